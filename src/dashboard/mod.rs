@@ -1,0 +1,3 @@
+//! The dashboard: events in, effects out, one view.
+
+pub mod panels;

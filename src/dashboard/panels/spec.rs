@@ -1,0 +1,285 @@
+//! A panel is one SQL file: front matter in TOML, written as SQL comments, then the SQL.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Which sessions run a panel's statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pool {
+    /// The sampling session: cheap statements, all due ones in one round trip.
+    Oltp,
+    /// A second sampling session for statements that may take long (sizes, bloat).
+    Slow,
+    /// The OLAP pool: read-only Repeatable Read transactions with their own limits.
+    Olap,
+}
+
+/// How a panel is drawn.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+pub enum Chart {
+    /// Rows and columns.
+    Table,
+    /// One bar per row along a time or category axis; the last one may be incomplete.
+    Bars {
+        /// Column of the axis labels.
+        x: String,
+        /// Column of the heights.
+        y: String,
+        /// Column of the heights to compare with.
+        compare: Option<String>,
+        /// Boolean column that marks an incomplete bar.
+        partial: Option<String>,
+    },
+    /// As `bars`, drawn as a line.
+    Line {
+        /// Column of the axis labels.
+        x: String,
+        /// Column of the heights.
+        y: String,
+    },
+    /// Horizontal bars, longest first, with their share.
+    Ranking {
+        /// Column of the names.
+        x: String,
+        /// Column of the amounts.
+        y: String,
+    },
+    /// One row: a figure per column.
+    Stat,
+}
+
+/// What a column's figures are, hence how they are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Text as it comes; numbers plainly.
+    #[default]
+    Plain,
+    /// A count: at most four significant digits (`182k`).
+    Count,
+    /// Bytes (`1.2 MB`).
+    Bytes,
+    /// Seconds (`50s`, `4m12s`, `12d`).
+    Seconds,
+    /// Milliseconds (`31.0ms`).
+    Ms,
+    /// Percent, 0 to 100.
+    Percent,
+    /// An amount of money, with thousands.
+    Money,
+    /// Per second.
+    PerSecond,
+    /// Epoch seconds, shown as local time of day.
+    Time,
+    /// Epoch seconds, shown as the hour of the day.
+    Hour,
+    /// Yes or no.
+    Flag,
+}
+
+/// How one column is titled, written and explained.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ColumnSpec {
+    /// Heading; the column's name where empty.
+    pub title: String,
+    /// Unit.
+    pub unit: Unit,
+    /// What the figure means, and its blind spot.
+    pub help: String,
+    /// Not shown in tables, only in the detail of a row.
+    pub hidden: bool,
+    /// Values above are drawn as a warning.
+    pub warn: Option<f64>,
+    /// Values above are drawn as a danger.
+    pub danger: Option<f64>,
+}
+
+/// A panel's front matter.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Front {
+    /// Title of the panel.
+    pub title: String,
+    /// Sessions that run it.
+    pub pool: Pool,
+    /// Time between samples, such as `5s`.
+    #[serde(deserialize_with = "duration")]
+    pub interval: Duration,
+    /// Relations that must exist, schema-qualified.
+    #[serde(default)]
+    pub needs: Vec<String>,
+    /// The command that creates what `needs` lacks.
+    #[serde(default)]
+    pub remedy: String,
+    /// Extension that must be installed.
+    #[serde(default)]
+    pub extension: Option<String>,
+    /// How it is drawn.
+    #[serde(default = "table_chart")]
+    pub chart: Chart,
+    /// Columns that identify a row from one sample to the next.
+    #[serde(default)]
+    pub key: Vec<String>,
+    /// Columns shown on the Overview; all that are not hidden where empty.
+    #[serde(default)]
+    pub compact: Vec<String>,
+    /// Column of the first order, `-` before it for descending.
+    #[serde(default)]
+    pub sort: String,
+    /// What it shows, what it costs, what it cannot see.
+    pub about: String,
+    /// Per column: title, unit, help.
+    #[serde(default)]
+    pub columns: BTreeMap<String, ColumnSpec>,
+}
+
+fn table_chart() -> Chart {
+    Chart::Table
+}
+
+/// A parsed panel file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// File name without ending: `activity`.
+    pub name: String,
+    /// Front matter.
+    pub front: Front,
+    /// The statement.
+    pub sql: String,
+}
+
+/// Why a panel file was refused.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{name}.sql: {reason}")]
+pub struct SpecError {
+    /// File name without ending.
+    pub name: String,
+    /// What is wrong, with line and cure where known.
+    pub reason: String,
+}
+
+impl Spec {
+    /// Parses a panel file.
+    pub fn parse(name: &str, text: &str) -> Result<Self, SpecError> {
+        let fail = |reason: String| SpecError {
+            name: name.to_owned(),
+            reason,
+        };
+        let text = text.trim_start_matches('\u{feff}');
+        let front_lines = text.lines().take_while(|line| line.starts_with("--"));
+        let front: String = front_lines
+            .map(|line| format!("{}\n", uncomment(line)))
+            .collect();
+        if front.trim().is_empty() {
+            return Err(fail(
+                "no front matter: the first lines must be SQL comments holding at least \
+                             title, pool, interval and about, such as `-- title = \"My panel\"`"
+                    .into(),
+            ));
+        }
+        let sql: String = text
+            .lines()
+            .skip_while(|line| line.starts_with("--"))
+            .collect::<Vec<_>>()
+            .join("\n")
+            .trim()
+            .to_owned();
+        if sql.is_empty() {
+            return Err(fail("no statement after the front matter".into()));
+        }
+        let front: Front = toml::from_str(&front)
+            .map_err(|error| fail(error.to_string().trim_end().to_owned()))?;
+        if front.interval.is_zero() {
+            return Err(fail("interval must be longer than 0s".into()));
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            front,
+            sql,
+        })
+    }
+
+    /// The column's description; the default one where the front matter has none.
+    pub fn column(&self, name: &str) -> ColumnSpec {
+        self.front.columns.get(name).cloned().unwrap_or_default()
+    }
+}
+
+fn uncomment(line: &str) -> &str {
+    let rest = line.trim_start_matches('-');
+    rest.strip_prefix(' ').unwrap_or(rest)
+}
+
+/// Parses a duration such as `500ms`, `5s`, `2m`, `1h`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = match unit.trim() {
+        "ms" => 0.001,
+        "s" | "" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        other => {
+            return Err(format!(
+                "unknown unit {other:?} in duration {text:?}: use ms, s, m, h or d"
+            ));
+        }
+    };
+    let seconds: f64 = number
+        .parse()
+        .map_err(|_| format!("{text:?} is not a duration: write it like 5s or 500ms"))?;
+    Duration::try_from_secs_f64(seconds * factor)
+        .map_err(|_| format!("duration {text:?} is out of range"))
+}
+
+fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panel_file_is_front_matter_and_sql() {
+        let spec = Spec::parse(
+            "mine",
+            "-- title = \"Mine\"\n-- pool = \"olap\"\n-- interval = \"1500ms\"\n-- about = \"a\"\n--\n\
+             -- [columns.x]\n-- unit = \"money\"\nSELECT 1 AS x\n",
+        )
+        .unwrap();
+        assert_eq!(spec.front.interval, Duration::from_millis(1500));
+        assert_eq!(spec.column("x").unit, Unit::Money);
+        assert_eq!(spec.sql, "SELECT 1 AS x");
+        assert_eq!(spec.front.chart, Chart::Table);
+    }
+
+    #[test]
+    fn a_broken_file_says_what_to_do() {
+        let reason = |text: &str| Spec::parse("x", text).unwrap_err().reason;
+        assert!(reason("SELECT 1").contains("title = "));
+        assert!(reason("-- title = \"x\"\n").contains("no statement"));
+        let base = "-- title = \"x\"\n-- pool = \"olap\"\n-- about = \"a\"\n";
+        assert!(
+            reason(&format!("{base}-- interval = \"5 weeks\"\nSELECT 1"))
+                .contains("use ms, s, m, h or d")
+        );
+        assert!(
+            reason(&format!("{base}-- interval = \"0s\"\nSELECT 1")).contains("longer than 0s")
+        );
+        assert!(
+            reason(&format!(
+                "{base}-- interval = \"5s\"\n-- colour = 1\nSELECT 1"
+            ))
+            .contains("colour")
+        );
+    }
+}

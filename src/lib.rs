@@ -1,0 +1,5 @@
+//! htap-top: the map of the crate.
+
+pub mod dashboard;
+pub mod pg;
+pub mod text;

@@ -1,0 +1,2 @@
+//! The `htap-top` binary.
+fn main() {}

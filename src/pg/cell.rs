@@ -1,0 +1,111 @@
+//! From the driver's binary cells to [`Value`].
+
+use super::table::Value;
+use crate::text::Clean;
+use std::error::Error;
+use tokio_postgres::types::{FromSql, Type};
+
+/// The most bytes of one text cell that are kept (pg_stat_activity.query can be 1 MB).
+pub const TEXT_CAP: usize = 16 * 1024;
+
+impl<'a> FromSql<'a> for Value {
+    fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(match *ty {
+            Type::BOOL => Self::Bool(bool::from_sql(ty, raw)?),
+            Type::INT2 => Self::Int(i16::from_sql(ty, raw)?.into()),
+            Type::INT4 => Self::Int(i32::from_sql(ty, raw)?.into()),
+            Type::INT8 => Self::Int(i64::from_sql(ty, raw)?),
+            Type::OID | Type::XID => Self::Int(raw.try_into().map(u32::from_be_bytes)?.into()),
+            Type::FLOAT4 => Self::Float(f32::from_sql(ty, raw)?.into()),
+            Type::FLOAT8 => Self::Float(f64::from_sql(ty, raw)?),
+            Type::NUMERIC => numeric(raw).ok_or("malformed numeric")?,
+            Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN | Type::JSON => {
+                Self::Text(Clean::from_bytes(raw, TEXT_CAP))
+            }
+            _ => Self::Text(format!("unsupported type {ty}: cast it to text").into()),
+        })
+    }
+
+    fn from_sql_null(_: &Type) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self::Null)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+/// The server's binary numeric: digit count, weight, sign, display scale, base-10000 digits
+/// (`numeric_send` in PostgreSQL's src/backend/utils/adt/numeric.c).
+fn numeric(raw: &[u8]) -> Option<Value> {
+    let mut words = raw
+        .chunks_exact(2)
+        .filter_map(|pair| Some(u16::from_be_bytes(pair.try_into().ok()?)));
+    let count = words.next()?;
+    let weight = words.next()? as i16;
+    let sign = words.next()?;
+    let scale = usize::from(words.next()?);
+    match sign {
+        0xC000 => return Some(Value::Decimal("NaN".into(), f64::NAN)),
+        0xD000 => return Some(Value::Decimal("Infinity".into(), f64::INFINITY)),
+        0xF000 => return Some(Value::Decimal("-Infinity".into(), f64::NEG_INFINITY)),
+        _ => {}
+    }
+    let digits: Vec<u16> = words.take(usize::from(count)).collect();
+    let digit = |position: i32| {
+        usize::try_from(position)
+            .ok()
+            .and_then(|p| digits.get(p))
+            .copied()
+            .unwrap_or(0)
+    };
+    let mut text = String::from(if sign == 0x4000 { "-" } else { "" });
+    let weight = i32::from(weight);
+    if weight < 0 {
+        text.push('0');
+    }
+    for position in 0..=weight {
+        let group = digit(position);
+        text += &if position == 0 {
+            group.to_string()
+        } else {
+            format!("{group:04}")
+        };
+    }
+    if scale > 0 {
+        let groups = i32::try_from(scale.div_ceil(4)).ok()?;
+        let fraction: String = (1..=groups)
+            .map(|place| format!("{:04}", digit(weight + place)))
+            .collect();
+        text.push('.');
+        text.extend(fraction.chars().take(scale));
+    }
+    let float = text.parse().ok()?;
+    Some(Value::Decimal(text.into(), float))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[u16]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_be_bytes()).collect()
+    }
+
+    #[test]
+    fn numerics_keep_every_digit() {
+        let text = |raw: &[u16]| match numeric(&words(raw)) {
+            Some(Value::Decimal(text, _)) => text.to_string(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(text(&[2, 0, 0, 2, 12, 3400]), "12.34");
+        assert_eq!(text(&[2, 1, 0x4000, 0, 123, 4567]), "-1234567");
+        assert_eq!(text(&[1, 0xFFFF, 0, 4, 5]), "0.0005");
+        assert_eq!(text(&[1, 0xFFFE, 0, 8, 5]), "0.00000005");
+        assert_eq!(text(&[0, 0, 0, 2]), "0.00");
+        assert_eq!(text(&[1, 2, 0, 0, 1]), "100000000");
+        assert_eq!(text(&[0, 0, 0xC000, 0]), "NaN");
+        assert_eq!(text(&[0, 0, 0xD000, 0]), "Infinity");
+        assert_eq!(numeric(&[1]), None);
+    }
+}

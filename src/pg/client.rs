@@ -1,0 +1,230 @@
+//! One PostgreSQL session behind the few calls this crate needs.
+
+use super::conninfo::Target;
+use super::error::PgError;
+use super::table::{Table, Value};
+use futures_util::{SinkExt, TryStreamExt, pin_mut};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{CancelToken, SimpleQueryMessage};
+
+/// A statement parameter. Named types, so that no statement needs a round trip to learn its own.
+#[derive(Clone, Copy, Debug)]
+pub enum Param<'a> {
+    /// bigint
+    Int(i64),
+    /// double precision
+    Float(f64),
+    /// text
+    Text(&'a str),
+    /// bigint[]
+    Ints(&'a [i64]),
+    /// text[]
+    Texts(&'a [String]),
+}
+
+impl Param<'_> {
+    fn typed(&self) -> (&(dyn ToSql + Sync), Type) {
+        match self {
+            Self::Int(value) => (value, Type::INT8),
+            Self::Float(value) => (value, Type::FLOAT8),
+            Self::Text(value) => (value, Type::TEXT),
+            Self::Ints(value) => (value, Type::INT8_ARRAY),
+            Self::Texts(value) => (value, Type::TEXT_ARRAY),
+        }
+    }
+}
+
+/// An open session. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct Client {
+    inner: tokio_postgres::Client,
+    /// Where and how it is connected.
+    pub peer: Peer,
+}
+
+/// Where a session is connected, and how well the way there is protected.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Peer {
+    /// Host name, address or socket directory.
+    pub host: String,
+    /// TCP port, or the number in the socket's name.
+    pub port: u16,
+    /// Protection of the connection.
+    pub protection: Protection,
+}
+
+/// Protection of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Protection {
+    /// Unix-domain socket or loopback address: nothing crosses a network.
+    Local,
+    /// TLS with the server's certificate and, where sslmode asks for it, its name verified.
+    Verified,
+    /// TLS without verification of who the server is.
+    Unverified,
+    /// Nothing.
+    Plaintext,
+}
+
+impl Client {
+    /// Connects and authenticates; the caller sets the deadline.
+    pub async fn connect(target: &Target) -> Result<Self, PgError> {
+        let (inner, peer) = super::tls::connect(target).await?;
+        Ok(Self { inner, peer })
+    }
+
+    /// Runs statements without parameters or results, by the simple protocol.
+    pub async fn batch(&self, sql: &str) -> Result<(), PgError> {
+        Ok(self.inner.batch_execute(sql).await?)
+    }
+
+    /// Runs one statement by an unnamed prepared statement in one round trip. The select list must
+    /// hold built-in types only.
+    pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Table, PgError> {
+        let typed: Vec<_> = params.iter().map(Param::typed).collect();
+        let rows = self.inner.query_typed(sql, &typed).await?;
+        let mut table = Table::default();
+        for row in &rows {
+            if table.columns.is_empty() {
+                table.columns = row
+                    .columns()
+                    .iter()
+                    .map(|column| column.name().into())
+                    .collect();
+            }
+            let mut cells = Vec::with_capacity(row.len());
+            for position in 0..row.len() {
+                cells.push(row.try_get::<_, Value>(position)?);
+            }
+            table.rows.push(cells);
+        }
+        Ok(table)
+    }
+
+    /// Runs one statement by an unnamed prepared statement and returns the number of rows it touched.
+    pub async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, PgError> {
+        let typed: Vec<_> = params.iter().map(Param::typed).collect();
+        Ok(self.inner.execute_typed(sql, &typed).await?)
+    }
+
+    /// Runs statements of unknown result types by the simple protocol; every cell arrives as text,
+    /// and columns that hold only numbers become numbers. The last statement with columns counts;
+    /// at most `row_limit` rows are kept.
+    pub async fn query_text(&self, sql: &str, row_limit: usize) -> Result<Table, PgError> {
+        let stream = self.inner.simple_query_raw(sql).await?;
+        pin_mut!(stream);
+        let mut table = Table::default();
+        while let Some(message) = stream.try_next().await? {
+            match message {
+                SimpleQueryMessage::RowDescription(columns) => {
+                    table.columns = columns
+                        .iter()
+                        .map(|column| column.name().into())
+                        .collect::<Arc<[_]>>();
+                    table.rows.clear();
+                }
+                SimpleQueryMessage::Row(row) if table.rows.len() < row_limit => {
+                    let mut cells = Vec::with_capacity(row.len());
+                    for position in 0..row.len() {
+                        cells.push(row.try_get(position)?.map_or(Value::Null, Value::from));
+                    }
+                    table.rows.push(cells);
+                }
+                _ => {}
+            }
+        }
+        super::sniff::numbers(&mut table);
+        Ok(table)
+    }
+
+    /// Sends `rows` (each a slice of text-format fields, `None` for NULL) by COPY FROM STDIN.
+    pub async fn copy_in<I, R>(&self, sql: &str, rows: I) -> Result<u64, PgError>
+    where
+        I: IntoIterator<Item = R>,
+        R: AsRef<[Option<String>]>,
+    {
+        let sink = self.inner.copy_in(sql).await?;
+        pin_mut!(sink);
+        let mut buffer = String::new();
+        for row in rows {
+            for (position, field) in row.as_ref().iter().enumerate() {
+                if position > 0 {
+                    buffer.push('\t');
+                }
+                match field {
+                    None => buffer.push_str("\\N"),
+                    Some(text) => escape(text, &mut buffer),
+                }
+            }
+            buffer.push('\n');
+            if buffer.len() > 64 * 1024 {
+                sink.send(std::io::Cursor::new(
+                    std::mem::take(&mut buffer).into_bytes(),
+                ))
+                .await?;
+            }
+        }
+        sink.send(std::io::Cursor::new(buffer.into_bytes())).await?;
+        Ok(sink.finish().await?)
+    }
+
+    /// A token that cancels whatever runs on this session. The session must not be used again
+    /// after it was sent: the request can hit the next statement.
+    pub fn canceller(&self, target: &Target) -> Canceller {
+        Canceller {
+            token: self.inner.cancel_token(),
+            target: target.clone(),
+        }
+    }
+
+    /// Whether the connection is known to be gone.
+    pub fn is_closed(&self) -> bool {
+        self.inner.is_closed()
+    }
+}
+
+/// Sends the protocol's cancel request for one session.
+#[derive(Clone)]
+pub struct Canceller {
+    token: CancelToken,
+    target: Target,
+}
+
+impl Canceller {
+    /// Sends the request. The server acts on it later, or not at all.
+    pub async fn cancel(&self) -> Result<(), PgError> {
+        super::tls::cancel(&self.target, &self.token).await
+    }
+}
+
+/// COPY text format: backslash, tab, newline and carriage return are escaped.
+fn escape(text: &str, out: &mut String) {
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\t' => out.push_str("\\t"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            other => out.push(other),
+        }
+    }
+}
+
+/// `name` as a quoted SQL identifier.
+pub fn quote_ident(name: &str) -> String {
+    let mut quoted = String::with_capacity(name.len() + 2);
+    let _ = write!(quoted, "\"{}\"", name.replace('"', "\"\""));
+    quoted
+}
+
+/// `text` as a quoted SQL literal, safe whatever standard_conforming_strings says.
+pub fn quote_literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    if quoted.contains('\\') {
+        format!(" E'{}'", quoted.replace('\\', "\\\\"))
+    } else {
+        format!("'{quoted}'")
+    }
+}

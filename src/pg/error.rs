@@ -1,0 +1,141 @@
+//! Failures of the server and of the way to it, and what may be done about each.
+
+use crate::text::Clean;
+use serde::{Deserialize, Serialize};
+use std::error::Error as _;
+use std::fmt;
+
+/// What a failure calls for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Class {
+    /// The session is gone; a new one may succeed at once.
+    Reconnect,
+    /// The server refuses for now (full, starting, in recovery, shutting down): try again, ever more slowly.
+    BackOff,
+    /// This one statement cannot run here (missing relation, privilege, value); others can.
+    Statement,
+    /// Our own deadline or a cancel request ended the statement.
+    Timeout,
+    /// Wrong password, no such database or role, TLS refused: only the user can mend it.
+    Configuration,
+}
+
+/// A failure, as data: it can be shown, recorded and compared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PgError {
+    /// What may be done about it.
+    pub class: Class,
+    /// The SQLSTATE, where the server sent one.
+    pub sqlstate: Option<Clean>,
+    /// The message, fit to follow "failed to …: ".
+    pub message: Clean,
+    /// The server's hint.
+    pub hint: Option<Clean>,
+}
+
+/// The longest message kept, in bytes.
+const MESSAGE_CAP: usize = 500;
+
+impl PgError {
+    /// A failure that did not come from the server.
+    pub fn new(class: Class, message: impl AsRef<str>) -> Self {
+        Self {
+            class,
+            sqlstate: None,
+            message: Clean::from_bytes(message.as_ref().as_bytes(), MESSAGE_CAP),
+            hint: None,
+        }
+    }
+
+    /// The client's own deadline passed.
+    pub fn deadline(seconds: f64) -> Self {
+        Self::new(Class::Timeout, format!("no answer within {seconds:.1} s"))
+    }
+
+    /// Whether the session that reported this can go on.
+    pub fn session_survives(&self) -> bool {
+        self.sqlstate.is_some() && matches!(self.class, Class::Statement | Class::Timeout)
+    }
+
+    /// The SQLSTATE, or an empty text.
+    pub fn code(&self) -> &str {
+        self.sqlstate.as_ref().map_or("", Clean::as_str)
+    }
+}
+
+impl fmt::Display for PgError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.message)?;
+        if let Some(code) = &self.sqlstate {
+            write!(f, " (SQLSTATE {code})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for PgError {}
+
+impl From<tokio_postgres::Error> for PgError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(server) = error.as_db_error() else {
+            let mut message = error.to_string();
+            let mut source = error.source();
+            while let Some(inner) = source {
+                let text = inner.to_string();
+                if !message.contains(&text) {
+                    message = format!("{message}: {text}");
+                }
+                source = inner.source();
+            }
+            return Self::new(Class::Reconnect, message);
+        };
+        let cap = |text: &str| Clean::from_bytes(text.as_bytes(), MESSAGE_CAP);
+        Self {
+            class: classify(server.code().code()),
+            sqlstate: Some(server.code().code().into()),
+            message: cap(server.message()),
+            hint: server.hint().map(cap),
+        }
+    }
+}
+
+/// The class of a SQLSTATE (PostgreSQL documentation, Appendix A).
+pub fn classify(sqlstate: &str) -> Class {
+    match sqlstate {
+        "57014" => Class::Timeout,
+        // too_many_connections, admin_shutdown, crash_shutdown, cannot_connect_now, object_in_use
+        "53300" | "57P01" | "57P02" | "57P03" | "55006" => Class::BackOff,
+        // invalid_catalog_name (no such database), database_dropped
+        "3D000" | "57P04" => Class::Configuration,
+        code if code.starts_with("28") => Class::Configuration,
+        code if code.starts_with("08") => Class::Reconnect,
+        _ => Class::Statement,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_of_sqlstate_has_its_class() {
+        for (code, class) in [
+            ("57014", Class::Timeout),
+            ("53300", Class::BackOff),
+            ("57P03", Class::BackOff),
+            ("28P01", Class::Configuration),
+            ("28000", Class::Configuration),
+            ("3D000", Class::Configuration),
+            ("08006", Class::Reconnect),
+            ("42P01", Class::Statement),
+            ("42501", Class::Statement),
+            ("42703", Class::Statement),
+            ("0A000", Class::Statement),
+            ("22012", Class::Statement),
+            ("55P03", Class::Statement),
+            ("XX000", Class::Statement),
+        ] {
+            assert_eq!(classify(code), class, "{code}");
+        }
+    }
+}

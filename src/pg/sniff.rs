@@ -1,0 +1,57 @@
+//! Columns that arrived as text and hold nothing but numbers become numbers.
+
+use super::table::{Table, Value};
+
+/// Turns every column whose known cells all parse as numbers into numbers.
+pub fn numbers(table: &mut Table) {
+    for column in 0..table.columns.len() {
+        let cells = || table.rows.iter().filter_map(|row| row.get(column));
+        let numeric = cells().all(|cell| !cell.is_known() || cell.text().is_some_and(is_number));
+        if !numeric || !cells().any(Value::is_known) {
+            continue;
+        }
+        for cell in table.rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+            if let Some(text) = cell.text() {
+                *cell = number(text);
+            }
+        }
+    }
+}
+
+/// What the server prints for a number: digits, sign, point, exponent, or a special value.
+fn is_number(text: &str) -> bool {
+    matches!(text, "NaN" | "Infinity" | "-Infinity")
+        || (text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
+            && text.parse::<f64>().is_ok())
+}
+
+fn number(text: &str) -> Value {
+    match text.parse::<i64>() {
+        Ok(value) => Value::Int(value),
+        Err(_) => Value::Decimal(text.into(), text.parse().unwrap_or(f64::NAN)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_columns_of_numbers_change() {
+        let cell = |text: &str| Value::from(text);
+        let mut table = Table {
+            columns: ["a".into(), "b".into(), "c".into()].into(),
+            rows: vec![
+                vec![cell("1"), cell("1"), Value::Null],
+                vec![cell("2.50"), cell("x"), Value::Null],
+            ],
+        };
+        numbers(&mut table);
+        assert_eq!(table.rows[0][0], Value::Int(1));
+        assert_eq!(table.rows[1][0], Value::Decimal("2.50".into(), 2.5));
+        assert_eq!(table.rows[0][1], cell("1"));
+        assert_eq!(table.rows[0][2], Value::Null);
+    }
+}

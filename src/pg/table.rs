@@ -1,0 +1,132 @@
+//! What a query returned: rows of typed cells, free of the driver's types.
+
+use crate::text::Clean;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// One cell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Value {
+    /// SQL NULL: there is none. Drawn as `—`.
+    Null,
+    /// The figure cannot be known here (privilege, version, extension). Drawn as `n/a`.
+    Unavailable,
+    /// Not measured yet. Drawn as `?`.
+    Pending,
+    /// boolean
+    Bool(bool),
+    /// smallint, integer, bigint, oid, xid
+    Int(i64),
+    /// real, double precision; NaN and the infinities are possible
+    Float(f64),
+    /// numeric: the exact decimal text and its nearest double for charts
+    Decimal(Box<str>, f64),
+    /// everything else, as cleaned text
+    Text(Clean),
+}
+
+impl Value {
+    /// The cell as a number, where it is one.
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Self::Int(value) => Some(*value as f64),
+            Self::Float(value) | Self::Decimal(_, value) => Some(*value),
+            Self::Bool(value) => Some(f64::from(u8::from(*value))),
+            _ => None,
+        }
+    }
+
+    /// The cell as a whole number, where it is one.
+    pub fn int(&self) -> Option<i64> {
+        match self {
+            Self::Int(value) => Some(*value),
+            Self::Float(value) | Self::Decimal(_, value) if value.is_finite() => {
+                Some(*value as i64)
+            }
+            _ => None,
+        }
+    }
+
+    /// The cell as text, where it is text.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text.as_str()),
+            _ => None,
+        }
+    }
+
+    /// Whether the cell is boolean true.
+    pub fn is_true(&self) -> bool {
+        matches!(self, Self::Bool(true))
+    }
+
+    /// Whether the cell holds a value at all.
+    pub fn is_known(&self) -> bool {
+        !matches!(self, Self::Null | Self::Unavailable | Self::Pending)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(Clean::new(text))
+    }
+}
+
+impl From<Option<f64>> for Value {
+    fn from(value: Option<f64>) -> Self {
+        value.map_or(Self::Null, Self::Float)
+    }
+}
+
+/// The rows of one answer. Columns are shared between samples of the same query.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// Column names, in the order of the SELECT list.
+    pub columns: Arc<[Box<str>]>,
+    /// Rows; each as long as `columns`.
+    pub rows: Vec<Vec<Value>>,
+}
+
+impl Table {
+    /// The position of the column called `name`.
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| &**column == name)
+    }
+
+    /// The cell in `row` of the column called `name`; NULL where either does not exist.
+    pub fn get(&self, row: usize, name: &str) -> &Value {
+        self.column(name)
+            .and_then(|column| self.rows.get(row)?.get(column))
+            .unwrap_or(&Value::Null)
+    }
+
+    /// The first row's cell of the column called `name`.
+    pub fn first(&self, name: &str) -> &Value {
+        self.get(0, name)
+    }
+
+    /// Sets the cell in `row` of the column called `name`, adding the column where it is missing.
+    pub fn set(&mut self, row: usize, name: &str, value: Value) {
+        let column = self.ensure_column(name);
+        if let Some(cell) = self
+            .rows
+            .get_mut(row)
+            .and_then(|cells| cells.get_mut(column))
+        {
+            *cell = value;
+        }
+    }
+
+    /// The position of the column called `name`, which is appended full of NULL where it is missing.
+    pub fn ensure_column(&mut self, name: &str) -> usize {
+        if let Some(column) = self.column(name) {
+            return column;
+        }
+        let position = self.columns.len();
+        self.columns = self.columns.iter().cloned().chain([name.into()]).collect();
+        for row in &mut self.rows {
+            row.push(Value::Null);
+        }
+        position
+    }
+}

@@ -1,0 +1,169 @@
+//! Text that came from outside, made safe to put on a terminal.
+//!
+//! Query texts, application names, relation names, server errors and recordings can hold escape
+//! sequences, bidirectional overrides, zero-width characters or invalid UTF-8. They are cleaned once,
+//! where they enter, into [`Clean`]; widgets accept nothing else.
+
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::fmt;
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// The most combining marks kept on one base character; more of them overdraw the lines above.
+const MAX_MARKS: usize = 4;
+
+/// Text that is safe to draw: no control characters, no invisible or direction-changing ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "String")]
+pub struct Clean(Box<str>);
+
+impl Clean {
+    /// Cleans `text`: white space becomes one blank each, other control characters become their
+    /// visible picture (`␛` for ESC), bidi controls and zero-width characters become `·`.
+    pub fn new(text: &str) -> Self {
+        if text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+            return Self(text.into());
+        }
+        let mut out = String::with_capacity(text.len());
+        let mut marks = 0;
+        for c in text.chars() {
+            let c = visible(c);
+            if c.width() == Some(0) {
+                marks += 1;
+                if marks > MAX_MARKS || out.is_empty() {
+                    continue;
+                }
+            } else {
+                marks = 0;
+            }
+            out.push(c);
+        }
+        Self(out.into())
+    }
+
+    /// Cleans bytes of which at most `cap` are looked at; invalid UTF-8 becomes `�`.
+    pub fn from_bytes(bytes: &[u8], cap: usize) -> Self {
+        let (head, cut) = match bytes.get(..cap) {
+            Some(head) if bytes.len() > cap => (head, true),
+            _ => (bytes, false),
+        };
+        let mut clean = Self::new(&String::from_utf8_lossy(head));
+        if cut {
+            clean.0 = format!("{}…", clean.0).into();
+        }
+        clean
+    }
+
+    /// The cleaned text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether nothing is left to show.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<String> for Clean {
+    fn from(text: String) -> Self {
+        Self::new(&text)
+    }
+}
+
+impl From<&str> for Clean {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl fmt::Display for Clean {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn visible(c: char) -> char {
+    match c {
+        '\t' | '\n' | '\r' => ' ',
+        '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('·'),
+        '\u{7f}' => '␡',
+        '\u{80}'..='\u{9f}' => '·',
+        // Zero-width, bidirectional and invisible formatting characters.
+        '\u{ad}'
+        | '\u{61c}'
+        | '\u{115f}'
+        | '\u{1160}'
+        | '\u{180e}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{3164}'
+        | '\u{feff}'
+        | '\u{ffa0}'
+        | '\u{fff9}'..='\u{fffb}'
+        | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}' => '·',
+        other => other,
+    }
+}
+
+/// Columns that `text` takes on a terminal.
+pub fn width(text: &str) -> usize {
+    if text.is_ascii() {
+        text.len()
+    } else {
+        text.width()
+    }
+}
+
+/// `text` cut on a grapheme border to at most `columns`, ending in `…` where something was cut.
+pub fn cut(text: &str, columns: usize) -> Cow<'_, str> {
+    if width(text) <= columns {
+        return Cow::Borrowed(text);
+    }
+    if columns == 0 {
+        return Cow::Borrowed("");
+    }
+    let mut used = 0;
+    let mut out = String::new();
+    for grapheme in text.graphemes(true) {
+        let wide = width(grapheme);
+        if used + wide + 1 > columns {
+            break;
+        }
+        used += wide;
+        out.push_str(grapheme);
+    }
+    out.push('…');
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_text_loses_its_power_but_stays_recognisable() {
+        assert_eq!(Clean::new("a\u{1b}[31mb").as_str(), "a␛[31mb");
+        assert_eq!(Clean::new("a\u{202e}b\u{200b}c").as_str(), "a·b·c");
+        assert_eq!(Clean::new("one\ntwo\tthree").as_str(), "one two three");
+        assert_eq!(Clean::new("\u{9b}31m").as_str(), "·31m");
+        let pile = format!("e{}", "\u{301}".repeat(2000));
+        assert_eq!(Clean::new(&pile).as_str().chars().count(), 1 + MAX_MARKS);
+        assert_eq!(
+            Clean::from_bytes(b"a\xff\xfeb", 10).as_str(),
+            "a\u{fffd}\u{fffd}b"
+        );
+        assert_eq!(Clean::from_bytes(b"abcdef", 3).as_str(), "abc…");
+    }
+
+    #[test]
+    fn a_cut_respects_columns_and_graphemes() {
+        assert_eq!(cut("abcdef", 6), "abcdef");
+        assert_eq!(cut("abcdef", 4), "abc…");
+        assert_eq!(cut("日本語", 4), "日…");
+        assert_eq!(cut("abc", 0), "");
+    }
+}

@@ -140,6 +140,31 @@ pub fn cut(text: &str, columns: usize) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The one of `known` that `word` was most likely meant to be: at most a third of its letters differ.
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let ranked = known.iter().map(|candidate| (distance(word, candidate), *candidate));
+    ranked.min().filter(|(edits, _)| *edits <= (word.chars().count() / 3).max(1)).map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein distance.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, y) in row.iter_mut().skip(1).zip(b.chars()) {
+            let best = (diagonal + usize::from(x != y)).min(*cell + 1).min(left + 1);
+            diagonal = *cell;
+            *cell = best;
+            left = best;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,5 +190,12 @@ mod tests {
         assert_eq!(cut("abcdef", 4), "abc…");
         assert_eq!(cut("日本語", 4), "日…");
         assert_eq!(cut("abc", 0), "");
+    }
+
+    #[test]
+    fn the_nearest_word_is_found_but_not_any_word() {
+        assert_eq!(nearest("intervall", &["theme", "interval"]), Some("interval"));
+        assert_eq!(nearest("sslmod", &["sslmode", "sslcert"]), Some("sslmode"));
+        assert_eq!(nearest("xyz", &["theme", "interval"]), None);
     }
 }

@@ -1,9 +1,11 @@
 //! The only room that knows the driver: connection strings, TLS, sessions, typed rows.
 
+pub mod admin;
 mod cell;
 pub mod client;
 pub mod conninfo;
 pub mod error;
+pub mod sampler;
 mod sniff;
 pub mod table;
 mod tls;

@@ -1,3 +1,122 @@
 //! The panels: their files, and for those that derive something, the derivation.
 
+pub mod activity;
+pub mod bloat;
+pub mod classify;
+pub mod snapshots;
 pub mod spec;
+pub mod views;
+
+use spec::Spec;
+
+/// A built-in file: its name, and the statement for each major version from which it holds.
+struct File {
+    name: &'static str,
+    /// Oldest supported version, with front matter.
+    base: &'static str,
+    /// Later versions, ascending.
+    later: &'static [(i64, &'static str)],
+}
+
+macro_rules! file {
+    ($name:literal $(, $major:literal)*) => {
+        File {
+            name: $name,
+            base: include_str!(concat!("../../../queries/", $name, ".sql")),
+            later: &[$(($major, include_str!(concat!("../../../queries/", $name, ".", $major, ".sql")))),*],
+        }
+    };
+}
+
+/// Panels in the order of the focus, then what only feeds others.
+static FILES: &[File] = &[
+    file!("hourly_sales"),
+    file!("top_categories"),
+    file!("rfm_segments"),
+    file!("database", 14, 17),
+    file!("bloat"),
+    file!("snapshots"),
+    file!("views"),
+    file!("activity", 14),
+    file!("stock_alerts"),
+    file!("active_users"),
+    file!("sessions"),
+    file!("facts"),
+    file!("needs"),
+    file!("bloat_estimate"),
+    file!("statements"),
+    file!("canary"),
+    file!("canary_shop"),
+];
+
+/// Files that are no feed of the model: the point query runs on a session of its own.
+const CANARIES: [&str; 2] = ["canary", "canary_shop"];
+/// Feeds that no user looks at.
+const INTERNAL: [&str; 5] = ["sessions", "facts", "needs", "bloat_estimate", "statements"];
+/// Digits that open panels.
+const DIGITS: [(&str, u8); 8] = [
+    ("hourly_sales", 1),
+    ("top_categories", 2),
+    ("rfm_segments", 3),
+    ("database", 4),
+    ("bloat", 5),
+    ("snapshots", 6),
+    ("views", 7),
+    ("activity", 8),
+];
+
+/// All built-in panels and feeds. A file that does not parse is left out here and fails a test.
+pub fn built_in() -> Vec<Spec> {
+    let feeds = FILES.iter().filter(|file| !CANARIES.contains(&file.name));
+    feeds.filter_map(|file| Spec::parse(file.name, file.base).ok()).collect()
+}
+
+/// The statement of a built-in file for a server of this major version; an unknown newer one gets
+/// the newest.
+pub fn statement(name: &str, major: i64) -> Option<&'static str> {
+    let file = FILES.iter().find(|file| file.name == name)?;
+    let later = file.later.iter().rev().find(|(from, _)| *from <= major).map(|(_, text)| *text);
+    Some(without_front_matter(later.unwrap_or(file.base)))
+}
+
+/// The statement alone: comments would be sent and parsed with every sample.
+fn without_front_matter(text: &str) -> &str {
+    let front: usize = text.split_inclusive('\n').take_while(|line| line.starts_with("--")).map(str::len).sum();
+    text.get(front..).unwrap_or_default().trim()
+}
+
+/// Names of all built-in files and the majors of their variants.
+pub fn variants() -> impl Iterator<Item = (&'static str, Vec<i64>)> {
+    FILES.iter().map(|file| (file.name, file.later.iter().map(|(major, _)| *major).collect()))
+}
+
+/// The digit that opens the panel called `name`.
+pub fn digit(name: &str) -> Option<u8> {
+    DIGITS.iter().find(|(panel, _)| *panel == name).map(|(_, digit)| *digit)
+}
+
+/// Whether `name` only feeds other panels.
+pub fn is_internal(name: &str) -> bool {
+    INTERNAL.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_file_parses() {
+        for file in FILES {
+            Spec::parse(file.name, file.base).unwrap();
+        }
+        assert_eq!(built_in().len(), FILES.len() - CANARIES.len());
+    }
+
+    #[test]
+    fn the_newest_variant_not_above_the_server_is_chosen() {
+        assert_ne!(statement("database", 13), statement("database", 14));
+        assert_eq!(statement("database", 14), statement("database", 16));
+        assert_ne!(statement("database", 16), statement("database", 17));
+        assert_eq!(statement("database", 17), statement("database", 99));
+    }
+}

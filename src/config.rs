@@ -1,0 +1,334 @@
+//! The configuration file: TOML, every key optional, an unknown key is an error that names its line.
+
+use crate::dashboard::panels::spec::parse_duration;
+use regex::Regex;
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Everything that can be configured. Durations are written like `500ms`, `5s`, `2m`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Time between samples of the fast panels.
+    #[serde(deserialize_with = "duration")]
+    pub interval: Duration,
+    /// Theme: a built-in name, or a file in the configuration folder's `themes/`.
+    pub theme: String,
+    /// Close the action layer: no session that could act is ever opened.
+    pub read_only: bool,
+    /// Figures and what they should be.
+    pub targets: Targets,
+    /// Freshness wanted per materialized view (`"mart.sales_hourly_mv" = "5s"`), over `targets.freshness`.
+    #[serde(deserialize_with = "durations")]
+    pub freshness: BTreeMap<String, Duration>,
+    /// The OLAP pool of the dashboard.
+    pub olap: Olap,
+    /// The point query whose time is the OLTP latency.
+    pub canary: Canary,
+    /// Rules that say which class a backend belongs to; the first that fits counts.
+    #[serde(rename = "class")]
+    pub classes: Vec<ClassRule>,
+    /// Per panel: interval, or off.
+    pub panels: BTreeMap<String, PanelConfig>,
+    /// Audit file; `$XDG_STATE_HOME/htap-top/audit.jsonl` where not given.
+    pub audit_file: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(1),
+            theme: "dark".into(),
+            read_only: false,
+            targets: Targets::default(),
+            freshness: BTreeMap::new(),
+            olap: Olap::default(),
+            canary: Canary::default(),
+            classes: Vec::new(),
+            panels: BTreeMap::new(),
+            audit_file: None,
+        }
+    }
+}
+
+/// What the figures should be. Defaults are the case study's.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Targets {
+    /// OLTP latency, 99th percentile, milliseconds.
+    pub oltp_p99_ms: f64,
+    /// Answer time of an OLAP query.
+    #[serde(deserialize_with = "duration")]
+    pub olap_latency: Duration,
+    /// Age of a materialized view's data.
+    #[serde(deserialize_with = "duration")]
+    pub freshness: Duration,
+    /// Transactions per second that the system is built to carry.
+    pub tps: f64,
+    /// Age of the oldest snapshot.
+    #[serde(deserialize_with = "duration")]
+    pub snapshot_age: Duration,
+    /// Dead rows of the worst table, percent of its rows.
+    pub dead_pct: f64,
+    /// Sessions of the OLTP pool.
+    pub oltp_connections: u32,
+    /// Sessions of the OLAP pool.
+    pub olap_connections: u32,
+    /// Age of an OLAP statement from which `X` cancels it.
+    #[serde(deserialize_with = "duration")]
+    pub olap_limit: Duration,
+    /// The warning comes at this share of a target.
+    pub warn_at: f64,
+}
+
+impl Default for Targets {
+    fn default() -> Self {
+        Self {
+            oltp_p99_ms: 50.0,
+            olap_latency: Duration::from_secs(1),
+            freshness: Duration::from_secs(5),
+            tps: 10_000.0,
+            snapshot_age: Duration::from_secs(30),
+            dead_pct: 20.0,
+            oltp_connections: 100,
+            olap_connections: 20,
+            olap_limit: Duration::from_secs(60),
+            warn_at: 0.8,
+        }
+    }
+}
+
+/// The OLAP pool of the dashboard.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Olap {
+    /// Sessions at most, 1 to 20.
+    pub connections: u8,
+    /// work_mem of each, in PostgreSQL's spelling.
+    pub work_mem: String,
+    /// statement_timeout of each.
+    #[serde(deserialize_with = "duration")]
+    pub statement_timeout: Duration,
+}
+
+impl Default for Olap {
+    fn default() -> Self {
+        Self { connections: 3, work_mem: "512MB".into(), statement_timeout: Duration::from_secs(60) }
+    }
+}
+
+/// The point query whose time is the OLTP latency.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Canary {
+    /// The statement; by default a product's price, or a row of pg_class where there is no shop.
+    pub sql: Option<String>,
+    /// Time between two of them.
+    #[serde(deserialize_with = "duration")]
+    pub interval: Duration,
+}
+
+impl Default for Canary {
+    fn default() -> Self {
+        Self { sql: None, interval: Duration::from_millis(200) }
+    }
+}
+
+/// Per panel.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PanelConfig {
+    /// Time between samples.
+    #[serde(deserialize_with = "maybe_duration")]
+    pub interval: Option<Duration>,
+    /// Not sampled, not shown.
+    pub off: bool,
+}
+
+/// What kind of work a backend does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkClass {
+    /// Short transactions.
+    Oltp,
+    /// Analytic queries.
+    Olap,
+    /// Refreshes of materialized views.
+    Refresh,
+    /// Vacuum, analyze, index builds, backups, replication.
+    Maintenance,
+}
+
+impl WorkClass {
+    /// The word shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Oltp => "oltp",
+            Self::Olap => "olap",
+            Self::Refresh => "refresh",
+            Self::Maintenance => "maintenance",
+        }
+    }
+}
+
+/// A rule for [`WorkClass`]: every pattern given must be found.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassRule {
+    /// The class.
+    pub class: WorkClass,
+    /// Pattern for the role.
+    #[serde(default, deserialize_with = "pattern")]
+    pub role: Option<Regex>,
+    /// Pattern for application_name.
+    #[serde(default, deserialize_with = "pattern")]
+    pub application: Option<Regex>,
+    /// Pattern for the database.
+    #[serde(default, deserialize_with = "pattern")]
+    pub database: Option<Regex>,
+    /// Pattern for the query.
+    #[serde(default, deserialize_with = "pattern")]
+    pub query: Option<Regex>,
+}
+
+/// Why the configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("{path}: {message}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Line, key, cure.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads `path`; a file that does not exist is an error only where it was asked for by name.
+    pub fn load(path: &Path, asked_for: bool) -> Result<Self, ConfigError> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(path, &text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !asked_for => Ok(Self::default()),
+            Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
+        }
+    }
+
+    /// Parses the text of a configuration file.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let fail = |message: String| ConfigError::Parse { path: path.to_owned(), message };
+        let config: Self = toml::from_str(text).map_err(|error| fail(with_nearest(&error.to_string())))?;
+        for (name, value) in [("targets.warn_at", config.targets.warn_at)] {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(fail(format!("{name} must lie between 0 and 1, not {value}")));
+            }
+        }
+        if !(1..=20).contains(&config.olap.connections) {
+            return Err(fail(format!("olap.connections must lie between 1 and 20, not {}", config.olap.connections)));
+        }
+        if config.interval < Duration::from_millis(100) || config.interval > Duration::from_secs(3600) {
+            return Err(fail("interval must lie between 100ms and 1h".into()));
+        }
+        Ok(config)
+    }
+
+    /// The freshness wanted of a materialized view.
+    pub fn freshness_of(&self, view: &str) -> Duration {
+        self.freshness.get(view).copied().unwrap_or(self.targets.freshness)
+    }
+}
+
+/// `$XDG_CONFIG_HOME/htap-top`, or `~/.config/htap-top`.
+pub fn folder(env: &dyn Fn(&str) -> Option<String>) -> PathBuf {
+    xdg(env, "XDG_CONFIG_HOME", ".config")
+}
+
+/// `$XDG_STATE_HOME/htap-top`, or `~/.local/state/htap-top`.
+pub fn state_folder(env: &dyn Fn(&str) -> Option<String>) -> PathBuf {
+    xdg(env, "XDG_STATE_HOME", ".local/state")
+}
+
+fn xdg(env: &dyn Fn(&str) -> Option<String>, variable: &str, fallback: &str) -> PathBuf {
+    let base = env(variable).filter(|path| Path::new(path).is_absolute()).map(PathBuf::from);
+    let base = base.unwrap_or_else(|| PathBuf::from(env("HOME").unwrap_or_else(|| "/".into())).join(fallback));
+    base.join("htap-top")
+}
+
+/// Adds the nearest known name to serde's "unknown field `x`, expected one of `a`, `b`".
+fn with_nearest(message: &str) -> String {
+    let message = message.trim_end();
+    let quoted: Vec<&str> = message
+        .find("unknown field `")
+        .and_then(|start| message.get(start..))
+        .map(|tail| tail.split('`').skip(1).step_by(2).collect())
+        .unwrap_or_default();
+    let Some((unknown, known)) = quoted.split_first() else { return message.to_owned() };
+    match crate::text::nearest(unknown, known) {
+        Some(nearest) => format!("{message}\ndid you mean `{nearest}`?"),
+        None => message.to_owned(),
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+fn maybe_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
+fn durations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Duration>, D::Error> {
+    let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
+    let parsed = texts.into_iter().map(|(view, text)| Ok((view, parse_duration(&text)?)));
+    parsed.collect::<Result<_, String>>().map_err(serde::de::Error::custom)
+}
+
+fn pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Regex>, D::Error> {
+    Regex::new(&String::deserialize(deserializer)?).map(Some).map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(Path::new("config.toml"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_key_is_optional_and_can_be_set() {
+        let config = parse("").unwrap();
+        assert!((config.targets.oltp_p99_ms - 50.0).abs() < f64::EPSILON);
+        let config = parse(
+            "interval = \"500ms\"\n[freshness]\n\"mart.x\" = \"2m\"\n[[class]]\nclass = \"olap\"\nrole = \"^bi_\"\n\
+             [panels.bloat]\ninterval = \"1m\"\n",
+        )
+        .unwrap();
+        assert_eq!(config.freshness_of("mart.x"), Duration::from_secs(120));
+        assert_eq!(config.freshness_of("mart.y"), Duration::from_secs(5));
+        assert_eq!(config.classes.len(), 1);
+        assert_eq!(config.panels["bloat"].interval, Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn an_error_names_line_and_cure() {
+        let error = parse("theme = \"dark\"\nintervall = \"1s\"\n").unwrap_err();
+        assert!(error.contains("line 2") && error.contains("did you mean `interval`?"), "{error}");
+        let error = parse("interval = \"1 fortnight\"").unwrap_err();
+        assert!(error.contains("use ms, s, m, h or d"), "{error}");
+        let error = parse("[[class]]\nclass = \"olap\"\nrole = \"(\"").unwrap_err();
+        assert!(error.contains("unclosed group"), "{error}");
+        assert!(parse("[targets]\nwarn_at = 3.0").unwrap_err().contains("between 0 and 1"));
+        assert!(parse("[olap]\nconnections = 0").unwrap_err().contains("between 1 and 20"));
+    }
+}

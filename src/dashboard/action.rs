@@ -1,0 +1,132 @@
+//! What the keys can do to the server, and what is known afterwards.
+
+use crate::pg::PgError;
+use crate::pg::admin::{Identity, Signal, Verdict, View};
+use crate::text::Clean;
+use serde::{Deserialize, Serialize};
+
+/// Numbers the actions of one run of the program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ActionId(pub u32);
+
+/// A backend as the user saw it when choosing to act.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Who it is.
+    pub identity: Identity,
+    /// `reports, olap, metabase, 50s`
+    pub described: Clean,
+    /// The first part of its query.
+    pub query: Clean,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Action {
+    /// Signal backends.
+    Signal {
+        /// Which signal.
+        signal: Signal,
+        /// To whom.
+        backends: Vec<Backend>,
+    },
+    /// Refresh a materialized view.
+    Refresh {
+        /// Which.
+        view: View,
+        /// CONCURRENTLY.
+        concurrently: bool,
+    },
+}
+
+impl Action {
+    /// What it is, as a log line begins.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Signal { signal, backends } => {
+                let verb = match signal {
+                    Signal::Cancel => "cancel",
+                    Signal::Terminate => "terminate",
+                };
+                match backends.as_slice() {
+                    [one] => format!("{verb} pid {} ({})", one.identity.pid, one.described),
+                    many => format!("{verb} {} backends", many.len()),
+                }
+            }
+            Self::Refresh { view, concurrently } => {
+                let mode = if *concurrently { " concurrently" } else { "" };
+                format!("refresh {}.{}{mode}", view.schema, view.name)
+            }
+        }
+    }
+}
+
+/// What is known after an action.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// One verdict for each backend, in their order.
+    Signalled(Vec<Verdict>),
+    /// The view was refreshed, in so many milliseconds.
+    Refreshed(f64),
+    /// It was cancelled by the user; the view is as before.
+    Cancelled,
+    /// The server refused.
+    Failed(PgError),
+    /// The connection was lost meanwhile: what came of it is not known.
+    Unknown(PgError),
+    /// The intent could not be written to the audit file, so nothing was done.
+    Unaudited(Clean),
+}
+
+/// How an action ended, for colour and sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Grade {
+    /// Under way.
+    Running,
+    /// As wanted, proven.
+    Good,
+    /// Not, or not yet, or not known.
+    Doubtful,
+    /// Refused or failed.
+    Bad,
+}
+
+impl Outcome {
+    /// One line that says what is known, and how good that is.
+    pub fn describe(&self) -> (Grade, String) {
+        match self {
+            Self::Signalled(verdicts) => signalled(verdicts),
+            Self::Refreshed(ms) => (Grade::Good, format!("done in {}", crate::format::ms(*ms))),
+            Self::Cancelled => (Grade::Doubtful, "cancelled; the view is as it was".into()),
+            Self::Failed(error) => (Grade::Bad, format!("failed: {error}")),
+            Self::Unknown(error) => (Grade::Doubtful, format!("outcome unknown: {error}")),
+            Self::Unaudited(why) => (Grade::Bad, format!("not done: the audit file cannot be written: {why}")),
+        }
+    }
+}
+
+fn signalled(verdicts: &[Verdict]) -> (Grade, String) {
+    if let [verdict] = verdicts {
+        return match verdict {
+            Verdict::Changed => (Grade::Doubtful, "the session has changed meanwhile, nothing was sent".into()),
+            Verdict::Refused(error) => (Grade::Bad, format!("refused, nothing was sent: {error}")),
+            Verdict::Gone => (Grade::Good, "gone (read back from pg_stat_activity)".into()),
+            Verdict::StillRunning => (Grade::Doubtful, "sent, but it is still running after 3 s".into()),
+            Verdict::Unknown(error) => (Grade::Doubtful, format!("outcome unknown: {error}")),
+        };
+    }
+    let count = |wanted: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| wanted(verdict)).count();
+    let parts: Vec<String> = [
+        (count(|v| matches!(v, Verdict::Gone)), "gone"),
+        (count(|v| matches!(v, Verdict::StillRunning)), "still running"),
+        (count(|v| matches!(v, Verdict::Changed)), "changed, not sent"),
+        (count(|v| matches!(v, Verdict::Refused(_))), "refused"),
+        (count(|v| matches!(v, Verdict::Unknown(_))), "unknown"),
+    ]
+    .into_iter()
+    .filter(|(n, _)| *n > 0)
+    .map(|(n, what)| format!("{n} {what}"))
+    .collect();
+    let all_gone = verdicts.iter().all(|verdict| matches!(verdict, Verdict::Gone));
+    (if all_gone { Grade::Good } else { Grade::Doubtful }, parts.join(", "))
+}

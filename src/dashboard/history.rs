@@ -1,0 +1,314 @@
+//! Series over time at fixed cost, and the OLTP figures made from cumulative counters.
+
+use super::panels::classify::{Classifier, Session};
+use crate::config::WorkClass;
+use crate::pg::Table;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Samples kept per series: an hour of seconds.
+pub const KEEP: usize = 3_600;
+
+/// A series of figures, newest last; `NaN` stands for "not measured".
+#[derive(Clone, Debug, Default)]
+pub struct Series(VecDeque<f32>);
+
+impl Series {
+    /// Appends a figure, dropping the oldest of a full series.
+    pub fn push(&mut self, value: Option<f64>) {
+        if self.0.len() >= KEEP {
+            self.0.pop_front();
+        }
+        self.0.push_back(value.map_or(f32::NAN, |value| value as f32));
+    }
+
+    /// The newest `count` figures, oldest first.
+    pub fn last(&self, count: usize) -> Vec<Option<f64>> {
+        let skip = self.0.len().saturating_sub(count);
+        self.0.iter().skip(skip).map(|value| (!value.is_nan()).then_some(f64::from(*value))).collect()
+    }
+
+    /// The newest figure, where it was measured.
+    pub fn newest(&self) -> Option<f64> {
+        self.last(1).first().copied().flatten()
+    }
+
+    /// The median of the newest `count` figures, the last `skip` left out.
+    pub fn median(&self, count: usize, skip: usize) -> Option<f64> {
+        let mut values: Vec<f64> =
+            self.0.iter().rev().skip(skip).take(count).filter(|v| !v.is_nan()).map(|v| f64::from(*v)).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    }
+}
+
+/// Counters of pg_stat_database at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Counters {
+    at_s: f64,
+    commits: f64,
+    rollbacks: f64,
+    deadlocks: f64,
+    wal_bytes: Option<f64>,
+    blks_hit: f64,
+    blks_read: f64,
+    stats_reset: f64,
+    postmaster_start: f64,
+}
+
+/// Figures of the transactions of the watched database.
+#[derive(Clone, Debug, Default)]
+pub struct Oltp {
+    /// Transactions per second, commits and rollbacks.
+    pub tps: Option<f64>,
+    /// Rollbacks in percent of transactions of the interval.
+    pub rollback_pct: Option<f64>,
+    /// Deadlocks since the program started.
+    pub deadlocks: Option<f64>,
+    /// WAL written, bytes per second, whole server.
+    pub wal_bytes_per_s: Option<f64>,
+    /// Buffer cache hits in percent of the interval's block reads; `None` without any.
+    pub cache_hit_pct: Option<f64>,
+    /// Percentiles of the point query over the last [`WINDOW_S`], milliseconds.
+    pub p50_ms: Option<f64>,
+    /// As `p50_ms`.
+    pub p95_ms: Option<f64>,
+    /// As `p50_ms`.
+    pub p99_ms: Option<f64>,
+    /// Point queries in the window.
+    pub timed: usize,
+    /// Point queries that failed in the window.
+    pub failed: u32,
+    /// Client sessions that execute.
+    pub active: i64,
+    /// Sessions that wait for a lock.
+    pub waiting: i64,
+    /// Sessions idle in transaction.
+    pub idle_in_transaction: i64,
+    /// Sessions per class.
+    pub sessions: BTreeMap<WorkClass, i64>,
+    /// Sessions whose state our role may not see.
+    pub restricted: i64,
+    /// Interval mean of statement time per class, milliseconds.
+    pub mean_ms: BTreeMap<WorkClass, f64>,
+    /// The counters were reset in the last interval.
+    pub reset: bool,
+}
+
+/// Everything that is remembered over time.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Figures of now.
+    pub oltp: Oltp,
+    /// Transactions per second.
+    pub tps: Series,
+    /// Point query percentiles.
+    pub p50: Series,
+    /// Point query percentiles.
+    pub p95: Series,
+    /// Point query percentiles.
+    pub p99: Series,
+    /// Sessions that execute.
+    pub active: Series,
+    /// Sessions that wait for a lock.
+    pub waiting: Series,
+    /// Age of the oldest snapshot, seconds.
+    pub snapshot: Series,
+    /// Dead rows of the worst table.
+    pub dead: Series,
+    /// WAL bytes per second.
+    pub wal: Series,
+    last: Option<Counters>,
+    first_deadlocks: Option<f64>,
+    window: VecDeque<(f64, f64)>,
+    failures: VecDeque<(f64, u32)>,
+    statements: BTreeMap<String, (f64, f64)>,
+}
+
+/// Seconds over which the point query's percentiles are taken.
+pub const WINDOW_S: f64 = 30.0;
+
+impl History {
+    /// Takes a row of counters.
+    pub fn database(&mut self, row: &Table) {
+        let number = |name| row.first(name).number();
+        let now = Counters {
+            at_s: number("now_epoch").unwrap_or(0.0),
+            commits: number("xact_commit").unwrap_or(0.0),
+            rollbacks: number("xact_rollback").unwrap_or(0.0),
+            deadlocks: number("deadlocks").unwrap_or(0.0),
+            wal_bytes: number("wal_lsn_bytes"),
+            blks_hit: number("blks_hit").unwrap_or(0.0),
+            blks_read: number("blks_read").unwrap_or(0.0),
+            stats_reset: number("stats_reset").unwrap_or(0.0),
+            postmaster_start: number("postmaster_start").unwrap_or(0.0),
+        };
+        let oltp = &mut self.oltp;
+        let reset = self.last.is_some_and(|last| is_reset(&last, &now));
+        oltp.reset = reset;
+        oltp.tps = None;
+        if reset {
+            self.first_deadlocks = None;
+        }
+        let first_deadlocks = *self.first_deadlocks.get_or_insert(now.deadlocks);
+        oltp.deadlocks = Some(now.deadlocks - first_deadlocks);
+        if let Some(last) = self.last.filter(|last| !reset && now.at_s > last.at_s) {
+            let seconds = now.at_s - last.at_s;
+            let transactions = (now.commits - last.commits) + (now.rollbacks - last.rollbacks);
+            oltp.tps = Some(transactions / seconds);
+            oltp.rollback_pct = (transactions > 0.0).then(|| (now.rollbacks - last.rollbacks) / transactions * 100.0);
+            oltp.wal_bytes_per_s =
+                now.wal_bytes.zip(last.wal_bytes).map(|(now, last)| (now - last) / seconds).filter(|rate| *rate >= 0.0);
+            let (hit, read) = (now.blks_hit - last.blks_hit, now.blks_read - last.blks_read);
+            oltp.cache_hit_pct = (hit + read > 0.0).then(|| hit / (hit + read) * 100.0);
+        }
+        self.last = Some(now);
+        self.tps.push(oltp.tps);
+        self.wal.push(oltp.wal_bytes_per_s);
+        self.p50.push(oltp.p50_ms);
+        self.p95.push(oltp.p95_ms);
+        self.p99.push(oltp.p99_ms);
+    }
+
+    /// Takes the counts of sessions.
+    pub fn sessions(&mut self, table: &Table, classifier: &Classifier) {
+        let oltp = &mut self.oltp;
+        (oltp.active, oltp.waiting, oltp.idle_in_transaction, oltp.restricted) = (0, 0, 0, 0);
+        oltp.sessions.clear();
+        for row in 0..table.rows.len() {
+            let text = |name| table.get(row, name).text().unwrap_or_default();
+            let n = table.get(row, "n").int().unwrap_or(0);
+            let class = classifier.classify(&Session {
+                role: text("usename"),
+                application: text("application_name"),
+                database: text("datname"),
+                backend_type: "client backend",
+                query: "",
+            });
+            *oltp.sessions.entry(class).or_default() += n;
+            match text("state") {
+                "active" => oltp.active += n,
+                state if state.starts_with("idle in transaction") => oltp.idle_in_transaction += n,
+                "" => oltp.restricted += n,
+                _ => {}
+            }
+            if table.get(row, "waiting").is_true() {
+                oltp.waiting += n;
+            }
+        }
+        self.active.push(Some(oltp.active as f64));
+        self.waiting.push(Some(oltp.waiting as f64));
+    }
+
+    /// Takes latencies of the point query, measured at `now_s` of the model's time.
+    pub fn canary(&mut self, latencies_ms: &[f64], failed: u32, now_s: f64) {
+        self.window.extend(latencies_ms.iter().map(|latency| (now_s, *latency)));
+        self.failures.push_back((now_s, failed));
+        while self.window.front().is_some_and(|(at, _)| now_s - at > WINDOW_S) {
+            self.window.pop_front();
+        }
+        while self.failures.front().is_some_and(|(at, _)| now_s - at > WINDOW_S) {
+            self.failures.pop_front();
+        }
+        let mut sorted: Vec<f64> = self.window.iter().map(|(_, latency)| *latency).collect();
+        sorted.sort_by(f64::total_cmp);
+        // Nearest rank: the smallest latency that at least this share of the queries stays within.
+        let rank = |share: f64| {
+            let position = (share * sorted.len() as f64).ceil() as usize;
+            sorted.get(position.saturating_sub(1)).copied()
+        };
+        let oltp = &mut self.oltp;
+        (oltp.p50_ms, oltp.p95_ms, oltp.p99_ms) = (rank(0.50), rank(0.95), rank(0.99));
+        oltp.timed = sorted.len();
+        oltp.failed = self.failures.iter().map(|(_, failed)| failed).sum();
+    }
+
+    /// Takes the totals of pg_stat_statements per role: the means of what ran since the last ones.
+    pub fn statements(&mut self, table: &Table, classifier: &Classifier) {
+        let mut sums: BTreeMap<WorkClass, (f64, f64)> = BTreeMap::new();
+        let mut totals = BTreeMap::new();
+        for row in 0..table.rows.len() {
+            let role = table.get(row, "usename").text().unwrap_or_default().to_owned();
+            let calls = table.get(row, "calls").number().unwrap_or(0.0);
+            let total_ms = table.get(row, "total_exec_ms").number().unwrap_or(0.0);
+            if let Some((calls_before, total_before)) = self.statements.get(&role) {
+                let (ran, took) = (calls - calls_before, total_ms - total_before);
+                if ran > 0.0 && took >= 0.0 {
+                    let class = classifier.classify(&Session {
+                        role: &role,
+                        backend_type: "client backend",
+                        ..Session::default()
+                    });
+                    let sum = sums.entry(class).or_default();
+                    *sum = (sum.0 + ran, sum.1 + took);
+                }
+            }
+            totals.insert(role, (calls, total_ms));
+        }
+        self.statements = totals;
+        self.oltp.mean_ms = sums.into_iter().map(|(class, (calls, total))| (class, total / calls)).collect();
+    }
+
+    /// Forgets the counters: what comes next is another server, or the same one restarted.
+    pub fn forget_counters(&mut self) {
+        self.last = None;
+        self.first_deadlocks = None;
+        self.statements.clear();
+    }
+}
+
+fn is_reset(last: &Counters, now: &Counters) -> bool {
+    now.commits < last.commits
+        || now.rollbacks < last.rollbacks
+        || now.blks_hit < last.blks_hit
+        || now.stats_reset > last.stats_reset
+        || (now.postmaster_start - last.postmaster_start).abs() > 1.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::Value;
+
+    fn counters(at: f64, commits: i64, reset: f64) -> Table {
+        let columns = ["now_epoch", "xact_commit", "xact_rollback", "stats_reset"];
+        Table {
+            columns: columns.iter().map(|name| (*name).into()).collect(),
+            rows: vec![vec![Value::Float(at), Value::Int(commits), Value::Int(0), Value::Float(reset)]],
+        }
+    }
+
+    #[test]
+    fn rates_divide_by_the_time_that_passed_and_survive_a_reset() {
+        let mut history = History::default();
+        history.database(&counters(100.0, 1_000, 1.0));
+        assert_eq!(history.oltp.tps, None, "the first sample has no rate");
+        history.database(&counters(102.0, 1_500, 1.0));
+        assert_eq!(history.oltp.tps, Some(250.0));
+        history.database(&counters(103.0, 10, 102.5));
+        assert_eq!((history.oltp.tps, history.oltp.reset), (None, true));
+        history.database(&counters(104.0, 60, 102.5));
+        assert_eq!((history.oltp.tps, history.oltp.reset), (Some(50.0), false));
+    }
+
+    #[test]
+    fn percentiles_are_of_the_last_half_minute() {
+        let mut history = History::default();
+        history.canary(&[500.0], 1, 0.0);
+        let spread: Vec<f64> = (1..=100).map(f64::from).collect();
+        history.canary(&spread, 0, 61.0);
+        let oltp = &history.oltp;
+        assert_eq!((oltp.p50_ms, oltp.p95_ms, oltp.p99_ms), (Some(50.0), Some(95.0), Some(99.0)));
+        assert_eq!((oltp.timed, oltp.failed), (100, 0));
+    }
+
+    #[test]
+    fn a_series_keeps_an_hour() {
+        let mut series = Series::default();
+        for value in 0..=KEEP {
+            series.push(Some(value as f64));
+        }
+        assert_eq!(series.last(usize::MAX).len(), KEEP);
+        series.push(None);
+        assert_eq!(series.last(2), [Some(KEEP as f64), None]);
+    }
+}

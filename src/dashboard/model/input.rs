@@ -1,0 +1,386 @@
+//! Keys, mouse and paste: where the cursor goes and what is opened.
+
+use super::{Confirm, Model, Popup, Screen};
+use crate::dashboard::action::Grade;
+use crate::dashboard::event::{Effect, FeedId, Key, Mouse};
+use crate::dashboard::feed::Filter;
+use crate::dashboard::keys::{self, Command};
+use crate::dashboard::layout;
+use crate::format;
+use std::time::Duration;
+
+/// Intervals that `+` and `-` step through, milliseconds.
+const INTERVALS_MS: [u64; 9] = [250, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000];
+/// The longest filter that can be typed.
+const FILTER_CAP: usize = 200;
+
+impl Model {
+    pub(super) fn key(&mut self, key: Key) -> Vec<Effect> {
+        self.dirty = true;
+        if key == Key::Ctrl('c') {
+            return vec![Effect::Quit];
+        }
+        if self.prompt.is_some() {
+            self.prompt_key(key);
+            return Vec::new();
+        }
+        if let Some(Popup::Confirm(confirm)) = self.popup.take_if(|popup| matches!(popup, Popup::Confirm(_))) {
+            return self.confirm_key(confirm, key);
+        }
+        match keys::command(key) {
+            Some(command) => self.command(command),
+            None => Vec::new(),
+        }
+    }
+
+    /// Carries out what a key asks for.
+    pub(super) fn command(&mut self, command: Command) -> Vec<Effect> {
+        if self.popup.is_some() {
+            match command {
+                Command::Move(_) | Command::Page(_) | Command::First | Command::Last => {
+                    self.scroll_popup(command);
+                    return Vec::new();
+                }
+                Command::Open | Command::Filter | Command::Tag => return Vec::new(),
+                _ => {}
+            }
+        }
+        match command {
+            Command::Quit => return vec![Effect::Quit],
+            Command::Suspend => return vec![Effect::Suspend],
+            Command::Reconnect => return vec![Effect::Reconnect],
+            Command::Copy => return self.copy(),
+            Command::Refresh => self.ask_refresh(),
+            Command::RefreshAll => return self.refresh_all(),
+            Command::Cancel => self.ask_cancel(),
+            Command::Terminate => self.ask_terminate(),
+            Command::CancelOldOlap => self.ask_cancel_old_olap(),
+            Command::Mouse => {
+                self.mouse = !self.mouse;
+                return vec![Effect::CaptureMouse(self.mouse)];
+            }
+            Command::Help => self.toggle_popup(Popup::Help { scroll: 0 }),
+            Command::Log => self.toggle_popup(Popup::Log { scroll: usize::MAX }),
+            Command::Back => self.back(),
+            Command::Pause => self.paused = !self.paused,
+            Command::Theme => self.theme = (self.theme + 1) % self.start.themes.len().max(1),
+            Command::Interval(step) => self.step_interval(step),
+            other => self.navigate(other),
+        }
+        Vec::new()
+    }
+
+    fn navigate(&mut self, command: Command) {
+        let page = layout::page_rows(self).max(1) as i32;
+        match command {
+            Command::Panel(digit) => self.open_panel(digit),
+            Command::NextPanel => self.step_focus(1),
+            Command::PreviousPanel => self.step_focus(-1),
+            Command::Open => self.open(),
+            Command::Filter => {
+                let text = self.focused(|feed| feed.cursor.filter.as_ref().map(|filter| filter.text.clone()));
+                self.prompt = Some((text.flatten().unwrap_or_default(), None));
+            }
+            Command::Move(step) => self.move_selection(step),
+            Command::Page(pages) => self.move_selection(pages * page),
+            Command::First => self.move_selection(i32::MIN),
+            Command::Last => self.move_selection(i32::MAX),
+            Command::Scroll(step) => {
+                self.focused(|feed| {
+                    let last = feed.columns(false).len().saturating_sub(1);
+                    let columns = &mut feed.cursor.column_offset;
+                    *columns = columns.saturating_add_signed(step as isize).min(last);
+                });
+            }
+            Command::SortColumn(step) => self.step_sort(step),
+            Command::ReverseSort => self.reverse_sort(),
+            Command::Tag => {
+                self.focused(super::Feed::toggle_tag);
+                self.move_selection(1);
+            }
+            _ => {}
+        }
+    }
+
+    fn focused<T>(&mut self, act: impl FnOnce(&mut super::Feed) -> T) -> Option<T> {
+        self.feed_mut(self.focus).map(act)
+    }
+
+    fn toggle_popup(&mut self, popup: Popup) {
+        let same = self.popup.as_ref().is_some_and(|open| std::mem::discriminant(open) == std::mem::discriminant(&popup));
+        self.popup = if same { None } else { Some(popup) };
+    }
+
+    fn back(&mut self) {
+        if self.popup.take().is_some() {
+            return;
+        }
+        let filtered = self.focused(|feed| {
+            let filtered = feed.cursor.filter.take().is_some();
+            if filtered {
+                feed.arrange();
+            }
+            filtered
+        });
+        if filtered != Some(true) {
+            self.screen = match self.screen {
+                Screen::Full(id) if self.feed(id).is_some_and(|feed| feed.digit.is_none()) => Screen::More,
+                _ => Screen::Overview,
+            };
+        }
+        self.keep_focus_on_screen();
+    }
+
+    fn open_panel(&mut self, digit: u8) {
+        self.popup = None;
+        self.screen = match digit {
+            0 => Screen::Overview,
+            9 if self.screen == Screen::More => Screen::Overview,
+            9 => Screen::More,
+            _ => {
+                let found = self.visible().find(|(_, feed)| feed.digit == Some(digit)).map(|(id, _)| id);
+                match found {
+                    Some(id) if self.screen == Screen::Full(id) => Screen::Overview,
+                    Some(id) => {
+                        self.focus = id;
+                        Screen::Full(id)
+                    }
+                    None => self.screen,
+                }
+            }
+        };
+        self.keep_focus_on_screen();
+    }
+
+    /// After the page has changed, the focus must be on one of its panels.
+    fn keep_focus_on_screen(&mut self) {
+        let panels = layout::panels(self);
+        if !panels.contains(&self.focus) {
+            let wanted = self.feed_named("activity").filter(|id| panels.contains(id));
+            self.focus = wanted.or(panels.first().copied()).unwrap_or(self.focus);
+        }
+    }
+
+    fn step_focus(&mut self, step: i32) {
+        if let Screen::Full(_) = self.screen {
+            let all: Vec<FeedId> = self.visible().map(|(id, _)| id).collect();
+            self.focus = stepped(&all, self.focus, step);
+            self.screen = Screen::Full(self.focus);
+        } else {
+            self.focus = stepped(&layout::panels(self), self.focus, step);
+        }
+    }
+
+    fn open(&mut self) {
+        let id = self.focus;
+        if self.screen != Screen::Full(id) {
+            self.screen = Screen::Full(id);
+            return;
+        }
+        let Some(feed) = self.feed(id) else { return };
+        let Some(row) = feed.selected_row() else { return };
+        let mut fields = Vec::new();
+        for (name, cell) in feed.table.columns.iter().zip(feed.table.rows.get(row).into_iter().flatten()) {
+            let column = feed.spec.column(name);
+            let title = if column.title.is_empty() { name.to_string() } else { column.title.clone() };
+            fields.push((title, format::cell(cell, &column, self.start.utc_offset_s).text.into_owned()));
+        }
+        let title = format!("{} · row {}", feed.spec.front.title, feed.cursor.selected + 1);
+        self.popup = Some(Popup::Detail { title, fields, scroll: 0 });
+    }
+
+    fn move_selection(&mut self, step: i32) {
+        let page = layout::page_rows(self).max(1);
+        self.focused(|feed| {
+            feed.select(feed.cursor.selected.saturating_add_signed(step as isize));
+            let cursor = &mut feed.cursor;
+            cursor.offset = cursor.offset.min(cursor.selected).max((cursor.selected + 1).saturating_sub(page));
+        });
+    }
+
+    fn scroll_popup(&mut self, command: Command) {
+        let page = usize::from(self.size.1).saturating_sub(6).max(1) as i32;
+        let length = crate::dashboard::popups::lines(self).len();
+        let Some(Popup::Help { scroll } | Popup::Detail { scroll, .. } | Popup::Log { scroll }) = &mut self.popup else {
+            return;
+        };
+        let step = match command {
+            Command::Move(step) => step,
+            Command::Page(pages) => pages * page,
+            Command::First => i32::MIN,
+            _ => i32::MAX,
+        };
+        let last = length.saturating_sub(1);
+        *scroll = (*scroll).min(last).saturating_add_signed(step as isize).min(last);
+    }
+
+    fn step_sort(&mut self, step: i32) {
+        self.focused(|feed| {
+            let columns = feed.columns(false);
+            let at = feed.cursor.sort.as_ref().and_then(|(name, _)| columns.iter().position(|column| **column == **name));
+            let next = match at {
+                Some(at) => at.saturating_add_signed(step as isize).min(columns.len().saturating_sub(1)),
+                None if step > 0 => 0,
+                None => columns.len().saturating_sub(1),
+            };
+            if let Some(name) = columns.get(next) {
+                let numeric = feed.table.rows.iter().any(|row| {
+                    feed.table.column(name).and_then(|column| row.get(column)).is_some_and(|cell| cell.number().is_some())
+                });
+                feed.cursor.sort = Some((name.as_str().into(), numeric));
+                feed.arrange();
+            }
+        });
+    }
+
+    fn reverse_sort(&mut self) {
+        self.focused(|feed| {
+            let numeric_first = feed.cursor.sort.as_ref().is_some_and(|(name, _)| {
+                let column = feed.table.column(name);
+                feed.table.rows.iter().any(|row| column.and_then(|c| row.get(c)).is_some_and(|cell| cell.number().is_some()))
+            });
+            feed.cursor.sort = match feed.cursor.sort.take() {
+                // Once reversed already: back to the feed's own order, the worst first.
+                Some((_, descending)) if descending != numeric_first => None,
+                Some((name, descending)) => Some((name, !descending)),
+                None => None,
+            };
+            feed.arrange();
+        });
+    }
+
+    fn step_interval(&mut self, step: i32) {
+        let current = self.interval.as_millis() as u64;
+        let next = if step > 0 {
+            INTERVALS_MS.iter().find(|ms| **ms > current)
+        } else {
+            INTERVALS_MS.iter().rev().find(|ms| **ms < current)
+        };
+        if let Some(ms) = next {
+            self.interval = Duration::from_millis(*ms);
+            let text = format!("interval {}", format::seconds(self.interval.as_secs_f64()));
+            self.say(Grade::Good, &text);
+        }
+    }
+
+    fn prompt_key(&mut self, key: Key) {
+        let Some((mut text, _)) = self.prompt.take() else { return };
+        match key {
+            Key::Enter => {
+                if self.apply_filter(&text).is_none() {
+                    return;
+                }
+            }
+            Key::Esc => {
+                let _ = self.apply_filter("");
+                return;
+            }
+            Key::Backspace => {
+                text.pop();
+            }
+            Key::Ctrl('u') => text.clear(),
+            Key::Char(c) if text.len() < FILTER_CAP => text.push(c),
+            _ => {}
+        }
+        let complaint = self.apply_filter(&text);
+        self.prompt = Some((text, complaint));
+    }
+
+    /// Filters the focused feed; what is wrong with the expression comes back.
+    fn apply_filter(&mut self, text: &str) -> Option<String> {
+        let filter = if text.is_empty() || text == "!" { Ok(None) } else { Filter::parse(text).map(Some) };
+        match filter {
+            Err(complaint) => Some(complaint),
+            Ok(filter) => {
+                self.focused(|feed| {
+                    feed.cursor.filter = filter;
+                    feed.cursor.offset = 0;
+                    feed.arrange();
+                });
+                None
+            }
+        }
+    }
+
+    pub(super) fn paste(&mut self, text: &str) -> Vec<Effect> {
+        // Pasted text is only ever text: it must not be taken for keys that act.
+        if self.prompt.is_some() {
+            for c in text.chars().filter(|c| !c.is_control()).take(FILTER_CAP) {
+                self.prompt_key(Key::Char(c));
+            }
+            self.dirty = true;
+        }
+        Vec::new()
+    }
+
+    fn confirm_key(&mut self, mut confirm: Confirm, key: Key) -> Vec<Effect> {
+        match (key, confirm.number) {
+            (Key::Char('y'), None) => return self.act(confirm.actions),
+            (Key::Enter, Some(number)) if confirm.typed == number.to_string() => return self.act(confirm.actions),
+            (Key::Char(c), Some(_)) if c.is_ascii_digit() && confirm.typed.len() < 6 => confirm.typed.push(c),
+            (Key::Backspace, Some(_)) => {
+                confirm.typed.pop();
+            }
+            (Key::Enter, Some(_)) => {}
+            _ => {
+                self.say(Grade::Doubtful, "nothing was sent");
+                return Vec::new();
+            }
+        }
+        self.popup = Some(Popup::Confirm(confirm));
+        Vec::new()
+    }
+
+    fn copy(&mut self) -> Vec<Effect> {
+        let text = match &self.popup {
+            Some(_) => Some(crate::dashboard::popups::lines(self).join("\n")),
+            None => self.feed(self.focus).and_then(|feed| {
+                let query = feed.selected("query").text().map(str::to_owned);
+                let row = feed.table.rows.get(feed.selected_row()?)?;
+                let cells = feed.table.columns.iter().zip(row);
+                let cells = cells.map(|(name, cell)| format::cell(cell, &feed.spec.column(name), self.start.utc_offset_s));
+                Some(query.unwrap_or_else(|| cells.map(|cell| cell.text.into_owned()).collect::<Vec<_>>().join("\t")))
+            }),
+        };
+        match text {
+            Some(text) => {
+                self.say(Grade::Good, "copied, where the terminal allows it (OSC 52)");
+                vec![Effect::Copy(text)]
+            }
+            None => Vec::new(),
+        }
+    }
+
+    pub(super) fn mouse_used(&mut self, action: Mouse, x: u16, y: u16) -> Vec<Effect> {
+        self.dirty = true;
+        if self.popup.is_some() {
+            let step = if action == Mouse::ScrollUp { -3 } else { 3 };
+            if action != Mouse::Click {
+                self.scroll_popup(Command::Move(step));
+            }
+            return Vec::new();
+        }
+        let Some((id, row)) = layout::hit(self, x, y) else { return Vec::new() };
+        self.focus = id;
+        match action {
+            Mouse::ScrollDown => self.move_selection(3),
+            Mouse::ScrollUp => self.move_selection(-3),
+            Mouse::Click => {
+                if let Some(row) = row {
+                    self.focused(|feed| feed.select(feed.cursor.offset + row));
+                }
+            }
+        }
+        Vec::new()
+    }
+}
+
+/// The element `step` places from `current`, round and round.
+fn stepped(all: &[FeedId], current: FeedId, step: i32) -> FeedId {
+    let length = all.len() as i32;
+    if length == 0 {
+        return current;
+    }
+    let at = all.iter().position(|id| *id == current).map_or(if step > 0 { -1 } else { 0 }, |at| at as i32);
+    all.get((at + step).rem_euclid(length) as usize).copied().unwrap_or(current)
+}

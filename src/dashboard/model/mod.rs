@@ -1,0 +1,432 @@
+//! The state of the dashboard, and the one place where it changes.
+//!
+//! `update` is pure: the same model and the same event give the same model and the same effects. The
+//! model reads no clock, no file, no environment.
+
+mod acting;
+mod input;
+mod sampling;
+
+use super::action::{Action, ActionId, Grade};
+use super::diagnosis::{self, Cause, Evidence, Gauge, Since};
+use super::event::{Effect, Event, FeedId, Moment};
+use super::feed::{Cursor, Feed, Sampling};
+use super::history::History;
+use super::panels::classify::Classifier;
+use super::panels::spec::Spec;
+use super::panels::{self, bloat, snapshots, views};
+use crate::config::Config;
+use crate::pg::sampler::{Report, SessionId};
+use crate::pg::{Peer, PgError, Table};
+use crate::text::Clean;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the model is started with.
+#[derive(Debug)]
+pub struct Start {
+    /// Configuration.
+    pub config: Config,
+    /// A user's own panels.
+    pub own_panels: Vec<Spec>,
+    /// What was wrong with files that were left out; shown in the log.
+    pub complaints: Vec<String>,
+    /// Offset of local time from UTC, seconds.
+    pub utc_offset_s: i32,
+    /// Names of the themes, the first one in use first.
+    pub themes: Vec<String>,
+    /// Where the sessions go, for the header: `shop @ primary:5432`.
+    pub target: Clean,
+    /// The OLAP pool's own server, where it has one.
+    pub olap_target: Option<Clean>,
+    /// Shown in the header while the demo runs.
+    pub demo: bool,
+}
+
+/// Which page is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Screen {
+    /// All panels.
+    Overview,
+    /// The business panels that the Overview has no room for.
+    More,
+    /// One panel.
+    Full(FeedId),
+}
+
+/// What lies over the page.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Popup {
+    /// Keys, and the figures of the focused panel.
+    Help {
+        /// Lines scrolled.
+        scroll: usize,
+    },
+    /// All fields of a row, as it was when opened.
+    Detail {
+        /// Title.
+        title: String,
+        /// Names of the fields and what they hold.
+        fields: Vec<(String, String)>,
+        /// Lines scrolled.
+        scroll: usize,
+    },
+    /// The log.
+    Log {
+        /// Lines scrolled.
+        scroll: usize,
+    },
+    /// A question before an action.
+    Confirm(Confirm),
+}
+
+/// A question before an action.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Confirm {
+    /// What will happen to whom, and what it frees.
+    pub lines: Vec<String>,
+    /// What is done on yes.
+    pub actions: Vec<Action>,
+    /// More than one is hit: this number must be typed.
+    pub number: Option<usize>,
+    /// Typed so far.
+    pub typed: String,
+}
+
+/// State of the way to the server.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Link {
+    /// Nothing was tried yet.
+    Idle,
+    /// Open.
+    Live(Peer),
+    /// Being opened again.
+    Lost {
+        /// Why.
+        error: PgError,
+        /// Attempts that failed.
+        attempt: u32,
+        /// Since when.
+        since: Moment,
+        /// Only the user can mend it.
+        given_up: bool,
+    },
+}
+
+impl Link {
+    /// Whether statements can be sent, or will open the session.
+    pub fn usable(&self) -> bool {
+        !matches!(self, Self::Lost { .. })
+    }
+}
+
+/// A line of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogLine {
+    /// When, epoch milliseconds.
+    pub epoch_ms: i64,
+    /// How good it is.
+    pub grade: Grade,
+    /// What happened.
+    pub text: Clean,
+}
+
+/// An action under way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Running {
+    /// Its number.
+    pub id: ActionId,
+    /// What.
+    pub action: Action,
+    /// Since when.
+    pub since: Moment,
+}
+
+/// The most lines kept in the log.
+const LOG_LINES: usize = 500;
+
+/// The state of the dashboard.
+#[derive(Debug)]
+pub struct Model {
+    /// Configuration.
+    pub config: Config,
+    /// Started with.
+    pub start: Start,
+    /// Class rules.
+    pub classifier: Classifier,
+    /// Panels and what feeds them.
+    pub feeds: Vec<Feed>,
+    /// Now.
+    pub now: Moment,
+    /// Terminal columns and rows.
+    pub size: (u16, u16),
+    /// Page.
+    pub screen: Screen,
+    /// Panel with the focus.
+    pub focus: FeedId,
+    /// Over the page.
+    pub popup: Option<Popup>,
+    /// The filter being typed, and why it is no filter yet.
+    pub prompt: Option<(String, Option<String>)>,
+    /// Samples are held.
+    pub paused: bool,
+    /// Time between samples of the fast feeds.
+    pub interval: Duration,
+    /// Mouse taken.
+    pub mouse: bool,
+    /// Position in `start.themes`.
+    pub theme: usize,
+    /// Way of the fast session.
+    pub fast: Link,
+    /// Way of the slow session.
+    pub slow: Link,
+    /// Way of the OLAP pool.
+    pub olap: Link,
+    /// What the server told about itself and our role.
+    pub facts: Option<Table>,
+    /// Figures over time.
+    pub history: History,
+    /// Gauges, worst first.
+    pub gauges: Vec<Gauge>,
+    /// The cause line.
+    pub cause: Cause,
+    /// Actions under way.
+    pub running: Vec<Running>,
+    /// Refreshes that wait for their turn.
+    pub queue: VecDeque<Action>,
+    /// The log, newest last.
+    pub log: VecDeque<LogLine>,
+    /// A passing word in the footer, and when it came.
+    pub notice: Option<(LogLine, Moment)>,
+    /// Client processor milliseconds per second, and server milliseconds per second.
+    pub cost: (f64, f64),
+    /// Something visible has changed since this was last taken.
+    pub dirty: bool,
+    last_id: u32,
+    since: Since,
+    memory: Memory,
+}
+
+/// What derivations remember between samples.
+#[derive(Debug, Default)]
+struct Memory {
+    xids: snapshots::XidClock,
+    bloat: bloat::Memory,
+    views: views::Memory,
+    canary: Option<String>,
+    shop: bool,
+    cost_mark: Option<(Moment, f64)>,
+    server_ms: f64,
+}
+
+impl Model {
+    /// A model that knows nothing yet.
+    pub fn new(start: Start) -> Self {
+        let config = start.config.clone();
+        let mut feeds: Vec<Feed> = panels::built_in().into_iter().map(feed).collect();
+        feeds.extend(start.own_panels.iter().cloned().map(|spec| Feed { foreign: true, ..feed(spec) }));
+        feeds.retain(|feed| !config.panels.get(&feed.spec.name).is_some_and(|panel| panel.off));
+        let mut model = Self {
+            classifier: Classifier::new(config.classes.clone()),
+            interval: config.interval,
+            config,
+            feeds,
+            now: Moment::default(),
+            size: (80, 24),
+            screen: Screen::Overview,
+            focus: FeedId(0),
+            popup: None,
+            prompt: None,
+            paused: false,
+            mouse: false,
+            theme: 0,
+            fast: Link::Idle,
+            slow: Link::Idle,
+            olap: Link::Idle,
+            facts: None,
+            history: History::default(),
+            gauges: Vec::new(),
+            cause: Cause::default(),
+            running: Vec::new(),
+            queue: VecDeque::new(),
+            log: VecDeque::new(),
+            notice: None,
+            cost: (0.0, 0.0),
+            dirty: true,
+            last_id: 0,
+            since: Since::default(),
+            memory: Memory::default(),
+            start,
+        };
+        model.focus = model.feed_named("activity").unwrap_or(FeedId(0));
+        for complaint in model.start.complaints.clone() {
+            model.say(Grade::Bad, &complaint);
+        }
+        model.judge();
+        model
+    }
+
+    /// Takes an event in; what is wanted now comes back.
+    #[must_use]
+    pub fn update(&mut self, event: Event) -> Vec<Effect> {
+        match event {
+            Event::Ticked { now, cost } => self.tick(now, cost),
+            Event::KeyPressed(key) => self.key(key),
+            Event::Pasted(text) => self.paste(&text),
+            Event::MouseUsed { action, x, y } => self.mouse_used(action, x, y),
+            Event::Resized { width, height } => {
+                self.size = (width, height);
+                self.dirty = true;
+                Vec::new()
+            }
+            Event::Reported(report) => self.reported(report),
+            Event::CanaryTimed { latencies_ms, failed } => {
+                self.history.canary(&latencies_ms, failed, self.now.mono_ms as f64 / 1000.0);
+                Vec::new()
+            }
+            Event::ActionStarted(id) => {
+                let now = self.now;
+                if let Some(running) = self.running.iter_mut().find(|running| running.id == id) {
+                    running.since = now;
+                }
+                self.dirty = true;
+                Vec::new()
+            }
+            Event::ActionEnded { id, outcome } => self.ended(id, &outcome),
+            Event::Resumed => {
+                self.dirty = true;
+                Vec::new()
+            }
+        }
+    }
+
+    fn reported(&mut self, report: Report) -> Vec<Effect> {
+        self.dirty = true;
+        match report {
+            Report::Opened { session, peer } => self.opened(session, peer),
+            Report::Lost { session, error, attempt, retry_in_ms } => {
+                self.lost(session, error, attempt, retry_in_ms.is_none());
+                Vec::new()
+            }
+            Report::Answered { id, took_ms, outcome } => self.answered(FeedId(id), took_ms, outcome),
+        }
+    }
+
+    /// The feed with this number.
+    pub fn feed(&self, id: FeedId) -> Option<&Feed> {
+        self.feeds.get(usize::from(id.0))
+    }
+
+    fn feed_mut(&mut self, id: FeedId) -> Option<&mut Feed> {
+        self.feeds.get_mut(usize::from(id.0))
+    }
+
+    /// The number of the feed called `name`.
+    pub fn feed_named(&self, name: &str) -> Option<FeedId> {
+        let position = self.feeds.iter().position(|feed| feed.spec.name == name)?;
+        Some(FeedId(position as u16))
+    }
+
+    /// The rows of the feed called `name`; none where it is off.
+    pub fn rows(&self, name: &str) -> &Table {
+        static NONE: std::sync::OnceLock<Table> = std::sync::OnceLock::new();
+        let feed = self.feed_named(name).and_then(|id| self.feed(id));
+        feed.map_or_else(|| NONE.get_or_init(Table::default), |feed| &feed.table)
+    }
+
+    /// Panels that a user can look at, in their order.
+    pub fn visible(&self) -> impl Iterator<Item = (FeedId, &Feed)> {
+        let numbered = self.feeds.iter().enumerate().map(|(position, feed)| (FeedId(position as u16), feed));
+        numbered.filter(|(_, feed)| feed.visible)
+    }
+
+    /// Seconds since the feed's last good answer.
+    pub fn age_s(&self, feed: &Feed) -> Option<f64> {
+        feed.sampling.at.map(|at| self.now.since(at))
+    }
+
+    /// Whether what the feed shows may no longer be true: its session is lost, or the server has been
+    /// silent for an interval.
+    pub fn is_stale(&self, feed: &Feed) -> bool {
+        if feed.sampling.at.is_none() {
+            return false;
+        }
+        let link = match feed.spec.front.pool {
+            panels::spec::Pool::Oltp => &self.fast,
+            panels::spec::Pool::Slow => &self.slow,
+            panels::spec::Pool::Olap => &self.olap,
+        };
+        let one_server = feed.spec.front.pool != panels::spec::Pool::Olap || self.start.olap_target.is_none();
+        let silent = self.silent_s() >= self.interval.as_secs_f64() * 0.9;
+        let overdue = self.age_s(feed).is_some_and(|age| age > 2.5 * self.pace(feed).as_secs_f64() + 1.0);
+        !link.usable() || (one_server && (silent || !self.fast.usable())) || (overdue && !self.paused)
+    }
+
+    /// Seconds that the fast session has waited for its answer.
+    pub fn silent_s(&self) -> f64 {
+        let fast = self.feeds.iter().filter(|feed| feed.spec.front.pool == panels::spec::Pool::Oltp);
+        let asked = fast.filter_map(|feed| feed.sampling.in_flight).min();
+        asked.map_or(0.0, |asked| self.now.since(asked))
+    }
+
+    /// Writes a line to the log and shows it for a while.
+    fn say(&mut self, grade: Grade, text: &str) {
+        let line = LogLine { epoch_ms: self.now.epoch_ms, grade, text: Clean::from(text) };
+        self.notice = Some((line.clone(), self.now));
+        self.log.push_back(line);
+        if self.log.len() > LOG_LINES {
+            self.log.pop_front();
+        }
+        self.dirty = true;
+    }
+
+    /// Makes the gauges and the cause line anew.
+    fn judge(&mut self) {
+        let olap = self.feeds.iter().filter(|feed| feed.spec.front.pool == panels::spec::Pool::Olap);
+        let olap_ms = olap.filter(|feed| feed.sampling.at.is_some()).map(|feed| feed.sampling.took_ms);
+        let evidence = Evidence {
+            config: &self.config,
+            oltp: &self.history.oltp,
+            activity: self.rows("activity"),
+            snapshots: self.rows("snapshots"),
+            bloat: self.rows("bloat"),
+            views: self.rows("views"),
+            database: self.rows("database"),
+            olap_ms: olap_ms.reduce(f64::max),
+        };
+        let gauges = diagnosis::gauges(&evidence);
+        let mut since = std::mem::take(&mut self.since);
+        let before = |label: &str| if label == "p99" { self.history.p99.median(60, 5) } else { None };
+        since.note(&gauges, self.now, &before);
+        let cause = diagnosis::cause(&evidence, &gauges, &since, self.now, self.start.utc_offset_s);
+        self.since = since;
+        self.gauges = gauges;
+        self.cause = cause;
+    }
+
+    fn link_mut(&mut self, session: SessionId) -> Option<&mut Link> {
+        match session {
+            SessionId::Fast => Some(&mut self.fast),
+            SessionId::Slow => Some(&mut self.slow),
+            SessionId::Olap(_) => Some(&mut self.olap),
+            SessionId::Canary => None,
+        }
+    }
+}
+
+fn feed(spec: Spec) -> Feed {
+    let digit = panels::digit(&spec.name);
+    let visible = !panels::is_internal(&spec.name);
+    Feed {
+        sql: spec.sql.as_str().into(),
+        spec: Arc::new(spec),
+        foreign: false,
+        digit,
+        visible,
+        sampling: Sampling::default(),
+        table: Table::default(),
+        raw: Table::default(),
+        cursor: Cursor::default(),
+    }
+}

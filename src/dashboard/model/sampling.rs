@@ -1,0 +1,353 @@
+//! When which feed is asked, and what becomes of its answer.
+
+use super::{Link, Model};
+use crate::dashboard::action::Grade;
+use crate::dashboard::event::{Effect, FeedId, Moment, OwnCost, Request, Sample};
+use crate::dashboard::feed::Feed;
+use crate::dashboard::panels::spec::Pool;
+use crate::dashboard::panels::{self, activity, bloat, snapshots, views};
+use crate::format;
+use crate::pg::sampler::SessionId;
+use crate::pg::{Class, Peer, PgError, Table, quote_literal};
+use crate::text::Clean;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A statement on the slow session is asked again only after this many times its own duration, so
+/// that however slow it is, it takes at most so small a share of one processor.
+const SLOW_SHARE: f64 = 50.0;
+/// As [`SLOW_SHARE`], for the OLAP pool, where queries are expected to work.
+const OLAP_SHARE: f64 = 10.0;
+/// Where this relation exists, the point query reads from it.
+const SHOP: &str = "shop.products";
+/// Seconds that a passing word stays in the footer.
+const NOTICE_S: f64 = 6.0;
+
+impl Model {
+    pub(super) fn tick(&mut self, now: Moment, cost: OwnCost) -> Vec<Effect> {
+        // A clock that shows seconds needs a new frame only when the second changes.
+        if now.epoch_ms.div_euclid(1000) != self.now.epoch_ms.div_euclid(1000) {
+            self.dirty = true;
+            self.measure_cost(now, cost);
+        }
+        self.now = now;
+        if self.notice.as_ref().is_some_and(|(_, at)| now.since(*at) > NOTICE_S) {
+            self.notice = None;
+            self.dirty = true;
+        }
+        if self.paused { Vec::new() } else { self.sample_due() }
+    }
+
+    fn measure_cost(&mut self, now: Moment, cost: OwnCost) {
+        if let Some((then, cpu_ms)) = self.memory.cost_mark {
+            let seconds = now.since(then);
+            if seconds < 5.0 {
+                return;
+            }
+            self.cost = ((cost.cpu_ms - cpu_ms) / seconds, self.memory.server_ms / seconds);
+        }
+        self.memory.cost_mark = Some((now, cost.cpu_ms));
+        self.memory.server_ms = 0.0;
+    }
+
+    /// Time between two samples of `feed`.
+    pub fn pace(&self, feed: &Feed) -> Duration {
+        let configured = self.config.panels.get(&feed.spec.name).and_then(|panel| panel.interval);
+        let wanted = configured.unwrap_or(feed.spec.front.interval);
+        let took = |share: f64| Duration::from_secs_f64((feed.sampling.took_ms / 1000.0 * share).clamp(0.0, 3600.0));
+        match feed.spec.front.pool {
+            Pool::Oltp => configured.unwrap_or(self.interval),
+            Pool::Slow => wanted.max(self.interval).max(took(SLOW_SHARE)),
+            Pool::Olap => wanted.max(self.interval).max(took(OLAP_SHARE)),
+        }
+    }
+
+    fn sample_due(&mut self) -> Vec<Effect> {
+        if self.facts.is_none() {
+            return Vec::new();
+        }
+        let now = self.now;
+        let due = |feed: &Feed| {
+            feed.sampling.in_flight.is_none()
+                && feed.sampling.due_ms <= now.mono_ms
+                && (feed.sampling.missing.is_empty())
+                && feed.spec.name != "facts"
+        };
+        let ids: Vec<FeedId> =
+            (0..self.feeds.len() as u16).map(FeedId).filter(|id| self.feed(*id).is_some_and(due)).collect();
+        self.ask(&ids)
+    }
+
+    /// Asks these feeds now, where their session can.
+    pub(super) fn ask(&mut self, ids: &[FeedId]) -> Vec<Effect> {
+        let now = self.now;
+        let mut requests = Vec::new();
+        for id in ids {
+            let Some(feed) = self.feed(*id) else { continue };
+            let usable = match feed.spec.front.pool {
+                Pool::Oltp => self.fast.usable(),
+                Pool::Slow => self.slow.usable(),
+                Pool::Olap => self.olap.usable(),
+            };
+            if !usable || feed.sampling.in_flight.is_some() || feed.sql.is_empty() {
+                continue;
+            }
+            let pace = self.pace(feed);
+            let Some(feed) = self.feed_mut(*id) else { continue };
+            feed.sampling.in_flight = Some(now);
+            feed.sampling.due_ms = now.mono_ms + pace.as_millis() as u64;
+            requests.push(Request {
+                feed: *id,
+                sql: Arc::clone(&feed.sql),
+                pool: feed.spec.front.pool,
+                as_text: feed.foreign,
+            });
+        }
+        if requests.is_empty() { Vec::new() } else { vec![Effect::Sample(requests)] }
+    }
+
+    pub(super) fn opened(&mut self, session: SessionId, peer: Peer) -> Vec<Effect> {
+        let Some(link) = self.link_mut(session) else { return Vec::new() };
+        let lost_at = if let Link::Lost { since, .. } = link { Some(*since) } else { None };
+        *link = Link::Live(peer);
+        if let Some(since) = lost_at
+            && session == SessionId::Fast
+        {
+            let away = format::seconds(self.now.since(since));
+            self.say(Grade::Good, &format!("connected again after {away}"));
+        }
+        let pool = pool_of(session);
+        for feed in self.feeds.iter_mut().filter(|feed| Some(feed.spec.front.pool) == pool) {
+            feed.sampling.in_flight = None;
+            feed.sampling.due_ms = 0;
+        }
+        if session == SessionId::Fast {
+            // The server may be another one, or another version.
+            let facts = self.feed_named("facts");
+            return facts.map(|facts| self.ask(&[facts])).unwrap_or_default();
+        }
+        if self.paused { Vec::new() } else { self.sample_due() }
+    }
+
+    pub(super) fn lost(&mut self, session: SessionId, error: PgError, attempt: u32, given_up: bool) {
+        let now = self.now;
+        let Some(link) = self.link_mut(session) else { return };
+        let first = !matches!(link, Link::Lost { .. });
+        let since = if let Link::Lost { since, .. } = link { *since } else { now };
+        *link = Link::Lost { error: error.clone(), attempt, since, given_up };
+        let pool = pool_of(session);
+        for feed in self.feeds.iter_mut().filter(|feed| Some(feed.spec.front.pool) == pool) {
+            feed.sampling.in_flight = None;
+        }
+        if first && (session == SessionId::Fast || matches!(session, SessionId::Olap(_))) {
+            let who = if session == SessionId::Fast { "" } else { "OLAP pool: " };
+            self.say(Grade::Bad, &format!("{who}connection lost: {error}"));
+        }
+    }
+
+    pub(super) fn answered(&mut self, id: FeedId, took_ms: f64, outcome: Sample) -> Vec<Effect> {
+        let now = self.now;
+        self.memory.server_ms += took_ms;
+        let Some(feed) = self.feed_mut(id) else { return Vec::new() };
+        feed.sampling.in_flight = None;
+        feed.sampling.took_ms = took_ms;
+        match outcome {
+            Ok(table) => {
+                feed.sampling.at = Some(now);
+                feed.sampling.error = None;
+                let name = feed.spec.name.clone();
+                self.took_in(id, &name, table)
+            }
+            Err(error) => {
+                if error.class == Class::Statement {
+                    // It will fail the same way again: ask rarely, so as not to fill the server's log.
+                    feed.sampling.due_ms = now.mono_ms + 30_000;
+                }
+                feed.sampling.error = Some(error);
+                Vec::new()
+            }
+        }
+    }
+
+    fn took_in(&mut self, id: FeedId, name: &str, table: Table) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match name {
+            "facts" => return self.learned(table),
+            "needs" => return self.found(&table),
+            "database" => {
+                self.history.database(&table);
+                if let (Some(xmax), Some(at)) = (table.first("xmax").int(), table.first("now_epoch").number()) {
+                    self.memory.xids.note(xmax, at);
+                }
+                self.put(id, table);
+                self.judge();
+            }
+            "sessions" => {
+                self.history.sessions(&table, &self.classifier);
+                self.put(id, table);
+            }
+            "statements" => self.history.statements(&table, &self.classifier),
+            "activity" => {
+                let table = activity::derive(table, &self.classifier);
+                effects = self.watch_refreshes(&table);
+                self.put(id, table);
+                self.judge();
+            }
+            "snapshots" => {
+                let table = self.derive_snapshots(table);
+                let oldest = table.first("age_s").number();
+                self.history.snapshot.push(oldest);
+                self.put(id, table);
+            }
+            "bloat" => {
+                let holder = self.holder();
+                let estimates = self.rows("bloat_estimate").clone();
+                let table = bloat::derive(table, &mut self.memory.bloat, &estimates, holder.as_deref());
+                self.history.dead.push(table.first("n_dead").number());
+                self.put(id, table);
+            }
+            "views" => {
+                if let Some(feed) = self.feed_mut(id) {
+                    feed.raw = table;
+                }
+                self.derive_views();
+            }
+            _ => self.put(id, table),
+        }
+        effects
+    }
+
+    fn put(&mut self, id: FeedId, table: Table) {
+        if let Some(feed) = self.feed_mut(id) {
+            feed.accept(table);
+        }
+    }
+
+    fn derive_snapshots(&self, table: Table) -> Table {
+        let database = self.rows("database");
+        let xmax = database.first("xmax").int().unwrap_or(0);
+        let now_s = database.first("now_epoch").number().unwrap_or(0.0);
+        let bloat = self.rows("bloat");
+        let dead = (0..bloat.rows.len()).filter_map(|row| bloat.get(row, "n_dead").int()).sum();
+        snapshots::derive(table, &self.classifier, &self.memory.xids, xmax, now_s, dead)
+    }
+
+    /// The oldest holder that concerns this database, as `pid 812` or `slot debezium`.
+    fn holder(&self) -> Option<String> {
+        let table = self.rows("snapshots");
+        let row = (0..table.rows.len()).find(|row| table.get(*row, "own_database").is_true())?;
+        let holder = table.get(row, "holder").text()?;
+        let kind = table.get(row, "kind").text()?;
+        Some(if kind == "backend" { format!("pid {holder}") } else { format!("{kind} {holder}") })
+    }
+
+    /// Derives the views' rows from their last answer.
+    fn derive_views(&mut self) {
+        let Some(id) = self.feed_named("views") else { return };
+        let Some(raw) = self.feed(id).map(|feed| feed.raw.clone()) else { return };
+        let config = &self.config;
+        let now_s = self.now.mono_ms as f64 / 1000.0;
+        let table = views::derive(raw, &mut self.memory.views, now_s, &|view| config.freshness_of(view));
+        self.put(id, table);
+    }
+
+    /// While somebody refreshes, the views are looked at every interval.
+    fn watch_refreshes(&mut self, activity: &Table) -> Vec<Effect> {
+        let refreshing = (0..activity.rows.len()).any(|row| activity.get(row, "class").text() == Some("refresh"));
+        let Some(id) = self.feed_named("views").filter(|_| refreshing || !self.running.is_empty()) else {
+            return Vec::new();
+        };
+        let old = self.feed(id).and_then(|feed| self.age_s(feed)).is_none_or(|age| age > 0.9);
+        if old { self.ask(&[id]) } else { Vec::new() }
+    }
+
+    /// The server told its version and what our role may: choose the statements that fit.
+    fn learned(&mut self, facts: Table) -> Vec<Effect> {
+        let major = facts.first("server_version_num").int().unwrap_or(0) / 10_000;
+        let pgss = facts.first("pgss_schema").text().map(str::to_owned);
+        for feed in self.feeds.iter_mut().filter(|feed| !feed.foreign) {
+            let sql = panels::statement(&feed.spec.name, major).unwrap_or(&feed.spec.sql).to_owned();
+            feed.sampling.missing.retain(|missing| Some(missing.as_str()) != feed.spec.front.extension.as_deref());
+            match (&feed.spec.front.extension, &pgss) {
+                (Some(extension), None) => feed.sampling.missing.push(Clean::from(extension.as_str())),
+                (Some(_), Some(schema)) => {
+                    let function = format!("{}.pg_stat_statements", crate::pg::quote_ident(schema));
+                    feed.sql = sql.replace("{pg_stat_statements}", &function).into();
+                }
+                (None, _) => feed.sql = sql.into(),
+            }
+        }
+        self.facts = Some(facts);
+        self.list_needs();
+        let mut effects = self.point_query();
+        effects.extend(self.sample_due());
+        effects
+    }
+
+    /// Writes the statement that looks for the relations which panels need.
+    fn list_needs(&mut self) {
+        let needs = self.feeds.iter().flat_map(|feed| &feed.spec.front.needs).map(String::as_str);
+        let needs: BTreeSet<&str> = needs.chain([SHOP]).collect();
+        let listed: Vec<String> = needs.into_iter().map(quote_literal).collect();
+        let sql = format!(
+            "SELECT name, pg_catalog.to_regclass(name) IS NOT NULL AS found \
+             FROM pg_catalog.unnest(ARRAY[{}]::text[]) AS needed (name)",
+            listed.join(", ")
+        );
+        if let Some(feed) = self.feed_named("needs").and_then(|id| self.feed_mut(id)) {
+            feed.sql = sql.into();
+        }
+        // Until it is answered nothing that needs a relation is asked.
+        for feed in &mut self.feeds {
+            let needs = &feed.spec.front.needs;
+            if feed.sampling.at.is_none() && feed.sampling.missing.is_empty() && !needs.is_empty() {
+                feed.sampling.due_ms = u64::MAX;
+            }
+        }
+    }
+
+    fn found(&mut self, table: &Table) -> Vec<Effect> {
+        let missing: Vec<&str> = (0..table.rows.len())
+            .filter(|row| !table.get(*row, "found").is_true())
+            .filter_map(|row| table.get(row, "name").text())
+            .collect();
+        for feed in &mut self.feeds {
+            let needs = feed.spec.front.needs.clone();
+            if needs.is_empty() {
+                continue;
+            }
+            let lacked = !feed.sampling.missing.is_empty() || feed.sampling.due_ms == u64::MAX;
+            feed.sampling.missing =
+                needs.iter().filter(|need| missing.contains(&need.as_str())).map(|need| Clean::from(need.as_str())).collect();
+            if lacked && feed.sampling.missing.is_empty() {
+                feed.sampling.due_ms = 0;
+            }
+        }
+        self.memory.shop = !missing.contains(&SHOP);
+        self.point_query()
+    }
+
+    /// Starts timing the point query that fits this database.
+    fn point_query(&mut self) -> Vec<Effect> {
+        let sql = self.config.canary.sql.clone().or_else(|| {
+            let major = self.facts.as_ref().and_then(|facts| facts.first("server_version_num").int()).unwrap_or(0);
+            let name = if self.memory.shop { "canary_shop" } else { "canary" };
+            panels::statement(name, major / 10_000).map(str::to_owned)
+        });
+        if sql == self.memory.canary {
+            return Vec::new();
+        }
+        self.memory.canary.clone_from(&sql);
+        vec![Effect::Canary(sql)]
+    }
+}
+
+fn pool_of(session: SessionId) -> Option<Pool> {
+    match session {
+        SessionId::Fast => Some(Pool::Oltp),
+        SessionId::Slow => Some(Pool::Slow),
+        SessionId::Olap(_) => Some(Pool::Olap),
+        SessionId::Canary => None,
+    }
+}

@@ -1,0 +1,174 @@
+//! Backends: their class, whom they block, and an order by the harm they do.
+
+use super::classify::{Classifier, Session};
+use crate::config::WorkClass;
+use crate::pg::{Table, Value};
+use crate::text::Clean;
+use std::collections::HashMap;
+
+/// A session waiting for a lock is more urgent than its age in seconds says.
+const BLOCKED_WEIGHT: f64 = 1_000.0;
+/// Seconds below which a snapshot or a transaction is nothing to speak of.
+const CALM_S: f64 = 5.0;
+
+/// Adds `class`, `wait`, `blocks` and `harm`, and puts the most harmful first.
+pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
+    let blocked = blocked_counts(&table);
+    let oldest_xids = (0..table.rows.len()).map(|row| horizon_xids(&table, row)).max().unwrap_or(0);
+    for name in ["class", "wait", "blocks", "harm"] {
+        table.ensure_column(name);
+    }
+    for row in 0..table.rows.len() {
+        let class = class_of(&table, row, classifier);
+        let blocks = table.get(row, "pid").int().and_then(|pid| blocked.get(&pid)).copied().unwrap_or(0);
+        let harm = harm(&table, row, class, blocks, oldest_xids);
+        let wait = wait_text(&table, row);
+        table.set(row, "class", class.name().into());
+        table.set(row, "wait", wait);
+        table.set(row, "blocks", if blocks == 0 { Value::Null } else { Value::Int(blocks) });
+        table.set(row, "harm", Value::Float(harm));
+    }
+    if let Some(column) = table.column("harm") {
+        let harm = |row: &Vec<Value>| row.get(column).and_then(Value::number).unwrap_or(0.0);
+        table.rows.sort_by(|a, b| harm(b).total_cmp(&harm(a)));
+    }
+    table
+}
+
+/// The class of the session in `row`.
+fn class_of(table: &Table, row: usize, classifier: &Classifier) -> WorkClass {
+    let text = |name| table.get(row, name).text().unwrap_or_default();
+    classifier.classify(&Session {
+        role: text("usename"),
+        application: text("application_name"),
+        database: text("datname"),
+        backend_type: text("backend_type"),
+        query: text("query"),
+    })
+}
+
+/// Transactions since the oldest of a session's snapshot and its own transaction id.
+fn horizon_xids(table: &Table, row: usize) -> i64 {
+    let age = |name| table.get(row, name).int().unwrap_or(0);
+    age("xmin_age").max(age("xid_age"))
+}
+
+fn wait_text(table: &Table, row: usize) -> Value {
+    if let Some(blockers) = table.get(row, "blocked_by").text().filter(|blockers| !blockers.is_empty()) {
+        return Value::Text(Clean::from(format!("Lock ← {blockers}")));
+    }
+    let kind = table.get(row, "wait_event_type").text();
+    let event = table.get(row, "wait_event").text();
+    match (kind, event) {
+        (Some("Client"), _) | (None, _) => Value::Null,
+        (Some(kind), Some(event)) => Value::Text(Clean::from(format!("{kind} {event}"))),
+        (Some(kind), None) => kind.into(),
+    }
+}
+
+/// How many sessions wait behind each pid, directly or through others. A blocker counts for whoever
+/// waits on one of its waiters too; cycles are broken by counting each waiter once.
+fn blocked_counts(table: &Table) -> HashMap<i64, i64> {
+    let mut waiters: HashMap<i64, Vec<i64>> = HashMap::new();
+    for row in 0..table.rows.len() {
+        let Some(pid) = table.get(row, "pid").int() else { continue };
+        for blocker in table.get(row, "blocked_by").text().unwrap_or_default().split(',') {
+            if let Ok(blocker) = blocker.trim().parse() {
+                waiters.entry(blocker).or_default().push(pid);
+            }
+        }
+    }
+    let count = |root: i64| {
+        let mut seen = std::collections::HashSet::from([root]);
+        let mut open = vec![root];
+        while let Some(pid) = open.pop() {
+            open.extend(waiters.get(&pid).into_iter().flatten().filter(|waiter| seen.insert(**waiter)));
+        }
+        seen.len() as i64 - 1
+    };
+    waiters.keys().map(|pid| (*pid, count(*pid))).collect()
+}
+
+/// Whoever blocks others comes first, then whoever holds the horizon, then the long OLAP statements,
+/// then those who suffer; idle and upkeep come last.
+fn harm(table: &Table, row: usize, class: WorkClass, blocks: i64, oldest_xids: i64) -> f64 {
+    let seconds = |name| table.get(row, name).number().unwrap_or(0.0).max(0.0);
+    let state = table.get(row, "state").text().unwrap_or_default();
+    let waiting = table.get(row, "blocked_by").text().is_some_and(|blockers| !blockers.is_empty());
+    let transaction = seconds("xact_age_s");
+    let statement = seconds("query_age_s");
+    let mut harm = blocks as f64 * BLOCKED_WEIGHT;
+    let xids = horizon_xids(table, row);
+    if xids > 0 && transaction > CALM_S && class != WorkClass::Maintenance {
+        let share = if oldest_xids > 0 { xids as f64 / oldest_xids as f64 } else { 0.0 };
+        harm += transaction * 2.0 * share;
+    }
+    harm += match (state, class) {
+        ("active", WorkClass::Olap) => statement * 1.5,
+        ("active", WorkClass::Maintenance) => statement * 0.01,
+        ("active", _) => statement,
+        // A transaction left open without work does nothing but hold what it holds.
+        (state, _) if state.starts_with("idle in transaction") => transaction,
+        _ => 0.0,
+    };
+    if waiting {
+        harm *= 0.5;
+    }
+    if state == "active" { harm + 0.001 } else { harm }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sessions(rows: &[(i64, &str, &str, f64, i64, &str)]) -> Table {
+        let columns = ["pid", "usename", "state", "xact_age_s", "xmin_age", "blocked_by", "query_age_s"];
+        Table {
+            columns: columns.iter().map(|name| (*name).into()).collect(),
+            rows: rows
+                .iter()
+                .map(|(pid, role, state, age, xmin, blocked)| {
+                    let blocked = if blocked.is_empty() { Value::Null } else { (*blocked).into() };
+                    let (role, state) = ((*role).into(), (*state).into());
+                    vec![Value::Int(*pid), role, state, Value::Float(*age), Value::Int(*xmin), blocked, Value::Float(*age)]
+                })
+                .collect(),
+        }
+    }
+
+    fn order(table: Table) -> Vec<i64> {
+        let table = derive(table, &Classifier::new(Vec::new()));
+        (0..table.rows.len()).filter_map(|row| table.get(row, "pid").int()).collect()
+    }
+
+    #[test]
+    fn the_root_of_a_queue_comes_before_its_waiters() {
+        let table = sessions(&[
+            (1, "app", "active", 9.0, 0, "3"),
+            (2, "app", "active", 9.0, 0, "1"),
+            (3, "app", "idle in transaction", 8.0, 0, ""),
+        ]);
+        let derived = derive(table.clone(), &Classifier::new(Vec::new()));
+        assert_eq!(derived.get(0, "pid"), &Value::Int(3));
+        assert_eq!(derived.get(0, "blocks"), &Value::Int(2));
+        assert_eq!(derived.get(1, "wait"), &Value::from("Lock ← 3"));
+        assert_eq!(order(table), [3, 1, 2]);
+    }
+
+    #[test]
+    fn the_holder_of_the_horizon_comes_before_a_longer_statement() {
+        let table = sessions(&[
+            (1, "app", "active", 40.0, 10, ""),
+            (2, "reports", "idle in transaction", 50.0, 90_000, ""),
+            (3, "app", "idle in transaction", 0.1, 0, ""),
+            (4, "app", "active", 0.0, 0, ""),
+        ]);
+        assert_eq!(order(table), [2, 1, 3, 4]);
+    }
+
+    #[test]
+    fn a_deadlock_cycle_ends() {
+        let table = sessions(&[(1, "a", "active", 1.0, 0, "2"), (2, "a", "active", 1.0, 0, "1")]);
+        assert_eq!(order(table).len(), 2);
+    }
+}

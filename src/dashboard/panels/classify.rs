@@ -1,0 +1,103 @@
+//! Which kind of work a backend does: configured rules first, then what names and queries tell.
+
+use crate::config::{ClassRule, WorkClass};
+use regex::Regex;
+
+/// What is known of a session.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Session<'a> {
+    /// Role.
+    pub role: &'a str,
+    /// application_name.
+    pub application: &'a str,
+    /// Database.
+    pub database: &'a str,
+    /// pg_stat_activity.backend_type.
+    pub backend_type: &'a str,
+    /// Its query.
+    pub query: &'a str,
+}
+
+/// Decides a session's class.
+#[derive(Debug)]
+pub struct Classifier {
+    rules: Vec<ClassRule>,
+    analytic: Option<Regex>,
+    upkeep: Option<Regex>,
+}
+
+impl Classifier {
+    /// A classifier with the configured rules in front of the built-in ones.
+    pub fn new(rules: Vec<ClassRule>) -> Self {
+        Self {
+            rules,
+            // Role and application names of analytic clients.
+            analytic: Regex::new(
+                "(?i)olap|report|analy|dashboard|metabase|superset|tableau|power ?bi|looker|grafana|notebook|\
+                 jupyter|(^|[^a-z])(bi|adhoc|ad-hoc|dwh|etl)([^a-z]|$)",
+            )
+            .ok(),
+            upkeep: Regex::new(
+                "(?i)^\\s*(vacuum|analyze|create\\s+(unique\\s+)?index|reindex|cluster|alter|checkpoint)\\b",
+            )
+            .ok(),
+        }
+    }
+
+    /// The class of `session`.
+    pub fn classify(&self, session: &Session<'_>) -> WorkClass {
+        let fits = |pattern: &Option<Regex>, text: &str| pattern.as_ref().is_none_or(|regex| regex.is_match(text));
+        let configured = self.rules.iter().find(|rule| {
+            fits(&rule.role, session.role)
+                && fits(&rule.application, session.application)
+                && fits(&rule.database, session.database)
+                && fits(&rule.query, session.query)
+        });
+        if let Some(rule) = configured {
+            return rule.class;
+        }
+        if is_refresh(session.query) {
+            return WorkClass::Refresh;
+        }
+        let found = |regex: &Option<Regex>, text: &str| regex.as_ref().is_some_and(|regex| regex.is_match(text));
+        let other_process = !matches!(session.backend_type, "" | "client backend" | "parallel worker");
+        if other_process
+            || matches!(session.application, "pg_dump" | "pg_dumpall" | "pg_basebackup" | "vacuumdb" | "reindexdb")
+            || found(&self.upkeep, session.query)
+        {
+            return WorkClass::Maintenance;
+        }
+        if found(&self.analytic, session.role) || found(&self.analytic, session.application) {
+            return WorkClass::Olap;
+        }
+        WorkClass::Oltp
+    }
+}
+
+/// Whether a query text is a refresh of a materialized view.
+pub fn is_refresh(query: &str) -> bool {
+    let mut words = query.split_whitespace();
+    ["refresh", "materialized", "view"].iter().all(|wanted| words.next().is_some_and(|w| w.eq_ignore_ascii_case(wanted)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_queries_tell_the_class() {
+        let classifier = Classifier::new(Vec::new());
+        let class = |role, application, query| {
+            classifier.classify(&Session { role, application, query, backend_type: "client backend", ..Session::default() })
+        };
+        assert_eq!(class("app", "checkout", "UPDATE inventory"), WorkClass::Oltp);
+        assert_eq!(class("htap_olap", "", "SELECT 1"), WorkClass::Olap);
+        assert_eq!(class("app", "bi-report", "SELECT 1"), WorkClass::Olap);
+        assert_eq!(class("mobile", "billing", "SELECT 1"), WorkClass::Oltp);
+        assert_eq!(class("app", "psql", "refresh  materialized view x"), WorkClass::Refresh);
+        assert_eq!(class("app", "psql", " VACUUM orders"), WorkClass::Maintenance);
+        assert_eq!(class("app", "pg_dump", "COPY x TO stdout"), WorkClass::Maintenance);
+        let worker = Session { backend_type: "autovacuum worker", ..Session::default() };
+        assert_eq!(classifier.classify(&worker), WorkClass::Maintenance);
+    }
+}

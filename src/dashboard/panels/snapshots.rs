@@ -1,0 +1,98 @@
+//! Who holds the xmin horizon: age in seconds from the times at which transaction ids were first seen.
+
+use super::classify::{Classifier, Session};
+use crate::pg::{Table, Value};
+use std::collections::VecDeque;
+
+/// When each transaction id was the next one to be given out: one entry per sample.
+#[derive(Debug, Default)]
+pub struct XidClock {
+    seen: VecDeque<(i64, f64)>,
+}
+
+/// Entries kept: an hour of seconds.
+const KEEP: usize = 3_600;
+
+impl XidClock {
+    /// Notes that `next_xid` was the next id at `epoch_s` of the server.
+    pub fn note(&mut self, next_xid: i64, epoch_s: f64) {
+        if self.seen.back().is_some_and(|(last, at)| next_xid < *last || epoch_s < *at) {
+            // Another server, or one restored from a backup: what was seen is of no use.
+            self.seen.clear();
+        }
+        if self.seen.back().is_none_or(|(last, _)| next_xid > *last) {
+            self.seen.push_back((next_xid, epoch_s));
+        }
+        if self.seen.len() > KEEP {
+            self.seen.pop_front();
+        }
+    }
+
+    /// Seconds before `now_s` at which `xid` was the next to be given out, where that was seen.
+    pub fn age_s(&self, xid: i64, now_s: f64) -> Option<f64> {
+        let (first, _) = self.seen.front()?;
+        if xid < *first {
+            return None;
+        }
+        let position = self.seen.partition_point(|(next, _)| *next <= xid);
+        let (_, at) = self.seen.get(position.checked_sub(1)?)?;
+        Some((now_s - at).max(0.0))
+    }
+}
+
+/// Adds `class` and `pins` (dead rows of this database that the oldest holder keeps from vacuum),
+/// and fills in the ages that the catalogue does not know.
+pub fn derive(mut table: Table, classifier: &Classifier, clock: &XidClock, xmax: i64, now_s: f64, dead: i64) -> Table {
+    table.ensure_column("class");
+    table.ensure_column("pins");
+    let mut pinned = false;
+    for row in 0..table.rows.len() {
+        let text = |name| table.get(row, name).text().unwrap_or_default();
+        let class = match text("kind") {
+            "backend" => classifier
+                .classify(&Session {
+                    role: text("role"),
+                    application: text("application_name"),
+                    database: text("datname"),
+                    backend_type: "client backend",
+                    query: text("query"),
+                })
+                .name()
+                .into(),
+            _ => Value::Null,
+        };
+        if !table.get(row, "age_s").is_known()
+            && let Some(age_xids) = table.get(row, "age_xids").int()
+        {
+            let age = clock.age_s(xmax - age_xids, now_s);
+            table.set(row, "age_s", age.into());
+        }
+        // Only the oldest holder that concerns this database can be said to pin its dead rows.
+        let concerns = table.get(row, "own_database").is_true() && text("kind") != "slot_catalog";
+        let pins = if concerns && !pinned { Value::Int(dead) } else { Value::Null };
+        pinned |= concerns;
+        table.set(row, "class", class);
+        table.set(row, "pins", pins);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_xid_is_as_old_as_the_moment_it_was_next() {
+        let mut clock = XidClock::default();
+        for (xid, at) in [(100, 10.0), (150, 11.0), (150, 12.0), (220, 13.0)] {
+            clock.note(xid, at);
+        }
+        assert_eq!(clock.age_s(99, 20.0), None);
+        assert_eq!(clock.age_s(100, 20.0), Some(10.0));
+        assert_eq!(clock.age_s(180, 20.0), Some(9.0));
+        assert_eq!(clock.age_s(220, 20.0), Some(7.0));
+        clock.note(5, 30.0);
+        assert_eq!(clock.age_s(100, 31.0), Some(1.0));
+        assert_eq!(clock.age_s(4, 31.0), None);
+    }
+}

@@ -1,0 +1,184 @@
+//! Materialized views: how old their data is, and from what that is known.
+
+use crate::pg::{Table, Value};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// What is remembered of a view from one sample to the next. Times are the model's, in seconds.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    xmin: i64,
+    /// When a change of pg_class.xmin was first seen, and how long before that it may have been.
+    changed: Option<(f64, f64)>,
+    /// When a refresh was seen to hold its lock first and last.
+    running: Option<(f64, f64)>,
+    /// The end of the last refresh seen live.
+    ended: Option<f64>,
+    /// Duration of the last refresh, seconds, and whether exact.
+    last_s: Option<f64>,
+    sampled: f64,
+}
+
+/// What earlier samples said.
+#[derive(Debug, Default)]
+pub struct Memory {
+    seen: HashMap<i64, Seen>,
+}
+
+impl Memory {
+    /// A refresh made by this program took so long, seconds.
+    pub fn took(&mut self, relid: i64, seconds: f64) {
+        self.seen.entry(relid).or_default().last_s = Some(seconds);
+    }
+
+    /// The duration of the last refresh of a view, seconds.
+    pub fn last_s(&self, relid: i64) -> Option<f64> {
+        self.seen.get(&relid)?.last_s
+    }
+}
+
+/// Adds `fresh_s`, `source`, `target_s`, `late` (fresh / target), `last_s`, `mode` and `state`;
+/// the latest comes first. `now_s` is the model's time of the sample.
+pub fn derive(mut table: Table, memory: &mut Memory, now_s: f64, target: &dyn Fn(&str) -> Duration) -> Table {
+    for name in ["fresh_s", "source", "target_s", "late", "last_s", "mode", "state"] {
+        table.ensure_column(name);
+    }
+    for row in 0..table.rows.len() {
+        let Some(relid) = table.get(row, "relid").int() else { continue };
+        let seen = memory.seen.entry(relid).or_default();
+        observe(seen, &table, row, now_s);
+        let (fresh, source) = freshness(seen, &table, row, now_s);
+        let target_s = target(table.get(row, "view").text().unwrap_or_default()).as_secs_f64();
+        let last_s = seen.last_s;
+        let mode = if table.get(row, "concurrent_ok").is_true() { "concurrent" } else { "plain" };
+        let state = state(&table, row, last_s);
+        table.set(row, "late", fresh.map(|fresh| fresh / target_s).into());
+        table.set(row, "fresh_s", fresh.map_or(Value::Pending, Value::Float));
+        table.set(row, "source", source.into());
+        table.set(row, "target_s", Value::Float(target_s));
+        table.set(row, "last_s", last_s.map_or(Value::Pending, Value::Float));
+        table.set(row, "mode", mode.into());
+        table.set(row, "state", state.as_str().into());
+    }
+    if let Some(column) = table.column("late") {
+        let late = |row: &Vec<Value>| row.get(column).and_then(Value::number).unwrap_or(-1.0);
+        table.rows.sort_by(|a, b| late(b).total_cmp(&late(a)));
+    }
+    table
+}
+
+fn observe(seen: &mut Seen, table: &Table, row: usize, now_s: f64) {
+    let xmin = table.get(row, "xmin").int().unwrap_or(0);
+    if seen.xmin != 0 && seen.xmin != xmin {
+        seen.changed = Some((now_s, now_s - seen.sampled));
+    }
+    seen.xmin = xmin;
+    seen.sampled = now_s;
+    let held = table.get(row, "refreshing").is_known() && !table.get(row, "refresh_waiting").is_true();
+    match (held, seen.running) {
+        (true, None) => {
+            let since = table.get(row, "refresh_running_s").number().unwrap_or(0.0);
+            seen.running = Some((now_s - since, now_s));
+        }
+        (true, Some((first, _))) => seen.running = Some((first, now_s)),
+        (false, Some((first, last))) => {
+            seen.running = None;
+            // A change of xmin proves that it was finished, not cancelled.
+            if seen.changed.is_some_and(|(at, _)| at >= now_s) {
+                let end = f64::midpoint(last, now_s);
+                seen.ended = Some(end);
+                seen.last_s = Some(end - first);
+            }
+        }
+        (false, None) => {}
+    }
+}
+
+/// The age of the data, seconds: they are as old as the snapshot of the refresh, which was taken
+/// when it began, not when it ended.
+fn freshness(seen: &Seen, table: &Table, row: usize, now_s: f64) -> (Option<f64>, &'static str) {
+    let duration = seen.last_s.unwrap_or(0.0);
+    if table.get(row, "populated") == &Value::Bool(false) {
+        return (None, "never filled");
+    }
+    if let Some(age) = table.get(row, "refreshed_s").number() {
+        return (Some(age + duration), "commit timestamp");
+    }
+    let changed = seen.changed.map(|(at, _)| at);
+    if let Some(end) = seen.ended.filter(|end| changed.is_none_or(|at| at <= end + 30.0 && at >= *end - 30.0)) {
+        return (Some(now_s - end + duration), "seen refreshing");
+    }
+    match changed {
+        Some(at) => (Some(now_s - at + duration), "pg_class.xmin changed"),
+        None => (None, "no refresh seen yet"),
+    }
+}
+
+fn state(table: &Table, row: usize, last_s: Option<f64>) -> String {
+    let running = table.get(row, "refresh_running_s").number().unwrap_or(0.0);
+    match table.get(row, "refreshing").text() {
+        Some(_) if table.get(row, "refresh_waiting").is_true() => "waiting for its lock".into(),
+        Some(kind) => {
+            let of = last_s.map(|last| format!(" of ~{}", crate::format::seconds(last))).unwrap_or_default();
+            format!("refreshing {}{of} ({kind})", crate::format::seconds(running))
+        }
+        None if table.get(row, "populated") == &Value::Bool(false) => "never filled".into(),
+        None => "idle".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(xmin: i64, refreshing: Option<&str>, refreshed_s: Option<f64>) -> Table {
+        let columns =
+            ["relid", "view", "xmin", "populated", "refreshing", "refresh_waiting", "refresh_running_s", "refreshed_s"];
+        Table {
+            columns: columns.iter().map(|name| (*name).into()).collect(),
+            rows: vec![vec![
+                Value::Int(1),
+                "mart.a".into(),
+                Value::Int(xmin),
+                Value::Bool(true),
+                refreshing.map_or(Value::Null, Value::from),
+                Value::Bool(false),
+                Value::Float(0.0),
+                refreshed_s.into(),
+            ]],
+        }
+    }
+
+    #[test]
+    fn freshness_counts_from_the_start_of_the_refresh() {
+        let mut memory = Memory::default();
+        let mut at = |now, table| derive(table, &mut memory, now, &|_| Duration::from_secs(5));
+        let first = at(100.0, sample(7, None, None));
+        assert_eq!(first.first("fresh_s"), &Value::Pending);
+        at(110.0, sample(7, Some("concurrent"), None));
+        at(112.0, sample(7, Some("concurrent"), None));
+        let done = at(114.0, sample(8, None, None));
+        // It ended between 112 and 114, so about 113, after 3 s: the data are as of 110.
+        assert_eq!(done.first("last_s"), &Value::Float(3.0));
+        assert_eq!(done.first("fresh_s"), &Value::Float(4.0));
+        assert_eq!(done.first("source").text(), Some("seen refreshing"));
+        assert_eq!(done.first("late"), &Value::Float(0.8));
+    }
+
+    #[test]
+    fn a_cancelled_refresh_does_not_make_the_view_fresh() {
+        let mut memory = Memory::default();
+        let mut at = |now, table| derive(table, &mut memory, now, &|_| Duration::from_secs(5));
+        at(100.0, sample(7, Some("plain"), None));
+        let after = at(102.0, sample(7, None, None));
+        assert_eq!(after.first("fresh_s"), &Value::Pending);
+    }
+
+    #[test]
+    fn the_commit_timestamp_is_believed_first() {
+        let mut memory = Memory::default();
+        let table = derive(sample(7, None, Some(2.5)), &mut memory, 100.0, &|_| Duration::from_secs(5));
+        assert_eq!(table.first("fresh_s"), &Value::Float(2.5));
+        assert_eq!(table.first("source").text(), Some("commit timestamp"));
+    }
+}

@@ -1,0 +1,97 @@
+//! What popups say: help made from the key table and the panels' files, the detail of a row, the log,
+//! the question before an action.
+
+use super::action::Grade;
+use super::keys::BINDINGS;
+use super::model::{Model, Popup, Screen};
+use super::widgets::Entry;
+use crate::format;
+
+/// Title and entries of the open popup.
+pub fn content(model: &Model) -> Option<(String, Vec<Entry<'_>>)> {
+    Some(match model.popup.as_ref()? {
+        Popup::Help { .. } => help(model),
+        Popup::Detail { title, fields, .. } => {
+            (title.clone(), fields.iter().map(|(name, text)| pair(name.clone(), text.clone())).collect())
+        }
+        Popup::Log { .. } => ("Log · newest last".into(), log(model)),
+        Popup::Confirm(confirm) => {
+            let mut entries: Vec<Entry<'_>> = confirm.lines.iter().map(|line| Entry::from(line.as_str())).collect();
+            entries.push(Entry::Blank);
+            entries.push(match confirm.number {
+                None => Entry::Head("y yes    any other key: no".into()),
+                Some(number) => {
+                    Entry::Head(format!("type {number} and Enter to go on: {}▏   Esc: no", confirm.typed).into())
+                }
+            });
+            ("Sure?".into(), entries)
+        }
+    })
+}
+
+/// The popup's entries as text, for the clipboard and for the bounds of scrolling.
+pub fn lines(model: &Model) -> Vec<String> {
+    let entries = content(model).map(|(_, entries)| entries).unwrap_or_default();
+    let text = |entry: &Entry<'_>| match entry {
+        Entry::Text(text) | Entry::Head(text) | Entry::Warning(text) => text.to_string(),
+        Entry::Pair(left, right) => format!("{left}\t{right}"),
+        Entry::Blank => String::new(),
+    };
+    entries.iter().map(text).collect()
+}
+
+fn pair(left: String, right: String) -> Entry<'static> {
+    Entry::Pair(left.into(), right.into())
+}
+
+fn help(model: &Model) -> (String, Vec<Entry<'_>>) {
+    let mut entries = Vec::new();
+    let mut title = "Help".to_owned();
+    if let (Screen::Full(_), Some(feed)) = (model.screen, model.feed(model.focus)) {
+        title = format!("Help · {}", feed.spec.front.title);
+        for paragraph in feed.spec.front.about.split("\n\n") {
+            entries.push(Entry::Text(paragraph.split_whitespace().collect::<Vec<_>>().join(" ").into()));
+        }
+        entries.push(Entry::Blank);
+        for name in feed.columns(false) {
+            let column = feed.spec.column(&name);
+            let title = if column.title.is_empty() { name } else { column.title };
+            if !column.help.is_empty() {
+                entries.push(pair(title, column.help));
+            }
+        }
+        entries.push(Entry::Blank);
+    }
+    entries.push(Entry::Head("Keys".into()));
+    let bindings = BINDINGS.iter().filter(|binding| !binding.help.is_empty());
+    entries.extend(bindings.map(|binding| Entry::Pair(binding.shown.into(), binding.help.into())));
+    entries.push(Entry::Blank);
+    entries.push(Entry::Head("Signs".into()));
+    for (sign, meaning) in [
+        ("✔ ▲ ✖ ·", "within its target, near it, past it, not measured"),
+        ("—  n/a  ?", "there is none; it cannot be known here; not measured yet. None of them is 0"),
+        ("grey", "old data: its session is lost or the server is silent; the age stands in the title"),
+        ("p99", "99th percentile of a point query's time at this client, over the last 30 s; five queries a second on a session of their own"),
+        ("own", "this program's processor time, and the time its statements took, per second"),
+    ] {
+        entries.push(Entry::Pair(sign.into(), meaning.into()));
+    }
+    (title, entries)
+}
+
+fn log(model: &Model) -> Vec<Entry<'_>> {
+    if model.log.is_empty() {
+        return vec![Entry::Text("Nothing has happened yet: actions and lost connections are written here.".into())];
+    }
+    let entry = |line: &super::model::LogLine| {
+        let sign = match line.grade {
+            Grade::Running => "…",
+            Grade::Good => "✔",
+            Grade::Doubtful => "▲",
+            Grade::Bad => "✖",
+        };
+        let time = format::time_of_day(line.epoch_ms as f64 / 1000.0, model.start.utc_offset_s);
+        pair(format!("{time} {sign}"), line.text.to_string())
+    };
+    model.log.iter().map(entry).collect()
+}

@@ -1,0 +1,166 @@
+//! Acting on the server: signals that can only reach the session they were meant for, and refreshes
+//! that can be cancelled. Each action opens its own session and closes it.
+
+use super::client::{Canceller, Client, Param, quote_ident};
+use super::conninfo::Target;
+use super::error::{Class, PgError};
+use super::sampler;
+use super::table::Value;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Who exactly a session is: a pid alone is reused by the operating system.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Identity {
+    /// Process id of the backend.
+    pub pid: i64,
+    /// `backend_start` as text, to the microsecond, in UTC.
+    pub backend_start: String,
+    /// `query_start` for a cancel, `xact_start` for a termination, as text.
+    pub since: Option<String>,
+}
+
+/// What to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Signal {
+    /// `pg_cancel_backend`: ends the statement, the session lives on.
+    Cancel,
+    /// `pg_terminate_backend`: ends the session, its transaction is rolled back.
+    Terminate,
+}
+
+/// What is known after a signal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// The session had changed: nothing was sent.
+    Changed,
+    /// The server refused to send the signal.
+    Refused(PgError),
+    /// Sent, and read back: the statement or the session is gone.
+    Gone,
+    /// Sent, and read back: it is still there.
+    StillRunning,
+    /// Sent or not, and what came of it, is not known.
+    Unknown(PgError),
+}
+
+/// How long a signalled backend is watched.
+const WATCH: Duration = Duration::from_secs(3);
+/// The client's deadline for each statement here.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Set up like a sampling session, but allowed to act.
+const SETUP: &str = "SET search_path = ''; SET statement_timeout = '4s'; SET lock_timeout = '1s'; \
+                     SET timezone = 'UTC'; SET datestyle = 'ISO'";
+
+/// Sends one signal to each of `whom` and reads back what came of it.
+pub async fn signal(target: &Target, signal: Signal, whom: &[Identity]) -> Vec<Verdict> {
+    let client = match sampler::connect(target, SETUP).await {
+        Ok(client) => client,
+        // Nothing was sent for certain.
+        Err(error) => return vec![Verdict::Refused(error); whom.len()],
+    };
+    let mut verdicts = Vec::with_capacity(whom.len());
+    for identity in whom {
+        verdicts.push(send(&client, signal, identity).await);
+    }
+    let watched = Instant::now();
+    loop {
+        let mut open = false;
+        for (verdict, identity) in verdicts.iter_mut().zip(whom) {
+            if matches!(verdict, Verdict::StillRunning) {
+                *verdict = read_back(&client, signal, identity).await;
+                open |= matches!(verdict, Verdict::StillRunning);
+            }
+        }
+        if !open || watched.elapsed() > WATCH {
+            return verdicts;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// One statement selects the signal function from pg_stat_activity, so that check and act cannot
+/// come apart. A sent signal is `StillRunning` until it is read back.
+async fn send(client: &Client, signal: Signal, identity: &Identity) -> Verdict {
+    let (function, since) = match signal {
+        Signal::Cancel => ("pg_cancel_backend", "query_start"),
+        Signal::Terminate => ("pg_terminate_backend", "xact_start"),
+    };
+    let sql = format!(
+        "SELECT pg_catalog.{function}(pid) AS sent FROM pg_catalog.pg_stat_activity \
+         WHERE pid = $1 AND backend_start = $2::text::timestamptz \
+         AND {since} IS NOT DISTINCT FROM NULLIF($3, '')::text::timestamptz"
+    );
+    let since = identity.since.as_deref().unwrap_or_default();
+    let params = [Param::Int(identity.pid), Param::Text(&identity.backend_start), Param::Text(since)];
+    match timeout(DEADLINE, client.query(&sql, &params)).await {
+        Err(_) => Verdict::Unknown(PgError::deadline(DEADLINE.as_secs_f64())),
+        Ok(Err(error)) if error.session_survives() => Verdict::Refused(error),
+        Ok(Err(error)) => Verdict::Unknown(error),
+        Ok(Ok(rows)) if rows.rows.is_empty() => Verdict::Changed,
+        Ok(Ok(rows)) if rows.first("sent").is_true() => Verdict::StillRunning,
+        Ok(Ok(_)) => Verdict::Refused(PgError::new(Class::Statement, "the server could not send the signal")),
+    }
+}
+
+async fn read_back(client: &Client, signal: Signal, identity: &Identity) -> Verdict {
+    let sql = "SELECT (state = 'active' AND query_start IS NOT DISTINCT FROM NULLIF($3, '')::text::timestamptz) \
+               AS running FROM pg_catalog.pg_stat_activity \
+               WHERE pid = $1 AND backend_start = $2::text::timestamptz";
+    let since = identity.since.as_deref().unwrap_or_default();
+    let params = [Param::Int(identity.pid), Param::Text(&identity.backend_start), Param::Text(since)];
+    match timeout(DEADLINE, client.query(sql, &params)).await {
+        Err(_) => Verdict::Unknown(PgError::deadline(DEADLINE.as_secs_f64())),
+        Ok(Err(error)) => Verdict::Unknown(error),
+        Ok(Ok(rows)) if rows.rows.is_empty() => Verdict::Gone,
+        Ok(Ok(rows)) => match (signal, rows.first("running")) {
+            (Signal::Cancel, Value::Bool(false)) => Verdict::Gone,
+            _ => Verdict::StillRunning,
+        },
+    }
+}
+
+/// A materialized view to refresh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// Schema.
+    pub schema: String,
+    /// Name.
+    pub name: String,
+}
+
+impl View {
+    /// The statement that refreshes it.
+    pub fn statement(&self, concurrently: bool) -> String {
+        let mode = if concurrently { "CONCURRENTLY " } else { "" };
+        format!("REFRESH MATERIALIZED VIEW {mode}{}.{}", quote_ident(&self.schema), quote_ident(&self.name))
+    }
+}
+
+/// A refresh on a session of its own.
+pub struct Refresh {
+    client: Client,
+    statement: String,
+}
+
+impl Refresh {
+    /// Opens the session; nothing is refreshed yet.
+    pub async fn prepare(target: &Target, view: &View, concurrently: bool) -> Result<Self, PgError> {
+        let setup = "SET search_path = ''; SET statement_timeout = 0; SET lock_timeout = '5s'";
+        let client = sampler::connect(target, setup).await?;
+        Ok(Self { client, statement: view.statement(concurrently) })
+    }
+
+    /// What cancels it.
+    pub fn canceller(&self, target: &Target) -> Canceller {
+        self.client.canceller(target)
+    }
+
+    /// Runs it to its end; the duration in milliseconds.
+    pub async fn run(self) -> Result<f64, PgError> {
+        let begun = Instant::now();
+        self.client.batch(&self.statement).await?;
+        Ok(begun.elapsed().as_secs_f64() * 1000.0)
+    }
+}

@@ -1,0 +1,355 @@
+//! Sampling sessions: tasks that each own one session, take statements, and report answers.
+//!
+//! All statements handed over together travel in one round trip. A session that is lost is opened
+//! again with growing patience; what is wrong meanwhile is reported, never printed.
+
+use super::client::{Client, Peer};
+use super::conninfo::Target;
+use super::error::{Class, PgError};
+use super::table::Table;
+use futures_util::future::{join, join_all, join3};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::sync::{Mutex, Notify};
+use tokio::time::{Instant, sleep, timeout};
+
+/// Which session speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SessionId {
+    /// Cheap statements, every interval.
+    Fast,
+    /// Statements that may take long.
+    Slow,
+    /// One of the OLAP pool.
+    Olap(u8),
+    /// The point query's own.
+    Canary,
+}
+
+/// What a session has to say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Report {
+    /// A session is open.
+    Opened {
+        /// Which.
+        session: SessionId,
+        /// Where it is connected.
+        peer: Peer,
+    },
+    /// A session is closed or could not be opened.
+    Lost {
+        /// Which.
+        session: SessionId,
+        /// Why.
+        error: PgError,
+        /// How many attempts have failed in a row.
+        attempt: u32,
+        /// Milliseconds until the next attempt; `None` where only the user can mend it.
+        retry_in_ms: Option<u64>,
+    },
+    /// A statement was answered.
+    Answered {
+        /// The number it was asked under.
+        id: u16,
+        /// Milliseconds from asking to the whole answer.
+        took_ms: f64,
+        /// The rows, or why there are none.
+        outcome: Result<Table, PgError>,
+    },
+}
+
+/// A statement to run.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Comes back with the answer.
+    pub id: u16,
+    /// The statement.
+    pub sql: Arc<str>,
+    /// Use the text protocol, for statements of unknown result types.
+    pub as_text: bool,
+}
+
+/// How a session is set up and used.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    /// Statements run once after connecting.
+    pub setup: String,
+    /// Each statement runs in a read-only Repeatable Read transaction of its own.
+    pub transaction: bool,
+    /// The client's deadline per batch; the server's statement_timeout is shorter.
+    pub deadline: Duration,
+    /// Connect only when the first statement comes.
+    pub lazy: bool,
+}
+
+/// The most rows kept of one answer; a panel of a user may select a whole table.
+const ROW_LIMIT: usize = 10_000;
+/// One deadline round connecting, TLS and authentication.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Statements for a sampling session of the monitor: never in the way, never waiting long.
+pub fn setup_statements(statement_timeout: Duration, search_path: &str) -> String {
+    format!(
+        "SET search_path = {search_path}; SET statement_timeout = {}; SET lock_timeout = 100; \
+         SET idle_in_transaction_session_timeout = '10s'; SET default_transaction_read_only = on; \
+         SET timezone = 'UTC'; SET datestyle = 'ISO'; SET extra_float_digits = 1; \
+         SELECT pg_catalog.set_config(s, v, false) FROM (VALUES ('log_statement', 'none'), \
+         ('log_min_duration_statement', '-1'), ('log_duration', 'off')) AS quiet (s, v) \
+         WHERE (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)",
+        statement_timeout.as_millis()
+    )
+}
+
+/// The queue that one or several sessions take their statements from.
+pub type Queue = Arc<Mutex<Receiver<Vec<Job>>>>;
+
+/// Runs one session until the queue or the reports' reader is gone.
+pub async fn run(
+    session: SessionId,
+    target: Target,
+    manner: Manner,
+    queue: Queue,
+    reports: Sender<Report>,
+    wake: Arc<Notify>,
+) {
+    let mut pending = None;
+    loop {
+        if manner.lazy && pending.is_none() {
+            pending = queue.lock().await.recv().await;
+            if pending.is_none() {
+                return;
+            }
+        }
+        let Some(client) = open(session, &target, &manner, &reports, &wake).await else { return };
+        let opened = Report::Opened { session, peer: client.peer.clone() };
+        if reports.send(opened).await.is_err() {
+            return;
+        }
+        match serve(&client, &manner, &queue, &reports, pending.take()).await {
+            None => return,
+            Some(error) => {
+                let lost = Report::Lost { session, error, attempt: 0, retry_in_ms: Some(0) };
+                if reports.send(lost).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Opens and sets up a session, however long it takes; `None` when nobody listens any more.
+pub async fn open(
+    session: SessionId,
+    target: &Target,
+    manner: &Manner,
+    reports: &Sender<Report>,
+    wake: &Notify,
+) -> Option<Client> {
+    let mut attempt = 0;
+    loop {
+        let error = match connect(target, &manner.setup).await {
+            Ok(client) => return Some(client),
+            Err(error) => error,
+        };
+        attempt += 1;
+        let pause = patience(&error, attempt);
+        let retry_in_ms = pause.map(|pause| pause.as_millis() as u64);
+        reports.send(Report::Lost { session, error, attempt, retry_in_ms }).await.ok()?;
+        let pause = async {
+            match pause {
+                Some(pause) => sleep(pause).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = pause => {}
+            () = wake.notified() => {}
+            () = reports.closed() => return None,
+        }
+    }
+}
+
+/// Connects, authenticates and runs `setup` within one deadline.
+pub async fn connect(target: &Target, setup: &str) -> Result<Client, PgError> {
+    let opening = async {
+        let client = Client::connect(target).await?;
+        client.batch(setup).await?;
+        Ok(client)
+    };
+    timeout(CONNECT_DEADLINE, opening).await.unwrap_or_else(|_| {
+        Err(PgError::new(Class::Reconnect, format!("no answer within {} s", CONNECT_DEADLINE.as_secs())))
+    })
+}
+
+/// How long to wait before the next attempt. A server that is down answers at once and is asked
+/// often, so that the screen lives again within a second of its return; a full one is spared.
+fn patience(error: &PgError, attempt: u32) -> Option<Duration> {
+    let (first_ms, cap_ms) = match (error.class, error.code()) {
+        (Class::Configuration, _) => return None,
+        (Class::BackOff, "53300") => (250, 30_000),
+        (Class::Statement, _) => (1_000, 30_000),
+        _ => (100, 400),
+    };
+    let grown: u64 = first_ms << attempt.saturating_sub(1).min(10);
+    let capped = grown.min(cap_ms);
+    Some(Duration::from_millis(capped - capped / 4 + rand::random_range(0..=capped / 4)))
+}
+
+/// Answers statements until the session fails (its error) or nobody asks any more (`None`).
+async fn serve(
+    client: &Client,
+    manner: &Manner,
+    queue: &Queue,
+    reports: &Sender<Report>,
+    first: Option<Vec<Job>>,
+) -> Option<PgError> {
+    let mut next = first;
+    loop {
+        let jobs = match next.take() {
+            Some(jobs) => jobs,
+            None => {
+                let taken = async { queue.lock().await.recv().await };
+                tokio::select! {
+                    jobs = taken => jobs?,
+                    () = closed(client) => {
+                        return Some(PgError::new(Class::Reconnect, "the server closed the connection"));
+                    }
+                }
+            }
+        };
+        let begun = Instant::now();
+        let answers = timeout(manner.deadline, join_all(jobs.iter().map(|job| answer(client, manner, job)))).await;
+        let Ok(answers) = answers else {
+            // The statements may still run: the session is thrown away, statement_timeout ends them.
+            return Some(PgError::deadline(manner.deadline.as_secs_f64()));
+        };
+        let mut fatal = None;
+        for (job, outcome) in jobs.iter().zip(answers) {
+            if let Err(error) = &outcome
+                && !error.session_survives()
+            {
+                fatal = Some(error.clone());
+            }
+            let took_ms = begun.elapsed().as_secs_f64() * 1000.0;
+            let (took_ms, outcome) = match outcome {
+                Ok((took_ms, table)) => (took_ms, Ok(table)),
+                Err(error) => (took_ms, Err(error)),
+            };
+            if reports.send(Report::Answered { id: job.id, took_ms, outcome }).await.is_err() {
+                return None;
+            }
+        }
+        if fatal.is_some() {
+            return fatal;
+        }
+    }
+}
+
+/// Resolves when the connection is known to be gone; the driver tells only when asked.
+async fn closed(client: &Client) {
+    while !client.is_closed() {
+        sleep(Duration::from_millis(250)).await;
+    }
+}
+
+async fn answer(client: &Client, manner: &Manner, job: &Job) -> Result<(f64, Table), PgError> {
+    let begun = Instant::now();
+    let ask = async {
+        if job.as_text {
+            client.query_text(&job.sql, ROW_LIMIT).await
+        } else {
+            client.query(&job.sql, &[]).await
+        }
+    };
+    let table = if manner.transaction {
+        let (began, table, ended) = join3(
+            client.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+            ask,
+            client.batch("COMMIT"),
+        )
+        .await;
+        began?;
+        let table = table?;
+        ended?;
+        table
+    } else {
+        ask.await?
+    };
+    Ok((begun.elapsed().as_secs_f64() * 1000.0, table))
+}
+
+/// Times a point query on its own session: five times a second by default, reported once per `every`.
+pub async fn canary(
+    target: Target,
+    manner: Manner,
+    mut sql: tokio::sync::watch::Receiver<Option<String>>,
+    pace: Duration,
+    reports: Sender<(Vec<f64>, u32)>,
+    wake: Arc<Notify>,
+) {
+    // Its connection troubles are those of the fast session, which reports them.
+    let (quiet, mut drain) = tokio::sync::mpsc::channel(8);
+    let swallow = async move { while drain.recv().await.is_some() {} };
+    let work = async {
+        loop {
+            while sql.borrow_and_update().is_none() {
+                if sql.changed().await.is_err() {
+                    return;
+                }
+            }
+            let opened = tokio::select! {
+                opened = open(SessionId::Canary, &target, &manner, &quiet, &wake) => opened,
+                () = reports.closed() => None,
+            };
+            let Some(client) = opened else { return };
+            if time_points(&client, &manner, &mut sql, pace, &reports).await.is_none() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        ((), ()) = join(swallow, std::future::pending()) => {}
+        () = work => {}
+    }
+}
+
+/// How many point queries are timed before they are reported.
+const CANARY_BATCH: usize = 5;
+
+/// Times point queries until the session fails (`Some`) or nobody listens any more (`None`).
+async fn time_points(
+    client: &Client,
+    manner: &Manner,
+    sql: &mut tokio::sync::watch::Receiver<Option<String>>,
+    pace: Duration,
+    reports: &Sender<(Vec<f64>, u32)>,
+) -> Option<()> {
+    let mut ticker = tokio::time::interval(pace);
+    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // The first query on a fresh session loads its catalogue caches: it is not what clients see.
+    let statement = sql.borrow().clone().unwrap_or_default();
+    let warm = timeout(manner.deadline, client.query(&statement, &[])).await;
+    let mut failed = u32::from(!matches!(warm, Ok(Ok(_))));
+    let mut latencies = Vec::with_capacity(CANARY_BATCH);
+    loop {
+        ticker.tick().await;
+        let Some(statement) = sql.borrow_and_update().clone() else { return Some(()) };
+        let begun = Instant::now();
+        let outcome = timeout(manner.deadline, client.query(&statement, &[])).await;
+        latencies.push(begun.elapsed().as_secs_f64() * 1000.0);
+        let lost = match &outcome {
+            Ok(Ok(_)) => false,
+            Ok(Err(error)) => !error.session_survives(),
+            Err(_) => true,
+        };
+        failed += u32::from(!matches!(outcome, Ok(Ok(_))));
+        if latencies.len() >= CANARY_BATCH || lost {
+            reports.send((std::mem::take(&mut latencies), std::mem::take(&mut failed))).await.ok()?;
+        }
+        if lost {
+            return Some(());
+        }
+    }
+}

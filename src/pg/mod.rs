@@ -1,14 +1,22 @@
 //! The only room that knows the driver: connection strings, TLS, sessions, typed rows.
 
 mod cell;
+mod certificate;
 pub mod client;
 pub mod conninfo;
+mod connstring;
+mod endpoint;
 pub mod error;
+mod failure;
+mod keywords;
+mod options;
+mod passfile;
+mod service;
 mod sniff;
 pub mod table;
 mod tls;
 
 pub use client::{Canceller, Client, Param, Peer, Protection, quote_ident, quote_literal};
-pub use conninfo::Target;
+pub use conninfo::{ConninfoError, Flags, Target};
 pub use error::{Class, PgError};
 pub use table::{Table, Value};

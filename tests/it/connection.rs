@@ -1,0 +1,649 @@
+//! Connections to a real server: every sslmode with every kind of certificate ends as psql's does,
+//! failures have their class, several hosts are tried in libpq's order.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of a test: a failure here is a failure of the test"
+)]
+
+use htap_top::pg::{Class, Client, Flags, Param, PgError, Protection, Target, Value};
+use openssl::asn1::Asn1Time;
+use openssl::bn::BigNum;
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Private};
+use openssl::rsa::Rsa;
+use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+use openssl::x509::{X509, X509Builder, X509NameBuilder};
+use std::fs::{self, Permissions};
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+const MODES: [&str; 6] = [
+    "disable",
+    "allow",
+    "prefer",
+    "require",
+    "verify-ca",
+    "verify-full",
+];
+
+/// Roles are what pg_hba.conf tells apart.
+const HBA: &str = "
+local   all all       trust
+hostssl all tlsonly   all trust
+hostnossl all plainonly all trust
+host    all either    all trust
+host    all secret    all scram-sha-256
+hostssl all certified all cert
+";
+
+/// A server of its own: this test changes its certificates and switches its TLS off and on.
+pub struct Server {
+    bin: PathBuf,
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+/// The folder of the newest installed server's programs.
+pub fn newest_bin() -> PathBuf {
+    let found = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    found
+        .map(|entry| entry.unwrap().path().join("bin"))
+        .filter(|bin| bin.join("initdb").exists())
+        .max_by_key(|bin| {
+            let major = bin.parent().and_then(Path::file_name).unwrap();
+            major.to_string_lossy().parse::<u32>().unwrap_or(0)
+        })
+        .unwrap_or_else(|| panic!("no PostgreSQL server: run apt-get install postgresql"))
+}
+
+fn postgres_ids() -> Option<(u32, u32)> {
+    if !nix::unistd::Uid::effective().is_root() {
+        return None;
+    }
+    let user = nix::unistd::User::from_name("postgres").unwrap().unwrap();
+    Some((user.uid.as_raw(), user.gid.as_raw()))
+}
+
+fn own(path: &Path) {
+    if let Some((uid, gid)) = postgres_ids() {
+        chown(path, Some(uid), Some(gid)).unwrap();
+    }
+}
+
+impl Server {
+    /// Starts a server from `bin`; root becomes postgres for it.
+    pub fn start(bin: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        own(folder.path());
+        let port = free_port();
+        let server = Self {
+            bin: bin.to_owned(),
+            folder,
+            port,
+        };
+        server.run("initdb", &["-A", "trust", "-U", "postgres", "--no-sync"]);
+        fs::write(server.data().join("pg_hba.conf"), HBA).unwrap();
+        let settings = format!(
+            "port={port}\nlisten_addresses='localhost'\nunix_socket_directories='{}'\nfsync=off\n",
+            server.folder.path().display()
+        );
+        fs::write(server.data().join("postgresql.auto.conf"), settings).unwrap();
+        server.run("pg_ctl", &["-w", "-l", "/dev/null", "start"]);
+        server.sql(
+            "CREATE ROLE either LOGIN; CREATE ROLE tlsonly LOGIN; CREATE ROLE plainonly LOGIN;
+             CREATE ROLE certified LOGIN; CREATE ROLE secret LOGIN PASSWORD 'canary'",
+        );
+        server.sql("CREATE DATABASE readonly");
+        server.sql("ALTER DATABASE readonly SET default_transaction_read_only = on");
+        server
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn run(&self, program: &str, args: &[&str]) {
+        use std::os::unix::process::CommandExt;
+        let mut command = Command::new(self.bin.join(program));
+        command
+            .arg("-D")
+            .arg(self.data())
+            .args(args)
+            .current_dir("/");
+        if let Some((uid, gid)) = postgres_ids() {
+            command.uid(uid).gid(gid);
+        }
+        // pg_ctl's server keeps inherited pipes open: none is given to it.
+        command
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
+        assert!(command.status().unwrap().success(), "{program} failed");
+    }
+
+    fn sql(&self, sql: &str) -> String {
+        let folder = self.folder.path().display();
+        let conninfo = format!(
+            "host={folder} port={} user=postgres dbname=postgres",
+            self.port
+        );
+        let output = psql(&conninfo, sql, Path::new("/nonexistent"));
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Sets a server setting and waits until new sessions see it.
+    fn set(&self, name: &str, value: &str) {
+        self.sql(&format!("ALTER SYSTEM SET {name} = '{value}'"));
+        self.sql("SELECT pg_reload_conf()");
+        while self.sql(&format!("SHOW {name}")) != value {}
+    }
+
+    fn install(&self, name: &str, pair: &Pair) {
+        let write = |ending: &str, pem: Vec<u8>| {
+            let path = self.data().join(format!("{name}.{ending}"));
+            write_private(&path, &pem);
+            own(&path);
+        };
+        write("crt", pair.certificate.to_pem().unwrap());
+        write("key", pair.key.private_key_to_pem_pkcs8().unwrap());
+        // With TLS off the files are read on the way on only, and always as a pair.
+        self.set("ssl", "off");
+        self.set("ssl_cert_file", &format!("{name}.crt"));
+        self.set("ssl_key_file", &format!("{name}.key"));
+        self.set("ssl", "on");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.run("pg_ctl", &["-m", "immediate", "stop"]);
+    }
+}
+
+fn write_private(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn psql(conninfo: &str, sql: &str, home: &Path) -> Output {
+    Command::new("psql")
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", home)
+        .args(["-XAtqw", "-c", sql, conninfo])
+        .output()
+        .unwrap()
+}
+
+/// A certificate and its key.
+struct Pair {
+    certificate: X509,
+    key: PKey<Private>,
+}
+
+#[derive(Default)]
+struct Recipe<'a> {
+    common_name: &'a str,
+    names: &'a [&'a str],
+    authority: bool,
+    version_1: bool,
+    expired: bool,
+}
+
+fn make(recipe: &Recipe<'_>, issuer: Option<&Pair>) -> Pair {
+    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let mut name = X509NameBuilder::new().unwrap();
+    name.append_entry_by_text("CN", recipe.common_name).unwrap();
+    let name = name.build();
+    let mut builder = X509Builder::new().unwrap();
+    builder
+        .set_version(if recipe.version_1 { 0 } else { 2 })
+        .unwrap();
+    let serial = BigNum::from_u32(recipe.common_name.len() as u32 + 7).unwrap();
+    builder
+        .set_serial_number(&serial.to_asn1_integer().unwrap())
+        .unwrap();
+    builder.set_subject_name(&name).unwrap();
+    let issuer_name = issuer.map_or(&*name, |issuer| issuer.certificate.subject_name());
+    builder.set_issuer_name(issuer_name).unwrap();
+    builder.set_pubkey(&key).unwrap();
+    let end = if recipe.expired {
+        "20010101000000Z"
+    } else {
+        "20490101000000Z"
+    };
+    builder
+        .set_not_before(&Asn1Time::from_str("20000101000000Z").unwrap())
+        .unwrap();
+    builder
+        .set_not_after(&Asn1Time::from_str(end).unwrap())
+        .unwrap();
+    if recipe.authority {
+        builder
+            .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
+            .unwrap();
+    }
+    if !recipe.names.is_empty() {
+        let mut names = SubjectAlternativeName::new();
+        for name in recipe.names {
+            match name.parse::<std::net::IpAddr>() {
+                Ok(_) => names.ip(name),
+                Err(_) => names.dns(name),
+            };
+        }
+        let context = builder.x509v3_context(None, None);
+        let extension = names.build(&context).unwrap();
+        builder.append_extension(extension).unwrap();
+    }
+    let signer = issuer.map_or(&key, |issuer| &issuer.key);
+    builder.sign(signer, MessageDigest::sha256()).unwrap();
+    Pair {
+        certificate: builder.build(),
+        key,
+    }
+}
+
+/// How a connection ended: `Ok(true)` with TLS.
+type Verdict = Result<bool, String>;
+
+const USES_TLS: &str = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+
+fn psql_verdict(conninfo: &str, home: &Path) -> Verdict {
+    let output = psql(conninfo, USES_TLS, home);
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).trim() == "t");
+    }
+    Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+}
+
+fn target(conninfo: &str, home: &Path) -> Target {
+    let flags = Flags {
+        conninfo: Some(conninfo.to_owned()),
+        ..Flags::default()
+    };
+    let home = home.to_string_lossy().into_owned();
+    Target::resolve(&flags, &|name| (name == "HOME").then(|| home.clone())).unwrap()
+}
+
+async fn connect(conninfo: &str, home: &Path) -> Result<Client, PgError> {
+    let target = target(conninfo, home);
+    let deadline = target.connect_deadline() * 2;
+    let connected = tokio::time::timeout(deadline, Client::connect(&target));
+    connected
+        .await
+        .unwrap_or_else(|_| panic!("{conninfo}: hangs"))
+}
+
+/// Our verdict, after checking that what is shown of the protection is what the server sees.
+async fn our_verdict(conninfo: &str, home: &Path) -> Verdict {
+    let client = match connect(conninfo, home).await {
+        Ok(client) => client,
+        Err(error) => return Err(format!("{:?}: {error}", error.class)),
+    };
+    let answer = client.query(USES_TLS, &[]).await.unwrap();
+    let tls = answer.get(0, "ssl").is_true();
+    let shown = matches!(
+        client.peer.protection,
+        Protection::Verified | Protection::Unverified
+    );
+    assert_eq!(shown, tls, "{conninfo}: {:?}", client.peer);
+    if conninfo.contains("verify-") {
+        assert_eq!(client.peer.protection, Protection::Verified, "{conninfo}");
+    }
+    Ok(tls)
+}
+
+/// Every sslmode x certificate x trusted root x host name x kind of pg_hba.conf entry.
+pub async fn every_sslmode_ends_as_psql_does(server: &Server) {
+    let authority = |common_name| Recipe {
+        common_name,
+        authority: true,
+        ..Recipe::default()
+    };
+    let ca = make(&authority("test authority"), None);
+    let stranger = make(&authority("other"), None);
+    let plain = |common_name| Recipe {
+        common_name,
+        ..Recipe::default()
+    };
+    let named = |names| Recipe {
+        common_name: "x",
+        names,
+        ..Recipe::default()
+    };
+    let version_1 = Recipe {
+        version_1: true,
+        ..plain("localhost")
+    };
+    let expired = Recipe {
+        expired: true,
+        ..plain("localhost")
+    };
+    let kinds = [
+        ("name", Some(make(&named(&["localhost"]), Some(&ca)))),
+        ("common", Some(make(&plain("localhost"), Some(&ca)))),
+        (
+            "address",
+            Some(make(&named(&["127.0.0.1", "::1"]), Some(&ca))),
+        ),
+        ("other", Some(make(&named(&["elsewhere"]), Some(&ca)))),
+        ("version1", Some(make(&version_1, Some(&ca)))),
+        ("expired", Some(make(&expired, Some(&ca)))),
+        ("itself", Some(make(&authority("localhost"), None))),
+        ("off", None),
+    ];
+    let home = tempfile::tempdir().unwrap();
+    let mut seen = 0;
+    for (kind, pair) in &kinds {
+        match pair {
+            Some(pair) => server.install(kind, pair),
+            None => server.set("ssl", "off"),
+        }
+        let right = match (*kind, pair) {
+            ("itself", Some(pair)) => pair,
+            _ => &ca,
+        };
+        for (root, pair) in [("right", right), ("wrong", &stranger)] {
+            let pem = pair.certificate.to_pem().unwrap();
+            fs::write(home.path().join(root), pem).unwrap();
+        }
+        for conninfo in combinations(kind, server.port, home.path()) {
+            let theirs = psql_verdict(&conninfo, home.path());
+            let ours = our_verdict(&conninfo, home.path()).await;
+            let same = match (&ours, &theirs) {
+                // With allow and prefer libpq verifies where a root file exists, and on failure
+                // goes on without TLS or not at all; ours keeps TLS, unverified and shown so.
+                (Ok(true), Ok(false) | Err(_)) => {
+                    conninfo.contains("sslmode=prefer") || conninfo.contains("sslmode=allow")
+                }
+                (Ok(ours), Ok(theirs)) => ours == theirs,
+                (ours, theirs) => ours.is_err() == theirs.is_err(),
+            };
+            assert!(same, "{kind}: {conninfo}\nours {ours:?}\npsql {theirs:?}");
+            if let Err(error) = &ours {
+                assert!(error.starts_with("Configuration"), "{conninfo}: {error}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 150, "{seen} combinations");
+}
+
+fn combinations(kind: &str, port: u16, home: &Path) -> Vec<String> {
+    let roles: &[&str] = match kind {
+        "name" | "off" => &["either", "tlsonly", "plainonly"],
+        _ => &["either"],
+    };
+    let mut all = Vec::new();
+    for role in roles {
+        for mode in MODES {
+            for host in ["localhost", "127.0.0.1"] {
+                for root in ["right", "wrong", "missing"] {
+                    let root = home.join(root);
+                    all.push(format!(
+                        "host={host} port={port} user={role} dbname=postgres sslmode={mode} sslrootcert={}",
+                        root.display()
+                    ));
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Client certificates, and private keys that others can read.
+pub async fn a_client_certificate_is_sent_and_its_key_guarded(server: &Server) {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join(".postgresql");
+    fs::create_dir(&folder).unwrap();
+    let recipe = |common_name, authority| Recipe {
+        common_name,
+        authority,
+        ..Recipe::default()
+    };
+    let ca = make(&recipe("client authority", true), None);
+    let client = make(&recipe("certified", false), Some(&ca));
+    let root = server.data().join("clients.crt");
+    write_private(&root, &ca.certificate.to_pem().unwrap());
+    own(&root);
+    server.set("ssl", "off");
+    server.set("ssl_ca_file", "clients.crt");
+    server.install("server", &make(&recipe("localhost", false), Some(&ca)));
+    let port = server.port;
+    let conninfo =
+        format!("host=localhost port={port} user=certified dbname=postgres sslmode=require");
+    let both = || async {
+        let ours = our_verdict(&conninfo, home.path()).await;
+        let theirs = psql_verdict(&conninfo, home.path());
+        assert_eq!(
+            ours.is_ok(),
+            theirs.is_ok(),
+            "ours {ours:?}\npsql {theirs:?}"
+        );
+        ours
+    };
+    assert!(both().await.is_err());
+    fs::write(
+        folder.join("postgresql.crt"),
+        client.certificate.to_pem().unwrap(),
+    )
+    .unwrap();
+    assert!(both().await.unwrap_err().contains("private key file"));
+    let key = folder.join("postgresql.key");
+    write_private(&key, &client.key.private_key_to_pem_pkcs8().unwrap());
+    assert!(both().await.unwrap());
+    fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+    assert!(both().await.unwrap_err().contains("chmod 0600"));
+    let cipher = openssl::symm::Cipher::aes_256_cbc();
+    let locked = client
+        .key
+        .private_key_to_pem_pkcs8_passphrase(cipher, b"pass");
+    write_private(&key, &locked.unwrap());
+    assert!(both().await.unwrap_err().contains("private key file"));
+    let conninfo = format!("{conninfo} sslpassword=pass");
+    assert!(our_verdict(&conninfo, home.path()).await.unwrap());
+    // require with a root certificate present verifies, as libpq's does.
+    fs::write(folder.join("root.crt"), ca.certificate.to_pem().unwrap()).unwrap();
+    let client = connect(&conninfo, home.path()).await.unwrap();
+    assert_eq!(client.peer.protection, Protection::Verified);
+}
+
+/// What a user can mend has its class; the password is in no message.
+pub async fn refusals_are_for_the_user_to_mend(server: &Server) {
+    let home = tempfile::tempdir().unwrap();
+    let base = format!("host=localhost port={}", server.port);
+    for (rest, code, part) in [
+        (
+            "user=secret password=canaryX dbname=postgres",
+            "28P01",
+            "authentication failed",
+        ),
+        ("user=secret dbname=postgres", "", "PGPASSWORD"),
+        ("user=nobody dbname=postgres", "28000", "pg_hba"),
+        ("user=either dbname=nothing", "3D000", "nothing"),
+        (
+            "user=secret password=canary dbname=postgres sslmode=disable channel_binding=require",
+            "",
+            "channel binding",
+        ),
+    ] {
+        let conninfo = format!("{base} {rest}");
+        let error = connect(&conninfo, home.path()).await.unwrap_err();
+        assert_eq!(
+            (error.class, error.code()),
+            (Class::Configuration, code),
+            "{error}"
+        );
+        assert!(error.to_string().contains(part), "{error}");
+        assert!(!format!("{error:?}").contains("canary"), "{error}");
+        assert!(psql_verdict(&conninfo, home.path()).is_err(), "{conninfo}");
+    }
+    let conninfo =
+        format!("{base} user=secret dbname=postgres channel_binding=require sslmode=require");
+    let passfile = home.path().join(".pgpass");
+    write_private(
+        &passfile,
+        format!("localhost:{}:*:secret:canary\n", server.port).as_bytes(),
+    );
+    assert_eq!(our_verdict(&conninfo, home.path()).await, Ok(true));
+    assert_eq!(psql_verdict(&conninfo, home.path()), Ok(true));
+    write_private(&passfile, b"*:*:*:*:wrong\n");
+    let error = connect(&conninfo, home.path()).await.unwrap_err();
+    assert_eq!(error.code(), "28P01");
+    assert!(error.hint.unwrap().as_str().contains("password file"));
+    fs::set_permissions(&passfile, Permissions::from_mode(0o644)).unwrap();
+    let error = connect(&conninfo, home.path()).await.unwrap_err();
+    assert!(error.to_string().contains("chmod 0600"), "{error}");
+}
+
+/// The next host is tried after a failure to connect, never after a refusal.
+pub async fn hosts_are_tried_in_libpq_s_order(server: &Server) {
+    let home = tempfile::tempdir().unwrap();
+    let (port, closed) = (server.port, free_port());
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().unwrap().port();
+    let folder = server.folder.path().display();
+    for (conninfo, ends) in [
+        (
+            format!("host=127.0.0.1,localhost port={closed},{port} user=either"),
+            Ok("localhost"),
+        ),
+        (
+            format!("host=nosuchhost.invalid,127.0.0.1 port={port} user=either"),
+            Ok("127.0.0.1"),
+        ),
+        (
+            format!("host=/nonexistent,localhost port={port} user=either"),
+            Ok("localhost"),
+        ),
+        (
+            format!("host=127.0.0.1,localhost port={silent},{port} user=either connect_timeout=2"),
+            Ok("localhost"),
+        ),
+        (
+            format!("host=other hostaddr=127.0.0.1 port={port} user=either"),
+            Ok("other"),
+        ),
+        (
+            format!("hostaddr=127.0.0.1 port={port} user=either sslmode=require"),
+            Ok("127.0.0.1"),
+        ),
+        (
+            format!("postgres://either@127.0.0.1:{closed},localhost:{port}/postgres"),
+            Ok("localhost"),
+        ),
+        (
+            format!("host={folder} port={port} user=postgres sslmode=verify-full"),
+            Ok("/"),
+        ),
+        (
+            format!("host={folder} port={port} user=postgres requirepeer=nobody"),
+            Err("requirepeer"),
+        ),
+        (
+            format!("host=localhost,127.0.0.1 port={port},{closed} user=secret password=x"),
+            Err("28P01"),
+        ),
+        (
+            format!("host=localhost,127.0.0.1 port={closed},{closed} user=either"),
+            Err("refused"),
+        ),
+        (
+            format!("host=localhost port={port} user=either target_session_attrs=standby"),
+            Err("standby"),
+        ),
+        (
+            format!("host=localhost port={port} user=either target_session_attrs=primary"),
+            Ok("localhost"),
+        ),
+        (
+            format!("host=localhost port={port} user=either target_session_attrs=read-write"),
+            Ok("localhost"),
+        ),
+        (
+            format!("host=localhost port={port} user=either target_session_attrs=prefer-standby"),
+            Ok("localhost"),
+        ),
+        (
+            format!(
+                "host=localhost port={port} user=either dbname=readonly target_session_attrs=read-write"
+            ),
+            Err("read-only"),
+        ),
+        (
+            format!(
+                "host=localhost port={port} user=either dbname=readonly target_session_attrs=read-only"
+            ),
+            Ok("localhost"),
+        ),
+    ] {
+        let conninfo = if conninfo.contains("dbname") || conninfo.contains("://") {
+            conninfo
+        } else {
+            format!("{conninfo} dbname=postgres")
+        };
+        let theirs = psql_verdict(&conninfo, home.path());
+        let ours = connect(&conninfo, home.path()).await;
+        assert_eq!(
+            ours.is_ok(),
+            theirs.is_ok(),
+            "{conninfo}\nours {ours:?}\npsql {theirs:?}"
+        );
+        match (ours, ends) {
+            (Ok(client), Ok(host)) => assert!(client.peer.host.starts_with(host), "{conninfo}"),
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (ours, _) => panic!("{conninfo}: {ours:?}"),
+        }
+    }
+}
+
+/// What is sent at the start arrives; a cancel request finds its session through TLS.
+pub async fn sessions_carry_their_settings_and_can_be_cancelled(server: &Server) {
+    let home = tempfile::tempdir().unwrap();
+    for sslmode in ["require", "prefer", "disable"] {
+        let conninfo = format!(
+            "host=localhost port={} user=either dbname=postgres sslmode={sslmode} options='-c work_mem=77kB'",
+            server.port
+        );
+        let target = target(&conninfo, home.path());
+        let client = Client::connect(&target).await.unwrap();
+        let sql = "SELECT current_setting('work_mem') AS mem, current_setting('application_name') AS name";
+        let answer = client.query(sql, &[]).await.unwrap();
+        assert_eq!(answer.first("mem"), &Value::from("77kB"));
+        assert_eq!(answer.first("name"), &Value::from("htap-top"));
+        let canceller = client.canceller(&target);
+        let sleep = client.query("SELECT pg_sleep($1)::text", &[Param::Float(60.0)]);
+        let cancel = async {
+            let running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep($1)%' AND wait_event = 'PgSleep'";
+            while server.sql(running) != "1" {}
+            canceller.cancel().await.unwrap();
+        };
+        let both = async { tokio::join!(sleep, cancel).0 };
+        let ended = tokio::time::timeout(Duration::from_secs(20), both)
+            .await
+            .unwrap();
+        assert_eq!(ended.unwrap_err().code(), "57014", "{sslmode}");
+    }
+}
+
+#[test]
+fn connections_behave_as_libpq_s() {
+    let server = Server::start(&newest_bin());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        every_sslmode_ends_as_psql_does(&server).await;
+        a_client_certificate_is_sent_and_its_key_guarded(&server).await;
+        refusals_are_for_the_user_to_mend(&server).await;
+        hosts_are_tried_in_libpq_s_order(&server).await;
+        sessions_carry_their_settings_and_can_be_cancelled(&server).await;
+    });
+}

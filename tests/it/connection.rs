@@ -6,19 +6,16 @@
     reason = "helpers of a test: a failure here is a failure of the test"
 )]
 
+mod certificates;
+mod server;
+
+use certificates::{Recipe, make};
 use htap_top::pg::{Class, Client, Flags, Param, PgError, Protection, Target, Value};
-use openssl::asn1::Asn1Time;
-use openssl::bn::BigNum;
-use openssl::hash::MessageDigest;
-use openssl::pkey::{PKey, Private};
-use openssl::rsa::Rsa;
-use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
-use openssl::x509::{X509, X509Builder, X509NameBuilder};
+use server::{Server, free_port, newest_bin, own, psql, write_private};
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 const MODES: [&str; 6] = [
@@ -29,228 +26,6 @@ const MODES: [&str; 6] = [
     "verify-ca",
     "verify-full",
 ];
-
-/// Roles are what pg_hba.conf tells apart.
-const HBA: &str = "
-local   all all       trust
-hostssl all tlsonly   all trust
-hostnossl all plainonly all trust
-host    all either    all trust
-host    all secret    all scram-sha-256
-hostssl all certified all cert
-";
-
-/// A server of its own: this test changes its certificates and switches its TLS off and on.
-pub struct Server {
-    bin: PathBuf,
-    folder: tempfile::TempDir,
-    port: u16,
-}
-
-/// The folder of the newest installed server's programs.
-pub fn newest_bin() -> PathBuf {
-    let found = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
-    found
-        .map(|entry| entry.unwrap().path().join("bin"))
-        .filter(|bin| bin.join("initdb").exists())
-        .max_by_key(|bin| {
-            let major = bin.parent().and_then(Path::file_name).unwrap();
-            major.to_string_lossy().parse::<u32>().unwrap_or(0)
-        })
-        .unwrap_or_else(|| panic!("no PostgreSQL server: run apt-get install postgresql"))
-}
-
-fn postgres_ids() -> Option<(u32, u32)> {
-    if !nix::unistd::Uid::effective().is_root() {
-        return None;
-    }
-    let user = nix::unistd::User::from_name("postgres").unwrap().unwrap();
-    Some((user.uid.as_raw(), user.gid.as_raw()))
-}
-
-fn own(path: &Path) {
-    if let Some((uid, gid)) = postgres_ids() {
-        chown(path, Some(uid), Some(gid)).unwrap();
-    }
-}
-
-impl Server {
-    /// Starts a server from `bin`; root becomes postgres for it.
-    pub fn start(bin: &Path) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        own(folder.path());
-        let port = free_port();
-        let server = Self {
-            bin: bin.to_owned(),
-            folder,
-            port,
-        };
-        server.run("initdb", &["-A", "trust", "-U", "postgres", "--no-sync"]);
-        fs::write(server.data().join("pg_hba.conf"), HBA).unwrap();
-        let settings = format!(
-            "port={port}\nlisten_addresses='localhost'\nunix_socket_directories='{}'\nfsync=off\n",
-            server.folder.path().display()
-        );
-        fs::write(server.data().join("postgresql.auto.conf"), settings).unwrap();
-        server.run("pg_ctl", &["-w", "-l", "/dev/null", "start"]);
-        server.sql(
-            "CREATE ROLE either LOGIN; CREATE ROLE tlsonly LOGIN; CREATE ROLE plainonly LOGIN;
-             CREATE ROLE certified LOGIN; CREATE ROLE secret LOGIN PASSWORD 'canary'",
-        );
-        server.sql("CREATE DATABASE readonly");
-        server.sql("ALTER DATABASE readonly SET default_transaction_read_only = on");
-        server
-    }
-
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    fn run(&self, program: &str, args: &[&str]) {
-        use std::os::unix::process::CommandExt;
-        let mut command = Command::new(self.bin.join(program));
-        command
-            .arg("-D")
-            .arg(self.data())
-            .args(args)
-            .current_dir("/");
-        if let Some((uid, gid)) = postgres_ids() {
-            command.uid(uid).gid(gid);
-        }
-        // pg_ctl's server keeps inherited pipes open: none is given to it.
-        command
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null());
-        assert!(command.status().unwrap().success(), "{program} failed");
-    }
-
-    fn sql(&self, sql: &str) -> String {
-        let folder = self.folder.path().display();
-        let conninfo = format!(
-            "host={folder} port={} user=postgres dbname=postgres",
-            self.port
-        );
-        let output = psql(&conninfo, sql, Path::new("/nonexistent"));
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-
-    /// Sets a server setting and waits until new sessions see it.
-    fn set(&self, name: &str, value: &str) {
-        self.sql(&format!("ALTER SYSTEM SET {name} = '{value}'"));
-        self.sql("SELECT pg_reload_conf()");
-        while self.sql(&format!("SHOW {name}")) != value {}
-    }
-
-    fn install(&self, name: &str, pair: &Pair) {
-        let write = |ending: &str, pem: Vec<u8>| {
-            let path = self.data().join(format!("{name}.{ending}"));
-            write_private(&path, &pem);
-            own(&path);
-        };
-        write("crt", pair.certificate.to_pem().unwrap());
-        write("key", pair.key.private_key_to_pem_pkcs8().unwrap());
-        // With TLS off the files are read on the way on only, and always as a pair.
-        self.set("ssl", "off");
-        self.set("ssl_cert_file", &format!("{name}.crt"));
-        self.set("ssl_key_file", &format!("{name}.key"));
-        self.set("ssl", "on");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.run("pg_ctl", &["-m", "immediate", "stop"]);
-    }
-}
-
-fn write_private(path: &Path, bytes: &[u8]) {
-    fs::write(path, bytes).unwrap();
-    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-fn psql(conninfo: &str, sql: &str, home: &Path) -> Output {
-    Command::new("psql")
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("HOME", home)
-        .args(["-XAtqw", "-c", sql, conninfo])
-        .output()
-        .unwrap()
-}
-
-/// A certificate and its key.
-struct Pair {
-    certificate: X509,
-    key: PKey<Private>,
-}
-
-#[derive(Default)]
-struct Recipe<'a> {
-    common_name: &'a str,
-    names: &'a [&'a str],
-    authority: bool,
-    version_1: bool,
-    expired: bool,
-}
-
-fn make(recipe: &Recipe<'_>, issuer: Option<&Pair>) -> Pair {
-    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-    let mut name = X509NameBuilder::new().unwrap();
-    name.append_entry_by_text("CN", recipe.common_name).unwrap();
-    let name = name.build();
-    let mut builder = X509Builder::new().unwrap();
-    builder
-        .set_version(if recipe.version_1 { 0 } else { 2 })
-        .unwrap();
-    let serial = BigNum::from_u32(recipe.common_name.len() as u32 + 7).unwrap();
-    builder
-        .set_serial_number(&serial.to_asn1_integer().unwrap())
-        .unwrap();
-    builder.set_subject_name(&name).unwrap();
-    let issuer_name = issuer.map_or(&*name, |issuer| issuer.certificate.subject_name());
-    builder.set_issuer_name(issuer_name).unwrap();
-    builder.set_pubkey(&key).unwrap();
-    let end = if recipe.expired {
-        "20010101000000Z"
-    } else {
-        "20490101000000Z"
-    };
-    builder
-        .set_not_before(&Asn1Time::from_str("20000101000000Z").unwrap())
-        .unwrap();
-    builder
-        .set_not_after(&Asn1Time::from_str(end).unwrap())
-        .unwrap();
-    if recipe.authority {
-        builder
-            .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
-            .unwrap();
-    }
-    if !recipe.names.is_empty() {
-        let mut names = SubjectAlternativeName::new();
-        for name in recipe.names {
-            match name.parse::<std::net::IpAddr>() {
-                Ok(_) => names.ip(name),
-                Err(_) => names.dns(name),
-            };
-        }
-        let context = builder.x509v3_context(None, None);
-        let extension = names.build(&context).unwrap();
-        builder.append_extension(extension).unwrap();
-    }
-    let signer = issuer.map_or(&key, |issuer| &issuer.key);
-    builder.sign(signer, MessageDigest::sha256()).unwrap();
-    Pair {
-        certificate: builder.build(),
-        key,
-    }
-}
 
 /// How a connection ended: `Ok(true)` with TLS.
 type Verdict = Result<bool, String>;
@@ -379,15 +154,19 @@ pub async fn every_sslmode_ends_as_psql_does(server: &Server) {
 }
 
 fn combinations(kind: &str, port: u16, home: &Path) -> Vec<String> {
-    let roles: &[&str] = match kind {
-        "name" | "off" => &["either", "tlsonly", "plainonly"],
-        _ => &["either"],
-    };
+    let all_roles = matches!(kind, "name" | "off");
     let mut all = Vec::new();
-    for role in roles {
+    for role in ["either", "tlsonly", "plainonly"] {
         for mode in MODES {
             for host in ["localhost", "127.0.0.1"] {
                 for root in ["right", "wrong", "missing"] {
+                    // Only verify-full looks at the host's name, only hba entries at the role,
+                    // and disable and allow (with a role that needs no TLS) at no certificate.
+                    if (host != "localhost" && mode != "verify-full")
+                        || (!all_roles && (role != "either" || matches!(mode, "disable" | "allow")))
+                    {
+                        continue;
+                    }
                     let root = home.join(root);
                     all.push(format!(
                         "host={host} port={port} user={role} dbname=postgres sslmode={mode} sslrootcert={}",
@@ -455,6 +234,47 @@ pub async fn a_client_certificate_is_sent_and_its_key_guarded(server: &Server) {
     fs::write(folder.join("root.crt"), ca.certificate.to_pem().unwrap()).unwrap();
     let client = connect(&conninfo, home.path()).await.unwrap();
     assert_eq!(client.peer.protection, Protection::Verified);
+}
+
+/// A revoked server certificate is refused; another of the same authority is not.
+pub async fn a_revoked_certificate_is_refused(server: &Server) {
+    let home = tempfile::tempdir().unwrap();
+    let authority = Recipe {
+        common_name: "revoking authority",
+        authority: true,
+        ..Recipe::default()
+    };
+    let ca = make(&authority, None);
+    let recipe = |common_name| Recipe {
+        common_name,
+        names: &["localhost"],
+        ..Recipe::default()
+    };
+    let revoked = make(&recipe("revoked"), Some(&ca));
+    let crl = certificates::revocation_list(&ca, &revoked, home.path());
+    let root = home.path().join("ca.crt");
+    let conninfo = format!(
+        "host=localhost port={} user=either dbname=postgres sslmode=verify-full sslrootcert={} sslcrl={}",
+        server.port,
+        root.display(),
+        crl.display()
+    );
+    for (name, pair, works) in [
+        ("revoked", &revoked, false),
+        ("valid", &make(&recipe("another name"), Some(&ca)), true),
+    ] {
+        server.install(name, pair);
+        let ours = our_verdict(&conninfo, home.path()).await;
+        let theirs = psql_verdict(&conninfo, home.path());
+        assert_eq!(
+            (ours.is_ok(), theirs.is_ok()),
+            (works, works),
+            "{ours:?} {theirs:?}"
+        );
+        if let Err(error) = ours {
+            assert!(error.contains("revoked"), "{error}");
+        }
+    }
 }
 
 /// What a user can mend has its class; the password is in no message.
@@ -642,6 +462,7 @@ fn connections_behave_as_libpq_s() {
     runtime.block_on(async {
         every_sslmode_ends_as_psql_does(&server).await;
         a_client_certificate_is_sent_and_its_key_guarded(&server).await;
+        a_revoked_certificate_is_refused(&server).await;
         refusals_are_for_the_user_to_mend(&server).await;
         hosts_are_tried_in_libpq_s_order(&server).await;
         sessions_carry_their_settings_and_can_be_cancelled(&server).await;

@@ -3,6 +3,19 @@
 //! Precedence, as in psql: connection string or URI, then the `-h -p -U -d` flags, then the service
 //! file, then the environment, then the password file, then the defaults. Within a connection string
 //! the last value of a keyword counts.
+//!
+//! Where this differs from libpq:
+//! - There is no GSSAPI: `gssencmode=require` is refused, other GSSAPI keywords have no effect. Nor
+//!   have `client_encoding` (always UTF8), `replication`, `sslcompression`, `sslkeylogfile`,
+//!   `min_protocol_version`, `max_protocol_version`, `oauth_*`, `scram_*_key`, `authtype`, `tty`.
+//! - `require_auth` is refused, as the driver cannot hold it; so are abstract sockets (`host=@…`).
+//! - sslmode allow and prefer never verify: where libpq goes on without TLS because a root
+//!   certificate file is there and does not fit, TLS is kept and shown as unverified.
+//! - prefer tries TLS and then, on a second connection, without; libpq reuses the first.
+//! - An `sslcrl` that was named must be readable.
+//! - Without a host, the socket is looked for in /var/run/postgresql, then in /tmp.
+//! - Nothing ever asks for a password or a pass phrase.
+//! - One host may take 5 s where no connect_timeout is given; keepalives are 10 s, 5 s, 3 probes.
 
 use super::endpoint::{self, Endpoint};
 use super::keywords::Settings;

@@ -276,4 +276,23 @@ mod tests {
         assert!(is_conninfo("postgres://h"));
         assert!(!is_conninfo("mysql://h"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_parses_or_is_refused(text in "\\PC*", uri in "[a-z0-9:/@%?&=,\\[\\].]*") {
+            let _ = parse(&text);
+            let _ = parse(&format!("postgres://{uri}"));
+        }
+
+        #[test]
+        fn any_value_survives_quoting_and_percent_encoding(value in "[^\\x00]+") {
+            let quoted = value.replace('\\', "\\\\").replace('\'', "\\'");
+            let settings = parse(&format!("host=h user='{quoted}'")).unwrap();
+            proptest::prop_assert_eq!(settings.get("user"), Some(value.as_str()));
+            let encoded: Vec<_> = value.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let encoded = encoded.concat();
+            let settings = parse(&format!("postgres://{encoded}@h/")).unwrap();
+            proptest::prop_assert_eq!(settings.get("user"), Some(value.as_str()));
+        }
+    }
 }

@@ -110,7 +110,8 @@ pub(super) fn explain(
                     Kind::TlsMissing,
                     format!("{endpoint}: the server does not support TLS, but sslmode requires it"),
                 ),
-                _ => Failure {
+                None => configuration(Kind::Tls, format!("{endpoint}: TLS: {source}")),
+                Some(_) => Failure {
                     kind: Kind::Tls,
                     error: PgError::new(
                         Class::BackOff,

@@ -73,7 +73,7 @@ async fn connect_endpoint(
         let seconds = deadline.as_secs_f64();
         Failure::unreachable(format!("{endpoint}: no answer within {seconds:.1} s"))
     };
-    let addresses = match &endpoint.place {
+    let mut addresses = match &endpoint.place {
         Place::Unix(_) => vec![None],
         Place::Tcp {
             address: Some(address),
@@ -88,6 +88,9 @@ async fn connect_endpoint(
             found.map(|address| Some(address.ip())).collect()
         }
     };
+    if target.network.shuffle {
+        addresses.shuffle(&mut rand::rng());
+    }
     let mut last = Failure::unreachable(format!("{endpoint}: the name has no address"));
     let mut messages = Vec::new();
     for address in addresses {

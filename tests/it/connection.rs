@@ -7,13 +7,13 @@
 )]
 
 mod certificates;
+mod hosts;
 mod server;
 
-use certificates::{Recipe, make};
+use certificates::{Pair, Recipe, make};
 use htap_top::pg::{Class, Client, Flags, Param, PgError, Protection, Target, Value};
-use server::{Server, free_port, newest_bin, own, psql, write_private};
+use server::{Server, newest_bin, own, psql, write_private};
 use std::fs::{self, Permissions};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -77,15 +77,16 @@ async fn our_verdict(conninfo: &str, home: &Path) -> Verdict {
     Ok(tls)
 }
 
-/// Every sslmode x certificate x trusted root x host name x kind of pg_hba.conf entry.
-pub async fn every_sslmode_ends_as_psql_does(server: &Server) {
-    let authority = |common_name| Recipe {
+fn authority(common_name: &str) -> Recipe<'_> {
+    Recipe {
         common_name,
         authority: true,
         ..Recipe::default()
-    };
-    let ca = make(&authority("test authority"), None);
-    let stranger = make(&authority("other"), None);
+    }
+}
+
+/// The server's certificates; none: TLS is off.
+fn certificate_kinds(ca: &Pair) -> Vec<(&'static str, Option<Pair>)> {
     let plain = |common_name| Recipe {
         common_name,
         ..Recipe::default()
@@ -103,19 +104,26 @@ pub async fn every_sslmode_ends_as_psql_does(server: &Server) {
         expired: true,
         ..plain("localhost")
     };
-    let kinds = [
-        ("name", Some(make(&named(&["localhost"]), Some(&ca)))),
-        ("common", Some(make(&plain("localhost"), Some(&ca)))),
+    vec![
+        ("name", Some(make(&named(&["localhost"]), Some(ca)))),
+        ("common", Some(make(&plain("localhost"), Some(ca)))),
         (
             "address",
-            Some(make(&named(&["127.0.0.1", "::1"]), Some(&ca))),
+            Some(make(&named(&["127.0.0.1", "::1"]), Some(ca))),
         ),
-        ("other", Some(make(&named(&["elsewhere"]), Some(&ca)))),
-        ("version1", Some(make(&version_1, Some(&ca)))),
-        ("expired", Some(make(&expired, Some(&ca)))),
+        ("other", Some(make(&named(&["elsewhere"]), Some(ca)))),
+        ("version1", Some(make(&version_1, Some(ca)))),
+        ("expired", Some(make(&expired, Some(ca)))),
         ("itself", Some(make(&authority("localhost"), None))),
         ("off", None),
-    ];
+    ]
+}
+
+/// Every sslmode x certificate x trusted root x host name x kind of pg_hba.conf entry.
+pub async fn every_sslmode_ends_as_psql_does(server: &Server) {
+    let ca = make(&authority("test authority"), None);
+    let stranger = make(&authority("other"), None);
+    let kinds = certificate_kinds(&ca);
     let home = tempfile::tempdir().unwrap();
     let mut seen = 0;
     for (kind, pair) in &kinds {
@@ -325,107 +333,6 @@ pub async fn refusals_are_for_the_user_to_mend(server: &Server) {
     assert!(error.to_string().contains("chmod 0600"), "{error}");
 }
 
-/// The next host is tried after a failure to connect, never after a refusal.
-pub async fn hosts_are_tried_in_libpq_s_order(server: &Server) {
-    let home = tempfile::tempdir().unwrap();
-    let (port, closed) = (server.port, free_port());
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let silent = silent.local_addr().unwrap().port();
-    let folder = server.folder.path().display();
-    for (conninfo, ends) in [
-        (
-            format!("host=127.0.0.1,localhost port={closed},{port} user=either"),
-            Ok("localhost"),
-        ),
-        (
-            format!("host=nosuchhost.invalid,127.0.0.1 port={port} user=either"),
-            Ok("127.0.0.1"),
-        ),
-        (
-            format!("host=/nonexistent,localhost port={port} user=either"),
-            Ok("localhost"),
-        ),
-        (
-            format!("host=127.0.0.1,localhost port={silent},{port} user=either connect_timeout=2"),
-            Ok("localhost"),
-        ),
-        (
-            format!("host=other hostaddr=127.0.0.1 port={port} user=either"),
-            Ok("other"),
-        ),
-        (
-            format!("hostaddr=127.0.0.1 port={port} user=either sslmode=require"),
-            Ok("127.0.0.1"),
-        ),
-        (
-            format!("postgres://either@127.0.0.1:{closed},localhost:{port}/postgres"),
-            Ok("localhost"),
-        ),
-        (
-            format!("host={folder} port={port} user=postgres sslmode=verify-full"),
-            Ok("/"),
-        ),
-        (
-            format!("host={folder} port={port} user=postgres requirepeer=nobody"),
-            Err("requirepeer"),
-        ),
-        (
-            format!("host=localhost,127.0.0.1 port={port},{closed} user=secret password=x"),
-            Err("28P01"),
-        ),
-        (
-            format!("host=localhost,127.0.0.1 port={closed},{closed} user=either"),
-            Err("refused"),
-        ),
-        (
-            format!("host=localhost port={port} user=either target_session_attrs=standby"),
-            Err("standby"),
-        ),
-        (
-            format!("host=localhost port={port} user=either target_session_attrs=primary"),
-            Ok("localhost"),
-        ),
-        (
-            format!("host=localhost port={port} user=either target_session_attrs=read-write"),
-            Ok("localhost"),
-        ),
-        (
-            format!("host=localhost port={port} user=either target_session_attrs=prefer-standby"),
-            Ok("localhost"),
-        ),
-        (
-            format!(
-                "host=localhost port={port} user=either dbname=readonly target_session_attrs=read-write"
-            ),
-            Err("read-only"),
-        ),
-        (
-            format!(
-                "host=localhost port={port} user=either dbname=readonly target_session_attrs=read-only"
-            ),
-            Ok("localhost"),
-        ),
-    ] {
-        let conninfo = if conninfo.contains("dbname") || conninfo.contains("://") {
-            conninfo
-        } else {
-            format!("{conninfo} dbname=postgres")
-        };
-        let theirs = psql_verdict(&conninfo, home.path());
-        let ours = connect(&conninfo, home.path()).await;
-        assert_eq!(
-            ours.is_ok(),
-            theirs.is_ok(),
-            "{conninfo}\nours {ours:?}\npsql {theirs:?}"
-        );
-        match (ours, ends) {
-            (Ok(client), Ok(host)) => assert!(client.peer.host.starts_with(host), "{conninfo}"),
-            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
-            (ours, _) => panic!("{conninfo}: {ours:?}"),
-        }
-    }
-}
-
 /// What is sent at the start arrives; a cancel request finds its session through TLS.
 pub async fn sessions_carry_their_settings_and_can_be_cancelled(server: &Server) {
     let home = tempfile::tempdir().unwrap();
@@ -464,7 +371,7 @@ fn connections_behave_as_libpq_s() {
         a_client_certificate_is_sent_and_its_key_guarded(&server).await;
         a_revoked_certificate_is_refused(&server).await;
         refusals_are_for_the_user_to_mend(&server).await;
-        hosts_are_tried_in_libpq_s_order(&server).await;
+        hosts::are_tried_in_libpq_s_order(&server).await;
         sessions_carry_their_settings_and_can_be_cancelled(&server).await;
     });
 }

@@ -1,17 +1,328 @@
 //! Where to connect: libpq's settings with libpq's meanings.
+//!
+//! Precedence, as in psql: connection string or URI, then the `-h -p -U -d` flags, then the service
+//! file, then the environment, then the password file, then the defaults. Within a connection string
+//! the last value of a keyword counts.
+//!
+//! Where this differs from libpq:
+//! - There is no GSSAPI: `gssencmode=require` is refused, other GSSAPI keywords have no effect. Nor
+//!   have `client_encoding` (always UTF8), `replication`, `sslcompression`, `sslkeylogfile`,
+//!   `min_protocol_version`, `max_protocol_version`, `oauth_*`, `scram_*_key`, `authtype`, `tty`.
+//! - `require_auth` is refused, as the driver cannot hold it; so are abstract sockets (`host=@…`).
+//! - sslmode allow and prefer never verify: where libpq goes on without TLS because a root
+//!   certificate file is there and does not fit, TLS is kept and shown as unverified.
+//! - prefer tries TLS and then, on a second connection, without; libpq reuses the first.
+//! - An `sslcrl` that was named must be readable.
+//! - Without a host, the socket is looked for in /var/run/postgresql, then in /tmp.
+//! - Nothing ever asks for a password or a pass phrase.
+//! - One host may take 5 s where no connect_timeout is given; keepalives are 10 s, 5 s, 3 probes.
 
-/// A resolved connection target.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// keyword=value settings.
-    pub conninfo: String,
+use super::endpoint::{self, Endpoint};
+use super::keywords::Settings;
+use super::options::{Network, Secret, SessionAttrs, TlsSettings};
+use super::{connstring, passfile, service};
+use crate::text::Clean;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The name sessions carry unless the user or [`Target::with_application_name`] chose another.
+pub const APPLICATION_NAME: &str = "htap-top";
+
+/// Connection settings that make no sense. Displays as a lower-case message that says what to do;
+/// it never holds a password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ConninfoError {
+    message: String,
 }
 
-impl Target {
-    /// PROVISIONAL: takes the text as the driver understands it.
-    pub fn plain(conninfo: &str) -> Self {
+impl ConninfoError {
+    pub(super) fn new(message: impl Into<String>) -> Self {
         Self {
-            conninfo: conninfo.to_owned(),
+            message: message.into(),
         }
     }
 }
+
+/// What was given on the command line, with psql's meanings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// The positional argument: a database name, a connection string or a URI. It wins over the others.
+    pub conninfo: Option<String>,
+    /// `-h`: host name, address or socket folder; several with commas.
+    pub host: Option<String>,
+    /// `-p`: port; several with commas.
+    pub port: Option<String>,
+    /// `-U`: role.
+    pub user: Option<String>,
+    /// `-d`: like the positional argument.
+    pub dbname: Option<String>,
+}
+
+impl Flags {
+    fn settings(&self) -> Result<Settings, ConninfoError> {
+        let mut settings = Settings::default();
+        for (keyword, value) in [
+            ("host", &self.host),
+            ("port", &self.port),
+            ("user", &self.user),
+        ] {
+            if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
+                settings.set(keyword, value.clone())?;
+            }
+        }
+        for text in [&self.dbname, &self.conninfo].into_iter().flatten() {
+            if connstring::is_conninfo(text) {
+                settings.overlay(connstring::parse(text)?);
+            } else if !text.is_empty() {
+                settings.set("dbname", text.clone())?;
+            }
+        }
+        Ok(settings)
+    }
+}
+
+/// A resolved connection target. Neither `Debug` nor `Display` shows a password.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Everything given or defaulted, for handing on; holds no password.
+    settings: Settings,
+    user: String,
+    dbname: String,
+    password: Option<Secret>,
+    passfile: Option<PathBuf>,
+    warnings: Vec<String>,
+    pub(super) application_name: String,
+    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) session: SessionAttrs,
+    pub(super) network: Network,
+    pub(super) tls: TlsSettings,
+}
+
+impl Target {
+    /// Resolves what was given, the service file and the environment (`env`) into a target. Reads
+    /// files, but opens no connection.
+    ///
+    /// # Errors
+    /// An unknown keyword or value, numbers of hosts and ports that do not fit, a missing service.
+    pub fn resolve(
+        flags: &Flags,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConninfoError> {
+        let mut settings = flags.settings()?;
+        let given = |keyword: &str, variable: &str| {
+            let value = settings.get(keyword).map(str::to_owned);
+            value
+                .or_else(|| env(variable))
+                .filter(|value| !value.is_empty())
+        };
+        if let Some(name) = given("service", "PGSERVICE") {
+            let file = given("servicefile", "PGSERVICEFILE");
+            settings.fill(service::lookup(&name, file.as_deref(), env)?);
+        }
+        settings.fill_from_env(env);
+        Self::from_settings(settings, home(env).as_deref())
+    }
+
+    /// A server on this machine by its Unix-domain socket, whatever the environment says.
+    pub fn local(socket_dir: &Path, port: u16, user: &str, dbname: &str) -> Self {
+        let mut settings = Settings::default();
+        let host = socket_dir.to_string_lossy().into_owned();
+        for (keyword, value) in [("host", host), ("port", port.to_string())] {
+            // Both keywords are known.
+            let _ = settings.set(keyword, value);
+        }
+        Self {
+            settings,
+            user: user.to_owned(),
+            dbname: dbname.to_owned(),
+            password: None,
+            passfile: None,
+            warnings: Vec::new(),
+            application_name: APPLICATION_NAME.to_owned(),
+            endpoints: vec![Endpoint::unix(socket_dir, port)],
+            session: SessionAttrs::default(),
+            network: Network::default(),
+            tls: TlsSettings::default(),
+        }
+    }
+
+    fn from_settings(mut settings: Settings, home: Option<&Path>) -> Result<Self, ConninfoError> {
+        if settings.filled("gssencmode") == Some("require") {
+            return Err(ConninfoError::new(
+                "gssencmode=require is not supported: use TLS (sslmode=verify-full) instead",
+            ));
+        }
+        if settings.filled("require_auth").is_some() {
+            return Err(ConninfoError::new(
+                "require_auth is not supported: leave it out, or use channel_binding=require",
+            ));
+        }
+        endpoint::add_defaults(&mut settings)?;
+        let user = settings
+            .filled("user")
+            .map(str::to_owned)
+            .or_else(os_user)
+            .ok_or_else(|| {
+                ConninfoError::new("no user name: this user id has none, so give -U or PGUSER")
+            })?;
+        let passfile = match settings.get("passfile") {
+            Some(file) => Some(PathBuf::from(file)).filter(|path| !path.as_os_str().is_empty()),
+            None => home.map(|home| home.join(".pgpass")),
+        };
+        let name = settings
+            .filled("application_name")
+            .or_else(|| settings.filled("fallback_application_name"))
+            .unwrap_or(APPLICATION_NAME);
+        let password = settings.filled("password").map(Secret::new);
+        let warnings = match (&password, &passfile) {
+            (None, Some(path)) => passfile::complaint(path).into_iter().collect(),
+            _ => Vec::new(),
+        };
+        Ok(Self {
+            dbname: settings.filled("dbname").unwrap_or(&user).to_owned(),
+            application_name: name.to_owned(),
+            endpoints: endpoint::list(&settings)?,
+            session: SessionAttrs::from_settings(&settings)?,
+            network: Network::from_settings(&settings)?,
+            tls: TlsSettings::from_settings(&settings, home)?,
+            user,
+            password,
+            passfile,
+            warnings,
+            settings: settings.without_secrets(),
+        })
+    }
+
+    /// The same server as another role. An explicit password stays; one from the password file is
+    /// looked up for the new role.
+    #[must_use]
+    pub fn with_user(&self, user: &str) -> Self {
+        let user = user.to_owned();
+        Self {
+            user,
+            ..self.clone()
+        }
+    }
+
+    /// The same server, another database.
+    #[must_use]
+    pub fn with_dbname(&self, dbname: &str) -> Self {
+        let dbname = dbname.to_owned();
+        Self {
+            dbname,
+            ..self.clone()
+        }
+    }
+
+    /// The same target under another application_name.
+    #[must_use]
+    pub fn with_application_name(&self, name: &str) -> Self {
+        let application_name = name.to_owned();
+        Self {
+            application_name,
+            ..self.clone()
+        }
+    }
+
+    /// The settings as `keyword='value' …` for libpq programs, without any password.
+    pub fn to_conninfo(&self) -> String {
+        let own = [
+            ("user", self.user.as_str()),
+            ("dbname", &self.dbname),
+            ("application_name", &self.application_name),
+        ];
+        let other = self.settings.shown().filter(|(keyword, _)| {
+            // The service is merged already.
+            !matches!(*keyword, "service" | "servicefile")
+                && !own.iter().any(|(name, _)| name == keyword)
+        });
+        other
+            .chain(own)
+            .map(|(keyword, value)| {
+                let value = value.replace('\\', "\\\\").replace('\'', "\\'");
+                format!("{keyword}='{value}'")
+            })
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    /// The role.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The database.
+    pub fn dbname(&self) -> &str {
+        &self.dbname
+    }
+
+    /// `host:port` of every server that may be tried, as shown to a person.
+    pub fn host_display(&self) -> String {
+        let hosts: Vec<_> = self.endpoints.iter().map(ToString::to_string).collect();
+        Clean::new(&hosts.join(", ")).as_str().to_owned()
+    }
+
+    /// What the user should know about these settings, such as a password file that is ignored.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The user's connect_timeout per host, where one was given: at least 2 s, as in libpq.
+    pub fn connect_timeout(&self) -> Option<Duration> {
+        self.network.connect_timeout
+    }
+
+    /// A fair deadline for the whole of [`super::Client::connect`]: every host has its turn.
+    pub fn connect_deadline(&self) -> Duration {
+        let hosts = u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX);
+        self.network.attempt_deadline().saturating_mul(hosts)
+    }
+
+    /// The server's command-line options, where some were given.
+    pub(super) fn options(&self) -> Option<&str> {
+        self.settings.filled("options")
+    }
+
+    /// The password for `endpoint`, and whether it came from the password file.
+    pub(super) fn password(&self, endpoint: &Endpoint) -> Option<(String, bool)> {
+        if let Some(password) = &self.password {
+            return Some((password.reveal().to_owned(), false));
+        }
+        let wanted = passfile::Wanted {
+            host: &endpoint.passfile_host(),
+            port: endpoint.port,
+            dbname: &self.dbname,
+            user: &self.user,
+        };
+        Some((passfile::lookup(self.passfile.as_deref()?, wanted)?, true))
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (user, dbname) = (Clean::new(&self.user), Clean::new(&self.dbname));
+        write!(f, "{user}@{}/{dbname}", self.host_display())
+    }
+}
+
+/// The home folder: HOME, else the password database's.
+pub(super) fn home(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    env("HOME")
+        .filter(|home| !home.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| Some(os_account()?.dir))
+}
+
+fn os_account() -> Option<nix::unistd::User> {
+    nix::unistd::User::from_uid(nix::unistd::Uid::effective()).ok()?
+}
+
+fn os_user() -> Option<String> {
+    Some(os_account()?.name)
+}
+
+#[cfg(test)]
+#[path = "conninfo_tests.rs"]
+mod tests;

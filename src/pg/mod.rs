@@ -2,15 +2,23 @@
 
 pub mod admin;
 mod cell;
+mod certificate;
 pub mod client;
 pub mod conninfo;
+mod connstring;
+mod endpoint;
 pub mod error;
+mod failure;
+mod keywords;
+mod options;
+mod passfile;
+mod service;
 pub mod sampler;
 mod sniff;
 pub mod table;
 mod tls;
 
 pub use client::{Canceller, Client, Param, Peer, Protection, quote_ident, quote_literal};
-pub use conninfo::Target;
+pub use conninfo::{ConninfoError, Flags, Target};
 pub use error::{Class, PgError};
 pub use table::{Table, Value};

@@ -1,27 +1,315 @@
-//! Opening a connection, with or without TLS.
+//! Opening a connection: which server, with or without TLS, in libpq's order.
+//!
+//! Each attempt is made by a driver configuration of its own that names one address and either
+//! demands TLS or does without, so that neither a session nor its cancel request is ever protected
+//! less than [`Peer::protection`] says.
 
+use super::certificate::{self, Connector};
 use super::client::{Peer, Protection};
 use super::conninfo::Target;
+use super::endpoint::{Endpoint, Place};
 use super::error::{Class, PgError};
-use tokio_postgres::{CancelToken, Client, NoTls};
+use super::failure::{Failure, Kind, combine, explain};
+use super::options::{SessionAttrs, SslMode};
+use crate::text::Clean;
+use rand::seq::SliceRandom;
+use std::net::IpAddr;
+use std::path::Path;
+use tokio::time::timeout;
+use tokio_postgres::config::SslNegotiation;
+use tokio_postgres::{CancelToken, Client, Config, NoTls, SimpleQueryMessage};
 
+/// Connects to the first server that will do. Each host has the user's connect_timeout, or 5 s.
 pub(super) async fn connect(target: &Target) -> Result<(Client, Peer), PgError> {
-    let config: tokio_postgres::Config = target
-        .conninfo
-        .parse()
-        .map_err(|e: tokio_postgres::Error| PgError::new(Class::Configuration, e.to_string()))?;
-    let (client, connection) = config.connect(NoTls).await?;
+    let passes: &[SessionAttrs] = match target.session {
+        SessionAttrs::PreferStandby => &[SessionAttrs::Standby, SessionAttrs::Any],
+        ref other => std::slice::from_ref(other),
+    };
+    let mut endpoints: Vec<&Endpoint> = target.endpoints.iter().collect();
+    if target.network.shuffle {
+        endpoints.shuffle(&mut rand::rng());
+    }
+    let mut failures: Vec<PgError> = Vec::new();
+    for wanted in passes {
+        failures.clear();
+        for endpoint in &endpoints {
+            match connect_endpoint(target, endpoint, *wanted).await {
+                Ok(connected) => return Ok(connected),
+                Err(failure) if failure.tries_next_host() => failures.push(failure.error),
+                Err(failure) => return Err(failure.error),
+            }
+        }
+    }
+    Err(combine(failures))
+}
+
+/// Sends the cancel request the way the session itself is protected. Waits as long as for a connect.
+pub(super) async fn cancel(target: &Target, token: &CancelToken) -> Result<(), PgError> {
+    let network = |endpoint: &Endpoint| matches!(endpoint.place, Place::Tcp { .. });
+    let tls = if target.tls.mode != SslMode::Disable && target.endpoints.iter().any(network) {
+        // Where it cannot be made, a session with TLS does not exist.
+        certificate::connector(&target.tls).ok()
+    } else {
+        None
+    };
+    let deadline = target.network.attempt_deadline();
+    let sent = match tls {
+        Some(connector) => timeout(deadline, token.cancel_query(connector.tls)).await,
+        None => timeout(deadline, token.cancel_query(NoTls)).await,
+    };
+    match sent {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(PgError::deadline(deadline.as_secs_f64())),
+    }
+}
+
+async fn connect_endpoint(
+    target: &Target,
+    endpoint: &Endpoint,
+    wanted: SessionAttrs,
+) -> Result<(Client, Peer), Failure> {
+    let deadline = target.network.attempt_deadline();
+    let late = |_| {
+        let seconds = deadline.as_secs_f64();
+        Failure::unreachable(format!("{endpoint}: no answer within {seconds:.1} s"))
+    };
+    let mut addresses = match &endpoint.place {
+        Place::Unix(_) => vec![None],
+        Place::Tcp {
+            address: Some(address),
+            ..
+        } => vec![Some(*address)],
+        Place::Tcp { host, .. } => {
+            let name = host.as_deref().unwrap_or_default();
+            let found = timeout(deadline, tokio::net::lookup_host((name, endpoint.port)))
+                .await
+                .map_err(late)?
+                .map_err(|error| Failure::unreachable(format!("{endpoint}: {error}")))?;
+            found.map(|address| Some(address.ip())).collect()
+        }
+    };
+    if target.network.shuffle {
+        addresses.shuffle(&mut rand::rng());
+    }
+    let mut last = Failure::unreachable(format!("{endpoint}: the name has no address"));
+    let mut messages = Vec::new();
+    for address in addresses {
+        let attempt = connect_address(target, endpoint, address, wanted);
+        match timeout(deadline, attempt)
+            .await
+            .unwrap_or_else(|e| Err(late(e)))
+        {
+            Ok(connected) => return Ok(connected),
+            Err(failure) if failure.tries_next_host() => {
+                messages.push(failure.error.clone());
+                last = failure;
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    if messages.len() > 1 {
+        last.error = combine(messages);
+    }
+    Err(last)
+}
+
+/// One address: first the way of connecting that sslmode likes best, then the other it allows.
+async fn connect_address(
+    target: &Target,
+    endpoint: &Endpoint,
+    address: Option<IpAddr>,
+    wanted: SessionAttrs,
+) -> Result<(Client, Peer), Failure> {
+    if let Place::Unix(folder) = &endpoint.place {
+        require_peer(target, folder, endpoint.port).await?;
+    }
+    // Whether TLS is used, in the order of trying.
+    let ways: &[bool] = match target.tls.mode {
+        _ if address.is_none() => &[false],
+        SslMode::Disable => &[false],
+        SslMode::Allow => &[false, true],
+        SslMode::Prefer => &[true, false],
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[true],
+    };
+    let mut first: Option<Failure> = None;
+    for tls in ways {
+        let failure = match open(target, endpoint, address, *tls).await {
+            Ok((client, protection)) => {
+                let client = check_session(client, endpoint, wanted).await?;
+                let peer = Peer {
+                    host: Clean::new(&endpoint.host()).as_str().to_owned(),
+                    port: endpoint.port,
+                    protection,
+                };
+                return Ok((client, peer));
+            }
+            Err(failure) => failure,
+        };
+        match first.take() {
+            // The first refusal says more than that there is no TLS to try instead.
+            Some(refusal) if failure.kind == Kind::TlsMissing => return Err(refusal),
+            Some(_) => return Err(failure),
+            None if !failure.tries_other_protection() => return Err(failure),
+            None => first = Some(failure),
+        }
+    }
+    Err(first.unwrap_or_else(|| Failure::unreachable("no way to connect")))
+}
+
+/// requirepeer: the server's process must run as the given user of the operating system.
+async fn require_peer(target: &Target, folder: &Path, port: u16) -> Result<(), Failure> {
+    let Some(required) = &target.network.require_peer else {
+        return Ok(());
+    };
+    let socket = folder.join(format!(".s.PGSQL.{port}"));
+    let unreachable =
+        |error: std::io::Error| Failure::unreachable(format!("{}: {error}", socket.display()));
+    let stream = tokio::net::UnixStream::connect(&socket)
+        .await
+        .map_err(unreachable)?;
+    let uid = stream.peer_cred().map_err(unreachable)?.uid();
+    let account = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid));
+    let name = account.ok().flatten().map(|account| account.name);
+    if name.as_ref() == Some(required) {
+        return Ok(());
+    }
+    let name = name.unwrap_or_else(|| format!("user id {uid}"));
+    Err(Failure {
+        kind: Kind::Final,
+        error: PgError::new(
+            Class::Configuration,
+            format!("requirepeer is \"{required}\", but the server runs as \"{name}\""),
+        ),
+    })
+}
+
+fn config(target: &Target, endpoint: &Endpoint, address: Option<IpAddr>, tls: bool) -> Config {
+    let network = &target.network;
+    let mut config = Config::new();
+    match (&endpoint.place, address) {
+        (Place::Unix(folder), _) => config.host_path(folder),
+        (_, None) => config.host(endpoint.host()),
+        (_, Some(address)) => config.host(endpoint.host()).hostaddr(address),
+    };
+    config
+        .port(endpoint.port)
+        .user(target.user())
+        .dbname(target.dbname())
+        .application_name(&target.application_name)
+        .channel_binding(target.tls.channel_binding)
+        .keepalives(network.keepalives)
+        .ssl_mode(if tls {
+            tokio_postgres::config::SslMode::Require
+        } else {
+            tokio_postgres::config::SslMode::Disable
+        });
+    if target.tls.direct {
+        config.ssl_negotiation(SslNegotiation::Direct);
+    }
+    if let Some((password, _)) = target.password(endpoint) {
+        config.password(password);
+    }
+    if let Some(options) = target.options() {
+        config.options(options);
+    }
+    if let Some(idle) = network.idle {
+        config.keepalives_idle(idle);
+    }
+    if let Some(interval) = network.interval {
+        config.keepalives_interval(interval);
+    }
+    if let Some(count) = network.count {
+        config.keepalives_retries(count);
+    }
+    if let Some(user_timeout) = network.user_timeout {
+        config.tcp_user_timeout(user_timeout);
+    }
+    config
+}
+
+/// Opens one connection and authenticates. Its task ends silently: what it met is seen through
+/// `Client::is_closed` and the next statement's error.
+async fn open(
+    target: &Target,
+    endpoint: &Endpoint,
+    address: Option<IpAddr>,
+    tls: bool,
+) -> Result<(Client, Protection), Failure> {
+    let config = config(target, endpoint, address, tls);
+    let explain = |error| explain(error, target, endpoint);
+    if !tls {
+        let (client, connection) = config.connect(NoTls).await.map_err(explain)?;
+        tokio::spawn(connection);
+        return Ok((
+            client,
+            match address {
+                Some(address) if !address.to_canonical().is_loopback() => Protection::Plaintext,
+                _ => Protection::Local,
+            },
+        ));
+    }
+    let Connector { tls, verifies } = connector(target, endpoint)?;
+    let (client, connection) = config.connect(tls).await.map_err(explain)?;
     tokio::spawn(connection);
     Ok((
         client,
-        Peer {
-            host: String::new(),
-            port: 5432,
-            protection: Protection::Local,
+        if verifies {
+            Protection::Verified
+        } else {
+            Protection::Unverified
         },
     ))
 }
 
-pub(super) async fn cancel(_target: &Target, token: &CancelToken) -> Result<(), PgError> {
-    Ok(token.cancel_query(NoTls).await?)
+fn connector(target: &Target, endpoint: &Endpoint) -> Result<Connector, Failure> {
+    let nameless = matches!(&endpoint.place, Place::Tcp { host: None, .. });
+    let made = if nameless && target.tls.mode == SslMode::VerifyFull {
+        Err(PgError::new(
+            Class::Configuration,
+            "sslmode=verify-full needs a host name: give host besides hostaddr",
+        ))
+    } else {
+        certificate::connector(&target.tls)
+    };
+    made.map_err(|error| Failure {
+        kind: Kind::Tls,
+        error,
+    })
+}
+
+/// target_session_attrs: asks the server what it is.
+async fn check_session(
+    client: Client,
+    endpoint: &Endpoint,
+    wanted: SessionAttrs,
+) -> Result<Client, Failure> {
+    let (sql, expected, what) = match wanted {
+        SessionAttrs::Any | SessionAttrs::PreferStandby => return Ok(client),
+        SessionAttrs::ReadWrite => ("SHOW transaction_read_only", "off", "read-only"),
+        SessionAttrs::ReadOnly => ("SHOW transaction_read_only", "on", "not read-only"),
+        SessionAttrs::Primary => (
+            "SELECT pg_catalog.pg_is_in_recovery()",
+            "f",
+            "not the primary",
+        ),
+        SessionAttrs::Standby => (
+            "SELECT pg_catalog.pg_is_in_recovery()",
+            "t",
+            "not a standby",
+        ),
+    };
+    let answer = client.simple_query(sql).await.map_err(|error| {
+        let error = PgError::from(error);
+        Failure::unreachable(format!("{endpoint}: {error}"))
+    })?;
+    let holds = answer.iter().any(|message| match message {
+        SimpleQueryMessage::Row(row) => row.try_get(0).ok().flatten() == Some(expected),
+        _ => false,
+    });
+    if holds {
+        return Ok(client);
+    }
+    Err(Failure::unreachable(format!(
+        "{endpoint}: the server is {what}, as target_session_attrs wants it otherwise"
+    )))
 }

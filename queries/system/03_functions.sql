@@ -73,11 +73,11 @@ $$;
 CREATE OR REPLACE FUNCTION shop.log_in(who bigint) RETURNS bigint LANGUAGE sql AS
 $$ INSERT INTO shop.user_events (user_id) VALUES (who) RETURNING event_id $$;
 
--- A delivery: fills up the `lines` emptiest products that are below their reorder point.
+-- A delivery: fills up the `lines` emptiest products that are below a quarter of their reorder point.
 CREATE OR REPLACE FUNCTION shop.restock(lines bigint) RETURNS bigint LANGUAGE sql AS $$
 WITH low AS (
-    SELECT product_id FROM shop.inventory WHERE quantity < reorder_point
-    ORDER BY quantity - reorder_point LIMIT lines
+    SELECT product_id FROM shop.inventory WHERE quantity < 0.25 * reorder_point
+    ORDER BY quantity::float8 / reorder_point LIMIT lines
 ), locked AS (
     SELECT product_id FROM shop.inventory WHERE product_id IN (SELECT product_id FROM low)
     ORDER BY product_id FOR UPDATE

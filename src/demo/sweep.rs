@@ -55,7 +55,7 @@ impl Marker {
         let ours = geteuid().as_raw();
         let folder = home.symlink_metadata().ok()?;
         let private = folder.is_dir()
-            && folder.permissions().mode() & 0o077 == 0
+            && folder.permissions().mode() & 0o777 == 0o700
             && (folder.uid() == server || folder.uid() == ours);
         let path = home.join(MARKER);
         let file = path.symlink_metadata().ok()?;

@@ -117,7 +117,7 @@ async fn dimensions(client: &Client, data: &History) -> Result<(), PgError> {
         .categories
         .iter()
         .zip(1_u64..)
-        .map(|(name, id)| vec![text(id), text(name)]);
+        .map(|(name, id)| vec![id.field(), name.field()]);
     client
         .copy_in(
             "COPY shop.categories (category_id, category_name) FROM STDIN",
@@ -126,10 +126,10 @@ async fn dimensions(client: &Client, data: &History) -> Result<(), PgError> {
         .await?;
     let products = data.products.iter().zip(1_u64..).map(|(product, id)| {
         vec![
-            text(id),
-            text(product.category),
-            text(&product.name),
-            money(product.cents),
+            id.field(),
+            product.category.field(),
+            product.name.field(),
+            Cents(product.cents).field(),
         ]
     });
     client
@@ -140,9 +140,9 @@ async fn dimensions(client: &Client, data: &History) -> Result<(), PgError> {
         .await?;
     let stock = data.products.iter().zip(1_u64..).map(|(product, id)| {
         vec![
-            text(id),
-            text(product.quantity),
-            text(product.reorder_point),
+            id.field(),
+            product.quantity.field(),
+            product.reorder_point.field(),
         ]
     });
     client
@@ -157,9 +157,9 @@ async fn dimensions(client: &Client, data: &History) -> Result<(), PgError> {
         .zip(1_u64..)
         .map(|((segment, registered_ms), id)| {
             vec![
-                text(id),
+                id.field(),
                 Some(format!("user{id}")),
-                text(segment),
+                segment.field(),
                 time(*registered_ms),
             ]
         });
@@ -192,11 +192,11 @@ fn item_fields((order, id): (&Order, usize)) -> impl Iterator<Item = Fields> + '
         .zip(1_u8..)
         .map(move |((product, quantity, cents), line)| {
             vec![
-                text(id),
-                text(line),
-                text(product),
-                text(quantity),
-                money(*cents),
+                id.field(),
+                line.field(),
+                product.field(),
+                quantity.field(),
+                Cents(*cents).field(),
             ]
         })
 }
@@ -205,10 +205,10 @@ fn order_fields((order, id): (&Order, usize)) -> Fields {
     let total: i64 = order.lines.iter().map(|(_, q, cents)| q * cents).sum();
     let updated = time(order.updated_ms);
     vec![
-        text(id),
-        text(order.user),
-        text(order.status),
-        money(total),
+        id.field(),
+        order.user.field(),
+        order.status.field(),
+        Cents(total).field(),
         time(order.created_ms),
         updated.clone(),
         updated.filter(|_| order.status == 3),
@@ -218,15 +218,26 @@ fn order_fields((order, id): (&Order, usize)) -> Fields {
 fn logins(data: &History) -> impl Iterator<Item = Fields> + '_ {
     data.logins
         .iter()
-        .map(|(user, at_ms)| vec![text(user), time(*at_ms)])
+        .map(|(user, at_ms)| vec![user.field(), time(*at_ms)])
 }
 
-fn text(value: impl ToString) -> Option<String> {
-    Some(value.to_string())
+/// A field of COPY's text format.
+trait Field {
+    fn field(&self) -> Option<String>;
 }
 
-fn money(cents: i64) -> Option<String> {
-    Some(format!("{}.{:02}", cents / 100, cents % 100))
+impl<T: std::fmt::Display + ?Sized> Field for T {
+    fn field(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+struct Cents(i64);
+
+impl std::fmt::Display for Cents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:02}", self.0 / 100, self.0 % 100)
+    }
 }
 
 fn time(ms: i64) -> Option<String> {

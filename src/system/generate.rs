@@ -115,7 +115,7 @@ pub fn history(orders: u64, seed: u64, end_ms: i64, offset_s: i64) -> History {
 /// The product of popularity rank `rank` (from 1): popular products lie all over the catalogue.
 pub fn product_of_rank(rank: usize) -> usize {
     // 149 and 400 have no common divisor, so this is a permutation.
-    (rank.saturating_sub(1) * 149 + 7) % PRODUCTS + 1
+    (rank.saturating_sub(1) * 149 + 120) % PRODUCTS + 1
 }
 
 /// Draws product ranks. `None` never happens: the constants are in range.

@@ -14,13 +14,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Of a thousand transactions, how many begin an order. Each brings about three more along (payment,
-/// shipping, completion). Kept low: at 150 transactions per second this is about six orders per second,
+/// shipping, completion). Kept low: at 150 transactions per second this is about four orders per second,
 /// and the current hour's bar stays comparable with those before it.
-const CHECKOUTS: u32 = 40;
+const CHECKOUTS: u32 = 25;
 /// Of a thousand, how many are log-ins; the rest look at a product, besides the steps of orders.
-const LOG_INS: u32 = 150;
+const LOG_INS: u32 = 40;
 /// Of a thousand, how many steps of orders are to be expected.
-const STEPS: u32 = 100;
+const STEPS: u32 = 70;
 
 /// Arrivals that may wait for each kind of session; more are dropped and counted.
 const QUEUE: usize = 2_000;
@@ -114,7 +114,7 @@ async fn arrivals(queues: Queues, shared: Shared, load: Load) {
     };
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(load.seed);
     let users = users(&shared).await;
-    let mut due = now();
+    let mut due = Instant::now();
     loop {
         due += next_arrival(rng.random(), load.rate);
         tokio::time::sleep_until(due).await;
@@ -129,14 +129,6 @@ async fn arrivals(queues: Queues, shared: Shared, load: Load) {
         };
         queues.put(job, &shared.counters);
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "an open loop is made of arrival times"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 async fn users(shared: &Shared) -> i64 {

@@ -75,20 +75,16 @@ FROM mart.fact_sales_mv AS a JOIN mart.fact_sales_mv AS b
 GROUP BY a.category ORDER BY pairs DESC";
 
 pub(super) fn start(tasks: &mut JoinSet<()>, shared: &Shared) {
+    let begun = Instant::now();
     for trouble in TROUBLES {
-        tasks.spawn(repeat(shared.clone(), trouble, now()));
+        tasks.spawn(repeat(shared.clone(), trouble, begun));
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a schedule needs a clock")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-async fn repeat(shared: Shared, trouble: Trouble, start: Instant) {
+async fn repeat(shared: Shared, trouble: Trouble, begun: Instant) {
     for cycle in 0_u64.. {
         let at = Duration::from_secs(cycle * CYCLE_S + trouble.at_s);
-        sleep_until(start + at).await;
+        sleep_until(begun + at).await;
         let lasts = Duration::from_secs(trouble.lasts_s);
         match trouble.kind {
             Kind::Runaway => runaway(&shared, lasts).await,

@@ -1,0 +1,74 @@
+-- OLAP: materialized views under the case study's names. Each has a valid unique index, without which
+-- REFRESH MATERIALIZED VIEW CONCURRENTLY is refused. Sales count when an order is completed, by the time
+-- of its completion: a closed hour or day never changes again.
+-- Averages are kept as sum and count, because a mean of means is no mean.
+CREATE SCHEMA IF NOT EXISTS mart AUTHORIZATION htap_refresh;
+GRANT USAGE ON SCHEMA shop TO htap_oltp, htap_olap, htap_refresh;
+GRANT SELECT ON ALL TABLES IN SCHEMA shop TO htap_oltp, htap_olap, htap_refresh;
+GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA shop TO htap_oltp;
+GRANT USAGE ON SCHEMA mart TO htap_olap;
+
+SET LOCAL ROLE htap_refresh;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS mart.sales_hourly_mv AS
+SELECT date_trunc('hour', completed_at, 'UTC') AS hour,
+       count(*)                                AS order_count,
+       sum(total_amount)                       AS total_sales,
+       count(DISTINCT user_id)                 AS unique_customers
+FROM shop.orders
+WHERE status = 3
+GROUP BY 1
+WITH NO DATA;
+CREATE UNIQUE INDEX IF NOT EXISTS sales_hourly_mv_key ON mart.sales_hourly_mv (hour);
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS mart.fact_sales_mv AS
+SELECT i.order_id,
+       i.line_no,
+       o.user_id,
+       u.user_segment,
+       i.product_id,
+       c.category_name      AS category,
+       i.quantity,
+       i.price * i.quantity AS sales_amount,
+       o.completed_at       AS sale_time
+FROM shop.orders AS o
+JOIN shop.order_items AS i USING (order_id)
+JOIN shop.users AS u USING (user_id)
+JOIN shop.products AS p USING (product_id)
+JOIN shop.categories AS c USING (category_id)
+WHERE o.status = 3
+WITH NO DATA;
+CREATE UNIQUE INDEX IF NOT EXISTS fact_sales_mv_key ON mart.fact_sales_mv (order_id, line_no);
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS mart.user_behavior_mv AS
+SELECT u.user_id,
+       u.user_segment,
+       u.registered_at,
+       o.first_order_at,
+       o.last_order_at,
+       coalesce(o.order_count, 0)  AS order_count,
+       coalesce(o.total_amount, 0) AS total_amount,
+       e.last_login_at
+FROM shop.users AS u
+LEFT JOIN (SELECT user_id, min(created_at) AS first_order_at, max(created_at) AS last_order_at,
+                  count(*) AS order_count, sum(total_amount) AS total_amount
+           FROM shop.orders WHERE status <> 4 GROUP BY user_id) AS o USING (user_id)
+LEFT JOIN (SELECT user_id, max(occurred_at) AS last_login_at
+           FROM shop.user_events WHERE event_kind = 0 GROUP BY user_id) AS e USING (user_id)
+WITH NO DATA;
+CREATE UNIQUE INDEX IF NOT EXISTS user_behavior_mv_key ON mart.user_behavior_mv (user_id);
+
+-- Reads another materialized view: refresh fact_sales_mv first.
+CREATE MATERIALIZED VIEW IF NOT EXISTS mart.daily_sales_summary AS
+SELECT (sale_time AT TIME ZONE 'UTC')::date AS sale_date,
+       product_id,
+       category,
+       sum(quantity)                        AS total_quantity,
+       sum(sales_amount)                    AS total_amount,
+       count(DISTINCT order_id)             AS order_count
+FROM mart.fact_sales_mv
+GROUP BY 1, 2, 3
+WITH NO DATA;
+CREATE UNIQUE INDEX IF NOT EXISTS daily_sales_summary_key ON mart.daily_sales_summary (sale_date, product_id);
+
+GRANT SELECT ON ALL TABLES IN SCHEMA mart TO htap_olap;

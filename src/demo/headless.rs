@@ -1,0 +1,220 @@
+//! The demo without a screen: start, fill, load, and clear up at the end, whatever ends it.
+
+use super::binaries::{Wanted, locate};
+use super::cluster::{Cluster, ClusterOptions, SUPERUSER};
+use super::error::DemoError;
+use super::report::{Ready, Report};
+use super::stop::Stop;
+use super::{fetch, sweep};
+use crate::pg::{Client, Target, quote_literal};
+use crate::system::{fill, schema};
+use crate::workload::{self, Load};
+use rand::RngExt;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Name of the demo's database.
+pub const DBNAME: &str = "shop";
+
+/// What the demo is to be like.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Folder of the server programs.
+    pub pg_bindir: Option<PathBuf>,
+    /// Major version of the server.
+    pub pg_major: Option<u16>,
+    /// Without the troubles of [`crate::workload::troubles::SCHEDULE`].
+    pub calm: bool,
+    /// Port of the loopback address to listen on besides the socket.
+    pub listen: Option<u16>,
+    /// Orders to fill in.
+    pub orders: u64,
+    /// Seed of all random numbers.
+    pub seed: u64,
+    /// OLTP transactions per second.
+    pub rate: f64,
+    /// End when standard input ends, and write JSON lines.
+    pub lifeline: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            pg_bindir: None,
+            pg_major: None,
+            calm: false,
+            listen: None,
+            orders: 100_000,
+            seed: 1,
+            rate: 150.0,
+            lifeline: false,
+        }
+    }
+}
+
+/// Runs a demo until SIGTERM, SIGINT or SIGHUP, or the end of standard input with `lifeline`; then
+/// removes everything. Progress goes to `out`. Needs a tokio runtime with I/O and time.
+pub async fn run(options: Options, out: &mut impl Write) -> Result<(), DemoError> {
+    let mut stop = Stop::new(options.lifeline)?;
+    let mut report = Report::new(out, options.lifeline);
+    let outcome = serve(&options, &mut stop, &mut report).await;
+    if let Err(error) = &outcome {
+        report.error(error);
+    }
+    outcome
+}
+
+async fn serve<W: Write>(
+    options: &Options,
+    stop: &mut Stop,
+    report: &mut Report<'_, W>,
+) -> Result<(), DemoError> {
+    report.progress(0.0, "looking for PostgreSQL");
+    let wanted = Wanted {
+        bindir: options.pg_bindir.clone(),
+        major: options.pg_major,
+    };
+    let found = blocking({
+        let wanted = wanted.clone();
+        move || {
+            sweep();
+            locate(&wanted)
+        }
+    })
+    .await?;
+    let binaries = if let Some(binaries) = found {
+        binaries
+    } else {
+        report.progress(0.01, &fetch::describe(options.pg_major));
+        blocking(move || fetch::fetch(wanted.major)).await?
+    };
+    if stop.requested() {
+        return Ok(());
+    }
+    report.progress(0.05, &format!("starting PostgreSQL {}", binaries.major));
+    let cluster_options = ClusterOptions {
+        listen_port: options.listen,
+        settings: Vec::new(),
+    };
+    let cluster = blocking(move || Cluster::start(&binaries, &cluster_options)).await?;
+    let outcome = with_cluster(&cluster, options, stop, report).await;
+    report.progress(1.0, "clearing up");
+    let cleared = blocking(move || cluster.stop()).await;
+    outcome.and(cleared)
+}
+
+async fn with_cluster<W: Write>(
+    cluster: &Cluster,
+    options: &Options,
+    stop: &mut Stop,
+    report: &mut Report<'_, W>,
+) -> Result<(), DemoError> {
+    let target = cluster.target(DBNAME, SUPERUSER);
+    let prepared = tokio::select! {
+        prepared = prepare(cluster, &target, options, report) => prepared?,
+        () = stop.wait() => return Ok(()),
+    };
+    let load = workload::start(
+        &target,
+        Load {
+            rate: options.rate,
+            troubles: !options.calm,
+            seed: options.seed,
+            ..Load::default()
+        },
+    );
+    report.ready(&prepared);
+    stop.wait().await;
+    load.stop().await;
+    Ok(())
+}
+
+/// Schema, data, first refresh. Returns how to connect.
+async fn prepare<W: Write>(
+    cluster: &Cluster,
+    target: &Target,
+    options: &Options,
+    report: &mut Report<'_, W>,
+) -> Result<Ready, DemoError> {
+    report.progress(0.15, "creating the schema");
+    let admin = Client::connect(&target.with_dbname("postgres"))
+        .await
+        .map_err(DemoError::server("connect to the demo's server"))?;
+    admin
+        .batch(&format!("CREATE DATABASE {DBNAME}"))
+        .await
+        .map_err(DemoError::server("create the demo's database"))?;
+    let client = Client::connect(target)
+        .await
+        .map_err(DemoError::server("connect to the demo's database"))?;
+    let create = DemoError::server("create the schema");
+    schema::create(&client).await.map_err(create)?;
+    let create = DemoError::server("create extensions");
+    schema::extensions(&client).await.map_err(create)?;
+    let password = passwords(&client, options).await?;
+    let what = fill::Fill {
+        orders: options.orders,
+        seed: options.seed,
+        end_ms: now_ms(),
+    };
+    fill::fill(target, what, |share, doing| {
+        report.progress(0.2 + 0.5 * share, doing);
+    })
+    .await
+    .map_err(DemoError::server("fill the shop"))?;
+    for (view, share) in schema::VIEWS.iter().zip([0.7, 0.75, 0.8, 0.95]) {
+        report.progress(share, &format!("refreshing {view}"));
+        schema::first_refresh(&client, view)
+            .await
+            .map_err(DemoError::server("refresh a materialized view"))?;
+    }
+    client
+        .batch("ANALYZE mart.sales_hourly_mv, mart.user_behavior_mv, mart.fact_sales_mv, mart.daily_sales_summary")
+        .await
+        .map_err(DemoError::server("analyze the materialized views"))?;
+    Ok(Ready {
+        host: cluster.socket_dir().display().to_string(),
+        port: cluster.port(),
+        dbname: DBNAME,
+        user: "htap_monitor",
+        olap_user: "htap_olap",
+        major: cluster.major(),
+        listen: options.listen,
+        password,
+    })
+}
+
+/// TCP asks for a password, the private socket does not: one is made up where TCP is asked for.
+async fn passwords(client: &Client, options: &Options) -> Result<Option<String>, DemoError> {
+    if options.listen.is_none() {
+        return Ok(None);
+    }
+    let password = format!("{:032x}", rand::rng().random::<u128>());
+    for role in ["htap_monitor", "htap_olap", "htap_oltp"] {
+        let sql = format!("ALTER ROLE {role} PASSWORD {}", quote_literal(&password));
+        client
+            .batch(&sql)
+            .await
+            .map_err(DemoError::server("set a password"))?;
+    }
+    Ok(Some(password))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the made-up history ends now, and this is where now is told"
+)]
+fn now_ms() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, DemoError> + Send + 'static,
+) -> Result<T, DemoError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| DemoError::Program {
+            program: "htap-top demo".to_owned(),
+            detail: error.to_string(),
+        })?
+}

@@ -1,0 +1,93 @@
+//! What a demo without a screen writes: JSON lines for the dashboard, sentences for people.
+
+use super::error::DemoError;
+use crate::workload::troubles;
+use serde::Serialize;
+use serde_json::json;
+use std::io::Write;
+use std::time::Instant;
+
+/// How to connect to a demo that is ready.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ready {
+    /// Folder of the socket.
+    pub host: String,
+    /// Port of the socket's name.
+    pub port: u16,
+    /// Database.
+    pub dbname: &'static str,
+    /// Role for the dashboard.
+    pub user: &'static str,
+    /// Role for the dashboard's OLAP pool.
+    pub olap_user: &'static str,
+    /// Major version of the server.
+    pub major: u16,
+    /// Port of 127.0.0.1, where one was asked for.
+    pub listen: Option<u16>,
+    /// Password of the roles by TCP.
+    pub password: Option<String>,
+}
+
+/// Writes reports. Failures to write are ignored: the reader's end is noticed by other means.
+pub(super) struct Report<'a, W: Write> {
+    out: &'a mut W,
+    json: bool,
+    start: Instant,
+}
+
+impl<'a, W: Write> Report<'a, W> {
+    #[expect(clippy::disallowed_methods, reason = "tells how long the start took")]
+    pub(super) fn new(out: &'a mut W, json: bool) -> Self {
+        let start = Instant::now();
+        Self { out, json, start }
+    }
+
+    pub(super) fn progress(&mut self, share: f64, doing: &str) {
+        let elapsed_s = (self.start.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+        if self.json {
+            let progress = (share * 1000.0).round() / 1000.0;
+            self.line(
+                &json!({"progress": progress, "doing": doing, "elapsed_s": elapsed_s}).to_string(),
+            );
+        } else {
+            self.line(&format!("{elapsed_s:5.1} s  {doing}"));
+        }
+    }
+
+    pub(super) fn error(&mut self, error: &DemoError) {
+        if self.json {
+            self.line(&json!({"error": error.to_string()}).to_string());
+        }
+    }
+
+    pub(super) fn ready(&mut self, ready: &Ready) {
+        if self.json {
+            self.line(&json!({"ready": ready}).to_string());
+            return;
+        }
+        self.progress(1.0, "ready");
+        let Ready {
+            host, port, dbname, ..
+        } = ready;
+        self.line(&format!(
+            "\nPostgreSQL {} with the database {dbname}, under load. It ends with Ctrl-C and leaves nothing behind.\n\
+             \x20 htap-top 'host={host} port={port} dbname={dbname} user={}'\n\
+             \x20 psql -h {host} -p {port} -U {} {dbname}",
+            ready.major, ready.user, ready.user
+        ));
+        if let (Some(tcp), Some(password)) = (ready.listen, &ready.password) {
+            self.line(&format!(
+                "  psql 'host=127.0.0.1 port={tcp} dbname={dbname} user={} password={password}'",
+                ready.user
+            ));
+        }
+        self.line(&format!(
+            "Its server log is {host}/postgres.log; fsync, full_page_writes and synchronous_commit are off.\n\n{}",
+            troubles::SCHEDULE
+        ));
+    }
+
+    fn line(&mut self, text: &str) {
+        let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
+    }
+}

@@ -1,0 +1,81 @@
+//! What ends a demo: a signal, or the end of standard input.
+
+use super::error::DemoError;
+use std::io::Read;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+/// Listens for everything that ends a demo. From the first request on, further ones change nothing.
+#[derive(Debug)]
+pub(super) struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    lifeline: Option<oneshot::Receiver<()>>,
+    requested: bool,
+}
+
+impl Stop {
+    /// Starts to listen; from here on the signals no longer end the process.
+    pub(super) fn new(lifeline: bool) -> Result<Self, DemoError> {
+        let listen = |kind| signal(kind).map_err(DemoError::io("listen for signals"));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+            lifeline: if lifeline { Some(watch_stdin()?) } else { None },
+            requested: false,
+        })
+    }
+
+    /// Returns once an end was requested.
+    pub(super) async fn wait(&mut self) {
+        if self.requested {
+            return;
+        }
+        let lifeline = &mut self.lifeline;
+        let cut = async {
+            match lifeline {
+                Some(lifeline) => {
+                    let _ = lifeline.await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.hangup.recv() => {}
+            () = cut => {}
+        }
+        self.requested = true;
+    }
+
+    /// Whether an end was requested so far.
+    pub(super) fn requested(&mut self) -> bool {
+        use futures_util::FutureExt;
+        self.requested || self.wait().now_or_never().is_some()
+    }
+}
+
+/// Resolves at the end of standard input. A plain thread, because the runtime would wait for the blocked
+/// read of its own at shutdown.
+fn watch_stdin() -> Result<oneshot::Receiver<()>, DemoError> {
+    let (end, ended) = oneshot::channel::<()>();
+    std::thread::Builder::new()
+        .name("lifeline".to_owned())
+        .spawn(move || {
+            let mut buffer = [0; 64];
+            let mut stdin = std::io::stdin().lock();
+            loop {
+                match stdin.read(&mut buffer) {
+                    Ok(0) => break,
+                    Err(error) if error.kind() != std::io::ErrorKind::Interrupted => break,
+                    _ => {}
+                }
+            }
+            drop(end);
+        })
+        .map_err(DemoError::io("watch standard input"))?;
+    Ok(ended)
+}

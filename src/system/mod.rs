@@ -1,0 +1,5 @@
+//! The case study's HTAP system: schema and first data.
+
+pub mod fill;
+pub mod generate;
+pub mod schema;

@@ -1,0 +1,88 @@
+//! The schema, as the SQL files of `queries/system/`.
+
+use crate::pg::{Client, PgError, quote_ident};
+
+/// Name and text of each file, in the order they must run. Each is one transaction and repeatable.
+pub const FILES: [(&str, &str); 5] = [
+    (
+        "01_roles.sql",
+        include_str!("../../queries/system/01_roles.sql"),
+    ),
+    (
+        "02_shop.sql",
+        include_str!("../../queries/system/02_shop.sql"),
+    ),
+    (
+        "03_functions.sql",
+        include_str!("../../queries/system/03_functions.sql"),
+    ),
+    (
+        "04_mart.sql",
+        include_str!("../../queries/system/04_mart.sql"),
+    ),
+    (
+        "05_htap.sql",
+        include_str!("../../queries/system/05_htap.sql"),
+    ),
+];
+
+/// The materialized views in an order in which each comes after those it reads.
+pub const VIEWS: [&str; 4] = [
+    "mart.sales_hourly_mv",
+    "mart.user_behavior_mv",
+    "mart.fact_sales_mv",
+    "mart.daily_sales_summary",
+];
+
+/// Extensions that show more where the server has them; nothing depends on them.
+const EXTENSIONS: [&str; 3] = ["pg_stat_statements", "pgstattuple", "pg_buffercache"];
+
+/// Creates what is missing of the schema. Needs a superuser, or CREATEROLE and the right to grant
+/// `pg_monitor` and `pg_signal_backend`.
+pub async fn create(client: &Client) -> Result<(), PgError> {
+    for (_, sql) in FILES {
+        let run = client.batch(&format!("BEGIN;\n{sql}\nCOMMIT;")).await;
+        if let Err(error) = run {
+            let _ = client.batch("ROLLBACK").await;
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Creates the extensions this server has; one that is refused is left out.
+pub async fn extensions(client: &Client) -> Result<(), PgError> {
+    let preloaded = client
+        .query("SELECT current_setting('shared_preload_libraries')", &[])
+        .await?;
+    let preloaded = preloaded.first("current_setting").text().unwrap_or("");
+    for name in EXTENSIONS {
+        if name == "pg_stat_statements" && !preloaded.contains(name) {
+            continue;
+        }
+        let create = format!("CREATE EXTENSION IF NOT EXISTS {}", quote_ident(name));
+        if let Err(error) = client.batch(&create).await
+            && !error.session_survives()
+        {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Fills one materialized view for the first time, which CONCURRENTLY cannot do, and records the run.
+pub async fn first_refresh(client: &Client, view: &str) -> Result<(), PgError> {
+    // An advisory order only: `view` comes from VIEWS.
+    client
+        .batch(&format!(
+            "SET ROLE htap_refresh;
+             SET statement_timeout = 0;
+             WITH run AS (INSERT INTO htap.refresh_run (view, mode) VALUES ('{view}', 'full') RETURNING 1)
+             SELECT count(*) FROM run;
+             REFRESH MATERIALIZED VIEW {view};
+             UPDATE htap.refresh_run SET finished = clock_timestamp(), rows = (SELECT count(*) FROM {view})
+             WHERE view = '{view}' AND finished IS NULL;
+             RESET ROLE;"
+        ))
+        .await
+}

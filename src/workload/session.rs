@@ -1,0 +1,86 @@
+//! A session that is opened when it is needed, and again when it was lost.
+
+use crate::pg::{Class, Client, Param, PgError, Table, Target};
+use std::time::Duration;
+
+/// At most one open session.
+#[derive(Debug)]
+pub(super) struct Session {
+    target: Target,
+    open: Option<Client>,
+    /// Statements to run on each new connection.
+    setup: &'static str,
+    failures: u32,
+}
+
+impl Session {
+    pub(super) fn new(target: Target) -> Self {
+        Self {
+            target,
+            open: None,
+            setup: "",
+            failures: 0,
+        }
+    }
+
+    /// The same with statements to run on each new connection.
+    pub(super) fn with_setup(mut self, setup: &'static str) -> Self {
+        self.setup = setup;
+        self
+    }
+
+    /// Runs one statement. After a failure that ended the session, waits before it returns, longer each
+    /// time, so that no caller can hammer a server that is gone.
+    pub(super) async fn query(
+        &mut self,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Table, PgError> {
+        let answer = self.try_query(sql, params).await;
+        self.settle(answer).await
+    }
+
+    /// Runs statements without parameters or results; otherwise as [`Self::query`].
+    pub(super) async fn batch(&mut self, sql: &str) -> Result<(), PgError> {
+        let answer = match self.client().await {
+            Ok(client) => client.batch(sql).await,
+            Err(error) => Err(error),
+        };
+        self.settle(answer).await
+    }
+
+    /// Closes the session.
+    pub(super) fn close(&mut self) {
+        self.open = None;
+    }
+
+    async fn try_query(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Table, PgError> {
+        self.client().await?.query(sql, params).await
+    }
+
+    async fn settle<T>(&mut self, answer: Result<T, PgError>) -> Result<T, PgError> {
+        match &answer {
+            Ok(_) => self.failures = 0,
+            Err(error) if error.session_survives() => {}
+            Err(_) => {
+                self.open = None;
+                self.failures = (self.failures + 1).min(5);
+                tokio::time::sleep(Duration::from_millis(100 << self.failures)).await;
+            }
+        }
+        answer
+    }
+
+    async fn client(&mut self) -> Result<&Client, PgError> {
+        if self.open.as_ref().is_none_or(Client::is_closed) {
+            let client = Client::connect(&self.target).await?;
+            if !self.setup.is_empty() {
+                client.batch(self.setup).await?;
+            }
+            self.open = Some(client);
+        }
+        self.open
+            .as_ref()
+            .ok_or_else(|| PgError::new(Class::Reconnect, "no session"))
+    }
+}

@@ -1,0 +1,144 @@
+-- title = "Bloat"
+-- pool = "slow"
+-- interval = "10s"
+-- key = ["relid"]
+-- sort = "-n_dead"
+-- compact = ["relation", "n_dead", "dead_pct", "last_vacuum_s", "held_by"]
+-- about = """
+-- The 200 tables and materialized views of this database with the most dead rows. System catalogues only
+-- from 1,000 dead rows on. From the server's counters: no table is read, no lock is taken.
+-- Cost: one pass over pg_class and one counter for each table; 10,000 tables take some 30 ms.
+-- Blind spot: counters are estimates, lost in a crash, and lag a moment behind. Dead rows are not yet
+-- bloat, and bloat left by a vacuum that was late has no dead rows: see the estimate beside it. TOAST
+-- tables and indexes have no dead rows of their own here.
+-- """
+--
+-- [columns.relid]
+-- hidden = true
+-- help = "OID of the relation."
+-- [columns.relation]
+-- title = "table"
+-- help = "Name, with its schema unless that is public."
+-- [columns.relkind]
+-- title = "kind"
+-- help = "r table or partition, m materialized view."
+-- [columns.n_live]
+-- title = "live"
+-- unit = "count"
+-- help = "Live rows as counted (n_live_tup). Can read double after a load and ANALYZE in one session."
+-- [columns.n_dead]
+-- title = "dead"
+-- unit = "count"
+-- help = "Dead rows as counted (n_dead_tup): kept until a VACUUM may and does remove them. VACUUM that finds them still needed leaves the count as it is."
+-- [columns.dead_pct]
+-- title = "%"
+-- unit = "percent"
+-- warn = 10.0
+-- danger = 20.0
+-- help = "Dead rows out of all. Where the counters contradict pg_class.reltuples the latter is the base."
+-- [columns.size_bytes]
+-- title = "size"
+-- unit = "bytes"
+-- help = "Table and its TOAST, without indexes, as of the last VACUUM, ANALYZE or CREATE INDEX (relpages): reading the true size would wait for a lock."
+-- [columns.last_vacuum_s]
+-- title = "vacuum"
+-- unit = "seconds"
+-- help = "Since the last VACUUM ended, by hand or autovacuum; VACUUM FULL does not count. Recent and still many dead rows: somebody holds them."
+-- [columns.vacuums]
+-- unit = "count"
+-- help = "VACUUMs since the counters began."
+-- [columns.held_by]
+-- title = "held"
+-- help = "Who keeps the dead rows from being removed: worked out here, only where a VACUUM ran and the dead rows stayed."
+-- [columns.autovacuum_due]
+-- title = "due"
+-- warn = 1.0
+-- danger = 3.0
+-- help = "Dead rows out of the autovacuum threshold, the table's own settings included. Above 1 a worker ought to come; well above 1 autovacuum is behind or held off. None where autovacuum is off."
+-- [columns.hot_pct]
+-- title = "HOT"
+-- unit = "percent"
+-- help = "Updates that touched no index, since the counters began. Low: indexed columns are updated, or pages are full (fillfactor)."
+-- [columns.mod_since_analyze]
+-- title = "modified"
+-- unit = "count"
+-- help = "Rows changed since the last ANALYZE: how stale the planner's knowledge is."
+-- [columns.seq_scan]
+-- title = "seq scans"
+-- unit = "count"
+-- help = "Sequential scans begun; each reads the dead rows as well."
+-- [columns.frozen_age]
+-- title = "xid age"
+-- unit = "count"
+-- warn = 500000000
+-- danger = 1500000000
+-- help = "Age of the oldest unfrozen transaction id, TOAST included."
+
+WITH worst AS MATERIALIZED (
+    -- one counter for every table, the rest below for the chosen only
+    SELECT c.oid, c.relname, c.relnamespace, c.relkind, c.reltuples, c.relpages, c.relfrozenxid, c.reltoastrelid,
+           c.reloptions, pg_catalog.pg_stat_get_dead_tuples(c.oid) AS n_dead
+    FROM pg_catalog.pg_class AS c
+    WHERE c.relkind IN ('r', 'm')
+      AND c.relpersistence <> 't'
+      AND (c.oid >= 16384 OR pg_catalog.pg_stat_get_dead_tuples(c.oid) >= 1000)
+    ORDER BY n_dead DESC, c.relpages DESC
+    LIMIT 200
+),
+settings AS MATERIALIZED (
+    SELECT pg_catalog.clock_timestamp() AS now,
+           pg_catalog.current_setting('block_size')::pg_catalog.int8 AS block_size,
+           pg_catalog.current_setting('autovacuum')::pg_catalog.bool AS enabled,
+           pg_catalog.current_setting('autovacuum_vacuum_threshold')::pg_catalog.float8 AS threshold,
+           pg_catalog.current_setting('autovacuum_vacuum_scale_factor')::pg_catalog.float8 AS scale,
+           pg_catalog.current_setting('autovacuum_vacuum_max_threshold', true)::pg_catalog.float8 AS max_threshold
+)
+SELECT w.oid::pg_catalog.int8 AS relid,
+       CASE WHEN n.nspname = 'public' THEN w.relname::pg_catalog.text
+            ELSE n.nspname::pg_catalog.text || '.' || w.relname::pg_catalog.text END AS relation,
+       w.relkind::pg_catalog.text AS relkind,
+       t.n_live,
+       w.n_dead,
+       (100.0 * w.n_dead / nullif(w.n_dead + t.live_rows, 0))::pg_catalog.float8 AS dead_pct,
+       (w.relpages::pg_catalog.int8 + coalesce(toast.relpages, 0)) * g.block_size AS size_bytes,
+       greatest(0, extract(epoch FROM g.now - greatest(pg_catalog.pg_stat_get_last_vacuum_time(w.oid),
+                                                       pg_catalog.pg_stat_get_last_autovacuum_time(w.oid)))
+       )::pg_catalog.float8 AS last_vacuum_s,
+       pg_catalog.pg_stat_get_vacuum_count(w.oid) + pg_catalog.pg_stat_get_autovacuum_count(w.oid) AS vacuums,
+       CASE WHEN g.enabled AND coalesce(o.enabled, true) THEN w.n_dead / greatest(1, least(
+                coalesce(o.threshold, g.threshold) + coalesce(o.scale, g.scale) * greatest(w.reltuples, 0),
+                CASE WHEN coalesce(o.max_threshold, g.max_threshold) >= 0
+                     THEN coalesce(o.max_threshold, g.max_threshold) END)) END AS autovacuum_due,
+       (100.0 * pg_catalog.pg_stat_get_tuples_hot_updated(w.oid)
+           / nullif(pg_catalog.pg_stat_get_tuples_updated(w.oid), 0))::pg_catalog.float8 AS hot_pct,
+       t.mod_since_analyze,
+       pg_catalog.pg_stat_get_numscans(w.oid) AS seq_scan,
+       greatest(pg_catalog.age(nullif(w.relfrozenxid, '0')),
+                pg_catalog.age(nullif(toast.relfrozenxid, '0')))::pg_catalog.int8 AS frozen_age
+FROM worst AS w
+CROSS JOIN settings AS g
+JOIN pg_catalog.pg_namespace AS n ON n.oid = w.relnamespace
+LEFT JOIN pg_catalog.pg_class AS toast ON toast.oid = w.reltoastrelid
+CROSS JOIN LATERAL (
+    -- n_live_tup reads double after load and ANALYZE in one session, and 0 after lost statistics
+    SELECT s.n_live, s.mod_since_analyze,
+           greatest(CASE WHEN w.reltuples > 0 AND s.n_live > 1.2 * w.reltuples AND s.net_inserts <= 1.2 * w.reltuples
+                         THEN w.reltuples::pg_catalog.float8 ELSE s.n_live END,
+                    w.reltuples::pg_catalog.float8 - s.mod_since_analyze) AS live_rows
+    FROM (SELECT pg_catalog.pg_stat_get_live_tuples(w.oid) AS n_live,
+                 pg_catalog.pg_stat_get_mod_since_analyze(w.oid) AS mod_since_analyze,
+                 pg_catalog.pg_stat_get_tuples_inserted(w.oid)
+                     - pg_catalog.pg_stat_get_tuples_deleted(w.oid) AS net_inserts
+          OFFSET 0) AS s
+) AS t
+CROSS JOIN LATERAL (
+    SELECT pg_catalog.max(x.option_value) FILTER (WHERE x.option_name = 'autovacuum_enabled')::pg_catalog.bool AS enabled,
+           pg_catalog.max(x.option_value) FILTER (WHERE x.option_name = 'autovacuum_vacuum_threshold')::pg_catalog.float8
+               AS threshold,
+           pg_catalog.max(x.option_value) FILTER (WHERE x.option_name = 'autovacuum_vacuum_scale_factor')::pg_catalog.float8
+               AS scale,
+           pg_catalog.max(x.option_value) FILTER (WHERE x.option_name = 'autovacuum_vacuum_max_threshold')::pg_catalog.float8
+               AS max_threshold
+    FROM pg_catalog.pg_options_to_table(w.reloptions) AS x
+) AS o
+ORDER BY w.n_dead DESC, w.relpages DESC

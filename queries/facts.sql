@@ -1,0 +1,79 @@
+-- title = "Facts"
+-- pool = "oltp"
+-- interval = "1h"
+-- chart = { kind = "stat" }
+-- about = "What the server is and what our role may see, read once at each connect. Cost: 2 ms."
+--
+-- [columns.server_version_num]
+-- help = "Version as a number: 160004 is 16.4."
+-- [columns.server_version]
+-- title = "version"
+-- help = "Version as text, with the packager's addition."
+-- [columns.current_database]
+-- title = "database"
+-- help = "Database we are connected to; counters of tables and views are those of this one only."
+-- [columns.current_user]
+-- title = "role"
+-- help = "Role we run as."
+-- [columns.is_superuser]
+-- title = "superuser"
+-- unit = "flag"
+-- help = "Never needed; see the granted roles beside it."
+-- [columns.pg_monitor]
+-- unit = "flag"
+-- help = "Has the privileges of pg_monitor: sees all sessions. Cure: GRANT pg_monitor TO the role."
+-- [columns.read_all_stats]
+-- unit = "flag"
+-- help = "Has the privileges of pg_read_all_stats, which is what shows other roles' sessions."
+-- [columns.signal_backend]
+-- unit = "flag"
+-- help = "May cancel and terminate other roles' sessions, superusers' excepted."
+-- [columns.in_recovery]
+-- title = "standby"
+-- unit = "flag"
+-- help = "A standby."
+-- [columns.track_commit_timestamp]
+-- unit = "flag"
+-- help = "Commit times are recorded: refresh times are exact."
+-- [columns.track_activity_query_size]
+-- unit = "bytes"
+-- help = "Where query texts are cut."
+-- [columns.pgss_version]
+-- title = "pg_stat_statements"
+-- help = "Version of the extension in this database; none where it is not installed."
+-- [columns.pgss_schema]
+-- title = "its schema"
+-- help = "Schema it is installed in."
+-- [columns.system_identifier]
+-- title = "system"
+-- help = "Identity of the cluster; primary and standby share it. None where our role may not read it."
+-- [columns.cluster_name]
+-- title = "cluster"
+-- help = "cluster_name, where set."
+
+SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int8 AS server_version_num,
+       pg_catalog.current_setting('server_version') AS server_version,
+       pg_catalog.current_database()::pg_catalog.text AS current_database,
+       current_user::pg_catalog.text AS current_user,
+       r.rolsuper AS is_superuser,
+       pg_catalog.pg_has_role('pg_monitor', 'USAGE') AS pg_monitor,
+       pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') AS read_all_stats,
+       pg_catalog.pg_has_role('pg_signal_backend', 'USAGE') AS signal_backend,
+       pg_catalog.pg_is_in_recovery() AS in_recovery,
+       pg_catalog.current_setting('track_commit_timestamp')::pg_catalog.bool AS track_commit_timestamp,
+       (SELECT g.setting::pg_catalog.int8 FROM pg_catalog.pg_settings AS g
+        WHERE g.name = 'track_activity_query_size') AS track_activity_query_size,
+       e.extversion AS pgss_version,
+       e.nspname AS pgss_schema,
+       CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
+            THEN (SELECT c.system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system() AS c)
+       END AS system_identifier,
+       nullif(pg_catalog.current_setting('cluster_name'), '') AS cluster_name
+FROM pg_catalog.pg_roles AS r
+LEFT JOIN (
+    SELECT x.extversion, n.nspname::pg_catalog.text AS nspname
+    FROM pg_catalog.pg_extension AS x
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = x.extnamespace
+    WHERE x.extname = 'pg_stat_statements'
+) AS e ON true
+WHERE r.rolname = current_user

@@ -1,0 +1,212 @@
+-- title = "Materialized views"
+-- pool = "slow"
+-- interval = "5s"
+-- key = ["relid"]
+-- sort = "view"
+-- compact = ["view", "mode", "fresh_s", "target", "last_s", "rows", "size_bytes", "state"]
+-- about = """
+-- Every materialized view of this database: how fresh, whether it is being refreshed and by whom, and how
+-- it could be. PostgreSQL keeps no time of refresh: it is taken from the commit time of the view's
+-- catalogue row where track_commit_timestamp is on (exact; DDL and GRANT move it too), else watched from
+-- here on. Cost: 1 ms, no lock on any view, so a plain refresh does not stop it.
+-- Blind spot: a refresh that begins and ends between two samples shows only as a changed row version.
+-- A refresh reports no progress: the time left is guessed from its own history.
+-- """
+--
+-- [columns.relid]
+-- hidden = true
+-- help = "OID of the view."
+-- [columns.view]
+-- help = "Name with schema."
+-- [columns.schemaname]
+-- hidden = true
+-- help = "Schema."
+-- [columns.matviewname]
+-- hidden = true
+-- help = "Name without schema."
+-- [columns.mode]
+-- help = "How it is refreshed: plain, concurrent, or incremental by this program's own refresher."
+-- [columns.fresh_s]
+-- title = "fresh"
+-- unit = "seconds"
+-- help = "Since the last refresh known; where that is only the change of the row version, it is not exact and may be DDL."
+-- [columns.target]
+-- help = "Freshness wanted, from the configuration."
+-- [columns.last_s]
+-- title = "last"
+-- unit = "seconds"
+-- help = "How long the last refresh seen took."
+-- [columns.state]
+-- help = "idle, refreshing, or waiting for a lock."
+-- [columns.owner]
+-- help = "Owner: the role whose privileges the refresh runs with."
+-- [columns.populated]
+-- unit = "flag"
+-- help = "Holds data; created WITH NO DATA it cannot be read before its first plain refresh."
+-- [columns.rows]
+-- unit = "count"
+-- help = "Rows as of the last ANALYZE, VACUUM or index build. Unknown after a plain refresh of a view that has no index."
+-- [columns.size_bytes]
+-- title = "size"
+-- unit = "bytes"
+-- help = "View and its TOAST, without indexes, from relpages: as old as rows. The true size would wait for a running plain refresh."
+-- [columns.xmin]
+-- hidden = true
+-- help = "Version of the catalogue row: it changes with each refresh of either kind, with DDL and GRANT, not with VACUUM or ANALYZE."
+-- [columns.refreshed_s]
+-- title = "refreshed"
+-- unit = "seconds"
+-- help = "Since the commit of the last refresh, or of DDL on the view. Needs track_commit_timestamp on the primary; not read on a standby."
+-- [columns.refreshed_epoch]
+-- title = "refreshed at"
+-- unit = "time"
+-- help = "The same as a time."
+-- [columns.commit_ts]
+-- title = "exact"
+-- unit = "flag"
+-- help = "Whether commit times can be read here. Cure: track_commit_timestamp = on, and a restart."
+-- [columns.refreshing]
+-- help = "plain or concurrent, by the locks on the view: plain takes AccessExclusiveLock and ExclusiveLock, concurrent only the latter. Seen within functions and jobs, too. While only waiting, plain can also be DDL."
+-- [columns.refresh_pid]
+-- title = "by"
+-- help = "Backend that refreshes, or the first that waits to."
+-- [columns.refresh_waiting]
+-- title = "waiting"
+-- unit = "flag"
+-- help = "Somebody waits for an exclusive lock on the view: a second refresh, or DDL. After it readers queue as well."
+-- [columns.refresh_running_s]
+-- title = "running"
+-- unit = "seconds"
+-- help = "Age of the statement that refreshes; within a function or job it is the age of the whole call. None where its session is hidden from our role."
+-- [columns.concurrent_ok]
+-- title = "concurrent"
+-- unit = "flag"
+-- help = "REFRESH … CONCURRENTLY is possible: populated, and a valid unique index on plain columns, without WHERE."
+-- [columns.concurrent_reason]
+-- title = "why not"
+-- help = "What stands against CONCURRENTLY."
+-- [columns.may_refresh]
+-- title = "may refresh"
+-- unit = "flag"
+-- help = "Our role may: owner, member of the owner, superuser, or MAINTAIN (17 and later). The sampling role's, not the refreshing session's."
+-- [columns.on_standby]
+-- hidden = true
+-- unit = "flag"
+-- help = "A standby: refresh on the primary."
+-- [columns.depends_on]
+-- hidden = true
+-- help = "OIDs of the materialized views it reads, also through plain views; refresh those first. What a function reads is not known."
+-- [columns.tup_changes]
+-- title = "changes"
+-- unit = "count"
+-- help = "Rows inserted, updated and deleted by refreshes since the counters began: plain counts all rows, concurrent the changed ones."
+-- [columns.def_has_now]
+-- title = "has now()"
+-- unit = "flag"
+-- help = "An output column seems to be now() or its like: with CONCURRENTLY every row then changes in each refresh, which bloats the view. Found by pattern in the stored rule, one cast deep."
+
+WITH RECURSIVE mv AS MATERIALIZED (
+    -- by the rules: pg_class has no index on relkind, and views are few beside tables
+    SELECT c.oid, c.relname, c.relnamespace, c.relowner, c.relispopulated, c.reltuples, c.relpages, c.reltoastrelid,
+           c.xmin, r.ev_action
+    FROM pg_catalog.pg_rewrite AS r
+    JOIN pg_catalog.pg_class AS c ON c.oid = r.ev_class
+    WHERE r.rulename = '_RETURN' AND r.ev_class >= 16384 AND c.relkind = 'm'
+),
+reads (view, relid, relkind) AS (
+    SELECT mv.oid, mv.oid, 'v'::pg_catalog."char" FROM mv
+    UNION
+    SELECT reads.view, d.refobjid, c.relkind
+    FROM reads
+    JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = reads.relid AND r.rulename = '_RETURN'
+    JOIN pg_catalog.pg_depend AS d
+      ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
+     AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> reads.relid
+    JOIN pg_catalog.pg_class AS c ON c.oid = d.refobjid AND c.relkind IN ('v', 'm')
+    WHERE reads.relkind = 'v'
+),
+locks AS MATERIALIZED (
+    -- CLUSTER, VACUUM FULL and DDL take AccessExclusiveLock alone, a plain refresh both
+    SELECT l.relation, l.pid, l.granted,
+           CASE WHEN pg_catalog.bool_or(l.mode = 'AccessExclusiveLock') THEN 'plain' ELSE 'concurrent' END AS kind
+    FROM pg_catalog.pg_locks AS l
+    WHERE l.locktype = 'relation'
+      AND l.mode IN ('ExclusiveLock', 'AccessExclusiveLock')
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
+      AND l.relation IN (SELECT mv.oid FROM mv)
+    GROUP BY l.relation, l.pid, l.granted
+    HAVING NOT l.granted OR pg_catalog.bool_or(l.mode = 'ExclusiveLock')
+),
+here AS MATERIALIZED (
+    SELECT pg_catalog.clock_timestamp() AS now,
+           pg_catalog.pg_is_in_recovery() AS standby,
+           -- on a standby the setting does not tell whether the primary records them
+           pg_catalog.current_setting('track_commit_timestamp') = 'on' AND NOT pg_catalog.pg_is_in_recovery() AS commit_ts,
+           pg_catalog.current_setting('server_version_num')::pg_catalog.int4 AS version,
+           pg_catalog.current_setting('block_size')::pg_catalog.int8 AS block_size
+)
+SELECT mv.oid::pg_catalog.int8 AS relid,
+       n.nspname::pg_catalog.text || '.' || mv.relname::pg_catalog.text AS view,
+       n.nspname::pg_catalog.text AS schemaname,
+       mv.relname::pg_catalog.text AS matviewname,
+       pg_catalog.pg_get_userbyid(mv.relowner)::pg_catalog.text AS owner,
+       mv.relispopulated AS populated,
+       CASE WHEN e.known THEN mv.reltuples::pg_catalog.int8 END AS rows,
+       CASE WHEN e.known THEN (mv.relpages::pg_catalog.int8 + coalesce(toast.relpages, 0)) * here.block_size END AS size_bytes,
+       mv.xmin::pg_catalog.text::pg_catalog.int8 AS xmin,
+       greatest(0, extract(epoch FROM here.now - e.refreshed))::pg_catalog.float8 AS refreshed_s,
+       extract(epoch FROM e.refreshed)::pg_catalog.float8 AS refreshed_epoch,
+       here.commit_ts,
+       f.kind AS refreshing,
+       f.pid::pg_catalog.int8 AS refresh_pid,
+       EXISTS (SELECT FROM locks WHERE locks.relation = mv.oid AND NOT locks.granted) AS refresh_waiting,
+       greatest(0, extract(epoch FROM here.now - f.since))::pg_catalog.float8 AS refresh_running_s,
+       mv.relispopulated AND i.usable AS concurrent_ok,
+       CASE WHEN NOT mv.relispopulated THEN 'not populated'
+            WHEN i.usable THEN NULL
+            WHEN i.n = 0 THEN 'no unique index'
+            WHEN i.partial THEN 'unique index has a WHERE clause'
+            WHEN i.expression THEN 'unique index is on an expression'
+            ELSE 'unique index is invalid' END AS concurrent_reason,
+       pg_catalog.has_schema_privilege(mv.relnamespace, 'USAGE')
+           AND (pg_catalog.pg_has_role(mv.relowner, 'USAGE')
+                OR CASE WHEN here.version >= 170000 THEN pg_catalog.has_table_privilege(mv.oid, 'MAINTAIN')
+                        ELSE false END) AS may_refresh,
+       here.standby AS on_standby,
+       (SELECT pg_catalog.string_agg(x.relid::pg_catalog.text, ',' ORDER BY x.relid)
+        FROM reads AS x WHERE x.view = mv.oid AND x.relkind = 'm') AS depends_on,
+       pg_catalog.pg_stat_get_tuples_inserted(mv.oid) + pg_catalog.pg_stat_get_tuples_updated(mv.oid)
+           + pg_catalog.pg_stat_get_tuples_deleted(mv.oid) AS tup_changes,
+       -- now, transaction_, statement_, clock_timestamp, timeofday; CURRENT_TIME to LOCALTIMESTAMP(n)
+       mv.ev_action::pg_catalog.text
+           ~ ':expr \{(FUNCEXPR :funcid \d+ [^{}]*:args \(\{)?(FUNCEXPR :funcid (1299|264[789]|274) |SQLVALUEFUNCTION :op [1-8] )'
+           AS def_has_now
+FROM mv
+CROSS JOIN here
+JOIN pg_catalog.pg_namespace AS n ON n.oid = mv.relnamespace
+LEFT JOIN pg_catalog.pg_class AS toast ON toast.oid = mv.reltoastrelid
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN here.commit_ts THEN pg_catalog.pg_xact_commit_timestamp(mv.xmin) END AS refreshed,
+           -- 13 has 0 for "never analysed", later majors -1
+           mv.reltuples >= 0 AND (mv.relpages > 0 OR here.version >= 140000 OR NOT mv.relispopulated) AS known
+    OFFSET 0
+) AS e
+CROSS JOIN LATERAL (
+    SELECT pg_catalog.count(*) AS n,
+           coalesce(pg_catalog.bool_or(x.indisvalid AND x.indimmediate AND x.indpred IS NULL AND x.indexprs IS NULL), false)
+               AS usable,
+           pg_catalog.bool_or(x.indpred IS NOT NULL) AS partial,
+           pg_catalog.bool_or(x.indexprs IS NOT NULL) AS expression
+    FROM pg_catalog.pg_index AS x
+    WHERE x.indrelid = mv.oid AND x.indisunique
+) AS i
+LEFT JOIN LATERAL (
+    SELECT locks.kind, locks.pid,
+           CASE WHEN a.state = 'active' THEN a.query_start ELSE a.xact_start END AS since
+    FROM locks
+    LEFT JOIN LATERAL pg_catalog.pg_stat_get_activity(locks.pid) AS a ON true
+    WHERE locks.relation = mv.oid
+    ORDER BY locks.granted DESC, since
+    LIMIT 1
+) AS f ON true
+ORDER BY view

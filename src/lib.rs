@@ -1,5 +1,6 @@
 //! htap-top: the map of the crate.
 
 pub mod dashboard;
+pub mod format;
 pub mod pg;
 pub mod text;

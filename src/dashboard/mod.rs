@@ -1,3 +1,5 @@
 //! The dashboard: events in, effects out, one view.
 
 pub mod panels;
+pub mod theme;
+pub mod widgets;

@@ -272,13 +272,11 @@ fn read_modifiers(value: &Value) -> Result<Modifier, String> {
     let mut out = Modifier::empty();
     for word in words {
         let word = word.as_str().unwrap_or_default();
-        match NAMES.iter().find(|(name, _)| *name == word) {
-            Some((_, modifier)) => out |= *modifier,
-            None => {
-                let nearest = hint(word, NAMES.map(|(name, _)| name));
-                return Err(format!("unknown modifier {word:?}{nearest}"));
-            }
-        }
+        let Some((_, modifier)) = NAMES.iter().find(|(name, _)| *name == word) else {
+            let nearest = hint(word, NAMES.map(|(name, _)| name));
+            return Err(format!("unknown modifier {word:?}{nearest}"));
+        };
+        out |= *modifier;
     }
     Ok(out)
 }
@@ -296,7 +294,7 @@ fn read_colour(value: &Value) -> Result<Color, String> {
     }
 }
 
-/// ` (did you mean …?)`, where a known word is near.
+/// `; the nearest is …`: the known word with the fewest letters to change.
 fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     known
         .into_iter()

@@ -83,9 +83,7 @@ pub(super) fn parse(word: &str) -> Option<Color> {
         if hex.len() != 6 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
-        return u32::from_str_radix(hex, 16)
-            .ok()
-            .map(|value| Color::from_u32(value));
+        return u32::from_str_radix(hex, 16).ok().map(Color::from_u32);
     }
     if let Ok(index) = word.parse::<u8>() {
         return Some(Color::Indexed(index));

@@ -30,8 +30,11 @@ fn every_theme_has_every_role_and_enough_contrast() {
                 continue;
             }
             let wanted = match role {
-                Role::Muted | Role::Border | Role::Stale => 3.0,
-                Role::ChartCompare | Role::ChartPartial => 3.0,
+                Role::Muted
+                | Role::Border
+                | Role::Stale
+                | Role::ChartCompare
+                | Role::ChartPartial => 3.0,
                 _ => 4.5,
             };
             let fg = style.fg.unwrap_or(theme.base().fg.unwrap());

@@ -54,7 +54,7 @@ impl Widget for BarChart<'_> {
         let plot = axes.draw(area, buf);
         let slots = slots(self.values.len(), plot);
         for slot in &slots {
-            self.bar(*slot, plot, axes.high, buf);
+            self.bar(*slot, plot, axes.high, plot != area, buf);
         }
         if plot != area {
             let starts: Vec<u16> = slots.iter().map(|slot| slot.x).collect();
@@ -76,7 +76,7 @@ impl BarChart<'_> {
         tail(self.values).max(self.compare.map_or(0.0, tail))
     }
 
-    fn bar(&self, slot: Slot, plot: Rect, high: f64, buf: &mut Buffer) {
+    fn bar(&self, slot: Slot, plot: Rect, high: f64, marks: bool, buf: &mut Buffer) {
         let value = self.values.get(slot.index).copied().unwrap_or(f64::NAN);
         let partial = self.partial.get(slot.index).copied().unwrap_or_default();
         let eighths = blocks::eighths(value, high, plot.height);
@@ -104,7 +104,7 @@ impl BarChart<'_> {
             .compare
             .and_then(|compare| compare.get(slot.index))
             .copied();
-        if let Some(before) = before.filter(|before| *before > 0.0 && plot.height >= 3) {
+        if let Some(before) = before.filter(|before| marks && *before > 0.0) {
             self.mark(
                 columns,
                 plot,

@@ -98,13 +98,13 @@ pub(super) fn outline(area: Rect, buf: &mut Buffer, style: Style) {
 
 /// Turns everything already drawn in `area` to the look of old data.
 pub fn grey(area: Rect, buf: &mut Buffer, theme: &Theme) {
-    let stale = theme.style(Role::Stale);
+    let role = theme.style(Role::Stale);
     let mut style = Style::new()
         .bg(theme.background)
         .remove_modifier(Modifier::all())
-        .patch(stale);
+        .patch(role);
     // `patch` keeps what was removed among the removed; the role's own must win.
-    style.sub_modifier = Modifier::all().difference(stale.add_modifier);
+    style.sub_modifier = Modifier::all().difference(role.add_modifier);
     buf.set_style(clip(area, buf), style);
 }
 
@@ -115,7 +115,11 @@ pub fn message(area: Rect, buf: &mut Buffer, text: &str, style: Style) {
         area = area.inner(Margin::new(1, 0));
     }
     let lines = wrap(text, usize::from(area.width));
+    let cut = lines.len() > usize::from(area.height);
     for (row, line) in area.rows().zip(lines) {
-        put(buf, row.x, row.y, row.width, &line, style);
+        let used = put(buf, row.x, row.y, row.width, &line, style);
+        if cut && row.bottom() == area.bottom() {
+            set(buf, row.x + used.min(row.width - 1), row.y, "…", style);
+        }
     }
 }

@@ -50,7 +50,11 @@ impl<'a> Widget for Ranking<'a> {
                 .max()
                 .unwrap_or_default()
         };
-        let share = if area.width >= 20 { 5 } else { 0 };
+        let share = if area.width >= 20 {
+            widest(|row| &row.share) + 1
+        } else {
+            0
+        };
         let amount = widest(|row| &row.amount).min(area.width);
         let name = widest(|row| &row.name)
             .min((area.width * 2 / 5).max(8))

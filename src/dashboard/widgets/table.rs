@@ -13,7 +13,7 @@ use ratatui::widgets::Widget;
 /// What stands where a row is shorter than its table.
 static NULL: Value = Value::Null;
 
-/// Blanks between columns.
+/// Blanks between columns, one less where that helps.
 const GAP: u16 = 2;
 /// No text column but the one that takes the rest is wider.
 const WIDE: u16 = 28;
@@ -59,6 +59,7 @@ struct Column<'a> {
     head: String,
     cells: Vec<Cell<'a>>,
     right: bool,
+    x: u16,
     width: u16,
 }
 
@@ -74,12 +75,17 @@ impl Widget for DataTable<'_> {
         let margin = if tags { 2 } else { 1 }.min(area.width);
         let mut columns = self.measure(visible);
         let room = area.width - margin;
-        let shown = fit(&mut columns, room);
+        let (shown, gap) = fit(&mut columns, room);
+        let mut x = area.x + margin;
+        for column in &mut columns {
+            column.x = x;
+            x = x.saturating_add(column.width).saturating_add(gap);
+        }
         let columns = columns.get(..shown).unwrap_or(&columns);
-        self.header(columns, shown, Rect { height: 1, ..area }, margin, buf);
+        self.header(columns, Rect { height: 1, ..area }, buf);
         let body = area.rows().skip(1);
         for ((place, row), (line, nth)) in rows.iter().zip(body.zip(0..)) {
-            self.row(columns, nth, (*place, *row), line, margin, buf);
+            self.row(columns, nth, (*place, *row), line, buf);
         }
         let muted = self.theme.style(Role::Muted);
         let last = area.y.saturating_add(1).saturating_add(rows.len() as u16);
@@ -148,35 +154,22 @@ impl<'a> DataTable<'a> {
             head,
             cells,
             right,
+            x: 0,
             width,
         }
     }
 
-    fn header(
-        &self,
-        columns: &[Column<'_>],
-        shown: usize,
-        line: Rect,
-        margin: u16,
-        buf: &mut Buffer,
-    ) {
+    fn header(&self, columns: &[Column<'_>], line: Rect, buf: &mut Buffer) {
         let style = self.theme.style(Role::Header);
-        let mut x = line.x + margin;
         for column in columns {
-            let room = column.width.min(line.right().saturating_sub(x));
-            if column.right {
-                put_right(buf, x, line.y, room, &column.head, style);
-            } else {
-                put(buf, x, line.y, room, &column.head, style);
-            }
-            x = x.saturating_add(column.width + GAP);
+            column.place(&column.head, line.y, style, buf);
         }
         let muted = self.theme.style(Role::Muted);
         let scrolled = self.column_offset.min(self.columns.len().saturating_sub(2));
         if scrolled > 0 {
             set(buf, line.x, line.y, "‹", muted);
         }
-        if shown + scrolled < self.columns.len() {
+        if columns.len() + scrolled < self.columns.len() {
             set(buf, line.right().saturating_sub(1), line.y, "›", muted);
         }
     }
@@ -188,7 +181,6 @@ impl<'a> DataTable<'a> {
         nth: usize,
         (place, row): (usize, usize),
         line: Rect,
-        margin: u16,
         buf: &mut Buffer,
     ) {
         let selected = self.selected == Some(place);
@@ -212,25 +204,18 @@ impl<'a> DataTable<'a> {
             };
             set(buf, line.x, line.y, "▌", style);
         }
-        if (self.tagged)(row) && margin > 1 {
+        if (self.tagged)(row) && line.width > 1 {
             let style = Style {
                 bg: None,
                 ..self.theme.style(Role::Key)
             };
             set(buf, line.x + 1, line.y, "●", style);
         }
-        let mut x = line.x + margin;
         for column in columns {
-            let room = column.width.min(line.right().saturating_sub(x));
             if let Some(cell) = column.cells.get(nth) {
                 let style = self.cell_style(column.name, cell, over);
-                if column.right {
-                    put_right(buf, x, line.y, room, &cell.text, style);
-                } else {
-                    put(buf, x, line.y, room, &cell.text, style);
-                }
+                column.place(&cell.text, line.y, style, buf);
             }
-            x = x.saturating_add(column.width + GAP);
         }
     }
 
@@ -258,9 +243,20 @@ impl<'a> DataTable<'a> {
     }
 }
 
-/// Makes the columns fit into `room` and returns how many of them do: the last text column takes
-/// what is left, the others give way, the widest first.
-fn fit(columns: &mut [Column<'_>], room: u16) -> usize {
+impl Column<'_> {
+    /// Writes `text` in the column's place on its side.
+    fn place(&self, text: &str, y: u16, style: Style, buf: &mut Buffer) {
+        if self.right {
+            put_right(buf, self.x, y, self.width, text, style);
+        } else {
+            put(buf, self.x, y, self.width, text, style);
+        }
+    }
+}
+
+/// Makes the columns fit into `room` and returns how many of them do, and the gap between them: the
+/// last text column takes what is left; the gap and then the other texts give way, the widest first.
+fn fit(columns: &mut [Column<'_>], room: u16) -> (usize, u16) {
     let rest = columns.iter().rposition(|column| !column.right);
     let wanted = rest
         .and_then(|rest| columns.get(rest))
@@ -272,7 +268,12 @@ fn fit(columns: &mut [Column<'_>], room: u16) -> usize {
         }
     }
     let room = u32::from(room);
-    while total(columns) > room {
+    let gap = if total(columns, GAP) > room {
+        GAP - 1
+    } else {
+        GAP
+    };
+    while total(columns, gap) > room {
         let texts = columns.iter_mut().enumerate();
         let others = texts.filter(|(position, column)| !column.right && rest != Some(*position));
         let widest = others
@@ -283,21 +284,24 @@ fn fit(columns: &mut [Column<'_>], room: u16) -> usize {
             _ => break,
         }
     }
-    let free = room.saturating_sub(total(columns)) as u16;
-    if let Some((column, wanted)) = rest.and_then(|rest| columns.get_mut(rest)).zip(wanted) {
+    let free = room.saturating_sub(total(columns, gap)) as u16;
+    let flexible = rest.and_then(|rest| columns.get_mut(rest));
+    if let Some((column, wanted)) = flexible.zip(wanted) {
         column.width = wanted.min(column.width.saturating_add(free));
     }
-    shown(columns, room)
+    (shown(columns, gap, room), gap)
 }
 
 /// The columns' widths with the gaps between.
-fn total(columns: &[Column<'_>]) -> u32 {
-    let widths = columns.iter().map(|column| u32::from(column.width + GAP));
-    widths.sum::<u32>().saturating_sub(u32::from(GAP))
+fn total(columns: &[Column<'_>], gap: u16) -> u32 {
+    let widths = columns
+        .iter()
+        .map(|column| u32::from(column.width) + u32::from(gap));
+    widths.sum::<u32>().saturating_sub(u32::from(gap))
 }
 
 /// How many columns fit: numbers whole, because half a number is a wrong one, text also in part.
-fn shown(columns: &mut [Column<'_>], room: u32) -> usize {
+fn shown(columns: &mut [Column<'_>], gap: u16, room: u32) -> usize {
     let mut used = 0;
     for (position, column) in columns.iter_mut().enumerate() {
         let left = room.saturating_sub(used);
@@ -306,7 +310,7 @@ fn shown(columns: &mut [Column<'_>], room: u32) -> usize {
             column.width = left as u16;
             return position + usize::from(enough);
         }
-        used += u32::from(column.width + GAP);
+        used += u32::from(column.width) + u32::from(gap);
     }
     columns.len()
 }

@@ -38,6 +38,9 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
+/// No terminal has more columns.
+const WIDEST: u16 = 1024;
+
 /// The part of `area` that lies in the buffer.
 fn clip(area: Rect, buf: &Buffer) -> Rect {
     let clipped = area.intersection(buf.area);
@@ -79,9 +82,9 @@ fn set(buf: &mut Buffer, x: u16, y: u16, symbol: &str, style: Style) {
     }
 }
 
-/// The width of `text`, as far as a terminal can be wide.
+/// The width of `text`; of a text wider than any terminal, some width beyond [`WIDEST`].
 fn columns_of(text: &str) -> u16 {
-    u16::try_from(text::width(head(text, u16::MAX))).unwrap_or(u16::MAX)
+    u16::try_from(text::width(head(text, WIDEST))).unwrap_or(u16::MAX)
 }
 
 /// As much of `text` as can matter within `columns`: a query can be a megabyte long, and its width

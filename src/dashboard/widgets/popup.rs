@@ -118,7 +118,7 @@ impl Popup<'_> {
         let mut out = Vec::new();
         let indent = self.indent().min(columns / 2);
         let plain = |text: &str, role: Role, out: &mut Vec<Line>| {
-            for left in wrap(text, usize::from(columns)) {
+            for left in wrap(&shorten(text), usize::from(columns)) {
                 let (indent, right) = (columns, String::new());
                 out.push(Line {
                     left,
@@ -136,7 +136,7 @@ impl Popup<'_> {
                 Entry::Blank => plain("", Role::Popup, &mut out),
                 Entry::Pair(key, text) => {
                     let mut key = key.to_string();
-                    for right in wrap(text, usize::from(columns - indent)) {
+                    for right in wrap(&shorten(text), usize::from(columns - indent)) {
                         let left = std::mem::take(&mut key);
                         out.push(Line {
                             left,
@@ -149,6 +149,19 @@ impl Popup<'_> {
             }
         }
         out
+    }
+}
+
+/// `text` as far as anyone would scroll: a query can be a megabyte long.
+fn shorten(text: &str) -> Cow<'_, str> {
+    const LETTERS: usize = 20_000;
+    if text.len() <= LETTERS {
+        return Cow::Borrowed(text);
+    }
+    let head = text.char_indices().nth(LETTERS);
+    match head.and_then(|(end, _)| text.get(..end)) {
+        Some(head) => Cow::Owned(format!("{head}…")),
+        None => Cow::Borrowed(text),
     }
 }
 

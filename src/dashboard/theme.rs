@@ -208,12 +208,12 @@ impl Theme {
             Depth::Mono => Self::built_in("monochrome").unwrap_or_else(|_| self.clone()),
             Depth::Ansi256 | Depth::Ansi16 => {
                 let background = depth.nearest(self.background);
-                let styles = self.styles.iter();
+                let styles = Role::ALL.iter().zip(&self.styles);
                 Self {
                     name: self.name.clone(),
                     background,
                     styles: styles
-                        .map(|style| reduce(*style, background, depth))
+                        .map(|(role, style)| reduce(*role, *style, background, depth))
                         .collect(),
                 }
             }
@@ -221,21 +221,20 @@ impl Theme {
     }
 }
 
-/// Brings a style down to `depth`; what would vanish into the background is reversed instead.
-fn reduce(style: Style, background: Color, depth: Depth) -> Style {
+/// Brings a style down to `depth`. A box has its border when its own background vanishes; a
+/// selection has nothing else and is reversed instead.
+fn reduce(role: Role, style: Style, background: Color, depth: Depth) -> Style {
     let fg = style.fg.map(|colour| depth.nearest(colour));
     let bg = style.bg.map(|colour| depth.nearest(colour));
     let mut out = Style { fg, bg, ..style };
-    if style.bg.is_some() && (bg == Some(background) || bg == fg) {
+    if bg.is_some() && (bg == Some(background) || bg == fg) {
         out.bg = None;
-        if style.fg.is_none() || fg == Some(background) {
+        if matches!(role, Role::Selection | Role::Match) {
             out.fg = None;
+            return out.add_modifier(Modifier::REVERSED);
         }
-        // A popup on the screen's own background still has its border; a selection has nothing else.
-        if style.add_modifier.is_empty() {
-            out = out.add_modifier(Modifier::REVERSED);
-        }
-    } else if out.bg.is_none() && fg == Some(background) {
+    }
+    if out.bg.is_none() && fg == Some(background) {
         out.fg = None;
     }
     out

@@ -46,6 +46,27 @@ fn every_theme_has_every_role_and_enough_contrast() {
 }
 
 #[test]
+fn what_means_something_can_be_read_on_every_background() {
+    for name in Theme::names().filter(|name| *name != "monochrome") {
+        let theme = Theme::built_in(name).unwrap();
+        let on = |ground: Role, role: Role, wanted: f64| {
+            let fg = theme.style(role).fg.unwrap();
+            let ratio = contrast(fg, theme.style(ground).bg.unwrap());
+            assert!(ratio >= wanted, "{name} {role:?} on {ground:?}: {ratio:.2}");
+        };
+        let classes = ["oltp", "olap", "refresh", "maintenance"];
+        let classes = classes.map(|class| Role::of_class(class).unwrap());
+        for role in classes.into_iter().chain([Role::Warning, Role::Danger]) {
+            on(Role::Selection, role, 4.0);
+        }
+        for role in [Role::Title, Role::Header, Role::Key, Role::Warning] {
+            on(Role::Popup, role, 4.0);
+        }
+        on(Role::Popup, Role::Muted, 3.0);
+    }
+}
+
+#[test]
 fn severities_and_signs_differ_without_colour() {
     let theme = Theme::built_in("monochrome").unwrap();
     let groups: [&[Role]; 3] = [

@@ -56,8 +56,11 @@ impl<'a> Widget for Ranking<'a> {
             0
         };
         let amount = widest(|row| &row.amount).min(area.width);
+        // Names of usual length are kept whole as long as six columns are left for the bars.
+        let usual = area.width.saturating_sub(amount + share + 8).min(16);
+        let most = (area.width * 2 / 5).max(8).max(usual);
         let name = widest(|row| &row.name)
-            .min((area.width * 2 / 5).max(8))
+            .min(most)
             .min(area.width.saturating_sub(amount + share + 1));
         let bar = area.width.saturating_sub(name + amount + share + 2).min(60);
         let bar = if bar < 4 { 0 } else { bar };

@@ -7,7 +7,7 @@ use crate::format::{self, Cell, is_numeric};
 use crate::pg::table::{Table, Value};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::Style;
+use ratatui::style::{Modifier, Style};
 use ratatui::widgets::Widget;
 
 /// What stands where a row is shorter than its table.
@@ -236,8 +236,12 @@ impl<'a> DataTable<'a> {
         };
         match over {
             None => own,
-            // Plain text colours may lack contrast on the selection's background.
-            Some(over) if over.bg.is_some() && role.is_none() && cell.severity.is_none() => over,
+            // A colour would become the background of a reversed cell.
+            Some(over) if over.add_modifier.contains(Modifier::REVERSED) => {
+                over.add_modifier(own.add_modifier)
+            }
+            // Muted may lack contrast on the selection's background; the others are tested for it.
+            Some(over) if role.is_none() && cell.severity.is_none() => over,
             Some(over) => over.patch(Style { bg: None, ..own }),
         }
     }

@@ -17,7 +17,18 @@ const FRONT: &str = r#"-- title = "Queries"
 -- unit = "count"
 SELECT 1"#;
 
-const ROWS: [(i64, &str, &str, f64, Option<i64>, &str, &str); 4] = [
+/// pid, class, role, age, xmin age, wait, query
+type Row = (
+    i64,
+    &'static str,
+    &'static str,
+    f64,
+    Option<i64>,
+    &'static str,
+    &'static str,
+);
+
+const ROWS: [Row; 4] = [
     (
         812,
         "olap",

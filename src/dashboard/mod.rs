@@ -1,3 +1,18 @@
 //! The dashboard: events in, effects out, one view.
 
+pub mod action;
+pub mod audit;
+pub mod diagnosis;
+pub mod event;
+pub mod feed;
+pub mod history;
+pub mod keys;
+pub mod layout;
+pub mod model;
 pub mod panels;
+pub mod popups;
+pub mod runtime;
+pub mod terminal;
+pub mod theme;
+pub mod view;
+pub mod widgets;

@@ -1,0 +1,125 @@
+//! The box round a panel, and what stands in it instead of figures.
+
+use super::{clip, columns_of, put, set, wrap};
+use crate::dashboard::theme::{Role, Theme};
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Margin, Rect};
+use ratatui::style::{Modifier, Style};
+
+/// A panel's box: `╭ 1 Hourly sales · 24 h ─── 1.24M today ╮`.
+#[derive(Clone, Copy, Debug)]
+pub struct Panel<'a> {
+    /// The digit that opens it full screen.
+    pub key: Option<char>,
+    /// Title, at the left.
+    pub title: &'a str,
+    /// Note, at the right: a sum, or the age of old data.
+    pub note: Option<&'a str>,
+    /// Whether it has the focus.
+    pub focused: bool,
+    /// Whether its data are old.
+    pub stale: bool,
+    /// Its look.
+    pub theme: &'a Theme,
+}
+
+impl Panel<'_> {
+    /// Draws the box and returns the area inside.
+    pub fn render(&self, area: Rect, buf: &mut Buffer) -> Rect {
+        let area = clip(area, buf);
+        if area.width < 2 || area.height < 2 {
+            put(
+                buf,
+                area.x,
+                area.y,
+                area.width,
+                self.title,
+                self.theme.style(Role::Title),
+            );
+            return Rect::ZERO;
+        }
+        let border = self.theme.style(if self.focused {
+            Role::BorderFocus
+        } else {
+            Role::Border
+        });
+        outline(area, buf, border);
+        self.head(area, buf);
+        area.inner(Margin::new(1, 1))
+    }
+
+    fn head(&self, area: Rect, buf: &mut Buffer) {
+        let role = if self.stale { Role::Stale } else { Role::Title };
+        let style = self.theme.style(role);
+        // Corner and blank at both ends stay free.
+        let room = area.width.saturating_sub(4);
+        let key = self.key.map_or_else(String::new, |key| format!("{key} "));
+        let title = columns_of(&key).saturating_add(columns_of(self.title));
+        let note = self.note.map_or(0, columns_of);
+        // Too little room for both: the note, which may say that data are old, leaves the title ten.
+        let title = title.min(room.saturating_sub(note + 4).max(10)).min(room);
+        let note = note.min(room.saturating_sub(title + 4));
+        let mut x = area.x + 2;
+        if title == 0 {
+            return;
+        }
+        put(buf, x - 1, area.y, 1, " ", style);
+        let used = put(buf, x, area.y, title, &key, self.theme.style(Role::Key));
+        x += used;
+        x += put(buf, x, area.y, title - used, self.title, style);
+        put(buf, x, area.y, 1, " ", style);
+        if let Some(text) = self.note.filter(|_| note >= 3) {
+            let role = if self.stale { Role::Stale } else { Role::Muted };
+            let style = self.theme.style(role);
+            let x = area.right() - 2 - note;
+            put(buf, x - 1, area.y, 1, " ", style);
+            put(buf, x, area.y, note, text, style);
+            put(buf, x + note, area.y, 1, " ", style);
+        }
+    }
+}
+
+/// Draws a rounded border just inside `area`, which must be at least 2 by 2.
+pub(super) fn outline(area: Rect, buf: &mut Buffer, style: Style) {
+    let (right, bottom) = (area.right() - 1, area.bottom() - 1);
+    for x in area.x..=right {
+        set(buf, x, area.y, "─", style);
+        set(buf, x, bottom, "─", style);
+    }
+    for y in area.y..=bottom {
+        set(buf, area.x, y, "│", style);
+        set(buf, right, y, "│", style);
+    }
+    set(buf, area.x, area.y, "╭", style);
+    set(buf, right, area.y, "╮", style);
+    set(buf, area.x, bottom, "╰", style);
+    set(buf, right, bottom, "╯", style);
+}
+
+/// Turns everything already drawn in `area` to the look of old data.
+pub fn grey(area: Rect, buf: &mut Buffer, theme: &Theme) {
+    let role = theme.style(Role::Stale);
+    let mut style = Style::new()
+        .bg(theme.background)
+        .remove_modifier(Modifier::all())
+        .patch(role);
+    // `patch` keeps what was removed among the removed; the role's own must win.
+    style.sub_modifier = Modifier::all().difference(role.add_modifier);
+    buf.set_style(clip(area, buf), style);
+}
+
+/// Writes a sentence into a panel, wrapped, with a blank column on both sides.
+pub fn message(area: Rect, buf: &mut Buffer, text: &str, style: Style) {
+    let mut area = clip(area, buf);
+    if area.width > 4 {
+        area = area.inner(Margin::new(1, 0));
+    }
+    let lines = wrap(text, usize::from(area.width));
+    let cut = lines.len() > usize::from(area.height);
+    for (row, line) in area.rows().zip(lines) {
+        let used = put(buf, row.x, row.y, row.width, &line, style);
+        if cut && row.bottom() == area.bottom() {
+            set(buf, row.x + used.min(row.width - 1), row.y, "…", style);
+        }
+    }
+}

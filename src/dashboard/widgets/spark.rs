@@ -1,0 +1,72 @@
+//! A figure with its recent past beside it.
+
+use super::{blocks, clip, put, put_right, severity_style};
+use crate::dashboard::theme::{Role, Theme};
+use crate::format::Severity;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::widgets::Widget;
+
+/// `tps   2,104 ▅▆▆▇`: label, figure, and columns of which the newest is at the right. It takes the
+/// whole height of its area.
+#[derive(Clone, Copy, Debug)]
+pub struct Spark<'a> {
+    /// What the figure is.
+    pub label: &'a str,
+    /// Columns of the label.
+    pub label_width: u16,
+    /// The figure, written.
+    pub value: &'a str,
+    /// Columns of the figure, which stands at their right end.
+    pub value_width: u16,
+    /// Whether the figure is beyond a threshold.
+    pub severity: Option<Severity>,
+    /// The past, the newest last; `None` where nothing was measured.
+    pub series: &'a [Option<f64>],
+    /// Its look.
+    pub theme: &'a Theme,
+}
+
+impl Widget for Spark<'_> {
+    fn render(self, area: Rect, buf: &mut Buffer) {
+        let area = clip(area, buf);
+        if area.is_empty() {
+            return;
+        }
+        let y = area.bottom() - 1;
+        let label = self.label_width.min(area.width);
+        put(
+            buf,
+            area.x,
+            y,
+            label,
+            self.label,
+            self.theme.style(Role::Muted),
+        );
+        let room = area.width - label;
+        let value = self.value_width.min(room);
+        let style = severity_style(self.theme, self.severity);
+        put_right(buf, area.x + label, y, value, self.value, style);
+        let left = label + value + 1;
+        if left >= area.width {
+            return;
+        }
+        let plot = Rect::new(area.x + left, area.y, area.width - left, area.height);
+        let skipped = self.series.len().saturating_sub(usize::from(plot.width));
+        let shown = self.series.get(skipped..).unwrap_or_default();
+        let finite = shown.iter().flatten().copied();
+        let max = finite.filter(|value| value.is_finite()).fold(0.0, f64::max);
+        let style = match self.severity {
+            None => self.theme.style(Role::Chart),
+            Some(_) => style,
+        };
+        for (x, value) in (plot.x..plot.right()).rev().zip(shown.iter().rev()) {
+            let Some(value) = value.filter(|value| !value.is_nan()) else {
+                continue;
+            };
+            // A measured zero is a low line; only what was not measured is blank.
+            let eighths = blocks::eighths(value, max, plot.height).max(1);
+            blocks::column(buf, plot, x, eighths, style);
+        }
+    }
+}

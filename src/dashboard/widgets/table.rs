@@ -1,0 +1,320 @@
+//! Rows and columns.
+
+use super::{clip, columns_of, put, put_right, set, severity_style};
+use crate::dashboard::panels::spec::{ColumnSpec, Spec};
+use crate::dashboard::theme::{Role, Theme};
+use crate::format::{self, Cell, is_numeric};
+use crate::pg::table::{Table, Value};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+use ratatui::widgets::Widget;
+
+/// What stands where a row is shorter than its table.
+static NULL: Value = Value::Null;
+
+/// Blanks between columns, one less where that helps.
+const GAP: u16 = 2;
+/// No text column but the one that takes the rest is wider.
+const WIDE: u16 = 28;
+/// No text column is made narrower.
+const NARROW: u16 = 8;
+/// The text column that takes the rest wants at least this much.
+const REST: u16 = 16;
+
+/// A table of which only the visible rows are looked at.
+#[derive(Clone, Copy)]
+pub struct DataTable<'a> {
+    /// The panel's front matter.
+    pub spec: &'a Spec,
+    /// The rows.
+    pub table: &'a Table,
+    /// The rows to show, already filtered and sorted.
+    pub order: &'a [usize],
+    /// Names of the columns to show.
+    pub columns: &'a [String],
+    /// The selected row, as a position in `order`.
+    pub selected: Option<usize>,
+    /// Whether the row with this index in `table` is tagged.
+    pub tagged: &'a dyn Fn(usize) -> bool,
+    /// Rows scrolled away above.
+    pub offset: usize,
+    /// Columns scrolled away behind the first one, which stays.
+    pub column_offset: usize,
+    /// The column of the order, and whether it descends.
+    pub sort: Option<(&'a str, bool)>,
+    /// Where rows are cut: the last line counts them, followed by this text.
+    pub rest: Option<&'a str>,
+    /// Its look.
+    pub theme: &'a Theme,
+    /// Whether the panel has the focus.
+    pub focused: bool,
+    /// Local time's distance from UTC.
+    pub utc_offset_s: i32,
+}
+
+/// A column, measured by its visible rows.
+struct Column<'a> {
+    name: &'a str,
+    head: String,
+    cells: Vec<Cell<'a>>,
+    right: bool,
+    x: u16,
+    width: u16,
+}
+
+impl Widget for DataTable<'_> {
+    fn render(self, area: Rect, buf: &mut Buffer) {
+        let area = clip(area, buf);
+        if area.is_empty() {
+            return;
+        }
+        let (visible, hidden) = self.visible(usize::from(area.height) - 1);
+        let rows: Vec<(usize, usize)> = (self.offset..).zip(visible.iter().copied()).collect();
+        let tags = rows.iter().any(|(_, row)| (self.tagged)(*row));
+        let margin = if tags { 2 } else { 1 }.min(area.width);
+        let mut columns = self.measure(visible);
+        let room = area.width - margin;
+        let (shown, gap) = fit(&mut columns, room);
+        let mut x = area.x + margin;
+        for column in &mut columns {
+            column.x = x;
+            x = x.saturating_add(column.width).saturating_add(gap);
+        }
+        let columns = columns.get(..shown).unwrap_or(&columns);
+        self.header(columns, Rect { height: 1, ..area }, buf);
+        let body = area.rows().skip(1);
+        for ((place, row), (line, nth)) in rows.iter().zip(body.zip(0..)) {
+            self.row(columns, nth, (*place, *row), line, buf);
+        }
+        let muted = self.theme.style(Role::Muted);
+        let last = area.y.saturating_add(1).saturating_add(rows.len() as u16);
+        let x = area.x + margin;
+        if self.order.is_empty() && area.height > 1 {
+            put(buf, x, last, room, "no rows", muted);
+        } else if let Some(rest) = self.rest.filter(|_| hidden > 0 && last < area.bottom()) {
+            let text = format!("… {} more{rest}", format::count(hidden as f64));
+            put(buf, x, last, room, &text, muted);
+        }
+    }
+}
+
+impl<'a> DataTable<'a> {
+    /// The visible part of `order` in `height` lines, and how many rows come after it.
+    fn visible(&self, height: usize) -> (&'a [usize], usize) {
+        let after = self.order.get(self.offset..).unwrap_or_default();
+        // The line that counts the rest takes one from the rows, but never the only one.
+        let lines = if self.rest.is_some() && after.len() > height && height > 1 {
+            height - 1
+        } else {
+            height
+        };
+        let visible = after.get(..lines).unwrap_or(after);
+        (visible, after.len() - visible.len())
+    }
+
+    fn measure(&self, visible: &[usize]) -> Vec<Column<'a>> {
+        let first = self.columns.iter().take(1);
+        let scrolled = self.column_offset.min(self.columns.len().saturating_sub(2));
+        let names = first.chain(self.columns.iter().skip(1 + scrolled));
+        names
+            .filter_map(|name| Some((name.as_str(), self.table.column(name)?)))
+            .map(|(name, index)| self.column(name, index, visible))
+            .collect()
+    }
+
+    fn column(&self, name: &'a str, index: usize, visible: &[usize]) -> Column<'a> {
+        let none = ColumnSpec::default();
+        let spec = self.spec.front.columns.get(name).unwrap_or(&none);
+        let value = |row: usize| {
+            let cells = self.table.rows.get(row);
+            cells.and_then(|cells| cells.get(index)).unwrap_or(&NULL)
+        };
+        let cells = visible.iter().map(|row| value(*row));
+        let cells: Vec<Cell<'a>> = cells
+            .map(|value| format::cell(value, spec, self.utc_offset_s))
+            .collect();
+        // One number makes a column of numbers, so that a `—` among them stands below the digits.
+        let right = is_numeric(spec.unit) || cells.iter().any(|cell| cell.right);
+        let title = if spec.title.is_empty() {
+            name
+        } else {
+            &spec.title
+        };
+        let head = match self.sort {
+            Some((sorted, descending)) if sorted == name => {
+                format!("{title}{}", if descending { "▼" } else { "▲" })
+            }
+            _ => title.to_owned(),
+        };
+        let widths = cells.iter().map(|cell| columns_of(&cell.text));
+        let width = widths.max().unwrap_or_default().max(columns_of(&head));
+        Column {
+            name,
+            head,
+            cells,
+            right,
+            x: 0,
+            width,
+        }
+    }
+
+    fn header(&self, columns: &[Column<'_>], line: Rect, buf: &mut Buffer) {
+        let style = self.theme.style(Role::Header);
+        for column in columns {
+            column.place(&column.head, line.y, style, buf);
+        }
+        let muted = self.theme.style(Role::Muted);
+        let scrolled = self.column_offset.min(self.columns.len().saturating_sub(2));
+        if scrolled > 0 {
+            set(buf, line.x, line.y, "‹", muted);
+        }
+        if columns.len() + scrolled < self.columns.len() {
+            set(buf, line.right().saturating_sub(1), line.y, "›", muted);
+        }
+    }
+
+    /// Draws one row: `nth` among the visible ones, `(place in order, index in table)`.
+    fn row(
+        &self,
+        columns: &[Column<'_>],
+        nth: usize,
+        (place, row): (usize, usize),
+        line: Rect,
+        buf: &mut Buffer,
+    ) {
+        let selected = self.selected == Some(place);
+        // Without the focus the bar sign alone shows where the selection is.
+        let over = if selected && self.focused {
+            let style = self.theme.style(Role::Selection);
+            buf.set_style(line, style);
+            Some(style)
+        } else {
+            None
+        };
+        if selected {
+            let role = if self.focused {
+                Role::BorderFocus
+            } else {
+                Role::Muted
+            };
+            let style = Style {
+                bg: None,
+                ..self.theme.style(role)
+            };
+            set(buf, line.x, line.y, "▌", style);
+        }
+        if (self.tagged)(row) && line.width > 1 {
+            let style = Style {
+                bg: None,
+                ..self.theme.style(Role::Key)
+            };
+            set(buf, line.x + 1, line.y, "●", style);
+        }
+        for column in columns {
+            if let Some(cell) = column.cells.get(nth) {
+                let style = self.cell_style(column.name, cell, over);
+                column.place(&cell.text, line.y, style, buf);
+            }
+        }
+    }
+
+    /// The style of a cell. On the selected row colours that mean something stay; the background is
+    /// the selection's.
+    fn cell_style(&self, column: &str, cell: &Cell<'_>, over: Option<Style>) -> Style {
+        let role = if column == "class" {
+            Role::of_class(&cell.text)
+        } else {
+            None
+        };
+        let unknown = [format::NONE, format::UNAVAILABLE, format::PENDING];
+        let own = match (role, cell.severity) {
+            (Some(role), _) => self.theme.style(role),
+            (None, Some(_)) => severity_style(self.theme, cell.severity),
+            (None, None) if unknown.contains(&&*cell.text) => self.theme.style(Role::Muted),
+            (None, None) => return over.unwrap_or(self.theme.style(Role::Text)),
+        };
+        match over {
+            None => own,
+            // A colour would become the background of a reversed cell.
+            Some(over) if over.add_modifier.contains(Modifier::REVERSED) => {
+                over.add_modifier(own.add_modifier)
+            }
+            // Muted may lack contrast on the selection's background; the others are tested for it.
+            Some(over) if role.is_none() && cell.severity.is_none() => over,
+            Some(over) => over.patch(Style { bg: None, ..own }),
+        }
+    }
+}
+
+impl Column<'_> {
+    /// Writes `text` in the column's place on its side.
+    fn place(&self, text: &str, y: u16, style: Style, buf: &mut Buffer) {
+        if self.right {
+            put_right(buf, self.x, y, self.width, text, style);
+        } else {
+            put(buf, self.x, y, self.width, text, style);
+        }
+    }
+}
+
+/// Makes the columns fit into `room` and returns how many of them do, and the gap between them: the
+/// last text column takes what is left; the gap and then the other texts give way, the widest first.
+fn fit(columns: &mut [Column<'_>], room: u16) -> (usize, u16) {
+    let rest = columns.iter().rposition(|column| !column.right);
+    let wanted = rest
+        .and_then(|rest| columns.get(rest))
+        .map(|column| column.width);
+    for (position, column) in columns.iter_mut().enumerate() {
+        if !column.right {
+            let most = if rest == Some(position) { REST } else { WIDE };
+            column.width = column.width.min(most);
+        }
+    }
+    let room = u32::from(room);
+    let gap = if total(columns, GAP) > room {
+        GAP - 1
+    } else {
+        GAP
+    };
+    while total(columns, gap) > room {
+        let texts = columns.iter_mut().enumerate();
+        let others = texts.filter(|(position, column)| !column.right && rest != Some(*position));
+        let widest = others
+            .map(|(_, column)| column)
+            .max_by_key(|column| column.width);
+        match widest {
+            Some(column) if column.width > NARROW => column.width -= 1,
+            _ => break,
+        }
+    }
+    let free = room.saturating_sub(total(columns, gap)) as u16;
+    let flexible = rest.and_then(|rest| columns.get_mut(rest));
+    if let Some((column, wanted)) = flexible.zip(wanted) {
+        column.width = wanted.min(column.width.saturating_add(free));
+    }
+    (shown(columns, gap, room), gap)
+}
+
+/// The columns' widths with the gaps between.
+fn total(columns: &[Column<'_>], gap: u16) -> u32 {
+    let widths = columns
+        .iter()
+        .map(|column| u32::from(column.width) + u32::from(gap));
+    widths.sum::<u32>().saturating_sub(u32::from(gap))
+}
+
+/// How many columns fit: numbers whole, because half a number is a wrong one, text also in part.
+fn shown(columns: &mut [Column<'_>], gap: u16, room: u32) -> usize {
+    let mut used = 0;
+    for (position, column) in columns.iter_mut().enumerate() {
+        let left = room.saturating_sub(used);
+        if u32::from(column.width) > left {
+            let enough = position == 0 || (!column.right && left >= u32::from(NARROW));
+            column.width = left as u16;
+            return position + usize::from(enough);
+        }
+        used += u32::from(column.width) + u32::from(gap);
+    }
+    columns.len()
+}

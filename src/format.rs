@@ -1,0 +1,345 @@
+//! Figures as people read them: few digits, the unit beside them, and never a 0 for "unknown".
+//!
+//! Nothing here reads a clock: whoever wants local time passes the offset from UTC.
+
+#[cfg(test)]
+mod tests;
+
+use crate::dashboard::panels::spec::{ColumnSpec, Unit};
+use crate::pg::table::Value;
+use std::borrow::Cow;
+
+/// There is none (SQL NULL).
+pub const NONE: &str = "—";
+/// The figure cannot be known here.
+pub const UNAVAILABLE: &str = "n/a";
+/// Not measured yet.
+pub const PENDING: &str = "?";
+
+/// How far a figure is beyond its column's thresholds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Above `warn`.
+    Warning,
+    /// Above `danger`.
+    Danger,
+}
+
+/// A table's cell, ready to be placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell<'a> {
+    /// What is written.
+    pub text: Cow<'a, str>,
+    /// Whether it is aligned to the right.
+    pub right: bool,
+    /// Whether it is beyond a threshold.
+    pub severity: Option<Severity>,
+}
+
+/// Writes one cell. `utc_offset_s` is the local time's distance from UTC, for times of day.
+pub fn cell<'a>(value: &'a Value, column: &ColumnSpec, utc_offset_s: i32) -> Cell<'a> {
+    let text = match value {
+        Value::Null => Cow::Borrowed(NONE),
+        Value::Unavailable => Cow::Borrowed(UNAVAILABLE),
+        Value::Pending => Cow::Borrowed(PENDING),
+        Value::Bool(yes) => Cow::Borrowed(if *yes { "yes" } else { "no" }),
+        Value::Text(text) => Cow::Borrowed(text.as_str()),
+        Value::Int(number) => Cow::Owned(match column.unit {
+            Unit::Plain => number.to_string(),
+            unit => figure(*number as f64, unit, utc_offset_s),
+        }),
+        Value::Float(number) => Cow::Owned(figure(*number, column.unit, utc_offset_s)),
+        Value::Decimal(exact, number) => match column.unit {
+            // The exact text, unless it is the tail of an average with sixteen decimals.
+            Unit::Plain if number.is_finite() && fraction_digits(exact) <= 4 => {
+                Cow::Borrowed(&**exact)
+            }
+            unit => Cow::Owned(figure(*number, unit, utc_offset_s)),
+        },
+    };
+    let number = value
+        .number()
+        .filter(|_| !matches!(value, Value::Bool(_)) && column.unit != Unit::Flag);
+    Cell {
+        text,
+        right: number.is_some() || (!value.is_known() && is_numeric(column.unit)),
+        severity: number.and_then(|number| severity(number, column)),
+    }
+}
+
+/// Whether a column of this unit holds figures, hence is aligned to the right.
+pub fn is_numeric(unit: Unit) -> bool {
+    !matches!(unit, Unit::Plain | Unit::Flag)
+}
+
+/// How far `number` is beyond the column's thresholds.
+pub fn severity(number: f64, column: &ColumnSpec) -> Option<Severity> {
+    let above = |threshold: Option<f64>| threshold.is_some_and(|threshold| number > threshold);
+    if above(column.danger) {
+        Some(Severity::Danger)
+    } else if above(column.warn) {
+        Some(Severity::Warning)
+    } else {
+        None
+    }
+}
+
+/// A figure in its unit, as tables show it.
+pub fn figure(value: f64, unit: Unit, utc_offset_s: i32) -> String {
+    match unit {
+        Unit::Plain => plain(value),
+        Unit::Count => count(value),
+        Unit::Bytes => bytes(value),
+        Unit::Seconds => seconds(value),
+        Unit::Ms => ms(value),
+        Unit::Percent => percent(value),
+        Unit::Money => money(value),
+        Unit::PerSecond => format!("{}/s", count(value)),
+        Unit::Time => time_of_day(value, utc_offset_s),
+        Unit::Hour => hour_of_day(value, utc_offset_s),
+        Unit::Flag => if value == 0.0 { "no" } else { "yes" }.to_owned(),
+    }
+}
+
+/// A figure in its unit where there is little room: on axes and behind bars.
+pub fn compact(value: f64, unit: Unit, utc_offset_s: i32) -> String {
+    match unit {
+        Unit::Plain | Unit::Count | Unit::Money | Unit::PerSecond => short(value),
+        other => figure(value, other, utc_offset_s),
+    }
+}
+
+/// What a number that is none is called: `NaN`, `inf`, `-inf`.
+fn odd(value: f64) -> Option<String> {
+    if value.is_nan() {
+        Some("NaN".to_owned())
+    } else if value.is_infinite() {
+        Some(if value > 0.0 { "inf" } else { "-inf" }.to_owned())
+    } else {
+        None
+    }
+}
+
+/// Writes the magnitude through `write` and puts the sign before it, except before a zero.
+fn signed(value: f64, write: impl FnOnce(f64) -> String) -> String {
+    if let Some(text) = odd(value) {
+        return text;
+    }
+    let text = write(value.abs());
+    if value < 0.0 && text.bytes().any(|byte| (b'1'..=b'9').contains(&byte)) {
+        format!("-{text}")
+    } else {
+        text
+    }
+}
+
+/// `value` with `decimals` digits behind the point, without the zeros at the end.
+fn trimmed(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
+}
+
+/// `value` rounded to three significant digits, trailing zeros dropped.
+fn three_digits(value: f64) -> String {
+    // Just below the next power of ten the rounding would add a digit.
+    let decimals = usize::from(value < 9.995) + usize::from(value < 99.95);
+    trimmed(value, decimals)
+}
+
+fn fraction_digits(exact: &str) -> usize {
+    exact
+        .split_once('.')
+        .map_or(0, |(_, fraction)| fraction.len())
+}
+
+/// A whole number with a comma between the thousands.
+fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A number as it comes: whole ones in full, others with at most four significant digits or none
+/// behind the point.
+pub fn plain(value: f64) -> String {
+    signed(value, |value| {
+        if value >= 1e15 {
+            format!("{value:.2e}")
+        } else if value.fract() == 0.0 || value >= 999.95 {
+            format!("{value:.0}")
+        } else if value >= 0.1 {
+            trimmed(value, if value < 99.995 { 2 } else { 1 })
+        } else if value >= 0.0001 {
+            trimmed(value, 4)
+        } else {
+            format!("{value:.1e}")
+        }
+    })
+}
+
+/// A count in at most four significant digits: `812`, `2,104`, `182k`, `1.24M`.
+pub fn count(value: f64) -> String {
+    signed(value, |value| {
+        if value < 0.005 {
+            return if value == 0.0 { "0" } else { "<0.01" }.to_owned();
+        }
+        if value < 99.95 {
+            return three_digits(value);
+        }
+        if value < 9_999.5 {
+            return thousands(value);
+        }
+        let mut scaled = value / 1e3;
+        for suffix in ["k", "M", "G", "T"] {
+            // 999.5 would be written as 1000.
+            if scaled < 999.5 {
+                return format!("{}{suffix}", three_digits(scaled));
+            }
+            scaled /= 1e3;
+        }
+        format!("{value:.1e}")
+    })
+}
+
+/// Bytes as PostgreSQL's `pg_size_pretty` counts them, 1 kB being 1024: `512 B`, `1.2 MB`, `243 MB`.
+pub fn bytes(value: f64) -> String {
+    signed(value, |value| {
+        if value < 1023.5 {
+            return format!("{value:.0} B");
+        }
+        let mut scaled = value / 1024.0;
+        for suffix in ["kB", "MB", "GB", "TB", "PB"] {
+            if scaled < 1023.5 {
+                let decimals = usize::from(scaled < 9.95);
+                return format!("{scaled:.decimals$} {suffix}");
+            }
+            scaled /= 1024.0;
+        }
+        format!("{value:.1e} B")
+    })
+}
+
+/// A duration or age: `0.4s`, `50s`, `4m12s`, `3h05m`, `12d`.
+pub fn seconds(value: f64) -> String {
+    signed(value, |value| {
+        if value < 9.95 {
+            return if value > 0.0 && value < 0.05 {
+                "<0.1s".to_owned()
+            } else {
+                format!("{}s", trimmed(value, 1))
+            };
+        }
+        if value >= 1e14 {
+            return format!("{value:.1e}s");
+        }
+        let whole = value.round() as u64;
+        let (days, hours, minutes) = (whole / 86_400, whole / 3_600 % 24, whole / 60 % 60);
+        match (days, hours, minutes) {
+            (0, 0, 0) => format!("{whole}s"),
+            (0, 0, _) => format!("{minutes}m{:02}s", whole % 60),
+            (0, ..) => format!("{hours}h{minutes:02}m"),
+            _ => format!("{}d", count(days as f64)),
+        }
+    })
+}
+
+/// A latency given in milliseconds: `0.8ms`, `31.0ms`, `812ms`, `1.2s`, `4m12s`.
+pub fn ms(value: f64) -> String {
+    signed(value, |value| {
+        if value > 0.0 && value < 0.005 {
+            "<0.01ms".to_owned()
+        } else if value > 0.0 && value < 0.095 {
+            format!("{value:.2}ms")
+        } else if value < 99.95 {
+            format!("{value:.1}ms")
+        } else if value < 999.5 {
+            format!("{value:.0}ms")
+        } else if value < 59_950.0 {
+            format!("{:.1}s", value / 1e3)
+        } else {
+            seconds(value / 1e3)
+        }
+    })
+}
+
+/// Percent, 0 to 100: `0.1%`, `94%`. Nothing is rounded up to 100 nor down to 0.
+pub fn percent(value: f64) -> String {
+    signed(value, |value| {
+        if value > 0.0 && value < 0.05 {
+            "<0.1%".to_owned()
+        } else if value < 9.95 {
+            format!("{}%", trimmed(value, 1))
+        } else if value > 99.0 && value < 100.0 {
+            format!("{}%", trimmed((value * 10.0).floor() / 10.0, 1))
+        } else if value < 1e6 {
+            format!("{}%", thousands(value))
+        } else {
+            format!("{}%", count(value))
+        }
+    })
+}
+
+/// An amount of money: cents below a thousand, separators above it: `50.70`, `412`, `4,210`.
+pub fn money(value: f64) -> String {
+    signed(value, |value| {
+        if value >= 1e15 {
+            format!("{value:.2e}")
+        } else if value >= 999.995 {
+            thousands(value)
+        } else if (value - value.round()).abs() < 0.005 {
+            format!("{value:.0}")
+        } else {
+            format!("{value:.2}")
+        }
+    })
+}
+
+/// A count or an amount of money where there is little room: `7k`, `412k`, `1.24M`.
+pub fn short(value: f64) -> String {
+    if (999.5..9_999.5).contains(&value.abs()) {
+        signed(value, |value| format!("{}k", three_digits(value / 1e3)))
+    } else {
+        count(value)
+    }
+}
+
+/// Local seconds of the day of an epoch, where it is finite.
+fn second_of_day(epoch: f64, utc_offset_s: i32) -> Option<u32> {
+    let local = epoch.floor() + f64::from(utc_offset_s);
+    local
+        .is_finite()
+        .then(|| local.rem_euclid(86_400.0).min(86_399.0) as u32)
+}
+
+/// Epoch seconds as local time of day: `14:02:11`.
+pub fn time_of_day(epoch: f64, utc_offset_s: i32) -> String {
+    second_of_day(epoch, utc_offset_s).map_or_else(
+        || odd(epoch).unwrap_or_default(),
+        |s| format!("{:02}:{:02}:{:02}", s / 3_600, s / 60 % 60, s % 60),
+    )
+}
+
+/// Epoch seconds as the local hour of the day: `14h`.
+pub fn hour_of_day(epoch: f64, utc_offset_s: i32) -> String {
+    second_of_day(epoch, utc_offset_s).map_or_else(
+        || odd(epoch).unwrap_or_default(),
+        |s| format!("{:02}h", s / 3_600),
+    )
+}
+
+/// The offset from UTC as the header shows it: `+08:00`.
+pub fn utc_offset(offset_s: i32) -> String {
+    let minutes = offset_s.unsigned_abs() / 60;
+    let sign = if offset_s < 0 { '-' } else { '+' };
+    format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+}

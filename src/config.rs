@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// A configuration file with all keys and their defaults, as `htap-top config` prints it.
+pub const EXAMPLE: &str = include_str!("config.toml");
+
 /// Everything that can be configured. Durations are written like `500ms`, `5s`, `2m`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -318,6 +321,17 @@ mod tests {
         assert_eq!(config.freshness_of("mart.y"), Duration::from_secs(5));
         assert_eq!(config.classes.len(), 1);
         assert_eq!(config.panels["bloat"].interval, Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn the_example_holds_the_defaults() {
+        let (example, default) = (parse(EXAMPLE).unwrap(), Config::default());
+        // Maps and rules are examples; everything else is the default.
+        let figures = |config: &Config| format!("{:?}{:?}{:?}{:?}", config.interval, config.targets, config.olap, config.theme);
+        assert_eq!(figures(&example), figures(&default));
+        let uncommented: String = EXAMPLE.lines().map(|line| format!("{}\n", line.trim_start_matches("#= "))).collect();
+        let full = parse(&uncommented).unwrap();
+        assert!(!full.classes.is_empty() && !full.freshness.is_empty() && !full.panels.is_empty());
     }
 
     #[test]

@@ -1,65 +1,277 @@
-//! The `htap-top` binary. PROVISIONAL: `htap-top demo --headless` only.
+//! The `htap-top` binary: reads the command line and the files, and hands over.
 
-use clap::Parser;
-use htap_top::demo::{Options, run};
-use std::path::PathBuf;
+use clap::{CommandFactory, Parser};
+use htap_top::cli::{Cli, Command, Demo, Look, Watch};
+use htap_top::config::{self, Config};
+use htap_top::dashboard::audit::Audit;
+use htap_top::dashboard::model::Start;
+use htap_top::dashboard::panels::own;
+use htap_top::dashboard::runtime::{self, Ending, Stage, Targets};
+use htap_top::dashboard::theme::Theme;
+use htap_top::demo;
+use htap_top::demo::launch::{Engine, Place};
+use htap_top::pg::Target;
+use htap_top::text::Clean;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
-#[derive(Parser)]
-enum Cli {
-    /// A throw-away PostgreSQL with data and load.
-    #[command(after_help = htap_top::workload::troubles::SCHEDULE)]
-    Demo {
-        #[arg(long)]
-        headless: bool,
-        #[arg(long)]
-        lifeline: bool,
-        #[arg(long)]
-        calm: bool,
-        #[arg(long)]
-        pg_bindir: Option<PathBuf>,
-        #[arg(long)]
-        pg_major: Option<u16>,
-        #[arg(long)]
-        listen: Option<u16>,
-        #[arg(long, default_value_t = 100_000)]
-        orders: u64,
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        #[arg(long, default_value_t = 150.0)]
-        rate: f64,
-    },
+/// Exit codes, as the help lists them.
+const FAILURE: u8 = 1;
+const USAGE: u8 = 2;
+const NO_CONNECTION: u8 = 3;
+
+/// Why the program ends, and with which code.
+struct Failure {
+    code: u8,
+    message: String,
 }
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> ExitCode {
-    let Cli::Demo {
-        headless: _,
-        lifeline,
-        calm,
-        pg_bindir,
-        pg_major,
-        listen,
-        orders,
-        seed,
-        rate,
-    } = Cli::parse();
-    let options = Options {
-        pg_bindir,
-        pg_major,
-        calm,
-        listen,
-        orders,
-        seed,
-        rate,
-        lifeline,
+impl Failure {
+    fn new(code: u8, message: impl ToString) -> Self {
+        Self { code, message: message.to_string() }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(FAILURE, error)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        None => watch(&cli.watch),
+        Some(Command::Demo(demo)) if demo.headless => headless(&demo),
+        Some(Command::Demo(demo)) => show(&demo),
+        Some(Command::Config) => print(config::EXAMPLE.as_bytes()),
+        Some(Command::Completions { shell }) => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "htap-top", &mut text);
+            print(&text)
+        }
+        Some(Command::Man) => {
+            let mut text = Vec::new();
+            let rendered = clap_mangen::Man::new(Cli::command()).render(&mut text);
+            rendered.map_err(Failure::from).and_then(|()| print(&text))
+        }
     };
-    match run(options, &mut std::io::stdout()).await {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            use std::io::Write;
-            let _ = writeln!(std::io::stderr(), "htap-top: {error}");
-            ExitCode::FAILURE
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "htap-top: {}", failure.message);
+            ExitCode::from(failure.code)
         }
     }
+}
+
+/// Prints; a reader that has seen enough (`| head -1`) is no failure.
+fn print(text: &[u8]) -> Result<(), Failure> {
+    match std::io::stdout().write_all(text) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// One thread is enough: the work is done by the server, and the keyboard has a thread of its own.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// The dashboard on a server that is there.
+fn watch(options: &Watch) -> Result<(), Failure> {
+    let usage = |error: &dyn std::fmt::Display| Failure::new(USAGE, error);
+    let oltp = Target::resolve(&options.flags(), &env).map_err(|error| usage(&error))?;
+    let oltp = oltp.with_application_name("htap-top");
+    let olap = match &options.olap {
+        Some(conninfo) => Some(olap_target(conninfo)?),
+        None => None,
+    };
+    let mut prepared = Prepared::new(&options.look, false)?;
+    if let Some(connections) = options.olap_connections {
+        prepared.start.config.olap.connections = connections;
+    }
+    prepared.start.target = shown(&oltp);
+    prepared.start.olap_target = olap.as_ref().map(shown);
+    prepared.start.complaints.extend(oltp.warnings().iter().cloned());
+    need_terminal()?;
+    block_on(async {
+        let stage = Stage::set()?;
+        prepared.run(stage, Targets { olap: olap.unwrap_or_else(|| oltp.clone()), oltp }).await
+    })
+}
+
+/// Where the OLAP pool connects: a replica, or the same server by another role.
+fn olap_target(conninfo: &str) -> Result<Target, Failure> {
+    let flags = htap_top::pg::Flags { conninfo: Some(conninfo.to_owned()), ..Default::default() };
+    let target = Target::resolve(&flags, &env).map_err(|error| Failure::new(USAGE, format!("--olap: {error}")))?;
+    Ok(target.with_application_name("htap-top"))
+}
+
+fn shown(target: &Target) -> Clean {
+    Clean::from(format!("{} @ {}", target.dbname(), target.host_display()))
+}
+
+fn need_terminal() -> Result<(), Failure> {
+    let dumb = env("TERM").is_none_or(|term| term == "dumb");
+    if std::io::stdout().is_terminal() && std::io::stdin().is_terminal() && !dumb {
+        return Ok(());
+    }
+    let why = if dumb { "TERM is not set, or dumb" } else { "standard input or output is not a terminal" };
+    let advice = "run it in a terminal; in scripts, run a statement of queries/ with psql, or `htap-top demo --headless`";
+    Err(Failure::new(USAGE, format!("the dashboard needs a terminal ({why}): {advice}")))
+}
+
+/// Everything read from files before the terminal is taken.
+struct Prepared {
+    start: Start,
+    themes: Vec<Theme>,
+    audit: Audit,
+}
+
+impl Prepared {
+    fn new(look: &Look, demo: bool) -> Result<Self, Failure> {
+        let folder = config::folder(&env);
+        let path = look.config.clone().unwrap_or_else(|| folder.join("config.toml"));
+        let mut config =
+            Config::load(&path, look.config.is_some()).map_err(|error| Failure::new(USAGE, error))?;
+        config.interval = look.interval.unwrap_or(config.interval);
+        config.read_only |= look.read_only;
+        if demo {
+            for_demo(&mut config);
+        }
+        let wanted = look.theme.clone().unwrap_or_else(|| config.theme.clone());
+        let mut complaints = Vec::new();
+        let themes = themes(&folder, &wanted, &mut complaints)?;
+        let (own_panels, refused) = own::read(&folder.join("queries"));
+        complaints.extend(refused);
+        let audit = Audit {
+            path: config.audit_file.clone().unwrap_or_else(|| config::state_folder(&env).join("audit.jsonl")),
+            target: String::new(),
+            actor: env("USER").or_else(|| env("LOGNAME")).unwrap_or_else(|| "unknown".into()),
+        };
+        let start = Start {
+            config,
+            own_panels,
+            complaints,
+            utc_offset_s: utc_offset_s(),
+            themes: themes.iter().map(|theme| theme.name.clone()).collect(),
+            target: Clean::default(),
+            olap_target: None,
+            demo,
+        };
+        Ok(Self { start, themes, audit })
+    }
+
+    async fn run(mut self, stage: Stage, targets: Targets) -> Result<(), Failure> {
+        self.audit.target = targets.oltp.to_conninfo();
+        match runtime::run(stage, self.start, self.themes, targets, self.audit).await? {
+            Ending::Quit => Ok(()),
+            Ending::NeverConnected => Err(Failure::new(NO_CONNECTION, "it never had a connection")),
+            Ending::Panicked => Err(Failure::new(FAILURE, "it ended by an internal error; please report the lines above")),
+        }
+    }
+}
+
+/// Targets that fit the paces at which the demo refreshes its views, unless the file says others.
+fn for_demo(config: &mut Config) {
+    for (view, seconds) in
+        [("mart.user_behavior_mv", 45), ("mart.fact_sales_mv", 90), ("mart.daily_sales_summary", 90)]
+    {
+        config.freshness.entry(view.into()).or_insert(Duration::from_secs(seconds));
+    }
+    config.targets.olap_limit = config.targets.olap_limit.min(Duration::from_secs(20));
+}
+
+/// The wanted theme first, then the others; `t` goes through them.
+fn themes(folder: &Path, wanted: &str, complaints: &mut Vec<String>) -> Result<Vec<Theme>, Failure> {
+    let mut themes: Vec<Theme> = Theme::names().filter_map(|name| Theme::built_in(name).ok()).collect();
+    for file in std::fs::read_dir(folder.join("themes")).into_iter().flatten().flatten() {
+        let path = file.path();
+        if path.extension().is_none_or(|ending| ending != "toml") {
+            continue;
+        }
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+        match text.and_then(|text| Theme::parse(&name, &text).map_err(|error| error.to_string())) {
+            Ok(theme) => {
+                themes.retain(|other| other.name != theme.name);
+                themes.push(theme);
+            }
+            Err(error) => complaints.push(format!("theme left out: {}: {error}", path.display())),
+        }
+    }
+    let Some(first) = themes.iter().position(|theme| theme.name == wanted) else {
+        let names: Vec<&str> = themes.iter().map(|theme| theme.name.as_str()).collect();
+        let broken = complaints.iter().find(|complaint| complaint.contains(wanted));
+        let why = broken.map(|why| format!(" ({why})")).unwrap_or_default();
+        return Err(Failure::new(USAGE, format!("there is no theme {wanted:?}{why}; there are {}", names.join(", "))));
+    };
+    themes.rotate_left(first);
+    Ok(themes)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the offset from UTC is asked once, before the model exists")]
+fn utc_offset_s() -> i32 {
+    chrono::Local::now().offset().local_minus_utc()
+}
+
+/// The demo's engine alone.
+fn headless(demo: &Demo) -> Result<(), Failure> {
+    let options = demo::Options {
+        pg_bindir: demo.pg_bindir.clone(),
+        pg_major: demo.pg_major,
+        calm: demo.calm,
+        listen: demo.listen,
+        orders: demo.orders,
+        seed: demo.seed,
+        rate: demo.rate,
+        lifeline: demo.lifeline,
+    };
+    // The load has threads of its own, so that it is not held up by its own bookkeeping.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        demo::run(options, &mut std::io::stdout()).await.map_err(|error| Failure::new(FAILURE, error))
+    })
+}
+
+/// The demo with the dashboard on it.
+fn show(demo: &Demo) -> Result<(), Failure> {
+    let mut prepared = Prepared::new(&demo.look, true)?;
+    need_terminal()?;
+    block_on(async {
+        let mut stage = Stage::set()?;
+        let mut engine = Engine::start(demo)?;
+        let started = stage.wait_for(&mut engine, &prepared.themes).await;
+        let outcome = match started {
+            Ok(Some(place)) => {
+                let targets = demo_targets(&place);
+                prepared.start.target = shown(&targets.oltp);
+                prepared.run(stage, targets).await
+            }
+            Ok(None) => {
+                drop(stage);
+                Ok(())
+            }
+            Err(error) => {
+                drop(stage);
+                Err(Failure::new(FAILURE, error))
+            }
+        };
+        let stopped = engine.stop().await.map_err(|error| Failure::new(FAILURE, error));
+        outcome.and(stopped)
+    })
+}
+
+fn demo_targets(place: &Place) -> Targets {
+    let local = |user: &str| {
+        Target::local(Path::new(&place.host), place.port, user, &place.dbname).with_application_name("htap-top")
+    };
+    Targets { oltp: local(&place.user), olap: local(&place.olap_user) }
 }

@@ -3,12 +3,13 @@
 
 use super::action::{Action, ActionId, Outcome};
 use super::audit::Audit;
-use super::event::{Effect, Event, Moment, OwnCost, Request};
+use super::event::{Effect, Event, Key, Moment, OwnCost, Request};
 use super::model::{Link, Model, Start};
 use super::panels::spec::Pool;
 use super::terminal::{self, Screen};
 use super::theme::{Depth, Theme};
 use super::view::view;
+use crate::demo::launch::{Engine, Place, Step};
 use crate::pg::admin::{self, Refresh};
 use crate::pg::sampler::{self, Job, Manner, Queue, Report, SessionId};
 use crate::pg::{Canceller, Class, PgError, Target};
@@ -43,6 +44,51 @@ pub struct Targets {
     pub olap: Target,
 }
 
+/// The terminal and its keyboard, before and while the dashboard runs.
+pub struct Stage {
+    screen: Screen,
+    inbox: Receiver<Event>,
+    signals: Signals,
+}
+
+impl Stage {
+    /// Takes the terminal over.
+    pub fn set() -> io::Result<Self> {
+        let signals = Signals::listen()?;
+        let screen = Screen::take()?;
+        let (events, inbox) = channel(EVENTS);
+        terminal::read_events(events)?;
+        Ok(Self { screen, inbox, signals })
+    }
+
+    /// Shows what the demo's engine is doing until it is ready (`Some`) or the user has had enough.
+    pub async fn wait_for(&mut self, engine: &mut Engine, themes: &[Theme]) -> Result<Option<Place>, String> {
+        let depth = Depth::detect(&|name| std::env::var(name).ok());
+        let theme = themes.first().map(|theme| theme.adapt(depth)).ok_or("no theme")?;
+        let mut doing = (0.0, Clean::from("starting"), 0.0);
+        loop {
+            let (share, what, elapsed_s) = &doing;
+            let drawn = self.screen.draw(|frame| super::view::starting(*share, what, *elapsed_s, &theme, frame));
+            drawn.map_err(|error| error.to_string())?;
+            tokio::select! {
+                step = engine.next() => match step {
+                    Step::Working { progress, doing: what, elapsed_s } => doing = (progress, what, elapsed_s),
+                    Step::Ready { ready } => return Ok(Some(ready)),
+                    Step::Failed { error } => return Err(error),
+                },
+                event = self.inbox.recv() => match event {
+                    None | Some(Event::KeyPressed(Key::Char('q') | Key::Ctrl('c'))) => return Ok(None),
+                    Some(_) => {}
+                },
+                told = self.signals.next() => match told {
+                    Told::End => return Ok(None),
+                    Told::Suspend => self.screen.suspend().map_err(|error| error.to_string())?,
+                },
+            }
+        }
+    }
+}
+
 /// How the run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -56,17 +102,15 @@ pub enum Ending {
 
 /// Runs the dashboard until it is quit.
 pub async fn run(
-    mut screen: Screen,
+    stage: Stage,
     start: Start,
     themes: Vec<Theme>,
     targets: Targets,
     audit: Audit,
 ) -> io::Result<Ending> {
     let config = start.config.clone();
-    let (events, mut inbox) = channel(EVENTS);
-    terminal::read_events(events)?;
+    let Stage { mut screen, mut inbox, mut signals } = stage;
     let mut hands = Hands::start(&config, targets, audit);
-    let mut signals = Signals::listen()?;
     let mut model = Model::new(start);
     let clock = Clock::start();
     let mut ticker = tokio::time::interval(TICK);
@@ -82,7 +126,7 @@ pub async fn run(
             biased;
             ending = signals.next() => match ending {
                 Told::End => break,
-                Told::Suspend => Event::KeyPressed(super::event::Key::Ctrl('z')),
+                Told::Suspend => Event::KeyPressed(Key::Ctrl('z')),
             },
             event = inbox.recv() => match event {
                 Some(event) => {

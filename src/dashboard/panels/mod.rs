@@ -3,6 +3,7 @@
 pub mod activity;
 pub mod bloat;
 pub mod classify;
+pub mod own;
 pub mod snapshots;
 pub mod spec;
 pub mod views;

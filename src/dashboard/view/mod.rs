@@ -13,7 +13,7 @@ use super::theme::{Role, Theme};
 use super::widgets::{self, Sign, Strip, StripItem};
 use crate::format;
 use crate::pg::Protection;
-use crate::text;
+use crate::text::{self, Clean};
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -62,6 +62,33 @@ pub fn view(model: &Model, theme: &Theme, frame: &mut Frame<'_>) {
         let popup = widgets::Popup { title: &title, entries: &entries, scroll, max_width: 110, theme };
         let scroll = scroll.min(popup.max_scroll(area));
         widgets::Popup { scroll, ..popup }.render(area, buf);
+    }
+}
+
+/// What the demo's engine is doing, before there is anything else to show.
+pub fn starting(share: f64, doing: &Clean, elapsed_s: f64, theme: &Theme, frame: &mut Frame<'_>) {
+    let area = frame.area();
+    let buf = frame.buffer_mut();
+    buf.set_style(area, theme.base());
+    let width = area.width.saturating_sub(8).min(60);
+    let x = area.x + (area.width - width) / 2;
+    let mut y = area.height.saturating_sub(7) / 2;
+    let filled = (share.clamp(0.0, 1.0) * f64::from(width)).round() as usize;
+    let bar = format!("{}{}", "█".repeat(filled), "░".repeat(usize::from(width) - filled));
+    let lines = [
+        ("htap-top demo".to_owned(), Role::Title),
+        ("a throw-away PostgreSQL with a shop in it, under mixed load".to_owned(), Role::Muted),
+        (String::new(), Role::Text),
+        (bar, Role::Chart),
+        (format!("{elapsed_s:.1} s  {doing}"), Role::Text),
+        (String::new(), Role::Text),
+        ("q ends it and leaves nothing behind".to_owned(), Role::Muted),
+    ];
+    for (text, role) in lines {
+        if y < area.bottom() {
+            line(Rect { x, y, width, height: 1 }, buf, &text, theme.style(role));
+        }
+        y += 1;
     }
 }
 

@@ -1,0 +1,38 @@
+//! A user's own panels: every `*.sql` file in the configuration folder's `queries/`.
+
+use super::spec::{Pool, Spec};
+use std::path::Path;
+
+/// The largest panel file that is read, bytes.
+const FILE_CAP: u64 = 256 * 1024;
+
+/// The panels in `folder` in the order of their names, and one complaint for each file left out.
+pub fn read(folder: &Path) -> (Vec<Spec>, Vec<String>) {
+    let mut files: Vec<_> = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "sql"));
+    files.sort();
+    let (mut panels, mut complaints) = (Vec::new(), Vec::new());
+    for path in files {
+        match read_file(&path) {
+            Ok(spec) => panels.push(spec),
+            Err(reason) => complaints.push(format!("panel left out: {}: {reason}", path.display())),
+        }
+    }
+    (panels, complaints)
+}
+
+fn read_file(path: &Path) -> Result<Spec, String> {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    if super::variants().any(|(built_in, _)| built_in == name) {
+        return Err(format!("{name} is the name of a built-in panel: give the file another one"));
+    }
+    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if size > FILE_CAP {
+        return Err(format!("{size} bytes are too many for a panel, {FILE_CAP} at most"));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let mut spec = Spec::parse(&name, &text).map_err(|error| error.reason)?;
+    // Whatever it says, it runs where it can do no harm: read-only, with time and memory limits.
+    spec.front.pool = Pool::Olap;
+    Ok(spec)
+}

@@ -12,6 +12,7 @@
 //! - sslmode allow and prefer never verify: where libpq goes on without TLS because a root
 //!   certificate file is there and does not fit, TLS is kept and shown as unverified.
 //! - prefer tries TLS and then, on a second connection, without; libpq reuses the first.
+//! - An empty application_name counts as not given.
 //! - An `sslcrl` that was named must be readable.
 //! - Without a host, the socket is looked for in /var/run/postgresql, then in /tmp.
 //! - Nothing ever asks for a password or a pass phrase.

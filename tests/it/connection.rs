@@ -9,6 +9,7 @@
 mod certificates;
 mod hosts;
 mod server;
+mod spellings;
 
 use certificates::{Pair, Recipe, make};
 use htap_top::pg::{Class, Client, Flags, Param, PgError, Protection, Target, Value};
@@ -372,6 +373,7 @@ fn connections_behave_as_libpq_s() {
         a_revoked_certificate_is_refused(&server).await;
         refusals_are_for_the_user_to_mend(&server).await;
         hosts::are_tried_in_libpq_s_order(&server).await;
+        spellings::mean_what_psql_takes_them_for(&server).await;
         sessions_carry_their_settings_and_can_be_cancelled(&server).await;
     });
 }

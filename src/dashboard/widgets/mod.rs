@@ -5,6 +5,7 @@
 
 pub mod bars;
 pub mod frame;
+pub mod highlight;
 pub mod line;
 pub mod popup;
 pub mod ranking;
@@ -22,6 +23,7 @@ mod tests;
 
 pub use bars::BarChart;
 pub use frame::{Panel, grey, message};
+pub use highlight::highlight;
 pub use line::LineChart;
 pub use popup::{Entry, Popup};
 pub use ranking::Ranking;

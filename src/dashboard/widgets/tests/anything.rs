@@ -160,6 +160,9 @@ proptest! {
         .render(area, &mut buf);
         prop_assert!(inner.is_empty() || buf.area.intersection(inner) == inner);
         message(area, &mut buf, &texts.join(" "), theme.base());
+        // Ranges that have nothing to do with the text must not matter either.
+        let found = scroll..usize::from(max_width);
+        highlight(area, &mut buf, &theme, &|_| vec![found.clone()]);
         grey(area, &mut buf, &theme);
         let entries: Vec<Entry<'_>> = texts
             .iter()

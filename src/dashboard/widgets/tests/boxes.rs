@@ -185,3 +185,29 @@ fn a_popup_is_centred_wraps_and_scrolls() {
     assert_eq!(popup.area(screen), Rect::new(2, 1, 32, 7));
     assert!(lines(&buffer(popup, 5, 2)).trim().is_empty());
 }
+
+#[test]
+fn a_match_is_marked_where_it_is_seen() {
+    let theme = dark();
+    let area = Rect::new(0, 0, 20, 2);
+    let mut buf = Buffer::empty(area);
+    message(area, &mut buf, "日本語 orders, orders", theme.base());
+    let marked = |needle: &str| {
+        let mut buf = buf.clone();
+        let find = |text: &str| {
+            let found = text.match_indices(needle);
+            found.map(|(at, word)| at..at + word.len()).collect()
+        };
+        highlight(area, &mut buf, &theme, &find);
+        let bg = theme.style(Role::Match).bg;
+        let cells = area.positions().zip(&buf.content);
+        let cells = cells.filter(|(_, cell)| Some(cell.bg) == bg);
+        cells
+            .map(|(place, _)| (place.x, place.y))
+            .collect::<Vec<_>>()
+    };
+    looks(&buf, " 日 本 語  orders,\n orders");
+    assert_eq!(marked("本語"), [(3, 0), (4, 0), (5, 0), (6, 0)]);
+    assert_eq!(marked("rd"), [(9, 0), (10, 0), (2, 1), (3, 1)]);
+    assert!(marked("absent").is_empty());
+}

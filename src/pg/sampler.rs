@@ -86,8 +86,6 @@ pub struct Manner {
 
 /// The most rows kept of one answer; a panel of a user may select a whole table.
 const ROW_LIMIT: usize = 10_000;
-/// One deadline round connecting, TLS and authentication.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Statements for a sampling session of the monitor: never in the way, never waiting long.
 pub fn setup_statements(statement_timeout: Duration, search_path: &str) -> String {
@@ -178,9 +176,10 @@ pub async fn connect(target: &Target, setup: &str) -> Result<Client, PgError> {
         client.batch(setup).await?;
         Ok(client)
     };
-    timeout(CONNECT_DEADLINE, opening).await.unwrap_or_else(|_| {
-        Err(PgError::new(Class::Reconnect, format!("no answer within {} s", CONNECT_DEADLINE.as_secs())))
-    })
+    let deadline = target.connect_deadline();
+    timeout(deadline, opening)
+        .await
+        .unwrap_or_else(|_| Err(PgError::new(Class::Reconnect, format!("no answer within {} s", deadline.as_secs()))))
 }
 
 /// How long to wait before the next attempt. A server that is down answers at once and is asked

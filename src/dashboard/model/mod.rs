@@ -383,6 +383,7 @@ impl Model {
 
     /// Makes the gauges and the cause line anew.
     fn judge(&mut self) {
+        let mut since = std::mem::take(&mut self.since);
         let olap = self.feeds.iter().filter(|feed| feed.spec.front.pool == panels::spec::Pool::Olap);
         let olap_ms = olap.filter(|feed| feed.sampling.at.is_some()).map(|feed| feed.sampling.took_ms);
         let evidence = Evidence {
@@ -396,7 +397,6 @@ impl Model {
             olap_ms: olap_ms.reduce(f64::max),
         };
         let gauges = diagnosis::gauges(&evidence);
-        let mut since = std::mem::take(&mut self.since);
         let before = |label: &str| if label == "p99" { self.history.p99.median(60, 5) } else { None };
         since.note(&gauges, self.now, &before);
         let cause = diagnosis::cause(&evidence, &gauges, &since, self.now, self.start.utc_offset_s);

@@ -47,7 +47,8 @@ pub fn derive(mut table: Table, classifier: &Classifier, clock: &XidClock, xmax:
     table.ensure_column("pins");
     let mut pinned = false;
     for row in 0..table.rows.len() {
-        let text = |name| table.get(row, name).text().unwrap_or_default();
+        let text = |name: &str| table.get(row, name).text().unwrap_or_default();
+        let concerns = table.get(row, "own_database").is_true() && text("kind") != "slot_catalog";
         let class = match text("kind") {
             "backend" => classifier
                 .classify(&Session {
@@ -68,7 +69,6 @@ pub fn derive(mut table: Table, classifier: &Classifier, clock: &XidClock, xmax:
             table.set(row, "age_s", age.into());
         }
         // Only the oldest holder that concerns this database can be said to pin its dead rows.
-        let concerns = table.get(row, "own_database").is_true() && text("kind") != "slot_catalog";
         let pins = if concerns && !pinned { Value::Int(dead) } else { Value::Null };
         pinned |= concerns;
         table.set(row, "class", class);

@@ -9,6 +9,7 @@ use crate::pg::Target;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use std::fmt::Write as _;
+use std::fs::Permissions;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -76,6 +77,7 @@ impl Cluster {
         let base = base_folder();
         let home = tempfile::Builder::new()
             .prefix(PREFIX)
+            .permissions(Permissions::from_mode(0o700))
             .tempdir_in(&base)
             .map_err(DemoError::io(format!(
                 "make a folder in {}",

@@ -164,6 +164,7 @@ impl Prepared {
             themes: themes.iter().map(|theme| theme.name.clone()).collect(),
             target: Clean::default(),
             olap_target: None,
+            own_roles: Vec::new(),
             demo,
         };
         Ok(Self { start, themes, audit })
@@ -171,6 +172,7 @@ impl Prepared {
 
     async fn run(mut self, stage: Stage, targets: Targets) -> Result<(), Failure> {
         self.audit.target = targets.oltp.to_conninfo();
+        self.start.own_roles = vec![targets.oltp.user().to_owned(), targets.olap.user().to_owned()];
         match runtime::run(stage, self.start, self.themes, targets, self.audit).await? {
             Ending::Quit => Ok(()),
             Ending::NeverConnected => Err(Failure::new(NO_CONNECTION, "it never had a connection")),

@@ -81,8 +81,8 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
         freshness(evidence.views, targets),
         olap(evidence.olap_ms, targets),
         throughput(evidence.oltp, targets),
-        pool(evidence.oltp, WorkClass::Oltp, "oltp", targets.oltp_connections, targets),
-        pool(evidence.oltp, WorkClass::Olap, "olap", targets.olap_connections, targets),
+        pool(evidence.oltp, WorkClass::Oltp, "oltp pool", targets.oltp_connections, targets),
+        pool(evidence.oltp, WorkClass::Olap, "olap pool", targets.olap_connections, targets),
         connections(evidence.database, targets),
         dead(evidence.bloat, targets),
     ];
@@ -101,7 +101,9 @@ fn judge(label: &'static str, figure: Option<f64>, target: f64, warn_at: f64, wr
         Some(_) if ratio >= warn_at => Health::Warning,
         Some(_) => Health::Good,
     };
-    Gauge { label, value: figure.map_or_else(|| "?".into(), write), target: write(target), health, ratio }
+    // A round target is written without its decimals: `50ms`, `1s`.
+    let target = write(target).replace(".0", "");
+    Gauge { label, value: figure.map_or_else(|| "?".into(), write), target, health, ratio }
 }
 
 fn latency(oltp: &Oltp, targets: &Targets) -> Gauge {
@@ -132,7 +134,7 @@ fn locks(activity: &Table) -> Gauge {
     let waits = waiters(activity);
     let longest = waits.iter().copied().fold(0.0, f64::max);
     let mut gauge = judge("locks", Some(longest), LOCK_WAIT_S, 0.2, format::seconds);
-    gauge.value = if waits.is_empty() { "none wait".into() } else { format!("{} wait", waits.len()) };
+    gauge.value = if waits.is_empty() { "free".into() } else { format!("{} wait", waits.len()) };
     gauge.target = if waits.is_empty() { String::new() } else { format::seconds(longest) };
     if activity.columns.is_empty() {
         gauge.health = Health::Unknown;
@@ -164,9 +166,7 @@ fn throughput(oltp: &Oltp, targets: &Targets) -> Gauge {
 fn pool(oltp: &Oltp, class: WorkClass, label: &'static str, limit: u32, targets: &Targets) -> Gauge {
     let used = oltp.sessions.get(&class).copied().unwrap_or(0) as f64;
     let measured = !oltp.sessions.is_empty();
-    let mut gauge = judge(label, measured.then_some(used), f64::from(limit), targets.warn_at, format::count);
-    gauge.label = if class == WorkClass::Oltp { "oltp pool" } else { "olap pool" };
-    gauge
+    judge(label, measured.then_some(used), f64::from(limit), targets.warn_at, format::count)
 }
 
 fn connections(database: &Table, targets: &Targets) -> Gauge {

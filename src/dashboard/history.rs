@@ -177,6 +177,9 @@ impl History {
         for row in 0..table.rows.len() {
             let text = |name| table.get(row, name).text().unwrap_or_default();
             let n = table.get(row, "n").int().unwrap_or(0);
+            if classifier.is_own(text("usename"), text("application_name")) {
+                continue;
+            }
             let class = classifier.classify(&Session {
                 role: text("usename"),
                 application: text("application_name"),

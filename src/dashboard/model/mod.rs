@@ -40,6 +40,8 @@ pub struct Start {
     pub target: Clean,
     /// The OLAP pool's own server, where it has one.
     pub olap_target: Option<Clean>,
+    /// Roles of this program's own sessions, which the panels leave out.
+    pub own_roles: Vec<String>,
     /// Shown in the header while the demo runs.
     pub demo: bool,
 }
@@ -228,7 +230,7 @@ impl Model {
         feeds.extend(start.own_panels.iter().cloned().map(|spec| Feed { foreign: true, ..feed(spec) }));
         feeds.retain(|feed| !config.panels.get(&feed.spec.name).is_some_and(|panel| panel.off));
         let mut model = Self {
-            classifier: Classifier::new(config.classes.clone()),
+            classifier: Classifier::new(config.classes.clone(), start.own_roles.clone()),
             interval: config.interval,
             config,
             feeds,

@@ -13,6 +13,10 @@ const CALM_S: f64 = 5.0;
 
 /// Adds `class`, `wait`, `blocks` and `harm`, and puts the most harmful first.
 pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
+    table.drop_rows(|table, row| {
+        let text = |name| table.get(row, name).text().unwrap_or_default();
+        classifier.is_own(text("usename"), text("application_name"))
+    });
     let blocked = blocked_counts(&table);
     let oldest_xids = (0..table.rows.len()).map(|row| horizon_xids(&table, row)).max().unwrap_or(0);
     for name in ["class", "wait", "blocks", "harm"] {
@@ -137,7 +141,7 @@ mod tests {
     }
 
     fn order(table: Table) -> Vec<i64> {
-        let table = derive(table, &Classifier::new(Vec::new()));
+        let table = derive(table, &Classifier::new(Vec::new(), Vec::new()));
         (0..table.rows.len()).filter_map(|row| table.get(row, "pid").int()).collect()
     }
 
@@ -148,7 +152,7 @@ mod tests {
             (2, "app", "active", 9.0, 0, "1"),
             (3, "app", "idle in transaction", 8.0, 0, ""),
         ]);
-        let derived = derive(table.clone(), &Classifier::new(Vec::new()));
+        let derived = derive(table.clone(), &Classifier::new(Vec::new(), Vec::new()));
         assert_eq!(derived.get(0, "pid"), &Value::Int(3));
         assert_eq!(derived.get(0, "blocks"), &Value::Int(2));
         assert_eq!(derived.get(1, "wait"), &Value::from("Lock ← 3"));

@@ -1,6 +1,7 @@
 //! Which kind of work a backend does: configured rules first, then what names and queries tell.
 
 use crate::config::{ClassRule, WorkClass};
+use crate::pg::conninfo::APPLICATION_NAME;
 use regex::Regex;
 
 /// What is known of a session.
@@ -21,6 +22,8 @@ pub struct Session<'a> {
 /// Decides a session's class.
 #[derive(Debug)]
 pub struct Classifier {
+    /// Roles of this program's own sessions, which no panel shows.
+    own_roles: Vec<String>,
     rules: Vec<ClassRule>,
     analytic: Option<Regex>,
     upkeep: Option<Regex>,
@@ -28,8 +31,9 @@ pub struct Classifier {
 
 impl Classifier {
     /// A classifier with the configured rules in front of the built-in ones.
-    pub fn new(rules: Vec<ClassRule>) -> Self {
+    pub fn new(rules: Vec<ClassRule>, own_roles: Vec<String>) -> Self {
         Self {
+            own_roles,
             rules,
             // Role and application names of analytic clients.
             analytic: Regex::new(
@@ -42,6 +46,12 @@ impl Classifier {
             )
             .ok(),
         }
+    }
+
+    /// Whether a session is one of this program's own sampling sessions. A refresh that it was asked
+    /// for is the user's work and is shown: it calls itself otherwise.
+    pub fn is_own(&self, role: &str, application: &str) -> bool {
+        application == APPLICATION_NAME && self.own_roles.iter().any(|own| own == role)
     }
 
     /// The class of `session`.
@@ -86,7 +96,7 @@ mod tests {
 
     #[test]
     fn names_and_queries_tell_the_class() {
-        let classifier = Classifier::new(Vec::new());
+        let classifier = Classifier::new(Vec::new(), Vec::new());
         let class = |role, application, query| {
             classifier.classify(&Session { role, application, query, backend_type: "client backend", ..Session::default() })
         };

@@ -43,6 +43,10 @@ impl XidClock {
 /// Adds `class` and `pins` (dead rows of this database that the oldest holder keeps from vacuum),
 /// and fills in the ages that the catalogue does not know.
 pub fn derive(mut table: Table, classifier: &Classifier, clock: &XidClock, xmax: i64, now_s: f64, dead: i64) -> Table {
+    table.drop_rows(|table, row| {
+        let text = |name| table.get(row, name).text().unwrap_or_default();
+        classifier.is_own(text("role"), text("application_name"))
+    });
     table.ensure_column("class");
     table.ensure_column("pins");
     let mut pinned = false;

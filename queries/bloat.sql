@@ -7,7 +7,7 @@
 -- about = """
 -- The 200 tables and materialized views of this database with the most dead rows. System catalogues only
 -- from 1,000 dead rows on. From the server's counters: no table is read, no lock is taken.
--- Cost: one pass over pg_class and one counter for each table; 10,000 tables take some 30 ms.
+-- Cost: one pass over pg_class and one counter for each table; 10,000 tables take some 25 ms.
 -- Blind spot: counters are estimates, lost in a crash, and lag a moment behind. Dead rows are not yet
 -- bloat, and bloat left by a vacuum that was late has no dead rows: see the estimate beside it. TOAST
 -- tables and indexes have no dead rows of their own here.

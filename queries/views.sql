@@ -7,7 +7,7 @@
 -- Every materialized view of this database: how fresh, whether it is being refreshed and by whom, and how
 -- it could be. PostgreSQL keeps no time of refresh: it is taken from the commit time of the view's
 -- catalogue row where track_commit_timestamp is on (exact; DDL and GRANT move it too), else watched from
--- here on. Cost: 1 ms, no lock on any view, so a plain refresh does not stop it.
+-- here on. Cost: 2 ms for 15 views, no lock on any view, so a plain refresh does not stop it.
 -- Blind spot: a refresh that begins and ends between two samples shows only as a changed row version.
 -- A refresh reports no progress: the time left is guessed from its own history.
 -- """

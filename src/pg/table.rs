@@ -119,7 +119,9 @@ impl Table {
 
     /// Takes out the rows for which `unwanted` says so.
     pub fn drop_rows(&mut self, unwanted: impl Fn(&Self, usize) -> bool) {
-        let keep: Vec<bool> = (0..self.rows.len()).map(|row| !unwanted(self, row)).collect();
+        let keep: Vec<bool> = (0..self.rows.len())
+            .map(|row| !unwanted(self, row))
+            .collect();
         let mut keep = keep.into_iter();
         self.rows.retain(|_| keep.next().unwrap_or(true));
     }

@@ -56,7 +56,9 @@ impl Classifier {
 
     /// The class of `session`.
     pub fn classify(&self, session: &Session<'_>) -> WorkClass {
-        let fits = |pattern: &Option<Regex>, text: &str| pattern.as_ref().is_none_or(|regex| regex.is_match(text));
+        let fits = |pattern: &Option<Regex>, text: &str| {
+            pattern.as_ref().is_none_or(|regex| regex.is_match(text))
+        };
         let configured = self.rules.iter().find(|rule| {
             fits(&rule.role, session.role)
                 && fits(&rule.application, session.application)
@@ -69,10 +71,18 @@ impl Classifier {
         if is_refresh(session.query) {
             return WorkClass::Refresh;
         }
-        let found = |regex: &Option<Regex>, text: &str| regex.as_ref().is_some_and(|regex| regex.is_match(text));
-        let other_process = !matches!(session.backend_type, "" | "client backend" | "parallel worker");
+        let found = |regex: &Option<Regex>, text: &str| {
+            regex.as_ref().is_some_and(|regex| regex.is_match(text))
+        };
+        let other_process = !matches!(
+            session.backend_type,
+            "" | "client backend" | "parallel worker"
+        );
         if other_process
-            || matches!(session.application, "pg_dump" | "pg_dumpall" | "pg_basebackup" | "vacuumdb" | "reindexdb")
+            || matches!(
+                session.application,
+                "pg_dump" | "pg_dumpall" | "pg_basebackup" | "vacuumdb" | "reindexdb"
+            )
             || found(&self.upkeep, session.query)
         {
             return WorkClass::Maintenance;
@@ -87,7 +97,9 @@ impl Classifier {
 /// Whether a query text is a refresh of a materialized view.
 pub fn is_refresh(query: &str) -> bool {
     let mut words = query.split_whitespace();
-    ["refresh", "materialized", "view"].iter().all(|wanted| words.next().is_some_and(|w| w.eq_ignore_ascii_case(wanted)))
+    ["refresh", "materialized", "view"]
+        .iter()
+        .all(|wanted| words.next().is_some_and(|w| w.eq_ignore_ascii_case(wanted)))
 }
 
 #[cfg(test)]
@@ -98,16 +110,37 @@ mod tests {
     fn names_and_queries_tell_the_class() {
         let classifier = Classifier::new(Vec::new(), Vec::new());
         let class = |role, application, query| {
-            classifier.classify(&Session { role, application, query, backend_type: "client backend", ..Session::default() })
+            classifier.classify(&Session {
+                role,
+                application,
+                query,
+                backend_type: "client backend",
+                ..Session::default()
+            })
         };
-        assert_eq!(class("app", "checkout", "UPDATE inventory"), WorkClass::Oltp);
+        assert_eq!(
+            class("app", "checkout", "UPDATE inventory"),
+            WorkClass::Oltp
+        );
         assert_eq!(class("htap_olap", "", "SELECT 1"), WorkClass::Olap);
         assert_eq!(class("app", "bi-report", "SELECT 1"), WorkClass::Olap);
         assert_eq!(class("mobile", "billing", "SELECT 1"), WorkClass::Oltp);
-        assert_eq!(class("app", "psql", "refresh  materialized view x"), WorkClass::Refresh);
-        assert_eq!(class("app", "psql", " VACUUM orders"), WorkClass::Maintenance);
-        assert_eq!(class("app", "pg_dump", "COPY x TO stdout"), WorkClass::Maintenance);
-        let worker = Session { backend_type: "autovacuum worker", ..Session::default() };
+        assert_eq!(
+            class("app", "psql", "refresh  materialized view x"),
+            WorkClass::Refresh
+        );
+        assert_eq!(
+            class("app", "psql", " VACUUM orders"),
+            WorkClass::Maintenance
+        );
+        assert_eq!(
+            class("app", "pg_dump", "COPY x TO stdout"),
+            WorkClass::Maintenance
+        );
+        let worker = Session {
+            backend_type: "autovacuum worker",
+            ..Session::default()
+        };
         assert_eq!(classifier.classify(&worker), WorkClass::Maintenance);
     }
 }

@@ -1,9 +1,9 @@
 -- title = "Bloat"
 -- pool = "slow"
--- interval = "10s"
+-- interval = "5s"
 -- key = ["relid"]
 -- sort = "-n_dead"
--- compact = ["relation", "n_dead", "dead_pct", "bloat_pct", "last_vacuum_s", "held_by"]
+-- compact = ["relation", "n_dead", "dead_pct", "last_vacuum_s", "held_by"]
 -- about = """
 -- The 200 tables and materialized views of this database with the most dead rows. System catalogues only
 -- from 1,000 dead rows on. From the server's counters: no table is read, no lock is taken.

@@ -188,9 +188,10 @@ impl Prepared {
                 .clone()
                 .unwrap_or_else(|| config::state_folder(&env).join("audit.jsonl")),
             target: String::new(),
-            actor: env("USER")
-                .or_else(|| env("LOGNAME"))
-                .unwrap_or_else(|| "unknown".into()),
+            actor: nix::unistd::User::from_uid(nix::unistd::getuid())
+                .ok()
+                .flatten()
+                .map_or_else(|| "unknown".into(), |user| user.name),
         };
         let start = Start {
             config,

@@ -24,6 +24,7 @@ pub struct Backend {
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Signal backends.
     Signal {
@@ -65,6 +66,7 @@ impl Action {
 
 /// What is known after an action.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// One verdict for each backend, in their order.
     Signalled(Vec<Verdict>),

@@ -107,7 +107,7 @@ mod tests {
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
-        assert_eq!(lines[0]["outcome"]["Refreshed"], 12.0);
+        assert_eq!(lines[0]["outcome"]["refreshed"], 12.0);
         assert_eq!(lines[1]["action_id"], 8);
         assert_eq!(
             std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,

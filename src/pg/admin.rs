@@ -23,6 +23,7 @@ pub struct Identity {
 
 /// What to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Signal {
     /// `pg_cancel_backend`: ends the statement, the session lives on.
     Cancel,
@@ -32,6 +33,7 @@ pub enum Signal {
 
 /// What is known after a signal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// The session had changed: nothing was sent.
     Changed,

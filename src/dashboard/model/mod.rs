@@ -407,17 +407,23 @@ impl Model {
 
     /// Writes a line to the log and shows it for a while.
     fn say(&mut self, grade: Grade, text: &str) {
+        let line = self.note(grade, text);
+        self.notice = Some((line, self.now));
+    }
+
+    /// Writes a line to the log.
+    fn note(&mut self, grade: Grade, text: &str) -> LogLine {
         let line = LogLine {
             epoch_ms: self.now.epoch_ms,
             grade,
             text: Clean::from(text),
         };
-        self.notice = Some((line.clone(), self.now));
-        self.log.push_back(line);
+        self.log.push_back(line.clone());
         if self.log.len() > LOG_LINES {
             self.log.pop_front();
         }
         self.dirty = true;
+        line
     }
 
     /// Makes the gauges and the cause line anew.
@@ -456,9 +462,15 @@ impl Model {
             self.now,
             self.start.utc_offset_s,
         );
+        let alarm = cause.health == diagnosis::Health::Danger
+            && (self.cause.health, self.cause.label) != (cause.health, cause.label);
         self.since = since;
         self.gauges = gauges;
         self.cause = cause;
+        if alarm {
+            // Whoever comes later reads in the log what happened before.
+            self.note(Grade::Bad, &self.cause.sentence.clone());
+        }
     }
 
     fn link_mut(&mut self, session: SessionId) -> Option<&mut Link> {

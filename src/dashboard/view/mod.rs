@@ -4,7 +4,7 @@ mod dense;
 mod panel;
 
 use super::action::Grade;
-use super::diagnosis::Health;
+use super::diagnosis::{Cause, Health};
 use super::keys::BINDINGS;
 use super::layout::{self, MIN_SIZE};
 use super::model::{Link, Model, Popup, Screen};
@@ -324,12 +324,12 @@ fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     } else {
         sign.role()
     };
-    line(
-        inner,
-        buf,
-        &format!("{} {}", sign.symbol(), model.cause.sentence),
-        theme.style(role),
-    );
+    let Cause { sentence, cure, .. } = &model.cause;
+    let cure = Line::styled(*cure, theme.style(Role::Key));
+    let room = usize::from(inner.width).saturating_sub(cure.width() + 2);
+    let sentence = text::cut(sentence, room.saturating_sub(2)).into_owned();
+    let left = Line::styled(format!("{} {sentence}", sign.symbol()), theme.style(role));
+    sides(inner, buf, &left, &cure);
 }
 
 fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
@@ -340,7 +340,9 @@ fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     } else {
         String::new()
     };
-    let right = Line::styled(cost, muted);
+    // A word for the user has the whole line; the keys share it with our own cost.
+    let spoken = model.prompt.is_some() || model.notice.is_some() || !model.running.is_empty();
+    let right = Line::styled(if spoken { String::new() } else { cost }, muted);
     let left = if let Some((typed, complaint)) = &model.prompt {
         let complaint = complaint
             .as_ref()

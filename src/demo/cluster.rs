@@ -324,7 +324,9 @@ mod tests {
             assert!(!cluster.is_up(), "on purpose");
         });
         assert!(panicked.is_err());
-        let home = home.into_inner().unwrap_or_else(|e| e.into_inner());
+        let home = home
+            .lock()
+            .map_or_else(|e| e.into_inner().clone(), |home| home.clone());
         assert!(home.starts_with("/") && !home.exists());
     }
 }

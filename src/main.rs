@@ -355,7 +355,10 @@ fn show(demo: &Demo) -> Result<(), Failure> {
                 Err(Failure::new(FAILURE, error))
             }
         };
-        let _ = writeln!(std::io::stderr(), "htap-top: stopping the demo's server and removing its folder");
+        let _ = writeln!(
+            std::io::stderr(),
+            "htap-top: stopping the demo's server and removing its folder"
+        );
         let stopped = engine
             .stop()
             .await

@@ -132,9 +132,15 @@ impl<'a> DataTable<'a> {
             let cells = self.table.rows.get(row);
             cells.and_then(|cells| cells.get(index)).unwrap_or(&NULL)
         };
-        let cells = visible.iter().map(|row| value(*row));
-        let cells: Vec<Cell<'a>> = cells
-            .map(|value| format::cell(value, spec, self.utc_offset_s))
+        let cells: Vec<Cell<'a>> = visible
+            .iter()
+            .map(|row| {
+                let mut cell = format::cell(value(*row), spec, self.utc_offset_s);
+                if cell.severity.is_some() && !self.significant(spec, *row) {
+                    cell.severity = None;
+                }
+                cell
+            })
             .collect();
         // One number makes a column of numbers, so that a `—` among them stands below the digits.
         let right = is_numeric(spec.unit) || cells.iter().any(|cell| cell.right);
@@ -159,6 +165,14 @@ impl<'a> DataTable<'a> {
             x: 0,
             width,
         }
+    }
+
+    /// Whether a row is large enough to be judged.
+    fn significant(&self, spec: &ColumnSpec, row: usize) -> bool {
+        spec.at_least.iter().all(|(name, least)| {
+            let figure = self.table.get(row, name).number();
+            figure.is_some_and(|figure| figure >= *least)
+        })
     }
 
     fn header(&self, columns: &[Column<'_>], line: Rect, buf: &mut Buffer) {

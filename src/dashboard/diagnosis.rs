@@ -68,10 +68,14 @@ pub struct Evidence<'a> {
     pub database: &'a Table,
     /// Slowest answer of the OLAP panels, milliseconds.
     pub olap_ms: Option<f64>,
+    /// Some OLAP panel has the relations it needs.
+    pub has_olap: bool,
 }
 
-/// Dead rows below this are not worth a judgement, whatever their share.
+/// Fewer dead rows than this are not worth a word.
 const DEAD_ROWS: i64 = 1_000;
+/// A table with fewer dead rows than this is not judged by their share: a small one is soon vacuumed.
+const MANY_DEAD_ROWS: i64 = 5_000;
 /// A backend of less harm is not named as a cause.
 const HARMFUL: f64 = 5.0;
 /// Seconds that a session may wait for a lock.
@@ -83,7 +87,7 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
     let mut gauges = vec![
         latency(evidence.oltp, targets),
         snapshot(evidence.snapshots, targets),
-        locks(evidence.activity),
+        locks(evidence.activity, evidence.oltp.restricted > 0),
         freshness(evidence.views, targets),
         olap(evidence.olap_ms, targets),
         throughput(evidence.oltp, targets),
@@ -104,6 +108,13 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
         connections(evidence.database, targets),
         dead(evidence.bloat, targets),
     ];
+    // What this database does not have is not judged.
+    let no_views = !evidence.views.columns.is_empty() && evidence.views.rows.is_empty();
+    gauges.retain(|gauge| match gauge.label {
+        "fresh" => !no_views,
+        "olap" => evidence.has_olap,
+        _ => true,
+    });
     gauges.sort_by(|a, b| {
         let rank = |gauge: &Gauge| {
             if gauge.health >= Health::Warning {
@@ -185,7 +196,7 @@ fn own_holder(snapshots: &Table) -> Option<usize> {
     })
 }
 
-fn locks(activity: &Table) -> Gauge {
+fn locks(activity: &Table, restricted: bool) -> Gauge {
     let waits = waiters(activity);
     let longest = waits.iter().copied().fold(0.0, f64::max);
     let mut gauge = judge("locks", Some(longest), LOCK_WAIT_S, 0.2, format::seconds);
@@ -199,8 +210,9 @@ fn locks(activity: &Table) -> Gauge {
     } else {
         format::seconds(longest)
     };
-    if activity.columns.is_empty() {
+    if activity.columns.is_empty() || (restricted && waits.is_empty()) {
         gauge.health = Health::Unknown;
+        gauge.value = if restricted { "n/a" } else { "?" }.into();
     }
     gauge
 }
@@ -277,7 +289,7 @@ fn connections(database: &Table, targets: &Targets) -> Gauge {
 
 fn dead(bloat: &Table, targets: &Targets) -> Gauge {
     let share = (0..bloat.rows.len())
-        .filter(|row| bloat.get(*row, "n_dead").int().unwrap_or(0) >= DEAD_ROWS)
+        .filter(|row| bloat.get(*row, "n_dead").int().unwrap_or(0) >= MANY_DEAD_ROWS)
         .filter_map(|row| bloat.get(row, "dead_pct").number())
         .fold(0.0, f64::max);
     let measured = !bloat.columns.is_empty();
@@ -559,7 +571,7 @@ fn view_sentence(evidence: &Evidence<'_>, since: &str) -> (String, &'static str)
 fn dead_sentence(evidence: &Evidence<'_>) -> String {
     let bloat = evidence.bloat;
     let worst = (0..bloat.rows.len())
-        .filter(|row| bloat.get(*row, "n_dead").int().unwrap_or(0) >= DEAD_ROWS)
+        .filter(|row| bloat.get(*row, "n_dead").int().unwrap_or(0) >= MANY_DEAD_ROWS)
         .max_by(|a, b| {
             let share = |row: &usize| bloat.get(*row, "dead_pct").number().unwrap_or(0.0);
             share(a).total_cmp(&share(b))

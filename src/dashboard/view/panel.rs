@@ -2,6 +2,7 @@
 
 use crate::config::WorkClass;
 use crate::dashboard::feed::Feed;
+use crate::dashboard::history::{Oltp, Series};
 use crate::dashboard::model::{Link, Model};
 use crate::dashboard::panels::spec::{Chart, Pool, Unit};
 use crate::dashboard::theme::{Role, Theme};
@@ -443,12 +444,7 @@ fn oltp(model: &Model, theme: &Theme, feed: &Feed, full: bool, area: Rect, buf: 
     });
     let waiting = (oltp.waiting > 0).then_some(Severity::Warning);
     let wal = |value: f64| format!("{}/s", format::bytes(value));
-    let rows: [(
-        &str,
-        String,
-        Option<Severity>,
-        &crate::dashboard::history::Series,
-    ); 7] = [
+    let rows: [(&str, String, Option<Severity>, &Series); 7] = [
         ("tps", write(oltp.tps, format::count), None, &history.tps),
         ("p50", write(oltp.p50_ms, format::ms), None, &history.p50),
         ("p95", write(oltp.p95_ms, format::ms), None, &history.p95),
@@ -460,11 +456,11 @@ fn oltp(model: &Model, theme: &Theme, feed: &Feed, full: bool, area: Rect, buf: 
         ),
         (
             "waiting",
-            oltp.waiting.to_string(),
+            known(oltp, oltp.waiting),
             waiting,
             &history.waiting,
         ),
-        ("active", oltp.active.to_string(), None, &history.active),
+        ("active", known(oltp, oltp.active), None, &history.active),
         (
             "WAL",
             oltp.wal_bytes_per_s.map_or_else(|| "?".into(), wal),
@@ -541,8 +537,18 @@ pub(super) fn sessions_line(model: &Model) -> String {
     let oltp = &model.history.oltp;
     format!(
         "active {}  waiting {}  idle in tx {}",
-        oltp.active, oltp.waiting, oltp.idle_in_transaction
+        known(oltp, oltp.active),
+        known(oltp, oltp.waiting),
+        known(oltp, oltp.idle_in_transaction)
     )
+}
+
+/// A count of sessions by their state; what the server hides from our role is not 0.
+fn known(oltp: &Oltp, count: i64) -> String {
+    if oltp.restricted > 0 && count == 0 {
+        return format::UNAVAILABLE.into();
+    }
+    count.to_string()
 }
 
 fn rates_line(model: &Model) -> String {

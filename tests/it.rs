@@ -1,0 +1,8 @@
+//! The integration tests: one binary, one module per kind. `tests/it/server.rs` says how a test
+//! gets a PostgreSQL of its own.
+
+mod it {
+    mod connection;
+    mod server;
+    mod tidy;
+}

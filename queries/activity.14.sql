@@ -40,15 +40,15 @@ SELECT s.pid::pg_catalog.int8 AS pid,
        s.state,
        s.wait_event_type,
        s.wait_event,
-       greatest(0, extract(epoch FROM c.now - CASE WHEN s.state = 'active' THEN s.query_start
-                                                   ELSE s.state_change END))::pg_catalog.float8 AS query_age_s,
-       greatest(0, extract(epoch FROM c.now - s.xact_start))::pg_catalog.float8 AS xact_age_s,
-       greatest(0, extract(epoch FROM c.now - s.state_change))::pg_catalog.float8 AS state_age_s,
-       greatest(0, extract(epoch FROM c.now - s.backend_start))::pg_catalog.float8 AS backend_age_s,
+       extract(epoch FROM pg_catalog.clock_timestamp() - CASE WHEN s.state = 'active' THEN s.query_start
+                                                              ELSE s.state_change END)::pg_catalog.float8 AS query_age_s,
+       extract(epoch FROM pg_catalog.clock_timestamp() - s.xact_start)::pg_catalog.float8 AS xact_age_s,
+       extract(epoch FROM pg_catalog.clock_timestamp() - s.state_change)::pg_catalog.float8 AS state_age_s,
+       extract(epoch FROM pg_catalog.clock_timestamp() - s.backend_start)::pg_catalog.float8 AS backend_age_s,
        s.xmin_age::pg_catalog.int8 AS xmin_age,
        s.xid_age::pg_catalog.int8 AS xid_age,
        nullif(pg_catalog.array_to_string(waiters.blockers, ','), '') AS blocked_by,
-       greatest(0, extract(epoch FROM c.now - waits.since))::pg_catalog.float8 AS wait_s,
+       extract(epoch FROM pg_catalog.clock_timestamp() - waits.since)::pg_catalog.float8 AS wait_s,
        s.query_id,
        s.query,
        s.backend_start::pg_catalog.text AS backend_start,
@@ -56,7 +56,6 @@ SELECT s.pid::pg_catalog.int8 AS pid,
        s.query_start::pg_catalog.text AS query_start,
        s.restricted
 FROM s
-CROSS JOIN (SELECT pg_catalog.clock_timestamp() AS now) AS c
 LEFT JOIN waiters ON waiters.pid = s.pid
 LEFT JOIN waits ON waits.pid = s.pid
 LEFT JOIN blockers ON blockers.pid = s.pid

@@ -1,4 +1,4 @@
--- title = "Server"
+-- title = "OLTP"
 -- pool = "oltp"
 -- interval = "1s"
 -- chart = { kind = "stat" }
@@ -124,8 +124,7 @@ SELECT extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8 AS no
        CASE WHEN NOT r.in_recovery THEN NULL
             WHEN pg_catalog.pg_last_wal_receive_lsn() = pg_catalog.pg_last_wal_replay_lsn()
                  AND EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver) THEN 0
-            ELSE greatest(0, extract(epoch FROM pg_catalog.clock_timestamp()
-                                     - pg_catalog.pg_last_xact_replay_timestamp()))
+            ELSE extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp())
        END::pg_catalog.float8 AS replay_lag_s,
        d.xact_commit, d.xact_rollback, d.blks_read, d.blks_hit,
        d.tup_inserted, d.tup_updated, d.tup_deleted, d.tup_returned, d.tup_fetched,

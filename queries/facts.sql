@@ -66,7 +66,10 @@ SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int8 AS serv
        e.extversion AS pgss_version,
        e.nspname AS pgss_schema,
        CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
-            THEN (SELECT c.system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system() AS c)
+            -- as text within: a direct call would be checked at the start, and fail where it is revoked
+            THEN substring(pg_catalog.query_to_xml(
+                     'SELECT system_identifier FROM pg_catalog.pg_control_system()', false, true, '')::pg_catalog.text
+                 FROM '>([0-9]+)<')
        END AS system_identifier,
        nullif(pg_catalog.current_setting('cluster_name'), '') AS cluster_name
 FROM pg_catalog.pg_roles AS r

@@ -1,17 +1,19 @@
--- title = "Customer segments (RFM)"
+-- title = "RFM segments · 180 d"
 -- pool = "olap"
 -- interval = "15s"
 -- needs = ["mart.user_behavior_mv"]
 -- remedy = "htap-top init"
 -- chart = { kind = "table" }
 -- key = ["segment"]
+-- compact = ["segment", "users", "ltv", "freq", "recency_s"]
 -- sort = "-value"
 -- about = """
 -- Customers who ordered within 180 days, scored in fifths by recency, frequency and monetary value, and
 -- put into segments: New (first order within 2 days, and only one or two), VIP (top two fifths in all
 -- three), Loyal (frequent, still coming), At risk (were frequent, have not come for long), Lost (neither
 -- recent nor frequent), Other.
--- Cost: one scan and three sorts of the customers, about 1 µs each.
+-- Cost: one scan of mart.user_behavior_mv, which keeps the scores (NTILE over last order, number of orders
+-- and amount); about 1 µs per customer.
 -- Blind spot: scores are relative. Somebody is always in the last fifth, even in a shop where all is well."""
 --
 -- [columns.segment]
@@ -23,33 +25,27 @@
 -- unit = "money"
 -- help = "What they bought altogether, cancelled orders left out."
 -- [columns.ltv]
--- title = "avg value"
+-- title = "ltv"
 -- unit = "money"
--- help = "Value per customer."
+-- help = "Lifetime value: amount bought per customer, on average."
 -- [columns.freq]
--- title = "avg orders"
+-- title = "freq"
 -- help = "Orders per customer."
 -- [columns.recency_s]
--- title = "avg recency"
+-- title = "recency"
 -- unit = "seconds"
 -- help = "Mean time since the last order."
-WITH scored AS (
-    SELECT total_amount, order_count, first_order_at,
+WITH named AS (
+    SELECT total_amount, order_count,
            extract(epoch FROM now() - last_order_at)::float8 AS recency_s,
-           ntile(5) OVER (ORDER BY last_order_at)            AS r,
-           ntile(5) OVER (ORDER BY order_count)              AS f,
-           ntile(5) OVER (ORDER BY total_amount)             AS m
-    FROM mart.user_behavior_mv
-    WHERE last_order_at >= now() - interval '180 days'
-), named AS (
-    SELECT total_amount, order_count, recency_s,
            CASE WHEN first_order_at >= now() - interval '2 days' AND order_count <= 2 THEN 'New'
-                WHEN r >= 4 AND f >= 4 AND m >= 4                   THEN 'VIP'
-                WHEN r >= 3 AND f >= 3                              THEN 'Loyal'
-                WHEN r <= 2 AND f >= 3                              THEN 'At risk'
-                WHEN r <= 2                                         THEN 'Lost'
+                WHEN recency_score >= 4 AND frequency_score >= 4 AND monetary_score >= 4 THEN 'VIP'
+                WHEN recency_score >= 3 AND frequency_score >= 3 THEN 'Loyal'
+                WHEN recency_score <= 2 AND frequency_score >= 3 THEN 'At risk'
+                WHEN recency_score <= 2 THEN 'Lost'
                 ELSE 'Other' END AS segment
-    FROM scored
+    FROM mart.user_behavior_mv
+    WHERE last_order_at >= now() - interval '180 days' AND recency_score IS NOT NULL
 )
 SELECT segment::text                                         AS segment,
        count(*)::bigint                                      AS users,

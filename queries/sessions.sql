@@ -5,7 +5,7 @@
 -- sort = "-n"
 -- about = """
 -- All client sessions counted by database, role, application and state, without this program's own.
--- Cost: one pass over pg_stat_activity, 0.1 ms with 20 sessions, about 2 ms with 1,000.
+-- Cost: one pass over pg_stat_activity, 0.2 ms with 20 sessions, 3 ms with 1,000.
 -- Blind spot: sessions of other roles have no state where our role is not a member of pg_monitor;
 -- behind a pooler these are its server connections, not the clients.
 -- """
@@ -29,16 +29,24 @@
 -- unit = "count"
 -- help = "How many sessions, at this instant."
 
-SELECT a.datname::pg_catalog.text AS datname,
-       a.usename::pg_catalog.text AS usename,
-       a.application_name,
-       a.state,
-       coalesce(a.wait_event_type = 'Lock', false) AS waiting,
-       pg_catalog.count(*) AS n
-FROM pg_catalog.pg_stat_activity AS a
-WHERE (a.backend_type = 'client backend'
-       OR (a.backend_type IS NULL AND a.datid IS NOT NULL AND a.usesysid IS NOT NULL))
-  AND a.pid <> pg_catalog.pg_backend_pid()
-  AND (NOT (a.usename = session_user
-               AND a.application_name = (SELECT pg_catalog.current_setting('application_name')))) IS NOT FALSE
-GROUP BY 1, 2, 3, 4, 5
+SELECT d.datname::pg_catalog.text AS datname,
+       r.rolname::pg_catalog.text AS usename,
+       g.application_name,
+       g.state,
+       g.waiting,
+       g.n
+FROM (
+    -- the view would join names to every session, this joins them to every group
+    SELECT a.datid, a.usesysid, a.application_name, a.state,
+           coalesce(a.wait_event_type = 'Lock', false) AS waiting,
+           pg_catalog.count(*) AS n
+    FROM pg_catalog.pg_stat_get_activity(NULL) AS a
+    WHERE (a.backend_type = 'client backend'
+           OR (a.backend_type IS NULL AND a.datid IS NOT NULL AND a.usesysid IS NOT NULL))
+      AND a.pid <> pg_catalog.pg_backend_pid()
+    GROUP BY 1, 2, 3, 4, 5
+) AS g
+LEFT JOIN pg_catalog.pg_database AS d ON d.oid = g.datid
+LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = g.usesysid
+WHERE (NOT (r.rolname = session_user
+            AND g.application_name = (SELECT pg_catalog.current_setting('application_name')))) IS NOT FALSE

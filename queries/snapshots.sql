@@ -2,16 +2,16 @@
 -- pool = "oltp"
 -- interval = "1s"
 -- key = ["kind", "holder", "backend_start"]
--- sort = "-age_xids"
 -- compact = ["holder", "role", "age_s", "age_xids", "pins"]
 -- about = """
 -- Who keeps VACUUM from removing dead rows: sessions with a snapshot or an open write, prepared
 -- transactions, replication slots (xmin, and catalog_xmin apart), and replicas with hot_standby_feedback.
 -- The 50 oldest. A plain VACUUM is left out: the server ignores its snapshot.
--- Cost: one pass over pg_stat_activity, 0.3 ms with 20 sessions.
--- Blind spot: without pg_monitor other roles' snapshots are hidden, so an empty list proves nothing. Ages
--- count transaction ids, so they stand still while nobody writes. What a replica's own session is that
--- asks for the snapshot, only the replica knows. vacuum_defer_cleanup_age (before 16) is not counted.
+-- Cost: one pass over pg_stat_activity, 0.4 ms with 20 sessions, 2 ms with 1,000.
+-- Blind spot: ages count transaction ids, so they stand still while nobody writes. Without pg_monitor a
+-- holder's age in seconds and statement are hidden, and parallel workers show beside their leader. Which
+-- session on a replica asks for the snapshot, only the replica knows. A VACUUM still waiting for its lock
+-- shows although it holds nothing; vacuum_defer_cleanup_age (before 16) is not counted.
 -- """
 --
 -- [columns.kind]
@@ -23,6 +23,8 @@
 -- help = "Process id of the session, or of the walsender using the slot."
 -- [columns.role]
 -- help = "Role that logged in, or owner of the prepared transaction."
+-- [columns.class]
+-- help = "oltp, olap, refresh or maintenance, by the rules in the configuration."
 -- [columns.datname]
 -- title = "database"
 -- help = "Database of the holder."
@@ -36,7 +38,7 @@
 -- unit = "seconds"
 -- warn = 10.0
 -- danger = 30.0
--- help = "Since the transaction began (prepared: since PREPARE). In READ COMMITTED the snapshot itself is younger. Unknown for slots and replicas."
+-- help = "Since the transaction began (prepared: since PREPARE). In READ COMMITTED the snapshot itself is younger. For slots and replicas: since their transaction id was seen to be the next one, as long as this program has watched."
 -- [columns.age_xids]
 -- title = "xids"
 -- unit = "count"
@@ -47,7 +49,7 @@
 -- help = "Whether it holds rows of ordinary tables in the database shown here. Sessions and prepared transactions of another database do not, catalog_xmin holds catalogue rows only."
 -- [columns.pins]
 -- unit = "count"
--- help = "Dead rows seen to stay because of it: worked out here from two VACUUMs that removed nothing."
+-- help = "Dead rows of this database, shown at its oldest holder: at most so many wait for it. Some may be removable at once; the Bloat panel proves it per table (held)."
 -- [columns.query]
 -- help = "Statement of the session; where it is idle in transaction, the last one, not the one that took the snapshot."
 -- [columns.backend_start]
@@ -61,7 +63,7 @@
 -- help = "Identity of the transaction."
 
 WITH me AS MATERIALIZED (
-    SELECT d.oid AS datid, pg_catalog.pg_is_in_recovery() AS in_recovery, pg_catalog.clock_timestamp() AS now
+    SELECT d.oid AS datid, pg_catalog.pg_is_in_recovery() AS in_recovery
     FROM pg_catalog.pg_database AS d
     WHERE d.datname = pg_catalog.current_database()
 )
@@ -69,7 +71,7 @@ SELECT h.kind, h.holder, h.pid, h.role, h.datname, h.application_name, h.state, 
        h.own_database, h.query, h.backend_start, h.query_start, h.xact_start
 FROM (
     -- A walsender shows an xmin only where feedback has no slot to go to: nothing is counted twice.
-    SELECT CASE a.backend_type WHEN 'walsender' THEN 'replica' ELSE 'backend' END AS kind,
+    SELECT CASE WHEN a.backend_type = 'walsender' OR a.datid IS NULL THEN 'replica' ELSE 'backend' END AS kind,
            a.pid::pg_catalog.text AS holder,
            a.pid::pg_catalog.int8 AS pid,
            a.usename::pg_catalog.text AS role,
@@ -77,8 +79,9 @@ FROM (
            a.application_name,
            a.state,
            greatest(pg_catalog.age(a.backend_xmin), pg_catalog.age(a.backend_xid))::pg_catalog.int8 AS age_xids,
-           greatest(0, extract(epoch FROM me.now - a.xact_start))::pg_catalog.float8 AS age_s,
-           a.datid IS NULL OR a.datid = me.datid OR me.in_recovery OR a.backend_type = 'walsender' AS own_database,
+           extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::pg_catalog.float8 AS age_s,
+           a.datid IS NULL OR a.datid = me.datid OR me.in_recovery
+               OR coalesce(a.backend_type = 'walsender', false) AS own_database,
            a.query,
            a.backend_start::pg_catalog.text AS backend_start,
            a.query_start::pg_catalog.text AS query_start,
@@ -87,7 +90,7 @@ FROM (
     CROSS JOIN me
     WHERE (a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL)
       AND a.pid <> pg_catalog.pg_backend_pid()
-      AND a.backend_type <> 'parallel worker'
+      AND a.backend_type IS DISTINCT FROM 'parallel worker' -- NULL where hidden from our role
       AND a.pid NOT IN (SELECT v.pid FROM pg_catalog.pg_stat_progress_vacuum AS v WHERE v.pid IS NOT NULL)
     UNION ALL
     SELECT 'prepared',
@@ -98,7 +101,7 @@ FROM (
            NULL,
            'prepared',
            pg_catalog.age(p.transaction)::pg_catalog.int8,
-           greatest(0, extract(epoch FROM me.now - p.prepared))::pg_catalog.float8,
+           extract(epoch FROM pg_catalog.clock_timestamp() - p.prepared)::pg_catalog.float8,
            p.database = pg_catalog.current_database() OR me.in_recovery,
            NULL, NULL, NULL, NULL
     FROM pg_catalog.pg_prepared_xacts AS p

@@ -1,16 +1,18 @@
--- title = "Top categories"
+-- title = "Top categories · 7 d"
 -- pool = "olap"
 -- interval = "15s"
--- needs = ["mart.fact_sales_mv"]
+-- needs = ["mart.daily_sales_summary"]
 -- remedy = "htap-top init"
 -- chart = { kind = "ranking", x = "category", y = "amount" }
 -- key = ["category"]
 -- sort = "-amount"
 -- about = """
--- Sales of the last 7 days by product category, from the fact table.
--- Cost: a scan of mart.fact_sales_mv, about 0.1 µs per row on one core: the panel to watch when the fact
--- table grows.
--- Blind spot: as old as the view's last refresh; completed orders only."""
+-- Sales by product category, today and the six days before (UTC days), from the daily summary of the fact
+-- table.
+-- Cost: an index range of mart.daily_sales_summary, at most 7 rows per product, about 1 ms. The same from
+-- mart.fact_sales_mv reads every sale: 40 ms at 270,000 sales, and growing with them.
+-- Blind spot: as old as the last refresh of the summary and of the fact table it reads; completed orders
+-- only."""
 --
 -- [columns.category]
 -- help = "Category of the product, as it is now: a product that moved takes its past sales along."
@@ -23,11 +25,11 @@
 -- [columns.share]
 -- unit = "percent"
 -- help = "Share of the amount of all categories."
-SELECT category::text                                            AS category,
-       sum(sales_amount)::numeric(20,2)                          AS amount,
-       sum(quantity)::bigint                                     AS quantity,
-       (100.0 * sum(sales_amount) / nullif(sum(sum(sales_amount)) OVER (), 0))::float8 AS share
-FROM mart.fact_sales_mv
-WHERE sale_time >= now() - interval '7 days'
+SELECT category::text                AS category,
+       sum(total_amount)::numeric(20,2) AS amount,
+       sum(total_quantity)::bigint   AS quantity,
+       (100.0 * sum(total_amount) / nullif(sum(sum(total_amount)) OVER (), 0))::float8 AS share
+FROM mart.daily_sales_summary
+WHERE sale_date > (now() AT TIME ZONE 'UTC')::date - 7
 GROUP BY category
 ORDER BY amount DESC, category

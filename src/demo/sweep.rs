@@ -52,14 +52,10 @@ impl Marker {
     /// Reads the marker of `home`, if the folder is private to the server's user, the marker is our own
     /// file, and it speaks of this folder.
     fn read(home: &Path, server: u32) -> Option<Self> {
-        let ours = geteuid().as_raw();
-        let folder = home.symlink_metadata().ok()?;
-        let private = folder.is_dir()
-            && folder.permissions().mode() & 0o777 == 0o700
-            && (folder.uid() == server || folder.uid() == ours);
         let path = home.join(MARKER);
         let file = path.symlink_metadata().ok()?;
-        if !private || !file.is_file() || file.uid() != ours || file.nlink() != 1 {
+        let ours = file.uid() == geteuid().as_raw();
+        if !is_private(home, server) || !file.is_file() || !ours || file.nlink() != 1 {
             return None;
         }
         let marker: Self = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
@@ -93,18 +89,51 @@ pub fn sweep() -> Vec<PathBuf> {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
         }
-        let Some(marker) = Marker::read(&home, account.uid().as_raw()) else {
-            continue;
+        let server = account.uid().as_raw();
+        let gone = match Marker::read(&home, server) {
+            Some(marker) if marker.owner_lives() => false,
+            Some(marker) => {
+                end_postmaster(&marker.data);
+                remove(&home, &marker.data)
+            }
+            // Killed before it could write its marker: an empty folder is no loss to anybody.
+            None => {
+                is_private(&home, server) && is_old(&home) && std::fs::remove_dir(&home).is_ok()
+            }
         };
-        if marker.owner_lives() {
-            continue;
-        }
-        end_postmaster(&marker.data);
-        if std::fs::remove_dir_all(&home).is_ok() {
+        if gone {
             removed.push(home);
         }
     }
     removed
+}
+
+/// Removes a demo's folder, the marker last: what an orphaned initdb still writes to is left for the next
+/// sweep.
+fn remove(home: &Path, data: &Path) -> bool {
+    for _ in 0..30 {
+        if !data.exists() || std::fs::remove_dir_all(data).is_ok() {
+            return std::fs::remove_dir_all(home).is_ok();
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    false
+}
+
+/// Whether `home` is a folder that only the server's user or this one can enter.
+fn is_private(home: &Path, server: u32) -> bool {
+    home.symlink_metadata().is_ok_and(|folder| {
+        folder.is_dir()
+            && folder.permissions().mode() & 0o777 == 0o700
+            && (folder.uid() == server || folder.uid() == geteuid().as_raw())
+    })
+}
+
+/// Whether nothing was made or removed in `home` for a minute.
+fn is_old(home: &Path) -> bool {
+    home.metadata()
+        .and_then(|meta| meta.modified())
+        .is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() >= 60))
 }
 
 /// Ends the postmaster of `data` the hard way: immediate shutdown, then SIGKILL.
@@ -134,7 +163,7 @@ pub(super) fn postmaster_pid(data: &Path) -> Option<i32> {
 }
 
 /// Whether process `pid` is a server of `data`: the pid file may be older than the process.
-fn serves(pid: i32, data: &Path) -> bool {
+pub(super) fn serves(pid: i32, data: &Path) -> bool {
     if cfg!(target_os = "linux") {
         // The postmaster works in its data directory. A zombie has none.
         return std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == data);

@@ -2,7 +2,10 @@
 //! gets a PostgreSQL of its own.
 
 mod it {
+    mod board;
     mod connection;
+    mod queries;
     mod server;
     mod tidy;
+    mod update;
 }

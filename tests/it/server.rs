@@ -181,8 +181,10 @@ pub struct Database<'a> {
 
 impl Database<'_> {
     /// Where it is, for this role.
+    ///
+    /// With a name of its own: sessions of the program's name are taken for its own and hidden.
     pub fn target_of(&self, user: &str) -> Target {
-        self.server.target(&self.name, user)
+        self.server.target(&self.name, user).with_application_name("test")
     }
 
     /// Where it is, for the superuser.
@@ -251,7 +253,10 @@ fn keeper() {
     demo::sweep();
     let wanted = Wanted { major: order.major, ..Wanted::default() };
     let binaries = demo::find(&wanted).unwrap_or_else(|error| panic!("{error}"));
-    let options = ClusterOptions { listen_port: order.listen_port, settings: order.settings };
+    // For logical slots.
+    let mut settings = vec![("wal_level".to_owned(), "logical".to_owned())];
+    settings.extend(order.settings);
+    let options = ClusterOptions { listen_port: order.listen_port, settings };
     let cluster = Cluster::start(&binaries, &options).unwrap_or_else(|error| panic!("{error}"));
     let place = Place {
         socket_dir: cluster.socket_dir().to_owned(),

@@ -9,6 +9,7 @@ use htap_top::dashboard::keys;
 use regex::Regex;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// A file of the project: its path from the project's folder, and its text.
 struct File {
@@ -51,8 +52,8 @@ fn sources() -> Vec<File> {
 /// The code of a source file: without line comments and without the tests at its end.
 fn code(text: &str) -> String {
     let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    let comment = Regex::new(r"(?m)(^|\s)//.*$").unwrap();
-    comment.replace_all(product, "").into_owned()
+    static COMMENT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?m)(^|\s)//.*$").unwrap());
+    COMMENT.replace_all(product, "").into_owned()
 }
 
 /// A word, and where alone it may stand: files, or folders with all below them.
@@ -149,10 +150,11 @@ fn module(path: &str) -> Vec<String> {
 /// The modules of this crate that a file names, as `dashboard::model::Model`.
 fn imports(file: &File) -> BTreeSet<String> {
     let code = code(&file.text);
-    let uses = Regex::new(r"(?m)(?:^|[;{])\s*(?:pub(?:\([^)]*\))?\s+)?use\s+([\w:{},*\s]+);").unwrap();
-    let mut paths: Vec<String> = uses.captures_iter(&code).flat_map(|found| expand(&found[1])).collect();
-    let inline = Regex::new(r"\b(?:crate|htap_top|super)(?:::\w+)+").unwrap();
-    paths.extend(inline.find_iter(&uses.replace_all(&code, "")).map(|found| found.as_str().to_owned()));
+    static USES: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"(?m)(?:^|[;{])\s*(?:pub(?:\([^)]*\))?\s+)?use\s+([\w:{},*\s]+);").unwrap());
+    static INLINE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\b(?:crate|htap_top|super)(?:::\w+)+").unwrap());
+    let mut paths: Vec<String> = USES.captures_iter(&code).flat_map(|found| expand(&found[1])).collect();
+    paths.extend(INLINE.find_iter(&USES.replace_all(&code, "")).map(|found| found.as_str().to_owned()));
     paths.iter().filter_map(|path| resolve(path, &module(&file.path))).collect()
 }
 

@@ -1,4 +1,4 @@
--- title = "Server"
+-- title = "OLTP"
 -- pool = "oltp"
 -- interval = "1s"
 -- chart = { kind = "stat" }

@@ -1,4 +1,4 @@
--- title = "Hourly sales"
+-- title = "Hourly sales · 24 h"
 -- pool = "olap"
 -- interval = "5s"
 -- needs = ["mart.sales_hourly_mv"]

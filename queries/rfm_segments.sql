@@ -1,10 +1,11 @@
--- title = "Customer segments (RFM)"
+-- title = "RFM segments · 180 d"
 -- pool = "olap"
 -- interval = "15s"
 -- needs = ["mart.user_behavior_mv"]
 -- remedy = "htap-top init"
 -- chart = { kind = "table" }
 -- key = ["segment"]
+-- compact = ["segment", "users", "ltv", "freq", "recency_s"]
 -- sort = "-value"
 -- about = """
 -- Customers who ordered within 180 days, scored in fifths by recency, frequency and monetary value, and
@@ -24,14 +25,14 @@
 -- unit = "money"
 -- help = "What they bought altogether, cancelled orders left out."
 -- [columns.ltv]
--- title = "avg value"
+-- title = "ltv"
 -- unit = "money"
--- help = "Value per customer."
+-- help = "Lifetime value: amount bought per customer, on average."
 -- [columns.freq]
--- title = "avg orders"
+-- title = "freq"
 -- help = "Orders per customer."
 -- [columns.recency_s]
--- title = "avg recency"
+-- title = "recency"
 -- unit = "seconds"
 -- help = "Mean time since the last order."
 WITH named AS (

@@ -1,4 +1,4 @@
--- title = "Top categories"
+-- title = "Top categories · 7 d"
 -- pool = "olap"
 -- interval = "15s"
 -- needs = ["mart.daily_sales_summary"]

@@ -8,8 +8,15 @@ use std::time::Duration;
 
 /// A terminal dashboard for a PostgreSQL that runs OLTP and OLAP side by side.
 #[derive(Debug, Parser)]
-#[command(name = "htap-top", version, disable_help_flag = true, args_conflicts_with_subcommands = true)]
-#[command(after_help = "Exit codes: 0 ok, 1 failure, 2 usage or configuration, 3 cannot connect, 4 insufficient privilege.")]
+#[command(
+    name = "htap-top",
+    version,
+    disable_help_flag = true,
+    args_conflicts_with_subcommands = true
+)]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 failure, 2 usage or configuration, 3 cannot connect, 4 insufficient privilege."
+)]
 pub struct Cli {
     /// What to do; the dashboard where nothing is said.
     #[command(subcommand)]
@@ -149,14 +156,24 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent_and_speaks_as_psql() {
         Cli::command().debug_assert();
-        let cli = Cli::try_parse_from(["htap-top", "-h", "db", "-p", "5433", "-U", "me", "-d", "shop"]).unwrap();
+        let cli = Cli::try_parse_from([
+            "htap-top", "-h", "db", "-p", "5433", "-U", "me", "-d", "shop",
+        ])
+        .unwrap();
         assert_eq!(cli.watch.connection.host.as_deref(), Some("db"));
         assert_eq!(cli.watch.connection.dbname.as_deref(), Some("shop"));
-        let cli = Cli::try_parse_from(["htap-top", "postgresql://db/shop", "--olap", "host=replica"]).unwrap();
+        let cli =
+            Cli::try_parse_from(["htap-top", "postgresql://db/shop", "--olap", "host=replica"])
+                .unwrap();
         assert_eq!(cli.watch.conninfo.as_deref(), Some("postgresql://db/shop"));
         let cli = Cli::try_parse_from(["htap-top", "demo", "--calm", "--pg-major", "17"]).unwrap();
-        assert!(matches!(cli.command, Some(Command::Demo(demo)) if demo.calm && demo.pg_major == Some(17)));
-        for wrong in [&["htap-top", "demo", "--pg-major", "9"][..], &["htap-top", "--interval", "soon"]] {
+        assert!(
+            matches!(cli.command, Some(Command::Demo(demo)) if demo.calm && demo.pg_major == Some(17))
+        );
+        for wrong in [
+            &["htap-top", "demo", "--pg-major", "9"][..],
+            &["htap-top", "--interval", "soon"],
+        ] {
             assert!(Cli::try_parse_from(wrong).is_err());
         }
     }

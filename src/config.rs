@@ -118,7 +118,11 @@ pub struct Olap {
 
 impl Default for Olap {
     fn default() -> Self {
-        Self { connections: 3, work_mem: "512MB".into(), statement_timeout: Duration::from_secs(60) }
+        Self {
+            connections: 3,
+            work_mem: "512MB".into(),
+            statement_timeout: Duration::from_secs(60),
+        }
     }
 }
 
@@ -135,7 +139,10 @@ pub struct Canary {
 
 impl Default for Canary {
     fn default() -> Self {
-        Self { sql: None, interval: Duration::from_millis(200) }
+        Self {
+            sql: None,
+            interval: Duration::from_millis(200),
+        }
     }
 }
 
@@ -222,24 +229,40 @@ impl Config {
     pub fn load(path: &Path, asked_for: bool) -> Result<Self, ConfigError> {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(path, &text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !asked_for => Ok(Self::default()),
-            Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !asked_for => {
+                Ok(Self::default())
+            }
+            Err(source) => Err(ConfigError::Read {
+                path: path.to_owned(),
+                source,
+            }),
         }
     }
 
     /// Parses the text of a configuration file.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let fail = |message: String| ConfigError::Parse { path: path.to_owned(), message };
-        let config: Self = toml::from_str(text).map_err(|error| fail(with_nearest(&error.to_string())))?;
+        let fail = |message: String| ConfigError::Parse {
+            path: path.to_owned(),
+            message,
+        };
+        let config: Self =
+            toml::from_str(text).map_err(|error| fail(with_nearest(&error.to_string())))?;
         for (name, value) in [("targets.warn_at", config.targets.warn_at)] {
             if !(0.0..=1.0).contains(&value) {
-                return Err(fail(format!("{name} must lie between 0 and 1, not {value}")));
+                return Err(fail(format!(
+                    "{name} must lie between 0 and 1, not {value}"
+                )));
             }
         }
         if !(1..=20).contains(&config.olap.connections) {
-            return Err(fail(format!("olap.connections must lie between 1 and 20, not {}", config.olap.connections)));
+            return Err(fail(format!(
+                "olap.connections must lie between 1 and 20, not {}",
+                config.olap.connections
+            )));
         }
-        if config.interval < Duration::from_millis(100) || config.interval > Duration::from_secs(3600) {
+        if config.interval < Duration::from_millis(100)
+            || config.interval > Duration::from_secs(3600)
+        {
             return Err(fail("interval must lie between 100ms and 1h".into()));
         }
         Ok(config)
@@ -247,7 +270,10 @@ impl Config {
 
     /// The freshness wanted of a materialized view.
     pub fn freshness_of(&self, view: &str) -> Duration {
-        self.freshness.get(view).copied().unwrap_or(self.targets.freshness)
+        self.freshness
+            .get(view)
+            .copied()
+            .unwrap_or(self.targets.freshness)
     }
 }
 
@@ -262,8 +288,11 @@ pub fn state_folder(env: &dyn Fn(&str) -> Option<String>) -> PathBuf {
 }
 
 fn xdg(env: &dyn Fn(&str) -> Option<String>, variable: &str, fallback: &str) -> PathBuf {
-    let base = env(variable).filter(|path| Path::new(path).is_absolute()).map(PathBuf::from);
-    let base = base.unwrap_or_else(|| PathBuf::from(env("HOME").unwrap_or_else(|| "/".into())).join(fallback));
+    let base = env(variable)
+        .filter(|path| Path::new(path).is_absolute())
+        .map(PathBuf::from);
+    let base = base
+        .unwrap_or_else(|| PathBuf::from(env("HOME").unwrap_or_else(|| "/".into())).join(fallback));
     base.join("htap-top")
 }
 
@@ -275,7 +304,9 @@ fn with_nearest(message: &str) -> String {
         .and_then(|start| message.get(start..))
         .map(|tail| tail.split('`').skip(1).step_by(2).collect())
         .unwrap_or_default();
-    let Some((unknown, known)) = quoted.split_first() else { return message.to_owned() };
+    let Some((unknown, known)) = quoted.split_first() else {
+        return message.to_owned();
+    };
     match crate::text::nearest(unknown, known) {
         Some(nearest) => format!("{message}\ndid you mean `{nearest}`?"),
         None => message.to_owned(),
@@ -286,18 +317,28 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
     parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
-fn maybe_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+fn maybe_duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
     duration(deserializer).map(Some)
 }
 
-fn durations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Duration>, D::Error> {
+fn durations<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Duration>, D::Error> {
     let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
-    let parsed = texts.into_iter().map(|(view, text)| Ok((view, parse_duration(&text)?)));
-    parsed.collect::<Result<_, String>>().map_err(serde::de::Error::custom)
+    let parsed = texts
+        .into_iter()
+        .map(|(view, text)| Ok((view, parse_duration(&text)?)));
+    parsed
+        .collect::<Result<_, String>>()
+        .map_err(serde::de::Error::custom)
 }
 
 fn pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Regex>, D::Error> {
-    Regex::new(&String::deserialize(deserializer)?).map(Some).map_err(serde::de::Error::custom)
+    Regex::new(&String::deserialize(deserializer)?)
+        .map(Some)
+        .map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]
@@ -320,16 +361,27 @@ mod tests {
         assert_eq!(config.freshness_of("mart.x"), Duration::from_secs(120));
         assert_eq!(config.freshness_of("mart.y"), Duration::from_secs(5));
         assert_eq!(config.classes.len(), 1);
-        assert_eq!(config.panels["bloat"].interval, Some(Duration::from_secs(60)));
+        assert_eq!(
+            config.panels["bloat"].interval,
+            Some(Duration::from_secs(60))
+        );
     }
 
     #[test]
     fn the_example_holds_the_defaults() {
         let (example, default) = (parse(EXAMPLE).unwrap(), Config::default());
         // Maps and rules are examples; everything else is the default.
-        let figures = |config: &Config| format!("{:?}{:?}{:?}{:?}", config.interval, config.targets, config.olap, config.theme);
+        let figures = |config: &Config| {
+            format!(
+                "{:?}{:?}{:?}{:?}",
+                config.interval, config.targets, config.olap, config.theme
+            )
+        };
         assert_eq!(figures(&example), figures(&default));
-        let uncommented: String = EXAMPLE.lines().map(|line| format!("{}\n", line.trim_start_matches("#= "))).collect();
+        let uncommented: String = EXAMPLE
+            .lines()
+            .map(|line| format!("{}\n", line.trim_start_matches("#= ")))
+            .collect();
         let full = parse(&uncommented).unwrap();
         assert!(!full.classes.is_empty() && !full.freshness.is_empty() && !full.panels.is_empty());
     }
@@ -337,12 +389,23 @@ mod tests {
     #[test]
     fn an_error_names_line_and_cure() {
         let error = parse("theme = \"dark\"\nintervall = \"1s\"\n").unwrap_err();
-        assert!(error.contains("line 2") && error.contains("did you mean `interval`?"), "{error}");
+        assert!(
+            error.contains("line 2") && error.contains("did you mean `interval`?"),
+            "{error}"
+        );
         let error = parse("interval = \"1 fortnight\"").unwrap_err();
         assert!(error.contains("use ms, s, m, h or d"), "{error}");
         let error = parse("[[class]]\nclass = \"olap\"\nrole = \"(\"").unwrap_err();
         assert!(error.contains("unclosed group"), "{error}");
-        assert!(parse("[targets]\nwarn_at = 3.0").unwrap_err().contains("between 0 and 1"));
-        assert!(parse("[olap]\nconnections = 0").unwrap_err().contains("between 1 and 20"));
+        assert!(
+            parse("[targets]\nwarn_at = 3.0")
+                .unwrap_err()
+                .contains("between 0 and 1")
+        );
+        assert!(
+            parse("[olap]\nconnections = 0")
+                .unwrap_err()
+                .contains("between 1 and 20")
+        );
     }
 }

@@ -30,7 +30,10 @@ struct Failure {
 
 impl Failure {
     fn new(code: u8, message: impl ToString) -> Self {
-        Self { code, message: message.to_string() }
+        Self {
+            code,
+            message: message.to_string(),
+        }
     }
 }
 
@@ -81,7 +84,10 @@ fn env(name: &str) -> Option<String> {
 
 /// One thread is enough: the work is done by the server, and the keyboard has a thread of its own.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
 }
 
 /// The dashboard on a server that is there.
@@ -99,18 +105,33 @@ fn watch(options: &Watch) -> Result<(), Failure> {
     }
     prepared.start.target = shown(&oltp);
     prepared.start.olap_target = olap.as_ref().map(shown);
-    prepared.start.complaints.extend(oltp.warnings().iter().cloned());
+    prepared
+        .start
+        .complaints
+        .extend(oltp.warnings().iter().cloned());
     need_terminal()?;
     block_on(async {
         let stage = Stage::set()?;
-        prepared.run(stage, Targets { olap: olap.unwrap_or_else(|| oltp.clone()), oltp }).await
+        prepared
+            .run(
+                stage,
+                Targets {
+                    olap: olap.unwrap_or_else(|| oltp.clone()),
+                    oltp,
+                },
+            )
+            .await
     })
 }
 
 /// Where the OLAP pool connects: a replica, or the same server by another role.
 fn olap_target(conninfo: &str) -> Result<Target, Failure> {
-    let flags = htap_top::pg::Flags { conninfo: Some(conninfo.to_owned()), ..Default::default() };
-    let target = Target::resolve(&flags, &env).map_err(|error| Failure::new(USAGE, format!("--olap: {error}")))?;
+    let flags = htap_top::pg::Flags {
+        conninfo: Some(conninfo.to_owned()),
+        ..Default::default()
+    };
+    let target = Target::resolve(&flags, &env)
+        .map_err(|error| Failure::new(USAGE, format!("--olap: {error}")))?;
     Ok(target.with_application_name("htap-top"))
 }
 
@@ -123,9 +144,16 @@ fn need_terminal() -> Result<(), Failure> {
     if std::io::stdout().is_terminal() && std::io::stdin().is_terminal() && !dumb {
         return Ok(());
     }
-    let why = if dumb { "TERM is not set, or dumb" } else { "standard input or output is not a terminal" };
+    let why = if dumb {
+        "TERM is not set, or dumb"
+    } else {
+        "standard input or output is not a terminal"
+    };
     let advice = "run it in a terminal; in scripts, run a statement of queries/ with psql, or `htap-top demo --headless`";
-    Err(Failure::new(USAGE, format!("the dashboard needs a terminal ({why}): {advice}")))
+    Err(Failure::new(
+        USAGE,
+        format!("the dashboard needs a terminal ({why}): {advice}"),
+    ))
 }
 
 /// Everything read from files before the terminal is taken.
@@ -138,9 +166,12 @@ struct Prepared {
 impl Prepared {
     fn new(look: &Look, demo: bool) -> Result<Self, Failure> {
         let folder = config::folder(&env);
-        let path = look.config.clone().unwrap_or_else(|| folder.join("config.toml"));
-        let mut config =
-            Config::load(&path, look.config.is_some()).map_err(|error| Failure::new(USAGE, error))?;
+        let path = look
+            .config
+            .clone()
+            .unwrap_or_else(|| folder.join("config.toml"));
+        let mut config = Config::load(&path, look.config.is_some())
+            .map_err(|error| Failure::new(USAGE, error))?;
         config.interval = look.interval.unwrap_or(config.interval);
         config.read_only |= look.read_only;
         if demo {
@@ -152,9 +183,15 @@ impl Prepared {
         let (own_panels, refused) = own::read(&folder.join("queries"));
         complaints.extend(refused);
         let audit = Audit {
-            path: config.audit_file.clone().unwrap_or_else(|| config::state_folder(&env).join("audit.jsonl")),
+            path: config
+                .audit_file
+                .clone()
+                .unwrap_or_else(|| config::state_folder(&env).join("audit.jsonl")),
             target: String::new(),
-            actor: env("USER").or_else(|| env("LOGNAME")).unwrap_or_else(|| "unknown".into()),
+            actor: nix::unistd::User::from_uid(nix::unistd::getuid())
+                .ok()
+                .flatten()
+                .map_or_else(|| "unknown".into(), |user| user.name),
         };
         let start = Start {
             config,
@@ -164,40 +201,71 @@ impl Prepared {
             themes: themes.iter().map(|theme| theme.name.clone()).collect(),
             target: Clean::default(),
             olap_target: None,
+            own_roles: Vec::new(),
             demo,
         };
-        Ok(Self { start, themes, audit })
+        Ok(Self {
+            start,
+            themes,
+            audit,
+        })
     }
 
     async fn run(mut self, stage: Stage, targets: Targets) -> Result<(), Failure> {
         self.audit.target = targets.oltp.to_conninfo();
+        self.start.own_roles = vec![
+            targets.oltp.user().to_owned(),
+            targets.olap.user().to_owned(),
+        ];
         match runtime::run(stage, self.start, self.themes, targets, self.audit).await? {
             Ending::Quit => Ok(()),
             Ending::NeverConnected => Err(Failure::new(NO_CONNECTION, "it never had a connection")),
-            Ending::Panicked => Err(Failure::new(FAILURE, "it ended by an internal error; please report the lines above")),
+            Ending::Panicked => Err(Failure::new(
+                FAILURE,
+                "it ended by an internal error; please report the lines above",
+            )),
         }
     }
 }
 
 /// Targets that fit the paces at which the demo refreshes its views, unless the file says others.
 fn for_demo(config: &mut Config) {
-    for (view, seconds) in
-        [("mart.user_behavior_mv", 45), ("mart.fact_sales_mv", 90), ("mart.daily_sales_summary", 90)]
-    {
-        config.freshness.entry(view.into()).or_insert(Duration::from_secs(seconds));
+    for (view, seconds) in [
+        ("mart.user_behavior_mv", 45),
+        ("mart.fact_sales_mv", 90),
+        ("mart.daily_sales_summary", 90),
+    ] {
+        config
+            .freshness
+            .entry(view.into())
+            .or_insert(Duration::from_secs(seconds));
     }
     config.targets.olap_limit = config.targets.olap_limit.min(Duration::from_secs(20));
 }
 
 /// The wanted theme first, then the others; `t` goes through them.
-fn themes(folder: &Path, wanted: &str, complaints: &mut Vec<String>) -> Result<Vec<Theme>, Failure> {
-    let mut themes: Vec<Theme> = Theme::names().filter_map(|name| Theme::built_in(name).ok()).collect();
-    for file in std::fs::read_dir(folder.join("themes")).into_iter().flatten().flatten() {
+fn themes(
+    folder: &Path,
+    wanted: &str,
+    complaints: &mut Vec<String>,
+) -> Result<Vec<Theme>, Failure> {
+    let mut themes: Vec<Theme> = Theme::names()
+        .filter_map(|name| Theme::built_in(name).ok())
+        .collect();
+    for file in std::fs::read_dir(folder.join("themes"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let path = file.path();
         if path.extension().is_none_or(|ending| ending != "toml") {
             continue;
         }
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
         match text.and_then(|text| Theme::parse(&name, &text).map_err(|error| error.to_string())) {
             Ok(theme) => {
@@ -209,15 +277,26 @@ fn themes(folder: &Path, wanted: &str, complaints: &mut Vec<String>) -> Result<V
     }
     let Some(first) = themes.iter().position(|theme| theme.name == wanted) else {
         let names: Vec<&str> = themes.iter().map(|theme| theme.name.as_str()).collect();
-        let broken = complaints.iter().find(|complaint| complaint.contains(wanted));
+        let broken = complaints
+            .iter()
+            .find(|complaint| complaint.contains(wanted));
         let why = broken.map(|why| format!(" ({why})")).unwrap_or_default();
-        return Err(Failure::new(USAGE, format!("there is no theme {wanted:?}{why}; there are {}", names.join(", "))));
+        return Err(Failure::new(
+            USAGE,
+            format!(
+                "there is no theme {wanted:?}{why}; there are {}",
+                names.join(", ")
+            ),
+        ));
     };
     themes.rotate_left(first);
     Ok(themes)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the offset from UTC is asked once, before the model exists")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the offset from UTC is asked once, before the model exists"
+)]
 fn utc_offset_s() -> i32 {
     chrono::Local::now().offset().local_minus_utc()
 }
@@ -235,9 +314,14 @@ fn headless(demo: &Demo) -> Result<(), Failure> {
         lifeline: demo.lifeline,
     };
     // The load has threads of its own, so that it is not held up by its own bookkeeping.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
-        demo::run(options, &mut std::io::stdout()).await.map_err(|error| Failure::new(FAILURE, error))
+        demo::run(options, &mut std::io::stdout())
+            .await
+            .map_err(|error| Failure::new(FAILURE, error))
     })
 }
 
@@ -264,14 +348,21 @@ fn show(demo: &Demo) -> Result<(), Failure> {
                 Err(Failure::new(FAILURE, error))
             }
         };
-        let stopped = engine.stop().await.map_err(|error| Failure::new(FAILURE, error));
+        let stopped = engine
+            .stop()
+            .await
+            .map_err(|error| Failure::new(FAILURE, error));
         outcome.and(stopped)
     })
 }
 
 fn demo_targets(place: &Place) -> Targets {
     let local = |user: &str| {
-        Target::local(Path::new(&place.host), place.port, user, &place.dbname).with_application_name("htap-top")
+        Target::local(Path::new(&place.host), place.port, user, &place.dbname)
+            .with_application_name("htap-top")
     };
-    Targets { oltp: local(&place.user), olap: local(&place.olap_user) }
+    Targets {
+        oltp: local(&place.user),
+        olap: local(&place.olap_user),
+    }
 }

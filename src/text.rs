@@ -142,8 +142,13 @@ pub fn cut(text: &str, columns: usize) -> Cow<'_, str> {
 
 /// The one of `known` that `word` was most likely meant to be: at most a third of its letters differ.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let ranked = known.iter().map(|candidate| (distance(word, candidate), *candidate));
-    ranked.min().filter(|(edits, _)| *edits <= (word.chars().count() / 3).max(1)).map(|(_, candidate)| candidate)
+    let ranked = known
+        .iter()
+        .map(|candidate| (distance(word, candidate), *candidate));
+    ranked
+        .min()
+        .filter(|(edits, _)| *edits <= (word.chars().count() / 3).max(1))
+        .map(|(_, candidate)| candidate)
 }
 
 /// Levenshtein distance.
@@ -153,7 +158,9 @@ fn distance(a: &str, b: &str) -> usize {
         let mut diagonal = i;
         let mut left = i + 1;
         for (cell, y) in row.iter_mut().skip(1).zip(b.chars()) {
-            let best = (diagonal + usize::from(x != y)).min(*cell + 1).min(left + 1);
+            let best = (diagonal + usize::from(x != y))
+                .min(*cell + 1)
+                .min(left + 1);
             diagonal = *cell;
             *cell = best;
             left = best;
@@ -194,7 +201,10 @@ mod tests {
 
     #[test]
     fn the_nearest_word_is_found_but_not_any_word() {
-        assert_eq!(nearest("intervall", &["theme", "interval"]), Some("interval"));
+        assert_eq!(
+            nearest("intervall", &["theme", "interval"]),
+            Some("interval")
+        );
         assert_eq!(nearest("sslmod", &["sslmode", "sslcert"]), Some("sslmode"));
         assert_eq!(nearest("xyz", &["theme", "interval"]), None);
     }

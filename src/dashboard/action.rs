@@ -6,7 +6,9 @@ use crate::text::Clean;
 use serde::{Deserialize, Serialize};
 
 /// Numbers the actions of one run of the program.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct ActionId(pub u32);
 
 /// A backend as the user saw it when choosing to act.
@@ -22,6 +24,7 @@ pub struct Backend {
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Signal backends.
     Signal {
@@ -63,6 +66,7 @@ impl Action {
 
 /// What is known after an action.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// One verdict for each backend, in their order.
     Signalled(Vec<Verdict>),
@@ -100,7 +104,10 @@ impl Outcome {
             Self::Cancelled => (Grade::Doubtful, "cancelled; the view is as it was".into()),
             Self::Failed(error) => (Grade::Bad, format!("failed: {error}")),
             Self::Unknown(error) => (Grade::Doubtful, format!("outcome unknown: {error}")),
-            Self::Unaudited(why) => (Grade::Bad, format!("not done: the audit file cannot be written: {why}")),
+            Self::Unaudited(why) => (
+                Grade::Bad,
+                format!("not done: the audit file cannot be written: {why}"),
+            ),
         }
     }
 }
@@ -108,18 +115,31 @@ impl Outcome {
 fn signalled(verdicts: &[Verdict]) -> (Grade, String) {
     if let [verdict] = verdicts {
         return match verdict {
-            Verdict::Changed => (Grade::Doubtful, "the session has changed meanwhile, nothing was sent".into()),
+            Verdict::Changed => (
+                Grade::Doubtful,
+                "the session has changed meanwhile, nothing was sent".into(),
+            ),
             Verdict::Refused(error) => (Grade::Bad, format!("refused, nothing was sent: {error}")),
             Verdict::Gone => (Grade::Good, "gone (read back from pg_stat_activity)".into()),
-            Verdict::StillRunning => (Grade::Doubtful, "sent, but it is still running after 3 s".into()),
+            Verdict::StillRunning => (
+                Grade::Doubtful,
+                "sent, but it is still running after 3 s".into(),
+            ),
             Verdict::Unknown(error) => (Grade::Doubtful, format!("outcome unknown: {error}")),
         };
     }
-    let count = |wanted: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| wanted(verdict)).count();
+    let count =
+        |wanted: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| wanted(verdict)).count();
     let parts: Vec<String> = [
         (count(|v| matches!(v, Verdict::Gone)), "gone"),
-        (count(|v| matches!(v, Verdict::StillRunning)), "still running"),
-        (count(|v| matches!(v, Verdict::Changed)), "changed, not sent"),
+        (
+            count(|v| matches!(v, Verdict::StillRunning)),
+            "still running",
+        ),
+        (
+            count(|v| matches!(v, Verdict::Changed)),
+            "changed, not sent",
+        ),
         (count(|v| matches!(v, Verdict::Refused(_))), "refused"),
         (count(|v| matches!(v, Verdict::Unknown(_))), "unknown"),
     ]
@@ -127,6 +147,15 @@ fn signalled(verdicts: &[Verdict]) -> (Grade, String) {
     .filter(|(n, _)| *n > 0)
     .map(|(n, what)| format!("{n} {what}"))
     .collect();
-    let all_gone = verdicts.iter().all(|verdict| matches!(verdict, Verdict::Gone));
-    (if all_gone { Grade::Good } else { Grade::Doubtful }, parts.join(", "))
+    let all_gone = verdicts
+        .iter()
+        .all(|verdict| matches!(verdict, Verdict::Gone));
+    (
+        if all_gone {
+            Grade::Good
+        } else {
+            Grade::Doubtful
+        },
+        parts.join(", "),
+    )
 }

@@ -52,10 +52,24 @@ impl Audit {
 
     fn write(&self, at: &str, id: ActionId, what: impl Serialize) -> io::Result<()> {
         if let Some(folder) = self.path.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)?;
         }
-        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
-        let line = Line { at, process: std::process::id(), action_id: id.0, actor: &self.actor, target: &self.target, what };
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&self.path)?;
+        let line = Line {
+            at,
+            process: std::process::id(),
+            action_id: id.0,
+            actor: &self.actor,
+            target: &self.target,
+            what,
+        };
         let mut text = serde_json::to_vec(&line)?;
         text.push(b'\n');
         // One write, so that lines of two programs do not mix.
@@ -73,19 +87,41 @@ mod tests {
     fn lines_are_json_and_private() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/audit.jsonl");
-        let audit = Audit { path: path.clone(), target: "t".into(), actor: "me".into() };
-        audit.outcome("2026-01-01T00:00:00Z", ActionId(7), &Outcome::Refreshed(12.0)).unwrap();
-        audit.outcome("2026-01-01T00:00:01Z", ActionId(8), &Outcome::Cancelled).unwrap();
+        let audit = Audit {
+            path: path.clone(),
+            target: "t".into(),
+            actor: "me".into(),
+        };
+        audit
+            .outcome(
+                "2026-01-01T00:00:00Z",
+                ActionId(7),
+                &Outcome::Refreshed(12.0),
+            )
+            .unwrap();
+        audit
+            .outcome("2026-01-01T00:00:01Z", ActionId(8), &Outcome::Cancelled)
+            .unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(lines[0]["outcome"]["Refreshed"], 12.0);
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines[0]["outcome"]["refreshed"], 12.0);
         assert_eq!(lines[1]["action_id"], 8);
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]
     fn a_folder_that_cannot_be_made_is_an_error() {
-        let audit = Audit { path: "/dev/null/audit.jsonl".into(), target: String::new(), actor: String::new() };
+        let audit = Audit {
+            path: "/dev/null/audit.jsonl".into(),
+            target: String::new(),
+            actor: String::new(),
+        };
         assert!(audit.outcome("", ActionId(1), &Outcome::Cancelled).is_err());
     }
 }

@@ -39,10 +39,14 @@ pub struct Gauge {
 /// The line under the strip.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cause {
+    /// The gauge it is about; empty while all is well.
+    pub label: &'static str,
     /// How bad it is.
     pub health: Health,
     /// The sentence.
     pub sentence: String,
+    /// What cures it, in few words; empty where nothing simple does.
+    pub cure: &'static str,
 }
 
 /// What the judgement rests on.
@@ -68,6 +72,8 @@ pub struct Evidence<'a> {
 
 /// Dead rows below this are not worth a judgement, whatever their share.
 const DEAD_ROWS: i64 = 1_000;
+/// A backend of less harm is not named as a cause.
+const HARMFUL: f64 = 5.0;
 /// Seconds that a session may wait for a lock.
 const LOCK_WAIT_S: f64 = 1.0;
 
@@ -81,31 +87,75 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
         freshness(evidence.views, targets),
         olap(evidence.olap_ms, targets),
         throughput(evidence.oltp, targets),
-        pool(evidence.oltp, WorkClass::Oltp, "oltp", targets.oltp_connections, targets),
-        pool(evidence.oltp, WorkClass::Olap, "olap", targets.olap_connections, targets),
+        pool(
+            evidence.oltp,
+            WorkClass::Oltp,
+            "oltp pool",
+            targets.oltp_connections,
+            targets,
+        ),
+        pool(
+            evidence.oltp,
+            WorkClass::Olap,
+            "olap pool",
+            targets.olap_connections,
+            targets,
+        ),
         connections(evidence.database, targets),
         dead(evidence.bloat, targets),
     ];
     gauges.sort_by(|a, b| {
-        let rank = |gauge: &Gauge| if gauge.health >= Health::Warning { gauge.ratio } else { 0.0 };
-        b.health.max(Health::Good).cmp(&a.health.max(Health::Good)).then(rank(b).total_cmp(&rank(a)))
+        let rank = |gauge: &Gauge| {
+            if gauge.health >= Health::Warning {
+                gauge.ratio
+            } else {
+                0.0
+            }
+        };
+        b.health
+            .max(Health::Good)
+            .cmp(&a.health.max(Health::Good))
+            .then(rank(b).total_cmp(&rank(a)))
     });
     gauges
 }
 
-fn judge(label: &'static str, figure: Option<f64>, target: f64, warn_at: f64, write: fn(f64) -> String) -> Gauge {
-    let ratio = figure.map_or(0.0, |figure| if target > 0.0 { figure / target } else { 0.0 });
+fn judge(
+    label: &'static str,
+    figure: Option<f64>,
+    target: f64,
+    warn_at: f64,
+    write: fn(f64) -> String,
+) -> Gauge {
+    let ratio = figure.map_or(
+        0.0,
+        |figure| if target > 0.0 { figure / target } else { 0.0 },
+    );
     let health = match figure {
         None => Health::Unknown,
         Some(_) if ratio >= 1.0 => Health::Danger,
         Some(_) if ratio >= warn_at => Health::Warning,
         Some(_) => Health::Good,
     };
-    Gauge { label, value: figure.map_or_else(|| "?".into(), write), target: write(target), health, ratio }
+    // A round target is written without its decimals: `50ms`, `1s`.
+    let target = write(target).replace(".0", "");
+    Gauge {
+        label,
+        value: figure.map_or_else(|| "?".into(), write),
+        target,
+        health,
+        ratio,
+    }
 }
 
 fn latency(oltp: &Oltp, targets: &Targets) -> Gauge {
-    let mut gauge = judge("p99", oltp.p99_ms, targets.oltp_p99_ms, targets.warn_at, format::ms);
+    let mut gauge = judge(
+        "p99",
+        oltp.p99_ms,
+        targets.oltp_p99_ms,
+        targets.warn_at,
+        format::ms,
+    );
     if oltp.failed > 0 {
         gauge.health = Health::Danger;
         gauge.value = format!("{} failed", oltp.failed);
@@ -118,13 +168,20 @@ fn snapshot(snapshots: &Table, targets: &Targets) -> Gauge {
     let oldest = own_holder(snapshots).and_then(|row| snapshots.get(row, "age_s").number());
     let target = targets.snapshot_age.as_secs_f64();
     let measured = !snapshots.columns.is_empty();
-    judge("snapshot", oldest.or(measured.then_some(0.0)), target, targets.warn_at, format::seconds)
+    judge(
+        "snapshot",
+        oldest.or(measured.then_some(0.0)),
+        target,
+        targets.warn_at,
+        format::seconds,
+    )
 }
 
 /// The oldest holder whose snapshot keeps rows of this database.
 fn own_holder(snapshots: &Table) -> Option<usize> {
     (0..snapshots.rows.len()).find(|row| {
-        snapshots.get(*row, "own_database").is_true() && snapshots.get(*row, "kind").text() != Some("slot_catalog")
+        snapshots.get(*row, "own_database").is_true()
+            && snapshots.get(*row, "kind").text() != Some("slot_catalog")
     })
 }
 
@@ -132,8 +189,16 @@ fn locks(activity: &Table) -> Gauge {
     let waits = waiters(activity);
     let longest = waits.iter().copied().fold(0.0, f64::max);
     let mut gauge = judge("locks", Some(longest), LOCK_WAIT_S, 0.2, format::seconds);
-    gauge.value = if waits.is_empty() { "none wait".into() } else { format!("{} wait", waits.len()) };
-    gauge.target = if waits.is_empty() { String::new() } else { format::seconds(longest) };
+    gauge.value = if waits.is_empty() {
+        "free".into()
+    } else {
+        format!("{} wait", waits.len())
+    };
+    gauge.target = if waits.is_empty() {
+        String::new()
+    } else {
+        format::seconds(longest)
+    };
     if activity.columns.is_empty() {
         gauge.health = Health::Unknown;
     }
@@ -142,36 +207,72 @@ fn locks(activity: &Table) -> Gauge {
 
 /// Seconds that each waiter has waited for its lock.
 fn waiters(activity: &Table) -> Vec<f64> {
-    let waiting = |row: &usize| activity.get(*row, "blocked_by").text().is_some_and(|blockers| !blockers.is_empty());
-    let wait = |row| activity.get(row, "wait_s").number().or(activity.get(row, "query_age_s").number()).unwrap_or(0.0);
+    let waiting = |row: &usize| {
+        activity
+            .get(*row, "blocked_by")
+            .text()
+            .is_some_and(|blockers| !blockers.is_empty())
+    };
+    let wait = |row| {
+        activity
+            .get(row, "wait_s")
+            .number()
+            .or(activity.get(row, "query_age_s").number())
+            .unwrap_or(0.0)
+    };
     (0..activity.rows.len()).filter(waiting).map(wait).collect()
 }
 
 fn freshness(views: &Table, targets: &Targets) -> Gauge {
     let fresh = views.first("fresh_s").number();
-    let target = views.first("target_s").number().unwrap_or(targets.freshness.as_secs_f64());
+    let target = views
+        .first("target_s")
+        .number()
+        .unwrap_or(targets.freshness.as_secs_f64());
     judge("fresh", fresh, target, 1.0, format::seconds)
 }
 
 fn olap(olap_ms: Option<f64>, targets: &Targets) -> Gauge {
-    judge("olap", olap_ms, targets.olap_latency.as_secs_f64() * 1000.0, targets.warn_at, format::ms)
+    judge(
+        "olap",
+        olap_ms,
+        targets.olap_latency.as_secs_f64() * 1000.0,
+        targets.warn_at,
+        format::ms,
+    )
 }
 
 fn throughput(oltp: &Oltp, targets: &Targets) -> Gauge {
     judge("tps", oltp.tps, targets.tps, targets.warn_at, format::count)
 }
 
-fn pool(oltp: &Oltp, class: WorkClass, label: &'static str, limit: u32, targets: &Targets) -> Gauge {
+fn pool(
+    oltp: &Oltp,
+    class: WorkClass,
+    label: &'static str,
+    limit: u32,
+    targets: &Targets,
+) -> Gauge {
     let used = oltp.sessions.get(&class).copied().unwrap_or(0) as f64;
     let measured = !oltp.sessions.is_empty();
-    let mut gauge = judge(label, measured.then_some(used), f64::from(limit), targets.warn_at, format::count);
-    gauge.label = if class == WorkClass::Oltp { "oltp pool" } else { "olap pool" };
-    gauge
+    judge(
+        label,
+        measured.then_some(used),
+        f64::from(limit),
+        targets.warn_at,
+        format::count,
+    )
 }
 
 fn connections(database: &Table, targets: &Targets) -> Gauge {
     let limit = database.first("max_connections").number().unwrap_or(0.0);
-    judge("server", database.first("numbackends_all").number(), limit, targets.warn_at, format::count)
+    judge(
+        "server",
+        database.first("numbackends_all").number(),
+        limit,
+        targets.warn_at,
+        format::count,
+    )
 }
 
 fn dead(bloat: &Table, targets: &Targets) -> Gauge {
@@ -180,7 +281,13 @@ fn dead(bloat: &Table, targets: &Targets) -> Gauge {
         .filter_map(|row| bloat.get(row, "dead_pct").number())
         .fold(0.0, f64::max);
     let measured = !bloat.columns.is_empty();
-    judge("dead", measured.then_some(share), targets.dead_pct, targets.warn_at, format::percent)
+    judge(
+        "dead",
+        measured.then_some(share),
+        targets.dead_pct,
+        targets.warn_at,
+        format::percent,
+    )
 }
 
 /// Since when each gauge has been where it is.
@@ -195,7 +302,9 @@ impl Since {
     pub fn note(&mut self, gauges: &[Gauge], now: Moment, before: &dyn Fn(&str) -> Option<f64>) {
         for gauge in gauges {
             if gauge.health >= Health::Warning {
-                self.bad.entry(gauge.label).or_insert_with(|| (now, before(gauge.label)));
+                self.bad
+                    .entry(gauge.label)
+                    .or_insert_with(|| (now, before(gauge.label)));
             } else {
                 self.bad.remove(gauge.label);
             }
@@ -205,29 +314,40 @@ impl Since {
     }
 }
 
-/// One sentence: the worst target missed, and who most plausibly matters.
+/// One sentence: the worst target missed, and who most plausibly matters; with the key that cures it.
 pub fn cause(evidence: &Evidence<'_>, gauges: &[Gauge], since: &Since, now: Moment, utc_offset_s: i32) -> Cause {
-    let Some(worst) = gauges.iter().filter(|gauge| gauge.health >= Health::Warning).max_by_key(|g| importance(g)) else {
-        let known = gauges.iter().any(|gauge| gauge.health == Health::Good);
-        let calm = since.calm.map_or(0.0, |calm| now.since(calm));
-        let sentence = if known { format!("all targets held for {}", format::seconds(calm)) } else { "measuring".into() };
-        return Cause { health: if known { Health::Good } else { Health::Unknown }, sentence };
+    let missed = gauges.iter().filter(|gauge| gauge.health >= Health::Warning);
+    let Some(worst) = missed.max_by_key(|gauge| importance(gauge)) else {
+        return calm(gauges, since, now);
     };
     let (began, before) = since.bad.get(worst.label).copied().unwrap_or((now, None));
-    let epoch = (now.epoch_ms - (now.mono_ms - began.mono_ms.min(now.mono_ms)) as i64) as f64 / 1000.0;
-    let since = format::time_of_day(epoch, utc_offset_s);
-    let sentence = match worst.label {
+    let age_ms = now.mono_ms.saturating_sub(began.mono_ms) as i64;
+    let since = format::time_of_day((now.epoch_ms - age_ms) as f64 / 1000.0, utc_offset_s);
+    let (sentence, cure) = match worst.label {
         "p99" => {
             let from = before.map(|before| format!("{} → ", format::ms(before))).unwrap_or_default();
-            format!("OLTP p99 {from}{} since {since}: {}", worst.value, who(evidence))
+            let (who, cure) = who(evidence);
+            (format!("OLTP p99 {from}{} since {since}: {who}", worst.value), cure)
         }
         "snapshot" => holder_sentence(evidence),
         "locks" => lock_sentence(evidence),
         "fresh" => view_sentence(evidence, &since),
-        "dead" => dead_sentence(evidence),
-        label => format!("{label} {} of {} since {since}: {}", worst.value, worst.target, who(evidence)),
+        "dead" => (dead_sentence(evidence), ""),
+        label => {
+            let (who, cure) = who(evidence);
+            (format!("{label} {} of {} since {since}: {who}", worst.value, worst.target), cure)
+        }
     };
-    Cause { health: worst.health, sentence }
+    Cause { label: worst.label, health: worst.health, sentence, cure }
+}
+
+fn calm(gauges: &[Gauge], since: &Since, now: Moment) -> Cause {
+    if gauges.iter().all(|gauge| gauge.health != Health::Good) {
+        return Cause { sentence: "measuring".into(), ..Cause::default() };
+    }
+    let held = since.calm.map_or(0.0, |calm| now.since(calm));
+    let sentence = format!("all targets held for {}", format::seconds(held));
+    Cause { health: Health::Good, sentence, ..Cause::default() }
 }
 
 /// Danger before warning; then what causes before what suffers.
@@ -246,70 +366,77 @@ fn importance(gauge: &Gauge) -> (Health, u8) {
     (gauge.health, rank)
 }
 
+/// The key that ends a backend in this state.
+fn cure(state: &str) -> &'static str {
+    if state == "active" { "C cancels it" } else { "K terminates it" }
+}
+
+/// `idle in transaction` takes too much of one line.
+fn short(state: &str) -> &str {
+    if state.starts_with("idle in transaction") { "idle in tx" } else { state }
+}
+
 /// The backend that most plausibly matters.
-fn who(evidence: &Evidence<'_>) -> String {
+fn who(evidence: &Evidence<'_>) -> (String, &'static str) {
     let activity = evidence.activity;
-    let harm = activity.first("harm").number().unwrap_or(0.0);
-    if harm < 5.0 {
-        return "no backend stands out".into();
+    if activity.first("harm").number().unwrap_or(0.0) < HARMFUL {
+        return ("no backend stands out".into(), "");
     }
     let age = activity.first("xact_age_s").number().or(activity.first("query_age_s").number()).unwrap_or(0.0);
     let state = activity.first("state").text().unwrap_or("?");
-    let (word, key) = if state == "active" { ("runs for", "C cancels it") } else { ("is idle in transaction for", "K terminates it") };
-    format!("{} {word} {} — {key}", described(activity, 0), format::seconds(age))
+    (format!("{}, {} for {}", described(activity, 0), short(state), format::seconds(age)), cure(state))
 }
 
 /// `pid 812 (olap, reports, metabase)`
-fn described(activity: &Table, row: usize) -> String {
-    let text = |name| activity.get(row, name).text().filter(|text| !text.is_empty());
+fn described(table: &Table, row: usize) -> String {
+    let text = |name| table.get(row, name).text().filter(|text| !text.is_empty());
     let role = text("usename").or(text("role"));
     let parts: Vec<&str> = [text("class"), role, text("application_name")].into_iter().flatten().collect();
-    format!("pid {} ({})", activity.get(row, "pid").int().unwrap_or(0), parts.join(", "))
+    format!("pid {} ({})", table.get(row, "pid").int().unwrap_or(0), parts.join(", "))
 }
 
-fn holder_sentence(evidence: &Evidence<'_>) -> String {
+fn holder_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
     let snapshots = evidence.snapshots;
-    let Some(row) = own_holder(snapshots) else { return String::new() };
+    let Some(row) = own_holder(snapshots) else { return (String::new(), "") };
     let age = snapshots.get(row, "age_s").number().map_or_else(|| "?".into(), format::seconds);
     let kind = snapshots.get(row, "kind").text().unwrap_or_default();
     let holder = snapshots.get(row, "holder").text().unwrap_or_default();
     let (who, cure) = match kind {
         "backend" => {
-            let idle = snapshots.get(row, "state").text().is_some_and(|state| state.starts_with("idle in transaction"));
-            let state = if idle { ", idle in transaction," } else { "" };
-            (format!("{}{state}", described(snapshots, row)), if idle { " — K terminates it" } else { " — C cancels it" })
+            let state = snapshots.get(row, "state").text().unwrap_or("?");
+            (format!("{}, {},", described(snapshots, row), short(state)), cure(state))
         }
-        "prepared" => (format!("prepared transaction {holder}"), " — COMMIT or ROLLBACK PREPARED it"),
-        "replica" => (format!("standby {holder} (hot_standby_feedback)"), ""),
-        _ => (format!("replication slot {holder}"), " — its consumer lags or is gone"),
+        "prepared" => (format!("prepared transaction {holder}"), "COMMIT or ROLLBACK PREPARED it"),
+        "replica" => (format!("standby {holder} (hot_standby_feedback)"), "look for its long query"),
+        _ => (format!("replication slot {holder}"), "its consumer lags or is gone"),
     };
     let pins = snapshots.get(row, "pins").number().filter(|pins| *pins >= DEAD_ROWS as f64);
     let worst = evidence.bloat.first("relation").text().unwrap_or("tables");
-    let pins = pins.map(|pins| format!("; up to {} dead rows (most in {worst}) wait", format::count(pins)));
-    format!("{who} holds a snapshot {age} old{}{cure}", pins.unwrap_or_default())
+    let pins = pins.map(|pins| format!(": ≤{} dead rows wait, most in {worst}", format::count(pins)));
+    (format!("{who} holds a snapshot {age} old{}", pins.unwrap_or_default()), cure)
 }
 
-fn lock_sentence(evidence: &Evidence<'_>) -> String {
+fn lock_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
     let activity = evidence.activity;
     let waits = waiters(activity);
     let longest = format::seconds(waits.iter().copied().fold(0.0, f64::max));
     let plural = if waits.len() == 1 { "session waits" } else { "sessions wait" };
-    let root = (0..activity.rows.len()).find(|row| activity.get(*row, "blocks").int().is_some_and(|blocks| blocks > 0));
-    let Some(root) = root else { return format!("{} {plural} for locks, the longest {longest}", waits.len()) };
+    let blocks = |row: &usize| activity.get(*row, "blocks").int().unwrap_or(0);
+    let waits_itself = |row: &usize| activity.get(*row, "blocked_by").is_known();
+    let root = (0..activity.rows.len()).filter(|row| blocks(row) > 0 && !waits_itself(row)).max_by_key(blocks);
+    let Some(root) = root else { return (format!("{} {plural} for locks, up to {longest}", waits.len()), "") };
     let state = activity.get(root, "state").text().unwrap_or("?");
-    let cure = if state == "active" { "C cancels it" } else { "K terminates it" };
-    let who = described(activity, root);
-    format!("{} {plural} up to {longest} for locks of {who}, {state} — {cure}", waits.len())
+    (format!("{} {plural}, up to {longest}, for {}, {}", waits.len(), described(activity, root), short(state)), cure(state))
 }
 
-fn view_sentence(evidence: &Evidence<'_>, since: &str) -> String {
+fn view_sentence(evidence: &Evidence<'_>, since: &str) -> (String, &'static str) {
     let views = evidence.views;
     let view = views.first("view").text().unwrap_or_default();
     let fresh = views.first("fresh_s").number().map_or_else(|| "?".into(), format::seconds);
     let target = views.first("target_s").number().map_or_else(|| "?".into(), format::seconds);
     let state = views.first("state").text().unwrap_or_default();
-    let what = if state == "idle" { "no refresh is running — r refreshes it" } else { state };
-    format!("{view} is {fresh} old, target {target}, late since {since}: {what}")
+    let (what, cure) = if state == "idle" { ("no refresh runs", "r refreshes it") } else { (state, "") };
+    (format!("{view} is {fresh} old, target {target}, late since {since}: {what}"), cure)
 }
 
 fn dead_sentence(evidence: &Evidence<'_>) -> String {

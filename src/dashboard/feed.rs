@@ -82,13 +82,26 @@ impl Filter {
     /// Parses what was typed: a regular expression, inverted by `!` in front; without upper-case
     /// letters case does not count.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let (invert, pattern) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
+        let (invert, pattern) = text
+            .strip_prefix('!')
+            .map_or((false, text), |rest| (true, rest));
         let pattern = RegexBuilder::new(pattern)
             .case_insensitive(!pattern.chars().any(char::is_uppercase))
             .size_limit(1 << 20)
             .build()
-            .map_err(|error| error.to_string().lines().last().unwrap_or("not a regular expression").to_owned())?;
-        Ok(Self { text: text.to_owned(), pattern, invert })
+            .map_err(|error| {
+                error
+                    .to_string()
+                    .lines()
+                    .last()
+                    .unwrap_or("not a regular expression")
+                    .to_owned()
+            })?;
+        Ok(Self {
+            text: text.to_owned(),
+            pattern,
+            invert,
+        })
     }
 
     fn passes(&self, row: &[Value]) -> bool {
@@ -107,7 +120,12 @@ impl Feed {
         let key = &self.spec.front.key;
         let wanted = |name: &str| key.is_empty() || key.iter().any(|column| column == name);
         let cells = self.table.rows.get(row).map_or(&[][..], Vec::as_slice);
-        let named = self.table.columns.iter().zip(cells).filter(|(name, _)| wanted(name));
+        let named = self
+            .table
+            .columns
+            .iter()
+            .zip(cells)
+            .filter(|(name, _)| wanted(name));
         named
             .filter_map(|(_, cell)| match cell {
                 Value::Int(number) => Some(number.to_string().into()),
@@ -124,7 +142,8 @@ impl Feed {
 
     /// The selected row's cell of the column called `name`.
     pub fn selected(&self, name: &str) -> &Value {
-        self.selected_row().map_or(&Value::Null, |row| self.table.get(row, name))
+        self.selected_row()
+            .map_or(&Value::Null, |row| self.table.get(row, name))
     }
 
     /// Moves the selection to `position`, held within the rows.
@@ -144,14 +163,21 @@ impl Feed {
         let Self { table, cursor, .. } = self;
         cursor.order.clear();
         let filter = cursor.filter.as_ref();
-        let passing = table.rows.iter().enumerate().filter(|(_, row)| filter.is_none_or(|f| f.passes(row)));
+        let passing = table
+            .rows
+            .iter()
+            .enumerate()
+            .filter(|(_, row)| filter.is_none_or(|f| f.passes(row)));
         cursor.order.extend(passing.map(|(position, _)| position));
         if let Some((name, descending)) = &cursor.sort
             && let Some(column) = table.column(name)
         {
             let cell = |row: &usize| table.rows.get(*row).and_then(|cells| cells.get(column));
             cursor.order.sort_by(|a, b| {
-                let (a, b) = (cell(a).unwrap_or(&Value::Null), cell(b).unwrap_or(&Value::Null));
+                let (a, b) = (
+                    cell(a).unwrap_or(&Value::Null),
+                    cell(b).unwrap_or(&Value::Null),
+                );
                 compare(a, b, *descending)
             });
         }
@@ -159,12 +185,18 @@ impl Feed {
         if self.cursor.selected > 0
             && let Some(held) = self.cursor.held.take()
         {
-            let found = self.cursor.order.iter().position(|row| self.identity(*row) == held);
+            let found = self
+                .cursor
+                .order
+                .iter()
+                .position(|row| self.identity(*row) == held);
             self.cursor.selected = found.unwrap_or(self.cursor.selected);
         }
         self.select(self.cursor.selected);
         if !self.cursor.tagged.is_empty() {
-            let alive: HashSet<_> = (0..self.table.rows.len()).map(|row| self.identity(row)).collect();
+            let alive: HashSet<_> = (0..self.table.rows.len())
+                .map(|row| self.identity(row))
+                .collect();
             self.cursor.tagged.retain(|tagged| alive.contains(tagged));
         }
     }
@@ -183,13 +215,26 @@ impl Feed {
         if compact && !self.spec.front.compact.is_empty() {
             return self.spec.front.compact.clone();
         }
-        let compact_first = self.spec.front.compact.iter().filter(|name| self.table.column(name).is_some()).cloned();
+        let compact_first = self
+            .spec
+            .front
+            .compact
+            .iter()
+            .filter(|name| self.table.column(name).is_some())
+            .cloned();
         let rest = self.table.columns.iter().map(ToString::to_string);
         let rest = rest.filter(|name| !self.spec.front.compact.contains(name));
         let all = compact_first.chain(rest);
         // The query is long and last, wherever the statement has it.
         let (query, others): (Vec<_>, Vec<_>) = all
-            .filter(|name| !self.spec.front.columns.get(name).is_some_and(|column| column.hidden))
+            .filter(|name| {
+                !self
+                    .spec
+                    .front
+                    .columns
+                    .get(name)
+                    .is_some_and(|column| column.hidden)
+            })
             .partition(|name| name == "query");
         others.into_iter().chain(query).collect()
     }

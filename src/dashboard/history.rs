@@ -18,13 +18,18 @@ impl Series {
         if self.0.len() >= KEEP {
             self.0.pop_front();
         }
-        self.0.push_back(value.map_or(f32::NAN, |value| value as f32));
+        self.0
+            .push_back(value.map_or(f32::NAN, |value| value as f32));
     }
 
     /// The newest `count` figures, oldest first.
     pub fn last(&self, count: usize) -> Vec<Option<f64>> {
         let skip = self.0.len().saturating_sub(count);
-        self.0.iter().skip(skip).map(|value| (!value.is_nan()).then_some(f64::from(*value))).collect()
+        self.0
+            .iter()
+            .skip(skip)
+            .map(|value| (!value.is_nan()).then_some(f64::from(*value)))
+            .collect()
     }
 
     /// The newest figure, where it was measured.
@@ -34,8 +39,15 @@ impl Series {
 
     /// The median of the newest `count` figures, the last `skip` left out.
     pub fn median(&self, count: usize, skip: usize) -> Option<f64> {
-        let mut values: Vec<f64> =
-            self.0.iter().rev().skip(skip).take(count).filter(|v| !v.is_nan()).map(|v| f64::from(*v)).collect();
+        let mut values: Vec<f64> = self
+            .0
+            .iter()
+            .rev()
+            .skip(skip)
+            .take(count)
+            .filter(|v| !v.is_nan())
+            .map(|v| f64::from(*v))
+            .collect();
         values.sort_by(f64::total_cmp);
         values.get(values.len() / 2).copied()
     }
@@ -155,9 +167,13 @@ impl History {
             let seconds = now.at_s - last.at_s;
             let transactions = (now.commits - last.commits) + (now.rollbacks - last.rollbacks);
             oltp.tps = Some(transactions / seconds);
-            oltp.rollback_pct = (transactions > 0.0).then(|| (now.rollbacks - last.rollbacks) / transactions * 100.0);
-            oltp.wal_bytes_per_s =
-                now.wal_bytes.zip(last.wal_bytes).map(|(now, last)| (now - last) / seconds).filter(|rate| *rate >= 0.0);
+            oltp.rollback_pct = (transactions > 0.0)
+                .then(|| (now.rollbacks - last.rollbacks) / transactions * 100.0);
+            oltp.wal_bytes_per_s = now
+                .wal_bytes
+                .zip(last.wal_bytes)
+                .map(|(now, last)| (now - last) / seconds)
+                .filter(|rate| *rate >= 0.0);
             let (hit, read) = (now.blks_hit - last.blks_hit, now.blks_read - last.blks_read);
             oltp.cache_hit_pct = (hit + read > 0.0).then(|| hit / (hit + read) * 100.0);
         }
@@ -172,11 +188,19 @@ impl History {
     /// Takes the counts of sessions.
     pub fn sessions(&mut self, table: &Table, classifier: &Classifier) {
         let oltp = &mut self.oltp;
-        (oltp.active, oltp.waiting, oltp.idle_in_transaction, oltp.restricted) = (0, 0, 0, 0);
+        (
+            oltp.active,
+            oltp.waiting,
+            oltp.idle_in_transaction,
+            oltp.restricted,
+        ) = (0, 0, 0, 0);
         oltp.sessions.clear();
         for row in 0..table.rows.len() {
             let text = |name| table.get(row, name).text().unwrap_or_default();
             let n = table.get(row, "n").int().unwrap_or(0);
+            if classifier.is_own(text("usename"), text("application_name")) {
+                continue;
+            }
             let class = classifier.classify(&Session {
                 role: text("usename"),
                 application: text("application_name"),
@@ -201,12 +225,21 @@ impl History {
 
     /// Takes latencies of the point query, measured at `now_s` of the model's time.
     pub fn canary(&mut self, latencies_ms: &[f64], failed: u32, now_s: f64) {
-        self.window.extend(latencies_ms.iter().map(|latency| (now_s, *latency)));
+        self.window
+            .extend(latencies_ms.iter().map(|latency| (now_s, *latency)));
         self.failures.push_back((now_s, failed));
-        while self.window.front().is_some_and(|(at, _)| now_s - at > WINDOW_S) {
+        while self
+            .window
+            .front()
+            .is_some_and(|(at, _)| now_s - at > WINDOW_S)
+        {
             self.window.pop_front();
         }
-        while self.failures.front().is_some_and(|(at, _)| now_s - at > WINDOW_S) {
+        while self
+            .failures
+            .front()
+            .is_some_and(|(at, _)| now_s - at > WINDOW_S)
+        {
             self.failures.pop_front();
         }
         let mut sorted: Vec<f64> = self.window.iter().map(|(_, latency)| *latency).collect();
@@ -227,7 +260,11 @@ impl History {
         let mut sums: BTreeMap<WorkClass, (f64, f64)> = BTreeMap::new();
         let mut totals = BTreeMap::new();
         for row in 0..table.rows.len() {
-            let role = table.get(row, "usename").text().unwrap_or_default().to_owned();
+            let role = table
+                .get(row, "usename")
+                .text()
+                .unwrap_or_default()
+                .to_owned();
             let calls = table.get(row, "calls").number().unwrap_or(0.0);
             let total_ms = table.get(row, "total_exec_ms").number().unwrap_or(0.0);
             if let Some((calls_before, total_before)) = self.statements.get(&role) {
@@ -245,7 +282,10 @@ impl History {
             totals.insert(role, (calls, total_ms));
         }
         self.statements = totals;
-        self.oltp.mean_ms = sums.into_iter().map(|(class, (calls, total))| (class, total / calls)).collect();
+        self.oltp.mean_ms = sums
+            .into_iter()
+            .map(|(class, (calls, total))| (class, total / calls))
+            .collect();
     }
 
     /// Forgets the counters: what comes next is another server, or the same one restarted.
@@ -273,7 +313,12 @@ mod tests {
         let columns = ["now_epoch", "xact_commit", "xact_rollback", "stats_reset"];
         Table {
             columns: columns.iter().map(|name| (*name).into()).collect(),
-            rows: vec![vec![Value::Float(at), Value::Int(commits), Value::Int(0), Value::Float(reset)]],
+            rows: vec![vec![
+                Value::Float(at),
+                Value::Int(commits),
+                Value::Int(0),
+                Value::Float(reset),
+            ]],
         }
     }
 
@@ -297,7 +342,10 @@ mod tests {
         let spread: Vec<f64> = (1..=100).map(f64::from).collect();
         history.canary(&spread, 0, 61.0);
         let oltp = &history.oltp;
-        assert_eq!((oltp.p50_ms, oltp.p95_ms, oltp.p99_ms), (Some(50.0), Some(95.0), Some(99.0)));
+        assert_eq!(
+            (oltp.p50_ms, oltp.p95_ms, oltp.p99_ms),
+            (Some(50.0), Some(95.0), Some(99.0))
+        );
         assert_eq!((oltp.timed, oltp.failed), (100, 0));
     }
 

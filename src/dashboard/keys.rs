@@ -87,22 +87,94 @@ const fn bind(
     footer: &'static str,
     help: &'static str,
 ) -> Binding {
-    Binding { keys, shown, command, help, footer }
+    Binding {
+        keys,
+        shown,
+        command,
+        help,
+        footer,
+    }
 }
 
 /// All keys, in the order of the help.
 pub const BINDINGS: &[Binding] = &[
-    bind(&[Key::Char('r')], "r", Command::Refresh, "refresh", "refresh the selected materialized view CONCURRENTLY; says why not where it cannot be, and offers the plain form"),
-    bind(&[Key::Char('R')], "R", Command::RefreshAll, "all", "refresh all materialized views, one at a time, in the order of their dependencies"),
-    bind(&[Key::Char('C')], "C", Command::Cancel, "cancel", "cancel the statement of the selected or tagged backends (of the running refresh, while the views have the focus)"),
-    bind(&[Key::Char('K')], "K", Command::Terminate, "terminate", "terminate the session of the selected or tagged backends"),
-    bind(&[Key::Char('X')], "X", Command::CancelOldOlap, "", "cancel all OLAP statements that run longer than the limit (olap_limit)"),
-    bind(&[Key::Enter], "Enter", Command::Open, "detail", "open the focused panel full screen; there, the whole selected row"),
-    bind(&[Key::Esc], "Esc", Command::Back, "", "leave the popup, the filter, the full screen; never quits"),
-    bind(&[Key::Char('/')], "/", Command::Filter, "filter", "filter rows by a regular expression; ! in front inverts; lower case ignores case"),
-    bind(&[Key::Tab], "Tab", Command::NextPanel, "panel", "next panel"),
-    bind(&[Key::BackTab], "S-Tab", Command::PreviousPanel, "", "previous panel"),
-    bind(&[Key::Char('1')], "1…8", Command::Panel(1), "", "open the panel with that number full screen; again to come back"),
+    bind(
+        &[Key::Char('r')],
+        "r",
+        Command::Refresh,
+        "refresh",
+        "refresh the selected materialized view CONCURRENTLY; says why not where it cannot be, and offers the plain form",
+    ),
+    bind(
+        &[Key::Char('R')],
+        "R",
+        Command::RefreshAll,
+        "all",
+        "refresh all materialized views, one at a time, in the order of their dependencies",
+    ),
+    bind(
+        &[Key::Char('C')],
+        "C",
+        Command::Cancel,
+        "cancel",
+        "cancel the statement of the selected or tagged backends (of the running refresh, while the views have the focus)",
+    ),
+    bind(
+        &[Key::Char('K')],
+        "K",
+        Command::Terminate,
+        "terminate",
+        "terminate the session of the selected or tagged backends",
+    ),
+    bind(
+        &[Key::Char('X')],
+        "X",
+        Command::CancelOldOlap,
+        "",
+        "cancel all OLAP statements that run longer than the limit (olap_limit)",
+    ),
+    bind(
+        &[Key::Enter],
+        "Enter",
+        Command::Open,
+        "detail",
+        "open the focused panel full screen; there, the whole selected row",
+    ),
+    bind(
+        &[Key::Esc],
+        "Esc",
+        Command::Back,
+        "",
+        "leave the popup, the filter, the full screen; never quits",
+    ),
+    bind(
+        &[Key::Char('/')],
+        "/",
+        Command::Filter,
+        "filter",
+        "filter rows by a regular expression; ! in front inverts; lower case ignores case",
+    ),
+    bind(
+        &[Key::Tab],
+        "Tab",
+        Command::NextPanel,
+        "panel",
+        "next panel",
+    ),
+    bind(
+        &[Key::BackTab],
+        "S-Tab",
+        Command::PreviousPanel,
+        "",
+        "previous panel",
+    ),
+    bind(
+        &[Key::Char('1')],
+        "1…8",
+        Command::Panel(1),
+        "",
+        "open the panel with that number full screen; again to come back",
+    ),
     bind(&[Key::Char('2')], "2", Command::Panel(2), "", ""),
     bind(&[Key::Char('3')], "3", Command::Panel(3), "", ""),
     bind(&[Key::Char('4')], "4", Command::Panel(4), "", ""),
@@ -110,43 +182,187 @@ pub const BINDINGS: &[Binding] = &[
     bind(&[Key::Char('6')], "6", Command::Panel(6), "", ""),
     bind(&[Key::Char('7')], "7", Command::Panel(7), "", ""),
     bind(&[Key::Char('8')], "8", Command::Panel(8), "", ""),
-    bind(&[Key::Char('9')], "9", Command::Panel(9), "more", "the other business panels, your own among them"),
-    bind(&[Key::Char('0')], "0", Command::Panel(0), "", "the Overview"),
-    bind(&[Key::Down, Key::Char('j')], "j ↓", Command::Move(1), "", "next row"),
-    bind(&[Key::Up, Key::Char('k')], "k ↑", Command::Move(-1), "", "previous row"),
-    bind(&[Key::PageDown, Key::Ctrl('d')], "PgDn", Command::Page(1), "", "a page down"),
-    bind(&[Key::PageUp, Key::Ctrl('u')], "PgUp", Command::Page(-1), "", "a page up"),
-    bind(&[Key::Home, Key::Char('g')], "g Home", Command::First, "", "first row"),
-    bind(&[Key::End, Key::Char('G')], "G End", Command::Last, "", "last row"),
-    bind(&[Key::Right, Key::Char('l')], "l →", Command::Scroll(1), "", "columns to the right"),
-    bind(&[Key::Left, Key::Char('h')], "h ←", Command::Scroll(-1), "", "columns to the left"),
-    bind(&[Key::Char('>')], ">", Command::SortColumn(1), "", "sort by the next column to the right"),
-    bind(&[Key::Char('<')], "<", Command::SortColumn(-1), "", "sort by the next column to the left"),
-    bind(&[Key::Char('I')], "I", Command::ReverseSort, "", "reverse the order; back to worst first after that"),
-    bind(&[Key::Char('T')], "T", Command::Tag, "", "tag or untag the selected backend, for C and K on several"),
-    bind(&[Key::Char(' ')], "space", Command::Pause, "pause", "hold the screen still, and go on"),
-    bind(&[Key::Char('+'), Key::Char('=')], "+", Command::Interval(1), "", "longer interval"),
-    bind(&[Key::Char('-')], "-", Command::Interval(-1), "", "shorter interval"),
-    bind(&[Key::Char('y')], "y", Command::Copy, "", "copy the selected row (OSC 52: the terminal must allow it)"),
+    bind(
+        &[Key::Char('9')],
+        "9",
+        Command::Panel(9),
+        "more",
+        "the other business panels, your own among them",
+    ),
+    bind(
+        &[Key::Char('0')],
+        "0",
+        Command::Panel(0),
+        "",
+        "the Overview",
+    ),
+    bind(
+        &[Key::Down, Key::Char('j')],
+        "j ↓",
+        Command::Move(1),
+        "",
+        "next row",
+    ),
+    bind(
+        &[Key::Up, Key::Char('k')],
+        "k ↑",
+        Command::Move(-1),
+        "",
+        "previous row",
+    ),
+    bind(
+        &[Key::PageDown, Key::Ctrl('d')],
+        "PgDn",
+        Command::Page(1),
+        "",
+        "a page down",
+    ),
+    bind(
+        &[Key::PageUp, Key::Ctrl('u')],
+        "PgUp",
+        Command::Page(-1),
+        "",
+        "a page up",
+    ),
+    bind(
+        &[Key::Home, Key::Char('g')],
+        "g Home",
+        Command::First,
+        "",
+        "first row",
+    ),
+    bind(
+        &[Key::End, Key::Char('G')],
+        "G End",
+        Command::Last,
+        "",
+        "last row",
+    ),
+    bind(
+        &[Key::Right, Key::Char('l')],
+        "l →",
+        Command::Scroll(1),
+        "",
+        "columns to the right",
+    ),
+    bind(
+        &[Key::Left, Key::Char('h')],
+        "h ←",
+        Command::Scroll(-1),
+        "",
+        "columns to the left",
+    ),
+    bind(
+        &[Key::Char('>')],
+        ">",
+        Command::SortColumn(1),
+        "",
+        "sort by the next column to the right",
+    ),
+    bind(
+        &[Key::Char('<')],
+        "<",
+        Command::SortColumn(-1),
+        "",
+        "sort by the next column to the left",
+    ),
+    bind(
+        &[Key::Char('I')],
+        "I",
+        Command::ReverseSort,
+        "",
+        "reverse the order; back to worst first after that",
+    ),
+    bind(
+        &[Key::Char('T')],
+        "T",
+        Command::Tag,
+        "",
+        "tag or untag the selected backend, for C and K on several",
+    ),
+    bind(
+        &[Key::Char(' ')],
+        "space",
+        Command::Pause,
+        "pause",
+        "hold the screen still, and go on",
+    ),
+    bind(
+        &[Key::Char('+'), Key::Char('=')],
+        "+",
+        Command::Interval(1),
+        "",
+        "longer interval",
+    ),
+    bind(
+        &[Key::Char('-')],
+        "-",
+        Command::Interval(-1),
+        "",
+        "shorter interval",
+    ),
+    bind(
+        &[Key::Char('y')],
+        "y",
+        Command::Copy,
+        "",
+        "copy the selected row (OSC 52: the terminal must allow it)",
+    ),
     bind(&[Key::Char('t')], "t", Command::Theme, "", "next theme"),
-    bind(&[Key::Char('M')], "M", Command::Mouse, "", "take the mouse: click selects, wheel scrolls; again to give it back"),
-    bind(&[Key::Char('L')], "L", Command::Log, "", "the log: actions with their proof, connections lost and found"),
-    bind(&[Key::Char('c')], "c", Command::Reconnect, "", "connect again now"),
-    bind(&[Key::Char('?'), Key::F1], "?", Command::Help, "help", "this help; in a full screen also what each figure means"),
+    bind(
+        &[Key::Char('M')],
+        "M",
+        Command::Mouse,
+        "",
+        "take the mouse: click selects, wheel scrolls; again to give it back",
+    ),
+    bind(
+        &[Key::Char('L')],
+        "L",
+        Command::Log,
+        "",
+        "the log: actions with their proof, connections lost and found",
+    ),
+    bind(
+        &[Key::Char('c')],
+        "c",
+        Command::Reconnect,
+        "",
+        "connect again now",
+    ),
+    bind(
+        &[Key::Char('?'), Key::F1],
+        "?",
+        Command::Help,
+        "help",
+        "this help; in a full screen also what each figure means",
+    ),
     bind(&[Key::Ctrl('z')], "Ctrl-Z", Command::Suspend, "", "suspend"),
-    bind(&[Key::Char('q'), Key::Ctrl('c')], "q", Command::Quit, "quit", "quit (also Ctrl-C)"),
+    bind(
+        &[Key::Char('q'), Key::Ctrl('c')],
+        "q",
+        Command::Quit,
+        "quit",
+        "quit (also Ctrl-C)",
+    ),
 ];
 
 /// What `key` asks for.
 pub fn command(key: Key) -> Option<Command> {
-    BINDINGS.iter().find(|binding| binding.keys.contains(&key)).map(|binding| binding.command)
+    BINDINGS
+        .iter()
+        .find(|binding| binding.keys.contains(&key))
+        .map(|binding| binding.command)
 }
 
 /// The key table as Markdown, as it stands in the README.
 pub fn markdown() -> String {
     let rows = BINDINGS.iter().filter(|binding| !binding.help.is_empty());
     let rows = rows.map(|binding| format!("| `{}` | {} |\n", binding.shown, binding.help));
-    format!("| Key | What it does |\n| --- | --- |\n{}", rows.collect::<String>())
+    format!(
+        "| Key | What it does |\n| --- | --- |\n{}",
+        rows.collect::<String>()
+    )
 }
 
 #[cfg(test)]

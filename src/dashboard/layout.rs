@@ -30,8 +30,18 @@ const AROUND: u16 = 4;
 /// Where everything lies on a screen of the model's size.
 pub fn regions(model: &Model) -> Regions {
     let (width, height) = model.size;
-    let line = |y| Rect { x: 0, y, width, height: 1 };
-    let body = Rect { x: 0, y: 3, width, height: height.saturating_sub(AROUND) };
+    let line = |y| Rect {
+        x: 0,
+        y,
+        width,
+        height: 1,
+    };
+    let body = Rect {
+        x: 0,
+        y: 3,
+        width,
+        height: height.saturating_sub(AROUND),
+    };
     let mut regions = Regions {
         header: line(0),
         strip: line(1),
@@ -53,13 +63,21 @@ pub fn regions(model: &Model) -> Regions {
 
 /// The panels on the page, in the order of the focus.
 pub fn panels(model: &Model) -> Vec<FeedId> {
-    regions(model).panels.into_iter().map(|(id, _)| id).collect()
+    regions(model)
+        .panels
+        .into_iter()
+        .map(|(id, _)| id)
+        .collect()
 }
 
 /// Rows of the table in the focused panel.
 pub fn page_rows(model: &Model) -> usize {
     let regions = regions(model);
-    let area = regions.panels.iter().find(|(id, _)| *id == model.focus).map_or(Rect::default(), |(_, area)| *area);
+    let area = regions
+        .panels
+        .iter()
+        .find(|(id, _)| *id == model.focus)
+        .map_or(Rect::default(), |(_, area)| *area);
     usize::from(table_rows(area, regions.dense))
 }
 
@@ -71,15 +89,24 @@ fn table_rows(area: Rect, dense: bool) -> u16 {
 /// The panel at a cell, and the row of its table there.
 pub fn hit(model: &Model, x: u16, y: u16) -> Option<(FeedId, Option<usize>)> {
     let regions = regions(model);
-    let (id, area) = regions.panels.iter().find(|(_, area)| area.contains((x, y).into()))?;
+    let (id, area) = regions
+        .panels
+        .iter()
+        .find(|(_, area)| area.contains((x, y).into()))?;
     let first = area.y + if regions.dense { 1 } else { 2 };
-    let row = y.checked_sub(first).filter(|row| *row < table_rows(*area, regions.dense));
+    let row = y
+        .checked_sub(first)
+        .filter(|row| *row < table_rows(*area, regions.dense));
     Some((*id, row.map(usize::from)))
 }
 
 /// The panels without a digit: business panels of ours and of the user.
 fn extras(model: &Model) -> Vec<FeedId> {
-    model.visible().filter(|(_, feed)| feed.digit.is_none()).map(|(id, _)| id).collect()
+    model
+        .visible()
+        .filter(|(_, feed)| feed.digit.is_none())
+        .map(|(id, _)| id)
+        .collect()
 }
 
 /// A grid of the panels that have no digit.
@@ -91,7 +118,11 @@ fn more(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
     let mut placed = Vec::new();
     let mut y = body.y;
     for (row, height) in rows.iter().zip(heights) {
-        placed.extend(side_by_side(row, &vec![1; row.len()], Rect { y, height, ..body }));
+        placed.extend(side_by_side(
+            row,
+            &vec![1; row.len()],
+            Rect { y, height, ..body },
+        ));
         y += height;
     }
     placed
@@ -99,10 +130,22 @@ fn more(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
 
 /// The Overview from 100x32 on: sales on top, then what the shop suffers, then what can be done.
 fn overview(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
-    let find = |names: &[&str]| names.iter().filter_map(|name| model.feed_named(name)).collect::<Vec<_>>();
+    let find = |names: &[&str]| {
+        names
+            .iter()
+            .filter_map(|name| model.feed_named(name))
+            .collect::<Vec<_>>()
+    };
     let extras = extras(model);
-    let beside = if body.width >= 170 && !extras.is_empty() { (body.width / 4).min(56) } else { 0 };
-    let main = Rect { width: body.width - beside, ..body };
+    let beside = if body.width >= 170 && !extras.is_empty() {
+        (body.width / 4).min(56)
+    } else {
+        0
+    };
+    let main = Rect {
+        width: body.width - beside,
+        ..body
+    };
     let spare = main.height.saturating_sub(36);
     let tight = main.height < 36;
     let top = if tight { 9 } else { 10 + spare / 5 };
@@ -115,15 +158,34 @@ fn overview(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
         y += height;
         area
     };
-    let mut placed = side_by_side(&find(&["hourly_sales", "top_categories", "rfm_segments"]), &[52, 35, 33], row(top));
-    placed.extend(side_by_side(&find(&["database", "bloat", "snapshots"]), &[38, 41, 41], row(middle)));
+    let mut placed = side_by_side(
+        &find(&["hourly_sales", "top_categories", "rfm_segments"]),
+        &[52, 35, 33],
+        row(top),
+    );
+    placed.extend(side_by_side(
+        &find(&["database", "bloat", "snapshots"]),
+        &[38, 41, 41],
+        row(middle),
+    ));
     placed.extend(side_by_side(&find(&["views"]), &[1], row(views)));
     placed.extend(side_by_side(&find(&["activity"]), &[1], row(queries)));
     if beside > 0 {
-        let shown: Vec<FeedId> = extras.into_iter().take(usize::from(body.height / 10).max(1)).collect();
+        let shown: Vec<FeedId> = extras
+            .into_iter()
+            .take(usize::from(body.height / 10).max(1))
+            .collect();
         let mut y = body.y;
         for (id, height) in shown.iter().zip(shares(body.height, &vec![1; shown.len()])) {
-            placed.push((*id, Rect { x: main.right(), y, width: beside, height }));
+            placed.push((
+                *id,
+                Rect {
+                    x: main.right(),
+                    y,
+                    width: beside,
+                    height,
+                },
+            ));
             y += height;
         }
     }
@@ -133,8 +195,13 @@ fn overview(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
 /// The Overview on a small screen: lines without boxes, the queries take the rest.
 fn dense(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
     let extra = u16::from(body.height >= 18);
-    let heights =
-        [("hourly_sales", 2), ("database", 2), ("views", 2 + extra), ("snapshots", 2 + extra), ("bloat", 1 + extra)];
+    let heights = [
+        ("hourly_sales", 2),
+        ("database", 2),
+        ("views", 2 + extra),
+        ("snapshots", 2 + extra),
+        ("bloat", 1 + extra),
+    ];
     let mut placed = Vec::new();
     let mut y = body.y;
     for (name, height) in heights {
@@ -144,7 +211,14 @@ fn dense(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
         }
     }
     if let Some(id) = model.feed_named("activity") {
-        placed.push((id, Rect { y, height: body.bottom().saturating_sub(y), ..body }));
+        placed.push((
+            id,
+            Rect {
+                y,
+                height: body.bottom().saturating_sub(y),
+                ..body
+            },
+        ));
     }
     placed
 }

@@ -11,18 +11,30 @@ use crate::format;
 pub fn content(model: &Model) -> Option<(String, Vec<Entry<'_>>)> {
     Some(match model.popup.as_ref()? {
         Popup::Help { .. } => help(model),
-        Popup::Detail { title, fields, .. } => {
-            (title.clone(), fields.iter().map(|(name, text)| pair(name.clone(), text.clone())).collect())
-        }
+        Popup::Detail { title, fields, .. } => (
+            title.clone(),
+            fields
+                .iter()
+                .map(|(name, text)| pair(name.clone(), text.clone()))
+                .collect(),
+        ),
         Popup::Log { .. } => ("Log · newest last".into(), log(model)),
         Popup::Confirm(confirm) => {
-            let mut entries: Vec<Entry<'_>> = confirm.lines.iter().map(|line| Entry::from(line.as_str())).collect();
+            let mut entries: Vec<Entry<'_>> = confirm
+                .lines
+                .iter()
+                .map(|line| Entry::from(line.as_str()))
+                .collect();
             entries.push(Entry::Blank);
             entries.push(match confirm.number {
                 None => Entry::Head("y yes    any other key: no".into()),
-                Some(number) => {
-                    Entry::Head(format!("type {number} and Enter to go on: {}▏   Esc: no", confirm.typed).into())
-                }
+                Some(number) => Entry::Head(
+                    format!(
+                        "type {number} and Enter to go on: {}▏   Esc: no",
+                        confirm.typed
+                    )
+                    .into(),
+                ),
             });
             ("Sure?".into(), entries)
         }
@@ -31,7 +43,9 @@ pub fn content(model: &Model) -> Option<(String, Vec<Entry<'_>>)> {
 
 /// The popup's entries as text, for the clipboard and for the bounds of scrolling.
 pub fn lines(model: &Model) -> Vec<String> {
-    let entries = content(model).map(|(_, entries)| entries).unwrap_or_default();
+    let entries = content(model)
+        .map(|(_, entries)| entries)
+        .unwrap_or_default();
     let text = |entry: &Entry<'_>| match entry {
         Entry::Text(text) | Entry::Head(text) | Entry::Warning(text) => text.to_string(),
         Entry::Pair(left, right) => format!("{left}\t{right}"),
@@ -50,12 +64,22 @@ fn help(model: &Model) -> (String, Vec<Entry<'_>>) {
     if let (Screen::Full(_), Some(feed)) = (model.screen, model.feed(model.focus)) {
         title = format!("Help · {}", feed.spec.front.title);
         for paragraph in feed.spec.front.about.split("\n\n") {
-            entries.push(Entry::Text(paragraph.split_whitespace().collect::<Vec<_>>().join(" ").into()));
+            entries.push(Entry::Text(
+                paragraph
+                    .split_whitespace()
+                    .collect::<Vec<_>>()
+                    .join(" ")
+                    .into(),
+            ));
         }
         entries.push(Entry::Blank);
         for name in feed.columns(false) {
             let column = feed.spec.column(&name);
-            let title = if column.title.is_empty() { name } else { column.title };
+            let title = if column.title.is_empty() {
+                name
+            } else {
+                column.title
+            };
             if !column.help.is_empty() {
                 entries.push(pair(title, column.help));
             }
@@ -68,11 +92,26 @@ fn help(model: &Model) -> (String, Vec<Entry<'_>>) {
     entries.push(Entry::Blank);
     entries.push(Entry::Head("Signs".into()));
     for (sign, meaning) in [
-        ("✔ ▲ ✖ ·", "within its target, near it, past it, not measured"),
-        ("—  n/a  ?", "there is none; it cannot be known here; not measured yet. None of them is 0"),
-        ("grey", "old data: its session is lost or the server is silent; the age stands in the title"),
-        ("p99", "99th percentile of a point query's time at this client, over the last 30 s; five queries a second on a session of their own"),
-        ("own", "this program's processor time, and the time its statements took, per second"),
+        (
+            "✔ ▲ ✖ ·",
+            "within its target, near it, past it, not measured",
+        ),
+        (
+            "—  n/a  ?",
+            "there is none; it cannot be known here; not measured yet. None of them is 0",
+        ),
+        (
+            "grey",
+            "old data: its session is lost or the server is silent; the age stands in the title",
+        ),
+        (
+            "p99",
+            "99th percentile of a point query's time at this client, over the last 30 s; five queries a second on a session of their own",
+        ),
+        (
+            "own",
+            "this program's processor time, and the time its statements took, per second",
+        ),
     ] {
         entries.push(Entry::Pair(sign.into(), meaning.into()));
     }
@@ -81,7 +120,9 @@ fn help(model: &Model) -> (String, Vec<Entry<'_>>) {
 
 fn log(model: &Model) -> Vec<Entry<'_>> {
     if model.log.is_empty() {
-        return vec![Entry::Text("Nothing has happened yet: actions and lost connections are written here.".into())];
+        return vec![Entry::Text(
+            "Nothing has happened yet: actions and lost connections are written here.".into(),
+        )];
     }
     let entry = |line: &super::model::LogLine| {
         let sign = match line.grade {

@@ -58,17 +58,30 @@ impl Stage {
         let screen = Screen::take()?;
         let (events, inbox) = channel(EVENTS);
         terminal::read_events(events)?;
-        Ok(Self { screen, inbox, signals })
+        Ok(Self {
+            screen,
+            inbox,
+            signals,
+        })
     }
 
     /// Shows what the demo's engine is doing until it is ready (`Some`) or the user has had enough.
-    pub async fn wait_for(&mut self, engine: &mut Engine, themes: &[Theme]) -> Result<Option<Place>, String> {
+    pub async fn wait_for(
+        &mut self,
+        engine: &mut Engine,
+        themes: &[Theme],
+    ) -> Result<Option<Place>, String> {
         let depth = Depth::detect(&|name| std::env::var(name).ok());
-        let theme = themes.first().map(|theme| theme.adapt(depth)).ok_or("no theme")?;
+        let theme = themes
+            .first()
+            .map(|theme| theme.adapt(depth))
+            .ok_or("no theme")?;
         let mut doing = (0.0, Clean::from("starting"), 0.0);
         loop {
             let (share, what, elapsed_s) = &doing;
-            let drawn = self.screen.draw(|frame| super::view::starting(*share, what, *elapsed_s, &theme, frame));
+            let drawn = self
+                .screen
+                .draw(|frame| super::view::starting(*share, what, *elapsed_s, &theme, frame));
             drawn.map_err(|error| error.to_string())?;
             tokio::select! {
                 step = engine.next() => match step {
@@ -109,7 +122,11 @@ pub async fn run(
     audit: Audit,
 ) -> io::Result<Ending> {
     let config = start.config.clone();
-    let Stage { mut screen, mut inbox, mut signals } = stage;
+    let Stage {
+        mut screen,
+        mut inbox,
+        mut signals,
+    } = stage;
     let mut hands = Hands::start(&config, targets, audit);
     let mut model = Model::new(start);
     let clock = Clock::start();
@@ -182,7 +199,11 @@ pub async fn run(
 }
 
 fn ending(connected: bool) -> Ending {
-    if connected { Ending::Quit } else { Ending::NeverConnected }
+    if connected {
+        Ending::Quit
+    } else {
+        Ending::NeverConnected
+    }
 }
 
 /// What a signal asks for.
@@ -200,8 +221,14 @@ struct Signals {
 impl Signals {
     fn listen() -> io::Result<Self> {
         Ok(Self {
-            end: [signal(SignalKind::terminate())?, signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?],
-            stop: signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGTSTP as i32))?,
+            end: [
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::hangup())?,
+                signal(SignalKind::interrupt())?,
+            ],
+            stop: signal(SignalKind::from_raw(
+                nix::sys::signal::Signal::SIGTSTP as i32,
+            ))?,
         })
     }
 
@@ -223,7 +250,9 @@ struct Clock {
 
 impl Clock {
     fn start() -> Self {
-        Self { started: Instant::now() }
+        Self {
+            started: Instant::now(),
+        }
     }
 
     fn tick(&self) -> Event {
@@ -233,14 +262,21 @@ impl Clock {
         };
         let used = getrusage(UsageWho::RUSAGE_SELF);
         let cpu_ms = used.map_or(0.0, |usage| {
-            (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 / 1000.0
+            (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64
+                / 1000.0
         });
-        Event::Ticked { now, cost: OwnCost { cpu_ms } }
+        Event::Ticked {
+            now,
+            cost: OwnCost { cpu_ms },
+        }
     }
 }
 
 /// This machine's clock, for showing the time of day and for the audit file.
-#[expect(clippy::disallowed_methods, reason = "the runtime is where time comes in")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the runtime is where time comes in"
+)]
 fn wall_clock() -> chrono::DateTime<chrono::Utc> {
     chrono::Utc::now()
 }
@@ -275,7 +311,14 @@ impl Hands {
         let (point, points) = watch::channel(None);
         let wake = Arc::new(Notify::new());
         let session = |id, target: &Target, manner: Manner, queue: &Queue| {
-            tokio::spawn(sampler::run(id, target.clone(), manner, Arc::clone(queue), report.clone(), Arc::clone(&wake)));
+            tokio::spawn(sampler::run(
+                id,
+                target.clone(),
+                manner,
+                Arc::clone(queue),
+                report.clone(),
+                Arc::clone(&wake),
+            ));
         };
         let queue = || {
             let (sender, receiver) = channel(64);
@@ -283,12 +326,27 @@ impl Hands {
             (sender, queue)
         };
         let (fast, fast_queue) = queue();
-        session(SessionId::Fast, &targets.oltp, monitor(FAST_TIMEOUT), &fast_queue);
+        session(
+            SessionId::Fast,
+            &targets.oltp,
+            monitor(FAST_TIMEOUT),
+            &fast_queue,
+        );
         let (slow, slow_queue) = queue();
-        session(SessionId::Slow, &targets.oltp, monitor(SLOW_TIMEOUT), &slow_queue);
+        session(
+            SessionId::Slow,
+            &targets.oltp,
+            monitor(SLOW_TIMEOUT),
+            &slow_queue,
+        );
         let (olap, olap_queue) = queue();
         for number in 0..config.olap.connections {
-            session(SessionId::Olap(number), &targets.olap, analytic(&config.olap), &olap_queue);
+            session(
+                SessionId::Olap(number),
+                &targets.olap,
+                analytic(&config.olap),
+                &olap_queue,
+            );
         }
         tokio::spawn(sampler::canary(
             targets.oltp.clone(),
@@ -299,7 +357,20 @@ impl Hands {
             Arc::clone(&wake),
         ));
         let running = Arc::default();
-        Self { targets, fast, slow, olap, point, wake, reports, canary, ended, tell, audit, running }
+        Self {
+            targets,
+            fast,
+            slow,
+            olap,
+            point,
+            wake,
+            reports,
+            canary,
+            ended,
+            tell,
+            audit,
+            running,
+        }
     }
 
     fn execute(&mut self, effect: Effect) {
@@ -327,7 +398,11 @@ impl Hands {
     fn sample(&self, requests: Vec<Request>) {
         let (mut fast, mut slow) = (Vec::new(), Vec::new());
         for request in requests {
-            let job = Job { id: request.feed.0, sql: request.sql, as_text: request.as_text };
+            let job = Job {
+                id: request.feed.0,
+                sql: request.sql,
+                as_text: request.as_text,
+            };
             match request.pool {
                 Pool::Oltp => fast.push(job),
                 Pool::Slow => slow.push(job),
@@ -347,14 +422,23 @@ impl Hands {
         }
         if let Err(full) = queue.try_send(jobs) {
             for job in full.into_inner() {
-                let outcome = Err(PgError::new(Class::Timeout, "too many statements are waiting"));
-                let _ = self.tell.try_send(Event::Reported(Report::Answered { id: job.id, took_ms: 0.0, outcome }));
+                let outcome = Err(PgError::new(
+                    Class::Timeout,
+                    "too many statements are waiting",
+                ));
+                let _ = self.tell.try_send(Event::Reported(Report::Answered {
+                    id: job.id,
+                    took_ms: 0.0,
+                    outcome,
+                }));
             }
         }
     }
 
     fn cancel(&self, id: ActionId) {
-        let Ok(mut running) = self.running.lock() else { return };
+        let Ok(mut running) = self.running.lock() else {
+            return;
+        };
         if let Some(refresh) = running.get_mut(&id) {
             refresh.cancelled = true;
             if let Some(canceller) = refresh.canceller.clone() {
@@ -376,7 +460,10 @@ fn monitor((server, client): (Duration, Duration)) -> Manner {
 fn analytic(olap: &crate::config::Olap) -> Manner {
     let limits = sampler::setup_statements(olap.statement_timeout, "\"$user\", public");
     Manner {
-        setup: format!("{limits}; SET work_mem = {}", crate::pg::quote_literal(&olap.work_mem)),
+        setup: format!(
+            "{limits}; SET work_mem = {}",
+            crate::pg::quote_literal(&olap.work_mem)
+        ),
         transaction: true,
         deadline: olap.statement_timeout + Duration::from_secs(5),
         lazy: true,
@@ -394,22 +481,35 @@ struct Acting {
 
 impl Acting {
     async fn run(self, action: Action) {
-        let outcome = match self.audit.intent(&wall_clock().to_rfc3339(), self.id, &action) {
-            Err(error) => Outcome::Unaudited(Clean::from(format!("{}: {error}", self.audit.path.display()))),
-            Ok(()) => {
-                let _ = self.tell.send(Event::ActionStarted(self.id)).await;
-                self.carry_out(&action).await
-            }
+        let outcome = if let Err(error) = self
+            .audit
+            .intent(&wall_clock().to_rfc3339(), self.id, &action) { Outcome::Unaudited(Clean::from(format!(
+            "{}: {error}",
+            self.audit.path.display()
+        ))) } else {
+            let _ = self.tell.send(Event::ActionStarted(self.id)).await;
+            self.carry_out(&action).await
         };
         // The action is done; a disk that filled up meanwhile cannot undo it, and the log still tells.
-        let _ = self.audit.outcome(&wall_clock().to_rfc3339(), self.id, &outcome);
-        let _ = self.tell.send(Event::ActionEnded { id: self.id, outcome }).await;
+        let _ = self
+            .audit
+            .outcome(&wall_clock().to_rfc3339(), self.id, &outcome);
+        let _ = self
+            .tell
+            .send(Event::ActionEnded {
+                id: self.id,
+                outcome,
+            })
+            .await;
     }
 
     async fn carry_out(&self, action: &Action) -> Outcome {
         match action {
             Action::Signal { signal, backends } => {
-                let whom: Vec<_> = backends.iter().map(|backend| backend.identity.clone()).collect();
+                let whom: Vec<_> = backends
+                    .iter()
+                    .map(|backend| backend.identity.clone())
+                    .collect();
                 Outcome::Signalled(admin::signal(&self.target, *signal, &whom).await)
             }
             Action::Refresh { view, concurrently } => {
@@ -429,8 +529,13 @@ impl Acting {
 
     /// Makes the refresh known, so that it can be cancelled; whether it already was.
     fn note(&self, canceller: Option<Canceller>) -> bool {
-        let Ok(mut running) = self.running.lock() else { return false };
-        let refresh = running.entry(self.id).or_insert(Running { canceller: None, cancelled: false });
+        let Ok(mut running) = self.running.lock() else {
+            return false;
+        };
+        let refresh = running.entry(self.id).or_insert(Running {
+            canceller: None,
+            cancelled: false,
+        });
         refresh.canceller = canceller;
         refresh.cancelled
     }

@@ -3,10 +3,12 @@
 use super::event::{Event, Key, Mouse};
 use crossterm::clipboard::CopyToClipboard;
 use crossterm::event::{
-    self, DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture, Event as TermEvent,
-    KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEventKind,
+    self, DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
+    Event as TermEvent, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEventKind,
 };
-use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
 use crossterm::{cursor, execute};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ratatui::Terminal;
@@ -41,7 +43,9 @@ impl Screen {
         take_over()?;
         // One write per frame: a frame is a few kilobytes of changes.
         let writer = BufWriter::with_capacity(64 * 1024, io::stdout());
-        Ok(Self { terminal: Terminal::new(CrosstermBackend::new(writer))? })
+        Ok(Self {
+            terminal: Terminal::new(CrosstermBackend::new(writer))?,
+        })
     }
 
     /// Columns and rows.
@@ -71,7 +75,10 @@ impl Screen {
 
     /// Puts text on the clipboard by OSC 52.
     pub fn copy(&mut self, text: &str) -> io::Result<()> {
-        execute!(self.terminal.backend_mut(), CopyToClipboard::to_clipboard_from(text))
+        execute!(
+            self.terminal.backend_mut(),
+            CopyToClipboard::to_clipboard_from(text)
+        )
     }
 
     /// Takes or releases the mouse.
@@ -110,14 +117,25 @@ fn take_over() -> io::Result<()> {
     // The theme decides about colour (NO_COLOR gives the monochrome one); without colour output even
     // reversed video would be dropped.
     crossterm::style::force_color_output(true);
-    execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste, cursor::Hide)
+    execute!(
+        io::stdout(),
+        EnterAlternateScreen,
+        EnableBracketedPaste,
+        cursor::Hide
+    )
 }
 
 /// Leaves the terminal as it was found; harmless when done twice, and when the terminal is gone.
 fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         let mut out = io::stdout();
-        let _ = execute!(out, DisableMouseCapture, DisableBracketedPaste, LeaveAlternateScreen, cursor::Show);
+        let _ = execute!(
+            out,
+            DisableMouseCapture,
+            DisableBracketedPaste,
+            LeaveAlternateScreen,
+            cursor::Show
+        );
         let _ = out.flush();
         let _ = disable_raw_mode();
     }
@@ -127,25 +145,27 @@ fn give_back() {
 /// the channel that the terminal is gone.
 pub fn read_events(events: Sender<Event>) -> io::Result<()> {
     let tty = File::open("/dev/tty")?;
-    std::thread::Builder::new().name("keyboard".into()).spawn(move || {
-        while !events.is_closed() {
-            match event::poll(Duration::from_millis(250)) {
-                Ok(false) if is_gone(&tty) => return,
-                Ok(false) => continue,
-                Ok(true) => {}
-                Err(_) => return,
+    std::thread::Builder::new()
+        .name("keyboard".into())
+        .spawn(move || {
+            while !events.is_closed() {
+                match event::poll(Duration::from_millis(250)) {
+                    Ok(false) if is_gone(&tty) => return,
+                    Ok(false) => continue,
+                    Ok(true) => {}
+                    Err(_) => return,
+                }
+                let Ok(read) = event::read() else { return };
+                if let Some(event) = translate(read)
+                    && events.blocking_send(event).is_err()
+                {
+                    return;
+                }
+                if is_gone(&tty) {
+                    return;
+                }
             }
-            let Ok(read) = event::read() else { return };
-            if let Some(event) = translate(read)
-                && events.blocking_send(event).is_err()
-            {
-                return;
-            }
-            if is_gone(&tty) {
-                return;
-            }
-        }
-    })?;
+        })?;
     Ok(())
 }
 
@@ -154,14 +174,18 @@ fn is_gone(tty: &File) -> bool {
     let mut fds = [PollFd::new(tty.as_fd(), PollFlags::empty())];
     let hung_up = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
     match poll(&mut fds, PollTimeout::ZERO) {
-        Ok(_) => fds.iter().any(|fd| fd.revents().is_some_and(|seen| seen.intersects(hung_up))),
+        Ok(_) => fds
+            .iter()
+            .any(|fd| fd.revents().is_some_and(|seen| seen.intersects(hung_up))),
         Err(_) => true,
     }
 }
 
 fn translate(event: TermEvent) -> Option<Event> {
     match event {
-        TermEvent::Key(key) if key.kind != KeyEventKind::Release => translate_key(key).map(Event::KeyPressed),
+        TermEvent::Key(key) if key.kind != KeyEventKind::Release => {
+            translate_key(key).map(Event::KeyPressed)
+        }
         TermEvent::Paste(text) => Some(Event::Pasted(text)),
         TermEvent::Resize(width, height) => Some(Event::Resized { width, height }),
         TermEvent::Mouse(mouse) => {
@@ -171,7 +195,11 @@ fn translate(event: TermEvent) -> Option<Event> {
                 MouseEventKind::ScrollUp => Mouse::ScrollUp,
                 _ => return None,
             };
-            Some(Event::MouseUsed { action, x: mouse.column, y: mouse.row })
+            Some(Event::MouseUsed {
+                action,
+                x: mouse.column,
+                y: mouse.row,
+            })
         }
         _ => None,
     }
@@ -182,7 +210,9 @@ fn translate_key(key: KeyEvent) -> Option<Key> {
         return None;
     }
     Some(match key.code {
-        KeyCode::Char(c) if key.modifiers.contains(KeyModifiers::CONTROL) => Key::Ctrl(c.to_ascii_lowercase()),
+        KeyCode::Char(c) if key.modifiers.contains(KeyModifiers::CONTROL) => {
+            Key::Ctrl(c.to_ascii_lowercase())
+        }
         KeyCode::Char(c) => Key::Char(c),
         KeyCode::Enter => Key::Enter,
         KeyCode::Esc => Key::Esc,

@@ -4,7 +4,7 @@ use super::account::Account;
 use super::binaries::Binaries;
 use super::error::DemoError;
 use super::fetch::failed;
-use super::sweep::{Marker, PREFIX, postmaster_pid};
+use super::sweep::{Marker, PREFIX, postmaster_pid, serves};
 use crate::pg::Target;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
@@ -211,6 +211,11 @@ impl Cluster {
         })
     }
 
+    /// Whether the postmaster runs.
+    pub fn is_up(&self) -> bool {
+        postmaster_pid(&self.data).is_some_and(|pid| serves(pid, &self.data))
+    }
+
     /// Stops the server at once and removes everything. Blocks for a moment.
     pub fn stop(mut self) -> Result<(), DemoError> {
         self.tear_down()
@@ -271,4 +276,57 @@ fn base_folder() -> PathBuf {
     };
     // The sweep compares with what the system says about processes, which knows no links.
     base.canonicalize().unwrap_or(base)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::binaries::{Wanted, find};
+    use crate::pg::Client;
+
+    async fn answers(cluster: &Cluster) -> bool {
+        let target = cluster.target("postgres", SUPERUSER);
+        match Client::connect(&target).await {
+            Ok(client) => client.batch("SELECT 1").await.is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cluster_starts_restarts_and_leaves_nothing() {
+        let binaries = find(&Wanted::default()).unwrap();
+        let cluster = Cluster::start(&binaries, &ClusterOptions::default()).unwrap();
+        let home = cluster.socket_dir().to_owned();
+        let mode = home.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        assert!(answers(&cluster).await);
+        cluster.restart("fast").unwrap();
+        assert!(answers(&cluster).await);
+        cluster.kill(Signal::SIGKILL).unwrap();
+        for _ in 0..100 {
+            if !cluster.is_up() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert!(!cluster.is_up());
+        cluster.stop().unwrap();
+        assert!(!home.exists());
+    }
+
+    #[test]
+    fn a_panic_leaves_nothing() {
+        let binaries = find(&Wanted::default()).unwrap();
+        let home = std::sync::Mutex::new(PathBuf::new());
+        let panicked = std::panic::catch_unwind(|| {
+            let cluster = Cluster::start(&binaries, &ClusterOptions::default()).unwrap();
+            cluster.socket_dir().clone_into(&mut home.lock().unwrap());
+            assert!(!cluster.is_up(), "on purpose");
+        });
+        assert!(panicked.is_err());
+        let home = home
+            .lock()
+            .map_or_else(|e| e.into_inner().clone(), |home| home.clone());
+        assert!(home.starts_with("/") && !home.exists());
+    }
 }

@@ -22,6 +22,9 @@ const VERSIONS: [(u16, &str); 6] = [
 /// The major fetched where the user names none: the newest with a year of minor releases behind it.
 const DEFAULT_MAJOR: u16 = 17;
 
+/// How the folders of unfinished fetches begin.
+const STAGING: &str = ".fetch-";
+
 #[derive(Deserialize)]
 struct Link {
     source: PathBuf,
@@ -45,8 +48,9 @@ pub fn fetch(major: Option<u16>) -> Result<Binaries, DemoError> {
         return Ok(found);
     }
     create_traversable(&cache)?;
+    remove_interrupted(&cache);
     let staging = tempfile::Builder::new()
-        .prefix(".fetch-")
+        .prefix(STAGING)
         .tempdir_in(&cache)
         .map_err(DemoError::io(format!(
             "make a folder in {}",
@@ -174,6 +178,19 @@ fn create_traversable(folder: &Path) -> Result<(), DemoError> {
         }
     }
     Ok(())
+}
+
+/// Removes what fetches left that were killed, an hour or more ago.
+fn remove_interrupted(cache: &Path) {
+    for entry in std::fs::read_dir(cache).into_iter().flatten().flatten() {
+        let old = entry
+            .metadata()
+            .and_then(|meta| meta.modified())
+            .is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() >= 3600));
+        if old && entry.file_name().to_string_lossy().starts_with(STAGING) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 pub(super) fn failed(program: &str, output: &[u8]) -> DemoError {

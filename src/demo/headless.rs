@@ -12,6 +12,7 @@ use crate::workload::{self, Load};
 use rand::RngExt;
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Name of the demo's database.
 pub const DBNAME: &str = "shop";
@@ -124,9 +125,25 @@ async fn with_cluster<W: Write>(
         },
     );
     report.ready(&prepared);
-    stop.wait().await;
+    let outcome = tokio::select! {
+        () = stop.wait() => Ok(()),
+        gone = server_gone(cluster) => Err(gone),
+    };
     load.stop().await;
-    Ok(())
+    outcome
+}
+
+/// Returns once the server was down for some seconds on end, which a restart by hand is not.
+async fn server_gone(cluster: &Cluster) -> DemoError {
+    let mut misses = 0;
+    while misses < 5 {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        misses = if cluster.is_up() { 0 } else { misses + 1 };
+    }
+    DemoError::Program {
+        program: "postgres".to_owned(),
+        detail: "the demo's server is gone".to_owned(),
+    }
 }
 
 /// Schema, data, first refresh. Returns how to connect.

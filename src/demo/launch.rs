@@ -78,25 +78,50 @@ impl Engine {
         if demo.calm {
             command.arg("--calm");
         }
-        command.args(["--orders", &demo.orders.to_string(), "--seed", &demo.seed.to_string()]);
+        command.args([
+            "--orders",
+            &demo.orders.to_string(),
+            "--seed",
+            &demo.seed.to_string(),
+        ]);
         command.args(["--rate", &demo.rate.to_string()]);
         // Its own process group: Ctrl-C and Ctrl-Z in the terminal are the dashboard's business.
-        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut child = command.spawn()?;
-        let stdout = child.stdout.take().ok_or_else(|| io::Error::other("no pipe from the engine"))?;
+        let stdout = child
+            .stdout
+            .take()
+            .ok_or_else(|| io::Error::other("no pipe from the engine"))?;
         let lifeline = child.stdin.take();
-        Ok(Self { child, lifeline, lines: BufReader::new(stdout).lines() })
+        Ok(Self {
+            child,
+            lifeline,
+            lines: BufReader::new(stdout).lines(),
+        })
     }
 
     /// The next thing it says; an engine that ended without a word has failed.
     pub async fn next(&mut self) -> Step {
         let line = match self.lines.next_line().await {
             Ok(Some(line)) => line,
-            Ok(None) => return Step::Failed { error: "the demo's engine ended unexpectedly".into() },
-            Err(error) => return Step::Failed { error: format!("failed to read from the demo's engine: {error}") },
+            Ok(None) => {
+                return Step::Failed {
+                    error: "the demo's engine ended unexpectedly".into(),
+                };
+            }
+            Err(error) => {
+                return Step::Failed {
+                    error: format!("failed to read from the demo's engine: {error}"),
+                };
+            }
         };
-        serde_json::from_str(&line)
-            .unwrap_or_else(|_| Step::Failed { error: format!("the demo's engine said something odd: {line}") })
+        serde_json::from_str(&line).unwrap_or_else(|_| Step::Failed {
+            error: format!("the demo's engine said something odd: {line}"),
+        })
     }
 
     /// Ends it and waits until everything is removed; what went wrong, if anything.

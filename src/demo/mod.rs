@@ -11,10 +11,10 @@ mod report;
 mod stop;
 pub mod sweep;
 
+pub use crate::workload::troubles::SCHEDULE;
 pub use binaries::{Binaries, Wanted, find};
 pub use cluster::{Cluster, ClusterOptions};
 pub use error::DemoError;
 pub use headless::{Options, run};
 pub use report::Ready;
 pub use sweep::sweep;
-pub use crate::workload::troubles::SCHEDULE;

@@ -163,7 +163,7 @@ pub(super) fn postmaster_pid(data: &Path) -> Option<i32> {
 }
 
 /// Whether process `pid` is a server of `data`: the pid file may be older than the process.
-fn serves(pid: i32, data: &Path) -> bool {
+pub(super) fn serves(pid: i32, data: &Path) -> bool {
     if cfg!(target_os = "linux") {
         // The postmaster works in its data directory. A zombie has none.
         return std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == data);

@@ -23,6 +23,7 @@ pub struct Identity {
 
 /// What to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Signal {
     /// `pg_cancel_backend`: ends the statement, the session lives on.
     Cancel,
@@ -32,6 +33,7 @@ pub enum Signal {
 
 /// What is known after a signal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// The session had changed: nothing was sent.
     Changed,
@@ -93,14 +95,21 @@ async fn send(client: &Client, signal: Signal, identity: &Identity) -> Verdict {
          AND {since} IS NOT DISTINCT FROM NULLIF($3, '')::text::timestamptz"
     );
     let since = identity.since.as_deref().unwrap_or_default();
-    let params = [Param::Int(identity.pid), Param::Text(&identity.backend_start), Param::Text(since)];
+    let params = [
+        Param::Int(identity.pid),
+        Param::Text(&identity.backend_start),
+        Param::Text(since),
+    ];
     match timeout(DEADLINE, client.query(&sql, &params)).await {
         Err(_) => Verdict::Unknown(PgError::deadline(DEADLINE.as_secs_f64())),
         Ok(Err(error)) if error.session_survives() => Verdict::Refused(error),
         Ok(Err(error)) => Verdict::Unknown(error),
         Ok(Ok(rows)) if rows.rows.is_empty() => Verdict::Changed,
         Ok(Ok(rows)) if rows.first("sent").is_true() => Verdict::StillRunning,
-        Ok(Ok(_)) => Verdict::Refused(PgError::new(Class::Statement, "the server could not send the signal")),
+        Ok(Ok(_)) => Verdict::Refused(PgError::new(
+            Class::Statement,
+            "the server could not send the signal",
+        )),
     }
 }
 
@@ -109,7 +118,11 @@ async fn read_back(client: &Client, signal: Signal, identity: &Identity) -> Verd
                AS running FROM pg_catalog.pg_stat_activity \
                WHERE pid = $1 AND backend_start = $2::text::timestamptz";
     let since = identity.since.as_deref().unwrap_or_default();
-    let params = [Param::Int(identity.pid), Param::Text(&identity.backend_start), Param::Text(since)];
+    let params = [
+        Param::Int(identity.pid),
+        Param::Text(&identity.backend_start),
+        Param::Text(since),
+    ];
     match timeout(DEADLINE, client.query(sql, &params)).await {
         Err(_) => Verdict::Unknown(PgError::deadline(DEADLINE.as_secs_f64())),
         Ok(Err(error)) => Verdict::Unknown(error),
@@ -134,7 +147,11 @@ impl View {
     /// The statement that refreshes it.
     pub fn statement(&self, concurrently: bool) -> String {
         let mode = if concurrently { "CONCURRENTLY " } else { "" };
-        format!("REFRESH MATERIALIZED VIEW {mode}{}.{}", quote_ident(&self.schema), quote_ident(&self.name))
+        format!(
+            "REFRESH MATERIALIZED VIEW {mode}{}.{}",
+            quote_ident(&self.schema),
+            quote_ident(&self.name)
+        )
     }
 }
 
@@ -146,10 +163,17 @@ pub struct Refresh {
 
 impl Refresh {
     /// Opens the session; nothing is refreshed yet.
-    pub async fn prepare(target: &Target, view: &View, concurrently: bool) -> Result<Self, PgError> {
+    pub async fn prepare(
+        target: &Target,
+        view: &View,
+        concurrently: bool,
+    ) -> Result<Self, PgError> {
         let setup = "SET search_path = ''; SET statement_timeout = 0; SET lock_timeout = '5s'";
         let client = sampler::connect(target, setup).await?;
-        Ok(Self { client, statement: view.statement(concurrently) })
+        Ok(Self {
+            client,
+            statement: view.statement(concurrently),
+        })
     }
 
     /// What cancels it.

@@ -120,15 +120,25 @@ pub async fn run(
                 return;
             }
         }
-        let Some(client) = open(session, &target, &manner, &reports, &wake).await else { return };
-        let opened = Report::Opened { session, peer: client.peer.clone() };
+        let Some(client) = open(session, &target, &manner, &reports, &wake).await else {
+            return;
+        };
+        let opened = Report::Opened {
+            session,
+            peer: client.peer.clone(),
+        };
         if reports.send(opened).await.is_err() {
             return;
         }
         match serve(&client, &manner, &queue, &reports, pending.take()).await {
             None => return,
             Some(error) => {
-                let lost = Report::Lost { session, error, attempt: 0, retry_in_ms: Some(0) };
+                let lost = Report::Lost {
+                    session,
+                    error,
+                    attempt: 0,
+                    retry_in_ms: Some(0),
+                };
                 if reports.send(lost).await.is_err() {
                     return;
                 }
@@ -154,7 +164,15 @@ pub async fn open(
         attempt += 1;
         let pause = patience(&error, attempt);
         let retry_in_ms = pause.map(|pause| pause.as_millis() as u64);
-        reports.send(Report::Lost { session, error, attempt, retry_in_ms }).await.ok()?;
+        reports
+            .send(Report::Lost {
+                session,
+                error,
+                attempt,
+                retry_in_ms,
+            })
+            .await
+            .ok()?;
         let pause = async {
             match pause {
                 Some(pause) => sleep(pause).await,
@@ -177,9 +195,12 @@ pub async fn connect(target: &Target, setup: &str) -> Result<Client, PgError> {
         Ok(client)
     };
     let deadline = target.connect_deadline();
-    timeout(deadline, opening)
-        .await
-        .unwrap_or_else(|_| Err(PgError::new(Class::Reconnect, format!("no answer within {} s", deadline.as_secs()))))
+    timeout(deadline, opening).await.unwrap_or_else(|_| {
+        Err(PgError::new(
+            Class::Reconnect,
+            format!("no answer within {} s", deadline.as_secs()),
+        ))
+    })
 }
 
 /// How long to wait before the next attempt. A server that is down answers at once and is asked
@@ -193,7 +214,9 @@ fn patience(error: &PgError, attempt: u32) -> Option<Duration> {
     };
     let grown: u64 = first_ms << attempt.saturating_sub(1).min(10);
     let capped = grown.min(cap_ms);
-    Some(Duration::from_millis(capped - capped / 4 + rand::random_range(0..=capped / 4)))
+    Some(Duration::from_millis(
+        capped - capped / 4 + rand::random_range(0..=capped / 4),
+    ))
 }
 
 /// Answers statements until the session fails (its error) or nobody asks any more (`None`).
@@ -206,20 +229,21 @@ async fn serve(
 ) -> Option<PgError> {
     let mut next = first;
     loop {
-        let jobs = match next.take() {
-            Some(jobs) => jobs,
-            None => {
-                let taken = async { queue.lock().await.recv().await };
-                tokio::select! {
-                    jobs = taken => jobs?,
-                    () = closed(client) => {
-                        return Some(PgError::new(Class::Reconnect, "the server closed the connection"));
-                    }
+        let jobs = if let Some(jobs) = next.take() { jobs } else {
+            let taken = async { queue.lock().await.recv().await };
+            tokio::select! {
+                jobs = taken => jobs?,
+                () = closed(client) => {
+                    return Some(PgError::new(Class::Reconnect, "the server closed the connection"));
                 }
             }
         };
         let begun = Instant::now();
-        let answers = timeout(manner.deadline, join_all(jobs.iter().map(|job| answer(client, manner, job)))).await;
+        let answers = timeout(
+            manner.deadline,
+            join_all(jobs.iter().map(|job| answer(client, manner, job))),
+        )
+        .await;
         let Ok(answers) = answers else {
             // The statements may still run: the session is thrown away, statement_timeout ends them.
             return Some(PgError::deadline(manner.deadline.as_secs_f64()));
@@ -236,7 +260,15 @@ async fn serve(
                 Ok((took_ms, table)) => (took_ms, Ok(table)),
                 Err(error) => (took_ms, Err(error)),
             };
-            if reports.send(Report::Answered { id: job.id, took_ms, outcome }).await.is_err() {
+            if reports
+                .send(Report::Answered {
+                    id: job.id,
+                    took_ms,
+                    outcome,
+                })
+                .await
+                .is_err()
+            {
                 return None;
             }
         }
@@ -303,7 +335,10 @@ pub async fn canary(
                 () = reports.closed() => None,
             };
             let Some(client) = opened else { return };
-            if time_points(&client, &manner, &mut sql, pace, &reports).await.is_none() {
+            if time_points(&client, &manner, &mut sql, pace, &reports)
+                .await
+                .is_none()
+            {
                 return;
             }
         }
@@ -334,7 +369,9 @@ async fn time_points(
     let mut latencies = Vec::with_capacity(CANARY_BATCH);
     loop {
         ticker.tick().await;
-        let Some(statement) = sql.borrow_and_update().clone() else { return Some(()) };
+        let Some(statement) = sql.borrow_and_update().clone() else {
+            return Some(());
+        };
         let begun = Instant::now();
         let outcome = timeout(manner.deadline, client.query(&statement, &[])).await;
         latencies.push(begun.elapsed().as_secs_f64() * 1000.0);
@@ -345,7 +382,10 @@ async fn time_points(
         };
         failed += u32::from(!matches!(outcome, Ok(Ok(_))));
         if latencies.len() >= CANARY_BATCH || lost {
-            reports.send((std::mem::take(&mut latencies), std::mem::take(&mut failed))).await.ok()?;
+            reports
+                .send((std::mem::take(&mut latencies), std::mem::take(&mut failed)))
+                .await
+                .ok()?;
         }
         if lost {
             return Some(());

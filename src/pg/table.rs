@@ -117,6 +117,15 @@ impl Table {
         }
     }
 
+    /// Takes out the rows for which `unwanted` says so.
+    pub fn drop_rows(&mut self, unwanted: impl Fn(&Self, usize) -> bool) {
+        let keep: Vec<bool> = (0..self.rows.len())
+            .map(|row| !unwanted(self, row))
+            .collect();
+        let mut keep = keep.into_iter();
+        self.rows.retain(|_| keep.next().unwrap_or(true));
+    }
+
     /// The position of the column called `name`, which is appended full of NULL where it is missing.
     pub fn ensure_column(&mut self, name: &str) -> usize {
         if let Some(column) = self.column(name) {

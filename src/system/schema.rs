@@ -70,9 +70,8 @@ pub async fn extensions(client: &Client) -> Result<(), PgError> {
     Ok(())
 }
 
-/// Fills one materialized view for the first time, which CONCURRENTLY cannot do, and records the run.
+/// Fills one of [`VIEWS`] for the first time, which CONCURRENTLY cannot do, and records the run.
 pub async fn first_refresh(client: &Client, view: &str) -> Result<(), PgError> {
-    // An advisory order only: `view` comes from VIEWS.
     client
         .batch(&format!(
             "SET ROLE htap_refresh;

@@ -17,7 +17,11 @@ impl Model {
     fn barred(&mut self) -> bool {
         let why = if self.config.read_only {
             "read-only: actions are switched off (--read-only)"
-        } else if self.facts.as_ref().is_some_and(|facts| facts.first("in_recovery").is_true()) {
+        } else if self
+            .facts
+            .as_ref()
+            .is_some_and(|facts| facts.first("in_recovery").is_true())
+        {
             // Signals work on a standby, refreshes do not; both are offered there only where they work.
             return false;
         } else if !self.fast.usable() {
@@ -31,11 +35,20 @@ impl Model {
 
     /// The backends that an action is meant for: the tagged ones, or the selected one.
     fn chosen(&self, signal: Signal) -> Vec<Backend> {
-        let Some(feed) = self.feed(self.focus) else { return Vec::new() };
-        let tagged: Vec<usize> =
-            (0..feed.table.rows.len()).filter(|row| feed.cursor.tagged.contains(&feed.identity(*row))).collect();
-        let rows = if tagged.is_empty() { feed.selected_row().into_iter().collect() } else { tagged };
-        rows.into_iter().filter_map(|row| backend(&feed.table, row, signal)).collect()
+        let Some(feed) = self.feed(self.focus) else {
+            return Vec::new();
+        };
+        let tagged: Vec<usize> = (0..feed.table.rows.len())
+            .filter(|row| feed.cursor.tagged.contains(&feed.identity(*row)))
+            .collect();
+        let rows = if tagged.is_empty() {
+            feed.selected_row().into_iter().collect()
+        } else {
+            tagged
+        };
+        rows.into_iter()
+            .filter_map(|row| backend(&feed.table, row, signal))
+            .collect()
     }
 
     pub(super) fn ask_cancel(&mut self) {
@@ -60,7 +73,10 @@ impl Model {
         }
         let backends = self.chosen(signal);
         if backends.is_empty() {
-            self.say(Grade::Doubtful, "select a backend first: 8 lists the queries, 6 the snapshots (Tab moves there)");
+            self.say(
+                Grade::Doubtful,
+                "select a backend first: 8 lists the queries, 6 the snapshots (Tab moves there)",
+            );
             return;
         }
         self.confirm_signal(signal, backends);
@@ -68,43 +84,69 @@ impl Model {
 
     fn confirm_signal(&mut self, signal: Signal, backends: Vec<Backend>) {
         let (what, effect) = match signal {
-            Signal::Cancel => ("Cancel the statement of", "Its transaction fails; the session lives on."),
-            Signal::Terminate => ("Terminate the session of", "Its transaction is rolled back; the client loses its connection."),
+            Signal::Cancel => (
+                "Cancel the statement of",
+                "Its transaction fails; the session lives on.",
+            ),
+            Signal::Terminate => (
+                "Terminate the session of",
+                "Its transaction is rolled back; the client loses its connection.",
+            ),
         };
         let mut lines = Vec::new();
         if let [only] = backends.as_slice() {
-            lines.push(format!("{what} pid {} ({})?", only.identity.pid, only.described));
+            lines.push(format!(
+                "{what} pid {} ({})?",
+                only.identity.pid, only.described
+            ));
             lines.push(only.query.to_string());
         } else {
             lines.push(format!("{what} these {} backends?", backends.len()));
-            lines.extend(backends.iter().map(|b| format!("pid {} ({})  {}", b.identity.pid, b.described, b.query)));
+            lines.extend(
+                backends
+                    .iter()
+                    .map(|b| format!("pid {} ({})  {}", b.identity.pid, b.described, b.query)),
+            );
         }
         lines.push(String::new());
         lines.push(effect.to_owned());
         lines.extend(self.freed(&backends));
         let number = (backends.len() > 1).then_some(backends.len());
-        self.popup =
-            Some(Popup::Confirm(Confirm { lines, actions: vec![Action::Signal { signal, backends }], number, typed: String::new() }));
+        self.popup = Some(Popup::Confirm(Confirm {
+            lines,
+            actions: vec![Action::Signal { signal, backends }],
+            number,
+            typed: String::new(),
+        }));
     }
 
     /// What ending these backends frees: waiters and dead rows.
     fn freed(&self, backends: &[Backend]) -> Option<String> {
         let hit = |table: &Table, row: usize| {
             let pid = table.get(row, "pid").int();
-            backends.iter().any(|backend| Some(backend.identity.pid) == pid)
+            backends
+                .iter()
+                .any(|backend| Some(backend.identity.pid) == pid)
         };
         let activity = self.rows("activity");
-        let waiters: i64 =
-            (0..activity.rows.len()).filter(|row| hit(activity, *row)).filter_map(|row| activity.get(row, "blocks").int()).sum();
+        let waiters: i64 = (0..activity.rows.len())
+            .filter(|row| hit(activity, *row))
+            .filter_map(|row| activity.get(row, "blocks").int())
+            .sum();
         let snapshots = self.rows("snapshots");
-        let pins: i64 =
-            (0..snapshots.rows.len()).filter(|row| hit(snapshots, *row)).filter_map(|row| snapshots.get(row, "pins").int()).sum();
+        let pins: i64 = (0..snapshots.rows.len())
+            .filter(|row| hit(snapshots, *row))
+            .filter_map(|row| snapshots.get(row, "pins").int())
+            .sum();
         let mut parts = Vec::new();
         if waiters > 0 {
             parts.push(format!("{waiters} waiting sessions"));
         }
         if pins > 0 {
-            parts.push(format!("up to {} dead rows for vacuum", format::count(pins as f64)));
+            parts.push(format!(
+                "up to {} dead rows for vacuum",
+                format::count(pins as f64)
+            ));
         }
         (!parts.is_empty()).then(|| format!("Frees {}.", parts.join(" and ")))
     }
@@ -118,31 +160,56 @@ impl Model {
         let old = |row: &usize| {
             activity.get(*row, "class").text() == Some("olap")
                 && activity.get(*row, "state").text() == Some("active")
-                && activity.get(*row, "query_age_s").number().is_some_and(|age| age >= limit)
+                && activity
+                    .get(*row, "query_age_s")
+                    .number()
+                    .is_some_and(|age| age >= limit)
         };
-        let backends: Vec<Backend> =
-            (0..activity.rows.len()).filter(old).filter_map(|row| backend(activity, row, Signal::Cancel)).collect();
+        let backends: Vec<Backend> = (0..activity.rows.len())
+            .filter(old)
+            .filter_map(|row| backend(activity, row, Signal::Cancel))
+            .collect();
         if backends.is_empty() {
             let limit = format::seconds(limit);
-            self.say(Grade::Good, &format!("no OLAP statement runs longer than {limit} (targets.olap_limit)"));
+            self.say(
+                Grade::Good,
+                &format!("no OLAP statement runs longer than {limit} (targets.olap_limit)"),
+            );
             return;
         }
         self.confirm_signal(Signal::Cancel, backends);
     }
 
     fn ask_cancel_refresh(&mut self) {
-        let running = self.running.iter().find(|running| matches!(running.action, Action::Refresh { .. }));
+        let running = self
+            .running
+            .iter()
+            .find(|running| matches!(running.action, Action::Refresh { .. }));
         let Some(running) = running else {
-            self.say(Grade::Doubtful, "no refresh of ours is running; to cancel another's, select its backend (8)");
+            self.say(
+                Grade::Doubtful,
+                "no refresh of ours is running; to cancel another's, select its backend (8)",
+            );
             return;
         };
         let for_s = format::seconds(self.now.since(running.since));
-        let mut lines = vec![format!("Cancel our {}, running {for_s}?", running.action.describe())];
+        let mut lines = vec![format!(
+            "Cancel our {}, running {for_s}?",
+            running.action.describe()
+        )];
         if !self.queue.is_empty() {
-            lines.push(format!("The {} refreshes that wait behind it are dropped too.", self.queue.len()));
+            lines.push(format!(
+                "The {} refreshes that wait behind it are dropped too.",
+                self.queue.len()
+            ));
         }
         lines.push("The view stays as it is.".into());
-        self.popup = Some(Popup::Confirm(Confirm { lines, actions: Vec::new(), number: None, typed: String::new() }));
+        self.popup = Some(Popup::Confirm(Confirm {
+            lines,
+            actions: Vec::new(),
+            number: None,
+            typed: String::new(),
+        }));
     }
 
     pub(super) fn ask_refresh(&mut self) {
@@ -161,25 +228,43 @@ impl Model {
         let table = &feed.table;
         let name = table.get(row, "view").text().unwrap_or_default().to_owned();
         if let Some(why) = refusal(table, row) {
-            self.say(Grade::Bad, &format!("{name} cannot be refreshed here: {why}"));
+            self.say(
+                Grade::Bad,
+                &format!("{name} cannot be refreshed here: {why}"),
+            );
             return;
         }
         let Some(view) = view(table, row) else { return };
-        let last = table.get(row, "last_s").number().map(|last| format!(" Last time it took {}.", format::seconds(last)));
+        let last = table
+            .get(row, "last_s")
+            .number()
+            .map(|last| format!(" Last time it took {}.", format::seconds(last)));
         let last = last.unwrap_or_default();
         let concurrently = table.get(row, "concurrent_ok").is_true();
         let mut lines = Vec::new();
         if concurrently {
             lines.push(format!("Refresh {name} CONCURRENTLY?{last}"));
-            lines.push("Readers go on. It takes an EXCLUSIVE lock, and holds a snapshot while it runs.".into());
+            lines.push(
+                "Readers go on. It takes an EXCLUSIVE lock, and holds a snapshot while it runs."
+                    .into(),
+            );
         } else {
-            let why = table.get(row, "concurrent_reason").text().unwrap_or("unknown").to_owned();
+            let why = table
+                .get(row, "concurrent_reason")
+                .text()
+                .unwrap_or("unknown")
+                .to_owned();
             lines.push(format!("{name} cannot be refreshed CONCURRENTLY: {why}."));
             lines.push(format!("Refresh it plainly?{last}"));
             lines.push("It takes an ACCESS EXCLUSIVE lock: every reader of the view waits until it is done.".into());
         }
         let actions = vec![Action::Refresh { view, concurrently }];
-        self.popup = Some(Popup::Confirm(Confirm { lines, actions, number: None, typed: String::new() }));
+        self.popup = Some(Popup::Confirm(Confirm {
+            lines,
+            actions,
+            number: None,
+            typed: String::new(),
+        }));
     }
 
     /// All views that can be refreshed concurrently, those first on which others depend.
@@ -192,24 +277,39 @@ impl Model {
         let mut skipped = Vec::new();
         for row in in_order(table) {
             let name = table.get(row, "view").text().unwrap_or_default();
-            match (refusal(table, row), table.get(row, "concurrent_ok").is_true()) {
+            match (
+                refusal(table, row),
+                table.get(row, "concurrent_ok").is_true(),
+            ) {
                 (Some(why), _) => skipped.push(format!("{name}: {why}")),
                 (None, false) => {
-                    let why = table.get(row, "concurrent_reason").text().unwrap_or("unknown");
+                    let why = table
+                        .get(row, "concurrent_reason")
+                        .text()
+                        .unwrap_or("unknown");
                     skipped.push(format!("{name}: not CONCURRENTLY ({why})"));
                 }
                 (None, true) => {
                     if let Some(view) = view(table, row) {
-                        actions.push_back(Action::Refresh { view, concurrently: true });
+                        actions.push_back(Action::Refresh {
+                            view,
+                            concurrently: true,
+                        });
                     }
                 }
             }
         }
         if !skipped.is_empty() {
-            self.say(Grade::Doubtful, &format!("left out: {}", skipped.join("; ")));
+            self.say(
+                Grade::Doubtful,
+                &format!("left out: {}", skipped.join("; ")),
+            );
         }
         if actions.is_empty() {
-            self.say(Grade::Doubtful, "there is no materialized view that can be refreshed concurrently");
+            self.say(
+                Grade::Doubtful,
+                "there is no materialized view that can be refreshed concurrently",
+            );
             return Vec::new();
         }
         self.act(actions.into())
@@ -220,14 +320,21 @@ impl Model {
         if actions.is_empty() {
             // The only question without an action of its own: cancel our refresh.
             self.queue.clear();
-            let refresh = self.running.iter().find(|running| matches!(running.action, Action::Refresh { .. }));
-            return refresh.map(|running| Effect::CancelAction(running.id)).into_iter().collect();
+            let refresh = self
+                .running
+                .iter()
+                .find(|running| matches!(running.action, Action::Refresh { .. }));
+            return refresh
+                .map(|running| Effect::CancelAction(running.id))
+                .into_iter()
+                .collect();
         }
         let mut effects = Vec::new();
         for action in actions {
             match action {
                 Action::Refresh { .. } => {
-                    let known = self.running.iter().any(|running| running.action == action) || self.queue.contains(&action);
+                    let known = self.running.iter().any(|running| running.action == action)
+                        || self.queue.contains(&action);
                     if !known {
                         self.queue.push_back(action);
                     }
@@ -248,12 +355,20 @@ impl Model {
         self.last_id += 1;
         let id = ActionId(self.last_id);
         self.say(Grade::Running, &format!("{} …", action.describe()));
-        self.running.push(Running { id, action: action.clone(), since: self.now });
+        self.running.push(Running {
+            id,
+            action: action.clone(),
+            since: self.now,
+        });
         Effect::Act { id, action }
     }
 
     fn next_refresh(&mut self) -> Option<Effect> {
-        if self.running.iter().any(|running| matches!(running.action, Action::Refresh { .. })) {
+        if self
+            .running
+            .iter()
+            .any(|running| matches!(running.action, Action::Refresh { .. }))
+        {
             return None;
         }
         let action = self.queue.pop_front()?;
@@ -261,7 +376,9 @@ impl Model {
     }
 
     pub(super) fn ended(&mut self, id: ActionId, outcome: &Outcome) -> Vec<Effect> {
-        let Some(at) = self.running.iter().position(|running| running.id == id) else { return Vec::new() };
+        let Some(at) = self.running.iter().position(|running| running.id == id) else {
+            return Vec::new();
+        };
         let running = self.running.remove(at);
         let (grade, what) = outcome.describe();
         self.say(grade, &format!("{}: {what}", running.action.describe()));
@@ -273,7 +390,10 @@ impl Model {
             effects.extend(self.next_refresh());
         }
         // What the action changed is looked at at once.
-        let panels: Vec<_> = ["activity", "snapshots", "views"].iter().filter_map(|name| self.feed_named(name)).collect();
+        let panels: Vec<_> = ["activity", "snapshots", "views"]
+            .iter()
+            .filter_map(|name| self.feed_named(name))
+            .collect();
         effects.extend(self.ask(&panels));
         effects
     }
@@ -281,9 +401,13 @@ impl Model {
     fn note_refresh(&mut self, view: &View, seconds: f64) {
         let table = self.rows("views");
         let same = |row: &usize| {
-            table.get(*row, "schemaname").text() == Some(&view.schema) && table.get(*row, "matviewname").text() == Some(&view.name)
+            table.get(*row, "schemaname").text() == Some(&view.schema)
+                && table.get(*row, "matviewname").text() == Some(&view.name)
         };
-        if let Some(relid) = (0..table.rows.len()).find(same).and_then(|row| table.get(row, "relid").int()) {
+        if let Some(relid) = (0..table.rows.len())
+            .find(same)
+            .and_then(|row| table.get(row, "relid").int())
+        {
             self.memory.views.took(relid, seconds);
         }
     }
@@ -302,17 +426,32 @@ fn backend(table: &Table, row: usize, signal: Signal) -> Option<Backend> {
         Signal::Cancel => text("query_start"),
         Signal::Terminate => text("xact_start"),
     };
-    let age = table.get(row, "xact_age_s").number().or(table.get(row, "age_s").number());
-    let age = age.or(table.get(row, "query_age_s").number()).map(format::seconds);
+    let age = table
+        .get(row, "xact_age_s")
+        .number()
+        .or(table.get(row, "age_s").number());
+    let age = age
+        .or(table.get(row, "query_age_s").number())
+        .map(format::seconds);
     let role = text("usename").or(text("role"));
-    let described: Vec<&str> =
-        [role, text("datname"), text("class"), text("application_name"), text("state"), age.as_deref()]
-            .into_iter()
-            .flatten()
-            .filter(|part| !part.is_empty())
-            .collect();
+    let described: Vec<&str> = [
+        role,
+        text("datname"),
+        text("class"),
+        text("application_name"),
+        text("state"),
+        age.as_deref(),
+    ]
+    .into_iter()
+    .flatten()
+    .filter(|part| !part.is_empty())
+    .collect();
     Some(Backend {
-        identity: Identity { pid, backend_start: text("backend_start")?.to_owned(), since: since.map(str::to_owned) },
+        identity: Identity {
+            pid,
+            backend_start: text("backend_start")?.to_owned(),
+            since: since.map(str::to_owned),
+        },
         described: Clean::from(described.join(", ")),
         query: Clean::from(text::cut(text("query").unwrap_or_default(), QUERY_COLUMNS).as_ref()),
     })
@@ -325,7 +464,9 @@ fn refusal(table: &Table, row: usize) -> Option<String> {
     }
     if table.get(row, "may_refresh") == &Value::Bool(false) {
         let owner = table.get(row, "owner").text().unwrap_or("its owner");
-        return Some(format!("only its owner may: GRANT {owner} TO this role (MAINTAIN suffices from 17 on)"));
+        return Some(format!(
+            "only its owner may: GRANT {owner} TO this role (MAINTAIN suffices from 17 on)"
+        ));
     }
     None
 }
@@ -341,14 +482,24 @@ fn view(table: &Table, row: usize) -> Option<View> {
 fn in_order(table: &Table) -> Vec<usize> {
     let relid = |row: usize| table.get(row, "relid").int().unwrap_or(0);
     let depends = |row: usize| -> Vec<i64> {
-        let text = table.get(row, "depends_on").text().unwrap_or_default().to_owned();
-        text.split(',').filter_map(|id| id.trim().parse().ok()).collect()
+        let text = table
+            .get(row, "depends_on")
+            .text()
+            .unwrap_or_default()
+            .to_owned();
+        text.split(',')
+            .filter_map(|id| id.trim().parse().ok())
+            .collect()
     };
     let mut open: Vec<usize> = (0..table.rows.len()).collect();
     let mut ordered = Vec::new();
     while !open.is_empty() {
         let waiting: Vec<i64> = open.iter().map(|row| relid(*row)).collect();
-        let ready = |row: &usize| !depends(*row).iter().any(|id| *id != relid(*row) && waiting.contains(id));
+        let ready = |row: &usize| {
+            !depends(*row)
+                .iter()
+                .any(|id| *id != relid(*row) && waiting.contains(id))
+        };
         let (mut next, rest): (Vec<usize>, Vec<usize>) = open.iter().partition(|row| ready(row));
         if next.is_empty() {
             next = rest.clone();
@@ -370,7 +521,13 @@ mod tests {
         let row = |id, on: &str| vec![Value::Int(id), on.into()];
         let table = Table {
             columns: ["relid".into(), "depends_on".into()].into(),
-            rows: vec![row(1, "2"), row(2, "3, 9"), row(3, ""), row(4, "5"), row(5, "4")],
+            rows: vec![
+                row(1, "2"),
+                row(2, "3, 9"),
+                row(3, ""),
+                row(4, "5"),
+                row(5, "4"),
+            ],
         };
         assert_eq!(in_order(&table), [2, 1, 0, 3, 4]);
     }

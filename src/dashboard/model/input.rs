@@ -10,7 +10,9 @@ use crate::format;
 use std::time::Duration;
 
 /// Intervals that `+` and `-` step through, milliseconds.
-const INTERVALS_MS: [u64; 9] = [250, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000];
+const INTERVALS_MS: [u64; 9] = [
+    250, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000,
+];
 /// The longest filter that can be typed.
 const FILTER_CAP: usize = 200;
 
@@ -24,7 +26,10 @@ impl Model {
             self.prompt_key(key);
             return Vec::new();
         }
-        if let Some(Popup::Confirm(confirm)) = self.popup.take_if(|popup| matches!(popup, Popup::Confirm(_))) {
+        if let Some(Popup::Confirm(confirm)) = self
+            .popup
+            .take_if(|popup| matches!(popup, Popup::Confirm(_)))
+        {
             return self.confirm_key(confirm, key);
         }
         match keys::command(key) {
@@ -78,7 +83,12 @@ impl Model {
             Command::PreviousPanel => self.step_focus(-1),
             Command::Open => self.open(),
             Command::Filter => {
-                let text = self.focused(|feed| feed.cursor.filter.as_ref().map(|filter| filter.text.clone()));
+                let text = self.focused(|feed| {
+                    feed.cursor
+                        .filter
+                        .as_ref()
+                        .map(|filter| filter.text.clone())
+                });
                 self.prompt = Some((text.flatten().unwrap_or_default(), None));
             }
             Command::Move(step) => self.move_selection(step),
@@ -107,7 +117,10 @@ impl Model {
     }
 
     fn toggle_popup(&mut self, popup: Popup) {
-        let same = self.popup.as_ref().is_some_and(|open| std::mem::discriminant(open) == std::mem::discriminant(&popup));
+        let same = self
+            .popup
+            .as_ref()
+            .is_some_and(|open| std::mem::discriminant(open) == std::mem::discriminant(&popup));
         self.popup = if same { None } else { Some(popup) };
     }
 
@@ -124,7 +137,9 @@ impl Model {
         });
         if filtered != Some(true) {
             self.screen = match self.screen {
-                Screen::Full(id) if self.feed(id).is_some_and(|feed| feed.digit.is_none()) => Screen::More,
+                Screen::Full(id) if self.feed(id).is_some_and(|feed| feed.digit.is_none()) => {
+                    Screen::More
+                }
                 _ => Screen::Overview,
             };
         }
@@ -138,7 +153,10 @@ impl Model {
             9 if self.screen == Screen::More => Screen::Overview,
             9 => Screen::More,
             _ => {
-                let found = self.visible().find(|(_, feed)| feed.digit == Some(digit)).map(|(id, _)| id);
+                let found = self
+                    .visible()
+                    .find(|(_, feed)| feed.digit == Some(digit))
+                    .map(|(id, _)| id);
                 match found {
                     Some(id) if self.screen == Screen::Full(id) => Screen::Overview,
                     Some(id) => {
@@ -178,15 +196,39 @@ impl Model {
             return;
         }
         let Some(feed) = self.feed(id) else { return };
-        let Some(row) = feed.selected_row() else { return };
+        let Some(row) = feed.selected_row() else {
+            return;
+        };
         let mut fields = Vec::new();
-        for (name, cell) in feed.table.columns.iter().zip(feed.table.rows.get(row).into_iter().flatten()) {
+        for (name, cell) in feed
+            .table
+            .columns
+            .iter()
+            .zip(feed.table.rows.get(row).into_iter().flatten())
+        {
             let column = feed.spec.column(name);
-            let title = if column.title.is_empty() { name.to_string() } else { column.title.clone() };
-            fields.push((title, format::cell(cell, &column, self.start.utc_offset_s).text.into_owned()));
+            let title = if column.title.is_empty() {
+                name.to_string()
+            } else {
+                column.title.clone()
+            };
+            fields.push((
+                title,
+                format::cell(cell, &column, self.start.utc_offset_s)
+                    .text
+                    .into_owned(),
+            ));
         }
-        let title = format!("{} · row {}", feed.spec.front.title, feed.cursor.selected + 1);
-        self.popup = Some(Popup::Detail { title, fields, scroll: 0 });
+        let title = format!(
+            "{} · row {}",
+            feed.spec.front.title,
+            feed.cursor.selected + 1
+        );
+        self.popup = Some(Popup::Detail {
+            title,
+            fields,
+            scroll: 0,
+        });
     }
 
     fn move_selection(&mut self, step: i32) {
@@ -194,14 +236,19 @@ impl Model {
         self.focused(|feed| {
             feed.select(feed.cursor.selected.saturating_add_signed(step as isize));
             let cursor = &mut feed.cursor;
-            cursor.offset = cursor.offset.min(cursor.selected).max((cursor.selected + 1).saturating_sub(page));
+            cursor.offset = cursor
+                .offset
+                .min(cursor.selected)
+                .max((cursor.selected + 1).saturating_sub(page));
         });
     }
 
     fn scroll_popup(&mut self, command: Command) {
         let page = usize::from(self.size.1).saturating_sub(6).max(1) as i32;
         let length = crate::dashboard::popups::lines(self).len();
-        let Some(Popup::Help { scroll } | Popup::Detail { scroll, .. } | Popup::Log { scroll }) = &mut self.popup else {
+        let Some(Popup::Help { scroll } | Popup::Detail { scroll, .. } | Popup::Log { scroll }) =
+            &mut self.popup
+        else {
             return;
         };
         let step = match command {
@@ -211,21 +258,33 @@ impl Model {
             _ => i32::MAX,
         };
         let last = length.saturating_sub(1);
-        *scroll = (*scroll).min(last).saturating_add_signed(step as isize).min(last);
+        *scroll = (*scroll)
+            .min(last)
+            .saturating_add_signed(step as isize)
+            .min(last);
     }
 
     fn step_sort(&mut self, step: i32) {
         self.focused(|feed| {
             let columns = feed.columns(false);
-            let at = feed.cursor.sort.as_ref().and_then(|(name, _)| columns.iter().position(|column| **column == **name));
+            let at = feed
+                .cursor
+                .sort
+                .as_ref()
+                .and_then(|(name, _)| columns.iter().position(|column| **column == **name));
             let next = match at {
-                Some(at) => at.saturating_add_signed(step as isize).min(columns.len().saturating_sub(1)),
+                Some(at) => at
+                    .saturating_add_signed(step as isize)
+                    .min(columns.len().saturating_sub(1)),
                 None if step > 0 => 0,
                 None => columns.len().saturating_sub(1),
             };
             if let Some(name) = columns.get(next) {
                 let numeric = feed.table.rows.iter().any(|row| {
-                    feed.table.column(name).and_then(|column| row.get(column)).is_some_and(|cell| cell.number().is_some())
+                    feed.table
+                        .column(name)
+                        .and_then(|column| row.get(column))
+                        .is_some_and(|cell| cell.number().is_some())
                 });
                 feed.cursor.sort = Some((name.as_str().into(), numeric));
                 feed.arrange();
@@ -237,7 +296,11 @@ impl Model {
         self.focused(|feed| {
             let numeric_first = feed.cursor.sort.as_ref().is_some_and(|(name, _)| {
                 let column = feed.table.column(name);
-                feed.table.rows.iter().any(|row| column.and_then(|c| row.get(c)).is_some_and(|cell| cell.number().is_some()))
+                feed.table.rows.iter().any(|row| {
+                    column
+                        .and_then(|c| row.get(c))
+                        .is_some_and(|cell| cell.number().is_some())
+                })
             });
             feed.cursor.sort = match feed.cursor.sort.take() {
                 // Once reversed already: back to the feed's own order, the worst first.
@@ -264,13 +327,14 @@ impl Model {
     }
 
     fn prompt_key(&mut self, key: Key) {
-        let Some((mut text, _)) = self.prompt.take() else { return };
+        let Some((mut text, _)) = self.prompt.take() else {
+            return;
+        };
         match key {
-            Key::Enter => {
-                if self.apply_filter(&text).is_none() {
+            Key::Enter
+                if self.apply_filter(&text).is_none() => {
                     return;
                 }
-            }
             Key::Esc => {
                 let _ = self.apply_filter("");
                 return;
@@ -288,7 +352,11 @@ impl Model {
 
     /// Filters the focused feed; what is wrong with the expression comes back.
     fn apply_filter(&mut self, text: &str) -> Option<String> {
-        let filter = if text.is_empty() || text == "!" { Ok(None) } else { Filter::parse(text).map(Some) };
+        let filter = if text.is_empty() || text == "!" {
+            Ok(None)
+        } else {
+            Filter::parse(text).map(Some)
+        };
         match filter {
             Err(complaint) => Some(complaint),
             Ok(filter) => {
@@ -316,8 +384,12 @@ impl Model {
     fn confirm_key(&mut self, mut confirm: Confirm, key: Key) -> Vec<Effect> {
         match (key, confirm.number) {
             (Key::Char('y'), None) => return self.act(confirm.actions),
-            (Key::Enter, Some(number)) if confirm.typed == number.to_string() => return self.act(confirm.actions),
-            (Key::Char(c), Some(_)) if c.is_ascii_digit() && confirm.typed.len() < 6 => confirm.typed.push(c),
+            (Key::Enter, Some(number)) if confirm.typed == number.to_string() => {
+                return self.act(confirm.actions);
+            }
+            (Key::Char(c), Some(_)) if c.is_ascii_digit() && confirm.typed.len() < 6 => {
+                confirm.typed.push(c);
+            }
             (Key::Backspace, Some(_)) => {
                 confirm.typed.pop();
             }
@@ -338,8 +410,15 @@ impl Model {
                 let query = feed.selected("query").text().map(str::to_owned);
                 let row = feed.table.rows.get(feed.selected_row()?)?;
                 let cells = feed.table.columns.iter().zip(row);
-                let cells = cells.map(|(name, cell)| format::cell(cell, &feed.spec.column(name), self.start.utc_offset_s));
-                Some(query.unwrap_or_else(|| cells.map(|cell| cell.text.into_owned()).collect::<Vec<_>>().join("\t")))
+                let cells = cells.map(|(name, cell)| {
+                    format::cell(cell, &feed.spec.column(name), self.start.utc_offset_s)
+                });
+                Some(query.unwrap_or_else(|| {
+                    cells
+                        .map(|cell| cell.text.into_owned())
+                        .collect::<Vec<_>>()
+                        .join("\t")
+                }))
             }),
         };
         match text {
@@ -360,7 +439,9 @@ impl Model {
             }
             return Vec::new();
         }
-        let Some((id, row)) = layout::hit(self, x, y) else { return Vec::new() };
+        let Some((id, row)) = layout::hit(self, x, y) else {
+            return Vec::new();
+        };
         self.focus = id;
         match action {
             Mouse::ScrollDown => self.move_selection(3),
@@ -381,6 +462,11 @@ fn stepped(all: &[FeedId], current: FeedId, step: i32) -> FeedId {
     if length == 0 {
         return current;
     }
-    let at = all.iter().position(|id| *id == current).map_or(if step > 0 { -1 } else { 0 }, |at| at as i32);
-    all.get((at + step).rem_euclid(length) as usize).copied().unwrap_or(current)
+    let at = all
+        .iter()
+        .position(|id| *id == current)
+        .map_or(if step > 0 { -1 } else { 0 }, |at| at as i32);
+    all.get((at + step).rem_euclid(length) as usize)
+        .copied()
+        .unwrap_or(current)
 }

@@ -40,6 +40,8 @@ pub struct Start {
     pub target: Clean,
     /// The OLAP pool's own server, where it has one.
     pub olap_target: Option<Clean>,
+    /// Roles of this program's own sessions, which the panels leave out.
+    pub own_roles: Vec<String>,
     /// Shown in the header while the demo runs.
     pub demo: bool,
 }
@@ -225,10 +227,18 @@ impl Model {
     pub fn new(start: Start) -> Self {
         let config = start.config.clone();
         let mut feeds: Vec<Feed> = panels::built_in().into_iter().map(feed).collect();
-        feeds.extend(start.own_panels.iter().cloned().map(|spec| Feed { foreign: true, ..feed(spec) }));
-        feeds.retain(|feed| !config.panels.get(&feed.spec.name).is_some_and(|panel| panel.off));
+        feeds.extend(start.own_panels.iter().cloned().map(|spec| Feed {
+            foreign: true,
+            ..feed(spec)
+        }));
+        feeds.retain(|feed| {
+            !config
+                .panels
+                .get(&feed.spec.name)
+                .is_some_and(|panel| panel.off)
+        });
         let mut model = Self {
-            classifier: Classifier::new(config.classes.clone()),
+            classifier: Classifier::new(config.classes.clone(), start.own_roles.clone()),
             interval: config.interval,
             config,
             feeds,
@@ -281,8 +291,12 @@ impl Model {
                 Vec::new()
             }
             Event::Reported(report) => self.reported(report),
-            Event::CanaryTimed { latencies_ms, failed } => {
-                self.history.canary(&latencies_ms, failed, self.now.mono_ms as f64 / 1000.0);
+            Event::CanaryTimed {
+                latencies_ms,
+                failed,
+            } => {
+                self.history
+                    .canary(&latencies_ms, failed, self.now.mono_ms as f64 / 1000.0);
                 Vec::new()
             }
             Event::ActionStarted(id) => {
@@ -305,11 +319,20 @@ impl Model {
         self.dirty = true;
         match report {
             Report::Opened { session, peer } => self.opened(session, peer),
-            Report::Lost { session, error, attempt, retry_in_ms } => {
+            Report::Lost {
+                session,
+                error,
+                attempt,
+                retry_in_ms,
+            } => {
                 self.lost(session, error, attempt, retry_in_ms.is_none());
                 Vec::new()
             }
-            Report::Answered { id, took_ms, outcome } => self.answered(FeedId(id), took_ms, outcome),
+            Report::Answered {
+                id,
+                took_ms,
+                outcome,
+            } => self.answered(FeedId(id), took_ms, outcome),
         }
     }
 
@@ -337,7 +360,11 @@ impl Model {
 
     /// Panels that a user can look at, in their order.
     pub fn visible(&self) -> impl Iterator<Item = (FeedId, &Feed)> {
-        let numbered = self.feeds.iter().enumerate().map(|(position, feed)| (FeedId(position as u16), feed));
+        let numbered = self
+            .feeds
+            .iter()
+            .enumerate()
+            .map(|(position, feed)| (FeedId(position as u16), feed));
         numbered.filter(|(_, feed)| feed.visible)
     }
 
@@ -357,35 +384,58 @@ impl Model {
             panels::spec::Pool::Slow => &self.slow,
             panels::spec::Pool::Olap => &self.olap,
         };
-        let one_server = feed.spec.front.pool != panels::spec::Pool::Olap || self.start.olap_target.is_none();
+        let one_server =
+            feed.spec.front.pool != panels::spec::Pool::Olap || self.start.olap_target.is_none();
         let silent = self.silent_s() >= self.interval.as_secs_f64() * 0.9;
-        let overdue = self.age_s(feed).is_some_and(|age| age > 2.5 * self.pace(feed).as_secs_f64() + 1.0);
-        !link.usable() || (one_server && (silent || !self.fast.usable())) || (overdue && !self.paused)
+        let overdue = self
+            .age_s(feed)
+            .is_some_and(|age| age > 2.5 * self.pace(feed).as_secs_f64() + 1.0);
+        !link.usable()
+            || (one_server && (silent || !self.fast.usable()))
+            || (overdue && !self.paused)
     }
 
     /// Seconds that the fast session has waited for its answer.
     pub fn silent_s(&self) -> f64 {
-        let fast = self.feeds.iter().filter(|feed| feed.spec.front.pool == panels::spec::Pool::Oltp);
+        let fast = self
+            .feeds
+            .iter()
+            .filter(|feed| feed.spec.front.pool == panels::spec::Pool::Oltp);
         let asked = fast.filter_map(|feed| feed.sampling.in_flight).min();
         asked.map_or(0.0, |asked| self.now.since(asked))
     }
 
     /// Writes a line to the log and shows it for a while.
     fn say(&mut self, grade: Grade, text: &str) {
-        let line = LogLine { epoch_ms: self.now.epoch_ms, grade, text: Clean::from(text) };
-        self.notice = Some((line.clone(), self.now));
-        self.log.push_back(line);
+        let line = self.note(grade, text);
+        self.notice = Some((line, self.now));
+    }
+
+    /// Writes a line to the log.
+    fn note(&mut self, grade: Grade, text: &str) -> LogLine {
+        let line = LogLine {
+            epoch_ms: self.now.epoch_ms,
+            grade,
+            text: Clean::from(text),
+        };
+        self.log.push_back(line.clone());
         if self.log.len() > LOG_LINES {
             self.log.pop_front();
         }
         self.dirty = true;
+        line
     }
 
     /// Makes the gauges and the cause line anew.
     fn judge(&mut self) {
         let mut since = std::mem::take(&mut self.since);
-        let olap = self.feeds.iter().filter(|feed| feed.spec.front.pool == panels::spec::Pool::Olap);
-        let olap_ms = olap.filter(|feed| feed.sampling.at.is_some()).map(|feed| feed.sampling.took_ms);
+        let olap = self
+            .feeds
+            .iter()
+            .filter(|feed| feed.spec.front.pool == panels::spec::Pool::Olap);
+        let olap_ms = olap
+            .filter(|feed| feed.sampling.at.is_some())
+            .map(|feed| feed.sampling.took_ms);
         let evidence = Evidence {
             config: &self.config,
             oltp: &self.history.oltp,
@@ -397,12 +447,30 @@ impl Model {
             olap_ms: olap_ms.reduce(f64::max),
         };
         let gauges = diagnosis::gauges(&evidence);
-        let before = |label: &str| if label == "p99" { self.history.p99.median(60, 5) } else { None };
+        let before = |label: &str| {
+            if label == "p99" {
+                self.history.p99.median(60, 5)
+            } else {
+                None
+            }
+        };
         since.note(&gauges, self.now, &before);
-        let cause = diagnosis::cause(&evidence, &gauges, &since, self.now, self.start.utc_offset_s);
+        let cause = diagnosis::cause(
+            &evidence,
+            &gauges,
+            &since,
+            self.now,
+            self.start.utc_offset_s,
+        );
+        let alarm = cause.health == diagnosis::Health::Danger
+            && (self.cause.health, self.cause.label) != (cause.health, cause.label);
         self.since = since;
         self.gauges = gauges;
         self.cause = cause;
+        if alarm {
+            // Whoever comes later reads in the log what happened before.
+            self.note(Grade::Bad, &self.cause.sentence.clone());
+        }
     }
 
     fn link_mut(&mut self, session: SessionId) -> Option<&mut Link> {

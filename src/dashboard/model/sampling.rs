@@ -32,11 +32,19 @@ impl Model {
             self.measure_cost(now, cost);
         }
         self.now = now;
-        if self.notice.as_ref().is_some_and(|(_, at)| now.since(*at) > NOTICE_S) {
+        if self
+            .notice
+            .as_ref()
+            .is_some_and(|(_, at)| now.since(*at) > NOTICE_S)
+        {
             self.notice = None;
             self.dirty = true;
         }
-        if self.paused { Vec::new() } else { self.sample_due() }
+        if self.paused {
+            Vec::new()
+        } else {
+            self.sample_due()
+        }
     }
 
     fn measure_cost(&mut self, now: Moment, cost: OwnCost) {
@@ -45,7 +53,10 @@ impl Model {
             if seconds < 5.0 {
                 return;
             }
-            self.cost = ((cost.cpu_ms - cpu_ms) / seconds, self.memory.server_ms / seconds);
+            self.cost = (
+                (cost.cpu_ms - cpu_ms) / seconds,
+                self.memory.server_ms / seconds,
+            );
         }
         self.memory.cost_mark = Some((now, cost.cpu_ms));
         self.memory.server_ms = 0.0;
@@ -53,9 +64,15 @@ impl Model {
 
     /// Time between two samples of `feed`.
     pub fn pace(&self, feed: &Feed) -> Duration {
-        let configured = self.config.panels.get(&feed.spec.name).and_then(|panel| panel.interval);
+        let configured = self
+            .config
+            .panels
+            .get(&feed.spec.name)
+            .and_then(|panel| panel.interval);
         let wanted = configured.unwrap_or(feed.spec.front.interval);
-        let took = |share: f64| Duration::from_secs_f64((feed.sampling.took_ms / 1000.0 * share).clamp(0.0, 3600.0));
+        let took = |share: f64| {
+            Duration::from_secs_f64((feed.sampling.took_ms / 1000.0 * share).clamp(0.0, 3600.0))
+        };
         match feed.spec.front.pool {
             Pool::Oltp => configured.unwrap_or(self.interval),
             Pool::Slow => wanted.max(self.interval).max(took(SLOW_SHARE)),
@@ -74,8 +91,10 @@ impl Model {
                 && (feed.sampling.missing.is_empty())
                 && feed.spec.name != "facts"
         };
-        let ids: Vec<FeedId> =
-            (0..self.feeds.len() as u16).map(FeedId).filter(|id| self.feed(*id).is_some_and(due)).collect();
+        let ids: Vec<FeedId> = (0..self.feeds.len() as u16)
+            .map(FeedId)
+            .filter(|id| self.feed(*id).is_some_and(due))
+            .collect();
         self.ask(&ids)
     }
 
@@ -94,7 +113,9 @@ impl Model {
                 continue;
             }
             let pace = self.pace(feed);
-            let Some(feed) = self.feed_mut(*id) else { continue };
+            let Some(feed) = self.feed_mut(*id) else {
+                continue;
+            };
             feed.sampling.in_flight = Some(now);
             feed.sampling.due_ms = now.mono_ms + pace.as_millis() as u64;
             requests.push(Request {
@@ -104,12 +125,22 @@ impl Model {
                 as_text: feed.foreign,
             });
         }
-        if requests.is_empty() { Vec::new() } else { vec![Effect::Sample(requests)] }
+        if requests.is_empty() {
+            Vec::new()
+        } else {
+            vec![Effect::Sample(requests)]
+        }
     }
 
     pub(super) fn opened(&mut self, session: SessionId, peer: Peer) -> Vec<Effect> {
-        let Some(link) = self.link_mut(session) else { return Vec::new() };
-        let lost_at = if let Link::Lost { since, .. } = link { Some(*since) } else { None };
+        let Some(link) = self.link_mut(session) else {
+            return Vec::new();
+        };
+        let lost_at = if let Link::Lost { since, .. } = link {
+            Some(*since)
+        } else {
+            None
+        };
         *link = Link::Live(peer);
         if let Some(since) = lost_at
             && session == SessionId::Fast
@@ -118,7 +149,11 @@ impl Model {
             self.say(Grade::Good, &format!("connected again after {away}"));
         }
         let pool = pool_of(session);
-        for feed in self.feeds.iter_mut().filter(|feed| Some(feed.spec.front.pool) == pool) {
+        for feed in self
+            .feeds
+            .iter_mut()
+            .filter(|feed| Some(feed.spec.front.pool) == pool)
+        {
             feed.sampling.in_flight = None;
             feed.sampling.due_ms = 0;
         }
@@ -127,21 +162,50 @@ impl Model {
             let facts = self.feed_named("facts");
             return facts.map(|facts| self.ask(&[facts])).unwrap_or_default();
         }
-        if self.paused { Vec::new() } else { self.sample_due() }
+        if self.paused {
+            Vec::new()
+        } else {
+            self.sample_due()
+        }
     }
 
-    pub(super) fn lost(&mut self, session: SessionId, error: PgError, attempt: u32, given_up: bool) {
+    pub(super) fn lost(
+        &mut self,
+        session: SessionId,
+        error: PgError,
+        attempt: u32,
+        given_up: bool,
+    ) {
         let now = self.now;
-        let Some(link) = self.link_mut(session) else { return };
+        let Some(link) = self.link_mut(session) else {
+            return;
+        };
         let first = !matches!(link, Link::Lost { .. });
-        let since = if let Link::Lost { since, .. } = link { *since } else { now };
-        *link = Link::Lost { error: error.clone(), attempt, since, given_up };
+        let since = if let Link::Lost { since, .. } = link {
+            *since
+        } else {
+            now
+        };
+        *link = Link::Lost {
+            error: error.clone(),
+            attempt,
+            since,
+            given_up,
+        };
         let pool = pool_of(session);
-        for feed in self.feeds.iter_mut().filter(|feed| Some(feed.spec.front.pool) == pool) {
+        for feed in self
+            .feeds
+            .iter_mut()
+            .filter(|feed| Some(feed.spec.front.pool) == pool)
+        {
             feed.sampling.in_flight = None;
         }
         if first && (session == SessionId::Fast || matches!(session, SessionId::Olap(_))) {
-            let who = if session == SessionId::Fast { "" } else { "OLAP pool: " };
+            let who = if session == SessionId::Fast {
+                ""
+            } else {
+                "OLAP pool: "
+            };
             self.say(Grade::Bad, &format!("{who}connection lost: {error}"));
         }
     }
@@ -149,7 +213,9 @@ impl Model {
     pub(super) fn answered(&mut self, id: FeedId, took_ms: f64, outcome: Sample) -> Vec<Effect> {
         let now = self.now;
         self.memory.server_ms += took_ms;
-        let Some(feed) = self.feed_mut(id) else { return Vec::new() };
+        let Some(feed) = self.feed_mut(id) else {
+            return Vec::new();
+        };
         feed.sampling.in_flight = None;
         feed.sampling.took_ms = took_ms;
         match outcome {
@@ -177,7 +243,9 @@ impl Model {
             "needs" => return self.found(&table),
             "database" => {
                 self.history.database(&table);
-                if let (Some(xmax), Some(at)) = (table.first("xmax").int(), table.first("now_epoch").number()) {
+                if let (Some(xmax), Some(at)) =
+                    (table.first("xmax").int(), table.first("now_epoch").number())
+                {
                     self.memory.xids.note(xmax, at);
                 }
                 self.put(id, table);
@@ -203,7 +271,8 @@ impl Model {
             "bloat" => {
                 let holder = self.holder();
                 let estimates = self.rows("bloat_estimate").clone();
-                let table = bloat::derive(table, &mut self.memory.bloat, &estimates, holder.as_deref());
+                let table =
+                    bloat::derive(table, &mut self.memory.bloat, &estimates, holder.as_deref());
                 self.history.dead.push(table.first("n_dead").number());
                 self.put(id, table);
             }
@@ -229,8 +298,17 @@ impl Model {
         let xmax = database.first("xmax").int().unwrap_or(0);
         let now_s = database.first("now_epoch").number().unwrap_or(0.0);
         let bloat = self.rows("bloat");
-        let dead = (0..bloat.rows.len()).filter_map(|row| bloat.get(row, "n_dead").int()).sum();
-        snapshots::derive(table, &self.classifier, &self.memory.xids, xmax, now_s, dead)
+        let dead = (0..bloat.rows.len())
+            .filter_map(|row| bloat.get(row, "n_dead").int())
+            .sum();
+        snapshots::derive(
+            table,
+            &self.classifier,
+            &self.memory.xids,
+            xmax,
+            now_s,
+            dead,
+        )
     }
 
     /// The oldest holder that concerns this database, as `pid 812` or `slot debezium`.
@@ -239,26 +317,43 @@ impl Model {
         let row = (0..table.rows.len()).find(|row| table.get(*row, "own_database").is_true())?;
         let holder = table.get(row, "holder").text()?;
         let kind = table.get(row, "kind").text()?;
-        Some(if kind == "backend" { format!("pid {holder}") } else { format!("{kind} {holder}") })
+        Some(if kind == "backend" {
+            format!("pid {holder}")
+        } else {
+            format!("{kind} {holder}")
+        })
     }
 
     /// Derives the views' rows from their last answer.
     fn derive_views(&mut self) {
-        let Some(id) = self.feed_named("views") else { return };
-        let Some(raw) = self.feed(id).map(|feed| feed.raw.clone()) else { return };
+        let Some(id) = self.feed_named("views") else {
+            return;
+        };
+        let Some(raw) = self.feed(id).map(|feed| feed.raw.clone()) else {
+            return;
+        };
         let config = &self.config;
         let now_s = self.now.mono_ms as f64 / 1000.0;
-        let table = views::derive(raw, &mut self.memory.views, now_s, &|view| config.freshness_of(view));
+        let table = views::derive(raw, &mut self.memory.views, now_s, &|view| {
+            config.freshness_of(view)
+        });
         self.put(id, table);
     }
 
     /// While somebody refreshes, the views are looked at every interval.
     fn watch_refreshes(&mut self, activity: &Table) -> Vec<Effect> {
-        let refreshing = (0..activity.rows.len()).any(|row| activity.get(row, "class").text() == Some("refresh"));
-        let Some(id) = self.feed_named("views").filter(|_| refreshing || !self.running.is_empty()) else {
+        let refreshing = (0..activity.rows.len())
+            .any(|row| activity.get(row, "class").text() == Some("refresh"));
+        let Some(id) = self
+            .feed_named("views")
+            .filter(|_| refreshing || !self.running.is_empty())
+        else {
             return Vec::new();
         };
-        let old = self.feed(id).and_then(|feed| self.age_s(feed)).is_none_or(|age| age > 0.9);
+        let old = self
+            .feed(id)
+            .and_then(|feed| self.age_s(feed))
+            .is_none_or(|age| age > 0.9);
         if old { self.ask(&[id]) } else { Vec::new() }
     }
 
@@ -267,10 +362,16 @@ impl Model {
         let major = facts.first("server_version_num").int().unwrap_or(0) / 10_000;
         let pgss = facts.first("pgss_schema").text().map(str::to_owned);
         for feed in self.feeds.iter_mut().filter(|feed| !feed.foreign) {
-            let sql = panels::statement(&feed.spec.name, major).unwrap_or(&feed.spec.sql).to_owned();
-            feed.sampling.missing.retain(|missing| Some(missing.as_str()) != feed.spec.front.extension.as_deref());
+            let sql = panels::statement(&feed.spec.name, major)
+                .unwrap_or(&feed.spec.sql)
+                .to_owned();
+            feed.sampling
+                .missing
+                .retain(|missing| Some(missing.as_str()) != feed.spec.front.extension.as_deref());
             match (&feed.spec.front.extension, &pgss) {
-                (Some(extension), None) => feed.sampling.missing.push(Clean::from(extension.as_str())),
+                (Some(extension), None) => {
+                    feed.sampling.missing.push(Clean::from(extension.as_str()));
+                }
                 (Some(_), Some(schema)) => {
                     let function = format!("{}.pg_stat_statements", crate::pg::quote_ident(schema));
                     feed.sql = sql.replace("{pg_stat_statements}", &function).into();
@@ -287,7 +388,11 @@ impl Model {
 
     /// Writes the statement that looks for the relations which panels need.
     fn list_needs(&mut self) {
-        let needs = self.feeds.iter().flat_map(|feed| &feed.spec.front.needs).map(String::as_str);
+        let needs = self
+            .feeds
+            .iter()
+            .flat_map(|feed| &feed.spec.front.needs)
+            .map(String::as_str);
         let needs: BTreeSet<&str> = needs.chain([SHOP]).collect();
         let listed: Vec<String> = needs.into_iter().map(quote_literal).collect();
         let sql = format!(
@@ -318,8 +423,11 @@ impl Model {
                 continue;
             }
             let lacked = !feed.sampling.missing.is_empty() || feed.sampling.due_ms == u64::MAX;
-            feed.sampling.missing =
-                needs.iter().filter(|need| missing.contains(&need.as_str())).map(|need| Clean::from(need.as_str())).collect();
+            feed.sampling.missing = needs
+                .iter()
+                .filter(|need| missing.contains(&need.as_str()))
+                .map(|need| Clean::from(need.as_str()))
+                .collect();
             if lacked && feed.sampling.missing.is_empty() {
                 feed.sampling.due_ms = 0;
             }
@@ -331,8 +439,16 @@ impl Model {
     /// Starts timing the point query that fits this database.
     fn point_query(&mut self) -> Vec<Effect> {
         let sql = self.config.canary.sql.clone().or_else(|| {
-            let major = self.facts.as_ref().and_then(|facts| facts.first("server_version_num").int()).unwrap_or(0);
-            let name = if self.memory.shop { "canary_shop" } else { "canary" };
+            let major = self
+                .facts
+                .as_ref()
+                .and_then(|facts| facts.first("server_version_num").int())
+                .unwrap_or(0);
+            let name = if self.memory.shop {
+                "canary_shop"
+            } else {
+                "canary"
+            };
             panels::statement(name, major / 10_000).map(str::to_owned)
         });
         if sql == self.memory.canary {

@@ -13,19 +13,39 @@ const CALM_S: f64 = 5.0;
 
 /// Adds `class`, `wait`, `blocks` and `harm`, and puts the most harmful first.
 pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
+    table.drop_rows(|table, row| {
+        let text = |name| table.get(row, name).text().unwrap_or_default();
+        classifier.is_own(text("usename"), text("application_name"))
+    });
     let blocked = blocked_counts(&table);
-    let oldest_xids = (0..table.rows.len()).map(|row| horizon_xids(&table, row)).max().unwrap_or(0);
+    let oldest_xids = (0..table.rows.len())
+        .map(|row| horizon_xids(&table, row))
+        .max()
+        .unwrap_or(0);
     for name in ["class", "wait", "blocks", "harm"] {
         table.ensure_column(name);
     }
     for row in 0..table.rows.len() {
         let class = class_of(&table, row, classifier);
-        let blocks = table.get(row, "pid").int().and_then(|pid| blocked.get(&pid)).copied().unwrap_or(0);
+        let blocks = table
+            .get(row, "pid")
+            .int()
+            .and_then(|pid| blocked.get(&pid))
+            .copied()
+            .unwrap_or(0);
         let harm = harm(&table, row, class, blocks, oldest_xids);
         let wait = wait_text(&table, row);
         table.set(row, "class", class.name().into());
         table.set(row, "wait", wait);
-        table.set(row, "blocks", if blocks == 0 { Value::Null } else { Value::Int(blocks) });
+        table.set(
+            row,
+            "blocks",
+            if blocks == 0 {
+                Value::Null
+            } else {
+                Value::Int(blocks)
+            },
+        );
         table.set(row, "harm", Value::Float(harm));
     }
     if let Some(column) = table.column("harm") {
@@ -54,13 +74,17 @@ fn horizon_xids(table: &Table, row: usize) -> i64 {
 }
 
 fn wait_text(table: &Table, row: usize) -> Value {
-    if let Some(blockers) = table.get(row, "blocked_by").text().filter(|blockers| !blockers.is_empty()) {
+    if let Some(blockers) = table
+        .get(row, "blocked_by")
+        .text()
+        .filter(|blockers| !blockers.is_empty())
+    {
         return Value::Text(Clean::from(format!("Lock ← {blockers}")));
     }
     let kind = table.get(row, "wait_event_type").text();
     let event = table.get(row, "wait_event").text();
     match (kind, event) {
-        (Some("Client"), _) | (None, _) => Value::Null,
+        (Some("Client") | None, _) => Value::Null,
         (Some(kind), Some(event)) => Value::Text(Clean::from(format!("{kind} {event}"))),
         (Some(kind), None) => kind.into(),
     }
@@ -71,8 +95,15 @@ fn wait_text(table: &Table, row: usize) -> Value {
 fn blocked_counts(table: &Table) -> HashMap<i64, i64> {
     let mut waiters: HashMap<i64, Vec<i64>> = HashMap::new();
     for row in 0..table.rows.len() {
-        let Some(pid) = table.get(row, "pid").int() else { continue };
-        for blocker in table.get(row, "blocked_by").text().unwrap_or_default().split(',') {
+        let Some(pid) = table.get(row, "pid").int() else {
+            continue;
+        };
+        for blocker in table
+            .get(row, "blocked_by")
+            .text()
+            .unwrap_or_default()
+            .split(',')
+        {
             if let Ok(blocker) = blocker.trim().parse() {
                 waiters.entry(blocker).or_default().push(pid);
             }
@@ -82,7 +113,13 @@ fn blocked_counts(table: &Table) -> HashMap<i64, i64> {
         let mut seen = std::collections::HashSet::from([root]);
         let mut open = vec![root];
         while let Some(pid) = open.pop() {
-            open.extend(waiters.get(&pid).into_iter().flatten().filter(|waiter| seen.insert(**waiter)));
+            open.extend(
+                waiters
+                    .get(&pid)
+                    .into_iter()
+                    .flatten()
+                    .filter(|waiter| seen.insert(**waiter)),
+            );
         }
         seen.len() as i64 - 1
     };
@@ -94,13 +131,20 @@ fn blocked_counts(table: &Table) -> HashMap<i64, i64> {
 fn harm(table: &Table, row: usize, class: WorkClass, blocks: i64, oldest_xids: i64) -> f64 {
     let seconds = |name| table.get(row, name).number().unwrap_or(0.0).max(0.0);
     let state = table.get(row, "state").text().unwrap_or_default();
-    let waiting = table.get(row, "blocked_by").text().is_some_and(|blockers| !blockers.is_empty());
+    let waiting = table
+        .get(row, "blocked_by")
+        .text()
+        .is_some_and(|blockers| !blockers.is_empty());
     let transaction = seconds("xact_age_s");
     let statement = seconds("query_age_s");
     let mut harm = blocks as f64 * BLOCKED_WEIGHT;
     let xids = horizon_xids(table, row);
     if xids > 0 && transaction > CALM_S && class != WorkClass::Maintenance {
-        let share = if oldest_xids > 0 { xids as f64 / oldest_xids as f64 } else { 0.0 };
+        let share = if oldest_xids > 0 {
+            xids as f64 / oldest_xids as f64
+        } else {
+            0.0
+        };
         harm += transaction * 2.0 * share;
     }
     harm += match (state, class) {
@@ -114,7 +158,11 @@ fn harm(table: &Table, row: usize, class: WorkClass, blocks: i64, oldest_xids: i
     if waiting {
         harm *= 0.5;
     }
-    if state == "active" { harm + 0.001 } else { harm }
+    if state == "active" {
+        harm + 0.001
+    } else {
+        harm
+    }
 }
 
 #[cfg(test)]
@@ -122,23 +170,45 @@ mod tests {
     use super::*;
 
     fn sessions(rows: &[(i64, &str, &str, f64, i64, &str)]) -> Table {
-        let columns = ["pid", "usename", "state", "xact_age_s", "xmin_age", "blocked_by", "query_age_s"];
+        let columns = [
+            "pid",
+            "usename",
+            "state",
+            "xact_age_s",
+            "xmin_age",
+            "blocked_by",
+            "query_age_s",
+        ];
         Table {
             columns: columns.iter().map(|name| (*name).into()).collect(),
             rows: rows
                 .iter()
                 .map(|(pid, role, state, age, xmin, blocked)| {
-                    let blocked = if blocked.is_empty() { Value::Null } else { (*blocked).into() };
+                    let blocked = if blocked.is_empty() {
+                        Value::Null
+                    } else {
+                        (*blocked).into()
+                    };
                     let (role, state) = ((*role).into(), (*state).into());
-                    vec![Value::Int(*pid), role, state, Value::Float(*age), Value::Int(*xmin), blocked, Value::Float(*age)]
+                    vec![
+                        Value::Int(*pid),
+                        role,
+                        state,
+                        Value::Float(*age),
+                        Value::Int(*xmin),
+                        blocked,
+                        Value::Float(*age),
+                    ]
                 })
                 .collect(),
         }
     }
 
     fn order(table: Table) -> Vec<i64> {
-        let table = derive(table, &Classifier::new(Vec::new()));
-        (0..table.rows.len()).filter_map(|row| table.get(row, "pid").int()).collect()
+        let table = derive(table, &Classifier::new(Vec::new(), Vec::new()));
+        (0..table.rows.len())
+            .filter_map(|row| table.get(row, "pid").int())
+            .collect()
     }
 
     #[test]
@@ -148,7 +218,7 @@ mod tests {
             (2, "app", "active", 9.0, 0, "1"),
             (3, "app", "idle in transaction", 8.0, 0, ""),
         ]);
-        let derived = derive(table.clone(), &Classifier::new(Vec::new()));
+        let derived = derive(table.clone(), &Classifier::new(Vec::new(), Vec::new()));
         assert_eq!(derived.get(0, "pid"), &Value::Int(3));
         assert_eq!(derived.get(0, "blocks"), &Value::Int(2));
         assert_eq!(derived.get(1, "wait"), &Value::from("Lock ← 3"));
@@ -168,7 +238,10 @@ mod tests {
 
     #[test]
     fn a_deadlock_cycle_ends() {
-        let table = sessions(&[(1, "a", "active", 1.0, 0, "2"), (2, "a", "active", 1.0, 0, "1")]);
+        let table = sessions(&[
+            (1, "a", "active", 1.0, 0, "2"),
+            (2, "a", "active", 1.0, 0, "1"),
+        ]);
         assert_eq!(order(table).len(), 2);
     }
 }

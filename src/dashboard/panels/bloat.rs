@@ -25,15 +25,23 @@ const WORTH_A_WORD: i64 = 1_000;
 
 /// Adds `bloat_bytes`, `bloat_pct`, `in_vain` (vacuums that removed next to nothing) and `held_by`
 /// (the oldest holder of the horizon, where vacuums ran in vain).
-pub fn derive(mut table: Table, memory: &mut Memory, estimates: &Table, holder: Option<&str>) -> Table {
-    let estimate: HashMap<i64, usize> =
-        (0..estimates.rows.len()).filter_map(|row| Some((estimates.get(row, "relid").int()?, row))).collect();
+pub fn derive(
+    mut table: Table,
+    memory: &mut Memory,
+    estimates: &Table,
+    holder: Option<&str>,
+) -> Table {
+    let estimate: HashMap<i64, usize> = (0..estimates.rows.len())
+        .filter_map(|row| Some((estimates.get(row, "relid").int()?, row)))
+        .collect();
     for name in ["bloat_bytes", "bloat_pct", "in_vain", "held_by"] {
         table.ensure_column(name);
     }
     let mut alive = HashMap::new();
     for row in 0..table.rows.len() {
-        let Some(relid) = table.get(row, "relid").int() else { continue };
+        let Some(relid) = table.get(row, "relid").int() else {
+            continue;
+        };
         for name in ["bloat_bytes", "bloat_pct"] {
             let value = match estimate.get(&relid) {
                 Some(at) => match estimates.get(*at, name) {
@@ -49,7 +57,10 @@ pub fn derive(mut table: Table, memory: &mut Memory, estimates: &Table, holder: 
             dead: table.get(row, "n_dead").int().unwrap_or(0),
             in_vain: 0,
         };
-        let now = memory.seen.get(&relid).map_or(now, |before| compare(*before, now));
+        let now = memory
+            .seen
+            .get(&relid)
+            .map_or(now, |before| compare(*before, now));
         alive.insert(relid, now);
         if now.in_vain > 0 {
             table.set(row, "in_vain", Value::Int(now.in_vain));
@@ -79,7 +90,10 @@ mod tests {
 
     fn sample(vacuums: i64, dead: i64) -> Table {
         Table {
-            columns: ["relid", "vacuums", "n_dead"].iter().map(|name| (*name).into()).collect(),
+            columns: ["relid", "vacuums", "n_dead"]
+                .iter()
+                .map(|name| (*name).into())
+                .collect(),
             rows: vec![vec![Value::Int(7), Value::Int(vacuums), Value::Int(dead)]],
         }
     }
@@ -88,13 +102,22 @@ mod tests {
     fn a_vacuum_that_removes_nothing_is_held_back() {
         let mut memory = Memory::default();
         let mut step = |vacuums, dead| {
-            let table = derive(sample(vacuums, dead), &mut memory, &Table::default(), Some("812"));
+            let table = derive(
+                sample(vacuums, dead),
+                &mut memory,
+                &Table::default(),
+                Some("812"),
+            );
             table.first("held_by").clone()
         };
         assert_eq!(step(1, 10_000), Value::Null);
         assert_eq!(step(1, 12_000), Value::Null, "no vacuum ran");
         assert_eq!(step(2, 12_500), Value::from("812"));
-        assert_eq!(step(2, 13_000), Value::from("812"), "still so until one succeeds");
+        assert_eq!(
+            step(2, 13_000),
+            Value::from("812"),
+            "still so until one succeeds"
+        );
         assert_eq!(step(3, 100), Value::Null, "it was released");
     }
 }

@@ -1,6 +1,7 @@
 //! Which kind of work a backend does: configured rules first, then what names and queries tell.
 
 use crate::config::{ClassRule, WorkClass};
+use crate::pg::conninfo::APPLICATION_NAME;
 use regex::Regex;
 
 /// What is known of a session.
@@ -21,6 +22,8 @@ pub struct Session<'a> {
 /// Decides a session's class.
 #[derive(Debug)]
 pub struct Classifier {
+    /// Roles of this program's own sessions, which no panel shows.
+    own_roles: Vec<String>,
     rules: Vec<ClassRule>,
     analytic: Option<Regex>,
     upkeep: Option<Regex>,
@@ -28,8 +31,9 @@ pub struct Classifier {
 
 impl Classifier {
     /// A classifier with the configured rules in front of the built-in ones.
-    pub fn new(rules: Vec<ClassRule>) -> Self {
+    pub fn new(rules: Vec<ClassRule>, own_roles: Vec<String>) -> Self {
         Self {
+            own_roles,
             rules,
             // Role and application names of analytic clients.
             analytic: Regex::new(
@@ -44,9 +48,17 @@ impl Classifier {
         }
     }
 
+    /// Whether a session is one of this program's own sampling sessions. A refresh that it was asked
+    /// for is the user's work and is shown: it calls itself otherwise.
+    pub fn is_own(&self, role: &str, application: &str) -> bool {
+        application == APPLICATION_NAME && self.own_roles.iter().any(|own| own == role)
+    }
+
     /// The class of `session`.
     pub fn classify(&self, session: &Session<'_>) -> WorkClass {
-        let fits = |pattern: &Option<Regex>, text: &str| pattern.as_ref().is_none_or(|regex| regex.is_match(text));
+        let fits = |pattern: &Option<Regex>, text: &str| {
+            pattern.as_ref().is_none_or(|regex| regex.is_match(text))
+        };
         let configured = self.rules.iter().find(|rule| {
             fits(&rule.role, session.role)
                 && fits(&rule.application, session.application)
@@ -59,10 +71,18 @@ impl Classifier {
         if is_refresh(session.query) {
             return WorkClass::Refresh;
         }
-        let found = |regex: &Option<Regex>, text: &str| regex.as_ref().is_some_and(|regex| regex.is_match(text));
-        let other_process = !matches!(session.backend_type, "" | "client backend" | "parallel worker");
+        let found = |regex: &Option<Regex>, text: &str| {
+            regex.as_ref().is_some_and(|regex| regex.is_match(text))
+        };
+        let other_process = !matches!(
+            session.backend_type,
+            "" | "client backend" | "parallel worker"
+        );
         if other_process
-            || matches!(session.application, "pg_dump" | "pg_dumpall" | "pg_basebackup" | "vacuumdb" | "reindexdb")
+            || matches!(
+                session.application,
+                "pg_dump" | "pg_dumpall" | "pg_basebackup" | "vacuumdb" | "reindexdb"
+            )
             || found(&self.upkeep, session.query)
         {
             return WorkClass::Maintenance;
@@ -77,7 +97,9 @@ impl Classifier {
 /// Whether a query text is a refresh of a materialized view.
 pub fn is_refresh(query: &str) -> bool {
     let mut words = query.split_whitespace();
-    ["refresh", "materialized", "view"].iter().all(|wanted| words.next().is_some_and(|w| w.eq_ignore_ascii_case(wanted)))
+    ["refresh", "materialized", "view"]
+        .iter()
+        .all(|wanted| words.next().is_some_and(|w| w.eq_ignore_ascii_case(wanted)))
 }
 
 #[cfg(test)]
@@ -86,18 +108,39 @@ mod tests {
 
     #[test]
     fn names_and_queries_tell_the_class() {
-        let classifier = Classifier::new(Vec::new());
+        let classifier = Classifier::new(Vec::new(), Vec::new());
         let class = |role, application, query| {
-            classifier.classify(&Session { role, application, query, backend_type: "client backend", ..Session::default() })
+            classifier.classify(&Session {
+                role,
+                application,
+                query,
+                backend_type: "client backend",
+                ..Session::default()
+            })
         };
-        assert_eq!(class("app", "checkout", "UPDATE inventory"), WorkClass::Oltp);
+        assert_eq!(
+            class("app", "checkout", "UPDATE inventory"),
+            WorkClass::Oltp
+        );
         assert_eq!(class("htap_olap", "", "SELECT 1"), WorkClass::Olap);
         assert_eq!(class("app", "bi-report", "SELECT 1"), WorkClass::Olap);
         assert_eq!(class("mobile", "billing", "SELECT 1"), WorkClass::Oltp);
-        assert_eq!(class("app", "psql", "refresh  materialized view x"), WorkClass::Refresh);
-        assert_eq!(class("app", "psql", " VACUUM orders"), WorkClass::Maintenance);
-        assert_eq!(class("app", "pg_dump", "COPY x TO stdout"), WorkClass::Maintenance);
-        let worker = Session { backend_type: "autovacuum worker", ..Session::default() };
+        assert_eq!(
+            class("app", "psql", "refresh  materialized view x"),
+            WorkClass::Refresh
+        );
+        assert_eq!(
+            class("app", "psql", " VACUUM orders"),
+            WorkClass::Maintenance
+        );
+        assert_eq!(
+            class("app", "pg_dump", "COPY x TO stdout"),
+            WorkClass::Maintenance
+        );
+        let worker = Session {
+            backend_type: "autovacuum worker",
+            ..Session::default()
+        };
         assert_eq!(classifier.classify(&worker), WorkClass::Maintenance);
     }
 }

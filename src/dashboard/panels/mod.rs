@@ -69,31 +69,50 @@ const DIGITS: [(&str, u8); 8] = [
 /// All built-in panels and feeds. A file that does not parse is left out here and fails a test.
 pub fn built_in() -> Vec<Spec> {
     let feeds = FILES.iter().filter(|file| !CANARIES.contains(&file.name));
-    feeds.filter_map(|file| Spec::parse(file.name, file.base).ok()).collect()
+    feeds
+        .filter_map(|file| Spec::parse(file.name, file.base).ok())
+        .collect()
 }
 
 /// The statement of a built-in file for a server of this major version; an unknown newer one gets
 /// the newest.
 pub fn statement(name: &str, major: i64) -> Option<&'static str> {
     let file = FILES.iter().find(|file| file.name == name)?;
-    let later = file.later.iter().rev().find(|(from, _)| *from <= major).map(|(_, text)| *text);
+    let later = file
+        .later
+        .iter()
+        .rev()
+        .find(|(from, _)| *from <= major)
+        .map(|(_, text)| *text);
     Some(without_front_matter(later.unwrap_or(file.base)))
 }
 
 /// The statement alone: comments would be sent and parsed with every sample.
 fn without_front_matter(text: &str) -> &str {
-    let front: usize = text.split_inclusive('\n').take_while(|line| line.starts_with("--")).map(str::len).sum();
+    let front: usize = text
+        .split_inclusive('\n')
+        .take_while(|line| line.starts_with("--"))
+        .map(str::len)
+        .sum();
     text.get(front..).unwrap_or_default().trim()
 }
 
 /// Names of all built-in files and the majors of their variants.
 pub fn variants() -> impl Iterator<Item = (&'static str, Vec<i64>)> {
-    FILES.iter().map(|file| (file.name, file.later.iter().map(|(major, _)| *major).collect()))
+    FILES.iter().map(|file| {
+        (
+            file.name,
+            file.later.iter().map(|(major, _)| *major).collect(),
+        )
+    })
 }
 
 /// The digit that opens the panel called `name`.
 pub fn digit(name: &str) -> Option<u8> {
-    DIGITS.iter().find(|(panel, _)| *panel == name).map(|(_, digit)| *digit)
+    DIGITS
+        .iter()
+        .find(|(panel, _)| *panel == name)
+        .map(|(_, digit)| *digit)
 }
 
 /// Whether `name` only feeds other panels.

@@ -8,7 +8,12 @@ const FILE_CAP: u64 = 256 * 1024;
 
 /// The panels in `folder` in the order of their names, and one complaint for each file left out.
 pub fn read(folder: &Path) -> (Vec<Spec>, Vec<String>) {
-    let mut files: Vec<_> = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|file| file.path())
+        .collect();
     files.retain(|path| path.extension().is_some_and(|ending| ending == "sql"));
     files.sort();
     let (mut panels, mut complaints) = (Vec::new(), Vec::new());
@@ -24,11 +29,17 @@ pub fn read(folder: &Path) -> (Vec<Spec>, Vec<String>) {
 fn read_file(path: &Path) -> Result<Spec, String> {
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     if super::variants().any(|(built_in, _)| built_in == name) {
-        return Err(format!("{name} is the name of a built-in panel: give the file another one"));
+        return Err(format!(
+            "{name} is the name of a built-in panel: give the file another one"
+        ));
     }
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    let size = std::fs::metadata(path)
+        .map_err(|error| error.to_string())?
+        .len();
     if size > FILE_CAP {
-        return Err(format!("{size} bytes are too many for a panel, {FILE_CAP} at most"));
+        return Err(format!(
+            "{size} bytes are too many for a panel, {FILE_CAP} at most"
+        ));
     }
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     let mut spec = Spec::parse(&name, &text).map_err(|error| error.reason)?;

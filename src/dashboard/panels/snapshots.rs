@@ -16,7 +16,11 @@ const KEEP: usize = 3_600;
 impl XidClock {
     /// Notes that `next_xid` was the next id at `epoch_s` of the server.
     pub fn note(&mut self, next_xid: i64, epoch_s: f64) {
-        if self.seen.back().is_some_and(|(last, at)| next_xid < *last || epoch_s < *at) {
+        if self
+            .seen
+            .back()
+            .is_some_and(|(last, at)| next_xid < *last || epoch_s < *at)
+        {
             // Another server, or one restored from a backup: what was seen is of no use.
             self.seen.clear();
         }
@@ -42,7 +46,18 @@ impl XidClock {
 
 /// Adds `class` and `pins` (dead rows of this database that the oldest holder keeps from vacuum),
 /// and fills in the ages that the catalogue does not know.
-pub fn derive(mut table: Table, classifier: &Classifier, clock: &XidClock, xmax: i64, now_s: f64, dead: i64) -> Table {
+pub fn derive(
+    mut table: Table,
+    classifier: &Classifier,
+    clock: &XidClock,
+    xmax: i64,
+    now_s: f64,
+    dead: i64,
+) -> Table {
+    table.drop_rows(|table, row| {
+        let text = |name| table.get(row, name).text().unwrap_or_default();
+        classifier.is_own(text("role"), text("application_name"))
+    });
     table.ensure_column("class");
     table.ensure_column("pins");
     let mut pinned = false;
@@ -69,7 +84,11 @@ pub fn derive(mut table: Table, classifier: &Classifier, clock: &XidClock, xmax:
             table.set(row, "age_s", age.into());
         }
         // Only the oldest holder that concerns this database can be said to pin its dead rows.
-        let pins = if concerns && !pinned { Value::Int(dead) } else { Value::Null };
+        let pins = if concerns && !pinned {
+            Value::Int(dead)
+        } else {
+            Value::Null
+        };
         pinned |= concerns;
         table.set(row, "class", class);
         table.set(row, "pins", pins);

@@ -39,18 +39,31 @@ impl Memory {
 
 /// Adds `fresh_s`, `source`, `target_s`, `late` (fresh / target), `last_s`, `mode` and `state`;
 /// the latest comes first. `now_s` is the model's time of the sample.
-pub fn derive(mut table: Table, memory: &mut Memory, now_s: f64, target: &dyn Fn(&str) -> Duration) -> Table {
-    for name in ["fresh_s", "source", "target_s", "late", "last_s", "mode", "state"] {
+pub fn derive(
+    mut table: Table,
+    memory: &mut Memory,
+    now_s: f64,
+    target: &dyn Fn(&str) -> Duration,
+) -> Table {
+    for name in [
+        "fresh_s", "source", "target_s", "late", "last_s", "mode", "state",
+    ] {
         table.ensure_column(name);
     }
     for row in 0..table.rows.len() {
-        let Some(relid) = table.get(row, "relid").int() else { continue };
+        let Some(relid) = table.get(row, "relid").int() else {
+            continue;
+        };
         let seen = memory.seen.entry(relid).or_default();
         observe(seen, &table, row, now_s);
         let (fresh, source) = freshness(seen, &table, row, now_s);
         let target_s = target(table.get(row, "view").text().unwrap_or_default()).as_secs_f64();
         let last_s = seen.last_s;
-        let mode = if table.get(row, "concurrent_ok").is_true() { "concurrent" } else { "plain" };
+        let mode = if table.get(row, "concurrent_ok").is_true() {
+            "concurrent"
+        } else {
+            "plain"
+        };
         let state = state(&table, row, last_s);
         table.set(row, "late", fresh.map(|fresh| fresh / target_s).into());
         table.set(row, "fresh_s", fresh.map_or(Value::Pending, Value::Float));
@@ -74,7 +87,8 @@ fn observe(seen: &mut Seen, table: &Table, row: usize, now_s: f64) {
     }
     seen.xmin = xmin;
     seen.sampled = now_s;
-    let held = table.get(row, "refreshing").is_known() && !table.get(row, "refresh_waiting").is_true();
+    let held =
+        table.get(row, "refreshing").is_known() && !table.get(row, "refresh_waiting").is_true();
     match (held, seen.running) {
         (true, None) => {
             let since = table.get(row, "refresh_running_s").number().unwrap_or(0.0);
@@ -105,7 +119,10 @@ fn freshness(seen: &Seen, table: &Table, row: usize, now_s: f64) -> (Option<f64>
         return (Some(age + duration), "commit timestamp");
     }
     let changed = seen.changed.map(|(at, _)| at);
-    if let Some(end) = seen.ended.filter(|end| changed.is_none_or(|at| at <= end + 30.0 && at >= *end - 30.0)) {
+    if let Some(end) = seen
+        .ended
+        .filter(|end| changed.is_none_or(|at| at <= end + 30.0 && at >= *end - 30.0))
+    {
         return (Some(now_s - end + duration), "seen refreshing");
     }
     match changed {
@@ -119,8 +136,13 @@ fn state(table: &Table, row: usize, last_s: Option<f64>) -> String {
     match table.get(row, "refreshing").text() {
         Some(_) if table.get(row, "refresh_waiting").is_true() => "waiting for its lock".into(),
         Some(kind) => {
-            let of = last_s.map(|last| format!(" of ~{}", crate::format::seconds(last))).unwrap_or_default();
-            format!("refreshing {}{of} ({kind})", crate::format::seconds(running))
+            let of = last_s
+                .map(|last| format!(" of ~{}", crate::format::seconds(last)))
+                .unwrap_or_default();
+            format!(
+                "refreshing {}{of} ({kind})",
+                crate::format::seconds(running)
+            )
         }
         None if table.get(row, "populated") == &Value::Bool(false) => "never filled".into(),
         None => "idle".into(),
@@ -132,8 +154,16 @@ mod tests {
     use super::*;
 
     fn sample(xmin: i64, refreshing: Option<&str>, refreshed_s: Option<f64>) -> Table {
-        let columns =
-            ["relid", "view", "xmin", "populated", "refreshing", "refresh_waiting", "refresh_running_s", "refreshed_s"];
+        let columns = [
+            "relid",
+            "view",
+            "xmin",
+            "populated",
+            "refreshing",
+            "refresh_waiting",
+            "refresh_running_s",
+            "refreshed_s",
+        ];
         Table {
             columns: columns.iter().map(|name| (*name).into()).collect(),
             rows: vec![vec![
@@ -177,7 +207,9 @@ mod tests {
     #[test]
     fn the_commit_timestamp_is_believed_first() {
         let mut memory = Memory::default();
-        let table = derive(sample(7, None, Some(2.5)), &mut memory, 100.0, &|_| Duration::from_secs(5));
+        let table = derive(sample(7, None, Some(2.5)), &mut memory, 100.0, &|_| {
+            Duration::from_secs(5)
+        });
         assert_eq!(table.first("fresh_s"), &Value::Float(2.5));
         assert_eq!(table.first("source").text(), Some("commit timestamp"));
     }

@@ -15,7 +15,14 @@ use ratatui::widgets::Widget;
 const INDENT: u16 = 10;
 
 /// Draws `feed` into the lines of `area`.
-pub(super) fn draw(model: &Model, theme: &Theme, feed: &Feed, focused: bool, area: Rect, buf: &mut Buffer) {
+pub(super) fn draw(
+    model: &Model,
+    theme: &Theme,
+    feed: &Feed,
+    focused: bool,
+    area: Rect,
+    buf: &mut Buffer,
+) {
     let name = match feed.spec.name.as_str() {
         "hourly_sales" => "Sales",
         "database" => "OLTP",
@@ -28,9 +35,17 @@ pub(super) fn draw(model: &Model, theme: &Theme, feed: &Feed, focused: bool, are
     let stale = model.is_stale(feed);
     let digit = feed.digit.map_or(' ', |digit| char::from(b'0' + digit));
     let bar = if focused { '▌' } else { ' ' };
-    let style = theme.style(if focused { Role::BorderFocus } else { Role::Title });
+    let style = theme.style(if focused {
+        Role::BorderFocus
+    } else {
+        Role::Title
+    });
     super::line(area, buf, &format!("{bar}{digit} {name}"), style);
-    let inner = Rect { x: area.x + INDENT, width: area.width.saturating_sub(INDENT), ..area };
+    let inner = Rect {
+        x: area.x + INDENT,
+        width: area.width.saturating_sub(INDENT),
+        ..area
+    };
     if let Some(text) = panel::instead(model, feed) {
         widgets::message(inner, buf, &text, theme.style(Role::Muted));
         return;
@@ -43,33 +58,96 @@ pub(super) fn draw(model: &Model, theme: &Theme, feed: &Feed, focused: bool, are
     if stale {
         widgets::grey(inner, buf, theme);
         let age = model.age_s(feed).map(format::seconds).unwrap_or_default();
-        let tag = Rect { y: area.y + 1, height: area.height.saturating_sub(1).min(1), width: INDENT - 1, ..area };
+        let tag = Rect {
+            y: area.y + 1,
+            height: area.height.saturating_sub(1).min(1),
+            width: INDENT - 1,
+            ..area
+        };
         super::line(tag, buf, &format!(" {age} old"), theme.style(Role::Danger));
     }
 }
 
 fn sales(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &mut Buffer) {
-    let Chart::Bars { x, y, compare, .. } = &feed.spec.front.chart else { return };
-    let series: Vec<Option<f64>> =
-        (0..feed.table.rows.len()).map(|row| feed.table.get(row, y).number()).collect();
+    let Chart::Bars { x, y, compare, .. } = &feed.spec.front.chart else {
+        return;
+    };
+    let series: Vec<Option<f64>> = (0..feed.table.rows.len())
+        .map(|row| feed.table.get(row, y).number())
+        .collect();
     let total: f64 = series.iter().flatten().sum();
     let value = format!("{} in {} h", format::money(total), series.len());
-    let spark = Spark { label: "", label_width: 0, value: &value, value_width: 18, severity: None, series: &series, theme };
+    let spark = Spark {
+        label: "",
+        label_width: 0,
+        value: &value,
+        value_width: 18,
+        severity: None,
+        series: &series,
+        theme,
+    };
     spark.render(Rect { height: 1, ..area }, buf);
     let text = panel::newest(model, feed, x, compare.as_deref());
-    super::line(Rect { y: area.y + 1, height: 1, ..area }, buf, &text, theme.style(Role::Text));
+    super::line(
+        Rect {
+            y: area.y + 1,
+            height: 1,
+            ..area
+        },
+        buf,
+        &text,
+        theme.style(Role::Text),
+    );
 }
 
 fn oltp(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let oltp = &model.history.oltp;
     let ms = |value: Option<f64>| value.map_or_else(|| "?".into(), format::ms);
     let tps = oltp.tps.map_or_else(|| "?".into(), format::count);
-    let text = format!("tps {tps}  p50 {}  p95 {}  p99 {}", ms(oltp.p50_ms), ms(oltp.p95_ms), ms(oltp.p99_ms));
+    let text = format!(
+        "tps {tps}  p50 {}  p95 {}  p99 {}",
+        ms(oltp.p50_ms),
+        ms(oltp.p95_ms),
+        ms(oltp.p99_ms)
+    );
     let spark_width = area.width.saturating_sub(52).min(30);
-    super::line(Rect { width: area.width - spark_width, ..area }, buf, &text, theme.style(Role::Text));
+    super::line(
+        Rect {
+            width: area.width - spark_width,
+            ..area
+        },
+        buf,
+        &text,
+        theme.style(Role::Text),
+    );
     let series = model.history.p99.last(usize::from(spark_width));
-    let spark = Spark { label: "", label_width: 0, value: "", value_width: 0, severity: None, series: &series, theme };
-    spark.render(Rect { x: area.right() - spark_width, width: spark_width, height: 1, ..area }, buf);
+    let spark = Spark {
+        label: "",
+        label_width: 0,
+        value: "",
+        value_width: 0,
+        severity: None,
+        series: &series,
+        theme,
+    };
+    spark.render(
+        Rect {
+            x: area.right() - spark_width,
+            width: spark_width,
+            height: 1,
+            ..area
+        },
+        buf,
+    );
     let text = panel::sessions_line(model);
-    super::line(Rect { y: area.y + 1, height: 1, ..area }, buf, &text, theme.style(Role::Text));
+    super::line(
+        Rect {
+            y: area.y + 1,
+            height: 1,
+            ..area
+        },
+        buf,
+        &text,
+        theme.style(Role::Text),
+    );
 }

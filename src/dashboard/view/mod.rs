@@ -4,7 +4,7 @@ mod dense;
 mod panel;
 
 use super::action::Grade;
-use super::diagnosis::Health;
+use super::diagnosis::{Cause, Health};
 use super::keys::BINDINGS;
 use super::layout::{self, MIN_SIZE};
 use super::model::{Link, Model, Popup, Screen};
@@ -27,7 +27,10 @@ pub fn view(model: &Model, theme: &Theme, frame: &mut Frame<'_>) {
     let buf = frame.buffer_mut();
     buf.set_style(area, theme.base());
     if area.width < MIN_SIZE.0 || area.height < MIN_SIZE.1 {
-        let text = format!("needs {}x{}, has {}x{}", MIN_SIZE.0, MIN_SIZE.1, area.width, area.height);
+        let text = format!(
+            "needs {}x{}, has {}x{}",
+            MIN_SIZE.0, MIN_SIZE.1, area.width, area.height
+        );
         if !area.is_empty() {
             let style = theme.style(Role::Warning);
             buf.set_stringn(area.x, area.y, text, usize::from(area.width), style);
@@ -50,16 +53,33 @@ pub fn view(model: &Model, theme: &Theme, frame: &mut Frame<'_>) {
         }
     }
     if regions.panels.is_empty() {
-        let body = Rect { y: 4, height: 1, ..area };
-        line(body, buf, "no further panels: put a file such as my_panel.sql into the configuration folder's queries/", theme.style(Role::Muted));
+        let body = Rect {
+            y: 4,
+            height: 1,
+            ..area
+        };
+        line(
+            body,
+            buf,
+            "no further panels: put a file such as my_panel.sql into the configuration folder's queries/",
+            theme.style(Role::Muted),
+        );
     }
     footer(model, theme, regions.footer, buf);
     if let Some((title, entries)) = popups::content(model) {
         let scroll = match &model.popup {
-            Some(Popup::Help { scroll } | Popup::Detail { scroll, .. } | Popup::Log { scroll }) => *scroll,
+            Some(Popup::Help { scroll } | Popup::Detail { scroll, .. } | Popup::Log { scroll }) => {
+                *scroll
+            }
             _ => 0,
         };
-        let popup = widgets::Popup { title: &title, entries: &entries, scroll, max_width: 110, theme };
+        let popup = widgets::Popup {
+            title: &title,
+            entries: &entries,
+            scroll,
+            max_width: 110,
+            theme,
+        };
         let scroll = scroll.min(popup.max_scroll(area));
         widgets::Popup { scroll, ..popup }.render(area, buf);
     }
@@ -74,19 +94,39 @@ pub fn starting(share: f64, doing: &Clean, elapsed_s: f64, theme: &Theme, frame:
     let x = area.x + (area.width - width) / 2;
     let mut y = area.height.saturating_sub(7) / 2;
     let filled = (share.clamp(0.0, 1.0) * f64::from(width)).round() as usize;
-    let bar = format!("{}{}", "█".repeat(filled), "░".repeat(usize::from(width) - filled));
+    let bar = format!(
+        "{}{}",
+        "█".repeat(filled),
+        "░".repeat(usize::from(width) - filled)
+    );
     let lines = [
         ("htap-top demo".to_owned(), Role::Title),
-        ("a throw-away PostgreSQL with a shop in it, under mixed load".to_owned(), Role::Muted),
+        (
+            "a throw-away PostgreSQL with a shop in it, under mixed load".to_owned(),
+            Role::Muted,
+        ),
         (String::new(), Role::Text),
         (bar, Role::Chart),
         (format!("{elapsed_s:.1} s  {doing}"), Role::Text),
         (String::new(), Role::Text),
-        ("q ends it and leaves nothing behind".to_owned(), Role::Muted),
+        (
+            "q ends it and leaves nothing behind".to_owned(),
+            Role::Muted,
+        ),
     ];
     for (text, role) in lines {
         if y < area.bottom() {
-            line(Rect { x, y, width, height: 1 }, buf, &text, theme.style(role));
+            line(
+                Rect {
+                    x,
+                    y,
+                    width,
+                    height: 1,
+                },
+                buf,
+                &text,
+                theme.style(role),
+            );
         }
         y += 1;
     }
@@ -95,14 +135,22 @@ pub fn starting(share: f64, doing: &Clean, elapsed_s: f64, theme: &Theme, frame:
 /// Writes `text`, cut to the line.
 fn line(area: Rect, buf: &mut Buffer, text: &str, style: Style) {
     if area.height > 0 {
-        buf.set_stringn(area.x, area.y, text::cut(text, usize::from(area.width)), usize::from(area.width), style);
+        buf.set_stringn(
+            area.x,
+            area.y,
+            text::cut(text, usize::from(area.width)),
+            usize::from(area.width),
+            style,
+        );
     }
 }
 
 /// Writes spans on one line, the right ones so that they end at its end; the left ones give way.
 fn sides(area: Rect, buf: &mut Buffer, left: &Line<'_>, right: &Line<'_>) {
     let right_width = (right.width() as u16).min(area.width);
-    let room = area.width.saturating_sub(right_width + u16::from(right_width > 0));
+    let room = area
+        .width
+        .saturating_sub(right_width + u16::from(right_width > 0));
     buf.set_line(area.x, area.y, left, room);
     buf.set_line(area.right() - right_width, area.y, right, right_width);
 }
@@ -111,7 +159,10 @@ fn header(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let strong = theme.style(Role::Title);
     let plain = theme.style(Role::Header);
     let muted = theme.style(Role::Muted);
-    let mut left = vec![Span::styled(" htap-top", strong), Span::styled(if model.start.demo { " demo" } else { "" }, muted)];
+    let mut left = vec![
+        Span::styled(" htap-top", strong),
+        Span::styled(if model.start.demo { " demo" } else { "" }, muted),
+    ];
     left.push(Span::styled(format!("  {}", model.start.target), plain));
     if let Link::Live(peer) = &model.fast {
         let word = match peer.protection {
@@ -120,20 +171,40 @@ fn header(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
             Protection::Unverified => " (TLS unverified)",
             Protection::Plaintext => " (plaintext)",
         };
-        let role = if peer.protection == Protection::Verified { Role::Muted } else { Role::Warning };
+        let role = if peer.protection == Protection::Verified {
+            Role::Muted
+        } else {
+            Role::Warning
+        };
         left.push(Span::styled(word, theme.style(role)));
     }
     if let Some(facts) = &model.facts {
-        let version = facts.first("server_version").text().and_then(|text| text.split(' ').next()).unwrap_or("?");
+        let version = facts
+            .first("server_version")
+            .text()
+            .and_then(|text| text.split(' ').next())
+            .unwrap_or("?");
         left.push(Span::styled(format!("  PostgreSQL {version}"), plain));
         let database = model.rows("database");
-        let clock = (database.first("now_epoch").number(), database.first("postmaster_start").number());
+        let clock = (
+            database.first("now_epoch").number(),
+            database.first("postmaster_start").number(),
+        );
         if let (Some(now), Some(started)) = clock {
-            left.push(Span::styled(format!("  up {}", format::seconds(now - started)), muted));
+            left.push(Span::styled(
+                format!("  up {}", format::seconds(now - started)),
+                muted,
+            ));
         }
         if facts.first("in_recovery").is_true() {
-            let lag = database.first("replay_lag_s").number().map_or_else(|| "?".into(), format::seconds);
-            left.push(Span::styled(format!("  standby, lag {lag}"), theme.style(Role::Warning)));
+            let lag = database
+                .first("replay_lag_s")
+                .number()
+                .map_or_else(|| "?".into(), format::seconds);
+            left.push(Span::styled(
+                format!("  standby, lag {lag}"),
+                theme.style(Role::Warning),
+            ));
         }
     }
     if let Some(olap) = &model.start.olap_target {
@@ -143,7 +214,10 @@ fn header(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let offset = model.start.utc_offset_s;
     let clock = format::time_of_day(model.now.epoch_ms as f64 / 1000.0, offset);
     let right = Line::from(vec![
-        Span::styled(format!("{}  ", format::seconds(model.interval.as_secs_f64())), muted),
+        Span::styled(
+            format!("{}  ", format::seconds(model.interval.as_secs_f64())),
+            muted,
+        ),
         Span::styled(word, theme.style(role)),
         Span::styled(format!("  {clock} {} ", format::utc_offset(offset)), plain),
     ]);
@@ -153,15 +227,27 @@ fn header(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
 fn state_word(model: &Model) -> (String, Role) {
     match &model.fast {
         Link::Idle => ("connecting".into(), Role::Warning),
-        Link::Lost { attempt, since, given_up: false, .. } => {
-            (format!("lost {}, connecting ({attempt})", format::seconds(model.now.since(*since))), Role::Danger)
-        }
+        Link::Lost {
+            attempt,
+            since,
+            given_up: false,
+            ..
+        } => (
+            format!(
+                "lost {}, connecting ({attempt})",
+                format::seconds(model.now.since(*since))
+            ),
+            Role::Danger,
+        ),
         Link::Lost { .. } => ("not connected: c tries again".into(), Role::Danger),
         Link::Live(_) if model.paused => ("PAUSED".into(), Role::Warning),
         Link::Live(_) => {
             let silent = model.silent_s();
             if silent >= model.interval.as_secs_f64() * 0.9 {
-                (format!("silent for {}", format::seconds(silent)), Role::Danger)
+                (
+                    format!("silent for {}", format::seconds(silent)),
+                    Role::Danger,
+                )
             } else {
                 ("live".into(), Role::Ok)
             }
@@ -189,33 +275,79 @@ fn strip(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
             target: (!gauge.target.is_empty()).then(|| gauge.target.clone()),
         })
         .collect();
-    let inner = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
-    Strip { items: &items, theme }.render(inner, buf);
+    let inner = Rect {
+        x: area.x + 1,
+        width: area.width.saturating_sub(2),
+        ..area
+    };
+    Strip {
+        items: &items,
+        theme,
+    }
+    .render(inner, buf);
     if !model.fast.usable() || model.silent_s() >= model.interval.as_secs_f64() * 0.9 {
         widgets::grey(area, buf, theme);
     }
 }
 
 fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
-    let inner = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
-    if let Link::Lost { error, given_up, .. } = &model.fast {
-        let hint = error.hint.as_ref().map(|hint| format!(" — {hint}")).unwrap_or_default();
-        let ends = if *given_up { "; mend it, then press c" } else { "; trying again" };
-        line(inner, buf, &format!("✖ cannot reach the server: {error}{hint}{ends}"), theme.style(Role::Danger));
+    let inner = Rect {
+        x: area.x + 1,
+        width: area.width.saturating_sub(2),
+        ..area
+    };
+    if let Link::Lost {
+        error, given_up, ..
+    } = &model.fast
+    {
+        let hint = error
+            .hint
+            .as_ref()
+            .map(|hint| format!(" — {hint}"))
+            .unwrap_or_default();
+        let ends = if *given_up {
+            "; mend it, then press c"
+        } else {
+            "; trying again"
+        };
+        line(
+            inner,
+            buf,
+            &format!("✖ cannot reach the server: {error}{hint}{ends}"),
+            theme.style(Role::Danger),
+        );
         return;
     }
     let sign = sign(model.cause.health);
-    let role = if model.cause.health == Health::Good { Role::Muted } else { sign.role() };
-    line(inner, buf, &format!("{} {}", sign.symbol(), model.cause.sentence), theme.style(role));
+    let role = if model.cause.health == Health::Good {
+        Role::Muted
+    } else {
+        sign.role()
+    };
+    let Cause { sentence, cure, .. } = &model.cause;
+    let cure = Line::styled(*cure, theme.style(Role::Key));
+    let room = usize::from(inner.width).saturating_sub(cure.width() + 2);
+    let sentence = text::cut(sentence, room.saturating_sub(2)).into_owned();
+    let left = Line::styled(format!("{} {sentence}", sign.symbol()), theme.style(role));
+    sides(inner, buf, &left, &cure);
 }
 
 fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let muted = theme.style(Role::Muted);
     let (client, server) = model.cost;
-    let cost = if client > 0.0 { format!("own {client:.1} ms/s · server {server:.1} ms/s ") } else { String::new() };
-    let right = Line::styled(cost, muted);
+    let cost = if client > 0.0 {
+        format!("own {client:.1} ms/s · server {server:.1} ms/s ")
+    } else {
+        String::new()
+    };
+    // A word for the user has the whole line; the keys share it with our own cost.
+    let spoken = model.prompt.is_some() || model.notice.is_some() || !model.running.is_empty();
+    let right = Line::styled(if spoken { String::new() } else { cost }, muted);
     let left = if let Some((typed, complaint)) = &model.prompt {
-        let complaint = complaint.as_ref().map(|why| format!("   {why}")).unwrap_or_default();
+        let complaint = complaint
+            .as_ref()
+            .map(|why| format!("   {why}"))
+            .unwrap_or_default();
         Line::from(vec![
             Span::styled(" filter: ", theme.style(Role::Key)),
             Span::styled(format!("{typed}▏"), theme.style(Role::Text)),
@@ -225,13 +357,26 @@ fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         let (symbol, role) = grade(said.grade);
         Line::styled(format!(" {symbol} {}", said.text), theme.style(role))
     } else if let Some(running) = model.running.first() {
-        let waiting = if model.queue.is_empty() { String::new() } else { format!(", {} more wait", model.queue.len()) };
+        let waiting = if model.queue.is_empty() {
+            String::new()
+        } else {
+            format!(", {} more wait", model.queue.len())
+        };
         let since = format::seconds(model.now.since(running.since));
-        Line::styled(format!(" … {}, {since}{waiting} (C on the views cancels)", running.action.describe()), theme.style(Role::Text))
+        Line::styled(
+            format!(
+                " … {}, {since}{waiting} (C on the views cancels)",
+                running.action.describe()
+            ),
+            theme.style(Role::Text),
+        )
     } else {
         let mut spans = Vec::new();
         for binding in BINDINGS.iter().filter(|binding| !binding.footer.is_empty()) {
-            spans.push(Span::styled(format!(" {}", binding.shown), theme.style(Role::Key)));
+            spans.push(Span::styled(
+                format!(" {}", binding.shown),
+                theme.style(Role::Key),
+            ));
             spans.push(Span::styled(format!(" {} ", binding.footer), muted));
         }
         Line::from(spans)

@@ -5,7 +5,9 @@ use crate::dashboard::feed::Feed;
 use crate::dashboard::model::{Link, Model};
 use crate::dashboard::panels::spec::{Chart, Pool, Unit};
 use crate::dashboard::theme::{Role, Theme};
-use crate::dashboard::widgets::{self, BarChart, DataTable, Figure, LineChart, Panel, Ranking, Spark, Stat};
+use crate::dashboard::widgets::{
+    self, BarChart, DataTable, Figure, LineChart, Panel, Ranking, Spark, Stat,
+};
 use crate::format::{self, Severity};
 use crate::pg::{Class, PgError};
 use ratatui::buffer::Buffer;
@@ -13,7 +15,15 @@ use ratatui::layout::Rect;
 use ratatui::widgets::Widget;
 
 /// Draws `feed` into `area`.
-pub(super) fn draw(model: &Model, theme: &Theme, feed: &Feed, focused: bool, full: bool, area: Rect, buf: &mut Buffer) {
+pub(super) fn draw(
+    model: &Model,
+    theme: &Theme,
+    feed: &Feed,
+    focused: bool,
+    full: bool,
+    area: Rect,
+    buf: &mut Buffer,
+) {
     let stale = model.is_stale(feed);
     let note = note(model, feed, stale);
     let title = title(feed);
@@ -54,7 +64,9 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
         };
         let why = match (link, &model.fast) {
             (Link::Lost { given_up: true, .. }, _) => ", not connected".into(),
-            (Link::Lost { attempt, .. }, _) | (_, Link::Lost { attempt, .. }) => format!(", connecting ({attempt})"),
+            (Link::Lost { attempt, .. }, _) | (_, Link::Lost { attempt, .. }) => {
+                format!(", connecting ({attempt})")
+            }
             _ => ", no answer".into(),
         };
         return Some(format!("{age} old{why}"));
@@ -67,7 +79,11 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
         "activity" => sessions_note(model),
         "database" => (model.history.oltp.reset).then(|| "counters were reset".into()),
         "views" => model.running.first().map(|running| {
-            format!("{}, {}", running.action.describe(), format::seconds(model.now.since(running.since)))
+            format!(
+                "{}, {}",
+                running.action.describe(),
+                format::seconds(model.now.since(running.since))
+            )
         }),
         _ => None,
     }
@@ -76,23 +92,45 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
 fn sessions_note(model: &Model) -> Option<String> {
     let oltp = &model.history.oltp;
     if oltp.restricted > 0 {
-        let role = model.facts.as_ref().and_then(|facts| facts.first("current_user").text()).unwrap_or("this role");
-        return Some(format!("{} sessions hidden: GRANT pg_monitor TO {role}", oltp.restricted));
+        let role = model
+            .facts
+            .as_ref()
+            .and_then(|facts| facts.first("current_user").text())
+            .unwrap_or("this role");
+        return Some(format!(
+            "{} sessions hidden: GRANT pg_monitor TO {role}",
+            oltp.restricted
+        ));
     }
     let count = |class| oltp.sessions.get(&class).copied().unwrap_or(0);
-    Some(format!("{} oltp · {} olap", count(WorkClass::Oltp), count(WorkClass::Olap)))
+    Some(format!(
+        "{} oltp · {} olap",
+        count(WorkClass::Oltp),
+        count(WorkClass::Olap)
+    ))
 }
 
 /// What is said where the figures would stand: what is missing and how to get it.
 pub(super) fn instead(model: &Model, feed: &Feed) -> Option<String> {
     if !feed.sampling.missing.is_empty() {
-        let missing: Vec<&str> = feed.sampling.missing.iter().map(crate::text::Clean::as_str).collect();
+        let missing: Vec<&str> = feed
+            .sampling
+            .missing
+            .iter()
+            .map(crate::text::Clean::as_str)
+            .collect();
         let missing = missing.join(", ");
         if let Some(extension) = &feed.spec.front.extension {
-            return Some(format!("needs the extension {extension}: CREATE EXTENSION {extension};"));
+            return Some(format!(
+                "needs the extension {extension}: CREATE EXTENSION {extension};"
+            ));
         }
         let remedy = &feed.spec.front.remedy;
-        let cure = if remedy.is_empty() { String::new() } else { format!(" `{remedy}` creates it; `htap-top demo` shows it filled.") };
+        let cure = if remedy.is_empty() {
+            String::new()
+        } else {
+            format!(" `{remedy}` creates it; `htap-top demo` shows it filled.")
+        };
         return Some(format!("needs {missing}.{cure}"));
     }
     if feed.sampling.at.is_some() {
@@ -113,17 +151,33 @@ pub(super) fn instead(model: &Model, feed: &Feed) -> Option<String> {
 }
 
 fn refused(error: &PgError) -> String {
-    let hint = error.hint.as_ref().map(|hint| format!(" {hint}")).unwrap_or_default();
+    let hint = error
+        .hint
+        .as_ref()
+        .map(|hint| format!(" {hint}"))
+        .unwrap_or_default();
     let cure = match error.code() {
         "42501" => " Grant the privilege to the connecting role.",
         "57014" => " It ran into its time limit.",
         _ => "",
     };
-    let again = if error.class == Class::Statement { " Tried again every 30 s." } else { "" };
+    let again = if error.class == Class::Statement {
+        " Tried again every 30 s."
+    } else {
+        ""
+    };
     format!("cannot be shown: {error}.{hint}{cure}{again}")
 }
 
-fn contents(model: &Model, theme: &Theme, feed: &Feed, focused: bool, full: bool, area: Rect, buf: &mut Buffer) {
+fn contents(
+    model: &Model,
+    theme: &Theme,
+    feed: &Feed,
+    focused: bool,
+    full: bool,
+    area: Rect,
+    buf: &mut Buffer,
+) {
     if feed.spec.name == "database" {
         oltp(model, theme, feed, full, area, buf);
         return;
@@ -134,39 +188,88 @@ fn contents(model: &Model, theme: &Theme, feed: &Feed, focused: bool, full: bool
         _ if full && area.height >= 14 => area.height / 2,
         _ => area.height,
     };
-    let chart_area = Rect { height: chart_rows, ..area };
+    let chart_area = Rect {
+        height: chart_rows,
+        ..area
+    };
     match &feed.spec.front.chart {
         Chart::Table => {}
-        Chart::Bars { x, y, compare, partial } => bars(model, theme, feed, (x, y, compare, partial), chart_area, buf),
+        Chart::Bars {
+            x,
+            y,
+            compare,
+            partial,
+        } => bars(
+            model,
+            theme,
+            feed,
+            (x, y, compare, partial),
+            chart_area,
+            buf,
+        ),
         Chart::Line { x, y } => {
             let labels = labels(model, feed, x);
             let values = numbers(feed, y);
             let unit = feed.spec.column(y).unit;
-            LineChart { labels: &labels, values: &values, unit, theme }.render(chart_area, buf);
+            LineChart {
+                labels: &labels,
+                values: &values,
+                unit,
+                theme,
+            }
+            .render(chart_area, buf);
         }
         Chart::Ranking { x, y } => {
             let items: Vec<(&str, f64)> = (0..feed.table.rows.len())
-                .map(|row| (feed.table.get(row, x).text().unwrap_or("—"), feed.table.get(row, y).number().unwrap_or(0.0)))
+                .map(|row| {
+                    (
+                        feed.table.get(row, x).text().unwrap_or("—"),
+                        feed.table.get(row, y).number().unwrap_or(0.0),
+                    )
+                })
                 .collect();
-            Ranking { items: &items, unit: feed.spec.column(y).unit, theme }.render(chart_area, buf);
+            Ranking {
+                items: &items,
+                unit: feed.spec.column(y).unit,
+                theme,
+            }
+            .render(chart_area, buf);
         }
         Chart::Stat => stat(model, theme, feed, chart_area, buf),
     }
-    let rest = Rect { y: area.y + chart_rows, height: area.height - chart_rows, ..area };
+    let rest = Rect {
+        y: area.y + chart_rows,
+        height: area.height - chart_rows,
+        ..area
+    };
     if rest.height > 0 {
         table(model, theme, feed, focused, full, rest, buf);
     }
 }
 
 /// The feed's rows as a table.
-pub(super) fn table(model: &Model, theme: &Theme, feed: &Feed, focused: bool, full: bool, area: Rect, buf: &mut Buffer) {
+pub(super) fn table(
+    model: &Model,
+    theme: &Theme,
+    feed: &Feed,
+    focused: bool,
+    full: bool,
+    area: Rect,
+    buf: &mut Buffer,
+) {
     if feed.cursor.order.is_empty() {
-        let text = if feed.table.rows.is_empty() { nothing(&feed.spec.name) } else { "no row matches the filter; Esc takes it away" };
+        let text = if feed.table.rows.is_empty() {
+            nothing(&feed.spec.name)
+        } else {
+            "no row matches the filter; Esc takes it away"
+        };
         widgets::message(area, buf, text, theme.style(Role::Muted));
         return;
     }
     let columns = feed.columns(!full);
-    let tagged = |row: usize| !feed.cursor.tagged.is_empty() && feed.cursor.tagged.contains(&feed.identity(row));
+    let tagged = |row: usize| {
+        !feed.cursor.tagged.is_empty() && feed.cursor.tagged.contains(&feed.identity(row))
+    };
     DataTable {
         spec: &feed.spec,
         table: &feed.table,
@@ -176,8 +279,16 @@ pub(super) fn table(model: &Model, theme: &Theme, feed: &Feed, focused: bool, fu
         tagged: &tagged,
         offset: feed.cursor.offset,
         column_offset: if full { feed.cursor.column_offset } else { 0 },
-        sort: feed.cursor.sort.as_ref().map(|(name, descending)| (&**name, *descending)),
-        rest: Some(if feed.spec.name == "activity" { "less harmful" } else { "" }),
+        sort: feed
+            .cursor
+            .sort
+            .as_ref()
+            .map(|(name, descending)| (&**name, *descending)),
+        rest: Some(if feed.spec.name == "activity" {
+            "less harmful"
+        } else {
+            ""
+        }),
         theme,
         focused,
         utc_offset_s: model.start.utc_offset_s,
@@ -198,46 +309,89 @@ fn nothing(name: &str) -> &'static str {
 
 fn labels(model: &Model, feed: &Feed, column: &str) -> Vec<String> {
     let spec = feed.spec.column(column);
-    let cell = |row| format::cell(feed.table.get(row, column), &spec, model.start.utc_offset_s).text.into_owned();
+    let cell = |row| {
+        format::cell(feed.table.get(row, column), &spec, model.start.utc_offset_s)
+            .text
+            .into_owned()
+    };
     (0..feed.table.rows.len()).map(cell).collect()
 }
 
 fn numbers(feed: &Feed, column: &str) -> Vec<f64> {
-    (0..feed.table.rows.len()).map(|row| feed.table.get(row, column).number().unwrap_or(f64::NAN)).collect()
+    (0..feed.table.rows.len())
+        .map(|row| feed.table.get(row, column).number().unwrap_or(f64::NAN))
+        .collect()
 }
 
-type BarColumns<'a> = (&'a String, &'a String, &'a Option<String>, &'a Option<String>);
+type BarColumns<'a> = (
+    &'a String,
+    &'a String,
+    &'a Option<String>,
+    &'a Option<String>,
+);
 
-fn bars(model: &Model, theme: &Theme, feed: &Feed, columns: BarColumns<'_>, area: Rect, buf: &mut Buffer) {
+fn bars(
+    model: &Model,
+    theme: &Theme,
+    feed: &Feed,
+    columns: BarColumns<'_>,
+    area: Rect,
+    buf: &mut Buffer,
+) {
     let (x, y, compare, partial) = columns;
     let labels = labels(model, feed, x);
     let values = numbers(feed, y);
     let compared = compare.as_ref().map(|name| numbers(feed, name));
     let partial: Vec<bool> = partial
         .as_ref()
-        .map(|name| (0..feed.table.rows.len()).map(|row| feed.table.get(row, name).is_true()).collect())
+        .map(|name| {
+            (0..feed.table.rows.len())
+                .map(|row| feed.table.get(row, name).is_true())
+                .collect()
+        })
         .unwrap_or_default();
     let foot = area.height >= 5;
-    let chart = Rect { height: area.height - u16::from(foot), ..area };
+    let chart = Rect {
+        height: area.height - u16::from(foot),
+        ..area
+    };
     let unit = feed.spec.column(y).unit;
-    BarChart { labels: &labels, values: &values, compare: compared.as_deref(), partial: &partial, unit, theme }.render(chart, buf);
+    BarChart {
+        labels: &labels,
+        values: &values,
+        compare: compared.as_deref(),
+        partial: &partial,
+        unit,
+        theme,
+    }
+    .render(chart, buf);
     if foot {
         let text = newest(model, feed, x, compare.as_deref());
-        let line = Rect { y: chart.bottom(), height: 1, ..area };
+        let line = Rect {
+            y: chart.bottom(),
+            height: 1,
+            ..area
+        };
         super::line(line, buf, &text, theme.style(Role::Text));
     }
 }
 
 /// The newest row's figures in a line, each with its title: `sales 41.2k  orders 812`.
 pub(super) fn newest(model: &Model, feed: &Feed, x: &str, compare: Option<&str>) -> String {
-    let Some(last) = feed.table.rows.len().checked_sub(1) else { return String::new() };
+    let Some(last) = feed.table.rows.len().checked_sub(1) else {
+        return String::new();
+    };
     let mut parts = vec!["now".to_owned()];
     for name in feed.columns(false) {
         let spec = feed.spec.column(&name);
         if name == x || Some(name.as_str()) == compare || spec.unit == Unit::Flag {
             continue;
         }
-        let title = if spec.title.is_empty() { name.clone() } else { spec.title.clone() };
+        let title = if spec.title.is_empty() {
+            name.clone()
+        } else {
+            spec.title.clone()
+        };
         let cell = format::cell(feed.table.get(last, &name), &spec, model.start.utc_offset_s);
         parts.push(format!("{title} {}", cell.text));
     }
@@ -251,13 +405,27 @@ fn stat(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &mut Buffer)
         .map(|name| {
             let spec = feed.spec.column(name);
             let cell = format::cell(feed.table.first(name), &spec, model.start.utc_offset_s);
-            let title = if spec.title.is_empty() { name.clone() } else { spec.title.clone() };
+            let title = if spec.title.is_empty() {
+                name.clone()
+            } else {
+                spec.title.clone()
+            };
             (title, cell.text.into_owned(), cell.severity)
         })
         .collect();
-    let items: Vec<Figure<'_>> =
-        figures.iter().map(|(title, text, severity)| Figure { title, text, severity: *severity }).collect();
-    Stat { items: &items, theme }.render(area, buf);
+    let items: Vec<Figure<'_>> = figures
+        .iter()
+        .map(|(title, text, severity)| Figure {
+            title,
+            text,
+            severity: *severity,
+        })
+        .collect();
+    Stat {
+        items: &items,
+        theme,
+    }
+    .render(area, buf);
 }
 
 /// Transactions, latency and sessions with their last minutes.
@@ -275,40 +443,106 @@ fn oltp(model: &Model, theme: &Theme, feed: &Feed, full: bool, area: Rect, buf: 
     });
     let waiting = (oltp.waiting > 0).then_some(Severity::Warning);
     let wal = |value: f64| format!("{}/s", format::bytes(value));
-    let rows: [(&str, String, Option<Severity>, &crate::dashboard::history::Series); 7] = [
+    let rows: [(
+        &str,
+        String,
+        Option<Severity>,
+        &crate::dashboard::history::Series,
+    ); 7] = [
         ("tps", write(oltp.tps, format::count), None, &history.tps),
         ("p50", write(oltp.p50_ms, format::ms), None, &history.p50),
         ("p95", write(oltp.p95_ms, format::ms), None, &history.p95),
-        ("p99", write(oltp.p99_ms, format::ms), severity, &history.p99),
-        ("waiting", oltp.waiting.to_string(), waiting, &history.waiting),
+        (
+            "p99",
+            write(oltp.p99_ms, format::ms),
+            severity,
+            &history.p99,
+        ),
+        (
+            "waiting",
+            oltp.waiting.to_string(),
+            waiting,
+            &history.waiting,
+        ),
         ("active", oltp.active.to_string(), None, &history.active),
-        ("WAL", oltp.wal_bytes_per_s.map_or_else(|| "?".into(), wal), None, &history.wal),
+        (
+            "WAL",
+            oltp.wal_bytes_per_s.map_or_else(|| "?".into(), wal),
+            None,
+            &history.wal,
+        ),
     ];
     let facts = [sessions_line(model), rates_line(model), means_line(model)];
-    let lines = if area.height >= 7 { 3 } else { area.height.saturating_sub(4).min(2) };
-    let charts = usize::from(area.height.saturating_sub(lines)).min(if full { rows.len() } else { 5 });
+    let lines = if area.height >= 7 {
+        3
+    } else {
+        area.height.saturating_sub(4).min(2)
+    };
+    let charts =
+        usize::from(area.height.saturating_sub(lines)).min(if full { rows.len() } else { 5 });
     // The four that matter most come first; p95 gives way on a low panel.
-    let chosen: Vec<_> = if charts < 4 { [0, 1, 3].into_iter().take(charts).collect() } else { (0..charts).collect() };
+    let chosen: Vec<_> = if charts < 4 {
+        [0, 1, 3].into_iter().take(charts).collect()
+    } else {
+        (0..charts).collect()
+    };
     let width = usize::from(area.width.saturating_sub(18));
     let mut y = area.y;
     for (label, value, severity, series) in chosen.into_iter().filter_map(|at| rows.get(at)) {
         let series = series.last(width);
-        let spark = Spark { label, label_width: 7, value, value_width: 9, severity: *severity, series: &series, theme };
-        spark.render(Rect { y, height: 1, ..area }, buf);
+        let spark = Spark {
+            label,
+            label_width: 7,
+            value,
+            value_width: 9,
+            severity: *severity,
+            series: &series,
+            theme,
+        };
+        spark.render(
+            Rect {
+                y,
+                height: 1,
+                ..area
+            },
+            buf,
+        );
         y += 1;
     }
     for text in facts.iter().take(usize::from(lines)) {
-        super::line(Rect { y, height: 1, ..area }, buf, text, theme.style(Role::Text));
+        super::line(
+            Rect {
+                y,
+                height: 1,
+                ..area
+            },
+            buf,
+            text,
+            theme.style(Role::Text),
+        );
         y += 1;
     }
     if full && area.bottom() > y + 3 {
-        stat(model, theme, feed, Rect { y: y + 1, height: area.bottom() - y - 1, ..area }, buf);
+        stat(
+            model,
+            theme,
+            feed,
+            Rect {
+                y: y + 1,
+                height: area.bottom() - y - 1,
+                ..area
+            },
+            buf,
+        );
     }
 }
 
 pub(super) fn sessions_line(model: &Model) -> String {
     let oltp = &model.history.oltp;
-    format!("active {}  waiting {}  idle in tx {}", oltp.active, oltp.waiting, oltp.idle_in_transaction)
+    format!(
+        "active {}  waiting {}  idle in tx {}",
+        oltp.active, oltp.waiting, oltp.idle_in_transaction
+    )
 }
 
 fn rates_line(model: &Model) -> String {
@@ -316,7 +550,10 @@ fn rates_line(model: &Model) -> String {
     let percent = |value: Option<f64>| value.map_or_else(|| "—".into(), format::percent);
     let deadlocks = oltp.deadlocks.map_or_else(|| "?".into(), format::count);
     let cache = percent(oltp.cache_hit_pct);
-    format!("rollback {}  deadlocks {deadlocks}  cache {cache}", percent(oltp.rollback_pct))
+    format!(
+        "rollback {}  deadlocks {deadlocks}  cache {cache}",
+        percent(oltp.rollback_pct)
+    )
 }
 
 fn means_line(model: &Model) -> String {
@@ -325,6 +562,13 @@ fn means_line(model: &Model) -> String {
         return "mean per class: needs pg_stat_statements".into();
     }
     let means = &model.history.oltp.mean_ms;
-    let parts: Vec<String> = means.iter().map(|(class, ms)| format!("{} {}", class.name(), format::ms(*ms))).collect();
-    if parts.is_empty() { "mean per class …".into() } else { format!("mean {}", parts.join("  ")) }
+    let parts: Vec<String> = means
+        .iter()
+        .map(|(class, ms)| format!("{} {}", class.name(), format::ms(*ms)))
+        .collect();
+    if parts.is_empty() {
+        "mean per class …".into()
+    } else {
+        format!("mean {}", parts.join("  "))
+    }
 }

@@ -16,6 +16,17 @@ pub enum Pool {
     Olap,
 }
 
+impl Pool {
+    /// As it is written in a panel file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Oltp => "oltp",
+            Self::Slow => "slow",
+            Self::Olap => "olap",
+        }
+    }
+}
+
 /// How a panel is drawn.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]

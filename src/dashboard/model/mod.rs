@@ -325,7 +325,7 @@ impl Model {
                 attempt,
                 retry_in_ms,
             } => {
-                self.lost(session, error, attempt, retry_in_ms.is_none());
+                self.lost(session, &error, attempt, retry_in_ms.is_none());
                 Vec::new()
             }
             Report::Answered {

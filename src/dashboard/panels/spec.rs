@@ -185,7 +185,7 @@ impl Spec {
         let text = text.trim_start_matches('\u{feff}');
         let front_lines = text.lines().take_while(|line| line.starts_with("--"));
         let front: String = front_lines
-            .map(|line| format!("{}\n", uncomment(line)))
+            .flat_map(|line| [uncomment(line), "\n"])
             .collect();
         if front.trim().is_empty() {
             return Err(fail(

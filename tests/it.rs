@@ -2,10 +2,12 @@
 //! gets a PostgreSQL of its own.
 
 mod it {
+    mod acting;
     mod board;
     mod connection;
     mod queries;
     mod server;
+    mod terminal;
     mod tidy;
     mod update;
 }

@@ -6,6 +6,7 @@ mod it {
     mod board;
     mod connection;
     mod queries;
+    mod sampler;
     mod server;
     mod terminal;
     mod tidy;

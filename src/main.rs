@@ -29,10 +29,10 @@ struct Failure {
 }
 
 impl Failure {
-    fn new(code: u8, message: impl ToString) -> Self {
+    fn new(code: u8, message: impl std::fmt::Display) -> Self {
         Self {
             code,
-            message: message.to_string(),
+            message: format!("{message}"),
         }
     }
 }
@@ -95,7 +95,7 @@ fn watch(options: &Watch) -> Result<(), Failure> {
     let usage = |error: &dyn std::fmt::Display| Failure::new(USAGE, error);
     let oltp = Target::resolve(&options.flags(), &env).map_err(|error| usage(&error))?;
     let oltp = oltp.with_application_name("htap-top");
-    let olap = match &options.olap {
+    let olap_pool = match &options.olap {
         Some(conninfo) => Some(olap_target(conninfo)?),
         None => None,
     };
@@ -104,7 +104,7 @@ fn watch(options: &Watch) -> Result<(), Failure> {
         prepared.start.config.olap.connections = connections;
     }
     prepared.start.target = shown(&oltp);
-    prepared.start.olap_target = olap.as_ref().map(shown);
+    prepared.start.olap_target = olap_pool.as_ref().map(shown);
     prepared
         .start
         .complaints
@@ -116,7 +116,7 @@ fn watch(options: &Watch) -> Result<(), Failure> {
             .run(
                 stage,
                 Targets {
-                    olap: olap.unwrap_or_else(|| oltp.clone()),
+                    olap: olap_pool.unwrap_or_else(|| oltp.clone()),
                     oltp,
                 },
             )
@@ -135,8 +135,15 @@ fn olap_target(conninfo: &str) -> Result<Target, Failure> {
     Ok(target.with_application_name("htap-top"))
 }
 
+/// `shop @ primary:5432`; a socket's folder says less than that it is on this machine.
 fn shown(target: &Target) -> Clean {
-    Clean::from(format!("{} @ {}", target.dbname(), target.host_display()))
+    let host = target.host_display();
+    let port = host.rsplit_once(':').map(|(_, port)| port);
+    let host = match port {
+        Some(port) if host.starts_with('/') => format!("[local]:{port}"),
+        _ => host,
+    };
+    Clean::from(format!("{} @ {host}", target.dbname()))
 }
 
 fn need_terminal() -> Result<(), Failure> {
@@ -348,6 +355,10 @@ fn show(demo: &Demo) -> Result<(), Failure> {
                 Err(Failure::new(FAILURE, error))
             }
         };
+        let _ = writeln!(
+            std::io::stderr(),
+            "htap-top: stopping the demo's server and removing its folder"
+        );
         let stopped = engine
             .stop()
             .await

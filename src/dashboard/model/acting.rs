@@ -502,7 +502,7 @@ fn in_order(table: &Table) -> Vec<usize> {
         };
         let (mut next, rest): (Vec<usize>, Vec<usize>) = open.iter().partition(|row| ready(row));
         if next.is_empty() {
-            next = rest.clone();
+            next = rest;
             open = Vec::new();
         } else {
             open = rest;

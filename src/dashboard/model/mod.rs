@@ -325,7 +325,7 @@ impl Model {
                 attempt,
                 retry_in_ms,
             } => {
-                self.lost(session, error, attempt, retry_in_ms.is_none());
+                self.lost(session, &error, attempt, retry_in_ms.is_none());
                 Vec::new()
             }
             Report::Answered {
@@ -429,11 +429,11 @@ impl Model {
     /// Makes the gauges and the cause line anew.
     fn judge(&mut self) {
         let mut since = std::mem::take(&mut self.since);
-        let olap = self
-            .feeds
-            .iter()
-            .filter(|feed| feed.spec.front.pool == panels::spec::Pool::Olap);
-        let olap_ms = olap
+        let olap_feeds = || {
+            let feeds = self.feeds.iter();
+            feeds.filter(|feed| feed.spec.front.pool == panels::spec::Pool::Olap)
+        };
+        let olap_ms = olap_feeds()
             .filter(|feed| feed.sampling.at.is_some())
             .map(|feed| feed.sampling.took_ms);
         let evidence = Evidence {
@@ -445,6 +445,7 @@ impl Model {
             views: self.rows("views"),
             database: self.rows("database"),
             olap_ms: olap_ms.reduce(f64::max),
+            has_olap: olap_feeds().any(|feed| feed.sampling.missing.is_empty()),
         };
         let gauges = diagnosis::gauges(&evidence);
         let before = |label: &str| {

@@ -172,7 +172,7 @@ impl Model {
     pub(super) fn lost(
         &mut self,
         session: SessionId,
-        error: PgError,
+        error: &PgError,
         attempt: u32,
         given_up: bool,
     ) {

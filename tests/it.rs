@@ -2,10 +2,13 @@
 //! gets a PostgreSQL of its own.
 
 mod it {
+    mod acting;
     mod board;
     mod connection;
     mod queries;
+    mod sampler;
     mod server;
+    mod terminal;
     mod tidy;
     mod update;
 }

@@ -124,7 +124,7 @@ pub struct Demo {
     /// Seed of the data
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Orders per second
+    /// OLTP transactions per second
     #[arg(long, default_value_t = 150.0)]
     pub rate: f64,
     /// End when standard input ends, and report in JSON lines (for the dashboard's own child)

@@ -34,6 +34,8 @@ pub struct Cli {
 pub enum Command {
     /// Throw-away PostgreSQL, a shop in it, mixed load, and the dashboard on it
     Demo(Box<Demo>),
+    /// Install the demo's schema, and data if wanted, in a database of your own
+    Init(Init),
     /// Print a configuration file with all keys and their defaults
     Config,
     /// Print completions for a shell
@@ -135,16 +137,49 @@ pub struct Demo {
     pub look: Look,
 }
 
+/// The options of `init`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Installs the schemas shop, mart and htap and the roles htap_oltp, htap_olap, htap_refresh and \
+htap_monitor, all or nothing. What is there under these names and not htap-top's own is never touched. \
+Run again, it completes what is missing."
+)]
+pub struct Init {
+    /// Where to connect: conninfo string, URI or database name
+    #[arg(value_name = "CONNINFO")]
+    pub conninfo: Option<String>,
+    /// Where to connect, as in psql.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// Orders to fill an empty shop with; 0: none
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=100_000_000))]
+    pub orders: u64,
+}
+
+impl Connection {
+    /// The settings, with the positional argument.
+    fn flags(&self, conninfo: Option<&String>) -> Flags {
+        Flags {
+            conninfo: conninfo.cloned(),
+            host: self.host.clone(),
+            port: self.port.clone(),
+            user: self.user.clone(),
+            dbname: self.dbname.clone(),
+        }
+    }
+}
+
 impl Watch {
     /// The OLTP target's settings.
     pub fn flags(&self) -> Flags {
-        Flags {
-            conninfo: self.conninfo.clone(),
-            host: self.connection.host.clone(),
-            port: self.connection.port.clone(),
-            user: self.connection.user.clone(),
-            dbname: self.connection.dbname.clone(),
-        }
+        self.connection.flags(self.conninfo.as_ref())
+    }
+}
+
+impl Init {
+    /// The target's settings.
+    pub fn flags(&self) -> Flags {
+        self.connection.flags(self.conninfo.as_ref())
     }
 }
 
@@ -170,8 +205,16 @@ mod tests {
         assert!(
             matches!(cli.command, Some(Command::Demo(demo)) if demo.calm && demo.pg_major == Some(17))
         );
+        let cli = Cli::try_parse_from(["htap-top", "init", "-h", "db", "shop", "--orders", "5000"])
+            .unwrap();
+        assert!(
+            matches!(cli.command, Some(Command::Init(init)) if init.orders == 5000
+                && init.flags().conninfo.as_deref() == Some("shop")
+                && init.flags().host.as_deref() == Some("db"))
+        );
         for wrong in [
             &["htap-top", "demo", "--pg-major", "9"][..],
+            &["htap-top", "init", "--orders", "-1"],
             &["htap-top", "--interval", "soon"],
         ] {
             assert!(Cli::try_parse_from(wrong).is_err());

@@ -315,8 +315,16 @@ impl Since {
 }
 
 /// One sentence: the worst target missed, and who most plausibly matters; with the key that cures it.
-pub fn cause(evidence: &Evidence<'_>, gauges: &[Gauge], since: &Since, now: Moment, utc_offset_s: i32) -> Cause {
-    let missed = gauges.iter().filter(|gauge| gauge.health >= Health::Warning);
+pub fn cause(
+    evidence: &Evidence<'_>,
+    gauges: &[Gauge],
+    since: &Since,
+    now: Moment,
+    utc_offset_s: i32,
+) -> Cause {
+    let missed = gauges
+        .iter()
+        .filter(|gauge| gauge.health >= Health::Warning);
     let Some(worst) = missed.max_by_key(|gauge| importance(gauge)) else {
         return calm(gauges, since, now);
     };
@@ -325,9 +333,14 @@ pub fn cause(evidence: &Evidence<'_>, gauges: &[Gauge], since: &Since, now: Mome
     let since = format::time_of_day((now.epoch_ms - age_ms) as f64 / 1000.0, utc_offset_s);
     let (sentence, cure) = match worst.label {
         "p99" => {
-            let from = before.map(|before| format!("{} → ", format::ms(before))).unwrap_or_default();
+            let from = before
+                .map(|before| format!("{} → ", format::ms(before)))
+                .unwrap_or_default();
             let (who, cure) = who(evidence);
-            (format!("OLTP p99 {from}{} since {since}: {who}", worst.value), cure)
+            (
+                format!("OLTP p99 {from}{} since {since}: {who}", worst.value),
+                cure,
+            )
         }
         "snapshot" => holder_sentence(evidence),
         "locks" => lock_sentence(evidence),
@@ -335,19 +348,37 @@ pub fn cause(evidence: &Evidence<'_>, gauges: &[Gauge], since: &Since, now: Mome
         "dead" => (dead_sentence(evidence), ""),
         label => {
             let (who, cure) = who(evidence);
-            (format!("{label} {} of {} since {since}: {who}", worst.value, worst.target), cure)
+            (
+                format!(
+                    "{label} {} of {} since {since}: {who}",
+                    worst.value, worst.target
+                ),
+                cure,
+            )
         }
     };
-    Cause { label: worst.label, health: worst.health, sentence, cure }
+    Cause {
+        label: worst.label,
+        health: worst.health,
+        sentence,
+        cure,
+    }
 }
 
 fn calm(gauges: &[Gauge], since: &Since, now: Moment) -> Cause {
     if gauges.iter().all(|gauge| gauge.health != Health::Good) {
-        return Cause { sentence: "measuring".into(), ..Cause::default() };
+        return Cause {
+            sentence: "measuring".into(),
+            ..Cause::default()
+        };
     }
     let held = since.calm.map_or(0.0, |calm| now.since(calm));
     let sentence = format!("all targets held for {}", format::seconds(held));
-    Cause { health: Health::Good, sentence, ..Cause::default() }
+    Cause {
+        health: Health::Good,
+        sentence,
+        ..Cause::default()
+    }
 }
 
 /// Danger before warning; then what causes before what suffers.
@@ -368,12 +399,20 @@ fn importance(gauge: &Gauge) -> (Health, u8) {
 
 /// The key that ends a backend in this state.
 fn cure(state: &str) -> &'static str {
-    if state == "active" { "C cancels it" } else { "K terminates it" }
+    if state == "active" {
+        "C cancels it"
+    } else {
+        "K terminates it"
+    }
 }
 
 /// `idle in transaction` takes too much of one line.
 fn short(state: &str) -> &str {
-    if state.starts_with("idle in transaction") { "idle in tx" } else { state }
+    if state.starts_with("idle in transaction") {
+        "idle in tx"
+    } else {
+        state
+    }
 }
 
 /// The backend that most plausibly matters.
@@ -382,61 +421,139 @@ fn who(evidence: &Evidence<'_>) -> (String, &'static str) {
     if activity.first("harm").number().unwrap_or(0.0) < HARMFUL {
         return ("no backend stands out".into(), "");
     }
-    let age = activity.first("xact_age_s").number().or(activity.first("query_age_s").number()).unwrap_or(0.0);
+    let age = activity
+        .first("xact_age_s")
+        .number()
+        .or(activity.first("query_age_s").number())
+        .unwrap_or(0.0);
     let state = activity.first("state").text().unwrap_or("?");
-    (format!("{}, {} for {}", described(activity, 0), short(state), format::seconds(age)), cure(state))
+    (
+        format!(
+            "{}, {} for {}",
+            described(activity, 0),
+            short(state),
+            format::seconds(age)
+        ),
+        cure(state),
+    )
 }
 
 /// `pid 812 (olap, reports, metabase)`
 fn described(table: &Table, row: usize) -> String {
     let text = |name| table.get(row, name).text().filter(|text| !text.is_empty());
     let role = text("usename").or(text("role"));
-    let parts: Vec<&str> = [text("class"), role, text("application_name")].into_iter().flatten().collect();
-    format!("pid {} ({})", table.get(row, "pid").int().unwrap_or(0), parts.join(", "))
+    let parts: Vec<&str> = [text("class"), role, text("application_name")]
+        .into_iter()
+        .flatten()
+        .collect();
+    format!(
+        "pid {} ({})",
+        table.get(row, "pid").int().unwrap_or(0),
+        parts.join(", ")
+    )
 }
 
 fn holder_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
     let snapshots = evidence.snapshots;
-    let Some(row) = own_holder(snapshots) else { return (String::new(), "") };
-    let age = snapshots.get(row, "age_s").number().map_or_else(|| "?".into(), format::seconds);
+    let Some(row) = own_holder(snapshots) else {
+        return (String::new(), "");
+    };
+    let age = snapshots
+        .get(row, "age_s")
+        .number()
+        .map_or_else(|| "?".into(), format::seconds);
     let kind = snapshots.get(row, "kind").text().unwrap_or_default();
     let holder = snapshots.get(row, "holder").text().unwrap_or_default();
     let (who, cure) = match kind {
         "backend" => {
             let state = snapshots.get(row, "state").text().unwrap_or("?");
-            (format!("{}, {},", described(snapshots, row), short(state)), cure(state))
+            (
+                format!("{}, {},", described(snapshots, row), short(state)),
+                cure(state),
+            )
         }
-        "prepared" => (format!("prepared transaction {holder}"), "COMMIT or ROLLBACK PREPARED it"),
-        "replica" => (format!("standby {holder} (hot_standby_feedback)"), "look for its long query"),
-        _ => (format!("replication slot {holder}"), "its consumer lags or is gone"),
+        "prepared" => (
+            format!("prepared transaction {holder}"),
+            "COMMIT or ROLLBACK PREPARED it",
+        ),
+        "replica" => (
+            format!("standby {holder} (hot_standby_feedback)"),
+            "look for its long query",
+        ),
+        _ => (
+            format!("replication slot {holder}"),
+            "its consumer lags or is gone",
+        ),
     };
-    let pins = snapshots.get(row, "pins").number().filter(|pins| *pins >= DEAD_ROWS as f64);
+    let pins = snapshots
+        .get(row, "pins")
+        .number()
+        .filter(|pins| *pins >= DEAD_ROWS as f64);
     let worst = evidence.bloat.first("relation").text().unwrap_or("tables");
-    let pins = pins.map(|pins| format!(": ≤{} dead rows wait, most in {worst}", format::count(pins)));
-    (format!("{who} holds a snapshot {age} old{}", pins.unwrap_or_default()), cure)
+    let pins =
+        pins.map(|pins| format!(": ≤{} dead rows wait, most in {worst}", format::count(pins)));
+    (
+        format!(
+            "{who} holds a snapshot {age} old{}",
+            pins.unwrap_or_default()
+        ),
+        cure,
+    )
 }
 
 fn lock_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
     let activity = evidence.activity;
     let waits = waiters(activity);
     let longest = format::seconds(waits.iter().copied().fold(0.0, f64::max));
-    let plural = if waits.len() == 1 { "session waits" } else { "sessions wait" };
+    let plural = if waits.len() == 1 {
+        "session waits"
+    } else {
+        "sessions wait"
+    };
     let blocks = |row: &usize| activity.get(*row, "blocks").int().unwrap_or(0);
     let waits_itself = |row: &usize| activity.get(*row, "blocked_by").is_known();
-    let root = (0..activity.rows.len()).filter(|row| blocks(row) > 0 && !waits_itself(row)).max_by_key(blocks);
-    let Some(root) = root else { return (format!("{} {plural} for locks, up to {longest}", waits.len()), "") };
+    let root = (0..activity.rows.len())
+        .filter(|row| blocks(row) > 0 && !waits_itself(row))
+        .max_by_key(blocks);
+    let Some(root) = root else {
+        return (
+            format!("{} {plural} for locks, up to {longest}", waits.len()),
+            "",
+        );
+    };
     let state = activity.get(root, "state").text().unwrap_or("?");
-    (format!("{} {plural}, up to {longest}, for {}, {}", waits.len(), described(activity, root), short(state)), cure(state))
+    (
+        format!(
+            "{} {plural}, up to {longest}, for {}, {}",
+            waits.len(),
+            described(activity, root),
+            short(state)
+        ),
+        cure(state),
+    )
 }
 
 fn view_sentence(evidence: &Evidence<'_>, since: &str) -> (String, &'static str) {
     let views = evidence.views;
     let view = views.first("view").text().unwrap_or_default();
-    let fresh = views.first("fresh_s").number().map_or_else(|| "?".into(), format::seconds);
-    let target = views.first("target_s").number().map_or_else(|| "?".into(), format::seconds);
+    let fresh = views
+        .first("fresh_s")
+        .number()
+        .map_or_else(|| "?".into(), format::seconds);
+    let target = views
+        .first("target_s")
+        .number()
+        .map_or_else(|| "?".into(), format::seconds);
     let state = views.first("state").text().unwrap_or_default();
-    let (what, cure) = if state == "idle" { ("no refresh runs", "r refreshes it") } else { (state, "") };
-    (format!("{view} is {fresh} old, target {target}, late since {since}: {what}"), cure)
+    let (what, cure) = if state == "idle" {
+        ("no refresh runs", "r refreshes it")
+    } else {
+        (state, "")
+    };
+    (
+        format!("{view} is {fresh} old, target {target}, late since {since}: {what}"),
+        cure,
+    )
 }
 
 fn dead_sentence(evidence: &Evidence<'_>) -> String {

@@ -481,12 +481,15 @@ struct Acting {
 
 impl Acting {
     async fn run(self, action: Action) {
-        let outcome = if let Err(error) = self
-            .audit
-            .intent(&wall_clock().to_rfc3339(), self.id, &action) { Outcome::Unaudited(Clean::from(format!(
-            "{}: {error}",
-            self.audit.path.display()
-        ))) } else {
+        let outcome = if let Err(error) =
+            self.audit
+                .intent(&wall_clock().to_rfc3339(), self.id, &action)
+        {
+            Outcome::Unaudited(Clean::from(format!(
+                "{}: {error}",
+                self.audit.path.display()
+            )))
+        } else {
             let _ = self.tell.send(Event::ActionStarted(self.id)).await;
             self.carry_out(&action).await
         };

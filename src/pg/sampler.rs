@@ -229,7 +229,9 @@ async fn serve(
 ) -> Option<PgError> {
     let mut next = first;
     loop {
-        let jobs = if let Some(jobs) = next.take() { jobs } else {
+        let jobs = if let Some(jobs) = next.take() {
+            jobs
+        } else {
             let taken = async { queue.lock().await.recv().await };
             tokio::select! {
                 jobs = taken => jobs?,

@@ -331,10 +331,9 @@ impl Model {
             return;
         };
         match key {
-            Key::Enter
-                if self.apply_filter(&text).is_none() => {
-                    return;
-                }
+            Key::Enter if self.apply_filter(&text).is_none() => {
+                return;
+            }
             Key::Esc => {
                 let _ = self.apply_filter("");
                 return;

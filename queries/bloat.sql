@@ -33,6 +33,7 @@
 -- [columns.dead_pct]
 -- title = "%"
 -- unit = "percent"
+-- at_least = { n_dead = 1000 }
 -- warn = 10.0
 -- danger = 20.0
 -- help = "Dead rows out of all. Where the counters contradict pg_class.reltuples the latter is the base."

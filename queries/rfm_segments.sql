@@ -32,7 +32,7 @@
 -- title = "freq"
 -- help = "Orders per customer."
 -- [columns.recency_s]
--- title = "recency"
+-- title = "rec"
 -- unit = "seconds"
 -- help = "Mean time since the last order."
 WITH named AS (
@@ -50,8 +50,8 @@ WITH named AS (
 SELECT segment::text                                         AS segment,
        count(*)::bigint                                      AS users,
        sum(total_amount)::numeric(20,2)                      AS value,
-       (sum(total_amount) / count(*))::numeric(20,2)         AS ltv,
-       (sum(order_count)::float8 / count(*))::numeric(12,2)  AS freq,
+       (sum(total_amount) / count(*))::numeric(20,0)         AS ltv,
+       (sum(order_count)::float8 / count(*))::numeric(12,1)  AS freq,
        avg(recency_s)::float8                                AS recency_s
 FROM named
 GROUP BY segment

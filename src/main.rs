@@ -138,8 +138,15 @@ fn olap_target(conninfo: &str) -> Result<Target, Failure> {
     Ok(target.with_application_name("htap-top"))
 }
 
+/// `shop @ primary:5432`; a socket's folder says less than that it is on this machine.
 fn shown(target: &Target) -> Clean {
-    Clean::from(format!("{} @ {}", target.dbname(), target.host_display()))
+    let host = target.host_display();
+    let port = host.rsplit_once(':').map(|(_, port)| port);
+    let host = match port {
+        Some(port) if host.starts_with('/') => format!("[local]:{port}"),
+        _ => host,
+    };
+    Clean::from(format!("{} @ {host}", target.dbname()))
 }
 
 fn need_terminal() -> Result<(), Failure> {
@@ -377,6 +384,10 @@ fn show(demo: &Demo) -> Result<(), Failure> {
                 Err(Failure::new(FAILURE, error))
             }
         };
+        let _ = writeln!(
+            std::io::stderr(),
+            "htap-top: stopping the demo's server and removing its folder"
+        );
         let stopped = engine
             .stop()
             .await

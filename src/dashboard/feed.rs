@@ -215,28 +215,20 @@ impl Feed {
         if compact && !self.spec.front.compact.is_empty() {
             return self.spec.front.compact.clone();
         }
-        let compact_first = self
-            .spec
-            .front
-            .compact
-            .iter()
+        let compact = self.spec.front.compact.iter();
+        let compact = compact
             .filter(|name| self.table.column(name).is_some())
             .cloned();
         let rest = self.table.columns.iter().map(ToString::to_string);
         let rest = rest.filter(|name| !self.spec.front.compact.contains(name));
-        let all = compact_first.chain(rest);
-        // The query is long and last, wherever the statement has it.
-        let (query, others): (Vec<_>, Vec<_>) = all
-            .filter(|name| {
-                !self
-                    .spec
-                    .front
-                    .columns
-                    .get(name)
-                    .is_some_and(|column| column.hidden)
-            })
-            .partition(|name| name == "query");
-        others.into_iter().chain(query).collect()
+        let hidden = |name: &String| {
+            self.spec
+                .front
+                .columns
+                .get(name)
+                .is_some_and(|column| column.hidden)
+        };
+        compact.chain(rest).filter(|name| !hidden(name)).collect()
     }
 }
 

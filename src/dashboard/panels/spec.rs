@@ -96,6 +96,8 @@ pub struct ColumnSpec {
     pub warn: Option<f64>,
     /// Values above are drawn as a danger.
     pub danger: Option<f64>,
+    /// A row is judged only where these columns reach these figures: half of ten rows is nothing.
+    pub at_least: BTreeMap<String, f64>,
 }
 
 /// A panel's front matter.

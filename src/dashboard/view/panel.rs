@@ -285,7 +285,7 @@ pub(super) fn table(
             .as_ref()
             .map(|(name, descending)| (&**name, *descending)),
         rest: Some(if feed.spec.name == "activity" {
-            "less harmful"
+            ", less harmful"
         } else {
             ""
         }),

@@ -65,7 +65,9 @@ impl Widget for Spark<'_> {
                 continue;
             };
             // A measured zero is a low line; only what was not measured is blank.
-            let eighths = blocks::eighths(value, max, plot.height).max(1);
+            let eighths = blocks::eighths(value, max, plot.height);
+            // The top eighth stays free, so that a line does not run into the one above it.
+            let eighths = eighths.clamp(1, u32::from(plot.height) * 8 - 1);
             blocks::column(buf, plot, x, eighths, style);
         }
     }

@@ -19,6 +19,8 @@ const GAP: u16 = 2;
 const WIDE: u16 = 28;
 /// No text column is made narrower.
 const NARROW: u16 = 8;
+/// Nor the first one, which names the row.
+const NAME: u16 = 12;
 /// The text column that takes the rest wants at least this much.
 const REST: u16 = 16;
 
@@ -130,9 +132,15 @@ impl<'a> DataTable<'a> {
             let cells = self.table.rows.get(row);
             cells.and_then(|cells| cells.get(index)).unwrap_or(&NULL)
         };
-        let cells = visible.iter().map(|row| value(*row));
-        let cells: Vec<Cell<'a>> = cells
-            .map(|value| format::cell(value, spec, self.utc_offset_s))
+        let cells: Vec<Cell<'a>> = visible
+            .iter()
+            .map(|row| {
+                let mut cell = format::cell(value(*row), spec, self.utc_offset_s);
+                if cell.severity.is_some() && !self.significant(spec, *row) {
+                    cell.severity = None;
+                }
+                cell
+            })
             .collect();
         // One number makes a column of numbers, so that a `—` among them stands below the digits.
         let right = is_numeric(spec.unit) || cells.iter().any(|cell| cell.right);
@@ -157,6 +165,14 @@ impl<'a> DataTable<'a> {
             x: 0,
             width,
         }
+    }
+
+    /// Whether a row is large enough to be judged.
+    fn significant(&self, spec: &ColumnSpec, row: usize) -> bool {
+        spec.at_least.iter().all(|(name, least)| {
+            let figure = self.table.get(row, name).number();
+            figure.is_some_and(|figure| figure >= *least)
+        })
     }
 
     fn header(&self, columns: &[Column<'_>], line: Rect, buf: &mut Buffer) {
@@ -258,42 +274,75 @@ impl Column<'_> {
     }
 }
 
-/// Makes the columns fit into `room` and returns how many of them do, and the gap between them: the
-/// last text column takes what is left; the gap and then the other texts give way, the widest first.
+/// Makes the columns fit into `room` and returns how many of them do, and the gap between them. One
+/// text column, the query or else the last one, takes what is left; before it the gap and then the
+/// other texts give way, the widest first. What comes after it is shown where room remains.
 fn fit(columns: &mut [Column<'_>], room: u16) -> (usize, u16) {
-    let rest = columns.iter().rposition(|column| !column.right);
-    let wanted = rest
-        .and_then(|rest| columns.get(rest))
+    let query = columns.iter().position(|column| column.name == "query");
+    let flexible = query.or_else(|| columns.iter().rposition(|column| !column.right));
+    let core = flexible.map_or(columns.len(), |position| position + 1);
+    let wanted = flexible
+        .and_then(|position| columns.get(position))
         .map(|column| column.width);
     for (position, column) in columns.iter_mut().enumerate() {
         if !column.right {
-            let most = if rest == Some(position) { REST } else { WIDE };
+            let most = if flexible == Some(position) {
+                REST
+            } else {
+                WIDE
+            };
             column.width = column.width.min(most);
         }
     }
-    let room = u32::from(room);
-    let gap = if total(columns, GAP) > room {
+    let wide = u32::from(room);
+    let (head, _) = columns.split_at_mut(core);
+    let gap = if total(head, GAP) > wide {
         GAP - 1
     } else {
         GAP
     };
-    while total(columns, gap) > room {
-        let texts = columns.iter_mut().enumerate();
-        let others = texts.filter(|(position, column)| !column.right && rest != Some(*position));
-        let widest = others
-            .map(|(_, column)| column)
-            .max_by_key(|column| column.width);
-        match widest {
-            Some(column) if column.width > NARROW => column.width -= 1,
-            _ => break,
-        }
-    }
-    let free = room.saturating_sub(total(columns, gap)) as u16;
-    let flexible = rest.and_then(|rest| columns.get_mut(rest));
-    if let Some((column, wanted)) = flexible.zip(wanted) {
+    give_way(head, flexible, gap, wide);
+    let free = wide.saturating_sub(total(head, gap)) as u16;
+    let column = flexible.and_then(|position| head.get_mut(position));
+    if let Some((column, wanted)) = column.zip(wanted) {
         column.width = wanted.min(column.width.saturating_add(free));
     }
-    (shown(columns, gap, room), gap)
+    (shown(columns, gap, wide), gap)
+}
+
+/// Narrows text columns until all fit; where that is not possible they keep their width, and what
+/// does not fit is scrolled to.
+fn give_way(columns: &mut [Column<'_>], flexible: Option<usize>, gap: u16, room: u32) {
+    let spare = |position: usize, column: &Column<'_>| {
+        let narrow = if position == 0 { NAME } else { NARROW };
+        let fixed = column.right || flexible == Some(position);
+        if fixed {
+            0
+        } else {
+            column.width.saturating_sub(narrow)
+        }
+    };
+    let spares = columns
+        .iter()
+        .enumerate()
+        .map(|(position, column)| u32::from(spare(position, column)));
+    let least = total(columns, gap).saturating_sub(spares.sum());
+    if least > room {
+        return;
+    }
+    while total(columns, gap) > room {
+        let widest = (0..columns.len())
+            .filter(|at| {
+                columns
+                    .get(*at)
+                    .is_some_and(|column| spare(*at, column) > 0)
+            })
+            .max_by_key(|at| columns.get(*at).map(|column| column.width));
+        match widest.and_then(|at| columns.get_mut(at)) {
+            Some(column) => column.width -= 1,
+            None => break,
+        }
+    }
 }
 
 /// The columns' widths with the gaps between.

@@ -281,7 +281,7 @@ fn a_spark_tells_zero_from_unknown() {
         series: &series,
         theme: &theme,
     };
-    looks(&buffer(spark, 30, 1), "tps    2,104        ▆▇▇█▇▆▃▂ ▁");
+    looks(&buffer(spark, 30, 1), "tps    2,104        ▆▇▇▇▇▆▃▂ ▁");
     looks(
         &buffer(spark, 22, 2),
         "

@@ -248,7 +248,14 @@ async fn serve(
         .await;
         let Ok(answers) = answers else {
             // The statements may still run: the session is thrown away, statement_timeout ends them.
-            return Some(PgError::deadline(manner.deadline.as_secs_f64()));
+            let error = PgError::deadline(manner.deadline.as_secs_f64());
+            let took_ms = begun.elapsed().as_secs_f64() * 1000.0;
+            for job in &jobs {
+                let outcome = Err(error.clone());
+                let late = Report::Answered { id: job.id, took_ms, outcome };
+                reports.send(late).await.ok()?;
+            }
+            return Some(error);
         };
         let mut fatal = None;
         for (job, outcome) in jobs.iter().zip(answers) {

@@ -148,7 +148,7 @@ impl Model {
             let away = format::seconds(self.now.since(since));
             self.say(Grade::Good, &format!("connected again after {away}"));
         }
-        let pool = pool_of(session);
+        let pool = own_pool(session);
         for feed in self
             .feeds
             .iter_mut()
@@ -180,19 +180,28 @@ impl Model {
         let Some(link) = self.link_mut(session) else {
             return;
         };
-        let first = !matches!(link, Link::Lost { .. });
+        let first = match link {
+            Link::Lost { .. } => false,
+            Link::Idle => attempt > 0,
+            Link::Live(_) => true,
+        };
         let since = if let Link::Lost { since, .. } = link {
             *since
         } else {
             now
         };
-        *link = Link::Lost {
-            error: error.clone(),
-            attempt,
-            since,
-            given_up,
+        *link = if attempt == 0 && matches!(session, SessionId::Olap(_)) {
+            // It opens again when a statement comes, so statements must go on coming.
+            Link::Idle
+        } else {
+            Link::Lost {
+                error: error.clone(),
+                attempt,
+                since,
+                given_up,
+            }
         };
-        let pool = pool_of(session);
+        let pool = own_pool(session);
         for feed in self
             .feeds
             .iter_mut()
@@ -459,11 +468,12 @@ impl Model {
     }
 }
 
-fn pool_of(session: SessionId) -> Option<Pool> {
+/// The pool whose statements are gone with this session. Those of the OLAP pool are answered or
+/// handed on each by itself, since several sessions share them.
+fn own_pool(session: SessionId) -> Option<Pool> {
     match session {
         SessionId::Fast => Some(Pool::Oltp),
         SessionId::Slow => Some(Pool::Slow),
-        SessionId::Olap(_) => Some(Pool::Olap),
-        SessionId::Canary => None,
+        SessionId::Olap(_) | SessionId::Canary => None,
     }
 }

@@ -1,0 +1,441 @@
+//! Every query on every supported major version: it runs for superuser, monitor and plain role in a
+//! read-only session, and its columns are the same in the same types everywhere. And on the default
+//! version: what it says is what is going on.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+
+mod situations;
+
+use super::server::{Database, Server, block_on, pid, shared, until, until_waiting};
+use htap_top::config::Config;
+use htap_top::dashboard::panels::classify::Classifier;
+use htap_top::dashboard::panels::spec::{Chart, Pool, Spec};
+use htap_top::dashboard::panels::{self, activity, bloat, snapshots, views};
+use htap_top::pg::sampler::setup_statements;
+use htap_top::pg::{Client, Param, Table, Value};
+use htap_top::system::schema;
+use situations::Situations;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// A column's name and type.
+type Columns = Vec<(String, String)>;
+
+/// Columns of each query, as the first version that ran it has them.
+static CONTRACT: Mutex<BTreeMap<String, (u16, Columns)>> = Mutex::new(BTreeMap::new());
+
+const PGSS: &str = "\"public\".pg_stat_statements";
+
+/// The statement of a built-in query for a major version, ready to run.
+fn statement(name: &str, major: u16) -> String {
+    panels::statement(name, i64::from(major)).unwrap().replace("{pg_stat_statements}", PGSS)
+}
+
+fn spec(name: &str) -> Spec {
+    let path = format!("{}/queries/{name}.sql", env!("CARGO_MANIFEST_DIR"));
+    Spec::parse(name, &std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// A session set up as the dashboard's own.
+async fn sampling(database: &Database<'_>, role: &str) -> Client {
+    let client = htap_top::pg::Client::connect(&database.target_of(role).with_application_name("htap-top")).await.unwrap();
+    client.batch(&setup_statements(Duration::from_secs(20), "''")).await.unwrap();
+    client
+}
+
+/// The dashboard's schema with a bit of data, and the three roles.
+async fn shop(server: &Server) -> Database<'_> {
+    let database = server.database("queries").await;
+    let client = database.connect().await;
+    schema::create(&client).await.unwrap();
+    schema::extensions(&client).await.unwrap();
+    for (role, grant) in [("test_monitor", "pg_monitor"), ("test_plain", "")] {
+        let sql = format!(
+            "DO $$BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; WHEN unique_violation THEN NULL; END$$"
+        );
+        client.batch(&sql).await.unwrap();
+        if !grant.is_empty() {
+            client.batch(&format!("GRANT {grant} TO {role}")).await.unwrap();
+        }
+    }
+    let fill = htap_top::system::fill::Fill { orders: 1_000, seed: 1, end_ms: now_ms() };
+    htap_top::system::fill::fill(&database.target(), fill, |_, _| {}).await.unwrap();
+    for view in schema::VIEWS {
+        schema::first_refresh(&client, view).await.unwrap();
+    }
+    database
+}
+
+#[expect(clippy::disallowed_methods, reason = "the made-up history ends now")]
+fn now_ms() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}
+
+/// The columns of a statement, as the server types them.
+async fn columns(client: &Client, sql: &str) -> Columns {
+    client.batch(&format!("CREATE TEMPORARY VIEW contract AS {sql}")).await.unwrap();
+    let sql = "SELECT attname::text AS name, format_type(atttypid, NULL) AS type FROM pg_attribute \
+               WHERE attrelid = 'pg_temp.contract'::regclass AND attnum > 0 ORDER BY attnum";
+    let table = client.query(sql, &[]).await.unwrap();
+    client.batch("DROP VIEW contract").await.unwrap();
+    let text = |row, name| table.get(row, name).text().unwrap().to_owned();
+    (0..table.rows.len()).map(|row| (text(row, "name"), text(row, "type"))).collect()
+}
+
+/// Types that the client reads without loss; all others must be cast in the query.
+const TYPES: [&str; 9] =
+    ["bigint", "boolean", "double precision", "integer", "name", "numeric", "real", "text", "character varying"];
+
+fn check_contract(name: &str, major: u16, found: Columns) {
+    let strange: Vec<_> = found.iter().filter(|(_, kind)| !TYPES.contains(&kind.as_str())).collect();
+    assert!(strange.is_empty(), "{name} on {major}: {strange:?}");
+    let mut contract = CONTRACT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (first, columns) = contract.entry(name.to_owned()).or_insert_with(|| (major, found.clone()));
+    assert_eq!(*columns, found, "{name}: {first} and {major} differ");
+}
+
+fn on_major(major: u16) {
+    let server = Server::of_major(major);
+    assert_eq!(server.major(), major);
+    block_on(async {
+        let database = shop(&server).await;
+        let situations = Situations::make(&database).await;
+        let admin = database.connect().await;
+        let pgss = admin.query("SELECT 1 AS n FROM pg_extension WHERE extname = 'pg_stat_statements'", &[]).await.unwrap();
+        for (name, _) in panels::variants() {
+            if name == "statements" && pgss.rows.is_empty() {
+                // Not every build of the server comes with the extension.
+                assert_ne!(major, shared().major(), "pg_stat_statements is missing: run apt-get install postgresql-contrib");
+                continue;
+            }
+            let sql = statement(name, major);
+            check_contract(name, major, columns(&admin, &sql).await);
+            let mut counts = Vec::new();
+            for role in ["postgres", "test_monitor", "test_plain"] {
+                let session = sampling(&database, role).await;
+                match session.query(&sql, &[]).await {
+                    Ok(table) => counts.push(table.rows.len()),
+                    Err(error) => {
+                        let shops = spec(name).front.pool == Pool::Olap || name == "canary_shop";
+                        let allowed = role != "postgres" && shops && error.code() == "42501";
+                        assert!(allowed, "{name} on {major} as {role}: {error}");
+                    }
+                }
+            }
+            let may_be_empty = ["needs", "stock_alerts", "active_users"];
+            assert!(counts[0] > 0 || may_be_empty.contains(&name), "{name} on {major} finds nothing");
+        }
+        situations.end(&admin).await;
+    });
+}
+
+#[test]
+fn all_run_on_13() {
+    on_major(13);
+}
+
+#[test]
+fn all_run_on_14() {
+    on_major(14);
+}
+
+#[test]
+fn all_run_on_15() {
+    on_major(15);
+}
+
+#[test]
+fn all_run_on_16() {
+    on_major(16);
+}
+
+#[test]
+fn all_run_on_17() {
+    on_major(17);
+}
+
+#[test]
+fn all_run_on_18() {
+    on_major(18);
+}
+
+#[test]
+fn a_broken_contract_is_found() {
+    let columns = |kind: &str| vec![("x".to_owned(), kind.to_owned())];
+    check_contract("broken", 13, columns("text"));
+    let other = std::panic::catch_unwind(|| check_contract("broken", 14, columns("bigint")));
+    assert!(other.is_err());
+    let strange = std::panic::catch_unwind(|| check_contract("strange", 14, columns("interval")));
+    assert!(strange.is_err());
+}
+
+/// What the panel's own derivation makes of an answer.
+fn derived(name: &str, table: Table, estimates: &Table) -> Table {
+    let classifier = Classifier::new(Vec::new(), Vec::new());
+    match name {
+        "activity" => activity::derive(table, &classifier),
+        "snapshots" => snapshots::derive(table, &classifier, &snapshots::XidClock::default(), 0, 0.0, 0),
+        "bloat" => bloat::derive(table, &mut bloat::Memory::default(), estimates, None),
+        "views" => {
+            let config = Config::default();
+            views::derive(table, &mut views::Memory::default(), 0.0, &|view| config.freshness_of(view))
+        }
+        _ => table,
+    }
+}
+
+/// Columns that the front matter names.
+fn named(spec: &Spec) -> BTreeSet<String> {
+    let front = &spec.front;
+    let mut names: BTreeSet<String> = front.columns.keys().chain(&front.compact).chain(&front.key).cloned().collect();
+    names.extend(Some(front.sort.trim_start_matches('-').to_owned()).filter(|name| !name.is_empty()));
+    match &front.chart {
+        Chart::Bars { x, y, compare, partial } => {
+            names.extend([x, y].into_iter().chain(compare).chain(partial).cloned());
+        }
+        Chart::Line { x, y } | Chart::Ranking { x, y } => names.extend([x, y].into_iter().cloned()),
+        Chart::Table | Chart::Stat => {}
+    }
+    names
+}
+
+fn unknown_columns(spec: &Spec, table: &Table) -> Vec<String> {
+    named(spec).into_iter().filter(|name| table.column(name).is_none()).collect()
+}
+
+#[test]
+fn every_column_named_in_a_front_matter_is_there() {
+    block_on(async {
+        let database = shop(shared()).await;
+        let session = database.connect().await;
+        let mut faults = Vec::new();
+        for (name, _) in panels::variants() {
+            // By the text protocol, which tells the columns of an empty answer too.
+            let table = session.query_text(&statement(name, shared().major()), 1_000).await.unwrap();
+            let spec = spec(name);
+            let unknown = unknown_columns(&spec, &derived(name, table.clone(), &Table::default()));
+            faults.extend(unknown.into_iter().map(|column| format!("{name}: there is no column {column}")));
+            let own = table.columns.iter().filter(|column| !spec.front.columns.contains_key(&***column));
+            // Canaries and the list of relations are shown to nobody.
+            if !name.starts_with("canary") && name != "needs" {
+                faults.extend(own.map(|column| format!("{name}: {column} is not explained")));
+            }
+        }
+        assert_eq!(faults, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_column_that_is_not_there_is_found() {
+    let text = "-- title = \"x\"\n-- pool = \"olap\"\n-- interval = \"1s\"\n-- about = \"x\"\n-- key = [\"a\"]\n\
+                -- chart = { kind = \"bars\", x = \"b\", y = \"c\", partial = \"d\" }\n-- sort = \"-e\"\n-- [columns.f]\nSELECT 1";
+    let spec = Spec::parse("x", text).unwrap();
+    let table = Table { columns: ["a".into()].into(), rows: Vec::new() };
+    assert_eq!(unknown_columns(&spec, &table), ["b", "c", "d", "e", "f"]);
+}
+
+async fn ask(client: &Client, name: &str) -> Table {
+    client.query(&statement(name, shared().major()), &[]).await.unwrap()
+}
+
+/// The row whose column holds this text or number.
+fn row(table: &Table, column: &str, value: &str) -> Option<usize> {
+    (0..table.rows.len()).find(|row| match table.get(*row, column) {
+        Value::Int(number) => number.to_string() == value,
+        cell => cell.text() == Some(value),
+    })
+}
+
+#[test]
+fn holders_of_the_horizon_of_every_kind_are_seen() {
+    block_on(async {
+        let database = shared().database("holders").await;
+        let situations = Situations::make(&database).await;
+        let admin = database.connect().await;
+        let session = sampling(&database, "postgres").await;
+        let table = ask(&session, "snapshots").await;
+        for (kind, holder) in [
+            ("backend", situations.reader_pid.to_string()),
+            ("backend", situations.writer_pid.to_string()),
+            ("prepared", situations.prepared.clone()),
+            ("slot_catalog", situations.slot.clone()),
+        ] {
+            let at = row(&table, "holder", &holder).unwrap_or_else(|| panic!("{kind} {holder} is not in {table:?}"));
+            assert_eq!(table.get(at, "kind").text(), Some(kind));
+            assert!(table.get(at, "age_xids").int().is_some_and(|age| age >= 0));
+            assert_eq!(table.get(at, "own_database").is_true(), kind != "slot_catalog");
+        }
+        let own = pid(&session).await.to_string();
+        assert_eq!(row(&table, "holder", &own), None, "it blames itself");
+        // A committed write is no holder, nor is a session idle in transaction in READ COMMITTED.
+        assert_eq!(row(&table, "holder", &situations.idle_pid.to_string()), None);
+        situations.end(&admin).await;
+        let after = ask(&session, "snapshots").await;
+        assert_eq!(row(&after, "holder", &situations.prepared), None);
+    });
+}
+
+#[test]
+fn a_lock_queue_is_told_as_it_is() {
+    block_on(async {
+        let database = shared().database("queue").await;
+        let (root, first, second) = (database.connect().await, database.connect().await, database.connect().await);
+        root.batch("CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t VALUES (1, 0)").await.unwrap();
+        root.batch("BEGIN; UPDATE t SET n = 1 WHERE id = 1").await.unwrap();
+        let admin = database.connect().await;
+        let (a, b, c) = (pid(&root).await, pid(&first).await, pid(&second).await);
+        let update = "UPDATE t SET n = n + 1 WHERE id = 1";
+        let waiting = async {
+            let (one, two) = tokio::join!(first.batch(update), async {
+                until_waiting(&admin, b).await;
+                second.batch(update).await
+            });
+            one.and(two).unwrap();
+        };
+        let looking = async {
+            until_waiting(&admin, b).await;
+            until_waiting(&admin, c).await;
+            let session = sampling(&database, "postgres").await;
+            let table = activity::derive(ask(&session, "activity").await, &Classifier::new(Vec::new(), Vec::new()));
+            let at = |pid: i64| row(&table, "pid", &pid.to_string()).unwrap();
+            assert_eq!(table.get(at(b), "blocked_by").text(), Some(a.to_string().as_str()));
+            assert!(table.get(at(c), "blocked_by").text().is_some_and(|by| by.split(',').any(|by| by == b.to_string())));
+            assert_eq!(table.get(at(a), "blocks").int(), Some(2));
+            assert_eq!(table.get(at(a), "state").text(), Some("idle in transaction"));
+            assert!(at(a) < at(b), "the root of the queue comes first");
+            root.batch("COMMIT").await.unwrap();
+        };
+        tokio::join!(waiting, looking);
+    });
+}
+
+#[test]
+fn a_view_tells_how_it_can_be_refreshed() {
+    block_on(async {
+        let database = shared().database("views").await;
+        let admin = database.connect().await;
+        admin
+            .batch(
+                "CREATE SCHEMA s; CREATE TABLE s.t AS SELECT g AS id, now() AS at FROM generate_series(1, 10) AS g;
+                 CREATE MATERIALIZED VIEW s.keyed AS SELECT id FROM s.t; CREATE UNIQUE INDEX ON s.keyed (id);
+                 CREATE MATERIALIZED VIEW s.keyless AS SELECT id FROM s.keyed;
+                 CREATE MATERIALIZED VIEW s.partial AS SELECT id FROM s.t; CREATE UNIQUE INDEX ON s.partial (id) WHERE id > 3;
+                 CREATE MATERIALIZED VIEW s.expression AS SELECT id FROM s.t; CREATE UNIQUE INDEX ON s.expression ((id + 1));
+                 CREATE MATERIALIZED VIEW s.empty AS SELECT id, clock_timestamp() AS at FROM s.t WITH NO DATA;
+                 CREATE UNIQUE INDEX ON s.empty (id)",
+            )
+            .await
+            .unwrap();
+        let session = sampling(&database, "postgres").await;
+        let table = ask(&session, "views").await;
+        let at = |view: &str| row(&table, "view", view).unwrap();
+        for (view, reason) in [
+            ("s.keyed", None),
+            ("s.keyless", Some("no unique index")),
+            ("s.partial", Some("unique index has a WHERE clause")),
+            ("s.expression", Some("unique index is on an expression")),
+            ("s.empty", Some("not populated")),
+        ] {
+            assert_eq!(table.get(at(view), "concurrent_ok").is_true(), reason.is_none(), "{view}");
+            assert_eq!(table.get(at(view), "concurrent_reason").text(), reason, "{view}");
+        }
+        let keyed = table.get(at("s.keyed"), "relid").int().unwrap().to_string();
+        assert_eq!(table.get(at("s.keyless"), "depends_on").text(), Some(keyed.as_str()));
+        assert!(table.get(at("s.empty"), "def_has_now").is_true());
+        assert!(!table.get(at("s.keyed"), "def_has_now").is_true());
+        // Both kinds of refresh change the row version; the commit time is exact.
+        let mut version = table.get(at("s.keyed"), "xmin").int().unwrap();
+        for refresh in ["REFRESH MATERIALIZED VIEW s.keyed", "REFRESH MATERIALIZED VIEW CONCURRENTLY s.keyed"] {
+            admin.batch(refresh).await.unwrap();
+            let table = ask(&session, "views").await;
+            let at = row(&table, "view", "s.keyed").unwrap();
+            let now = table.get(at, "xmin").int().unwrap();
+            assert_ne!(now, version, "{refresh}");
+            version = now;
+            assert!(table.get(at, "refreshed_s").number().is_some_and(|age| age < 60.0), "{table:?}");
+        }
+        // A refresh under way: the view's function waits for a lock that we hold.
+        admin
+            .batch(
+                "SELECT pg_advisory_lock(7);
+                 CREATE MATERIALIZED VIEW s.slow AS SELECT id FROM s.t, pg_advisory_xact_lock_shared(7) WHERE id > 0",
+            )
+            .await
+            .unwrap();
+        let refresher = database.connect().await;
+        let refresh_pid = pid(&refresher).await;
+        let running = refresher.batch("REFRESH MATERIALIZED VIEW s.slow");
+        let looking = async {
+            until_waiting(&admin, refresh_pid).await;
+            let table = ask(&session, "views").await;
+            let at = row(&table, "view", "s.slow").unwrap();
+            assert_eq!(table.get(at, "refreshing").text(), Some("plain"));
+            assert_eq!(table.get(at, "refresh_pid").int(), Some(refresh_pid));
+            admin.batch("SELECT pg_advisory_unlock(7)").await.unwrap();
+        };
+        let (ended, ()) = tokio::join!(running, looking);
+        ended.unwrap();
+    });
+}
+
+#[test]
+fn a_vacuum_held_back_is_proven() {
+    block_on(async {
+        let database = shared().database("vain").await;
+        let (admin, holder) = (database.connect().await, database.connect().await);
+        admin
+            .batch("CREATE TABLE t WITH (autovacuum_enabled = off) AS SELECT g AS id FROM generate_series(1, 5000) AS g")
+            .await
+            .unwrap();
+        holder.batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
+        admin.batch("UPDATE t SET id = id").await.unwrap();
+        let session = sampling(&database, "postgres").await;
+        let mut memory = bloat::Memory::default();
+        let sql = statement("bloat", shared().major());
+        // Counters reach the view a moment after the statement.
+        let vacuums = |n: i64| {
+            move |table: &Table| {
+                row(table, "relation", "t").is_some_and(|at| {
+                    table.get(at, "n_dead").int() >= Some(5000) && table.get(at, "vacuums").int() == Some(n)
+                })
+            }
+        };
+        let before = until(&session, "5,000 dead rows", &sql, &[], vacuums(0)).await;
+        bloat::derive(before, &mut memory, &Table::default(), None);
+        admin.batch("VACUUM t").await.unwrap();
+        let after = until(&session, "a vacuum", &sql, &[], vacuums(1)).await;
+        let told = bloat::derive(after, &mut memory, &Table::default(), Some("pid 1"));
+        let at = row(&told, "relation", "t").unwrap();
+        assert_eq!(told.get(at, "in_vain"), &Value::Int(1));
+        assert_eq!(told.get(at, "held_by").text(), Some("pid 1"));
+        holder.batch("COMMIT").await.unwrap();
+        admin.batch("VACUUM t").await.unwrap();
+        let released = |table: &Table| row(table, "relation", "t").is_some_and(|at| table.get(at, "n_dead").int() == Some(0));
+        let table = until(&session, "removed", &sql, &[], released).await;
+        let told = bloat::derive(table, &mut memory, &Table::default(), Some("pid 1"));
+        assert_eq!(told.get(row(&told, "relation", "t").unwrap(), "in_vain"), &Value::Null);
+    });
+}
+
+#[test]
+fn a_plain_role_is_told_what_is_hidden_from_it() {
+    block_on(async {
+        let database = shared().database("hidden").await;
+        let admin = database.connect().await;
+        let sql = "DO $$BEGIN CREATE ROLE hidden_plain LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END$$";
+        admin.batch(sql).await.unwrap();
+        let other = database.connect().await;
+        let other_pid = pid(&other).await;
+        let session = sampling(&database, "hidden_plain").await;
+        let table = ask(&session, "activity").await;
+        let at = row(&table, "pid", &other_pid.to_string()).unwrap_or_else(|| panic!("it empties the screen: {table:?}"));
+        assert!(table.get(at, "restricted").is_true());
+        let facts = ask(&session, "facts").await;
+        assert_eq!(facts.first("pg_monitor"), &Value::Bool(false));
+        let names = [Param::Text("x")];
+        let none = session.query("SELECT $1 AS x WHERE false", &names).await.unwrap();
+        assert_eq!(none.rows.len(), 0);
+        let denied = session.batch("CREATE TABLE x (id int)").await.unwrap_err();
+        assert_eq!(denied.code(), "25006", "a sampling session could write");
+    });
+}

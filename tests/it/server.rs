@@ -1,0 +1,301 @@
+//! PostgreSQL for the tests: one shared server of the default major for the whole run, a database per
+//! test, and servers of their own for tests that restart, stop or kill theirs.
+//!
+//! A server lives in a keeper: this test binary, started once more as a process group of its own. The
+//! keeper holds the product's own [`Cluster`] and stops it when its standard input closes, that is when
+//! the test run ends in whatever way, `kill -9` and Ctrl-C included. Nothing is left behind.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "helpers of a test")]
+
+use htap_top::demo::cluster::SUPERUSER;
+use htap_top::demo::{self, Cluster, ClusterOptions, Wanted};
+use htap_top::pg::{Client, Param, Table, Target};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// What the keeper is told to start; a process with this in its environment is a keeper.
+const ORDER: &str = "HTAP_TOP_TEST_KEEPER";
+/// How the keeper's lines begin: libtest writes to the same pipe.
+const MARK: &str = "keeper: ";
+
+/// Which server a keeper starts.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Order {
+    pub major: Option<u16>,
+    pub listen_port: Option<u16>,
+    pub settings: Vec<(String, String)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Place {
+    socket_dir: PathBuf,
+    data_dir: PathBuf,
+    port: u16,
+    major: u16,
+}
+
+/// A running server.
+pub struct Server {
+    place: Place,
+    keeper: Mutex<Keeper>,
+}
+
+struct Keeper {
+    process: Child,
+    /// `None` once told to end.
+    say: Option<ChildStdin>,
+    hear: BufReader<ChildStdout>,
+}
+
+/// The server all tests share.
+pub fn shared() -> &'static Server {
+    static SHARED: OnceLock<Server> = OnceLock::new();
+    SHARED.get_or_init(|| Server::start(Order::default()))
+}
+
+impl Server {
+    /// Starts a server of its own for one test.
+    pub fn start(order: Order) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "it::server::keeper", "--nocapture", "--test-threads=1"])
+            .env(ORDER, serde_json::to_string(&order).unwrap())
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut keeper = Keeper {
+            say: process.stdin.take(),
+            hear: BufReader::new(process.stdout.take().unwrap()),
+            process,
+        };
+        let place = serde_json::from_str(&keeper.listen()).unwrap();
+        Self { place, keeper: Mutex::new(keeper) }
+    }
+
+    /// A server with default settings of the given major version.
+    pub fn of_major(major: u16) -> Self {
+        Self::start(Order { major: Some(major), ..Order::default() })
+    }
+
+    fn tell(&self, command: &str) {
+        let mut keeper = self.keeper.lock().unwrap();
+        writeln!(keeper.say.as_mut().unwrap(), "{command}").unwrap();
+        assert_eq!(keeper.listen(), "done", "{command}");
+    }
+
+    /// Stops the server; `mode` is fast or immediate.
+    pub fn halt(&self, mode: &str) {
+        self.tell(&format!("halt {mode}"));
+    }
+
+    /// Starts the server again after [`Self::halt`] or a killed postmaster.
+    pub fn start_again(&self) {
+        self.tell("start");
+    }
+
+    /// Sends a signal to the postmaster.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.postmaster()), signal).unwrap();
+    }
+
+    /// The postmaster's process id.
+    pub fn postmaster(&self) -> i32 {
+        let text = std::fs::read_to_string(self.place.data_dir.join("postmaster.pid")).unwrap();
+        text.lines().next().unwrap().trim().parse().unwrap()
+    }
+
+    /// Where a database of this server is.
+    pub fn target(&self, dbname: &str, user: &str) -> Target {
+        Target::local(&self.place.socket_dir, self.place.port, user, dbname)
+    }
+
+    /// Folder of the socket.
+    pub fn socket_dir(&self) -> &Path {
+        &self.place.socket_dir
+    }
+
+    /// Port in the socket's name.
+    pub fn port(&self) -> u16 {
+        self.place.port
+    }
+
+    /// Major version.
+    pub fn major(&self) -> u16 {
+        self.place.major
+    }
+
+    /// A new database.
+    pub async fn database(&self, about: &str) -> Database<'_> {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let name = format!("{about}_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let admin = Client::connect(&self.target("postgres", SUPERUSER)).await.unwrap();
+        // template0, which nobody is ever connected to.
+        admin.batch(&format!("CREATE DATABASE {name} TEMPLATE template0")).await.unwrap();
+        Database { server: self, name }
+    }
+
+    /// Ends the server as the end of the test run does, and waits for it.
+    fn end(&mut self) {
+        let keeper = self.keeper.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        keeper.say = None;
+        let _ = keeper.process.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Keeper {
+    /// The keeper's next line; its troubles are the test's.
+    fn listen(&mut self) -> String {
+        let mut line = String::new();
+        while self.hear.read_line(&mut line).unwrap() > 0 {
+            if let Some(answer) = line.trim_end().strip_prefix(MARK) {
+                return answer.to_owned();
+            }
+            line.clear();
+        }
+        let mut why = String::new();
+        let _ = std::io::Read::read_to_string(self.process.stderr.as_mut().unwrap(), &mut why);
+        panic!("the server's keeper ended:\n{why}");
+    }
+}
+
+/// A database of one test.
+pub struct Database<'a> {
+    pub server: &'a Server,
+    pub name: String,
+}
+
+impl Database<'_> {
+    /// Where it is, for this role.
+    ///
+    /// With a name of its own: sessions of the program's name are taken for its own and hidden.
+    pub fn target_of(&self, user: &str) -> Target {
+        self.server.target(&self.name, user).with_application_name("test")
+    }
+
+    /// Where it is, for the superuser.
+    pub fn target(&self) -> Target {
+        self.target_of(SUPERUSER)
+    }
+
+    /// A session of this role.
+    pub async fn connect_as(&self, user: &str) -> Client {
+        Client::connect(&self.target_of(user)).await.unwrap()
+    }
+
+    /// A superuser's session.
+    pub async fn connect(&self) -> Client {
+        self.connect_as(SUPERUSER).await
+    }
+
+    /// A connection string for the program, by the private socket.
+    pub fn conninfo(&self, user: &str) -> String {
+        let folder = self.server.socket_dir().display();
+        format!("host={folder} port={} user={user} dbname={}", self.server.port(), self.name)
+    }
+}
+
+/// The process id of a session's backend.
+pub async fn pid(client: &Client) -> i64 {
+    let table = client.query("SELECT pg_backend_pid() AS pid", &[]).await.unwrap();
+    table.first("pid").int().unwrap()
+}
+
+/// How long a condition may take on a machine that is busy with something else.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks until the answer satisfies; panics with the last one after [`PATIENCE`].
+pub async fn until(client: &Client, what: &str, sql: &str, params: &[Param<'_>], good: impl Fn(&Table) -> bool) -> Table {
+    let begun = Instant::now();
+    loop {
+        let table = client.query(sql, params).await.unwrap();
+        if good(&table) {
+            return table;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}: still {table:?}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Waits until the backend with this pid waits for a lock.
+pub async fn until_waiting(client: &Client, pid: i64) {
+    let sql = "SELECT 1 AS n FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock'";
+    until(client, "waits for a lock", sql, &[Param::Int(pid)], |table| !table.rows.is_empty()).await;
+}
+
+/// A runtime for a test; with threads, so that a blocked helper cannot hold up the others.
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(work)
+}
+
+/// The keeper's side. Started by hand, without an order, it checks that a keeper ends what it keeps.
+#[test]
+fn keeper() {
+    let Ok(order) = std::env::var(ORDER) else {
+        nothing_is_left_behind();
+        return;
+    };
+    let order: Order = serde_json::from_str(&order).unwrap();
+    demo::sweep();
+    let wanted = Wanted { major: order.major, ..Wanted::default() };
+    let binaries = demo::find(&wanted).unwrap_or_else(|error| panic!("{error}"));
+    // For logical slots.
+    let mut settings = vec![("wal_level".to_owned(), "logical".to_owned())];
+    settings.extend(order.settings);
+    let options = ClusterOptions { listen_port: order.listen_port, settings };
+    let cluster = Cluster::start(&binaries, &options).unwrap_or_else(|error| panic!("{error}"));
+    let place = Place {
+        socket_dir: cluster.socket_dir().to_owned(),
+        data_dir: cluster.data_dir().to_owned(),
+        port: cluster.port(),
+        major: cluster.major(),
+    };
+    println!("\n{MARK}{}", serde_json::to_string(&place).unwrap());
+    for command in std::io::stdin().lines() {
+        let command = command.unwrap();
+        match command.split_once(' ') {
+            Some(("halt", mode)) => cluster.halt(mode).unwrap_or_else(|error| panic!("{error}")),
+            _ => start_again(&cluster),
+        }
+        println!("{MARK}done");
+    }
+    cluster.stop().unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// After a killed postmaster its backends need a moment to notice, and hold the shared memory until then.
+fn start_again(cluster: &Cluster) {
+    let begun = Instant::now();
+    while let Err(error) = cluster.start_again() {
+        assert!(begun.elapsed() < PATIENCE, "{error}");
+    }
+}
+
+fn nothing_is_left_behind() {
+    let mut server = Server::start(Order::default());
+    let (folder, postmaster) = (server.socket_dir().to_owned(), server.postmaster());
+    assert!(folder.is_dir() && is_alive(postmaster));
+    server.end();
+    assert!(!folder.exists(), "{} was left behind", folder.display());
+    assert!(!is_alive(postmaster), "the postmaster lives on");
+}
+
+/// Whether a process runs; one that has ended and was not waited for does not.
+pub fn is_alive(pid: i32) -> bool {
+    let ps = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().unwrap();
+    let state = String::from_utf8_lossy(&ps.stdout).trim().to_owned();
+    !state.is_empty() && !state.starts_with('Z')
+}

@@ -1,0 +1,413 @@
+//! Order in the house: who may import whom, files of a readable size, queries that are used, themes
+//! that are complete, a README that says what the program does.
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
+
+use htap_top::dashboard::panels;
+use htap_top::dashboard::panels::spec::Spec;
+use htap_top::dashboard::theme::{Role, Theme};
+use htap_top::dashboard::keys;
+use regex::Regex;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+/// A file of the project: its path from the project's folder, and its text.
+struct File {
+    path: String,
+    text: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files below `folder` whose names end in one of `endings`.
+fn files(folder: &str, endings: &[&str]) -> Vec<File> {
+    let mut open = vec![root().join(folder)];
+    let mut found = Vec::new();
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if endings.iter().any(|ending| path.to_string_lossy().ends_with(ending)) {
+                found.push(file(&path));
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(!found.is_empty(), "no {endings:?} in {folder}");
+    found
+}
+
+fn file(path: &Path) -> File {
+    let text = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
+    File { path: path.strip_prefix(root()).unwrap().to_string_lossy().into_owned(), text }
+}
+
+fn sources() -> Vec<File> {
+    files("src", &[".rs"])
+}
+
+/// The code of a source file: without line comments and without the tests at its end.
+fn code(text: &str) -> String {
+    let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    static COMMENT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?m)(^|\s)//.*$").unwrap());
+    COMMENT.replace_all(product, "").into_owned()
+}
+
+/// A word, and where alone it may stand: files, or folders with all below them.
+struct Word {
+    pattern: &'static str,
+    allowed: &'static [&'static str],
+}
+
+const WORDS: &[Word] = &[
+    Word { pattern: r"\btokio_postgres\b", allowed: &["src/pg/"] },
+    Word { pattern: r"\bopenssl\b", allowed: &["src/pg/"] },
+    Word { pattern: r"\bcrossterm\b", allowed: &["src/dashboard/terminal.rs"] },
+    Word {
+        pattern: r"\bratatui\b",
+        allowed: &[
+            "src/dashboard/view/",
+            "src/dashboard/layout.rs",
+            "src/dashboard/theme.rs",
+            "src/dashboard/theme/",
+            "src/dashboard/widgets/",
+            "src/dashboard/panels/",
+            "src/dashboard/runtime.rs",
+            "src/dashboard/terminal.rs",
+        ],
+    },
+    Word {
+        pattern: r"\b(Instant|SystemTime|Utc|Local)::now\b",
+        allowed: &[
+            "src/dashboard/runtime.rs",
+            // The client's own deadlines and durations, on the monotonic clock.
+            "src/pg/sampler.rs",
+            "src/pg/admin.rs",
+            "src/workload/",
+            "src/demo/",
+            // The offset from UTC, asked once.
+            "src/main.rs",
+        ],
+    },
+    Word { pattern: r"\bunbounded_channel\b", allowed: &[] },
+    Word { pattern: r"\bcfg\(test\)", allowed: &[] },
+];
+
+/// Lines where a word stands and may not.
+fn misplaced(word: &Word, files: &[File]) -> Vec<String> {
+    let pattern = Regex::new(word.pattern).unwrap();
+    let strangers = files.iter().filter(|file| !word.allowed.iter().any(|allowed| file.path.starts_with(allowed)));
+    let lines = strangers.flat_map(|file| {
+        let code = code(&file.text);
+        let hits = code.lines().filter(|line| pattern.is_match(line)).map(str::trim).map(str::to_owned);
+        hits.map(|line| format!("{}: {line}", file.path)).collect::<Vec<_>>()
+    });
+    // A module of tests is no branch in the product.
+    lines.filter(|line| !line.ends_with("#[cfg(test)]")).collect()
+}
+
+#[test]
+fn words_stand_where_they_may() {
+    for word in WORDS {
+        assert_eq!(misplaced(word, &sources()), Vec::<String>::new(), "{} is not for these files", word.pattern);
+    }
+}
+
+#[test]
+fn a_misplaced_word_is_found() {
+    let at = |path: &str, text: &str| File { path: path.into(), text: text.into() };
+    let bad = [
+        at("src/system/x.rs", "use tokio_postgres::Client;"),
+        at("src/dashboard/model/mod.rs", "let now = Instant::now();"),
+        at("src/dashboard/keys.rs", "fn f(k: crossterm::event::KeyEvent) {}"),
+        at("src/format.rs", "use ratatui::text::Line;"),
+        at("src/demo/x.rs", "if cfg!(test) || cfg(test) {}"),
+        at("src/demo/x.rs", "unbounded_channel()"),
+        at("src/demo/x.rs", "use openssl::x;"),
+    ];
+    for word in WORDS {
+        assert_eq!(misplaced(word, &bad).len(), 1, "{}", word.pattern);
+    }
+    let good = [
+        at("src/pg/x.rs", "use tokio_postgres::Client;"),
+        at("src/system/x.rs", "// as tokio_postgres does\nfn f() {} // Instant::now\n#[cfg(test)]\nmod tests {\nuse ratatui::x;\n}"),
+    ];
+    for word in WORDS {
+        assert_eq!(misplaced(word, &good), Vec::<String>::new(), "{}", word.pattern);
+    }
+}
+
+/// The module a source file is: `src/dashboard/model/mod.rs` is `dashboard::model`.
+fn module(path: &str) -> Vec<String> {
+    let path = path.trim_start_matches("src/").trim_end_matches(".rs");
+    let path = path.trim_end_matches("/mod");
+    if matches!(path, "lib" | "main") { vec![path.to_owned()] } else { path.split('/').map(str::to_owned).collect() }
+}
+
+/// The modules of this crate that a file names, as `dashboard::model::Model`.
+fn imports(file: &File) -> BTreeSet<String> {
+    let code = code(&file.text);
+    static USES: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"(?m)(?:^|[;{])\s*(?:pub(?:\([^)]*\))?\s+)?use\s+([\w:{},*\s]+);").unwrap());
+    static INLINE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\b(?:crate|htap_top|super)(?:::\w+)+").unwrap());
+    let mut paths: Vec<String> = USES.captures_iter(&code).flat_map(|found| expand(&found[1])).collect();
+    paths.extend(INLINE.find_iter(&USES.replace_all(&code, "")).map(|found| found.as_str().to_owned()));
+    paths.iter().filter_map(|path| resolve(path, &module(&file.path))).collect()
+}
+
+/// The single paths of `a::{b, c::{d, e}}`.
+fn expand(tree: &str) -> Vec<String> {
+    let tree = tree.trim();
+    let Some(open) = tree.find('{') else {
+        return vec![tree.split(" as ").next().unwrap_or_default().trim().to_owned()];
+    };
+    let (stem, inner) = (&tree[..open], &tree[open + 1..tree.rfind('}').unwrap()]);
+    let (mut depth, mut parts) = (0, vec![String::new()]);
+    for c in inner.chars() {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        if c == ',' && depth == 0 {
+            parts.push(String::new());
+        } else {
+            parts.last_mut().unwrap().push(c);
+        }
+    }
+    let parts = parts.iter().filter(|part| !part.trim().is_empty()).flat_map(|part| expand(part));
+    parts.map(|part| format!("{stem}{part}")).map(|path| path.trim_end_matches("::self").to_owned()).collect()
+}
+
+/// A path from the crate's root; `None` for one of another crate.
+fn resolve(path: &str, module: &[String]) -> Option<String> {
+    let mut words = path.split("::").peekable();
+    let mut from: Vec<String> = match words.peek().copied()? {
+        "crate" | "htap_top" => {
+            words.next();
+            Vec::new()
+        }
+        "self" => {
+            words.next();
+            module.to_vec()
+        }
+        "super" => module.to_vec(),
+        _ => return None,
+    };
+    while words.next_if_eq(&"super").is_some() {
+        from.pop();
+    }
+    from.extend(words.map(str::to_owned));
+    Some(from.join("::"))
+}
+
+/// Who must not import what; a folder's name stands for all below it.
+struct Ban {
+    who: &'static str,
+    but: &'static [&'static str],
+    what: &'static [&'static str],
+    /// Imported all the same.
+    shared: &'static [&'static str],
+}
+
+const BANS: &[Ban] = &[
+    Ban { who: "dashboard::model", but: &[], what: &["dashboard::view", "dashboard::terminal", "dashboard::runtime"], shared: &[] },
+    Ban {
+        who: "dashboard::panels",
+        but: &[],
+        what: &["dashboard::model", "dashboard::view", "dashboard::runtime", "dashboard::terminal"],
+        shared: &[],
+    },
+    Ban {
+        who: "dashboard::panels",
+        but: &["dashboard::panels"],
+        what: &["dashboard::panels"],
+        shared: &["dashboard::panels::classify", "dashboard::panels::spec", "dashboard::panels::own", "dashboard::panels::variants"],
+    },
+    Ban { who: "dashboard::widgets", but: &[], what: &["dashboard::model", "dashboard::view", "dashboard::runtime"], shared: &[] },
+    Ban { who: "dashboard::view", but: &[], what: &["dashboard::runtime", "dashboard::terminal"], shared: &[] },
+    Ban { who: "system", but: &[], what: &["dashboard"], shared: &[] },
+    Ban { who: "workload", but: &[], what: &["dashboard"], shared: &[] },
+    Ban { who: "pg", but: &[], what: &["dashboard", "system", "workload", "demo"], shared: &[] },
+    Ban { who: "", but: &["main", "dashboard::runtime"], what: &["dashboard::runtime"], shared: &[] },
+];
+
+fn is_in(path: &str, folder: &str) -> bool {
+    folder.is_empty() || path == folder || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with("::"))
+}
+
+fn banned(ban: &Ban, files: &[File]) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in files {
+        let who = module(&file.path).join("::");
+        if !is_in(&who, ban.who) || ban.but.contains(&who.as_str()) || file.path.ends_with("tests.rs") {
+            continue;
+        }
+        for path in imports(file) {
+            let wrong = ban.what.iter().any(|what| is_in(&path, what)) && !is_in(&path, &who);
+            if wrong && !ban.shared.iter().any(|shared| is_in(&path, shared)) {
+                found.push(format!("{} imports {path}", file.path));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn modules_import_only_what_they_may() {
+    for ban in BANS {
+        assert_eq!(banned(ban, &sources()), Vec::<String>::new(), "{} must not know {:?}", ban.who, ban.what);
+    }
+}
+
+#[test]
+fn a_forbidden_import_is_found() {
+    let at = |path: &str, text: &str| File { path: path.into(), text: text.into() };
+    let bad = [
+        at("src/dashboard/model/x.rs", "use crate::{text, dashboard::{view::view, event}};"),
+        at("src/dashboard/panels/x.rs", "use super::super::model::Model;"),
+        at("src/dashboard/panels/x.rs", "fn f() { super::bloat::derive() }"),
+        at("src/dashboard/widgets/x.rs", "use crate::dashboard::model::Model;"),
+        at("src/dashboard/view/x.rs", "use crate::dashboard::terminal;"),
+        at("src/system/x.rs", "use crate::dashboard::panels;"),
+        at("src/workload/x.rs", "use crate::dashboard::feed::Feed as F;"),
+        at("src/pg/x.rs", "use crate::demo::Cluster;"),
+        at("src/dashboard/keys.rs", "use super::runtime::Stage;"),
+    ];
+    for (ban, file) in BANS.iter().zip(bad) {
+        assert_eq!(banned(ban, std::slice::from_ref(&file)).len(), 1, "{} {}", file.path, file.text);
+    }
+    let good = [
+        at("src/dashboard/panels/x.rs", "use super::classify::Session; use crate::pg::Table; use super::spec;"),
+        at("src/dashboard/model/x.rs", "use super::Model; use crate::dashboard::panels::bloat;"),
+        at("src/main.rs", "use htap_top::dashboard::runtime::{self, Stage};"),
+    ];
+    for ban in BANS {
+        assert_eq!(banned(ban, &good), Vec::<String>::new(), "{}", ban.who);
+    }
+}
+
+/// The most lines of a source file that one reads in one go.
+const LINES: usize = 450;
+
+fn too_long(files: &[File]) -> Vec<String> {
+    let product = files.iter().filter(|file| !file.path.contains("tests"));
+    let long = product.filter(|file| file.text.lines().count() > LINES);
+    long.map(|file| format!("{}: {} lines", file.path, file.text.lines().count())).collect()
+}
+
+#[test]
+fn no_source_file_is_too_long() {
+    assert_eq!(too_long(&sources()), Vec::<String>::new(), "more than {LINES}");
+    let long = File { path: "src/x.rs".into(), text: "x\n".repeat(LINES + 1) };
+    assert_eq!(too_long(&[long]).len(), 1);
+}
+
+/// Traces of the machine it was built on, and gaps left to be filled.
+fn leftovers(files: &[File]) -> Vec<String> {
+    let traces = Regex::new(r"/home/\w|/root/|/work/|/Users/\w|/tmp/\w|\[MISSING\]|\bTODO\b|\bFIXME\b|\bdbg!\(").unwrap();
+    let mut found = Vec::new();
+    for file in files {
+        let lines = file.text.lines().filter(|line| traces.is_match(line));
+        found.extend(lines.map(|line| format!("{}: {}", file.path, line.trim())));
+    }
+    found
+}
+
+#[test]
+fn nothing_of_the_building_site_is_left() {
+    let mut all = sources();
+    all.extend(files("queries", &[".sql"]));
+    all.extend(files("themes", &[".toml"]));
+    for name in ["README.md", "CHANGELOG.md", "Cargo.toml", "src/config.toml"] {
+        let path = root().join(name);
+        all.extend(path.is_file().then(|| file(&path)));
+    }
+    assert_eq!(leftovers(&all), Vec::<String>::new());
+    for bad in ["/work/main/src", "see /root/x", "open(\"/tmp/x\")", "price: [MISSING]", "// TODO", "dbg!(x)"] {
+        assert_eq!(leftovers(&[File { path: "x".into(), text: bad.into() }]).len(), 1, "{bad}");
+    }
+}
+
+/// `name` and `major` of `queries/name.major.sql`.
+fn query_names() -> Vec<(String, Option<i64>)> {
+    let paths = std::fs::read_dir(root().join("queries")).unwrap().map(|entry| entry.unwrap().path());
+    let mut names: Vec<_> = paths
+        .filter(|path| path.extension().is_some_and(|ending| ending == "sql"))
+        .map(|path: PathBuf| {
+            let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+            match stem.split_once('.') {
+                Some((name, major)) => (name.to_owned(), Some(major.parse().unwrap())),
+                None => (stem, None),
+            }
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn every_query_is_built_in_and_parses() {
+    let mut listed: Vec<(String, Option<i64>)> = panels::variants()
+        .flat_map(|(name, majors)| {
+            std::iter::once(None).chain(majors.into_iter().map(Some)).map(move |major| (name.to_owned(), major))
+        })
+        .collect();
+    listed.sort();
+    assert_eq!(listed, query_names(), "the files of queries/ and the list in src/dashboard/panels/mod.rs differ");
+    for (name, major) in query_names() {
+        if major.is_none() {
+            let text = std::fs::read_to_string(root().join(format!("queries/{name}.sql"))).unwrap();
+            let spec = Spec::parse(&name, &text).unwrap();
+            assert!(spec.front.about.len() > 40, "{name}.sql says nothing about itself");
+        }
+    }
+}
+
+#[test]
+fn every_theme_has_every_role() {
+    let on_disk: BTreeSet<String> =
+        files("themes", &[".toml"]).iter().map(|file| file.path["themes/".len()..file.path.len() - 5].to_owned()).collect();
+    let built_in: BTreeSet<String> = Theme::names().map(str::to_owned).collect();
+    assert_eq!(built_in, on_disk);
+    for name in &built_in {
+        Theme::built_in(name).unwrap();
+        let text = std::fs::read_to_string(root().join(format!("themes/{name}.toml"))).unwrap();
+        for role in Role::ALL {
+            let line = Regex::new(&format!(r"(?m)^{} *=.*\n", role.name())).unwrap();
+            let without = line.replace(&text, "");
+            assert_ne!(without, text, "{name} does not give {}", role.name());
+            assert!(Theme::parse(name, &without).is_err(), "{name} is accepted without {}", role.name());
+        }
+    }
+}
+
+/// What the README says between two marks.
+fn between<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
+    let (open, close) = (format!("<!-- {mark} -->"), format!("<!-- /{mark} -->"));
+    let start = text.find(&open)? + open.len();
+    let end = start + text[start..].find(&close)?;
+    Some(text[start..end].trim())
+}
+
+/// Why the README's key table is not the program's; `None` where it is.
+fn key_table_fault(readme: Option<&str>) -> Option<String> {
+    let cure = format!("put this between `<!-- keys -->` and `<!-- /keys -->`:\n{}", keys::markdown());
+    let Some(readme) = readme else { return Some(format!("there is no README.md; {cure}")) };
+    match between(readme, "keys") {
+        None => Some(format!("README.md has no marks for the key table; {cure}")),
+        Some(table) if table != keys::markdown().trim() => Some(format!("README.md's key table is not the program's; {cure}")),
+        Some(_) => None,
+    }
+}
+
+#[test]
+fn the_key_table_of_the_readme_is_the_program_s() {
+    let good = format!("# x\n<!-- keys -->\n{}\n<!-- /keys -->\n", keys::markdown());
+    assert_eq!(key_table_fault(Some(&good)), None);
+    assert!(key_table_fault(Some(&good.replace("quit (also", "leave (also"))).unwrap().contains("is not the program's"));
+    assert!(key_table_fault(Some("# x")).unwrap().contains("no marks"));
+    assert!(key_table_fault(None).unwrap().contains("no README.md"));
+    let readme = std::fs::read_to_string(root().join("README.md")).ok();
+    let fault = key_table_fault(readme.as_deref());
+    assert!(fault.is_none(), "{}", fault.unwrap_or_default());
+}

@@ -1,0 +1,486 @@
+//! Events in, effects out: when what is asked, what the keys do, what is never done.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+
+mod anything;
+
+use super::board::{Board, activity, facts, requests, table, trouble, views};
+use htap_top::config::Config;
+use htap_top::dashboard::action::{Action, ActionId, Outcome};
+use htap_top::dashboard::event::{Effect, Event, FeedId, Key};
+use htap_top::dashboard::model::{Link, Popup, Screen};
+use htap_top::pg::admin::{Signal, Verdict};
+use htap_top::pg::sampler::SessionId;
+use htap_top::pg::{Class, PgError, Value};
+use std::time::Duration;
+
+fn names(board: &Board, effects: &[Effect]) -> Vec<String> {
+    requests(effects).iter().map(|request| board.model.feed(request.feed).unwrap().spec.name.clone()).collect()
+}
+
+/// A live board that shows the trouble, with the queries in full screen.
+fn queries() -> Board {
+    let mut board = Board::live(Config::default());
+    let _ = board.answer("activity", trouble());
+    let _ = board.keys("8");
+    assert_eq!(board.model.screen, Screen::Full(board.id("activity")));
+    board
+}
+
+/// A live board that shows the views, with the focus on them.
+fn four_views() -> Board {
+    let mut board = Board::live(Config::default());
+    let _ = board.answer("views", views());
+    let _ = board.keys("7");
+    board
+}
+
+fn acts(effects: &[Effect]) -> Vec<&Action> {
+    effects.iter().filter_map(|effect| if let Effect::Act { action, .. } = effect { Some(action) } else { None }).collect()
+}
+
+fn refreshed(effects: &[Effect]) -> Vec<(ActionId, String)> {
+    let one = |effect: &Effect| match effect {
+        Effect::Act { id, action: Action::Refresh { view, concurrently: true } } => Some((*id, view.name.clone())),
+        _ => None,
+    };
+    effects.iter().filter_map(one).collect()
+}
+
+#[test]
+fn nothing_is_asked_before_the_facts_are_known() {
+    let mut board = Board::new(Config::default());
+    assert_eq!(board.tick(1000), []);
+    let asked = board.open(SessionId::Fast);
+    assert_eq!(names(&board, &asked), ["facts"]);
+    assert_eq!(board.open(SessionId::Slow), []);
+    assert_eq!(board.tick(5000), [], "the facts are still under way");
+    let effects = board.answer("facts", facts());
+    let asked = names(&board, &effects);
+    for name in ["database", "activity", "snapshots", "sessions", "views", "bloat", "needs"] {
+        assert!(asked.iter().any(|asked| asked == name), "{name} is not among {asked:?}");
+    }
+    assert!(!asked.contains(&"hourly_sales".to_owned()), "it needs a relation that may not exist");
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Canary(Some(sql)) if sql.contains("pg_class"))));
+    assert_eq!(board.asked_twice, Vec::<String>::new());
+}
+
+#[test]
+fn each_feed_has_one_statement_under_way_and_is_due_again_after_the_interval() {
+    let mut board = Board::live(Config::default());
+    let again = board.tick(60_000);
+    assert_eq!(requests(&again).len(), 0, "none was answered: {:?}", names(&board, &again));
+    let _ = board.answer("activity", trouble());
+    let asked = board.tick(1);
+    assert_eq!(names(&board, &asked), ["activity"], "overdue, so at once");
+    let _ = board.answer("activity", trouble());
+    let early = board.tick(900);
+    assert_eq!(requests(&early).len(), 0);
+    let due = board.tick(100);
+    assert_eq!(names(&board, &due), ["activity"]);
+    assert_eq!(board.asked_twice, Vec::<String>::new());
+}
+
+#[test]
+fn what_a_database_lacks_is_not_asked_and_is_named() {
+    let mut board = Board::live(Config::default());
+    let lacking = table("name|found", &["mart.sales_hourly_mv|false", "shop.products|false", "mart.fact_sales_mv|true"]);
+    let _ = board.answer("needs", lacking);
+    let asked = board.tick(250);
+    assert!(!names(&board, &asked).contains(&"hourly_sales".to_owned()));
+    assert!(names(&board, &asked).contains(&"top_categories".to_owned()));
+    let hourly = board.model.feed(board.id("hourly_sales")).unwrap();
+    assert_eq!(hourly.sampling.missing.len(), 1);
+    assert!(board.screen(140, 50).contains("needs mart.sales_hourly_mv"));
+    let _ = board.answer("needs", table("name|found", &["mart.sales_hourly_mv|true", "shop.products|true", "mart.fact_sales_mv|true"]));
+    let asked = board.tick(250);
+    assert!(names(&board, &asked).contains(&"hourly_sales".to_owned()), "created meanwhile");
+}
+
+#[test]
+fn a_lost_session_takes_its_statements_along() {
+    let mut board = Board::live(Config::default());
+    let _ = board.lose(SessionId::Fast, 1);
+    let fast = |board: &Board| {
+        let fast = ["activity", "snapshots", "database", "sessions"];
+        fast.iter().all(|name| board.model.feed(board.id(name)).unwrap().sampling.in_flight.is_none())
+    };
+    assert!(fast(&board));
+    let asked = board.tick(5000);
+    assert!(!names(&board, &asked).contains(&"activity".to_owned()), "asked on a lost session");
+    assert!(matches!(board.model.fast, Link::Lost { .. }));
+    assert!(board.said().contains("connection lost"), "{}", board.said());
+    let _ = board.lose(SessionId::Fast, 2);
+    assert_eq!(board.model.log.len(), 1, "each attempt is a line of the log");
+    let asked = board.open(SessionId::Fast);
+    assert_eq!(names(&board, &asked), ["facts"], "it may be another server now");
+    assert!(board.said().contains("connected again"));
+    let asked = board.answer("facts", facts());
+    assert!(names(&board, &asked).contains(&"activity".to_owned()));
+}
+
+#[test]
+fn a_lost_olap_session_is_asked_for_again() {
+    let mut board = Board::live(Config::default());
+    let _ = board.answer("needs", table("name|found", &["mart.sales_hourly_mv|true"]));
+    let asked = board.tick(250);
+    assert!(names(&board, &asked).contains(&"hourly_sales".to_owned()));
+    let _ = board.answer("hourly_sales", table("hour|sales", &[]));
+    // The server was restarted: all of the pool's idle sessions are closed. They connect again only
+    // when a statement comes.
+    for session in 0..3 {
+        let _ = board.lose(SessionId::Olap(session), 0);
+    }
+    assert_eq!(board.model.log.len(), 1, "a line for each session");
+    let asked = board.tick(60_000);
+    assert!(names(&board, &asked).contains(&"hourly_sales".to_owned()), "the pool waits for a statement, the model for the pool");
+}
+
+/// Each of the pool's sessions opens when a statement comes, while the others are at work.
+#[test]
+fn an_opening_olap_session_does_not_ask_again_what_is_under_way() {
+    let mut board = Board::live(Config::default());
+    let _ = board.answer("needs", table("name|found", &["mart.sales_hourly_mv|true"]));
+    let asked = board.tick(250);
+    assert!(names(&board, &asked).contains(&"hourly_sales".to_owned()));
+    for session in 0..3 {
+        let asked = board.open(SessionId::Olap(session));
+        assert_eq!(requests(&asked).len(), 0, "{:?}", names(&board, &asked));
+    }
+    let _ = board.lose(SessionId::Olap(1), 0);
+    let asked = board.tick(60_000);
+    assert!(!names(&board, &asked).contains(&"hourly_sales".to_owned()), "another session still works on it");
+}
+
+#[test]
+fn data_are_marked_old_within_two_intervals_of_silence() {
+    let mut board = queries();
+    let old = |board: &Board| board.model.is_stale(board.model.feed(board.id("activity")).unwrap());
+    for name in ["database", "snapshots", "sessions"] {
+        let _ = board.answer(name, table("x", &[]));
+    }
+    let _ = board.tick(1000);
+    assert!(!old(&board), "just asked");
+    let _ = board.tick(500);
+    assert!(!old(&board) || board.model.silent_s() > 0.9);
+    let _ = board.tick(500);
+    assert!(old(&board), "silent for {} s", board.model.silent_s());
+    assert!(board.screen(120, 40).contains("silent for"));
+    let _ = board.answer("activity", trouble());
+    for name in ["database", "snapshots", "sessions"] {
+        let _ = board.answer(name, table("x", &[]));
+    }
+    assert!(!old(&board));
+}
+
+#[test]
+fn a_statement_that_fails_is_asked_rarely() {
+    let mut board = Board::live(Config::default());
+    let denied = PgError { sqlstate: Some("42501".into()), ..PgError::new(Class::Statement, "permission denied") };
+    let _ = board.outcome("snapshots", Err(denied));
+    let asked = board.tick(10_000);
+    assert!(!names(&board, &asked).contains(&"snapshots".to_owned()));
+    let asked = board.tick(25_000);
+    assert!(names(&board, &asked).contains(&"snapshots".to_owned()));
+}
+
+#[test]
+fn a_filter_keeps_matching_rows_and_escape_takes_it_away() {
+    let mut board = queries();
+    let _ = board.keys("/CHECK");
+    assert_eq!(board.shown("activity", "pid").len(), 0, "an upper-case letter makes case count");
+    let _ = board.key(Key::Ctrl('u'));
+    let _ = board.keys("check");
+    assert_eq!(board.shown("activity", "pid").len(), 3);
+    let _ = board.keys("\n");
+    assert_eq!(board.model.prompt, None);
+    let _ = board.keys("/");
+    assert_eq!(board.model.prompt.as_ref().unwrap().0, "check");
+    let _ = board.key(Key::Ctrl('u'));
+    let _ = board.keys("!check\n");
+    assert_eq!(board.shown("activity", "usename"), ["billing".into(), "reports".into()]);
+    let _ = board.key(Key::Esc);
+    assert_eq!(board.shown("activity", "pid").len(), 5);
+    assert!(matches!(board.model.screen, Screen::Full(_)), "the filter goes first");
+    let _ = board.keys("/(");
+    let (typed, complaint) = board.model.prompt.clone().unwrap();
+    assert_eq!(typed, "(");
+    assert!(complaint.is_some_and(|why| !why.is_empty()));
+    let _ = board.keys("\n");
+    assert!(board.model.prompt.is_some(), "what is no expression cannot be entered");
+}
+
+#[test]
+fn letters_typed_into_a_filter_do_nothing_else() {
+    let mut board = queries();
+    let effects = board.keys("/CKXRrqyC ");
+    assert_eq!(effects, []);
+    assert_eq!(board.model.popup, None);
+    assert_eq!(board.model.prompt.as_ref().unwrap().0, "CKXRrqyC ");
+    assert_eq!(board.key(Key::Ctrl('c')), [Effect::Quit], "the way out is always open");
+}
+
+#[test]
+fn rows_are_sorted_by_a_chosen_column_and_back() {
+    let mut board = queries();
+    let worst_first = board.shown("activity", "pid");
+    assert_eq!(worst_first.first(), Some(&Value::Int(812)));
+    let _ = board.keys(">");
+    let (column, _) = board.model.feed(board.id("activity")).unwrap().cursor.sort.clone().unwrap();
+    let sorted = board.shown("activity", &column);
+    let numbers: Vec<f64> = sorted.iter().filter_map(Value::number).collect();
+    assert!(numbers.windows(2).all(|pair| pair[0] >= pair[1]), "{sorted:?}");
+    let _ = board.keys("I");
+    assert_ne!(board.shown("activity", &column), sorted);
+    let _ = board.keys("I");
+    assert_eq!(board.shown("activity", "pid"), worst_first);
+}
+
+#[test]
+fn the_selection_follows_its_row() {
+    let mut board = queries();
+    let _ = board.keys("jj");
+    let selected = |board: &Board| board.model.feed(board.id("activity")).unwrap().selected("pid").clone();
+    let chosen = selected(&board);
+    let mut moved = trouble();
+    moved.rows.reverse();
+    // Another one became the worst.
+    moved.rows.retain(|row| row.first() != Some(&Value::Int(812)));
+    let _ = board.answer("activity", moved);
+    assert_eq!(selected(&board), chosen);
+    let _ = board.answer("activity", activity(&[]));
+    assert_eq!(board.model.feed(board.id("activity")).unwrap().cursor.selected, 0);
+    assert_eq!(board.keys("CK"), [], "there is nobody to hit");
+    assert_eq!(board.model.popup, None);
+}
+
+#[test]
+fn only_y_confirms() {
+    for key in [Key::Enter, Key::Esc, Key::Char('Y'), Key::Char('n'), Key::Char(' '), Key::Char('C'), Key::Tab] {
+        let mut board = queries();
+        assert_eq!(board.keys("C"), []);
+        assert!(matches!(board.model.popup, Some(Popup::Confirm(_))));
+        assert_eq!(board.key(key), [], "{key:?}");
+        assert_eq!(board.model.popup, None, "{key:?}");
+        assert_eq!(board.said(), "nothing was sent");
+    }
+    for (key, wanted, since) in [("C", Signal::Cancel, "2026-01-02 03:03:17+00"), ("K", Signal::Terminate, "2026-01-02 03:03:15+00")] {
+        let mut board = queries();
+        let effects = board.keys(&format!("{key}y"));
+        let [Action::Signal { signal, backends }] = acts(&effects)[..] else { panic!("{effects:?}") };
+        assert_eq!((*signal, backends.len()), (wanted, 1));
+        assert_eq!(backends[0].identity.pid, 812);
+        assert_eq!(backends[0].identity.backend_start, "2026-01-02 03:00:00.000001+00");
+        assert_eq!(backends[0].identity.since.as_deref(), Some(since));
+    }
+}
+
+#[test]
+fn the_question_says_who_and_what_it_frees() {
+    let mut board = queries();
+    let _ = board.keys("K");
+    let Some(Popup::Confirm(confirm)) = &board.model.popup else { panic!() };
+    let text = confirm.lines.join("\n");
+    for word in ["812", "billing", "billing-job", "UPDATE shop.inventory", "rolled back", "2 waiting sessions"] {
+        assert!(text.contains(word), "{word} is not in:\n{text}");
+    }
+}
+
+/// The dialog acts on who was selected when it opened, whatever comes meanwhile.
+#[test]
+fn the_target_stays_while_the_dialog_is_open() {
+    let mut board = queries();
+    let _ = board.keys("C");
+    let _ = board.answer("activity", activity(&[]));
+    let effects = board.keys("y");
+    let [Action::Signal { backends, .. }] = acts(&effects)[..] else { panic!("{effects:?}") };
+    assert_eq!(backends[0].identity.pid, 812);
+}
+
+#[test]
+fn several_need_their_number_typed() {
+    let mut board = queries();
+    assert_eq!(board.keys("TTT"), []);
+    assert_eq!(board.keys("C2\n"), [], "the number is 3");
+    assert!(matches!(board.model.popup, Some(Popup::Confirm(_))));
+    assert_eq!(board.keys("y"), []);
+    assert_eq!(board.model.popup, None, "y is no for several");
+    let _ = board.keys("C2");
+    let _ = board.key(Key::Backspace);
+    let effects = board.keys("3\n");
+    let [Action::Signal { signal: Signal::Cancel, backends }] = acts(&effects)[..] else { panic!("{effects:?}") };
+    assert_eq!(backends.len(), 3);
+    assert!(board.model.feed(board.id("activity")).unwrap().cursor.tagged.is_empty(), "tags stay for the next one");
+}
+
+#[test]
+fn read_only_refuses_every_action() {
+    let mut board = Board::live(Config { read_only: true, ..Config::default() });
+    let _ = board.answer("activity", trouble());
+    let _ = board.answer("views", views());
+    for keys in ["8C", "K", "X", "7r", "R"] {
+        assert_eq!(acts(&board.keys(keys)), Vec::<&Action>::new(), "{keys}");
+        assert_eq!(board.model.popup, None, "{keys}");
+        assert!(board.said().starts_with("read-only"), "{keys}: {}", board.said());
+    }
+}
+
+#[test]
+fn x_hits_only_old_olap_statements() {
+    let mut board = queries();
+    assert_eq!(board.keys("X"), []);
+    let effects = board.keys("y");
+    let [Action::Signal { signal: Signal::Cancel, backends }] = acts(&effects)[..] else { panic!("{effects:?}") };
+    assert_eq!(backends.iter().map(|backend| backend.identity.pid).collect::<Vec<_>>(), [777]);
+    let mut config = Config::default();
+    config.targets.olap_limit = Duration::from_secs(76);
+    let mut board = Board::live(config);
+    let _ = board.answer("activity", trouble());
+    assert_eq!(board.keys("X"), []);
+    assert_eq!(board.model.popup, None);
+    assert!(board.said().contains("no OLAP statement"), "{}", board.said());
+}
+
+#[test]
+fn all_views_are_refreshed_one_at_a_time_in_order() {
+    let mut board = four_views();
+    let effects = board.keys("R");
+    let (first, view) = refreshed(&effects)[0].clone();
+    assert_eq!((refreshed(&effects).len(), view.as_str()), (1, "fact"), "the others read it");
+    assert_eq!(board.model.queue.len(), 2);
+    assert!(board.model.log.iter().any(|line| line.text.as_str().contains("mart.plain: not CONCURRENTLY (no unique index)")));
+    let effects = board.keys("R");
+    assert_eq!(refreshed(&effects), [], "they are running or waiting already");
+    assert_eq!(board.model.queue.len(), 2);
+    let _ = board.event(Event::ActionStarted(first));
+    let failed = Outcome::Failed(PgError::new(Class::Statement, "out of space"));
+    let effects = board.event(Event::ActionEnded { id: first, outcome: failed });
+    let (second, view) = refreshed(&effects)[0].clone();
+    assert_eq!(view, "hourly", "one that failed does not stop the others");
+    let effects = board.event(Event::ActionEnded { id: second, outcome: Outcome::Refreshed(20.0) });
+    let (third, view) = refreshed(&effects)[0].clone();
+    assert_eq!(view, "daily");
+    let effects = board.event(Event::ActionEnded { id: third, outcome: Outcome::Refreshed(20.0) });
+    assert_eq!(refreshed(&effects), []);
+    assert!(board.model.running.is_empty());
+}
+
+#[test]
+fn cancelling_the_running_refresh_drops_those_behind_it() {
+    let mut board = four_views();
+    let (id, _) = refreshed(&board.keys("R"))[0].clone();
+    assert_eq!(board.keys("C"), []);
+    assert_eq!(board.keys("y"), [Effect::CancelAction(id)]);
+    let effects = board.event(Event::ActionEnded { id, outcome: Outcome::Cancelled });
+    assert_eq!(acts(&effects), Vec::<&Action>::new());
+    assert!(board.model.queue.is_empty() && board.model.running.is_empty());
+    assert_eq!(board.keys("C"), []);
+    assert_eq!(board.model.popup, None, "there is none to cancel");
+}
+
+#[test]
+fn a_view_that_cannot_be_refreshed_concurrently_is_offered_the_plain_form() {
+    let mut board = four_views();
+    let _ = board.keys("/plain\nr");
+    let Some(Popup::Confirm(confirm)) = &board.model.popup else { panic!("{}", board.said()) };
+    let text = confirm.lines.join("\n");
+    assert!(text.contains("no unique index") && text.contains("ACCESS EXCLUSIVE"), "{text}");
+    let effects = board.keys("y");
+    assert!(matches!(acts(&effects)[..], [Action::Refresh { concurrently: false, .. }]), "{effects:?}");
+}
+
+#[test]
+fn somebody_else_s_view_and_a_standby_s_are_refused() {
+    for (column, value, word) in [("may_refresh", Value::Bool(false), "owner"), ("on_standby", Value::Bool(true), "standby")] {
+        let mut table = views();
+        for row in 0..table.rows.len() {
+            table.set(row, column, value.clone());
+        }
+        let mut board = Board::live(Config::default());
+        let _ = board.answer("views", table);
+        let _ = board.keys("7");
+        assert_eq!(acts(&board.keys("ry")), Vec::<&Action>::new());
+        assert_eq!(acts(&board.keys("R")), Vec::<&Action>::new());
+        assert!(board.model.log.iter().any(|line| line.text.as_str().contains(word)), "{word}");
+    }
+}
+
+#[test]
+fn a_paused_board_asks_nothing_and_goes_on_afterwards() {
+    let mut board = queries();
+    let _ = board.keys(" ");
+    assert!(board.model.paused);
+    for _ in 0..20 {
+        let asked = board.tick(5000);
+        assert_eq!(requests(&asked).len(), 0);
+    }
+    assert!(board.screen(120, 40).contains("PAUSED"));
+    let _ = board.keys(" ");
+    let asked = board.tick(250);
+    assert!(names(&board, &asked).contains(&"activity".to_owned()));
+}
+
+#[test]
+fn pasted_text_never_acts() {
+    let mut board = queries();
+    for text in ["q", "Cy", "K\ny\n", "R", "X\ry", "\u{3}"] {
+        assert_eq!(board.event(Event::Pasted(text.into())), []);
+        assert_eq!(board.model.popup, None);
+    }
+    let _ = board.keys("C");
+    assert_eq!(board.event(Event::Pasted("y".into())), [], "a question is answered by a key only");
+    assert!(matches!(board.model.popup, Some(Popup::Confirm(_))));
+    let _ = board.key(Key::Esc);
+    let _ = board.keys("/");
+    assert_eq!(board.event(Event::Pasted("che\nck\u{1b}".into())), []);
+    assert_eq!(board.model.prompt.as_ref().unwrap().0, "check");
+    assert!(matches!(board.model.screen, Screen::Full(_)));
+}
+
+#[test]
+fn every_outcome_is_said_as_it_is() {
+    let refused = PgError::new(Class::Statement, "must be a superuser");
+    let lost = PgError::new(Class::Reconnect, "connection lost");
+    for (verdict, word) in [
+        (Verdict::Gone, "gone (read back"),
+        (Verdict::Changed, "nothing was sent"),
+        (Verdict::StillRunning, "still running"),
+        (Verdict::Refused(refused), "must be a superuser"),
+        (Verdict::Unknown(lost), "outcome unknown"),
+    ] {
+        let mut board = queries();
+        let effects = board.keys("Cy");
+        let Some(Effect::Act { id, .. }) = effects.first() else { panic!("{effects:?}") };
+        let effects = board.event(Event::ActionEnded { id: *id, outcome: Outcome::Signalled(vec![verdict]) });
+        assert!(board.said().contains(word), "{word}: {}", board.said());
+        assert!(board.model.running.is_empty());
+        assert_eq!(acts(&effects), Vec::<&Action>::new());
+    }
+    let mut board = queries();
+    assert_eq!(board.event(Event::ActionEnded { id: ActionId(99), outcome: Outcome::Cancelled }), [], "nobody asked for it");
+}
+
+#[test]
+fn pages_open_and_close_and_escape_never_quits() {
+    let mut board = queries();
+    assert_eq!(board.keys("8"), []);
+    assert_eq!(board.model.screen, Screen::Overview, "again to come back");
+    for digit in "1234567".chars() {
+        let _ = board.keys(&digit.to_string());
+        let Screen::Full(FeedId(id)) = board.model.screen else { panic!("{digit}") };
+        assert_eq!(board.model.feeds[usize::from(id)].digit, digit.to_digit(10).map(|d| d as u8));
+        assert_eq!(board.model.focus, FeedId(id));
+    }
+    let _ = board.keys("9");
+    assert_eq!(board.model.screen, Screen::More);
+    for _ in 0..5 {
+        assert_eq!(board.key(Key::Esc), []);
+    }
+    assert_eq!(board.model.screen, Screen::Overview);
+    assert_eq!(board.keys("q"), [Effect::Quit]);
+    assert_eq!(board.keys("?"), []);
+    assert!(matches!(board.model.popup, Some(Popup::Help { .. })));
+    let _ = board.keys("L");
+    assert!(matches!(board.model.popup, Some(Popup::Log { .. })));
+    let _ = board.key(Key::Esc);
+    assert_eq!(board.model.popup, None);
+}

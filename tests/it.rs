@@ -4,8 +4,10 @@
 mod it {
     mod board;
     mod connection;
+    mod demo;
     mod queries;
     mod server;
+    mod system;
     mod tidy;
     mod update;
 }

@@ -8,6 +8,7 @@ use super::stop::Stop;
 use super::{fetch, sweep};
 use crate::pg::{Client, Target, quote_literal};
 use crate::system::{fill, schema};
+use crate::workload::troubles::SCHEDULE;
 use crate::workload::{self, Load};
 use rand::RngExt;
 use std::io::Write;
@@ -124,7 +125,7 @@ async fn with_cluster<W: Write>(
             ..Load::default()
         },
     );
-    report.ready(&prepared);
+    report.ready(&prepared, if options.calm { "" } else { SCHEDULE });
     let outcome = tokio::select! {
         () = stop.wait() => Ok(()),
         gone = server_gone(cluster) => Err(gone),

@@ -50,11 +50,17 @@ const EXTENSIONS: [&str; 3] = ["pg_stat_statements", "pgstattuple", "pg_bufferca
 /// to grant `pg_monitor` and `pg_signal_backend`.
 pub async fn create(client: &Client) -> Result<(), PgError> {
     let files = FILES.map(|(_, sql)| sql).join("\n");
-    let created = client.batch(&format!("BEGIN;\n{files}\nCOMMIT;")).await;
-    if created.is_err() {
+    let mut attempts = 3;
+    loop {
+        let created = client.batch(&format!("BEGIN;\n{files}\nCOMMIT;")).await;
+        let Err(error) = &created else { return created };
         let _ = client.batch("ROLLBACK").await;
+        attempts -= 1;
+        // Roles are the whole cluster's: another database may be creating them at this moment.
+        if attempts == 0 || !matches!(error.code(), "23505" | "42710") {
+            return created;
+        }
     }
-    created
 }
 
 /// Creates the extensions this server has; one that is refused is left out.

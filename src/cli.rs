@@ -126,8 +126,8 @@ pub struct Demo {
     /// Seed of the data
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Orders per second
-    #[arg(long, default_value_t = 150.0)]
+    /// Transactions of the shop per second; one in forty begins an order
+    #[arg(long, default_value_t = 150.0, value_parser = parse_rate)]
     pub rate: f64,
     /// End when standard input ends, and report in JSON lines (for the dashboard's own child)
     #[arg(long, hide = true)]
@@ -154,6 +154,14 @@ pub struct Init {
     /// Orders to fill an empty shop with; 0: none
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=100_000_000))]
     pub orders: u64,
+}
+
+/// A rate the load can be asked for: above it, arrivals would be all it does.
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.0..=100_000.0).contains(&rate) => Ok(rate),
+        _ => Err("a number from 0 to 100000 is wanted".to_owned()),
+    }
 }
 
 impl Connection {
@@ -215,6 +223,8 @@ mod tests {
         for wrong in [
             &["htap-top", "demo", "--pg-major", "9"][..],
             &["htap-top", "init", "--orders", "-1"],
+            &["htap-top", "demo", "--rate", "NaN"],
+            &["htap-top", "demo", "--rate", "-1"],
             &["htap-top", "--interval", "soon"],
         ] {
             assert!(Cli::try_parse_from(wrong).is_err());

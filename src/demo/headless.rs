@@ -80,7 +80,7 @@ async fn serve<W: Write>(
         let wanted = wanted.clone();
         move || {
             sweep();
-            locate(&wanted)
+            Ok(locate(&wanted)?.or_else(|| fetch::fetched(wanted.major)))
         }
     })
     .await?;

@@ -5,9 +5,11 @@ mod it {
     mod acting;
     mod board;
     mod connection;
+    mod demo;
     mod queries;
     mod sampler;
     mod server;
+    mod system;
     mod terminal;
     mod tidy;
     mod update;

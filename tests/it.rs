@@ -7,6 +7,7 @@ mod it {
     mod connection;
     mod queries;
     mod sampler;
+    mod screens;
     mod server;
     mod terminal;
     mod tidy;

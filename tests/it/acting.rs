@@ -10,15 +10,24 @@ use std::time::Instant;
 
 /// Who a session is just now, as the activity panel tells it.
 async fn identity(admin: &Client, pid: i64, wanted: Signal) -> Identity {
-    admin.batch("SET timezone = 'UTC'; SET datestyle = 'ISO'").await.unwrap();
+    admin
+        .batch("SET timezone = 'UTC'; SET datestyle = 'ISO'")
+        .await
+        .unwrap();
     let since = match wanted {
         Signal::Cancel => "query_start",
         Signal::Terminate => "xact_start",
     };
-    let sql = format!("SELECT backend_start::text AS start, {since}::text AS since FROM pg_stat_activity WHERE pid = $1");
+    let sql = format!(
+        "SELECT backend_start::text AS start, {since}::text AS since FROM pg_stat_activity WHERE pid = $1"
+    );
     let table = admin.query(&sql, &[Param::Int(pid)]).await.unwrap();
     let text = |name| table.first(name).text().map(str::to_owned);
-    Identity { pid, backend_start: text("start").unwrap(), since: text("since") }
+    Identity {
+        pid,
+        backend_start: text("start").unwrap(),
+        since: text("since"),
+    }
 }
 
 /// The instant a microsecond later.
@@ -30,11 +39,23 @@ async fn later(admin: &Client, instant: &str) -> String {
 
 async fn is_there(admin: &Client, pid: i64) -> bool {
     let sql = "SELECT count(*) AS n FROM pg_stat_activity WHERE pid = $1";
-    admin.query(sql, &[Param::Int(pid)]).await.unwrap().first("n").int() == Some(1)
+    admin
+        .query(sql, &[Param::Int(pid)])
+        .await
+        .unwrap()
+        .first("n")
+        .int()
+        == Some(1)
 }
 
 /// A session that sleeps until it is hit.
-async fn sleeper(database: &Database<'_>, user: &str) -> (i64, tokio::task::JoinHandle<Result<(), htap_top::pg::PgError>>) {
+async fn sleeper(
+    database: &Database<'_>,
+    user: &str,
+) -> (
+    i64,
+    tokio::task::JoinHandle<Result<(), htap_top::pg::PgError>>,
+) {
     let (client, admin) = (database.connect_as(user).await, database.connect().await);
     let pid = pid(&client).await;
     let running = tokio::spawn(async move {
@@ -47,7 +68,10 @@ async fn sleeper(database: &Database<'_>, user: &str) -> (i64, tokio::task::Join
         ended
     });
     let sql = "SELECT 1 AS n FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep'";
-    until(&admin, "sleeps", sql, &[Param::Int(pid)], |table| !table.rows.is_empty()).await;
+    until(&admin, "sleeps", sql, &[Param::Int(pid)], |table| {
+        !table.rows.is_empty()
+    })
+    .await;
     (pid, running)
 }
 
@@ -58,7 +82,12 @@ fn a_cancelled_statement_is_gone_and_its_session_lives() {
         let admin = database.connect().await;
         let (pid, running) = sleeper(&database, "postgres").await;
         let who = identity(&admin, pid, Signal::Cancel).await;
-        let verdicts = signal(&database.target(), Signal::Cancel, std::slice::from_ref(&who)).await;
+        let verdicts = signal(
+            &database.target(),
+            Signal::Cancel,
+            std::slice::from_ref(&who),
+        )
+        .await;
         assert_eq!(verdicts, [Verdict::Gone]);
         assert!(is_there(&admin, pid).await);
         // The same statement again is another one by now.
@@ -75,7 +104,12 @@ fn a_terminated_session_is_gone() {
         let admin = database.connect().await;
         let (pid, running) = sleeper(&database, "postgres").await;
         let who = identity(&admin, pid, Signal::Terminate).await;
-        let verdicts = signal(&database.target(), Signal::Terminate, std::slice::from_ref(&who)).await;
+        let verdicts = signal(
+            &database.target(),
+            Signal::Terminate,
+            std::slice::from_ref(&who),
+        )
+        .await;
         assert_eq!(verdicts, [Verdict::Gone]);
         assert!(!is_there(&admin, pid).await);
         assert!(running.await.unwrap().is_err());
@@ -95,12 +129,22 @@ fn another_session_with_the_same_pid_is_never_hit() {
             let backend_start = later(&admin, &who.backend_start).await;
             let since = later(&admin, who.since.as_deref().unwrap()).await;
             let others = [
-                Identity { backend_start, ..who.clone() },
-                Identity { since: Some(since), ..who.clone() },
+                Identity {
+                    backend_start,
+                    ..who.clone()
+                },
+                Identity {
+                    since: Some(since),
+                    ..who.clone()
+                },
                 Identity { since: None, ..who },
             ];
             let verdicts = signal(&database.target(), wanted, &others).await;
-            assert_eq!(verdicts, [Verdict::Changed, Verdict::Changed, Verdict::Changed], "{wanted:?}");
+            assert_eq!(
+                verdicts,
+                [Verdict::Changed, Verdict::Changed, Verdict::Changed],
+                "{wanted:?}"
+            );
         }
         assert!(is_there(&admin, pid).await && !running.is_finished());
         running.abort();
@@ -118,16 +162,31 @@ fn a_plain_role_is_refused() {
         // A plain role does not see when a superuser's transaction began, so its guard does not fit;
         // with the guard that it can see the server refuses.
         let seen = Identity { since: None, ..who };
-        let verdicts = signal(&database.target_of("acting_plain"), Signal::Terminate, &[seen]).await;
+        let verdicts = signal(
+            &database.target_of("acting_plain"),
+            Signal::Terminate,
+            &[seen],
+        )
+        .await;
         match &verdicts[..] {
             [Verdict::Refused(error)] => assert_eq!(error.code(), "42501", "{error}"),
             // Details that are hidden include backend_start: then nobody fits, and nothing was sent.
             other => assert_eq!(other, [Verdict::Changed]),
         }
-        admin.batch("GRANT pg_read_all_stats TO acting_plain").await.unwrap();
+        admin
+            .batch("GRANT pg_read_all_stats TO acting_plain")
+            .await
+            .unwrap();
         let who = identity(&admin, pid, Signal::Terminate).await;
-        let verdicts = signal(&database.target_of("acting_plain"), Signal::Terminate, &[who]).await;
-        let [Verdict::Refused(error)] = &verdicts[..] else { panic!("{verdicts:?}") };
+        let verdicts = signal(
+            &database.target_of("acting_plain"),
+            Signal::Terminate,
+            &[who],
+        )
+        .await;
+        let [Verdict::Refused(error)] = &verdicts[..] else {
+            panic!("{verdicts:?}")
+        };
         assert_eq!(error.code(), "42501", "{error}");
         assert!(is_there(&admin, pid).await && !running.is_finished());
         running.abort();
@@ -144,7 +203,10 @@ fn several_get_a_verdict_each() {
         let (second, two) = sleeper(&database, "postgres").await;
         let who = [
             identity(&admin, first, Signal::Cancel).await,
-            Identity { pid: 2_000_000_000, ..identity(&admin, first, Signal::Cancel).await },
+            Identity {
+                pid: 2_000_000_000,
+                ..identity(&admin, first, Signal::Cancel).await
+            },
             identity(&admin, second, Signal::Cancel).await,
         ];
         let verdicts = signal(&database.target(), Signal::Cancel, &who).await;
@@ -157,10 +219,22 @@ fn several_get_a_verdict_each() {
 #[test]
 fn a_server_that_is_away_gets_no_signal() {
     block_on(async {
-        let nowhere = htap_top::pg::Target::local(std::path::Path::new("/nonexistent"), 5432, "postgres", "postgres");
-        let who = Identity { pid: 1, backend_start: "2026-01-01 00:00:00+00".into(), since: None };
+        let nowhere = htap_top::pg::Target::local(
+            std::path::Path::new("/nonexistent"),
+            5432,
+            "postgres",
+            "postgres",
+        );
+        let who = Identity {
+            pid: 1,
+            backend_start: "2026-01-01 00:00:00+00".into(),
+            since: None,
+        };
         let verdicts = signal(&nowhere, Signal::Terminate, &[who.clone(), who]).await;
-        assert!(matches!(&verdicts[..], [Verdict::Refused(_), Verdict::Refused(_)]), "{verdicts:?}");
+        assert!(
+            matches!(&verdicts[..], [Verdict::Refused(_), Verdict::Refused(_)]),
+            "{verdicts:?}"
+        );
     });
 }
 
@@ -181,7 +255,10 @@ async fn viewed() -> Database<'static> {
 }
 
 fn view(schema: &str, name: &str) -> View {
-    View { schema: schema.into(), name: name.into() }
+    View {
+        schema: schema.into(),
+        name: name.into(),
+    }
 }
 
 #[test]
@@ -190,13 +267,23 @@ fn views_are_refreshed_in_both_ways() {
         let database = viewed().await;
         let admin = database.connect().await;
         for (concurrently, rows) in [(false, 101), (true, 102)] {
-            let refresh = Refresh::prepare(&database.target(), &view("S s", "V\"v"), concurrently).await.unwrap();
+            let refresh = Refresh::prepare(&database.target(), &view("S s", "V\"v"), concurrently)
+                .await
+                .unwrap();
             assert!(refresh.run().await.unwrap() >= 0.0);
-            let table = admin.query("SELECT count(*) AS n FROM \"S s\".\"V\"\"v\"", &[]).await.unwrap();
+            let table = admin
+                .query("SELECT count(*) AS n FROM \"S s\".\"V\"\"v\"", &[])
+                .await
+                .unwrap();
             assert_eq!(table.first("n"), &Value::Int(rows));
-            admin.batch("INSERT INTO t SELECT max(id) + 1 FROM t").await.unwrap();
+            admin
+                .batch("INSERT INTO t SELECT max(id) + 1 FROM t")
+                .await
+                .unwrap();
         }
-        let missing = Refresh::prepare(&database.target(), &view("S s", "none"), true).await.unwrap();
+        let missing = Refresh::prepare(&database.target(), &view("S s", "none"), true)
+            .await
+            .unwrap();
         assert_eq!(missing.run().await.unwrap_err().code(), "42P01");
     });
 }
@@ -208,7 +295,9 @@ fn a_running_refresh_is_cancelled() {
         let (admin, gate) = (database.connect().await, database.connect().await);
         gate.batch("SELECT pg_advisory_lock(9)").await.unwrap();
         let target = database.target();
-        let refresh = Refresh::prepare(&target, &view("public", "gated"), true).await.unwrap();
+        let refresh = Refresh::prepare(&target, &view("public", "gated"), true)
+            .await
+            .unwrap();
         let canceller = refresh.canceller(&target);
         let running = tokio::spawn(refresh.run());
         let sql = "SELECT pid::int8 AS pid FROM pg_stat_activity WHERE query LIKE 'REFRESH%' AND datname = current_database() \
@@ -218,7 +307,10 @@ fn a_running_refresh_is_cancelled() {
         canceller.cancel().await.unwrap();
         let error = running.await.unwrap().unwrap_err();
         assert_eq!((error.class, error.code()), (Class::Timeout, "57014"));
-        let rows = admin.query("SELECT count(*) AS n FROM gated", &[]).await.unwrap();
+        let rows = admin
+            .query("SELECT count(*) AS n FROM gated", &[])
+            .await
+            .unwrap();
         assert_eq!(rows.first("n"), &Value::Int(2), "the view is as it was");
     });
 }
@@ -229,9 +321,14 @@ fn a_refresh_gives_up_waiting_for_a_lock() {
     block_on(async {
         let database = viewed().await;
         let holder = database.connect().await;
-        holder.batch("BEGIN; SELECT count(*) FROM gated").await.unwrap();
+        holder
+            .batch("BEGIN; SELECT count(*) FROM gated")
+            .await
+            .unwrap();
         let begun = Instant::now();
-        let refresh = Refresh::prepare(&database.target(), &view("public", "gated"), false).await.unwrap();
+        let refresh = Refresh::prepare(&database.target(), &view("public", "gated"), false)
+            .await
+            .unwrap();
         assert_eq!(refresh.run().await.unwrap_err().code(), "55P03");
         assert!(begun.elapsed() < PATIENCE);
     });
@@ -241,19 +338,39 @@ fn a_refresh_gives_up_waiting_for_a_lock() {
 fn the_audit_file_tells_intent_and_outcome() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state/audit.jsonl");
-    let audit = Audit { path: path.clone(), target: "postgres@x:5432/y".into(), actor: "me".into() };
-    let action = Action::Refresh { view: view("mart", "a\u{1b}[31m"), concurrently: true };
+    let audit = Audit {
+        path: path.clone(),
+        target: "postgres@x:5432/y".into(),
+        actor: "me".into(),
+    };
+    let action = Action::Refresh {
+        view: view("mart", "a\u{1b}[31m"),
+        concurrently: true,
+    };
     let lines = || -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(!text.contains('\u{1b}'));
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     };
-    audit.intent("2026-01-01T00:00:00Z", ActionId(3), &action).unwrap();
+    audit
+        .intent("2026-01-01T00:00:00Z", ActionId(3), &action)
+        .unwrap();
     assert_eq!(lines().len(), 1, "before anything is done");
     assert_eq!(lines()[0]["intent"]["refresh"]["view"]["schema"], "mart");
-    audit.outcome("2026-01-01T00:00:01Z", ActionId(3), &Outcome::Cancelled).unwrap();
+    audit
+        .outcome("2026-01-01T00:00:01Z", ActionId(3), &Outcome::Cancelled)
+        .unwrap();
     let lines = lines();
-    assert_eq!((&lines[0]["action_id"], &lines[1]["action_id"]), (&3.into(), &3.into()));
+    assert_eq!(
+        (&lines[0]["action_id"], &lines[1]["action_id"]),
+        (&3.into(), &3.into())
+    );
     assert_eq!(lines[1]["outcome"], "cancelled");
-    assert!(lines.iter().all(|line| line["actor"] == "me" && line["target"] == "postgres@x:5432/y"));
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["actor"] == "me" && line["target"] == "postgres@x:5432/y")
+    );
 }

@@ -4,8 +4,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 mod situations;
+mod standby;
 
-use super::server::{Database, Server, block_on, pid, shared, until, until_waiting};
+use super::server::{Database, Order, Server, block_on, pid, shared, until, until_waiting};
 use htap_top::config::Config;
 use htap_top::dashboard::panels::classify::Classifier;
 use htap_top::dashboard::panels::spec::{Chart, Pool, Spec};
@@ -14,6 +15,7 @@ use htap_top::pg::sampler::setup_statements;
 use htap_top::pg::{Client, Param, Table, Value};
 use htap_top::system::schema;
 use situations::Situations;
+use standby::Standby;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -371,6 +373,79 @@ fn holders_of_the_horizon_of_every_kind_are_seen() {
         situations.end(&admin).await;
         let after = ask(&session, "snapshots").await;
         assert_eq!(row(&after, "holder", &situations.prepared), None);
+    });
+}
+
+#[test]
+fn replicas_and_their_slots_are_seen() {
+    block_on(async {
+        // A held horizon would hold the other tests' vacuum back too.
+        let server = Server::start(Order::default());
+        let database = server.database("replicas").await;
+        let admin = database.connect().await;
+        admin
+            .batch(
+                "CREATE TABLE t (id int); SELECT pg_create_physical_replication_slot('of_standby')",
+            )
+            .await
+            .unwrap();
+        let sql = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8 AS xmax";
+        let xmin = u32::try_from(
+            admin
+                .query(sql, &[])
+                .await
+                .unwrap()
+                .first("xmax")
+                .int()
+                .unwrap(),
+        )
+        .unwrap();
+        let _by_slot = Standby::holding(&server, Some("of_standby"), xmin);
+        let _without = Standby::holding(&server, None, xmin);
+        for id in 0..3 {
+            admin
+                .batch(&format!("INSERT INTO t VALUES ({id})"))
+                .await
+                .unwrap();
+        }
+        let session = sampling(&database, "postgres").await;
+        let both = |table: &Table| {
+            row(table, "kind", "slot").is_some() && row(table, "kind", "replica").is_some()
+        };
+        let table = until(
+            &session,
+            "both hold",
+            &statement("snapshots", server.major()),
+            &[],
+            both,
+        )
+        .await;
+        for kind in ["slot", "replica"] {
+            let at = row(&table, "kind", kind).unwrap();
+            assert!(table.get(at, "age_xids").int() >= Some(3), "{table:?}");
+            assert!(
+                table.get(at, "own_database").is_true(),
+                "it holds all databases: {table:?}"
+            );
+        }
+        assert_eq!(
+            table
+                .get(row(&table, "kind", "slot").unwrap(), "holder")
+                .text(),
+            Some("of_standby")
+        );
+        let replica = row(&table, "kind", "replica").unwrap();
+        assert_eq!(
+            table.get(replica, "application_name").text(),
+            Some("standby")
+        );
+        let replicas =
+            (0..table.rows.len()).filter(|row| table.get(*row, "kind").text() == Some("replica"));
+        assert_eq!(
+            replicas.count(),
+            1,
+            "the one with a slot is counted twice: {table:?}"
+        );
     });
 }
 

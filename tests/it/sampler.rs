@@ -21,7 +21,12 @@ struct Session {
 }
 
 fn manner(server: Duration, client: Duration) -> Manner {
-    Manner { setup: setup_statements(server, "''"), transaction: false, deadline: client, lazy: false }
+    Manner {
+        setup: setup_statements(server, "''"),
+        transaction: false,
+        deadline: client,
+        lazy: false,
+    }
 }
 
 const LONG: Duration = Duration::from_secs(60);
@@ -31,17 +36,36 @@ fn start(target: &Target, manner: Manner) -> Session {
     let (report, reports) = channel(64);
     let wake = Arc::new(Notify::new());
     let queue = Arc::new(Mutex::new(queue));
-    let task = tokio::spawn(sampler::run(SessionId::Fast, target.clone(), manner, queue, report, Arc::clone(&wake)));
-    Session { ask, reports, wake, task }
+    let task = tokio::spawn(sampler::run(
+        SessionId::Fast,
+        target.clone(),
+        manner,
+        queue,
+        report,
+        Arc::clone(&wake),
+    ));
+    Session {
+        ask,
+        reports,
+        wake,
+        task,
+    }
 }
 
 fn job(id: u16, sql: &str) -> Job {
-    Job { id, sql: sql.into(), as_text: false }
+    Job {
+        id,
+        sql: sql.into(),
+        as_text: false,
+    }
 }
 
 impl Session {
     async fn next(&mut self) -> Report {
-        timeout(PATIENCE * 2, self.reports.recv()).await.unwrap_or_else(|_| panic!("no report")).unwrap()
+        timeout(PATIENCE * 2, self.reports.recv())
+            .await
+            .unwrap_or_else(|_| panic!("no report"))
+            .unwrap()
     }
 
     /// Wakes it, as a key does, until it has something to say: it may not be waiting yet.
@@ -72,7 +96,12 @@ impl Session {
 
     async fn lost(&mut self) -> (PgError, u32, Option<u64>) {
         match self.next().await {
-            Report::Lost { error, attempt, retry_in_ms, .. } => (error, attempt, retry_in_ms),
+            Report::Lost {
+                error,
+                attempt,
+                retry_in_ms,
+                ..
+            } => (error, attempt, retry_in_ms),
             other => panic!("{other:?}"),
         }
     }
@@ -83,7 +112,11 @@ impl Session {
 
     async fn answer(&mut self) -> (u16, Result<Table, PgError>) {
         match self.next().await {
-            Report::Answered { id, outcome, took_ms } => {
+            Report::Answered {
+                id,
+                outcome,
+                took_ms,
+            } => {
                 assert!(took_ms >= 0.0);
                 (id, outcome)
             }
@@ -110,16 +143,28 @@ fn all_statements_of_a_batch_are_answered_each_by_itself() {
         let mut session = start(&database.target(), manner(LONG, LONG));
         session.opened().await;
         session
-            .ask(vec![job(1, "SELECT 1::int8 AS n"), job(2, "SELECT n FROM nowhere"), job(3, "SELECT 1 / 0"), job(4, "SELECT 4::int8 AS n")])
+            .ask(vec![
+                job(1, "SELECT 1::int8 AS n"),
+                job(2, "SELECT n FROM nowhere"),
+                job(3, "SELECT 1 / 0"),
+                job(4, "SELECT 4::int8 AS n"),
+            ])
             .await;
         let mut codes = Vec::new();
         for id in 1..=4 {
             let (answered, outcome) = session.answer().await;
             assert_eq!(answered, id);
-            codes.push(outcome.map(|table| table.first("n").int()).map_err(|error| (error.class, error.code().to_owned())));
+            codes.push(
+                outcome
+                    .map(|table| table.first("n").int())
+                    .map_err(|error| (error.class, error.code().to_owned())),
+            );
         }
         let failed = |code: &str| Err((Class::Statement, code.to_owned()));
-        assert_eq!(codes, [Ok(Some(1)), failed("42P01"), failed("22012"), Ok(Some(4))]);
+        assert_eq!(
+            codes,
+            [Ok(Some(1)), failed("42P01"), failed("22012"), Ok(Some(4))]
+        );
         session.lives().await;
         drop(session.ask);
         session.task.await.unwrap();
@@ -132,7 +177,9 @@ fn a_statement_that_takes_too_long_is_ended_and_the_session_goes_on() {
         let database = database(shared()).await;
         let mut session = start(&database.target(), manner(Duration::from_millis(200), LONG));
         session.opened().await;
-        session.ask(vec![job(1, "SELECT 1 AS n FROM pg_sleep(600)")]).await;
+        session
+            .ask(vec![job(1, "SELECT 1 AS n FROM pg_sleep(600)")])
+            .await;
         let (_, outcome) = session.answer().await;
         let error = outcome.unwrap_err();
         assert_eq!((error.class, error.code()), (Class::Timeout, "57014"));
@@ -147,23 +194,42 @@ fn a_killed_backend_is_replaced() {
         let admin = database.connect().await;
         let mut session = start(&database.target(), manner(LONG, LONG));
         session.opened().await;
-        session.ask(vec![job(1, "SELECT pg_backend_pid()::int8 AS n")]).await;
+        session
+            .ask(vec![job(1, "SELECT pg_backend_pid()::int8 AS n")])
+            .await;
         let pid = session.answer().await.1.unwrap().first("n").int().unwrap();
-        admin.batch(&format!("SELECT pg_terminate_backend({pid})")).await.unwrap();
+        admin
+            .batch(&format!("SELECT pg_terminate_backend({pid})"))
+            .await
+            .unwrap();
         // While it is idle, and without being asked.
         let (error, attempt, retry) = session.lost().await;
-        assert_eq!((error.class, attempt, retry), (Class::Reconnect, 0, Some(0)));
+        assert_eq!(
+            (error.class, attempt, retry),
+            (Class::Reconnect, 0, Some(0))
+        );
         session.opened().await;
         session.lives().await;
         // In the middle of a statement.
-        session.ask(vec![job(1, "SELECT 1::int8 AS n FROM pg_sleep(600)"), job(2, "SELECT 2::int8 AS n")]).await;
+        session
+            .ask(vec![
+                job(1, "SELECT 1::int8 AS n FROM pg_sleep(600)"),
+                job(2, "SELECT 2::int8 AS n"),
+            ])
+            .await;
         let sql = "SELECT pid::int8 AS pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
         let sleeping = until(&admin, "sleeps", sql, &[], |table| !table.rows.is_empty()).await;
         let pid = sleeping.first("pid").int().unwrap();
-        admin.batch(&format!("SELECT pg_terminate_backend({pid})")).await.unwrap();
+        admin
+            .batch(&format!("SELECT pg_terminate_backend({pid})"))
+            .await
+            .unwrap();
         for id in 1..=2 {
             let (answered, outcome) = session.answer().await;
-            assert!(answered == id && outcome.is_err_and(|error| !error.session_survives()), "{id}");
+            assert!(
+                answered == id && outcome.is_err_and(|error| !error.session_survives()),
+                "{id}"
+            );
         }
         session.lost().await;
         session.opened().await;
@@ -186,8 +252,14 @@ fn a_killed_and_restarted_server_is_found_again() {
         while last < 3 {
             let (error, attempt, retry) = session.lost().await;
             assert_eq!(attempt, last + 1);
-            assert!(matches!(error.class, Class::BackOff | Class::Reconnect), "{error:?}");
-            assert!(retry.is_some_and(|ms| ms <= 400), "a server that is down is asked often: {retry:?}");
+            assert!(
+                matches!(error.class, Class::BackOff | Class::Reconnect),
+                "{error:?}"
+            );
+            assert!(
+                retry.is_some_and(|ms| ms <= 400),
+                "a server that is down is asked often: {retry:?}"
+            );
             last = attempt;
         }
         server.start_again();
@@ -204,13 +276,20 @@ fn a_server_that_stands_still_is_given_up_and_found_again() {
         let target = database.target();
         let mut session = start(&target, manner(LONG, Duration::from_secs(1)));
         session.opened().await;
-        session.ask(vec![job(1, "SELECT pg_backend_pid()::int8 AS n")]).await;
+        session
+            .ask(vec![job(1, "SELECT pg_backend_pid()::int8 AS n")])
+            .await;
         let backend = session.answer().await.1.unwrap().first("n").int().unwrap();
         let backend = Pid::from_raw(i32::try_from(backend).unwrap());
         // The whole server stands still: what runs, and what would start new sessions.
         server.signal(Signal::SIGSTOP);
         kill(backend, Signal::SIGSTOP).unwrap();
-        session.ask(vec![job(1, "SELECT 1::int8 AS n"), job(2, "SELECT 2::int8 AS n")]).await;
+        session
+            .ask(vec![
+                job(1, "SELECT 1::int8 AS n"),
+                job(2, "SELECT 2::int8 AS n"),
+            ])
+            .await;
         for id in 1..=2 {
             let (answered, outcome) = session.answer().await;
             assert_eq!((answered, outcome.unwrap_err().class), (id, Class::Timeout));
@@ -233,12 +312,21 @@ fn what_only_the_user_can_mend_is_tried_again_when_woken() {
         let database = database(shared()).await;
         let admin = database.connect().await;
         let name = format!("{}_later", database.name);
-        let mut session = start(&database.server.target(&name, "postgres"), manner(LONG, LONG));
+        let mut session = start(
+            &database.server.target(&name, "postgres"),
+            manner(LONG, LONG),
+        );
         let (error, attempt, retry) = session.lost().await;
         assert_eq!((error.code(), attempt, retry), ("3D000", 1, None));
-        assert!(matches!(session.woken().await, Report::Lost { attempt: 2, .. }));
-        admin.batch(&format!("CREATE DATABASE {name} TEMPLATE template0")).await.unwrap();
-        assert!(matches!(session.woken().await, Report::Opened { .. }));
+        assert!(matches!(
+            session.woken().await,
+            Report::Lost { attempt: 2, .. }
+        ));
+        admin
+            .batch(&format!("CREATE DATABASE {name} TEMPLATE template0"))
+            .await
+            .unwrap();
+        while !matches!(session.woken().await, Report::Opened { .. }) {}
         session.lives().await;
     });
 }
@@ -248,23 +336,36 @@ fn a_lazy_session_waits_for_its_first_statement() {
     block_on(async {
         let database = database(shared()).await;
         let admin = database.connect().await;
-        let lazy = Manner { lazy: true, transaction: true, ..manner(LONG, LONG) };
+        let lazy = Manner {
+            lazy: true,
+            transaction: true,
+            ..manner(LONG, LONG)
+        };
         let target = database.target().with_application_name("lazy");
         let mut session = start(&target, lazy);
         let sql = "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'lazy' AND datname = current_database()";
-        assert_eq!(admin.query(sql, &[]).await.unwrap().first("n"), &Value::Int(0));
+        assert_eq!(
+            admin.query(sql, &[]).await.unwrap().first("n"),
+            &Value::Int(0)
+        );
         let level = "SELECT current_setting('transaction_isolation') AS level, current_setting('transaction_read_only') AS ro";
         session.ask(vec![job(1, level)]).await;
         session.opened().await;
         let (_, outcome) = session.answer().await;
         let table = outcome.unwrap();
-        assert_eq!((table.first("level").text(), table.first("ro").text()), (Some("repeatable read"), Some("on")));
+        assert_eq!(
+            (table.first("level").text(), table.first("ro").text()),
+            (Some("repeatable read"), Some("on"))
+        );
         session.ask(vec![job(1, "CREATE TABLE x (id int)")]).await;
         assert_eq!(session.answer().await.1.unwrap_err().code(), "25006");
         session.lives().await;
         // Each statement's transaction is over: nothing is held.
         let sql = "SELECT state FROM pg_stat_activity WHERE application_name = 'lazy' AND datname = current_database()";
-        until(&admin, "idle", sql, &[], |table| table.first("state").text() == Some("idle")).await;
+        until(&admin, "idle", sql, &[], |table| {
+            table.first("state").text() == Some("idle")
+        })
+        .await;
     });
 }
 
@@ -276,17 +377,36 @@ fn the_point_query_is_timed() {
         let (point, points) = tokio::sync::watch::channel(None);
         let pace = Duration::from_millis(5);
         let wake = Arc::new(Notify::new());
-        let task = tokio::spawn(sampler::canary(database.target(), manner(LONG, LONG), points, pace, report, wake));
-        let mut next = async || timeout(PATIENCE, reports.recv()).await.unwrap_or_else(|_| panic!("no report")).unwrap();
+        let task = tokio::spawn(sampler::canary(
+            database.target(),
+            manner(LONG, LONG),
+            points,
+            pace,
+            report,
+            wake,
+        ));
+        let mut next = async || {
+            timeout(PATIENCE, reports.recv())
+                .await
+                .unwrap_or_else(|_| panic!("no report"))
+                .unwrap()
+        };
         point.send_replace(Some("SELECT 1 AS n".into()));
         let (latencies, failed) = next().await;
-        assert!(!latencies.is_empty() && failed == 0 && latencies.iter().all(|ms| *ms > 0.0 && ms.is_finite()));
+        assert!(
+            !latencies.is_empty()
+                && failed == 0
+                && latencies.iter().all(|ms| *ms > 0.0 && ms.is_finite())
+        );
         // One that fails counts as failed, and does not end the timing.
         point.send_replace(Some("SELECT n FROM nowhere".into()));
         while next().await.1 == 0 {}
         point.send_replace(Some("SELECT 1 AS n".into()));
         while next().await.1 > 0 {}
         drop(reports);
-        timeout(PATIENCE, task).await.unwrap_or_else(|_| panic!("it goes on for nobody")).unwrap();
+        timeout(PATIENCE, task)
+            .await
+            .unwrap_or_else(|_| panic!("it goes on for nobody"))
+            .unwrap();
     });
 }

@@ -25,7 +25,9 @@ macro_rules! screens {
     };
 }
 
-use states::{asked, empty, errors, help, log, many, nulls, opened, stale, starting, trouble, usual};
+use states::{
+    asked, empty, errors, help, log, many, nulls, opened, stale, starting, trouble, usual,
+};
 
 screens! {
     usual_80x24: usual(), 80 x 24;
@@ -65,17 +67,30 @@ fn folder() -> std::path::PathBuf {
 
 /// Snapshots that no screen has, and screens that have none.
 fn strays(files: &BTreeSet<String>, names: &[&str]) -> Vec<String> {
-    let wanted: BTreeSet<String> = names.iter().map(|name| format!("it__it__screens__{name}.snap")).collect();
+    let wanted: BTreeSet<String> = names
+        .iter()
+        .map(|name| format!("it__it__screens__{name}.snap"))
+        .collect();
     files.symmetric_difference(&wanted).cloned().collect()
 }
 
 #[test]
 fn every_snapshot_belongs_to_a_screen() {
-    let files = std::fs::read_dir(folder()).unwrap().map(|file| file.unwrap().file_name().to_string_lossy().into_owned());
+    let files = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|file| file.unwrap().file_name().to_string_lossy().into_owned());
     let files: BTreeSet<String> = files.filter(|name| !name.ends_with(".snap.new")).collect();
-    assert_eq!(strays(&files, NAMES), Vec::<String>::new(), "in {}", folder().display());
+    assert_eq!(
+        strays(&files, NAMES),
+        Vec::<String>::new(),
+        "in {}",
+        folder().display()
+    );
     let some = BTreeSet::from(["it__it__screens__a.snap".to_owned(), "old.snap".to_owned()]);
-    assert_eq!(strays(&some, &["a", "b"]), ["it__it__screens__b.snap", "old.snap"]);
+    assert_eq!(
+        strays(&some, &["a", "b"]),
+        ["it__it__screens__b.snap", "old.snap"]
+    );
 }
 
 /// A screen that has a line wider than the terminal, or anything that could move its cursor, is broken.

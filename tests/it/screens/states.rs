@@ -11,21 +11,38 @@ use std::time::Duration;
 const HOUR_S: i64 = 1_767_322_800;
 
 fn all_needed(board: &Board) -> Table {
-    let needs = board.model.feeds.iter().flat_map(|feed| feed.spec.front.needs.clone());
-    let rows: Vec<String> = needs.chain(["shop.products".to_owned()]).map(|name| format!("{name}|true")).collect();
-    table("name|found", &rows.iter().map(String::as_str).collect::<Vec<_>>())
+    let needs = board
+        .model
+        .feeds
+        .iter()
+        .flat_map(|feed| feed.spec.front.needs.clone());
+    let rows: Vec<String> = needs
+        .chain(["shop.products".to_owned()])
+        .map(|name| format!("{name}|true"))
+        .collect();
+    table(
+        "name|found",
+        &rows.iter().map(String::as_str).collect::<Vec<_>>(),
+    )
 }
 
 fn config() -> Config {
     let mut config = Config::default();
-    config.freshness.insert("mart.daily".into(), Duration::from_secs(120));
-    config.freshness.insert("mart.fact".into(), Duration::from_secs(120));
+    config
+        .freshness
+        .insert("mart.daily".into(), Duration::from_secs(120));
+    config
+        .freshness
+        .insert("mart.fact".into(), Duration::from_secs(120));
     config
 }
 
 fn rows(columns: &str, rows: impl Iterator<Item = String>) -> Table {
     let rows: Vec<String> = rows.collect();
-    table(columns, &rows.iter().map(String::as_str).collect::<Vec<_>>())
+    table(
+        columns,
+        &rows.iter().map(String::as_str).collect::<Vec<_>>(),
+    )
 }
 
 /// Counters `second` seconds after the start, at so many transactions per second.
@@ -78,20 +95,29 @@ fn calm() -> Table {
     ])
 }
 
-fn sessions() -> Table {
-    table(
+/// Two of them wait where anybody is blocked.
+fn sessions(activity: &Table) -> Table {
+    let waiting = (0..activity.rows.len()).any(|row| activity.get(row, "blocked_by").is_known());
+    rows(
         "datname|usename|application_name|state|waiting|n",
-        &[
-            "shop|app|checkout|active|false|3",
-            "shop|app|checkout|idle|false|21",
-            "shop|reports|metabase|active|false|2",
-            "shop|app|checkout|active|true|2",
-        ],
+        [
+            "shop|app|checkout|active|false|3".to_owned(),
+            "shop|app|checkout|idle|false|21".to_owned(),
+            "shop|reports|metabase|active|false|2".to_owned(),
+            format!("shop|app|checkout|active|{waiting}|2"),
+        ]
+        .into_iter(),
     )
 }
 
 /// Everything answered, for half a minute.
-fn fed(activity: &Table, snapshots: &Table, bloat: &Table, views: &Table, latency_ms: f64) -> Board {
+fn fed(
+    activity: &Table,
+    snapshots: &Table,
+    bloat: &Table,
+    views: &Table,
+    latency_ms: f64,
+) -> Board {
     let mut board = Board::live(config());
     let needed = all_needed(&board);
     let _ = board.answer("needs", needed);
@@ -99,14 +125,23 @@ fn fed(activity: &Table, snapshots: &Table, bloat: &Table, views: &Table, latenc
         let _ = board.tick(1000);
         let tps = 140 + second % 9;
         let _ = board.answer("database", database(second, tps));
-        let _ = board.answer("sessions", sessions());
+        let _ = board.answer("sessions", sessions(activity));
         let _ = board.answer("activity", activity.clone());
         let _ = board.answer("snapshots", snapshots.clone());
         let slower = latency_ms * if second > 20 { 4.0 } else { 1.0 };
         let latencies_ms = (0..5).map(|n| slower + f64::from(n) * 0.1).collect();
-        let _ = board.event(Event::CanaryTimed { latencies_ms, failed: 0 });
+        let _ = board.event(Event::CanaryTimed {
+            latencies_ms,
+            failed: 0,
+        });
     }
-    let _ = board.answer("bloat_estimate", table("relid|bloat_bytes|bloat_pct", &["16401|1048576|3.5", "16402||", "16403|73400320|41.2"]));
+    let _ = board.answer(
+        "bloat_estimate",
+        table(
+            "relid|bloat_bytes|bloat_pct",
+            &["16401|1048576|3.5", "16402||", "16403|73400320|41.2"],
+        ),
+    );
     let _ = board.answer("bloat", bloat.clone());
     let _ = board.answer("views", views.clone());
     let _ = board.answer("hourly_sales", sales());
@@ -114,33 +149,65 @@ fn fed(activity: &Table, snapshots: &Table, bloat: &Table, views: &Table, latenc
         "top_categories",
         table(
             "category|amount|quantity|share",
-            &["Electronics|412345.5|3210|41.5", "Books & Media|201000.0|9100|20.2", "Garden|150300.25|2200|15.1", "Toys|120100.0|1800|12.1", "Ärzte- und Laborbedarf für Großkunden|110000.0|77|11.1"],
+            &[
+                "Electronics|412345.5|3210|41.5",
+                "Books & Media|201000.0|9100|20.2",
+                "Garden|150300.25|2200|15.1",
+                "Toys|120100.0|1800|12.1",
+                "Ärzte- und Laborbedarf für Großkunden|110000.0|77|11.1",
+            ],
         ),
     );
     let _ = board.answer(
         "rfm_segments",
         table(
             "segment|users|value|ltv|freq|recency_s",
-            &["VIP|1200|900100.5|750|14.2|86400.0", "Loyal|3400|700000.0|205|6.1|172800.0", "At risk|900|120000.0|133|5.5|2592000.0", "New|410|30500.0|74|1.2|3600.0", "Lost|2200|99000.0|45|1.1|7776000.0", "Other|5000|410000.0|82|2.4|604800.0"],
+            &[
+                "VIP|1200|900100.5|750|14.2|86400.0",
+                "Loyal|3400|700000.0|205|6.1|172800.0",
+                "At risk|900|120000.0|133|5.5|2592000.0",
+                "New|410|30500.0|74|1.2|3600.0",
+                "Lost|2200|99000.0|45|1.1|7776000.0",
+                "Other|5000|410000.0|82|2.4|604800.0",
+            ],
         ),
     );
     let _ = board.answer(
         "stock_alerts",
         table(
             "product_id|product|category|quantity|reorder_point|sold_per_hour|hours_left",
-            &["7|Espresso machine|Kitchen|0|20|3.5|0.0", "19|Garden hose 25 m|Garden|4|25|1.5|2.7"],
+            &[
+                "7|Espresso machine|Kitchen|0|20|3.5|0.0",
+                "19|Garden hose 25 m|Garden|4|25|1.5|2.7",
+            ],
         ),
     );
-    let slots = rows("at|users|logins|partial", (0..12).map(|slot| format!("{}.0|{}|{}|{}", HOUR_S - 3300 + slot * 300, 40 + slot * 7 % 30, 60 + slot * 9 % 30, slot == 11)));
+    let slots = rows(
+        "at|users|logins|partial",
+        (0..12).map(|slot| {
+            format!(
+                "{}.0|{}|{}|{}",
+                HOUR_S - 3300 + slot * 300,
+                40 + slot * 7 % 30,
+                60 + slot * 9 % 30,
+                slot == 11
+            )
+        }),
+    );
     let _ = board.answer("active_users", slots);
-    settle(&mut board, activity, snapshots);
+    settle(&mut board, 31, activity, snapshots);
     board
 }
 
 /// One more second, in which the gauges and the derived columns learn of the slow answers.
-fn settle(board: &mut Board, activity: &Table, snapshots: &Table) {
+fn settle(board: &mut Board, second: i64, activity: &Table, snapshots: &Table) {
     let _ = board.tick(1000);
-    for (name, table) in [("sessions", sessions()), ("snapshots", snapshots.clone()), ("database", database(31, 148)), ("activity", activity.clone())] {
+    for (name, table) in [
+        ("sessions", sessions(activity)),
+        ("snapshots", snapshots.clone()),
+        ("database", database(second, 148)),
+        ("activity", activity.clone()),
+    ] {
         let _ = board.answer(name, table);
     }
     let _ = board.tick(400);
@@ -163,7 +230,12 @@ fn calm_bloat() -> Table {
 }
 
 fn calm_snapshots() -> Table {
-    table(SNAPSHOTS, &["backend|'777|777|reports|shop|metabase|active|30|1.4|true|SELECT category|2026-01-02 02:00:00.000001+00|2026-01-02 03:04:03+00|2026-01-02 03:04:03+00"])
+    table(
+        SNAPSHOTS,
+        &[
+            "backend|'777|777|reports|shop|metabase|active|30|1.4|true|SELECT category|2026-01-02 02:00:00.000001+00|2026-01-02 03:04:03+00|2026-01-02 03:04:03+00",
+        ],
+    )
 }
 
 fn fresh_views() -> Table {
@@ -176,7 +248,13 @@ fn fresh_views() -> Table {
 
 /// All is well.
 pub fn usual() -> Board {
-    fed(&calm(), &calm_snapshots(), &calm_bloat(), &fresh_views(), 1.2)
+    fed(
+        &calm(),
+        &calm_snapshots(),
+        &calm_bloat(),
+        &fresh_views(),
+        1.2,
+    )
 }
 
 /// A lock queue behind an idle transaction, old snapshots, vacuum in vain, a late view being refreshed.
@@ -208,7 +286,7 @@ pub fn trouble() -> Board {
     late.set(2, "refreshed_s", Value::Float(52.0));
     let mut board = fed(&board::trouble(), &snapshots, &bloat(40), &late, 14.0);
     let _ = board.answer("bloat", bloat(41));
-    settle(&mut board, &board::trouble(), &snapshots);
+    settle(&mut board, 33, &board::trouble(), &snapshots);
     board
 }
 
@@ -222,8 +300,20 @@ pub fn starting() -> Board {
 /// A database without anything.
 pub fn empty() -> Board {
     let mut board = Board::live(config());
-    let lacking: Vec<String> = board.model.feeds.iter().flat_map(|feed| feed.spec.front.needs.clone()).map(|name| format!("{name}|false")).collect();
-    let _ = board.answer("needs", table("name|found", &lacking.iter().map(String::as_str).collect::<Vec<_>>()));
+    let lacking: Vec<String> = board
+        .model
+        .feeds
+        .iter()
+        .flat_map(|feed| feed.spec.front.needs.clone())
+        .map(|name| format!("{name}|false"))
+        .collect();
+    let _ = board.answer(
+        "needs",
+        table(
+            "name|found",
+            &lacking.iter().map(String::as_str).collect::<Vec<_>>(),
+        ),
+    );
     for second in 0..3 {
         let _ = board.tick(1000);
         let _ = board.answer("database", database(second, 1));
@@ -240,16 +330,39 @@ pub fn empty() -> Board {
 
 /// As [`usual`], but every cell that may be missing is.
 pub fn nulls() -> Board {
-    let keys = ["pid", "relid", "view", "relation", "kind", "holder", "schemaname", "matviewname", "segment", "category", "hour"];
+    let keys = [
+        "pid",
+        "relid",
+        "view",
+        "relation",
+        "kind",
+        "holder",
+        "schemaname",
+        "matviewname",
+        "segment",
+        "category",
+        "hour",
+    ];
     let blank = |mut table: Table| {
-        for name in table.columns.clone().iter().filter(|name| !keys.contains(&&***name)) {
+        for name in table
+            .columns
+            .clone()
+            .iter()
+            .filter(|name| !keys.contains(&&***name))
+        {
             for row in 0..table.rows.len() {
                 table.set(row, name, Value::Null);
             }
         }
         table
     };
-    let mut board = fed(&blank(calm()), &blank(calm_snapshots()), &blank(calm_bloat()), &blank(views()), 1.2);
+    let mut board = fed(
+        &blank(calm()),
+        &blank(calm_snapshots()),
+        &blank(calm_bloat()),
+        &blank(views()),
+        1.2,
+    );
     let _ = board.answer("hourly_sales", blank(sales()));
     for feed in ["top_categories", "rfm_segments", "database"] {
         let table = board.model.rows(feed).clone();
@@ -266,11 +379,40 @@ pub fn errors() -> Board {
     let _ = board.tick(1000);
     let denied = PgError {
         sqlstate: Some("42501".into()),
-        ..PgError::new(Class::Statement, "permission denied for materialized view sales_hourly_mv")
+        ..PgError::new(
+            Class::Statement,
+            "permission denied for materialized view sales_hourly_mv",
+        )
     };
-    let slow = PgError { sqlstate: Some("57014".into()), ..PgError::new(Class::Timeout, "canceling statement due to statement timeout") };
-    for (position, feed) in ["hourly_sales", "top_categories", "rfm_segments", "database", "bloat", "snapshots", "views", "activity", "sessions"].iter().enumerate() {
-        let _ = board.outcome(feed, Err(if position % 3 == 2 { slow.clone() } else { denied.clone() }));
+    let slow = PgError {
+        sqlstate: Some("57014".into()),
+        ..PgError::new(
+            Class::Timeout,
+            "canceling statement due to statement timeout",
+        )
+    };
+    for (position, feed) in [
+        "hourly_sales",
+        "top_categories",
+        "rfm_segments",
+        "database",
+        "bloat",
+        "snapshots",
+        "views",
+        "activity",
+        "sessions",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let _ = board.outcome(
+            feed,
+            Err(if position % 3 == 2 {
+                slow.clone()
+            } else {
+                denied.clone()
+            }),
+        );
     }
     let _ = board.tick(300);
     board
@@ -303,7 +445,16 @@ pub fn many() -> Board {
             .map(String::as_str)
             .collect::<Vec<_>>(),
     );
-    let bloat = rows(BLOAT, (1..=200).map(|n| format!("{n}|shop.part_{n:03}|r|1000|{}|{}.5|81920|{n}.0|1|0.5|50.0|0|1|900", 200 - n, (200 - n) / 12)));
+    let bloat = rows(
+        BLOAT,
+        (1..=200).map(|n| {
+            format!(
+                "{n}|shop.part_{n:03}|r|1000|{}|{}.5|81920|{n}.0|1|0.5|50.0|0|1|900",
+                200 - n,
+                (200 - n) / 12
+            )
+        }),
+    );
     let mut board = fed(&calm(), &calm_snapshots(), &bloat, &fresh_views(), 1.2);
     let _ = board.answer("activity", sessions);
     let _ = board.keys("jjjj");
@@ -339,12 +490,25 @@ pub fn log() -> Board {
 pub fn hostile() -> Board {
     let bad = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}evil\u{200b}\r\nx\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}日本語👩‍👩‍👧";
     let mut table = calm();
-    for name in ["usename", "application_name", "datname", "query", "wait_event", "wait_event_type"] {
+    for name in [
+        "usename",
+        "application_name",
+        "datname",
+        "query",
+        "wait_event",
+        "wait_event_type",
+    ] {
         for row in 0..table.rows.len() {
             table.set(row, name, bad.into());
         }
     }
-    let mut board = fed(&table, &calm_snapshots(), &calm_bloat(), &fresh_views(), 1.2);
+    let mut board = fed(
+        &table,
+        &calm_snapshots(),
+        &calm_bloat(),
+        &fresh_views(),
+        1.2,
+    );
     let _ = board.outcome("hourly_sales", Err(PgError::new(Class::Statement, bad)));
     board
 }

@@ -38,7 +38,11 @@ impl Terminal {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut terminal = Self { folder, lifeline, settings: String::new() };
+        let mut terminal = Self {
+            folder,
+            lifeline,
+            settings: String::new(),
+        };
         terminal.until("the prompt", |screen| screen.starts_with('$'));
         terminal.settings = terminal.settings_after();
         terminal
@@ -51,7 +55,9 @@ impl Terminal {
 
     /// A panel of the user's own.
     pub fn own_panel(&self, name: &str, title: &str, sql: &str) {
-        let front = format!("-- title = \"{title}\"\n-- pool = \"olap\"\n-- interval = \"1s\"\n-- about = \"a test\"\n");
+        let front = format!(
+            "-- title = \"{title}\"\n-- pool = \"olap\"\n-- interval = \"1s\"\n-- about = \"a test\"\n"
+        );
         self.config_file(&format!("queries/{name}.sql"), &format!("{front}{sql}\n"));
     }
 
@@ -78,23 +84,37 @@ impl Terminal {
     /// Runs the program, then says its exit code.
     pub fn run(&self, arguments: &str) {
         // In two words, so that what is typed does not pass for the answer.
-        self.line(&format!("clear; '{}' {arguments}; echo exit''=$?", env!("CARGO_BIN_EXE_htap-top")));
+        self.line(&format!(
+            "clear; '{}' {arguments}; echo exit''=$?",
+            env!("CARGO_BIN_EXE_htap-top")
+        ));
     }
 
     /// The process id of what runs in the shell.
     pub fn program(&self) -> i32 {
         let shell = self.format("#{pane_pid}");
         let found = Command::new("pgrep").args(["-P", &shell]).output().unwrap();
-        String::from_utf8_lossy(&found.stdout).trim().parse().unwrap()
+        String::from_utf8_lossy(&found.stdout)
+            .trim()
+            .parse()
+            .unwrap()
     }
 
     pub fn resize(&self, width: u16, height: u16) {
-        self.tmux(&["resize-window", "-x", &width.to_string(), "-y", &height.to_string()]);
+        self.tmux(&[
+            "resize-window",
+            "-x",
+            &width.to_string(),
+            "-y",
+            &height.to_string(),
+        ]);
     }
 
     /// What tmux knows of the terminal.
     pub fn format(&self, format: &str) -> String {
-        self.tmux(&["display-message", "-p", format]).trim().to_owned()
+        self.tmux(&["display-message", "-p", format])
+            .trim()
+            .to_owned()
     }
 
     /// What is on the screen.
@@ -118,7 +138,10 @@ impl Terminal {
     pub fn settings_after(&self) -> String {
         let file = self.folder.path().join("stty");
         let _ = std::fs::remove_file(&file);
-        self.line(&format!("clear; stty -a > '{0}.new' && mv '{0}.new' '{0}'", file.display()));
+        self.line(&format!(
+            "clear; stty -a > '{0}.new' && mv '{0}.new' '{0}'",
+            file.display()
+        ));
         let begun = Instant::now();
         loop {
             if let Ok(text) = std::fs::read_to_string(&file) {
@@ -147,6 +170,10 @@ fn tmux(folder: &Path, arguments: &[&str]) -> String {
         .env_remove("TMUX")
         .output()
         .unwrap_or_else(|error| panic!("no tmux ({error}): run apt-get install tmux"));
-    assert!(ended.status.success(), "tmux {arguments:?}: {}", String::from_utf8_lossy(&ended.stderr));
+    assert!(
+        ended.status.success(),
+        "tmux {arguments:?}: {}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
     String::from_utf8_lossy(&ended.stdout).into_owned()
 }

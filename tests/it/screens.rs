@@ -2,7 +2,6 @@
 //!
 //! To accept what changed: `INSTA_UPDATE=always cargo test --test it screens`, then look at the
 //! difference in tests/it/snapshots before it is committed.
-#![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 mod states;
 

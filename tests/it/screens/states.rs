@@ -111,6 +111,7 @@ fn sessions(activity: &Table) -> Table {
 }
 
 /// Everything answered, for half a minute.
+#[expect(clippy::too_many_lines, reason = "samples of every panel")]
 fn fed(
     activity: &Table,
     snapshots: &Table,

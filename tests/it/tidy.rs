@@ -103,14 +103,14 @@ const WORDS: &[Word] = &[
             "src/dashboard/theme/",
             "src/dashboard/widgets/",
             "src/dashboard/panels/",
-            "src/dashboard/runtime.rs",
+            "src/dashboard/runtime/",
             "src/dashboard/terminal.rs",
         ],
     },
     Word {
         pattern: r"\b(Instant|SystemTime|Utc|Local)::now\b",
         allowed: &[
-            "src/dashboard/runtime.rs",
+            "src/dashboard/runtime/",
             // The client's own deadlines and durations, on the monotonic clock.
             "src/pg/sampler.rs",
             "src/pg/admin.rs",

@@ -5,6 +5,7 @@
 
 mod acting;
 mod input;
+mod learning;
 mod refreshing;
 mod sampling;
 mod state;

@@ -8,6 +8,7 @@ mod it {
     mod demo;
     mod queries;
     mod sampler;
+    mod screens;
     mod server;
     mod system;
     mod terminal;

@@ -143,7 +143,9 @@ fn apply(board: &mut Board, step: Step) {
             return;
         }
         Step::Answer(feed, answer) => {
-            let feed = &board.model.feeds[feed % board.model.feeds.len()];
+            let Some(feed) = board.model.feeds.iter().cycle().nth(feed) else {
+                return;
+            };
             if feed.sampling.in_flight.is_none() {
                 return;
             }

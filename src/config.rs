@@ -380,7 +380,7 @@ mod tests {
         assert_eq!(figures(&example), figures(&default));
         let uncommented: String = EXAMPLE
             .lines()
-            .map(|line| format!("{}\n", line.trim_start_matches("#= ")))
+            .flat_map(|line| [line.trim_start_matches("#= "), "\n"])
             .collect();
         let full = parse(&uncommented).unwrap();
         assert!(!full.classes.is_empty() && !full.freshness.is_empty() && !full.panels.is_empty());

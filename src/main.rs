@@ -31,10 +31,10 @@ struct Failure {
 }
 
 impl Failure {
-    fn new(code: u8, message: impl ToString) -> Self {
+    fn new(code: u8, message: impl std::fmt::Display) -> Self {
         Self {
             code,
-            message: message.to_string(),
+            message: format!("{message}"),
         }
     }
 }
@@ -98,7 +98,7 @@ fn watch(options: &Watch) -> Result<(), Failure> {
     let usage = |error: &dyn std::fmt::Display| Failure::new(USAGE, error);
     let oltp = Target::resolve(&options.flags(), &env).map_err(|error| usage(&error))?;
     let oltp = oltp.with_application_name("htap-top");
-    let olap = match &options.olap {
+    let olap_pool = match &options.olap {
         Some(conninfo) => Some(olap_target(conninfo)?),
         None => None,
     };
@@ -107,7 +107,7 @@ fn watch(options: &Watch) -> Result<(), Failure> {
         prepared.start.config.olap.connections = connections;
     }
     prepared.start.target = shown(&oltp);
-    prepared.start.olap_target = olap.as_ref().map(shown);
+    prepared.start.olap_target = olap_pool.as_ref().map(shown);
     prepared
         .start
         .complaints
@@ -119,7 +119,7 @@ fn watch(options: &Watch) -> Result<(), Failure> {
             .run(
                 stage,
                 Targets {
-                    olap: olap.unwrap_or_else(|| oltp.clone()),
+                    olap: olap_pool.unwrap_or_else(|| oltp.clone()),
                     oltp,
                 },
             )

@@ -89,9 +89,9 @@ fn visible(c: char) -> char {
         '\t' | '\n' | '\r' => ' ',
         '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('·'),
         '\u{7f}' => '␡',
-        '\u{80}'..='\u{9f}' => '·',
-        // Zero-width, bidirectional and invisible formatting characters.
-        '\u{ad}'
+        // Old control characters; zero-width, bidirectional and invisible formatting characters.
+        '\u{80}'..='\u{9f}'
+        | '\u{ad}'
         | '\u{61c}'
         | '\u{115f}'
         | '\u{1160}'

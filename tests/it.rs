@@ -2,12 +2,15 @@
 //! gets a PostgreSQL of its own.
 
 mod it {
+    mod acting;
     mod board;
     mod connection;
     mod demo;
     mod queries;
+    mod sampler;
     mod server;
     mod system;
+    mod terminal;
     mod tidy;
     mod update;
 }

@@ -148,7 +148,18 @@ fn overview(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
     };
     let spare = main.height.saturating_sub(36);
     let tight = main.height < 36;
-    let top = if tight { 9 } else { 10 + spare / 5 };
+    // Sales panels whose views are not there say so in two lines, and leave their room to the others.
+    let sales = find(&["hourly_sales", "top_categories", "rfm_segments"]);
+    let lacking = |id: &FeedId| {
+        model
+            .feed(*id)
+            .is_some_and(|feed| !feed.sampling.missing.is_empty())
+    };
+    let top = match (sales.iter().all(lacking), tight) {
+        (true, _) => 5,
+        (false, true) => 9,
+        (false, false) => 10 + spare / 5,
+    };
     let middle = if tight { 7 } else { 8 + spare / 5 };
     let views = if tight { 5 } else { 7 + (spare / 8).min(4) };
     let queries = main.height.saturating_sub(top + middle + views);

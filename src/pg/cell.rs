@@ -3,6 +3,7 @@
 use super::table::Value;
 use crate::text::Clean;
 use std::error::Error;
+use std::fmt::Write as _;
 use tokio_postgres::types::{FromSql, Type};
 
 /// The most bytes of one text cell that are kept (pg_stat_activity.query can be 1 MB).
@@ -66,17 +67,18 @@ fn numeric(raw: &[u8]) -> Option<Value> {
     }
     for position in 0..=weight {
         let group = digit(position);
-        text += &if position == 0 {
-            group.to_string()
+        let _ = if position == 0 {
+            write!(text, "{group}")
         } else {
-            format!("{group:04}")
+            write!(text, "{group:04}")
         };
     }
     if scale > 0 {
         let groups = i32::try_from(scale.div_ceil(4)).ok()?;
-        let fraction: String = (1..=groups)
-            .map(|place| format!("{:04}", digit(weight + place)))
-            .collect();
+        let mut fraction = String::new();
+        for place in 1..=groups {
+            let _ = write!(fraction, "{:04}", digit(weight + place));
+        }
         text.push('.');
         text.extend(fraction.chars().take(scale));
     }

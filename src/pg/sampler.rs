@@ -252,7 +252,11 @@ async fn serve(
             let took_ms = begun.elapsed().as_secs_f64() * 1000.0;
             for job in &jobs {
                 let outcome = Err(error.clone());
-                let late = Report::Answered { id: job.id, took_ms, outcome };
+                let late = Report::Answered {
+                    id: job.id,
+                    took_ms,
+                    outcome,
+                };
                 reports.send(late).await.ok()?;
             }
             return Some(error);
@@ -304,15 +308,15 @@ async fn answer(client: &Client, manner: &Manner, job: &Job) -> Result<(f64, Tab
         }
     };
     let table = if manner.transaction {
-        let (began, table, ended) = join3(
+        let (opening, table, closing) = join3(
             client.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
             ask,
             client.batch("COMMIT"),
         )
         .await;
-        began?;
+        opening?;
         let table = table?;
-        ended?;
+        closing?;
         table
     } else {
         ask.await?

@@ -46,7 +46,12 @@ impl Board {
             demo: false,
         };
         change(&mut start);
-        let mut board = Self { model: Model::new(start), now_ms: 0, asked: BTreeSet::new(), asked_twice: Vec::new() };
+        let mut board = Self {
+            model: Model::new(start),
+            now_ms: 0,
+            asked: BTreeSet::new(),
+            asked_twice: Vec::new(),
+        };
         let effects = board.tick(0);
         assert_eq!(effects, Vec::new(), "asks before it is connected");
         board
@@ -80,7 +85,8 @@ impl Board {
                     SessionId::Olap(_) | SessionId::Canary => None,
                 };
                 let model = &self.model;
-                self.asked.retain(|id| model.feed(FeedId(*id)).map(|feed| feed.spec.front.pool) != gone);
+                self.asked
+                    .retain(|id| model.feed(FeedId(*id)).map(|feed| feed.spec.front.pool) != gone);
             }
             _ => {}
         }
@@ -101,22 +107,41 @@ impl Board {
     /// Lets `ms` pass in one tick.
     pub fn tick(&mut self, ms: u64) -> Vec<Effect> {
         self.now_ms += ms;
-        let now = Moment { mono_ms: self.now_ms, epoch_ms: EPOCH_MS + self.now_ms as i64 };
-        self.event(Event::Ticked { now, cost: OwnCost { cpu_ms: self.now_ms as f64 * 0.004 } })
+        let now = Moment {
+            mono_ms: self.now_ms,
+            epoch_ms: EPOCH_MS + self.now_ms as i64,
+        };
+        self.event(Event::Ticked {
+            now,
+            cost: OwnCost {
+                cpu_ms: self.now_ms as f64 * 0.004,
+            },
+        })
     }
 
     pub fn open(&mut self, session: SessionId) -> Vec<Effect> {
-        let peer = Peer { host: "primary".into(), port: 5432, protection: Protection::Local };
+        let peer = Peer {
+            host: "primary".into(),
+            port: 5432,
+            protection: Protection::Local,
+        };
         self.event(Event::Reported(Report::Opened { session, peer }))
     }
 
     pub fn lose(&mut self, session: SessionId, attempt: u32) -> Vec<Effect> {
         let error = PgError::new(Class::Reconnect, "connection refused");
-        self.event(Event::Reported(Report::Lost { session, error, attempt, retry_in_ms: Some(400) }))
+        self.event(Event::Reported(Report::Lost {
+            session,
+            error,
+            attempt,
+            retry_in_ms: Some(400),
+        }))
     }
 
     pub fn id(&self, feed: &str) -> FeedId {
-        self.model.feed_named(feed).unwrap_or_else(|| unreachable!("no feed {feed}"))
+        self.model
+            .feed_named(feed)
+            .unwrap_or_else(|| unreachable!("no feed {feed}"))
     }
 
     pub fn answer(&mut self, feed: &str, table: Table) -> Vec<Effect> {
@@ -125,12 +150,18 @@ impl Board {
 
     pub fn outcome(&mut self, feed: &str, outcome: Result<Table, PgError>) -> Vec<Effect> {
         let id = self.id(feed).0;
-        self.event(Event::Reported(Report::Answered { id, took_ms: 1.5, outcome }))
+        self.event(Event::Reported(Report::Answered {
+            id,
+            took_ms: 1.5,
+            outcome,
+        }))
     }
 
     /// Presses keys one after another; what the last ones want comes back.
     pub fn keys(&mut self, keys: &str) -> Vec<Effect> {
-        keys.chars().flat_map(|c| self.key(if c == '\n' { Key::Enter } else { Key::Char(c) })).collect()
+        keys.chars()
+            .flat_map(|c| self.key(if c == '\n' { Key::Enter } else { Key::Char(c) }))
+            .collect()
     }
 
     pub fn key(&mut self, key: Key) -> Vec<Effect> {
@@ -139,22 +170,36 @@ impl Board {
 
     /// The last line of the log.
     pub fn said(&self) -> String {
-        self.model.last_log().map(|line| line.text.to_string()).unwrap_or_default()
+        self.model
+            .last_log()
+            .map(|line| line.text.to_string())
+            .unwrap_or_default()
     }
 
     /// The figures of one column, in the order shown.
     pub fn shown(&self, feed: &str, column: &str) -> Vec<Value> {
         let feed = self.model.feed(self.id(feed)).unwrap();
-        feed.cursor.order.iter().map(|row| feed.table.get(*row, column).clone()).collect()
+        feed.cursor
+            .order
+            .iter()
+            .map(|row| feed.table.get(*row, column).clone())
+            .collect()
     }
 
     /// What is wrong with cursors and requests.
     pub fn faults(&self) -> Vec<String> {
-        let mut faults: Vec<String> = self.asked_twice.iter().map(|name| format!("{name} was asked twice")).collect();
+        let mut faults: Vec<String> = self
+            .asked_twice
+            .iter()
+            .map(|name| format!("{name} was asked twice"))
+            .collect();
         for feed in &self.model.feeds {
             let (cursor, rows) = (&feed.cursor, feed.cursor.order.len());
             if cursor.selected >= rows.max(1) {
-                faults.push(format!("{}: row {} of {rows} is selected", feed.spec.name, cursor.selected));
+                faults.push(format!(
+                    "{}: row {} of {rows} is selected",
+                    feed.spec.name, cursor.selected
+                ));
             }
             if cursor.order.iter().any(|row| *row >= feed.table.rows.len()) {
                 faults.push(format!("{}: shows a row that is not there", feed.spec.name));
@@ -166,10 +211,17 @@ impl Board {
     /// The screen at this size, as text.
     pub fn screen(&mut self, width: u16, height: u16) -> String {
         let _ = self.event(Event::Resized { width, height });
-        assert!(layout::regions(&self.model).panels.iter().all(|(_, area)| area.right() <= width.max(area.right())));
+        assert!(
+            layout::regions(&self.model)
+                .panels
+                .iter()
+                .all(|(_, area)| area.right() <= width.max(area.right()))
+        );
         let theme = Theme::built_in("dark").unwrap();
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        terminal.draw(|frame| view(&self.model, &theme, frame)).unwrap();
+        terminal
+            .draw(|frame| view(&self.model, &theme, frame))
+            .unwrap();
         let buffer = terminal.backend().buffer();
         let mut text = String::new();
         for y in 0..height {
@@ -189,7 +241,13 @@ impl Board {
 
 /// All statements that are wanted.
 pub fn requests(effects: &[Effect]) -> Vec<&Request> {
-    let sampled = effects.iter().filter_map(|effect| if let Effect::Sample(requests) = effect { Some(requests) } else { None });
+    let sampled = effects.iter().filter_map(|effect| {
+        if let Effect::Sample(requests) = effect {
+            Some(requests)
+        } else {
+            None
+        }
+    });
     sampled.flatten().collect()
 }
 
@@ -202,7 +260,10 @@ pub fn table(columns: &str, rows: &[&str]) -> Table {
         assert_eq!(cells.len(), columns.len(), "{row}");
         cells
     });
-    Table { rows: rows.collect(), columns: columns.clone().into() }
+    Table {
+        rows: rows.collect(),
+        columns: columns.clone().into(),
+    }
 }
 
 fn cell(text: &str) -> Value {
@@ -226,7 +287,9 @@ pub fn facts() -> Table {
         "server_version_num|server_version|current_database|current_user|is_superuser|pg_monitor|read_all_stats|\
          signal_backend|in_recovery|track_commit_timestamp|track_activity_query_size|pgss_version|pgss_schema|\
          system_identifier|cluster_name",
-        &["170010|17.10|shop|monitor|false|true|true|true|false|true|4096|1.11|public|7500000000000000001|"],
+        &[
+            "170010|17.10|shop|monitor|false|true|true|true|false|true|4096|1.11|public|7500000000000000001|",
+        ],
     )
 }
 

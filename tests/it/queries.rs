@@ -28,7 +28,9 @@ const PGSS: &str = "\"public\".pg_stat_statements";
 
 /// The statement of a built-in query for a major version, ready to run.
 fn statement(name: &str, major: u16) -> String {
-    panels::statement(name, i64::from(major)).unwrap().replace("{pg_stat_statements}", PGSS)
+    panels::statement(name, i64::from(major))
+        .unwrap()
+        .replace("{pg_stat_statements}", PGSS)
 }
 
 fn spec(name: &str) -> Spec {
@@ -38,8 +40,14 @@ fn spec(name: &str) -> Spec {
 
 /// A session set up as the dashboard's own.
 async fn sampling(database: &Database<'_>, role: &str) -> Client {
-    let client = htap_top::pg::Client::connect(&database.target_of(role).with_application_name("htap-top")).await.unwrap();
-    client.batch(&setup_statements(Duration::from_secs(20), "''")).await.unwrap();
+    let client =
+        htap_top::pg::Client::connect(&database.target_of(role).with_application_name("htap-top"))
+            .await
+            .unwrap();
+    client
+        .batch(&setup_statements(Duration::from_secs(20), "''"))
+        .await
+        .unwrap();
     client
 }
 
@@ -55,11 +63,20 @@ async fn shop(server: &Server) -> Database<'_> {
         );
         client.batch(&sql).await.unwrap();
         if !grant.is_empty() {
-            client.batch(&format!("GRANT {grant} TO {role}")).await.unwrap();
+            client
+                .batch(&format!("GRANT {grant} TO {role}"))
+                .await
+                .unwrap();
         }
     }
-    let fill = htap_top::system::fill::Fill { orders: 1_000, seed: 1, end_ms: now_ms() };
-    htap_top::system::fill::fill(&database.target(), fill, |_, _| {}).await.unwrap();
+    let fill = htap_top::system::fill::Fill {
+        orders: 1_000,
+        seed: 1,
+        end_ms: now_ms(),
+    };
+    htap_top::system::fill::fill(&database.target(), fill, |_, _| {})
+        .await
+        .unwrap();
     for view in schema::VIEWS {
         schema::first_refresh(&client, view).await.unwrap();
     }
@@ -73,24 +90,45 @@ fn now_ms() -> i64 {
 
 /// The columns of a statement, as the server types them.
 async fn columns(client: &Client, sql: &str) -> Columns {
-    client.batch(&format!("CREATE TEMPORARY VIEW contract AS {sql}")).await.unwrap();
+    client
+        .batch(&format!("CREATE TEMPORARY VIEW contract AS {sql}"))
+        .await
+        .unwrap();
     let sql = "SELECT attname::text AS name, format_type(atttypid, NULL) AS type FROM pg_attribute \
                WHERE attrelid = 'pg_temp.contract'::regclass AND attnum > 0 ORDER BY attnum";
     let table = client.query(sql, &[]).await.unwrap();
     client.batch("DROP VIEW contract").await.unwrap();
     let text = |row, name| table.get(row, name).text().unwrap().to_owned();
-    (0..table.rows.len()).map(|row| (text(row, "name"), text(row, "type"))).collect()
+    (0..table.rows.len())
+        .map(|row| (text(row, "name"), text(row, "type")))
+        .collect()
 }
 
 /// Types that the client reads without loss; all others must be cast in the query.
-const TYPES: [&str; 9] =
-    ["bigint", "boolean", "double precision", "integer", "name", "numeric", "real", "text", "character varying"];
+const TYPES: [&str; 9] = [
+    "bigint",
+    "boolean",
+    "double precision",
+    "integer",
+    "name",
+    "numeric",
+    "real",
+    "text",
+    "character varying",
+];
 
 fn check_contract(name: &str, major: u16, found: Columns) {
-    let strange: Vec<_> = found.iter().filter(|(_, kind)| !TYPES.contains(&kind.as_str())).collect();
+    let strange: Vec<_> = found
+        .iter()
+        .filter(|(_, kind)| !TYPES.contains(&kind.as_str()))
+        .collect();
     assert!(strange.is_empty(), "{name} on {major}: {strange:?}");
-    let mut contract = CONTRACT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let (first, columns) = contract.entry(name.to_owned()).or_insert_with(|| (major, found.clone()));
+    let mut contract = CONTRACT
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (first, columns) = contract
+        .entry(name.to_owned())
+        .or_insert_with(|| (major, found.clone()));
     assert_eq!(*columns, found, "{name}: {first} and {major} differ");
 }
 
@@ -101,11 +139,21 @@ fn on_major(major: u16) {
         let database = shop(&server).await;
         let situations = Situations::make(&database).await;
         let admin = database.connect().await;
-        let pgss = admin.query("SELECT 1 AS n FROM pg_extension WHERE extname = 'pg_stat_statements'", &[]).await.unwrap();
+        let pgss = admin
+            .query(
+                "SELECT 1 AS n FROM pg_extension WHERE extname = 'pg_stat_statements'",
+                &[],
+            )
+            .await
+            .unwrap();
         for (name, _) in panels::variants() {
             if name == "statements" && pgss.rows.is_empty() {
                 // Not every build of the server comes with the extension.
-                assert_ne!(major, shared().major(), "pg_stat_statements is missing: run apt-get install postgresql-contrib");
+                assert_ne!(
+                    major,
+                    shared().major(),
+                    "pg_stat_statements is missing: run apt-get install postgresql-contrib"
+                );
                 continue;
             }
             let sql = statement(name, major);
@@ -123,7 +171,10 @@ fn on_major(major: u16) {
                 }
             }
             let may_be_empty = ["needs", "stock_alerts", "active_users"];
-            assert!(counts[0] > 0 || may_be_empty.contains(&name), "{name} on {major} finds nothing");
+            assert!(
+                counts[0] > 0 || may_be_empty.contains(&name),
+                "{name} on {major} finds nothing"
+            );
         }
         situations.end(&admin).await;
     });
@@ -174,11 +225,20 @@ fn derived(name: &str, table: Table, estimates: &Table) -> Table {
     let classifier = Classifier::new(Vec::new(), Vec::new());
     match name {
         "activity" => activity::derive(table, &classifier),
-        "snapshots" => snapshots::derive(table, &classifier, &snapshots::XidClock::default(), 0, 0.0, 0),
+        "snapshots" => snapshots::derive(
+            table,
+            &classifier,
+            &snapshots::XidClock::default(),
+            0,
+            0.0,
+            0,
+        ),
         "bloat" => bloat::derive(table, &mut bloat::Memory::default(), estimates, None),
         "views" => {
             let config = Config::default();
-            views::derive(table, &mut views::Memory::default(), 0.0, &|view| config.freshness_of(view))
+            views::derive(table, &mut views::Memory::default(), 0.0, &|view| {
+                config.freshness_of(view)
+            })
         }
         _ => table,
     }
@@ -187,10 +247,23 @@ fn derived(name: &str, table: Table, estimates: &Table) -> Table {
 /// Columns that the front matter names.
 fn named(spec: &Spec) -> BTreeSet<String> {
     let front = &spec.front;
-    let mut names: BTreeSet<String> = front.columns.keys().chain(&front.compact).chain(&front.key).cloned().collect();
-    names.extend(Some(front.sort.trim_start_matches('-').to_owned()).filter(|name| !name.is_empty()));
+    let mut names: BTreeSet<String> = front
+        .columns
+        .keys()
+        .chain(&front.compact)
+        .chain(&front.key)
+        .cloned()
+        .collect();
+    names.extend(
+        Some(front.sort.trim_start_matches('-').to_owned()).filter(|name| !name.is_empty()),
+    );
     match &front.chart {
-        Chart::Bars { x, y, compare, partial } => {
+        Chart::Bars {
+            x,
+            y,
+            compare,
+            partial,
+        } => {
             names.extend([x, y].into_iter().chain(compare).chain(partial).cloned());
         }
         Chart::Line { x, y } | Chart::Ranking { x, y } => names.extend([x, y].into_iter().cloned()),
@@ -200,7 +273,10 @@ fn named(spec: &Spec) -> BTreeSet<String> {
 }
 
 fn unknown_columns(spec: &Spec, table: &Table) -> Vec<String> {
-    named(spec).into_iter().filter(|name| table.column(name).is_none()).collect()
+    named(spec)
+        .into_iter()
+        .filter(|name| table.column(name).is_none())
+        .collect()
 }
 
 #[test]
@@ -211,11 +287,21 @@ fn every_column_named_in_a_front_matter_is_there() {
         let mut faults = Vec::new();
         for (name, _) in panels::variants() {
             // By the text protocol, which tells the columns of an empty answer too.
-            let table = session.query_text(&statement(name, shared().major()), 1_000).await.unwrap();
+            let table = session
+                .query_text(&statement(name, shared().major()), 1_000)
+                .await
+                .unwrap();
             let spec = spec(name);
             let unknown = unknown_columns(&spec, &derived(name, table.clone(), &Table::default()));
-            faults.extend(unknown.into_iter().map(|column| format!("{name}: there is no column {column}")));
-            let own = table.columns.iter().filter(|column| !spec.front.columns.contains_key(&***column));
+            faults.extend(
+                unknown
+                    .into_iter()
+                    .map(|column| format!("{name}: there is no column {column}")),
+            );
+            let own = table
+                .columns
+                .iter()
+                .filter(|column| !spec.front.columns.contains_key(&***column));
             // Canaries and the list of relations are shown to nobody.
             if !name.starts_with("canary") && name != "needs" {
                 faults.extend(own.map(|column| format!("{name}: {column} is not explained")));
@@ -230,12 +316,18 @@ fn a_column_that_is_not_there_is_found() {
     let text = "-- title = \"x\"\n-- pool = \"olap\"\n-- interval = \"1s\"\n-- about = \"x\"\n-- key = [\"a\"]\n\
                 -- chart = { kind = \"bars\", x = \"b\", y = \"c\", partial = \"d\" }\n-- sort = \"-e\"\n-- [columns.f]\nSELECT 1";
     let spec = Spec::parse("x", text).unwrap();
-    let table = Table { columns: ["a".into()].into(), rows: Vec::new() };
+    let table = Table {
+        columns: ["a".into()].into(),
+        rows: Vec::new(),
+    };
     assert_eq!(unknown_columns(&spec, &table), ["b", "c", "d", "e", "f"]);
 }
 
 async fn ask(client: &Client, name: &str) -> Table {
-    client.query(&statement(name, shared().major()), &[]).await.unwrap()
+    client
+        .query(&statement(name, shared().major()), &[])
+        .await
+        .unwrap()
 }
 
 /// The row whose column holds this text or number.
@@ -260,15 +352,22 @@ fn holders_of_the_horizon_of_every_kind_are_seen() {
             ("prepared", situations.prepared.clone()),
             ("slot_catalog", situations.slot.clone()),
         ] {
-            let at = row(&table, "holder", &holder).unwrap_or_else(|| panic!("{kind} {holder} is not in {table:?}"));
+            let at = row(&table, "holder", &holder)
+                .unwrap_or_else(|| panic!("{kind} {holder} is not in {table:?}"));
             assert_eq!(table.get(at, "kind").text(), Some(kind));
             assert!(table.get(at, "age_xids").int().is_some_and(|age| age >= 0));
-            assert_eq!(table.get(at, "own_database").is_true(), kind != "slot_catalog");
+            assert_eq!(
+                table.get(at, "own_database").is_true(),
+                kind != "slot_catalog"
+            );
         }
         let own = pid(&session).await.to_string();
         assert_eq!(row(&table, "holder", &own), None, "it blames itself");
         // A committed write is no holder, nor is a session idle in transaction in READ COMMITTED.
-        assert_eq!(row(&table, "holder", &situations.idle_pid.to_string()), None);
+        assert_eq!(
+            row(&table, "holder", &situations.idle_pid.to_string()),
+            None
+        );
         situations.end(&admin).await;
         let after = ask(&session, "snapshots").await;
         assert_eq!(row(&after, "holder", &situations.prepared), None);
@@ -279,9 +378,17 @@ fn holders_of_the_horizon_of_every_kind_are_seen() {
 fn a_lock_queue_is_told_as_it_is() {
     block_on(async {
         let database = shared().database("queue").await;
-        let (root, first, second) = (database.connect().await, database.connect().await, database.connect().await);
-        root.batch("CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t VALUES (1, 0)").await.unwrap();
-        root.batch("BEGIN; UPDATE t SET n = 1 WHERE id = 1").await.unwrap();
+        let (root, first, second) = (
+            database.connect().await,
+            database.connect().await,
+            database.connect().await,
+        );
+        root.batch("CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t VALUES (1, 0)")
+            .await
+            .unwrap();
+        root.batch("BEGIN; UPDATE t SET n = 1 WHERE id = 1")
+            .await
+            .unwrap();
         let admin = database.connect().await;
         let (a, b, c) = (pid(&root).await, pid(&first).await, pid(&second).await);
         let update = "UPDATE t SET n = n + 1 WHERE id = 1";
@@ -296,12 +403,26 @@ fn a_lock_queue_is_told_as_it_is() {
             until_waiting(&admin, b).await;
             until_waiting(&admin, c).await;
             let session = sampling(&database, "postgres").await;
-            let table = activity::derive(ask(&session, "activity").await, &Classifier::new(Vec::new(), Vec::new()));
+            let table = activity::derive(
+                ask(&session, "activity").await,
+                &Classifier::new(Vec::new(), Vec::new()),
+            );
             let at = |pid: i64| row(&table, "pid", &pid.to_string()).unwrap();
-            assert_eq!(table.get(at(b), "blocked_by").text(), Some(a.to_string().as_str()));
-            assert!(table.get(at(c), "blocked_by").text().is_some_and(|by| by.split(',').any(|by| by == b.to_string())));
+            assert_eq!(
+                table.get(at(b), "blocked_by").text(),
+                Some(a.to_string().as_str())
+            );
+            assert!(
+                table
+                    .get(at(c), "blocked_by")
+                    .text()
+                    .is_some_and(|by| by.split(',').any(|by| by == b.to_string()))
+            );
             assert_eq!(table.get(at(a), "blocks").int(), Some(2));
-            assert_eq!(table.get(at(a), "state").text(), Some("idle in transaction"));
+            assert_eq!(
+                table.get(at(a), "state").text(),
+                Some("idle in transaction")
+            );
             assert!(at(a) < at(b), "the root of the queue comes first");
             root.batch("COMMIT").await.unwrap();
         };
@@ -336,23 +457,43 @@ fn a_view_tells_how_it_can_be_refreshed() {
             ("s.expression", Some("unique index is on an expression")),
             ("s.empty", Some("not populated")),
         ] {
-            assert_eq!(table.get(at(view), "concurrent_ok").is_true(), reason.is_none(), "{view}");
-            assert_eq!(table.get(at(view), "concurrent_reason").text(), reason, "{view}");
+            assert_eq!(
+                table.get(at(view), "concurrent_ok").is_true(),
+                reason.is_none(),
+                "{view}"
+            );
+            assert_eq!(
+                table.get(at(view), "concurrent_reason").text(),
+                reason,
+                "{view}"
+            );
         }
         let keyed = table.get(at("s.keyed"), "relid").int().unwrap().to_string();
-        assert_eq!(table.get(at("s.keyless"), "depends_on").text(), Some(keyed.as_str()));
+        assert_eq!(
+            table.get(at("s.keyless"), "depends_on").text(),
+            Some(keyed.as_str())
+        );
         assert!(table.get(at("s.empty"), "def_has_now").is_true());
         assert!(!table.get(at("s.keyed"), "def_has_now").is_true());
         // Both kinds of refresh change the row version; the commit time is exact.
         let mut version = table.get(at("s.keyed"), "xmin").int().unwrap();
-        for refresh in ["REFRESH MATERIALIZED VIEW s.keyed", "REFRESH MATERIALIZED VIEW CONCURRENTLY s.keyed"] {
+        for refresh in [
+            "REFRESH MATERIALIZED VIEW s.keyed",
+            "REFRESH MATERIALIZED VIEW CONCURRENTLY s.keyed",
+        ] {
             admin.batch(refresh).await.unwrap();
             let table = ask(&session, "views").await;
             let at = row(&table, "view", "s.keyed").unwrap();
             let now = table.get(at, "xmin").int().unwrap();
             assert_ne!(now, version, "{refresh}");
             version = now;
-            assert!(table.get(at, "refreshed_s").number().is_some_and(|age| age < 60.0), "{table:?}");
+            assert!(
+                table
+                    .get(at, "refreshed_s")
+                    .number()
+                    .is_some_and(|age| age < 60.0),
+                "{table:?}"
+            );
         }
         // A refresh under way: the view's function waits for a lock that we hold.
         admin
@@ -387,7 +528,10 @@ fn a_vacuum_held_back_is_proven() {
             .batch("CREATE TABLE t WITH (autovacuum_enabled = off) AS SELECT g AS id FROM generate_series(1, 5000) AS g")
             .await
             .unwrap();
-        holder.batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
+        holder
+            .batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+            .await
+            .unwrap();
         admin.batch("UPDATE t SET id = id").await.unwrap();
         let session = sampling(&database, "postgres").await;
         let mut memory = bloat::Memory::default();
@@ -396,7 +540,8 @@ fn a_vacuum_held_back_is_proven() {
         let vacuums = |n: i64| {
             move |table: &Table| {
                 row(table, "relation", "t").is_some_and(|at| {
-                    table.get(at, "n_dead").int() >= Some(5000) && table.get(at, "vacuums").int() == Some(n)
+                    table.get(at, "n_dead").int() >= Some(5000)
+                        && table.get(at, "vacuums").int() == Some(n)
                 })
             }
         };
@@ -410,10 +555,15 @@ fn a_vacuum_held_back_is_proven() {
         assert_eq!(told.get(at, "held_by").text(), Some("pid 1"));
         holder.batch("COMMIT").await.unwrap();
         admin.batch("VACUUM t").await.unwrap();
-        let released = |table: &Table| row(table, "relation", "t").is_some_and(|at| table.get(at, "n_dead").int() == Some(0));
+        let released = |table: &Table| {
+            row(table, "relation", "t").is_some_and(|at| table.get(at, "n_dead").int() == Some(0))
+        };
         let table = until(&session, "removed", &sql, &[], released).await;
         let told = bloat::derive(table, &mut memory, &Table::default(), Some("pid 1"));
-        assert_eq!(told.get(row(&told, "relation", "t").unwrap(), "in_vain"), &Value::Null);
+        assert_eq!(
+            told.get(row(&told, "relation", "t").unwrap(), "in_vain"),
+            &Value::Null
+        );
     });
 }
 
@@ -428,12 +578,16 @@ fn a_plain_role_is_told_what_is_hidden_from_it() {
         let other_pid = pid(&other).await;
         let session = sampling(&database, "hidden_plain").await;
         let table = ask(&session, "activity").await;
-        let at = row(&table, "pid", &other_pid.to_string()).unwrap_or_else(|| panic!("it empties the screen: {table:?}"));
+        let at = row(&table, "pid", &other_pid.to_string())
+            .unwrap_or_else(|| panic!("it empties the screen: {table:?}"));
         assert!(table.get(at, "restricted").is_true());
         let facts = ask(&session, "facts").await;
         assert_eq!(facts.first("pg_monitor"), &Value::Bool(false));
         let names = [Param::Text("x")];
-        let none = session.query("SELECT $1 AS x WHERE false", &names).await.unwrap();
+        let none = session
+            .query("SELECT $1 AS x WHERE false", &names)
+            .await
+            .unwrap();
         assert_eq!(none.rows.len(), 0);
         let denied = session.batch("CREATE TABLE x (id int)").await.unwrap_err();
         assert_eq!(denied.code(), "25006", "a sampling session could write");

@@ -4,7 +4,12 @@
 //! A server lives in a keeper: this test binary, started once more as a process group of its own. The
 //! keeper holds the product's own [`Cluster`] and stops it when its standard input closes, that is when
 //! the test run ends in whatever way, `kill -9` and Ctrl-C included. Nothing is left behind.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "helpers of a test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of a test"
+)]
 
 use htap_top::demo::cluster::SUPERUSER;
 use htap_top::demo::{self, Cluster, ClusterOptions, Wanted};
@@ -64,7 +69,12 @@ impl Server {
     /// Starts a server of its own for one test.
     pub fn start(order: Order) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "it::server::keeper", "--nocapture", "--test-threads=1"])
+            .args([
+                "--exact",
+                "it::server::keeper",
+                "--nocapture",
+                "--test-threads=1",
+            ])
             .env(ORDER, serde_json::to_string(&order).unwrap())
             .process_group(0)
             .stdin(Stdio::piped())
@@ -78,12 +88,18 @@ impl Server {
             process,
         };
         let place = serde_json::from_str(&keeper.listen()).unwrap();
-        Self { place, keeper: Mutex::new(keeper) }
+        Self {
+            place,
+            keeper: Mutex::new(keeper),
+        }
     }
 
     /// A server with default settings of the given major version.
     pub fn of_major(major: u16) -> Self {
-        Self::start(Order { major: Some(major), ..Order::default() })
+        Self::start(Order {
+            major: Some(major),
+            ..Order::default()
+        })
     }
 
     fn tell(&self, command: &str) {
@@ -137,15 +153,23 @@ impl Server {
     pub async fn database(&self, about: &str) -> Database<'_> {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let name = format!("{about}_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let admin = Client::connect(&self.target("postgres", SUPERUSER)).await.unwrap();
+        let admin = Client::connect(&self.target("postgres", SUPERUSER))
+            .await
+            .unwrap();
         // template0, which nobody is ever connected to.
-        admin.batch(&format!("CREATE DATABASE {name} TEMPLATE template0")).await.unwrap();
+        admin
+            .batch(&format!("CREATE DATABASE {name} TEMPLATE template0"))
+            .await
+            .unwrap();
         Database { server: self, name }
     }
 
     /// Ends the server as the end of the test run does, and waits for it.
     fn end(&mut self) {
-        let keeper = self.keeper.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let keeper = self
+            .keeper
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         keeper.say = None;
         let _ = keeper.process.wait();
     }
@@ -184,7 +208,9 @@ impl Database<'_> {
     ///
     /// With a name of its own: sessions of the program's name are taken for its own and hidden.
     pub fn target_of(&self, user: &str) -> Target {
-        self.server.target(&self.name, user).with_application_name("test")
+        self.server
+            .target(&self.name, user)
+            .with_application_name("test")
     }
 
     /// Where it is, for the superuser.
@@ -205,13 +231,20 @@ impl Database<'_> {
     /// A connection string for the program, by the private socket.
     pub fn conninfo(&self, user: &str) -> String {
         let folder = self.server.socket_dir().display();
-        format!("host={folder} port={} user={user} dbname={}", self.server.port(), self.name)
+        format!(
+            "host={folder} port={} user={user} dbname={}",
+            self.server.port(),
+            self.name
+        )
     }
 }
 
 /// The process id of a session's backend.
 pub async fn pid(client: &Client) -> i64 {
-    let table = client.query("SELECT pg_backend_pid() AS pid", &[]).await.unwrap();
+    let table = client
+        .query("SELECT pg_backend_pid() AS pid", &[])
+        .await
+        .unwrap();
     table.first("pid").int().unwrap()
 }
 
@@ -219,7 +252,13 @@ pub async fn pid(client: &Client) -> i64 {
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks until the answer satisfies; panics with the last one after [`PATIENCE`].
-pub async fn until(client: &Client, what: &str, sql: &str, params: &[Param<'_>], good: impl Fn(&Table) -> bool) -> Table {
+pub async fn until(
+    client: &Client,
+    what: &str,
+    sql: &str,
+    params: &[Param<'_>],
+    good: impl Fn(&Table) -> bool,
+) -> Table {
     let begun = Instant::now();
     loop {
         let table = client.query(sql, params).await.unwrap();
@@ -234,12 +273,24 @@ pub async fn until(client: &Client, what: &str, sql: &str, params: &[Param<'_>],
 /// Waits until the backend with this pid waits for a lock.
 pub async fn until_waiting(client: &Client, pid: i64) {
     let sql = "SELECT 1 AS n FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock'";
-    until(client, "waits for a lock", sql, &[Param::Int(pid)], |table| !table.rows.is_empty()).await;
+    until(
+        client,
+        "waits for a lock",
+        sql,
+        &[Param::Int(pid)],
+        |table| !table.rows.is_empty(),
+    )
+    .await;
 }
 
 /// A runtime for a test; with threads, so that a blocked helper cannot hold up the others.
 pub fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(work)
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(work)
 }
 
 /// The keeper's side. Started by hand, without an order, it checks that a keeper ends what it keeps.
@@ -251,12 +302,18 @@ fn keeper() {
     };
     let order: Order = serde_json::from_str(&order).unwrap();
     demo::sweep();
-    let wanted = Wanted { major: order.major, ..Wanted::default() };
+    let wanted = Wanted {
+        major: order.major,
+        ..Wanted::default()
+    };
     let binaries = demo::find(&wanted).unwrap_or_else(|error| panic!("{error}"));
     // For logical slots.
     let mut settings = vec![("wal_level".to_owned(), "logical".to_owned())];
     settings.extend(order.settings);
-    let options = ClusterOptions { listen_port: order.listen_port, settings };
+    let options = ClusterOptions {
+        listen_port: order.listen_port,
+        settings,
+    };
     let cluster = Cluster::start(&binaries, &options).unwrap_or_else(|error| panic!("{error}"));
     let place = Place {
         socket_dir: cluster.socket_dir().to_owned(),
@@ -295,7 +352,10 @@ fn nothing_is_left_behind() {
 
 /// Whether a process runs; one that has ended and was not waited for does not.
 pub fn is_alive(pid: i32) -> bool {
-    let ps = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().unwrap();
+    let ps = Command::new("ps")
+        .args(["-o", "stat=", "-p", &pid.to_string()])
+        .output()
+        .unwrap();
     let state = String::from_utf8_lossy(&ps.stdout).trim().to_owned();
     !state.is_empty() && !state.starts_with('Z')
 }

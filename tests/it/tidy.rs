@@ -2,10 +2,10 @@
 //! that are complete, a README that says what the program does.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
+use htap_top::dashboard::keys;
 use htap_top::dashboard::panels;
 use htap_top::dashboard::panels::spec::Spec;
 use htap_top::dashboard::theme::{Role, Theme};
-use htap_top::dashboard::keys;
 use regex::Regex;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,10 @@ fn files(folder: &str, endings: &[&str]) -> Vec<File> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 open.push(path);
-            } else if endings.iter().any(|ending| path.to_string_lossy().ends_with(ending)) {
+            } else if endings
+                .iter()
+                .any(|ending| path.to_string_lossy().ends_with(ending))
+            {
                 found.push(file(&path));
             }
         }
@@ -42,7 +45,14 @@ fn files(folder: &str, endings: &[&str]) -> Vec<File> {
 
 fn file(path: &Path) -> File {
     let text = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
-    File { path: path.strip_prefix(root()).unwrap().to_string_lossy().into_owned(), text }
+    File {
+        path: path
+            .strip_prefix(root())
+            .unwrap()
+            .to_string_lossy()
+            .into_owned(),
+        text,
+    }
 }
 
 fn sources() -> Vec<File> {
@@ -51,7 +61,10 @@ fn sources() -> Vec<File> {
 
 /// The code of a source file: without line comments and without the tests at its end.
 fn code(text: &str) -> String {
-    let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let product = text
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or_default();
     static COMMENT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?m)(^|\s)//.*$").unwrap());
     COMMENT.replace_all(product, "").into_owned()
 }
@@ -63,9 +76,18 @@ struct Word {
 }
 
 const WORDS: &[Word] = &[
-    Word { pattern: r"\btokio_postgres\b", allowed: &["src/pg/"] },
-    Word { pattern: r"\bopenssl\b", allowed: &["src/pg/"] },
-    Word { pattern: r"\bcrossterm\b", allowed: &["src/dashboard/terminal.rs"] },
+    Word {
+        pattern: r"\btokio_postgres\b",
+        allowed: &["src/pg/"],
+    },
+    Word {
+        pattern: r"\bopenssl\b",
+        allowed: &["src/pg/"],
+    },
+    Word {
+        pattern: r"\bcrossterm\b",
+        allowed: &["src/dashboard/terminal.rs"],
+    },
     Word {
         pattern: r"\bratatui\b",
         allowed: &[
@@ -75,14 +97,14 @@ const WORDS: &[Word] = &[
             "src/dashboard/theme/",
             "src/dashboard/widgets/",
             "src/dashboard/panels/",
-            "src/dashboard/runtime.rs",
+            "src/dashboard/runtime/",
             "src/dashboard/terminal.rs",
         ],
     },
     Word {
         pattern: r"\b(Instant|SystemTime|Utc|Local)::now\b",
         allowed: &[
-            "src/dashboard/runtime.rs",
+            "src/dashboard/runtime/",
             // The client's own deadlines and durations, on the monotonic clock.
             "src/pg/sampler.rs",
             "src/pg/admin.rs",
@@ -92,37 +114,66 @@ const WORDS: &[Word] = &[
             "src/main.rs",
         ],
     },
-    Word { pattern: r"\bunbounded_channel\b", allowed: &[] },
-    Word { pattern: r"\bcfg\(test\)", allowed: &[] },
+    Word {
+        pattern: r"\bunbounded_channel\b",
+        allowed: &[],
+    },
+    Word {
+        pattern: r"\bcfg\(test\)",
+        allowed: &[],
+    },
 ];
 
 /// Lines where a word stands and may not.
 fn misplaced(word: &Word, files: &[File]) -> Vec<String> {
     let pattern = Regex::new(word.pattern).unwrap();
-    let strangers = files.iter().filter(|file| !word.allowed.iter().any(|allowed| file.path.starts_with(allowed)));
+    let strangers = files.iter().filter(|file| {
+        !word
+            .allowed
+            .iter()
+            .any(|allowed| file.path.starts_with(allowed))
+    });
     let lines = strangers.flat_map(|file| {
         let code = code(&file.text);
-        let hits = code.lines().filter(|line| pattern.is_match(line)).map(str::trim).map(str::to_owned);
-        hits.map(|line| format!("{}: {line}", file.path)).collect::<Vec<_>>()
+        let hits = code
+            .lines()
+            .filter(|line| pattern.is_match(line))
+            .map(str::trim)
+            .map(str::to_owned);
+        hits.map(|line| format!("{}: {line}", file.path))
+            .collect::<Vec<_>>()
     });
     // A module of tests is no branch in the product.
-    lines.filter(|line| !line.ends_with("#[cfg(test)]")).collect()
+    lines
+        .filter(|line| !line.ends_with("#[cfg(test)]"))
+        .collect()
 }
 
 #[test]
 fn words_stand_where_they_may() {
     for word in WORDS {
-        assert_eq!(misplaced(word, &sources()), Vec::<String>::new(), "{} is not for these files", word.pattern);
+        assert_eq!(
+            misplaced(word, &sources()),
+            Vec::<String>::new(),
+            "{} is not for these files",
+            word.pattern
+        );
     }
 }
 
 #[test]
 fn a_misplaced_word_is_found() {
-    let at = |path: &str, text: &str| File { path: path.into(), text: text.into() };
+    let at = |path: &str, text: &str| File {
+        path: path.into(),
+        text: text.into(),
+    };
     let bad = [
         at("src/system/x.rs", "use tokio_postgres::Client;"),
         at("src/dashboard/model/mod.rs", "let now = Instant::now();"),
-        at("src/dashboard/keys.rs", "fn f(k: crossterm::event::KeyEvent) {}"),
+        at(
+            "src/dashboard/keys.rs",
+            "fn f(k: crossterm::event::KeyEvent) {}",
+        ),
         at("src/format.rs", "use ratatui::text::Line;"),
         at("src/demo/x.rs", "if cfg!(test) || cfg(test) {}"),
         at("src/demo/x.rs", "unbounded_channel()"),
@@ -133,10 +184,18 @@ fn a_misplaced_word_is_found() {
     }
     let good = [
         at("src/pg/x.rs", "use tokio_postgres::Client;"),
-        at("src/system/x.rs", "// as tokio_postgres does\nfn f() {} // Instant::now\n#[cfg(test)]\nmod tests {\nuse ratatui::x;\n}"),
+        at(
+            "src/system/x.rs",
+            "// as tokio_postgres does\nfn f() {} // Instant::now\n#[cfg(test)]\nmod tests {\nuse ratatui::x;\n}",
+        ),
     ];
     for word in WORDS {
-        assert_eq!(misplaced(word, &good), Vec::<String>::new(), "{}", word.pattern);
+        assert_eq!(
+            misplaced(word, &good),
+            Vec::<String>::new(),
+            "{}",
+            word.pattern
+        );
     }
 }
 
@@ -144,25 +203,47 @@ fn a_misplaced_word_is_found() {
 fn module(path: &str) -> Vec<String> {
     let path = path.trim_start_matches("src/").trim_end_matches(".rs");
     let path = path.trim_end_matches("/mod");
-    if matches!(path, "lib" | "main") { vec![path.to_owned()] } else { path.split('/').map(str::to_owned).collect() }
+    if matches!(path, "lib" | "main") {
+        vec![path.to_owned()]
+    } else {
+        path.split('/').map(str::to_owned).collect()
+    }
 }
 
 /// The modules of this crate that a file names, as `dashboard::model::Model`.
 fn imports(file: &File) -> BTreeSet<String> {
     let code = code(&file.text);
-    static USES: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"(?m)(?:^|[;{])\s*(?:pub(?:\([^)]*\))?\s+)?use\s+([\w:{},*\s]+);").unwrap());
-    static INLINE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\b(?:crate|htap_top|super)(?:::\w+)+").unwrap());
-    let mut paths: Vec<String> = USES.captures_iter(&code).flat_map(|found| expand(&found[1])).collect();
-    paths.extend(INLINE.find_iter(&USES.replace_all(&code, "")).map(|found| found.as_str().to_owned()));
-    paths.iter().filter_map(|path| resolve(path, &module(&file.path))).collect()
+    static USES: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"(?m)(?:^|[;{])\s*(?:pub(?:\([^)]*\))?\s+)?use\s+([\w:{},*\s]+);").unwrap()
+    });
+    static INLINE: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"\b(?:crate|htap_top|super)(?:::\w+)+").unwrap());
+    let mut paths: Vec<String> = USES
+        .captures_iter(&code)
+        .flat_map(|found| expand(&found[1]))
+        .collect();
+    paths.extend(
+        INLINE
+            .find_iter(&USES.replace_all(&code, ""))
+            .map(|found| found.as_str().to_owned()),
+    );
+    paths
+        .iter()
+        .filter_map(|path| resolve(path, &module(&file.path)))
+        .collect()
 }
 
 /// The single paths of `a::{b, c::{d, e}}`.
 fn expand(tree: &str) -> Vec<String> {
     let tree = tree.trim();
     let Some(open) = tree.find('{') else {
-        return vec![tree.split(" as ").next().unwrap_or_default().trim().to_owned()];
+        return vec![
+            tree.split(" as ")
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
+        ];
     };
     let (stem, inner) = (&tree[..open], &tree[open + 1..tree.rfind('}').unwrap()]);
     let (mut depth, mut parts) = (0, vec![String::new()]);
@@ -174,8 +255,14 @@ fn expand(tree: &str) -> Vec<String> {
             parts.last_mut().unwrap().push(c);
         }
     }
-    let parts = parts.iter().filter(|part| !part.trim().is_empty()).flat_map(|part| expand(part));
-    parts.map(|part| format!("{stem}{part}")).map(|path| path.trim_end_matches("::self").to_owned()).collect()
+    let parts = parts
+        .iter()
+        .filter(|part| !part.trim().is_empty())
+        .flat_map(|part| expand(part));
+    parts
+        .map(|part| format!("{stem}{part}"))
+        .map(|path| path.trim_end_matches("::self").to_owned())
+        .collect()
 }
 
 /// A path from the crate's root; `None` for one of another crate.
@@ -210,36 +297,92 @@ struct Ban {
 }
 
 const BANS: &[Ban] = &[
-    Ban { who: "dashboard::model", but: &[], what: &["dashboard::view", "dashboard::terminal", "dashboard::runtime"], shared: &[] },
+    Ban {
+        who: "dashboard::model",
+        but: &[],
+        what: &[
+            "dashboard::view",
+            "dashboard::terminal",
+            "dashboard::runtime",
+        ],
+        shared: &[],
+    },
     Ban {
         who: "dashboard::panels",
         but: &[],
-        what: &["dashboard::model", "dashboard::view", "dashboard::runtime", "dashboard::terminal"],
+        what: &[
+            "dashboard::model",
+            "dashboard::view",
+            "dashboard::runtime",
+            "dashboard::terminal",
+        ],
         shared: &[],
     },
     Ban {
         who: "dashboard::panels",
         but: &["dashboard::panels"],
         what: &["dashboard::panels"],
-        shared: &["dashboard::panels::classify", "dashboard::panels::spec", "dashboard::panels::own", "dashboard::panels::variants"],
+        shared: &[
+            "dashboard::panels::classify",
+            "dashboard::panels::spec",
+            "dashboard::panels::own",
+            "dashboard::panels::variants",
+        ],
     },
-    Ban { who: "dashboard::widgets", but: &[], what: &["dashboard::model", "dashboard::view", "dashboard::runtime"], shared: &[] },
-    Ban { who: "dashboard::view", but: &[], what: &["dashboard::runtime", "dashboard::terminal"], shared: &[] },
-    Ban { who: "system", but: &[], what: &["dashboard"], shared: &[] },
-    Ban { who: "workload", but: &[], what: &["dashboard"], shared: &[] },
-    Ban { who: "pg", but: &[], what: &["dashboard", "system", "workload", "demo"], shared: &[] },
-    Ban { who: "", but: &["main", "dashboard::runtime"], what: &["dashboard::runtime"], shared: &[] },
+    Ban {
+        who: "dashboard::widgets",
+        but: &[],
+        what: &["dashboard::model", "dashboard::view", "dashboard::runtime"],
+        shared: &[],
+    },
+    Ban {
+        who: "dashboard::view",
+        but: &[],
+        what: &["dashboard::runtime", "dashboard::terminal"],
+        shared: &[],
+    },
+    Ban {
+        who: "system",
+        but: &[],
+        what: &["dashboard"],
+        shared: &[],
+    },
+    Ban {
+        who: "workload",
+        but: &[],
+        what: &["dashboard"],
+        shared: &[],
+    },
+    Ban {
+        who: "pg",
+        but: &[],
+        what: &["dashboard", "system", "workload", "demo"],
+        shared: &[],
+    },
+    Ban {
+        who: "",
+        but: &["main", "dashboard::runtime"],
+        what: &["dashboard::runtime"],
+        shared: &[],
+    },
 ];
 
 fn is_in(path: &str, folder: &str) -> bool {
-    folder.is_empty() || path == folder || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with("::"))
+    folder.is_empty()
+        || path == folder
+        || path
+            .strip_prefix(folder)
+            .is_some_and(|rest| rest.starts_with("::"))
 }
 
 fn banned(ban: &Ban, files: &[File]) -> Vec<String> {
     let mut found = Vec::new();
     for file in files {
         let who = module(&file.path).join("::");
-        if !is_in(&who, ban.who) || ban.but.contains(&who.as_str()) || file.path.ends_with("tests.rs") {
+        if !is_in(&who, ban.who)
+            || ban.but.contains(&who.as_str())
+            || file.path.ends_with("tests.rs")
+        {
             continue;
         }
         for path in imports(file) {
@@ -255,31 +398,70 @@ fn banned(ban: &Ban, files: &[File]) -> Vec<String> {
 #[test]
 fn modules_import_only_what_they_may() {
     for ban in BANS {
-        assert_eq!(banned(ban, &sources()), Vec::<String>::new(), "{} must not know {:?}", ban.who, ban.what);
+        assert_eq!(
+            banned(ban, &sources()),
+            Vec::<String>::new(),
+            "{} must not know {:?}",
+            ban.who,
+            ban.what
+        );
     }
 }
 
 #[test]
 fn a_forbidden_import_is_found() {
-    let at = |path: &str, text: &str| File { path: path.into(), text: text.into() };
+    let at = |path: &str, text: &str| File {
+        path: path.into(),
+        text: text.into(),
+    };
     let bad = [
-        at("src/dashboard/model/x.rs", "use crate::{text, dashboard::{view::view, event}};"),
-        at("src/dashboard/panels/x.rs", "use super::super::model::Model;"),
-        at("src/dashboard/panels/x.rs", "fn f() { super::bloat::derive() }"),
-        at("src/dashboard/widgets/x.rs", "use crate::dashboard::model::Model;"),
+        at(
+            "src/dashboard/model/x.rs",
+            "use crate::{text, dashboard::{view::view, event}};",
+        ),
+        at(
+            "src/dashboard/panels/x.rs",
+            "use super::super::model::Model;",
+        ),
+        at(
+            "src/dashboard/panels/x.rs",
+            "fn f() { super::bloat::derive() }",
+        ),
+        at(
+            "src/dashboard/widgets/x.rs",
+            "use crate::dashboard::model::Model;",
+        ),
         at("src/dashboard/view/x.rs", "use crate::dashboard::terminal;"),
         at("src/system/x.rs", "use crate::dashboard::panels;"),
-        at("src/workload/x.rs", "use crate::dashboard::feed::Feed as F;"),
+        at(
+            "src/workload/x.rs",
+            "use crate::dashboard::feed::Feed as F;",
+        ),
         at("src/pg/x.rs", "use crate::demo::Cluster;"),
         at("src/dashboard/keys.rs", "use super::runtime::Stage;"),
     ];
     for (ban, file) in BANS.iter().zip(bad) {
-        assert_eq!(banned(ban, std::slice::from_ref(&file)).len(), 1, "{} {}", file.path, file.text);
+        assert_eq!(
+            banned(ban, std::slice::from_ref(&file)).len(),
+            1,
+            "{} {}",
+            file.path,
+            file.text
+        );
     }
     let good = [
-        at("src/dashboard/panels/x.rs", "use super::classify::Session; use crate::pg::Table; use super::spec;"),
-        at("src/dashboard/model/x.rs", "use super::Model; use crate::dashboard::panels::bloat;"),
-        at("src/main.rs", "use htap_top::dashboard::runtime::{self, Stage};"),
+        at(
+            "src/dashboard/panels/x.rs",
+            "use super::classify::Session; use crate::pg::Table; use super::spec;",
+        ),
+        at(
+            "src/dashboard/model/x.rs",
+            "use super::Model; use crate::dashboard::panels::bloat;",
+        ),
+        at(
+            "src/main.rs",
+            "use htap_top::dashboard::runtime::{self, Stage};",
+        ),
     ];
     for ban in BANS {
         assert_eq!(banned(ban, &good), Vec::<String>::new(), "{}", ban.who);
@@ -292,19 +474,30 @@ const LINES: usize = 450;
 fn too_long(files: &[File]) -> Vec<String> {
     let product = files.iter().filter(|file| !file.path.contains("tests"));
     let long = product.filter(|file| file.text.lines().count() > LINES);
-    long.map(|file| format!("{}: {} lines", file.path, file.text.lines().count())).collect()
+    long.map(|file| format!("{}: {} lines", file.path, file.text.lines().count()))
+        .collect()
 }
 
 #[test]
 fn no_source_file_is_too_long() {
-    assert_eq!(too_long(&sources()), Vec::<String>::new(), "more than {LINES}");
-    let long = File { path: "src/x.rs".into(), text: "x\n".repeat(LINES + 1) };
+    assert_eq!(
+        too_long(&sources()),
+        Vec::<String>::new(),
+        "more than {LINES}"
+    );
+    let long = File {
+        path: "src/x.rs".into(),
+        text: "x\n".repeat(LINES + 1),
+    };
     assert_eq!(too_long(&[long]).len(), 1);
 }
 
 /// Traces of the machine it was built on, and gaps left to be filled.
 fn leftovers(files: &[File]) -> Vec<String> {
-    let traces = Regex::new(r"/home/\w|/root/|/work/|/Users/\w|/tmp/\w|\[MISSING\]|\bTODO\b|\bFIXME\b|\bdbg!\(").unwrap();
+    let traces = Regex::new(
+        r"/home/\w|/root/|/work/|/Users/\w|/tmp/\w|\[MISSING\]|\bTODO\b|\bFIXME\b|\bdbg!\(",
+    )
+    .unwrap();
     let mut found = Vec::new();
     for file in files {
         let lines = file.text.lines().filter(|line| traces.is_match(line));
@@ -323,14 +516,31 @@ fn nothing_of_the_building_site_is_left() {
         all.extend(path.is_file().then(|| file(&path)));
     }
     assert_eq!(leftovers(&all), Vec::<String>::new());
-    for bad in ["/work/main/src", "see /root/x", "open(\"/tmp/x\")", "price: [MISSING]", "// TODO", "dbg!(x)"] {
-        assert_eq!(leftovers(&[File { path: "x".into(), text: bad.into() }]).len(), 1, "{bad}");
+    for bad in [
+        "/work/main/src",
+        "see /root/x",
+        "open(\"/tmp/x\")",
+        "price: [MISSING]",
+        "// TODO",
+        "dbg!(x)",
+    ] {
+        assert_eq!(
+            leftovers(&[File {
+                path: "x".into(),
+                text: bad.into()
+            }])
+            .len(),
+            1,
+            "{bad}"
+        );
     }
 }
 
 /// `name` and `major` of `queries/name.major.sql`.
 fn query_names() -> Vec<(String, Option<i64>)> {
-    let paths = std::fs::read_dir(root().join("queries")).unwrap().map(|entry| entry.unwrap().path());
+    let paths = std::fs::read_dir(root().join("queries"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let mut names: Vec<_> = paths
         .filter(|path| path.extension().is_some_and(|ending| ending == "sql"))
         .map(|path: PathBuf| {
@@ -349,24 +559,35 @@ fn query_names() -> Vec<(String, Option<i64>)> {
 fn every_query_is_built_in_and_parses() {
     let mut listed: Vec<(String, Option<i64>)> = panels::variants()
         .flat_map(|(name, majors)| {
-            std::iter::once(None).chain(majors.into_iter().map(Some)).map(move |major| (name.to_owned(), major))
+            std::iter::once(None)
+                .chain(majors.into_iter().map(Some))
+                .map(move |major| (name.to_owned(), major))
         })
         .collect();
     listed.sort();
-    assert_eq!(listed, query_names(), "the files of queries/ and the list in src/dashboard/panels/mod.rs differ");
+    assert_eq!(
+        listed,
+        query_names(),
+        "the files of queries/ and the list in src/dashboard/panels/mod.rs differ"
+    );
     for (name, major) in query_names() {
         if major.is_none() {
             let text = std::fs::read_to_string(root().join(format!("queries/{name}.sql"))).unwrap();
             let spec = Spec::parse(&name, &text).unwrap();
-            assert!(spec.front.about.len() > 40, "{name}.sql says nothing about itself");
+            assert!(
+                spec.front.about.len() > 40,
+                "{name}.sql says nothing about itself"
+            );
         }
     }
 }
 
 #[test]
 fn every_theme_has_every_role() {
-    let on_disk: BTreeSet<String> =
-        files("themes", &[".toml"]).iter().map(|file| file.path["themes/".len()..file.path.len() - 5].to_owned()).collect();
+    let on_disk: BTreeSet<String> = files("themes", &[".toml"])
+        .iter()
+        .map(|file| file.path["themes/".len()..file.path.len() - 5].to_owned())
+        .collect();
     let built_in: BTreeSet<String> = Theme::names().map(str::to_owned).collect();
     assert_eq!(built_in, on_disk);
     for name in &built_in {
@@ -376,7 +597,11 @@ fn every_theme_has_every_role() {
             let line = Regex::new(&format!(r"(?m)^{} *=.*\n", role.name())).unwrap();
             let without = line.replace(&text, "");
             assert_ne!(without, text, "{name} does not give {}", role.name());
-            assert!(Theme::parse(name, &without).is_err(), "{name} is accepted without {}", role.name());
+            assert!(
+                Theme::parse(name, &without).is_err(),
+                "{name} is accepted without {}",
+                role.name()
+            );
         }
     }
 }
@@ -391,11 +616,18 @@ fn between<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
 
 /// Why the README's key table is not the program's; `None` where it is.
 fn key_table_fault(readme: Option<&str>) -> Option<String> {
-    let cure = format!("put this between `<!-- keys -->` and `<!-- /keys -->`:\n{}", keys::markdown());
-    let Some(readme) = readme else { return Some(format!("there is no README.md; {cure}")) };
+    let cure = format!(
+        "put this between `<!-- keys -->` and `<!-- /keys -->`:\n{}",
+        keys::markdown()
+    );
+    let Some(readme) = readme else {
+        return Some(format!("there is no README.md; {cure}"));
+    };
     match between(readme, "keys") {
         None => Some(format!("README.md has no marks for the key table; {cure}")),
-        Some(table) if table != keys::markdown().trim() => Some(format!("README.md's key table is not the program's; {cure}")),
+        Some(table) if table != keys::markdown().trim() => Some(format!(
+            "README.md's key table is not the program's; {cure}"
+        )),
         Some(_) => None,
     }
 }
@@ -404,7 +636,11 @@ fn key_table_fault(readme: Option<&str>) -> Option<String> {
 fn the_key_table_of_the_readme_is_the_program_s() {
     let good = format!("# x\n<!-- keys -->\n{}\n<!-- /keys -->\n", keys::markdown());
     assert_eq!(key_table_fault(Some(&good)), None);
-    assert!(key_table_fault(Some(&good.replace("quit (also", "leave (also"))).unwrap().contains("is not the program's"));
+    assert!(
+        key_table_fault(Some(&good.replace("quit (also", "leave (also")))
+            .unwrap()
+            .contains("is not the program's")
+    );
     assert!(key_table_fault(Some("# x")).unwrap().contains("no marks"));
     assert!(key_table_fault(None).unwrap().contains("no README.md"));
     let readme = std::fs::read_to_string(root().join("README.md")).ok();

@@ -14,7 +14,10 @@ use htap_top::pg::{Class, PgError, Value};
 use std::time::Duration;
 
 fn names(board: &Board, effects: &[Effect]) -> Vec<String> {
-    requests(effects).iter().map(|request| board.model.feed(request.feed).unwrap().spec.name.clone()).collect()
+    requests(effects)
+        .iter()
+        .map(|request| board.model.feed(request.feed).unwrap().spec.name.clone())
+        .collect()
 }
 
 /// A live board that shows the trouble, with the queries in full screen.
@@ -35,12 +38,28 @@ fn four_views() -> Board {
 }
 
 fn acts(effects: &[Effect]) -> Vec<&Action> {
-    effects.iter().filter_map(|effect| if let Effect::Act { action, .. } = effect { Some(action) } else { None }).collect()
+    effects
+        .iter()
+        .filter_map(|effect| {
+            if let Effect::Act { action, .. } = effect {
+                Some(action)
+            } else {
+                None
+            }
+        })
+        .collect()
 }
 
 fn refreshed(effects: &[Effect]) -> Vec<(ActionId, String)> {
     let one = |effect: &Effect| match effect {
-        Effect::Act { id, action: Action::Refresh { view, concurrently: true } } => Some((*id, view.name.clone())),
+        Effect::Act {
+            id,
+            action:
+                Action::Refresh {
+                    view,
+                    concurrently: true,
+                },
+        } => Some((*id, view.name.clone())),
         _ => None,
     };
     effects.iter().filter_map(one).collect()
@@ -56,11 +75,29 @@ fn nothing_is_asked_before_the_facts_are_known() {
     assert_eq!(board.tick(5000), [], "the facts are still under way");
     let effects = board.answer("facts", facts());
     let asked = names(&board, &effects);
-    for name in ["database", "activity", "snapshots", "sessions", "views", "bloat", "needs"] {
-        assert!(asked.iter().any(|asked| asked == name), "{name} is not among {asked:?}");
+    for name in [
+        "database",
+        "activity",
+        "snapshots",
+        "sessions",
+        "views",
+        "bloat",
+        "needs",
+    ] {
+        assert!(
+            asked.iter().any(|asked| asked == name),
+            "{name} is not among {asked:?}"
+        );
     }
-    assert!(!asked.contains(&"hourly_sales".to_owned()), "it needs a relation that may not exist");
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::Canary(Some(sql)) if sql.contains("pg_class"))));
+    assert!(
+        !asked.contains(&"hourly_sales".to_owned()),
+        "it needs a relation that may not exist"
+    );
+    assert!(
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Canary(Some(sql)) if sql.contains("pg_class")))
+    );
     assert_eq!(board.asked_twice, Vec::<String>::new());
 }
 
@@ -68,7 +105,12 @@ fn nothing_is_asked_before_the_facts_are_known() {
 fn each_feed_has_one_statement_under_way_and_is_due_again_after_the_interval() {
     let mut board = Board::live(Config::default());
     let again = board.tick(60_000);
-    assert_eq!(requests(&again).len(), 0, "none was answered: {:?}", names(&board, &again));
+    assert_eq!(
+        requests(&again).len(),
+        0,
+        "none was answered: {:?}",
+        names(&board, &again)
+    );
     let _ = board.answer("activity", trouble());
     let asked = board.tick(1);
     assert_eq!(names(&board, &asked), ["activity"], "overdue, so at once");
@@ -83,7 +125,14 @@ fn each_feed_has_one_statement_under_way_and_is_due_again_after_the_interval() {
 #[test]
 fn what_a_database_lacks_is_not_asked_and_is_named() {
     let mut board = Board::live(Config::default());
-    let lacking = table("name|found", &["mart.sales_hourly_mv|false", "shop.products|false", "mart.fact_sales_mv|true"]);
+    let lacking = table(
+        "name|found",
+        &[
+            "mart.sales_hourly_mv|false",
+            "shop.products|false",
+            "mart.fact_sales_mv|true",
+        ],
+    );
     let _ = board.answer("needs", lacking);
     let asked = board.tick(250);
     assert!(!names(&board, &asked).contains(&"hourly_sales".to_owned()));
@@ -91,9 +140,22 @@ fn what_a_database_lacks_is_not_asked_and_is_named() {
     let hourly = board.model.feed(board.id("hourly_sales")).unwrap();
     assert_eq!(hourly.sampling.missing.len(), 1);
     assert!(board.screen(140, 50).contains("needs mart.sales_hourly_mv"));
-    let _ = board.answer("needs", table("name|found", &["mart.sales_hourly_mv|true", "shop.products|true", "mart.fact_sales_mv|true"]));
+    let _ = board.answer(
+        "needs",
+        table(
+            "name|found",
+            &[
+                "mart.sales_hourly_mv|true",
+                "shop.products|true",
+                "mart.fact_sales_mv|true",
+            ],
+        ),
+    );
     let asked = board.tick(250);
-    assert!(names(&board, &asked).contains(&"hourly_sales".to_owned()), "created meanwhile");
+    assert!(
+        names(&board, &asked).contains(&"hourly_sales".to_owned()),
+        "created meanwhile"
+    );
 }
 
 #[test]
@@ -102,17 +164,36 @@ fn a_lost_session_takes_its_statements_along() {
     let _ = board.lose(SessionId::Fast, 1);
     let fast = |board: &Board| {
         let fast = ["activity", "snapshots", "database", "sessions"];
-        fast.iter().all(|name| board.model.feed(board.id(name)).unwrap().sampling.in_flight.is_none())
+        fast.iter().all(|name| {
+            board
+                .model
+                .feed(board.id(name))
+                .unwrap()
+                .sampling
+                .in_flight
+                .is_none()
+        })
     };
     assert!(fast(&board));
     let asked = board.tick(5000);
-    assert!(!names(&board, &asked).contains(&"activity".to_owned()), "asked on a lost session");
+    assert!(
+        !names(&board, &asked).contains(&"activity".to_owned()),
+        "asked on a lost session"
+    );
     assert!(matches!(board.model.fast, Link::Lost { .. }));
     assert!(board.said().contains("connection lost"), "{}", board.said());
     let _ = board.lose(SessionId::Fast, 2);
-    assert_eq!(board.model.log.len(), 1, "each attempt is a line of the log");
+    assert_eq!(
+        board.model.log.len(),
+        1,
+        "each attempt is a line of the log"
+    );
     let asked = board.open(SessionId::Fast);
-    assert_eq!(names(&board, &asked), ["facts"], "it may be another server now");
+    assert_eq!(
+        names(&board, &asked),
+        ["facts"],
+        "it may be another server now"
+    );
     assert!(board.said().contains("connected again"));
     let asked = board.answer("facts", facts());
     assert!(names(&board, &asked).contains(&"activity".to_owned()));
@@ -132,7 +213,10 @@ fn a_lost_olap_session_is_asked_for_again() {
     }
     assert_eq!(board.model.log.len(), 1, "a line for each session");
     let asked = board.tick(60_000);
-    assert!(names(&board, &asked).contains(&"hourly_sales".to_owned()), "the pool waits for a statement, the model for the pool");
+    assert!(
+        names(&board, &asked).contains(&"hourly_sales".to_owned()),
+        "the pool waits for a statement, the model for the pool"
+    );
 }
 
 /// Each of the pool's sessions opens when a statement comes, while the others are at work.
@@ -148,13 +232,20 @@ fn an_opening_olap_session_does_not_ask_again_what_is_under_way() {
     }
     let _ = board.lose(SessionId::Olap(1), 0);
     let asked = board.tick(60_000);
-    assert!(!names(&board, &asked).contains(&"hourly_sales".to_owned()), "another session still works on it");
+    assert!(
+        !names(&board, &asked).contains(&"hourly_sales".to_owned()),
+        "another session still works on it"
+    );
 }
 
 #[test]
 fn data_are_marked_old_within_two_intervals_of_silence() {
     let mut board = queries();
-    let old = |board: &Board| board.model.is_stale(board.model.feed(board.id("activity")).unwrap());
+    let old = |board: &Board| {
+        board
+            .model
+            .is_stale(board.model.feed(board.id("activity")).unwrap())
+    };
     for name in ["database", "snapshots", "sessions"] {
         let _ = board.answer(name, table("x", &[]));
     }
@@ -175,7 +266,10 @@ fn data_are_marked_old_within_two_intervals_of_silence() {
 #[test]
 fn a_statement_that_fails_is_asked_rarely() {
     let mut board = Board::live(Config::default());
-    let denied = PgError { sqlstate: Some("42501".into()), ..PgError::new(Class::Statement, "permission denied") };
+    let denied = PgError {
+        sqlstate: Some("42501".into()),
+        ..PgError::new(Class::Statement, "permission denied")
+    };
     let _ = board.outcome("snapshots", Err(denied));
     let asked = board.tick(10_000);
     assert!(!names(&board, &asked).contains(&"snapshots".to_owned()));
@@ -187,7 +281,11 @@ fn a_statement_that_fails_is_asked_rarely() {
 fn a_filter_keeps_matching_rows_and_escape_takes_it_away() {
     let mut board = queries();
     let _ = board.keys("/CHECK");
-    assert_eq!(board.shown("activity", "pid").len(), 0, "an upper-case letter makes case count");
+    assert_eq!(
+        board.shown("activity", "pid").len(),
+        0,
+        "an upper-case letter makes case count"
+    );
     let _ = board.key(Key::Ctrl('u'));
     let _ = board.keys("check");
     assert_eq!(board.shown("activity", "pid").len(), 3);
@@ -197,16 +295,25 @@ fn a_filter_keeps_matching_rows_and_escape_takes_it_away() {
     assert_eq!(board.model.prompt.as_ref().unwrap().0, "check");
     let _ = board.key(Key::Ctrl('u'));
     let _ = board.keys("!check\n");
-    assert_eq!(board.shown("activity", "usename"), ["billing".into(), "reports".into()]);
+    assert_eq!(
+        board.shown("activity", "usename"),
+        ["billing".into(), "reports".into()]
+    );
     let _ = board.key(Key::Esc);
     assert_eq!(board.shown("activity", "pid").len(), 5);
-    assert!(matches!(board.model.screen, Screen::Full(_)), "the filter goes first");
+    assert!(
+        matches!(board.model.screen, Screen::Full(_)),
+        "the filter goes first"
+    );
     let _ = board.keys("/(");
     let (typed, complaint) = board.model.prompt.clone().unwrap();
     assert_eq!(typed, "(");
     assert!(complaint.is_some_and(|why| !why.is_empty()));
     let _ = board.keys("\n");
-    assert!(board.model.prompt.is_some(), "what is no expression cannot be entered");
+    assert!(
+        board.model.prompt.is_some(),
+        "what is no expression cannot be entered"
+    );
 }
 
 #[test]
@@ -216,7 +323,11 @@ fn letters_typed_into_a_filter_do_nothing_else() {
     assert_eq!(effects, []);
     assert_eq!(board.model.popup, None);
     assert_eq!(board.model.prompt.as_ref().unwrap().0, "CKXRrqyC ");
-    assert_eq!(board.key(Key::Ctrl('c')), [Effect::Quit], "the way out is always open");
+    assert_eq!(
+        board.key(Key::Ctrl('c')),
+        [Effect::Quit],
+        "the way out is always open"
+    );
 }
 
 #[test]
@@ -225,10 +336,20 @@ fn rows_are_sorted_by_a_chosen_column_and_back() {
     let worst_first = board.shown("activity", "pid");
     assert_eq!(worst_first.first(), Some(&Value::Int(812)));
     let _ = board.keys(">");
-    let (column, _) = board.model.feed(board.id("activity")).unwrap().cursor.sort.clone().unwrap();
+    let (column, _) = board
+        .model
+        .feed(board.id("activity"))
+        .unwrap()
+        .cursor
+        .sort
+        .clone()
+        .unwrap();
     let sorted = board.shown("activity", &column);
     let numbers: Vec<f64> = sorted.iter().filter_map(Value::number).collect();
-    assert!(numbers.windows(2).all(|pair| pair[0] >= pair[1]), "{sorted:?}");
+    assert!(
+        numbers.windows(2).all(|pair| pair[0] >= pair[1]),
+        "{sorted:?}"
+    );
     let _ = board.keys("I");
     assert_ne!(board.shown("activity", &column), sorted);
     let _ = board.keys("I");
@@ -239,23 +360,48 @@ fn rows_are_sorted_by_a_chosen_column_and_back() {
 fn the_selection_follows_its_row() {
     let mut board = queries();
     let _ = board.keys("jj");
-    let selected = |board: &Board| board.model.feed(board.id("activity")).unwrap().selected("pid").clone();
+    let selected = |board: &Board| {
+        board
+            .model
+            .feed(board.id("activity"))
+            .unwrap()
+            .selected("pid")
+            .clone()
+    };
     let chosen = selected(&board);
     let mut moved = trouble();
     moved.rows.reverse();
     // Another one became the worst.
-    moved.rows.retain(|row| row.first() != Some(&Value::Int(812)));
+    moved
+        .rows
+        .retain(|row| row.first() != Some(&Value::Int(812)));
     let _ = board.answer("activity", moved);
     assert_eq!(selected(&board), chosen);
     let _ = board.answer("activity", activity(&[]));
-    assert_eq!(board.model.feed(board.id("activity")).unwrap().cursor.selected, 0);
+    assert_eq!(
+        board
+            .model
+            .feed(board.id("activity"))
+            .unwrap()
+            .cursor
+            .selected,
+        0
+    );
     assert_eq!(board.keys("CK"), [], "there is nobody to hit");
     assert_eq!(board.model.popup, None);
 }
 
 #[test]
 fn only_y_confirms() {
-    for key in [Key::Enter, Key::Esc, Key::Char('Y'), Key::Char('n'), Key::Char(' '), Key::Char('C'), Key::Tab] {
+    for key in [
+        Key::Enter,
+        Key::Esc,
+        Key::Char('Y'),
+        Key::Char('n'),
+        Key::Char(' '),
+        Key::Char('C'),
+        Key::Tab,
+    ] {
         let mut board = queries();
         assert_eq!(board.keys("C"), []);
         assert!(matches!(board.model.popup, Some(Popup::Confirm(_))));
@@ -263,13 +409,21 @@ fn only_y_confirms() {
         assert_eq!(board.model.popup, None, "{key:?}");
         assert_eq!(board.said(), "nothing was sent");
     }
-    for (key, wanted, since) in [("C", Signal::Cancel, "2026-01-02 03:03:17+00"), ("K", Signal::Terminate, "2026-01-02 03:03:15+00")] {
+    for (key, wanted, since) in [
+        ("C", Signal::Cancel, "2026-01-02 03:03:17+00"),
+        ("K", Signal::Terminate, "2026-01-02 03:03:15+00"),
+    ] {
         let mut board = queries();
         let effects = board.keys(&format!("{key}y"));
-        let [Action::Signal { signal, backends }] = acts(&effects)[..] else { panic!("{effects:?}") };
+        let [Action::Signal { signal, backends }] = acts(&effects)[..] else {
+            panic!("{effects:?}")
+        };
         assert_eq!((*signal, backends.len()), (wanted, 1));
         assert_eq!(backends[0].identity.pid, 812);
-        assert_eq!(backends[0].identity.backend_start, "2026-01-02 03:00:00.000001+00");
+        assert_eq!(
+            backends[0].identity.backend_start,
+            "2026-01-02 03:00:00.000001+00"
+        );
         assert_eq!(backends[0].identity.since.as_deref(), Some(since));
     }
 }
@@ -278,9 +432,18 @@ fn only_y_confirms() {
 fn the_question_says_who_and_what_it_frees() {
     let mut board = queries();
     let _ = board.keys("K");
-    let Some(Popup::Confirm(confirm)) = &board.model.popup else { panic!() };
+    let Some(Popup::Confirm(confirm)) = &board.model.popup else {
+        panic!()
+    };
     let text = confirm.lines.join("\n");
-    for word in ["812", "billing", "billing-job", "UPDATE shop.inventory", "rolled back", "2 waiting sessions"] {
+    for word in [
+        "812",
+        "billing",
+        "billing-job",
+        "UPDATE shop.inventory",
+        "rolled back",
+        "2 waiting sessions",
+    ] {
         assert!(text.contains(word), "{word} is not in:\n{text}");
     }
 }
@@ -292,7 +455,9 @@ fn the_target_stays_while_the_dialog_is_open() {
     let _ = board.keys("C");
     let _ = board.answer("activity", activity(&[]));
     let effects = board.keys("y");
-    let [Action::Signal { backends, .. }] = acts(&effects)[..] else { panic!("{effects:?}") };
+    let [Action::Signal { backends, .. }] = acts(&effects)[..] else {
+        panic!("{effects:?}")
+    };
     assert_eq!(backends[0].identity.pid, 812);
 }
 
@@ -307,20 +472,44 @@ fn several_need_their_number_typed() {
     let _ = board.keys("C2");
     let _ = board.key(Key::Backspace);
     let effects = board.keys("3\n");
-    let [Action::Signal { signal: Signal::Cancel, backends }] = acts(&effects)[..] else { panic!("{effects:?}") };
+    let [
+        Action::Signal {
+            signal: Signal::Cancel,
+            backends,
+        },
+    ] = acts(&effects)[..]
+    else {
+        panic!("{effects:?}")
+    };
     assert_eq!(backends.len(), 3);
-    assert!(board.model.feed(board.id("activity")).unwrap().cursor.tagged.is_empty(), "tags stay for the next one");
+    assert!(
+        board
+            .model
+            .feed(board.id("activity"))
+            .unwrap()
+            .cursor
+            .tagged
+            .is_empty(),
+        "tags stay for the next one"
+    );
 }
 
 #[test]
 fn read_only_refuses_every_action() {
-    let mut board = Board::live(Config { read_only: true, ..Config::default() });
+    let mut board = Board::live(Config {
+        read_only: true,
+        ..Config::default()
+    });
     let _ = board.answer("activity", trouble());
     let _ = board.answer("views", views());
     for keys in ["8C", "K", "X", "7r", "R"] {
         assert_eq!(acts(&board.keys(keys)), Vec::<&Action>::new(), "{keys}");
         assert_eq!(board.model.popup, None, "{keys}");
-        assert!(board.said().starts_with("read-only"), "{keys}: {}", board.said());
+        assert!(
+            board.said().starts_with("read-only"),
+            "{keys}: {}",
+            board.said()
+        );
     }
 }
 
@@ -329,15 +518,33 @@ fn x_hits_only_old_olap_statements() {
     let mut board = queries();
     assert_eq!(board.keys("X"), []);
     let effects = board.keys("y");
-    let [Action::Signal { signal: Signal::Cancel, backends }] = acts(&effects)[..] else { panic!("{effects:?}") };
-    assert_eq!(backends.iter().map(|backend| backend.identity.pid).collect::<Vec<_>>(), [777]);
+    let [
+        Action::Signal {
+            signal: Signal::Cancel,
+            backends,
+        },
+    ] = acts(&effects)[..]
+    else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(
+        backends
+            .iter()
+            .map(|backend| backend.identity.pid)
+            .collect::<Vec<_>>(),
+        [777]
+    );
     let mut config = Config::default();
     config.targets.olap_limit = Duration::from_secs(76);
     let mut board = Board::live(config);
     let _ = board.answer("activity", trouble());
     assert_eq!(board.keys("X"), []);
     assert_eq!(board.model.popup, None);
-    assert!(board.said().contains("no OLAP statement"), "{}", board.said());
+    assert!(
+        board.said().contains("no OLAP statement"),
+        "{}",
+        board.said()
+    );
 }
 
 #[test]
@@ -345,21 +552,42 @@ fn all_views_are_refreshed_one_at_a_time_in_order() {
     let mut board = four_views();
     let effects = board.keys("R");
     let (first, view) = refreshed(&effects)[0].clone();
-    assert_eq!((refreshed(&effects).len(), view.as_str()), (1, "fact"), "the others read it");
+    assert_eq!(
+        (refreshed(&effects).len(), view.as_str()),
+        (1, "fact"),
+        "the others read it"
+    );
     assert_eq!(board.model.queue.len(), 2);
-    assert!(board.model.log.iter().any(|line| line.text.as_str().contains("mart.plain: not CONCURRENTLY (no unique index)")));
+    assert!(board.model.log.iter().any(|line| {
+        line.text
+            .as_str()
+            .contains("mart.plain: not CONCURRENTLY (no unique index)")
+    }));
     let effects = board.keys("R");
-    assert_eq!(refreshed(&effects), [], "they are running or waiting already");
+    assert_eq!(
+        refreshed(&effects),
+        [],
+        "they are running or waiting already"
+    );
     assert_eq!(board.model.queue.len(), 2);
     let _ = board.event(Event::ActionStarted(first));
     let failed = Outcome::Failed(PgError::new(Class::Statement, "out of space"));
-    let effects = board.event(Event::ActionEnded { id: first, outcome: failed });
+    let effects = board.event(Event::ActionEnded {
+        id: first,
+        outcome: failed,
+    });
     let (second, view) = refreshed(&effects)[0].clone();
     assert_eq!(view, "hourly", "one that failed does not stop the others");
-    let effects = board.event(Event::ActionEnded { id: second, outcome: Outcome::Refreshed(20.0) });
+    let effects = board.event(Event::ActionEnded {
+        id: second,
+        outcome: Outcome::Refreshed(20.0),
+    });
     let (third, view) = refreshed(&effects)[0].clone();
     assert_eq!(view, "daily");
-    let effects = board.event(Event::ActionEnded { id: third, outcome: Outcome::Refreshed(20.0) });
+    let effects = board.event(Event::ActionEnded {
+        id: third,
+        outcome: Outcome::Refreshed(20.0),
+    });
     assert_eq!(refreshed(&effects), []);
     assert!(board.model.running.is_empty());
 }
@@ -370,7 +598,10 @@ fn cancelling_the_running_refresh_drops_those_behind_it() {
     let (id, _) = refreshed(&board.keys("R"))[0].clone();
     assert_eq!(board.keys("C"), []);
     assert_eq!(board.keys("y"), [Effect::CancelAction(id)]);
-    let effects = board.event(Event::ActionEnded { id, outcome: Outcome::Cancelled });
+    let effects = board.event(Event::ActionEnded {
+        id,
+        outcome: Outcome::Cancelled,
+    });
     assert_eq!(acts(&effects), Vec::<&Action>::new());
     assert!(board.model.queue.is_empty() && board.model.running.is_empty());
     assert_eq!(board.keys("C"), []);
@@ -381,16 +612,33 @@ fn cancelling_the_running_refresh_drops_those_behind_it() {
 fn a_view_that_cannot_be_refreshed_concurrently_is_offered_the_plain_form() {
     let mut board = four_views();
     let _ = board.keys("/plain\nr");
-    let Some(Popup::Confirm(confirm)) = &board.model.popup else { panic!("{}", board.said()) };
+    let Some(Popup::Confirm(confirm)) = &board.model.popup else {
+        panic!("{}", board.said())
+    };
     let text = confirm.lines.join("\n");
-    assert!(text.contains("no unique index") && text.contains("ACCESS EXCLUSIVE"), "{text}");
+    assert!(
+        text.contains("no unique index") && text.contains("ACCESS EXCLUSIVE"),
+        "{text}"
+    );
     let effects = board.keys("y");
-    assert!(matches!(acts(&effects)[..], [Action::Refresh { concurrently: false, .. }]), "{effects:?}");
+    assert!(
+        matches!(
+            acts(&effects)[..],
+            [Action::Refresh {
+                concurrently: false,
+                ..
+            }]
+        ),
+        "{effects:?}"
+    );
 }
 
 #[test]
 fn somebody_else_s_view_and_a_standby_s_are_refused() {
-    for (column, value, word) in [("may_refresh", Value::Bool(false), "owner"), ("on_standby", Value::Bool(true), "standby")] {
+    for (column, value, word) in [
+        ("may_refresh", Value::Bool(false), "owner"),
+        ("on_standby", Value::Bool(true), "standby"),
+    ] {
         let mut table = views();
         for row in 0..table.rows.len() {
             table.set(row, column, value.clone());
@@ -400,7 +648,14 @@ fn somebody_else_s_view_and_a_standby_s_are_refused() {
         let _ = board.keys("7");
         assert_eq!(acts(&board.keys("ry")), Vec::<&Action>::new());
         assert_eq!(acts(&board.keys("R")), Vec::<&Action>::new());
-        assert!(board.model.log.iter().any(|line| line.text.as_str().contains(word)), "{word}");
+        assert!(
+            board
+                .model
+                .log
+                .iter()
+                .any(|line| line.text.as_str().contains(word)),
+            "{word}"
+        );
     }
 }
 
@@ -427,7 +682,11 @@ fn pasted_text_never_acts() {
         assert_eq!(board.model.popup, None);
     }
     let _ = board.keys("C");
-    assert_eq!(board.event(Event::Pasted("y".into())), [], "a question is answered by a key only");
+    assert_eq!(
+        board.event(Event::Pasted("y".into())),
+        [],
+        "a question is answered by a key only"
+    );
     assert!(matches!(board.model.popup, Some(Popup::Confirm(_))));
     let _ = board.key(Key::Esc);
     let _ = board.keys("/");
@@ -449,14 +708,26 @@ fn every_outcome_is_said_as_it_is() {
     ] {
         let mut board = queries();
         let effects = board.keys("Cy");
-        let Some(Effect::Act { id, .. }) = effects.first() else { panic!("{effects:?}") };
-        let effects = board.event(Event::ActionEnded { id: *id, outcome: Outcome::Signalled(vec![verdict]) });
+        let Some(Effect::Act { id, .. }) = effects.first() else {
+            panic!("{effects:?}")
+        };
+        let effects = board.event(Event::ActionEnded {
+            id: *id,
+            outcome: Outcome::Signalled(vec![verdict]),
+        });
         assert!(board.said().contains(word), "{word}: {}", board.said());
         assert!(board.model.running.is_empty());
         assert_eq!(acts(&effects), Vec::<&Action>::new());
     }
     let mut board = queries();
-    assert_eq!(board.event(Event::ActionEnded { id: ActionId(99), outcome: Outcome::Cancelled }), [], "nobody asked for it");
+    assert_eq!(
+        board.event(Event::ActionEnded {
+            id: ActionId(99),
+            outcome: Outcome::Cancelled
+        }),
+        [],
+        "nobody asked for it"
+    );
 }
 
 #[test]
@@ -466,8 +737,13 @@ fn pages_open_and_close_and_escape_never_quits() {
     assert_eq!(board.model.screen, Screen::Overview, "again to come back");
     for digit in "1234567".chars() {
         let _ = board.keys(&digit.to_string());
-        let Screen::Full(FeedId(id)) = board.model.screen else { panic!("{digit}") };
-        assert_eq!(board.model.feeds[usize::from(id)].digit, digit.to_digit(10).map(|d| d as u8));
+        let Screen::Full(FeedId(id)) = board.model.screen else {
+            panic!("{digit}")
+        };
+        assert_eq!(
+            board.model.feeds[usize::from(id)].digit,
+            digit.to_digit(10).map(|d| d as u8)
+        );
         assert_eq!(board.model.focus, FeedId(id));
     }
     let _ = board.keys("9");

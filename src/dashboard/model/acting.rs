@@ -4,17 +4,16 @@ use super::{Confirm, LogLine, Model, Popup, Running};
 use crate::dashboard::action::{Action, ActionId, Backend, Grade, Outcome};
 use crate::dashboard::event::Effect;
 use crate::format;
-use crate::pg::admin::{Identity, Signal, View};
-use crate::pg::{Table, Value};
+use crate::pg::Table;
+use crate::pg::admin::{Identity, Signal};
 use crate::text::{self, Clean};
-use std::collections::VecDeque;
 
 /// Columns of a query that a confirmation shows.
 const QUERY_COLUMNS: usize = 200;
 
 impl Model {
     /// Says why nothing can be done, where that is so.
-    fn barred(&mut self) -> bool {
+    pub(super) fn barred(&mut self) -> bool {
         let why = if self.config.read_only {
             "read-only: actions are switched off (--read-only)"
         } else if self
@@ -180,141 +179,6 @@ impl Model {
         self.confirm_signal(Signal::Cancel, backends);
     }
 
-    fn ask_cancel_refresh(&mut self) {
-        let running = self
-            .running
-            .iter()
-            .find(|running| matches!(running.action, Action::Refresh { .. }));
-        let Some(running) = running else {
-            self.say(
-                Grade::Doubtful,
-                "no refresh of ours is running; to cancel another's, select its backend (8)",
-            );
-            return;
-        };
-        let for_s = format::seconds(self.now.since(running.since));
-        let mut lines = vec![format!(
-            "Cancel our {}, running {for_s}?",
-            running.action.describe()
-        )];
-        if !self.queue.is_empty() {
-            lines.push(format!(
-                "The {} refreshes that wait behind it are dropped too.",
-                self.queue.len()
-            ));
-        }
-        lines.push("The view stays as it is.".into());
-        self.popup = Some(Popup::Confirm(Confirm {
-            lines,
-            actions: Vec::new(),
-            number: None,
-            typed: String::new(),
-        }));
-    }
-
-    pub(super) fn ask_refresh(&mut self) {
-        if self.barred() {
-            return;
-        }
-        let Some(id) = self.feed_named("views") else {
-            self.say(Grade::Doubtful, "the views panel is off");
-            return;
-        };
-        let Some(feed) = self.feed(id) else { return };
-        let Some(row) = feed.selected_row() else {
-            self.say(Grade::Doubtful, "there is no materialized view");
-            return;
-        };
-        let table = &feed.table;
-        let name = table.get(row, "view").text().unwrap_or_default().to_owned();
-        if let Some(why) = refusal(table, row) {
-            self.say(
-                Grade::Bad,
-                &format!("{name} cannot be refreshed here: {why}"),
-            );
-            return;
-        }
-        let Some(view) = view(table, row) else { return };
-        let last = table
-            .get(row, "last_s")
-            .number()
-            .map(|last| format!(" Last time it took {}.", format::seconds(last)));
-        let last = last.unwrap_or_default();
-        let concurrently = table.get(row, "concurrent_ok").is_true();
-        let mut lines = Vec::new();
-        if concurrently {
-            lines.push(format!("Refresh {name} CONCURRENTLY?{last}"));
-            lines.push(
-                "Readers go on. It takes an EXCLUSIVE lock, and holds a snapshot while it runs."
-                    .into(),
-            );
-        } else {
-            let why = table
-                .get(row, "concurrent_reason")
-                .text()
-                .unwrap_or("unknown")
-                .to_owned();
-            lines.push(format!("{name} cannot be refreshed CONCURRENTLY: {why}."));
-            lines.push(format!("Refresh it plainly?{last}"));
-            lines.push("It takes an ACCESS EXCLUSIVE lock: every reader of the view waits until it is done.".into());
-        }
-        let actions = vec![Action::Refresh { view, concurrently }];
-        self.popup = Some(Popup::Confirm(Confirm {
-            lines,
-            actions,
-            number: None,
-            typed: String::new(),
-        }));
-    }
-
-    /// All views that can be refreshed concurrently, those first on which others depend.
-    pub(super) fn refresh_all(&mut self) -> Vec<Effect> {
-        if self.barred() {
-            return Vec::new();
-        }
-        let table = self.rows("views");
-        let mut actions = VecDeque::new();
-        let mut skipped = Vec::new();
-        for row in in_order(table) {
-            let name = table.get(row, "view").text().unwrap_or_default();
-            match (
-                refusal(table, row),
-                table.get(row, "concurrent_ok").is_true(),
-            ) {
-                (Some(why), _) => skipped.push(format!("{name}: {why}")),
-                (None, false) => {
-                    let why = table
-                        .get(row, "concurrent_reason")
-                        .text()
-                        .unwrap_or("unknown");
-                    skipped.push(format!("{name}: not CONCURRENTLY ({why})"));
-                }
-                (None, true) => {
-                    if let Some(view) = view(table, row) {
-                        actions.push_back(Action::Refresh {
-                            view,
-                            concurrently: true,
-                        });
-                    }
-                }
-            }
-        }
-        if !skipped.is_empty() {
-            self.say(
-                Grade::Doubtful,
-                &format!("left out: {}", skipped.join("; ")),
-            );
-        }
-        if actions.is_empty() {
-            self.say(
-                Grade::Doubtful,
-                "there is no materialized view that can be refreshed concurrently",
-            );
-            return Vec::new();
-        }
-        self.act(actions.into())
-    }
-
     /// Starts actions; refreshes wait for one another.
     pub(super) fn act(&mut self, actions: Vec<Action>) -> Vec<Effect> {
         if actions.is_empty() {
@@ -398,20 +262,6 @@ impl Model {
         effects
     }
 
-    fn note_refresh(&mut self, view: &View, seconds: f64) {
-        let table = self.rows("views");
-        let same = |row: &usize| {
-            table.get(*row, "schemaname").text() == Some(&view.schema)
-                && table.get(*row, "matviewname").text() == Some(&view.name)
-        };
-        if let Some(relid) = (0..table.rows.len())
-            .find(same)
-            .and_then(|row| table.get(row, "relid").int())
-        {
-            self.memory.views.took(relid, seconds);
-        }
-    }
-
     /// The newest line of the log, if any.
     pub fn last_log(&self) -> Option<&LogLine> {
         self.log.back()
@@ -455,80 +305,4 @@ fn backend(table: &Table, row: usize, signal: Signal) -> Option<Backend> {
         described: Clean::from(described.join(", ")),
         query: Clean::from(text::cut(text("query").unwrap_or_default(), QUERY_COLUMNS).as_ref()),
     })
-}
-
-/// Why the view in `row` cannot be refreshed at all by us here.
-fn refusal(table: &Table, row: usize) -> Option<String> {
-    if table.get(row, "on_standby").is_true() {
-        return Some("this server is a standby: refresh on the primary".into());
-    }
-    if table.get(row, "may_refresh") == &Value::Bool(false) {
-        let owner = table.get(row, "owner").text().unwrap_or("its owner");
-        return Some(format!(
-            "only its owner may: GRANT {owner} TO this role (MAINTAIN suffices from 17 on)"
-        ));
-    }
-    None
-}
-
-fn view(table: &Table, row: usize) -> Option<View> {
-    Some(View {
-        schema: table.get(row, "schemaname").text()?.to_owned(),
-        name: table.get(row, "matviewname").text()?.to_owned(),
-    })
-}
-
-/// Rows so that each comes after all it depends on; what is left of a cycle comes last.
-fn in_order(table: &Table) -> Vec<usize> {
-    let relid = |row: usize| table.get(row, "relid").int().unwrap_or(0);
-    let depends = |row: usize| -> Vec<i64> {
-        let text = table
-            .get(row, "depends_on")
-            .text()
-            .unwrap_or_default()
-            .to_owned();
-        text.split(',')
-            .filter_map(|id| id.trim().parse().ok())
-            .collect()
-    };
-    let mut open: Vec<usize> = (0..table.rows.len()).collect();
-    let mut ordered = Vec::new();
-    while !open.is_empty() {
-        let waiting: Vec<i64> = open.iter().map(|row| relid(*row)).collect();
-        let ready = |row: &usize| {
-            !depends(*row)
-                .iter()
-                .any(|id| *id != relid(*row) && waiting.contains(id))
-        };
-        let (mut next, rest): (Vec<usize>, Vec<usize>) = open.iter().partition(|row| ready(row));
-        if next.is_empty() {
-            next = rest.clone();
-            open = Vec::new();
-        } else {
-            open = rest;
-        }
-        ordered.extend(next);
-    }
-    ordered
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_view_is_refreshed_after_what_it_reads() {
-        let row = |id, on: &str| vec![Value::Int(id), on.into()];
-        let table = Table {
-            columns: ["relid".into(), "depends_on".into()].into(),
-            rows: vec![
-                row(1, "2"),
-                row(2, "3, 9"),
-                row(3, ""),
-                row(4, "5"),
-                row(5, "4"),
-            ],
-        };
-        assert_eq!(in_order(&table), [2, 1, 0, 3, 4]);
-    }
 }

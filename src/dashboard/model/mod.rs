@@ -5,9 +5,15 @@
 
 mod acting;
 mod input;
+mod learning;
+mod refreshing;
 mod sampling;
+mod state;
+mod typing;
 
-use super::action::{Action, ActionId, Grade};
+pub use state::{Confirm, Link, LogLine, Popup, Running, Screen, Start};
+
+use super::action::{Action, Grade};
 use super::diagnosis::{self, Cause, Evidence, Gauge, Since};
 use super::event::{Effect, Event, FeedId, Moment};
 use super::feed::{Cursor, Feed, Sampling};
@@ -16,134 +22,12 @@ use super::panels::classify::Classifier;
 use super::panels::spec::Spec;
 use super::panels::{self, bloat, snapshots, views};
 use crate::config::Config;
+use crate::pg::Table;
 use crate::pg::sampler::{Report, SessionId};
-use crate::pg::{Peer, PgError, Table};
 use crate::text::Clean;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// What the model is started with.
-#[derive(Debug)]
-pub struct Start {
-    /// Configuration.
-    pub config: Config,
-    /// A user's own panels.
-    pub own_panels: Vec<Spec>,
-    /// What was wrong with files that were left out; shown in the log.
-    pub complaints: Vec<String>,
-    /// Offset of local time from UTC, seconds.
-    pub utc_offset_s: i32,
-    /// Names of the themes, the first one in use first.
-    pub themes: Vec<String>,
-    /// Where the sessions go, for the header: `shop @ primary:5432`.
-    pub target: Clean,
-    /// The OLAP pool's own server, where it has one.
-    pub olap_target: Option<Clean>,
-    /// Roles of this program's own sessions, which the panels leave out.
-    pub own_roles: Vec<String>,
-    /// Shown in the header while the demo runs.
-    pub demo: bool,
-}
-
-/// Which page is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Screen {
-    /// All panels.
-    Overview,
-    /// The business panels that the Overview has no room for.
-    More,
-    /// One panel.
-    Full(FeedId),
-}
-
-/// What lies over the page.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Popup {
-    /// Keys, and the figures of the focused panel.
-    Help {
-        /// Lines scrolled.
-        scroll: usize,
-    },
-    /// All fields of a row, as it was when opened.
-    Detail {
-        /// Title.
-        title: String,
-        /// Names of the fields and what they hold.
-        fields: Vec<(String, String)>,
-        /// Lines scrolled.
-        scroll: usize,
-    },
-    /// The log.
-    Log {
-        /// Lines scrolled.
-        scroll: usize,
-    },
-    /// A question before an action.
-    Confirm(Confirm),
-}
-
-/// A question before an action.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Confirm {
-    /// What will happen to whom, and what it frees.
-    pub lines: Vec<String>,
-    /// What is done on yes.
-    pub actions: Vec<Action>,
-    /// More than one is hit: this number must be typed.
-    pub number: Option<usize>,
-    /// Typed so far.
-    pub typed: String,
-}
-
-/// State of the way to the server.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Link {
-    /// Nothing was tried yet.
-    Idle,
-    /// Open.
-    Live(Peer),
-    /// Being opened again.
-    Lost {
-        /// Why.
-        error: PgError,
-        /// Attempts that failed.
-        attempt: u32,
-        /// Since when.
-        since: Moment,
-        /// Only the user can mend it.
-        given_up: bool,
-    },
-}
-
-impl Link {
-    /// Whether statements can be sent, or will open the session.
-    pub fn usable(&self) -> bool {
-        !matches!(self, Self::Lost { .. })
-    }
-}
-
-/// A line of the log.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LogLine {
-    /// When, epoch milliseconds.
-    pub epoch_ms: i64,
-    /// How good it is.
-    pub grade: Grade,
-    /// What happened.
-    pub text: Clean,
-}
-
-/// An action under way.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Running {
-    /// Its number.
-    pub id: ActionId,
-    /// What.
-    pub action: Action,
-    /// Since when.
-    pub since: Moment,
-}
 
 /// The most lines kept in the log.
 const LOG_LINES: usize = 500;
@@ -325,7 +209,7 @@ impl Model {
                 attempt,
                 retry_in_ms,
             } => {
-                self.lost(session, error, attempt, retry_in_ms.is_none());
+                self.lost(session, &error, attempt, retry_in_ms.is_none());
                 Vec::new()
             }
             Report::Answered {
@@ -429,11 +313,11 @@ impl Model {
     /// Makes the gauges and the cause line anew.
     fn judge(&mut self) {
         let mut since = std::mem::take(&mut self.since);
-        let olap = self
-            .feeds
-            .iter()
-            .filter(|feed| feed.spec.front.pool == panels::spec::Pool::Olap);
-        let olap_ms = olap
+        let olap_feeds = || {
+            let feeds = self.feeds.iter();
+            feeds.filter(|feed| feed.spec.front.pool == panels::spec::Pool::Olap)
+        };
+        let olap_ms = olap_feeds()
             .filter(|feed| feed.sampling.at.is_some())
             .map(|feed| feed.sampling.took_ms);
         let evidence = Evidence {
@@ -445,6 +329,7 @@ impl Model {
             views: self.rows("views"),
             database: self.rows("database"),
             olap_ms: olap_ms.reduce(f64::max),
+            has_olap: olap_feeds().any(|feed| feed.sampling.missing.is_empty()),
         };
         let gauges = diagnosis::gauges(&evidence);
         let before = |label: &str| {

@@ -5,12 +5,10 @@ use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId, Moment, OwnCost, Request, Sample};
 use crate::dashboard::feed::Feed;
 use crate::dashboard::panels::spec::Pool;
-use crate::dashboard::panels::{self, activity, bloat, snapshots, views};
+use crate::dashboard::panels::{activity, bloat, snapshots, views};
 use crate::format;
 use crate::pg::sampler::SessionId;
-use crate::pg::{Class, Peer, PgError, Table, quote_literal};
-use crate::text::Clean;
-use std::collections::BTreeSet;
+use crate::pg::{Class, Peer, PgError, Table};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +17,6 @@ use std::time::Duration;
 const SLOW_SHARE: f64 = 50.0;
 /// As [`SLOW_SHARE`], for the OLAP pool, where queries are expected to work.
 const OLAP_SHARE: f64 = 10.0;
-/// Where this relation exists, the point query reads from it.
-const SHOP: &str = "shop.products";
 /// Seconds that a passing word stays in the footer.
 const NOTICE_S: f64 = 6.0;
 
@@ -80,7 +76,7 @@ impl Model {
         }
     }
 
-    fn sample_due(&mut self) -> Vec<Effect> {
+    pub(super) fn sample_due(&mut self) -> Vec<Effect> {
         if self.facts.is_none() {
             return Vec::new();
         }
@@ -172,7 +168,7 @@ impl Model {
     pub(super) fn lost(
         &mut self,
         session: SessionId,
-        error: PgError,
+        error: &PgError,
         attempt: u32,
         given_up: bool,
     ) {
@@ -364,107 +360,6 @@ impl Model {
             .and_then(|feed| self.age_s(feed))
             .is_none_or(|age| age > 0.9);
         if old { self.ask(&[id]) } else { Vec::new() }
-    }
-
-    /// The server told its version and what our role may: choose the statements that fit.
-    fn learned(&mut self, facts: Table) -> Vec<Effect> {
-        let major = facts.first("server_version_num").int().unwrap_or(0) / 10_000;
-        let pgss = facts.first("pgss_schema").text().map(str::to_owned);
-        for feed in self.feeds.iter_mut().filter(|feed| !feed.foreign) {
-            let sql = panels::statement(&feed.spec.name, major)
-                .unwrap_or(&feed.spec.sql)
-                .to_owned();
-            feed.sampling
-                .missing
-                .retain(|missing| Some(missing.as_str()) != feed.spec.front.extension.as_deref());
-            match (&feed.spec.front.extension, &pgss) {
-                (Some(extension), None) => {
-                    feed.sampling.missing.push(Clean::from(extension.as_str()));
-                }
-                (Some(_), Some(schema)) => {
-                    let function = format!("{}.pg_stat_statements", crate::pg::quote_ident(schema));
-                    feed.sql = sql.replace("{pg_stat_statements}", &function).into();
-                }
-                (None, _) => feed.sql = sql.into(),
-            }
-        }
-        self.facts = Some(facts);
-        self.list_needs();
-        let mut effects = self.point_query();
-        effects.extend(self.sample_due());
-        effects
-    }
-
-    /// Writes the statement that looks for the relations which panels need.
-    fn list_needs(&mut self) {
-        let needs = self
-            .feeds
-            .iter()
-            .flat_map(|feed| &feed.spec.front.needs)
-            .map(String::as_str);
-        let needs: BTreeSet<&str> = needs.chain([SHOP]).collect();
-        let listed: Vec<String> = needs.into_iter().map(quote_literal).collect();
-        let sql = format!(
-            "SELECT name, pg_catalog.to_regclass(name) IS NOT NULL AS found \
-             FROM pg_catalog.unnest(ARRAY[{}]::text[]) AS needed (name)",
-            listed.join(", ")
-        );
-        if let Some(feed) = self.feed_named("needs").and_then(|id| self.feed_mut(id)) {
-            feed.sql = sql.into();
-        }
-        // Until it is answered nothing that needs a relation is asked.
-        for feed in &mut self.feeds {
-            let needs = &feed.spec.front.needs;
-            if feed.sampling.at.is_none() && feed.sampling.missing.is_empty() && !needs.is_empty() {
-                feed.sampling.due_ms = u64::MAX;
-            }
-        }
-    }
-
-    fn found(&mut self, table: &Table) -> Vec<Effect> {
-        let missing: Vec<&str> = (0..table.rows.len())
-            .filter(|row| !table.get(*row, "found").is_true())
-            .filter_map(|row| table.get(row, "name").text())
-            .collect();
-        for feed in &mut self.feeds {
-            let needs = feed.spec.front.needs.clone();
-            if needs.is_empty() {
-                continue;
-            }
-            let lacked = !feed.sampling.missing.is_empty() || feed.sampling.due_ms == u64::MAX;
-            feed.sampling.missing = needs
-                .iter()
-                .filter(|need| missing.contains(&need.as_str()))
-                .map(|need| Clean::from(need.as_str()))
-                .collect();
-            if lacked && feed.sampling.missing.is_empty() {
-                feed.sampling.due_ms = 0;
-            }
-        }
-        self.memory.shop = !missing.contains(&SHOP);
-        self.point_query()
-    }
-
-    /// Starts timing the point query that fits this database.
-    fn point_query(&mut self) -> Vec<Effect> {
-        let sql = self.config.canary.sql.clone().or_else(|| {
-            let major = self
-                .facts
-                .as_ref()
-                .and_then(|facts| facts.first("server_version_num").int())
-                .unwrap_or(0);
-            let name = if self.memory.shop {
-                "canary_shop"
-            } else {
-                "canary"
-            };
-            panels::statement(name, major / 10_000).map(str::to_owned)
-        });
-        if sql == self.memory.canary {
-            return Vec::new();
-        }
-        self.memory.canary.clone_from(&sql);
-        vec![Effect::Canary(sql)]
     }
 }
 

@@ -120,9 +120,43 @@ pub fn is_internal(name: &str) -> bool {
     INTERNAL.contains(&name)
 }
 
+/// The panels as Markdown, as they stand in the README.
+pub fn markdown() -> String {
+    let shown = built_in()
+        .into_iter()
+        .filter(|spec| !is_internal(&spec.name));
+    let rows = shown.map(|spec| {
+        let key = digit(&spec.name).unwrap_or(9);
+        let pool = spec.front.pool.name();
+        let interval = crate::format::seconds(spec.front.interval.as_secs_f64());
+        format!(
+            "| `{key}` | {} | `{}` | {pool} | {interval} |\n",
+            spec.front.title, spec.name
+        )
+    });
+    format!(
+        "| Key | Panel | File | Pool | Interval |\n| --- | --- | --- | --- | --- |\n{}",
+        rows.collect::<String>()
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_readme_lists_the_panels() {
+        let readme = include_str!("../../../README.md");
+        let listed = readme
+            .split_once("<!-- panels -->\n")
+            .and_then(|(_, rest)| rest.split_once("<!-- /panels -->"))
+            .map(|(listed, _)| listed);
+        assert_eq!(
+            listed,
+            Some(markdown().as_str()),
+            "put the right side between the markers of README.md"
+        );
+    }
 
     #[test]
     fn every_built_in_file_parses() {

@@ -16,6 +16,17 @@ pub enum Pool {
     Olap,
 }
 
+impl Pool {
+    /// As it is written in a panel file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Oltp => "oltp",
+            Self::Slow => "slow",
+            Self::Olap => "olap",
+        }
+    }
+}
+
 /// How a panel is drawn.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
@@ -174,7 +185,7 @@ impl Spec {
         let text = text.trim_start_matches('\u{feff}');
         let front_lines = text.lines().take_while(|line| line.starts_with("--"));
         let front: String = front_lines
-            .map(|line| format!("{}\n", uncomment(line)))
+            .flat_map(|line| [uncomment(line), "\n"])
             .collect();
         if front.trim().is_empty() {
             return Err(fail(

@@ -35,12 +35,12 @@ pub(super) fn draw(
     let stale = model.is_stale(feed);
     let digit = feed.digit.map_or(' ', |digit| char::from(b'0' + digit));
     let bar = if focused { '▌' } else { ' ' };
-    let style = theme.style(if focused {
+    let look = theme.style(if focused {
         Role::BorderFocus
     } else {
         Role::Title
     });
-    super::line(area, buf, &format!("{bar}{digit} {name}"), style);
+    super::line(area, buf, &format!("{bar}{digit} {name}"), look);
     let inner = Rect {
         x: area.x + INDENT,
         width: area.width.saturating_sub(INDENT),
@@ -139,7 +139,7 @@ fn oltp(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         },
         buf,
     );
-    let text = panel::sessions_line(model);
+    let text = super::oltp::sessions_line(model);
     super::line(
         Rect {
             y: area.y + 1,

@@ -1,6 +1,7 @@
 //! The screen: reads the model, writes cells, changes nothing.
 
 mod dense;
+mod oltp;
 mod panel;
 
 use super::action::Grade;
@@ -92,7 +93,7 @@ pub fn starting(share: f64, doing: &Clean, elapsed_s: f64, theme: &Theme, frame:
     buf.set_style(area, theme.base());
     let width = area.width.saturating_sub(8).min(60);
     let x = area.x + (area.width - width) / 2;
-    let mut y = area.height.saturating_sub(7) / 2;
+    let top = area.height.saturating_sub(7) / 2;
     let filled = (share.clamp(0.0, 1.0) * f64::from(width)).round() as usize;
     let bar = format!(
         "{}{}",
@@ -114,21 +115,14 @@ pub fn starting(share: f64, doing: &Clean, elapsed_s: f64, theme: &Theme, frame:
             Role::Muted,
         ),
     ];
-    for (text, role) in lines {
-        if y < area.bottom() {
-            line(
-                Rect {
-                    x,
-                    y,
-                    width,
-                    height: 1,
-                },
-                buf,
-                &text,
-                theme.style(role),
-            );
-        }
-        y += 1;
+    for (y, (text, role)) in (top..area.bottom()).zip(lines) {
+        let place = Rect {
+            x,
+            y,
+            width,
+            height: 1,
+        };
+        line(place, buf, &text, theme.style(role));
     }
 }
 

@@ -6,7 +6,7 @@ use crate::dashboard::model::{Link, Model};
 use crate::dashboard::panels::spec::{Chart, Pool, Unit};
 use crate::dashboard::theme::{Role, Theme};
 use crate::dashboard::widgets::{
-    self, BarChart, DataTable, Figure, LineChart, Panel, Ranking, Spark, Stat,
+    self, BarChart, DataTable, Figure, LineChart, Panel, Ranking, Stat,
 };
 use crate::format::{self, Severity};
 use crate::pg::{Class, PgError};
@@ -76,7 +76,7 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
         return Some(format!("{age} old: {error}"));
     }
     match feed.spec.name.as_str() {
-        "activity" => sessions_note(model),
+        "activity" => Some(sessions_note(model)),
         "database" => (model.history.oltp.reset).then(|| "counters were reset".into()),
         "views" => model.running.first().map(|running| {
             format!(
@@ -89,7 +89,7 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
     }
 }
 
-fn sessions_note(model: &Model) -> Option<String> {
+fn sessions_note(model: &Model) -> String {
     let oltp = &model.history.oltp;
     if oltp.restricted > 0 {
         let role = model
@@ -97,17 +97,17 @@ fn sessions_note(model: &Model) -> Option<String> {
             .as_ref()
             .and_then(|facts| facts.first("current_user").text())
             .unwrap_or("this role");
-        return Some(format!(
+        return format!(
             "{} sessions hidden: GRANT pg_monitor TO {role}",
             oltp.restricted
-        ));
+        );
     }
     let count = |class| oltp.sessions.get(&class).copied().unwrap_or(0);
-    Some(format!(
+    format!(
         "{} oltp · {} olap",
         count(WorkClass::Oltp),
         count(WorkClass::Olap)
-    ))
+    )
 }
 
 /// What is said where the figures would stand: what is missing and how to get it.
@@ -179,7 +179,7 @@ fn contents(
     buf: &mut Buffer,
 ) {
     if feed.spec.name == "database" {
-        oltp(model, theme, feed, full, area, buf);
+        super::oltp::draw(model, theme, feed, full, area, buf);
         return;
     }
     // Full screen, a chart stands above its figures.
@@ -398,7 +398,7 @@ pub(super) fn newest(model: &Model, feed: &Feed, x: &str, compare: Option<&str>)
     parts.join("  ")
 }
 
-fn stat(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &mut Buffer) {
+pub(super) fn stat(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &mut Buffer) {
     let columns = feed.columns(false);
     let figures: Vec<(String, String, Option<Severity>)> = columns
         .iter()
@@ -426,149 +426,4 @@ fn stat(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &mut Buffer)
         theme,
     }
     .render(area, buf);
-}
-
-/// Transactions, latency and sessions with their last minutes.
-fn oltp(model: &Model, theme: &Theme, feed: &Feed, full: bool, area: Rect, buf: &mut Buffer) {
-    let history = &model.history;
-    let oltp = &history.oltp;
-    let write = |value: Option<f64>, how: fn(f64) -> String| value.map_or_else(|| "?".into(), how);
-    let target = model.config.targets.oltp_p99_ms;
-    let severity = oltp.p99_ms.and_then(|p99| {
-        if p99 >= target {
-            Some(Severity::Danger)
-        } else {
-            (p99 >= target * model.config.targets.warn_at).then_some(Severity::Warning)
-        }
-    });
-    let waiting = (oltp.waiting > 0).then_some(Severity::Warning);
-    let wal = |value: f64| format!("{}/s", format::bytes(value));
-    let rows: [(
-        &str,
-        String,
-        Option<Severity>,
-        &crate::dashboard::history::Series,
-    ); 7] = [
-        ("tps", write(oltp.tps, format::count), None, &history.tps),
-        ("p50", write(oltp.p50_ms, format::ms), None, &history.p50),
-        ("p95", write(oltp.p95_ms, format::ms), None, &history.p95),
-        (
-            "p99",
-            write(oltp.p99_ms, format::ms),
-            severity,
-            &history.p99,
-        ),
-        (
-            "waiting",
-            oltp.waiting.to_string(),
-            waiting,
-            &history.waiting,
-        ),
-        ("active", oltp.active.to_string(), None, &history.active),
-        (
-            "WAL",
-            oltp.wal_bytes_per_s.map_or_else(|| "?".into(), wal),
-            None,
-            &history.wal,
-        ),
-    ];
-    let facts = [sessions_line(model), rates_line(model), means_line(model)];
-    let lines = if area.height >= 7 {
-        3
-    } else {
-        area.height.saturating_sub(4).min(2)
-    };
-    let charts =
-        usize::from(area.height.saturating_sub(lines)).min(if full { rows.len() } else { 5 });
-    // The four that matter most come first; p95 gives way on a low panel.
-    let chosen: Vec<_> = if charts < 4 {
-        [0, 1, 3].into_iter().take(charts).collect()
-    } else {
-        (0..charts).collect()
-    };
-    let width = usize::from(area.width.saturating_sub(18));
-    let mut y = area.y;
-    for (label, value, severity, series) in chosen.into_iter().filter_map(|at| rows.get(at)) {
-        let series = series.last(width);
-        let spark = Spark {
-            label,
-            label_width: 7,
-            value,
-            value_width: 9,
-            severity: *severity,
-            series: &series,
-            theme,
-        };
-        spark.render(
-            Rect {
-                y,
-                height: 1,
-                ..area
-            },
-            buf,
-        );
-        y += 1;
-    }
-    for text in facts.iter().take(usize::from(lines)) {
-        super::line(
-            Rect {
-                y,
-                height: 1,
-                ..area
-            },
-            buf,
-            text,
-            theme.style(Role::Text),
-        );
-        y += 1;
-    }
-    if full && area.bottom() > y + 3 {
-        stat(
-            model,
-            theme,
-            feed,
-            Rect {
-                y: y + 1,
-                height: area.bottom() - y - 1,
-                ..area
-            },
-            buf,
-        );
-    }
-}
-
-pub(super) fn sessions_line(model: &Model) -> String {
-    let oltp = &model.history.oltp;
-    format!(
-        "active {}  waiting {}  idle in tx {}",
-        oltp.active, oltp.waiting, oltp.idle_in_transaction
-    )
-}
-
-fn rates_line(model: &Model) -> String {
-    let oltp = &model.history.oltp;
-    let percent = |value: Option<f64>| value.map_or_else(|| "—".into(), format::percent);
-    let deadlocks = oltp.deadlocks.map_or_else(|| "?".into(), format::count);
-    let cache = percent(oltp.cache_hit_pct);
-    format!(
-        "rollback {}  deadlocks {deadlocks}  cache {cache}",
-        percent(oltp.rollback_pct)
-    )
-}
-
-fn means_line(model: &Model) -> String {
-    let statements = model.feed_named("statements").and_then(|id| model.feed(id));
-    if statements.is_some_and(|feed| !feed.sampling.missing.is_empty()) {
-        return "mean per class: needs pg_stat_statements".into();
-    }
-    let means = &model.history.oltp.mean_ms;
-    let parts: Vec<String> = means
-        .iter()
-        .map(|(class, ms)| format!("{} {}", class.name(), format::ms(*ms)))
-        .collect();
-    if parts.is_empty() {
-        "mean per class …".into()
-    } else {
-        format!("mean {}", parts.join("  "))
-    }
 }

@@ -36,28 +36,69 @@ impl Situations {
             .await
             .unwrap();
         let connect = || database.connect();
-        let (writer, waiter, reader, idle) = (connect().await, connect().await, connect().await, connect().await);
+        let (writer, waiter, reader, idle) = (
+            connect().await,
+            connect().await,
+            connect().await,
+            connect().await,
+        );
         let (gate, refresher) = (connect().await, connect().await);
-        let (prepared, slot) = (format!("p_{}", database.name), format!("s_{}", database.name));
+        let (prepared, slot) = (
+            format!("p_{}", database.name),
+            format!("s_{}", database.name),
+        );
         // Before anybody writes: making a slot waits for all writers.
-        admin.batch(&format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")).await.unwrap();
-        let (reader_pid, writer_pid, idle_pid) = (pid(&reader).await, pid(&writer).await, pid(&idle).await);
-        reader.batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM public.busy").await.unwrap();
-        writer.batch("BEGIN; UPDATE public.busy SET n = 1 WHERE id = 1").await.unwrap();
+        admin
+            .batch(&format!(
+                "SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')"
+            ))
+            .await
+            .unwrap();
+        let (reader_pid, writer_pid, idle_pid) =
+            (pid(&reader).await, pid(&writer).await, pid(&idle).await);
+        reader
+            .batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM public.busy")
+            .await
+            .unwrap();
+        writer
+            .batch("BEGIN; UPDATE public.busy SET n = 1 WHERE id = 1")
+            .await
+            .unwrap();
         idle.batch("BEGIN; SELECT 1").await.unwrap();
         gate.batch("SELECT pg_advisory_lock(42)").await.unwrap();
         admin
-            .batch(&format!("BEGIN; UPDATE public.busy SET n = 2 WHERE id = 2; PREPARE TRANSACTION '{prepared}'"))
+            .batch(&format!(
+                "BEGIN; UPDATE public.busy SET n = 2 WHERE id = 2; PREPARE TRANSACTION '{prepared}'"
+            ))
             .await
             .unwrap();
         let (waiter_pid, refresher_pid) = (pid(&waiter).await, pid(&refresher).await);
         let waiting = vec![
-            tokio::spawn(async move { waiter.batch("UPDATE public.busy SET n = 3 WHERE id = 1").await }),
-            tokio::spawn(async move { refresher.batch("REFRESH MATERIALIZED VIEW public.gated").await }),
+            tokio::spawn(async move {
+                waiter
+                    .batch("UPDATE public.busy SET n = 3 WHERE id = 1")
+                    .await
+            }),
+            tokio::spawn(async move {
+                refresher
+                    .batch("REFRESH MATERIALIZED VIEW public.gated")
+                    .await
+            }),
         ];
         until_waiting(&admin, waiter_pid).await;
         until_waiting(&admin, refresher_pid).await;
-        Self { reader_pid, writer_pid, idle_pid, prepared, slot, writer, reader, idle, gate, waiting }
+        Self {
+            reader_pid,
+            writer_pid,
+            idle_pid,
+            prepared,
+            slot,
+            writer,
+            reader,
+            idle,
+            gate,
+            waiting,
+        }
     }
 
     /// Ends them all; what waited must have got its turn.
@@ -65,9 +106,18 @@ impl Situations {
         self.writer.batch("COMMIT").await.unwrap();
         self.reader.batch("COMMIT").await.unwrap();
         self.idle.batch("COMMIT").await.unwrap();
-        self.gate.batch("SELECT pg_advisory_unlock(42)").await.unwrap();
-        admin.batch(&format!("ROLLBACK PREPARED '{}'", self.prepared)).await.unwrap();
-        admin.batch(&format!("SELECT pg_drop_replication_slot('{}')", self.slot)).await.unwrap();
+        self.gate
+            .batch("SELECT pg_advisory_unlock(42)")
+            .await
+            .unwrap();
+        admin
+            .batch(&format!("ROLLBACK PREPARED '{}'", self.prepared))
+            .await
+            .unwrap();
+        admin
+            .batch(&format!("SELECT pg_drop_replication_slot('{}')", self.slot))
+            .await
+            .unwrap();
         while !self.waiting.iter().all(JoinHandle::is_finished) {
             tokio::task::yield_now().await;
         }

@@ -47,7 +47,13 @@ fn key() -> impl Strategy<Value = Key> {
 }
 
 fn session() -> impl Strategy<Value = SessionId> {
-    prop::sample::select(vec![SessionId::Fast, SessionId::Slow, SessionId::Olap(0), SessionId::Olap(2), SessionId::Canary])
+    prop::sample::select(vec![
+        SessionId::Fast,
+        SessionId::Slow,
+        SessionId::Olap(0),
+        SessionId::Olap(2),
+        SessionId::Canary,
+    ])
 }
 
 fn value() -> impl Strategy<Value = Value> {
@@ -58,11 +64,24 @@ fn value() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::Bool),
         // No counter of a server comes near the ends of 64 bits.
         (-(1_i64 << 50)..1 << 50).prop_map(Value::Int),
-        any::<f64>().prop_map(|double| Value::Float(if double.is_finite() { double % 1e15 } else { double })),
+        any::<f64>().prop_map(|double| Value::Float(if double.is_finite() {
+            double % 1e15
+        } else {
+            double
+        })),
         Just(Value::Decimal("NaN".into(), f64::NAN)),
         "\\PC{0,40}".prop_map(|text| Value::from(text.as_str())),
-        prop::sample::select(vec!["active", "olap", "812", "1,2", "e\u{301}\u{301}", "日本語", "👩‍👩‍👧", "\u{202e}x\u{1b}[31m"])
-            .prop_map(Value::from),
+        prop::sample::select(vec![
+            "active",
+            "olap",
+            "812",
+            "1,2",
+            "e\u{301}\u{301}",
+            "日本語",
+            "👩‍👩‍👧",
+            "\u{202e}x\u{1b}[31m"
+        ])
+        .prop_map(Value::from),
     ]
 }
 
@@ -136,11 +155,23 @@ fn apply(board: &mut Board, step: Step) {
                 Answer::Activity(n) if name == "activity" => Ok(queue(n)),
                 Answer::Views if name == "views" => Ok(views()),
                 Answer::Nonsense(rows) => {
-                    let cells = |row: Vec<Value>| row.into_iter().cycle().take(columns.len()).collect();
-                    let names: Vec<Box<str>> = columns.iter().map(|name| name.as_str().into()).collect();
-                    Ok(Table { columns: names.into(), rows: rows.into_iter().map(cells).collect() })
+                    let cells =
+                        |row: Vec<Value>| row.into_iter().cycle().take(columns.len()).collect();
+                    let names: Vec<Box<str>> =
+                        columns.iter().map(|name| name.as_str().into()).collect();
+                    Ok(Table {
+                        columns: names.into(),
+                        rows: rows.into_iter().map(cells).collect(),
+                    })
                 }
-                _ => Ok(table("name|found", &["shop.products|true", "mart.sales_hourly_mv|true", "mart.fact_sales_mv|false"])),
+                _ => Ok(table(
+                    "name|found",
+                    &[
+                        "shop.products|true",
+                        "mart.sales_hourly_mv|true",
+                        "mart.fact_sales_mv|false",
+                    ],
+                )),
             };
             let _ = board.outcome(&name, outcome);
             return;
@@ -149,7 +180,10 @@ fn apply(board: &mut Board, step: Step) {
         Step::Paste(text) => Event::Pasted(text),
         Step::Mouse(action, x, y) => Event::MouseUsed { action, x, y },
         Step::Resize(width, height) => Event::Resized { width, height },
-        Step::Canary(latencies_ms, failed) => Event::CanaryTimed { latencies_ms, failed },
+        Step::Canary(latencies_ms, failed) => Event::CanaryTimed {
+            latencies_ms,
+            failed,
+        },
         Step::End(id, how) => {
             let outcome = match how {
                 0 => Outcome::Refreshed(12.0),
@@ -157,7 +191,10 @@ fn apply(board: &mut Board, step: Step) {
                 2 => Outcome::Signalled(vec![Verdict::Gone, Verdict::Changed]),
                 _ => Outcome::Failed(PgError::new(Class::Statement, "x")),
             };
-            Event::ActionEnded { id: ActionId(id), outcome }
+            Event::ActionEnded {
+                id: ActionId(id),
+                outcome,
+            }
         }
         Step::Resume => Event::Resumed,
     };
@@ -195,7 +232,12 @@ fn faults_are_found() {
     let mut board = Board::live(Config::default());
     let _ = board.answer("activity", trouble());
     assert_eq!(board.faults(), Vec::<String>::new());
-    let position = board.model.feeds.iter().position(|feed| feed.spec.name == "activity").unwrap_or(0);
+    let position = board
+        .model
+        .feeds
+        .iter()
+        .position(|feed| feed.spec.name == "activity")
+        .unwrap_or(0);
     board.model.feeds[position].cursor.selected = 5;
     assert_eq!(board.faults(), ["activity: row 5 of 5 is selected"]);
     board.model.feeds[position].cursor.selected = 0;

@@ -285,7 +285,7 @@ fn a_spark_tells_zero_from_unknown() {
     looks(
         &buffer(spark, 22, 2),
         "
-             ▆▆█▆▃
+             ▆▆▇▆▃
 tps    2,104 █████▇▅ ▁
 ",
     );

@@ -1,297 +1,39 @@
-//! The loop: events are drained, the model is updated, one frame is drawn; effects are carried out by
-//! tasks that own their sessions, so that no slow server can hold a key press.
+//! Effects carried out: tasks that own their sessions, and actions with their audit lines.
 
-use super::action::{Action, ActionId, Outcome};
-use super::audit::Audit;
-use super::event::{Effect, Event, Key, Moment, OwnCost, Request};
-use super::model::{Link, Model, Start};
-use super::panels::spec::Pool;
-use super::terminal::{self, Screen};
-use super::theme::{Depth, Theme};
-use super::view::view;
-use crate::demo::launch::{Engine, Place, Step};
+use super::{EVENTS, Targets, wall_clock};
+use crate::dashboard::action::{Action, ActionId, Outcome};
+use crate::dashboard::audit::Audit;
+use crate::dashboard::event::{Effect, Event, Request};
+use crate::dashboard::panels::spec::Pool;
 use crate::pg::admin::{self, Refresh};
 use crate::pg::sampler::{self, Job, Manner, Queue, Report, SessionId};
 use crate::pg::{Canceller, Class, PgError, Target};
 use crate::text::Clean;
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike;
 use std::collections::HashMap;
-use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
-/// Frames are at least so far apart, unless a key was pressed.
-const FRAME: Duration = Duration::from_millis(33);
-/// The model learns of time this often.
-const TICK: Duration = Duration::from_millis(250);
-/// More events than can wait: a burst of keys while a frame is drawn.
-const EVENTS: usize = 256;
-/// A server's deadline, and the client's behind it.
+/// The server's deadline for a statement, and the client's behind it.
 const FAST_TIMEOUT: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(5));
+/// As [`FAST_TIMEOUT`], for statements that may take long.
 const SLOW_TIMEOUT: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(25));
 
-/// Where the sessions go.
-#[derive(Clone, Debug)]
-pub struct Targets {
-    /// The watched server.
-    pub oltp: Target,
-    /// Where the business panels are asked.
-    pub olap: Target,
-}
-
-/// The terminal and its keyboard, before and while the dashboard runs.
-pub struct Stage {
-    screen: Screen,
-    inbox: Receiver<Event>,
-    signals: Signals,
-}
-
-impl Stage {
-    /// Takes the terminal over.
-    pub fn set() -> io::Result<Self> {
-        let signals = Signals::listen()?;
-        let screen = Screen::take()?;
-        let (events, inbox) = channel(EVENTS);
-        terminal::read_events(events)?;
-        Ok(Self {
-            screen,
-            inbox,
-            signals,
-        })
-    }
-
-    /// Shows what the demo's engine is doing until it is ready (`Some`) or the user has had enough.
-    pub async fn wait_for(
-        &mut self,
-        engine: &mut Engine,
-        themes: &[Theme],
-    ) -> Result<Option<Place>, String> {
-        let depth = Depth::detect(&|name| std::env::var(name).ok());
-        let theme = themes
-            .first()
-            .map(|theme| theme.adapt(depth))
-            .ok_or("no theme")?;
-        let mut doing = (0.0, Clean::from("starting"), 0.0);
-        loop {
-            let (share, what, elapsed_s) = &doing;
-            let drawn = self
-                .screen
-                .draw(|frame| super::view::starting(*share, what, *elapsed_s, &theme, frame));
-            drawn.map_err(|error| error.to_string())?;
-            tokio::select! {
-                step = engine.next() => match step {
-                    Step::Working { progress, doing: what, elapsed_s } => doing = (progress, what, elapsed_s),
-                    Step::Ready { ready } => return Ok(Some(ready)),
-                    Step::Failed { error } => return Err(error),
-                },
-                event = self.inbox.recv() => match event {
-                    None | Some(Event::KeyPressed(Key::Char('q') | Key::Ctrl('c'))) => return Ok(None),
-                    Some(_) => {}
-                },
-                told = self.signals.next() => match told {
-                    Told::End => return Ok(None),
-                    Told::Suspend => self.screen.suspend().map_err(|error| error.to_string())?,
-                },
-            }
-        }
-    }
-}
-
-/// How the run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// As asked.
-    Quit,
-    /// As asked, but it never had a connection.
-    NeverConnected,
-    /// Something panicked; its message stands on stderr.
-    Panicked,
-}
-
-/// Runs the dashboard until it is quit.
-pub async fn run(
-    stage: Stage,
-    start: Start,
-    themes: Vec<Theme>,
-    targets: Targets,
-    audit: Audit,
-) -> io::Result<Ending> {
-    let config = start.config.clone();
-    let Stage {
-        mut screen,
-        mut inbox,
-        mut signals,
-    } = stage;
-    let mut hands = Hands::start(&config, targets, audit);
-    let mut model = Model::new(start);
-    let clock = Clock::start();
-    let mut ticker = tokio::time::interval(TICK);
-    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut drawn: Option<Instant> = None;
-    let mut connected = false;
-    let depth = Depth::detect(&|name| std::env::var(name).ok());
-    let themes: Vec<Theme> = themes.iter().map(|theme| theme.adapt(depth)).collect();
-    loop {
-        let next_frame = drawn.map_or_else(Instant::now, |at| at + FRAME);
-        let mut urgent = false;
-        let first = tokio::select! {
-            biased;
-            ending = signals.next() => match ending {
-                Told::End => break,
-                Told::Suspend => Event::KeyPressed(Key::Ctrl('z')),
-            },
-            event = inbox.recv() => match event {
-                Some(event) => {
-                    urgent = true;
-                    event
-                }
-                // The keyboard thread ends when the terminal is gone.
-                None => break,
-            },
-            Some(report) = hands.reports.recv() => Event::Reported(report),
-            Some((latencies_ms, failed)) = hands.canary.recv() => Event::CanaryTimed { latencies_ms, failed },
-            Some(event) = hands.ended.recv() => event,
-            _ = ticker.tick() => clock.tick(),
-            () = sleep_until(next_frame), if model.dirty => Event::Resumed,
-        };
-        if terminal::has_panicked() {
-            return Ok(Ending::Panicked);
-        }
-        let mut effects = model.update(first);
-        while let Ok(event) = inbox.try_recv() {
-            effects.extend(model.update(event));
-        }
-        while let Ok(report) = hands.reports.try_recv() {
-            effects.extend(model.update(Event::Reported(report)));
-        }
-        connected |= matches!(model.fast, Link::Live(_));
-        for effect in effects {
-            match effect {
-                Effect::Quit => return Ok(ending(connected)),
-                Effect::Suspend => {
-                    screen.suspend()?;
-                    let _ = model.update(Event::Resumed);
-                }
-                Effect::Copy(text) => screen.copy(&text)?,
-                Effect::CaptureMouse(on) => screen.capture_mouse(on)?,
-                other => hands.execute(other),
-            }
-        }
-        if model.dirty && (urgent || drawn.is_none_or(|at| at.elapsed() >= FRAME)) {
-            let (width, height) = screen.size()?;
-            if (width, height) != model.size {
-                let _ = model.update(Event::Resized { width, height });
-            }
-            let theme = themes.get(model.theme).or(themes.first());
-            if let Some(theme) = theme {
-                screen.draw(|frame| view(&model, theme, frame))?;
-            }
-            model.dirty = false;
-            drawn = Some(Instant::now());
-        }
-    }
-    Ok(ending(connected))
-}
-
-fn ending(connected: bool) -> Ending {
-    if connected {
-        Ending::Quit
-    } else {
-        Ending::NeverConnected
-    }
-}
-
-/// What a signal asks for.
-enum Told {
-    End,
-    Suspend,
-}
-
-/// The signals that end or suspend a terminal program.
-struct Signals {
-    end: [Signal; 3],
-    stop: Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            end: [
-                signal(SignalKind::terminate())?,
-                signal(SignalKind::hangup())?,
-                signal(SignalKind::interrupt())?,
-            ],
-            stop: signal(SignalKind::from_raw(
-                nix::sys::signal::Signal::SIGTSTP as i32,
-            ))?,
-        })
-    }
-
-    async fn next(&mut self) -> Told {
-        let [terminate, hangup, interrupt] = &mut self.end;
-        tokio::select! {
-            _ = terminate.recv() => Told::End,
-            _ = hangup.recv() => Told::End,
-            _ = interrupt.recv() => Told::End,
-            _ = self.stop.recv() => Told::Suspend,
-        }
-    }
-}
-
-/// The only clock the model's time comes from.
-struct Clock {
-    started: Instant,
-}
-
-impl Clock {
-    fn start() -> Self {
-        Self {
-            started: Instant::now(),
-        }
-    }
-
-    fn tick(&self) -> Event {
-        let now = Moment {
-            mono_ms: self.started.elapsed().as_millis() as u64,
-            epoch_ms: wall_clock().timestamp_millis(),
-        };
-        let used = getrusage(UsageWho::RUSAGE_SELF);
-        let cpu_ms = used.map_or(0.0, |usage| {
-            (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64
-                / 1000.0
-        });
-        Event::Ticked {
-            now,
-            cost: OwnCost { cpu_ms },
-        }
-    }
-}
-
-/// This machine's clock, for showing the time of day and for the audit file.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the runtime is where time comes in"
-)]
-fn wall_clock() -> chrono::DateTime<chrono::Utc> {
-    chrono::Utc::now()
-}
-
 /// Everything that acts outside: sessions, and what is running on them.
-struct Hands {
+pub(super) struct Hands {
     targets: Targets,
     fast: Sender<Vec<Job>>,
     slow: Sender<Vec<Job>>,
     olap: Sender<Vec<Job>>,
     point: watch::Sender<Option<String>>,
     wake: Arc<Notify>,
-    reports: Receiver<Report>,
-    canary: Receiver<(Vec<f64>, u32)>,
-    ended: Receiver<Event>,
+    /// What sessions say.
+    pub(super) reports: Receiver<Report>,
+    /// Latencies of point queries in milliseconds, and how many failed.
+    pub(super) canary: Receiver<(Vec<f64>, u32)>,
+    /// What became of actions.
+    pub(super) ended: Receiver<Event>,
     tell: Sender<Event>,
     audit: Audit,
     running: Arc<Mutex<HashMap<ActionId, Running>>>,
@@ -304,7 +46,7 @@ struct Running {
 }
 
 impl Hands {
-    fn start(config: &crate::config::Config, targets: Targets, audit: Audit) -> Self {
+    pub(super) fn start(config: &crate::config::Config, targets: Targets, audit: Audit) -> Self {
         let (report, reports) = channel(EVENTS);
         let (time, canary) = channel(8);
         let (tell, ended) = channel(EVENTS);
@@ -373,7 +115,7 @@ impl Hands {
         }
     }
 
-    fn execute(&mut self, effect: Effect) {
+    pub(super) fn execute(&mut self, effect: Effect) {
         match effect {
             Effect::Sample(requests) => self.sample(requests),
             Effect::Canary(sql) => {

@@ -1,0 +1,329 @@
+//! From figures to a judgement: gauges against their targets, and one line that names the cause.
+
+mod cause;
+
+pub use cause::cause;
+
+use super::event::Moment;
+use super::history::Oltp;
+use crate::config::{Config, Targets, WorkClass};
+use crate::format;
+use crate::pg::Table;
+use std::collections::BTreeMap;
+
+/// How a figure stands to its target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Health {
+    /// Not measured.
+    #[default]
+    Unknown,
+    /// Within its target.
+    Good,
+    /// Near its target.
+    Warning,
+    /// Past its target.
+    Danger,
+}
+
+/// A figure beside its target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gauge {
+    /// Short name: `p99`.
+    pub label: &'static str,
+    /// The figure, as written.
+    pub value: String,
+    /// The target, as written.
+    pub target: String,
+    /// Judgement.
+    pub health: Health,
+    /// Figure / target.
+    pub ratio: f64,
+}
+
+/// The line under the strip.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cause {
+    /// The gauge it is about; empty while all is well.
+    pub label: &'static str,
+    /// How bad it is.
+    pub health: Health,
+    /// The sentence.
+    pub sentence: String,
+    /// What cures it, in few words; empty where nothing simple does.
+    pub cure: &'static str,
+}
+
+/// What the judgement rests on.
+#[derive(Debug)]
+pub struct Evidence<'a> {
+    /// Targets.
+    pub config: &'a Config,
+    /// OLTP figures.
+    pub oltp: &'a Oltp,
+    /// Derived backends, most harmful first.
+    pub activity: &'a Table,
+    /// Holders of the horizon, oldest first.
+    pub snapshots: &'a Table,
+    /// Tables, most dead rows first.
+    pub bloat: &'a Table,
+    /// Views, latest first.
+    pub views: &'a Table,
+    /// Server counters.
+    pub database: &'a Table,
+    /// Slowest answer of the OLAP panels, milliseconds.
+    pub olap_ms: Option<f64>,
+    /// Some OLAP panel has the relations it needs.
+    pub has_olap: bool,
+}
+
+/// Fewer dead rows than this are not worth a word.
+const DEAD_ROWS: i64 = 1_000;
+/// A table with fewer dead rows than this is not judged by their share: a small one is soon vacuumed.
+const MANY_DEAD_ROWS: i64 = 5_000;
+/// Seconds that a session may wait for a lock.
+const LOCK_WAIT_S: f64 = 1.0;
+
+/// All gauges, the worst first; those within their targets keep a fixed order.
+pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
+    let targets = &evidence.config.targets;
+    let mut gauges = vec![
+        latency(evidence.oltp, targets),
+        snapshot(evidence.snapshots, targets),
+        locks(evidence.activity, evidence.oltp.restricted > 0),
+        freshness(evidence.views, targets),
+        olap(evidence.olap_ms, targets),
+        throughput(evidence.oltp, targets),
+        pool(
+            evidence.oltp,
+            WorkClass::Oltp,
+            "oltp pool",
+            targets.oltp_connections,
+            targets,
+        ),
+        pool(
+            evidence.oltp,
+            WorkClass::Olap,
+            "olap pool",
+            targets.olap_connections,
+            targets,
+        ),
+        connections(evidence.database, targets),
+        dead(evidence.bloat, targets),
+    ];
+    // What this database does not have is not judged.
+    let no_views = !evidence.views.columns.is_empty() && evidence.views.rows.is_empty();
+    gauges.retain(|gauge| match gauge.label {
+        "fresh" => !no_views,
+        "olap" => evidence.has_olap,
+        _ => true,
+    });
+    gauges.sort_by(|a, b| {
+        let rank = |gauge: &Gauge| {
+            if gauge.health >= Health::Warning {
+                gauge.ratio
+            } else {
+                0.0
+            }
+        };
+        b.health
+            .max(Health::Good)
+            .cmp(&a.health.max(Health::Good))
+            .then(rank(b).total_cmp(&rank(a)))
+    });
+    gauges
+}
+
+fn judge(
+    label: &'static str,
+    figure: Option<f64>,
+    target: f64,
+    warn_at: f64,
+    write: fn(f64) -> String,
+) -> Gauge {
+    let ratio = figure.map_or(
+        0.0,
+        |figure| if target > 0.0 { figure / target } else { 0.0 },
+    );
+    let health = match figure {
+        None => Health::Unknown,
+        Some(_) if ratio >= 1.0 => Health::Danger,
+        Some(_) if ratio >= warn_at => Health::Warning,
+        Some(_) => Health::Good,
+    };
+    // A round target is written without its decimals: `50ms`, `1s`.
+    let target = write(target).replace(".0", "");
+    Gauge {
+        label,
+        value: figure.map_or_else(|| "?".into(), write),
+        target,
+        health,
+        ratio,
+    }
+}
+
+fn latency(oltp: &Oltp, targets: &Targets) -> Gauge {
+    let mut gauge = judge(
+        "p99",
+        oltp.p99_ms,
+        targets.oltp_p99_ms,
+        targets.warn_at,
+        format::ms,
+    );
+    if oltp.failed > 0 {
+        gauge.health = Health::Danger;
+        gauge.value = format!("{} failed", oltp.failed);
+        gauge.ratio = gauge.ratio.max(1.0);
+    }
+    gauge
+}
+
+fn snapshot(snapshots: &Table, targets: &Targets) -> Gauge {
+    let oldest = own_holder(snapshots).and_then(|row| snapshots.get(row, "age_s").number());
+    let target = targets.snapshot_age.as_secs_f64();
+    let measured = !snapshots.columns.is_empty();
+    judge(
+        "snapshot",
+        oldest.or(measured.then_some(0.0)),
+        target,
+        targets.warn_at,
+        format::seconds,
+    )
+}
+
+/// The oldest holder whose snapshot keeps rows of this database.
+fn own_holder(snapshots: &Table) -> Option<usize> {
+    (0..snapshots.rows.len()).find(|row| {
+        snapshots.get(*row, "own_database").is_true()
+            && snapshots.get(*row, "kind").text() != Some("slot_catalog")
+    })
+}
+
+fn locks(activity: &Table, restricted: bool) -> Gauge {
+    let waits = waiters(activity);
+    let longest = waits.iter().copied().fold(0.0, f64::max);
+    let mut gauge = judge("locks", Some(longest), LOCK_WAIT_S, 0.2, format::seconds);
+    gauge.value = if waits.is_empty() {
+        "free".into()
+    } else {
+        format!("{} wait", waits.len())
+    };
+    gauge.target = if waits.is_empty() {
+        String::new()
+    } else {
+        format::seconds(longest)
+    };
+    if activity.columns.is_empty() || (restricted && waits.is_empty()) {
+        gauge.health = Health::Unknown;
+        gauge.value = if restricted { "n/a" } else { "?" }.into();
+    }
+    gauge
+}
+
+/// Seconds that each waiter has waited for its lock.
+fn waiters(activity: &Table) -> Vec<f64> {
+    let waiting = |row: &usize| {
+        activity
+            .get(*row, "blocked_by")
+            .text()
+            .is_some_and(|blockers| !blockers.is_empty())
+    };
+    let wait = |row| {
+        activity
+            .get(row, "wait_s")
+            .number()
+            .or(activity.get(row, "query_age_s").number())
+            .unwrap_or(0.0)
+    };
+    (0..activity.rows.len()).filter(waiting).map(wait).collect()
+}
+
+fn freshness(views: &Table, targets: &Targets) -> Gauge {
+    let fresh = views.first("fresh_s").number();
+    let target = views
+        .first("target_s")
+        .number()
+        .unwrap_or(targets.freshness.as_secs_f64());
+    judge("fresh", fresh, target, 1.0, format::seconds)
+}
+
+fn olap(olap_ms: Option<f64>, targets: &Targets) -> Gauge {
+    judge(
+        "olap",
+        olap_ms,
+        targets.olap_latency.as_secs_f64() * 1000.0,
+        targets.warn_at,
+        format::ms,
+    )
+}
+
+fn throughput(oltp: &Oltp, targets: &Targets) -> Gauge {
+    judge("tps", oltp.tps, targets.tps, targets.warn_at, format::count)
+}
+
+fn pool(
+    oltp: &Oltp,
+    class: WorkClass,
+    label: &'static str,
+    limit: u32,
+    targets: &Targets,
+) -> Gauge {
+    let used = oltp.sessions.get(&class).copied().unwrap_or(0) as f64;
+    let measured = !oltp.sessions.is_empty();
+    judge(
+        label,
+        measured.then_some(used),
+        f64::from(limit),
+        targets.warn_at,
+        format::count,
+    )
+}
+
+fn connections(database: &Table, targets: &Targets) -> Gauge {
+    let limit = database.first("max_connections").number().unwrap_or(0.0);
+    judge(
+        "server",
+        database.first("numbackends_all").number(),
+        limit,
+        targets.warn_at,
+        format::count,
+    )
+}
+
+fn dead(bloat: &Table, targets: &Targets) -> Gauge {
+    let share = (0..bloat.rows.len())
+        .filter(|row| bloat.get(*row, "n_dead").int().unwrap_or(0) >= MANY_DEAD_ROWS)
+        .filter_map(|row| bloat.get(row, "dead_pct").number())
+        .fold(0.0, f64::max);
+    let measured = !bloat.columns.is_empty();
+    judge(
+        "dead",
+        measured.then_some(share),
+        targets.dead_pct,
+        targets.warn_at,
+        format::percent,
+    )
+}
+
+/// Since when each gauge has been where it is.
+#[derive(Debug, Default)]
+pub struct Since {
+    bad: BTreeMap<&'static str, (Moment, Option<f64>)>,
+    calm: Option<Moment>,
+}
+
+impl Since {
+    /// Notes the gauges as they are at `now`; `before` is the figure that a gauge had while it was good.
+    pub fn note(&mut self, gauges: &[Gauge], now: Moment, before: &dyn Fn(&str) -> Option<f64>) {
+        for gauge in gauges {
+            if gauge.health >= Health::Warning {
+                self.bad
+                    .entry(gauge.label)
+                    .or_insert_with(|| (now, before(gauge.label)));
+            } else {
+                self.bad.remove(gauge.label);
+            }
+        }
+        let calm = gauges.iter().all(|gauge| gauge.health < Health::Warning);
+        self.calm = if calm { self.calm.or(Some(now)) } else { None };
+    }
+}

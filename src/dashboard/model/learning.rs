@@ -1,0 +1,113 @@
+//! What the server is and has: which statements fit its version, and which panels lack something.
+
+use super::Model;
+use crate::dashboard::event::Effect;
+use crate::dashboard::panels;
+use crate::pg::{Table, quote_literal};
+use crate::text::Clean;
+use std::collections::BTreeSet;
+
+/// Where this relation exists, the point query reads from it.
+const SHOP: &str = "shop.products";
+impl Model {
+    /// The server told its version and what our role may: choose the statements that fit.
+    pub(super) fn learned(&mut self, facts: Table) -> Vec<Effect> {
+        let major = facts.first("server_version_num").int().unwrap_or(0) / 10_000;
+        let pgss = facts.first("pgss_schema").text().map(str::to_owned);
+        for feed in self.feeds.iter_mut().filter(|feed| !feed.foreign) {
+            let sql = panels::statement(&feed.spec.name, major)
+                .unwrap_or(&feed.spec.sql)
+                .to_owned();
+            feed.sampling
+                .missing
+                .retain(|missing| Some(missing.as_str()) != feed.spec.front.extension.as_deref());
+            match (&feed.spec.front.extension, &pgss) {
+                (Some(extension), None) => {
+                    feed.sampling.missing.push(Clean::from(extension.as_str()));
+                }
+                (Some(_), Some(schema)) => {
+                    let function = format!("{}.pg_stat_statements", crate::pg::quote_ident(schema));
+                    feed.sql = sql.replace("{pg_stat_statements}", &function).into();
+                }
+                (None, _) => feed.sql = sql.into(),
+            }
+        }
+        self.facts = Some(facts);
+        self.list_needs();
+        let mut effects = self.point_query();
+        effects.extend(self.sample_due());
+        effects
+    }
+
+    /// Writes the statement that looks for the relations which panels need.
+    fn list_needs(&mut self) {
+        let needs = self
+            .feeds
+            .iter()
+            .flat_map(|feed| &feed.spec.front.needs)
+            .map(String::as_str);
+        let needs: BTreeSet<&str> = needs.chain([SHOP]).collect();
+        let listed: Vec<String> = needs.into_iter().map(quote_literal).collect();
+        let sql = format!(
+            "SELECT name, pg_catalog.to_regclass(name) IS NOT NULL AS found \
+             FROM pg_catalog.unnest(ARRAY[{}]::text[]) AS needed (name)",
+            listed.join(", ")
+        );
+        if let Some(feed) = self.feed_named("needs").and_then(|id| self.feed_mut(id)) {
+            feed.sql = sql.into();
+        }
+        // Until it is answered nothing that needs a relation is asked.
+        for feed in &mut self.feeds {
+            let needs = &feed.spec.front.needs;
+            if feed.sampling.at.is_none() && feed.sampling.missing.is_empty() && !needs.is_empty() {
+                feed.sampling.due_ms = u64::MAX;
+            }
+        }
+    }
+
+    pub(super) fn found(&mut self, table: &Table) -> Vec<Effect> {
+        let missing: Vec<&str> = (0..table.rows.len())
+            .filter(|row| !table.get(*row, "found").is_true())
+            .filter_map(|row| table.get(row, "name").text())
+            .collect();
+        for feed in &mut self.feeds {
+            let needs = feed.spec.front.needs.clone();
+            if needs.is_empty() {
+                continue;
+            }
+            let lacked = !feed.sampling.missing.is_empty() || feed.sampling.due_ms == u64::MAX;
+            feed.sampling.missing = needs
+                .iter()
+                .filter(|need| missing.contains(&need.as_str()))
+                .map(|need| Clean::from(need.as_str()))
+                .collect();
+            if lacked && feed.sampling.missing.is_empty() {
+                feed.sampling.due_ms = 0;
+            }
+        }
+        self.memory.shop = !missing.contains(&SHOP);
+        self.point_query()
+    }
+
+    /// Starts timing the point query that fits this database.
+    fn point_query(&mut self) -> Vec<Effect> {
+        let sql = self.config.canary.sql.clone().or_else(|| {
+            let major = self
+                .facts
+                .as_ref()
+                .and_then(|facts| facts.first("server_version_num").int())
+                .unwrap_or(0);
+            let name = if self.memory.shop {
+                "canary_shop"
+            } else {
+                "canary"
+            };
+            panels::statement(name, major / 10_000).map(str::to_owned)
+        });
+        if sql == self.memory.canary {
+            return Vec::new();
+        }
+        self.memory.canary.clone_from(&sql);
+        vec![Effect::Canary(sql)]
+    }
+}

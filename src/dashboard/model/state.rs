@@ -1,0 +1,130 @@
+//! The parts of the state that others look at.
+
+use crate::config::Config;
+use crate::dashboard::action::{Action, ActionId, Grade};
+use crate::dashboard::event::{FeedId, Moment};
+use crate::dashboard::panels::spec::Spec;
+use crate::pg::{Peer, PgError};
+use crate::text::Clean;
+
+/// What the model is started with.
+#[derive(Debug)]
+pub struct Start {
+    /// Configuration.
+    pub config: Config,
+    /// A user's own panels.
+    pub own_panels: Vec<Spec>,
+    /// What was wrong with files that were left out; shown in the log.
+    pub complaints: Vec<String>,
+    /// Offset of local time from UTC, seconds.
+    pub utc_offset_s: i32,
+    /// Names of the themes, the first one in use first.
+    pub themes: Vec<String>,
+    /// Where the sessions go, for the header: `shop @ primary:5432`.
+    pub target: Clean,
+    /// The OLAP pool's own server, where it has one.
+    pub olap_target: Option<Clean>,
+    /// Roles of this program's own sessions, which the panels leave out.
+    pub own_roles: Vec<String>,
+    /// Shown in the header while the demo runs.
+    pub demo: bool,
+}
+
+/// Which page is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Screen {
+    /// All panels.
+    Overview,
+    /// The business panels that the Overview has no room for.
+    More,
+    /// One panel.
+    Full(FeedId),
+}
+
+/// What lies over the page.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Popup {
+    /// Keys, and the figures of the focused panel.
+    Help {
+        /// Lines scrolled.
+        scroll: usize,
+    },
+    /// All fields of a row, as it was when opened.
+    Detail {
+        /// Title.
+        title: String,
+        /// Names of the fields and what they hold.
+        fields: Vec<(String, String)>,
+        /// Lines scrolled.
+        scroll: usize,
+    },
+    /// The log.
+    Log {
+        /// Lines scrolled.
+        scroll: usize,
+    },
+    /// A question before an action.
+    Confirm(Confirm),
+}
+
+/// A question before an action.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Confirm {
+    /// What will happen to whom, and what it frees.
+    pub lines: Vec<String>,
+    /// What is done on yes.
+    pub actions: Vec<Action>,
+    /// More than one is hit: this number must be typed.
+    pub number: Option<usize>,
+    /// Typed so far.
+    pub typed: String,
+}
+
+/// State of the way to the server.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Link {
+    /// Nothing was tried yet.
+    Idle,
+    /// Open.
+    Live(Peer),
+    /// Being opened again.
+    Lost {
+        /// Why.
+        error: PgError,
+        /// Attempts that failed.
+        attempt: u32,
+        /// Since when.
+        since: Moment,
+        /// Only the user can mend it.
+        given_up: bool,
+    },
+}
+
+impl Link {
+    /// Whether statements can be sent, or will open the session.
+    pub fn usable(&self) -> bool {
+        !matches!(self, Self::Lost { .. })
+    }
+}
+
+/// A line of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogLine {
+    /// When, epoch milliseconds.
+    pub epoch_ms: i64,
+    /// How good it is.
+    pub grade: Grade,
+    /// What happened.
+    pub text: Clean,
+}
+
+/// An action under way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Running {
+    /// Its number.
+    pub id: ActionId,
+    /// What.
+    pub action: Action,
+    /// Since when.
+    pub since: Moment,
+}

@@ -1,0 +1,87 @@
+//! What is typed: the filter, and the answer to a question.
+
+use super::{Confirm, Model, Popup};
+use crate::dashboard::action::Grade;
+use crate::dashboard::event::{Effect, Key};
+use crate::dashboard::feed::Filter;
+
+/// The longest filter that can be typed.
+const FILTER_CAP: usize = 200;
+
+impl Model {
+    pub(super) fn prompt_key(&mut self, key: Key) {
+        let Some((mut text, _)) = self.prompt.take() else {
+            return;
+        };
+        match key {
+            Key::Enter if self.apply_filter(&text).is_none() => {
+                return;
+            }
+            Key::Esc => {
+                let _ = self.apply_filter("");
+                return;
+            }
+            Key::Backspace => {
+                text.pop();
+            }
+            Key::Ctrl('u') => text.clear(),
+            Key::Char(c) if text.len() < FILTER_CAP => text.push(c),
+            _ => {}
+        }
+        let complaint = self.apply_filter(&text);
+        self.prompt = Some((text, complaint));
+    }
+
+    /// Filters the focused feed; what is wrong with the expression comes back.
+    fn apply_filter(&mut self, text: &str) -> Option<String> {
+        let filter = if text.is_empty() || text == "!" {
+            Ok(None)
+        } else {
+            Filter::parse(text).map(Some)
+        };
+        match filter {
+            Err(complaint) => Some(complaint),
+            Ok(filter) => {
+                self.focused(|feed| {
+                    feed.cursor.filter = filter;
+                    feed.cursor.offset = 0;
+                    feed.arrange();
+                });
+                None
+            }
+        }
+    }
+
+    pub(super) fn paste(&mut self, text: &str) -> Vec<Effect> {
+        // Pasted text is only ever text: it must not be taken for keys that act.
+        if self.prompt.is_some() {
+            for c in text.chars().filter(|c| !c.is_control()).take(FILTER_CAP) {
+                self.prompt_key(Key::Char(c));
+            }
+            self.dirty = true;
+        }
+        Vec::new()
+    }
+
+    pub(super) fn confirm_key(&mut self, mut confirm: Confirm, key: Key) -> Vec<Effect> {
+        match (key, confirm.number) {
+            (Key::Char('y'), None) => return self.act(confirm.actions),
+            (Key::Enter, Some(number)) if confirm.typed == number.to_string() => {
+                return self.act(confirm.actions);
+            }
+            (Key::Char(c), Some(_)) if c.is_ascii_digit() && confirm.typed.len() < 6 => {
+                confirm.typed.push(c);
+            }
+            (Key::Backspace, Some(_)) => {
+                confirm.typed.pop();
+            }
+            (Key::Enter, Some(_)) => {}
+            _ => {
+                self.say(Grade::Doubtful, "nothing was sent");
+                return Vec::new();
+            }
+        }
+        self.popup = Some(Popup::Confirm(confirm));
+        Vec::new()
+    }
+}

@@ -1,0 +1,306 @@
+//! The loop: events are drained, the model is updated, one frame is drawn; effects are carried out by
+//! tasks that own their sessions, so that no slow server can hold a key press.
+
+mod hands;
+
+use super::audit::Audit;
+use super::event::{Effect, Event, Key, Moment, OwnCost};
+use super::model::{Link, Model, Start};
+use super::terminal::{self, Screen};
+use super::theme::{Depth, Theme};
+use super::view::view;
+use crate::demo::launch::{Engine, Place, Step};
+use crate::pg::Target;
+use crate::text::Clean;
+use hands::Hands;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+use std::io;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until};
+
+/// Frames are at least so far apart, unless a key was pressed.
+const FRAME: Duration = Duration::from_millis(33);
+/// The model learns of time this often.
+const TICK: Duration = Duration::from_millis(250);
+/// More events than can wait: a burst of keys while a frame is drawn.
+const EVENTS: usize = 256;
+/// Where the sessions go.
+#[derive(Clone, Debug)]
+pub struct Targets {
+    /// The watched server.
+    pub oltp: Target,
+    /// Where the business panels are asked.
+    pub olap: Target,
+}
+
+/// The terminal and its keyboard, before and while the dashboard runs.
+pub struct Stage {
+    screen: Screen,
+    inbox: Receiver<Event>,
+    signals: Signals,
+}
+
+impl Stage {
+    /// Takes the terminal over.
+    pub fn set() -> io::Result<Self> {
+        let signals = Signals::listen()?;
+        let screen = Screen::take()?;
+        let (events, inbox) = channel(EVENTS);
+        terminal::read_events(events)?;
+        Ok(Self {
+            screen,
+            inbox,
+            signals,
+        })
+    }
+
+    /// Shows what the demo's engine is doing until it is ready (`Some`) or the user has had enough.
+    pub async fn wait_for(
+        &mut self,
+        engine: &mut Engine,
+        themes: &[Theme],
+    ) -> Result<Option<Place>, String> {
+        let depth = Depth::detect(&|name| std::env::var(name).ok());
+        let theme = themes
+            .first()
+            .map(|theme| theme.adapt(depth))
+            .ok_or("no theme")?;
+        let mut doing = (0.0, Clean::from("starting"), 0.0);
+        loop {
+            let (share, what, elapsed_s) = &doing;
+            let drawn = self
+                .screen
+                .draw(|frame| super::view::starting(*share, what, *elapsed_s, &theme, frame));
+            drawn.map_err(|error| error.to_string())?;
+            tokio::select! {
+                step = engine.next() => match step {
+                    Step::Working { progress, doing: what, elapsed_s } => doing = (progress, what, elapsed_s),
+                    Step::Ready { ready } => return Ok(Some(ready)),
+                    Step::Failed { error } => return Err(error),
+                },
+                event = self.inbox.recv() => match event {
+                    None | Some(Event::KeyPressed(Key::Char('q') | Key::Ctrl('c'))) => return Ok(None),
+                    Some(_) => {}
+                },
+                told = self.signals.next() => match told {
+                    Told::End => return Ok(None),
+                    Told::Suspend => self.screen.suspend().map_err(|error| error.to_string())?,
+                },
+            }
+        }
+    }
+}
+
+/// How the run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// As asked.
+    Quit,
+    /// As asked, but it never had a connection.
+    NeverConnected,
+    /// Something panicked; its message stands on stderr.
+    Panicked,
+}
+
+/// Runs the dashboard until it is quit.
+pub async fn run(
+    stage: Stage,
+    start: Start,
+    themes: Vec<Theme>,
+    targets: Targets,
+    audit: Audit,
+) -> io::Result<Ending> {
+    let Stage {
+        screen,
+        mut inbox,
+        mut signals,
+    } = stage;
+    let mut hands = Hands::start(&start.config, targets, audit);
+    let depth = Depth::detect(&|name| std::env::var(name).ok());
+    let mut show = Show {
+        screen,
+        model: Model::new(start),
+        themes: themes.iter().map(|theme| theme.adapt(depth)).collect(),
+        drawn: None,
+        connected: false,
+    };
+    let clock = Clock::start();
+    let mut ticker = tokio::time::interval(TICK);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let mut urgent = false;
+        let first = tokio::select! {
+            biased;
+            told = signals.next() => match told {
+                Told::End => return Ok(show.ending()),
+                Told::Suspend => Event::KeyPressed(Key::Ctrl('z')),
+            },
+            event = inbox.recv() => match event {
+                Some(event) => {
+                    urgent = true;
+                    event
+                }
+                // The keyboard thread ends when the terminal is gone.
+                None => return Ok(show.ending()),
+            },
+            Some(report) = hands.reports.recv() => Event::Reported(report),
+            Some((latencies_ms, failed)) = hands.canary.recv() => Event::CanaryTimed { latencies_ms, failed },
+            Some(event) = hands.ended.recv() => event,
+            _ = ticker.tick() => clock.tick(),
+            () = sleep_until(show.next_frame()), if show.model.dirty => Event::Resumed,
+        };
+        if terminal::has_panicked() {
+            return Ok(Ending::Panicked);
+        }
+        let mut effects = show.model.update(first);
+        while let Ok(event) = inbox.try_recv() {
+            effects.extend(show.model.update(event));
+        }
+        while let Ok(report) = hands.reports.try_recv() {
+            effects.extend(show.model.update(Event::Reported(report)));
+        }
+        if show.carry_out(effects, &mut hands)? {
+            return Ok(show.ending());
+        }
+        show.draw(urgent)?;
+    }
+}
+
+/// The model on its screen.
+struct Show {
+    screen: Screen,
+    model: Model,
+    themes: Vec<Theme>,
+    /// When the last frame was drawn.
+    drawn: Option<Instant>,
+    /// There was a connection at some time.
+    connected: bool,
+}
+
+impl Show {
+    fn next_frame(&self) -> Instant {
+        self.drawn.map_or_else(Instant::now, |at| at + FRAME)
+    }
+
+    /// Carries out what concerns the terminal, and hands the rest over; whether the end was asked for.
+    fn carry_out(&mut self, effects: Vec<Effect>, hands: &mut Hands) -> io::Result<bool> {
+        self.connected |= matches!(self.model.fast, Link::Live(_));
+        for effect in effects {
+            match effect {
+                Effect::Quit => return Ok(true),
+                Effect::Suspend => {
+                    self.screen.suspend()?;
+                    self.model.dirty = true;
+                }
+                Effect::Copy(text) => self.screen.copy(&text)?,
+                Effect::CaptureMouse(on) => self.screen.capture_mouse(on)?,
+                other => hands.execute(other),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Draws a frame where something has changed: at once after a key, else when the time has come.
+    fn draw(&mut self, urgent: bool) -> io::Result<()> {
+        if !self.model.dirty || !(urgent || self.drawn.is_none_or(|at| at.elapsed() >= FRAME)) {
+            return Ok(());
+        }
+        let (width, height) = self.screen.size()?;
+        if (width, height) != self.model.size {
+            let _ = self.model.update(Event::Resized { width, height });
+        }
+        if let Some(theme) = self.themes.get(self.model.theme).or(self.themes.first()) {
+            let model = &self.model;
+            self.screen.draw(|frame| view(model, theme, frame))?;
+        }
+        self.model.dirty = false;
+        self.drawn = Some(Instant::now());
+        Ok(())
+    }
+
+    fn ending(&self) -> Ending {
+        if self.connected {
+            Ending::Quit
+        } else {
+            Ending::NeverConnected
+        }
+    }
+}
+
+/// What a signal asks for.
+enum Told {
+    End,
+    Suspend,
+}
+
+/// The signals that end or suspend a terminal program.
+struct Signals {
+    end: [Signal; 3],
+    stop: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            end: [
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::hangup())?,
+                signal(SignalKind::interrupt())?,
+            ],
+            stop: signal(SignalKind::from_raw(
+                nix::sys::signal::Signal::SIGTSTP as i32,
+            ))?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        let [terminate, hangup, interrupt] = &mut self.end;
+        tokio::select! {
+            _ = terminate.recv() => Told::End,
+            _ = hangup.recv() => Told::End,
+            _ = interrupt.recv() => Told::End,
+            _ = self.stop.recv() => Told::Suspend,
+        }
+    }
+}
+
+/// The only clock the model's time comes from.
+struct Clock {
+    started: Instant,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self {
+            started: Instant::now(),
+        }
+    }
+
+    fn tick(&self) -> Event {
+        let now = Moment {
+            mono_ms: self.started.elapsed().as_millis() as u64,
+            epoch_ms: wall_clock().timestamp_millis(),
+        };
+        let used = getrusage(UsageWho::RUSAGE_SELF);
+        let cpu_ms = used.map_or(0.0, |usage| {
+            (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64
+                / 1000.0
+        });
+        Event::Ticked {
+            now,
+            cost: OwnCost { cpu_ms },
+        }
+    }
+}
+
+/// This machine's clock, for showing the time of day and for the audit file.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the runtime is where time comes in"
+)]
+fn wall_clock() -> chrono::DateTime<chrono::Utc> {
+    chrono::Utc::now()
+}

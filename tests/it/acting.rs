@@ -1,0 +1,376 @@
+//! Acting on real sessions: the right one is hit, the wrong one never, and what came of it is known.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+
+use super::server::{Database, PATIENCE, block_on, pid, shared, until, until_waiting};
+use htap_top::dashboard::action::{Action, ActionId, Outcome};
+use htap_top::dashboard::audit::Audit;
+use htap_top::pg::admin::{Identity, Refresh, Signal, Verdict, View, signal};
+use htap_top::pg::{Class, Client, Param, Value};
+use std::time::Instant;
+
+/// Who a session is just now, as the activity panel tells it.
+async fn identity(admin: &Client, pid: i64, wanted: Signal) -> Identity {
+    admin
+        .batch("SET timezone = 'UTC'; SET datestyle = 'ISO'")
+        .await
+        .unwrap();
+    let since = match wanted {
+        Signal::Cancel => "query_start",
+        Signal::Terminate => "xact_start",
+    };
+    let sql = format!(
+        "SELECT backend_start::text AS start, {since}::text AS since FROM pg_stat_activity WHERE pid = $1"
+    );
+    let table = admin.query(&sql, &[Param::Int(pid)]).await.unwrap();
+    let text = |name| table.first(name).text().map(str::to_owned);
+    Identity {
+        pid,
+        backend_start: text("start").unwrap(),
+        since: text("since"),
+    }
+}
+
+/// The instant a microsecond later.
+async fn later(admin: &Client, instant: &str) -> String {
+    let sql = "SELECT ($1::text::timestamptz + interval '1 microsecond')::text AS later";
+    let table = admin.query(sql, &[Param::Text(instant)]).await.unwrap();
+    table.first("later").text().unwrap().to_owned()
+}
+
+async fn is_there(admin: &Client, pid: i64) -> bool {
+    let sql = "SELECT count(*) AS n FROM pg_stat_activity WHERE pid = $1";
+    admin
+        .query(sql, &[Param::Int(pid)])
+        .await
+        .unwrap()
+        .first("n")
+        .int()
+        == Some(1)
+}
+
+/// A session that sleeps until it is hit.
+async fn sleeper(
+    database: &Database<'_>,
+    user: &str,
+) -> (
+    i64,
+    tokio::task::JoinHandle<Result<(), htap_top::pg::PgError>>,
+) {
+    let (client, admin) = (database.connect_as(user).await, database.connect().await);
+    let pid = pid(&client).await;
+    let running = tokio::spawn(async move {
+        let ended = client.batch("SELECT pg_sleep(600)").await;
+        if ended.as_ref().is_err_and(|error| error.code() == "57014") {
+            // The session lives on after a cancel: it proves so by staying until the test ends.
+            client.batch("SELECT 1").await?;
+            std::future::pending::<()>().await;
+        }
+        ended
+    });
+    let sql = "SELECT 1 AS n FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep'";
+    until(&admin, "sleeps", sql, &[Param::Int(pid)], |table| {
+        !table.rows.is_empty()
+    })
+    .await;
+    (pid, running)
+}
+
+#[test]
+fn a_cancelled_statement_is_gone_and_its_session_lives() {
+    block_on(async {
+        let database = shared().database("cancel").await;
+        let admin = database.connect().await;
+        let (pid, running) = sleeper(&database, "postgres").await;
+        let who = identity(&admin, pid, Signal::Cancel).await;
+        let verdicts = signal(
+            &database.target(),
+            Signal::Cancel,
+            std::slice::from_ref(&who),
+        )
+        .await;
+        assert_eq!(verdicts, [Verdict::Gone]);
+        assert!(is_there(&admin, pid).await);
+        // The same statement again is another one by now.
+        let verdicts = signal(&database.target(), Signal::Cancel, &[who]).await;
+        assert_eq!(verdicts, [Verdict::Changed]);
+        running.abort();
+    });
+}
+
+#[test]
+fn a_terminated_session_is_gone() {
+    block_on(async {
+        let database = shared().database("terminate").await;
+        let admin = database.connect().await;
+        let (pid, running) = sleeper(&database, "postgres").await;
+        let who = identity(&admin, pid, Signal::Terminate).await;
+        let verdicts = signal(
+            &database.target(),
+            Signal::Terminate,
+            std::slice::from_ref(&who),
+        )
+        .await;
+        assert_eq!(verdicts, [Verdict::Gone]);
+        assert!(!is_there(&admin, pid).await);
+        assert!(running.await.unwrap().is_err());
+        let verdicts = signal(&database.target(), Signal::Terminate, &[who]).await;
+        assert_eq!(verdicts, [Verdict::Changed], "nobody is there any more");
+    });
+}
+
+#[test]
+fn another_session_with_the_same_pid_is_never_hit() {
+    block_on(async {
+        let database = shared().database("reused").await;
+        let admin = database.connect().await;
+        let (pid, running) = sleeper(&database, "postgres").await;
+        for wanted in [Signal::Cancel, Signal::Terminate] {
+            let who = identity(&admin, pid, wanted).await;
+            let backend_start = later(&admin, &who.backend_start).await;
+            let since = later(&admin, who.since.as_deref().unwrap()).await;
+            let others = [
+                Identity {
+                    backend_start,
+                    ..who.clone()
+                },
+                Identity {
+                    since: Some(since),
+                    ..who.clone()
+                },
+                Identity { since: None, ..who },
+            ];
+            let verdicts = signal(&database.target(), wanted, &others).await;
+            assert_eq!(
+                verdicts,
+                [Verdict::Changed, Verdict::Changed, Verdict::Changed],
+                "{wanted:?}"
+            );
+        }
+        assert!(is_there(&admin, pid).await && !running.is_finished());
+        running.abort();
+    });
+}
+
+#[test]
+fn a_plain_role_is_refused() {
+    block_on(async {
+        let database = shared().database("refused").await;
+        let admin = database.connect().await;
+        admin.batch("CREATE ROLE acting_plain LOGIN").await.unwrap();
+        let (pid, running) = sleeper(&database, "postgres").await;
+        let who = identity(&admin, pid, Signal::Terminate).await;
+        // A plain role does not see when a superuser's transaction began, so its guard does not fit;
+        // with the guard that it can see the server refuses.
+        let seen = Identity { since: None, ..who };
+        let verdicts = signal(
+            &database.target_of("acting_plain"),
+            Signal::Terminate,
+            &[seen],
+        )
+        .await;
+        match &verdicts[..] {
+            [Verdict::Refused(error)] => assert_eq!(error.code(), "42501", "{error}"),
+            // Details that are hidden include backend_start: then nobody fits, and nothing was sent.
+            other => assert_eq!(other, [Verdict::Changed]),
+        }
+        admin
+            .batch("GRANT pg_read_all_stats TO acting_plain")
+            .await
+            .unwrap();
+        let who = identity(&admin, pid, Signal::Terminate).await;
+        let verdicts = signal(
+            &database.target_of("acting_plain"),
+            Signal::Terminate,
+            &[who],
+        )
+        .await;
+        let [Verdict::Refused(error)] = &verdicts[..] else {
+            panic!("{verdicts:?}")
+        };
+        assert_eq!(error.code(), "42501", "{error}");
+        assert!(is_there(&admin, pid).await && !running.is_finished());
+        running.abort();
+        admin.batch("DROP ROLE acting_plain").await.unwrap();
+    });
+}
+
+#[test]
+fn several_get_a_verdict_each() {
+    block_on(async {
+        let database = shared().database("several").await;
+        let admin = database.connect().await;
+        let (first, one) = sleeper(&database, "postgres").await;
+        let (second, two) = sleeper(&database, "postgres").await;
+        let who = [
+            identity(&admin, first, Signal::Cancel).await,
+            Identity {
+                pid: 2_000_000_000,
+                ..identity(&admin, first, Signal::Cancel).await
+            },
+            identity(&admin, second, Signal::Cancel).await,
+        ];
+        let verdicts = signal(&database.target(), Signal::Cancel, &who).await;
+        assert_eq!(verdicts, [Verdict::Gone, Verdict::Changed, Verdict::Gone]);
+        one.abort();
+        two.abort();
+    });
+}
+
+#[test]
+fn a_server_that_is_away_gets_no_signal() {
+    block_on(async {
+        let nowhere = htap_top::pg::Target::local(
+            std::path::Path::new("/nonexistent"),
+            5432,
+            "postgres",
+            "postgres",
+        );
+        let who = Identity {
+            pid: 1,
+            backend_start: "2026-01-01 00:00:00+00".into(),
+            since: None,
+        };
+        let verdicts = signal(&nowhere, Signal::Terminate, &[who.clone(), who]).await;
+        assert!(
+            matches!(&verdicts[..], [Verdict::Refused(_), Verdict::Refused(_)]),
+            "{verdicts:?}"
+        );
+    });
+}
+
+async fn viewed() -> Database<'static> {
+    let database = shared().database("refresh").await;
+    let admin = database.connect().await;
+    admin
+        .batch(
+            "CREATE SCHEMA \"S s\"; CREATE TABLE t AS SELECT g AS id FROM generate_series(1, 100) AS g;
+             CREATE MATERIALIZED VIEW \"S s\".\"V\"\"v\" AS SELECT id FROM public.t;
+             CREATE UNIQUE INDEX ON \"S s\".\"V\"\"v\" (id);
+             CREATE MATERIALIZED VIEW gated AS SELECT id FROM t, pg_advisory_xact_lock_shared(9) WHERE id < 3;
+             CREATE UNIQUE INDEX ON gated (id); INSERT INTO t VALUES (101)",
+        )
+        .await
+        .unwrap();
+    database
+}
+
+fn view(schema: &str, name: &str) -> View {
+    View {
+        schema: schema.into(),
+        name: name.into(),
+    }
+}
+
+#[test]
+fn views_are_refreshed_in_both_ways() {
+    block_on(async {
+        let database = viewed().await;
+        let admin = database.connect().await;
+        for (concurrently, rows) in [(false, 101), (true, 102)] {
+            let refresh = Refresh::prepare(&database.target(), &view("S s", "V\"v"), concurrently)
+                .await
+                .unwrap();
+            assert!(refresh.run().await.unwrap() >= 0.0);
+            let table = admin
+                .query("SELECT count(*) AS n FROM \"S s\".\"V\"\"v\"", &[])
+                .await
+                .unwrap();
+            assert_eq!(table.first("n"), &Value::Int(rows));
+            admin
+                .batch("INSERT INTO t SELECT max(id) + 1 FROM t")
+                .await
+                .unwrap();
+        }
+        let missing = Refresh::prepare(&database.target(), &view("S s", "none"), true)
+            .await
+            .unwrap();
+        assert_eq!(missing.run().await.unwrap_err().code(), "42P01");
+    });
+}
+
+#[test]
+fn a_running_refresh_is_cancelled() {
+    block_on(async {
+        let database = viewed().await;
+        let (admin, gate) = (database.connect().await, database.connect().await);
+        gate.batch("SELECT pg_advisory_lock(9)").await.unwrap();
+        let target = database.target();
+        let refresh = Refresh::prepare(&target, &view("public", "gated"), true)
+            .await
+            .unwrap();
+        let canceller = refresh.canceller(&target);
+        let running = tokio::spawn(refresh.run());
+        let sql = "SELECT pid::int8 AS pid FROM pg_stat_activity WHERE query LIKE 'REFRESH%' AND datname = current_database() \
+                   AND state = 'active'";
+        let table = until(&admin, "runs", sql, &[], |table| !table.rows.is_empty()).await;
+        until_waiting(&admin, table.first("pid").int().unwrap()).await;
+        canceller.cancel().await.unwrap();
+        let error = running.await.unwrap().unwrap_err();
+        assert_eq!((error.class, error.code()), (Class::Timeout, "57014"));
+        let rows = admin
+            .query("SELECT count(*) AS n FROM gated", &[])
+            .await
+            .unwrap();
+        assert_eq!(rows.first("n"), &Value::Int(2), "the view is as it was");
+    });
+}
+
+/// A view that somebody keeps locked does not keep the refresh waiting for ever.
+#[test]
+fn a_refresh_gives_up_waiting_for_a_lock() {
+    block_on(async {
+        let database = viewed().await;
+        let holder = database.connect().await;
+        holder
+            .batch("BEGIN; SELECT count(*) FROM gated")
+            .await
+            .unwrap();
+        let begun = Instant::now();
+        let refresh = Refresh::prepare(&database.target(), &view("public", "gated"), false)
+            .await
+            .unwrap();
+        assert_eq!(refresh.run().await.unwrap_err().code(), "55P03");
+        assert!(begun.elapsed() < PATIENCE);
+    });
+}
+
+#[test]
+fn the_audit_file_tells_intent_and_outcome() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state/audit.jsonl");
+    let audit = Audit {
+        path: path.clone(),
+        target: "postgres@x:5432/y".into(),
+        actor: "me".into(),
+    };
+    let action = Action::Refresh {
+        view: view("mart", "a\u{1b}[31m"),
+        concurrently: true,
+    };
+    let lines = || -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(!text.contains('\u{1b}'));
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    audit
+        .intent("2026-01-01T00:00:00Z", ActionId(3), &action)
+        .unwrap();
+    assert_eq!(lines().len(), 1, "before anything is done");
+    assert_eq!(lines()[0]["intent"]["refresh"]["view"]["schema"], "mart");
+    audit
+        .outcome("2026-01-01T00:00:01Z", ActionId(3), &Outcome::Cancelled)
+        .unwrap();
+    let lines = lines();
+    assert_eq!(
+        (&lines[0]["action_id"], &lines[1]["action_id"]),
+        (&3.into(), &3.into())
+    );
+    assert_eq!(lines[1]["outcome"], "cancelled");
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["actor"] == "me" && line["target"] == "postgres@x:5432/y")
+    );
+}

@@ -1,0 +1,412 @@
+//! The sampling sessions when things go wrong: what they report, and that they come back by themselves.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+
+use super::server::{Database, Order, PATIENCE, Server, block_on, shared, until};
+use htap_top::pg::sampler::{self, Job, Manner, Report, SessionId, setup_statements};
+use htap_top::pg::{Class, PgError, Table, Target, Value};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::{Mutex, Notify};
+use tokio::time::timeout;
+
+/// A session as the runtime starts it.
+struct Session {
+    ask: Sender<Vec<Job>>,
+    reports: Receiver<Report>,
+    wake: Arc<Notify>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn manner(server: Duration, client: Duration) -> Manner {
+    Manner {
+        setup: setup_statements(server, "''"),
+        transaction: false,
+        deadline: client,
+        lazy: false,
+    }
+}
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn start(target: &Target, manner: Manner) -> Session {
+    let (ask, queue) = channel(8);
+    let (report, reports) = channel(64);
+    let wake = Arc::new(Notify::new());
+    let queue = Arc::new(Mutex::new(queue));
+    let task = tokio::spawn(sampler::run(
+        SessionId::Fast,
+        target.clone(),
+        manner,
+        queue,
+        report,
+        Arc::clone(&wake),
+    ));
+    Session {
+        ask,
+        reports,
+        wake,
+        task,
+    }
+}
+
+fn job(id: u16, sql: &str) -> Job {
+    Job {
+        id,
+        sql: sql.into(),
+        as_text: false,
+    }
+}
+
+impl Session {
+    async fn next(&mut self) -> Report {
+        timeout(PATIENCE * 2, self.reports.recv())
+            .await
+            .unwrap_or_else(|_| panic!("no report"))
+            .unwrap()
+    }
+
+    /// Wakes it, as a key does, until it has something to say: it may not be waiting yet.
+    async fn woken(&mut self) -> Report {
+        let begun = std::time::Instant::now();
+        loop {
+            self.wake.notify_waiters();
+            if let Ok(report) = self.reports.try_recv() {
+                return report;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it sleeps on");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn opened(&mut self) {
+        loop {
+            match self.next().await {
+                Report::Opened { session, .. } => {
+                    assert_eq!(session, SessionId::Fast);
+                    return;
+                }
+                Report::Lost { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    async fn lost(&mut self) -> (PgError, u32, Option<u64>) {
+        match self.next().await {
+            Report::Lost {
+                error,
+                attempt,
+                retry_in_ms,
+                ..
+            } => (error, attempt, retry_in_ms),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn ask(&self, jobs: Vec<Job>) {
+        self.ask.send(jobs).await.unwrap();
+    }
+
+    async fn answer(&mut self) -> (u16, Result<Table, PgError>) {
+        match self.next().await {
+            Report::Answered {
+                id,
+                outcome,
+                took_ms,
+            } => {
+                assert!(took_ms >= 0.0);
+                (id, outcome)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// It answers again.
+    async fn lives(&mut self) {
+        self.ask(vec![job(7, "SELECT 7::int8 AS n")]).await;
+        let (id, outcome) = self.answer().await;
+        assert_eq!((id, outcome.unwrap().first("n")), (7, &Value::Int(7)));
+    }
+}
+
+async fn database(server: &Server) -> Database<'_> {
+    server.database("sampler").await
+}
+
+#[test]
+fn all_statements_of_a_batch_are_answered_each_by_itself() {
+    block_on(async {
+        let database = database(shared()).await;
+        let mut session = start(&database.target(), manner(LONG, LONG));
+        session.opened().await;
+        session
+            .ask(vec![
+                job(1, "SELECT 1::int8 AS n"),
+                job(2, "SELECT n FROM nowhere"),
+                job(3, "SELECT 1 / 0"),
+                job(4, "SELECT 4::int8 AS n"),
+            ])
+            .await;
+        let mut codes = Vec::new();
+        for id in 1..=4 {
+            let (answered, outcome) = session.answer().await;
+            assert_eq!(answered, id);
+            codes.push(
+                outcome
+                    .map(|table| table.first("n").int())
+                    .map_err(|error| (error.class, error.code().to_owned())),
+            );
+        }
+        let failed = |code: &str| Err((Class::Statement, code.to_owned()));
+        assert_eq!(
+            codes,
+            [Ok(Some(1)), failed("42P01"), failed("22012"), Ok(Some(4))]
+        );
+        session.lives().await;
+        drop(session.ask);
+        session.task.await.unwrap();
+    });
+}
+
+#[test]
+fn a_statement_that_takes_too_long_is_ended_and_the_session_goes_on() {
+    block_on(async {
+        let database = database(shared()).await;
+        let mut session = start(&database.target(), manner(Duration::from_millis(200), LONG));
+        session.opened().await;
+        session
+            .ask(vec![job(1, "SELECT 1 AS n FROM pg_sleep(600)")])
+            .await;
+        let (_, outcome) = session.answer().await;
+        let error = outcome.unwrap_err();
+        assert_eq!((error.class, error.code()), (Class::Timeout, "57014"));
+        session.lives().await;
+    });
+}
+
+#[test]
+fn a_killed_backend_is_replaced() {
+    block_on(async {
+        let database = database(shared()).await;
+        let admin = database.connect().await;
+        let mut session = start(&database.target(), manner(LONG, LONG));
+        session.opened().await;
+        session
+            .ask(vec![job(1, "SELECT pg_backend_pid()::int8 AS n")])
+            .await;
+        let pid = session.answer().await.1.unwrap().first("n").int().unwrap();
+        admin
+            .batch(&format!("SELECT pg_terminate_backend({pid})"))
+            .await
+            .unwrap();
+        // While it is idle, and without being asked.
+        let (error, attempt, retry) = session.lost().await;
+        assert_eq!(
+            (error.class, attempt, retry),
+            (Class::Reconnect, 0, Some(0))
+        );
+        session.opened().await;
+        session.lives().await;
+        // In the middle of a statement.
+        session
+            .ask(vec![
+                job(1, "SELECT 1::int8 AS n FROM pg_sleep(600)"),
+                job(2, "SELECT 2::int8 AS n"),
+            ])
+            .await;
+        let sql = "SELECT pid::int8 AS pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
+        let sleeping = until(&admin, "sleeps", sql, &[], |table| !table.rows.is_empty()).await;
+        let pid = sleeping.first("pid").int().unwrap();
+        admin
+            .batch(&format!("SELECT pg_terminate_backend({pid})"))
+            .await
+            .unwrap();
+        for id in 1..=2 {
+            let (answered, outcome) = session.answer().await;
+            assert!(
+                answered == id && outcome.is_err_and(|error| !error.session_survives()),
+                "{id}"
+            );
+        }
+        session.lost().await;
+        session.opened().await;
+        session.lives().await;
+    });
+}
+
+#[test]
+fn a_killed_and_restarted_server_is_found_again() {
+    block_on(async {
+        let server = Server::start(Order::default());
+        let database = database(&server).await;
+        let mut session = start(&database.target(), manner(LONG, LONG));
+        session.opened().await;
+        session.lives().await;
+        server.signal(Signal::SIGKILL);
+        let (_, attempt, _) = session.lost().await;
+        assert_eq!(attempt, 0, "first the loss is told, then the attempts");
+        let mut last = 0;
+        while last < 3 {
+            let (error, attempt, retry) = session.lost().await;
+            assert_eq!(attempt, last + 1);
+            assert!(
+                matches!(error.class, Class::BackOff | Class::Reconnect),
+                "{error:?}"
+            );
+            assert!(
+                retry.is_some_and(|ms| ms <= 400),
+                "a server that is down is asked often: {retry:?}"
+            );
+            last = attempt;
+        }
+        server.start_again();
+        session.opened().await;
+        session.lives().await;
+    });
+}
+
+#[test]
+fn a_server_that_stands_still_is_given_up_and_found_again() {
+    block_on(async {
+        let server = Server::start(Order::default());
+        let database = database(&server).await;
+        let target = database.target();
+        let mut session = start(&target, manner(LONG, Duration::from_secs(1)));
+        session.opened().await;
+        session
+            .ask(vec![job(1, "SELECT pg_backend_pid()::int8 AS n")])
+            .await;
+        let backend = session.answer().await.1.unwrap().first("n").int().unwrap();
+        let backend = Pid::from_raw(i32::try_from(backend).unwrap());
+        // The whole server stands still: what runs, and what would start new sessions.
+        server.signal(Signal::SIGSTOP);
+        kill(backend, Signal::SIGSTOP).unwrap();
+        session
+            .ask(vec![
+                job(1, "SELECT 1::int8 AS n"),
+                job(2, "SELECT 2::int8 AS n"),
+            ])
+            .await;
+        for id in 1..=2 {
+            let (answered, outcome) = session.answer().await;
+            assert_eq!((answered, outcome.unwrap_err().class), (id, Class::Timeout));
+        }
+        let (error, attempt, _) = session.lost().await;
+        assert_eq!((error.class, attempt), (Class::Timeout, 0));
+        // A new connection is accepted by the kernel and never served: the attempt has a deadline.
+        let (error, attempt, retry) = session.lost().await;
+        assert_eq!((attempt, retry.is_some()), (1, true), "{error}");
+        kill(backend, Signal::SIGCONT).unwrap();
+        server.signal(Signal::SIGCONT);
+        session.opened().await;
+        session.lives().await;
+    });
+}
+
+#[test]
+fn what_only_the_user_can_mend_is_tried_again_when_woken() {
+    block_on(async {
+        let database = database(shared()).await;
+        let admin = database.connect().await;
+        let name = format!("{}_later", database.name);
+        let mut session = start(
+            &database.server.target(&name, "postgres"),
+            manner(LONG, LONG),
+        );
+        let (error, attempt, retry) = session.lost().await;
+        assert_eq!((error.code(), attempt, retry), ("3D000", 1, None));
+        assert!(matches!(
+            session.woken().await,
+            Report::Lost { attempt: 2, .. }
+        ));
+        admin
+            .batch(&format!("CREATE DATABASE {name} TEMPLATE template0"))
+            .await
+            .unwrap();
+        assert!(matches!(session.woken().await, Report::Opened { .. }));
+        session.lives().await;
+    });
+}
+
+#[test]
+fn a_lazy_session_waits_for_its_first_statement() {
+    block_on(async {
+        let database = database(shared()).await;
+        let admin = database.connect().await;
+        let lazy = Manner {
+            lazy: true,
+            transaction: true,
+            ..manner(LONG, LONG)
+        };
+        let target = database.target().with_application_name("lazy");
+        let mut session = start(&target, lazy);
+        let sql = "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'lazy' AND datname = current_database()";
+        assert_eq!(
+            admin.query(sql, &[]).await.unwrap().first("n"),
+            &Value::Int(0)
+        );
+        let level = "SELECT current_setting('transaction_isolation') AS level, current_setting('transaction_read_only') AS ro";
+        session.ask(vec![job(1, level)]).await;
+        session.opened().await;
+        let (_, outcome) = session.answer().await;
+        let table = outcome.unwrap();
+        assert_eq!(
+            (table.first("level").text(), table.first("ro").text()),
+            (Some("repeatable read"), Some("on"))
+        );
+        session.ask(vec![job(1, "CREATE TABLE x (id int)")]).await;
+        assert_eq!(session.answer().await.1.unwrap_err().code(), "25006");
+        session.lives().await;
+        // Each statement's transaction is over: nothing is held.
+        let sql = "SELECT state FROM pg_stat_activity WHERE application_name = 'lazy' AND datname = current_database()";
+        until(&admin, "idle", sql, &[], |table| {
+            table.first("state").text() == Some("idle")
+        })
+        .await;
+    });
+}
+
+#[test]
+fn the_point_query_is_timed() {
+    block_on(async {
+        let database = database(shared()).await;
+        let (report, mut reports) = channel(8);
+        let (point, points) = tokio::sync::watch::channel(None);
+        let pace = Duration::from_millis(5);
+        let wake = Arc::new(Notify::new());
+        let task = tokio::spawn(sampler::canary(
+            database.target(),
+            manner(LONG, LONG),
+            points,
+            pace,
+            report,
+            wake,
+        ));
+        let mut next = async || {
+            timeout(PATIENCE, reports.recv())
+                .await
+                .unwrap_or_else(|_| panic!("no report"))
+                .unwrap()
+        };
+        point.send_replace(Some("SELECT 1 AS n".into()));
+        let (latencies, failed) = next().await;
+        assert!(
+            !latencies.is_empty()
+                && failed == 0
+                && latencies.iter().all(|ms| *ms > 0.0 && ms.is_finite())
+        );
+        // One that fails counts as failed, and does not end the timing.
+        point.send_replace(Some("SELECT n FROM nowhere".into()));
+        while next().await.1 == 0 {}
+        point.send_replace(Some("SELECT 1 AS n".into()));
+        while next().await.1 > 0 {}
+        drop(reports);
+        timeout(PATIENCE, task)
+            .await
+            .unwrap_or_else(|_| panic!("it goes on for nobody"))
+            .unwrap();
+    });
+}

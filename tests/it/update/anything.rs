@@ -128,6 +128,7 @@ fn queue(n: usize) -> Table {
     if n == 5 { trouble() } else { activity(&rows) }
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each kind of step")]
 fn apply(board: &mut Board, step: Step) {
     let event = match step {
         Step::Tick(ms) => {

@@ -24,7 +24,7 @@ async fn server() -> &'static Server {
 }
 
 async fn fill_one() -> Server {
-    let server = Server::start(Order::default());
+    let server = Server::start(&Order::default());
     let admin = Client::connect(&server.target("postgres", SUPERUSER))
         .await
         .unwrap();

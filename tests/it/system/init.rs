@@ -17,7 +17,7 @@ fn refused(outcome: Result<Done, InitError>) -> String {
 #[test]
 fn init_never_touches_what_is_not_its_own() {
     // Of its own, because roles are the whole cluster's.
-    let server = Server::start(Order::default());
+    let server = Server::start(&Order::default());
     block_on(async {
         let database = server.database("foreign").await;
         let client = database.connect().await;
@@ -63,7 +63,7 @@ fn init_never_touches_what_is_not_its_own() {
 
 #[test]
 fn init_completes_and_keeps_what_was_set() {
-    let server = Server::start(Order::default());
+    let server = Server::start(&Order::default());
     block_on(async {
         let first = server.database("first").await;
         let admin = first.connect().await;
@@ -120,7 +120,7 @@ fn init_completes_and_keeps_what_was_set() {
 
 #[test]
 fn init_says_how_it_went_and_ends_with_its_code() {
-    let server = Server::start(Order::default());
+    let server = Server::start(&Order::default());
     let run = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_htap-top"))
             .arg("init")

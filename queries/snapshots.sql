@@ -39,6 +39,10 @@
 -- warn = 10.0
 -- danger = 30.0
 -- help = "Since the transaction began (prepared: since PREPARE). In READ COMMITTED the snapshot itself is younger. For slots and replicas: since their transaction id was seen to be the next one, as long as this program has watched."
+-- [columns.age_least_s]
+-- hidden = true
+-- unit = "seconds"
+-- help = "Where the age is not known: how long this program has watched, so it is at least so old."
 -- [columns.age_xids]
 -- title = "xids"
 -- unit = "count"

@@ -260,6 +260,12 @@ impl Config {
                 config.olap.connections
             )));
         }
+        // Five are reported together, and the percentiles are of half a minute.
+        if config.canary.interval < Duration::from_millis(10)
+            || config.canary.interval > Duration::from_secs(5)
+        {
+            return Err(fail("canary.interval must lie between 10ms and 5s".into()));
+        }
         if config.interval < Duration::from_millis(100)
             || config.interval > Duration::from_secs(3600)
         {
@@ -407,5 +413,9 @@ mod tests {
                 .unwrap_err()
                 .contains("between 1 and 20")
         );
+        for interval in ["0s", "1m"] {
+            let error = parse(&format!("[canary]\ninterval = \"{interval}\"")).unwrap_err();
+            assert!(error.contains("between 10ms and 5s"), "{error}");
+        }
     }
 }

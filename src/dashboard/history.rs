@@ -74,7 +74,7 @@ pub struct Oltp {
     pub tps: Option<f64>,
     /// Rollbacks in percent of transactions of the interval.
     pub rollback_pct: Option<f64>,
-    /// Deadlocks since the program started.
+    /// Deadlocks since they are watched: since the program started, or the counters were reset.
     pub deadlocks: Option<f64>,
     /// WAL written, bytes per second, whole server.
     pub wal_bytes_per_s: Option<f64>,
@@ -159,6 +159,7 @@ impl History {
         oltp.reset = reset;
         oltp.tps = None;
         if reset {
+            (oltp.rollback_pct, oltp.wal_bytes_per_s, oltp.cache_hit_pct) = (None, None, None);
             self.first_deadlocks = None;
         }
         let first_deadlocks = *self.first_deadlocks.get_or_insert(now.deadlocks);
@@ -228,20 +229,28 @@ impl History {
         self.window
             .extend(latencies_ms.iter().map(|latency| (now_s, *latency)));
         self.failures.push_back((now_s, failed));
-        while self
-            .window
-            .front()
-            .is_some_and(|(at, _)| now_s - at > WINDOW_S)
-        {
-            self.window.pop_front();
+        self.forget_old_points(now_s);
+        self.rank_points();
+    }
+
+    /// Lets the window go on where no point query is answered any more: what is shown then is nothing,
+    /// not the figures of a session that is gone. Whether something changed.
+    pub fn expire(&mut self, now_s: f64) -> bool {
+        let changed = self.forget_old_points(now_s);
+        if changed {
+            self.rank_points();
         }
-        while self
-            .failures
-            .front()
-            .is_some_and(|(at, _)| now_s - at > WINDOW_S)
-        {
-            self.failures.pop_front();
-        }
+        changed
+    }
+
+    fn forget_old_points(&mut self, now_s: f64) -> bool {
+        let before = (self.window.len(), self.failures.len());
+        self.window.retain(|(at, _)| now_s - at <= WINDOW_S);
+        self.failures.retain(|(at, _)| now_s - at <= WINDOW_S);
+        before != (self.window.len(), self.failures.len())
+    }
+
+    fn rank_points(&mut self) {
         let mut sorted: Vec<f64> = self.window.iter().map(|(_, latency)| *latency).collect();
         sorted.sort_by(f64::total_cmp);
         // Nearest rank: the smallest latency that at least this share of the queries stays within.
@@ -347,6 +356,32 @@ mod tests {
             (Some(50.0), Some(95.0), Some(99.0))
         );
         assert_eq!((oltp.timed, oltp.failed), (100, 0));
+        assert!(!history.expire(91.0));
+        assert!(history.expire(91.5), "nobody has timed anything since");
+        assert_eq!((history.oltp.p99_ms, history.oltp.timed), (None, 0));
+    }
+
+    #[test]
+    fn a_reset_leaves_no_rate_of_before() {
+        let columns = ["now_epoch", "xact_commit", "xact_rollback", "blks_hit"];
+        let row = |at: f64, commits, hit| Table {
+            columns: columns.iter().map(|name| (*name).into()).collect(),
+            rows: vec![vec![
+                Value::Float(at),
+                Value::Int(commits),
+                Value::Int(0),
+                Value::Int(hit),
+            ]],
+        };
+        let mut history = History::default();
+        history.database(&row(1.0, 10, 10));
+        history.database(&row(2.0, 20, 20));
+        assert_eq!(history.oltp.cache_hit_pct, Some(100.0));
+        history.database(&row(3.0, 1, 1));
+        assert_eq!(
+            (history.oltp.rollback_pct, history.oltp.cache_hit_pct),
+            (None, None)
+        );
     }
 
     #[test]

@@ -18,12 +18,17 @@ pub fn numbers(table: &mut Table) {
     }
 }
 
-/// What the server prints for a number: digits, sign, point, exponent, or a special value.
+/// What the server prints for a number: digits, sign, point, exponent, or a special value. It never
+/// prints a leading zero or plus: such a text is a code, and would lose a part of itself.
 fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let code = digits.starts_with('+')
+        || (digits.starts_with('0') && digits.as_bytes().get(1).is_some_and(|byte| *byte != b'.'));
     matches!(text, "NaN" | "Infinity" | "-Infinity")
-        || (text
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
+        || (!code
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
             && text.parse::<f64>().is_ok())
 }
 
@@ -53,5 +58,15 @@ mod tests {
         assert_eq!(table.rows[1][0], Value::Decimal("2.50".into(), 2.5));
         assert_eq!(table.rows[0][1], cell("1"));
         assert_eq!(table.rows[0][2], Value::Null);
+    }
+
+    #[test]
+    fn codes_of_digits_stay_what_they_are() {
+        for text in ["007", "+86", "00", "-01"] {
+            assert!(!is_number(text), "{text}");
+        }
+        for text in ["0", "-0", "0.5", "-0.50", "1e+20", "10", "-3"] {
+            assert!(is_number(text), "{text}");
+        }
     }
 }

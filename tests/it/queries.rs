@@ -6,6 +6,7 @@
 mod situations;
 mod standby;
 
+use super::board::Board;
 use super::server::{Database, Order, Server, block_on, pid, shared, until, until_waiting};
 use htap_top::config::Config;
 use htap_top::dashboard::panels::classify::Classifier;
@@ -667,5 +668,39 @@ fn a_plain_role_is_told_what_is_hidden_from_it() {
         assert_eq!(none.rows.len(), 0);
         let denied = session.batch("CREATE TABLE x (id int)").await.unwrap_err();
         assert_eq!(denied.code(), "25006", "a sampling session could write");
+    });
+}
+
+/// One schema that our role may not look into must not hide what is known about all other relations.
+#[test]
+fn a_closed_schema_lacks_only_its_own_relations() {
+    block_on(async {
+        let database = shared().database("needs").await;
+        let admin = database.connect().await;
+        admin
+            .batch(
+                "CREATE SCHEMA shop; CREATE TABLE shop.products (product_id int);
+                 CREATE SCHEMA mart; CREATE TABLE mart.daily_sales_summary (id int);
+                 CREATE ROLE needs_plain LOGIN; GRANT USAGE ON SCHEMA mart TO needs_plain",
+            )
+            .await
+            .unwrap();
+        let board = Board::live(Config::default());
+        let sql = &board.model.feed(board.id("needs")).unwrap().sql;
+        let client = sampling(&database, "needs_plain").await;
+        let table = client.query(sql, &[]).await.unwrap();
+        let found = |name: &str| {
+            (0..table.rows.len())
+                .find(|row| table.get(*row, "name").text() == Some(name))
+                .map(|row| table.get(row, "found").clone())
+        };
+        assert_eq!(found("mart.daily_sales_summary"), Some(Value::Bool(true)));
+        assert_eq!(found("shop.products"), Some(Value::Bool(false)));
+        assert_eq!(found("mart.sales_hourly_mv"), Some(Value::Bool(false)));
+        drop(client);
+        admin
+            .batch("DROP OWNED BY needs_plain; DROP ROLE needs_plain")
+            .await
+            .unwrap();
     });
 }

@@ -154,10 +154,9 @@ fn holder_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
     let Some(row) = own_holder(snapshots) else {
         return (String::new(), "");
     };
-    let age = snapshots
-        .get(row, "age_s")
-        .number()
-        .map_or_else(|| "?".into(), format::seconds);
+    let age = |name| snapshots.get(row, name).number().map(format::seconds);
+    let least = || age("age_least_s").map(|least| format!("≥{least}"));
+    let age = age("age_s").or_else(least).unwrap_or_else(|| "?".into());
     let kind = snapshots.get(row, "kind").text().unwrap_or_default();
     let holder = snapshots.get(row, "holder").text().unwrap_or_default();
     let (who, cure) = match kind {

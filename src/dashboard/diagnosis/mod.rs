@@ -178,16 +178,21 @@ fn latency(oltp: &Oltp, targets: &Targets) -> Gauge {
 }
 
 fn snapshot(snapshots: &Table, targets: &Targets) -> Gauge {
-    let oldest = own_holder(snapshots).and_then(|row| snapshots.get(row, "age_s").number());
+    let holder = own_holder(snapshots);
+    let known = holder.and_then(|row| snapshots.get(row, "age_s").number());
+    let least = holder.and_then(|row| snapshots.get(row, "age_least_s").number());
+    let nobody = holder.is_none() && !snapshots.columns.is_empty();
     let target = targets.snapshot_age.as_secs_f64();
-    let measured = !snapshots.columns.is_empty();
-    judge(
-        "snapshot",
-        oldest.or(measured.then_some(0.0)),
-        target,
-        targets.warn_at,
-        format::seconds,
-    )
+    let figure = known.or(least).or(nobody.then_some(0.0));
+    let mut gauge = judge("snapshot", figure, target, targets.warn_at, format::seconds);
+    if known.is_none() && least.is_some() {
+        gauge.value.insert(0, '≥');
+        if gauge.health < Health::Danger {
+            // It may be past its target already.
+            gauge.health = Health::Unknown;
+        }
+    }
+    gauge
 }
 
 /// The oldest holder whose snapshot keeps rows of this database.

@@ -49,8 +49,12 @@ impl Model {
         let needs: BTreeSet<&str> = needs.chain([SHOP]).collect();
         let listed: Vec<String> = needs.into_iter().map(quote_literal).collect();
         let sql = format!(
-            "SELECT name, pg_catalog.to_regclass(name) IS NOT NULL AS found \
-             FROM pg_catalog.unnest(ARRAY[{}]::text[]) AS needed (name)",
+            // to_regclass is an error where our role has no USAGE on the schema, and one error would
+            // hide the answer about all others.
+            "SELECT name, CASE WHEN pg_catalog.cardinality(parts) = 1 OR pg_catalog.has_schema_privilege(\
+             pg_catalog.to_regnamespace(pg_catalog.quote_ident(parts[1])), 'USAGE') \
+             THEN pg_catalog.to_regclass(name) IS NOT NULL ELSE false END AS found \
+             FROM pg_catalog.unnest(ARRAY[{}]::text[]) AS needed (name), pg_catalog.parse_ident(name) AS parts",
             listed.join(", ")
         );
         if let Some(feed) = self.feed_named("needs").and_then(|id| self.feed_mut(id)) {

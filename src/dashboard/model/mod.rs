@@ -22,8 +22,8 @@ use super::panels::classify::Classifier;
 use super::panels::spec::Spec;
 use super::panels::{self, bloat, snapshots, views};
 use crate::config::Config;
-use crate::pg::Table;
 use crate::pg::sampler::{Report, SessionId};
+use crate::pg::{Class, Table};
 use crate::text::Clean;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -237,9 +237,16 @@ impl Model {
 
     /// The rows of the feed called `name`; none where it is off.
     pub fn rows(&self, name: &str) -> &Table {
-        static NONE: std::sync::OnceLock<Table> = std::sync::OnceLock::new();
         let feed = self.feed_named(name).and_then(|id| self.feed(id));
-        feed.map_or_else(|| NONE.get_or_init(Table::default), |feed| &feed.table)
+        feed.map_or(none(), |feed| &feed.table)
+    }
+
+    /// As [`Self::rows`], but nothing where they may no longer be true: a target is not held by a
+    /// figure that nobody measures any more.
+    fn current(&self, name: &str) -> &Table {
+        let feed = self.feed_named(name).and_then(|id| self.feed(id));
+        let feed = feed.filter(|feed| self.link(feed).usable() && !self.is_overdue(feed));
+        feed.map_or(none(), |feed| &feed.table)
     }
 
     /// Panels that a user can look at, in their order.
@@ -263,20 +270,26 @@ impl Model {
         if feed.sampling.at.is_none() {
             return false;
         }
-        let link = match feed.spec.front.pool {
-            panels::spec::Pool::Oltp => &self.fast,
-            panels::spec::Pool::Slow => &self.slow,
-            panels::spec::Pool::Olap => &self.olap,
-        };
         let one_server =
             feed.spec.front.pool != panels::spec::Pool::Olap || self.start.olap_target.is_none();
         let silent = self.silent_s() >= self.interval.as_secs_f64() * 0.9;
-        let overdue = self
-            .age_s(feed)
-            .is_some_and(|age| age > 2.5 * self.pace(feed).as_secs_f64() + 1.0);
-        !link.usable()
+        !self.link(feed).usable()
             || (one_server && (silent || !self.fast.usable()))
-            || (overdue && !self.paused)
+            || self.is_overdue(feed)
+    }
+
+    fn link(&self, feed: &Feed) -> &Link {
+        match feed.spec.front.pool {
+            panels::spec::Pool::Oltp => &self.fast,
+            panels::spec::Pool::Slow => &self.slow,
+            panels::spec::Pool::Olap => &self.olap,
+        }
+    }
+
+    /// Whether the last good answer is older than it should be.
+    fn is_overdue(&self, feed: &Feed) -> bool {
+        let limit = 2.5 * self.pace(feed).as_secs_f64() + 1.0;
+        !self.paused && self.age_s(feed).is_some_and(|age| age > limit)
     }
 
     /// Seconds that the fast session has waited for its answer.
@@ -317,16 +330,21 @@ impl Model {
             let feeds = self.feeds.iter();
             feeds.filter(|feed| feed.spec.front.pool == panels::spec::Pool::Olap)
         };
+        // An error is soon told: how long that took says nothing about the queries.
         let olap_ms = olap_feeds()
-            .filter(|feed| feed.sampling.at.is_some())
+            .filter(|feed| feed.sampling.at.is_some() && feed.sampling.missing.is_empty())
+            .filter(|feed| {
+                let error = feed.sampling.error.as_ref();
+                error.is_none_or(|error| error.class == Class::Timeout)
+            })
             .map(|feed| feed.sampling.took_ms);
         let evidence = Evidence {
             config: &self.config,
             oltp: &self.history.oltp,
-            activity: self.rows("activity"),
-            snapshots: self.rows("snapshots"),
-            bloat: self.rows("bloat"),
-            views: self.rows("views"),
+            activity: self.current("activity"),
+            snapshots: self.current("snapshots"),
+            bloat: self.current("bloat"),
+            views: self.current("views"),
             database: self.rows("database"),
             olap_ms: olap_ms.reduce(f64::max),
             has_olap: olap_feeds().any(|feed| feed.sampling.missing.is_empty()),
@@ -366,6 +384,11 @@ impl Model {
             SessionId::Canary => None,
         }
     }
+}
+
+fn none() -> &'static Table {
+    static NONE: std::sync::OnceLock<Table> = std::sync::OnceLock::new();
+    NONE.get_or_init(Table::default)
 }
 
 fn feed(spec: Spec) -> Feed {

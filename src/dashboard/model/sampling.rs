@@ -28,6 +28,7 @@ impl Model {
             self.measure_cost(now, cost);
         }
         self.now = now;
+        self.dirty |= self.history.expire(now.mono_ms as f64 / 1000.0);
         if self
             .notice
             .as_ref()
@@ -141,6 +142,7 @@ impl Model {
         if let Some(since) = lost_at
             && session == SessionId::Fast
         {
+            self.history.forget_counters();
             let away = format::seconds(self.now.since(since));
             self.say(Grade::Good, &format!("connected again after {away}"));
         }

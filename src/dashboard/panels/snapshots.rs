@@ -32,6 +32,12 @@ impl XidClock {
         }
     }
 
+    /// Seconds for which ids have been watched: what is older than all of them is at least so old.
+    fn watched_s(&self, now_s: f64) -> Option<f64> {
+        let (_, first) = self.seen.front()?;
+        Some((now_s - first).max(0.0))
+    }
+
     /// Seconds before `now_s` at which `xid` was the next to be given out, where that was seen.
     pub fn age_s(&self, xid: i64, now_s: f64) -> Option<f64> {
         let (first, _) = self.seen.front()?;
@@ -44,7 +50,7 @@ impl XidClock {
     }
 }
 
-/// Adds `class` and `pins` (dead rows of this database that the oldest holder keeps from vacuum),
+/// Adds `class`, `age_least_s` (where the age itself is not known, what it is at least) and `pins` (dead rows of this database that the oldest holder keeps from vacuum),
 /// and fills in the ages that the catalogue does not know.
 pub fn derive(
     mut table: Table,
@@ -59,6 +65,7 @@ pub fn derive(
         classifier.is_own(text("role"), text("application_name"))
     });
     table.ensure_column("class");
+    table.ensure_column("age_least_s");
     table.ensure_column("pins");
     let mut pinned = false;
     for row in 0..table.rows.len() {
@@ -81,6 +88,9 @@ pub fn derive(
             && let Some(age_xids) = table.get(row, "age_xids").int()
         {
             let age = clock.age_s(xmax - age_xids, now_s);
+            if age.is_none() {
+                table.set(row, "age_least_s", clock.watched_s(now_s).into());
+            }
             table.set(row, "age_s", age.into());
         }
         // Only the oldest holder that concerns this database can be said to pin its dead rows.

@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 struct Seen {
     xmin: i64,
-    /// When a change of pg_class.xmin was first seen, and how long before that it may have been.
+    /// When a change of pg_class.xmin was first seen, and the sample before that, which did not have it.
     changed: Option<(f64, f64)>,
     /// When a refresh was seen to hold its lock first and last.
     running: Option<(f64, f64)>,
@@ -84,7 +84,7 @@ pub fn derive(
 fn observe(seen: &mut Seen, table: &Table, row: usize, now_s: f64) {
     let xmin = table.get(row, "xmin").int().unwrap_or(0);
     if seen.xmin != 0 && seen.xmin != xmin {
-        seen.changed = Some((now_s, now_s - seen.sampled));
+        seen.changed = Some((now_s, seen.sampled));
     }
     seen.xmin = xmin;
     seen.sampled = now_s;
@@ -126,8 +126,9 @@ fn freshness(seen: &Seen, table: &Table, row: usize, now_s: f64) -> (Option<f64>
     {
         return (Some(now_s - end + duration), "seen refreshing");
     }
-    match changed {
-        Some(at) => (Some(now_s - at + duration), "pg_class.xmin changed"),
+    match seen.changed {
+        // After a pause the sample before is long ago: the data may be as old as that.
+        Some((_, before)) => (Some(now_s - before + duration), "pg_class.xmin changed"),
         None => (None, "no refresh seen yet"),
     }
 }
@@ -212,6 +213,15 @@ mod tests {
         at(100.0, sample(7, Some("plain"), None));
         let after = at(102.0, sample(7, None, None));
         assert_eq!(after.first("fresh_s"), &Value::Pending);
+    }
+
+    #[test]
+    fn a_change_during_a_pause_is_as_old_as_the_sample_before_it() {
+        let mut memory = Memory::default();
+        let mut at = |now, table| derive(table, &mut memory, now, &|_| Duration::from_secs(5));
+        at(100.0, sample(7, None, None));
+        let after = at(700.0, sample(8, None, None));
+        assert_eq!(after.first("fresh_s"), &Value::Float(600.0));
     }
 
     #[test]

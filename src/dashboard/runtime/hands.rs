@@ -232,8 +232,15 @@ impl Acting {
                 self.audit.path.display()
             )))
         } else {
+            let unfinished = Unfinished {
+                audit: &self.audit,
+                id: self.id,
+                open: true,
+            };
             let _ = self.tell.send(Event::ActionStarted(self.id)).await;
-            self.carry_out(&action).await
+            let outcome = self.carry_out(&action).await;
+            unfinished.ended();
+            outcome
         };
         // The action is done; a disk that filled up meanwhile cannot undo it, and the log still tells.
         let _ = self
@@ -295,5 +302,71 @@ impl Acting {
             Err(error) if error.session_survives() => Outcome::Failed(error),
             Err(error) => Outcome::Unknown(error),
         }
+    }
+}
+
+/// An action under way. Where the program ends before it, the audit file says at least that.
+struct Unfinished<'a> {
+    audit: &'a Audit,
+    id: ActionId,
+    open: bool,
+}
+
+impl Unfinished<'_> {
+    fn ended(mut self) {
+        self.open = false;
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            let why = "the program ended first; the server may still be at work";
+            let outcome = Outcome::Unknown(PgError::new(Class::Reconnect, why));
+            let _ = self
+                .audit
+                .outcome(&wall_clock().to_rfc3339(), self.id, &outcome);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::admin::View;
+
+    #[tokio::test]
+    async fn an_action_that_the_end_of_the_program_cuts_off_has_an_outcome_in_the_audit_file() {
+        let folder = tempfile::tempdir().unwrap();
+        // Takes connections, and never says a word.
+        let listener = std::os::unix::net::UnixListener::bind(folder.path().join(".s.PGSQL.5432"));
+        let (tell, mut told) = channel(4);
+        let path = folder.path().join("audit.jsonl");
+        let acting = Acting {
+            id: ActionId(7),
+            target: Target::local(folder.path(), 5432, "u", "d"),
+            audit: Audit {
+                path: path.clone(),
+                target: String::new(),
+                actor: String::new(),
+            },
+            tell,
+            running: Arc::default(),
+        };
+        let view = View {
+            schema: "s".into(),
+            name: "v".into(),
+        };
+        let task = tokio::spawn(acting.run(Action::Refresh {
+            view,
+            concurrently: true,
+        }));
+        assert_eq!(told.recv().await, Some(Event::ActionStarted(ActionId(7))));
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.len() == 2 && lines[1].contains("unknown"), "{text}");
+        drop(listener);
     }
 }

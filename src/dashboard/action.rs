@@ -18,6 +18,8 @@ pub struct Backend {
     pub identity: Identity,
     /// `reports, olap, metabase, 50s`
     pub described: Clean,
+    /// It runs no statement.
+    pub idle: bool,
     /// The first part of its query.
     pub query: Clean,
 }

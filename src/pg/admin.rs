@@ -17,7 +17,8 @@ pub struct Identity {
     pub pid: i64,
     /// `backend_start` as text, to the microsecond, in UTC.
     pub backend_start: String,
-    /// `query_start` for a cancel, `xact_start` for a termination, as text.
+    /// For a cancel `query_start`, as text. For a termination `xact_start`: then only while this
+    /// transaction is open; none means whatever the session does by then.
     pub since: Option<String>,
 }
 
@@ -85,14 +86,22 @@ pub async fn signal(target: &Target, signal: Signal, whom: &[Identity]) -> Vec<V
 /// One statement selects the signal function from pg_stat_activity, so that check and act cannot
 /// come apart. A sent signal is `StillRunning` until it is read back.
 async fn send(client: &Client, signal: Signal, identity: &Identity) -> Verdict {
-    let (function, since) = match signal {
-        Signal::Cancel => ("pg_cancel_backend", "query_start"),
-        Signal::Terminate => ("pg_terminate_backend", "xact_start"),
+    let (function, still) = match signal {
+        // query_start stays when the statement ends: the signal would hit nothing, or the next one.
+        Signal::Cancel => (
+            "pg_cancel_backend",
+            "query_start IS NOT DISTINCT FROM NULLIF($3, '')::text::timestamptz \
+             AND coalesce(state, '') NOT LIKE 'idle%'",
+        ),
+        Signal::Terminate => (
+            "pg_terminate_backend",
+            "($3 = '' OR xact_start = NULLIF($3, '')::text::timestamptz)",
+        ),
     };
     let sql = format!(
         "SELECT pg_catalog.{function}(pid) AS sent FROM pg_catalog.pg_stat_activity \
          WHERE pid = $1 AND backend_start = $2::text::timestamptz \
-         AND {since} IS NOT DISTINCT FROM NULLIF($3, '')::text::timestamptz"
+         AND {still}"
     );
     let since = identity.since.as_deref().unwrap_or_default();
     let params = [

@@ -136,17 +136,61 @@ fn another_session_with_the_same_pid_is_never_hit() {
                     since: Some(since),
                     ..who.clone()
                 },
-                Identity { since: None, ..who },
             ];
             let verdicts = signal(&database.target(), wanted, &others).await;
-            assert_eq!(
-                verdicts,
-                [Verdict::Changed, Verdict::Changed, Verdict::Changed],
-                "{wanted:?}"
-            );
+            assert_eq!(verdicts, [Verdict::Changed, Verdict::Changed], "{wanted:?}");
         }
+        let unknown = Identity {
+            since: None,
+            ..identity(&admin, pid, Signal::Cancel).await
+        };
+        let verdicts = signal(&database.target(), Signal::Cancel, &[unknown]).await;
+        assert_eq!(
+            verdicts,
+            [Verdict::Changed],
+            "a statement without its start"
+        );
         assert!(is_there(&admin, pid).await && !running.is_finished());
         running.abort();
+    });
+}
+
+/// A busy session is in another transaction whenever it is looked at: it is hit all the same.
+#[test]
+fn a_session_between_transactions_is_terminated() {
+    block_on(async {
+        let database = shared().database("between").await;
+        let (admin, busy) = (database.connect().await, database.connect().await);
+        let pid = pid(&busy).await;
+        busy.batch("BEGIN; SELECT 1").await.unwrap();
+        let long = identity(&admin, pid, Signal::Terminate).await;
+        let any = Identity {
+            since: None,
+            ..long.clone()
+        };
+        busy.batch("COMMIT; BEGIN; SELECT 1").await.unwrap();
+        let verdicts = signal(&database.target(), Signal::Terminate, &[long]).await;
+        assert_eq!(verdicts, [Verdict::Changed], "its transaction has ended");
+        assert!(is_there(&admin, pid).await);
+        busy.batch("COMMIT").await.unwrap();
+        let verdicts = signal(&database.target(), Signal::Terminate, &[any]).await;
+        assert_eq!(verdicts, [Verdict::Gone]);
+        assert!(!is_there(&admin, pid).await);
+    });
+}
+
+/// pg_cancel_backend takes an idle session and does nothing: that is no success.
+#[test]
+fn nothing_is_cancelled_where_no_statement_runs() {
+    block_on(async {
+        let database = shared().database("idle").await;
+        let (admin, holder) = (database.connect().await, database.connect().await);
+        let pid = pid(&holder).await;
+        holder.batch("BEGIN; SELECT 1").await.unwrap();
+        let who = identity(&admin, pid, Signal::Cancel).await;
+        let verdicts = signal(&database.target(), Signal::Cancel, &[who]).await;
+        assert_eq!(verdicts, [Verdict::Changed]);
+        holder.batch("COMMIT").await.unwrap();
     });
 }
 

@@ -6,6 +6,7 @@ mod anything;
 use super::board::{Board, activity, facts, requests, table, trouble, views};
 use htap_top::config::Config;
 use htap_top::dashboard::action::{Action, ActionId, Outcome};
+use htap_top::dashboard::diagnosis::Health;
 use htap_top::dashboard::event::{Effect, Event, FeedId, Key};
 use htap_top::dashboard::model::{Link, Popup, Screen};
 use htap_top::pg::admin::{Signal, Verdict};
@@ -263,6 +264,78 @@ fn data_are_marked_old_within_two_intervals_of_silence() {
     assert!(!old(&board));
 }
 
+fn gauge(board: &Board, label: &str) -> (String, Health) {
+    let gauge = board.model.gauges.iter().find(|gauge| gauge.label == label);
+    gauge.map_or_else(Default::default, |gauge| {
+        (gauge.value.clone(), gauge.health)
+    })
+}
+
+/// The point query's session may be lost alone, where the server has no slot left.
+#[test]
+fn a_percentile_that_nobody_measures_any_more_goes() {
+    let mut board = Board::live(Config::default());
+    let _ = board.event(Event::CanaryTimed {
+        latencies_ms: vec![4.0; 5],
+        failed: 0,
+    });
+    let _ = board.answer("activity", trouble());
+    assert_eq!(gauge(&board, "p99").1, Health::Good);
+    let _ = board.tick(31_000);
+    let _ = board.answer("activity", trouble());
+    assert_eq!(gauge(&board, "p99"), ("?".into(), Health::Unknown));
+}
+
+#[test]
+fn a_gauge_does_not_live_on_old_figures() {
+    let mut board = four_views();
+    let _ = board.answer("activity", trouble());
+    assert_eq!(gauge(&board, "fresh").1, Health::Danger);
+    let _ = board.lose(SessionId::Slow, 1);
+    let _ = board.answer("activity", trouble());
+    assert_eq!(gauge(&board, "fresh"), ("?".into(), Health::Unknown));
+}
+
+/// An error comes quickly: its time is not that of an answer.
+#[test]
+fn a_panel_that_fails_is_not_a_fast_one() {
+    let mut board = Board::live(Config::default());
+    let _ = board.answer("needs", table("name|found", &["mart.sales_hourly_mv|true"]));
+    let _ = board.tick(250);
+    let _ = board.answer("hourly_sales", table("hour|sales", &[]));
+    let _ = board.answer("activity", trouble());
+    assert_eq!(gauge(&board, "olap").1, Health::Good);
+    let denied = PgError::new(Class::Statement, "permission denied");
+    let _ = board.outcome("hourly_sales", Err(denied));
+    let _ = board.answer("activity", trouble());
+    assert_eq!(gauge(&board, "olap"), ("?".into(), Health::Unknown));
+}
+
+/// An abandoned slot is older than the program: its age is not known, but it is not 0.
+#[test]
+fn the_oldest_snapshot_of_unknown_age_is_not_young() {
+    let mut board = Board::live(Config::default());
+    let slot = || {
+        table(
+            "kind|holder|age_xids|age_s|own_database",
+            &["slot|old|5000||true"],
+        )
+    };
+    for (at, health) in [("1000.0", Health::Unknown), ("1060.0", Health::Danger)] {
+        let _ = board.answer(
+            "database",
+            table("xmax|now_epoch", &[&format!("6000|{at}")]),
+        );
+        let _ = board.answer("snapshots", slot());
+        let _ = board.answer("activity", trouble());
+        let (shown, judged) = gauge(&board, "snapshot");
+        assert!(
+            shown.starts_with('≥') && judged == health,
+            "{shown} {judged:?}"
+        );
+    }
+}
+
 #[test]
 fn a_statement_that_fails_is_asked_rarely() {
     let mut board = Board::live(Config::default());
@@ -399,30 +472,32 @@ fn only_y_confirms() {
         Key::Char('Y'),
         Key::Char('n'),
         Key::Char(' '),
-        Key::Char('C'),
+        Key::Char('K'),
         Key::Tab,
     ] {
         let mut board = queries();
-        assert_eq!(board.keys("C"), []);
+        assert_eq!(board.keys("K"), []);
         assert!(matches!(board.model.popup, Some(Popup::Confirm(_))));
         assert_eq!(board.key(key), [], "{key:?}");
         assert_eq!(board.model.popup, None, "{key:?}");
         assert_eq!(board.said(), "nothing was sent");
     }
-    for (key, wanted, since) in [
-        ("C", Signal::Cancel, "2026-01-02 03:03:17+00"),
-        ("K", Signal::Terminate, "2026-01-02 03:03:15+00"),
+    for (keys, wanted, pid, since) in [
+        ("jCy", Signal::Cancel, 901, "2026-01-02 03:03:53+00"),
+        ("Ky", Signal::Terminate, 812, "2026-01-02 03:03:15+00"),
     ] {
         let mut board = queries();
-        let effects = board.keys(&format!("{key}y"));
+        let effects = board.keys(keys);
         let [Action::Signal { signal, backends }] = acts(&effects)[..] else {
             panic!("{effects:?}")
         };
         assert_eq!((*signal, backends.len()), (wanted, 1));
-        assert_eq!(backends[0].identity.pid, 812);
-        assert_eq!(
-            backends[0].identity.backend_start,
-            "2026-01-02 03:00:00.000001+00"
+        assert_eq!(backends[0].identity.pid, pid);
+        assert!(
+            backends[0]
+                .identity
+                .backend_start
+                .ends_with(":00.000001+00")
         );
         assert_eq!(backends[0].identity.since.as_deref(), Some(since));
     }
@@ -464,11 +539,100 @@ fn a_waiter_is_freed_once_and_not_where_it_is_hit_itself() {
     assert!(text.contains("Frees 1 waiting session"), "{text}");
 }
 
+/// A signal to an idle session does nothing, and must not look like a cure.
+#[test]
+fn only_a_running_statement_can_be_cancelled() {
+    let mut board = queries();
+    assert_eq!(board.keys("C"), []);
+    assert_eq!(board.model.popup, None);
+    assert!(
+        board.said().contains("812; K terminates"),
+        "{}",
+        board.said()
+    );
+    let _ = board.keys("TTC");
+    let Some(Popup::Confirm(confirm)) = &board.model.popup else {
+        panic!("{}", board.said())
+    };
+    assert!(confirm.lines[0].contains("pid 901"), "{:?}", confirm.lines);
+}
+
+/// 655 is between transactions or in another one whenever somebody says yes.
+#[test]
+fn a_busy_session_is_terminated_whatever_its_transaction() {
+    let mut board = queries();
+    let effects = board.keys("/checkout\nGKy");
+    let [Action::Signal { backends, .. }] = acts(&effects)[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(backends[0].identity.pid, 655);
+    assert_eq!(backends[0].identity.since, None);
+}
+
+/// Below an open detail rows come and go; the keys mean the one that is shown.
+#[test]
+fn keys_mean_the_row_whose_detail_is_open() {
+    let mut board = queries();
+    let _ = board.keys("\n");
+    assert!(matches!(board.model.popup, Some(Popup::Detail { .. })));
+    let mut moved = trouble();
+    moved.rows.push(moved.rows[3].clone());
+    moved.rows[3][0] = Value::Int(111);
+    for (name, value) in [
+        ("blocked_by", Value::Null),
+        ("xact_age_s", Value::Float(9_000.0)),
+    ] {
+        moved.set(3, name, value);
+    }
+    moved.rows[1..3]
+        .iter_mut()
+        .for_each(|row| row[12] = Value::Null);
+    let _ = board.answer("activity", moved);
+    assert_eq!(board.shown("activity", "pid")[0], Value::Int(111));
+    let _ = board.keys("K");
+    let Some(Popup::Confirm(confirm)) = &board.model.popup else {
+        panic!("{}", board.said())
+    };
+    assert!(confirm.lines[0].contains("pid 812"), "{:?}", confirm.lines);
+    let _ = board.keys("n\n");
+    let _ = board.answer("activity", activity(&[]));
+    let _ = board.keys("K");
+    assert!(board.said().contains("has gone"), "{}", board.said());
+}
+
+#[test]
+fn a_lost_standby_gets_no_action() {
+    let mut board = queries();
+    let mut standby = facts();
+    standby.set(0, "in_recovery", Value::Bool(true));
+    let _ = board.answer("facts", standby);
+    let _ = board.lose(SessionId::Fast, 1);
+    assert_eq!(board.keys("K"), []);
+    assert!(
+        board.said().starts_with("not connected"),
+        "{}",
+        board.said()
+    );
+}
+
+#[test]
+fn a_refresh_that_ended_while_the_question_was_open_is_not_cancelled() {
+    let mut board = four_views();
+    let _ = board.keys("/hourly\nr");
+    let effects = board.keys("y");
+    let (id, _) = refreshed(&effects)[0].clone();
+    let _ = board.keys("C");
+    let outcome = Outcome::Refreshed(20.0);
+    let _ = board.event(Event::ActionEnded { id, outcome });
+    assert_eq!(board.keys("y"), []);
+    assert!(board.said().contains("ended meanwhile"), "{}", board.said());
+}
+
 /// The dialog acts on who was selected when it opened, whatever comes meanwhile.
 #[test]
 fn the_target_stays_while_the_dialog_is_open() {
     let mut board = queries();
-    let _ = board.keys("C");
+    let _ = board.keys("K");
     let _ = board.answer("activity", activity(&[]));
     let effects = board.keys("y");
     let [Action::Signal { backends, .. }] = acts(&effects)[..] else {
@@ -480,7 +644,7 @@ fn the_target_stays_while_the_dialog_is_open() {
 #[test]
 fn several_need_their_number_typed() {
     let mut board = queries();
-    assert_eq!(board.keys("TTT"), []);
+    assert_eq!(board.keys("jTTT"), []);
     assert_eq!(board.keys("C2\n"), [], "the number is 3");
     assert!(matches!(board.model.popup, Some(Popup::Confirm(_))));
     assert_eq!(board.keys("y"), []);
@@ -697,7 +861,7 @@ fn pasted_text_never_acts() {
         assert_eq!(board.event(Event::Pasted(text.into())), []);
         assert_eq!(board.model.popup, None);
     }
-    let _ = board.keys("C");
+    let _ = board.keys("K");
     assert_eq!(
         board.event(Event::Pasted("y".into())),
         [],
@@ -723,7 +887,7 @@ fn every_outcome_is_said_as_it_is() {
         (Verdict::Unknown(lost), "outcome unknown"),
     ] {
         let mut board = queries();
-        let effects = board.keys("Cy");
+        let effects = board.keys("jCy");
         let Some(Effect::Act { id, .. }) = effects.first() else {
             panic!("{effects:?}")
         };

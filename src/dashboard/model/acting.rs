@@ -2,7 +2,7 @@
 
 use super::{Confirm, LogLine, Model, Popup, Running};
 use crate::dashboard::action::{Action, ActionId, Backend, Grade, Outcome};
-use crate::dashboard::event::Effect;
+use crate::dashboard::event::{Effect, FeedId};
 use crate::format;
 use crate::pg::Table;
 use crate::pg::admin::{Identity, Signal};
@@ -11,19 +11,15 @@ use std::collections::BTreeSet;
 
 /// Columns of a query that a confirmation shows.
 const QUERY_COLUMNS: usize = 200;
+/// Seconds from which a transaction is what a termination is about: once it has ended, the session
+/// is left alone.
+const LONG_XACT_S: f64 = 10.0;
 
 impl Model {
     /// Says why nothing can be done, where that is so.
     pub(super) fn barred(&mut self) -> bool {
         let why = if self.config.read_only {
             "read-only: actions are switched off (--read-only)"
-        } else if self
-            .facts
-            .as_ref()
-            .is_some_and(|facts| facts.first("in_recovery").is_true())
-        {
-            // Signals work on a standby, refreshes do not; both are offered there only where they work.
-            return false;
         } else if !self.fast.usable() {
             "not connected: nothing can be done now"
         } else {
@@ -33,16 +29,29 @@ impl Model {
         true
     }
 
-    /// The backends that an action is meant for: the tagged ones, or the selected one.
+    /// The row that a key means: the one whose detail is open, else the selected one. The detail stays
+    /// while rows come and go below it, and whoever reads it means what it shows.
+    pub(super) fn row_meant(&self, id: FeedId) -> Option<usize> {
+        let feed = self.feed(id)?;
+        match &self.popup {
+            Some(Popup::Detail { identity, .. }) if id == self.focus => {
+                (0..feed.table.rows.len()).find(|row| feed.identity(*row) == *identity)
+            }
+            _ => feed.selected_row(),
+        }
+    }
+
+    /// The backends that an action is meant for: the tagged ones, or the one meant.
     fn chosen(&self, signal: Signal) -> Vec<Backend> {
         let Some(feed) = self.feed(self.focus) else {
             return Vec::new();
         };
+        let detail = matches!(self.popup, Some(Popup::Detail { .. }));
         let tagged: Vec<usize> = (0..feed.table.rows.len())
             .filter(|row| feed.cursor.tagged.contains(&feed.identity(*row)))
             .collect();
-        let rows = if tagged.is_empty() {
-            feed.selected_row().into_iter().collect()
+        let rows = if tagged.is_empty() || detail {
+            self.row_meant(self.focus).into_iter().collect()
         } else {
             tagged
         };
@@ -71,15 +80,33 @@ impl Model {
         if self.barred() {
             return;
         }
-        let backends = self.chosen(signal);
-        if backends.is_empty() {
-            self.say(
-                Grade::Doubtful,
-                "select a backend first: 8 lists the queries, 6 the snapshots (Tab moves there)",
-            );
+        let chosen = self.chosen(signal);
+        if chosen.is_empty() {
+            let why = if matches!(self.popup, Some(Popup::Detail { .. })) {
+                "what is shown is no backend, or has gone"
+            } else {
+                "select a backend first: 8 lists the queries, 6 the snapshots (Tab moves there)"
+            };
+            self.say(Grade::Doubtful, why);
             return;
         }
-        self.confirm_signal(signal, backends);
+        // The server would take the signal, do nothing, and the session would seem to be cured.
+        let (idle, backends): (Vec<_>, Vec<_>) = chosen
+            .into_iter()
+            .partition(|backend| signal == Signal::Cancel && backend.idle);
+        if !idle.is_empty() {
+            let pids: Vec<String> = idle.iter().map(|b| b.identity.pid.to_string()).collect();
+            let pids = pids.join(", ");
+            self.say(
+                Grade::Doubtful,
+                &format!(
+                    "no statement runs that could be cancelled: pid {pids}; K terminates a session"
+                ),
+            );
+        }
+        if !backends.is_empty() {
+            self.confirm_signal(signal, backends);
+        }
     }
 
     fn confirm_signal(&mut self, signal: Signal, backends: Vec<Backend>) {
@@ -110,6 +137,10 @@ impl Model {
         }
         lines.push(String::new());
         lines.push(effect.to_owned());
+        let guarded = backends.iter().any(|b| b.identity.since.is_some());
+        if signal == Signal::Terminate && guarded {
+            lines.push("Nothing is sent to one whose long transaction has ended by then.".into());
+        }
         lines.extend(self.freed(&backends));
         let number = (backends.len() > 1).then_some(backends.len());
         self.popup = Some(Popup::Confirm(Confirm {
@@ -210,10 +241,11 @@ impl Model {
                 .running
                 .iter()
                 .find(|running| matches!(running.action, Action::Refresh { .. }));
-            return refresh
-                .map(|running| Effect::CancelAction(running.id))
-                .into_iter()
-                .collect();
+            let Some(id) = refresh.map(|running| running.id) else {
+                self.say(Grade::Doubtful, "it has ended meanwhile: nothing was sent");
+                return Vec::new();
+            };
+            return vec![Effect::CancelAction(id)];
         }
         let mut effects = Vec::new();
         for action in actions {
@@ -294,15 +326,18 @@ impl Model {
 fn backend(table: &Table, row: usize, signal: Signal) -> Option<Backend> {
     let pid = table.get(row, "pid").int()?;
     let text = |name| table.get(row, name).text();
-    let since = match signal {
-        Signal::Cancel => text("query_start"),
-        Signal::Terminate => text("xact_start"),
-    };
-    let age = table
+    let xact_age = table
         .get(row, "xact_age_s")
         .number()
         .or(table.get(row, "age_s").number());
-    let age = age
+    let since = match signal {
+        Signal::Cancel => text("query_start"),
+        // A busy session is in another transaction by the time somebody says yes.
+        Signal::Terminate => {
+            text("xact_start").filter(|_| xact_age.is_some_and(|age| age >= LONG_XACT_S))
+        }
+    };
+    let age = xact_age
         .or(table.get(row, "query_age_s").number())
         .map(format::seconds);
     let role = text("usename").or(text("role"));
@@ -325,6 +360,7 @@ fn backend(table: &Table, row: usize, signal: Signal) -> Option<Backend> {
             since: since.map(str::to_owned),
         },
         described: Clean::from(described.join(", ")),
+        idle: text("state").is_some_and(|state| state.starts_with("idle")),
         query: Clean::from(text::cut(text("query").unwrap_or_default(), QUERY_COLUMNS).as_ref()),
     })
 }

@@ -195,6 +195,7 @@ impl Model {
         let Some(row) = feed.selected_row() else {
             return;
         };
+        let identity = feed.identity(row);
         let mut fields = Vec::new();
         for (name, cell) in feed
             .table
@@ -222,6 +223,7 @@ impl Model {
         );
         self.popup = Some(Popup::Detail {
             title,
+            identity,
             fields,
             scroll: 0,
         });

@@ -50,7 +50,7 @@ impl Model {
             return;
         };
         let Some(feed) = self.feed(id) else { return };
-        let Some(row) = feed.selected_row() else {
+        let Some(row) = self.row_meant(id) else {
             self.say(Grade::Doubtful, "there is no materialized view");
             return;
         };

@@ -53,6 +53,8 @@ pub enum Popup {
     Detail {
         /// Title.
         title: String,
+        /// Which row it is: keys act on this one.
+        identity: Vec<Box<str>>,
         /// Names of the fields and what they hold.
         fields: Vec<(String, String)>,
         /// Lines scrolled.

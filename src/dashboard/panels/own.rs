@@ -43,7 +43,8 @@ fn read_file(path: &Path) -> Result<Spec, String> {
     }
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     let mut spec = Spec::parse(&name, &text).map_err(|error| error.reason)?;
-    // Whatever it says, it runs where it can do no harm: read-only, with time and memory limits.
+    // Whatever it says, it runs read-only, with time and memory limits. A file is still as trusted as
+    // any SQL that its role runs: `SET TRANSACTION READ WRITE` or `COMMIT` in it lifts the guard.
     spec.front.pool = Pool::Olap;
     Ok(spec)
 }

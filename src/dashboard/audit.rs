@@ -12,7 +12,7 @@ use std::path::PathBuf;
 pub struct Audit {
     /// The file; its folder is made where it is missing.
     pub path: PathBuf,
-    /// Where the actions go: `user@host:port/database`.
+    /// Where the actions go: a conninfo without password.
     pub target: String,
     /// Who acts: the user of the operating system.
     pub actor: String,

@@ -196,6 +196,8 @@ impl History {
             oltp.restricted,
         ) = (0, 0, 0, 0);
         oltp.sessions.clear();
+        // Counted, even where there are none.
+        oltp.sessions.insert(WorkClass::Oltp, 0);
         for row in 0..table.rows.len() {
             let text = |name| table.get(row, name).text().unwrap_or_default();
             let n = table.get(row, "n").int().unwrap_or(0);
@@ -295,6 +297,20 @@ impl History {
             .into_iter()
             .map(|(class, (calls, total))| (class, total / calls))
             .collect();
+    }
+
+    /// The feed called `name` failed: what it told is not known now.
+    pub fn unanswered(&mut self, name: &str) {
+        let oltp = &mut self.oltp;
+        match name {
+            "database" => {
+                oltp.tps = None;
+                (oltp.rollback_pct, oltp.wal_bytes_per_s, oltp.cache_hit_pct) = (None, None, None);
+            }
+            "sessions" => oltp.sessions.clear(),
+            "statements" => oltp.mean_ms.clear(),
+            _ => {}
+        }
     }
 
     /// Forgets the counters: what comes next is another server, or the same one restarted.

@@ -311,6 +311,44 @@ fn a_panel_that_fails_is_not_a_fast_one() {
     assert_eq!(gauge(&board, "olap"), ("?".into(), Health::Unknown));
 }
 
+/// A failed statement leaves no figure behind, and what is not known is not called held.
+#[test]
+fn a_figure_whose_statement_fails_is_not_known() {
+    let mut board = Board::live(Config::default());
+    let counters = |at: &str, commits: &str| {
+        let row = format!("{at}|{commits}|0|30|100|40");
+        table(
+            "now_epoch|xact_commit|xact_rollback|numbackends_all|max_connections|usable_connections",
+            &[&row],
+        )
+    };
+    let _ = board.answer("database", counters("100.0", "1000"));
+    let _ = board.answer("sessions", table("usename|n", &[]));
+    let _ = board.tick(1000);
+    let _ = board.answer("database", counters("101.0", "1100"));
+    assert_eq!(gauge(&board, "tps"), ("100".into(), Health::Good));
+    assert_eq!(gauge(&board, "oltp pool"), ("0".into(), Health::Good));
+    let server = board
+        .model
+        .gauges
+        .iter()
+        .find(|gauge| gauge.label == "server");
+    assert_eq!(
+        server.unwrap().target,
+        "40",
+        "the others are kept for superusers"
+    );
+    let sentence = &board.model.cause.sentence;
+    assert!(sentence.contains("not measured: p99"), "{sentence}");
+    let slow = PgError::new(Class::Timeout, "canceled by statement_timeout");
+    for name in ["database", "sessions"] {
+        let _ = board.outcome(name, Err(slow.clone()));
+    }
+    let _ = board.answer("activity", activity(&[]));
+    assert_eq!(gauge(&board, "tps"), ("?".into(), Health::Unknown));
+    assert_eq!(gauge(&board, "oltp pool"), ("?".into(), Health::Unknown));
+}
+
 /// An abandoned slot is older than the program: its age is not known, but it is not 0.
 #[test]
 fn the_oldest_snapshot_of_unknown_age_is_not_young() {

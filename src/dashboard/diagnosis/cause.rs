@@ -69,7 +69,14 @@ fn calm(gauges: &[Gauge], since: &Since, now: Moment) -> Cause {
         };
     }
     let held = since.calm.map_or(0.0, |calm| now.since(calm));
-    let sentence = format!("all targets held for {}", format::seconds(held));
+    let mut sentence = format!("all targets held for {}", format::seconds(held));
+    let unknown = gauges
+        .iter()
+        .filter(|gauge| gauge.health == Health::Unknown);
+    let unknown: Vec<&str> = unknown.map(|gauge| gauge.label).collect();
+    if !unknown.is_empty() {
+        sentence = format!("{sentence}; not measured: {}", unknown.join(", "));
+    }
     Cause {
         health: Health::Good,
         sentence,

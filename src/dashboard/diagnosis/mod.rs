@@ -284,7 +284,12 @@ fn pool(
 }
 
 fn connections(database: &Table, targets: &Targets) -> Gauge {
-    let limit = database.first("max_connections").number().unwrap_or(0.0);
+    // The rest is kept for superusers: ordinary roles are refused before max_connections.
+    let limit = database
+        .first("usable_connections")
+        .number()
+        .or(database.first("max_connections").number())
+        .unwrap_or(0.0);
     judge(
         "server",
         database.first("numbackends_all").number(),

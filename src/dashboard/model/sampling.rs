@@ -238,6 +238,8 @@ impl Model {
                     feed.sampling.due_ms = now.mono_ms + 30_000;
                 }
                 feed.sampling.error = Some(error);
+                let name = feed.spec.name.clone();
+                self.history.unanswered(&name);
                 Vec::new()
             }
         }

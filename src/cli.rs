@@ -34,6 +34,8 @@ pub struct Cli {
 pub enum Command {
     /// Throw-away PostgreSQL, a shop in it, mixed load, and the dashboard on it
     Demo(Box<Demo>),
+    /// Install the demo's schema, and data if wanted, in a database of your own
+    Init(Init),
     /// Print a configuration file with all keys and their defaults
     Config,
     /// Print completions for a shell
@@ -124,8 +126,8 @@ pub struct Demo {
     /// Seed of the data
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Orders per second
-    #[arg(long, default_value_t = 150.0)]
+    /// Transactions of the shop per second; one in forty begins an order
+    #[arg(long, default_value_t = 150.0, value_parser = parse_rate)]
     pub rate: f64,
     /// End when standard input ends, and report in JSON lines (for the dashboard's own child)
     #[arg(long, hide = true)]
@@ -135,16 +137,57 @@ pub struct Demo {
     pub look: Look,
 }
 
+/// The options of `init`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Installs the schemas shop, mart and htap and the roles htap_oltp, htap_olap, htap_refresh and \
+htap_monitor, all or nothing. What is there under these names and not htap-top's own is never touched. \
+Run again, it completes what is missing."
+)]
+pub struct Init {
+    /// Where to connect: conninfo string, URI or database name
+    #[arg(value_name = "CONNINFO")]
+    pub conninfo: Option<String>,
+    /// Where to connect, as in psql.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// Orders to fill an empty shop with; 0: none
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=100_000_000))]
+    pub orders: u64,
+}
+
+/// A rate the load can be asked for: above it, arrivals would be all it does.
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.0..=100_000.0).contains(&rate) => Ok(rate),
+        _ => Err("a number from 0 to 100000 is wanted".to_owned()),
+    }
+}
+
+impl Connection {
+    /// The settings, with the positional argument.
+    fn flags(&self, conninfo: Option<&String>) -> Flags {
+        Flags {
+            conninfo: conninfo.cloned(),
+            host: self.host.clone(),
+            port: self.port.clone(),
+            user: self.user.clone(),
+            dbname: self.dbname.clone(),
+        }
+    }
+}
+
 impl Watch {
     /// The OLTP target's settings.
     pub fn flags(&self) -> Flags {
-        Flags {
-            conninfo: self.conninfo.clone(),
-            host: self.connection.host.clone(),
-            port: self.connection.port.clone(),
-            user: self.connection.user.clone(),
-            dbname: self.connection.dbname.clone(),
-        }
+        self.connection.flags(self.conninfo.as_ref())
+    }
+}
+
+impl Init {
+    /// The target's settings.
+    pub fn flags(&self) -> Flags {
+        self.connection.flags(self.conninfo.as_ref())
     }
 }
 
@@ -170,8 +213,18 @@ mod tests {
         assert!(
             matches!(cli.command, Some(Command::Demo(demo)) if demo.calm && demo.pg_major == Some(17))
         );
+        let cli = Cli::try_parse_from(["htap-top", "init", "-h", "db", "shop", "--orders", "5000"])
+            .unwrap();
+        assert!(
+            matches!(cli.command, Some(Command::Init(init)) if init.orders == 5000
+                && init.flags().conninfo.as_deref() == Some("shop")
+                && init.flags().host.as_deref() == Some("db"))
+        );
         for wrong in [
             &["htap-top", "demo", "--pg-major", "9"][..],
+            &["htap-top", "init", "--orders", "-1"],
+            &["htap-top", "demo", "--rate", "NaN"],
+            &["htap-top", "demo", "--rate", "-1"],
             &["htap-top", "--interval", "soon"],
         ] {
             assert!(Cli::try_parse_from(wrong).is_err());

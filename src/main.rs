@@ -1,7 +1,7 @@
 //! The `htap-top` binary: reads the command line and the files, and hands over.
 
 use clap::{CommandFactory, Parser};
-use htap_top::cli::{Cli, Command, Demo, Look, Watch};
+use htap_top::cli::{Cli, Command, Demo, Init, Look, Watch};
 use htap_top::config::{self, Config};
 use htap_top::dashboard::audit::Audit;
 use htap_top::dashboard::model::Start;
@@ -11,6 +11,7 @@ use htap_top::dashboard::theme::Theme;
 use htap_top::demo;
 use htap_top::demo::launch::{Engine, Place};
 use htap_top::pg::Target;
+use htap_top::system::init::{self, InitError};
 use htap_top::text::Clean;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -21,6 +22,7 @@ use std::time::Duration;
 const FAILURE: u8 = 1;
 const USAGE: u8 = 2;
 const NO_CONNECTION: u8 = 3;
+const NO_PRIVILEGE: u8 = 4;
 
 /// Why the program ends, and with which code.
 struct Failure {
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         None => watch(&cli.watch),
         Some(Command::Demo(demo)) if demo.headless => headless(&demo),
         Some(Command::Demo(demo)) => show(&demo),
+        Some(Command::Init(init)) => install(&init),
         Some(Command::Config) => print(config::EXAMPLE.as_bytes()),
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();
@@ -298,6 +301,32 @@ fn themes(
     };
     themes.rotate_left(first);
     Ok(themes)
+}
+
+/// The demo's schema in a database that is there.
+fn install(options: &Init) -> Result<(), Failure> {
+    let target = Target::resolve(&options.flags(), &env)
+        .map_err(|error| Failure::new(USAGE, error))?
+        .with_application_name("htap-top init");
+    for warning in target.warnings() {
+        let _ = writeln!(std::io::stderr(), "htap-top: {warning}");
+    }
+    let progress = |doing: &str| {
+        let _ = writeln!(std::io::stderr(), "{doing}");
+    };
+    let done = block_on(async {
+        init::init(&target, options.orders, progress)
+            .await
+            .map_err(|error| {
+                let code = match &error {
+                    InitError::Connect { .. } => NO_CONNECTION,
+                    InitError::Privilege(_) => NO_PRIVILEGE,
+                    InitError::Refused(_) | InitError::Server { .. } => FAILURE,
+                };
+                Failure::new(code, error)
+            })
+    })?;
+    print(done.to_string().as_bytes())
 }
 
 #[expect(

@@ -5,9 +5,12 @@ mod it {
     mod acting;
     mod board;
     mod connection;
+    mod demo;
     mod queries;
     mod sampler;
+    mod screens;
     mod server;
+    mod system;
     mod terminal;
     mod tidy;
     mod update;

@@ -6,64 +6,90 @@
 CREATE OR REPLACE FUNCTION shop.create_order(buyer bigint, product_ids bigint[], quantities bigint[])
 RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
-    wanted  integer;
-    touched integer;
+    touched bigint;
+    unknown bigint;
     created bigint;
 BEGIN
-    IF cardinality(product_ids) = 0 OR cardinality(product_ids) <> cardinality(quantities) THEN
+    IF coalesce(cardinality(product_ids), 0) = 0
+       OR cardinality(product_ids) IS DISTINCT FROM cardinality(quantities) THEN
         RAISE EXCEPTION 'an order needs as many quantities as products, and at least one'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    IF EXISTS (SELECT FROM unnest(quantities) AS q WHERE q IS NULL OR q <= 0) THEN
-        RAISE EXCEPTION 'quantities must be positive' USING ERRCODE = 'invalid_parameter_value';
+    IF EXISTS (SELECT FROM unnest(quantities) AS q WHERE q IS NULL OR q NOT BETWEEN 1 AND 1000000) THEN
+        RAISE EXCEPTION 'quantities must be positive, and at most a million'
+            USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    SELECT count(DISTINCT p) INTO wanted FROM unnest(product_ids) AS p;
 
     PERFORM FROM shop.inventory WHERE product_id = ANY (product_ids) ORDER BY product_id FOR UPDATE;
 
     UPDATE shop.inventory AS i SET quantity = i.quantity - b.quantity
-    FROM (SELECT p, sum(q)::integer AS quantity FROM unnest(product_ids, quantities) AS l (p, q) GROUP BY p) AS b
+    FROM (SELECT p, sum(q) AS quantity FROM unnest(product_ids, quantities) AS l (p, q) GROUP BY p) AS b
     WHERE i.product_id = b.p AND i.quantity >= b.quantity;
     GET DIAGNOSTICS touched = ROW_COUNT;
-    IF touched < wanted THEN
+    IF touched < (SELECT count(*) FROM (SELECT DISTINCT unnest(product_ids)) AS wanted) THEN
+        SELECT p INTO unknown FROM unnest(product_ids) AS p
+        WHERE NOT EXISTS (SELECT FROM shop.inventory AS i WHERE i.product_id = p) LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION 'there is no product %', coalesce(unknown::text, 'NULL')
+                USING ERRCODE = 'foreign_key_violation';
+        END IF;
         RAISE EXCEPTION 'out of stock' USING ERRCODE = 'HT001';
     END IF;
 
-    INSERT INTO shop.orders (user_id, total_amount)
-    SELECT buyer, sum(p.price * l.q)
-    FROM unnest(product_ids, quantities) AS l (p, q) JOIN shop.products AS p ON p.product_id = l.p
-    RETURNING order_id INTO created;
-
-    INSERT INTO shop.order_items (order_id, line_no, product_id, quantity, price)
-    SELECT created, row_number() OVER (ORDER BY p.product_id), p.product_id, b.quantity, p.price
-    FROM (SELECT p, sum(q)::integer AS quantity FROM unnest(product_ids, quantities) AS l (p, q) GROUP BY p) AS b
-    JOIN shop.products AS p ON p.product_id = b.p;
+    -- One statement, hence one snapshot: a price that changes meanwhile changes lines and total, or neither.
+    WITH lines AS MATERIALIZED (
+        SELECT p.product_id, b.quantity, p.price
+        FROM (SELECT p, sum(q) AS quantity FROM unnest(product_ids, quantities) AS l (p, q) GROUP BY p) AS b
+        JOIN shop.products AS p ON p.product_id = b.p
+    ), placed AS (
+        INSERT INTO shop.orders (user_id, total_amount)
+        SELECT buyer, sum(price * quantity) FROM lines RETURNING order_id
+    ), filled AS (
+        INSERT INTO shop.order_items (order_id, line_no, product_id, quantity, price)
+        SELECT placed.order_id, row_number() OVER (ORDER BY product_id), product_id, quantity, price
+        FROM placed, lines
+    )
+    SELECT order_id INTO created FROM placed;
     RETURN created;
 END
 $$;
 
--- The steps of an order; each returns whether there was such an order. A step out of order is an error.
+-- Gives an order its next status, once; returns whether there was such an order.
+CREATE OR REPLACE FUNCTION shop.advance_order(id bigint, next integer) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE shop.orders SET status = next WHERE order_id = id AND status <> next;
+    IF FOUND THEN
+        RETURN true;
+    END IF;
+    IF EXISTS (SELECT FROM shop.orders WHERE order_id = id) THEN
+        RAISE EXCEPTION 'order % has status % already', id, next USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN false;
+END
+$$;
+
+-- The steps of an order; each returns whether there was such an order. A step out of order, or taken
+-- twice, is an error.
 CREATE OR REPLACE FUNCTION shop.pay_order(id bigint) RETURNS boolean LANGUAGE sql AS
-$$ UPDATE shop.orders SET status = 1 WHERE order_id = id RETURNING true $$;
+$$ SELECT shop.advance_order(id, 1) $$;
 
 CREATE OR REPLACE FUNCTION shop.ship_order(id bigint) RETURNS boolean LANGUAGE sql AS
-$$ UPDATE shop.orders SET status = 2 WHERE order_id = id RETURNING true $$;
+$$ SELECT shop.advance_order(id, 2) $$;
 
 CREATE OR REPLACE FUNCTION shop.complete_order(id bigint) RETURNS boolean LANGUAGE sql AS
-$$ UPDATE shop.orders SET status = 3 WHERE order_id = id RETURNING true $$;
+$$ SELECT shop.advance_order(id, 3) $$;
 
 -- Cancels a pending or paid order and returns its goods to stock, again in product_id order.
 CREATE OR REPLACE FUNCTION shop.cancel_order(id bigint) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE shop.orders SET status = 4 WHERE order_id = id;
-    IF NOT FOUND THEN
+    IF NOT shop.advance_order(id, 4) THEN
         RETURN false;
     END IF;
     PERFORM FROM shop.inventory AS i
     WHERE product_id IN (SELECT product_id FROM shop.order_items WHERE order_id = id)
     ORDER BY product_id FOR UPDATE;
     UPDATE shop.inventory AS i SET quantity = i.quantity + l.quantity
-    FROM (SELECT product_id, sum(quantity)::integer AS quantity FROM shop.order_items WHERE order_id = id
+    FROM (SELECT product_id, sum(quantity) AS quantity FROM shop.order_items WHERE order_id = id
           GROUP BY product_id) AS l
     WHERE i.product_id = l.product_id;
     RETURN true;

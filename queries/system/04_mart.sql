@@ -4,11 +4,15 @@
 -- Averages are kept as sum and count, because a mean of means is no mean.
 CREATE SCHEMA IF NOT EXISTS mart AUTHORIZATION htap_refresh;
 GRANT USAGE ON SCHEMA shop TO htap_oltp, htap_olap, htap_refresh;
-GRANT SELECT ON ALL TABLES IN SCHEMA shop TO htap_oltp, htap_olap, htap_refresh;
-GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA shop TO htap_oltp;
-GRANT USAGE ON SCHEMA mart TO htap_olap;
+-- By name: what others put into these schemas is theirs.
+GRANT SELECT ON shop.users, shop.categories, shop.products, shop.inventory, shop.orders, shop.order_items,
+    shop.user_events TO htap_oltp, htap_olap, htap_refresh;
+GRANT INSERT, UPDATE ON shop.users, shop.categories, shop.products, shop.inventory, shop.orders,
+    shop.order_items, shop.user_events TO htap_oltp;
 
 SET LOCAL ROLE htap_refresh;
+COMMENT ON SCHEMA mart IS 'htap-top: materialized views of the shop';
+GRANT USAGE ON SCHEMA mart TO htap_olap;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS mart.sales_hourly_mv AS
 SELECT date_trunc('hour', completed_at, 'UTC') AS hour,
@@ -86,4 +90,6 @@ GROUP BY 1, 2, 3
 WITH NO DATA;
 CREATE UNIQUE INDEX IF NOT EXISTS daily_sales_summary_key ON mart.daily_sales_summary (sale_date, product_id);
 
-GRANT SELECT ON ALL TABLES IN SCHEMA mart TO htap_olap;
+GRANT SELECT ON mart.sales_hourly_mv, mart.fact_sales_mv, mart.user_behavior_mv, mart.daily_sales_summary
+    TO htap_olap;
+RESET ROLE;

@@ -1,6 +1,7 @@
 -- Control: what was refreshed when. A row is written when a refresh starts and completed when it ends;
 -- one without an end is running or has died.
 CREATE SCHEMA IF NOT EXISTS htap;
+COMMENT ON SCHEMA htap IS 'htap-top: when which view was refreshed';
 
 CREATE TABLE IF NOT EXISTS htap.refresh_run (
     run_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -27,5 +28,5 @@ INSERT INTO htap.refresh_target (view, freshness, depth) VALUES
 ON CONFLICT (view) DO NOTHING;
 
 GRANT USAGE ON SCHEMA htap TO htap_oltp, htap_olap, htap_refresh;
-GRANT SELECT ON ALL TABLES IN SCHEMA htap TO htap_oltp, htap_olap, htap_refresh;
+GRANT SELECT ON htap.refresh_run, htap.refresh_target TO htap_oltp, htap_olap, htap_refresh;
 GRANT INSERT, UPDATE, DELETE ON htap.refresh_run TO htap_refresh;

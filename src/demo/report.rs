@@ -1,7 +1,6 @@
 //! What a demo without a screen writes: JSON lines for the dashboard, sentences for people.
 
 use super::error::DemoError;
-use crate::workload::troubles;
 use serde::Serialize;
 use serde_json::json;
 use std::io::Write;
@@ -60,7 +59,8 @@ impl<'a, W: Write> Report<'a, W> {
         }
     }
 
-    pub(super) fn ready(&mut self, ready: &Ready) {
+    /// `schedule`: the troubles to come, where there are any.
+    pub(super) fn ready(&mut self, ready: &Ready, schedule: &str) {
         if self.json {
             self.line(&json!({"ready": ready}).to_string());
             return;
@@ -82,9 +82,11 @@ impl<'a, W: Write> Report<'a, W> {
             ));
         }
         self.line(&format!(
-            "Its server log is {host}/postgres.log; fsync, full_page_writes and synchronous_commit are off.\n\n{}",
-            troubles::SCHEDULE
+            "Its server log is {host}/postgres.log; fsync, full_page_writes and synchronous_commit are off."
         ));
+        if !schedule.is_empty() {
+            self.line(&format!("\n{schedule}"));
+        }
     }
 
     fn line(&mut self, text: &str) {

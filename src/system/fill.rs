@@ -1,7 +1,7 @@
 //! Loading a history by COPY, over two sessions.
 
 use super::generate::{History, Order, history};
-use crate::pg::{Client, PgError, Target};
+use crate::pg::{Client, PgError, Target, sampler};
 use chrono::{DateTime, Local};
 use std::sync::Arc;
 
@@ -104,7 +104,8 @@ const FINISH: &str = "
 /// role may turn that off (a superuser); elsewhere (`false`) they are checked and
 /// the load takes longer.
 async fn loader(target: &Target) -> Result<(Client, bool), PgError> {
-    let client = Client::connect(&target.with_application_name("htap-top load")).await?;
+    let target = target.with_application_name("htap-top load");
+    let client = sampler::connect(&target, "SET statement_timeout = 0").await?;
     match client.batch("SET session_replication_role = replica").await {
         Ok(()) => Ok((client, true)),
         Err(error) if error.session_survives() => Ok((client, false)),

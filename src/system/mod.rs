@@ -2,4 +2,5 @@
 
 pub mod fill;
 pub mod generate;
+pub mod init;
 pub mod schema;

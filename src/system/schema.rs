@@ -2,7 +2,7 @@
 
 use crate::pg::{Client, PgError, quote_ident};
 
-/// Name and text of each file, in the order they must run. Each is one transaction and repeatable.
+/// Name and text of each file, in the order they must run. They are repeatable.
 pub const FILES: [(&str, &str); 5] = [
     (
         "01_roles.sql",
@@ -26,6 +26,15 @@ pub const FILES: [(&str, &str); 5] = [
     ),
 ];
 
+/// The schemas.
+pub const SCHEMAS: [&str; 3] = ["shop", "mart", "htap"];
+
+/// The roles, which belong to the whole cluster.
+pub const ROLES: [&str; 4] = ["htap_oltp", "htap_olap", "htap_refresh", "htap_monitor"];
+
+/// How the comments of our schemas and roles begin; without it they are somebody else's.
+pub const MARK: &str = "htap-top:";
+
 /// The materialized views in an order in which each comes after those it reads.
 pub const VIEWS: [&str; 4] = [
     "mart.sales_hourly_mv",
@@ -37,17 +46,21 @@ pub const VIEWS: [&str; 4] = [
 /// Extensions that show more where the server has them; nothing depends on them.
 const EXTENSIONS: [&str; 3] = ["pg_stat_statements", "pgstattuple", "pg_buffercache"];
 
-/// Creates what is missing of the schema. Needs a superuser, or CREATEROLE and the right to grant
-/// `pg_monitor` and `pg_signal_backend`.
+/// Creates what is missing of the schema, all or nothing. Needs a superuser, or CREATEROLE and the right
+/// to grant `pg_monitor` and `pg_signal_backend`.
 pub async fn create(client: &Client) -> Result<(), PgError> {
-    for (_, sql) in FILES {
-        let run = client.batch(&format!("BEGIN;\n{sql}\nCOMMIT;")).await;
-        if let Err(error) = run {
-            let _ = client.batch("ROLLBACK").await;
-            return Err(error);
+    let files = FILES.map(|(_, sql)| sql).join("\n");
+    let mut attempts = 3;
+    loop {
+        let created = client.batch(&format!("BEGIN;\n{files}\nCOMMIT;")).await;
+        let Err(error) = &created else { return created };
+        let _ = client.batch("ROLLBACK").await;
+        attempts -= 1;
+        // Roles are the whole cluster's: another database may be creating them at this moment.
+        if attempts == 0 || !matches!(error.code(), "23505" | "42710") {
+            return created;
         }
     }
-    Ok(())
 }
 
 /// Creates the extensions this server has; one that is refused is left out.
@@ -80,7 +93,7 @@ pub async fn first_refresh(client: &Client, view: &str) -> Result<(), PgError> {
              SELECT count(*) FROM run;
              REFRESH MATERIALIZED VIEW {view};
              UPDATE htap.refresh_run SET finished = clock_timestamp(), rows = (SELECT count(*) FROM {view})
-             WHERE view = '{view}' AND finished IS NULL;
+             WHERE run_id = (SELECT max(run_id) FROM htap.refresh_run WHERE view = '{view}');
              RESET ROLE;"
         ))
         .await

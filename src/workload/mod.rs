@@ -64,6 +64,8 @@ struct Shared {
     counters: Arc<Counters>,
     /// Set while refreshes are to be missed.
     paused: Arc<AtomicBool>,
+    /// Set while the warehouse counts most of its stock every second.
+    stocktaking: Arc<AtomicBool>,
 }
 
 impl Shared {
@@ -103,6 +105,7 @@ pub fn start(target: &Target, load: Load) -> Running {
         target: target.clone(),
         counters: Arc::clone(&counters),
         paused: Arc::default(),
+        stocktaking: Arc::default(),
     };
     let mut tasks = JoinSet::new();
     oltp::start(&mut tasks, &shared, load);

@@ -8,6 +8,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, Zipf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
@@ -87,7 +88,7 @@ pub(super) fn start(tasks: &mut JoinSet<()>, shared: &Shared, load: Load) {
     };
     for (jobs, sessions, name, setup) in [
         (browse, 2, "storefront", ""),
-        (buy, 5, "checkout", CHECKOUT_SETUP),
+        (buy, 8, "checkout", CHECKOUT_SETUP),
         (settle, 2, "payments", ""),
     ] {
         let jobs = Arc::new(Mutex::new(jobs));
@@ -262,7 +263,9 @@ async fn warehouse(shared: Shared, load: Load) {
             session.query(sql, &[Param::Int(deliveries)]).await
         } else {
             let sql = "SELECT shop.count_stock($1)";
-            session.query(sql, &[Param::Int(80)]).await
+            let taken = shared.stocktaking.load(Ordering::Relaxed);
+            let lines = if taken { 300 } else { 80 };
+            session.query(sql, &[Param::Int(lines)]).await
         };
         count(match done {
             Ok(_) => &shared.counters.oltp,

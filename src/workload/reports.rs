@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 const SESSIONS: u32 = 2;
 
-/// Hourly sales of a day; sales per category of a day; customers by segment.
+/// Hourly sales of a day; sales per category of a week; customers by segment.
 const REPORTS: [&str; 3] = [
     "SELECT hour::text, order_count, total_sales, total_sales / order_count AS avg_order_value
      FROM mart.sales_hourly_mv WHERE hour >= date_trunc('hour', now()) - interval '23 hours' ORDER BY hour",
@@ -26,7 +26,7 @@ pub(super) fn start(tasks: &mut JoinSet<()>, shared: &Shared, load: Load) {
 }
 
 async fn ask(shared: Shared, load: Load, number: u32) {
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(load.seed + u64::from(number));
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(load.seed.wrapping_add(u64::from(number)));
     let mut session = shared.session("htap_olap", "bi-report");
     loop {
         let wait = next_arrival(rng.random(), load.report_rate / f64::from(SESSIONS));

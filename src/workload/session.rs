@@ -1,6 +1,6 @@
 //! A session that is opened when it is needed, and again when it was lost.
 
-use crate::pg::{Class, Client, Param, PgError, Table, Target};
+use crate::pg::{Class, Client, Param, PgError, Table, Target, sampler};
 use std::time::Duration;
 
 /// At most one open session.
@@ -73,11 +73,7 @@ impl Session {
 
     async fn client(&mut self) -> Result<&Client, PgError> {
         if self.open.as_ref().is_none_or(Client::is_closed) {
-            let client = Client::connect(&self.target).await?;
-            if !self.setup.is_empty() {
-                client.batch(self.setup).await?;
-            }
-            self.open = Some(client);
+            self.open = Some(sampler::connect(&self.target, self.setup).await?);
         }
         self.open
             .as_ref()

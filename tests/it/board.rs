@@ -288,7 +288,7 @@ pub fn facts() -> Table {
          signal_backend|in_recovery|track_commit_timestamp|track_activity_query_size|pgss_version|pgss_schema|\
          system_identifier|cluster_name",
         &[
-            "170010|17.10|shop|monitor|false|true|true|true|false|true|4096|1.11|public|7500000000000000001|",
+            "170010|'17.10|shop|monitor|false|true|true|true|false|true|4096|'1.11|public|'7500000000000000001|",
         ],
     )
 }

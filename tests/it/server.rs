@@ -4,12 +4,7 @@
 //! A server lives in a keeper: this test binary, started once more as a process group of its own. The
 //! keeper holds the product's own [`Cluster`] and stops it when its standard input closes, that is when
 //! the test run ends in whatever way, `kill -9` and Ctrl-C included. Nothing is left behind.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "helpers of a test"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 use htap_top::demo::cluster::SUPERUSER;
 use htap_top::demo::{self, Cluster, ClusterOptions, Wanted};
@@ -62,12 +57,12 @@ struct Keeper {
 /// The server all tests share.
 pub fn shared() -> &'static Server {
     static SHARED: OnceLock<Server> = OnceLock::new();
-    SHARED.get_or_init(|| Server::start(Order::default()))
+    SHARED.get_or_init(|| Server::start(&Order::default()))
 }
 
 impl Server {
     /// Starts a server of its own for one test.
-    pub fn start(order: Order) -> Self {
+    pub fn start(order: &Order) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
@@ -75,7 +70,7 @@ impl Server {
                 "--nocapture",
                 "--test-threads=1",
             ])
-            .env(ORDER, serde_json::to_string(&order).unwrap())
+            .env(ORDER, serde_json::to_string(order).unwrap())
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -96,7 +91,7 @@ impl Server {
 
     /// A server with default settings of the given major version.
     pub fn of_major(major: u16) -> Self {
-        Self::start(Order {
+        Self::start(&Order {
             major: Some(major),
             ..Order::default()
         })
@@ -108,12 +103,7 @@ impl Server {
         assert_eq!(keeper.listen(), "done", "{command}");
     }
 
-    /// Stops the server; `mode` is fast or immediate.
-    pub fn halt(&self, mode: &str) {
-        self.tell(&format!("halt {mode}"));
-    }
-
-    /// Starts the server again after [`Self::halt`] or a killed postmaster.
+    /// Starts the server again after its postmaster was killed.
     pub fn start_again(&self) {
         self.tell("start");
     }
@@ -251,6 +241,29 @@ pub async fn pid(client: &Client) -> i64 {
 /// How long a condition may take on a machine that is busy with something else.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A wait that has an end.
+pub struct Patience(Instant);
+
+impl Patience {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a wait that never ends tells nothing"
+    )]
+    pub fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Whether it is not over yet.
+    pub fn lasts(&self) -> bool {
+        self.0.elapsed() < PATIENCE
+    }
+
+    /// The whole seconds since it began.
+    pub fn seconds(&self) -> u64 {
+        self.0.elapsed().as_secs()
+    }
+}
+
 /// Asks until the answer satisfies; panics with the last one after [`PATIENCE`].
 pub async fn until(
     client: &Client,
@@ -259,13 +272,13 @@ pub async fn until(
     params: &[Param<'_>],
     good: impl Fn(&Table) -> bool,
 ) -> Table {
-    let begun = Instant::now();
+    let patience = Patience::begin();
     loop {
         let table = client.query(sql, params).await.unwrap();
         if good(&table) {
             return table;
         }
-        assert!(begun.elapsed() < PATIENCE, "{what}: still {table:?}");
+        assert!(patience.lasts(), "{what}: still {table:?}");
         tokio::task::yield_now().await;
     }
 }
@@ -323,11 +336,8 @@ fn keeper() {
     };
     println!("\n{MARK}{}", serde_json::to_string(&place).unwrap());
     for command in std::io::stdin().lines() {
-        let command = command.unwrap();
-        match command.split_once(' ') {
-            Some(("halt", mode)) => cluster.halt(mode).unwrap_or_else(|error| panic!("{error}")),
-            _ => start_again(&cluster),
-        }
+        assert_eq!(command.unwrap(), "start");
+        start_again(&cluster);
         println!("{MARK}done");
     }
     cluster.stop().unwrap_or_else(|error| panic!("{error}"));
@@ -335,14 +345,14 @@ fn keeper() {
 
 /// After a killed postmaster its backends need a moment to notice, and hold the shared memory until then.
 fn start_again(cluster: &Cluster) {
-    let begun = Instant::now();
+    let patience = Patience::begin();
     while let Err(error) = cluster.start_again() {
-        assert!(begun.elapsed() < PATIENCE, "{error}");
+        assert!(patience.lasts(), "{error}");
     }
 }
 
 fn nothing_is_left_behind() {
-    let mut server = Server::start(Order::default());
+    let mut server = Server::start(&Order::default());
     let (folder, postmaster) = (server.socket_dir().to_owned(), server.postmaster());
     assert!(folder.is_dir() && is_alive(postmaster));
     server.end();

@@ -1,16 +1,15 @@
 //! The real program in a real terminal, on a real server.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 mod tmux;
 
-use super::server::{Database, Order, PATIENCE, Server, block_on, is_alive, pid, shared, until};
+use super::server::{Database, Order, Patience, Server, block_on, is_alive, pid, shared, until};
 use htap_top::dashboard::terminal::Screen;
 use htap_top::pg::Param;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 use tmux::Terminal;
 
 /// A database like pgbench's: nothing of our schema.
@@ -96,7 +95,7 @@ fn every_way_out_gives_the_terminal_back() {
         for way in ["q", "C-c", "TERM", "HUP", "INT"] {
             let terminal = started(&database, 100, 35, "");
             let program = terminal.program();
-            let begun = Instant::now();
+            let patience = Patience::begin();
             match way {
                 "TERM" => kill(Pid::from_raw(program), Signal::SIGTERM).unwrap(),
                 "HUP" => kill(Pid::from_raw(program), Signal::SIGHUP).unwrap(),
@@ -105,19 +104,15 @@ fn every_way_out_gives_the_terminal_back() {
             }
             assert_given_back(&terminal);
             assert!(!is_alive(program), "{way}");
-            assert!(
-                begun.elapsed().as_secs() < 10,
-                "{way}: {:?}",
-                begun.elapsed()
-            );
+            assert!(patience.seconds() < 10, "{way}: {} s", patience.seconds());
         }
         // The window is closed.
         let terminal = started(&database, 100, 35, "");
         let program = terminal.program();
         drop(terminal);
-        let begun = Instant::now();
+        let patience = Patience::begin();
         while is_alive(program) {
-            assert!(begun.elapsed() < PATIENCE, "it outlives its window");
+            assert!(patience.lasts(), "it outlives its window");
         }
     });
 }
@@ -193,7 +188,7 @@ fn it_can_be_suspended() {
 #[test]
 fn a_killed_server_is_told_and_found_again() {
     block_on(async {
-        let server = Server::start(Order::default());
+        let server = Server::start(&Order::default());
         let database = bank(&server).await;
         let terminal = Terminal::open(140, 45);
         terminal.own_panel("mine", "Mine", "SELECT now()::text AS at");
@@ -240,7 +235,7 @@ fn what_cannot_be_reached_is_told_clearly() {
             .local_addr()
             .unwrap()
             .port();
-        let server = Server::start(Order {
+        let server = Server::start(&Order {
             listen_port: Some(port),
             ..Order::default()
         });

@@ -1,5 +1,5 @@
 //! Events in, effects out: when what is asked, what the keys do, what is never done.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 mod anything;
 
@@ -446,6 +446,22 @@ fn the_question_says_who_and_what_it_frees() {
     ] {
         assert!(text.contains(word), "{word} is not in:\n{text}");
     }
+}
+
+/// 902 waits for 901, and both for 812: hit 812 and 901, and only 902 is left to be freed.
+#[test]
+fn a_waiter_is_freed_once_and_not_where_it_is_hit_itself() {
+    let mut board = queries();
+    let _ = board.keys("TTK");
+    let Some(Popup::Confirm(confirm)) = &board.model.popup else {
+        panic!()
+    };
+    let text = confirm.lines.join("\n");
+    assert!(
+        text.contains("pid 812") && text.contains("pid 901"),
+        "{text}"
+    );
+    assert!(text.contains("Frees 1 waiting session"), "{text}");
 }
 
 /// The dialog acts on who was selected when it opened, whatever comes meanwhile.

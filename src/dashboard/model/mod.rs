@@ -370,6 +370,12 @@ impl Model {
 
 fn feed(spec: Spec) -> Feed {
     let digit = panels::digit(&spec.name);
+    let sort = &spec.front.sort;
+    let mut cursor = Cursor::default();
+    cursor.sort = match sort.strip_prefix('-') {
+        Some(column) => Some((column.into(), true)),
+        None => (!sort.is_empty()).then(|| (sort.as_str().into(), false)),
+    };
     let visible = !panels::is_internal(&spec.name);
     Feed {
         sql: spec.sql.as_str().into(),
@@ -380,6 +386,6 @@ fn feed(spec: Spec) -> Feed {
         sampling: Sampling::default(),
         table: Table::default(),
         raw: Table::default(),
-        cursor: Cursor::default(),
+        cursor,
     }
 }

@@ -4,11 +4,11 @@ use super::{Link, Model};
 use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId, Moment, OwnCost, Request, Sample};
 use crate::dashboard::feed::Feed;
-use crate::dashboard::panels::spec::Pool;
+use crate::dashboard::panels::spec::{Chart, Pool, Spec, Unit};
 use crate::dashboard::panels::{activity, bloat, snapshots, views};
 use crate::format;
 use crate::pg::sampler::SessionId;
-use crate::pg::{Class, Peer, PgError, Table};
+use crate::pg::{Class, Peer, PgError, Table, Value};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -294,8 +294,11 @@ impl Model {
         effects
     }
 
-    fn put(&mut self, id: FeedId, table: Table) {
+    fn put(&mut self, id: FeedId, mut table: Table) {
         if let Some(feed) = self.feed_mut(id) {
+            if feed.foreign {
+                read_flags(&feed.spec, &mut table);
+            }
             feed.accept(table);
         }
     }
@@ -362,6 +365,29 @@ impl Model {
             .and_then(|feed| self.age_s(feed))
             .is_none_or(|age| age > 0.9);
         if old { self.ask(&[id]) } else { Vec::new() }
+    }
+}
+
+/// By the text protocol a boolean arrives as `t` or `f`: columns that are used as flags are read so.
+fn read_flags(spec: &Spec, table: &mut Table) {
+    let partial = match &spec.front.chart {
+        Chart::Bars { partial, .. } => partial.as_deref(),
+        _ => None,
+    };
+    for column in 0..table.columns.len() {
+        let Some(name) = table.columns.get(column) else {
+            continue;
+        };
+        if spec.column(name).unit != Unit::Flag && Some(&**name) != partial {
+            continue;
+        }
+        for cell in table.rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+            match cell.text() {
+                Some("t") => *cell = Value::Bool(true),
+                Some("f") => *cell = Value::Bool(false),
+                _ => {}
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Materialized views: how old their data is, and from what that is known.
 
+use crate::format;
 use crate::pg::{Table, Value};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -137,16 +138,25 @@ fn state(table: &Table, row: usize, last_s: Option<f64>) -> String {
         Some(_) if table.get(row, "refresh_waiting").is_true() => "waiting for its lock".into(),
         Some(kind) => {
             let of = last_s
-                .map(|last| format!(" of ~{}", crate::format::seconds(last)))
+                .map(|last| of_last(running, last))
                 .unwrap_or_default();
-            format!(
-                "refreshing {}{of} ({kind})",
-                crate::format::seconds(running)
-            )
+            format!("refreshing {}{of} ({kind})", format::seconds(running))
         }
         None if table.get(row, "populated") == &Value::Bool(false) => "never filled".into(),
         None => "idle".into(),
     }
+}
+
+/// How far a refresh is, going by how long the last one took: the server reports no progress.
+fn of_last(running: f64, last: f64) -> String {
+    let share = if last > 0.0 {
+        (running / last).clamp(0.0, 1.0)
+    } else {
+        1.0
+    };
+    let filled = (share * 10.0) as usize;
+    let bar = "▇".repeat(filled) + &"▁".repeat(10 - filled);
+    format!(" of ~{} {bar}", format::seconds(last))
 }
 
 #[cfg(test)]

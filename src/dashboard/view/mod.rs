@@ -1,6 +1,7 @@
 //! The screen: reads the model, writes cells, changes nothing.
 
 mod dense;
+mod header;
 mod oltp;
 mod panel;
 
@@ -13,7 +14,6 @@ use super::popups;
 use super::theme::{Role, Theme};
 use super::widgets::{self, Sign, Strip, StripItem};
 use crate::format;
-use crate::pg::Protection;
 use crate::text::{self, Clean};
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
@@ -42,7 +42,7 @@ pub fn view(model: &Model, theme: &Theme, frame: &mut Frame<'_>) {
         return;
     }
     let regions = layout::regions(model);
-    header(model, theme, regions.header, buf);
+    header::draw(model, theme, regions.header, buf);
     strip(model, theme, regions.strip, buf);
     cause(model, theme, regions.cause, buf);
     for (id, place) in &regions.panels {
@@ -145,111 +145,27 @@ fn line(area: Rect, buf: &mut Buffer, text: &str, style: Style) {
 /// Writes spans on one line, the right ones so that they end at its end; the left ones give way.
 fn sides(area: Rect, buf: &mut Buffer, left: &Line<'_>, right: &Line<'_>) {
     let right_width = (right.width() as u16).min(area.width);
-    let room = area
-        .width
-        .saturating_sub(right_width + u16::from(right_width > 0));
-    buf.set_line(area.x, area.y, left, room);
+    buf.set_line(area.x, area.y, left, beside(area, right));
     buf.set_line(area.right() - right_width, area.y, right, right_width);
 }
 
-fn header(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
-    let strong = theme.style(Role::Title);
-    let plain = theme.style(Role::Header);
-    let muted = theme.style(Role::Muted);
-    let mut left = vec![
-        Span::styled(" htap-top", strong),
-        Span::styled(if model.start.demo { " demo" } else { "" }, muted),
-    ];
-    left.push(Span::styled(format!("  {}", model.start.target), plain));
-    if let Link::Live(peer) = &model.fast {
-        let word = match peer.protection {
-            Protection::Local => "",
-            Protection::Verified => " (TLS verified)",
-            Protection::Unverified => " (TLS unverified)",
-            Protection::Plaintext => " (plaintext)",
-        };
-        let role = if peer.protection == Protection::Verified {
-            Role::Muted
-        } else {
-            Role::Warning
-        };
-        left.push(Span::styled(word, theme.style(role)));
-    }
-    if let Some(facts) = &model.facts {
-        let version = facts
-            .first("server_version")
-            .text()
-            .and_then(|text| text.split(' ').next())
-            .unwrap_or("?");
-        left.push(Span::styled(format!("  PostgreSQL {version}"), plain));
-        let database = model.rows("database");
-        let clock = (
-            database.first("now_epoch").number(),
-            database.first("postmaster_start").number(),
-        );
-        if let (Some(now), Some(started)) = clock {
-            left.push(Span::styled(
-                format!("  up {}", format::seconds(now - started)),
-                muted,
-            ));
-        }
-        if facts.first("in_recovery").is_true() {
-            let lag = database
-                .first("replay_lag_s")
-                .number()
-                .map_or_else(|| "?".into(), format::seconds);
-            left.push(Span::styled(
-                format!("  standby, lag {lag}"),
-                theme.style(Role::Warning),
-            ));
-        }
-    }
-    if let Some(olap) = &model.start.olap_target {
-        left.push(Span::styled(format!("  olap {olap}"), plain));
-    }
-    let (word, role) = state_word(model);
-    let offset = model.start.utc_offset_s;
-    let clock = format::time_of_day(model.now.epoch_ms as f64 / 1000.0, offset);
-    let right = Line::from(vec![
-        Span::styled(
-            format!("{}  ", format::seconds(model.interval.as_secs_f64())),
-            muted,
-        ),
-        Span::styled(word, theme.style(role)),
-        Span::styled(format!("  {clock} {} ", format::utc_offset(offset)), plain),
-    ]);
-    sides(area, buf, &Line::from(left), &right);
+/// Columns that remain on a line beside its right part.
+fn beside(area: Rect, right: &Line<'_>) -> u16 {
+    let taken = (right.width() as u16).min(area.width);
+    area.width.saturating_sub(taken + u16::from(taken > 0))
 }
 
-fn state_word(model: &Model) -> (String, Role) {
-    match &model.fast {
-        Link::Idle => ("connecting".into(), Role::Warning),
-        Link::Lost {
-            attempt,
-            since,
-            given_up: false,
-            ..
-        } => (
-            format!(
-                "lost {}, connecting ({attempt})",
-                format::seconds(model.now.since(*since))
-            ),
-            Role::Danger,
-        ),
-        Link::Lost { .. } => ("not connected: c tries again".into(), Role::Danger),
-        Link::Live(_) if model.paused => ("PAUSED".into(), Role::Warning),
-        Link::Live(_) => {
-            let silent = model.silent_s();
-            if silent >= model.interval.as_secs_f64() * 0.9 {
-                (
-                    format!("silent for {}", format::seconds(silent)),
-                    Role::Danger,
-                )
-            } else {
-                ("live".into(), Role::Ok)
-            }
+/// As many of `parts` as fit whole into `room` columns, in their order: half a word is worse than none.
+fn whole<'a>(parts: impl IntoIterator<Item = Vec<Span<'a>>>, room: u16) -> Line<'a> {
+    let mut line = Line::default();
+    for part in parts {
+        let width: usize = part.iter().map(Span::width).sum();
+        if line.width() + width > usize::from(room) {
+            break;
         }
+        line.spans.extend(part);
     }
+    line
 }
 
 fn sign(health: Health) -> Sign {
@@ -368,15 +284,12 @@ fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
             theme.style(Role::Text),
         )
     } else {
-        let mut spans = Vec::new();
-        for binding in BINDINGS.iter().filter(|binding| !binding.footer.is_empty()) {
-            spans.push(Span::styled(
-                format!(" {}", binding.shown),
-                theme.style(Role::Key),
-            ));
-            spans.push(Span::styled(format!(" {} ", binding.footer), muted));
-        }
-        Line::from(spans)
+        let shown = BINDINGS.iter().filter(|binding| !binding.footer.is_empty());
+        let parts = shown.map(|binding| {
+            let key = Span::styled(format!(" {}", binding.shown), theme.style(Role::Key));
+            vec![key, Span::styled(format!(" {} ", binding.footer), muted)]
+        });
+        whole(parts, beside(area, &right))
     };
     sides(area, buf, &left, &right);
 }

@@ -25,6 +25,7 @@ pub struct Situations {
 }
 
 impl Situations {
+    #[expect(clippy::too_many_lines, reason = "one story")]
     pub async fn make(database: &Database<'_>) -> Self {
         let admin = database.connect().await;
         admin
@@ -72,7 +73,7 @@ impl Situations {
             ))
             .await
             .unwrap();
-        let (waiter_pid, refresher_pid) = (pid(&waiter).await, pid(&refresher).await);
+        let (blocked_pid, refresher_pid) = (pid(&waiter).await, pid(&refresher).await);
         let waiting = vec![
             tokio::spawn(async move {
                 waiter
@@ -85,7 +86,7 @@ impl Situations {
                     .await
             }),
         ];
-        until_waiting(&admin, waiter_pid).await;
+        until_waiting(&admin, blocked_pid).await;
         until_waiting(&admin, refresher_pid).await;
         Self {
             reader_pid,

@@ -1,11 +1,10 @@
 //! A terminal with a shell in it, by tmux.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
-use crate::it::server::PATIENCE;
+use crate::it::server::Patience;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
 pub struct Terminal {
     folder: tempfile::TempDir,
@@ -124,13 +123,13 @@ impl Terminal {
 
     /// Waits until the screen satisfies.
     pub fn until(&self, what: &str, good: impl Fn(&str) -> bool) -> String {
-        let begun = Instant::now();
+        let patience = Patience::begin();
         loop {
             let screen = self.screen();
             if good(&screen) {
                 return screen;
             }
-            assert!(begun.elapsed() < PATIENCE, "{what} did not come:\n{screen}");
+            assert!(patience.lasts(), "{what} did not come:\n{screen}");
         }
     }
 
@@ -142,13 +141,13 @@ impl Terminal {
             "clear; stty -a > '{0}.new' && mv '{0}.new' '{0}'",
             file.display()
         ));
-        let begun = Instant::now();
+        let patience = Patience::begin();
         loop {
             if let Ok(text) = std::fs::read_to_string(&file) {
                 // The size is the window's, not a setting.
                 return text.lines().skip(1).collect();
             }
-            assert!(begun.elapsed() < PATIENCE, "no shell:\n{}", self.screen());
+            assert!(patience.lasts(), "no shell:\n{}", self.screen());
         }
     }
 }

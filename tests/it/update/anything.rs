@@ -128,6 +128,7 @@ fn queue(n: usize) -> Table {
     if n == 5 { trouble() } else { activity(&rows) }
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each kind of step")]
 fn apply(board: &mut Board, step: Step) {
     let event = match step {
         Step::Tick(ms) => {
@@ -143,7 +144,9 @@ fn apply(board: &mut Board, step: Step) {
             return;
         }
         Step::Answer(feed, answer) => {
-            let feed = &board.model.feeds[feed % board.model.feeds.len()];
+            let Some(feed) = board.model.feeds.iter().cycle().nth(feed) else {
+                return;
+            };
             if feed.sampling.in_flight.is_none() {
                 return;
             }

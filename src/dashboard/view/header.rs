@@ -1,0 +1,125 @@
+//! The first line: what is watched, how it is reached, whether it is live.
+
+use super::{beside, sides, whole};
+use crate::dashboard::model::{Link, Model};
+use crate::dashboard::theme::{Role, Theme};
+use crate::format;
+use crate::pg::{Protection, Table};
+use crate::text;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+/// The most columns of the target's name.
+const TARGET: usize = 40;
+
+pub(super) fn draw(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
+    let plain = theme.style(Role::Header);
+    let muted = theme.style(Role::Muted);
+    let (word, role) = state_word(model);
+    let offset = model.start.utc_offset_s;
+    let clock = format::time_of_day(model.now.epoch_ms as f64 / 1000.0, offset);
+    let interval = format::seconds(model.interval.as_secs_f64());
+    let right = Line::from(vec![
+        Span::styled(format!("{interval}  "), muted),
+        Span::styled(word, theme.style(role)),
+        Span::styled(format!("  {clock} {} ", format::utc_offset(offset)), plain),
+    ]);
+    let name = if model.start.demo { " demo" } else { "" };
+    let target = text::cut(model.start.target.as_str(), TARGET);
+    let mut parts = vec![
+        vec![
+            Span::styled(" htap-top", theme.style(Role::Title)),
+            Span::styled(name, muted),
+        ],
+        vec![Span::styled(format!("  {target}"), plain)],
+    ];
+    if let Some((word, role)) = protection(model) {
+        parts.push(vec![Span::styled(word, theme.style(role))]);
+    }
+    parts.extend(
+        server(model, theme)
+            .into_iter()
+            .map(|(text, style)| vec![Span::styled(text, style)]),
+    );
+    if let Some(olap) = &model.start.olap_target {
+        let olap = text::cut(olap.as_str(), TARGET);
+        parts.push(vec![Span::styled(format!("  olap {olap}"), plain)]);
+    }
+    let left = whole(parts, beside(area, &right));
+    sides(area, buf, &left, &right);
+}
+
+/// How well the way to a server on another machine is protected.
+fn protection(model: &Model) -> Option<(&'static str, Role)> {
+    let Link::Live(peer) = &model.fast else {
+        return None;
+    };
+    match peer.protection {
+        Protection::Local => None,
+        Protection::Verified => Some((" (TLS verified)", Role::Muted)),
+        Protection::Unverified => Some((" (TLS unverified)", Role::Warning)),
+        Protection::Plaintext => Some((" (plaintext)", Role::Warning)),
+    }
+}
+
+/// Version, a standby's lag, uptime; what matters less comes last.
+fn server(model: &Model, theme: &Theme) -> Vec<(String, Style)> {
+    let Some(facts) = &model.facts else {
+        return Vec::new();
+    };
+    let version = facts.first("server_version").text().unwrap_or_default();
+    let version = version.split(' ').next().unwrap_or_default();
+    let mut parts = vec![(format!("  PostgreSQL {version}"), theme.style(Role::Header))];
+    let database = model.rows("database");
+    if facts.first("in_recovery").is_true() {
+        let lag = database.first("replay_lag_s").number();
+        let lag = lag.map_or_else(|| format::PENDING.into(), format::seconds);
+        parts.push((format!("  standby, lag {lag}"), theme.style(Role::Warning)));
+    }
+    if let Some(up) = uptime(database) {
+        parts.push((
+            format!("  up {}", format::seconds(up)),
+            theme.style(Role::Muted),
+        ));
+    }
+    parts
+}
+
+/// Seconds since the server started, by its own clock.
+fn uptime(database: &Table) -> Option<f64> {
+    let now = database.first("now_epoch").number()?;
+    Some(now - database.first("postmaster_start").number()?)
+}
+
+fn state_word(model: &Model) -> (String, Role) {
+    match &model.fast {
+        Link::Idle => ("connecting".into(), Role::Warning),
+        Link::Lost {
+            attempt,
+            since,
+            given_up: false,
+            ..
+        } => (
+            format!(
+                "lost {}, connecting ({attempt})",
+                format::seconds(model.now.since(*since))
+            ),
+            Role::Danger,
+        ),
+        Link::Lost { .. } => ("not connected: c tries again".into(), Role::Danger),
+        Link::Live(_) if model.paused => ("PAUSED".into(), Role::Warning),
+        Link::Live(_) => {
+            let silent = model.silent_s();
+            if silent >= model.interval.as_secs_f64() * 0.9 {
+                (
+                    format!("silent for {}", format::seconds(silent)),
+                    Role::Danger,
+                )
+            } else {
+                ("live".into(), Role::Ok)
+            }
+        }
+    }
+}

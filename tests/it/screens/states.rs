@@ -1,0 +1,515 @@
+//! Boards in every state that a screen can be in.
+
+use crate::it::board::{self, Board, activity, table, views};
+use htap_top::config::Config;
+use htap_top::dashboard::event::{Event, Key};
+use htap_top::pg::sampler::SessionId;
+use htap_top::pg::{Class, PgError, Table, Value};
+use std::time::Duration;
+
+/// Hour of the newest sales: 2026-01-02 03:00 UTC.
+const HOUR_S: i64 = 1_767_322_800;
+
+fn all_needed(board: &Board) -> Table {
+    let needs = board
+        .model
+        .feeds
+        .iter()
+        .flat_map(|feed| feed.spec.front.needs.clone());
+    let rows: Vec<String> = needs
+        .chain(["shop.products".to_owned()])
+        .map(|name| format!("{name}|true"))
+        .collect();
+    table(
+        "name|found",
+        &rows.iter().map(String::as_str).collect::<Vec<_>>(),
+    )
+}
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config
+        .freshness
+        .insert("mart.daily".into(), Duration::from_secs(120));
+    config
+        .freshness
+        .insert("mart.fact".into(), Duration::from_secs(120));
+    config
+}
+
+fn rows(columns: &str, rows: impl Iterator<Item = String>) -> Table {
+    let rows: Vec<String> = rows.collect();
+    table(
+        columns,
+        &rows.iter().map(String::as_str).collect::<Vec<_>>(),
+    )
+}
+
+/// Counters `second` seconds after the start, at so many transactions per second.
+fn database(second: i64, tps: i64) -> Table {
+    let commits = 1_000_000 + second * tps;
+    rows(
+        "now_epoch|xmax|postmaster_start|stats_reset|in_recovery|replay_lag_s|xact_commit|xact_rollback|blks_read|blks_hit|\
+         tup_inserted|tup_updated|tup_deleted|tup_returned|tup_fetched|temp_files|temp_bytes|deadlocks|conflicts|\
+         active_time_ms|numbackends|numbackends_all|max_connections|usable_connections|datfrozen_age|wal_lsn_bytes|checkpoints",
+        std::iter::once(format!(
+            "{}.0|{}|1767236645.0||false||{commits}|{}|{}|{}|500000|700000|1000|90000000|4000000|3|1048576|0|0|5000.0|31|33|\
+             150|147|91000000|{}|12",
+            1_767_323_045 + second,
+            200_000 + second * 100,
+            2_000 + second,
+            90_000 + second * 20,
+            9_000_000 + second * 5_000,
+            900_000_000 + second * 1_300_000,
+        )),
+    )
+}
+
+fn sales() -> Table {
+    rows(
+        "hour|sales|previous|partial|orders|avg_order|customers",
+        (0..24).map(|hour| {
+            let wave = 20_000 + (hour * 37 % 24) * 1_100;
+            let share = if hour == 23 { 9 } else { 100 };
+            format!(
+                "{}.0|{}.25|{}.5|{}|{}|52.75|{}",
+                HOUR_S - (23 - hour) * 3600,
+                wave * share / 100,
+                wave + 1_500 - hour * 90,
+                hour == 23,
+                wave * share / 5_000,
+                wave * share / 6_000
+            )
+        }),
+    )
+}
+
+fn calm() -> Table {
+    activity(&[
+        "655|shop|app|checkout|client backend|active|IO|DataFileRead|0.004|0.012||4|||\
+         INSERT INTO shop.orders (user_id, status) VALUES ($1, $2) RETURNING order_id|2026-01-02 03:02:00.000001+00|\
+         2026-01-02 03:04:05+00|2026-01-02 03:04:05+00|false",
+        "777|shop|reports|metabase|client backend|active|||1.4|1.4|30||||\
+         SELECT category, sum(amount) FROM mart.fact_sales_mv GROUP BY category ORDER BY 2 DESC|\
+         2026-01-02 02:00:00.000001+00|2026-01-02 03:04:03+00|2026-01-02 03:04:03+00|false",
+    ])
+}
+
+/// Two of them wait where anybody is blocked.
+fn sessions(activity: &Table) -> Table {
+    let waiting = (0..activity.rows.len()).any(|row| activity.get(row, "blocked_by").is_known());
+    rows(
+        "datname|usename|application_name|state|waiting|n",
+        [
+            "shop|app|checkout|active|false|3".to_owned(),
+            "shop|app|checkout|idle|false|21".to_owned(),
+            "shop|reports|metabase|active|false|2".to_owned(),
+            format!("shop|app|checkout|active|{waiting}|2"),
+        ]
+        .into_iter(),
+    )
+}
+
+/// Everything answered, for half a minute.
+#[expect(clippy::too_many_lines, reason = "samples of every panel")]
+fn fed(
+    activity: &Table,
+    snapshots: &Table,
+    bloat: &Table,
+    views: &Table,
+    latency_ms: f64,
+) -> Board {
+    let mut board = Board::live(config());
+    let needed = all_needed(&board);
+    let _ = board.answer("needs", needed);
+    for second in 0..30 {
+        let _ = board.tick(1000);
+        let tps = 140 + second % 9;
+        let _ = board.answer("database", database(second, tps));
+        let _ = board.answer("sessions", sessions(activity));
+        let _ = board.answer("activity", activity.clone());
+        let _ = board.answer("snapshots", snapshots.clone());
+        let slower = latency_ms * if second > 20 { 4.0 } else { 1.0 };
+        let latencies_ms = (0..5).map(|n| slower + f64::from(n) * 0.1).collect();
+        let _ = board.event(Event::CanaryTimed {
+            latencies_ms,
+            failed: 0,
+        });
+    }
+    let _ = board.answer(
+        "bloat_estimate",
+        table(
+            "relid|bloat_bytes|bloat_pct",
+            &["16401|1048576|3.5", "16402||", "16403|73400320|41.2"],
+        ),
+    );
+    let _ = board.answer("bloat", bloat.clone());
+    let _ = board.answer("views", views.clone());
+    let _ = board.answer("hourly_sales", sales());
+    let _ = board.answer(
+        "top_categories",
+        table(
+            "category|amount|quantity|share",
+            &[
+                "Electronics|412345.5|3210|41.5",
+                "Books & Media|201000.0|9100|20.2",
+                "Garden|150300.25|2200|15.1",
+                "Toys|120100.0|1800|12.1",
+                "Ärzte- und Laborbedarf für Großkunden|110000.0|77|11.1",
+            ],
+        ),
+    );
+    let _ = board.answer(
+        "rfm_segments",
+        table(
+            "segment|users|value|ltv|freq|recency_s",
+            &[
+                "VIP|1200|900100.5|750|14.2|86400.0",
+                "Loyal|3400|700000.0|205|6.1|172800.0",
+                "At risk|900|120000.0|133|5.5|2592000.0",
+                "New|410|30500.0|74|1.2|3600.0",
+                "Lost|2200|99000.0|45|1.1|7776000.0",
+                "Other|5000|410000.0|82|2.4|604800.0",
+            ],
+        ),
+    );
+    let _ = board.answer(
+        "stock_alerts",
+        table(
+            "product_id|product|category|quantity|reorder_point|sold_per_hour|hours_left",
+            &[
+                "7|Espresso machine|Kitchen|0|20|3.5|0.0",
+                "19|Garden hose 25 m|Garden|4|25|1.5|2.7",
+            ],
+        ),
+    );
+    let slots = rows(
+        "at|users|logins|partial",
+        (0..12).map(|slot| {
+            format!(
+                "{}.0|{}|{}|{}",
+                HOUR_S - 3300 + slot * 300,
+                40 + slot * 7 % 30,
+                60 + slot * 9 % 30,
+                slot == 11
+            )
+        }),
+    );
+    let _ = board.answer("active_users", slots);
+    settle(&mut board, 31, activity, snapshots);
+    board
+}
+
+/// One more second, in which the gauges and the derived columns learn of the slow answers.
+fn settle(board: &mut Board, second: i64, activity: &Table, snapshots: &Table) {
+    let _ = board.tick(1000);
+    for (name, table) in [
+        ("sessions", sessions(activity)),
+        ("snapshots", snapshots.clone()),
+        ("database", database(second, 148)),
+        ("activity", activity.clone()),
+    ] {
+        let _ = board.answer(name, table);
+    }
+    let _ = board.tick(400);
+}
+
+const BLOAT: &str = "relid|relation|relkind|n_live|n_dead|dead_pct|size_bytes|last_vacuum_s|vacuums|autovacuum_due|hot_pct|\
+                     mod_since_analyze|seq_scan|frozen_age";
+const SNAPSHOTS: &str = "kind|holder|pid|role|datname|application_name|state|age_xids|age_s|own_database|query|backend_start|\
+                         query_start|xact_start";
+
+fn calm_bloat() -> Table {
+    table(
+        BLOAT,
+        &[
+            "16401|shop.inventory|r|10000|310|3.0|29360128|42.5|120|0.15|97.2|310|12|90000",
+            "16402|shop.orders|r|100000|120|0.1|52428800|61.0|33|0.01|3.5|9120|2|90000",
+            "16403|mart.fact|m|120000|0|0.0|178257920||0|0.0||0|90|90000",
+        ],
+    )
+}
+
+fn calm_snapshots() -> Table {
+    table(
+        SNAPSHOTS,
+        &[
+            "backend|'777|777|reports|shop|metabase|active|30|1.4|true|SELECT category|2026-01-02 02:00:00.000001+00|2026-01-02 03:04:03+00|2026-01-02 03:04:03+00",
+        ],
+    )
+}
+
+fn fresh_views() -> Table {
+    let mut table = views();
+    for (row, age) in [(0, 31.0), (1, 12.5), (2, 1.5), (3, 2.5)] {
+        table.set(row, "refreshed_s", Value::Float(age));
+    }
+    table
+}
+
+/// All is well.
+pub fn usual() -> Board {
+    fed(
+        &calm(),
+        &calm_snapshots(),
+        &calm_bloat(),
+        &fresh_views(),
+        1.2,
+    )
+}
+
+/// A lock queue behind an idle transaction, old snapshots, vacuum in vain, a late view being refreshed.
+pub fn trouble() -> Board {
+    let bloat = |vacuums: i64| {
+        rows(
+            BLOAT,
+            [
+                format!("16401|shop.inventory|r|10000|182000|94.8|129360128|3.5|{vacuums}|88.5|97.2|182000|12|90000"),
+                "16402|shop.orders|r|100000|12000|10.7|52428800|61.0|33|0.6|3.5|9120|2|90000".to_owned(),
+            ]
+            .into_iter(),
+        )
+    };
+    let snapshots = table(
+        SNAPSHOTS,
+        &[
+            "backend|'777|777|reports|shop|metabase|active|120000|75.0|true|SELECT category, sum(amount)|2026-01-02 02:00:00.000001+00|2026-01-02 03:02:50+00|2026-01-02 03:02:50+00",
+            "backend|'812|812|billing|shop|billing-job|idle in transaction|91000|50.3|true|UPDATE shop.inventory|2026-01-02 03:00:00.000001+00|2026-01-02 03:03:17+00|2026-01-02 03:03:15+00",
+            "prepared|tx_payment_17||app|shop||prepared|70000|44.0|true||||",
+            "slot|standby_2||||||60000||true||||",
+            "slot_catalog|debezium_orders|||shop|pgoutput|inactive|900000||false||||",
+        ],
+    );
+    let mut late = views();
+    late.set(0, "refreshing", "concurrent".into());
+    late.set(0, "refresh_pid", Value::Int(990));
+    late.set(0, "refresh_running_s", Value::Float(12.0));
+    late.set(2, "refreshed_s", Value::Float(52.0));
+    let mut board = fed(&board::trouble(), &snapshots, &bloat(40), &late, 14.0);
+    let _ = board.answer("bloat", bloat(41));
+    settle(&mut board, 33, &board::trouble(), &snapshots);
+    board
+}
+
+/// Connected, nothing answered yet.
+pub fn starting() -> Board {
+    let mut board = Board::live(config());
+    let _ = board.tick(250);
+    board
+}
+
+/// A database without anything.
+pub fn empty() -> Board {
+    let mut board = Board::live(config());
+    let lacking: Vec<String> = board
+        .model
+        .feeds
+        .iter()
+        .flat_map(|feed| feed.spec.front.needs.clone())
+        .map(|name| format!("{name}|false"))
+        .collect();
+    let _ = board.answer(
+        "needs",
+        table(
+            "name|found",
+            &lacking.iter().map(String::as_str).collect::<Vec<_>>(),
+        ),
+    );
+    for second in 0..3 {
+        let _ = board.tick(1000);
+        let _ = board.answer("database", database(second, 1));
+        for feed in ["sessions", "activity", "snapshots"] {
+            let _ = board.answer(feed, Table::default());
+        }
+    }
+    for feed in ["bloat", "bloat_estimate", "views", "statements"] {
+        let _ = board.answer(feed, Table::default());
+    }
+    let _ = board.tick(300);
+    board
+}
+
+/// As [`usual`], but every cell that may be missing is.
+pub fn nulls() -> Board {
+    let keys = [
+        "pid",
+        "relid",
+        "view",
+        "relation",
+        "kind",
+        "holder",
+        "schemaname",
+        "matviewname",
+        "segment",
+        "category",
+        "hour",
+    ];
+    let blank = |mut table: Table| {
+        for name in table
+            .columns
+            .clone()
+            .iter()
+            .filter(|name| !keys.contains(&&***name))
+        {
+            for row in 0..table.rows.len() {
+                table.set(row, name, Value::Null);
+            }
+        }
+        table
+    };
+    let mut board = fed(
+        &blank(calm()),
+        &blank(calm_snapshots()),
+        &blank(calm_bloat()),
+        &blank(views()),
+        1.2,
+    );
+    let _ = board.answer("hourly_sales", blank(sales()));
+    for feed in ["top_categories", "rfm_segments", "database"] {
+        let table = board.model.rows(feed).clone();
+        let _ = board.answer(feed, blank(table));
+    }
+    board
+}
+
+/// Every statement is refused.
+pub fn errors() -> Board {
+    let mut board = Board::live(config());
+    let needed = all_needed(&board);
+    let _ = board.answer("needs", needed);
+    let _ = board.tick(1000);
+    let denied = PgError {
+        sqlstate: Some("42501".into()),
+        ..PgError::new(
+            Class::Statement,
+            "permission denied for materialized view sales_hourly_mv",
+        )
+    };
+    let slow = PgError {
+        sqlstate: Some("57014".into()),
+        ..PgError::new(
+            Class::Timeout,
+            "canceling statement due to statement timeout",
+        )
+    };
+    for (position, feed) in [
+        "hourly_sales",
+        "top_categories",
+        "rfm_segments",
+        "database",
+        "bloat",
+        "snapshots",
+        "views",
+        "activity",
+        "sessions",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let _ = board.outcome(
+            feed,
+            Err(if position % 3 == 2 {
+                slow.clone()
+            } else {
+                denied.clone()
+            }),
+        );
+    }
+    let _ = board.tick(300);
+    board
+}
+
+/// As [`trouble`], then the server went away.
+pub fn stale() -> Board {
+    let mut board = trouble();
+    for session in [SessionId::Fast, SessionId::Slow] {
+        let _ = board.lose(session, 0);
+    }
+    let _ = board.tick(7_000);
+    let _ = board.lose(SessionId::Fast, 12);
+    let _ = board.tick(1_000);
+    board
+}
+
+/// More of everything than fits.
+pub fn many() -> Board {
+    let sessions = activity(
+        &(1..=5_000)
+            .map(|pid| {
+                format!(
+                    "{pid}|shop|app|checkout|client backend|active|||{pid}.5|{pid}.5|{pid}||||SELECT {pid} FROM shop.orders WHERE order_id = $1|\
+                     2026-01-02 03:00:00+00|2026-01-02 03:00:01+00|2026-01-02 03:00:02+00|false"
+                )
+            })
+            .collect::<Vec<_>>()
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>(),
+    );
+    let bloat = rows(
+        BLOAT,
+        (1..=200).map(|n| {
+            format!(
+                "{n}|shop.part_{n:03}|r|1000|{}|{}.5|81920|{n}.0|1|0.5|50.0|0|1|900",
+                200 - n,
+                (200 - n) / 12
+            )
+        }),
+    );
+    let mut board = fed(&calm(), &calm_snapshots(), &bloat, &fresh_views(), 1.2);
+    let _ = board.answer("activity", sessions);
+    let _ = board.keys("jjjj");
+    board
+}
+
+/// This board, after these keys.
+pub fn opened(mut board: Board, keys: &str) -> Board {
+    let _ = board.keys(keys);
+    board
+}
+
+/// The help of a panel in full screen.
+pub fn help() -> Board {
+    let mut board = opened(usual(), "6?");
+    let _ = board.key(Key::Down);
+    board
+}
+
+/// The question before three sessions are terminated.
+pub fn asked() -> Board {
+    opened(trouble(), "8TTTK3")
+}
+
+/// The log after some events.
+pub fn log() -> Board {
+    let mut board = stale();
+    let _ = board.open(SessionId::Fast);
+    opened(board, "L")
+}
+
+/// Texts that would take the terminal over, were they not cleaned.
+pub fn hostile() -> Board {
+    let bad = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}evil\u{200b}\r\nx\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}日本語👩‍👩‍👧";
+    let mut table = calm();
+    for name in [
+        "usename",
+        "application_name",
+        "datname",
+        "query",
+        "wait_event",
+        "wait_event_type",
+    ] {
+        for row in 0..table.rows.len() {
+            table.set(row, name, bad.into());
+        }
+    }
+    let mut board = fed(
+        &table,
+        &calm_snapshots(),
+        &calm_bloat(),
+        &fresh_views(),
+        1.2,
+    );
+    let _ = board.outcome("hourly_sales", Err(PgError::new(Class::Statement, bad)));
+    board
+}

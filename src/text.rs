@@ -126,6 +126,9 @@ pub fn cut(text: &str, columns: usize) -> Cow<'_, str> {
     if columns == 0 {
         return Cow::Borrowed("");
     }
+    if let Some(head) = text.get(..columns - 1).filter(|_| text.is_ascii()) {
+        return Cow::Owned(format!("{head}…"));
+    }
     let mut used = 0;
     let mut out = String::new();
     for grapheme in text.graphemes(true) {

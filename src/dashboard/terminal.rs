@@ -10,15 +10,22 @@ use crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use crossterm::{cursor, execute};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
 use ratatui::Terminal;
 use ratatui::backend::{Backend, CrosstermBackend};
-use std::fs::File;
 use std::io::{self, BufWriter, Stdout, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
+
+/// The keyboard's thread looks so often whether anybody listens, milliseconds.
+const LISTENING_CHECK: u16 = 5_000;
+/// As [`LISTENING_CHECK`], once after input.
+const AFTER_INPUT: u16 = 30;
+/// crossterm does not look at all where it is given no time, and spins for as long as it is given.
+const LOOK: Duration = Duration::from_micros(200);
 
 /// The terminal is ours now, and has to be given back.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -48,8 +55,10 @@ impl Screen {
         })
     }
 
-    /// Columns and rows.
-    pub fn size(&self) -> io::Result<(u16, u16)> {
+    /// Fits the frames to the terminal, after its size has changed; returns columns and rows. Asking
+    /// opens the terminal anew, so it is not done for every frame.
+    pub fn fit(&mut self) -> io::Result<(u16, u16)> {
+        self.terminal.autoresize()?;
         let size = self.terminal.size()?;
         Ok((size.width, size.height))
     }
@@ -59,7 +68,6 @@ impl Screen {
         if has_panicked() {
             return Ok(());
         }
-        self.terminal.autoresize()?;
         let mut frame = self.terminal.get_frame();
         render(&mut frame);
         // Terminal::draw would write the cursor's state with every frame.
@@ -143,41 +151,65 @@ fn give_back() {
 
 /// Starts the thread that reads the keyboard. It ends when nobody listens, and tells by closing
 /// the channel that the terminal is gone.
+///
+/// It sleeps in a `poll` of its own: crossterm's counts whole milliseconds, and spins through the rest
+/// of the last one.
 pub fn read_events(events: Sender<Event>) -> io::Result<()> {
-    let tty = File::open("/dev/tty")?;
+    let tty = io::stdin().as_fd().try_clone_to_owned()?;
     std::thread::Builder::new()
         .name("keyboard".into())
         .spawn(move || {
+            let mut patience = LISTENING_CHECK;
             while !events.is_closed() {
-                match event::poll(Duration::from_millis(250)) {
-                    Ok(false) if is_gone(&tty) => return,
-                    Ok(false) => continue,
-                    Ok(true) => {}
-                    Err(_) => return,
+                match wait(&tty, patience) {
+                    // Once more after input: keys that came together are handed out one by one, and where
+                    // this thread was held up, crossterm's time was over before it looked for the next.
+                    Waited::Nothing if patience == LISTENING_CHECK => continue,
+                    Waited::Nothing => patience = LISTENING_CHECK,
+                    Waited::Gone => return,
+                    Waited::Input => patience = AFTER_INPUT,
                 }
-                let Ok(read) = event::read() else { return };
-                if let Some(event) = translate(read)
-                    && events.blocking_send(event).is_err()
-                {
-                    return;
-                }
-                if is_gone(&tty) {
-                    return;
+                loop {
+                    match event::poll(LOOK) {
+                        Ok(true) => {}
+                        Ok(false) => break,
+                        Err(_) => return,
+                    }
+                    let Ok(read) = event::read() else { return };
+                    if let Some(event) = translate(read)
+                        && events.blocking_send(event).is_err()
+                    {
+                        return;
+                    }
                 }
             }
         })?;
     Ok(())
 }
 
-/// A terminal whose window was closed reports hang-up for ever; reading it would spin.
-fn is_gone(tty: &File) -> bool {
-    let mut fds = [PollFd::new(tty.as_fd(), PollFlags::empty())];
+/// What the terminal had to say.
+enum Waited {
+    Nothing,
+    Input,
+    Gone,
+}
+
+/// Waits for input; now and then returns without, so that the end of the program is noticed. A terminal
+/// whose window was closed reports hang-up for ever: reading it would spin.
+fn wait(tty: &OwnedFd, patience_ms: u16) -> Waited {
+    let mut fds = [PollFd::new(tty.as_fd(), PollFlags::POLLIN)];
     let hung_up = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
-    match poll(&mut fds, PollTimeout::ZERO) {
-        Ok(_) => fds
-            .iter()
-            .any(|fd| fd.revents().is_some_and(|seen| seen.intersects(hung_up))),
-        Err(_) => true,
+    match poll(&mut fds, patience_ms) {
+        Ok(0) | Err(Errno::EINTR) => Waited::Nothing,
+        Ok(_) => {
+            let [tty] = &fds;
+            if tty.revents().is_some_and(|seen| seen.intersects(hung_up)) {
+                Waited::Gone
+            } else {
+                Waited::Input
+            }
+        }
+        Err(_) => Waited::Gone,
     }
 }
 
@@ -187,7 +219,6 @@ fn translate(event: TermEvent) -> Option<Event> {
             translate_key(key).map(Event::KeyPressed)
         }
         TermEvent::Paste(text) => Some(Event::Pasted(text)),
-        TermEvent::Resize(width, height) => Some(Event::Resized { width, height }),
         TermEvent::Mouse(mouse) => {
             let action = match mouse.kind {
                 MouseEventKind::Down(MouseButton::Left) => Mouse::Click,

@@ -3,9 +3,12 @@
 use super::conninfo::Target;
 use super::error::PgError;
 use super::table::{Table, Value};
+use super::tls::Ended;
+use futures_util::future::join;
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
+use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{CancelToken, SimpleQueryMessage};
 
@@ -36,10 +39,32 @@ impl Param<'_> {
     }
 }
 
+/// invalid_sql_statement_name: the server knows no statement of that name.
+const NO_SUCH_STATEMENT: &str = "26000";
+/// feature_not_supported: "cached plan must not change result type".
+const RESULT_CHANGED: &str = "0A000";
+
+/// The names of statements that came more than once.
+#[derive(Debug, Default)]
+struct Named {
+    names: HashMap<Arc<str>, Option<String>>,
+    /// Behind a pooler names do not last.
+    useless: bool,
+}
+
+/// How well the session knows a statement.
+enum Known {
+    No,
+    Twice(String),
+    Named(String),
+}
+
 /// An open session. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Client {
     inner: tokio_postgres::Client,
+    ended: Ended,
+    named: Mutex<Named>,
     /// Where and how it is connected.
     pub peer: Peer,
 }
@@ -71,8 +96,13 @@ pub enum Protection {
 impl Client {
     /// Connects and authenticates; the caller sets the deadline.
     pub async fn connect(target: &Target) -> Result<Self, PgError> {
-        let (inner, peer) = super::tls::connect(target).await?;
-        Ok(Self { inner, peer })
+        let (inner, peer, ended) = super::tls::connect(target).await?;
+        Ok(Self {
+            inner,
+            ended,
+            named: Mutex::default(),
+            peer,
+        })
     }
 
     /// Runs statements without parameters or results, by the simple protocol.
@@ -101,6 +131,75 @@ impl Client {
             table.rows.push(cells);
         }
         Ok(table)
+    }
+
+    /// Runs a statement without parameters that comes again and again: from the second time on by a
+    /// name, so that the server need not parse and plan it each time, which takes longer than running
+    /// it. The name is PREPAREd in SQL and has random digits, because behind a pooler another session's
+    /// server connection may answer, where the same name must not mean another statement. There it does
+    /// not exist; from then on this session uses no names.
+    pub async fn query_again(&self, sql: &Arc<str>) -> Result<Table, PgError> {
+        let table = match self.known(sql) {
+            Known::No => return self.query(sql, &[]).await,
+            Known::Twice(name) => {
+                let prepare = format!("PREPARE {name} AS {sql}");
+                let execute = format!("EXECUTE {name}");
+                let (prepared, table) = join(self.batch(&prepare), self.query(&execute, &[])).await;
+                if let Err(error) = prepared {
+                    self.forget(sql);
+                    return Err(error);
+                }
+                table
+            }
+            Known::Named(name) => self.query(&format!("EXECUTE {name}"), &[]).await,
+        };
+        match table {
+            Err(error) if error.code() == NO_SUCH_STATEMENT => self.use_no_names(),
+            // An extension was updated, or a view made anew: its columns are others now.
+            Err(error) if error.code() == RESULT_CHANGED => self.forget(sql),
+            other => return other,
+        }
+        self.query(sql, &[]).await
+    }
+
+    fn known(&self, sql: &Arc<str>) -> Known {
+        let Ok(mut named) = self.named.lock() else {
+            return Known::No;
+        };
+        if named.useless {
+            return Known::No;
+        }
+        match named.names.get(sql) {
+            Some(Some(name)) => Known::Named(name.clone()),
+            Some(None) => {
+                let name = format!("htap_top_{:016x}", rand::random::<u64>());
+                named.names.insert(Arc::clone(sql), Some(name.clone()));
+                Known::Twice(name)
+            }
+            None => {
+                named.names.insert(Arc::clone(sql), None);
+                Known::No
+            }
+        }
+    }
+
+    fn forget(&self, sql: &Arc<str>) {
+        if let Ok(mut named) = self.named.lock() {
+            named.names.remove(sql);
+        }
+    }
+
+    fn use_no_names(&self) {
+        if let Ok(mut named) = self.named.lock() {
+            named.useless = true;
+            named.names.clear();
+        }
+    }
+
+    /// Resolves when the connection is gone.
+    pub async fn closed(&self) {
+        // Nothing is ever sent: it changes by its sender's end.
+        let _ = self.ended.clone().changed().await;
     }
 
     /// Runs one statement by an unnamed prepared statement and returns the number of rows it touched.

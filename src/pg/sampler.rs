@@ -235,7 +235,7 @@ async fn serve(
             let taken = async { queue.lock().await.recv().await };
             tokio::select! {
                 jobs = taken => jobs?,
-                () = closed(client) => {
+                () = client.closed() => {
                     return Some(PgError::new(Class::Reconnect, "the server closed the connection"));
                 }
             }
@@ -293,19 +293,14 @@ async fn serve(
     }
 }
 
-/// Resolves when the connection is known to be gone; the driver tells only when asked.
-async fn closed(client: &Client) {
-    while !client.is_closed() {
-        sleep(Duration::from_millis(250)).await;
-    }
-}
-
 async fn answer(client: &Client, manner: &Manner, job: &Job) -> Result<Table, PgError> {
     let ask = async {
         if job.as_text {
             client.query_text(&job.sql, ROW_LIMIT).await
-        } else {
+        } else if manner.transaction {
             client.query(&job.sql, &[]).await
+        } else {
+            client.query_again(&job.sql).await
         }
     };
     if manner.transaction {

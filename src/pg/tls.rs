@@ -10,17 +10,22 @@ use super::conninfo::Target;
 use super::endpoint::{Endpoint, Place};
 use super::error::{Class, PgError};
 use super::failure::{Failure, Kind, combine, explain};
-use super::options::{SessionAttrs, SslMode};
+use super::options::{SessionAttrs, SslMode, TlsSettings};
 use crate::text::Clean;
+use postgres_openssl::TlsStream;
 use rand::seq::SliceRandom;
 use std::net::IpAddr;
 use std::path::Path;
+use std::pin::Pin;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_postgres::config::SslNegotiation;
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{CancelToken, Client, Config, NoTls, SimpleQueryMessage};
 
 /// Connects to the first server that will do. Each host has the user's connect_timeout, or 5 s.
-pub(super) async fn connect(target: &Target) -> Result<(Client, Peer), PgError> {
+pub(super) async fn connect(target: &Target) -> Result<(Client, Peer, Ended), PgError> {
     let passes: &[SessionAttrs] = match target.session {
         SessionAttrs::PreferStandby => &[SessionAttrs::Standby, SessionAttrs::Any],
         ref other => std::slice::from_ref(other),
@@ -67,7 +72,7 @@ async fn connect_endpoint(
     target: &Target,
     endpoint: &Endpoint,
     wanted: SessionAttrs,
-) -> Result<(Client, Peer), Failure> {
+) -> Result<(Client, Peer, Ended), Failure> {
     let deadline = target.network.attempt_deadline();
     let late = |_| {
         let seconds = deadline.as_secs_f64();
@@ -119,7 +124,7 @@ async fn connect_address(
     endpoint: &Endpoint,
     address: Option<IpAddr>,
     wanted: SessionAttrs,
-) -> Result<(Client, Peer), Failure> {
+) -> Result<(Client, Peer, Ended), Failure> {
     if let Place::Unix(folder) = &endpoint.place {
         require_peer(target, folder, endpoint.port).await?;
     }
@@ -134,14 +139,14 @@ async fn connect_address(
     let mut first: Option<Failure> = None;
     for tls in ways {
         let failure = match open(target, endpoint, address, *tls).await {
-            Ok((client, protection)) => {
+            Ok((client, protection, ended)) => {
                 let client = check_session(client, endpoint, wanted).await?;
                 let peer = Peer {
                     host: Clean::new(&endpoint.host()).as_str().to_owned(),
                     port: endpoint.port,
                     protection,
                 };
-                return Ok((client, peer));
+                return Ok((client, peer, ended));
             }
             Err(failure) => failure,
         };
@@ -227,30 +232,47 @@ fn config(target: &Target, endpoint: &Endpoint, address: Option<IpAddr>, tls: bo
     config
 }
 
-/// Opens one connection and authenticates. Its task ends silently: what it met is seen through
+/// Changes, by its sender's end, when the connection is gone.
+pub(super) type Ended = watch::Receiver<()>;
+
+/// Runs a connection in a task of its own, which ends silently: what it met is seen through [`Ended`],
 /// `Client::is_closed` and the next statement's error.
+fn drive<E>(connection: impl Future<Output = Result<(), E>> + Send + 'static) -> Ended {
+    let (alive, ended) = watch::channel(());
+    tokio::spawn(async move {
+        let _ = connection.await;
+        drop(alive);
+    });
+    ended
+}
+
+/// Opens one connection and authenticates.
 async fn open(
     target: &Target,
     endpoint: &Endpoint,
     address: Option<IpAddr>,
     tls: bool,
-) -> Result<(Client, Protection), Failure> {
+) -> Result<(Client, Protection, Ended), Failure> {
     let config = config(target, endpoint, address, tls);
     let explain = |error| explain(error, target, endpoint);
     if !tls {
         let (client, connection) = config.connect(NoTls).await.map_err(explain)?;
-        tokio::spawn(connection);
         return Ok((
             client,
             match address {
                 Some(address) if !address.to_canonical().is_loopback() => Protection::Plaintext,
                 _ => Protection::Local,
             },
+            drive(connection),
         ));
+    }
+    if target.tls.mode < SslMode::Require && !target.tls.direct {
+        let tls = LazyTls(target.tls.clone());
+        let (client, connection) = config.connect(tls).await.map_err(explain)?;
+        return Ok((client, Protection::Unverified, drive(connection)));
     }
     let Connector { tls, verifies } = connector(target, endpoint)?;
     let (client, connection) = config.connect(tls).await.map_err(explain)?;
-    tokio::spawn(connection);
     Ok((
         client,
         if verifies {
@@ -258,7 +280,51 @@ async fn open(
         } else {
             Protection::Unverified
         },
+        drive(connection),
     ))
+}
+
+/// TLS where sslmode only prefers it. The certificates are read when the server has offered it, for
+/// most servers near by do not, and reading them takes longer than all the rest of connecting.
+struct LazyTls(TlsSettings);
+
+/// As [`LazyTls`], for one host.
+struct LazyConnect {
+    settings: TlsSettings,
+    host: String,
+}
+
+impl<S> MakeTlsConnect<S> for LazyTls
+where
+    S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + Send + Sync + 'static,
+{
+    type Stream = TlsStream<S>;
+    type TlsConnect = LazyConnect;
+    type Error = std::convert::Infallible;
+
+    fn make_tls_connect(&mut self, host: &str) -> Result<LazyConnect, Self::Error> {
+        Ok(LazyConnect {
+            settings: self.0.clone(),
+            host: host.to_owned(),
+        })
+    }
+}
+
+impl<S> TlsConnect<S> for LazyConnect
+where
+    S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + Send + Sync + 'static,
+{
+    type Stream = TlsStream<S>;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<TlsStream<S>, Self::Error>> + Send>>;
+
+    fn connect(self, stream: S) -> Self::Future {
+        Box::pin(async move {
+            let mut connector = certificate::connector(&self.settings)?;
+            let tls = MakeTlsConnect::<S>::make_tls_connect(&mut connector.tls, &self.host)?;
+            tls.connect(stream).await
+        })
+    }
 }
 
 fn connector(target: &Target, endpoint: &Endpoint) -> Result<Connector, Failure> {

@@ -172,6 +172,54 @@ fn all_statements_of_a_batch_are_answered_each_by_itself() {
 }
 
 #[test]
+fn a_statement_that_comes_again_is_prepared_where_names_last() {
+    block_on(async {
+        let database = database(shared()).await;
+        let client = database.connect().await;
+        client
+            .batch("CREATE TABLE plain AS SELECT 7::int8 AS n")
+            .await
+            .unwrap();
+        let names = async || {
+            let sql =
+                "SELECT count(*) AS n FROM pg_prepared_statements WHERE name LIKE 'htap_top_%'";
+            let table = client.query(sql, &[]).await.unwrap();
+            table.first("n").int().unwrap()
+        };
+        let sql: Arc<str> = "SELECT * FROM plain -- with a comment at its end".into();
+        let mut prepared = Vec::new();
+        for _ in 0..3 {
+            let table = client.query_again(&sql).await.unwrap();
+            assert_eq!(table.first("n"), &Value::Int(7));
+            prepared.push(names().await);
+        }
+        assert_eq!(prepared, [0, 1, 1], "once is not again");
+        // Its columns change.
+        client
+            .batch("ALTER TABLE plain ADD more int8 DEFAULT 8")
+            .await
+            .unwrap();
+        for _ in 0..3 {
+            let table = client.query_again(&sql).await.unwrap();
+            assert_eq!(table.first("more"), &Value::Int(8));
+        }
+        // What cannot be prepared says why.
+        let wrong: Arc<str> = "SELECT n FROM nowhere".into();
+        for _ in 0..3 {
+            let error = client.query_again(&wrong).await.unwrap_err();
+            assert_eq!(error.code(), "42P01");
+        }
+        // Behind a pooler the next server connection knows nothing of it.
+        client.batch("DEALLOCATE ALL").await.unwrap();
+        for _ in 0..3 {
+            let table = client.query_again(&sql).await.unwrap();
+            assert_eq!(table.first("n"), &Value::Int(7));
+        }
+        assert_eq!(names().await, 0, "it has learnt to use no names");
+    });
+}
+
+#[test]
 fn a_statement_that_takes_too_long_is_ended_and_the_session_goes_on() {
     block_on(async {
         let database = database(shared()).await;

@@ -303,11 +303,11 @@ fn a_panel_that_fails_is_not_a_fast_one() {
     let _ = board.answer("needs", table("name|found", &["mart.sales_hourly_mv|true"]));
     let _ = board.tick(250);
     let _ = board.answer("hourly_sales", table("hour|sales", &[]));
-    let _ = board.answer("activity", trouble());
+    let _ = board.answer("activity", activity(&[]));
     assert_eq!(gauge(&board, "olap").1, Health::Good);
     let denied = PgError::new(Class::Statement, "permission denied");
     let _ = board.outcome("hourly_sales", Err(denied));
-    let _ = board.answer("activity", trouble());
+    let _ = board.answer("activity", activity(&[]));
     assert_eq!(gauge(&board, "olap"), ("?".into(), Health::Unknown));
 }
 

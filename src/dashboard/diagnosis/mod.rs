@@ -70,7 +70,7 @@ pub struct Evidence<'a> {
     pub views: &'a Table,
     /// Server counters.
     pub database: &'a Table,
-    /// Slowest answer of the OLAP panels, milliseconds.
+    /// Slowest answer of the OLAP panels, or age of the oldest OLAP statement that runs, milliseconds.
     pub olap_ms: Option<f64>,
     /// Some OLAP panel has the relations it needs.
     pub has_olap: bool,

@@ -346,7 +346,7 @@ impl Model {
             bloat: self.current("bloat"),
             views: self.current("views"),
             database: self.rows("database"),
-            olap_ms: olap_ms.reduce(f64::max),
+            olap_ms: olap_ms.chain(self.oldest_olap_ms()).reduce(f64::max),
             has_olap: olap_feeds().any(|feed| feed.sampling.missing.is_empty()),
         };
         let gauges = diagnosis::gauges(&evidence);
@@ -374,6 +374,18 @@ impl Model {
             // Whoever comes later reads in the log what happened before.
             self.note(Grade::Bad, &self.cause.sentence.clone());
         }
+    }
+
+    /// How long the oldest OLAP statement has been running, milliseconds: its answer will take longer.
+    fn oldest_olap_ms(&self) -> Option<f64> {
+        let activity = self.current("activity");
+        let running = |row: &usize| {
+            let text = |name| activity.get(*row, name).text();
+            text("class") == Some("olap") && text("state") == Some("active")
+        };
+        let ages = (0..activity.rows.len()).filter(running);
+        let ages = ages.filter_map(|row| activity.get(row, "query_age_s").number());
+        ages.reduce(f64::max).map(|age| age * 1000.0)
     }
 
     fn link_mut(&mut self, session: SessionId) -> Option<&mut Link> {

@@ -17,6 +17,8 @@ use std::time::Duration;
 const SLOW_SHARE: f64 = 50.0;
 /// As [`SLOW_SHARE`], for the OLAP pool, where queries are expected to work.
 const OLAP_SHARE: f64 = 10.0;
+/// A tick that comes so much too early will do: the next one is a quarter of a second away.
+const EARLY_MS: u64 = 60;
 /// Seconds that a passing word stays in the footer.
 const NOTICE_S: f64 = 6.0;
 
@@ -84,7 +86,7 @@ impl Model {
         let now = self.now;
         let due = |feed: &Feed| {
             feed.sampling.in_flight.is_none()
-                && feed.sampling.due_ms <= now.mono_ms
+                && feed.sampling.due_ms <= now.mono_ms.saturating_add(EARLY_MS)
                 && (feed.sampling.missing.is_empty())
                 && feed.spec.name != "facts"
         };
@@ -114,7 +116,7 @@ impl Model {
                 continue;
             };
             feed.sampling.in_flight = Some(now);
-            feed.sampling.due_ms = now.mono_ms + pace.as_millis() as u64;
+            feed.sampling.due_ms = next_due(now, pace);
             requests.push(Request {
                 feed: *id,
                 sql: Arc::clone(&feed.sql),
@@ -400,5 +402,20 @@ fn own_pool(session: SessionId) -> Option<Pool> {
         SessionId::Fast => Some(Pool::Oltp),
         SessionId::Slow => Some(Pool::Slow),
         SessionId::Olap(_) | SessionId::Canary => None,
+    }
+}
+
+/// When to ask again: whole seconds of pace end where the clock on the screen moves, so that one frame
+/// shows both.
+fn next_due(now: Moment, pace: Duration) -> u64 {
+    let pace_ms = pace.as_millis() as u64;
+    let past_ms = now.epoch_ms.rem_euclid(1_000) as u64;
+    if pace_ms == 0 || pace_ms % 1_000 != 0 {
+        return now.mono_ms + pace_ms;
+    }
+    if past_ms > 750 {
+        now.mono_ms + pace_ms + (1_000 - past_ms)
+    } else {
+        now.mono_ms + pace_ms - past_ms
     }
 }

@@ -11,6 +11,9 @@ const BLOCKED_WEIGHT: f64 = 1_000.0;
 /// Seconds below which a snapshot or a transaction is nothing to speak of.
 const CALM_S: f64 = 5.0;
 
+/// So many idle transactions that hold nothing keep their place among those that work.
+const IDLE_IN_FRONT: usize = 5;
+
 /// Adds `class`, `wait`, `blocks` and `harm`, and puts the most harmful first.
 pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
     table.drop_rows(|table, row| {
@@ -52,7 +55,31 @@ pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
         let harm = |row: &Vec<Value>| row.get(column).and_then(Value::number).unwrap_or(0.0);
         table.rows.sort_by(|a, b| harm(b).total_cmp(&harm(a)));
     }
+    busy_before_idle(&mut table);
     table
+}
+
+/// Hundreds of transactions that are open, idle and hold nothing would fill the screen: the most harmful
+/// few stay in their place, the others come after the backends that work.
+fn busy_before_idle(table: &mut Table) {
+    let holds_nothing = |table: &Table, row: usize| {
+        let state = table.get(row, "state").text().unwrap_or_default();
+        state.starts_with("idle in transaction")
+            && horizon_xids(table, row) == 0
+            && !table.get(row, "blocks").is_known()
+    };
+    let idle: Vec<bool> = (0..table.rows.len())
+        .map(|row| holds_nothing(table, row))
+        .collect();
+    let mut seen = 0;
+    let (front, back): (Vec<_>, Vec<_>) = std::mem::take(&mut table.rows)
+        .into_iter()
+        .zip(idle)
+        .partition(|(_, idle)| {
+            seen += usize::from(*idle);
+            !idle || seen <= IDLE_IN_FRONT
+        });
+    table.rows = front.into_iter().chain(back).map(|(row, _)| row).collect();
 }
 
 /// The class of the session in `row`.
@@ -234,6 +261,17 @@ mod tests {
             (4, "app", "active", 0.0, 0, ""),
         ]);
         assert_eq!(order(table), [2, 1, 3, 4]);
+    }
+
+    #[test]
+    fn many_idle_transactions_do_not_hide_who_works() {
+        let idle = |pid| (pid, "app", "idle in transaction", 100.0 - pid as f64, 0, "");
+        let mut rows: Vec<_> = (1..=20).map(idle).collect();
+        rows.push((21, "app", "active", 0.5, 0, ""));
+        rows.push((22, "app", "idle in transaction", 0.2, 9, ""));
+        let order = order(sessions(&rows));
+        assert_eq!(order.get(..8), Some(&[1, 2, 3, 4, 5, 21, 22, 6][..]));
+        assert_eq!(order.len(), 22);
     }
 
     #[test]

@@ -19,12 +19,19 @@ use std::io;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, channel};
-use tokio::time::{Instant, MissedTickBehavior, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 /// Frames are at least so far apart, unless a key was pressed.
 const FRAME: Duration = Duration::from_millis(33);
 /// The model learns of time this often.
 const TICK: Duration = Duration::from_millis(250);
+/// After a tick asked for samples, and after a first sample came, a frame waits so long for the others,
+/// so that what belongs to one moment is drawn once.
+const SAMPLES: Duration = Duration::from_millis(40);
+/// As [`SAMPLES`].
+const OTHERS: Duration = Duration::from_millis(15);
+/// Until there is something to see a frame waits only until the tasks have sent their statements.
+const SOON: Duration = Duration::from_millis(2);
 /// More events than can wait: a burst of keys while a frame is drawn.
 const EVENTS: usize = 256;
 /// Where the sessions go.
@@ -88,6 +95,9 @@ impl Stage {
                 told = self.signals.next() => match told {
                     Told::End => return Ok(None),
                     Told::Suspend => self.screen.suspend().map_err(|error| error.to_string())?,
+                    Told::Resize => {
+                        self.screen.fit().map_err(|error| error.to_string())?;
+                    }
                 },
             }
         }
@@ -125,18 +135,28 @@ pub async fn run(
         model: Model::new(start),
         themes: themes.iter().map(|theme| theme.adapt(depth)).collect(),
         drawn: None,
+        due: None,
+        live: false,
         connected: false,
     };
+    show.fit()?;
     let clock = Clock::start();
-    let mut ticker = tokio::time::interval(TICK);
-    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticker = clock.ticker();
+    let effects = show.model.update(clock.tick());
+    show.carry_out(effects, &mut hands)?;
+    show.draw(true)?;
     loop {
         let mut urgent = false;
+        let mut settle = OTHERS;
         let first = tokio::select! {
             biased;
             told = signals.next() => match told {
                 Told::End => return Ok(show.ending()),
                 Told::Suspend => Event::KeyPressed(Key::Ctrl('z')),
+                Told::Resize => {
+                    urgent = true;
+                    Event::Resumed
+                }
             },
             event = inbox.recv() => match event {
                 Some(event) => {
@@ -149,7 +169,10 @@ pub async fn run(
             Some(report) = hands.reports.recv() => Event::Reported(report),
             Some((latencies_ms, failed)) = hands.canary.recv() => Event::CanaryTimed { latencies_ms, failed },
             Some(event) = hands.ended.recv() => event,
-            _ = ticker.tick() => clock.tick(),
+            _ = ticker.tick() => {
+                settle = Duration::ZERO;
+                clock.tick()
+            }
             () = sleep_until(show.next_frame()), if show.model.dirty => Event::Resumed,
         };
         if terminal::has_panicked() {
@@ -162,9 +185,20 @@ pub async fn run(
         while let Ok(report) = hands.reports.try_recv() {
             effects.extend(show.model.update(Event::Reported(report)));
         }
+        if settle.is_zero()
+            && effects
+                .iter()
+                .any(|wanted| matches!(wanted, Effect::Sample(_)))
+        {
+            settle = SAMPLES;
+        }
         if show.carry_out(effects, &mut hands)? {
             return Ok(show.ending());
         }
+        if urgent {
+            show.fit()?;
+        }
+        show.settle(settle);
         show.draw(urgent)?;
     }
 }
@@ -176,13 +210,42 @@ struct Show {
     themes: Vec<Theme>,
     /// When the last frame was drawn.
     drawn: Option<Instant>,
+    /// What has changed since is drawn then.
+    due: Option<Instant>,
+    /// The first samples are on the screen: until then nothing is held back.
+    live: bool,
     /// There was a connection at some time.
     connected: bool,
 }
 
 impl Show {
     fn next_frame(&self) -> Instant {
-        self.drawn.map_or_else(Instant::now, |at| at + FRAME)
+        self.due.unwrap_or_else(Instant::now)
+    }
+
+    /// Where something has changed, sets when it is drawn: after `pause`, and not too soon after the
+    /// frame before.
+    fn settle(&mut self, pause: Duration) {
+        if !self.model.dirty {
+            return;
+        }
+        let now = Instant::now();
+        let pause = if self.live { pause } else { pause.min(SOON) };
+        let spaced = self
+            .drawn
+            .filter(|_| self.live)
+            .map_or(now, |at| at + FRAME);
+        let due = spaced.max(now + pause);
+        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
+    }
+
+    /// Learns the terminal's size.
+    fn fit(&mut self) -> io::Result<()> {
+        let (width, height) = self.screen.fit()?;
+        if (width, height) != self.model.size {
+            let _ = self.model.update(Event::Resized { width, height });
+        }
+        Ok(())
     }
 
     /// Carries out what concerns the terminal, and hands the rest over; whether the end was asked for.
@@ -193,6 +256,7 @@ impl Show {
                 Effect::Quit => return Ok(true),
                 Effect::Suspend => {
                     self.screen.suspend()?;
+                    self.fit()?;
                     self.model.dirty = true;
                 }
                 Effect::Copy(text) => self.screen.copy(&text)?,
@@ -205,19 +269,17 @@ impl Show {
 
     /// Draws a frame where something has changed: at once after a key, else when the time has come.
     fn draw(&mut self, urgent: bool) -> io::Result<()> {
-        if !self.model.dirty || !(urgent || self.drawn.is_none_or(|at| at.elapsed() >= FRAME)) {
+        if !self.model.dirty || !(urgent || self.next_frame() <= Instant::now()) {
             return Ok(());
-        }
-        let (width, height) = self.screen.size()?;
-        if (width, height) != self.model.size {
-            let _ = self.model.update(Event::Resized { width, height });
         }
         if let Some(theme) = self.themes.get(self.model.theme).or(self.themes.first()) {
             let model = &self.model;
             self.screen.draw(|frame| view(model, theme, frame))?;
         }
         self.model.dirty = false;
+        self.due = None;
         self.drawn = Some(Instant::now());
+        self.live = self.live || !self.model.rows("activity").columns.is_empty();
         Ok(())
     }
 
@@ -234,12 +296,14 @@ impl Show {
 enum Told {
     End,
     Suspend,
+    Resize,
 }
 
 /// The signals that end or suspend a terminal program.
 struct Signals {
     end: [Signal; 3],
     stop: Signal,
+    resize: Signal,
 }
 
 impl Signals {
@@ -253,6 +317,7 @@ impl Signals {
             stop: signal(SignalKind::from_raw(
                 nix::sys::signal::Signal::SIGTSTP as i32,
             ))?,
+            resize: signal(SignalKind::window_change())?,
         })
     }
 
@@ -263,6 +328,7 @@ impl Signals {
             _ = hangup.recv() => Told::End,
             _ = interrupt.recv() => Told::End,
             _ = self.stop.recv() => Told::Suspend,
+            _ = self.resize.recv() => Told::Resize,
         }
     }
 }
@@ -277,6 +343,16 @@ impl Clock {
         Self {
             started: Instant::now(),
         }
+    }
+
+    /// Ticks at the quarters of this machine's seconds, where the clock on the screen moves and samples
+    /// are due: one wake-up and one frame serve both.
+    fn ticker(&self) -> Interval {
+        let tick = TICK.as_millis() as i64;
+        let first = tick - wall_clock().timestamp_millis().rem_euclid(tick);
+        let mut ticker = interval_at(self.started + Duration::from_millis(first as u64), TICK);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        ticker
     }
 
     fn tick(&self) -> Event {

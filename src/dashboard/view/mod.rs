@@ -26,7 +26,10 @@ use ratatui::widgets::Widget;
 pub fn view(model: &Model, theme: &Theme, frame: &mut Frame<'_>) {
     let area = frame.area();
     let buf = frame.buffer_mut();
-    buf.set_style(area, theme.base());
+    let base = theme.base();
+    for cell in &mut buf.content {
+        cell.set_style(base);
+    }
     if area.width < MIN_SIZE.0 || area.height < MIN_SIZE.1 {
         let text = format!(
             "needs {}x{}, has {}x{}",

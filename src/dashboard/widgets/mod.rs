@@ -60,6 +60,19 @@ fn put(buf: &mut Buffer, x: u16, y: u16, columns: u16, text: &str, style: Style)
     }
     let room = columns.min(buf.area.right().saturating_sub(x));
     let cut = text::cut(head(text, room), usize::from(room));
+    let (plain, rest) = match cut.strip_suffix('…') {
+        Some(plain) => (plain, "…"),
+        None => (&*cut, ""),
+    };
+    if plain.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+        // One letter, one column: nearly all text, and looking for graphemes costs more than drawing.
+        let start = buf.index_of(x, y);
+        let cells = buf.content.get_mut(start..).unwrap_or_default().iter_mut();
+        for (cell, letter) in cells.zip(plain.chars().chain(rest.chars())) {
+            cell.set_char(letter).set_style(style);
+        }
+        return (plain.len() + rest.chars().count()) as u16;
+    }
     let (end, _) = buf.set_stringn(x, y, &cut, usize::from(room), style);
     end.saturating_sub(x)
 }

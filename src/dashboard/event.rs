@@ -3,6 +3,7 @@
 use super::action::{Action, ActionId, Outcome};
 use crate::pg::Table;
 use crate::pg::sampler::Report;
+use crate::text::Clean;
 use serde::{Deserialize, Serialize};
 
 /// A point in time, handed to the model; the model never reads a clock.
@@ -124,6 +125,8 @@ pub enum Event {
         /// What came of it.
         outcome: Outcome,
     },
+    /// Something went wrong outside that the user should know.
+    Warned(Clean),
     /// The program came back from being suspended; the screen must be drawn anew.
     Resumed,
 }

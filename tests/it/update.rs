@@ -768,7 +768,7 @@ fn x_hits_only_old_olap_statements() {
 #[test]
 fn all_views_are_refreshed_one_at_a_time_in_order() {
     let mut board = four_views();
-    let effects = board.keys("R");
+    let effects = board.keys("Ry");
     let (first, view) = refreshed(&effects)[0].clone();
     assert_eq!(
         (refreshed(&effects).len(), view.as_str()),
@@ -781,7 +781,7 @@ fn all_views_are_refreshed_one_at_a_time_in_order() {
             .as_str()
             .contains("mart.plain: not CONCURRENTLY (no unique index)")
     }));
-    let effects = board.keys("R");
+    let effects = board.keys("Ry");
     assert_eq!(
         refreshed(&effects),
         [],
@@ -813,7 +813,7 @@ fn all_views_are_refreshed_one_at_a_time_in_order() {
 #[test]
 fn cancelling_the_running_refresh_drops_those_behind_it() {
     let mut board = four_views();
-    let (id, _) = refreshed(&board.keys("R"))[0].clone();
+    let (id, _) = refreshed(&board.keys("Ry"))[0].clone();
     assert_eq!(board.keys("C"), []);
     assert_eq!(board.keys("y"), [Effect::CancelAction(id)]);
     let effects = board.event(Event::ActionEnded {

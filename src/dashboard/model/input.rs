@@ -52,7 +52,7 @@ impl Model {
             Command::Reconnect => return vec![Effect::Reconnect],
             Command::Copy => return self.copy(),
             Command::Refresh => self.ask_refresh(),
-            Command::RefreshAll => return self.refresh_all(),
+            Command::RefreshAll => self.ask_refresh_all(),
             Command::Cancel => self.ask_cancel(),
             Command::Terminate => self.ask_terminate(),
             Command::CancelOldOlap => self.ask_cancel_old_olap(),

@@ -192,6 +192,10 @@ impl Model {
                 Vec::new()
             }
             Event::ActionEnded { id, outcome } => self.ended(id, &outcome),
+            Event::Warned(what) => {
+                self.say(Grade::Bad, what.as_str());
+                Vec::new()
+            }
             Event::Resumed => {
                 self.dirty = true;
                 Vec::new()

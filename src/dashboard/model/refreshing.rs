@@ -2,11 +2,9 @@
 
 use super::{Confirm, Model, Popup};
 use crate::dashboard::action::{Action, Grade};
-use crate::dashboard::event::Effect;
 use crate::format;
 use crate::pg::admin::View;
 use crate::pg::{Table, Value};
-use std::collections::VecDeque;
 
 impl Model {
     pub(super) fn ask_cancel_refresh(&mut self) {
@@ -97,12 +95,12 @@ impl Model {
     }
 
     /// All views that can be refreshed concurrently, those first on which others depend.
-    pub(super) fn refresh_all(&mut self) -> Vec<Effect> {
+    pub(super) fn ask_refresh_all(&mut self) {
         if self.barred() {
-            return Vec::new();
+            return;
         }
         let table = self.rows("views");
-        let mut actions = VecDeque::new();
+        let mut actions = Vec::new();
         let mut skipped = Vec::new();
         for row in in_order(table) {
             let name = table.get(row, "view").text().unwrap_or_default();
@@ -120,7 +118,7 @@ impl Model {
                 }
                 (None, true) => {
                     if let Some(view) = view(table, row) {
-                        actions.push_back(Action::Refresh {
+                        actions.push(Action::Refresh {
                             view,
                             concurrently: true,
                         });
@@ -128,20 +126,31 @@ impl Model {
                 }
             }
         }
-        if !skipped.is_empty() {
-            self.say(
-                Grade::Doubtful,
-                &format!("left out: {}", skipped.join("; ")),
-            );
-        }
         if actions.is_empty() {
+            let why = skipped.join("; ");
             self.say(
                 Grade::Doubtful,
-                "there is no materialized view that can be refreshed concurrently",
+                &format!("no materialized view can be refreshed CONCURRENTLY. {why}"),
             );
-            return Vec::new();
+            return;
         }
-        self.act(actions.into())
+        let mut lines = vec!["Refresh these views CONCURRENTLY, one after the other?".to_owned()];
+        lines.extend(actions.iter().filter_map(|action| match action {
+            Action::Refresh { view, .. } => Some(format!("{}.{}", view.schema, view.name)),
+            Action::Signal { .. } => None,
+        }));
+        lines.push(String::new());
+        lines.extend(skipped.iter().map(|why| format!("Left out: {why}")));
+        lines.push(
+            "Readers go on. Each takes an EXCLUSIVE lock, and holds a snapshot while it runs."
+                .into(),
+        );
+        self.popup = Some(Popup::Confirm(Confirm {
+            lines,
+            actions,
+            number: None,
+            typed: String::new(),
+        }));
     }
 
     pub(super) fn note_refresh(&mut self, view: &View, seconds: f64) {

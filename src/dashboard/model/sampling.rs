@@ -410,7 +410,7 @@ fn own_pool(session: SessionId) -> Option<Pool> {
 fn next_due(now: Moment, pace: Duration) -> u64 {
     let pace_ms = pace.as_millis() as u64;
     let past_ms = now.epoch_ms.rem_euclid(1_000) as u64;
-    if pace_ms == 0 || pace_ms % 1_000 != 0 {
+    if pace_ms == 0 || !pace_ms.is_multiple_of(1_000) {
         return now.mono_ms + pace_ms;
     }
     if past_ms > 750 {

@@ -43,8 +43,10 @@ fn read_file(path: &Path) -> Result<Spec, String> {
     }
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     let mut spec = Spec::parse(&name, &text).map_err(|error| error.reason)?;
-    // Whatever it says, it runs read-only, with time and memory limits. A file is still as trusted as
-    // any SQL that its role runs: `SET TRANSACTION READ WRITE` or `COMMIT` in it lifts the guard.
+    // Whatever it says, it runs read-only, with time and memory limits. As a subquery it is one query
+    // alone: a second statement, `COMMIT` or `SET TRANSACTION READ WRITE`, is a syntax error.
     spec.front.pool = Pool::Olap;
+    let sql = spec.sql.trim_end().trim_end_matches(';');
+    spec.sql = format!("SELECT * FROM (\n{sql}\n) AS panel");
     Ok(spec)
 }

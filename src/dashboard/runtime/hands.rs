@@ -184,7 +184,13 @@ impl Hands {
         if let Some(refresh) = running.get_mut(&id) {
             refresh.cancelled = true;
             if let Some(canceller) = refresh.canceller.clone() {
-                tokio::spawn(async move { canceller.cancel().await });
+                let tell = self.tell.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = canceller.cancel().await {
+                        let what = format!("the cancel request could not be sent: {error}");
+                        let _ = tell.send(Event::Warned(what.into())).await;
+                    }
+                });
             }
         }
     }
@@ -242,10 +248,15 @@ impl Acting {
             unfinished.ended();
             outcome
         };
-        // The action is done; a disk that filled up meanwhile cannot undo it, and the log still tells.
-        let _ = self
+        // The action is done; a disk that filled up meanwhile cannot undo it, but it must not go unsaid.
+        let written = self
             .audit
             .outcome(&wall_clock().to_rfc3339(), self.id, &outcome);
+        if let Err(error) = written {
+            let path = self.audit.path.display();
+            let what = format!("the outcome is missing in the audit file {path}: {error}");
+            let _ = self.tell.send(Event::Warned(what.into())).await;
+        }
         let _ = self
             .tell
             .send(Event::ActionEnded {

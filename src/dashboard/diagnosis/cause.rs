@@ -34,19 +34,19 @@ pub fn cause(
                 .unwrap_or_default();
             let (who, cure) = who(evidence);
             (
-                format!("OLTP p99 {from}{} since {since}: {who}", worst.value),
+                format!("p99 {from}{}: {who}, since {since}", worst.value),
                 cure,
             )
         }
         "snapshot" => holder_sentence(evidence),
         "locks" => lock_sentence(evidence),
-        "fresh" => view_sentence(evidence, &since),
-        "dead" => (dead_sentence(evidence), ""),
+        "fresh" => view_sentence(evidence),
+        "dead" => dead_sentence(evidence),
         label => {
             let (who, cure) = who(evidence);
             (
                 format!(
-                    "{label} {} of {} since {since}: {who}",
+                    "{label} {} of {}: {who}, since {since}",
                     worst.value, worst.target
                 ),
                 cure,
@@ -160,24 +160,28 @@ fn holder_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
         .map_or_else(|| "?".into(), format::seconds);
     let kind = snapshots.get(row, "kind").text().unwrap_or_default();
     let holder = snapshots.get(row, "holder").text().unwrap_or_default();
-    let (who, cure) = match kind {
+    // On a narrow screen the end of the sentence is cut: who and how old comes first.
+    let ((who, how), cure) = match kind {
         "backend" => {
             let state = snapshots.get(row, "state").text().unwrap_or("?");
             (
-                format!("{}, {},", described(snapshots, row), short(state)),
+                (described(snapshots, row), format!(", {}", short(state))),
                 cure(state),
             )
         }
         "prepared" => (
-            format!("prepared transaction {holder}"),
+            (format!("prepared transaction {holder}"), String::new()),
             "COMMIT or ROLLBACK PREPARED it",
         ),
         "replica" => (
-            format!("standby {holder} (hot_standby_feedback)"),
+            (
+                format!("standby {holder}"),
+                ", by hot_standby_feedback".into(),
+            ),
             "look for its long query",
         ),
         _ => (
-            format!("replication slot {holder}"),
+            (format!("replication slot {holder}"), String::new()),
             "its consumer lags or is gone",
         ),
     };
@@ -190,7 +194,7 @@ fn holder_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
         pins.map(|pins| format!(": ≤{} dead rows wait, most in {worst}", format::count(pins)));
     (
         format!(
-            "{who} holds a snapshot {age} old{}",
+            "{who} holds a {age} old snapshot{how}{}",
             pins.unwrap_or_default()
         ),
         cure,
@@ -220,7 +224,7 @@ fn lock_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
     let state = activity.get(root, "state").text().unwrap_or("?");
     (
         format!(
-            "{} {plural}, up to {longest}, for {}, {}",
+            "{} {plural} up to {longest} for {}, {}",
             waits.len(),
             described(activity, root),
             short(state)
@@ -229,7 +233,7 @@ fn lock_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
     )
 }
 
-fn view_sentence(evidence: &Evidence<'_>, since: &str) -> (String, &'static str) {
+fn view_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
     let views = evidence.views;
     let view = views.first("view").text().unwrap_or_default();
     let fresh = views
@@ -247,12 +251,12 @@ fn view_sentence(evidence: &Evidence<'_>, since: &str) -> (String, &'static str)
         (state, "")
     };
     (
-        format!("{view} is {fresh} old, target {target}, late since {since}: {what}"),
+        format!("{view} is {fresh} old, target {target}: {what}"),
         cure,
     )
 }
 
-fn dead_sentence(evidence: &Evidence<'_>) -> String {
+fn dead_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
     let bloat = evidence.bloat;
     let worst = (0..bloat.rows.len())
         .filter(|row| bloat.get(*row, "n_dead").int().unwrap_or(0) >= MANY_DEAD_ROWS)
@@ -273,5 +277,20 @@ fn dead_sentence(evidence: &Evidence<'_>) -> String {
             |ago| format!("last vacuum {} ago", format::seconds(ago)),
         ),
     };
-    format!("{relation}: {dead} dead rows, {share}; {why}")
+    let cure = bloat
+        .get(worst, "held_by")
+        .text()
+        .and_then(|holder| cure_of(evidence.activity, holder))
+        .unwrap_or_default();
+    (
+        format!("{relation}: {dead} dead rows, {share}; {why}"),
+        cure,
+    )
+}
+
+/// The key that ends `pid 812`, where it is still there.
+fn cure_of(activity: &Table, holder: &str) -> Option<&'static str> {
+    let pid: i64 = holder.strip_prefix("pid ")?.parse().ok()?;
+    let row = (0..activity.rows.len()).find(|row| activity.get(*row, "pid").int() == Some(pid))?;
+    activity.get(row, "state").text().map(cure)
 }

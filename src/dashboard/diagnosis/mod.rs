@@ -205,13 +205,10 @@ fn locks(activity: &Table, restricted: bool) -> Gauge {
     gauge.value = if waits.is_empty() {
         "free".into()
     } else {
-        format!("{} wait", waits.len())
+        // No `/` before the longest wait: it is no target.
+        format!("{} wait {}", waits.len(), format::seconds(longest))
     };
-    gauge.target = if waits.is_empty() {
-        String::new()
-    } else {
-        format::seconds(longest)
-    };
+    gauge.target = String::new();
     if activity.columns.is_empty() || (restricted && waits.is_empty()) {
         gauge.health = Health::Unknown;
         gauge.value = if restricted { "n/a" } else { "?" }.into();

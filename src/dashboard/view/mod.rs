@@ -7,7 +7,7 @@ mod panel;
 
 use super::action::Grade;
 use super::diagnosis::{Cause, Health};
-use super::keys::BINDINGS;
+use super::keys::{BINDINGS, Binding, Command};
 use super::layout::{self, MIN_SIZE};
 use super::model::{Link, Model, Popup, Screen};
 use super::popups;
@@ -139,6 +139,20 @@ fn line(area: Rect, buf: &mut Buffer, text: &str, style: Style) {
     }
 }
 
+/// Writes figures two blanks apart, as many as fit whole: half a number is a wrong one.
+fn figures(area: Rect, buf: &mut Buffer, parts: &[String], style: Style) {
+    let mut text = String::new();
+    for part in parts {
+        let gap = if text.is_empty() { "" } else { "  " };
+        if text::width(&text) + gap.len() + text::width(part) > usize::from(area.width) {
+            break;
+        }
+        text.push_str(gap);
+        text.push_str(part);
+    }
+    line(area, buf, &text, style);
+}
+
 /// Writes spans on one line, the right ones so that they end at its end; the left ones give way.
 fn sides(area: Rect, buf: &mut Buffer, left: &Line<'_>, right: &Line<'_>) {
     let right_width = (right.width() as u16).min(area.width);
@@ -246,7 +260,13 @@ fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let muted = theme.style(Role::Muted);
     let (client, server) = model.cost;
     let cost = if client > 0.0 {
-        format!("own {client:.1} ms/s · server {server:.1} ms/s ")
+        let cost = format!("own {client:.1} ms/s · server {server:.1} ms/s ");
+        // On a narrow screen the keys need the room.
+        if area.width < 100 {
+            format!("own {client:.0}+{server:.0} ms/s ")
+        } else {
+            cost
+        }
     } else {
         String::new()
     };
@@ -281,14 +301,30 @@ fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
             theme.style(Role::Text),
         )
     } else {
-        let shown = BINDINGS.iter().filter(|binding| !binding.footer.is_empty());
-        let parts = shown.map(|binding| {
-            let key = Span::styled(format!(" {}", binding.shown), theme.style(Role::Key));
-            vec![key, Span::styled(format!(" {} ", binding.footer), muted)]
-        });
-        whole(parts, beside(area, &right))
+        keys(theme, beside(area, &right))
     };
     sides(area, buf, &left, &right);
+}
+
+/// The keys of the footer, as many as fit. The help stands there always: it says the others.
+fn keys<'a>(theme: &Theme, room: u16) -> Line<'a> {
+    let part = |binding: &Binding| {
+        let key = Span::styled(format!(" {}", binding.shown), theme.style(Role::Key));
+        let word = format!(" {} ", binding.footer);
+        vec![key, Span::styled(word, theme.style(Role::Muted))]
+    };
+    let shown = || BINDINGS.iter().filter(|binding| !binding.footer.is_empty());
+    let all: usize = shown().flat_map(part).map(|span| Span::width(&span)).sum();
+    if all <= usize::from(room) {
+        return whole(shown().map(part), room);
+    }
+    let is_help = |binding: &&Binding| binding.command == Command::Help;
+    let help: Vec<Span<'_>> = shown().filter(is_help).flat_map(part).collect();
+    let taken: usize = help.iter().map(Span::width).sum();
+    let others = shown().filter(|binding| !is_help(binding)).map(part);
+    let mut line = whole(others, room.saturating_sub(taken as u16));
+    line.spans.extend(help);
+    line
 }
 
 /// The sign and look of an outcome.

@@ -28,6 +28,15 @@ pub fn cause(
     let age_ms = now.mono_ms.saturating_sub(began.mono_ms) as i64;
     let since = format::time_of_day((now.epoch_ms - age_ms) as f64 / 1000.0, utc_offset_s);
     let (sentence, cure) = match worst.label {
+        "p99" if evidence.oltp.failed > 0 => {
+            let (who, cure) = who(evidence);
+            let failed = evidence.oltp.failed;
+            let queries = if failed == 1 { "query" } else { "queries" };
+            (
+                format!("{failed} point {queries} failed in 30s: {who}, since {since}"),
+                cure,
+            )
+        }
         "p99" => {
             let from = before
                 .map(|before| format!("{} → ", format::ms(before)))

@@ -172,6 +172,7 @@ fn latency(oltp: &Oltp, targets: &Targets) -> Gauge {
     if oltp.failed > 0 {
         gauge.health = Health::Danger;
         gauge.value = format!("{} failed", oltp.failed);
+        gauge.target = String::new();
         gauge.ratio = gauge.ratio.max(1.0);
     }
     gauge

@@ -103,8 +103,9 @@ fn state_word(model: &Model) -> (String, Role) {
             ..
         } => (
             format!(
-                "lost {}, connecting ({attempt})",
-                format::seconds(model.now.since(*since))
+                "lost {}, {}",
+                format::seconds(model.now.since(*since)),
+                super::connecting(*attempt)
             ),
             Role::Danger,
         ),

@@ -22,6 +22,10 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget;
 
+/// Intervals without an answer after which the cause line speaks of nothing else. The header and grey
+/// panels say it earlier.
+const SILENT: f64 = 1.5;
+
 /// Draws one frame.
 pub fn view(model: &Model, theme: &Theme, frame: &mut Frame<'_>) {
     let area = frame.area();
@@ -123,6 +127,15 @@ pub fn starting(share: f64, doing: &Clean, elapsed_s: f64, theme: &Theme, frame:
             height: 1,
         };
         line(place, buf, &text, theme.style(role));
+    }
+}
+
+/// `connecting (3)`, or without a number before an attempt has failed.
+fn connecting(attempt: u32) -> String {
+    if attempt == 0 {
+        "connecting".into()
+    } else {
+        format!("connecting ({attempt})")
     }
 }
 
@@ -240,6 +253,16 @@ fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
             &format!("✖ cannot reach the server: {error}{hint}{ends}"),
             theme.style(Role::Danger),
         );
+        return;
+    }
+    // An old sentence must not send anybody after a session that may be gone.
+    let silent = model.silent_s();
+    if silent >= model.interval.as_secs_f64() * SILENT {
+        let text = format!(
+            "✖ the server has not answered for {}: all figures are from before",
+            format::seconds(silent)
+        );
+        line(inner, buf, &text, theme.style(Role::Danger));
         return;
     }
     let sign = sign(model.cause.health);

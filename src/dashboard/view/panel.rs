@@ -68,7 +68,7 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
         let why = match (link, &model.fast) {
             (Link::Lost { given_up: true, .. }, _) => ", not connected".into(),
             (Link::Lost { attempt, .. }, _) | (_, Link::Lost { attempt, .. }) => {
-                format!(", connecting ({attempt})")
+                format!(", {}", super::connecting(*attempt))
             }
             _ => ", no answer".into(),
         };

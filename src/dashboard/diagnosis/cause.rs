@@ -32,6 +32,8 @@ pub fn cause(
             let (who, cure) = who(evidence);
             let failed = evidence.oltp.failed;
             let queries = if failed == 1 { "query" } else { "queries" };
+            // Lost connections and restarts stand there.
+            let cure = if cure.is_empty() { "L the log" } else { cure };
             (
                 format!("{failed} point {queries} failed in 30s: {who}, since {since}"),
                 cure,
@@ -203,7 +205,7 @@ fn holder_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
         pins.map(|pins| format!(": ≤{} dead rows wait, most in {worst}", format::count(pins)));
     (
         format!(
-            "{who} holds a {age} old snapshot{how}{}",
+            "{who} holds a {age} snapshot{how}{}",
             pins.unwrap_or_default()
         ),
         cure,

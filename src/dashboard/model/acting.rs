@@ -75,7 +75,7 @@ impl Model {
         if backends.is_empty() {
             self.say(
                 Grade::Doubtful,
-                "select a backend first: 8 lists the queries, 6 the snapshots (Tab moves there)",
+                "select a backend first: 8 lists queries, 6 snapshots; Tab moves there",
             );
             return;
         }

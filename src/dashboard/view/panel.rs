@@ -315,7 +315,7 @@ pub(super) fn table(
 /// What an empty panel says.
 fn nothing(name: &str) -> &'static str {
     match name {
-        "activity" => "no backend runs or holds anything",
+        "activity" => "no backend runs or holds anything; idle ones are not listed",
         "snapshots" => "nobody holds a snapshot",
         "views" => "this database has no materialized view",
         "bloat" => "this database has no tables of its own",

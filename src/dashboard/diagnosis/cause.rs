@@ -145,11 +145,11 @@ fn who(evidence: &Evidence<'_>) -> (String, &'static str) {
     )
 }
 
-/// `pid 812 (olap, reports, metabase)`
+/// `pid 812 (metabase, reports, olap)`: what is cut on a narrow screen is what matters least.
 fn described(table: &Table, row: usize) -> String {
     let text = |name| table.get(row, name).text().filter(|text| !text.is_empty());
     let role = text("usename").or(text("role"));
-    let parts: Vec<&str> = [text("class"), role, text("application_name")]
+    let parts: Vec<&str> = [text("application_name"), role, text("class")]
         .into_iter()
         .flatten()
         .collect();

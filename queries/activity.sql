@@ -73,7 +73,7 @@
 -- unit = "count"
 -- help = "Sessions that wait for this one, directly or behind others."
 -- [columns.harm]
--- help = "The order of the list: waiters it holds up count 1000 each, then its snapshot and its age in seconds; who waits counts half. A rank, not a measure."
+-- help = "The order of the list: waiters it holds up count 1000 each, then its snapshot and its age in seconds; who waits counts half, and so does a parallel worker. A rank, not a measure."
 -- [columns.blocked_by]
 -- title = "blocked by"
 -- help = "Backends it waits behind, from pg_blocking_pids: holders of the lock and those before it in the queue. 0 is a prepared transaction. Read for the 50 longest waits."

@@ -65,6 +65,7 @@
 -- help = "Who keeps the dead rows from being removed: worked out here, only where a VACUUM ran and the dead rows stayed."
 -- [columns.autovacuum_due]
 -- title = "due"
+-- unit = "count"
 -- warn = 1.0
 -- danger = 3.0
 -- help = "Dead rows out of the autovacuum threshold, the table's own settings included. Above 1 a worker ought to come; well above 1 autovacuum is behind or held off. None where autovacuum is off."

@@ -104,6 +104,15 @@ impl Filter {
         })
     }
 
+    /// Where in `text` the pattern is, to be marked; nowhere where it is inverted.
+    pub fn found(&self, text: &str) -> Vec<std::ops::Range<usize>> {
+        if self.invert {
+            return Vec::new();
+        }
+        let found = self.pattern.find_iter(text).map(|found| found.range());
+        found.filter(|range| !range.is_empty()).collect()
+    }
+
     fn passes(&self, row: &[Value]) -> bool {
         let hit = row.iter().any(|cell| match cell {
             Value::Text(text) => self.pattern.is_match(text.as_str()),

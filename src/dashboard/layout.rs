@@ -171,7 +171,7 @@ fn overview(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
     };
     let mut placed = side_by_side(
         &find(&["hourly_sales", "top_categories", "rfm_segments"]),
-        &[52, 35, 33],
+        &[50, 35, 35],
         row(top),
     );
     placed.extend(side_by_side(

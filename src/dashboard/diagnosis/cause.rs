@@ -28,25 +28,36 @@ pub fn cause(
     let age_ms = now.mono_ms.saturating_sub(began.mono_ms) as i64;
     let since = format::time_of_day((now.epoch_ms - age_ms) as f64 / 1000.0, utc_offset_s);
     let (sentence, cure) = match worst.label {
+        "p99" if evidence.oltp.failed > 0 => {
+            let (who, cure) = who(evidence);
+            let failed = evidence.oltp.failed;
+            let queries = if failed == 1 { "query" } else { "queries" };
+            // Lost connections and restarts stand there.
+            let cure = if cure.is_empty() { "L the log" } else { cure };
+            (
+                format!("{failed} point {queries} failed in 30s: {who}, since {since}"),
+                cure,
+            )
+        }
         "p99" => {
             let from = before
                 .map(|before| format!("{} → ", format::ms(before)))
                 .unwrap_or_default();
             let (who, cure) = who(evidence);
             (
-                format!("OLTP p99 {from}{} since {since}: {who}", worst.value),
+                format!("p99 {from}{}: {who}, since {since}", worst.value),
                 cure,
             )
         }
         "snapshot" => holder_sentence(evidence),
         "locks" => lock_sentence(evidence),
-        "fresh" => view_sentence(evidence, &since),
-        "dead" => (dead_sentence(evidence), ""),
+        "fresh" => view_sentence(evidence),
+        "dead" => dead_sentence(evidence),
         label => {
             let (who, cure) = who(evidence);
             (
                 format!(
-                    "{label} {} of {} since {since}: {who}",
+                    "{label} {} of {}: {who}, since {since}",
                     worst.value, worst.target
                 ),
                 cure,
@@ -141,11 +152,11 @@ fn who(evidence: &Evidence<'_>) -> (String, &'static str) {
     )
 }
 
-/// `pid 812 (olap, reports, metabase)`
+/// `pid 812 (metabase, reports, olap)`: what is cut on a narrow screen is what matters least.
 fn described(table: &Table, row: usize) -> String {
     let text = |name| table.get(row, name).text().filter(|text| !text.is_empty());
     let role = text("usename").or(text("role"));
-    let parts: Vec<&str> = [text("class"), role, text("application_name")]
+    let parts: Vec<&str> = [text("application_name"), role, text("class")]
         .into_iter()
         .flatten()
         .collect();
@@ -166,24 +177,28 @@ fn holder_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
     let age = age("age_s").or_else(least).unwrap_or_else(|| "?".into());
     let kind = snapshots.get(row, "kind").text().unwrap_or_default();
     let holder = snapshots.get(row, "holder").text().unwrap_or_default();
-    let (who, cure) = match kind {
+    // On a narrow screen the end of the sentence is cut: who and how old comes first.
+    let ((who, how), cure) = match kind {
         "backend" => {
             let state = snapshots.get(row, "state").text().unwrap_or("?");
             (
-                format!("{}, {},", described(snapshots, row), short(state)),
+                (described(snapshots, row), format!(", {}", short(state))),
                 cure(state),
             )
         }
         "prepared" => (
-            format!("prepared transaction {holder}"),
+            (format!("prepared transaction {holder}"), String::new()),
             "COMMIT or ROLLBACK PREPARED it",
         ),
         "replica" => (
-            format!("standby {holder} (hot_standby_feedback)"),
+            (
+                format!("standby {holder}"),
+                ", by hot_standby_feedback".into(),
+            ),
             "look for its long query",
         ),
         _ => (
-            format!("replication slot {holder}"),
+            (format!("replication slot {holder}"), String::new()),
             "its consumer lags or is gone",
         ),
     };
@@ -196,7 +211,7 @@ fn holder_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
         pins.map(|pins| format!(": ≤{} dead rows wait, most in {worst}", format::count(pins)));
     (
         format!(
-            "{who} holds a snapshot {age} old{}",
+            "{who} holds a {age} snapshot{how}{}",
             pins.unwrap_or_default()
         ),
         cure,
@@ -226,7 +241,7 @@ fn lock_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
     let state = activity.get(root, "state").text().unwrap_or("?");
     (
         format!(
-            "{} {plural}, up to {longest}, for {}, {}",
+            "{} {plural} up to {longest} for {}, {}",
             waits.len(),
             described(activity, root),
             short(state)
@@ -235,7 +250,7 @@ fn lock_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
     )
 }
 
-fn view_sentence(evidence: &Evidence<'_>, since: &str) -> (String, &'static str) {
+fn view_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
     let views = evidence.views;
     let view = views.first("view").text().unwrap_or_default();
     let fresh = views
@@ -253,12 +268,12 @@ fn view_sentence(evidence: &Evidence<'_>, since: &str) -> (String, &'static str)
         (state, "")
     };
     (
-        format!("{view} is {fresh} old, target {target}, late since {since}: {what}"),
+        format!("{view} is {fresh} old, target {target}: {what}"),
         cure,
     )
 }
 
-fn dead_sentence(evidence: &Evidence<'_>) -> String {
+fn dead_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
     let bloat = evidence.bloat;
     let worst = (0..bloat.rows.len())
         .filter(|row| bloat.get(*row, "n_dead").int().unwrap_or(0) >= MANY_DEAD_ROWS)
@@ -279,5 +294,20 @@ fn dead_sentence(evidence: &Evidence<'_>) -> String {
             |ago| format!("last vacuum {} ago", format::seconds(ago)),
         ),
     };
-    format!("{relation}: {dead} dead rows, {share}; {why}")
+    let cure = bloat
+        .get(worst, "held_by")
+        .text()
+        .and_then(|holder| cure_of(evidence.activity, holder))
+        .unwrap_or_default();
+    (
+        format!("{relation}: {dead} dead rows, {share}; {why}"),
+        cure,
+    )
+}
+
+/// The key that ends `pid 812`, where it is still there.
+fn cure_of(activity: &Table, holder: &str) -> Option<&'static str> {
+    let pid: i64 = holder.strip_prefix("pid ")?.parse().ok()?;
+    let row = (0..activity.rows.len()).find(|row| activity.get(*row, "pid").int() == Some(pid))?;
+    activity.get(row, "state").text().map(cure)
 }

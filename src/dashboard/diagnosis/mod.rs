@@ -172,6 +172,7 @@ fn latency(oltp: &Oltp, targets: &Targets) -> Gauge {
     if oltp.failed > 0 {
         gauge.health = Health::Danger;
         gauge.value = format!("{} failed", oltp.failed);
+        gauge.target = String::new();
         gauge.ratio = gauge.ratio.max(1.0);
     }
     gauge
@@ -210,13 +211,10 @@ fn locks(activity: &Table, restricted: bool) -> Gauge {
     gauge.value = if waits.is_empty() {
         "free".into()
     } else {
-        format!("{} wait", waits.len())
+        // No `/` before the longest wait: it is no target.
+        format!("{} wait {}", waits.len(), format::seconds(longest))
     };
-    gauge.target = if waits.is_empty() {
-        String::new()
-    } else {
-        format::seconds(longest)
-    };
+    gauge.target = String::new();
     if activity.columns.is_empty() || (restricted && waits.is_empty()) {
         gauge.health = Health::Unknown;
         gauge.value = if restricted { "n/a" } else { "?" }.into();

@@ -85,7 +85,7 @@ impl Model {
             let why = if matches!(self.popup, Some(Popup::Detail { .. })) {
                 "what is shown is no backend, or has gone"
             } else {
-                "select a backend first: 8 lists the queries, 6 the snapshots (Tab moves there)"
+                "select a backend first: 8 lists queries, 6 snapshots; Tab moves there"
             };
             self.say(Grade::Doubtful, why);
             return;

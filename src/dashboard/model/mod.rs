@@ -29,6 +29,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// An OLAP statement that runs for less than this many seconds is not judged while it runs.
+const LONG_OLAP_S: f64 = 5.0;
 /// The most lines kept in the log.
 const LOG_LINES: usize = 500;
 
@@ -389,7 +391,8 @@ impl Model {
         };
         let ages = (0..activity.rows.len()).filter(running);
         let ages = ages.filter_map(|row| activity.get(row, "query_age_s").number());
-        ages.reduce(f64::max).map(|age| age * 1000.0)
+        let oldest = ages.filter(|age| *age >= LONG_OLAP_S).reduce(f64::max);
+        oldest.map(|age| age * 1000.0)
     }
 
     fn link_mut(&mut self, session: SessionId) -> Option<&mut Link> {

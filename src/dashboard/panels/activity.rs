@@ -185,6 +185,10 @@ fn harm(table: &Table, row: usize, class: WorkClass, blocks: i64, oldest_xids: i
     if waiting {
         harm *= 0.5;
     }
+    // A parallel worker works for its leader, which is the one to cancel.
+    if table.get(row, "leader_pid").is_known() {
+        harm *= 0.5;
+    }
     if state == "active" {
         harm + 0.001
     } else {
@@ -272,6 +276,17 @@ mod tests {
         let order = order(sessions(&rows));
         assert_eq!(order.get(..8), Some(&[1, 2, 3, 4, 5, 21, 22, 6][..]));
         assert_eq!(order.len(), 22);
+    }
+
+    #[test]
+    fn a_parallel_worker_comes_behind_its_leader() {
+        let mut table = sessions(&[
+            (1, "reports", "active", 41.0, 900, ""),
+            (2, "reports", "active", 40.0, 900, ""),
+        ]);
+        table.ensure_column("leader_pid");
+        table.set(0, "leader_pid", Value::Int(2));
+        assert_eq!(order(table), [2, 1]);
     }
 
     #[test]

@@ -53,6 +53,7 @@ pub(super) fn draw(
     match feed.spec.name.as_str() {
         "hourly_sales" => sales(model, theme, feed, inner, buf),
         "database" => oltp(model, theme, inner, buf),
+        "bloat" if inner.height == 1 => bloat(theme, feed, inner, buf),
         _ => panel::table(model, theme, feed, focused, false, inner, buf),
     }
     if stale {
@@ -87,37 +88,51 @@ fn sales(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &mut Buffer
         theme,
     };
     spark.render(Rect { height: 1, ..area }, buf);
-    let text = panel::newest(model, feed, x, compare.as_deref());
-    super::line(
+    let parts = panel::newest(model, feed, x, compare.as_deref());
+    super::figures(
         Rect {
             y: area.y + 1,
             height: 1,
             ..area
         },
         buf,
-        &text,
+        &parts,
         theme.style(Role::Text),
     );
+}
+
+/// The worst table in words: one line has no room for heads.
+fn bloat(theme: &Theme, feed: &Feed, area: Rect, buf: &mut Buffer) {
+    let Some(row) = feed.cursor.order.first() else {
+        return;
+    };
+    let figure = |name| feed.table.get(*row, name).number();
+    let text = |name| feed.table.get(*row, name).text();
+    let mut parts = vec![text("relation").unwrap_or_default().to_owned()];
+    parts.extend(figure("n_dead").map(|dead| format!("dead {}", format::count(dead))));
+    parts.extend(figure("dead_pct").map(format::percent));
+    parts.extend(text("held_by").map(|holder| format!("held by {holder}")));
+    super::figures(area, buf, &parts, theme.style(Role::Text));
 }
 
 fn oltp(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let oltp = &model.history.oltp;
     let ms = |value: Option<f64>| value.map_or_else(|| "?".into(), format::ms);
     let tps = oltp.tps.map_or_else(|| "?".into(), format::count);
-    let text = format!(
-        "tps {tps}  p50 {}  p95 {}  p99 {}",
-        ms(oltp.p50_ms),
-        ms(oltp.p95_ms),
-        ms(oltp.p99_ms)
-    );
+    let parts = [
+        format!("tps {tps}"),
+        format!("p50 {}", ms(oltp.p50_ms)),
+        format!("p95 {}", ms(oltp.p95_ms)),
+        format!("p99 {}", ms(oltp.p99_ms)),
+    ];
     let spark_width = area.width.saturating_sub(52).min(30);
-    super::line(
+    super::figures(
         Rect {
             width: area.width - spark_width,
             ..area
         },
         buf,
-        &text,
+        &parts,
         theme.style(Role::Text),
     );
     let series = model.history.p99.last(usize::from(spark_width));
@@ -139,15 +154,15 @@ fn oltp(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         },
         buf,
     );
-    let text = super::oltp::sessions_line(model);
-    super::line(
+    let parts = super::oltp::sessions(model, area.width);
+    super::figures(
         Rect {
             y: area.y + 1,
             height: 1,
             ..area
         },
         buf,
-        &text,
+        &parts,
         theme.style(Role::Text),
     );
 }

@@ -47,7 +47,7 @@ pub(super) fn draw(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         let olap = text::cut(olap.as_str(), TARGET);
         parts.push(vec![Span::styled(format!("  olap {olap}"), plain)]);
     }
-    let left = whole(parts, beside(area, &right));
+    let left = whole(parts, beside(area, &right).saturating_sub(1));
     sides(area, buf, &left, &right);
 }
 
@@ -103,8 +103,9 @@ fn state_word(model: &Model) -> (String, Role) {
             ..
         } => (
             format!(
-                "lost {}, connecting ({attempt})",
-                format::seconds(model.now.since(*since))
+                "lost {}, {}",
+                format::seconds(model.now.since(*since)),
+                super::connecting(*attempt)
             ),
             Role::Danger,
         ),

@@ -7,7 +7,7 @@ mod panel;
 
 use super::action::Grade;
 use super::diagnosis::{Cause, Health};
-use super::keys::BINDINGS;
+use super::keys::{BINDINGS, Binding, Command};
 use super::layout::{self, MIN_SIZE};
 use super::model::{Link, Model, Popup, Screen};
 use super::popups;
@@ -21,6 +21,10 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget;
+
+/// Intervals without an answer after which the cause line speaks of nothing else. The header and grey
+/// panels say it earlier.
+const SILENT: f64 = 1.5;
 
 /// Draws one frame.
 pub fn view(model: &Model, theme: &Theme, frame: &mut Frame<'_>) {
@@ -129,6 +133,15 @@ pub fn starting(share: f64, doing: &Clean, elapsed_s: f64, theme: &Theme, frame:
     }
 }
 
+/// `connecting (3)`, or without a number before an attempt has failed.
+fn connecting(attempt: u32) -> String {
+    if attempt == 0 {
+        "connecting".into()
+    } else {
+        format!("connecting ({attempt})")
+    }
+}
+
 /// Writes `text`, cut to the line.
 fn line(area: Rect, buf: &mut Buffer, text: &str, style: Style) {
     if area.height > 0 {
@@ -140,6 +153,20 @@ fn line(area: Rect, buf: &mut Buffer, text: &str, style: Style) {
             style,
         );
     }
+}
+
+/// Writes figures two blanks apart, as many as fit whole: half a number is a wrong one.
+fn figures(area: Rect, buf: &mut Buffer, parts: &[String], style: Style) {
+    let mut text = String::new();
+    for part in parts {
+        let gap = if text.is_empty() { "" } else { "  " };
+        if text::width(&text) + gap.len() + text::width(part) > usize::from(area.width) {
+            break;
+        }
+        text.push_str(gap);
+        text.push_str(part);
+    }
+    line(area, buf, &text, style);
 }
 
 /// Writes spans on one line, the right ones so that they end at its end; the left ones give way.
@@ -231,6 +258,16 @@ fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         );
         return;
     }
+    // An old sentence must not send anybody after a session that may be gone.
+    let silent = model.silent_s();
+    if silent >= model.interval.as_secs_f64() * SILENT {
+        let text = format!(
+            "✖ the server has not answered for {}: all figures are from before",
+            format::seconds(silent)
+        );
+        line(inner, buf, &text, theme.style(Role::Danger));
+        return;
+    }
     let sign = sign(model.cause.health);
     let role = if model.cause.health == Health::Good {
         Role::Muted
@@ -249,7 +286,13 @@ fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let muted = theme.style(Role::Muted);
     let (client, server) = model.cost;
     let cost = if client > 0.0 {
-        format!("own {client:.1} ms/s · server {server:.1} ms/s ")
+        let cost = format!("own {client:.1} ms/s · server {server:.1} ms/s ");
+        // On a narrow screen the keys need the room.
+        if area.width < 100 {
+            format!("own {client:.0}+{server:.0} ms/s ")
+        } else {
+            cost
+        }
     } else {
         String::new()
     };
@@ -284,14 +327,30 @@ fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
             theme.style(Role::Text),
         )
     } else {
-        let shown = BINDINGS.iter().filter(|binding| !binding.footer.is_empty());
-        let parts = shown.map(|binding| {
-            let key = Span::styled(format!(" {}", binding.shown), theme.style(Role::Key));
-            vec![key, Span::styled(format!(" {} ", binding.footer), muted)]
-        });
-        whole(parts, beside(area, &right))
+        keys(theme, beside(area, &right))
     };
     sides(area, buf, &left, &right);
+}
+
+/// The keys of the footer, as many as fit. The help stands there always: it says the others.
+fn keys<'a>(theme: &Theme, room: u16) -> Line<'a> {
+    let part = |binding: &Binding| {
+        let key = Span::styled(format!(" {}", binding.shown), theme.style(Role::Key));
+        let word = format!(" {} ", binding.footer);
+        vec![key, Span::styled(word, theme.style(Role::Muted))]
+    };
+    let shown = || BINDINGS.iter().filter(|binding| !binding.footer.is_empty());
+    let all: usize = shown().flat_map(part).map(|span| Span::width(&span)).sum();
+    if all <= usize::from(room) {
+        return whole(shown().map(part), room);
+    }
+    let is_help = |binding: &&Binding| binding.command == Command::Help;
+    let help: Vec<Span<'_>> = shown().filter(is_help).flat_map(part).collect();
+    let taken: usize = help.iter().map(Span::width).sum();
+    let others = shown().filter(|binding| !is_help(binding)).map(part);
+    let mut line = whole(others, room.saturating_sub(taken as u16));
+    line.spans.extend(help);
+    line
 }
 
 /// The sign and look of an outcome.

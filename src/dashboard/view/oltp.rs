@@ -32,7 +32,11 @@ pub(super) fn draw(
     buf: &mut Buffer,
 ) {
     let rows = rows(model);
-    let facts = [sessions_line(model), rates_line(model), means_line(model)];
+    let facts = [
+        sessions(model, area.width),
+        rates(model),
+        vec![means_line(model)],
+    ];
     let lines = if area.height >= 7 {
         3
     } else {
@@ -65,13 +69,13 @@ pub(super) fn draw(
         );
         y += 1;
     }
-    for text in facts.iter().take(usize::from(lines)) {
+    for parts in facts.iter().take(usize::from(lines)) {
         let place = Rect {
             y,
             height: 1,
             ..area
         };
-        super::line(place, buf, text, theme.style(Role::Text));
+        super::figures(place, buf, parts, theme.style(Role::Text));
         y += 1;
     }
     if full && area.bottom() > y + 3 {
@@ -144,28 +148,36 @@ fn known(oltp: &Oltp, count: i64) -> String {
     count.to_string()
 }
 
-/// `active 12  waiting 3  idle in tx 1`
-pub(super) fn sessions_line(model: &Model) -> String {
+/// `active 12`, `waiting 3`, `idle in tx 1`; the last in shorter words where `width` wants it.
+pub(super) fn sessions(model: &Model, width: u16) -> Vec<String> {
     let oltp = &model.history.oltp;
-    format!(
-        "active {}  waiting {}  idle in tx {}",
-        known(oltp, oltp.active),
-        known(oltp, oltp.waiting),
-        known(oltp, oltp.idle_in_transaction)
-    )
+    let named = |idle: &str| {
+        vec![
+            format!("active {}", known(oltp, oltp.active)),
+            format!("waiting {}", known(oltp, oltp.waiting)),
+            format!("{idle} {}", known(oltp, oltp.idle_in_transaction)),
+        ]
+    };
+    let parts = named("idle in tx");
+    let needed: usize = parts.iter().map(|part| part.len() + 2).sum();
+    if needed > usize::from(width) + 2 {
+        named("in tx")
+    } else {
+        parts
+    }
 }
 
-fn rates_line(model: &Model) -> String {
+fn rates(model: &Model) -> Vec<String> {
     let oltp = &model.history.oltp;
     let percent = |value: Option<f64>| value.map_or_else(|| format::NONE.into(), format::percent);
     let deadlocks = oltp
         .deadlocks
         .map_or_else(|| format::PENDING.into(), format::count);
-    let cache = percent(oltp.cache_hit_pct);
-    format!(
-        "rollback {}  deadlocks {deadlocks}  cache {cache}",
-        percent(oltp.rollback_pct)
-    )
+    vec![
+        format!("rollback {}", percent(oltp.rollback_pct)),
+        format!("deadlocks {deadlocks}"),
+        format!("cache {}", percent(oltp.cache_hit_pct)),
+    ]
 }
 
 fn means_line(model: &Model) -> String {

@@ -14,6 +14,9 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::Widget;
 
+/// Below so many columns the Overview's queries leave out what can be missed.
+const NARROW: u16 = 100;
+
 /// Draws `feed` into `area`.
 pub(super) fn draw(
     model: &Model,
@@ -65,7 +68,7 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
         let why = match (link, &model.fast) {
             (Link::Lost { given_up: true, .. }, _) => ", not connected".into(),
             (Link::Lost { attempt, .. }, _) | (_, Link::Lost { attempt, .. }) => {
-                format!(", connecting ({attempt})")
+                format!(", {}", super::connecting(*attempt))
             }
             _ => ", no answer".into(),
         };
@@ -266,7 +269,11 @@ pub(super) fn table(
         widgets::message(area, buf, text, theme.style(Role::Muted));
         return;
     }
-    let columns = feed.columns(!full);
+    let mut columns = feed.columns(!full);
+    if model.size.0 < NARROW && !full && feed.spec.name == "activity" {
+        // What waits for whom, and the query, say more than these.
+        columns.retain(|name| name != "usename" && name != "xmin_age");
+    }
     let tagged = |row: usize| {
         !feed.cursor.tagged.is_empty() && feed.cursor.tagged.contains(&feed.identity(row))
     };
@@ -289,17 +296,26 @@ pub(super) fn table(
         } else {
             ""
         }),
+        compact: !full,
         theme,
         focused,
         utc_offset_s: model.start.utc_offset_s,
     }
     .render(area, buf);
+    if let Some(filter) = &feed.cursor.filter {
+        let body = Rect {
+            y: area.y + 1,
+            height: area.height.saturating_sub(1),
+            ..area
+        };
+        widgets::highlight(body, buf, theme, &|text| filter.found(text));
+    }
 }
 
 /// What an empty panel says.
 fn nothing(name: &str) -> &'static str {
     match name {
-        "activity" => "no backend runs or holds anything",
+        "activity" => "no backend runs or holds anything; idle ones are not listed",
         "snapshots" => "nobody holds a snapshot",
         "views" => "this database has no materialized view",
         "bloat" => "this database has no tables of its own",
@@ -366,20 +382,20 @@ fn bars(
     }
     .render(chart, buf);
     if foot {
-        let text = newest(model, feed, x, compare.as_deref());
         let line = Rect {
             y: chart.bottom(),
             height: 1,
             ..area
         };
-        super::line(line, buf, &text, theme.style(Role::Text));
+        let parts = newest(model, feed, x, compare.as_deref());
+        super::figures(line, buf, &parts, theme.style(Role::Text));
     }
 }
 
-/// The newest row's figures in a line, each with its title: `sales 41.2k  orders 812`.
-pub(super) fn newest(model: &Model, feed: &Feed, x: &str, compare: Option<&str>) -> String {
+/// The newest row's figures, each with its title: `now`, `sales 41.2k`, `orders 812`.
+pub(super) fn newest(model: &Model, feed: &Feed, x: &str, compare: Option<&str>) -> Vec<String> {
     let Some(last) = feed.table.rows.len().checked_sub(1) else {
-        return String::new();
+        return Vec::new();
     };
     let mut parts = vec!["now".to_owned()];
     for name in feed.columns(false) {
@@ -395,7 +411,7 @@ pub(super) fn newest(model: &Model, feed: &Feed, x: &str, compare: Option<&str>)
         let cell = format::cell(feed.table.get(last, &name), &spec, model.start.utc_offset_s);
         parts.push(format!("{title} {}", cell.text));
     }
-    parts.join("  ")
+    parts
 }
 
 pub(super) fn stat(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &mut Buffer) {

@@ -66,7 +66,14 @@ impl Panel<'_> {
         put(buf, x - 1, area.y, 1, " ", style);
         let used = put(buf, x, area.y, title, &key, self.theme.style(Role::Key));
         x += used;
-        x += put(buf, x, area.y, title - used, self.title, style);
+        x += put(
+            buf,
+            x,
+            area.y,
+            title - used,
+            shorter(self.title, title - used),
+            style,
+        );
         put(buf, x, area.y, 1, " ", style);
         if let Some(text) = self.note.filter(|_| note >= 3) {
             let role = if self.stale { Role::Stale } else { Role::Muted };
@@ -76,6 +83,18 @@ impl Panel<'_> {
             put(buf, x, area.y, note, text, style);
             put(buf, x + note, area.y, 1, " ", style);
         }
+    }
+}
+
+/// `title` without its explanation where both do not fit: `RFM segments · 18…` would name another span
+/// of time.
+fn shorter(title: &str, room: u16) -> &str {
+    let name = title.split(" · ").next().unwrap_or(title);
+    let filtered = title.contains(" · /");
+    if columns_of(title) > room && !filtered {
+        name
+    } else {
+        title
     }
 }
 

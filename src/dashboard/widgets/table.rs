@@ -9,6 +9,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 use ratatui::widgets::Widget;
+use std::borrow::Cow;
 
 /// What stands where a row is shorter than its table.
 static NULL: Value = Value::Null;
@@ -47,6 +48,8 @@ pub struct DataTable<'a> {
     pub sort: Option<(&'a str, bool)>,
     /// Where rows are cut: the last line counts them, followed by this text.
     pub rest: Option<&'a str>,
+    /// Room is scarce: what is long and common is abbreviated, and text gives way to further columns.
+    pub compact: bool,
     /// Its look.
     pub theme: &'a Theme,
     /// Whether the panel has the focus.
@@ -77,7 +80,7 @@ impl Widget for DataTable<'_> {
         let margin = if tags { 2 } else { 1 }.min(area.width);
         let mut columns = self.measure(visible);
         let room = area.width - margin;
-        let (shown, gap) = fit(&mut columns, room);
+        let (shown, gap) = fit(&mut columns, room, self.compact);
         let mut x = area.x + margin;
         for column in &mut columns {
             column.x = x;
@@ -138,6 +141,9 @@ impl<'a> DataTable<'a> {
                 let mut cell = format::cell(value(*row), spec, self.utc_offset_s);
                 if cell.severity.is_some() && !self.significant(spec, *row) {
                     cell.severity = None;
+                }
+                if self.compact && name == "state" {
+                    cell.text = abbreviated(cell.text);
                 }
                 cell
             })
@@ -263,6 +269,14 @@ impl<'a> DataTable<'a> {
     }
 }
 
+/// `idle in tx` for `idle in transaction`, which takes the room of the query.
+fn abbreviated(state: Cow<'_, str>) -> Cow<'_, str> {
+    match state.strip_prefix("idle in transaction") {
+        Some(rest) => Cow::Owned(format!("idle in tx{rest}")),
+        None => state,
+    }
+}
+
 impl Column<'_> {
     /// Writes `text` in the column's place on its side.
     fn place(&self, text: &str, y: u16, style: Style, buf: &mut Buffer) {
@@ -277,7 +291,7 @@ impl Column<'_> {
 /// Makes the columns fit into `room` and returns how many of them do, and the gap between them. One
 /// text column, the query or else the last one, takes what is left; before it the gap and then the
 /// other texts give way, the widest first. What comes after it is shown where room remains.
-fn fit(columns: &mut [Column<'_>], room: u16) -> (usize, u16) {
+fn fit(columns: &mut [Column<'_>], room: u16, compact: bool) -> (usize, u16) {
     let query = columns.iter().position(|column| column.name == "query");
     let flexible = query.or_else(|| columns.iter().rposition(|column| !column.right));
     let core = flexible.map_or(columns.len(), |position| position + 1);
@@ -301,7 +315,7 @@ fn fit(columns: &mut [Column<'_>], room: u16) -> (usize, u16) {
     } else {
         GAP
     };
-    give_way(head, flexible, gap, wide);
+    give_way(head, flexible, gap, wide, compact);
     let free = wide.saturating_sub(total(head, gap)) as u16;
     let column = flexible.and_then(|position| head.get_mut(position));
     if let Some((column, wanted)) = column.zip(wanted) {
@@ -311,8 +325,14 @@ fn fit(columns: &mut [Column<'_>], room: u16) -> (usize, u16) {
 }
 
 /// Narrows text columns until all fit; where that is not possible they keep their width, and what
-/// does not fit is scrolled to.
-fn give_way(columns: &mut [Column<'_>], flexible: Option<usize>, gap: u16, room: u32) {
+/// does not fit is scrolled to. A compact table does not scroll: there as many fit as can.
+fn give_way(
+    columns: &mut [Column<'_>],
+    flexible: Option<usize>,
+    gap: u16,
+    room: u32,
+    compact: bool,
+) {
     let spare = |position: usize, column: &Column<'_>| {
         let narrow = if position == 0 { NAME } else { NARROW };
         let fixed = column.right || flexible == Some(position);
@@ -327,7 +347,7 @@ fn give_way(columns: &mut [Column<'_>], flexible: Option<usize>, gap: u16, room:
         .enumerate()
         .map(|(position, column)| u32::from(spare(position, column)));
     let least = total(columns, gap).saturating_sub(spares.sum());
-    if least > room {
+    if least > room && !compact {
         return;
     }
     while total(columns, gap) > room {

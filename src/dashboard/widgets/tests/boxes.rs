@@ -34,7 +34,7 @@ fn a_panel_has_a_title_and_says_what_it_needs() {
     looks(
         &panel(34, 4),
         "
-╭ 4 OLTP · … ── 12s old, connec… ╮
+╭ 4 OLTP ────── 12s old, connec… ╮
 │ needs pg_monitor: GRANT        │
 │ pg_monitor TO app;             │
 ╰────────────────────────────────╯
@@ -43,7 +43,7 @@ fn a_panel_has_a_title_and_says_what_it_needs() {
     looks(
         &panel(16, 3),
         "
-╭ 4 OLTP · … ──╮
+╭ 4 OLTP ──────╮
 │ needs…       │
 ╰──────────────╯
 ",

@@ -110,6 +110,7 @@ fn draw(edit: impl Fn(&mut DataTable<'_>), width: u16, height: u16) -> Buffer {
         column_offset: 0,
         sort: Some(("age", true)),
         rest: Some(", all under 50 ms"),
+        compact: false,
         theme: &theme,
         focused: true,
         utc_offset_s: 0,

@@ -125,10 +125,10 @@ pub async fn run(
 ) -> io::Result<Ending> {
     let Stage {
         screen,
-        mut inbox,
-        mut signals,
+        inbox,
+        signals,
     } = stage;
-    let mut hands = Hands::start(&start.config, targets, audit);
+    let hands = Hands::start(&start.config, targets, audit);
     let depth = Depth::detect(&|name| std::env::var(name).ok());
     let mut show = Show {
         screen,
@@ -141,65 +141,95 @@ pub async fn run(
     };
     show.fit()?;
     let clock = Clock::start();
-    let mut ticker = clock.ticker();
-    let effects = show.model.update(clock.tick());
-    show.carry_out(effects, &mut hands)?;
+    let ticker = clock.ticker();
+    let mut ears = Ears {
+        inbox,
+        signals,
+        hands,
+        clock,
+        ticker,
+    };
+    let effects = show.model.update(ears.clock.tick());
+    show.carry_out(effects, &mut ears.hands)?;
     show.draw(true)?;
-    loop {
-        let mut urgent = false;
-        let mut settle = OTHERS;
-        let first = tokio::select! {
-            biased;
-            told = signals.next() => match told {
-                Told::End => return Ok(show.ending()),
-                Told::Suspend => Event::KeyPressed(Key::Ctrl('z')),
-                Told::Resize => {
-                    urgent = true;
-                    Event::Resumed
-                }
-            },
-            event = inbox.recv() => match event {
-                Some(event) => {
-                    urgent = true;
-                    event
-                }
-                // The keyboard thread ends when the terminal is gone.
-                None => return Ok(show.ending()),
-            },
-            Some(report) = hands.reports.recv() => Event::Reported(report),
-            Some((latencies_ms, failed)) = hands.canary.recv() => Event::CanaryTimed { latencies_ms, failed },
-            Some(event) = hands.ended.recv() => event,
-            _ = ticker.tick() => {
-                settle = Duration::ZERO;
-                clock.tick()
-            }
-            () = sleep_until(show.next_frame()), if show.model.dirty => Event::Resumed,
-        };
+    while let Some((first, kind)) = ears.next(show.next_frame(), show.model.dirty).await {
         if terminal::has_panicked() {
             return Ok(Ending::Panicked);
         }
         let mut effects = show.model.update(first);
-        while let Ok(event) = inbox.try_recv() {
-            effects.extend(show.model.update(event));
+        ears.drain(&mut show.model, &mut effects);
+        let asked = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Sample(_)));
+        let settle = match kind {
+            Kind::Tick if asked => SAMPLES,
+            Kind::Tick => Duration::ZERO,
+            _ => OTHERS,
+        };
+        if show.carry_out(effects, &mut ears.hands)? {
+            break;
         }
-        while let Ok(report) = hands.reports.try_recv() {
-            effects.extend(show.model.update(Event::Reported(report)));
-        }
-        if settle.is_zero()
-            && effects
-                .iter()
-                .any(|wanted| matches!(wanted, Effect::Sample(_)))
-        {
-            settle = SAMPLES;
-        }
-        if show.carry_out(effects, &mut hands)? {
-            return Ok(show.ending());
-        }
+        let urgent = kind == Kind::Urgent;
         if urgent {
             show.fit()?;
         }
         show.settle(settle);
         show.draw(urgent)?;
+    }
+    Ok(show.ending())
+}
+
+/// How soon a frame must follow an event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The user is waiting.
+    Urgent,
+    /// Time went on.
+    Tick,
+    /// Something came in, and more of the same moment may follow.
+    Other,
+}
+
+/// Where events come from.
+struct Ears {
+    inbox: Receiver<Event>,
+    signals: Signals,
+    hands: Hands,
+    clock: Clock,
+    ticker: Interval,
+}
+
+impl Ears {
+    /// The next event; `None` where the program is to end. `frame` is due when something is `dirty`.
+    async fn next(&mut self, frame: Instant, dirty: bool) -> Option<(Event, Kind)> {
+        let event = tokio::select! {
+            biased;
+            told = self.signals.next() => match told {
+                Told::End => return None,
+                Told::Suspend => (Event::KeyPressed(Key::Ctrl('z')), Kind::Urgent),
+                Told::Resize => (Event::Resumed, Kind::Urgent),
+            },
+            // The keyboard thread ends when the terminal is gone.
+            event = self.inbox.recv() => (event?, Kind::Urgent),
+            Some(report) = self.hands.reports.recv() => (Event::Reported(report), Kind::Other),
+            Some((latencies_ms, failed)) = self.hands.canary.recv() => {
+                (Event::CanaryTimed { latencies_ms, failed }, Kind::Other)
+            }
+            Some(event) = self.hands.ended.recv() => (event, Kind::Other),
+            _ = self.ticker.tick() => (self.clock.tick(), Kind::Tick),
+            () = sleep_until(frame), if dirty => (Event::Resumed, Kind::Other),
+        };
+        Some(event)
+    }
+
+    /// Takes in what else is there already, so that one frame shows it all.
+    fn drain(&mut self, model: &mut Model, effects: &mut Vec<Effect>) {
+        while let Ok(event) = self.inbox.try_recv() {
+            effects.extend(model.update(event));
+        }
+        while let Ok(report) = self.hands.reports.try_recv() {
+            effects.extend(model.update(Event::Reported(report)));
+        }
     }
 }
 

@@ -30,10 +30,11 @@
 -- unit = "count"
 -- help = "Orders completed in this hour."
 -- [columns.avg_order]
--- title = "avg order"
+-- title = "avg"
 -- unit = "money"
 -- help = "Sales divided by orders; empty without orders."
 -- [columns.customers]
+-- title = "users"
 -- unit = "count"
 -- help = "Different customers in this hour. Do not add them up over hours: the same customer may be in several."
 SELECT extract(epoch FROM h.hour)::float8               AS hour,
@@ -41,7 +42,7 @@ SELECT extract(epoch FROM h.hour)::float8               AS hour,
        coalesce(before.total_sales, 0)::numeric(20,2)   AS previous,
        h.hour = date_trunc('hour', now(), 'UTC')        AS partial,
        coalesce(now_.order_count, 0)::bigint            AS orders,
-       (now_.total_sales / now_.order_count)::numeric(20,2) AS avg_order,
+       (now_.total_sales / now_.order_count)::numeric(20,0) AS avg_order,
        coalesce(now_.unique_customers, 0)::bigint       AS customers
 FROM generate_series(date_trunc('hour', now(), 'UTC') - interval '23 hours',
                      date_trunc('hour', now(), 'UTC'), interval '1 hour') AS h (hour)

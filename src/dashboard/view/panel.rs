@@ -80,6 +80,11 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
     }
     match feed.spec.name.as_str() {
         "activity" => Some(sessions_note(model)),
+        "hourly_sales" => {
+            let rows = 0..feed.table.rows.len();
+            let sales = rows.filter_map(|row| feed.table.get(row, "sales").number());
+            Some(format!("{} in all", format::short(sales.sum())))
+        }
         "database" => (model.history.oltp.reset).then(|| "counters were reset".into()),
         "views" => model.running.first().map(|running| {
             format!(

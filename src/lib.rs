@@ -1,4 +1,60 @@
-//! htap-top: the map of the crate.
+//! htap-top: a terminal dashboard for a PostgreSQL that runs OLTP and OLAP side by side, and the shop
+//! that it is shown on. This page is the map of the crate.
+//!
+//! # One way
+//!
+//! ```text
+//!  keyboard ─┐                                        ┌─> view(&model, &theme): at most a frame per 33 ms,
+//!  resize   ─┤                                        │   only after a change; a key is drawn at once
+//!  clock    ─┼── Event ──> Model::update(&mut self) ──┤
+//!  signals  ─┤   drained, then one frame              └─> Effect: statements, signals, refreshes, quit
+//!  answers  ─┘                                                │
+//!      ^                                                      v
+//!      └────────────── Report ────────────── tasks that each own one PostgreSQL session
+//! ```
+//!
+//! - [`dashboard::event`]: `Event` (has happened) and `Effect` (is wanted) are plain data. A recording
+//!   would be the events written down.
+//! - [`dashboard::model`]: the state, and the only place where it changes. Pure: time comes in as
+//!   `Event::Ticked`; it reads no clock, file or environment. One file per concern: what is sampled when
+//!   (`sampling`), what the server is and has (`learning`), keys (`input`, `typing`), what is asked
+//!   before an action and said after it (`acting`, `refreshing`).
+//! - [`dashboard::view`], [`dashboard::widgets`], [`dashboard::theme`]: read the model, write cells.
+//!   [`dashboard::layout`] says where everything lies, to them and to the model (pages, mouse).
+//! - [`dashboard::runtime`]: the loop, the clock, and the hands that carry effects out. Nothing slow is
+//!   ever awaited in the loop, so no server can hold a key press. At most one sample of a feed is under
+//!   way; every channel is bounded.
+//!
+//! # A panel is one SQL file
+//!
+//! `queries/<name>.sql` is a front matter in TOML (title, pool, interval, chart, columns and their help)
+//! and a statement; `<name>.17.sql` holds the statement from PostgreSQL 17 on, with the same columns.
+//! [`dashboard::panels`] embeds them and picks by version; [`dashboard::panels::spec`] is the format;
+//! `panels/own.rs` reads a user's files. Four panels derive columns in a file of their name: `activity`
+//! (class, blocks, harm), `snapshots` (ages, pins), `bloat` (vacuums in vain), `views` (freshness).
+//! [`dashboard::history`] keeps the series and makes rates; [`dashboard::diagnosis`] judges against
+//! targets and writes the cause line.
+//!
+//! # Sessions
+//!
+//! [`pg`] is the only room that knows the driver. [`pg::conninfo`] gives libpq's settings libpq's
+//! meanings; [`pg::sampler`] runs the sampling sessions: a fast one (all due statements in one round
+//! trip), a slow one (a statement is asked again after at least 50 times its own duration), the OLAP
+//! pool (read-only Repeatable Read transactions), the point query that is timed. A statement that comes
+//! again is prepared, with a fall-back for poolers that forget it. [`pg::admin`] acts: a signal is
+//! selected from pg_stat_activity by the session's full identity and read back; each action has a session
+//! of its own, opened when it is taken.
+//!
+//! # The shop
+//!
+//! [`system`]: schema (`queries/system/*.sql`), its installation and its made-up history; [`workload`]:
+//! the mixed load with its troubles; [`demo`]: a throw-away PostgreSQL with both. The engine of the demo
+//! is a child process that clears up when the dashboard's end of a pipe closes, however that ends.
+//!
+//! # Rules
+//!
+//! `tests/it/tidy.rs` holds them: who may import whom, where clocks are read, how long a file may be,
+//! that panels, themes and the README say what the code does.
 
 pub mod cli;
 pub mod config;

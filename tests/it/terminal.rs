@@ -19,7 +19,7 @@ async fn bank(server: &Server) -> Database<'_> {
     admin
         .batch(
             "CREATE TABLE accounts (aid int PRIMARY KEY, abalance int);
-             INSERT INTO accounts SELECT g, 0 FROM generate_series(1, 1000) AS g;
+             CREATE SEQUENCE tickets; INSERT INTO accounts SELECT g, 0 FROM generate_series(1, 1000) AS g;
              CREATE MATERIALIZED VIEW totals AS SELECT sum(abalance) AS total FROM accounts; ANALYZE",
         )
         .await
@@ -368,9 +368,14 @@ fn own_panels_appear_and_broken_ones_are_told() {
         );
         terminal.own_panel("fails", "Fails", "SELECT 1 / 0 AS x");
         terminal.own_panel(
+            "breaks_out",
+            "Breaks out",
+            "SET TRANSACTION READ WRITE; INSERT INTO accounts VALUES (-1, 0) RETURNING aid",
+        );
+        terminal.own_panel(
             "writes",
             "Writes",
-            "INSERT INTO accounts VALUES (-1, 0) RETURNING aid",
+            "SELECT nextval('public.tickets') AS ticket",
         );
         terminal.config_file("queries/broken.sql", "SELECT 1");
         terminal.run(&format!("'{}'", database.conninfo("postgres")));
@@ -385,13 +390,14 @@ fn own_panels_appear_and_broken_ones_are_told() {
         });
         assert!(live(&screen));
         terminal.until("read-only", |screen| {
-            screen.contains("read-only transaction")
+            screen.contains("in a read-only") && screen.contains("syntax error")
         });
         terminal.keys("L");
         terminal.until("the log", |screen| screen.contains("broken.sql"));
         terminal.keys("Escape");
         let admin = database.connect().await;
-        let sql = "SELECT 1 AS n FROM accounts WHERE aid = -1";
+        let sql = "SELECT 1 AS n FROM accounts WHERE aid = -1
+                   UNION ALL SELECT 2 FROM public.tickets WHERE is_called";
         assert_eq!(
             admin.query(sql, &[]).await.unwrap().rows.len(),
             0,

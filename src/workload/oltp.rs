@@ -18,8 +18,9 @@ use tokio::time::Instant;
 /// shipping, completion). Kept low: at 150 transactions per second this is about four orders per second,
 /// and the current hour's bar stays comparable with those before it.
 const CHECKOUTS: u32 = 25;
-/// Of a thousand, how many are log-ins; the rest look at a product, besides the steps of orders.
-const LOG_INS: u32 = 40;
+/// Of a thousand, how many are log-ins: as many per order as in the made-up history. The rest look at a
+/// product, besides the steps of orders.
+const LOG_INS: u32 = 15;
 /// Of a thousand, how many steps of orders are to be expected.
 const STEPS: u32 = 70;
 

@@ -184,6 +184,10 @@ impl History {
         self.p50.push(oltp.p50_ms);
         self.p95.push(oltp.p95_ms);
         self.p99.push(oltp.p99_ms);
+        // Counted by another statement, kept at this one's pace, so that all series are of one length.
+        let counted = !oltp.sessions.is_empty();
+        self.active.push(counted.then_some(oltp.active as f64));
+        self.waiting.push(counted.then_some(oltp.waiting as f64));
     }
 
     /// Takes the counts of sessions.
@@ -222,8 +226,6 @@ impl History {
                 oltp.waiting += n;
             }
         }
-        self.active.push(Some(oltp.active as f64));
-        self.waiting.push(Some(oltp.waiting as f64));
     }
 
     /// Takes latencies of the point query, measured at `now_s` of the model's time.

@@ -17,6 +17,10 @@ use std::time::Duration;
 const SLOW_SHARE: f64 = 50.0;
 /// As [`SLOW_SHARE`], for the OLAP pool, where queries are expected to work.
 const OLAP_SHARE: f64 = 10.0;
+/// On a server with more sessions than this, [`CROWD_FEEDS`] are asked every other time.
+const CROWD: i64 = 500;
+/// Feeds that go through all sessions besides the queries themselves.
+const CROWD_FEEDS: [&str; 2] = ["sessions", "snapshots"];
 /// A tick that comes so much too early will do: the next one is a quarter of a second away.
 const EARLY_MS: u64 = 60;
 /// Seconds that a passing word stays in the footer.
@@ -73,10 +77,20 @@ impl Model {
             Duration::from_secs_f64((feed.sampling.took_ms / 1000.0 * share).clamp(0.0, 3600.0))
         };
         match feed.spec.front.pool {
-            Pool::Oltp => configured.unwrap_or(self.interval),
+            Pool::Oltp => {
+                let every = configured.unwrap_or(self.interval);
+                let apart = self.is_crowded() && CROWD_FEEDS.contains(&feed.spec.name.as_str());
+                if apart { every * 2 } else { every }
+            }
             Pool::Slow => wanted.max(self.interval).max(took(SLOW_SHARE)),
             Pool::Olap => wanted.max(self.interval).max(took(OLAP_SHARE)),
         }
+    }
+
+    /// Each pass over pg_stat_activity costs the server some 3 ms per thousand sessions.
+    fn is_crowded(&self) -> bool {
+        let sessions = self.rows("database").first("numbackends_all").int();
+        sessions.is_some_and(|sessions| sessions > CROWD)
     }
 
     pub(super) fn sample_due(&mut self) -> Vec<Effect> {

@@ -3,7 +3,7 @@
 -- interval = "5s"
 -- key = ["relid"]
 -- sort = "-n_dead"
--- compact = ["relation", "n_dead", "dead_pct", "last_vacuum_s", "held_by"]
+-- compact = ["relation", "n_dead", "dead_pct", "held_by", "last_vacuum_s"]
 -- about = """
 -- The 200 tables and materialized views of this database with the most dead rows. System catalogues only
 -- from 1,000 dead rows on. From the server's counters: no table is read, no lock is taken.

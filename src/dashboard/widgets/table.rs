@@ -309,8 +309,10 @@ fn fit(columns: &mut [Column<'_>], room: u16, compact: bool) -> (usize, u16) {
         }
     }
     let wide = u32::from(room);
+    // A smaller gap, where that brings the last column onto the screen.
+    let tight = total(columns, GAP) > wide && total(columns, GAP - 1) <= wide;
     let (head, _) = columns.split_at_mut(core);
-    let gap = if total(head, GAP) > wide {
+    let gap = if tight || total(head, GAP) > wide {
         GAP - 1
     } else {
         GAP

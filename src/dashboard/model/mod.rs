@@ -284,7 +284,8 @@ impl Model {
             || self.is_overdue(feed)
     }
 
-    fn link(&self, feed: &Feed) -> &Link {
+    /// The way to the sessions that answer this feed.
+    pub fn link(&self, feed: &Feed) -> &Link {
         match feed.spec.front.pool {
             panels::spec::Pool::Oltp => &self.fast,
             panels::spec::Pool::Slow => &self.slow,

@@ -117,11 +117,7 @@ impl Model {
         let mut requests = Vec::new();
         for id in ids {
             let Some(feed) = self.feed(*id) else { continue };
-            let usable = match feed.spec.front.pool {
-                Pool::Oltp => self.fast.usable(),
-                Pool::Slow => self.slow.usable(),
-                Pool::Olap => self.olap.usable(),
-            };
+            let usable = self.link(feed).usable();
             if !usable || feed.sampling.in_flight.is_some() || feed.sql.is_empty() {
                 continue;
             }

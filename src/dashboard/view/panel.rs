@@ -3,7 +3,7 @@
 use crate::config::WorkClass;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::model::{Link, Model};
-use crate::dashboard::panels::spec::{Chart, Pool, Unit};
+use crate::dashboard::panels::spec::{Chart, Unit};
 use crate::dashboard::theme::{Role, Theme};
 use crate::dashboard::widgets::{
     self, BarChart, DataTable, Figure, LineChart, Panel, Ranking, Stat,
@@ -60,11 +60,7 @@ fn title(feed: &Feed) -> String {
 fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
     if stale {
         let age = model.age_s(feed).map(format::seconds).unwrap_or_default();
-        let link = match feed.spec.front.pool {
-            Pool::Oltp => &model.fast,
-            Pool::Slow => &model.slow,
-            Pool::Olap => &model.olap,
-        };
+        let link = model.link(feed);
         let why = match (link, &model.fast) {
             (Link::Lost { given_up: true, .. }, _) => ", not connected".into(),
             (Link::Lost { attempt, .. }, _) | (_, Link::Lost { attempt, .. }) => {
@@ -147,11 +143,7 @@ pub(super) fn instead(model: &Model, feed: &Feed) -> Option<String> {
     if let Some(error) = &feed.sampling.error {
         return Some(refused(error));
     }
-    let link = match feed.spec.front.pool {
-        Pool::Oltp => &model.fast,
-        Pool::Slow => &model.slow,
-        Pool::Olap => &model.olap,
-    };
+    let link = model.link(feed);
     Some(match link {
         Link::Lost { error, .. } => format!("not connected: {error}"),
         _ => "…".into(),

@@ -64,6 +64,17 @@ pub struct Connection {
     pub dbname: Option<String>,
 }
 
+/// The server a command works on.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Server {
+    /// Where to connect: conninfo string, URI or database name
+    #[arg(value_name = "CONNINFO")]
+    pub conninfo: Option<String>,
+    /// Where to connect, as in psql.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
 /// Options of the screen.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Look {
@@ -84,12 +95,9 @@ pub struct Look {
 /// The dashboard's options.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Watch {
-    /// Where to connect: conninfo string, URI or database name
-    #[arg(value_name = "CONNINFO")]
-    pub conninfo: Option<String>,
-    /// Where to connect, as in psql.
+    /// Where to connect.
     #[command(flatten)]
-    pub connection: Connection,
+    pub server: Server,
     /// Where the OLAP pool connects: a replica, or another role; default: the same server
     #[arg(long, value_name = "CONNINFO")]
     pub olap: Option<String>,
@@ -145,12 +153,9 @@ htap_monitor, all or nothing. What is there under these names and not htap-top's
 Run again, it completes what is missing."
 )]
 pub struct Init {
-    /// Where to connect: conninfo string, URI or database name
-    #[arg(value_name = "CONNINFO")]
-    pub conninfo: Option<String>,
-    /// Where to connect, as in psql.
+    /// Where to connect.
     #[command(flatten)]
-    pub connection: Connection,
+    pub server: Server,
     /// Orders to fill an empty shop with; 0: none
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=100_000_000))]
     pub orders: u64,
@@ -177,14 +182,7 @@ impl Connection {
     }
 }
 
-impl Watch {
-    /// The OLTP target's settings.
-    pub fn flags(&self) -> Flags {
-        self.connection.flags(self.conninfo.as_ref())
-    }
-}
-
-impl Init {
+impl Server {
     /// The target's settings.
     pub fn flags(&self) -> Flags {
         self.connection.flags(self.conninfo.as_ref())
@@ -203,12 +201,15 @@ mod tests {
             "htap-top", "-h", "db", "-p", "5433", "-U", "me", "-d", "shop",
         ])
         .unwrap();
-        assert_eq!(cli.watch.connection.host.as_deref(), Some("db"));
-        assert_eq!(cli.watch.connection.dbname.as_deref(), Some("shop"));
+        assert_eq!(cli.watch.server.connection.host.as_deref(), Some("db"));
+        assert_eq!(cli.watch.server.connection.dbname.as_deref(), Some("shop"));
         let cli =
             Cli::try_parse_from(["htap-top", "postgresql://db/shop", "--olap", "host=replica"])
                 .unwrap();
-        assert_eq!(cli.watch.conninfo.as_deref(), Some("postgresql://db/shop"));
+        assert_eq!(
+            cli.watch.server.conninfo.as_deref(),
+            Some("postgresql://db/shop")
+        );
         let cli = Cli::try_parse_from(["htap-top", "demo", "--calm", "--pg-major", "17"]).unwrap();
         assert!(
             matches!(cli.command, Some(Command::Demo(demo)) if demo.calm && demo.pg_major == Some(17))
@@ -217,8 +218,8 @@ mod tests {
             .unwrap();
         assert!(
             matches!(cli.command, Some(Command::Init(init)) if init.orders == 5000
-                && init.flags().conninfo.as_deref() == Some("shop")
-                && init.flags().host.as_deref() == Some("db"))
+                && init.server.flags().conninfo.as_deref() == Some("shop")
+                && init.server.flags().host.as_deref() == Some("db"))
         );
         for wrong in [
             &["htap-top", "demo", "--pg-major", "9"][..],

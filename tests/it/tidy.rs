@@ -117,7 +117,7 @@ const WORDS: &[Word] = &[
             "src/workload/",
             "src/demo/",
             // The offset from UTC, asked once.
-            "src/main.rs",
+            "src/commands/dashboard.rs",
         ],
     },
     Word {
@@ -362,7 +362,7 @@ const BANS: &[Ban] = &[
     },
     Ban {
         who: "",
-        but: &["main", "dashboard::runtime::*"],
+        but: &["commands::dashboard", "dashboard::runtime::*"],
         what: &["dashboard::runtime"],
         shared: &[],
     },
@@ -468,7 +468,7 @@ fn a_forbidden_import_is_found() {
             "use super::Model; use crate::dashboard::panels::bloat;",
         ),
         at(
-            "src/main.rs",
+            "src/commands/dashboard.rs",
             "use htap_top::dashboard::runtime::{self, Stage};",
         ),
     ];

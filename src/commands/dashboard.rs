@@ -1,0 +1,280 @@
+//! The dashboard: on a server that is there, or on the demo's.
+
+use super::{FAILURE, Failure, NO_CONNECTION, USAGE, block_on, env};
+use htap_top::cli::{Demo, Look, Watch};
+use htap_top::config::{self, Config};
+use htap_top::dashboard::audit::Audit;
+use htap_top::dashboard::model::Start;
+use htap_top::dashboard::panels::own;
+use htap_top::dashboard::runtime::{self, Ending, Stage, Targets};
+use htap_top::dashboard::theme::Theme;
+use htap_top::demo::launch::{Engine, Place};
+use htap_top::pg::Target;
+use htap_top::text::Clean;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::time::Duration;
+
+/// The dashboard on a server that is there.
+pub fn watch(options: &Watch) -> Result<(), Failure> {
+    let usage = |error: &dyn std::fmt::Display| Failure::new(USAGE, error);
+    let oltp = Target::resolve(&options.server.flags(), &env).map_err(|error| usage(&error))?;
+    let oltp = oltp.with_application_name("htap-top");
+    let olap_pool = match &options.olap {
+        Some(conninfo) => Some(olap_target(conninfo)?),
+        None => None,
+    };
+    let mut prepared = Prepared::new(&options.look, false)?;
+    if let Some(connections) = options.olap_connections {
+        prepared.start.config.olap.connections = connections;
+    }
+    prepared.start.target = shown(&oltp);
+    prepared.start.olap_target = olap_pool.as_ref().map(shown);
+    prepared
+        .start
+        .complaints
+        .extend(oltp.warnings().iter().cloned());
+    need_terminal()?;
+    block_on(async {
+        let stage = Stage::set()?;
+        prepared
+            .run(
+                stage,
+                Targets {
+                    olap: olap_pool.unwrap_or_else(|| oltp.clone()),
+                    oltp,
+                },
+            )
+            .await
+    })
+}
+
+/// Where the OLAP pool connects: a replica, or the same server by another role.
+fn olap_target(conninfo: &str) -> Result<Target, Failure> {
+    let flags = htap_top::pg::Flags {
+        conninfo: Some(conninfo.to_owned()),
+        ..Default::default()
+    };
+    let target = Target::resolve(&flags, &env)
+        .map_err(|error| Failure::new(USAGE, format!("--olap: {error}")))?;
+    Ok(target.with_application_name("htap-top"))
+}
+
+/// `shop @ primary:5432`; a socket's folder says less than that it is on this machine.
+fn shown(target: &Target) -> Clean {
+    let host = target.host_display();
+    let port = host.rsplit_once(':').map(|(_, port)| port);
+    let host = match port {
+        Some(port) if host.starts_with('/') => format!("[local]:{port}"),
+        _ => host,
+    };
+    Clean::from(format!("{} @ {host}", target.dbname()))
+}
+
+fn need_terminal() -> Result<(), Failure> {
+    let dumb = env("TERM").is_none_or(|term| term == "dumb");
+    if std::io::stdout().is_terminal() && std::io::stdin().is_terminal() && !dumb {
+        return Ok(());
+    }
+    let why = if dumb {
+        "TERM is not set, or dumb"
+    } else {
+        "standard input or output is not a terminal"
+    };
+    let advice = "run it in a terminal; in scripts, run a statement of queries/ with psql, or `htap-top demo --headless`";
+    Err(Failure::new(
+        USAGE,
+        format!("the dashboard needs a terminal ({why}): {advice}"),
+    ))
+}
+
+/// Everything read from files before the terminal is taken.
+struct Prepared {
+    start: Start,
+    themes: Vec<Theme>,
+    audit: Audit,
+}
+
+impl Prepared {
+    fn new(look: &Look, demo: bool) -> Result<Self, Failure> {
+        let folder = config::folder(&env);
+        let path = look
+            .config
+            .clone()
+            .unwrap_or_else(|| folder.join("config.toml"));
+        let mut config = Config::load(&path, look.config.is_some())
+            .map_err(|error| Failure::new(USAGE, error))?;
+        config.interval = look.interval.unwrap_or(config.interval);
+        config.read_only |= look.read_only;
+        if demo {
+            for_demo(&mut config);
+        }
+        let wanted = look.theme.clone().unwrap_or_else(|| config.theme.clone());
+        let mut complaints = Vec::new();
+        let themes = themes(&folder, &wanted, &mut complaints)?;
+        let (own_panels, refused) = own::read(&folder.join("queries"));
+        complaints.extend(refused);
+        let audit = Audit {
+            path: config
+                .audit_file
+                .clone()
+                .unwrap_or_else(|| config::state_folder(&env).join("audit.jsonl")),
+            target: String::new(),
+            actor: nix::unistd::User::from_uid(nix::unistd::getuid())
+                .ok()
+                .flatten()
+                .map_or_else(|| "unknown".into(), |user| user.name),
+        };
+        let start = Start {
+            config,
+            own_panels,
+            complaints,
+            utc_offset_s: utc_offset_s(),
+            themes: themes.iter().map(|theme| theme.name.clone()).collect(),
+            target: Clean::default(),
+            olap_target: None,
+            own_roles: Vec::new(),
+            demo,
+        };
+        Ok(Self {
+            start,
+            themes,
+            audit,
+        })
+    }
+
+    async fn run(mut self, stage: Stage, targets: Targets) -> Result<(), Failure> {
+        self.audit.target = targets.oltp.to_conninfo();
+        self.start.own_roles = vec![
+            targets.oltp.user().to_owned(),
+            targets.olap.user().to_owned(),
+        ];
+        match runtime::run(stage, self.start, self.themes, targets, self.audit).await? {
+            Ending::Quit => Ok(()),
+            Ending::NeverConnected => Err(Failure::new(NO_CONNECTION, "it never had a connection")),
+            Ending::Panicked => Err(Failure::new(
+                FAILURE,
+                "it ended by an internal error; please report the lines above",
+            )),
+        }
+    }
+}
+
+/// Targets that fit the paces at which the demo refreshes its views, unless the file says others.
+fn for_demo(config: &mut Config) {
+    for (view, seconds) in [
+        ("mart.user_behavior_mv", 45),
+        ("mart.fact_sales_mv", 90),
+        ("mart.daily_sales_summary", 90),
+    ] {
+        config
+            .freshness
+            .entry(view.into())
+            .or_insert(Duration::from_secs(seconds));
+    }
+    config.targets.olap_limit = config.targets.olap_limit.min(Duration::from_secs(20));
+}
+
+/// The wanted theme first, then the others; `t` goes through them.
+fn themes(
+    folder: &Path,
+    wanted: &str,
+    complaints: &mut Vec<String>,
+) -> Result<Vec<Theme>, Failure> {
+    let mut themes: Vec<Theme> = Theme::names()
+        .filter_map(|name| Theme::built_in(name).ok())
+        .collect();
+    for file in std::fs::read_dir(folder.join("themes"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let path = file.path();
+        if path.extension().is_none_or(|ending| ending != "toml") {
+            continue;
+        }
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+        match text.and_then(|text| Theme::parse(&name, &text).map_err(|error| error.to_string())) {
+            Ok(theme) => {
+                themes.retain(|other| other.name != theme.name);
+                themes.push(theme);
+            }
+            Err(error) => complaints.push(format!("theme left out: {}: {error}", path.display())),
+        }
+    }
+    let Some(first) = themes.iter().position(|theme| theme.name == wanted) else {
+        let names: Vec<&str> = themes.iter().map(|theme| theme.name.as_str()).collect();
+        let broken = complaints
+            .iter()
+            .find(|complaint| complaint.contains(wanted));
+        let why = broken.map(|why| format!(" ({why})")).unwrap_or_default();
+        return Err(Failure::new(
+            USAGE,
+            format!(
+                "there is no theme {wanted:?}{why}; there are {}",
+                names.join(", ")
+            ),
+        ));
+    };
+    themes.rotate_left(first);
+    Ok(themes)
+}
+
+/// The demo with the dashboard on it.
+pub fn show(demo: &Demo) -> Result<(), Failure> {
+    let mut prepared = Prepared::new(&demo.look, true)?;
+    need_terminal()?;
+    block_on(async {
+        let mut stage = Stage::set()?;
+        let mut engine = Engine::start(demo)?;
+        let started = stage.wait_for(&mut engine, &prepared.themes).await;
+        let outcome = match started {
+            Ok(Some(place)) => {
+                let targets = demo_targets(&place);
+                prepared.start.target = shown(&targets.oltp);
+                prepared.run(stage, targets).await
+            }
+            Ok(None) => {
+                drop(stage);
+                Ok(())
+            }
+            Err(error) => {
+                drop(stage);
+                Err(Failure::new(FAILURE, error))
+            }
+        };
+        let _ = writeln!(
+            std::io::stderr(),
+            "htap-top: stopping the demo's server and removing its folder"
+        );
+        let stopped = engine
+            .stop()
+            .await
+            .map_err(|error| Failure::new(FAILURE, error));
+        outcome.and(stopped)
+    })
+}
+
+fn demo_targets(place: &Place) -> Targets {
+    let local = |user: &str| {
+        Target::local(Path::new(&place.host), place.port, user, &place.dbname)
+            .with_application_name("htap-top")
+    };
+    Targets {
+        oltp: local(&place.user),
+        olap: local(&place.olap_user),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the offset from UTC is asked once, before the model exists"
+)]
+fn utc_offset_s() -> i32 {
+    chrono::Local::now().offset().local_minus_utc()
+}

@@ -1,0 +1,66 @@
+//! What the commands of the command line do: each reads its options and hands over to the library.
+
+pub mod dashboard;
+pub mod demo;
+pub mod init;
+
+use htap_top::cli::Server;
+use htap_top::pg::Target;
+use std::io::Write;
+
+/// Exit codes, as the help lists them.
+pub const FAILURE: u8 = 1;
+pub const USAGE: u8 = 2;
+pub const NO_CONNECTION: u8 = 3;
+pub const NO_PRIVILEGE: u8 = 4;
+
+/// Why the program ends, and with which code.
+pub struct Failure {
+    pub code: u8,
+    pub message: String,
+}
+
+impl Failure {
+    pub fn new(code: u8, message: impl std::fmt::Display) -> Self {
+        Self {
+            code,
+            message: format!("{message}"),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(FAILURE, error)
+    }
+}
+
+/// Prints; a reader that has seen enough (`| head -1`) is no failure.
+pub fn print(text: &[u8]) -> Result<(), Failure> {
+    match std::io::stdout().write_all(text) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+pub fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// One thread is enough: the work is done by the server, and the keyboard has a thread of its own.
+pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
+}
+
+/// The server a command works on; what is doubtful about its settings is said on standard error.
+pub fn target(server: &Server, application_name: &str) -> Result<Target, Failure> {
+    let target =
+        Target::resolve(&server.flags(), &env).map_err(|error| Failure::new(USAGE, error))?;
+    for warning in target.warnings() {
+        let _ = writeln!(std::io::stderr(), "htap-top: {warning}");
+    }
+    Ok(target.with_application_name(application_name))
+}

@@ -1,5 +1,9 @@
 //! The command line.
 
+mod refresh;
+
+pub use refresh::Refresh;
+
 use crate::dashboard::panels::spec::parse_duration;
 use crate::pg::conninfo::Flags;
 use clap::{Args, Parser, Subcommand};
@@ -15,7 +19,7 @@ use std::time::Duration;
     args_conflicts_with_subcommands = true
 )]
 #[command(
-    after_help = "Exit codes: 0 ok, 1 failure, 2 usage or configuration, 3 cannot connect, 4 insufficient privilege."
+    after_help = "Exit codes: 0 ok, 1 failure, 2 usage or configuration, 3 cannot connect, 4 insufficient privilege, 5 a check failed."
 )]
 pub struct Cli {
     /// What to do; the dashboard where nothing is said.
@@ -36,6 +40,8 @@ pub enum Command {
     Demo(Box<Demo>),
     /// Install the demo's schema, and data if wanted, in a database of your own
     Init(Init),
+    /// Refresh materialized views and incremental summaries, once or again and again
+    Refresh(Refresh),
     /// Print a configuration file with all keys and their defaults
     Config,
     /// Print completions for a shell

@@ -3,6 +3,7 @@
 pub mod dashboard;
 pub mod demo;
 pub mod init;
+pub mod refresh;
 
 use htap_top::cli::Server;
 use htap_top::pg::Target;
@@ -13,6 +14,7 @@ pub const FAILURE: u8 = 1;
 pub const USAGE: u8 = 2;
 pub const NO_CONNECTION: u8 = 3;
 pub const NO_PRIVILEGE: u8 = 4;
+pub const MISSED: u8 = 5;
 
 /// Why the program ends, and with which code.
 pub struct Failure {

@@ -7,6 +7,7 @@
 )]
 
 mod init;
+mod refresh;
 
 use crate::it::server::{Database, Order, Server, block_on};
 use htap_top::demo::cluster::SUPERUSER;

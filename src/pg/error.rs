@@ -29,6 +29,9 @@ pub struct PgError {
     pub sqlstate: Option<Clean>,
     /// The message, fit to follow "failed to …: ".
     pub message: Clean,
+    /// The server's details.
+    #[serde(default)]
+    pub detail: Option<Clean>,
     /// The server's hint.
     pub hint: Option<Clean>,
 }
@@ -43,6 +46,7 @@ impl PgError {
             class,
             sqlstate: None,
             message: Clean::from_bytes(message.as_ref().as_bytes(), MESSAGE_CAP),
+            detail: None,
             hint: None,
         }
     }
@@ -94,6 +98,7 @@ impl From<tokio_postgres::Error> for PgError {
             class: classify(server.code().code()),
             sqlstate: Some(server.code().code().into()),
             message: cap(server.message()),
+            detail: server.detail().map(cap),
             hint: server.hint().map(cap),
         }
     }

@@ -3,4 +3,5 @@
 pub mod fill;
 pub mod generate;
 pub mod init;
+pub mod pools;
 pub mod schema;

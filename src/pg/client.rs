@@ -286,11 +286,11 @@ impl Client {
         }
     }
 
-    /// Opens a transaction. From here to [`Self::commit`] or [`Self::rollback`] the session is not fit for
+    /// Opens a transaction with settings of its own, such as `SET LOCAL lock_timeout = 0`. From here to [`Self::commit`] or [`Self::rollback`] the session is not fit for
     /// others, and a task that is dropped in between leaves it so.
-    pub async fn begin(&self) -> Result<(), PgError> {
+    pub async fn begin(&self, settings: &str) -> Result<(), PgError> {
         self.in_transaction.store(true, Ordering::Relaxed);
-        self.batch("BEGIN").await
+        self.batch(&format!("BEGIN; {settings}")).await
     }
 
     /// Commits. Where the transaction had failed it is rolled back, which the failure had told.

@@ -61,6 +61,16 @@ impl PgError {
         self.sqlstate.is_some() && matches!(self.class, Class::Statement | Class::Timeout)
     }
 
+    /// The SQLSTATE; where the server sent none, a word for what is wrong.
+    pub fn kind(&self) -> &str {
+        match (self.code(), self.class) {
+            ("", Class::Timeout) => "timeout",
+            ("", Class::Configuration) => "configuration",
+            ("", _) => "connection",
+            (code, _) => code,
+        }
+    }
+
     /// The SQLSTATE, or an empty text.
     pub fn code(&self) -> &str {
         self.sqlstate.as_ref().map_or("", Clean::as_str)

@@ -24,5 +24,5 @@ pub use client::{Canceller, Client, Param, Peer, Protection, quote_ident, quote_
 pub use conninfo::{ConninfoError, Flags, Target};
 pub use error::{Class, PgError};
 pub use pool::{Pool, PoolError, PoolSize};
-pub use statement::{Answer, Statement, Step};
+pub use statement::{Answer, Part, Statement};
 pub use table::{Table, Value};

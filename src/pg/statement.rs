@@ -9,7 +9,6 @@
 
 use super::client::{Client, Param, quote_literal};
 use super::error::PgError;
-use super::sniff;
 use super::table::{Table, Value};
 use futures_util::future::join;
 use futures_util::{TryStreamExt, pin_mut};
@@ -32,20 +31,32 @@ pub struct Statement {
 
 /// One statement of a message.
 #[derive(Clone, Copy, Debug)]
-pub enum Step<'a> {
+pub enum Part<'a> {
     /// A prepared one and its values.
     Run(&'a Statement, &'a [Param<'a>]),
     /// A text that cannot be prepared, or is not worth it.
     Plain(&'a str),
 }
 
-/// What a step returned.
+/// What a part returned.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
-    /// The rows; columns that hold only numbers are numbers.
+    /// The rows; every cell is text, as the simple protocol has it.
     pub table: Table,
     /// Rows returned or touched.
     pub rows: u64,
+}
+
+impl Answer {
+    /// The cell in `row` of the column called `name`, where it is a whole number.
+    pub fn int(&self, row: usize, name: &str) -> Option<i64> {
+        self.text(row, name)?.parse().ok()
+    }
+
+    /// The cell in `row` of the column called `name`; `None` for NULL.
+    pub fn text(&self, row: usize, name: &str) -> Option<&str> {
+        self.table.get(row, name).text()
+    }
 }
 
 /// invalid_sql_statement_name: the server knows no statement of that name.
@@ -68,15 +79,15 @@ impl Client {
         statement: &Statement,
         params: &[Param<'_>],
     ) -> Result<Answer, PgError> {
-        let mut answers = self.run_all(&[Step::Run(statement, params)]).await?;
+        let mut answers = self.run_all(&[Part::Run(statement, params)]).await?;
         Ok(answers.pop().unwrap_or_default())
     }
 
-    /// Runs all steps in one message, which is one round trip and, unless a transaction is open, one
-    /// transaction. The answers come in the order of the steps. The first step that fails is the last
+    /// Runs all parts in one message, which is one round trip and, unless a transaction is open, one
+    /// transaction. The answers come in the order of the parts. The first one that fails is the last
     /// that runs, and its error the answer.
-    pub async fn run_all(&self, steps: &[Step<'_>]) -> Result<Vec<Answer>, PgError> {
-        let message = self.message(steps);
+    pub async fn run_all(&self, parts: &[Part<'_>]) -> Result<Vec<Answer>, PgError> {
+        let message = self.message(parts);
         let answered = if message.prepare.is_empty() {
             self.answers(&message.execute).await
         } else {
@@ -94,23 +105,23 @@ impl Client {
             Err(error) if error.code() == RESULT_CHANGED => self.forget_names(false),
             other => return other,
         }
-        self.answers(&plain(steps)).await
+        self.answers(&plain(parts)).await
     }
 
-    fn message(&self, steps: &[Step<'_>]) -> Message {
+    fn message(&self, parts: &[Part<'_>]) -> Message {
         let mut message = Message::default();
         let Ok(mut names) = self.statements().lock() else {
-            message.execute = plain(steps);
+            message.execute = plain(parts);
             return message;
         };
         if names.useless {
-            message.execute = plain(steps);
+            message.execute = plain(parts);
             return message;
         }
-        for step in steps {
-            match step {
-                Step::Plain(sql) => message.execute.push_str(sql),
-                Step::Run(statement, params) => {
+        for part in parts {
+            match part {
+                Part::Plain(sql) => message.execute.push_str(sql),
+                Part::Run(statement, params) => {
                     let name = names.known.entry(statement.sql).or_insert_with(|| {
                         let name = format!("{}_{:016x}", statement.name, rand::random::<u64>());
                         statement.prepare(&name, &mut message.prepare);
@@ -149,8 +160,7 @@ impl Client {
                     table.rows.push(cells);
                 }
                 SimpleQueryMessage::CommandComplete(rows) => {
-                    let mut table = std::mem::take(&mut table);
-                    sniff::numbers(&mut table);
+                    let table = std::mem::take(&mut table);
                     answers.push(Answer { table, rows });
                 }
                 _ => {}
@@ -198,13 +208,13 @@ impl Statement {
     }
 }
 
-/// The steps without names.
-fn plain(steps: &[Step<'_>]) -> String {
+/// The parts without names.
+fn plain(parts: &[Part<'_>]) -> String {
     let mut sql = String::new();
-    for step in steps {
-        match step {
-            Step::Plain(text) => sql.push_str(text),
-            Step::Run(statement, params) => statement.with_values(params, &mut sql),
+    for part in parts {
+        match part {
+            Part::Plain(text) => sql.push_str(text),
+            Part::Run(statement, params) => statement.with_values(params, &mut sql),
         }
         sql.push_str("; ");
     }

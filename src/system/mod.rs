@@ -3,5 +3,6 @@
 pub mod fill;
 pub mod generate;
 pub mod init;
+pub mod orders;
 pub mod pools;
 pub mod schema;

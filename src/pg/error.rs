@@ -61,6 +61,11 @@ impl PgError {
         self.sqlstate.is_some() && matches!(self.class, Class::Statement | Class::Timeout)
     }
 
+    /// Whether the session is gone or was not to be had, which may pass: what was sent may be done or not.
+    pub fn is_of_session(&self) -> bool {
+        matches!(self.class, Class::Reconnect | Class::BackOff)
+    }
+
     /// The SQLSTATE; where the server sent none, a word for what is wrong.
     pub fn kind(&self) -> &str {
         match (self.code(), self.class) {

@@ -54,6 +54,17 @@ pub enum PoolError {
     Closed,
 }
 
+impl PoolError {
+    /// The SQLSTATE; where the server sent none, a word for what is wrong.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Busy { .. } => "pool busy",
+            Self::Connect(error) => error.kind(),
+            Self::Closed => "pool closed",
+        }
+    }
+}
+
 /// A session out of a pool, to which it goes back when dropped: unless it is lost or in a transaction.
 pub type Pooled = managed::Object<Opener>;
 

@@ -3,8 +3,8 @@
 //! What a statement may use (work_mem, statement_timeout, parallel workers) is set on the roles by
 //! `htap-top init`, so that it holds for every client and passes through a connection pooler.
 
-use crate::pg::Target;
 use crate::pg::pool::{Pool, PoolError, PoolSize, Pooled};
+use crate::pg::{PgError, Target};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -127,7 +127,7 @@ impl std::ops::Deref for OlapSession {
     }
 }
 
-/// Why an OLAP question is not asked.
+/// Why an OLAP question has no answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum OlapError {
     /// It was not let in.
@@ -136,6 +136,30 @@ pub enum OlapError {
     /// There is no session for it.
     #[error(transparent)]
     Pool(#[from] PoolError),
+    /// The server refused it, or was lost.
+    #[error(transparent)]
+    Server(#[from] PgError),
+}
+
+impl OlapError {
+    /// The SQLSTATE; where the server sent none, a word for what is wrong.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Rejected(Rejected::QueueFull(_)) => "rejected: queue full",
+            Self::Rejected(Rejected::Late(_)) => "rejected: late",
+            Self::Pool(error) => error.kind(),
+            Self::Server(error) => error.kind(),
+        }
+    }
+
+    /// Whether the trouble is the session or the way to the server, not what was asked.
+    pub fn is_of_session(&self) -> bool {
+        match self {
+            Self::Rejected(_) => false,
+            Self::Pool(_) => true,
+            Self::Server(error) => error.is_of_session(),
+        }
+    }
 }
 
 /// Why an OLAP question was not let in.

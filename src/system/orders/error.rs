@@ -1,6 +1,6 @@
 //! Why an order, or a step of one, was refused: the server's SQLSTATEs in the shop's words.
 
-use crate::pg::{Class, PgError, PoolError};
+use crate::pg::{PgError, PoolError};
 
 /// Why nothing was done. The texts are fit to follow "failed to …: ".
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -51,6 +51,9 @@ pub enum OrderError {
 /// check_violation: what a step out of turn is refused with, and stock below zero.
 pub(super) const CHECK_VIOLATION: &str = "23514";
 
+/// deadlock_detected
+pub(super) const DEADLOCK: &str = "40P01";
+
 impl OrderError {
     /// The SQLSTATE; where the server sent none, a word in its place.
     pub fn code(&self) -> &str {
@@ -61,31 +64,33 @@ impl OrderError {
             Self::Invalid(_) => "22023",
             Self::UnknownOrder(_) => "unknown order",
             Self::OutOfTurn(_) => CHECK_VIOLATION,
-            Self::NoSession(PoolError::Busy { .. }) => "pool busy",
-            Self::NoSession(PoolError::Closed) => "pool closed",
-            Self::NoSession(PoolError::Connect(error)) | Self::Server(error) => error.kind(),
+            Self::NoSession(error) => error.kind(),
+            Self::Server(error) => error.kind(),
         }
     }
 
     /// Whether trying again may succeed without doing anything twice. `repeatable`: what was sent can be
     /// sent again though its answer was lost.
     pub(super) fn may_pass(&self, repeatable: bool) -> bool {
-        let for_now = |error: &PgError| matches!(error.class, Class::Reconnect | Class::BackOff);
         match self {
-            Self::NoSession(PoolError::Connect(error)) => for_now(error),
+            Self::NoSession(PoolError::Connect(error)) => error.is_of_session(),
             Self::Server(error) => match error.code() {
                 // Deadlock, serialization failure: rolled back. A statement's name that was forgotten, a
                 // plan that has to be made again: refused before it ran.
-                "40P01" | "40001" | "26000" | "0A000" => true,
-                _ => repeatable && for_now(error),
+                DEADLOCK | "40001" | "26000" | "0A000" => true,
+                _ => repeatable && error.is_of_session(),
             },
             _ => false,
         }
     }
 
-    /// Whether it is not known what became of what was sent.
-    pub(super) fn is_lost(&self) -> bool {
-        matches!(self, Self::Server(error) if matches!(error.class, Class::Reconnect | Class::BackOff))
+    /// Whether the trouble is the session or the way to the server, not what was asked.
+    pub fn is_of_session(&self) -> bool {
+        match self {
+            Self::NoSession(_) => true,
+            Self::Server(error) => error.is_of_session(),
+            _ => false,
+        }
     }
 }
 

@@ -59,7 +59,7 @@ impl Commit {
     }
 
     /// As the last part of a message, so that the server's list of sessions shows the statement first.
-    fn part(self) -> Part<'static> {
+    pub(crate) fn part(self) -> Part<'static> {
         Part::Plain(self.setting())
     }
 }
@@ -80,7 +80,7 @@ pub enum Strategy {
 }
 
 /// A step in an order's life after its creation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// pending to paid
     Pay,
@@ -156,6 +156,7 @@ pub struct Orders {
     group: Group,
     prices: trips::Prices,
     retries: AtomicU64,
+    deadlocks: AtomicU64,
 }
 
 impl Orders {
@@ -167,12 +168,18 @@ impl Orders {
             strategy,
             prices: trips::Prices::default(),
             retries: AtomicU64::new(0),
+            deadlocks: AtomicU64::new(0),
         }
     }
 
     /// How often something was tried again since the beginning.
     pub fn retries(&self) -> u64 {
         self.retries.load(Ordering::Relaxed)
+    }
+
+    /// How many deadlocks were met since the beginning.
+    pub fn deadlocks(&self) -> u64 {
+        self.deadlocks.load(Ordering::Relaxed)
     }
 
     /// Creates an order and returns its number.
@@ -189,7 +196,7 @@ impl Orders {
                 }
             };
             match created {
-                Err(error) if retry.allows(&error) => self.pause(&mut retry).await,
+                Err(error) if retry.allows(&error) => self.pause(&mut retry, &error).await,
                 outcome => return outcome,
             }
         }
@@ -207,7 +214,7 @@ impl Orders {
         let mut retry = Retry::new(order.request_key.is_some());
         loop {
             match place::knowing_spend(&self.pool, &request, commit).await {
-                Err(error) if retry.allows(&error) => self.pause(&mut retry).await,
+                Err(error) if retry.allows(&error) => self.pause(&mut retry, &error).await,
                 outcome => return outcome,
             }
         }
@@ -224,8 +231,8 @@ impl Orders {
                     return Ok(());
                 }
                 Err(error) if retry.allows(&error) => {
-                    lost |= error.is_lost();
-                    self.pause(&mut retry).await;
+                    lost |= error.is_of_session();
+                    self.pause(&mut retry, &error).await;
                 }
                 outcome => return outcome,
             }
@@ -237,7 +244,7 @@ impl Orders {
         let mut retry = Retry::new(false);
         loop {
             match self.try_log_in(user, commit).await {
-                Err(error) if retry.allows(&error) => self.pause(&mut retry).await,
+                Err(error) if retry.allows(&error) => self.pause(&mut retry, &error).await,
                 outcome => return outcome,
             }
         }
@@ -280,8 +287,11 @@ impl Orders {
         number(&answers, 0, "event_id")
     }
 
-    async fn pause(&self, retry: &mut Retry) {
+    async fn pause(&self, retry: &mut Retry, error: &OrderError) {
         self.retries.fetch_add(1, Ordering::Relaxed);
+        if error.code() == error::DEADLOCK {
+            self.deadlocks.fetch_add(1, Ordering::Relaxed);
+        }
         retry.pause().await;
     }
 }

@@ -1,14 +1,14 @@
 -- title = "Hourly sales · 24 h"
 -- pool = "olap"
 -- interval = "5s"
--- needs = ["mart.sales_hourly_mv"]
+-- needs = ["mart.sales_hourly"]
 -- remedy = "htap-top init"
 -- chart = { kind = "bars", x = "hour", y = "sales", compare = "previous", partial = "partial" }
 -- key = ["hour"]
 -- about = """
 -- Sales of completed orders per hour: the last 24 hours with the current one, oldest first, each beside
 -- the same hour of the day before. An hour without sales is 0, not left out.
--- Cost: one index range of mart.sales_hourly_mv, well under 1 ms.
+-- Cost: one index range of mart.sales_hourly, well under 1 ms.
 -- Blind spot: the view is as old as its last refresh, so the current hour lags; orders count in the hour
 -- they were completed in, and unpaid, unshipped and cancelled ones not at all."""
 --
@@ -46,6 +46,6 @@ SELECT extract(epoch FROM h.hour)::float8               AS hour,
        coalesce(now_.unique_customers, 0)::bigint       AS customers
 FROM generate_series(date_trunc('hour', now(), 'UTC') - interval '23 hours',
                      date_trunc('hour', now(), 'UTC'), interval '1 hour') AS h (hour)
-LEFT JOIN mart.sales_hourly_mv AS now_ ON now_.hour = h.hour
-LEFT JOIN mart.sales_hourly_mv AS before ON before.hour = h.hour - interval '24 hours'
+LEFT JOIN mart.sales_hourly AS now_ ON now_.hour = h.hour
+LEFT JOIN mart.sales_hourly AS before ON before.hour = h.hour - interval '24 hours'
 ORDER BY h.hour

@@ -1,7 +1,7 @@
 -- title = "Stock alerts"
 -- pool = "olap"
 -- interval = "5s"
--- needs = ["shop.inventory", "shop.products", "shop.categories", "mart.daily_sales_summary"]
+-- needs = ["shop.inventory", "shop.products", "shop.categories", "mart.daily_sales"]
 -- remedy = "htap-top init"
 -- chart = { kind = "table" }
 -- key = ["product_id"]
@@ -9,9 +9,9 @@
 -- about = """
 -- Products whose stock is below their reorder point, worst first: the stock as it is at this moment, with
 -- how long it lasts at the pace of the last two days.
--- Cost: a scan of shop.inventory and two days of mart.daily_sales_summary, a few milliseconds. It reads the
+-- Cost: a scan of shop.inventory and two days of mart.daily_sales, a few milliseconds. It reads the
 -- hottest table of the shop but waits for no lock.
--- Blind spot: the pace comes from a view refreshed once a minute and knows nothing of a rush that has just
+-- Blind spot: the pace is that of two days and knows nothing of a rush that has just
 -- begun; goods on their way are not known here."""
 --
 -- [columns.product_id]
@@ -49,7 +49,7 @@ LEFT JOIN (SELECT product_id,
                   sum(total_quantity) * 3600.0
                   / extract(epoch FROM now() - (((now() AT TIME ZONE 'UTC')::date - 1)::timestamp AT TIME ZONE 'UTC'))::numeric
                   AS per_hour
-           FROM mart.daily_sales_summary
+           FROM mart.daily_sales
            WHERE sale_date >= (now() AT TIME ZONE 'UTC')::date - 1
            GROUP BY product_id) AS s USING (product_id)
 WHERE i.quantity < i.reorder_point

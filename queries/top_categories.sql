@@ -1,18 +1,16 @@
 -- title = "Top categories · 7 d"
 -- pool = "olap"
 -- interval = "15s"
--- needs = ["mart.daily_sales_summary"]
+-- needs = ["mart.category_hourly"]
 -- remedy = "htap-top init"
 -- chart = { kind = "ranking", x = "category", y = "amount" }
 -- key = ["category"]
 -- sort = "-amount"
 -- about = """
--- Sales by product category, today and the six days before (UTC days), from the daily summary of the fact
--- table.
--- Cost: an index range of mart.daily_sales_summary, at most 7 rows per product, about 1 ms. The same from
--- mart.fact_sales_mv reads every sale: 40 ms at 270,000 sales, and growing with them.
--- Blind spot: as old as the last refresh of the summary and of the fact table it reads; completed orders
--- only."""
+-- Sales by product category, today and the six days before (UTC days), from the sales by hour and category.
+-- Cost: an index range of mart.category_hourly, at most 168 rows per category, well under 1 ms. The same from
+-- mart.fact_sales reads every sale: 40 ms at 270,000 sales, and growing with them.
+-- Blind spot: as old as the last merge of mart.fact_sales; completed orders only."""
 --
 -- [columns.category]
 -- help = "Category of the product, as it is now: a product that moved takes its past sales along."
@@ -29,7 +27,7 @@ SELECT category::text                AS category,
        sum(total_amount)::numeric(20,2) AS amount,
        sum(total_quantity)::bigint   AS quantity,
        (100.0 * sum(total_amount) / nullif(sum(sum(total_amount)) OVER (), 0))::float8 AS share
-FROM mart.daily_sales_summary
-WHERE sale_date > (now() AT TIME ZONE 'UTC')::date - 7
+FROM mart.category_hourly
+WHERE hour >= date_trunc('day', now(), 'UTC') - interval '6 days'
 GROUP BY category
 ORDER BY amount DESC, category

@@ -1,67 +1,263 @@
 -- What the shop does, one round trip each.
 
--- Creates an order, all or nothing. The client names products and quantities only: prices come from
--- the catalogue, the total is computed here. Lines of one product are merged, and stock rows are
--- locked in product_id order, so that two checkouts can wait for each other but never deadlock.
-CREATE OR REPLACE FUNCTION shop.create_order(buyer bigint, product_ids bigint[], quantities bigint[])
-RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE
-    touched bigint;
-    unknown bigint;
-    created bigint;
+-- What a request asks for, as a number: the same key with other lines is another request.
+CREATE OR REPLACE FUNCTION shop.request_hash(product_ids bigint[], quantities bigint[]) RETURNS bigint
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT hashtextextended(array_to_string(product_ids, ',') || ' x ' || array_to_string(quantities, ','), 0)
+$$;
+
+-- Refuses lines nobody can order.
+CREATE OR REPLACE FUNCTION shop.check_lines(product_ids bigint[], quantities bigint[]) RETURNS void
+LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
     IF coalesce(cardinality(product_ids), 0) = 0
        OR cardinality(product_ids) IS DISTINCT FROM cardinality(quantities) THEN
         RAISE EXCEPTION 'an order needs as many quantities as products, and at least one'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    IF EXISTS (SELECT FROM unnest(quantities) AS q WHERE q IS NULL OR q NOT BETWEEN 1 AND 1000000) THEN
+    IF array_position(product_ids, NULL) IS NOT NULL OR array_position(quantities, NULL) IS NOT NULL
+       OR 1 > ANY (quantities) OR 1000000 < ANY (quantities) THEN
         RAISE EXCEPTION 'quantities must be positive, and at most a million'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+END
+$$;
 
-    PERFORM FROM shop.inventory WHERE product_id = ANY (product_ids) ORDER BY product_id FOR UPDATE;
+-- Creates an order, all or nothing, and returns its number. The client names products and quantities only:
+-- prices come from the catalogue, the total is computed here. Lines of one product are merged, and stock is
+-- taken in product order, so that two checkouts can wait for each other but never deadlock.
+-- With a key, the same request gets the same order however often it is sent.
+-- Errors: HT001 insufficient inventory, HT002 the key was used for another request, 23503 no such product
+-- or user, 22023 lines nobody can order.
+DROP FUNCTION IF EXISTS shop.create_order(bigint, bigint[], bigint[]);
+CREATE OR REPLACE FUNCTION shop.create_order(buyer bigint, product_ids bigint[], quantities bigint[],
+                                             request_key text DEFAULT NULL)
+RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    id       bigint := shop.new_order_id();
+    at       timestamptz := shop.order_time(id);
+    wanted   bigint[];
+    amounts  bigint[];
+    prices   numeric[];
+    price    numeric;
+    total    numeric := 0;
+    earlier  record;
+    in_stock integer;
+BEGIN
+    PERFORM shop.check_lines(product_ids, quantities);
+    SELECT array_agg(p ORDER BY p), array_agg(q ORDER BY p) INTO wanted, amounts
+    FROM (SELECT p, sum(q)::bigint AS q FROM unnest(product_ids, quantities) AS l (p, q) GROUP BY p) AS merged;
 
-    UPDATE shop.inventory AS i SET quantity = i.quantity - b.quantity
-    FROM (SELECT p, sum(q) AS quantity FROM unnest(product_ids, quantities) AS l (p, q) GROUP BY p) AS b
-    WHERE i.product_id = b.p AND i.quantity >= b.quantity;
-    GET DIAGNOSTICS touched = ROW_COUNT;
-    IF touched < (SELECT count(*) FROM (SELECT DISTINCT unnest(product_ids)) AS wanted) THEN
-        SELECT p INTO unknown FROM unnest(product_ids) AS p
-        WHERE NOT EXISTS (SELECT FROM shop.inventory AS i WHERE i.product_id = p) LIMIT 1;
-        IF FOUND THEN
-            RAISE EXCEPTION 'there is no product %', coalesce(unknown::text, 'NULL')
-                USING ERRCODE = 'foreign_key_violation';
+    IF request_key IS NOT NULL THEN
+        INSERT INTO shop.order_requests (user_id, request_key, request_hash, order_id)
+        VALUES (buyer, create_order.request_key, shop.request_hash(wanted, amounts), id)
+        ON CONFLICT DO NOTHING;
+        IF NOT FOUND THEN
+            SELECT r.order_id, r.request_hash INTO earlier FROM shop.order_requests AS r
+            WHERE r.user_id = buyer AND r.request_key = create_order.request_key;
+            IF earlier.request_hash = shop.request_hash(wanted, amounts) THEN
+                RETURN earlier.order_id;
+            END IF;
+            RAISE EXCEPTION 'request key % of user % was used for another order', quote_literal(request_key), buyer
+                USING ERRCODE = 'HT002', DETAIL = format('order_id=%s', earlier.order_id);
         END IF;
-        RAISE EXCEPTION 'out of stock' USING ERRCODE = 'HT001';
     END IF;
 
-    -- One statement, hence one snapshot: a price that changes meanwhile changes lines and total, or neither.
-    WITH lines AS MATERIALIZED (
-        SELECT p.product_id, b.quantity, p.price
-        FROM (SELECT p, sum(q) AS quantity FROM unnest(product_ids, quantities) AS l (p, q) GROUP BY p) AS b
-        JOIN shop.products AS p ON p.product_id = b.p
-    ), placed AS (
-        INSERT INTO shop.orders (user_id, total_amount)
-        SELECT buyer, sum(price * quantity) FROM lines RETURNING order_id
-    ), filled AS (
-        INSERT INTO shop.order_items (order_id, line_no, product_id, quantity, price)
-        SELECT placed.order_id, row_number() OVER (ORDER BY product_id), product_id, quantity, price
-        FROM placed, lines
-    )
-    SELECT order_id INTO created FROM placed;
-    RETURN created;
+    FOR line IN 1 .. cardinality(wanted) LOOP
+        UPDATE shop.inventory AS i SET quantity = i.quantity - amounts[line]
+        FROM shop.products AS p
+        WHERE i.product_id = wanted[line] AND p.product_id = wanted[line] AND i.quantity >= amounts[line]
+        RETURNING p.price INTO price;
+        IF NOT FOUND THEN
+            SELECT i.quantity INTO in_stock FROM shop.inventory AS i WHERE i.product_id = wanted[line];
+            IF NOT FOUND THEN
+                RAISE EXCEPTION 'there is no product %', wanted[line] USING ERRCODE = 'foreign_key_violation';
+            END IF;
+            RAISE EXCEPTION 'insufficient inventory of product %: % wanted, % in stock',
+                wanted[line], amounts[line], in_stock
+                USING ERRCODE = 'HT001',
+                      DETAIL = format('product_id=%s wanted=%s available=%s', wanted[line], amounts[line], in_stock);
+        END IF;
+        prices[line] := price;
+        total := total + price * amounts[line];
+    END LOOP;
+
+    INSERT INTO shop.orders (order_id, created_at, user_id, total_amount) VALUES (id, at, buyer, total);
+    INSERT INTO shop.order_items (order_id, created_at, line_no, product_id, quantity, price)
+    SELECT id, at, line_no, p, q, c FROM unnest(wanted, amounts, prices) WITH ORDINALITY AS l (p, q, c, line_no);
+    RETURN id;
+END
+$$;
+
+-- Creates many orders in one transaction: one lock of each product for all of them, one commit. Line i belongs
+-- to the order at position line_of[i] of buyers. An order that cannot be had fails alone: its row has the
+-- SQLSTATE, message and detail create_order would raise. The caller sees to it that a batch is small.
+CREATE OR REPLACE FUNCTION shop.create_orders(buyers bigint[], line_of integer[], product_ids bigint[],
+                                              quantities bigint[], request_keys text[] DEFAULT NULL)
+RETURNS TABLE (ordinal integer, order_id bigint, sqlstate text, message text, detail text) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    ids     bigint[];
+    states  text[] := array_fill(NULL::text, ARRAY[cardinality(buyers)]);
+    notes   text[] := states;
+    details text[] := states;
+    twins   bigint[];
+    known   bigint[];
+    products bigint[];
+    stock   integer[];
+    left_over integer[];
+    prices  numeric[];
+    ranks   integer[];
+    entry   record;
+    place   integer;
+    short   integer;
+BEGIN
+    SELECT array_agg(shop.new_order_id()) INTO ids FROM generate_subscripts(buyers, 1);
+    SELECT array_agg(u.user_id) INTO known FROM shop.users AS u WHERE u.user_id = ANY (buyers);
+
+    -- Keys first, in one order for everybody. Who comes second has another order's number.
+    IF request_keys IS NOT NULL THEN
+        INSERT INTO shop.order_requests (user_id, request_key, request_hash, order_id)
+        SELECT b.buyer, b.key, hash.h, b.id
+        FROM unnest(buyers, request_keys, ids) WITH ORDINALITY AS b (buyer, key, id, n)
+        CROSS JOIN LATERAL (
+            SELECT shop.request_hash(array_agg(p ORDER BY p), array_agg(q ORDER BY p)) AS h
+            FROM (SELECT p, sum(q)::bigint AS q FROM unnest(line_of, product_ids, quantities) AS l (o, p, q)
+                  WHERE o = n GROUP BY p) AS merged) AS hash
+        WHERE b.key IS NOT NULL AND b.buyer = ANY (known) AND hash.h IS NOT NULL
+        ORDER BY b.buyer, b.key, b.n
+        ON CONFLICT DO NOTHING;
+        SELECT array_agg(r.order_id ORDER BY b.n) INTO twins
+        FROM unnest(buyers, request_keys) WITH ORDINALITY AS b (buyer, key, n)
+        LEFT JOIN shop.order_requests AS r ON r.user_id = b.buyer AND r.request_key = b.key;
+    END IF;
+
+    SELECT array_agg(s.product_id), array_agg(s.quantity), array_agg(s.price) INTO products, stock, prices
+    FROM (SELECT i.product_id, i.quantity, p.price
+          FROM shop.inventory AS i JOIN shop.products AS p USING (product_id)
+          WHERE i.product_id = ANY (product_ids) ORDER BY i.product_id FOR UPDATE OF i) AS s;
+    left_over := stock;
+
+    FOR entry IN
+        SELECT b.n::integer AS n, b.buyer, array_agg(l.p ORDER BY l.p) AS wanted, array_agg(l.q ORDER BY l.p) AS amounts,
+               bool_and(l.good) AS good
+        FROM unnest(buyers) WITH ORDINALITY AS b (buyer, n)
+        LEFT JOIN (SELECT o, p, sum(q)::bigint AS q, bool_and(p IS NOT NULL AND q IS NOT NULL AND q BETWEEN 1 AND 1000000) AS good
+                   FROM unnest(line_of, product_ids, quantities) AS l (o, p, q) GROUP BY o, p) AS l ON l.o = b.n
+        GROUP BY b.n, b.buyer ORDER BY b.n
+    LOOP
+        CONTINUE WHEN twins[entry.n] IS NOT NULL AND twins[entry.n] <> ids[entry.n];
+        IF entry.good IS NOT TRUE THEN
+            states[entry.n] := '22023';
+            notes[entry.n] := 'an order needs products, and quantities that are positive and at most a million';
+        ELSIF NOT coalesce(entry.buyer = ANY (known), false) THEN
+            states[entry.n] := '23503';
+            notes[entry.n] := format('there is no user %s', entry.buyer);
+        ELSE
+            short := NULL;
+            ranks := '{}';
+            FOR line IN 1 .. cardinality(entry.wanted) LOOP
+                place := array_position(products, entry.wanted[line]);
+                ranks[line] := place;
+                IF place IS NULL OR left_over[place] < entry.amounts[line] THEN
+                    short := line;
+                    EXIT;
+                END IF;
+            END LOOP;
+            IF short IS NULL THEN
+                FOR line IN 1 .. cardinality(ranks) LOOP
+                    left_over[ranks[line]] := left_over[ranks[line]] - entry.amounts[line];
+                END LOOP;
+            ELSIF place IS NULL THEN
+                states[entry.n] := '23503';
+                notes[entry.n] := format('there is no product %s', entry.wanted[short]);
+            ELSE
+                states[entry.n] := 'HT001';
+                notes[entry.n] := format('insufficient inventory of product %s: %s wanted, %s in stock',
+                                         entry.wanted[short], entry.amounts[short], left_over[place]);
+                details[entry.n] := format('product_id=%s wanted=%s available=%s',
+                                           entry.wanted[short], entry.amounts[short], left_over[place]);
+            END IF;
+        END IF;
+    END LOOP;
+
+    UPDATE shop.inventory AS i SET quantity = n.quantity
+    FROM unnest(products, left_over, stock) AS n (product_id, quantity, before)
+    WHERE i.product_id = n.product_id AND n.quantity <> n.before;
+    INSERT INTO shop.orders (order_id, created_at, user_id, total_amount)
+    SELECT o.id, shop.order_time(o.id), o.buyer, sum(prices[array_position(products, l.p)] * l.q)
+    FROM unnest(ids, buyers, states, twins) WITH ORDINALITY AS o (id, buyer, state, twin, n)
+    JOIN unnest(line_of, product_ids, quantities) AS l (o, p, q) ON l.o = o.n
+    WHERE o.state IS NULL AND coalesce(o.twin, o.id) = o.id
+    GROUP BY o.id, o.buyer;
+    INSERT INTO shop.order_items (order_id, created_at, line_no, product_id, quantity, price)
+    SELECT o.id, shop.order_time(o.id), row_number() OVER (PARTITION BY o.id ORDER BY l.p), l.p, sum(l.q),
+           prices[array_position(products, l.p)]
+    FROM unnest(ids, states, twins) WITH ORDINALITY AS o (id, state, twin, n)
+    JOIN unnest(line_of, product_ids, quantities) AS l (o, p, q) ON l.o = o.n
+    WHERE o.state IS NULL AND coalesce(o.twin, o.id) = o.id
+    GROUP BY o.id, l.p;
+    -- A key whose order failed is free again.
+    IF request_keys IS NOT NULL THEN
+        DELETE FROM shop.order_requests AS r
+        USING unnest(buyers, request_keys, ids, states) AS f (buyer, key, id, state)
+        WHERE f.state IS NOT NULL AND r.user_id = f.buyer AND r.request_key = f.key AND r.order_id = f.id;
+    END IF;
+
+    RETURN QUERY
+    SELECT o.n::integer,
+           CASE WHEN outcome.state IS NULL THEN coalesce(o.twin, o.id) END,
+           outcome.state, outcome.note, outcome.detail
+    FROM unnest(ids, twins) WITH ORDINALITY AS o (id, twin, n)
+    CROSS JOIN LATERAL (
+        -- A second request of the same batch shares the fate of the first; an earlier one must be the same.
+        SELECT coalesce(array_position(ids, o.twin), o.n::integer) AS at
+    ) AS first
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN same.differs THEN 'HT002' ELSE states[first.at] END AS state,
+               CASE WHEN same.differs THEN format('request key %L of user %s was used for another order',
+                                                  request_keys[o.n], buyers[o.n])
+                    ELSE notes[first.at] END AS note,
+               CASE WHEN same.differs THEN format('order_id=%s', o.twin) ELSE details[first.at] END AS detail
+        FROM (SELECT o.twin <> o.id AND EXISTS (
+                  SELECT FROM shop.order_requests AS r
+                  WHERE r.user_id = buyers[o.n] AND r.request_key = request_keys[o.n]
+                    AND r.request_hash IS DISTINCT FROM (
+                        SELECT shop.request_hash(array_agg(p ORDER BY p), array_agg(q ORDER BY p))
+                        FROM (SELECT p, sum(q)::bigint AS q FROM unnest(line_of, product_ids, quantities) AS l (ln, p, q)
+                              WHERE ln = o.n GROUP BY p) AS merged)) AS differs) AS same
+    ) AS outcome
+    ORDER BY o.n;
+END
+$$;
+
+-- Which status may follow which; PostgreSQL keeps the times, not the client.
+CREATE OR REPLACE FUNCTION shop.guard_status() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.status IS DISTINCT FROM OLD.status
+       AND (OLD.status, NEW.status) NOT IN ((0, 1), (1, 2), (2, 3), (0, 4), (1, 4)) THEN
+        RAISE EXCEPTION 'order % cannot go from status % to %', OLD.order_id, OLD.status, NEW.status
+            USING ERRCODE = 'check_violation';
+    END IF;
+    NEW.updated_at := now();
+    IF NEW.status = 3 AND OLD.status <> 3 THEN
+        -- now() is the start of the transaction, which a busy shop may have begun before the order was there.
+        NEW.completed_at := greatest(now(), NEW.created_at);
+    END IF;
+    RETURN NEW;
 END
 $$;
 
 -- Gives an order its next status, once; returns whether there was such an order.
-CREATE OR REPLACE FUNCTION shop.advance_order(id bigint, next integer) RETURNS boolean LANGUAGE plpgsql AS $$
+DROP FUNCTION IF EXISTS shop.advance_order(bigint, integer);
+CREATE OR REPLACE FUNCTION shop.advance_order(id bigint, next smallint) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE shop.orders SET status = next WHERE order_id = id AND status <> next;
+    UPDATE shop.orders SET status = next
+    WHERE order_id = id AND created_at = shop.order_time(id) AND status <> next;
     IF FOUND THEN
         RETURN true;
     END IF;
-    IF EXISTS (SELECT FROM shop.orders WHERE order_id = id) THEN
+    IF EXISTS (SELECT FROM shop.orders WHERE order_id = id AND created_at = shop.order_time(id)) THEN
         RAISE EXCEPTION 'order % has status % already', id, next USING ERRCODE = 'check_violation';
     END IF;
     RETURN false;
@@ -69,29 +265,46 @@ END
 $$;
 
 -- The steps of an order; each returns whether there was such an order. A step out of order, or taken
--- twice, is an error.
-CREATE OR REPLACE FUNCTION shop.pay_order(id bigint) RETURNS boolean LANGUAGE sql AS
-$$ SELECT shop.advance_order(id, 1) $$;
-
-CREATE OR REPLACE FUNCTION shop.ship_order(id bigint) RETURNS boolean LANGUAGE sql AS
-$$ SELECT shop.advance_order(id, 2) $$;
-
-CREATE OR REPLACE FUNCTION shop.complete_order(id bigint) RETURNS boolean LANGUAGE sql AS
-$$ SELECT shop.advance_order(id, 3) $$;
-
--- Cancels a pending or paid order and returns its goods to stock, again in product_id order.
-CREATE OR REPLACE FUNCTION shop.cancel_order(id bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+-- twice, is an error (23514).
+CREATE OR REPLACE FUNCTION shop.pay_order(id bigint) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-    IF NOT shop.advance_order(id, 4) THEN
+    IF NOT shop.advance_order(id, 1::smallint) THEN
         RETURN false;
     END IF;
-    PERFORM FROM shop.inventory AS i
-    WHERE product_id IN (SELECT product_id FROM shop.order_items WHERE order_id = id)
-    ORDER BY product_id FOR UPDATE;
-    UPDATE shop.inventory AS i SET quantity = i.quantity + l.quantity
-    FROM (SELECT product_id, sum(quantity) AS quantity FROM shop.order_items WHERE order_id = id
-          GROUP BY product_id) AS l
-    WHERE i.product_id = l.product_id;
+    INSERT INTO shop.payments (order_id, created_at, amount)
+    SELECT order_id, created_at, total_amount FROM shop.orders
+    WHERE order_id = id AND created_at = shop.order_time(id);
+    RETURN true;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION shop.ship_order(id bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT shop.advance_order(id, 2::smallint) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO shop.shipments (order_id, created_at) VALUES (id, shop.order_time(id));
+    RETURN true;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION shop.complete_order(id bigint) RETURNS boolean LANGUAGE sql AS
+$$ SELECT shop.advance_order(id, 3::smallint) $$;
+
+-- Cancels a pending or paid order and returns its goods to stock, again in product order.
+CREATE OR REPLACE FUNCTION shop.cancel_order(id bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    line record;
+BEGIN
+    IF NOT shop.advance_order(id, 4::smallint) THEN
+        RETURN false;
+    END IF;
+    FOR line IN
+        SELECT product_id, sum(quantity) AS quantity FROM shop.order_items
+        WHERE order_id = id AND created_at = shop.order_time(id) GROUP BY product_id ORDER BY product_id
+    LOOP
+        UPDATE shop.inventory AS i SET quantity = i.quantity + line.quantity WHERE i.product_id = line.product_id;
+    END LOOP;
     RETURN true;
 END
 $$;

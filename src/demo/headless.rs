@@ -180,16 +180,11 @@ async fn prepare<W: Write>(
     })
     .await
     .map_err(DemoError::server("fill the shop"))?;
-    for (view, share) in schema::VIEWS.iter().zip([0.7, 0.75, 0.8, 0.95]) {
-        report.progress(share, &format!("refreshing {view}"));
-        schema::first_refresh(&client, view)
-            .await
-            .map_err(DemoError::server("refresh a materialized view"))?;
-    }
-    client
-        .batch("ANALYZE mart.sales_hourly_mv, mart.user_behavior_mv, mart.fact_sales_mv, mart.daily_sales_summary")
-        .await
-        .map_err(DemoError::server("analyze the materialized views"))?;
+    schema::fill_all(&client, |share, view| {
+        report.progress(0.7 + 0.28 * share, &format!("filling {view}"));
+    })
+    .await
+    .map_err(DemoError::server("fill the summaries"))?;
     Ok(Ready {
         host: cluster.socket_dir().display().to_string(),
         port: cluster.port(),

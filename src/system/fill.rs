@@ -1,7 +1,7 @@
 //! Loading a history by COPY, over two sessions.
 
-use super::generate::{History, Order, history};
-use crate::pg::{Client, PgError, Target, sampler};
+use super::generate::{History, Order, history, order_id};
+use crate::pg::{Client, Param, PgError, Target, sampler};
 use chrono::{DateTime, Local};
 use std::sync::Arc;
 
@@ -40,6 +40,11 @@ pub async fn fill(
     progress(0.0, "making up orders");
     let data = Arc::new(generate(fill).await?);
     let ((first, unchecked), (second, _)) = (loader(target).await?, loader(target).await?);
+    if let Some(oldest) = data.orders.first() {
+        let months = "SELECT htap.make_months(to_timestamp($1))";
+        let since = Param::Float((oldest.created_ms / 1000) as f64);
+        first.query(months, &[since]).await?;
+    }
     dimensions(&first, &data).await?;
     // Checked references need the orders to be there first.
     let (start, started) = tokio::sync::oneshot::channel::<()>();
@@ -57,8 +62,7 @@ pub async fn fill(
             0.1 + 0.5 * orders as f64 / data.orders.len().max(1) as f64,
             "loading orders",
         );
-        let first_id = at * CHUNK + 1;
-        let rows = chunk.iter().zip(first_id..).map(order_fields);
+        let rows = chunk.iter().zip(at * CHUNK..).map(order_fields);
         orders += first.copy_in(COPY_ORDERS, rows).await?;
     }
     drop(start);
@@ -87,7 +91,7 @@ async fn generate(fill: Fill) -> Result<History, PgError> {
 const COPY_ORDERS: &str = "COPY shop.orders (order_id, user_id, status, total_amount, created_at, updated_at, \
                            completed_at) FROM STDIN";
 const COPY_ITEMS: &str =
-    "COPY shop.order_items (order_id, line_no, product_id, quantity, price) FROM STDIN";
+    "COPY shop.order_items (order_id, created_at, line_no, product_id, quantity, price) FROM STDIN";
 const COPY_EVENTS: &str = "COPY shop.user_events (user_id, occurred_at) FROM STDIN";
 
 const FINISH: &str = "
@@ -96,7 +100,6 @@ const FINISH: &str = "
                   (SELECT max(category_id) FROM shop.categories));
     SELECT setval(pg_get_serial_sequence('shop.products', 'product_id'),
                   (SELECT max(product_id) FROM shop.products));
-    SELECT setval(pg_get_serial_sequence('shop.orders', 'order_id'), (SELECT max(order_id) FROM shop.orders));
     ANALYZE shop.users, shop.categories, shop.products, shop.inventory, shop.orders, shop.order_items,
             shop.user_events";
 
@@ -178,7 +181,7 @@ async fn load_items(client: &Client, data: &History) -> Result<u64, PgError> {
     for (chunk, at) in data.orders.chunks(CHUNK).zip(0_usize..) {
         let rows: Vec<Fields> = chunk
             .iter()
-            .zip(at * CHUNK + 1..)
+            .zip(at * CHUNK..)
             .flat_map(item_fields)
             .collect();
         loaded += client.copy_in(COPY_ITEMS, rows).await?;
@@ -186,7 +189,8 @@ async fn load_items(client: &Client, data: &History) -> Result<u64, PgError> {
     Ok(loaded)
 }
 
-fn item_fields((order, id): (&Order, usize)) -> impl Iterator<Item = Fields> + '_ {
+fn item_fields((order, at): (&Order, usize)) -> impl Iterator<Item = Fields> + '_ {
+    let id = order_id(order.created_ms, 0, at as u64);
     order
         .lines
         .iter()
@@ -194,6 +198,7 @@ fn item_fields((order, id): (&Order, usize)) -> impl Iterator<Item = Fields> + '
         .map(move |((product, quantity, cents), line)| {
             vec![
                 id.field(),
+                time(order.created_ms),
                 line.field(),
                 product.field(),
                 quantity.field(),
@@ -202,7 +207,8 @@ fn item_fields((order, id): (&Order, usize)) -> impl Iterator<Item = Fields> + '
         })
 }
 
-fn order_fields((order, id): (&Order, usize)) -> Fields {
+fn order_fields((order, at): (&Order, usize)) -> Fields {
+    let id = order_id(order.created_ms, 0, at as u64);
     let total: i64 = order.lines.iter().map(|(_, q, cents)| q * cents).sum();
     let updated = time(order.updated_ms);
     vec![

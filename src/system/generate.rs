@@ -59,7 +59,18 @@ pub struct Product {
     pub reorder_point: i64,
 }
 
-/// An order; its id is its position plus one.
+/// Milliseconds from the epoch to 2020-01-01 UTC, where the time within an order's number begins.
+const ORDER_EPOCH_MS: i64 = 1_577_836_800_000;
+
+/// The number of an order created at `created_ms` (milliseconds since the epoch): 41 bits of time, 10 of
+/// node, 12 of counter, as `shop.new_order_id()` makes them. `counter` tells orders of one millisecond apart.
+pub fn order_id(created_ms: i64, node: u16, counter: u64) -> i64 {
+    ((created_ms - ORDER_EPOCH_MS) << 22)
+        | (i64::from(node & 0x3ff) << 12)
+        | (counter & 0xfff) as i64
+}
+
+/// An order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Order {
     /// User id, from 1.

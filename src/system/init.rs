@@ -1,7 +1,7 @@
 //! `htap-top init`: installs the schema in a database that is there, and touches nothing that is not ours.
 
 use super::fill::{self, Fill, Loaded};
-use super::schema::{self, MARK, ROLES, SCHEMAS, VIEWS};
+use super::schema::{self, MARK, ROLES, SCHEMAS, SUMMARIES, VIEWS};
 use crate::pg::{Client, Param, PgError, Target, sampler};
 use std::collections::BTreeSet;
 
@@ -132,6 +132,15 @@ pub async fn init(
     };
     if orders > 0 {
         done.loaded = Some(load(&client, target, orders, &mut progress).await?);
+    }
+    for summary in SUMMARIES {
+        if done.loaded.is_some() || !is_filled(&client, summary).await? {
+            progress(&format!("filling {summary}"));
+            schema::rebuild(&client, summary)
+                .await
+                .map_err(InitError::server(format!("fill {summary}")))?;
+            done.refreshed.push(summary.to_owned());
+        }
     }
     for view in VIEWS {
         if done.loaded.is_some() || !is_populated(&client, view).await? {
@@ -300,6 +309,15 @@ async fn load(
     .map_err(InitError::server(
         "fill the shop (what was loaded stays; TRUNCATE shop.users, shop.categories CASCADE empties it)",
     ))
+}
+
+async fn is_filled(client: &Client, summary: &str) -> Result<bool, InitError> {
+    let sql = "SELECT snapshot IS NOT NULL AS filled FROM htap.watermark WHERE view = $1";
+    let answer = client
+        .query(sql, &[Param::Text(summary)])
+        .await
+        .map_err(InitError::server("read htap.watermark"))?;
+    Ok(answer.first("filled").is_true())
 }
 
 async fn is_populated(client: &Client, view: &str) -> Result<bool, InitError> {

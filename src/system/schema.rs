@@ -3,7 +3,7 @@
 use crate::pg::{Client, PgError, quote_ident};
 
 /// Name and text of each file, in the order they must run. They are repeatable.
-pub const FILES: [(&str, &str); 5] = [
+pub const FILES: [(&str, &str); 8] = [
     (
         "01_roles.sql",
         include_str!("../../queries/system/01_roles.sql"),
@@ -17,12 +17,24 @@ pub const FILES: [(&str, &str); 5] = [
         include_str!("../../queries/system/03_functions.sql"),
     ),
     (
-        "04_mart.sql",
-        include_str!("../../queries/system/04_mart.sql"),
+        "04_partitions.sql",
+        include_str!("../../queries/system/04_partitions.sql"),
     ),
     (
-        "05_htap.sql",
-        include_str!("../../queries/system/05_htap.sql"),
+        "05_control.sql",
+        include_str!("../../queries/system/05_control.sql"),
+    ),
+    (
+        "06_capture.sql",
+        include_str!("../../queries/system/06_capture.sql"),
+    ),
+    (
+        "07_mart.sql",
+        include_str!("../../queries/system/07_mart.sql"),
+    ),
+    (
+        "08_merge.sql",
+        include_str!("../../queries/system/08_merge.sql"),
     ),
 ];
 
@@ -42,6 +54,9 @@ pub const VIEWS: [&str; 4] = [
     "mart.fact_sales_mv",
     "mart.daily_sales_summary",
 ];
+
+/// The incremental summaries, each a few tables of which the first gives it its name.
+pub const SUMMARIES: [&str; 3] = ["mart.sales_hourly", "mart.fact_sales", "mart.segment_rfm"];
 
 /// Extensions that show more where the server has them; nothing depends on them.
 const EXTENSIONS: [&str; 3] = ["pg_stat_statements", "pgstattuple", "pg_buffercache"];
@@ -95,6 +110,46 @@ pub async fn first_refresh(client: &Client, view: &str) -> Result<(), PgError> {
              UPDATE htap.refresh_run SET finished = clock_timestamp(), rows = (SELECT count(*) FROM {view})
              WHERE run_id = (SELECT max(run_id) FROM htap.refresh_run WHERE view = '{view}');
              RESET ROLE;"
+        ))
+        .await
+}
+
+/// Fills all of [`SUMMARIES`] and [`VIEWS`] from the base tables, and tells the planner what they hold.
+/// `progress` is told the share that is done, from 0 to 1, and which one comes next.
+pub async fn fill_all(client: &Client, mut progress: impl FnMut(f64, &str)) -> Result<(), PgError> {
+    let all = (SUMMARIES.len() + VIEWS.len()) as f64;
+    for (summary, done) in SUMMARIES.iter().zip(0_u8..) {
+        progress(f64::from(done) / all, summary);
+        rebuild(client, summary).await?;
+    }
+    for (view, done) in VIEWS.iter().zip(SUMMARIES.len()..) {
+        progress(done as f64 / all, view);
+        first_refresh(client, view).await?;
+    }
+    client.batch("ANALYZE").await
+}
+
+/// Fills one of [`SUMMARIES`] from the base tables and records the run.
+pub async fn rebuild(client: &Client, summary: &str) -> Result<(), PgError> {
+    client
+        .batch(&format!(
+            "SET ROLE htap_refresh;
+             SET statement_timeout = 0;
+             INSERT INTO htap.refresh_run (view, mode) VALUES ('{summary}', 'rebuild')"
+        ))
+        .await?;
+    client
+        .batch("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        .await?;
+    client
+        .batch(&format!("SELECT htap.rebuild('{summary}')"))
+        .await?;
+    client.batch("COMMIT").await?;
+    client
+        .batch(&format!(
+            "UPDATE htap.refresh_run SET finished = clock_timestamp(), rows = (SELECT count(*) FROM {summary})
+             WHERE run_id = (SELECT max(run_id) FROM htap.refresh_run WHERE view = '{summary}');
+             RESET ROLE"
         ))
         .await
 }

@@ -16,12 +16,38 @@ const PACES: [(&[&str], u64); 3] = [
     (&["mart.fact_sales_mv", "mart.daily_sales_summary"], 60),
 ];
 
+/// Merges of the incremental summaries, one after the other, every second.
+const MERGES: [&str; 4] = [
+    "SELECT FROM htap.merge_sales_hourly()",
+    "SELECT FROM htap.merge_fact_sales()",
+    "SELECT FROM htap.merge_segment_rfm()",
+    "SELECT htap.trim_log()",
+];
+
 /// Rows of `htap.refresh_run` older than this are removed.
 const KEEP: &str = "DELETE FROM htap.refresh_run WHERE started < now() - interval '30 minutes'";
 
 pub(super) fn start(tasks: &mut JoinSet<()>, shared: &Shared) {
+    tasks.spawn(merge(shared.clone()));
     for (views, seconds) in PACES {
         tasks.spawn(keep_fresh(shared.clone(), views, seconds));
+    }
+}
+
+async fn merge(shared: Shared) {
+    let mut session = shared.session("htap_refresh", "htap-refresh");
+    let mut pace = tokio::time::interval(Duration::from_secs(1));
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        pace.tick().await;
+        if shared.paused.load(Ordering::Relaxed) {
+            continue;
+        }
+        for merge in MERGES {
+            if session.batch(merge).await.is_err() {
+                count(&shared.counters.errors);
+            }
+        }
     }
 }
 

@@ -222,7 +222,7 @@ fn an_interrupt_while_it_starts_leaves_nothing() {
         "looking for",
         "starting",
         "creating the schema",
-        "refreshing",
+        "filling mart",
     ] {
         let mut demo = Demo::start(tmp.path(), &[]);
         demo.until(moment);

@@ -129,9 +129,9 @@ fn what_a_database_lacks_is_not_asked_and_is_named() {
     let lacking = table(
         "name|found",
         &[
-            "mart.sales_hourly_mv|false",
+            "mart.sales_hourly|false",
             "shop.products|false",
-            "mart.fact_sales_mv|true",
+            "mart.fact_sales|true",
         ],
     );
     let _ = board.answer("needs", lacking);
@@ -140,15 +140,15 @@ fn what_a_database_lacks_is_not_asked_and_is_named() {
     assert!(names(&board, &asked).contains(&"top_categories".to_owned()));
     let hourly = board.model.feed(board.id("hourly_sales")).unwrap();
     assert_eq!(hourly.sampling.missing.len(), 1);
-    assert!(board.screen(140, 50).contains("needs mart.sales_hourly_mv"));
+    assert!(board.screen(140, 50).contains("needs mart.sales_hourly"));
     let _ = board.answer(
         "needs",
         table(
             "name|found",
             &[
-                "mart.sales_hourly_mv|true",
+                "mart.sales_hourly|true",
                 "shop.products|true",
-                "mart.fact_sales_mv|true",
+                "mart.fact_sales|true",
             ],
         ),
     );
@@ -203,7 +203,7 @@ fn a_lost_session_takes_its_statements_along() {
 #[test]
 fn a_lost_olap_session_is_asked_for_again() {
     let mut board = Board::live(Config::default());
-    let _ = board.answer("needs", table("name|found", &["mart.sales_hourly_mv|true"]));
+    let _ = board.answer("needs", table("name|found", &["mart.sales_hourly|true"]));
     let asked = board.tick(250);
     assert!(names(&board, &asked).contains(&"hourly_sales".to_owned()));
     let _ = board.answer("hourly_sales", table("hour|sales", &[]));
@@ -224,7 +224,7 @@ fn a_lost_olap_session_is_asked_for_again() {
 #[test]
 fn an_opening_olap_session_does_not_ask_again_what_is_under_way() {
     let mut board = Board::live(Config::default());
-    let _ = board.answer("needs", table("name|found", &["mart.sales_hourly_mv|true"]));
+    let _ = board.answer("needs", table("name|found", &["mart.sales_hourly|true"]));
     let asked = board.tick(250);
     assert!(names(&board, &asked).contains(&"hourly_sales".to_owned()));
     for session in 0..3 {
@@ -300,7 +300,7 @@ fn a_gauge_does_not_live_on_old_figures() {
 #[test]
 fn a_panel_that_fails_is_not_a_fast_one() {
     let mut board = Board::live(Config::default());
-    let _ = board.answer("needs", table("name|found", &["mart.sales_hourly_mv|true"]));
+    let _ = board.answer("needs", table("name|found", &["mart.sales_hourly|true"]));
     let _ = board.tick(250);
     let _ = board.answer("hourly_sales", table("hour|sales", &[]));
     let _ = board.answer("activity", activity(&[]));

@@ -46,7 +46,7 @@ fn init_never_touches_what_is_not_its_own() {
         let why = refused(init(&server.target("template1", SUPERUSER), 0, |_| {}).await);
         assert!(why.contains("template"), "{why}");
         // An obstacle met halfway undoes everything.
-        client.batch("CREATE SCHEMA htap; COMMENT ON SCHEMA htap IS 'htap-top: x'; CREATE TABLE htap.refresh_run (x int)").await.unwrap();
+        client.batch("CREATE SCHEMA htap; COMMENT ON SCHEMA htap IS 'htap-top: x'; CREATE TYPE htap.partitioned AS (x int)").await.unwrap();
         let before_failure = catalogue(&client).await;
         let error = init(&database.target(), 0, |_| {}).await.unwrap_err();
         assert!(matches!(error, InitError::Server { .. }), "{error}");

@@ -171,8 +171,8 @@ fn apply(board: &mut Board, step: Step) {
                     "name|found",
                     &[
                         "shop.products|true",
-                        "mart.sales_hourly_mv|true",
-                        "mart.fact_sales_mv|false",
+                        "mart.sales_hourly|true",
+                        "mart.fact_sales|false",
                     ],
                 )),
             };

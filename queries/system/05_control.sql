@@ -1,0 +1,94 @@
+-- Control: what changed, what was refreshed when, and by which rules. htap_refresh owns it.
+ALTER SCHEMA htap OWNER TO htap_refresh;
+GRANT USAGE ON SCHEMA htap, shop TO htap_oltp, htap_olap, htap_refresh;
+SET LOCAL ROLE htap_refresh;
+
+-- The summaries. An incremental one is a set of tables brought up to date by merging what changed; a
+-- materialized one is refreshed by PostgreSQL. The tables of an incremental one are named in `tables`, the
+-- first gives it its name; query `<table>_query` recomputes a table from the base tables.
+CREATE TABLE IF NOT EXISTS htap.view_def (
+    view      text PRIMARY KEY,
+    kind      text NOT NULL CHECK (kind IN ('incremental', 'materialized')),
+    tables    text[] NOT NULL,
+    freshness interval NOT NULL CHECK (freshness > interval '0'),
+    depth     smallint NOT NULL DEFAULT 0
+);
+COMMENT ON COLUMN htap.view_def.freshness IS 'how old it may be';
+COMMENT ON COLUMN htap.view_def.depth IS '0 reads base tables only, 1 reads a view of depth 0, …: the order of refreshes';
+
+-- Changes of completed orders, appended by triggers on shop.orders: +1 for one that is completed from now
+-- on, -1 for one that no longer is; a correction is a -1 and a +1. Without index, for it is only appended
+-- and scanned. Rows go when every summary has merged them.
+CREATE TABLE IF NOT EXISTS htap.order_log (
+    xid          xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    logged_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    order_id     bigint NOT NULL,
+    user_id      bigint NOT NULL,
+    completed_at timestamptz NOT NULL,
+    amount       numeric(12,2) NOT NULL,
+    sign         smallint NOT NULL CHECK (sign IN (1, -1))
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
+
+-- What else makes summaries stale: lines of a completed order, a user who moved to another segment, a product
+-- or category that moved or was renamed; 'all' after a TRUNCATE, or when the log was cut.
+CREATE TABLE IF NOT EXISTS htap.dirty_log (
+    xid       xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    logged_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    what      text NOT NULL CHECK (what IN ('order', 'user', 'product', 'category', 'all')),
+    id        bigint
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
+
+-- What each summary holds: everything `snapshot` sees, hence everything committed before `as_of`. Without a
+-- snapshot it was never filled. log_oid: the log it was merged from; after a restore it is another one.
+CREATE TABLE IF NOT EXISTS htap.watermark (
+    view      text PRIMARY KEY REFERENCES htap.view_def ON DELETE CASCADE,
+    snapshot  pg_snapshot,
+    as_of     timestamptz,
+    heartbeat bigint,
+    log_oid   oid
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
+-- A row is written when a refresh starts and completed when it ends; one without an end is running or has died.
+CREATE TABLE IF NOT EXISTS htap.refresh_run (
+    run_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    view      text NOT NULL,
+    mode      text NOT NULL,
+    started   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished  timestamptz CHECK (finished >= started),
+    rows      bigint,
+    as_of     timestamptz,
+    wal_bytes bigint
+);
+ALTER TABLE htap.refresh_run DROP CONSTRAINT IF EXISTS refresh_run_mode_check;
+ALTER TABLE htap.refresh_run ADD CONSTRAINT refresh_run_mode_check
+    CHECK (mode IN ('full', 'concurrent', 'incremental', 'rebuild'));
+ALTER TABLE htap.refresh_run ADD COLUMN IF NOT EXISTS as_of timestamptz;
+ALTER TABLE htap.refresh_run ADD COLUMN IF NOT EXISTS wal_bytes bigint;
+COMMENT ON COLUMN htap.refresh_run.rows IS 'changes merged (incremental), else rows of the view';
+COMMENT ON COLUMN htap.refresh_run.wal_bytes IS 'WAL of the whole server meanwhile: an upper bound';
+CREATE INDEX IF NOT EXISTS refresh_run_view_idx ON htap.refresh_run (view, finished DESC);
+
+-- Written through the OLTP path by whoever measures freshness; a summary's watermark says up to which one
+-- it holds everything.
+CREATE TABLE IF NOT EXISTS htap.heartbeat (
+    seq          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    committed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Events for a stream, written in the transaction of the order; a relay reads them in the order of commits:
+-- rows with xid < pg_snapshot_xmin(pg_current_snapshot()), by (xid, event_id). Off until
+-- htap.switch_outbox(true), for without a reader it would only grow.
+CREATE TABLE IF NOT EXISTS htap.outbox (
+    event_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    xid         xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    topic       text NOT NULL,
+    key         text NOT NULL,
+    payload     jsonb NOT NULL
+);
+
+GRANT SELECT ON htap.view_def, htap.order_log, htap.dirty_log, htap.watermark, htap.refresh_run, htap.heartbeat,
+    htap.outbox TO htap_oltp, htap_olap, htap_monitor;
+GRANT INSERT ON htap.heartbeat TO htap_oltp;
+RESET ROLE;
+GRANT SELECT ON htap.partition TO htap_oltp, htap_olap, htap_refresh, htap_monitor;

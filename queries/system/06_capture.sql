@@ -1,0 +1,126 @@
+-- Capture: what changes the summaries is appended to the logs, in the writer's transaction.
+-- Row triggers with WHEN: an order that is created, paid or shipped costs nothing, for its trigger does not
+-- fire; and each partition has a copy, so that a write to the partition itself is captured too. They write as
+-- htap_refresh, whoever writes the order. What bypasses them: session_replication_role = replica, and
+-- partitions detached, attached or truncated by hand; `htap-top refresh --verify` finds that.
+CREATE OR REPLACE FUNCTION htap.log_order() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP <> 'INSERT' AND OLD.status = 3 THEN
+        INSERT INTO htap.order_log (order_id, user_id, completed_at, amount, sign)
+        VALUES (OLD.order_id, OLD.user_id, OLD.completed_at, OLD.total_amount, -1);
+    END IF;
+    IF TG_OP <> 'DELETE' AND NEW.status = 3 THEN
+        INSERT INTO htap.order_log (order_id, user_id, completed_at, amount, sign)
+        VALUES (NEW.order_id, NEW.user_id, NEW.completed_at, NEW.total_amount, 1);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION htap.log_line() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO htap.dirty_log (what, id)
+    SELECT DISTINCT 'order', o.order_id
+    FROM (VALUES (CASE WHEN TG_OP <> 'INSERT' THEN OLD.order_id END), (CASE WHEN TG_OP <> 'DELETE' THEN NEW.order_id END)) AS l (id)
+    JOIN shop.orders AS o ON o.order_id = l.id AND o.created_at = shop.order_time(l.id)
+    WHERE o.status = 3;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION htap.log_dimension() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO htap.dirty_log (what, id)
+    VALUES (TG_ARGV[0], (to_jsonb(NEW) ->> (TG_ARGV[0] || '_id'))::bigint);
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION htap.log_truncate() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO htap.dirty_log (what) VALUES ('all');
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION htap.publish_order() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO htap.outbox (topic, key, payload)
+    VALUES ('orders', NEW.order_id::text,
+            jsonb_build_object('order_id', NEW.order_id, 'user_id', NEW.user_id, 'status', NEW.status,
+                               'amount', NEW.total_amount, 'created_at', NEW.created_at));
+    RETURN NULL;
+END
+$$;
+
+-- CREATE OR REPLACE TRIGGER is PostgreSQL 14's.
+DO $$
+DECLARE
+    entry record;
+BEGIN
+    FOR entry IN SELECT * FROM (VALUES
+        ('shop.orders', 'guard_status', 'BEFORE UPDATE ON shop.orders FOR EACH ROW EXECUTE FUNCTION shop.guard_status()'),
+        ('shop.orders', 'capture_insert', 'AFTER INSERT ON shop.orders FOR EACH ROW WHEN (NEW.status = 3)
+            EXECUTE FUNCTION htap.log_order()'),
+        ('shop.orders', 'capture_update', 'AFTER UPDATE ON shop.orders FOR EACH ROW
+            WHEN ((OLD.status = 3 OR NEW.status = 3)
+                  AND (OLD.status, OLD.user_id, OLD.total_amount, OLD.completed_at, OLD.order_id)
+                      IS DISTINCT FROM (NEW.status, NEW.user_id, NEW.total_amount, NEW.completed_at, NEW.order_id))
+            EXECUTE FUNCTION htap.log_order()'),
+        ('shop.orders', 'capture_delete', 'AFTER DELETE ON shop.orders FOR EACH ROW WHEN (OLD.status = 3)
+            EXECUTE FUNCTION htap.log_order()'),
+        ('shop.orders', 'capture_truncate', 'AFTER TRUNCATE ON shop.orders FOR EACH STATEMENT
+            EXECUTE FUNCTION htap.log_truncate()'),
+        -- The lines of an order come with it, in its transaction; only others can change a completed order.
+        ('shop.order_items', 'capture_insert', 'AFTER INSERT ON shop.order_items FOR EACH ROW
+            WHEN (NEW.created_at NOT BETWEEN date_trunc(''milliseconds'', now()) AND now() + interval ''1 minute'')
+            EXECUTE FUNCTION htap.log_line()'),
+        ('shop.order_items', 'capture_change', 'AFTER UPDATE OR DELETE ON shop.order_items FOR EACH ROW
+            EXECUTE FUNCTION htap.log_line()'),
+        ('shop.order_items', 'capture_truncate', 'AFTER TRUNCATE ON shop.order_items FOR EACH STATEMENT
+            EXECUTE FUNCTION htap.log_truncate()'),
+        ('shop.users', 'capture_update', 'AFTER UPDATE ON shop.users FOR EACH ROW
+            WHEN (OLD.user_segment IS DISTINCT FROM NEW.user_segment) EXECUTE FUNCTION htap.log_dimension(''user'')'),
+        ('shop.products', 'capture_update', 'AFTER UPDATE ON shop.products FOR EACH ROW
+            WHEN (OLD.category_id IS DISTINCT FROM NEW.category_id) EXECUTE FUNCTION htap.log_dimension(''product'')'),
+        ('shop.categories', 'capture_update', 'AFTER UPDATE ON shop.categories FOR EACH ROW
+            WHEN (OLD.category_name IS DISTINCT FROM NEW.category_name) EXECUTE FUNCTION htap.log_dimension(''category'')'),
+        ('shop.orders', 'publish', 'AFTER INSERT ON shop.orders FOR EACH ROW EXECUTE FUNCTION htap.publish_order()')
+    ) AS t (relation, name, definition) LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM pg_trigger WHERE tgrelid = entry.relation::regclass AND tgname = entry.name);
+        EXECUTE format('CREATE TRIGGER %I %s', entry.name, entry.definition);
+        IF entry.name = 'publish' THEN
+            ALTER TABLE shop.orders DISABLE TRIGGER publish;
+        END IF;
+    END LOOP;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION htap.switch_outbox(wanted boolean) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF wanted THEN
+        ALTER TABLE shop.orders ENABLE TRIGGER publish;
+    ELSE
+        ALTER TABLE shop.orders DISABLE TRIGGER publish;
+    END IF;
+END
+$$;
+
+ALTER FUNCTION htap.log_order() OWNER TO htap_refresh;
+ALTER FUNCTION htap.log_line() OWNER TO htap_refresh;
+ALTER FUNCTION htap.log_dimension() OWNER TO htap_refresh;
+ALTER FUNCTION htap.log_truncate() OWNER TO htap_refresh;
+ALTER FUNCTION htap.publish_order() OWNER TO htap_refresh;
+
+-- By name: what others put into these schemas is theirs.
+GRANT SELECT ON shop.users, shop.categories, shop.products, shop.inventory, shop.orders, shop.order_items,
+    shop.payments, shop.shipments, shop.user_events TO htap_oltp, htap_olap, htap_refresh;
+GRANT INSERT, UPDATE ON shop.users, shop.categories, shop.products, shop.inventory, shop.orders,
+    shop.order_items, shop.payments, shop.shipments, shop.user_events TO htap_oltp;
+GRANT SELECT, INSERT, UPDATE, DELETE ON shop.order_requests TO htap_oltp;
+GRANT USAGE ON SEQUENCE shop.order_counter TO htap_oltp;

@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod load;
+
 use crate::dashboard::panels::spec::parse_duration;
 use crate::pg::conninfo::Flags;
 use clap::{Args, Parser, Subcommand};
@@ -36,6 +38,10 @@ pub enum Command {
     Demo(Box<Demo>),
     /// Install the demo's schema, and data if wanted, in a database of your own
     Init(Init),
+    /// Put a mixed load on a shop, and report what it felt
+    Workload(Box<load::Workload>),
+    /// Create an order, lead one on, log a user in
+    Order(Box<load::Order>),
     /// Print a configuration file with all keys and their defaults
     Config,
     /// Print completions for a shell

@@ -2,6 +2,7 @@
 
 use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// How arrivals are spread.
@@ -12,6 +13,27 @@ pub enum Spread {
     Poisson,
     /// At equal distances.
     Fixed,
+}
+
+impl Spread {
+    /// Its name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Poisson => "poisson",
+            Self::Fixed => "fixed",
+        }
+    }
+}
+
+impl FromStr for Spread {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = [Self::Poisson, Self::Fixed]
+            .into_iter()
+            .find(|s| s.name() == text);
+        found.ok_or_else(|| "write poisson or fixed".to_owned())
+    }
 }
 
 /// The times of arrivals, from the beginning. Never ends, unless the rate is 0.

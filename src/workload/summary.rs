@@ -1,11 +1,10 @@
 //! What became of a load: for programs as JSON, for people as a table.
 
-use super::arrivals::Spread;
 use super::run::{Before, Class, Run};
 use super::shop::lock;
 use super::tally::{Latency, Times};
 use crate::format;
-use crate::system::orders::{Commit, Strategy};
+use crate::system::orders::Commit;
 use crate::system::pools::AdmissionCounts;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -55,7 +54,7 @@ pub struct Asked {
     pub hybrid_per_s: f64,
     /// `poisson` or `fixed`.
     pub arrivals: &'static str,
-    /// `function`, `pipelined`, `group` or `trips`.
+    /// `function`, `pipelined`, `group` or `round-trips`.
     pub strategy: &'static str,
     /// `synchronous` or `asynchronous`.
     pub commit: &'static str,
@@ -194,16 +193,8 @@ impl Run {
             oltp_per_s: options.oltp_per_s,
             olap_per_s: options.olap_per_s,
             hybrid_per_s: options.hybrid_per_s,
-            arrivals: match options.spread {
-                Spread::Poisson => "poisson",
-                Spread::Fixed => "fixed",
-            },
-            strategy: match options.strategy {
-                Strategy::Function => "function",
-                Strategy::Pipelined => "pipelined",
-                Strategy::GroupCommit => "group",
-                Strategy::RoundTrips => "trips",
-            },
+            arrivals: options.spread.name(),
+            strategy: options.strategy.name(),
             commit: match options.commit {
                 Commit::Synchronous => "synchronous",
                 Commit::Asynchronous => "asynchronous",

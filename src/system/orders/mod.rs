@@ -14,6 +14,7 @@ use group::Group;
 use place::Request;
 use retry::Retry;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A line of an order.
@@ -79,6 +80,36 @@ pub enum Strategy {
     RoundTrips,
 }
 
+impl Strategy {
+    const ALL: [Self; 4] = [
+        Self::Function,
+        Self::Pipelined,
+        Self::GroupCommit,
+        Self::RoundTrips,
+    ];
+
+    /// Its name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Function => "function",
+            Self::Pipelined => "pipelined",
+            Self::GroupCommit => "group",
+            Self::RoundTrips => "round-trips",
+        }
+    }
+}
+
+impl FromStr for Strategy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL
+            .into_iter()
+            .find(|strategy| strategy.name() == text);
+        found.ok_or_else(|| "write function, pipelined, group or round-trips".to_owned())
+    }
+}
+
 /// A step in an order's life after its creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
@@ -123,8 +154,18 @@ impl Step {
         }
     }
 
-    /// The status that it leads to.
-    fn status(self) -> i64 {
+    /// The name of the status that it leads to.
+    pub fn status(self) -> &'static str {
+        match self {
+            Self::Pay => "paid",
+            Self::Ship => "shipped",
+            Self::Complete => "completed",
+            Self::Cancel => "cancelled",
+        }
+    }
+
+    /// The number of that status in shop.orders.
+    fn status_number(self) -> i64 {
         match self {
             Self::Pay => 1,
             Self::Ship => 2,
@@ -273,7 +314,7 @@ impl Orders {
     async fn has_status(&self, id: i64, step: Step) -> Result<bool, OrderError> {
         let session = self.pool.get().await?;
         let answer = session.run(&STATUS, &[Param::Int(id)]).await?;
-        Ok(answer.int(0, "status") == Some(step.status()))
+        Ok(answer.int(0, "status") == Some(step.status_number()))
     }
 
     async fn try_log_in(&self, user: i64, commit: Commit) -> Result<i64, OrderError> {

@@ -142,8 +142,8 @@ pub enum Deed {
         #[command(flatten)]
         way: Way,
         /// Who orders
-        #[arg(long, value_name = "ID")]
-        user: i64,
+        #[arg(long = "user", value_name = "ID")]
+        buyer: i64,
         /// A product and how many pieces of it, such as 17x3, or 17 for one; once for each product
         #[arg(long = "line", value_name = "PRODUCT[xPIECES]", required = true, value_parser = parse_line)]
         lines: Vec<Line>,
@@ -164,7 +164,7 @@ pub enum Deed {
         way: Way,
         /// Who
         #[arg(value_name = "USER")]
-        user: i64,
+        who: i64,
     },
 }
 

@@ -49,19 +49,19 @@ async fn act(orders: &Orders, deed: &Deed) -> Result<(serde_json::Value, String)
     let commit = deed.way().commit();
     let (order, status) = match deed {
         Deed::Create {
-            user, lines, key, ..
+            buyer, lines, key, ..
         } => {
             let order = Order {
-                user: *user,
+                user: *buyer,
                 lines: lines.clone(),
                 request_key: key.clone(),
             };
             (orders.create(&order, commit).await?, "pending")
         }
-        Deed::Login { user, .. } => {
-            let event = orders.log_in(*user, commit).await?;
-            let json = json!({"event_id": event, "user_id": user});
-            return Ok((json, format!("user {user} has logged in")));
+        Deed::Login { who, .. } => {
+            let event = orders.log_in(*who, commit).await?;
+            let json = json!({"event_id": event, "user_id": who});
+            return Ok((json, format!("user {who} has logged in")));
         }
         Deed::Step(deed) => {
             let (order, step) = (deed.which().order, deed.step());

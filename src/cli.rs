@@ -3,6 +3,7 @@
 mod refresh;
 
 pub use refresh::Refresh;
+pub mod load;
 
 use crate::dashboard::panels::spec::parse_duration;
 use crate::pg::conninfo::Flags;
@@ -42,6 +43,10 @@ pub enum Command {
     Init(Init),
     /// Refresh materialized views and incremental summaries, once or again and again
     Refresh(Refresh),
+    /// Put a mixed load on a shop, and report what it felt
+    Workload(Box<load::Workload>),
+    /// Create an order, lead one on, log a user in
+    Order(Box<load::Order>),
     /// Print a configuration file with all keys and their defaults
     Config,
     /// Print completions for a shell

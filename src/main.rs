@@ -17,6 +17,8 @@ fn main() -> ExitCode {
         Some(Command::Demo(demo)) => commands::dashboard::show(&demo),
         Some(Command::Init(init)) => commands::init::install(&init),
         Some(Command::Refresh(refresh)) => commands::refresh::refresh(&refresh),
+        Some(Command::Workload(workload)) => commands::workload::put_on(&workload),
+        Some(Command::Order(order)) => commands::order::run(&order.deed),
         Some(Command::Config) => print(config::EXAMPLE.as_bytes()),
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();

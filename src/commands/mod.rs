@@ -3,11 +3,14 @@
 pub mod dashboard;
 pub mod demo;
 pub mod init;
+pub mod order;
 pub mod refresh;
+pub mod workload;
 
 use htap_top::cli::Server;
 use htap_top::pg::Target;
 use std::io::Write;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Exit codes, as the help lists them.
 pub const FAILURE: u8 = 1;
@@ -65,4 +68,18 @@ pub fn target(server: &Server, application_name: &str) -> Result<Target, Failure
         let _ = writeln!(std::io::stderr(), "htap-top: {warning}");
     }
     Ok(target.with_application_name(application_name))
+}
+
+/// Resolves at Ctrl-C, SIGTERM or SIGHUP, which from now on do not end the process by themselves.
+pub fn interrupted() -> Result<impl Future<Output = ()>, Failure> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
 }

@@ -2,12 +2,14 @@
 
 use super::conninfo::Target;
 use super::error::PgError;
+use super::statement::{NO_SUCH_STATEMENT, RESULT_CHANGED, Statements};
 use super::table::{Table, Value};
 use super::tls::Ended;
 use futures_util::future::join;
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{CancelToken, SimpleQueryMessage};
@@ -25,6 +27,10 @@ pub enum Param<'a> {
     Ints(&'a [i64]),
     /// text[]
     Texts(&'a [String]),
+    /// text, or NULL
+    MaybeText(Option<&'a str>),
+    /// text[] with NULLs
+    MaybeTexts(&'a [Option<&'a str>]),
 }
 
 impl Param<'_> {
@@ -35,14 +41,11 @@ impl Param<'_> {
             Self::Text(value) => (value, Type::TEXT),
             Self::Ints(value) => (value, Type::INT8_ARRAY),
             Self::Texts(value) => (value, Type::TEXT_ARRAY),
+            Self::MaybeText(value) => (value, Type::TEXT),
+            Self::MaybeTexts(value) => (value, Type::TEXT_ARRAY),
         }
     }
 }
-
-/// invalid_sql_statement_name: the server knows no statement of that name.
-const NO_SUCH_STATEMENT: &str = "26000";
-/// feature_not_supported: "cached plan must not change result type".
-const RESULT_CHANGED: &str = "0A000";
 
 /// The names of statements that came more than once.
 #[derive(Debug, Default)]
@@ -65,6 +68,9 @@ pub struct Client {
     inner: tokio_postgres::Client,
     ended: Ended,
     named: Mutex<Named>,
+    statements: Statements,
+    /// Whether a transaction was begun and not ended.
+    in_transaction: AtomicBool,
     /// Where and how it is connected.
     pub peer: Peer,
 }
@@ -101,6 +107,8 @@ impl Client {
             inner,
             ended,
             named: Mutex::default(),
+            statements: Statements::default(),
+            in_transaction: AtomicBool::new(false),
             peer,
         })
     }
@@ -276,6 +284,42 @@ impl Client {
             token: self.inner.cancel_token(),
             target: target.clone(),
         }
+    }
+
+    /// Opens a transaction with settings of its own, such as `SET LOCAL lock_timeout = 0`. From here to [`Self::commit`] or [`Self::rollback`] the session is not fit for
+    /// others, and a task that is dropped in between leaves it so.
+    pub async fn begin(&self, settings: &str) -> Result<(), PgError> {
+        self.in_transaction.store(true, Ordering::Relaxed);
+        self.batch(&format!("BEGIN; {settings}")).await
+    }
+
+    /// Commits. Where the transaction had failed it is rolled back, which the failure had told.
+    pub async fn commit(&self) -> Result<(), PgError> {
+        self.end("COMMIT").await
+    }
+
+    /// Rolls back.
+    pub async fn rollback(&self) -> Result<(), PgError> {
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(&self, sql: &str) -> Result<(), PgError> {
+        self.batch(sql).await?;
+        self.in_transaction.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether another task can go on with the session: it is open, and in no transaction.
+    pub fn is_free(&self) -> bool {
+        !self.is_closed() && !self.in_transaction.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn inner(&self) -> &tokio_postgres::Client {
+        &self.inner
+    }
+
+    pub(super) fn statements(&self) -> &Statements {
+        &self.statements
     }
 
     /// Whether the connection is known to be gone.

@@ -29,6 +29,9 @@ pub struct PgError {
     pub sqlstate: Option<Clean>,
     /// The message, fit to follow "failed to …: ".
     pub message: Clean,
+    /// The server's details.
+    #[serde(default)]
+    pub detail: Option<Clean>,
     /// The server's hint.
     pub hint: Option<Clean>,
 }
@@ -43,6 +46,7 @@ impl PgError {
             class,
             sqlstate: None,
             message: Clean::from_bytes(message.as_ref().as_bytes(), MESSAGE_CAP),
+            detail: None,
             hint: None,
         }
     }
@@ -55,6 +59,21 @@ impl PgError {
     /// Whether the session that reported this can go on.
     pub fn session_survives(&self) -> bool {
         self.sqlstate.is_some() && matches!(self.class, Class::Statement | Class::Timeout)
+    }
+
+    /// Whether the session is gone or was not to be had, which may pass: what was sent may be done or not.
+    pub fn is_of_session(&self) -> bool {
+        matches!(self.class, Class::Reconnect | Class::BackOff)
+    }
+
+    /// The SQLSTATE; where the server sent none, a word for what is wrong.
+    pub fn kind(&self) -> &str {
+        match (self.code(), self.class) {
+            ("", Class::Timeout) => "timeout",
+            ("", Class::Configuration) => "configuration",
+            ("", _) => "connection",
+            (code, _) => code,
+        }
     }
 
     /// The SQLSTATE, or an empty text.
@@ -94,6 +113,7 @@ impl From<tokio_postgres::Error> for PgError {
             class: classify(server.code().code()),
             sqlstate: Some(server.code().code().into()),
             message: cap(server.message()),
+            detail: server.detail().map(cap),
             hint: server.hint().map(cap),
         }
     }

@@ -12,13 +12,17 @@ mod failure;
 mod keywords;
 mod options;
 mod passfile;
+pub mod pool;
 pub mod sampler;
 mod service;
 mod sniff;
+pub mod statement;
 pub mod table;
 mod tls;
 
 pub use client::{Canceller, Client, Param, Peer, Protection, quote_ident, quote_literal};
 pub use conninfo::{ConninfoError, Flags, Target};
 pub use error::{Class, PgError};
+pub use pool::{Pool, PoolError, PoolSize};
+pub use statement::{Answer, Part, Statement};
 pub use table::{Table, Value};

@@ -3,5 +3,7 @@
 pub mod fill;
 pub mod generate;
 pub mod init;
+pub mod orders;
+pub mod pools;
 pub mod refresh;
 pub mod schema;

@@ -1,10 +1,32 @@
 //! A mixed load: the shop's own transactions, reports, refreshes, and troubles on a schedule.
 
+mod arrivals;
+mod dispatch;
+mod error;
+mod freshness;
+mod live;
+mod machine;
+mod mix;
 mod oltp;
+mod options;
+mod queue;
 mod refresher;
 mod reports;
+mod run;
 mod session;
+mod shop;
+mod summary;
+mod tally;
 pub mod troubles;
+
+pub use arrivals::Spread;
+pub use error::WorkloadError;
+pub use live::Live;
+pub use mix::Mix;
+pub use options::Options;
+pub use reports::Source;
+pub use run::run;
+pub use summary::Summary;
 
 use crate::pg::Target;
 use std::sync::Arc;
@@ -109,7 +131,6 @@ pub fn start(target: &Target, load: Load) -> Running {
     };
     let mut tasks = JoinSet::new();
     oltp::start(&mut tasks, &shared, load);
-    reports::start(&mut tasks, &shared, load);
     refresher::start(&mut tasks, &shared);
     if load.troubles {
         troubles::start(&mut tasks, &shared);

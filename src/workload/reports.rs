@@ -1,42 +1,97 @@
-//! Reports: the case study's three questions, asked again and again by a business intelligence tool.
+//! The case study's three questions (its section 4.2), asked of three kinds of tables.
 
-use super::{Load, Shared, count, next_arrival};
-use rand::rngs::Xoshiro256PlusPlus;
-use rand::{RngExt, SeedableRng};
-use tokio::task::JoinSet;
+use super::mix::Kind;
+use crate::pg::{Answer, Statement};
+use std::str::FromStr;
+use std::time::Duration;
 
-const SESSIONS: u32 = 2;
+/// What the reports read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// Tables at the grain of the question, kept up to date by merging what changed.
+    #[default]
+    Rollup,
+    /// The case study's own queries on its materialized views.
+    Mv,
+    /// The orders themselves.
+    Base,
+}
 
-/// Hourly sales of a day; sales per category of a week; customers by segment.
-const REPORTS: [&str; 3] = [
-    "SELECT hour::text, order_count, total_sales, total_sales / order_count AS avg_order_value
-     FROM mart.sales_hourly_mv WHERE hour >= date_trunc('hour', now()) - interval '23 hours' ORDER BY hour",
-    "SELECT category, sum(total_amount) AS total_sales, sum(total_quantity) AS total_quantity
-     FROM mart.daily_sales_summary WHERE sale_date > (now() AT TIME ZONE 'UTC')::date - 7
-     GROUP BY category ORDER BY total_sales DESC",
-    "SELECT user_segment, count(*) AS user_count, sum(total_amount) / count(*) AS avg_ltv,
-            sum(order_count)::float8 / count(*) AS avg_frequency
-     FROM mart.user_behavior_mv WHERE last_order_at >= now() - interval '180 days' GROUP BY user_segment",
-];
+impl Source {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rollup => "rollup",
+            Self::Mv => "mv",
+            Self::Base => "base",
+        }
+    }
 
-pub(super) fn start(tasks: &mut JoinSet<()>, shared: &Shared, load: Load) {
-    for number in 0..SESSIONS {
-        tasks.spawn(ask(shared.clone(), load, number));
+    /// The statement of a report.
+    pub(super) fn statement(self, kind: Kind) -> &'static Statement {
+        match (self, kind) {
+            (Self::Rollup, Kind::Category) => &CATEGORY_ROLLUP,
+            (Self::Rollup, Kind::Segment) => &SEGMENT_ROLLUP,
+            (Self::Rollup, _) => &HOURLY_ROLLUP,
+            (Self::Mv, Kind::Category) => &CATEGORY_MV,
+            (Self::Mv, Kind::Segment) => &SEGMENT_MV,
+            (Self::Mv, _) => &HOURLY_MV,
+            (Self::Base, Kind::Category) => &CATEGORY_BASE,
+            (Self::Base, Kind::Segment) => &SEGMENT_BASE,
+            (Self::Base, _) => &HOURLY_BASE,
+        }
     }
 }
 
-async fn ask(shared: Shared, load: Load, number: u32) {
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(load.seed.wrapping_add(u64::from(number)));
-    let mut session = shared.session("htap_olap", "bi-report");
-    loop {
-        let wait = next_arrival(rng.random(), load.report_rate / f64::from(SESSIONS));
-        tokio::time::sleep(wait).await;
-        let report = REPORTS
-            .get(rng.random_range(0..REPORTS.len()))
-            .unwrap_or(&"SELECT 1");
-        count(match session.query(report, &[]).await {
-            Ok(_) => &shared.counters.reports,
-            Err(_) => &shared.counters.errors,
-        });
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::Rollup, Self::Mv, Self::Base];
+        let found = all.into_iter().find(|source| source.name() == text);
+        found.ok_or_else(|| "write rollup, mv or base".to_owned())
     }
+}
+
+macro_rules! report {
+    ($name:ident, $word:literal) => {
+        const $name: Statement = Statement {
+            name: $word,
+            types: &[],
+            sql: include_str!(concat!("../../queries/reports/", $word, ".sql")),
+        };
+    };
+}
+
+report!(HOURLY_ROLLUP, "hourly_rollup");
+report!(HOURLY_MV, "hourly_mv");
+report!(HOURLY_BASE, "hourly_base");
+report!(CATEGORY_ROLLUP, "category_rollup");
+report!(CATEGORY_MV, "category_mv");
+report!(CATEGORY_BASE, "category_base");
+report!(SEGMENT_ROLLUP, "segment_rollup");
+report!(SEGMENT_MV, "segment_mv");
+report!(SEGMENT_BASE, "segment_base");
+
+/// What a report's own answer says about how fresh it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Included {
+    /// Everything up to this heartbeat; `None`: none.
+    Heartbeat(Option<i64>),
+    /// What was there this long ago.
+    Age(Duration),
+}
+
+/// `None` where it says nothing: an empty answer, or one from the orders themselves, which is never stale.
+pub(super) fn included(answer: &Answer) -> Option<Included> {
+    if answer.table.rows.is_empty() {
+        return None;
+    }
+    if answer.table.column("heartbeat").is_some() {
+        return Some(Included::Heartbeat(answer.int(0, "heartbeat")));
+    }
+    let age_ms: f64 = answer.text(0, "age_ms")?.parse().ok()?;
+    Duration::try_from_secs_f64(age_ms.max(0.0) / 1e3)
+        .ok()
+        .map(Included::Age)
 }

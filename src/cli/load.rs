@@ -1,0 +1,371 @@
+//! The options of `workload` and `order`.
+
+use super::{Connection, Server};
+use crate::dashboard::panels::spec::parse_duration;
+use crate::system::orders::{Commit, Line, Step, Strategy};
+use crate::workload::{Mix, Options, Source, Spread};
+use clap::{Args, Subcommand};
+use std::time::Duration;
+
+/// How a command says what happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// The options of `workload`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+An open loop: work falls due at the rates wanted, however slow the server is, and its time counts from then on.
+The order of events: rates rise (--ramp), --warm-up, then --duration is measured. Ctrl-C ends it with the report.
+
+  --mix shop     of 100 transactions 41 look at a product, 8 log in, 14 create an order of 1 to 5 lines, 37 lead
+                 an order on (pay, ship, complete, cancel); a step without an order that waits for one is a look
+  --mix orders   every transaction creates an order
+  --mix browse=50,log_in=10,create=12,steps=28   shares of your own
+
+Transactions run as htap_oltp, reports as htap_olap: the user of CONNINFO does not matter. Orders are real, and stay.
+Reports are the case study's three: sales by hour, sales by category, customers by segment.")]
+pub struct Workload {
+    /// Where to connect.
+    #[command(flatten)]
+    pub server: Server,
+    /// Transactions per second
+    #[arg(long, value_name = "RATE", default_value_t = 500.0, value_parser = super::parse_rate)]
+    pub oltp: f64,
+    /// Reports per second
+    #[arg(long, value_name = "RATE", default_value_t = 5.0, value_parser = super::parse_rate)]
+    pub olap: f64,
+    /// Hybrid transactions per second, besides: an order whose transaction also reads what its customer spent
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = super::parse_rate)]
+    pub hybrid: f64,
+    /// Time that is measured
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_span)]
+    pub duration: Duration,
+    /// Time over which the rates rise from 0, before the warm-up
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    pub ramp: Duration,
+    /// Time before the measured one
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub warm_up: Duration,
+    /// Sessions for transactions
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub clients: u16,
+    /// Sessions for reports
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=20))]
+    pub olap_clients: u16,
+    /// Reports that run at once; default: as many as this machine has processors
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=20))]
+    pub olap_limit: Option<u16>,
+    /// How arrivals are spread: poisson or fixed
+    #[arg(long, default_value = "poisson")]
+    pub arrivals: Spread,
+    /// What the transactions are: shop, orders, or shares (below)
+    #[arg(long, default_value = "shop")]
+    pub mix: Mix,
+    /// Exponent of the products' popularity; 0: all are equally popular
+    #[arg(long, value_name = "EXPONENT", default_value_t = 1.1, value_parser = parse_skew)]
+    pub skew: f64,
+    /// How orders are created: function, pipelined, group, or round-trips (the case study's way, for comparison)
+    #[arg(long, default_value = "function")]
+    pub strategy: Strategy,
+    /// Do not wait for the disk: a crash of the server may lose the last 0.6 s
+    #[arg(long)]
+    pub async_commit: bool,
+    /// Give every order a request key, and send it again under it when its session was lost
+    #[arg(long)]
+    pub keys: bool,
+    /// What reports read: rollup (merged summaries), mv (materialized views) or base (the orders)
+    #[arg(long, default_value = "rollup")]
+    pub reports: Source,
+    /// Leave the stock as it is: products sell out. Otherwise it is filled up beforehand
+    #[arg(long)]
+    pub keep_stock: bool,
+    /// Seed of the random numbers
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+impl Workload {
+    /// The load wanted.
+    pub fn options(&self) -> Options {
+        let usual = Options::default();
+        Options {
+            oltp_per_s: self.oltp,
+            olap_per_s: self.olap,
+            hybrid_per_s: self.hybrid,
+            spread: self.arrivals,
+            ramp: self.ramp,
+            warm_up: self.warm_up,
+            duration: self.duration,
+            clients: self.clients.into(),
+            olap_clients: self.olap_clients.into(),
+            olap_running: self.olap_limit.map_or(usual.olap_running, usize::from),
+            mix: self.mix,
+            skew: self.skew,
+            strategy: self.strategy,
+            commit: commit(self.async_commit),
+            keys: self.keys,
+            reports: self.reports,
+            deliver: !self.keep_stock,
+            seed: self.seed,
+        }
+    }
+}
+
+/// The options of `order`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Where to connect stands in -h -p -U -d or in the environment, as for psql. The role htap_oltp has what is needed.
+
+  htap-top order create -d shop -U htap_oltp --user 7 --line 17x3 --line 4 --key cart-981
+  htap-top order pay -d shop -U htap_oltp 867239742423040001")]
+pub struct Order {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub deed: Deed,
+}
+
+/// What to do with an order.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Deed {
+    /// Create one, all or nothing, at catalogue prices
+    Create {
+        /// How to send it.
+        #[command(flatten)]
+        way: Way,
+        /// Who orders
+        #[arg(long = "user", value_name = "ID")]
+        buyer: i64,
+        /// A product and how many pieces of it, such as 17x3, or 17 for one; once for each product
+        #[arg(long = "line", value_name = "PRODUCT[xPIECES]", required = true, value_parser = parse_line)]
+        lines: Vec<Line>,
+        /// A name of your own for this order: sent again under it, it is not ordered again
+        #[arg(long)]
+        key: Option<String>,
+        /// function, pipelined, group or round-trips
+        #[arg(long, default_value = "function")]
+        strategy: Strategy,
+    },
+    /// Lead one on.
+    #[command(flatten)]
+    Step(StepDeed),
+    /// Record that a user logged in
+    Login {
+        /// How to send it.
+        #[command(flatten)]
+        way: Way,
+        /// Who
+        #[arg(value_name = "USER")]
+        who: i64,
+    },
+}
+
+impl Deed {
+    /// How it is sent.
+    pub fn way(&self) -> &Way {
+        match self {
+            Self::Create { way, .. } | Self::Login { way, .. } => way,
+            Self::Step(deed) => &deed.which().way,
+        }
+    }
+}
+
+/// A step of an order.
+#[derive(Clone, Debug, Subcommand)]
+pub enum StepDeed {
+    /// pending to paid
+    Pay(Which),
+    /// paid to shipped
+    Ship(Which),
+    /// shipped to completed
+    Complete(Which),
+    /// pending or paid to cancelled; its goods return to stock
+    Cancel(Which),
+}
+
+impl StepDeed {
+    /// The step.
+    pub fn step(&self) -> Step {
+        match self {
+            Self::Pay(_) => Step::Pay,
+            Self::Ship(_) => Step::Ship,
+            Self::Complete(_) => Step::Complete,
+            Self::Cancel(_) => Step::Cancel,
+        }
+    }
+
+    /// Whose.
+    pub fn which(&self) -> &Which {
+        match self {
+            Self::Pay(which) | Self::Ship(which) | Self::Complete(which) | Self::Cancel(which) => {
+                which
+            }
+        }
+    }
+}
+
+/// An order that exists.
+#[derive(Clone, Debug, Args)]
+pub struct Which {
+    /// How to send it.
+    #[command(flatten)]
+    pub way: Way,
+    /// Number of the order
+    #[arg(value_name = "ORDER")]
+    pub order: i64,
+}
+
+/// How something is sent and reported.
+#[derive(Clone, Debug, Args)]
+pub struct Way {
+    /// Where to connect.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// Do not wait for the disk: a crash of the server may lose the last 0.6 s
+    #[arg(long = "async")]
+    pub async_commit: bool,
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+impl Way {
+    /// When it counts as committed.
+    pub fn commit(&self) -> Commit {
+        commit(self.async_commit)
+    }
+
+    /// The server.
+    pub fn server(&self) -> Server {
+        Server {
+            conninfo: None,
+            connection: self.connection.clone(),
+        }
+    }
+}
+
+fn commit(asynchronous: bool) -> Commit {
+    if asynchronous {
+        Commit::Asynchronous
+    } else {
+        Commit::Synchronous
+    }
+}
+
+fn parse_span(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("a time longer than 0 is wanted".to_owned()),
+        span => Ok(span),
+    }
+}
+
+fn parse_skew(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(skew) if (0.0..=10.0).contains(&skew) => Ok(skew),
+        _ => Err("a number from 0 to 10 is wanted".to_owned()),
+    }
+}
+
+fn parse_line(text: &str) -> Result<Line, String> {
+    let (product, quantity) = text.split_once('x').unwrap_or((text, "1"));
+    match (product.parse(), quantity.parse()) {
+        (Ok(product), Ok(quantity)) => Ok(Line { product, quantity }),
+        _ => Err("write the number of a product and how many pieces, such as 17x3".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    fn workload(arguments: &[&str]) -> Option<super::Workload> {
+        let words = [&["htap-top", "workload"], arguments].concat();
+        match Cli::try_parse_from(words).ok()?.command {
+            Some(Command::Workload(workload)) => Some(*workload),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_workload_says_what_it_wants() {
+        let wanted = workload(&[
+            "shop",
+            "--oltp",
+            "5000",
+            "--olap",
+            "50",
+            "--mix",
+            "orders",
+            "--async-commit",
+            "--strategy",
+            "group",
+            "--duration",
+            "2m",
+            "--reports",
+            "mv",
+            "--arrivals",
+            "fixed",
+            "--clients",
+            "100",
+            "--skew",
+            "0",
+        ])
+        .unwrap();
+        let options = wanted.options();
+        assert_eq!(options.duration.as_secs(), 120);
+        assert_eq!(options.clients, 100);
+        assert_eq!(wanted.server.conninfo.as_deref(), Some("shop"));
+        for wrong in [
+            &["--oltp", "-1"][..],
+            &["--oltp", "NaN"],
+            &["--duration", "0s"],
+            &["--duration", "soon"],
+            &["--clients", "0"],
+            &["--clients", "101"],
+            &["--olap-clients", "21"],
+            &["--olap-limit", "0"],
+            &["--skew", "-1"],
+            &["--mix", "all"],
+            &["--strategy", "fast"],
+            &["--reports", "cube"],
+            &["--arrivals", "never"],
+            &["--format", "xml"],
+        ] {
+            assert!(workload(wrong).is_none(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_order_has_lines() {
+        let parse = |words: &[&str]| Cli::try_parse_from([&["htap-top", "order"], words].concat());
+        assert!(
+            parse(&[
+                "create", "--user", "7", "--line", "17x3", "--line", "4", "--key", "k", "-d",
+                "shop"
+            ])
+            .is_ok()
+        );
+        assert!(parse(&["pay", "123", "-U", "me", "--async"]).is_ok());
+        assert!(parse(&["login", "7", "--format", "json"]).is_ok());
+        for wrong in [
+            &["create", "--user", "7"][..],
+            &["create", "--line", "1"],
+            &["create", "--user", "7", "--line", "x"],
+            &["create", "--user", "7", "--line", "3x"],
+            &["create", "--user", "me", "--line", "3"],
+            &["pay"],
+            &["return", "1"],
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

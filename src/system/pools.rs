@@ -1,0 +1,349 @@
+//! The pools of the shop: many short transactions on one side, few long questions on the other.
+//!
+//! What a statement may use (work_mem, statement_timeout, parallel workers) is set on the roles by
+//! `htap-top init`, so that it holds for every client and passes through a connection pooler.
+
+use crate::pg::pool::{Pool, PoolError, PoolSize, Pooled};
+use crate::pg::{PgError, Target};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// Role of the OLTP pool.
+pub const OLTP_ROLE: &str = "htap_oltp";
+/// Role of the OLAP pool.
+pub const OLAP_ROLE: &str = "htap_olap";
+
+/// How large the pools are and how much analysis is let in at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// OLTP sessions. The case study's: 10 to 100.
+    pub oltp: PoolSize,
+    /// OLAP sessions. The case study's: 5 to 20.
+    pub olap: PoolSize,
+    /// Which of the OLAP questions may run.
+    pub admission: AdmissionLimits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let wait = Duration::from_secs(5);
+        Self {
+            oltp: PoolSize {
+                min: 10,
+                max: 100,
+                wait,
+            },
+            olap: PoolSize {
+                min: 5,
+                max: 20,
+                wait,
+            },
+            admission: AdmissionLimits::default(),
+        }
+    }
+}
+
+/// Limits of an [`Admission`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdmissionLimits {
+    /// OLAP questions that run at once, at least 1; by default as many as this machine has processors.
+    /// More would not be answered sooner, and take the processors from the transactions.
+    pub running: usize,
+    /// Questions that may wait for their turn; one more is rejected.
+    pub queue: usize,
+    /// How long one may wait; after that it is rejected.
+    pub deadline: Duration,
+}
+
+impl Default for AdmissionLimits {
+    fn default() -> Self {
+        Self {
+            running: std::thread::available_parallelism().map_or(2, usize::from),
+            queue: 100,
+            deadline: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The two pools over one server.
+#[derive(Clone, Debug)]
+pub struct Pools {
+    oltp: Pool,
+    olap: Pool,
+    admission: Admission,
+}
+
+impl Pools {
+    /// Pools without sessions yet. The target's user is replaced by the pools' roles.
+    pub fn new(target: &Target, limits: Limits) -> Self {
+        Self {
+            oltp: Pool::new(target.with_user(OLTP_ROLE), "", limits.oltp),
+            olap: Pool::new(target.with_user(OLAP_ROLE), "", limits.olap),
+            admission: Admission::new(limits.admission),
+        }
+    }
+
+    /// The OLTP sessions.
+    pub fn oltp(&self) -> &Pool {
+        &self.oltp
+    }
+
+    /// The OLAP sessions, for figures; questions go through [`Self::ask`].
+    pub fn olap(&self) -> &Pool {
+        &self.olap
+    }
+
+    /// Who is let in to the OLAP sessions.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// A session for an OLAP question, once it is the question's turn.
+    pub async fn ask(&self) -> Result<OlapSession, OlapError> {
+        let turn = self.admission.enter().await?;
+        let session = self.olap.get().await?;
+        Ok(OlapSession {
+            session,
+            _turn: turn,
+        })
+    }
+}
+
+/// A session of the OLAP pool and the right to use it. Dropping it lets the next one in.
+#[derive(Debug)]
+pub struct OlapSession {
+    session: Pooled,
+    _turn: Turn,
+}
+
+impl std::ops::Deref for OlapSession {
+    type Target = crate::pg::Client;
+
+    fn deref(&self) -> &Self::Target {
+        &self.session
+    }
+}
+
+/// Why an OLAP question has no answer.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum OlapError {
+    /// It was not let in.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// There is no session for it.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// The server refused it, or was lost.
+    #[error(transparent)]
+    Server(#[from] PgError),
+}
+
+impl OlapError {
+    /// The SQLSTATE; where the server sent none, a word for what is wrong.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Rejected(Rejected::QueueFull(_)) => "rejected: queue full",
+            Self::Rejected(Rejected::Late(_)) => "rejected: late",
+            Self::Pool(error) => error.kind(),
+            Self::Server(error) => error.kind(),
+        }
+    }
+
+    /// Whether the trouble is the session or the way to the server, not what was asked.
+    pub fn is_of_session(&self) -> bool {
+        match self {
+            Self::Rejected(_) => false,
+            Self::Pool(_) => true,
+            Self::Server(error) => error.is_of_session(),
+        }
+    }
+}
+
+/// Why an OLAP question was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// As many as may wait were waiting.
+    #[error("rejected: {0} OLAP queries were waiting already")]
+    QueueFull(usize),
+    /// It waited as long as it may.
+    #[error("rejected: no OLAP query ended within {:.1} s", .0.as_secs_f64())]
+    Late(Duration),
+}
+
+/// Lets a limited number of OLAP questions run, in the order they came. Copies are the same.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    limits: AdmissionLimits,
+    turns: Arc<Semaphore>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    waiting: AtomicUsize,
+    admitted: AtomicU64,
+    queued: AtomicU64,
+    full: AtomicU64,
+    late: AtomicU64,
+}
+
+/// What an [`Admission`] has done since its beginning, and what it does now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AdmissionCounts {
+    /// Let in.
+    pub admitted: u64,
+    /// Had to wait before they were let in or rejected.
+    pub queued: u64,
+    /// Rejected because too many waited.
+    pub rejected_full: u64,
+    /// Rejected because they had waited too long.
+    pub rejected_late: u64,
+    /// Running now.
+    pub running: usize,
+    /// Waiting now.
+    pub waiting: usize,
+}
+
+/// The right to run one OLAP question, until it is dropped.
+#[derive(Debug)]
+pub struct Turn(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+
+impl Admission {
+    /// With these limits.
+    pub fn new(limits: AdmissionLimits) -> Self {
+        let limits = AdmissionLimits {
+            running: limits.running.clamp(1, Semaphore::MAX_PERMITS),
+            ..limits
+        };
+        Self {
+            limits,
+            turns: Arc::new(Semaphore::new(limits.running)),
+            counts: Arc::default(),
+        }
+    }
+
+    /// Waits for a turn.
+    pub async fn enter(&self) -> Result<Turn, Rejected> {
+        let permit = match Arc::clone(&self.turns).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => self.queue().await?,
+        };
+        self.counts.admitted.fetch_add(1, Ordering::Relaxed);
+        Ok(Turn(permit))
+    }
+
+    async fn queue(&self) -> Result<OwnedSemaphorePermit, Rejected> {
+        let waiting = Waiting::begin(&self.counts.waiting);
+        if waiting.before >= self.limits.queue {
+            self.counts.full.fetch_add(1, Ordering::Relaxed);
+            return Err(Rejected::QueueFull(self.limits.queue));
+        }
+        self.counts.queued.fetch_add(1, Ordering::Relaxed);
+        let turn = Arc::clone(&self.turns).acquire_owned();
+        // It is never closed: only time can run out.
+        if let Ok(Ok(permit)) = timeout(self.limits.deadline, turn).await {
+            return Ok(permit);
+        }
+        self.counts.late.fetch_add(1, Ordering::Relaxed);
+        Err(Rejected::Late(self.limits.deadline))
+    }
+
+    /// The counts so far.
+    pub fn counts(&self) -> AdmissionCounts {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        AdmissionCounts {
+            admitted: get(&self.counts.admitted),
+            queued: get(&self.counts.queued),
+            rejected_full: get(&self.counts.full),
+            rejected_late: get(&self.counts.late),
+            running: self
+                .limits
+                .running
+                .saturating_sub(self.turns.available_permits()),
+            waiting: self.counts.waiting.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// One more waits; one less when it is dropped.
+struct Waiting<'a> {
+    counter: &'a AtomicUsize,
+    before: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(counter: &'a AtomicUsize) -> Self {
+        let before = counter.fetch_add(1, Ordering::Relaxed);
+        Self { counter, before }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.counter.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(running: usize, queue: usize) -> Admission {
+        Admission::new(AdmissionLimits {
+            running,
+            queue,
+            deadline: Duration::from_secs(1),
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_room_is_rejected_and_counted() {
+        let admission = admission(1, 1);
+        let first = admission.enter().await.unwrap();
+        let second = tokio::spawn({
+            let admission = admission.clone();
+            async move { admission.enter().await }
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(admission.counts().waiting, 1);
+        assert_eq!(admission.enter().await.unwrap_err(), Rejected::QueueFull(1));
+        drop(first);
+        let second = second.await.unwrap().unwrap();
+        // Time is paused: it passes as soon as nobody can run.
+        assert_eq!(
+            admission.enter().await.unwrap_err(),
+            Rejected::Late(Duration::from_secs(1))
+        );
+        let counts = admission.counts();
+        assert_eq!(counts.running, 1);
+        drop(second);
+        assert_eq!(
+            admission.counts(),
+            AdmissionCounts {
+                admitted: 2,
+                queued: 2,
+                rejected_full: 1,
+                rejected_late: 1,
+                running: 0,
+                waiting: 0
+            }
+        );
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_makes_room() {
+        let admission = admission(1, 1);
+        let _first = admission.enter().await.unwrap();
+        let second = tokio::spawn({
+            let admission = admission.clone();
+            async move { admission.enter().await }
+        });
+        tokio::task::yield_now().await;
+        second.abort();
+        assert!(second.await.is_err());
+        assert_eq!(admission.counts().waiting, 0);
+    }
+}

@@ -1,0 +1,61 @@
+//! Puts work into queues when it falls due, however slow the server is.
+
+use super::arrivals::Arrivals;
+use super::mix::Job;
+use super::queue::{Due, Queue};
+use super::shop::lock;
+use super::tally::Tally;
+use std::sync::{Arc, Mutex};
+use tokio::time::{Instant, sleep_until};
+
+/// Where work goes.
+pub(super) struct Lanes {
+    pub(super) queues: Vec<Arc<Queue>>,
+    /// Which of the queues takes a job.
+    pub(super) lane: fn(Job) -> usize,
+    pub(super) tally: Arc<Mutex<Tally>>,
+}
+
+/// Dispatches arrivals, counted from `start`, up to `end`. One timer serves all that fall due together: the
+/// clock of the runtime ticks in milliseconds, in which thousands of transactions a second come in handfuls.
+pub(super) async fn dispatch(
+    arrivals: Arrivals,
+    start: Instant,
+    end: Instant,
+    lanes: Lanes,
+    mut draw: impl FnMut(Instant) -> Job,
+) {
+    let mut batches: Vec<Vec<Due>> = lanes.queues.iter().map(|_| Vec::new()).collect();
+    let mut now = Instant::now();
+    for after in arrivals {
+        let at = start + after;
+        if at >= end {
+            break;
+        }
+        if at > now {
+            release(&lanes, &mut batches);
+            sleep_until(at).await;
+            now = Instant::now();
+        }
+        let job = draw(now);
+        if let Some(batch) = batches.get_mut((lanes.lane)(job)) {
+            batch.push(Due { at, job });
+        }
+    }
+    release(&lanes, &mut batches);
+}
+
+fn release(lanes: &Lanes, batches: &mut [Vec<Due>]) {
+    for (queue, batch) in lanes.queues.iter().zip(batches) {
+        if batch.is_empty() {
+            continue;
+        }
+        let mut tally = lock(&lanes.tally);
+        for due in batch.iter() {
+            tally.offer(due.at);
+        }
+        for _ in 0..queue.put(batch) {
+            tally.error("dropped");
+        }
+    }
+}

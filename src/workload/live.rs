@@ -1,0 +1,162 @@
+//! How a load goes, at this moment.
+
+use super::run::{Class, Run};
+use super::shop::lock;
+use super::tally::{Latency, Recent};
+use crate::format;
+use crate::system::pools::AdmissionCounts;
+use std::fmt;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What a load does at this moment and has done so far. As text: a few lines of at most 100 columns, always
+/// as many.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// What is going on.
+    pub phase: Phase,
+    /// Until the end.
+    pub left: Duration,
+    /// The transactions.
+    pub oltp: LiveClass,
+    /// The reports.
+    pub olap: LiveClass,
+    /// Of the last answer that told.
+    pub fresh: Option<Duration>,
+    /// So far.
+    pub retries: u64,
+    /// So far.
+    pub deadlocks: u64,
+    /// At the limit of reports at once.
+    pub admission: AdmissionCounts,
+}
+
+/// A part of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The rates rise, or the warm-up goes on.
+    WarmUp,
+    /// It counts.
+    Measured,
+}
+
+/// Figures of a class.
+#[derive(Clone, Debug)]
+pub struct LiveClass {
+    /// Asked for, per second.
+    pub wanted_per_s: f64,
+    /// Of the last seconds.
+    pub recent: Recent,
+    /// Of the measured time so far.
+    pub done: u64,
+    /// Likewise.
+    pub failed: u64,
+    /// Fell due and not begun, now.
+    pub waiting: usize,
+    /// Of the measured time so far.
+    pub latency: Latency,
+}
+
+impl Run {
+    pub(super) fn live(&self, now: Instant, from: Instant, end: Instant) -> Live {
+        let options = &self.options;
+        Live {
+            phase: if now < from {
+                Phase::WarmUp
+            } else {
+                Phase::Measured
+            },
+            left: end.saturating_duration_since(now),
+            oltp: self
+                .oltp
+                .live(options.oltp_per_s + options.hybrid_per_s, now),
+            olap: self.olap.live(options.olap_per_s, now),
+            fresh: lock(&self.freshness).last,
+            retries: self.orders.retries(),
+            deadlocks: self.orders.deadlocks(),
+            admission: self.pools.admission().counts(),
+        }
+    }
+}
+
+impl Class {
+    fn live(&self, wanted_per_s: f64, now: Instant) -> LiveClass {
+        let tally = lock(&self.tally);
+        let (done, failed) = tally.sum();
+        LiveClass {
+            wanted_per_s,
+            recent: tally.recent(now),
+            done,
+            failed,
+            waiting: self.queue.len(),
+            latency: tally.all.latency(),
+        }
+    }
+}
+
+impl fmt::Display for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = match self.phase {
+            Phase::WarmUp => "warm-up",
+            Phase::Measured => "measured",
+        };
+        let left = format::seconds(self.left.as_secs_f64());
+        writeln!(f, "{phase}, {left} left; Ctrl-C ends it with the report")?;
+        writeln!(
+            f,
+            "              offered/s   done/s     p50     p99   p99.9     max   waiting   failed"
+        )?;
+        for (name, class) in [("OLTP", &self.oltp), ("OLAP", &self.olap)] {
+            let Recent {
+                offered_per_s,
+                done_per_s,
+                latency,
+            } = class.recent;
+            writeln!(
+                f,
+                "{name} now     {offered_per_s:>10.1} {done_per_s:>8.1} {} {:>9}",
+                times(&latency),
+                class.waiting
+            )?;
+            writeln!(
+                f,
+                "     in all  {:>10.1} {:>8} {}           {:>8}",
+                class.wanted_per_s,
+                format::count(class.done as f64),
+                times(&class.latency),
+                class.failed
+            )?;
+        }
+        let fresh = self.fresh.map_or_else(
+            || "freshness unknown".to_owned(),
+            |fresh| format!("freshness {}", format::ms(fresh.as_secs_f64() * 1e3)),
+        );
+        let AdmissionCounts {
+            running,
+            waiting,
+            rejected_full,
+            rejected_late,
+            ..
+        } = self.admission;
+        writeln!(
+            f,
+            "{fresh}; {} retries, {} deadlocks; reports: {running} run, {waiting} wait, {} rejected",
+            self.retries,
+            self.deadlocks,
+            rejected_full + rejected_late
+        )
+    }
+}
+
+fn times(latency: &Latency) -> String {
+    let Latency {
+        p50,
+        p99,
+        p999,
+        max,
+        ..
+    } = *latency;
+    [p50, p99, p999, max]
+        .map(|ms| format!("{:>7}", format::ms(ms)))
+        .join(" ")
+}

@@ -1,0 +1,313 @@
+//! A load of some duration: opens sessions, offers work, and reports what became of it.
+
+use super::arrivals::Arrivals;
+use super::dispatch::{Lanes, dispatch};
+use super::error::WorkloadError;
+use super::freshness::{Freshness, Heart};
+use super::live::Live;
+use super::machine::Processors;
+use super::mix::{Catalogue, Dice, Job, Life};
+use super::options::Options;
+use super::queue::Queue;
+use super::shop::{Counter, Desk, Shop, lock};
+use super::summary::Summary;
+use super::tally::Tally;
+use crate::pg::pool::{Pool, PoolSize};
+use crate::pg::{Param, Statement, Target};
+use crate::system::orders::Orders;
+use crate::system::pools::{OLTP_ROLE, Pools};
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+
+/// What is under way at the end may take this long to end.
+const GRACE: Duration = Duration::from_secs(5);
+/// How often the caller is told how it goes.
+const TELL: Duration = Duration::from_millis(500);
+/// Stock filled up before the beginning, in parts of what is going to be sold.
+const MARGIN: f64 = 1.5;
+
+const DELIVER: Statement = Statement {
+    name: "deliver",
+    types: &["bigint[]", "integer[]"],
+    sql: include_str!("../../queries/workload/deliver.sql"),
+};
+
+/// A load that is being put on.
+pub(super) struct Run {
+    pub(super) options: Options,
+    pub(super) pools: Pools,
+    pub(super) orders: Arc<Orders>,
+    pub(super) oltp: Class,
+    pub(super) olap: Class,
+    pub(super) freshness: Arc<Mutex<Freshness>>,
+    /// Pieces that were delivered beforehand.
+    pub(super) delivered: i64,
+    pub(super) start: Instant,
+}
+
+/// One of the two classes of work.
+pub(super) struct Class {
+    pub(super) tally: Arc<Mutex<Tally>>,
+    pub(super) queue: Arc<Queue>,
+}
+
+/// What the machine and the server had counted at some moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    pub(super) processors: Option<Processors>,
+    pub(super) deadlocks: Option<i64>,
+}
+
+/// Puts a load on the database `target` points at, as the roles of [`crate::system::pools`], until its time is
+/// over or `interrupted` resolves. `tell` hears how it goes, twice a second.
+pub async fn run(
+    target: &Target,
+    options: &Options,
+    interrupted: impl Future<Output = ()>,
+    mut tell: impl FnMut(&Live),
+) -> Result<Summary, WorkloadError> {
+    let pools = Pools::new(target, options.limits());
+    let catalogue = catalogue(&pools).await?;
+    let rng = |stream: u64| Xoshiro256PlusPlus::seed_from_u64(options.seed ^ stream << 32);
+    let mut dice = Dice::new(rng(1), catalogue, options.mix, options.skew);
+    if options.keys {
+        dice = dice.with_keys();
+    }
+    let delivered = if options.deliver {
+        deliver(&pools, &dice, options).await?
+    } else {
+        0
+    };
+    pools.oltp().warm().await.map_err(WorkloadError::oltp)?;
+    if options.olap_per_s > 0.0 {
+        pools.olap().warm().await.map_err(WorkloadError::olap)?;
+    }
+    let start = Instant::now();
+    let from = start + options.ramp + options.warm_up;
+    let end = from + options.duration;
+    let class = || Class {
+        tally: Arc::new(Mutex::new(Tally::new(start, from, end))),
+        queue: Arc::new(Queue::new(usize::MAX)),
+    };
+    let run = Run {
+        options: options.clone(),
+        orders: Arc::new(Orders::new(pools.oltp().clone(), options.strategy)),
+        pools,
+        oltp: class(),
+        olap: class(),
+        freshness: Arc::default(),
+        delivered,
+        start,
+    };
+    let shop = Arc::new(Shop {
+        dice: Mutex::new(dice),
+        life: Mutex::new(Life::default()),
+        commit: options.commit,
+    });
+    let probe = Pool::new(
+        target.with_user(OLTP_ROLE),
+        "",
+        PoolSize {
+            min: 1,
+            max: 1,
+            wait: Duration::from_secs(1),
+        },
+    );
+    let mut helpers = JoinSet::new();
+    let heart = run.heart(&mut helpers, probe.clone());
+    let mut workers = run.workers(&shop, &heart);
+    run.dispatchers(&mut helpers, &shop, rng, end);
+    let (before, interrupted) = run.watch(from, end, &probe, interrupted, &mut tell).await;
+    let now = Instant::now();
+    let measured = lock(&run.oltp.tally).end(now);
+    lock(&run.olap.tally).end(now);
+    let processors = Processors::now();
+    helpers.shutdown().await;
+    run.close(&mut workers).await;
+    let after = Before {
+        processors,
+        deadlocks: deadlocks(&probe).await,
+    };
+    Ok(run.summary(measured, interrupted, before, after))
+}
+
+impl Run {
+    fn heart(&self, helpers: &mut JoinSet<()>, probe: Pool) -> Arc<Heart> {
+        let heart = Arc::new(Heart::default());
+        if self.options.olap_per_s > 0.0 {
+            let (heart, commit) = (Arc::clone(&heart), self.options.commit);
+            helpers.spawn(async move { heart.beat(&probe, commit).await });
+        }
+        heart
+    }
+
+    fn workers(&self, shop: &Arc<Shop>, heart: &Arc<Heart>) -> JoinSet<()> {
+        let mut workers = JoinSet::new();
+        let counter = Counter {
+            shop: Arc::clone(shop),
+            pool: self.pools.oltp().clone(),
+            orders: Arc::clone(&self.orders),
+            tally: Arc::clone(&self.oltp.tally),
+        };
+        for _ in 0..self.options.clients {
+            workers.spawn(counter.clone().work(Arc::clone(&self.oltp.queue)));
+        }
+        let desk = Desk {
+            shop: Arc::clone(shop),
+            pools: self.pools.clone(),
+            source: self.options.reports,
+            heart: Arc::clone(heart),
+            freshness: Arc::clone(&self.freshness),
+            tally: Arc::clone(&self.olap.tally),
+        };
+        for _ in 0..self.options.olap_clients {
+            workers.spawn(desk.clone().work(Arc::clone(&self.olap.queue)));
+        }
+        workers
+    }
+
+    fn dispatchers(
+        &self,
+        helpers: &mut JoinSet<()>,
+        shop: &Arc<Shop>,
+        rng: impl Fn(u64) -> Xoshiro256PlusPlus,
+        end: Instant,
+    ) {
+        let options = &self.options;
+        let arrivals =
+            |rate, stream| Arrivals::new(rate, options.ramp, options.spread, rng(stream));
+        let lanes = |class: &Class| Lanes {
+            queues: vec![Arc::clone(&class.queue)],
+            lane: |_| 0,
+            tally: Arc::clone(&class.tally),
+        };
+        let shop = Arc::clone(shop);
+        let draw = move |now| lock(&shop.dice).job(&mut lock(&shop.life), now);
+        let start = self.start;
+        helpers.spawn(dispatch(
+            arrivals(options.oltp_per_s, 2),
+            start,
+            end,
+            lanes(&self.oltp),
+            draw,
+        ));
+        let hybrid = arrivals(options.hybrid_per_s, 3);
+        helpers.spawn(dispatch(hybrid, start, end, lanes(&self.oltp), |_| {
+            Job::Hybrid
+        }));
+        let reports = arrivals(options.olap_per_s, 4);
+        helpers.spawn(dispatch(reports, start, end, lanes(&self.olap), |_| {
+            Job::Report
+        }));
+    }
+
+    /// Until the end; what was counted when the measured time began, and whether it was cut short.
+    async fn watch(
+        &self,
+        from: Instant,
+        end: Instant,
+        probe: &Pool,
+        stop: impl Future<Output = ()>,
+        tell: &mut impl FnMut(&Live),
+    ) -> (Option<Before>, bool) {
+        let mut before = None;
+        let mut pace = interval(TELL);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => return (before, true),
+                () = sleep_until(end) => return (before, false),
+                () = sleep_until(from), if before.is_none() => {
+                    before = Some(Before {
+                        processors: Processors::now(),
+                        deadlocks: deadlocks(probe).await,
+                    });
+                }
+                _ = pace.tick() => tell(&self.live(Instant::now(), from, end)),
+            }
+        }
+    }
+
+    /// Ends both classes: what was not begun is counted, what is under way may end, for a while.
+    async fn close(&self, workers: &mut JoinSet<()>) {
+        for class in [&self.oltp, &self.olap] {
+            let left = class.queue.close();
+            let mut tally = lock(&class.tally);
+            let now = Instant::now();
+            for due in left {
+                tally.never_began(due.at, now);
+            }
+        }
+        let ended = async { while workers.join_next().await.is_some() {} };
+        if timeout(GRACE, ended).await.is_err() {
+            workers.shutdown().await;
+        }
+        for class in [&self.oltp, &self.olap] {
+            lock(&class.tally).cut_off();
+        }
+        self.pools.oltp().close();
+        self.pools.olap().close();
+    }
+}
+
+async fn catalogue(pools: &Pools) -> Result<Catalogue, WorkloadError> {
+    let session = pools.oltp().get().await.map_err(WorkloadError::oltp)?;
+    let read = || WorkloadError::server("read the catalogue");
+    let users = session
+        .query("SELECT max(user_id) AS users FROM shop.users", &[])
+        .await
+        .map_err(read())?;
+    let products = session
+        .query(
+            "SELECT product_id FROM shop.inventory ORDER BY product_id",
+            &[],
+        )
+        .await
+        .map_err(read())?;
+    let products: Vec<i64> = (0..products.rows.len())
+        .filter_map(|row| products.get(row, "product_id").int())
+        .collect();
+    match users.first("users").int() {
+        Some(users) if !products.is_empty() => Ok(Catalogue::new(users, &products)),
+        _ => Err(WorkloadError::NoShop(
+            "the shop has no users or products: fill it with htap-top init --orders 100000"
+                .to_owned(),
+        )),
+    }
+}
+
+/// Fills stock up to what will be sold; returns how many pieces came.
+async fn deliver(pools: &Pools, dice: &Dice, options: &Options) -> Result<i64, WorkloadError> {
+    let seconds = (options.ramp + options.warm_up + options.duration).as_secs_f64();
+    let orders = (options.oltp_per_s * options.mix.creations() + options.hybrid_per_s) * seconds;
+    if orders <= 0.0 {
+        return Ok(0);
+    }
+    let (products, pieces): (Vec<i64>, Vec<i64>) = dice
+        .demand(orders)
+        .into_iter()
+        // A few more, for chance plays most with those who sell little.
+        .map(|(product, pieces)| (product, (pieces * MARGIN + 100.0).min(1e9) as i64))
+        .unzip();
+    let session = pools.oltp().get().await.map_err(WorkloadError::oltp)?;
+    let answer = session
+        .run(&DELIVER, &[Param::Ints(&products), Param::Ints(&pieces)])
+        .await
+        .map_err(WorkloadError::server("fill up the stock"))?;
+    Ok(answer.int(0, "pieces").unwrap_or_default())
+}
+
+/// Deadlocks of the database so far; `None` where the server does not answer.
+async fn deadlocks(probe: &Pool) -> Option<i64> {
+    let sql =
+        "SELECT deadlocks FROM pg_catalog.pg_stat_database WHERE datname = current_database()";
+    let session = probe.get().await.ok()?;
+    let asked = timeout(Duration::from_secs(1), session.query(sql, &[])).await;
+    asked.ok()?.ok()?.first("deadlocks").int()
+}

@@ -1,0 +1,153 @@
+//! One piece of work, done: what customers, the shop's own people and the readers of reports do.
+
+use super::freshness::{Freshness, Heart};
+use super::mix::{Dice, Job, Kind, Life};
+use super::queue::{Due, Queue};
+use super::reports::{Source, included};
+use super::tally::Tally;
+use crate::pg::{Param, Pool, Statement};
+use crate::system::orders::{Commit, OrderError, Orders};
+use crate::system::pools::{OlapError, Pools};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+const BROWSE: Statement = Statement {
+    name: "browse",
+    types: &["bigint"],
+    sql: "SELECT p.product_name, p.price, i.quantity, c.category_name
+          FROM shop.products AS p JOIN shop.inventory AS i USING (product_id)
+          JOIN shop.categories AS c USING (category_id) WHERE p.product_id = $1",
+};
+
+/// A pause after a session was lost or refused, so that nobody hammers a server that is gone.
+const RESPITE: Duration = Duration::from_millis(100);
+
+/// A lock that another task's panic cannot spoil.
+pub(super) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What all customers share.
+#[derive(Debug)]
+pub(super) struct Shop {
+    pub(super) dice: Mutex<Dice>,
+    pub(super) life: Mutex<Life>,
+    pub(super) commit: Commit,
+}
+
+/// Sessions through which customers do what they do, and where it is counted.
+#[derive(Clone, Debug)]
+pub(super) struct Counter {
+    pub(super) shop: Arc<Shop>,
+    pub(super) pool: Pool,
+    pub(super) orders: Arc<Orders>,
+    pub(super) tally: Arc<Mutex<Tally>>,
+}
+
+impl Counter {
+    /// Works a queue off, until it is closed.
+    pub(super) async fn work(self, queue: Arc<Queue>) {
+        while let Some(due) = queue.take().await {
+            lock(&self.tally).begin(due.at, Instant::now());
+            let kind = match due.job {
+                Job::Browse | Job::Report => Kind::Browse,
+                Job::LogIn => Kind::LogIn,
+                Job::Create => Kind::Create,
+                Job::Hybrid => Kind::Hybrid,
+                Job::Step(_, step) => step.into(),
+            };
+            let done = self.run(due.job).await;
+            let now = Instant::now();
+            match done {
+                Ok(order) => {
+                    lock(&self.tally).done(kind, due.at, now);
+                    if let Some(order) = order {
+                        let mut dice = lock(&self.shop.dice);
+                        lock(&self.shop.life).went_on(order, kind, &mut dice, now);
+                    }
+                }
+                Err(error) => {
+                    lock(&self.tally).failed(kind, due.at, error.code());
+                    if error.is_of_session() {
+                        sleep(RESPITE).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns the order it was about.
+    async fn run(&self, job: Job) -> Result<Option<i64>, OrderError> {
+        let commit = self.shop.commit;
+        match job {
+            Job::Browse | Job::Report => {
+                let product = lock(&self.shop.dice).product();
+                let session = self.pool.get().await?;
+                session.run(&BROWSE, &[Param::Int(product)]).await?;
+                Ok(None)
+            }
+            Job::LogIn => {
+                let user = lock(&self.shop.dice).user();
+                self.orders.log_in(user, commit).await?;
+                Ok(None)
+            }
+            Job::Create => {
+                let order = lock(&self.shop.dice).order();
+                self.orders.create(&order, commit).await.map(Some)
+            }
+            Job::Hybrid => {
+                let order = lock(&self.shop.dice).order();
+                let created = self.orders.create_knowing_spend(&order, commit).await;
+                created.map(|(order, _)| Some(order))
+            }
+            Job::Step(order, step) => {
+                self.orders.step(order, step, commit).await?;
+                Ok(Some(order))
+            }
+        }
+    }
+}
+
+/// Sessions through which reports are asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Desk {
+    pub(super) shop: Arc<Shop>,
+    pub(super) pools: Pools,
+    pub(super) source: Source,
+    pub(super) heart: Arc<Heart>,
+    pub(super) freshness: Arc<Mutex<Freshness>>,
+    pub(super) tally: Arc<Mutex<Tally>>,
+}
+
+impl Desk {
+    /// Works a queue off, until it is closed.
+    pub(super) async fn work(self, queue: Arc<Queue>) {
+        while let Some(due) = queue.take().await {
+            lock(&self.tally).begin(due.at, Instant::now());
+            let kind = lock(&self.shop.dice).report();
+            if let Err(error) = self.ask(kind, due).await {
+                lock(&self.tally).failed(kind, due.at, error.code());
+                if error.is_of_session() {
+                    sleep(RESPITE).await;
+                }
+            }
+        }
+    }
+
+    async fn ask(&self, kind: Kind, due: Due) -> Result<(), OlapError> {
+        let session = self.pools.ask().await?;
+        let asked = Instant::now();
+        let answer = session.run(self.source.statement(kind), &[]).await?;
+        let mut tally = lock(&self.tally);
+        tally.done(kind, due.at, Instant::now());
+        if let Some(fresh) = included(&answer).and_then(|i| self.heart.freshness(asked, i)) {
+            let mut freshness = lock(&self.freshness);
+            freshness.last = Some(fresh);
+            if tally.measures(due.at) {
+                freshness.times.add(fresh);
+            }
+        }
+        Ok(())
+    }
+}

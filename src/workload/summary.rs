@@ -1,0 +1,390 @@
+//! What became of a load: for programs as JSON, for people as a table.
+
+use super::run::{Before, Class, Run};
+use super::shop::lock;
+use super::tally::{Latency, Times};
+use crate::format;
+use crate::system::orders::Commit;
+use crate::system::pools::AdmissionCounts;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// The report of a load. Its JSON has these names; a later version may add some, and takes none away. Times
+/// count from when the work fell due, so that a server that stands still is seen in them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Seconds that were measured: all figures but `delivered_pieces` are of this time.
+    pub measured_s: f64,
+    /// Whether it was ended before its time.
+    pub interrupted: bool,
+    /// What was asked for.
+    pub asked: Asked,
+    /// The transactions.
+    pub oltp: ClassSummary,
+    /// The reports.
+    pub olap: ClassSummary,
+    /// How fresh the reports' answers were.
+    pub freshness: Freshness,
+    /// Transactions and steps sent again after a deadlock, a serialization failure, or a lost session.
+    pub retries: u64,
+    /// Deadlocks that this load met.
+    pub deadlocks: u64,
+    /// Deadlocks in the whole database meanwhile; `null` where the server did not tell.
+    pub database_deadlocks: Option<i64>,
+    /// What became of the reports at the limit of reports at once, since the beginning.
+    pub admission: Admission,
+    /// Pieces of stock delivered before the beginning.
+    pub delivered_pieces: i64,
+    /// Processors of this machine that this program kept busy, on average; `null` where it does not tell.
+    pub cpu_own: Option<f64>,
+    /// Processors of this machine that all others kept busy: the server too, where it runs here.
+    pub cpu_others: Option<f64>,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Asked {
+    /// Transactions per second.
+    pub oltp_per_s: f64,
+    /// Reports per second.
+    pub olap_per_s: f64,
+    /// Hybrid transactions per second.
+    pub hybrid_per_s: f64,
+    /// `poisson` or `fixed`.
+    pub arrivals: &'static str,
+    /// `function`, `pipelined`, `group` or `round-trips`.
+    pub strategy: &'static str,
+    /// `synchronous` or `asynchronous`.
+    pub commit: &'static str,
+    /// `rollup`, `mv` or `base`.
+    pub reports: &'static str,
+    /// Exponent of the products' popularity.
+    pub skew: f64,
+    /// Seed of the random numbers.
+    pub seed: u64,
+    /// Sessions for transactions.
+    pub clients: usize,
+    /// Sessions for reports.
+    pub olap_clients: usize,
+    /// Reports at once.
+    pub olap_running: usize,
+}
+
+/// Figures of a class. `offered` = `done` + `failed` + `unstarted`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClassSummary {
+    /// Fell due.
+    pub offered: u64,
+    /// Done.
+    pub done: u64,
+    /// Failed; `errors` says why.
+    pub failed: u64,
+    /// Never begun, because all sessions were in use until the end.
+    pub unstarted: u64,
+    /// Begun more than 100 ms after it fell due, or never.
+    pub late: u64,
+    /// Offered per second.
+    pub offered_per_s: f64,
+    /// Done per second.
+    pub done_per_s: f64,
+    /// Times of all that was done, and of what was never begun up to the end.
+    #[serde(flatten)]
+    pub latency: Latency,
+    /// How often each SQLSTATE came; a word where the server sent none.
+    pub errors: BTreeMap<String, u64>,
+    /// By kind.
+    pub kinds: BTreeMap<&'static str, KindSummary>,
+}
+
+/// Figures of a kind.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KindSummary {
+    /// Done.
+    pub done: u64,
+    /// Failed.
+    pub failed: u64,
+    /// Times of what was done.
+    #[serde(flatten)]
+    pub latency: Latency,
+}
+
+/// How fresh answers were: the time from the commit of the first transaction they lack to the question. Zero
+/// where nothing was measured, which `samples` tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Freshness {
+    /// Answers that told.
+    pub samples: u64,
+    /// Median.
+    #[serde(rename = "freshness_ms_p50")]
+    pub p50: f64,
+    /// 99th percentile.
+    #[serde(rename = "freshness_ms_p99")]
+    pub p99: f64,
+    /// The stalest.
+    #[serde(rename = "freshness_ms_max")]
+    pub max: f64,
+}
+
+impl From<&Times> for Freshness {
+    fn from(times: &Times) -> Self {
+        Self {
+            samples: times.count(),
+            p50: times.quantile(0.5),
+            p99: times.quantile(0.99),
+            max: times.max(),
+        }
+    }
+}
+
+/// What became of the reports at the limit of reports at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Admission {
+    /// Let in.
+    pub admitted: u64,
+    /// Had to wait.
+    pub queued: u64,
+    /// Rejected.
+    pub rejected: u64,
+}
+
+impl From<AdmissionCounts> for Admission {
+    fn from(counts: AdmissionCounts) -> Self {
+        Self {
+            admitted: counts.admitted,
+            queued: counts.queued,
+            rejected: counts.rejected_full + counts.rejected_late,
+        }
+    }
+}
+
+impl Run {
+    pub(super) fn summary(
+        &self,
+        measured: Duration,
+        interrupted: bool,
+        before: Option<Before>,
+        after: Before,
+    ) -> Summary {
+        let seconds = measured.as_secs_f64();
+        let usage = before.and_then(|before| after.processors?.since(before.processors?, seconds));
+        let database_deadlocks = before.and_then(|b| Some(after.deadlocks? - b.deadlocks?));
+        Summary {
+            measured_s: round(seconds),
+            interrupted,
+            asked: self.asked(),
+            oltp: self.oltp.summary(seconds),
+            olap: self.olap.summary(seconds),
+            freshness: Freshness::from(&lock(&self.freshness).times),
+            retries: self.orders.retries(),
+            deadlocks: self.orders.deadlocks(),
+            database_deadlocks,
+            admission: self.pools.admission().counts().into(),
+            delivered_pieces: self.delivered,
+            cpu_own: usage.map(|usage| round(usage.own)),
+            cpu_others: usage.map(|usage| round(usage.others)),
+        }
+    }
+
+    fn asked(&self) -> Asked {
+        let options = &self.options;
+        Asked {
+            oltp_per_s: options.oltp_per_s,
+            olap_per_s: options.olap_per_s,
+            hybrid_per_s: options.hybrid_per_s,
+            arrivals: options.spread.name(),
+            strategy: options.strategy.name(),
+            commit: match options.commit {
+                Commit::Synchronous => "synchronous",
+                Commit::Asynchronous => "asynchronous",
+            },
+            reports: options.reports.name(),
+            skew: options.skew,
+            seed: options.seed,
+            clients: options.clients,
+            olap_clients: options.olap_clients,
+            olap_running: options.olap_running,
+        }
+    }
+}
+
+impl Class {
+    fn summary(&self, seconds: f64) -> ClassSummary {
+        let tally = lock(&self.tally);
+        let (done, failed) = tally.sum();
+        let per_s = |count: u64| {
+            if seconds > 0.0 {
+                round(count as f64 / seconds)
+            } else {
+                0.0
+            }
+        };
+        ClassSummary {
+            offered: tally.offered,
+            done,
+            failed,
+            unstarted: tally.unstarted,
+            late: tally.late,
+            offered_per_s: per_s(tally.offered),
+            done_per_s: per_s(done),
+            latency: tally.all.latency(),
+            errors: tally.errors.clone(),
+            kinds: tally
+                .kinds
+                .iter()
+                .map(|(kind, series)| {
+                    let summary = KindSummary {
+                        done: series.done,
+                        failed: series.failed,
+                        latency: series.times.latency(),
+                    };
+                    (kind.name(), summary)
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Two digits are enough, and a rate of 0.30000000000000004 is not one.
+fn round(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ended = if self.interrupted {
+            ", then interrupted"
+        } else {
+            ""
+        };
+        writeln!(
+            f,
+            "measured for {}{ended}\n",
+            format::seconds(self.measured_s)
+        )?;
+        writeln!(f, "{HEADING}")?;
+        for (name, class) in [("OLTP", &self.oltp), ("OLAP", &self.olap)] {
+            if class.offered > 0 {
+                class.write(f, name)?;
+            }
+        }
+        writeln!(f)?;
+        for (name, class) in [("OLTP", &self.oltp), ("OLAP", &self.olap)] {
+            class.write_troubles(f, name)?;
+        }
+        if self.freshness.samples > 0 {
+            let Freshness { p50, p99, max, .. } = self.freshness;
+            writeln!(
+                f,
+                "fresh  p50 {}, p99 {}, stalest {}",
+                format::ms(p50),
+                format::ms(p99),
+                format::ms(max)
+            )?;
+        }
+        writeln!(
+            f,
+            "again  {} retries, {} deadlocks",
+            self.retries, self.deadlocks
+        )?;
+        if let (Some(own), Some(others)) = (self.cpu_own, self.cpu_others) {
+            writeln!(
+                f,
+                "cpu    {own:.2} processors this program, {others:.2} others on this machine (the server, if it runs here)"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+const HEADING: &str =
+    "             offered/s   done/s     p50     p95     p99   p99.9     max     failed  unstarted";
+
+impl ClassSummary {
+    fn write(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+        let offered = format!("{:>9.1}", self.offered_per_s);
+        let done = format!("{:>8.1}", self.done_per_s);
+        let Self {
+            latency,
+            failed,
+            unstarted,
+            ..
+        } = self;
+        writeln!(
+            f,
+            "{name:<12} {offered} {done} {} {failed:>10} {unstarted:>10}",
+            times(latency)
+        )?;
+        for (kind, figures) in &self.kinds {
+            let share = if self.done > 0 {
+                self.done_per_s * figures.done as f64 / self.done as f64
+            } else {
+                0.0
+            };
+            writeln!(
+                f,
+                "  {kind:<20} {share:>8.1} {} {:>10}",
+                times(&figures.latency),
+                figures.failed
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_troubles(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+        if !self.errors.is_empty() {
+            let errors: Vec<String> = self
+                .errors
+                .iter()
+                .map(|(code, count)| match meaning(code) {
+                    Some(meaning) => format!("{count} x {code} ({meaning})"),
+                    None => format!("{count} x {code}"),
+                })
+                .collect();
+            writeln!(f, "{name}   failed: {}", errors.join(", "))?;
+        }
+        if self.late > 0 {
+            writeln!(
+                f,
+                "{name}   {} of {} began more than 100 ms late",
+                self.late, self.offered
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn times(latency: &Latency) -> String {
+    let Latency {
+        p50,
+        p95,
+        p99,
+        p999,
+        max,
+        ..
+    } = *latency;
+    [p50, p95, p99, p999, max]
+        .map(|ms| format!("{:>7}", format::ms(ms)))
+        .join(" ")
+}
+
+/// What a SQLSTATE that a load may meet stands for.
+fn meaning(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "HT001" => "insufficient inventory",
+        "HT002" => "request key used before",
+        "23503" => "no such user or product",
+        "23514" => "step out of turn",
+        "40P01" => "deadlock",
+        "40001" => "serialization failure",
+        "55P03" => "lock timeout",
+        "57014" => "statement timeout, or cancelled",
+        "57P01" => "terminated",
+        "57P02" => "server crashed",
+        "57P03" => "server starting or stopping",
+        "53300" => "too many connections",
+        "connection" => "session lost or refused",
+        _ => return None,
+    })
+}

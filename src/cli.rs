@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod route;
+
 use crate::dashboard::panels::spec::parse_duration;
 use crate::pg::conninfo::Flags;
 use clap::{Args, Parser, Subcommand};
@@ -36,6 +38,8 @@ pub enum Command {
     Demo(Box<Demo>),
     /// Install the demo's schema, and data if wanted, in a database of your own
     Init(Init),
+    /// Say where a statement is to run, primary or replica, OLTP or OLAP, and why
+    Route(Box<route::Route>),
     /// Print a configuration file with all keys and their defaults
     Config,
     /// Print completions for a shell

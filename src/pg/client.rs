@@ -37,6 +37,17 @@ impl Param<'_> {
             Self::Texts(value) => (value, Type::TEXT_ARRAY),
         }
     }
+
+    /// The name of its type in SQL.
+    pub fn sql_type(&self) -> &'static str {
+        match self {
+            Self::Int(_) => "bigint",
+            Self::Float(_) => "double precision",
+            Self::Text(_) => "text",
+            Self::Ints(_) => "bigint[]",
+            Self::Texts(_) => "text[]",
+        }
+    }
 }
 
 /// invalid_sql_statement_name: the server knows no statement of that name.

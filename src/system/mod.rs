@@ -3,4 +3,5 @@
 pub mod fill;
 pub mod generate;
 pub mod init;
+pub mod router;
 pub mod schema;

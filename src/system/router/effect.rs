@@ -1,0 +1,142 @@
+//! What a statement does to its session besides its answer: transactions, and state that lives in one
+//! connection. Read from the tokens alone, so that statements the parser does not know are seen too.
+
+use super::lex::Token;
+
+/// What a statement leaves behind in its session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// It opens a transaction.
+    pub begins: Option<Begin>,
+    /// It ends the transaction (COMMIT, ROLLBACK, PREPARE TRANSACTION).
+    pub ends: bool,
+    /// It makes state that only this connection has; what.
+    pub pins: Option<&'static str>,
+    /// It clears all such state (DISCARD ALL).
+    pub clears: bool,
+    /// It changes what the catalogue or the planner knows.
+    pub ddl: bool,
+}
+
+/// How a transaction is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begin {
+    /// Nothing can be written in it.
+    pub read_only: bool,
+    /// SERIALIZABLE, which no standby offers.
+    pub serializable: bool,
+}
+
+/// Functions that change their session.
+const PINNING: [(&str, &str); 6] = [
+    ("set_config", "a setting"),
+    ("setseed", "a seed"),
+    ("pg_advisory_lock", "an advisory lock"),
+    ("pg_advisory_lock_shared", "an advisory lock"),
+    ("pg_try_advisory_lock", "an advisory lock"),
+    ("pg_try_advisory_lock_shared", "an advisory lock"),
+];
+
+/// The effects of one statement.
+pub fn effects(statement: &[Token]) -> Effects {
+    let word = |position: usize| {
+        let token = statement.get(position).filter(|token| token.is_name());
+        token.map_or("", |token| token.text.as_str())
+    };
+    let mut effects = Effects {
+        pins: pinning_call(statement),
+        ..Effects::default()
+    };
+    match (word(0), word(1)) {
+        ("begin", _) | ("start", "transaction") => effects.begins = Some(begin(statement)),
+        ("commit" | "rollback", "prepared") => {}
+        ("commit" | "end" | "rollback" | "abort", _) => {
+            let to_savepoint = has(statement, &["to"]);
+            let chain = has(statement, &["and", "chain"]);
+            effects.ends = !to_savepoint && !chain;
+        }
+        ("prepare", "transaction") => effects.ends = true,
+        ("prepare", _) => effects.pins = Some("a prepared statement"),
+        ("set", "local" | "transaction" | "constraints") => {}
+        ("set", _) => effects.pins = Some("a setting"),
+        ("listen", _) => effects.pins = Some("LISTEN"),
+        ("load", _) => effects.pins = Some("a loaded library"),
+        ("declare", _) if has(statement, &["with", "hold"]) => effects.pins = Some("a cursor"),
+        ("discard", "all") => effects.clears = true,
+        ("create", _) => {
+            effects.ddl = true;
+            let head = statement.get(1..5).unwrap_or(statement);
+            if is_temporary(head) || statement.iter().any(of_temp_schema) {
+                effects.pins = Some("a temporary object");
+            }
+        }
+        ("alter" | "drop" | "import" | "analyze" | "vacuum" | "do" | "call", _) => {
+            effects.ddl = true;
+        }
+        ("select" | "with", _) if has(statement, &["into"]) && is_temporary(statement) => {
+            effects.pins = Some("a temporary object");
+        }
+        _ => {}
+    }
+    effects
+}
+
+fn is_temporary(tokens: &[Token]) -> bool {
+    let temporary = |token: &Token| token.is_word("temp") || token.is_word("temporary");
+    tokens.iter().any(temporary)
+}
+
+/// Whether a token names a schema of temporary objects.
+pub fn of_temp_schema(token: &Token) -> bool {
+    token.is_name() && token.text.starts_with("pg_temp")
+}
+
+/// Whether the words stand in a row somewhere.
+pub fn has(tokens: &[Token], words: &[&str]) -> bool {
+    tokens.windows(words.len()).any(|window| {
+        let mut pairs = window.iter().zip(words);
+        pairs.all(|(token, word)| token.is_word(word))
+    })
+}
+
+fn begin(statement: &[Token]) -> Begin {
+    let last = |words: &[&str]| {
+        let mut windows = statement.windows(2);
+        windows.rposition(|pair| has(pair, words))
+    };
+    // Said twice, the last one holds.
+    Begin {
+        read_only: last(&["read", "only"]) > last(&["read", "write"]),
+        serializable: has(statement, &["serializable"]),
+    }
+}
+
+/// The state that a call in the statement leaves in the session.
+fn pinning_call(statement: &[Token]) -> Option<&'static str> {
+    statement.windows(2).zip(2..).find_map(|(pair, inside)| {
+        let [name, open] = pair else { return None };
+        if !(name.is_name() && open.is_sign("(")) {
+            return None;
+        }
+        let (function, what) = PINNING.iter().find(|(known, _)| *known == name.text)?;
+        let to_the_end_of_the_transaction = *function == "set_config"
+            && statement
+                .get(inside..)
+                .is_some_and(|arguments| last_argument_is_true(arguments));
+        (!to_the_end_of_the_transaction).then_some(*what)
+    })
+}
+
+/// Whether the argument list that begins here ends in `true )`.
+fn last_argument_is_true(arguments: &[Token]) -> bool {
+    let mut depth = 1;
+    let mut before = None;
+    for token in arguments {
+        depth += i32::from(token.is_sign("(")) - i32::from(token.is_sign(")"));
+        if depth == 0 {
+            return before.is_some_and(|token: &Token| token.is_word("true"));
+        }
+        before = Some(token);
+    }
+    false
+}

@@ -1,10 +1,16 @@
--- What lies behind these relations ($1, quoted names), through views, policies, partitions and children:
--- only what may keep a read from a replica. A view's definition and a policy may call anything.
-WITH RECURSIVE reached (asked, relation) AS (
-    SELECT position, pg_catalog.to_regclass(name)::oid
-    FROM unnest($1::text[]) WITH ORDINALITY AS wanted (name, position)
+-- What lies behind the relations that these names can mean ($1, schemas or '' for the search path; $2,
+-- names), through views, policies, partitions and children: only what may keep a read from a replica. A
+-- view's definition and a policy may call anything.
+WITH RECURSIVE reached (relation) AS (
+    SELECT c.oid
+    FROM unnest($1::text[], $2::text[]) AS wanted (schema, name)
+    JOIN pg_catalog.pg_class AS c ON c.relname = wanted.name::name
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+      AND CASE WHEN wanted.schema = '' THEN n.nspname = ANY (pg_catalog.current_schemas(true))
+               ELSE n.nspname = wanted.schema::name END
     UNION
-    SELECT reached.asked, next.relation
+    SELECT next.relation
     FROM reached
     JOIN pg_catalog.pg_class AS c ON c.oid = reached.relation
     CROSS JOIN LATERAL (
@@ -23,9 +29,7 @@ WITH RECURSIVE reached (asked, relation) AS (
         SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = c.oid
     ) AS next (relation)
 )
-SELECT DISTINCT
-       reached.asked,
-       n.nspname::text          AS schema,
+SELECT n.nspname::text          AS schema,
        c.relname::text          AS name,
        c.relkind::text          AS kind,
        c.relpersistence::text   AS persistence,

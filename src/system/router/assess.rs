@@ -324,14 +324,14 @@ async fn verdict(router: &Router, tokens: &[Token]) -> Verdict {
             format!("the parser does not know it: {why}"),
         )),
         Ok(structure) => {
-            if structure.heavy && !structure.pointed && !structure.relations.is_empty() {
+            if structure.heavy && !structure.pointed && structure.has_relations {
                 pool = Pool::Olap;
             }
             match (to_structure(&structure, tokens), &router.catalogue) {
                 (Some(objection), _) => Some(objection),
                 (None, None) => objection::offline(&structure),
                 (None, Some(catalogue)) => {
-                    let found = objection::find(catalogue, tokens, &structure, &mut known).await;
+                    let found = objection::find(catalogue, tokens, &mut known).await;
                     match found {
                         Ok(found) => found,
                         Err(error) => {

@@ -3,7 +3,7 @@
 
 /// Volatile, and yet the same on a read-only server: they change nothing, not even their session, and
 /// nobody can tell which server answered.
-const HARMLESS: [&str; 31] = [
+const HARMLESS: [&str; 26] = [
     "array_sample",
     "array_shuffle",
     // Sampling methods of TABLESAMPLE.
@@ -33,17 +33,11 @@ const HARMLESS: [&str; 31] = [
     "timeofday",
     "uuidv4",
     "uuidv7",
-    // Text search: they read their arguments' statistics or dictionaries.
-    "dsnowball_init",
-    "dsnowball_lexize",
-    "ts_lexize",
-    "jsonb_path_query_tz",
-    "pg_get_wal_resource_managers",
 ];
 
 /// Not volatile, but the answer is about one server, session or transaction, or it needs a transaction
 /// id, which a standby cannot give.
-const OF_ONE_SERVER: [&str; 25] = [
+const OF_ONE_SERVER: [&str; 23] = [
     "inet_server_addr",
     "inet_server_port",
     "inet_client_addr",
@@ -56,9 +50,7 @@ const OF_ONE_SERVER: [&str; 25] = [
     "pg_current_xact_id_if_assigned",
     "pg_cursor",
     "pg_get_replication_slots",
-    "pg_is_other_temp_schema",
     "pg_listening_channels",
-    "pg_my_temp_schema",
     "pg_postmaster_start_time",
     "pg_prepared_statement",
     "pg_show_all_settings",

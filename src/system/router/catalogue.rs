@@ -2,7 +2,7 @@
 
 use super::lex::{Token, lex};
 use super::names::Call;
-use crate::pg::{Class, Client, Param, PgError, Table, Target, quote_ident, sampler};
+use crate::pg::{Class, Client, Param, PgError, Table, Target, sampler};
 use futures_util::future::{join3, join5};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -111,17 +111,14 @@ impl Catalogue {
         Ok((0..table.rows.len()).map(row).collect())
     }
 
-    /// What lies behind these relations, each a schema and a name or a name, and may matter.
-    pub async fn relations(&self, names: &[Vec<String>]) -> Result<Vec<Relation>, PgError> {
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
-        let quoted = |parts: &Vec<String>| {
-            let parts: Vec<String> = parts.iter().map(|part| quote_ident(part)).collect();
-            parts.join(".")
-        };
-        let names: Vec<String> = names.iter().map(quoted).collect();
-        let table = self.ask(RELATIONS, &[Param::Texts(&names)]).await?;
+    /// What lies behind these relations, each a schema (empty: the search path) and a name, and may matter.
+    pub async fn relations(
+        &self,
+        names: &BTreeSet<(String, String)>,
+    ) -> Result<Vec<Relation>, PgError> {
+        let (schemas, names): (Vec<String>, Vec<String>) = names.iter().cloned().unzip();
+        let params = [Param::Texts(&schemas), Param::Texts(&names)];
+        let table = self.ask(RELATIONS, &params).await?;
         let row = |row: usize| {
             let text = |name: &str| table.get(row, name).text().map(str::to_owned);
             Relation {

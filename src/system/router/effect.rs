@@ -140,3 +140,93 @@ fn last_argument_is_true(arguments: &[Token]) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::lex::lex;
+    use super::*;
+
+    fn of(sql: &str) -> Effects {
+        effects(&lex(sql).unwrap())
+    }
+
+    #[test]
+    fn transactions_begin_and_end() {
+        let begin = |sql: &str| of(sql).begins.unwrap();
+        for sql in [
+            "BEGIN",
+            "begin work",
+            "START TRANSACTION",
+            "BEGIN READ ONLY, READ WRITE",
+        ] {
+            assert!(!begin(sql).read_only, "{sql}");
+        }
+        for sql in [
+            "begin /**/ read\nonly",
+            "START TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+        ] {
+            assert!(begin(sql).read_only, "{sql}");
+        }
+        assert!(begin("begin transaction isolation level serializable read only").serializable);
+        for sql in [
+            "commit",
+            "END",
+            "rollback work",
+            "ABORT",
+            "commit and no chain",
+            "prepare transaction 'x'",
+        ] {
+            assert!(of(sql).ends, "{sql}");
+        }
+        for sql in [
+            "commit and chain",
+            "rollback to savepoint a",
+            "rollback work to a",
+            "commit prepared 'x'",
+            "release a",
+            "select 1 as commit",
+        ] {
+            assert!(!of(sql).ends, "{sql}");
+        }
+    }
+
+    #[test]
+    fn state_of_the_session_is_seen() {
+        for sql in [
+            "set work_mem = '1MB'",
+            "set session x = 1",
+            "SET ROLE a",
+            "prepare p as select 1",
+            "listen x",
+            "load 'x'",
+            "declare c cursor with hold for select 1",
+            "create temp table x (a int)",
+            "create unlogged table pg_temp.x (a int)",
+            "create local temporary view x as select 1",
+            "select 1 into temp x",
+            "with a as (select 1) select * into temporary x from a",
+            "select pg_advisory_lock(1)",
+            "select pg_catalog . pg_try_advisory_lock_shared (1, 2)",
+            "select set_config('a', 'b', false)",
+            "select set_config('a', (select true), false)",
+        ] {
+            assert!(of(sql).pins.is_some(), "{sql}");
+        }
+        for sql in [
+            "set local work_mem = '1MB'",
+            "set transaction isolation level serializable",
+            "set constraints all deferred",
+            "declare c cursor for select 1",
+            "create table x (a int)",
+            "select pg_advisory_xact_lock(1)",
+            "select set_config('a', 'b', true)",
+            "select 'set work_mem'",
+            "reset all",
+            "unlisten *",
+        ] {
+            assert_eq!(of(sql).pins, None, "{sql}");
+        }
+        assert!(of("discard all").clears && !of("discard temp").clears);
+        assert!(of("alter table x add y int").ddl && !of("insert into x values (1)").ddl);
+    }
+}

@@ -414,3 +414,158 @@ fn write(token: &Token, masked: bool, text: &mut String) {
         _ => text.write_str(&token.text),
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn words(sql: &str) -> Vec<String> {
+        lex(sql)
+            .unwrap()
+            .into_iter()
+            .map(|token| token.text)
+            .collect()
+    }
+
+    #[test]
+    fn comments_end_where_postgresql_ends_them() {
+        assert_eq!(words("a -- b\n c"), ["a", "c"]);
+        assert_eq!(
+            words("a -- b\r c"),
+            ["a", "c"],
+            "a carriage return ends a line"
+        );
+        assert_eq!(words("a /* /* b */ c */ d"), ["a", "d"], "comments nest");
+        assert_eq!(words("a--b"), ["a"]);
+        assert_eq!(words("1 */* c */ 2"), ["1", "*", "2"], "behind an operator");
+        assert_eq!(words("1 +-- c\n 2"), ["1", "+", "2"]);
+        assert!(lex("a /* /* b */ c").is_err());
+    }
+
+    #[test]
+    fn literals_end_where_postgresql_ends_them() {
+        let one = |sql: &str| {
+            let tokens = lex(sql).unwrap();
+            assert_eq!(tokens.len(), 1, "{sql}: {tokens:?}");
+            assert_eq!(tokens[0].kind, Kind::Text, "{sql}");
+        };
+        for sql in [
+            "'a'",
+            "'it''s'",
+            "e'it\\'s'",
+            "E'\\\\'",
+            "'a' \n 'b'",
+            "'a' -- c\n 'b'",
+            "e'a'\n'\\''",
+            "$$it's$$",
+            "$tag$ $$ $ta$ $tag$",
+            "$é$ ' $é$",
+            "b'101'",
+            "X'ff'",
+            "n'a'",
+        ] {
+            one(sql);
+        }
+        assert_eq!(words("'a' 'b'").len(), 2, "on one line they are two");
+        assert_eq!(words("a$b$c"), ["a$b$c"], "a dollar inside of a name");
+        for sql in [
+            "'a",
+            "$$a",
+            "\"a",
+            "$a b$",
+            "e'\\'",
+            "u&'a'",
+            "U&\"a\"",
+            "1a",
+            "0xff",
+            "'\\'",
+            "a \\ b",
+            "a \u{1} b",
+        ] {
+            assert!(lex(sql).is_err(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn names_fold_and_are_cut_as_in_postgresql() {
+        assert_eq!(
+            words("SeLeCt \"SeLeCt\" \"a\"\"b\" ÄB"),
+            ["select", "SeLeCt", "a\"b", "Äb"]
+        );
+        assert_eq!(words("a\u{a0}b"), ["a\u{a0}b"], "no blank to PostgreSQL");
+        let long = "a".repeat(70);
+        assert_eq!(words(&long), ["a".repeat(63)]);
+        assert_eq!(words(&format!("\"{}é\"", "a".repeat(62))), ["a".repeat(62)]);
+    }
+
+    #[test]
+    fn operators_and_numbers_end_where_postgresql_ends_them() {
+        assert_eq!(words("a<-b"), ["a", "<", "-", "b"]);
+        assert_eq!(words("a@-b"), ["a", "@-", "b"]);
+        assert_eq!(words("a::int"), ["a", "::", "int"]);
+        assert_eq!(words("a ->> b #>> c"), ["a", "->>", "b", "#>>", "c"]);
+        assert_eq!(
+            words("1.5e-3 .5 1. 2..3 $12"),
+            ["1.5e-3", ".5", "1.", "2", "..", "3", "12"]
+        );
+        assert!(lex("1e").is_err() && lex("1e+").is_err());
+    }
+
+    #[test]
+    fn statements_are_split_at_their_own_semicolons() {
+        let parts = |sql: &str| split(sql).unwrap().len();
+        assert_eq!(parts("select 1; select ';'; -- ;\n"), 2);
+        assert_eq!(
+            parts("create rule r as on insert to t do also (select 1; select 2)"),
+            1
+        );
+        assert_eq!(
+            parts("create function f() returns int begin atomic select 1; select 2; end"),
+            1
+        );
+        assert_eq!(parts(" ;; "), 0);
+    }
+
+    #[test]
+    fn the_canonical_text_keeps_what_decides() {
+        let shape = |sql: &str| canonical(&lex(sql).unwrap(), Mask::All);
+        let key = |sql: &str| canonical(&lex(sql).unwrap(), Mask::Equality);
+        assert_eq!(
+            shape("SELECT  a/* x */FROM t WHERE b='x' LIMIT 5"),
+            "select a from t where b = '' limit 0"
+        );
+        assert_eq!(shape("select 1 in (1,2,3,4)"), shape("select 1 in (1)"));
+        assert_eq!(shape("select f('a', b)"), "select f ( '' , b )");
+        assert_eq!(
+            key("select * from t where a = 5"),
+            key("select * from t where a = 6")
+        );
+        assert_eq!(key("select 1 in (1, 2)"), key("select 1 in (3, 4)"));
+        assert_ne!(
+            key("select * from t where a > 5"),
+            key("select * from t where a > 6")
+        );
+        assert_ne!(
+            key("select * from t limit 5"),
+            key("select * from t limit 6")
+        );
+        assert_ne!(key("select e'\\n'"), key("select '\\n'"));
+        assert_ne!(shape("select a"), shape("select \"A\""));
+    }
+
+    proptest! {
+        #[test]
+        fn anything_is_read_or_refused(sql in "[a-zé0-9 '\"$/*;()\\\\e.\n\r+:@-]{0,60}") {
+            if let Ok(tokens) = lex(&sql) {
+                let text = canonical(&tokens, Mask::All);
+                // What is canonical is read as what it was made from, but for literals left out.
+                let again = canonical(&lex(&text).unwrap(), Mask::All);
+                prop_assert_eq!(text, again);
+                for token in &tokens {
+                    prop_assert!(sql.get(token.start..token.end).is_some_and(|text| !text.is_empty()));
+                }
+            }
+        }
+    }
+}

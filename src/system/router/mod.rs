@@ -225,7 +225,11 @@ impl Decision {
     }
 }
 
-/// From this cost on a statement belongs to the OLAP pool.
+/// From this cost on a statement belongs to the OLAP pool, unless another threshold is set.
+///
+/// On two cores, with 100,000 orders cached and PostgreSQL 15's default cost settings, reads of this shop
+/// took 1 ms for 60 to 160 units: the threshold stands for some 8 ms of a processor. The shop's point
+/// queries cost up to 31 and take 0.1 ms; its reports over whole tables start at 2,700 and 20 ms.
 pub const OLAP_COST: f64 = 1_000.0;
 
 /// Decides. One for all sessions; it keeps what it found out about statements.

@@ -1,5 +1,5 @@
-//! What a text names that PostgreSQL may run: functions called, columns that may be functions, operators,
-//! types. Read from the tokens, so that no corner of the grammar is left out; a name too many does no harm.
+//! What a text names that PostgreSQL may run: functions called, columns that may be functions, relations,
+//! operators, types. Read from the tokens, so that no corner of the grammar is left out; a name too many does no harm.
 
 use super::lex::{Kind, Token};
 use std::collections::BTreeSet;
@@ -34,6 +34,8 @@ impl std::fmt::Display for Call {
 pub struct Names {
     /// Functions called.
     pub calls: BTreeSet<Call>,
+    /// What may be a relation: schema, or nothing where the search path decides, and name.
+    pub relations: BTreeSet<(String, String)>,
     /// Operators.
     pub operators: BTreeSet<String>,
     /// All words and quoted names.
@@ -51,20 +53,26 @@ impl Names {
                 continue;
             }
             self.words.insert(token.text.clone());
-            let called = tokens
-                .get(position + 1)
-                .is_some_and(|next| next.is_sign("("));
             let before = |back: usize| position.checked_sub(back).and_then(|at| tokens.get(at));
             let dotted = before(1).is_some_and(|token| token.is_sign("."));
-            if !(called || dotted) {
-                continue;
+            let schema = before(2).filter(|token| dotted && token.is_name());
+            let schema = schema.map(|token| token.text.clone()).unwrap_or_default();
+            let name = token.text.clone();
+            self.relations.insert((schema.clone(), name.clone()));
+            let next = tokens.get(position + 1);
+            if next.is_some_and(|next| next.is_sign("(")) {
+                self.calls.insert(Call {
+                    schema,
+                    name,
+                    column_like: false,
+                });
+            } else if dotted {
+                self.calls.insert(Call {
+                    schema: String::new(),
+                    name,
+                    column_like: true,
+                });
             }
-            let schema = before(2).filter(|token| called && dotted && token.is_name());
-            self.calls.insert(Call {
-                schema: schema.map(|token| token.text.clone()).unwrap_or_default(),
-                name: token.text.clone(),
-                column_like: !called,
-            });
         }
     }
 

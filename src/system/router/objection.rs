@@ -51,19 +51,14 @@ pub struct Known {
 pub async fn find(
     catalogue: &Catalogue,
     tokens: &[Token],
-    structure: &Structure,
     known: &mut Known,
 ) -> Result<Option<Objection>, PgError> {
     if let Some(token) = tokens.iter().find(|token| of_temp_schema(token)) {
         let reason = "temporary objects are in the primary's session only";
         return Ok(Some(Objection::to(Rule::TempTable, &token.text, reason)));
     }
-    if structure.relations.iter().any(|parts| parts.len() > 2) {
-        let reason = "a relation is named with its database";
-        return Ok(Some(Objection::new(Rule::Unreadable, reason)));
-    }
     known.names.add(tokens);
-    for relation in catalogue.relations(&structure.relations).await? {
+    for relation in catalogue.relations(&known.names.relations).await? {
         if let Some(objection) = to_relation(&relation) {
             return Ok(Some(objection));
         }

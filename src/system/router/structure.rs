@@ -1,5 +1,6 @@
-//! What a query is, from its syntax tree: whether it only reads, which relations and functions it names,
-//! and what that looks like where no planner can be asked.
+//! What a query is, from its syntax tree: whether it only reads, and what it looks like
+//! where no planner can be asked. What it names is not read here but from its tokens ([`super::names`]): the
+//! parser takes `FROM ONLY (t)` for a function.
 
 use sqlparser::ast::{
     Distinct, Expr, GroupByExpr, ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement,
@@ -12,10 +13,10 @@ use std::ops::ControlFlow;
 /// What the syntax tree says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Structure {
-    /// Relations, common table expressions and functions in FROM, by their parts, folded.
-    pub relations: Vec<Vec<String>>,
-    /// Functions, by their parts, folded.
+    /// Functions, by their parts, folded. Not all: what is called in less usual ways is missing.
     pub functions: Vec<Vec<String>>,
+    /// It reads from relations, or from what looks like one.
+    pub has_relations: bool,
     /// Why it does not only read.
     pub harm: Option<Harm>,
     /// It sorts, groups or joins, or takes a whole relation.
@@ -37,33 +38,37 @@ pub enum Harm {
 
 /// The most tokens of a statement that is parsed; longer ones go to the primary.
 pub const TOKENS: usize = 20_000;
-/// Up to so many tokens no tree is deep enough for an ordinary stack to overflow.
-const SHALLOW: usize = 200;
-/// Stack for each token of a long statement, in bytes: a chain of operators makes a tree as deep as it
-/// is long.
-const STACK: usize = 16 * 1024;
+/// Stack for the parser's fifty levels of parentheses, in bytes: more than a runtime's threads have.
+const STACK: usize = 32 * 1024 * 1024;
+/// Stack for each token, in bytes: a chain of operators makes a tree as deep as it is long.
+const STACK_PER_TOKEN: usize = 16 * 1024;
 
 /// Parses one query in canonical form, of this many tokens.
 pub fn structure(canonical: &str, tokens: usize) -> Result<Structure, String> {
-    if tokens <= SHALLOW {
-        return parse(canonical);
-    }
     if tokens > TOKENS {
         return Err(format!("it has more than {TOKENS} words"));
     }
     std::thread::scope(|scope| {
-        let deep = std::thread::Builder::new()
-            .stack_size(STACK * tokens)
+        let parser = std::thread::Builder::new()
+            .stack_size(STACK + STACK_PER_TOKEN * tokens)
             .spawn_scoped(scope, || parse(canonical))
             .map_err(|error| error.to_string())?;
-        deep.join()
+        parser
+            .join()
             .unwrap_or_else(|_| Err("its parser failed".into()))
     })
 }
 
 fn parse(canonical: &str) -> Result<Structure, String> {
+    // The parser knows two of the four row locks, and TABLE inside of a query only.
+    let mut text = canonical
+        .replace(" for no key update", " for update")
+        .replace(" for key share", " for share");
+    if let Some(relation) = text.strip_prefix("table ") {
+        text = format!("select * from {relation}");
+    }
     let statements =
-        Parser::parse_sql(&PostgreSqlDialect {}, canonical).map_err(|error| error.to_string())?;
+        Parser::parse_sql(&PostgreSqlDialect {}, &text).map_err(|error| error.to_string())?;
     let [Statement::Query(query)] = statements.as_slice() else {
         return Err("it is no query".into());
     };
@@ -88,10 +93,8 @@ impl Reader {
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
                 self.found.harm = Some(Harm::Modifies);
             }
-            SetExpr::Table(table) => {
-                let parts = [&table.schema_name, &table.table_name];
-                let name = parts.into_iter().flatten().cloned().collect();
-                self.found.relations.push(name);
+            SetExpr::Table(_) => {
+                self.found.has_relations = true;
                 self.heavy(true);
             }
             SetExpr::SetOperation { left, right, .. } => {
@@ -136,8 +139,8 @@ impl Visitor for Reader {
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
-        self.found.relations.push(parts(relation));
+    fn pre_visit_relation(&mut self, _: &ObjectName) -> ControlFlow<()> {
+        self.found.has_relations = true;
         ControlFlow::Continue(())
     }
 
@@ -178,4 +181,89 @@ fn parts(name: &ObjectName) -> Vec<String> {
         ObjectNamePart::Function(function) => function.name.value.clone(),
     };
     name.0.iter().map(part).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lex::{Mask, canonical, lex};
+    use super::*;
+
+    fn of(sql: &str) -> Result<Structure, String> {
+        let tokens = lex(sql).unwrap();
+        structure(&canonical(&tokens, Mask::All), tokens.len())
+    }
+
+    #[test]
+    fn harm_is_found_wherever_it_stands() {
+        for (sql, harm) in [
+            (
+                "with a as (delete from t returning 1) select 1",
+                Harm::Modifies,
+            ),
+            (
+                "select (with a as (update t set b = 1 returning 1) select 1)",
+                Harm::Modifies,
+            ),
+            (
+                "with a as (insert into t values (1) returning 1) table a",
+                Harm::Modifies,
+            ),
+            ("with a as (select 1) delete from t", Harm::Modifies),
+            (
+                "with a as (select 1) insert into t select 1",
+                Harm::Modifies,
+            ),
+            (
+                "select * from t for no key update of t skip locked",
+                Harm::Locks,
+            ),
+            ("select * from (select * from t for share) x", Harm::Locks),
+            (
+                "select 1 union select 2 from (select * from t for key share) x",
+                Harm::Locks,
+            ),
+            ("select * into x from t", Harm::MakesTable),
+            (
+                "with a as (select 1) select * into temp x from a",
+                Harm::MakesTable,
+            ),
+        ] {
+            // What the parser does not know goes to the primary as well.
+            assert!(
+                of(sql).is_err() || of(sql).unwrap().harm == Some(harm),
+                "{sql}"
+            );
+        }
+        for sql in [
+            "select 'delete from t'",
+            "select \"update\" from \"delete\"",
+            "table t",
+            "values (1)",
+        ] {
+            assert_eq!(of(sql).unwrap().harm, None, "{sql}");
+        }
+        for sql in [
+            "delete from t",
+            "explain select 1",
+            "select 1; select 2",
+            "begin",
+        ] {
+            assert!(of(sql).is_err(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn the_deep_and_the_long_are_parsed_or_refused() {
+        let chain = |count: usize| format!("select 1{}", " + 1".repeat(count));
+        assert!(of(&chain(50)).is_ok() && of(&chain(5_000)).is_ok());
+        assert!(of(&chain(50_000)).is_err());
+        let nested = |count: usize| format!("select {}1{}", "(".repeat(count), ")".repeat(count));
+        assert!(of(&nested(20)).is_ok() && of(&nested(95)).is_err());
+        let list = format!("select 1 in ({}1)", "1, ".repeat(9_000));
+        assert!(of(&list).is_ok());
+        let queries = format!("{}select 1{}", "select (".repeat(40), ")".repeat(40));
+        let _ = of(&queries);
+        let or = format!("select 1 from t where {} a = 1", "a = 1 or ".repeat(3_000));
+        assert!(of(&or).is_ok());
+    }
 }

@@ -119,24 +119,23 @@ fn line(answer: &impl Serialize) -> Result<String, Failure> {
 }
 
 fn described(decision: &Decision) -> String {
-    let rule = decision.rule.name();
+    let (rule, reason) = (decision.rule.name(), Clean::new(&decision.reason));
     format!(
-        "  {}, {} pool ({rule})\n  {}\n",
-        decision.node, decision.pool, decision.reason
+        "  {}, {} pool ({rule})\n  {reason}\n",
+        decision.node, decision.pool
     )
 }
 
-/// In one line; the whole text is the user's own.
+/// In one line, as far as it goes.
 fn shortened(sql: &str) -> String {
     const WIDTH: usize = 160;
-    let clean = Clean::new(sql.trim());
-    let mut words: Vec<&str> = clean.as_str().split_whitespace().collect();
-    let mut text = words.join(" ");
-    if text.chars().count() > WIDTH {
-        words.clear();
-        text = text.chars().take(WIDTH - 1).chain(['…']).collect();
+    let clean = Clean::new(sql);
+    let words: Vec<&str> = clean.as_str().split_whitespace().collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(WIDTH) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line,
     }
-    text
 }
 
 #[derive(Serialize)]

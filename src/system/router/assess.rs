@@ -1,11 +1,11 @@
 //! What a text that a client sends is, whatever the session: rule, pool, effects. Kept by its canonical text.
 
 use super::builtin;
-use super::effect::{Begin, Effects, effects, has};
+use super::effect::{Effects, Step, effects, has};
 use super::lex::{Kind, Mask, Token, canonical, lex, statements};
 use super::objection::{self, Known, Objection};
 use super::structure::{Harm, Structure, structure};
-use super::{Pool, Router, Rule, no_catalogue, plan};
+use super::{Pool, Router, Rule, Session, no_catalogue, plan};
 use crate::pg::PgError;
 use lru::LruCache;
 use std::num::NonZeroUsize;
@@ -95,25 +95,31 @@ struct Planned {
 }
 
 /// What a text that a client sends is.
-pub(super) async fn assess(router: &Router, sql: &str, types: &[&str]) -> Arc<Assessment> {
-    let assessment = match lex(sql) {
-        Err(why) => unreadable(sql, why),
-        Ok(tokens) => match statements(&tokens).as_slice() {
-            [] => Assessment::primary(
-                Objection::new(Rule::SeveralStatements, "there is no statement"),
-                Vec::new(),
-            ),
-            [statement] => one(router, sql, statement, types).await,
-            several => {
-                let reason = format!("{} statements are sent as one text", several.len());
-                Assessment::primary(
-                    Objection::new(Rule::SeveralStatements, reason),
-                    several.iter().map(|statement| effects(statement)).collect(),
-                )
-            }
-        },
+pub(super) async fn assess(
+    router: &Router,
+    session: &Session,
+    sql: &str,
+    types: &[&str],
+) -> Arc<Assessment> {
+    let tokens = match lex(sql) {
+        Ok(tokens) => tokens,
+        Err(why) => return Arc::new(unreadable(sql, why)),
     };
-    Arc::new(assessment)
+    let statements = statements(&tokens);
+    let effects = || statements.iter().map(|statement| effects(statement));
+    let several = |reason: String| {
+        let objection = Objection::new(Rule::SeveralStatements, reason);
+        Assessment::primary(objection, effects().collect())
+    };
+    Arc::new(match statements.as_slice() {
+        _ if session.holds() => {
+            let objection = Objection::new(Rule::InTransaction, "the session stays where it is");
+            Assessment::primary(objection, effects().collect())
+        }
+        [] => several("there is no statement".to_owned()),
+        [statement] => one(router, sql, statement, types).await,
+        more => several(format!("{} statements are sent as one text", more.len())),
+    })
 }
 
 /// Words of statements that change their session.
@@ -140,59 +146,44 @@ async fn one(router: &Router, sql: &str, statement: &[Token], types: &[&str]) ->
     let effects = effects(statement);
     let inner = explained(statement);
     let verb = inner.first().map_or("", |token| token.text.as_str());
-    match verb {
-        "select" | "values" | "table" | "with" | "(" => {
+    match (verb, effects.step) {
+        ("select" | "values" | "table" | "with" | "(", _) => {
             let mut assessment = query(router, sql, inner, types).await;
             assessment.effects = vec![effects];
             assessment
         }
-        "show" => show(inner, effects),
-        _ => {
-            let (rule, reason) = match (verb, effects.begins) {
-                (
-                    _,
-                    Some(Begin {
-                        read_only: true,
-                        serializable: false,
-                    }),
-                ) => return read_only(effects),
-                (
-                    _,
-                    Some(Begin {
-                        read_only: true, ..
-                    }),
-                ) => (
-                    Rule::TransactionControl,
-                    "SERIALIZABLE is not to be had on a replica".to_owned(),
-                ),
-                (
-                    "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint"
-                    | "release",
-                    _,
-                ) => (
-                    Rule::TransactionControl,
-                    "a transaction that may write".to_owned(),
-                ),
-                (
-                    "set" | "reset" | "discard" | "prepare" | "execute" | "deallocate" | "listen"
-                    | "unlisten" | "declare" | "fetch" | "move" | "close" | "load",
-                    _,
-                ) => (
-                    Rule::SessionState,
-                    format!("{} is about the state of its session", verb.to_uppercase()),
-                ),
-                _ => (
-                    Rule::NotARead,
-                    format!(
-                        "{} is none of the statements that read",
-                        verb.to_uppercase()
-                    ),
-                ),
-            };
-            let culprit = verb.to_uppercase();
-            Assessment::primary(Objection::to(rule, culprit, reason), vec![effects])
+        ("show", _) => show(inner, effects),
+        (_, Some(Step::Begin(begin))) if begin.read_only && !begin.serializable => {
+            read_only(effects)
         }
+        (verb, step) => Assessment::primary(no_read(verb, step), vec![effects]),
     }
+}
+
+/// Why a statement is none of those that read.
+fn no_read(verb: &str, step: Option<Step>) -> Objection {
+    let culprit = verb.to_uppercase();
+    let serializable = matches!(step, Some(Step::Begin(begin)) if begin.serializable);
+    let (rule, reason) = match verb {
+        "begin" | "start" if serializable => (
+            Rule::TransactionControl,
+            "SERIALIZABLE is not to be had on a replica".to_owned(),
+        ),
+        "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release" => (
+            Rule::TransactionControl,
+            "a transaction that may write".to_owned(),
+        ),
+        "set" | "reset" | "discard" | "prepare" | "execute" | "deallocate" | "listen"
+        | "unlisten" | "declare" | "fetch" | "move" | "close" | "load" => (
+            Rule::SessionState,
+            format!("{culprit} is about the state of its session"),
+        ),
+        _ => (
+            Rule::NotARead,
+            format!("{culprit} is none of the statements that read"),
+        ),
+    };
+    Objection::to(rule, culprit, reason)
 }
 
 /// What EXPLAIN explains; another statement is itself.

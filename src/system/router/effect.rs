@@ -6,16 +6,40 @@ use super::lex::Token;
 /// What a statement leaves behind in its session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
-    /// It opens a transaction.
-    pub begins: Option<Begin>,
-    /// It ends the transaction (COMMIT, ROLLBACK, PREPARE TRANSACTION).
-    pub ends: bool,
+    /// What it does to the transaction.
+    pub step: Option<Step>,
     /// It makes state that only this connection has; what.
     pub pins: Option<&'static str>,
     /// It clears all such state (DISCARD ALL).
     pub clears: bool,
-    /// It changes what the catalogue or the planner knows.
+    /// It changes what others find in the catalogue, or what the planner knows.
     pub ddl: bool,
+}
+
+impl Effects {
+    /// It opens a transaction.
+    pub fn begins(&self) -> bool {
+        matches!(self.step, Some(Step::Begin(_)))
+    }
+
+    /// It ends the transaction.
+    pub fn ends(&self) -> bool {
+        matches!(self.step, Some(Step::Commit | Step::End))
+    }
+}
+
+/// What a statement does to its session's transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Opens one.
+    Begin(Begin),
+    /// Ends it, and what was written is there for others (COMMIT).
+    Commit,
+    /// What was written is there for others, and a transaction remains or never was (COMMIT AND CHAIN,
+    /// COMMIT PREPARED).
+    Publish,
+    /// Ends it, and nothing is there for others (ROLLBACK, PREPARE TRANSACTION).
+    End,
 }
 
 /// How a transaction is opened.
@@ -47,15 +71,11 @@ pub fn effects(statement: &[Token]) -> Effects {
         pins: pinning_call(statement),
         ..Effects::default()
     };
+    effects.step = step(statement, word(0), word(1));
+    if effects.step.is_some() {
+        return effects;
+    }
     match (word(0), word(1)) {
-        ("begin", _) | ("start", "transaction") => effects.begins = Some(begin(statement)),
-        ("commit" | "rollback", "prepared") => {}
-        ("commit" | "end" | "rollback" | "abort", _) => {
-            let to_savepoint = has(statement, &["to"]);
-            let chain = has(statement, &["and", "chain"]);
-            effects.ends = !to_savepoint && !chain;
-        }
-        ("prepare", "transaction") => effects.ends = true,
         ("prepare", _) => effects.pins = Some("a prepared statement"),
         ("set", "local" | "transaction" | "constraints") => {}
         ("set", _) => effects.pins = Some("a setting"),
@@ -64,21 +84,38 @@ pub fn effects(statement: &[Token]) -> Effects {
         ("declare", _) if has(statement, &["with", "hold"]) => effects.pins = Some("a cursor"),
         ("discard", "all") => effects.clears = true,
         ("create", _) => {
-            effects.ddl = true;
             let head = statement.get(1..5).unwrap_or(statement);
             if is_temporary(head) || statement.iter().any(of_temp_schema) {
                 effects.pins = Some("a temporary object");
+            } else {
+                effects.ddl = true;
             }
         }
-        ("alter" | "drop" | "import" | "analyze" | "vacuum" | "do" | "call", _) => {
-            effects.ddl = true;
-        }
+        ("alter" | "drop" | "import" | "analyze" | "vacuum", _) => effects.ddl = true,
         ("select" | "with", _) if has(statement, &["into"]) && is_temporary(statement) => {
             effects.pins = Some("a temporary object");
         }
         _ => {}
     }
     effects
+}
+
+fn step(statement: &[Token], first: &str, second: &str) -> Option<Step> {
+    Some(match (first, second) {
+        ("begin", _) | ("start", "transaction") => Step::Begin(begin(statement)),
+        ("commit", "prepared") => Step::Publish,
+        ("commit" | "end", _) if has(statement, &["and", "chain"]) => Step::Publish,
+        ("commit" | "end", _) => Step::Commit,
+        ("prepare", "transaction") => Step::End,
+        ("rollback", "prepared") => return None,
+        ("rollback" | "abort", _)
+            if has(statement, &["to"]) || has(statement, &["and", "chain"]) =>
+        {
+            return None;
+        }
+        ("rollback" | "abort", _) => Step::End,
+        _ => return None,
+    })
 }
 
 fn is_temporary(tokens: &[Token]) -> bool {
@@ -119,10 +156,8 @@ fn pinning_call(statement: &[Token]) -> Option<&'static str> {
             return None;
         }
         let (function, what) = PINNING.iter().find(|(known, _)| *known == name.text)?;
-        let to_the_end_of_the_transaction = *function == "set_config"
-            && statement
-                .get(inside..)
-                .is_some_and(|arguments| last_argument_is_true(arguments));
+        let to_the_end_of_the_transaction =
+            *function == "set_config" && statement.get(inside..).is_some_and(last_argument_is_true);
         (!to_the_end_of_the_transaction).then_some(*what)
     })
 }
@@ -152,7 +187,10 @@ mod tests {
 
     #[test]
     fn transactions_begin_and_end() {
-        let begin = |sql: &str| of(sql).begins.unwrap();
+        let begin = |sql: &str| match of(sql).step {
+            Some(Step::Begin(begin)) => begin,
+            other => panic!("{sql}: {other:?}"),
+        };
         for sql in [
             "BEGIN",
             "begin work",
@@ -168,25 +206,33 @@ mod tests {
             assert!(begin(sql).read_only, "{sql}");
         }
         assert!(begin("begin transaction isolation level serializable read only").serializable);
-        for sql in [
-            "commit",
-            "END",
-            "rollback work",
-            "ABORT",
-            "commit and no chain",
-            "prepare transaction 'x'",
+        for (step, statements) in [
+            (
+                Some(Step::Commit),
+                &["commit", "END", "commit and no chain"][..],
+            ),
+            (
+                Some(Step::Publish),
+                &["commit and chain", "commit prepared 'x'"],
+            ),
+            (
+                Some(Step::End),
+                &["rollback work", "ABORT", "prepare transaction 'x'"],
+            ),
+            (
+                None,
+                &[
+                    "rollback to savepoint a",
+                    "rollback work to a",
+                    "rollback and chain",
+                    "release a",
+                    "select 1 as commit",
+                ],
+            ),
         ] {
-            assert!(of(sql).ends, "{sql}");
-        }
-        for sql in [
-            "commit and chain",
-            "rollback to savepoint a",
-            "rollback work to a",
-            "commit prepared 'x'",
-            "release a",
-            "select 1 as commit",
-        ] {
-            assert!(!of(sql).ends, "{sql}");
+            for sql in statements {
+                assert_eq!(of(sql).step, step, "{sql}");
+            }
         }
     }
 
@@ -227,6 +273,19 @@ mod tests {
             assert_eq!(of(sql).pins, None, "{sql}");
         }
         assert!(of("discard all").clears && !of("discard temp").clears);
-        assert!(of("alter table x add y int").ddl && !of("insert into x values (1)").ddl);
+        for sql in [
+            "alter table x add y int",
+            "create table x (a int)",
+            "analyze",
+        ] {
+            assert!(of(sql).ddl, "{sql}");
+        }
+        for sql in [
+            "insert into x values (1)",
+            "create temp table x (a int)",
+            "call f()",
+        ] {
+            assert!(!of(sql).ddl, "{sql}");
+        }
     }
 }

@@ -17,8 +17,9 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 /// read_only_sql_transaction
 const READ_ONLY: &str = "25006";
-/// serialization_failure: what a replica says when it removed rows that a query still needed.
-const CONFLICT: &str = "40001";
+/// What a standby alone says: serialization_failure, when it removed rows that a query still needed;
+/// feature_not_supported, of unlogged relations; object_not_in_prerequisite_state, of what recovery forbids.
+const STANDBY: [&str; 3] = ["40001", "0A000", "55000"];
 /// The longest wait for a replica to replay the session's last write.
 pub const CATCH_UP: Duration = Duration::from_millis(20);
 /// Between two looks at how far it is.
@@ -203,9 +204,15 @@ impl<L: Lanes> Conversation<'_, L> {
     /// without, cells arrive as text.
     pub async fn run(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Ran, PgError> {
         let executor = self.executor;
+        if self.session.holds() && self.held.is_none() {
+            // The statement before was given up while it ran.
+            self.session.lost();
+            let why = "the connection is gone, and the transaction or the state in it";
+            return Err(PgError::new(Class::Reconnect, why));
+        }
         executor.renew().await;
         let types: Vec<&str> = params.iter().map(Param::sql_type).collect();
-        let assessment = executor.router.assess(sql, &types).await;
+        let assessment = executor.router.assess(&self.session, sql, &types).await;
         let decide =
             |session: &Session, replica| executor.router.decide(session, &assessment, replica);
         let mut decision = decide(&self.session, executor.replica());
@@ -308,7 +315,7 @@ impl<L: Lanes> Conversation<'_, L> {
             elsewhere.only_reads = false;
         } else if decision.node == Node::Replica
             && (matches!(error.class, Class::Reconnect | Class::BackOff)
-                || error.code() == CONFLICT)
+                || STANDBY.contains(&error.code()))
         {
             self.executor.count(|counts| counts.fallbacks += 1);
         } else {

@@ -374,12 +374,13 @@ pub enum Mask {
     Equality,
 }
 
-/// The statement in one line, without comments, in one notation. What is masked becomes `''` or 0.
+/// The statement in one line, without comments, in one notation. What is masked becomes `''` or 0. With
+/// [`Mask::All`] it is for the parser, too, which does not know ONLY before a name: that is left out.
 pub fn canonical(tokens: &[Token], mask: Mask) -> String {
     let mut text = String::new();
     let mut lists = Vec::new();
     let mut before: [Option<&Token>; 2] = [None, None];
-    for token in tokens {
+    for (position, token) in tokens.iter().enumerate() {
         let after_equals = before[1].is_some_and(|token| token.is_sign("="));
         let masked = token.is_literal()
             && (mask == Mask::All || after_equals || lists.last() == Some(&true));
@@ -387,6 +388,11 @@ pub fn canonical(tokens: &[Token], mask: Mask) -> String {
             lists.push(before[1].is_some_and(|token| token.is_word("in")));
         } else if token.is_sign(")") {
             lists.pop();
+        }
+        let of_rows = before[1].is_some_and(|token| token.is_word("row") || token.is_word("rows"));
+        let named = tokens.get(position + 1).is_some_and(Token::is_name);
+        if mask == Mask::All && token.is_word("only") && named && !of_rows {
+            continue;
         }
         // Of a long list of literals one is as good as all of them.
         let repeated = mask == Mask::All

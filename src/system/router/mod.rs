@@ -3,11 +3,11 @@
 //! A statement goes to the primary unless it is known to do nothing but read:
 //!
 //! 1. [`lex`]: PostgreSQL's lexical rules. Comments go, names fold; what is doubtful goes to the primary.
-//! 2. [`structure`]: the syntax tree. Only SELECT, VALUES, TABLE, SHOW and EXPLAIN of these go on, without
+//! 2. The syntax tree. Only SELECT, VALUES, TABLE, SHOW and EXPLAIN of these go on, without
 //!    INSERT, UPDATE, DELETE or MERGE inside, without row locks, without INTO.
-//! 3. [`objection`]: what its names stand for, asked of the [`catalogue`]: no volatile function by whatever
+//! 3. What its names stand for, asked of the [`catalogue`]: no volatile function by whatever
 //!    way it is reached, no relation that a replica has not got or that is about one server.
-//! 4. [`plan`]: PostgreSQL's own reading. The plan shows once more what the statement does, and its cost
+//! 4. The plan: PostgreSQL's own reading. The plan shows once more what the statement does, and its cost
 //!    gives the pool: OLAP from a threshold on, however the statement is worded.
 //! 5. [`session`]: an open transaction, state that lives in one connection, and the session's own last
 //!    write, which a replica must have replayed.
@@ -15,8 +15,9 @@
 //! What is found out about a statement is kept by its canonical text. An [`executor`] sends statements; the
 //! read-only role of the OLAP pool is the net below it. [`keywords`] is what the case study does instead.
 //!
-//! Not seen: a function that is labelled stable or immutable and writes all the same. On a replica it
-//! fails with SQLSTATE 25006, and the executor runs it on the primary.
+//! Not seen: a function that is labelled stable or immutable and writes all the same: on a replica it
+//! fails with SQLSTATE 25006, and the executor runs it on the primary. Nor state that a function leaves in
+//! its session (a setting, a temporary table): statements that build on it belong in the same transaction.
 
 mod assess;
 mod builtin;
@@ -277,10 +278,10 @@ impl Router {
         }
     }
 
-    /// What a text that a client sends is, whatever the session. `types` are those of its parameters, as far as
-    /// they are known.
-    pub async fn assess(&self, sql: &str, types: &[&str]) -> Arc<Assessment> {
-        assess::assess(self, sql, types).await
+    /// What a text that a client sends is, as far as this session has to know: one that must stay where it is
+    /// asks no server. `types` are those of the parameters, as far as they are known.
+    pub async fn assess(&self, session: &Session, sql: &str, types: &[&str]) -> Arc<Assessment> {
+        assess::assess(self, session, sql, types).await
     }
 
     /// Where a statement is to run in this session.
@@ -318,7 +319,7 @@ impl Router {
                 "the session has {state} on the primary: all stays there until DISCARD ALL"
             );
         } else if assessment.reads_on_replica {
-            self.decide_read(session, replica, assessment, &mut decision);
+            decide_read(session, replica, assessment, &mut decision);
         } else {
             decision.reason = assessment.reason();
         }
@@ -327,42 +328,41 @@ impl Router {
 
     /// Assesses and decides.
     pub async fn route(&self, session: &Session, sql: &str, replica: ReplicaState) -> Decision {
-        let assessment = self.assess(sql, &[]).await;
+        let assessment = self.assess(session, sql, &[]).await;
         self.decide(session, &assessment, replica)
     }
+}
 
-    /// A replica serves a read if it has replayed what the session wrote.
-    fn decide_read(
-        &self,
-        session: &Session,
-        replica: ReplicaState,
-        assessment: &Assessment,
-        decision: &mut Decision,
-    ) {
-        decision.wrote = session.wrote();
-        let obstacle = match (replica, session.wrote()) {
-            (ReplicaState::Absent, _) => Some((Rule::NoReplica, "there is no replica".to_owned())),
-            (ReplicaState::Unavailable, _) => {
-                Some((Rule::NoReplica, "the replica does not answer".to_owned()))
-            }
-            (ReplicaState::Replayed(replayed), wrote) => {
-                decision.replayed = Some(replayed);
-                wrote.filter(|wrote| *wrote > replayed).map(|wrote| {
-                    let reason = format!(
-                        "the session wrote up to {wrote}, and the replica has replayed {replayed} only"
-                    );
-                    (Rule::ReadYourWrites, reason)
-                })
-            }
-            (ReplicaState::Current, _) => None,
-        };
-        if let Some((rule, reason)) = obstacle {
-            decision.rule = rule;
-            decision.reason = format!("{reason}; {}", assessment.reason());
-        } else {
-            decision.node = Node::Replica;
-            decision.reason = assessment.reason();
+/// A replica serves a read if it has replayed what the session wrote.
+fn decide_read(
+    session: &Session,
+    replica: ReplicaState,
+    assessment: &Assessment,
+    decision: &mut Decision,
+) {
+    decision.wrote = session.wrote();
+    let obstacle = match (replica, session.wrote()) {
+        (ReplicaState::Absent, _) => Some((Rule::NoReplica, "there is no replica".to_owned())),
+        (ReplicaState::Unavailable, _) => {
+            Some((Rule::NoReplica, "the replica does not answer".to_owned()))
         }
+        (ReplicaState::Replayed(replayed), wrote) => {
+            decision.replayed = Some(replayed);
+            wrote.filter(|wrote| *wrote > replayed).map(|wrote| {
+                let reason = format!(
+                    "the session wrote up to {wrote}, and the replica has replayed {replayed} only"
+                );
+                (Rule::ReadYourWrites, reason)
+            })
+        }
+        (ReplicaState::Current, _) => None,
+    };
+    if let Some((rule, reason)) = obstacle {
+        decision.rule = rule;
+        decision.reason = format!("{reason}; {}", assessment.reason());
+    } else {
+        decision.node = Node::Replica;
+        decision.reason = assessment.reason();
     }
 }
 

@@ -22,10 +22,10 @@ pub struct Objection {
 
 impl Objection {
     /// An objection to something by name.
-    pub fn to(rule: Rule, culprit: impl ToString, reason: impl Into<String>) -> Self {
+    pub fn to(rule: Rule, culprit: impl Into<String>, reason: impl Into<String>) -> Self {
         Self {
             rule,
-            culprit: Some(culprit.to_string()),
+            culprit: Some(culprit.into()),
             reason: reason.into(),
         }
     }
@@ -151,9 +151,10 @@ fn to_functions(calls: &[Call], functions: &[Function]) -> Option<Objection> {
         } else {
             function.volatile
         };
-        let nature = match function.built_in && !call.column_like {
-            true => builtin::nature(&call.name),
-            false => Nature::AsDeclared,
+        let nature = if function.built_in && !call.column_like {
+            builtin::nature(&call.name)
+        } else {
+            Nature::AsDeclared
         };
         let (rule, what) = match nature {
             Nature::AsDeclared if volatile => (Rule::VolatileFunction, "is volatile: it may write"),
@@ -164,6 +165,10 @@ fn to_functions(calls: &[Call], functions: &[Function]) -> Option<Objection> {
             ),
             Nature::AsDeclared | Nature::Harmless => return None,
         };
-        Some(Objection::to(rule, call, format!("{call} {what}")))
+        Some(Objection::to(
+            rule,
+            call.to_string(),
+            format!("{call} {what}"),
+        ))
     })
 }

@@ -1,7 +1,7 @@
 //! What a client's session ties its statements to: an open transaction, state that only one connection
 //! has, and its own last write.
 
-use super::effect::Effects;
+use super::effect::{Effects, Step};
 use super::{Decision, Lane, Node, Pool};
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -94,14 +94,13 @@ impl Session {
         if lane.node != Node::Primary || lane.pool != Pool::Oltp {
             return false;
         }
-        let effects = &decision.effects;
-        let ends = effects.iter().any(|effect| effect.ends);
-        let begins = effects.iter().any(|effect| effect.begins.is_some());
-        if self.transaction.is_some() {
-            ends
-        } else {
-            !decision.only_reads && (!begins || ends)
-        }
+        let takes = |wanted: fn(Step) -> bool| {
+            let mut effects = decision.effects.iter();
+            effects.any(|effect| effect.step.is_some_and(wanted))
+        };
+        let begins = takes(|step| matches!(step, Step::Begin(_)));
+        takes(|step| matches!(step, Step::Commit | Step::Publish))
+            || (self.transaction.is_none() && !begins && !decision.only_reads)
     }
 
     /// Takes note of a statement that was sent where it was decided.
@@ -116,14 +115,14 @@ impl Session {
             }
             // A COMMIT that fails has ended the transaction, unless it was not understood (class 42).
             (Outcome::Failed(code), [effect]) => {
-                if effect.ends && !code.starts_with("42") {
+                if effect.ends() && !code.starts_with("42") {
                     self.transaction = None;
                 }
             }
             // Some of them may have been carried out.
             (Outcome::Failed(_), effects) => {
                 for effect in effects {
-                    if effect.begins.is_some() {
+                    if effect.begins() {
                         self.transaction = self.transaction.or(Some(lane));
                     }
                     self.pinned = self.pinned.or(effect.pins);
@@ -139,10 +138,10 @@ impl Session {
     }
 
     fn apply(&mut self, effect: &Effects, lane: Lane) {
-        if effect.begins.is_some() {
+        if effect.begins() {
             self.transaction = self.transaction.or(Some(lane));
         }
-        if effect.ends {
+        if effect.ends() {
             self.transaction = None;
         }
         if effect.clears {

@@ -6,7 +6,7 @@ use crate::it::system::shop;
 use htap_top::system::router::{Lsn, Node, Outcome, Pool, ReplicaState, Router, Rule, Session};
 
 /// Everything by which a read can write, or needs the primary.
-const HIDDEN: &str = "
+pub const HIDDEN: &str = "
     CREATE SCHEMA h;
     GRANT USAGE ON SCHEMA h TO htap_olap;
     CREATE TABLE h.log (n int);

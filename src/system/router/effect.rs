@@ -106,14 +106,13 @@ fn step(statement: &[Token], first: &str, second: &str) -> Option<Step> {
         ("commit", "prepared") => Step::Publish,
         ("commit" | "end", _) if has(statement, &["and", "chain"]) => Step::Publish,
         ("commit" | "end", _) => Step::Commit,
-        ("prepare", "transaction") => Step::End,
         ("rollback", "prepared") => return None,
         ("rollback" | "abort", _)
             if has(statement, &["to"]) || has(statement, &["and", "chain"]) =>
         {
             return None;
         }
-        ("rollback" | "abort", _) => Step::End,
+        ("rollback" | "abort", _) | ("prepare", "transaction") => Step::End,
         _ => return None,
     })
 }

@@ -4,7 +4,7 @@ use crate::it::server::{Order, PATIENCE, Patience, Server, block_on, until};
 use htap_top::demo::cluster::SUPERUSER;
 use htap_top::pg::Client;
 use htap_top::system::router::catalogue::Catalogue;
-use htap_top::system::router::executor::{Executor, Targets, replica_state};
+use htap_top::system::router::executor::{Conversation, Executor, Ran, Targets, replica_state};
 use htap_top::system::router::{Lsn, Node, Pool, ReplicaState, Router, Rule};
 
 const SETUP: &str = "
@@ -17,125 +17,146 @@ const SETUP: &str = "
     $$ BEGIN RETURN (SELECT count(*) FROM drafts); END $$;
     CREATE FUNCTION lie() RETURNS bigint LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN txid_current(); END $$";
 
-#[test]
-fn a_session_reads_its_writes_from_a_real_replica() {
-    // Otherwise a commit is not even sent before the WAL writer's next round.
-    let primary = Server::start(&Order {
-        settings: vec![("synchronous_commit".into(), "on".into())],
-        ..Order::default()
-    });
-    let admin = primary.target("postgres", SUPERUSER);
-    block_on(async {
-        let client = Client::connect(&admin).await.unwrap();
-        client.batch(SETUP).await.unwrap();
-    });
-    let standby = primary.replica();
-    block_on(async {
-        let lanes = Targets {
-            oltp: admin.clone(),
-            olap: primary.target("postgres", "reader"),
-            replica: Some((
-                standby.target("postgres", "reader"),
-                standby.target("postgres", "reader"),
-            )),
-        };
-        let catalogue = Catalogue::connect(primary.target("postgres", "reader"))
-            .await
-            .unwrap();
-        let executor = Executor::new(Router::new(catalogue), lanes);
-        let replica = Client::connect(&standby.target("postgres", SUPERUSER))
-            .await
-            .unwrap();
-        assert!(matches!(
-            replica_state(&replica).await,
-            Ok(ReplicaState::Replayed(_))
-        ));
-        let counted = "SELECT count(*) AS n, pg_is_in_recovery() AS standby FROM notes";
-        let read = "SELECT count(*) AS n FROM notes";
-        let mut client = executor.conversation();
+/// A primary and its replica.
+struct Pair {
+    primary: Server,
+    standby: Server,
+}
 
-        // Nothing written: the replica reads.
-        let ran = client.run(read, &[]).await.unwrap();
-        assert_eq!(
-            (ran.decision.node, ran.decision.pool),
-            (Node::Replica, Pool::Oltp),
-            "{ran:?}"
-        );
-
-        // Replay stands still: the primary reads, and has the row.
-        replica.batch("SELECT pg_wal_replay_pause()").await.unwrap();
-        until(
-            &replica,
-            "paused",
-            "SELECT pg_get_wal_replay_pause_state() AS s",
-            &[],
-            |table| table.first("s").text() == Some("paused"),
-        )
-        .await;
-        client
-            .run("INSERT INTO notes VALUES (1)", &[])
-            .await
-            .unwrap();
-        let ran = client.run(read, &[]).await.unwrap();
-        assert_eq!(
-            (ran.decision.rule, ran.decision.node),
-            (Rule::ReadYourWrites, Node::Primary),
-            "{ran:?}"
-        );
-        assert_eq!(ran.table.first("n").number(), Some(1.0));
-        assert!(ran.decision.replayed < ran.decision.wrote && ran.decision.replayed > Some(Lsn(0)));
-        // Another client wrote nothing, and may read what is old.
-        let other = executor.conversation().run(read, &[]).await.unwrap();
-        assert_eq!(
-            (other.decision.node, other.table.first("n").number()),
-            (Node::Replica, Some(0.0))
-        );
-
-        // It goes on: as soon as the row is there, the replica reads again.
-        replica
-            .batch("SELECT pg_wal_replay_resume()")
-            .await
-            .unwrap();
-        let patience = Patience::begin();
-        loop {
-            let ran = client.run(read, &[]).await.unwrap();
-            assert_eq!(
-                ran.table.first("n").number(),
-                Some(1.0),
-                "never older than its own write"
-            );
-            if ran.decision.node == Node::Replica {
-                break;
-            }
-            assert!(patience.lasts(), "not within {PATIENCE:?}: {ran:?}");
-        }
-
-        // Read by read, on a replica that follows: always what was written last.
-        for n in 2..30 {
-            client
-                .run(&format!("INSERT INTO notes VALUES ({n})"), &[])
+impl Pair {
+    fn start() -> Self {
+        // Otherwise a commit is not even sent before the WAL writer's next round.
+        let primary = Server::start(&Order {
+            settings: vec![("synchronous_commit".into(), "on".into())],
+            ..Order::default()
+        });
+        block_on(async {
+            let admin = Client::connect(&primary.target("postgres", SUPERUSER))
                 .await
                 .unwrap();
-            let ran = client.run(read, &[]).await.unwrap();
-            assert_eq!(ran.table.first("n").number(), Some(f64::from(n)), "{ran:?}");
-        }
-        // Which server answered is nobody's business but the primary's.
-        let ran = client.run(counted, &[]).await.unwrap();
-        assert_eq!(ran.decision.node, Node::Primary);
+            admin.batch(SETUP).await.unwrap();
+        });
+        let standby = primary.replica();
+        Self { primary, standby }
+    }
 
-        // What only a standby refuses is run on the primary.
-        let mut other = executor.conversation();
-        for sql in ["SELECT secret()", "SELECT lie()"] {
-            let ran = other.run(sql, &[]).await.unwrap();
-            assert!(ran.again && ran.decision.node == Node::Replica, "{ran:?}");
-        }
-        let counts = executor.counts();
-        assert_eq!((counts.misroutes, counts.fallbacks), (1, 1), "{counts:?}");
+    async fn executor(&self) -> Executor<Targets> {
+        let reader = self.primary.target("postgres", "reader");
+        let there = self.standby.target("postgres", "reader");
+        let lanes = Targets {
+            oltp: self.primary.target("postgres", SUPERUSER),
+            olap: reader.clone(),
+            replica: Some((there.clone(), there)),
+        };
+        Executor::new(
+            Router::new(Catalogue::connect(reader).await.unwrap()),
+            lanes,
+        )
+    }
 
-        // The replica is gone: reads go on.
-        drop(standby);
-        let ran = other.run(read, &[]).await.unwrap();
-        assert_eq!(ran.table.first("n").number(), Some(29.0));
-        assert!(ran.decision.node == Node::Primary || ran.again, "{ran:?}");
+    async fn standby_session(&self) -> Client {
+        let client = Client::connect(&self.standby.target("postgres", SUPERUSER))
+            .await
+            .unwrap();
+        let state = replica_state(&client).await.unwrap();
+        assert!(matches!(state, ReplicaState::Replayed(_)), "{state:?}");
+        client
+    }
+}
+
+async fn count(client: &mut Conversation<'_, Targets>) -> (Ran, f64) {
+    let ran = client
+        .run("SELECT count(*) AS n FROM notes", &[])
+        .await
+        .unwrap();
+    let n = ran.table.first("n").number().unwrap();
+    (ran, n)
+}
+
+async fn write(client: &mut Conversation<'_, Targets>) {
+    let insert = "INSERT INTO notes VALUES (1)";
+    let ran = client.run(insert, &[]).await.unwrap();
+    assert_eq!(ran.decision.node, Node::Primary);
+}
+
+#[test]
+fn a_real_replica_serves_what_it_can() {
+    let pair = Pair::start();
+    block_on(async {
+        let executor = pair.executor().await;
+        let standby = pair.standby_session().await;
+        a_session_reads_its_writes(&executor, &standby).await;
+        what_a_replica_cannot_do_the_primary_does(&executor).await;
+        drop(pair.standby);
+        let (ran, n) = count(&mut executor.conversation()).await;
+        assert!((n - 29.0).abs() < 0.5);
+        assert_eq!(
+            (ran.decision.rule, ran.decision.node),
+            (Rule::NoReplica, Node::Primary)
+        );
     });
+}
+
+async fn a_session_reads_its_writes(executor: &Executor<Targets>, standby: &Client) {
+    let mut client = executor.conversation();
+    let (ran, _) = count(&mut client).await;
+    assert_eq!(
+        (ran.decision.node, ran.decision.pool),
+        (Node::Replica, Pool::Oltp),
+        "nothing written yet"
+    );
+
+    standby.batch("SELECT pg_wal_replay_pause()").await.unwrap();
+    let paused = "SELECT pg_get_wal_replay_pause_state() AS state";
+    until(standby, "replay stands still", paused, &[], |table| {
+        table.first("state").text() == Some("paused")
+    })
+    .await;
+    write(&mut client).await;
+    let (ran, n) = count(&mut client).await;
+    assert_eq!(
+        (ran.decision.rule, ran.decision.node, n),
+        (Rule::ReadYourWrites, Node::Primary, 1.0)
+    );
+    let decision = ran.decision;
+    assert!(decision.replayed < decision.wrote && decision.replayed > Some(Lsn(0)));
+    let (ran, n) = count(&mut executor.conversation()).await;
+    assert_eq!(
+        (ran.decision.node, n),
+        (Node::Replica, 0.0),
+        "who wrote nothing may read what is old"
+    );
+
+    standby
+        .batch("SELECT pg_wal_replay_resume()")
+        .await
+        .unwrap();
+    let patience = Patience::begin();
+    loop {
+        let (ran, n) = count(&mut client).await;
+        assert!((n - 1.0).abs() < 0.5, "older than its own write: {ran:?}");
+        if ran.decision.node == Node::Replica {
+            break;
+        }
+        assert!(patience.lasts(), "not within {PATIENCE:?}: {ran:?}");
+    }
+    for written in 2..30 {
+        write(&mut client).await;
+        let (ran, n) = count(&mut client).await;
+        assert!((n - f64::from(written)).abs() < 0.5, "{ran:?}");
+    }
+}
+
+async fn what_a_replica_cannot_do_the_primary_does(executor: &Executor<Targets>) {
+    let mut client = executor.conversation();
+    let where_am_i = "SELECT pg_is_in_recovery() AS standby";
+    let ran = client.run(where_am_i, &[]).await.unwrap();
+    assert_eq!(ran.decision.node, Node::Primary);
+    let mut client = executor.conversation();
+    for sql in ["SELECT secret()", "SELECT lie()"] {
+        let ran = client.run(sql, &[]).await.unwrap();
+        assert!(ran.again && ran.decision.node == Node::Replica, "{ran:?}");
+    }
+    let counts = executor.counts();
+    assert_eq!((counts.misroutes, counts.fallbacks), (1, 1), "{counts:?}");
 }

@@ -4,6 +4,7 @@ mod refresh;
 
 pub use refresh::Refresh;
 pub mod load;
+pub mod route;
 
 use crate::dashboard::panels::spec::parse_duration;
 use crate::pg::conninfo::Flags;
@@ -47,6 +48,8 @@ pub enum Command {
     Workload(Box<load::Workload>),
     /// Create an order, lead one on, log a user in
     Order(Box<load::Order>),
+    /// Say where a statement is to run, primary or replica, OLTP or OLAP, and why
+    Route(Box<route::Route>),
     /// Print a configuration file with all keys and their defaults
     Config,
     /// Print completions for a shell

@@ -7,6 +7,7 @@ mod it {
     mod connection;
     mod demo;
     mod queries;
+    mod router;
     mod sampler;
     mod screens;
     mod server;

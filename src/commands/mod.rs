@@ -6,9 +6,10 @@ pub mod init;
 pub mod order;
 pub mod refresh;
 pub mod workload;
+pub mod route;
 
 use htap_top::cli::Server;
-use htap_top::pg::Target;
+use htap_top::pg::{Flags, Target};
 use std::io::Write;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -60,10 +61,14 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
         .block_on(work)
 }
 
-/// The server a command works on; what is doubtful about its settings is said on standard error.
+/// The server a command works on.
 pub fn target(server: &Server, application_name: &str) -> Result<Target, Failure> {
-    let target =
-        Target::resolve(&server.flags(), &env).map_err(|error| Failure::new(USAGE, error))?;
+    resolved(&server.flags(), application_name)
+}
+
+/// The server that settings name; what is doubtful about them is said on standard error.
+pub fn resolved(flags: &Flags, application_name: &str) -> Result<Target, Failure> {
+    let target = Target::resolve(flags, &env).map_err(|error| Failure::new(USAGE, error))?;
     for warning in target.warnings() {
         let _ = writeln!(std::io::stderr(), "htap-top: {warning}");
     }

@@ -45,6 +45,17 @@ impl Param<'_> {
             Self::MaybeTexts(value) => (value, Type::TEXT_ARRAY),
         }
     }
+
+    /// The name of its type in SQL.
+    pub fn sql_type(&self) -> &'static str {
+        match self {
+            Self::Int(_) => "bigint",
+            Self::Float(_) => "double precision",
+            Self::Text(_) => "text",
+            Self::Ints(_) => "bigint[]",
+            Self::Texts(_) => "text[]",
+        }
+    }
 }
 
 /// The names of statements that came more than once.

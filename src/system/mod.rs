@@ -6,4 +6,5 @@ pub mod init;
 pub mod orders;
 pub mod pools;
 pub mod refresh;
+pub mod router;
 pub mod schema;

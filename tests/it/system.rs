@@ -6,7 +6,10 @@
     reason = "helpers of a test"
 )]
 
+mod books;
 mod init;
+mod orders;
+mod pools;
 
 use crate::it::server::{Database, Order, Server, block_on};
 use htap_top::demo::cluster::SUPERUSER;

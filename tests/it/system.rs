@@ -10,6 +10,7 @@ mod books;
 mod init;
 mod orders;
 mod pools;
+mod workload;
 
 use crate::it::server::{Database, Order, Server, block_on};
 use htap_top::demo::cluster::SUPERUSER;

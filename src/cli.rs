@@ -1,7 +1,9 @@
 //! The command line.
 
+mod bench;
 mod refresh;
 
+pub use bench::Bench;
 pub use refresh::Refresh;
 pub mod load;
 pub mod route;
@@ -42,6 +44,8 @@ pub enum Command {
     Demo(Box<Demo>),
     /// Install the demo's schema, and data if wanted, in a database of your own
     Init(Init),
+    /// Run the case study's experiments on a PostgreSQL of their own
+    Bench(Bench),
     /// Refresh materialized views and incremental summaries, once or again and again
     Refresh(Refresh),
     /// Put a mixed load on a shop, and report what it felt

@@ -56,6 +56,7 @@
 //! `tests/it/tidy.rs` holds them: who may import whom, where clocks are read, how long a file may be,
 //! that panels, themes and the README say what the code does.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod dashboard;

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Some(Command::Demo(demo)) if demo.headless => commands::demo::headless(&demo),
         Some(Command::Demo(demo)) => commands::dashboard::show(&demo),
         Some(Command::Init(init)) => commands::init::install(&init),
+        Some(Command::Bench(bench)) => commands::bench::bench(&bench),
         Some(Command::Refresh(refresh)) => commands::refresh::refresh(&refresh),
         Some(Command::Workload(workload)) => commands::workload::put_on(&workload),
         Some(Command::Order(order)) => commands::order::run(&order.deed),

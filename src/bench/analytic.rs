@@ -18,7 +18,7 @@ async fn cost(lab: &Lab, sql: &str) -> Result<Cost, BenchError> {
     for _ in 0..TRIES {
         let explain = format!("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {sql}");
         let told = lab.explain(&explain).await?;
-        let plan = &told[0];
+        let Some(plan) = told.get(0) else { continue };
         let number = |value: &serde_json::Value| value.as_f64().unwrap_or(0.0);
         let node = &plan["Plan"];
         let run = Cost {

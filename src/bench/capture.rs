@@ -11,10 +11,7 @@ pub async fn capture(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     let switch = if variant == "on" { "ENABLE" } else { "DISABLE" };
     switch_triggers(lab, switch).await?;
     let shopper = Shopper::of(lab, 0.5).await?;
-    let pool = orders::pool(lab, 16);
-    pool.warm()
-        .await
-        .map_err(crate::workload::WorkloadError::oltp)?;
+    let pool = orders::pool(lab, 16).await?;
     let desk = Arc::new(Orders::new(pool, Strategy::Function));
     let wal = lab.wal_bytes().await?;
     let meter = lab.meter();

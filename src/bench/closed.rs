@@ -109,7 +109,9 @@ impl Shopper {
     pub async fn of(lab: &Lab, skew: f64) -> Result<Self, BenchError> {
         Ok(Self {
             users: lab.number("SELECT max(user_id) FROM shop.users").await? as i64,
-            products: lab.number("SELECT max(product_id) FROM shop.products").await? as i64,
+            products: lab
+                .number("SELECT max(product_id) FROM shop.products")
+                .await? as i64,
             skew,
         })
     }
@@ -141,7 +143,7 @@ impl Shopper {
             // pgbench's own Zipf needs an exponent above 1; a power of a uniform number has the same tail.
             let power = 1.0 / (1.0 - self.skew).max(0.05);
             format!(
-                "1 + int(floor({} * pow(random(0, 999999) / 1000000.0, {power})))",
+                "1 + int({} * pow(random(0, 999999) / 1000000.0, {power}))",
                 self.products
             )
         } else {

@@ -59,6 +59,16 @@ impl Lab {
             program: "initdb".to_owned(),
             detail: error.to_string(),
         })??;
+        Self::prepare(cluster, binaries, options, tell).await
+    }
+
+    /// Schema, data, and what the experiments need besides.
+    async fn prepare(
+        cluster: Cluster,
+        binaries: Binaries,
+        options: &Options,
+        tell: &mut impl FnMut(&str),
+    ) -> Result<Self, BenchError> {
         let target = cluster
             .target(DBNAME, SUPERUSER)
             .with_application_name("htap-top bench");
@@ -153,6 +163,21 @@ impl Lab {
             .map_err(BenchError::doing(format!("ask {}", short(sql))))
     }
 
+    /// The plan of `EXPLAIN (FORMAT JSON …)`.
+    pub async fn explain(&self, sql: &str) -> Result<serde_json::Value, BenchError> {
+        let table = self
+            .admin
+            .query_text(sql, 10)
+            .await
+            .map_err(BenchError::doing(format!("run {}", short(sql))))?;
+        let cell = table.rows.first().and_then(|row| row.first());
+        let text = cell.and_then(crate::pg::Value::text).unwrap_or("[]");
+        serde_json::from_str(text).map_err(|error| BenchError::Program {
+            program: "EXPLAIN".to_owned(),
+            detail: error.to_string(),
+        })
+    }
+
     /// One number.
     pub async fn number(&self, sql: &str) -> Result<f64, BenchError> {
         let table = self.query(sql).await?;
@@ -162,21 +187,23 @@ impl Lab {
 
     /// Now, by the server.
     pub async fn now(&self) -> Result<String, BenchError> {
-        let sql = "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS at";
+        let sql =
+            "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS at";
         let table = self.query(sql).await?;
         Ok(table.first("at").text().unwrap_or_default().to_owned())
     }
 
     /// WAL written so far, bytes.
     pub async fn wal_bytes(&self) -> Result<f64, BenchError> {
-        self.number("SELECT (pg_current_wal_insert_lsn() - '0/0')::float8").await
+        self.number("SELECT (pg_current_wal_insert_lsn() - '0/0')::float8")
+            .await
     }
 
     /// Leaves every run the same: stock for all, nothing half done, dead rows and dirty buffers written.
     pub async fn settle(&self) -> Result<(), BenchError> {
         self.batch("UPDATE shop.inventory SET quantity = 500000000")
             .await?;
-        self.batch("VACUUM ANALYZE shop.inventory, shop.orders, shop.order_items, htap.order_log")
+        self.batch("VACUUM shop.inventory, htap.order_log, htap.heartbeat")
             .await?;
         self.batch("CHECKPOINT").await
     }

@@ -10,7 +10,7 @@ mod capture;
 mod claims;
 mod closed;
 mod error;
-mod figures;
+pub mod figures;
 mod lab;
 mod meter;
 mod mixed;
@@ -229,7 +229,7 @@ pub async fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Store,
             experiment.name,
             repeat + 1
         ));
-        let figures = measure(&lab, experiment.name, variant).await?;
+        let figures = Box::pin(measure(&lab, experiment.name, variant)).await?;
         store.add(Run {
             experiment: experiment.name.to_owned(),
             variant: (*variant).to_owned(),
@@ -272,7 +272,7 @@ async fn measure(
         "orders" => orders::create(lab, variant).await,
         "skew" => orders::skew(lab, variant).await,
         "capture" => capture::capture(lab, variant).await,
-        "refresh" => refresh::refresh(lab, variant).await,
+        "refresh" => Box::pin(refresh::refresh(lab, variant)).await,
         "fresh" => refresh::fresh(lab, variant).await,
         "snapshot" => snapshot::snapshot(lab, variant).await,
         "mixed" => mixed::mixed(lab, variant).await,
@@ -288,7 +288,9 @@ mod tests {
     #[test]
     fn every_round_runs_every_variant_and_begins_with_another() {
         let experiment = &EXPERIMENTS[0];
-        let order: Vec<_> = rounds(experiment, 3).map(|(_, _, variant)| variant).collect();
+        let order: Vec<_> = rounds(experiment, 3)
+            .map(|(_, _, variant)| variant)
+            .collect();
         assert_eq!(
             order,
             [

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Sessions for so many clients.
-pub fn pool(lab: &Lab, clients: usize) -> Pool {
+pub async fn pool(lab: &Lab, clients: usize) -> Result<Pool, BenchError> {
     let size = PoolSize {
         min: clients,
         max: clients,
@@ -18,7 +18,12 @@ pub fn pool(lab: &Lab, clients: usize) -> Pool {
     };
     // A queue behind a lock is measured, not cut off.
     let setup = "SET lock_timeout = 0; SET statement_timeout = 0";
-    Pool::new(lab.target().with_user(OLTP_ROLE), setup, size)
+    let pool = Pool::new(lab.target().with_user(OLTP_ROLE), setup, size);
+    pool.warm().await.map_err(|error| BenchError::Program {
+        program: "the clients' sessions".to_owned(),
+        detail: error.to_string(),
+    })?;
+    Ok(pool)
 }
 
 const CLIENTS: usize = 16;
@@ -64,8 +69,7 @@ async fn run(
 ) -> Result<Figures, BenchError> {
     lab.settle().await?;
     let shopper = Shopper::of(lab, skew).await?;
-    let pool = pool(lab, CLIENTS.max(clients.min(32)));
-    pool.warm().await.map_err(crate::workload::WorkloadError::oltp)?;
+    let pool = pool(lab, CLIENTS.max(clients.min(32))).await?;
     let orders = Arc::new(Orders::new(pool, strategy));
     let (wal, deadlocks, created) = before(lab).await?;
     let meter = lab.meter();
@@ -123,14 +127,24 @@ async fn pgbench(lab: &Lab, commit: Commit) -> Result<Figures, BenchError> {
     let meter = lab.meter();
     let seconds = (lab.window.as_secs_f64() * 1.1).ceil().max(1.0);
     let output = tokio::process::Command::new(lab.program("pgbench"))
-        .args(["-n", "-M", "prepared", "-j", "2", "-c", &CLIENTS.to_string()])
+        .args([
+            "-n",
+            "-M",
+            "prepared",
+            "-j",
+            "2",
+            "-c",
+            &CLIENTS.to_string(),
+        ])
         .args(["-T", &seconds.to_string(), "-f"])
         .arg(script.path())
         .arg(lab.target().with_user(OLTP_ROLE).to_conninfo())
         .env(
             "PGOPTIONS",
             match commit {
-                Commit::Asynchronous => "-c synchronous_commit=off -c lock_timeout=0 -c statement_timeout=0",
+                Commit::Asynchronous => {
+                    "-c synchronous_commit=off -c lock_timeout=0 -c statement_timeout=0"
+                }
                 Commit::Synchronous => "-c lock_timeout=0 -c statement_timeout=0",
             },
         )
@@ -146,7 +160,10 @@ async fn pgbench(lab: &Lab, commit: Commit) -> Result<Figures, BenchError> {
     };
     let (Some(rate), Some(latency)) = (number("tps = "), number("latency average = ")) else {
         let why = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(program("pgbench", &why.lines().last().unwrap_or("no result")));
+        return Err(program(
+            "pgbench",
+            &why.lines().last().unwrap_or("no result"),
+        ));
     };
     let mut figures = super::figures::figures([
         ("orders_per_s", rate),

@@ -44,10 +44,9 @@ async fn change(lab: &Lab) -> Result<(), BenchError> {
 }
 
 pub async fn refresh(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
-    let doing = BenchError::doing;
     let client = refresh::connect(lab.target())
         .await
-        .map_err(doing("connect"))?;
+        .map_err(BenchError::doing("connect"))?;
     let mut figures = Figures::new();
     let wanted = of(variant);
     lab.settle().await?;
@@ -55,13 +54,13 @@ pub async fn refresh(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
         // Up to date first, so that only the changes count.
         refresh::refresh(&client, view, *kind, *mode)
             .await
-            .map_err(doing(format!("refresh {view}")))?;
+            .map_err(BenchError::doing(format!("refresh {view}")))?;
         change(lab).await?;
         lab.batch("CHECKPOINT").await?;
         let wal = lab.wal_bytes().await?;
         let done = refresh::refresh(&client, view, *kind, *mode)
             .await
-            .map_err(doing(format!("refresh {view}")))?;
+            .map_err(BenchError::doing(format!("refresh {view}")))?;
         figures.insert("idle_ms".into(), done.took_ms);
         figures.insert("wal_bytes".into(), lab.wal_bytes().await? - wal);
     }

@@ -39,11 +39,9 @@ pub async fn snapshot(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     } else {
         None
     };
-    let pool = orders::pool(lab, 16);
-    pool.warm()
-        .await
-        .map_err(crate::workload::WorkloadError::oltp)?;
-    let counts = "SELECT n_tup_upd::float8 AS updated, n_tup_hot_upd::float8 AS hot FROM pg_stat_user_tables
+    let pool = orders::pool(lab, 16).await?;
+    let counts =
+        "SELECT n_tup_upd::float8 AS updated, n_tup_hot_upd::float8 AS hot FROM pg_stat_user_tables
                   WHERE relid = 'shop.inventory'::regclass";
     let before = lab.query(counts).await?;
     let wal = lab.wal_bytes().await?;
@@ -78,9 +76,8 @@ pub async fn snapshot(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     );
     tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
     let now = lab.query(counts).await?;
-    let change = |name| {
-        now.first(name).number().unwrap_or(0.0) - before.first(name).number().unwrap_or(0.0)
-    };
+    let change =
+        |name| now.first(name).number().unwrap_or(0.0) - before.first(name).number().unwrap_or(0.0);
     figures.insert(
         "hot_percent".into(),
         100.0 * change("hot") / change("updated").max(1.0),

@@ -1,12 +1,13 @@
 //! What the commands of the command line do: each reads its options and hands over to the library.
 
+pub mod bench;
 pub mod dashboard;
 pub mod demo;
 pub mod init;
 pub mod order;
 pub mod refresh;
-pub mod workload;
 pub mod route;
+pub mod workload;
 
 use htap_top::cli::Server;
 use htap_top::pg::{Flags, Target};

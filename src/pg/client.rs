@@ -51,9 +51,9 @@ impl Param<'_> {
         match self {
             Self::Int(_) => "bigint",
             Self::Float(_) => "double precision",
-            Self::Text(_) => "text",
+            Self::Text(_) | Self::MaybeText(_) => "text",
             Self::Ints(_) => "bigint[]",
-            Self::Texts(_) => "text[]",
+            Self::Texts(_) | Self::MaybeTexts(_) => "text[]",
         }
     }
 }

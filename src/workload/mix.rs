@@ -1,5 +1,7 @@
 //! What is done: the shares of each kind of transaction, who does it and with which products.
 
+use super::error::WorkloadError;
+use crate::pg::Pool;
 use crate::system::generate::{PRODUCTS, product_of_rank};
 use crate::system::orders::{Line, Order, Step};
 use rand::RngExt;
@@ -160,6 +162,9 @@ impl FromStr for Mix {
     }
 }
 
+const CATALOGUE: &str = "
+    SELECT product_id, (SELECT max(user_id) FROM shop.users) AS users FROM shop.inventory ORDER BY product_id";
+
 /// Who may order, and what.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Catalogue {
@@ -170,6 +175,25 @@ pub(super) struct Catalogue {
 }
 
 impl Catalogue {
+    /// That of the shop a pool of sessions belongs to.
+    pub(super) async fn read(pool: &Pool) -> Result<Self, WorkloadError> {
+        let session = pool.get().await.map_err(WorkloadError::oltp)?;
+        let table = session
+            .query(CATALOGUE, &[])
+            .await
+            .map_err(WorkloadError::server("read the catalogue"))?;
+        let products: Vec<i64> = (0..table.rows.len())
+            .filter_map(|row| table.get(row, "product_id").int())
+            .collect();
+        match table.first("users").int() {
+            Some(users) if !products.is_empty() => Ok(Self::new(users, &products)),
+            _ => Err(WorkloadError::NoShop(
+                "the shop has no users or products: fill it with htap-top init --orders 100000"
+                    .to_owned(),
+            )),
+        }
+    }
+
     /// Of these products, which lie in the order of their numbers.
     pub(super) fn new(users: i64, products: &[i64]) -> Self {
         let count = products.len();

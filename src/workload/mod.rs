@@ -7,7 +7,6 @@ mod freshness;
 mod live;
 mod machine;
 mod mix;
-mod oltp;
 mod options;
 mod queue;
 mod refresher;
@@ -17,6 +16,7 @@ mod session;
 mod shop;
 mod summary;
 mod tally;
+mod trade;
 pub mod troubles;
 
 pub use arrivals::Spread;
@@ -31,7 +31,6 @@ pub use summary::Summary;
 use crate::pg::Target;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// What load to put on a database of [`crate::system`].
@@ -61,18 +60,10 @@ impl Default for Load {
 /// What the load has done since it began.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// OLTP transactions committed.
-    pub oltp: AtomicU64,
-    /// Orders created, a part of `oltp`.
-    pub orders: AtomicU64,
-    /// Reports answered.
-    pub reports: AtomicU64,
     /// Materialized views refreshed.
     pub refreshes: AtomicU64,
-    /// Statements that failed, whatever for.
+    /// Of the warehouse and the refreshes: statements that failed, whatever for.
     pub errors: AtomicU64,
-    /// Transactions that fell due while the queue was full, and were dropped.
-    pub dropped: AtomicU64,
 }
 
 fn count(counter: &AtomicU64) {
@@ -130,16 +121,10 @@ pub fn start(target: &Target, load: Load) -> Running {
         stocktaking: Arc::default(),
     };
     let mut tasks = JoinSet::new();
-    oltp::start(&mut tasks, &shared, load);
+    trade::start(&mut tasks, &shared, load);
     refresher::start(&mut tasks, &shared);
     if load.troubles {
         troubles::start(&mut tasks, &shared);
     }
     Running { tasks, counters }
-}
-
-/// The time until the next arrival of a Poisson process of `rate` per second, from a uniform number.
-fn next_arrival(uniform: f64, rate: f64) -> Duration {
-    let seconds = -(1.0 - uniform).max(f64::MIN_POSITIVE).ln() / rate.max(0.001);
-    Duration::from_secs_f64(seconds.min(60.0))
 }

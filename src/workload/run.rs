@@ -71,7 +71,7 @@ pub async fn run(
     mut tell: impl FnMut(&Live),
 ) -> Result<Summary, WorkloadError> {
     let pools = Pools::new(target, options.limits());
-    let catalogue = catalogue(&pools).await?;
+    let catalogue = Catalogue::read(pools.oltp()).await?;
     let rng = |stream: u64| Xoshiro256PlusPlus::seed_from_u64(options.seed ^ stream << 32);
     let mut dice = Dice::new(rng(1), catalogue, options.mix, options.skew);
     if options.keys {
@@ -253,32 +253,6 @@ impl Run {
         }
         self.pools.oltp().close();
         self.pools.olap().close();
-    }
-}
-
-async fn catalogue(pools: &Pools) -> Result<Catalogue, WorkloadError> {
-    let session = pools.oltp().get().await.map_err(WorkloadError::oltp)?;
-    let read = || WorkloadError::server("read the catalogue");
-    let users = session
-        .query("SELECT max(user_id) AS users FROM shop.users", &[])
-        .await
-        .map_err(read())?;
-    let products = session
-        .query(
-            "SELECT product_id FROM shop.inventory ORDER BY product_id",
-            &[],
-        )
-        .await
-        .map_err(read())?;
-    let products: Vec<i64> = (0..products.rows.len())
-        .filter_map(|row| products.get(row, "product_id").int())
-        .collect();
-    match users.first("users").int() {
-        Some(users) if !products.is_empty() => Ok(Catalogue::new(users, &products)),
-        _ => Err(WorkloadError::NoShop(
-            "the shop has no users or products: fill it with htap-top init --orders 100000"
-                .to_owned(),
-        )),
     }
 }
 

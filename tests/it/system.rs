@@ -6,8 +6,12 @@
     reason = "helpers of a test"
 )]
 
+mod books;
 mod init;
+mod orders;
+mod pools;
 mod refresh;
+mod workload;
 
 use crate::it::server::{Database, Order, Server, block_on};
 use htap_top::demo::cluster::SUPERUSER;

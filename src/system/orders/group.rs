@@ -4,10 +4,11 @@ use super::error::refusal;
 use super::place::Request;
 use super::{Commit, OrderError};
 use crate::pg::{Answer, Class, Param, Part, PgError, Pool, Statement};
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::sleep;
 
 /// Orders that share a transaction at most.
 const MOST: usize = 16;
@@ -71,13 +72,17 @@ async fn collect(pool: Pool, mut entries: mpsc::Receiver<Entry>) {
         let Some(first) = entries.recv().await else {
             return;
         };
-        let closing = Instant::now() + WAIT;
+        let mut closing = pin!(sleep(WAIT));
         let mut group = Vec::with_capacity(MOST);
         group.push(first);
         while group.len() < MOST {
-            match timeout_at(closing, entries.recv()).await {
-                Ok(Some(entry)) => group.push(entry),
-                Ok(None) | Err(_) => break,
+            tokio::select! {
+                biased;
+                entry = entries.recv() => match entry {
+                    Some(entry) => group.push(entry),
+                    None => break,
+                },
+                () = &mut closing => break,
             }
         }
         let pool = pool.clone();

@@ -1,0 +1,204 @@
+//! The demo's trade: what customers, clerks, readers of reports and the warehouse do until it is stopped.
+
+use super::arrivals::{Arrivals, Spread};
+use super::dispatch::{Lanes, dispatch};
+use super::mix::{Catalogue, Dice, Job, Life, Mix};
+use super::queue::Queue;
+use super::reports::Source;
+use super::shop::{Counter, Desk, Shop, lock};
+use super::tally::Tally;
+use super::{Load, Shared, count};
+use crate::pg::Param;
+use crate::pg::pool::{Pool, PoolSize};
+use crate::system::generate::PRODUCT_SKEW;
+use crate::system::orders::{Commit, Orders, Strategy};
+use crate::system::pools::{Limits, OLTP_ROLE, Pools};
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+/// Few orders, and as many log-ins per order as in the made-up history: at 150 transactions per second about
+/// four orders per second, so that the current hour's bar stays comparable with those before it.
+const MIX: Mix = Mix {
+    browse: 88.0,
+    log_in: 1.5,
+    create: 2.5,
+    steps: 8.0,
+};
+
+/// Work that may wait for each kind of session; more is dropped.
+const QUEUE: usize = 2_000;
+
+/// Who does it: an application_name, sessions, and settings.
+const LANES: [(&str, usize, &str); 3] = [
+    ("storefront", 2, ""),
+    // A customer who is about to pay rather waits than goes: longer than the role's own limits.
+    (
+        "checkout",
+        8,
+        "SET lock_timeout = '12s'; SET statement_timeout = '15s'",
+    ),
+    ("payments", 2, ""),
+];
+
+/// The lane of a job.
+fn lane(job: Job) -> usize {
+    match job {
+        Job::Browse | Job::LogIn | Job::Report => 0,
+        Job::Create | Job::Hybrid => 1,
+        Job::Step(..) => 2,
+    }
+}
+
+/// Sessions that ask for reports.
+const READERS: usize = 2;
+
+/// The runtime's clock does not reach much further.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+pub(super) fn start(tasks: &mut JoinSet<()>, shared: &Shared, load: Load) {
+    tasks.spawn(trade(shared.clone(), load));
+    tasks.spawn(warehouse(shared.clone(), load));
+}
+
+async fn trade(shared: Shared, load: Load) {
+    let rng = |stream: u64| Xoshiro256PlusPlus::seed_from_u64(load.seed ^ stream << 32);
+    let dice = Dice::new(rng(1), catalogue(&shared).await, MIX, PRODUCT_SKEW);
+    let shop = Arc::new(Shop {
+        dice: Mutex::new(dice),
+        life: Mutex::new(Life::default()),
+        commit: Commit::Asynchronous,
+    });
+    let start = Instant::now();
+    // Nobody reads it: nothing is measured.
+    let tally = Arc::new(Mutex::new(Tally::new(start, start, start)));
+    let mut workers = JoinSet::new();
+    let queues = open_counters(&mut workers, &shared, &shop, &tally).await;
+    let readers = open_desk(&mut workers, &shared, &shop, &tally).await;
+    let end = start + FOREVER;
+    let arrivals = |rate, stream| Arrivals::new(rate, Duration::ZERO, Spread::Poisson, rng(stream));
+    let lanes = |queues, lane| Lanes {
+        queues,
+        lane,
+        tally: Arc::clone(&tally),
+    };
+    let draw = |now| lock(&shop.dice).job(&mut lock(&shop.life), now);
+    tokio::join!(
+        dispatch(
+            arrivals(load.rate, 2),
+            start,
+            end,
+            lanes(queues, lane),
+            draw
+        ),
+        dispatch(
+            arrivals(load.report_rate, 3),
+            start,
+            end,
+            lanes(vec![readers], |_| 0),
+            |_| Job::Report
+        ),
+    );
+}
+
+async fn open_counters(
+    workers: &mut JoinSet<()>,
+    shared: &Shared,
+    shop: &Arc<Shop>,
+    tally: &Arc<Mutex<Tally>>,
+) -> Vec<Arc<Queue>> {
+    let mut queues = Vec::new();
+    for (name, sessions, setup) in LANES {
+        let target = shared.target.with_user(OLTP_ROLE);
+        let pool = Pool::new(target.with_application_name(name), setup, size(sessions));
+        open(&pool).await;
+        let counter = Counter {
+            shop: Arc::clone(shop),
+            orders: Arc::new(Orders::new(pool.clone(), Strategy::Function)),
+            pool,
+            tally: Arc::clone(tally),
+        };
+        let queue = Arc::new(Queue::new(QUEUE));
+        for _ in 0..sessions {
+            workers.spawn(counter.clone().work(Arc::clone(&queue)));
+        }
+        queues.push(queue);
+    }
+    queues
+}
+
+async fn open_desk(
+    workers: &mut JoinSet<()>,
+    shared: &Shared,
+    shop: &Arc<Shop>,
+    tally: &Arc<Mutex<Tally>>,
+) -> Arc<Queue> {
+    let limits = Limits {
+        olap: size(READERS),
+        ..Limits::default()
+    };
+    let pools = Pools::new(&shared.target.with_application_name("bi-report"), limits);
+    open(pools.olap()).await;
+    let desk = Desk {
+        shop: Arc::clone(shop),
+        pools,
+        source: Source::Rollup,
+        heart: Arc::default(),
+        freshness: Arc::default(),
+        tally: Arc::clone(tally),
+    };
+    let queue = Arc::new(Queue::new(QUEUE));
+    for _ in 0..READERS {
+        workers.spawn(desk.clone().work(Arc::clone(&queue)));
+    }
+    queue
+}
+
+/// A shop that is open has its sessions open. One that fails is opened when it is needed.
+async fn open(pool: &Pool) {
+    let _ = pool.warm().await;
+}
+
+fn size(sessions: usize) -> PoolSize {
+    PoolSize {
+        min: sessions,
+        max: sessions,
+        wait: Duration::from_secs(30),
+    }
+}
+
+async fn catalogue(shared: &Shared) -> Catalogue {
+    let target = shared.target.with_user(OLTP_ROLE);
+    let pool = Pool::new(target.with_application_name("storefront"), "", size(1));
+    loop {
+        match Catalogue::read(&pool).await {
+            Ok(catalogue) => return catalogue,
+            Err(_) => sleep(Duration::from_secs(1)).await,
+        }
+    }
+}
+
+/// Deliveries and stock counts: updates that leave dead rows behind in the hottest table.
+async fn warehouse(shared: Shared, load: Load) {
+    let mut session = shared.session("htap_oltp", "warehouse");
+    let deliveries = ((load.rate / 20.0) as i64).clamp(2, 400);
+    for round in 0_u64.. {
+        sleep(Duration::from_secs(1)).await;
+        let done = if round % 8 == 7 {
+            let sql = "SELECT shop.restock($1)";
+            session.query(sql, &[Param::Int(deliveries)]).await
+        } else {
+            let sql = "SELECT shop.count_stock($1)";
+            let taken = shared.stocktaking.load(Ordering::Relaxed);
+            let lines = if taken { 300 } else { 80 };
+            session.query(sql, &[Param::Int(lines)]).await
+        };
+        if done.is_err() {
+            count(&shared.counters.errors);
+        }
+    }
+}

@@ -3,6 +3,7 @@
 
 mod it {
     mod acting;
+    mod bench;
     mod board;
     mod connection;
     mod demo;

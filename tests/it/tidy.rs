@@ -118,6 +118,7 @@ const WORDS: &[Word] = &[
             "src/demo/",
             // Paces, and how long a refresh took.
             "src/system/refresh/",
+            "src/bench/",
             // The offset from UTC, asked once.
             "src/commands/dashboard.rs",
         ],

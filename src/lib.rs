@@ -47,6 +47,7 @@
 //!
 //! # The shop
 //!
+//! [`bench`]: the case study's experiments. [`system::refresh`]: what is merged, when, and the proof that it is right.
 //! [`system`]: schema (`queries/system/*.sql`), its installation and its made-up history; [`workload`]:
 //! the mixed load with its troubles; [`demo`]: a throw-away PostgreSQL with both. The engine of the demo
 //! is a child process that clears up when the dashboard's end of a pipe closes, however that ends.

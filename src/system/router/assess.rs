@@ -284,15 +284,14 @@ async fn query(router: &Router, sql: &str, tokens: &[Token], types: &[&str]) -> 
         }
         Some(_) => assessment,
         None => {
-            let (pool, side) = if planned.cost < router.olap_cost {
-                (Pool::Oltp, "below")
+            assessment.pool = if planned.cost < router.olap_cost {
+                Pool::Oltp
             } else {
-                (Pool::Olap, "not below")
+                Pool::Olap
             };
-            assessment.pool = pool;
             assessment.cost = Some(planned.cost);
             assessment.why_pool = Some(format!(
-                "its plan costs {:.0}, {side} the {:.0} from which on it is OLAP",
+                "its plan costs {:.0}, OLAP begins at {:.0}",
                 planned.cost, router.olap_cost
             ));
             assessment

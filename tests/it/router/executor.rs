@@ -174,6 +174,8 @@ fn a_lost_connection_ends_its_transaction() {
             .await
             .unwrap_err();
         assert!(!client.session().holds());
+        let ran = client.run("SELECT 1", &[]).await.unwrap();
+        assert_eq!(ran.decision.node, Node::Replica, "nothing was committed");
         client.run("INSERT INTO log VALUES (6)", &[]).await.unwrap();
         assert_eq!(number(&admin, "SELECT max(n) FROM log").await, 6);
     });

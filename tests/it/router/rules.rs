@@ -477,6 +477,14 @@ fn a_session_reads_its_writes() {
             let begin = router.route(&session, "BEGIN READ ONLY", replica).await;
             assert_eq!(begin.node, read.node);
         }
+        // A connection that went may have taken the news of a commit with it.
+        session.settle(&deletion, Outcome::Lost(Some(Lsn::UNKNOWN)));
+        let ahead = ReplicaState::Replayed("FFFFFFFF/0".parse().unwrap());
+        let read = router.route(&session, "SELECT 1", ahead).await;
+        assert_eq!(read.rule, Rule::ReadYourWrites);
+        session.settle(&deletion, Outcome::Done(Some(wrote)));
+        let read = router.route(&session, "SELECT 1", ahead).await;
+        assert_eq!(read.rule, Rule::Read);
         // A failed COMMIT has ended its transaction, one that was not understood has not.
         for (code, open) in [("40001", false), ("42601", true)] {
             let mut session = Session::default();

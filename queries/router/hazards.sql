@@ -1,6 +1,7 @@
 -- Names in whose presence a volatile function may run without being called by name: types with volatile
--- casts, volatile input or output, or a check that calls one, with all that holds such a type; functions
--- and operators that take or give one; operators that are volatile themselves. Hardly any database has one.
+-- casts, volatile input or output, volatile comparison, or a check that calls one, with all that holds such
+-- a type; functions and operators that take or give one; operators that are volatile themselves. Hardly any
+-- database has one.
 WITH RECURSIVE volatile AS (
     SELECT oid FROM pg_catalog.pg_proc WHERE provolatile = 'v'
 ), casts AS (
@@ -15,6 +16,9 @@ WITH RECURSIVE volatile AS (
     WHERE t.oid >= 16384 AND t.typtype IN ('b', 'r', 'm')
       AND (t.typinput IN (SELECT oid FROM volatile) OR t.typoutput IN (SELECT oid FROM volatile)
            OR t.typreceive IN (SELECT oid FROM volatile) OR t.typsend IN (SELECT oid FROM volatile))
+    UNION
+    SELECT amproclefttype FROM pg_catalog.pg_amproc
+    WHERE amproclefttype >= 16384 AND amproc IN (SELECT oid FROM volatile)
     UNION
     SELECT k.contypid
     FROM pg_catalog.pg_constraint AS k

@@ -46,15 +46,14 @@ SELECT 'word' AS kind, t.typname::text AS name
 FROM hazard JOIN pg_catalog.pg_type AS t ON t.oid = hazard.type
 UNION
 SELECT 'word', p.proname::text
-FROM pg_catalog.pg_proc AS p
-WHERE p.prorettype IN (SELECT type FROM hazard)
-   OR EXISTS (SELECT FROM unnest(p.proargtypes) AS a JOIN hazard ON hazard.type = a)
+FROM hazard
+JOIN pg_catalog.pg_proc AS p ON p.prorettype = hazard.type OR hazard.type = ANY (p.proargtypes)
 UNION
 SELECT 'operator', o.oprname::text
-FROM pg_catalog.pg_operator AS o
-WHERE o.oprcode IN (SELECT oid FROM volatile)
-   OR o.oprleft IN (SELECT type FROM hazard) OR o.oprright IN (SELECT type FROM hazard)
-   OR o.oprresult IN (SELECT type FROM hazard)
+FROM hazard
+JOIN pg_catalog.pg_operator AS o ON hazard.type IN (o.oprleft, o.oprright, o.oprresult)
+UNION
+SELECT 'operator', oprname::text FROM pg_catalog.pg_operator WHERE oprcode IN (SELECT oid FROM volatile)
 UNION
 -- Between two types of PostgreSQL's own: it may be meant anywhere.
 SELECT 'anywhere', casts.source::regtype || ' as ' || casts.target::regtype

@@ -52,6 +52,9 @@
 //! the mixed load with its troubles; [`demo`]: a throw-away PostgreSQL with both. The engine of the demo
 //! is a child process that clears up when the dashboard's end of a pipe closes, however that ends.
 //!
+//! [`system::router`] decides where a statement may run: primary or replica, OLTP or OLAP. What it asks a
+//! server about names is in `queries/router/*.sql`.
+//!
 //! # Rules
 //!
 //! `tests/it/tidy.rs` holds them: who may import whom, where clocks are read, how long a file may be,

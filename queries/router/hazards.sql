@@ -1,6 +1,7 @@
 -- Names in whose presence a volatile function may run without being called by name: types with volatile
--- casts, volatile input or output, or a check that calls one, with all that holds such a type; functions
--- and operators that take or give one; operators that are volatile themselves. Hardly any database has one.
+-- casts, volatile input or output, volatile comparison, or a check that calls one, with all that holds such
+-- a type; functions and operators that take or give one; operators that are volatile themselves. Hardly any
+-- database has one.
 WITH RECURSIVE volatile AS (
     SELECT oid FROM pg_catalog.pg_proc WHERE provolatile = 'v'
 ), casts AS (
@@ -15,6 +16,9 @@ WITH RECURSIVE volatile AS (
     WHERE t.oid >= 16384 AND t.typtype IN ('b', 'r', 'm')
       AND (t.typinput IN (SELECT oid FROM volatile) OR t.typoutput IN (SELECT oid FROM volatile)
            OR t.typreceive IN (SELECT oid FROM volatile) OR t.typsend IN (SELECT oid FROM volatile))
+    UNION
+    SELECT amproclefttype FROM pg_catalog.pg_amproc
+    WHERE amproclefttype >= 16384 AND amproc IN (SELECT oid FROM volatile)
     UNION
     SELECT k.contypid
     FROM pg_catalog.pg_constraint AS k
@@ -42,15 +46,14 @@ SELECT 'word' AS kind, t.typname::text AS name
 FROM hazard JOIN pg_catalog.pg_type AS t ON t.oid = hazard.type
 UNION
 SELECT 'word', p.proname::text
-FROM pg_catalog.pg_proc AS p
-WHERE p.prorettype IN (SELECT type FROM hazard)
-   OR EXISTS (SELECT FROM unnest(p.proargtypes) AS a JOIN hazard ON hazard.type = a)
+FROM hazard
+JOIN pg_catalog.pg_proc AS p ON p.prorettype = hazard.type OR hazard.type = ANY (p.proargtypes)
 UNION
 SELECT 'operator', o.oprname::text
-FROM pg_catalog.pg_operator AS o
-WHERE o.oprcode IN (SELECT oid FROM volatile)
-   OR o.oprleft IN (SELECT type FROM hazard) OR o.oprright IN (SELECT type FROM hazard)
-   OR o.oprresult IN (SELECT type FROM hazard)
+FROM hazard
+JOIN pg_catalog.pg_operator AS o ON hazard.type IN (o.oprleft, o.oprright, o.oprresult)
+UNION
+SELECT 'operator', oprname::text FROM pg_catalog.pg_operator WHERE oprcode IN (SELECT oid FROM volatile)
 UNION
 -- Between two types of PostgreSQL's own: it may be meant anywhere.
 SELECT 'anywhere', casts.source::regtype || ' as ' || casts.target::regtype

@@ -3,7 +3,8 @@
 use super::builtin;
 use super::effect::{Effects, Step, effects, has};
 use super::lex::{Kind, Mask, Token, canonical, lex, statements};
-use super::objection::{self, Known, Objection};
+use super::names::Names;
+use super::objection::{self, Objection};
 use super::structure::{Harm, Structure, structure};
 use super::{Pool, Router, Rule, Session, no_catalogue, plan};
 use crate::pg::PgError;
@@ -82,7 +83,8 @@ impl Default for Cache {
 #[derive(Clone, Debug)]
 struct Verdict {
     objection: Option<Objection>,
-    known: Arc<Known>,
+    /// All that was looked up.
+    known: Arc<Names>,
     /// As its syntax tree looks.
     pool: Pool,
 }
@@ -284,15 +286,14 @@ async fn query(router: &Router, sql: &str, tokens: &[Token], types: &[&str]) -> 
         }
         Some(_) => assessment,
         None => {
-            let (pool, side) = if planned.cost < router.olap_cost {
-                (Pool::Oltp, "below")
+            assessment.pool = if planned.cost < router.olap_cost {
+                Pool::Oltp
             } else {
-                (Pool::Olap, "not below")
+                Pool::Olap
             };
-            assessment.pool = pool;
             assessment.cost = Some(planned.cost);
             assessment.why_pool = Some(format!(
-                "its plan costs {:.0}, {side} the {:.0} from which on it is OLAP",
+                "its plan costs {:.0}, OLAP begins at {:.0}",
                 planned.cost, router.olap_cost
             ));
             assessment
@@ -307,7 +308,7 @@ async fn verdict(router: &Router, tokens: &[Token]) -> Verdict {
     if let Some(verdict) = cached.and_then(|mut cache| cache.verdicts.get(&shape).cloned()) {
         return verdict;
     }
-    let mut known = Known::default();
+    let mut known = Names::default();
     let mut pool = Pool::Oltp;
     let objection = match structure(&shape, tokens.len()) {
         Err(why) => Some(Objection::new(
@@ -376,7 +377,7 @@ async fn planned(
     sql: &str,
     tokens: &[Token],
     types: &[&str],
-    known: &Known,
+    known: &Names,
 ) -> Result<Planned, Objection> {
     let key = canonical(tokens, Mask::Equality);
     let cached = router.cache.lock().ok();

@@ -33,7 +33,8 @@ pub trait Lanes: Send + Sync {
     /// of its session, must be cleaned (ROLLBACK, DISCARD ALL) or closed before another client gets it.
     type Held: Deref<Target = Client> + Send + Sync;
 
-    /// A session of the lane, as soon as there is one.
+    /// A session of the lane, as soon as there is one. Where a replica's cannot be had the primary is tried,
+    /// unless the error is of [`Class::Timeout`]: a queue that was too long is not to be moved elsewhere.
     fn take(&self, lane: Lane) -> impl Future<Output = Result<Self::Held, PgError>> + Send;
 
     /// Whether there is a replica.
@@ -217,7 +218,9 @@ impl<L: Lanes> Conversation<'_, L> {
             |session: &Session, replica| executor.router.decide(session, &assessment, replica);
         let mut decision = decide(&self.session, executor.replica());
         let mut caught_up = None;
-        if let (Rule::ReadYourWrites, Some(wrote)) = (decision.rule, self.session.wrote()) {
+        if let (Rule::ReadYourWrites, Some(wrote)) = (decision.rule, self.session.wrote())
+            && wrote != Lsn::UNKNOWN
+        {
             caught_up = executor.catch_up(decision.pool, wrote).await;
             decision = decide(&self.session, executor.replica());
         }
@@ -225,7 +228,7 @@ impl<L: Lanes> Conversation<'_, L> {
             Some(held) => held,
             None => match executor.lanes.take(decision.lane()).await {
                 Ok(held) => held,
-                Err(_) if decision.node == Node::Replica => {
+                Err(error) if decision.node == Node::Replica && error.class != Class::Timeout => {
                     decision = decide(&self.session, ReplicaState::Unavailable);
                     executor.count(|counts| counts.fallbacks += 1);
                     executor.lanes.take(decision.lane()).await?
@@ -238,26 +241,22 @@ impl<L: Lanes> Conversation<'_, L> {
             *counts.decisions.entry(key).or_default() += 1;
         });
         let first = self.send(held, &decision, sql, params).await;
-        let Err(error) = &first else {
-            return first.map(|table| Ran {
-                table,
-                decision,
-                again: false,
-            });
+        let elsewhere = match &first {
+            Err(error) => self.elsewhere(error, &decision),
+            Ok(_) => None,
         };
-        let Some(elsewhere) = self.elsewhere(error, &decision) else {
-            return first.map(|table| Ran {
-                table,
-                decision,
-                again: false,
-            });
+        let again = elsewhere.is_some();
+        let table = match elsewhere {
+            None => first?,
+            Some(elsewhere) => {
+                let held = executor.lanes.take(elsewhere.lane()).await?;
+                self.send(held, &elsewhere, sql, params).await?
+            }
         };
-        let held = executor.lanes.take(elsewhere.lane()).await?;
-        let table = self.send(held, &elsewhere, sql, params).await?;
         Ok(Ran {
             table,
             decision,
-            again: true,
+            again,
         })
     }
 
@@ -276,23 +275,25 @@ impl<L: Lanes> Conversation<'_, L> {
                 held.query(sql, params).await
             }
         };
-        let (answer, lsn) = if self.session.wants_lsn(decision) {
-            let (answer, lsn) = join(asked, insert_lsn(&held)).await;
-            (answer, lsn.ok().flatten())
+        let wants_lsn = self.session.wants_lsn(decision);
+        let (answer, lsn) = if wants_lsn {
+            join(asked, insert_lsn(&held)).await
         } else {
-            (asked.await, None)
+            (asked.await, Ok(None))
         };
-        match &answer {
-            Ok(_) => self.session.settle(decision, Outcome::Done(lsn)),
-            Err(error) => self.session.settle(decision, Outcome::Failed(error.code())),
+        let outcome = match &answer {
+            // No replica is known to have what was written.
+            Ok(_) if wants_lsn => Outcome::Done(lsn.ok().flatten().or(Some(Lsn::UNKNOWN))),
+            Ok(_) => Outcome::Done(None),
+            Err(error) if error.session_survives() => Outcome::Failed(error.code()),
+            Err(_) if wants_lsn => Outcome::Lost(Some(Lsn::UNKNOWN)),
+            Err(_) => Outcome::Lost(None),
+        };
+        self.session.settle(decision, outcome);
+        if held.is_closed() {
+            self.session.settle(decision, Outcome::Lost(None));
         }
-        if answer
-            .as_ref()
-            .is_err_and(|error| !error.session_survives())
-            || held.is_closed()
-        {
-            self.session.lost();
-        } else if self.session.holds() {
+        if self.session.holds() {
             self.held = Some(held);
         }
         if answer.is_ok() && decision.effects.iter().any(|effect| effect.ddl) {

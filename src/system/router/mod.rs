@@ -349,9 +349,13 @@ fn decide_read(
         (ReplicaState::Replayed(replayed), wrote) => {
             decision.replayed = Some(replayed);
             wrote.filter(|wrote| *wrote > replayed).map(|wrote| {
-                let reason = format!(
-                    "the session wrote up to {wrote}, and the replica has replayed {replayed} only"
-                );
+                let reason = if wrote == Lsn::UNKNOWN {
+                    "how far the session wrote is not known".to_owned()
+                } else {
+                    format!(
+                        "the session wrote up to {wrote}, and the replica has replayed {replayed} only"
+                    )
+                };
                 (Rule::ReadYourWrites, reason)
             })
         }

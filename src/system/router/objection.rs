@@ -40,25 +40,18 @@ impl Objection {
     }
 }
 
-/// What is known of a query's names, for the plan to be compared with.
-#[derive(Clone, Debug, Default)]
-pub struct Known {
-    /// All that was looked up.
-    pub names: Names,
-}
-
-/// Looks up all that the query names; the first objection, if there is one.
+/// Looks up all that the query names, which goes into `known`; the first objection, if there is one.
 pub async fn find(
     catalogue: &Catalogue,
     tokens: &[Token],
-    known: &mut Known,
+    known: &mut Names,
 ) -> Result<Option<Objection>, PgError> {
     if let Some(token) = tokens.iter().find(|token| of_temp_schema(token)) {
         let reason = "temporary objects are in the primary's session only";
         return Ok(Some(Objection::to(Rule::TempTable, &token.text, reason)));
     }
-    known.names.add(tokens);
-    for relation in catalogue.relations(&known.names.relations).await? {
+    known.add(tokens);
+    for relation in catalogue.relations(&known.relations).await? {
         if let Some(objection) = to_relation(&relation) {
             return Ok(Some(objection));
         }
@@ -68,13 +61,13 @@ pub async fn find(
                 let reason = format!("the definition of {name} cannot be read for certain");
                 return Ok(Some(Objection::to(Rule::Unreadable, name, reason)));
             };
-            known.names.add(&tokens);
+            known.add(&tokens);
         }
     }
-    if let Some(objection) = to_hazards(&*catalogue.hazards().await?, &known.names) {
+    if let Some(objection) = to_hazards(&*catalogue.hazards().await?, known) {
         return Ok(Some(objection));
     }
-    let calls: Vec<Call> = known.names.calls.iter().cloned().collect();
+    let calls: Vec<Call> = known.calls.iter().cloned().collect();
     let functions = catalogue.functions(&calls).await?;
     Ok(to_functions(&calls, &functions))
 }
@@ -83,12 +76,12 @@ pub async fn find(
 pub async fn find_in_plan(
     catalogue: &Catalogue,
     plan: &Names,
-    known: &Known,
+    known: &Names,
 ) -> Result<Option<Objection>, PgError> {
     if let Some(objection) = to_hazards(&*catalogue.hazards().await?, plan) {
         return Ok(Some(objection));
     }
-    let calls: Vec<Call> = plan.calls.difference(&known.names.calls).cloned().collect();
+    let calls: Vec<Call> = plan.calls.difference(&known.calls).cloned().collect();
     let functions = catalogue.functions(&calls).await?;
     Ok(to_functions(&calls, &functions))
 }

@@ -11,6 +11,11 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(pub u64);
 
+impl Lsn {
+    /// Behind everything: it is not known how far the log went, and no replica will do.
+    pub const UNKNOWN: Self = Self(u64::MAX);
+}
+
 impl FromStr for Lsn {
     type Err = String;
 
@@ -64,6 +69,9 @@ pub enum Outcome<'a> {
     Done(Option<Lsn>),
     /// With this SQLSTATE.
     Failed(&'a str),
+    /// Nobody knows: the connection went, and with it the transaction and all state. With the position that
+    /// a replica must have reached for the outcome to be read there.
+    Lost(Option<Lsn>),
 }
 
 impl Session {
@@ -111,7 +119,12 @@ impl Session {
                 for effect in effects {
                     self.apply(effect, lane);
                 }
-                self.wrote = self.wrote.max(lsn);
+                // A later position is behind all earlier ones, and tells where an unknown one was.
+                self.wrote = lsn.or(self.wrote);
+            }
+            (Outcome::Lost(lsn), _) => {
+                self.lost();
+                self.wrote = lsn.or(self.wrote);
             }
             // A COMMIT that fails has ended the transaction, unless it was not understood (class 42).
             (Outcome::Failed(code), [effect]) => {

@@ -1,7 +1,7 @@
 //! The executor: where statements really run, and what it mends.
 
 use super::router;
-use crate::it::server::{Database, block_on};
+use crate::it::server::{Database, block_on, until};
 use crate::it::system::{number, shop};
 use htap_top::pg::Param;
 use htap_top::system::router::executor::{Executor, Targets};
@@ -164,16 +164,22 @@ fn a_lost_connection_ends_its_transaction() {
             .await
             .unwrap();
         let pid = pid.table.first("pid").int().unwrap();
-        number(
-            &admin,
-            &format!("SELECT pg_terminate_backend({pid}, 5000)::int::bigint"),
-        )
+        let gone = "SELECT pid FROM pg_stat_activity WHERE pid = $1";
+        admin
+            .query("SELECT pg_terminate_backend($1::int)", &[Param::Int(pid)])
+            .await
+            .unwrap();
+        until(&admin, "it ends", gone, &[Param::Int(pid)], |table| {
+            table.rows.is_empty()
+        })
         .await;
         client
             .run("INSERT INTO log VALUES (5)", &[])
             .await
             .unwrap_err();
         assert!(!client.session().holds());
+        let ran = client.run("SELECT 1", &[]).await.unwrap();
+        assert_eq!(ran.decision.node, Node::Replica, "nothing was committed");
         client.run("INSERT INTO log VALUES (6)", &[]).await.unwrap();
         assert_eq!(number(&admin, "SELECT max(n) FROM log").await, 6);
     });

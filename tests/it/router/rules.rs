@@ -34,6 +34,11 @@ pub const HIDDEN: &str = "
     CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
     CREATE FOREIGN TABLE h.far (a int) SERVER nowhere;
     CREATE SEQUENCE h.s;
+    CREATE FUNCTION h.defaulted(a bigint DEFAULT nextval('h.s')) RETURNS bigint LANGUAGE plpgsql STABLE AS
+    'BEGIN RETURN a; END';
+    CREATE VIEW h.locking AS SELECT a FROM h.t FOR UPDATE;
+    CREATE VIEW h.watching AS SELECT pid FROM pg_stat_activity;
+    CREATE VIEW h.listing AS SELECT table_name FROM information_schema.tables;
     GRANT SELECT ON ALL TABLES IN SCHEMA h TO htap_olap;
     GRANT SELECT ON ALL SEQUENCES IN SCHEMA h TO htap_olap;
     INSERT INTO h.t VALUES (1, 'x')";
@@ -52,9 +57,10 @@ const SHADOWS: &str = "
 
 const PRIMARY: &[(Rule, &str)] = {
     use Rule::{
-        DataModifyingCte, ForeignTable, HiddenStatements, NotARead, NotPlanned, ParseError,
-        RowLocks, SelectInto, Sequence, ServerFunction, SessionState, SeveralStatements, Show,
-        SystemView, TempTable, TransactionControl, UnloggedTable, Unreadable, VolatileFunction,
+        DataModifyingCte, ForbiddenPlan, ForeignTable, HiddenStatements, NotARead, NotPlanned,
+        ParseError, RowLocks, SelectInto, Sequence, ServerFunction, SessionState,
+        SeveralStatements, Show, SystemView, TempTable, TransactionControl, UnloggedTable,
+        Unreadable, VolatileFunction,
     };
     &[
         (SeveralStatements, ""),
@@ -172,6 +178,10 @@ const PRIMARY: &[(Rule, &str)] = {
         (SystemView, "SELECT * FROM pg_stat_activity"),
         (SystemView, "SELECT * FROM pg_catalog.pg_settings"),
         (SystemView, "SELECT * FROM pg_locks"),
+        (SystemView, "SELECT * FROM h.watching"),
+        // Only the plan shows these.
+        (ForbiddenPlan, "SELECT a FROM h.locking"),
+        (VolatileFunction, "SELECT h.defaulted()"),
         (NotPlanned, "SELECT * FROM h.log_of_nothing"),
         (NotPlanned, "SELECT h.no_such_function()"),
         (NotPlanned, "SELECT $70000"),
@@ -217,6 +227,7 @@ fn what_only_reads_goes_to_the_replica() {
             "SELECT tablename FROM pg_tables",
             "SELECT table_name FROM information_schema.tables",
             "SELECT relname FROM pg_class WHERE relkind = 'r'",
+            "SELECT * FROM h.listing",
             "SELECT * FROM shop.orders TABLESAMPLE SYSTEM (10)",
             "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 5) SELECT sum(i) FROM n",
             "SELECT user_id, rank() OVER w FROM shop.orders WINDOW w AS (ORDER BY total_amount)",
@@ -477,6 +488,14 @@ fn a_session_reads_its_writes() {
             let begin = router.route(&session, "BEGIN READ ONLY", replica).await;
             assert_eq!(begin.node, read.node);
         }
+        // A connection that went may have taken the news of a commit with it.
+        session.settle(&deletion, Outcome::Lost(Some(Lsn::UNKNOWN)));
+        let ahead = ReplicaState::Replayed("FFFFFFFF/0".parse().unwrap());
+        let read = router.route(&session, "SELECT 1", ahead).await;
+        assert_eq!(read.rule, Rule::ReadYourWrites);
+        session.settle(&deletion, Outcome::Done(Some(wrote)));
+        let read = router.route(&session, "SELECT 1", ahead).await;
+        assert_eq!(read.rule, Rule::Read);
         // A failed COMMIT has ended its transaction, one that was not understood has not.
         for (code, open) in [("40001", false), ("42601", true)] {
             let mut session = Session::default();

@@ -51,6 +51,9 @@ pub enum OrderError {
 /// check_violation: what a step out of turn is refused with, and stock below zero.
 pub(super) const CHECK_VIOLATION: &str = "23514";
 
+/// unique_violation
+pub(super) const UNIQUE_VIOLATION: &str = "23505";
+
 /// deadlock_detected
 pub(super) const DEADLOCK: &str = "40P01";
 
@@ -78,6 +81,8 @@ impl OrderError {
                 // Deadlock, serialization failure: rolled back. A statement's name that was forgotten, a
                 // plan that has to be made again: refused before it ran.
                 DEADLOCK | "40001" | "26000" | "0A000" => true,
+                // Whatever stood in the way of it, stock or key, was gone when it was looked for.
+                CHECK_VIOLATION | UNIQUE_VIOLATION => true,
                 _ => repeatable && error.is_of_session(),
             },
             _ => false,
@@ -185,7 +190,7 @@ mod tests {
                 "{code}"
             );
         }
-        for code in ["57014", "55P03", "23514", "42501"] {
+        for code in ["57014", "55P03", "23503", "42501"] {
             assert!(!of(code).may_pass(true), "{code}");
         }
         let full = PoolError::Connect(server("53300", "", ""));

@@ -79,10 +79,9 @@ impl OrderError {
             Self::NoSession(PoolError::Connect(error)) => error.is_of_session(),
             Self::Server(error) => match error.code() {
                 // Deadlock, serialization failure: rolled back. A statement's name that was forgotten, a
-                // plan that has to be made again: refused before it ran.
-                DEADLOCK | "40001" | "26000" | "0A000" => true,
-                // Whatever stood in the way of it, stock or key, was gone when it was looked for.
-                CHECK_VIOLATION | UNIQUE_VIOLATION => true,
+                // plan that has to be made again: refused before it ran. Stock or a key in the way: gone
+                // when it was looked for.
+                DEADLOCK | "40001" | "26000" | "0A000" | CHECK_VIOLATION | UNIQUE_VIOLATION => true,
                 _ => repeatable && error.is_of_session(),
             },
             _ => false,

@@ -15,4 +15,4 @@ WITH lines AS MATERIALIZED (
     INSERT INTO shop.order_items (order_id, created_at, line_no, product_id, quantity, price)
     SELECT placed.order_id, placed.created_at, line_no, product_id, quantity, price FROM placed, lines
 )
-SELECT order_id FROM placed
+SELECT order_id, set_config('synchronous_commit', $5, true) FROM placed

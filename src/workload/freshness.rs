@@ -5,7 +5,7 @@
 
 use super::reports::Included;
 use super::tally::Times;
-use crate::pg::{Part, Pool, Statement};
+use crate::pg::{Pool, Statement};
 use crate::system::orders::Commit;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,8 +19,8 @@ const REMEMBERED: usize = 100_000;
 
 const BEAT: Statement = Statement {
     name: "heartbeat",
-    types: &[],
-    sql: "INSERT INTO htap.heartbeat DEFAULT VALUES RETURNING seq",
+    types: &["text"],
+    sql: "INSERT INTO htap.heartbeat DEFAULT VALUES RETURNING seq, set_config('synchronous_commit', $1, true)",
 };
 
 /// The heartbeats so far.
@@ -41,11 +41,8 @@ impl Heart {
             let Ok(session) = pool.get().await else {
                 continue;
             };
-            let parts = [Part::Run(&BEAT, &[]), commit.part()];
-            let Ok(answers) = session.run_all(&parts).await else {
-                continue;
-            };
-            if let Some(seq) = answers.first().and_then(|answer| answer.int(0, "seq")) {
+            let beaten = session.run(&BEAT, &[commit.param()]).await;
+            if let Some(seq) = beaten.ok().and_then(|answer| answer.int(0, "seq")) {
                 self.remember(seq, Instant::now());
             }
         }

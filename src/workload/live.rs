@@ -104,23 +104,23 @@ impl fmt::Display for Live {
         writeln!(f, "{phase}, {left} left; Ctrl-C ends it with the report")?;
         writeln!(
             f,
-            "              offered/s   done/s     p50     p99   p99.9     max   waiting   failed"
+            "              offered/s reached/s    p50     p99   p99.9     max   waiting   failed"
         )?;
         for (name, class) in [("OLTP", &self.oltp), ("OLAP", &self.olap)] {
             let Recent {
                 offered_per_s,
-                done_per_s,
+                reached_per_s,
                 latency,
             } = class.recent;
             writeln!(
                 f,
-                "{name} now     {offered_per_s:>10.1} {done_per_s:>8.1} {} {:>9}",
+                "{name} now     {offered_per_s:>10.1} {reached_per_s:>9.1} {} {:>9}",
                 times(&latency),
                 class.waiting
             )?;
             writeln!(
                 f,
-                "     in all  {:>10.1} {:>8} {}           {:>8}",
+                "     in all  {:>10.1} {:>9} {}           {:>8}",
                 class.wanted_per_s,
                 format::count(class.done as f64),
                 times(&class.latency),

@@ -87,8 +87,8 @@ pub struct ClassSummary {
     pub late: u64,
     /// Offered per second.
     pub offered_per_s: f64,
-    /// Done per second.
-    pub done_per_s: f64,
+    /// Done per second of the measured time, whenever it fell due: what the server reached.
+    pub reached_per_s: f64,
     /// Times of all that was done, and of what was never begun up to the end.
     #[serde(flatten)]
     pub latency: Latency,
@@ -227,7 +227,7 @@ impl Class {
             unstarted: tally.unstarted,
             late: tally.late,
             offered_per_s: per_s(tally.offered),
-            done_per_s: per_s(done),
+            reached_per_s: per_s(tally.reached),
             latency: tally.all.latency(),
             errors: tally.errors.clone(),
             kinds: tally
@@ -298,34 +298,26 @@ impl fmt::Display for Summary {
     }
 }
 
-const HEADING: &str =
-    "             offered/s   done/s     p50     p95     p99   p99.9     max     failed  unstarted";
+const HEADING: &str = "             offered/s reached/s     p50     p95     p99   p99.9     max      done    failed unstarted";
 
 impl ClassSummary {
     fn write(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
-        let offered = format!("{:>9.1}", self.offered_per_s);
-        let done = format!("{:>8.1}", self.done_per_s);
-        let Self {
-            latency,
-            failed,
-            unstarted,
-            ..
-        } = self;
         writeln!(
             f,
-            "{name:<12} {offered} {done} {} {failed:>10} {unstarted:>10}",
-            times(latency)
+            "{name:<12} {:>9.1} {:>9.1} {} {:>9} {:>9} {:>9}",
+            self.offered_per_s,
+            self.reached_per_s,
+            times(&self.latency),
+            self.done,
+            self.failed,
+            self.unstarted
         )?;
         for (kind, figures) in &self.kinds {
-            let share = if self.done > 0 {
-                self.done_per_s * figures.done as f64 / self.done as f64
-            } else {
-                0.0
-            };
             writeln!(
                 f,
-                "  {kind:<20} {share:>8.1} {} {:>10}",
+                "  {kind:<30} {} {:>9} {:>9}",
                 times(&figures.latency),
+                figures.done,
                 figures.failed
             )?;
         }

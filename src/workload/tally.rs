@@ -123,6 +123,8 @@ pub(super) struct Tally {
     pub(super) begun: u64,
     pub(super) late: u64,
     pub(super) unstarted: u64,
+    /// Done within the measured time, whenever it fell due.
+    pub(super) reached: u64,
     /// Begun, and neither done nor failed when the waiting for it ended.
     unfinished: u64,
     pub(super) all: Times,
@@ -137,8 +139,8 @@ pub(super) struct Tally {
 pub struct Recent {
     /// Offered per second.
     pub offered_per_s: f64,
-    /// Done per second.
-    pub done_per_s: f64,
+    /// Done per second, whenever it fell due.
+    pub reached_per_s: f64,
     /// Times of what was done.
     pub latency: Latency,
 }
@@ -154,6 +156,7 @@ impl Tally {
             begun: 0,
             late: 0,
             unstarted: 0,
+            reached: 0,
             unfinished: 0,
             all: Times::default(),
             kinds: BTreeMap::new(),
@@ -162,8 +165,8 @@ impl Tally {
         }
     }
 
-    pub(super) fn measures(&self, due: Instant) -> bool {
-        self.from <= due && due < self.to
+    pub(super) fn measures(&self, at: Instant) -> bool {
+        self.from <= at && at < self.to
     }
 
     fn second(&mut self, at: Instant) -> Option<&mut Second> {
@@ -202,6 +205,7 @@ impl Tally {
             second.done += 1;
             second.times.add(time);
         }
+        self.reached += u64::from(self.measures(now));
         if self.measures(due) {
             self.all.add(time);
             let series = self.kinds.entry(kind).or_default();
@@ -270,7 +274,7 @@ impl Tally {
         }
         Recent {
             offered_per_s: seconds().map(|s| s.offered).sum::<u64>() as f64 / count,
-            done_per_s: seconds().map(|s| s.done).sum::<u64>() as f64 / count,
+            reached_per_s: seconds().map(|s| s.done).sum::<u64>() as f64 / count,
             latency: times.latency(),
         }
     }
@@ -294,6 +298,7 @@ mod tests {
         tally.failed(Kind::Pay, at(3_001), "23514");
         tally.never_began(at(2_500), at(4_500));
         assert_eq!((tally.offered, tally.begun, tally.late), (3, 3, 4));
+        assert_eq!(tally.reached, 3);
         assert_eq!(tally.sum(), (3, 1));
         assert_eq!(tally.errors, [("23514".to_owned(), 1)].into());
         assert_eq!(tally.all.count(), 4);
@@ -321,8 +326,8 @@ mod tests {
             );
         }
         let recent = tally.recent(at(9_500));
-        assert!((9.9..10.1).contains(&recent.done_per_s), "{recent:?}");
+        assert!((9.9..10.1).contains(&recent.reached_per_s), "{recent:?}");
         assert!(recent.latency.max < 6.0, "{recent:?}");
-        assert!(tally.recent(at(60_000)).done_per_s < 0.01);
+        assert!(tally.recent(at(60_000)).reached_per_s < 0.01);
     }
 }

@@ -51,6 +51,9 @@ pub enum OrderError {
 /// check_violation: what a step out of turn is refused with, and stock below zero.
 pub(super) const CHECK_VIOLATION: &str = "23514";
 
+/// unique_violation
+pub(super) const UNIQUE_VIOLATION: &str = "23505";
+
 /// deadlock_detected
 pub(super) const DEADLOCK: &str = "40P01";
 
@@ -76,8 +79,9 @@ impl OrderError {
             Self::NoSession(PoolError::Connect(error)) => error.is_of_session(),
             Self::Server(error) => match error.code() {
                 // Deadlock, serialization failure: rolled back. A statement's name that was forgotten, a
-                // plan that has to be made again: refused before it ran.
-                DEADLOCK | "40001" | "26000" | "0A000" => true,
+                // plan that has to be made again: refused before it ran. Stock or a key in the way: gone
+                // when it was looked for.
+                DEADLOCK | "40001" | "26000" | "0A000" | CHECK_VIOLATION | UNIQUE_VIOLATION => true,
                 _ => repeatable && error.is_of_session(),
             },
             _ => false,
@@ -185,7 +189,7 @@ mod tests {
                 "{code}"
             );
         }
-        for code in ["57014", "55P03", "23514", "42501"] {
+        for code in ["57014", "55P03", "23503", "42501"] {
             assert!(!of(code).may_pass(true), "{code}");
         }
         let full = PoolError::Connect(server("53300", "", ""));

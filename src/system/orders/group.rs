@@ -3,7 +3,7 @@
 use super::error::refusal;
 use super::place::Request;
 use super::{Commit, OrderError};
-use crate::pg::{Answer, Class, Param, Part, PgError, Pool, Statement};
+use crate::pg::{Answer, Class, Param, PgError, Pool, Statement};
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,8 +19,15 @@ const UNDER_WAY: usize = 4;
 
 const CREATE_MANY: Statement = Statement {
     name: "create_orders",
-    types: &["bigint[]", "integer[]", "bigint[]", "bigint[]", "text[]"],
-    sql: "SELECT * FROM shop.create_orders($1, $2, $3, $4, $5)",
+    types: &[
+        "bigint[]",
+        "integer[]",
+        "bigint[]",
+        "bigint[]",
+        "text[]",
+        "text",
+    ],
+    sql: "SELECT o.*, set_config('synchronous_commit', $6, true) FROM shop.create_orders($1, $2, $3, $4, $5) AS o",
 };
 
 /// An order that waits for its transaction.
@@ -124,6 +131,12 @@ async fn try_create(pool: &Pool, group: &[Entry]) -> Result<Answer, OrderError> 
         .map(|entry| entry.request.key.as_deref())
         .collect();
     let keyed = keys.iter().any(Option::is_some);
+    // One who wants it on disk decides for all.
+    let commit = if group.iter().all(|e| e.commit == Commit::Asynchronous) {
+        Commit::Asynchronous
+    } else {
+        Commit::Synchronous
+    };
     let params = [
         Param::Ints(&users),
         Param::Ints(&line_of),
@@ -134,16 +147,9 @@ async fn try_create(pool: &Pool, group: &[Entry]) -> Result<Answer, OrderError> 
         } else {
             Param::MaybeText(None)
         },
+        commit.param(),
     ];
-    // One who wants it on disk decides for all.
-    let commit = if group.iter().all(|e| e.commit == Commit::Asynchronous) {
-        Commit::Asynchronous
-    } else {
-        Commit::Synchronous
-    };
-    let parts = [Part::Run(&CREATE_MANY, &params), commit.part()];
-    let mut answers = session.run_all(&parts).await?.into_iter();
-    Ok(answers.next().unwrap_or_default())
+    Ok(session.run(&CREATE_MANY, &params).await?)
 }
 
 fn outcome(request: &Request, answer: &Answer, row: usize) -> Result<i64, OrderError> {

@@ -8,7 +8,7 @@ mod trips;
 
 pub use error::OrderError;
 
-use crate::pg::{Answer, Param, Part, Pool, Statement};
+use crate::pg::{Answer, Param, Pool, Statement};
 use error::refusal;
 use group::Group;
 use place::Request;
@@ -51,17 +51,18 @@ pub enum Commit {
 }
 
 impl Commit {
-    /// Applies to the transaction it is said in.
-    fn setting(self) -> &'static str {
-        match self {
-            Self::Synchronous => "SET LOCAL synchronous_commit = on",
-            Self::Asynchronous => "SET LOCAL synchronous_commit = off",
-        }
+    /// The value of synchronous_commit. The statements set it for their transaction by `set_config(…, true)`
+    /// beside what they select: it matters when the transaction commits, is forgotten after it, passes through
+    /// a pooler, and costs no round trip and no statement of its own, unlike SET LOCAL.
+    pub(crate) fn param(self) -> Param<'static> {
+        Param::Text(self.setting())
     }
 
-    /// As the last part of a message, so that the server's list of sessions shows the statement first.
-    pub(crate) fn part(self) -> Part<'static> {
-        Part::Plain(self.setting())
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Synchronous => "on",
+            Self::Asynchronous => "off",
+        }
     }
 }
 
@@ -123,26 +124,34 @@ pub enum Step {
     Cancel,
 }
 
-const PAY: Statement = step("pay_order", "SELECT shop.pay_order($1) AS was_there");
-const SHIP: Statement = step("ship_order", "SELECT shop.ship_order($1) AS was_there");
-const COMPLETE: Statement = step(
-    "complete_order",
-    "SELECT shop.complete_order($1) AS was_there",
-);
-const CANCEL: Statement = step("cancel_order", "SELECT shop.cancel_order($1) AS was_there");
-const LOG_IN: Statement = step("log_in", "SELECT shop.log_in($1) AS event_id");
-const STATUS: Statement = step(
-    "order_status",
-    "SELECT status FROM shop.orders WHERE order_id = $1 AND created_at = shop.order_time($1)",
-);
-
-const fn step(name: &'static str, sql: &'static str) -> Statement {
-    Statement {
-        name,
-        types: &["bigint"],
-        sql,
-    }
+macro_rules! step {
+    ($name:literal) => {
+        Statement {
+            name: $name,
+            types: &["bigint", "text"],
+            sql: concat!(
+                "SELECT shop.",
+                $name,
+                "($1) AS was_there, set_config('synchronous_commit', $2, true)"
+            ),
+        }
+    };
 }
+
+const PAY: Statement = step!("pay_order");
+const SHIP: Statement = step!("ship_order");
+const COMPLETE: Statement = step!("complete_order");
+const CANCEL: Statement = step!("cancel_order");
+const LOG_IN: Statement = Statement {
+    name: "log_in",
+    types: &["bigint", "text"],
+    sql: "SELECT shop.log_in($1) AS event_id, set_config('synchronous_commit', $2, true)",
+};
+const STATUS: Statement = Statement {
+    name: "order_status",
+    types: &["bigint"],
+    sql: "SELECT status FROM shop.orders WHERE order_id = $1 AND created_at = shop.order_time($1)",
+};
 
 impl Step {
     fn statement(self) -> &'static Statement {
@@ -293,21 +302,14 @@ impl Orders {
 
     async fn try_step(&self, id: i64, step: Step, commit: Commit) -> Result<(), OrderError> {
         let session = self.pool.get().await?;
-        let params = [Param::Int(id)];
-        let parts = [Part::Run(step.statement(), &params), commit.part()];
-        let answers = session.run_all(&parts).await.map_err(|error| {
-            if error.code() == error::CHECK_VIOLATION {
-                OrderError::OutOfTurn(error.message.as_str().to_owned())
-            } else {
-                OrderError::Server(error)
+        let params = [Param::Int(id), commit.param()];
+        match session.run(step.statement(), &params).await {
+            Ok(answer) if answer.text(0, "was_there") == Some("t") => Ok(()),
+            Ok(_) => Err(OrderError::UnknownOrder(id)),
+            Err(error) if error.code() == error::CHECK_VIOLATION => {
+                Err(OrderError::OutOfTurn(error.message.as_str().to_owned()))
             }
-        })?;
-        match answers
-            .first()
-            .and_then(|answer| answer.text(0, "was_there"))
-        {
-            Some("t") => Ok(()),
-            _ => Err(OrderError::UnknownOrder(id)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -319,13 +321,12 @@ impl Orders {
 
     async fn try_log_in(&self, user: i64, commit: Commit) -> Result<i64, OrderError> {
         let session = self.pool.get().await?;
-        let params = [Param::Int(user)];
-        let parts = [Part::Run(&LOG_IN, &params), commit.part()];
-        let answers = session
-            .run_all(&parts)
-            .await
-            .map_err(|error| refusal(error, user, None))?;
-        number(&answers, 0, "event_id")
+        let params = [Param::Int(user), commit.param()];
+        let answer = session.run(&LOG_IN, &params).await;
+        number(
+            &answer.map_err(|error| refusal(error, user, None))?,
+            "event_id",
+        )
     }
 
     async fn pause(&self, retry: &mut Retry, error: &OrderError) {
@@ -338,7 +339,7 @@ impl Orders {
 }
 
 /// A number that the answer must hold.
-fn number(answers: &[Answer], part: usize, name: &str) -> Result<i64, OrderError> {
-    let found = answers.get(part).and_then(|answer| answer.int(0, name));
-    found.ok_or_else(|| OrderError::Invalid(format!("the server's answer has no {name}")))
+fn number(answer: &Answer, name: &str) -> Result<i64, OrderError> {
+    let lacks = || OrderError::Invalid(format!("the server's answer has no {name}"));
+    answer.int(0, name).ok_or_else(lacks)
 }

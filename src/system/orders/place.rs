@@ -1,14 +1,14 @@
 //! One attempt to create an order, in one round trip.
 
-use super::error::{CHECK_VIOLATION, refusal};
+use super::error::{CHECK_VIOLATION, UNIQUE_VIOLATION, refusal};
 use super::{Commit, Order, OrderError, number};
 use crate::pg::{Param, Part, PgError, Pool, Statement};
 use std::collections::BTreeMap;
 
 const CREATE: Statement = Statement {
     name: "create_order",
-    types: &["bigint", "bigint[]", "bigint[]", "text"],
-    sql: "SELECT shop.create_order($1, $2, $3, $4) AS order_id",
+    types: &["bigint", "bigint[]", "bigint[]", "text", "text"],
+    sql: "SELECT shop.create_order($1, $2, $3, $4) AS order_id, set_config('synchronous_commit', $5, true)",
 };
 
 const SPEND: Statement = Statement {
@@ -39,13 +39,13 @@ const FIND_KEY: Statement = Statement {
 
 const PLACE: Statement = Statement {
     name: "place_order",
-    types: &["bigint", "bigint[]", "bigint[]"],
+    types: &["bigint", "bigint[]", "bigint[]", "text"],
     sql: include_str!("../../../queries/orders/place_order.sql"),
 };
 
 const PLACE_WITH_KEY: Statement = Statement {
     name: "place_order_with_key",
-    types: &["bigint", "bigint[]", "bigint[]", "text"],
+    types: &["bigint", "bigint[]", "bigint[]", "text", "text"],
     sql: include_str!("../../../queries/orders/place_order_with_key.sql"),
 };
 
@@ -55,8 +55,6 @@ const SHORTAGE: Statement = Statement {
     sql: include_str!("../../../queries/orders/shortage.sql"),
 };
 
-/// unique_violation
-const UNIQUE_VIOLATION: &str = "23505";
 /// not_null_violation
 const NOT_NULL_VIOLATION: &str = "23502";
 
@@ -100,12 +98,16 @@ impl Request {
         })
     }
 
-    fn params(&self) -> [Param<'_>; 4] {
+    fn key(&self) -> Param<'_> {
+        Param::MaybeText(self.key.as_deref())
+    }
+
+    /// User, products, quantities.
+    fn content(&self) -> [Param<'_>; 3] {
         [
             Param::Int(self.user),
             Param::Ints(&self.products),
             Param::Ints(&self.quantities),
-            Param::MaybeText(self.key.as_deref()),
         ]
     }
 
@@ -120,14 +122,10 @@ pub(super) async fn by_function(
     commit: Commit,
 ) -> Result<i64, OrderError> {
     let session = pool.get().await?;
-    let params = request.params();
-    let parts = [Part::Run(&CREATE, &params), commit.part()];
-    let answers = session.run_all(&parts).await;
-    number(
-        &answers.map_err(|error| request.refusal(error))?,
-        0,
-        "order_id",
-    )
+    let [user, products, quantities] = request.content();
+    let params = [user, products, quantities, request.key(), commit.param()];
+    let answer = session.run(&CREATE, &params).await;
+    number(&answer.map_err(|error| request.refusal(error))?, "order_id")
 }
 
 pub(super) async fn knowing_spend(
@@ -136,17 +134,20 @@ pub(super) async fn knowing_spend(
     commit: Commit,
 ) -> Result<(i64, String), OrderError> {
     let session = pool.get().await?;
-    let (user, params) = ([Param::Int(request.user)], request.params());
-    let parts = [
-        Part::Run(&SPEND, &user),
-        Part::Run(&CREATE, &params),
-        commit.part(),
-    ];
+    let [user, products, quantities] = request.content();
+    let params = [user, products, quantities, request.key(), commit.param()];
+    let parts = [Part::Run(&SPEND, &[user]), Part::Run(&CREATE, &params)];
     let answers = session.run_all(&parts).await;
     let answers = answers.map_err(|error| request.refusal(error))?;
-    let spend = answers.first().and_then(|answer| answer.text(0, "spend"));
-    let spend = spend.unwrap_or("0").to_owned();
-    Ok((number(&answers, 1, "order_id")?, spend))
+    match answers.as_slice() {
+        [spend, created] => Ok((
+            number(created, "order_id")?,
+            spend.text(0, "spend").unwrap_or("0").to_owned(),
+        )),
+        _ => Err(OrderError::Invalid(
+            "the server's answer has no order_id".to_owned(),
+        )),
+    }
 }
 
 /// All statements of an order at once. The first that fails ends the transaction; why is asked afterwards.
@@ -156,31 +157,32 @@ pub(super) async fn pipelined(
     commit: Commit,
 ) -> Result<i64, OrderError> {
     let session = pool.get().await?;
-    let params = request.params();
+    let [user, products, quantities] = request.content();
+    let keyed = [user, products, quantities, request.key()];
+    let unkeyed_place = [user, products, quantities, commit.param()];
+    let keyed_place = [user, products, quantities, request.key(), commit.param()];
     let lines: Vec<_> = request
         .products
         .iter()
         .zip(&request.quantities)
         .map(|(product, quantity)| [Param::Int(*product), Param::Int(*quantity)])
         .collect();
-    let mut parts = Vec::with_capacity(lines.len() + 3);
+    let mut parts = Vec::with_capacity(lines.len() + 2);
     if request.key.is_some() {
-        parts.push(Part::Run(&TAKE_KEY, &params));
+        parts.push(Part::Run(&TAKE_KEY, &keyed));
     }
     parts.extend(lines.iter().map(|line| Part::Run(&TAKE_STOCK, line)));
-    let place = parts.len();
     parts.push(match &request.key {
-        Some(_) => Part::Run(&PLACE_WITH_KEY, &params),
-        None => Part::Run(&PLACE, params.split_at(3).0),
+        Some(_) => Part::Run(&PLACE_WITH_KEY, &keyed_place),
+        None => Part::Run(&PLACE, &unkeyed_place),
     });
-    parts.push(commit.part());
     let error = match session.run_all(&parts).await {
-        Ok(answers) => return number(&answers, place, "order_id"),
+        Ok(mut answers) => return number(&answers.pop().unwrap_or_default(), "order_id"),
         Err(error) => error,
     };
     match error.code() {
         UNIQUE_VIOLATION if request.key.is_some() => {
-            let found = session.run(&FIND_KEY, &params).await?;
+            let found = session.run(&FIND_KEY, &keyed).await?;
             match (found.int(0, "order_id"), found.int(0, "is_same")) {
                 (Some(order), Some(1)) => Ok(order),
                 (Some(_), _) => Err(OrderError::KeyReused {
@@ -192,11 +194,7 @@ pub(super) async fn pipelined(
             }
         }
         CHECK_VIOLATION | NOT_NULL_VIOLATION => {
-            let products = [
-                Param::Ints(&request.products),
-                Param::Ints(&request.quantities),
-            ];
-            let short = session.run(&SHORTAGE, &products).await?;
+            let short = session.run(&SHORTAGE, &[products, quantities]).await?;
             match (short.int(0, "product_id"), short.int(0, "available")) {
                 (Some(product), None) => Err(OrderError::UnknownProduct(product)),
                 (Some(product), Some(available)) => Err(OrderError::InsufficientInventory {

@@ -57,7 +57,8 @@ pub(super) async fn create(
 ) -> Result<i64, OrderError> {
     let client = pool.get().await?;
     let prices = prices.known(&client).await?;
-    client.begin(commit.setting()).await?;
+    let setting = format!("SET LOCAL synchronous_commit = {}", commit.setting());
+    client.begin(&setting).await?;
     match fill(&client, prices, order).await {
         Ok(id) => {
             client.commit().await?;
@@ -89,7 +90,7 @@ async fn fill(
         .run(&INSERT_ORDER, &params)
         .await
         .map_err(|error| super::refusal(error, order.user, None))?;
-    let id = super::number(&[placed], 0, "order_id")?;
+    let id = super::number(&placed, "order_id")?;
     for (line, number) in order.lines.iter().zip(1..) {
         let cents = decimal(price(line.product)?);
         let params = [

@@ -137,11 +137,11 @@ pub async fn load(lab: &Lab, options: &Options) -> Result<Figures, BenchError> {
 fn of(summary: &Summary) -> Figures {
     let mut figures = super::figures::figures([
         ("oltp_offered_per_s", summary.oltp.offered_per_s),
-        ("oltp_done_per_s", summary.oltp.done_per_s),
+        ("oltp_done_per_s", summary.oltp.reached_per_s),
         ("oltp_ms_p50", summary.oltp.latency.p50),
         ("oltp_ms_p99", summary.oltp.latency.p99),
         ("olap_offered_per_s", summary.olap.offered_per_s),
-        ("olap_done_per_s", summary.olap.done_per_s),
+        ("olap_done_per_s", summary.olap.reached_per_s),
         ("olap_ms_p50", summary.olap.latency.p50),
         ("olap_ms_p99", summary.olap.latency.p99),
         ("failed", (summary.oltp.failed + summary.olap.failed) as f64),

@@ -94,7 +94,7 @@ pub async fn refresh(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     let summary = summary?;
     figures.insert("oltp_ms_p50".into(), summary.oltp.latency.p50);
     figures.insert("oltp_ms_p99".into(), summary.oltp.latency.p99);
-    figures.insert("oltp_done_per_s".into(), summary.oltp.done_per_s);
+    figures.insert("oltp_done_per_s".into(), summary.oltp.reached_per_s);
     if let Some(median) = super::figures::median(&took_ms) {
         figures.insert("beside_ms".into(), median);
         figures.insert("refreshes".into(), took_ms.len() as f64);

@@ -23,7 +23,8 @@ fn said(output: &Output) -> String {
 fn runs(folder: &Path) -> Vec<Value> {
     let text = std::fs::read(folder.join("bench-results.json")).unwrap_or_default();
     let file: Value = serde_json::from_slice(&text).unwrap_or_default();
-    file["runs"].as_array().cloned().unwrap_or_default()
+    let runs = file.get("runs").and_then(Value::as_array);
+    runs.cloned().unwrap_or_default()
 }
 
 const QUICK: [&str; 6] = ["--scale", "0.02", "--window", "300ms", "--repeats", "2"];
@@ -108,7 +109,7 @@ fn loads_and_refreshes_are_measured() {
             "{variant}"
         );
         assert!(figure("orders", variant, "wal_bytes_per_order") > 100.0);
-        assert_eq!(figure("orders", variant, "failed"), 0.0, "{variant}");
+        assert!(figure("orders", variant, "failed") < 1.0, "{variant}");
     }
     for kind in ["hourly full", "fact concurrent", "fact incremental"] {
         assert!(figure("refresh", kind, "idle_ms") > 0.0);

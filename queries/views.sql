@@ -1,10 +1,10 @@
--- title = "Materialized views"
+-- title = "Views and summaries"
 -- pool = "slow"
 -- interval = "2s"
 -- key = ["relid"]
 -- compact = ["view", "mode", "fresh_s", "target_s", "last_s", "rows", "size_bytes", "state"]
 -- about = """
--- Every materialized view of this database: how fresh, whether it is being refreshed and by whom, and how
+-- Every materialized view of this database, and the incremental summaries of htap-top init: how fresh, whether it is being refreshed and by whom, and how
 -- it could be. PostgreSQL keeps no time of refresh: it is taken from the commit time of the view's
 -- catalogue row where track_commit_timestamp is on (exact; DDL and GRANT move it too), else watched from
 -- here on. Cost: 2 ms for 15 views, no lock on any view, so a plain refresh does not stop it.
@@ -32,7 +32,7 @@
 -- [columns.target_s]
 -- title = "target"
 -- unit = "seconds"
--- help = "Age wanted at most, from the configuration (freshness)."
+-- help = "Age wanted at most, from the configuration (freshness), else from htap.view_def."
 -- [columns.late]
 -- title = "of target"
 -- warn = 0.9
@@ -44,8 +44,13 @@
 -- title = "last"
 -- unit = "seconds"
 -- help = "How long the last refresh seen took."
+-- [columns.kind]
+-- help = "materialized (PostgreSQL recomputes it) or incremental (tables into which changes are merged)."
+-- [columns.backlog]
+-- unit = "count"
+-- help = "Committed changes an incremental summary has not merged yet; counted up to 100,000."
 -- [columns.state]
--- help = "idle, refreshing, or waiting for a lock."
+-- help = "idle, refreshing, or waiting for a lock; of an incremental summary its backlog."
 -- [columns.owner]
 -- help = "Owner: the role whose privileges the refresh runs with."
 -- [columns.populated]

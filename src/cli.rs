@@ -1,6 +1,9 @@
 //! The command line.
 
 pub mod load;
+mod refresh;
+
+pub use refresh::Refresh;
 
 use crate::dashboard::panels::spec::parse_duration;
 use crate::pg::conninfo::Flags;
@@ -17,7 +20,7 @@ use std::time::Duration;
     args_conflicts_with_subcommands = true
 )]
 #[command(
-    after_help = "Exit codes: 0 ok, 1 failure, 2 usage or configuration, 3 cannot connect, 4 insufficient privilege."
+    after_help = "Exit codes: 0 ok, 1 failure, 2 usage or configuration, 3 cannot connect, 4 insufficient privilege, 5 a check failed."
 )]
 pub struct Cli {
     /// What to do; the dashboard where nothing is said.
@@ -42,6 +45,8 @@ pub enum Command {
     Workload(Box<load::Workload>),
     /// Create an order, lead one on, log a user in
     Order(Box<load::Order>),
+    /// Refresh materialized views and incremental summaries, once or again and again
+    Refresh(Refresh),
     /// Print a configuration file with all keys and their defaults
     Config,
     /// Print completions for a shell

@@ -274,12 +274,9 @@ impl Config {
         Ok(config)
     }
 
-    /// The freshness wanted of a materialized view.
-    pub fn freshness_of(&self, view: &str) -> Duration {
-        self.freshness
-            .get(view)
-            .copied()
-            .unwrap_or(self.targets.freshness)
+    /// The freshness wanted of a view, where the configuration names it, and of all others.
+    pub fn freshness_of(&self, view: &str) -> (Option<Duration>, Duration) {
+        (self.freshness.get(view).copied(), self.targets.freshness)
     }
 }
 
@@ -364,8 +361,12 @@ mod tests {
              [panels.bloat]\ninterval = \"1m\"\n",
         )
         .unwrap();
-        assert_eq!(config.freshness_of("mart.x"), Duration::from_secs(120));
-        assert_eq!(config.freshness_of("mart.y"), Duration::from_secs(5));
+        let (own, others) = config.freshness_of("mart.x");
+        assert_eq!(
+            (own, others),
+            (Some(Duration::from_secs(120)), Duration::from_secs(5))
+        );
+        assert_eq!(config.freshness_of("mart.y").0, None);
         assert_eq!(config.classes.len(), 1);
         assert_eq!(
             config.panels["bloat"].interval,

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Some(Command::Init(init)) => commands::init::install(&init),
         Some(Command::Workload(workload)) => commands::workload::put_on(&workload),
         Some(Command::Order(order)) => commands::order::run(&order.deed),
+        Some(Command::Refresh(refresh)) => commands::refresh::refresh(&refresh),
         Some(Command::Config) => print(config::EXAMPLE.as_bytes()),
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();

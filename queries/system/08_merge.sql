@@ -260,6 +260,26 @@ BEGIN
 END
 $$;
 
+-- Merges a summary and keeps the run. Without changes nothing is kept: only the watermark moves.
+CREATE OR REPLACE FUNCTION htap.merge(wanted text, step bigint DEFAULT 100000, OUT changes bigint, OUT remaining boolean,
+                                      OUT as_of timestamptz) LANGUAGE plpgsql AS $$
+DECLARE
+    started timestamptz := clock_timestamp();
+    wal     pg_lsn := pg_current_wal_insert_lsn();
+BEGIN
+    CASE wanted
+        WHEN 'mart.sales_hourly' THEN SELECT m.changes, m.remaining INTO changes, remaining FROM htap.merge_sales_hourly(step) AS m;
+        WHEN 'mart.fact_sales' THEN SELECT m.changes, m.remaining INTO changes, remaining FROM htap.merge_fact_sales(step) AS m;
+        WHEN 'mart.segment_rfm' THEN SELECT m.changes, m.remaining INTO changes, remaining FROM htap.merge_segment_rfm(step) AS m;
+    END CASE;
+    SELECT w.as_of INTO as_of FROM htap.watermark AS w WHERE w.view = wanted;
+    IF changes > 0 THEN
+        INSERT INTO htap.refresh_run (view, mode, started, finished, rows, as_of, wal_bytes)
+        VALUES (wanted, 'incremental', started, clock_timestamp(), changes, merge.as_of, pg_current_wal_insert_lsn() - wal);
+    END IF;
+END
+$$;
+
 CREATE OR REPLACE FUNCTION htap.listed(columns text[]) RETURNS text LANGUAGE sql IMMUTABLE AS
 $$ SELECT string_agg(quote_ident(c), ', ' ORDER BY n) FROM unnest(columns) WITH ORDINALITY AS l (c, n) $$;
 CREATE OR REPLACE FUNCTION htap.prefixed(alias text, columns text[]) RETURNS text LANGUAGE sql IMMUTABLE AS
@@ -350,6 +370,15 @@ BEGIN
     DELETE FROM htap.dirty_log AS l WHERE NOT EXISTS (SELECT FROM unnest(seen) AS s WHERE NOT pg_visible_in_snapshot(l.xid, s));
     RETURN removed;
 END
+$$;
+
+-- Forgets old runs and heartbeats, and removes log rows that are merged; how many of these.
+CREATE OR REPLACE FUNCTION htap.tidy(keep interval DEFAULT '1 day') RETURNS bigint LANGUAGE sql AS $$
+    DELETE FROM htap.refresh_run
+    WHERE started < now() - keep
+       OR mode = 'incremental' AND started < now() - least(keep, interval '1 hour');
+    DELETE FROM htap.heartbeat WHERE committed_at < now() - interval '10 minutes';
+    SELECT htap.trim_log();
 $$;
 
 -- Rows of `wanted` that a recomputation would not have ('extra') or would have besides ('missing'), for each

@@ -107,7 +107,8 @@ impl Prepared {
         config.interval = look.interval.unwrap_or(config.interval);
         config.read_only |= look.read_only;
         if demo {
-            for_demo(&mut config);
+            // The demo's runaway report is to be named soon.
+            config.targets.olap_limit = config.targets.olap_limit.min(Duration::from_secs(20));
         }
         let wanted = look.theme.clone().unwrap_or_else(|| config.theme.clone());
         let mut complaints = Vec::new();
@@ -158,21 +159,6 @@ impl Prepared {
             )),
         }
     }
-}
-
-/// Targets that fit the paces at which the demo refreshes its views, unless the file says others.
-fn for_demo(config: &mut Config) {
-    for (view, seconds) in [
-        ("mart.user_behavior_mv", 45),
-        ("mart.fact_sales_mv", 90),
-        ("mart.daily_sales_summary", 90),
-    ] {
-        config
-            .freshness
-            .entry(view.into())
-            .or_insert(Duration::from_secs(seconds));
-    }
-    config.targets.olap_limit = config.targets.olap_limit.min(Duration::from_secs(20));
 }
 
 /// The wanted theme first, then the others; `t` goes through them.

@@ -4,6 +4,7 @@ pub mod dashboard;
 pub mod demo;
 pub mod init;
 pub mod order;
+pub mod refresh;
 pub mod workload;
 
 use htap_top::cli::Server;
@@ -16,6 +17,7 @@ pub const FAILURE: u8 = 1;
 pub const USAGE: u8 = 2;
 pub const NO_CONNECTION: u8 = 3;
 pub const NO_PRIVILEGE: u8 = 4;
+pub const MISSED: u8 = 5;
 
 /// Why the program ends, and with which code.
 pub struct Failure {

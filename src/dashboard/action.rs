@@ -1,7 +1,8 @@
 //! What the keys can do to the server, and what is known afterwards.
 
 use crate::pg::PgError;
-use crate::pg::admin::{Identity, Signal, Verdict, View};
+use crate::pg::admin::{Identity, Signal, Verdict};
+use crate::system::refresh::{Mode, View};
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};
 
@@ -35,12 +36,12 @@ pub enum Action {
         /// To whom.
         backends: Vec<Backend>,
     },
-    /// Refresh a materialized view.
+    /// Refresh a materialized view or an incremental summary.
     Refresh {
         /// Which.
         view: View,
-        /// CONCURRENTLY.
-        concurrently: bool,
+        /// How.
+        mode: Mode,
     },
 }
 
@@ -58,9 +59,13 @@ impl Action {
                     many => format!("{verb} {} backends", many.len()),
                 }
             }
-            Self::Refresh { view, concurrently } => {
-                let mode = if *concurrently { " concurrently" } else { "" };
-                format!("refresh {}.{}{mode}", view.schema, view.name)
+            Self::Refresh { view, mode } => {
+                let how = match mode {
+                    Mode::Full => "",
+                    Mode::Concurrent => " concurrently",
+                    Mode::Incremental => " incrementally",
+                };
+                format!("refresh {view}{how}")
             }
         }
     }

@@ -1,7 +1,7 @@
-//! Acting on the server: signals that can only reach the session they were meant for, and refreshes
-//! that can be cancelled. Each action opens its own session and closes it.
+//! Acting on the server: signals that can only reach the session they were meant for. Each action opens its
+//! own session and closes it.
 
-use super::client::{Canceller, Client, Param, quote_ident};
+use super::client::{Client, Param};
 use super::conninfo::Target;
 use super::error::{Class, PgError};
 use super::sampler;
@@ -140,60 +140,5 @@ async fn read_back(client: &Client, signal: Signal, identity: &Identity) -> Verd
             (Signal::Cancel, Value::Bool(false)) => Verdict::Gone,
             _ => Verdict::StillRunning,
         },
-    }
-}
-
-/// A materialized view to refresh.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct View {
-    /// Schema.
-    pub schema: String,
-    /// Name.
-    pub name: String,
-}
-
-impl View {
-    /// The statement that refreshes it.
-    pub fn statement(&self, concurrently: bool) -> String {
-        let mode = if concurrently { "CONCURRENTLY " } else { "" };
-        format!(
-            "REFRESH MATERIALIZED VIEW {mode}{}.{}",
-            quote_ident(&self.schema),
-            quote_ident(&self.name)
-        )
-    }
-}
-
-/// A refresh on a session of its own.
-pub struct Refresh {
-    client: Client,
-    statement: String,
-}
-
-impl Refresh {
-    /// Opens the session; nothing is refreshed yet.
-    pub async fn prepare(
-        target: &Target,
-        view: &View,
-        concurrently: bool,
-    ) -> Result<Self, PgError> {
-        let setup = "SET search_path = ''; SET statement_timeout = 0; SET lock_timeout = '5s'";
-        let client = sampler::connect(target, setup).await?;
-        Ok(Self {
-            client,
-            statement: view.statement(concurrently),
-        })
-    }
-
-    /// What cancels it.
-    pub fn canceller(&self, target: &Target) -> Canceller {
-        self.client.canceller(target)
-    }
-
-    /// Runs it to its end; the duration in milliseconds.
-    pub async fn run(self) -> Result<f64, PgError> {
-        let begun = Instant::now();
-        self.client.batch(&self.statement).await?;
-        Ok(begun.elapsed().as_secs_f64() * 1000.0)
     }
 }

@@ -1,7 +1,8 @@
 //! `htap-top init`: installs the schema in a database that is there, and touches nothing that is not ours.
 
 use super::fill::{self, Fill, Loaded};
-use super::schema::{self, MARK, ROLES, SCHEMAS, SUMMARIES, VIEWS};
+use super::refresh::{self, Mode};
+use super::schema::{self, MARK, ROLES, SCHEMAS};
 use crate::pg::{Client, Param, PgError, Target, sampler};
 use std::collections::BTreeSet;
 
@@ -133,22 +134,14 @@ pub async fn init(
     if orders > 0 {
         done.loaded = Some(load(&client, target, orders, &mut progress).await?);
     }
-    for summary in SUMMARIES {
-        if done.loaded.is_some() || !is_filled(&client, summary).await? {
-            progress(&format!("filling {summary}"));
-            schema::rebuild(&client, summary)
+    let all = refresh::known(&client).await;
+    for known in all.map_err(InitError::server("read htap.view_def"))? {
+        if done.loaded.is_some() || !known.filled {
+            progress(&format!("filling {}", known.view));
+            refresh::refresh(&client, &known.view, known.kind, Mode::Full)
                 .await
-                .map_err(InitError::server(format!("fill {summary}")))?;
-            done.refreshed.push(summary.to_owned());
-        }
-    }
-    for view in VIEWS {
-        if done.loaded.is_some() || !is_populated(&client, view).await? {
-            progress(&format!("refreshing {view}"));
-            schema::first_refresh(&client, view)
-                .await
-                .map_err(InitError::server(format!("refresh {view}")))?;
-            done.refreshed.push(view.to_owned());
+                .map_err(InitError::server(format!("fill {}", known.view)))?;
+            done.refreshed.push(known.view.to_string());
         }
     }
     Ok(done)
@@ -309,26 +302,6 @@ async fn load(
     .map_err(InitError::server(
         "fill the shop (what was loaded stays; TRUNCATE shop.users, shop.categories CASCADE empties it)",
     ))
-}
-
-async fn is_filled(client: &Client, summary: &str) -> Result<bool, InitError> {
-    let sql = "SELECT snapshot IS NOT NULL AS filled FROM htap.watermark WHERE view = $1";
-    let answer = client
-        .query(sql, &[Param::Text(summary)])
-        .await
-        .map_err(InitError::server("read htap.watermark"))?;
-    Ok(answer.first("filled").is_true())
-}
-
-async fn is_populated(client: &Client, view: &str) -> Result<bool, InitError> {
-    let answer = client
-        .query(
-            "SELECT relispopulated FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass($1)",
-            &[Param::Text(view)],
-        )
-        .await
-        .map_err(InitError::server("read the catalogue"))?;
-    Ok(answer.first("relispopulated").is_true())
 }
 
 impl std::fmt::Display for Done {

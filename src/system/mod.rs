@@ -5,4 +5,5 @@ pub mod generate;
 pub mod init;
 pub mod orders;
 pub mod pools;
+pub mod refresh;
 pub mod schema;

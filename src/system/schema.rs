@@ -1,5 +1,6 @@
 //! The schema, as the SQL files of `queries/system/`.
 
+use super::refresh::{self, Mode};
 use crate::pg::{Client, PgError, quote_ident};
 
 /// Name and text of each file, in the order they must run. They are repeatable.
@@ -98,58 +99,14 @@ pub async fn extensions(client: &Client) -> Result<(), PgError> {
     Ok(())
 }
 
-/// Fills one of [`VIEWS`] for the first time, which CONCURRENTLY cannot do, and records the run.
-pub async fn first_refresh(client: &Client, view: &str) -> Result<(), PgError> {
-    client
-        .batch(&format!(
-            "SET ROLE htap_refresh;
-             SET statement_timeout = 0;
-             WITH run AS (INSERT INTO htap.refresh_run (view, mode) VALUES ('{view}', 'full') RETURNING 1)
-             SELECT count(*) FROM run;
-             REFRESH MATERIALIZED VIEW {view};
-             UPDATE htap.refresh_run SET finished = clock_timestamp(), rows = (SELECT count(*) FROM {view})
-             WHERE run_id = (SELECT max(run_id) FROM htap.refresh_run WHERE view = '{view}');
-             RESET ROLE;"
-        ))
-        .await
-}
-
 /// Fills all of [`SUMMARIES`] and [`VIEWS`] from the base tables, and tells the planner what they hold.
 /// `progress` is told the share that is done, from 0 to 1, and which one comes next.
 pub async fn fill_all(client: &Client, mut progress: impl FnMut(f64, &str)) -> Result<(), PgError> {
-    let all = (SUMMARIES.len() + VIEWS.len()) as f64;
-    for (summary, done) in SUMMARIES.iter().zip(0_u8..) {
-        progress(f64::from(done) / all, summary);
-        rebuild(client, summary).await?;
-    }
-    for (view, done) in VIEWS.iter().zip(SUMMARIES.len()..) {
-        progress(done as f64 / all, view);
-        first_refresh(client, view).await?;
+    let all = refresh::known(client).await?;
+    for (known, done) in all.iter().zip(0_u8..) {
+        let name = known.view.to_string();
+        progress(f64::from(done) / all.len() as f64, &name);
+        refresh::refresh(client, &known.view, known.kind, Mode::Full).await?;
     }
     client.batch("ANALYZE").await
-}
-
-/// Fills one of [`SUMMARIES`] from the base tables and records the run.
-pub async fn rebuild(client: &Client, summary: &str) -> Result<(), PgError> {
-    client
-        .batch(&format!(
-            "SET ROLE htap_refresh;
-             SET statement_timeout = 0;
-             INSERT INTO htap.refresh_run (view, mode) VALUES ('{summary}', 'rebuild')"
-        ))
-        .await?;
-    client
-        .batch("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        .await?;
-    client
-        .batch(&format!("SELECT htap.rebuild('{summary}')"))
-        .await?;
-    client.batch("COMMIT").await?;
-    client
-        .batch(&format!(
-            "UPDATE htap.refresh_run SET finished = clock_timestamp(), rows = (SELECT count(*) FROM {summary})
-             WHERE run_id = (SELECT max(run_id) FROM htap.refresh_run WHERE view = '{summary}');
-             RESET ROLE"
-        ))
-        .await
 }

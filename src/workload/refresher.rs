@@ -3,6 +3,8 @@
 use super::session::Session;
 use super::{Shared, count};
 use crate::pg::{Param, PgError};
+use crate::system::refresh::keeper::{Event, keep};
+use crate::system::refresh::plan::{Pace, Plan};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -16,13 +18,8 @@ const PACES: [(&[&str], u64); 3] = [
     (&["mart.fact_sales_mv", "mart.daily_sales_summary"], 60),
 ];
 
-/// Merges of the incremental summaries, one after the other, every second.
-const MERGES: [&str; 4] = [
-    "SELECT FROM htap.merge_sales_hourly()",
-    "SELECT FROM htap.merge_fact_sales()",
-    "SELECT FROM htap.merge_segment_rfm()",
-    "SELECT htap.trim_log()",
-];
+/// The greatest age of the incremental summaries.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// Rows of `htap.refresh_run` older than this are removed.
 const KEEP: &str = "DELETE FROM htap.refresh_run WHERE started < now() - interval '30 minutes'";
@@ -34,20 +31,37 @@ pub(super) fn start(tasks: &mut JoinSet<()>, shared: &Shared) {
     }
 }
 
+/// Keeps the incremental summaries fresh, but for the times when refreshes are to be missed.
 async fn merge(shared: Shared) {
-    let mut session = shared.session("htap_refresh", "htap-refresh");
-    let mut pace = tokio::time::interval(Duration::from_secs(1));
-    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let target = shared
+        .target
+        .with_user("htap_refresh")
+        .with_application_name("htap-refresh");
+    let plan = Plan {
+        views: Vec::new(),
+        mode: None,
+        pace: Pace::Fresh(FRESH),
+        oltp_limit: None,
+    };
     loop {
-        pace.tick().await;
-        if shared.paused.load(Ordering::Relaxed) {
-            continue;
-        }
-        for merge in MERGES {
-            if session.batch(merge).await.is_err() {
-                count(&shared.counters.errors);
+        let keeping = keep(&target, &plan, |event| match event {
+            Event::Ran { .. } => count(&shared.counters.refreshes),
+            Event::Failed { .. } | Event::Lost(_) => count(&shared.counters.errors),
+            Event::Waiting(_) | Event::Leading | Event::HeldBack { .. } => {}
+        });
+        let paused = async {
+            while !shared.paused.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
+        };
+        tokio::select! {
+            _ = keeping => count(&shared.counters.errors),
+            () = paused => {}
         }
+        while shared.paused.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 

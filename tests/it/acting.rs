@@ -4,8 +4,9 @@
 use super::server::{Database, Patience, block_on, pid, shared, until, until_waiting};
 use htap_top::dashboard::action::{Action, ActionId, Outcome};
 use htap_top::dashboard::audit::Audit;
-use htap_top::pg::admin::{Identity, Refresh, Signal, Verdict, View, signal};
+use htap_top::pg::admin::{Identity, Signal, Verdict, signal};
 use htap_top::pg::{Class, Client, Param, Value};
+use htap_top::system::refresh::{Mode, Refresh, View};
 
 /// Who a session is just now, as the activity panel tells it.
 async fn identity(admin: &Client, pid: i64, wanted: Signal) -> Identity {
@@ -309,11 +310,11 @@ fn views_are_refreshed_in_both_ways() {
     block_on(async {
         let database = viewed().await;
         let admin = database.connect().await;
-        for (concurrently, rows) in [(false, 101), (true, 102)] {
-            let refresh = Refresh::prepare(&database.target(), &view("S s", "V\"v"), concurrently)
+        for (mode, rows) in [(Mode::Full, 101), (Mode::Concurrent, 102)] {
+            let refresh = Refresh::prepare(&database.target(), &view("S s", "V\"v"), mode)
                 .await
                 .unwrap();
-            assert!(refresh.run().await.unwrap() >= 0.0);
+            assert!(refresh.run().await.unwrap().took_ms >= 0.0);
             let table = admin
                 .query("SELECT count(*) AS n FROM \"S s\".\"V\"\"v\"", &[])
                 .await
@@ -324,7 +325,7 @@ fn views_are_refreshed_in_both_ways() {
                 .await
                 .unwrap();
         }
-        let missing = Refresh::prepare(&database.target(), &view("S s", "none"), true)
+        let missing = Refresh::prepare(&database.target(), &view("S s", "none"), Mode::Concurrent)
             .await
             .unwrap();
         assert_eq!(missing.run().await.unwrap_err().code(), "42P01");
@@ -338,7 +339,7 @@ fn a_running_refresh_is_cancelled() {
         let (admin, gate) = (database.connect().await, database.connect().await);
         gate.batch("SELECT pg_advisory_lock(9)").await.unwrap();
         let target = database.target();
-        let refresh = Refresh::prepare(&target, &view("public", "gated"), true)
+        let refresh = Refresh::prepare(&target, &view("public", "gated"), Mode::Concurrent)
             .await
             .unwrap();
         let canceller = refresh.canceller(&target);
@@ -369,7 +370,7 @@ fn a_refresh_gives_up_waiting_for_a_lock() {
             .await
             .unwrap();
         let patience = Patience::begin();
-        let refresh = Refresh::prepare(&database.target(), &view("public", "gated"), false)
+        let refresh = Refresh::prepare(&database.target(), &view("public", "gated"), Mode::Full)
             .await
             .unwrap();
         assert_eq!(refresh.run().await.unwrap_err().code(), "55P03");
@@ -388,7 +389,7 @@ fn the_audit_file_tells_intent_and_outcome() {
     };
     let action = Action::Refresh {
         view: view("mart", "a\u{1b}[31m"),
-        concurrently: true,
+        mode: Mode::Concurrent,
     };
     let lines = || -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(&path).unwrap_or_default();

@@ -10,6 +10,7 @@ mod books;
 mod init;
 mod orders;
 mod pools;
+mod refresh;
 mod workload;
 
 use crate::it::server::{Database, Order, Server, block_on};

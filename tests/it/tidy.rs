@@ -116,6 +116,8 @@ const WORDS: &[Word] = &[
             "src/pg/admin.rs",
             "src/workload/",
             "src/demo/",
+            // Paces, and how long a refresh took.
+            "src/system/refresh/",
             // The offset from UTC, asked once.
             "src/commands/dashboard.rs",
         ],

@@ -12,6 +12,7 @@ use htap_top::dashboard::model::{Link, Popup, Screen};
 use htap_top::pg::admin::{Signal, Verdict};
 use htap_top::pg::sampler::SessionId;
 use htap_top::pg::{Class, PgError, Value};
+use htap_top::system::refresh::Mode;
 use std::time::Duration;
 
 fn names(board: &Board, effects: &[Effect]) -> Vec<String> {
@@ -58,7 +59,7 @@ fn refreshed(effects: &[Effect]) -> Vec<(ActionId, String)> {
             action:
                 Action::Refresh {
                     view,
-                    concurrently: true,
+                    mode: Mode::Concurrent,
                 },
         } => Some((*id, view.name.clone())),
         _ => None,
@@ -848,7 +849,7 @@ fn a_view_that_cannot_be_refreshed_concurrently_is_offered_the_plain_form() {
         matches!(
             acts(&effects)[..],
             [Action::Refresh {
-                concurrently: false,
+                mode: Mode::Full,
                 ..
             }]
         ),

@@ -3,8 +3,8 @@
 use super::{Confirm, Model, Popup};
 use crate::dashboard::action::{Action, Grade};
 use crate::format;
-use crate::pg::admin::View;
 use crate::pg::{Table, Value};
+use crate::system::refresh::{Mode, View};
 
 impl Model {
     pub(super) fn ask_cancel_refresh(&mut self) {
@@ -67,9 +67,15 @@ impl Model {
             .number()
             .map(|last| format!(" Last time it took {}.", format::seconds(last)));
         let last = last.unwrap_or_default();
-        let concurrently = table.get(row, "concurrent_ok").is_true();
+        let mode = best_mode(table, row);
         let mut lines = Vec::new();
-        if concurrently {
+        if mode == Mode::Incremental {
+            lines.push(format!("Merge into {name} what changed?{last}"));
+            lines.push(
+                "Readers go on. Where it must be filled anew, it is, in a transaction of its own."
+                    .into(),
+            );
+        } else if mode == Mode::Concurrent {
             lines.push(format!("Refresh {name} CONCURRENTLY?{last}"));
             lines.push(
                 "Readers go on. It takes an EXCLUSIVE lock, and holds a snapshot while it runs."
@@ -85,7 +91,7 @@ impl Model {
             lines.push(format!("Refresh it plainly?{last}"));
             lines.push("It takes an ACCESS EXCLUSIVE lock: every reader of the view waits until it is done.".into());
         }
-        let actions = vec![Action::Refresh { view, concurrently }];
+        let actions = vec![Action::Refresh { view, mode }];
         self.popup = Some(Popup::Confirm(Confirm {
             lines,
             actions,
@@ -104,24 +110,18 @@ impl Model {
         let mut skipped = Vec::new();
         for row in in_order(table) {
             let name = table.get(row, "view").text().unwrap_or_default();
-            match (
-                refusal(table, row),
-                table.get(row, "concurrent_ok").is_true(),
-            ) {
+            match (refusal(table, row), best_mode(table, row)) {
                 (Some(why), _) => skipped.push(format!("{name}: {why}")),
-                (None, false) => {
+                (None, Mode::Full) => {
                     let why = table
                         .get(row, "concurrent_reason")
                         .text()
                         .unwrap_or("unknown");
                     skipped.push(format!("{name}: not CONCURRENTLY ({why})"));
                 }
-                (None, true) => {
+                (None, mode) => {
                     if let Some(view) = view(table, row) {
-                        actions.push(Action::Refresh {
-                            view,
-                            concurrently: true,
-                        });
+                        actions.push(Action::Refresh { view, mode });
                     }
                 }
             }
@@ -134,9 +134,12 @@ impl Model {
             );
             return;
         }
-        let mut lines = vec!["Refresh these views CONCURRENTLY, one after the other?".to_owned()];
+        let mut lines = vec!["Refresh these, views CONCURRENTLY, one after the other?".to_owned()];
         lines.extend(actions.iter().filter_map(|action| match action {
-            Action::Refresh { view, .. } => Some(format!("{}.{}", view.schema, view.name)),
+            Action::Refresh { view, mode } => Some(match mode {
+                Mode::Incremental => format!("{view} (merges what changed)"),
+                _ => view.to_string(),
+            }),
             Action::Signal { .. } => None,
         }));
         lines.push(String::new());
@@ -165,6 +168,17 @@ impl Model {
         {
             self.memory.views.took(relid, seconds);
         }
+    }
+}
+
+/// The mode that hurts least of those that are possible.
+fn best_mode(table: &Table, row: usize) -> Mode {
+    if table.get(row, "kind").text() == Some("incremental") {
+        Mode::Incremental
+    } else if table.get(row, "concurrent_ok").is_true() {
+        Mode::Concurrent
+    } else {
+        Mode::Full
     }
 }
 

@@ -303,6 +303,10 @@ impl Model {
                 }
                 self.derive_views();
             }
+            "summaries" => {
+                self.put(id, table);
+                self.derive_views();
+            }
             _ => self.put(id, table),
         }
         effects
@@ -356,10 +360,14 @@ impl Model {
         let Some(raw) = self.feed(id).map(|feed| feed.raw.clone()) else {
             return;
         };
-        let config = &self.config;
         let now_s = self.now.mono_ms as f64 / 1000.0;
-        let table = views::derive(raw, &mut self.memory.views, now_s, &|view| {
-            config.freshness_of(view)
+        let summaries = self.current("summaries").clone();
+        let config = &self.config;
+        let table = views::derive(raw, &summaries, &mut self.memory.views, now_s, &|view| {
+            (
+                config.freshness.get(view).copied(),
+                config.targets.freshness,
+            )
         });
         self.put(id, table);
     }

@@ -45,6 +45,7 @@ static FILES: &[File] = &[
     file!("facts"),
     file!("needs"),
     file!("bloat_estimate"),
+    file!("summaries"),
     file!("statements"),
     file!("canary"),
     file!("canary_shop"),
@@ -53,7 +54,14 @@ static FILES: &[File] = &[
 /// Files that are no feed of the model: the point query runs on a session of its own.
 const CANARIES: [&str; 2] = ["canary", "canary_shop"];
 /// Feeds that no user looks at.
-const INTERNAL: [&str; 5] = ["sessions", "facts", "needs", "bloat_estimate", "statements"];
+const INTERNAL: [&str; 6] = [
+    "sessions",
+    "facts",
+    "needs",
+    "bloat_estimate",
+    "summaries",
+    "statements",
+];
 /// Digits that open panels.
 const DIGITS: [(&str, u8); 8] = [
     ("hourly_sales", 1),

@@ -1,4 +1,4 @@
-//! Materialized views: how old their data is, and from what that is known.
+//! Materialized views and incremental summaries: how old their data is, and from what that is known.
 
 use crate::format;
 use crate::pg::{Table, Value};
@@ -38,19 +38,31 @@ impl Memory {
     }
 }
 
-/// Adds `fresh_s`, `source`, `target_s`, `late` (fresh / target), `last_s`, `mode` and `state`;
-/// the latest comes first. `now_s` is the model's time of the sample.
+/// Adds `fresh_s`, `source`, `target_s`, `late` (fresh / target), `last_s`, `mode`, `kind`, `backlog` and
+/// `state`, and the incremental ones of `summaries`; the latest comes first. `now_s` is the model's time of
+/// the sample. `target` gives the age wanted of a view by the configuration, and that of all others; between
+/// the two stands the server's own `htap.view_def`.
 pub fn derive(
     mut table: Table,
+    summaries: &Table,
     memory: &mut Memory,
     now_s: f64,
-    target: &dyn Fn(&str) -> Duration,
+    target: &dyn Fn(&str) -> (Option<Duration>, Duration),
 ) -> Table {
     for name in [
-        "fresh_s", "source", "target_s", "late", "last_s", "mode", "state",
+        "fresh_s", "source", "target_s", "late", "last_s", "mode", "kind", "backlog", "state",
     ] {
         table.ensure_column(name);
     }
+    let target_s = |view: &str| {
+        let (own, general) = target(view);
+        let row =
+            (0..summaries.rows.len()).find(|row| summaries.get(*row, "view").text() == Some(view));
+        let known = row.and_then(|row| summaries.get(row, "target_s").number());
+        own.map(|own| own.as_secs_f64())
+            .or(known)
+            .unwrap_or(general.as_secs_f64())
+    };
     for row in 0..table.rows.len() {
         let Some(relid) = table.get(row, "relid").int() else {
             continue;
@@ -58,7 +70,7 @@ pub fn derive(
         let seen = memory.seen.entry(relid).or_default();
         observe(seen, &table, row, now_s);
         let (fresh, source) = freshness(seen, &table, row, now_s);
-        let target_s = target(table.get(row, "view").text().unwrap_or_default()).as_secs_f64();
+        let target_s = target_s(table.get(row, "view").text().unwrap_or_default());
         let last_s = seen.last_s;
         let mode = if table.get(row, "concurrent_ok").is_true() {
             "concurrent"
@@ -73,12 +85,43 @@ pub fn derive(
         table.set(row, "last_s", last_s.map_or(Value::Pending, Value::Float));
         table.set(row, "mode", mode.into());
         table.set(row, "state", state.as_str().into());
+        table.set(row, "kind", "materialized".into());
+    }
+    for row in 0..summaries.rows.len() {
+        if summaries.get(row, "kind").text() == Some("incremental") {
+            add_summary(&mut table, summaries, row, &target_s);
+        }
     }
     if let Some(column) = table.column("late") {
         let late = |row: &Vec<Value>| row.get(column).and_then(Value::number).unwrap_or(-1.0);
         table.rows.sort_by(|a, b| late(b).total_cmp(&late(a)));
     }
     table
+}
+
+/// Appends an incremental summary as a row beside the materialized views.
+fn add_summary(table: &mut Table, summaries: &Table, row: usize, target_s: &dyn Fn(&str) -> f64) {
+    let columns = table.columns.clone();
+    let cells = columns.iter().map(|name| summaries.get(row, name).clone());
+    table.rows.push(cells.collect());
+    let at = table.rows.len() - 1;
+    let target_s = target_s(summaries.get(row, "view").text().unwrap_or_default());
+    let fresh = summaries.get(row, "fresh_s").number();
+    let backlog = summaries.get(row, "backlog").number().unwrap_or(0.0);
+    let state = if summaries.get(row, "populated").is_true() {
+        match backlog {
+            0.0 => "idle".to_owned(),
+            100_000.0.. => "backlog 100k and more".to_owned(),
+            rows => format!("backlog {}", format::count(rows)),
+        }
+    } else {
+        "never filled".to_owned()
+    };
+    table.set(at, "late", fresh.map(|fresh| fresh / target_s).into());
+    table.set(at, "target_s", Value::Float(target_s));
+    table.set(at, "source", "watermark".into());
+    table.set(at, "mode", "incremental".into());
+    table.set(at, "state", state.as_str().into());
 }
 
 fn observe(seen: &mut Seen, table: &Table, row: usize, now_s: f64) {
@@ -193,7 +236,11 @@ mod tests {
     #[test]
     fn freshness_counts_from_the_start_of_the_refresh() {
         let mut memory = Memory::default();
-        let mut at = |now, table| derive(table, &mut memory, now, &|_| Duration::from_secs(5));
+        let mut at = |now, table| {
+            derive(table, &Table::default(), &mut memory, now, &|_| {
+                (None, Duration::from_secs(5))
+            })
+        };
         let first = at(100.0, sample(7, None, None));
         assert_eq!(first.first("fresh_s"), &Value::Pending);
         at(110.0, sample(7, Some("concurrent"), None));
@@ -209,7 +256,11 @@ mod tests {
     #[test]
     fn a_cancelled_refresh_does_not_make_the_view_fresh() {
         let mut memory = Memory::default();
-        let mut at = |now, table| derive(table, &mut memory, now, &|_| Duration::from_secs(5));
+        let mut at = |now, table| {
+            derive(table, &Table::default(), &mut memory, now, &|_| {
+                (None, Duration::from_secs(5))
+            })
+        };
         at(100.0, sample(7, Some("plain"), None));
         let after = at(102.0, sample(7, None, None));
         assert_eq!(after.first("fresh_s"), &Value::Pending);
@@ -218,7 +269,11 @@ mod tests {
     #[test]
     fn a_change_during_a_pause_is_as_old_as_the_sample_before_it() {
         let mut memory = Memory::default();
-        let mut at = |now, table| derive(table, &mut memory, now, &|_| Duration::from_secs(5));
+        let mut at = |now, table| {
+            derive(table, &Table::default(), &mut memory, now, &|_| {
+                (None, Duration::from_secs(5))
+            })
+        };
         at(100.0, sample(7, None, None));
         let after = at(700.0, sample(8, None, None));
         assert_eq!(after.first("fresh_s"), &Value::Float(600.0));
@@ -227,9 +282,13 @@ mod tests {
     #[test]
     fn the_commit_timestamp_is_believed_first() {
         let mut memory = Memory::default();
-        let table = derive(sample(7, None, Some(2.5)), &mut memory, 100.0, &|_| {
-            Duration::from_secs(5)
-        });
+        let table = derive(
+            sample(7, None, Some(2.5)),
+            &Table::default(),
+            &mut memory,
+            100.0,
+            &|_| (None, Duration::from_secs(5)),
+        );
         assert_eq!(table.first("fresh_s"), &Value::Float(2.5));
         assert_eq!(table.first("source").text(), Some("commit timestamp"));
     }

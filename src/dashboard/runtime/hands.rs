@@ -5,9 +5,10 @@ use crate::dashboard::action::{Action, ActionId, Outcome};
 use crate::dashboard::audit::Audit;
 use crate::dashboard::event::{Effect, Event, Request};
 use crate::dashboard::panels::spec::Pool;
-use crate::pg::admin::{self, Refresh};
+use crate::pg::admin;
 use crate::pg::sampler::{self, Job, Manner, Queue, Report, SessionId};
 use crate::pg::{Canceller, Class, PgError, Target};
+use crate::system::refresh::Refresh;
 use crate::text::Clean;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -275,10 +276,10 @@ impl Acting {
                     .collect();
                 Outcome::Signalled(admin::signal(&self.target, *signal, &whom).await)
             }
-            Action::Refresh { view, concurrently } => {
+            Action::Refresh { view, mode } => {
                 let target = self.target.with_application_name("htap-top refresh");
                 self.note(None);
-                let outcome = match Refresh::prepare(&target, view, *concurrently).await {
+                let outcome = match Refresh::prepare(&target, view, *mode).await {
                     Err(error) => Outcome::Failed(error),
                     Ok(refresh) => self.refresh(refresh, &target).await,
                 };
@@ -308,7 +309,7 @@ impl Acting {
             return Outcome::Cancelled;
         }
         match refresh.run().await {
-            Ok(ms) => Outcome::Refreshed(ms),
+            Ok(done) => Outcome::Refreshed(done.took_ms),
             Err(error) if error.class == Class::Timeout && self.note(None) => Outcome::Cancelled,
             Err(error) if error.session_survives() => Outcome::Failed(error),
             Err(error) => Outcome::Unknown(error),
@@ -344,7 +345,7 @@ impl Drop for Unfinished<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pg::admin::View;
+    use crate::system::refresh::{Mode, View};
 
     #[tokio::test]
     async fn an_action_that_the_end_of_the_program_cuts_off_has_an_outcome_in_the_audit_file() {
@@ -370,7 +371,7 @@ mod tests {
         };
         let task = tokio::spawn(acting.run(Action::Refresh {
             view,
-            concurrently: true,
+            mode: Mode::Concurrent,
         }));
         assert_eq!(told.recv().await, Some(Event::ActionStarted(ActionId(7))));
         task.abort();

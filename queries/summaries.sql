@@ -1,0 +1,84 @@
+-- title = "Incremental summaries"
+-- pool = "slow"
+-- interval = "1s"
+-- needs = ["htap.watermark"]
+-- key = ["relid"]
+-- about = """
+-- What htap-top init made: the incremental summaries with their watermark and backlog, and how old each view
+-- may be. It only feeds the panel of views.
+-- Cost: a scan of htap.order_log for each summary, up to 100,000 rows; it holds what is not merged yet.
+-- Blind spot: the watermark is by the server's clock when the merge began, so the age is never less than true."""
+--
+-- [columns.relid]
+-- help = "OID of the summary's first table."
+-- [columns.view]
+-- help = "Name with schema."
+-- [columns.schemaname]
+-- help = "Schema."
+-- [columns.matviewname]
+-- help = "Name without schema."
+-- [columns.kind]
+-- help = "incremental or materialized."
+-- [columns.owner]
+-- help = "Owner: only it, its members and superusers may merge."
+-- [columns.populated]
+-- unit = "flag"
+-- help = "Filled at least once."
+-- [columns.rows]
+-- unit = "count"
+-- help = "Rows of the first table as of the last ANALYZE or VACUUM."
+-- [columns.size_bytes]
+-- unit = "bytes"
+-- help = "All its tables with their indexes."
+-- [columns.fresh_s]
+-- unit = "seconds"
+-- help = "Since the watermark: everything committed before it is in."
+-- [columns.refreshed_epoch]
+-- unit = "time"
+-- help = "The watermark as a time."
+-- [columns.target_s]
+-- unit = "seconds"
+-- help = "Age wanted at most, from htap.view_def."
+-- [columns.backlog]
+-- unit = "count"
+-- help = "Committed changes not merged yet; counted up to 100,000."
+-- [columns.last_s]
+-- unit = "seconds"
+-- help = "How long the last merge with changes took."
+-- [columns.may_refresh]
+-- unit = "flag"
+-- help = "Our role may merge."
+-- [columns.on_standby]
+-- unit = "flag"
+-- help = "A standby: merge on the primary."
+SELECT c.oid::bigint AS relid,
+       d.view,
+       n.nspname::text AS schemaname,
+       c.relname::text AS matviewname,
+       d.kind,
+       pg_catalog.pg_get_userbyid(c.relowner)::text AS owner,
+       w.snapshot IS NOT NULL AS populated,
+       CASE WHEN c.reltuples >= 0 AND c.relpages > 0 THEN c.reltuples::bigint END AS rows,
+       CASE WHEN d.kind = 'incremental' THEN
+           (SELECT pg_catalog.sum(pg_catalog.pg_total_relation_size(t::pg_catalog.regclass))::bigint
+            FROM pg_catalog.unnest(d.tables) AS t) END AS size_bytes,
+       greatest(extract(epoch FROM pg_catalog.clock_timestamp() - w.as_of), 0)::float8 AS fresh_s,
+       extract(epoch FROM w.as_of)::float8 AS refreshed_epoch,
+       extract(epoch FROM d.freshness)::float8 AS target_s,
+       CASE WHEN w.snapshot IS NOT NULL THEN
+           (SELECT pg_catalog.count(*) FROM (
+                SELECT FROM htap.order_log AS l WHERE NOT pg_catalog.pg_visible_in_snapshot(l.xid, w.snapshot) LIMIT 100000) AS unseen)
+       END AS backlog,
+       r.last_s,
+       pg_catalog.pg_has_role(c.relowner, 'USAGE') AS may_refresh,
+       pg_catalog.pg_is_in_recovery() AS on_standby
+FROM htap.view_def AS d
+JOIN pg_catalog.pg_class AS c ON c.oid = pg_catalog.to_regclass(d.view)
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+LEFT JOIN htap.watermark AS w ON w.view = d.view
+LEFT JOIN LATERAL (
+    SELECT extract(epoch FROM x.finished - x.started)::float8 AS last_s
+    FROM htap.refresh_run AS x WHERE x.view = d.view AND x.finished IS NOT NULL
+    ORDER BY x.finished DESC LIMIT 1
+) AS r ON true
+ORDER BY d.view

@@ -1,0 +1,53 @@
+//! Options of `htap-top refresh`.
+
+use super::{Connection, parse_duration};
+use crate::pg::conninfo::Flags;
+use crate::system::refresh::Mode;
+use clap::Args;
+use std::time::Duration;
+
+/// The options of `refresh`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Without --every and --fresh each view is refreshed once, those first on which others depend.\n\
+Modes: full computes everything anew; concurrent too, but writes only what differs; incremental merges what\n\
+changed and is for the summaries mart.sales_hourly, mart.fact_sales and mart.segment_rfm. Without --mode each\n\
+view gets what suits it best. Of several refreshers with --every or --fresh one leads; the others wait to\n\
+take over. Exit code 5: --verify found a difference."
+)]
+pub struct Refresh {
+    /// Views to refresh, such as mart.sales_hourly; default: all that htap-top init made
+    #[arg(value_name = "VIEW")]
+    pub views: Vec<String>,
+    /// Where to connect, as in psql; -d also takes a conninfo string or URI.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// full, concurrent or incremental
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<Mode>,
+    /// Again and again, beginning this often, such as 30s or 5min
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "fresh")]
+    pub every: Option<Duration>,
+    /// Again and again, so that the summaries are never older than this, such as 1s
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub fresh: Option<Duration>,
+    /// Hold refreshes back while commits take longer than this, such as 50ms
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub oltp_limit: Option<Duration>,
+    /// Prove that each incremental summary equals its recomputation (EXCEPT ALL both ways)
+    #[arg(long, conflicts_with_all = ["mode", "every", "fresh", "oltp_limit", "pg_cron"])]
+    pub verify: bool,
+    /// Write jobs of the extension pg_cron that do it instead of this program (with --every, 1min or more)
+    #[arg(long, conflicts_with_all = ["fresh", "oltp_limit"])]
+    pub pg_cron: bool,
+    /// text, or json: one object per line
+    #[arg(long, default_value = "text", value_parser = ["text", "json"])]
+    pub format: String,
+}
+
+impl Refresh {
+    /// The target's settings.
+    pub fn flags(&self) -> Flags {
+        self.connection.flags(None)
+    }
+}

@@ -1,0 +1,270 @@
+//! `htap-top refresh`.
+
+use super::{FAILURE, Failure, MISSED, NO_CONNECTION, NO_PRIVILEGE, USAGE, block_on, env, print};
+use htap_top::cli::Refresh;
+use htap_top::format;
+use htap_top::pg::{Class, PgError, Target};
+use htap_top::system::refresh::journal::Journal;
+use htap_top::system::refresh::keeper::{self, Event};
+use htap_top::system::refresh::plan::{KeepError, Pace, Plan, chosen};
+use htap_top::system::refresh::verify::verify;
+use htap_top::system::refresh::{self, Kind, cron};
+use serde_json::json;
+use std::io::Write;
+use std::time::Duration;
+
+/// How often a loop reports.
+const REPORT: Duration = Duration::from_secs(5);
+
+/// Refreshes as the options say.
+pub fn refresh(options: &Refresh) -> Result<(), Failure> {
+    let target =
+        Target::resolve(&options.flags(), &env).map_err(|error| Failure::new(USAGE, error))?;
+    let target = target.with_application_name("htap-top refresh");
+    let pace = match (options.every, options.fresh) {
+        (Some(every), _) => Some(Pace::Every(every)),
+        (_, Some(fresh)) => Some(Pace::Fresh(fresh)),
+        _ => None,
+    };
+    let plan = Plan {
+        views: options.views.clone(),
+        mode: options.mode,
+        pace: pace.unwrap_or(Pace::Every(Duration::ZERO)),
+        oltp_limit: options.oltp_limit,
+    };
+    let json = options.format == "json";
+    block_on(async {
+        if options.verify {
+            return prove(&target, &plan, json).await;
+        }
+        if options.pg_cron {
+            return schedule(&target, &plan, options.every).await;
+        }
+        match pace {
+            None => once(&target, &plan, json).await,
+            Some(_) => keep(&target, &plan, json).await,
+        }
+    })
+}
+
+/// The failure with its exit code.
+fn refused(error: &PgError) -> Failure {
+    let code = match (error.class, error.code()) {
+        (Class::Reconnect | Class::BackOff | Class::Configuration, _) => NO_CONNECTION,
+        (_, "42501") => NO_PRIVILEGE,
+        _ => FAILURE,
+    };
+    let hint = match error.code() {
+        "42P01" | "3F000" => ". htap-top init installs the schema",
+        "42501" => ". Connect as htap_refresh, or as a member of it (GRANT htap_refresh TO …)",
+        _ => "",
+    };
+    Failure::new(code, format!("failed to refresh: {error}{hint}"))
+}
+
+fn unkept(error: KeepError) -> Failure {
+    match error {
+        KeepError::Server(error) => refused(&error),
+        error => Failure::new(USAGE, error),
+    }
+}
+
+async fn once(target: &Target, plan: &Plan, json: bool) -> Result<(), Failure> {
+    let client = refresh::connect(target)
+        .await
+        .map_err(|error| refused(&error))?;
+    let all = refresh::known(&client)
+        .await
+        .map_err(|error| refused(&error))?;
+    for (known, mode) in chosen(&all, plan).map_err(unkept)? {
+        let done = refresh::refresh(&client, &known.view, known.kind, mode)
+            .await
+            .map_err(|error| {
+                let failure = refused(&error);
+                Failure::new(failure.code, format!("{}: {}", known.view, failure.message))
+            })?;
+        let line = if json {
+            json!({"view": known.view.to_string(), "mode": mode.word(), "took_ms": done.took_ms,
+                   "changes": done.changes, "rebuilt": done.rebuilt})
+            .to_string()
+        } else {
+            let what = match (done.changes, done.rebuilt) {
+                (_, true) => "filled anew".to_owned(),
+                (Some(changes), _) => format!("{} changes merged", format::count(changes as f64)),
+                (None, _) => "recomputed".to_owned(),
+            };
+            let took = format::ms(done.took_ms);
+            format!(
+                "{:<26} {:<12} {took:>8}  {what}",
+                known.view.to_string(),
+                mode.word()
+            )
+        };
+        print(format!("{line}\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+async fn keep(target: &Target, plan: &Plan, json: bool) -> Result<(), Failure> {
+    let mut stop = Stop::new()?;
+    // Far more than come between two turns of this loop; what does not fit is only missing in a report.
+    let (tell, mut told) = tokio::sync::mpsc::channel(1_000);
+    let keeping = keeper::keep(target, plan, |event| {
+        let _ = tell.try_send(event);
+    });
+    tokio::pin!(keeping);
+    let mut journal = Journal::default();
+    let mut report = tokio::time::interval(REPORT);
+    report.tick().await;
+    loop {
+        tokio::select! {
+            () = stop.wanted() => {
+                return say(&journal.report(json));
+            }
+            ended = &mut keeping => {
+                let Err(error) = ended;
+                return Err(unkept(error));
+            }
+            _ = report.tick() => say(&journal.report(json))?,
+            Some(event) = told.recv() => {
+                if let Some(line) = news(&event, json) {
+                    print(format!("{line}\n").as_bytes())?;
+                }
+                journal.note(&event);
+            }
+        }
+    }
+}
+
+fn say(lines: &[String]) -> Result<(), Failure> {
+    lines
+        .iter()
+        .try_for_each(|line| print(format!("{line}\n").as_bytes()))
+}
+
+/// What is said at once; single refreshes are summed up in the reports.
+fn news(event: &Event, json: bool) -> Option<String> {
+    let (kind, text) = match event {
+        Event::Waiting(leader) => {
+            let who = leader.map_or_else(String::new, |pid| format!(" (backend {pid})"));
+            (
+                "waiting",
+                format!("another refresher leads{who}: waiting to take over"),
+            )
+        }
+        Event::Leading => ("leading", "leading: refreshing from now on".to_owned()),
+        Event::Ran {
+            view,
+            took_ms,
+            rebuilt: true,
+            ..
+        } => (
+            "filled",
+            format!("{view}: computed anew in {}", format::ms(*took_ms)),
+        ),
+        Event::Failed { view, error } => ("failed", format!("{view}: {error}; trying again")),
+        Event::Lost(error) => ("lost", format!("no connection: {error}; trying again")),
+        Event::Ran { .. } | Event::HeldBack { .. } => return None,
+    };
+    Some(if json {
+        json!({"event": kind, "message": text}).to_string()
+    } else {
+        text
+    })
+}
+
+/// Ctrl-C, or a polite kill.
+struct Stop {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn wanted(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+async fn prove(target: &Target, plan: &Plan, json: bool) -> Result<(), Failure> {
+    let client = refresh::connect(target)
+        .await
+        .map_err(|error| refused(&error))?;
+    let all = refresh::known(&client)
+        .await
+        .map_err(|error| refused(&error))?;
+    let mut differing = 0;
+    for (known, _) in chosen(&all, plan).map_err(unkept)? {
+        if known.kind != Kind::Incremental {
+            continue;
+        }
+        let differences = verify(&client, &known.view)
+            .await
+            .map_err(|error| refused(&error))?;
+        let view = known.view.to_string();
+        if json {
+            let found: Vec<_> = differences
+                .iter()
+                .map(|d| json!({"relation": d.relation, "side": d.side, "rows": d.rows, "example": d.example}))
+                .collect();
+            let line = json!({"view": view, "equal": differences.is_empty(), "differences": found});
+            print(format!("{line}\n").as_bytes())?;
+        } else if differences.is_empty() {
+            print(format!("{view}: equal to its recomputation\n").as_bytes())?;
+        } else {
+            for d in &differences {
+                let line = format!(
+                    "{}: {} rows {}, such as {}\n",
+                    d.relation, d.rows, d.side, d.example
+                );
+                print(line.as_bytes())?;
+            }
+        }
+        differing += usize::from(!differences.is_empty());
+    }
+    if differing == 0 {
+        return Ok(());
+    }
+    Err(Failure::new(
+        MISSED,
+        format!(
+            "{differing} summaries differ from their recomputation; htap-top refresh --mode full mends them"
+        ),
+    ))
+}
+
+async fn schedule(target: &Target, plan: &Plan, every: Option<Duration>) -> Result<(), Failure> {
+    let client = refresh::connect(target)
+        .await
+        .map_err(|error| refused(&error))?;
+    let all = refresh::known(&client)
+        .await
+        .map_err(|error| refused(&error))?;
+    let chosen = chosen(&all, plan).map_err(unkept)?;
+    let every = every.unwrap_or(Duration::from_secs(60));
+    let jobs = cron::jobs(&chosen, every).map_err(|why| Failure::new(USAGE, why))?;
+    cron::schedule(&client, &jobs).await.map_err(|error| {
+        Failure::new(
+            FAILURE,
+            format!("failed to schedule jobs of pg_cron: {error}"),
+        )
+    })?;
+    for job in jobs {
+        print(format!("{:<40} {:<14} {}\n", job.name, job.schedule, job.command).as_bytes())?;
+    }
+    let _ = writeln!(
+        std::io::stderr(),
+        "htap-top: pg_cron runs them from now on, by its own clock (GMT unless cron.timezone says otherwise)"
+    );
+    Ok(())
+}

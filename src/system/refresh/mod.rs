@@ -1,0 +1,352 @@
+//! Refreshing: materialized views by PostgreSQL's own statement, incremental summaries by merging what
+//! changed (`queries/system/08_merge.sql`), each on a session of its own that can be cancelled.
+
+pub mod cron;
+pub mod journal;
+pub mod keeper;
+pub mod plan;
+pub mod verify;
+
+use crate::pg::client::Canceller;
+use crate::pg::{Client, Param, PgError, Table, Target, quote_ident, quote_literal, sampler};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How to refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Everything anew. A materialized view's readers wait meanwhile, a summary's do not.
+    Full,
+    /// Everything is computed anew, but only rows that differ are written; readers go on.
+    Concurrent,
+    /// Only what changed; for incremental summaries.
+    Incremental,
+}
+
+impl Mode {
+    /// The word for it in options, panels and `htap.refresh_run`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Concurrent => "concurrent",
+            Self::Incremental => "incremental",
+        }
+    }
+}
+
+impl std::str::FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Full, Self::Concurrent, Self::Incremental]
+            .into_iter()
+            .find(|mode| mode.word() == text)
+            .ok_or_else(|| "full, concurrent or incremental is wanted".to_owned())
+    }
+}
+
+/// A materialized view or incremental summary, by schema and name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct View {
+    /// Schema.
+    pub schema: String,
+    /// Name.
+    pub name: String,
+}
+
+impl View {
+    /// Both, quoted as SQL.
+    pub fn quoted(&self) -> String {
+        format!("{}.{}", quote_ident(&self.schema), quote_ident(&self.name))
+    }
+
+    /// PostgreSQL's statement that refreshes it where it is a materialized view.
+    pub fn statement(&self, concurrently: bool) -> String {
+        let mode = if concurrently { "CONCURRENTLY " } else { "" };
+        format!("REFRESH MATERIALIZED VIEW {mode}{}", self.quoted())
+    }
+}
+
+impl std::fmt::Display for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.schema, self.name)
+    }
+}
+
+/// What a view is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Tables kept up to date by merging what changed.
+    Incremental,
+    /// A materialized view.
+    Materialized,
+}
+
+/// One of the views that `htap-top init` made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Known {
+    /// Which.
+    pub view: View,
+    /// What it is.
+    pub kind: Kind,
+    /// How old it may be.
+    pub freshness: Duration,
+    /// Whether it holds anything yet.
+    pub filled: bool,
+}
+
+impl Known {
+    /// Whether `name` means it: with or without schema, as PostgreSQL folds unquoted names.
+    pub fn is_called(&self, name: &str) -> bool {
+        let folded = name.to_lowercase();
+        folded == self.view.to_string() || folded == self.view.name || name == self.view.quoted()
+    }
+
+    /// The mode that suits it best.
+    pub fn best(&self) -> Mode {
+        match self.kind {
+            Kind::Incremental => Mode::Incremental,
+            Kind::Materialized if self.filled => Mode::Concurrent,
+            Kind::Materialized => Mode::Full,
+        }
+    }
+}
+
+const KNOWN: &str = "
+    SELECT n.nspname::text AS schema, c.relname::text AS name, d.kind, extract(epoch FROM d.freshness)::float8 AS freshness_s,
+           CASE d.kind WHEN 'incremental' THEN w.snapshot IS NOT NULL ELSE c.relispopulated END AS filled
+    FROM htap.view_def AS d
+    JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass(d.view)
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    LEFT JOIN htap.watermark AS w ON w.view = d.view
+    ORDER BY d.kind, d.depth, extract(epoch FROM d.freshness), d.view";
+
+/// The views that `htap-top init` made, those first on which others depend.
+pub async fn known(client: &Client) -> Result<Vec<Known>, PgError> {
+    let table = client.query(KNOWN, &[]).await?;
+    let text = |row, column| table.get(row, column).text().unwrap_or_default().to_owned();
+    Ok((0..table.rows.len())
+        .map(|row| Known {
+            view: View {
+                schema: text(row, "schema"),
+                name: text(row, "name"),
+            },
+            kind: match text(row, "kind").as_str() {
+                "incremental" => Kind::Incremental,
+                _ => Kind::Materialized,
+            },
+            freshness: Duration::try_from_secs_f64(
+                table.get(row, "freshness_s").number().unwrap_or(60.0),
+            )
+            .unwrap_or(Duration::from_secs(60)),
+            filled: table.get(row, "filled").is_true(),
+        })
+        .collect())
+}
+
+/// What a refresh did.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Done {
+    /// How long it took, milliseconds.
+    pub took_ms: f64,
+    /// Changes merged, where that is what it did.
+    pub changes: Option<u64>,
+    /// Whether it had to be filled anew although a merge was wanted.
+    pub rebuilt: bool,
+}
+
+/// SQLSTATE of a merge or rebuild that found another one at work.
+pub const BUSY: &str = "HT003";
+/// SQLSTATE of a merge of what must be rebuilt first.
+pub const MUST_REBUILD: &str = "HT004";
+
+/// Log rows merged in one transaction: about a second's work, so that a long backlog holds no snapshot for long.
+pub const STEP: i64 = 20_000;
+
+/// Set up for work that may take long, but never waits long for a lock.
+const SETUP: &str = "SET statement_timeout = 0; SET lock_timeout = '5s'";
+
+/// Opens a session for refreshing. Where the role may become htap_refresh it does: what a refresh writes
+/// then belongs to the owner of the summaries.
+pub async fn connect(target: &Target) -> Result<Client, PgError> {
+    let client = sampler::connect(target, SETUP).await?;
+    let may = "SELECT 1 AS may FROM pg_catalog.pg_roles WHERE rolname = 'htap_refresh' AND pg_catalog.pg_has_role(oid, 'MEMBER')";
+    if client.query(may, &[]).await?.rows.len() == 1 {
+        client.batch("SET ROLE htap_refresh").await?;
+    }
+    Ok(client)
+}
+
+/// A refresh on a session of its own.
+pub struct Refresh {
+    client: Client,
+    view: View,
+    mode: Mode,
+    kind: Kind,
+}
+
+impl Refresh {
+    /// Opens the session and sees what the view is; nothing is refreshed yet.
+    pub async fn prepare(target: &Target, view: &View, mode: Mode) -> Result<Self, PgError> {
+        let setup = "SET search_path = ''; SET statement_timeout = 0; SET lock_timeout = '5s'";
+        let client = sampler::connect(target, setup).await?;
+        let kind = kind(&client, view).await?;
+        if kind == Kind::Materialized && mode == Mode::Incremental {
+            return Err(PgError::new(
+                crate::pg::Class::Statement,
+                format!("{view} is a materialized view, which PostgreSQL can only recompute"),
+            ));
+        }
+        Ok(Self {
+            client,
+            view: view.clone(),
+            mode,
+            kind,
+        })
+    }
+
+    /// What cancels it.
+    pub fn canceller(&self, target: &Target) -> Canceller {
+        self.client.canceller(target)
+    }
+
+    /// Runs it to its end.
+    pub async fn run(self) -> Result<Done, PgError> {
+        refresh(&self.client, &self.view, self.kind, self.mode).await
+    }
+}
+
+/// What is no incremental summary is left to PostgreSQL, which says best what is wrong with it.
+async fn kind(client: &Client, view: &View) -> Result<Kind, PgError> {
+    let ours = "SELECT pg_catalog.to_regclass('htap.watermark') IS NOT NULL AS ours";
+    if !client.query(ours, &[]).await?.first("ours").is_true() {
+        return Ok(Kind::Materialized);
+    }
+    let sql = "SELECT view FROM htap.watermark WHERE view = $1";
+    let found = client.query(sql, &[Param::Text(&view.to_string())]).await?;
+    Ok(if found.rows.is_empty() {
+        Kind::Materialized
+    } else {
+        Kind::Incremental
+    })
+}
+
+/// Refreshes a view on an open session. A merge goes in steps until nothing remains, and becomes a rebuild
+/// where the server says that it must.
+pub async fn refresh(
+    client: &Client,
+    view: &View,
+    kind: Kind,
+    mode: Mode,
+) -> Result<Done, PgError> {
+    let begun = Instant::now();
+    let mut done = Done::default();
+    match (kind, mode) {
+        (Kind::Materialized, mode) => {
+            let statement = view.statement(mode != Mode::Full);
+            record(client, view, mode, client.batch(&statement)).await?;
+        }
+        (Kind::Incremental, Mode::Incremental) => {
+            let mut changes = 0;
+            loop {
+                match merge(client, view, STEP).await {
+                    Ok(step) => {
+                        changes += step.changes;
+                        if !step.remaining {
+                            break;
+                        }
+                    }
+                    Err(error) if error.code() == MUST_REBUILD => {
+                        rebuild(client, view, false).await?;
+                        done.rebuilt = true;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            done.changes = Some(changes);
+        }
+        (Kind::Incremental, mode) => rebuild(client, view, mode == Mode::Concurrent).await?,
+    }
+    done.took_ms = begun.elapsed().as_secs_f64() * 1000.0;
+    Ok(done)
+}
+
+/// What one transaction of a merge did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// Log rows or orders it took in.
+    pub changes: u64,
+    /// Whether the backlog was longer than the step.
+    pub remaining: bool,
+}
+
+/// Merges at most about `step` log rows into an incremental summary, in one transaction.
+pub async fn merge(client: &Client, view: &View, step: i64) -> Result<Merged, PgError> {
+    let sql = "SELECT changes, remaining FROM htap.merge($1, $2)";
+    let params = [Param::Text(&view.to_string()), Param::Int(step)];
+    let table = client.query(sql, &params).await?;
+    Ok(Merged {
+        changes: table.first("changes").int().unwrap_or(0).unsigned_abs(),
+        remaining: table.first("remaining").is_true(),
+    })
+}
+
+/// Fills an incremental summary from the base tables, in one REPEATABLE READ transaction.
+pub async fn rebuild(client: &Client, view: &View, by_difference: bool) -> Result<(), PgError> {
+    let mode = if by_difference {
+        Mode::Concurrent
+    } else {
+        Mode::Full
+    };
+    let name = quote_literal(&view.to_string());
+    let work = async {
+        client
+            .batch("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            .await?;
+        let filled = client
+            .batch(&format!("SELECT htap.rebuild({name}, {by_difference})"))
+            .await;
+        let end = if filled.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        let ended = client.batch(end).await;
+        filled.and(ended)
+    };
+    record(client, view, mode, work).await
+}
+
+/// Does `work` and keeps the run in `htap.refresh_run`, where there is one that we may write.
+async fn record(
+    client: &Client,
+    view: &View,
+    mode: Mode,
+    work: impl Future<Output = Result<(), PgError>>,
+) -> Result<(), PgError> {
+    let name = view.to_string();
+    let params = [Param::Text(&name), Param::Text(mode.word())];
+    let may = "SELECT pg_catalog.has_table_privilege(pg_catalog.to_regclass('htap.refresh_run'), 'INSERT, UPDATE') AS may";
+    let keep = client.query(may, &[]).await?.first("may").is_true();
+    let begun: Option<Table> = if keep {
+        let sql = "INSERT INTO htap.refresh_run (view, mode) VALUES ($1, $2)
+                   RETURNING run_id, (pg_catalog.pg_current_wal_insert_lsn() - '0/0')::bigint AS wal";
+        Some(client.query(sql, &params).await?)
+    } else {
+        None
+    };
+    work.await?;
+    if let Some(begun) = begun {
+        let sql = format!(
+            "UPDATE htap.refresh_run SET finished = pg_catalog.clock_timestamp(), as_of = started,
+                    rows = (SELECT count(*) FROM {}),
+                    wal_bytes = (pg_catalog.pg_current_wal_insert_lsn() - '0/0')::bigint - $2
+             WHERE run_id = $1",
+            view.quoted()
+        );
+        let number = |column| Param::Int(begun.first(column).int().unwrap_or(0));
+        client
+            .query(&sql, &[number("run_id"), number("wal")])
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! Proof that an incremental summary equals its recomputation.
+
+use super::{BUSY, View};
+use crate::pg::{Client, Param, PgError};
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// A table of a summary that differs from its recomputation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The table.
+    pub relation: String,
+    /// `extra`: rows that should not be there; `missing`: rows that should.
+    pub side: String,
+    /// How many.
+    pub rows: u64,
+    /// One of them, as a row literal.
+    pub example: String,
+}
+
+/// How often it is tried again when a refresher was quicker, and the pause between.
+const ATTEMPTS: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Merges what is committed into a summary and compares each of its tables with a recomputation from the base
+/// tables (`EXCEPT ALL` both ways), in one REPEATABLE READ transaction, so that both see the same orders. Other
+/// merges of this summary wait until it is done. No difference means equal.
+pub async fn verify(client: &Client, view: &View) -> Result<Vec<Difference>, PgError> {
+    let mut attempts = 0;
+    loop {
+        let outcome = compare(client, view).await;
+        let end = if outcome.is_ok() {
+            "COMMIT"
+        } else {
+            "ROLLBACK"
+        };
+        let ended = client.batch(end).await;
+        match outcome {
+            // Another merge at work, or one that ended after our snapshot was taken.
+            Err(error) if attempts < ATTEMPTS && matches!(error.code(), BUSY | "40001") => {
+                attempts += 1;
+                sleep(PAUSE).await;
+            }
+            Err(error) => return Err(error),
+            Ok(differences) => {
+                ended?;
+                return Ok(differences);
+            }
+        }
+    }
+}
+
+async fn compare(client: &Client, view: &View) -> Result<Vec<Difference>, PgError> {
+    client
+        .batch("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        .await?;
+    let name = view.to_string();
+    let merge = "SELECT remaining FROM htap.merge($1, $2)";
+    let all = [Param::Text(&name), Param::Int(i64::MAX)];
+    client.query(merge, &all).await?;
+    let sql = "SELECT relation, difference, rows, example FROM htap.verify($1)";
+    let found = client.query(sql, &[Param::Text(&name)]).await?;
+    let text = |row, column| found.get(row, column).text().unwrap_or_default().to_owned();
+    Ok((0..found.rows.len())
+        .map(|row| Difference {
+            relation: text(row, "relation"),
+            side: text(row, "difference"),
+            rows: found.get(row, "rows").int().unwrap_or(0).unsigned_abs(),
+            example: text(row, "example"),
+        })
+        .collect())
+}

@@ -1,12 +1,12 @@
 //! The command line.
 
 mod bench;
+pub mod load;
 mod refresh;
+pub mod route;
 
 pub use bench::Bench;
 pub use refresh::Refresh;
-pub mod load;
-pub mod route;
 
 use crate::dashboard::panels::spec::parse_duration;
 use crate::pg::conninfo::Flags;

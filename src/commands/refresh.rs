@@ -1,6 +1,8 @@
 //! `htap-top refresh`.
 
-use super::{FAILURE, Failure, MISSED, NO_CONNECTION, NO_PRIVILEGE, USAGE, block_on, env, print};
+use super::{
+    FAILURE, Failure, MISSED, NO_CONNECTION, NO_PRIVILEGE, USAGE, block_on, env, interrupted, print,
+};
 use htap_top::cli::Refresh;
 use htap_top::format;
 use htap_top::pg::{Class, PgError, Target};
@@ -106,7 +108,7 @@ async fn once(target: &Target, plan: &Plan, json: bool) -> Result<(), Failure> {
 }
 
 async fn keep(target: &Target, plan: &Plan, json: bool) -> Result<(), Failure> {
-    let mut stop = Stop::new()?;
+    let mut stop = std::pin::pin!(interrupted()?);
     // Far more than come between two turns of this loop; what does not fit is only missing in a report.
     let (tell, mut told) = tokio::sync::mpsc::channel(1_000);
     let keeping = keeper::keep(target, plan, |event| {
@@ -118,7 +120,7 @@ async fn keep(target: &Target, plan: &Plan, json: bool) -> Result<(), Failure> {
     report.tick().await;
     loop {
         tokio::select! {
-            () = stop.wanted() => {
+            () = &mut stop => {
                 return say(&journal.report(json));
             }
             ended = &mut keeping => {
@@ -171,29 +173,6 @@ fn news(event: &Event, json: bool) -> Option<String> {
     } else {
         text
     })
-}
-
-/// Ctrl-C, or a polite kill.
-struct Stop {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    fn new() -> Result<Self, Failure> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn wanted(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 async fn prove(target: &Target, plan: &Plan, json: bool) -> Result<(), Failure> {

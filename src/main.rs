@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         None => commands::dashboard::watch(&cli.watch),
         Some(Command::Demo(demo)) if demo.headless => commands::demo::headless(&demo),
         Some(Command::Demo(demo)) => commands::dashboard::show(&demo),
-        Some(Command::Init(init)) => commands::init::install(&init),
+        Some(Command::Init(init)) => commands::init::run(&init),
         Some(Command::Config) => print(config::EXAMPLE.as_bytes()),
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();

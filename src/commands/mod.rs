@@ -3,10 +3,11 @@
 pub mod dashboard;
 pub mod demo;
 pub mod init;
+mod meter;
 
 use htap_top::cli::Server;
 use htap_top::pg::Target;
-use std::io::Write;
+use std::io::{BufRead, IsTerminal, Write};
 
 /// Exit codes, as the help lists them.
 pub const FAILURE: u8 = 1;
@@ -63,4 +64,16 @@ pub fn target(server: &Server, application_name: &str) -> Result<Target, Failure
         let _ = writeln!(std::io::stderr(), "htap-top: {warning}");
     }
     Ok(target.with_application_name(application_name))
+}
+
+/// Asks on the terminal. Where there is none, nobody can answer: that is a failure.
+pub fn confirmed(question: &str) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        let why = "without a terminal nobody can be asked: nothing was done; --yes does it";
+        return Err(Failure::new(USAGE, why));
+    }
+    write!(std::io::stderr(), "{question} [y/N] ")?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -118,6 +118,8 @@ const WORDS: &[Word] = &[
             "src/demo/",
             // The offset from UTC, asked once.
             "src/commands/dashboard.rs",
+            // Rows per second, told to a person.
+            "src/commands/meter.rs",
         ],
     },
     Word {

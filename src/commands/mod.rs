@@ -4,6 +4,7 @@ pub mod bench;
 pub mod dashboard;
 pub mod demo;
 pub mod init;
+mod meter;
 pub mod order;
 pub mod refresh;
 pub mod route;
@@ -11,7 +12,7 @@ pub mod workload;
 
 use htap_top::cli::Server;
 use htap_top::pg::{Flags, Target};
-use std::io::Write;
+use std::io::{BufRead, IsTerminal, Write};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Exit codes, as the help lists them.
@@ -88,4 +89,16 @@ pub fn interrupted() -> Result<impl Future<Output = ()>, Failure> {
             _ = hangup.recv() => {}
         }
     })
+}
+
+/// Asks on the terminal. Where there is none, nobody can answer: that is a failure.
+pub fn confirmed(question: &str) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        let why = "without a terminal nobody can be asked: nothing was done; --yes does it";
+        return Err(Failure::new(USAGE, why));
+    }
+    write!(std::io::stderr(), "{question} [y/N] ")?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -121,6 +121,8 @@ const WORDS: &[Word] = &[
             "src/bench/",
             // The offset from UTC, asked once.
             "src/commands/dashboard.rs",
+            // Rows per second, told to a person.
+            "src/commands/meter.rs",
         ],
     },
     Word {

@@ -16,6 +16,9 @@ pub enum BenchError {
     /// The server could not be made.
     #[error(transparent)]
     Server(#[from] DemoError),
+    /// The shop could not be installed.
+    #[error(transparent)]
+    Init(#[from] crate::system::init::InitError),
     /// A statement failed.
     #[error("failed to {what}: {source}")]
     Statement {

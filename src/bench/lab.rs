@@ -5,8 +5,8 @@ use super::{BenchError, Figures, Options};
 use crate::demo::binaries::{self, Binaries};
 use crate::demo::cluster::{Cluster, ClusterOptions, SUPERUSER};
 use crate::pg::{Client, Table, Target, sampler};
-use crate::system::fill::{Fill, fill};
-use crate::system::schema;
+use crate::system::generate::Shape;
+use crate::system::init::{Load, Step, init};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +22,9 @@ pub struct Lab {
 }
 
 const DBNAME: &str = "bench";
+
+/// Days of history.
+const DAYS: i64 = 180;
 
 /// Settings of a server that is measured: those of the case study's section 5.1 that matter, in proportion.
 const SETTINGS: [(&str, &str); 15] = [
@@ -86,30 +89,27 @@ impl Lab {
         let admin = sampler::connect(&target, "SET statement_timeout = 0")
             .await
             .map_err(doing("connect"))?;
-        tell("creating the schema");
-        schema::create(&admin)
+        let version = admin
+            .query("SELECT current_setting('server_version') AS version", &[])
             .await
-            .map_err(doing("create the schema"))?;
-        let facts = admin
-            .query(
-                "SELECT (extract(epoch FROM now()) * 1000)::bigint AS now_ms, current_setting('server_version') AS version",
-                &[],
-            )
-            .await
-            .map_err(doing("ask for the time"))?;
-        let what = Fill {
-            orders: options.orders,
+            .map_err(doing("ask for the version"))?;
+        let load = Load {
+            shape: Shape::of(options.orders, DAYS),
             seed: 1,
-            end_ms: facts.first("now_ms").int().unwrap_or_default(),
+            jobs: 2,
         };
-        fill(&target, what, |share, doing| {
-            tell(&format!("{doing} ({:.0} %)", share * 100.0));
-        })
-        .await
-        .map_err(doing("fill the shop"))?;
-        schema::fill_all(&admin, |_, view| tell(&format!("filling {view}")))
-            .await
-            .map_err(doing("fill the summaries"))?;
+        let mut told = 0;
+        let installed = init(&target, Some(load), |step| match step {
+            Step::Doing(what) => tell(what),
+            Step::Loading(at) => {
+                let percent = 100 * at.loaded.orders / at.orders.max(1);
+                if percent >= told + 10 {
+                    told = percent;
+                    tell(&format!("loading orders ({percent} %)"));
+                }
+            }
+        });
+        Box::pin(installed).await?;
         admin
             .batch(include_str!("../../queries/bench/setup.sql"))
             .await
@@ -121,7 +121,7 @@ impl Lab {
                 .map_err(doing("vacuum the database"))?;
         }
         Ok(Self {
-            version: facts.first("version").text().unwrap_or("?").to_owned(),
+            version: version.first("version").text().unwrap_or("?").to_owned(),
             cluster,
             binaries,
             admin,

@@ -1,7 +1,7 @@
 //! How fresh reports are: heartbeats through the OLTP path, and which of them an answer includes.
 //!
 //! The freshness of an answer is the time from the commit of the first transaction it does not include to the
-//! moment the question was asked, or 0 if it includes everything (HATtrick, SIGMOD 2022, section 4).
+//! moment the question was asked, or 0 if it includes everything (HATtrick, SIGMOD 2022).
 
 use super::reports::Included;
 use super::tally::Times;

@@ -2,15 +2,18 @@
 
 use super::run::{Class, Run};
 use super::shop::lock;
+use super::summary::errors;
 use super::tally::{Latency, Recent};
 use crate::format;
 use crate::system::pools::AdmissionCounts;
+use crate::text;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What a load does at this moment and has done so far. As text: a few lines of at most 100 columns, always
-/// as many.
+/// What a load does at this moment and has done so far. As text: a few lines of at most 100 columns, always as
+/// many.
 #[derive(Clone, Debug)]
 pub struct Live {
     /// What is going on.
@@ -29,6 +32,8 @@ pub struct Live {
     pub deadlocks: u64,
     /// At the limit of reports at once.
     pub admission: AdmissionCounts,
+    /// How often each SQLSTATE came, of both classes.
+    pub errors: BTreeMap<String, u64>,
 }
 
 /// A part of a run.
@@ -43,10 +48,12 @@ pub enum Phase {
 /// Figures of a class.
 #[derive(Clone, Debug)]
 pub struct LiveClass {
-    /// Asked for, per second.
-    pub wanted_per_s: f64,
     /// Of the last seconds.
     pub recent: Recent,
+    /// Offered per second, of the measured time so far.
+    pub offered_per_s: f64,
+    /// Done per second, likewise.
+    pub reached_per_s: f64,
     /// Of the measured time so far.
     pub done: u64,
     /// Likewise.
@@ -59,7 +66,11 @@ pub struct LiveClass {
 
 impl Run {
     pub(super) fn live(&self, now: Instant, from: Instant, end: Instant) -> Live {
-        let options = &self.options;
+        let measured_s = now.saturating_duration_since(from).as_secs_f64();
+        let mut errors = lock(&self.oltp.tally).errors.clone();
+        for (code, count) in &lock(&self.olap.tally).errors {
+            *errors.entry(code.clone()).or_default() += count;
+        }
         Live {
             phase: if now < from {
                 Phase::WarmUp
@@ -67,25 +78,32 @@ impl Run {
                 Phase::Measured
             },
             left: end.saturating_duration_since(now),
-            oltp: self
-                .oltp
-                .live(options.oltp_per_s + options.hybrid_per_s, now),
-            olap: self.olap.live(options.olap_per_s, now),
+            oltp: self.oltp.live(now, measured_s),
+            olap: self.olap.live(now, measured_s),
             fresh: lock(&self.freshness).last,
             retries: self.orders.retries(),
             deadlocks: self.orders.deadlocks(),
             admission: self.pools.admission().counts(),
+            errors,
         }
     }
 }
 
 impl Class {
-    fn live(&self, wanted_per_s: f64, now: Instant) -> LiveClass {
+    fn live(&self, now: Instant, measured_s: f64) -> LiveClass {
         let tally = lock(&self.tally);
         let (done, failed) = tally.sum();
+        let per_s = |count: u64| {
+            if measured_s > 0.0 {
+                count as f64 / measured_s
+            } else {
+                0.0
+            }
+        };
         LiveClass {
-            wanted_per_s,
             recent: tally.recent(now),
+            offered_per_s: per_s(tally.offered),
+            reached_per_s: per_s(tally.reached),
             done,
             failed,
             waiting: self.queue.len(),
@@ -93,6 +111,12 @@ impl Class {
         }
     }
 }
+
+/// No line is longer.
+const COLUMNS: usize = 100;
+
+const HEADING: &str =
+    "               offered/s reached/s     p50     p99   p99.9     max     done  failed waiting";
 
 impl fmt::Display for Live {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -102,10 +126,7 @@ impl fmt::Display for Live {
         };
         let left = format::seconds(self.left.as_secs_f64());
         writeln!(f, "{phase}, {left} left; Ctrl-C ends it with the report")?;
-        writeln!(
-            f,
-            "              offered/s reached/s    p50     p99   p99.9     max   waiting   failed"
-        )?;
+        writeln!(f, "{HEADING}")?;
         for (name, class) in [("OLTP", &self.oltp), ("OLAP", &self.olap)] {
             let Recent {
                 offered_per_s,
@@ -114,16 +135,17 @@ impl fmt::Display for Live {
             } = class.recent;
             writeln!(
                 f,
-                "{name} now     {offered_per_s:>10.1} {reached_per_s:>9.1} {} {:>9}",
+                "{name} last 5 s  {offered_per_s:>9.1} {reached_per_s:>9.1} {} {:>25}",
                 times(&latency),
                 class.waiting
             )?;
             writeln!(
                 f,
-                "     in all  {:>10.1} {:>9} {}           {:>8}",
-                class.wanted_per_s,
-                format::count(class.done as f64),
+                "     in all    {:>9.1} {:>9.1} {} {:>8} {:>7}",
+                class.offered_per_s,
+                class.reached_per_s,
                 times(&class.latency),
+                class.done,
                 class.failed
             )?;
         }
@@ -144,7 +166,14 @@ impl fmt::Display for Live {
             self.retries,
             self.deadlocks,
             rejected_full + rejected_late
-        )
+        )?;
+        let failed = errors(&self.errors);
+        let failed = if failed.is_empty() {
+            "nothing"
+        } else {
+            &failed
+        };
+        writeln!(f, "{}", text::cut(&format!("failed: {failed}"), COLUMNS))
     }
 }
 

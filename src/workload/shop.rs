@@ -49,7 +49,7 @@ impl Counter {
     /// Works a queue off, until it is closed.
     pub(super) async fn work(self, queue: Arc<Queue>) {
         while let Some(due) = queue.take().await {
-            lock(&self.tally).begin(due.at, Instant::now());
+            let since = lock(&self.tally).begin(due.at, Instant::now());
             let kind = match due.job {
                 Job::Browse | Job::Report => Kind::Browse,
                 Job::LogIn => Kind::LogIn,
@@ -61,7 +61,7 @@ impl Counter {
             let now = Instant::now();
             match done {
                 Ok(order) => {
-                    lock(&self.tally).done(kind, due.at, now);
+                    lock(&self.tally).done(kind, due.at, since, now);
                     if let Some(order) = order {
                         let mut dice = lock(&self.shop.dice);
                         lock(&self.shop.life).went_on(order, kind, &mut dice, now);
@@ -124,9 +124,9 @@ impl Desk {
     /// Works a queue off, until it is closed.
     pub(super) async fn work(self, queue: Arc<Queue>) {
         while let Some(due) = queue.take().await {
-            lock(&self.tally).begin(due.at, Instant::now());
+            let since = lock(&self.tally).begin(due.at, Instant::now());
             let kind = lock(&self.shop.dice).report();
-            if let Err(error) = self.ask(kind, due).await {
+            if let Err(error) = self.ask(kind, due, since).await {
                 lock(&self.tally).failed(kind, due.at, error.code());
                 if error.is_of_session() {
                     sleep(RESPITE).await;
@@ -135,12 +135,12 @@ impl Desk {
         }
     }
 
-    async fn ask(&self, kind: Kind, due: Due) -> Result<(), OlapError> {
+    async fn ask(&self, kind: Kind, due: Due, since: Instant) -> Result<(), OlapError> {
         let session = self.pools.ask().await?;
         let asked = Instant::now();
         let answer = session.run(self.source.statement(kind), &[]).await?;
         let mut tally = lock(&self.tally);
-        tally.done(kind, due.at, Instant::now());
+        tally.done(kind, due.at, since, Instant::now());
         if let Some(fresh) = included(&answer).and_then(|i| self.heart.freshness(asked, i)) {
             let mut freshness = lock(&self.freshness);
             freshness.last = Some(fresh);

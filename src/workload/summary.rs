@@ -291,20 +291,20 @@ impl fmt::Display for Summary {
         if let (Some(own), Some(others)) = (self.cpu_own, self.cpu_others) {
             writeln!(
                 f,
-                "cpu    {own:.2} processors this program, {others:.2} others on this machine (the server, if it runs here)"
+                "cpu    {own:.2} processors by this program, {others:.2} by all others here (the server too, if it is local)"
             )?;
         }
         Ok(())
     }
 }
 
-const HEADING: &str = "             offered/s reached/s     p50     p95     p99   p99.9     max      done    failed unstarted";
+const HEADING: &str = "           offered/s reached/s     p50     p95     p99   p99.9     max     done  failed unstarted";
 
 impl ClassSummary {
     fn write(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
         writeln!(
             f,
-            "{name:<12} {:>9.1} {:>9.1} {} {:>9} {:>9} {:>9}",
+            "{name:<10} {:>9.1} {:>9.1} {} {:>8} {:>7} {:>9}",
             self.offered_per_s,
             self.reached_per_s,
             times(&self.latency),
@@ -315,7 +315,7 @@ impl ClassSummary {
         for (kind, figures) in &self.kinds {
             writeln!(
                 f,
-                "  {kind:<30} {} {:>9} {:>9}",
+                "  {kind:<28} {} {:>8} {:>7}",
                 times(&figures.latency),
                 figures.done,
                 figures.failed
@@ -326,15 +326,7 @@ impl ClassSummary {
 
     fn write_troubles(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
         if !self.errors.is_empty() {
-            let errors: Vec<String> = self
-                .errors
-                .iter()
-                .map(|(code, count)| match meaning(code) {
-                    Some(meaning) => format!("{count} x {code} ({meaning})"),
-                    None => format!("{count} x {code}"),
-                })
-                .collect();
-            writeln!(f, "{name}   failed: {}", errors.join(", "))?;
+            writeln!(f, "{name}   failed: {}", errors(&self.errors))?;
         }
         if self.late > 0 {
             writeln!(
@@ -345,6 +337,15 @@ impl ClassSummary {
         }
         Ok(())
     }
+}
+
+/// How often each came, and what it means.
+pub(super) fn errors(counts: &BTreeMap<String, u64>) -> String {
+    let errors = counts.iter().map(|(code, count)| match meaning(code) {
+        Some(meaning) => format!("{count} x {code} ({meaning})"),
+        None => format!("{count} x {code}"),
+    });
+    errors.collect::<Vec<_>>().join(", ")
 }
 
 fn times(latency: &Latency) -> String {

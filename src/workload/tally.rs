@@ -119,6 +119,8 @@ pub(super) struct Tally {
     start: Instant,
     from: Instant,
     to: Instant,
+    /// What was offered last fell due at this time at the latest.
+    last: Instant,
     pub(super) offered: u64,
     pub(super) begun: u64,
     pub(super) late: u64,
@@ -152,6 +154,7 @@ impl Tally {
             start,
             from,
             to,
+            last: start,
             offered: 0,
             begun: 0,
             late: 0,
@@ -185,22 +188,25 @@ impl Tally {
     /// Something fell due.
     pub(super) fn offer(&mut self, due: Instant) {
         self.offered += u64::from(self.measures(due));
+        self.last = self.last.max(due);
         if let Some(second) = self.second(due) {
             second.offered += 1;
         }
     }
 
-    /// It begins.
-    pub(super) fn begin(&mut self, due: Instant, now: Instant) {
+    /// It begins; returns from when on its time counts: from when it fell due, or from now where it begins a
+    /// little before that.
+    pub(super) fn begin(&mut self, due: Instant, now: Instant) -> Instant {
         if self.measures(due) {
             self.begun += 1;
             self.late += u64::from(now.saturating_duration_since(due) > LATE);
         }
+        due.min(now)
     }
 
-    /// It is done; its time counts from when it fell due.
-    pub(super) fn done(&mut self, kind: Kind, due: Instant, now: Instant) {
-        let time = now.saturating_duration_since(due);
+    /// It is done.
+    pub(super) fn done(&mut self, kind: Kind, due: Instant, since: Instant, now: Instant) {
+        let time = now.saturating_duration_since(since);
         if let Some(second) = self.second(now) {
             second.done += 1;
             second.times.add(time);
@@ -239,9 +245,10 @@ impl Tally {
         }
     }
 
-    /// Nothing that falls due from now on is measured; returns for how long it was.
+    /// Nothing that is offered from now on is measured; returns for how long it was.
     pub(super) fn end(&mut self, now: Instant) -> Duration {
-        self.to = self.to.min(now);
+        let last = self.last + Duration::from_nanos(1);
+        self.to = self.to.min(now.max(last));
         self.to.saturating_duration_since(self.from)
     }
 
@@ -291,9 +298,10 @@ mod tests {
         let mut tally = Tally::new(start, at(1_000), at(3_000));
         for due in [0, 999, 1_000, 2_000, 2_999, 3_000] {
             tally.offer(at(due));
-            tally.begin(at(due), at(due + 150));
-            tally.done(Kind::Create, at(due), at(due + 200));
+            let since = tally.begin(at(due), at(due + 150));
+            tally.done(Kind::Create, at(due), since, at(due + 200));
         }
+        assert_eq!(tally.begin(at(3_001), at(3_000)), at(3_000));
         tally.failed(Kind::Pay, at(2_000), "23514");
         tally.failed(Kind::Pay, at(3_001), "23514");
         tally.never_began(at(2_500), at(4_500));
@@ -308,8 +316,21 @@ mod tests {
             tally.all.max()
         );
         assert!((199.0..201.0).contains(&tally.all.quantile(0.5)));
-        assert_eq!(tally.end(at(2_000)), Duration::from_secs(1));
-        assert_eq!(tally.end(at(9_000)), Duration::from_secs(1));
+        assert_eq!(tally.end(at(9_000)), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn what_was_offered_counts_though_it_is_ended_early() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut tally = Tally::new(start, start, at(60_000));
+        tally.offer(at(2_001));
+        assert_eq!(tally.end(at(2_000)).as_millis(), 2_001);
+        tally.never_began(at(2_001), at(2_002));
+        tally.offer(at(2_003));
+        assert_eq!((tally.offered, tally.unstarted), (1, 1));
+        let mut idle = Tally::new(start, at(5_000), at(60_000));
+        assert_eq!(idle.end(at(2_000)), Duration::ZERO);
     }
 
     #[test]
@@ -319,11 +340,8 @@ mod tests {
         let mut tally = Tally::new(start, start, at(60_000));
         for ms in (0..10_000).step_by(100) {
             tally.offer(at(ms));
-            tally.done(
-                Kind::Browse,
-                at(ms),
-                at(ms + if ms < 4_000 { 90 } else { 5 }),
-            );
+            let took = if ms < 4_000 { 90 } else { 5 };
+            tally.done(Kind::Browse, at(ms), at(ms), at(ms + took));
         }
         let recent = tally.recent(at(9_500));
         assert!((9.9..10.1).contains(&recent.reached_per_s), "{recent:?}");

@@ -4,6 +4,7 @@
 use super::books::Books;
 use super::{fill_one, number, shop};
 use crate::it::server::{Database, block_on, until};
+use crate::it::terminal::tmux::Terminal;
 use htap_top::demo::cluster::SUPERUSER;
 use htap_top::pg::Client;
 use nix::sys::signal::{Signal, kill};
@@ -152,6 +153,36 @@ fn an_interrupt_ends_it_with_its_report() {
         let gone = |table: &htap_top::pg::Table| table.first("n").int() == Some(0);
         until(&client, "its sessions end", LOADED, &[], gone).await;
     });
+}
+
+#[test]
+fn in_a_terminal_it_shows_how_it_goes_and_then_its_report() {
+    let database = block_on(shop());
+    let terminal = Terminal::open(100, 30);
+    terminal.line(&format!(
+        "{} workload '{}' --oltp 50 --olap 10 --warm-up 1s --duration 1h",
+        env!("CARGO_BIN_EXE_htap-top"),
+        database.conninfo(SUPERUSER)
+    ));
+    let screen = terminal.until("figures", |screen| screen.contains("measured, "));
+    assert_eq!(screen.matches("OLTP last 5 s").count(), 1, "{screen}");
+    terminal.until("the next figures", |after| {
+        after != screen && after.contains("OLAP last 5 s")
+    });
+    terminal.keys("C-c");
+    let screen = terminal.until("the report", |screen| screen.contains("again  "));
+    assert!(
+        screen.contains("measured for") && screen.contains("then interrupted"),
+        "{screen}"
+    );
+    assert!(
+        screen.contains("OLTP") && screen.contains("  browse"),
+        "{screen}"
+    );
+    assert!(
+        !screen.contains("last 5 s"),
+        "what was shown meanwhile is gone:\n{screen}"
+    );
 }
 
 #[test]

@@ -7,6 +7,9 @@
 )]
 
 mod init;
+mod load;
+mod uninstall;
+mod versions;
 
 use crate::it::server::{Database, Order, Server, block_on};
 use htap_top::demo::cluster::SUPERUSER;

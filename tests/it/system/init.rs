@@ -5,7 +5,7 @@ use crate::it::server::{Order, Server, block_on};
 use htap_top::demo::cluster::SUPERUSER;
 use htap_top::pg::Client;
 use htap_top::system::generate::Shape;
-use htap_top::system::init::{Done, InitError, Load, Step, init};
+use htap_top::system::init::{InitError, Load, Step, init};
 use htap_top::system::schema::VIEWS;
 use std::process::Command;
 

@@ -187,6 +187,16 @@ impl Survey {
         self.found.keys().filter(|thing| !self.is_ours(thing))
     }
 
+    /// What is foreign by itself: not what hangs on something foreign only, as a table's constraints do.
+    pub fn strangers(&self) -> impl Iterator<Item = &Thing> {
+        let hangs_on_strangers = |thing: &Thing| {
+            let on = self.found.get(thing);
+            on.is_some_and(|on| !on.is_empty() && on.iter().all(|root| !self.is_ours(root)))
+        };
+        self.foreign()
+            .filter(move |thing| thing.stands_alone() || !hangs_on_strangers(thing))
+    }
+
     /// What is not ours and has a name that we need.
     pub fn clashes(&self) -> Vec<String> {
         let clash = |thing: &&Thing| {

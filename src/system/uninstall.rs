@@ -106,7 +106,7 @@ fn refuse_foreign(survey: &Survey) -> Result<(), InitError> {
             survey.unmarked.join(", ")
         )));
     }
-    let foreign: Vec<String> = survey.foreign().map(Thing::to_string).collect();
+    let foreign: Vec<String> = survey.strangers().map(Thing::to_string).collect();
     if foreign.is_empty() {
         return Ok(());
     }

@@ -8,9 +8,12 @@
 
 mod books;
 mod init;
+mod load;
 mod orders;
 mod pools;
 mod refresh;
+mod uninstall;
+mod versions;
 mod workload;
 
 use crate::it::server::{Database, Order, Server, block_on};

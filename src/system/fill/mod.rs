@@ -1,6 +1,6 @@
 //! Filling an empty shop with a made-up history, by COPY over several sessions.
 //!
-//! The history is cut into parts, each a stretch of hours with some twenty thousand orders. A part is loaded
+//! The history is cut into parts, each a stretch of hours with some ten thousand orders. A part is loaded
 //! in one transaction, with a row in `htap.load_part` that says so: whatever interrupts the filling, the same
 //! call goes on with the parts that are missing.
 
@@ -53,7 +53,7 @@ pub struct Progress {
 }
 
 /// Orders of a part: enough to make a transaction worth while, few enough to be held in memory.
-const PART_ORDERS: u64 = 20_000;
+const PART_ORDERS: u64 = 10_000;
 
 /// Fills the empty schema of [`super::schema::create`] with the demo's history. `progress` is told the share
 /// that is done, from 0 to 1, and what is being done.
@@ -149,12 +149,18 @@ pub async fn load(
     Ok(loaded)
 }
 
+/// Counters go on behind the last number. The commit waits for the disk, and with it for all that was loaded:
+/// before that, nothing can be marked as seen by everybody.
 const FINISH: &str = "
+    BEGIN;
+    SET LOCAL synchronous_commit = on;
     SELECT setval(pg_get_serial_sequence('shop.users', 'user_id'), (SELECT max(user_id) FROM shop.users));
     SELECT setval(pg_get_serial_sequence('shop.categories', 'category_id'),
                   (SELECT max(category_id) FROM shop.categories));
     SELECT setval(pg_get_serial_sequence('shop.products', 'product_id'),
-                  (SELECT max(product_id) FROM shop.products))";
+                  (SELECT max(product_id) FROM shop.products));
+    SELECT pg_current_xact_id();
+    COMMIT";
 
 /// Whoever reads first would have to mark every row as committed, and write it again.
 const VACUUM: &str = "VACUUM (ANALYZE) shop.users, shop.categories, shop.products, shop.inventory, shop.orders, \

@@ -17,6 +17,7 @@ pub(super) fn refused<T: std::fmt::Debug>(outcome: Result<T, InitError>) -> Stri
 }
 
 /// A history of 60 days.
+#[expect(clippy::unnecessary_wraps, reason = "what init takes")]
 pub(super) fn load(orders: u64, seed: u64) -> Option<Load> {
     Some(Load {
         shape: Shape::of(orders, 60),

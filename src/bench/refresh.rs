@@ -44,12 +44,12 @@ async fn change(lab: &Lab) -> Result<(), BenchError> {
 }
 
 pub async fn refresh(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
+    lab.settle().await?;
     let client = refresh::connect(lab.target())
         .await
         .map_err(BenchError::doing("connect"))?;
     let mut figures = Figures::new();
     let wanted = of(variant);
-    lab.settle().await?;
     if let Some((view, kind, mode)) = &wanted {
         // Up to date first, so that only the changes count.
         refresh::refresh(&client, view, *kind, *mode)

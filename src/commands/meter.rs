@@ -112,11 +112,11 @@ mod tests {
         let first = at(200_000, 0);
         assert_eq!(
             line(&first, &first, Duration::ZERO),
-            "loading: 200k of 1.00M orders (20%)"
+            "loading: 200k of 1M orders (20%)"
         );
         assert_eq!(
             line(&at(400_000, 1_200_000), &first, Duration::from_secs(4)),
-            "loading: 400k of 1.00M orders (40%), 300k rows/s, 12s left"
+            "loading: 400k of 1M orders (40%), 300k rows/s, 12s left"
         );
     }
 }

@@ -105,7 +105,11 @@ pub async fn init(
                 let again = client.batch("ROLLBACK").await;
                 again.map_err(InitError::server("create the schema"))?;
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                // Now, not when the server notices that we are gone: another call may come at once.
+                let _ = client.batch("ROLLBACK").await;
+                return Err(error);
+            }
         }
     };
     if let Some(((load_id, entry), jobs)) = wanted {

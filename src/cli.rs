@@ -1,8 +1,11 @@
 //! The command line.
 
+mod bench;
 pub mod load;
 mod refresh;
+pub mod route;
 
+pub use bench::Bench;
 pub use refresh::Refresh;
 
 use crate::dashboard::panels::spec::parse_duration;
@@ -39,14 +42,18 @@ pub struct Cli {
 pub enum Command {
     /// Throw-away PostgreSQL, a shop in it, mixed load, and the dashboard on it
     Demo(Box<Demo>),
-    /// Install the demo's schema, and data if wanted, in a database of your own
+    /// Install the shop in a database of your own, fill it with a history, or remove it
     Init(Init),
+    /// Run the case study's experiments on a PostgreSQL of their own
+    Bench(Bench),
+    /// Refresh materialized views and incremental summaries, once or again and again
+    Refresh(Refresh),
     /// Put a mixed load on a shop, and report what it felt
     Workload(Box<load::Workload>),
     /// Create an order, lead one on, log a user in
     Order(Box<load::Order>),
-    /// Refresh materialized views and incremental summaries, once or again and again
-    Refresh(Refresh),
+    /// Say where a statement is to run, primary or replica, OLTP or OLAP, and why
+    Route(Box<route::Route>),
     /// Print a configuration file with all keys and their defaults
     Config,
     /// Print completions for a shell
@@ -160,16 +167,44 @@ pub struct Demo {
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Installs the schemas shop, mart and htap and the roles htap_oltp, htap_olap, htap_refresh and \
-htap_monitor, all or nothing. What is there under these names and not htap-top's own is never touched. \
-Run again, it completes what is missing."
+htap_monitor, all or nothing; an earlier version of them is upgraded with all its orders. What is there under \
+these names and not htap-top's own is never touched. Run again, it completes what is missing; a load that was \
+interrupted goes on where it stopped. Privileges: superuser, or CREATEROLE and CREATE on the database (from \
+PostgreSQL 16 on also ADMIN OPTION on pg_monitor and pg_signal_backend)."
 )]
 pub struct Init {
     /// Where to connect.
     #[command(flatten)]
     pub server: Server,
-    /// Orders to fill an empty shop with; 0: none
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=100_000_000))]
-    pub orders: u64,
+    /// Fill an empty shop: 1 is 100,000 orders with 300,000 lines, about 180 MB; 0.001 to 1000
+    #[arg(long, value_name = "N", value_parser = parse_scale)]
+    pub scale: Option<f64>,
+    /// Days of history
+    #[arg(long, value_name = "D", default_value_t = 180, requires = "scale", value_parser = clap::value_parser!(i64).range(1..=1825))]
+    pub days: i64,
+    /// Seed of the data
+    #[arg(long, value_name = "S", default_value_t = 1, requires = "scale", value_parser = clap::value_parser!(u64).range(0..=i64::MAX as u64))]
+    pub seed: u64,
+    /// Sessions that load; default: two per processor, at most 8
+    #[arg(long, value_name = "J", requires = "scale", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub jobs: Option<u8>,
+    /// Print the SQL of the schema instead of running it
+    #[arg(long, conflicts_with_all = ["scale", "uninstall"])]
+    pub dry_run: bool,
+    /// Remove the schemas with all that is in them, and the roles where no other database uses them
+    #[arg(long, conflicts_with = "scale")]
+    pub uninstall: bool,
+    /// Remove without asking
+    #[arg(long, requires = "uninstall")]
+    pub yes: bool,
+}
+
+/// A scale, in hundred thousands of orders.
+fn parse_scale(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(scale) if (0.001..=1000.0).contains(&scale) => Ok(scale),
+        _ => Err("a number from 0.001 to 1000 is wanted".to_owned()),
+    }
 }
 
 /// A rate the load can be asked for: above it, arrivals would be all it does.
@@ -225,16 +260,24 @@ mod tests {
         assert!(
             matches!(cli.command, Some(Command::Demo(demo)) if demo.calm && demo.pg_major == Some(17))
         );
-        let cli = Cli::try_parse_from(["htap-top", "init", "-h", "db", "shop", "--orders", "5000"])
+        let cli = Cli::try_parse_from(["htap-top", "init", "-h", "db", "shop", "--scale", "0.05"])
             .unwrap();
         assert!(
-            matches!(cli.command, Some(Command::Init(init)) if init.orders == 5000
+            matches!(cli.command, Some(Command::Init(init)) if init.scale == Some(0.05)
+                && (init.days, init.seed, init.jobs) == (180, 1, None)
                 && init.server.flags().conninfo.as_deref() == Some("shop")
                 && init.server.flags().host.as_deref() == Some("db"))
         );
         for wrong in [
             &["htap-top", "demo", "--pg-major", "9"][..],
-            &["htap-top", "init", "--orders", "-1"],
+            &["htap-top", "init", "--scale", "-1"],
+            &["htap-top", "init", "--scale", "0"],
+            &["htap-top", "init", "--scale", "NaN"],
+            &["htap-top", "init", "--scale", "1e4"],
+            &["htap-top", "init", "--scale", "1", "--days", "0"],
+            &["htap-top", "init", "--seed", "3"],
+            &["htap-top", "init", "--yes"],
+            &["htap-top", "init", "--uninstall", "--scale", "1"],
             &["htap-top", "demo", "--rate", "NaN"],
             &["htap-top", "demo", "--rate", "-1"],
             &["htap-top", "--interval", "soon"],

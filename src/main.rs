@@ -15,10 +15,12 @@ fn main() -> ExitCode {
         None => commands::dashboard::watch(&cli.watch),
         Some(Command::Demo(demo)) if demo.headless => commands::demo::headless(&demo),
         Some(Command::Demo(demo)) => commands::dashboard::show(&demo),
-        Some(Command::Init(init)) => commands::init::install(&init),
+        Some(Command::Init(init)) => commands::init::run(&init),
+        Some(Command::Bench(bench)) => commands::bench::bench(&bench),
+        Some(Command::Refresh(refresh)) => commands::refresh::refresh(&refresh),
         Some(Command::Workload(workload)) => commands::workload::put_on(&workload),
         Some(Command::Order(order)) => commands::order::run(&order.deed),
-        Some(Command::Refresh(refresh)) => commands::refresh::refresh(&refresh),
+        Some(Command::Route(route)) => commands::route::route(&route),
         Some(Command::Config) => print(config::EXAMPLE.as_bytes()),
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();

@@ -3,10 +3,12 @@
 
 mod it {
     mod acting;
+    mod bench;
     mod board;
     mod connection;
     mod demo;
     mod queries;
+    mod router;
     mod sampler;
     mod screens;
     mod server;

@@ -1,6 +1,4 @@
 -- Partitions: one per month (in UTC) of orders and of what belongs to them, made ahead.
-CREATE SCHEMA IF NOT EXISTS htap;
-COMMENT ON SCHEMA htap IS 'htap-top: control of refreshes and partitions';
 
 -- The partitioned tables; children come after orders, which they refer to.
 CREATE TABLE IF NOT EXISTS htap.partitioned (
@@ -12,36 +10,104 @@ INSERT INTO htap.partitioned (position, name, options) VALUES
     (1, 'orders', 'fillfactor = 85'), (2, 'order_items', ''), (3, 'payments', ''), (4, 'shipments', '')
 ON CONFLICT DO NOTHING;
 
--- Makes one partition of each table, with `suffix` behind its name. A line refers to the order in the
--- partition beside it, not to the partitioned table: both lie by the same time, so it is as strict, costs a
--- third (a check over all partitions takes more locks than fit the fast path), and lets both be detached.
-CREATE OR REPLACE FUNCTION htap.make_partition(suffix text, bounds text) RETURNS boolean LANGUAGE plpgsql AS $$
+-- The partitions and what was one: months first, the default partition last; rows are the planner's estimate.
+CREATE OR REPLACE VIEW htap.partition AS
+SELECT t.name AS partitioned, c.relname::text AS partition,
+       coalesce(pg_get_expr(c.relpartbound, c.oid) = 'DEFAULT', false) AS is_default,
+       to_date(nullif(found.suffix, 'default'), 'YYYY_MM') AS month,
+       greatest(c.reltuples, 0)::bigint AS rows,
+       pg_total_relation_size(c.oid) AS size_bytes,
+       c.relispartition AS attached
+FROM htap.partitioned AS t
+JOIN pg_class AS c ON c.relnamespace = 'shop'::regnamespace AND c.relkind = 'r'
+CROSS JOIN LATERAL substring(c.relname FROM '^' || t.name || '_(\d{4}_\d{2}|default)$') AS found (suffix)
+WHERE found.suffix IS NOT NULL
+  AND EXISTS (SELECT FROM htap.object AS o WHERE o.kind = 'partition' AND o.identity = 'shop.' || c.relname)
+ORDER BY 4 NULLS LAST, t.position;
+
+-- Moves what lies in the default partitions from `since` to `until` into the tables with `suffix`, which are not
+-- attached yet; how many orders. For the summaries nothing changes: the trigger logs that an order leaves the
+-- default partition, this that it is there again.
+CREATE OR REPLACE FUNCTION htap.move_strays(suffix text, since timestamptz, until timestamptz) RETURNS bigint
+LANGUAGE plpgsql AS $$
 DECLARE
-    entry record;
-    made  boolean := false;
+    entry text;
+    moved bigint;
 BEGIN
-    FOR entry IN SELECT name, options FROM htap.partitioned ORDER BY position LOOP
-        CONTINUE WHEN to_regclass(format('shop.%I', entry.name || suffix)) IS NOT NULL;
-        EXECUTE format('CREATE TABLE shop.%I PARTITION OF shop.%I %s %s', entry.name || suffix, entry.name, bounds,
-                       CASE WHEN entry.options <> '' THEN 'WITH (' || entry.options || ')' ELSE '' END);
+    IF to_regclass('shop.orders_default') IS NULL
+       OR NOT EXISTS (SELECT FROM shop.orders_default WHERE created_at >= since AND created_at < until) THEN
+        RETURN 0;
+    END IF;
+    LOCK TABLE shop.orders_default, shop.order_items_default, shop.payments_default, shop.shipments_default
+        IN ACCESS EXCLUSIVE MODE;
+    INSERT INTO htap.order_log (order_id, user_id, completed_at, amount, sign)
+    SELECT order_id, user_id, completed_at, total_amount, 1 FROM shop.orders_default
+    WHERE created_at >= since AND created_at < until AND status = 3;
+    FOR entry IN SELECT name FROM htap.partitioned ORDER BY position LOOP
+        EXECUTE format('INSERT INTO shop.%I SELECT * FROM shop.%I WHERE created_at >= $1 AND created_at < $2',
+                       entry || suffix, entry || '_default') USING since, until;
+    END LOOP;
+    FOR entry IN SELECT name FROM htap.partitioned ORDER BY position DESC LOOP
+        EXECUTE format('DELETE FROM shop.%I WHERE created_at >= $1 AND created_at < $2', entry || '_default')
+        USING since, until;
+        GET DIAGNOSTICS moved = ROW_COUNT;
+    END LOOP;
+    RETURN moved;
+END
+$$;
+
+-- Makes a table beside each partitioned one, with `suffix` behind its name, and attaches it; with `since` and
+-- `until` it takes over what lies in the default partition. False where it is there, or was and is detached.
+-- A line refers to the order in the partition beside it, not to the partitioned table: both lie by the same
+-- time, so it is as strict, costs a third (a check over all partitions takes more locks than fit the fast
+-- path), and lets both be detached. CREATE TABLE … PARTITION OF would lock out every reader of the shop;
+-- to attach a table locks out nobody.
+CREATE OR REPLACE FUNCTION htap.make_partition(suffix text, bounds text, since timestamptz DEFAULT NULL,
+                                               until timestamptz DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    entry   record;
+    missing text[] := '{}';
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('htap.partition'), 0);
+    FOR entry IN SELECT name, options, format('shop.%I', name || suffix) AS made FROM htap.partitioned ORDER BY position LOOP
+        IF to_regclass(entry.made) IS NULL THEN
+            EXECUTE format('CREATE TABLE %s (LIKE shop.%I INCLUDING ALL) %s', entry.made, entry.name,
+                           CASE WHEN entry.options <> '' THEN 'WITH (' || entry.options || ')' ELSE '' END);
+            INSERT INTO htap.object (kind, identity) VALUES ('partition', entry.made) ON CONFLICT DO NOTHING;
+            missing := missing || entry.name;
+        ELSIF NOT EXISTS (SELECT FROM htap.object AS o WHERE o.kind = 'partition' AND o.identity = entry.made) THEN
+            RAISE EXCEPTION '% exists and is not a partition that htap-top made', entry.made
+                USING ERRCODE = 'duplicate_table', HINT = 'Rename it.';
+        END IF;
+    END LOOP;
+    IF cardinality(missing) = 0 THEN
+        RETURN false;
+    END IF;
+    IF since IS NOT NULL THEN
+        PERFORM htap.move_strays(suffix, since, until);
+    END IF;
+    FOR entry IN SELECT name FROM htap.partitioned WHERE name = ANY (missing) ORDER BY position LOOP
         IF entry.name <> 'orders' THEN
             EXECUTE format('ALTER TABLE shop.%I ADD FOREIGN KEY (order_id, created_at) REFERENCES shop.%I',
                            entry.name || suffix, 'orders' || suffix);
         END IF;
-        made := true;
+        EXECUTE format('ALTER TABLE shop.%I ATTACH PARTITION shop.%I %s', entry.name, entry.name || suffix, bounds);
     END LOOP;
-    RETURN made;
+    RETURN true;
 END
 $$;
 
+-- The bounds of the month that holds `at`: months are those of UTC, wherever the session lives.
+CREATE OR REPLACE FUNCTION htap.month_of(at timestamptz, OUT suffix text, OUT since timestamptz, OUT until timestamptz,
+                                         OUT bounds text) LANGUAGE sql STABLE AS $$
+    SELECT to_char(m, '_YYYY_MM'), m AT TIME ZONE 'UTC', (m + interval '1 month') AT TIME ZONE 'UTC',
+           format('FOR VALUES FROM (%L) TO (%L)', m AT TIME ZONE 'UTC', (m + interval '1 month') AT TIME ZONE 'UTC')
+    FROM date_trunc('month', at AT TIME ZONE 'UTC') AS m
+$$;
+
 -- Makes the partition of the month that holds `at`, unless it is there; whether it made one.
-CREATE OR REPLACE FUNCTION htap.make_month(at timestamptz) RETURNS boolean LANGUAGE plpgsql AS $$
-DECLARE
-    starts timestamp := date_trunc('month', at AT TIME ZONE 'UTC');
-BEGIN
-    RETURN htap.make_partition(to_char(starts, '_YYYY_MM'),
-        format('FOR VALUES FROM (%L) TO (%L)', starts AT TIME ZONE 'UTC', (starts + interval '1 month') AT TIME ZONE 'UTC'));
-END
+CREATE OR REPLACE FUNCTION htap.make_month(at timestamptz) RETURNS boolean LANGUAGE sql AS $$
+    SELECT htap.make_partition(suffix, bounds, since, until) FROM htap.month_of(at)
 $$;
 
 -- Makes the partitions from the month of `since` to `ahead` months from now; how many months it made.
@@ -56,15 +122,100 @@ $$;
 SELECT htap.make_partition('_default', 'DEFAULT');
 SELECT htap.make_months();
 
--- What the partitions hold, months first; rows are the planner's estimate.
-CREATE OR REPLACE VIEW htap.partition AS
-SELECT p.relname::text AS partitioned, c.relname::text AS partition,
-       pg_get_expr(c.relpartbound, c.oid) = 'DEFAULT' AS is_default,
-       to_timestamp(nullif(substring(c.relname FROM '_(\d{4}_\d{2})$'), ''), 'YYYY_MM')::date AS month,
-       greatest(c.reltuples, 0)::bigint AS rows,
-       pg_total_relation_size(c.oid) AS size_bytes
-FROM htap.partitioned AS t
-JOIN pg_class AS p ON p.oid = to_regclass(format('shop.%I', t.name))
-JOIN pg_inherits AS h ON h.inhparent = p.oid
-JOIN pg_class AS c ON c.oid = h.inhrelid
-ORDER BY month NULLS LAST, t.position;
+-- What a scheduler calls, often: makes the coming months where they are missing. As its owner, because a
+-- partition can be made by the owner of the shop only.
+CREATE OR REPLACE FUNCTION htap.maintain() RETURNS integer LANGUAGE sql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ SELECT htap.make_months() $$;
+
+-- Orders that fit no month. They are found, but every look-up by time reads them too.
+CREATE OR REPLACE FUNCTION htap.strays() RETURNS bigint LANGUAGE sql STABLE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ SELECT count(*) FROM shop.orders_default $$;
+
+REVOKE ALL ON FUNCTION htap.maintain(), htap.strays() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION htap.maintain() TO htap_refresh, htap_monitor;
+GRANT EXECUTE ON FUNCTION htap.strays() TO htap_oltp, htap_olap, htap_refresh, htap_monitor;
+
+-- The month that holds `at`, as a whole and over, with its tables in the state wanted; else an error (55000).
+CREATE OR REPLACE FUNCTION htap.closed_month(at timestamptz, attached boolean, OUT suffix text, OUT since timestamptz,
+                                             OUT until timestamptz, OUT bounds text) LANGUAGE plpgsql AS $$
+DECLARE
+    fit integer;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('htap.partition'), 0);
+    SELECT m.* INTO suffix, since, until, bounds FROM htap.month_of(at) AS m;
+    IF until > now() THEN
+        RAISE EXCEPTION 'the month % is not over', replace(substr(suffix, 2), '_', '-')
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    SELECT count(*) INTO fit FROM htap.partition AS p
+    WHERE p.partition = p.partitioned || closed_month.suffix AND p.attached = closed_month.attached;
+    IF fit <> (SELECT count(*) FROM htap.partitioned) THEN
+        RAISE EXCEPTION 'the month % is not %', replace(substr(suffix, 2), '_', '-'),
+            CASE WHEN attached THEN 'attached' ELSE 'detached' END USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+END
+$$;
+
+-- Takes the month that holds `at` out of the shop; how many orders it has. Its tables stay under their names and
+-- refer to each other. Its completed orders leave the summaries with the next merge.
+-- The partitions are locked against writers while the log is written, the shop as a whole only for a moment
+-- after that. READ COMMITTED, so that the log holds what is there once the lock is held.
+CREATE OR REPLACE FUNCTION htap.detach_month(at timestamptz) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    month  record;
+    entry  text;
+    orders bigint;
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'a month is detached in a READ COMMITTED transaction' USING ERRCODE = 'active_sql_transaction';
+    END IF;
+    SELECT * INTO month FROM htap.closed_month(at, true);
+    FOR entry IN SELECT name FROM htap.partitioned ORDER BY position LOOP
+        EXECUTE format('LOCK TABLE shop.%I IN SHARE ROW EXCLUSIVE MODE', entry || month.suffix);
+    END LOOP;
+    EXECUTE format('INSERT INTO htap.order_log (order_id, user_id, completed_at, amount, sign)
+                    SELECT order_id, user_id, completed_at, total_amount, -1 FROM shop.%I WHERE status = 3',
+                   'orders' || month.suffix);
+    EXECUTE format('SELECT count(*) FROM shop.%I', 'orders' || month.suffix) INTO orders;
+    LOCK TABLE ONLY shop.orders, ONLY shop.order_items, ONLY shop.payments, ONLY shop.shipments IN ACCESS EXCLUSIVE MODE;
+    FOR entry IN SELECT name FROM htap.partitioned ORDER BY position DESC LOOP
+        EXECUTE format('ALTER TABLE shop.%I DETACH PARTITION shop.%I', entry, entry || month.suffix);
+    END LOOP;
+    RETURN orders;
+END
+$$;
+
+-- Puts a month back that was detached; how many orders it has. Its completed orders come back into the
+-- summaries with the next merge.
+CREATE OR REPLACE FUNCTION htap.attach_month(at timestamptz) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    month  record;
+    entry  text;
+    orders bigint;
+BEGIN
+    SELECT * INTO month FROM htap.closed_month(at, false);
+    FOR entry IN SELECT name FROM htap.partitioned ORDER BY position LOOP
+        EXECUTE format('LOCK TABLE shop.%I IN ACCESS EXCLUSIVE MODE', entry || month.suffix);
+    END LOOP;
+    EXECUTE format('INSERT INTO htap.order_log (order_id, user_id, completed_at, amount, sign)
+                    SELECT order_id, user_id, completed_at, total_amount, 1 FROM shop.%I WHERE status = 3',
+                   'orders' || month.suffix);
+    PERFORM htap.move_strays(month.suffix, month.since, month.until);
+    FOR entry IN SELECT name FROM htap.partitioned ORDER BY position LOOP
+        EXECUTE format('ALTER TABLE shop.%I ATTACH PARTITION shop.%I %s', entry, entry || month.suffix, month.bounds);
+    END LOOP;
+    EXECUTE format('SELECT count(*) FROM shop.%I', 'orders' || month.suffix) INTO orders;
+    RETURN orders;
+END
+$$;
+
+-- Drops the tables of a detached month.
+CREATE OR REPLACE FUNCTION htap.drop_month(at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    month record;
+BEGIN
+    SELECT * INTO month FROM htap.closed_month(at, false);
+    EXECUTE (SELECT 'DROP TABLE ' || string_agg(format('shop.%I', name || month.suffix), ', ') FROM htap.partitioned);
+    DELETE FROM htap.object USING htap.partitioned AS p WHERE kind = 'partition' AND identity = 'shop.' || p.name || month.suffix;
+END
+$$;

@@ -10,10 +10,10 @@ CREATE TABLE IF NOT EXISTS htap.view_def (
     view      text PRIMARY KEY,
     kind      text NOT NULL CHECK (kind IN ('incremental', 'materialized')),
     tables    text[] NOT NULL,
-    freshness interval NOT NULL CHECK (freshness > interval '0'),
+    freshness interval CHECK (freshness > interval '0'),
     depth     smallint NOT NULL DEFAULT 0
 );
-COMMENT ON COLUMN htap.view_def.freshness IS 'how old it may be';
+COMMENT ON COLUMN htap.view_def.freshness IS 'how old it may be; NULL: as old as it is';
 COMMENT ON COLUMN htap.view_def.depth IS '0 reads base tables only, 1 reads a view of depth 0, …: the order of refreshes';
 
 -- Changes of completed orders, appended by triggers on shop.orders: +1 for one that is completed from now

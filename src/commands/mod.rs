@@ -1,15 +1,18 @@
 //! What the commands of the command line do: each reads its options and hands over to the library.
 
+pub mod bench;
 pub mod dashboard;
 pub mod demo;
 pub mod init;
+mod meter;
 pub mod order;
 pub mod refresh;
+pub mod route;
 pub mod workload;
 
 use htap_top::cli::Server;
-use htap_top::pg::Target;
-use std::io::Write;
+use htap_top::pg::{Flags, Target};
+use std::io::{BufRead, IsTerminal, Write};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Exit codes, as the help lists them.
@@ -60,10 +63,14 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
         .block_on(work)
 }
 
-/// The server a command works on; what is doubtful about its settings is said on standard error.
+/// The server a command works on.
 pub fn target(server: &Server, application_name: &str) -> Result<Target, Failure> {
-    let target =
-        Target::resolve(&server.flags(), &env).map_err(|error| Failure::new(USAGE, error))?;
+    resolved(&server.flags(), application_name)
+}
+
+/// The server that settings name; what is doubtful about them is said on standard error.
+pub fn resolved(flags: &Flags, application_name: &str) -> Result<Target, Failure> {
+    let target = Target::resolve(flags, &env).map_err(|error| Failure::new(USAGE, error))?;
     for warning in target.warnings() {
         let _ = writeln!(std::io::stderr(), "htap-top: {warning}");
     }
@@ -82,4 +89,16 @@ pub fn interrupted() -> Result<impl Future<Output = ()>, Failure> {
             _ = hangup.recv() => {}
         }
     })
+}
+
+/// Asks on the terminal. Where there is none, nobody can answer: that is a failure.
+pub fn confirmed(question: &str) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        let why = "without a terminal nobody can be asked: nothing was done; --yes does it";
+        return Err(Failure::new(USAGE, why));
+    }
+    write!(std::io::stderr(), "{question} [y/N] ")?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -73,6 +73,44 @@ pub fn demo_settings() -> Vec<(String, String)> {
 impl Cluster {
     /// Makes a new cluster and starts it. Blocks for about 1 s.
     pub fn start(binaries: &Binaries, options: &ClusterOptions) -> Result<Self, DemoError> {
+        let cluster = Self::prepare(binaries, options)?;
+        cluster.initdb(options)?;
+        cluster.start_again()?;
+        Ok(cluster)
+    }
+
+    /// Copies the cluster whose socket is in `primary` by pg_basebackup, and starts the copy as its streaming
+    /// replica. Blocks for about 1 s and the time of the copy.
+    pub fn standby(
+        binaries: &Binaries,
+        primary: &Path,
+        port: u16,
+        options: &ClusterOptions,
+    ) -> Result<Self, DemoError> {
+        let cluster = Self::prepare(binaries, options)?;
+        let copied = cluster
+            .account
+            .command(&binaries.bindir.join("pg_basebackup"))
+            .arg("-D")
+            .arg(&cluster.data)
+            .args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-w"])
+            .arg("-h")
+            .arg(primary)
+            .args(["-p", &port.to_string(), "-U", SUPERUSER])
+            .current_dir(cluster.socket_dir())
+            .stdin(Stdio::null())
+            .output()
+            .map_err(DemoError::io("run pg_basebackup"))?;
+        if !copied.status.success() {
+            return Err(failed("pg_basebackup", &copied.stderr));
+        }
+        cluster.configure(options)?;
+        cluster.start_again()?;
+        Ok(cluster)
+    }
+
+    /// A folder that is swept up whatever happens, without data yet.
+    fn prepare(binaries: &Binaries, options: &ClusterOptions) -> Result<Self, DemoError> {
         let account = Account::choose()?;
         let base = base_folder();
         let home = tempfile::Builder::new()
@@ -86,16 +124,13 @@ impl Cluster {
         let data = home.path().join("data");
         Marker::write(home.path(), &data)?;
         account.own(home.path())?;
-        let cluster = Self {
+        Ok(Self {
             binaries: binaries.clone(),
             account,
             port: options.listen_port.unwrap_or(SOCKET_PORT),
             data,
             home: Some(home),
-        };
-        cluster.initdb(options)?;
-        cluster.start_again()?;
-        Ok(cluster)
+        })
     }
 
     fn initdb(&self, options: &ClusterOptions) -> Result<(), DemoError> {
@@ -113,6 +148,10 @@ impl Cluster {
         if !initdb.status.success() {
             return Err(failed("initdb", &initdb.stderr));
         }
+        self.configure(options)
+    }
+
+    fn configure(&self, options: &ClusterOptions) -> Result<(), DemoError> {
         let conf = self.data.join("postgresql.conf");
         std::fs::OpenOptions::new()
             .append(true)

@@ -147,6 +147,13 @@ async fn server_gone(cluster: &Cluster) -> DemoError {
     }
 }
 
+/// Ages that fit the paces at which the demo refreshes its materialized views.
+const FRESHNESS: &str = "
+    UPDATE htap.view_def SET freshness = w.freshness
+    FROM (VALUES ('mart.sales_hourly_mv', interval '6 seconds'), ('mart.user_behavior_mv', '45 seconds'),
+                 ('mart.fact_sales_mv', '90 seconds'), ('mart.daily_sales_summary', '90 seconds')) AS w (view, freshness)
+    WHERE view_def.view = w.view";
+
 /// Schema, data, first refresh. Returns how to connect.
 async fn prepare<W: Write>(
     cluster: &Cluster,
@@ -180,6 +187,10 @@ async fn prepare<W: Write>(
     })
     .await
     .map_err(DemoError::server("fill the shop"))?;
+    client
+        .batch(FRESHNESS)
+        .await
+        .map_err(DemoError::server("say how fresh views should be"))?;
     schema::fill_all(&client, |share, view| {
         report.progress(0.7 + 0.28 * share, &format!("filling {view}"));
     })

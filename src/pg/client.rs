@@ -45,7 +45,21 @@ impl Param<'_> {
             Self::MaybeTexts(value) => (value, Type::TEXT_ARRAY),
         }
     }
+
+    /// The name of its type in SQL.
+    pub fn sql_type(&self) -> &'static str {
+        match self {
+            Self::Int(_) => "bigint",
+            Self::Float(_) => "double precision",
+            Self::Text(_) | Self::MaybeText(_) => "text",
+            Self::Ints(_) => "bigint[]",
+            Self::Texts(_) | Self::MaybeTexts(_) => "text[]",
+        }
+    }
 }
+
+/// Bytes of COPY's data sent at a time.
+const COPY_FRAME: usize = 64 * 1024;
 
 /// The names of statements that came more than once.
 #[derive(Debug, Default)]
@@ -246,35 +260,29 @@ impl Client {
         Ok(table)
     }
 
-    /// Sends `rows` (each a slice of text-format fields, `None` for NULL) by COPY FROM STDIN.
-    pub async fn copy_in<I, R>(&self, sql: &str, rows: I) -> Result<u64, PgError>
-    where
-        I: IntoIterator<Item = R>,
-        R: AsRef<[Option<String>]>,
-    {
+    /// Sends `data` by COPY FROM STDIN, in whatever format `sql` says, and returns the number of rows.
+    pub async fn copy_in(&self, sql: &str, data: &[u8]) -> Result<u64, PgError> {
         let sink = self.inner.copy_in(sql).await?;
         pin_mut!(sink);
-        let mut buffer = String::new();
-        for row in rows {
-            for (position, field) in row.as_ref().iter().enumerate() {
-                if position > 0 {
-                    buffer.push('\t');
-                }
-                match field {
-                    None => buffer.push_str("\\N"),
-                    Some(text) => escape(text, &mut buffer),
-                }
-            }
-            buffer.push('\n');
-            if buffer.len() > 64 * 1024 {
-                sink.send(std::io::Cursor::new(
-                    std::mem::take(&mut buffer).into_bytes(),
-                ))
-                .await?;
-            }
+        for frame in data.chunks(COPY_FRAME) {
+            sink.send(std::io::Cursor::new(frame.to_vec())).await?;
         }
-        sink.send(std::io::Cursor::new(buffer.into_bytes())).await?;
         Ok(sink.finish().await?)
+    }
+
+    /// Hands what COPY TO STDOUT sends to `take`, piece by piece as it comes; a piece may end anywhere. An
+    /// error of `take` ends it, and the session is of no use after that.
+    pub async fn copy_out<E: From<PgError>>(
+        &self,
+        sql: &str,
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let stream = self.inner.copy_out(sql).await.map_err(PgError::from)?;
+        pin_mut!(stream);
+        while let Some(piece) = stream.try_next().await.map_err(PgError::from)? {
+            take(&piece)?;
+        }
+        Ok(())
     }
 
     /// A token that cancels whatever runs on this session. The session must not be used again
@@ -339,19 +347,6 @@ impl Canceller {
     /// Sends the request. The server acts on it later, or not at all.
     pub async fn cancel(&self) -> Result<(), PgError> {
         super::tls::cancel(&self.target, &self.token).await
-    }
-}
-
-/// COPY text format: backslash, tab, newline and carriage return are escaped.
-fn escape(text: &str, out: &mut String) {
-    for c in text.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '\t' => out.push_str("\\t"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            other => out.push(other),
-        }
     }
 }
 

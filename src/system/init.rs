@@ -1,52 +1,12 @@
 //! `htap-top init`: installs the schema in a database that is there, and touches nothing that is not ours.
 
-use super::fill::{self, Fill, Loaded};
+use super::circumstances;
+use super::fill::{self, Entry, Loaded, Progress, Standing};
+use super::generate::Shape;
 use super::refresh::{self, Mode};
-use super::schema::{self, MARK, ROLES, SCHEMAS};
-use crate::pg::{Client, Param, PgError, Target, sampler};
-use std::collections::BTreeSet;
-
-/// The oldest major version the schema supports, as server_version_num.
-const OLDEST: i64 = 130_000;
-
-/// Seed of the data.
-const SEED: u64 = 1;
-
-/// Everything of ours that is there: roles and schemas with their comments, relations and functions.
-const SURVEY: &str = "
-    SELECT 'role' AS kind, rolname::text AS name, pg_catalog.shobj_description(oid, 'pg_authid') AS comment
-    FROM pg_catalog.pg_roles WHERE rolname = ANY ($1)
-    UNION ALL
-    SELECT 'schema', nspname::text, pg_catalog.obj_description(oid, 'pg_namespace')
-    FROM pg_catalog.pg_namespace WHERE nspname = ANY ($2)
-    UNION ALL
-    SELECT 'relation', n.nspname || '.' || c.relname, NULL
-    FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE n.nspname = ANY ($2)
-    UNION ALL
-    SELECT 'function', n.nspname || '.' || p.proname || '()', NULL
-    FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
-    WHERE n.nspname = ANY ($2)";
-
-/// What decides whether the schema can be installed at all.
-const CIRCUMSTANCES: &str = "
-    SELECT r.rolsuper, r.rolcreaterole, d.datistemplate,
-           pg_catalog.has_database_privilege(d.oid, 'CREATE') AS may_create,
-           pg_catalog.pg_has_role('pg_monitor', 'MEMBER WITH ADMIN OPTION')
-           AND pg_catalog.pg_has_role('pg_signal_backend', 'MEMBER WITH ADMIN OPTION') AS may_grant,
-           pg_catalog.pg_is_in_recovery() AS standby,
-           pg_catalog.current_setting('server_version_num')::bigint AS version,
-           r.rolname::text AS role, d.datname::text AS database
-    FROM pg_catalog.pg_roles AS r, pg_catalog.pg_database AS d
-    WHERE r.rolname = current_user AND d.datname = current_database()";
-
-/// Tables whose rows a fill would add to.
-const FILLED: [&str; 4] = [
-    "shop.users",
-    "shop.categories",
-    "shop.products",
-    "shop.orders",
-];
+use super::schema::{self, SCHEMAS, SUMMARIES, VERSION, VIEWS};
+use super::survey::Survey;
+use crate::pg::{Client, PgError, Target, sampler};
 
 /// Why nothing was installed. The texts are fit to stand behind `htap-top: `.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -77,7 +37,7 @@ pub enum InitError {
 
 impl InitError {
     /// For `map_err`: the server refused to `what`.
-    fn server(what: impl Into<String>) -> impl FnOnce(PgError) -> Self {
+    pub(super) fn server(what: impl Into<String>) -> impl FnOnce(PgError) -> Self {
         let what = what.into();
         move |source| match source.code() {
             "42501" => Self::Privilege(format!(
@@ -88,201 +48,195 @@ impl InitError {
     }
 }
 
+/// A history to fill an empty shop with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Its size.
+    pub shape: Shape,
+    /// Seed of the random numbers, below 2^63.
+    pub seed: u64,
+    /// Sessions that load.
+    pub jobs: usize,
+}
+
+/// What goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// This begins.
+    Doing(&'a str),
+    /// A part of the history was loaded.
+    Loading(Progress),
+}
+
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Done {
-    /// Whether some of the schema was there before.
-    pub was_there: bool,
-    /// Roles, schemas, relations and functions that were created.
+    /// The version of the schema that was there before.
+    pub was: Option<i64>,
+    /// Roles, schemas and what stands alone in them that were created.
     pub created: Vec<String>,
     /// Roles among them: they have no password yet.
     pub new_roles: Vec<String>,
-    /// Rows that were filled in.
+    /// Rows that are there now, where a history was loaded.
     pub loaded: Option<Loaded>,
-    /// Materialized views that were refreshed.
-    pub refreshed: Vec<String>,
+    /// The history that was wanted was there before.
+    pub loaded_before: bool,
+    /// Summaries and materialized views that were filled.
+    pub filled: Vec<String>,
 }
 
-/// Installs what is missing, fills in `orders` orders where that is not 0, and refreshes views that hold
-/// nothing yet. Either everything of the schema is installed or nothing; refusals come before any change.
+/// Installs what is missing or upgrades what is older, fills in `load` where that is wanted, and fills
+/// summaries that hold nothing yet. Either everything of the schema is installed or nothing, and refusals come
+/// before any change; a history goes in piece by piece, and the same call continues one that was interrupted.
 pub async fn init(
     target: &Target,
-    orders: u64,
-    mut progress: impl FnMut(&str),
+    load: Option<Load>,
+    mut progress: impl FnMut(Step<'_>),
 ) -> Result<Done, InitError> {
-    let connected = sampler::connect(target, "SET statement_timeout = 0").await;
-    let client = connected.map_err(|source| InitError::Connect {
-        target: target.to_string(),
-        source,
-    })?;
-    let before = Survey::of(&client).await?;
-    check(&client, &before).await?;
-    if orders > 0 {
-        refuse_second_fill(&client, &before).await?;
-    }
-    progress("creating the schema");
-    schema::create(&client)
-        .await
-        .map_err(InitError::server("create the schema"))?;
-    let after = Survey::of(&client).await?;
-    let mut done = Done {
-        was_there: before.names.iter().any(|name| name.contains('.')),
-        created: after.names.difference(&before.names).cloned().collect(),
-        new_roles: after.roles.difference(&before.roles).cloned().collect(),
-        ..Done::default()
-    };
-    if orders > 0 {
-        done.loaded = Some(load(&client, target, orders, &mut progress).await?);
-    }
-    let all = refresh::known(&client).await;
-    for known in all.map_err(InitError::server("read htap.view_def"))? {
-        if done.loaded.is_some() || !known.filled {
-            progress(&format!("filling {}", known.view));
-            refresh::refresh(&client, &known.view, known.kind, Mode::Full)
-                .await
-                .map_err(InitError::server(format!("fill {}", known.view)))?;
-            done.refreshed.push(known.view.to_string());
+    let client = connect(target).await?;
+    let mut attempts = schema::ATTEMPTS;
+    let (mut done, wanted) = loop {
+        match install(&client, load, &mut progress).await {
+            Ok(done) => break done,
+            Err(InitError::Server { source, .. })
+                if attempts > 1 && schema::is_role_race(&source) =>
+            {
+                attempts -= 1;
+                let again = client.batch("ROLLBACK").await;
+                again.map_err(InitError::server("create the schema"))?;
+            }
+            Err(error) => return Err(error),
         }
+    };
+    if let Some(((load_id, entry), jobs)) = wanted {
+        progress(Step::Doing("loading the history"));
+        let loading = fill::load(target, &client, load_id, entry, jobs, |at| {
+            progress(Step::Loading(at));
+        });
+        done.loaded = Some(loading.await.map_err(InitError::server(
+            "load the history (the same command continues it)",
+        ))?);
+        let filling = schema::fill_all(&client, |_, name| {
+            progress(Step::Doing(&format!("filling {name}")));
+        });
+        filling
+            .await
+            .map_err(InitError::server("fill the summaries"))?;
+        let closed = fill::close(&client, load_id).await;
+        closed.map_err(InitError::server("note that the history is complete"))?;
+        done.filled = SUMMARIES
+            .iter()
+            .chain(&VIEWS)
+            .map(ToString::to_string)
+            .collect();
+    } else {
+        fill_empty(&client, &mut done, &mut progress).await?;
     }
     Ok(done)
 }
 
-/// What there is under our names.
-#[derive(Debug, Default)]
-struct Survey {
-    /// Everything.
-    names: BTreeSet<String>,
-    /// The roles.
-    roles: BTreeSet<String>,
-    /// Roles and schemas without our mark, such as `schema shop`.
-    foreign: Vec<String>,
+pub(super) async fn connect(target: &Target) -> Result<Client, InitError> {
+    let connected =
+        sampler::connect(target, "SET statement_timeout = 0; SET lock_timeout = 0").await;
+    connected.map_err(|source| InitError::Connect {
+        target: target.to_string(),
+        source,
+    })
 }
 
-impl Survey {
-    async fn of(client: &Client) -> Result<Self, InitError> {
-        let (roles, schemas) = (ROLES.map(str::to_owned), SCHEMAS.map(str::to_owned));
-        let found = client
-            .query(SURVEY, &[Param::Texts(&roles), Param::Texts(&schemas)])
-            .await
-            .map_err(InitError::server("read the catalogue"))?;
-        let mut survey = Self::default();
-        for row in 0..found.rows.len() {
-            let text = |column| found.get(row, column).text().unwrap_or_default();
-            let (kind, name) = (text("kind"), text("name").to_owned());
-            let top_level = matches!(kind, "role" | "schema");
-            if top_level && !text("comment").starts_with(MARK) {
-                survey.foreign.push(format!("{kind} {name}"));
-            }
-            if kind == "role" {
-                survey.roles.insert(name.clone());
-            }
-            let shown = if top_level {
-                format!("{kind} {name}")
-            } else {
-                name
-            };
-            survey.names.insert(shown);
-        }
-        Ok(survey)
-    }
-
-    fn lacks_a_schema(&self) -> bool {
-        SCHEMAS
-            .iter()
-            .any(|name| !self.names.contains(&format!("schema {name}")))
-    }
-
-    fn lacks_a_role(&self) -> bool {
-        self.roles.len() < ROLES.len()
-    }
-}
-
-/// Refuses where the schema cannot or should not be installed.
-async fn check(client: &Client, before: &Survey) -> Result<(), InitError> {
-    let answer = client
-        .query(CIRCUMSTANCES, &[])
+/// The schema, in one transaction, with the note of what will be loaded, and over how many sessions; `None`
+/// where nothing will.
+async fn install(
+    client: &Client,
+    load: Option<Load>,
+    progress: &mut impl FnMut(Step<'_>),
+) -> Result<(Done, Option<(Opened, usize)>), InitError> {
+    let creating = InitError::server("create the schema");
+    let wait = || progress(Step::Doing(schema::WAITING));
+    schema::begin(client, wait).await.map_err(creating)?;
+    let before = Survey::of(client)
         .await
         .map_err(InitError::server("read the catalogue"))?;
-    let is = |column: &str| answer.first(column).is_true();
-    let text = |column: &str| answer.first(column).text().unwrap_or_default();
-    let version = answer.first("version").int().unwrap_or(0);
-    let database = text("database");
-    let refused = |why: String| Err(InitError::Refused(why));
-    if version < OLDEST {
-        return refused(format!(
-            "the schema needs PostgreSQL {} or newer; this is server_version_num {version}",
-            OLDEST / 10_000
-        ));
-    }
-    if is("standby") {
-        return refused("this server is a standby: install the schema on its primary".to_owned());
-    }
-    if is("datistemplate") {
-        return refused(format!(
-            "{database} is a template: every new database would hold the shop. Name another one with -d"
-        ));
-    }
-    if !before.foreign.is_empty() {
-        return refused(format!(
-            "nothing was changed: there is a {} already that htap-top did not make (its comment would begin with \
-             \"{MARK}\"). Rename it, or install into another database or cluster",
-            before.foreign.join(", a ")
-        ));
-    }
-    if is("rolsuper") {
-        return Ok(());
-    }
-    let mut lacking = Vec::new();
-    if before.lacks_a_schema() && !is("may_create") {
-        lacking.push(format!("CREATE on database {database}"));
-    }
-    if before.lacks_a_role() && !is("rolcreaterole") {
-        lacking.push("CREATEROLE".to_owned());
-    }
-    // Until 15, CREATEROLE was enough to grant any role but a superuser.
-    if before.lacks_a_role() && version >= 160_000 && !is("may_grant") {
-        lacking.push("ADMIN OPTION on pg_monitor and pg_signal_backend".to_owned());
-    }
-    if lacking.is_empty() {
-        return Ok(());
-    }
-    Err(InitError::Privilege(format!(
-        "nothing was changed: role {} lacks {}. Connect as a superuser (-U postgres)",
-        text("role"),
-        lacking.join(", ")
-    )))
+    circumstances::check(client, &before).await?;
+    let standing = match before.version {
+        Some(VERSION) => fill::standing(client).await,
+        // Version 1 had no history of its own.
+        Some(_) if load.is_some() => Ok(Standing::Filled),
+        _ => Ok(Standing::Empty),
+    };
+    let standing = standing.map_err(InitError::server("look into the shop"))?;
+    let course = load.map_or(Ok(Course::Nothing), |load| agree(load, standing))?;
+    progress(Step::Doing(match before.version {
+        None => "creating the schema",
+        Some(VERSION) => "completing the schema",
+        Some(_) => "upgrading the schema",
+    }));
+    let applied = schema::apply(client, &before).await;
+    applied.map_err(InitError::server("create the schema"))?;
+    let wanted = match course {
+        Course::Nothing => None,
+        Course::Anew(load) => Some((open(client, load).await?, load.jobs)),
+        Course::GoOn(opened, jobs) => Some((opened, jobs)),
+    };
+    let after = Survey::of(client)
+        .await
+        .map_err(InitError::server("read the catalogue"))?;
+    let committed = client.batch("COMMIT").await;
+    committed.map_err(InitError::server("create the schema"))?;
+    let done = Done {
+        loaded_before: load.is_some() && wanted.is_none(),
+        ..Done::new(&before, &after)
+    };
+    Ok((done, wanted))
 }
 
-/// Data goes into an empty shop only.
-async fn refuse_second_fill(client: &Client, before: &Survey) -> Result<(), InitError> {
-    for table in FILLED {
-        if !before.names.contains(table) {
-            continue;
-        }
-        let rows = client
-            .query(
-                &format!("SELECT EXISTS (SELECT FROM {table}) AS filled"),
-                &[],
-            )
-            .await
-            .map_err(InitError::server(format!("look into {table}")))?;
-        if rows.first("filled").is_true() {
-            return Err(InitError::Refused(format!(
-                "nothing was changed: {table} holds rows already, and --orders fills an empty shop only. \
-                 To empty it: TRUNCATE shop.users, shop.categories CASCADE"
-            )));
-        }
-    }
-    Ok(())
+/// A load that was written down: its number and itself.
+type Opened = (i64, Entry);
+
+/// What is to be done about the history.
+enum Course {
+    Nothing,
+    Anew(Load),
+    /// Over so many sessions.
+    GoOn(Opened, usize),
 }
 
-async fn load(
-    client: &Client,
-    target: &Target,
-    orders: u64,
-    progress: &mut impl FnMut(&str),
-) -> Result<Loaded, InitError> {
-    // The history ends now by the server's clock, which will date what comes after it.
+/// Refuses a load that does not fit what is there.
+fn agree(load: Load, standing: Standing) -> Result<Course, InitError> {
+    const EMPTY_IT: &str = "TRUNCATE shop.users, shop.categories CASCADE empties the shop";
+    let fits = |entry: &Entry| entry.shape == load.shape && entry.seed == load.seed;
+    let called = |entry: &Entry| {
+        format!(
+            "--scale {} --days {} --seed {}",
+            entry.shape.orders as f64 / super::ORDERS_PER_SCALE,
+            entry.shape.days,
+            entry.seed
+        )
+    };
+    match standing {
+        Standing::Empty => Ok(Course::Anew(load)),
+        Standing::Begun(load_id, entry) if fits(&entry) => {
+            Ok(Course::GoOn((load_id, entry), load.jobs))
+        }
+        Standing::Complete(entry) if fits(&entry) => Ok(Course::Nothing),
+        Standing::Begun(_, entry) => Err(InitError::Refused(format!(
+            "nothing was changed: an interrupted load is in this shop, and {} continues it. To load another one \
+             instead, empty the shop first: {EMPTY_IT}",
+            called(&entry)
+        ))),
+        Standing::Complete(entry) => Err(InitError::Refused(format!(
+            "nothing was changed: this shop was filled with {} already, and only an empty one can be filled. \
+             {EMPTY_IT}",
+            called(&entry)
+        ))),
+        Standing::Filled => Err(InitError::Refused(format!(
+            "nothing was changed: the shop holds rows already, and --scale fills an empty one only. {EMPTY_IT}"
+        ))),
+    }
+}
+
+/// Writes down a load that ends now by the server's clock, which will date what comes after it.
+async fn open(client: &Client, load: Load) -> Result<Opened, InitError> {
     let now = client
         .query(
             "SELECT (extract(epoch FROM now()) * 1000)::bigint AS now_ms",
@@ -290,35 +244,79 @@ async fn load(
         )
         .await
         .map_err(InitError::server("ask for the time"))?;
-    let what = Fill {
-        orders,
-        seed: SEED,
-        end_ms: now.first("now_ms").int().unwrap_or_default(),
+    let end_ms = now.first("now_ms").int().unwrap_or_default();
+    let entry = Entry {
+        shape: load.shape,
+        seed: load.seed,
+        end_ms,
+        offset_s: fill::offset_s(end_ms),
     };
-    fill::fill(target, what, |share, doing| {
-        progress(&format!("{doing} ({:.0} %)", share * 100.0));
-    })
-    .await
-    .map_err(InitError::server(
-        "fill the shop (what was loaded stays; TRUNCATE shop.users, shop.categories CASCADE empties it)",
-    ))
+    let opened = entry.open(client).await;
+    let load_id = opened.map_err(InitError::server("note what is to be loaded"))?;
+    Ok((load_id, entry))
+}
+
+/// Fills what was never filled.
+async fn fill_empty(
+    client: &Client,
+    done: &mut Done,
+    progress: &mut impl FnMut(Step<'_>),
+) -> Result<(), InitError> {
+    let all = refresh::known(client).await;
+    for known in all.map_err(InitError::server("read htap.view_def"))? {
+        if !known.filled {
+            let name = known.view.to_string();
+            progress(Step::Doing(&format!("filling {name}")));
+            let filled = refresh::refresh(client, &known.view, known.kind, Mode::Full).await;
+            filled.map_err(InitError::server(format!("fill {name}")))?;
+            done.filled.push(name);
+        }
+    }
+    Ok(())
+}
+
+impl Done {
+    fn new(before: &Survey, after: &Survey) -> Self {
+        let new = |now: &std::collections::BTreeSet<String>,
+                   then: &std::collections::BTreeSet<String>|
+         -> Vec<String> { now.difference(then).cloned().collect() };
+        let new_roles = new(&after.roles, &before.roles);
+        let schemas = new(&after.schemas, &before.schemas);
+        let roles = new_roles.iter().map(|name| format!("role {name}"));
+        let schemas = schemas.iter().map(|name| format!("schema {name}"));
+        let things = after
+            .ours()
+            .filter(|thing| thing.stands_alone() && before.ours().all(|was| was != *thing))
+            .map(ToString::to_string);
+        Self {
+            was: before.version,
+            created: roles.chain(schemas).chain(things).collect(),
+            new_roles: new_roles.clone(),
+            ..Self::default()
+        }
+    }
 }
 
 impl std::fmt::Display for Done {
     /// What was done and what to do next, for a person.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self.was_there, self.created.is_empty()) {
-            (false, _) => writeln!(f, "created the schemas {}", SCHEMAS.join(", "))?,
-            (true, true) => writeln!(
+        let schemas = SCHEMAS.join(", ");
+        match (self.was, self.created.is_empty()) {
+            (None, _) => writeln!(f, "created the schemas {schemas}")?,
+            (Some(VERSION), true) => {
+                writeln!(f, "the schemas {schemas} are here already, and complete")?;
+            }
+            (Some(VERSION), false) => writeln!(
                 f,
-                "the schemas {} are here already, and complete",
-                SCHEMAS.join(", ")
-            )?,
-            (true, false) => writeln!(
-                f,
-                "the schemas were here already; created what was missing: {}",
+                "the schemas {schemas} were here already; created what was missing: {}",
                 self.created.join(", ")
             )?,
+            (Some(was), _) => {
+                writeln!(
+                    f,
+                    "upgraded the schemas {schemas} from version {was} to {VERSION}"
+                )?;
+            }
         }
         if let Some(loaded) = &self.loaded {
             writeln!(
@@ -327,8 +325,11 @@ impl std::fmt::Display for Done {
                 loaded.orders, loaded.items
             )?;
         }
-        if !self.refreshed.is_empty() {
-            writeln!(f, "refreshed {}", self.refreshed.join(", "))?;
+        if self.loaded_before {
+            writeln!(f, "the history is here already: nothing was loaded")?;
+        }
+        if !self.filled.is_empty() {
+            writeln!(f, "filled {}", self.filled.join(", "))?;
         }
         if !self.new_roles.is_empty() {
             writeln!(

@@ -1,9 +1,16 @@
 //! The case study's HTAP system: schema and first data.
 
+mod circumstances;
 pub mod fill;
 pub mod generate;
 pub mod init;
 pub mod orders;
 pub mod pools;
 pub mod refresh;
+pub mod router;
 pub mod schema;
+pub mod survey;
+pub mod uninstall;
+
+/// Orders of a history of scale 1.
+pub const ORDERS_PER_SCALE: f64 = 100_000.0;

@@ -1,10 +1,19 @@
 //! The schema, as the SQL files of `queries/system/`.
 
 use super::refresh::{self, Mode};
-use crate::pg::{Client, PgError, quote_ident};
+use super::survey::Survey;
+use crate::pg::{Client, Param, PgError, quote_ident};
+
+/// The version of the schema that these files make. It grows when an installed schema has to be changed by
+/// more than running them again; then there is an entry in [`UPGRADES`].
+pub const VERSION: i64 = 2;
 
 /// Name and text of each file, in the order they must run. They are repeatable.
-pub const FILES: [(&str, &str); 8] = [
+pub const FILES: [(&str, &str); 10] = [
+    (
+        "00_installed.sql",
+        include_str!("../../queries/system/00_installed.sql"),
+    ),
     (
         "01_roles.sql",
         include_str!("../../queries/system/01_roles.sql"),
@@ -37,7 +46,39 @@ pub const FILES: [(&str, &str); 8] = [
         "08_merge.sql",
         include_str!("../../queries/system/08_merge.sql"),
     ),
+    (
+        "09_load.sql",
+        include_str!("../../queries/system/09_load.sql"),
+    ),
 ];
+
+/// How an earlier version becomes this one.
+struct Upgrade {
+    from: i64,
+    /// Runs before the files.
+    before: &'static str,
+    /// Runs after this file.
+    file: &'static str,
+    after: &'static str,
+    /// What is made anew: nothing of others may hang on it.
+    replaces: &'static [&'static str],
+}
+
+const UPGRADES: [Upgrade; 1] = [Upgrade {
+    from: 1,
+    before: include_str!("../../queries/system/upgrade/1_before.sql"),
+    file: "05_control.sql",
+    after: include_str!("../../queries/system/upgrade/1_after.sql"),
+    replaces: &[
+        "shop.orders",
+        "shop.order_items",
+        "htap.refresh_target",
+        "mart.sales_hourly_mv",
+        "mart.user_behavior_mv",
+        "mart.fact_sales_mv",
+        "mart.daily_sales_summary",
+    ],
+}];
 
 /// The schemas.
 pub const SCHEMAS: [&str; 3] = ["shop", "mart", "htap"];
@@ -62,21 +103,94 @@ pub const SUMMARIES: [&str; 3] = ["mart.sales_hourly", "mart.fact_sales", "mart.
 /// Extensions that show more where the server has them; nothing depends on them.
 const EXTENSIONS: [&str; 3] = ["pg_stat_statements", "pgstattuple", "pg_buffercache"];
 
-/// Creates what is missing of the schema, all or nothing. Needs a superuser, or CREATEROLE and the right
-/// to grant `pg_monitor` and `pg_signal_backend`.
+/// Creates what is missing of the schema, all or nothing, upgrades an earlier version of it, and looks at
+/// nothing else: [`super::init`] does. Needs a superuser, or CREATEROLE and the right to grant `pg_monitor` and
+/// `pg_signal_backend`.
 pub async fn create(client: &Client) -> Result<(), PgError> {
-    let files = FILES.map(|(_, sql)| sql).join("\n");
-    let mut attempts = 3;
+    let mut attempts = ATTEMPTS;
     loop {
-        let created = client.batch(&format!("BEGIN;\n{files}\nCOMMIT;")).await;
+        let created = create_once(client).await;
         let Err(error) = &created else { return created };
         let _ = client.batch("ROLLBACK").await;
         attempts -= 1;
-        // Roles are the whole cluster's: another database may be creating them at this moment.
-        if attempts == 0 || !matches!(error.code(), "23505" | "42710") {
+        if attempts == 0 || !is_role_race(error) {
             return created;
         }
     }
+}
+
+async fn create_once(client: &Client) -> Result<(), PgError> {
+    begin(client, || ()).await?;
+    let before = Survey::of(client).await?;
+    apply(client, &before).await?;
+    client.batch("COMMIT").await
+}
+
+/// How often an installation is tried that met another one.
+pub(super) const ATTEMPTS: u32 = 3;
+
+/// Roles are the whole cluster's: another database may be creating them at this moment.
+pub(super) fn is_role_race(error: &PgError) -> bool {
+    matches!(error.code(), "23505" | "42710")
+}
+
+/// What is said where [`begin`] has to wait.
+pub(super) const WAITING: &str = "waiting for another session that installs or removes the schema";
+
+/// Begins a transaction that installs or removes the schema; one at a time. `waiting` is called where it has
+/// to wait for another one.
+pub(super) async fn begin(client: &Client, waiting: impl FnOnce()) -> Result<(), PgError> {
+    client.batch("BEGIN").await?;
+    let free =
+        "SELECT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtext('htap.init'), 0) AS free";
+    if !client.query(free, &[]).await?.first("free").is_true() {
+        waiting();
+        let wait = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('htap.init'), 0)";
+        client.batch(wait).await?;
+    }
+    Ok(())
+}
+
+/// Runs the files in the transaction of [`begin`], and records what is ours.
+pub(super) async fn apply(client: &Client, before: &Survey) -> Result<(), PgError> {
+    client.batch(&script(before.version)).await?;
+    let after = Survey::of(client).await?;
+    let (kinds, identities): (Vec<String>, Vec<String>) = after
+        .to_record(before)
+        .map(|thing| (thing.kind.clone(), thing.identity.clone()))
+        .unzip();
+    let record = "
+        WITH gone AS (
+            DELETE FROM htap.object AS o
+            WHERE CASE WHEN o.kind = 'partition' THEN to_regclass(o.identity) IS NULL
+                  ELSE NOT EXISTS (SELECT FROM unnest($1, $2) AS n (kind, identity)
+                                   WHERE n.kind = o.kind AND n.identity = o.identity) END)
+        INSERT INTO htap.object (kind, identity) SELECT * FROM unnest($1, $2) ON CONFLICT DO NOTHING";
+    let params = [Param::Texts(&kinds), Param::Texts(&identities)];
+    client.execute(record, &params).await?;
+    let version = "INSERT INTO htap.schema_version (version, program) VALUES ($1::bigint, $2) ON CONFLICT DO NOTHING";
+    let program = concat!("htap-top ", env!("CARGO_PKG_VERSION"));
+    let params = [Param::Int(VERSION), Param::Text(program)];
+    client.execute(version, &params).await?;
+    Ok(())
+}
+
+/// The statements that install the schema where version `from` of it is, or nothing.
+pub fn script(from: Option<i64>) -> String {
+    let upgrades = || UPGRADES.iter().filter(|upgrade| from == Some(upgrade.from));
+    let mut script: String = upgrades().map(|upgrade| upgrade.before).collect();
+    for (name, sql) in FILES {
+        script.push_str(sql);
+        let due = upgrades().filter(|upgrade| upgrade.file == name);
+        script.extend(due.map(|upgrade| upgrade.after));
+    }
+    script
+}
+
+/// What an upgrade from version `from` makes anew.
+pub(super) fn replaced(from: Option<i64>) -> &'static [&'static str] {
+    let upgrade = UPGRADES.iter().find(|upgrade| from == Some(upgrade.from));
+    upgrade.map_or(&[], |upgrade| upgrade.replaces)
 }
 
 /// Creates the extensions this server has; one that is refused is left out.

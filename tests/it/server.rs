@@ -31,6 +31,8 @@ pub struct Order {
     pub major: Option<u16>,
     pub listen_port: Option<u16>,
     pub settings: Vec<(String, String)>,
+    /// Socket folder and port of the server that it is to be a streaming replica of.
+    pub replica_of: Option<(PathBuf, u16)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -93,6 +95,15 @@ impl Server {
     pub fn of_major(major: u16) -> Self {
         Self::start(&Order {
             major: Some(major),
+            ..Order::default()
+        })
+    }
+
+    /// Starts a streaming replica of this server.
+    pub fn replica(&self) -> Self {
+        Self::start(&Order {
+            major: Some(self.major()),
+            replica_of: Some((self.socket_dir().to_owned(), self.port())),
             ..Order::default()
         })
     }
@@ -327,7 +338,11 @@ fn keeper() {
         listen_port: order.listen_port,
         settings,
     };
-    let cluster = Cluster::start(&binaries, &options).unwrap_or_else(|error| panic!("{error}"));
+    let cluster = match &order.replica_of {
+        None => Cluster::start(&binaries, &options),
+        Some((primary, port)) => Cluster::standby(&binaries, primary, *port, &options),
+    };
+    let cluster = cluster.unwrap_or_else(|error| panic!("{error}"));
     let place = Place {
         socket_dir: cluster.socket_dir().to_owned(),
         data_dir: cluster.data_dir().to_owned(),

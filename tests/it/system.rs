@@ -8,9 +8,12 @@
 
 mod books;
 mod init;
+mod load;
 mod orders;
 mod pools;
 mod refresh;
+mod uninstall;
+mod versions;
 mod workload;
 
 use crate::it::server::{Database, Order, Server, block_on};
@@ -23,7 +26,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::OnceCell;
 
 /// A server of this module, since the schema's roles belong to a whole cluster; with a filled database.
-async fn server() -> &'static Server {
+pub async fn server() -> &'static Server {
     static SERVER: OnceCell<Server> = OnceCell::const_new();
     SERVER.get_or_init(fill_one).await
 }
@@ -58,7 +61,7 @@ async fn fill_one() -> Server {
 }
 
 /// A copy of the filled database.
-async fn shop() -> Database<'static> {
+pub async fn shop() -> Database<'static> {
     static NUMBER: AtomicU32 = AtomicU32::new(1);
     let server = server().await;
     let name = format!("shop_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -79,11 +82,11 @@ async fn ask(client: &Client, sql: &str) -> Table {
         .unwrap_or_else(|error| panic!("{error}: {sql}"))
 }
 
-async fn number(client: &Client, sql: &str) -> i64 {
+pub async fn number(client: &Client, sql: &str) -> i64 {
     ask(client, sql).await.rows[0][0].int().unwrap()
 }
 
-async fn sqlstate(client: &Client, sql: &str) -> String {
+pub async fn sqlstate(client: &Client, sql: &str) -> String {
     match client.batch(sql).await {
         Ok(()) => "00000".to_owned(),
         Err(error) => error.code().to_owned(),

@@ -118,8 +118,11 @@ const WORDS: &[Word] = &[
             "src/demo/",
             // Paces, and how long a refresh took.
             "src/system/refresh/",
+            "src/bench/",
             // The offset from UTC, asked once.
             "src/commands/dashboard.rs",
+            // Rows per second, told to a person.
+            "src/commands/meter.rs",
         ],
     },
     Word {

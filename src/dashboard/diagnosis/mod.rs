@@ -241,7 +241,9 @@ fn waiters(activity: &Table) -> Vec<f64> {
 }
 
 fn freshness(views: &Table, targets: &Targets) -> Gauge {
-    let fresh = views.first("fresh_s").number();
+    // The latest comes first; where that one has no target, none has.
+    let wanted = views.column("target_s").is_none() || views.first("target_s").is_known();
+    let fresh = views.first("fresh_s").number().filter(|_| wanted);
     let target = views
         .first("target_s")
         .number()

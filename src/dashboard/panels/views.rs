@@ -58,10 +58,10 @@ pub fn derive(
         let (own, general) = target(view);
         let row =
             (0..summaries.rows.len()).find(|row| summaries.get(*row, "view").text() == Some(view));
-        let known = row.and_then(|row| summaries.get(row, "target_s").number());
+        // The server knows the view, and may say that no age is wanted of it.
+        let known = row.map(|row| summaries.get(row, "target_s").number());
         own.map(|own| own.as_secs_f64())
-            .or(known)
-            .unwrap_or(general.as_secs_f64())
+            .or(known.unwrap_or(Some(general.as_secs_f64())))
     };
     for row in 0..table.rows.len() {
         let Some(relid) = table.get(row, "relid").int() else {
@@ -78,10 +78,10 @@ pub fn derive(
             "plain"
         };
         let state = state(&table, row, last_s);
-        table.set(row, "late", fresh.map(|fresh| fresh / target_s).into());
+        table.set(row, "late", share(fresh, target_s));
         table.set(row, "fresh_s", fresh.map_or(Value::Pending, Value::Float));
         table.set(row, "source", source.into());
-        table.set(row, "target_s", Value::Float(target_s));
+        table.set(row, "target_s", target_s.into());
         table.set(row, "last_s", last_s.map_or(Value::Pending, Value::Float));
         table.set(row, "mode", mode.into());
         table.set(row, "state", state.as_str().into());
@@ -99,8 +99,18 @@ pub fn derive(
     table
 }
 
+/// The age of the data out of its target.
+fn share(fresh: Option<f64>, target_s: Option<f64>) -> Value {
+    Value::from(fresh.zip(target_s).map(|(fresh, target)| fresh / target))
+}
+
 /// Appends an incremental summary as a row beside the materialized views.
-fn add_summary(table: &mut Table, summaries: &Table, row: usize, target_s: &dyn Fn(&str) -> f64) {
+fn add_summary(
+    table: &mut Table,
+    summaries: &Table,
+    row: usize,
+    target_s: &dyn Fn(&str) -> Option<f64>,
+) {
     let columns = table.columns.clone();
     let cells = columns.iter().map(|name| summaries.get(row, name).clone());
     table.rows.push(cells.collect());
@@ -117,8 +127,8 @@ fn add_summary(table: &mut Table, summaries: &Table, row: usize, target_s: &dyn 
     } else {
         "never filled".to_owned()
     };
-    table.set(at, "late", fresh.map(|fresh| fresh / target_s).into());
-    table.set(at, "target_s", Value::Float(target_s));
+    table.set(at, "late", share(fresh, target_s));
+    table.set(at, "target_s", target_s.into());
     table.set(at, "source", "watermark".into());
     table.set(at, "mode", "incremental".into());
     table.set(at, "state", state.as_str().into());

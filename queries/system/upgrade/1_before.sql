@@ -1,0 +1,10 @@
+-- From version 1 (orders in one table, numbered by a sequence; materialized views only), before the files of
+-- the schema: what is made anew steps aside, with its rows, indexes and sequence.
+CREATE SCHEMA htap_upgrade;
+DROP TRIGGER IF EXISTS guard_status ON shop.orders;
+ALTER TABLE shop.order_items SET SCHEMA htap_upgrade;
+ALTER TABLE shop.orders SET SCHEMA htap_upgrade;
+ALTER TABLE htap.refresh_target SET SCHEMA htap_upgrade;
+DROP MATERIALIZED VIEW IF EXISTS mart.daily_sales_summary, mart.fact_sales_mv, mart.user_behavior_mv, mart.sales_hourly_mv;
+ALTER SCHEMA htap OWNER TO htap_refresh;
+ALTER TABLE htap.refresh_run OWNER TO htap_refresh;

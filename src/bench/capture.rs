@@ -1,0 +1,63 @@
+//! What it costs the shop that changes are logged for the summaries.
+
+use super::closed::{Shopper, closed};
+use super::{BenchError, Figures, Lab, orders};
+use crate::system::orders::{Commit, Orders, Step, Strategy};
+use std::sync::Arc;
+
+/// Whole lives: created, paid, shipped, completed.
+pub async fn capture(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
+    lab.settle().await?;
+    let switch = if variant == "on" { "ENABLE" } else { "DISABLE" };
+    switch_triggers(lab, switch).await?;
+    let shopper = Shopper::of(lab, 0.5).await?;
+    let pool = orders::pool(lab, 16).await?;
+    let desk = Arc::new(Orders::new(pool, Strategy::Function));
+    let wal = lab.wal_bytes().await?;
+    let meter = lab.meter();
+    let did = closed(16, lab.window, move |_| {
+        let (desk, order) = (Arc::clone(&desk), shopper.order());
+        async move {
+            let commit = Commit::Asynchronous;
+            let Ok(id) = desk.create(&order, commit).await else {
+                return false;
+            };
+            for step in [Step::Pay, Step::Ship, Step::Complete] {
+                if desk.step(id, step, commit).await.is_err() {
+                    return false;
+                }
+            }
+            true
+        }
+    })
+    .await;
+    let mut figures = did.figures("lives_per_s");
+    let used = meter.stop();
+    if let Some(used) = used {
+        let lives = did.done.max(1) as f64 / did.seconds;
+        figures.insert("server_cpu_us_per_life".into(), used.server * 1e6 / lives);
+    }
+    Lab::used(&mut figures, used);
+    // A tenth more was done than measured.
+    let lives = did.done.max(1) as f64 * 1.1;
+    let wal = lab.wal_bytes().await? - wal;
+    figures.insert("wal_bytes_per_life".into(), (wal / lives).round());
+    switch_triggers(lab, "ENABLE").await?;
+    if variant != "on" {
+        // What was not logged cannot be merged.
+        lab.batch("INSERT INTO htap.dirty_log (what) VALUES ('all')")
+            .await?;
+    }
+    Ok(figures)
+}
+
+async fn switch_triggers(lab: &Lab, switch: &str) -> Result<(), BenchError> {
+    lab.batch(&format!(
+        "DO $$ DECLARE t record; BEGIN
+             FOR t IN SELECT tgrelid::regclass AS relation, tgname FROM pg_trigger
+                      WHERE tgname LIKE 'capture_%' AND NOT tgisinternal LOOP
+                 EXECUTE format('ALTER TABLE %s {switch} TRIGGER %I', t.relation, t.tgname);
+             END LOOP; END $$"
+    ))
+    .await
+}

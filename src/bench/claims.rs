@@ -1,0 +1,417 @@
+//! What the case study claims, and what stands beside it.
+
+use super::figures::median;
+use super::store::Store;
+use crate::format;
+use std::fmt::Write as _;
+
+/// A line of the table: a claim, and what was measured for it.
+pub struct Line {
+    /// Section of the case study.
+    pub section: &'static str,
+    /// What is compared.
+    pub what: &'static str,
+    /// What it says.
+    pub claim: &'static str,
+    /// What was measured; `None` where the runs are missing.
+    pub measured: Option<String>,
+}
+
+/// Median of a figure.
+fn of(store: &Store, experiment: &str, variant: &str, name: &str) -> Option<f64> {
+    median(&store.figure(experiment, variant, name))
+}
+
+fn times(value: Option<f64>) -> Option<String> {
+    value.map(|value| match value {
+        10.0.. => format!("{value:.0}x"),
+        _ => format!("{value:.1}x"),
+    })
+}
+
+fn ratio(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    match (a?, b?) {
+        (_, 0.0) => None,
+        (a, b) => Some(a / b),
+    }
+}
+
+fn ms(value: Option<f64>) -> Option<String> {
+    value.map(format::ms)
+}
+
+/// How many times as quick, with the two times.
+fn faster(store: &Store, experiment: &str, slow: &str, quick: &str, name: &str) -> Option<String> {
+    let slow = of(store, experiment, slow, name);
+    let quick = of(store, experiment, quick, name);
+    Some(format!(
+        "{} ({} against {})",
+        times(ratio(slow, quick))?,
+        ms(quick)?,
+        ms(slow)?
+    ))
+}
+
+/// All claims with what this file measured.
+pub fn lines(store: &Store) -> Vec<Line> {
+    let mut lines = mixed(store);
+    lines.extend(harms(store));
+    lines.extend(answers(store));
+    lines.extend(indexes(store));
+    lines.extend(refreshes(store));
+    lines.extend(orders(store));
+    lines.extend(skewed(store));
+    lines
+}
+
+fn line(
+    section: &'static str,
+    what: &'static str,
+    claim: &'static str,
+    measured: Option<String>,
+) -> Line {
+    Line {
+        section,
+        what,
+        claim,
+        measured,
+    }
+}
+
+fn mixed(store: &Store) -> Vec<Line> {
+    let get = |variant: &str, name: &str| of(store, "mixed", variant, name);
+    let both = |variant: &str| {
+        let (tps, p99) = (
+            get(variant, "oltp_done_per_s")?,
+            get(variant, "oltp_ms_p99")?,
+        );
+        let mut text = format!("{tps:.0} orders/s, P99 {}", format::ms(p99));
+        if let (Some(rate), Some(p99)) =
+            (get(variant, "olap_done_per_s"), get(variant, "olap_ms_p99"))
+            && rate > 0.0
+        {
+            let _ = write!(text, "; {rate:.1} questions/s, P99 {}", format::ms(p99));
+        }
+        Some(text)
+    };
+    let fresh = get("HTAP corrected", "freshness_ms_p50").and_then(|p50| {
+        let p99 = get("HTAP corrected", "freshness_ms_p99")?;
+        Some(format!("P50 {}, P99 {}", format::ms(p50), format::ms(p99)))
+    });
+    vec![
+        line(
+            "5.2",
+            "OLTP alone (5,000/s offered)",
+            "8,000 TPS, P99 45 ms",
+            both("OLTP alone"),
+        ),
+        line(
+            "5.2",
+            "beside an ETL copy",
+            "7,500 TPS, P99 120 ms",
+            both("ETL copy"),
+        ),
+        line(
+            "5.2",
+            "HTAP as written (its views)",
+            "7,200 TPS, P99 55 ms; answers < 1 s",
+            both("HTAP as written"),
+        ),
+        line(
+            "5.2",
+            "HTAP corrected",
+            "(its goal: OLTP < 50 ms, OLAP < 1 s)",
+            both("HTAP corrected"),
+        ),
+        line(
+            "5.2",
+            "freshness, corrected",
+            "< 5 minutes (its goal: < 5 s)",
+            fresh,
+        ),
+    ]
+}
+
+/// What goes wrong with what it recommends.
+fn harms(store: &Store) -> Vec<Line> {
+    vec![
+        line(
+            "2.1",
+            "an old snapshot \"does not disturb OLTP\"",
+            "no effect",
+            ratio(
+                of(store, "snapshot", "snapshot held", "pairs_per_s"),
+                of(store, "snapshot", "no snapshot", "pairs_per_s"),
+            )
+            .and_then(|share| {
+                let size = ratio(
+                    of(store, "snapshot", "snapshot held", "inventory_bytes"),
+                    of(store, "snapshot", "no snapshot", "inventory_bytes"),
+                )?;
+                Some(format!(
+                    "{:+.0} % updates, table {size:.1}x",
+                    (share - 1.0) * 100.0
+                ))
+            }),
+        ),
+        line(
+            "9.2",
+            "router by keywords, 16 traps",
+            "routes by features",
+            routed(store),
+        ),
+    ]
+}
+
+fn routed(store: &Store) -> Option<String> {
+    let get = |variant, name| of(store, "router", variant, name);
+    Some(format!(
+        "right: {:.0} (keywords), {:.0} (ours); writes sent to the replica: {:.0}, {:.0}",
+        get("keywords", "right")?,
+        get("parser", "right")?,
+        get("keywords", "writes_to_replica")?,
+        get("parser", "writes_to_replica")?,
+    ))
+}
+
+fn answers(store: &Store) -> Vec<Line> {
+    let question = |name: &str| {
+        let get = |variant| of(store, "questions", variant, name);
+        let (base, mv, rollup) = (get("base")?, get("mv")?, get("rollup")?);
+        Some(format!(
+            "{} base, {} view, {} rollup ({:.0}x)",
+            format::ms(base),
+            format::ms(mv),
+            format::ms(rollup),
+            base / rollup.max(0.001)
+        ))
+    };
+    vec![
+        line(
+            "4.2",
+            "1 hourly sales",
+            "50 ms against 5 s (100x)",
+            question("hourly_ms"),
+        ),
+        line("4.2", "2 top categories", "200 ms", question("category_ms")),
+        line("4.2", "3 RFM by segment", "800 ms", question("segment_ms")),
+        line(
+            "6.1",
+            "daily sales from hourly ones",
+            "160x",
+            faster(store, "rewriting", "base", "rollup", "daily_ms"),
+        ),
+    ]
+}
+
+/// Partitions, parallel workers, indexes.
+fn indexes(store: &Store) -> Vec<Line> {
+    vec![
+        line(
+            "6.2",
+            "one month by partition",
+            "scans one partition",
+            faster(store, "partitions", "plain", "partitioned", "month_ms"),
+        ),
+        line(
+            "6.3",
+            "4 parallel workers",
+            "4x",
+            faster(store, "parallel", "0", "4", "aggregate_ms"),
+        ),
+        line(
+            "6.3",
+            "1 parallel worker",
+            "",
+            faster(store, "parallel", "0", "1", "aggregate_ms"),
+        ),
+        line(
+            "7.1",
+            "BRIN against B-tree: size",
+            "50x smaller",
+            times(ratio(
+                of(store, "brin", "btree", "index_bytes"),
+                of(store, "brin", "brin", "index_bytes"),
+            )),
+        ),
+        line(
+            "7.1",
+            "BRIN against B-tree: one day's range",
+            "",
+            faster(store, "brin", "brin", "btree", "day_ms"),
+        ),
+    ]
+}
+
+fn refreshes(store: &Store) -> Vec<Line> {
+    let took = |variant: &str| {
+        let idle = of(store, "refresh", variant, "idle_ms")?;
+        let p99 = of(store, "refresh", variant, "oltp_ms_p99")?;
+        let none = of(store, "refresh", "none", "oltp_ms_p99")?;
+        Some(format!(
+            "{}; OLTP P99 {} (without {})",
+            format::ms(idle),
+            format::ms(p99),
+            format::ms(none)
+        ))
+    };
+    let fresh = || {
+        let p99 = of(store, "fresh", "refresh --fresh 1s", "freshness_ms_p99")?;
+        let with = of(store, "fresh", "refresh --fresh 1s", "oltp_ms_p99")?;
+        let without = of(store, "fresh", "no refresh", "oltp_ms_p99")?;
+        Some(format!(
+            "freshness P99 {}; OLTP P99 {} (without {})",
+            format::ms(p99),
+            format::ms(with),
+            format::ms(without)
+        ))
+    };
+    vec![
+        line("5.3", "sales_hourly, full", "", took("hourly full")),
+        line(
+            "5.3",
+            "sales_hourly, CONCURRENTLY",
+            "15 s, not noticed",
+            took("hourly concurrent"),
+        ),
+        line(
+            "5.3",
+            "sales_hourly, incremental",
+            "",
+            took("hourly incremental"),
+        ),
+        line("5.3", "fact_sales, full", "", took("fact full")),
+        line(
+            "5.3",
+            "fact_sales, CONCURRENTLY",
+            "3 min, OLTP + 5 ms",
+            took("fact concurrent"),
+        ),
+        line(
+            "5.3",
+            "fact_sales, incremental (1,000 changes)",
+            "",
+            took("fact incremental"),
+        ),
+        line(
+            "5.3",
+            "incremental against CONCURRENTLY",
+            "",
+            times(ratio(
+                of(store, "refresh", "fact concurrent", "idle_ms"),
+                of(store, "refresh", "fact incremental", "idle_ms"),
+            )),
+        ),
+        line(
+            "1.2",
+            "1,000 completed orders/s, kept within 1 s",
+            "fresher than 5 s",
+            fresh(),
+        ),
+        line("2.2", "cost of logging changes", "", captured(store)),
+    ]
+}
+
+fn captured(store: &Store) -> Option<String> {
+    let change = |name| {
+        let share = ratio(
+            of(store, "capture", "on", name),
+            of(store, "capture", "off", name),
+        )?;
+        Some((share - 1.0) * 100.0)
+    };
+    Some(format!(
+        "{:+.1} % lives/s, {:+.1} % server CPU per life, {:+.1} % WAL",
+        change("lives_per_s")?,
+        change("server_cpu_us_per_life")?,
+        change("wal_bytes_per_life")?
+    ))
+}
+
+fn orders(store: &Store) -> Vec<Line> {
+    let rate = |variant: &str| of(store, "orders", variant, "orders_per_s");
+    let against = |variant: &str, other: &str| {
+        let (one, two) = (rate(variant)?, rate(other)?);
+        Some(format!(
+            "{:.2}x ({one:.0} against {two:.0} orders/s)",
+            one / two
+        ))
+    };
+    vec![
+        line(
+            "4.1",
+            "pipelined against nine round trips, durable",
+            "",
+            against("pipelined, synchronous", "round trips, synchronous"),
+        ),
+        line(
+            "4.1",
+            "function against nine round trips, durable",
+            "",
+            against("function, synchronous", "round trips, synchronous"),
+        ),
+        line(
+            "4.1",
+            "group commit against nine round trips, durable",
+            "",
+            against("group, synchronous", "round trips, synchronous"),
+        ),
+        line(
+            "4.1",
+            "function against nine round trips, asynchronous",
+            "",
+            against("function, asynchronous", "round trips, asynchronous"),
+        ),
+        line(
+            "4.1",
+            "pipelined against nine round trips, asynchronous",
+            "",
+            against("pipelined, asynchronous", "round trips, asynchronous"),
+        ),
+        line(
+            "4.1",
+            "group commit against nine round trips, asynchronous",
+            "",
+            against("group, asynchronous", "round trips, asynchronous"),
+        ),
+        line(
+            "4.1",
+            "function: this client against pgbench, durable",
+            "",
+            against("function, synchronous", "pgbench function, synchronous"),
+        ),
+        line(
+            "4.1",
+            "function: this client against pgbench, asynchronous",
+            "",
+            against("function, asynchronous", "pgbench function, asynchronous"),
+        ),
+    ]
+}
+
+/// Deadlocks under skew.
+fn skewed(store: &Store) -> Vec<Line> {
+    let under = |variant: &str| {
+        let get = |name| of(store, "skew", variant, name);
+        Some(format!(
+            "{:.0} orders/s, {:.0} deadlocks, P99 {}",
+            get("orders_per_s")?,
+            get("deadlocks")?,
+            format::ms(get("latency_ms_p99")?)
+        ))
+    };
+    vec![
+        line(
+            "4.1",
+            "Zipf 1.1, 32 clients: as written",
+            "",
+            under("round trips"),
+        ),
+        line(
+            "4.1",
+            "Zipf 1.1, 32 clients: corrected",
+            "",
+            under("function"),
+        ),
+    ]
+}

@@ -1,0 +1,256 @@
+//! The server that everything is measured on.
+
+use super::meter::{Meter, Use};
+use super::{BenchError, Figures, Options};
+use crate::demo::binaries::{self, Binaries};
+use crate::demo::cluster::{Cluster, ClusterOptions, SUPERUSER};
+use crate::pg::{Client, Table, Target, sampler};
+use crate::system::generate::Shape;
+use crate::system::init::{Load, Step, init};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A running server with a filled shop.
+pub struct Lab {
+    cluster: Cluster,
+    binaries: Binaries,
+    admin: Client,
+    target: Target,
+    version: String,
+    /// How long each load is measured.
+    pub window: Duration,
+}
+
+const DBNAME: &str = "bench";
+
+/// Days of history.
+const DAYS: i64 = 180;
+
+/// Settings of a server that is measured: those of the case study's section 5.1 that matter, in proportion.
+const SETTINGS: [(&str, &str); 15] = [
+    // What only a dashboard wants to know costs every call.
+    ("track_functions", "none"),
+    ("track_io_timing", "off"),
+    // What is measured must be as durable as it claims.
+    ("fsync", "on"),
+    ("synchronous_commit", "on"),
+    ("full_page_writes", "on"),
+    ("shared_buffers", "2GB"),
+    ("max_wal_size", "16GB"),
+    ("checkpoint_timeout", "30min"),
+    ("max_connections", "200"),
+    ("maintenance_work_mem", "512MB"),
+    ("max_worker_processes", "16"),
+    ("max_parallel_workers", "8"),
+    ("deadlock_timeout", "1s"),
+    ("log_lock_waits", "off"),
+    ("autovacuum_naptime", "10s"),
+];
+
+impl Lab {
+    /// Makes the server and fills it.
+    pub async fn open(options: &Options, tell: &mut impl FnMut(&str)) -> Result<Self, BenchError> {
+        let wanted = options.binaries.clone();
+        let started = tokio::task::spawn_blocking(move || {
+            let binaries = binaries::find(&wanted)?;
+            let options = ClusterOptions {
+                settings: SETTINGS
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .into(),
+                ..ClusterOptions::default()
+            };
+            Cluster::start(&binaries, &options).map(|cluster| (cluster, binaries))
+        });
+        let (cluster, binaries) = started.await.map_err(|error| BenchError::Program {
+            program: "initdb".to_owned(),
+            detail: error.to_string(),
+        })??;
+        Self::prepare(cluster, binaries, options, tell).await
+    }
+
+    /// Schema, data, and what the experiments need besides.
+    async fn prepare(
+        cluster: Cluster,
+        binaries: Binaries,
+        options: &Options,
+        tell: &mut impl FnMut(&str),
+    ) -> Result<Self, BenchError> {
+        let target = cluster
+            .target(DBNAME, SUPERUSER)
+            .with_application_name("htap-top bench");
+        let doing = BenchError::doing;
+        let first = Client::connect(&target.with_dbname("postgres"))
+            .await
+            .map_err(doing("connect"))?;
+        first
+            .batch(&format!("CREATE DATABASE {DBNAME}"))
+            .await
+            .map_err(doing("create the database"))?;
+        let admin = sampler::connect(&target, "SET statement_timeout = 0")
+            .await
+            .map_err(doing("connect"))?;
+        let version = admin
+            .query("SELECT current_setting('server_version') AS version", &[])
+            .await
+            .map_err(doing("ask for the version"))?;
+        let load = Load {
+            shape: Shape::of(options.orders, DAYS),
+            seed: 1,
+            jobs: 2,
+        };
+        let mut told = 0;
+        let installed = init(&target, Some(load), |step| match step {
+            Step::Doing(what) => tell(what),
+            Step::Loading(at) => {
+                let percent = 100 * at.loaded.orders / at.orders.max(1);
+                if percent >= told + 10 {
+                    told = percent;
+                    tell(&format!("loading orders ({percent} %)"));
+                }
+            }
+        });
+        Box::pin(installed).await?;
+        admin
+            .batch(include_str!("../../queries/bench/setup.sql"))
+            .await
+            .map_err(doing("prepare the experiments"))?;
+        for statement in ["VACUUM ANALYZE", "CHECKPOINT"] {
+            admin
+                .batch(statement)
+                .await
+                .map_err(doing("vacuum the database"))?;
+        }
+        Ok(Self {
+            version: version.first("version").text().unwrap_or("?").to_owned(),
+            cluster,
+            binaries,
+            admin,
+            target,
+            window: options.window,
+        })
+    }
+
+    /// Where it is.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// server_version.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// A program that came with the server, or one of the PATH.
+    pub fn program(&self, name: &str) -> PathBuf {
+        let beside = self.binaries.bindir.join(name);
+        if beside.exists() {
+            beside
+        } else {
+            PathBuf::from(name)
+        }
+    }
+
+    /// Runs statements as a superuser.
+    pub async fn batch(&self, sql: &str) -> Result<(), BenchError> {
+        self.admin
+            .batch(sql)
+            .await
+            .map_err(BenchError::doing(format!("run {}", short(sql))))
+    }
+
+    /// Asks as a superuser.
+    pub async fn query(&self, sql: &str) -> Result<Table, BenchError> {
+        self.admin
+            .query(sql, &[])
+            .await
+            .map_err(BenchError::doing(format!("ask {}", short(sql))))
+    }
+
+    /// The plan of `EXPLAIN (FORMAT JSON …)`.
+    pub async fn explain(&self, sql: &str) -> Result<serde_json::Value, BenchError> {
+        let table = self
+            .admin
+            .query_text(sql, 10)
+            .await
+            .map_err(BenchError::doing(format!("run {}", short(sql))))?;
+        let cell = table.rows.first().and_then(|row| row.first());
+        let text = cell.and_then(crate::pg::Value::text).unwrap_or("[]");
+        serde_json::from_str(text).map_err(|error| BenchError::Program {
+            program: "EXPLAIN".to_owned(),
+            detail: error.to_string(),
+        })
+    }
+
+    /// One number.
+    pub async fn number(&self, sql: &str) -> Result<f64, BenchError> {
+        let table = self.query(sql).await?;
+        let cell = table.rows.first().and_then(|row| row.first());
+        Ok(cell.and_then(crate::pg::Value::number).unwrap_or(0.0))
+    }
+
+    /// Now, by the server.
+    pub async fn now(&self) -> Result<String, BenchError> {
+        let sql =
+            "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS at";
+        let table = self.query(sql).await?;
+        Ok(table.first("at").text().unwrap_or_default().to_owned())
+    }
+
+    /// WAL written so far, bytes.
+    pub async fn wal_bytes(&self) -> Result<f64, BenchError> {
+        self.number("SELECT (pg_current_wal_insert_lsn() - '0/0')::float8")
+            .await
+    }
+
+    /// Leaves every run the same: nobody at work from the run before, stock for all, dead rows gone and dirty
+    /// buffers written.
+    pub async fn settle(&self) -> Result<(), BenchError> {
+        // Who was abandoned in a long statement goes on with it until told otherwise.
+        let others = "SELECT count(pg_terminate_backend(pid))::float8 FROM pg_stat_activity
+                      WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+        while self.number(others).await? > 0.0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        self.batch("UPDATE shop.inventory SET quantity = 500000000")
+            .await?;
+        self.batch("VACUUM shop.inventory, htap.order_log, htap.heartbeat")
+            .await?;
+        self.batch("CHECKPOINT").await
+    }
+
+    /// Begins to measure who uses the processors.
+    pub fn meter(&self) -> Meter {
+        Meter::start(self.cluster.data_dir())
+    }
+
+    /// Adds to a run's figures who used the processors.
+    pub fn used(figures: &mut Figures, used: Option<Use>) {
+        if let Some(used) = used {
+            for (name, value) in [
+                ("own_cpu", used.own),
+                ("server_cpu", used.server),
+                ("others_cpu", used.others),
+            ] {
+                figures.insert(name.to_owned(), (value * 1000.0).round() / 1000.0);
+            }
+        }
+    }
+
+    /// Stops and removes the server.
+    pub async fn close(self) -> Result<(), BenchError> {
+        let Self { cluster, admin, .. } = self;
+        drop(admin);
+        let stopped = tokio::task::spawn_blocking(move || cluster.stop());
+        stopped.await.map_err(|error| BenchError::Program {
+            program: "pg_ctl".to_owned(),
+            detail: error.to_string(),
+        })??;
+        Ok(())
+    }
+}
+
+/// The beginning of a statement, for messages.
+fn short(sql: &str) -> String {
+    let line: String = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().take(60).collect()
+}

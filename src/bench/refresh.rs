@@ -1,0 +1,108 @@
+//! Refreshes: what each kind takes, and what it does to the shop.
+
+use super::figures::Figures;
+use super::{BenchError, Lab, mixed};
+use crate::system::orders::Commit;
+use crate::system::refresh::{self, Kind, Mode, View};
+use crate::workload::{Options, run};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Orders that change before a refresh.
+const CHANGES: u32 = 1_000;
+
+fn of(variant: &str) -> Option<(View, Kind, Mode)> {
+    let (what, how) = variant.split_once(' ')?;
+    let incremental = how == "incremental";
+    let name = match (what, incremental) {
+        ("hourly", true) => "sales_hourly",
+        ("hourly", false) => "sales_hourly_mv",
+        (_, true) => "fact_sales",
+        (_, false) => "fact_sales_mv",
+    };
+    let view = View {
+        schema: "mart".into(),
+        name: name.into(),
+    };
+    Some(match how {
+        "full" => (view, Kind::Materialized, Mode::Full),
+        "concurrent" => (view, Kind::Materialized, Mode::Concurrent),
+        _ => (view, Kind::Incremental, Mode::Incremental),
+    })
+}
+
+/// Corrects completed orders all over the history, which is harder than completing new ones: what the
+/// summaries hold of them goes, and comes anew.
+async fn change(lab: &Lab) -> Result<(), BenchError> {
+    lab.batch(&format!(
+        "UPDATE shop.orders AS o SET total_amount = o.total_amount + 0.01
+         FROM (SELECT order_id, created_at FROM shop.orders TABLESAMPLE SYSTEM (5) WHERE status = 3
+               ORDER BY random() LIMIT {CHANGES}) AS c
+         WHERE o.order_id = c.order_id AND o.created_at = c.created_at"
+    ))
+    .await
+}
+
+pub async fn refresh(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
+    let client = refresh::connect(lab.target())
+        .await
+        .map_err(BenchError::doing("connect"))?;
+    let mut figures = Figures::new();
+    let wanted = of(variant);
+    lab.settle().await?;
+    if let Some((view, kind, mode)) = &wanted {
+        // Up to date first, so that only the changes count.
+        refresh::refresh(&client, view, *kind, *mode)
+            .await
+            .map_err(BenchError::doing(format!("refresh {view}")))?;
+        change(lab).await?;
+        lab.batch("CHECKPOINT").await?;
+        let wal = lab.wal_bytes().await?;
+        let done = refresh::refresh(&client, view, *kind, *mode)
+            .await
+            .map_err(BenchError::doing(format!("refresh {view}")))?;
+        figures.insert("idle_ms".into(), done.took_ms);
+        figures.insert("wal_bytes".into(), lab.wal_bytes().await? - wal);
+    }
+    // Beside a shop at 900 transactions a second with durable commits.
+    let options = Options {
+        oltp_per_s: 900.0,
+        olap_per_s: 0.0,
+        commit: Commit::Synchronous,
+        skew: 0.5,
+        ..mixed::base(lab)
+    };
+    let meter = lab.meter();
+    let load = run(lab.target(), &options, std::future::pending(), |_| {});
+    let refreshes = async {
+        let mut took_ms = Vec::new();
+        let until = Instant::now() + options.warm_up + options.duration;
+        while let Some((view, kind, mode)) = &wanted {
+            let begun = Instant::now();
+            if begun >= until {
+                break;
+            }
+            match refresh::refresh(&client, view, *kind, *mode).await {
+                Ok(done) => took_ms.push(done.took_ms),
+                Err(_) => break,
+            }
+            tokio::time::sleep_until(begun + Duration::from_secs(1)).await;
+        }
+        took_ms
+    };
+    let (summary, took_ms) = tokio::join!(load, refreshes);
+    let summary = summary?;
+    figures.insert("oltp_ms_p50".into(), summary.oltp.latency.p50);
+    figures.insert("oltp_ms_p99".into(), summary.oltp.latency.p99);
+    figures.insert("oltp_done_per_s".into(), summary.oltp.reached_per_s);
+    if let Some(median) = super::figures::median(&took_ms) {
+        figures.insert("beside_ms".into(), median);
+        figures.insert("refreshes".into(), took_ms.len() as f64);
+    }
+    Lab::used(&mut figures, meter.stop());
+    Ok(figures)
+}
+
+pub async fn fresh(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
+    mixed::completing(lab, variant != "no refresh").await
+}

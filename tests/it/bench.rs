@@ -1,0 +1,142 @@
+//! `htap-top bench`: it measures, saves, goes on where it stopped, and reports.
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+fn bench(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_htap-top"));
+    command
+        .arg("bench")
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null());
+    command
+}
+
+fn said(output: &Output) -> String {
+    let text = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn runs(folder: &Path) -> Vec<Value> {
+    let text = std::fs::read(folder.join("bench-results.json")).unwrap_or_default();
+    let file: Value = serde_json::from_slice(&text).unwrap_or_default();
+    let runs = file.get("runs").and_then(Value::as_array);
+    runs.cloned().unwrap_or_default()
+}
+
+const QUICK: [&str; 6] = ["--scale", "0.02", "--window", "300ms", "--repeats", "2"];
+
+#[test]
+fn every_experiment_runs_and_an_interrupted_bench_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let chosen = [
+        "questions",
+        "rewriting",
+        "partitions",
+        "brin",
+        "capture",
+        "router",
+    ];
+    let arguments = [&chosen[..], &QUICK].concat();
+    let mut first = bench(folder.path(), &arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while runs(folder.path()).len() < 3 {
+        assert!(first.try_wait().unwrap().is_none(), "it ended early");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let pid = nix::unistd::Pid::from_raw(first.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let code = first.wait().unwrap().code();
+    assert_eq!(code, Some(1));
+    let before = runs(folder.path());
+    assert!(before.len() < 30, "{}", before.len());
+
+    let output = bench(folder.path(), &arguments).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let after = runs(folder.path());
+    assert_eq!(after[..before.len()], before, "what was measured is kept");
+    // 3 + 2 + 2 + 3 + 2 + 2 variants, twice.
+    assert_eq!(after.len(), 28);
+    for run in &after {
+        let figures = run["figures"].as_object().unwrap();
+        assert!(!figures.is_empty(), "{run}");
+    }
+    let table = said(&output);
+    for expected in [
+        "| 9.2 | router by keywords, 16 traps | routes by features | right: 2 (keywords), 16 (ours); writes sent to the replica: 6, 0 |",
+        "| 5.2 | HTAP corrected | (its goal: OLTP < 50 ms, OLAP < 1 s) | not run |",
+        "| 7.1 | BRIN against B-tree: size | 50x smaller | ",
+    ] {
+        assert!(table.contains(expected), "{expected}\n{table}");
+    }
+    let again = bench(folder.path(), &["--report", "--format", "json"])
+        .output()
+        .unwrap();
+    let all: Vec<Value> = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(all, after);
+}
+
+#[test]
+fn loads_and_refreshes_are_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let chosen = ["orders", "refresh", "mixed", "snapshot"];
+    let arguments = [&chosen[..], &QUICK[..4], &["--repeats", "1"]].concat();
+    let output = bench(folder.path(), &arguments).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let all = runs(folder.path());
+    assert_eq!(all.len(), 10 + 7 + 5 + 2);
+    let figure = |experiment: &str, variant: &str, name: &str| {
+        let run = all
+            .iter()
+            .find(|run| run["experiment"] == experiment && run["variant"] == variant);
+        run.unwrap()["figures"][name].as_f64().unwrap()
+    };
+    for variant in [
+        "round trips, synchronous",
+        "function, asynchronous",
+        "pipelined, synchronous",
+        "group, asynchronous",
+        "pgbench function, synchronous",
+    ] {
+        assert!(
+            figure("orders", variant, "orders_per_s") > 10.0,
+            "{variant}"
+        );
+        assert!(figure("orders", variant, "wal_bytes_per_order") > 100.0);
+        assert!(figure("orders", variant, "failed") < 1.0, "{variant}");
+    }
+    for kind in ["hourly full", "fact concurrent", "fact incremental"] {
+        assert!(figure("refresh", kind, "idle_ms") > 0.0);
+        assert!(figure("refresh", kind, "oltp_ms_p99") > 0.0);
+    }
+    assert!(figure("mixed", "HTAP corrected", "olap_done_per_s") > 1.0);
+    assert!(figure("mixed", "OLTP alone", "oltp_done_per_s") > 10.0);
+    assert!(figure("snapshot", "snapshot held", "pairs_per_s") > 10.0);
+    if cfg!(target_os = "linux") {
+        assert!(figure("mixed", "HTAP corrected", "server_cpu") > 0.0);
+    }
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_before_anything_is_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |arguments: &[&str]| {
+        let output = bench(folder.path(), arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        said(&output)
+    };
+    assert!(refused(&["nonesuch"]).contains("there is no experiment nonesuch"));
+    assert!(refused(&["--scale", "0"]).contains("from 0.01 to 1000"));
+    assert!(refused(&["--report", "--results", "none.json"]).contains("none.json"));
+    std::fs::write(folder.path().join("x.json"), "{}").unwrap();
+    let why = refused(&["router", "--results", "x.json"]);
+    assert!(why.contains("not a file of results"), "{why}");
+    let listed = bench(folder.path(), &["--list"]).output().unwrap();
+    assert!(said(&listed).contains("HTAP as written"));
+}

@@ -1,0 +1,219 @@
+//! The executor: where statements really run, and what it mends.
+
+use super::router;
+use crate::it::server::{Database, block_on, until};
+use crate::it::system::{number, shop};
+use htap_top::pg::Param;
+use htap_top::system::router::executor::{Executor, Targets};
+use htap_top::system::router::{Node, Pool, Rule};
+use std::sync::Arc;
+
+/// `lie()` says that it only reads.
+const LIAR: &str = "
+    CREATE TABLE public.log (n int);
+    GRANT SELECT, INSERT ON public.log TO htap_oltp;
+    GRANT SELECT ON public.log TO htap_olap;
+    CREATE FUNCTION public.write() RETURNS int LANGUAGE sql AS 'INSERT INTO public.log VALUES (1) RETURNING n';
+    CREATE FUNCTION public.lie() RETURNS int LANGUAGE plpgsql STABLE AS 'BEGIN RETURN public.write(); END'";
+
+/// The replica is played by the read-only role of the same server.
+async fn executor(database: &Database<'_>) -> Executor<Targets> {
+    let reader = database.target_of("htap_olap");
+    let lanes = Targets {
+        oltp: database.target_of("htap_oltp"),
+        olap: reader.clone(),
+        replica: Some((reader.clone(), reader)),
+    };
+    Executor::new(router(database).await, lanes)
+}
+
+#[test]
+fn a_lie_is_found_out_and_mended_once() {
+    block_on(async {
+        let database = shop().await;
+        let admin = database.connect().await;
+        admin.batch(LIAR).await.unwrap();
+        let executor = executor(&database).await;
+        let mut client = executor.conversation();
+        let ran = client.run("SELECT lie() AS n", &[]).await.unwrap();
+        assert_eq!(
+            (ran.decision.node, ran.decision.rule),
+            (Node::Replica, Rule::Read)
+        );
+        assert!(ran.again, "{ran:?}");
+        assert_eq!(ran.table.first("n").int(), Some(1));
+        assert_eq!(number(&admin, "SELECT count(*) FROM log").await, 1);
+        assert_eq!(executor.counts().misroutes, 1);
+        assert!(client.session().wrote().is_some(), "it wrote after all");
+        // Inside of a transaction nothing may be run elsewhere.
+        client.run("BEGIN READ ONLY", &[]).await.unwrap();
+        let refused = client.run("SELECT lie()", &[]).await.unwrap_err();
+        assert_eq!(refused.code(), "25006");
+        client.run("COMMIT", &[]).await.unwrap();
+        assert_eq!(number(&admin, "SELECT count(*) FROM log").await, 1);
+        assert_eq!(executor.counts().misroutes, 1);
+        // Any other error is the client's.
+        let error = client.run("SELECT 1 / (SELECT 0)", &[]).await.unwrap_err();
+        assert_eq!(error.code(), "22012");
+        assert_eq!(executor.counts().fallbacks, 0);
+    });
+}
+
+#[test]
+fn statements_run_where_they_belong() {
+    block_on(async {
+        let database = shop().await;
+        database.connect().await.batch(LIAR).await.unwrap();
+        let executor = Arc::new(executor(&database).await);
+        let whom = "SELECT current_user::text AS role";
+        let other = Arc::clone(&executor);
+        // Conversations may live in tasks of their own.
+        let reader = tokio::spawn(async move { other.conversation().run(whom, &[]).await });
+        let ran = reader.await.unwrap().unwrap();
+        assert_eq!(ran.table.first("role").text(), Some("htap_olap"));
+        let mut client = executor.conversation();
+        for (sql, role) in [
+            ("BEGIN", None),
+            (whom, Some("htap_oltp")),
+            ("INSERT INTO log VALUES (2)", None),
+            ("ROLLBACK", None),
+            ("SET application_name = 'kept'", None),
+            (
+                "SELECT current_setting('application_name') AS role",
+                Some("kept"),
+            ),
+            ("DISCARD ALL", None),
+            ("BEGIN READ ONLY", None),
+        ] {
+            let ran = client.run(sql, &[]).await.unwrap();
+            assert_eq!(ran.table.first("role").text(), role, "{sql}");
+        }
+        assert_eq!(
+            client.session().transaction().map(|lane| lane.pool),
+            Some(Pool::Olap)
+        );
+        client.run("END", &[]).await.unwrap();
+        assert!(!client.session().holds());
+        // Parameters, by the types they are sent with.
+        let products = [1, 2, 3];
+        let sql = "SELECT count(*) AS n FROM shop.products WHERE product_id = ANY ($1)";
+        let ran = client.run(sql, &[Param::Ints(&products)]).await.unwrap();
+        assert_eq!(
+            (ran.decision.node, ran.decision.pool),
+            (Node::Primary, Pool::Oltp),
+            "{:?}",
+            ran.decision
+        );
+        assert_eq!(ran.table.first("n").int(), Some(3));
+        let counts = executor.counts();
+        let inside = counts
+            .decisions
+            .iter()
+            .filter(|((rule, _), _)| *rule == Rule::InTransaction);
+        assert_eq!(inside.map(|(_, count)| count).sum::<u64>(), 4, "{counts:?}");
+    });
+}
+
+#[test]
+fn a_write_is_read_from_the_primary_while_the_replica_is_none() {
+    block_on(async {
+        let database = shop().await;
+        database.connect().await.batch(LIAR).await.unwrap();
+        let executor = executor(&database).await;
+        let mut client = executor.conversation();
+        for write in [
+            "INSERT INTO log VALUES (3)",
+            "BEGIN; INSERT INTO log VALUES (4); COMMIT",
+            "SELECT write()",
+        ] {
+            let before = client.session().wrote();
+            client.run(write, &[]).await.unwrap();
+            assert!(client.session().wrote() > before, "{write}");
+        }
+        // The server that plays the replica is none: it is not in recovery.
+        let ran = client
+            .run("SELECT count(*) AS n FROM log", &[])
+            .await
+            .unwrap();
+        assert_eq!(
+            (ran.decision.rule, ran.decision.node),
+            (Rule::ReadYourWrites, Node::Primary)
+        );
+        assert_eq!(ran.table.first("n").number(), Some(3.0));
+        // Another client wrote nothing.
+        let ran = executor
+            .conversation()
+            .run("SELECT count(*) AS n FROM log", &[])
+            .await
+            .unwrap();
+        assert_eq!(ran.decision.node, Node::Replica);
+    });
+}
+
+#[test]
+fn a_lost_connection_ends_its_transaction() {
+    block_on(async {
+        let database = shop().await;
+        let admin = database.connect().await;
+        admin.batch(LIAR).await.unwrap();
+        let executor = executor(&database).await;
+        let mut client = executor.conversation();
+        client.run("BEGIN", &[]).await.unwrap();
+        let pid = client
+            .run("SELECT pg_backend_pid() AS pid", &[])
+            .await
+            .unwrap();
+        let pid = pid.table.first("pid").int().unwrap();
+        let gone = "SELECT pid FROM pg_stat_activity WHERE pid = $1";
+        admin
+            .query("SELECT pg_terminate_backend($1::int)", &[Param::Int(pid)])
+            .await
+            .unwrap();
+        until(&admin, "it ends", gone, &[Param::Int(pid)], |table| {
+            table.rows.is_empty()
+        })
+        .await;
+        client
+            .run("INSERT INTO log VALUES (5)", &[])
+            .await
+            .unwrap_err();
+        assert!(!client.session().holds());
+        let ran = client.run("SELECT 1", &[]).await.unwrap();
+        assert_eq!(ran.decision.node, Node::Replica, "nothing was committed");
+        client.run("INSERT INTO log VALUES (6)", &[]).await.unwrap();
+        assert_eq!(number(&admin, "SELECT max(n) FROM log").await, 6);
+    });
+}
+
+#[test]
+fn ddl_of_a_client_is_seen() {
+    block_on(async {
+        let database = shop().await;
+        let admin = database.connect().await;
+        admin
+            .batch("GRANT CREATE ON SCHEMA public TO htap_oltp")
+            .await
+            .unwrap();
+        let executor = executor(&database).await;
+        let mut client = executor.conversation();
+        let create = |volatility: &str| {
+            format!(
+                "CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql {volatility} AS 'SELECT 1'"
+            )
+        };
+        client.run(&create("STABLE"), &[]).await.unwrap();
+        let other = executor
+            .conversation()
+            .run("SELECT f()", &[])
+            .await
+            .unwrap();
+        assert_eq!(other.decision.node, Node::Replica);
+        client.run(&create("VOLATILE"), &[]).await.unwrap();
+        let other = executor
+            .conversation()
+            .run("SELECT f()", &[])
+            .await
+            .unwrap();
+        assert_eq!(other.decision.rule, Rule::VolatileFunction);
+    });
+}

@@ -1,0 +1,162 @@
+//! A real streaming replica: a session reads its own writes, there or on the primary.
+
+use crate::it::server::{Order, PATIENCE, Patience, Server, block_on, until};
+use htap_top::demo::cluster::SUPERUSER;
+use htap_top::pg::Client;
+use htap_top::system::router::catalogue::Catalogue;
+use htap_top::system::router::executor::{Conversation, Executor, Ran, Targets, replica_state};
+use htap_top::system::router::{Lsn, Node, Pool, ReplicaState, Router, Rule};
+
+const SETUP: &str = "
+    CREATE ROLE reader LOGIN;
+    ALTER ROLE reader SET default_transaction_read_only = on;
+    CREATE TABLE notes (n int);
+    CREATE UNLOGGED TABLE drafts (n int);
+    GRANT SELECT ON notes, drafts TO reader;
+    CREATE FUNCTION secret() RETURNS bigint LANGUAGE plpgsql STABLE AS
+    $$ BEGIN RETURN (SELECT count(*) FROM drafts); END $$;
+    CREATE FUNCTION lie() RETURNS bigint LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN txid_current(); END $$";
+
+/// A primary and its replica.
+struct Pair {
+    primary: Server,
+    standby: Server,
+}
+
+impl Pair {
+    fn start() -> Self {
+        // Otherwise a commit is not even sent before the WAL writer's next round.
+        let primary = Server::start(&Order {
+            settings: vec![("synchronous_commit".into(), "on".into())],
+            ..Order::default()
+        });
+        block_on(async {
+            let admin = Client::connect(&primary.target("postgres", SUPERUSER))
+                .await
+                .unwrap();
+            admin.batch(SETUP).await.unwrap();
+        });
+        let standby = primary.replica();
+        Self { primary, standby }
+    }
+
+    async fn executor(&self) -> Executor<Targets> {
+        let reader = self.primary.target("postgres", "reader");
+        let there = self.standby.target("postgres", "reader");
+        let lanes = Targets {
+            oltp: self.primary.target("postgres", SUPERUSER),
+            olap: reader.clone(),
+            replica: Some((there.clone(), there)),
+        };
+        Executor::new(
+            Router::new(Catalogue::connect(reader).await.unwrap()),
+            lanes,
+        )
+    }
+
+    async fn standby_session(&self) -> Client {
+        let client = Client::connect(&self.standby.target("postgres", SUPERUSER))
+            .await
+            .unwrap();
+        let state = replica_state(&client).await.unwrap();
+        assert!(matches!(state, ReplicaState::Replayed(_)), "{state:?}");
+        client
+    }
+}
+
+async fn count(client: &mut Conversation<'_, Targets>) -> (Ran, f64) {
+    let ran = client
+        .run("SELECT count(*) AS n FROM notes", &[])
+        .await
+        .unwrap();
+    let n = ran.table.first("n").number().unwrap();
+    (ran, n)
+}
+
+async fn write(client: &mut Conversation<'_, Targets>) {
+    let insert = "INSERT INTO notes VALUES (1)";
+    let ran = client.run(insert, &[]).await.unwrap();
+    assert_eq!(ran.decision.node, Node::Primary);
+}
+
+#[test]
+fn a_real_replica_serves_what_it_can() {
+    let pair = Pair::start();
+    block_on(async {
+        let executor = pair.executor().await;
+        let standby = pair.standby_session().await;
+        a_session_reads_its_writes(&executor, &standby).await;
+        what_a_replica_cannot_do_the_primary_does(&executor).await;
+        drop(pair.standby);
+        let (ran, n) = count(&mut executor.conversation()).await;
+        assert!((n - 29.0).abs() < 0.5);
+        assert_eq!(
+            (ran.decision.rule, ran.decision.node),
+            (Rule::NoReplica, Node::Primary)
+        );
+    });
+}
+
+async fn a_session_reads_its_writes(executor: &Executor<Targets>, standby: &Client) {
+    let mut client = executor.conversation();
+    let (ran, _) = count(&mut client).await;
+    assert_eq!(
+        (ran.decision.node, ran.decision.pool),
+        (Node::Replica, Pool::Oltp),
+        "nothing written yet"
+    );
+
+    standby.batch("SELECT pg_wal_replay_pause()").await.unwrap();
+    let paused = "SELECT pg_get_wal_replay_pause_state() AS state";
+    until(standby, "replay stands still", paused, &[], |table| {
+        table.first("state").text() == Some("paused")
+    })
+    .await;
+    write(&mut client).await;
+    let (ran, n) = count(&mut client).await;
+    assert_eq!(
+        (ran.decision.rule, ran.decision.node, n),
+        (Rule::ReadYourWrites, Node::Primary, 1.0)
+    );
+    let decision = ran.decision;
+    assert!(decision.replayed < decision.wrote && decision.replayed > Some(Lsn(0)));
+    let (ran, n) = count(&mut executor.conversation()).await;
+    assert_eq!(
+        (ran.decision.node, n),
+        (Node::Replica, 0.0),
+        "who wrote nothing may read what is old"
+    );
+
+    standby
+        .batch("SELECT pg_wal_replay_resume()")
+        .await
+        .unwrap();
+    let patience = Patience::begin();
+    loop {
+        let (ran, n) = count(&mut client).await;
+        assert!((n - 1.0).abs() < 0.5, "older than its own write: {ran:?}");
+        if ran.decision.node == Node::Replica {
+            break;
+        }
+        assert!(patience.lasts(), "not within {PATIENCE:?}: {ran:?}");
+    }
+    for written in 2..30 {
+        write(&mut client).await;
+        let (ran, n) = count(&mut client).await;
+        assert!((n - f64::from(written)).abs() < 0.5, "{ran:?}");
+    }
+}
+
+async fn what_a_replica_cannot_do_the_primary_does(executor: &Executor<Targets>) {
+    let mut client = executor.conversation();
+    let where_am_i = "SELECT pg_is_in_recovery() AS standby";
+    let ran = client.run(where_am_i, &[]).await.unwrap();
+    assert_eq!(ran.decision.node, Node::Primary);
+    let mut client = executor.conversation();
+    for sql in ["SELECT secret()", "SELECT lie()"] {
+        let ran = client.run(sql, &[]).await.unwrap();
+        assert!(ran.again && ran.decision.node == Node::Replica, "{ran:?}");
+    }
+    let counts = executor.counts();
+    assert_eq!((counts.misroutes, counts.fallbacks), (1, 1), "{counts:?}");
+}

@@ -57,7 +57,7 @@
 //! it is. `run` does that for some time and reports (`live`, `summary`); `trade` does it for the demo until it
 //! is stopped, with `troubles` on a schedule. [`demo`]: a throw-away PostgreSQL with both. The engine of the
 //! demo is a child process that clears up when the dashboard's end of a pipe closes, however that ends.
-//! [`bench`]: the case study's experiments.
+//! [`mod@bench`]: the case study's experiments.
 //!
 //! [`system::router`] decides where a statement may run: primary or replica, OLTP or OLAP. What it asks a
 //! server about names is in `queries/router/*.sql`.

@@ -47,10 +47,17 @@
 //!
 //! # The shop
 //!
-//! [`bench`]: the case study's experiments. [`system::refresh`]: what is merged, when, and the proof that it is right.
-//! [`system`]: schema (`queries/system/*.sql`), its installation and its made-up history; [`workload`]:
-//! the mixed load with its troubles; [`demo`]: a throw-away PostgreSQL with both. The engine of the demo
-//! is a child process that clears up when the dashboard's end of a pipe closes, however that ends.
+//! [`system`]: schema (`queries/system/*.sql`), its installation, its made-up history.
+//! [`system::refresh`]: what is merged into the summaries, when, and the proof that it is right.
+//! [`system::orders`] creates orders and leads them on, over the sessions of [`system::pools`], in messages
+//! of prepared statements ([`pg::statement`]) that are done all or not at all.
+//!
+//! [`workload`]: a mixed load in an open loop. `arrivals` says when something falls due, `dispatch` puts it
+//! into a `queue` then, `shop` takes it out when a session is free and does it, `tally` counts; `mix` says what
+//! it is. `run` does that for some time and reports (`live`, `summary`); `trade` does it for the demo until it
+//! is stopped, with `troubles` on a schedule. [`demo`]: a throw-away PostgreSQL with both. The engine of the
+//! demo is a child process that clears up when the dashboard's end of a pipe closes, however that ends.
+//! [`mod@bench`]: the case study's experiments.
 //!
 //! [`system::router`] decides where a statement may run: primary or replica, OLTP or OLAP. What it asks a
 //! server about names is in `queries/router/*.sql`.

@@ -119,18 +119,18 @@ impl Client {
             return message;
         }
         for part in parts {
+            separate(&mut message.execute);
             match part {
                 Part::Plain(sql) => message.execute.push_str(sql),
                 Part::Run(statement, params) => {
                     let name = names.known.entry(statement.sql).or_insert_with(|| {
-                        let name = format!("{}_{:016x}", statement.name, rand::random::<u64>());
+                        let name = format!("{}_{:08x}", statement.name, rand::random::<u32>());
                         statement.prepare(&name, &mut message.prepare);
                         name.into()
                     });
                     execute(name, params, &mut message.execute);
                 }
             }
-            message.execute.push_str("; ");
         }
         message
     }
@@ -212,13 +212,20 @@ impl Statement {
 fn plain(parts: &[Part<'_>]) -> String {
     let mut sql = String::new();
     for part in parts {
+        separate(&mut sql);
         match part {
             Part::Plain(text) => sql.push_str(text),
             Part::Run(statement, params) => statement.with_values(params, &mut sql),
         }
-        sql.push_str("; ");
     }
     sql
+}
+
+/// Between statements.
+fn separate(sql: &mut String) {
+    if !sql.is_empty() {
+        sql.push_str("; ");
+    }
 }
 
 fn execute(name: &str, params: &[Param<'_>], out: &mut String) {

@@ -371,12 +371,91 @@ fn a_call_leaves_no_setting_behind() {
     });
 }
 
-/// Customers who send each of their orders, under its key, until they have a number for it.
+/// Whoever waits for a lock, and how many they are when they have been sent home.
+const WAITING: &str = "SELECT count(*) AS n FROM pg_stat_activity
+                       WHERE wait_event_type = 'Lock' AND datname = current_database()";
+const TERMINATED: &str = "SELECT count(pg_terminate_backend(pid)) AS n FROM pg_stat_activity
+                          WHERE wait_event_type = 'Lock' AND datname = current_database()";
+
+async fn until_one(watch: &Client, sql: &str) {
+    until(watch, sql, sql, &[], |table| {
+        table.first("n").int() == Some(1)
+    })
+    .await;
+}
+
+#[test]
+fn only_an_order_with_a_key_is_sent_again_after_its_session_was_lost() {
+    block_on(async {
+        let database = shop().await;
+        // Who is in a transaction sees the list of sessions as it was.
+        let (client, watch) = (database.connect().await, database.connect().await);
+        stock_up(&client, 100).await;
+        for strategy in GOOD {
+            for key in [None, Some(strategy.name())] {
+                let books = Books::open(&client).await;
+                let orders = Arc::new(orders(&database, strategy));
+                let lock = "SELECT FROM shop.inventory WHERE product_id = 17 FOR UPDATE";
+                client.begin(lock).await.unwrap();
+                let created = tokio::spawn({
+                    let (orders, order) = (Arc::clone(&orders), order(&[(17, 1)], key));
+                    async move { orders.create(&order, Commit::Synchronous).await }
+                });
+                until_one(&watch, TERMINATED).await;
+                if key.is_some() {
+                    until_one(&watch, WAITING).await;
+                    client.rollback().await.unwrap();
+                    assert!(created.await.unwrap().is_ok());
+                    assert!(orders.retries() > 0);
+                } else {
+                    let lost = created.await.unwrap().unwrap_err();
+                    assert!(lost.is_of_session(), "{lost}");
+                    client.rollback().await.unwrap();
+                    assert_eq!(orders.retries(), 0);
+                }
+                let expected = i64::from(key.is_some());
+                assert_eq!(books.close(&client, 0).await, expected, "{strategy:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_step_whose_answer_was_lost_is_done_if_the_order_has_its_status() {
+    block_on(async {
+        let database = shop().await;
+        let (client, watch) = (database.connect().await, database.connect().await);
+        stock_up(&client, 100).await;
+        let orders = Arc::new(orders(&database, Strategy::Function));
+        let created = orders
+            .create(&order(&[(4, 1)], None), Commit::Synchronous)
+            .await;
+        let id = created.unwrap();
+        let lock = format!("SELECT FROM shop.orders WHERE order_id = {id} FOR UPDATE");
+        client.begin(&lock).await.unwrap();
+        let paid = tokio::spawn({
+            let orders = Arc::clone(&orders);
+            async move { orders.step(id, Step::Pay, Commit::Synchronous).await }
+        });
+        until_one(&watch, TERMINATED).await;
+        // As if the first attempt had done it.
+        let pay = format!("SELECT shop.pay_order({id})");
+        client.batch(&pay).await.unwrap();
+        client.commit().await.unwrap();
+        assert_eq!(paid.await.unwrap(), Ok(()));
+        let again = orders.step(id, Step::Pay, Commit::Synchronous).await;
+        assert!(matches!(again, Err(OrderError::OutOfTurn(_))));
+    });
+}
+
+/// Customers who send each of their orders, under its key, until they have a number for it; whether they may
+/// see errors meanwhile.
 fn stubborn(
     tasks: &mut JoinSet<BTreeMap<String, i64>>,
     orders: &Arc<Orders>,
     customers: usize,
     each: usize,
+    sees_errors: bool,
 ) {
     for customer in 0..customers {
         let orders = Arc::clone(orders);
@@ -389,7 +468,12 @@ fn stubborn(
                 let id = loop {
                     match orders.create(&wanted, Commit::Synchronous).await {
                         Ok(id) => break id,
-                        Err(error) => assert!(patience.lasts() && error.is_of_session(), "{error}"),
+                        Err(error) => {
+                            assert!(
+                                sees_errors && error.is_of_session() && patience.lasts(),
+                                "{error}"
+                            );
+                        }
                     }
                 };
                 numbers.insert(key, id);
@@ -426,7 +510,7 @@ fn sessions_that_are_terminated_lose_and_double_nothing() {
         for (round, strategy) in GOOD.into_iter().enumerate() {
             let orders = Arc::new(orders(&database, strategy));
             let mut tasks = JoinSet::new();
-            stubborn(&mut tasks, &orders, 8, 25);
+            stubborn(&mut tasks, &orders, 8, 25, false);
             let terminate = "SELECT count(pg_terminate_backend(pid)) AS n FROM pg_stat_activity
                           WHERE usename = 'htap_oltp' AND datname = current_database() AND random() < 0.3";
             let mut killed = 0;
@@ -458,7 +542,7 @@ fn a_server_that_crashes_loses_and_doubles_nothing() {
         let books = Books::open(&client).await;
         let all = GOOD.map(|strategy| Arc::new(orders(&database, strategy)));
         let mut tasks = JoinSet::new();
-        stubborn(&mut tasks, &all[0], 4, 60);
+        stubborn(&mut tasks, &all[0], 4, 60, true);
         let sql = "SELECT count(*) AS n FROM shop.order_requests";
         until(&client, "orders are created", sql, &[], |table| {
             table.first("n").int().unwrap() > 20

@@ -47,9 +47,11 @@
 //!
 //! # The shop
 //!
-//! [`system`]: schema (`queries/system/*.sql`), its installation and its made-up history; [`workload`]:
-//! the mixed load with its troubles; [`demo`]: a throw-away PostgreSQL with both. The engine of the demo
-//! is a child process that clears up when the dashboard's end of a pipe closes, however that ends.
+//! [`system`]: the schema (`queries/system/*.sql`), its installation, upgrade and removal
+//! ([`system::survey`] tells what is ours), its made-up history ([`system::generate`], loaded by
+//! [`system::fill`]), its months ([`system::partitions`], [`system::archive`]); [`workload`]: the mixed load
+//! with its troubles; [`demo`]: a throw-away PostgreSQL with both. The engine of the demo is a child process
+//! that clears up when the dashboard's end of a pipe closes, however that ends.
 //!
 //! # Rules
 //!

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Some(Command::Demo(demo)) if demo.headless => commands::demo::headless(&demo),
         Some(Command::Demo(demo)) => commands::dashboard::show(&demo),
         Some(Command::Init(init)) => commands::init::run(&init),
+        Some(Command::Partitions(partitions)) => commands::partitions::run(&partitions),
         Some(Command::Config) => print(config::EXAMPLE.as_bytes()),
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();

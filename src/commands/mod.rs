@@ -4,6 +4,7 @@ pub mod dashboard;
 pub mod demo;
 pub mod init;
 mod meter;
+pub mod partitions;
 
 use htap_top::cli::Server;
 use htap_top::pg::Target;

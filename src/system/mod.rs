@@ -1,9 +1,11 @@
 //! The case study's HTAP system: schema and first data.
 
+pub mod archive;
 mod circumstances;
 pub mod fill;
 pub mod generate;
 pub mod init;
+pub mod partitions;
 pub mod schema;
 pub mod survey;
 pub mod uninstall;

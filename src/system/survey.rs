@@ -268,7 +268,7 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| {
 fn created(line: &str) -> Option<(&str, String)> {
     let mut words = line
         .strip_prefix("CREATE ")?
-        .split([' ', '('])
+        .split([' ', '(', ';'])
         .filter(|word| {
             let decoration = [
                 "OR",

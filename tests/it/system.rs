@@ -6,8 +6,10 @@
     reason = "helpers of a test"
 )]
 
+mod archive;
 mod init;
 mod load;
+mod partitions;
 mod uninstall;
 mod versions;
 

@@ -1,11 +1,17 @@
 //! The command line.
 
 mod bench;
+mod init;
 pub mod load;
+mod partitions;
 mod refresh;
 pub mod route;
 
 pub use bench::Bench;
+pub use init::Init;
+pub use partitions::{
+    ArchiveMonths, AttachMonth, MakePartitions, Output, Partitions, PartitionsCommand,
+};
 pub use refresh::Refresh;
 
 use crate::dashboard::panels::spec::parse_duration;
@@ -54,6 +60,8 @@ pub enum Command {
     Order(Box<load::Order>),
     /// Say where a statement is to run, primary or replica, OLTP or OLAP, and why
     Route(Box<route::Route>),
+    /// List the months of the shop, make those to come, archive those that are over
+    Partitions(Partitions),
     /// Print a configuration file with all keys and their defaults
     Config,
     /// Print completions for a shell
@@ -163,50 +171,6 @@ pub struct Demo {
     pub look: Look,
 }
 
-/// The options of `init`.
-#[derive(Clone, Debug, Args)]
-#[command(
-    after_help = "Installs the schemas shop, mart and htap and the roles htap_oltp, htap_olap, htap_refresh and \
-htap_monitor, all or nothing; an earlier version of them is upgraded with all its orders. What is there under \
-these names and not htap-top's own is never touched. Run again, it completes what is missing; a load that was \
-interrupted goes on where it stopped. Privileges: superuser, or CREATEROLE and CREATE on the database (from \
-PostgreSQL 16 on also ADMIN OPTION on pg_monitor and pg_signal_backend)."
-)]
-pub struct Init {
-    /// Where to connect.
-    #[command(flatten)]
-    pub server: Server,
-    /// Fill an empty shop: 1 is 100,000 orders with 300,000 lines, about 180 MB; 0.001 to 1000
-    #[arg(long, value_name = "N", value_parser = parse_scale)]
-    pub scale: Option<f64>,
-    /// Days of history
-    #[arg(long, value_name = "D", default_value_t = 180, requires = "scale", value_parser = clap::value_parser!(i64).range(1..=1825))]
-    pub days: i64,
-    /// Seed of the data
-    #[arg(long, value_name = "S", default_value_t = 1, requires = "scale", value_parser = clap::value_parser!(u64).range(0..=i64::MAX as u64))]
-    pub seed: u64,
-    /// Sessions that load; default: two per processor, at most 8
-    #[arg(long, value_name = "J", requires = "scale", value_parser = clap::value_parser!(u8).range(1..=64))]
-    pub jobs: Option<u8>,
-    /// Print the SQL of the schema instead of running it
-    #[arg(long, conflicts_with_all = ["scale", "uninstall"])]
-    pub dry_run: bool,
-    /// Remove the schemas with all that is in them, and the roles where no other database uses them
-    #[arg(long, conflicts_with = "scale")]
-    pub uninstall: bool,
-    /// Remove without asking
-    #[arg(long, requires = "uninstall")]
-    pub yes: bool,
-}
-
-/// A scale, in hundred thousands of orders.
-fn parse_scale(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(scale) if (0.001..=1000.0).contains(&scale) => Ok(scale),
-        _ => Err("a number from 0.001 to 1000 is wanted".to_owned()),
-    }
-}
-
 /// A rate the load can be asked for: above it, arrivals would be all it does.
 fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse() {
@@ -238,6 +202,7 @@ impl Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::archive::Format;
     use clap::CommandFactory;
 
     #[test]
@@ -260,6 +225,18 @@ mod tests {
         assert!(
             matches!(cli.command, Some(Command::Demo(demo)) if demo.calm && demo.pg_major == Some(17))
         );
+        for wrong in [
+            &["htap-top", "demo", "--pg-major", "9"][..],
+            &["htap-top", "demo", "--rate", "NaN"],
+            &["htap-top", "demo", "--rate", "-1"],
+            &["htap-top", "--interval", "soon"],
+        ] {
+            assert!(Cli::try_parse_from(wrong).is_err());
+        }
+    }
+
+    #[test]
+    fn what_init_and_partitions_are_told_makes_sense() {
         let cli = Cli::try_parse_from(["htap-top", "init", "-h", "db", "shop", "--scale", "0.05"])
             .unwrap();
         assert!(
@@ -268,21 +245,50 @@ mod tests {
                 && init.server.flags().conninfo.as_deref() == Some("shop")
                 && init.server.flags().host.as_deref() == Some("db"))
         );
+        let cli =
+            Cli::try_parse_from(["htap-top", "partitions", "shop", "--format", "json"]).unwrap();
+        assert!(
+            matches!(cli.command, Some(Command::Partitions(p)) if p.format == Output::Json
+                && p.server.conninfo.as_deref() == Some("shop") && p.command.is_none())
+        );
+        let archive = [
+            "htap-top",
+            "partitions",
+            "archive",
+            "--before",
+            "2026-06",
+            "-d",
+            "shop",
+        ];
+        let cli = Cli::try_parse_from(archive).unwrap();
+        assert!(matches!(
+            cli.command,
+            Some(Command::Partitions(Partitions { command: Some(PartitionsCommand::Archive(a)), .. }))
+                if a.before.to_string() == "2026-06" && a.to.is_none() && a.format == Format::Csv
+        ));
         for wrong in [
-            &["htap-top", "demo", "--pg-major", "9"][..],
-            &["htap-top", "init", "--scale", "-1"],
+            &["htap-top", "init", "--scale", "-1"][..],
             &["htap-top", "init", "--scale", "0"],
             &["htap-top", "init", "--scale", "NaN"],
             &["htap-top", "init", "--scale", "1e4"],
             &["htap-top", "init", "--scale", "1", "--days", "0"],
             &["htap-top", "init", "--seed", "3"],
             &["htap-top", "init", "--yes"],
+            &["htap-top", "partitions", "make", "--ahead", "1000"],
+            &["htap-top", "partitions", "archive"],
+            &["htap-top", "partitions", "archive", "--before", "May"],
+            &[
+                "htap-top",
+                "partitions",
+                "archive",
+                "--before",
+                "2026-06",
+                "--drop",
+            ],
+            &["htap-top", "partitions", "attach", "2026-5"],
             &["htap-top", "init", "--uninstall", "--scale", "1"],
-            &["htap-top", "demo", "--rate", "NaN"],
-            &["htap-top", "demo", "--rate", "-1"],
-            &["htap-top", "--interval", "soon"],
         ] {
-            assert!(Cli::try_parse_from(wrong).is_err());
+            assert!(Cli::try_parse_from(wrong).is_err(), "{wrong:?}");
         }
     }
 }

@@ -47,7 +47,6 @@
 //!
 //! # The shop
 //!
-//! [`system`]: schema (`queries/system/*.sql`), its installation, its made-up history.
 //! [`system::refresh`]: what is merged into the summaries, when, and the proof that it is right.
 //! [`system::orders`] creates orders and leads them on, over the sessions of [`system::pools`], in messages
 //! of prepared statements ([`pg::statement`]) that are done all or not at all.
@@ -61,6 +60,9 @@
 //!
 //! [`system::router`] decides where a statement may run: primary or replica, OLTP or OLAP. What it asks a
 //! server about names is in `queries/router/*.sql`.
+//! [`system`]: the schema (`queries/system/*.sql`), its installation, upgrade and removal
+//! ([`system::survey`] tells what is ours), its made-up history ([`system::generate`], loaded by
+//! [`system::fill`]), its months ([`system::partitions`], [`system::archive`]).
 //!
 //! # Rules
 //!

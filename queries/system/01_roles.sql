@@ -1,7 +1,7 @@
 -- Roles, one per kind of work. Limits belong to the role, not to the connection string:
 -- they hold for every client, and pass through a connection pooler.
 -- Roles belong to the whole cluster: one that exists, from another database, keeps its limits and password.
--- The comments mark what is ours; src/system/init.rs asks for them.
+-- The comments mark what is ours; src/system/survey.rs asks for them.
 DO $$
 DECLARE
     wanted text;

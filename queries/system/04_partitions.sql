@@ -60,8 +60,8 @@ $$;
 -- `until` it takes over what lies in the default partition. False where it is there, or was and is detached.
 -- A line refers to the order in the partition beside it, not to the partitioned table: both lie by the same
 -- time, so it is as strict, costs a third (a check over all partitions takes more locks than fit the fast
--- path), and lets both be detached. CREATE TABLE … PARTITION OF would lock out every reader of the shop;
--- to attach a table locks out nobody.
+-- path), and lets both be detached. CREATE TABLE … PARTITION OF would lock out every reader of orders;
+-- to attach a table locks out those who change users or products, for a moment.
 CREATE OR REPLACE FUNCTION htap.make_partition(suffix text, bounds text, since timestamptz DEFAULT NULL,
                                                until timestamptz DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
@@ -97,6 +97,8 @@ BEGIN
 END
 $$;
 
+SELECT htap.make_partition('_default', 'DEFAULT');
+
 -- The bounds of the month that holds `at`: months are those of UTC, wherever the session lives.
 CREATE OR REPLACE FUNCTION htap.month_of(at timestamptz, OUT suffix text, OUT since timestamptz, OUT until timestamptz,
                                          OUT bounds text) LANGUAGE sql STABLE AS $$
@@ -119,7 +121,13 @@ LANGUAGE sql AS $$
     WHERE htap.make_month(month AT TIME ZONE 'UTC')
 $$;
 
-SELECT htap.make_partition('_default', 'DEFAULT');
+-- Makes the months of the orders that lie in the default partition, which moves them there; how many it made.
+CREATE OR REPLACE FUNCTION htap.house_strays() RETURNS integer LANGUAGE sql AS $$
+    SELECT count(*)::integer
+    FROM (SELECT DISTINCT date_trunc('month', created_at AT TIME ZONE 'UTC') AS month FROM shop.orders_default) AS m
+    WHERE htap.make_month(month AT TIME ZONE 'UTC')
+$$;
+
 SELECT htap.make_months();
 
 -- What a scheduler calls, often: makes the coming months where they are missing. As its owner, because a

@@ -15,6 +15,12 @@ use std::io::Write;
 /// Bytes that an order takes on the server with its lines, its part of the summaries and their indexes.
 const BYTES_PER_ORDER: f64 = 1800.0;
 
+/// Stands above the SQL that is printed instead of run.
+const DRY_RUN: &str = "\
+-- What htap-top init runs where nothing is installed. It also records in htap.object what it made: what is run by
+-- hand it takes for somebody else's, and does not touch.
+";
+
 impl From<InitError> for Failure {
     fn from(error: InitError) -> Self {
         let code = match &error {
@@ -29,7 +35,8 @@ impl From<InitError> for Failure {
 /// Installs, fills or removes the shop.
 pub fn run(options: &Init) -> Result<(), Failure> {
     if options.dry_run {
-        return print(format!("BEGIN;\n{}COMMIT;\n", schema::script(None)).as_bytes());
+        let script = schema::script(None);
+        return print(format!("{DRY_RUN}BEGIN;\n{script}COMMIT;\n").as_bytes());
     }
     let target = target(&options.server, "htap-top init")?;
     if options.uninstall {

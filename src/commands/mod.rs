@@ -6,6 +6,7 @@ pub mod demo;
 pub mod init;
 mod meter;
 pub mod order;
+pub mod partitions;
 pub mod refresh;
 pub mod route;
 pub mod workload;

@@ -140,12 +140,17 @@ pub async fn init(
 }
 
 pub(super) async fn connect(target: &Target) -> Result<Client, InitError> {
-    let connected =
-        sampler::connect(target, "SET statement_timeout = 0; SET lock_timeout = 0").await;
-    connected.map_err(|source| InitError::Connect {
+    let setup = "SET statement_timeout = 0; SET lock_timeout = 0";
+    let connected = sampler::connect(target, setup).await;
+    let client = connected.map_err(|source| InitError::Connect {
         target: target.to_string(),
         source,
-    })
+    })?;
+    // A server whose client was killed notices, where it can (from 14 on), and does not work on for minutes.
+    let _ = client
+        .batch("SET client_connection_check_interval = '2s'")
+        .await;
+    Ok(client)
 }
 
 /// The schema, in one transaction, with the note of what will be loaded, and over how many sessions; `None`

@@ -1,10 +1,12 @@
 //! The case study's HTAP system: schema and first data.
 
+pub mod archive;
 mod circumstances;
 pub mod fill;
 pub mod generate;
 pub mod init;
 pub mod orders;
+pub mod partitions;
 pub mod pools;
 pub mod refresh;
 pub mod router;

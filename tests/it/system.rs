@@ -6,10 +6,12 @@
     reason = "helpers of a test"
 )]
 
+mod archive;
 mod books;
 mod init;
 mod load;
 mod orders;
+mod partitions;
 mod pools;
 mod refresh;
 mod uninstall;

@@ -118,18 +118,23 @@ pub async fn close(client: &Client, load_id: i64) -> Result<(), PgError> {
 pub(super) const SHARE: &str = "SELECT pg_advisory_lock_shared(hashtext('htap.load'), 1)";
 
 /// Makes this session the only one that fills this shop. A filling that was killed may have sessions that have
-/// not noticed yet: waits until they have, or they would load what this one loads too.
+/// not noticed yet: waits for them, or they would load what this one loads too.
 pub(super) async fn lock(client: &Client) -> Result<(), PgError> {
-    let free = "SELECT pg_try_advisory_lock(hashtext('htap.load'), 0) AS free";
-    if !client.query(free, &[]).await?.first("free").is_true() {
-        return Err(PgError::new(
-            Class::Statement,
-            "another session is filling this shop: wait for it, or end it",
-        ));
-    }
+    let alone = "SET lock_timeout = '5s'; SELECT pg_advisory_lock(hashtext('htap.load'), 0)";
+    client
+        .batch(alone)
+        .await
+        .map_err(|error| match error.code() {
+            "55P03" => PgError::new(
+                Class::Statement,
+                "another session is filling this shop: wait for it, or end it",
+            ),
+            _ => error,
+        })?;
     client
         .batch(
-            "SELECT pg_advisory_lock(hashtext('htap.load'), 1);
+            "SET lock_timeout = 0;
+             SELECT pg_advisory_lock(hashtext('htap.load'), 1);
              SELECT pg_advisory_unlock(hashtext('htap.load'), 1)",
         )
         .await

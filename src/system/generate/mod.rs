@@ -299,7 +299,7 @@ mod tests {
             assert_eq!(users.len() as i64, shape.users);
             assert!(users.is_sorted_by_key(|user| user.registered_ms));
             let completed = orders.iter().filter(|order| order.status == 3).count();
-            assert!((14_000..17_500).contains(&completed), "{completed}");
+            assert!((14_500..18_000).contains(&completed), "{completed}");
             assert!(orders.is_sorted_by_key(|order| order.created_ms));
             assert!(
                 orders.is_sorted_by(|a, b| a.id < b.id),

@@ -154,27 +154,24 @@ struct Fate {
 }
 
 impl Fate {
-    /// Most orders are completed within the hour, some within the day, a few after days. What would happen
-    /// after the end has not happened yet.
+    /// Most orders are completed within the hour, some within the day, a few after days; some are cancelled,
+    /// before they are paid or after. What would happen after the end has not happened yet.
     fn drawn(rng: &mut Xoshiro256PlusPlus, created_ms: i64, end_ms: i64) -> Self {
-        let mean_ms = match rng.random_range(0..100) {
-            0..90 => HOUR_MS / 6,
-            90..98 => 6 * HOUR_MS,
-            _ => 72 * HOUR_MS,
+        const DAYS: i64 = 24 * HOUR_MS;
+        let (mean_ms, steps, cancelled) = match rng.random_range(0..100) {
+            0..74 => (HOUR_MS / 6, 3, false),
+            74..81 => (6 * HOUR_MS, 3, false),
+            81..89 => (3 * DAYS, 3, false),
+            89..93 => (HOUR_MS / 6, 1, true),
+            93..97 => (HOUR_MS / 6, 0, true),
+            // Forgotten, until the shop clears it away.
+            _ => (2 * DAYS, 0, true),
         };
         let takes = Exp::new(1.0 / mean_ms as f64).map_or(0.0, |d| d.sample(rng));
         let takes_ms = 2_000 + takes as i64;
         let after = |percent: i64| {
             let at = created_ms + takes_ms * percent / 100;
             (at <= end_ms).then_some(at)
-        };
-        let (steps, cancelled): (u8, bool) = match rng.random_range(0..100) {
-            0..82 => (3, false),
-            82..86 => (0, true),
-            86..90 => (1, true),
-            90..94 => (2, false),
-            94..96 => (1, false),
-            _ => (0, false),
         };
         let [paid_ms, shipped_ms, completed_ms] = [(1, 10), (2, 60), (3, 100)]
             .map(|(step, percent)| after(percent).filter(|_| steps >= step));

@@ -112,7 +112,7 @@ fn whoever_owns_the_shop_may_load_it() {
         }
         admin.batch(&maker).await.unwrap();
         let target = database.target_of("maker");
-        init(&target, load(3_000, 1), |_| {}).await.unwrap();
+        init(&target, Some(load(3_000, 1)), |_| {}).await.unwrap();
         a_believable_shop(&admin).await;
         the_summaries_agree(&admin).await;
         // And it captures again.
@@ -192,10 +192,27 @@ impl Stopped {
     }
 }
 
-#[expect(
-    clippy::too_many_lines,
-    reason = "one story: killed, continued, compared"
-)]
+/// Somebody else is at it, and then the server dies, too.
+fn interrupted_again(server: &Server, database: &Database<'_>, again: &[&str]) {
+    block_on(async {
+        let other = database.connect().await;
+        other
+            .batch("SELECT pg_advisory_lock(hashtext('htap.load'), 0)")
+            .await
+            .unwrap();
+        let (code, _, stderr) = run(again);
+        assert!(
+            code == 1 && stderr.contains("another session is filling this shop"),
+            "{stderr}"
+        );
+    });
+    block_on(async {
+        let stopped = Stopped::start(database).await;
+        server.signal(Signal::SIGKILL);
+        stopped.kill();
+    });
+}
+
 #[test]
 fn a_load_that_was_killed_goes_on_where_it_stopped() {
     let server = Server::start(&Order::default());
@@ -214,7 +231,7 @@ fn a_load_that_was_killed_goes_on_where_it_stopped() {
             there == told && (7_000..30_000).contains(&there),
             "{there}, {told}"
         );
-        let why = refused(init(&database.target(), load(1_000, 1), |_| {}).await);
+        let why = refused(init(&database.target(), Some(load(1_000, 1)), |_| {}).await);
         assert!(
             why.contains("--scale 0.3 --days 90 --seed 1 continues it"),
             "{why}"
@@ -224,25 +241,7 @@ fn a_load_that_was_killed_goes_on_where_it_stopped() {
     });
     let conninfo = database.conninfo(SUPERUSER);
     let again = ["init", &conninfo, "--scale", "0.3", "--days", "90"];
-    // Somebody else is at it.
-    block_on(async {
-        let other = database.connect().await;
-        other
-            .batch("SELECT pg_advisory_lock(hashtext('htap.load'), 0)")
-            .await
-            .unwrap();
-        let (code, _, stderr) = run(&again);
-        assert!(
-            code == 1 && stderr.contains("another session is filling this shop"),
-            "{stderr}"
-        );
-    });
-    // The server dies, too.
-    block_on(async {
-        let stopped = Stopped::start(&database).await;
-        server.signal(Signal::SIGKILL);
-        stopped.kill();
-    });
+    interrupted_again(&server, &database, &again);
     server.start_again();
     let (code, stdout, stderr) = run(&again);
     assert_eq!(code, 0, "{stderr}");
@@ -293,7 +292,7 @@ fn a_full_disk_and_a_truncated_shop_are_survived() {
             )
             .await
             .unwrap();
-        let error = init(&database.target(), load(2_000, 1), |_| {})
+        let error = init(&database.target(), Some(load(2_000, 1)), |_| {})
             .await
             .unwrap_err();
         assert!(matches!(error, InitError::Server { .. }));
@@ -307,7 +306,7 @@ fn a_full_disk_and_a_truncated_shop_are_survived() {
             .batch("DROP TRIGGER full_disk ON shop.shipments; DROP FUNCTION public.full()")
             .await
             .unwrap();
-        init(&database.target(), load(2_000, 1), |_| {})
+        init(&database.target(), Some(load(2_000, 1)), |_| {})
             .await
             .unwrap();
         the_summaries_agree(&client).await;
@@ -317,7 +316,7 @@ fn a_full_disk_and_a_truncated_shop_are_survived() {
             "00000"
         );
         assert_eq!(fill::standing(&client).await.unwrap(), Standing::Empty);
-        init(&database.target(), load(1_500, 2), |_| {})
+        init(&database.target(), Some(load(1_500, 2)), |_| {})
             .await
             .unwrap();
         assert_eq!(
@@ -326,7 +325,7 @@ fn a_full_disk_and_a_truncated_shop_are_survived() {
         );
         the_summaries_agree(&client).await;
         client.batch("TRUNCATE shop.users, shop.categories CASCADE; INSERT INTO shop.users (user_name) VALUES ('x')").await.unwrap();
-        let why = refused(init(&database.target(), load(1_500, 3), |_| {}).await);
+        let why = refused(init(&database.target(), Some(load(1_500, 3)), |_| {}).await);
         assert!(why.contains("TRUNCATE shop.users"), "{why}");
     });
 }

@@ -1,0 +1,95 @@
+//! Options of `htap-top partitions`.
+
+use super::Server;
+use crate::system::archive::Format;
+use crate::system::partitions::Month;
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// The options of `partitions`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Rows are the planner's estimates. Warns of orders in the default partition, and where the months to \
+come are missing."
+)]
+pub struct Partitions {
+    /// What to do; the list where nothing is said.
+    #[command(subcommand)]
+    pub command: Option<PartitionsCommand>,
+    /// Where to connect.
+    #[command(flatten)]
+    pub server: Server,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Output,
+}
+
+/// How a list is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// What `partitions` does.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PartitionsCommand {
+    /// Make the months to come, and those of orders in the default partition, which move there
+    Make(MakePartitions),
+    /// Take months that are over out of the shop and its summaries, write them to files, drop them
+    #[command(
+        after_help = "A month's four tables (orders, order_items, payments, shipments) leave together and stay as \
+tables of the same names, such as shop.orders_2026_05, until they are dropped or attached again. The summaries lose \
+their completed orders with the next refresh. A file gets its name when it is whole and on the disk; before anything \
+is dropped, the file is read again and its rows are counted against the table's. Interrupted, the same command goes \
+on."
+    )]
+    Archive(ArchiveMonths),
+    /// Put a month back that was detached; its orders are in the summaries after the next refresh
+    Attach(AttachMonth),
+}
+
+/// The options of `partitions make`.
+#[derive(Clone, Debug, Args)]
+pub struct MakePartitions {
+    /// Where to connect.
+    #[command(flatten)]
+    pub server: Server,
+    /// Months after the running one
+    #[arg(long, value_name = "N", default_value_t = crate::system::partitions::AHEAD, value_parser = clap::value_parser!(u32).range(0..=120))]
+    pub ahead: u32,
+}
+
+/// The options of `partitions archive`.
+#[derive(Clone, Debug, Args)]
+pub struct ArchiveMonths {
+    /// Where to connect.
+    #[command(flatten)]
+    pub server: Server,
+    /// Archive all months before this one, such as 2026-06
+    #[arg(long, value_name = "MONTH")]
+    pub before: Month,
+    /// Folder for the files; without it the months are only detached
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// How files are written
+    #[arg(long, value_enum, default_value_t, requires = "to")]
+    pub format: Format,
+    /// Drop the tables once their files are written and verified
+    #[arg(long, requires = "to")]
+    pub drop: bool,
+}
+
+/// The options of `partitions attach`.
+#[derive(Clone, Debug, Args)]
+pub struct AttachMonth {
+    /// The month, such as 2026-05
+    pub month: Month,
+    /// Where to connect.
+    #[command(flatten)]
+    pub server: Server,
+}

@@ -1,0 +1,272 @@
+//! Parquet: the server writes whole numbers (cents, microseconds), this arranges them in columns.
+
+use super::WriteError;
+use crate::pg::{Class, Client, Param, PgError, quote_ident};
+use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical};
+use parquet::data_type::{ByteArray, ByteArrayType, Int32Type, Int64Type};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::types::Type;
+use std::fs::File;
+use std::sync::Arc;
+
+/// Rows of a row group: some megabytes while they are gathered.
+const GROUP_ROWS: usize = 100_000;
+
+const COLUMNS: &str = "
+    SELECT attname::text AS name, attnotnull, atttypid::regtype::text AS type,
+           ((atttypmod - 4) >> 16 & 65535)::bigint AS precision, ((atttypmod - 4) & 65535)::bigint AS scale
+    FROM pg_catalog.pg_attribute
+    WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
+
+/// The values of a column that were gathered; of those that may be NULL only the others, and which they are.
+enum Values {
+    Int32(Vec<i32>),
+    Int64(Vec<i64>),
+    Text(Vec<ByteArray>),
+}
+
+struct Column {
+    /// What the server is asked for.
+    expression: String,
+    kind: Arc<Type>,
+    values: Values,
+    /// Empty where NULL is not allowed; else 1 for a value and 0 for NULL.
+    present: Vec<i16>,
+    nullable: bool,
+}
+
+pub(super) async fn write(client: &Client, table: &str, file: File) -> Result<File, WriteError> {
+    let columns = columns(client, table).await?;
+    let expressions: Vec<&str> = columns.iter().map(|c| c.expression.as_str()).collect();
+    let copy = format!(
+        "COPY (SELECT {} FROM shop.{table}) TO STDOUT",
+        expressions.join(", ")
+    );
+    let mut sink = Sink::new(file, columns).map_err(broken)?;
+    client
+        .copy_out(&copy, |piece| Ok::<(), WriteError>(sink.take(piece)?))
+        .await?;
+    Ok(sink.finish()?)
+}
+
+/// Rows, as the footer says.
+pub(super) fn rows(file: File) -> std::io::Result<u64> {
+    let reader = SerializedFileReader::new(file).map_err(broken)?;
+    Ok(reader.metadata().file_metadata().num_rows() as u64)
+}
+
+fn broken(error: ParquetError) -> std::io::Error {
+    std::io::Error::other(error)
+}
+
+async fn columns(client: &Client, table: &str) -> Result<Vec<Column>, PgError> {
+    let name = format!("shop.{table}");
+    let table = client.query(COLUMNS, &[Param::Text(&name)]).await?;
+    (0..table.rows.len())
+        .map(|row| {
+            let text = |column| table.get(row, column).text().unwrap_or_default();
+            let int = |column| table.get(row, column).int().unwrap_or_default() as i32;
+            let nullable = !table.get(row, "attnotnull").is_true();
+            let digits = (int("precision"), int("scale"));
+            Column::new(text("name"), text("type"), digits, nullable)
+                .map_err(|error| PgError::new(Class::Statement, error.to_string()))
+        })
+        .collect()
+}
+
+impl Column {
+    fn new(
+        name: &str,
+        of: &str,
+        (precision, scale): (i32, i32),
+        nullable: bool,
+    ) -> Result<Self, ParquetError> {
+        let quoted = quote_ident(name);
+        let integer = |bit_width| LogicalType::integer(bit_width, true);
+        let (expression, physical, logical) = match of {
+            "smallint" => (quoted, Physical::INT32, Some(integer(16))),
+            "integer" => (quoted, Physical::INT32, Some(integer(32))),
+            "bigint" => (quoted, Physical::INT64, Some(integer(64))),
+            "numeric" if (1..=18).contains(&precision) && scale <= precision => (
+                format!("({quoted} * 1{})::bigint", "0".repeat(scale as usize)),
+                Physical::INT64,
+                Some(LogicalType::decimal(scale, precision)),
+            ),
+            "timestamp with time zone" => (
+                format!("(extract(epoch FROM {quoted}) * 1000000)::bigint"),
+                Physical::INT64,
+                Some(LogicalType::timestamp(true, TimeUnit::MICROS)),
+            ),
+            _ => (
+                format!("{quoted}::text"),
+                Physical::BYTE_ARRAY,
+                Some(LogicalType::String),
+            ),
+        };
+        let mut kind = Type::primitive_type_builder(name, physical)
+            .with_repetition(if nullable {
+                Repetition::OPTIONAL
+            } else {
+                Repetition::REQUIRED
+            })
+            .with_logical_type(logical.clone());
+        if let Some(LogicalType::Decimal(_)) = logical {
+            kind = kind.with_precision(precision).with_scale(scale);
+        }
+        Ok(Self {
+            expression,
+            kind: Arc::new(kind.build()?),
+            values: match physical {
+                Physical::INT32 => Values::Int32(Vec::new()),
+                Physical::INT64 => Values::Int64(Vec::new()),
+                _ => Values::Text(Vec::new()),
+            },
+            present: Vec::new(),
+            nullable,
+        })
+    }
+
+    /// Adds a field of COPY's text format.
+    fn add(&mut self, field: &[u8]) -> std::io::Result<()> {
+        let wrong = || std::io::Error::other("the server sent a field that is no number");
+        let is_null = field == b"\\N";
+        if self.nullable {
+            self.present.push(i16::from(!is_null));
+        }
+        if is_null {
+            return Ok(());
+        }
+        let text = || std::str::from_utf8(field).map_err(|_| wrong());
+        match &mut self.values {
+            Values::Int32(values) => values.push(text()?.parse().map_err(|_| wrong())?),
+            Values::Int64(values) => values.push(text()?.parse().map_err(|_| wrong())?),
+            Values::Text(values) => values.push(unescaped(field).into()),
+        }
+        Ok(())
+    }
+
+    /// Writes what was gathered as the next column of a row group.
+    fn write(
+        &mut self,
+        group: &mut SerializedRowGroupWriter<'_, File>,
+    ) -> Result<(), ParquetError> {
+        let Some(mut column) = group.next_column()? else {
+            return Err(ParquetError::General("a column too many".to_owned()));
+        };
+        let present = std::mem::take(&mut self.present);
+        let present = self.nullable.then_some(present.as_slice());
+        match &mut self.values {
+            Values::Int32(values) => {
+                let values = std::mem::take(values);
+                (column.typed::<Int32Type>()).write_batch(&values, present, None)?;
+            }
+            Values::Int64(values) => {
+                let values = std::mem::take(values);
+                (column.typed::<Int64Type>()).write_batch(&values, present, None)?;
+            }
+            Values::Text(values) => {
+                let values = std::mem::take(values);
+                (column.typed::<ByteArrayType>()).write_batch(&values, present, None)?;
+            }
+        }
+        column.close()
+    }
+}
+
+/// A field of COPY's text format as it was.
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(field.len());
+    let mut bytes = field.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => text.extend(bytes.next().map(|escaped| match escaped {
+                b'b' => 8,
+                b'f' => 12,
+                b'n' => b'\n',
+                b'r' => b'\r',
+                b't' => b'\t',
+                b'v' => 11,
+                other => *other,
+            })),
+            other => text.push(*other),
+        }
+    }
+    text
+}
+
+/// Takes COPY's text in pieces and writes row groups.
+struct Sink {
+    writer: SerializedFileWriter<File>,
+    columns: Vec<Column>,
+    /// A line that has not ended yet.
+    open: Vec<u8>,
+    gathered: usize,
+}
+
+impl Sink {
+    fn new(file: File, columns: Vec<Column>) -> Result<Self, ParquetError> {
+        let fields = columns.iter().map(|column| Arc::clone(&column.kind));
+        let schema = Type::group_type_builder("row").with_fields(fields.collect());
+        let properties = WriterProperties::builder().set_compression(Compression::SNAPPY);
+        let writer = SerializedFileWriter::new(
+            file,
+            Arc::new(schema.build()?),
+            Arc::new(properties.build()),
+        )?;
+        Ok(Self {
+            writer,
+            columns,
+            open: Vec::new(),
+            gathered: 0,
+        })
+    }
+
+    fn take(&mut self, piece: &[u8]) -> std::io::Result<()> {
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            self.open.extend_from_slice(part);
+            if self.open.pop_if(|last| *last == b'\n').is_some() {
+                let line = std::mem::take(&mut self.open);
+                let fields = line.split(|byte| *byte == b'\t');
+                for (column, field) in self.columns.iter_mut().zip(fields) {
+                    column.add(field)?;
+                }
+                self.gathered += 1;
+                if self.gathered == GROUP_ROWS {
+                    self.write_group().map_err(broken)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_group(&mut self) -> Result<(), ParquetError> {
+        self.gathered = 0;
+        let mut group = self.writer.next_row_group()?;
+        for column in &mut self.columns {
+            column.write(&mut group)?;
+        }
+        group.close().map(|_| ())
+    }
+
+    fn finish(mut self) -> std::io::Result<File> {
+        if self.gathered > 0 {
+            self.write_group().map_err(broken)?;
+        }
+        self.writer.into_inner().map_err(broken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copy_s_escapes_are_undone() {
+        assert_eq!(unescaped(br"a\tb\\c\nd"), b"a\tb\\c\nd");
+        assert_eq!(unescaped(b"plain"), b"plain");
+        assert_eq!(unescaped(b"\\"), b"");
+    }
+}

@@ -1,0 +1,343 @@
+//! The months of the shop: what there is, those to come, and those that come back.
+
+use crate::pg::{Client, Param, PgError, Target, sampler};
+use chrono::{Datelike, Months, NaiveDate};
+use serde::Serialize;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+const LISTING: &str = include_str!("../../queries/system/partitions.sql");
+
+/// Months that should be there besides the one that runs.
+pub const AHEAD: u32 = 3;
+
+/// How often a lock that others hold is asked for, and the pause before it is asked for again.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Why something was not done. The texts are fit to stand behind `htap-top: `.
+#[derive(Debug, thiserror::Error)]
+pub enum PartitionError {
+    /// The server was not reached, or refused the connection.
+    #[error("failed to connect to {target}: {source}")]
+    Connect {
+        /// Where to.
+        target: String,
+        /// Why.
+        source: PgError,
+    },
+    /// It cannot be done as things are.
+    #[error("{0}")]
+    Refused(String),
+    /// The server refused.
+    #[error("failed to {what}: {source}")]
+    Server {
+        /// What was tried, as a verb phrase.
+        what: String,
+        /// The refusal.
+        source: PgError,
+    },
+    /// A file could not be read or written.
+    #[error("failed to {what}: {source}")]
+    File {
+        /// What was tried, as a verb phrase with the file's name.
+        what: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl PartitionError {
+    pub(super) fn server(what: impl Into<String>) -> impl FnOnce(PgError) -> Self {
+        let what = what.into();
+        move |source| match source.code() {
+            "42P01" | "3F000" | "42883" => Self::Refused(format!(
+                "failed to {what}: there is no shop in this database, or an older one: htap-top init installs it"
+            )),
+            // The messages of queries/system/04_partitions.sql.
+            "55000" => Self::Refused(format!("failed to {what}: {}", source.message)),
+            _ => Self::Server { what, source },
+        }
+    }
+}
+
+/// A calendar month.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Month(NaiveDate);
+
+impl Month {
+    /// The one after it.
+    #[must_use]
+    pub fn following(self) -> Self {
+        Self(self.0.checked_add_months(Months::new(1)).unwrap_or(self.0))
+    }
+
+    /// How its tables' names end: `_2026_05`.
+    pub fn suffix(self) -> String {
+        self.0.format("_%Y_%m").to_string()
+    }
+}
+
+impl FromStr for Month {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let date = NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d");
+        match date {
+            Ok(date) if (1..=9999).contains(&date.year()) && text.len() == 7 => Ok(Self(date)),
+            _ => Err("a month such as 2026-05 is wanted".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Month {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.format("%Y-%m"))
+    }
+}
+
+impl Serialize for Month {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Whether a month's tables take part in the shop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// All of them.
+    Attached,
+    /// None of them.
+    Detached,
+    /// Some of them: somebody detached or dropped one by hand.
+    Partly,
+}
+
+/// The partitions of a month.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// Which month.
+    pub month: Month,
+    /// Whether it takes part.
+    pub state: State,
+    /// Orders, as the planner estimates.
+    pub orders: i64,
+    /// Rows of all its tables, as the planner estimates.
+    pub rows: i64,
+    /// Size with indexes, in bytes.
+    pub size_bytes: i64,
+}
+
+/// All partitions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listing {
+    /// Oldest first.
+    pub months: Vec<Listed>,
+    /// Orders in the default partition, counted.
+    pub strays: i64,
+    /// Months from the running one to [`AHEAD`] after it whose partitions are missing.
+    pub missing: Vec<Month>,
+}
+
+impl Listing {
+    /// What should be seen to, each with its cure.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.strays > 0 {
+            warnings.push(format!(
+                "{} orders fit no month and lie in the default partition: htap-top partitions make moves them",
+                self.strays
+            ));
+        }
+        if !self.missing.is_empty() {
+            let missing: Vec<String> = self.missing.iter().map(Month::to_string).collect();
+            warnings.push(format!(
+                "no partitions for {}: htap-top partitions make makes them",
+                missing.join(", ")
+            ));
+        }
+        for listed in self.months.iter().filter(|m| m.state == State::Partly) {
+            warnings.push(format!(
+                "some tables of {} are not attached: somebody detached or dropped them by hand",
+                listed.month
+            ));
+        }
+        warnings
+    }
+}
+
+/// A session for this work.
+pub async fn connect(target: &Target) -> Result<Client, PartitionError> {
+    // Scans begin at the beginning, so that a table that is written twice gives the same file.
+    let setup = "SET statement_timeout = 0; SET timezone = 'UTC'; SET datestyle = 'ISO'; SET synchronize_seqscans = off";
+    let connected = sampler::connect(target, setup).await;
+    connected.map_err(|source| PartitionError::Connect {
+        target: target.to_string(),
+        source,
+    })
+}
+
+/// What there is.
+pub async fn list(client: &Client) -> Result<Listing, PartitionError> {
+    let reading = || PartitionError::server("list the partitions");
+    let table = client.query(LISTING, &[]).await.map_err(reading())?;
+    let mut months = Vec::new();
+    for row in 0..table.rows.len() {
+        let int = |column| table.get(row, column).int().unwrap_or_default();
+        let Some(Ok(month)) = table.get(row, "month").text().map(Month::from_str) else {
+            continue;
+        };
+        months.push(Listed {
+            month,
+            state: match int("attached") {
+                0 => State::Detached,
+                attached if attached == int("tables") && attached == 4 => State::Attached,
+                _ => State::Partly,
+            },
+            orders: int("orders"),
+            rows: int("rows"),
+            size_bytes: int("size_bytes"),
+        });
+    }
+    let strays = client.query("SELECT htap.strays() AS strays", &[]);
+    let strays = strays.await.map_err(reading())?.first("strays").int();
+    let mut wanted = today(client).await.map_err(reading())?;
+    let mut missing = Vec::new();
+    for _ in 0..=AHEAD {
+        if months.iter().all(|listed| listed.month != wanted) {
+            missing.push(wanted);
+        }
+        wanted = wanted.following();
+    }
+    Ok(Listing {
+        months,
+        strays: strays.unwrap_or_default(),
+        missing,
+    })
+}
+
+/// The month that runs, by the server's clock.
+pub(super) async fn today(client: &Client) -> Result<Month, PgError> {
+    let now = "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM') AS month";
+    let now = client.query(now, &[]).await?;
+    let month = now.first("month").text().unwrap_or_default();
+    Month::from_str(month).map_err(|why| PgError::new(crate::pg::Class::Statement, why))
+}
+
+/// Makes the months to come, and those of orders in the default partition; how many it made.
+pub async fn make(
+    client: &Client,
+    ahead: u32,
+    waiting: impl FnMut(),
+) -> Result<i64, PartitionError> {
+    let sql = "SELECT (htap.make_months(now(), $1::integer) + htap.house_strays())::bigint AS n";
+    let params = [Param::Int(i64::from(ahead))];
+    patiently(client, sql, &params, "make partitions", waiting).await
+}
+
+/// Puts a month back into the shop and the summaries; how many orders it has.
+pub async fn attach(
+    client: &Client,
+    month: Month,
+    waiting: impl FnMut(),
+) -> Result<i64, PartitionError> {
+    let what = format!("attach the month {month}");
+    let sql = "SELECT htap.attach_month(($1 || '-01 00:00+00')::timestamptz) AS n";
+    let text = month.to_string();
+    patiently(client, sql, &[Param::Text(&text)], &what, waiting).await
+}
+
+/// Takes a month out of the shop and the summaries; how many orders it has.
+pub(super) async fn detach(
+    client: &Client,
+    month: Month,
+    waiting: impl FnMut(),
+) -> Result<i64, PartitionError> {
+    let what = format!("detach the month {month}");
+    let sql = "SELECT htap.detach_month(($1 || '-01 00:00+00')::timestamptz) AS n";
+    let text = month.to_string();
+    patiently(client, sql, &[Param::Text(&text)], &what, waiting).await
+}
+
+/// Runs a statement that needs strong locks for a moment, and gives way to others who hold or want them: it
+/// waits for two seconds at most, and comes again a few times. `waiting` is called before each pause.
+async fn patiently(
+    client: &Client,
+    sql: &str,
+    params: &[Param<'_>],
+    what: &str,
+    mut waiting: impl FnMut(),
+) -> Result<i64, PartitionError> {
+    let set = "SET lock_timeout = '2s'";
+    let set = client.batch(set).await;
+    set.map_err(PartitionError::server(what))?;
+    for attempt in 1..=ATTEMPTS {
+        match client.query(sql, params).await {
+            Ok(answer) => return Ok(answer.first("n").int().unwrap_or_default()),
+            Err(error) if matches!(error.code(), "55P03" | "40P01") => {
+                if attempt < ATTEMPTS {
+                    waiting();
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+            Err(error) => return Err(PartitionError::server(what)(error)),
+        }
+    }
+    Err(PartitionError::Refused(format!(
+        "failed to {what}: other sessions hold locks on the shop's tables, and did not let go of them in \
+         {ATTEMPTS} attempts. Look who does (htap-top, panel 8), or try at a quieter time"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn months_are_read_and_written_alike() {
+        for text in ["2026-05", "0001-01", "9999-12"] {
+            assert_eq!(Month::from_str(text).unwrap().to_string(), text);
+        }
+        for wrong in [
+            "2026-13",
+            "2026-5",
+            "26-05",
+            "2026-05-01",
+            "2026",
+            "",
+            "2026-00",
+            "12026-05",
+        ] {
+            assert!(Month::from_str(wrong).is_err(), "{wrong}");
+        }
+        let month = Month::from_str("2026-12").unwrap();
+        assert_eq!(month.following().to_string(), "2027-01");
+        assert_eq!(month.suffix(), "_2026_12");
+    }
+
+    #[test]
+    fn a_listing_says_what_to_see_to() {
+        let month = Month::from_str("2026-12").unwrap();
+        let mut listing = Listing {
+            months: vec![Listed {
+                month,
+                state: State::Attached,
+                orders: 1,
+                rows: 4,
+                size_bytes: 8192,
+            }],
+            strays: 0,
+            missing: Vec::new(),
+        };
+        assert_eq!(listing.warnings(), Vec::<String>::new());
+        listing.strays = 7;
+        listing.missing = vec![month.following()];
+        listing.months[0].state = State::Partly;
+        let warnings = listing.warnings();
+        assert!(warnings[0].starts_with("7 orders fit no month"));
+        assert!(warnings[1].starts_with("no partitions for 2027-01"));
+        assert!(warnings[2].starts_with("some tables of 2026-12"));
+    }
+}

@@ -63,7 +63,7 @@ impl WorkloadError {
             "42501" => Self::Privilege(source),
             // undefined_table, invalid_schema_name, undefined_function, undefined_column
             "42P01" | "3F000" | "42883" | "42703" => Self::NoShop(format!(
-                "there is no shop, or an old one ({source}): run htap-top init --orders 100000 first"
+                "there is no shop, or an old one ({source}): run htap-top init --scale 1 first"
             )),
             _ => Self::Server { what, source },
         }

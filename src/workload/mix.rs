@@ -188,7 +188,7 @@ impl Catalogue {
         match table.first("users").int() {
             Some(users) if !products.is_empty() => Ok(Self::new(users, &products)),
             _ => Err(WorkloadError::NoShop(
-                "the shop has no users or products: fill it with htap-top init --orders 100000"
+                "the shop has no users or products: fill it with htap-top init --scale 1"
                     .to_owned(),
             )),
         }

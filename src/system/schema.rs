@@ -5,7 +5,7 @@ use super::survey::Survey;
 use crate::pg::{Client, Param, PgError, quote_ident};
 
 /// The version of the schema that these files make. It grows when an installed schema has to be changed by
-/// more than running them again; then there is an entry in [`UPGRADES`].
+/// more than running them again; then there is an entry in `UPGRADES`.
 pub const VERSION: i64 = 2;
 
 /// Name and text of each file, in the order they must run. They are repeatable.

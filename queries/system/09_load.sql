@@ -9,10 +9,12 @@ CREATE TABLE IF NOT EXISTS htap.load (
     seed        bigint NOT NULL,
     ends_at     timestamptz NOT NULL,
     utc_offset  integer NOT NULL,
+    recipe      integer NOT NULL,
     started_at  timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz
 );
 COMMENT ON COLUMN htap.load.utc_offset IS 'seconds by which the clock of the shop is ahead of UTC';
+COMMENT ON COLUMN htap.load.recipe IS 'by which program it can be continued: the same recipe gives the same rows';
 
 CREATE TABLE IF NOT EXISTS htap.load_part (
     load_id bigint NOT NULL REFERENCES htap.load ON DELETE CASCADE,

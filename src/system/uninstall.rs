@@ -19,7 +19,7 @@ const COUNTED: [&str; 5] = [
 ];
 
 /// How long to wait for whoever uses the tables, in milliseconds.
-const LOCK_TIMEOUT_MS: u32 = 5_000;
+const LOCK_TIMEOUT_MS: u32 = 3_000;
 
 /// What would go. Its text says so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

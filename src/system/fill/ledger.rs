@@ -2,7 +2,7 @@
 
 use super::Loaded;
 use crate::pg::{Class, Client, Param, PgError};
-use crate::system::generate::{Shape, World};
+use crate::system::generate::{RECIPE, Shape, World};
 use std::collections::BTreeSet;
 
 /// What a filling is to be like; the same entry gives the same rows.
@@ -23,7 +23,7 @@ pub struct Entry {
 pub enum Standing {
     /// Nothing.
     Empty,
-    /// Rows that no filling put there.
+    /// Rows that no filling put there, or one that was begun by another version of this program.
     Filled,
     /// A filling that was interrupted, by its number.
     Begun(i64, Entry),
@@ -34,7 +34,7 @@ pub enum Standing {
 /// The newest filling. One whose users are gone was undone by a TRUNCATE.
 const NEWEST: &str = "
     SELECT load_id, orders, days::bigint, users, products, seed, (extract(epoch FROM ends_at) * 1000)::bigint AS end_ms,
-           utc_offset::bigint, finished_at IS NOT NULL AS finished,
+           utc_offset::bigint, recipe::bigint, finished_at IS NOT NULL AS finished,
            EXISTS (SELECT FROM shop.users) AS has_users,
            EXISTS (SELECT FROM htap.load_part AS p WHERE p.load_id = l.load_id) AS has_parts
     FROM htap.load AS l ORDER BY load_id DESC LIMIT 1";
@@ -63,8 +63,10 @@ pub async fn standing(client: &Client) -> Result<Standing, PgError> {
     if !newest.rows.is_empty() && is("has_users") == is("has_parts") {
         return Ok(if is("finished") {
             Standing::Complete(entry)
-        } else {
+        } else if int("recipe") == RECIPE {
             Standing::Begun(int("load_id"), entry)
+        } else {
+            Standing::Filled
         });
     }
     let rows = client.query(ROWS, &[]).await?;
@@ -79,8 +81,8 @@ impl Entry {
     /// Writes down what will be loaded; returns its number.
     pub async fn open(&self, client: &Client) -> Result<i64, PgError> {
         let insert = "
-            INSERT INTO htap.load (orders, days, users, products, seed, ends_at, utc_offset)
-            VALUES ($1, $2, $3, $4, $5, to_timestamp($6::float8 / 1000), $7) RETURNING load_id";
+            INSERT INTO htap.load (orders, days, users, products, seed, ends_at, utc_offset, recipe)
+            VALUES ($1, $2, $3, $4, $5, to_timestamp($6::float8 / 1000), $7, $8) RETURNING load_id";
         let Shape {
             orders,
             days,
@@ -96,6 +98,7 @@ impl Entry {
             self.seed as i64,
             self.end_ms,
             self.offset_s,
+            RECIPE,
         ];
         let written = client.query(insert, &numbers.map(Param::Int)).await?;
         Ok(written.first("load_id").int().unwrap_or_default())
@@ -120,7 +123,7 @@ pub(super) const SHARE: &str = "SELECT pg_advisory_lock_shared(hashtext('htap.lo
 /// Makes this session the only one that fills this shop. A filling that was killed may have sessions that have
 /// not noticed yet: waits for them, or they would load what this one loads too.
 pub(super) async fn lock(client: &Client) -> Result<(), PgError> {
-    let alone = "SET lock_timeout = '5s'; SELECT pg_advisory_lock(hashtext('htap.load'), 0)";
+    let alone = "SET lock_timeout = '4s'; SELECT pg_advisory_lock(hashtext('htap.load'), 0)";
     client
         .batch(alone)
         .await

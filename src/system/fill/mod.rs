@@ -1,6 +1,6 @@
 //! Filling an empty shop with a made-up history, by COPY over several sessions.
 //!
-//! The history is cut into parts, each a stretch of hours with some ten thousand orders. A part is loaded
+//! The history is cut into parts, each a stretch of hours with at most some ten thousand orders. A part is loaded
 //! in one transaction, with a row in `htap.load_part` that says so: whatever interrupts the filling, the same
 //! call goes on with the parts that are missing.
 
@@ -52,8 +52,11 @@ pub struct Progress {
     pub orders: u64,
 }
 
-/// Orders of a part: enough to make a transaction worth while, few enough to be held in memory.
-const PART_ORDERS: u64 = 10_000;
+/// Orders of a part: enough to make a transaction worth while, few enough to be held in memory and to give
+/// every session something to do.
+fn part_orders(orders: u64) -> u64 {
+    (orders / 16).clamp(500, 10_000)
+}
 
 /// Fills the empty schema of [`super::schema::create`] with the demo's history. `progress` is told the share
 /// that is done, from 0 to 1, and what is being done.
@@ -114,7 +117,7 @@ pub async fn load(
         part.load(&session, &way, load_id, 0).await?;
     }
     let missing: VecDeque<_> = world
-        .parts(PART_ORDERS)
+        .parts(part_orders(entry.shape.orders))
         .into_iter()
         .zip(1..)
         .map(|(hours, number)| (number, hours))

@@ -11,6 +11,10 @@ use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand_distr::{Distribution, Zipf};
 
+/// Grows whenever the same shape, seed and end would give other rows, or other parts of them: a load that was
+/// begun by one recipe cannot be continued by another.
+pub const RECIPE: i64 = 1;
+
 /// Products in the demo's catalogue.
 pub const PRODUCTS: usize = 400;
 /// Skew of the products' popularity.

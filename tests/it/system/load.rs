@@ -27,7 +27,7 @@ fn the_same_entry_gives_the_same_rows() {
     let server = Server::start(&Order::default());
     block_on(async {
         let entry = |seed| Entry {
-            shape: Shape::of(25_000, 50),
+            shape: Shape::of(6_000, 50),
             seed,
             end_ms: 1_780_000_000_123,
             offset_s: 3_600,
@@ -45,7 +45,7 @@ fn the_same_entry_gives_the_same_rows() {
                 told.push(at.loaded);
             });
             let loaded = loading.await.unwrap();
-            assert_eq!(loaded.orders, 25_000);
+            assert_eq!(loaded.orders, 6_000);
             assert_eq!(told.last(), Some(&loaded));
             assert!(told.len() >= 3 && told.is_sorted_by_key(|at| at.orders));
             assert_eq!(
@@ -163,7 +163,7 @@ impl Stopped {
                 "init",
                 &database.conninfo(SUPERUSER),
                 "--scale",
-                "0.3",
+                "0.05",
                 "--days",
                 "90",
             ])
@@ -190,6 +190,46 @@ impl Stopped {
         assert!(!self.program.wait().unwrap().success());
         self.lock
     }
+}
+
+/// Whole parts, and the note of them; nothing but the same load can be added. Returns how many orders, and the
+/// oldest transaction that wrote some.
+async fn what_a_killed_load_left(database: &Database<'_>) -> (i64, i64) {
+    let client = database.connect().await;
+    let there = number(&client, "SELECT count(*) FROM shop.orders").await;
+    let told = number(&client, "SELECT sum(orders)::bigint FROM htap.load_part").await;
+    assert!(
+        there == told && (400..5_000).contains(&there),
+        "{there}, {told}"
+    );
+    let why = refused(init(&database.target(), Some(load(1_000, 1)), |_| {}).await);
+    assert!(
+        why.contains("--scale 0.05 --days 90 --seed 1 continues it"),
+        "{why}"
+    );
+    client
+        .batch("UPDATE htap.load SET recipe = 0")
+        .await
+        .unwrap();
+    let same = run(&[
+        "init",
+        &database.conninfo(SUPERUSER),
+        "--scale",
+        "0.05",
+        "--days",
+        "90",
+    ]);
+    assert!(
+        same.0 == 1 && same.2.contains("holds rows already"),
+        "{}",
+        same.2
+    );
+    client
+        .batch("UPDATE htap.load SET recipe = 1")
+        .await
+        .unwrap();
+    let oldest = "SELECT min(xmin::text::bigint) FROM shop.orders";
+    (there, number(&client, oldest).await)
 }
 
 /// Somebody else is at it, and then the server dies, too.
@@ -223,29 +263,14 @@ fn a_load_that_was_killed_goes_on_where_it_stopped() {
     });
     let lock = block_on(async { Stopped::start(&database).await.kill() });
     drop(lock);
-    let (loaded, xmin) = block_on(async {
-        let client = database.connect().await;
-        let there = number(&client, "SELECT count(*) FROM shop.orders").await;
-        let told = number(&client, "SELECT sum(orders)::bigint FROM htap.load_part").await;
-        assert!(
-            there == told && (7_000..30_000).contains(&there),
-            "{there}, {told}"
-        );
-        let why = refused(init(&database.target(), Some(load(1_000, 1)), |_| {}).await);
-        assert!(
-            why.contains("--scale 0.3 --days 90 --seed 1 continues it"),
-            "{why}"
-        );
-        let oldest = "SELECT min(xmin::text::bigint) FROM shop.orders";
-        (there, number(&client, oldest).await)
-    });
+    let (loaded, xmin) = block_on(what_a_killed_load_left(&database));
     let conninfo = database.conninfo(SUPERUSER);
-    let again = ["init", &conninfo, "--scale", "0.3", "--days", "90"];
+    let again = ["init", &conninfo, "--scale", "0.05", "--days", "90"];
     interrupted_again(&server, &database, &again);
     server.start_again();
     let (code, stdout, stderr) = run(&again);
     assert_eq!(code, 0, "{stderr}");
-    assert!(stdout.contains("loaded 30000 orders"), "{stdout}");
+    assert!(stdout.contains("loaded 5000 orders"), "{stdout}");
     assert!(
         stderr.contains("loading: ") && !stderr.contains("loading: 0 of"),
         "{stderr}"
@@ -254,9 +279,9 @@ fn a_load_that_was_killed_goes_on_where_it_stopped() {
         let client = database.connect().await;
         assert_eq!(
             number(&client, "SELECT count(*) FROM shop.orders").await,
-            30_000
+            5_000
         );
-        assert!(loaded < 30_000);
+        assert!(loaded < 5_000);
         let kept = format!("SELECT count(*) FROM shop.orders WHERE xmin::text::bigint = {xmin}");
         assert!(
             number(&client, &kept).await > 0,

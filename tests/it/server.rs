@@ -307,14 +307,18 @@ pub async fn until_waiting(client: &Client, pid: i64) {
     .await;
 }
 
+/// Longer than any test takes: what waits for ever fails by itself, and not with the whole run.
+const LONGEST: Duration = Duration::from_secs(300);
+
 /// A runtime for a test; with threads, so that a blocked helper cannot hold up the others.
 pub fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .unwrap()
-        .block_on(work)
+        .unwrap();
+    let done = runtime.block_on(async { tokio::time::timeout(LONGEST, work).await });
+    done.unwrap_or_else(|_| panic!("not done after {LONGEST:?}"))
 }
 
 /// The keeper's side. Started by hand, without an order, it checks that a keeper ends what it keeps.

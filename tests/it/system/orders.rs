@@ -513,12 +513,20 @@ fn sessions_that_are_terminated_lose_and_double_nothing() {
             stubborn(&mut tasks, &orders, 8, 25, false);
             let terminate = "SELECT count(pg_terminate_backend(pid)) AS n FROM pg_stat_activity
                           WHERE usename = 'htap_oltp' AND datname = current_database() AND random() < 0.3";
-            let mut killed = 0;
-            while killed < 10 {
-                killed += number(&client, terminate).await;
+            let (mut killed, mut told) = (0, Vec::new());
+            while !tasks.is_empty() {
+                if killed < 10 {
+                    killed += number(&client, terminate).await;
+                }
                 tokio::time::sleep(Duration::from_millis(10)).await;
+                while let Some(done) = tasks.try_join_next() {
+                    told.push(done.unwrap());
+                }
             }
-            let told = tasks.join_all().await;
+            assert!(
+                killed > 0,
+                "{strategy:?}: no session was terminated in time"
+            );
             let count = every_key_has_its_order(&client, told).await;
             assert_eq!(count, books.close(&client, 0).await - 200 * round as i64);
             client

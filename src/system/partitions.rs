@@ -170,8 +170,7 @@ impl Listing {
 
 /// A session for this work.
 pub async fn connect(target: &Target) -> Result<Client, PartitionError> {
-    // Scans begin at the beginning, so that a table that is written twice gives the same file.
-    let setup = "SET statement_timeout = 0; SET timezone = 'UTC'; SET datestyle = 'ISO'; SET synchronize_seqscans = off";
+    let setup = "SET statement_timeout = 0; SET timezone = 'UTC'; SET datestyle = 'ISO'";
     let connected = sampler::connect(target, setup).await;
     connected.map_err(|source| PartitionError::Connect {
         target: target.to_string(),

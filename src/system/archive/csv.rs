@@ -1,13 +1,16 @@
 //! CSV, as the server writes it.
 
-use super::WriteError;
+use super::{WriteError, in_order};
 use crate::pg::Client;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 
 pub(super) async fn write(client: &Client, table: &str, file: File) -> Result<File, WriteError> {
     let mut file = BufWriter::new(file);
-    let copy = format!("COPY shop.{table} TO STDOUT (FORMAT csv, HEADER)");
+    let copy = format!(
+        "COPY (SELECT * FROM shop.{table} {}) TO STDOUT (FORMAT csv, HEADER)",
+        in_order(table)
+    );
     let take = |piece: &[u8]| Ok::<(), WriteError>(file.write_all(piece)?);
     client.copy_out(&copy, take).await?;
     let whole = file.into_inner();

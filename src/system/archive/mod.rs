@@ -14,6 +14,16 @@ use std::path::{Path, PathBuf};
 /// The tables of a month; a table comes after those it refers to.
 const TABLES: [&str; 4] = ["orders", "order_items", "payments", "shipments"];
 
+/// Rows are written in this order, the one of every primary key: what is written twice is the same file.
+/// Only lines have several rows of an order.
+fn in_order(table: &str) -> &'static str {
+    if table.starts_with("order_items") {
+        "ORDER BY order_id, created_at, line_no"
+    } else {
+        "ORDER BY order_id, created_at"
+    }
+}
+
 /// How files are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {

@@ -1,6 +1,6 @@
 //! Parquet: the server writes whole numbers (cents, microseconds), this arranges them in columns.
 
-use super::WriteError;
+use super::{WriteError, in_order};
 use crate::pg::{Class, Client, Param, PgError, quote_ident};
 use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical};
 use parquet::data_type::{ByteArray, ByteArrayType, Int32Type, Int64Type};
@@ -42,8 +42,9 @@ pub(super) async fn write(client: &Client, table: &str, file: File) -> Result<Fi
     let columns = columns(client, table).await?;
     let expressions: Vec<&str> = columns.iter().map(|c| c.expression.as_str()).collect();
     let copy = format!(
-        "COPY (SELECT {} FROM shop.{table}) TO STDOUT",
-        expressions.join(", ")
+        "COPY (SELECT {} FROM shop.{table} {}) TO STDOUT",
+        expressions.join(", "),
+        in_order(table)
     );
     let mut sink = Sink::new(file, columns).map_err(broken)?;
     client

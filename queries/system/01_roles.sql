@@ -10,9 +10,10 @@ DECLARE
     line   text;
 BEGIN
     FOR wanted, about, limits IN VALUES
-        -- Short statements that rather fail than queue.
+        -- Short statements of a few rows, planned once, that rather fail than queue.
         ('htap_oltp', 'the shop''s own transactions',
-         'work_mem=4MB statement_timeout=5s lock_timeout=1s idle_in_transaction_session_timeout=10s jit=off'),
+         'work_mem=4MB statement_timeout=5s lock_timeout=1s idle_in_transaction_session_timeout=10s jit=off'
+         ' plan_cache_mode=force_generic_plan'),
         -- Read only, more memory, never more than one extra process each.
         ('htap_olap', 'reports',
          'default_transaction_read_only=on work_mem=64MB statement_timeout=60s'

@@ -61,7 +61,7 @@ CREATE TABLE IF NOT EXISTS htap.refresh_run (
 );
 ALTER TABLE htap.refresh_run DROP CONSTRAINT IF EXISTS refresh_run_mode_check;
 ALTER TABLE htap.refresh_run ADD CONSTRAINT refresh_run_mode_check
-    CHECK (mode IN ('full', 'concurrent', 'incremental', 'rebuild'));
+    CHECK (mode IN ('full', 'concurrent', 'incremental'));
 ALTER TABLE htap.refresh_run ADD COLUMN IF NOT EXISTS as_of timestamptz;
 ALTER TABLE htap.refresh_run ADD COLUMN IF NOT EXISTS wal_bytes bigint;
 COMMENT ON COLUMN htap.refresh_run.rows IS 'changes merged (incremental), else rows of the view';

@@ -1,5 +1,6 @@
 //! Who uses the processors while something is measured.
 
+use crate::workload::busy;
 use nix::unistd::{SysconfVar, sysconf};
 use std::fs;
 use std::path::Path;
@@ -64,16 +65,7 @@ impl Meter {
 }
 
 fn now(postmaster: i32) -> Option<Ticks> {
-    // proc(5): user, nice, system, idle, iowait, irq, softirq, steal.
-    let stat = fs::read_to_string("/proc/stat").ok()?;
-    let cpu = stat.lines().next()?.strip_prefix("cpu ")?;
-    let fields: Vec<u64> = cpu
-        .split_whitespace()
-        .filter_map(|field| field.parse().ok())
-        .collect();
-    let [user, nice, system, _idle, _iowait, irq, softirq, steal, ..] = fields[..] else {
-        return None;
-    };
+    let all = busy(&fs::read_to_string("/proc/stat").ok()?)?;
     let mut server = process(&format!("/proc/{postmaster}/stat"))?.with_children;
     for entry in fs::read_dir("/proc").ok()?.flatten() {
         if let Some(child) = process(&format!("{}/stat", entry.path().display()))
@@ -83,7 +75,7 @@ fn now(postmaster: i32) -> Option<Ticks> {
         }
     }
     Some(Ticks {
-        all: user + nice + system + irq + softirq + steal,
+        all,
         own: process("/proc/self/stat")?.with_children,
         server,
     })

@@ -20,10 +20,7 @@ fn of(variant: &str) -> Option<(View, Kind, Mode)> {
         (_, true) => "fact_sales",
         (_, false) => "fact_sales_mv",
     };
-    let view = View {
-        schema: "mart".into(),
-        name: name.into(),
-    };
+    let view = View::new("mart", name);
     Some(match how {
         "full" => (view, Kind::Materialized, Mode::Full),
         "concurrent" => (view, Kind::Materialized, Mode::Concurrent),

@@ -21,6 +21,20 @@ pub(super) struct Usage {
     pub(super) others: f64,
 }
 
+/// Ticks in which any processor was busy, by the text of /proc/stat. proc(5): its first line is user, nice,
+/// system, idle, iowait, irq, softirq, steal, …; guest times are part of user and nice.
+pub(crate) fn busy(stat: &str) -> Option<u64> {
+    let mut all = stat
+        .lines()
+        .next()?
+        .strip_prefix("cpu ")?
+        .split_whitespace();
+    let mut next = || all.next()?.parse::<u64>().ok();
+    let (user, nice, system) = (next()?, next()?, next()?);
+    let (_idle, _iowait, irq, softirq) = (next()?, next()?, next()?, next()?);
+    Some(user + nice + system + irq + softirq + next().unwrap_or(0))
+}
+
 impl Processors {
     /// So far; `None` where the system does not tell (it is not Linux).
     pub(super) fn now() -> Option<Self> {
@@ -29,23 +43,13 @@ impl Processors {
         Self::read(&stat, &own)
     }
 
-    /// proc(5): the first line of stat is user, nice, system, idle, iowait, irq, softirq, steal, …; guest
-    /// times are part of user and nice. Behind the name of a process's own stat come 11 fields, then user and
-    /// system time.
+    /// proc(5): behind the name of a process's own stat come 11 fields, then user and system time.
     fn read(stat: &str, own: &str) -> Option<Self> {
-        let mut all = stat
-            .lines()
-            .next()?
-            .strip_prefix("cpu ")?
-            .split_whitespace();
-        let mut next = || all.next()?.parse::<u64>().ok();
-        let (user, nice, system) = (next()?, next()?, next()?);
-        let (_idle, _iowait, irq, softirq) = (next()?, next()?, next()?, next()?);
-        let steal = next().unwrap_or(0);
+        let busy = busy(stat)?;
         let mut own = own.rsplit_once(')')?.1.split_whitespace().skip(11);
         let mut next = || own.next()?.parse::<u64>().ok();
         Some(Self {
-            busy: user + nice + system + irq + softirq + steal,
+            busy,
             own: next()? + next()?,
         })
     }

@@ -22,6 +22,7 @@ pub mod troubles;
 pub use arrivals::Spread;
 pub use error::WorkloadError;
 pub use live::Live;
+pub(crate) use machine::busy;
 pub use mix::Mix;
 pub use options::Options;
 pub use reports::Source;

@@ -1,6 +1,7 @@
 //! A session that is opened when it is needed, and again when it was lost.
 
 use crate::pg::{Class, Client, Param, PgError, Table, Target, sampler};
+use crate::system::refresh::{Done, Kind, Mode, View, refresh};
 use std::time::Duration;
 
 /// At most one open session.
@@ -44,6 +45,15 @@ impl Session {
     pub(super) async fn batch(&mut self, sql: &str) -> Result<(), PgError> {
         let answer = match self.client().await {
             Ok(client) => client.batch(sql).await,
+            Err(error) => Err(error),
+        };
+        self.settle(answer).await
+    }
+
+    /// Recomputes a materialized view while its readers go on; otherwise as [`Self::query`].
+    pub(super) async fn refresh(&mut self, view: &View) -> Result<Done, PgError> {
+        let answer = match self.client().await {
+            Ok(client) => refresh(client, view, Kind::Materialized, Mode::Concurrent).await,
             Err(error) => Err(error),
         };
         self.settle(answer).await

@@ -70,8 +70,9 @@ pub fn derive(
         let seen = memory.seen.entry(relid).or_default();
         observe(seen, &table, row, now_s);
         let (fresh, source) = freshness(seen, &table, row, now_s);
-        let target_s = target_s(table.get(row, "view").text().unwrap_or_default());
-        let last_s = seen.last_s;
+        let view = table.get(row, "view").text().unwrap_or_default().to_owned();
+        let target_s = target_s(&view);
+        let last_s = seen.last_s.or(recorded_s(summaries, &view));
         let mode = if table.get(row, "concurrent_ok").is_true() {
             "concurrent"
         } else {
@@ -97,6 +98,13 @@ pub fn derive(
         table.rows.sort_by(|a, b| late(b).total_cmp(&late(a)));
     }
     table
+}
+
+/// How long the last refresh of a view took by `htap.refresh_run`, seconds.
+fn recorded_s(summaries: &Table, view: &str) -> Option<f64> {
+    let row =
+        (0..summaries.rows.len()).find(|row| summaries.get(*row, "view").text() == Some(view))?;
+    summaries.get(row, "last_s").number()
 }
 
 /// The age of the data out of its target.

@@ -89,10 +89,7 @@ mod tests {
     #[test]
     fn cron_knows_whole_minutes_only() {
         let known = Known {
-            view: View {
-                schema: "mart".into(),
-                name: "a".into(),
-            },
+            view: View::new("mart", "a"),
             kind: Kind::Incremental,
             freshness: Duration::from_secs(1),
             filled: true,

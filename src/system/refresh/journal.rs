@@ -113,10 +113,7 @@ mod tests {
     #[test]
     fn a_report_sums_up_and_begins_anew() {
         let mut journal = Journal::default();
-        let view = View {
-            schema: "mart".into(),
-            name: "a".into(),
-        };
+        let view = View::new("mart", "a");
         for took_ms in [3.0, 1.0, 2.0] {
             journal.note(&Event::Ran {
                 view: view.clone(),

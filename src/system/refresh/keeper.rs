@@ -62,6 +62,8 @@ const COMMITS: usize = 7;
 /// Time between two clearings of the logs, and between two vacuums of them.
 const TIDY: Duration = Duration::from_secs(5);
 const VACUUM: Duration = Duration::from_secs(30);
+/// Time between two looks whether the months to come have their partitions.
+const MAINTAIN: Duration = Duration::from_secs(3_600);
 
 /// Keeps views fresh until it is dropped. Errors that pass are told and outlived; it returns only with one
 /// that does not. `tell` must not block.
@@ -119,6 +121,7 @@ struct Keeper {
     commits: VecDeque<f64>,
     tidied: Instant,
     vacuumed: Instant,
+    maintained: Option<Instant>,
 }
 
 impl Keeper {
@@ -157,6 +160,7 @@ impl Keeper {
             commits: VecDeque::new(),
             tidied: now,
             vacuumed: now,
+            maintained: None,
         })
     }
 
@@ -259,7 +263,7 @@ impl Keeper {
         Ok(sorted.get(sorted.len() / 2).copied().unwrap_or(0.0))
     }
 
-    /// Removes what was merged from the logs, and the dead rows that leaves.
+    /// Removes what was merged from the logs, and the dead rows that leaves; makes the months to come.
     async fn clear_up(&mut self) -> Result<(), PgError> {
         let now = Instant::now();
         let through = |outcome: Result<(), PgError>| match outcome {
@@ -269,6 +273,10 @@ impl Keeper {
         if now - self.tidied > TIDY {
             self.tidied = now;
             through(self.client.batch("SELECT htap.tidy()").await)?;
+        }
+        if self.maintained.is_none_or(|at| now - at > MAINTAIN) {
+            self.maintained = Some(now);
+            through(self.client.batch("SELECT htap.maintain()").await)?;
         }
         if now - self.vacuumed > VACUUM {
             self.vacuumed = now;
@@ -378,7 +386,7 @@ async fn lead(client: &Client, tell: &mut impl FnMut(Event)) -> Result<(), PgErr
 async fn last_rebuild_ms(client: &Client, view: &View) -> Result<Option<f64>, PgError> {
     let sql =
         "SELECT extract(epoch FROM finished - started)::float8 * 1000 AS ms FROM htap.refresh_run
-               WHERE view = $1 AND mode IN ('full', 'rebuild') AND finished IS NOT NULL
+               WHERE view = $1 AND mode = 'full' AND finished IS NOT NULL
                ORDER BY finished DESC LIMIT 1";
     let answer = client.query(sql, &[Param::Text(&view.to_string())]).await?;
     Ok(answer.first("ms").number())

@@ -57,6 +57,14 @@ pub struct View {
 }
 
 impl View {
+    /// By these names, as they are in the catalogue.
+    pub fn new(schema: &str, name: &str) -> Self {
+        Self {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
     /// Both, quoted as SQL.
     pub fn quoted(&self) -> String {
         format!("{}.{}", quote_ident(&self.schema), quote_ident(&self.name))

@@ -6,8 +6,9 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT hashtextextended(array_to_string(product_ids, ',') || ' x ' || array_to_string(quantities, ','), 0)
 $$;
 
--- Refuses lines nobody can order.
-CREATE OR REPLACE FUNCTION shop.check_lines(product_ids bigint[], quantities bigint[]) RETURNS void
+-- Refuses lines nobody can order; whether they are merged and in the order of the products.
+DROP FUNCTION IF EXISTS shop.check_lines(bigint[], bigint[]);
+CREATE OR REPLACE FUNCTION shop.lines_in_order(product_ids bigint[], quantities bigint[]) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
     IF coalesce(cardinality(product_ids), 0) = 0
@@ -20,6 +21,16 @@ BEGIN
         RAISE EXCEPTION 'quantities must be positive, and at most a million'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    IF array_ndims(product_ids) + array_ndims(quantities) <> 2
+       OR array_lower(product_ids, 1) <> 1 OR array_lower(quantities, 1) <> 1 THEN
+        RETURN false;
+    END IF;
+    FOR line IN 2 .. cardinality(product_ids) LOOP
+        IF product_ids[line] <= product_ids[line - 1] THEN
+            RETURN false;
+        END IF;
+    END LOOP;
+    RETURN true;
 END
 $$;
 
@@ -36,17 +47,15 @@ RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     id       bigint := shop.new_order_id();
     at       timestamptz := shop.order_time(id);
-    wanted   bigint[];
-    amounts  bigint[];
-    prices   numeric[];
-    price    numeric;
-    total    numeric := 0;
+    wanted   bigint[] := product_ids;
+    amounts  bigint[] := quantities;
     earlier  record;
     in_stock integer;
 BEGIN
-    PERFORM shop.check_lines(product_ids, quantities);
-    SELECT array_agg(p ORDER BY p), array_agg(q ORDER BY p) INTO wanted, amounts
-    FROM (SELECT p, sum(q)::bigint AS q FROM unnest(product_ids, quantities) AS l (p, q) GROUP BY p) AS merged;
+    IF NOT shop.lines_in_order(product_ids, quantities) THEN
+        SELECT array_agg(p ORDER BY p), array_agg(q ORDER BY p) INTO wanted, amounts
+        FROM (SELECT p, sum(q)::bigint AS q FROM unnest(product_ids, quantities) AS l (p, q) GROUP BY p) AS merged;
+    END IF;
 
     IF request_key IS NOT NULL THEN
         INSERT INTO shop.order_requests (user_id, request_key, request_hash, order_id)
@@ -65,9 +74,7 @@ BEGIN
 
     FOR line IN 1 .. cardinality(wanted) LOOP
         UPDATE shop.inventory AS i SET quantity = i.quantity - amounts[line]
-        FROM shop.products AS p
-        WHERE i.product_id = wanted[line] AND p.product_id = wanted[line] AND i.quantity >= amounts[line]
-        RETURNING p.price INTO price;
+        WHERE i.product_id = wanted[line] AND i.quantity >= amounts[line];
         IF NOT FOUND THEN
             SELECT i.quantity INTO in_stock FROM shop.inventory AS i WHERE i.product_id = wanted[line];
             IF NOT FOUND THEN
@@ -78,13 +85,19 @@ BEGIN
                 USING ERRCODE = 'HT001',
                       DETAIL = format('product_id=%s wanted=%s available=%s', wanted[line], amounts[line], in_stock);
         END IF;
-        prices[line] := price;
-        total := total + price * amounts[line];
     END LOOP;
 
-    INSERT INTO shop.orders (order_id, created_at, user_id, total_amount) VALUES (id, at, buyer, total);
+    -- One statement, hence one snapshot: a price that changes meanwhile changes total and lines, or neither.
+    WITH lines AS MATERIALIZED (
+        SELECT l.line_no, l.product_id, l.quantity, p.price
+        FROM unnest(wanted, amounts) WITH ORDINALITY AS l (product_id, quantity, line_no)
+        JOIN shop.products AS p ON p.product_id = l.product_id
+    ), placed AS (
+        INSERT INTO shop.orders (order_id, created_at, user_id, total_amount)
+        SELECT id, at, buyer, sum(l.price * l.quantity) FROM lines AS l
+    )
     INSERT INTO shop.order_items (order_id, created_at, line_no, product_id, quantity, price)
-    SELECT id, at, line_no, p, q, c FROM unnest(wanted, amounts, prices) WITH ORDINALITY AS l (p, q, c, line_no);
+    SELECT id, at, l.line_no, l.product_id, l.quantity, l.price FROM lines AS l;
     RETURN id;
 END
 $$;
@@ -111,6 +124,18 @@ DECLARE
     entry   record;
     place   integer;
     short   integer;
+    total   numeric;
+    -- What is written: of the orders that can be had, and of their lines.
+    placed    bigint[] := '{}';
+    payers    bigint[] := '{}';
+    totals    numeric[] := '{}';
+    holders   bigint[] := '{}';
+    numbers   integer[] := '{}';
+    articles  bigint[] := '{}';
+    pieces    bigint[] := '{}';
+    costs     numeric[] := '{}';
+    orders    integer := 0;
+    lines     integer := 0;
 BEGIN
     SELECT array_agg(shop.new_order_id()) INTO ids FROM generate_subscripts(buyers, 1);
     SELECT array_agg(u.user_id) INTO known FROM shop.users AS u WHERE u.user_id = ANY (buyers);
@@ -165,9 +190,22 @@ BEGIN
                 END IF;
             END LOOP;
             IF short IS NULL THEN
+                total := 0;
+                orders := orders + 1;
                 FOR line IN 1 .. cardinality(ranks) LOOP
-                    left_over[ranks[line]] := left_over[ranks[line]] - entry.amounts[line];
+                    place := ranks[line];
+                    left_over[place] := left_over[place] - entry.amounts[line];
+                    total := total + prices[place] * entry.amounts[line];
+                    lines := lines + 1;
+                    holders[lines] := ids[entry.n];
+                    numbers[lines] := line;
+                    articles[lines] := entry.wanted[line];
+                    pieces[lines] := entry.amounts[line];
+                    costs[lines] := prices[place];
                 END LOOP;
+                placed[orders] := ids[entry.n];
+                payers[orders] := entry.buyer;
+                totals[orders] := total;
             ELSIF place IS NULL THEN
                 states[entry.n] := '23503';
                 notes[entry.n] := format('there is no product %s', entry.wanted[short]);
@@ -185,18 +223,10 @@ BEGIN
     FROM unnest(products, left_over, stock) AS n (product_id, quantity, before)
     WHERE i.product_id = n.product_id AND n.quantity <> n.before;
     INSERT INTO shop.orders (order_id, created_at, user_id, total_amount)
-    SELECT o.id, shop.order_time(o.id), o.buyer, sum(prices[array_position(products, l.p)] * l.q)
-    FROM unnest(ids, buyers, states, twins) WITH ORDINALITY AS o (id, buyer, state, twin, n)
-    JOIN unnest(line_of, product_ids, quantities) AS l (o, p, q) ON l.o = o.n
-    WHERE o.state IS NULL AND coalesce(o.twin, o.id) = o.id
-    GROUP BY o.id, o.buyer;
+    SELECT o.id, shop.order_time(o.id), o.payer, o.total FROM unnest(placed, payers, totals) AS o (id, payer, total);
     INSERT INTO shop.order_items (order_id, created_at, line_no, product_id, quantity, price)
-    SELECT o.id, shop.order_time(o.id), row_number() OVER (PARTITION BY o.id ORDER BY l.p), l.p, sum(l.q),
-           prices[array_position(products, l.p)]
-    FROM unnest(ids, states, twins) WITH ORDINALITY AS o (id, state, twin, n)
-    JOIN unnest(line_of, product_ids, quantities) AS l (o, p, q) ON l.o = o.n
-    WHERE o.state IS NULL AND coalesce(o.twin, o.id) = o.id
-    GROUP BY o.id, l.p;
+    SELECT l.id, shop.order_time(l.id), l.number, l.article, l.pieces, l.cost
+    FROM unnest(holders, numbers, articles, pieces, costs) AS l (id, number, article, pieces, cost);
     -- A key whose order failed is free again.
     IF request_keys IS NOT NULL THEN
         DELETE FROM shop.order_requests AS r

@@ -76,9 +76,10 @@ BEGIN
             EXECUTE FUNCTION htap.log_order()'),
         ('shop.orders', 'capture_truncate', 'AFTER TRUNCATE ON shop.orders FOR EACH STATEMENT
             EXECUTE FUNCTION htap.log_truncate()'),
-        -- The lines of an order come with it, in its transaction; only others can change a completed order.
+        -- The lines of an order come with it, in its transaction, whose start is no millisecond later than the
+        -- order's time; only others can change a completed order.
         ('shop.order_items', 'capture_insert', 'AFTER INSERT ON shop.order_items FOR EACH ROW
-            WHEN (NEW.created_at NOT BETWEEN date_trunc(''milliseconds'', now()) AND now() + interval ''1 minute'')
+            WHEN (NEW.created_at <= now() - interval ''1 millisecond'' OR NEW.created_at > now() + interval ''1 minute'')
             EXECUTE FUNCTION htap.log_line()'),
         ('shop.order_items', 'capture_change', 'AFTER UPDATE OR DELETE ON shop.order_items FOR EACH ROW
             EXECUTE FUNCTION htap.log_line()'),

@@ -65,20 +65,38 @@ impl Meter {
 }
 
 fn now(postmaster: i32) -> Option<Ticks> {
-    let all = busy(&fs::read_to_string("/proc/stat").ok()?)?;
-    let mut server = process(&format!("/proc/{postmaster}/stat"))?.with_children;
-    for entry in fs::read_dir("/proc").ok()?.flatten() {
-        if let Some(child) = process(&format!("{}/stat", entry.path().display()))
-            && child.parent == postmaster
-        {
-            server += child.alone;
-        }
-    }
     Some(Ticks {
-        all,
+        all: busy(&fs::read_to_string("/proc/stat").ok()?)?,
         own: process("/proc/self/stat")?.with_children,
-        server,
+        server: server(postmaster)?,
     })
+}
+
+/// How often it is looked again because a backend ended meanwhile. Sessions end in crowds, when a load does.
+const LOOKS: usize = 50;
+
+/// The postmaster and its backends. What a backend used moves to its postmaster when that has noticed its end:
+/// a look in which this happens would count it twice or not at all.
+fn server(postmaster: i32) -> Option<u64> {
+    let path = format!("/proc/{postmaster}/stat");
+    let mut ended = process(&path)?.with_children;
+    let mut sum = 0;
+    for _ in 0..LOOKS {
+        sum = ended;
+        for entry in fs::read_dir("/proc").ok()?.flatten() {
+            if let Some(child) = process(&format!("{}/stat", entry.path().display()))
+                && child.parent == postmaster
+            {
+                sum += child.alone;
+            }
+        }
+        let now = process(&path)?.with_children;
+        if now == ended {
+            break;
+        }
+        ended = now;
+    }
+    Some(sum)
 }
 
 struct Process {

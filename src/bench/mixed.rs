@@ -3,7 +3,7 @@
 use super::figures::Figures;
 use super::{BenchError, Lab};
 use crate::pg::{Target, sampler};
-use crate::system::orders::Commit;
+use crate::system::orders::{Commit, Strategy};
 use crate::system::refresh::keeper::keep;
 use crate::system::refresh::plan::{Pace, Plan};
 use crate::workload::{Mix, Options, Source, Summary, run};
@@ -63,12 +63,13 @@ pub async fn mixed(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
         mix: Mix::ORDERS,
         skew: 0.5,
         commit: Commit::Asynchronous,
-        ..base(lab)
+        ..crowd(lab)
     };
     match variant {
         "OLTP alone" | "ETL copy" => options.olap_per_s = 0.0,
         "OLAP alone" => options.oltp_per_s = 0.001,
         "HTAP as written" => {
+            options.strategy = Strategy::RoundTrips;
             options.reports = Source::Mv;
             options.olap_running = 20;
             options.olap_clients = 20;
@@ -125,6 +126,15 @@ pub fn base(lab: &Lab) -> Options {
     }
 }
 
+/// Many customers, whose orders share transactions.
+fn crowd(lab: &Lab) -> Options {
+    Options {
+        clients: 64,
+        strategy: Strategy::GroupCommit,
+        ..base(lab)
+    }
+}
+
 /// Puts a load on and takes its figures, with those of the processors.
 pub async fn load(lab: &Lab, options: &Options) -> Result<Figures, BenchError> {
     let meter = lab.meter();
@@ -170,13 +180,16 @@ pub async fn completing(lab: &Lab, refreshed: bool) -> Result<Figures, BenchErro
         },
         commit: Commit::Asynchronous,
         skew: 0.5,
-        ..base(lab)
+        // An order is completed five seconds after it was created, nine at most.
+        warm_up: (lab.window / 5).max(Duration::from_secs(10)),
+        ..crowd(lab)
     };
-    let sql = "SELECT count(*)::float8 FROM shop.orders WHERE status = 3 AND updated_at > now() - interval '5 minutes'";
-    let before = lab.number(sql).await?;
     let mut figures = load(lab, &options).await?;
-    let completed = lab.number(sql).await? - before;
-    let seconds = (options.warm_up + options.duration).as_secs_f64();
-    figures.insert("completed_per_s".into(), completed.max(0.0) / seconds);
+    let seconds = options.duration.as_secs_f64();
+    let completed = format!(
+        "SELECT count(*)::float8 FROM shop.orders WHERE status = 3 AND completed_at > now() - make_interval(secs => {seconds})"
+    );
+    let completed = lab.number(&completed).await? / seconds;
+    figures.insert("completed_per_s".into(), completed.round());
     Ok(figures)
 }

@@ -113,6 +113,7 @@ pub async fn load(
             move || Part::dimensions(&world)
         })
         .await?;
+        client.batch(LOOSE).await?;
         let session = way.session(target).await?;
         part.load(&session, &way, load_id, 0).await?;
     }
@@ -147,10 +148,17 @@ pub async fn load(
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(|error| PgError::new(Class::Statement, error.to_string()))??;
     }
+    client.batch(TIGHT).await?;
     client.batch(FINISH).await?;
     client.batch(VACUUM).await?;
     Ok(loaded)
 }
+
+/// Stock is laid down with more room in each page than its fillfactor says. A page is cleared of dead rows when
+/// it has less room than that: laid down as full as that, it would be at every access after the first update.
+const LOOSE: &str = "ALTER TABLE shop.inventory SET (fillfactor = 60)";
+/// As queries/system/02_shop.sql has it.
+const TIGHT: &str = "ALTER TABLE shop.inventory SET (fillfactor = 90)";
 
 /// Counters go on behind the last number. The commit waits for the disk, and with it for all that was loaded:
 /// before that, nothing can be marked as seen by everybody.

@@ -264,8 +264,8 @@ $$;
 -- Which status may follow which; PostgreSQL keeps the times, not the client.
 CREATE OR REPLACE FUNCTION shop.guard_status() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NEW.status IS DISTINCT FROM OLD.status
-       AND (OLD.status, NEW.status) NOT IN ((0, 1), (1, 2), (2, 3), (0, 4), (1, 4)) THEN
+    -- From 0 to 1 or 4, from 1 to 2 or 4, from 2 to 3.
+    IF NEW.status <> OLD.status AND 10 * OLD.status + NEW.status NOT IN (01, 04, 12, 14, 23) THEN
         RAISE EXCEPTION 'order % cannot go from status % to %', OLD.order_id, OLD.status, NEW.status
             USING ERRCODE = 'check_violation';
     END IF;
@@ -278,39 +278,41 @@ BEGIN
 END
 $$;
 
--- Gives an order its next status, once; returns whether there was such an order.
+-- Gives an order its next status, once; returns its total, or NULL where there is no such order.
 DROP FUNCTION IF EXISTS shop.advance_order(bigint, integer);
-CREATE OR REPLACE FUNCTION shop.advance_order(id bigint, next smallint) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION shop.advance_order(id bigint, next smallint) RETURNS numeric LANGUAGE plpgsql AS $$
+DECLARE
+    total numeric;
 BEGIN
     UPDATE shop.orders SET status = next
-    WHERE order_id = id AND created_at = shop.order_time(id) AND status <> next;
+    WHERE order_id = id AND created_at = shop.order_time(id) AND status <> next
+    RETURNING total_amount INTO total;
     IF FOUND THEN
-        RETURN true;
+        RETURN total;
     END IF;
     IF EXISTS (SELECT FROM shop.orders WHERE order_id = id AND created_at = shop.order_time(id)) THEN
         RAISE EXCEPTION 'order % has status % already', id, next USING ERRCODE = 'check_violation';
     END IF;
-    RETURN false;
+    RETURN NULL;
 END
 $$;
 
 -- The steps of an order; each returns whether there was such an order. A step out of order, or taken
 -- twice, is an error (23514).
 CREATE OR REPLACE FUNCTION shop.pay_order(id bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    total numeric := shop.advance_order(id, 1::smallint);
 BEGIN
-    IF NOT shop.advance_order(id, 1::smallint) THEN
-        RETURN false;
+    IF total IS NOT NULL THEN
+        INSERT INTO shop.payments (order_id, created_at, amount) VALUES (id, shop.order_time(id), total);
     END IF;
-    INSERT INTO shop.payments (order_id, created_at, amount)
-    SELECT order_id, created_at, total_amount FROM shop.orders
-    WHERE order_id = id AND created_at = shop.order_time(id);
-    RETURN true;
+    RETURN total IS NOT NULL;
 END
 $$;
 
 CREATE OR REPLACE FUNCTION shop.ship_order(id bigint) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-    IF NOT shop.advance_order(id, 2::smallint) THEN
+    IF shop.advance_order(id, 2::smallint) IS NULL THEN
         RETURN false;
     END IF;
     INSERT INTO shop.shipments (order_id, created_at) VALUES (id, shop.order_time(id));
@@ -319,14 +321,14 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION shop.complete_order(id bigint) RETURNS boolean LANGUAGE sql AS
-$$ SELECT shop.advance_order(id, 3::smallint) $$;
+$$ SELECT shop.advance_order(id, 3::smallint) IS NOT NULL $$;
 
 -- Cancels a pending or paid order and returns its goods to stock, again in product order.
 CREATE OR REPLACE FUNCTION shop.cancel_order(id bigint) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     line record;
 BEGIN
-    IF NOT shop.advance_order(id, 4::smallint) THEN
+    IF shop.advance_order(id, 4::smallint) IS NULL THEN
         RETURN false;
     END IF;
     FOR line IN

@@ -6,11 +6,19 @@
 CREATE OR REPLACE FUNCTION htap.log_order() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF TG_OP <> 'INSERT' AND OLD.status = 3 THEN
+    -- Of an INSERT there is no OLD, of a DELETE no NEW: their columns are NULL.
+    -- What did not change is told apart here, not in WHEN, which is read and planned anew for every update of an order.
+    IF OLD.status = NEW.status THEN
+        IF (OLD.user_id, OLD.total_amount, OLD.completed_at, OLD.order_id)
+           IS NOT DISTINCT FROM (NEW.user_id, NEW.total_amount, NEW.completed_at, NEW.order_id) THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    IF OLD.status = 3 THEN
         INSERT INTO htap.order_log (order_id, user_id, completed_at, amount, sign)
         VALUES (OLD.order_id, OLD.user_id, OLD.completed_at, OLD.total_amount, -1);
     END IF;
-    IF TG_OP <> 'DELETE' AND NEW.status = 3 THEN
+    IF NEW.status = 3 THEN
         INSERT INTO htap.order_log (order_id, user_id, completed_at, amount, sign)
         VALUES (NEW.order_id, NEW.user_id, NEW.completed_at, NEW.total_amount, 1);
     END IF;
@@ -68,10 +76,7 @@ BEGIN
         ('shop.orders', 'capture_insert', 'AFTER INSERT ON shop.orders FOR EACH ROW WHEN (NEW.status = 3)
             EXECUTE FUNCTION htap.log_order()'),
         ('shop.orders', 'capture_update', 'AFTER UPDATE ON shop.orders FOR EACH ROW
-            WHEN ((OLD.status = 3 OR NEW.status = 3)
-                  AND (OLD.status, OLD.user_id, OLD.total_amount, OLD.completed_at, OLD.order_id)
-                      IS DISTINCT FROM (NEW.status, NEW.user_id, NEW.total_amount, NEW.completed_at, NEW.order_id))
-            EXECUTE FUNCTION htap.log_order()'),
+            WHEN (OLD.status = 3 OR NEW.status = 3) EXECUTE FUNCTION htap.log_order()'),
         ('shop.orders', 'capture_delete', 'AFTER DELETE ON shop.orders FOR EACH ROW WHEN (OLD.status = 3)
             EXECUTE FUNCTION htap.log_order()'),
         ('shop.orders', 'capture_truncate', 'AFTER TRUNCATE ON shop.orders FOR EACH STATEMENT

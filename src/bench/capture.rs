@@ -10,6 +10,8 @@ pub async fn capture(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     lab.settle().await?;
     let switch = if variant == "on" { "ENABLE" } else { "DISABLE" };
     switch_triggers(lab, switch).await?;
+    // How many pages are written whole depends on the last checkpoint, not on what is logged.
+    full_page_writes(lab, "off").await?;
     let shopper = Shopper::of(lab, 0.5).await?;
     let pool = orders::pool(lab, 16).await?;
     let desk = Arc::new(Orders::new(pool, Strategy::Function));
@@ -42,6 +44,7 @@ pub async fn capture(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     let lives = did.done.max(1) as f64 * 1.1;
     let wal = lab.wal_bytes().await? - wal;
     figures.insert("wal_bytes_per_life".into(), (wal / lives).round());
+    full_page_writes(lab, "on").await?;
     switch_triggers(lab, "ENABLE").await?;
     if variant != "on" {
         // What was not logged cannot be merged.
@@ -49,6 +52,12 @@ pub async fn capture(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
             .await?;
     }
     Ok(figures)
+}
+
+async fn full_page_writes(lab: &Lab, switch: &str) -> Result<(), BenchError> {
+    lab.batch(&format!("ALTER SYSTEM SET full_page_writes = {switch}"))
+        .await?;
+    lab.batch("SELECT pg_reload_conf()").await
 }
 
 async fn switch_triggers(lab: &Lab, switch: &str) -> Result<(), BenchError> {

@@ -7,6 +7,7 @@ use crate::demo::cluster::{Cluster, ClusterOptions, SUPERUSER};
 use crate::pg::{Client, Table, Target, sampler};
 use crate::system::generate::Shape;
 use crate::system::init::{Load, Step, init};
+use crate::system::refresh::{self, Kind, Mode, View};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -202,8 +203,8 @@ impl Lab {
             .await
     }
 
-    /// Leaves every run the same: nobody at work from the run before, stock for all, dead rows gone and dirty
-    /// buffers written.
+    /// Leaves every run the same: nobody at work from the run before, stock for all, nothing to merge, dead rows
+    /// gone and dirty buffers written.
     pub async fn settle(&self) -> Result<(), BenchError> {
         // Who was abandoned in a long statement goes on with it until told otherwise.
         let others = "SELECT count(pg_terminate_backend(pid))::float8 FROM pg_stat_activity
@@ -213,8 +214,20 @@ impl Lab {
         }
         self.batch("UPDATE shop.inventory SET quantity = 500000000")
             .await?;
-        self.batch("VACUUM shop.inventory, htap.order_log, htap.heartbeat")
-            .await?;
+        let client = refresh::connect(&self.target)
+            .await
+            .map_err(BenchError::doing("connect"))?;
+        for name in ["sales_hourly", "fact_sales", "segment_rfm"] {
+            let view = View::new("mart", name);
+            refresh::refresh(&client, &view, Kind::Incremental, Mode::Incremental)
+                .await
+                .map_err(BenchError::doing(format!("refresh {view}")))?;
+        }
+        self.batch("SELECT htap.tidy()").await?;
+        self.batch(
+            "VACUUM shop.inventory, htap.order_log, htap.dirty_log, htap.watermark, htap.heartbeat",
+        )
+        .await?;
         self.batch("CHECKPOINT").await
     }
 

@@ -162,13 +162,15 @@ BEGIN
     SELECT count(*) INTO removed FROM gone;
     WITH came AS (
         INSERT INTO mart.fact_sales (order_id, line_no, user_id, user_segment, product_id, category, quantity, sales_amount, sale_time)
-        SELECT o.order_id, i.line_no, o.user_id, u.user_segment, i.product_id, c.category_name, i.quantity, i.price * i.quantity, o.completed_at
+        SELECT o.order_id, i.line_no, o.user_id, u.user_segment, i.product_id,
+               -- Looked up line by line: in a join, of which the planner expects one row, it would be scanned for.
+               (SELECT c.category_name FROM shop.products AS p JOIN shop.categories AS c USING (category_id)
+                WHERE p.product_id = i.product_id),
+               i.quantity, i.price * i.quantity, o.completed_at
         FROM unnest(dirty) AS d (id)
         JOIN shop.orders AS o ON o.order_id = d.id AND o.created_at = shop.order_time(d.id)
         JOIN shop.order_items AS i ON i.order_id = d.id AND i.created_at = shop.order_time(d.id)
         JOIN shop.users AS u ON u.user_id = o.user_id
-        JOIN shop.products AS p ON p.product_id = i.product_id
-        JOIN shop.categories AS c ON c.category_id = p.category_id
         WHERE o.status = 3
         RETURNING order_id, product_id, category, quantity, sales_amount, sale_time
     ), by_category AS (

@@ -20,7 +20,8 @@ pub async fn capture(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     let begun = lab.number(NOW).await?;
     let wal = lab.wal_bytes().await?;
     let meter = lab.meter();
-    let did = closed(16, lab.window, move |_| {
+    // A small difference wants a long look.
+    let did = closed(16, lab.window * 3, move |_| {
         let (desk, order) = (Arc::clone(&desk), shopper.order());
         async move {
             let commit = Commit::Asynchronous;

@@ -314,10 +314,7 @@ fn refreshes(store: &Store) -> Vec<Line> {
 
 fn captured(store: &Store) -> Option<String> {
     let change = |name| {
-        let share = ratio(
-            of(store, "capture", "on", name),
-            of(store, "capture", "off", name),
-        )?;
+        let share = store.ratio("capture", "on", "off", name)?;
         Some((share - 1.0) * 100.0)
     };
     Some(format!(
@@ -331,11 +328,9 @@ fn captured(store: &Store) -> Option<String> {
 fn orders(store: &Store) -> Vec<Line> {
     let rate = |variant: &str| of(store, "orders", variant, "orders_per_s");
     let against = |variant: &str, other: &str| {
+        let times = store.ratio("orders", variant, other, "orders_per_s")?;
         let (one, two) = (rate(variant)?, rate(other)?);
-        Some(format!(
-            "{:.2}x ({one:.0} against {two:.0} orders/s)",
-            one / two
-        ))
+        Some(format!("{times:.2}x ({one:.0} against {two:.0} orders/s)"))
     };
     vec![
         line(

@@ -1,6 +1,7 @@
 //! The file of results: every run as it ended.
 
-use super::{BenchError, figures::Figures};
+use super::BenchError;
+use super::figures::{Figures, median};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -124,6 +125,25 @@ impl Store {
             .collect()
     }
 
+    /// How many times as much of a figure a variant had as another one: the median over the rounds, of each
+    /// its own ratio, for what changes on the machine from round to round meets both alike.
+    pub fn ratio(&self, experiment: &str, variant: &str, other: &str, name: &str) -> Option<f64> {
+        let figure = |variant: &str, repeat: u32| {
+            let mut runs = self.file.runs.iter();
+            let run = runs.find(|run| {
+                run.experiment == experiment && run.variant == variant && run.repeat == repeat
+            })?;
+            run.figures.get(name).copied()
+        };
+        let rounds = self.file.runs.iter().map(|run| run.repeat + 1).max()?;
+        let ratios: Vec<f64> = (0..rounds)
+            .filter_map(|round| Some((figure(variant, round)?, figure(other, round)?)))
+            .filter(|(_, other)| *other != 0.0)
+            .map(|(one, other)| one / other)
+            .collect();
+        median(&ratios)
+    }
+
     /// Adds a run and saves the file.
     pub fn add(&mut self, run: Run) -> Result<(), BenchError> {
         self.file.runs.push(run);
@@ -166,14 +186,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.json");
         let mut store = Store::open(&path, CONDITIONS).unwrap();
-        let run = Run {
-            experiment: "a".into(),
-            variant: "b".into(),
-            repeat: 1,
-            at: String::new(),
-            server: String::new(),
-            figures: figures([("x_ms", 2.5)]),
-        };
+        let run = run("b", 1, figures([("x_ms", 2.5)]));
         store.add(run.clone()).unwrap();
         let again = Store::open(&path, CONDITIONS).unwrap();
         assert_eq!(again.runs(), [run]);
@@ -190,5 +203,33 @@ mod tests {
         assert!(why.contains("not a file of results"), "{why}");
         let nowhere = Store::open(Path::new("/nonexistent/x.json"), CONDITIONS);
         assert!(nowhere.unwrap_err().to_string().contains("failed to"));
+    }
+
+    #[test]
+    fn a_ratio_is_the_median_of_the_rounds_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(&folder.path().join("results.json"), CONDITIONS).unwrap();
+        assert_eq!(store.ratio("a", "new", "old", "per_s"), None);
+        // The machine is slower in each round; a round without its other half does not count.
+        for (repeat, old, new) in [(0, 100.0, 200.0), (1, 10.0, 30.0), (2, 1.0, 4.0)] {
+            for (variant, value) in [("old", old), ("new", new)] {
+                let figures = figures([("per_s", value)]);
+                store.add(run(variant, repeat, figures)).unwrap();
+            }
+        }
+        let lone = figures([("per_s", 1e6)]);
+        store.add(run("new", 3, lone)).unwrap();
+        assert_eq!(store.ratio("a", "new", "old", "per_s"), Some(3.0));
+    }
+
+    fn run(variant: &str, repeat: u32, figures: Figures) -> Run {
+        Run {
+            experiment: "a".into(),
+            variant: variant.into(),
+            repeat,
+            at: String::new(),
+            server: String::new(),
+            figures,
+        }
     }
 }

@@ -262,9 +262,10 @@ BEGIN
 END
 $$;
 
--- Merges a summary and keeps the run. Without changes nothing is kept: only the watermark moves.
+-- Merges a summary and keeps the run. Without changes nothing is kept: only the watermark moves. Whoever calls it,
+-- without JIT: where the planner expects many changes, compiling takes longer than all the rest of a merge of few.
 CREATE OR REPLACE FUNCTION htap.merge(wanted text, step bigint DEFAULT 100000, OUT changes bigint, OUT remaining boolean,
-                                      OUT as_of timestamptz) LANGUAGE plpgsql AS $$
+                                      OUT as_of timestamptz) LANGUAGE plpgsql SET jit = off AS $$
 DECLARE
     started timestamptz := clock_timestamp();
     wal     pg_lsn := pg_current_wal_insert_lsn();

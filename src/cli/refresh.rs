@@ -17,7 +17,7 @@ take over. Exit code 5: --verify found a difference."
 )]
 pub struct Refresh {
     /// Views to refresh, such as mart.sales_hourly; default: all that htap-top init made
-    #[arg(value_name = "VIEW")]
+    #[arg(value_name = "VIEW", value_parser = parse_view)]
     pub views: Vec<String>,
     /// Where to connect, as in psql; -d also takes a conninfo string or URI.
     #[command(flatten)]
@@ -43,6 +43,14 @@ pub struct Refresh {
     /// text, or json: one object per line
     #[arg(long, default_value = "text", value_parser = ["text", "json"])]
     pub format: String,
+}
+
+/// A name; other commands take a connection string in its place.
+fn parse_view(text: &str) -> Result<String, String> {
+    if text.contains('=') || text.contains("://") {
+        return Err("this is a connection string: give it with -d".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 impl Refresh {

@@ -58,7 +58,7 @@ pub fn jobs(views: &[(Known, Mode)], every: Duration) -> Result<Vec<Job>, String
         .collect())
 }
 
-/// Schedules them; needs the extension in this database.
+/// Schedules them as the role that is logged in, which they will run as; needs the extension in this database.
 pub async fn schedule(client: &Client, jobs: &[Job]) -> Result<(), PgError> {
     let sql = "SELECT extname::text FROM pg_catalog.pg_extension WHERE extname = 'pg_cron'";
     if client.query(sql, &[]).await?.rows.is_empty() {
@@ -68,15 +68,22 @@ pub async fn schedule(client: &Client, jobs: &[Job]) -> Result<(), PgError> {
              cron.database_name, CREATE EXTENSION pg_cron), or run htap-top refresh --every instead",
         ));
     }
+    // The owner of the summaries need not know of pg_cron.
+    client.batch("RESET ROLE").await?;
     for job in jobs {
         let params = [
             Param::Text(&job.name),
             Param::Text(&job.schedule),
             Param::Text(&job.command),
         ];
-        client
-            .query("SELECT cron.schedule($1, $2, $3)", &params)
-            .await?;
+        let scheduled = client.query("SELECT cron.schedule($1, $2, $3)", &params);
+        scheduled.await.map_err(|error| match error.code() {
+            "42501" => PgError::new(
+                error.class,
+                "this role may not use pg_cron: GRANT USAGE ON SCHEMA cron TO it",
+            ),
+            _ => error,
+        })?;
     }
     Ok(())
 }

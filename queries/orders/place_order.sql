@@ -1,4 +1,4 @@
--- An order whose stock has been taken in this transaction: $1 the user, $2 products, $3 quantities. One
+-- An order whose stock is taken in this transaction: $1 the user, $2 products, $3 quantities. One
 -- statement, hence one snapshot: a price that changes meanwhile changes total and lines, or neither. A product
 -- that is not in the catalogue, or has no stock, has no price, which no line may be without.
 WITH lines AS MATERIALIZED (

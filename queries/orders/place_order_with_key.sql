@@ -1,6 +1,4 @@
--- As place_order, under the number that the request with the key $4 has got: an order whose stock has been taken in this transaction: $1 the user, $2 products, $3 quantities. One
--- statement, hence one snapshot: a price that changes meanwhile changes total and lines, or neither. A product
--- that is not in the catalogue, or has no stock, has no price, which no line may be without.
+-- As place_order, under the number that the request with the key $4 has got: see there.
 WITH lines AS MATERIALIZED (
     SELECT l.line_no, l.product_id, l.quantity, c.price
     FROM unnest($2, $3) WITH ORDINALITY AS l (product_id, quantity, line_no)

@@ -72,6 +72,19 @@ BEGIN
         END IF;
     END IF;
 
+    -- One statement, hence one snapshot: a price that changes meanwhile changes total and lines, or neither.
+    WITH lines AS MATERIALIZED (
+        SELECT l.line_no, l.product_id, l.quantity, p.price
+        FROM unnest(wanted, amounts) WITH ORDINALITY AS l (product_id, quantity, line_no)
+        JOIN shop.products AS p ON p.product_id = l.product_id
+    ), placed AS (
+        INSERT INTO shop.orders (order_id, created_at, user_id, total_amount)
+        SELECT id, at, buyer, coalesce(sum(l.price * l.quantity), 0) FROM lines AS l
+    )
+    INSERT INTO shop.order_items (order_id, created_at, line_no, product_id, quantity, price)
+    SELECT id, at, l.line_no, l.product_id, l.quantity, l.price FROM lines AS l;
+
+    -- Stock last: others who want the same product wait for a moment, not for the whole order.
     FOR line IN 1 .. cardinality(wanted) LOOP
         UPDATE shop.inventory AS i SET quantity = i.quantity - amounts[line]
         WHERE i.product_id = wanted[line] AND i.quantity >= amounts[line];
@@ -86,18 +99,6 @@ BEGIN
                       DETAIL = format('product_id=%s wanted=%s available=%s', wanted[line], amounts[line], in_stock);
         END IF;
     END LOOP;
-
-    -- One statement, hence one snapshot: a price that changes meanwhile changes total and lines, or neither.
-    WITH lines AS MATERIALIZED (
-        SELECT l.line_no, l.product_id, l.quantity, p.price
-        FROM unnest(wanted, amounts) WITH ORDINALITY AS l (product_id, quantity, line_no)
-        JOIN shop.products AS p ON p.product_id = l.product_id
-    ), placed AS (
-        INSERT INTO shop.orders (order_id, created_at, user_id, total_amount)
-        SELECT id, at, buyer, sum(l.price * l.quantity) FROM lines AS l
-    )
-    INSERT INTO shop.order_items (order_id, created_at, line_no, product_id, quantity, price)
-    SELECT id, at, l.line_no, l.product_id, l.quantity, l.price FROM lines AS l;
     RETURN id;
 END
 $$;
@@ -105,15 +106,17 @@ $$;
 -- Creates many orders in one transaction: one lock of each product for all of them, one commit. Line i belongs
 -- to the order at position line_of[i] of buyers. An order that cannot be had fails alone: its row has the
 -- SQLSTATE, message and detail create_order would raise. The caller sees to it that a batch is small.
+-- Stock is looked at first, and taken last, so that others wait for it for a moment only. If somebody was quicker
+-- and it does not suffice any more, all is done again with the stock locked before it is looked at.
 CREATE OR REPLACE FUNCTION shop.create_orders(buyers bigint[], line_of integer[], product_ids bigint[],
                                               quantities bigint[], request_keys text[] DEFAULT NULL)
 RETURNS TABLE (ordinal integer, order_id bigint, sqlstate text, message text, detail text) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     ids     bigint[];
-    states  text[] := array_fill(NULL::text, ARRAY[cardinality(buyers)]);
-    notes   text[] := states;
-    details text[] := states;
+    states  text[];
+    notes   text[];
+    details text[];
     twins   bigint[];
     known   bigint[];
     products bigint[];
@@ -126,16 +129,17 @@ DECLARE
     short   integer;
     total   numeric;
     -- What is written: of the orders that can be had, and of their lines.
-    placed    bigint[] := '{}';
-    payers    bigint[] := '{}';
-    totals    numeric[] := '{}';
-    holders   bigint[] := '{}';
-    numbers   integer[] := '{}';
-    articles  bigint[] := '{}';
-    pieces    bigint[] := '{}';
-    costs     numeric[] := '{}';
-    orders    integer := 0;
-    lines     integer := 0;
+    placed    bigint[];
+    payers    bigint[];
+    totals    numeric[];
+    holders   bigint[];
+    numbers   integer[];
+    articles  bigint[];
+    pieces    bigint[];
+    costs     numeric[];
+    orders    integer;
+    lines     integer;
+    careful   boolean := false;
 BEGIN
     SELECT array_agg(shop.new_order_id()) INTO ids FROM generate_subscripts(buyers, 1);
     SELECT array_agg(u.user_id) INTO known FROM shop.users AS u WHERE u.user_id = ANY (buyers);
@@ -157,76 +161,101 @@ BEGIN
         LEFT JOIN shop.order_requests AS r ON r.user_id = b.buyer AND r.request_key = b.key;
     END IF;
 
-    SELECT array_agg(s.product_id), array_agg(s.quantity), array_agg(s.price) INTO products, stock, prices
-    FROM (SELECT i.product_id, i.quantity, p.price
-          FROM shop.inventory AS i JOIN shop.products AS p USING (product_id)
-          WHERE i.product_id = ANY (product_ids) ORDER BY i.product_id FOR UPDATE OF i) AS s;
-    left_over := stock;
-
-    FOR entry IN
-        SELECT b.n::integer AS n, b.buyer, array_agg(l.p ORDER BY l.p) AS wanted, array_agg(l.q ORDER BY l.p) AS amounts,
-               bool_and(l.good) AS good
-        FROM unnest(buyers) WITH ORDINALITY AS b (buyer, n)
-        LEFT JOIN (SELECT o, p, sum(q)::bigint AS q, bool_and(p IS NOT NULL AND q IS NOT NULL AND q BETWEEN 1 AND 1000000) AS good
-                   FROM unnest(line_of, product_ids, quantities) AS l (o, p, q) GROUP BY o, p) AS l ON l.o = b.n
-        GROUP BY b.n, b.buyer ORDER BY b.n
     LOOP
-        CONTINUE WHEN twins[entry.n] IS NOT NULL AND twins[entry.n] <> ids[entry.n];
-        IF entry.good IS NOT TRUE THEN
-            states[entry.n] := '22023';
-            notes[entry.n] := 'an order needs products, and quantities that are positive and at most a million';
-        ELSIF NOT coalesce(entry.buyer = ANY (known), false) THEN
-            states[entry.n] := '23503';
-            notes[entry.n] := format('there is no user %s', entry.buyer);
-        ELSE
-            short := NULL;
-            ranks := '{}';
-            FOR line IN 1 .. cardinality(entry.wanted) LOOP
-                place := array_position(products, entry.wanted[line]);
-                ranks[line] := place;
-                IF place IS NULL OR left_over[place] < entry.amounts[line] THEN
-                    short := line;
-                    EXIT;
-                END IF;
-            END LOOP;
-            IF short IS NULL THEN
-                total := 0;
-                orders := orders + 1;
-                FOR line IN 1 .. cardinality(ranks) LOOP
-                    place := ranks[line];
-                    left_over[place] := left_over[place] - entry.amounts[line];
-                    total := total + prices[place] * entry.amounts[line];
-                    lines := lines + 1;
-                    holders[lines] := ids[entry.n];
-                    numbers[lines] := line;
-                    articles[lines] := entry.wanted[line];
-                    pieces[lines] := entry.amounts[line];
-                    costs[lines] := prices[place];
-                END LOOP;
-                placed[orders] := ids[entry.n];
-                payers[orders] := entry.buyer;
-                totals[orders] := total;
-            ELSIF place IS NULL THEN
-                states[entry.n] := '23503';
-                notes[entry.n] := format('there is no product %s', entry.wanted[short]);
-            ELSE
-                states[entry.n] := 'HT001';
-                notes[entry.n] := format('insufficient inventory of product %s: %s wanted, %s in stock',
-                                         entry.wanted[short], entry.amounts[short], left_over[place]);
-                details[entry.n] := format('product_id=%s wanted=%s available=%s',
-                                           entry.wanted[short], entry.amounts[short], left_over[place]);
-            END IF;
+        IF careful THEN
+            PERFORM FROM shop.inventory AS i WHERE i.product_id = ANY (product_ids) ORDER BY i.product_id FOR NO KEY UPDATE;
         END IF;
-    END LOOP;
+        SELECT array_agg(i.product_id), array_agg(i.quantity), array_agg(p.price) INTO products, stock, prices
+        FROM shop.inventory AS i JOIN shop.products AS p USING (product_id) WHERE i.product_id = ANY (product_ids);
+        left_over := stock;
+        states := array_fill(NULL::text, ARRAY[cardinality(buyers)]);
+        notes := states;
+        details := states;
+        orders := 0;
+        lines := 0;
+        placed := '{}';
+        payers := '{}';
+        totals := '{}';
+        holders := '{}';
+        numbers := '{}';
+        articles := '{}';
+        pieces := '{}';
+        costs := '{}';
 
-    UPDATE shop.inventory AS i SET quantity = n.quantity
-    FROM unnest(products, left_over, stock) AS n (product_id, quantity, before)
-    WHERE i.product_id = n.product_id AND n.quantity <> n.before;
-    INSERT INTO shop.orders (order_id, created_at, user_id, total_amount)
-    SELECT o.id, shop.order_time(o.id), o.payer, o.total FROM unnest(placed, payers, totals) AS o (id, payer, total);
-    INSERT INTO shop.order_items (order_id, created_at, line_no, product_id, quantity, price)
-    SELECT l.id, shop.order_time(l.id), l.number, l.article, l.pieces, l.cost
-    FROM unnest(holders, numbers, articles, pieces, costs) AS l (id, number, article, pieces, cost);
+        FOR entry IN
+            SELECT b.n::integer AS n, b.buyer, array_agg(l.p ORDER BY l.p) AS wanted, array_agg(l.q ORDER BY l.p) AS amounts,
+                   bool_and(l.good) AS good
+            FROM unnest(buyers) WITH ORDINALITY AS b (buyer, n)
+            LEFT JOIN (SELECT o, p, sum(q)::bigint AS q, bool_and(p IS NOT NULL AND q IS NOT NULL AND q BETWEEN 1 AND 1000000) AS good
+                       FROM unnest(line_of, product_ids, quantities) AS l (o, p, q) GROUP BY o, p) AS l ON l.o = b.n
+            GROUP BY b.n, b.buyer ORDER BY b.n
+        LOOP
+            CONTINUE WHEN twins[entry.n] IS NOT NULL AND twins[entry.n] <> ids[entry.n];
+            IF entry.good IS NOT TRUE THEN
+                states[entry.n] := '22023';
+                notes[entry.n] := 'an order needs products, and quantities that are positive and at most a million';
+            ELSIF NOT coalesce(entry.buyer = ANY (known), false) THEN
+                states[entry.n] := '23503';
+                notes[entry.n] := format('there is no user %s', entry.buyer);
+            ELSE
+                short := NULL;
+                ranks := '{}';
+                FOR line IN 1 .. cardinality(entry.wanted) LOOP
+                    place := array_position(products, entry.wanted[line]);
+                    ranks[line] := place;
+                    IF place IS NULL OR left_over[place] < entry.amounts[line] THEN
+                        short := line;
+                        EXIT;
+                    END IF;
+                END LOOP;
+                IF short IS NULL THEN
+                    total := 0;
+                    orders := orders + 1;
+                    FOR line IN 1 .. cardinality(ranks) LOOP
+                        place := ranks[line];
+                        left_over[place] := left_over[place] - entry.amounts[line];
+                        total := total + prices[place] * entry.amounts[line];
+                        lines := lines + 1;
+                        holders[lines] := ids[entry.n];
+                        numbers[lines] := line;
+                        articles[lines] := entry.wanted[line];
+                        pieces[lines] := entry.amounts[line];
+                        costs[lines] := prices[place];
+                    END LOOP;
+                    placed[orders] := ids[entry.n];
+                    payers[orders] := entry.buyer;
+                    totals[orders] := total;
+                ELSIF place IS NULL THEN
+                    states[entry.n] := '23503';
+                    notes[entry.n] := format('there is no product %s', entry.wanted[short]);
+                ELSE
+                    states[entry.n] := 'HT001';
+                    notes[entry.n] := format('insufficient inventory of product %s: %s wanted, %s in stock',
+                                             entry.wanted[short], entry.amounts[short], left_over[place]);
+                    details[entry.n] := format('product_id=%s wanted=%s available=%s',
+                                               entry.wanted[short], entry.amounts[short], left_over[place]);
+                END IF;
+            END IF;
+        END LOOP;
+
+        BEGIN
+            INSERT INTO shop.orders (order_id, created_at, user_id, total_amount)
+            SELECT o.id, shop.order_time(o.id), o.payer, o.total FROM unnest(placed, payers, totals) AS o (id, payer, total);
+            INSERT INTO shop.order_items (order_id, created_at, line_no, product_id, quantity, price)
+            SELECT l.id, shop.order_time(l.id), l.number, l.article, l.pieces, l.cost
+            FROM unnest(holders, numbers, articles, pieces, costs) AS l (id, number, article, pieces, cost);
+            PERFORM FROM shop.inventory AS i WHERE i.product_id = ANY (articles) ORDER BY i.product_id FOR NO KEY UPDATE;
+            UPDATE shop.inventory AS i SET quantity = i.quantity - (n.before - n.after)
+            FROM unnest(products, stock, left_over) AS n (product_id, before, after)
+            WHERE i.product_id = n.product_id AND n.before <> n.after;
+            EXIT;
+        EXCEPTION WHEN check_violation THEN
+            IF careful THEN
+                RAISE;
+            END IF;
+            careful := true;
+        END;
+    END LOOP;
     -- A key whose order failed is free again.
     IF request_keys IS NOT NULL THEN
         DELETE FROM shop.order_requests AS r

@@ -2,7 +2,7 @@
 
 use super::error::{CHECK_VIOLATION, UNIQUE_VIOLATION, refusal};
 use super::{Commit, Order, OrderError, number};
-use crate::pg::{Param, Part, PgError, Pool, Statement};
+use crate::pg::{Answer, Param, Part, PgError, Pool, Statement};
 use std::collections::BTreeMap;
 
 const CREATE: Statement = Statement {
@@ -171,13 +171,17 @@ pub(super) async fn pipelined(
     if request.key.is_some() {
         parts.push(Part::Run(&TAKE_KEY, &keyed));
     }
-    parts.extend(lines.iter().map(|line| Part::Run(&TAKE_STOCK, line)));
+    let place = parts.len();
     parts.push(match &request.key {
         Some(_) => Part::Run(&PLACE_WITH_KEY, &keyed_place),
         None => Part::Run(&PLACE, &unkeyed_place),
     });
+    // Stock last: others who want the same product wait for a moment, not for the whole order.
+    parts.extend(lines.iter().map(|line| Part::Run(&TAKE_STOCK, line)));
     let error = match session.run_all(&parts).await {
-        Ok(mut answers) => return number(&answers.pop().unwrap_or_default(), "order_id"),
+        Ok(answers) => {
+            return number(answers.get(place).unwrap_or(&Answer::default()), "order_id");
+        }
         Err(error) => error,
     };
     match error.code() {

@@ -2,7 +2,7 @@
 
 use super::books::Books;
 use super::{fill_one, number, shop};
-use crate::it::server::{Database, Patience, block_on, until};
+use crate::it::server::{Database, Patience, block_on, pid, until, until_waiting};
 use htap_top::pg::{Client, Pool, PoolSize};
 use htap_top::system::generate::product_of_rank;
 use htap_top::system::orders::{Commit, Line, Order, OrderError, Orders, Step, Strategy};
@@ -445,6 +445,41 @@ fn a_step_whose_answer_was_lost_is_done_if_the_order_has_its_status() {
         assert_eq!(paid.await.unwrap(), Ok(()));
         let again = orders.step(id, Step::Pay, Commit::Synchronous).await;
         assert!(matches!(again, Err(OrderError::OutOfTurn(_))));
+    });
+}
+
+/// Stock that is gone by the time it is taken: the order that wanted it fails, the others of its group do not.
+#[test]
+fn a_group_that_somebody_was_quicker_than_looks_again() {
+    block_on(async {
+        let database = shop().await;
+        let (client, quick, late) = (
+            database.connect().await,
+            database.connect().await,
+            database.connect().await,
+        );
+        stock_up(&client, 1).await;
+        let take = "BEGIN; UPDATE shop.inventory SET quantity = 0 WHERE product_id = 1";
+        quick.batch(take).await.unwrap();
+        let waiter = pid(&late).await;
+        let group = tokio::spawn(async move {
+            let sql = "SELECT sqlstate, order_id FROM shop.create_orders('{1,2}', '{1,2}', '{1,2}', '{1,1}')";
+            late.query(sql, &[]).await.unwrap()
+        });
+        until_waiting(&client, waiter).await;
+        quick.batch("COMMIT").await.unwrap();
+        let outcomes = group.await.unwrap();
+        assert_eq!(outcomes.rows.len(), 2);
+        assert_eq!(outcomes.get(0, "sqlstate").text(), Some("HT001"));
+        assert_eq!(outcomes.get(0, "order_id").int(), None);
+        assert_eq!(outcomes.get(1, "sqlstate").text(), None);
+        let id = outcomes.get(1, "order_id").int().unwrap();
+        let one = format!(
+            "SELECT (SELECT count(*) FROM shop.order_items WHERE order_id = {id} AND product_id = 2)
+                  + 10 * (SELECT count(*) FROM shop.orders WHERE order_id >= {id})
+                  + 100 * (SELECT sum(quantity) FROM shop.inventory WHERE product_id IN (1, 2))"
+        );
+        assert_eq!(number(&client, &one).await, 11);
     });
 }
 

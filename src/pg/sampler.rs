@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Which session speaks.
@@ -100,6 +100,10 @@ pub fn setup_statements(statement_timeout: Duration, search_path: &str) -> Strin
     )
 }
 
+/// Sessions that wait for their next attempt to connect make it at once when this changes; so do
+/// those that are making one in vain just then: what was mended may not have been seen by it.
+pub type Wake = watch::Receiver<()>;
+
 /// The queue that one or several sessions take their statements from.
 pub type Queue = Arc<Mutex<Receiver<Vec<Job>>>>;
 
@@ -110,7 +114,7 @@ pub async fn run(
     manner: Manner,
     queue: Queue,
     reports: Sender<Report>,
-    wake: Arc<Notify>,
+    mut wake: Wake,
 ) {
     let mut pending = None;
     loop {
@@ -120,7 +124,7 @@ pub async fn run(
                 return;
             }
         }
-        let Some(client) = open(session, &target, &manner, &reports, &wake).await else {
+        let Some(client) = open(session, &target, &manner, &reports, &mut wake).await else {
             return;
         };
         let opened = Report::Opened {
@@ -153,10 +157,11 @@ pub async fn open(
     target: &Target,
     manner: &Manner,
     reports: &Sender<Report>,
-    wake: &Notify,
+    wake: &mut Wake,
 ) -> Option<Client> {
     let mut attempt = 0;
     loop {
+        wake.mark_unchanged();
         let error = match connect(target, &manner.setup).await {
             Ok(client) => return Some(client),
             Err(error) => error,
@@ -181,7 +186,7 @@ pub async fn open(
         };
         tokio::select! {
             () = pause => {}
-            () = wake.notified() => {}
+            woken = wake.changed() => woken.ok()?,
             () = reports.closed() => return None,
         }
     }
@@ -323,10 +328,10 @@ async fn answer(client: &Client, manner: &Manner, job: &Job) -> Result<Table, Pg
 pub async fn canary(
     target: Target,
     manner: Manner,
-    mut sql: tokio::sync::watch::Receiver<Option<String>>,
+    mut sql: watch::Receiver<Option<String>>,
     pace: Duration,
     reports: Sender<(Vec<f64>, u32)>,
-    wake: Arc<Notify>,
+    mut wake: Wake,
 ) {
     // Its connection troubles are those of the fast session, which reports them.
     let (quiet, mut drain) = tokio::sync::mpsc::channel(8);
@@ -339,7 +344,7 @@ pub async fn canary(
                 }
             }
             let opened = tokio::select! {
-                opened = open(SessionId::Canary, &target, &manner, &quiet, &wake) => opened,
+                opened = open(SessionId::Canary, &target, &manner, &quiet, &mut wake) => opened,
                 () = reports.closed() => None,
             };
             let Some(client) = opened else { return };
@@ -364,7 +369,7 @@ const CANARY_BATCH: usize = 5;
 async fn time_points(
     client: &Client,
     manner: &Manner,
-    sql: &mut tokio::sync::watch::Receiver<Option<String>>,
+    sql: &mut watch::Receiver<Option<String>>,
     pace: Duration,
     reports: &Sender<(Vec<f64>, u32)>,
 ) -> Option<()> {

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 /// The server's deadline for a statement, and the client's behind it.
 const FAST_TIMEOUT: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(5));
@@ -28,7 +28,7 @@ pub(super) struct Hands {
     slow: Sender<Vec<Job>>,
     olap: Sender<Vec<Job>>,
     point: watch::Sender<Option<String>>,
-    wake: Arc<Notify>,
+    wake: watch::Sender<()>,
     /// What sessions say.
     pub(super) reports: Receiver<Report>,
     /// Latencies of point queries in milliseconds, and how many failed.
@@ -52,7 +52,7 @@ impl Hands {
         let (time, canary) = channel(8);
         let (tell, ended) = channel(EVENTS);
         let (point, points) = watch::channel(None);
-        let wake = Arc::new(Notify::new());
+        let (wake, woken) = watch::channel(());
         let session = |id, target: &Target, manner: Manner, queue: &Queue| {
             tokio::spawn(sampler::run(
                 id,
@@ -60,7 +60,7 @@ impl Hands {
                 manner,
                 Arc::clone(queue),
                 report.clone(),
-                Arc::clone(&wake),
+                woken.clone(),
             ));
         };
         let queue = || {
@@ -97,7 +97,7 @@ impl Hands {
             points,
             config.canary.interval,
             time,
-            Arc::clone(&wake),
+            woken.clone(),
         ));
         let running = Arc::default();
         Self {
@@ -133,7 +133,9 @@ impl Hands {
                 tokio::spawn(acting.run(action));
             }
             Effect::CancelAction(id) => self.cancel(id),
-            Effect::Reconnect => self.wake.notify_waiters(),
+            Effect::Reconnect => {
+                self.wake.send_replace(());
+            }
             Effect::Copy(_) | Effect::CaptureMouse(_) | Effect::Suspend | Effect::Quit => {}
         }
     }

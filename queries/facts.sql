@@ -38,6 +38,9 @@
 -- [columns.track_activity_query_size]
 -- unit = "bytes"
 -- help = "Where query texts are cut."
+-- [columns.max_parallel_workers]
+-- unit = "count"
+-- help = "The most parallel workers that serve queries at once."
 -- [columns.pgss_version]
 -- title = "pg_stat_statements"
 -- help = "Version of the extension in this database; none where it is not installed."
@@ -63,6 +66,7 @@ SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int8 AS serv
        pg_catalog.current_setting('track_commit_timestamp')::pg_catalog.bool AS track_commit_timestamp,
        (SELECT g.setting::pg_catalog.int8 FROM pg_catalog.pg_settings AS g
         WHERE g.name = 'track_activity_query_size') AS track_activity_query_size,
+       pg_catalog.current_setting('max_parallel_workers')::pg_catalog.int8 AS max_parallel_workers,
        e.extversion AS pgss_version,
        e.nspname AS pgss_schema,
        CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')

@@ -1,6 +1,7 @@
 //! A feed is a panel's statement with its last answer, and the cursor of whoever looks at it.
 
 use super::event::Moment;
+use super::panels::rates;
 use super::panels::spec::Spec;
 use crate::pg::{PgError, Table, Value};
 use crate::text::Clean;
@@ -19,6 +20,8 @@ pub struct Feed {
     pub foreign: bool,
     /// The digit that opens it; `None` for one that only feeds others or stands on the "more" page.
     pub digit: Option<u8>,
+    /// The letter that opens it from the list of panels; `None` for the others.
+    pub letter: Option<char>,
     /// Shown to the user at all.
     pub visible: bool,
     /// Sampling.
@@ -27,6 +30,8 @@ pub struct Feed {
     pub table: Table,
     /// The answer as it came, where the derivation also depends on other feeds.
     pub raw: Table,
+    /// The counters of the sample before, where it shows rates.
+    pub rates: rates::Memory,
     /// Cursor, order and filter.
     pub cursor: Cursor,
 }
@@ -126,22 +131,12 @@ impl Filter {
 impl Feed {
     /// The rows' identity: the key columns of the front matter, or all text columns.
     pub fn identity(&self, row: usize) -> Vec<Box<str>> {
-        let key = &self.spec.front.key;
-        let wanted = |name: &str| key.is_empty() || key.iter().any(|column| column == name);
-        let cells = self.table.rows.get(row).map_or(&[][..], Vec::as_slice);
-        let named = self
-            .table
-            .columns
-            .iter()
-            .zip(cells)
-            .filter(|(name, _)| wanted(name));
-        named
-            .filter_map(|(_, cell)| match cell {
-                Value::Int(number) => Some(number.to_string().into()),
-                Value::Text(text) => Some(text.as_str().into()),
-                _ => None,
-            })
-            .collect()
+        self.table.identity(row, &self.spec.front.key)
+    }
+
+    /// A business panel that the Overview has no room for: it has neither digit nor letter.
+    pub fn is_extra(&self) -> bool {
+        self.visible && self.digit.is_none() && self.letter.is_none()
     }
 
     /// The position in the table of the selected row.

@@ -138,6 +138,8 @@ pub struct History {
 
 /// Seconds over which the point query's percentiles are taken.
 pub const WINDOW_S: f64 = 30.0;
+/// Seconds without a slow point query before an episode of them is over.
+const GOOD_S: f64 = 2.0;
 
 impl History {
     /// Takes a row of counters.
@@ -228,12 +230,21 @@ impl History {
         }
     }
 
-    /// Takes latencies of the point query, measured at `now_s` of the model's time.
-    pub fn canary(&mut self, latencies_ms: &[f64], failed: u32, now_s: f64) {
+    /// Takes latencies of the point query, measured at `now_s` of the model's time. An episode over
+    /// `limit_ms` that has ended counts no more: the percentiles are then of what came after it.
+    pub fn canary(&mut self, latencies_ms: &[f64], failed: u32, now_s: f64, limit_ms: f64) {
         self.window
             .extend(latencies_ms.iter().map(|latency| (now_s, *latency)));
         self.failures.push_back((now_s, failed));
         self.forget_old_points(now_s);
+        let slow = self.window.iter().filter(|point| point.1 > limit_ms);
+        if let Some(end) = ended(slow.map(|point| point.0), now_s) {
+            self.window.retain(|(at, _)| *at > end);
+        }
+        let failing = self.failures.iter().filter(|failure| failure.1 > 0);
+        if let Some(end) = ended(failing.map(|failure| failure.0), now_s) {
+            self.failures.retain(|(at, _)| *at > end);
+        }
         self.rank_points();
     }
 
@@ -323,6 +334,18 @@ impl History {
     }
 }
 
+/// When the episode that these bad moments make ended, where it did: it is over once it has been good for
+/// thrice as long as one bad moment came after the other, and for [`GOOD_S`] at least.
+fn ended(bad: impl Iterator<Item = f64>, now_s: f64) -> Option<f64> {
+    let bad: Vec<f64> = bad.collect();
+    let (first, last) = (bad.first()?, bad.last()?);
+    let gap_s = match bad.len() {
+        1 => GOOD_S,
+        several => (last - first) / (several - 1) as f64,
+    };
+    (now_s - last >= (3.0 * gap_s).max(GOOD_S)).then_some(*last)
+}
+
 fn is_reset(last: &Counters, now: &Counters) -> bool {
     now.commits < last.commits
         || now.rollbacks < last.rollbacks
@@ -365,9 +388,9 @@ mod tests {
     #[test]
     fn percentiles_are_of_the_last_half_minute() {
         let mut history = History::default();
-        history.canary(&[500.0], 1, 0.0);
+        history.canary(&[500.0], 1, 0.0, 1e9);
         let spread: Vec<f64> = (1..=100).map(f64::from).collect();
-        history.canary(&spread, 0, 61.0);
+        history.canary(&spread, 0, 61.0, 1e9);
         let oltp = &history.oltp;
         assert_eq!(
             (oltp.p50_ms, oltp.p95_ms, oltp.p99_ms),
@@ -377,6 +400,25 @@ mod tests {
         assert!(!history.expire(91.0));
         assert!(history.expire(91.5), "nobody has timed anything since");
         assert_eq!((history.oltp.p99_ms, history.oltp.timed), (None, 0));
+    }
+
+    #[test]
+    fn an_episode_that_is_over_counts_no_more() {
+        let mut history = History::default();
+        let mut p99 = |latencies: &[f64], failed, now_s| {
+            history.canary(latencies, failed, now_s, 50.0);
+            (history.oltp.p99_ms, history.oltp.failed)
+        };
+        assert_eq!(p99(&[1.0; 50], 0, 1.0), (Some(1.0), 0));
+        assert_eq!(p99(&[80.0; 5], 1, 2.0), (Some(80.0), 1));
+        assert_eq!(p99(&[90.0; 5], 1, 3.0), (Some(90.0), 2));
+        assert_eq!(p99(&[2.0; 5], 0, 4.0), (Some(90.0), 2), "not for long");
+        assert_eq!(p99(&[2.0; 5], 0, 6.0), (Some(2.0), 0));
+        // One slow query every other second is an episode, too: it lasts while they come.
+        assert_eq!(p99(&[1.0, 70.0], 0, 7.0).0, Some(70.0));
+        assert_eq!(p99(&[1.0, 70.0], 0, 9.0).0, Some(70.0));
+        assert_eq!(p99(&[1.0], 0, 12.0).0, Some(70.0));
+        assert_eq!(p99(&[1.0], 0, 15.0).0, Some(1.0));
     }
 
     #[test]

@@ -59,6 +59,10 @@ pub enum Command {
     Mouse,
     /// Show the log of actions and connections.
     Log,
+    /// Show what the cause line rests on.
+    Why,
+    /// Show the list of panels.
+    Panels,
     /// Connect again now.
     Reconnect,
     /// Stop as a shell's Ctrl-Z does.
@@ -141,6 +145,13 @@ pub const BINDINGS: &[Binding] = &[
         "open the focused panel full screen; there, the whole selected row",
     ),
     bind(
+        &[Key::Char('e')],
+        "e",
+        Command::Why,
+        "",
+        "what the cause line rests on, what cures it, and what else was found",
+    ),
+    bind(
         &[Key::Esc],
         "Esc",
         Command::Back,
@@ -186,8 +197,15 @@ pub const BINDINGS: &[Binding] = &[
         &[Key::Char('9')],
         "9",
         Command::Panel(9),
-        "more",
+        "",
         "the other business panels, your own among them",
+    ),
+    bind(
+        &[Key::Char('p')],
+        "p",
+        Command::Panels,
+        "panels",
+        "list of the panels; a letter there opens one: p l is the tree of locks",
     ),
     bind(
         &[Key::Char('0')],

@@ -100,11 +100,11 @@ pub fn hit(model: &Model, x: u16, y: u16) -> Option<(FeedId, Option<usize>)> {
     Some((*id, row.map(usize::from)))
 }
 
-/// The panels without a digit: business panels of ours and of the user.
+/// The panels without digit and letter: business panels of ours and of the user.
 fn extras(model: &Model) -> Vec<FeedId> {
     model
         .visible()
-        .filter(|(_, feed)| feed.digit.is_none())
+        .filter(|(_, feed)| feed.is_extra())
         .map(|(id, _)| id)
         .collect()
 }

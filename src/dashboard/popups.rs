@@ -19,6 +19,8 @@ pub fn content(model: &Model) -> Option<(String, Vec<Entry<'_>>)> {
                 .collect(),
         ),
         Popup::Log { .. } => ("Log · newest last".into(), log(model)),
+        Popup::Why { .. } => ("Why".into(), why(model)),
+        Popup::Panels { .. } => ("Panels".into(), list(model)),
         Popup::Confirm(confirm) => {
             let mut entries: Vec<Entry<'_>> = confirm
                 .lines
@@ -106,7 +108,7 @@ fn help(model: &Model) -> (String, Vec<Entry<'_>>) {
         ),
         (
             "p99",
-            "99th percentile of a point query's time at this client, over the last 30 s; five queries a second on a session of their own",
+            "99th percentile of a point query's time at this client, over the last 30 s, or since slow ones ended; five queries a second on a session of their own",
         ),
         (
             "own",
@@ -116,6 +118,74 @@ fn help(model: &Model) -> (String, Vec<Entry<'_>>) {
         entries.push(Entry::Pair(sign.into(), meaning.into()));
     }
     (title, entries)
+}
+
+/// The cause line in full, what it rests on, and what else the rules found.
+fn why(model: &Model) -> Vec<Entry<'_>> {
+    let cause = &model.cause;
+    let mut entries = vec![Entry::Text(cause.sentence.as_str().into())];
+    if !cause.cure.is_empty() {
+        entries.push(pair("cure".into(), cause.cure.clone()));
+    }
+    if !cause.evidence.is_empty() {
+        entries.push(Entry::Blank);
+        entries.push(Entry::Head("It rests on".into()));
+        entries.extend(
+            cause
+                .evidence
+                .iter()
+                .map(|(name, value)| Entry::Pair(name.as_str().into(), value.as_str().into())),
+        );
+    }
+    let others: Vec<_> = model
+        .findings
+        .iter()
+        .filter(|finding| finding.rule != cause.rule)
+        .collect();
+    if !others.is_empty() {
+        entries.push(Entry::Blank);
+        entries.push(Entry::Head("Found as well".into()));
+        for finding in others {
+            let cure = match finding.cure.as_str() {
+                "" => String::new(),
+                cure => format!(" — {cure}"),
+            };
+            entries.push(pair(
+                finding.rule.into(),
+                format!("{}{cure}", finding.sentence),
+            ));
+        }
+    }
+    if cause.evidence.is_empty() && model.findings.is_empty() {
+        entries.push(Entry::Text(
+            "No rule has found anything: no queue for locks, no old snapshot, no backend that stands out.".into(),
+        ));
+    }
+    entries
+}
+
+/// The panels, with the key that opens each.
+fn list(model: &Model) -> Vec<Entry<'_>> {
+    let mut entries = vec![Entry::Head("by digit".into())];
+    let title = |feed: &super::feed::Feed| feed.spec.front.title.clone();
+    for (_, feed) in model.visible() {
+        if let Some(digit) = feed.digit {
+            entries.push(pair(digit.to_string(), title(feed)));
+        }
+    }
+    entries.push(pair(
+        "9".into(),
+        "business panels, your own among them".into(),
+    ));
+    entries.push(Entry::Blank);
+    entries.push(Entry::Head("by letter, from here".into()));
+    for (name, letter) in super::panels::LETTERS {
+        let feed = model.feed_named(name).and_then(|id| model.feed(id));
+        if let Some(feed) = feed {
+            entries.push(pair(letter.to_string(), title(feed)));
+        }
+    }
+    entries
 }
 
 fn log(model: &Model) -> Vec<Entry<'_>> {

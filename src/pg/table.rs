@@ -105,6 +105,22 @@ impl Table {
         self.get(0, name)
     }
 
+    /// What tells a row from others: its cells of these columns, or all whole numbers and texts where
+    /// there are none.
+    pub fn identity(&self, row: usize, key: &[String]) -> Vec<Box<str>> {
+        let wanted = |name: &str| key.is_empty() || key.iter().any(|column| column == name);
+        let cells = self.rows.get(row).map_or(&[][..], Vec::as_slice);
+        let named = self.columns.iter().zip(cells);
+        named
+            .filter(|(name, _)| wanted(name))
+            .filter_map(|(_, cell)| match cell {
+                Value::Int(number) => Some(number.to_string().into()),
+                Value::Text(text) => Some(text.as_str().into()),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// Sets the cell in `row` of the column called `name`, adding the column where it is missing.
     pub fn set(&mut self, row: usize, name: &str, value: Value) {
         let column = self.ensure_column(name);

@@ -25,7 +25,7 @@ macro_rules! screens {
 }
 
 use states::{
-    asked, empty, errors, help, log, many, nulls, opened, stale, starting, trouble, usual,
+    asked, empty, errors, help, locks, log, many, nulls, opened, stale, starting, trouble, usual,
 };
 
 screens! {
@@ -56,6 +56,10 @@ screens! {
     page_9_120x40: opened(usual(), "9"), 120 x 40;
     help_120x40: help(), 120 x 40;
     confirm_120x40: asked(), 120 x 40;
+    why_120x40: opened(trouble(), "e"), 120 x 40;
+    panels_120x40: opened(usual(), "p"), 120 x 40;
+    locks_120x40: locks(), 120 x 40;
+    locks_80x24: locks(), 80 x 24;
     filter_120x40: opened(trouble(), "8/check"), 120 x 40;
     log_120x40: log(), 120 x 40;
 }

@@ -1,19 +1,18 @@
 //! The cause line: one sentence, and what cures it.
 
-use super::{
-    Cause, DEAD_ROWS, Evidence, Gauge, Health, MANY_DEAD_ROWS, Since, own_holder, waiters,
-};
+use super::finding::{Fact, Finding, fact};
+use super::{Cause, Evidence, Gauge, Health, Since};
 use crate::dashboard::event::Moment;
 use crate::format;
-use crate::pg::Table;
 
-/// A backend of less harm is not named as a cause.
-const HARMFUL: f64 = 5.0;
+/// Gauges whose finding says all that there is to say: who, since when, how much.
+const TOLD_BY_FINDING: [&str; 4] = ["locks", "snapshot", "fresh", "dead"];
 
-/// One sentence: the worst target missed, and who most plausibly matters; with the key that cures it.
+/// One sentence: the worst target missed, and who or what most plausibly is to blame; with what cures it.
 pub fn cause(
     evidence: &Evidence<'_>,
     gauges: &[Gauge],
+    findings: &[Finding],
     since: &Since,
     now: Moment,
     utc_offset_s: i32,
@@ -21,54 +20,174 @@ pub fn cause(
     let missed = gauges
         .iter()
         .filter(|gauge| gauge.health >= Health::Warning);
-    let Some(worst) = missed.max_by_key(|gauge| importance(gauge)) else {
-        return calm(gauges, since, now);
+    let worst = missed.max_by_key(|gauge| importance(gauge));
+    let by_itself = findings
+        .iter()
+        .filter(|finding| finding.health >= Health::Warning)
+        .max_by_key(|finding| finding.health);
+    let line = Line {
+        evidence,
+        gauges,
+        findings,
+        since,
+        now,
+        utc_offset_s,
     };
-    let (began, before) = since.bad.get(worst.label).copied().unwrap_or((now, None));
-    let age_ms = now.mono_ms.saturating_sub(began.mono_ms) as i64;
-    let since = format::time_of_day((now.epoch_ms - age_ms) as f64 / 1000.0, utc_offset_s);
-    let (sentence, cure) = match worst.label {
-        "p99" if evidence.oltp.failed > 0 => {
-            let (who, cure) = who(evidence);
-            let failed = evidence.oltp.failed;
-            let queries = if failed == 1 { "query" } else { "queries" };
+    match (worst, by_itself) {
+        (Some(gauge), Some(finding)) if finding.health > gauge.health => line.of_finding(finding),
+        (Some(gauge), _) => line.of_gauge(gauge),
+        (None, Some(finding)) => line.of_finding(finding),
+        (None, None) => calm(gauges, since, now),
+    }
+}
+
+/// What a sentence is made of.
+struct Line<'a> {
+    evidence: &'a Evidence<'a>,
+    gauges: &'a [Gauge],
+    findings: &'a [Finding],
+    since: &'a Since,
+    now: Moment,
+    utc_offset_s: i32,
+}
+
+impl Line<'_> {
+    /// `14:02:10`, where something has been so for so long.
+    fn time(&self, began: Moment) -> String {
+        let age_ms = self.now.mono_ms.saturating_sub(began.mono_ms) as i64;
+        let epoch_ms = self.now.epoch_ms - age_ms;
+        format::time_of_day(epoch_ms as f64 / 1000.0, self.utc_offset_s)
+    }
+
+    /// Since when a gauge has been bad.
+    fn since(&self, label: &str) -> String {
+        let began = self.since.bad.get(label).map_or(self.now, |bad| bad.0);
+        self.time(began)
+    }
+
+    fn explaining(&self, label: &str) -> Option<&Finding> {
+        let mut findings = self.findings.iter();
+        findings.find(|finding| finding.explains.contains(&label))
+    }
+
+    fn of_finding(&self, finding: &Finding) -> Cause {
+        let key = (finding.rule, finding.subject.clone());
+        let began = self.since.found.get(&key).copied().unwrap_or(self.now);
+        let mut facts = finding.evidence.clone();
+        facts.push(fact("since", self.time(began)));
+        Cause {
+            label: finding.rule,
+            rule: finding.rule,
+            health: finding.health,
+            sentence: finding.sentence.clone(),
+            cure: finding.cure.clone(),
+            evidence: facts,
+        }
+    }
+
+    fn of_gauge(&self, gauge: &Gauge) -> Cause {
+        let finding = self.explaining(gauge.label);
+        let sentence = match finding {
+            Some(finding) if TOLD_BY_FINDING.contains(&gauge.label) => {
+                self.with_latency(gauge, finding)
+            }
+            Some(finding) => format!(
+                "{}: {}, since {}",
+                self.figure(gauge),
+                finding.sentence,
+                self.since(gauge.label)
+            ),
+            None => format!(
+                "{}: no backend stands out, since {}",
+                self.figure(gauge),
+                self.since(gauge.label)
+            ),
+        };
+        let mut cure = finding
+            .map(|finding| finding.cure.clone())
+            .unwrap_or_default();
+        if cure.is_empty() && self.failed(gauge) {
             // Lost connections and restarts stand there.
-            let cure = if cure.is_empty() { "L the log" } else { cure };
-            (
-                format!("{failed} point {queries} failed in 30s: {who}, since {since}"),
-                cure,
-            )
+            cure = "L the log".into();
         }
-        "p99" => {
-            let from = before
-                .map(|before| format!("{} → ", format::ms(before)))
-                .unwrap_or_default();
-            let (who, cure) = who(evidence);
-            (
-                format!("p99 {from}{}: {who}, since {since}", worst.value),
-                cure,
-            )
+        Cause {
+            label: gauge.label,
+            rule: finding.map(|finding| finding.rule).unwrap_or_default(),
+            health: gauge.health,
+            sentence,
+            cure,
+            evidence: self.facts(gauge, finding),
         }
-        "snapshot" => holder_sentence(evidence),
-        "locks" => lock_sentence(evidence),
-        "fresh" => view_sentence(evidence),
-        "dead" => dead_sentence(evidence),
-        label => {
-            let (who, cure) = who(evidence);
-            (
-                format!(
-                    "{label} {} of {}: {who}, since {since}",
-                    worst.value, worst.target
-                ),
-                cure,
-            )
+    }
+
+    fn failed(&self, gauge: &Gauge) -> bool {
+        gauge.label == "p99" && self.evidence.oltp.failed > 0
+    }
+
+    /// `p99 4ms→31ms`, `server 95 of 97`.
+    fn figure(&self, gauge: &Gauge) -> String {
+        if self.failed(gauge) {
+            let failed = self.evidence.oltp.failed;
+            let queries = if failed == 1 { "query" } else { "queries" };
+            return format!("{failed} point {queries} failed in 30s");
         }
-    };
-    Cause {
-        label: worst.label,
-        health: worst.health,
-        sentence,
-        cure,
+        if gauge.label == "p99" {
+            return format!("p99 {}{}", self.before(gauge), gauge.value);
+        }
+        format!("{} {} of {}", gauge.label, gauge.value, gauge.target)
+    }
+
+    /// `4ms→`, where it is known what the figure was while it was good.
+    fn before(&self, gauge: &Gauge) -> String {
+        let bad = self.since.bad.get(gauge.label);
+        bad.and_then(|(_, before)| *before)
+            .map(|before| format!("{}→", format::ms(before)))
+            .unwrap_or_default()
+    }
+
+    /// What a finding says, after what the customers feel of it where it explains that, too.
+    fn with_latency(&self, gauge: &Gauge, finding: &Finding) -> String {
+        let latency = self.gauges.iter().find(|other| {
+            other.label == "p99"
+                && other.health == Health::Danger
+                && gauge.health == Health::Danger
+                && finding.explains.contains(&"p99")
+        });
+        match latency {
+            Some(latency) if !self.failed(latency) => format!(
+                "p99 {}{}: {}, since {}",
+                self.before(latency),
+                latency.value,
+                finding.sentence,
+                self.since("p99")
+            ),
+            _ => finding.sentence.clone(),
+        }
+    }
+
+    fn facts(&self, gauge: &Gauge, finding: Option<&Finding>) -> Vec<Fact> {
+        let target = if gauge.target.is_empty() {
+            String::new()
+        } else {
+            format!(", target {}", gauge.target)
+        };
+        let mut facts = vec![
+            fact(gauge.label, format!("{}{target}", gauge.value)),
+            fact("since", self.since(gauge.label)),
+        ];
+        if gauge.label == "p99" {
+            let before = self.before(gauge);
+            let before = before.trim_end_matches('→');
+            if !before.is_empty() {
+                facts.push(fact("before", before));
+            }
+        }
+        facts.extend(
+            finding
+                .map(|finding| finding.evidence.clone())
+                .unwrap_or_default(),
+        );
+        facts
     }
 }
 
@@ -109,205 +228,4 @@ fn importance(gauge: &Gauge) -> (Health, u8) {
         _ => 1,
     };
     (gauge.health, rank)
-}
-
-/// The key that ends a backend in this state.
-fn cure(state: &str) -> &'static str {
-    if state == "active" {
-        "C cancels it"
-    } else {
-        "K terminates it"
-    }
-}
-
-/// `idle in transaction` takes too much of one line.
-fn short(state: &str) -> &str {
-    if state.starts_with("idle in transaction") {
-        "idle in tx"
-    } else {
-        state
-    }
-}
-
-/// The backend that most plausibly matters.
-fn who(evidence: &Evidence<'_>) -> (String, &'static str) {
-    let activity = evidence.activity;
-    if activity.first("harm").number().unwrap_or(0.0) < HARMFUL {
-        return ("no backend stands out".into(), "");
-    }
-    let age = activity
-        .first("xact_age_s")
-        .number()
-        .or(activity.first("query_age_s").number())
-        .unwrap_or(0.0);
-    let state = activity.first("state").text().unwrap_or("?");
-    (
-        format!(
-            "{}, {} for {}",
-            described(activity, 0),
-            short(state),
-            format::seconds(age)
-        ),
-        cure(state),
-    )
-}
-
-/// `pid 812 (metabase, reports, olap)`: what is cut on a narrow screen is what matters least.
-fn described(table: &Table, row: usize) -> String {
-    let text = |name| table.get(row, name).text().filter(|text| !text.is_empty());
-    let role = text("usename").or(text("role"));
-    let parts: Vec<&str> = [text("application_name"), role, text("class")]
-        .into_iter()
-        .flatten()
-        .collect();
-    format!(
-        "pid {} ({})",
-        table.get(row, "pid").int().unwrap_or(0),
-        parts.join(", ")
-    )
-}
-
-fn holder_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
-    let snapshots = evidence.snapshots;
-    let Some(row) = own_holder(snapshots) else {
-        return (String::new(), "");
-    };
-    let age = |name| snapshots.get(row, name).number().map(format::seconds);
-    let least = || age("age_least_s").map(|least| format!("≥{least}"));
-    let age = age("age_s").or_else(least).unwrap_or_else(|| "?".into());
-    let kind = snapshots.get(row, "kind").text().unwrap_or_default();
-    let holder = snapshots.get(row, "holder").text().unwrap_or_default();
-    // On a narrow screen the end of the sentence is cut: who and how old comes first.
-    let ((who, how), cure) = match kind {
-        "backend" => {
-            let state = snapshots.get(row, "state").text().unwrap_or("?");
-            (
-                (described(snapshots, row), format!(", {}", short(state))),
-                cure(state),
-            )
-        }
-        "prepared" => (
-            (format!("prepared transaction {holder}"), String::new()),
-            "COMMIT or ROLLBACK PREPARED it",
-        ),
-        "replica" => (
-            (
-                format!("standby {holder}"),
-                ", by hot_standby_feedback".into(),
-            ),
-            "look for its long query",
-        ),
-        _ => (
-            (format!("replication slot {holder}"), String::new()),
-            "its consumer lags or is gone",
-        ),
-    };
-    let pins = snapshots
-        .get(row, "pins")
-        .number()
-        .filter(|pins| *pins >= DEAD_ROWS as f64);
-    let worst = evidence.bloat.first("relation").text().unwrap_or("tables");
-    let pins =
-        pins.map(|pins| format!(": ≤{} dead rows wait, most in {worst}", format::count(pins)));
-    (
-        format!(
-            "{who} holds a {age} snapshot{how}{}",
-            pins.unwrap_or_default()
-        ),
-        cure,
-    )
-}
-
-fn lock_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
-    let activity = evidence.activity;
-    let waits = waiters(activity);
-    let longest = format::seconds(waits.iter().copied().fold(0.0, f64::max));
-    let plural = if waits.len() == 1 {
-        "session waits"
-    } else {
-        "sessions wait"
-    };
-    let blocks = |row: &usize| activity.get(*row, "blocks").int().unwrap_or(0);
-    let waits_itself = |row: &usize| activity.get(*row, "blocked_by").is_known();
-    let root = (0..activity.rows.len())
-        .filter(|row| blocks(row) > 0 && !waits_itself(row))
-        .max_by_key(blocks);
-    let Some(root) = root else {
-        return (
-            format!("{} {plural} for locks, up to {longest}", waits.len()),
-            "",
-        );
-    };
-    let state = activity.get(root, "state").text().unwrap_or("?");
-    (
-        format!(
-            "{} {plural} up to {longest} for {}, {}",
-            waits.len(),
-            described(activity, root),
-            short(state)
-        ),
-        cure(state),
-    )
-}
-
-fn view_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
-    let views = evidence.views;
-    let view = views.first("view").text().unwrap_or_default();
-    let fresh = views
-        .first("fresh_s")
-        .number()
-        .map_or_else(|| "?".into(), format::seconds);
-    let target = views
-        .first("target_s")
-        .number()
-        .map_or_else(|| "?".into(), format::seconds);
-    let state = views.first("state").text().unwrap_or_default();
-    let (what, cure) = if state == "idle" {
-        ("no refresh runs", "r refreshes it")
-    } else {
-        (state, "")
-    };
-    (
-        format!("{view} is {fresh} old, target {target}: {what}"),
-        cure,
-    )
-}
-
-fn dead_sentence(evidence: &Evidence<'_>) -> (String, &'static str) {
-    let bloat = evidence.bloat;
-    let worst = (0..bloat.rows.len())
-        .filter(|row| bloat.get(*row, "n_dead").int().unwrap_or(0) >= MANY_DEAD_ROWS)
-        .max_by(|a, b| {
-            let share = |row: &usize| bloat.get(*row, "dead_pct").number().unwrap_or(0.0);
-            share(a).total_cmp(&share(b))
-        })
-        .unwrap_or(0);
-    let figure = |name| bloat.get(worst, name).number();
-    let relation = bloat.get(worst, "relation").text().unwrap_or_default();
-    let dead = format::count(figure("n_dead").unwrap_or(0.0));
-    let share = format::percent(figure("dead_pct").unwrap_or(0.0));
-    let why = match (figure("in_vain"), bloat.get(worst, "held_by").text()) {
-        (Some(times), Some(holder)) => format!("{times} vacuums in vain: held back by {holder}"),
-        (Some(times), None) => format!("{times} vacuums in vain"),
-        _ => figure("last_vacuum_s").map_or_else(
-            || "never vacuumed".into(),
-            |ago| format!("last vacuum {} ago", format::seconds(ago)),
-        ),
-    };
-    let cure = bloat
-        .get(worst, "held_by")
-        .text()
-        .and_then(|holder| cure_of(evidence.activity, holder))
-        .unwrap_or_default();
-    (
-        format!("{relation}: {dead} dead rows, {share}; {why}"),
-        cure,
-    )
-}
-
-/// The key that ends `pid 812`, where it is still there.
-fn cure_of(activity: &Table, holder: &str) -> Option<&'static str> {
-    let pid: i64 = holder.strip_prefix("pid ")?.parse().ok()?;
-    let row = (0..activity.rows.len()).find(|row| activity.get(*row, "pid").int() == Some(pid))?;
-    activity.get(row, "state").text().map(cure)
 }

@@ -1,9 +1,13 @@
 //! From figures to a judgement: gauges against their targets, and one line that names the cause.
 
 mod cause;
+pub mod finding;
+pub mod rules;
 
 pub use cause::cause;
+pub use rules::findings;
 
+use self::finding::{Fact, Finding};
 use super::event::Moment;
 use super::history::Oltp;
 use crate::config::{Config, Targets, WorkClass};
@@ -43,17 +47,21 @@ pub struct Gauge {
 /// The line under the strip.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cause {
-    /// The gauge it is about; empty while all is well.
+    /// The gauge it is about, or the rule where no gauge is; empty while all is well.
     pub label: &'static str,
+    /// The rule that names the cause; empty where none does.
+    pub rule: &'static str,
     /// How bad it is.
     pub health: Health,
     /// The sentence.
     pub sentence: String,
     /// What cures it, in few words; empty where nothing simple does.
-    pub cure: &'static str,
+    pub cure: String,
+    /// What it rests on.
+    pub evidence: Vec<Fact>,
 }
 
-/// What the judgement rests on.
+/// What the judgement rests on. A table is empty while what it holds is not known.
 #[derive(Debug)]
 pub struct Evidence<'a> {
     /// Targets.
@@ -70,6 +78,22 @@ pub struct Evidence<'a> {
     pub views: &'a Table,
     /// Server counters.
     pub database: &'a Table,
+    /// Sessions counted by role, application and state.
+    pub sessions: &'a Table,
+    /// What the server told about itself.
+    pub facts: &'a Table,
+    /// Temporary files of backends, largest first.
+    pub temp_files: &'a Table,
+    /// Reads, writes and evictions per second, by backend type and context (16 and later).
+    pub io: &'a Table,
+    /// WAL and checkpoints.
+    pub wal: &'a Table,
+    /// Ages of the oldest ids, per database.
+    pub wraparound: &'a Table,
+    /// Replicas and slots.
+    pub replication: &'a Table,
+    /// Seconds since the server's counters were reset, where that was seen and is news.
+    pub reset_ago_s: Option<f64>,
     /// Slowest answer of the OLAP panels, or age of the oldest OLAP statement that runs, milliseconds.
     pub olap_ms: Option<f64>,
     /// Some OLAP panel has the relations it needs.
@@ -314,16 +338,33 @@ fn dead(bloat: &Table, targets: &Targets) -> Gauge {
     )
 }
 
-/// Since when each gauge has been where it is.
+/// Since when each gauge has been where it is, and each finding has been found.
 #[derive(Debug, Default)]
 pub struct Since {
     bad: BTreeMap<&'static str, (Moment, Option<f64>)>,
+    found: BTreeMap<(&'static str, String), Moment>,
     calm: Option<Moment>,
 }
 
 impl Since {
-    /// Notes the gauges as they are at `now`; `before` is the figure that a gauge had while it was good.
-    pub fn note(&mut self, gauges: &[Gauge], now: Moment, before: &dyn Fn(&str) -> Option<f64>) {
+    /// Notes gauges and findings as they are at `now`; `before` is the figure that a gauge had while it
+    /// was good.
+    pub fn note(
+        &mut self,
+        gauges: &[Gauge],
+        findings: &[Finding],
+        now: Moment,
+        before: &dyn Fn(&str) -> Option<f64>,
+    ) {
+        let keys = findings
+            .iter()
+            .map(|finding| (finding.rule, finding.subject.clone()));
+        self.found = keys
+            .map(|key| {
+                let began = self.found.get(&key).copied().unwrap_or(now);
+                (key, began)
+            })
+            .collect();
         for gauge in gauges {
             if gauge.health >= Health::Warning {
                 self.bad
@@ -333,7 +374,10 @@ impl Since {
                 self.bad.remove(gauge.label);
             }
         }
-        let calm = gauges.iter().all(|gauge| gauge.health < Health::Warning);
+        let calm = gauges.iter().all(|gauge| gauge.health < Health::Warning)
+            && findings
+                .iter()
+                .all(|finding| finding.health < Health::Warning);
         self.calm = if calm { self.calm.or(Some(now)) } else { None };
     }
 }

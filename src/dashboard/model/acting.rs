@@ -308,7 +308,7 @@ impl Model {
             effects.extend(self.next_refresh());
         }
         // What the action changed is looked at at once.
-        let panels: Vec<_> = ["activity", "snapshots", "views"]
+        let panels: Vec<_> = ["activity", "snapshots", "views", "locks"]
             .iter()
             .filter_map(|name| self.feed_named(name))
             .collect();

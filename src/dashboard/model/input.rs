@@ -28,6 +28,15 @@ impl Model {
         {
             return self.confirm_key(confirm, key);
         }
+        if let (Some(Popup::Panels { .. }), Key::Char(letter)) = (&self.popup, key)
+            && let Some(id) = self.feed_of_letter(letter)
+        {
+            self.popup = None;
+            self.focus = id;
+            self.screen = Screen::Full(id);
+            // It was not asked while nobody looked.
+            return self.sample_due();
+        }
         match keys::command(key) {
             Some(command) => self.command(command),
             None => Vec::new(),
@@ -62,6 +71,8 @@ impl Model {
             }
             Command::Help => self.toggle_popup(Popup::Help { scroll: 0 }),
             Command::Log => self.toggle_popup(Popup::Log { scroll: usize::MAX }),
+            Command::Why => self.toggle_popup(Popup::Why { scroll: 0 }),
+            Command::Panels => self.toggle_popup(Popup::Panels { scroll: 0 }),
             Command::Back => self.back(),
             Command::Pause => self.paused = !self.paused,
             Command::Theme => self.theme = (self.theme + 1) % self.start.themes.len().max(1),
@@ -133,7 +144,7 @@ impl Model {
         });
         if filtered != Some(true) {
             self.screen = match self.screen {
-                Screen::Full(id) if self.feed(id).is_some_and(|feed| feed.digit.is_none()) => {
+                Screen::Full(id) if self.feed(id).is_some_and(super::Feed::is_extra) => {
                     Screen::More
                 }
                 _ => Screen::Overview,
@@ -164,6 +175,13 @@ impl Model {
             }
         };
         self.keep_focus_on_screen();
+    }
+
+    /// The panel that this letter opens from the list.
+    fn feed_of_letter(&self, letter: char) -> Option<FeedId> {
+        let mut visible = self.visible();
+        let found = visible.find(|(_, feed)| feed.letter == Some(letter));
+        found.map(|(id, _)| id)
     }
 
     /// After the page has changed, the focus must be on one of its panels.
@@ -244,9 +262,7 @@ impl Model {
     fn scroll_popup(&mut self, command: Command) {
         let page = usize::from(self.size.1).saturating_sub(6).max(1) as i32;
         let length = crate::dashboard::popups::lines(self).len();
-        let Some(Popup::Help { scroll } | Popup::Detail { scroll, .. } | Popup::Log { scroll }) =
-            &mut self.popup
-        else {
+        let Some(scroll) = self.popup.as_mut().and_then(Popup::scroll_mut) else {
             return;
         };
         let step = match command {

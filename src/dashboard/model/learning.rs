@@ -2,6 +2,7 @@
 
 use super::Model;
 use crate::dashboard::event::Effect;
+use crate::dashboard::feed::Feed;
 use crate::dashboard::panels;
 use crate::pg::{Table, quote_literal};
 use crate::text::Clean;
@@ -14,6 +15,10 @@ impl Model {
     pub(super) fn learned(&mut self, facts: Table) -> Vec<Effect> {
         let major = facts.first("server_version_num").int().unwrap_or(0) / 10_000;
         let pgss = facts.first("pgss_schema").text().map(str::to_owned);
+        let monitor = facts.first("pg_monitor").is_true();
+        for feed in &mut self.feeds {
+            lack_of_server(feed, major, monitor);
+        }
         for feed in self.feeds.iter_mut().filter(|feed| !feed.foreign) {
             let sql = panels::statement(&feed.spec.name, major)
                 .unwrap_or(&feed.spec.sql)
@@ -113,5 +118,19 @@ impl Model {
         }
         self.memory.canary.clone_from(&sql);
         vec![Effect::Canary(sql)]
+    }
+}
+
+/// Notes where the server is too old for a panel, or our role may see too little.
+fn lack_of_server(feed: &mut Feed, major: i64, monitor: bool) {
+    const SERVER: &str = "PostgreSQL ";
+    const ROLE: &str = "the privileges of pg_monitor";
+    let missing = &mut feed.sampling.missing;
+    missing.retain(|lack| !lack.as_str().starts_with(SERVER) && lack.as_str() != ROLE);
+    if let Some(since) = feed.spec.front.since.filter(|since| major < *since) {
+        missing.push(Clean::from(format!("{SERVER}{since} or later")));
+    }
+    if feed.spec.front.monitor && !monitor {
+        missing.push(Clean::from(ROLE));
     }
 }

@@ -4,7 +4,9 @@
 //! model reads no clock, no file, no environment.
 
 mod acting;
+mod deriving;
 mod input;
+mod judging;
 mod learning;
 mod refreshing;
 mod sampling;
@@ -14,23 +16,22 @@ mod typing;
 pub use state::{Confirm, Link, LogLine, Popup, Running, Screen, Start};
 
 use super::action::{Action, Grade};
-use super::diagnosis::{self, Cause, Evidence, Gauge, Since};
+use super::diagnosis::finding::Finding;
+use super::diagnosis::{Cause, Gauge, Since};
 use super::event::{Effect, Event, FeedId, Moment};
 use super::feed::{Cursor, Feed, Sampling};
 use super::history::History;
 use super::panels::classify::Classifier;
 use super::panels::spec::Spec;
-use super::panels::{self, bloat, snapshots, views};
+use super::panels::{self, bloat, rates, snapshots, views, wal};
 use crate::config::Config;
+use crate::pg::Table;
 use crate::pg::sampler::{Report, SessionId};
-use crate::pg::{Class, Table};
 use crate::text::Clean;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// An OLAP statement that runs for less than this many seconds is not judged while it runs.
-const LONG_OLAP_S: f64 = 5.0;
 /// The most lines kept in the log.
 const LOG_LINES: usize = 500;
 
@@ -77,6 +78,8 @@ pub struct Model {
     pub history: History,
     /// Gauges, worst first.
     pub gauges: Vec<Gauge>,
+    /// What the rules find.
+    pub findings: Vec<Finding>,
     /// The cause line.
     pub cause: Cause,
     /// Actions under way.
@@ -102,6 +105,8 @@ struct Memory {
     xids: snapshots::XidClock,
     bloat: bloat::Memory,
     views: views::Memory,
+    wal: wal::Memory,
+    reset: Option<Moment>,
     canary: Option<String>,
     shop: bool,
     cost_mark: Option<(Moment, f64)>,
@@ -143,6 +148,7 @@ impl Model {
             facts: None,
             history: History::default(),
             gauges: Vec::new(),
+            findings: Vec::new(),
             cause: Cause::default(),
             running: Vec::new(),
             queue: VecDeque::new(),
@@ -181,8 +187,9 @@ impl Model {
                 latencies_ms,
                 failed,
             } => {
-                self.history
-                    .canary(&latencies_ms, failed, self.now.mono_ms as f64 / 1000.0);
+                let now_s = self.now.mono_ms as f64 / 1000.0;
+                let limit_ms = self.config.targets.oltp_p99_ms;
+                self.history.canary(&latencies_ms, failed, now_s, limit_ms);
                 Vec::new()
             }
             Event::ActionStarted(id) => {
@@ -244,14 +251,6 @@ impl Model {
     /// The rows of the feed called `name`; none where it is off.
     pub fn rows(&self, name: &str) -> &Table {
         let feed = self.feed_named(name).and_then(|id| self.feed(id));
-        feed.map_or(none(), |feed| &feed.table)
-    }
-
-    /// As [`Self::rows`], but nothing where they may no longer be true: a target is not held by a
-    /// figure that nobody measures any more.
-    fn current(&self, name: &str) -> &Table {
-        let feed = self.feed_named(name).and_then(|id| self.feed(id));
-        let feed = feed.filter(|feed| self.link(feed).usable() && !self.is_overdue(feed));
         feed.map_or(none(), |feed| &feed.table)
     }
 
@@ -330,72 +329,6 @@ impl Model {
         line
     }
 
-    /// Makes the gauges and the cause line anew.
-    fn judge(&mut self) {
-        let mut since = std::mem::take(&mut self.since);
-        let olap_feeds = || {
-            let feeds = self.feeds.iter();
-            feeds.filter(|feed| feed.spec.front.pool == panels::spec::Pool::Olap)
-        };
-        // An error is soon told: how long that took says nothing about the queries.
-        let olap_ms = olap_feeds()
-            .filter(|feed| feed.sampling.at.is_some() && feed.sampling.missing.is_empty())
-            .filter(|feed| {
-                let error = feed.sampling.error.as_ref();
-                error.is_none_or(|error| error.class == Class::Timeout)
-            })
-            .map(|feed| feed.sampling.took_ms);
-        let evidence = Evidence {
-            config: &self.config,
-            oltp: &self.history.oltp,
-            activity: self.current("activity"),
-            snapshots: self.current("snapshots"),
-            bloat: self.current("bloat"),
-            views: self.current("views"),
-            database: self.rows("database"),
-            olap_ms: olap_ms.chain(self.oldest_olap_ms()).reduce(f64::max),
-            has_olap: olap_feeds().any(|feed| feed.sampling.missing.is_empty()),
-        };
-        let gauges = diagnosis::gauges(&evidence);
-        let before = |label: &str| {
-            if label == "p99" {
-                self.history.p99.median(60, 5)
-            } else {
-                None
-            }
-        };
-        since.note(&gauges, self.now, &before);
-        let cause = diagnosis::cause(
-            &evidence,
-            &gauges,
-            &since,
-            self.now,
-            self.start.utc_offset_s,
-        );
-        let alarm = cause.health == diagnosis::Health::Danger
-            && (self.cause.health, self.cause.label) != (cause.health, cause.label);
-        self.since = since;
-        self.gauges = gauges;
-        self.cause = cause;
-        if alarm {
-            // Whoever comes later reads in the log what happened before.
-            self.note(Grade::Bad, &self.cause.sentence.clone());
-        }
-    }
-
-    /// How long the oldest OLAP statement has been running, milliseconds: its answer will take longer.
-    fn oldest_olap_ms(&self) -> Option<f64> {
-        let activity = self.current("activity");
-        let running = |row: &usize| {
-            let text = |name| activity.get(*row, name).text();
-            text("class") == Some("olap") && text("state") == Some("active")
-        };
-        let ages = (0..activity.rows.len()).filter(running);
-        let ages = ages.filter_map(|row| activity.get(row, "query_age_s").number());
-        let oldest = ages.filter(|age| *age >= LONG_OLAP_S).reduce(f64::max);
-        oldest.map(|age| age * 1000.0)
-    }
-
     fn link_mut(&mut self, session: SessionId) -> Option<&mut Link> {
         match session {
             SessionId::Fast => Some(&mut self.fast),
@@ -413,6 +346,7 @@ fn none() -> &'static Table {
 
 fn feed(spec: Spec) -> Feed {
     let digit = panels::digit(&spec.name);
+    let letter = panels::letter(&spec.name);
     let sort = &spec.front.sort;
     let mut cursor = Cursor::default();
     cursor.sort = match sort.strip_prefix('-') {
@@ -425,10 +359,12 @@ fn feed(spec: Spec) -> Feed {
         spec: Arc::new(spec),
         foreign: false,
         digit,
+        letter,
         visible,
         sampling: Sampling::default(),
         table: Table::default(),
         raw: Table::default(),
+        rates: rates::Memory::default(),
         cursor,
     }
 }

@@ -65,8 +65,44 @@ pub enum Popup {
         /// Lines scrolled.
         scroll: usize,
     },
+    /// What the cause line rests on.
+    Why {
+        /// Lines scrolled.
+        scroll: usize,
+    },
+    /// The list of panels.
+    Panels {
+        /// Lines scrolled.
+        scroll: usize,
+    },
     /// A question before an action.
     Confirm(Confirm),
+}
+
+impl Popup {
+    /// Lines scrolled, where it can be.
+    pub fn scroll(&self) -> Option<usize> {
+        match self {
+            Self::Help { scroll }
+            | Self::Detail { scroll, .. }
+            | Self::Log { scroll }
+            | Self::Why { scroll }
+            | Self::Panels { scroll } => Some(*scroll),
+            Self::Confirm(_) => None,
+        }
+    }
+
+    /// As [`Self::scroll`], to change it.
+    pub fn scroll_mut(&mut self) -> Option<&mut usize> {
+        match self {
+            Self::Help { scroll }
+            | Self::Detail { scroll, .. }
+            | Self::Log { scroll }
+            | Self::Why { scroll }
+            | Self::Panels { scroll } => Some(scroll),
+            Self::Confirm(_) => None,
+        }
+    }
 }
 
 /// A question before an action.

@@ -3,10 +3,13 @@
 pub mod activity;
 pub mod bloat;
 pub mod classify;
+pub mod locks;
 pub mod own;
+pub mod rates;
 pub mod snapshots;
 pub mod spec;
 pub mod views;
+pub mod wal;
 
 use spec::Spec;
 
@@ -41,11 +44,17 @@ static FILES: &[File] = &[
     file!("activity", 14),
     file!("stock_alerts"),
     file!("active_users"),
+    file!("locks", 14),
+    file!("io", 18),
+    file!("wal", 14, 17),
+    file!("replication", 16, 17),
+    file!("progress", 14, 17),
     file!("sessions"),
     file!("facts"),
     file!("needs"),
     file!("bloat_estimate"),
     file!("summaries"),
+    file!("temp_files"),
     file!("statements"),
     file!("canary"),
     file!("canary_shop"),
@@ -54,13 +63,14 @@ static FILES: &[File] = &[
 /// Files that are no feed of the model: the point query runs on a session of its own.
 const CANARIES: [&str; 2] = ["canary", "canary_shop"];
 /// Feeds that no user looks at.
-const INTERNAL: [&str; 6] = [
+const INTERNAL: [&str; 7] = [
     "sessions",
     "facts",
     "needs",
     "bloat_estimate",
     "summaries",
     "statements",
+    "temp_files",
 ];
 /// Digits that open panels.
 const DIGITS: [(&str, u8); 8] = [
@@ -72,6 +82,15 @@ const DIGITS: [(&str, u8); 8] = [
     ("snapshots", 6),
     ("views", 7),
     ("activity", 8),
+];
+
+/// Letters that open panels from the list of panels, in its order.
+pub const LETTERS: &[(&str, char)] = &[
+    ("locks", 'l'),
+    ("progress", 'n'),
+    ("io", 'i'),
+    ("wal", 'w'),
+    ("replication", 'r'),
 ];
 
 /// All built-in panels and feeds. A file that does not parse is left out here and fails a test.
@@ -123,6 +142,14 @@ pub fn digit(name: &str) -> Option<u8> {
         .map(|(_, digit)| *digit)
 }
 
+/// The letter that opens the panel called `name` from the list of panels.
+pub fn letter(name: &str) -> Option<char> {
+    LETTERS
+        .iter()
+        .find(|(panel, _)| *panel == name)
+        .map(|(_, letter)| *letter)
+}
+
 /// Whether `name` only feeds other panels.
 pub fn is_internal(name: &str) -> bool {
     INTERNAL.contains(&name)
@@ -134,7 +161,11 @@ pub fn markdown() -> String {
         .into_iter()
         .filter(|spec| !is_internal(&spec.name));
     let rows = shown.map(|spec| {
-        let key = digit(&spec.name).unwrap_or(9);
+        let key = match (digit(&spec.name), letter(&spec.name)) {
+            (Some(digit), _) => digit.to_string(),
+            (None, Some(letter)) => format!("p {letter}"),
+            (None, None) => "9".to_owned(),
+        };
         let pool = spec.front.pool.name();
         let interval = crate::format::seconds(spec.front.interval.as_secs_f64());
         format!(

@@ -131,6 +131,18 @@ pub struct Front {
     /// Extension that must be installed.
     #[serde(default)]
     pub extension: Option<String>,
+    /// The oldest major version that has what it reads.
+    #[serde(default)]
+    pub since: Option<i64>,
+    /// Asked only where our role has the privileges of pg_monitor: it would fail without.
+    #[serde(default)]
+    pub monitor: bool,
+    /// Asked only while it is on the screen; no rule and no other panel needs it.
+    #[serde(default)]
+    pub only_shown: bool,
+    /// Counters that are shown as their growth per second. The statement must tell `now_epoch`.
+    #[serde(default)]
+    pub rates: Vec<String>,
     /// How it is drawn.
     #[serde(default = "table_chart")]
     pub chart: Chart,

@@ -2,7 +2,7 @@
 
 use crate::format;
 use crate::pg::{Table, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 /// What is remembered of a view from one sample to the next. Times are the model's, in seconds.
@@ -18,6 +18,8 @@ struct Seen {
     /// Duration of the last refresh, seconds, and whether exact.
     last_s: Option<f64>,
     sampled: f64,
+    /// Samples of the last minutes, and whether a refresh held its lock.
+    samples: VecDeque<(f64, bool)>,
 }
 
 /// What earlier samples said.
@@ -38,7 +40,10 @@ impl Memory {
     }
 }
 
-/// Adds `fresh_s`, `source`, `target_s`, `late` (fresh / target), `last_s`, `mode`, `kind`, `backlog` and
+/// Seconds over which it is counted how often a refresh was seen, and the least that says something.
+const WATCHED_S: (f64, f64) = (180.0, 60.0);
+
+/// Adds `refresh_share` (of the last minutes, in which somebody refreshed), `fresh_s`, `source`, `target_s`, `late` (fresh / target), `last_s`, `mode`, `kind`, `backlog` and
 /// `state`, and the incremental ones of `summaries`; the latest comes first. `now_s` is the model's time of
 /// the sample. `target` gives the age wanted of a view by the configuration, and that of all others; between
 /// the two stands the server's own `htap.view_def`.
@@ -50,7 +55,16 @@ pub fn derive(
     target: &dyn Fn(&str) -> (Option<Duration>, Duration),
 ) -> Table {
     for name in [
-        "fresh_s", "source", "target_s", "late", "last_s", "mode", "kind", "backlog", "state",
+        "fresh_s",
+        "source",
+        "target_s",
+        "late",
+        "last_s",
+        "mode",
+        "kind",
+        "backlog",
+        "state",
+        "refresh_share",
     ] {
         table.ensure_column(name);
     }
@@ -69,6 +83,7 @@ pub fn derive(
         };
         let seen = memory.seen.entry(relid).or_default();
         observe(seen, &table, row, now_s);
+        let share = refresh_share(&mut seen.samples, now_s);
         let (fresh, source) = freshness(seen, &table, row, now_s);
         let view = table.get(row, "view").text().unwrap_or_default().to_owned();
         let target_s = target_s(&view);
@@ -79,7 +94,8 @@ pub fn derive(
             "plain"
         };
         let state = state(&table, row, last_s);
-        table.set(row, "late", share(fresh, target_s));
+        table.set(row, "refresh_share", share.into());
+        table.set(row, "late", late(fresh, target_s));
         table.set(row, "fresh_s", fresh.map_or(Value::Pending, Value::Float));
         table.set(row, "source", source.into());
         table.set(row, "target_s", target_s.into());
@@ -108,7 +124,7 @@ fn recorded_s(summaries: &Table, view: &str) -> Option<f64> {
 }
 
 /// The age of the data out of its target.
-fn share(fresh: Option<f64>, target_s: Option<f64>) -> Value {
+fn late(fresh: Option<f64>, target_s: Option<f64>) -> Value {
     Value::from(fresh.zip(target_s).map(|(fresh, target)| fresh / target))
 }
 
@@ -135,7 +151,7 @@ fn add_summary(
     } else {
         "never filled".to_owned()
     };
-    table.set(at, "late", share(fresh, target_s));
+    table.set(at, "late", late(fresh, target_s));
     table.set(at, "target_s", target_s.into());
     table.set(at, "source", "watermark".into());
     table.set(at, "mode", "incremental".into());
@@ -151,6 +167,7 @@ fn observe(seen: &mut Seen, table: &Table, row: usize, now_s: f64) {
     seen.sampled = now_s;
     let held =
         table.get(row, "refreshing").is_known() && !table.get(row, "refresh_waiting").is_true();
+    seen.samples.push_back((now_s, held));
     match (held, seen.running) {
         (true, None) => {
             let since = table.get(row, "refresh_running_s").number().unwrap_or(0.0);
@@ -168,6 +185,20 @@ fn observe(seen: &mut Seen, table: &Table, row: usize, now_s: f64) {
         }
         (false, None) => {}
     }
+}
+
+/// Share of the last minutes in which a refresh held its lock, by the samples: none before there is a
+/// minute of them.
+fn refresh_share(samples: &mut VecDeque<(f64, bool)>, now_s: f64) -> Option<f64> {
+    while samples
+        .front()
+        .is_some_and(|(at, _)| now_s - at > WATCHED_S.0)
+    {
+        samples.pop_front();
+    }
+    let (first, _) = samples.front()?;
+    let held = samples.iter().filter(|(_, held)| *held).count();
+    (now_s - first >= WATCHED_S.1).then(|| held as f64 / samples.len() as f64)
 }
 
 /// The age of the data, seconds: they are as old as the snapshot of the refresh, which was taken

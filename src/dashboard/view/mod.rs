@@ -75,12 +75,7 @@ pub fn view(model: &Model, theme: &Theme, frame: &mut Frame<'_>) {
     }
     footer(model, theme, regions.footer, buf);
     if let Some((title, entries)) = popups::content(model) {
-        let scroll = match &model.popup {
-            Some(Popup::Help { scroll } | Popup::Detail { scroll, .. } | Popup::Log { scroll }) => {
-                *scroll
-            }
-            _ => 0,
-        };
+        let scroll = model.popup.as_ref().and_then(Popup::scroll).unwrap_or(0);
         let popup = widgets::Popup {
             title: &title,
             entries: &entries,
@@ -275,7 +270,13 @@ fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         sign.role()
     };
     let Cause { sentence, cure, .. } = &model.cause;
-    let cure = Line::styled(*cure, theme.style(Role::Key));
+    let mut words = vec![cure.as_str()];
+    // On a narrow screen the sentence needs the room.
+    if model.cause.health >= Health::Warning && area.width >= 100 {
+        words.push("e why");
+    }
+    words.retain(|word| !word.is_empty());
+    let cure = Line::styled(words.join("   "), theme.style(Role::Key));
     let room = usize::from(inner.width).saturating_sub(cure.width() + 2);
     let sentence = text::cut(sentence, room.saturating_sub(2)).into_owned();
     let left = Line::styled(format!("{} {sentence}", sign.symbol()), theme.style(role));

@@ -45,9 +45,14 @@ fn rows(columns: &str, rows: impl Iterator<Item = String>) -> Table {
     )
 }
 
-/// Counters `second` seconds after the start, at so many transactions per second.
-fn database(second: i64, tps: i64) -> Table {
-    let commits = 1_000_000 + second * tps;
+/// Transactions up to this second, at a rate that goes up and down.
+fn busy(second: i64) -> i64 {
+    second * 140 + second * 37 % 60
+}
+
+/// Counters `second` seconds after the start, after so many transactions.
+fn database(second: i64, transactions: i64) -> Table {
+    let commits = 1_000_000 + transactions;
     rows(
         "now_epoch|xmax|postmaster_start|stats_reset|in_recovery|replay_lag_s|xact_commit|xact_rollback|blks_read|blks_hit|\
          tup_inserted|tup_updated|tup_deleted|tup_returned|tup_fetched|temp_files|temp_bytes|deadlocks|conflicts|\
@@ -124,8 +129,7 @@ fn fed(
     let _ = board.answer("needs", needed);
     for second in 0..30 {
         let _ = board.tick(1000);
-        let tps = 140 + second % 9;
-        let _ = board.answer("database", database(second, tps));
+        let _ = board.answer("database", database(second, busy(second)));
         let _ = board.answer("sessions", sessions(activity));
         let _ = board.answer("activity", activity.clone());
         let _ = board.answer("snapshots", snapshots.clone());
@@ -206,7 +210,7 @@ fn settle(board: &mut Board, second: i64, activity: &Table, snapshots: &Table) {
     for (name, table) in [
         ("sessions", sessions(activity)),
         ("snapshots", snapshots.clone()),
-        ("database", database(second, 148)),
+        ("database", database(second, busy(second))),
         ("activity", activity.clone()),
     ] {
         let _ = board.answer(name, table);
@@ -317,7 +321,7 @@ pub fn empty() -> Board {
     );
     for second in 0..3 {
         let _ = board.tick(1000);
-        let _ = board.answer("database", database(second, 1));
+        let _ = board.answer("database", database(second, second));
         for feed in ["sessions", "activity", "snapshots"] {
             let _ = board.answer(feed, Table::default());
         }
@@ -511,5 +515,36 @@ pub fn hostile() -> Board {
         1.2,
     );
     let _ = board.outcome("hourly_sales", Err(PgError::new(Class::Statement, bad)));
+    board
+}
+
+/// The tree of locks: a queue of four behind one, another behind a prepared transaction.
+pub fn locks() -> Board {
+    let mut board = opened(trouble(), "pl");
+    let wait = |pid: i64, blockers: &str, seconds: f64| {
+        format!(
+            "{pid}|'{blockers}|shop|app|checkout|active|ExclusiveLock|tuple|row of shop.inventory|{seconds:?}|{seconds:?}|\
+             {seconds:?}|UPDATE shop.inventory SET quantity = quantity - 1 WHERE product_id = 7|b{pid}|x|q|false"
+        )
+    };
+    let _ = board.answer(
+        "locks",
+        rows(
+            "pid|blocked_by|datname|usename|application_name|state|mode|locktype|target|wait_s|xact_age_s|query_age_s|\
+             query|backend_start|xact_start|query_start|restricted",
+            [
+                "812||shop|billing|billing-job|idle in transaction|||||50.3|48.2|\
+                 UPDATE shop.inventory SET quantity = quantity - 1 WHERE product_id = 7|b|x|q|false"
+                    .to_owned(),
+                wait(901, "812", 11.9),
+                wait(902, "901", 8.9),
+                wait(903, "901,902", 4.0),
+                wait(904, "901,902,903", 1.25),
+                "0||shop|app|gid-7|prepared|||||90.0||||x||false".to_owned(),
+                wait(950, "0", 3.0),
+            ]
+            .into_iter(),
+        ),
+    );
     board
 }

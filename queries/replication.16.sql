@@ -1,0 +1,84 @@
+-- 16 brought pg_replication_slots.conflicting.
+
+WITH here AS MATERIALIZED (
+    SELECT r.standby,
+           CASE WHEN r.standby THEN greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())
+                ELSE pg_catalog.pg_current_wal_lsn() END AS lsn
+    FROM (SELECT pg_catalog.pg_is_in_recovery() AS standby OFFSET 0) AS r
+)
+SELECT u.kind, u.name, u.pid, u.client, u.state, u.sync_state, u.lag_bytes, u.lag_s, u.write_lag_bytes, u.flush_lag_bytes,
+       u.retained_bytes, u.wal_status, u.safe_wal_bytes, u.xmin_age, u.catalog_xmin_age, u.active, u.inactive_s,
+       u.conflicting, u.restricted
+FROM (
+    SELECT 'replica' AS kind,
+           r.application_name AS name,
+           r.pid::pg_catalog.int8 AS pid,
+           CASE WHEN r.client_port < 0 THEN 'local'
+                ELSE coalesce(r.client_hostname, pg_catalog.host(r.client_addr)) END AS client,
+           r.state,
+           r.sync_state,
+           pg_catalog.pg_wal_lsn_diff(here.lsn, r.replay_lsn)::pg_catalog.int8 AS lag_bytes,
+           extract(epoch FROM r.replay_lag)::pg_catalog.float8 AS lag_s,
+           pg_catalog.pg_wal_lsn_diff(here.lsn, r.write_lsn)::pg_catalog.int8 AS write_lag_bytes,
+           pg_catalog.pg_wal_lsn_diff(here.lsn, r.flush_lsn)::pg_catalog.int8 AS flush_lag_bytes,
+           NULL::pg_catalog.int8 AS retained_bytes,
+           NULL::pg_catalog.text AS wal_status,
+           NULL::pg_catalog.int8 AS safe_wal_bytes,
+           pg_catalog.age(r.backend_xmin)::pg_catalog.int8 AS xmin_age,
+           NULL::pg_catalog.int8 AS catalog_xmin_age,
+           true AS active,
+           NULL::pg_catalog.float8 AS inactive_s,
+           NULL::pg_catalog.bool AS conflicting,
+           r.state IS NULL AS restricted
+    FROM pg_catalog.pg_stat_replication AS r
+    CROSS JOIN here
+    UNION ALL
+    SELECT 'slot',
+           s.slot_name::pg_catalog.text,
+           s.active_pid::pg_catalog.int8,
+           s.database::pg_catalog.text,
+           s.slot_type,
+           NULL,
+           pg_catalog.pg_wal_lsn_diff(here.lsn, s.confirmed_flush_lsn)::pg_catalog.int8,
+           NULL,
+           NULL,
+           NULL,
+           pg_catalog.pg_wal_lsn_diff(here.lsn, s.restart_lsn)::pg_catalog.int8,
+           s.wal_status,
+           s.safe_wal_size,
+           pg_catalog.age(s.xmin)::pg_catalog.int8,
+           pg_catalog.age(s.catalog_xmin)::pg_catalog.int8,
+           s.active,
+           NULL::pg_catalog.float8,
+           s.conflicting,
+           false
+    FROM pg_catalog.pg_replication_slots AS s
+    CROSS JOIN here
+    UNION ALL
+    SELECT 'receiver',
+           coalesce(w.slot_name, 'walreceiver'),
+           w.pid::pg_catalog.int8,
+           w.sender_host || coalesce(':' || w.sender_port::pg_catalog.text, ''),
+           CASE WHEN w.pid IS NULL THEN 'not running' ELSE w.status END,
+           NULL,
+           pg_catalog.pg_wal_lsn_diff(here.lsn, pg_catalog.pg_last_wal_replay_lsn())::pg_catalog.int8,
+           CASE WHEN w.pid IS NOT NULL AND pg_catalog.pg_last_wal_receive_lsn() = pg_catalog.pg_last_wal_replay_lsn() THEN 0
+                ELSE extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp())
+           END::pg_catalog.float8,
+           pg_catalog.pg_wal_lsn_diff(w.latest_end_lsn, w.written_lsn)::pg_catalog.int8,
+           pg_catalog.pg_wal_lsn_diff(w.latest_end_lsn, w.flushed_lsn)::pg_catalog.int8,
+           NULL,
+           NULL,
+           NULL,
+           NULL,
+           NULL,
+           w.pid IS NOT NULL,
+           NULL,
+           NULL,
+           w.pid IS NOT NULL AND w.status IS NULL
+    FROM here
+    LEFT JOIN pg_catalog.pg_stat_wal_receiver AS w ON true
+    WHERE here.standby
+) AS u
+ORDER BY u.kind, u.retained_bytes DESC NULLS LAST, u.lag_bytes DESC NULLS LAST, u.name
+LIMIT 200

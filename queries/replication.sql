@@ -1,0 +1,164 @@
+-- title = "Replication"
+-- pool = "oltp"
+-- interval = "2s"
+-- key = ["kind", "name", "pid"]
+-- compact = ["kind", "name", "state", "lag_bytes", "lag_s", "retained_bytes", "wal_status"]
+-- about = """
+-- Who receives this server's WAL and how far behind it is (replicas), what WAL and rows are kept for whom
+-- (slots), and on a standby what it receives itself (receiver). A replica with a slot is two rows.
+-- Cost: below 1 ms; from memory.
+-- Blind spot: a replica without slot that is not connected does not show at all. Lags in seconds are
+-- measured by the replica's answers and vanish while nothing is written. On a standby what counts as
+-- current is the last WAL received: how far the primary is ahead of that, it does not know. Without
+-- pg_monitor the server hides replicas' and receivers' details; slots it shows to everybody.
+-- """
+--
+-- [columns.kind]
+-- help = "replica (a walsender serves it), slot, or receiver (this server is a standby)."
+-- [columns.name]
+-- help = "application_name of the replica or subscription, name of the slot; of the receiver the slot it uses, else walreceiver."
+-- [columns.pid]
+-- hidden = true
+-- help = "Process id of the walsender, of the walsender using the slot, or of the receiver."
+-- [columns.client]
+-- help = "Host of the replica, or local; of a logical slot its database; of a receiver the server it receives from."
+-- [columns.state]
+-- help = "Of a replica: startup, catchup, streaming, backup, stopping. Of a slot: physical or logical, and from PostgreSQL 17 on why it was invalidated. Of a receiver: its state, or not running: then WAL comes from the archive, or not at all."
+-- [columns.sync_state]
+-- title = "sync"
+-- help = "async, potential, sync or quorum: whether commits wait for it (synchronous_standby_names)."
+-- [columns.lag_bytes]
+-- title = "lag"
+-- unit = "bytes"
+-- help = "WAL it has not replayed yet; of a logical slot: not confirmed by its client; of a receiver: received and not replayed."
+-- [columns.lag_s]
+-- title = "lag time"
+-- unit = "seconds"
+-- warn = 10.0
+-- danger = 60.0
+-- help = "Time until recent WAL was replayed there (replay_lag); none while nothing is written. Of a receiver: 0 when all received is replayed, else the age of the last replayed commit, between two servers' clocks."
+-- [columns.write_lag_bytes]
+-- title = "not written"
+-- unit = "bytes"
+-- help = "WAL it has not written yet: network, or a slow walsender. Of a receiver: sent by the server above and not written here."
+-- [columns.flush_lag_bytes]
+-- title = "not flushed"
+-- unit = "bytes"
+-- help = "WAL it has not flushed to disk yet: would be lost if this server were."
+-- [columns.retained_bytes]
+-- title = "retained"
+-- unit = "bytes"
+-- help = "WAL kept for the slot: from its restart_lsn to now. Without a limit (max_slot_wal_keep_size) it grows until the disk is full."
+-- [columns.wal_status]
+-- title = "WAL"
+-- help = "reserved: within max_wal_size. extended: beyond, kept all the same. unreserved: may be removed at the next checkpoint. lost: the slot is of no use any more, drop it."
+-- [columns.safe_wal_bytes]
+-- title = "safe"
+-- unit = "bytes"
+-- help = "WAL that can still be written before the slot may be lost. None without max_slot_wal_keep_size."
+-- [columns.xmin_age]
+-- title = "xmin age"
+-- unit = "count"
+-- help = "Transaction ids given out since the oldest snapshot it holds: dead rows since then stay, in all databases."
+-- [columns.catalog_xmin_age]
+-- title = "catalog age"
+-- unit = "count"
+-- help = "The same for rows of system catalogues only: logical slots."
+-- [columns.active]
+-- unit = "flag"
+-- help = "Somebody is connected. An inactive slot keeps WAL and rows for ever: drop it if nobody will come back."
+-- [columns.inactive_s]
+-- title = "inactive"
+-- unit = "seconds"
+-- warn = 600.0
+-- danger = 86400.0
+-- help = "Since the slot was last left, or since the server's start. PostgreSQL 17 and later."
+-- [columns.conflicting]
+-- unit = "flag"
+-- help = "A logical slot on a standby that was invalidated by recovery. PostgreSQL 16 and later."
+-- [columns.restricted]
+-- unit = "flag"
+-- help = "The server hides its details from our role. Cure: GRANT pg_monitor to it."
+
+WITH here AS MATERIALIZED (
+    SELECT r.standby,
+           CASE WHEN r.standby THEN greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())
+                ELSE pg_catalog.pg_current_wal_lsn() END AS lsn
+    FROM (SELECT pg_catalog.pg_is_in_recovery() AS standby OFFSET 0) AS r
+)
+SELECT u.kind, u.name, u.pid, u.client, u.state, u.sync_state, u.lag_bytes, u.lag_s, u.write_lag_bytes, u.flush_lag_bytes,
+       u.retained_bytes, u.wal_status, u.safe_wal_bytes, u.xmin_age, u.catalog_xmin_age, u.active, u.inactive_s,
+       u.conflicting, u.restricted
+FROM (
+    SELECT 'replica' AS kind,
+           r.application_name AS name,
+           r.pid::pg_catalog.int8 AS pid,
+           CASE WHEN r.client_port < 0 THEN 'local'
+                ELSE coalesce(r.client_hostname, pg_catalog.host(r.client_addr)) END AS client,
+           r.state,
+           r.sync_state,
+           pg_catalog.pg_wal_lsn_diff(here.lsn, r.replay_lsn)::pg_catalog.int8 AS lag_bytes,
+           extract(epoch FROM r.replay_lag)::pg_catalog.float8 AS lag_s,
+           pg_catalog.pg_wal_lsn_diff(here.lsn, r.write_lsn)::pg_catalog.int8 AS write_lag_bytes,
+           pg_catalog.pg_wal_lsn_diff(here.lsn, r.flush_lsn)::pg_catalog.int8 AS flush_lag_bytes,
+           NULL::pg_catalog.int8 AS retained_bytes,
+           NULL::pg_catalog.text AS wal_status,
+           NULL::pg_catalog.int8 AS safe_wal_bytes,
+           pg_catalog.age(r.backend_xmin)::pg_catalog.int8 AS xmin_age,
+           NULL::pg_catalog.int8 AS catalog_xmin_age,
+           true AS active,
+           NULL::pg_catalog.float8 AS inactive_s,
+           NULL::pg_catalog.bool AS conflicting,
+           r.state IS NULL AS restricted
+    FROM pg_catalog.pg_stat_replication AS r
+    CROSS JOIN here
+    UNION ALL
+    SELECT 'slot',
+           s.slot_name::pg_catalog.text,
+           s.active_pid::pg_catalog.int8,
+           s.database::pg_catalog.text,
+           s.slot_type,
+           NULL,
+           pg_catalog.pg_wal_lsn_diff(here.lsn, s.confirmed_flush_lsn)::pg_catalog.int8,
+           NULL,
+           NULL,
+           NULL,
+           pg_catalog.pg_wal_lsn_diff(here.lsn, s.restart_lsn)::pg_catalog.int8,
+           s.wal_status,
+           s.safe_wal_size,
+           pg_catalog.age(s.xmin)::pg_catalog.int8,
+           pg_catalog.age(s.catalog_xmin)::pg_catalog.int8,
+           s.active,
+           NULL::pg_catalog.float8,
+           NULL::pg_catalog.bool,
+           false
+    FROM pg_catalog.pg_replication_slots AS s
+    CROSS JOIN here
+    UNION ALL
+    SELECT 'receiver',
+           coalesce(w.slot_name, 'walreceiver'),
+           w.pid::pg_catalog.int8,
+           w.sender_host || coalesce(':' || w.sender_port::pg_catalog.text, ''),
+           CASE WHEN w.pid IS NULL THEN 'not running' ELSE w.status END,
+           NULL,
+           pg_catalog.pg_wal_lsn_diff(here.lsn, pg_catalog.pg_last_wal_replay_lsn())::pg_catalog.int8,
+           CASE WHEN w.pid IS NOT NULL AND pg_catalog.pg_last_wal_receive_lsn() = pg_catalog.pg_last_wal_replay_lsn() THEN 0
+                ELSE extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp())
+           END::pg_catalog.float8,
+           pg_catalog.pg_wal_lsn_diff(w.latest_end_lsn, w.written_lsn)::pg_catalog.int8,
+           pg_catalog.pg_wal_lsn_diff(w.latest_end_lsn, w.flushed_lsn)::pg_catalog.int8,
+           NULL,
+           NULL,
+           NULL,
+           NULL,
+           NULL,
+           w.pid IS NOT NULL,
+           NULL,
+           NULL,
+           w.pid IS NOT NULL AND w.status IS NULL
+    FROM here
+    LEFT JOIN pg_catalog.pg_stat_wal_receiver AS w ON true
+    WHERE here.standby
+) AS u
+ORDER BY u.kind, u.retained_bytes DESC NULLS LAST, u.lag_bytes DESC NULLS LAST, u.name
+LIMIT 200

@@ -1,0 +1,215 @@
+//! The rules: each looks at the evidence and says one sentence, or nothing.
+
+mod capacity;
+mod locks;
+mod server;
+mod snapshots;
+mod tables;
+mod views;
+mod work;
+
+use super::Evidence;
+use super::finding::Finding;
+use crate::format;
+use crate::pg::Table;
+
+/// A rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// Its name, as it stands in the README and in findings.
+    pub name: &'static str,
+    /// What it finds.
+    pub about: &'static str,
+    find: fn(&Evidence<'_>) -> Option<Finding>,
+}
+
+/// All rules. Where several explain the same miss, the first one that found something is believed.
+pub const RULES: &[Rule] = &[
+    Rule {
+        name: "plain_refresh",
+        about: "a plain REFRESH MATERIALIZED VIEW locks the view's readers out",
+        find: locks::plain_refresh,
+    },
+    Rule {
+        name: "lock_queue",
+        about: "sessions queue for locks behind one session or prepared transaction",
+        find: locks::lock_queue,
+    },
+    Rule {
+        name: "connections",
+        about: "the server's connections are used up, and by whom",
+        find: capacity::connections,
+    },
+    Rule {
+        name: "old_snapshot",
+        about: "an old snapshot (session, prepared transaction, slot, replica) keeps dead rows from vacuum, and \
+                of which tables; vacuums that ran in vain",
+        find: snapshots::old_snapshot,
+    },
+    Rule {
+        name: "busy_backend",
+        about: "one backend works longer, or waits more for I/O, than all others",
+        find: work::busy_backend,
+    },
+    Rule {
+        name: "checkpoints",
+        about: "checkpoints are forced by WAL volume, one after the other",
+        find: server::checkpoints,
+    },
+    Rule {
+        name: "temp_files",
+        about: "a backend sorts or hashes on disk: its temporary files, while they are there",
+        find: work::temp_files,
+    },
+    Rule {
+        name: "cache",
+        about: "the buffer cache is replaced by one kind of work (16 and later)",
+        find: work::cache,
+    },
+    Rule {
+        name: "workers",
+        about: "all parallel workers are taken",
+        find: capacity::workers,
+    },
+    Rule {
+        name: "now_view",
+        about: "a view with now() among its columns: CONCURRENTLY replaces every row, and the view bloats",
+        find: views::now_view,
+    },
+    Rule {
+        name: "starved_vacuum",
+        about: "refreshes hold a view's lock so much of the time that autovacuum never gets it",
+        find: views::starved_vacuum,
+    },
+    Rule {
+        name: "dead_rows",
+        about: "a table's dead rows pile up, and why vacuum does not remove them",
+        find: tables::dead_rows,
+    },
+    Rule {
+        name: "late_view",
+        about: "a view or summary is older than its target: nobody refreshes it, or the refresh takes too long",
+        find: views::late_view,
+    },
+    Rule {
+        name: "wraparound",
+        about: "transaction ids or multixacts run out",
+        find: server::wraparound,
+    },
+    Rule {
+        name: "replication",
+        about: "a replication slot retains WAL, or a replica falls behind",
+        find: server::replication,
+    },
+    Rule {
+        name: "counters_reset",
+        about: "the server's counters were reset: rates begin anew",
+        find: server::counters_reset,
+    },
+];
+
+/// What all rules find, in their order.
+pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let found = RULES.iter().filter_map(|rule| {
+        let finding = (rule.find)(evidence)?;
+        Some(Finding {
+            rule: rule.name,
+            ..finding
+        })
+    });
+    found.collect()
+}
+
+/// The rules as Markdown, as they stand in the README.
+pub fn markdown() -> String {
+    let rows = RULES
+        .iter()
+        .map(|rule| format!("| `{}` | {} |\n", rule.name, rule.about));
+    format!(
+        "| Rule | What it finds |\n| --- | --- |\n{}",
+        rows.collect::<String>()
+    )
+}
+
+/// The key that ends a backend in this state.
+fn cure(state: &str) -> &'static str {
+    if state == "active" {
+        "C cancels it"
+    } else {
+        "K terminates it"
+    }
+}
+
+/// `idle in transaction` takes too much of one line.
+fn short(state: &str) -> &str {
+    if state.starts_with("idle in transaction") {
+        "idle in tx"
+    } else {
+        state
+    }
+}
+
+/// `pid 812 (metabase, reports, olap)`: what is cut on a narrow screen is what matters least.
+fn described(table: &Table, row: usize) -> String {
+    let pid = table.get(row, "pid").int().unwrap_or(0);
+    format!("pid {pid} ({})", who(table, row))
+}
+
+/// What `described` says behind the pid: `metabase, reports, olap`.
+fn who(table: &Table, row: usize) -> String {
+    let text = |name| table.get(row, name).text().filter(|text| !text.is_empty());
+    let role = text("usename").or(text("role"));
+    let parts: Vec<&str> = [text("application_name"), role, text("class")]
+        .into_iter()
+        .flatten()
+        .collect();
+    parts.join(", ")
+}
+
+/// `1 vacuum in vain`, `3 vacuums in vain`.
+fn in_vain(times: i64) -> String {
+    let vacuums = if times == 1 { "vacuum" } else { "vacuums" };
+    format!("{times} {vacuums} in vain")
+}
+
+/// The row of the backend `pid`.
+fn row_of(activity: &Table, pid: i64) -> Option<usize> {
+    (0..activity.rows.len()).find(|row| activity.get(*row, "pid").int() == Some(pid))
+}
+
+/// Seconds that a backend has worked on its statement, or its transaction has been open.
+fn age_s(activity: &Table, row: usize) -> f64 {
+    let number = |name| activity.get(row, name).number();
+    number("xact_age_s")
+        .or(number("query_age_s"))
+        .unwrap_or(0.0)
+}
+
+/// What a backend does, for the evidence: `active for 12s`.
+fn doing(activity: &Table, row: usize) -> String {
+    let state = activity.get(row, "state").text().unwrap_or("?");
+    format!(
+        "{} for {}",
+        short(state),
+        format::seconds(age_s(activity, row))
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_lists_the_rules() {
+        let readme = include_str!("../../../README.md");
+        let listed = readme
+            .split_once("<!-- rules -->\n")
+            .and_then(|(_, rest)| rest.split_once("<!-- /rules -->"))
+            .map(|(listed, _)| listed);
+        assert_eq!(
+            listed,
+            Some(markdown().as_str()),
+            "put the right side between the markers of README.md"
+        );
+    }
+}

@@ -1,0 +1,180 @@
+//! The server as a whole: checkpoints, ids that run out, replication, counters.
+
+use crate::dashboard::diagnosis::finding::{Finding, fact};
+use crate::dashboard::diagnosis::{Evidence, Health};
+use crate::format;
+
+/// Forced checkpoints that come faster than this share of checkpoint_timeout come too fast.
+const TOO_FAST: f64 = 1.0 / 3.0;
+/// Share of max_wal_size that lies between two checkpoints when WAL volume forces them: the server
+/// begins one so that WAL of two stays within max_wal_size.
+const BY_VOLUME: f64 = 0.25;
+
+/// WAL volume forces checkpoints, one after the other: only where frequency and megabytes agree.
+pub fn checkpoints(evidence: &Evidence<'_>) -> Option<Finding> {
+    let wal = evidence.wal;
+    let number = |name| wal.first(name).number();
+    let every_s = number("forced_every_s")?;
+    let (timeout_s, max_wal) = (
+        number("checkpoint_timeout_s")?,
+        number("max_wal_size_bytes")?,
+    );
+    let bytes = number("bytes_per_checkpoint")?;
+    if every_s > timeout_s * TOO_FAST || bytes < max_wal * BY_VOLUME {
+        return None;
+    }
+    let (every, max) = (format::seconds(every_s), format::bytes(max_wal));
+    Some(Finding {
+        health: Health::Warning,
+        explains: &["p99", "tps"],
+        subject: "checkpoints".into(),
+        sentence: format!(
+            "a checkpoint every {every}, forced by {} of WAL each: max_wal_size is {max}",
+            format::bytes(bytes)
+        ),
+        cure: "raise max_wal_size".into(),
+        evidence: vec![
+            fact("forced checkpoints", format!("one every {every}")),
+            fact("checkpoint_timeout", format::seconds(timeout_s)),
+            fact("WAL between two", format::bytes(bytes)),
+            fact("max_wal_size", max),
+        ],
+        ..Finding::default()
+    })
+}
+
+/// Ages of the oldest id, transactions or multixacts: autovacuum should have frozen long before the
+/// first; the second is near vacuum_failsafe_age (1.6 billion), beyond which little else is done.
+const OLD: (f64, f64) = (500e6, 1_500e6);
+/// Ids there are, less those that the server keeps for a superuser's VACUUM.
+const ALL: f64 = 2_147_483_648.0 - 3e6;
+
+/// The oldest id of any kind.
+pub fn wraparound(evidence: &Evidence<'_>) -> Option<Finding> {
+    let table = evidence.wraparound;
+    let ages = (0..table.rows.len()).flat_map(|row| {
+        [
+            ("frozen_age", "transaction ids"),
+            ("mxid_age", "multixacts"),
+        ]
+        .into_iter()
+        .filter_map(move |(name, kind)| {
+            let age = table.get(row, name).number()?;
+            Some((age, kind, table.get(row, "datname").text()?))
+        })
+    });
+    let (age, kind, database) = ages.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    if age < OLD.0 {
+        return None;
+    }
+    let left = format::count((ALL - age).max(0.0));
+    let age_text = format::count(age);
+    Some(Finding {
+        health: if age >= OLD.1 {
+            Health::Danger
+        } else {
+            Health::Warning
+        },
+        explains: &[],
+        subject: database.to_owned(),
+        sentence: format!(
+            "the oldest {kind} of {database} are {age_text} old: {left} are left before it refuses writes"
+        ),
+        cure: "VACUUM its oldest tables; end what holds the horizon".into(),
+        evidence: vec![
+            fact("database", database),
+            fact("age", age_text),
+            fact("left", left),
+        ],
+        ..Finding::default()
+    })
+}
+
+/// WAL kept for a slot from this many bytes on.
+const RETAINED: f64 = 4.0 * 1024.0 * 1024.0 * 1024.0;
+/// Bytes and seconds that a replica may be behind.
+const BEHIND: (f64, f64) = (256.0 * 1024.0 * 1024.0, 10.0);
+
+/// A slot that retains WAL, or a replica that falls behind: the worst.
+pub fn replication(evidence: &Evidence<'_>) -> Option<Finding> {
+    let table = evidence.replication;
+    let found = (0..table.rows.len()).find_map(|row| {
+        let number = |name| table.get(row, name).number();
+        let name = table.get(row, "name").text().unwrap_or_default();
+        match table.get(row, "kind").text()? {
+            "slot" => {
+                let status = table.get(row, "wal_status").text().unwrap_or_default();
+                let retained = number("retained_bytes").unwrap_or(0.0);
+                let lost = matches!(status, "unreserved" | "lost");
+                let active = table.get(row, "active").is_true();
+                (lost || retained >= RETAINED).then(|| {
+                    (
+                        if lost {
+                            Health::Danger
+                        } else {
+                            Health::Warning
+                        },
+                        format!("slot {name}"),
+                        format!(
+                            "replication slot {name} keeps {} of WAL ({status}{})",
+                            format::bytes(retained),
+                            if active { "" } else { ", nobody reads it" }
+                        ),
+                        if active {
+                            "its consumer lags"
+                        } else {
+                            "drop it, or start its consumer"
+                        },
+                        vec![
+                            fact("retained", format::bytes(retained)),
+                            fact("wal_status", status),
+                        ],
+                    )
+                })
+            }
+            "replica" => {
+                let bytes = number("lag_bytes").unwrap_or(0.0);
+                let seconds = number("lag_s");
+                (bytes >= BEHIND.0 && seconds.is_none_or(|lag| lag >= BEHIND.1)).then(|| {
+                    let lag = seconds
+                        .map_or_else(String::new, |lag| format!(", {}", format::seconds(lag)));
+                    (
+                        Health::Warning,
+                        format!("replica {name}"),
+                        format!("replica {name} is {}{lag} behind", format::bytes(bytes)),
+                        "look at its I/O and long queries",
+                        vec![fact("behind", format!("{}{lag}", format::bytes(bytes)))],
+                    )
+                })
+            }
+            _ => None,
+        }
+    });
+    let (health, subject, sentence, cure, evidence) = found?;
+    Some(Finding {
+        health,
+        subject,
+        sentence,
+        cure: cure.into(),
+        evidence,
+        ..Finding::default()
+    })
+}
+
+/// Rates of the interval in which counters were reset are not known.
+pub fn counters_reset(evidence: &Evidence<'_>) -> Option<Finding> {
+    let ago = evidence.reset_ago_s?;
+    Some(Finding {
+        health: Health::Warning,
+        subject: "counters".into(),
+        sentence: format!(
+            "the server's counters were reset {} ago: rates and sums begin anew",
+            format::seconds(ago)
+        ),
+        evidence: vec![fact(
+            "reset",
+            "by pg_stat_reset(), or by the recovery after a crash",
+        )],
+        ..Finding::default()
+    })
+}

@@ -1,0 +1,51 @@
+//! Dead rows of tables.
+
+use super::{cure, in_vain, row_of};
+use crate::dashboard::diagnosis::finding::{Finding, fact};
+use crate::dashboard::diagnosis::{Evidence, MANY_DEAD_ROWS};
+use crate::format;
+
+/// The table with the greatest share of dead rows, among those that have many.
+pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
+    let bloat = evidence.bloat;
+    let share = |row: &usize| bloat.get(*row, "dead_pct").number().unwrap_or(0.0);
+    let worst = (0..bloat.rows.len())
+        .filter(|row| bloat.get(*row, "n_dead").int().unwrap_or(0) >= MANY_DEAD_ROWS)
+        .max_by(|a, b| share(a).total_cmp(&share(b)))?;
+    let figure = |name| bloat.get(worst, name).number();
+    let relation = bloat.get(worst, "relation").text().unwrap_or_default();
+    let dead = format::count(figure("n_dead").unwrap_or(0.0));
+    let share = format::percent(share(&worst));
+    let holder = bloat.get(worst, "held_by").text();
+    let why = match (bloat.get(worst, "in_vain").int(), holder) {
+        (Some(times), Some(holder)) => format!("{}: held back by {holder}", in_vain(times)),
+        (Some(times), None) => in_vain(times),
+        _ => figure("last_vacuum_s").map_or_else(
+            || "never vacuumed".into(),
+            |ago| format!("last vacuum {} ago", format::seconds(ago)),
+        ),
+    };
+    let cure = holder
+        .and_then(|holder| {
+            let pid = holder.strip_prefix("pid ")?.parse().ok()?;
+            let row = row_of(evidence.activity, pid)?;
+            evidence.activity.get(row, "state").text().map(cure)
+        })
+        .unwrap_or_default();
+    let due = figure("autovacuum_due").map_or_else(
+        || "autovacuum is off for it".to_owned(),
+        |due| format!("{due:.1} times the dead rows that autovacuum waits for"),
+    );
+    Some(Finding {
+        explains: &["dead"],
+        subject: relation.to_owned(),
+        sentence: format!("{relation}: {dead} dead rows, {share}; {why}"),
+        cure: cure.into(),
+        evidence: vec![
+            fact("dead rows", format!("{dead}, {share} of all")),
+            fact("autovacuum", due),
+            fact("vacuum", why),
+        ],
+        ..Finding::default()
+    })
+}

@@ -1,0 +1,133 @@
+//! Materialized views and summaries.
+
+use crate::dashboard::diagnosis::finding::{Finding, fact};
+use crate::dashboard::diagnosis::{Evidence, Health};
+use crate::format;
+use crate::pg::Table;
+
+/// The latest view, where it is later than its target.
+pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
+    let views = evidence.views;
+    let late = views.first("late").number()?;
+    if late < 1.0 {
+        return None;
+    }
+    let seconds = |name| {
+        views
+            .first(name)
+            .number()
+            .map_or_else(|| "?".into(), format::seconds)
+    };
+    let view = views.first("view").text().unwrap_or_default();
+    let state = views.first("state").text().unwrap_or_default();
+    let (what, cure) = if state == "idle" {
+        ("no refresh runs", "r refreshes it")
+    } else {
+        (state, "")
+    };
+    let text = |name| views.first(name).text().unwrap_or("?").to_owned();
+    Some(Finding {
+        explains: &["fresh"],
+        subject: view.to_owned(),
+        sentence: format!(
+            "{view} is {} old, target {}: {what}",
+            seconds("fresh_s"),
+            seconds("target_s")
+        ),
+        cure: cure.into(),
+        evidence: vec![
+            fact(
+                "age",
+                format!("{} ({})", seconds("fresh_s"), text("source")),
+            ),
+            fact("target", seconds("target_s")),
+            fact("kept by", text("mode")),
+            fact("last refresh took", seconds("last_s")),
+            fact("state", state),
+        ],
+        ..Finding::default()
+    })
+}
+
+/// The row of the tables' panel for a view.
+fn bloat_of(bloat: &Table, view: &str) -> Option<usize> {
+    let name = view.strip_prefix("public.").unwrap_or(view);
+    (0..bloat.rows.len()).find(|row| bloat.get(*row, "relation").text() == Some(name))
+}
+
+/// A view is judged by its dead rows from this many on.
+const MANY: i64 = 5_000;
+/// Dead rows per row from which a view is bloated rather than lately refreshed.
+const BLOATED_PCT: f64 = 50.0;
+
+/// A column that is now() or its like makes every row new at each refresh.
+pub fn now_view(evidence: &Evidence<'_>) -> Option<Finding> {
+    let (views, bloat) = (evidence.views, evidence.bloat);
+    let (view, row) = (0..views.rows.len())
+        .filter(|row| {
+            views.get(*row, "def_has_now").is_true() && views.get(*row, "concurrent_ok").is_true()
+        })
+        .filter_map(|row| {
+            let view = views.get(row, "view").text()?;
+            Some((view, bloat_of(bloat, view)?))
+        })
+        .find(|(_, row)| {
+            bloat.get(*row, "n_dead").int().unwrap_or(0) >= MANY
+                && bloat.get(*row, "dead_pct").number().unwrap_or(0.0) >= BLOATED_PCT
+        })?;
+    let dead = format::count(bloat.get(row, "n_dead").number().unwrap_or(0.0));
+    Some(Finding {
+        health: Health::Warning,
+        explains: &["dead"],
+        subject: view.to_owned(),
+        sentence: format!(
+            "{view}: {dead} dead rows: a column that is now() makes each refresh CONCURRENTLY replace every row"
+        ),
+        cure: "take now() out of its definition".into(),
+        evidence: vec![
+            fact("dead rows", dead),
+            fact(
+                "its definition",
+                "has now(), current_timestamp or their like among its columns",
+            ),
+        ],
+        ..Finding::default()
+    })
+}
+
+/// So many times what autovacuum waits for.
+const OVERDUE: f64 = 3.0;
+/// Share of the last minutes in which somebody refreshed.
+const BUSY: f64 = 0.5;
+
+/// VACUUM of a view waits for no refresh: autovacuum gives up at once, and comes back a nap later.
+pub fn starved_vacuum(evidence: &Evidence<'_>) -> Option<Finding> {
+    let (views, bloat) = (evidence.views, evidence.bloat);
+    let overdue = |row: usize| {
+        bloat.get(row, "n_dead").int().unwrap_or(0) >= MANY
+            && bloat.get(row, "autovacuum_due").number().unwrap_or(0.0) >= OVERDUE
+    };
+    let (view, row, busy) = (0..views.rows.len())
+        .filter_map(|row| {
+            let view = views.get(row, "view").text()?;
+            let busy = views.get(row, "refresh_share").number()?;
+            Some((view, bloat_of(bloat, view)?, busy))
+        })
+        .find(|(_, row, busy)| *busy >= BUSY && overdue(*row))?;
+    let dead = format::count(bloat.get(row, "n_dead").number().unwrap_or(0.0));
+    let busy = format::percent(busy * 100.0);
+    Some(Finding {
+        health: Health::Warning,
+        explains: &["dead"],
+        subject: view.to_owned(),
+        sentence: format!(
+            "{view}: {dead} dead rows: refreshes hold its lock {busy} of the time, autovacuum never gets it"
+        ),
+        cure: format!("refresh it less often, or VACUUM {view} between"),
+        evidence: vec![
+            fact("dead rows", dead),
+            fact("refreshed", format!("{busy} of the last minutes")),
+        ],
+        ..Finding::default()
+    })
+}

@@ -1,0 +1,176 @@
+//! What becomes of an answer: figures over time, and the panels' derived columns.
+
+use super::Model;
+use crate::dashboard::event::{Effect, FeedId};
+use crate::dashboard::panels::spec::{Chart, Spec, Unit};
+use crate::dashboard::panels::{activity, bloat, locks, rates, snapshots, views, wal};
+use crate::pg::{Table, Value};
+
+impl Model {
+    pub(super) fn took_in(&mut self, id: FeedId, name: &str, table: Table) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match name {
+            "facts" => return self.learned(table),
+            "needs" => return self.found(&table),
+            "database" => {
+                self.history.database(&table);
+                if self.history.oltp.reset && table.first("xact_commit").is_known() {
+                    self.memory.reset = Some(self.now);
+                }
+                if let (Some(xmax), Some(at)) =
+                    (table.first("xmax").int(), table.first("now_epoch").number())
+                {
+                    self.memory.xids.note(xmax, at);
+                }
+                self.put(id, table);
+                self.judge();
+            }
+            "sessions" => {
+                self.history.sessions(&table, &self.classifier);
+                self.put(id, table);
+            }
+            "statements" => self.history.statements(&table, &self.classifier),
+            "activity" => {
+                let table = activity::derive(table, &self.classifier);
+                effects = self.watch_refreshes(&table);
+                self.put(id, table);
+                self.judge();
+            }
+            "snapshots" => {
+                let table = self.derive_snapshots(table);
+                let oldest = table.first("age_s").number();
+                self.history.snapshot.push(oldest);
+                self.put(id, table);
+            }
+            "bloat" => {
+                let holder = self.holder();
+                let estimates = self.rows("bloat_estimate").clone();
+                let table =
+                    bloat::derive(table, &mut self.memory.bloat, &estimates, holder.as_deref());
+                self.history.dead.push(table.first("n_dead").number());
+                self.put(id, table);
+            }
+            "views" => {
+                if let Some(feed) = self.feed_mut(id) {
+                    feed.raw = table;
+                }
+                self.derive_views();
+            }
+            "summaries" => {
+                self.put(id, table);
+                self.derive_views();
+            }
+            "locks" => {
+                let table = locks::derive(table, &self.classifier);
+                self.put(id, table);
+            }
+            "wal" => {
+                let table = wal::derive(table, &mut self.memory.wal);
+                self.put(id, table);
+            }
+            _ => self.put(id, table),
+        }
+        effects
+    }
+
+    fn put(&mut self, id: FeedId, mut table: Table) {
+        if let Some(feed) = self.feed_mut(id) {
+            if feed.foreign {
+                read_flags(&feed.spec, &mut table);
+            }
+            rates::derive(&mut table, &feed.spec.front, &mut feed.rates);
+            feed.accept(table);
+        }
+    }
+
+    fn derive_snapshots(&self, table: Table) -> Table {
+        let database = self.rows("database");
+        let xmax = database.first("xmax").int().unwrap_or(0);
+        let now_s = database.first("now_epoch").number().unwrap_or(0.0);
+        let bloat = self.rows("bloat");
+        let dead = (0..bloat.rows.len())
+            .filter_map(|row| bloat.get(row, "n_dead").int())
+            .sum();
+        snapshots::derive(
+            table,
+            &self.classifier,
+            &self.memory.xids,
+            xmax,
+            now_s,
+            dead,
+        )
+    }
+
+    /// The oldest holder that concerns this database, as `pid 812` or `slot debezium`.
+    fn holder(&self) -> Option<String> {
+        let table = self.rows("snapshots");
+        let row = (0..table.rows.len()).find(|row| table.get(*row, "own_database").is_true())?;
+        let holder = table.get(row, "holder").text()?;
+        let kind = table.get(row, "kind").text()?;
+        Some(if kind == "backend" {
+            format!("pid {holder}")
+        } else {
+            format!("{kind} {holder}")
+        })
+    }
+
+    /// Derives the views' rows from their last answer.
+    fn derive_views(&mut self) {
+        let Some(id) = self.feed_named("views") else {
+            return;
+        };
+        let Some(raw) = self.feed(id).map(|feed| feed.raw.clone()) else {
+            return;
+        };
+        let now_s = self.now.mono_ms as f64 / 1000.0;
+        let summaries = self.current("summaries").clone();
+        let config = &self.config;
+        let table = views::derive(raw, &summaries, &mut self.memory.views, now_s, &|view| {
+            (
+                config.freshness.get(view).copied(),
+                config.targets.freshness,
+            )
+        });
+        self.put(id, table);
+    }
+
+    /// While somebody refreshes, the views are looked at every interval.
+    fn watch_refreshes(&mut self, activity: &Table) -> Vec<Effect> {
+        let refreshing = (0..activity.rows.len())
+            .any(|row| activity.get(row, "class").text() == Some("refresh"));
+        let Some(id) = self
+            .feed_named("views")
+            .filter(|_| refreshing || !self.running.is_empty())
+        else {
+            return Vec::new();
+        };
+        let old = self
+            .feed(id)
+            .and_then(|feed| self.age_s(feed))
+            .is_none_or(|age| age > 0.9);
+        if old { self.ask(&[id]) } else { Vec::new() }
+    }
+}
+
+/// By the text protocol a boolean arrives as `t` or `f`: columns that are used as flags are read so.
+fn read_flags(spec: &Spec, table: &mut Table) {
+    let partial = match &spec.front.chart {
+        Chart::Bars { partial, .. } => partial.as_deref(),
+        _ => None,
+    };
+    for column in 0..table.columns.len() {
+        let Some(name) = table.columns.get(column) else {
+            continue;
+        };
+        if spec.column(name).unit != Unit::Flag && Some(&**name) != partial {
+            continue;
+        }
+        for cell in table.rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+            match cell.text() {
+                Some("t") => *cell = Value::Bool(true),
+                Some("f") => *cell = Value::Bool(false),
+                _ => {}
+            }
+        }
+    }
+}

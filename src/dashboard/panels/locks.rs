@@ -1,0 +1,257 @@
+//! Who waits for whom: the pairs that the server tells, as a forest in which everybody stands once.
+
+use super::classify::{Classifier, Session};
+use crate::pg::{Table, Value};
+use std::collections::{HashMap, HashSet};
+
+/// Deeper levels are told by their number: they would push the names off the screen.
+const DEEPEST: usize = 8;
+
+/// Adds `tree` (the pid, set in by its depth), `class` and `frees` (of a root: how many wait for nobody
+/// else, and go on once it ends), and puts each waiter behind the one it waits for; the root that most
+/// wait for comes first.
+///
+/// `pg_blocking_pids` also tells those who only stand before one in the queue, and the queue of one row
+/// makes a pair of each two waiters. Of all that a session waits for, the one that itself stands deepest
+/// is its parent: what it waits for through that one it need not be shown to wait for again.
+pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
+    for name in ["tree", "class", "frees"] {
+        table.ensure_column(name);
+    }
+    let forest = Forest::of(&table);
+    let mut order: Vec<(usize, usize)> = Vec::with_capacity(table.rows.len());
+    let mut roots = forest.roots();
+    roots.sort_by_key(|row| std::cmp::Reverse(forest.descendants(*row)));
+    for root in roots {
+        forest.walk(root, 0, &mut order);
+    }
+    for (row, depth) in &order {
+        let pid = table.get(*row, "pid").int().unwrap_or(0);
+        let text = |name| table.get(*row, name).text().unwrap_or_default();
+        let class = classifier.classify(&Session {
+            role: text("usename"),
+            application: text("application_name"),
+            database: text("datname"),
+            backend_type: "client backend",
+            query: text("query"),
+        });
+        let name = if pid == 0 {
+            "prepared".to_owned()
+        } else {
+            pid.to_string()
+        };
+        let tree = match depth {
+            0 => name,
+            1..=DEEPEST => format!("{}└ {name}", "  ".repeat(depth - 1)),
+            _ => format!("{}└ {depth}: {name}", "  ".repeat(DEEPEST - 1)),
+        };
+        let frees = match forest.frees(*row) {
+            0 => Value::Null,
+            freed => Value::Int(freed as i64),
+        };
+        table.set(*row, "tree", tree.as_str().into());
+        table.set(*row, "class", class.name().into());
+        table.set(*row, "frees", frees);
+    }
+    let mut rows = std::mem::take(&mut table.rows);
+    table.rows = order
+        .iter()
+        .filter_map(|(row, _)| rows.get_mut(*row).map(std::mem::take))
+        .collect();
+    table
+}
+
+/// Rows, and whom each waits for.
+struct Forest {
+    /// Rows that a row waits for.
+    blockers: Vec<Vec<usize>>,
+    parent: Vec<Option<usize>>,
+    children: Vec<Vec<usize>>,
+}
+
+impl Forest {
+    fn of(table: &Table) -> Self {
+        let rows = table.rows.len();
+        let row_of: HashMap<i64, usize> = (0..rows)
+            .filter_map(|row| Some((table.get(row, "pid").int()?, row)))
+            .collect();
+        let blockers: Vec<Vec<usize>> = (0..rows)
+            .map(|row| {
+                let pids = table.get(row, "blocked_by").text().unwrap_or_default();
+                pids.split(',')
+                    .filter_map(|pid| row_of.get(&pid.trim().parse().ok()?).copied())
+                    .filter(|blocker| *blocker != row)
+                    .collect()
+            })
+            .collect();
+        let mut depths = vec![None; rows];
+        for row in 0..rows {
+            depth(row, &blockers, &mut depths, &mut HashSet::new());
+        }
+        let depth = |row: usize| depths.get(row).copied().flatten().unwrap_or(0);
+        let mut parent: Vec<Option<usize>> = blockers
+            .iter()
+            .map(|blockers| blockers.iter().copied().max_by_key(|row| depth(*row)))
+            .collect();
+        // Sessions that wait for each other, until the deadlock is found: one of them has to be the root.
+        for row in 0..rows {
+            let mut seen = HashSet::from([row]);
+            let mut at = row;
+            while let Some(above) = parent.get(at).copied().flatten() {
+                if !seen.insert(above) {
+                    if let Some(parent) = parent.get_mut(at) {
+                        *parent = None;
+                    }
+                    break;
+                }
+                at = above;
+            }
+        }
+        let mut children = vec![Vec::new(); rows];
+        for (row, parent) in parent.iter().enumerate() {
+            if let Some(siblings) = parent.and_then(|parent| children.get_mut(parent)) {
+                siblings.push(row);
+            }
+        }
+        Self {
+            blockers,
+            parent,
+            children,
+        }
+    }
+
+    fn roots(&self) -> Vec<usize> {
+        let parents = self.parent.iter().enumerate();
+        let roots = parents.filter(|(_, parent)| parent.is_none());
+        roots.map(|(row, _)| row).collect()
+    }
+
+    fn children(&self, row: usize) -> &[usize] {
+        self.children.get(row).map_or(&[], Vec::as_slice)
+    }
+
+    fn descendants(&self, row: usize) -> usize {
+        let mut rows = Vec::new();
+        self.walk(row, 0, &mut rows);
+        rows.len() - 1
+    }
+
+    /// The row and all below it, with their depths.
+    fn walk(&self, row: usize, depth: usize, order: &mut Vec<(usize, usize)>) {
+        order.push((row, depth));
+        for child in self.children(row) {
+            self.walk(*child, depth + 1, order);
+        }
+    }
+
+    /// Rows that wait, directly or through others, for `root` and for no other root.
+    fn frees(&self, root: usize) -> usize {
+        if self.blockers.get(root).is_none_or(|it| !it.is_empty()) {
+            return 0;
+        }
+        let waits_for_it_alone = |row: &usize| {
+            let mut seen = HashSet::from([*row]);
+            let mut open = vec![*row];
+            let mut found = false;
+            while let Some(at) = open.pop() {
+                let blockers = self.blockers.get(at).map_or(&[][..], Vec::as_slice);
+                if blockers.is_empty() {
+                    if at != root {
+                        return false;
+                    }
+                    found = true;
+                }
+                open.extend(blockers.iter().filter(|blocker| seen.insert(**blocker)));
+            }
+            found
+        };
+        (0..self.blockers.len())
+            .filter(|row| *row != root)
+            .filter(waits_for_it_alone)
+            .count()
+    }
+}
+
+/// How many stand before a row, one behind the other.
+fn depth(
+    row: usize,
+    blockers: &[Vec<usize>],
+    depths: &mut Vec<Option<usize>>,
+    under_way: &mut HashSet<usize>,
+) -> usize {
+    if let Some(known) = depths.get(row).copied().flatten() {
+        return known;
+    }
+    if !under_way.insert(row) {
+        return 0;
+    }
+    let above = blockers.get(row).map_or(&[][..], Vec::as_slice);
+    let deepest = above
+        .iter()
+        .map(|blocker| depth(*blocker, blockers, depths, under_way) + 1)
+        .max();
+    under_way.remove(&row);
+    let found = deepest.unwrap_or(0);
+    if let Some(known) = depths.get_mut(row) {
+        *known = Some(found);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(pairs: &[(i64, &str)]) -> Vec<(String, Option<i64>)> {
+        let rows = pairs.iter().map(|(pid, blockers)| {
+            let blockers = match *blockers {
+                "" => Value::Null,
+                blockers => blockers.into(),
+            };
+            vec![Value::Int(*pid), blockers]
+        });
+        let table = Table {
+            columns: ["pid", "blocked_by"].map(Into::into).into(),
+            rows: rows.collect(),
+        };
+        let table = derive(table, &Classifier::new(Vec::new(), Vec::new()));
+        (0..table.rows.len())
+            .map(|row| {
+                (
+                    table.get(row, "tree").text().unwrap_or_default().to_owned(),
+                    table.get(row, "frees").int(),
+                )
+            })
+            .collect()
+    }
+
+    /// The queue of one row, as pg_blocking_pids tells it: everybody before one, as well.
+    #[test]
+    fn a_queue_of_twenty_is_twenty_one_nodes() {
+        let pids = |to: i64| (1..to).map(|pid| pid.to_string()).collect::<Vec<_>>();
+        let names: Vec<(i64, String)> = (1..=21).map(|pid| (pid, pids(pid).join(","))).collect();
+        let pairs: Vec<(i64, &str)> = names.iter().map(|(pid, by)| (*pid, by.as_str())).collect();
+        let tree = tree(&pairs);
+        assert_eq!(tree.len(), 21);
+        assert_eq!(tree.first(), Some(&("1".into(), Some(20))));
+        assert_eq!(tree.get(2), Some(&("  └ 3".into(), None)));
+        assert_eq!(tree.last(), Some(&("              └ 20: 21".into(), None)));
+    }
+
+    #[test]
+    fn who_waits_for_two_roots_is_freed_by_neither() {
+        let found = tree(&[(1, ""), (2, ""), (3, "1"), (4, "1,2"), (5, "4")]);
+        let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["2", "└ 4", "  └ 5", "1", "└ 3"]);
+        assert_eq!(found.first().and_then(|root| root.1), None);
+        assert_eq!(found.get(3).and_then(|root| root.1), Some(1));
+    }
+
+    #[test]
+    fn a_prepared_transaction_is_a_root_and_a_deadlock_ends() {
+        let found = tree(&[(0, ""), (7, "0")]);
+        assert_eq!(found, [("prepared".into(), Some(1)), ("└ 7".into(), None)]);
+        assert_eq!(tree(&[(1, "2"), (2, "1"), (3, "3")]).len(), 3);
+        assert_eq!(tree(&[(1, "99")]).len(), 1, "a blocker we do not see");
+    }
+}

@@ -64,6 +64,10 @@ impl Model {
                 let table = locks::derive(table, &self.classifier);
                 self.put(id, table);
             }
+            "wraparound" => {
+                let table = time_left(table, self.memory.xids.per_s());
+                self.put(id, table);
+            }
             "wal" => {
                 let table = wal::derive(table, &mut self.memory.wal);
                 self.put(id, table);
@@ -150,6 +154,18 @@ impl Model {
             .is_none_or(|age| age > 0.9);
         if old { self.ask(&[id]) } else { Vec::new() }
     }
+}
+
+/// Adds `left_s`: until transaction ids run out, where it is known how many are used per second.
+fn time_left(mut table: Table, xids_per_s: Option<f64>) -> Table {
+    table.ensure_column("left_s");
+    for row in 0..table.rows.len() {
+        let left = table.get(row, "xid_left").number();
+        let seconds = left.zip(xids_per_s.filter(|rate| *rate > 0.0));
+        let seconds = seconds.map(|(left, rate)| left / rate);
+        table.set(row, "left_s", seconds.map_or(Value::Pending, Value::Float));
+    }
+    table
 }
 
 /// By the text protocol a boolean arrives as `t` or `f`: columns that are used as flags are read so.

@@ -49,6 +49,12 @@ static FILES: &[File] = &[
     file!("wal", 14, 17),
     file!("replication", 16, 17),
     file!("progress", 14, 17),
+    file!("tables", 16),
+    file!("indexes", 16),
+    file!("vacuum", 18),
+    file!("wraparound"),
+    file!("databases", 14, 18),
+    file!("settings"),
     file!("sessions"),
     file!("facts"),
     file!("needs"),
@@ -91,6 +97,12 @@ pub const LETTERS: &[(&str, char)] = &[
     ("io", 'i'),
     ("wal", 'w'),
     ("replication", 'r'),
+    ("tables", 't'),
+    ("indexes", 'x'),
+    ("vacuum", 'v'),
+    ("wraparound", 'a'),
+    ("databases", 'd'),
+    ("settings", 'o'),
 ];
 
 /// All built-in panels and feeds. A file that does not parse is left out here and fails a test.

@@ -38,6 +38,13 @@ impl XidClock {
         Some((now_s - first).max(0.0))
     }
 
+    /// Ids given out per second, as long as they have been watched; unknown before a minute.
+    pub fn per_s(&self) -> Option<f64> {
+        let ((first, begun), (last, at)) = (self.seen.front()?, self.seen.back()?);
+        let passed_s = at - begun;
+        (passed_s >= 60.0).then(|| (last - first) as f64 / passed_s)
+    }
+
     /// Seconds before `now_s` at which `xid` was the next to be given out, where that was seen.
     pub fn age_s(&self, xid: i64, now_s: f64) -> Option<f64> {
         let (first, _) = self.seen.front()?;

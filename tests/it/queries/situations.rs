@@ -32,7 +32,10 @@ impl Situations {
             .batch(
                 "CREATE TABLE public.busy (id int PRIMARY KEY, n int); INSERT INTO public.busy VALUES (1, 0), (2, 0);
                  CREATE MATERIALIZED VIEW public.gated AS
-                     SELECT id FROM public.busy, pg_advisory_xact_lock_shared(42) WHERE id > 0",
+                     SELECT id FROM public.busy, pg_advisory_xact_lock_shared(42) WHERE id > 0;
+                 CREATE TABLE public.indexed AS SELECT 1 AS id;
+                 CREATE FUNCTION public.gate(int) RETURNS int LANGUAGE sql IMMUTABLE
+                     AS 'SELECT 1 FROM pg_advisory_xact_lock_shared(42)'",
             )
             .await
             .unwrap();
@@ -43,7 +46,7 @@ impl Situations {
             connect().await,
             connect().await,
         );
-        let (gate, refresher) = (connect().await, connect().await);
+        let (gate, refresher, indexer) = (connect().await, connect().await, connect().await);
         let (prepared, slot) = (
             format!("p_{}", database.name),
             format!("s_{}", database.name),
@@ -74,6 +77,7 @@ impl Situations {
             .await
             .unwrap();
         let (blocked_pid, refresher_pid) = (pid(&waiter).await, pid(&refresher).await);
+        let indexer_pid = pid(&indexer).await;
         let waiting = vec![
             tokio::spawn(async move {
                 waiter
@@ -85,9 +89,15 @@ impl Situations {
                     .batch("REFRESH MATERIALIZED VIEW public.gated")
                     .await
             }),
+            tokio::spawn(async move {
+                indexer
+                    .batch("CREATE INDEX ON public.indexed (public.gate(id))")
+                    .await
+            }),
         ];
         until_waiting(&admin, blocked_pid).await;
         until_waiting(&admin, refresher_pid).await;
+        until_waiting(&admin, indexer_pid).await;
         Self {
             reader_pid,
             writer_pid,

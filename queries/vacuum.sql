@@ -1,0 +1,185 @@
+-- title = "Vacuum"
+-- pool = "slow"
+-- interval = "5s"
+-- only_shown = true
+-- key = ["relid"]
+-- compact = ["relation", "due", "n_dead", "last_autovacuum_s", "frozen_pct", "running"]
+-- about = """
+-- The queue for autovacuum: the 200 tables and materialized views of this database that are most due, for
+-- dead rows, for inserted ones, or for freezing, whichever is worst. System catalogues only when due.
+-- Cost: one pass over pg_class and two counters for each table; no table is read, no lock is taken. 1,000
+-- tables take 10 ms.
+-- Blind spot: counters are estimates and lost in a crash. In which order autovacuum will take them nobody
+-- can tell; it takes all that are due in one database before the next. The share of multixacts does not
+-- count the space of their members, which makes autovacuum come earlier.
+-- """
+--
+-- [columns.relid]
+-- hidden = true
+-- help = "OID of the relation."
+-- [columns.relation]
+-- title = "table"
+-- help = "Name, with its schema unless that is public."
+-- [columns.due]
+-- unit = "count"
+-- warn = 1.0
+-- danger = 3.0
+-- help = "Dead rows out of the autovacuum threshold, the table's own settings included. Above 1 a worker ought to come; well above 1 autovacuum is behind, held off, or switched off."
+-- [columns.ins_due]
+-- title = "ins due"
+-- unit = "count"
+-- help = "Rows inserted since the last VACUUM out of the threshold for inserts; from PostgreSQL 18 on that counts pages not yet frozen only. None where it is switched off (-1)."
+-- [columns.n_dead]
+-- title = "dead"
+-- unit = "count"
+-- help = "Dead rows as counted (n_dead_tup)."
+-- [columns.last_vacuum_s]
+-- title = "by hand"
+-- unit = "seconds"
+-- help = "Since the last VACUUM by hand ended; VACUUM FULL does not count."
+-- [columns.last_autovacuum_s]
+-- title = "auto"
+-- unit = "seconds"
+-- help = "Since the last autovacuum of it ended. Recent, and still due: somebody holds the dead rows (see Snapshots), or the table changes faster than that."
+-- [columns.last_analyze_s]
+-- title = "analyzed"
+-- unit = "seconds"
+-- help = "Since the last ANALYZE, by hand or autovacuum."
+-- [columns.vacuums]
+-- unit = "count"
+-- help = "VACUUMs, by hand and autovacuum, since the counters began."
+-- [columns.running]
+-- help = "Phase of the VACUUM that works on it now, or on its TOAST. None if there is none, or if the server hides it from our role."
+-- [columns.frozen_age]
+-- title = "xid age"
+-- unit = "count"
+-- help = "Age of the oldest unfrozen transaction id, TOAST included."
+-- [columns.frozen_pct]
+-- title = "freeze"
+-- unit = "percent"
+-- warn = 105.0
+-- danger = 150.0
+-- help = "The same out of autovacuum_freeze_max_age, the table's own setting included. At 100 an autovacuum to prevent wraparound comes, even where autovacuum is off; it does not give way to lock requests."
+-- [columns.mxid_age]
+-- title = "mxid age"
+-- unit = "count"
+-- help = "Age of the oldest multixact (rows locked by several at once), TOAST included."
+-- [columns.mxid_pct]
+-- title = "mxid freeze"
+-- unit = "percent"
+-- warn = 105.0
+-- danger = 150.0
+-- help = "The same out of autovacuum_multixact_freeze_max_age, the table's own setting included."
+-- [columns.size_bytes]
+-- title = "size"
+-- unit = "bytes"
+-- help = "Table and its TOAST, without indexes, as of the last VACUUM, ANALYZE or CREATE INDEX (relpages). Unknown before the first of these."
+-- [columns.autovacuum_off]
+-- title = "off"
+-- unit = "flag"
+-- help = "Autovacuum does not come for dead or inserted rows: autovacuum or track_counts is off, or the table's own autovacuum_enabled."
+
+WITH g AS MATERIALIZED (
+    SELECT pg_catalog.current_setting('block_size')::pg_catalog.int8 AS block_size,
+           pg_catalog.current_setting('autovacuum')::pg_catalog.bool
+               AND pg_catalog.current_setting('track_counts')::pg_catalog.bool AS enabled,
+           pg_catalog.current_setting('autovacuum_vacuum_threshold')::pg_catalog.float8 AS threshold,
+           pg_catalog.current_setting('autovacuum_vacuum_scale_factor')::pg_catalog.float8 AS scale,
+           pg_catalog.current_setting('autovacuum_vacuum_max_threshold', true)::pg_catalog.float8 AS max_threshold,
+           pg_catalog.current_setting('autovacuum_vacuum_insert_threshold')::pg_catalog.float8 AS ins_threshold,
+           pg_catalog.current_setting('autovacuum_vacuum_insert_scale_factor')::pg_catalog.float8 AS ins_scale,
+           pg_catalog.current_setting('autovacuum_freeze_max_age')::pg_catalog.float8 AS freeze_max_age,
+           pg_catalog.current_setting('autovacuum_multixact_freeze_max_age')::pg_catalog.float8 AS mxid_max_age
+),
+options AS MATERIALIZED (
+    -- few tables have any
+    SELECT c.oid,
+           pg_catalog.max(x.option_value) FILTER (WHERE x.option_name = 'autovacuum_enabled')::pg_catalog.bool AS enabled,
+           pg_catalog.max(x.option_value) FILTER (WHERE x.option_name = 'autovacuum_vacuum_threshold')::pg_catalog.float8
+               AS threshold,
+           pg_catalog.max(x.option_value) FILTER (WHERE x.option_name = 'autovacuum_vacuum_scale_factor')::pg_catalog.float8
+               AS scale,
+           pg_catalog.max(x.option_value) FILTER (WHERE x.option_name = 'autovacuum_vacuum_max_threshold')::pg_catalog.float8
+               AS max_threshold,
+           pg_catalog.max(x.option_value) FILTER (WHERE x.option_name = 'autovacuum_vacuum_insert_threshold')::pg_catalog.float8
+               AS ins_threshold,
+           pg_catalog.max(x.option_value) FILTER (WHERE x.option_name = 'autovacuum_vacuum_insert_scale_factor')::pg_catalog.float8
+               AS ins_scale,
+           pg_catalog.max(x.option_value) FILTER (WHERE x.option_name = 'autovacuum_freeze_max_age')::pg_catalog.float8
+               AS freeze_max_age,
+           pg_catalog.max(x.option_value) FILTER (WHERE x.option_name = 'autovacuum_multixact_freeze_max_age')::pg_catalog.float8
+               AS mxid_max_age
+    FROM pg_catalog.pg_class AS c
+    CROSS JOIN LATERAL pg_catalog.pg_options_to_table(c.reloptions) AS x
+    WHERE c.relkind IN ('r', 'm') AND c.reloptions IS NOT NULL
+    GROUP BY c.oid
+),
+tables AS MATERIALIZED (
+    SELECT c.oid, c.relname, c.relnamespace, c.relpages, c.reltoastrelid,
+           pg_catalog.pg_stat_get_dead_tuples(c.oid) AS n_dead,
+           pg_catalog.pg_stat_get_ins_since_vacuum(c.oid) AS n_ins,
+           -- reltuples is -1 where never analysed (14 and later)
+           greatest(c.reltuples, 0)::pg_catalog.float8 AS rows,
+           1.0::pg_catalog.float8 AS unfrozen,
+           pg_catalog.age(nullif(c.relfrozenxid, '0')) AS frozen_age,
+           pg_catalog.mxid_age(nullif(c.relminmxid, '0')) AS mxid_age
+    FROM pg_catalog.pg_class AS c
+    WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
+),
+judged AS (
+    SELECT t.oid, t.relname, t.relnamespace, t.relpages, t.reltoastrelid, t.n_dead, toast.relpages AS toast_pages,
+           a.frozen_age, a.mxid_age,
+           t.n_dead / greatest(1, least(
+               coalesce(o.threshold, g.threshold) + coalesce(o.scale, g.scale) * t.rows,
+               CASE WHEN coalesce(o.max_threshold, g.max_threshold) >= 0
+                    THEN coalesce(o.max_threshold, g.max_threshold) END)) AS due,
+           CASE WHEN coalesce(o.ins_threshold, g.ins_threshold) >= 0 THEN t.n_ins / greatest(1,
+               coalesce(o.ins_threshold, g.ins_threshold) + coalesce(o.ins_scale, g.ins_scale) * t.rows * t.unfrozen)
+           END AS ins_due,
+           100 * a.frozen_age / nullif(least(o.freeze_max_age, g.freeze_max_age), 0) AS frozen_pct,
+           100 * a.mxid_age / nullif(least(o.mxid_max_age, g.mxid_max_age), 0) AS mxid_pct,
+           NOT (g.enabled AND coalesce(o.enabled, true)) AS autovacuum_off
+    FROM tables AS t
+    CROSS JOIN g
+    LEFT JOIN options AS o ON o.oid = t.oid
+    LEFT JOIN pg_catalog.pg_class AS toast ON toast.oid = t.reltoastrelid
+    CROSS JOIN LATERAL (
+        SELECT greatest(t.frozen_age, pg_catalog.age(nullif(toast.relfrozenxid, '0')))::pg_catalog.int8 AS frozen_age,
+               greatest(t.mxid_age, pg_catalog.mxid_age(nullif(toast.relminmxid, '0')))::pg_catalog.int8 AS mxid_age
+        OFFSET 0
+    ) AS a
+),
+worst AS MATERIALIZED (
+    SELECT j.*, greatest(j.due, j.ins_due, j.frozen_pct / 100, j.mxid_pct / 100) AS worst
+    FROM judged AS j
+    WHERE j.oid >= 16384 OR greatest(j.due, j.ins_due, j.frozen_pct / 100, j.mxid_pct / 100) >= 1
+    ORDER BY worst DESC NULLS LAST, j.n_dead DESC, j.relpages DESC
+    LIMIT 200
+)
+SELECT w.oid::pg_catalog.int8 AS relid,
+       CASE WHEN n.nspname = 'public' THEN w.relname::pg_catalog.text
+            ELSE n.nspname::pg_catalog.text || '.' || w.relname::pg_catalog.text END AS relation,
+       w.due,
+       w.ins_due,
+       w.n_dead,
+       extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_stat_get_last_vacuum_time(w.oid))::pg_catalog.float8
+           AS last_vacuum_s,
+       extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_stat_get_last_autovacuum_time(w.oid))::pg_catalog.float8
+           AS last_autovacuum_s,
+       extract(epoch FROM pg_catalog.clock_timestamp() - greatest(pg_catalog.pg_stat_get_last_analyze_time(w.oid),
+           pg_catalog.pg_stat_get_last_autoanalyze_time(w.oid)))::pg_catalog.float8 AS last_analyze_s,
+       pg_catalog.pg_stat_get_vacuum_count(w.oid) + pg_catalog.pg_stat_get_autovacuum_count(w.oid) AS vacuums,
+       (SELECT pg_catalog.min(CASE WHEN v.relid = w.oid THEN v.phase ELSE 'TOAST: ' || v.phase END)
+        FROM pg_catalog.pg_stat_progress_vacuum AS v
+        WHERE v.datname = pg_catalog.current_database() AND v.relid IN (w.oid, w.reltoastrelid)) AS running,
+       w.frozen_age,
+       w.frozen_pct,
+       w.mxid_age,
+       w.mxid_pct,
+       CASE WHEN w.relpages > 0 OR pg_catalog.pg_stat_get_live_tuples(w.oid) = 0
+            THEN (w.relpages::pg_catalog.int8 + coalesce(w.toast_pages, 0)) * g.block_size END AS size_bytes,
+       w.autovacuum_off
+FROM worst AS w
+CROSS JOIN g
+JOIN pg_catalog.pg_namespace AS n ON n.oid = w.relnamespace
+ORDER BY w.worst DESC NULLS LAST, w.n_dead DESC, w.relpages DESC

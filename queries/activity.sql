@@ -3,6 +3,7 @@
 -- interval = "1s"
 -- key = ["pid", "backend_start"]
 -- compact = ["pid", "class", "usename", "application_name", "state", "query_age_s", "xmin_age", "wait", "query"]
+-- empty = "no backend runs or holds anything; idle ones are not listed"
 -- about = """
 -- Every backend that does something or holds something: all but idle sessions without snapshot or
 -- transaction id, and without this program's own. At most 200, worst first: blockers and lock waiters,

@@ -4,6 +4,7 @@
 -- key = ["relid"]
 -- sort = "-n_dead"
 -- compact = ["relation", "n_dead", "dead_pct", "held_by", "last_vacuum_s"]
+-- empty = "this database has no tables of its own"
 -- about = """
 -- The 200 tables and materialized views of this database with the most dead rows. System catalogues only
 -- from 1,000 dead rows on. From the server's counters: no table is read, no lock is taken.

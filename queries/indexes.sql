@@ -5,11 +5,12 @@
 -- key = ["relid"]
 -- compact = ["relation", "index", "size_bytes", "idx_scan", "hint"]
 -- rates = ["idx_scan", "idx_tup_read"]
+-- empty = "this database has no indexes of its own"
 -- about = """
 -- 200 indexes of this database: invalid ones first, then the largest, where one that seems superfluous
 -- (never used, or covered by another) counts tenfold. Indexes of system catalogues and TOAST are left out.
 -- Cost: one pass over pg_index and pg_class and one counter for each index; no lock is taken. 1,000 tables
--- with 2,000 indexes take 20 ms.
+-- with 2,000 indexes take 30 ms.
 -- Blind spot: use is counted on this server only: an index never used here may serve the readers of a
 -- standby, or a report once a year. Superfluous is judged by columns, never by what the planner would do.
 -- """

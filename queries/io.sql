@@ -6,6 +6,7 @@
 -- sort = "-read_bytes"
 -- compact = ["backend_type", "context", "read_bytes", "write_bytes", "hits", "evictions"]
 -- rates = ["reads", "read_bytes", "writes", "write_bytes", "extends", "hits", "evictions", "reuses", "fsyncs", "read_time_ms", "write_time_ms"]
+-- empty = "no I/O since the counters began"
 -- about = """
 -- What the server reads and writes, by kind of process, object and context (pg_stat_io, PostgreSQL 16 and
 -- later), per second. The context tells the large from the small: bulkread is sequential scans of tables

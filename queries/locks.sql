@@ -4,6 +4,7 @@
 -- only_shown = true
 -- key = ["pid", "backend_start"]
 -- compact = ["tree", "frees", "class", "usename", "application_name", "state", "wait_s", "mode", "target", "query"]
+-- empty = "nobody waits for a lock"
 -- about = """
 -- Who waits for a heavyweight lock, and who holds it up: one row per session that waits or blocks one that
 -- waits, and per prepared transaction that does. The 50 longest waits; whom they wait for comes first.

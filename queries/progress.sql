@@ -5,6 +5,7 @@
 -- key = ["pid", "backend_start"]
 -- sort = "-running_s"
 -- compact = ["command", "relation", "phase", "pct", "running_s"]
+-- empty = "nothing runs that reports progress"
 -- about = """
 -- How far VACUUM, ANALYZE, CREATE INDEX and REINDEX, CLUSTER and VACUUM FULL, COPY (PostgreSQL 14 and
 -- later) and base backups are, in all databases, autovacuum's included.

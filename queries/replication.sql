@@ -1,8 +1,9 @@
 -- title = "Replication"
 -- pool = "oltp"
--- interval = "2s"
+-- interval = "5s"
 -- key = ["kind", "name", "pid"]
 -- compact = ["kind", "name", "state", "lag_bytes", "lag_s", "retained_bytes", "wal_status"]
+-- empty = "no replica, no slot"
 -- about = """
 -- Who receives this server's WAL and how far behind it is (replicas), what WAL and rows are kept for whom
 -- (slots), and on a standby what it receives itself (receiver). A replica with a slot is two rows.

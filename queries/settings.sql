@@ -22,14 +22,17 @@
 -- hidden = true
 -- help = "Unit the server counts it in; the value has its own."
 -- [columns.source]
+-- hidden = true
 -- help = "Where the value comes from: default, configuration file, database, user, … None where it is not known any more."
 -- [columns.pending_restart]
+-- hidden = true
 -- title = "restart"
 -- unit = "flag"
 -- help = "Changed in the configuration file; takes effect at the next restart."
 -- [columns.advice]
 -- help = "What to set instead, and why; none where the setting alone proves nothing."
 -- [columns.severity]
+-- hidden = true
 -- help = "danger: data may be lost, or the server will come to a halt. warning: it works, and will hurt."
 
 WITH s AS MATERIALIZED (

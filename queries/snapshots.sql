@@ -3,6 +3,7 @@
 -- interval = "1s"
 -- key = ["kind", "holder", "backend_start"]
 -- compact = ["holder", "role", "age_s", "age_xids", "pins"]
+-- empty = "nobody holds a snapshot"
 -- about = """
 -- Who keeps VACUUM from removing dead rows: sessions with a snapshot or an open write, prepared
 -- transactions, replication slots (xmin, and catalog_xmin apart), and replicas with hot_standby_feedback.

@@ -6,6 +6,7 @@
 -- sort = "-heap_blks_hit"
 -- compact = ["relation", "size_bytes", "seq_tup_read", "idx_scan", "n_tup_upd", "hint"]
 -- rates = ["seq_scan", "seq_tup_read", "idx_scan", "n_tup_ins", "n_tup_upd", "n_tup_del", "n_tup_hot_upd", "heap_blks_read", "heap_blks_hit"]
+-- empty = "this database has no tables of its own"
 -- about = """
 -- The 200 busiest tables and materialized views of this database, by the blocks read of them since the
 -- counters began: what is read how, and what is written, per second. System catalogues are left out.

@@ -3,6 +3,7 @@
 -- interval = "2s"
 -- key = ["relid"]
 -- compact = ["view", "mode", "fresh_s", "target_s", "last_s", "rows", "size_bytes", "state"]
+-- empty = "this database has no materialized view"
 -- about = """
 -- Every materialized view of this database, and the incremental summaries of htap-top init: how fresh, whether it is being refreshed and by whom, and how
 -- it could be. PostgreSQL keeps no time of refresh: it is taken from the commit time of the view's

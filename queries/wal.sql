@@ -1,6 +1,6 @@
 -- title = "WAL and checkpoints"
 -- pool = "oltp"
--- interval = "2s"
+-- interval = "5s"
 -- chart = { kind = "stat" }
 -- about = """
 -- One row: how much WAL is written, how often checkpoints come and why, who writes dirty blocks, whether

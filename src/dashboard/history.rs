@@ -321,7 +321,7 @@ impl History {
                 (oltp.rollback_pct, oltp.wal_bytes_per_s, oltp.cache_hit_pct) = (None, None, None);
             }
             "sessions" => oltp.sessions.clear(),
-            "statements" => oltp.mean_ms.clear(),
+            "statement_totals" => oltp.mean_ms.clear(),
             _ => {}
         }
     }

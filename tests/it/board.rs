@@ -18,7 +18,14 @@ use std::collections::BTreeSet;
 const EPOCH_MS: i64 = 1_767_323_045_000;
 
 /// Feeds of rules that no board is about: they are answered at once, without a row.
-const NOTHING_TO_TELL: [&str; 5] = ["temp_files", "io", "wal", "wraparound", "replication"];
+const NOTHING_TO_TELL: [&str; 6] = [
+    "temp_files",
+    "io",
+    "wal",
+    "wraparound",
+    "replication",
+    "waits",
+];
 
 /// A model, and what it must be true of it after every event.
 pub struct Board {

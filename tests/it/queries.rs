@@ -11,7 +11,9 @@ use super::server::{Database, Order, Server, block_on, pid, shared, until, until
 use htap_top::config::Config;
 use htap_top::dashboard::panels::classify::Classifier;
 use htap_top::dashboard::panels::spec::{Chart, Pool, Spec};
-use htap_top::dashboard::panels::{self, activity, bloat, locks, snapshots, views, wal};
+use htap_top::dashboard::panels::{
+    self, activity, bloat, locks, snapshots, statements, views, waits, wal,
+};
 use htap_top::pg::sampler::setup_statements;
 use htap_top::pg::{Client, Param, Table, Value};
 use htap_top::system::schema;
@@ -148,7 +150,7 @@ fn on_major(major: u16) {
             .await
             .unwrap();
         for (name, _) in panels::variants() {
-            if name == "statements" && pgss.rows.is_empty() {
+            if name.starts_with("statement") && pgss.rows.is_empty() {
                 // Not every build of the server comes with the extension.
                 assert_ne!(
                     major,
@@ -250,6 +252,19 @@ fn derived(name: &str, table: Table, estimates: &Table) -> Table {
                 0.0,
                 &|view| config.freshness_of(view),
             )
+        }
+        "statements" => {
+            let mut memory = statements::Memory::default();
+            statements::derive(table, &[], &mut memory, &classifier)
+        }
+        "waits" => {
+            let mut memory = waits::Memory::default();
+            memory.note(&table, &classifier, 1.0);
+            let mut derived = memory.table(1.0, 1.0);
+            for name in table.columns.iter() {
+                derived.ensure_column(name);
+            }
+            derived
         }
         "locks" => locks::derive(table, &classifier),
         "wraparound" => {

@@ -324,7 +324,8 @@ impl Model {
 
 /// The backend in `row`, where the row is one.
 fn backend(table: &Table, row: usize, signal: Signal) -> Option<Backend> {
-    let pid = table.get(row, "pid").int()?;
+    // A prepared transaction that blocks others has no process.
+    let pid = table.get(row, "pid").int().filter(|pid| *pid > 0)?;
     let text = |name| table.get(row, name).text();
     let xact_age = table
         .get(row, "xact_age_s")

@@ -3,7 +3,7 @@
 use super::Model;
 use crate::dashboard::event::{Effect, FeedId};
 use crate::dashboard::panels::spec::{Chart, Spec, Unit};
-use crate::dashboard::panels::{activity, bloat, locks, rates, snapshots, views, wal};
+use crate::dashboard::panels::{activity, bloat, locks, rates, snapshots, statements, views, wal};
 use crate::pg::{Table, Value};
 
 impl Model {
@@ -29,7 +29,24 @@ impl Model {
                 self.history.sessions(&table, &self.classifier);
                 self.put(id, table);
             }
-            "statements" => self.history.statements(&table, &self.classifier),
+            "statement_totals" => self.history.statements(&table, &self.classifier),
+            "statements" => {
+                let key = self.feed(id).map(|feed| feed.spec.front.key.clone());
+                let table = statements::derive(
+                    table,
+                    &key.unwrap_or_default(),
+                    &mut self.memory.statements,
+                    &self.classifier,
+                );
+                self.put(id, table);
+            }
+            "waits" => {
+                let now_s = self.now.mono_ms as f64 / 1000.0;
+                let every_s = self.interval.as_secs_f64();
+                self.memory.waits.note(&table, &self.classifier, now_s);
+                let table = self.memory.waits.table(now_s, every_s);
+                self.put(id, table);
+            }
             "activity" => {
                 let table = activity::derive(table, &self.classifier);
                 effects = self.watch_refreshes(&table);

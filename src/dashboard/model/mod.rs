@@ -23,7 +23,7 @@ use super::feed::{Cursor, Feed, Sampling};
 use super::history::History;
 use super::panels::classify::Classifier;
 use super::panels::spec::Spec;
-use super::panels::{self, bloat, rates, snapshots, views, wal};
+use super::panels::{self, bloat, rates, snapshots, statements, views, waits, wal};
 use crate::config::Config;
 use crate::pg::Table;
 use crate::pg::sampler::{Report, SessionId};
@@ -106,6 +106,8 @@ struct Memory {
     bloat: bloat::Memory,
     views: views::Memory,
     wal: wal::Memory,
+    statements: statements::Memory,
+    waits: waits::Memory,
     reset: Option<Moment>,
     canary: Option<String>,
     shop: bool,

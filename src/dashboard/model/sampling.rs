@@ -21,6 +21,8 @@ const OLAP_SHARE: f64 = 10.0;
 const CROWD: i64 = 500;
 /// Feeds that go through all sessions besides the queries themselves.
 const CROWD_FEEDS: [&str; 2] = ["sessions", "snapshots"];
+/// As [`CROWD_FEEDS`], asked there only while on the screen.
+const CROWD_SHOWN: [&str; 1] = ["waits"];
 /// A tick that comes so much too early will do: the next one is a quarter of a second away.
 const EARLY_MS: u64 = 60;
 /// Seconds that a passing word stays in the footer.
@@ -99,8 +101,11 @@ impl Model {
         }
         let now = self.now;
         let shown = layout::panels(self);
+        let crowded = self.is_crowded();
         let due = |id: FeedId, feed: &Feed| {
-            (!feed.spec.front.only_shown || shown.contains(&id))
+            let kept_back = feed.spec.front.only_shown
+                || (crowded && CROWD_SHOWN.contains(&feed.spec.name.as_str()));
+            (!kept_back || shown.contains(&id))
                 && feed.sampling.in_flight.is_none()
                 && feed.sampling.due_ms <= now.mono_ms.saturating_add(EARLY_MS)
                 && (feed.sampling.missing.is_empty())

@@ -8,7 +8,9 @@ pub mod own;
 pub mod rates;
 pub mod snapshots;
 pub mod spec;
+pub mod statements;
 pub mod views;
+pub mod waits;
 pub mod wal;
 
 use spec::Spec;
@@ -48,6 +50,8 @@ static FILES: &[File] = &[
     file!("io", 18),
     file!("wal", 14, 17),
     file!("replication", 16, 17),
+    file!("waits"),
+    file!("statements"),
     file!("progress", 14, 17),
     file!("tables", 16),
     file!("indexes", 16),
@@ -61,7 +65,7 @@ static FILES: &[File] = &[
     file!("bloat_estimate"),
     file!("summaries"),
     file!("temp_files"),
-    file!("statements"),
+    file!("statement_totals"),
     file!("canary"),
     file!("canary_shop"),
 ];
@@ -75,7 +79,7 @@ const INTERNAL: [&str; 7] = [
     "needs",
     "bloat_estimate",
     "summaries",
-    "statements",
+    "statement_totals",
     "temp_files",
 ];
 /// Digits that open panels.
@@ -93,6 +97,8 @@ const DIGITS: [(&str, u8); 8] = [
 /// Letters that open panels from the list of panels, in its order.
 pub const LETTERS: &[(&str, char)] = &[
     ("locks", 'l'),
+    ("waits", 'e'),
+    ("statements", 's'),
     ("progress", 'n'),
     ("io", 'i'),
     ("wal", 'w'),

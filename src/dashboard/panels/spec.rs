@@ -155,6 +155,9 @@ pub struct Front {
     /// Column of the first order, `-` before it for descending.
     #[serde(default)]
     pub sort: String,
+    /// Said in place of rows where there are none.
+    #[serde(default)]
+    pub empty: String,
     /// What it shows, what it costs, what it cannot see.
     pub about: String,
     /// Per column: title, unit, help.

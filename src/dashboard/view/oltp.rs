@@ -181,7 +181,9 @@ fn rates(model: &Model) -> Vec<String> {
 }
 
 fn means_line(model: &Model) -> String {
-    let statements = model.feed_named("statements").and_then(|id| model.feed(id));
+    let statements = model
+        .feed_named("statement_totals")
+        .and_then(|id| model.feed(id));
     if statements.is_some_and(|feed| !feed.sampling.missing.is_empty()) {
         return "mean per class: needs pg_stat_statements".into();
     }

@@ -259,7 +259,7 @@ pub(super) fn table(
 ) {
     if feed.cursor.order.is_empty() {
         let text = if feed.table.rows.is_empty() {
-            nothing(&feed.spec.name)
+            nothing(feed)
         } else {
             "no row matches the filter; Esc takes it away"
         };
@@ -310,13 +310,10 @@ pub(super) fn table(
 }
 
 /// What an empty panel says.
-fn nothing(name: &str) -> &'static str {
-    match name {
-        "activity" => "no backend runs or holds anything; idle ones are not listed",
-        "snapshots" => "nobody holds a snapshot",
-        "views" => "this database has no materialized view",
-        "bloat" => "this database has no tables of its own",
-        _ => "no rows",
+fn nothing(feed: &Feed) -> &str {
+    match feed.spec.front.empty.as_str() {
+        "" => "no rows",
+        empty => empty,
     }
 }
 

@@ -326,7 +326,7 @@ pub fn empty() -> Board {
             let _ = board.answer(feed, Table::default());
         }
     }
-    for feed in ["bloat", "bloat_estimate", "views", "statements"] {
+    for feed in ["bloat", "bloat_estimate", "views", "statement_totals"] {
         let _ = board.answer(feed, Table::default());
     }
     let _ = board.tick(300);

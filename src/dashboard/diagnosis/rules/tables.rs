@@ -17,7 +17,13 @@ pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
     let dead = format::count(figure("n_dead").unwrap_or(0.0));
     let share = format::percent(share(&worst));
     let holder = bloat.get(worst, "held_by").text();
+    let row_of_holder = holder.and_then(|holder| {
+        let pid = holder.strip_prefix("pid ")?.parse().ok()?;
+        row_of(evidence.activity, pid)
+    });
+    let gone = holder.is_some_and(|holder| holder.starts_with("pid ")) && row_of_holder.is_none();
     let why = match (bloat.get(worst, "in_vain").int(), holder) {
+        (Some(_), Some(holder)) if gone => format!("{holder} held them until now"),
         (Some(times), Some(holder)) => format!("{}: held back by {holder}", in_vain(times)),
         (Some(times), None) => in_vain(times),
         _ => figure("last_vacuum_s").map_or_else(
@@ -25,13 +31,9 @@ pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
             |ago| format!("last vacuum {} ago", format::seconds(ago)),
         ),
     };
-    let cure = holder
-        .and_then(|holder| {
-            let pid = holder.strip_prefix("pid ")?.parse().ok()?;
-            let row = row_of(evidence.activity, pid)?;
-            evidence.activity.get(row, "state").text().map(cure)
-        })
-        .unwrap_or_default();
+    let cure = row_of_holder
+        .and_then(|row| evidence.activity.get(row, "state").text().map(cure))
+        .unwrap_or(if gone { "the next vacuum" } else { "" });
     let due = figure("autovacuum_due").map_or_else(
         || "autovacuum is off for it".to_owned(),
         |due| format!("{due:.1} times the dead rows that autovacuum waits for"),

@@ -1,0 +1,192 @@
+//! Statements of pg_stat_statements: what they did in the interval, from two samples of sums.
+
+use super::classify::{Classifier, Session};
+use crate::pg::{Table, Value};
+use std::collections::HashMap;
+
+/// Sums since the statistics began: executions, milliseconds, calls x variance.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    calls: f64,
+    total_ms: f64,
+    m2: f64,
+    rows: f64,
+}
+
+/// The sums of the sample before.
+#[derive(Debug, Default)]
+pub struct Memory {
+    seen: HashMap<Vec<Box<str>>, Sums>,
+}
+
+/// Adds `class`, `share_pct`, `mean_ms`, `sd_ms` and `rows_per_call` of the interval. What was not there
+/// in the sample before, or was reset since, is not known yet; what did not run has none.
+///
+/// Call it before the counters are made rates. Mean and deviation are those of the executions between the
+/// samples: sums are subtracted, and squared deviations by the formula of Chan, Golub and LeVeque (1979) for
+/// joining two sets, solved for the second.
+pub fn derive(
+    mut table: Table,
+    key: &[String],
+    memory: &mut Memory,
+    classifier: &Classifier,
+) -> Table {
+    for name in ["class", "share_pct", "mean_ms", "sd_ms", "rows_per_call"] {
+        table.ensure_column(name);
+    }
+    let mut seen = HashMap::new();
+    let mut intervals = Vec::with_capacity(table.rows.len());
+    for row in 0..table.rows.len() {
+        let number = |name| table.get(row, name).number().unwrap_or(0.0);
+        let now = Sums {
+            calls: number("total_calls"),
+            total_ms: number("total_exec_ms"),
+            m2: number("m2"),
+            rows: number("rows"),
+        };
+        let identity = table.identity(row, key);
+        intervals.push(
+            memory
+                .seen
+                .get(&identity)
+                .and_then(|before| between(*before, now)),
+        );
+        seen.insert(identity, now);
+    }
+    let all_ms: f64 = intervals.iter().flatten().map(|it| it.total_ms).sum();
+    for (row, interval) in intervals.into_iter().enumerate() {
+        let class = classifier.classify(&Session {
+            role: table.get(row, "usename").text().unwrap_or_default(),
+            backend_type: "client backend",
+            ..Session::default()
+        });
+        table.set(row, "class", class.name().into());
+        let figures = interval.map(|it| {
+            let ran = it.calls > 0.0;
+            [
+                (
+                    "share_pct",
+                    Some(if all_ms > 0.0 {
+                        it.total_ms / all_ms * 100.0
+                    } else {
+                        0.0
+                    }),
+                ),
+                ("mean_ms", ran.then(|| it.total_ms / it.calls)),
+                ("sd_ms", ran.then(|| (it.m2 / it.calls).sqrt())),
+                ("rows_per_call", ran.then(|| it.rows / it.calls)),
+            ]
+        });
+        for name in ["share_pct", "mean_ms", "sd_ms", "rows_per_call"] {
+            let value = match &figures {
+                None => Value::Pending,
+                Some(figures) => figures
+                    .iter()
+                    .find(|(figure, _)| *figure == name)
+                    .and_then(|(_, value)| *value)
+                    .into(),
+            };
+            table.set(row, name, value);
+        }
+    }
+    memory.seen = seen;
+    table
+}
+
+/// The sums of what ran between two samples; none where the statistics were reset.
+fn between(before: Sums, now: Sums) -> Option<Sums> {
+    let calls = now.calls - before.calls;
+    let total_ms = now.total_ms - before.total_ms;
+    if calls < 0.0 || total_ms < 0.0 {
+        return None;
+    }
+    let m2 = if calls > 0.0 && before.calls > 0.0 {
+        let apart = before.total_ms / before.calls - total_ms / calls;
+        now.m2 - before.m2 - apart * apart * before.calls * calls / (before.calls + calls)
+    } else {
+        now.m2 - before.m2
+    };
+    Some(Sums {
+        calls,
+        total_ms,
+        // Below 0 it is the rounding of large sums.
+        m2: m2.max(0.0),
+        rows: (now.rows - before.rows).max(0.0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sums(samples: &[f64]) -> Sums {
+        let calls = samples.len() as f64;
+        let total_ms: f64 = samples.iter().sum();
+        let mean = total_ms / calls.max(1.0);
+        Sums {
+            calls,
+            total_ms,
+            m2: samples.iter().map(|it| (it - mean) * (it - mean)).sum(),
+            rows: calls,
+        }
+    }
+
+    /// 40,000 fast calls before do not hide that ten slow ones followed.
+    #[test]
+    fn mean_and_deviation_are_those_of_the_interval() {
+        let fast: Vec<f64> = (0..40_000)
+            .map(|n| 0.05 + f64::from(n % 7) * 0.01)
+            .collect();
+        let slow: Vec<f64> = (1..=10).map(f64::from).collect();
+        let all: Vec<f64> = fast.iter().chain(&slow).copied().collect();
+        let interval = between(sums(&fast), sums(&all)).unwrap();
+        let mean = interval.total_ms / interval.calls;
+        let deviation = (interval.m2 / interval.calls).sqrt();
+        assert!((mean - 5.5).abs() < 1e-6, "{mean}");
+        assert!((deviation - 8.25_f64.sqrt()).abs() < 1e-3, "{deviation}");
+        assert!(between(sums(&all), sums(&fast)).is_none(), "a reset");
+        let none = between(sums(&all), sums(&all)).unwrap();
+        assert_eq!((none.calls, none.m2), (0.0, 0.0));
+    }
+
+    #[test]
+    fn what_is_new_is_not_known_and_what_did_not_run_has_none() {
+        let sample = |rows: &[(&str, i64, f64)]| Table {
+            columns: [
+                "usename",
+                "queryid",
+                "total_calls",
+                "total_exec_ms",
+                "m2",
+                "rows",
+            ]
+            .map(Into::into)
+            .into(),
+            rows: rows
+                .iter()
+                .map(|(id, calls, total)| {
+                    vec![
+                        "app".into(),
+                        (*id).into(),
+                        Value::Int(*calls),
+                        Value::Float(*total),
+                        Value::Float(0.0),
+                        Value::Int(*calls * 2),
+                    ]
+                })
+                .collect(),
+        };
+        let mut memory = Memory::default();
+        let classifier = Classifier::new(Vec::new(), Vec::new());
+        let key = ["queryid".to_owned()];
+        let mut derive = |table| derive(table, &key, &mut memory, &classifier);
+        let first = derive(sample(&[("1", 10, 5.0), ("2", 1, 1.0)]));
+        assert_eq!(first.first("mean_ms"), &Value::Pending);
+        let second = derive(sample(&[("1", 20, 35.0), ("2", 1, 1.0), ("3", 1, 9.0)]));
+        assert_eq!(second.first("mean_ms"), &Value::Float(3.0));
+        assert_eq!(second.first("share_pct"), &Value::Float(100.0));
+        assert_eq!(second.first("rows_per_call"), &Value::Float(2.0));
+        assert_eq!(second.get(1, "mean_ms"), &Value::Null);
+        assert_eq!(second.get(2, "mean_ms"), &Value::Pending);
+    }
+}

@@ -1,0 +1,223 @@
+//! What working sessions wait for, sampled: a minute of it, each class of work apart.
+
+use super::classify::{Classifier, Session};
+use crate::config::WorkClass;
+use crate::pg::{Table, Value};
+use crate::text::Clean;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// Seconds that are looked back.
+const MINUTE: usize = 60;
+/// Statements kept per sample and state; the rest are counted, not named.
+const NAMED: usize = 20;
+
+/// A class of work, and what its sessions wait for.
+type State = (WorkClass, String);
+
+/// What one sample saw.
+#[derive(Debug, Default)]
+struct Sample {
+    at_s: f64,
+    sessions: BTreeMap<State, i64>,
+    statements: Vec<(State, Clean, i64)>,
+}
+
+/// The samples of the last minute.
+#[derive(Debug, Default)]
+pub struct Memory {
+    samples: VecDeque<Sample>,
+}
+
+impl Memory {
+    /// Takes a sample in.
+    pub fn note(&mut self, table: &Table, classifier: &Classifier, now_s: f64) {
+        let mut sample = Sample {
+            at_s: now_s,
+            ..Sample::default()
+        };
+        for row in 0..table.rows.len() {
+            let text = |name| table.get(row, name).text().unwrap_or_default();
+            if classifier.is_own(text("usename"), text("application_name")) {
+                continue;
+            }
+            let class = classifier.classify(&Session {
+                role: text("usename"),
+                application: text("application_name"),
+                database: text("datname"),
+                backend_type: text("backend_type"),
+                query: text("query"),
+            });
+            let wait = match (text("wait_event_type"), text("wait_event")) {
+                ("", _) => "on CPU".to_owned(),
+                (kind, event) => format!("{kind} {event}"),
+            };
+            let n = table.get(row, "n").int().unwrap_or(0);
+            *sample.sessions.entry((class, wait.clone())).or_default() += n;
+            if let Value::Text(query) = table.get(row, "query")
+                && sample.statements.len() < NAMED
+            {
+                sample.statements.push(((class, wait), query.clone(), n));
+            }
+        }
+        self.samples.push_back(sample);
+        let old = |sample: &Sample| now_s - sample.at_s >= MINUTE as f64;
+        while self.samples.front().is_some_and(old) {
+            self.samples.pop_front();
+        }
+    }
+
+    /// A row for each class and what its sessions wait for, most seen first within the class that has most
+    /// sessions at work. A sample stands for `every_s` seconds.
+    pub fn table(&self, now_s: f64, every_s: f64) -> Table {
+        let mut seen: BTreeMap<&State, i64> = BTreeMap::new();
+        let mut of_class: BTreeMap<WorkClass, i64> = BTreeMap::new();
+        for (state, n) in self.samples.iter().flat_map(|sample| &sample.sessions) {
+            *seen.entry(state).or_default() += n;
+            *of_class.entry(state.0).or_default() += n;
+        }
+        let total = |class: WorkClass| of_class.get(&class).copied().unwrap_or(0);
+        let mut states: Vec<(&State, i64)> = seen.into_iter().collect();
+        states.sort_by(|(a, n), (b, m)| {
+            (total(b.0), b.0, m)
+                .cmp(&(total(a.0), a.0, n))
+                .then_with(|| a.1.cmp(&b.1))
+        });
+        let samples = self.samples.len().max(1) as f64;
+        let rows = states.into_iter().map(|(state, n)| {
+            let share = n as f64 / total(state.0).max(1) as f64 * 100.0;
+            let mean = (n as f64 / samples * 100.0).round() / 100.0;
+            vec![
+                state.0.name().into(),
+                state.1.as_str().into(),
+                Value::Float(share),
+                Value::Float(mean),
+                self.minute(state, now_s, every_s).as_str().into(),
+                self.statement(state).map_or(Value::Null, Value::Text),
+            ]
+        });
+        Table {
+            rows: rows.collect(),
+            columns: ["class", "wait", "share_pct", "sessions", "minute", "query"]
+                .map(Into::into)
+                .into(),
+        }
+    }
+
+    /// The sessions in this state, a step for each second of the minute.
+    fn minute(&self, state: &State, now_s: f64, every_s: f64) -> String {
+        let mut steps: Vec<Option<i64>> = vec![None; MINUTE];
+        for sample in &self.samples {
+            let n = sample.sessions.get(state).copied().unwrap_or(0);
+            // A sample stands for the seconds until the next.
+            let newest = (now_s - sample.at_s).max(0.0) as usize;
+            let oldest = newest.saturating_sub((every_s - 0.5).max(0.0) as usize);
+            for step in oldest..=newest {
+                if let Some(step) = MINUTE
+                    .checked_sub(step + 1)
+                    .and_then(|at| steps.get_mut(at))
+                {
+                    *step = Some(step.map_or(n, |before| before.max(n)));
+                }
+            }
+        }
+        let steps = steps.into_iter();
+        steps
+            .map(|step| match step {
+                None => '·',
+                Some(..=0) => ' ',
+                Some(1) => '▁',
+                Some(2) => '▂',
+                Some(3) => '▃',
+                Some(4) => '▄',
+                Some(5) => '▅',
+                Some(6) => '▆',
+                Some(7) => '▇',
+                Some(_) => '█',
+            })
+            .collect()
+    }
+
+    /// The statement most often seen in this state.
+    fn statement(&self, state: &State) -> Option<Clean> {
+        let mut seen: HashMap<&str, i64> = HashMap::new();
+        let all = self.samples.iter().flat_map(|sample| &sample.statements);
+        for (_, query, n) in all.filter(|(of, ..)| of == state) {
+            *seen.entry(query.as_str()).or_default() += n;
+        }
+        let most = seen.into_iter().max_by_key(|(query, n)| (*n, *query));
+        most.map(|(query, _)| Clean::from(query))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(rows: &[(&str, &str, &str, i64)]) -> Table {
+        let rows = rows.iter().map(|(role, kind, query, n)| {
+            let kind = if kind.is_empty() {
+                Value::Null
+            } else {
+                (*kind).into()
+            };
+            vec![
+                (*role).into(),
+                "client backend".into(),
+                kind,
+                "x".into(),
+                (*query).into(),
+                Value::Int(*n),
+            ]
+        });
+        Table {
+            columns: [
+                "usename",
+                "backend_type",
+                "wait_event_type",
+                "wait_event",
+                "query",
+                "n",
+            ]
+            .map(Into::into)
+            .into(),
+            rows: rows.collect(),
+        }
+    }
+
+    #[test]
+    fn waits_are_counted_over_the_minute_and_missed_samples_show() {
+        let mut memory = Memory::default();
+        let classifier = Classifier::new(Vec::new(), Vec::new());
+        memory.note(&sample(&[("a", "", "one", 2)]), &classifier, 10.0);
+        memory.note(
+            &sample(&[("a", "IO", "two", 1), ("a", "", "one", 1)]),
+            &classifier,
+            11.0,
+        );
+        // Two seconds without an answer.
+        memory.note(
+            &sample(&[("a", "IO", "three", 9), ("a", "IO", "two", 1)]),
+            &classifier,
+            14.0,
+        );
+        let table = memory.table(14.0, 1.0);
+        let text = |row, name| table.get(row, name).text().unwrap_or_default().to_owned();
+        assert_eq!(
+            (text(0, "wait"), text(0, "query")),
+            ("IO x".into(), "three".into())
+        );
+        assert_eq!(text(1, "wait"), "on CPU");
+        let end = |row| {
+            text(row, "minute")
+                .chars()
+                .rev()
+                .take(6)
+                .collect::<String>()
+        };
+        assert_eq!((end(0), end(1)), ("█··▁ ·".into(), " ··▁▂·".into()));
+        let share = table.get(0, "share_pct").number().unwrap();
+        assert!((share - 11.0 / 14.0 * 100.0).abs() < 1e-9, "{share}");
+        memory.note(&sample(&[]), &classifier, 75.0);
+        assert_eq!(memory.table(75.0, 1.0).rows.len(), 0, "a minute is over");
+    }
+}

@@ -15,5 +15,6 @@ mod it {
     mod system;
     mod terminal;
     mod tidy;
+    mod time;
     mod update;
 }

@@ -127,6 +127,8 @@ pub enum Event {
     },
     /// Something went wrong outside that the user should know.
     Warned(Clean),
+    /// The interval was changed to so many milliseconds. For recordings: a replay judges by it what is old.
+    Paced(u64),
     /// The program came back from being suspended; the screen must be drawn anew.
     Resumed,
 }
@@ -153,6 +155,8 @@ pub enum Effect {
     Copy(String),
     /// Take or release the mouse.
     CaptureMouse(bool),
+    /// Show another moment.
+    Travel(super::theatre::Travel),
     /// Stop as a shell's Ctrl-Z does.
     Suspend,
     /// End the program.

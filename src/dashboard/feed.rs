@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A panel's statement, its last answer and the cursor on it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Feed {
     /// The panel file.
     pub spec: Arc<Spec>,
@@ -37,7 +37,7 @@ pub struct Feed {
 }
 
 /// When a feed was last asked and answered.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Sampling {
     /// When the last good answer came.
     pub at: Option<Moment>,
@@ -54,7 +54,7 @@ pub struct Sampling {
 }
 
 /// Cursor, order and filter.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Cursor {
     /// Rows to show, filtered and sorted: positions in the table.
     pub order: Vec<usize>,

@@ -107,7 +107,7 @@ pub struct Oltp {
 }
 
 /// Everything that is remembered over time.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct History {
     /// Figures of now.
     pub oltp: Oltp,

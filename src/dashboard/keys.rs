@@ -1,6 +1,7 @@
 //! The one key table: dispatch, footer, help and README are made from it.
 
 use super::event::Key;
+use super::theatre::Travel;
 
 /// What a key asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub enum Command {
     CancelOldOlap,
     /// Stop and go on with taking in samples.
     Pause,
+    /// Show another moment.
+    Travel(Travel),
     /// Halve or double the interval.
     Interval(i32),
     /// Copy the selected row or the text shown.
@@ -257,15 +260,15 @@ pub const BINDINGS: &[Binding] = &[
         "last row",
     ),
     bind(
-        &[Key::Right, Key::Char('l')],
-        "l →",
+        &[Key::Right],
+        "→",
         Command::Scroll(1),
         "",
         "columns to the right",
     ),
     bind(
-        &[Key::Left, Key::Char('h')],
-        "h ←",
+        &[Key::Left],
+        "←",
         Command::Scroll(-1),
         "",
         "columns to the left",
@@ -303,21 +306,63 @@ pub const BINDINGS: &[Binding] = &[
         "space",
         Command::Pause,
         "pause",
-        "hold the screen still, and go on",
+        "hold the screen still, and go on; in the past: let time pass from there",
+    ),
+    bind(
+        &[Key::Char('h')],
+        "h",
+        Command::Travel(Travel::Step(-1)),
+        "",
+        "a second back in time: the last hour is kept",
+    ),
+    bind(
+        &[Key::Char('l')],
+        "l",
+        Command::Travel(Travel::Step(1)),
+        "",
+        "a second on; beyond the newest it is now again (Esc goes there at once)",
+    ),
+    bind(
+        &[Key::Char('[')],
+        "[",
+        Command::Travel(Travel::Step(-60)),
+        "",
+        "a minute back",
+    ),
+    bind(
+        &[Key::Char(']')],
+        "]",
+        Command::Travel(Travel::Step(60)),
+        "",
+        "a minute on",
+    ),
+    bind(
+        &[Key::Char('N')],
+        "N",
+        Command::Travel(Travel::Trouble(false)),
+        "",
+        "back to where the trouble before began",
+    ),
+    bind(
+        &[Key::Char('n')],
+        "n",
+        Command::Travel(Travel::Trouble(true)),
+        "",
+        "on to where the next trouble began",
     ),
     bind(
         &[Key::Char('+'), Key::Char('=')],
         "+",
         Command::Interval(1),
         "",
-        "longer interval",
+        "longer interval; in the past: faster",
     ),
     bind(
         &[Key::Char('-')],
         "-",
         Command::Interval(-1),
         "",
-        "shorter interval",
+        "shorter interval; in the past: slower",
     ),
     bind(
         &[Key::Char('y')],

@@ -18,11 +18,38 @@ pub enum Value {
     /// smallint, integer, bigint, oid, xid
     Int(i64),
     /// real, double precision; NaN and the infinities are possible
-    Float(f64),
+    Float(#[serde(with = "any_float")] f64),
     /// numeric: the exact decimal text and its nearest double for charts
-    Decimal(Box<str>, f64),
+    Decimal(Box<str>, #[serde(with = "any_float")] f64),
     /// everything else, as cleaned text
     Text(Clean),
+}
+
+/// JSON has no NaN and no infinities: they are written as text.
+mod any_float {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(f64),
+        Text(Box<str>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+        if value.is_finite() {
+            to.serialize_f64(*value)
+        } else {
+            Written::Text(value.to_string().into()).serialize(to)
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        match Written::deserialize(from)? {
+            Written::Number(value) => Ok(value),
+            Written::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        }
+    }
 }
 
 impl Value {

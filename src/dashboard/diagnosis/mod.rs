@@ -339,7 +339,7 @@ fn dead(bloat: &Table, targets: &Targets) -> Gauge {
 }
 
 /// Since when each gauge has been where it is, and each finding has been found.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Since {
     bad: BTreeMap<&'static str, (Moment, Option<f64>)>,
     found: BTreeMap<(&'static str, String), Moment>,

@@ -18,7 +18,9 @@ const LONG_XACT_S: f64 = 10.0;
 impl Model {
     /// Says why nothing can be done, where that is so.
     pub(super) fn barred(&mut self) -> bool {
-        let why = if self.config.read_only {
+        let why = if self.then.is_some() {
+            "this is the past: nothing can be done here; Esc goes back"
+        } else if self.config.read_only {
             "read-only: actions are switched off (--read-only)"
         } else if !self.fast.usable() {
             "not connected: nothing can be done now"

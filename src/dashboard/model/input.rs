@@ -5,6 +5,7 @@ use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId, Key, Mouse};
 use crate::dashboard::keys::{self, Command};
 use crate::dashboard::layout;
+use crate::dashboard::theatre::Travel;
 use crate::format;
 use std::time::Duration;
 
@@ -73,7 +74,15 @@ impl Model {
             Command::Log => self.toggle_popup(Popup::Log { scroll: usize::MAX }),
             Command::Why => self.toggle_popup(Popup::Why { scroll: 0 }),
             Command::Panels => self.toggle_popup(Popup::Panels { scroll: 0 }),
+            Command::Back if self.is_at_top() && self.then.is_some_and(|then| !then.replay) => {
+                return vec![Effect::Travel(Travel::Now)];
+            }
             Command::Back => self.back(),
+            Command::Travel(travel) => return vec![Effect::Travel(travel)],
+            Command::Pause if self.then.is_some() => return vec![Effect::Travel(Travel::Play)],
+            Command::Interval(step) if self.then.is_some() => {
+                return vec![Effect::Travel(Travel::Speed(step > 0))];
+            }
             Command::Pause => self.paused = !self.paused,
             Command::Theme => self.theme = (self.theme + 1) % self.start.themes.len().max(1),
             Command::Interval(step) => self.step_interval(step),
@@ -129,6 +138,14 @@ impl Model {
             .as_ref()
             .is_some_and(|open| std::mem::discriminant(open) == std::mem::discriminant(&popup));
         self.popup = if same { None } else { Some(popup) };
+    }
+
+    /// Whether there is nothing that Esc could leave.
+    fn is_at_top(&self) -> bool {
+        let filtered = self
+            .feed(self.focus)
+            .is_some_and(|feed| feed.cursor.filter.is_some());
+        self.popup.is_none() && !filtered && self.screen == Screen::Overview
     }
 
     fn back(&mut self) {

@@ -13,7 +13,7 @@ mod sampling;
 mod state;
 mod typing;
 
-pub use state::{Confirm, Link, LogLine, Popup, Running, Screen, Start};
+pub use state::{Confirm, Link, LogLine, Popup, Running, Screen, Start, Then};
 
 use super::action::{Action, Grade};
 use super::diagnosis::finding::Finding;
@@ -36,7 +36,7 @@ use std::time::Duration;
 const LOG_LINES: usize = 500;
 
 /// The state of the dashboard.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Model {
     /// Configuration.
     pub config: Config,
@@ -92,6 +92,8 @@ pub struct Model {
     pub notice: Option<(LogLine, Moment)>,
     /// Client processor milliseconds per second, and server milliseconds per second.
     pub cost: (f64, f64),
+    /// Where in time it stands, where that is not now.
+    pub then: Option<Then>,
     /// Something visible has changed since this was last taken.
     pub dirty: bool,
     last_id: u32,
@@ -100,7 +102,7 @@ pub struct Model {
 }
 
 /// What derivations remember between samples.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Memory {
     xids: snapshots::XidClock,
     bloat: bloat::Memory,
@@ -157,6 +159,7 @@ impl Model {
             log: VecDeque::new(),
             notice: None,
             cost: (0.0, 0.0),
+            then: None,
             dirty: true,
             last_id: 0,
             since: Since::default(),
@@ -205,6 +208,10 @@ impl Model {
             Event::ActionEnded { id, outcome } => self.ended(id, &outcome),
             Event::Warned(what) => {
                 self.say(Grade::Bad, what.as_str());
+                Vec::new()
+            }
+            Event::Paced(interval_ms) => {
+                self.interval = Duration::from_millis(interval_ms);
                 Vec::new()
             }
             Event::Resumed => {
@@ -310,8 +317,31 @@ impl Model {
         asked.map_or(0.0, |asked| self.now.since(asked))
     }
 
+    /// Takes over where the user is in `other`: page, focus, cursors, what lies over the page.
+    pub fn look_like(&mut self, other: &Self) {
+        self.size = other.size;
+        self.screen = other.screen;
+        self.focus = other.focus;
+        self.theme = other.theme;
+        self.mouse = other.mouse;
+        self.popup = match &other.popup {
+            // It would be about somebody else.
+            Some(Popup::Detail { .. } | Popup::Confirm(_)) => None,
+            popup => popup.clone(),
+        };
+        for (feed, other) in self.feeds.iter_mut().zip(&other.feeds) {
+            feed.cursor = other.cursor.clone();
+            feed.arrange();
+        }
+    }
+
+    /// Closes what is open over the page.
+    pub fn leave_popups(&mut self) {
+        (self.popup, self.prompt, self.notice) = (None, None, None);
+    }
+
     /// Writes a line to the log and shows it for a while.
-    fn say(&mut self, grade: Grade, text: &str) {
+    pub(super) fn say(&mut self, grade: Grade, text: &str) {
         let line = self.note(grade, text);
         self.notice = Some((line, self.now));
     }

@@ -8,7 +8,7 @@ use crate::pg::{Peer, PgError};
 use crate::text::Clean;
 
 /// What the model is started with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Start {
     /// Configuration.
     pub config: Config,
@@ -143,6 +143,21 @@ impl Link {
     pub fn usable(&self) -> bool {
         !matches!(self, Self::Lost { .. })
     }
+}
+
+/// Where in time the model stands, where that is not now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Then {
+    /// Seconds before now; in a replay before the end.
+    pub ago_s: f64,
+    /// Seconds since the beginning of what was kept.
+    pub since_first_s: f64,
+    /// Seconds that were kept.
+    pub whole_s: f64,
+    /// How fast time passes, times the real one; `None` where it is held.
+    pub speed: Option<f64>,
+    /// There is no now: a recording is shown.
+    pub replay: bool,
 }
 
 /// A line of the log.

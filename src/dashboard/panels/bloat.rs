@@ -13,7 +13,7 @@ struct Seen {
 }
 
 /// What earlier samples said, for the proof that vacuum runs in vain.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Memory {
     seen: HashMap<i64, Seen>,
 }

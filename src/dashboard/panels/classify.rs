@@ -20,7 +20,7 @@ pub struct Session<'a> {
 }
 
 /// Decides a session's class.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Classifier {
     /// Roles of this program's own sessions, which no panel shows.
     own_roles: Vec<String>,

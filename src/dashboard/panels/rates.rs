@@ -8,7 +8,7 @@ use std::collections::HashMap;
 pub const CLOCK: &str = "now_epoch";
 
 /// The counters of the sample before.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Memory {
     at_s: f64,
     seen: HashMap<Vec<Box<str>>, Vec<Option<f64>>>,

@@ -5,7 +5,7 @@ use crate::pg::{Table, Value};
 use std::collections::VecDeque;
 
 /// When each transaction id was the next one to be given out: one entry per sample.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct XidClock {
     seen: VecDeque<(i64, f64)>,
 }

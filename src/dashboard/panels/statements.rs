@@ -14,7 +14,7 @@ struct Sums {
 }
 
 /// The sums of the sample before.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Memory {
     seen: HashMap<Vec<Box<str>>, Sums>,
 }

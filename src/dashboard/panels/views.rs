@@ -23,7 +23,7 @@ struct Seen {
 }
 
 /// What earlier samples said.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Memory {
     seen: HashMap<i64, Seen>,
 }

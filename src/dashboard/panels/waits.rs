@@ -15,7 +15,7 @@ const NAMED: usize = 20;
 type State = (WorkClass, String);
 
 /// What one sample saw.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Sample {
     at_s: f64,
     sessions: BTreeMap<State, i64>,
@@ -23,7 +23,7 @@ struct Sample {
 }
 
 /// The samples of the last minute.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Memory {
     samples: VecDeque<Sample>,
 }

@@ -13,7 +13,7 @@ struct Sample {
 }
 
 /// The samples of the last minutes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Memory {
     samples: VecDeque<Sample>,
 }

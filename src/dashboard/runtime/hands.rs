@@ -136,7 +136,11 @@ impl Hands {
             Effect::Reconnect => {
                 self.wake.send_replace(());
             }
-            Effect::Copy(_) | Effect::CaptureMouse(_) | Effect::Suspend | Effect::Quit => {}
+            Effect::Copy(_)
+            | Effect::CaptureMouse(_)
+            | Effect::Travel(_)
+            | Effect::Suspend
+            | Effect::Quit => {}
         }
     }
 

@@ -7,6 +7,7 @@ use super::audit::Audit;
 use super::event::{Effect, Event, Key, Moment, OwnCost};
 use super::model::{Link, Model, Start};
 use super::terminal::{self, Screen};
+use super::theatre::Theatre;
 use super::theme::{Depth, Theme};
 use super::view::view;
 use crate::demo::launch::{Engine, Place, Step};
@@ -132,7 +133,7 @@ pub async fn run(
     let depth = Depth::detect(&|name| std::env::var(name).ok());
     let mut show = Show {
         screen,
-        model: Model::new(start),
+        theatre: Theatre::live(Model::new(start)),
         themes: themes.iter().map(|theme| theme.adapt(depth)).collect(),
         drawn: None,
         due: None,
@@ -149,15 +150,15 @@ pub async fn run(
         clock,
         ticker,
     };
-    let effects = show.model.update(ears.clock.tick());
+    let effects = show.theatre.update(ears.clock.tick());
     show.carry_out(effects, &mut ears.hands)?;
     show.draw(true)?;
-    while let Some((first, kind)) = ears.next(show.next_frame(), show.model.dirty).await {
+    while let Some((first, kind)) = ears.next(show.next_frame(), show.is_dirty()).await {
         if terminal::has_panicked() {
             return Ok(Ending::Panicked);
         }
-        let mut effects = show.model.update(first);
-        ears.drain(&mut show.model, &mut effects);
+        let mut effects = show.theatre.update(first);
+        ears.drain(&mut show.theatre, &mut effects);
         let asked = effects
             .iter()
             .any(|effect| matches!(effect, Effect::Sample(_)));
@@ -223,12 +224,12 @@ impl Ears {
     }
 
     /// Takes in what else is there already, so that one frame shows it all.
-    fn drain(&mut self, model: &mut Model, effects: &mut Vec<Effect>) {
+    fn drain(&mut self, theatre: &mut Theatre, effects: &mut Vec<Effect>) {
         while let Ok(event) = self.inbox.try_recv() {
-            effects.extend(model.update(event));
+            effects.extend(theatre.update(event));
         }
         while let Ok(report) = self.hands.reports.try_recv() {
-            effects.extend(model.update(Event::Reported(report)));
+            effects.extend(theatre.update(Event::Reported(report)));
         }
     }
 }
@@ -236,7 +237,7 @@ impl Ears {
 /// The model on its screen.
 struct Show {
     screen: Screen,
-    model: Model,
+    theatre: Theatre,
     themes: Vec<Theme>,
     /// When the last frame was drawn.
     drawn: Option<Instant>,
@@ -249,6 +250,10 @@ struct Show {
 }
 
 impl Show {
+    fn is_dirty(&self) -> bool {
+        self.theatre.shown().dirty
+    }
+
     fn next_frame(&self) -> Instant {
         self.due.unwrap_or_else(Instant::now)
     }
@@ -256,7 +261,7 @@ impl Show {
     /// Where something has changed, sets when it is drawn: after `pause`, and not too soon after the
     /// frame before.
     fn settle(&mut self, pause: Duration) {
-        if !self.model.dirty {
+        if !self.is_dirty() {
             return;
         }
         let now = Instant::now();
@@ -272,22 +277,22 @@ impl Show {
     /// Learns the terminal's size.
     fn fit(&mut self) -> io::Result<()> {
         let (width, height) = self.screen.fit()?;
-        if (width, height) != self.model.size {
-            let _ = self.model.update(Event::Resized { width, height });
+        if (width, height) != self.theatre.shown().size {
+            let _ = self.theatre.update(Event::Resized { width, height });
         }
         Ok(())
     }
 
     /// Carries out what concerns the terminal, and hands the rest over; whether the end was asked for.
     fn carry_out(&mut self, effects: Vec<Effect>, hands: &mut Hands) -> io::Result<bool> {
-        self.connected |= matches!(self.model.fast, Link::Live(_));
+        self.connected |= matches!(self.theatre.shown().fast, Link::Live(_));
         for effect in effects {
             match effect {
                 Effect::Quit => return Ok(true),
                 Effect::Suspend => {
                     self.screen.suspend()?;
                     self.fit()?;
-                    self.model.dirty = true;
+                    self.theatre.shown_mut().dirty = true;
                 }
                 Effect::Copy(text) => self.screen.copy(&text)?,
                 Effect::CaptureMouse(on) => self.screen.capture_mouse(on)?,
@@ -299,17 +304,17 @@ impl Show {
 
     /// Draws a frame where something has changed: at once after a key, else when the time has come.
     fn draw(&mut self, urgent: bool) -> io::Result<()> {
-        if !self.model.dirty || !(urgent || self.next_frame() <= Instant::now()) {
+        if !self.is_dirty() || !(urgent || self.next_frame() <= Instant::now()) {
             return Ok(());
         }
-        if let Some(theme) = self.themes.get(self.model.theme).or(self.themes.first()) {
-            let model = &self.model;
+        let model = self.theatre.shown();
+        if let Some(theme) = self.themes.get(model.theme).or(self.themes.first()) {
             self.screen.draw(|frame| view(model, theme, frame))?;
         }
-        self.model.dirty = false;
+        self.live = self.live || !model.rows("activity").columns.is_empty();
+        self.theatre.shown_mut().dirty = false;
         self.due = None;
         self.drawn = Some(Instant::now());
-        self.live = self.live || !self.model.rows("activity").columns.is_empty();
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The first line: what is watched, how it is reached, whether it is live.
 
 use super::{beside, sides, whole};
-use crate::dashboard::model::{Link, Model};
+use crate::dashboard::model::{Link, Model, Then};
 use crate::dashboard::theme::{Role, Theme};
 use crate::format;
 use crate::pg::{Protection, Table};
@@ -93,7 +93,27 @@ fn uptime(database: &Table) -> Option<f64> {
     Some(now - database.first("postmaster_start").number()?)
 }
 
+/// `PAST -3m12s`, `REPLAY 12m of 1h00m ×4`.
+fn then_word(then: &Then) -> String {
+    let speed = match then.speed {
+        Some(speed) => format!(" ×{speed}"),
+        None => " held".into(),
+    };
+    if then.replay {
+        let (at, of) = (
+            format::seconds(then.since_first_s),
+            format::seconds(then.whole_s),
+        );
+        format!("REPLAY {at} of {of}{speed}")
+    } else {
+        format!("PAST -{}{speed}", format::seconds(then.ago_s))
+    }
+}
+
 fn state_word(model: &Model) -> (String, Role) {
+    if let Some(then) = &model.then {
+        return (then_word(then), Role::Warning);
+    }
     match &model.fast {
         Link::Idle => ("connecting".into(), Role::Warning),
         Link::Lost {

@@ -1,0 +1,383 @@
+//! Recordings: the events of a dashboard in a file, from which a replay makes the same screens.
+//!
+//! One line of JSON for each event behind a line that tells what the file is, all in one zstd stream that
+//! is flushed every second: whatever ends the program, at most the last second is lost.
+
+use super::event::{Event, FeedId};
+use super::model::{Model, Start};
+use super::tape::{Tape, is_recorded};
+use crate::pg::sampler::Report;
+use crate::pg::{Table, Value};
+use crate::text::Clean;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+
+/// Version of the format, raised when older programs could no longer read it.
+const VERSION: u32 = 1;
+/// Compression: tables change little from one second to the next, and a level above saves little more.
+const LEVEL: i32 = 3;
+/// Logarithm of the bytes looked back for what comes again: a few seconds of samples, at 1 MB of memory.
+const WINDOW_LOG: u32 = 20;
+/// Time between two flushes, milliseconds of the model.
+const FLUSH_MS: u64 = 1_000;
+/// The longest line that is read: far above the largest answer, far below what would fill the memory.
+const LONGEST: u64 = 64 << 20;
+
+/// The first line of a recording.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Header {
+    /// Version of the format; says what the file is.
+    htap_top_recording: u32,
+    /// Version of the program that wrote it.
+    program: String,
+    /// What was watched, as the header of the screen names it.
+    target: String,
+    /// When it began, epoch milliseconds.
+    epoch_ms: i64,
+    /// Milliseconds between samples at the beginning.
+    interval_ms: u64,
+    /// Offset of local time from UTC there, seconds.
+    utc_offset_s: i32,
+    /// Whether literals in statements were masked.
+    masked: bool,
+    /// Names of the feeds, in the order of their numbers.
+    feeds: Vec<String>,
+}
+
+/// Writes events to a file.
+pub struct Recorder {
+    stream: zstd::stream::write::Encoder<'static, File>,
+    mask: bool,
+    flushed_ms: u64,
+    written: u64,
+}
+
+impl Recorder {
+    /// Begins a recording of `model` in `file`. With `mask` literals in statements are not written.
+    pub fn begin(file: File, model: &Model, mask: bool, epoch_ms: i64) -> io::Result<Self> {
+        let mut stream = zstd::stream::write::Encoder::new(file, LEVEL)?;
+        stream.window_log(WINDOW_LOG)?;
+        let header = Header {
+            htap_top_recording: VERSION,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            target: model.start.target.to_string(),
+            epoch_ms,
+            interval_ms: model.interval.as_millis() as u64,
+            utc_offset_s: model.start.utc_offset_s,
+            masked: mask,
+            feeds: model
+                .feeds
+                .iter()
+                .map(|feed| feed.spec.name.clone())
+                .collect(),
+        };
+        let mut recorder = Self {
+            stream,
+            mask,
+            flushed_ms: 0,
+            written: 0,
+        };
+        recorder.line(&header)?;
+        recorder.stream.flush()?;
+        Ok(recorder)
+    }
+
+    /// Writes an event, where it is one that a replay needs; every second all is handed to the system.
+    pub fn note(&mut self, event: &Event) -> io::Result<()> {
+        if !is_recorded(event) {
+            return Ok(());
+        }
+        let masked = if self.mask { masked(event) } else { None };
+        self.line(masked.as_ref().unwrap_or(event))?;
+        if let Event::Ticked { now, .. } = event
+            && now.mono_ms.saturating_sub(self.flushed_ms) >= FLUSH_MS
+        {
+            self.flushed_ms = now.mono_ms;
+            self.stream.flush()?;
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, value: &impl Serialize) -> io::Result<()> {
+        let mut line = serde_json::to_vec(value)?;
+        line.push(b'\n');
+        self.written += line.len() as u64;
+        self.stream.write_all(&line)
+    }
+
+    /// Bytes handed over so far, before they are compressed.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Ends the recording.
+    pub fn end(self) -> io::Result<()> {
+        self.stream.finish()?.sync_all()
+    }
+}
+
+/// The event with the literals of its statements masked; `None` where it has no statements.
+fn masked(event: &Event) -> Option<Event> {
+    let Event::Reported(Report::Answered {
+        id,
+        took_ms,
+        outcome: Ok(table),
+    }) = event
+    else {
+        return None;
+    };
+    let column = table.column("query")?;
+    let mut table: Table = table.clone();
+    for cell in table.rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+        if let Value::Text(text) = cell {
+            *cell = Value::Text(Clean::from(mask(text.as_str())));
+        }
+    }
+    Some(Event::Reported(Report::Answered {
+        id: *id,
+        took_ms: *took_ms,
+        outcome: Ok(table),
+    }))
+}
+
+/// A statement without its literals: strings, numbers and what is quoted by dollars are `?`. Where a
+/// literal has no end, as in a text that was cut, all the rest is one.
+pub fn mask(sql: &str) -> String {
+    let mut masked = String::with_capacity(sql.len());
+    let mut rest = sql;
+    let mut before = ' ';
+    while let Some(c) = rest.chars().next() {
+        let word = before.is_alphanumeric() || before == '_' || before == '$' || before == '"';
+        let skipped = match c {
+            '\'' => {
+                // E'...' knows a backslash before the quote.
+                let escapes = matches!(before, 'e' | 'E');
+                Some(quoted(rest, escapes))
+            }
+            '$' if !word => dollar_quoted(rest),
+            '0'..='9' if !word => Some(number(rest)),
+            _ => None,
+        };
+        if let Some(length) = skipped {
+            masked.push('?');
+            before = '?';
+            rest = rest.get(length..).unwrap_or_default();
+        } else {
+            masked.push(c);
+            before = c;
+            rest = rest.get(c.len_utf8()..).unwrap_or_default();
+        }
+    }
+    masked
+}
+
+/// Bytes of a string in single quotes.
+fn quoted(text: &str, escapes: bool) -> usize {
+    let mut chars = text.char_indices().skip(1).peekable();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' if escapes => {
+                chars.next();
+            }
+            '\'' if chars.peek().is_some_and(|(_, next)| *next == '\'') => {
+                chars.next();
+            }
+            '\'' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Bytes of `$tag$…$tag$`; none where it is a parameter such as `$1`.
+fn dollar_quoted(text: &str) -> Option<usize> {
+    let inner = text.get(1..)?;
+    let tag = inner.find('$')?;
+    let name = inner.get(..tag)?;
+    let is_tag = name.chars().all(|c| c.is_alphanumeric() || c == '_')
+        && !name.starts_with(|c: char| c.is_ascii_digit());
+    if !is_tag {
+        return None;
+    }
+    let fence = text.get(..tag + 2)?;
+    let body = text.get(tag + 2..)?;
+    Some(
+        body.find(fence)
+            .map_or(text.len(), |end| tag + 2 + end + fence.len()),
+    )
+}
+
+/// Bytes of a number: digits, a point, an exponent, hexadecimal digits.
+fn number(text: &str) -> usize {
+    let of_number = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '_';
+    text.find(|c: char| !of_number(c)).unwrap_or(text.len())
+}
+
+/// What a recording holds.
+pub struct Recording {
+    /// Its events.
+    pub tape: Tape,
+    /// What was watched.
+    pub target: Clean,
+    /// What is wrong with the file, where it could not be read to its end.
+    pub torn: Option<String>,
+}
+
+/// Why a file cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// It cannot be read at all.
+    #[error("cannot read it: {0}")]
+    Unreadable(#[from] io::Error),
+    /// It is something else.
+    #[error("it is no recording of htap-top")]
+    Foreign,
+    /// A later version of the program wrote it.
+    #[error("it is of format {0}, this program reads up to {VERSION}: use a newer htap-top")]
+    Newer(u32),
+    /// Nothing was recorded.
+    #[error("nothing was recorded before it ended")]
+    Empty,
+}
+
+/// Reads a recording. `start` is what the replay's model is made of; the target is the recording's own.
+pub fn read(path: &Path, mut start: Start) -> Result<Recording, RecordingError> {
+    let mut lines = Lines::open(File::open(path)?)?;
+    let first = match lines.next() {
+        Ok(Some(line)) => line,
+        Ok(None) => return Err(RecordingError::Empty),
+        Err(_) => return Err(RecordingError::Foreign),
+    };
+    let header = header(&first)?;
+    start.target = Clean::from(header.target.as_str());
+    start.utc_offset_s = header.utc_offset_s;
+    let target = start.target.clone();
+    let mut model = Model::new(start);
+    model.interval = std::time::Duration::from_millis(header.interval_ms.max(1));
+    // Panels that this program does not have are left out.
+    let numbers: Vec<Option<FeedId>> = header
+        .feeds
+        .iter()
+        .map(|name| model.feed_named(name))
+        .collect();
+    let mut tape = Tape::new(u64::MAX);
+    let mut torn = None;
+    loop {
+        let line = match lines.next() {
+            Ok(Some(line)) => line,
+            Ok(None) => break,
+            Err(error) => {
+                torn = Some(error.to_string());
+                break;
+            }
+        };
+        match serde_json::from_slice::<Event>(&line) {
+            Ok(event) if is_recorded(&event) => {
+                if let Some(event) = renumbered(event, &numbers) {
+                    let _ = tape.tell(&mut model, event);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                torn = Some(error.to_string());
+                break;
+            }
+        }
+    }
+    if tape.ends().is_none() {
+        return Err(RecordingError::Empty);
+    }
+    Ok(Recording { tape, target, torn })
+}
+
+fn header(line: &[u8]) -> Result<Header, RecordingError> {
+    #[derive(Deserialize)]
+    struct Mark {
+        htap_top_recording: u32,
+    }
+    let mark: Mark = serde_json::from_slice(line).map_err(|_| RecordingError::Foreign)?;
+    if mark.htap_top_recording > VERSION {
+        return Err(RecordingError::Newer(mark.htap_top_recording));
+    }
+    serde_json::from_slice(line).map_err(|_| RecordingError::Foreign)
+}
+
+/// The event with the number that its feed has in this program.
+fn renumbered(event: Event, numbers: &[Option<FeedId>]) -> Option<Event> {
+    if let Event::Reported(Report::Answered {
+        id,
+        took_ms,
+        outcome,
+    }) = event
+    {
+        let number = numbers.get(usize::from(id)).copied().flatten()?;
+        return Some(Event::Reported(Report::Answered {
+            id: number.0,
+            took_ms,
+            outcome,
+        }));
+    }
+    Some(event)
+}
+
+/// Lines of a compressed file.
+struct Lines {
+    reader: BufReader<zstd::stream::read::Decoder<'static, BufReader<File>>>,
+}
+
+impl Lines {
+    fn open(file: File) -> io::Result<Self> {
+        let mut decoder = zstd::stream::read::Decoder::new(file)?;
+        // A stranger's file must not make us take more.
+        decoder.window_log_max(WINDOW_LOG + 3)?;
+        Ok(Self {
+            reader: BufReader::new(decoder),
+        })
+    }
+
+    /// The next line without its end; `None` at the end of the file, also where that is in the middle of
+    /// the stream, as a killed program leaves it.
+    fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut line = Vec::new();
+        let read = self
+            .reader
+            .by_ref()
+            .take(LONGEST)
+            .read_until(b'\n', &mut line);
+        match read {
+            Ok(0) => Ok(None),
+            Ok(_) if line.last() == Some(&b'\n') => {
+                line.pop();
+                Ok(Some(line))
+            }
+            Ok(length) if length as u64 >= LONGEST => {
+                Err(io::Error::other("a line is longer than any recording's"))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_are_masked_and_names_are_not() {
+        for (sql, wanted) in [
+            ("SELECT 1, 'a''b', x1 FROM t2 WHERE c > -1.5e3", "SELECT ?, ?, x1 FROM t2 WHERE c > -?"),
+            ("WHERE p = $1 AND q = $2", "WHERE p = $1 AND q = $2"),
+            ("SELECT $$secret$$, $tag$ a $$ b $tag$, 0x1F", "SELECT ?, ?, ?"),
+            ("SELECT E'a\\'b', 'c\\' FROM t", "SELECT E?, ? FROM t"),
+            ("SELECT 'cut in the mid", "SELECT ?"),
+            ("SELECT \"1\", a.\"b2\", '日本' || 'x'", "SELECT \"1\", a.\"b2\", ? || ?"),
+            ("SELECT $$cut", "SELECT ?"),
+        ] {
+            assert_eq!(mask(sql), wanted, "{sql}");
+        }
+    }
+}

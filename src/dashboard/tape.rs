@@ -1,0 +1,272 @@
+//! What has happened, and the model as it was at any moment of it.
+//!
+//! Events are kept packed, and at the beginning of every span of them the model as it was then. The model of
+//! a moment is that of its span's beginning, told the events since: what it shows is what was shown.
+
+use super::diagnosis::Health;
+use super::event::{Event, Moment};
+use super::model::Model;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+
+/// Milliseconds of a span: the most that is told again to come to a moment.
+const SPAN_MS: u64 = 60_000;
+/// Milliseconds kept of a running dashboard.
+pub const HOUR_MS: u64 = 3_600_000;
+/// Seconds after which a danger that comes again is another trouble.
+const APART_S: f64 = 30.0;
+/// Compression: higher levels save little on spans of a minute.
+const LEVEL: i32 = 3;
+
+/// The events of some time.
+#[derive(Debug)]
+pub struct Tape {
+    spans: VecDeque<Span>,
+    /// Spans dropped so far, so that positions stay what they are.
+    dropped: usize,
+    keep_ms: u64,
+    /// Dangers that the cause line has named lately: rule and subject.
+    alarms: BTreeMap<(&'static str, String), Moment>,
+}
+
+/// A minute of events.
+#[derive(Debug)]
+struct Span {
+    begun: Moment,
+    last: Moment,
+    /// The model before the first event.
+    model: Box<Model>,
+    events: Events,
+    troubles: Vec<Trouble>,
+}
+
+#[derive(Debug)]
+enum Events {
+    /// One line of JSON each.
+    Open(Vec<u8>),
+    /// The same, compressed.
+    Packed(Vec<u8>),
+}
+
+/// A moment at which the cause line began to name a danger, or another one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trouble {
+    /// When.
+    pub at: Moment,
+    /// What it said.
+    pub sentence: String,
+}
+
+/// A place on a tape: the model as it was, and what comes next.
+#[derive(Debug)]
+pub struct Past {
+    /// The model of that moment.
+    pub model: Model,
+    /// Number of the span.
+    span: usize,
+    /// Events of the span that the model has been told.
+    told: usize,
+    /// Those read but not told.
+    next: VecDeque<Event>,
+}
+
+/// Whether an event belongs on a tape: what came from outside, not what the user did.
+pub fn is_recorded(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Ticked { .. }
+            | Event::Reported(_)
+            | Event::CanaryTimed { .. }
+            | Event::Paced(_)
+            | Event::Warned(_)
+    )
+}
+
+impl Tape {
+    /// A tape that forgets what is older than `keep_ms`.
+    pub fn new(keep_ms: u64) -> Self {
+        Self {
+            spans: VecDeque::new(),
+            dropped: 0,
+            keep_ms,
+            alarms: BTreeMap::new(),
+        }
+    }
+
+    /// Tells the model an event, and keeps it.
+    pub fn tell(&mut self, model: &mut Model, event: Event) -> Vec<super::event::Effect> {
+        if is_recorded(&event) {
+            self.note(model, &event);
+        }
+        let effects = model.update(event);
+        self.mark(model);
+        effects
+    }
+
+    fn note(&mut self, model: &Model, event: &Event) {
+        if let Event::Ticked { now, .. } = event {
+            let full = |span: &Span| now.mono_ms.saturating_sub(span.begun.mono_ms) >= SPAN_MS;
+            if self.spans.back().is_none_or(full) {
+                self.turn(model, *now);
+            }
+            if let Some(span) = self.spans.back_mut() {
+                span.last = *now;
+            }
+        }
+        let Some(span) = self.spans.back_mut() else {
+            // Nothing has a time before the first tick.
+            return;
+        };
+        if let Events::Open(lines) = &mut span.events {
+            let length = lines.len();
+            if serde_json::to_writer(&mut *lines, event).is_ok() {
+                lines.push(b'\n');
+            } else {
+                lines.truncate(length);
+            }
+        }
+    }
+
+    /// Packs the newest span and begins another; forgets the oldest.
+    fn turn(&mut self, model: &Model, now: Moment) {
+        if let Some(span) = self.spans.back_mut()
+            && let Events::Open(lines) = &span.events
+            && let Ok(packed) = zstd::bulk::compress(lines, LEVEL)
+        {
+            span.events = Events::Packed(packed);
+        }
+        let mut model = model.clone();
+        model.leave_popups();
+        self.spans.push_back(Span {
+            begun: now,
+            last: now,
+            model: Box::new(model),
+            events: Events::Open(Vec::new()),
+            troubles: Vec::new(),
+        });
+        let old = |span: &Span| now.mono_ms.saturating_sub(span.last.mono_ms) > self.keep_ms;
+        while self.spans.len() > 1 && self.spans.front().is_some_and(old) {
+            self.spans.pop_front();
+            self.dropped += 1;
+        }
+    }
+
+    /// Marks the moment where a danger begins: one that was not named a moment before.
+    fn mark(&mut self, model: &Model) {
+        let (cause, now) = (&model.cause, model.now);
+        self.alarms.retain(|_, seen| now.since(*seen) <= APART_S);
+        if cause.health < Health::Danger {
+            return;
+        }
+        let subject = model
+            .findings
+            .iter()
+            .find(|finding| finding.rule == cause.rule)
+            .map(|finding| finding.subject.clone());
+        let alarm = (cause.rule, subject.unwrap_or_default());
+        // What no rule explains is the end of what one explained before.
+        let known =
+            self.alarms.contains_key(&alarm) || (cause.rule.is_empty() && !self.alarms.is_empty());
+        self.alarms.insert(alarm, now);
+        if let Some(span) = self.spans.back_mut().filter(|_| !known) {
+            span.troubles.push(Trouble {
+                at: now,
+                sentence: cause.sentence.clone(),
+            });
+        }
+    }
+
+    /// The first and the last moment.
+    pub fn ends(&self) -> Option<(Moment, Moment)> {
+        Some((self.spans.front()?.begun, self.spans.back()?.last))
+    }
+
+    /// All troubles, oldest first.
+    pub fn troubles(&self) -> impl DoubleEndedIterator<Item = &Trouble> {
+        self.spans.iter().flat_map(|span| &span.troubles)
+    }
+
+    /// Bytes that the packed events take.
+    pub fn bytes(&self) -> usize {
+        let length = |span: &Span| match &span.events {
+            Events::Open(bytes) | Events::Packed(bytes) => bytes.len(),
+        };
+        self.spans.iter().map(length).sum()
+    }
+
+    /// The model as it was at `mono_ms`, or at the end nearest to that; none of an empty tape.
+    pub fn at(&self, mono_ms: u64) -> Option<Past> {
+        let after = self
+            .spans
+            .partition_point(|span| span.begun.mono_ms <= mono_ms);
+        let position = after.saturating_sub(1);
+        let span = self.spans.get(position)?;
+        let mut past = Past {
+            model: (*span.model).clone(),
+            span: self.dropped + position,
+            told: 0,
+            next: VecDeque::new(),
+        };
+        // The first tick of the tape, where what is wanted was before it.
+        past.advance(self, mono_ms.max(span.begun.mono_ms));
+        Some(past)
+    }
+
+    /// The events of a span behind the first `told`.
+    fn events(&self, number: usize, told: usize) -> io::Result<VecDeque<Event>> {
+        let Some(span) = number
+            .checked_sub(self.dropped)
+            .and_then(|position| self.spans.get(position))
+        else {
+            return Ok(VecDeque::new());
+        };
+        let unpacked;
+        let lines = match &span.events {
+            Events::Open(lines) => lines,
+            Events::Packed(packed) => {
+                unpacked = zstd::stream::decode_all(packed.as_slice())?;
+                &unpacked
+            }
+        };
+        let lines = lines
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty());
+        lines
+            .skip(told)
+            .map(|line| serde_json::from_slice(line).map_err(io::Error::from))
+            .collect()
+    }
+}
+
+impl Past {
+    /// Goes on to the last tick not after `mono_ms`.
+    pub fn advance(&mut self, tape: &Tape, mono_ms: u64) {
+        loop {
+            if self.next.is_empty() && !self.read_on(tape) {
+                return;
+            }
+            let Some(event) = self.next.front() else {
+                return;
+            };
+            if matches!(event, Event::Ticked { now, .. } if now.mono_ms > mono_ms) {
+                return;
+            }
+            if let Some(event) = self.next.pop_front() {
+                self.told += 1;
+                // What it wants was done then, or was not.
+                let _ = self.model.update(event);
+            }
+        }
+    }
+
+    /// Reads the events that come next; whether there are any.
+    fn read_on(&mut self, tape: &Tape) -> bool {
+        self.next = tape.events(self.span, self.told).unwrap_or_default();
+        if self.next.is_empty() && self.span + 1 < tape.dropped + tape.spans.len() {
+            self.span += 1;
+            self.told = 0;
+            self.next = tape.events(self.span, 0).unwrap_or_default();
+        }
+        !self.next.is_empty()
+    }
+}

@@ -62,6 +62,8 @@ pub enum Command {
     Route(Box<route::Route>),
     /// List the months of the shop, make those to come, archive those that are over
     Partitions(Partitions),
+    /// Show a recording: step through it, play it, jump to its troubles
+    Replay(Replay),
     /// Print a configuration file with all keys and their defaults
     Config,
     /// Print completions for a shell
@@ -116,6 +118,23 @@ pub struct Look {
     /// Switch all actions off
     #[arg(long)]
     pub read_only: bool,
+}
+
+/// Options of a replay.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Replay {
+    /// Recording; default: the newest that a dashboard has made by itself
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// List the recordings that dashboards have made by themselves
+    #[arg(long, conflicts_with = "files")]
+    pub list: bool,
+    /// Print the troubles with their times instead of showing them
+    #[arg(long)]
+    pub troubles: bool,
+    /// Options of the screen.
+    #[command(flatten)]
+    pub look: Look,
 }
 
 /// The dashboard's options.

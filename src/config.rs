@@ -35,6 +35,8 @@ pub struct Config {
     pub classes: Vec<ClassRule>,
     /// Per panel: interval, or off.
     pub panels: BTreeMap<String, PanelConfig>,
+    /// Recordings.
+    pub record: Record,
     /// Audit file; `$XDG_STATE_HOME/htap-top/audit.jsonl` where not given.
     pub audit_file: Option<PathBuf>,
 }
@@ -51,7 +53,33 @@ impl Default for Config {
             canary: Canary::default(),
             classes: Vec::new(),
             panels: BTreeMap::new(),
+            record: Record::default(),
             audit_file: None,
+        }
+    }
+}
+
+/// What is recorded.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Record {
+    /// The dashboard always records what it shows.
+    pub always: bool,
+    /// Megabytes that these recordings may take.
+    pub limit_mb: u64,
+    /// Literals in statements are recorded, too, not masked.
+    pub literals: bool,
+    /// Folder of the recordings; `$XDG_STATE_HOME/htap-top/recordings` where not given.
+    pub folder: Option<PathBuf>,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            always: true,
+            limit_mb: 64,
+            literals: false,
+            folder: None,
         }
     }
 }

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Some(Command::Order(order)) => commands::order::run(&order.deed),
         Some(Command::Route(route)) => commands::route::route(&route),
         Some(Command::Partitions(partitions)) => commands::partitions::run(&partitions),
+        Some(Command::Replay(replay)) => commands::replay::replay(&replay),
         Some(Command::Config) => print(config::EXAMPLE.as_bytes()),
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();

@@ -8,6 +8,7 @@ mod it {
     mod connection;
     mod demo;
     mod queries;
+    mod recording;
     mod router;
     mod sampler;
     mod screens;

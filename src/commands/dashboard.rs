@@ -6,13 +6,14 @@ use htap_top::config::{self, Config};
 use htap_top::dashboard::audit::Audit;
 use htap_top::dashboard::model::Start;
 use htap_top::dashboard::panels::own;
+use htap_top::dashboard::runtime::ring::Place as RecordingPlace;
 use htap_top::dashboard::runtime::{self, Ending, Stage, Targets};
 use htap_top::dashboard::theme::Theme;
 use htap_top::demo::launch::{Engine, Place};
 use htap_top::pg::Target;
 use htap_top::text::Clean;
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The dashboard on a server that is there.
@@ -71,7 +72,7 @@ fn shown(target: &Target) -> Clean {
     Clean::from(format!("{} @ {host}", target.dbname()))
 }
 
-fn need_terminal() -> Result<(), Failure> {
+pub fn need_terminal() -> Result<(), Failure> {
     let dumb = env("TERM").is_none_or(|term| term == "dumb");
     if std::io::stdout().is_terminal() && std::io::stdin().is_terminal() && !dumb {
         return Ok(());
@@ -89,14 +90,14 @@ fn need_terminal() -> Result<(), Failure> {
 }
 
 /// Everything read from files before the terminal is taken.
-struct Prepared {
-    start: Start,
-    themes: Vec<Theme>,
+pub struct Prepared {
+    pub start: Start,
+    pub themes: Vec<Theme>,
     audit: Audit,
 }
 
 impl Prepared {
-    fn new(look: &Look, demo: bool) -> Result<Self, Failure> {
+    pub fn new(look: &Look, demo: bool) -> Result<Self, Failure> {
         let folder = config::folder(&env);
         let path = look
             .config
@@ -150,14 +151,33 @@ impl Prepared {
             targets.oltp.user().to_owned(),
             targets.olap.user().to_owned(),
         ];
-        match runtime::run(stage, self.start, self.themes, targets, self.audit).await? {
-            Ending::Quit => Ok(()),
-            Ending::NeverConnected => Err(Failure::new(NO_CONNECTION, "it never had a connection")),
-            Ending::Panicked => Err(Failure::new(
-                FAILURE,
-                "it ended by an internal error; please report the lines above",
-            )),
-        }
+        let record = &self.start.config.record;
+        // The demo leaves nothing behind.
+        let place = (record.always && !self.start.demo).then(|| RecordingPlace {
+            folder: recordings(record),
+            limit: record.limit_mb.saturating_mul(1_000_000),
+            mask: !record.literals,
+        });
+        let ending = runtime::run(stage, self.start, self.themes, targets, self.audit, place);
+        ended(ending.await?)
+    }
+}
+
+/// Folder of the recordings that dashboards make by themselves.
+pub fn recordings(record: &config::Record) -> PathBuf {
+    let folder = record.folder.clone();
+    folder.unwrap_or_else(|| config::state_folder(&env).join("recordings"))
+}
+
+/// What a screen's end means for the exit code.
+pub fn ended(ending: Ending) -> Result<(), Failure> {
+    match ending {
+        Ending::Quit => Ok(()),
+        Ending::NeverConnected => Err(Failure::new(NO_CONNECTION, "it never had a connection")),
+        Ending::Panicked => Err(Failure::new(
+            FAILURE,
+            "it ended by an internal error; please report the lines above",
+        )),
     }
 }
 

@@ -8,6 +8,7 @@ mod meter;
 pub mod order;
 pub mod partitions;
 pub mod refresh;
+pub mod replay;
 pub mod route;
 pub mod workload;
 

@@ -12,7 +12,8 @@ use crate::text::Clean;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Version of the format, raised when older programs could no longer read it.
 const VERSION: u32 = 1;
@@ -242,54 +243,104 @@ pub enum RecordingError {
     Empty,
 }
 
-/// Reads a recording. `start` is what the replay's model is made of; the target is the recording's own.
-pub fn read(path: &Path, mut start: Start) -> Result<Recording, RecordingError> {
-    let mut lines = Lines::open(File::open(path)?)?;
-    let first = match lines.next() {
-        Ok(Some(line)) => line,
-        Ok(None) => return Err(RecordingError::Empty),
-        Err(_) => return Err(RecordingError::Foreign),
-    };
-    let header = header(&first)?;
-    start.target = Clean::from(header.target.as_str());
-    start.utc_offset_s = header.utc_offset_s;
-    let target = start.target.clone();
-    let mut model = Model::new(start);
-    model.interval = std::time::Duration::from_millis(header.interval_ms.max(1));
-    // Panels that this program does not have are left out.
-    let numbers: Vec<Option<FeedId>> = header
-        .feeds
-        .iter()
-        .map(|name| model.feed_named(name))
-        .collect();
-    let mut tape = Tape::new(u64::MAX);
-    let mut torn = None;
-    loop {
-        let line = match lines.next() {
-            Ok(Some(line)) => line,
-            Ok(None) => break,
-            Err(error) => {
-                torn = Some(error.to_string());
-                break;
-            }
+/// Reads a recording, or the files of one run in their order. `start` is what the replay's model is made
+/// of; the target is the recording's own.
+pub fn read(paths: &[PathBuf], start: Start) -> Result<Recording, RecordingError> {
+    let mut paths = paths.iter();
+    let mut reader = Reader::open(paths.next().ok_or(RecordingError::Empty)?, start)?;
+    reader.read_on();
+    for path in paths {
+        reader.go_on_in(path)?;
+    }
+    reader.end()
+}
+
+/// A replay's model while it is told what the files hold.
+struct Reader {
+    lines: Lines,
+    model: Model,
+    tape: Tape,
+    numbers: Vec<Option<FeedId>>,
+    torn: Option<String>,
+}
+
+impl Reader {
+    fn open(path: &Path, mut start: Start) -> Result<Self, RecordingError> {
+        let (header, lines) = begin(path)?;
+        start.target = Clean::from(header.target.as_str());
+        start.utc_offset_s = header.utc_offset_s;
+        let mut model = Model::new(start);
+        model.interval = Duration::from_millis(header.interval_ms.max(1));
+        Ok(Self {
+            numbers: numbers(&model, &header),
+            lines,
+            model,
+            tape: Tape::new(u64::MAX),
+            torn: None,
+        })
+    }
+
+    fn go_on_in(&mut self, path: &Path) -> Result<(), RecordingError> {
+        let (header, lines) = match begin(path) {
+            // It was begun, and nothing came of it.
+            Err(RecordingError::Empty) => return Ok(()),
+            begun => begun?,
         };
-        match serde_json::from_slice::<Event>(&line) {
-            Ok(event) if is_recorded(&event) => {
-                if let Some(event) = renumbered(event, &numbers) {
-                    let _ = tape.tell(&mut model, event);
+        self.numbers = numbers(&self.model, &header);
+        self.lines = lines;
+        self.read_on();
+        Ok(())
+    }
+
+    /// Tells the model all events up to the end of the file, or to where it is torn.
+    fn read_on(&mut self) {
+        loop {
+            let event = match self.lines.next() {
+                Ok(Some(line)) => serde_json::from_slice::<Event>(&line).map_err(io::Error::from),
+                Ok(None) => return,
+                Err(error) => Err(error),
+            };
+            match event {
+                Ok(event) if is_recorded(&event) => {
+                    if let Some(event) = renumbered(event, &self.numbers) {
+                        let _ = self.tape.tell(&mut self.model, event);
+                    }
                 }
-            }
-            Ok(_) => {}
-            Err(error) => {
-                torn = Some(error.to_string());
-                break;
+                Ok(_) => {}
+                Err(error) => {
+                    self.torn = Some(error.to_string());
+                    return;
+                }
             }
         }
     }
-    if tape.ends().is_none() {
-        return Err(RecordingError::Empty);
+
+    fn end(self) -> Result<Recording, RecordingError> {
+        if self.tape.ends().is_none() {
+            return Err(RecordingError::Empty);
+        }
+        Ok(Recording {
+            tape: self.tape,
+            target: self.model.start.target.clone(),
+            torn: self.torn,
+        })
     }
-    Ok(Recording { tape, target, torn })
+}
+
+/// Opens a file and reads its first line.
+fn begin(path: &Path) -> Result<(Header, Lines), RecordingError> {
+    let mut lines = Lines::open(File::open(path)?)?;
+    match lines.next() {
+        Ok(Some(line)) => Ok((header(&line)?, lines)),
+        Ok(None) => Err(RecordingError::Empty),
+        Err(_) => Err(RecordingError::Foreign),
+    }
+}
+
+/// The numbers that a recording's feeds have in this program; panels that it does not have are left out.
+fn numbers(model: &Model, header: &Header) -> Vec<Option<FeedId>> {
+    let names = header.feeds.iter();
+    names.map(|name| model.feed_named(name)).collect()
 }
 
 fn header(line: &[u8]) -> Result<Header, RecordingError> {
@@ -369,12 +420,21 @@ mod tests {
     #[test]
     fn literals_are_masked_and_names_are_not() {
         for (sql, wanted) in [
-            ("SELECT 1, 'a''b', x1 FROM t2 WHERE c > -1.5e3", "SELECT ?, ?, x1 FROM t2 WHERE c > -?"),
+            (
+                "SELECT 1, 'a''b', x1 FROM t2 WHERE c > -1.5e3",
+                "SELECT ?, ?, x1 FROM t2 WHERE c > -?",
+            ),
             ("WHERE p = $1 AND q = $2", "WHERE p = $1 AND q = $2"),
-            ("SELECT $$secret$$, $tag$ a $$ b $tag$, 0x1F", "SELECT ?, ?, ?"),
+            (
+                "SELECT $$secret$$, $tag$ a $$ b $tag$, 0x1F",
+                "SELECT ?, ?, ?",
+            ),
             ("SELECT E'a\\'b', 'c\\' FROM t", "SELECT E?, ? FROM t"),
             ("SELECT 'cut in the mid", "SELECT ?"),
-            ("SELECT \"1\", a.\"b2\", '日本' || 'x'", "SELECT \"1\", a.\"b2\", ? || ?"),
+            (
+                "SELECT \"1\", a.\"b2\", '日本' || 'x'",
+                "SELECT \"1\", a.\"b2\", ? || ?",
+            ),
             ("SELECT $$cut", "SELECT ?"),
         ] {
             assert_eq!(mask(sql), wanted, "{sql}");

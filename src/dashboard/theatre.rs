@@ -89,6 +89,11 @@ impl Theatre {
         }
     }
 
+    /// The model that events are told, whichever is shown.
+    pub fn main(&self) -> &Model {
+        &self.main
+    }
+
     /// The tape.
     pub fn tape(&self) -> &Tape {
         &self.tape

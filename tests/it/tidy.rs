@@ -367,7 +367,7 @@ const BANS: &[Ban] = &[
     },
     Ban {
         who: "",
-        but: &["commands::dashboard", "dashboard::runtime::*"],
+        but: &["commands::dashboard", "commands::replay", "dashboard::runtime::*"],
         what: &["dashboard::runtime"],
         shared: &[],
     },

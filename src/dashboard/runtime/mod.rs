@@ -1,10 +1,13 @@
 //! The loop: events are drained, the model is updated, one frame is drawn; effects are carried out by
 //! tasks that own their sessions, so that no slow server can hold a key press.
 
+mod clock;
 mod hands;
+pub mod ring;
+mod signals;
 
 use super::audit::Audit;
-use super::event::{Effect, Event, Key, Moment, OwnCost};
+use super::event::{Effect, Event, Key};
 use super::model::{Link, Model, Start};
 use super::terminal::{self, Screen};
 use super::theatre::Theatre;
@@ -13,19 +16,17 @@ use super::view::view;
 use crate::demo::launch::{Engine, Place, Step};
 use crate::pg::Target;
 use crate::text::Clean;
+use clock::{Clock, wall_clock};
 use hands::Hands;
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike;
+use ring::Ring;
+use signals::{Signals, Told};
 use std::io;
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, channel};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, Interval, sleep_until};
 
 /// Frames are at least so far apart, unless a key was pressed.
 const FRAME: Duration = Duration::from_millis(33);
-/// The model learns of time this often.
-const TICK: Duration = Duration::from_millis(250);
 /// After a tick asked for samples, and after a first sample came, a frame waits so long for the others,
 /// so that what belongs to one moment is drawn once.
 const SAMPLES: Duration = Duration::from_millis(40);
@@ -116,24 +117,69 @@ pub enum Ending {
     Panicked,
 }
 
-/// Runs the dashboard until it is quit.
+/// Runs the dashboard until it is quit. With `record` all that it shows is recorded there.
 pub async fn run(
     stage: Stage,
     start: Start,
     themes: Vec<Theme>,
     targets: Targets,
     audit: Audit,
+    record: Option<ring::Place>,
+) -> io::Result<Ending> {
+    let hands = Hands::start(&start.config, targets, audit);
+    let mut model = Model::new(start);
+    let ring = record.map(|place| {
+        let folder = place.folder.display().to_string();
+        Ring::begin(place, &model, wall_clock().timestamp_millis())
+            .map_err(|error| format!("nothing is recorded: {folder}: {error}"))
+    });
+    let ring = match ring {
+        Some(Ok(ring)) => Some(ring),
+        Some(Err(why)) => {
+            let _ = model.update(Event::Warned(Clean::from(why)));
+            None
+        }
+        None => None,
+    };
+    show(stage, Theatre::live(model), themes, Some(hands), ring).await
+}
+
+/// Shows a recording until it is quit.
+pub async fn replay(
+    stage: Stage,
+    mut theatre: Theatre,
+    themes: Vec<Theme>,
+    torn: Option<String>,
+) -> io::Result<Ending> {
+    if let Some(why) = torn {
+        let why = format!("the rest of the recording cannot be read: {why}");
+        let shown = theatre.shown_mut();
+        let _ = shown.update(Event::Warned(Clean::from(why)));
+    }
+    let ending = show(stage, theatre, themes, None, None).await?;
+    Ok(match ending {
+        Ending::NeverConnected => Ending::Quit,
+        other => other,
+    })
+}
+
+async fn show(
+    stage: Stage,
+    theatre: Theatre,
+    themes: Vec<Theme>,
+    hands: Option<Hands>,
+    ring: Option<Ring>,
 ) -> io::Result<Ending> {
     let Stage {
         screen,
         inbox,
         signals,
     } = stage;
-    let hands = Hands::start(&start.config, targets, audit);
     let depth = Depth::detect(&|name| std::env::var(name).ok());
     let mut show = Show {
         screen,
-        theatre: Theatre::live(Model::new(start)),
+        theatre,
+        ring,
         themes: themes.iter().map(|theme| theme.adapt(depth)).collect(),
         drawn: None,
         due: None,
@@ -150,15 +196,15 @@ pub async fn run(
         clock,
         ticker,
     };
-    let effects = show.theatre.update(ears.clock.tick());
-    show.carry_out(effects, &mut ears.hands)?;
+    let effects = show.tell(ears.clock.tick());
+    show.carry_out(effects, ears.hands.as_mut())?;
     show.draw(true)?;
     while let Some((first, kind)) = ears.next(show.next_frame(), show.is_dirty()).await {
         if terminal::has_panicked() {
             return Ok(Ending::Panicked);
         }
-        let mut effects = show.theatre.update(first);
-        ears.drain(&mut show.theatre, &mut effects);
+        let mut effects = show.tell(first);
+        ears.drain(&mut show, &mut effects);
         let asked = effects
             .iter()
             .any(|effect| matches!(effect, Effect::Sample(_)));
@@ -167,7 +213,7 @@ pub async fn run(
             Kind::Tick => Duration::ZERO,
             _ => OTHERS,
         };
-        if show.carry_out(effects, &mut ears.hands)? {
+        if show.carry_out(effects, ears.hands.as_mut())? {
             break;
         }
         let urgent = kind == Kind::Urgent;
@@ -177,6 +223,7 @@ pub async fn run(
         show.settle(settle);
         show.draw(urgent)?;
     }
+    show.end_recording();
     Ok(show.ending())
 }
 
@@ -195,7 +242,8 @@ enum Kind {
 struct Ears {
     inbox: Receiver<Event>,
     signals: Signals,
-    hands: Hands,
+    /// None in a replay.
+    hands: Option<Hands>,
     clock: Clock,
     ticker: Interval,
 }
@@ -212,11 +260,7 @@ impl Ears {
             },
             // The keyboard thread ends when the terminal is gone.
             event = self.inbox.recv() => (event?, Kind::Urgent),
-            Some(report) = self.hands.reports.recv() => (Event::Reported(report), Kind::Other),
-            Some((latencies_ms, failed)) = self.hands.canary.recv() => {
-                (Event::CanaryTimed { latencies_ms, failed }, Kind::Other)
-            }
-            Some(event) = self.hands.ended.recv() => (event, Kind::Other),
+            Some(event) = heard(&mut self.hands) => (event, Kind::Other),
             _ = self.ticker.tick() => (self.clock.tick(), Kind::Tick),
             () = sleep_until(frame), if dirty => (Event::Resumed, Kind::Other),
         };
@@ -224,13 +268,28 @@ impl Ears {
     }
 
     /// Takes in what else is there already, so that one frame shows it all.
-    fn drain(&mut self, theatre: &mut Theatre, effects: &mut Vec<Effect>) {
+    fn drain(&mut self, show: &mut Show, effects: &mut Vec<Effect>) {
         while let Ok(event) = self.inbox.try_recv() {
-            effects.extend(theatre.update(event));
+            effects.extend(show.tell(event));
         }
-        while let Ok(report) = self.hands.reports.try_recv() {
-            effects.extend(theatre.update(Event::Reported(report)));
+        let Some(hands) = &mut self.hands else { return };
+        while let Ok(report) = hands.reports.try_recv() {
+            effects.extend(show.tell(Event::Reported(report)));
         }
+    }
+}
+
+/// What sessions and actions have to say; nothing ever where there are none.
+async fn heard(hands: &mut Option<Hands>) -> Option<Event> {
+    let Some(hands) = hands else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        report = hands.reports.recv() => report.map(Event::Reported),
+        timed = hands.canary.recv() => {
+            timed.map(|(latencies_ms, failed)| Event::CanaryTimed { latencies_ms, failed })
+        }
+        event = hands.ended.recv() => event,
     }
 }
 
@@ -238,6 +297,7 @@ impl Ears {
 struct Show {
     screen: Screen,
     theatre: Theatre,
+    ring: Option<Ring>,
     themes: Vec<Theme>,
     /// When the last frame was drawn.
     drawn: Option<Instant>,
@@ -250,6 +310,26 @@ struct Show {
 }
 
 impl Show {
+    /// Tells an event, and writes it down where a recording is made.
+    fn tell(&mut self, event: Event) -> Vec<Effect> {
+        let written = match &mut self.ring {
+            Some(ring) => ring.note(&event, self.theatre.main()),
+            None => Ok(()),
+        };
+        let mut effects = self.theatre.update(event);
+        if let Err(error) = written {
+            self.ring = None;
+            let why = Clean::from(format!("nothing more is recorded: {error}"));
+            effects.extend(self.theatre.update(Event::Warned(why)));
+        }
+        effects
+    }
+
+    fn end_recording(&mut self) {
+        // What was flushed is there; more there is not to do about it.
+        let _ = self.ring.take().map(Ring::end);
+    }
+
     fn is_dirty(&self) -> bool {
         self.theatre.shown().dirty
     }
@@ -284,7 +364,11 @@ impl Show {
     }
 
     /// Carries out what concerns the terminal, and hands the rest over; whether the end was asked for.
-    fn carry_out(&mut self, effects: Vec<Effect>, hands: &mut Hands) -> io::Result<bool> {
+    fn carry_out(
+        &mut self,
+        effects: Vec<Effect>,
+        mut hands: Option<&mut Hands>,
+    ) -> io::Result<bool> {
         self.connected |= matches!(self.theatre.shown().fast, Link::Live(_));
         for effect in effects {
             match effect {
@@ -296,7 +380,11 @@ impl Show {
                 }
                 Effect::Copy(text) => self.screen.copy(&text)?,
                 Effect::CaptureMouse(on) => self.screen.capture_mouse(on)?,
-                other => hands.execute(other),
+                other => {
+                    if let Some(hands) = &mut hands {
+                        hands.execute(other);
+                    }
+                }
             }
         }
         Ok(false)
@@ -325,93 +413,4 @@ impl Show {
             Ending::NeverConnected
         }
     }
-}
-
-/// What a signal asks for.
-enum Told {
-    End,
-    Suspend,
-    Resize,
-}
-
-/// The signals that end or suspend a terminal program.
-struct Signals {
-    end: [Signal; 3],
-    stop: Signal,
-    resize: Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            end: [
-                signal(SignalKind::terminate())?,
-                signal(SignalKind::hangup())?,
-                signal(SignalKind::interrupt())?,
-            ],
-            stop: signal(SignalKind::from_raw(
-                nix::sys::signal::Signal::SIGTSTP as i32,
-            ))?,
-            resize: signal(SignalKind::window_change())?,
-        })
-    }
-
-    async fn next(&mut self) -> Told {
-        let [terminate, hangup, interrupt] = &mut self.end;
-        tokio::select! {
-            _ = terminate.recv() => Told::End,
-            _ = hangup.recv() => Told::End,
-            _ = interrupt.recv() => Told::End,
-            _ = self.stop.recv() => Told::Suspend,
-            _ = self.resize.recv() => Told::Resize,
-        }
-    }
-}
-
-/// The only clock the model's time comes from.
-struct Clock {
-    started: Instant,
-}
-
-impl Clock {
-    fn start() -> Self {
-        Self {
-            started: Instant::now(),
-        }
-    }
-
-    /// Ticks at the quarters of this machine's seconds, where the clock on the screen moves and samples
-    /// are due: one wake-up and one frame serve both.
-    fn ticker(&self) -> Interval {
-        let tick = TICK.as_millis() as i64;
-        let first = tick - wall_clock().timestamp_millis().rem_euclid(tick);
-        let mut ticker = interval_at(self.started + Duration::from_millis(first as u64), TICK);
-        ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        ticker
-    }
-
-    fn tick(&self) -> Event {
-        let now = Moment {
-            mono_ms: self.started.elapsed().as_millis() as u64,
-            epoch_ms: wall_clock().timestamp_millis(),
-        };
-        let used = getrusage(UsageWho::RUSAGE_SELF);
-        let cpu_ms = used.map_or(0.0, |usage| {
-            (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64
-                / 1000.0
-        });
-        Event::Ticked {
-            now,
-            cost: OwnCost { cpu_ms },
-        }
-    }
-}
-
-/// This machine's clock, for showing the time of day and for the audit file.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the runtime is where time comes in"
-)]
-fn wall_clock() -> chrono::DateTime<chrono::Utc> {
-    chrono::Utc::now()
 }

@@ -1,0 +1,74 @@
+//! A recording on the screen, or its troubles as a list.
+
+use super::dashboard::{Prepared, ended, need_terminal, recordings};
+use super::{FAILURE, Failure, USAGE, block_on, print};
+use htap_top::cli::Replay;
+use htap_top::dashboard::recording::{self, Recording, RecordingError};
+use htap_top::dashboard::runtime::{self, Stage, ring};
+use htap_top::dashboard::theatre::Theatre;
+use htap_top::format;
+use std::path::PathBuf;
+
+/// Shows a recording.
+pub fn replay(options: &Replay) -> Result<(), Failure> {
+    let prepared = Prepared::new(&options.look, false)?;
+    let folder = recordings(&prepared.start.config.record);
+    if options.list {
+        return list(&ring::recordings(&folder));
+    }
+    let files = if options.files.is_empty() {
+        ring::newest(&folder)
+    } else {
+        options.files.clone()
+    };
+    let Some(first) = files.first() else {
+        let why = format!(
+            "there is no recording in {}: a dashboard makes them while [record] always = true",
+            folder.display()
+        );
+        return Err(Failure::new(USAGE, why));
+    };
+    if !options.troubles {
+        need_terminal()?;
+    }
+    let utc_offset_s = prepared.start.utc_offset_s;
+    let recording = recording::read(&files, prepared.start).map_err(|error| {
+        let code = match error {
+            RecordingError::Unreadable(_) => FAILURE,
+            _ => USAGE,
+        };
+        Failure::new(code, format!("{}: {error}", first.display()))
+    })?;
+    if options.troubles {
+        return troubles(&recording, utc_offset_s);
+    }
+    let torn = recording.torn.clone();
+    let theatre = Theatre::replay(recording.tape)
+        .ok_or_else(|| Failure::new(USAGE, format!("{}: it is empty", first.display())))?;
+    block_on(async {
+        let stage = Stage::set()?;
+        ended(runtime::replay(stage, theatre, prepared.themes, torn).await?)
+    })
+}
+
+/// The recordings, a line each: file and size.
+fn list(files: &[PathBuf]) -> Result<(), Failure> {
+    for path in files {
+        let size = std::fs::metadata(path).map_or(0, |data| data.len());
+        let line = format!("{}  {}\n", path.display(), format::bytes(size as f64));
+        print(line.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// A line for each trouble: when it began, and what the cause line said.
+fn troubles(recording: &Recording, utc_offset_s: i32) -> Result<(), Failure> {
+    for trouble in recording.tape.troubles() {
+        let at = format::time_of_day(trouble.at.epoch_ms as f64 / 1000.0, utc_offset_s);
+        print(format!("{at}  {}\n", trouble.sentence).as_bytes())?;
+    }
+    match &recording.torn {
+        Some(why) => print(format!("the rest cannot be read: {why}\n").as_bytes()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,45 @@
+//! The signals that end or suspend a terminal program.
+
+use std::io;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What a signal asks for.
+pub(super) enum Told {
+    End,
+    Suspend,
+    Resize,
+}
+
+/// The signals that end or suspend a terminal program.
+pub(super) struct Signals {
+    end: [Signal; 3],
+    stop: Signal,
+    resize: Signal,
+}
+
+impl Signals {
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            end: [
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::hangup())?,
+                signal(SignalKind::interrupt())?,
+            ],
+            stop: signal(SignalKind::from_raw(
+                nix::sys::signal::Signal::SIGTSTP as i32,
+            ))?,
+            resize: signal(SignalKind::window_change())?,
+        })
+    }
+
+    pub(super) async fn next(&mut self) -> Told {
+        let [terminate, hangup, interrupt] = &mut self.end;
+        tokio::select! {
+            _ = terminate.recv() => Told::End,
+            _ = hangup.recv() => Told::End,
+            _ = interrupt.recv() => Told::End,
+            _ = self.stop.recv() => Told::Suspend,
+            _ = self.resize.recv() => Told::Resize,
+        }
+    }
+}

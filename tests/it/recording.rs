@@ -1,0 +1,230 @@
+//! Recordings: what is written is shown again, whatever ended the writing, and nothing in a file can harm.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+
+use super::board::{activity, facts, table, trouble};
+use htap_top::config::Config;
+use htap_top::dashboard::event::{Event, Moment, OwnCost};
+use htap_top::dashboard::model::{Model, Start};
+use htap_top::dashboard::recording::{self, Recorder, Recording, RecordingError};
+use htap_top::dashboard::theme::Theme;
+use htap_top::pg::sampler::{Report, SessionId};
+use htap_top::pg::{Peer, Protection, Table};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+fn start() -> Start {
+    Start {
+        config: Config::default(),
+        own_panels: Vec::new(),
+        own_roles: vec!["monitor".into()],
+        complaints: Vec::new(),
+        utc_offset_s: 0,
+        themes: Theme::names().map(str::to_owned).collect(),
+        target: "shop @ primary:5432".into(),
+        olap_target: None,
+        demo: false,
+    }
+}
+
+fn answered(model: &Model, feed: &str, outcome: Table) -> Event {
+    Event::Reported(Report::Answered {
+        id: model.feed_named(feed).unwrap().0,
+        took_ms: 1.0,
+        outcome: Ok(outcome),
+    })
+}
+
+fn ticked(mono_ms: u64) -> Event {
+    let now = Moment {
+        mono_ms,
+        epoch_ms: 1_767_323_045_000 + mono_ms as i64,
+    };
+    Event::Ticked {
+        now,
+        cost: OwnCost::default(),
+    }
+}
+
+/// Writes five minutes with a lock queue in the third; `end` ends the file as a program does.
+fn record(path: &Path, mask: bool, end: bool) -> Model {
+    let mut model = Model::new(start());
+    let file = File::create(path).unwrap();
+    let mut recorder = Recorder::begin(file, &model, mask, 1_767_323_045_000).unwrap();
+    let peer = Peer {
+        host: "primary".into(),
+        port: 5432,
+        protection: Protection::Local,
+    };
+    let session = SessionId::Fast;
+    let mut events = vec![
+        ticked(0),
+        Event::Reported(Report::Opened { session, peer }),
+        answered(&model, "facts", facts()),
+    ];
+    for at in 1..300_u64 {
+        let backends = if (120..150).contains(&at) {
+            trouble()
+        } else {
+            activity(&[])
+        };
+        let counters = format!("{at}.0|{at}|{}|0", at * 10);
+        events.extend([
+            ticked(at * 1000),
+            answered(
+                &model,
+                "database",
+                table("now_epoch|xmax|xact_commit|xact_rollback", &[&counters]),
+            ),
+            answered(&model, "activity", backends),
+        ]);
+    }
+    for event in events {
+        recorder.note(&event).unwrap();
+        let _ = model.update(event);
+    }
+    if end {
+        recorder.end().unwrap();
+    } else {
+        // As a kill leaves it: what was flushed, and no end.
+        std::mem::forget(recorder);
+    }
+    model
+}
+
+fn read(path: &Path) -> Result<Recording, RecordingError> {
+    recording::read(&[PathBuf::from(path)], start())
+}
+
+#[test]
+fn a_recording_shows_what_was_shown_and_its_troubles() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.htap");
+    let live = record(&path, true, true);
+    let recording = read(&path).unwrap();
+    assert_eq!(recording.torn, None);
+    assert_eq!(recording.target.as_str(), "shop @ primary:5432");
+    let last = recording.tape.at(u64::MAX).unwrap().model;
+    assert_eq!((&last.cause, &last.gauges), (&live.cause, &live.gauges));
+    assert_eq!(last.history.tps.last(300), live.history.tps.last(300));
+    let troubles: Vec<u64> = recording
+        .tape
+        .troubles()
+        .map(|trouble| trouble.at.mono_ms / 1000)
+        .collect();
+    assert_eq!(troubles, [120]);
+    let then = recording.tape.at(125_000).unwrap().model;
+    assert!(
+        then.cause.sentence.contains("pid 812"),
+        "{}",
+        then.cause.sentence
+    );
+    // Statements without their literals, and everything else as it was.
+    let query = |model: &Model| {
+        model
+            .rows("activity")
+            .first("query")
+            .text()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert!(
+        query(&then).ends_with("WHERE product_id = ?"),
+        "{}",
+        query(&then)
+    );
+    let size = std::fs::metadata(&path).unwrap().len();
+    assert!(size < 40_000, "{size} bytes for five minutes");
+}
+
+#[test]
+fn a_killed_recording_is_shown_up_to_its_last_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.htap");
+    record(&path, false, false);
+    let recording = read(&path).unwrap();
+    let (_, last) = recording.tape.ends().unwrap();
+    assert!(last.mono_ms >= 298_000, "{last:?}");
+    // Cut anywhere, it is shown up to there, or said to hold nothing.
+    let bytes = std::fs::read(&path).unwrap();
+    for length in (0..bytes.len()).step_by(bytes.len() / 50) {
+        std::fs::write(&path, bytes.get(..length).unwrap()).unwrap();
+        match read(&path) {
+            Ok(recording) => assert!(recording.tape.ends().unwrap().1.mono_ms <= last.mono_ms),
+            Err(RecordingError::Empty) => {}
+            Err(error) => panic!("cut to {length} bytes: {error}"),
+        }
+    }
+    // A byte that is another one: what cannot be read is said, never shown.
+    for at in (20..bytes.len()).step_by(bytes.len() / 50) {
+        let mut torn = bytes.clone();
+        if let Some(byte) = torn.get_mut(at) {
+            *byte ^= 0x55;
+        }
+        std::fs::write(&path, torn).unwrap();
+        let _ = read(&path);
+    }
+}
+
+fn packed(path: &Path, lines: &[&str]) {
+    let mut stream = zstd::stream::write::Encoder::new(File::create(path).unwrap(), 1).unwrap();
+    for line in lines {
+        stream.write_all(line.as_bytes()).unwrap();
+        stream.write_all(b"\n").unwrap();
+    }
+    stream.finish().unwrap();
+}
+
+#[test]
+fn foreign_newer_and_hostile_files_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.htap");
+    let said = |path: &Path| {
+        read(path)
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default()
+    };
+    std::fs::write(&path, "PGDMP").unwrap();
+    assert_eq!(said(&path), "it is no recording of htap-top");
+    packed(&path, &["{\"a\":1}"]);
+    assert_eq!(said(&path), "it is no recording of htap-top");
+    packed(&path, &["{\"htap_top_recording\":2,\"more\":true}"]);
+    assert!(
+        said(&path).contains("use a newer htap-top"),
+        "{}",
+        said(&path)
+    );
+    packed(&path, &[]);
+    assert_eq!(said(&path), "nothing was recorded before it ended");
+    assert!(said(&folder.path().join("nowhere")).starts_with("cannot read it"));
+    let header = "{\"htap_top_recording\":1,\"program\":\"0\",\"target\":\"a\\u001b[31m\",\"epoch_ms\":0,\"interval_ms\":0,\
+                  \"utc_offset_s\":2147483647,\"masked\":true,\"feeds\":[\"activity\",\"nowhere\"]}";
+    let tick = |ms: &str| {
+        format!(
+            "{{\"Ticked\":{{\"now\":{{\"mono_ms\":{ms},\"epoch_ms\":-9223372036854775808}},\"cost\":{{\"cpu_ms\":1.0}}}}}}"
+        )
+    };
+    let rows = "{\"Reported\":{\"Answered\":{\"id\":0,\"took_ms\":1e308,\"outcome\":{\"Ok\":{\"columns\":[\"pid\",\"pid\"],\
+                \"rows\":[[{\"Int\":-1}],[]]}}}}}";
+    let strange = rows.replace("\"id\":0", "\"id\":65535");
+    packed(
+        &path,
+        &[
+            header,
+            &tick("0"),
+            rows,
+            &strange,
+            &tick("18446744073709551615"),
+            &tick("5"),
+            "{\"KeyPressed\":{\"Char\":\"q\"}}",
+            "{\"Unheard\":1}",
+        ],
+    );
+    let recording = read(&path).unwrap();
+    assert!(recording.torn.unwrap().contains("Unheard"));
+    assert!(!recording.target.as_str().contains('\u{1b}'));
+    for at in [0, 5, u64::MAX] {
+        assert!(recording.tape.at(at).is_some());
+    }
+}

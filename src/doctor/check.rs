@@ -58,7 +58,28 @@ macro_rules! file {
 }
 
 /// In the order in which they are made.
-static FILES: &[File] = &[file!("privileges"), file!("durability")];
+static FILES: &[File] = &[
+    file!("privileges"),
+    file!("reading"),
+    file!("rules"),
+    file!("statements"),
+    file!("tracking"),
+    file!("schema"),
+    file!("summaries"),
+    file!("views"),
+    file!("limits"),
+    file!("autovacuum"),
+    file!("hot_updates", 16),
+    file!("analyze"),
+    file!("indexes"),
+    file!("partitions"),
+    file!("slots"),
+    file!("prepared"),
+    file!("wraparound"),
+    file!("checkpoints", 17),
+    file!("durability"),
+    file!("standby"),
+];
 
 /// Parses a file for its front matter; the statement is that of the front's version.
 fn parse(file: &File, major: i64) -> Result<Check, toml::de::Error> {

@@ -8,7 +8,12 @@
 -- """
 
 WITH parents AS MATERIALIZED (
-    SELECT p.partrelid AS oid, p.partdefid, n.nspname, c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,
+    SELECT p.partrelid AS oid, p.partdefid,
+           -- as a bound is written, whatever the session's time zone
+           CASE a.atttypid WHEN 'pg_catalog.date'::pg_catalog.regtype THEN 'YYYY-MM-DD'
+                           WHEN 'pg_catalog.timestamptz'::pg_catalog.regtype THEN 'YYYY-MM-DD HH24:MI:SS"+00"'
+                           ELSE 'YYYY-MM-DD HH24:MI:SS' END AS form,
+           n.nspname, c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,
            n.nspname = 'shop' AND pg_catalog.obj_description(n.oid, 'pg_namespace') LIKE 'htap-top:%' AS is_shop
     FROM pg_catalog.pg_partitioned_table AS p
     JOIN pg_catalog.pg_class AS c ON c.oid = p.partrelid
@@ -33,10 +38,7 @@ newest AS MATERIALIZED (
     FROM parents AS p
 ),
 short AS (
-    SELECT n.*, pg_catalog.date_trunc('month', pg_catalog.now()) + interval '2 months' AS wanted,
-           -- the month after the newest partition
-           greatest(n.until, pg_catalog.date_trunc('month', n.until)) AS since,
-           pg_catalog.date_trunc('month', n.until) + interval '1 month' AS upto
+    SELECT n.*
     FROM newest AS n
     WHERE n.until < pg_catalog.date_trunc('month', pg_catalog.now()) + interval '2 months'
 ),
@@ -57,8 +59,9 @@ SELECT CASE WHEN s.until < pg_catalog.now() - interval '90 days' THEN 'info'
        || CASE WHEN s.until < pg_catalog.now() - interval '90 days' THEN ' (if any come)' ELSE '' END AS evidence,
        CASE WHEN s.is_shop THEN 'htap-top partitions make -d ' || pg_catalog.quote_ident(pg_catalog.current_database())
             ELSE pg_catalog.format('CREATE TABLE %I.%I PARTITION OF %s FOR VALUES FROM (%L) TO (%L)', s.nspname,
-                     s.relname || pg_catalog.to_char(s.since, '_YYYY_MM'), s.name,
-                     pg_catalog.to_char(s.since, 'YYYY-MM-DD HH24:MI:SS'), pg_catalog.to_char(s.upto, 'YYYY-MM-DD HH24:MI:SS'))
+                     -- where months are those of another time zone, midnight is near
+                     s.relname || pg_catalog.to_char(s.until + interval '14 hours', '_YYYY_MM'), s.name,
+                     pg_catalog.to_char(s.until, s.form), pg_catalog.to_char(s.until + interval '1 month', s.form))
        END AS cure
 FROM short AS s
 UNION ALL

@@ -62,7 +62,7 @@ FROM here
 WHERE here.ours > 0 AND NOT EXISTS (SELECT FROM known)
 UNION ALL
 SELECT 'unknown', 'htap.schema_version',
-       'version of the shop''s schema: needs '
+       'its version needs '
        || pg_catalog.format('GRANT USAGE ON SCHEMA htap TO %1$I; GRANT SELECT ON htap.schema_version TO %1$I', current_user), ''
 FROM known
 WHERE NOT known.readable

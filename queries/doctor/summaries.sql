@@ -1,6 +1,6 @@
 -- title = "incremental summaries: filled, not behind, and somebody who merges what is logged"
 -- needs = ["htap.view_def", "htap.watermark", "htap.order_log", "htap.refresh_run"]
--- remedy = "the shop is not installed (htap-top init)"
+-- remedy = "htap-top init makes it"
 -- about = """
 -- A summary without a snapshot was never filled. One that is behind lacks committed changes for a minute and
 -- for ten times its own freshness; where nothing was logged meanwhile it is right, however old. If nobody has

@@ -23,9 +23,6 @@ pub struct Front {
     /// What creates them.
     #[serde(default)]
     pub remedy: String,
-    /// Made only where our role has the privileges of pg_monitor.
-    #[serde(default)]
-    pub monitor: bool,
 }
 
 /// A check of a file.

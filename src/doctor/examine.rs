@@ -3,8 +3,7 @@
 use super::check::{self, Check};
 use super::session::{self, Session};
 use super::{Examination, Finding, Outcome, Severity};
-use crate::dashboard::panels;
-use crate::pg::{Client, Param, PgError, Table, Target, quote_ident};
+use crate::pg::{Client, Param, PgError, Table, Target};
 use crate::text::Clean;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,16 +28,16 @@ pub async fn examine(target: &Target) -> Result<Examination, PgError> {
             .map(|(name, title)| unmade(name, title, late()))
             .collect::<Vec<_>>(),
     };
-    let facts = match timeout(DEADLINE, facts(&session.client)).await {
-        Ok(facts) => facts?,
+    let major = match timeout(DEADLINE, major(&session.client)).await {
+        Ok(major) => major?,
         Err(_) => return Err(late()),
     };
     let mut outcomes = Vec::new();
     let mut lost: Option<PgError> = None;
-    for check in check::all(facts.major) {
+    for check in check::all(major) {
         let made = match &lost {
             Some(error) => Err(error.clone()),
-            None => match timeout(DEADLINE, make(&session.client, &check, &facts)).await {
+            None => match timeout(DEADLINE, make(&session.client, &check)).await {
                 Ok(made) => made,
                 Err(_) => Err(late()),
             },
@@ -46,7 +45,7 @@ pub async fn examine(target: &Target) -> Result<Examination, PgError> {
         outcomes.push(match made {
             Ok(outcome) => outcome,
             Err(error) => {
-                let outcome = unmade(check.name, &check.front.title, error.clone());
+                let outcome = unmade(check.name, &check.front.title, why(&error));
                 if !error.session_survives() {
                     lost = Some(error);
                 }
@@ -56,6 +55,21 @@ pub async fn examine(target: &Target) -> Result<Examination, PgError> {
     }
     outcomes.extend(of_session);
     Ok(Examination { outcomes })
+}
+
+/// Why a check was not made, in words.
+fn why(error: &PgError) -> String {
+    match error.code() {
+        "55P03" => "a relation it looks at is locked by somebody: try again".to_owned(),
+        "57014" => "it took longer than 10 s".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+async fn major(client: &Client) -> Result<i64, PgError> {
+    let sql = "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int8 AS version";
+    let version = client.query(sql, &[]).await?.first("version").int();
+    Ok(version.unwrap_or_default() / 10_000)
 }
 
 fn late() -> PgError {
@@ -71,39 +85,12 @@ fn unmade(check: &'static str, title: &str, why: impl std::fmt::Display) -> Outc
     }
 }
 
-/// What decides whether a check can be made.
-pub struct Facts {
-    major: i64,
-    role: String,
-    pg_monitor: bool,
-}
-
-async fn facts(client: &Client) -> Result<Facts, PgError> {
-    let sql = panels::statement("facts", 0).unwrap_or_default();
-    let facts = client.query(sql, &[]).await?;
-    let version = facts.first("server_version_num").int().unwrap_or_default();
-    Ok(Facts {
-        major: version / 10_000,
-        role: facts
-            .first("current_user")
-            .text()
-            .unwrap_or_default()
-            .to_owned(),
-        pg_monitor: facts.first("pg_monitor").is_true(),
-    })
-}
-
 /// Makes one check.
-async fn make(client: &Client, check: &Check, facts: &Facts) -> Result<Outcome, PgError> {
-    let role = quote_ident(&facts.role);
-    let not_made = |why: String| Ok(unmade(check.name, &check.front.title, why));
-    if check.front.monitor && !facts.pg_monitor {
-        return not_made(format!("needs pg_monitor: GRANT pg_monitor TO {role}"));
-    }
+async fn make(client: &Client, check: &Check) -> Result<Outcome, PgError> {
     client.begin(LIMITS).await?;
     let made = async {
-        if let Some(lack) = lacking(client, check, &role).await? {
-            return not_made(lack);
+        if let Some(lack) = lacking(client, check).await? {
+            return Ok(unmade(check.name, &check.front.title, lack));
         }
         Ok(read(check, &client.query(&check.sql, &[]).await?))
     }
@@ -112,15 +99,17 @@ async fn make(client: &Client, check: &Check, facts: &Facts) -> Result<Outcome, 
     made
 }
 
-/// Which of the relations that a check reads is not there, or not for our role.
-async fn lacking(client: &Client, check: &Check, role: &str) -> Result<Option<String>, PgError> {
+/// Which of the relations that a check reads are not there, or not for our role.
+async fn lacking(client: &Client, check: &Check) -> Result<Option<String>, PgError> {
     if check.front.needs.is_empty() {
         return Ok(None);
     }
     let sql = "
         SELECT n.name, c.oid IS NOT NULL AS there,
-               coalesce(pg_catalog.has_schema_privilege(s.oid, 'USAGE')
-                        AND pg_catalog.has_table_privilege(c.oid, 'SELECT'), false) AS readable
+               CASE WHEN NOT pg_catalog.has_schema_privilege(s.oid, 'USAGE')
+                    THEN pg_catalog.format('GRANT USAGE ON SCHEMA %I TO %I', s.nspname, current_user) END AS usage,
+               CASE WHEN NOT pg_catalog.has_table_privilege(c.oid, 'SELECT')
+                    THEN pg_catalog.format('GRANT SELECT ON %I.%I TO %I', s.nspname, c.relname, current_user) END AS read
         FROM pg_catalog.unnest($1) AS n (name)
         LEFT JOIN pg_catalog.pg_namespace AS s ON s.nspname = pg_catalog.split_part(n.name, '.', 1)
         LEFT JOIN pg_catalog.pg_class AS c
@@ -128,19 +117,20 @@ async fn lacking(client: &Client, check: &Check, role: &str) -> Result<Option<St
     let found = client
         .query(sql, &[Param::Texts(&check.front.needs)])
         .await?;
-    let name = |row| found.get(row, "name").text().unwrap_or_default();
-    let rows = 0..found.rows.len();
-    if let Some(row) = (rows.clone()).find(|row| !found.get(*row, "there").is_true()) {
-        let remedy = &check.front.remedy;
-        return Ok(Some(format!("there is no {}: {remedy}", name(row))));
+    let mut grants: Vec<&str> = Vec::new();
+    for row in 0..found.rows.len() {
+        if !found.get(row, "there").is_true() {
+            let name = found.get(row, "name").text().unwrap_or_default();
+            return Ok(Some(format!("there is no {name}: {}", check.front.remedy)));
+        }
+        let lacks = ["usage", "read"].map(|column| found.get(row, column).text());
+        for grant in lacks.into_iter().flatten() {
+            if !grants.contains(&grant) {
+                grants.push(grant);
+            }
+        }
     }
-    let unreadable = rows
-        .into_iter()
-        .find(|row| !found.get(*row, "readable").is_true());
-    Ok(unreadable.map(|row| {
-        let name = name(row);
-        format!("needs SELECT on {name}: GRANT SELECT ON {name} TO {role}")
-    }))
+    Ok((!grants.is_empty()).then(|| format!("needs {}", grants.join("; "))))
 }
 
 /// The findings in an answer, the worst first.

@@ -209,8 +209,9 @@ fn the_exit_code_says_whether_something_is_to_be_done() {
         assert!(text.contains("checks, clean: privileges, "), "{text}");
         let (code, text, errors) = run(&[&database.conninfo("doctor_plain")]);
         assert_eq!(code, 5, "{text}");
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(
-            text.contains("\nnot checked: summaries (needs SELECT on htap."),
+            text.contains("summaries (needs GRANT USAGE ON SCHEMA htap TO doctor_plain; GRANT"),
             "{text}"
         );
         assert!(errors.contains("warning"), "{errors}");
@@ -252,27 +253,35 @@ fn programs_read_one_object_with_stable_names() {
 }
 
 /// A lock on a user's table, however strong, holds nothing up.
+async fn waits_for_no_lock(server: &Server) {
+    let database = server.database("locked").await;
+    let holder = database.connect().await;
+    holder
+        .batch(
+            "CREATE TABLE months (at date NOT NULL) PARTITION BY RANGE (at);
+             CREATE TABLE old PARTITION OF months FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+             CREATE MATERIALIZED VIEW view AS SELECT 1 AS id; CREATE UNIQUE INDEX ON view (id);
+             BEGIN; LOCK TABLE months, old; REFRESH MATERIALIZED VIEW view",
+        )
+        .await
+        .unwrap();
+    let examination = examined(&database, "postgres").await;
+    for outcome in &examination.outcomes {
+        if let Some(reason) = outcome.reason.as_ref().map(htap_top::text::Clean::as_str) {
+            let known =
+                reason.contains("is locked by somebody") || reason.starts_with("there is no htap.");
+            assert!(known, "{outcome:#?}");
+        }
+    }
+    holder.batch("ROLLBACK").await.unwrap();
+}
+
 #[test]
 fn it_waits_for_no_lock() {
     block_on(async {
-        let database = shared().database("locked").await;
-        let holder = database.connect().await;
-        holder
-            .batch(
-                "CREATE TABLE months (at date NOT NULL) PARTITION BY RANGE (at);
-                 CREATE TABLE old PARTITION OF months FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
-                 CREATE MATERIALIZED VIEW view AS SELECT 1 AS id; CREATE UNIQUE INDEX ON view (id);
-                 BEGIN; LOCK TABLE months, old; REFRESH MATERIALIZED VIEW view",
-            )
-            .await
-            .unwrap();
-        let examination = examined(&database, "postgres").await;
-        for outcome in &examination.outcomes {
-            if let Some(reason) = &outcome.reason {
-                assert!(reason.as_str().contains("55P03"), "{outcome:#?}");
-            }
-        }
-        assert!(!holder.is_closed());
+        waits_for_no_lock(shared()).await;
+        // From 17 on the bounds of a partition are not shown while it is locked.
+        waits_for_no_lock(&Server::of_major(18)).await;
     });
 }
 

@@ -1,4 +1,5 @@
 //! Clock and pooler.
+#![expect(clippy::indexing_slicing, reason = "a pooler of a few lines")]
 
 use super::{examined, of};
 use crate::it::server::{Server, block_on, shared, until};
@@ -81,7 +82,7 @@ fn pool(listener: &UnixListener, mut connections: Vec<(UnixStream, Vec<u8>)>) {
         client.read_exact(&mut startup).unwrap();
         client.write_all(&connections[0].1).unwrap();
         // A request is whole with its Query or Sync; whatever a client sends at once is one here.
-        let mut buffer = [0; 65_536];
+        let mut buffer = vec![0; 65_536];
         loop {
             let read = client.read(&mut buffer).unwrap_or(0);
             if read == 0 || buffer[0] == b'X' {

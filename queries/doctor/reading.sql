@@ -22,11 +22,11 @@ SELECT CASE WHEN s.is_shop AND s.nspname = 'mart' AND m.missed THEN 'warning' EL
        s.nspname::pg_catalog.text AS subject,
        'our role may not read ' || s.n || CASE s.n WHEN 1 THEN ' relation' ELSE ' relations' END || ' of this schema: '
        || CASE WHEN s.is_shop AND s.nspname = 'mart' AND m.missed THEN 'the business panels stay empty, ' ELSE '' END
-       || 'estimates of bloat and key columns are n/a' AS evidence,
-       CASE WHEN s.closed THEN pg_catalog.format('GRANT USAGE ON SCHEMA %I TO %I; ', s.nspname, current_user) ELSE '' END
-       || pg_catalog.format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO %I', s.nspname, current_user)
+       || 'estimates of bloat and key columns are n/a'
        || CASE WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 140000
-               THEN pg_catalog.format(' (or for all schemas: GRANT pg_read_all_data TO %I)', current_user) ELSE '' END AS cure
+               THEN ' (pg_read_all_data would show all schemas)' ELSE '' END AS evidence,
+       CASE WHEN s.closed THEN pg_catalog.format('GRANT USAGE ON SCHEMA %I TO %I; ', s.nspname, current_user) ELSE '' END
+       || pg_catalog.format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO %I', s.nspname, current_user) AS cure
 FROM summed AS s
 CROSS JOIN LATERAL (
     -- what the business panels read

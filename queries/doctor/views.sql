@@ -36,7 +36,8 @@ indexed AS MATERIALIZED (
 unpermitted AS (
     SELECT pg_catalog.count(*) AS n,
            pg_catalog.string_agg(m.name, ', ' ORDER BY m.name) FILTER (WHERE m.place <= 5) AS names,
-           pg_catalog.min(m.name) AS one, pg_catalog.min(m.owner) AS owner
+           pg_catalog.string_agg(m.name, ', ' ORDER BY m.name) AS all_names,
+           pg_catalog.string_agg(DISTINCT pg_catalog.quote_ident(m.owner), ', ') AS owners
     FROM (SELECT mv.name, pg_catalog.pg_get_userbyid(mv.relowner) AS owner, pg_catalog.row_number() OVER (ORDER BY mv.name) AS place
           FROM mv
           WHERE NOT (pg_catalog.has_schema_privilege(mv.relnamespace, 'USAGE')
@@ -82,7 +83,7 @@ UNION ALL
 SELECT 'info', u.names || CASE WHEN u.n > 5 THEN ' and ' || u.n - 5 || ' more' ELSE '' END,
        'our role may not refresh ' || CASE u.n WHEN 1 THEN 'it' ELSE 'them' END || ' (keys r and R)',
        CASE WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 170000
-            THEN pg_catalog.format('GRANT MAINTAIN ON %s TO %I', u.one, current_user)
-            ELSE pg_catalog.format('GRANT %I TO %I', u.owner, current_user) END
+            THEN pg_catalog.format('GRANT MAINTAIN ON %s TO %I', u.all_names, current_user)
+            ELSE pg_catalog.format('GRANT %s TO %I', u.owners, current_user) END
 FROM unpermitted AS u
 WHERE u.n > 0

@@ -83,7 +83,7 @@ impl Outcome {
 /// All checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Examination {
-    /// In the order of [`check::names`].
+    /// In the order of [`check::all`], then of [`session::CHECKS`].
     pub outcomes: Vec<Outcome>,
 }
 

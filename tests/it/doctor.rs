@@ -141,7 +141,7 @@ fn on_major(major: u16) {
             "mart.daily_sales_summary, mart.fact_sales_mv, mart.sales_hourly_mv, mart.user_behavior_mv",
         );
         let grant = if major >= 17 {
-            "GRANT MAINTAIN ON mart.daily_sales_summary TO doctor_plain"
+            "GRANT MAINTAIN ON mart.daily_sales_summary, mart.fact_sales_mv, mart.sales_hourly_mv, mart.user_behavior_mv TO doctor_plain"
         } else {
             "GRANT htap_refresh TO doctor_plain"
         };

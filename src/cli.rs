@@ -1,6 +1,7 @@
 //! The command line.
 
 mod bench;
+pub mod doctor;
 mod init;
 pub mod load;
 mod partitions;
@@ -60,6 +61,8 @@ pub enum Command {
     Order(Box<load::Order>),
     /// Say where a statement is to run, primary or replica, OLTP or OLAP, and why
     Route(Box<route::Route>),
+    /// Check what the dashboard, the refresh and the shop need, and say what cures what is missing
+    Doctor(doctor::Doctor),
     /// List the months of the shop, make those to come, archive those that are over
     Partitions(Partitions),
     /// Show a recording: step through it, play it, jump to its troubles

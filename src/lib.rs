@@ -64,6 +64,12 @@
 //! ([`system::survey`] tells what is ours), its made-up history ([`system::generate`], loaded by
 //! [`system::fill`]), its months ([`system::partitions`], [`system::archive`]).
 //!
+//! # The doctor
+//!
+//! [`mod@doctor`]: a check is one SQL file in `queries/doctor/`, a front matter and a statement whose rows are
+//! findings; the few that are no SQL (clock, pooler) are in `doctor/session.rs`. Nothing it cannot see counts as
+//! clean: a check says for what it was not made.
+//!
 //! # Rules
 //!
 //! `tests/it/tidy.rs` holds them: who may import whom, where clocks are read, how long a file may be,
@@ -74,6 +80,7 @@ pub mod cli;
 pub mod config;
 pub mod dashboard;
 pub mod demo;
+pub mod doctor;
 pub mod format;
 pub mod pg;
 pub mod system;

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Some(Command::Workload(workload)) => commands::workload::put_on(&workload),
         Some(Command::Order(order)) => commands::order::run(&order.deed),
         Some(Command::Route(route)) => commands::route::route(&route),
+        Some(Command::Doctor(doctor)) => commands::doctor::run(&doctor),
         Some(Command::Partitions(partitions)) => commands::partitions::run(&partitions),
         Some(Command::Replay(replay)) => commands::replay::replay(&replay),
         Some(Command::Config) => print(config::EXAMPLE.as_bytes()),

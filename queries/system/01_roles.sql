@@ -19,7 +19,7 @@ BEGIN
          'default_transaction_read_only=on work_mem=64MB statement_timeout=60s'
          ' idle_in_transaction_session_timeout=5min max_parallel_workers_per_gather=1 jit=off'),
         ('htap_refresh', 'owner of the materialized views, hence the role that may refresh them',
-         'work_mem=64MB max_parallel_workers_per_gather=0 jit=off'),
+         'work_mem=64MB idle_in_transaction_session_timeout=5min max_parallel_workers_per_gather=0 jit=off'),
         -- Sees every session's statement, may cancel and terminate, may refresh. No superuser.
         ('htap_monitor', 'the dashboard', 'statement_timeout=30s jit=off')
     LOOP

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod dashboard;
 pub mod demo;
+pub mod doctor;
 pub mod init;
 mod meter;
 pub mod order;

@@ -171,6 +171,8 @@ impl Cluster {
         set("port", &self.port.to_string());
         set("unix_socket_directories", &socket_dir);
         set("unix_socket_permissions", "0700");
+        // So that the doctor does not take its settings for a mistake.
+        set("htap_top.throw_away", "on");
         if self.has_library("pg_stat_statements") {
             set("shared_preload_libraries", "pg_stat_statements");
         }

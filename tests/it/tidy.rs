@@ -6,6 +6,7 @@ use htap_top::dashboard::keys;
 use htap_top::dashboard::panels;
 use htap_top::dashboard::panels::spec::Spec;
 use htap_top::dashboard::theme::{Role, Theme};
+use htap_top::doctor::check;
 use regex::Regex;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -119,6 +120,8 @@ const WORDS: &[Word] = &[
             // Paces, and how long a refresh took.
             "src/system/refresh/",
             "src/bench/",
+            // The clock is what is checked, and how long it took to connect.
+            "src/doctor/session.rs",
             // The offset from UTC, asked once.
             "src/commands/dashboard.rs",
             // Rows per second, told to a person.
@@ -362,8 +365,14 @@ const BANS: &[Ban] = &[
     Ban {
         who: "pg",
         but: &[],
-        what: &["dashboard", "system", "workload", "demo"],
+        what: &["dashboard", "system", "workload", "demo", "doctor"],
         shared: &[],
+    },
+    Ban {
+        who: "doctor",
+        but: &[],
+        what: &["dashboard", "workload", "demo"],
+        shared: &["dashboard::panels"],
     },
     Ban {
         who: "",
@@ -452,6 +461,7 @@ fn a_forbidden_import_is_found() {
             "use crate::dashboard::feed::Feed as F;",
         ),
         at("src/pg/x.rs", "use crate::demo::Cluster;"),
+        at("src/doctor/x.rs", "use crate::dashboard::model::Model;"),
         at("src/dashboard/keys.rs", "use super::runtime::Stage;"),
     ];
     for (ban, file) in BANS.iter().zip(bad) {
@@ -472,6 +482,7 @@ fn a_forbidden_import_is_found() {
             "src/dashboard/model/x.rs",
             "use super::Model; use crate::dashboard::panels::bloat;",
         ),
+        at("src/doctor/x.rs", "use crate::dashboard::panels;"),
         at(
             "src/commands/dashboard.rs",
             "use htap_top::dashboard::runtime::{self, Stage};",
@@ -556,9 +567,9 @@ fn nothing_of_the_building_site_is_left() {
     }
 }
 
-/// `name` and `major` of `queries/name.major.sql`.
-fn query_names() -> Vec<(String, Option<i64>)> {
-    let paths = std::fs::read_dir(root().join("queries"))
+/// `name` and `major` of `folder/name.major.sql`.
+fn query_names(folder: &str) -> Vec<(String, Option<i64>)> {
+    let paths = std::fs::read_dir(root().join(folder))
         .unwrap()
         .map(|entry| entry.unwrap().path());
     let mut names: Vec<_> = paths
@@ -575,9 +586,9 @@ fn query_names() -> Vec<(String, Option<i64>)> {
     names
 }
 
-#[test]
-fn every_query_is_built_in_and_parses() {
-    let mut listed: Vec<(String, Option<i64>)> = panels::variants()
+/// As [`query_names`] tells files.
+fn listed(variants: impl Iterator<Item = (&'static str, Vec<i64>)>) -> Vec<(String, Option<i64>)> {
+    let mut listed: Vec<(String, Option<i64>)> = variants
         .flat_map(|(name, majors)| {
             std::iter::once(None)
                 .chain(majors.into_iter().map(Some))
@@ -585,12 +596,39 @@ fn every_query_is_built_in_and_parses() {
         })
         .collect();
     listed.sort();
+    listed
+}
+
+#[test]
+fn every_check_of_the_doctor_is_built_in_and_parses() {
     assert_eq!(
-        listed,
-        query_names(),
+        listed(check::variants()),
+        query_names("queries/doctor"),
+        "the files of queries/doctor/ and the list in src/doctor/check.rs differ"
+    );
+    let names: Vec<_> = check::variants().map(|(name, _)| name).collect();
+    let parsed: Vec<_> = check::all(0).into_iter().collect();
+    assert_eq!(
+        parsed.iter().map(|check| check.name).collect::<Vec<_>>(),
+        names
+    );
+    for check in parsed {
+        assert!(
+            check.front.about.len() > 40 && check.front.about.contains("Cost: "),
+            "{}.sql does not say what it finds and costs",
+            check.name
+        );
+    }
+}
+
+#[test]
+fn every_query_is_built_in_and_parses() {
+    assert_eq!(
+        listed(panels::variants()),
+        query_names("queries"),
         "the files of queries/ and the list in src/dashboard/panels/mod.rs differ"
     );
-    for (name, major) in query_names() {
+    for (name, major) in query_names("queries") {
         if major.is_none() {
             let text = std::fs::read_to_string(root().join(format!("queries/{name}.sql"))).unwrap();
             let spec = Spec::parse(&name, &text).unwrap();

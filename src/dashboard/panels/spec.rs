@@ -197,11 +197,7 @@ impl Spec {
             name: name.to_owned(),
             reason,
         };
-        let text = text.trim_start_matches('\u{feff}');
-        let front_lines = text.lines().take_while(|line| line.starts_with("--"));
-        let front: String = front_lines
-            .flat_map(|line| [uncomment(line), "\n"])
-            .collect();
+        let (front, sql) = split(text);
         if front.trim().is_empty() {
             return Err(fail(
                 "no front matter: the first lines must be SQL comments holding at least \
@@ -209,13 +205,6 @@ impl Spec {
                     .into(),
             ));
         }
-        let sql: String = text
-            .lines()
-            .skip_while(|line| line.starts_with("--"))
-            .collect::<Vec<_>>()
-            .join("\n")
-            .trim()
-            .to_owned();
         if sql.is_empty() {
             return Err(fail("no statement after the front matter".into()));
         }
@@ -235,6 +224,20 @@ impl Spec {
     pub fn column(&self, name: &str) -> ColumnSpec {
         self.front.columns.get(name).cloned().unwrap_or_default()
     }
+}
+
+/// The front matter of a file, without its signs of comment, and the statement after it.
+pub fn split(text: &str) -> (String, String) {
+    let text = text.trim_start_matches('\u{feff}');
+    let front_lines = text.lines().take_while(|line| line.starts_with("--"));
+    let front = front_lines
+        .flat_map(|line| [uncomment(line), "\n"])
+        .collect();
+    let sql: Vec<&str> = text
+        .lines()
+        .skip_while(|line| line.starts_with("--"))
+        .collect();
+    (front, sql.join("\n").trim().to_owned())
 }
 
 fn uncomment(line: &str) -> &str {

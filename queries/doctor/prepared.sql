@@ -1,0 +1,17 @@
+-- title = "prepared transactions that nobody finishes"
+-- about = """
+-- A prepared transaction keeps its locks and dead rows until it is finished, over restarts of the server.
+-- Found are those older than five minutes.
+-- Cost: 1 ms.
+-- """
+
+SELECT 'danger' AS severity,
+       p.gid AS subject,
+       'prepared by ' || p.owner || ' in database ' || p.database || ' '
+       || (extract(epoch FROM pg_catalog.clock_timestamp() - p.prepared) / 60)::pg_catalog.int8
+       || ' minutes ago: it keeps its locks, and dead rows of ' || pg_catalog.age(p.transaction) || ' transactions' AS evidence,
+       pg_catalog.format('in database %I, as its owner or a superuser: ROLLBACK PREPARED %L', p.database, p.gid) AS cure
+FROM pg_catalog.pg_prepared_xacts AS p
+WHERE p.prepared < pg_catalog.clock_timestamp() - interval '5 minutes'
+ORDER BY p.prepared
+LIMIT 200

@@ -1,0 +1,49 @@
+-- title = "incremental summaries: filled, not behind, and somebody who merges what is logged"
+-- needs = ["htap.view_def", "htap.watermark", "htap.order_log", "htap.refresh_run"]
+-- remedy = "htap-top init makes it"
+-- about = """
+-- A summary without a snapshot was never filled. One that is behind lacks committed changes for a minute and
+-- for ten times its own freshness; where nothing was logged meanwhile it is right, however old. If nobody has
+-- refreshed anything for ten minutes there is no reader of the log, which grows by 100 bytes per order.
+-- Cost: a scan of htap.order_log for each summary, up to 100,000 rows.
+-- """
+
+WITH behind AS MATERIALIZED (
+    SELECT d.view, w.snapshot IS NOT NULL AS filled,
+           extract(epoch FROM pg_catalog.clock_timestamp() - w.as_of)::pg_catalog.int8 AS age_s,
+           10 * extract(epoch FROM d.freshness)::pg_catalog.int8 AS patience_s,
+           b.n AS backlog
+    FROM htap.view_def AS d
+    LEFT JOIN htap.watermark AS w ON w.view = d.view
+    CROSS JOIN LATERAL (
+        SELECT pg_catalog.count(*) AS n
+        FROM (SELECT FROM htap.order_log AS l
+              WHERE w.snapshot IS NOT NULL AND NOT pg_catalog.pg_visible_in_snapshot(l.xid, w.snapshot) LIMIT 100000) AS unseen
+    ) AS b
+    WHERE d.kind = 'incremental'
+),
+late AS (
+    SELECT * FROM behind WHERE behind.backlog > 0 AND behind.age_s > greatest(60, behind.patience_s)
+),
+merged AS (
+    SELECT extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.max(r.started))::pg_catalog.int8 AS ago_s
+    FROM htap.refresh_run AS r
+)
+SELECT 'warning' AS severity,
+       b.view AS subject,
+       'was never filled: whoever reads it reads nothing' AS evidence,
+       'htap-top refresh -d ' || pg_catalog.quote_ident(pg_catalog.current_database()) || ' ' || b.view AS cure
+FROM behind AS b
+WHERE NOT b.filled
+UNION ALL
+SELECT 'warning', l.view,
+       l.backlog || CASE WHEN l.backlog >= 100000 THEN ' or more' ELSE '' END || ' committed changes are not merged, what it holds is '
+       || l.age_s || ' s old',
+       'htap-top refresh -d ' || pg_catalog.quote_ident(pg_catalog.current_database()) || ' --fresh 5s'
+FROM late AS l
+UNION ALL
+SELECT 'warning', 'htap.order_log',
+       'nobody reads the log of changes: the last refresh began ' || coalesce(m.ago_s || ' s ago', 'never') || ', and the log grows',
+       'htap-top refresh -d ' || pg_catalog.quote_ident(pg_catalog.current_database()) || ' --fresh 5s, as a service'
+FROM merged AS m
+WHERE EXISTS (SELECT FROM late) AND coalesce(m.ago_s > 600, true)

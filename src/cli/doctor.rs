@@ -1,0 +1,30 @@
+//! The options of `doctor`.
+
+use super::Server;
+use clap::{Args, ValueEnum};
+
+/// The options of `doctor`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Reads only, waits for no lock, changes nothing. Exit code 0: nothing found, or only notes (·); 5: a \
+warning (▲) or a danger (✖) was found; 3: no connection. Connect as the role that runs the dashboard: what it may \
+not see is said."
+)]
+pub struct Doctor {
+    /// Where to connect.
+    #[command(flatten)]
+    pub server: Server,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// How the findings are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// One JSON object
+    Json,
+}

@@ -1,0 +1,146 @@
+//! The files of the checks: front matter in TOML, written as SQL comments, then the statement.
+//!
+//! The statement returns four columns of text: `severity`, `subject`, `evidence`, `cure`. The severity is
+//! `danger`, `warning` or `info`; `unknown` is no finding: its evidence says what could not be looked at.
+
+use super::session;
+use crate::dashboard::panels::spec::split;
+use crate::system::schema;
+use serde::Deserialize;
+use std::fmt::Write as _;
+
+/// A check's front matter.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Front {
+    /// What it looks at.
+    pub title: String,
+    /// When it finds something, what it costs, what it cannot see.
+    pub about: String,
+    /// Relations that it reads, schema-qualified.
+    #[serde(default)]
+    pub needs: Vec<String>,
+    /// What creates them.
+    #[serde(default)]
+    pub remedy: String,
+}
+
+/// A check of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// File name without ending.
+    pub name: &'static str,
+    /// Front matter.
+    pub front: Front,
+    /// The statement for the server's version.
+    pub sql: String,
+}
+
+struct File {
+    name: &'static str,
+    /// Oldest supported version, with front matter.
+    base: &'static str,
+    /// Later versions, ascending.
+    later: &'static [(i64, &'static str)],
+}
+
+macro_rules! file {
+    ($name:literal $(, $major:literal)*) => {
+        File {
+            name: $name,
+            base: include_str!(concat!("../../queries/doctor/", $name, ".sql")),
+            later: &[$(($major, include_str!(concat!("../../queries/doctor/", $name, ".", $major, ".sql")))),*],
+        }
+    };
+}
+
+/// In the order in which they are made.
+static FILES: &[File] = &[
+    file!("privileges"),
+    file!("reading"),
+    file!("rules"),
+    file!("statements"),
+    file!("tracking"),
+    file!("schema"),
+    file!("summaries"),
+    file!("views"),
+    file!("limits"),
+    file!("autovacuum"),
+    file!("hot_updates", 16),
+    file!("analyze"),
+    file!("indexes"),
+    file!("partitions"),
+    file!("slots"),
+    file!("prepared"),
+    file!("wraparound"),
+    file!("checkpoints", 17),
+    file!("durability"),
+    file!("standby"),
+];
+
+/// Parses a file for its front matter; the statement is that of the front's version.
+fn parse(file: &File, major: i64) -> Result<Check, toml::de::Error> {
+    let (front, base) = split(file.base);
+    let later = file.later.iter().rev().find(|(from, _)| *from <= major);
+    let sql = later.map_or(base, |(_, text)| split(text).1);
+    Ok(Check {
+        name: file.name,
+        front: toml::from_str(&front)?,
+        sql: sql.replace("{schema_version}", &schema::VERSION.to_string()),
+    })
+}
+
+/// All checks of files, for a server of this major version; an unknown newer one gets the newest. A file that
+/// does not parse is left out here and fails a test.
+pub fn all(major: i64) -> Vec<Check> {
+    FILES
+        .iter()
+        .filter_map(|file| parse(file, major).ok())
+        .collect()
+}
+
+/// Names of all files and the majors of their variants.
+pub fn variants() -> impl Iterator<Item = (&'static str, Vec<i64>)> {
+    FILES.iter().map(|file| {
+        let majors = file.later.iter().map(|(major, _)| *major).collect();
+        (file.name, majors)
+    })
+}
+
+/// The checks as Markdown, as they stand in the README.
+pub fn markdown() -> String {
+    let own = session::CHECKS.map(|(name, title)| (name, title.to_owned()));
+    let files = all(0).into_iter();
+    let files = files.map(|check| (check.name, check.front.title));
+    let mut table = "| Check | What it looks at |\n| --- | --- |\n".to_owned();
+    for (name, title) in files.chain(own) {
+        let _ = writeln!(table, "| `{name}` | {title} |");
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_parses() {
+        for file in FILES {
+            parse(file, 0).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_readme_lists_the_checks() {
+        let readme = include_str!("../../README.md");
+        let listed = readme
+            .split_once("<!-- doctor -->\n")
+            .and_then(|(_, rest)| rest.split_once("<!-- /doctor -->"))
+            .map(|(listed, _)| listed);
+        assert_eq!(
+            listed,
+            Some(markdown().as_str()),
+            "put the right side between the markers of README.md"
+        );
+    }
+}

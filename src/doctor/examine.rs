@@ -1,0 +1,170 @@
+//! Makes the checks, one after the other, each in a read-only transaction of its own.
+
+use super::check::{self, Check};
+use super::session::{self, Session};
+use super::{Examination, Finding, Outcome, Severity};
+use crate::pg::{Client, Param, PgError, Table, Target};
+use crate::text::Clean;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// In a transaction, so that behind a pooler they hold for the statement, and for nobody else.
+const LIMITS: &str = "
+    SET TRANSACTION READ ONLY;
+    SET LOCAL search_path = ''; SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '100ms';
+    SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'";
+
+/// Longer than the server's own limit: after it the session is given up.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// Connects, and makes all checks. Fails only where there is no connection.
+pub async fn examine(target: &Target) -> Result<Examination, PgError> {
+    let session = Session::open(target).await?;
+    let of_session = match timeout(DEADLINE, session.checks()).await {
+        Ok(outcomes) => outcomes.into(),
+        Err(_) => session::CHECKS
+            .iter()
+            .map(|(name, title)| unmade(name, title, late()))
+            .collect::<Vec<_>>(),
+    };
+    let major = match timeout(DEADLINE, major(&session.client)).await {
+        Ok(major) => major?,
+        Err(_) => return Err(late()),
+    };
+    let mut outcomes = Vec::new();
+    let mut lost: Option<PgError> = None;
+    for check in check::all(major) {
+        let made = match &lost {
+            Some(error) => Err(error.clone()),
+            None => match timeout(DEADLINE, make(&session.client, &check)).await {
+                Ok(made) => made,
+                Err(_) => Err(late()),
+            },
+        };
+        outcomes.push(match made {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                let outcome = unmade(check.name, &check.front.title, why(&error));
+                if !error.session_survives() {
+                    lost = Some(error);
+                }
+                outcome
+            }
+        });
+    }
+    outcomes.extend(of_session);
+    Ok(Examination { outcomes })
+}
+
+/// Why a check was not made, in words.
+fn why(error: &PgError) -> String {
+    match error.code() {
+        "55P03" => "a relation it looks at is locked by somebody: try again".to_owned(),
+        "57014" => "it took longer than 10 s".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+async fn major(client: &Client) -> Result<i64, PgError> {
+    let sql = "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int8 AS version";
+    let version = client.query(sql, &[]).await?.first("version").int();
+    Ok(version.unwrap_or_default() / 10_000)
+}
+
+fn late() -> PgError {
+    PgError::deadline(DEADLINE.as_secs_f64())
+}
+
+fn unmade(check: &'static str, title: &str, why: impl std::fmt::Display) -> Outcome {
+    Outcome {
+        check,
+        title: title.to_owned(),
+        findings: Vec::new(),
+        reason: Some(why.to_string().as_str().into()),
+    }
+}
+
+/// Makes one check.
+async fn make(client: &Client, check: &Check) -> Result<Outcome, PgError> {
+    client.begin(LIMITS).await?;
+    let made = async {
+        if let Some(lack) = lacking(client, check).await? {
+            return Ok(unmade(check.name, &check.front.title, lack));
+        }
+        Ok(read(check, &client.query(&check.sql, &[]).await?))
+    }
+    .await;
+    client.rollback().await?;
+    made
+}
+
+/// Which of the relations that a check reads are not there, or not for our role.
+async fn lacking(client: &Client, check: &Check) -> Result<Option<String>, PgError> {
+    if check.front.needs.is_empty() {
+        return Ok(None);
+    }
+    let sql = "
+        SELECT n.name, c.oid IS NOT NULL AS there,
+               CASE WHEN NOT pg_catalog.has_schema_privilege(s.oid, 'USAGE')
+                    THEN pg_catalog.format('GRANT USAGE ON SCHEMA %I TO %I', s.nspname, current_user) END AS usage,
+               CASE WHEN NOT pg_catalog.has_table_privilege(c.oid, 'SELECT')
+                    THEN pg_catalog.format('GRANT SELECT ON %I.%I TO %I', s.nspname, c.relname, current_user) END AS read
+        FROM pg_catalog.unnest($1) AS n (name)
+        LEFT JOIN pg_catalog.pg_namespace AS s ON s.nspname = pg_catalog.split_part(n.name, '.', 1)
+        LEFT JOIN pg_catalog.pg_class AS c
+               ON c.relnamespace = s.oid AND c.relname = pg_catalog.split_part(n.name, '.', 2)";
+    let found = client
+        .query(sql, &[Param::Texts(&check.front.needs)])
+        .await?;
+    let mut grants: Vec<&str> = Vec::new();
+    for row in 0..found.rows.len() {
+        if !found.get(row, "there").is_true() {
+            let name = found.get(row, "name").text().unwrap_or_default();
+            return Ok(Some(format!("there is no {name}: {}", check.front.remedy)));
+        }
+        let lacks = ["usage", "read"].map(|column| found.get(row, column).text());
+        for grant in lacks.into_iter().flatten() {
+            if !grants.contains(&grant) {
+                grants.push(grant);
+            }
+        }
+    }
+    Ok((!grants.is_empty()).then(|| format!("needs {}", grants.join("; "))))
+}
+
+/// The findings in an answer, the worst first.
+fn read(check: &Check, answer: &Table) -> Outcome {
+    let cell = |row, column| match answer.get(row, column).text() {
+        Some(text) => Clean::new(text),
+        None => Clean::default(),
+    };
+    let mut findings = Vec::new();
+    // Each reason once, in the order of the rows.
+    let mut reasons = BTreeMap::new();
+    for row in 0..answer.rows.len() {
+        let severity = match cell(row, "severity").as_str() {
+            "danger" => Severity::Danger,
+            "warning" => Severity::Warning,
+            "info" => Severity::Info,
+            _ => {
+                reasons.entry(cell(row, "evidence")).or_insert(row);
+                continue;
+            }
+        };
+        findings.push(Finding {
+            severity,
+            subject: cell(row, "subject"),
+            evidence: cell(row, "evidence"),
+            cure: cell(row, "cure"),
+        });
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let reasons: Vec<&str> = reasons.keys().map(Clean::as_str).collect();
+    Outcome {
+        check: check.name,
+        title: check.front.title.clone(),
+        findings,
+        reason: (!reasons.is_empty()).then(|| Clean::new(&reasons.join("; "))),
+    }
+}

@@ -204,19 +204,16 @@ impl Theatre {
             let mut before = self.tape.troubles().rev();
             before.find(|trouble| trouble.at.mono_ms < now_ms)
         };
-        match found.map(|trouble| trouble.at.mono_ms) {
-            Some(at_ms) => {
-                self.playing = false;
-                self.go(at_ms);
-            }
-            None => {
-                let what = if next {
-                    "no trouble after this moment"
-                } else {
-                    "no trouble before this moment"
-                };
-                self.shown_mut().say(Grade::Doubtful, what);
-            }
+        if let Some(at_ms) = found.map(|trouble| trouble.at.mono_ms) {
+            self.playing = false;
+            self.go(at_ms);
+        } else {
+            let what = if next {
+                "no trouble after this moment"
+            } else {
+                "no trouble before this moment"
+            };
+            self.shown_mut().say(Grade::Doubtful, what);
         }
     }
 

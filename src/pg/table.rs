@@ -36,6 +36,10 @@ mod any_float {
         Text(Box<str>),
     }
 
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde hands a reference over"
+    )]
     pub(super) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
         if value.is_finite() {
             to.serialize_f64(*value)

@@ -1,5 +1,5 @@
 //! Recordings: what is written is shown again, whatever ended the writing, and nothing in a file can harm.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::board::{activity, facts, table, trouble};
 use htap_top::config::Config;

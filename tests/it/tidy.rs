@@ -376,7 +376,11 @@ const BANS: &[Ban] = &[
     },
     Ban {
         who: "",
-        but: &["commands::dashboard", "commands::replay", "dashboard::runtime::*"],
+        but: &[
+            "commands::dashboard",
+            "commands::replay",
+            "dashboard::runtime::*",
+        ],
         what: &["dashboard::runtime"],
         shared: &[],
     },

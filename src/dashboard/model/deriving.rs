@@ -30,23 +30,6 @@ impl Model {
                 self.put(id, table);
             }
             "statement_totals" => self.history.statements(&table, &self.classifier),
-            "statements" => {
-                let key = self.feed(id).map(|feed| feed.spec.front.key.clone());
-                let table = statements::derive(
-                    table,
-                    &key.unwrap_or_default(),
-                    &mut self.memory.statements,
-                    &self.classifier,
-                );
-                self.put(id, table);
-            }
-            "waits" => {
-                let now_s = self.now.mono_ms as f64 / 1000.0;
-                let every_s = self.interval.as_secs_f64();
-                self.memory.waits.note(&table, &self.classifier, now_s);
-                let table = self.memory.waits.table(now_s, every_s);
-                self.put(id, table);
-            }
             "activity" => {
                 let table = activity::derive(table, &self.classifier);
                 effects = self.watch_refreshes(&table);
@@ -77,6 +60,31 @@ impl Model {
                 self.put(id, table);
                 self.derive_views();
             }
+            _ => self.took_panel(id, name, table),
+        }
+        effects
+    }
+
+    /// Derives what only a panel of its own shows.
+    fn took_panel(&mut self, id: FeedId, name: &str, table: Table) {
+        match name {
+            "statements" => {
+                let key = self.feed(id).map(|feed| feed.spec.front.key.clone());
+                let table = statements::derive(
+                    table,
+                    &key.unwrap_or_default(),
+                    &mut self.memory.statements,
+                    &self.classifier,
+                );
+                self.put(id, table);
+            }
+            "waits" => {
+                let now_s = self.now.mono_ms as f64 / 1000.0;
+                let every_s = self.interval.as_secs_f64();
+                self.memory.waits.note(&table, &self.classifier, now_s);
+                let table = self.memory.waits.table(now_s, every_s);
+                self.put(id, table);
+            }
             "locks" => {
                 let table = locks::derive(table, &self.classifier);
                 self.put(id, table);
@@ -91,7 +99,6 @@ impl Model {
             }
             _ => self.put(id, table),
         }
-        effects
     }
 
     fn put(&mut self, id: FeedId, mut table: Table) {

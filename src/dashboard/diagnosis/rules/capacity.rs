@@ -27,11 +27,11 @@ pub fn connections(evidence: &Evidence<'_>) -> Option<Finding> {
     for row in 0..sessions.rows.len() {
         let text = |name| sessions.get(row, name).text().unwrap_or_default();
         let n = sessions.get(row, "n").int().unwrap_or(0);
-        let user = (
+        let who = (
             text("application_name").to_owned(),
             text("usename").to_owned(),
         );
-        let (all, idle) = users.entry(user).or_default();
+        let (all, idle) = users.entry(who).or_default();
         *all += n;
         *idle += if text("state") == "idle" { n } else { 0 };
     }

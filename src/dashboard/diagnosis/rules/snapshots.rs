@@ -5,6 +5,7 @@ use crate::dashboard::diagnosis::finding::{Fact, Finding, fact};
 use crate::dashboard::diagnosis::{DEAD_ROWS, Evidence, own_holder};
 use crate::format;
 use crate::pg::Table;
+use std::fmt::Write;
 
 /// A younger snapshot keeps nothing that matters.
 const YOUNG_S: f64 = 5.0;
@@ -30,9 +31,10 @@ pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
     let mut sentence = format!("{who} holds a {age} snapshot{how}");
     if let Some(pins) = pins {
         let worst = evidence.bloat.first("relation").text().unwrap_or("tables");
-        sentence += &format!(": ≤{} dead rows wait, most in {worst}", format::count(pins));
+        let pins = format::count(pins);
+        let _ = write!(sentence, ": ≤{pins} dead rows wait, most in {worst}");
         if let Some(vain) = vain(evidence.bloat) {
-            sentence += &format!(" ({})", in_vain(vain));
+            let _ = write!(sentence, " ({})", in_vain(vain));
         }
     }
     let kind = snapshots.get(row, "kind").text().unwrap_or_default();
@@ -102,10 +104,10 @@ fn suffering(bloat: &Table) -> Vec<Fact> {
         let share = bloat.get(row, "dead_pct").number();
         let mut text = format!("{} dead rows", format::count(dead(&row) as f64));
         if let Some(share) = share {
-            text += &format!(", {}", format::percent(share));
+            let _ = write!(text, ", {}", format::percent(share));
         }
         if let Some(times) = bloat.get(row, "in_vain").int() {
-            text += &format!(", {}", in_vain(times));
+            let _ = write!(text, ", {}", in_vain(times));
         }
         fact(relation, text)
     });

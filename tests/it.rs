@@ -7,6 +7,7 @@ mod it {
     mod board;
     mod connection;
     mod demo;
+    mod diagnosis;
     mod doctor;
     mod queries;
     mod recording;

@@ -1,0 +1,536 @@
+//! Rules in the situations they are about, on a real server: each says the right sentence, with pid, table
+//! and cure, and says nothing any more once it is over.
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
+
+mod watch;
+
+use super::server::{Database, Order, Server, block_on, pid, until, until_waiting};
+use htap_top::config::Config;
+use htap_top::dashboard::event::Key;
+use htap_top::pg::{Client, Param, PgError};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use watch::Watch;
+
+fn server(settings: &[(&str, &str)]) -> Server {
+    let settings = settings
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Server::start(&Order {
+        settings: settings.collect(),
+        ..Order::default()
+    })
+}
+
+/// Accounts as pgbench has them, by another name of the schema's owner: nothing of ours.
+async fn bank(server: &Server) -> Database<'_> {
+    let database = server.database("bank").await;
+    let admin = database.connect().await;
+    admin
+        .batch(
+            "CREATE TABLE pgbench_accounts (aid int PRIMARY KEY, abalance int NOT NULL DEFAULT 0) WITH (fillfactor = 100);
+             INSERT INTO pgbench_accounts SELECT g FROM generate_series(1, 20000) AS g;
+             ALTER TABLE pgbench_accounts SET (autovacuum_enabled = off);
+             VACUUM ANALYZE pgbench_accounts",
+        )
+        .await
+        .unwrap();
+    database
+}
+
+/// Sessions that wait for one row, one behind the other.
+async fn waiters(
+    database: &Database<'_>,
+    admin: &Client,
+    n: usize,
+) -> Vec<JoinHandle<Result<(), PgError>>> {
+    let mut waiting = Vec::new();
+    for _ in 0..n {
+        let client = database.connect().await;
+        let pid = pid(&client).await;
+        waiting.push(tokio::spawn(async move {
+            client
+                .batch("UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid = 1")
+                .await
+        }));
+        until_waiting(admin, pid).await;
+    }
+    waiting
+}
+
+#[test]
+fn one_root_and_twenty_waiters_are_a_tree_of_twenty_one_nodes() {
+    block_on(async {
+        let server = server(&[]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        let root = database.connect().await;
+        let root_pid = pid(&root).await;
+        root.batch("BEGIN; UPDATE pgbench_accounts SET abalance = 7 WHERE aid = 1")
+            .await
+            .unwrap();
+        let waiting = waiters(&database, &admin, 20).await;
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        watch.keys("pl").await;
+        let cause = watch
+            .until("the queue is named", |board| {
+                board.model.cause.rule == "lock_queue"
+            })
+            .await;
+        assert!(
+            cause.sentence.contains("20 sessions wait"),
+            "{}",
+            cause.sentence
+        );
+        assert!(
+            cause.sentence.contains(&format!("pid {root_pid} ")),
+            "{}",
+            cause.sentence
+        );
+        assert_eq!(cause.cure, "K terminates it");
+        watch
+            .until("the tree", |board| {
+                board.model.rows("locks").rows.len() == 21
+            })
+            .await;
+        let locks = watch.board.model.rows("locks");
+        let number = |row, name| locks.get(row, name).int();
+        assert_eq!(
+            (number(0, "pid"), number(0, "frees")),
+            (Some(root_pid), Some(20))
+        );
+        assert_eq!(
+            locks
+                .get(20, "tree")
+                .text()
+                .unwrap()
+                .trim_start()
+                .chars()
+                .next(),
+            Some('└')
+        );
+        let target = locks.get(1, "target").text().unwrap_or_default();
+        assert!(target.contains("pgbench_accounts"), "{target}");
+        // Ending the root lets all of them go on.
+        admin
+            .batch(&format!("SELECT pg_terminate_backend({root_pid})"))
+            .await
+            .unwrap();
+        for waiter in waiting {
+            waiter.await.unwrap().unwrap();
+        }
+        watch.calm_of("lock_queue").await;
+        assert_eq!(watch.board.model.rows("locks").rows.len(), 0);
+    });
+}
+
+/// pgbench on skewed rows beside one long snapshot, without a schema of ours.
+#[test]
+fn a_long_snapshot_is_named_with_the_table_it_hurts() {
+    block_on(async {
+        let server = server(&[]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        let reader = database.connect().await;
+        let reader_pid = pid(&reader).await;
+        reader
+            .batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pgbench_accounts")
+            .await
+            .unwrap();
+        let mut config = Config::default();
+        config.targets.snapshot_age = Duration::from_secs(6);
+        let mut watch = Watch::begin(&database, config).await;
+        for _ in 0..4 {
+            admin
+                .batch("UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid <= 5000; VACUUM pgbench_accounts")
+                .await
+                .unwrap();
+            watch.look(5_000).await;
+        }
+        let cause = watch
+            .until("the snapshot is named", |board| {
+                board.model.cause.rule == "old_snapshot"
+                    && board.model.cause.sentence.contains("dead rows")
+            })
+            .await;
+        let sentence = &cause.sentence;
+        assert!(
+            sentence.contains(&format!("pid {reader_pid} ")),
+            "{sentence}"
+        );
+        assert!(
+            sentence.contains("pgbench_accounts") && sentence.contains("in vain"),
+            "{sentence}"
+        );
+        assert_eq!(cause.cure, "K terminates it");
+        watch.keys("e").await;
+        let why = watch.board.screen(140, 50);
+        assert!(
+            why.contains("transactions since") && why.contains("vacuum"),
+            "{why}"
+        );
+        let _ = watch.board.key(Key::Esc);
+        reader.batch("COMMIT").await.unwrap();
+        admin.batch("VACUUM pgbench_accounts").await.unwrap();
+        watch.calm_of("old_snapshot").await;
+        watch
+            .until("the dead rows are gone", |board| {
+                board
+                    .model
+                    .findings
+                    .iter()
+                    .all(|finding| finding.rule != "dead_rows")
+            })
+            .await;
+    });
+}
+
+#[test]
+fn a_prepared_transaction_that_blocks_is_named() {
+    block_on(async {
+        let server = server(&[("max_prepared_transactions", "5")]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        admin
+            .batch("BEGIN; UPDATE pgbench_accounts SET abalance = 1 WHERE aid = 1; PREPARE TRANSACTION 'forgotten'")
+            .await
+            .unwrap();
+        let waiting = waiters(&database, &admin, 2).await;
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        watch.keys("pl").await;
+        let cause = watch
+            .until("it is named", |board| {
+                board.model.cause.rule == "lock_queue"
+            })
+            .await;
+        assert!(
+            cause.sentence.contains("prepared transaction forgotten"),
+            "{}",
+            cause.sentence
+        );
+        assert!(cause.cure.contains("ROLLBACK PREPARED"), "{}", cause.cure);
+        let locks = watch.board.model.rows("locks");
+        assert_eq!(locks.first("tree").text(), Some("prepared"));
+        assert_eq!(locks.first("frees").int(), Some(2));
+        admin.batch("ROLLBACK PREPARED 'forgotten'").await.unwrap();
+        for waiter in waiting {
+            waiter.await.unwrap().unwrap();
+        }
+        watch.calm_of("lock_queue").await;
+    });
+}
+
+#[test]
+fn a_plain_refresh_that_locks_readers_out_is_named() {
+    block_on(async {
+        let server = server(&[]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        admin
+            .batch(
+                "CREATE TABLE knob AS SELECT 0 AS seconds;
+                 CREATE MATERIALIZED VIEW balances AS
+                     SELECT aid, pg_sleep((SELECT seconds FROM knob))::text AS slept FROM pgbench_accounts WHERE aid = 1;
+                 CREATE UNIQUE INDEX ON balances (aid);
+                 UPDATE knob SET seconds = 600",
+            )
+            .await
+            .unwrap();
+        let (refresher, reader) = (database.connect().await, database.connect().await);
+        let (refresher_pid, reader_pid) = (pid(&refresher).await, pid(&reader).await);
+        let refresh =
+            tokio::spawn(
+                async move { refresher.batch("REFRESH MATERIALIZED VIEW balances").await },
+            );
+        let sleeps =
+            "SELECT 1 AS n FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep'";
+        until(
+            &admin,
+            "it refreshes",
+            sleeps,
+            &[Param::Int(refresher_pid)],
+            |table| !table.rows.is_empty(),
+        )
+        .await;
+        let read = tokio::spawn(async move { reader.batch("SELECT count(*) FROM balances").await });
+        until_waiting(&admin, reader_pid).await;
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        let cause = watch
+            .until("the refresh is named", |board| {
+                board.model.cause.rule == "plain_refresh"
+            })
+            .await;
+        let sentence = &cause.sentence;
+        assert!(
+            sentence.contains(&format!("pid {refresher_pid} ")),
+            "{sentence}"
+        );
+        assert!(
+            sentence.contains("readers of public.balances"),
+            "{sentence}"
+        );
+        assert_eq!(cause.cure, "C cancels it, r refreshes CONCURRENTLY");
+        let cancel = format!("SELECT pg_cancel_backend({refresher_pid})");
+        admin.batch(&cancel).await.unwrap();
+        refresh.await.unwrap().unwrap_err();
+        read.await.unwrap().unwrap();
+        watch.calm_of("plain_refresh").await;
+    });
+}
+
+#[test]
+fn used_up_connections_are_told_with_their_users() {
+    block_on(async {
+        let server = server(&[
+            ("max_connections", "16"),
+            ("superuser_reserved_connections", "3"),
+        ]);
+        let database = bank(&server).await;
+        let mut pool = Vec::new();
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        watch.look(1_000).await;
+        assert!(
+            watch
+                .board
+                .model
+                .findings
+                .iter()
+                .all(|finding| finding.rule != "connections")
+        );
+        let greedy = database.target().with_application_name("greedy-pool");
+        for _ in 0..12 {
+            if let Ok(client) = Client::connect(&greedy).await {
+                pool.push(client);
+            }
+        }
+        let cause = watch
+            .until("they are told", |board| {
+                board.model.cause.rule == "connections"
+            })
+            .await;
+        assert!(
+            cause.sentence.contains("by greedy-pool (postgres)"),
+            "{}",
+            cause.sentence
+        );
+        assert!(
+            cause.sentence.contains("of them idle"),
+            "{}",
+            cause.sentence
+        );
+        drop(pool);
+        watch.calm_of("connections").await;
+    });
+}
+
+#[test]
+fn checkpoints_forced_by_wal_are_told_and_reset_counters_too() {
+    block_on(async {
+        let server = server(&[("max_wal_size", "32MB"), ("min_wal_size", "32MB")]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        admin.batch("CREATE TABLE filler (t text)").await.unwrap();
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        watch.look(5_000).await;
+        for _ in 0..4 {
+            // Each more than a quarter of max_wal_size; the request is what the volume would make.
+            admin
+                .batch("INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 10000); CHECKPOINT")
+                .await
+                .unwrap();
+            watch.look(5_000).await;
+        }
+        let told = |board: &super::board::Board| {
+            board
+                .model
+                .findings
+                .iter()
+                .find(|finding| finding.rule == "checkpoints")
+                .cloned()
+        };
+        watch
+            .until("they are told", |board| told(board).is_some())
+            .await;
+        let finding = told(&watch.board).unwrap();
+        assert!(
+            finding.sentence.contains("max_wal_size is 32 MB"),
+            "{}",
+            finding.sentence
+        );
+        assert_eq!(finding.cure, "raise max_wal_size");
+        admin.batch("SELECT pg_stat_reset()").await.unwrap();
+        watch
+            .until("the reset is told", |board| {
+                board
+                    .model
+                    .findings
+                    .iter()
+                    .any(|finding| finding.rule == "counters_reset")
+            })
+            .await;
+        watch
+            .until("and soon no more", |board| {
+                board
+                    .model
+                    .findings
+                    .iter()
+                    .all(|finding| finding.rule != "counters_reset")
+            })
+            .await;
+    });
+}
+
+#[test]
+fn a_view_with_now_among_its_columns_is_told() {
+    block_on(async {
+        let server = server(&[("autovacuum", "off")]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        admin
+            .batch(
+                "CREATE MATERIALIZED VIEW stamped AS SELECT aid, abalance, now() AS made FROM pgbench_accounts;
+                 CREATE UNIQUE INDEX ON stamped (aid); ANALYZE stamped",
+            )
+            .await
+            .unwrap();
+        for _ in 0..2 {
+            admin
+                .batch("REFRESH MATERIALIZED VIEW CONCURRENTLY stamped")
+                .await
+                .unwrap();
+        }
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        watch
+            .until("it is told", |board| {
+                board.model.findings.iter().any(|finding| {
+                    finding.rule == "now_view" && finding.subject == "public.stamped"
+                })
+            })
+            .await;
+        admin.batch("VACUUM stamped").await.unwrap();
+        watch.calm_of("now_view").await;
+    });
+}
+
+#[test]
+fn a_slot_that_nobody_reads_is_told_before_its_wal_is_lost() {
+    block_on(async {
+        let server = server(&[
+            ("max_slot_wal_keep_size", "1MB"),
+            ("wal_level", "replica"),
+            ("max_wal_size", "32MB"),
+            ("min_wal_size", "32MB"),
+        ]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        admin
+            .batch("SELECT pg_create_physical_replication_slot('forgotten', true); CREATE TABLE filler (t text)")
+            .await
+            .unwrap();
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        watch.look(5_000).await;
+        assert!(
+            watch
+                .board
+                .model
+                .findings
+                .iter()
+                .all(|finding| finding.rule != "replication")
+        );
+        admin
+            .batch("INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 60000)")
+            .await
+            .unwrap();
+        admin.batch("CHECKPOINT").await.unwrap();
+        let cause = watch
+            .until("it is told", |board| {
+                board.model.cause.rule == "replication"
+            })
+            .await;
+        assert!(
+            cause.sentence.contains("slot forgotten") && cause.sentence.contains("nobody reads it"),
+            "{}",
+            cause.sentence
+        );
+        admin
+            .batch("SELECT pg_drop_replication_slot('forgotten')")
+            .await
+            .unwrap();
+        watch.calm_of("replication").await;
+    });
+}
+
+#[test]
+fn parallel_workers_that_are_all_taken_are_told() {
+    block_on(async {
+        let server = server(&[("max_parallel_workers", "2"), ("max_worker_processes", "8")]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        admin
+            .batch(
+                "CREATE FUNCTION slow(int) RETURNS int LANGUAGE plpgsql PARALLEL SAFE AS
+                     $$BEGIN PERFORM pg_advisory_lock_shared(77); PERFORM pg_advisory_unlock_shared(77); RETURN $1; END$$;
+                 SELECT pg_advisory_lock(77)",
+            )
+            .await
+            .unwrap();
+        let reporter = database.connect().await;
+        let reporter_pid = pid(&reporter).await;
+        let report = tokio::spawn(async move {
+            reporter
+                .batch(
+                    "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+                     SET max_parallel_workers_per_gather = 2; SELECT sum(slow(aid)) FROM pgbench_accounts",
+                )
+                .await
+        });
+        until_waiting(&admin, reporter_pid).await;
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        watch
+            .until("they are told", |board| {
+                board.model.findings.iter().any(|finding| {
+                    finding.rule == "workers" && finding.subject == format!("pid {reporter_pid}")
+                })
+            })
+            .await;
+        admin
+            .batch(&format!(
+                "SELECT pg_cancel_backend({reporter_pid}); SELECT pg_advisory_unlock(77)"
+            ))
+            .await
+            .unwrap();
+        report.await.unwrap().unwrap_err();
+        watch.calm_of("workers").await;
+    });
+}
+
+/// A quiet server with a load of ordinary transactions: nothing is found, however often it is looked at.
+#[test]
+fn an_ordinary_load_makes_no_rule_speak() {
+    block_on(async {
+        let server = server(&[]);
+        let database = bank(&server).await;
+        let clients = [database.connect().await, database.connect().await];
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        for round in 0..60 {
+            for (n, client) in clients.iter().enumerate() {
+                client
+                    .batch(&format!(
+                        "BEGIN; UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid = {}; SELECT count(*) FROM pgbench_accounts; COMMIT",
+                        round * 2 + n + 1
+                    ))
+                    .await
+                    .unwrap();
+            }
+            watch.look(1_000).await;
+            let found: Vec<_> = watch
+                .board
+                .model
+                .findings
+                .iter()
+                .map(|finding| &finding.sentence)
+                .collect();
+            assert_eq!(found, Vec::<&String>::new(), "round {round}");
+        }
+    });
+}

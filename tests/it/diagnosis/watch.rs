@@ -1,0 +1,104 @@
+//! A dashboard's model whose statements a real server answers, one interval after the other.
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
+
+use crate::it::board::{Board, requests};
+use crate::it::server::{Database, Patience};
+use htap_top::config::Config;
+use htap_top::dashboard::diagnosis::Cause;
+use htap_top::dashboard::event::Effect;
+use htap_top::dashboard::panels;
+use htap_top::pg::Client;
+use htap_top::pg::sampler::{SessionId, setup_statements};
+use std::time::Duration;
+
+/// A model, and the session that answers it.
+pub struct Watch {
+    pub board: Board,
+    session: Client,
+}
+
+impl Watch {
+    pub async fn begin(database: &Database<'_>, config: Config) -> Self {
+        let target = database.target().with_application_name("htap-top");
+        let session = Client::connect(&target).await.unwrap();
+        session
+            .batch(&setup_statements(Duration::from_secs(20), "''"))
+            .await
+            .unwrap();
+        let mut board = Board::with(config, |start| {
+            start.own_roles = vec!["postgres".into()];
+        });
+        board.mute = true;
+        for session in [SessionId::Fast, SessionId::Slow, SessionId::Olap(0)] {
+            let _ = board.open(session);
+        }
+        let major = i64::from(database.server.major());
+        let facts = panels::statement("facts", major).unwrap();
+        let facts = session.query(facts, &[]).await.unwrap();
+        let effects = board.answer("facts", facts);
+        let mut watch = Self { board, session };
+        watch.serve(effects).await;
+        watch
+    }
+
+    /// Lets `ms` pass, and answers what is asked.
+    pub async fn look(&mut self, ms: u64) {
+        let effects = self.board.tick(ms);
+        self.serve(effects).await;
+    }
+
+    pub async fn keys(&mut self, keys: &str) {
+        let effects = self.board.keys(keys);
+        self.serve(effects).await;
+    }
+
+    async fn serve(&mut self, effects: Vec<Effect>) {
+        let mut wanted = effects;
+        while !wanted.is_empty() {
+            let mut more = Vec::new();
+            for request in requests(&wanted) {
+                let name = self
+                    .board
+                    .model
+                    .feed(request.feed)
+                    .unwrap()
+                    .spec
+                    .name
+                    .clone();
+                let outcome = self.session.query(&request.sql, &[]).await;
+                more.extend(self.board.outcome(&name, outcome));
+            }
+            wanted = more;
+        }
+    }
+
+    /// Looks until the board satisfies; the cause line then.
+    pub async fn until(&mut self, what: &str, good: impl Fn(&Board) -> bool) -> Cause {
+        let patience = Patience::begin();
+        loop {
+            self.look(1_000).await;
+            let model = &self.board.model;
+            if good(&self.board) {
+                return model.cause.clone();
+            }
+            assert!(
+                patience.lasts(),
+                "{what} never was: {:#?}\n{:#?}",
+                model.cause,
+                model.findings
+            );
+        }
+    }
+
+    /// Its cure was done: within two intervals of what it looks at the rule says nothing any more.
+    pub async fn calm_of(&mut self, rule: &str) {
+        for _ in 0..4 {
+            // The slowest feed of a rule is asked every ten seconds.
+            self.look(5_000).await;
+        }
+        let model = &self.board.model;
+        let found = model.findings.iter().find(|finding| finding.rule == rule);
+        assert_eq!(found, None, "it goes on after the cure");
+        assert_ne!(model.cause.rule, rule);
+    }
+}

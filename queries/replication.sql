@@ -2,6 +2,7 @@
 -- pool = "oltp"
 -- interval = "2s"
 -- key = ["kind", "name", "pid"]
+-- labels = ["kind", "name"]
 -- compact = ["kind", "name", "state", "lag_bytes", "lag_s", "retained_bytes", "wal_status"]
 -- about = """
 -- Who receives this server's WAL and how far behind it is (replicas), what WAL and rows are kept for whom

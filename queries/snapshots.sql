@@ -2,6 +2,7 @@
 -- pool = "oltp"
 -- interval = "1s"
 -- key = ["kind", "holder", "backend_start"]
+-- labels = ["kind", "class", "role", "datname"]
 -- compact = ["holder", "role", "age_s", "age_xids", "pins"]
 -- about = """
 -- Who keeps VACUUM from removing dead rows: sessions with a snapshot or an open write, prepared

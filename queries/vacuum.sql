@@ -3,6 +3,8 @@
 -- interval = "5s"
 -- only_shown = true
 -- key = ["relid"]
+-- labels = ["relation"]
+-- counters = ["vacuums"]
 -- compact = ["relation", "due", "n_dead", "last_autovacuum_s", "frozen_pct", "running"]
 -- about = """
 -- The queue for autovacuum: the 200 tables and materialized views of this database that are most due, for

@@ -2,6 +2,8 @@
 -- pool = "slow"
 -- interval = "2s"
 -- key = ["relid"]
+-- labels = ["view"]
+-- counters = ["tup_changes"]
 -- compact = ["view", "mode", "fresh_s", "target_s", "last_s", "rows", "size_bytes", "state"]
 -- about = """
 -- Every materialized view of this database, and the incremental summaries of htap-top init: how fresh, whether it is being refreshed and by whom, and how

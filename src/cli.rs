@@ -3,6 +3,7 @@
 mod bench;
 mod init;
 pub mod load;
+pub mod output;
 mod partitions;
 mod refresh;
 pub mod route;
@@ -60,6 +61,10 @@ pub enum Command {
     Order(Box<load::Order>),
     /// Say where a statement is to run, primary or replica, OLTP or OLAP, and why
     Route(Box<route::Route>),
+    /// Print figures once, for scripts: a table, JSON, CSV or Prometheus' text; --check for exit codes
+    Once(Box<output::Once>),
+    /// Serve the figures to Prometheus over HTTP
+    Serve(Box<output::Serve>),
     /// List the months of the shop, make those to come, archive those that are over
     Partitions(Partitions),
     /// Print a configuration file with all keys and their defaults
@@ -101,6 +106,17 @@ pub struct Server {
     pub connection: Connection,
 }
 
+/// The OLAP pool.
+#[derive(Clone, Debug, Default, Args)]
+pub struct OlapPool {
+    /// Where the OLAP pool connects: a replica, or another role; default: the same server
+    #[arg(long, value_name = "CONNINFO")]
+    pub olap: Option<String>,
+    /// Sessions of the OLAP pool at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=20))]
+    pub olap_connections: Option<u8>,
+}
+
 /// Options of the screen.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Look {
@@ -124,12 +140,9 @@ pub struct Watch {
     /// Where to connect.
     #[command(flatten)]
     pub server: Server,
-    /// Where the OLAP pool connects: a replica, or another role; default: the same server
-    #[arg(long, value_name = "CONNINFO")]
-    pub olap: Option<String>,
-    /// Sessions of the OLAP pool at most
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=20))]
-    pub olap_connections: Option<u8>,
+    /// The OLAP pool.
+    #[command(flatten)]
+    pub pool: OlapPool,
     /// Options of the screen.
     #[command(flatten)]
     pub look: Look,

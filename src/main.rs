@@ -21,6 +21,8 @@ fn main() -> ExitCode {
         Some(Command::Workload(workload)) => commands::workload::put_on(&workload),
         Some(Command::Order(order)) => commands::order::run(&order.deed),
         Some(Command::Route(route)) => commands::route::route(&route),
+        Some(Command::Once(once)) => commands::once::once(&once),
+        Some(Command::Serve(serve)) => commands::serve::serve(&serve),
         Some(Command::Partitions(partitions)) => commands::partitions::run(&partitions),
         Some(Command::Config) => print(config::EXAMPLE.as_bytes()),
         Some(Command::Completions { shell }) => {

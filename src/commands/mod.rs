@@ -3,12 +3,15 @@
 pub mod bench;
 pub mod dashboard;
 pub mod demo;
+mod headless;
 pub mod init;
 mod meter;
+pub mod once;
 pub mod order;
 pub mod partitions;
 pub mod refresh;
 pub mod route;
+pub mod serve;
 pub mod workload;
 
 use htap_top::cli::Server;

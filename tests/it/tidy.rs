@@ -126,6 +126,14 @@ const WORDS: &[Word] = &[
         ],
     },
     Word {
+        pattern: r"\bhyper(_util)?::",
+        allowed: &["src/dashboard/runtime/http.rs"],
+    },
+    Word {
+        pattern: r"\bprometheus_client\b",
+        allowed: &["src/dashboard/output/prometheus.rs"],
+    },
+    Word {
         pattern: r"\bunbounded_channel\b",
         allowed: &[],
     },
@@ -186,6 +194,8 @@ fn a_misplaced_word_is_found() {
             "fn f(k: crossterm::event::KeyEvent) {}",
         ),
         at("src/format.rs", "use ratatui::text::Line;"),
+        at("src/system/x.rs", "use hyper::Uri;"),
+        at("src/system/x.rs", "use prometheus_client::registry;"),
         at("src/demo/x.rs", "if cfg!(test) || cfg(test) {}"),
         at("src/demo/x.rs", "unbounded_channel()"),
         at("src/demo/x.rs", "use openssl::x;"),
@@ -342,6 +352,12 @@ const BANS: &[Ban] = &[
         shared: &[],
     },
     Ban {
+        who: "dashboard::output",
+        but: &[],
+        what: &["dashboard::runtime", "dashboard::terminal"],
+        shared: &[],
+    },
+    Ban {
         who: "dashboard::view",
         but: &[],
         what: &["dashboard::runtime", "dashboard::terminal"],
@@ -367,7 +383,13 @@ const BANS: &[Ban] = &[
     },
     Ban {
         who: "",
-        but: &["commands::dashboard", "dashboard::runtime::*"],
+        but: &[
+            "commands::dashboard",
+            "commands::headless",
+            "commands::once",
+            "commands::serve",
+            "dashboard::runtime::*",
+        ],
         what: &["dashboard::runtime"],
         shared: &[],
     },
@@ -444,6 +466,10 @@ fn a_forbidden_import_is_found() {
         at(
             "src/dashboard/widgets/x.rs",
             "use crate::dashboard::model::Model;",
+        ),
+        at(
+            "src/dashboard/output/x.rs",
+            "use crate::dashboard::runtime::Targets;",
         ),
         at("src/dashboard/view/x.rs", "use crate::dashboard::terminal;"),
         at("src/system/x.rs", "use crate::dashboard::panels;"),

@@ -1,6 +1,6 @@
 //! When which feed is asked, and what becomes of its answer.
 
-use super::{Link, Model};
+use super::{Asked, Link, Model};
 use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId, Moment, OwnCost, Request, Sample};
 use crate::dashboard::feed::Feed;
@@ -99,8 +99,12 @@ impl Model {
         }
         let now = self.now;
         let shown = layout::panels(self);
+        let wanted = |id: FeedId, feed: &Feed| match &self.asked {
+            Asked::Screen => !feed.spec.front.only_shown || shown.contains(&id),
+            Asked::These(ids) => ids.contains(&id),
+        };
         let due = |id: FeedId, feed: &Feed| {
-            (!feed.spec.front.only_shown || shown.contains(&id))
+            wanted(id, feed)
                 && feed.sampling.in_flight.is_none()
                 && feed.sampling.due_ms <= now.mono_ms.saturating_add(EARLY_MS)
                 && (feed.sampling.missing.is_empty())

@@ -143,6 +143,12 @@ pub struct Front {
     /// Counters that are shown as their growth per second. The statement must tell `now_epoch`.
     #[serde(default)]
     pub rates: Vec<String>,
+    /// Cumulative since the server's statistics began, for scripts; what is in `rates` is none any more.
+    #[serde(default)]
+    pub counters: Vec<String>,
+    /// Columns that tell a row from others in scripts, where `key` is not fit to be read.
+    #[serde(default)]
+    pub labels: Vec<String>,
     /// How it is drawn.
     #[serde(default = "table_chart")]
     pub chart: Chart,

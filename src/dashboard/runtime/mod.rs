@@ -2,6 +2,8 @@
 //! tasks that own their sessions, so that no slow server can hold a key press.
 
 mod hands;
+pub mod headless;
+pub mod http;
 
 use super::audit::Audit;
 use super::event::{Effect, Event, Key, Moment, OwnCost};

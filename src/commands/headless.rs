@@ -50,7 +50,10 @@ pub fn check_names(model: &Model, panels: &[String]) -> Result<(), Failure> {
     match panels.iter().find(|panel| !names.contains(&panel.as_str())) {
         None => Ok(()),
         Some(unknown) => {
-            let why = format!("there is no panel {unknown:?}; there are {}", names.join(", "));
+            let why = format!(
+                "there is no panel {unknown:?}; there are {}",
+                names.join(", ")
+            );
             Err(Failure::new(USAGE, why))
         }
     }

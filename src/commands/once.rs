@@ -14,8 +14,11 @@ use htap_top::dashboard::terminal;
 use std::io::Write;
 use std::time::Duration;
 
-/// Between the two samples from which rates are made.
-const APART: Duration = Duration::from_secs(1);
+/// Between the two samples from which rates are made; no multiple of a second, which would be counted
+/// from the last tick of the clock.
+const APART: Duration = Duration::from_millis(1_100);
+/// Panels made of what others tell as well, who may tell it later.
+const TOGETHER: [&str; 2] = ["bloat", "snapshots"];
 
 /// Takes samples, prints them, and judges where that is asked for.
 pub fn once(options: &Once) -> Result<(), Failure> {
@@ -48,18 +51,16 @@ pub fn once(options: &Once) -> Result<(), Failure> {
     })
 }
 
-/// Rates are wanted soon, not at the pace of a panel that is looked at for hours.
+/// What takes two samples is wanted soon, not at the pace of a panel that is looked at for hours.
 fn hurry(start: &mut Start, panels: &[String]) {
-    let rated = |name: &&String| {
-        let mut built_in = panels::built_in().into_iter();
-        built_in.any(|spec| spec.name == **name && !spec.front.rates.is_empty())
-    };
-    for name in panels.iter().filter(rated) {
-        let panel = start
-            .config
-            .panels
-            .entry(name.clone())
-            .or_insert_with(PanelConfig::default);
+    let mut built_in = panels::built_in();
+    built_in.retain(|spec| {
+        let rates = !spec.front.rates.is_empty() && panels.contains(&spec.name);
+        rates || TOGETHER.contains(&spec.name.as_str())
+    });
+    for spec in built_in {
+        let panels = &mut start.config.panels;
+        let panel = panels.entry(spec.name).or_insert_with(PanelConfig::default);
         panel.interval = Some(panel.interval.map_or(APART, |wanted| wanted.min(APART)));
     }
 }

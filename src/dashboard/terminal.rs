@@ -36,7 +36,9 @@ static PANICKED: AtomicBool = AtomicBool::new(false);
 pub fn width() -> Option<u16> {
     let is_terminal = io::stdout().is_terminal();
     let size = is_terminal.then(crossterm::terminal::size)?;
-    size.ok().map(|(columns, _)| columns).filter(|columns| *columns > 0)
+    size.ok()
+        .map(|(columns, _)| columns)
+        .filter(|columns| *columns > 0)
 }
 
 /// The terminal, taken over until this is dropped.

@@ -164,13 +164,7 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
     gauges
 }
 
-fn judge(
-    label: &'static str,
-    figure: Option<f64>,
-    target: f64,
-    warn_at: f64,
-    unit: Unit,
-) -> Gauge {
+fn judge(label: &'static str, figure: Option<f64>, target: f64, warn_at: f64, unit: Unit) -> Gauge {
     let write = |figure| format::figure(figure, unit, 0);
     let ratio = figure.map_or(
         0.0,

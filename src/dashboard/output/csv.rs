@@ -31,9 +31,7 @@ fn field(cell: &Value) -> Cow<'_, str> {
 }
 
 fn quoted(text: &str) -> Cow<'_, str> {
-    let plain = !text.is_empty()
-        && text.trim() == text
-        && !text.contains(['"', ',', '\r', '\n']);
+    let plain = !text.is_empty() && text.trim() == text && !text.contains(['"', ',', '\r', '\n']);
     if plain {
         Cow::Borrowed(text)
     } else {

@@ -35,6 +35,7 @@ struct Exposition(Vec<Family>);
 pub fn text(model: &Model, sheets: &[Sheet]) -> Result<String, std::fmt::Error> {
     let mut taken = HashSet::new();
     let mut families = judgement(model);
+    families.push(ages(sheets));
     for sheet in sheets {
         families.extend(self::families(sheet));
     }
@@ -80,9 +81,7 @@ fn judgement(model: &Model) -> Vec<Family> {
         counter: false,
         samples,
     };
-    let labelled = |label: &str, of: &str, value| {
-        (vec![(label.to_owned(), of.to_owned())], value)
-    };
+    let labelled = |label: &str, of: &str, value| (vec![(label.to_owned(), of.to_owned())], value);
     let flag = |yes: bool| f64::from(u8::from(yes));
     let mut families = vec![gauge(
         "up",
@@ -120,15 +119,32 @@ fn judgement(model: &Model) -> Vec<Family> {
     families
 }
 
+/// How old the rows of each panel are.
+fn ages(sheets: &[Sheet]) -> Family {
+    let told = sheets.iter().filter(|sheet| sheet.rows.is_some());
+    let age = |sheet: &Sheet| {
+        let label = ("panel".to_owned(), sheet.name.clone());
+        Some((vec![label], sheet.age_s?))
+    };
+    Family {
+        name: format!("{PREFIX}_panel_age_seconds"),
+        help: "Age of the panel's rows.".into(),
+        counter: false,
+        samples: told.filter_map(age).collect(),
+    }
+}
+
 /// A metric for each column with figures.
 fn families(sheet: &Sheet) -> Vec<Family> {
     let Some(rows) = &sheet.rows else {
         return Vec::new();
     };
     let labelled = labelled(sheet, rows);
-    let figures = sheet.columns.iter().enumerate().filter(|(_, column)| {
-        !column.spec.hidden && !sheet.labels.contains(&column.name)
-    });
+    let figures = sheet
+        .columns
+        .iter()
+        .enumerate()
+        .filter(|(_, column)| !column.spec.hidden && !sheet.labels.contains(&column.name));
     let family = |(position, column): (usize, &Column)| {
         let (name, factor) = metric(&sheet.name, column);
         let value = |row: &[Value]| figure(row.get(position)?, column.spec.unit);
@@ -166,7 +182,12 @@ fn labelled<'a>(
     for row in rows {
         let labels: Vec<(String, String)> = columns
             .iter()
-            .map(|(name, column)| (name.clone(), row.get(*column).map_or_else(String::new, word)))
+            .map(|(name, column)| {
+                (
+                    name.clone(),
+                    row.get(*column).map_or_else(String::new, word),
+                )
+            })
             .collect();
         if seen.insert(labels.clone()) {
             told.push((labels, row));
@@ -266,14 +287,38 @@ mod tests {
 
     #[test]
     fn units_are_base_units_and_stand_last() {
-        assert_eq!(named("p99_ms", Unit::Ms, false, false), "htap_top_p_p99_seconds");
-        assert_eq!(named("age_s", Unit::Seconds, false, false), "htap_top_p_age_seconds");
-        assert_eq!(named("size_bytes", Unit::Bytes, false, true), "htap_top_p_size_bytes");
-        assert_eq!(named("read_bytes", Unit::Bytes, true, false), "htap_top_p_read_bytes_per_second");
-        assert_eq!(named("wal_bytes_per_s", Unit::Bytes, true, false), "htap_top_p_wal_bytes_per_second");
-        assert_eq!(named("dead_pct", Unit::Percent, false, false), "htap_top_p_dead_percent");
-        assert_eq!(named("idx_scans_total", Unit::Count, false, true), "htap_top_p_idx_scans");
-        assert_eq!(named("a \"b\"\n{é}", Unit::Count, false, false), "htap_top_p_a__b_____");
+        assert_eq!(
+            named("p99_ms", Unit::Ms, false, false),
+            "htap_top_p_p99_seconds"
+        );
+        assert_eq!(
+            named("age_s", Unit::Seconds, false, false),
+            "htap_top_p_age_seconds"
+        );
+        assert_eq!(
+            named("size_bytes", Unit::Bytes, false, true),
+            "htap_top_p_size_bytes"
+        );
+        assert_eq!(
+            named("read_bytes", Unit::Bytes, true, false),
+            "htap_top_p_read_bytes_per_second"
+        );
+        assert_eq!(
+            named("wal_bytes_per_s", Unit::Bytes, true, false),
+            "htap_top_p_wal_bytes_per_second"
+        );
+        assert_eq!(
+            named("dead_pct", Unit::Percent, false, false),
+            "htap_top_p_dead_percent"
+        );
+        assert_eq!(
+            named("idx_scans_total", Unit::Count, false, true),
+            "htap_top_p_idx_scans"
+        );
+        assert_eq!(
+            named("a \"b\"\n{é}", Unit::Count, false, false),
+            "htap_top_p_a__b_____"
+        );
         assert_eq!(named("", Unit::Bytes, false, false), "htap_top_p_bytes");
     }
 

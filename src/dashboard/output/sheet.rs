@@ -21,6 +21,8 @@ pub struct Sheet {
     pub single: bool,
     /// All columns, in the order of the cells.
     pub columns: Vec<Column>,
+    /// The columns that people look at, the most telling first.
+    pub shown: Vec<usize>,
     /// Columns that tell rows apart.
     pub labels: Vec<String>,
     /// Rows; `None` where they are not known.
@@ -53,11 +55,14 @@ impl Sheet {
         let told = feed.sampling.at.is_some()
             && feed.sampling.missing.is_empty()
             && model.is_current(feed);
+        let names = names(feed);
         let rows = told.then(|| {
             let order = feed.cursor.order.iter();
-            order
-                .filter_map(|row| feed.table.rows.get(*row).cloned())
-                .collect()
+            let row = |row: &usize| {
+                let cell = |name: &String| feed.table.get(*row, name).clone();
+                names.iter().map(cell).collect()
+            };
+            order.map(row).collect()
         });
         let denied = feed.sampling.error.as_ref();
         let denied = denied.is_some_and(|error| error.code() == "42501")
@@ -66,7 +71,8 @@ impl Sheet {
             name: feed.spec.name.clone(),
             title: front.title.clone(),
             single: front.chart == Chart::Stat,
-            columns: columns(&feed.spec, &feed.table.columns),
+            shown: shown(&feed.spec, &names),
+            columns: columns(&feed.spec, &names),
             labels: labels(&feed.spec),
             reason: (!told).then(|| reason(model, feed)),
             forbidden: !told && denied,
@@ -81,7 +87,7 @@ impl Sheet {
         let row = is_measured(model).then(|| vec![OLTP.iter().map(|c| (c.3)(oltp)).collect()]);
         let column = |(name, unit, help, _): &OltpColumn| Column {
             name: (*name).to_owned(),
-            rate: *unit == Unit::PerSecond || name.ends_with("_per_s"),
+            rate: name.ends_with("_per_s"),
             spec: ColumnSpec {
                 unit: *unit,
                 help: (*help).to_owned(),
@@ -94,6 +100,7 @@ impl Sheet {
             title: "OLTP".into(),
             single: true,
             columns: OLTP.iter().map(column).collect(),
+            shown: (0..OLTP.len()).collect(),
             labels: Vec::new(),
             reason: row.is_none().then(|| "not measured".to_owned()),
             rows: row,
@@ -133,11 +140,7 @@ impl Sheet {
             title: "Classes".into(),
             single: false,
             columns: vec![
-                column(
-                    "class",
-                    Unit::Plain,
-                    "By the rules in the configuration.",
-                ),
+                column("class", Unit::Plain, "By the rules in the configuration."),
                 column(
                     "sessions",
                     Unit::Count,
@@ -149,6 +152,7 @@ impl Sheet {
                     "Mean time of a statement between two samples, from pg_stat_statements.",
                 ),
             ],
+            shown: vec![0, 1, 2],
             labels: vec!["class".into()],
             reason: (!known).then(|| "not measured".to_owned()),
             rows: known.then(|| classes.iter().map(row).collect()),
@@ -190,30 +194,132 @@ fn seen(oltp: &Oltp, count: i64) -> Value {
 
 /// The OLTP figures.
 pub const OLTP: [OltpColumn; 14] = [
-    ("tps", Unit::PerSecond, "Transactions per second, commits and rollbacks.", |o| pending(o.tps)),
-    ("rollback_pct", Unit::Percent, "Rollbacks out of the transactions since the sample before.", |o| o.rollback_pct.into()),
-    ("p50_ms", Unit::Ms, "Median of the point query over the last 30 seconds.", |o| pending(o.p50_ms)),
-    ("p95_ms", Unit::Ms, "95th percentile of the point query over the last 30 seconds.", |o| pending(o.p95_ms)),
-    ("p99_ms", Unit::Ms, "99th percentile of the point query over the last 30 seconds.", |o| pending(o.p99_ms)),
-    ("timed", Unit::Count, "Point queries in these 30 seconds.", |o| Value::Int(o.timed as i64)),
-    ("failed", Unit::Count, "Point queries that failed in these 30 seconds.", |o| Value::Int(o.failed.into())),
-    ("active", Unit::Count, "Client sessions that execute.", |o| seen(o, o.active)),
-    ("waiting", Unit::Count, "Sessions that wait for a lock.", |o| seen(o, o.waiting)),
-    ("idle_in_transaction", Unit::Count, "Sessions idle in transaction.", |o| seen(o, o.idle_in_transaction)),
-    ("restricted", Unit::Count, "Sessions whose state is hidden from our role.", |o| if o.sessions.is_empty() { Value::Pending } else { Value::Int(o.restricted) }),
-    ("wal_bytes_per_s", Unit::Bytes, "WAL written per second by the whole server.", |o| o.wal_bytes_per_s.into()),
-    ("cache_hit_pct", Unit::Percent, "Blocks found in shared_buffers out of those read since the sample before.", |o| o.cache_hit_pct.into()),
-    ("deadlocks", Unit::Count, "Deadlocks since this program began to watch.", |o| pending(o.deadlocks)),
+    (
+        "tps",
+        Unit::Count,
+        "Transactions per second, commits and rollbacks.",
+        |o| pending(o.tps),
+    ),
+    (
+        "rollback_pct",
+        Unit::Percent,
+        "Rollbacks out of the transactions since the sample before.",
+        |o| o.rollback_pct.into(),
+    ),
+    (
+        "p50_ms",
+        Unit::Ms,
+        "Median of the point query over the last 30 seconds.",
+        |o| pending(o.p50_ms),
+    ),
+    (
+        "p95_ms",
+        Unit::Ms,
+        "95th percentile of the point query over the last 30 seconds.",
+        |o| pending(o.p95_ms),
+    ),
+    (
+        "p99_ms",
+        Unit::Ms,
+        "99th percentile of the point query over the last 30 seconds.",
+        |o| pending(o.p99_ms),
+    ),
+    (
+        "timed",
+        Unit::Count,
+        "Point queries in these 30 seconds.",
+        |o| Value::Int(o.timed as i64),
+    ),
+    (
+        "failed",
+        Unit::Count,
+        "Point queries that failed in these 30 seconds.",
+        |o| Value::Int(o.failed.into()),
+    ),
+    (
+        "active",
+        Unit::Count,
+        "Client sessions that execute.",
+        |o| seen(o, o.active),
+    ),
+    (
+        "waiting",
+        Unit::Count,
+        "Sessions that wait for a lock.",
+        |o| seen(o, o.waiting),
+    ),
+    (
+        "idle_in_transaction",
+        Unit::Count,
+        "Sessions idle in transaction.",
+        |o| seen(o, o.idle_in_transaction),
+    ),
+    (
+        "restricted",
+        Unit::Count,
+        "Sessions whose state is hidden from our role.",
+        |o| {
+            if o.sessions.is_empty() {
+                Value::Pending
+            } else {
+                Value::Int(o.restricted)
+            }
+        },
+    ),
+    (
+        "wal_bytes_per_s",
+        Unit::Bytes,
+        "WAL written per second by the whole server.",
+        |o| o.wal_bytes_per_s.into(),
+    ),
+    (
+        "cache_hit_pct",
+        Unit::Percent,
+        "Blocks found in shared_buffers out of those read since the sample before.",
+        |o| o.cache_hit_pct.into(),
+    ),
+    (
+        "deadlocks",
+        Unit::Count,
+        "Deadlocks since this program began to watch.",
+        |o| pending(o.deadlocks),
+    ),
 ];
 
+/// The columns of a feed: those that the panel describes in its order, then what else came. An answer
+/// without rows does not tell its columns.
+fn names(feed: &Feed) -> Vec<String> {
+    let (spec, table) = (&feed.spec, &feed.table);
+    let described = spec.order.iter();
+    let described = described
+        .filter(|name| table.rows.is_empty() || table.column(name).is_some())
+        .cloned();
+    let rest = table.columns.iter().map(ToString::to_string);
+    let rest = rest.filter(|name| !spec.order.contains(name));
+    described.chain(rest).collect()
+}
+
 /// Columns with what their panel says of them; no two have the same name.
-fn columns(spec: &Spec, names: &[Box<str>]) -> Vec<Column> {
+fn columns(spec: &Spec, names: &[String]) -> Vec<Column> {
     let mut taken = HashSet::new();
-    let column = |name: &Box<str>| Column {
-        name: unlike(name.to_string(), &mut taken),
+    let column = |name: &String| Column {
+        name: unlike(name.clone(), &mut taken),
         ..described(spec, name)
     };
     names.iter().map(column).collect()
+}
+
+/// The compact ones first, then all that are not hidden.
+fn shown(spec: &Spec, names: &[String]) -> Vec<usize> {
+    let compact = &spec.front.compact;
+    let first = compact
+        .iter()
+        .filter_map(|name| names.iter().position(|other| other == name));
+    let rest = (0..names.len()).filter(|position| {
+        let name = names.get(*position);
+        name.is_some_and(|name| !compact.contains(name) && !spec.column(name).hidden)
+    });
+    first.chain(rest).collect()
 }
 
 /// What a panel says of its column called `name`.

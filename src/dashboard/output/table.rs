@@ -87,12 +87,7 @@ pub fn panel(sheet: &Sheet, utc_offset_s: i32, width: usize) -> String {
         let _ = writeln!(text, "  {}", Clean::from(why));
         return text;
     };
-    let shown: Vec<usize> = (0..sheet.columns.len())
-        .filter(|position| {
-            let column = sheet.columns.get(*position);
-            column.is_some_and(|column| !column.spec.hidden)
-        })
-        .collect();
+    let shown = &sheet.shown;
     let heading = |position: &usize| {
         let column = sheet.columns.get(*position);
         Clean::from(column.map_or("", |column| &column.name)).to_string()
@@ -117,10 +112,19 @@ pub fn panel(sheet: &Sheet, utc_offset_s: i32, width: usize) -> String {
     }
     let cells: Vec<Vec<(String, bool)>> = rows
         .iter()
-        .map(|row| shown.iter().map(|position| written(row, position)).collect())
+        .map(|row| {
+            shown
+                .iter()
+                .map(|position| written(row, position))
+                .collect()
+        })
         .collect();
     let right: Vec<bool> = (0..shown.len())
-        .map(|column| cells.iter().any(|row| row.get(column).is_some_and(|cell| cell.1)))
+        .map(|column| {
+            cells
+                .iter()
+                .any(|row| row.get(column).is_some_and(|cell| cell.1))
+        })
         .collect();
     let mut lines = vec![shown.iter().map(heading).collect::<Vec<_>>()];
     lines.extend(
@@ -135,7 +139,7 @@ pub fn panel(sheet: &Sheet, utc_offset_s: i32, width: usize) -> String {
     text
 }
 
-/// Lines of cells under each other. Columns that do not fit into `width` are named in a last line.
+/// Lines of cells under each other. Columns that do not fit into `width` are counted in a last line.
 fn aligned<L: AsRef<[String]>>(lines: &[L], right: &[bool], width: usize) -> String {
     let mut widths = vec![0; right.len()];
     for line in lines {
@@ -174,10 +178,10 @@ fn aligned<L: AsRef<[String]>>(lines: &[L], right: &[bool], width: usize) -> Str
         let text = text::cut(text.trim_end(), width);
         let _ = writeln!(out, "{text}");
     }
-    let hidden = lines.first().map(|head| head.as_ref());
-    let hidden = hidden.and_then(|head| head.get(fitting..));
-    if let Some(hidden) = hidden.filter(|hidden| !hidden.is_empty()) {
-        let _ = writeln!(out, "  … and {}", hidden.join(", "));
+    let hidden = right.len() - fitting;
+    if hidden > 0 {
+        let line = format!("  … {hidden} columns more; --format json has all");
+        let _ = writeln!(out, "{}", text::cut(&line, width));
     }
     out
 }

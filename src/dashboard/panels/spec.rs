@@ -179,6 +179,8 @@ pub struct Spec {
     pub name: String,
     /// Front matter.
     pub front: Front,
+    /// Names of the columns it describes, in its order.
+    pub order: Vec<String>,
     /// The statement.
     pub sql: String,
 }
@@ -222,6 +224,11 @@ impl Spec {
         if sql.is_empty() {
             return Err(fail("no statement after the front matter".into()));
         }
+        let order = front.lines().filter_map(|line| {
+            let name = line.trim().strip_prefix("[columns.")?.strip_suffix(']')?;
+            Some(name.trim().trim_matches(['"', '\'']).to_owned())
+        });
+        let order = order.collect();
         let front: Front = toml::from_str(&front)
             .map_err(|error| fail(error.to_string().trim_end().to_owned()))?;
         if front.interval.is_zero() {
@@ -230,6 +237,7 @@ impl Spec {
         Ok(Self {
             name: name.to_owned(),
             front,
+            order,
             sql,
         })
     }
@@ -289,6 +297,7 @@ mod tests {
         .unwrap();
         assert_eq!(spec.front.interval, Duration::from_millis(1500));
         assert_eq!(spec.column("x").unit, Unit::Money);
+        assert_eq!(spec.order, ["x"]);
         assert_eq!(spec.sql, "SELECT 1 AS x");
         assert_eq!(spec.front.chart, Chart::Table);
     }

@@ -18,6 +18,13 @@ use tokio::time::{Instant, Interval, sleep_until};
 const TIMED: usize = 10;
 /// Feeds with figures that two samples make, besides those whose panel file names `rates`.
 const TWICE: [&str; 3] = ["database", "statements", "wal"];
+/// Panels that are derived from what other feeds tell, too.
+const RESTS_ON: [(&str, &[&str]); 4] = [
+    ("bloat", &["bloat_estimate", "snapshots"]),
+    ("snapshots", &["database"]),
+    ("views", &["summaries"]),
+    ("wraparound", &["database"]),
+];
 /// A refused connection is tried again so often where nobody is there to ask for it.
 const REFUSED_AGAIN: Duration = Duration::from_secs(60);
 
@@ -31,10 +38,23 @@ pub struct Headless {
     awaited: Vec<FeedId>,
     /// All figures are wanted, not those of some panels alone.
     all: bool,
-    /// Good answers, and others.
-    told: BTreeMap<FeedId, (u32, u32)>,
+    told: BTreeMap<FeedId, Told>,
+    /// Answers so far.
+    answers: u64,
     connected: bool,
     refused: Option<Instant>,
+}
+
+/// What a feed has answered.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    /// Good answers.
+    good: u32,
+    /// The number of the first of them, and of the last.
+    first: u64,
+    last: u64,
+    /// An error came.
+    refused: bool,
 }
 
 /// How waiting for figures ended.
@@ -86,6 +106,7 @@ impl Headless {
             awaited,
             all: !only,
             told: BTreeMap::new(),
+            answers: 0,
             connected: false,
             refused: None,
         };
@@ -110,11 +131,15 @@ impl Headless {
 
     fn take_in(&mut self, event: Event) {
         if let Event::Reported(Report::Answered { id, outcome, .. }) = &event {
+            self.answers += 1;
             let told = self.told.entry(FeedId(*id)).or_default();
+            told.refused |= outcome.is_err();
             if outcome.is_ok() {
-                told.0 += 1;
-            } else {
-                told.1 += 1;
+                told.good += 1;
+                told.last = self.answers;
+                if told.good == 1 {
+                    told.first = told.last;
+                }
             }
         }
         for effect in self.model.update(event) {
@@ -132,15 +157,7 @@ impl Headless {
     /// Whoever watches a dashboard asks for another attempt; here nobody does.
     fn try_again(&mut self) {
         let links = [&self.model.fast, &self.model.slow, &self.model.olap];
-        let refused = |link: &&Link| {
-            matches!(
-                link,
-                Link::Lost {
-                    given_up: true,
-                    ..
-                }
-            )
-        };
+        let refused = |link: &&Link| matches!(link, Link::Lost { given_up: true, .. });
         if !links.iter().any(refused) {
             self.refused = None;
             return;
@@ -157,7 +174,9 @@ impl Headless {
     pub async fn settle(&mut self, wait: Duration) -> Settled {
         let end = Instant::now() + wait;
         loop {
-            if let Link::Lost { error, given_up, .. } = &self.model.fast
+            if let Link::Lost {
+                error, given_up, ..
+            } = &self.model.fast
                 && (*given_up || !self.connected)
             {
                 return Settled::NotConnected(error.clone());
@@ -181,20 +200,38 @@ impl Headless {
     }
 
     fn is_settled(&self) -> bool {
-        if self.model.facts.is_none() || (self.all && self.model.history.oltp.timed < TIMED) {
-            return false;
-        }
-        self.awaited.iter().all(|id| self.has_told(*id))
+        let counted = self.model.feed_named("database");
+        self.model.facts.is_some()
+            && (!self.all || self.model.history.oltp.timed >= TIMED)
+            // Whether the server answers at all is told with everything.
+            && counted.is_none_or(|id| self.has_told(id, 1))
+            && self.awaited.iter().all(|id| self.is_complete(*id))
     }
 
-    /// Whether a feed has told what it can.
-    fn has_told(&self, id: FeedId) -> bool {
+    /// Whether a feed has told what it can, and after those whose answers it is made of.
+    fn is_complete(&self, id: FeedId) -> bool {
         let Some(feed) = self.model.feed(id) else {
             return true;
         };
-        let refused = matches!(self.model.link(feed), Link::Lost { given_up: true, .. });
-        let (good, bad) = self.told.get(&id).copied().unwrap_or_default();
-        let twice = TWICE.contains(&feed.spec.name.as_str()) || !feed.spec.front.rates.is_empty();
-        refused || !feed.sampling.missing.is_empty() || bad > 0 || good >= if twice { 2 } else { 1 }
+        let name = feed.spec.name.as_str();
+        let twice = TWICE.contains(&name) || !feed.spec.front.rates.is_empty();
+        let under = RESTS_ON.iter().find(|(panel, _)| *panel == name);
+        let under = under.map_or(&[][..], |(_, under)| under);
+        let mut under = under.iter().filter_map(|name| self.model.feed_named(name));
+        let last = self.told.get(&id).map_or(u64::MAX, |told| told.last);
+        let before = |id| self.told.get(&id).is_none_or(|told| told.first < last);
+        self.has_told(id, if twice { 2 } else { 1 })
+            // Views are made anew when a summary has told.
+            && under.all(|id| self.has_told(id, 1) && (name == "views" || before(id)))
+    }
+
+    /// Whether a feed has answered so often, or will not.
+    fn has_told(&self, id: FeedId, times: u32) -> bool {
+        let Some(feed) = self.model.feed(id) else {
+            return true;
+        };
+        let given_up = matches!(self.model.link(feed), Link::Lost { given_up: true, .. });
+        let told = self.told.get(&id).copied().unwrap_or_default();
+        given_up || !feed.sampling.missing.is_empty() || told.refused || told.good >= times
     }
 }

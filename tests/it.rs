@@ -7,6 +7,7 @@ mod it {
     mod board;
     mod connection;
     mod demo;
+    mod output;
     mod queries;
     mod router;
     mod sampler;

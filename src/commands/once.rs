@@ -31,7 +31,13 @@ pub fn once(options: &Once) -> Result<(), Failure> {
     hurry(&mut start, panels);
     let only = !panels.is_empty() && !options.check;
     block_on(async {
-        let mut headless = Headless::start(start, targets, panels, only);
+        let whole = panels.is_empty() && options.format == Some(Format::Prometheus);
+        let told = if whole {
+            output::DEFAULT.map(str::to_owned).to_vec()
+        } else {
+            panels.clone()
+        };
+        let mut headless = Headless::start(start, targets, &told, only);
         check_names(&headless.model, panels)?;
         match headless.settle(options.wait).await {
             Settled::NotConnected(error) => Err(Failure::new(

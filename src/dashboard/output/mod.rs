@@ -12,7 +12,7 @@ use super::panels::{self, spec::Spec, spec::Unit};
 use sheet::Sheet;
 
 /// What is told when no panel is named, besides gauges, cause and OLTP figures, to Prometheus.
-const DEFAULT: [&str; 4] = ["database", "snapshots", "bloat", "views"];
+pub const DEFAULT: [&str; 4] = ["database", "snapshots", "bloat", "views"];
 /// Of its rows the first alone are told where nobody asked for the panel: there may be a thousand tables.
 const WORST: (&str, usize) = ("bloat", 20);
 

@@ -36,6 +36,8 @@ pub struct Headless {
     clock: Clock,
     ticker: Interval,
     awaited: Vec<FeedId>,
+    /// Panels whose rows are told.
+    named: BTreeSet<FeedId>,
     /// All figures are wanted, not those of some panels alone.
     all: bool,
     told: BTreeMap<FeedId, Told>,
@@ -104,6 +106,7 @@ impl Headless {
             ticker: clock.ticker(),
             clock,
             awaited,
+            named,
             all: !only,
             told: BTreeMap::new(),
             answers: 0,
@@ -216,6 +219,7 @@ impl Headless {
         let name = feed.spec.name.as_str();
         let twice = TWICE.contains(&name) || !feed.spec.front.rates.is_empty();
         let under = RESTS_ON.iter().find(|(panel, _)| *panel == name);
+        let under = under.filter(|_| self.named.contains(&id));
         let under = under.map_or(&[][..], |(_, under)| under);
         let mut under = under.iter().filter_map(|name| self.model.feed_named(name));
         let last = self.told.get(&id).map_or(u64::MAX, |told| told.last);

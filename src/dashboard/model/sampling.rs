@@ -224,6 +224,7 @@ impl Model {
             .filter(|feed| Some(feed.spec.front.pool) == pool)
         {
             feed.sampling.in_flight = None;
+            feed.sampling.outlived = true;
         }
         if first && (session == SessionId::Fast || matches!(session, SessionId::Olap(_))) {
             let who = if session == SessionId::Fast {
@@ -246,6 +247,7 @@ impl Model {
         match outcome {
             Ok(table) => {
                 feed.sampling.at = Some(now);
+                feed.sampling.outlived = false;
                 feed.sampling.error = None;
                 let name = feed.spec.name.clone();
                 self.took_in(id, &name, table)

@@ -52,9 +52,7 @@ impl Sheet {
     /// The rows of a panel as the model has them now, in the order of the panel.
     pub fn of(model: &Model, feed: &Feed) -> Self {
         let front = &feed.spec.front;
-        let told = feed.sampling.at.is_some()
-            && feed.sampling.missing.is_empty()
-            && model.is_current(feed);
+        let told = feed.sampling.missing.is_empty() && is_told(model, feed);
         let names = names(feed);
         let rows = told.then(|| {
             let order = feed.cursor.order.iter();
@@ -170,8 +168,13 @@ impl Sheet {
 /// Whether the watched database has told its counters, and still does.
 pub fn is_measured(model: &Model) -> bool {
     let database = model.feed_named("database").and_then(|id| model.feed(id));
-    matches!(model.fast, Link::Live(_))
-        && database.is_some_and(|feed| feed.sampling.at.is_some() && model.is_current(feed))
+    matches!(model.fast, Link::Live(_)) && database.is_some_and(|feed| is_told(model, feed))
+}
+
+/// Whether a feed has told something by its session of now, and still does.
+fn is_told(model: &Model, feed: &Feed) -> bool {
+    let sampling = &feed.sampling;
+    sampling.at.is_some() && !sampling.outlived && model.is_current(feed)
 }
 
 /// Name, unit and meaning of an OLTP figure, and the figure.

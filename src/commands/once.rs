@@ -3,7 +3,6 @@
 use super::headless::{check_names, prepare};
 use super::{FAILURE, Failure, MISSED, NO_CONNECTION, NO_PRIVILEGE, USAGE, block_on, print};
 use htap_top::cli::output::{Format, Once};
-use htap_top::config::PanelConfig;
 use htap_top::dashboard::diagnosis::Health;
 use htap_top::dashboard::model::{Model, Start};
 use htap_top::dashboard::output::sheet::Sheet;
@@ -66,7 +65,7 @@ fn hurry(start: &mut Start, panels: &[String]) {
     });
     for spec in built_in {
         let panels = &mut start.config.panels;
-        let panel = panels.entry(spec.name).or_insert_with(PanelConfig::default);
+        let panel = panels.entry(spec.name).or_default();
         panel.interval = Some(panel.interval.map_or(APART, |wanted| wanted.min(APART)));
     }
 }

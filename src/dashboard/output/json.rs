@@ -178,14 +178,13 @@ struct Cell<'a>(&'a Value);
 impl Serialize for Cell<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
-            Value::Null | Value::Unavailable | Value::Pending => serializer.serialize_none(),
             Value::Bool(yes) => serializer.serialize_bool(*yes),
             Value::Int(number) => serializer.serialize_i64(*number),
             Value::Float(number) | Value::Decimal(_, number) if number.is_finite() => {
                 serializer.serialize_f64(*number)
             }
-            Value::Float(_) | Value::Decimal(..) => serializer.serialize_none(),
             Value::Text(text) => serializer.serialize_str(text.as_str()),
+            _ => serializer.serialize_none(),
         }
     }
 }

@@ -10,6 +10,7 @@ use super::diagnosis::{Gauge, Health};
 use super::model::{Link, Model};
 use super::panels::{self, spec::Spec, spec::Unit};
 use sheet::Sheet;
+use std::fmt::Write as _;
 
 /// What is told when no panel is named, besides gauges, cause and OLTP figures, to Prometheus.
 pub const DEFAULT: [&str; 4] = ["database", "snapshots", "bloat", "views"];
@@ -103,7 +104,7 @@ pub fn markdown() -> String {
     let oltp: Vec<String> = oltp
         .map(|(name, of, ..)| field(name, *of, name.ends_with("_per_s"), false))
         .collect();
-    text += &format!("| (`oltp`) | | {} |\n", oltp.join(", "));
+    let _ = writeln!(text, "| (`oltp`) | | {} |", oltp.join(", "));
     let shown = panels::built_in();
     for spec in shown.iter().filter(|spec| !panels::is_internal(&spec.name)) {
         text += &row(spec);

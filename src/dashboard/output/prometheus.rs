@@ -11,12 +11,15 @@ use prometheus_client::encoding::prometheus_text;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 pub use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
 /// How all names begin.
 const PREFIX: &str = "htap_top";
+
+/// Names of labels and what they hold.
+type Labels = Vec<(String, String)>;
 
 /// A metric with its samples.
 #[derive(Debug)]
@@ -24,7 +27,7 @@ struct Family {
     name: String,
     help: String,
     counter: bool,
-    samples: Vec<(Vec<(String, String)>, f64)>,
+    samples: Vec<(Labels, f64)>,
 }
 
 /// Everything that is told at once.
@@ -33,7 +36,7 @@ struct Exposition(Vec<Family>);
 
 /// The text for these sheets, gauges and cause. What is not measured has no samples.
 pub fn text(model: &Model, sheets: &[Sheet]) -> Result<String, std::fmt::Error> {
-    let mut taken = HashSet::new();
+    let mut taken = BTreeSet::new();
     let mut families = judgement(model);
     families.push(ages(sheets));
     for sheet in sheets {
@@ -41,7 +44,7 @@ pub fn text(model: &Model, sheets: &[Sheet]) -> Result<String, std::fmt::Error> 
     }
     families.retain(|family| !family.samples.is_empty());
     for family in &mut families {
-        family.name = sheet::unlike(std::mem::take(&mut family.name), &mut taken);
+        family.name = sheet::unlike(&family.name, &mut taken);
     }
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Exposition(families)));
@@ -162,25 +165,20 @@ fn families(sheet: &Sheet) -> Vec<Family> {
 }
 
 /// Rows with their labels. Of several with the same labels the first, that is the worst, is told.
-fn labelled<'a>(
-    sheet: &Sheet,
-    rows: &'a [Vec<Value>],
-) -> Vec<(Vec<(String, String)>, &'a Vec<Value>)> {
-    let mut names = HashSet::new();
+fn labelled<'a>(sheet: &Sheet, rows: &'a [Vec<Value>]) -> Vec<(Labels, &'a Vec<Value>)> {
+    let mut names = BTreeSet::new();
     let columns: Vec<(String, usize)> = sheet
         .labels
         .iter()
         .filter_map(|label| {
-            let name = name(label);
-            // Names that begin so are Prometheus' own.
-            let name = name.trim_start_matches('_').to_owned();
-            Some((sheet::unlike(name, &mut names), sheet.column(label)?))
+            let name = label_name(label);
+            Some((sheet::unlike(&name, &mut names), sheet.column(label)?))
         })
         .collect();
     let mut seen = HashSet::new();
     let mut told = Vec::new();
     for row in rows {
-        let labels: Vec<(String, String)> = columns
+        let labels: Labels = columns
             .iter()
             .map(|(name, column)| {
                 (
@@ -254,6 +252,16 @@ fn name(text: &str) -> String {
     name
 }
 
+/// A valid name of a label. Those that begin with `__` are Prometheus' own.
+fn label_name(column: &str) -> String {
+    let name = name(column);
+    match name.trim_start_matches('_') {
+        "" => "label".to_owned(),
+        rest if rest.starts_with(|c: char| c.is_ascii_digit()) => format!("_{rest}"),
+        rest => rest.to_owned(),
+    }
+}
+
 fn help(sheet: &Sheet, column: &Column) -> String {
     let rate = if column.rate { " (per second)" } else { "" };
     let help = column.spec.help.split_whitespace();
@@ -320,6 +328,19 @@ mod tests {
             "htap_top_p_a__b_____"
         );
         assert_eq!(named("", Unit::Bytes, false, false), "htap_top_p_bytes");
+    }
+
+    #[test]
+    fn labels_have_valid_names() {
+        for (column, label) in [
+            ("view", "view"),
+            ("7up", "_7up"),
+            ("__name__", "name__"),
+            ("é\"", "label"),
+            ("", "label"),
+        ] {
+            assert_eq!(label_name(column), label);
+        }
     }
 
     #[test]

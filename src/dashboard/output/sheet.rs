@@ -8,7 +8,7 @@ use crate::dashboard::panels::spec::{Chart, ColumnSpec, Spec, Unit};
 use crate::dashboard::view;
 use crate::format;
 use crate::pg::{Class, Value};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 /// A panel, or figures that stand for themselves, in the form that all formats are made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -304,9 +304,9 @@ fn names(feed: &Feed) -> Vec<String> {
 
 /// Columns with what their panel says of them; no two have the same name.
 fn columns(spec: &Spec, names: &[String]) -> Vec<Column> {
-    let mut taken = HashSet::new();
+    let mut taken = BTreeSet::new();
     let column = |name: &String| Column {
-        name: unlike(name.clone(), &mut taken),
+        name: unlike(name, &mut taken),
         ..described(spec, name)
     };
     names.iter().map(column).collect()
@@ -340,8 +340,8 @@ pub fn described(spec: &Spec, name: &str) -> Column {
 }
 
 /// `name`, or `name_2` and so on where it is taken.
-pub fn unlike(name: String, taken: &mut HashSet<String>) -> String {
-    let mut candidate = name.clone();
+pub fn unlike(name: &str, taken: &mut BTreeSet<String>) -> String {
+    let mut candidate = name.to_owned();
     let mut number = 2;
     while !taken.insert(candidate.clone()) {
         candidate = format!("{name}_{number}");

@@ -85,7 +85,9 @@ impl Headless {
             .map(FeedId)
             .filter(|id| {
                 let needed = |feed: &Feed| {
-                    !feed.spec.front.only_shown && !(only && feed.spec.front.pool == Pool::Olap)
+                    let front = &feed.spec.front;
+                    let unasked = only && front.pool == Pool::Olap;
+                    !front.only_shown && !unasked
                 };
                 named.contains(id) || model.feed(*id).is_some_and(needed)
             })

@@ -1,7 +1,8 @@
 //! `htap-top once` and `htap-top serve`: what they print, to whom, and how they end.
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
     reason = "helpers of a test"
 )]
 

@@ -32,7 +32,7 @@ impl Exposition {
                     "{line}"
                 );
                 assert!(NAME.is_match(name) && !help.contains('\u{1b}'), "{line}");
-                current = name.to_owned();
+                name.clone_into(&mut current);
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').unwrap();
                 assert!(

@@ -2,6 +2,7 @@
 -- pool = "oltp"
 -- interval = "1s"
 -- key = ["pid", "backend_start"]
+-- labels = ["pid", "class", "usename", "application_name"]
 -- compact = ["pid", "class", "usename", "application_name", "state", "query_age_s", "xmin_age", "wait", "query"]
 -- empty = "no backend runs or holds anything; idle ones are not listed"
 -- about = """

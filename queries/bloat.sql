@@ -2,6 +2,8 @@
 -- pool = "slow"
 -- interval = "5s"
 -- key = ["relid"]
+-- labels = ["relation"]
+-- counters = ["vacuums", "seq_scan"]
 -- sort = "-n_dead"
 -- compact = ["relation", "n_dead", "dead_pct", "held_by", "last_vacuum_s"]
 -- empty = "this database has no tables of its own"

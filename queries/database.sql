@@ -1,6 +1,11 @@
 -- title = "OLTP"
 -- pool = "oltp"
 -- interval = "1s"
+-- counters = [
+--     "xact_commit", "xact_rollback", "blks_read", "blks_hit", "tup_inserted", "tup_updated", "tup_deleted",
+--     "tup_returned", "tup_fetched", "temp_files", "temp_bytes", "deadlocks", "conflicts", "active_time_ms",
+--     "wal_lsn_bytes", "checkpoints"
+-- ]
 -- chart = { kind = "stat" }
 -- about = """
 -- One row: the counters of the current database and facts about the server. Rates are differences of two

@@ -3,6 +3,7 @@
 -- interval = "2s"
 -- only_shown = true
 -- key = ["datname"]
+-- counters = ["checksum_failures"]
 -- sort = "-xact_commit"
 -- compact = ["datname", "numbackends", "xact_commit", "blks_read", "tup_returned", "temp_bytes"]
 -- rates = ["xact_commit", "xact_rollback", "blks_read", "blks_hit", "tup_returned", "tup_fetched", "tup_inserted", "tup_updated", "tup_deleted", "temp_files", "temp_bytes", "deadlocks", "conflicts", "active_ms", "idle_in_xact_ms", "sessions", "sessions_fatal", "sessions_killed", "parallel_to_launch", "parallel_launched"]

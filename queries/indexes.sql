@@ -3,6 +3,8 @@
 -- interval = "10s"
 -- only_shown = true
 -- key = ["relid"]
+-- labels = ["relation", "index"]
+-- counters = ["idx_scans_total"]
 -- compact = ["relation", "index", "size_bytes", "idx_scan", "hint"]
 -- rates = ["idx_scan", "idx_tup_read"]
 -- empty = "this database has no indexes of its own"

@@ -3,6 +3,7 @@
 -- interval = "1s"
 -- only_shown = true
 -- key = ["pid", "backend_start"]
+-- labels = ["pid", "class", "usename", "application_name"]
 -- compact = ["tree", "frees", "class", "usename", "application_name", "state", "wait_s", "mode", "target", "query"]
 -- empty = "nobody waits for a lock"
 -- about = """

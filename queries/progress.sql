@@ -3,6 +3,7 @@
 -- interval = "1s"
 -- only_shown = true
 -- key = ["pid", "backend_start"]
+-- labels = ["pid", "command", "relation"]
 -- sort = "-running_s"
 -- compact = ["command", "relation", "phase", "pct", "running_s"]
 -- empty = "nothing runs that reports progress"

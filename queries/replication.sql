@@ -2,6 +2,7 @@
 -- pool = "oltp"
 -- interval = "5s"
 -- key = ["kind", "name", "pid"]
+-- labels = ["kind", "name"]
 -- compact = ["kind", "name", "state", "lag_bytes", "lag_s", "retained_bytes", "wal_status"]
 -- empty = "no replica, no slot"
 -- about = """

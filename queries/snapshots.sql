@@ -2,6 +2,7 @@
 -- pool = "oltp"
 -- interval = "1s"
 -- key = ["kind", "holder", "backend_start"]
+-- labels = ["kind", "class", "role", "datname"]
 -- compact = ["holder", "role", "age_s", "age_xids", "pins"]
 -- empty = "nobody holds a snapshot"
 -- about = """

@@ -5,6 +5,7 @@
 -- remedy = "htap-top init"
 -- chart = { kind = "table" }
 -- key = ["product_id"]
+-- labels = ["product_id", "product"]
 -- compact = ["product", "quantity", "reorder_point", "hours_left"]
 -- about = """
 -- Products whose stock is below their reorder point, worst first: the stock as it is at this moment, with

@@ -3,6 +3,7 @@
 -- interval = "5s"
 -- only_shown = true
 -- key = ["relid"]
+-- labels = ["relation"]
 -- sort = "-heap_blks_hit"
 -- compact = ["relation", "size_bytes", "seq_tup_read", "idx_scan", "n_tup_upd", "hint"]
 -- rates = ["seq_scan", "seq_tup_read", "idx_scan", "n_tup_ins", "n_tup_upd", "n_tup_del", "n_tup_hot_upd", "heap_blks_read", "heap_blks_hit"]

@@ -3,6 +3,8 @@
 -- interval = "5s"
 -- only_shown = true
 -- key = ["relid"]
+-- labels = ["relation"]
+-- counters = ["vacuums"]
 -- compact = ["relation", "due", "n_dead", "last_autovacuum_s", "frozen_pct", "running"]
 -- empty = "this database has no tables of its own"
 -- about = """

@@ -2,6 +2,8 @@
 -- pool = "slow"
 -- interval = "2s"
 -- key = ["relid"]
+-- labels = ["view"]
+-- counters = ["tup_changes"]
 -- compact = ["view", "mode", "fresh_s", "target_s", "last_s", "rows", "size_bytes", "state"]
 -- empty = "this database has no materialized view"
 -- about = """

@@ -1,6 +1,11 @@
 -- title = "WAL and checkpoints"
 -- pool = "oltp"
 -- interval = "5s"
+-- counters = [
+--     "checkpoints_timed", "checkpoints_requested", "checkpoint_write_ms", "checkpoint_sync_ms",
+--     "buffers_checkpoint", "buffers_clean", "maxwritten_clean", "buffers_backend", "wal_lsn_bytes",
+--     "wal_records", "wal_fpi", "wal_buffers_full", "archived", "archive_failed"
+-- ]
 -- chart = { kind = "stat" }
 -- about = """
 -- One row: how much WAL is written, how often checkpoints come and why, who writes dirty blocks, whether

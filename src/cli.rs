@@ -4,6 +4,7 @@ mod bench;
 pub mod doctor;
 mod init;
 pub mod load;
+pub mod output;
 mod partitions;
 mod refresh;
 pub mod route;
@@ -63,8 +64,14 @@ pub enum Command {
     Route(Box<route::Route>),
     /// Check what the dashboard, the refresh and the shop need, and say what cures what is missing
     Doctor(doctor::Doctor),
+    /// Print figures once, for scripts: a table, JSON, CSV or Prometheus' text; --check for exit codes
+    Once(Box<output::Once>),
+    /// Serve the figures to Prometheus over HTTP
+    Serve(Box<output::Serve>),
     /// List the months of the shop, make those to come, archive those that are over
     Partitions(Partitions),
+    /// Record all panels in a file, without a screen
+    Record(Box<output::Record>),
     /// Show a recording: step through it, play it, jump to its troubles
     Replay(Replay),
     /// Print a configuration file with all keys and their defaults
@@ -104,6 +111,17 @@ pub struct Server {
     /// Where to connect, as in psql.
     #[command(flatten)]
     pub connection: Connection,
+}
+
+/// The OLAP pool.
+#[derive(Clone, Debug, Default, Args)]
+pub struct OlapPool {
+    /// Where the OLAP pool connects: a replica, or another role; default: the same server
+    #[arg(long, value_name = "CONNINFO")]
+    pub olap: Option<String>,
+    /// Sessions of the OLAP pool at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=20))]
+    pub olap_connections: Option<u8>,
 }
 
 /// Options of the screen.
@@ -146,12 +164,9 @@ pub struct Watch {
     /// Where to connect.
     #[command(flatten)]
     pub server: Server,
-    /// Where the OLAP pool connects: a replica, or another role; default: the same server
-    #[arg(long, value_name = "CONNINFO")]
-    pub olap: Option<String>,
-    /// Sessions of the OLAP pool at most
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=20))]
-    pub olap_connections: Option<u8>,
+    /// The OLAP pool.
+    #[command(flatten)]
+    pub pool: OlapPool,
     /// Options of the screen.
     #[command(flatten)]
     pub look: Look,

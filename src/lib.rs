@@ -25,6 +25,10 @@
 //!   ever awaited in the loop, so no server can hold a key press. At most one sample of a feed is under
 //!   way; every channel is bounded.
 //!
+//! - [`dashboard::runtime::headless`]: the same model and sessions without a screen, for `once` and `serve`
+//!   ([`dashboard::runtime::http`]); of the effects only samples are carried out. [`dashboard::output`]
+//!   reads the model and writes tables, JSON, CSV and Prometheus' text, all from one form (`sheet`).
+//!
 //! # A panel is one SQL file
 //!
 //! `queries/<name>.sql` is a front matter in TOML (title, pool, interval, chart, columns and their help)

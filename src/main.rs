@@ -22,7 +22,10 @@ fn main() -> ExitCode {
         Some(Command::Order(order)) => commands::order::run(&order.deed),
         Some(Command::Route(route)) => commands::route::route(&route),
         Some(Command::Doctor(doctor)) => commands::doctor::run(&doctor),
+        Some(Command::Once(once)) => commands::once::once(&once),
+        Some(Command::Serve(serve)) => commands::serve::serve(&serve),
         Some(Command::Partitions(partitions)) => commands::partitions::run(&partitions),
+        Some(Command::Record(record)) => commands::record::record(&record),
         Some(Command::Replay(replay)) => commands::replay::replay(&replay),
         Some(Command::Config) => print(config::EXAMPLE.as_bytes()),
         Some(Command::Completions { shell }) => {

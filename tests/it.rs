@@ -9,6 +9,7 @@ mod it {
     mod demo;
     mod diagnosis;
     mod doctor;
+    mod output;
     mod queries;
     mod recording;
     mod router;

@@ -1,7 +1,7 @@
 //! The dashboard: on a server that is there, or on the demo's.
 
 use super::{FAILURE, Failure, NO_CONNECTION, USAGE, block_on, env};
-use htap_top::cli::{Demo, Look, Watch};
+use htap_top::cli::{Demo, Look, OlapPool, Watch};
 use htap_top::config::{self, Config};
 use htap_top::dashboard::audit::Audit;
 use htap_top::dashboard::model::Start;
@@ -21,12 +21,9 @@ pub fn watch(options: &Watch) -> Result<(), Failure> {
     let usage = |error: &dyn std::fmt::Display| Failure::new(USAGE, error);
     let oltp = Target::resolve(&options.server.flags(), &env).map_err(|error| usage(&error))?;
     let oltp = oltp.with_application_name("htap-top");
-    let olap_pool = match &options.olap {
-        Some(conninfo) => Some(olap_target(conninfo)?),
-        None => None,
-    };
+    let olap_pool = olap_target(&options.pool)?;
     let mut prepared = Prepared::new(&options.look, false)?;
-    if let Some(connections) = options.olap_connections {
+    if let Some(connections) = options.pool.olap_connections {
         prepared.start.config.olap.connections = connections;
     }
     prepared.start.target = shown(&oltp);
@@ -51,18 +48,21 @@ pub fn watch(options: &Watch) -> Result<(), Failure> {
 }
 
 /// Where the OLAP pool connects: a replica, or the same server by another role.
-fn olap_target(conninfo: &str) -> Result<Target, Failure> {
+pub fn olap_target(pool: &OlapPool) -> Result<Option<Target>, Failure> {
+    let Some(conninfo) = &pool.olap else {
+        return Ok(None);
+    };
     let flags = htap_top::pg::Flags {
-        conninfo: Some(conninfo.to_owned()),
+        conninfo: Some(conninfo.clone()),
         ..Default::default()
     };
     let target = Target::resolve(&flags, &env)
         .map_err(|error| Failure::new(USAGE, format!("--olap: {error}")))?;
-    Ok(target.with_application_name("htap-top"))
+    Ok(Some(target.with_application_name("htap-top")))
 }
 
 /// `shop @ primary:5432`; a socket's folder says less than that it is on this machine.
-fn shown(target: &Target) -> Clean {
+pub fn shown(target: &Target) -> Clean {
     let host = target.host_display();
     let port = host.rsplit_once(':').map(|(_, port)| port);
     let host = match port {
@@ -82,7 +82,7 @@ pub fn need_terminal() -> Result<(), Failure> {
     } else {
         "standard input or output is not a terminal"
     };
-    let advice = "run it in a terminal; in scripts, run a statement of queries/ with psql, or `htap-top demo --headless`";
+    let advice = "run it in a terminal; in scripts, run `htap-top once`";
     Err(Failure::new(
         USAGE,
         format!("the dashboard needs a terminal ({why}): {advice}"),
@@ -99,12 +99,7 @@ pub struct Prepared {
 impl Prepared {
     pub fn new(look: &Look, demo: bool) -> Result<Self, Failure> {
         let folder = config::folder(&env);
-        let path = look
-            .config
-            .clone()
-            .unwrap_or_else(|| folder.join("config.toml"));
-        let mut config = Config::load(&path, look.config.is_some())
-            .map_err(|error| Failure::new(USAGE, error))?;
+        let mut config = configuration(look.config.as_deref(), &folder)?;
         config.interval = look.interval.unwrap_or(config.interval);
         config.read_only |= look.read_only;
         if demo {
@@ -179,6 +174,12 @@ pub fn ended(ending: Ending) -> Result<(), Failure> {
             "it ended by an internal error; please report the lines above",
         )),
     }
+}
+
+/// The file that was named, or the one in the folder where there is one.
+pub fn configuration(file: Option<&Path>, folder: &Path) -> Result<Config, Failure> {
+    let path = file.map_or_else(|| folder.join("config.toml"), Path::to_path_buf);
+    Config::load(&path, file.is_some()).map_err(|error| Failure::new(USAGE, error))
 }
 
 /// The wanted theme first, then the others; `t` goes through them.
@@ -281,6 +282,6 @@ fn demo_targets(place: &Place) -> Targets {
     clippy::disallowed_methods,
     reason = "the offset from UTC is asked once, before the model exists"
 )]
-fn utc_offset_s() -> i32 {
+pub fn utc_offset_s() -> i32 {
     chrono::Local::now().offset().local_minus_utc()
 }

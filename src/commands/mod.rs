@@ -4,13 +4,17 @@ pub mod bench;
 pub mod dashboard;
 pub mod demo;
 pub mod doctor;
+mod headless;
 pub mod init;
 mod meter;
+pub mod once;
 pub mod order;
 pub mod partitions;
+pub mod record;
 pub mod refresh;
 pub mod replay;
 pub mod route;
+pub mod serve;
 pub mod workload;
 
 use htap_top::cli::Server;

@@ -47,6 +47,8 @@ pub struct Sampling {
     pub in_flight: Option<Moment>,
     /// When it is asked next, [`Moment::mono_ms`].
     pub due_ms: u64,
+    /// The last good answer came by a session that was lost since.
+    pub outlived: bool,
     /// Why the last answer was none.
     pub error: Option<PgError>,
     /// Relations or extensions that it lacks.

@@ -9,6 +9,7 @@ pub mod history;
 pub mod keys;
 pub mod layout;
 pub mod model;
+pub mod output;
 pub mod panels;
 pub mod popups;
 pub mod recording;

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use ratatui::Terminal;
 use ratatui::backend::{Backend, CrosstermBackend};
-use std::io::{self, BufWriter, Stdout, Write};
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -31,6 +31,15 @@ const LOOK: Duration = Duration::from_micros(200);
 static TAKEN: AtomicBool = AtomicBool::new(false);
 /// A thread has panicked; nothing may be drawn any more.
 static PANICKED: AtomicBool = AtomicBool::new(false);
+
+/// Columns of the terminal that standard output is; `None` where it is none.
+pub fn width() -> Option<u16> {
+    let is_terminal = io::stdout().is_terminal();
+    let size = is_terminal.then(crossterm::terminal::size)?;
+    size.ok()
+        .map(|(columns, _)| columns)
+        .filter(|columns| *columns > 0)
+}
 
 /// The terminal, taken over until this is dropped.
 pub struct Screen {

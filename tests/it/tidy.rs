@@ -129,6 +129,14 @@ const WORDS: &[Word] = &[
         ],
     },
     Word {
+        pattern: r"\bhyper(_util)?::",
+        allowed: &["src/dashboard/runtime/http.rs"],
+    },
+    Word {
+        pattern: r"\bprometheus_client\b",
+        allowed: &["src/dashboard/output/prometheus.rs"],
+    },
+    Word {
         pattern: r"\bunbounded_channel\b",
         allowed: &[],
     },
@@ -189,6 +197,8 @@ fn a_misplaced_word_is_found() {
             "fn f(k: crossterm::event::KeyEvent) {}",
         ),
         at("src/format.rs", "use ratatui::text::Line;"),
+        at("src/system/x.rs", "use hyper::Uri;"),
+        at("src/system/x.rs", "use prometheus_client::registry;"),
         at("src/demo/x.rs", "if cfg!(test) || cfg(test) {}"),
         at("src/demo/x.rs", "unbounded_channel()"),
         at("src/demo/x.rs", "use openssl::x;"),
@@ -345,6 +355,12 @@ const BANS: &[Ban] = &[
         shared: &[],
     },
     Ban {
+        who: "dashboard::output",
+        but: &[],
+        what: &["dashboard::runtime", "dashboard::terminal"],
+        shared: &[],
+    },
+    Ban {
         who: "dashboard::view",
         but: &[],
         what: &["dashboard::runtime", "dashboard::terminal"],
@@ -379,6 +395,10 @@ const BANS: &[Ban] = &[
         but: &[
             "commands::dashboard",
             "commands::replay",
+            "commands::headless",
+            "commands::record",
+            "commands::once",
+            "commands::serve",
             "dashboard::runtime::*",
         ],
         what: &["dashboard::runtime"],
@@ -457,6 +477,10 @@ fn a_forbidden_import_is_found() {
         at(
             "src/dashboard/widgets/x.rs",
             "use crate::dashboard::model::Model;",
+        ),
+        at(
+            "src/dashboard/output/x.rs",
+            "use crate::dashboard::runtime::Targets;",
         ),
         at("src/dashboard/view/x.rs", "use crate::dashboard::terminal;"),
         at("src/system/x.rs", "use crate::dashboard::panels;"),

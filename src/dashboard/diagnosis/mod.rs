@@ -11,6 +11,7 @@ use self::finding::{Fact, Finding};
 use super::event::Moment;
 use super::history::Oltp;
 use crate::config::{Config, Targets, WorkClass};
+use crate::dashboard::panels::spec::Unit;
 use crate::format;
 use crate::pg::Table;
 use std::collections::BTreeMap;
@@ -34,6 +35,12 @@ pub enum Health {
 pub struct Gauge {
     /// Short name: `p99`.
     pub label: &'static str,
+    /// The figure; `None` where it is not known.
+    pub figure: Option<f64>,
+    /// The target in the figure's unit.
+    pub limit: f64,
+    /// What both are.
+    pub unit: Unit,
     /// The figure, as written.
     pub value: String,
     /// The target, as written.
@@ -157,13 +164,8 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
     gauges
 }
 
-fn judge(
-    label: &'static str,
-    figure: Option<f64>,
-    target: f64,
-    warn_at: f64,
-    write: fn(f64) -> String,
-) -> Gauge {
+fn judge(label: &'static str, figure: Option<f64>, target: f64, warn_at: f64, unit: Unit) -> Gauge {
+    let write = |figure| format::figure(figure, unit, 0);
     let ratio = figure.map_or(
         0.0,
         |figure| if target > 0.0 { figure / target } else { 0.0 },
@@ -175,11 +177,14 @@ fn judge(
         Some(_) => Health::Good,
     };
     // A round target is written without its decimals: `50ms`, `1s`.
-    let target = write(target).replace(".0", "");
+    let written = write(target).replace(".0", "");
     Gauge {
         label,
+        figure,
+        limit: target,
+        unit,
         value: figure.map_or_else(|| "?".into(), write),
-        target,
+        target: written,
         health,
         ratio,
     }
@@ -191,7 +196,7 @@ fn latency(oltp: &Oltp, targets: &Targets) -> Gauge {
         oltp.p99_ms,
         targets.oltp_p99_ms,
         targets.warn_at,
-        format::ms,
+        Unit::Ms,
     );
     if oltp.failed > 0 {
         gauge.health = Health::Danger;
@@ -209,7 +214,7 @@ fn snapshot(snapshots: &Table, targets: &Targets) -> Gauge {
     let nobody = holder.is_none() && !snapshots.columns.is_empty();
     let target = targets.snapshot_age.as_secs_f64();
     let figure = known.or(least).or(nobody.then_some(0.0));
-    let mut gauge = judge("snapshot", figure, target, targets.warn_at, format::seconds);
+    let mut gauge = judge("snapshot", figure, target, targets.warn_at, Unit::Seconds);
     if known.is_none() && least.is_some() {
         gauge.value.insert(0, '≥');
         if gauge.health < Health::Danger {
@@ -231,7 +236,7 @@ fn own_holder(snapshots: &Table) -> Option<usize> {
 fn locks(activity: &Table, restricted: bool) -> Gauge {
     let waits = waiters(activity);
     let longest = waits.iter().copied().fold(0.0, f64::max);
-    let mut gauge = judge("locks", Some(longest), LOCK_WAIT_S, 0.2, format::seconds);
+    let mut gauge = judge("locks", Some(longest), LOCK_WAIT_S, 0.2, Unit::Seconds);
     gauge.value = if waits.is_empty() {
         "free".into()
     } else {
@@ -241,6 +246,7 @@ fn locks(activity: &Table, restricted: bool) -> Gauge {
     gauge.target = String::new();
     if activity.columns.is_empty() || (restricted && waits.is_empty()) {
         gauge.health = Health::Unknown;
+        gauge.figure = None;
         gauge.value = if restricted { "n/a" } else { "?" }.into();
     }
     gauge
@@ -272,7 +278,7 @@ fn freshness(views: &Table, targets: &Targets) -> Gauge {
         .first("target_s")
         .number()
         .unwrap_or(targets.freshness.as_secs_f64());
-    judge("fresh", fresh, target, 1.0, format::seconds)
+    judge("fresh", fresh, target, 1.0, Unit::Seconds)
 }
 
 fn olap(olap_ms: Option<f64>, targets: &Targets) -> Gauge {
@@ -281,12 +287,12 @@ fn olap(olap_ms: Option<f64>, targets: &Targets) -> Gauge {
         olap_ms,
         targets.olap_latency.as_secs_f64() * 1000.0,
         targets.warn_at,
-        format::ms,
+        Unit::Ms,
     )
 }
 
 fn throughput(oltp: &Oltp, targets: &Targets) -> Gauge {
-    judge("tps", oltp.tps, targets.tps, targets.warn_at, format::count)
+    judge("tps", oltp.tps, targets.tps, targets.warn_at, Unit::Count)
 }
 
 fn pool(
@@ -303,7 +309,7 @@ fn pool(
         measured.then_some(used),
         f64::from(limit),
         targets.warn_at,
-        format::count,
+        Unit::Count,
     )
 }
 
@@ -319,7 +325,7 @@ fn connections(database: &Table, targets: &Targets) -> Gauge {
         database.first("numbackends_all").number(),
         limit,
         targets.warn_at,
-        format::count,
+        Unit::Count,
     )
 }
 
@@ -334,7 +340,7 @@ fn dead(bloat: &Table, targets: &Targets) -> Gauge {
         measured.then_some(share),
         targets.dead_pct,
         targets.warn_at,
-        format::percent,
+        Unit::Percent,
     )
 }
 

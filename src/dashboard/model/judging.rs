@@ -3,6 +3,7 @@
 use super::{Model, none};
 use crate::dashboard::action::Grade;
 use crate::dashboard::diagnosis::{self, Evidence};
+use crate::dashboard::feed::Feed;
 use crate::dashboard::panels;
 use crate::pg::{Class, Table};
 
@@ -16,12 +17,17 @@ impl Model {
     /// figure that nobody measures any more.
     pub(super) fn current(&self, name: &str) -> &Table {
         let feed = self.feed_named(name).and_then(|id| self.feed(id));
-        let feed = feed.filter(|feed| self.link(feed).usable() && !self.is_overdue(feed));
+        let feed = feed.filter(|feed| self.is_current(feed));
         feed.map_or(none(), |feed| &feed.table)
     }
 
+    /// Whether what the feed holds is still measured.
+    pub fn is_current(&self, feed: &Feed) -> bool {
+        self.link(feed).usable() && !self.is_overdue(feed)
+    }
+
     /// Makes the gauges and the cause line anew.
-    pub(super) fn judge(&mut self) {
+    pub fn judge(&mut self) {
         let mut since = std::mem::take(&mut self.since);
         let olap_feeds = || {
             let feeds = self.feeds.iter();

@@ -13,7 +13,7 @@ mod sampling;
 mod state;
 mod typing;
 
-pub use state::{Confirm, Link, LogLine, Popup, Running, Screen, Start, Then};
+pub use state::{Asked, Confirm, Link, LogLine, Popup, Running, Screen, Start, Then};
 
 use super::action::{Action, Grade};
 use super::diagnosis::finding::Finding;
@@ -58,6 +58,8 @@ pub struct Model {
     pub popup: Option<Popup>,
     /// The filter being typed, and why it is no filter yet.
     pub prompt: Option<(String, Option<String>)>,
+    /// Which feeds are asked.
+    pub asked: Asked,
     /// Samples are held.
     pub paused: bool,
     /// Time between samples of the fast feeds.
@@ -143,6 +145,7 @@ impl Model {
             focus: FeedId(0),
             popup: None,
             prompt: None,
+            asked: Asked::Screen,
             paused: false,
             mouse: false,
             theme: 0,

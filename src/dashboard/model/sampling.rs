@@ -1,6 +1,6 @@
 //! When which feed is asked, and what becomes of its answer.
 
-use super::{Link, Model};
+use super::{Asked, Link, Model};
 use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId, Moment, OwnCost, Request, Sample};
 use crate::dashboard::feed::Feed;
@@ -102,10 +102,16 @@ impl Model {
         let now = self.now;
         let shown = layout::panels(self);
         let crowded = self.is_crowded();
+        let wanted = |id: FeedId, feed: &Feed| match &self.asked {
+            Asked::Screen => {
+                let kept_back = feed.spec.front.only_shown
+                    || (crowded && CROWD_SHOWN.contains(&feed.spec.name.as_str()));
+                !kept_back || shown.contains(&id)
+            }
+            Asked::These(ids) => ids.contains(&id),
+        };
         let due = |id: FeedId, feed: &Feed| {
-            let kept_back = feed.spec.front.only_shown
-                || (crowded && CROWD_SHOWN.contains(&feed.spec.name.as_str()));
-            (!kept_back || shown.contains(&id))
+            wanted(id, feed)
                 && feed.sampling.in_flight.is_none()
                 && feed.sampling.due_ms <= now.mono_ms.saturating_add(EARLY_MS)
                 && (feed.sampling.missing.is_empty())
@@ -225,6 +231,7 @@ impl Model {
             .filter(|feed| Some(feed.spec.front.pool) == pool)
         {
             feed.sampling.in_flight = None;
+            feed.sampling.outlived = true;
         }
         if first && (session == SessionId::Fast || matches!(session, SessionId::Olap(_))) {
             let who = if session == SessionId::Fast {
@@ -247,6 +254,7 @@ impl Model {
         match outcome {
             Ok(table) => {
                 feed.sampling.at = Some(now);
+                feed.sampling.outlived = false;
                 feed.sampling.error = None;
                 let name = feed.spec.name.clone();
                 self.took_in(id, &name, table)

@@ -6,6 +6,7 @@ use crate::dashboard::event::{FeedId, Moment};
 use crate::dashboard::panels::spec::Spec;
 use crate::pg::{Peer, PgError};
 use crate::text::Clean;
+use std::collections::BTreeSet;
 
 /// What the model is started with.
 #[derive(Clone, Debug)]
@@ -28,6 +29,15 @@ pub struct Start {
     pub own_roles: Vec<String>,
     /// Shown in the header while the demo runs.
     pub demo: bool,
+}
+
+/// Which feeds are asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// What rules and other panels rest on, and what is on the screen.
+    Screen,
+    /// These: there is no screen.
+    These(BTreeSet<FeedId>),
 }
 
 /// Which page is shown.

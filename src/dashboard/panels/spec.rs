@@ -143,6 +143,12 @@ pub struct Front {
     /// Counters that are shown as their growth per second. The statement must tell `now_epoch`.
     #[serde(default)]
     pub rates: Vec<String>,
+    /// Cumulative since the server's statistics began, for scripts; what is in `rates` is none any more.
+    #[serde(default)]
+    pub counters: Vec<String>,
+    /// Columns that tell a row from others in scripts, where `key` is not fit to be read.
+    #[serde(default)]
+    pub labels: Vec<String>,
     /// How it is drawn.
     #[serde(default = "table_chart")]
     pub chart: Chart,
@@ -176,6 +182,8 @@ pub struct Spec {
     pub name: String,
     /// Front matter.
     pub front: Front,
+    /// Names of the columns it describes, in its order.
+    pub order: Vec<String>,
     /// The statement.
     pub sql: String,
 }
@@ -208,6 +216,11 @@ impl Spec {
         if sql.is_empty() {
             return Err(fail("no statement after the front matter".into()));
         }
+        let order = front.lines().filter_map(|line| {
+            let name = line.trim().strip_prefix("[columns.")?.strip_suffix(']')?;
+            Some(name.trim().trim_matches(['"', '\'']).to_owned())
+        });
+        let order = order.collect();
         let front: Front = toml::from_str(&front)
             .map_err(|error| fail(error.to_string().trim_end().to_owned()))?;
         if front.interval.is_zero() {
@@ -216,6 +229,7 @@ impl Spec {
         Ok(Self {
             name: name.to_owned(),
             front,
+            order,
             sql,
         })
     }
@@ -289,6 +303,7 @@ mod tests {
         .unwrap();
         assert_eq!(spec.front.interval, Duration::from_millis(1500));
         assert_eq!(spec.column("x").unit, Unit::Money);
+        assert_eq!(spec.order, ["x"]);
         assert_eq!(spec.sql, "SELECT 1 AS x");
         assert_eq!(spec.front.chart, Chart::Table);
     }

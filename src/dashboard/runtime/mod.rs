@@ -3,6 +3,8 @@
 
 mod clock;
 mod hands;
+pub mod headless;
+pub mod http;
 pub mod ring;
 mod signals;
 

@@ -5,6 +5,8 @@ mod header;
 mod oltp;
 mod panel;
 
+pub use panel::instead;
+
 use super::action::Grade;
 use super::diagnosis::{Cause, Health};
 use super::keys::{BINDINGS, Binding, Command};

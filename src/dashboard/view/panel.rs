@@ -115,7 +115,7 @@ fn sessions_note(model: &Model) -> String {
 }
 
 /// What is said where the figures would stand: what is missing and how to get it.
-pub(super) fn instead(model: &Model, feed: &Feed) -> Option<String> {
+pub fn instead(model: &Model, feed: &Feed) -> Option<String> {
     if !feed.sampling.missing.is_empty() {
         let missing: Vec<&str> = feed
             .sampling

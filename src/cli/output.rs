@@ -1,0 +1,143 @@
+//! The options of `once` and `serve`.
+
+use super::{OlapPool, Server};
+use crate::dashboard::panels::spec::parse_duration;
+use clap::{Args, ValueEnum};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where `once` and `serve` take their figures from.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Headless {
+    /// Where to connect.
+    #[command(flatten)]
+    pub server: Server,
+    /// The OLAP pool.
+    #[command(flatten)]
+    pub pool: OlapPool,
+    /// Configuration file; default $XDG_CONFIG_HOME/htap-top/config.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Panel, by the name of its file; may be given several times
+    #[arg(long = "panel", value_name = "NAME")]
+    pub panels: Vec<String>,
+}
+
+/// The options of `once`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Without --panel: the figures beside their targets, the cause line with what it rests on, and the OLTP \
+figures. Exit codes: 0 data came, 1 none of what was asked for, 2 usage or configuration, 3 cannot connect, 4 none for lack of \
+privilege, 5 with --check where a target is missed."
+)]
+pub struct Once {
+    /// What is watched.
+    #[command(flatten)]
+    pub watched: Headless,
+    /// How to print
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// Exit code 5 where a target is missed; prints the cause line, and what --format or --panel ask for
+    #[arg(long)]
+    pub check: bool,
+    /// Wait at most so long for all figures to be measured
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub wait: Duration,
+}
+
+/// How figures are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned text, for people
+    Table,
+    /// One JSON object
+    Json,
+    /// RFC 4180 with a header, of one panel
+    Csv,
+    /// Prometheus' text exposition format
+    Prometheus,
+}
+
+/// The options of `record`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Every panel is asked and recorded, until Ctrl-C, SIGTERM or the end of --duration; `htap-top replay FILE` \
+shows it. Whatever ends it, at most the last second is lost."
+)]
+pub struct Record {
+    /// File to write; it must not be there yet
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// What is watched.
+    #[command(flatten)]
+    pub watched: Headless,
+    /// Time between samples, such as 500ms or 2s
+    #[arg(long, value_parser = parse_duration)]
+    pub interval: Option<Duration>,
+    /// End after so long
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+    /// Record statements with their literals; else strings and numbers are masked
+    #[arg(long)]
+    pub literals: bool,
+}
+
+/// The options of `serve`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "GET /metrics: the newest samples for Prometheus; no statement runs for it. GET /health: 200, or 503 \
+with the reason. There is no authentication: whoever reaches the address reads what is there, so it is one of this machine \
+unless --listen names another. Ends at Ctrl-C and SIGTERM."
+)]
+pub struct Serve {
+    /// What is watched.
+    #[command(flatten)]
+    pub watched: Headless,
+    /// Address to listen on; a port alone is one of 127.0.0.1
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9188", value_parser = parse_address)]
+    pub listen: SocketAddr,
+    /// Time between samples, such as 500ms or 2s
+    #[arg(long, value_parser = parse_duration)]
+    pub interval: Option<Duration>,
+}
+
+/// `9188`, `:9188`, `localhost:9188`, `127.0.0.1:9188`, `[::]:9188`. Only an address that is written out is
+/// one that others can reach.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let port = text
+        .strip_prefix("localhost:")
+        .or(text.strip_prefix(':'))
+        .unwrap_or(text);
+    if let Ok(port) = port.parse() {
+        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    }
+    text.parse().map_err(|_| {
+        "write it as 9188, 127.0.0.1:9188 or [::1]:9188: a port, or an address of this machine and a port"
+            .to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_address_that_is_written_out_leaves_this_machine() {
+        for near in [
+            "9188",
+            ":9188",
+            "localhost:9188",
+            "127.0.0.1:9188",
+            "[::1]:9188",
+        ] {
+            assert!(parse_address(near).unwrap().ip().is_loopback(), "{near}");
+        }
+        for far in ["0.0.0.0:9188", "[::]:9188", "10.0.0.1:80"] {
+            assert!(!parse_address(far).unwrap().ip().is_loopback(), "{far}");
+        }
+        for wrong in ["", "db", "db:9188", "127.0.0.1", "99999", "*:9188"] {
+            assert!(parse_address(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What `once` and `serve` have in common: settings and names, read before anything is asked.
+
+use super::dashboard::{configuration, olap_target, shown, utc_offset_s};
+use super::{Failure, USAGE, env, target};
+use htap_top::cli::output::Headless;
+use htap_top::config;
+use htap_top::dashboard::model::{Model, Start};
+use htap_top::dashboard::output;
+use htap_top::dashboard::panels::own;
+use htap_top::dashboard::runtime::Targets;
+use std::io::Write;
+
+/// Where the figures come from, and what the model starts with.
+pub fn prepare(options: &Headless) -> Result<(Start, Targets), Failure> {
+    let folder = config::folder(&env);
+    let mut config = configuration(options.config.as_deref(), &folder)?;
+    let oltp = target(&options.server, "htap-top")?;
+    let olap = olap_target(&options.pool)?;
+    if let Some(connections) = options.pool.olap_connections {
+        config.olap.connections = connections;
+    }
+    let (own_panels, refused) = own::read(&folder.join("queries"));
+    for complaint in refused {
+        let _ = writeln!(std::io::stderr(), "htap-top: {complaint}");
+    }
+    let targets = Targets {
+        olap: olap.clone().unwrap_or_else(|| oltp.clone()),
+        oltp,
+    };
+    let start = Start {
+        config,
+        own_panels,
+        complaints: Vec::new(),
+        utc_offset_s: utc_offset_s(),
+        themes: Vec::new(),
+        target: shown(&targets.oltp),
+        olap_target: olap.as_ref().map(shown),
+        own_roles: vec![
+            targets.oltp.user().to_owned(),
+            targets.olap.user().to_owned(),
+        ],
+        demo: false,
+    };
+    Ok((start, targets))
+}
+
+/// Refuses names that no panel has.
+pub fn check_names(model: &Model, panels: &[String]) -> Result<(), Failure> {
+    let names = output::names(model);
+    match panels.iter().find(|panel| !names.contains(&panel.as_str())) {
+        None => Ok(()),
+        Some(unknown) => {
+            let why = format!(
+                "there is no panel {unknown:?}; there are {}",
+                names.join(", ")
+            );
+            Err(Failure::new(USAGE, why))
+        }
+    }
+}

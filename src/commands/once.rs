@@ -1,0 +1,152 @@
+//! `htap-top once`: figures for scripts.
+
+use super::headless::{check_names, prepare};
+use super::{FAILURE, Failure, MISSED, NO_CONNECTION, NO_PRIVILEGE, USAGE, block_on, print};
+use htap_top::cli::output::{Format, Once};
+use htap_top::dashboard::diagnosis::Health;
+use htap_top::dashboard::model::{Model, Start};
+use htap_top::dashboard::output::sheet::Sheet;
+use htap_top::dashboard::output::{self, csv, json, prometheus, table};
+use htap_top::dashboard::panels;
+use htap_top::dashboard::runtime::headless::{Headless, Settled};
+use htap_top::dashboard::terminal;
+use std::io::Write;
+use std::time::Duration;
+
+/// Between the two samples from which rates are made; no multiple of a second, which would be counted
+/// from the last tick of the clock.
+const APART: Duration = Duration::from_millis(1_100);
+/// Panels made of what others tell as well, who may tell it later.
+const TOGETHER: [&str; 2] = ["bloat", "snapshots"];
+
+/// Takes samples, prints them, and judges where that is asked for.
+pub fn once(options: &Once) -> Result<(), Failure> {
+    let panels = &options.watched.panels;
+    if options.format == Some(Format::Csv) && panels.len() != 1 {
+        let why = "--format csv prints the rows of one panel: name it with --panel";
+        return Err(Failure::new(USAGE, why));
+    }
+    let (mut start, targets) = prepare(&options.watched)?;
+    hurry(&mut start, panels);
+    let only = !panels.is_empty() && !options.check;
+    block_on(async {
+        let whole = panels.is_empty() && options.format == Some(Format::Prometheus);
+        let told = if whole {
+            output::DEFAULT.map(str::to_owned).to_vec()
+        } else {
+            panels.clone()
+        };
+        let mut headless = Headless::start(start, targets, &told, only);
+        check_names(&headless.model, panels)?;
+        match headless.settle(options.wait).await {
+            Settled::NotConnected(error) => Err(Failure::new(
+                NO_CONNECTION,
+                format!("failed to connect: {error}"),
+            )),
+            Settled::TimeUp => {
+                let waited = htap_top::format::seconds(options.wait.as_secs_f64());
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "htap-top: not everything was measured within {waited} (--wait)"
+                );
+                tell(options, &headless.model)
+            }
+            Settled::All => tell(options, &headless.model),
+        }
+    })
+}
+
+/// What takes two samples is wanted soon, not at the pace of a panel that is looked at for hours.
+fn hurry(start: &mut Start, panels: &[String]) {
+    let mut built_in = panels::built_in();
+    built_in.retain(|spec| {
+        let rates = !spec.front.rates.is_empty() && panels.contains(&spec.name);
+        rates || TOGETHER.contains(&spec.name.as_str())
+    });
+    for spec in built_in {
+        let panels = &mut start.config.panels;
+        let panel = panels.entry(spec.name).or_default();
+        panel.interval = Some(panel.interval.map_or(APART, |wanted| wanted.min(APART)));
+    }
+}
+
+fn tell(options: &Once, model: &Model) -> Result<(), Failure> {
+    let panels = &options.watched.panels;
+    let sheets = output::sheets(model, panels);
+    let oltp = Sheet::oltp(model);
+    let bare = options.check && options.format.is_none() && panels.is_empty();
+    let width = terminal::width().map_or(usize::MAX, usize::from);
+    let text = match options.format.unwrap_or(Format::Table) {
+        _ if bare => String::new(),
+        Format::Json => json::text(model, &oltp, &sheets)
+            .map_err(|error| Failure::new(FAILURE, format!("failed to write JSON: {error}")))?,
+        Format::Csv => sheets
+            .iter()
+            .filter(|sheet| sheet.rows.is_some())
+            .map(csv::text)
+            .collect(),
+        Format::Prometheus => {
+            let told = if panels.is_empty() {
+                output::default_sheets(model)
+            } else {
+                sheets.clone()
+            };
+            prometheus::text(model, &told).map_err(|error| Failure::new(FAILURE, error))?
+        }
+        Format::Table if panels.is_empty() => table::summary(model, &oltp, width),
+        Format::Table => {
+            let offset = model.start.utc_offset_s;
+            let told = sheets
+                .iter()
+                .map(|sheet| table::panel(sheet, offset, width));
+            told.collect::<Vec<_>>().join("\n")
+        }
+    };
+    print(text.as_bytes())?;
+    if options.check {
+        judge(model, bare)?;
+    }
+    came(model, &sheets, panels.is_empty())
+}
+
+/// Prints the cause line where nothing else may be on standard output, and fails where a target is missed.
+fn judge(model: &Model, bare: bool) -> Result<(), Failure> {
+    let line = table::cause_line(model);
+    if bare {
+        print(line.as_bytes())?;
+    } else {
+        let _ = write!(std::io::stderr(), "{line}");
+    }
+    let missed = output::missed(model);
+    if missed.is_empty() && model.cause.health != Health::Danger {
+        return Ok(());
+    }
+    let names: Vec<&str> = missed.iter().map(|gauge| gauge.label).collect();
+    let what = if names.is_empty() {
+        format!("a rule found danger: {}", model.cause.label)
+    } else {
+        format!("targets missed: {}", names.join(", "))
+    };
+    Err(Failure::new(MISSED, what))
+}
+
+/// Fails where nothing came of what was asked for.
+fn came(model: &Model, sheets: &[Sheet], all: bool) -> Result<(), Failure> {
+    if all {
+        let why = output::trouble(model);
+        return why.map_or(Ok(()), |why| Err(Failure::new(FAILURE, why)));
+    }
+    if sheets.iter().any(|sheet| sheet.rows.is_some()) {
+        return Ok(());
+    }
+    let why: Vec<String> = sheets
+        .iter()
+        .map(|sheet| {
+            let reason = sheet.reason.as_deref().unwrap_or_default();
+            format!("{}: {reason}", sheet.name)
+        })
+        .collect();
+    let forbidden = sheets.iter().all(|sheet| sheet.forbidden);
+    let code = if forbidden { NO_PRIVILEGE } else { FAILURE };
+    Err(Failure::new(code, why.join("; ")))
+}

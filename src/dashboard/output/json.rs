@@ -1,0 +1,190 @@
+//! JSON: raw figures in the units that the README names; what is not known is null.
+
+use super::sheet::Sheet;
+use super::{health, unit};
+use crate::dashboard::model::Model;
+use crate::pg::Value;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+
+#[derive(Serialize)]
+struct Told<'a> {
+    at: Option<String>,
+    server: Server<'a>,
+    gauges: Vec<Gauge<'a>>,
+    cause: Cause<'a>,
+    oltp: Option<Row<'a>>,
+    panels: Panels<'a>,
+    reasons: BTreeMap<&'a str, &'a str>,
+}
+
+#[derive(Serialize)]
+struct Server<'a> {
+    target: &'a str,
+    database: Option<&'a str>,
+    role: Option<&'a str>,
+    version: Option<&'a str>,
+    version_num: Option<i64>,
+    standby: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct Gauge<'a> {
+    name: &'a str,
+    value: Option<f64>,
+    target: f64,
+    unit: &'static str,
+    ratio: Option<f64>,
+    health: &'static str,
+    text: &'a str,
+}
+
+#[derive(Serialize)]
+struct Cause<'a> {
+    rule: Option<&'a str>,
+    gauge: Option<&'a str>,
+    health: &'static str,
+    sentence: &'a str,
+    cure: Option<&'a str>,
+    evidence: Vec<Fact<'a>>,
+}
+
+#[derive(Serialize)]
+struct Fact<'a> {
+    name: &'a str,
+    value: &'a str,
+}
+
+/// Everything, as one object and a newline.
+pub fn text(model: &Model, oltp: &Sheet, sheets: &[Sheet]) -> Result<String, serde_json::Error> {
+    let at = chrono::DateTime::from_timestamp_millis(model.now.epoch_ms);
+    let cause = &model.cause;
+    let some = |text: &'static str| Some(text).filter(|text| !text.is_empty());
+    let row = oltp.rows.as_ref().and_then(|rows| rows.first());
+    let told = Told {
+        at: at.map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)),
+        server: server(model),
+        gauges: model.gauges.iter().map(gauge).collect(),
+        cause: Cause {
+            rule: some(cause.rule),
+            gauge: some(cause.label).filter(|label| *label != cause.rule),
+            health: health(cause.health),
+            sentence: &cause.sentence,
+            cure: Some(cause.cure.as_str()).filter(|cure| !cure.is_empty()),
+            evidence: cause
+                .evidence
+                .iter()
+                .map(|(name, value)| Fact { name, value })
+                .collect(),
+        },
+        oltp: row.map(|cells| Row { sheet: oltp, cells }),
+        panels: Panels(sheets),
+        reasons: sheets
+            .iter()
+            .filter_map(|sheet| Some((sheet.name.as_str(), sheet.reason.as_deref()?)))
+            .collect(),
+    };
+    let mut text = serde_json::to_string_pretty(&told)?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn server(model: &Model) -> Server<'_> {
+    let facts = model.facts.as_ref();
+    let text = |name| facts.and_then(|facts| facts.first(name).text());
+    Server {
+        target: model.start.target.as_str(),
+        database: text("current_database"),
+        role: text("current_user"),
+        version: text("server_version"),
+        version_num: facts.and_then(|facts| facts.first("server_version_num").int()),
+        standby: facts.map(|facts| facts.first("in_recovery").is_true()),
+    }
+}
+
+fn gauge(gauge: &crate::dashboard::diagnosis::Gauge) -> Gauge<'_> {
+    let known = gauge.health != crate::dashboard::diagnosis::Health::Unknown;
+    let finite = |figure: &f64| known && figure.is_finite();
+    Gauge {
+        name: gauge.label,
+        value: gauge.figure.filter(finite),
+        target: gauge.limit,
+        unit: unit(gauge.unit, false),
+        ratio: Some(gauge.ratio).filter(finite),
+        health: health(gauge.health),
+        text: &gauge.value,
+    }
+}
+
+/// Panels by name; null where nothing is known.
+struct Panels<'a>(&'a [Sheet]);
+
+impl Serialize for Panels<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for sheet in self.0 {
+            let rows = sheet.rows.as_ref().map(|rows| {
+                let rows = rows.iter();
+                rows.map(|cells| Row { sheet, cells }).collect::<Vec<_>>()
+            });
+            map.serialize_entry(&sheet.name, &rows)?;
+        }
+        map.end()
+    }
+}
+
+/// A row: its columns in their order, then `_unknown` where a null is more than that there is none.
+struct Row<'a> {
+    sheet: &'a Sheet,
+    cells: &'a [Value],
+}
+
+impl Serialize for Row<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut unknown = BTreeMap::new();
+        let mut map = serializer.serialize_map(None)?;
+        for (column, cell) in self.sheet.columns.iter().zip(self.cells) {
+            map.serialize_entry(&column.name, &Cell(cell))?;
+            if let Some(why) = why(cell) {
+                unknown.insert(column.name.as_str(), why);
+            }
+        }
+        if !unknown.is_empty() {
+            map.serialize_entry("_unknown", &unknown)?;
+        }
+        map.end()
+    }
+}
+
+/// Why a cell that is no SQL NULL is null.
+fn why(cell: &Value) -> Option<&'static str> {
+    match cell {
+        Value::Unavailable => Some("unavailable"),
+        Value::Pending => Some("pending"),
+        Value::Float(number) | Value::Decimal(_, number) if number.is_nan() => Some("NaN"),
+        Value::Float(number) | Value::Decimal(_, number) if *number == f64::INFINITY => {
+            Some("Infinity")
+        }
+        Value::Float(number) | Value::Decimal(_, number) if *number == f64::NEG_INFINITY => {
+            Some("-Infinity")
+        }
+        _ => None,
+    }
+}
+
+struct Cell<'a>(&'a Value);
+
+impl Serialize for Cell<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Bool(yes) => serializer.serialize_bool(*yes),
+            Value::Int(number) => serializer.serialize_i64(*number),
+            Value::Float(number) | Value::Decimal(_, number) if number.is_finite() => {
+                serializer.serialize_f64(*number)
+            }
+            Value::Text(text) => serializer.serialize_str(text.as_str()),
+            _ => serializer.serialize_none(),
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! Prometheus' text exposition format: a gauge or counter per figure, in base units.
+
+use super::sheet::{self, Column, Sheet};
+use crate::dashboard::diagnosis::Health;
+use crate::dashboard::diagnosis::rules::RULES;
+use crate::dashboard::model::Model;
+use crate::dashboard::panels::spec::Unit;
+use crate::pg::Value;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::prometheus_text;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use std::collections::{BTreeSet, HashSet};
+
+pub use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
+
+/// How all names begin.
+const PREFIX: &str = "htap_top";
+
+/// Names of labels and what they hold.
+type Labels = Vec<(String, String)>;
+
+/// A metric with its samples.
+#[derive(Debug)]
+struct Family {
+    name: String,
+    help: String,
+    counter: bool,
+    samples: Vec<(Labels, f64)>,
+}
+
+/// Everything that is told at once.
+#[derive(Debug)]
+struct Exposition(Vec<Family>);
+
+/// The text for these sheets, gauges and cause. What is not measured has no samples.
+pub fn text(model: &Model, sheets: &[Sheet]) -> Result<String, std::fmt::Error> {
+    let mut taken = BTreeSet::new();
+    let mut families = judgement(model);
+    families.push(ages(sheets));
+    for sheet in sheets {
+        families.extend(self::families(sheet));
+    }
+    families.retain(|family| !family.samples.is_empty());
+    for family in &mut families {
+        family.name = sheet::unlike(&family.name, &mut taken);
+    }
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Exposition(families)));
+    let mut text = String::new();
+    prometheus_text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+impl Collector for Exposition {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for family in &self.0 {
+            let kind = if family.counter {
+                MetricType::Counter
+            } else {
+                MetricType::Gauge
+            };
+            let mut metric = encoder.encode_descriptor(&family.name, &family.help, None, kind)?;
+            for (labels, value) in &family.samples {
+                let mut sample = metric.encode_family(labels)?;
+                if family.counter {
+                    sample.encode_counter::<NoLabelSet, _, f64>(value, None)?;
+                } else {
+                    sample.encode_gauge(value)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the server answers, how figures stand to their targets, which rule names the cause.
+fn judgement(model: &Model) -> Vec<Family> {
+    let up = sheet::is_measured(model);
+    let gauge = |name: &str, help: &str, samples| Family {
+        name: format!("{PREFIX}_{name}"),
+        help: help.to_owned(),
+        counter: false,
+        samples,
+    };
+    let labelled = |label: &str, of: &str, value| (vec![(label.to_owned(), of.to_owned())], value);
+    let flag = |yes: bool| f64::from(u8::from(yes));
+    let mut families = vec![gauge(
+        "up",
+        "Whether the watched server answers.",
+        vec![(Vec::new(), flag(up))],
+    )];
+    if !up {
+        return families;
+    }
+    let known = model.gauges.iter();
+    let known = known.filter(|gauge| gauge.health != Health::Unknown);
+    families.push(gauge(
+        "gauge_ratio",
+        "The figure out of its target; 1 and more misses it.",
+        known
+            .clone()
+            .map(|gauge| labelled("gauge", gauge.label, gauge.ratio))
+            .collect(),
+    ));
+    families.push(gauge(
+        "target_missed",
+        "Whether the figure misses its target.",
+        known
+            .map(|gauge| labelled("gauge", gauge.label, flag(gauge.health == Health::Danger)))
+            .collect(),
+    ));
+    families.push(gauge(
+        "cause",
+        "Whether this rule names the cause at the moment.",
+        RULES
+            .iter()
+            .map(|rule| labelled("rule", rule.name, flag(model.cause.rule == rule.name)))
+            .collect(),
+    ));
+    families
+}
+
+/// How old the rows of each panel are.
+fn ages(sheets: &[Sheet]) -> Family {
+    let told = sheets.iter().filter(|sheet| sheet.rows.is_some());
+    let age = |sheet: &Sheet| {
+        let label = ("panel".to_owned(), sheet.name.clone());
+        Some((vec![label], sheet.age_s?))
+    };
+    Family {
+        name: format!("{PREFIX}_panel_age_seconds"),
+        help: "Age of the panel's rows.".into(),
+        counter: false,
+        samples: told.filter_map(age).collect(),
+    }
+}
+
+/// A metric for each column with figures.
+fn families(sheet: &Sheet) -> Vec<Family> {
+    let Some(rows) = &sheet.rows else {
+        return Vec::new();
+    };
+    let labelled = labelled(sheet, rows);
+    let figures = sheet
+        .columns
+        .iter()
+        .enumerate()
+        .filter(|(_, column)| !column.spec.hidden && !sheet.labels.contains(&column.name));
+    let family = |(position, column): (usize, &Column)| {
+        let (name, factor) = metric(&sheet.name, column);
+        let value = |row: &[Value]| figure(row.get(position)?, column.spec.unit);
+        let samples = labelled
+            .iter()
+            .filter_map(|(labels, row)| Some((labels.clone(), value(row)? * factor)));
+        Family {
+            name,
+            help: help(sheet, column),
+            counter: column.counter,
+            samples: samples.collect(),
+        }
+    };
+    figures.map(family).collect()
+}
+
+/// Rows with their labels. Of several with the same labels the first, that is the worst, is told.
+fn labelled<'a>(sheet: &Sheet, rows: &'a [Vec<Value>]) -> Vec<(Labels, &'a Vec<Value>)> {
+    let mut names = BTreeSet::new();
+    let columns: Vec<(String, usize)> = sheet
+        .labels
+        .iter()
+        .filter_map(|label| {
+            let name = label_name(label);
+            Some((sheet::unlike(&name, &mut names), sheet.column(label)?))
+        })
+        .collect();
+    let mut seen = HashSet::new();
+    let mut told = Vec::new();
+    for row in rows {
+        let labels: Labels = columns
+            .iter()
+            .map(|(name, column)| {
+                (
+                    name.clone(),
+                    row.get(*column).map_or_else(String::new, word),
+                )
+            })
+            .collect();
+        if seen.insert(labels.clone()) {
+            told.push((labels, row));
+        }
+    }
+    told
+}
+
+fn word(cell: &Value) -> String {
+    match cell {
+        Value::Null | Value::Unavailable | Value::Pending => String::new(),
+        Value::Bool(yes) => yes.to_string(),
+        Value::Int(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Decimal(exact, _) => exact.to_string(),
+        Value::Text(text) => text.as_str().to_owned(),
+    }
+}
+
+/// A cell as a figure. A whole number without a unit is a name (a pid, an OID), not a figure.
+fn figure(cell: &Value, unit: Unit) -> Option<f64> {
+    match cell {
+        Value::Int(_) if unit == Unit::Plain => None,
+        other => other.number(),
+    }
+}
+
+/// A column's metric in base units, and what its figures are multiplied by.
+fn metric(panel: &str, column: &Column) -> (String, f64) {
+    let mut stem = column.name.as_str();
+    stem = stem.strip_suffix("_per_s").unwrap_or(stem);
+    let (ending, suffix, factor) = match column.spec.unit {
+        Unit::Ms => ("_ms", "_seconds", 0.001),
+        Unit::Seconds => ("_s", "_seconds", 1.0),
+        Unit::Bytes => ("_bytes", "_bytes", 1.0),
+        Unit::Percent => ("_pct", "_percent", 1.0),
+        Unit::Time | Unit::Hour => ("_epoch", "_timestamp_seconds", 1.0),
+        _ => ("", "", 1.0),
+    };
+    stem = stem.strip_suffix(ending).unwrap_or(stem);
+    if stem == suffix.trim_start_matches('_') {
+        // temp_files.bytes
+        stem = "";
+    }
+    let mut full = format!("{PREFIX}_{panel}_{stem}");
+    full = full.trim_end_matches('_').to_owned() + suffix;
+    if column.rate {
+        full += "_per_second";
+    }
+    if column.counter {
+        // The format itself puts it there.
+        full = full.trim_end_matches("_total").to_owned();
+    }
+    (name(&full), factor)
+}
+
+/// A valid name: what else than letters, digits and `_` stands in it becomes `_`.
+fn name(text: &str) -> String {
+    let valid = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    let mut name: String = text.chars().map(valid).collect();
+    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+        name.insert(0, '_');
+    }
+    name
+}
+
+/// A valid name of a label. Those that begin with `__` are Prometheus' own.
+fn label_name(column: &str) -> String {
+    let name = name(column);
+    match name.trim_start_matches('_') {
+        "" => "label".to_owned(),
+        rest if rest.starts_with(|c: char| c.is_ascii_digit()) => format!("_{rest}"),
+        rest => rest.to_owned(),
+    }
+}
+
+fn help(sheet: &Sheet, column: &Column) -> String {
+    let rate = if column.rate { " (per second)" } else { "" };
+    let help = column.spec.help.split_whitespace();
+    let help = help.collect::<Vec<_>>().join(" ");
+    let name = if help.is_empty() {
+        column.name.clone()
+    } else {
+        help
+    };
+    crate::text::Clean::from(format!("{}{rate}: {name}", sheet.title)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dashboard::panels;
+    use crate::dashboard::panels::spec::ColumnSpec;
+
+    fn named(name: &str, unit: Unit, rate: bool, counter: bool) -> String {
+        let column = Column {
+            name: name.into(),
+            spec: ColumnSpec {
+                unit,
+                ..ColumnSpec::default()
+            },
+            rate,
+            counter,
+        };
+        metric("p", &column).0
+    }
+
+    #[test]
+    fn units_are_base_units_and_stand_last() {
+        assert_eq!(
+            named("p99_ms", Unit::Ms, false, false),
+            "htap_top_p_p99_seconds"
+        );
+        assert_eq!(
+            named("age_s", Unit::Seconds, false, false),
+            "htap_top_p_age_seconds"
+        );
+        assert_eq!(
+            named("size_bytes", Unit::Bytes, false, true),
+            "htap_top_p_size_bytes"
+        );
+        assert_eq!(
+            named("read_bytes", Unit::Bytes, true, false),
+            "htap_top_p_read_bytes_per_second"
+        );
+        assert_eq!(
+            named("wal_bytes_per_s", Unit::Bytes, true, false),
+            "htap_top_p_wal_bytes_per_second"
+        );
+        assert_eq!(
+            named("dead_pct", Unit::Percent, false, false),
+            "htap_top_p_dead_percent"
+        );
+        assert_eq!(
+            named("idx_scans_total", Unit::Count, false, true),
+            "htap_top_p_idx_scans"
+        );
+        assert_eq!(
+            named("a \"b\"\n{é}", Unit::Count, false, false),
+            "htap_top_p_a__b_____"
+        );
+        assert_eq!(named("", Unit::Bytes, false, false), "htap_top_p_bytes");
+    }
+
+    #[test]
+    fn labels_have_valid_names() {
+        for (column, label) in [
+            ("view", "view"),
+            ("7up", "_7up"),
+            ("__name__", "name__"),
+            ("é\"", "label"),
+            ("", "label"),
+        ] {
+            assert_eq!(label_name(column), label);
+        }
+    }
+
+    #[test]
+    fn no_two_columns_of_a_panel_have_the_same_metric() {
+        for spec in panels::built_in() {
+            let mut seen = HashSet::new();
+            for name in spec.front.columns.keys() {
+                let column = sheet::described(&spec, name);
+                let (metric, _) = metric(&spec.name, &column);
+                assert!(seen.insert(metric.clone()), "{metric}");
+            }
+        }
+    }
+}

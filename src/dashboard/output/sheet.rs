@@ -1,0 +1,388 @@
+//! What is told to scripts: panels as rows with described columns.
+
+use crate::config::WorkClass;
+use crate::dashboard::feed::Feed;
+use crate::dashboard::history::Oltp;
+use crate::dashboard::model::{Link, Model};
+use crate::dashboard::panels::spec::{Chart, ColumnSpec, Spec, Unit};
+use crate::dashboard::view;
+use crate::format;
+use crate::pg::{Class, Value};
+use std::collections::BTreeSet;
+
+/// A panel, or figures that stand for themselves, in the form that all formats are made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sheet {
+    /// Name of the panel.
+    pub name: String,
+    /// Its title.
+    pub title: String,
+    /// One row, a figure per column.
+    pub single: bool,
+    /// All columns, in the order of the cells.
+    pub columns: Vec<Column>,
+    /// The columns that people look at, the most telling first.
+    pub shown: Vec<usize>,
+    /// Columns that tell rows apart.
+    pub labels: Vec<String>,
+    /// Rows; `None` where they are not known.
+    pub rows: Option<Vec<Vec<Value>>>,
+    /// Why there are none.
+    pub reason: Option<String>,
+    /// They are none because our role may not see them.
+    pub forbidden: bool,
+    /// Seconds since they were measured.
+    pub age_s: Option<f64>,
+}
+
+/// A column of a [`Sheet`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Column {
+    /// Name, unlike all others of the sheet.
+    pub name: String,
+    /// Title, unit, help.
+    pub spec: ColumnSpec,
+    /// Its figures are per second.
+    pub rate: bool,
+    /// Its figures only grow, until statistics are reset.
+    pub counter: bool,
+}
+
+impl Sheet {
+    /// The rows of a panel as the model has them now, in the order of the panel.
+    pub fn of(model: &Model, feed: &Feed) -> Self {
+        let front = &feed.spec.front;
+        let told = feed.sampling.missing.is_empty() && is_told(model, feed);
+        let names = names(feed);
+        let rows = told.then(|| {
+            let order = feed.cursor.order.iter();
+            let row = |row: &usize| {
+                let cell = |name: &String| feed.table.get(*row, name).clone();
+                names.iter().map(cell).collect()
+            };
+            order.map(row).collect()
+        });
+        let denied = feed.sampling.error.as_ref();
+        let denied = denied.is_some_and(|error| error.code() == "42501")
+            || (front.monitor && !feed.sampling.missing.is_empty());
+        Self {
+            name: feed.spec.name.clone(),
+            title: front.title.clone(),
+            single: front.chart == Chart::Stat,
+            shown: shown(&feed.spec, &names),
+            columns: columns(&feed.spec, &names),
+            labels: labels(&feed.spec),
+            reason: (!told).then(|| reason(model, feed)),
+            forbidden: !told && denied,
+            rows,
+            age_s: model.age_s(feed),
+        }
+    }
+
+    /// The transactions of the watched database, as the panel OLTP shows them.
+    pub fn oltp(model: &Model) -> Self {
+        let oltp = &model.history.oltp;
+        let row = is_measured(model).then(|| vec![OLTP.iter().map(|c| (c.3)(oltp)).collect()]);
+        let column = |(name, unit, help, _): &OltpColumn| Column {
+            name: (*name).to_owned(),
+            rate: name.ends_with("_per_s"),
+            spec: ColumnSpec {
+                unit: *unit,
+                help: (*help).to_owned(),
+                ..ColumnSpec::default()
+            },
+            counter: false,
+        };
+        Self {
+            name: "oltp".into(),
+            title: "OLTP".into(),
+            single: true,
+            columns: OLTP.iter().map(column).collect(),
+            shown: (0..OLTP.len()).collect(),
+            labels: Vec::new(),
+            reason: row.is_none().then(|| "not measured".to_owned()),
+            rows: row,
+            forbidden: false,
+            age_s: None,
+        }
+    }
+
+    /// Sessions by class.
+    pub fn classes(model: &Model) -> Self {
+        let oltp = &model.history.oltp;
+        let row = |class: &WorkClass| {
+            vec![
+                class.name().into(),
+                Value::Int(oltp.sessions.get(class).copied().unwrap_or(0)),
+                oltp.mean_ms.get(class).copied().into(),
+            ]
+        };
+        let known = is_measured(model) && !oltp.sessions.is_empty();
+        let classes = [
+            WorkClass::Oltp,
+            WorkClass::Olap,
+            WorkClass::Refresh,
+            WorkClass::Maintenance,
+        ];
+        let column = |name: &str, unit, help: &str| Column {
+            name: name.into(),
+            spec: ColumnSpec {
+                unit,
+                help: help.into(),
+                ..ColumnSpec::default()
+            },
+            ..Column::default()
+        };
+        Self {
+            name: "class".into(),
+            title: "Classes".into(),
+            single: false,
+            columns: vec![
+                column("class", Unit::Plain, "By the rules in the configuration."),
+                column(
+                    "sessions",
+                    Unit::Count,
+                    "Client sessions of the class, idle ones included.",
+                ),
+                column(
+                    "mean_ms",
+                    Unit::Ms,
+                    "Mean time of a statement between two samples, from pg_stat_statements.",
+                ),
+            ],
+            shown: vec![0, 1, 2],
+            labels: vec!["class".into()],
+            reason: (!known).then(|| "not measured".to_owned()),
+            rows: known.then(|| classes.iter().map(row).collect()),
+            forbidden: false,
+            age_s: None,
+        }
+    }
+
+    /// The position of the column called `name`.
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+}
+
+/// Whether the watched database has told its counters, and still does.
+pub fn is_measured(model: &Model) -> bool {
+    let database = model.feed_named("database").and_then(|id| model.feed(id));
+    matches!(model.fast, Link::Live(_)) && database.is_some_and(|feed| is_told(model, feed))
+}
+
+/// Whether a feed has told something by its session of now, and still does.
+fn is_told(model: &Model, feed: &Feed) -> bool {
+    let sampling = &feed.sampling;
+    sampling.at.is_some() && !sampling.outlived && model.is_current(feed)
+}
+
+/// Name, unit and meaning of an OLTP figure, and the figure.
+type OltpColumn = (&'static str, Unit, &'static str, fn(&Oltp) -> Value);
+
+fn pending(figure: Option<f64>) -> Value {
+    figure.map_or(Value::Pending, Value::Float)
+}
+
+/// A count of sessions by their state; what the server hides from our role is not 0.
+fn seen(oltp: &Oltp, count: i64) -> Value {
+    if oltp.sessions.is_empty() {
+        Value::Pending
+    } else if oltp.restricted > 0 && count == 0 {
+        Value::Unavailable
+    } else {
+        Value::Int(count)
+    }
+}
+
+/// The OLTP figures.
+pub const OLTP: [OltpColumn; 14] = [
+    (
+        "tps",
+        Unit::Count,
+        "Transactions per second, commits and rollbacks.",
+        |o| pending(o.tps),
+    ),
+    (
+        "rollback_pct",
+        Unit::Percent,
+        "Rollbacks out of the transactions since the sample before.",
+        |o| o.rollback_pct.into(),
+    ),
+    (
+        "p50_ms",
+        Unit::Ms,
+        "Median of the point query over the last 30 seconds.",
+        |o| pending(o.p50_ms),
+    ),
+    (
+        "p95_ms",
+        Unit::Ms,
+        "95th percentile of the point query over the last 30 seconds.",
+        |o| pending(o.p95_ms),
+    ),
+    (
+        "p99_ms",
+        Unit::Ms,
+        "99th percentile of the point query over the last 30 seconds.",
+        |o| pending(o.p99_ms),
+    ),
+    (
+        "timed",
+        Unit::Count,
+        "Point queries in these 30 seconds.",
+        |o| Value::Int(o.timed as i64),
+    ),
+    (
+        "failed",
+        Unit::Count,
+        "Point queries that failed in these 30 seconds.",
+        |o| Value::Int(o.failed.into()),
+    ),
+    (
+        "active",
+        Unit::Count,
+        "Client sessions that execute.",
+        |o| seen(o, o.active),
+    ),
+    (
+        "waiting",
+        Unit::Count,
+        "Sessions that wait for a lock.",
+        |o| seen(o, o.waiting),
+    ),
+    (
+        "idle_in_transaction",
+        Unit::Count,
+        "Sessions idle in transaction.",
+        |o| seen(o, o.idle_in_transaction),
+    ),
+    (
+        "restricted",
+        Unit::Count,
+        "Sessions whose state is hidden from our role.",
+        |o| {
+            if o.sessions.is_empty() {
+                Value::Pending
+            } else {
+                Value::Int(o.restricted)
+            }
+        },
+    ),
+    (
+        "wal_bytes_per_s",
+        Unit::Bytes,
+        "WAL written per second by the whole server.",
+        |o| o.wal_bytes_per_s.into(),
+    ),
+    (
+        "cache_hit_pct",
+        Unit::Percent,
+        "Blocks found in shared_buffers out of those read since the sample before.",
+        |o| o.cache_hit_pct.into(),
+    ),
+    (
+        "deadlocks",
+        Unit::Count,
+        "Deadlocks since this program began to watch.",
+        |o| pending(o.deadlocks),
+    ),
+];
+
+/// The columns of a feed: those that the panel describes in its order, then what else came. An answer
+/// without rows does not tell its columns.
+fn names(feed: &Feed) -> Vec<String> {
+    let (spec, table) = (&feed.spec, &feed.table);
+    let described = spec.order.iter();
+    let described = described
+        .filter(|name| table.rows.is_empty() || table.column(name).is_some())
+        .cloned();
+    let rest = table.columns.iter().map(ToString::to_string);
+    let rest = rest.filter(|name| !spec.order.contains(name));
+    described.chain(rest).collect()
+}
+
+/// Columns with what their panel says of them; no two have the same name.
+fn columns(spec: &Spec, names: &[String]) -> Vec<Column> {
+    let mut taken = BTreeSet::new();
+    let column = |name: &String| Column {
+        name: unlike(name, &mut taken),
+        ..described(spec, name)
+    };
+    names.iter().map(column).collect()
+}
+
+/// The compact ones first, then all that are not hidden.
+fn shown(spec: &Spec, names: &[String]) -> Vec<usize> {
+    let compact = &spec.front.compact;
+    let first = compact
+        .iter()
+        .filter_map(|name| names.iter().position(|other| other == name));
+    let rest = (0..names.len()).filter(|position| {
+        let name = names.get(*position);
+        name.is_some_and(|name| !compact.contains(name) && !spec.column(name).hidden)
+    });
+    first.chain(rest).collect()
+}
+
+/// What a panel says of its column called `name`.
+pub fn described(spec: &Spec, name: &str) -> Column {
+    let column = spec.column(name);
+    let listed = |names: &[String]| names.iter().any(|listed| listed == name);
+    Column {
+        name: name.to_owned(),
+        rate: column.unit == Unit::PerSecond
+            || listed(&spec.front.rates)
+            || name.ends_with("_per_s"),
+        counter: listed(&spec.front.counters),
+        spec: column,
+    }
+}
+
+/// `name`, or `name_2` and so on where it is taken.
+pub fn unlike(name: &str, taken: &mut BTreeSet<String>) -> String {
+    let mut candidate = name.to_owned();
+    let mut number = 2;
+    while !taken.insert(candidate.clone()) {
+        candidate = format!("{name}_{number}");
+        number += 1;
+    }
+    candidate
+}
+
+/// The columns that tell the rows of a panel apart: those that it names for it, or its key.
+pub fn labels(spec: &Spec) -> Vec<String> {
+    let front = &spec.front;
+    if front.labels.is_empty() {
+        front.key.clone()
+    } else {
+        front.labels.clone()
+    }
+}
+
+/// Why a panel has no rows.
+fn reason(model: &Model, feed: &Feed) -> String {
+    let sampling = &feed.sampling;
+    if let Some(age) = model.age_s(feed) {
+        let why = sampling.error.as_ref().map(|error| format!(": {error}"));
+        return format!(
+            "no answer for {}{}",
+            format::seconds(age),
+            why.unwrap_or_default()
+        );
+    }
+    let refused = sampling.error.as_ref();
+    let unanswered = refused.is_some_and(|error| error.class == Class::Timeout);
+    match view::instead(model, feed) {
+        Some(why) if sampling.in_flight.is_none() || refused.is_some() || why != "…" => {
+            if unanswered {
+                format!("no answer in time: {why}")
+            } else if why == "…" {
+                "not measured yet".into()
+            } else {
+                why
+            }
+        }
+        _ => "no answer yet".into(),
+    }
+}

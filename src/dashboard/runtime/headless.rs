@@ -1,0 +1,292 @@
+//! The model without a screen: the same sessions feed it, and nothing but samples is carried out.
+
+use super::clock::wall_clock;
+use super::hands::Hands;
+use super::{Clock, Targets};
+use crate::dashboard::audit::Audit;
+use crate::dashboard::event::{Effect, Event, FeedId};
+use crate::dashboard::feed::Feed;
+use crate::dashboard::model::{Asked, Link, Model, Start};
+use crate::dashboard::panels::spec::Pool;
+use crate::dashboard::recording::Recorder;
+use crate::pg::PgError;
+use crate::pg::sampler::Report;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::{Instant, Interval, sleep_until};
+
+/// Point queries from which percentiles are told: two reports of the session that times them.
+const TIMED: usize = 10;
+/// Feeds with figures that two samples make, besides those whose panel file names `rates`.
+const TWICE: [&str; 3] = ["database", "statements", "wal"];
+/// Panels that are derived from what other feeds tell, too.
+const RESTS_ON: [(&str, &[&str]); 4] = [
+    ("bloat", &["bloat_estimate", "snapshots"]),
+    ("snapshots", &["database"]),
+    ("views", &["summaries"]),
+    ("wraparound", &["database"]),
+];
+/// A refused connection is tried again so often where nobody is there to ask for it.
+const REFUSED_AGAIN: Duration = Duration::from_secs(60);
+
+/// A model and what feeds it.
+pub struct Headless {
+    /// The state.
+    pub model: Model,
+    hands: Hands,
+    clock: Clock,
+    ticker: Interval,
+    awaited: Vec<FeedId>,
+    /// Panels whose rows are told.
+    named: BTreeSet<FeedId>,
+    /// All figures are wanted, not those of some panels alone.
+    all: bool,
+    told: BTreeMap<FeedId, Told>,
+    /// Answers so far.
+    answers: u64,
+    connected: bool,
+    refused: Option<Instant>,
+    recorder: Option<Recorder>,
+    /// Why recording ended.
+    failed: Option<io::Error>,
+}
+
+/// What a feed has answered.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    /// Good answers.
+    good: u32,
+    /// The number of the first of them, and of the last.
+    first: u64,
+    last: u64,
+    /// An error came.
+    refused: bool,
+}
+
+/// How waiting for figures ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Settled {
+    /// All are there, or known not to come.
+    All,
+    /// Time was up first.
+    TimeUp,
+    /// There is no connection.
+    NotConnected(PgError),
+}
+
+impl Headless {
+    /// Starts sampling: what rules rest on, and these `panels`. Where `only` they are wanted, no business
+    /// panel besides them is asked.
+    pub fn start(mut start: Start, targets: Targets, panels: &[String], only: bool) -> Self {
+        start.config.read_only = true;
+        let config = start.config.clone();
+        let mut model = Model::new(start);
+        let named: BTreeSet<FeedId> = panels
+            .iter()
+            .filter_map(|name| model.feed_named(name))
+            .collect();
+        let asked: BTreeSet<FeedId> = (0..model.feeds.len() as u16)
+            .map(FeedId)
+            .filter(|id| {
+                let needed = |feed: &Feed| {
+                    let front = &feed.spec.front;
+                    let unasked = only && front.pool == Pool::Olap;
+                    !front.only_shown && !unasked
+                };
+                named.contains(id) || model.feed(*id).is_some_and(needed)
+            })
+            .collect();
+        let awaited = if only { &named } else { &asked };
+        let awaited = awaited.iter().copied().collect();
+        model.asked = Asked::These(asked);
+        // Nothing is ever written: no action is carried out.
+        let audit = Audit {
+            path: PathBuf::new(),
+            target: String::new(),
+            actor: String::new(),
+        };
+        let clock = Clock::start();
+        let mut headless = Self {
+            model,
+            hands: Hands::start(&config, targets, audit),
+            ticker: clock.ticker(),
+            clock,
+            awaited,
+            named,
+            all: !only,
+            told: BTreeMap::new(),
+            answers: 0,
+            connected: false,
+            refused: None,
+            recorder: None,
+            failed: None,
+        };
+        let now = headless.clock.tick();
+        headless.take_in(now);
+        headless
+    }
+
+    /// Takes the next event in, whenever it comes; nothing is lost where this is dropped meanwhile.
+    pub async fn step(&mut self) {
+        let event = tokio::select! {
+            biased;
+            Some(report) = self.hands.reports.recv() => Event::Reported(report),
+            Some((latencies_ms, failed)) = self.hands.canary.recv() => {
+                Event::CanaryTimed { latencies_ms, failed }
+            }
+            Some(event) = self.hands.ended.recv() => event,
+            _ = self.ticker.tick() => self.clock.tick(),
+        };
+        self.take_in(event);
+    }
+
+    /// Records in `file` what comes from now on.
+    pub fn record(&mut self, file: File, mask: bool) -> io::Result<()> {
+        let epoch_ms = wall_clock().timestamp_millis();
+        self.recorder = Some(Recorder::begin(file, &self.model, mask, epoch_ms)?);
+        let now = self.clock.tick();
+        self.take_in(now);
+        Ok(())
+    }
+
+    /// Goes on for `duration`, or until `stop`; an error where what comes can no longer be recorded.
+    pub async fn go_on(
+        &mut self,
+        duration: Duration,
+        stop: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        let end = async {
+            match Instant::now().checked_add(duration) {
+                Some(end) => sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(stop, end);
+        while self.failed.is_none() {
+            tokio::select! {
+                () = self.step() => {}
+                () = &mut stop => break,
+                () = &mut end => break,
+            }
+        }
+        match (self.failed.take(), self.recorder.take()) {
+            (Some(error), _) => Err(error),
+            (None, Some(recorder)) => recorder.end(),
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn take_in(&mut self, event: Event) {
+        if let Some(Err(error)) = self.recorder.as_mut().map(|it| it.note(&event)) {
+            self.recorder = None;
+            self.failed = Some(error);
+        }
+        if let Event::Reported(Report::Answered { id, outcome, .. }) = &event {
+            self.answers += 1;
+            let told = self.told.entry(FeedId(*id)).or_default();
+            told.refused |= outcome.is_err();
+            if outcome.is_ok() {
+                told.good += 1;
+                told.last = self.answers;
+                if told.good == 1 {
+                    told.first = told.last;
+                }
+            }
+        }
+        for effect in self.model.update(event) {
+            if matches!(
+                effect,
+                Effect::Sample(_) | Effect::Canary(_) | Effect::Reconnect
+            ) {
+                self.hands.execute(effect);
+            }
+        }
+        self.connected |= matches!(self.model.fast, Link::Live(_));
+        self.try_again();
+    }
+
+    /// Whoever watches a dashboard asks for another attempt; here nobody does.
+    fn try_again(&mut self) {
+        let links = [&self.model.fast, &self.model.slow, &self.model.olap];
+        let refused = |link: &&Link| matches!(link, Link::Lost { given_up: true, .. });
+        if !links.iter().any(refused) {
+            self.refused = None;
+            return;
+        }
+        let since = *self.refused.get_or_insert_with(Instant::now);
+        if since.elapsed() >= REFUSED_AGAIN {
+            self.refused = None;
+            self.hands.execute(Effect::Reconnect);
+        }
+    }
+
+    /// Takes events in until every figure that is wanted has been measured, for at most `wait`. A server
+    /// that cannot be reached at first is not waited for.
+    pub async fn settle(&mut self, wait: Duration) -> Settled {
+        let end = Instant::now() + wait;
+        loop {
+            if let Link::Lost {
+                error, given_up, ..
+            } = &self.model.fast
+                && (*given_up || !self.connected)
+            {
+                return Settled::NotConnected(error.clone());
+            }
+            if self.is_settled() {
+                // What came last counts, too.
+                self.model.judge();
+                return Settled::All;
+            }
+            tokio::select! {
+                () = self.step() => {}
+                () = sleep_until(end) => break,
+            }
+        }
+        self.model.judge();
+        match &self.model.fast {
+            Link::Lost { error, .. } => Settled::NotConnected(error.clone()),
+            Link::Live(_) if self.model.facts.is_some() => Settled::TimeUp,
+            _ => Settled::NotConnected(PgError::deadline(wait.as_secs_f64())),
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        let counted = self.model.feed_named("database");
+        self.model.facts.is_some()
+            && (!self.all || self.model.history.oltp.timed >= TIMED)
+            // Whether the server answers at all is told with everything.
+            && counted.is_none_or(|id| self.has_told(id, 1))
+            && self.awaited.iter().all(|id| self.is_complete(*id))
+    }
+
+    /// Whether a feed has told what it can, and after those whose answers it is made of.
+    fn is_complete(&self, id: FeedId) -> bool {
+        let Some(feed) = self.model.feed(id) else {
+            return true;
+        };
+        let name = feed.spec.name.as_str();
+        let twice = TWICE.contains(&name) || !feed.spec.front.rates.is_empty();
+        let under = RESTS_ON.iter().find(|(panel, _)| *panel == name);
+        let under = under.filter(|_| self.named.contains(&id));
+        let under = under.map_or(&[][..], |(_, under)| under);
+        let mut under = under.iter().filter_map(|name| self.model.feed_named(name));
+        let last = self.told.get(&id).map_or(u64::MAX, |told| told.last);
+        let before = |id| self.told.get(&id).is_none_or(|told| told.first < last);
+        self.has_told(id, if twice { 2 } else { 1 })
+            // Views are made anew when a summary has told.
+            && under.all(|id| self.has_told(id, 1) && (name == "views" || before(id)))
+    }
+
+    /// Whether a feed has answered so often, or will not.
+    fn has_told(&self, id: FeedId, times: u32) -> bool {
+        let Some(feed) = self.model.feed(id) else {
+            return true;
+        };
+        let given_up = matches!(self.model.link(feed), Link::Lost { given_up: true, .. });
+        let told = self.told.get(&id).copied().unwrap_or_default();
+        given_up || !feed.sampling.missing.is_empty() || told.refused || told.good >= times
+    }
+}

@@ -1,0 +1,199 @@
+//! The newest samples over HTTP. Connections have tasks of their own, and what they ask is answered
+//! between two events: whoever reads slowly, or never, holds up nothing.
+
+use super::headless::Headless;
+use crate::dashboard::output::{self, prometheus};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
+
+/// Connections at a time; more wait until one is closed.
+const CONNECTIONS: usize = 16;
+/// Bytes of a request's head at most, and lines.
+const HEAD: usize = 8 * 1024;
+/// As [`HEAD`].
+const HEADER_LINES: usize = 64;
+/// For a request's head to arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// For the whole connection.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// After a connection could not be taken, as where there are too many open files.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum About {
+    Metrics,
+    Health,
+}
+
+struct Ask {
+    about: About,
+    answer: oneshot::Sender<Answer>,
+}
+
+struct Answer {
+    status: StatusCode,
+    kind: &'static str,
+    text: Bytes,
+}
+
+/// Samples, and answers requests, until `stop`.
+pub async fn serve(
+    mut headless: Headless,
+    panels: &[String],
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+) {
+    let (asks, mut asked) = channel(CONNECTIONS);
+    let door = tokio::spawn(accept(listener, asks));
+    tokio::pin!(stop);
+    let mut told = Told {
+        panels,
+        metrics: None,
+    };
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            ask = next(&mut asked) => {
+                let answer = told.answer(&mut headless, ask.about);
+                let _ = ask.answer.send(answer);
+            }
+            () = headless.step() => {}
+        }
+    }
+    door.abort();
+}
+
+async fn next(asked: &mut Receiver<Ask>) -> Ask {
+    match asked.recv().await {
+        Some(ask) => ask,
+        None => std::future::pending().await,
+    }
+}
+
+/// What was told last.
+struct Told<'a> {
+    panels: &'a [String],
+    metrics: Option<Bytes>,
+}
+
+impl Told<'_> {
+    fn answer(&mut self, headless: &mut Headless, about: About) -> Answer {
+        let model = &mut headless.model;
+        match about {
+            About::Health => match output::trouble(model) {
+                None => plain(StatusCode::OK, "ok\n".into()),
+                Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n").into()),
+            },
+            About::Metrics => {
+                // However often it is asked, the text is made once per change.
+                let fresh = self.metrics.as_ref().filter(|_| !model.dirty).cloned();
+                let text = if let Some(text) = fresh {
+                    text
+                } else {
+                    let sheets = if self.panels.is_empty() {
+                        output::default_sheets(model)
+                    } else {
+                        output::sheets(model, self.panels)
+                    };
+                    let Ok(text) = prometheus::text(model, &sheets) else {
+                        let why = "the text cannot be written\n";
+                        return plain(StatusCode::INTERNAL_SERVER_ERROR, why.into());
+                    };
+                    model.dirty = false;
+                    Bytes::from(text)
+                };
+                self.metrics = Some(text.clone());
+                Answer {
+                    status: StatusCode::OK,
+                    kind: prometheus::CONTENT_TYPE,
+                    text,
+                }
+            }
+        }
+    }
+}
+
+fn plain(status: StatusCode, text: Bytes) -> Answer {
+    Answer {
+        status,
+        kind: "text/plain; charset=utf-8",
+        text,
+    }
+}
+
+async fn accept(listener: TcpListener, asks: Sender<Ask>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let asks = asks.clone();
+                tokio::spawn(async move {
+                    let _ = timeout(TIMEOUT, converse(stream, asks)).await;
+                    drop(place);
+                });
+            }
+            Err(_) => sleep(PAUSE).await,
+        }
+    }
+}
+
+/// One request, and its answer. What goes wrong is the client's: there is nobody to tell.
+async fn converse(stream: TcpStream, asks: Sender<Ask>) {
+    let service = service_fn(move |request| respond(request, asks.clone()));
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD)
+        .max_headers(HEADER_LINES)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+async fn respond(
+    request: Request<Incoming>,
+    asks: Sender<Ask>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let about = match request.uri().path() {
+        "/metrics" if reads => Some(About::Metrics),
+        "/health" if reads => Some(About::Health),
+        _ => None,
+    };
+    let answer = match about {
+        None => plain(
+            StatusCode::NOT_FOUND,
+            "there are GET /metrics and GET /health\n".into(),
+        ),
+        Some(about) => {
+            let (answer, answered) = oneshot::channel();
+            let asked = asks.send(Ask { about, answer }).await;
+            match (asked, answered.await) {
+                (Ok(()), Ok(answer)) => answer,
+                _ => plain(StatusCode::SERVICE_UNAVAILABLE, "it is ending\n".into()),
+            }
+        }
+    };
+    let mut response = Response::new(Full::new(answer.text));
+    *response.status_mut() = answer.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}

@@ -15,7 +15,7 @@ pub fn prepare(options: &Headless) -> Result<(Start, Targets), Failure> {
     let folder = config::folder(&env);
     let mut config = configuration(options.config.as_deref(), &folder)?;
     let oltp = target(&options.server, "htap-top")?;
-    let olap = olap_target(&options.pool)?;
+    let pool = olap_target(&options.pool)?;
     if let Some(connections) = options.pool.olap_connections {
         config.olap.connections = connections;
     }
@@ -24,7 +24,7 @@ pub fn prepare(options: &Headless) -> Result<(Start, Targets), Failure> {
         let _ = writeln!(std::io::stderr(), "htap-top: {complaint}");
     }
     let targets = Targets {
-        olap: olap.clone().unwrap_or_else(|| oltp.clone()),
+        olap: pool.clone().unwrap_or_else(|| oltp.clone()),
         oltp,
     };
     let start = Start {
@@ -34,7 +34,7 @@ pub fn prepare(options: &Headless) -> Result<(Start, Targets), Failure> {
         utc_offset_s: utc_offset_s(),
         themes: Vec::new(),
         target: shown(&targets.oltp),
-        olap_target: olap.as_ref().map(shown),
+        olap_target: pool.as_ref().map(shown),
         own_roles: vec![
             targets.oltp.user().to_owned(),
             targets.olap.user().to_owned(),

@@ -175,25 +175,25 @@ fn a_server_that_is_killed_is_told_and_found_again() {
         let server: &'static Server = Box::leak(Box::new(Server::start(&Order::default())));
         let database = bank(server).await;
         let program = Program::new();
-        let served = Served::start(&program, &database.conninfo("postgres"), &[]);
-        served.until_health(200);
-        assert_eq!(served.up(), Some(1.0));
+        let figures = Served::start(&program, &database.conninfo("postgres"), &[]);
+        figures.until_health(200);
+        assert_eq!(figures.up(), Some(1.0));
         server.signal(Signal::SIGKILL);
-        let why = served.until_health(503);
+        let why = figures.until_health(503);
         assert!(
             why.contains("not connected") || why.contains("no answer"),
             "{why}"
         );
-        assert_eq!(served.up(), Some(0.0));
-        let (_, text) = served.get("/metrics");
+        assert_eq!(figures.up(), Some(0.0));
+        let (_, text) = figures.get("/metrics");
         assert!(
             !text.contains("htap_top_database"),
             "what nobody measures is not told: {text}"
         );
         server.start_again();
-        served.until_health(200);
-        assert_eq!(served.up(), Some(1.0));
-        served.end(Signal::SIGTERM);
+        figures.until_health(200);
+        assert_eq!(figures.up(), Some(1.0));
+        figures.end(Signal::SIGTERM);
         server.signal(Signal::SIGQUIT);
     });
 }

@@ -14,7 +14,10 @@
 //! ```
 //!
 //! - [`dashboard::event`]: `Event` (has happened) and `Effect` (is wanted) are plain data. A recording
-//!   would be the events written down.
+//!   is the events written down ([`dashboard::recording`]).
+//! - [`dashboard::tape`]: the events of the last hour, packed, with the model at the beginning of each
+//!   minute: the model of any moment is made from them. [`dashboard::theatre`]: the live model and the past,
+//!   and which is shown. `runtime/ring.rs`: the recordings that a dashboard makes by itself.
 //! - [`dashboard::model`]: the state, and the only place where it changes. Pure: time comes in as
 //!   `Event::Ticked`; it reads no clock, file or environment. One file per concern: what is sampled when
 //!   (`sampling`), what the server is and has (`learning`), keys (`input`, `typing`), what is asked
@@ -37,7 +40,7 @@
 //! `panels/own.rs` reads a user's files. Four panels derive columns in a file of their name: `activity`
 //! (class, blocks, harm), `snapshots` (ages, pins), `bloat` (vacuums in vain), `views` (freshness).
 //! [`dashboard::history`] keeps the series and makes rates; [`dashboard::diagnosis`] judges against
-//! targets and writes the cause line.
+//! targets; its `rules` say one sentence each, or nothing, and `cause` chooses the one for the cause line.
 //!
 //! # Sessions
 //!

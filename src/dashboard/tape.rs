@@ -13,6 +13,8 @@ use std::io;
 const SPAN_MS: u64 = 60_000;
 /// Milliseconds kept of a running dashboard.
 pub const HOUR_MS: u64 = 3_600_000;
+/// Milliseconds between two moments that a [`Past`] remembers.
+const MARK_MS: u64 = 5_000;
 /// Seconds after which a danger that comes again is another trouble.
 const APART_S: f64 = 30.0;
 /// Compression: higher levels save little on spans of a minute.
@@ -57,7 +59,8 @@ pub struct Trouble {
     pub sentence: String,
 }
 
-/// A place on a tape: the model as it was, and what comes next.
+/// A place on a tape: the model as it was, and what comes next. It knows the span's moments that it came
+/// through, so that a step back begins at the nearest of them, not at the span's beginning.
 #[derive(Debug)]
 pub struct Past {
     /// The model of that moment.
@@ -68,6 +71,8 @@ pub struct Past {
     told: usize,
     /// Those read but not told.
     next: VecDeque<Event>,
+    /// The model after so many events of the span, a few seconds apart.
+    marks: Vec<(usize, Box<Model>)>,
 }
 
 /// Whether an event belongs on a tape: what came from outside, not what the user did.
@@ -206,6 +211,7 @@ impl Tape {
             span: self.dropped + position,
             told: 0,
             next: VecDeque::new(),
+            marks: Vec::new(),
         };
         // The first tick of the tape, where what is wanted was before it.
         past.advance(self, mono_ms.max(span.begun.mono_ms));
@@ -239,6 +245,30 @@ impl Tape {
 }
 
 impl Past {
+    /// Goes back within the span, where a moment before `mono_ms` is remembered; whether it did.
+    pub fn go_back(&mut self, tape: &Tape, mono_ms: u64) -> bool {
+        self.marks.retain(|(_, model)| model.now.mono_ms <= mono_ms);
+        let Some((told, model)) = self.marks.last() else {
+            return false;
+        };
+        self.model = (**model).clone();
+        self.told = *told;
+        self.next.clear();
+        self.advance(tape, mono_ms);
+        true
+    }
+
+    /// Remembers the moment, where the last one remembered is some seconds ago.
+    fn mark(&mut self) {
+        let now_ms = self.model.now.mono_ms;
+        let last = self.marks.last().map(|(_, model)| model.now.mono_ms);
+        if last.is_none_or(|last| now_ms.saturating_sub(last) >= MARK_MS) {
+            let mut model = self.model.clone();
+            model.leave_popups();
+            self.marks.push((self.told, Box::new(model)));
+        }
+    }
+
     /// Goes on to the last tick not after `mono_ms`.
     pub fn advance(&mut self, tape: &Tape, mono_ms: u64) {
         loop {
@@ -253,8 +283,12 @@ impl Past {
             }
             if let Some(event) = self.next.pop_front() {
                 self.told += 1;
+                let ticked = matches!(event, Event::Ticked { .. });
                 // What it wants was done then, or was not.
                 let _ = self.model.update(event);
+                if ticked {
+                    self.mark();
+                }
             }
         }
     }
@@ -265,6 +299,7 @@ impl Past {
         if self.next.is_empty() && self.span + 1 < tape.dropped + tape.spans.len() {
             self.span += 1;
             self.told = 0;
+            self.marks.clear();
             self.next = tape.events(self.span, 0).unwrap_or_default();
         }
         !self.next.is_empty()

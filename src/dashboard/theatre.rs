@@ -228,16 +228,20 @@ impl Theatre {
             return;
         }
         let shown_ms = self.shown().now.mono_ms;
-        match &mut self.past {
+        let shown = self.shown().clone();
+        let near = match &mut self.past {
             Some(past) if mono_ms >= shown_ms => {
                 past.advance(&self.tape, mono_ms);
+                true
             }
-            _ => {
-                if let Some(mut past) = self.tape.at(mono_ms) {
-                    past.model.look_like(self.shown());
-                    self.past = Some(Box::new(past));
-                }
-            }
+            Some(past) => past.go_back(&self.tape, mono_ms),
+            None => false,
+        };
+        if !near && let Some(past) = self.tape.at(mono_ms) {
+            self.past = Some(Box::new(past));
+        }
+        if let Some(past) = &mut self.past {
+            past.model.look_like(&shown);
         }
         if mono_ms >= last.mono_ms {
             self.playing = false;

@@ -6,7 +6,7 @@
 -- chart = { kind = "table" }
 -- key = ["product_id"]
 -- labels = ["product_id", "product"]
--- compact = ["product", "quantity", "reorder_point", "hours_left"]
+-- compact = ["product", "quantity", "reorder_point", "left_s"]
 -- about = """
 -- Products whose stock is below their reorder point, worst first: the stock as it is at this moment, with
 -- how long it lasts at the pace of the last two days.
@@ -33,16 +33,17 @@
 -- [columns.sold_per_hour]
 -- title = "sold/h"
 -- help = "Pieces per hour over today and yesterday (UTC days)."
--- [columns.hours_left]
--- title = "lasts h"
--- help = "Stock divided by that pace; empty where nothing was sold."
+-- [columns.left_s]
+-- title = "lasts"
+-- unit = "seconds"
+-- help = "Stock divided by that pace; none where nothing was sold."
 SELECT i.product_id::bigint                  AS product_id,
        p.product_name::text                  AS product,
        c.category_name::text                 AS category,
        i.quantity::bigint                    AS quantity,
        i.reorder_point::bigint               AS reorder_point,
        round(s.per_hour, 1)::numeric(12,1)   AS sold_per_hour,
-       round(i.quantity / nullif(s.per_hour, 0), 1)::numeric(12,1) AS hours_left
+       (i.quantity / nullif(s.per_hour, 0) * 3600)::float8 AS left_s
 FROM shop.inventory AS i
 JOIN shop.products AS p USING (product_id)
 JOIN shop.categories AS c USING (category_id)

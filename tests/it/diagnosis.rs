@@ -2,6 +2,7 @@
 //! and cure, and says nothing any more once it is over.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
+mod told;
 mod watch;
 
 use super::server::{Database, Order, Patience, Server, block_on, pid, until, until_waiting};

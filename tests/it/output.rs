@@ -186,7 +186,7 @@ fn all_formats_tell_the_same_of_any_database() {
         let told = prometheus.exposition();
         assert_eq!(told.value("htap_top_up", &[]), Some(1.0));
         assert!(
-            told.value("htap_top_gauge_ratio", &[("gauge", "p99")])
+            told.value("htap_top_target_ratio", &[("gauge", "p99")])
                 .is_some()
         );
         assert!(
@@ -307,7 +307,7 @@ fn roles_see_what_they_may() {
         );
         let text = text.exposition();
         assert_eq!(
-            text.value("htap_top_gauge_ratio", &[("gauge", "locks")]),
+            text.value("htap_top_target_ratio", &[("gauge", "locks")]),
             None
         );
         assert_eq!(text.value("htap_top_oltp_waiting", &[]), None);

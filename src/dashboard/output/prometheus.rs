@@ -97,7 +97,7 @@ fn judgement(model: &Model) -> Vec<Family> {
     let known = model.gauges.iter();
     let known = known.filter(|gauge| gauge.health != Health::Unknown);
     families.push(gauge(
-        "gauge_ratio",
+        "target_ratio",
         "The figure out of its target; 1 and more misses it.",
         known
             .clone()

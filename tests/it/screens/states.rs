@@ -180,10 +180,10 @@ fn fed(
     let _ = board.answer(
         "stock_alerts",
         table(
-            "product_id|product|category|quantity|reorder_point|sold_per_hour|hours_left",
+            "product_id|product|category|quantity|reorder_point|sold_per_hour|left_s",
             &[
                 "7|Espresso machine|Kitchen|0|20|3.5|0.0",
-                "19|Garden hose 25 m|Garden|4|25|1.5|2.7",
+                "19|Garden hose 25 m|Garden|4|25|1.5|9600.0",
             ],
         ),
     );

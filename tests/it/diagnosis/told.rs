@@ -1,6 +1,5 @@
 //! Rules on answers as a server gives them in situations that no test can make in its time: ids that run
 //! out, gigabytes of temporary files, a cache that is replaced, a view that is always being refreshed.
-#![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use crate::it::board::{Board, activity, table};
 use htap_top::config::Config;

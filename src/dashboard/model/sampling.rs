@@ -17,6 +17,8 @@ use std::time::Duration;
 const SLOW_SHARE: f64 = 50.0;
 /// As [`SLOW_SHARE`], for the OLAP pool, where queries are expected to work.
 const OLAP_SHARE: f64 = 10.0;
+/// A fast feed whose file names no longer interval than this is asked every interval of the dashboard.
+const EVERY: Duration = Duration::from_secs(1);
 /// On a server with more sessions than this, [`CROWD_FEEDS`] are asked every other time.
 const CROWD: i64 = 500;
 /// Feeds that go through all sessions besides the queries themselves.
@@ -80,7 +82,14 @@ impl Model {
         };
         match feed.spec.front.pool {
             Pool::Oltp => {
-                let every = configured.unwrap_or(self.interval);
+                // Most are asked every interval, whatever that is; what changes slowly says so.
+                let own = feed.spec.front.interval;
+                let every = if own > EVERY {
+                    own.max(self.interval)
+                } else {
+                    self.interval
+                };
+                let every = configured.unwrap_or(every);
                 let apart = self.is_crowded() && CROWD_FEEDS.contains(&feed.spec.name.as_str());
                 if apart { every * 2 } else { every }
             }

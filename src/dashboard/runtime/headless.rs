@@ -21,7 +21,9 @@ use tokio::time::{Instant, Interval, sleep_until};
 /// Point queries from which percentiles are told: two reports of the session that times them.
 const TIMED: usize = 10;
 /// Feeds with figures that two samples make, besides those whose panel file names `rates`.
-const TWICE: [&str; 3] = ["database", "statements", "wal"];
+const TWICE: [&str; 2] = ["database", "statements"];
+/// As [`TWICE`], where it is a panel asked for: as what a rule rests on it takes minutes anyway.
+const TWICE_NAMED: [&str; 1] = ["wal"];
 /// Panels that are derived from what other feeds tell, too.
 const RESTS_ON: [(&str, &[&str]); 4] = [
     ("bloat", &["bloat_estimate", "snapshots"]),
@@ -268,7 +270,9 @@ impl Headless {
             return true;
         };
         let name = feed.spec.name.as_str();
-        let twice = TWICE.contains(&name) || !feed.spec.front.rates.is_empty();
+        let twice = TWICE.contains(&name)
+            || (TWICE_NAMED.contains(&name) && self.named.contains(&id))
+            || !feed.spec.front.rates.is_empty();
         let under = RESTS_ON.iter().find(|(panel, _)| *panel == name);
         let under = under.filter(|_| self.named.contains(&id));
         let under = under.map_or(&[][..], |(_, under)| under);

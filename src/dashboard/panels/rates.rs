@@ -20,12 +20,12 @@ pub fn derive(table: &mut Table, front: &Front, memory: &mut Memory) {
     if front.rates.is_empty() {
         return;
     }
-    let at_s = table.first(CLOCK).number().unwrap_or(0.0);
+    let at_s = figure(table.first(CLOCK)).unwrap_or(0.0);
     let passed_s = at_s - memory.at_s;
     let mut seen = HashMap::new();
     for row in 0..table.rows.len() {
         let key = table.identity(row, &front.key);
-        let counter = |name: &String| table.get(row, name).number();
+        let counter = |name: &String| figure(table.get(row, name));
         let counters: Vec<Option<f64>> = front.rates.iter().map(counter).collect();
         let before = memory.seen.get(&key);
         for (position, name) in front.rates.iter().enumerate() {
@@ -42,6 +42,11 @@ pub fn derive(table: &mut Table, front: &Front, memory: &mut Memory) {
     if !table.rows.is_empty() {
         *memory = Memory { at_s, seen };
     }
+}
+
+/// A number, also where it came as text, as those of a user's own panel do.
+fn figure(cell: &Value) -> Option<f64> {
+    cell.number().or_else(|| cell.text()?.parse().ok())
 }
 
 #[cfg(test)]
@@ -83,5 +88,24 @@ mod tests {
             [Value::Pending],
             "no time passed"
         );
+    }
+
+    /// By the text protocol every figure is a text.
+    #[test]
+    fn a_panel_of_one_s_own_has_rates_too() {
+        let text = "-- title = \"x\"\n-- pool = \"olap\"\n-- interval = \"1s\"\n-- about = \"a\"\n\
+                    -- rates = [\"reads\"]\n-- key = [\"name\"]\nSELECT 1";
+        let front = Spec::parse("x", text).unwrap().front;
+        let mut memory = Memory::default();
+        let mut rate = |at: &str, reads: &str| {
+            let mut table = Table {
+                columns: ["reads", CLOCK].map(Into::into).into(),
+                rows: vec![vec![reads.into(), at.into()]],
+            };
+            derive(&mut table, &front, &mut memory);
+            table.first("reads").clone()
+        };
+        assert_eq!(rate("1.5", "10"), Value::Pending);
+        assert_eq!(rate("3.5", "30"), Value::Float(10.0));
     }
 }

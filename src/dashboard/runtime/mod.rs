@@ -262,7 +262,7 @@ impl Ears {
             },
             // The keyboard thread ends when the terminal is gone.
             event = self.inbox.recv() => (event?, Kind::Urgent),
-            Some(event) = heard(&mut self.hands) => (event, Kind::Other),
+            event = heard(&mut self.hands) => (event, Kind::Other),
             _ = self.ticker.tick() => (self.clock.tick(), Kind::Tick),
             () = sleep_until(frame), if dirty => (Event::Resumed, Kind::Other),
         };
@@ -282,16 +282,17 @@ impl Ears {
 }
 
 /// What sessions and actions have to say; nothing ever where there are none.
-async fn heard(hands: &mut Option<Hands>) -> Option<Event> {
+async fn heard(hands: &mut Option<Hands>) -> Event {
     let Some(hands) = hands else {
         return std::future::pending().await;
     };
     tokio::select! {
-        report = hands.reports.recv() => report.map(Event::Reported),
-        timed = hands.canary.recv() => {
-            timed.map(|(latencies_ms, failed)| Event::CanaryTimed { latencies_ms, failed })
+        Some(report) = hands.reports.recv() => Event::Reported(report),
+        Some((latencies_ms, failed)) = hands.canary.recv() => {
+            Event::CanaryTimed { latencies_ms, failed }
         }
-        event = hands.ended.recv() => event,
+        Some(event) = hands.ended.recv() => event,
+        else => std::future::pending().await,
     }
 }
 

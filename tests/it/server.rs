@@ -250,7 +250,7 @@ pub async fn pid(client: &Client) -> i64 {
 }
 
 /// How long a condition may take on a machine that is busy with something else.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A wait that has an end.
 pub struct Patience(Instant);

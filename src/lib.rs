@@ -28,7 +28,7 @@
 //!   ever awaited in the loop, so no server can hold a key press. At most one sample of a feed is under
 //!   way; every channel is bounded.
 //!
-//! - [`dashboard::runtime::headless`]: the same model and sessions without a screen, for `once` and `serve`
+//! - [`dashboard::runtime::headless`]: the same model and sessions without a screen, for `once`, `record` and `serve`
 //!   ([`dashboard::runtime::http`]); of the effects only samples are carried out. [`dashboard::output`]
 //!   reads the model and writes tables, JSON, CSV and Prometheus' text, all from one form (`sheet`).
 //!
@@ -37,8 +37,10 @@
 //! `queries/<name>.sql` is a front matter in TOML (title, pool, interval, chart, columns and their help)
 //! and a statement; `<name>.17.sql` holds the statement from PostgreSQL 17 on, with the same columns.
 //! [`dashboard::panels`] embeds them and picks by version; [`dashboard::panels::spec`] is the format;
-//! `panels/own.rs` reads a user's files. Four panels derive columns in a file of their name: `activity`
-//! (class, blocks, harm), `snapshots` (ages, pins), `bloat` (vacuums in vain), `views` (freshness).
+//! `panels/own.rs` reads a user's files. Some panels derive columns in a file of their name: `activity`
+//! (class, blocks, harm), `snapshots` (ages, pins), `bloat` (vacuums in vain), `views` (freshness), `locks`
+//! (the tree), `waits` (the minute), `statements` (the interval), `wal` (checkpoints); `rates` makes rates of
+//! any panel's counters.
 //! [`dashboard::history`] keeps the series and makes rates; [`dashboard::diagnosis`] judges against
 //! targets; its `rules` say one sentence each, or nothing, and `cause` chooses the one for the cause line.
 //!

@@ -199,7 +199,7 @@ fn seen(oltp: &Oltp, count: i64) -> Value {
 pub const OLTP: [OltpColumn; 14] = [
     (
         "tps",
-        Unit::Count,
+        Unit::PerSecond,
         "Transactions per second, commits and rollbacks.",
         |o| pending(o.tps),
     ),
@@ -212,31 +212,28 @@ pub const OLTP: [OltpColumn; 14] = [
     (
         "p50_ms",
         Unit::Ms,
-        "Median of the point query over the last 30 seconds.",
+        "Median of the point query over the last 30 seconds, or since slow ones ended.",
         |o| pending(o.p50_ms),
     ),
     (
         "p95_ms",
         Unit::Ms,
-        "95th percentile of the point query over the last 30 seconds.",
+        "95th percentile of the point query over the last 30 seconds, or since slow ones ended.",
         |o| pending(o.p95_ms),
     ),
     (
         "p99_ms",
         Unit::Ms,
-        "99th percentile of the point query over the last 30 seconds.",
+        "99th percentile of the point query over the last 30 seconds, or since slow ones ended.",
         |o| pending(o.p99_ms),
     ),
-    (
-        "timed",
-        Unit::Count,
-        "Point queries in these 30 seconds.",
-        |o| Value::Int(o.timed as i64),
-    ),
+    ("timed", Unit::Count, "Point queries in that time.", |o| {
+        Value::Int(o.timed as i64)
+    }),
     (
         "failed",
         Unit::Count,
-        "Point queries that failed in these 30 seconds.",
+        "Point queries that failed in that time.",
         |o| Value::Int(o.failed.into()),
     ),
     (

@@ -3,13 +3,14 @@
 
 use super::books::Books;
 use super::{fill_one, number, shop};
-use crate::it::server::{Database, block_on, until};
+use crate::it::server::{Database, Patience, block_on, until};
 use crate::it::terminal::tmux::Terminal;
 use htap_top::demo::cluster::SUPERUSER;
 use htap_top::pg::Client;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use std::io::Read as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -61,12 +62,29 @@ fn signal(child: &Child, signal: Signal) {
 
 const LOADED: &str = "SELECT count(*) AS n FROM pg_stat_activity
                       WHERE application_name = 'htap-top workload' AND datname = current_database()";
+const SESSIONS: &str = "SELECT usename, application_name, state, wait_event_type, wait_event, query_start, query
+                        FROM pg_stat_activity WHERE datname = current_database()";
 const HEARTBEATS: &str = "SELECT count(*) AS n FROM htap.heartbeat";
 
-/// Waits until the query's number is greater than `more`.
-async fn until_more(client: &Client, sql: &str, more: i64) {
-    let there = |table: &htap_top::pg::Table| table.first("n").int() > Some(more);
-    until(client, sql, sql, &[], there).await;
+/// Waits until the load has made the query's number greater than `more`; panics with what became of the load.
+async fn until_more(client: &Client, load: &mut Child, sql: &str, more: i64) {
+    let patience = Patience::begin();
+    loop {
+        let n = number(client, sql).await;
+        if n > more {
+            return;
+        }
+        if let Some(status) = load.try_wait().unwrap() {
+            let mut said = String::new();
+            load.stderr.as_mut().unwrap().read_to_string(&mut said).unwrap();
+            panic!("{sql}: {n}, and the load ended, {status}: {said}");
+        }
+        if !patience.lasts() {
+            let sessions = super::ask(client, SESSIONS).await;
+            panic!("{sql}: still {n}; the load runs, with the sessions {sessions:?}");
+        }
+        tokio::task::yield_now().await;
+    }
 }
 
 #[test]
@@ -143,8 +161,8 @@ fn an_interrupt_ends_it_with_its_report() {
         let client = database.connect().await;
         for how in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
             let before = number(&client, HEARTBEATS).await;
-            let load = start(&database, "--oltp 50 --duration 1h --clients 2");
-            until_more(&client, HEARTBEATS, before + 5).await;
+            let mut load = start(&database, "--oltp 50 --duration 1h --clients 2");
+            until_more(&client, &mut load, HEARTBEATS, before + 5).await;
             signal(&load, how);
             let report = report(&load.wait_with_output().unwrap());
             assert_eq!(report["interrupted"], true);
@@ -200,7 +218,7 @@ fn a_load_that_is_killed_leaves_the_books_in_order() {
                 "--oltp 500 --olap 5 --mix create=80,steps=20 --keep-stock --strategy {strategy}"
             );
             let mut load = start(&database, &arguments);
-            until_more(&client, last, before + 50).await;
+            until_more(&client, &mut load, last, before + 50).await;
             signal(&load, Signal::SIGKILL);
             assert!(!load.wait().unwrap().success());
         }
@@ -215,12 +233,12 @@ fn a_server_that_stands_still_is_seen_in_the_times() {
     block_on(async {
         let database = shop().await;
         let client = database.connect().await;
-        let load = start(
+        let mut load = start(
             &database,
             "--oltp 100 --olap 5 --mix browse=1 --duration 6s --clients 2 --olap-clients 1",
         );
         let before = number(&client, HEARTBEATS).await;
-        until_more(&client, HEARTBEATS, before + 20).await;
+        until_more(&client, &mut load, HEARTBEATS, before + 20).await;
         let pids = "SELECT pid FROM pg_stat_activity WHERE application_name = 'htap-top workload'
                     AND datname = current_database()";
         let pids: Vec<i64> = super::ask(&client, pids)
@@ -262,19 +280,18 @@ fn a_server_that_crashes_meanwhile_costs_errors_and_no_more() {
             name: "filled".to_owned(),
         };
         let client = database.connect().await;
-        let load = start(
+        let mut load = start(
             &database,
             "--oltp 100 --olap 5 --mix shop --duration 1h --clients 4 --keep-stock",
         );
-        let last = "SELECT count(*) AS n FROM htap.heartbeat";
-        until_more(&client, last, 20).await;
+        until_more(&client, &mut load, HEARTBEATS, 20).await;
         drop(client);
         server.signal(Signal::SIGKILL);
         server.start_again();
         let client = database.connect().await;
-        let before = number(&client, last).await;
-        until_more(&client, last, before + 20).await;
-        until_more(&client, LOADED, 1).await;
+        let before = number(&client, HEARTBEATS).await;
+        until_more(&client, &mut load, HEARTBEATS, before + 20).await;
+        until_more(&client, &mut load, LOADED, 1).await;
         signal(&load, Signal::SIGINT);
         let report = report(&load.wait_with_output().unwrap());
         let errors = report["oltp"]["errors"].as_object().unwrap();

@@ -6,7 +6,8 @@ WITH s AS MATERIALIZED (
            a.query_start, a.state_change, a.query_id AS query_id, a.query,
            pg_catalog.age(a.backend_xmin) AS xmin_age,
            pg_catalog.age(a.backend_xid) AS xid_age,
-           a.backend_type IS NULL AS restricted
+           a.backend_type IS NULL AS restricted,
+           (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.oid = a.usesysid) AS superuser
     FROM pg_catalog.pg_stat_activity AS a
     WHERE a.pid <> pg_catalog.pg_backend_pid()
       AND (a.state <> 'idle' OR a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL
@@ -54,7 +55,8 @@ SELECT s.pid::pg_catalog.int8 AS pid,
        s.backend_start::pg_catalog.text AS backend_start,
        s.xact_start::pg_catalog.text AS xact_start,
        s.query_start::pg_catalog.text AS query_start,
-       s.restricted
+       s.restricted,
+       s.superuser
 FROM s
 LEFT JOIN waiters ON waiters.pid = s.pid
 LEFT JOIN waits ON waits.pid = s.pid

@@ -99,6 +99,10 @@
 -- [columns.query_start]
 -- hidden = true
 -- help = "Identity of the statement for cancel."
+-- [columns.superuser]
+-- unit = "flag"
+-- hidden = true
+-- help = "The role that logged in is a superuser: no rule of the guard touches it."
 -- [columns.restricted]
 -- unit = "flag"
 -- help = "The server hides this session's details from our role. Cure: GRANT pg_monitor to it."
@@ -109,7 +113,8 @@ WITH s AS MATERIALIZED (
            a.query_start, a.state_change, NULL::pg_catalog.int8 AS query_id, a.query,
            pg_catalog.age(a.backend_xmin) AS xmin_age,
            pg_catalog.age(a.backend_xid) AS xid_age,
-           a.backend_type IS NULL AS restricted
+           a.backend_type IS NULL AS restricted,
+           (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.oid = a.usesysid) AS superuser
     FROM pg_catalog.pg_stat_activity AS a
     WHERE a.pid <> pg_catalog.pg_backend_pid()
       AND (a.state <> 'idle' OR a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL
@@ -150,7 +155,8 @@ SELECT s.pid::pg_catalog.int8 AS pid,
        s.backend_start::pg_catalog.text AS backend_start,
        s.xact_start::pg_catalog.text AS xact_start,
        s.query_start::pg_catalog.text AS query_start,
-       s.restricted
+       s.restricted,
+       s.superuser
 FROM s
 LEFT JOIN waiters ON waiters.pid = s.pid
 LEFT JOIN blockers ON blockers.pid = s.pid

@@ -1,5 +1,9 @@
 //! The configuration file: TOML, every key optional, an unknown key is an error that names its line.
 
+mod guard;
+
+pub use guard::{Guard, GuardAction, GuardMode, GuardRule, GuardState};
+
 use crate::dashboard::panels::spec::parse_duration;
 use regex::Regex;
 use serde::{Deserialize, Deserializer};
@@ -37,6 +41,8 @@ pub struct Config {
     pub panels: BTreeMap<String, PanelConfig>,
     /// Recordings.
     pub record: Record,
+    /// Actions without a key.
+    pub guard: Guard,
     /// Audit file; `$XDG_STATE_HOME/htap-top/audit.jsonl` where not given.
     pub audit_file: Option<PathBuf>,
 }
@@ -54,6 +60,7 @@ impl Default for Config {
             classes: Vec::new(),
             panels: BTreeMap::new(),
             record: Record::default(),
+            guard: Guard::default(),
             audit_file: None,
         }
     }
@@ -299,7 +306,10 @@ impl Config {
         {
             return Err(fail("interval must lie between 100ms and 1h".into()));
         }
-        Ok(config)
+        match config.guard.fault() {
+            Some(fault) => Err(fail(fault)),
+            None => Ok(config),
+        }
     }
 
     /// The freshness wanted of a view, where the configuration names it, and of all others.
@@ -408,8 +418,8 @@ mod tests {
         // Maps and rules are examples; everything else is the default.
         let figures = |config: &Config| {
             format!(
-                "{:?}{:?}{:?}{:?}",
-                config.interval, config.targets, config.olap, config.theme
+                "{:?}{:?}{:?}{:?}{:?}",
+                config.interval, config.targets, config.olap, config.theme, config.guard
             )
         };
         assert_eq!(figures(&example), figures(&default));
@@ -419,6 +429,49 @@ mod tests {
             .collect();
         let full = parse(&uncommented).unwrap();
         assert!(!full.classes.is_empty() && !full.freshness.is_empty() && !full.panels.is_empty());
+        assert_eq!(full.guard.rules.len(), 3);
+    }
+
+    #[test]
+    fn a_guard_that_says_too_little_is_refused() {
+        let rule = |text: &str| parse(&format!("[[guard.rule]]\n{text}"));
+        let old = "name = \"a\"\naction = \"cancel\"\nlonger_than = \"60s\"";
+        assert_eq!(rule(old).unwrap().guard.mode, GuardMode::DryRun);
+        for (text, why) in [
+            ("name = \"a\"\naction = \"cancel\"", "longer_than is needed"),
+            (
+                "name = \" \"\naction = \"cancel\"\nlonger_than = \"60s\"",
+                "needs a name",
+            ),
+            (
+                "name = \"a\"\naction = \"terminate\"\nlonger_than = \"60s\"",
+                "must say whom",
+            ),
+            (
+                "name = \"a\"\naction = \"hold_refreshes\"",
+                "needs oltp_p99_over_ms",
+            ),
+            ("name = \"a\"\naction = \"kill\"", "unknown variant"),
+            (
+                "name = \"a\"\naction = \"hold_refreshes\"\noltp_p99_over_ms = 5\nrole = \"x\"",
+                "only oltp_p99_over_ms",
+            ),
+            (
+                "name = \"a\"\naction = \"cancel\"\nlonger_than = \"60s\"\nstate = \"idle_in_transaction\"",
+                "use terminate",
+            ),
+            (
+                &format!("{old}\n[[guard.rule]]\n{old}"),
+                "the name is taken",
+            ),
+            (
+                &format!("{old}\n[guard]\nper_minute = 0"),
+                "between 1 and 60",
+            ),
+        ] {
+            let error = rule(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
     }
 
     #[test]

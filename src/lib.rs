@@ -20,8 +20,9 @@
 //!   and which is shown. `runtime/ring.rs`: the recordings that a dashboard makes by itself.
 //! - [`dashboard::model`]: the state, and the only place where it changes. Pure: time comes in as
 //!   `Event::Ticked`; it reads no clock, file or environment. One file per concern: what is sampled when
-//!   (`sampling`), what the server is and has (`learning`), keys (`input`, `typing`), what is asked
-//!   before an action and said after it (`acting`, `refreshing`).
+//!   (`sampling`), what the server is and has (`learning`), keys (`input`, `typing`), a row in full and what
+//!   its backend does meanwhile (`detail`), what is asked before an action and said after it (`acting`,
+//!   `refreshing`), what is done without a key (`guarding`, by the wishes of [`dashboard::guard`]).
 //! - [`dashboard::view`], [`dashboard::widgets`], [`dashboard::theme`]: read the model, write cells.
 //!   [`dashboard::layout`] says where everything lies, to them and to the model (pages, mouse).
 //! - [`dashboard::runtime`]: the loop, the clock, and the hands that carry effects out. Nothing slow is
@@ -67,6 +68,7 @@
 //! demo is a child process that clears up when the dashboard's end of a pipe closes, however that ends.
 //! [`mod@bench`]: the case study's experiments.
 //!
+//! [`system::explain`] plans a statement that somebody else runs, without running it.
 //! [`system::router`] decides where a statement may run: primary or replica, OLTP or OLAP. What it asks a
 //! server about names is in `queries/router/*.sql`.
 //! [`system`]: the schema (`queries/system/*.sql`), its installation, upgrade and removal

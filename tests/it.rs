@@ -9,6 +9,8 @@ mod it {
     mod demo;
     mod diagnosis;
     mod doctor;
+    mod explain;
+    mod guard;
     mod output;
     mod queries;
     mod recording;

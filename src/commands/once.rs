@@ -45,10 +45,13 @@ pub fn once(options: &Once) -> Result<(), Failure> {
             )),
             Settled::TimeUp => {
                 let waited = htap_top::format::seconds(options.wait.as_secs_f64());
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "htap-top: not everything was measured within {waited} (--wait)"
-                );
+                let why = format!("not everything was measured within {waited} (--wait)");
+                if options.check {
+                    // What nobody measured is not held.
+                    tell(options, &headless.model)?;
+                    return Err(Failure::new(FAILURE, why));
+                }
+                let _ = writeln!(std::io::stderr(), "htap-top: {why}");
                 tell(options, &headless.model)
             }
             Settled::All => tell(options, &headless.model),

@@ -25,6 +25,15 @@ pub struct Backend {
     pub query: Clean,
 }
 
+/// A rule of the guard that acts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Its name.
+    pub name: Clean,
+    /// Only while the session is idle in its transaction.
+    pub idle: bool,
+}
+
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -35,6 +44,9 @@ pub enum Action {
         signal: Signal,
         /// To whom.
         backends: Vec<Backend>,
+        /// Not by a key but by this rule of the guard.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rule: Option<Rule>,
     },
     /// Refresh a materialized view or an incremental summary.
     Refresh {
@@ -49,14 +61,20 @@ impl Action {
     /// What it is, as a log line begins.
     pub fn describe(&self) -> String {
         match self {
-            Self::Signal { signal, backends } => {
+            Self::Signal {
+                signal,
+                backends,
+                rule,
+            } => {
                 let verb = match signal {
                     Signal::Cancel => "cancel",
                     Signal::Terminate => "terminate",
                 };
+                let by = rule.as_ref().map(|rule| format!("guard {}: ", rule.name));
+                let by = by.unwrap_or_default();
                 match backends.as_slice() {
-                    [one] => format!("{verb} pid {} ({})", one.identity.pid, one.described),
-                    many => format!("{verb} {} backends", many.len()),
+                    [one] => format!("{by}{verb} pid {} ({})", one.identity.pid, one.described),
+                    many => format!("{by}{verb} {} backends", many.len()),
                 }
             }
             Self::Refresh { view, mode } => {

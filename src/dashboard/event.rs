@@ -3,6 +3,7 @@
 use super::action::{Action, ActionId, Outcome};
 use crate::pg::Table;
 use crate::pg::sampler::Report;
+use crate::system::explain::{Explained, Whose};
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +126,13 @@ pub enum Event {
         /// What came of it.
         outcome: Outcome,
     },
+    /// A statement was planned, or could not be.
+    Explained {
+        /// Which question it answers.
+        id: ActionId,
+        /// The plan, or why there is none.
+        outcome: Result<Explained, Clean>,
+    },
     /// Something went wrong outside that the user should know.
     Warned(Clean),
     /// The interval was changed to so many milliseconds. For recordings: a replay judges by it what is old.
@@ -146,6 +154,13 @@ pub enum Effect {
         id: ActionId,
         /// What to do.
         action: Action,
+    },
+    /// Plan a statement, without running it.
+    Explain {
+        /// Number that comes back with the plan.
+        id: ActionId,
+        /// Whose statement.
+        whose: Whose,
     },
     /// Cancel the action that is running on our own session.
     CancelAction(ActionId),
@@ -174,6 +189,8 @@ pub struct Request {
     pub pool: super::panels::spec::Pool,
     /// Result types are unknown: use the text protocol.
     pub as_text: bool,
+    /// It is about something of the moment, and not worth to be prepared.
+    pub once: bool,
 }
 
 /// The position of a feed in the model's list.

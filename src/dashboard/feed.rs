@@ -9,6 +9,9 @@ use regex::{Regex, RegexBuilder};
 use std::collections::HashSet;
 use std::sync::Arc;
 
+/// Stands for a backend's pid in the statements that are about one.
+pub const PID: &str = "{pid}";
+
 /// A panel's statement, its last answer and the cursor on it.
 #[derive(Clone, Debug)]
 pub struct Feed {
@@ -134,6 +137,16 @@ impl Feed {
     /// The rows' identity: the key columns of the front matter, or all text columns.
     pub fn identity(&self, row: usize) -> Vec<Box<str>> {
         self.table.identity(row, &self.spec.front.key)
+    }
+
+    /// The row with this identity.
+    pub fn row_of(&self, identity: &[Box<str>]) -> Option<usize> {
+        (0..self.table.rows.len()).find(|row| self.identity(*row) == identity)
+    }
+
+    /// Asked about one backend, whose detail is open.
+    pub fn is_about_backend(&self) -> bool {
+        self.spec.sql.contains(PID)
     }
 
     /// A business panel that the Overview has no room for: it has neither digit nor letter.

@@ -70,7 +70,7 @@ struct Counters {
 /// Figures of the transactions of the watched database.
 #[derive(Clone, Debug, Default)]
 pub struct Oltp {
-    /// Transactions per second, commits and rollbacks.
+    /// Transactions per second, commits and rollbacks, over [`STEADY_S`].
     pub tps: Option<f64>,
     /// Rollbacks in percent of transactions of the interval.
     pub rollback_pct: Option<f64>,
@@ -111,7 +111,7 @@ pub struct Oltp {
 pub struct History {
     /// Figures of now.
     pub oltp: Oltp,
-    /// Transactions per second.
+    /// Transactions per second, each interval by itself.
     pub tps: Series,
     /// Point query percentiles.
     pub p50: Series,
@@ -130,12 +130,17 @@ pub struct History {
     /// WAL bytes per second.
     pub wal: Series,
     last: Option<Counters>,
+    /// When so many transactions had ended: the last [`STEADY_S`].
+    ended: VecDeque<(f64, f64)>,
     first_deadlocks: Option<f64>,
     window: VecDeque<(f64, f64)>,
     failures: VecDeque<(f64, u32)>,
     statements: BTreeMap<String, (f64, f64)>,
 }
 
+/// Seconds over which transactions per second are taken: a backend reports what it did once a second at most,
+/// so that the server's count of a single second is off by a fifth or more.
+const STEADY_S: f64 = 5.5;
 /// Seconds over which the point query's percentiles are taken.
 pub const WINDOW_S: f64 = 30.0;
 /// Seconds without a slow point query before an episode of them is over.
@@ -159,8 +164,9 @@ impl History {
         let oltp = &mut self.oltp;
         let reset = self.last.is_some_and(|last| is_reset(&last, &now));
         oltp.reset = reset;
-        oltp.tps = None;
+        let mut rate = None;
         if reset {
+            self.ended.clear();
             (oltp.rollback_pct, oltp.wal_bytes_per_s, oltp.cache_hit_pct) = (None, None, None);
             self.first_deadlocks = None;
         }
@@ -169,7 +175,7 @@ impl History {
         if let Some(last) = self.last.filter(|last| !reset && now.at_s > last.at_s) {
             let seconds = now.at_s - last.at_s;
             let transactions = (now.commits - last.commits) + (now.rollbacks - last.rollbacks);
-            oltp.tps = Some(transactions / seconds);
+            rate = Some(transactions / seconds);
             oltp.rollback_pct = (transactions > 0.0)
                 .then(|| (now.rollbacks - last.rollbacks) / transactions * 100.0);
             oltp.wal_bytes_per_s = now
@@ -181,7 +187,16 @@ impl History {
             oltp.cache_hit_pct = (hit + read > 0.0).then(|| hit / (hit + read) * 100.0);
         }
         self.last = Some(now);
-        self.tps.push(oltp.tps);
+        self.ended
+            .push_back((now.at_s, now.commits + now.rollbacks));
+        let old = |(at_s, _): &(f64, f64)| now.at_s - at_s > STEADY_S;
+        while self.ended.len() > 2 && self.ended.front().is_some_and(old) {
+            self.ended.pop_front();
+        }
+        let first = self.ended.front().filter(|_| rate.is_some());
+        oltp.tps =
+            first.map(|(at_s, ended)| (now.commits + now.rollbacks - ended) / (now.at_s - at_s));
+        self.tps.push(rate);
         self.wal.push(oltp.wal_bytes_per_s);
         self.p50.push(oltp.p50_ms);
         self.p95.push(oltp.p95_ms);
@@ -329,6 +344,7 @@ impl History {
     /// Forgets the counters: what comes next is another server, or the same one restarted.
     pub fn forget_counters(&mut self) {
         self.last = None;
+        self.ended.clear();
         self.first_deadlocks = None;
         self.statements.clear();
     }
@@ -383,6 +399,26 @@ mod tests {
         assert_eq!((history.oltp.tps, history.oltp.reset), (None, true));
         history.database(&counters(104.0, 60, 102.5));
         assert_eq!((history.oltp.tps, history.oltp.reset), (Some(50.0), false));
+    }
+
+    #[test]
+    fn the_rate_is_of_several_seconds_and_each_point_of_one() {
+        let mut history = History::default();
+        // Backends report by fits and starts: 100 a second.
+        for (at, commits) in [
+            (0.0, 0),
+            (1.0, 50),
+            (2.0, 250),
+            (3.0, 300),
+            (4.0, 350),
+            (5.0, 500),
+        ] {
+            history.database(&counters(at, commits, 1.0));
+        }
+        assert_eq!(history.oltp.tps, Some(100.0));
+        assert_eq!(history.tps.newest(), Some(150.0));
+        history.database(&counters(11.0, 500, 1.0));
+        assert_eq!(history.oltp.tps, Some(0.0), "what is older does not count");
     }
 
     #[test]

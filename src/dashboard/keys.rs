@@ -64,6 +64,10 @@ pub enum Command {
     Log,
     /// Show what the cause line rests on.
     Why,
+    /// Plan the selected statement.
+    Explain,
+    /// Switch the guard off or on.
+    Guard,
     /// Show the list of panels.
     Panels,
     /// Connect again now.
@@ -153,6 +157,13 @@ pub const BINDINGS: &[Binding] = &[
         Command::Why,
         "",
         "what the cause line rests on, what cures it, and what else was found",
+    ),
+    bind(
+        &[Key::Char('E')],
+        "E",
+        Command::Explain,
+        "",
+        "plan the statement of the selected backend, or of Statements, without running it",
     ),
     bind(
         &[Key::Esc],
@@ -385,6 +396,13 @@ pub const BINDINGS: &[Binding] = &[
         Command::Log,
         "",
         "the log: actions with their proof, connections lost and found",
+    ),
+    bind(
+        &[Key::Char('D')],
+        "D",
+        Command::Guard,
+        "",
+        "switch the guard off, and on again: its rules act without a key, where any are configured",
     ),
     bind(
         &[Key::Char('c')],

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod diagnosis;
 pub mod event;
 pub mod feed;
+pub mod guard;
 pub mod history;
 pub mod keys;
 pub mod layout;

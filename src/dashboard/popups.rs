@@ -1,6 +1,8 @@
 //! What popups say: help made from the key table and the panels' files, the detail of a row, the log,
 //! the question before an action.
 
+mod detail;
+
 use super::action::Grade;
 use super::keys::BINDINGS;
 use super::model::{Model, Popup, Screen};
@@ -11,13 +13,7 @@ use crate::format;
 pub fn content(model: &Model) -> Option<(String, Vec<Entry<'_>>)> {
     Some(match model.popup.as_ref()? {
         Popup::Help { .. } => help(model),
-        Popup::Detail { title, fields, .. } => (
-            title.clone(),
-            fields
-                .iter()
-                .map(|(name, text)| pair(name.clone(), text.clone()))
-                .collect(),
-        ),
+        Popup::Detail(shown) => (shown.title.clone(), detail::entries(model, shown)),
         Popup::Log { .. } => ("Log · newest last".into(), log(model)),
         Popup::Why { .. } => ("Why".into(), why(model)),
         Popup::Panels { .. } => ("Panels".into(), list(model)),

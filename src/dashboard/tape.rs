@@ -141,7 +141,7 @@ impl Tape {
             span.events = Events::Packed(packed);
         }
         let mut model = model.clone();
-        model.leave_popups();
+        model.become_past();
         self.spans.push_back(Span {
             begun: now,
             last: now,
@@ -264,7 +264,7 @@ impl Past {
         let last = self.marks.last().map(|(_, model)| model.now.mono_ms);
         if last.is_none_or(|last| now_ms.saturating_sub(last) >= MARK_MS) {
             let mut model = self.model.clone();
-            model.leave_popups();
+            model.become_past();
             self.marks.push((self.told, Box::new(model)));
         }
     }

@@ -32,6 +32,33 @@ pub enum Signal {
     Terminate,
 }
 
+/// Whom a signal must not reach, whatever the session's identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spare {
+    /// Superusers.
+    pub superusers: bool,
+    /// Whoever is not idle in a transaction at that moment.
+    pub busy: bool,
+}
+
+impl Spare {
+    /// As conditions on a row of pg_stat_activity.
+    fn conditions(self) -> String {
+        let superusers = if self.superusers {
+            " AND backend_type = 'client backend' AND usesysid IN (SELECT r.oid FROM pg_catalog.pg_roles AS r \
+             WHERE NOT r.rolsuper)"
+        } else {
+            ""
+        };
+        let busy = if self.busy {
+            " AND state LIKE 'idle in transaction%'"
+        } else {
+            ""
+        };
+        format!("{superusers}{busy}")
+    }
+}
+
 /// What is known after a signal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -57,7 +84,12 @@ const SETUP: &str = "SET search_path = ''; SET statement_timeout = '4s'; SET loc
                      SET timezone = 'UTC'; SET datestyle = 'ISO'";
 
 /// Sends one signal to each of `whom` and reads back what came of it.
-pub async fn signal(target: &Target, signal: Signal, whom: &[Identity]) -> Vec<Verdict> {
+pub async fn signal(
+    target: &Target,
+    signal: Signal,
+    whom: &[Identity],
+    spare: Spare,
+) -> Vec<Verdict> {
     let client = match sampler::connect(target, SETUP).await {
         Ok(client) => client,
         // Nothing was sent for certain.
@@ -65,7 +97,7 @@ pub async fn signal(target: &Target, signal: Signal, whom: &[Identity]) -> Vec<V
     };
     let mut verdicts = Vec::with_capacity(whom.len());
     for identity in whom {
-        verdicts.push(send(&client, signal, identity).await);
+        verdicts.push(send(&client, signal, identity, spare).await);
     }
     let watched = Instant::now();
     loop {
@@ -85,7 +117,7 @@ pub async fn signal(target: &Target, signal: Signal, whom: &[Identity]) -> Vec<V
 
 /// One statement selects the signal function from pg_stat_activity, so that check and act cannot
 /// come apart. A sent signal is `StillRunning` until it is read back.
-async fn send(client: &Client, signal: Signal, identity: &Identity) -> Verdict {
+async fn send(client: &Client, signal: Signal, identity: &Identity, spare: Spare) -> Verdict {
     let (function, still) = match signal {
         // query_start stays when the statement ends: the signal would hit nothing, or the next one.
         Signal::Cancel => (
@@ -101,7 +133,8 @@ async fn send(client: &Client, signal: Signal, identity: &Identity) -> Verdict {
     let sql = format!(
         "SELECT pg_catalog.{function}(pid) AS sent FROM pg_catalog.pg_stat_activity \
          WHERE pid = $1 AND backend_start = $2::text::timestamptz \
-         AND {still}"
+         AND {still}{}",
+        spare.conditions()
     );
     let since = identity.since.as_deref().unwrap_or_default();
     let params = [

@@ -69,6 +69,8 @@ pub struct Job {
     pub sql: Arc<str>,
     /// Use the text protocol, for statements of unknown result types.
     pub as_text: bool,
+    /// It will hardly come again: not worth a name.
+    pub once: bool,
 }
 
 /// How a session is set up and used.
@@ -302,7 +304,7 @@ async fn answer(client: &Client, manner: &Manner, job: &Job) -> Result<Table, Pg
     let ask = async {
         if job.as_text {
             client.query_text(&job.sql, ROW_LIMIT).await
-        } else if manner.transaction {
+        } else if manner.transaction || job.once {
             client.query(&job.sql, &[]).await
         } else {
             client.query_again(&job.sql).await

@@ -2,6 +2,7 @@
 
 pub mod archive;
 mod circumstances;
+pub mod explain;
 pub mod fill;
 pub mod generate;
 pub mod init;

@@ -4,7 +4,7 @@
 use super::server::{Database, Patience, block_on, pid, shared, until, until_waiting};
 use htap_top::dashboard::action::{Action, ActionId, Outcome};
 use htap_top::dashboard::audit::Audit;
-use htap_top::pg::admin::{Identity, Signal, Verdict, signal};
+use htap_top::pg::admin::{Identity, Signal, Spare, Verdict, signal};
 use htap_top::pg::{Class, Client, Param, Value};
 use htap_top::system::refresh::{Mode, Refresh, View};
 
@@ -86,12 +86,13 @@ fn a_cancelled_statement_is_gone_and_its_session_lives() {
             &database.target(),
             Signal::Cancel,
             std::slice::from_ref(&who),
+            Spare::default(),
         )
         .await;
         assert_eq!(verdicts, [Verdict::Gone]);
         assert!(is_there(&admin, pid).await);
         // The same statement again is another one by now.
-        let verdicts = signal(&database.target(), Signal::Cancel, &[who]).await;
+        let verdicts = signal(&database.target(), Signal::Cancel, &[who], Spare::default()).await;
         assert_eq!(verdicts, [Verdict::Changed]);
         running.abort();
     });
@@ -108,12 +109,19 @@ fn a_terminated_session_is_gone() {
             &database.target(),
             Signal::Terminate,
             std::slice::from_ref(&who),
+            Spare::default(),
         )
         .await;
         assert_eq!(verdicts, [Verdict::Gone]);
         assert!(!is_there(&admin, pid).await);
         assert!(running.await.unwrap().is_err());
-        let verdicts = signal(&database.target(), Signal::Terminate, &[who]).await;
+        let verdicts = signal(
+            &database.target(),
+            Signal::Terminate,
+            &[who],
+            Spare::default(),
+        )
+        .await;
         assert_eq!(verdicts, [Verdict::Changed], "nobody is there any more");
     });
 }
@@ -138,14 +146,20 @@ fn another_session_with_the_same_pid_is_never_hit() {
                     ..who.clone()
                 },
             ];
-            let verdicts = signal(&database.target(), wanted, &others).await;
+            let verdicts = signal(&database.target(), wanted, &others, Spare::default()).await;
             assert_eq!(verdicts, [Verdict::Changed, Verdict::Changed], "{wanted:?}");
         }
         let unknown = Identity {
             since: None,
             ..identity(&admin, pid, Signal::Cancel).await
         };
-        let verdicts = signal(&database.target(), Signal::Cancel, &[unknown]).await;
+        let verdicts = signal(
+            &database.target(),
+            Signal::Cancel,
+            &[unknown],
+            Spare::default(),
+        )
+        .await;
         assert_eq!(
             verdicts,
             [Verdict::Changed],
@@ -170,11 +184,23 @@ fn a_session_between_transactions_is_terminated() {
             ..long.clone()
         };
         busy.batch("COMMIT; BEGIN; SELECT 1").await.unwrap();
-        let verdicts = signal(&database.target(), Signal::Terminate, &[long]).await;
+        let verdicts = signal(
+            &database.target(),
+            Signal::Terminate,
+            &[long],
+            Spare::default(),
+        )
+        .await;
         assert_eq!(verdicts, [Verdict::Changed], "its transaction has ended");
         assert!(is_there(&admin, pid).await);
         busy.batch("COMMIT").await.unwrap();
-        let verdicts = signal(&database.target(), Signal::Terminate, &[any]).await;
+        let verdicts = signal(
+            &database.target(),
+            Signal::Terminate,
+            &[any],
+            Spare::default(),
+        )
+        .await;
         assert_eq!(verdicts, [Verdict::Gone]);
         assert!(!is_there(&admin, pid).await);
     });
@@ -189,7 +215,7 @@ fn nothing_is_cancelled_where_no_statement_runs() {
         let pid = pid(&holder).await;
         holder.batch("BEGIN; SELECT 1").await.unwrap();
         let who = identity(&admin, pid, Signal::Cancel).await;
-        let verdicts = signal(&database.target(), Signal::Cancel, &[who]).await;
+        let verdicts = signal(&database.target(), Signal::Cancel, &[who], Spare::default()).await;
         assert_eq!(verdicts, [Verdict::Changed]);
         holder.batch("COMMIT").await.unwrap();
     });
@@ -210,6 +236,7 @@ fn a_plain_role_is_refused() {
             &database.target_of("acting_plain"),
             Signal::Terminate,
             &[seen],
+            Spare::default(),
         )
         .await;
         match &verdicts[..] {
@@ -226,6 +253,7 @@ fn a_plain_role_is_refused() {
             &database.target_of("acting_plain"),
             Signal::Terminate,
             &[who],
+            Spare::default(),
         )
         .await;
         let [Verdict::Refused(error)] = &verdicts[..] else {
@@ -253,7 +281,7 @@ fn several_get_a_verdict_each() {
             },
             identity(&admin, second, Signal::Cancel).await,
         ];
-        let verdicts = signal(&database.target(), Signal::Cancel, &who).await;
+        let verdicts = signal(&database.target(), Signal::Cancel, &who, Spare::default()).await;
         assert_eq!(verdicts, [Verdict::Gone, Verdict::Changed, Verdict::Gone]);
         one.abort();
         two.abort();
@@ -274,7 +302,13 @@ fn a_server_that_is_away_gets_no_signal() {
             backend_start: "2026-01-01 00:00:00+00".into(),
             since: None,
         };
-        let verdicts = signal(&nowhere, Signal::Terminate, &[who.clone(), who]).await;
+        let verdicts = signal(
+            &nowhere,
+            Signal::Terminate,
+            &[who.clone(), who],
+            Spare::default(),
+        )
+        .await;
         assert!(
             matches!(&verdicts[..], [Verdict::Refused(_), Verdict::Refused(_)]),
             "{verdicts:?}"

@@ -9,6 +9,7 @@ mod standby;
 use super::board::Board;
 use super::server::{Database, Order, Server, block_on, pid, shared, until, until_waiting};
 use htap_top::config::Config;
+use htap_top::dashboard::feed::PID;
 use htap_top::dashboard::panels::classify::Classifier;
 use htap_top::dashboard::panels::spec::{Chart, Pool, Spec};
 use htap_top::dashboard::panels::{
@@ -36,6 +37,10 @@ fn statement(name: &str, major: u16) -> String {
     panels::statement(name, i64::from(major))
         .unwrap()
         .replace("{pg_stat_statements}", PGSS)
+        .replace(
+            PID,
+            "(SELECT max(pid) FROM pg_catalog.pg_stat_activity WHERE state LIKE 'idle in%')",
+        )
 }
 
 fn spec(name: &str) -> Spec {
@@ -150,7 +155,7 @@ fn on_major(major: u16) {
             .await
             .unwrap();
         for (name, _) in panels::variants() {
-            if name.starts_with("statement") && pgss.rows.is_empty() {
+            if spec(name).front.extension.is_some() && pgss.rows.is_empty() {
                 // Not every build of the server comes with the extension.
                 assert_ne!(
                     major,
@@ -186,6 +191,7 @@ fn on_major(major: u16) {
             );
         }
         situations.end(&admin).await;
+        super::explain::a_generic_plan(&database).await;
     });
 }
 

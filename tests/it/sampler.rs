@@ -59,6 +59,7 @@ fn job(id: u16, sql: &str) -> Job {
         id,
         sql: sql.into(),
         as_text: false,
+        once: false,
     }
 }
 

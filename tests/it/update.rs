@@ -12,6 +12,7 @@ use htap_top::dashboard::model::{Link, Popup, Screen};
 use htap_top::pg::admin::{Signal, Verdict};
 use htap_top::pg::sampler::SessionId;
 use htap_top::pg::{Class, PgError, Value};
+use htap_top::system::explain::{Explained, Whose};
 use htap_top::system::refresh::Mode;
 use std::time::Duration;
 
@@ -529,7 +530,12 @@ fn only_y_confirms() {
     ] {
         let mut board = queries();
         let effects = board.keys(keys);
-        let [Action::Signal { signal, backends }] = acts(&effects)[..] else {
+        let [
+            Action::Signal {
+                signal, backends, ..
+            },
+        ] = acts(&effects)[..]
+        else {
             panic!("{effects:?}")
         };
         assert_eq!((*signal, backends.len()), (wanted, 1));
@@ -598,6 +604,129 @@ fn only_a_running_statement_can_be_cancelled() {
     assert!(confirm.lines[0].contains("pid 901"), "{:?}", confirm.lines);
 }
 
+/// What a backend waits for is sampled while it is looked at; what is told about another one is not shown.
+#[test]
+fn a_backend_in_full_shows_what_it_does_meanwhile() {
+    let mut board = queries();
+    let asked = board.keys("j\n");
+    let wanted: Vec<_> = requests(&asked)
+        .iter()
+        .map(|request| request.sql.to_string())
+        .collect();
+    let about = |sql: &&String| sql.contains("l.pid = 901") || sql.contains("a.pid = 901");
+    assert_eq!(wanted.iter().filter(about).count(), 2, "{wanted:?}");
+    let locks = |pid: i64| {
+        table(
+            "pid|granted|mode|locktype|target|wait_s|n",
+            &[
+                &format!("{pid}|false|ShareLock|transactionid|transaction 771|11.9|1"),
+                &format!("{pid}|true|RowExclusiveLock|relation|shop.inventory||3"),
+            ],
+        )
+    };
+    let _ = board.answer("backend_locks", locks(812));
+    let screen = board.screen(120, 60);
+    assert!(
+        screen.contains("Backend 901") && screen.contains("holds none, waits for none"),
+        "{screen}"
+    );
+    let _ = board.answer("backend_locks", locks(901));
+    let _ = board.answer(
+        "backend_statement",
+        table(
+            "pid|calls|mean_ms|stddev_ms|max_ms|rows_per_call|read_pct|temp_bytes|wal_bytes",
+            &["901|1200|2.5|0.5|90.0|1.0|0.0|0.0|410.0"],
+        ),
+    );
+    let share_of_the_work = table(
+        "pid|command|relation|phase|pct|extra",
+        &["901|COPY|shop.orders|'COPY FROM|40.0|"],
+    );
+    let _ = board.answer("progress", share_of_the_work);
+    let mut worker = trouble();
+    worker.ensure_column("leader_pid");
+    worker.set(3, "leader_pid", Value::Int(901));
+    let _ = board.answer("activity", worker);
+    let screen = board.screen(120, 90);
+    let on_a_line = |screen: &str, share: &str, wait: &str| {
+        screen
+            .lines()
+            .any(|line| line.contains(share) && line.contains(wait))
+    };
+    assert!(
+        on_a_line(&screen, "100 %", "Lock transactionid"),
+        "{screen}"
+    );
+    for word in [
+        "in 2 samples since",
+        "waits 12s",
+        "ShareLock on transaction 771",
+        "RowExclusiveLock on shop.inventory (3 of them)",
+        "Parallel workers",
+        "COPY, shop.orders",
+        "40 %",
+        "deviation",
+        "E asks for it",
+    ] {
+        assert!(screen.contains(word), "{word} is not in:\n{screen}");
+    }
+    let _ = board.answer("activity", activity(&[]));
+    let screen = board.screen(120, 90);
+    assert!(
+        screen.contains("Not in the panel any more since 03:04:0"),
+        "{screen}"
+    );
+    assert!(on_a_line(&screen, "33 %", "idle"), "{screen}");
+}
+
+/// The plan that comes belongs to the question that was asked last.
+#[test]
+fn a_plan_is_shown_where_it_was_asked_for() {
+    let mut board = queries();
+    let effects = board.keys("jE");
+    let [Effect::Explain { id, whose }] = &effects[effects.len() - 1..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(
+        whose,
+        &Whose::Backend {
+            pid: 901,
+            backend_start: board.shown("activity", "backend_start")[1]
+                .text()
+                .unwrap()
+                .to_owned(),
+            query_start: "2026-01-02 03:03:53+00".into(),
+        }
+    );
+    let explained = |id, outcome| Event::Explained { id, outcome };
+    let plan = |line: &str| Explained {
+        how: "EXPLAIN, not run".into(),
+        lines: vec![line.into(), "  ->  Index Scan".into()],
+    };
+    let _ = board.event(explained(ActionId(id.0 + 9), Ok(plan("of another"))));
+    assert!(board.screen(120, 60).contains("asked for …"));
+    let _ = board.event(explained(*id, Ok(plan("Nested Loop"))));
+    let screen = board.screen(120, 60);
+    assert!(
+        screen.contains("Nested Loop") && screen.contains("  ->  Index Scan"),
+        "{screen}"
+    );
+    let effects = board.keys("E");
+    let Some(Effect::Explain { id, .. }) = effects.last() else {
+        panic!("{effects:?}")
+    };
+    let _ = board.event(explained(*id, Err("it writes".into())));
+    assert!(board.screen(120, 60).contains("no plan: it writes"));
+    // Where there is no statement it says so.
+    let _ = board.key(Key::Esc);
+    let _ = board.keys("7E");
+    assert!(
+        board.said().starts_with("no statement is selected"),
+        "{}",
+        board.said()
+    );
+}
+
 /// 655 is between transactions or in another one whenever somebody says yes.
 #[test]
 fn a_busy_session_is_terminated_whatever_its_transaction() {
@@ -615,7 +744,7 @@ fn a_busy_session_is_terminated_whatever_its_transaction() {
 fn keys_mean_the_row_whose_detail_is_open() {
     let mut board = queries();
     let _ = board.keys("\n");
-    assert!(matches!(board.model.popup, Some(Popup::Detail { .. })));
+    assert!(matches!(board.model.popup, Some(Popup::Detail(_))));
     let mut moved = trouble();
     moved.rows.push(moved.rows[3].clone());
     moved.rows[3][0] = Value::Int(111);
@@ -697,6 +826,7 @@ fn several_need_their_number_typed() {
         Action::Signal {
             signal: Signal::Cancel,
             backends,
+            ..
         },
     ] = acts(&effects)[..]
     else {
@@ -743,6 +873,7 @@ fn x_hits_only_old_olap_statements() {
         Action::Signal {
             signal: Signal::Cancel,
             backends,
+            ..
         },
     ] = acts(&effects)[..]
     else {

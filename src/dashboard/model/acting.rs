@@ -36,9 +36,7 @@ impl Model {
     pub(super) fn row_meant(&self, id: FeedId) -> Option<usize> {
         let feed = self.feed(id)?;
         match &self.popup {
-            Some(Popup::Detail { identity, .. }) if id == self.focus => {
-                (0..feed.table.rows.len()).find(|row| feed.identity(*row) == *identity)
-            }
+            Some(Popup::Detail(detail)) if id == self.focus => feed.row_of(&detail.identity),
             _ => feed.selected_row(),
         }
     }
@@ -48,7 +46,7 @@ impl Model {
         let Some(feed) = self.feed(self.focus) else {
             return Vec::new();
         };
-        let detail = matches!(self.popup, Some(Popup::Detail { .. }));
+        let detail = matches!(self.popup, Some(Popup::Detail(_)));
         let tagged: Vec<usize> = (0..feed.table.rows.len())
             .filter(|row| feed.cursor.tagged.contains(&feed.identity(*row)))
             .collect();
@@ -84,7 +82,7 @@ impl Model {
         }
         let chosen = self.chosen(signal);
         if chosen.is_empty() {
-            let why = if matches!(self.popup, Some(Popup::Detail { .. })) {
+            let why = if matches!(self.popup, Some(Popup::Detail(_))) {
                 "what is shown is no backend, or has gone"
             } else {
                 "select a backend first: 8 lists queries, 6 snapshots; Tab moves there"
@@ -147,7 +145,11 @@ impl Model {
         let number = (backends.len() > 1).then_some(backends.len());
         self.popup = Some(Popup::Confirm(Confirm {
             lines,
-            actions: vec![Action::Signal { signal, backends }],
+            actions: vec![Action::Signal {
+                signal,
+                backends,
+                rule: None,
+            }],
             number,
             typed: String::new(),
         }));
@@ -271,7 +273,7 @@ impl Model {
         effects
     }
 
-    fn begin(&mut self, action: Action) -> Effect {
+    pub(super) fn begin(&mut self, action: Action) -> Effect {
         self.last_id += 1;
         let id = ActionId(self.last_id);
         self.say(Grade::Running, &format!("{} …", action.describe()));
@@ -283,7 +285,16 @@ impl Model {
         Effect::Act { id, action }
     }
 
-    fn next_refresh(&mut self) -> Option<Effect> {
+    pub(super) fn next_refresh(&mut self) -> Option<Effect> {
+        if let Some(rule) = &self.guarding.holding {
+            if !self.queue.is_empty() {
+                let text = format!(
+                    "guard {rule} holds the refresh back until OLTP is well; C on the views drops it"
+                );
+                self.say(Grade::Doubtful, &text);
+            }
+            return None;
+        }
         if self
             .running
             .iter()
@@ -325,7 +336,7 @@ impl Model {
 }
 
 /// The backend in `row`, where the row is one.
-fn backend(table: &Table, row: usize, signal: Signal) -> Option<Backend> {
+pub(super) fn backend(table: &Table, row: usize, signal: Signal) -> Option<Backend> {
     // A prepared transaction that blocks others has no process.
     let pid = table.get(row, "pid").int().filter(|pid| *pid > 0)?;
     let text = |name| table.get(row, name).text();

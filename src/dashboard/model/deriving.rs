@@ -35,6 +35,7 @@ impl Model {
                 effects = self.watch_refreshes(&table);
                 self.put(id, table);
                 self.judge();
+                effects.extend(self.guard());
             }
             "snapshots" => {
                 let table = self.derive_snapshots(table);

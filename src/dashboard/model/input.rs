@@ -78,12 +78,15 @@ impl Model {
                 return vec![Effect::Travel(Travel::Now)];
             }
             Command::Back => self.back(),
+            Command::Open => return self.open(),
+            Command::Explain => return self.ask_explain(),
             Command::Travel(travel) => return vec![Effect::Travel(travel)],
             Command::Pause if self.then.is_some() => return vec![Effect::Travel(Travel::Play)],
             Command::Interval(step) if self.then.is_some() => {
                 return vec![Effect::Travel(Travel::Speed(step > 0))];
             }
             Command::Pause => self.paused = !self.paused,
+            Command::Guard => return self.toggle_guard(),
             Command::Theme => self.theme = (self.theme + 1) % self.start.themes.len().max(1),
             Command::Interval(step) => self.step_interval(step),
             other => self.navigate(other),
@@ -97,7 +100,6 @@ impl Model {
             Command::Panel(digit) => self.open_panel(digit),
             Command::NextPanel => self.step_focus(1),
             Command::PreviousPanel => self.step_focus(-1),
-            Command::Open => self.open(),
             Command::Filter => {
                 let text = self.focused(|feed| {
                     feed.cursor
@@ -220,48 +222,13 @@ impl Model {
         }
     }
 
-    fn open(&mut self) {
+    fn open(&mut self) -> Vec<Effect> {
         let id = self.focus;
-        if self.screen != Screen::Full(id) {
-            self.screen = Screen::Full(id);
-            return;
+        if self.screen == Screen::Full(id) {
+            return self.open_detail();
         }
-        let Some(feed) = self.feed(id) else { return };
-        let Some(row) = feed.selected_row() else {
-            return;
-        };
-        let identity = feed.identity(row);
-        let mut fields = Vec::new();
-        for (name, cell) in feed
-            .table
-            .columns
-            .iter()
-            .zip(feed.table.rows.get(row).into_iter().flatten())
-        {
-            let column = feed.spec.column(name);
-            let title = if column.title.is_empty() {
-                name.to_string()
-            } else {
-                column.title.clone()
-            };
-            fields.push((
-                title,
-                format::cell(cell, &column, self.start.utc_offset_s)
-                    .text
-                    .into_owned(),
-            ));
-        }
-        let title = format!(
-            "{} · row {}",
-            feed.spec.front.title,
-            feed.cursor.selected + 1
-        );
-        self.popup = Some(Popup::Detail {
-            title,
-            identity,
-            fields,
-            scroll: 0,
-        });
+        self.screen = Screen::Full(id);
+        Vec::new()
     }
 
     fn move_selection(&mut self, step: i32) {

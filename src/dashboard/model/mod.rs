@@ -5,6 +5,8 @@
 
 mod acting;
 mod deriving;
+mod detail;
+mod guarding;
 mod input;
 mod judging;
 mod learning;
@@ -13,6 +15,8 @@ mod sampling;
 mod state;
 mod typing;
 
+pub use detail::{Detail, Plan, Watched};
+pub use guarding::Guarding;
 pub use state::{Asked, Confirm, Link, LogLine, Popup, Running, Screen, Start, Then};
 
 use super::action::{Action, Grade};
@@ -96,6 +100,8 @@ pub struct Model {
     pub cost: (f64, f64),
     /// Where in time it stands, where that is not now.
     pub then: Option<Then>,
+    /// Actions without a key.
+    pub guarding: Guarding,
     /// Something visible has changed since this was last taken.
     pub dirty: bool,
     last_id: u32,
@@ -163,6 +169,7 @@ impl Model {
             notice: None,
             cost: (0.0, 0.0),
             then: None,
+            guarding: Guarding::default(),
             dirty: true,
             last_id: 0,
             since: Since::default(),
@@ -209,6 +216,10 @@ impl Model {
                 Vec::new()
             }
             Event::ActionEnded { id, outcome } => self.ended(id, &outcome),
+            Event::Explained { id, outcome } => {
+                self.explained(id, outcome);
+                Vec::new()
+            }
             Event::Warned(what) => {
                 self.say(Grade::Bad, what.as_str());
                 Vec::new()
@@ -241,7 +252,11 @@ impl Model {
                 id,
                 took_ms,
                 outcome,
-            } => self.answered(FeedId(id), took_ms, outcome),
+            } => {
+                let effects = self.answered(FeedId(id), took_ms, outcome);
+                self.look_again(FeedId(id));
+                effects
+            }
         }
     }
 
@@ -329,7 +344,7 @@ impl Model {
         self.mouse = other.mouse;
         self.popup = match &other.popup {
             // It would be about somebody else.
-            Some(Popup::Detail { .. } | Popup::Confirm(_)) => None,
+            Some(Popup::Detail(_) | Popup::Confirm(_)) => None,
             popup => popup.clone(),
         };
         for (feed, other) in self.feeds.iter_mut().zip(&other.feeds) {
@@ -338,9 +353,10 @@ impl Model {
         }
     }
 
-    /// Closes what is open over the page.
-    pub fn leave_popups(&mut self) {
+    /// Becomes a model of the past: nothing is open over the page, and nothing is done.
+    pub fn become_past(&mut self) {
         (self.popup, self.prompt, self.notice) = (None, None, None);
+        self.guarding.armed = false;
     }
 
     /// Writes a line to the log and shows it for a while.

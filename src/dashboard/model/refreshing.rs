@@ -13,6 +13,13 @@ impl Model {
             .iter()
             .find(|running| matches!(running.action, Action::Refresh { .. }));
         let Some(running) = running else {
+            if !self.queue.is_empty() {
+                let dropped = self.queue.len();
+                self.queue.clear();
+                let text = format!("dropped: {dropped} refreshes that the guard held back");
+                self.say(Grade::Good, &text);
+                return;
+            }
             self.say(
                 Grade::Doubtful,
                 "no refresh of ours is running; to cancel another's, select its backend (8)",

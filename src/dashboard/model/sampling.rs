@@ -3,7 +3,7 @@
 use super::{Asked, Link, Model};
 use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId, Moment, OwnCost, Request, Sample};
-use crate::dashboard::feed::Feed;
+use crate::dashboard::feed::{Feed, PID};
 use crate::dashboard::layout;
 use crate::dashboard::panels::spec::Pool;
 use crate::format;
@@ -111,7 +111,10 @@ impl Model {
         let now = self.now;
         let shown = layout::panels(self);
         let crowded = self.is_crowded();
+        let about = self.watched().map(|watched| watched.pid);
         let wanted = |id: FeedId, feed: &Feed| match &self.asked {
+            Asked::Screen if feed.is_about_backend() => about.is_some(),
+            Asked::Screen if about.is_some() && feed.spec.name == "progress" => true,
             Asked::Screen => {
                 let kept_back = feed.spec.front.only_shown
                     || (crowded && CROWD_SHOWN.contains(&feed.spec.name.as_str()));
@@ -136,6 +139,7 @@ impl Model {
     /// Asks these feeds now, where their session can.
     pub(super) fn ask(&mut self, ids: &[FeedId]) -> Vec<Effect> {
         let now = self.now;
+        let about = self.watched().map(|watched| watched.pid);
         let mut requests = Vec::new();
         for id in ids {
             let Some(feed) = self.feed(*id) else { continue };
@@ -143,6 +147,12 @@ impl Model {
             if !usable || feed.sampling.in_flight.is_some() || feed.sql.is_empty() {
                 continue;
             }
+            let once = feed.is_about_backend();
+            let sql = match (once, about) {
+                (false, _) => Arc::clone(&feed.sql),
+                (true, Some(pid)) => feed.sql.replace(PID, &pid.to_string()).into(),
+                (true, None) => continue,
+            };
             let pace = self.pace(feed);
             let Some(feed) = self.feed_mut(*id) else {
                 continue;
@@ -151,9 +161,10 @@ impl Model {
             feed.sampling.due_ms = next_due(now, pace);
             requests.push(Request {
                 feed: *id,
-                sql: Arc::clone(&feed.sql),
+                sql,
                 pool: feed.spec.front.pool,
                 as_text: feed.foreign,
+                once,
             });
         }
         if requests.is_empty() {

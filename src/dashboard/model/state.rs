@@ -1,5 +1,6 @@
 //! The parts of the state that others look at.
 
+use super::detail::Detail;
 use crate::config::Config;
 use crate::dashboard::action::{Action, ActionId, Grade};
 use crate::dashboard::event::{FeedId, Moment};
@@ -59,17 +60,8 @@ pub enum Popup {
         /// Lines scrolled.
         scroll: usize,
     },
-    /// All fields of a row, as it was when opened.
-    Detail {
-        /// Title.
-        title: String,
-        /// Which row it is: keys act on this one.
-        identity: Vec<Box<str>>,
-        /// Names of the fields and what they hold.
-        fields: Vec<(String, String)>,
-        /// Lines scrolled.
-        scroll: usize,
-    },
+    /// A row in full.
+    Detail(Box<Detail>),
     /// The log.
     Log {
         /// Lines scrolled.
@@ -94,10 +86,10 @@ impl Popup {
     pub fn scroll(&self) -> Option<usize> {
         match self {
             Self::Help { scroll }
-            | Self::Detail { scroll, .. }
             | Self::Log { scroll }
             | Self::Why { scroll }
             | Self::Panels { scroll } => Some(*scroll),
+            Self::Detail(detail) => Some(detail.scroll),
             Self::Confirm(_) => None,
         }
     }
@@ -106,10 +98,10 @@ impl Popup {
     pub fn scroll_mut(&mut self) -> Option<&mut usize> {
         match self {
             Self::Help { scroll }
-            | Self::Detail { scroll, .. }
             | Self::Log { scroll }
             | Self::Why { scroll }
             | Self::Panels { scroll } => Some(scroll),
+            Self::Detail(detail) => Some(&mut detail.scroll),
             Self::Confirm(_) => None,
         }
     }

@@ -66,6 +66,8 @@ static FILES: &[File] = &[
     file!("summaries"),
     file!("temp_files"),
     file!("statement_totals"),
+    file!("backend_locks", 14),
+    file!("backend_statement"),
     file!("canary"),
     file!("canary_shop"),
 ];
@@ -73,7 +75,7 @@ static FILES: &[File] = &[
 /// Files that are no feed of the model: the point query runs on a session of its own.
 const CANARIES: [&str; 2] = ["canary", "canary_shop"];
 /// Feeds that no user looks at.
-const INTERNAL: [&str; 7] = [
+const INTERNAL: [&str; 9] = [
     "sessions",
     "facts",
     "needs",
@@ -81,6 +83,8 @@ const INTERNAL: [&str; 7] = [
     "summaries",
     "statement_totals",
     "temp_files",
+    "backend_locks",
+    "backend_statement",
 ];
 /// Digits that open panels.
 const DIGITS: [(&str, u8); 8] = [

@@ -92,7 +92,10 @@ impl Memory {
                 Value::Float(share),
                 Value::Float(mean),
                 self.minute(state, now_s, every_s).as_str().into(),
-                self.statement(state).map_or(Value::Null, Value::Text),
+                self.statements(state.0.name(), &state.1)
+                    .into_iter()
+                    .next()
+                    .map_or(Value::Null, |(query, _)| Value::Text(query)),
             ]
         });
         Table {
@@ -137,15 +140,17 @@ impl Memory {
             .collect()
     }
 
-    /// The statement most often seen in this state.
-    fn statement(&self, state: &State) -> Option<Clean> {
+    /// The statements seen in this state, most often seen first, and in how many sessions of all samples.
+    pub fn statements(&self, class: &str, wait: &str) -> Vec<(Clean, i64)> {
         let mut seen: HashMap<&str, i64> = HashMap::new();
         let all = self.samples.iter().flat_map(|sample| &sample.statements);
-        for (_, query, n) in all.filter(|(of, ..)| of == state) {
+        for (_, query, n) in all.filter(|(of, ..)| of.0.name() == class && of.1 == wait) {
             *seen.entry(query.as_str()).or_default() += n;
         }
-        let most = seen.into_iter().max_by_key(|(query, n)| (*n, *query));
-        most.map(|(query, _)| Clean::from(query))
+        let mut seen: Vec<(&str, i64)> = seen.into_iter().collect();
+        seen.sort_by_key(|(query, n)| std::cmp::Reverse((*n, *query)));
+        let seen = seen.into_iter();
+        seen.map(|(query, n)| (Clean::from(query), n)).collect()
     }
 }
 
@@ -215,6 +220,12 @@ mod tests {
                 .collect::<String>()
         };
         assert_eq!((end(0), end(1)), ("█··▁ ·".into(), " ··▁▂·".into()));
+        let behind = memory.statements("oltp", "IO x");
+        let behind: Vec<_> = behind
+            .iter()
+            .map(|(query, n)| (query.as_str(), *n))
+            .collect();
+        assert_eq!(behind, [("three", 9), ("two", 2)]);
         let share = table.get(0, "share_pct").number().unwrap();
         assert!((share - 11.0 / 14.0 * 100.0).abs() < 1e-9, "{share}");
         memory.note(&sample(&[]), &classifier, 75.0);

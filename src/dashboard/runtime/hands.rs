@@ -5,9 +5,10 @@ use crate::dashboard::action::{Action, ActionId, Outcome};
 use crate::dashboard::audit::Audit;
 use crate::dashboard::event::{Effect, Event, Request};
 use crate::dashboard::panels::spec::Pool;
-use crate::pg::admin;
+use crate::pg::admin::{self, Spare};
 use crate::pg::sampler::{self, Job, Manner, Queue, Report, SessionId};
 use crate::pg::{Canceller, Class, PgError, Target};
+use crate::system::explain::explain;
 use crate::system::refresh::Refresh;
 use crate::text::Clean;
 use std::collections::HashMap;
@@ -132,6 +133,14 @@ impl Hands {
                 };
                 tokio::spawn(acting.run(action));
             }
+            Effect::Explain { id, whose } => {
+                let (target, tell) = (self.targets.oltp.clone(), self.tell.clone());
+                tokio::spawn(async move {
+                    let outcome = explain(&target, &whose).await;
+                    let outcome = outcome.map_err(|why| Clean::from(why.to_string()));
+                    let _ = tell.send(Event::Explained { id, outcome }).await;
+                });
+            }
             Effect::CancelAction(id) => self.cancel(id),
             Effect::Reconnect => {
                 self.wake.send_replace(());
@@ -151,6 +160,7 @@ impl Hands {
                 id: request.feed.0,
                 sql: request.sql,
                 as_text: request.as_text,
+                once: request.once,
             };
             match request.pool {
                 Pool::Oltp => fast.push(job),
@@ -275,12 +285,20 @@ impl Acting {
 
     async fn carry_out(&self, action: &Action) -> Outcome {
         match action {
-            Action::Signal { signal, backends } => {
+            Action::Signal {
+                signal,
+                backends,
+                rule,
+            } => {
+                let spare = rule.as_ref().map_or(Spare::default(), |rule| Spare {
+                    superusers: true,
+                    busy: rule.idle,
+                });
                 let whom: Vec<_> = backends
                     .iter()
                     .map(|backend| backend.identity.clone())
                     .collect();
-                Outcome::Signalled(admin::signal(&self.target, *signal, &whom).await)
+                Outcome::Signalled(admin::signal(&self.target, *signal, &whom, spare).await)
             }
             Action::Refresh { view, mode } => {
                 let target = self.target.with_application_name("htap-top refresh");

@@ -96,7 +96,7 @@ impl Headless {
                 let needed = |feed: &Feed| {
                     let front = &feed.spec.front;
                     let unasked = only && front.pool == Pool::Olap;
-                    !front.only_shown && !unasked
+                    !front.only_shown && !unasked && !feed.is_about_backend()
                 };
                 named.contains(id) || model.feed(*id).is_some_and(needed)
             })

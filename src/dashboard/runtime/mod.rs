@@ -130,6 +130,7 @@ pub async fn run(
 ) -> io::Result<Ending> {
     let hands = Hands::start(&start.config, targets, audit);
     let mut model = Model::new(start);
+    model.guarding.armed = true;
     let ring = record.map(|place| {
         let folder = place.folder.display().to_string();
         Ring::begin(place, &model, wall_clock().timestamp_millis())

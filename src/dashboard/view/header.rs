@@ -1,6 +1,7 @@
 //! The first line: what is watched, how it is reached, whether it is live.
 
 use super::{beside, sides, whole};
+use crate::config::GuardMode;
 use crate::dashboard::model::{Link, Model, Then};
 use crate::dashboard::theme::{Role, Theme};
 use crate::format;
@@ -21,7 +22,9 @@ pub(super) fn draw(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let offset = model.start.utc_offset_s;
     let clock = format::time_of_day(model.now.epoch_ms as f64 / 1000.0, offset);
     let interval = format::seconds(model.interval.as_secs_f64());
+    let (guard, guard_role) = guard_word(model);
     let right = Line::from(vec![
+        Span::styled(guard, theme.style(guard_role)),
         Span::styled(format!("{interval}  "), muted),
         Span::styled(word, theme.style(role)),
         Span::styled(format!("  {clock} {} ", format::utc_offset(offset)), plain),
@@ -91,6 +94,19 @@ fn server(model: &Model, theme: &Theme) -> Vec<(String, Style)> {
 fn uptime(database: &Table) -> Option<f64> {
     let now = database.first("now_epoch").number()?;
     Some(now - database.first("postmaster_start").number()?)
+}
+
+/// That actions may be taken without a key.
+fn guard_word(model: &Model) -> (&'static str, Role) {
+    match model.guard_mode() {
+        GuardMode::Off if model.guarding.off => ("guard off  ", Role::Muted),
+        GuardMode::Off => ("", Role::Muted),
+        GuardMode::DryRun => ("GUARD dry run  ", Role::Warning),
+        GuardMode::Act if model.guarding.holding.is_some() => {
+            ("GUARD holds refreshes  ", Role::Danger)
+        }
+        GuardMode::Act => ("GUARD acts  ", Role::Danger),
+    }
 }
 
 /// `PAST -3m12s`, `REPLAY 12m of 1h00m ×4`.

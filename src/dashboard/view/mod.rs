@@ -290,8 +290,8 @@ fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let (client, server) = model.cost;
     let cost = if client > 0.0 {
         let cost = format!("own {client:.1} ms/s · server {server:.1} ms/s ");
-        // On a narrow screen the keys need the room.
-        if area.width < 100 {
+        // Unless there is plenty of room the keys need it.
+        if area.width < 150 {
             format!("own {client:.0}+{server:.0} ms/s ")
         } else {
             cost

@@ -30,7 +30,7 @@ mod names;
 mod objection;
 mod plan;
 pub mod session;
-mod structure;
+pub(super) mod structure;
 pub mod traps;
 
 pub use assess::Assessment;

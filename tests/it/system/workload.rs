@@ -62,7 +62,8 @@ fn signal(child: &Child, signal: Signal) {
 
 const LOADED: &str = "SELECT count(*) AS n FROM pg_stat_activity
                       WHERE application_name = 'htap-top workload' AND datname = current_database()";
-const SESSIONS: &str = "SELECT usename, application_name, state, wait_event_type, wait_event, query_start, query
+const SESSIONS: &str =
+    "SELECT usename, application_name, state, wait_event_type, wait_event, query_start, query
                         FROM pg_stat_activity WHERE datname = current_database()";
 const HEARTBEATS: &str = "SELECT count(*) AS n FROM htap.heartbeat";
 
@@ -76,7 +77,11 @@ async fn until_more(client: &Client, load: &mut Child, sql: &str, more: i64) {
         }
         if let Some(status) = load.try_wait().unwrap() {
             let mut said = String::new();
-            load.stderr.as_mut().unwrap().read_to_string(&mut said).unwrap();
+            load.stderr
+                .as_mut()
+                .unwrap()
+                .read_to_string(&mut said)
+                .unwrap();
             panic!("{sql}: {n}, and the load ended, {status}: {said}");
         }
         if !patience.lasts() {

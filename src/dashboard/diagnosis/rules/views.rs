@@ -20,10 +20,10 @@ pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
     };
     let view = views.first("view").text().unwrap_or_default();
     let state = views.first("state").text().unwrap_or_default();
-    let (what, cure) = if state == "idle" {
-        ("no refresh runs", "r refreshes it")
-    } else {
-        (state, "")
+    let (what, cure) = match state {
+        "idle" => ("no refresh runs", "r refreshes it"),
+        backlog if backlog.starts_with("backlog") => (backlog, "r merges it"),
+        other => (other, ""),
     };
     let text = |name| views.first(name).text().unwrap_or("?").to_owned();
     Some(Finding {

@@ -1,0 +1,39 @@
+-- 14 brought pg_locks.waitstart.
+
+SELECT t.pid, t.granted, t.mode, t.locktype, t.target, t.wait_s, t.n
+FROM (
+    SELECT l.pid::pg_catalog.int8 AS pid,
+           l.granted,
+           l.mode,
+           l.locktype,
+           CASE l.locktype
+               WHEN 'relation' THEN r.name
+               WHEN 'extend' THEN 'extend ' || r.name
+               WHEN 'page' THEN 'page of ' || r.name
+               WHEN 'tuple' THEN 'row of ' || r.name
+               WHEN 'transactionid' THEN 'transaction ' || l.transactionid::pg_catalog.text
+               WHEN 'virtualxid' THEN 'virtual transaction ' || l.virtualxid
+               WHEN 'object' THEN coalesce(class.relname::pg_catalog.text, 'class ' || l.classid::pg_catalog.text)
+                                  || ' ' || l.objid::pg_catalog.text
+               WHEN 'advisory' THEN 'advisory ' || l.classid::pg_catalog.text || ':' || l.objid::pg_catalog.text
+               ELSE l.locktype END AS target,
+           pg_catalog.max(extract(epoch FROM pg_catalog.clock_timestamp() - l.waitstart))::pg_catalog.float8 AS wait_s,
+           pg_catalog.count(*) AS n
+    FROM pg_catalog.pg_locks AS l
+    CROSS JOIN (SELECT d.oid AS datid FROM pg_catalog.pg_database AS d
+                WHERE d.datname = pg_catalog.current_database()) AS me
+    LEFT JOIN pg_catalog.pg_class AS class ON class.oid = l.classid AND l.locktype = 'object'
+    LEFT JOIN LATERAL (
+        SELECT coalesce(CASE WHEN n.nspname = 'public' THEN '' ELSE n.nspname::pg_catalog.text || '.' END
+                            || c.relname::pg_catalog.text,
+                        'relation ' || l.relation::pg_catalog.text) AS name
+        FROM (SELECT) AS x
+        LEFT JOIN pg_catalog.pg_class AS c ON c.oid = l.relation AND l.database IN (me.datid, 0)
+        LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE l.relation IS NOT NULL
+    ) AS r ON true
+    WHERE l.pid = {pid}
+    GROUP BY 1, 2, 3, 4, 5
+) AS t
+ORDER BY t.granted, t.target, t.mode
+LIMIT 200

@@ -1,0 +1,291 @@
+//! What the guard's rules want done to the backends of a sample. Pure: nothing is done here.
+
+use super::event::Moment;
+use crate::config::{Guard, GuardAction, GuardRule, GuardState};
+use crate::pg::admin::Signal;
+use crate::pg::{Table, Value};
+use regex::Regex;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Seconds after which the same statement or transaction may be hit, or told of, again.
+const AGAIN_S: f64 = 30.0;
+/// Seconds over which signals are counted.
+const MINUTE_S: f64 = 60.0;
+/// How sessions of this program begin to call themselves.
+const OURS: &str = "htap-top";
+
+/// What a rule wants done to the backend in a row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wish<'a> {
+    /// The rule.
+    pub rule: &'a str,
+    /// Only to be told.
+    pub dry: bool,
+    /// Which signal.
+    pub signal: Signal,
+    /// Only while it is idle in its transaction.
+    pub idle: bool,
+    /// The row.
+    pub row: usize,
+}
+
+/// What was done lately.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// Pid, start of the backend and of its statement or transaction.
+    hit: BTreeMap<(i64, String, String), Moment>,
+    sent: VecDeque<Moment>,
+    /// When it was said that the limit is reached.
+    full: Option<Moment>,
+}
+
+impl Memory {
+    /// Whether this backend's statement or transaction is news; from now on it is not, for a while.
+    pub fn is_new(&mut self, activity: &Table, wish: &Wish<'_>, now: Moment) -> bool {
+        let text = |name| {
+            activity
+                .get(wish.row, name)
+                .text()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let since = match wish.signal {
+            Signal::Cancel => text("query_start"),
+            Signal::Terminate => text("xact_start"),
+        };
+        let pid = activity.get(wish.row, "pid").int().unwrap_or_default();
+        self.hit.retain(|_, at| now.since(*at) < AGAIN_S);
+        let key = (pid, text("backend_start"), since);
+        if self.hit.contains_key(&key) {
+            return false;
+        }
+        self.hit.insert(key, now);
+        true
+    }
+
+    /// Whether one more signal may be sent within this minute; then it counts.
+    pub fn may_send(&mut self, per_minute: u32, now: Moment) -> bool {
+        let old = |at: &Moment| now.since(*at) >= MINUTE_S;
+        while self.sent.front().is_some_and(old) {
+            self.sent.pop_front();
+        }
+        let may = self.sent.len() < per_minute as usize;
+        if may {
+            self.sent.push_back(now);
+        }
+        may
+    }
+
+    /// Whether it must be said that the limit is reached: once a minute.
+    pub fn tell_full(&mut self, now: Moment) -> bool {
+        let tell = self.full.is_none_or(|at| now.since(at) >= MINUTE_S);
+        if tell {
+            self.full = Some(now);
+        }
+        tell
+    }
+}
+
+/// What the rules want done, one wish a backend at most.
+/// `own` is the watched database: a rule that names none is about that one.
+pub fn wishes<'a>(
+    guard: &'a Guard,
+    activity: &Table,
+    own: &str,
+    p99_ms: Option<f64>,
+    dry: bool,
+) -> Vec<Wish<'a>> {
+    let rows = (0..activity.rows.len()).filter(|row| may_be_hit(activity, *row));
+    let wish = |row| {
+        let fits = |rule: &&GuardRule| is_due(rule, p99_ms) && fits(rule, activity, row, own);
+        let rule = guard.rules.iter().find(fits)?;
+        let signal = match rule.action {
+            GuardAction::Cancel => Signal::Cancel,
+            GuardAction::Terminate => Signal::Terminate,
+            GuardAction::HoldRefreshes => return None,
+        };
+        Some(Wish {
+            rule: &rule.name,
+            dry: dry || rule.dry_run,
+            signal,
+            idle: rule.about() == GuardState::IdleInTransaction,
+            row,
+        })
+    };
+    rows.filter_map(wish).collect()
+}
+
+/// The rule that holds refreshes back now.
+pub fn holder(guard: &Guard, p99_ms: Option<f64>) -> Option<&GuardRule> {
+    let holds =
+        |rule: &&GuardRule| rule.action == GuardAction::HoldRefreshes && is_due(rule, p99_ms);
+    guard.rules.iter().find(holds)
+}
+
+/// Clients of others that are no superusers; where that is not known, nobody.
+fn may_be_hit(activity: &Table, row: usize) -> bool {
+    let text = |name| activity.get(row, name).text().unwrap_or_default();
+    activity.get(row, "superuser") == &Value::Bool(false)
+        && text("backend_type") == "client backend"
+        && !text("application_name").starts_with(OURS)
+        && activity.get(row, "pid").int().is_some_and(|pid| pid > 0)
+}
+
+fn is_due(rule: &GuardRule, p99_ms: Option<f64>) -> bool {
+    rule.oltp_p99_over_ms
+        .is_none_or(|limit| p99_ms.is_some_and(|p99| p99 > limit))
+}
+
+fn fits(rule: &GuardRule, activity: &Table, row: usize, own: &str) -> bool {
+    let text = |name| activity.get(row, name).text().unwrap_or_default();
+    let found = |pattern: &Option<Regex>, name| {
+        pattern
+            .as_ref()
+            .is_none_or(|pattern| pattern.is_match(text(name)))
+    };
+    let in_state = match rule.about() {
+        GuardState::Active => text("state") == "active",
+        GuardState::IdleInTransaction => text("state").starts_with("idle in transaction"),
+    };
+    let age_s = activity.get(row, "query_age_s").number();
+    let old = rule
+        .longer_than
+        .is_some_and(|limit| age_s.is_some_and(|age| age > limit.as_secs_f64()));
+    rule.action != GuardAction::HoldRefreshes
+        && in_state
+        && old
+        && rule.class.is_none_or(|class| class.name() == text("class"))
+        && found(&rule.role, "usename")
+        && found(&rule.application, "application_name")
+        && (rule.database.is_some() || text("datname") == own)
+        && found(&rule.database, "datname")
+        && found(&rule.query, "query")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use std::path::Path;
+
+    fn guard(text: &str) -> Guard {
+        let config = Config::parse(Path::new("config.toml"), text);
+        config.unwrap().guard
+    }
+
+    /// Pid, superuser, type, application, role, state, seconds in it.
+    type Session<'a> = (i64, Option<bool>, &'a str, &'a str, &'a str, &'a str, f64);
+
+    fn activity(sessions: &[Session<'_>]) -> Table {
+        let names = [
+            "pid",
+            "superuser",
+            "backend_type",
+            "application_name",
+            "usename",
+            "state",
+            "query_age_s",
+            "class",
+            "datname",
+            "backend_start",
+            "query_start",
+            "xact_start",
+        ];
+        let row = |(pid, superuser, kind, application, role, state, age): &Session<'_>| {
+            let class = if role.contains("olap") {
+                "olap"
+            } else {
+                "oltp"
+            };
+            vec![
+                Value::Int(*pid),
+                superuser.map_or(Value::Null, Value::Bool),
+                (*kind).into(),
+                (*application).into(),
+                (*role).into(),
+                (*state).into(),
+                Value::Float(*age),
+                class.into(),
+                "shop".into(),
+                "b".into(),
+                "q".into(),
+                "x".into(),
+            ]
+        };
+        Table {
+            columns: names.map(Into::into).into(),
+            rows: sessions.iter().map(row).collect(),
+        }
+    }
+
+    const RULES: &str = "[guard]\nmode = \"act\"\n[[guard.rule]]\nname = \"old OLAP\"\naction = \"cancel\"\nclass = \"olap\"\n\
+                         longer_than = \"60s\"\n[[guard.rule]]\nname = \"left open\"\naction = \"terminate\"\n\
+                         role = \"^app\"\nlonger_than = \"5m\"\n[[guard.rule]]\nname = \"busy\"\naction = \"hold_refreshes\"\n\
+                         oltp_p99_over_ms = 50\n";
+
+    #[test]
+    fn only_whom_a_rule_is_about_is_hit() {
+        let client = "client backend";
+        let no = Some(false);
+        let sessions = activity(&[
+            (1, no, client, "bi", "olap", "active", 61.0),
+            (2, no, client, "bi", "olap", "active", 59.0),
+            (3, no, client, "web", "app", "active", 900.0),
+            (4, no, client, "web", "app", "idle in transaction", 301.0),
+            (5, no, client, "web", "other", "idle in transaction", 301.0),
+            (6, Some(true), client, "bi", "olap", "active", 61.0),
+            (7, None, client, "bi", "olap", "active", 61.0),
+            (8, no, "parallel worker", "bi", "olap", "active", 61.0),
+            (9, no, client, "htap-top refresh", "olap", "active", 61.0),
+        ]);
+        let guard = guard(RULES);
+        let wishes = wishes(&guard, &sessions, "shop", Some(80.0), false);
+        let told: Vec<_> = wishes
+            .iter()
+            .map(|wish| (wish.row + 1, wish.rule, wish.signal, wish.idle, wish.dry))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (1, "old OLAP", Signal::Cancel, false, false),
+                (4, "left open", Signal::Terminate, true, false)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_rule_about_latency_needs_it_measured() {
+        let guard = guard(RULES);
+        let held = |p99| holder(&guard, p99).map(|rule| rule.name.as_str());
+        assert_eq!(held(Some(51.0)), Some("busy"));
+        assert_eq!((held(Some(49.0)), held(None)), (None, None));
+    }
+
+    #[test]
+    fn one_statement_is_hit_once_and_a_minute_has_so_many_signals() {
+        let at = |seconds: u64| Moment {
+            mono_ms: seconds * 1000,
+            epoch_ms: 0,
+        };
+        let sessions = activity(&[(
+            1,
+            Some(false),
+            "client backend",
+            "bi",
+            "olap",
+            "active",
+            61.0,
+        )]);
+        let guard = guard(RULES);
+        let wish = wishes(&guard, &sessions, "shop", None, false).remove(0);
+        let mut memory = Memory::default();
+        assert!(memory.is_new(&sessions, &wish, at(0)));
+        assert!(!memory.is_new(&sessions, &wish, at(29)));
+        assert!(memory.is_new(&sessions, &wish, at(30)));
+        assert!(memory.may_send(2, at(0)) && memory.may_send(2, at(10)));
+        assert!(!memory.may_send(2, at(59)));
+        assert!(memory.tell_full(at(59)) && !memory.tell_full(at(60)));
+        assert!(memory.may_send(2, at(60)));
+        assert!(!memory.may_send(2, at(61)));
+    }
+}

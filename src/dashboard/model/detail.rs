@@ -1,0 +1,281 @@
+//! A row in full; of a backend also what it does while one looks, and of a statement its plan.
+
+use super::{Model, Popup};
+use crate::dashboard::action::{ActionId, Grade};
+use crate::dashboard::event::{Effect, FeedId, Moment};
+use crate::dashboard::feed::Feed;
+use crate::format;
+use crate::pg::Table;
+use crate::system::explain::{Explained, Whose};
+use crate::text::Clean;
+use std::collections::BTreeMap;
+
+/// What a sample saw where the backend was not among those that do or hold something.
+const IDLE: &str = "idle";
+
+/// A row in full.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Detail {
+    /// Title.
+    pub title: String,
+    /// Which row it is: keys act on this one.
+    pub identity: Vec<Box<str>>,
+    /// Names of the fields and what they hold, as far as last seen.
+    pub fields: Vec<(String, String)>,
+    /// What else belongs to it: headed lists.
+    pub lists: Vec<(String, Vec<(String, String)>)>,
+    /// The row is gone since.
+    pub gone: Option<Moment>,
+    /// What a backend does.
+    pub watched: Option<Watched>,
+    /// The plan of its statement.
+    pub plan: Plan,
+    /// Lines scrolled.
+    pub scroll: usize,
+}
+
+/// A backend that is looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watched {
+    /// Its process id.
+    pub pid: i64,
+    /// Its `backend_start`: a pid is reused.
+    pub backend_start: String,
+    /// Samples since the detail was opened.
+    pub samples: u32,
+    /// In how many of them it waited for what; `on CPU` where for nothing.
+    pub waits: BTreeMap<String, u32>,
+}
+
+/// The plan of a statement.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Plan {
+    /// Nobody wanted one.
+    #[default]
+    Unasked,
+    /// On its way.
+    Asked(ActionId),
+    /// There is none.
+    Refused(Clean),
+    /// Here.
+    Known(Explained),
+}
+
+impl Model {
+    /// The backend whose detail is open.
+    pub(super) fn watched(&self) -> Option<&Watched> {
+        match &self.popup {
+            Some(Popup::Detail(detail)) => detail.watched.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Opens the selected row in full.
+    pub(super) fn open_detail(&mut self) -> Vec<Effect> {
+        let Some((feed, row)) = self
+            .feed(self.focus)
+            .and_then(|feed| Some((feed, feed.selected_row()?)))
+        else {
+            return Vec::new();
+        };
+        let watched = self.backend_of(feed, row);
+        let title = match &watched {
+            Some(watched) => format!("Backend {}", watched.pid),
+            None => format!(
+                "{} · row {}",
+                feed.spec.front.title,
+                feed.cursor.selected + 1
+            ),
+        };
+        let detail = Detail {
+            title,
+            identity: feed.identity(row),
+            fields: self.fields(feed, row),
+            lists: self.lists(feed, row),
+            gone: None,
+            watched,
+            plan: Plan::default(),
+            scroll: 0,
+        };
+        self.popup = Some(Popup::Detail(Box::new(detail)));
+        // What is asked about one backend only, or was not asked while nobody looked.
+        let named = |feed: &Feed| feed.is_about_backend() || feed.spec.name == "progress";
+        for feed in self.feeds.iter_mut().filter(|feed| named(feed)) {
+            feed.sampling.due_ms = 0;
+        }
+        if self.paused || self.then.is_some() {
+            Vec::new()
+        } else {
+            self.sample_due()
+        }
+    }
+
+    fn backend_of(&self, feed: &Feed, row: usize) -> Option<Watched> {
+        let pid = feed.table.get(row, "pid").int().filter(|pid| *pid > 0)?;
+        let backend_start = feed.table.get(row, "backend_start").text()?.to_owned();
+        let mut watched = Watched {
+            pid,
+            backend_start,
+            samples: 0,
+            waits: BTreeMap::new(),
+        };
+        watched.note(self.rows("activity"));
+        Some(watched)
+    }
+
+    fn fields(&self, feed: &Feed, row: usize) -> Vec<(String, String)> {
+        let cells = feed.table.rows.get(row).into_iter().flatten();
+        let cells = feed.table.columns.iter().zip(cells);
+        let fields = cells.map(|(name, cell)| {
+            let column = feed.spec.column(name);
+            let text = format::cell(cell, &column, self.start.utc_offset_s).text;
+            let title = if column.title.is_empty() {
+                name.to_string()
+            } else {
+                column.title
+            };
+            (title, text.into_owned())
+        });
+        fields.collect()
+    }
+
+    /// The statements behind a wait.
+    fn lists(&self, feed: &Feed, row: usize) -> Vec<(String, Vec<(String, String)>)> {
+        if feed.spec.name != "waits" {
+            return Vec::new();
+        }
+        let text = |name| feed.table.get(row, name).text().unwrap_or_default();
+        let statements = self.memory.waits.statements(text("class"), text("wait"));
+        let all: i64 = statements.iter().map(|(_, n)| n).sum();
+        let share = |n: i64| format!("{:.0} %", n as f64 / all.max(1) as f64 * 100.0);
+        let lines = statements.iter();
+        let lines = lines.map(|(query, n)| (share(*n), query.to_string()));
+        vec![(
+            "Seen in these statements in the minute".into(),
+            lines.collect(),
+        )]
+    }
+
+    /// After an answer of this feed: what the open detail shows may be another thing now.
+    pub(super) fn look_again(&mut self, id: FeedId) {
+        let Some(Popup::Detail(mut detail)) = self
+            .popup
+            .take_if(|popup| matches!(popup, Popup::Detail(_)))
+        else {
+            return;
+        };
+        let now = self.now;
+        if let Some(feed) = self.feed(id) {
+            if feed.spec.name == "activity"
+                && feed.sampling.error.is_none()
+                && let Some(watched) = &mut detail.watched
+            {
+                watched.note(&feed.table);
+            }
+            if id == self.focus {
+                if let Some(row) = feed.row_of(&detail.identity) {
+                    detail.fields = self.fields(feed, row);
+                    detail.lists = self.lists(feed, row);
+                    detail.gone = None;
+                } else {
+                    detail.gone.get_or_insert(now);
+                }
+            }
+        }
+        self.popup = Some(Popup::Detail(detail));
+    }
+
+    /// Has the selected statement planned.
+    pub(super) fn ask_explain(&mut self) -> Vec<Effect> {
+        let why = match &self.popup {
+            None | Some(Popup::Detail(_)) if self.then.is_some() => {
+                "this is the past: nothing can be asked; Esc goes back"
+            }
+            None | Some(Popup::Detail(_)) if !self.fast.usable() => {
+                "not connected: nothing can be asked now"
+            }
+            None | Some(Popup::Detail(_)) => "",
+            Some(_) => return Vec::new(),
+        };
+        if !why.is_empty() {
+            self.say(Grade::Bad, why);
+            return Vec::new();
+        }
+        let row = self.row_meant(self.focus);
+        let feed = self.feed(self.focus);
+        let whose = feed
+            .zip(row)
+            .and_then(|(feed, row)| self.whose(&feed.table, row));
+        let Some(whose) = whose else {
+            let why = "no statement is selected: 8 lists queries, p s all statements";
+            self.say(Grade::Doubtful, why);
+            return Vec::new();
+        };
+        let mut effects = Vec::new();
+        if self.popup.is_none() {
+            effects = self.open_detail();
+        }
+        self.last_id += 1;
+        let id = ActionId(self.last_id);
+        if let Some(Popup::Detail(detail)) = &mut self.popup {
+            detail.plan = Plan::Asked(id);
+            effects.push(Effect::Explain { id, whose });
+        }
+        effects
+    }
+
+    fn whose(&self, table: &Table, row: usize) -> Option<Whose> {
+        let text = |name| table.get(row, name).text().map(str::to_owned);
+        if let Some(queryid) = text("queryid") {
+            let schema = self.facts.as_ref()?.first("pgss_schema").text()?.to_owned();
+            let role = text("usename")?;
+            return Some(Whose::Statement {
+                schema,
+                queryid,
+                role,
+            });
+        }
+        Some(Whose::Backend {
+            pid: table.get(row, "pid").int().filter(|pid| *pid > 0)?,
+            backend_start: text("backend_start")?,
+            query_start: text("query_start")?,
+        })
+    }
+
+    pub(super) fn explained(&mut self, id: ActionId, outcome: Result<Explained, Clean>) {
+        if let Some(Popup::Detail(detail)) = &mut self.popup
+            && detail.plan == Plan::Asked(id)
+        {
+            detail.plan = match outcome {
+                Ok(explained) => Plan::Known(explained),
+                Err(why) => Plan::Refused(why),
+            };
+            self.dirty = true;
+        }
+    }
+}
+
+impl Watched {
+    /// Takes a sample of all backends in.
+    fn note(&mut self, activity: &Table) {
+        let is_it = |row: &usize| {
+            activity.get(*row, "pid").int() == Some(self.pid)
+                && activity.get(*row, "backend_start").text() == Some(&self.backend_start)
+        };
+        let state = match (0..activity.rows.len()).find(is_it) {
+            None => IDLE.to_owned(),
+            Some(row) => {
+                let text = |name| activity.get(row, name).text().unwrap_or_default();
+                match (text("state"), text("wait_event_type")) {
+                    ("active", "") => "on CPU".to_owned(),
+                    ("", "") => "hidden from our role".to_owned(),
+                    // A server process has no state, and waits all the same.
+                    ("active" | "", kind) => format!("{kind} {}", text("wait_event")),
+                    (state, _) => state.to_owned(),
+                }
+            }
+        };
+        self.samples += 1;
+        *self.waits.entry(state).or_default() += 1;
+    }
+}

@@ -1,0 +1,134 @@
+//! The guard: what its rules want is done as if by a key, or told where it is a dry run.
+
+use super::Model;
+use super::acting::backend;
+use crate::config::GuardMode;
+use crate::dashboard::action::{Action, Grade, Rule};
+use crate::dashboard::event::Effect;
+use crate::dashboard::guard::{self, Memory};
+use crate::text::Clean;
+
+/// The guard at work.
+#[derive(Clone, Debug, Default)]
+pub struct Guarding {
+    /// The model is a running dashboard's: what it wants is done. Told again what had happened, or without a
+    /// screen where somebody sees it, it does nothing.
+    pub armed: bool,
+    /// Switched off by key.
+    pub off: bool,
+    /// The rule that holds refreshes back.
+    pub holding: Option<String>,
+    memory: Memory,
+}
+
+impl Model {
+    /// What the guard does at this moment; nothing where it has no rules or is switched off.
+    pub fn guard_mode(&self) -> GuardMode {
+        let guard = &self.config.guard;
+        if guard.rules.is_empty() || self.guarding.off || !self.guarding.armed {
+            GuardMode::Off
+        } else if self.config.read_only && guard.mode == GuardMode::Act {
+            GuardMode::DryRun
+        } else {
+            guard.mode
+        }
+    }
+
+    /// Looks at a new sample of the backends.
+    pub(super) fn guard(&mut self) -> Vec<Effect> {
+        let mode = self.guard_mode();
+        if mode == GuardMode::Off {
+            return Vec::new();
+        }
+        let rules = self.config.guard.clone();
+        let p99_ms = self.history.oltp.p99_ms;
+        let activity = self.rows("activity").clone();
+        let own = self
+            .facts
+            .as_ref()
+            .and_then(|facts| facts.first("current_database").text());
+        let own = own.unwrap_or_default().to_owned();
+        let mut effects = Vec::new();
+        for wish in guard::wishes(&rules, &activity, &own, p99_ms, mode == GuardMode::DryRun) {
+            let Some(mut hit) = backend(&activity, wish.row, wish.signal) else {
+                continue;
+            };
+            // However young the transaction: it is this one that the rule is about.
+            if wish.idle {
+                let since = activity.get(wish.row, "xact_start").text();
+                hit.identity.since = since.map(str::to_owned);
+            }
+            let now = self.now;
+            if !self.guarding.memory.is_new(&activity, &wish, now) {
+                continue;
+            }
+            let action = Action::Signal {
+                signal: wish.signal,
+                backends: vec![hit],
+                rule: Some(Rule {
+                    name: Clean::from(wish.rule),
+                    idle: wish.idle,
+                }),
+            };
+            if wish.dry {
+                let text = format!("dry run, nothing is sent: {}", action.describe());
+                self.say(Grade::Doubtful, &text);
+            } else if self.guarding.memory.may_send(rules.per_minute, now) {
+                effects.push(self.begin(action));
+            } else if self.guarding.memory.tell_full(now) {
+                let text = format!(
+                    "guard: {} signals within a minute are the limit (guard.per_minute); {} waits",
+                    rules.per_minute,
+                    action.describe()
+                );
+                self.say(Grade::Bad, &text);
+            }
+        }
+        effects.extend(self.hold_refreshes(mode));
+        effects
+    }
+
+    /// Notes which rule holds refreshes back; those that waited go on when none does.
+    fn hold_refreshes(&mut self, mode: GuardMode) -> Option<Effect> {
+        let p99_ms = self.history.oltp.p99_ms;
+        let holder = guard::holder(&self.config.guard, p99_ms);
+        let holder =
+            holder.map(|rule| (rule.name.clone(), mode == GuardMode::DryRun || rule.dry_run));
+        let was = self.guarding.holding.take();
+        match holder {
+            Some((rule, true)) => {
+                if was.as_ref() != Some(&rule) && !self.queue.is_empty() {
+                    let text = format!("dry run: guard {rule} would hold the refreshes back");
+                    self.say(Grade::Doubtful, &text);
+                }
+                None
+            }
+            Some((rule, false)) => {
+                self.guarding.holding = Some(rule);
+                None
+            }
+            None => self.next_refresh(),
+        }
+    }
+
+    /// Switches the guard off, or on again.
+    pub(super) fn toggle_guard(&mut self) -> Vec<Effect> {
+        let guard = &self.config.guard;
+        if guard.rules.is_empty() || guard.mode == GuardMode::Off {
+            self.say(
+                Grade::Doubtful,
+                "no guard is configured: [guard] in the configuration (htap-top config prints an example)",
+            );
+            return Vec::new();
+        }
+        self.guarding.off = !self.guarding.off;
+        self.guarding.holding = None;
+        let text = if self.guarding.off {
+            "the guard is off; D switches it on again"
+        } else {
+            "the guard is on"
+        };
+        self.say(Grade::Good, text);
+        self.next_refresh().into_iter().collect()
+    }
+}

@@ -1,7 +1,9 @@
 //! What the keys can do to the server, and what is known afterwards.
 
+use crate::format;
 use crate::pg::PgError;
 use crate::pg::admin::{Identity, Signal, Verdict};
+use crate::pg::measure::Measured;
 use crate::system::refresh::{Mode, View};
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,13 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rule: Option<Rule>,
     },
+    /// Measure a table or an index exactly.
+    Measure {
+        /// Its OID.
+        relid: i64,
+        /// Its name.
+        relation: String,
+    },
     /// Refresh a materialized view or an incremental summary.
     Refresh {
         /// Which.
@@ -58,6 +67,15 @@ pub enum Action {
 }
 
 impl Action {
+    /// How it is cancelled while it runs, in a few words; empty where it takes a moment only.
+    pub fn how_to_cancel(&self) -> &'static str {
+        match self {
+            Self::Signal { .. } => "",
+            Self::Measure { .. } => " (C on its panel cancels)",
+            Self::Refresh { .. } => " (C on the views cancels)",
+        }
+    }
+
     /// What it is, as a log line begins.
     pub fn describe(&self) -> String {
         match self {
@@ -77,6 +95,7 @@ impl Action {
                     many => format!("{by}{verb} {} backends", many.len()),
                 }
             }
+            Self::Measure { relation, .. } => format!("measure {relation}"),
             Self::Refresh { view, mode } => {
                 let how = match mode {
                     Mode::Full => "",
@@ -97,7 +116,9 @@ pub enum Outcome {
     Signalled(Vec<Verdict>),
     /// The view was refreshed, in so many milliseconds.
     Refreshed(f64),
-    /// It was cancelled by the user; the view is as before.
+    /// This was measured.
+    Measured(Measured),
+    /// It was cancelled by the user, and nothing is changed.
     Cancelled,
     /// The server refused.
     Failed(PgError),
@@ -125,8 +146,9 @@ impl Outcome {
     pub fn describe(&self) -> (Grade, String) {
         match self {
             Self::Signalled(verdicts) => signalled(verdicts),
-            Self::Refreshed(ms) => (Grade::Good, format!("done in {}", crate::format::ms(*ms))),
-            Self::Cancelled => (Grade::Doubtful, "cancelled; the view is as it was".into()),
+            Self::Refreshed(ms) => (Grade::Good, format!("done in {}", format::ms(*ms))),
+            Self::Measured(measured) => (Grade::Good, told(*measured)),
+            Self::Cancelled => (Grade::Doubtful, "cancelled; all is as it was".into()),
             Self::Failed(error) => (Grade::Bad, format!("failed: {error}")),
             Self::Unknown(error) => (Grade::Doubtful, format!("outcome unknown: {error}")),
             Self::Unaudited(why) => (
@@ -134,6 +156,40 @@ impl Outcome {
                 format!("not done: the audit file cannot be written: {why}"),
             ),
         }
+    }
+}
+
+fn told(measured: Measured) -> String {
+    let bytes = |bytes: i64| format::bytes(bytes as f64);
+    let share = |part: i64, of: i64| part as f64 / (of as f64).max(1.0) * 100.0;
+    match measured {
+        Measured::Table {
+            bytes: all,
+            rows,
+            dead_rows,
+            dead_bytes,
+            free_bytes,
+        } => format!(
+            "{}: {} rows; {} dead, {} ({:.1} %); free {} ({:.1} %)",
+            bytes(all),
+            format::count(rows as f64),
+            format::count(dead_rows as f64),
+            bytes(dead_bytes),
+            share(dead_bytes, all),
+            bytes(free_bytes),
+            share(free_bytes, all)
+        ),
+        Measured::Index {
+            bytes: all,
+            density_pct,
+            fragmentation_pct,
+            unused_pages,
+        } => format!(
+            "{}: leaves {density_pct:.1} % full (90 % where just built), {fragmentation_pct:.1} % of them out of order, \
+             {} pages unused",
+            bytes(all),
+            format::count(unused_pages as f64)
+        ),
     }
 }
 

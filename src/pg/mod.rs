@@ -10,6 +10,7 @@ mod endpoint;
 pub mod error;
 mod failure;
 mod keywords;
+pub mod measure;
 mod options;
 mod passfile;
 pub mod pool;

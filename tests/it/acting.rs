@@ -5,6 +5,7 @@ use super::server::{Database, Patience, block_on, pid, shared, until, until_wait
 use htap_top::dashboard::action::{Action, ActionId, Outcome};
 use htap_top::dashboard::audit::Audit;
 use htap_top::pg::admin::{Identity, Signal, Spare, Verdict, signal};
+use htap_top::pg::measure::{self, Measured, measure};
 use htap_top::pg::{Class, Client, Param, Value};
 use htap_top::system::refresh::{Mode, Refresh, View};
 
@@ -451,4 +452,59 @@ fn the_audit_file_tells_intent_and_outcome() {
             .iter()
             .all(|line| line["actor"] == "me" && line["target"] == "postgres@x:5432/y")
     );
+}
+
+#[test]
+fn a_table_and_an_index_are_measured_exactly() {
+    block_on(async {
+        let database = shared().database("measure").await;
+        let admin = database.connect().await;
+        let relid = async |name: &str| {
+            let sql = "SELECT $1::text::regclass::oid::int8 AS relid";
+            let table = admin.query(sql, &[Param::Text(name)]).await.unwrap();
+            table.first("relid").int().unwrap()
+        };
+        // Whatever is dead stays so: nobody vacuums it.
+        let made =
+            "CREATE TABLE heap (id int PRIMARY KEY, n text) WITH (autovacuum_enabled = false);
+                    INSERT INTO heap SELECT g, repeat('x', 100) FROM generate_series(1, 5000) AS g;
+                    DELETE FROM heap WHERE id <= 1000; CREATE INDEX hashed ON heap USING hash (n)";
+        admin.batch(made).await.unwrap();
+        let client = measure::open(&database.target()).await.unwrap();
+        let heap = relid("heap").await;
+        let missing = measure(&client, heap).await.unwrap_err();
+        assert!(
+            missing.to_string().contains("CREATE EXTENSION pgstattuple"),
+            "{missing}"
+        );
+        admin
+            .batch("CREATE SCHEMA \"Tools\"; CREATE EXTENSION pgstattuple SCHEMA \"Tools\"")
+            .await
+            .unwrap();
+        let Measured::Table {
+            bytes,
+            rows,
+            dead_rows,
+            dead_bytes,
+            ..
+        } = measure(&client, heap).await.unwrap()
+        else {
+            unreachable!()
+        };
+        assert_eq!((rows, dead_rows), (4000, 1000));
+        assert!(
+            bytes > 600_000 && dead_bytes > 100_000,
+            "{bytes} {dead_bytes}"
+        );
+        let Measured::Index { density_pct, .. } =
+            measure(&client, relid("heap_pkey").await).await.unwrap()
+        else {
+            unreachable!()
+        };
+        assert!((50.0..=100.0).contains(&density_pct), "{density_pct}");
+        let hashed = measure(&client, relid("hashed").await).await.unwrap_err();
+        assert!(hashed.to_string().contains("B-tree"), "{hashed}");
+        let gone = measure(&client, 4_000_000_000).await.unwrap_err();
+        assert!(gone.to_string().contains("gone"), "{gone}");
+    });
 }

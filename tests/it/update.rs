@@ -10,6 +10,7 @@ use htap_top::dashboard::diagnosis::Health;
 use htap_top::dashboard::event::{Effect, Event, FeedId, Key};
 use htap_top::dashboard::model::{Link, Popup, Screen};
 use htap_top::pg::admin::{Signal, Verdict};
+use htap_top::pg::measure::Measured;
 use htap_top::pg::sampler::SessionId;
 use htap_top::pg::{Class, PgError, Value};
 use htap_top::system::explain::{Explained, Whose};
@@ -724,6 +725,60 @@ fn a_plan_is_shown_where_it_was_asked_for() {
         board.said().starts_with("no statement is selected"),
         "{}",
         board.said()
+    );
+}
+
+/// What it costs is said before anything is read, and the figures after.
+#[test]
+fn measuring_is_asked_for_told_and_cancelled() {
+    let mut board = Board::live(Config::default());
+    let _ = board.keys("8m");
+    assert!(
+        board.said().starts_with("select a table or an index"),
+        "{}",
+        board.said()
+    );
+    let bloat = table(
+        "relid|relation|relkind|n_live|n_dead|dead_pct|size_bytes",
+        &["16500|shop.orders|r|900|100|10.0|73400320"],
+    );
+    let _ = board.answer("bloat", bloat);
+    assert_eq!(acts(&board.keys("5m")), Vec::<&Action>::new());
+    let screen = board.screen(120, 40);
+    assert!(
+        screen.contains("Measure shop.orders exactly (70 MB)?"),
+        "{screen}"
+    );
+    let effects = board.keys("y");
+    let [
+        Effect::Act {
+            id,
+            action: Action::Measure { relid: 16500, .. },
+        },
+    ] = effects[..]
+    else {
+        panic!("{effects:?}")
+    };
+    assert!(board.keys("C").is_empty());
+    assert_eq!(board.keys("y"), [Effect::CancelAction(id)]);
+    let _ = board.event(Event::ActionEnded {
+        id,
+        outcome: Outcome::Measured(Measured::Table {
+            bytes: 1_000_000,
+            rows: 900,
+            dead_rows: 100,
+            dead_bytes: 100_000,
+            free_bytes: 50_000,
+        }),
+    });
+    let said = board.said();
+    assert!(
+        said.starts_with("measure shop.orders: ") && said.contains("100 dead"),
+        "{said}"
+    );
+    assert!(
+        said.contains("(10.0 %)") && said.contains("(5.0 %)"),
+        "{said}"
     );
 }
 

@@ -65,6 +65,9 @@ impl Model {
             self.ask_cancel_refresh();
             return;
         }
+        if self.ask_cancel_measure() {
+            return;
+        }
         self.ask_signal(Signal::Cancel);
     }
 
@@ -151,7 +154,7 @@ impl Model {
                 rule: None,
             }],
             number,
-            typed: String::new(),
+            ..Confirm::default()
         }));
     }
 
@@ -236,21 +239,25 @@ impl Model {
         self.confirm_signal(Signal::Cancel, backends);
     }
 
-    /// Starts actions; refreshes wait for one another.
-    pub(super) fn act(&mut self, actions: Vec<Action>) -> Vec<Effect> {
-        if actions.is_empty() {
-            // The only question without an action of its own: cancel our refresh.
+    /// Does what was asked for.
+    pub(super) fn confirmed(&mut self, confirm: Confirm) -> Vec<Effect> {
+        let Some(id) = confirm.cancels else {
+            return self.act(confirm.actions);
+        };
+        let running = self.running.iter().find(|running| running.id == id);
+        let Some(running) = running else {
             self.queue.clear();
-            let refresh = self
-                .running
-                .iter()
-                .find(|running| matches!(running.action, Action::Refresh { .. }));
-            let Some(id) = refresh.map(|running| running.id) else {
-                self.say(Grade::Doubtful, "it has ended meanwhile: nothing was sent");
-                return Vec::new();
-            };
-            return vec![Effect::CancelAction(id)];
+            self.say(Grade::Doubtful, "it has ended meanwhile: nothing was sent");
+            return Vec::new();
+        };
+        if matches!(running.action, Action::Refresh { .. }) {
+            self.queue.clear();
         }
+        vec![Effect::CancelAction(id)]
+    }
+
+    /// Starts actions; refreshes wait for one another.
+    fn act(&mut self, actions: Vec<Action>) -> Vec<Effect> {
         let mut effects = Vec::new();
         for action in actions {
             match action {
@@ -261,6 +268,7 @@ impl Model {
                         self.queue.push_back(action);
                     }
                 }
+                Action::Measure { .. } => effects.push(self.begin(action)),
                 Action::Signal { .. } => {
                     if let Some(feed) = self.feed_mut(self.focus) {
                         feed.cursor.tagged.clear();

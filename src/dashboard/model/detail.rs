@@ -10,6 +10,21 @@ use crate::system::explain::{Explained, Whose};
 use crate::text::Clean;
 use std::collections::BTreeMap;
 
+/// Columns of a backend that say what it is about, in this order.
+const LEAD: [&str; 12] = [
+    "query",
+    "usename",
+    "role",
+    "application_name",
+    "client",
+    "state",
+    "wait",
+    "query_age_s",
+    "xact_age_s",
+    "age_s",
+    "blocked_by",
+    "blocks",
+];
 /// What a sample saw where the backend was not among those that do or hold something.
 const IDLE: &str = "idle";
 
@@ -22,6 +37,8 @@ pub struct Detail {
     pub identity: Vec<Box<str>>,
     /// Names of the fields and what they hold, as far as last seen.
     pub fields: Vec<(String, String)>,
+    /// So many of them say what it is about; what a backend does comes before the others.
+    pub lead: usize,
     /// What else belongs to it: headed lists.
     pub lists: Vec<(String, Vec<(String, String)>)>,
     /// The row is gone since.
@@ -87,10 +104,12 @@ impl Model {
                 feed.cursor.selected + 1
             ),
         };
+        let (fields, lead) = self.fields(feed, row);
         let detail = Detail {
             title,
             identity: feed.identity(row),
-            fields: self.fields(feed, row),
+            fields,
+            lead,
             lists: self.lists(feed, row),
             gone: None,
             watched,
@@ -111,8 +130,7 @@ impl Model {
     }
 
     fn backend_of(&self, feed: &Feed, row: usize) -> Option<Watched> {
-        let pid = feed.table.get(row, "pid").int().filter(|pid| *pid > 0)?;
-        let backend_start = feed.table.get(row, "backend_start").text()?.to_owned();
+        let (pid, backend_start) = backend_start(&feed.table, row)?;
         let mut watched = Watched {
             pid,
             backend_start,
@@ -123,20 +141,33 @@ impl Model {
         Some(watched)
     }
 
-    fn fields(&self, feed: &Feed, row: usize) -> Vec<(String, String)> {
-        let cells = feed.table.rows.get(row).into_iter().flatten();
-        let cells = feed.table.columns.iter().zip(cells);
-        let fields = cells.map(|(name, cell)| {
+    /// All columns of a row, and how many of them stand in front.
+    fn fields(&self, feed: &Feed, row: usize) -> (Vec<(String, String)>, usize) {
+        let table = &feed.table;
+        let lead = if backend_start(table, row).is_some() {
+            &LEAD[..]
+        } else {
+            &[]
+        };
+        let lead = lead
+            .iter()
+            .copied()
+            .filter(|name| table.column(name).is_some());
+        let lead: Vec<&str> = lead.collect();
+        let rest = table.columns.iter().map(|name| &**name);
+        let rest = rest.filter(|name| !lead.contains(name));
+        let field = |name: &str| {
             let column = feed.spec.column(name);
-            let text = format::cell(cell, &column, self.start.utc_offset_s).text;
+            let text = format::cell(table.get(row, name), &column, self.start.utc_offset_s).text;
             let title = if column.title.is_empty() {
-                name.to_string()
+                name.to_owned()
             } else {
                 column.title
             };
             (title, text.into_owned())
-        });
-        fields.collect()
+        };
+        let fields = lead.iter().copied().chain(rest).map(field);
+        (fields.collect(), lead.len())
     }
 
     /// The statements behind a wait.
@@ -174,7 +205,7 @@ impl Model {
             }
             if id == self.focus {
                 if let Some(row) = feed.row_of(&detail.identity) {
-                    detail.fields = self.fields(feed, row);
+                    (detail.fields, detail.lead) = self.fields(feed, row);
                     detail.lists = self.lists(feed, row);
                     detail.gone = None;
                 } else {
@@ -235,9 +266,10 @@ impl Model {
                 role,
             });
         }
+        let (pid, backend_start) = backend_start(table, row)?;
         Some(Whose::Backend {
-            pid: table.get(row, "pid").int().filter(|pid| *pid > 0)?,
-            backend_start: text("backend_start")?,
+            pid,
+            backend_start,
             query_start: text("query_start")?,
         })
     }
@@ -253,6 +285,12 @@ impl Model {
             self.dirty = true;
         }
     }
+}
+
+/// Pid and start of the backend in a row, where it is one: a prepared transaction has no process.
+fn backend_start(table: &Table, row: usize) -> Option<(i64, String)> {
+    let pid = table.get(row, "pid").int().filter(|pid| *pid > 0)?;
+    Some((pid, table.get(row, "backend_start").text()?.to_owned()))
 }
 
 impl Watched {

@@ -86,6 +86,7 @@ impl Model {
                 return vec![Effect::Travel(Travel::Speed(step > 0))];
             }
             Command::Pause => self.paused = !self.paused,
+            Command::Measure => self.ask_measure(),
             Command::Guard => return self.toggle_guard(),
             Command::Theme => self.theme = (self.theme + 1) % self.start.themes.len().max(1),
             Command::Interval(step) => self.step_interval(step),

@@ -10,6 +10,7 @@ mod guarding;
 mod input;
 mod judging;
 mod learning;
+mod measuring;
 mod refreshing;
 mod sampling;
 mod state;

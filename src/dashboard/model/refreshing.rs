@@ -27,6 +27,7 @@ impl Model {
             return;
         };
         let for_s = format::seconds(self.now.since(running.since));
+        let cancels = Some(running.id);
         let mut lines = vec![format!(
             "Cancel our {}, running {for_s}?",
             running.action.describe()
@@ -40,9 +41,8 @@ impl Model {
         lines.push("The view stays as it is.".into());
         self.popup = Some(Popup::Confirm(Confirm {
             lines,
-            actions: Vec::new(),
-            number: None,
-            typed: String::new(),
+            cancels,
+            ..Confirm::default()
         }));
     }
 
@@ -102,8 +102,7 @@ impl Model {
         self.popup = Some(Popup::Confirm(Confirm {
             lines,
             actions,
-            number: None,
-            typed: String::new(),
+            ..Confirm::default()
         }));
     }
 
@@ -147,7 +146,7 @@ impl Model {
                 Mode::Incremental => format!("{view} (merges what changed)"),
                 _ => view.to_string(),
             }),
-            Action::Signal { .. } => None,
+            Action::Signal { .. } | Action::Measure { .. } => None,
         }));
         lines.push(String::new());
         lines.extend(skipped.iter().map(|why| format!("Left out: {why}")));
@@ -158,8 +157,7 @@ impl Model {
         self.popup = Some(Popup::Confirm(Confirm {
             lines,
             actions,
-            number: None,
-            typed: String::new(),
+            ..Confirm::default()
         }));
     }
 

@@ -108,12 +108,14 @@ impl Popup {
 }
 
 /// A question before an action.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Confirm {
     /// What will happen to whom, and what it frees.
     pub lines: Vec<String>,
     /// What is done on yes.
     pub actions: Vec<Action>,
+    /// What is cancelled on yes, of what we do ourselves.
+    pub cancels: Option<ActionId>,
     /// More than one is hit: this number must be typed.
     pub number: Option<usize>,
     /// Typed so far.

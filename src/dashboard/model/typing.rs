@@ -65,9 +65,9 @@ impl Model {
 
     pub(super) fn confirm_key(&mut self, mut confirm: Confirm, key: Key) -> Vec<Effect> {
         match (key, confirm.number) {
-            (Key::Char('y'), None) => return self.act(confirm.actions),
+            (Key::Char('y'), None) => return self.confirmed(confirm),
             (Key::Enter, Some(number)) if confirm.typed == number.to_string() => {
-                return self.act(confirm.actions);
+                return self.confirmed(confirm);
             }
             (Key::Char(c), Some(_)) if c.is_ascii_digit() && confirm.typed.len() < 6 => {
                 confirm.typed.push(c);

@@ -18,9 +18,11 @@ pub(super) fn entries<'a>(model: &'a Model, detail: &'a Detail) -> Vec<Entry<'a>
             format!("Not in the panel any more since {gone}; this is what was seen last.").into(),
         ));
     }
-    let fields = detail.fields.iter();
-    entries
-        .extend(fields.map(|(name, text)| Entry::Pair(name.as_str().into(), text.as_str().into())));
+    let (lead, rest) = detail
+        .fields
+        .split_at_checked(detail.lead)
+        .unwrap_or((&detail.fields, &[]));
+    fields(&mut entries, lead);
     for (head, lines) in &detail.lists {
         list(&mut entries, head.clone(), lines.iter().cloned());
     }
@@ -29,10 +31,21 @@ pub(super) fn entries<'a>(model: &'a Model, detail: &'a Detail) -> Vec<Entry<'a>
         workers(&mut entries, model, watched);
         locks(&mut entries, model, watched);
         progress(&mut entries, model, watched);
-        statistics(&mut entries, model, watched);
     }
     plan(&mut entries, detail);
+    if let Some(watched) = &detail.watched {
+        statistics(&mut entries, model, watched);
+        entries.push(Entry::Blank);
+        entries.push(Entry::Head("All else".into()));
+    }
+    fields(&mut entries, rest);
     entries
+}
+
+fn fields<'a>(entries: &mut Vec<Entry<'a>>, fields: &'a [(String, String)]) {
+    let fields = fields.iter();
+    entries
+        .extend(fields.map(|(name, text)| Entry::Pair(name.as_str().into(), text.as_str().into())));
 }
 
 fn list(

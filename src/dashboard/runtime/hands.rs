@@ -6,8 +6,9 @@ use crate::dashboard::audit::Audit;
 use crate::dashboard::event::{Effect, Event, Request};
 use crate::dashboard::panels::spec::Pool;
 use crate::pg::admin::{self, Spare};
+use crate::pg::measure;
 use crate::pg::sampler::{self, Job, Manner, Queue, Report, SessionId};
-use crate::pg::{Canceller, Class, PgError, Target};
+use crate::pg::{Canceller, Class, Client, PgError, Target};
 use crate::system::explain::explain;
 use crate::system::refresh::Refresh;
 use crate::text::Clean;
@@ -41,7 +42,7 @@ pub(super) struct Hands {
     running: Arc<Mutex<HashMap<ActionId, Running>>>,
 }
 
-/// A refresh that can be cancelled.
+/// A refresh or a measurement that can be cancelled.
 struct Running {
     canceller: Option<Canceller>,
     cancelled: bool,
@@ -300,6 +301,15 @@ impl Acting {
                     .collect();
                 Outcome::Signalled(admin::signal(&self.target, *signal, &whom, spare).await)
             }
+            Action::Measure { relid, .. } => {
+                self.note(None);
+                let outcome = match measure::open(&self.target).await {
+                    Err(error) => Outcome::Failed(error),
+                    Ok(client) => self.measure(&client, *relid).await,
+                };
+                self.forget();
+                outcome
+            }
             Action::Refresh { view, mode } => {
                 let target = self.target.with_application_name("htap-top refresh");
                 self.note(None);
@@ -307,15 +317,31 @@ impl Acting {
                     Err(error) => Outcome::Failed(error),
                     Ok(refresh) => self.refresh(refresh, &target).await,
                 };
-                if let Ok(mut running) = self.running.lock() {
-                    running.remove(&self.id);
-                }
+                self.forget();
                 outcome
             }
         }
     }
 
-    /// Makes the refresh known, so that it can be cancelled; whether it already was.
+    async fn measure(&self, client: &Client, relid: i64) -> Outcome {
+        if self.note(Some(client.canceller(&self.target))) {
+            return Outcome::Cancelled;
+        }
+        match measure::measure(client, relid).await {
+            Ok(measured) => Outcome::Measured(measured),
+            Err(error) if error.class == Class::Timeout && self.note(None) => Outcome::Cancelled,
+            Err(error) => Outcome::Failed(error),
+        }
+    }
+
+    /// From here on it cannot be cancelled.
+    fn forget(&self) {
+        if let Ok(mut running) = self.running.lock() {
+            running.remove(&self.id);
+        }
+    }
+
+    /// Makes what runs known, so that it can be cancelled; whether it already was.
     fn note(&self, canceller: Option<Canceller>) -> bool {
         let Ok(mut running) = self.running.lock() else {
             return false;

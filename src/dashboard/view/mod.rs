@@ -324,8 +324,9 @@ fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         let since = format::seconds(model.now.since(running.since));
         Line::styled(
             format!(
-                " … {}, {since}{waiting} (C on the views cancels)",
-                running.action.describe()
+                " … {}, {since}{waiting}{}",
+                running.action.describe(),
+                running.action.how_to_cancel()
             ),
             theme.style(Role::Text),
         )

@@ -1,0 +1,72 @@
+//! Exact sizes on demand: what it costs is said first.
+
+use super::{Confirm, Model, Popup};
+use crate::dashboard::action::{Action, Grade};
+use crate::format;
+
+/// Panels whose rows are tables or indexes, and the column that names them.
+const MEASURABLE: [(&str, &str); 4] = [
+    ("bloat", "relation"),
+    ("tables", "relation"),
+    ("vacuum", "relation"),
+    ("indexes", "index"),
+];
+
+impl Model {
+    /// The name column of the focused panel, where its rows can be measured.
+    fn measurable(&self) -> Option<&'static str> {
+        let feed = self.feed(self.focus)?;
+        let found = MEASURABLE.iter().find(|(name, _)| *name == feed.spec.name);
+        found.map(|(_, column)| *column)
+    }
+
+    /// Asks whether the selected relation is to be measured.
+    pub(super) fn ask_measure(&mut self) {
+        if self.barred() {
+            return;
+        }
+        let chosen = self.measurable().and_then(|column| {
+            let feed = self.feed(self.focus)?;
+            let row = self.row_meant(self.focus)?;
+            let relid = feed.table.get(row, "relid").int()?;
+            let name = feed.table.get(row, column).text()?.to_owned();
+            Some((relid, name, feed.table.get(row, "size_bytes").number()))
+        });
+        let Some((relid, relation, size)) = chosen else {
+            let why = "select a table or an index first: 5 bloat, p t tables, p x indexes";
+            self.say(Grade::Doubtful, why);
+            return;
+        };
+        let size = size.map_or_else(|| "unknown size".into(), format::bytes);
+        self.popup = Some(Popup::Confirm(Confirm {
+            lines: vec![
+                format!("Measure {relation} exactly ({size})?"),
+                "pgstattuple reads every page of it once, from disk what is not cached; 10 minutes at most.".into(),
+                "It takes an ACCESS SHARE lock and holds a snapshot while it reads; C here ends it.".into(),
+            ],
+            actions: vec![Action::Measure { relid, relation }],
+            ..Confirm::default()
+        }));
+    }
+
+    /// Asks whether what is being measured is to be left; whether anything is, where that is what the user
+    /// looks at.
+    pub(super) fn ask_cancel_measure(&mut self) -> bool {
+        let measuring =
+            |running: &&super::Running| matches!(running.action, Action::Measure { .. });
+        let running = self.running.iter().find(measuring);
+        let Some(running) = running.filter(|_| self.measurable().is_some()) else {
+            return false;
+        };
+        let for_s = format::seconds(self.now.since(running.since));
+        self.popup = Some(Popup::Confirm(Confirm {
+            lines: vec![format!(
+                "Cancel our {}, running {for_s}?",
+                running.action.describe()
+            )],
+            cancels: Some(running.id),
+            ..Confirm::default()
+        }));
+        true
+    }
+}

@@ -1,0 +1,107 @@
+//! A table or index measured exactly by the extension pgstattuple, which reads every page of it.
+
+use super::client::{Client, Param, quote_ident};
+use super::conninfo::Target;
+use super::error::{Class, PgError};
+use super::sampler;
+use super::table::Table;
+use serde::{Deserialize, Serialize};
+
+/// What was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measured {
+    /// A table or materialized view, its TOAST table not included.
+    Table {
+        /// Size, bytes.
+        bytes: i64,
+        /// Rows that are there.
+        rows: i64,
+        /// Rows that are dead, those that no vacuum may remove yet among them.
+        dead_rows: i64,
+        /// What they take, bytes.
+        dead_bytes: i64,
+        /// Free space, bytes.
+        free_bytes: i64,
+    },
+    /// A B-tree.
+    Index {
+        /// Size, bytes.
+        bytes: i64,
+        /// How full its leaves are, percent; 90 where it was just built.
+        density_pct: f64,
+        /// Leaves that do not follow each other in the file, percent.
+        fragmentation_pct: f64,
+        /// Pages that are empty or deleted.
+        unused_pages: i64,
+    },
+}
+
+/// Reading may take long; a queue for the lock is left soon.
+const SETUP: &str =
+    "SET search_path = ''; SET statement_timeout = '10min'; SET lock_timeout = '1s'";
+
+/// Opens a session to measure on.
+pub async fn open(target: &Target) -> Result<Client, PgError> {
+    sampler::connect(target, SETUP).await
+}
+
+/// Measures the relation with this OID.
+pub async fn measure(client: &Client, relid: i64) -> Result<Measured, PgError> {
+    let about = "SELECT c.relkind::pg_catalog.text AS kind, a.amname::pg_catalog.text AS method, \
+                 (SELECT n.nspname FROM pg_catalog.pg_extension AS e JOIN pg_catalog.pg_namespace AS n \
+                  ON n.oid = e.extnamespace WHERE e.extname = 'pgstattuple')::pg_catalog.text AS schema \
+                 FROM pg_catalog.pg_class AS c LEFT JOIN pg_catalog.pg_am AS a ON a.oid = c.relam \
+                 WHERE c.oid = $1::pg_catalog.int8::pg_catalog.oid";
+    let refuse = |why: &str| Err(PgError::new(Class::Statement, why));
+    let about = client.query(about, &[Param::Int(relid)]).await?;
+    let Some(kind) = about.first("kind").text() else {
+        return refuse("the relation is gone");
+    };
+    let Some(schema) = about.first("schema").text() else {
+        return refuse("it needs the extension pgstattuple: CREATE EXTENSION pgstattuple");
+    };
+    let is_index = kind == "i";
+    if is_index && about.first("method").text() != Some("btree") {
+        return refuse("only B-tree indexes can be measured");
+    }
+    let (columns, function) = if is_index {
+        (
+            "index_size, avg_leaf_density, leaf_fragmentation, empty_pages + deleted_pages AS unused_pages",
+            "pgstatindex",
+        )
+    } else {
+        (
+            "table_len, tuple_count, dead_tuple_count, dead_tuple_len, free_space",
+            "pgstattuple",
+        )
+    };
+    let schema = quote_ident(schema);
+    let sql = format!(
+        "SELECT {columns} FROM {schema}.{function}($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass)"
+    );
+    let told = client.query(&sql, &[Param::Int(relid)]).await?;
+    read(&told, is_index).ok_or_else(|| PgError::new(Class::Statement, "it told no figures"))
+}
+
+fn read(told: &Table, is_index: bool) -> Option<Measured> {
+    let count = |name| told.first(name).int();
+    // Of an index without leaves these are NaN.
+    let percent = |name| told.first(name).number().filter(|share| share.is_finite());
+    Some(if is_index {
+        Measured::Index {
+            bytes: count("index_size")?,
+            density_pct: percent("avg_leaf_density").unwrap_or(0.0),
+            fragmentation_pct: percent("leaf_fragmentation").unwrap_or(0.0),
+            unused_pages: count("unused_pages")?,
+        }
+    } else {
+        Measured::Table {
+            bytes: count("table_len")?,
+            rows: count("tuple_count")?,
+            dead_rows: count("dead_tuple_count")?,
+            dead_bytes: count("dead_tuple_len")?,
+            free_bytes: count("free_space")?,
+        }
+    })
+}

@@ -238,7 +238,11 @@ impl Model {
             .zip(row)
             .and_then(|(feed, row)| self.whose(&feed.table, row));
         let Some(whose) = whose else {
-            let why = "no statement is selected: 8 lists queries, p s all statements";
+            let why = if self.popup.is_some() {
+                "what is shown has no statement, or has gone"
+            } else {
+                "no statement is selected: 8 lists queries, p s all statements"
+            };
             self.say(Grade::Doubtful, why);
             return Vec::new();
         };

@@ -75,7 +75,11 @@ pub async fn explain(target: &Target, whose: &Whose) -> Result<Explained, Explai
     let client = sampler::connect(target, SETUP).await?;
     let planned = async {
         let found = look_up(&client, whose).await?;
-        let text = raw(&found).ok_or(ExplainError::Gone)?;
+        if found.rows.is_empty() {
+            return Err(ExplainError::Gone);
+        }
+        let unreadable = || ExplainError::Refused("its text is not in UTF-8".into());
+        let text = raw(&found).ok_or_else(unreadable)?;
         permitted(&found, &text)?;
         let (sql, params) = readable(&text)?;
         let major = found.first("version").int().unwrap_or_default() / 10_000;
@@ -197,14 +201,20 @@ fn readable(text: &str) -> Result<(&str, usize), ExplainError> {
 }
 
 async fn plan(client: &Client, sql: &str, params: usize, major: i64) -> Result<Explained, PgError> {
+    // Behind a pooler another session may have a statement of that name.
+    let name = format!("htap_top_{:016x}", rand::random::<u64>());
     client.begin("SET TRANSACTION READ ONLY").await?;
     let explained = if params == 0 {
         by_text(client, sql).await
     } else {
-        generic(client, sql, params, major).await
+        generic(client, sql, params, major, &name).await
     };
     // Whether it can be rolled back or not, the session is not used again.
     let ended = client.rollback().await;
+    if params > 0 {
+        // It outlives the transaction, and behind a pooler the session; it is missing where it could not be made.
+        let _ = client.batch(&format!("DEALLOCATE {name}")).await;
+    }
     let explained = explained?;
     ended.map(|()| explained)
 }
@@ -223,9 +233,8 @@ async fn generic(
     sql: &str,
     params: usize,
     major: i64,
+    name: &str,
 ) -> Result<Explained, PgError> {
-    // Behind a pooler another session may have a statement of that name.
-    let name = format!("htap_top_{:016x}", rand::random::<u64>());
     // By the extended protocol: from here on it is known to be a single statement.
     client
         .execute(&format!("PREPARE {name} AS {sql}"), &[])
@@ -248,7 +257,6 @@ async fn generic(
     };
     // The simple protocol: the parameters are the statement's, and have no values.
     let plan = client.query_text(&explain, usize::MAX).await?;
-    client.batch(&format!("DEALLOCATE {name}")).await?;
     Ok(Explained {
         how: how.to_owned(),
         lines: lines(plan),

@@ -6,6 +6,7 @@ use crate::config::GuardMode;
 use crate::dashboard::action::{Action, Grade, Rule};
 use crate::dashboard::event::Effect;
 use crate::dashboard::guard::{self, Memory};
+use crate::pg::admin::Signal;
 use crate::text::Clean;
 
 /// The guard at work.
@@ -54,7 +55,7 @@ impl Model {
                 continue;
             };
             // However young the transaction: it is this one that the rule is about.
-            if wish.idle {
+            if wish.signal == Signal::Terminate {
                 let since = activity.get(wish.row, "xact_start").text();
                 hit.identity.since = since.map(str::to_owned);
             }

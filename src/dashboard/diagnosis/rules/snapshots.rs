@@ -9,6 +9,8 @@ use std::fmt::Write;
 
 /// A younger snapshot keeps nothing that matters.
 const YOUNG_S: f64 = 5.0;
+/// One table with this share of the dead rows stands for all.
+const NEARLY_ALL: f64 = 0.9;
 /// So many tables are listed.
 const LISTED: usize = 3;
 
@@ -28,15 +30,23 @@ pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
     let (who, how, cure) = holder(snapshots, row);
     let suffering = suffering(evidence.bloat);
     let pins = number("pins").filter(|pins| *pins >= DEAD_ROWS as f64);
-    let mut sentence = format!("{who} holds a {age} snapshot{how}");
+    // On a narrow screen the end of the sentence is cut: who, how old and what it hurts come first.
+    let mut sentence = format!("{who} holds a {age} snapshot");
     if let Some(pins) = pins {
         let worst = evidence.bloat.first("relation").text().unwrap_or("tables");
+        let dead = evidence.bloat.first("n_dead").number().unwrap_or(0.0);
+        let of = if dead >= pins * NEARLY_ALL {
+            " of"
+        } else {
+            ", most of"
+        };
         let pins = format::count(pins);
-        let _ = write!(sentence, ": ≤{pins} dead rows wait, most in {worst}");
+        let _ = write!(sentence, ": ≤{pins} dead rows{of} {worst} wait");
         if let Some(vain) = vain(evidence.bloat) {
             let _ = write!(sentence, " ({})", in_vain(vain));
         }
     }
+    sentence.push_str(&how);
     let kind = snapshots.get(row, "kind").text().unwrap_or_default();
     let mut facts = vec![
         fact(kind, format!("{who}, snapshot {age} old")),
@@ -70,7 +80,6 @@ fn holder(snapshots: &Table, row: usize) -> (String, String, &'static str) {
     match snapshots.get(row, "kind").text().unwrap_or_default() {
         "backend" => {
             let state = snapshots.get(row, "state").text().unwrap_or("?");
-            // On a narrow screen the end of the sentence is cut: who and how old comes first.
             (
                 described(snapshots, row),
                 format!(", {}", short(state)),

@@ -20,7 +20,7 @@
 --
 -- [columns.tree]
 -- title = "pid"
--- help = "Each below the one it waits for; of several the one that stands deepest in the queue. Behind the eighth level the depth is told."
+-- help = "Each below the one it waits for; of several the one that stands deepest in the queue. Behind the fourth level the depth is told."
 -- [columns.frees]
 -- unit = "count"
 -- help = "How many wait for this root and for no other: all of them go on, one after the other, once it ends. None where some of its waiters also wait for another root."

@@ -5,7 +5,7 @@ use crate::pg::{Table, Value};
 use std::collections::{HashMap, HashSet};
 
 /// Deeper levels are told by their number: they would push the names off the screen.
-const DEEPEST: usize = 8;
+const DEEPEST: usize = 4;
 
 /// Adds `tree` (the pid, set in by its depth), `class` and `frees` (of a root: how many wait for nobody
 /// else, and go on once it ends), and puts each waiter behind the one it waits for; the root that most
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(tree.len(), 21);
         assert_eq!(tree.first(), Some(&("1".into(), Some(20))));
         assert_eq!(tree.get(2), Some(&("  └ 3".into(), None)));
-        assert_eq!(tree.last(), Some(&("              └ 20: 21".into(), None)));
+        assert_eq!(tree.last(), Some(&("      └ 20: 21".into(), None)));
     }
 
     #[test]

@@ -511,6 +511,38 @@ fn parallel_workers_that_are_all_taken_are_told() {
     });
 }
 
+#[test]
+fn a_sort_on_disk_is_told_while_its_files_are_there() {
+    block_on(async {
+        let server = server(&[]);
+        let database = bank(&server).await;
+        let sorter = database.connect().await;
+        let sorter_pid = pid(&sorter).await;
+        // Some 400 MB in a cursor that stays open.
+        sorter
+            .batch(
+                "SET work_mem = '64kB'; BEGIN;
+                 DECLARE sorted CURSOR FOR SELECT repeat(md5(g::text), 30) FROM generate_series(1, 400000) AS g ORDER BY 1;
+                 FETCH 1 FROM sorted",
+            )
+            .await
+            .unwrap();
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        let told = |board: &super::board::Board| {
+            let mut findings = board.model.findings.iter();
+            findings.any(|finding| {
+                finding.rule == "temp_files"
+                    && finding.sentence.contains(&format!("pid {sorter_pid} "))
+                    && finding.sentence.contains("MB in temporary files")
+                    && finding.cure == "K terminates it"
+            })
+        };
+        watch.until("the files are told", told).await;
+        sorter.batch("COMMIT").await.unwrap();
+        watch.calm_of("temp_files").await;
+    });
+}
+
 /// A quiet server with a load of ordinary transactions: nothing is found, however often it is looked at.
 #[test]
 fn an_ordinary_load_makes_no_rule_speak() {

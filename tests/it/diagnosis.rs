@@ -543,6 +543,49 @@ fn a_sort_on_disk_is_told_while_its_files_are_there() {
     });
 }
 
+/// Reads by an index, all over a table that does not fit, take buffers from everybody.
+#[test]
+fn a_replaced_cache_is_told_with_who_replaces_it() {
+    block_on(async {
+        let server = Server::start(&Order {
+            major: Some(17),
+            settings: vec![("shared_buffers".into(), "2MB".into())],
+            ..Order::default()
+        });
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        admin
+            .batch(
+                "CREATE TABLE large (id int PRIMARY KEY, filler text);
+                 INSERT INTO large SELECT g, repeat('x', 400) FROM generate_series(1, 60000) AS g",
+            )
+            .await
+            .unwrap();
+        let reader = database.connect().await;
+        let reading = tokio::spawn(async move {
+            let sql = "SET enable_seqscan = off; SET enable_bitmapscan = off;
+                       DO $$ DECLARE k int; BEGIN LOOP
+                           SELECT length(filler) INTO k FROM large WHERE id = 1 + (random() * 59999)::int;
+                           COMMIT;
+                       END LOOP; END $$";
+            reader.batch(sql).await
+        });
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        let told = |board: &super::board::Board| {
+            let mut findings = board.model.findings.iter();
+            findings.any(|finding| {
+                finding.rule == "cache" && finding.subject == "client backend, normal"
+            })
+        };
+        watch.until("it is told", told).await;
+        let ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%FROM large WHERE%' \
+                     AND pid <> pg_backend_pid()";
+        admin.batch(ended).await.unwrap();
+        reading.await.unwrap().unwrap_err();
+        watch.calm_of("cache").await;
+    });
+}
+
 /// A quiet server with a load of ordinary transactions: nothing is found, however often it is looked at.
 #[test]
 fn an_ordinary_load_makes_no_rule_speak() {

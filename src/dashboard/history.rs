@@ -70,7 +70,7 @@ struct Counters {
 /// Figures of the transactions of the watched database.
 #[derive(Clone, Debug, Default)]
 pub struct Oltp {
-    /// Transactions per second, commits and rollbacks, over [`STEADY_S`].
+    /// Transactions per second, commits and rollbacks, over five seconds.
     pub tps: Option<f64>,
     /// Rollbacks in percent of transactions of the interval.
     pub rollback_pct: Option<f64>,

@@ -8,10 +8,14 @@ use crate::format;
 /// A backend of less harm is not named as a cause.
 const HARMFUL: f64 = 5.0;
 
+/// Who blocks others for less than this is one of many, each in its turn.
+const BRIEF_S: f64 = 1.0;
+
 /// The most harmful backend.
 pub fn busy_backend(evidence: &Evidence<'_>) -> Option<Finding> {
     let activity = evidence.activity;
-    if activity.first("harm").number().unwrap_or(0.0) < HARMFUL {
+    let harm = activity.first("harm").number().unwrap_or(0.0);
+    if harm < HARMFUL || age_s(activity, 0) < BRIEF_S {
         return None;
     }
     let state = activity.first("state").text().unwrap_or("?");

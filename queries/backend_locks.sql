@@ -43,7 +43,13 @@ FROM (
                WHEN 'virtualxid' THEN 'virtual transaction ' || l.virtualxid
                WHEN 'object' THEN coalesce(class.relname::pg_catalog.text, 'class ' || l.classid::pg_catalog.text)
                                   || ' ' || l.objid::pg_catalog.text
-               WHEN 'advisory' THEN 'advisory ' || l.classid::pg_catalog.text || ':' || l.objid::pg_catalog.text
+               WHEN 'advisory' THEN 'advisory ' || CASE WHEN l.objsubid = 1
+                   THEN ((l.classid::pg_catalog.int8 << 32) | l.objid::pg_catalog.int8)::pg_catalog.text
+                   -- two keys of 32 bits, shown without their sign
+                   ELSE (l.classid::pg_catalog.int8 - CASE WHEN l.classid >= 2147483648 THEN 4294967296 ELSE 0 END)::pg_catalog.text
+                        || ':'
+                        || (l.objid::pg_catalog.int8 - CASE WHEN l.objid >= 2147483648 THEN 4294967296 ELSE 0 END)::pg_catalog.text
+                   END
                ELSE l.locktype END AS target,
            pg_catalog.max(NULL::pg_catalog.float8) AS wait_s,
            pg_catalog.count(*) AS n

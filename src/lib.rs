@@ -53,7 +53,7 @@
 //! pool (read-only Repeatable Read transactions), the point query that is timed. A statement that comes
 //! again is prepared, with a fall-back for poolers that forget it. [`pg::admin`] acts: a signal is
 //! selected from pg_stat_activity by the session's full identity and read back; each action has a session
-//! of its own, opened when it is taken.
+//! of its own, opened when it is taken. [`pg::measure`] reads a table or index in full, on demand.
 //!
 //! # The shop
 //!

@@ -3,6 +3,7 @@
 use super::event::Moment;
 use super::panels::rates;
 use super::panels::spec::Spec;
+use crate::format;
 use crate::pg::{PgError, Table, Value};
 use crate::text::Clean;
 use regex::{Regex, RegexBuilder};
@@ -137,6 +138,13 @@ impl Feed {
     /// The rows' identity: the key columns of the front matter, or all text columns.
     pub fn identity(&self, row: usize) -> Vec<Box<str>> {
         self.table.identity(row, &self.spec.front.key)
+    }
+
+    /// Heading and text of one cell.
+    pub fn field(&self, row: usize, name: &str, utc_offset_s: i32) -> (String, String) {
+        let column = self.spec.column(name);
+        let cell = format::cell(self.table.get(row, name), &column, utc_offset_s);
+        (column.heading(name).to_owned(), cell.text.into_owned())
     }
 
     /// The row with this identity.

@@ -2,10 +2,10 @@
 
 use super::event::Moment;
 use crate::config::{Guard, GuardAction, GuardRule, GuardState};
-use crate::pg::admin::Signal;
+use crate::pg::admin::{Identity, Signal};
 use crate::pg::{Table, Value};
 use regex::Regex;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 /// Seconds after which the same statement or transaction may be hit, or told of, again.
 const AGAIN_S: f64 = 30.0;
@@ -32,35 +32,23 @@ pub struct Wish<'a> {
 /// What was done lately.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    /// Pid, start of the backend and of its statement or transaction.
-    hit: BTreeMap<(i64, String, String), Moment>,
+    /// Whose statement or transaction was hit, or told of.
+    hit: HashMap<Identity, Moment>,
     sent: VecDeque<Moment>,
     /// When it was said that the limit is reached.
     full: Option<Moment>,
 }
 
 impl Memory {
-    /// Whether this backend's statement or transaction is news; from now on it is not, for a while.
-    pub fn is_new(&mut self, activity: &Table, wish: &Wish<'_>, now: Moment) -> bool {
-        let text = |name| {
-            activity
-                .get(wish.row, name)
-                .text()
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let since = match wish.signal {
-            Signal::Cancel => text("query_start"),
-            Signal::Terminate => text("xact_start"),
-        };
-        let pid = activity.get(wish.row, "pid").int().unwrap_or_default();
+    /// Whether nothing was done or told of this lately.
+    pub fn is_new(&mut self, whom: &Identity, now: Moment) -> bool {
         self.hit.retain(|_, at| now.since(*at) < AGAIN_S);
-        let key = (pid, text("backend_start"), since);
-        if self.hit.contains_key(&key) {
-            return false;
-        }
-        self.hit.insert(key, now);
-        true
+        !self.hit.contains_key(whom)
+    }
+
+    /// From now on it is not new, for a while.
+    pub fn note(&mut self, whom: Identity, now: Moment) {
+        self.hit.insert(whom, now);
     }
 
     /// Whether one more signal may be sent within this minute; then it counts.
@@ -267,21 +255,17 @@ mod tests {
             mono_ms: seconds * 1000,
             epoch_ms: 0,
         };
-        let sessions = activity(&[(
-            1,
-            Some(false),
-            "client backend",
-            "bi",
-            "olap",
-            "active",
-            61.0,
-        )]);
-        let guard = guard(RULES);
-        let wish = wishes(&guard, &sessions, "shop", None, false).remove(0);
+        let statement = |since: &str| Identity {
+            pid: 1,
+            backend_start: "b".into(),
+            since: Some(since.to_owned()),
+        };
         let mut memory = Memory::default();
-        assert!(memory.is_new(&sessions, &wish, at(0)));
-        assert!(!memory.is_new(&sessions, &wish, at(29)));
-        assert!(memory.is_new(&sessions, &wish, at(30)));
+        assert!(memory.is_new(&statement("q"), at(0)));
+        memory.note(statement("q"), at(0));
+        assert!(!memory.is_new(&statement("q"), at(29)));
+        assert!(memory.is_new(&statement("the next"), at(29)));
+        assert!(memory.is_new(&statement("q"), at(30)));
         assert!(memory.may_send(2, at(0)) && memory.may_send(2, at(10)));
         assert!(!memory.may_send(2, at(59)));
         assert!(memory.tell_full(at(59)) && !memory.tell_full(at(60)));

@@ -73,13 +73,8 @@ fn help(model: &Model) -> (String, Vec<Entry<'_>>) {
         entries.push(Entry::Blank);
         for name in feed.columns(false) {
             let column = feed.spec.column(&name);
-            let title = if column.title.is_empty() {
-                name
-            } else {
-                column.title
-            };
             if !column.help.is_empty() {
-                entries.push(pair(title, column.help));
+                entries.push(pair(column.heading(&name).to_owned(), column.help));
             }
         }
         entries.push(Entry::Blank);

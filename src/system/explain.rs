@@ -10,6 +10,7 @@
 //! Planning calls functions that are labelled immutable or stable, with the rights of whoever plans. A
 //! superuser therefore plans a superuser's statements only.
 
+use super::router::catalogue;
 use super::router::lex::{self, Kind, Mask, Token};
 use super::router::structure::{Harm, structure};
 use crate::pg::{Client, Param, PgError, Table, Target, quote_ident, sampler};
@@ -201,66 +202,50 @@ fn readable(text: &str) -> Result<(&str, usize), ExplainError> {
 }
 
 async fn plan(client: &Client, sql: &str, params: usize, major: i64) -> Result<Explained, PgError> {
+    const OPTIONS: &str = "COSTS";
+    let (plan, how) = if params == 0 {
+        (
+            catalogue::explain(client, OPTIONS, sql, 0, &[]).await?,
+            "EXPLAIN, not run",
+        )
+    } else if major < 16 {
+        (
+            catalogue::explain(client, OPTIONS, sql, params, &[]).await?,
+            "EXPLAIN EXECUTE with force_generic_plan, not run: the plan for any parameters, partitions pruned \
+             as if they were NULL",
+        )
+    } else {
+        (
+            generic(client, sql).await?,
+            "EXPLAIN (GENERIC_PLAN), not run: the plan for any parameters",
+        )
+    };
+    Ok(Explained {
+        how: format!("{how}; names found by our own search_path"),
+        lines: lines(plan),
+    })
+}
+
+/// As it is asked for from PostgreSQL 16 on. The parameters are the statement's and have no values, which only
+/// the simple protocol lets pass. That would run several statements: one that can be prepared is a single one.
+async fn generic(client: &Client, sql: &str) -> Result<Table, PgError> {
     // Behind a pooler another session may have a statement of that name.
     let name = format!("htap_top_{:016x}", rand::random::<u64>());
     client.begin("SET TRANSACTION READ ONLY").await?;
-    let explained = if params == 0 {
-        by_text(client, sql).await
-    } else {
-        generic(client, sql, params, major, &name).await
-    };
-    // Whether it can be rolled back or not, the session is not used again.
-    let ended = client.rollback().await;
-    if params > 0 {
-        // It outlives the transaction, and behind a pooler the session; it is missing where it could not be made.
-        let _ = client.batch(&format!("DEALLOCATE {name}")).await;
-    }
-    let explained = explained?;
-    ended.map(|()| explained)
-}
-
-/// The extended protocol takes a single statement, whatever our own reading of it says.
-async fn by_text(client: &Client, sql: &str) -> Result<Explained, PgError> {
-    let plan = client.query(&format!("EXPLAIN {sql}"), &[]).await?;
-    Ok(Explained {
-        how: "EXPLAIN, not run; names found by our own search_path".into(),
-        lines: lines(plan),
-    })
-}
-
-async fn generic(
-    client: &Client,
-    sql: &str,
-    params: usize,
-    major: i64,
-    name: &str,
-) -> Result<Explained, PgError> {
-    // By the extended protocol: from here on it is known to be a single statement.
-    client
-        .execute(&format!("PREPARE {name} AS {sql}"), &[])
-        .await?;
-    let (explain, how) = if major >= 16 {
-        (
-            format!("EXPLAIN (GENERIC_PLAN) {sql}"),
-            "EXPLAIN (GENERIC_PLAN), not run: the plan for any parameters; names found by our own search_path",
-        )
-    } else {
+    let planned = async {
         client
-            .batch("SET LOCAL plan_cache_mode = force_generic_plan")
+            .execute(&format!("PREPARE {name} AS {sql}"), &[])
             .await?;
-        let nulls = vec!["NULL"; params].join(", ");
-        (
-            format!("EXPLAIN EXECUTE {name} ({nulls})"),
-            "EXPLAIN EXECUTE with force_generic_plan, not run: the plan for any parameters, partitions pruned \
-             as if they were NULL; names found by our own search_path",
-        )
+        client
+            .query_text(&format!("EXPLAIN (GENERIC_PLAN) {sql}"), usize::MAX)
+            .await
     };
-    // The simple protocol: the parameters are the statement's, and have no values.
-    let plan = client.query_text(&explain, usize::MAX).await?;
-    Ok(Explained {
-        how: how.to_owned(),
-        lines: lines(plan),
-    })
+    let planned = planned.await;
+    let ended = client.rollback().await;
+    // It outlives the transaction, and behind a pooler the session; it is missing where it could not be made.
+    let _ = client.batch(&format!("DEALLOCATE {name}")).await;
+    let plan = planned?;
+    ended.map(|()| plan)
 }
 
 fn lines(plan: Table) -> Vec<Clean> {

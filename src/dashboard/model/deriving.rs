@@ -130,10 +130,15 @@ impl Model {
         )
     }
 
-    /// The oldest holder that concerns this database, as `pid 812` or `slot debezium`.
+    /// The oldest holder that concerns this database, as `pid 812` or `slot debezium`. One that is younger than
+    /// the dead rows that are to be explained is not to blame for them.
     fn holder(&self) -> Option<String> {
         let table = self.rows("snapshots");
         let row = (0..table.rows.len()).find(|row| table.get(*row, "own_database").is_true())?;
+        let age_s = table.get(row, "age_s").number();
+        if age_s.is_some_and(|age| age < snapshots::YOUNG_S) {
+            return None;
+        }
         let holder = table.get(row, "holder").text()?;
         let kind = table.get(row, "kind").text()?;
         Some(if kind == "backend" {

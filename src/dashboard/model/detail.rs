@@ -4,7 +4,6 @@ use super::{Model, Popup};
 use crate::dashboard::action::{ActionId, Grade};
 use crate::dashboard::event::{Effect, FeedId, Moment};
 use crate::dashboard::feed::Feed;
-use crate::format;
 use crate::pg::Table;
 use crate::system::explain::{Explained, Whose};
 use crate::text::Clean;
@@ -156,16 +155,7 @@ impl Model {
         let lead: Vec<&str> = lead.collect();
         let rest = table.columns.iter().map(|name| &**name);
         let rest = rest.filter(|name| !lead.contains(name));
-        let field = |name: &str| {
-            let column = feed.spec.column(name);
-            let text = format::cell(table.get(row, name), &column, self.start.utc_offset_s).text;
-            let title = if column.title.is_empty() {
-                name.to_owned()
-            } else {
-                column.title
-            };
-            (title, text.into_owned())
-        };
+        let field = |name: &str| feed.field(row, name, self.start.utc_offset_s);
         let fields = lead.iter().copied().chain(rest).map(field);
         (fields.collect(), lead.len())
     }

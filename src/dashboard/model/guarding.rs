@@ -59,8 +59,8 @@ impl Model {
                 let since = activity.get(wish.row, "xact_start").text();
                 hit.identity.since = since.map(str::to_owned);
             }
-            let now = self.now;
-            if !self.guarding.memory.is_new(&activity, &wish, now) {
+            let (now, whom) = (self.now, hit.identity.clone());
+            if !self.guarding.memory.is_new(&whom, now) {
                 continue;
             }
             let action = Action::Signal {
@@ -74,7 +74,9 @@ impl Model {
             if wish.dry {
                 let text = format!("dry run, nothing is sent: {}", action.describe());
                 self.say(Grade::Doubtful, &text);
+                self.guarding.memory.note(whom, now);
             } else if self.guarding.memory.may_send(rules.per_minute, now) {
+                self.guarding.memory.note(whom, now);
                 effects.push(self.begin(action));
             } else if self.guarding.memory.tell_full(now) {
                 let text = format!(

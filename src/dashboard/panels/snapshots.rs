@@ -10,6 +10,8 @@ pub struct XidClock {
     seen: VecDeque<(i64, f64)>,
 }
 
+/// Seconds: a younger snapshot keeps nothing that matters.
+pub const YOUNG_S: f64 = 5.0;
 /// Entries kept: an hour of seconds.
 const KEEP: usize = 3_600;
 

@@ -111,6 +111,17 @@ pub struct ColumnSpec {
     pub at_least: BTreeMap<String, f64>,
 }
 
+impl ColumnSpec {
+    /// What stands above the column called `name`.
+    pub fn heading<'a>(&'a self, name: &'a str) -> &'a str {
+        if self.title.is_empty() {
+            name
+        } else {
+            &self.title
+        }
+    }
+}
+
 /// A panel's front matter.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -193,24 +193,14 @@ fn statistics(entries: &mut Vec<Entry<'_>>, model: &Model, watched: &Watched) {
     let Some(feed) = told(entries, model, "backend_statement", HEAD) else {
         return;
     };
-    let table = &feed.table;
-    let Some(row) = rows_of(table, "pid", watched.pid).first().copied() else {
+    let Some(row) = rows_of(&feed.table, "pid", watched.pid).first().copied() else {
         let why = "not among them: it has not ended once yet, or is not tracked";
         list(entries, HEAD.into(), [(format::NONE.into(), why.into())]);
         return;
     };
     let names = feed.columns(false);
-    let lines = names.iter().map(|name| {
-        let column = feed.spec.column(name);
-        let cell = format::cell(table.get(row, name), &column, model.start.utc_offset_s);
-        let title = if column.title.is_empty() {
-            name.clone()
-        } else {
-            column.title.clone()
-        };
-        (title, cell.text.into_owned())
-    });
-    list(entries, HEAD.into(), lines.collect::<Vec<_>>());
+    let line = |name: &String| feed.field(row, name, model.start.utc_offset_s);
+    list(entries, HEAD.into(), names.iter().map(line));
 }
 
 fn plan<'a>(entries: &mut Vec<Entry<'a>>, detail: &'a Detail) {

@@ -397,11 +397,7 @@ pub(super) fn newest(model: &Model, feed: &Feed, x: &str, compare: Option<&str>)
         if name == x || Some(name.as_str()) == compare || spec.unit == Unit::Flag {
             continue;
         }
-        let title = if spec.title.is_empty() {
-            name.clone()
-        } else {
-            spec.title.clone()
-        };
+        let title = spec.heading(&name);
         let cell = format::cell(feed.table.get(last, &name), &spec, model.start.utc_offset_s);
         parts.push(format!("{title} {}", cell.text));
     }
@@ -415,11 +411,7 @@ pub(super) fn stat(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &
         .map(|name| {
             let spec = feed.spec.column(name);
             let cell = format::cell(feed.table.first(name), &spec, model.start.utc_offset_s);
-            let title = if spec.title.is_empty() {
-                name.clone()
-            } else {
-                spec.title.clone()
-            };
+            let title = spec.heading(name).to_owned();
             (title, cell.text.into_owned(), cell.severity)
         })
         .collect();

@@ -150,11 +150,7 @@ impl<'a> DataTable<'a> {
             .collect();
         // One number makes a column of numbers, so that a `—` among them stands below the digits.
         let right = is_numeric(spec.unit) || cells.iter().any(|cell| cell.right);
-        let title = if spec.title.is_empty() {
-            name
-        } else {
-            &spec.title
-        };
+        let title = spec.heading(name);
         let head = match self.sort {
             Some((sorted, descending)) if sorted == name => {
                 format!("{title}{}", if descending { "▼" } else { "▲" })

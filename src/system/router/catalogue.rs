@@ -155,46 +155,8 @@ impl Catalogue {
         params: usize,
         types: &[&str],
     ) -> Result<Vec<String>, PgError> {
-        const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL plan_cache_mode = force_generic_plan";
         let table = self
-            .with_session(async |client| {
-                if params == 0 {
-                    let explain = format!("EXPLAIN (VERBOSE) {sql}");
-                    let answers = join3(
-                        client.batch(BEGIN),
-                        client.query(&explain, &[]),
-                        client.batch("ROLLBACK"),
-                    );
-                    let (begun, plan, ended) = answers.await;
-                    return begun.and(plan).and_then(|plan| ended.map(|()| plan));
-                }
-                // Behind a pooler another session may have a statement of that name.
-                let name = format!("htap_top_{:016x}", rand::random::<u64>());
-                let types = if types.len() == params {
-                    format!(" ({})", types.join(", "))
-                } else {
-                    String::new()
-                };
-                let prepare = format!("PREPARE {name}{types} AS {sql}");
-                let nulls = vec!["NULL"; params].join(", ");
-                let explain = format!("EXPLAIN (VERBOSE) EXECUTE {name} ({nulls})");
-                let deallocate = format!("DEALLOCATE {name}");
-                let (begun, prepared, plan, deallocated, ended) = join5(
-                    client.batch(BEGIN),
-                    client.execute(&prepare, &[]),
-                    client.query(&explain, &[]),
-                    client.batch(&deallocate),
-                    client.batch("ROLLBACK"),
-                )
-                .await;
-                if prepared.is_ok() && deallocated.is_err() {
-                    client.batch(&deallocate).await?;
-                }
-                begun
-                    .and(prepared)
-                    .and(plan)
-                    .and_then(|plan| ended.map(|()| plan))
-            })
+            .with_session(async |client| explain(client, "VERBOSE", sql, params, types).await)
             .await?;
         let line = |row: &Vec<crate::pg::Value>| row.first()?.text().map(str::to_owned);
         Ok(table.rows.iter().filter_map(line).collect())
@@ -235,6 +197,55 @@ impl Catalogue {
             .as_ref()
             .ok_or_else(|| PgError::new(Class::Reconnect, "no session"))
     }
+}
+
+/// The plan of one statement, from EXPLAIN with these options in a read-only transaction that is rolled back.
+/// It is sent by the extended protocol, which takes a single statement whatever its text says. With parameters
+/// the plan is the generic one.
+pub async fn explain(
+    client: &Client,
+    options: &str,
+    sql: &str,
+    params: usize,
+    types: &[&str],
+) -> Result<Table, PgError> {
+    const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL plan_cache_mode = force_generic_plan";
+    if params == 0 {
+        let explain = format!("EXPLAIN ({options}) {sql}");
+        let answers = join3(
+            client.batch(BEGIN),
+            client.query(&explain, &[]),
+            client.batch("ROLLBACK"),
+        );
+        let (begun, plan, ended) = answers.await;
+        return begun.and(plan).and_then(|plan| ended.map(|()| plan));
+    }
+    // Behind a pooler another session may have a statement of that name.
+    let name = format!("htap_top_{:016x}", rand::random::<u64>());
+    let types = if types.len() == params {
+        format!(" ({})", types.join(", "))
+    } else {
+        String::new()
+    };
+    let prepare = format!("PREPARE {name}{types} AS {sql}");
+    let nulls = vec!["NULL"; params].join(", ");
+    let explain = format!("EXPLAIN ({options}) EXECUTE {name} ({nulls})");
+    let deallocate = format!("DEALLOCATE {name}");
+    let (begun, prepared, plan, deallocated, ended) = join5(
+        client.batch(BEGIN),
+        client.execute(&prepare, &[]),
+        client.query(&explain, &[]),
+        client.batch(&deallocate),
+        client.batch("ROLLBACK"),
+    )
+    .await;
+    if prepared.is_ok() && deallocated.is_err() {
+        client.batch(&deallocate).await?;
+    }
+    begun
+        .and(prepared)
+        .and(plan)
+        .and_then(|plan| ended.map(|()| plan))
 }
 
 /// WITH ORDINALITY counts from 1.

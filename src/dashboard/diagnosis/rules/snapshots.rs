@@ -3,12 +3,11 @@
 use super::{cure, described, in_vain, short};
 use crate::dashboard::diagnosis::finding::{Fact, Finding, fact};
 use crate::dashboard::diagnosis::{DEAD_ROWS, Evidence, own_holder};
+use crate::dashboard::panels::snapshots::YOUNG_S;
 use crate::format;
 use crate::pg::Table;
 use std::fmt::Write;
 
-/// A younger snapshot keeps nothing that matters.
-const YOUNG_S: f64 = 5.0;
 /// One table with this share of the dead rows stands for all.
 const NEARLY_ALL: f64 = 0.9;
 /// So many tables are listed.

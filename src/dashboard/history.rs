@@ -1,5 +1,6 @@
 //! Series over time at fixed cost, and the OLTP figures made from cumulative counters.
 
+use super::chunks::Chunks;
 use super::panels::classify::{Classifier, Session};
 use crate::config::WorkClass;
 use crate::pg::Table;
@@ -10,47 +11,39 @@ pub const KEEP: usize = 3_600;
 
 /// A series of figures, newest last; `NaN` stands for "not measured".
 #[derive(Clone, Debug, Default)]
-pub struct Series(VecDeque<f32>);
+pub struct Series(Chunks<f32>);
 
 impl Series {
-    /// Appends a figure, dropping the oldest of a full series.
+    /// Appends a figure.
     pub fn push(&mut self, value: Option<f64>) {
-        if self.0.len() >= KEEP {
-            self.0.pop_front();
-        }
-        self.0
-            .push_back(value.map_or(f32::NAN, |value| value as f32));
+        let value = value.map_or(f32::NAN, |value| value as f32);
+        self.0.push(value, KEEP);
     }
 
-    /// The newest `count` figures, oldest first.
+    /// The newest `count` figures of the hour, oldest first.
     pub fn last(&self, count: usize) -> Vec<Option<f64>> {
-        let skip = self.0.len().saturating_sub(count);
-        self.0
-            .iter()
-            .skip(skip)
-            .map(|value| (!value.is_nan()).then_some(f64::from(*value)))
-            .collect()
+        let newest = self.0.iter().rev().take(count.min(KEEP));
+        let mut figures: Vec<Option<f64>> = newest.map(figure).collect();
+        figures.reverse();
+        figures
     }
 
     /// The newest figure, where it was measured.
     pub fn newest(&self) -> Option<f64> {
-        self.last(1).first().copied().flatten()
+        self.0.iter().next_back().and_then(figure)
     }
 
     /// The median of the newest `count` figures, the last `skip` left out.
     pub fn median(&self, count: usize, skip: usize) -> Option<f64> {
-        let mut values: Vec<f64> = self
-            .0
-            .iter()
-            .rev()
-            .skip(skip)
-            .take(count)
-            .filter(|v| !v.is_nan())
-            .map(|v| f64::from(*v))
-            .collect();
+        let figures = self.0.iter().rev().skip(skip).take(count);
+        let mut values: Vec<f64> = figures.filter_map(figure).collect();
         values.sort_by(f64::total_cmp);
         values.get(values.len() / 2).copied()
     }
+}
+
+fn figure(value: f32) -> Option<f64> {
+    (!value.is_nan()).then_some(f64::from(value))
 }
 
 /// Counters of pg_stat_database at one moment.

@@ -2,11 +2,13 @@
 
 pub mod action;
 pub mod audit;
+pub mod chunks;
 pub mod diagnosis;
 pub mod event;
 pub mod feed;
 pub mod guard;
 pub mod history;
+mod keyframe;
 pub mod keys;
 pub mod layout;
 pub mod model;

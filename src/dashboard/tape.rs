@@ -5,6 +5,7 @@
 
 use super::diagnosis::Health;
 use super::event::{Event, Moment};
+use super::keyframe::{Keyframe, pack};
 use super::model::Model;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -17,8 +18,6 @@ pub const HOUR_MS: u64 = 3_600_000;
 const MARK_MS: u64 = 5_000;
 /// Seconds after which a danger that comes again is another trouble.
 const APART_S: f64 = 30.0;
-/// Compression: higher levels save little on spans of a minute.
-const LEVEL: i32 = 3;
 
 /// The events of some time.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ struct Span {
     begun: Moment,
     last: Moment,
     /// The model before the first event.
-    model: Box<Model>,
+    before: Keyframe,
     events: Events,
     troubles: Vec<Trouble>,
 }
@@ -136,16 +135,14 @@ impl Tape {
     fn turn(&mut self, model: &Model, now: Moment) {
         if let Some(span) = self.spans.back_mut()
             && let Events::Open(lines) = &span.events
-            && let Ok(packed) = zstd::bulk::compress(lines, LEVEL)
+            && let Some(packed) = pack(lines)
         {
             span.events = Events::Packed(packed);
         }
-        let mut model = model.clone();
-        model.become_past();
         self.spans.push_back(Span {
             begun: now,
             last: now,
-            model: Box::new(model),
+            before: Keyframe::of(model),
             events: Events::Open(Vec::new()),
             troubles: Vec::new(),
         });
@@ -207,7 +204,7 @@ impl Tape {
         let position = after.saturating_sub(1);
         let span = self.spans.get(position)?;
         let mut past = Past {
-            model: (*span.model).clone(),
+            model: span.before.model().ok()?,
             span: self.dropped + position,
             told: 0,
             next: VecDeque::new(),

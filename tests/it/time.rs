@@ -243,6 +243,43 @@ fn an_hour_is_kept_and_no_more() {
     assert!(tape.bytes() < 2_000_000, "{} bytes", tape.bytes());
 }
 
+/// What is derived from the sample before is so in each second, also in the first of a minute.
+#[test]
+fn rates_and_ages_of_every_second_are_those_that_were_shown() {
+    let mut live = model();
+    let mut tape = Tape::new(HOUR_MS);
+    let mut shown = Vec::new();
+    for at in 0..150 {
+        let written = |relid: u64| 1_000 * relid + at * at * relid;
+        let tables = table(
+            "now_epoch|relid|table|n_tup_ins",
+            &[
+                &format!("{at}.0|7|orders|{}", written(7)),
+                &format!("{at}.0|9|order_items|{}", written(9)),
+            ],
+        );
+        let views = table(
+            "now_epoch|relid|view|xmin",
+            &[&format!("{at}.0|11|daily|{}", 500 + at / 20)],
+        );
+        for event in [
+            ticked(at * 1_000),
+            answered(&live, "tables", tables),
+            answered(&live, "views", views),
+        ] {
+            let _ = tape.tell(&mut live, event);
+        }
+        shown.push([live.rows("tables").clone(), live.rows("views").clone()]);
+    }
+    let inserts = |at: usize| shown[at][0].get(1, "n_tup_ins").number();
+    assert_eq!((inserts(0), inserts(149)), (None, Some(9.0 * 297.0)));
+    for (at, then) in shown.iter().enumerate() {
+        let past = tape.at(at as u64 * 1_000).unwrap();
+        let rows = |name| past.model.rows(name).clone();
+        assert_eq!(&[rows("tables"), rows("views")], then, "second {at}");
+    }
+}
+
 /// A figure that JSON has no number for comes back as it was.
 #[test]
 fn what_is_no_number_is_kept_too() {

@@ -2,16 +2,35 @@
 
 use super::spec::Front;
 use crate::pg::{Table, Value};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// The server's clock at the sample, which every statement with `rates` tells.
 pub const CLOCK: &str = "now_epoch";
 
 /// The counters of the sample before.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Memory {
     at_s: f64,
+    #[serde(with = "pairs")]
     seen: HashMap<Vec<Box<str>>, Vec<Option<f64>>>,
+}
+
+/// JSON has no keys but texts: the counters are written as pairs.
+mod pairs {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::collections::HashMap;
+
+    type Seen = HashMap<Vec<Box<str>>, Vec<Option<f64>>>;
+
+    pub(super) fn serialize<S: Serializer>(seen: &Seen, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(seen)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Seen, D::Error> {
+        let pairs: Vec<(Vec<Box<str>>, Vec<Option<f64>>)> = Vec::deserialize(from)?;
+        Ok(pairs.into_iter().collect())
+    }
 }
 
 /// Replaces counters by their growth per second since the sample before, by the server's clock. What
@@ -20,7 +39,8 @@ pub fn derive(table: &mut Table, front: &Front, memory: &mut Memory) {
     if front.rates.is_empty() {
         return;
     }
-    let at_s = figure(table.first(CLOCK)).unwrap_or(0.0);
+    let at_s = figure(table.first(CLOCK)).filter(|at| at.is_finite());
+    let at_s = at_s.unwrap_or(0.0);
     let passed_s = at_s - memory.at_s;
     let mut seen = HashMap::new();
     for row in 0..table.rows.len() {

@@ -1,13 +1,13 @@
 //! Who holds the xmin horizon: age in seconds from the times at which transaction ids were first seen.
 
 use super::classify::{Classifier, Session};
+use crate::dashboard::chunks::Chunks;
 use crate::pg::{Table, Value};
-use std::collections::VecDeque;
 
 /// When each transaction id was the next one to be given out: one entry per sample.
 #[derive(Clone, Debug, Default)]
 pub struct XidClock {
-    seen: VecDeque<(i64, f64)>,
+    seen: Chunks<(i64, f64)>,
 }
 
 /// Seconds: a younger snapshot keeps nothing that matters.
@@ -18,43 +18,34 @@ const KEEP: usize = 3_600;
 impl XidClock {
     /// Notes that `next_xid` was the next id at `epoch_s` of the server.
     pub fn note(&mut self, next_xid: i64, epoch_s: f64) {
-        if self
-            .seen
-            .back()
-            .is_some_and(|(last, at)| next_xid < *last || epoch_s < *at)
-        {
+        let newest = self.seen.iter().next_back();
+        let back = newest.is_some_and(|(last, at)| next_xid < last || epoch_s < at);
+        if back {
             // Another server, or one restored from a backup: what was seen is of no use.
             self.seen.clear();
         }
-        if self.seen.back().is_none_or(|(last, _)| next_xid > *last) {
-            self.seen.push_back((next_xid, epoch_s));
-        }
-        if self.seen.len() > KEEP {
-            self.seen.pop_front();
+        if back || newest.is_none_or(|(last, _)| next_xid > last) {
+            self.seen.push((next_xid, epoch_s), KEEP);
         }
     }
 
     /// Seconds for which ids have been watched: what is older than all of them is at least so old.
     fn watched_s(&self, now_s: f64) -> Option<f64> {
-        let (_, first) = self.seen.front()?;
+        let (_, first) = self.seen.iter().next()?;
         Some((now_s - first).max(0.0))
     }
 
     /// Ids given out per second, as long as they have been watched; unknown before a minute.
     pub fn per_s(&self) -> Option<f64> {
-        let ((first, begun), (last, at)) = (self.seen.front()?, self.seen.back()?);
+        let (first, begun) = self.seen.iter().next()?;
+        let (last, at) = self.seen.iter().next_back()?;
         let passed_s = at - begun;
         (passed_s >= 60.0).then(|| (last - first) as f64 / passed_s)
     }
 
     /// Seconds before `now_s` at which `xid` was the next to be given out, where that was seen.
     pub fn age_s(&self, xid: i64, now_s: f64) -> Option<f64> {
-        let (first, _) = self.seen.front()?;
-        if xid < *first {
-            return None;
-        }
-        let position = self.seen.partition_point(|(next, _)| *next <= xid);
-        let (_, at) = self.seen.get(position.checked_sub(1)?)?;
+        let (_, at) = self.seen.last_where(|(next, _)| *next <= xid)?;
         Some((now_s - at).max(0.0))
     }
 }

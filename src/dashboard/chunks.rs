@@ -1,0 +1,114 @@
+//! A queue of what is kept of every second: its clones share what they have in common, so that the models
+//! of an hour's minutes hold its figures once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Entries shared as one.
+const CHUNK: usize = 60;
+
+/// Entries, oldest first.
+#[derive(Clone, Debug)]
+pub struct Chunks<T> {
+    /// Of [`CHUNK`] each.
+    full: VecDeque<Arc<[T]>>,
+    /// Fewer than [`CHUNK`].
+    newest: Vec<T>,
+}
+
+impl<T> Default for Chunks<T> {
+    fn default() -> Self {
+        Self {
+            full: VecDeque::new(),
+            newest: Vec::new(),
+        }
+    }
+}
+
+impl<T: Copy> Chunks<T> {
+    /// Appends an entry, and forgets chunks that are not among the newest `keep`.
+    pub fn push(&mut self, entry: T, keep: usize) {
+        self.newest.push(entry);
+        if self.newest.len() == CHUNK {
+            self.full.push_back(self.newest.as_slice().into());
+            self.newest.clear();
+        }
+        while self.len() >= keep + CHUNK && self.full.pop_front().is_some() {}
+    }
+
+    /// How many there are: up to a chunk more than are to be kept.
+    pub fn len(&self) -> usize {
+        self.full.len() * CHUNK + self.newest.len()
+    }
+
+    /// All, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = T> {
+        let full = self.full.iter().flat_map(|chunk| chunk.iter());
+        full.chain(&self.newest).copied()
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.full.clear();
+        self.newest.clear();
+    }
+
+    /// The newest one for which `before` holds, where it holds for the older ones, too.
+    pub fn last_where(&self, before: impl Fn(&T) -> bool) -> Option<T> {
+        let begins = |chunk: &[T]| chunk.first().is_some_and(&before);
+        let chunk = if begins(&self.newest) {
+            self.newest.as_slice()
+        } else {
+            let after = self.full.partition_point(|chunk| begins(chunk));
+            self.full.get(after.checked_sub(1)?)?
+        };
+        let after = chunk.partition_point(&before);
+        chunk.get(after.checked_sub(1)?).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_are_kept_and_the_oldest_forgotten_in_whole_chunks() {
+        let mut chunks = Chunks::default();
+        for n in 0..1_000 {
+            chunks.push(n, 200);
+            assert!(chunks.len() < 200 + CHUNK, "{}", chunks.len());
+            let newest: Vec<i32> = chunks.iter().rev().take(200).collect();
+            let expected: Vec<i32> = (0..=n).rev().take(200).collect();
+            assert_eq!(newest, expected);
+        }
+        assert_eq!(chunks.iter().count(), chunks.len());
+        chunks.clear();
+        assert_eq!((chunks.len(), chunks.iter().next()), (0, None));
+    }
+
+    #[test]
+    fn what_was_before_is_found_in_any_chunk() {
+        let mut chunks = Chunks::default();
+        assert_eq!(chunks.last_where(|_| true), None);
+        for n in 0..150 {
+            chunks.push(n * 2, 1_000);
+        }
+        for limit in 0..400 {
+            let expected = (limit > 0).then(|| ((limit - 1) / 2 * 2).min(298));
+            assert_eq!(chunks.last_where(|n| *n < limit), expected, "{limit}");
+        }
+    }
+
+    #[test]
+    fn a_clone_shares_full_chunks_and_nothing_that_comes_after() {
+        let mut chunks = Chunks::default();
+        for n in 0..130 {
+            chunks.push(n, 1_000);
+        }
+        let before = chunks.clone();
+        chunks.push(130, 1_000);
+        assert_eq!((before.len(), chunks.len()), (130, 131));
+        let shared = before.full.iter().zip(&chunks.full);
+        assert!(shared.map(|(a, b)| Arc::ptr_eq(a, b)).all(|same| same));
+    }
+}

@@ -1,0 +1,63 @@
+//! A model put away until somebody looks at its moment: what takes most of its room, the rows of its feeds,
+//! is packed.
+
+use super::model::Model;
+use super::panels::rates;
+use crate::pg::Table;
+use std::io;
+
+/// Compression: higher levels save little on a minute's events.
+const LEVEL: i32 = 3;
+
+/// A model of the past.
+#[derive(Debug)]
+pub struct Keyframe {
+    /// Without the rows of its feeds, where those are packed.
+    model: Box<Model>,
+    rows: Option<Vec<u8>>,
+}
+
+/// Compresses; none where that fails.
+pub fn pack(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut packed = zstd::bulk::compress(bytes, LEVEL).ok()?;
+    // It was made as large as the worst case.
+    packed.shrink_to_fit();
+    Some(packed)
+}
+
+impl Keyframe {
+    /// Puts away the model as it is.
+    pub fn of(model: &Model) -> Self {
+        let mut model = model.clone();
+        model.become_past();
+        let feeds = model.feeds.iter();
+        let rows: Vec<_> = feeds
+            .map(|feed| (&feed.table, &feed.raw, &feed.rates))
+            .collect();
+        let rows = serde_json::to_vec(&rows).ok();
+        let rows = rows.and_then(|json| pack(&json));
+        if rows.is_some() {
+            for feed in &mut model.feeds {
+                (feed.table, feed.raw) = (Table::default(), Table::default());
+                feed.rates = rates::Memory::default();
+            }
+        }
+        Self {
+            model: Box::new(model),
+            rows,
+        }
+    }
+
+    /// The model as it was.
+    pub fn model(&self) -> io::Result<Model> {
+        let mut model = (*self.model).clone();
+        if let Some(packed) = &self.rows {
+            let json = zstd::stream::decode_all(packed.as_slice())?;
+            let rows: Vec<(Table, Table, rates::Memory)> = serde_json::from_slice(&json)?;
+            for (feed, rows) in model.feeds.iter_mut().zip(rows) {
+                (feed.table, feed.raw, feed.rates) = rows;
+            }
+        }
+        Ok(model)
+    }
+}

@@ -586,6 +586,90 @@ fn a_replaced_cache_is_told_with_who_replaces_it() {
     });
 }
 
+/// Refreshes that follow each other at once leave autovacuum, which comes every second, no moment for the view.
+#[test]
+fn refreshes_that_never_let_autovacuum_in_are_told() {
+    block_on(async {
+        let server = server(&[("autovacuum_naptime", "1s")]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        // Each refresh replaces every row, and holds the view for a second and more.
+        admin
+            .batch(
+                "CREATE MATERIALIZED VIEW drawn AS SELECT aid, random() AS lot FROM pgbench_accounts, (SELECT pg_sleep(1)) AS slow;
+                 CREATE UNIQUE INDEX ON drawn (aid); ANALYZE drawn",
+            )
+            .await
+            .unwrap();
+        let refresher = database.connect().await;
+        let refresher_pid = pid(&refresher).await;
+        let refreshing = tokio::spawn(async move {
+            loop {
+                let sql = "REFRESH MATERIALIZED VIEW CONCURRENTLY drawn";
+                if let Err(error) = refresher.batch(sql).await {
+                    return error;
+                }
+            }
+        });
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        let told = |board: &super::board::Board| {
+            let mut findings = board.model.findings.iter();
+            findings.any(|finding| {
+                finding.rule == "starved_vacuum"
+                    && finding.subject == "public.drawn"
+                    && finding.cure.contains("VACUUM public.drawn between")
+            })
+        };
+        watch.until("it is told", told).await;
+        let vacuums = "SELECT autovacuum_count AS n FROM pg_stat_all_tables WHERE relname = 'drawn'";
+        let vacuums = admin.query(vacuums, &[]).await.unwrap();
+        assert_eq!(vacuums.first("n").int(), Some(0), "it was let in");
+        admin
+            .batch(&format!("SELECT pg_terminate_backend({refresher_pid})"))
+            .await
+            .unwrap();
+        refreshing.await.unwrap();
+        admin.batch("VACUUM drawn").await.unwrap();
+        watch.calm_of("starved_vacuum").await;
+    });
+}
+
+/// Six hundred million transactions take too long to make: the database is told to be as old as that.
+#[test]
+fn a_database_whose_ids_run_out_is_told_until_it_is_vacuumed() {
+    block_on(async {
+        let server = server(&[("autovacuum", "off")]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        let aged = format!(
+            "UPDATE pg_database SET datfrozenxid = mod(txid_current() + 4294967296 - 600000000, 4294967296)::text::xid
+             WHERE datname = '{}'",
+            database.name
+        );
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        watch.look(10_000).await;
+        let found = |board: &super::board::Board| {
+            let mut findings = board.model.findings.iter();
+            findings.find(|finding| finding.rule == "wraparound").cloned()
+        };
+        assert_eq!(found(&watch.board), None);
+        admin.batch(&aged).await.unwrap();
+        watch
+            .until("it is told", |board| found(board).is_some())
+            .await;
+        let finding = found(&watch.board).unwrap();
+        assert_eq!(finding.subject, database.name);
+        assert!(
+            finding.sentence.contains("are 600M old: 1.54G are left"),
+            "{}",
+            finding.sentence
+        );
+        assert!(finding.cure.starts_with("VACUUM"), "{}", finding.cure);
+        admin.batch("VACUUM").await.unwrap();
+        watch.calm_of("wraparound").await;
+    });
+}
+
 /// A quiet server with a load of ordinary transactions: nothing is found, however often it is looked at.
 #[test]
 fn an_ordinary_load_makes_no_rule_speak() {

@@ -1,5 +1,5 @@
-//! Rules on answers as a server gives them in situations that no test can make in its time: ids that run
-//! out, gigabytes of temporary files, a cache that is replaced, a view that is always being refreshed.
+//! Rules on answers as a server gives them: from which figures on they speak, and in which words, where a
+//! real server comes to those figures slowly.
 
 use crate::it::board::{Board, activity, table};
 use htap_top::config::Config;

@@ -37,7 +37,7 @@ impl<T: Copy> Chunks<T> {
     }
 
     /// How many there are: up to a chunk more than are to be kept.
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.full.len() * CHUNK + self.newest.len()
     }
 
@@ -108,7 +108,7 @@ mod tests {
         let before = chunks.clone();
         chunks.push(130, 1_000);
         assert_eq!((before.len(), chunks.len()), (130, 131));
-        let shared = before.full.iter().zip(&chunks.full);
-        assert!(shared.map(|(a, b)| Arc::ptr_eq(a, b)).all(|same| same));
+        let mut both = before.full.iter().zip(&chunks.full);
+        assert!(both.all(|(a, b)| Arc::ptr_eq(a, b)));
     }
 }

@@ -22,4 +22,5 @@ pub mod terminal;
 pub mod theatre;
 pub mod theme;
 pub mod view;
+pub mod wait_graph;
 pub mod widgets;

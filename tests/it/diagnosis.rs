@@ -128,6 +128,63 @@ fn one_root_and_twenty_waiters_are_a_tree_of_twenty_one_nodes() {
     });
 }
 
+/// Of sixty waiters fifty are asked whom they wait for, and three more wait for somebody else.
+#[test]
+fn who_waits_for_another_is_not_laid_to_the_root_of_most() {
+    block_on(async {
+        let server = server(&[]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        let other = database.connect().await;
+        other
+            .batch("BEGIN; SELECT pg_advisory_xact_lock(5)")
+            .await
+            .unwrap();
+        let mut apart = Vec::new();
+        for _ in 0..3 {
+            let client = database.connect().await;
+            let pid = pid(&client).await;
+            apart.push(tokio::spawn(async move {
+                client.batch("SELECT pg_advisory_xact_lock(5)").await
+            }));
+            until_waiting(&admin, pid).await;
+        }
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        let root = database.connect().await;
+        let root_pid = pid(&root).await;
+        root.batch("BEGIN; UPDATE pgbench_accounts SET abalance = 7 WHERE aid = 1")
+            .await
+            .unwrap();
+        let mut waiting = waiters(&database, &admin, 7).await;
+        let told = |waiting: &str| {
+            let sentence = format!("{waiting} up to ");
+            let root = format!(" for pid {root_pid} ");
+            move |board: &super::board::Board| {
+                let told = &board.model.cause.sentence;
+                told.starts_with(&sentence) && told.contains(&root)
+            }
+        };
+        watch
+            .until("seven of ten", told("7 of 10 waiting sessions wait"))
+            .await;
+        waiting.extend(waiters(&database, &admin, 53).await);
+        watch
+            .until(
+                "as many as were asked",
+                told("≥47 of 63 waiting sessions wait"),
+            )
+            .await;
+        let gauges = &watch.board.model.gauges;
+        let locks = gauges.iter().find(|gauge| gauge.label == "locks").unwrap();
+        assert!(locks.value.starts_with("63 wait "), "{}", locks.value);
+        drop((root, other));
+        for waiter in waiting.into_iter().chain(apart) {
+            waiter.await.unwrap().unwrap();
+        }
+        watch.calm_of("lock_queue").await;
+    });
+}
+
 /// pgbench on skewed rows beside one long snapshot, without a schema of ours.
 #[test]
 fn a_long_snapshot_is_named_with_the_table_it_hurts() {
@@ -621,7 +678,8 @@ fn refreshes_that_never_let_autovacuum_in_are_told() {
             })
         };
         watch.until("it is told", told).await;
-        let vacuums = "SELECT autovacuum_count AS n FROM pg_stat_all_tables WHERE relname = 'drawn'";
+        let vacuums =
+            "SELECT autovacuum_count AS n FROM pg_stat_all_tables WHERE relname = 'drawn'";
         let vacuums = admin.query(vacuums, &[]).await.unwrap();
         assert_eq!(vacuums.first("n").int(), Some(0), "it was let in");
         admin
@@ -650,7 +708,9 @@ fn a_database_whose_ids_run_out_is_told_until_it_is_vacuumed() {
         watch.look(10_000).await;
         let found = |board: &super::board::Board| {
             let mut findings = board.model.findings.iter();
-            findings.find(|finding| finding.rule == "wraparound").cloned()
+            findings
+                .find(|finding| finding.rule == "wraparound")
+                .cloned()
         };
         assert_eq!(found(&watch.board), None);
         admin.batch(&aged).await.unwrap();

@@ -9,7 +9,7 @@
 mod exposition;
 mod served;
 
-use super::server::{Database, Patience, Server, block_on, pid, shared, until_waiting};
+use super::server::{Database, Order, Patience, Server, block_on, pid, shared, until_waiting};
 use super::system;
 use exposition::Exposition;
 use htap_top::pg::Client;
@@ -116,7 +116,7 @@ impl Program {
 }
 
 /// A database like pgbench's, with hostile names in it.
-async fn bank(server: &'static Server) -> Database<'static> {
+async fn bank(server: &Server) -> Database<'_> {
     let database = server.database("bank").await;
     let admin = database.connect().await;
     admin
@@ -328,7 +328,9 @@ fn roles_see_what_they_may() {
 #[test]
 fn a_check_tells_a_missed_target_from_one_that_is_held() {
     block_on(async {
-        let database = bank(shared()).await;
+        // Its own: sessions of other tests wait for locks, too.
+        let server = Server::start(&Order::default());
+        let database = bank(&server).await;
         let conninfo = database.conninfo("postgres");
         let calm = "[targets]\noltp_p99_ms = 30000\nsnapshot_age = \"1h\"\ndead_pct = 100\nfreshness = \"10d\"\n";
         let program = Program::configured(calm);

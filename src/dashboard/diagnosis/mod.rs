@@ -11,6 +11,7 @@ use self::finding::{Fact, Finding};
 use super::event::Moment;
 use super::history::Oltp;
 use crate::config::{Config, Targets, WorkClass};
+use crate::dashboard::panels::activity::MOST_ROWS;
 use crate::dashboard::panels::spec::Unit;
 use crate::format;
 use crate::pg::Table;
@@ -120,7 +121,11 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
     let mut gauges = vec![
         latency(evidence.oltp, targets),
         snapshot(evidence.snapshots, targets),
-        locks(evidence.activity, evidence.oltp.restricted > 0),
+        locks(
+            evidence.activity,
+            evidence.sessions,
+            evidence.oltp.restricted > 0,
+        ),
         freshness(evidence.views, targets),
         olap(evidence.olap_ms, targets),
         throughput(evidence.oltp, targets),
@@ -233,18 +238,19 @@ fn own_holder(snapshots: &Table) -> Option<usize> {
     })
 }
 
-fn locks(activity: &Table, restricted: bool) -> Gauge {
-    let waits = waiters(activity);
-    let longest = waits.iter().copied().fold(0.0, f64::max);
+fn locks(activity: &Table, sessions: &Table, restricted: bool) -> Gauge {
+    let waiting = waiting(activity).into_iter();
+    let longest = waiting.map(|row| wait_s(activity, row)).fold(0.0, f64::max);
+    let waiting = all_waiting(activity, sessions);
     let mut gauge = judge("locks", Some(longest), LOCK_WAIT_S, 0.2, Unit::Seconds);
-    gauge.value = if waits.is_empty() {
+    gauge.value = if waiting == 0 {
         "free".into()
     } else {
         // No `/` before the longest wait: it is no target.
-        format!("{} wait {}", waits.len(), format::seconds(longest))
+        format!("{waiting} wait {}", format::seconds(longest))
     };
     gauge.target = String::new();
-    if activity.columns.is_empty() || (restricted && waits.is_empty()) {
+    if activity.columns.is_empty() || (restricted && waiting == 0) {
         gauge.health = Health::Unknown;
         gauge.figure = None;
         gauge.value = if restricted { "n/a" } else { "?" }.into();
@@ -252,22 +258,34 @@ fn locks(activity: &Table, restricted: bool) -> Gauge {
     gauge
 }
 
-/// Seconds that each waiter has waited for its lock.
-fn waiters(activity: &Table) -> Vec<f64> {
-    let waiting = |row: &usize| {
-        activity
-            .get(*row, "blocked_by")
-            .text()
-            .is_some_and(|blockers| !blockers.is_empty())
+/// Rows of the sessions that wait for a lock. Only some of many are asked whom they wait for.
+fn waiting(activity: &Table) -> Vec<usize> {
+    let waits = |row: &usize| {
+        activity.get(*row, "blocked_by").is_known()
+            || activity.get(*row, "wait_event_type").text() == Some("Lock")
     };
-    let wait = |row| {
-        activity
-            .get(row, "wait_s")
-            .number()
-            .or(activity.get(row, "query_age_s").number())
-            .unwrap_or(0.0)
-    };
-    (0..activity.rows.len()).filter(waiting).map(wait).collect()
+    (0..activity.rows.len()).filter(waits).collect()
+}
+
+/// Seconds that a session has waited for its lock; at most so many where the server does not tell (13).
+fn wait_s(activity: &Table, row: usize) -> f64 {
+    let number = |name| activity.get(row, name).number();
+    let blocked = activity.get(row, "blocked_by").is_known();
+    let most = number("query_age_s").filter(|_| blocked);
+    number("wait_s").or(most).unwrap_or(0.0)
+}
+
+/// How many sessions wait for locks, also where the activity has not room for all.
+fn all_waiting(activity: &Table, sessions: &Table) -> usize {
+    let seen = waiting(activity).len();
+    if activity.rows.len() < MOST_ROWS {
+        return seen;
+    }
+    let counted: i64 = (0..sessions.rows.len())
+        .filter(|row| sessions.get(*row, "waiting").is_true())
+        .filter_map(|row| sessions.get(row, "n").int())
+        .sum();
+    seen.max(usize::try_from(counted).unwrap_or(0))
 }
 
 fn freshness(views: &Table, targets: &Targets) -> Gauge {

@@ -3,11 +3,11 @@
 use super::{Confirm, LogLine, Model, Popup, Running};
 use crate::dashboard::action::{Action, ActionId, Backend, Grade, Outcome};
 use crate::dashboard::event::{Effect, FeedId};
+use crate::dashboard::wait_graph::WaitGraph;
 use crate::format;
 use crate::pg::Table;
 use crate::pg::admin::{Identity, Signal};
 use crate::text::{self, Clean};
-use std::collections::BTreeSet;
 
 /// Columns of a query that a confirmation shows.
 const QUERY_COLUMNS: usize = 200;
@@ -166,7 +166,15 @@ impl Model {
                 .iter()
                 .any(|backend| Some(backend.identity.pid) == pid)
         };
-        let waiters = self.waiting_for(backends);
+        let activity = self.rows("activity");
+        let graph = WaitGraph::of(activity);
+        let ended: Vec<usize> = (0..activity.rows.len())
+            .filter(|row| hit(activity, *row))
+            .collect();
+        let waiters = graph.released(&ended).len();
+        // Who waits for another may only stand before them in a queue that goes on.
+        let mut blockers = ended.iter().flat_map(|row| graph.blockers(*row));
+        let waits = blockers.any(|blocker| !ended.contains(blocker));
         let snapshots = self.rows("snapshots");
         let pins: i64 = (0..snapshots.rows.len())
             .filter(|row| hit(snapshots, *row))
@@ -175,7 +183,8 @@ impl Model {
         let mut parts = Vec::new();
         if waiters > 0 {
             let plural = if waiters == 1 { "" } else { "s" };
-            parts.push(format!("{waiters} waiting session{plural}"));
+            let most = if waits { "up to " } else { "" };
+            parts.push(format!("{most}{waiters} waiting session{plural}"));
         }
         if pins > 0 {
             parts.push(format!(
@@ -184,30 +193,6 @@ impl Model {
             ));
         }
         (!parts.is_empty()).then(|| format!("Frees {}.", parts.join(" and ")))
-    }
-
-    /// How many sessions wait for these, directly or through others; each counts once, and those
-    /// that are hit themselves do not.
-    fn waiting_for(&self, backends: &[Backend]) -> usize {
-        let activity = self.rows("activity");
-        let mut reached: BTreeSet<i64> = backends.iter().map(|b| b.identity.pid).collect();
-        loop {
-            let before = reached.len();
-            for row in 0..activity.rows.len() {
-                let blockers = activity.get(row, "blocked_by").text().unwrap_or_default();
-                let mut blockers = blockers
-                    .split(',')
-                    .filter_map(|pid| pid.trim().parse().ok());
-                if let Some(pid) = activity.get(row, "pid").int()
-                    && blockers.any(|pid: i64| reached.contains(&pid))
-                {
-                    reached.insert(pid);
-                }
-            }
-            if reached.len() == before {
-                return before.saturating_sub(backends.len());
-            }
-        }
     }
 
     pub(super) fn ask_cancel_old_olap(&mut self) {

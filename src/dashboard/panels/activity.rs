@@ -2,10 +2,12 @@
 
 use super::classify::{Classifier, Session};
 use crate::config::WorkClass;
+use crate::dashboard::wait_graph::WaitGraph;
 use crate::pg::{Table, Value};
 use crate::text::Clean;
-use std::collections::HashMap;
 
+/// The most rows that its statement gives.
+pub const MOST_ROWS: usize = 200;
 /// A session waiting for a lock is more urgent than its age in seconds says.
 const BLOCKED_WEIGHT: f64 = 1_000.0;
 /// Seconds below which a snapshot or a transaction is nothing to speak of.
@@ -20,7 +22,7 @@ pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
         let text = |name| table.get(row, name).text().unwrap_or_default();
         classifier.is_own(text("usename"), text("application_name"))
     });
-    let blocked = blocked_counts(&table);
+    let graph = WaitGraph::of(&table);
     let oldest_xids = (0..table.rows.len())
         .map(|row| horizon_xids(&table, row))
         .max()
@@ -30,12 +32,7 @@ pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
     }
     for row in 0..table.rows.len() {
         let class = class_of(&table, row, classifier);
-        let blocks = table
-            .get(row, "pid")
-            .int()
-            .and_then(|pid| blocked.get(&pid))
-            .copied()
-            .unwrap_or(0);
+        let blocks = graph.behind(row).len() as i64;
         let harm = harm(&table, row, class, blocks, oldest_xids);
         let wait = wait_text(&table, row);
         table.set(row, "class", class.name().into());
@@ -115,42 +112,6 @@ fn wait_text(table: &Table, row: usize) -> Value {
         (Some(kind), Some(event)) => Value::Text(Clean::from(format!("{kind} {event}"))),
         (Some(kind), None) => kind.into(),
     }
-}
-
-/// How many sessions wait behind each pid, directly or through others. A blocker counts for whoever
-/// waits on one of its waiters too; cycles are broken by counting each waiter once.
-fn blocked_counts(table: &Table) -> HashMap<i64, i64> {
-    let mut waiters: HashMap<i64, Vec<i64>> = HashMap::new();
-    for row in 0..table.rows.len() {
-        let Some(pid) = table.get(row, "pid").int() else {
-            continue;
-        };
-        for blocker in table
-            .get(row, "blocked_by")
-            .text()
-            .unwrap_or_default()
-            .split(',')
-        {
-            if let Ok(blocker) = blocker.trim().parse() {
-                waiters.entry(blocker).or_default().push(pid);
-            }
-        }
-    }
-    let count = |root: i64| {
-        let mut seen = std::collections::HashSet::from([root]);
-        let mut open = vec![root];
-        while let Some(pid) = open.pop() {
-            open.extend(
-                waiters
-                    .get(&pid)
-                    .into_iter()
-                    .flatten()
-                    .filter(|waiter| seen.insert(**waiter)),
-            );
-        }
-        seen.len() as i64 - 1
-    };
-    waiters.keys().map(|pid| (*pid, count(*pid))).collect()
 }
 
 /// Whoever blocks others comes first, then whoever holds the horizon, then the long OLAP statements,

@@ -1,8 +1,8 @@
 //! Who waits for whom: the pairs that the server tells, as a forest in which everybody stands once.
 
 use super::classify::{Classifier, Session};
+use crate::dashboard::wait_graph::WaitGraph;
 use crate::pg::{Table, Value};
-use std::collections::{HashMap, HashSet};
 
 /// Deeper levels are told by their number: they would push the names off the screen.
 const DEEPEST: usize = 4;
@@ -19,12 +19,13 @@ pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
         table.ensure_column(name);
     }
     let forest = Forest::of(&table);
-    let mut order: Vec<(usize, usize)> = Vec::with_capacity(table.rows.len());
-    let mut roots = forest.roots();
-    roots.sort_by_key(|row| std::cmp::Reverse(forest.descendants(*row)));
-    for root in roots {
-        forest.walk(root, 0, &mut order);
-    }
+    let mut trees: Vec<Vec<(usize, usize)>> = forest
+        .roots()
+        .into_iter()
+        .map(|root| forest.walk(root))
+        .collect();
+    trees.sort_by_key(|tree| std::cmp::Reverse(tree.len()));
+    let order = trees.concat();
     for (row, depth) in &order {
         let pid = table.get(*row, "pid").int().unwrap_or(0);
         let text = |name| table.get(*row, name).text().unwrap_or_default();
@@ -61,10 +62,9 @@ pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
     table
 }
 
-/// Rows, and whom each waits for.
+/// Rows, each below the one that it waits for.
 struct Forest {
-    /// Rows that a row waits for.
-    blockers: Vec<Vec<usize>>,
+    graph: WaitGraph,
     parent: Vec<Option<usize>>,
     children: Vec<Vec<usize>>,
 }
@@ -72,41 +72,15 @@ struct Forest {
 impl Forest {
     fn of(table: &Table) -> Self {
         let rows = table.rows.len();
-        let row_of: HashMap<i64, usize> = (0..rows)
-            .filter_map(|row| Some((table.get(row, "pid").int()?, row)))
-            .collect();
-        let blockers: Vec<Vec<usize>> = (0..rows)
-            .map(|row| {
-                let pids = table.get(row, "blocked_by").text().unwrap_or_default();
-                pids.split(',')
-                    .filter_map(|pid| row_of.get(&pid.trim().parse().ok()?).copied())
-                    .filter(|blocker| *blocker != row)
-                    .collect()
-            })
-            .collect();
-        let mut depths = vec![None; rows];
-        for row in 0..rows {
-            depth(row, &blockers, &mut depths, &mut HashSet::new());
-        }
-        let depth = |row: usize| depths.get(row).copied().flatten().unwrap_or(0);
-        let mut parent: Vec<Option<usize>> = blockers
-            .iter()
-            .map(|blockers| blockers.iter().copied().max_by_key(|row| depth(*row)))
-            .collect();
-        // Sessions that wait for each other, until the deadlock is found: one of them has to be the root.
-        for row in 0..rows {
-            let mut seen = HashSet::from([row]);
-            let mut at = row;
-            while let Some(above) = parent.get(at).copied().flatten() {
-                if !seen.insert(above) {
-                    if let Some(parent) = parent.get_mut(at) {
-                        *parent = None;
-                    }
-                    break;
-                }
-                at = above;
-            }
-        }
+        let graph = WaitGraph::of(table);
+        let depths = graph.depths();
+        let deepest = |row| {
+            let blockers = graph.blockers(row).iter().copied();
+            let blockers = blockers.filter(|blocker| graph.is_row(*blocker));
+            blockers.max_by_key(|blocker| depths.get(*blocker).copied())
+        };
+        let mut parent: Vec<Option<usize>> = (0..rows).map(deepest).collect();
+        break_circles(&mut parent);
         let mut children = vec![Vec::new(); rows];
         for (row, parent) in parent.iter().enumerate() {
             if let Some(siblings) = parent.and_then(|parent| children.get_mut(parent)) {
@@ -114,7 +88,7 @@ impl Forest {
             }
         }
         Self {
-            blockers,
+            graph,
             parent,
             children,
         }
@@ -126,76 +100,48 @@ impl Forest {
         roots.map(|(row, _)| row).collect()
     }
 
-    fn children(&self, row: usize) -> &[usize] {
-        self.children.get(row).map_or(&[], Vec::as_slice)
-    }
-
-    fn descendants(&self, row: usize) -> usize {
-        let mut rows = Vec::new();
-        self.walk(row, 0, &mut rows);
-        rows.len() - 1
-    }
-
     /// The row and all below it, with their depths.
-    fn walk(&self, row: usize, depth: usize, order: &mut Vec<(usize, usize)>) {
-        order.push((row, depth));
-        for child in self.children(row) {
-            self.walk(*child, depth + 1, order);
+    fn walk(&self, row: usize) -> Vec<(usize, usize)> {
+        let mut order = Vec::new();
+        let mut open = vec![(row, 0)];
+        while let Some((row, depth)) = open.pop() {
+            order.push((row, depth));
+            let children = self.children.get(row).map_or(&[][..], Vec::as_slice);
+            open.extend(children.iter().rev().map(|child| (*child, depth + 1)));
         }
+        order
     }
 
     /// Rows that wait, directly or through others, for `root` and for no other root.
     fn frees(&self, root: usize) -> usize {
-        if self.blockers.get(root).is_none_or(|it| !it.is_empty()) {
-            return 0;
+        if self.graph.blockers(root).is_empty() {
+            self.graph.released(&[root]).len()
+        } else {
+            0
         }
-        let waits_for_it_alone = |row: &usize| {
-            let mut seen = HashSet::from([*row]);
-            let mut open = vec![*row];
-            let mut found = false;
-            while let Some(at) = open.pop() {
-                let blockers = self.blockers.get(at).map_or(&[][..], Vec::as_slice);
-                if blockers.is_empty() {
-                    if at != root {
-                        return false;
-                    }
-                    found = true;
-                }
-                open.extend(blockers.iter().filter(|blocker| seen.insert(**blocker)));
-            }
-            found
-        };
-        (0..self.blockers.len())
-            .filter(|row| *row != root)
-            .filter(waits_for_it_alone)
-            .count()
     }
 }
 
-/// How many stand before a row, one behind the other.
-fn depth(
-    row: usize,
-    blockers: &[Vec<usize>],
-    depths: &mut Vec<Option<usize>>,
-    under_way: &mut HashSet<usize>,
-) -> usize {
-    if let Some(known) = depths.get(row).copied().flatten() {
-        return known;
+/// Sessions that wait for each other, until the deadlock is found: one of them has to be the root.
+fn break_circles(parent: &mut [Option<usize>]) {
+    // By which row's way up each was come to first.
+    let mut visited = vec![None; parent.len()];
+    for row in 0..parent.len() {
+        let mut at = row;
+        while let Some(seen) = visited.get_mut(at).filter(|seen| seen.is_none()) {
+            *seen = Some(row);
+            let Some(above) = parent.get(at).copied().flatten() else {
+                break;
+            };
+            if visited.get(above) == Some(&Some(row)) {
+                if let Some(parent) = parent.get_mut(at) {
+                    *parent = None;
+                }
+                break;
+            }
+            at = above;
+        }
     }
-    if !under_way.insert(row) {
-        return 0;
-    }
-    let above = blockers.get(row).map_or(&[][..], Vec::as_slice);
-    let deepest = above
-        .iter()
-        .map(|blocker| depth(*blocker, blockers, depths, under_way) + 1)
-        .max();
-    under_way.remove(&row);
-    let found = deepest.unwrap_or(0);
-    if let Some(known) = depths.get_mut(row) {
-        *known = Some(found);
-    }
-    found
 }
 
 #[cfg(test)]

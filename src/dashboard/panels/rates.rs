@@ -21,14 +21,15 @@ mod pairs {
     use serde::{Deserialize, Deserializer, Serializer};
     use std::collections::HashMap;
 
-    type Seen = HashMap<Vec<Box<str>>, Vec<Option<f64>>>;
+    type Counters = Vec<Option<f64>>;
+    type Seen = HashMap<Vec<Box<str>>, Counters>;
 
     pub(super) fn serialize<S: Serializer>(seen: &Seen, to: S) -> Result<S::Ok, S::Error> {
         to.collect_seq(seen)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Seen, D::Error> {
-        let pairs: Vec<(Vec<Box<str>>, Vec<Option<f64>>)> = Vec::deserialize(from)?;
+        let pairs: Vec<(Vec<Box<str>>, Counters)> = Vec::deserialize(from)?;
         Ok(pairs.into_iter().collect())
     }
 }

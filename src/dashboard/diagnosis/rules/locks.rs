@@ -2,7 +2,8 @@
 
 use super::{cure, described, doing, who};
 use crate::dashboard::diagnosis::finding::{Finding, fact};
-use crate::dashboard::diagnosis::{Evidence, Health, waiters};
+use crate::dashboard::diagnosis::{Evidence, Health, all_waiting, wait_s, waiting};
+use crate::dashboard::wait_graph::WaitGraph;
 use crate::format;
 use crate::pg::Table;
 
@@ -11,11 +12,16 @@ const WORTH_A_WORD_S: f64 = 0.2;
 /// So many waiters are listed.
 const LISTED: usize = 5;
 
-/// Sessions that wait behind one root.
+/// The sessions that wait behind one root.
 struct Queue {
-    waiters: usize,
+    /// Rows of the activity, who waits longest first.
+    rows: Vec<usize>,
     longest_s: f64,
     root: Root,
+    /// All who wait for any lock, where those are more.
+    of: Option<usize>,
+    /// Some were not asked whom they wait for: there may be more behind the root.
+    least: bool,
 }
 
 enum Root {
@@ -28,44 +34,46 @@ enum Root {
 }
 
 impl Queue {
-    fn of(activity: &Table) -> Option<Self> {
-        let waits = waiters(activity);
-        let longest_s = waits.iter().copied().fold(0.0, f64::max);
-        if longest_s < WORTH_A_WORD_S {
-            return None;
-        }
-        let blocks = |row: &usize| activity.get(*row, "blocks").int().unwrap_or(0);
-        let waits_itself = |row: &usize| activity.get(*row, "blocked_by").is_known();
-        let root = (0..activity.rows.len())
-            .filter(|row| blocks(row) > 0 && !waits_itself(row))
-            .max_by_key(blocks);
-        let prepared = (0..activity.rows.len()).any(|row| {
-            let blockers = activity.get(row, "blocked_by").text().unwrap_or_default();
-            blockers.split(',').any(|pid| pid.trim() == "0")
-        });
-        Some(Self {
-            waiters: waits.len(),
+    /// The queue in which most time is lost.
+    fn of(evidence: &Evidence<'_>) -> Option<Self> {
+        let activity = evidence.activity;
+        let graph = WaitGraph::of(activity);
+        let wait = |row: &usize| wait_s(activity, *row);
+        let waiting = waiting(activity);
+        let lost = |rows: &[usize]| rows.iter().map(wait).sum::<f64>();
+        let worst = graph
+            .roots()
+            .map(|root| (root, graph.behind(root)))
+            .max_by(|a, b| lost(&a.1).total_cmp(&lost(&b.1)));
+        let asked = |row: &&usize| !graph.blockers(**row).is_empty();
+        let least = waiting.iter().filter(asked).count() < waiting.len();
+        let (root, mut rows) = match worst {
+            Some((root, rows)) if graph.is_row(root) => (Root::Backend(root), rows),
+            Some((root, rows)) if graph.pid(root) == 0 => (Root::Prepared, rows),
+            _ => (Root::Unknown, waiting),
+        };
+        rows.sort_by(|a, b| wait(b).total_cmp(&wait(a)));
+        let longest_s = rows.first().map_or(0.0, wait);
+        let all = all_waiting(activity, evidence.sessions);
+        (longest_s >= WORTH_A_WORD_S).then(|| Self {
+            of: (all > rows.len()).then_some(all),
+            rows,
             longest_s,
-            root: match root {
-                Some(row) => Root::Backend(row),
-                None if prepared => Root::Prepared,
-                None => Root::Unknown,
-            },
+            root,
+            least,
         })
     }
 
-    /// `3 sessions wait up to 12s`.
+    /// `3 sessions wait up to 12s`, `3 of 8 waiting sessions wait up to 12s`.
     fn waiting(&self) -> String {
-        let plural = if self.waiters == 1 {
-            "session waits"
-        } else {
-            "sessions wait"
+        let n = self.rows.len();
+        let who = match self.of {
+            Some(all) if self.least => format!("≥{n} of {all} waiting sessions wait"),
+            Some(all) => format!("{n} of {all} waiting sessions wait"),
+            None if n == 1 => "1 session waits".to_owned(),
+            None => format!("{n} sessions wait"),
         };
-        format!(
-            "{} {plural} up to {}",
-            self.waiters,
-            format::seconds(self.longest_s)
-        )
+        format!("{who} up to {}", format::seconds(self.longest_s))
     }
 }
 
@@ -74,7 +82,7 @@ const EXPLAINS: &[&str] = &["locks", "p99", "tps", "olap", "oltp pool"];
 /// Sessions that queue behind one.
 pub fn lock_queue(evidence: &Evidence<'_>) -> Option<Finding> {
     let activity = evidence.activity;
-    let queue = Queue::of(activity)?;
+    let queue = Queue::of(evidence)?;
     let waiting = queue.waiting();
     let (subject, sentence, cure) = match queue.root {
         Root::Backend(row) => {
@@ -110,7 +118,7 @@ pub fn lock_queue(evidence: &Evidence<'_>) -> Option<Finding> {
 /// The root of the queue is a refresh that is not CONCURRENTLY.
 pub fn plain_refresh(evidence: &Evidence<'_>) -> Option<Finding> {
     let activity = evidence.activity;
-    let queue = Queue::of(activity)?;
+    let queue = Queue::of(evidence)?;
     let Root::Backend(root) = queue.root else {
         return None;
     };
@@ -166,28 +174,29 @@ fn listed(activity: &Table, queue: &Queue) -> Vec<(String, String)> {
         let query = activity.get(row, "query").text().unwrap_or_default();
         facts.push(fact("its statement", query));
     }
-    let wait = |row: &usize| {
-        let number = |name| activity.get(*row, name).number();
-        number("wait_s").or(number("query_age_s")).unwrap_or(0.0)
-    };
-    let mut waiting: Vec<usize> = (0..activity.rows.len())
-        .filter(|row| activity.get(*row, "blocked_by").is_known())
-        .collect();
-    waiting.sort_by(|a, b| wait(b).total_cmp(&wait(a)));
-    for row in waiting.iter().take(LISTED) {
-        let behind = activity.get(*row, "blocked_by").text().unwrap_or_default();
+    for row in queue.rows.iter().take(LISTED) {
+        let behind = activity.get(*row, "blocked_by").text().unwrap_or("?");
         let behind = behind.split(',').next().unwrap_or_default();
         facts.push(fact(
             pid(activity, *row),
             format!(
                 "{}: waits {} behind pid {behind}",
                 who(activity, *row),
-                format::seconds(wait(row))
+                format::seconds(wait_s(activity, *row))
             ),
         ));
     }
-    if waiting.len() > LISTED {
-        facts.push(fact("and", format!("{} more", waiting.len() - LISTED)));
+    if queue.rows.len() > LISTED {
+        facts.push(fact("and", format!("{} more", queue.rows.len() - LISTED)));
+    }
+    if let Some(all) = queue.of {
+        let others = all - queue.rows.len();
+        let why = if queue.least {
+            "not asked behind whom, or behind another"
+        } else {
+            "behind another"
+        };
+        facts.push(fact("besides", format!("{others} wait, {why}")));
     }
     facts
 }

@@ -1,0 +1,218 @@
+//! Who waits for whom: the waits-for graph, as `pg_blocking_pids` tells it.
+
+use crate::pg::Table;
+use std::collections::HashMap;
+
+/// A node is a row of the table by its position, or behind those a blocker that has no row.
+#[derive(Debug)]
+pub struct WaitGraph {
+    rows: usize,
+    pids: Vec<i64>,
+    /// Whom each waits for.
+    blockers: Vec<Vec<usize>>,
+    /// Who waits for each.
+    waiters: Vec<Vec<usize>>,
+}
+
+impl WaitGraph {
+    /// Of a table with `pid` and `blocked_by`, pids with commas between them.
+    pub fn of(table: &Table) -> Self {
+        let rows = table.rows.len();
+        let pid = |row| table.get(row, "pid").int();
+        let mut node_of: HashMap<i64, usize> =
+            (0..rows).filter_map(|row| Some((pid(row)?, row))).collect();
+        let mut graph = Self {
+            rows,
+            pids: (0..rows).map(|row| pid(row).unwrap_or(0)).collect(),
+            blockers: vec![Vec::new(); rows],
+            waiters: vec![Vec::new(); rows],
+        };
+        for row in 0..rows {
+            let blocked_by = table.get(row, "blocked_by").text().unwrap_or_default();
+            for pid in blocked_by
+                .split(',')
+                .filter_map(|pid| pid.trim().parse().ok())
+            {
+                let node = *node_of.entry(pid).or_insert_with(|| graph.unseen(pid));
+                if node != row {
+                    graph.wait(row, node);
+                }
+            }
+        }
+        graph
+    }
+
+    fn unseen(&mut self, pid: i64) -> usize {
+        self.pids.push(pid);
+        self.blockers.push(Vec::new());
+        self.waiters.push(Vec::new());
+        self.pids.len() - 1
+    }
+
+    fn wait(&mut self, waiter: usize, blocker: usize) {
+        if let Some(blockers) = self.blockers.get_mut(waiter) {
+            blockers.push(blocker);
+        }
+        if let Some(waiters) = self.waiters.get_mut(blocker) {
+            waiters.push(waiter);
+        }
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> std::ops::Range<usize> {
+        0..self.pids.len()
+    }
+
+    /// Whether the node is a row of the table.
+    pub fn is_row(&self, node: usize) -> bool {
+        node < self.rows
+    }
+
+    /// The node's process id; 0 is a prepared transaction.
+    pub fn pid(&self, node: usize) -> i64 {
+        self.pids.get(node).copied().unwrap_or(0)
+    }
+
+    /// Whom it waits for.
+    pub fn blockers(&self, node: usize) -> &[usize] {
+        self.blockers.get(node).map_or(&[], Vec::as_slice)
+    }
+
+    fn waiters(&self, node: usize) -> &[usize] {
+        self.waiters.get(node).map_or(&[], Vec::as_slice)
+    }
+
+    /// Those that wait for nobody, and for whom others wait.
+    pub fn roots(&self) -> impl Iterator<Item = usize> {
+        self.nodes()
+            .filter(|node| self.blockers(*node).is_empty() && !self.waiters(*node).is_empty())
+    }
+
+    /// All who wait for the node, directly or through others.
+    pub fn behind(&self, node: usize) -> Vec<usize> {
+        let mut seen = vec![false; self.pids.len()];
+        let mut found = Vec::new();
+        let mut open = vec![node];
+        while let Some(at) = open.pop() {
+            for waiter in self.waiters(at) {
+                if let Some(seen) = seen.get_mut(*waiter).filter(|seen| !**seen) {
+                    *seen = *waiter != node;
+                    if *seen {
+                        found.push(*waiter);
+                        open.push(*waiter);
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// All who go on once these have ended, and after them those who wait for nobody else; each comes
+    /// behind those it waits for.
+    pub fn released(&self, ended: &[usize]) -> Vec<usize> {
+        let mut pending: Vec<usize> = self.blockers.iter().map(Vec::len).collect();
+        for node in ended {
+            if let Some(pending) = pending.get_mut(*node) {
+                // It does not go on.
+                *pending = usize::MAX;
+            }
+        }
+        let mut found: Vec<usize> = ended.to_vec();
+        let mut at = 0;
+        while let Some(node) = found.get(at).copied() {
+            at += 1;
+            for waiter in self.waiters(node) {
+                if let Some(pending) = pending.get_mut(*waiter) {
+                    *pending = pending.saturating_sub(1);
+                    if *pending == 0 {
+                        found.push(*waiter);
+                    }
+                }
+            }
+        }
+        found.split_off(ended.len())
+    }
+
+    /// How many stand before each, one behind the other. Who waits in a circle, until the server breaks it,
+    /// stands behind those outside of it.
+    pub fn depths(&self) -> Vec<usize> {
+        let mut depths = vec![0; self.pids.len()];
+        let free = |node: &usize| self.blockers(*node).is_empty();
+        let first: Vec<usize> = self.nodes().filter(free).collect();
+        let rest = self.released(&first);
+        for node in first.into_iter().chain(rest) {
+            let depth = depths.get(node).copied().unwrap_or(0) + 1;
+            for waiter in self.waiters(node) {
+                if let Some(deepest) = depths.get_mut(*waiter) {
+                    *deepest = depth.max(*deepest);
+                }
+            }
+        }
+        depths
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::Value;
+
+    fn graph(pairs: &[(i64, &str)]) -> WaitGraph {
+        let rows = pairs
+            .iter()
+            .map(|(pid, blockers)| vec![Value::Int(*pid), (*blockers).into()]);
+        WaitGraph::of(&Table {
+            columns: ["pid", "blocked_by"].map(Into::into).into(),
+            rows: rows.collect(),
+        })
+    }
+
+    fn pids(graph: &WaitGraph, nodes: &[usize]) -> Vec<i64> {
+        let mut pids: Vec<i64> = nodes.iter().map(|node| graph.pid(*node)).collect();
+        pids.sort_unstable();
+        pids
+    }
+
+    #[test]
+    fn who_waits_through_others_is_behind_and_unseen_blockers_are_roots() {
+        let graph = graph(&[(1, ""), (2, "1"), (3, "2, 77"), (4, ""), (5, "0")]);
+        assert_eq!(pids(&graph, &graph.behind(0)), [2, 3]);
+        let roots: Vec<usize> = graph.roots().collect();
+        assert_eq!(pids(&graph, &roots), [0, 1, 77]);
+        assert!(graph.is_row(3) && !graph.is_row(5));
+        assert_eq!(graph.depths().get(..5), Some(&[0, 1, 2, 0, 1][..]));
+    }
+
+    #[test]
+    fn only_who_waits_for_nobody_else_is_released() {
+        let graph = graph(&[(1, ""), (2, ""), (3, "1"), (4, "1,2"), (5, "4"), (6, "3")]);
+        assert_eq!(pids(&graph, &graph.released(&[0])), [3, 6]);
+        assert_eq!(pids(&graph, &graph.released(&[0, 1])), [3, 4, 5, 6]);
+        assert_eq!(pids(&graph, &graph.released(&[0, 2])), [6]);
+    }
+
+    #[test]
+    fn a_circle_ends_and_is_released_by_nobody() {
+        let graph = graph(&[(1, "2"), (2, "1,3"), (3, ""), (4, "4")]);
+        assert_eq!(pids(&graph, &graph.behind(0)), [2]);
+        assert_eq!(graph.released(&[2]), Vec::<usize>::new());
+        assert_eq!(graph.depths(), [0, 1, 0, 0]);
+    }
+
+    /// A recording can hold any number of rows, one behind the other.
+    #[test]
+    fn a_queue_without_end_ends() {
+        let rows = (0..200_000).map(|pid| {
+            let blocker = pid - 1;
+            vec![Value::Int(pid), blocker.to_string().as_str().into()]
+        });
+        let graph = WaitGraph::of(&Table {
+            columns: ["pid", "blocked_by"].map(Into::into).into(),
+            rows: rows.collect(),
+        });
+        let root: Vec<usize> = graph.roots().collect();
+        assert_eq!(pids(&graph, &root), [-1]);
+        assert_eq!(graph.released(&root).len(), 200_000);
+        assert_eq!(graph.depths().iter().max(), Some(&200_000));
+    }
+}

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use htap_top::config::Config;
+use htap_top::dashboard::diagnosis::finding::Finding;
 use htap_top::dashboard::event::{Effect, Event, FeedId, Key, Moment, OwnCost, Request};
 use htap_top::dashboard::layout;
 use htap_top::dashboard::model::{Model, Start};
@@ -40,6 +41,12 @@ pub struct Board {
 }
 
 impl Board {
+    /// What the rule of this name finds.
+    pub fn finding(&self, rule: &str) -> Option<&Finding> {
+        let mut findings = self.model.findings.iter();
+        findings.find(|finding| finding.rule == rule)
+    }
+
     pub fn new(config: Config) -> Self {
         Self::with(config, |_| {})
     }

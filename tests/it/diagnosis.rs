@@ -5,6 +5,7 @@
 mod told;
 mod watch;
 
+use super::board::Board;
 use super::server::{Database, Order, Patience, Server, block_on, pid, until, until_waiting};
 use htap_top::config::Config;
 use htap_top::dashboard::event::Key;
@@ -159,7 +160,7 @@ fn who_waits_for_another_is_not_laid_to_the_root_of_most() {
         let told = |waiting: &str| {
             let sentence = format!("{waiting} up to ");
             let root = format!(" for pid {root_pid} ");
-            move |board: &super::board::Board| {
+            move |board: &Board| {
                 let told = &board.model.cause.sentence;
                 told.starts_with(&sentence) && told.contains(&root)
             }
@@ -237,11 +238,7 @@ fn a_long_snapshot_is_named_with_the_table_it_hurts() {
         watch.calm_of("old_snapshot").await;
         // Autovacuum of another table may hold the horizon for a moment: then it takes another one.
         let patience = Patience::begin();
-        let dead = |watch: &Watch| {
-            let mut found = watch.board.model.findings.iter();
-            found.any(|finding| finding.rule == "dead_rows")
-        };
-        while dead(&watch) {
+        while watch.board.finding("dead_rows").is_some() {
             assert!(patience.lasts(), "the dead rows stay");
             admin.batch("VACUUM pgbench_accounts").await.unwrap();
             watch.look(5_000).await;
@@ -353,14 +350,7 @@ fn used_up_connections_are_told_with_their_users() {
         let mut pool = Vec::new();
         let mut watch = Watch::begin(&database, Config::default()).await;
         watch.look(1_000).await;
-        assert!(
-            watch
-                .board
-                .model
-                .findings
-                .iter()
-                .all(|finding| finding.rule != "connections")
-        );
+        assert_eq!(watch.board.finding("connections"), None);
         let greedy = database.target().with_application_name("greedy-pool");
         for _ in 0..12 {
             if let Ok(client) = Client::connect(&greedy).await {
@@ -404,18 +394,12 @@ fn checkpoints_forced_by_wal_are_told_and_reset_counters_too() {
                 .unwrap();
             watch.look(5_000).await;
         }
-        let told = |board: &super::board::Board| {
-            board
-                .model
-                .findings
-                .iter()
-                .find(|finding| finding.rule == "checkpoints")
-                .cloned()
-        };
         watch
-            .until("they are told", |board| told(board).is_some())
+            .until("they are told", |board| {
+                board.finding("checkpoints").is_some()
+            })
             .await;
-        let finding = told(&watch.board).unwrap();
+        let finding = watch.board.finding("checkpoints").unwrap();
         assert!(
             finding.sentence.contains("max_wal_size is 32 MB"),
             "{}",
@@ -425,20 +409,12 @@ fn checkpoints_forced_by_wal_are_told_and_reset_counters_too() {
         admin.batch("SELECT pg_stat_reset()").await.unwrap();
         watch
             .until("the reset is told", |board| {
-                board
-                    .model
-                    .findings
-                    .iter()
-                    .any(|finding| finding.rule == "counters_reset")
+                board.finding("counters_reset").is_some()
             })
             .await;
         watch
             .until("and soon no more", |board| {
-                board
-                    .model
-                    .findings
-                    .iter()
-                    .all(|finding| finding.rule != "counters_reset")
+                board.finding("counters_reset").is_none()
             })
             .await;
     });
@@ -466,9 +442,9 @@ fn a_view_with_now_among_its_columns_is_told() {
         let mut watch = Watch::begin(&database, Config::default()).await;
         watch
             .until("it is told", |board| {
-                board.model.findings.iter().any(|finding| {
-                    finding.rule == "now_view" && finding.subject == "public.stamped"
-                })
+                board
+                    .finding("now_view")
+                    .is_some_and(|finding| finding.subject == "public.stamped")
             })
             .await;
         admin.batch("VACUUM stamped").await.unwrap();
@@ -493,14 +469,7 @@ fn a_slot_that_nobody_reads_is_told_before_its_wal_is_lost() {
             .unwrap();
         let mut watch = Watch::begin(&database, Config::default()).await;
         watch.look(5_000).await;
-        assert!(
-            watch
-                .board
-                .model
-                .findings
-                .iter()
-                .all(|finding| finding.rule != "replication")
-        );
+        assert_eq!(watch.board.finding("replication"), None);
         admin
             .batch("INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 60000)")
             .await
@@ -552,9 +521,9 @@ fn parallel_workers_that_are_all_taken_are_told() {
         let mut watch = Watch::begin(&database, Config::default()).await;
         watch
             .until("they are told", |board| {
-                board.model.findings.iter().any(|finding| {
-                    finding.rule == "workers" && finding.subject == format!("pid {reporter_pid}")
-                })
+                board
+                    .finding("workers")
+                    .is_some_and(|finding| finding.subject == format!("pid {reporter_pid}"))
             })
             .await;
         admin
@@ -585,11 +554,9 @@ fn a_sort_on_disk_is_told_while_its_files_are_there() {
             .await
             .unwrap();
         let mut watch = Watch::begin(&database, Config::default()).await;
-        let told = |board: &super::board::Board| {
-            let mut findings = board.model.findings.iter();
-            findings.any(|finding| {
-                finding.rule == "temp_files"
-                    && finding.sentence.contains(&format!("pid {sorter_pid} "))
+        let told = |board: &Board| {
+            board.finding("temp_files").is_some_and(|finding| {
+                finding.sentence.contains(&format!("pid {sorter_pid} "))
                     && finding.sentence.contains("MB in temporary files")
                     && finding.cure == "K terminates it"
             })
@@ -628,11 +595,10 @@ fn a_replaced_cache_is_told_with_who_replaces_it() {
             reader.batch(sql).await
         });
         let mut watch = Watch::begin(&database, Config::default()).await;
-        let told = |board: &super::board::Board| {
-            let mut findings = board.model.findings.iter();
-            findings.any(|finding| {
-                finding.rule == "cache" && finding.subject == "client backend, normal"
-            })
+        let told = |board: &Board| {
+            board
+                .finding("cache")
+                .is_some_and(|finding| finding.subject == "client backend, normal")
         };
         watch.until("it is told", told).await;
         let ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%FROM large WHERE%' \
@@ -669,11 +635,9 @@ fn refreshes_that_never_let_autovacuum_in_are_told() {
             }
         });
         let mut watch = Watch::begin(&database, Config::default()).await;
-        let told = |board: &super::board::Board| {
-            let mut findings = board.model.findings.iter();
-            findings.any(|finding| {
-                finding.rule == "starved_vacuum"
-                    && finding.subject == "public.drawn"
+        let told = |board: &Board| {
+            board.finding("starved_vacuum").is_some_and(|finding| {
+                finding.subject == "public.drawn"
                     && finding.cure.contains("VACUUM public.drawn between")
             })
         };
@@ -706,18 +670,12 @@ fn a_database_whose_ids_run_out_is_told_until_it_is_vacuumed() {
         );
         let mut watch = Watch::begin(&database, Config::default()).await;
         watch.look(10_000).await;
-        let found = |board: &super::board::Board| {
-            let mut findings = board.model.findings.iter();
-            findings
-                .find(|finding| finding.rule == "wraparound")
-                .cloned()
-        };
-        assert_eq!(found(&watch.board), None);
+        assert_eq!(watch.board.finding("wraparound"), None);
         admin.batch(&aged).await.unwrap();
         watch
-            .until("it is told", |board| found(board).is_some())
+            .until("it is told", |board| board.finding("wraparound").is_some())
             .await;
-        let finding = found(&watch.board).unwrap();
+        let finding = watch.board.finding("wraparound").unwrap();
         assert_eq!(finding.subject, database.name);
         assert!(
             finding.sentence.contains("are 600M old: 1.54G are left"),

@@ -15,8 +15,7 @@ fn board() -> Board {
 /// What a rule finds once the activity is answered, which is when all are asked.
 fn found(board: &mut Board, rule: &str, backends: &[&str]) -> Option<Finding> {
     let _ = board.answer("activity", activity(backends));
-    let mut findings = board.model.findings.iter();
-    findings.find(|finding| finding.rule == rule).cloned()
+    board.finding(rule).cloned()
 }
 
 /// A report that sorts for twenty seconds.

@@ -97,8 +97,7 @@ impl Watch {
             self.look(5_000).await;
         }
         let model = &self.board.model;
-        let found = model.findings.iter().find(|finding| finding.rule == rule);
-        assert_eq!(found, None, "it goes on after the cure");
+        assert_eq!(self.board.finding(rule), None, "it goes on after the cure");
         assert_ne!(model.cause.rule, rule);
     }
 }

@@ -32,8 +32,9 @@ pub struct Backend {
 pub struct Rule {
     /// Its name.
     pub name: Clean,
-    /// Only while the session is idle in its transaction.
-    pub idle: bool,
+    /// Only where the session is idle in its transaction, and has been for so many seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_s: Option<u64>,
 }
 
 /// Something to do.

@@ -23,8 +23,8 @@ pub struct Wish<'a> {
     pub dry: bool,
     /// Which signal.
     pub signal: Signal,
-    /// Only while it is idle in its transaction.
-    pub idle: bool,
+    /// Only where it is idle in its transaction, and has been for so many seconds.
+    pub idle_s: Option<u64>,
     /// The row.
     pub row: usize,
 }
@@ -96,7 +96,10 @@ pub fn wishes<'a>(
             rule: &rule.name,
             dry: dry || rule.dry_run,
             signal,
-            idle: rule.about() == GuardState::IdleInTransaction,
+            idle_s: rule
+                .longer_than
+                .filter(|_| rule.about() == GuardState::IdleInTransaction)
+                .map(|limit| limit.as_secs()),
             row,
         })
     };
@@ -230,13 +233,13 @@ mod tests {
         let wishes = wishes(&guard, &sessions, "shop", Some(80.0), false);
         let told: Vec<_> = wishes
             .iter()
-            .map(|wish| (wish.row + 1, wish.rule, wish.signal, wish.idle, wish.dry))
+            .map(|wish| (wish.row + 1, wish.rule, wish.signal, wish.idle_s, wish.dry))
             .collect();
         assert_eq!(
             told,
             [
-                (1, "old OLAP", Signal::Cancel, false, false),
-                (4, "left open", Signal::Terminate, true, false)
+                (1, "old OLAP", Signal::Cancel, None, false),
+                (4, "left open", Signal::Terminate, Some(300), false)
             ]
         );
     }

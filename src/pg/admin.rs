@@ -37,8 +37,8 @@ pub enum Signal {
 pub struct Spare {
     /// Superusers.
     pub superusers: bool,
-    /// Whoever is not idle in a transaction at that moment.
-    pub busy: bool,
+    /// Whoever is not idle in a transaction at that moment, or has not been for so many seconds.
+    pub unless_idle_s: Option<u64>,
 }
 
 impl Spare {
@@ -50,11 +50,12 @@ impl Spare {
         } else {
             ""
         };
-        let busy = if self.busy {
-            " AND state LIKE 'idle in transaction%'"
-        } else {
-            ""
-        };
+        let busy = self.unless_idle_s.map_or_else(String::new, |seconds| {
+            format!(
+                " AND state LIKE 'idle in transaction%' \
+                 AND pg_catalog.clock_timestamp() - state_change >= pg_catalog.make_interval(secs => {seconds})"
+            )
+        });
         format!("{superusers}{busy}")
     }
 }

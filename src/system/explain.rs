@@ -11,7 +11,7 @@
 //! superuser therefore plans a superuser's statements only.
 
 use super::router::catalogue;
-use super::router::lex::{self, Kind, Mask, Token};
+use super::router::lex::{self, Mask};
 use super::router::structure::{Harm, structure};
 use crate::pg::{Client, Param, PgError, Table, Target, quote_ident, sampler};
 use crate::text::Clean;
@@ -195,10 +195,8 @@ fn readable(text: &str) -> Result<(&str, usize), ExplainError> {
         return Err(refused("it is empty"));
     };
     let sql = text.get(first.start..last.end).unwrap_or_default();
-    let number = |token: &Token| token.text.trim_start_matches('$').parse().ok();
-    let params = tokens.iter().filter(|token| token.kind == Kind::Param);
-    let params: Vec<usize> = params.filter_map(number).collect();
-    Ok((sql, params.into_iter().max().unwrap_or(0)))
+    let params = lex::params(tokens).map_err(|why| refused(&why))?;
+    Ok((sql, params))
 }
 
 async fn plan(client: &Client, sql: &str, params: usize, major: i64) -> Result<Explained, PgError> {
@@ -280,6 +278,11 @@ mod tests {
             ("VACUUM t", "not a query"),
             ("EXPLAIN ANALYZE DELETE FROM t", "not a query"),
             ("SELECT 'open", "cannot be read"),
+            ("SELECT $4000000000", "more than 65535 parameters"),
+            (
+                "SELECT $1, $99999999999999999999",
+                "more than 65535 parameters",
+            ),
         ] {
             let refused = read(text).unwrap_err().to_string();
             assert!(refused.contains(why), "{text}: {refused}");

@@ -207,6 +207,45 @@ fn a_session_between_transactions_is_terminated() {
     });
 }
 
+/// What a rule of the guard was about may have changed since its sample.
+#[test]
+fn who_is_to_be_spared_is_seen_by_the_statement_that_signals() {
+    block_on(async {
+        let database = shared().database("spared").await;
+        let admin = database.connect().await;
+        let role = format!("spared_{}", database.name);
+        let create = format!("CREATE ROLE {role} LOGIN");
+        admin.batch(&create).await.unwrap();
+        let (idle, superuser) = (database.connect_as(&role).await, database.connect().await);
+        let long_idle = Spare {
+            superusers: true,
+            unless_idle_s: Some(3_600),
+        };
+        let now_idle = Spare {
+            unless_idle_s: Some(0),
+            ..long_idle
+        };
+        for (client, spare, spared) in [
+            (&superuser, now_idle, true),
+            (&idle, long_idle, true),
+            (&idle, now_idle, false),
+        ] {
+            let pid = pid(client).await;
+            // Where it was spared before, the transaction goes on.
+            client.batch("BEGIN; SELECT 1").await.unwrap();
+            let who = [identity(&admin, pid, Signal::Terminate).await];
+            let verdicts = signal(&database.target(), Signal::Terminate, &who, spare).await;
+            let expected = if spared {
+                Verdict::Changed
+            } else {
+                Verdict::Gone
+            };
+            assert_eq!(verdicts, [expected]);
+            assert_eq!(is_there(&admin, pid).await, spared);
+        }
+    });
+}
+
 /// pg_cancel_backend takes an idle session and does nothing: that is no success.
 #[test]
 fn nothing_is_cancelled_where_no_statement_runs() {

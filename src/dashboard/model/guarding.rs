@@ -68,7 +68,7 @@ impl Model {
                 backends: vec![hit],
                 rule: Some(Rule {
                     name: Clean::from(wish.rule),
-                    idle: wish.idle,
+                    idle_s: wish.idle_s,
                 }),
             };
             if wish.dry {

@@ -293,7 +293,7 @@ impl Acting {
             } => {
                 let spare = rule.as_ref().map_or(Spare::default(), |rule| Spare {
                     superusers: true,
-                    busy: rule.idle,
+                    unless_idle_s: rule.idle_s,
                 });
                 let whom: Vec<_> = backends
                     .iter()

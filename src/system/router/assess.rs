@@ -67,9 +67,6 @@ const CAPACITY: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 /// The longest canonical text kept, in bytes.
 const LENGTH: usize = 16 * 1024;
 
-/// The protocol's limit of parameters.
-const PARAMS: usize = 65_535;
-
 impl Default for Cache {
     fn default() -> Self {
         Self {
@@ -392,15 +389,8 @@ async fn planned(
         return Err(Objection::new(Rule::ParseError, "there is no query"));
     };
     let text = sql.get(first.start..last.end).unwrap_or_default();
-    let params = tokens.iter().filter(|token| token.kind == Kind::Param);
-    let params = params
-        .map(|token| token.text.parse().unwrap_or(usize::MAX))
-        .max()
-        .unwrap_or(0);
-    if params > PARAMS {
-        let reason = format!("it has more than {PARAMS} parameters");
-        return Err(Objection::new(Rule::NotPlanned, reason));
-    }
+    let params =
+        super::lex::params(tokens).map_err(|reason| Objection::new(Rule::NotPlanned, reason))?;
     let lines = catalogue.plan(text, params, types).await.map_err(|error| {
         if error.session_survives() {
             Objection::new(

@@ -374,6 +374,20 @@ pub enum Mask {
     Equality,
 }
 
+/// The protocol's limit of parameters.
+const PARAMS: usize = 65_535;
+
+/// How many parameters a statement has: the highest of their numbers.
+pub fn params(tokens: &[Token]) -> Result<usize, String> {
+    let params = tokens.iter().filter(|token| token.kind == Kind::Param);
+    let number = |token: &Token| token.text.parse().unwrap_or(usize::MAX);
+    let params = params.map(number).max().unwrap_or(0);
+    if params > PARAMS {
+        return Err(format!("it has more than {PARAMS} parameters"));
+    }
+    Ok(params)
+}
+
 /// The statement in one line, without comments, in one notation. What is masked becomes `''` or 0. With
 /// [`Mask::All`] it is for the parser, too, which does not know ONLY before a name: that is left out.
 pub fn canonical(tokens: &[Token], mask: Mask) -> String {

@@ -27,7 +27,8 @@
 -- help = "Sessions in this state at once, on average over the samples of the minute."
 -- [columns.minute]
 -- title = "the last minute"
--- help = "One step a second, the newest at the right; · where no sample was taken."
+-- timeline = true
+-- help = "One step a second, the newest at the right, as many as there is room for; · where no sample was taken."
 -- [columns.usename]
 -- hidden = true
 -- help = "Role that logged in."

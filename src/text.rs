@@ -129,18 +129,33 @@ pub fn cut(text: &str, columns: usize) -> Cow<'_, str> {
     if let Some(head) = text.get(..columns - 1).filter(|_| text.is_ascii()) {
         return Cow::Owned(format!("{head}…"));
     }
-    let mut used = 0;
-    let mut out = String::new();
-    for grapheme in text.graphemes(true) {
-        let wide = width(grapheme);
-        if used + wide + 1 > columns {
-            break;
-        }
-        used += wide;
-        out.push_str(grapheme);
-    }
+    let mut out: String = fitting(text.graphemes(true), columns - 1).concat();
     out.push('…');
     Cow::Owned(out)
+}
+
+/// As [`cut`], but the end stays and the beginning is cut.
+pub fn cut_front(text: &str, columns: usize) -> Cow<'_, str> {
+    if width(text) <= columns {
+        return Cow::Borrowed(text);
+    }
+    if columns == 0 {
+        return Cow::Borrowed("");
+    }
+    let mut kept = fitting(text.graphemes(true).rev(), columns - 1);
+    kept.push("…");
+    kept.reverse();
+    Cow::Owned(kept.concat())
+}
+
+/// The first graphemes that take no more than `columns`.
+fn fitting<'a>(graphemes: impl Iterator<Item = &'a str>, columns: usize) -> Vec<&'a str> {
+    let mut used = 0;
+    let fits = |grapheme: &&str| {
+        used += width(grapheme);
+        used <= columns
+    };
+    graphemes.take_while(fits).collect()
 }
 
 /// The one of `known` that `word` was most likely meant to be: at most a third of its letters differ.
@@ -200,6 +215,11 @@ mod tests {
         assert_eq!(cut("abcdef", 4), "abc…");
         assert_eq!(cut("日本語", 4), "日…");
         assert_eq!(cut("abc", 0), "");
+        assert_eq!(cut_front("abcdef", 6), "abcdef");
+        assert_eq!(cut_front("abcdef", 4), "…def");
+        assert_eq!(cut_front("日本語", 4), "…語");
+        assert_eq!(cut_front("··▁▂", 3), "…▁▂");
+        assert_eq!(cut_front("abc", 0), "");
     }
 
     #[test]

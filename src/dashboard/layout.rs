@@ -1,6 +1,7 @@
 //! Where everything lies on the screen: a pure function of its size and the page.
 
 use super::event::FeedId;
+use super::feed::Feed;
 use super::model::{Model, Screen};
 use ratatui::layout::Rect;
 
@@ -128,15 +129,56 @@ fn more(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
     placed
 }
 
+/// Panels that show the shop's sales.
+const SALES: [&str; 3] = ["hourly_sales", "top_categories", "rfm_segments"];
+
+/// Whether the database has something that a sales panel reads, as far as is known.
+fn sells(model: &Model) -> bool {
+    let feed = |name: &&str| model.feed_named(name).and_then(|id| model.feed(id));
+    !SALES.iter().map(feed).all(lacks)
+}
+
+fn lacks(feed: Option<&Feed>) -> bool {
+    feed.is_none_or(|feed| !feed.sampling.missing.is_empty())
+}
+
+/// Whether the database has views to refresh, as far as is known.
+fn has_views(model: &Model) -> bool {
+    let feed = model.feed_named("views").and_then(|id| model.feed(id));
+    feed.is_some_and(|feed| feed.sampling.at.is_none() || !feed.table.rows.is_empty())
+}
+
+/// What stands on top, row by row with their heights: the sales; in a database without a shop what it waits
+/// for, and what it runs.
+fn first_rows(model: &Model, spare: u16, tight: bool) -> Vec<(Vec<FeedId>, u16)> {
+    if sells(model) {
+        let height = if tight { 9 } else { 10 + spare / 5 };
+        return vec![(named(model, &SALES), height)];
+    }
+    let heights = if tight {
+        [5, 6]
+    } else {
+        [6 + spare / 6, 8 + spare / 5]
+    };
+    let found = named(model, &["waits", "statements"]).into_iter();
+    let rows = found.zip(heights).map(|(id, height)| {
+        // What it lacks, it says in one line.
+        let height = if lacks(model.feed(id)) { 3 } else { height };
+        (vec![id], height)
+    });
+    rows.collect()
+}
+
+fn named(model: &Model, names: &[&str]) -> Vec<FeedId> {
+    let names = names.iter();
+    names.filter_map(|name| model.feed_named(name)).collect()
+}
+
 /// The Overview from 100x32 on: sales on top, then what the shop suffers, then what can be done.
 fn overview(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
-    let find = |names: &[&str]| {
-        names
-            .iter()
-            .filter_map(|name| model.feed_named(name))
-            .collect::<Vec<_>>()
-    };
-    let extras = extras(model);
+    let find = |names: &[&str]| named(model, names);
+    let mut extras = extras(model);
+    extras.retain(|id| !lacks(model.feed(*id)));
     let beside = if body.width >= 170 && !extras.is_empty() {
         (body.width / 4).min(56)
     } else {
@@ -148,20 +190,14 @@ fn overview(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
     };
     let spare = main.height.saturating_sub(36);
     let tight = main.height < 36;
-    // Sales panels whose views are not there say so in two lines, and leave their room to the others.
-    let sales = find(&["hourly_sales", "top_categories", "rfm_segments"]);
-    let lacking = |id: &FeedId| {
-        model
-            .feed(*id)
-            .is_some_and(|feed| !feed.sampling.missing.is_empty())
-    };
-    let top = match (sales.iter().all(lacking), tight) {
-        (true, _) => 5,
-        (false, true) => 9,
-        (false, false) => 10 + spare / 5,
-    };
+    let first = first_rows(model, spare, tight);
+    let top: u16 = first.iter().map(|(_, height)| height).sum();
     let middle = if tight { 7 } else { 8 + spare / 5 };
-    let views = if tight { 5 } else { 7 + (spare / 8).min(4) };
+    let views = match (has_views(model), tight) {
+        (false, _) => 3,
+        (true, true) => 5,
+        (true, false) => 7 + (spare / 8).min(4),
+    };
     let queries = main.height.saturating_sub(top + middle + views);
     let mut y = main.y;
     let mut row = |height| {
@@ -169,11 +205,10 @@ fn overview(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
         y += height;
         area
     };
-    let mut placed = side_by_side(
-        &find(&["hourly_sales", "top_categories", "rfm_segments"]),
-        &[50, 35, 35],
-        row(top),
-    );
+    let mut placed = Vec::new();
+    for (ids, height) in first {
+        placed.extend(side_by_side(&ids, &[50, 35, 35], row(height)));
+    }
     placed.extend(side_by_side(
         &find(&["database", "bloat", "snapshots"]),
         &[38, 41, 41],
@@ -207,15 +242,15 @@ fn overview(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
 fn dense(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
     let extra = u16::from(body.height >= 18);
     let heights = [
-        ("hourly_sales", 2),
+        ("hourly_sales", if sells(model) { 2 } else { 0 }),
         ("database", 2),
-        ("views", 2 + extra),
+        ("views", if has_views(model) { 2 + extra } else { 1 }),
         ("snapshots", 2 + extra),
         ("bloat", 1 + extra),
     ];
     let mut placed = Vec::new();
     let mut y = body.y;
-    for (name, height) in heights {
+    for (name, height) in heights.into_iter().filter(|(_, height)| *height > 0) {
         if let Some(id) = model.feed_named(name) {
             placed.push((id, Rect { y, height, ..body }));
             y += height;

@@ -103,6 +103,9 @@ pub struct ColumnSpec {
     pub help: String,
     /// Not shown in tables, only in the detail of a row.
     pub hidden: bool,
+    /// A sign for each step of time, the newest last: it takes the room that is there, and is cut at its
+    /// beginning.
+    pub timeline: bool,
     /// Values above are drawn as a warning.
     pub warn: Option<f64>,
     /// Values above are drawn as a danger.

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 const MINUTE: usize = 60;
 /// Statements kept per sample and state; the rest are counted, not named.
 const NAMED: usize = 20;
+/// So many intervals after a sample the next one is late: one was missed.
+const LATE: f64 = 1.5;
 
 /// A class of work, and what its sessions wait for.
 type State = (WorkClass, String);
@@ -109,12 +111,18 @@ impl Memory {
     /// The sessions in this state, a step for each second of the minute.
     fn minute(&self, state: &State, now_s: f64, every_s: f64) -> String {
         let mut steps: Vec<Option<i64>> = vec![None; MINUTE];
+        let ago = |sample: &Sample| (now_s - sample.at_s).max(0.0) as usize;
+        let mut later = self.samples.iter().skip(1);
         for sample in &self.samples {
             let n = sample.sessions.get(state).copied().unwrap_or(0);
-            // A sample stands for the seconds until the next.
-            let newest = (now_s - sample.at_s).max(0.0) as usize;
-            let oldest = newest.saturating_sub((every_s - 0.5).max(0.0) as usize);
-            for step in oldest..=newest {
+            // A sample stands for the seconds until the next, which is a little early or late.
+            let next = later.next();
+            let first = ago(sample);
+            let last = match next.filter(|next| next.at_s - sample.at_s <= every_s * LATE) {
+                Some(next) => ago(next) + 1,
+                None => first.saturating_sub((every_s - 0.5).max(0.0) as usize),
+            };
+            for step in last.min(first)..=first {
                 if let Some(step) = MINUTE
                     .checked_sub(step + 1)
                     .and_then(|at| steps.get_mut(at))
@@ -230,5 +238,27 @@ mod tests {
         assert!((share - 11.0 / 14.0 * 100.0).abs() < 1e-9, "{share}");
         memory.note(&sample(&[]), &classifier, 75.0);
         assert_eq!(memory.table(75.0, 1.0).rows.len(), 0, "a minute is over");
+    }
+
+    #[test]
+    fn a_sample_that_is_a_little_late_is_not_missed() {
+        let mut memory = Memory::default();
+        let classifier = Classifier::new(Vec::new(), Vec::new());
+        for at_s in [10.0, 11.04, 11.97, 13.02, 13.99, 15.01, 17.4] {
+            memory.note(&sample(&[("a", "IO", "one", 1)]), &classifier, at_s);
+        }
+        let minute = |now_s| {
+            let table = memory.table(now_s, 1.0);
+            table.first("minute").text().unwrap().to_owned()
+        };
+        assert!(minute(17.4).ends_with("·▁▁▁▁▁▁·▁"), "{}", minute(17.4));
+        // Every two seconds, a step wide each.
+        let mut memory = Memory::default();
+        for at_s in [10.0, 12.1, 13.9] {
+            memory.note(&sample(&[("a", "IO", "one", 1)]), &classifier, at_s);
+        }
+        let table = memory.table(14.0, 2.0);
+        let minute = table.first("minute").text().unwrap();
+        assert!(minute.ends_with("·▁▁▁▁▁"), "{minute}");
     }
 }

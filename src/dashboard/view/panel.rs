@@ -79,7 +79,8 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
         "hourly_sales" => {
             let rows = 0..feed.table.rows.len();
             let sales = rows.filter_map(|row| feed.table.get(row, "sales").number());
-            Some(format!("{} in all", format::short(sales.sum())))
+            let known = feed.sampling.at.is_some();
+            known.then(|| format!("{} in all", format::short(sales.sum())))
         }
         "database" => (model.history.oltp.reset).then(|| "counters were reset".into()),
         "views" => model.running.first().map(|running| {

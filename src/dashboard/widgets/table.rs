@@ -5,6 +5,7 @@ use crate::dashboard::panels::spec::{ColumnSpec, Spec};
 use crate::dashboard::theme::{Role, Theme};
 use crate::format::{self, Cell, is_numeric};
 use crate::pg::table::{Table, Value};
+use crate::text;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
@@ -64,6 +65,7 @@ struct Column<'a> {
     head: String,
     cells: Vec<Cell<'a>>,
     right: bool,
+    timeline: bool,
     x: u16,
     width: u16,
 }
@@ -164,6 +166,7 @@ impl<'a> DataTable<'a> {
             head,
             cells,
             right,
+            timeline: spec.timeline,
             x: 0,
             width,
         }
@@ -232,7 +235,12 @@ impl<'a> DataTable<'a> {
         for column in columns {
             if let Some(cell) = column.cells.get(nth) {
                 let style = self.cell_style(column.name, cell, over);
-                column.place(&cell.text, line.y, style, buf);
+                let text = if column.timeline {
+                    text::cut_front(&cell.text, usize::from(column.width))
+                } else {
+                    Cow::Borrowed(&*cell.text)
+                };
+                column.place(&text, line.y, style, buf);
             }
         }
     }
@@ -298,6 +306,8 @@ fn fit(columns: &mut [Column<'_>], room: u16, compact: bool) -> (usize, u16) {
         if !column.right {
             let most = if flexible == Some(position) {
                 REST
+            } else if column.timeline {
+                WIDE.max(room / 3)
             } else {
                 WIDE
             };

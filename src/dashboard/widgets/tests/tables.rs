@@ -96,7 +96,11 @@ fn queries() -> Table {
 }
 
 fn draw(edit: impl Fn(&mut DataTable<'_>), width: u16, height: u16) -> Buffer {
-    let (spec, table, theme) = (Spec::parse("activity", FRONT).unwrap(), queries(), dark());
+    draw_as(FRONT, edit, width, height)
+}
+
+fn draw_as(front: &str, edit: impl Fn(&mut DataTable<'_>), width: u16, height: u16) -> Buffer {
+    let (spec, table, theme) = (Spec::parse("activity", front).unwrap(), queries(), dark());
     let order: Vec<usize> = (0..table.rows.len()).collect();
     let columns: Vec<String> = table.columns.iter().map(ToString::to_string).collect();
     let mut widget = DataTable {
@@ -153,6 +157,24 @@ fn narrow_tables_give_up_gaps_then_texts_then_columns() {
  1033 oltp    app       8s        —
  1040 oltp    app     3.1s        —
  … 31 more, all under 50 ms
+",
+    );
+}
+
+/// What was a moment ago matters most.
+#[test]
+fn a_timeline_is_cut_at_its_beginning() {
+    let front = FRONT.replace(
+        "SELECT 1",
+        "-- [columns.wait]\n-- timeline = true\nSELECT 1",
+    );
+    looks(
+        &draw_as(&front, |_| {}, 62, 4),
+        "
+  pid class   role    age▼ xmin age wait      query
+▌ 812 olap    reports  50s    91.2k —         SELECT category…
+ 4711 refresh refresh  14s    25.3k …FileRead REFRESH MATERIA…
+ … 33 more, all under 50 ms
 ",
     );
 }

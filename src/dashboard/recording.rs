@@ -6,7 +6,7 @@
 use super::event::{Event, FeedId};
 use super::model::{Model, Start};
 use super::tape::{Tape, is_recorded};
-use crate::pg::sampler::Report;
+use crate::pg::sampler::{ROW_LIMIT, Report};
 use crate::pg::{Table, Value};
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};
@@ -296,7 +296,7 @@ impl Reader {
     fn read_on(&mut self) {
         loop {
             let event = match self.lines.next() {
-                Ok(Some(line)) => serde_json::from_slice::<Event>(&line).map_err(io::Error::from),
+                Ok(Some(line)) => event(&line),
                 Ok(None) => return,
                 Err(error) => Err(error),
             };
@@ -353,6 +353,18 @@ fn header(line: &[u8]) -> Result<Header, RecordingError> {
         return Err(RecordingError::Newer(mark.htap_top_recording));
     }
     serde_json::from_slice(line).map_err(|_| RecordingError::Foreign)
+}
+
+fn event(line: &[u8]) -> io::Result<Event> {
+    let event = serde_json::from_slice(line)?;
+    if let Event::Reported(Report::Answered { outcome, .. }) = &event
+        && let Ok(table) = outcome
+        && table.rows.len() > ROW_LIMIT
+    {
+        let why = format!("an answer has more than {ROW_LIMIT} rows, as no recording's");
+        return Err(io::Error::other(why));
+    }
+    Ok(event)
 }
 
 /// The event with the number that its feed has in this program.

@@ -87,7 +87,7 @@ pub struct Manner {
 }
 
 /// The most rows kept of one answer; a panel of a user may select a whole table.
-const ROW_LIMIT: usize = 10_000;
+pub const ROW_LIMIT: usize = 10_000;
 
 /// Statements for a sampling session of the monitor: never in the way, never waiting long.
 pub fn setup_statements(statement_timeout: Duration, search_path: &str) -> String {

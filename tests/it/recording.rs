@@ -227,4 +227,8 @@ fn foreign_newer_and_hostile_files_are_told() {
     for at in [0, 5, u64::MAX] {
         assert!(recording.tape.at(at).is_some());
     }
+    let many = rows.replace("[]]", &format!("[]{}]", ",[]".repeat(10_000)));
+    packed(&path, &[header, &tick("0"), &many]);
+    let torn = read(&path).unwrap().torn.unwrap();
+    assert!(torn.contains("more than 10000 rows"), "{torn}");
 }

@@ -11,7 +11,7 @@ use self::finding::{Fact, Finding};
 use super::event::Moment;
 use super::history::Oltp;
 use crate::config::{Config, Targets, WorkClass};
-use crate::dashboard::panels::activity::MOST_ROWS;
+use crate::dashboard::panels::activity::CROWDED;
 use crate::dashboard::panels::spec::Unit;
 use crate::format;
 use crate::pg::Table;
@@ -278,7 +278,7 @@ fn wait_s(activity: &Table, row: usize) -> f64 {
 /// How many sessions wait for locks, also where the activity has not room for all.
 fn all_waiting(activity: &Table, sessions: &Table) -> usize {
     let seen = waiting(activity).len();
-    if activity.rows.len() < MOST_ROWS {
+    if activity.rows.len() < CROWDED {
         return seen;
     }
     let counted: i64 = (0..sessions.rows.len())

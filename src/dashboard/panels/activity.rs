@@ -6,8 +6,9 @@ use crate::dashboard::wait_graph::WaitGraph;
 use crate::pg::{Table, Value};
 use crate::text::Clean;
 
-/// The most rows that its statement gives.
-pub const MOST_ROWS: usize = 200;
+/// From so many rows on there may be more backends than are told: the statement gives 200, of which those of
+/// this program are left out.
+pub const CROWDED: usize = 150;
 /// A session waiting for a lock is more urgent than its age in seconds says.
 const BLOCKED_WEIGHT: f64 = 1_000.0;
 /// Seconds below which a snapshot or a transaction is nothing to speak of.

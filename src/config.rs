@@ -121,6 +121,32 @@ pub struct Targets {
     pub warn_at: f64,
 }
 
+impl Targets {
+    /// What is wrong with them: a target that nothing can meet, or that everything does, checks nothing.
+    fn fault(&self) -> Option<String> {
+        let targets = [
+            ("oltp_p99_ms", self.oltp_p99_ms),
+            ("olap_latency", self.olap_latency.as_secs_f64()),
+            ("freshness", self.freshness.as_secs_f64()),
+            ("tps", self.tps),
+            ("snapshot_age", self.snapshot_age.as_secs_f64()),
+            ("dead_pct", self.dead_pct),
+            ("oltp_connections", f64::from(self.oltp_connections)),
+            ("olap_connections", f64::from(self.olap_connections)),
+            ("olap_limit", self.olap_limit.as_secs_f64()),
+        ];
+        let wrong = |(_, value): &(&str, f64)| !(value.is_finite() && *value > 0.0);
+        if let Some((name, value)) = targets.into_iter().find(wrong) {
+            return Some(format!(
+                "targets.{name} must be greater than 0, not {value}"
+            ));
+        }
+        let warn_at = self.warn_at;
+        (!(0.0..=1.0).contains(&warn_at))
+            .then(|| format!("targets.warn_at must lie between 0 and 1, not {warn_at}"))
+    }
+}
+
 impl Default for Targets {
     fn default() -> Self {
         Self {
@@ -282,12 +308,13 @@ impl Config {
         };
         let config: Self =
             toml::from_str(text).map_err(|error| fail(with_nearest(&error.to_string())))?;
-        for (name, value) in [("targets.warn_at", config.targets.warn_at)] {
-            if !(0.0..=1.0).contains(&value) {
-                return Err(fail(format!(
-                    "{name} must lie between 0 and 1, not {value}"
-                )));
-            }
+        if let Some(fault) = config.targets.fault() {
+            return Err(fail(fault));
+        }
+        if config.record.limit_mb == 0 {
+            return Err(fail(
+                "record.limit_mb must be 1 or more; always = false records nothing".into(),
+            ));
         }
         if !(1..=20).contains(&config.olap.connections) {
             return Err(fail(format!(

@@ -31,7 +31,6 @@ pub fn replay(options: &Replay) -> Result<(), Failure> {
     if !options.troubles {
         need_terminal()?;
     }
-    let utc_offset_s = prepared.start.utc_offset_s;
     let recording = recording::read(&files, prepared.start).map_err(|error| {
         let code = match error {
             RecordingError::Unreadable(_) => FAILURE,
@@ -40,7 +39,7 @@ pub fn replay(options: &Replay) -> Result<(), Failure> {
         Failure::new(code, format!("{}: {error}", first.display()))
     })?;
     if options.troubles {
-        return troubles(&recording, utc_offset_s);
+        return troubles(&recording);
     }
     let torn = recording.torn.clone();
     let theatre = Theatre::replay(recording.tape)
@@ -61,10 +60,20 @@ fn list(files: &[PathBuf]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// `2026-03-01 14:02:11 +01:00`, as where it was recorded.
+fn moment(epoch_ms: i64, utc_offset_s: i32) -> String {
+    let at = chrono::DateTime::from_timestamp_millis(epoch_ms);
+    let local = at.zip(chrono::FixedOffset::east_opt(utc_offset_s));
+    local.map_or_else(
+        || format!("{epoch_ms} ms since 1970"),
+        |(at, offset)| at.with_timezone(&offset).format("%F %T %:z").to_string(),
+    )
+}
+
 /// A line for each trouble: when it began, and what the cause line said.
-fn troubles(recording: &Recording, utc_offset_s: i32) -> Result<(), Failure> {
+fn troubles(recording: &Recording) -> Result<(), Failure> {
     for trouble in recording.tape.troubles() {
-        let at = format::time_of_day(trouble.at.epoch_ms as f64 / 1000.0, utc_offset_s);
+        let at = moment(trouble.at.epoch_ms, recording.utc_offset_s);
         print(format!("{at}  {}\n", trouble.sentence).as_bytes())?;
     }
     match &recording.torn {

@@ -11,6 +11,7 @@ pub mod history;
 mod keyframe;
 pub mod keys;
 pub mod layout;
+pub mod mask;
 pub mod model;
 pub mod output;
 pub mod panels;

@@ -4,6 +4,7 @@
 //! is flushed every second: whatever ends the program, at most the last second is lost.
 
 use super::event::{Event, FeedId};
+use super::mask::mask;
 use super::model::{Model, Start};
 use super::tape::{Tape, is_recorded};
 use crate::pg::sampler::{ROW_LIMIT, Report};
@@ -52,7 +53,6 @@ pub struct Recorder {
     stream: zstd::stream::write::Encoder<'static, File>,
     mask: bool,
     flushed_ms: u64,
-    written: u64,
 }
 
 impl Recorder {
@@ -78,7 +78,6 @@ impl Recorder {
             stream,
             mask,
             flushed_ms: 0,
-            written: 0,
         };
         recorder.line(&header)?;
         recorder.stream.flush()?;
@@ -104,13 +103,13 @@ impl Recorder {
     fn line(&mut self, value: &impl Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(value)?;
         line.push(b'\n');
-        self.written += line.len() as u64;
         self.stream.write_all(&line)
     }
 
-    /// Bytes handed over so far, before they are compressed.
-    pub fn written(&self) -> u64 {
-        self.written
+    /// Bytes that the file has.
+    pub fn size(&self) -> u64 {
+        let file = self.stream.get_ref().metadata();
+        file.map_or(0, |file| file.len())
     }
 
     /// Ends the recording.
@@ -143,85 +142,14 @@ fn masked(event: &Event) -> Option<Event> {
     }))
 }
 
-/// A statement without its literals: strings, numbers and what is quoted by dollars are `?`. Where a
-/// literal has no end, as in a text that was cut, all the rest is one.
-pub fn mask(sql: &str) -> String {
-    let mut masked = String::with_capacity(sql.len());
-    let mut rest = sql;
-    let mut before = ' ';
-    while let Some(c) = rest.chars().next() {
-        let word = before.is_alphanumeric() || before == '_' || before == '$' || before == '"';
-        let skipped = match c {
-            '\'' => {
-                // E'...' knows a backslash before the quote.
-                let escapes = matches!(before, 'e' | 'E');
-                Some(quoted(rest, escapes))
-            }
-            '$' if !word => dollar_quoted(rest),
-            '0'..='9' if !word => Some(number(rest)),
-            _ => None,
-        };
-        if let Some(length) = skipped {
-            masked.push('?');
-            before = '?';
-            rest = rest.get(length..).unwrap_or_default();
-        } else {
-            masked.push(c);
-            before = c;
-            rest = rest.get(c.len_utf8()..).unwrap_or_default();
-        }
-    }
-    masked
-}
-
-/// Bytes of a string in single quotes.
-fn quoted(text: &str, escapes: bool) -> usize {
-    let mut chars = text.char_indices().skip(1).peekable();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '\\' if escapes => {
-                chars.next();
-            }
-            '\'' if chars.peek().is_some_and(|(_, next)| *next == '\'') => {
-                chars.next();
-            }
-            '\'' => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
-/// Bytes of `$tag$…$tag$`; none where it is a parameter such as `$1`.
-fn dollar_quoted(text: &str) -> Option<usize> {
-    let inner = text.get(1..)?;
-    let tag = inner.find('$')?;
-    let name = inner.get(..tag)?;
-    let is_tag = name.chars().all(|c| c.is_alphanumeric() || c == '_')
-        && !name.starts_with(|c: char| c.is_ascii_digit());
-    if !is_tag {
-        return None;
-    }
-    let fence = text.get(..tag + 2)?;
-    let body = text.get(tag + 2..)?;
-    Some(
-        body.find(fence)
-            .map_or(text.len(), |end| tag + 2 + end + fence.len()),
-    )
-}
-
-/// Bytes of a number: digits, a point, an exponent, hexadecimal digits.
-fn number(text: &str) -> usize {
-    let of_number = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '_';
-    text.find(|c: char| !of_number(c)).unwrap_or(text.len())
-}
-
 /// What a recording holds.
 pub struct Recording {
     /// Its events.
     pub tape: Tape,
     /// What was watched.
     pub target: Clean,
+    /// Offset of local time from UTC there, seconds.
+    pub utc_offset_s: i32,
     /// What is wrong with the file, where it could not be read to its end.
     pub torn: Option<String>,
 }
@@ -250,7 +178,7 @@ pub fn read(paths: &[PathBuf], start: Start) -> Result<Recording, RecordingError
     let mut reader = Reader::open(paths.next().ok_or(RecordingError::Empty)?, start)?;
     reader.read_on();
     for path in paths {
-        reader.go_on_in(path)?;
+        reader.go_on_in(path);
     }
     reader.end()
 }
@@ -280,16 +208,20 @@ impl Reader {
         })
     }
 
-    fn go_on_in(&mut self, path: &Path) -> Result<(), RecordingError> {
+    fn go_on_in(&mut self, path: &Path) {
         let (header, lines) = match begin(path) {
             // It was begun, and nothing came of it.
-            Err(RecordingError::Empty) => return Ok(()),
-            begun => begun?,
+            Err(RecordingError::Empty) => return,
+            // What was read before is worth more than the word of a file that a crash has spoilt.
+            Err(error) => {
+                self.torn = Some(format!("{}: {error}", path.display()));
+                return;
+            }
+            Ok(begun) => begun,
         };
         self.numbers = numbers(&self.model, &header);
         self.lines = lines;
         self.read_on();
-        Ok(())
     }
 
     /// Tells the model all events up to the end of the file, or to where it is torn.
@@ -322,6 +254,7 @@ impl Reader {
         Ok(Recording {
             tape: self.tape,
             target: self.model.start.target.clone(),
+            utc_offset_s: self.model.start.utc_offset_s,
             torn: self.torn,
         })
     }
@@ -421,35 +354,6 @@ impl Lines {
             Ok(_) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(error),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn literals_are_masked_and_names_are_not() {
-        for (sql, wanted) in [
-            (
-                "SELECT 1, 'a''b', x1 FROM t2 WHERE c > -1.5e3",
-                "SELECT ?, ?, x1 FROM t2 WHERE c > -?",
-            ),
-            ("WHERE p = $1 AND q = $2", "WHERE p = $1 AND q = $2"),
-            (
-                "SELECT $$secret$$, $tag$ a $$ b $tag$, 0x1F",
-                "SELECT ?, ?, ?",
-            ),
-            ("SELECT E'a\\'b', 'c\\' FROM t", "SELECT E?, ? FROM t"),
-            ("SELECT 'cut in the mid", "SELECT ?"),
-            (
-                "SELECT \"1\", a.\"b2\", '日本' || 'x'",
-                "SELECT \"1\", a.\"b2\", ? || ?",
-            ),
-            ("SELECT $$cut", "SELECT ?"),
-        ] {
-            assert_eq!(mask(sql), wanted, "{sql}");
         }
     }
 }

@@ -12,10 +12,14 @@ use std::io;
 
 /// Milliseconds of a span: the most that is told again to come to a moment.
 const SPAN_MS: u64 = 60_000;
+/// Bytes of a span, where it comes to them sooner; a minute of a busy server has a tenth of it.
+const SPAN_BYTES: usize = 16 << 20;
 /// Milliseconds kept of a running dashboard.
 pub const HOUR_MS: u64 = 3_600_000;
 /// Milliseconds between two moments that a [`Past`] remembers.
 const MARK_MS: u64 = 5_000;
+/// Stands for a rule where the server cannot be reached.
+const UNREACHABLE: &str = "unreachable";
 /// Seconds after which a danger that comes again is another trouble.
 const APART_S: f64 = 30.0;
 
@@ -47,6 +51,15 @@ enum Events {
     Open(Vec<u8>),
     /// The same, compressed.
     Packed(Vec<u8>),
+}
+
+impl Events {
+    /// Bytes that they take.
+    fn len(&self) -> usize {
+        match self {
+            Self::Open(bytes) | Self::Packed(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// A moment at which the cause line began to name a danger, or another one.
@@ -116,6 +129,11 @@ impl Tape {
             if let Some(span) = self.spans.back_mut() {
                 span.last = *now;
             }
+        } else if let Some(span) = self.spans.back()
+            && span.events.len() >= SPAN_BYTES
+        {
+            let now = span.last;
+            self.turn(model, now);
         }
         let Some(span) = self.spans.back_mut() else {
             // Nothing has a time before the first tick.
@@ -157,6 +175,12 @@ impl Tape {
     fn mark(&mut self, model: &Model) {
         let (cause, now) = (&model.cause, model.now);
         self.alarms.retain(|_, seen| now.since(*seen) <= APART_S);
+        if let Some(sentence) = model.unreachable() {
+            let alarm = (UNREACHABLE, String::new());
+            let known = self.alarms.insert(alarm, now).is_some();
+            self.begin_trouble(now, &sentence, known);
+            return;
+        }
         if cause.health < Health::Danger {
             return;
         }
@@ -170,11 +194,13 @@ impl Tape {
         let known =
             self.alarms.contains_key(&alarm) || (cause.rule.is_empty() && !self.alarms.is_empty());
         self.alarms.insert(alarm, now);
+        self.begin_trouble(now, &cause.sentence, known);
+    }
+
+    fn begin_trouble(&mut self, at: Moment, sentence: &str, known: bool) {
         if let Some(span) = self.spans.back_mut().filter(|_| !known) {
-            span.troubles.push(Trouble {
-                at: now,
-                sentence: cause.sentence.clone(),
-            });
+            let sentence = sentence.to_owned();
+            span.troubles.push(Trouble { at, sentence });
         }
     }
 
@@ -190,10 +216,7 @@ impl Tape {
 
     /// Bytes that the packed events take.
     pub fn bytes(&self) -> usize {
-        let length = |span: &Span| match &span.events {
-            Events::Open(bytes) | Events::Packed(bytes) => bytes.len(),
-        };
-        self.spans.iter().map(length).sum()
+        self.spans.iter().map(|span| span.events.len()).sum()
     }
 
     /// The model as it was at `mono_ms`, or at the end nearest to that; none of an empty tape.

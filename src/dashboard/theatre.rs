@@ -175,7 +175,7 @@ impl Theatre {
             Travel::Trouble(next) => self.seek_trouble(next),
             Travel::Now => match self.tape.ends() {
                 Some((_, last)) if !self.live => self.go(last.mono_ms),
-                _ => self.past = None,
+                _ => self.come_back(),
             },
             Travel::Play => {
                 self.playing = !self.playing;
@@ -223,8 +223,7 @@ impl Theatre {
             return;
         };
         if mono_ms > last.mono_ms && self.live {
-            self.past = None;
-            self.shown_mut().dirty = true;
+            self.come_back();
             return;
         }
         let shown_ms = self.shown().now.mono_ms;
@@ -247,6 +246,14 @@ impl Theatre {
             self.playing = false;
         }
         self.shown_mut().dirty = true;
+    }
+
+    /// Shows now again, with what the user was at.
+    fn come_back(&mut self) {
+        if let Some(past) = self.past.take() {
+            self.main.look_like(&past.model);
+        }
+        self.main.dirty = true;
     }
 
     /// Tells the model of the past where in time it stands.

@@ -326,6 +326,14 @@ impl Model {
         !self.paused && self.age_s(feed).is_some_and(|age| age > limit)
     }
 
+    /// What is said while the server cannot be reached.
+    pub fn unreachable(&self) -> Option<String> {
+        match &self.fast {
+            Link::Lost { error, .. } => Some(format!("cannot reach the server: {error}")),
+            _ => None,
+        }
+    }
+
     /// Seconds that the fast session has waited for its answer.
     pub fn silent_s(&self) -> f64 {
         let fast = self
@@ -343,6 +351,7 @@ impl Model {
         self.focus = other.focus;
         self.theme = other.theme;
         self.mouse = other.mouse;
+        self.prompt.clone_from(&other.prompt);
         self.popup = match &other.popup {
             // It would be about somebody else.
             Some(Popup::Detail(_) | Popup::Confirm(_)) => None,

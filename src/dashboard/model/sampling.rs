@@ -183,6 +183,8 @@ impl Model {
         } else {
             None
         };
+        // What was asked of a session before it was open is answered by it.
+        let first = *link == Link::Idle;
         *link = Link::Live(peer);
         if let Some(since) = lost_at
             && session == SessionId::Fast
@@ -192,11 +194,8 @@ impl Model {
             self.say(Grade::Good, &format!("connected again after {away}"));
         }
         let pool = own_pool(session);
-        for feed in self
-            .feeds
-            .iter_mut()
-            .filter(|feed| Some(feed.spec.front.pool) == pool)
-        {
+        let asked_anew = |feed: &&mut Feed| Some(feed.spec.front.pool) == pool && !first;
+        for feed in self.feeds.iter_mut().filter(asked_anew) {
             feed.sampling.in_flight = None;
             feed.sampling.due_ms = 0;
         }

@@ -9,11 +9,18 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// Ending of a recording's name.
 const ENDING: &str = "htap";
 /// Milliseconds of one file: so much is lost at once where room is made.
 const FILE_MS: u64 = 600_000;
+/// The shortest one, whatever its size: each begins with all that is known.
+const SHORTEST_MS: u64 = 10_000;
+/// One file takes no more than such a part of the room, so that some of it is always left.
+const PARTS: u64 = 4;
+/// A file that was written to so lately belongs to somebody who records now.
+const IN_USE: Duration = Duration::from_secs(60);
 
 /// Where recordings go, and how.
 #[derive(Clone, Debug)]
@@ -51,7 +58,7 @@ impl Ring {
         let run = format!("{}-{}", time.format("%Y%m%dT%H%M%S"), std::process::id());
         let file = new_file(&place.folder, &run, 0)?;
         let recorder = Recorder::begin(file, model, place.mask, epoch_ms)?;
-        make_room(&place);
+        make_room(&place, epoch_ms);
         Ok(Self {
             recorder,
             run,
@@ -72,7 +79,11 @@ impl Ring {
             self.recorder.note(&Event::Paced(interval_ms))?;
         }
         match event {
-            Event::Ticked { now, .. } if now.mono_ms >= self.begun_ms + FILE_MS => {
+            Event::Ticked { now, .. }
+                if now.mono_ms >= self.begun_ms + FILE_MS
+                    || (now.mono_ms >= self.begun_ms + SHORTEST_MS
+                        && self.recorder.size() >= self.place.limit / PARTS) =>
+            {
                 return self.turn(event, model, now.mono_ms, now.epoch_ms);
             }
             Event::Reported(Report::Opened { session, .. }) => {
@@ -105,7 +116,7 @@ impl Ring {
         for event in self.sessions.values().chain(first).chain(rest) {
             self.recorder.note(event)?;
         }
-        make_room(&self.place);
+        make_room(&self.place, epoch_ms);
         Ok(())
     }
 
@@ -128,42 +139,53 @@ fn new_file(folder: &Path, run: &str, number: u32) -> io::Result<File> {
         .open(path)
 }
 
-/// All recordings of a folder, the oldest first.
+/// All recordings of a folder that a dashboard made, the one written last at the end.
 pub fn recordings(folder: &Path) -> Vec<PathBuf> {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut files: Vec<PathBuf> = files
-        .map(|file| file.path())
-        .filter(|path| path.extension().is_some_and(|ending| ending == ENDING))
+    let mut files: Vec<(SystemTime, PathBuf)> = files
+        .filter(|file| run_of(&file.path()).is_some())
+        .filter_map(|file| Some((file.metadata().ok()?.modified().ok()?, file.path())))
         .collect();
+    files.sort();
+    files.into_iter().map(|(_, path)| path).collect()
+}
+
+/// The run that made a file, where its name is one that [`new_file`] gives: what else is in the folder is
+/// somebody's own.
+fn run_of(path: &Path) -> Option<String> {
+    let stem = path.file_stem()?.to_str()?;
+    let (run, number) = stem.rsplit_once('-')?;
+    let (time, pid) = run.split_once('-')?;
+    let (day, second) = time.split_once('T')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let ours = [day, second, pid, number].into_iter().all(digits)
+        && (day.len(), second.len()) == (8, 6)
+        && path.extension().is_some_and(|ending| ending == ENDING);
+    ours.then(|| run.to_owned())
+}
+
+/// The files of the run that was written last, the oldest first.
+pub fn newest(folder: &Path) -> Vec<PathBuf> {
+    let mut files = recordings(folder);
+    let last = files.last().and_then(|path| run_of(path));
+    files.retain(|path| run_of(path) == last);
     files.sort();
     files
 }
 
-/// The files of the run that wrote the newest recording, the oldest first.
-pub fn newest(folder: &Path) -> Vec<PathBuf> {
-    let files = recordings(folder);
-    let run = |path: &PathBuf| {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        name.rsplit_once('-').map(|(run, _)| run.to_owned())
-    };
-    let Some(last) = files.last().and_then(run) else {
-        return Vec::new();
-    };
-    files
-        .into_iter()
-        .filter(|path| run(path).as_ref() == Some(&last))
-        .collect()
-}
-
-/// Removes the oldest recordings until the rest fits; the newest is the one being written.
-fn make_room(place: &Place) {
-    let mut files = recordings(&place.folder);
-    files.pop();
+/// Removes the oldest recordings until the rest fits, but none that somebody writes at `epoch_ms`.
+fn make_room(place: &Place, epoch_ms: i64) {
     let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |data| data.len());
+    let now = SystemTime::UNIX_EPOCH + Duration::from_millis(epoch_ms.max(0) as u64);
+    let idle = |path: &&PathBuf| {
+        let written = std::fs::metadata(path).and_then(|data| data.modified());
+        written.is_ok_and(|written| now.duration_since(written).is_ok_and(|ago| ago > IN_USE))
+    };
+    let files = recordings(&place.folder);
     let mut total: u64 = files.iter().map(size).sum();
     // Room for the file that has just been begun.
-    let share = place.limit / 4;
-    for path in &files {
+    let share = place.limit / PARTS;
+    for path in files.iter().filter(idle) {
         if total + share <= place.limit {
             return;
         }
@@ -177,37 +199,69 @@ fn make_room(place: &Place) {
 mod tests {
     use super::*;
 
+    const NOW_MS: i64 = 1_800_000_000_000;
+
+    /// A file of 100 bytes that was written to so many seconds ago.
+    fn written(folder: &Path, name: &str, ago_s: u64) {
+        let path = folder.join(name);
+        std::fs::write(&path, [0; 100]).unwrap();
+        let file = File::options().append(true).open(&path).unwrap();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(NOW_MS as u64);
+        file.set_modified(now - Duration::from_secs(ago_s)).unwrap();
+    }
+
+    fn names(files: &[PathBuf]) -> Vec<String> {
+        let name = |path: &PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
+        files.iter().map(name).collect()
+    }
+
     #[test]
-    fn the_oldest_recordings_make_room() {
+    fn the_oldest_recordings_make_room_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        for number in 0..6 {
-            let path = folder
-                .path()
-                .join(format!("20260301T140000-7-{number:04}.htap"));
-            std::fs::write(path, [0; 100]).unwrap();
+        let folder = folder.path();
+        // Names that would come before and behind, and recordings of somebody's own.
+        for name in ["notes.txt", "20250101-incident.htap", "night.htap"] {
+            written(folder, name, 9_999);
         }
-        std::fs::write(folder.path().join("notes.txt"), [0; 999]).unwrap();
+        for number in 0..5 {
+            let name = format!("20260301T140000-7-{number:04}.htap");
+            written(folder, &name, 1_000 - number);
+        }
+        // Another dashboard's, which it writes now though it began earlier; and one just begun.
+        written(folder, "20260101T140000-6-0000.htap", 1);
+        written(folder, "20260301T150000-8-0000.htap", 0);
         let place = Place {
-            folder: folder.path().to_owned(),
+            folder: folder.to_owned(),
             limit: 400,
             mask: true,
         };
-        make_room(&place);
-        let left: Vec<String> = recordings(folder.path())
-            .iter()
-            .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
-            .collect();
+        make_room(&place, NOW_MS);
         assert_eq!(
-            left,
+            names(&recordings(folder)),
             [
-                "20260301T140000-7-0002",
-                "20260301T140000-7-0003",
                 "20260301T140000-7-0004",
-                "20260301T140000-7-0005"
+                "20260101T140000-6-0000",
+                "20260301T150000-8-0000",
             ]
         );
-        assert!(folder.path().join("notes.txt").exists());
-        std::fs::write(folder.path().join("20260301T150000-8-0000.htap"), "").unwrap();
-        assert_eq!(newest(folder.path()).len(), 1);
+        for name in ["notes.txt", "20250101-incident.htap", "night.htap"] {
+            assert!(folder.join(name).exists(), "{name}");
+        }
+        assert_eq!(names(&newest(folder)), ["20260301T150000-8-0000"]);
+    }
+
+    /// Whatever is too large to be kept, those who write now lose nothing.
+    #[test]
+    fn what_is_being_written_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        written(folder.path(), "20260101T140000-6-0000.htap", 1);
+        written(folder.path(), "20260301T150000-8-0000.htap", 0);
+        let place = Place {
+            folder: folder.path().to_owned(),
+            limit: 10,
+            mask: true,
+        };
+        make_room(&place, NOW_MS);
+        assert_eq!(recordings(folder.path()).len(), 2);
     }
 }

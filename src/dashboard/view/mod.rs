@@ -233,9 +233,12 @@ fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         width: area.width.saturating_sub(2),
         ..area
     };
-    if let Link::Lost {
-        error, given_up, ..
-    } = &model.fast
+    if let (
+        Link::Lost {
+            error, given_up, ..
+        },
+        Some(sentence),
+    ) = (&model.fast, model.unreachable())
     {
         let hint = error
             .hint
@@ -250,7 +253,7 @@ fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         line(
             inner,
             buf,
-            &format!("✖ cannot reach the server: {error}{hint}{ends}"),
+            &format!("✖ {sentence}{hint}{ends}"),
             theme.style(Role::Danger),
         );
         return;

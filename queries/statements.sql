@@ -66,7 +66,7 @@
 -- help = "Blocks that were not in shared_buffers, per second."
 -- [columns.read_ms]
 -- title = "reading"
--- unit = "per_second"
+-- unit = "ms"
 -- hidden = true
 -- help = "Milliseconds spent reading blocks, per second; 0 without track_io_timing."
 -- [columns.temp_bytes]

@@ -517,6 +517,19 @@ mod tests {
                 .unwrap_err()
                 .contains("between 0 and 1")
         );
+        for target in [
+            "tps = nan",
+            "oltp_p99_ms = -1.0",
+            "dead_pct = 0.0",
+            "snapshot_age = \"0s\"",
+            "olap_connections = 0",
+        ] {
+            let error = parse(&format!("[targets]\n{target}")).unwrap_err();
+            assert!(
+                error.contains("must be greater than 0"),
+                "{target}: {error}"
+            );
+        }
         assert!(
             parse("[olap]\nconnections = 0")
                 .unwrap_err()

@@ -122,7 +122,14 @@ fn judge(model: &Model, bare: bool) -> Result<(), Failure> {
     }
     let missed = output::missed(model);
     if missed.is_empty() && model.cause.health != Health::Danger {
-        return Ok(());
+        let unknown = model.gauges.iter();
+        let unknown = unknown.filter(|gauge| gauge.health == Health::Unknown);
+        let unknown: Vec<&str> = unknown.map(|gauge| gauge.label).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let what = format!("not measured: {}", unknown.join(", "));
+        return Err(Failure::new(FAILURE, what));
     }
     let names: Vec<&str> = missed.iter().map(|gauge| gauge.label).collect();
     let what = if names.is_empty() {

@@ -227,6 +227,22 @@ fn foreign_newer_and_hostile_files_are_told() {
     for at in [0, 5, u64::MAX] {
         assert!(recording.tape.at(at).is_some());
     }
+    // A later file of the run is spoilt: what was read before is shown, and the file is named.
+    packed(&path, &[header, &tick("0"), &tick("1000")]);
+    let spoilt = folder.path().join("b.htap");
+    std::fs::write(&spoilt, [0; 4096]).unwrap();
+    let recording = recording::read(&[path.clone(), spoilt], start()).unwrap();
+    assert_eq!(recording.tape.ends().unwrap().1.mono_ms, 1000);
+    let torn = recording.torn.unwrap();
+    assert!(torn.contains("b.htap: it is no recording"), "{torn}");
+    // Much within one moment is put away as a minute is.
+    let word = format!("{{\"Warned\":\"{}\"}}", "a".repeat(1 << 20));
+    let first = tick("0");
+    let lines = [header, &first].into_iter();
+    let lines: Vec<&str> = lines.chain(std::iter::repeat_n(&*word, 64)).collect();
+    packed(&path, &lines);
+    let tape = read(&path).unwrap().tape;
+    assert!(tape.bytes() < 32 << 20, "{} bytes", tape.bytes());
     let many = rows.replace("[]]", &format!("[]{}]", ",[]".repeat(10_000)));
     packed(&path, &[header, &tick("0"), &many]);
     let torn = read(&path).unwrap().torn.unwrap();

@@ -4,13 +4,13 @@
 use super::board::{activity, facts, table, trouble};
 use htap_top::config::Config;
 use htap_top::dashboard::event::{Effect, Event, Key, Moment, OwnCost};
-use htap_top::dashboard::model::{Model, Start};
+use htap_top::dashboard::model::{Model, Screen, Start};
 use htap_top::dashboard::tape::{HOUR_MS, Tape};
 use htap_top::dashboard::theatre::Theatre;
 use htap_top::dashboard::theme::Theme;
 use htap_top::dashboard::view::view;
 use htap_top::pg::sampler::{Report, SessionId};
-use htap_top::pg::{Peer, Protection, Table, Value};
+use htap_top::pg::{Class, Peer, PgError, Protection, Table, Value};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
@@ -223,6 +223,50 @@ fn the_page_stays_while_time_is_stepped() {
     };
     assert_eq!(rows(&theatre), 3, "the filter holds");
     assert!(screen(theatre.shown()).contains("PAST"));
+}
+
+/// Nobody presses keys for what is there a moment later.
+#[test]
+fn what_is_being_typed_stays_when_now_is_reached() {
+    let Watched { mut theatre, .. } = watched(90);
+    for pressed in ['8', 'h', 'h', ' ', '/', 'c', 'h'] {
+        let _ = key(&mut theatre, pressed);
+    }
+    go_on(&mut theatre, 90..91);
+    assert!(theatre.shown().then.is_some());
+    // Twice as fast as time passes: it comes to now.
+    let _ = theatre.update(Event::KeyPressed(Key::Enter));
+    for pressed in ['+', '+', '/', 'e'] {
+        let _ = key(&mut theatre, pressed);
+    }
+    go_on(&mut theatre, 91..100);
+    let shown = theatre.shown();
+    assert!(shown.then.is_none());
+    let typed = shown.prompt.as_ref().map(|(typed, _)| typed.as_str());
+    assert!(typed.is_some_and(|typed| typed.ends_with('e')), "{typed:?}");
+    let queries = shown.feed_named("activity").unwrap();
+    assert_eq!(shown.screen, Screen::Full(queries));
+}
+
+#[test]
+fn a_server_that_is_away_is_a_trouble() {
+    let Watched { mut theatre, .. } = watched(20);
+    let lost = |attempt| {
+        Event::Reported(Report::Lost {
+            session: SessionId::Fast,
+            error: PgError::new(Class::Reconnect, "connection refused"),
+            attempt,
+            retry_in_ms: Some(400),
+        })
+    };
+    for second in 20..30 {
+        let _ = theatre.update(lost(second as u32 - 19));
+        let _ = theatre.update(ticked(second * 1_000));
+    }
+    let troubles: Vec<_> = theatre.tape().troubles().collect();
+    assert_eq!(troubles.len(), 1, "{troubles:?}");
+    let told = &troubles[0].sentence;
+    assert_eq!(told, "cannot reach the server: connection refused");
 }
 
 #[test]

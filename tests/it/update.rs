@@ -1172,3 +1172,26 @@ fn pages_open_and_close_and_escape_never_quits() {
     let _ = board.key(Key::Esc);
     assert_eq!(board.model.popup, None);
 }
+
+/// The facts may come before the session for slow statements is open: what it was asked by then it answers.
+#[test]
+fn what_is_asked_of_a_session_before_it_is_open_is_asked_once() {
+    let mut board = Board::new(Config::default());
+    let _ = board.open(SessionId::Fast);
+    let slow = |effects: &[Effect], board: &Board| {
+        let requests = requests(effects).into_iter();
+        let name = |request: &htap_top::dashboard::event::Request| {
+            board.model.feed(request.feed).unwrap().spec.name.clone()
+        };
+        let names: Vec<String> = requests.map(name).collect();
+        names.iter().any(|name| name == "bloat")
+    };
+    let asked = board.answer("facts", facts());
+    assert!(slow(&asked, &board), "{asked:?}");
+    let again = board.open(SessionId::Slow);
+    assert!(!slow(&again, &board), "{again:?}");
+    // One that was lost has forgotten what it was asked.
+    let _ = board.lose(SessionId::Slow, 1);
+    let again = board.open(SessionId::Slow);
+    assert!(slow(&again, &board), "{again:?}");
+}

@@ -78,12 +78,17 @@ pub struct Evidence<'a> {
     pub oltp: &'a Oltp,
     /// Derived backends, most harmful first.
     pub activity: &'a Table,
+    /// Who waits for locks and who holds them up, where the server hides backends from our role: the lock
+    /// table is open to all.
+    pub locks: &'a Table,
     /// Holders of the horizon, oldest first.
     pub snapshots: &'a Table,
     /// Tables, most dead rows first.
     pub bloat: &'a Table,
     /// Views, latest first.
     pub views: &'a Table,
+    /// The panel of views is not off.
+    pub has_views: bool,
     /// Server counters.
     pub database: &'a Table,
     /// Sessions counted by role, application and state.
@@ -108,6 +113,17 @@ pub struct Evidence<'a> {
     pub has_olap: bool,
 }
 
+impl<'a> Evidence<'a> {
+    /// The table that tells who waits for whom.
+    pub fn waits(&self) -> &'a Table {
+        if self.oltp.restricted > 0 {
+            self.locks
+        } else {
+            self.activity
+        }
+    }
+}
+
 /// Fewer dead rows than this are not worth a word.
 const DEAD_ROWS: i64 = 1_000;
 /// A table with fewer dead rows than this is not judged by their share: a small one is soon vacuumed.
@@ -121,13 +137,9 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
     let mut gauges = vec![
         latency(evidence.oltp, targets),
         snapshot(evidence.snapshots, targets),
-        locks(
-            evidence.activity,
-            evidence.sessions,
-            evidence.oltp.restricted > 0,
-        ),
+        locks(evidence),
         freshness(evidence.views, targets),
-        olap(evidence.olap_ms, targets),
+        olap(evidence.olap_ms, evidence.oltp.restricted > 0, targets),
         throughput(evidence.oltp, targets),
         pool(
             evidence.oltp,
@@ -148,8 +160,9 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
     ];
     // What this database does not have is not judged.
     let no_views = !evidence.views.columns.is_empty() && evidence.views.rows.is_empty();
+    let judged = evidence.has_views && !no_views && is_wanted(evidence.views);
     gauges.retain(|gauge| match gauge.label {
-        "fresh" => !no_views,
+        "fresh" => judged,
         "olap" => evidence.has_olap,
         _ => true,
     });
@@ -238,23 +251,28 @@ fn own_holder(snapshots: &Table) -> Option<usize> {
     })
 }
 
-fn locks(activity: &Table, sessions: &Table, restricted: bool) -> Gauge {
-    let waiting = waiting(activity).into_iter();
-    let longest = waiting.map(|row| wait_s(activity, row)).fold(0.0, f64::max);
-    let waiting = all_waiting(activity, sessions);
-    let mut gauge = judge("locks", Some(longest), LOCK_WAIT_S, 0.2, Unit::Seconds);
-    gauge.value = if waiting == 0 {
-        "free".into()
-    } else {
+fn locks(evidence: &Evidence<'_>) -> Gauge {
+    let table = evidence.waits();
+    let waiting = waiting(table);
+    // From a role without pg_monitor 13 hides since when.
+    let known = |row: &usize| {
+        let since = ["wait_s", "query_age_s"].map(|name| table.get(*row, name).is_known());
+        since.contains(&true)
+    };
+    let measured = waiting.is_empty() || waiting.iter().any(known);
+    let waits = waiting.iter().map(|row| wait_s(table, *row));
+    let longest = waits.fold(0.0, f64::max);
+    let figure = Some(longest).filter(|_| measured && !table.columns.is_empty());
+    let waiting = all_waiting(table, evidence.sessions);
+    let mut gauge = judge("locks", figure, LOCK_WAIT_S, 0.2, Unit::Seconds);
+    gauge.value = match (figure, waiting) {
+        (None, 0) => "?".into(),
+        (None, waiting) => format!("{waiting} wait"),
+        (Some(_), 0) => "free".into(),
         // No `/` before the longest wait: it is no target.
-        format!("{waiting} wait {}", format::seconds(longest))
+        (Some(longest), waiting) => format!("{waiting} wait {}", format::seconds(longest)),
     };
     gauge.target = String::new();
-    if activity.columns.is_empty() || (restricted && waiting == 0) {
-        gauge.health = Health::Unknown;
-        gauge.figure = None;
-        gauge.value = if restricted { "n/a" } else { "?" }.into();
-    }
     gauge
 }
 
@@ -288,10 +306,14 @@ fn all_waiting(activity: &Table, sessions: &Table) -> usize {
     seen.max(usize::try_from(counted).unwrap_or(0))
 }
 
+/// Whether some age is wanted of the views, as far as is known. The latest comes first; where that one has
+/// no target, none has.
+fn is_wanted(views: &Table) -> bool {
+    views.column("target_s").is_none() || views.first("target_s").is_known()
+}
+
 fn freshness(views: &Table, targets: &Targets) -> Gauge {
-    // The latest comes first; where that one has no target, none has.
-    let wanted = views.column("target_s").is_none() || views.first("target_s").is_known();
-    let fresh = views.first("fresh_s").number().filter(|_| wanted);
+    let fresh = views.first("fresh_s").number();
     let target = views
         .first("target_s")
         .number()
@@ -299,14 +321,19 @@ fn freshness(views: &Table, targets: &Targets) -> Gauge {
     judge("fresh", fresh, target, 1.0, Unit::Seconds)
 }
 
-fn olap(olap_ms: Option<f64>, targets: &Targets) -> Gauge {
-    judge(
+/// With `restricted` statements of others may run for hours unseen: then only what is missed is known.
+fn olap(olap_ms: Option<f64>, restricted: bool, targets: &Targets) -> Gauge {
+    let mut gauge = judge(
         "olap",
         olap_ms,
         targets.olap_latency.as_secs_f64() * 1000.0,
         targets.warn_at,
         Unit::Ms,
-    )
+    );
+    if restricted && gauge.health == Health::Good {
+        gauge.health = Health::Unknown;
+    }
+    gauge
 }
 
 fn throughput(oltp: &Oltp, targets: &Targets) -> Gauge {

@@ -89,6 +89,9 @@ impl Model {
             "locks" => {
                 let table = locks::derive(table, &self.classifier);
                 self.put(id, table);
+                if self.history.oltp.restricted > 0 {
+                    self.judge();
+                }
             }
             "wraparound" => {
                 let table = time_left(table, self.memory.xids.per_s());

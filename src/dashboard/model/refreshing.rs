@@ -195,7 +195,7 @@ fn refusal(table: &Table, row: usize) -> Option<String> {
     if table.get(row, "may_refresh") == &Value::Bool(false) {
         let owner = table.get(row, "owner").text().unwrap_or("its owner");
         return Some(format!(
-            "only its owner may: GRANT {owner} TO this role (MAINTAIN suffices from 17 on)"
+            "only {owner}, its owner, may, and members of that role (from 17 on MAINTAIN suffices); doctor says how"
         ));
     }
     None

@@ -25,6 +25,8 @@ const CROWD: i64 = 500;
 const CROWD_FEEDS: [&str; 2] = ["sessions", "snapshots"];
 /// As [`CROWD_FEEDS`], asked there only while on the screen.
 const CROWD_SHOWN: [&str; 1] = ["waits"];
+/// Tells who waits for locks.
+const LOCKS: &str = "locks";
 /// A tick that comes so much too early will do: the next one is a quarter of a second away.
 const EARLY_MS: u64 = 60;
 /// Seconds that a passing word stays in the footer.
@@ -98,6 +100,11 @@ impl Model {
         }
     }
 
+    /// Whether rules rest on it here: where backends are hidden from our role, the lock table tells who waits.
+    fn is_needed(&self, feed: &Feed) -> bool {
+        feed.spec.name == LOCKS && self.history.oltp.restricted > 0
+    }
+
     /// Each pass over pg_stat_activity costs the server some 3 ms per thousand sessions.
     fn is_crowded(&self) -> bool {
         let sessions = self.rows("database").first("numbackends_all").int();
@@ -116,11 +123,11 @@ impl Model {
             Asked::Screen if feed.is_about_backend() => about.is_some(),
             Asked::Screen if about.is_some() && feed.spec.name == "progress" => true,
             Asked::Screen => {
-                let kept_back = feed.spec.front.only_shown
+                let kept_back = (feed.spec.front.only_shown && !self.is_needed(feed))
                     || (crowded && CROWD_SHOWN.contains(&feed.spec.name.as_str()));
                 !kept_back || shown.contains(&id)
             }
-            Asked::These(ids) => ids.contains(&id),
+            Asked::These(ids) => ids.contains(&id) || self.is_needed(feed),
         };
         let due = |id: FeedId, feed: &Feed| {
             wanted(id, feed)

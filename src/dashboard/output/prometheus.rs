@@ -150,7 +150,7 @@ fn families(sheet: &Sheet) -> Vec<Family> {
         .filter(|(_, column)| !column.spec.hidden && !sheet.labels.contains(&column.name));
     let family = |(position, column): (usize, &Column)| {
         let (name, factor) = metric(&sheet.name, column);
-        let value = |row: &[Value]| figure(row.get(position)?, column.spec.unit);
+        let value = |row: &[Value]| figure(row.get(position)?, column);
         let samples = labelled
             .iter()
             .filter_map(|(labels, row)| Some((labels.clone(), value(row)? * factor)));
@@ -206,9 +206,9 @@ fn word(cell: &Value) -> String {
 }
 
 /// A cell as a figure. A whole number without a unit is a name (a pid, an OID), not a figure.
-fn figure(cell: &Value, unit: Unit) -> Option<f64> {
+fn figure(cell: &Value, column: &Column) -> Option<f64> {
     match cell {
-        Value::Int(_) if unit == Unit::Plain => None,
+        Value::Int(_) if column.spec.unit == Unit::Plain && !column.counter => None,
         other => other.number(),
     }
 }

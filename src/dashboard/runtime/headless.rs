@@ -262,6 +262,13 @@ impl Headless {
             // Whether the server answers at all is told with everything.
             && counted.is_none_or(|id| self.has_told(id, 1))
             && self.awaited.iter().all(|id| self.is_complete(*id))
+            // Known only once sessions are counted: whether it is asked.
+            && (!self.all || self.model.history.oltp.restricted == 0 || self.has_told_locks())
+    }
+
+    fn has_told_locks(&self) -> bool {
+        let locks = self.model.feed_named("locks");
+        locks.is_none_or(|id| self.has_told(id, 1))
     }
 
     /// Whether a feed has told what it can, and after those whose answers it is made of.

@@ -75,7 +75,8 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
         return Some(format!("{age} old: {error}"));
     }
     match feed.spec.name.as_str() {
-        "activity" => Some(sessions_note(model)),
+        "activity" => Some(hidden_note(model).unwrap_or_else(|| sessions_note(model))),
+        "waits" => hidden_note(model),
         "hourly_sales" => {
             let rows = 0..feed.table.rows.len();
             let sales = rows.filter_map(|row| feed.table.get(row, "sales").number());
@@ -94,19 +95,19 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
     }
 }
 
+/// Where the server hides sessions from our role: how many, and what shows them.
+fn hidden_note(model: &Model) -> Option<String> {
+    let restricted = model.history.oltp.restricted;
+    let role = model
+        .facts
+        .as_ref()
+        .and_then(|facts| facts.first("current_user").text())
+        .unwrap_or("this role");
+    (restricted > 0).then(|| format!("{restricted} sessions hidden: GRANT pg_monitor TO {role}"))
+}
+
 fn sessions_note(model: &Model) -> String {
     let oltp = &model.history.oltp;
-    if oltp.restricted > 0 {
-        let role = model
-            .facts
-            .as_ref()
-            .and_then(|facts| facts.first("current_user").text())
-            .unwrap_or("this role");
-        return format!(
-            "{} sessions hidden: GRANT pg_monitor TO {role}",
-            oltp.restricted
-        );
-    }
     let count = |class| oltp.sessions.get(&class).copied().unwrap_or(0);
     format!(
         "{} oltp · {} olap",

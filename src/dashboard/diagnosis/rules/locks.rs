@@ -36,7 +36,7 @@ enum Root {
 impl Queue {
     /// The queue in which most time is lost.
     fn of(evidence: &Evidence<'_>) -> Option<Self> {
-        let activity = evidence.activity;
+        let activity = evidence.waits();
         let graph = WaitGraph::of(activity);
         let wait = |row: &usize| wait_s(activity, *row);
         let waiting = waiting(activity);
@@ -81,7 +81,7 @@ const EXPLAINS: &[&str] = &["locks", "p99", "tps", "olap", "oltp pool"];
 
 /// Sessions that queue behind one.
 pub fn lock_queue(evidence: &Evidence<'_>) -> Option<Finding> {
-    let activity = evidence.activity;
+    let activity = evidence.waits();
     let queue = Queue::of(evidence)?;
     let waiting = queue.waiting();
     let (subject, sentence, cure) = match queue.root {
@@ -117,7 +117,7 @@ pub fn lock_queue(evidence: &Evidence<'_>) -> Option<Finding> {
 
 /// The root of the queue is a refresh that is not CONCURRENTLY.
 pub fn plain_refresh(evidence: &Evidence<'_>) -> Option<Finding> {
-    let activity = evidence.activity;
+    let activity = evidence.waits();
     let queue = Queue::of(evidence)?;
     let Root::Backend(root) = queue.root else {
         return None;

@@ -35,12 +35,12 @@ pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
         let worst = evidence.bloat.first("relation").text().unwrap_or("tables");
         let dead = evidence.bloat.first("n_dead").number().unwrap_or(0.0);
         let of = if dead >= pins * NEARLY_ALL {
-            " of"
+            format!(" of {worst} wait")
         } else {
-            ", most of"
+            format!(", the most in {worst}")
         };
         let pins = format::count(pins);
-        let _ = write!(sentence, ": ≤{pins} dead rows{of} {worst} wait");
+        let _ = write!(sentence, ": ≤{pins} dead rows{of}");
         if let Some(vain) = vain(evidence.bloat) {
             let _ = write!(sentence, " ({})", in_vain(vain));
         }

@@ -92,9 +92,9 @@ fn screen(model: &Model) -> String {
     cells.map(ratatui::buffer::Cell::symbol).collect()
 }
 
-/// The screen without the word that says live or past.
+/// The screen without the word that says live or past, and without the keys, of which some act on now alone.
 fn body(model: &Model) -> String {
-    screen(model).chars().skip(120).collect()
+    screen(model).chars().skip(120).take(38 * 120).collect()
 }
 
 struct Watched {

@@ -76,3 +76,18 @@ pub enum Command {
     /// Stop as a shell's Ctrl-Z does.
     Suspend,
 }
+
+impl Command {
+    /// Whether it does something to the server.
+    pub fn acts(self) -> bool {
+        matches!(
+            self,
+            Self::Refresh
+                | Self::RefreshAll
+                | Self::Cancel
+                | Self::Terminate
+                | Self::CancelOldOlap
+                | Self::Measure
+        )
+    }
+}

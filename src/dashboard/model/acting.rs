@@ -18,17 +18,24 @@ const LONG_XACT_S: f64 = 10.0;
 impl Model {
     /// Says why nothing can be done, where that is so.
     pub(super) fn barred(&mut self) -> bool {
-        let why = if self.then.is_some() {
-            "this is the past: nothing can be done here; Esc goes back"
+        let why = self.bar();
+        if let Some(why) = why {
+            self.say(Grade::Bad, why);
+        }
+        why.is_some()
+    }
+
+    /// Why nothing can be done at the moment.
+    pub fn bar(&self) -> Option<&'static str> {
+        if self.then.is_some() {
+            Some("this is the past: nothing can be done here; Esc goes back")
         } else if self.config.read_only {
-            "read-only: actions are switched off (--read-only)"
-        } else if !self.fast.usable() {
-            "not connected: nothing can be done now"
+            Some("read-only: actions are switched off (--read-only)")
+        } else if self.fast.usable() {
+            None
         } else {
-            return false;
-        };
-        self.say(Grade::Bad, why);
-        true
+            Some("not connected: nothing can be done now")
+        }
     }
 
     /// The row that a key means: the one whose detail is open, else the selected one. The detail stays

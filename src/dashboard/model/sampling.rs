@@ -40,7 +40,13 @@ impl Model {
             self.measure_cost(now, cost);
         }
         self.now = now;
-        self.dirty |= self.history.expire(now.mono_ms as f64 / 1000.0);
+        if self.history.expire(now.mono_ms as f64 / 1000.0) {
+            self.dirty = true;
+            if self.history.oltp.timed == 0 {
+                // A target is not held by a figure that nobody measures any more.
+                self.judge();
+            }
+        }
         if self
             .notice
             .as_ref()

@@ -180,7 +180,8 @@ fn aligned<L: AsRef<[String]>>(lines: &[L], right: &[bool], width: usize) -> Str
     }
     let hidden = right.len() - fitting;
     if hidden > 0 {
-        let line = format!("  … {hidden} columns more; --format json has all");
+        let columns = if hidden == 1 { "column" } else { "columns" };
+        let line = format!("  … {hidden} more {columns}; --format json has all");
         let _ = writeln!(out, "{}", text::cut(&line, width));
     }
     out

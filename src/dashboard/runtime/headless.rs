@@ -40,6 +40,7 @@ pub struct Headless {
     pub model: Model,
     hands: Hands,
     clock: Clock,
+    begun: Instant,
     ticker: Interval,
     awaited: Vec<FeedId>,
     /// Panels whose rows are told.
@@ -116,6 +117,7 @@ impl Headless {
             hands: Hands::start(&config, targets, audit),
             ticker: clock.ticker(),
             clock,
+            begun: Instant::now(),
             awaited,
             named,
             all: !only,
@@ -154,14 +156,15 @@ impl Headless {
         Ok(())
     }
 
-    /// Goes on for `duration`, or until `stop`; an error where what comes can no longer be recorded.
+    /// Goes on until `duration` after the start, or until `stop`; an error where what comes can no longer be recorded.
     pub async fn go_on(
         &mut self,
         duration: Duration,
         stop: impl Future<Output = ()>,
     ) -> io::Result<()> {
+        let begun = self.begun;
         let end = async {
-            match Instant::now().checked_add(duration) {
+            match begun.checked_add(duration) {
                 Some(end) => sleep_until(end).await,
                 None => std::future::pending().await,
             }

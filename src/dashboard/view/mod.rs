@@ -317,7 +317,18 @@ fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         ])
     } else if let Some((said, _)) = &model.notice {
         let (symbol, role) = grade(said.grade);
-        Line::styled(format!(" {symbol} {}", said.text), theme.style(role))
+        let said = format!(" {symbol} {}", said.text);
+        let room = usize::from(area.width);
+        if text::width(&said) <= room {
+            Line::styled(said, theme.style(role))
+        } else {
+            let all = "  L all";
+            let said = text::cut(&said, room.saturating_sub(all.len())).into_owned();
+            Line::from(vec![
+                Span::styled(said, theme.style(role)),
+                Span::styled(all, theme.style(Role::Key)),
+            ])
+        }
     } else if let Some(running) = model.running.first() {
         let waiting = if model.queue.is_empty() {
             String::new()
@@ -334,19 +345,22 @@ fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
             theme.style(Role::Text),
         )
     } else {
-        keys(theme, beside(area, &right))
+        keys(theme, beside(area, &right), model.bar().is_some())
     };
     sides(area, buf, &left, &right);
 }
 
-/// The keys of the footer, as many as fit. The help stands there always: it says the others.
-fn keys<'a>(theme: &Theme, room: u16) -> Line<'a> {
+/// The keys of the footer, as many as fit, but none that act where that is `barred`. The help stands there
+/// always: it says the others.
+fn keys<'a>(theme: &Theme, room: u16, barred: bool) -> Line<'a> {
     let part = |binding: &Binding| {
         let key = Span::styled(format!(" {}", binding.shown), theme.style(Role::Key));
         let word = format!(" {} ", binding.footer);
         vec![key, Span::styled(word, theme.style(Role::Muted))]
     };
-    let shown = || BINDINGS.iter().filter(|binding| !binding.footer.is_empty());
+    let is_shown =
+        |binding: &&Binding| !(binding.footer.is_empty() || (barred && binding.command.acts()));
+    let shown = || BINDINGS.iter().filter(is_shown);
     let all: usize = shown().flat_map(part).map(|span| Span::width(&span)).sum();
     if all <= usize::from(room) {
         return whole(shown().map(part), room);

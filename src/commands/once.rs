@@ -38,7 +38,7 @@ pub fn once(options: &Once) -> Result<(), Failure> {
         };
         let mut headless = Headless::start(start, targets, &told, only);
         check_names(&headless.model, panels)?;
-        match headless.settle(options.wait).await {
+        let told = match headless.settle(options.wait).await {
             Settled::NotConnected(error) => Err(Failure::new(
                 NO_CONNECTION,
                 format!("failed to connect: {error}"),
@@ -48,14 +48,16 @@ pub fn once(options: &Once) -> Result<(), Failure> {
                 let why = format!("not everything was measured within {waited} (--wait)");
                 if options.check {
                     // What nobody measured is not held.
-                    tell(options, &headless.model)?;
-                    return Err(Failure::new(FAILURE, why));
+                    tell(options, &headless.model).and(Err(Failure::new(FAILURE, why)))
+                } else {
+                    let _ = writeln!(std::io::stderr(), "htap-top: {why}");
+                    tell(options, &headless.model)
                 }
-                let _ = writeln!(std::io::stderr(), "htap-top: {why}");
-                tell(options, &headless.model)
             }
             Settled::All => tell(options, &headless.model),
-        }
+        };
+        headless.quiet().await;
+        told
     })
 }
 

@@ -60,6 +60,8 @@ impl Recorder {
     pub fn begin(file: File, model: &Model, mask: bool, epoch_ms: i64) -> io::Result<Self> {
         let mut stream = zstd::stream::write::Encoder::new(file, LEVEL)?;
         stream.window_log(WINDOW_LOG)?;
+        // Figures that a disk has altered are not shown without a word.
+        stream.include_checksum(true)?;
         let header = Header {
             htap_top_recording: VERSION,
             program: env!("CARGO_PKG_VERSION").to_owned(),

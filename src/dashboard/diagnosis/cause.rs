@@ -52,11 +52,17 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// `14:02:10`, where something has been so for so long.
+    /// `14:02:10`, where something has been so for so long; `before 14:02:10`, where it was so already when
+    /// this program first looked.
     fn time(&self, began: Moment) -> String {
         let age_ms = self.now.mono_ms.saturating_sub(began.mono_ms) as i64;
         let epoch_ms = self.now.epoch_ms - age_ms;
-        format::time_of_day(epoch_ms as f64 / 1000.0, self.utc_offset_s)
+        let time = format::time_of_day(epoch_ms as f64 / 1000.0, self.utc_offset_s);
+        if self.since.is_first_look(began) {
+            format!("before {time}")
+        } else {
+            time
+        }
     }
 
     /// Since when a gauge has been bad.

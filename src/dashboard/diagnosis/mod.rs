@@ -395,7 +395,12 @@ pub struct Since {
     bad: BTreeMap<&'static str, (Moment, Option<f64>)>,
     found: BTreeMap<(&'static str, String), Moment>,
     calm: Option<Moment>,
+    /// When something was measured first.
+    first: Option<Moment>,
 }
+
+/// Seconds from the first measurement on in which what is bad has been so before.
+const FIRST_LOOK_S: f64 = 3.0;
 
 impl Since {
     /// Notes gauges and findings as they are at `now`; `before` is the figure that a gauge had while it
@@ -407,6 +412,9 @@ impl Since {
         now: Moment,
         before: &dyn Fn(&str) -> Option<f64>,
     ) {
+        if gauges.iter().any(|gauge| gauge.health != Health::Unknown) {
+            self.first.get_or_insert(now);
+        }
         let keys = findings
             .iter()
             .map(|finding| (finding.rule, finding.subject.clone()));
@@ -430,5 +438,11 @@ impl Since {
                 .iter()
                 .all(|finding| finding.health < Health::Warning);
         self.calm = if calm { self.calm.or(Some(now)) } else { None };
+    }
+
+    /// Whether what was first seen at `began` may have begun long before: nobody had looked yet.
+    fn is_first_look(&self, began: Moment) -> bool {
+        self.first
+            .is_some_and(|first| began.since(first) <= FIRST_LOOK_S)
     }
 }

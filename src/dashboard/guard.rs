@@ -86,7 +86,9 @@ pub fn wishes<'a>(
     let rows = (0..activity.rows.len()).filter(|row| may_be_hit(activity, *row));
     let wish = |row| {
         let fits = |rule: &&GuardRule| is_due(rule, p99_ms) && fits(rule, activity, row, own);
-        let rule = guard.rules.iter().find(fits)?;
+        // A rule that is tried out stands before none that acts.
+        let acts = guard.rules.iter().filter(|rule| !rule.dry_run).find(fits);
+        let rule = acts.or_else(|| guard.rules.iter().find(fits))?;
         let signal = match rule.action {
             GuardAction::Cancel => Signal::Cancel,
             GuardAction::Terminate => Signal::Terminate,
@@ -99,7 +101,7 @@ pub fn wishes<'a>(
             idle_s: rule
                 .longer_than
                 .filter(|_| rule.about() == GuardState::IdleInTransaction)
-                .map(|limit| limit.as_secs()),
+                .map(|limit| limit.as_secs() + u64::from(limit.subsec_nanos() > 0)),
             row,
         })
     };
@@ -242,6 +244,36 @@ mod tests {
                 (4, "left open", Signal::Terminate, Some(300), false)
             ]
         );
+    }
+
+    #[test]
+    fn a_rule_that_is_tried_out_holds_up_none_that_acts() {
+        let trial = "[guard]\nmode = \"act\"\n[[guard.rule]]\nname = \"trial\"\naction = \"cancel\"\ndry_run = true\n\
+                     longer_than = \"10s\"\n[[guard.rule]]\nname = \"old\"\naction = \"cancel\"\nlonger_than = \"1500ms\"\n";
+        let sessions = activity(&[
+            (
+                1,
+                Some(false),
+                "client backend",
+                "bi",
+                "olap",
+                "active",
+                61.0,
+            ),
+            (
+                2,
+                Some(false),
+                "client backend",
+                "bi",
+                "olap",
+                "active",
+                5.0,
+            ),
+        ]);
+        let guard = guard(trial);
+        let wishes = wishes(&guard, &sessions, "shop", None, false);
+        let told: Vec<_> = wishes.iter().map(|wish| (wish.rule, wish.dry)).collect();
+        assert_eq!(told, [("old", false), ("old", false)]);
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub struct Explained {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ExplainError {
     /// The backend or the entry is gone, or does something else by now.
-    #[error("it has ended meanwhile")]
+    #[error("it has ended meanwhile, or the server no longer keeps it")]
     Gone,
     /// Nothing was sent to be planned.
     #[error("{0}")]
@@ -69,13 +69,19 @@ pub enum ExplainError {
 const DEADLINE: Duration = Duration::from_secs(6);
 /// The session's settings. Names are looked up as our role does; a queue for a table's lock is left at once.
 const SETUP: &str = "SET statement_timeout = '3s'; SET lock_timeout = '300ms'; SET timezone = 'UTC'; \
-                     SET datestyle = 'ISO'; SET idle_in_transaction_session_timeout = '10s'";
+                     SET datestyle = 'ISO'; SET standard_conforming_strings = on; SET idle_in_transaction_session_timeout = '10s'";
 
 /// Plans a statement on a session of its own.
 pub async fn explain(target: &Target, whose: &Whose) -> Result<Explained, ExplainError> {
     let client = sampler::connect(target, SETUP).await?;
     let planned = async {
-        let found = look_up(&client, whose).await?;
+        // Whatever anybody has made in a schema of our search_path, these names are the server's own.
+        client
+            .begin("SET TRANSACTION READ ONLY; SET LOCAL search_path = ''")
+            .await?;
+        let found = look_up(&client, whose).await;
+        client.rollback().await?;
+        let found = found?;
         if found.rows.is_empty() {
             return Err(ExplainError::Gone);
         }
@@ -98,7 +104,7 @@ async fn look_up(client: &Client, whose: &Whose) -> Result<Table, PgError> {
          (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.oid = s.usesysid) AS superuser, \
          current_setting('is_superuser') = 'on' AS we_are_superuser, \
          current_setting('server_version_num')::int8 AS version, \
-         pg_size_bytes(current_setting('track_activity_query_size')) AS size";
+         (SELECT setting::int8 FROM pg_catalog.pg_settings WHERE name = 'track_activity_query_size') AS size";
     const PIECES: &str = "CROSS JOIN LATERAL (SELECT encode(convert_to(s.query, 'UTF8'), 'hex') AS digits) AS h \
          CROSS JOIN LATERAL generate_series(0, greatest(length(h.digits) - 1, 0) / 8000) AS piece (n)";
     match whose {
@@ -108,8 +114,7 @@ async fn look_up(client: &Client, whose: &Whose) -> Result<Table, PgError> {
             query_start,
         } => {
             let sql = format!(
-                "SELECT {FACTS}, octet_length(s.query) >= pg_size_bytes(current_setting('track_activity_query_size')) - 1 \
-                 AS is_cut FROM pg_catalog.pg_stat_activity AS s {PIECES} WHERE s.pid = $1 \
+                "SELECT {FACTS}, octet_length(s.query) AS length FROM pg_catalog.pg_stat_activity AS s {PIECES} WHERE s.pid = $1 \
                  AND s.backend_start = $2::text::timestamptz AND s.query_start = $3::text::timestamptz ORDER BY piece.n"
             );
             let params = [
@@ -125,7 +130,7 @@ async fn look_up(client: &Client, whose: &Whose) -> Result<Table, PgError> {
             role,
         } => {
             let sql = format!(
-                "SELECT {FACTS}, false AS is_cut FROM (SELECT p.query, p.userid AS usesysid, d.datname \
+                "SELECT {FACTS}, 0 AS length FROM (SELECT p.query, p.userid AS usesysid, d.datname \
                  FROM {}.pg_stat_statements(true) AS p JOIN pg_catalog.pg_database AS d ON d.oid = p.dbid \
                  WHERE p.queryid = $1::text::int8 AND pg_catalog.pg_get_userbyid(p.userid)::text = $2 \
                  AND d.datname = current_database() LIMIT 1) AS s {PIECES} ORDER BY piece.n",
@@ -158,8 +163,10 @@ fn permitted(found: &Table, text: &str) -> Result<(), ExplainError> {
     if text.starts_with("<insufficient privilege>") {
         return refused("our role may not see it: GRANT pg_read_all_stats TO it".into());
     }
-    if found.first("is_cut").is_true() {
-        let size = found.first("size").int().unwrap_or_default();
+    let number = |name| found.first(name).int().unwrap_or_default();
+    let (length, size) = (number("length"), number("size"));
+    // It is cut before the first character that is not whole, which has four bytes at most, and a zero follows.
+    if length >= size - 4 {
         return refused(format!(
             "the server keeps only the first {size} bytes of it (track_activity_query_size)"
         ));

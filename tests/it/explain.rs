@@ -1,7 +1,7 @@
 //! Plans of statements that others run: as they are written, and never run by us.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
-use super::server::{Database, block_on, pid, shared, until, until_waiting};
+use super::server::{Database, Order, Server, block_on, pid, shared, until, until_waiting};
 use htap_top::pg::{Client, Param, PgError};
 use htap_top::system::explain::{ExplainError, Explained, Whose, explain};
 use std::sync::Arc;
@@ -317,5 +317,41 @@ fn planning_does_not_queue_for_a_locked_table() {
             explain(&database.target(), &another).await,
             Err(ExplainError::Gone)
         );
+    });
+}
+
+/// Who may create in a schema of our search_path makes functions by the names of the server's own.
+#[test]
+fn what_looks_like_the_server_s_own_function_is_not_called() {
+    block_on(async {
+        // A size that is told in bytes, which versions before 16 cannot read back as a size.
+        let server = Server::start(&Order {
+            settings: vec![("track_activity_query_size".into(), "10000".into())],
+            ..Order::default()
+        });
+        let database = server.database("looks_like").await;
+        let admin = database.connect().await;
+        let traps = [
+            "convert_to(text, text) RETURNS bytea",
+            "encode(bytea, text) RETURNS text",
+            "pg_size_bytes(text) RETURNS bigint",
+            "substr(text, int, int) RETURNS text",
+        ];
+        for trap in traps {
+            let made = format!(
+                "CREATE FUNCTION public.{trap} LANGUAGE plpgsql AS $$ BEGIN RAISE 'called'; END $$"
+            );
+            admin.batch(&made).await.unwrap();
+        }
+        admin
+            .batch("ALTER ROLE postgres SET search_path = public, pg_catalog")
+            .await
+            .unwrap();
+        let plan = said(&database, "SELECT pg_sleep(600) FROM pg_class").await;
+        assert!(text(&plan.unwrap()).contains("pg_class"));
+        // A text that is cut before a character that is not whole.
+        let long = format!("SELECT pg_sleep(600) -- {}", "€".repeat(5_000));
+        let refused = said(&database, &long).await.unwrap_err().to_string();
+        assert!(refused.contains("first 10000 bytes"), "{refused}");
     });
 }

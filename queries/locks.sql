@@ -11,7 +11,8 @@
 -- waits, and per prepared transaction that does. The 50 longest waits; whom they wait for comes first.
 -- This program's own sessions are left out unless they block somebody.
 -- Cost: one pass over pg_stat_activity, 0.3 ms with 20 sessions. The lock table is read, and the queues
--- with it, only while somebody waits; without pg_monitor at each sample, since then nothing else tells.
+-- with it, only while somebody waits; without pg_monitor at each sample, also while nobody looks at this panel:
+-- then nothing else tells who waits.
 -- No lock is taken on any table.
 -- Blind spot: what is waited for between two samples, and waits for lightweight locks, buffer pins or I/O
 -- (see the wait events of Queries). Who is before it in the queue blocks a session as well as who holds

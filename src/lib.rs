@@ -16,7 +16,8 @@
 //! - [`dashboard::event`]: `Event` (has happened) and `Effect` (is wanted) are plain data. A recording
 //!   is the events written down ([`dashboard::recording`]).
 //! - [`dashboard::tape`]: the events of the last hour, packed, with the model at the beginning of each
-//!   minute: the model of any moment is made from them. [`dashboard::theatre`]: the live model and the past,
+//!   minute, its rows packed, too (`keyframe`; the series that minutes have in common are shared,
+//!   [`dashboard::chunks`]): the model of any moment is made from them. [`dashboard::theatre`]: the live model and the past,
 //!   and which is shown. `runtime/ring.rs`: the recordings that a dashboard makes by itself.
 //! - [`dashboard::model`]: the state, and the only place where it changes. Pure: time comes in as
 //!   `Event::Ticked`; it reads no clock, file or environment. One file per concern: what is sampled when
@@ -42,6 +43,7 @@
 //! (class, blocks, harm), `snapshots` (ages, pins), `bloat` (vacuums in vain), `views` (freshness), `locks`
 //! (the tree), `waits` (the minute), `statements` (the interval), `wal` (checkpoints); `rates` makes rates of
 //! any panel's counters.
+//! [`dashboard::wait_graph`] tells who waits for whom, to them, to the rules and to what is asked before a signal.
 //! [`dashboard::history`] keeps the series and makes rates; [`dashboard::diagnosis`] judges against
 //! targets; its `rules` say one sentence each, or nothing, and `cause` chooses the one for the cause line.
 //!

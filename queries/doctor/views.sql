@@ -38,7 +38,8 @@ unpermitted AS (
            pg_catalog.string_agg(m.name, ', ' ORDER BY m.name) FILTER (WHERE m.place <= 5) AS names,
            pg_catalog.string_agg(m.name, ', ' ORDER BY m.name) AS all_names,
            pg_catalog.string_agg(DISTINCT pg_catalog.quote_ident(m.owner), ', ') FILTER (WHERE NOT m.superuser) AS owners,
-           pg_catalog.min(m.name) FILTER (WHERE m.superuser) AS of_superuser
+           pg_catalog.string_agg('ALTER MATERIALIZED VIEW ' || m.name || ' OWNER TO …', '; ' ORDER BY m.name)
+               FILTER (WHERE m.superuser) AS new_owners
     FROM (SELECT mv.name, pg_catalog.pg_get_userbyid(mv.relowner) AS owner,
                  coalesce((SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.oid = mv.relowner), false) AS superuser,
                  pg_catalog.row_number() OVER (ORDER BY mv.name) AS place
@@ -84,12 +85,15 @@ JOIN indexed AS i ON i.oid = mv.oid
 WHERE mv.def_has_now AND i.usable
 UNION ALL
 SELECT 'info', u.names || CASE WHEN u.n > 5 THEN ' and ' || u.n - 5 || ' more' ELSE '' END,
-       'our role may not refresh ' || CASE u.n WHEN 1 THEN 'it' ELSE 'them' END || ' (keys r and R)',
+       'our role may not refresh ' || CASE u.n WHEN 1 THEN 'it' ELSE 'them' END || ' (keys r and R)'
+           || CASE WHEN u.new_owners IS NOT NULL
+                        AND pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 170000
+                   THEN '; a superuser owns ' || CASE u.n WHEN 1 THEN 'it' ELSE 'some' END
+                        || ', and whoever is made its member is one: … stands for another role' ELSE '' END,
        CASE WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 170000
             THEN pg_catalog.format('GRANT MAINTAIN ON %s TO %I', u.all_names, current_user)
-            WHEN u.of_superuser IS NOT NULL
-            THEN pg_catalog.format('ALTER MATERIALIZED VIEW %s OWNER TO a role without superuser, and grant that one: '
-                                   'membership of the present owner would make %I a superuser', u.of_superuser, current_user)
-            ELSE pg_catalog.format('GRANT %s TO %I', u.owners, current_user) END
+            ELSE pg_catalog.concat_ws('; ', u.new_owners,
+                     pg_catalog.format('GRANT %s TO %I', pg_catalog.concat_ws(', ', CASE WHEN u.new_owners IS NOT NULL THEN '…' END,
+                                                                              u.owners), current_user)) END
 FROM unpermitted AS u
 WHERE u.n > 0

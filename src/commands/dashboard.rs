@@ -5,7 +5,7 @@ use htap_top::cli::{Demo, Look, OlapPool, Watch};
 use htap_top::config::{self, Config};
 use htap_top::dashboard::audit::Audit;
 use htap_top::dashboard::model::Start;
-use htap_top::dashboard::panels::own;
+use htap_top::dashboard::panels::{self, own};
 use htap_top::dashboard::runtime::ring::Place as RecordingPlace;
 use htap_top::dashboard::runtime::{self, Ending, Stage, Targets};
 use htap_top::dashboard::theme::Theme;
@@ -111,6 +111,7 @@ impl Prepared {
         let themes = themes(&folder, &wanted, &mut complaints)?;
         let (own_panels, refused) = own::read(&folder.join("queries"));
         complaints.extend(refused);
+        complaints.extend(panels::unknown(&config, &own_panels));
         let audit = Audit {
             path: config
                 .audit_file

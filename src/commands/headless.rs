@@ -6,7 +6,7 @@ use htap_top::cli::output::Headless;
 use htap_top::config;
 use htap_top::dashboard::model::{Model, Start};
 use htap_top::dashboard::output;
-use htap_top::dashboard::panels::own;
+use htap_top::dashboard::panels::{self, own};
 use htap_top::dashboard::runtime::Targets;
 use std::io::Write;
 
@@ -20,7 +20,8 @@ pub fn prepare(options: &Headless) -> Result<(Start, Targets), Failure> {
         config.olap.connections = connections;
     }
     let (own_panels, refused) = own::read(&folder.join("queries"));
-    for complaint in refused {
+    let unknown = panels::unknown(&config, &own_panels);
+    for complaint in refused.into_iter().chain(unknown) {
         let _ = writeln!(std::io::stderr(), "htap-top: {complaint}");
     }
     let targets = Targets {

@@ -50,8 +50,10 @@ pub fn record(options: &Record) -> Result<(), Failure> {
         let mut headless = Headless::start(start, targets, panels, false);
         headless.record(file, mask).map_err(fail)?;
         if let Settled::NotConnected(error) = headless.settle(PATIENCE).await {
-            // Nothing is in it, and it would be in the way the next time.
-            let _ = std::fs::remove_file(&options.file);
+            if headless.model.facts.is_none() {
+                // Nothing is in it, and it would be in the way the next time.
+                let _ = std::fs::remove_file(&options.file);
+            }
             return Err(Failure::new(NO_CONNECTION, error));
         }
         let mut err = std::io::stderr();

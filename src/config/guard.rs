@@ -17,7 +17,8 @@ pub struct Guard {
     pub mode: GuardMode,
     /// Signals that all rules together send within a minute, at most; 1 to 60.
     pub per_minute: u32,
-    /// The rules, most important first: a backend is hit by the first that fits.
+    /// The rules, most important first: a backend is hit by the first that fits, but one that is tried out
+    /// stands before none that acts.
     #[serde(rename = "rule")]
     pub rules: Vec<GuardRule>,
 }

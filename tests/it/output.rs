@@ -532,3 +532,15 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
         assert!(output.status.success() && stderr.is_empty(), "{stderr}");
     });
 }
+
+#[test]
+fn a_panel_that_nobody_has_is_told() {
+    block_on(async {
+        let database = bank(shared()).await;
+        let program = Program::configured("[panels]\nbloatt = { off = true }\n");
+        let told = program.once(&database.conninfo("postgres"), &["--panel", "bloat"]);
+        assert_eq!(told.code, 0, "{}", told.stderr);
+        let complaint = "there is no panel \"bloatt\" for [panels]; did you mean bloat?";
+        assert!(told.stderr.contains(complaint), "{}", told.stderr);
+    });
+}

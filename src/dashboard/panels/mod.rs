@@ -13,6 +13,8 @@ pub mod views;
 pub mod waits;
 pub mod wal;
 
+use crate::config::Config;
+use crate::text;
 use spec::Spec;
 
 /// A built-in file: its name, and the statement for each major version from which it holds.
@@ -162,6 +164,24 @@ pub fn digit(name: &str) -> Option<u8> {
         .iter()
         .find(|(panel, _)| *panel == name)
         .map(|(_, digit)| *digit)
+}
+
+/// Panels that the configuration names and nobody has, each as a complaint.
+pub fn unknown(config: &Config, own: &[Spec]) -> Vec<String> {
+    let built_in = built_in();
+    let names: Vec<&str> = (built_in.iter().chain(own))
+        .map(|spec| spec.name.as_str())
+        .collect();
+    let unknown = config
+        .panels
+        .keys()
+        .filter(|name| !names.contains(&name.as_str()));
+    let complaint = |name: &String| {
+        let meant = text::nearest(name, &names);
+        let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+        format!("configuration: there is no panel {name:?} for [panels]{meant}")
+    };
+    unknown.map(complaint).collect()
 }
 
 /// The letter that opens the panel called `name` from the list of panels.

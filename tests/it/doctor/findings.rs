@@ -1,7 +1,7 @@
 //! What is wrong is found, with the statement that mends it; and where it was run, it is found no more.
 
 use super::{each, examined, found, is_sound, of, shop};
-use crate::it::server::{Order, Patience, Server, block_on};
+use crate::it::server::{Order, Patience, Server, block_on, shared};
 use htap_top::doctor::{Examination, Severity, Status, check};
 use htap_top::pg::Client;
 
@@ -617,5 +617,35 @@ fn a_standby_is_told_from_a_primary() {
             Severity::Warning,
             "pg_wal_replay_resume",
         );
+    });
+}
+
+/// Whoever is made a member of a superuser is one.
+#[test]
+fn no_role_is_told_to_become_a_superuser_for_a_refresh() {
+    block_on(async {
+        let database = shared().database("views_of_others").await;
+        let admin = database.connect().await;
+        let (owner, plain) = (
+            format!("owner_{}", database.name),
+            format!("plain_{}", database.name),
+        );
+        let made = [
+            format!("CREATE ROLE {owner}"),
+            format!("CREATE ROLE {plain} LOGIN"),
+            "CREATE MATERIALIZED VIEW mine AS SELECT 1 AS n".to_owned(),
+            "CREATE MATERIALIZED VIEW theirs AS SELECT 1 AS n".to_owned(),
+            format!("ALTER MATERIALIZED VIEW theirs OWNER TO {owner}"),
+        ];
+        each(&admin, &made.each_ref().map(String::as_str)).await;
+        let told = examined(&database, &plain).await;
+        let finding = found(&told, "views", "public.mine, public.theirs");
+        assert!(
+            finding.evidence.as_str().contains("a superuser owns some"),
+            "{finding:#?}"
+        );
+        let cure =
+            format!("ALTER MATERIALIZED VIEW public.mine OWNER TO …; GRANT …, {owner} TO {plain}");
+        assert_eq!(finding.cure.as_str(), cure);
     });
 }

@@ -32,7 +32,7 @@ impl Session {
     /// Opens it.
     pub async fn open(target: &Target) -> Result<Self, PgError> {
         let begun = Instant::now();
-        let client = sampler::connect(target, "").await?;
+        let client = sampler::connect_to_watch(target, "").await?;
         Ok(Self { client, begun })
     }
 

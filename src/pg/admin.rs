@@ -91,7 +91,7 @@ pub async fn signal(
     whom: &[Identity],
     spare: Spare,
 ) -> Vec<Verdict> {
-    let client = match sampler::connect(target, SETUP).await {
+    let client = match sampler::connect_to_watch(target, SETUP).await {
         Ok(client) => client,
         // Nothing was sent for certain.
         Err(error) => return vec![Verdict::Refused(error); whom.len()],

@@ -1,11 +1,12 @@
 //! One PostgreSQL session behind the few calls this crate needs.
 
 use super::conninfo::Target;
-use super::error::PgError;
+use super::error::{Class, PgError};
+use super::messages::{Limits, Seen};
 use super::statement::{NO_SUCH_STATEMENT, RESULT_CHANGED, Statements};
 use super::table::{Table, Value};
-use super::tls::Ended;
-use futures_util::future::join;
+use super::tls::{Ended, Link, Way};
+use futures_util::future::{join, join3};
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -81,6 +82,9 @@ enum Known {
 pub struct Client {
     inner: tokio_postgres::Client,
     ended: Ended,
+    seen: Arc<Seen>,
+    way: Way,
+    limits: Limits,
     named: Mutex<Named>,
     statements: Statements,
     /// Whether a transaction was begun and not ended.
@@ -116,10 +120,19 @@ pub enum Protection {
 impl Client {
     /// Connects and authenticates; the caller sets the deadline.
     pub async fn connect(target: &Target) -> Result<Self, PgError> {
-        let (inner, peer, ended) = super::tls::connect(target).await?;
+        let Link {
+            client: inner,
+            peer,
+            ended,
+            seen,
+            way,
+        } = Box::pin(super::tls::connect(target)).await?;
         Ok(Self {
             inner,
             ended,
+            seen,
+            way,
+            limits: target.limits,
             named: Mutex::default(),
             statements: Statements::default(),
             in_transaction: AtomicBool::new(false),
@@ -127,28 +140,95 @@ impl Client {
         })
     }
 
+    /// The driver's error, or why the session was given up, which the driver does not know.
+    pub(super) fn failed(&self, error: tokio_postgres::Error) -> PgError {
+        match self.why_refused() {
+            Some(why) if error.as_db_error().is_none() => why,
+            _ => error.into(),
+        }
+    }
+
+    /// Why the session was given up, where that was for what the server sent.
+    pub(super) fn why_refused(&self) -> Option<PgError> {
+        let why = self.seen.refused()?;
+        Some(PgError::new(Class::Reconnect, why))
+    }
+
+    /// The process of the server that has this session, as it was told at connecting: behind a pooler it is
+    /// the pooler's word. `None` where nothing was told.
+    pub fn backend_pid(&self) -> Option<u32> {
+        Some(self.seen.backend()).filter(|pid| *pid > 0)
+    }
+
+    /// The server's encoding by PostgreSQL's name; empty where it was not told.
+    pub fn server_encoding(&self) -> Box<str> {
+        self.seen.server_encoding()
+    }
+
+    /// From here on the server converts no text, so that none can fail: it comes in the encoding of the database,
+    /// and what cannot be read is `�`. Texts that are sent must be ASCII: see [`Self::as_written`].
+    pub async fn read_any_text(&self) -> Result<(), PgError> {
+        if self.converts() {
+            self.batch("SET client_encoding = 'SQL_ASCII'").await?;
+        }
+        Ok(())
+    }
+
+    /// Whether texts in UTF-8, as ours, are not those of the database.
+    fn converts(&self) -> bool {
+        !matches!(&*self.server_encoding(), "UTF8" | "")
+    }
+
+    /// Lets `ask` send a statement that is not ASCII in a session that reads any text: meanwhile the server converts.
+    pub(super) async fn as_written<T>(
+        &self,
+        sql: &str,
+        ask: impl Future<Output = Result<T, PgError>>,
+    ) -> Result<T, PgError> {
+        if sql.is_ascii() || !self.converts() {
+            return ask.await;
+        }
+        let (before, answer, after) = join3(
+            self.batch("SET client_encoding = 'UTF8'"),
+            ask,
+            self.batch("SET client_encoding = 'SQL_ASCII'"),
+        )
+        .await;
+        before?;
+        let answer = answer?;
+        after.map(|()| answer)
+    }
+
     /// Runs statements without parameters or results, by the simple protocol.
     pub async fn batch(&self, sql: &str) -> Result<(), PgError> {
-        Ok(self.inner.batch_execute(sql).await?)
+        let done = self.inner.batch_execute(sql).await;
+        done.map_err(|error| self.failed(error))
     }
 
     /// Runs one statement by an unnamed prepared statement in one round trip. The select list must
     /// hold built-in types only.
     pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Table, PgError> {
-        let typed: Vec<_> = params.iter().map(Param::typed).collect();
-        let rows = self.inner.query_typed(sql, &typed).await?;
+        let failed = |error| self.failed(error);
+        let typed = params.iter().map(Param::typed);
+        let rows = self.inner.query_typed_raw(sql, typed).await;
+        let rows = rows.map_err(failed)?;
+        pin_mut!(rows);
         let mut table = Table::default();
-        for row in &rows {
+        let mut kept = 0;
+        while let Some(row) = rows.try_next().await.map_err(failed)? {
             if table.columns.is_empty() {
-                table.columns = row
-                    .columns()
-                    .iter()
-                    .map(|column| column.name().into())
-                    .collect();
+                let columns = row.columns().iter();
+                table.columns = columns.map(|column| column.name().into()).collect();
             }
             let mut cells = Vec::with_capacity(row.len());
             for position in 0..row.len() {
-                cells.push(row.try_get::<_, Value>(position)?);
+                cells.push(row.try_get::<_, Value>(position).map_err(failed)?);
+            }
+            kept += weight(&cells);
+            if kept > self.limits.kept {
+                let limit = crate::format::bytes(self.limits.kept as f64);
+                let why = format!("the answer takes more than {limit} of memory, the limit");
+                return Err(PgError::new(Class::Reconnect, why));
             }
             table.rows.push(cells);
         }
@@ -227,17 +307,19 @@ impl Client {
     /// Runs one statement by an unnamed prepared statement and returns the number of rows it touched.
     pub async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, PgError> {
         let typed: Vec<_> = params.iter().map(Param::typed).collect();
-        Ok(self.inner.execute_typed(sql, &typed).await?)
+        let done = self.inner.execute_typed(sql, &typed).await;
+        done.map_err(|error| self.failed(error))
     }
 
     /// Runs statements of unknown result types by the simple protocol; every cell arrives as text,
     /// and columns that hold only numbers become numbers. The last statement with columns counts;
     /// at most `row_limit` rows are kept.
     pub async fn query_text(&self, sql: &str, row_limit: usize) -> Result<Table, PgError> {
-        let stream = self.inner.simple_query_raw(sql).await?;
+        let failed = |error| self.failed(error);
+        let stream = self.inner.simple_query_raw(sql).await.map_err(failed)?;
         pin_mut!(stream);
         let mut table = Table::default();
-        while let Some(message) = stream.try_next().await? {
+        while let Some(message) = stream.try_next().await.map_err(failed)? {
             match message {
                 SimpleQueryMessage::RowDescription(columns) => {
                     table.columns = columns
@@ -249,7 +331,11 @@ impl Client {
                 SimpleQueryMessage::Row(row) if table.rows.len() < row_limit => {
                     let mut cells = Vec::with_capacity(row.len());
                     for position in 0..row.len() {
-                        cells.push(row.try_get(position)?.map_or(Value::Null, Value::from));
+                        cells.push(
+                            row.try_get(position)
+                                .map_err(failed)?
+                                .map_or(Value::Null, Value::from),
+                        );
                     }
                     table.rows.push(cells);
                 }
@@ -262,12 +348,14 @@ impl Client {
 
     /// Sends `data` by COPY FROM STDIN, in whatever format `sql` says, and returns the number of rows.
     pub async fn copy_in(&self, sql: &str, data: &[u8]) -> Result<u64, PgError> {
-        let sink = self.inner.copy_in(sql).await?;
+        let failed = |error| self.failed(error);
+        let sink = self.inner.copy_in(sql).await.map_err(failed)?;
         pin_mut!(sink);
         for frame in data.chunks(COPY_FRAME) {
-            sink.send(std::io::Cursor::new(frame.to_vec())).await?;
+            let frame = std::io::Cursor::new(frame.to_vec());
+            sink.send(frame).await.map_err(failed)?;
         }
-        Ok(sink.finish().await?)
+        sink.finish().await.map_err(failed)
     }
 
     /// Hands what COPY TO STDOUT sends to `take`, piece by piece as it comes; a piece may end anywhere. An
@@ -277,9 +365,10 @@ impl Client {
         sql: &str,
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let stream = self.inner.copy_out(sql).await.map_err(PgError::from)?;
+        let failed = |error| self.failed(error);
+        let stream = self.inner.copy_out(sql).await.map_err(failed)?;
         pin_mut!(stream);
-        while let Some(piece) = stream.try_next().await.map_err(PgError::from)? {
+        while let Some(piece) = stream.try_next().await.map_err(failed)? {
             take(&piece)?;
         }
         Ok(())
@@ -290,6 +379,7 @@ impl Client {
     pub fn canceller(&self, target: &Target) -> Canceller {
         Canceller {
             token: self.inner.cancel_token(),
+            way: self.way.clone(),
             target: target.clone(),
         }
     }
@@ -340,14 +430,26 @@ impl Client {
 #[derive(Clone)]
 pub struct Canceller {
     token: CancelToken,
+    way: Way,
     target: Target,
 }
 
 impl Canceller {
     /// Sends the request. The server acts on it later, or not at all.
     pub async fn cancel(&self) -> Result<(), PgError> {
-        super::tls::cancel(&self.target, &self.token).await
+        super::tls::cancel(&self.target, &self.token, &self.way).await
     }
+}
+
+/// Bytes that a row takes in memory, about.
+fn weight(cells: &[Value]) -> u64 {
+    let texts = cells.iter().map(|cell| match cell {
+        Value::Text(text) => text.as_str().len(),
+        Value::Decimal(text, _) => text.len(),
+        _ => 0,
+    });
+    let fixed = size_of::<Vec<Value>>() + size_of_val(cells);
+    (fixed + texts.sum::<usize>()) as u64
 }
 
 /// `name` as a quoted SQL identifier.

@@ -20,6 +20,7 @@
 
 use super::endpoint::{self, Endpoint};
 use super::keywords::Settings;
+use super::messages::Limits;
 use super::options::{Network, Secret, SessionAttrs, TlsSettings};
 use super::{connstring, passfile, service};
 use crate::text::Clean;
@@ -99,6 +100,7 @@ pub struct Target {
     pub(super) session: SessionAttrs,
     pub(super) network: Network,
     pub(super) tls: TlsSettings,
+    pub(super) limits: Limits,
 }
 
 impl Target {
@@ -146,6 +148,7 @@ impl Target {
             session: SessionAttrs::default(),
             network: Network::default(),
             tls: TlsSettings::default(),
+            limits: Limits::OURS,
         }
     }
 
@@ -188,6 +191,7 @@ impl Target {
             session: SessionAttrs::from_settings(&settings)?,
             network: Network::from_settings(&settings)?,
             tls: TlsSettings::from_settings(&settings, home)?,
+            limits: Limits::OURS,
             user,
             password,
             passfile,
@@ -213,6 +217,15 @@ impl Target {
         let dbname = dbname.to_owned();
         Self {
             dbname,
+            ..self.clone()
+        }
+    }
+
+    /// The same server for statements of a user who wants all that they return.
+    #[must_use]
+    pub fn for_whole_answers(&self) -> Self {
+        Self {
+            limits: Limits::OF_A_USER,
             ..self.clone()
         }
     }

@@ -43,7 +43,7 @@ const SETUP: &str =
 
 /// Opens a session to measure on.
 pub async fn open(target: &Target) -> Result<Client, PgError> {
-    sampler::connect(target, SETUP).await
+    sampler::connect_to_watch(target, SETUP).await
 }
 
 /// Measures the relation with this OID.

@@ -138,7 +138,8 @@ pub async fn run(
         }
         match serve(&client, &manner, &queue, &reports, pending.take()).await {
             None => return,
-            Some(error) => {
+            Some((error, unasked)) => {
+                pending = unasked;
                 let lost = Report::Lost {
                     session,
                     error,
@@ -164,7 +165,7 @@ pub async fn open(
     let mut attempt = 0;
     loop {
         wake.mark_unchanged();
-        let error = match connect(target, &manner.setup).await {
+        let error = match connect_to_watch(target, &manner.setup).await {
             Ok(client) => return Some(client),
             Err(error) => error,
         };
@@ -196,11 +197,30 @@ pub async fn open(
 
 /// Connects, authenticates and runs `setup` within one deadline.
 pub async fn connect(target: &Target, setup: &str) -> Result<Client, PgError> {
-    let opening = async {
+    within(target, async {
         let client = Client::connect(target).await?;
         client.batch(setup).await?;
         Ok(client)
-    };
+    })
+    .await
+}
+
+/// As [`connect`], for statements of ours that read what others wrote, whatever bytes it has.
+pub async fn connect_to_watch(target: &Target, setup: &str) -> Result<Client, PgError> {
+    within(target, async {
+        let client = Client::connect(target).await?;
+        let (any_text, set_up) = join(client.read_any_text(), client.batch(setup)).await;
+        any_text?;
+        set_up?;
+        Ok(client)
+    })
+    .await
+}
+
+async fn within(
+    target: &Target,
+    opening: impl Future<Output = Result<Client, PgError>>,
+) -> Result<Client, PgError> {
     let deadline = target.connect_deadline();
     timeout(deadline, opening).await.unwrap_or_else(|_| {
         Err(PgError::new(
@@ -226,14 +246,15 @@ fn patience(error: &PgError, attempt: u32) -> Option<Duration> {
     ))
 }
 
-/// Answers statements until the session fails (its error) or nobody asks any more (`None`).
+/// Answers statements until the session fails or nobody asks any more (`None`). With the error come statements
+/// that have no answer for no fault of theirs: one before them was answered by more than is taken.
 async fn serve(
     client: &Client,
     manner: &Manner,
     queue: &Queue,
     reports: &Sender<Report>,
     first: Option<Vec<Job>>,
-) -> Option<PgError> {
+) -> Option<(PgError, Option<Vec<Job>>)> {
     let mut next = first;
     loop {
         let jobs = if let Some(jobs) = next.take() {
@@ -243,7 +264,8 @@ async fn serve(
             tokio::select! {
                 jobs = taken => jobs?,
                 () = client.closed() => {
-                    return Some(PgError::new(Class::Reconnect, "the server closed the connection"));
+                    let error = PgError::new(Class::Reconnect, "the server closed the connection");
+                    return Some((client.why_refused().unwrap_or(error), None));
                 }
             }
         };
@@ -269,15 +291,21 @@ async fn serve(
                 };
                 reports.send(late).await.ok()?;
             }
-            return Some(error);
+            return Some((error, None));
         };
         let mut fatal = None;
         // The server takes them one after another: each took from the answer before it to its own.
         let mut before = begun;
+        let mut unasked = Vec::new();
         for (job, (ended, outcome)) in jobs.iter().zip(answers) {
             if let Err(error) = &outcome
                 && !error.session_survives()
             {
+                // The first one that fails is the one whose answer is too long.
+                if fatal.is_some() && client.why_refused().is_some() {
+                    unasked.push(job.clone());
+                    continue;
+                }
                 fatal = Some(error.clone());
             }
             let took_ms = (ended - before).as_secs_f64() * 1000.0;
@@ -294,8 +322,8 @@ async fn serve(
                 return None;
             }
         }
-        if fatal.is_some() {
-            return fatal;
+        if let Some(error) = fatal {
+            return Some((error, Some(unasked).filter(|jobs| !jobs.is_empty())));
         }
     }
 }
@@ -303,7 +331,8 @@ async fn serve(
 async fn answer(client: &Client, manner: &Manner, job: &Job) -> Result<Table, PgError> {
     let ask = async {
         if job.as_text {
-            client.query_text(&job.sql, ROW_LIMIT).await
+            let ask = client.query_text(&job.sql, ROW_LIMIT);
+            client.as_written(&job.sql, ask).await
         } else if manner.transaction || job.once {
             client.query(&job.sql, &[]).await
         } else {

@@ -143,11 +143,12 @@ impl Client {
     }
 
     async fn answers(&self, sql: &str) -> Result<Vec<Answer>, PgError> {
-        let stream = self.inner().simple_query_raw(sql).await?;
+        let failed = |error| self.failed(error);
+        let stream = self.inner().simple_query_raw(sql).await.map_err(failed)?;
         pin_mut!(stream);
         let mut answers = Vec::new();
         let mut table = Table::default();
-        while let Some(message) = stream.try_next().await? {
+        while let Some(message) = stream.try_next().await.map_err(failed)? {
             match message {
                 SimpleQueryMessage::RowDescription(columns) => {
                     table.columns = columns.iter().map(|column| column.name().into()).collect();
@@ -155,7 +156,11 @@ impl Client {
                 SimpleQueryMessage::Row(row) => {
                     let mut cells = Vec::with_capacity(row.len());
                     for position in 0..row.len() {
-                        cells.push(row.try_get(position)?.map_or(Value::Null, Value::from));
+                        cells.push(
+                            row.try_get(position)
+                                .map_err(failed)?
+                                .map_or(Value::Null, Value::from),
+                        );
                     }
                     table.rows.push(cells);
                 }

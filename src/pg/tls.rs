@@ -10,22 +10,46 @@ use super::conninfo::Target;
 use super::endpoint::{Endpoint, Place};
 use super::error::{Class, PgError};
 use super::failure::{Failure, Kind, combine, explain};
+use super::messages::Seen;
 use super::options::{SessionAttrs, SslMode, TlsSettings};
+use super::stream::{Bounding, Plain};
 use crate::text::Clean;
 use postgres_openssl::TlsStream;
 use rand::seq::SliceRandom;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_postgres::config::SslNegotiation;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::{CancelToken, Client, Config, NoTls, SimpleQueryMessage};
+use tokio_postgres::{CancelToken, Client, Config, SimpleQueryMessage};
+
+/// An open session.
+pub(super) struct Link {
+    pub(super) client: Client,
+    pub(super) peer: Peer,
+    pub(super) ended: Ended,
+    /// What its messages have told.
+    pub(super) seen: Arc<Seen>,
+    pub(super) way: Way,
+}
+
+/// How a session reaches its server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By the Unix-domain socket at this path.
+    Unix(PathBuf),
+    /// By TCP without TLS.
+    Tcp,
+    /// By TCP with TLS.
+    Tls,
+}
 
 /// Connects to the first server that will do. Each host has the user's connect_timeout, or 5 s.
-pub(super) async fn connect(target: &Target) -> Result<(Client, Peer, Ended), PgError> {
+pub(super) async fn connect(target: &Target) -> Result<Link, PgError> {
     let passes: &[SessionAttrs] = match target.session {
         SessionAttrs::PreferStandby => &[SessionAttrs::Standby, SessionAttrs::Any],
         ref other => std::slice::from_ref(other),
@@ -49,30 +73,33 @@ pub(super) async fn connect(target: &Target) -> Result<(Client, Peer, Ended), Pg
 }
 
 /// Sends the cancel request the way the session itself is protected. Waits as long as for a connect.
-pub(super) async fn cancel(target: &Target, token: &CancelToken) -> Result<(), PgError> {
-    let network = |endpoint: &Endpoint| matches!(endpoint.place, Place::Tcp { .. });
-    let tls = if target.tls.mode != SslMode::Disable && target.endpoints.iter().any(network) {
-        // Where it cannot be made, a session with TLS does not exist.
-        certificate::connector(&target.tls).ok()
-    } else {
-        None
-    };
+pub(super) async fn cancel(target: &Target, token: &CancelToken, way: &Way) -> Result<(), PgError> {
     let deadline = target.network.attempt_deadline();
-    let sent = match tls {
-        Some(connector) => timeout(deadline, token.cancel_query(connector.tls)).await,
-        None => timeout(deadline, token.cancel_query(NoTls)).await,
+    let send = async {
+        match way {
+            Way::Unix(socket) => {
+                let stream = tokio::net::UnixStream::connect(socket)
+                    .await
+                    .map_err(|error| PgError::new(Class::Reconnect, error.to_string()))?;
+                Ok(token.cancel_query_raw(stream, Plain).await?)
+            }
+            Way::Tcp => Ok(token.cancel_query(Plain).await?),
+            Way::Tls => {
+                let tls = certificate::connector(&target.tls)?.tls;
+                Ok(token.cancel_query(tls).await?)
+            }
+        }
     };
-    match sent {
-        Ok(result) => Ok(result?),
-        Err(_) => Err(PgError::deadline(deadline.as_secs_f64())),
-    }
+    timeout(deadline, send)
+        .await
+        .unwrap_or_else(|_| Err(PgError::deadline(deadline.as_secs_f64())))
 }
 
 async fn connect_endpoint(
     target: &Target,
     endpoint: &Endpoint,
     wanted: SessionAttrs,
-) -> Result<(Client, Peer, Ended), Failure> {
+) -> Result<Link, Failure> {
     let deadline = target.network.attempt_deadline();
     let late = |_| {
         let seconds = deadline.as_secs_f64();
@@ -124,7 +151,7 @@ async fn connect_address(
     endpoint: &Endpoint,
     address: Option<IpAddr>,
     wanted: SessionAttrs,
-) -> Result<(Client, Peer, Ended), Failure> {
+) -> Result<Link, Failure> {
     if let Place::Unix(folder) = &endpoint.place {
         require_peer(target, folder, endpoint.port).await?;
     }
@@ -139,14 +166,9 @@ async fn connect_address(
     let mut first: Option<Failure> = None;
     for tls in ways {
         let failure = match open(target, endpoint, address, *tls).await {
-            Ok((client, protection, ended)) => {
-                let client = check_session(client, endpoint, wanted).await?;
-                let peer = Peer {
-                    host: Clean::new(&endpoint.host()).as_str().to_owned(),
-                    port: endpoint.port,
-                    protection,
-                };
-                return Ok((client, peer, ended));
+            Ok(link) => {
+                check_session(&link.client, endpoint, wanted).await?;
+                return Ok(link);
             }
             Err(failure) => failure,
         };
@@ -203,12 +225,9 @@ fn config(target: &Target, endpoint: &Endpoint, address: Option<IpAddr>, tls: bo
         .application_name(&target.application_name)
         .channel_binding(target.tls.channel_binding)
         .keepalives(network.keepalives)
-        .ssl_mode(if tls {
-            tokio_postgres::config::SslMode::Require
-        } else {
-            tokio_postgres::config::SslMode::Disable
-        });
-    if target.tls.direct {
+        // Without TLS, too: see `Plain`.
+        .ssl_mode(tokio_postgres::config::SslMode::Require);
+    if target.tls.direct || !tls {
         config.ssl_negotiation(SslNegotiation::Direct);
     }
     if let Some((password, _)) = target.password(endpoint) {
@@ -252,36 +271,64 @@ async fn open(
     endpoint: &Endpoint,
     address: Option<IpAddr>,
     tls: bool,
-) -> Result<(Client, Protection, Ended), Failure> {
+) -> Result<Link, Failure> {
     let config = config(target, endpoint, address, tls);
     let explain = |error| explain(error, target, endpoint);
+    let seen = Arc::new(Seen::default());
+    let link = |client, ended, way, protection| Link {
+        client,
+        peer: Peer {
+            host: Clean::new(&endpoint.host()).as_str().to_owned(),
+            port: endpoint.port,
+            protection,
+        },
+        ended,
+        seen: Arc::clone(&seen),
+        way,
+    };
+    if let Place::Unix(folder) = &endpoint.place {
+        let socket = folder.join(format!(".s.PGSQL.{}", endpoint.port));
+        let stream = tokio::net::UnixStream::connect(&socket)
+            .await
+            .map_err(|error| Failure::unreachable(format!("{endpoint}: {error}")))?;
+        let opened = config.connect_raw(stream, bounding(target, &seen, Plain));
+        let (client, connection) = opened.await.map_err(explain)?;
+        let way = Way::Unix(socket);
+        return Ok(link(client, drive(connection), way, Protection::Local));
+    }
     if !tls {
-        let (client, connection) = config.connect(NoTls).await.map_err(explain)?;
-        return Ok((
-            client,
-            match address {
-                Some(address) if !address.to_canonical().is_loopback() => Protection::Plaintext,
-                _ => Protection::Local,
-            },
-            drive(connection),
-        ));
+        let opened = config.connect(bounding(target, &seen, Plain));
+        let (client, connection) = opened.await.map_err(explain)?;
+        let protection = match address {
+            Some(address) if !address.to_canonical().is_loopback() => Protection::Plaintext,
+            _ => Protection::Local,
+        };
+        return Ok(link(client, drive(connection), Way::Tcp, protection));
     }
     if target.tls.mode < SslMode::Require && !target.tls.direct {
         let tls = LazyTls(target.tls.clone());
-        let (client, connection) = config.connect(tls).await.map_err(explain)?;
-        return Ok((client, Protection::Unverified, drive(connection)));
+        let opened = config.connect(bounding(target, &seen, tls));
+        let (client, connection) = opened.await.map_err(explain)?;
+        let protection = Protection::Unverified;
+        return Ok(link(client, drive(connection), Way::Tls, protection));
     }
     let Connector { tls, verifies } = connector(target, endpoint)?;
-    let (client, connection) = config.connect(tls).await.map_err(explain)?;
-    Ok((
-        client,
-        if verifies {
-            Protection::Verified
-        } else {
-            Protection::Unverified
-        },
-        drive(connection),
-    ))
+    let opened = config.connect(bounding(target, &seen, tls));
+    let (client, connection) = opened.await.map_err(explain)?;
+    let protection = if verifies {
+        Protection::Verified
+    } else {
+        Protection::Unverified
+    };
+    Ok(link(client, drive(connection), Way::Tls, protection))
+}
+
+fn bounding<M>(target: &Target, seen: &Arc<Seen>, inner: M) -> Bounding<M> {
+    Bounding {
+        inner,
+        limits: target.limits,
+        seen: Arc::clone(seen),
+    }
 }
 
 /// TLS where sslmode only prefers it. The certificates are read when the server has offered it, for
@@ -345,12 +392,12 @@ fn connector(target: &Target, endpoint: &Endpoint) -> Result<Connector, Failure>
 
 /// target_session_attrs: asks the server what it is.
 async fn check_session(
-    client: Client,
+    client: &Client,
     endpoint: &Endpoint,
     wanted: SessionAttrs,
-) -> Result<Client, Failure> {
+) -> Result<(), Failure> {
     let (sql, expected, what) = match wanted {
-        SessionAttrs::Any | SessionAttrs::PreferStandby => return Ok(client),
+        SessionAttrs::Any | SessionAttrs::PreferStandby => return Ok(()),
         SessionAttrs::ReadWrite => ("SHOW transaction_read_only", "off", "read-only"),
         SessionAttrs::ReadOnly => ("SHOW transaction_read_only", "on", "not read-only"),
         SessionAttrs::Primary => (
@@ -373,7 +420,7 @@ async fn check_session(
         _ => false,
     });
     if holds {
-        return Ok(client);
+        return Ok(());
     }
     Err(Failure::unreachable(format!(
         "{endpoint}: the server is {what}, as target_session_attrs wants it otherwise"

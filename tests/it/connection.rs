@@ -7,6 +7,7 @@
 )]
 
 mod certificates;
+mod hostile;
 mod hosts;
 mod server;
 mod spellings;

@@ -65,7 +65,9 @@ impl Lanes for Targets {
                 return Err(PgError::new(Class::Configuration, "there is no replica"));
             }
         };
-        Ok(Box::new(sampler::connect(target, "").await?))
+        Ok(Box::new(
+            sampler::connect(&target.for_whole_answers(), "").await?,
+        ))
     }
 
     fn has_replica(&self) -> bool {

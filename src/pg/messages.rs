@@ -1,0 +1,364 @@
+//! What a server sends, message by message, before the driver sees it.
+//!
+//! The driver keeps a whole message in memory, however long the server says it is, and gives up a session over
+//! a text that is not UTF-8. Here a message that is too long is refused by its header, and so is an answer that
+//! does not end; and texts are made UTF-8, in the rows of the simple protocol, in names of columns and in errors.
+
+use super::encoding::Charset;
+use crate::format;
+use std::collections::HashSet;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// How many bytes one session takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Of one message, which is one row, at most.
+    pub(super) message: u64,
+    /// Of the answer to one request; data of COPY, which is handed on as it comes, does not count.
+    pub(super) answer: u64,
+    /// Of the rows of an answer in this program's memory.
+    pub(super) kept: u64,
+}
+
+impl Limits {
+    /// For our own statements. An answer to one of them has far less.
+    pub(super) const OURS: Self = Self {
+        message: 8 << 20,
+        answer: 64 << 20,
+        kept: 32 << 20,
+    };
+    /// For statements of a user who wants all that they return.
+    pub(super) const OF_A_USER: Self = Self {
+        message: 256 << 20,
+        answer: 1 << 30,
+        kept: 1 << 30,
+    };
+}
+
+/// As long as the session is not open, nothing long is due from the server.
+const MESSAGE_BEFORE: u64 = 64 << 10;
+/// As [`MESSAGE_BEFORE`], for all of it.
+const ANSWER_BEFORE: u64 = 1 << 20;
+/// Parameters that a server reports, at most; PostgreSQL 18 has 15.
+const PARAMETERS: usize = 256;
+/// Counted for each message besides its length: what it takes in memory.
+const OVERHEAD: u64 = 256;
+/// Bytes of a message's kind and length.
+const HEADER: usize = 5;
+
+/// What is known of a session by what passed; its owner has it, too.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    refused: OnceLock<Box<str>>,
+    backend: AtomicU32,
+    encoding: Mutex<Encodings>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Encodings {
+    server: Box<str>,
+    client: Box<str>,
+}
+
+impl Seen {
+    /// Why the session was given up, where that was for what the server sent.
+    pub(super) fn refused(&self) -> Option<&str> {
+        self.refused.get().map(|why| &**why)
+    }
+
+    /// The process of the server (BackendKeyData); 0 where it has not said. Behind a pooler it is the pooler's word.
+    pub(super) fn backend(&self) -> u32 {
+        self.backend.load(Ordering::Relaxed)
+    }
+
+    /// The server's encoding, as it has reported it; empty where it has not.
+    pub(super) fn server_encoding(&self) -> Box<str> {
+        let encodings = self.encoding.lock();
+        encodings.map_or_else(|_| "".into(), |encodings| encodings.server.clone())
+    }
+}
+
+/// Follows the messages that a server sends.
+#[derive(Debug)]
+pub(super) struct Messages {
+    limits: Limits,
+    seen: Arc<Seen>,
+    header: [u8; HEADER],
+    /// Bytes of the header that are there.
+    filled: usize,
+    /// Bytes of the body that are still to come.
+    left: usize,
+    /// The body so far, where it is looked at before it is handed on.
+    held: Option<Vec<u8>>,
+    /// A ReadyForQuery came: the session is open.
+    open: bool,
+    /// Bytes since the last ReadyForQuery.
+    spent: u64,
+    /// The answer under way is one of the simple protocol: all its cells are texts.
+    simple: bool,
+    /// COPY TO STDOUT is under way.
+    copying: bool,
+    /// Names of reported parameters, hashed.
+    parameters: HashSet<u64>,
+    /// What texts come in.
+    charset: Charset,
+    /// Which columns of the rows to come are texts.
+    texts: Vec<bool>,
+}
+
+impl Messages {
+    pub(super) fn new(limits: Limits, seen: Arc<Seen>) -> Self {
+        Self {
+            limits,
+            seen,
+            header: [0; HEADER],
+            filled: 0,
+            left: 0,
+            held: None,
+            open: false,
+            spent: 0,
+            simple: true,
+            copying: false,
+            parameters: HashSet::new(),
+            charset: Charset::default(),
+            texts: Vec::new(),
+        }
+    }
+
+    /// Takes what came and adds to `out` what the driver may have.
+    ///
+    /// # Errors
+    /// The server sends more than is taken, or what is no message. Nothing behind it must be taken.
+    pub(super) fn take(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        while !bytes.is_empty() {
+            if self.filled < HEADER {
+                let (first, rest) = bytes.split_at(bytes.len().min(HEADER - self.filled));
+                for (to, from) in self.header.iter_mut().skip(self.filled).zip(first) {
+                    *to = *from;
+                }
+                self.filled += first.len();
+                bytes = rest;
+                if self.filled < HEADER {
+                    return Ok(());
+                }
+                self.begin(out).map_err(|why| self.refuse(why))?;
+            } else {
+                let (first, rest) = bytes.split_at(bytes.len().min(self.left));
+                match &mut self.held {
+                    Some(held) => held.extend_from_slice(first),
+                    None => out.extend_from_slice(first),
+                }
+                self.left -= first.len();
+                bytes = rest;
+            }
+            if self.left == 0 {
+                self.filled = 0;
+                self.end(out).map_err(|why| self.refuse(why))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, why: String) -> io::Error {
+        let _ = self.seen.refused.set(why.as_str().into());
+        io::Error::other(why)
+    }
+
+    fn tag(&self) -> u8 {
+        let [tag, ..] = self.header;
+        tag
+    }
+
+    /// Its kind and length are there: may it come, and is it to be looked at?
+    fn begin(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
+        let [tag, a, b, c, d] = self.header;
+        let length = i32::from_be_bytes([a, b, c, d]);
+        let Some(left) = usize::try_from(length).ok().and_then(|l| l.checked_sub(4)) else {
+            return Err("what answers is no PostgreSQL server".to_owned());
+        };
+        let (longest, most) = if self.open {
+            (self.limits.message, self.limits.answer)
+        } else {
+            (MESSAGE_BEFORE, ANSWER_BEFORE)
+        };
+        if left as u64 > longest {
+            let what = match tag {
+                b'D' => "a row",
+                _ => "a message",
+            };
+            return Err(format!(
+                "the server sent {what} of {}; the limit is {}",
+                format::bytes(left as f64),
+                format::bytes(longest as f64)
+            ));
+        }
+        if tag != b'd' {
+            self.spent += left as u64 + OVERHEAD;
+        } else if !self.copying {
+            return Err("the server sent data of a COPY that nobody asked for".to_owned());
+        }
+        if self.spent > most {
+            return Err(format!(
+                "the server's answer is longer than {}, the limit",
+                format::bytes(most as f64)
+            ));
+        }
+        self.left = left;
+        let looked_at = match tag {
+            b'D' => self.simple || !self.charset.is_utf8(),
+            b'T' | b'E' | b'N' | b'S' | b'K' | b'A' | b'C' => true,
+            _ => false,
+        };
+        if looked_at {
+            self.held = Some(Vec::with_capacity(left.min(MESSAGE_BEFORE as usize)));
+        } else {
+            out.extend_from_slice(&self.header);
+        }
+        Ok(())
+    }
+
+    /// All of it is there.
+    fn end(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
+        let tag = self.tag();
+        let body = self.held.take();
+        match (tag, body) {
+            (b'Z', _) => {
+                (self.open, self.spent) = (true, 0);
+                (self.simple, self.copying) = (true, false);
+            }
+            // BindComplete: this answer is one of the extended protocol.
+            (b'2', _) => self.simple = false,
+            (b'H', _) => self.copying = true,
+            // Nobody here listens to a channel.
+            (b'A', _) | (_, None) => {}
+            (b'K', Some(body)) => {
+                if let Some(pid) = body.first_chunk::<4>() {
+                    let pid = u32::from_be_bytes(*pid);
+                    self.seen.backend.store(pid, Ordering::Relaxed);
+                }
+                hand_on(tag, &body, out);
+            }
+            (b'S', Some(body)) => {
+                self.parameter(&body)?;
+                hand_on(tag, self.charset.read(&body).as_bytes(), out);
+            }
+            (b'T', Some(body)) => {
+                let body = self.columns(body);
+                hand_on(tag, &body, out);
+            }
+            (b'D', Some(body)) => {
+                let body = self.row(body);
+                hand_on(tag, &body, out);
+            }
+            (_, Some(body)) => hand_on(tag, self.charset.read(&body).as_bytes(), out),
+        }
+        Ok(())
+    }
+
+    /// ParameterStatus: a name and a value.
+    fn parameter(&mut self, body: &[u8]) -> Result<(), String> {
+        let mut parts = body.split(|byte| *byte == 0);
+        let (name, value) = (
+            parts.next().unwrap_or_default(),
+            parts.next().unwrap_or_default(),
+        );
+        let mut hash = DefaultHasher::new();
+        name.hash(&mut hash);
+        self.parameters.insert(hash.finish());
+        if self.parameters.len() > PARAMETERS {
+            return Err(format!(
+                "the server reports more than {PARAMETERS} parameters, the limit"
+            ));
+        }
+        let value: Box<str> = String::from_utf8_lossy(value).into();
+        let Ok(mut encodings) = self.seen.encoding.lock() else {
+            return Ok(());
+        };
+        match name {
+            b"server_encoding" => encodings.server = value,
+            b"client_encoding" => encodings.client = value,
+            _ => return Ok(()),
+        }
+        // Then the server converts nothing.
+        self.charset = if &*encodings.client == "SQL_ASCII" {
+            Charset::of(&encodings.server)
+        } else {
+            Charset::default()
+        };
+        Ok(())
+    }
+
+    /// RowDescription, its names in UTF-8. What is no such thing stays as it is.
+    fn columns(&mut self, body: Vec<u8>) -> Vec<u8> {
+        self.texts.clear();
+        let Some((count, mut rest)) = body.split_first_chunk::<2>() else {
+            return body;
+        };
+        let mut made = count.to_vec();
+        while !rest.is_empty() {
+            let Some(end) = rest.iter().position(|byte| *byte == 0) else {
+                return body;
+            };
+            let (name, more) = rest.split_at(end);
+            // The zero, the table and its column, the type, its length and modifier, the format.
+            let Some((fixed, more)) = more.split_first_chunk::<19>() else {
+                return body;
+            };
+            made.extend_from_slice(self.charset.read(name).as_bytes());
+            made.extend_from_slice(fixed);
+            let kind = fixed.get(7..11).and_then(|oid| oid.first_chunk::<4>());
+            self.texts
+                .push(kind.is_some_and(|oid| is_text(u32::from_be_bytes(*oid))));
+            rest = more;
+        }
+        made
+    }
+
+    /// DataRow, its texts in UTF-8. What is no such thing stays as it is.
+    fn row(&self, body: Vec<u8>) -> Vec<u8> {
+        let Some((count, mut rest)) = body.split_first_chunk::<2>() else {
+            return body;
+        };
+        let mut made = count.to_vec();
+        let mut altered = false;
+        let mut column = 0;
+        while let Some((length, more)) = rest.split_first_chunk::<4>() {
+            let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+                // NULL
+                made.extend_from_slice(length);
+                (rest, column) = (more, column + 1);
+                continue;
+            };
+            let Some((cell, more)) = more.split_at_checked(length) else {
+                return body;
+            };
+            let is_text = self.simple || self.texts.get(column).copied().unwrap_or(false);
+            if is_text {
+                let text = self.charset.read(cell);
+                altered |= text.as_bytes() != cell;
+                made.extend_from_slice(&(text.len() as i32).to_be_bytes());
+                made.extend_from_slice(text.as_bytes());
+            } else {
+                made.extend_from_slice(&(length as i32).to_be_bytes());
+                made.extend_from_slice(cell);
+            }
+            (rest, column) = (more, column + 1);
+        }
+        if altered { made } else { body }
+    }
+}
+
+/// Types of which a binary cell is its text: "char", name, text, json, unknown, bpchar, varchar.
+fn is_text(oid: u32) -> bool {
+    matches!(oid, 18 | 19 | 25 | 114 | 705 | 1042 | 1043)
+}
+
+fn hand_on(tag: u8, body: &[u8], out: &mut Vec<u8>) {
+    out.push(tag);
+    out.extend_from_slice(&(body.len() as i32 + 4).to_be_bytes());
+    out.extend_from_slice(body);
+}

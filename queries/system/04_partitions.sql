@@ -25,6 +25,48 @@ WHERE found.suffix IS NOT NULL
   AND EXISTS (SELECT FROM htap.object AS o WHERE o.kind = 'partition' AND o.identity = 'shop.' || c.relname)
 ORDER BY 4 NULLS LAST, t.position;
 
+-- Takes locks that stand in everybody's way, such as 'shop.orders_default IN ACCESS EXCLUSIVE MODE', all of them or
+-- none: whoever waits for a lock holds up all who come behind, so it waits for 80 ms at most for all of them, lets
+-- the others pass, and comes again; after some seconds it fails (55P03). The locks stay until the transaction ends.
+-- Call it before any other lock is held that the shop's own statements want: a generic plan locks every partition.
+CREATE OR REPLACE FUNCTION htap.lock_briefly(VARIADIC locks text[]) RETURNS void LANGUAGE plpgsql
+SET lock_timeout = '80ms' SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    wanted text;
+    until  timestamptz;
+BEGIN
+    FOR attempt IN 1 .. 8 LOOP
+        until := clock_timestamp() + interval '80 ms';
+        BEGIN
+            FOREACH wanted IN ARRAY locks LOOP
+                PERFORM set_config('lock_timeout',
+                                   greatest(1, extract(epoch FROM until - clock_timestamp()) * 1000)::integer::text, true);
+                EXECUTE 'LOCK TABLE ' || wanted;
+            END LOOP;
+            RETURN;
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            IF attempt = 8 THEN
+                RAISE;
+            END IF;
+        END;
+        PERFORM pg_sleep(0.3 + 0.2 * random());
+    END LOOP;
+END
+$$;
+
+-- What ALTER TABLE ... ATTACH PARTITION locks, besides the table that is attached: what that refers to is locked
+-- against all who use it where the table was attached before, and brings constraints and their triggers with it.
+CREATE OR REPLACE FUNCTION htap.lock_to_attach(again boolean) RETURNS void LANGUAGE sql
+SET search_path = pg_catalog, pg_temp AS $$
+    SELECT htap.lock_briefly(VARIADIC
+        array_agg(format('ONLY shop.%I IN SHARE UPDATE EXCLUSIVE MODE', name) ORDER BY position)
+        || array_agg(format('shop.%I IN ACCESS EXCLUSIVE MODE', name || '_default') ORDER BY position)
+           FILTER (WHERE to_regclass(format('shop.%I', name || '_default')) IS NOT NULL)
+        || CASE WHEN again THEN 'shop.users, shop.products IN ACCESS EXCLUSIVE MODE'
+                ELSE 'shop.users, shop.products IN SHARE ROW EXCLUSIVE MODE' END)
+    FROM htap.partitioned
+$$;
+
 -- Moves what lies in the default partitions from `since` to `until` into the tables with `suffix`, which are not
 -- attached yet; how many orders. For the summaries nothing changes: the trigger logs that an order leaves the
 -- default partition, this that it is there again.
@@ -83,14 +125,15 @@ BEGIN
     IF cardinality(missing) = 0 THEN
         RETURN false;
     END IF;
+    FOR entry IN SELECT name FROM htap.partitioned WHERE name = ANY (missing) AND name <> 'orders' ORDER BY position LOOP
+        EXECUTE format('ALTER TABLE shop.%I ADD FOREIGN KEY (order_id, created_at) REFERENCES shop.%I',
+                       entry.name || suffix, 'orders' || suffix);
+    END LOOP;
+    PERFORM htap.lock_to_attach(false);
     IF since IS NOT NULL THEN
         PERFORM htap.move_strays(suffix, since, until);
     END IF;
     FOR entry IN SELECT name FROM htap.partitioned WHERE name = ANY (missing) ORDER BY position LOOP
-        IF entry.name <> 'orders' THEN
-            EXECUTE format('ALTER TABLE shop.%I ADD FOREIGN KEY (order_id, created_at) REFERENCES shop.%I',
-                           entry.name || suffix, 'orders' || suffix);
-        END IF;
         EXECUTE format('ALTER TABLE shop.%I ATTACH PARTITION shop.%I %s', entry.name, entry.name || suffix, bounds);
     END LOOP;
     RETURN true;
@@ -166,8 +209,8 @@ $$;
 
 -- Takes the month that holds `at` out of the shop; how many orders it has. Its tables stay under their names and
 -- refer to each other. Its completed orders leave the summaries with the next merge.
--- The partitions are locked against writers while the log is written, the shop as a whole only for a moment
--- after that. READ COMMITTED, so that the log holds what is there once the lock is held.
+-- The shop stands still from the first lock to the commit: while the log is written, and a few milliseconds for
+-- DETACH. READ COMMITTED, so that the log holds what is there once the locks are held.
 CREATE OR REPLACE FUNCTION htap.detach_month(at timestamptz) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     month  record;
@@ -178,14 +221,18 @@ BEGIN
         RAISE EXCEPTION 'a month is detached in a READ COMMITTED transaction' USING ERRCODE = 'active_sql_transaction';
     END IF;
     SELECT * INTO month FROM htap.closed_month(at, true);
-    FOR entry IN SELECT name FROM htap.partitioned ORDER BY position LOOP
-        EXECUTE format('LOCK TABLE shop.%I IN SHARE ROW EXCLUSIVE MODE', entry || month.suffix);
-    END LOOP;
+    -- Parents first: who waits for a partition through its parent has the parent already. DETACH wants the
+    -- default partitions too, and makes triggers on what a month refers to.
+    PERFORM htap.lock_briefly(VARIADIC
+        array_agg(format('ONLY shop.%I IN ACCESS EXCLUSIVE MODE', name) ORDER BY position)
+        || array_agg(format('shop.%I IN ACCESS EXCLUSIVE MODE', name || month.suffix) ORDER BY position)
+        || array_agg(format('shop.%I IN ACCESS EXCLUSIVE MODE', name || '_default') ORDER BY position)
+        || ARRAY['shop.users, shop.products IN SHARE ROW EXCLUSIVE MODE'])
+    FROM htap.partitioned;
     EXECUTE format('INSERT INTO htap.order_log (order_id, user_id, completed_at, amount, sign)
                     SELECT order_id, user_id, completed_at, total_amount, -1 FROM shop.%I WHERE status = 3',
                    'orders' || month.suffix);
     EXECUTE format('SELECT count(*) FROM shop.%I', 'orders' || month.suffix) INTO orders;
-    LOCK TABLE ONLY shop.orders, ONLY shop.order_items, ONLY shop.payments, ONLY shop.shipments IN ACCESS EXCLUSIVE MODE;
     FOR entry IN SELECT name FROM htap.partitioned ORDER BY position DESC LOOP
         EXECUTE format('ALTER TABLE shop.%I DETACH PARTITION shop.%I', entry, entry || month.suffix);
     END LOOP;
@@ -194,7 +241,8 @@ END
 $$;
 
 -- Puts a month back that was detached; how many orders it has. Its completed orders come back into the
--- summaries with the next merge.
+-- summaries with the next merge. All that takes long is done before the shop is locked: ATTACH believes the
+-- constraint and reads no row.
 CREATE OR REPLACE FUNCTION htap.attach_month(at timestamptz) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     month  record;
@@ -208,21 +256,29 @@ BEGIN
     EXECUTE format('INSERT INTO htap.order_log (order_id, user_id, completed_at, amount, sign)
                     SELECT order_id, user_id, completed_at, total_amount, 1 FROM shop.%I WHERE status = 3',
                    'orders' || month.suffix);
-    PERFORM htap.move_strays(month.suffix, month.since, month.until);
     FOR entry IN SELECT name FROM htap.partitioned ORDER BY position LOOP
-        EXECUTE format('ALTER TABLE shop.%I ATTACH PARTITION shop.%I %s', entry, entry || month.suffix, month.bounds);
+        EXECUTE format('ALTER TABLE shop.%I ADD CONSTRAINT htap_bounds CHECK (created_at >= %L AND created_at < %L)',
+                       entry || month.suffix, month.since, month.until);
     END LOOP;
     EXECUTE format('SELECT count(*) FROM shop.%I', 'orders' || month.suffix) INTO orders;
+    PERFORM htap.lock_to_attach(true);
+    orders := orders + htap.move_strays(month.suffix, month.since, month.until);
+    FOR entry IN SELECT name FROM htap.partitioned ORDER BY position LOOP
+        EXECUTE format('ALTER TABLE shop.%I ATTACH PARTITION shop.%I %s', entry, entry || month.suffix, month.bounds);
+        EXECUTE format('ALTER TABLE shop.%I DROP CONSTRAINT htap_bounds', entry || month.suffix);
+    END LOOP;
     RETURN orders;
 END
 $$;
 
--- Drops the tables of a detached month.
+-- Drops the tables of a detached month; whoever reads them is not held up for long.
 CREATE OR REPLACE FUNCTION htap.drop_month(at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     month record;
 BEGIN
     SELECT * INTO month FROM htap.closed_month(at, false);
+    PERFORM htap.lock_briefly(VARIADIC array_agg(format('shop.%I IN ACCESS EXCLUSIVE MODE', name || month.suffix)
+                                                 ORDER BY position)) FROM htap.partitioned;
     EXECUTE (SELECT 'DROP TABLE ' || string_agg(format('shop.%I', name || month.suffix), ', ') FROM htap.partitioned);
     DELETE FROM htap.object USING htap.partitioned AS p WHERE kind = 'partition' AND identity = 'shop.' || p.name || month.suffix;
 END

@@ -13,8 +13,13 @@ const LISTING: &str = include_str!("../../queries/system/partitions.sql");
 pub const AHEAD: u32 = 3;
 
 /// How often a lock that others hold is asked for, and the pause before it is asked for again.
-const ATTEMPTS: u32 = 5;
+const ATTEMPTS: u32 = 8;
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Of the transactions that change something: what a month holds is what is there once it is locked, whatever
+/// isolation the role has by default.
+const SETTINGS: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = '2s'; \
+                        SET LOCAL statement_timeout = 0; SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'";
 
 /// Why something was not done. The texts are fit to stand behind `htap-top: `.
 #[derive(Debug, thiserror::Error)]
@@ -233,7 +238,7 @@ pub async fn make(
 ) -> Result<i64, PartitionError> {
     let sql = "SELECT (htap.make_months(now(), $1::integer) + htap.house_strays())::bigint AS n";
     let params = [Param::Int(i64::from(ahead))];
-    patiently(client, sql, &params, "make partitions", waiting).await
+    change(client, sql, &params, "make partitions", waiting).await
 }
 
 /// Puts a month back into the shop and the summaries; how many orders it has.
@@ -245,7 +250,7 @@ pub async fn attach(
     let what = format!("attach the month {month}");
     let sql = "SELECT htap.attach_month(($1 || '-01 00:00+00')::timestamptz) AS n";
     let text = month.to_string();
-    patiently(client, sql, &[Param::Text(&text)], &what, waiting).await
+    change(client, sql, &[Param::Text(&text)], &what, waiting).await
 }
 
 /// Takes a month out of the shop and the summaries; how many orders it has.
@@ -257,31 +262,49 @@ pub(super) async fn detach(
     let what = format!("detach the month {month}");
     let sql = "SELECT htap.detach_month(($1 || '-01 00:00+00')::timestamptz) AS n";
     let text = month.to_string();
-    patiently(client, sql, &[Param::Text(&text)], &what, waiting).await
+    change(client, sql, &[Param::Text(&text)], &what, waiting).await
 }
 
-/// Runs a statement that needs strong locks for a moment, and gives way to others who hold or want them: it
-/// waits for two seconds at most, and comes again a few times. `waiting` is called before each pause.
-async fn patiently(
+/// Runs a statement that needs strong locks for a moment, in a transaction of its own; the number it tells.
+async fn change(
     client: &Client,
     sql: &str,
     params: &[Param<'_>],
     what: &str,
-    mut waiting: impl FnMut(),
+    waiting: impl FnMut(),
 ) -> Result<i64, PartitionError> {
-    let set = "SET lock_timeout = '2s'";
-    let set = client.batch(set).await;
-    set.map_err(PartitionError::server(what))?;
-    for attempt in 1..=ATTEMPTS {
-        match client.query(sql, params).await {
-            Ok(answer) => return Ok(answer.first("n").int().unwrap_or_default()),
-            Err(error) if matches!(error.code(), "55P03" | "40P01") => {
-                if attempt < ATTEMPTS {
-                    waiting();
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-            Err(error) => return Err(PartitionError::server(what)(error)),
+    let answer = patiently(client, what, waiting, || client.query(sql, params)).await?;
+    let committed = client.commit().await;
+    committed.map_err(PartitionError::server(what))?;
+    Ok(answer.first("n").int().unwrap_or_default())
+}
+
+/// Opens a transaction with something that needs strong locks, and leaves it open where that is done. It gives
+/// way to others who hold or want these: it waits for two seconds at most, and comes again a few times.
+/// `waiting` is called before each pause.
+pub(super) async fn patiently<T>(
+    client: &Client,
+    what: &str,
+    mut waiting: impl FnMut(),
+    mut attempt: impl AsyncFnMut() -> Result<T, PgError>,
+) -> Result<T, PartitionError> {
+    for left in (0..ATTEMPTS).rev() {
+        let begun = client.begin(SETTINGS).await;
+        let done = match begun {
+            Ok(()) => attempt().await,
+            Err(error) => Err(error),
+        };
+        let error = match done {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let _ = client.rollback().await;
+        if !matches!(error.code(), "55P03" | "40P01") {
+            return Err(PartitionError::server(what)(error));
+        }
+        if left > 0 {
+            waiting();
+            tokio::time::sleep(PAUSE).await;
         }
     }
     Err(PartitionError::Refused(format!(

@@ -1,6 +1,10 @@
 //! Months that are over leave the shop: detached, written to files, and dropped, each step only after the one
 //! before it is certain. Whatever interrupts it, the same call goes on: a month that is detached is not
 //! detached again, and a file that is there is whole, because it gets its name last.
+//!
+//! No change is lost. The four tables are locked against writers before the first row is written, in the
+//! transaction that drops them. In between each file is on the disk, and was read again: the checksum of its
+//! content is that of what the server sent under this lock.
 
 mod csv;
 mod parquet;
@@ -8,7 +12,6 @@ mod parquet;
 use super::partitions::{self, Listed, Month, PartitionError, State};
 use crate::pg::{Client, PgError};
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The tables of a month; a table comes after those it refers to.
@@ -84,7 +87,7 @@ pub async fn archive(
         )));
     }
     if let Some(folder) = &wanted.to {
-        std::fs::create_dir_all(folder).map_err(file("make", folder))?;
+        make_folder(folder).map_err(file("make", folder))?;
     }
     let listing = partitions::list(client).await?;
     let months: Vec<&Listed> = listing
@@ -127,20 +130,93 @@ async fn archive_month(
     let Some(folder) = &wanted.to else {
         return Ok(archived);
     };
+    hold(client, month, say).await?;
+    match keep(client, wanted, folder, month, say).await {
+        Ok(files) => archived.files = files,
+        Err(error) => {
+            let _ = client.rollback().await;
+            return Err(error);
+        }
+    }
+    let ended = client.commit().await;
+    ended.map_err(PartitionError::server(format!("archive {month}")))?;
+    archived.dropped = wanted.drop;
+    Ok(archived)
+}
+
+/// Opens the transaction in which nobody else writes to the tables of a month. Readers go on.
+async fn hold(
+    client: &Client,
+    month: Month,
+    say: &mut impl FnMut(&str),
+) -> Result<(), PartitionError> {
+    let tables = TABLES.map(|table| format!("shop.{table}{}", month.suffix()));
+    let lock = format!(
+        "LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE",
+        tables.join(", ")
+    );
+    let waiting = || say("waiting for sessions that write to the month's tables");
+    let what = format!("archive {month}");
+    partitions::patiently(client, &what, waiting, || client.batch(&lock)).await?;
+    // What is set for other work of this role must not end it half-way.
+    let endless = "SELECT pg_catalog.set_config(name, '0', true) FROM pg_catalog.pg_settings \
+                   WHERE name IN ('transaction_timeout', 'idle_in_transaction_session_timeout')";
+    if let Err(error) = client.query(endless, &[]).await {
+        let _ = client.rollback().await;
+        return Err(PartitionError::server(what)(error));
+    }
+    Ok(())
+}
+
+/// Writes the files of a month that is held, and drops its tables where that is wanted; the files and their rows.
+async fn keep(
+    client: &Client,
+    wanted: &Archive,
+    folder: &Path,
+    month: Month,
+    say: &mut impl FnMut(&str),
+) -> Result<Vec<(PathBuf, u64)>, PartitionError> {
+    let mut files = Vec::new();
     for table in TABLES {
         let name = format!("{table}{}", month.suffix());
         let path = folder.join(format!("{name}.{}", wanted.format.ending()));
         say(&format!("writing {}", path.display()));
-        write(client, &name, &path, wanted.format).await?;
-        let rows = verify(client, &name, &path, wanted.format).await?;
-        archived.files.push((path, rows));
+        let rows = write(client, &name, &path, wanted.format).await?;
+        files.push((path, rows));
     }
     if wanted.drop {
         say(&format!("dropping the tables of {month}"));
-        drop_month(client, month, &archived.files).await?;
-        archived.dropped = true;
+        let drop = format!("SELECT htap.drop_month('{month}-01 00:00+00')");
+        client.batch(&drop).await.map_err(not_dropped(month))?;
     }
-    Ok(archived)
+    Ok(files)
+}
+
+fn not_dropped(month: Month) -> impl FnOnce(PgError) -> PartitionError {
+    move |error| match error.code() {
+        "55P03" | "40P01" => PartitionError::Refused(format!(
+            "the files of {month} are written, and nothing was dropped: other sessions hold locks on its tables. \
+             Run it again when they have ended (htap-top, panel 8)"
+        )),
+        _ => PartitionError::server(format!("drop the tables of {month}"))(error),
+    }
+}
+
+/// Makes a folder that is still there after a crash.
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|at| !at.exists()).collect();
+    std::fs::create_dir_all(folder)?;
+    missing.into_iter().try_for_each(|made| sync(parent(made)))
+}
+
+fn parent(path: &Path) -> &Path {
+    let parent = path.parent().filter(|parent| *parent != Path::new(""));
+    parent.unwrap_or(Path::new("."))
+}
+
+/// Has what a folder lists written to the disk.
+fn sync(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// Orders on their way can go no further while their month is detached.
@@ -162,71 +238,89 @@ async fn warn_of_open_orders(
     Ok(())
 }
 
-/// Writes a table to a file that appears when it is whole and on the disk. A file that is there already, from
-/// a call that was interrupted, must be the same; another one, of another shop or of the month as it was before
-/// it was attached again, is not touched.
+/// What a table or a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Content {
+    rows: u64,
+    sum: [u8; 32],
+}
+
+/// Writes a table to a file that appears when it is whole and on the disk, and reads that again; its rows. A
+/// file that is there already, from a call that was interrupted, must hold the same; another one, of another
+/// shop or of the month as it was before it was attached again, is not touched.
 async fn write(
     client: &Client,
     table: &str,
     path: &Path,
     format: Format,
-) -> Result<(), PartitionError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let unfinished = folder.join(format!(".{name}.unfinished"));
-    let failed = || file("write", &unfinished);
-    let target = File::create(&unfinished).map_err(failed())?;
-    let written = match format {
-        Format::Csv => csv::write(client, table, target).await,
-        Format::Parquet => parquet::write(client, table, target).await,
+) -> Result<u64, PartitionError> {
+    let was_there = path.exists();
+    let table_holds = if was_there {
+        let sent = copy(client, table, None, format).await;
+        let (_, sent) = sent.map_err(|error| error.of(table, path))?;
+        sent
+    } else {
+        write_new(client, table, path, format).await?
     };
-    let written = written.and_then(|target| Ok(target.sync_all()?));
-    if let Err(error) = written {
-        let _ = std::fs::remove_file(&unfinished);
-        return Err(match error {
-            WriteError::Server(source) => {
-                PartitionError::server(format!("read shop.{table}"))(source)
-            }
-            WriteError::File(source) => failed()(source),
-        });
+    let opened = File::open(path).map_err(file("read", path))?;
+    let file_holds = match format {
+        Format::Csv => csv::read(opened),
+        Format::Parquet => parquet::read(opened),
+    };
+    let path = path.display();
+    match file_holds {
+        Ok(content) if content == table_holds => Ok(content.rows),
+        // One that this wrote just now, and the disk gives back otherwise.
+        Ok(_) if !was_there => Err(PartitionError::Refused(format!(
+            "{path} reads otherwise than it was written: nothing was dropped. Trust this disk with nothing"
+        ))),
+        Ok(content) => Err(PartitionError::Refused(format!(
+            "{path} is there already and does not hold what shop.{table} holds ({} rows, the table has {}): \
+             nothing was dropped. Move it away",
+            content.rows, table_holds.rows
+        ))),
+        Err(source) => Err(PartitionError::Refused(format!(
+            "{path} cannot be read again: nothing was dropped. Move it away: {source}"
+        ))),
     }
-    if path.exists() {
-        let same = is_same(&unfinished, path).map_err(file("read", path))?;
-        std::fs::remove_file(&unfinished).map_err(failed())?;
-        return if same {
-            Ok(())
-        } else {
-            Err(PartitionError::Refused(format!(
-                "{} is there already and does not hold what shop.{table} holds: nothing was dropped. Move it away",
-                path.display()
-            )))
-        };
-    }
-    std::fs::rename(&unfinished, path).map_err(file("write", path))?;
-    let folder = File::open(folder).and_then(|folder| folder.sync_all());
-    folder.map_err(file("write", path))
 }
 
-/// Whether two files hold the same bytes.
-fn is_same(one: &Path, other: &Path) -> std::io::Result<bool> {
-    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
-    if one.metadata()?.len() != other.metadata()?.len() {
-        return Ok(false);
+async fn write_new(
+    client: &Client,
+    table: &str,
+    path: &Path,
+    format: Format,
+) -> Result<Content, PartitionError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let unfinished = parent(path).join(format!(".{name}.unfinished"));
+    let target = File::create(&unfinished).map_err(file("write", &unfinished))?;
+    let written = copy(client, table, Some(target), format).await;
+    let written = written.and_then(|(target, content)| {
+        target.map_or(Ok(()), |target| target.sync_all())?;
+        Ok(content)
+    });
+    match written {
+        Ok(content) => {
+            let named = std::fs::rename(&unfinished, path).and_then(|()| sync(parent(path)));
+            named.map_err(file("write", path))?;
+            Ok(content)
+        }
+        Err(error) => {
+            let _ = std::fs::remove_file(&unfinished);
+            Err(error.of(table, &unfinished))
+        }
     }
-    let (mut piece, mut same) = (vec![0; 1 << 16], vec![0; 1 << 16]);
-    loop {
-        let length = one.read(&mut piece)?;
-        let (piece, same) = (piece.get(..length), same.get_mut(..length));
-        let (Some(piece), Some(same)) = (piece, same) else {
-            return Ok(false);
-        };
-        if piece.is_empty() {
-            return Ok(true);
-        }
-        other.read_exact(same)?;
-        if piece != same {
-            return Ok(false);
-        }
+}
+
+async fn copy(
+    client: &Client,
+    table: &str,
+    to: Option<File>,
+    format: Format,
+) -> Result<(Option<File>, Content), WriteError> {
+    match format {
+        Format::Csv => csv::write(client, table, to).await,
+        Format::Parquet => parquet::write(client, table, to).await,
     }
 }
 
@@ -239,61 +333,13 @@ enum WriteError {
     File(#[from] std::io::Error),
 }
 
-/// Reads a file again and compares it with the table it was written from; its rows.
-async fn verify(
-    client: &Client,
-    table: &str,
-    path: &Path,
-    format: Format,
-) -> Result<u64, PartitionError> {
-    let opened = File::open(path).map_err(file("read", path))?;
-    let rows = match format {
-        Format::Csv => csv::rows(opened),
-        Format::Parquet => parquet::rows(opened),
-    };
-    let rows = rows.map_err(file("read", path))?;
-    let there = count(client, table).await;
-    let there = there.map_err(PartitionError::server(format!("count shop.{table}")))?;
-    if rows != there {
-        return Err(PartitionError::Refused(format!(
-            "{} has {rows} rows and shop.{table} {there}: nothing was dropped",
-            path.display()
-        )));
-    }
-    Ok(rows)
-}
-
-async fn count(client: &Client, table: &str) -> Result<u64, PgError> {
-    let count = format!("SELECT count(*) AS n FROM shop.{table}");
-    let count = client.query(&count, &[]).await?;
-    Ok(count.first("n").int().unwrap_or_default() as u64)
-}
-
-/// Drops the tables of a month if they still hold as many rows as the files.
-async fn drop_month(
-    client: &Client,
-    month: Month,
-    files: &[(PathBuf, u64)],
-) -> Result<(), PartitionError> {
-    let failed = || PartitionError::server(format!("drop the tables of {month}"));
-    let tables = TABLES.map(|table| format!("shop.{table}{}", month.suffix()));
-    let lock = format!(
-        "BEGIN; SET LOCAL lock_timeout = '2s'; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
-        tables.join(", ")
-    );
-    client.batch(&lock).await.map_err(failed())?;
-    for (table, (path, rows)) in TABLES.iter().zip(files) {
-        let name = format!("{table}{}", month.suffix());
-        if count(client, &name).await.map_err(failed())? != *rows {
-            let _ = client.batch("ROLLBACK").await;
-            return Err(PartitionError::Refused(format!(
-                "shop.{name} has changed since {} was written: nothing was dropped. Move the file away",
-                path.display()
-            )));
+impl WriteError {
+    fn of(self, table: &str, path: &Path) -> PartitionError {
+        match self {
+            Self::Server(source) => PartitionError::server(format!("read shop.{table}"))(source),
+            Self::File(source) => file("write", path)(source),
         }
     }
-    let drop = format!("SELECT htap.drop_month('{month}-01 00:00+00'); COMMIT");
-    client.batch(&drop).await.map_err(failed())
 }
 
 /// For `map_err`: this could not be done with that file.

@@ -1,9 +1,11 @@
 //! Parquet: the server writes whole numbers (cents, microseconds), this arranges them in columns.
 
-use super::{WriteError, in_order};
+use super::{Content, WriteError, in_order};
 use crate::pg::{Class, Client, Param, PgError, quote_ident};
+use openssl::sha::Sha256;
 use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical};
-use parquet::data_type::{ByteArray, ByteArrayType, Int32Type, Int64Type};
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -33,12 +35,19 @@ struct Column {
     expression: String,
     kind: Arc<Type>,
     values: Values,
+    /// Of all that was added.
+    sum: Sum,
     /// Empty where NULL is not allowed; else 1 for a value and 0 for NULL.
     present: Vec<i16>,
     nullable: bool,
 }
 
-pub(super) async fn write(client: &Client, table: &str, file: File) -> Result<File, WriteError> {
+/// Writes what the server sends to `file`, where there is one, and tells what it sent.
+pub(super) async fn write(
+    client: &Client,
+    table: &str,
+    file: Option<File>,
+) -> Result<(Option<File>, Content), WriteError> {
     let columns = columns(client, table).await?;
     let expressions: Vec<&str> = columns.iter().map(|c| c.expression.as_str()).collect();
     let copy = format!(
@@ -53,10 +62,97 @@ pub(super) async fn write(client: &Client, table: &str, file: File) -> Result<Fi
     Ok(sink.finish()?)
 }
 
-/// Rows, as the footer says.
-pub(super) fn rows(file: File) -> std::io::Result<u64> {
+/// What a file holds.
+pub(super) fn read(file: File) -> std::io::Result<Content> {
     let reader = SerializedFileReader::new(file).map_err(broken)?;
-    Ok(reader.metadata().file_metadata().num_rows() as u64)
+    let schema = reader.metadata().file_metadata().schema().get_fields();
+    let mut sums: Vec<Sum> = schema.iter().map(|kind| Sum::new(kind)).collect();
+    let mut rows = 0;
+    for at in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(at).map_err(broken)?;
+        let there = group.metadata().num_rows();
+        rows += there as u64;
+        for (column, sum) in sums.iter_mut().enumerate() {
+            let column = group.get_column_reader(column).map_err(broken)?;
+            sum.read(column, there as usize).map_err(broken)?;
+        }
+    }
+    Ok(content(rows, sums.iter()))
+}
+
+/// The checksum of a column, of what makes it and of every value in order.
+struct Sum(Sha256);
+
+impl Sum {
+    fn new(kind: &Type) -> Self {
+        let mut sum = Self(Sha256::new());
+        let nullable = kind.get_basic_info().repetition() == Repetition::OPTIONAL;
+        sum.text(kind.name().as_bytes());
+        sum.text(format!("{:?} {nullable}", kind.get_physical_type()).as_bytes());
+        sum.text(format!("{:?}", kind.get_basic_info().logical_type_ref()).as_bytes());
+        sum
+    }
+
+    fn null(&mut self) {
+        self.0.update(b"0");
+    }
+
+    fn int(&mut self, value: i64) {
+        self.0.update(b"1");
+        self.0.update(&value.to_le_bytes());
+    }
+
+    fn text(&mut self, value: &[u8]) {
+        self.int(value.len() as i64);
+        self.0.update(value);
+    }
+
+    fn read(&mut self, column: ColumnReader, rows: usize) -> Result<(), ParquetError> {
+        match column {
+            ColumnReader::Int32ColumnReader(reader) => {
+                self.take(reader, rows, |sum, value| sum.int(i64::from(*value)))
+            }
+            ColumnReader::Int64ColumnReader(reader) => {
+                self.take(reader, rows, |sum, value| sum.int(*value))
+            }
+            ColumnReader::ByteArrayColumnReader(reader) => {
+                self.take(reader, rows, |sum, value| sum.text(value.data()))
+            }
+            _ => Err(ParquetError::General("a column of another type".to_owned())),
+        }
+    }
+
+    fn take<T: DataType>(
+        &mut self,
+        mut reader: ColumnReaderImpl<T>,
+        rows: usize,
+        add: impl Fn(&mut Self, &T::T),
+    ) -> Result<(), ParquetError> {
+        let (mut values, mut present) = (Vec::new(), Vec::new());
+        reader.read_records(rows, Some(&mut present), None, &mut values)?;
+        let mut values = values.iter();
+        if present.is_empty() {
+            values.for_each(|value| add(self, value));
+            return Ok(());
+        }
+        for is_there in present {
+            match (is_there > 0).then(|| values.next()).flatten() {
+                Some(value) => add(self, value),
+                None => self.null(),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All columns together.
+fn content<'a>(rows: u64, sums: impl Iterator<Item = &'a Sum>) -> Content {
+    let mut all = Sha256::new();
+    sums.for_each(|sum| all.update(&sum.0.clone().finish()));
+    Content {
+        rows,
+        sum: all.finish(),
+    }
 }
 
 fn broken(error: ParquetError) -> std::io::Error {
@@ -117,9 +213,11 @@ impl Column {
         if let Some(LogicalType::Decimal(_)) = logical {
             kind = kind.with_precision(precision).with_scale(scale);
         }
+        let kind = kind.build()?;
         Ok(Self {
             expression,
-            kind: Arc::new(kind.build()?),
+            sum: Sum::new(&kind),
+            kind: Arc::new(kind),
             values: match physical {
                 Physical::INT32 => Values::Int32(Vec::new()),
                 Physical::INT64 => Values::Int64(Vec::new()),
@@ -138,15 +236,38 @@ impl Column {
             self.present.push(i16::from(!is_null));
         }
         if is_null {
+            self.sum.null();
             return Ok(());
         }
         let text = || std::str::from_utf8(field).map_err(|_| wrong());
         match &mut self.values {
-            Values::Int32(values) => values.push(text()?.parse().map_err(|_| wrong())?),
-            Values::Int64(values) => values.push(text()?.parse().map_err(|_| wrong())?),
-            Values::Text(values) => values.push(unescaped(field).into()),
+            Values::Int32(values) => {
+                let value = text()?.parse().map_err(|_| wrong())?;
+                self.sum.int(i64::from(value));
+                values.push(value);
+            }
+            Values::Int64(values) => {
+                let value = text()?.parse().map_err(|_| wrong())?;
+                self.sum.int(value);
+                values.push(value);
+            }
+            Values::Text(values) => {
+                let value = unescaped(field);
+                self.sum.text(&value);
+                values.push(value.into());
+            }
         }
         Ok(())
+    }
+
+    /// Forgets what was gathered.
+    fn clear(&mut self) {
+        self.present.clear();
+        match &mut self.values {
+            Values::Int32(values) => values.clear(),
+            Values::Int64(values) => values.clear(),
+            Values::Text(values) => values.clear(),
+        }
     }
 
     /// Writes what was gathered as the next column of a row group.
@@ -200,28 +321,29 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
 
 /// Takes COPY's text in pieces and writes row groups.
 struct Sink {
-    writer: SerializedFileWriter<File>,
+    /// None where what comes is only summed up.
+    writer: Option<SerializedFileWriter<File>>,
     columns: Vec<Column>,
     /// A line that has not ended yet.
     open: Vec<u8>,
     gathered: usize,
+    rows: u64,
 }
 
 impl Sink {
-    fn new(file: File, columns: Vec<Column>) -> Result<Self, ParquetError> {
+    fn new(file: Option<File>, columns: Vec<Column>) -> Result<Self, ParquetError> {
         let fields = columns.iter().map(|column| Arc::clone(&column.kind));
         let schema = Type::group_type_builder("row").with_fields(fields.collect());
+        let schema = Arc::new(schema.build()?);
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY);
-        let writer = SerializedFileWriter::new(
-            file,
-            Arc::new(schema.build()?),
-            Arc::new(properties.build()),
-        )?;
+        let properties = Arc::new(properties.build());
+        let writer = file.map(|file| SerializedFileWriter::new(file, schema, properties));
         Ok(Self {
-            writer,
+            writer: writer.transpose()?,
             columns,
             open: Vec::new(),
             gathered: 0,
+            rows: 0,
         })
     }
 
@@ -234,6 +356,7 @@ impl Sink {
                 for (column, field) in self.columns.iter_mut().zip(fields) {
                     column.add(field)?;
                 }
+                self.rows += 1;
                 self.gathered += 1;
                 if self.gathered == GROUP_ROWS {
                     self.write_group().map_err(broken)?;
@@ -245,18 +368,24 @@ impl Sink {
 
     fn write_group(&mut self) -> Result<(), ParquetError> {
         self.gathered = 0;
-        let mut group = self.writer.next_row_group()?;
+        let Some(writer) = &mut self.writer else {
+            self.columns.iter_mut().for_each(Column::clear);
+            return Ok(());
+        };
+        let mut group = writer.next_row_group()?;
         for column in &mut self.columns {
             column.write(&mut group)?;
         }
         group.close().map(|_| ())
     }
 
-    fn finish(mut self) -> std::io::Result<File> {
+    fn finish(mut self) -> std::io::Result<(Option<File>, Content)> {
         if self.gathered > 0 {
             self.write_group().map_err(broken)?;
         }
-        self.writer.into_inner().map_err(broken)
+        let content = content(self.rows, self.columns.iter().map(|column| &column.sum));
+        let file = self.writer.map(SerializedFileWriter::into_inner);
+        Ok((file.transpose().map_err(broken)?, content))
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::init::load;
 use super::partitions::{month, the_summaries_follow};
-use super::{ask, number};
+use super::{ask, number, sqlstate};
 use crate::it::server::{Database, Order, Server, block_on};
 use htap_top::pg::Client;
-use htap_top::system::archive::{Archive, Format, archive};
+use htap_top::system::archive::{Archive, Archived, Format, archive};
 use htap_top::system::init::init;
 use htap_top::system::partitions::{self, Month, PartitionError};
 use std::collections::BTreeMap;
@@ -271,6 +271,142 @@ fn an_archive_in_parquet_holds_everything() {
                 table == "shipments",
                 found.iter().any(|row| row.starts_with(strange))
             );
+        }
+    });
+}
+
+/// Runs an archive beside somebody whose change of that month is not committed yet, and commits it when `archive`
+/// waits for it, or goes on without.
+async fn commit_meanwhile(
+    client: &Client,
+    writer: &Client,
+    wanted: &Archive,
+    gone: Month,
+) -> (Vec<String>, Vec<Archived>) {
+    let dropping = format!("dropping the tables of {gone}");
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let (mut tell, mut said) = (Some(tell), Vec::new());
+    let archived = archive(client, wanted, |what| {
+        said.push(what.to_owned());
+        if (what.starts_with("waiting") || what == dropping)
+            && let Some(tell) = tell.take()
+        {
+            tell.send(()).unwrap();
+        }
+    });
+    let commit = async {
+        told.await.unwrap();
+        writer.batch("COMMIT").await.unwrap();
+    };
+    let (archived, ()) = tokio::join!(archived, commit);
+    (said, archived.unwrap())
+}
+
+#[test]
+fn what_is_committed_while_it_is_archived_is_in_the_files() {
+    let server = Server::start(&Order::default());
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let database = server.database("late").await;
+        let (client, gone) = shop_to_archive(&database).await;
+        let wanted = |to, drop| Archive {
+            before: gone.following(),
+            to,
+            format: Format::Csv,
+            drop,
+        };
+        let to = Some(folder.path().to_owned());
+        archive(&client, &wanted(None, false), |_| {})
+            .await
+            .unwrap();
+        let orders = format!("shop.orders{}", gone.suffix());
+        let writer = database.connect().await;
+        let change = format!(
+            "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0;
+             UPDATE {orders} SET total_amount = total_amount + 1000 WHERE order_id = (SELECT max(order_id) FROM {orders});
+             UPDATE public.orders SET total_amount = total_amount + 1000 WHERE order_id = (SELECT max(order_id) FROM public.orders)"
+        );
+        writer.batch(&change).await.unwrap();
+        let (said, archived) = commit_meanwhile(&client, &writer, &wanted(to, true), gone).await;
+        assert!(
+            said.iter().any(|what| what.starts_with("waiting")),
+            "{said:?}"
+        );
+        assert!(archived.iter().all(|month| month.dropped));
+        the_files_hold_the_tables(&client, folder.path(), gone).await;
+    });
+}
+
+#[test]
+fn nobody_writes_to_a_month_from_the_first_row_to_the_drop() {
+    let server = Server::start(&Order::default());
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let database = server.database("held").await;
+        let (client, gone) = shop_to_archive(&database).await;
+        let wanted = Archive {
+            before: gone.following(),
+            to: Some(folder.path().to_owned()),
+            format: Format::Parquet,
+            drop: true,
+        };
+        let target = database.target();
+        let change = format!(
+            "UPDATE shop.orders{} SET total_amount = total_amount + 1000",
+            gone.suffix()
+        );
+        let attempt = || {
+            block_on(async {
+                let other = Client::connect(&target).await.unwrap();
+                other.batch("SET lock_timeout = '50ms'").await.unwrap();
+                sqlstate(&other, &change).await
+            })
+        };
+        let (mut codes, dropping) = (Vec::new(), format!("dropping the tables of {gone}"));
+        let archived = archive(&client, &wanted, |what| {
+            let writes = what.starts_with("writing") && what.contains(&gone.suffix());
+            if writes || what == dropping {
+                codes.push(std::thread::scope(|s| s.spawn(attempt).join().unwrap()));
+            }
+        });
+        archived.await.unwrap();
+        assert_eq!(codes, ["55P03"; 5]);
+    });
+}
+
+/// The same number of rows, another content.
+#[test]
+fn a_file_that_holds_something_else_keeps_the_tables() {
+    let server = Server::start(&Order::default());
+    block_on(async {
+        let database = server.database("other").await;
+        let (client, gone) = shop_to_archive(&database).await;
+        for format in [Format::Csv, Format::Parquet] {
+            let folder = tempfile::tempdir().unwrap();
+            let wanted = |drop| Archive {
+                before: gone.following(),
+                to: Some(folder.path().to_owned()),
+                format,
+                drop,
+            };
+            archive(&client, &wanted(false), |_| {}).await.unwrap();
+            let payments = format!("shop.payments{}", gone.suffix());
+            let change = |by: &str| {
+                format!(
+                    "UPDATE {payments} SET amount = amount {by} WHERE order_id = (SELECT max(order_id) FROM {payments})"
+                )
+            };
+            client.batch(&change("+ 0.01")).await.unwrap();
+            let error = archive(&client, &wanted(true), |_| {}).await.unwrap_err();
+            let error = error.to_string();
+            assert!(
+                error.contains("payments") && error.contains("nothing was dropped"),
+                "{error}"
+            );
+            assert!(number(&client, &format!("SELECT count(*) FROM {payments}")).await > 300);
+            client.batch(&change("- 0.01")).await.unwrap();
+            let again = archive(&client, &wanted(false), |_| {}).await.unwrap();
+            assert!(again.iter().all(|month| month.files.len() == 4));
         }
     });
 }

@@ -380,6 +380,65 @@ fn locks_of_others_are_waited_for_not_queued_behind() {
     });
 }
 
+/// A report holds the shop's tables while a month is to leave and to come back: orders go on meanwhile.
+#[test]
+fn who_waits_to_take_a_month_out_holds_up_no_order() {
+    let server = Server::start(&Order::default());
+    block_on(async {
+        let database = server.database("queue").await;
+        init(&database.target(), Some(load(2_000, 1)), |_| {})
+            .await
+            .unwrap();
+        let client = partitions::connect(&database.target()).await.unwrap();
+        let gone = month(&client, 1).await;
+        client
+            .batch("UPDATE shop.inventory SET quantity = 1000000 WHERE product_id = 1")
+            .await
+            .unwrap();
+        let shopper = database.connect_as("htap_oltp").await;
+        let report = database.connect_as("htap_olap").await;
+        let wanted = Archive {
+            before: gone.following(),
+            to: None,
+            format: Format::Csv,
+            drop: false,
+        };
+        for leaves in [true, false] {
+            report
+                .batch("BEGIN; SELECT count(*) FROM shop.orders, shop.users")
+                .await
+                .unwrap();
+            let waits = std::cell::Cell::new(0);
+            let change = async {
+                if leaves {
+                    let waiting = |what: &str| {
+                        waits.set(waits.get() + i32::from(what.starts_with("waiting")))
+                    };
+                    archive(&client, &wanted, waiting).await.unwrap();
+                } else {
+                    let waiting = || waits.set(waits.get() + 1);
+                    partitions::attach(&client, gone, waiting).await.unwrap();
+                }
+            };
+            let orders = async {
+                while waits.get() == 0 {
+                    for order in [
+                        "SELECT shop.create_order(1, '{1}', '{1}')",
+                        "UPDATE shop.orders SET status = 1 WHERE status = 0 AND user_id = -1",
+                    ] {
+                        if let Err(error) = shopper.query(order, &[]).await {
+                            panic!("{order}: {error}");
+                        }
+                    }
+                }
+                report.batch("COMMIT").await.unwrap();
+            };
+            tokio::join!(change, orders);
+        }
+        the_summaries_follow(&client).await;
+    });
+}
+
 #[test]
 fn the_command_lists_makes_archives_and_attaches() {
     let server = Server::start(&Order::default());

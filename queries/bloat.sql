@@ -66,6 +66,12 @@
 -- [columns.held_by]
 -- title = "held"
 -- help = "Who keeps the dead rows from being removed: worked out here, only where a VACUUM ran and the dead rows stayed."
+-- [columns.deaths]
+-- hidden = true
+-- help = "Rows updated or deleted since the counters began."
+-- [columns.waiting]
+-- hidden = true
+-- help = "Dead rows that wait for the oldest holder of a snapshot (see Snapshots): at most so many."
 -- [columns.autovacuum_due]
 -- title = "due"
 -- unit = "count"
@@ -127,6 +133,7 @@ SELECT w.oid::pg_catalog.int8 AS relid,
        (100.0 * pg_catalog.pg_stat_get_tuples_hot_updated(w.oid)
            / nullif(pg_catalog.pg_stat_get_tuples_updated(w.oid), 0))::pg_catalog.float8 AS hot_pct,
        t.mod_since_analyze,
+       pg_catalog.pg_stat_get_tuples_updated(w.oid) + pg_catalog.pg_stat_get_tuples_deleted(w.oid) AS deaths,
        pg_catalog.pg_stat_get_numscans(w.oid) AS seq_scan,
        greatest(pg_catalog.age(nullif(w.relfrozenxid, '0')),
                 pg_catalog.age(nullif(toast.relfrozenxid, '0')))::pg_catalog.int8 AS frozen_age

@@ -2,6 +2,7 @@
 
 SELECT extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8 AS now_epoch,
        pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8 AS xmax,
+       pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8 AS xmin,
        extract(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.float8 AS postmaster_start,
        extract(epoch FROM d.stats_reset)::pg_catalog.float8 AS stats_reset,
        r.in_recovery,

@@ -10,10 +10,11 @@
 -- transactions, replication slots (xmin, and catalog_xmin apart), and replicas with hot_standby_feedback.
 -- The 50 oldest. A plain VACUUM is left out: the server ignores its snapshot.
 -- Cost: one pass over pg_stat_activity, 0.4 ms with 20 sessions, 2 ms with 1,000.
--- Blind spot: ages count transaction ids, so they stand still while nobody writes. Without pg_monitor a
--- holder's age in seconds and statement are hidden, and parallel workers show beside their leader. Which
--- session on a replica asks for the snapshot, only the replica knows. A VACUUM still waiting for its lock
--- shows although it holds nothing; vacuum_defer_cleanup_age (before 16) is not counted.
+-- Blind spot: the server does not tell when a snapshot was taken. Its age is worked out from what this
+-- program has seen: what is older than that is at least so old. Without pg_monitor a holder's statement and
+-- transaction are hidden, and parallel workers show beside their leader. Which session on a replica asks for
+-- the snapshot, only the replica knows, and tells its oldest every 10 seconds. A VACUUM still waiting for
+-- its lock shows although it holds nothing; vacuum_defer_cleanup_age (before 16) is not counted.
 -- """
 --
 -- [columns.kind]
@@ -40,11 +41,11 @@
 -- unit = "seconds"
 -- warn = 10.0
 -- danger = 30.0
--- help = "Since the transaction began (prepared: since PREPARE). In READ COMMITTED the snapshot itself is younger. For slots and replicas: since their transaction id was seen to be the next one, as long as this program has watched."
+-- help = "How long it has held this very xmin (prepared: since PREPARE). A READ COMMITTED transaction takes a new snapshot for each statement, and a slot or replica whose xmin moves on is young. Where a holder is older than this program: unknown, unless its state tells."
 -- [columns.age_least_s]
 -- hidden = true
 -- unit = "seconds"
--- help = "Where the age is not known: how long this program has watched, so it is at least so old."
+-- help = "Where the age is not known: it is at least so old."
 -- [columns.age_xids]
 -- title = "xids"
 -- unit = "count"
@@ -55,7 +56,25 @@
 -- help = "Whether it holds rows of ordinary tables in the database shown here. Sessions and prepared transactions of another database do not, catalog_xmin holds catalogue rows only."
 -- [columns.pins]
 -- unit = "count"
--- help = "Dead rows of this database, shown at its oldest holder: at most so many wait for it. Some may be removable at once; the Bloat panel proves it per table (held)."
+-- help = "Dead rows of this database that wait for it, shown at its oldest holder: at most so many. Counted are rows that died since it was seen to hold this xmin, and what a VACUUM has left since. Unknown in its first seconds, and where it is older than this program and no VACUUM has run since."
+-- [columns.xmin]
+-- hidden = true
+-- help = "The oldest transaction id that its snapshot still sees as running."
+-- [columns.xid]
+-- hidden = true
+-- help = "Its own transaction id."
+-- [columns.xact_age_s]
+-- hidden = true
+-- unit = "seconds"
+-- help = "Since its transaction began."
+-- [columns.query_age_s]
+-- hidden = true
+-- unit = "seconds"
+-- help = "Since its statement began."
+-- [columns.state_age_s]
+-- hidden = true
+-- unit = "seconds"
+-- help = "Since it is in its state."
 -- [columns.query]
 -- help = "Statement of the session; where it is idle in transaction, the last one, not the one that took the snapshot."
 -- [columns.backend_start]
@@ -74,7 +93,8 @@ WITH me AS MATERIALIZED (
     WHERE d.datname = pg_catalog.current_database()
 )
 SELECT h.kind, h.holder, h.pid, h.role, h.datname, h.application_name, h.state, h.age_xids, h.age_s,
-       h.own_database, h.query, h.backend_start, h.query_start, h.xact_start
+       h.own_database, h.query, h.backend_start, h.query_start, h.xact_start, h.xmin, h.xid, h.age_s AS xact_age_s,
+       h.query_age_s, h.state_age_s
 FROM (
     -- A walsender shows an xmin only where feedback has no slot to go to: nothing is counted twice.
     SELECT CASE WHEN a.backend_type = 'walsender' OR a.datid IS NULL THEN 'replica' ELSE 'backend' END AS kind,
@@ -91,7 +111,11 @@ FROM (
            a.query,
            a.backend_start::pg_catalog.text AS backend_start,
            a.query_start::pg_catalog.text AS query_start,
-           a.xact_start::pg_catalog.text AS xact_start
+           a.xact_start::pg_catalog.text AS xact_start,
+           a.backend_xmin::pg_catalog.text::pg_catalog.int8 AS xmin,
+           a.backend_xid::pg_catalog.text::pg_catalog.int8 AS xid,
+           extract(epoch FROM pg_catalog.clock_timestamp() - a.query_start)::pg_catalog.float8 AS query_age_s,
+           extract(epoch FROM pg_catalog.clock_timestamp() - a.state_change)::pg_catalog.float8 AS state_age_s
     FROM pg_catalog.pg_stat_activity AS a
     CROSS JOIN me
     WHERE (a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL)
@@ -109,7 +133,7 @@ FROM (
            pg_catalog.age(p.transaction)::pg_catalog.int8,
            extract(epoch FROM pg_catalog.clock_timestamp() - p.prepared)::pg_catalog.float8,
            p.database = pg_catalog.current_database() OR me.in_recovery,
-           NULL, NULL, NULL, NULL
+           NULL, NULL, NULL, NULL, NULL, p.transaction::pg_catalog.text::pg_catalog.int8, NULL, NULL
     FROM pg_catalog.pg_prepared_xacts AS p
     CROSS JOIN me
     UNION ALL
@@ -123,7 +147,7 @@ FROM (
            pg_catalog.age(x.xmin)::pg_catalog.int8,
            NULL,
            x.kind = 'slot',
-           NULL, NULL, NULL, NULL
+           NULL, NULL, NULL, NULL, x.xmin::pg_catalog.text::pg_catalog.int8, NULL, NULL, NULL
     FROM pg_catalog.pg_replication_slots AS s
     CROSS JOIN LATERAL (VALUES ('slot', s.xmin), ('slot_catalog', s.catalog_xmin)) AS x (kind, xmin)
     WHERE x.xmin IS NOT NULL AND s.wal_status IS DISTINCT FROM 'lost'

@@ -17,7 +17,8 @@
 //!   is the events written down ([`dashboard::recording`]).
 //! - [`dashboard::tape`]: the events of the last hour, packed, with the model at the beginning of each
 //!   minute, its rows packed, too (`keyframe`; the series that minutes have in common are shared,
-//!   [`dashboard::chunks`]): the model of any moment is made from them. [`dashboard::theatre`]: the live model and the past,
+//!   [`dashboard::chunks`]): the model of any moment is made from them. [`dashboard::xid_clock`]: when which
+//!   transaction id was the oldest that ran. [`dashboard::theatre`]: the live model and the past,
 //!   and which is shown. `runtime/ring.rs`: the recordings that a dashboard makes by itself.
 //! - [`dashboard::model`]: the state, and the only place where it changes. Pure: time comes in as
 //!   `Event::Ticked`; it reads no clock, file or environment. One file per concern: what is sampled when

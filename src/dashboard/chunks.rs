@@ -53,17 +53,14 @@ impl<T: Copy> Chunks<T> {
         self.newest.clear();
     }
 
-    /// The newest one for which `before` holds, where it holds for the older ones, too.
-    pub fn last_where(&self, before: impl Fn(&T) -> bool) -> Option<T> {
-        let begins = |chunk: &[T]| chunk.first().is_some_and(&before);
-        let chunk = if begins(&self.newest) {
-            self.newest.as_slice()
-        } else {
-            let after = self.full.partition_point(|chunk| begins(chunk));
-            self.full.get(after.checked_sub(1)?)?
-        };
-        let after = chunk.partition_point(&before);
-        chunk.get(after.checked_sub(1)?).copied()
+    /// The oldest one for which `after` holds, where it holds for the newer ones, too.
+    pub fn first_where(&self, after: impl Fn(&T) -> bool) -> Option<T> {
+        let before = |entry: &T| !after(entry);
+        let chunk = self
+            .full
+            .partition_point(|chunk| chunk.last().is_some_and(before));
+        let chunk = self.full.get(chunk).map_or(&self.newest[..], |chunk| chunk);
+        chunk.get(chunk.partition_point(before)).copied()
     }
 }
 
@@ -87,15 +84,15 @@ mod tests {
     }
 
     #[test]
-    fn what_was_before_is_found_in_any_chunk() {
+    fn what_came_after_is_found_in_any_chunk() {
         let mut chunks = Chunks::default();
-        assert_eq!(chunks.last_where(|_| true), None);
+        assert_eq!(chunks.first_where(|_| true), None);
         for n in 0..150 {
             chunks.push(n * 2, 1_000);
         }
         for limit in 0..400 {
-            let expected = (limit > 0).then(|| ((limit - 1) / 2 * 2).min(298));
-            assert_eq!(chunks.last_where(|n| *n < limit), expected, "{limit}");
+            let expected = (limit <= 298).then(|| (limit + 1) / 2 * 2);
+            assert_eq!(chunks.first_where(|n| *n >= limit), expected, "{limit}");
         }
     }
 

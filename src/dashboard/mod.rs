@@ -25,3 +25,4 @@ pub mod theme;
 pub mod view;
 pub mod wait_graph;
 pub mod widgets;
+pub mod xid_clock;

@@ -15,6 +15,7 @@ use htap_top::dashboard::panels::spec::{Chart, Pool, Spec};
 use htap_top::dashboard::panels::{
     self, activity, bloat, locks, snapshots, statements, views, waits, wal,
 };
+use htap_top::dashboard::xid_clock::{Clock, XidClock};
 use htap_top::pg::sampler::setup_statements;
 use htap_top::pg::{Client, Param, Table, Value};
 use htap_top::system::schema;
@@ -240,15 +241,21 @@ fn derived(name: &str, table: Table, estimates: &Table) -> Table {
     let classifier = Classifier::new(Vec::new(), Vec::new());
     match name {
         "activity" => activity::derive(table, &classifier),
-        "snapshots" => snapshots::derive(
-            table,
-            &classifier,
-            &snapshots::XidClock::default(),
-            0,
-            0.0,
-            0,
-        ),
-        "bloat" => bloat::derive(table, &mut bloat::Memory::default(), estimates, None),
+        "snapshots" => {
+            let clock = Clock {
+                xids: &XidClock::default(),
+                xmax: 0,
+                xmin: 0,
+                now_s: 0.0,
+            };
+            let mut memory = snapshots::Memory::default();
+            snapshots::derive(table, &classifier, &clock, &mut memory, |_| None)
+        }
+        "bloat" => {
+            let mut table = bloat::derive(table, &mut bloat::Memory::default(), estimates, None);
+            table.ensure_column("waiting");
+            table
+        }
         "views" => {
             let config = Config::default();
             views::derive(
@@ -667,7 +674,7 @@ fn a_vacuum_held_back_is_proven() {
         bloat::derive(before, &mut memory, &Table::default(), None);
         admin.batch("VACUUM t").await.unwrap();
         let after = until(&session, "a vacuum", &sql, &[], vacuums(1)).await;
-        let told = bloat::derive(after, &mut memory, &Table::default(), Some("pid 1"));
+        let told = bloat::derive(after, &mut memory, &Table::default(), Some(("pid 1", 1e9)));
         let at = row(&told, "relation", "t").unwrap();
         assert_eq!(told.get(at, "in_vain"), &Value::Int(1));
         assert_eq!(told.get(at, "held_by").text(), Some("pid 1"));
@@ -677,7 +684,7 @@ fn a_vacuum_held_back_is_proven() {
             row(table, "relation", "t").is_some_and(|at| table.get(at, "n_dead").int() == Some(0))
         };
         let table = until(&session, "removed", &sql, &[], released).await;
-        let told = bloat::derive(table, &mut memory, &Table::default(), Some("pid 1"));
+        let told = bloat::derive(table, &mut memory, &Table::default(), Some(("pid 1", 1e9)));
         assert_eq!(
             told.get(row(&told, "relation", "t").unwrap(), "in_vain"),
             &Value::Null

@@ -360,15 +360,19 @@ fn the_oldest_snapshot_of_unknown_age_is_not_young() {
     let mut board = Board::live(Config::default());
     let slot = || {
         table(
-            "kind|holder|age_xids|age_s|own_database",
-            &["slot|old|5000||true"],
+            "kind|holder|age_xids|age_s|own_database|xmin",
+            &["slot|old|5000||true|1000"],
         )
     };
     for (at, health) in [("1000.0", Health::Unknown), ("1060.0", Health::Danger)] {
         let _ = board.answer(
             "database",
-            table("xmax|now_epoch", &[&format!("6000|{at}")]),
+            table("xmin|xmax|now_epoch", &[&format!("6000|6000|{at}")]),
         );
+        let _ = board.answer("snapshots", slot());
+        // A vacuum that ended while it held left these.
+        let columns = "relid|relation|n_dead|dead_pct|vacuums|deaths|last_vacuum_s";
+        let _ = board.answer("bloat", table(columns, &["7|t|90000|30.0|5|90000|20.0"]));
         let _ = board.answer("snapshots", slot());
         let _ = board.answer("activity", trouble());
         let (shown, judged) = gauge(&board, "snapshot");

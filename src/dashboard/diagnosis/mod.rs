@@ -2,6 +2,7 @@
 
 mod cause;
 pub mod finding;
+mod horizon;
 pub mod rules;
 
 pub use cause::cause;
@@ -136,7 +137,7 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
     let targets = &evidence.config.targets;
     let mut gauges = vec![
         latency(evidence.oltp, targets),
-        snapshot(evidence.snapshots, targets),
+        horizon::snapshot(evidence, targets),
         locks(evidence),
         freshness(evidence.views, targets),
         olap(evidence.olap_ms, evidence.oltp.restricted > 0, targets),
@@ -223,32 +224,6 @@ fn latency(oltp: &Oltp, targets: &Targets) -> Gauge {
         gauge.ratio = gauge.ratio.max(1.0);
     }
     gauge
-}
-
-fn snapshot(snapshots: &Table, targets: &Targets) -> Gauge {
-    let holder = own_holder(snapshots);
-    let known = holder.and_then(|row| snapshots.get(row, "age_s").number());
-    let least = holder.and_then(|row| snapshots.get(row, "age_least_s").number());
-    let nobody = holder.is_none() && !snapshots.columns.is_empty();
-    let target = targets.snapshot_age.as_secs_f64();
-    let figure = known.or(least).or(nobody.then_some(0.0));
-    let mut gauge = judge("snapshot", figure, target, targets.warn_at, Unit::Seconds);
-    if known.is_none() && least.is_some() {
-        gauge.value.insert(0, '≥');
-        if gauge.health < Health::Danger {
-            // It may be past its target already.
-            gauge.health = Health::Unknown;
-        }
-    }
-    gauge
-}
-
-/// The oldest holder whose snapshot keeps rows of this database.
-fn own_holder(snapshots: &Table) -> Option<usize> {
-    (0..snapshots.rows.len()).find(|row| {
-        snapshots.get(*row, "own_database").is_true()
-            && snapshots.get(*row, "kind").text() != Some("slot_catalog")
-    })
 }
 
 fn locks(evidence: &Evidence<'_>) -> Gauge {

@@ -4,6 +4,7 @@ use super::Model;
 use crate::dashboard::event::{Effect, FeedId};
 use crate::dashboard::panels::spec::{Chart, Spec, Unit};
 use crate::dashboard::panels::{activity, bloat, locks, rates, snapshots, statements, views, wal};
+use crate::dashboard::xid_clock::Clock;
 use crate::pg::{Table, Value};
 
 impl Model {
@@ -20,7 +21,8 @@ impl Model {
                 if let (Some(xmax), Some(at)) =
                     (table.first("xmax").int(), table.first("now_epoch").number())
                 {
-                    self.memory.xids.note(xmax, at);
+                    let xmin = table.first("xmin").int().unwrap_or(xmax);
+                    self.memory.xids.note(xmin, xmax, at);
                 }
                 self.put(id, table);
                 self.judge();
@@ -39,15 +41,13 @@ impl Model {
             }
             "snapshots" => {
                 let table = self.derive_snapshots(table);
-                let oldest = table.first("age_s").number();
+                let oldest = snapshots::oldest(&table);
+                let oldest = oldest.and_then(|row| table.get(row, "age_s").number());
                 self.history.snapshot.push(oldest);
                 self.put(id, table);
             }
             "bloat" => {
-                let holder = self.holder();
-                let estimates = self.rows("bloat_estimate").clone();
-                let table =
-                    bloat::derive(table, &mut self.memory.bloat, &estimates, holder.as_deref());
+                let table = self.derive_bloat(table);
                 self.history.dead.push(table.first("n_dead").number());
                 self.put(id, table);
             }
@@ -115,29 +115,63 @@ impl Model {
         }
     }
 
-    fn derive_snapshots(&self, table: Table) -> Table {
+    fn derive_snapshots(&mut self, table: Table) -> Table {
+        let mut memory = std::mem::take(&mut self.memory.snapshots);
         let database = self.rows("database");
         let xmax = database.first("xmax").int().unwrap_or(0);
-        let now_s = database.first("now_epoch").number().unwrap_or(0.0);
-        let bloat = self.rows("bloat");
-        let dead = (0..bloat.rows.len())
-            .filter_map(|row| bloat.get(row, "n_dead").int())
-            .sum();
-        snapshots::derive(
-            table,
-            &self.classifier,
-            &self.memory.xids,
+        let clock = Clock {
+            xids: &self.memory.xids,
             xmax,
-            now_s,
-            dead,
-        )
+            xmin: database.first("xmin").int().unwrap_or(xmax),
+            now_s: self.server_s(),
+        };
+        let bloat = self.rows("bloat");
+        let table = snapshots::derive(table, &self.classifier, &clock, &mut memory, |holder| {
+            bloat::waits(bloat, &holding(holder)).1
+        });
+        self.memory.snapshots = memory;
+        table
+    }
+
+    /// The server's time, as of the last sample.
+    fn server_s(&self) -> f64 {
+        let database = self.rows("database");
+        database.first("now_epoch").number().unwrap_or(0.0)
+    }
+
+    fn derive_bloat(&mut self, table: Table) -> Table {
+        let now_s = self.server_s();
+        let deaths = bloat::deaths(&table);
+        self.memory.snapshots.note_deaths(deaths, now_s);
+        let holders = self.rows("snapshots");
+        let row = snapshots::oldest(holders);
+        let holder = row.map(|row| snapshots::Holder::of(holders, row, &self.memory.snapshots));
+        let blamed = self.holder().zip(holder.as_ref());
+        let blamed = blamed.map(|(name, holder)| (name, holder.least_s));
+        let estimates = self.rows("bloat_estimate").clone();
+        let (waiting, _) = holder.map_or_else(Default::default, |holder| {
+            bloat::waits(&table, &holding(&holder))
+        });
+        let mut table = bloat::derive(
+            table,
+            &mut self.memory.bloat,
+            &estimates,
+            blamed
+                .as_ref()
+                .map(|(name, least_s)| (name.as_str(), *least_s)),
+        );
+        table.ensure_column("waiting");
+        for (row, waiting) in waiting.into_iter().enumerate() {
+            table.set(row, "waiting", waiting.map_or(Value::Pending, Value::Int));
+        }
+        table
     }
 
     /// The oldest holder that concerns this database, as `pid 812` or `slot debezium`. One that is younger than
     /// the dead rows that are to be explained is not to blame for them.
     fn holder(&self) -> Option<String> {
         let table = self.rows("snapshots");
-        let row = (0..table.rows.len()).find(|row| table.get(*row, "own_database").is_true())?;
+        let row = snapshots::oldest(table)?;
         let age_s = table.get(row, "age_s").number();
         if age_s.is_some_and(|age| age < snapshots::YOUNG_S) {
             return None;
@@ -186,6 +220,15 @@ impl Model {
             .and_then(|feed| self.age_s(feed))
             .is_none_or(|age| age > 0.9);
         if old { self.ask(&[id]) } else { Vec::new() }
+    }
+}
+
+/// What the bloat's derivation needs of a holder.
+fn holding(holder: &snapshots::Holder) -> bloat::Holder<'_> {
+    bloat::Holder {
+        age_xids: holder.age_xids,
+        least_s: holder.least_s,
+        base: (holder.base.as_ref()).map(|base| (base.deaths.as_ref(), base.whole)),
     }
 }
 

@@ -29,6 +29,7 @@ use super::history::History;
 use super::panels::classify::Classifier;
 use super::panels::spec::Spec;
 use super::panels::{self, bloat, rates, snapshots, statements, views, waits, wal};
+use super::xid_clock::XidClock;
 use crate::config::Config;
 use crate::pg::Table;
 use crate::pg::sampler::{Report, SessionId};
@@ -113,7 +114,8 @@ pub struct Model {
 /// What derivations remember between samples.
 #[derive(Clone, Debug, Default)]
 struct Memory {
-    xids: snapshots::XidClock,
+    xids: XidClock,
+    snapshots: snapshots::Memory,
     bloat: bloat::Memory,
     views: views::Memory,
     wal: wal::Memory,

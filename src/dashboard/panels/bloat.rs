@@ -1,4 +1,5 @@
-//! Tables: the estimate of their bloat, and proof that vacuum is held back.
+//! Tables: the estimate of their bloat, proof that vacuum is held back, and dead rows that wait for a holder
+//! of the horizon.
 
 use crate::pg::{Table, Value};
 use std::collections::HashMap;
@@ -8,6 +9,8 @@ use std::collections::HashMap;
 struct Seen {
     vacuums: i64,
     dead: i64,
+    /// Rows updated or deleted since the counters began.
+    deaths: i64,
     /// Vacuums since then removed next to nothing.
     in_vain: i64,
 }
@@ -20,16 +23,18 @@ pub struct Memory {
 
 /// Share of the dead rows that a vacuum must leave behind to count as run in vain.
 const LEFT_BEHIND: f64 = 0.8;
+/// The statement returns so many relations at most.
+const LISTED: usize = 200;
 /// Fewer dead rows than this are not worth a word.
 const WORTH_A_WORD: i64 = 1_000;
 
 /// Adds `bloat_bytes`, `bloat_pct`, `in_vain` (vacuums that removed next to nothing) and `held_by`
-/// (the oldest holder of the horizon, where vacuums ran in vain).
+/// (the oldest holder of the horizon, where vacuums ran in vain while it held).
 pub fn derive(
     mut table: Table,
     memory: &mut Memory,
     estimates: &Table,
-    holder: Option<&str>,
+    holder: Option<(&str, f64)>,
 ) -> Table {
     let estimate: HashMap<i64, usize> = (0..estimates.rows.len())
         .filter_map(|row| Some((estimates.get(row, "relid").int()?, row)))
@@ -55,6 +60,7 @@ pub fn derive(
         let now = Seen {
             vacuums: table.get(row, "vacuums").int().unwrap_or(0),
             dead: table.get(row, "n_dead").int().unwrap_or(0),
+            deaths: table.get(row, "deaths").int().unwrap_or(0),
             in_vain: 0,
         };
         let now = memory
@@ -64,16 +70,77 @@ pub fn derive(
         alive.insert(relid, now);
         if now.in_vain > 0 {
             table.set(row, "in_vain", Value::Int(now.in_vain));
-            table.set(row, "held_by", holder.map_or(Value::Null, Value::from));
+            let vacuumed_s = table.get(row, "last_vacuum_s").number();
+            let held = holder.filter(|(_, held_s)| vacuumed_s.is_none_or(|ago| ago < *held_s));
+            let held = held.map_or(Value::Null, |(holder, _)| holder.into());
+            table.set(row, "held_by", held);
         }
     }
     memory.seen = alive;
     table
 }
 
+/// Rows updated or deleted since the counters began, by relation.
+pub fn deaths(table: &Table) -> HashMap<i64, i64> {
+    let row = |row| {
+        Some((
+            table.get(row, "relid").int()?,
+            table.get(row, "deaths").int()?,
+        ))
+    };
+    (0..table.rows.len()).filter_map(row).collect()
+}
+
+/// Who holds the horizon, and what had died before.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Holder<'a> {
+    /// Transaction ids given out since it began to hold.
+    pub age_xids: Option<i64>,
+    /// Seconds since the rows were counted, and seconds for which it had held then, at least.
+    pub least_s: f64,
+    /// Deaths by relation when it was seen to hold; and whether it began while this program watched.
+    pub base: Option<(&'a HashMap<i64, i64>, bool)>,
+}
+
+/// The dead rows of each relation that wait for the holder: at most so many, where that is known. And the
+/// sum of all, where all are known or what is known is enough to be worth a word.
+pub fn waits(table: &Table, holder: &Holder<'_>) -> (Vec<Option<i64>>, Option<i64>) {
+    let rows = 0..table.rows.len();
+    let each: Vec<_> = rows.map(|row| waiting(table, row, holder)).collect();
+    let all: i64 = each.iter().flatten().sum();
+    let known = !table.columns.is_empty() && !each.contains(&None);
+    let told = known || all >= WORTH_A_WORD || holder.age_xids == Some(0);
+    (each, told.then_some(all))
+}
+
+fn waiting(table: &Table, row: usize, holder: &Holder<'_>) -> Option<i64> {
+    let number = |name| table.get(row, name).int();
+    let dead = number("n_dead")?;
+    if dead == 0 || holder.age_xids == Some(0) {
+        return Some(0);
+    }
+    let relid = number("relid")?;
+    let grown = holder.base.and_then(|(deaths, _)| {
+        // What was not among them then was not there, unless there was no room.
+        let before = deaths.get(&relid).copied();
+        let before = before.or_else(|| (deaths.len() < LISTED).then_some(0))?;
+        Some((number("deaths")? - before).clamp(0, dead))
+    });
+    // A vacuum that ended while it held has left only what it may not remove.
+    let ago = table.get(row, "last_vacuum_s").number();
+    let left = ago.filter(|ago| *ago < holder.least_s).map(|_| dead);
+    match holder.base {
+        Some((_, true)) => grown,
+        _ => grown.max(left),
+    }
+}
+
 fn compare(before: Seen, now: Seen) -> Seen {
     let ran = now.vacuums - before.vacuums;
-    let kept = now.dead as f64 >= before.dead as f64 * LEFT_BEHIND;
+    // What has died since says nothing of what a vacuum left.
+    let died = (now.deaths - before.deaths).max(0);
+    let left = if ran > 0 { now.dead - died } else { now.dead };
+    let kept = left as f64 >= before.dead as f64 * LEFT_BEHIND;
     let in_vain = if now.dead < WORTH_A_WORD || !kept || ran < 0 {
         0
     } else if ran > 0 && before.dead >= WORTH_A_WORD {
@@ -106,7 +173,7 @@ mod tests {
                 sample(vacuums, dead),
                 &mut memory,
                 &Table::default(),
-                Some("812"),
+                Some(("812", 60.0)),
             );
             table.first("held_by").clone()
         };

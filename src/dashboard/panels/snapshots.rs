@@ -1,127 +1,122 @@
-//! Who holds the xmin horizon: age in seconds from the times at which transaction ids were first seen.
+//! Who holds the xmin horizon, for how long, and how many dead rows wait for it.
+//!
+//! The server does not tell when a snapshot was taken. It is bounded: a snapshot is no older than its
+//! transaction, than the moment at which its xmin became the oldest id that runs, and than the last sample
+//! that did not show it; and it is at least as old as the first sample that showed it, and as the moment at
+//! which a new snapshot would have had a later xmin.
+
+mod age;
+
+pub use age::{Base, Memory};
 
 use super::classify::{Classifier, Session};
-use crate::dashboard::chunks::Chunks;
+use crate::dashboard::xid_clock::Clock;
 use crate::pg::{Table, Value};
-
-/// When each transaction id was the next one to be given out: one entry per sample.
-#[derive(Clone, Debug, Default)]
-pub struct XidClock {
-    seen: Chunks<(i64, f64)>,
-}
 
 /// Seconds: a younger snapshot keeps nothing that matters.
 pub const YOUNG_S: f64 = 5.0;
-/// Entries kept: an hour of seconds.
-const KEEP: usize = 3_600;
 
-impl XidClock {
-    /// Notes that `next_xid` was the next id at `epoch_s` of the server.
-    pub fn note(&mut self, next_xid: i64, epoch_s: f64) {
-        let newest = self.seen.iter().next_back();
-        let back = newest.is_some_and(|(last, at)| next_xid < last || epoch_s < at);
-        if back {
-            // Another server, or one restored from a backup: what was seen is of no use.
-            self.seen.clear();
-        }
-        if back || newest.is_none_or(|(last, _)| next_xid > last) {
-            self.seen.push((next_xid, epoch_s), KEEP);
-        }
-    }
-
-    /// Seconds for which ids have been watched: what is older than all of them is at least so old.
-    fn watched_s(&self, now_s: f64) -> Option<f64> {
-        let (_, first) = self.seen.iter().next()?;
-        Some((now_s - first).max(0.0))
-    }
-
-    /// Ids given out per second, as long as they have been watched; unknown before a minute.
-    pub fn per_s(&self) -> Option<f64> {
-        let (first, begun) = self.seen.iter().next()?;
-        let (last, at) = self.seen.iter().next_back()?;
-        let passed_s = at - begun;
-        (passed_s >= 60.0).then(|| (last - first) as f64 / passed_s)
-    }
-
-    /// Seconds before `now_s` at which `xid` was the next to be given out, where that was seen.
-    pub fn age_s(&self, xid: i64, now_s: f64) -> Option<f64> {
-        let (_, at) = self.seen.last_where(|(next, _)| *next <= xid)?;
-        Some((now_s - at).max(0.0))
-    }
-}
-
-/// Adds `class`, `age_least_s` (where the age itself is not known, what it is at least) and `pins` (dead rows of this database that the oldest holder keeps from vacuum),
-/// and fills in the ages that the catalogue does not know.
+/// Adds `class`, `age_s`, `age_least_s` (where the age itself is not known, what it is at least) and `pins`
+/// (dead rows of this database that wait for the oldest holder), the oldest holder first. `pins` is told by
+/// `waiting`.
 pub fn derive(
     mut table: Table,
     classifier: &Classifier,
-    clock: &XidClock,
-    xmax: i64,
-    now_s: f64,
-    dead: i64,
+    clock: &Clock<'_>,
+    memory: &mut Memory,
+    waiting: impl FnOnce(&Holder) -> Option<i64>,
 ) -> Table {
     table.drop_rows(|table, row| {
         let text = |name| table.get(row, name).text().unwrap_or_default();
         classifier.is_own(text("role"), text("application_name"))
     });
-    table.ensure_column("class");
-    table.ensure_column("age_least_s");
-    table.ensure_column("pins");
-    let mut pinned = false;
+    for name in ["class", "age_least_s", "pins"] {
+        table.ensure_column(name);
+    }
+    memory.note(&mut table, clock);
+    oldest_first(&mut table);
     for row in 0..table.rows.len() {
-        let text = |name: &str| table.get(row, name).text().unwrap_or_default();
-        let concerns = table.get(row, "own_database").is_true() && text("kind") != "slot_catalog";
-        let class = match text("kind") {
-            "backend" => classifier
-                .classify(&Session {
-                    role: text("role"),
-                    application: text("application_name"),
-                    database: text("datname"),
-                    backend_type: "client backend",
-                    query: text("query"),
-                })
-                .name()
-                .into(),
-            _ => Value::Null,
-        };
-        if !table.get(row, "age_s").is_known()
-            && let Some(age_xids) = table.get(row, "age_xids").int()
-        {
-            let age = clock.age_s(xmax - age_xids, now_s);
-            if age.is_none() {
-                table.set(row, "age_least_s", clock.watched_s(now_s).into());
-            }
-            table.set(row, "age_s", age.into());
-        }
-        // Only the oldest holder that concerns this database can be said to pin its dead rows.
-        let pins = if concerns && !pinned {
-            Value::Int(dead)
-        } else {
-            Value::Null
-        };
-        pinned |= concerns;
+        let class = class(&table, row, classifier);
         table.set(row, "class", class);
+    }
+    if let Some(row) = oldest(&table) {
+        let holder = Holder::of(&table, row, memory);
+        let pins = waiting(&holder).map_or(Value::Pending, Value::Int);
         table.set(row, "pins", pins);
     }
     table
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The oldest holder that keeps rows of this database.
+pub struct Holder {
+    /// Transaction ids given out since its xmin.
+    pub age_xids: Option<i64>,
+    /// Seconds for which it has held its xmin, at least.
+    pub least_s: f64,
+    /// What had died when it was seen to hold it.
+    pub base: Option<Base>,
+}
 
-    #[test]
-    fn an_xid_is_as_old_as_the_moment_it_was_next() {
-        let mut clock = XidClock::default();
-        for (xid, at) in [(100, 10.0), (150, 11.0), (150, 12.0), (220, 13.0)] {
-            clock.note(xid, at);
+impl Holder {
+    /// The holder in `row`.
+    pub fn of(table: &Table, row: usize, memory: &Memory) -> Self {
+        let number = |name| table.get(row, name).number();
+        Self {
+            age_xids: table.get(row, "age_xids").int(),
+            least_s: number("age_s").or(number("age_least_s")).unwrap_or(0.0),
+            base: memory.base(table, row),
         }
-        assert_eq!(clock.age_s(99, 20.0), None);
-        assert_eq!(clock.age_s(100, 20.0), Some(10.0));
-        assert_eq!(clock.age_s(180, 20.0), Some(9.0));
-        assert_eq!(clock.age_s(220, 20.0), Some(7.0));
-        clock.note(5, 30.0);
-        assert_eq!(clock.age_s(100, 31.0), Some(1.0));
-        assert_eq!(clock.age_s(4, 31.0), None);
     }
 }
+
+/// The row of the oldest holder that keeps rows of this database.
+pub fn oldest(table: &Table) -> Option<usize> {
+    (0..table.rows.len()).find(|row| concerns(table, *row))
+}
+
+/// Whether it keeps rows of ordinary tables in this database.
+fn concerns(table: &Table, row: usize) -> bool {
+    table.get(row, "own_database").is_true()
+        && table.get(row, "kind").text() != Some("slot_catalog")
+}
+
+/// Those that concern this database first. Of several with the same xmin the one that has had it longest: the
+/// others only came to it.
+fn oldest_first(table: &mut Table) {
+    let rank = |row: usize| {
+        let number = |name| table.get(row, name).number();
+        let age_s = number("age_s").or(number("age_least_s")).unwrap_or(-1.0);
+        let concerns = f64::from(u8::from(concerns(table, row)));
+        [concerns, number("age_xids").unwrap_or(-1.0), age_s]
+    };
+    let ranks: Vec<_> = (0..table.rows.len()).map(rank).collect();
+    let mut ranked: Vec<_> = ranks
+        .into_iter()
+        .zip(std::mem::take(&mut table.rows))
+        .collect();
+    ranked.sort_by(|(a, _), (b, _)| {
+        let pairs = b.iter().zip(a);
+        pairs.fold(std::cmp::Ordering::Equal, |order, (b, a)| {
+            order.then(b.total_cmp(a))
+        })
+    });
+    table.rows = ranked.into_iter().map(|(_, cells)| cells).collect();
+}
+
+fn class(table: &Table, row: usize, classifier: &Classifier) -> Value {
+    let text = |name: &str| table.get(row, name).text().unwrap_or_default();
+    if text("kind") != "backend" {
+        return Value::Null;
+    }
+    let class = classifier.classify(&Session {
+        role: text("role"),
+        application: text("application_name"),
+        database: text("datname"),
+        backend_type: "client backend",
+        query: text("query"),
+    });
+    class.name().into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,8 @@
 
 use super::{cure, described, in_vain, short};
 use crate::dashboard::diagnosis::finding::{Fact, Finding, fact};
-use crate::dashboard::diagnosis::{DEAD_ROWS, Evidence, own_holder};
-use crate::dashboard::panels::snapshots::YOUNG_S;
+use crate::dashboard::diagnosis::{DEAD_ROWS, Evidence};
+use crate::dashboard::panels::snapshots::{YOUNG_S, oldest};
 use crate::format;
 use crate::pg::Table;
 use std::fmt::Write;
@@ -13,10 +13,10 @@ const NEARLY_ALL: f64 = 0.9;
 /// So many tables are listed.
 const LISTED: usize = 3;
 
-/// The oldest snapshot of those that keep rows of this database.
+/// The oldest snapshot of those that keep rows of this database, where rows wait for it.
 pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
     let snapshots = evidence.snapshots;
-    let row = own_holder(snapshots)?;
+    let row = oldest(snapshots)?;
     let number = |name| snapshots.get(row, name).number();
     let known = number("age_s");
     if known.or(number("age_least_s"))? < YOUNG_S {
@@ -26,24 +26,36 @@ pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
         Some(age) => format::seconds(age),
         None => format!("≥{}", number("age_least_s").map(format::seconds)?),
     };
+    let pins = number("pins").filter(|pins| *pins >= DEAD_ROWS as f64)?;
     let (who, how, cure) = holder(snapshots, row);
     let suffering = suffering(evidence.bloat);
-    let pins = number("pins").filter(|pins| *pins >= DEAD_ROWS as f64);
     // On a narrow screen the end of the sentence is cut: who, how old and what it hurts come first.
-    let mut sentence = format!("{who} holds a {age} snapshot");
-    if let Some(pins) = pins {
-        let worst = evidence.bloat.first("relation").text().unwrap_or("tables");
-        let dead = evidence.bloat.first("n_dead").number().unwrap_or(0.0);
-        let of = if dead >= pins * NEARLY_ALL {
-            format!(" of {worst} wait")
+    let mut sentence = format!(
+        "{who} holds a {age} snapshot: ≤{} dead rows",
+        format::count(pins)
+    );
+    if let Some(worst) = worst(evidence.bloat) {
+        let relation = evidence
+            .bloat
+            .get(worst, "relation")
+            .text()
+            .unwrap_or("tables");
+        let waiting = evidence.bloat.get(worst, "waiting").number().unwrap_or(0.0);
+        if waiting >= pins * NEARLY_ALL {
+            let _ = write!(sentence, " of {relation} wait");
         } else {
-            format!(", the most in {worst}")
-        };
-        let pins = format::count(pins);
-        let _ = write!(sentence, ": ≤{pins} dead rows{of}");
-        if let Some(vain) = vain(evidence.bloat) {
+            let _ = write!(sentence, " wait, the most in {relation}");
+        }
+        if let Some(vain) = evidence
+            .bloat
+            .get(worst, "in_vain")
+            .int()
+            .filter(|times| *times > 0)
+        {
             let _ = write!(sentence, " ({})", in_vain(vain));
         }
+    } else {
+        sentence.push_str(" wait");
     }
     sentence.push_str(&how);
     let kind = snapshots.get(row, "kind").text().unwrap_or_default();
@@ -59,12 +71,8 @@ pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
     }
     facts.extend(suffering);
     Some(Finding {
-        // That rows wait behind it is what makes it a reason for slow work.
-        explains: if pins.is_some() {
-            &["snapshot", "dead", "p99", "tps"]
-        } else {
-            &["snapshot"]
-        },
+        // That rows wait for it is what makes it a reason for slow work.
+        explains: &["snapshot", "dead", "p99", "tps"],
         subject: who,
         sentence,
         cure: cure.into(),
@@ -103,26 +111,33 @@ fn holder(snapshots: &Table, row: usize) -> (String, String, &'static str) {
     }
 }
 
-/// The tables of this database with the most dead rows.
+/// The relation with the most rows that wait.
+fn worst(bloat: &Table) -> Option<usize> {
+    let waiting = |row: &usize| bloat.get(*row, "waiting").int().unwrap_or(0);
+    (0..bloat.rows.len())
+        .filter(|row| waiting(row) > 0)
+        .max_by_key(waiting)
+}
+
+/// The tables of this database with the most dead rows that wait.
 fn suffering(bloat: &Table) -> Vec<Fact> {
-    let dead = |row: &usize| bloat.get(*row, "n_dead").int().unwrap_or(0);
-    let rows = (0..bloat.rows.len()).filter(|row| dead(row) >= DEAD_ROWS);
-    let told = rows.take(LISTED).map(|row| {
+    let waiting = |row: &usize| bloat.get(*row, "waiting").int().unwrap_or(0);
+    let mut rows: Vec<usize> = (0..bloat.rows.len())
+        .filter(|row| waiting(row) >= DEAD_ROWS)
+        .collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(waiting(row)));
+    let told = rows.into_iter().take(LISTED).map(|row| {
         let relation = bloat.get(row, "relation").text().unwrap_or_default();
-        let share = bloat.get(row, "dead_pct").number();
-        let mut text = format!("{} dead rows", format::count(dead(&row) as f64));
-        if let Some(share) = share {
-            let _ = write!(text, ", {}", format::percent(share));
+        let dead = bloat.get(row, "n_dead").number().unwrap_or(0.0);
+        let (waiting, dead) = (format::count(waiting(&row) as f64), format::count(dead));
+        let mut text = format!("≤{waiting} of {dead} dead rows wait");
+        if let Some(share) = bloat.get(row, "dead_pct").number() {
+            let _ = write!(text, "; {} of the table is dead", format::percent(share));
         }
         if let Some(times) = bloat.get(row, "in_vain").int() {
-            let _ = write!(text, ", {}", in_vain(times));
+            let _ = write!(text, "; {}", in_vain(times));
         }
         fact(relation, text)
     });
     told.collect()
-}
-
-/// How often vacuum ran in vain on the table with the most dead rows.
-fn vain(bloat: &Table) -> Option<i64> {
-    bloat.first("in_vain").int().filter(|times| *times > 0)
 }

@@ -1,0 +1,297 @@
+//! How long each holder has held its xmin, between bounds.
+
+use crate::dashboard::xid_clock::Clock;
+use crate::pg::{Table, Value};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Deaths of rows, by relation, when a holder was seen to hold.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// Rows updated or deleted since the counters began, by relation.
+    pub deaths: Arc<HashMap<i64, i64>>,
+    /// The holder came while this program watched: nothing that waits for it died before.
+    pub whole: bool,
+}
+
+/// What is remembered of holders from one sample to the next.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    held: HashMap<Key, Held>,
+    /// When holders were last looked at, where all of them were seen.
+    at_s: Option<f64>,
+}
+
+/// Kind, holder and session; and which of its ids.
+type Key = ([Box<str>; 3], Id);
+
+/// What a holder holds by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Id {
+    /// The xmin of its snapshot.
+    Xmin,
+    /// Its own transaction id.
+    Xid,
+}
+
+impl Id {
+    /// The column that tells it.
+    fn column(self) -> &'static str {
+        match self {
+            Self::Xmin => "xmin",
+            Self::Xid => "xid",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    /// The id, with all its 64 bits.
+    value: i64,
+    xact_start: Box<str>,
+    query_start: Box<str>,
+    /// When it was first seen to hold it.
+    first_s: f64,
+    /// It cannot have held it before then.
+    since_most_s: Option<f64>,
+    base: Option<Base>,
+}
+
+/// Bounds of an age, in seconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Age {
+    least: f64,
+    most: Option<f64>,
+}
+
+/// Bounds that are no farther apart are told as one age.
+const NEAR_S: f64 = 2.5;
+/// As [`NEAR_S`], as a share of the age.
+const NEAR_SHARE: f64 = 0.1;
+/// A standby reports its oldest xmin every wal_receiver_status_interval, 10 seconds unless set: until the
+/// next report is missed, it holds what it reported no longer.
+const REPORT_S: f64 = 11.0;
+/// The statement returns so many holders at most.
+const LIMIT: usize = 50;
+/// Sessions report what they changed up to so many seconds later.
+const LATE_S: f64 = 10.0;
+/// Statements whose snapshot is taken once, at their start.
+const ONE_SNAPSHOT: [&str; 7] = [
+    "select", "with", "insert", "update", "delete", "copy", "table",
+];
+
+impl Memory {
+    /// Sets `age_s` and `age_least_s` of all rows, and remembers who holds what.
+    pub(super) fn note(&mut self, table: &mut Table, clock: &Clock<'_>) {
+        let mut all = HashMap::new();
+        for row in 0..table.rows.len() {
+            let mut age: Option<Age> = None;
+            for id in [Id::Xmin, Id::Xid] {
+                let Some(value) = number64(table, row, id, clock) else {
+                    continue;
+                };
+                let key = key(table, row, id);
+                let held = self.seen(table, row, (id, value), self.held.get(&key), clock);
+                let of_id = age_of(table, row, id, &held, clock);
+                age = Some(age.map_or(of_id, |age| older(age, of_id)));
+                all.insert(key, held);
+            }
+            if let Some(age) = age {
+                set(table, row, age);
+            }
+        }
+        self.held = all;
+        self.at_s = (table.rows.len() < LIMIT).then_some(clock.now_s);
+    }
+
+    /// What a holder holds now, with what is known of it from before.
+    fn seen(
+        &self,
+        table: &Table,
+        row: usize,
+        (id, value): (Id, i64),
+        before: Option<&Held>,
+        clock: &Clock<'_>,
+    ) -> Held {
+        let text = |name| Box::from(table.get(row, name).text().unwrap_or_default());
+        let (xact_start, query_start): (Box<str>, Box<str>) =
+            (text("xact_start"), text("query_start"));
+        // A snapshot taken now would have the same xmin: where the statement is another one, it was.
+        let anew = |before: &Held| {
+            id == Id::Xmin
+                && table.get(row, "kind").text() == Some("backend")
+                && !is_idle(table, row)
+                && before.query_start != query_start
+                && value >= clock.xmin
+        };
+        let same = |before: &&Held| {
+            before.value == value && before.xact_start == xact_start && !anew(before)
+        };
+        let before = before.filter(same);
+        Held {
+            value,
+            first_s: before.map_or(clock.now_s, |held| held.first_s),
+            since_most_s: before.map_or(self.at_s, |held| held.since_most_s),
+            base: before.and_then(|held| held.base.clone()),
+            xact_start,
+            query_start,
+        }
+    }
+
+    /// Notes how many rows had died by now: who holds from now on keeps none of them.
+    pub fn note_deaths(&mut self, deaths: HashMap<i64, i64>, now_s: f64) {
+        let deaths = Arc::new(deaths);
+        let without = self.held.values_mut().filter(|held| held.base.is_none());
+        for held in without.filter(|held| now_s - held.first_s >= LATE_S) {
+            held.base = Some(Base {
+                deaths: Arc::clone(&deaths),
+                whole: held.since_most_s.is_some(),
+            });
+        }
+    }
+
+    /// What had died when the holder in `row` was seen to hold the older of its ids.
+    pub(super) fn base(&self, table: &Table, row: usize) -> Option<Base> {
+        let ids = [Id::Xmin, Id::Xid].map(|id| self.held.get(&key(table, row, id)));
+        let oldest = ids.into_iter().flatten().min_by_key(|held| held.value)?;
+        oldest.base.clone()
+    }
+}
+
+fn key(table: &Table, row: usize, id: Id) -> Key {
+    let text = |name| Box::from(table.get(row, name).text().unwrap_or_default());
+    (["kind", "holder", "backend_start"].map(text), id)
+}
+
+fn is_idle(table: &Table, row: usize) -> bool {
+    let state = table.get(row, "state").text().unwrap_or_default();
+    state.starts_with("idle in transaction")
+}
+
+/// The transaction id with the 32 bits that the server leaves out: none is half of all away from the next.
+fn number64(table: &Table, row: usize, id: Id, clock: &Clock<'_>) -> Option<i64> {
+    const ALL: i64 = 1 << 32;
+    let behind = (clock.xmax - table.get(row, id.column()).int()?).rem_euclid(ALL);
+    let behind = if behind >= ALL / 2 {
+        behind - ALL
+    } else {
+        behind
+    };
+    Some(clock.xmax - behind)
+}
+
+fn age_of(table: &Table, row: usize, id: Id, held: &Held, clock: &Clock<'_>) -> Age {
+    match (table.get(row, "kind").text(), id) {
+        (Some("prepared"), _) => {
+            // Since PREPARE: what it did before is not told.
+            let since = table.get(row, "xact_age_s").number();
+            Age {
+                least: since.unwrap_or(0.0),
+                most: since,
+            }
+        }
+        (Some("backend"), Id::Xmin) => session_age(table, row, held, clock),
+        (Some("backend"), Id::Xid) => bounded(table, row, id, held, clock),
+        _ => reported_age(held, clock),
+    }
+}
+
+/// The older of a session's snapshot and its own transaction id.
+fn older(a: Age, b: Age) -> Age {
+    Age {
+        least: a.least.max(b.least),
+        most: a.most.zip(b.most).map(|(a, b)| a.max(b)),
+    }
+}
+
+/// How old a session's snapshot is.
+fn session_age(table: &Table, row: usize, held: &Held, clock: &Clock<'_>) -> Age {
+    let mut age = bounded(table, row, Id::Xmin, held, clock);
+    if held.value >= clock.xmin {
+        // Nothing has been removed since that a snapshot taken now would still see: it holds nothing more.
+        age.most = Some(age.least);
+    }
+    age
+}
+
+/// Bounds of how long a session has held an id.
+fn bounded(table: &Table, row: usize, id: Id, held: &Held, clock: &Clock<'_>) -> Age {
+    let figure = |name| table.get(row, name).number();
+    let ago = |at_s: f64| (clock.now_s - at_s).max(0.0);
+    let idle = is_idle(table, row).then(|| figure("state_age_s")).flatten();
+    let snapshot = id == Id::Xmin;
+    let busy = figure("query_age_s").filter(|_| snapshot && has_one_snapshot(table, row));
+    let xmin = Some(held.value).filter(|_| snapshot);
+    let passed = xmin.and_then(|xmin| clock.xids.passed_s(xmin)).map(ago);
+    let reached = xmin.and_then(|xmin| {
+        if xmin > clock.xmin {
+            Some(clock.now_s)
+        } else {
+            clock.xids.reached_s(xmin)
+        }
+    });
+    let least = [Some(ago(held.first_s)), idle, busy, passed];
+    let most = [
+        figure("xact_age_s"),
+        reached.map(ago),
+        held.since_most_s.map(ago),
+    ];
+    let most = most.into_iter().flatten().reduce(f64::min);
+    let least = least.into_iter().flatten().fold(0.0, f64::max);
+    Age {
+        least: most.map_or(least, |most| least.min(most)),
+        most,
+    }
+}
+
+/// Whether the session works on one statement that has kept its snapshot from its start.
+fn has_one_snapshot(table: &Table, row: usize) -> bool {
+    let query = table.get(row, "query").text().unwrap_or_default().trim();
+    let word = query.split(|c: char| !c.is_ascii_alphabetic()).next();
+    let one = |first: &str| {
+        ONE_SNAPSHOT
+            .iter()
+            .any(|word| first.eq_ignore_ascii_case(word))
+    };
+    !is_idle(table, row) && word.is_some_and(one) && !query.trim_end_matches(';').contains(';')
+}
+
+/// How old the snapshot is that a slot or standby holds for others.
+fn reported_age(held: &Held, clock: &Clock<'_>) -> Age {
+    let xmin = held.value;
+    if xmin >= clock.xmin {
+        // A snapshot taken now would hold as much.
+        return Age {
+            least: 0.0,
+            most: Some(0.0),
+        };
+    }
+    let kept_s = clock.now_s - held.first_s;
+    // As old as it was when it was reported, until the next report is missed.
+    let then_s = if kept_s < REPORT_S {
+        held.first_s
+    } else {
+        clock.now_s
+    };
+    let ago = |at_s: f64| (then_s - at_s).max(0.0);
+    let passed = clock.xids.passed_s(xmin).map_or(0.0, ago);
+    let kept = if kept_s < REPORT_S { 0.0 } else { kept_s };
+    Age {
+        least: passed.max(kept),
+        most: clock.xids.reached_s(xmin).map(ago),
+    }
+}
+
+/// Tells the age where its bounds are near each other, else what it is at least.
+fn set(table: &mut Table, row: usize, age: Age) {
+    let near = age
+        .most
+        .filter(|most| most - age.least <= NEAR_S.max(most * NEAR_SHARE));
+    let (known, least) = match near {
+        // The upper bound of a session is by the server's own clock.
+        Some(most) => (Value::Float(most.max(age.least)), Value::Null),
+        None => (Value::Null, Value::Float(age.least)),
+    };
+    table.set(row, "age_s", known);
+    table.set(row, "age_least_s", least);
+}

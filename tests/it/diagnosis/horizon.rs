@@ -1,0 +1,264 @@
+//! Snapshots on a real server: who is said to keep dead rows keeps them, and nobody else is accused.
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
+
+use super::watch::Watch;
+use super::{bank, server};
+use crate::it::board::Board;
+use crate::it::server::{Database, Patience, Server, block_on, pid, until};
+use htap_top::config::Config;
+use htap_top::dashboard::diagnosis::{Gauge, Health};
+use htap_top::dashboard::panels::snapshots::oldest;
+use htap_top::pg::Client;
+use std::time::Duration;
+
+/// A target that a snapshot has passed while a test waits for it.
+fn config() -> Config {
+    let mut config = Config::default();
+    config.targets.snapshot_age = Duration::from_secs(4);
+    config
+}
+
+fn gauge(board: &Board) -> &Gauge {
+    let mut gauges = board.model.gauges.iter();
+    gauges.find(|gauge| gauge.label == "snapshot").unwrap()
+}
+
+/// The age of the oldest snapshot, as told.
+fn age_s(board: &Board) -> Option<f64> {
+    let table = board.model.rows("snapshots");
+    table.get(oldest(table)?, "age_s").number()
+}
+
+/// Looks on for so many seconds of the server's time.
+async fn watch_for(watch: &mut Watch, seconds: u64, mut each: impl AsyncFnMut(&Board)) {
+    let patience = Patience::begin();
+    while patience.seconds() < seconds {
+        watch.look(1_000).await;
+        each(&watch.board).await;
+    }
+}
+
+async fn counted(client: &Client, dead: i64) {
+    let sql = "SELECT pg_stat_get_dead_tuples('pgbench_accounts'::regclass) AS n";
+    until(client, "they are counted", sql, &[], |table| {
+        table.first("n").int() >= Some(dead)
+    })
+    .await;
+}
+
+fn innocent(board: &Board) {
+    assert_eq!(board.finding("old_snapshot"), None);
+    assert_ne!(board.model.cause.label, "snapshot");
+    let health = gauge(board).health;
+    assert!(health <= Health::Good, "{:?}", gauge(board));
+}
+
+/// Rows that died before it was opened do not wait for a snapshot: VACUUM removes them under it.
+#[test]
+fn dead_rows_older_than_the_snapshot_do_not_wait_for_it() {
+    block_on(async {
+        let server = server(&[("autovacuum", "off")]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        let mut watch = Watch::begin(&database, config()).await;
+        for _ in 0..5 {
+            admin
+                .batch("UPDATE pgbench_accounts SET abalance = abalance + 1")
+                .await
+                .unwrap();
+        }
+        counted(&admin, 90_000).await;
+        let reader = database.connect().await;
+        reader
+            .batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pgbench_accounts")
+            .await
+            .unwrap();
+        watch_for(&mut watch, 12, async |board| innocent(board)).await;
+        assert!(age_s(&watch.board) >= Some(10.0), "it is old all the same");
+        let dead = watch.board.model.rows("bloat").first("n_dead").int();
+        assert!(dead >= Some(90_000), "{dead:?}");
+        // What dies from now on waits.
+        admin
+            .batch("UPDATE pgbench_accounts SET abalance = abalance + 1")
+            .await
+            .unwrap();
+        let cause = watch
+            .until("the snapshot is named", |board| {
+                board.finding("old_snapshot").is_some()
+            })
+            .await;
+        let finding = watch.board.finding("old_snapshot").unwrap();
+        assert!(
+            finding
+                .sentence
+                .contains("≤20k dead rows of pgbench_accounts wait"),
+            "{} {cause:?}",
+            finding.sentence
+        );
+        assert_eq!(finding.cure, "K terminates it");
+    });
+}
+
+/// A report on tables that nobody writes, while another table is loaded.
+#[test]
+fn a_report_for_which_nothing_waits_is_not_accused() {
+    block_on(async {
+        let server = server(&[("autovacuum", "off")]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        admin.batch("CREATE TABLE loaded (id int)").await.unwrap();
+        let reporter = database.connect().await;
+        let reporter_pid = pid(&reporter).await;
+        let report = tokio::spawn(async move {
+            reporter
+                .batch("SELECT count(*), pg_sleep(60) FROM pgbench_accounts")
+                .await
+        });
+        let mut watch = Watch::begin(&database, config()).await;
+        watch_for(&mut watch, 12, async |board| {
+            admin
+                .batch("INSERT INTO loaded SELECT generate_series(1, 1000)")
+                .await
+                .unwrap();
+            innocent(board);
+        })
+        .await;
+        assert!(age_s(&watch.board) >= Some(10.0), "it is old all the same");
+        let cancel = format!("SELECT pg_cancel_backend({reporter_pid})");
+        admin.batch(&cancel).await.unwrap();
+        report.await.unwrap().unwrap_err();
+    });
+}
+
+/// Each statement of a READ COMMITTED transaction has a snapshot of its own.
+#[test]
+fn short_statements_in_a_long_transaction_hold_no_old_snapshot() {
+    block_on(async {
+        let server = server(&[("autovacuum", "off")]);
+        let database = bank(&server).await;
+        let mut watch = Watch::begin(&database, config()).await;
+        let reader = database.connect().await;
+        let reader_pid = pid(&reader).await;
+        let reading = tokio::spawn(async move {
+            reader.batch("BEGIN").await?;
+            loop {
+                reader.batch("SELECT pg_sleep(0.05)").await?;
+            }
+            #[expect(unreachable_code, reason = "tells the type of the block")]
+            Ok::<(), htap_top::pg::PgError>(())
+        });
+        let mut seen = 0;
+        watch_for(&mut watch, 12, async |board| {
+            let table = board.model.rows("snapshots");
+            if let Some(row) = oldest(table) {
+                seen += 1;
+                let age = table.get(row, "age_s").number().unwrap_or(f64::MAX);
+                assert!(age < 2.0, "{table:?}");
+            }
+        })
+        .await;
+        assert!(seen > 3, "it was not seen at work");
+        let admin = database.connect().await;
+        let end = format!("SELECT pg_terminate_backend({reader_pid})");
+        admin.batch(&end).await.unwrap();
+        reading.await.unwrap().unwrap_err();
+    });
+}
+
+/// While nobody writes, a snapshot is as old as it is, and not as old as its xmin.
+#[test]
+fn while_nobody_writes_a_snapshot_ages_by_the_clock() {
+    block_on(async {
+        let server = server(&[("autovacuum", "off")]);
+        let database = bank(&server).await;
+        let mut watch = Watch::begin(&database, config()).await;
+        watch_for(&mut watch, 8, async |_| {}).await;
+        let reader = database.connect().await;
+        reader
+            .batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+            .await
+            .unwrap();
+        watch_for(&mut watch, 6, async |_| {}).await;
+        let age = age_s(&watch.board);
+        assert!(age.is_some_and(|age| (4.0..=7.5).contains(&age)), "{age:?}");
+    });
+}
+
+async fn replay_begins(primary: &Server, database: &Database<'_>) {
+    let admin = database.connect().await;
+    let sql = "SELECT xmin::text AS xmin FROM pg_replication_slots WHERE slot_name = 'standby'";
+    until(&admin, "the standby reports", sql, &[], |table| {
+        table.first("xmin").is_known()
+    })
+    .await;
+    assert!(primary.major() >= 13);
+}
+
+/// A standby with hot_standby_feedback and no query reports an xmin that moves on.
+#[test]
+fn a_healthy_standby_with_feedback_is_young() {
+    block_on(async {
+        let server = server(&[("autovacuum", "off")]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        admin
+            .batch("SELECT pg_create_physical_replication_slot('standby')")
+            .await
+            .unwrap();
+        let replica = server.replica();
+        let standby = Client::connect(&replica.target(&database.name, "postgres"))
+            .await
+            .unwrap();
+        for set in [
+            "primary_slot_name = 'standby'",
+            "hot_standby_feedback = on",
+            "wal_receiver_status_interval = '5s'",
+        ] {
+            standby
+                .batch(&format!("ALTER SYSTEM SET {set}"))
+                .await
+                .unwrap();
+        }
+        standby.batch("SELECT pg_reload_conf()").await.unwrap();
+        replay_begins(&server, &database).await;
+        let mut watch = Watch::begin(&database, config()).await;
+        watch_for(&mut watch, 15, async |board| {
+            admin
+                .batch("UPDATE pgbench_accounts SET abalance = 1 WHERE aid <= 10")
+                .await
+                .unwrap();
+            let table = board.model.rows("snapshots");
+            let holder = oldest(table).filter(|row| table.get(*row, "kind").text() == Some("slot"));
+            if let Some(row) = holder {
+                let number = |name| table.get(row, name).number();
+                let age = number("age_s").or(number("age_least_s")).unwrap_or(0.0);
+                assert!(age < 3.0, "{table:?}");
+            }
+        })
+        .await;
+        // A long query there holds it.
+        standby
+            .batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pgbench_accounts")
+            .await
+            .unwrap();
+        let update = "UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid <= 3000";
+        let patience = Patience::begin();
+        while watch.board.finding("old_snapshot").is_none() {
+            assert!(
+                patience.seconds() < 90,
+                "{:?}",
+                watch.board.model.rows("snapshots")
+            );
+            admin.batch(update).await.unwrap();
+            watch.look(1_000).await;
+        }
+        let finding = watch.board.finding("old_snapshot").unwrap();
+        assert!(
+            finding
+                .sentence
+                .starts_with("replication slot standby holds a"),
+            "{}",
+            finding.sentence
+        );
+    });
+}

@@ -45,6 +45,11 @@
 -- [columns.last_s]
 -- unit = "seconds"
 -- help = "How long the last merge with changes took."
+-- [columns.uncaptured]
+-- help = "What bypassed the triggers, by the refresher's check: a trigger that logs nothing, or a group that differs from the shop."
+-- [columns.checked_s]
+-- unit = "seconds"
+-- help = "Since the refresher looked at the last piece of it for that."
 -- [columns.may_refresh]
 -- unit = "flag"
 -- help = "Our role may merge."
@@ -70,6 +75,10 @@ SELECT c.oid::bigint AS relid,
                 SELECT FROM htap.order_log AS l WHERE NOT pg_catalog.pg_visible_in_snapshot(l.xid, w.snapshot) LIMIT 100000) AS unseen)
        END AS backlog,
        r.last_s,
+       -- a schema that is not upgraded yet has no such columns
+       nullif(pg_catalog.concat_ws('; ', pg_catalog.to_jsonb(w) ->> 'gap', pg_catalog.to_jsonb(w) ->> 'uncaptured'), '') AS uncaptured,
+       greatest(extract(epoch FROM pg_catalog.clock_timestamp() - (pg_catalog.to_jsonb(w) ->> 'checked_at')::timestamptz), 0)::float8
+           AS checked_s,
        pg_catalog.pg_has_role(c.relowner, 'USAGE') AS may_refresh,
        pg_catalog.pg_is_in_recovery() AS on_standby
 FROM htap.view_def AS d

@@ -53,7 +53,14 @@
 -- unit = "count"
 -- help = "Committed changes an incremental summary has not merged yet; counted up to 100,000."
 -- [columns.state]
--- help = "idle, refreshing, or waiting for a lock; of an incremental summary its backlog."
+-- help = "idle, refreshing, or waiting for a lock; of an incremental summary its backlog, or that changes bypassed its triggers."
+-- [columns.uncaptured]
+-- title = "not captured"
+-- help = "What bypassed the triggers of an incremental summary, by the refresher's check, which sees a piece of it every few seconds: a trigger that is off, or one of the groups that differ from the shop. Cure: htap-top refresh --mode full."
+-- [columns.checked_s]
+-- title = "checked"
+-- unit = "seconds"
+-- help = "Since the refresher looked at a piece of the summary for that; it takes the pieces in turn, and what comes later is not known yet."
 -- [columns.owner]
 -- help = "Owner: the role whose privileges the refresh runs with."
 -- [columns.populated]

@@ -4,12 +4,14 @@
 -- about = """
 -- A summary without a snapshot was never filled. One that is behind lacks committed changes for a minute and
 -- for ten times its own freshness; where nothing was logged meanwhile it is right, however old. If nobody has
--- refreshed anything for ten minutes there is no reader of the log, which grows by 100 bytes per order.
+-- refreshed anything for ten minutes there is no reader of the log, which grows by 100 bytes per order. What
+-- bypassed the triggers is what the refresher's own check found up to now.
 -- Cost: a scan of htap.order_log for each summary, up to 100,000 rows.
 -- """
 
 WITH behind AS MATERIALIZED (
     SELECT d.view, w.snapshot IS NOT NULL AS filled,
+           pg_catalog.to_jsonb(w) ->> 'gap' AS gap, pg_catalog.to_jsonb(w) ->> 'uncaptured' AS uncaptured,
            extract(epoch FROM pg_catalog.clock_timestamp() - w.as_of)::pg_catalog.int8 AS age_s,
            10 * extract(epoch FROM d.freshness)::pg_catalog.int8 AS patience_s,
            b.n AS backlog
@@ -35,6 +37,20 @@ SELECT 'warning' AS severity,
        'htap-top refresh -d ' || pg_catalog.quote_ident(pg_catalog.current_database()) || ' ' || b.view AS cure
 FROM behind AS b
 WHERE NOT b.filled
+UNION ALL
+SELECT 'warning', b.view,
+       'changes are not logged: ' || b.gap,
+       CASE WHEN b.gap ~ ' is disabled' THEN
+           pg_catalog.regexp_replace(b.gap, '^trigger (\S+) of (.+) is disabled.*$', 'ALTER TABLE \2 ENABLE TRIGGER \1')
+       ELSE 'htap-top init -d ' || pg_catalog.quote_ident(pg_catalog.current_database()) END
+FROM behind AS b
+WHERE b.gap IS NOT NULL
+UNION ALL
+SELECT 'warning', b.view,
+       'it is wrong, something changed that was not logged: ' || b.uncaptured,
+       'htap-top refresh -d ' || pg_catalog.quote_ident(pg_catalog.current_database()) || ' --mode full ' || b.view
+FROM behind AS b
+WHERE b.uncaptured IS NOT NULL
 UNION ALL
 SELECT 'warning', l.view,
        l.backlog || CASE WHEN l.backlog >= 100000 THEN ' or more' ELSE '' END || ' committed changes are not merged, what it holds is '

@@ -26,10 +26,25 @@ CREATE TABLE IF NOT EXISTS htap.order_log (
     user_id      bigint NOT NULL,
     completed_at timestamptz NOT NULL,
     amount       numeric(12,2) NOT NULL,
-    sign         smallint NOT NULL CHECK (sign IN (1, -1))
+    sign         smallint NOT NULL CHECK (sign IN (1, -1)),
+    seen         pg_snapshot
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
+-- Before there was this column, a merge in steps could count twice: what it left behind is filled anew.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_attribute
+                   WHERE attrelid = 'htap.order_log'::regclass AND attname = 'seen' AND NOT attisdropped) THEN
+        ALTER TABLE htap.order_log ADD COLUMN seen pg_snapshot;
+        IF to_regclass('htap.watermark') IS NOT NULL THEN
+            UPDATE htap.watermark SET snapshot = NULL;
+        END IF;
+    END IF;
+END
+$$;
+COMMENT ON COLUMN htap.order_log.seen IS
+    'of one order in sixteen: what the writer saw when it logged, a state that the database had; a merge in steps goes from one to the next';
 
--- What else makes summaries stale: lines of a completed order, a user who moved to another segment, a product
+-- What else makes summaries stale: lines that an order got, changed or lost after it was created, a user who moved to another segment, a product
 -- or category that moved or was renamed; 'all' after a TRUNCATE, or when the log was cut.
 CREATE TABLE IF NOT EXISTS htap.dirty_log (
     xid       xid8 NOT NULL DEFAULT pg_current_xact_id(),
@@ -39,14 +54,29 @@ CREATE TABLE IF NOT EXISTS htap.dirty_log (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
 
 -- What each summary holds: everything `snapshot` sees, hence everything committed before `as_of`. Without a
--- snapshot it was never filled. log_oid: the log it was merged from; after a restore it is another one.
+-- snapshot it was never filled, or must be filled anew. log_oid: the log it was merged from; after a restore it is another one.
 CREATE TABLE IF NOT EXISTS htap.watermark (
-    view      text PRIMARY KEY REFERENCES htap.view_def ON DELETE CASCADE,
-    snapshot  pg_snapshot,
-    as_of     timestamptz,
-    heartbeat bigint,
-    log_oid   oid
+    view       text PRIMARY KEY REFERENCES htap.view_def ON DELETE CASCADE,
+    snapshot   pg_snapshot,
+    as_of      timestamptz,
+    heartbeat  bigint,
+    log_oid    oid,
+    checked_at timestamptz,
+    checked_to jsonb,
+    clean      boolean NOT NULL DEFAULT true,
+    uncaptured text,
+    gap        text
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+ALTER TABLE htap.watermark ADD COLUMN IF NOT EXISTS checked_at timestamptz;
+ALTER TABLE htap.watermark ADD COLUMN IF NOT EXISTS checked_to jsonb;
+ALTER TABLE htap.watermark ADD COLUMN IF NOT EXISTS clean boolean NOT NULL DEFAULT true;
+ALTER TABLE htap.watermark ADD COLUMN IF NOT EXISTS uncaptured text;
+ALTER TABLE htap.watermark ADD COLUMN IF NOT EXISTS gap text;
+COMMENT ON COLUMN htap.watermark.checked_at IS 'when htap.check_capture() looked last whether something bypassed the triggers';
+COMMENT ON COLUMN htap.watermark.checked_to IS 'where it goes on; NULL: at the beginning';
+COMMENT ON COLUMN htap.watermark.clean IS 'nothing differed since it began';
+COMMENT ON COLUMN htap.watermark.uncaptured IS 'what it found to differ; the summary is wrong until it is filled anew';
+COMMENT ON COLUMN htap.watermark.gap IS 'a trigger that logs nothing';
 
 -- A row is written when a refresh starts and completed when it ends; one without an end is running or has died.
 CREATE TABLE IF NOT EXISTS htap.refresh_run (

@@ -1,67 +1,176 @@
 -- Incremental refresh: each merge takes the rows of the logs that its summary has not seen and that are
--- committed now, and applies what they change. Correct at READ COMMITTED, because what has been seen is a
--- snapshot, not a time or a number: a transaction that commits late is not missed. Removal of nothing is
--- needed for that, so each summary goes at its own pace, and a merge and its watermark commit together:
--- whatever dies when, nothing is applied twice.
+-- committed now, and applies what they change. What has been seen is a snapshot, not a time or a number: a
+-- transaction that commits late is not missed. Removal of nothing is needed for that, so each summary goes at
+-- its own pace, and a merge and its watermark commit together: whatever dies when, nothing is applied twice.
+--
+-- What holds, always:
+--   1. Every watermark is a snapshot that this database really had: pg_current_snapshot() at some moment. Cut by
+--      numbers of transactions instead, it would be a state that never was, in which a correction stands without
+--      its original.
+--   2. Snapshots that were had are a chain: the later one sees all that the earlier one saw. A merge goes from
+--      one to a later one (htap.holds() is asked), and applies exactly the rows that the later one sees and the
+--      earlier one does not. So no row is applied twice, and none is left out.
+--   3. After each merge the tables of a summary equal their recomputation as of its watermark. What a merge reads
+--      of the shop itself must be as it was then; hence a merge is a REPEATABLE READ transaction, which reads what its
+--      own snapshot sees, and stops at an earlier one only where nothing that it reads changed in between.
 SET LOCAL ROLE htap_refresh;
 
--- Begins a merge: nobody else merges this view until the transaction ends. `newer` is what the merge reaches,
--- at most about `step` log rows further than `older`; remaining says whether something stays behind.
+-- A snapshot without the transaction `own`, which took it and does not find itself in it. So others saw it.
+CREATE OR REPLACE FUNCTION htap.without(seen pg_snapshot, own xid8) RETURNS pg_snapshot
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN pg_visible_in_snapshot(own, seen) THEN
+        format('%s:%s:%s', least(pg_snapshot_xmin(seen), own), pg_snapshot_xmax(seen),
+               (SELECT string_agg(x::text, ',' ORDER BY x) FROM (SELECT pg_snapshot_xip(seen) UNION ALL SELECT own) AS i (x)))::pg_snapshot
+        ELSE seen END
+$$;
+
+-- Whether `later` sees everything that `earlier` saw.
+CREATE OR REPLACE FUNCTION htap.holds(later pg_snapshot, earlier pg_snapshot) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_snapshot_xmax(earlier) <= pg_snapshot_xmax(later)
+       AND NOT EXISTS (SELECT FROM pg_snapshot_xip(later) AS x WHERE pg_visible_in_snapshot(x, earlier))
+$$;
+
+-- A snapshot between `older` and `reached` that was had, with at most `step` log rows more than `older`; where
+-- there is none, the one with the fewest more; `reached` where no writer noted any. One that writers noted
+-- (htap.order_log.seen) and that holds `older` lies between them, for they are a chain.
+CREATE OR REPLACE FUNCTION htap.next_snapshot(older pg_snapshot, reached pg_snapshot, step bigint) RETURNS pg_snapshot
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH unseen AS MATERIALIZED (
+        SELECT u.xid, count(*) AS n
+        FROM (SELECT l.xid FROM htap.order_log AS l UNION ALL SELECT d.xid FROM htap.dirty_log AS d) AS u
+        WHERE NOT pg_visible_in_snapshot(u.xid, older) AND pg_visible_in_snapshot(u.xid, reached)
+        GROUP BY u.xid
+    ), noted AS MATERIALIZED (
+        SELECT l.seen, l.xid, pg_snapshot_xmax(l.seen) AS xmax FROM htap.order_log AS l
+        WHERE l.seen IS NOT NULL AND pg_snapshot_xmax(l.seen) >= pg_snapshot_xmax(older)
+          AND NOT pg_visible_in_snapshot(l.xid, older) AND pg_visible_in_snapshot(l.xid, reached)
+        -- The first ones are enough for a step.
+        ORDER BY pg_snapshot_xmax(l.seen) LIMIT 2000
+    ), candidate AS MATERIALIZED (
+        SELECT row_number() OVER () AS id, c.seen, c.xmax
+        FROM (SELECT htap.without(n.seen, n.xid) AS seen, n.xmax FROM noted AS n OFFSET 0) AS c
+        WHERE htap.holds(c.seen, older)
+    ), below AS (
+        -- Rows of transactions with lower numbers than xmax, ...
+        SELECT p.id, sum(p.n) OVER (ORDER BY p.xid, p.id NULLS LAST ROWS UNBOUNDED PRECEDING) AS n
+        FROM (SELECT u.xid, u.n, NULL::bigint AS id FROM unseen AS u UNION ALL SELECT c.xmax, 0, c.id FROM candidate AS c) AS p
+    ), running AS (
+        -- ... but those that were running.
+        SELECT i.id, sum(u.n) AS n
+        FROM (SELECT c.id, pg_snapshot_xip(c.seen) AS xid FROM candidate AS c) AS i JOIN unseen AS u ON u.xid = i.xid
+        GROUP BY i.id
+    ), counted AS (
+        SELECT c.seen, b.n - coalesce(r.n, 0) AS n
+        FROM candidate AS c JOIN below AS b ON b.id = c.id LEFT JOIN running AS r ON r.id = c.id
+    )
+    SELECT coalesce((SELECT c.seen FROM counted AS c WHERE c.n > 0
+                     ORDER BY c.n > step, CASE WHEN c.n > step THEN c.n ELSE -c.n END LIMIT 1), reached)
+$$;
+
+-- Begins a merge: nobody else merges this view until the transaction ends. `newer` is what the merge reaches;
+-- remaining says whether something stays behind. A backlog of more than `step` log rows is merged up to a
+-- snapshot in between; a transaction with more rows than that is taken whole, and so is a backlog of which
+-- no part can be had as it was in between: `read` names what the merge reads from the shop itself, as kinds in
+-- htap.dirty_log.
 -- HT003: somebody else is merging. HT004: it must be rebuilt first, with the reason.
-CREATE OR REPLACE FUNCTION htap.begin_merge(wanted text, step bigint, OUT older pg_snapshot, OUT newer pg_snapshot,
-                                            OUT as_of timestamptz, OUT remaining boolean)
-LANGUAGE plpgsql AS $$
+DROP FUNCTION IF EXISTS htap.begin_merge(text, bigint);
+CREATE OR REPLACE FUNCTION htap.begin_merge(wanted text, step bigint, read text[], OUT older pg_snapshot, OUT newer pg_snapshot,
+                                            OUT remaining boolean)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    here     htap.watermark;
-    boundary xid8;
-    heart    bigint;
+    here    htap.watermark;
+    own     xid8 := pg_current_xact_id_if_assigned();
+    reached pg_snapshot;
+    -- The start of the transaction, before its snapshot: what committed before it is seen.
+    started timestamptz := now();
+    heart   bigint;
+    entire  boolean;
 BEGIN
+    IF current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable') THEN
+        RAISE EXCEPTION 'a merge needs a REPEATABLE READ transaction' USING ERRCODE = 'active_sql_transaction',
+            HINT = 'Use htap-top refresh, or BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT htap.merge(...); COMMIT.';
+    END IF;
     IF NOT pg_try_advisory_xact_lock(hashtext('htap.merge'), hashtext(wanted)) THEN
         RAISE EXCEPTION '% is being refreshed by another session', wanted USING ERRCODE = 'HT003';
     END IF;
+    IF own IS NOT NULL AND (EXISTS (SELECT FROM htap.order_log AS l WHERE l.xid = own)
+                            OR EXISTS (SELECT FROM htap.dirty_log AS d WHERE d.xid = own)) THEN
+        RAISE EXCEPTION 'this transaction has changed orders itself: merge % in another one', wanted
+            USING ERRCODE = 'active_sql_transaction';
+    END IF;
     SELECT * INTO here FROM htap.watermark AS w WHERE w.view = wanted;
-    IF here.snapshot IS NULL OR here.log_oid IS DISTINCT FROM 'htap.order_log'::regclass::oid
-       OR pg_snapshot_xmax(here.snapshot) > pg_snapshot_xmax(pg_current_snapshot()) THEN
-        RAISE EXCEPTION '% must be rebuilt: it %', wanted,
-            CASE WHEN here.snapshot IS NULL THEN 'was never filled' ELSE 'was filled in another database' END
-            USING ERRCODE = 'HT004';
+    SELECT pg_current_snapshot(), max(h.seq) INTO reached, heart FROM htap.heartbeat AS h;
+    IF own IS NOT NULL THEN
+        reached := htap.without(reached, own);
     END IF;
     older := here.snapshot;
-    -- The clock before the snapshot: what committed before it is seen.
-    as_of := clock_timestamp();
-    SELECT pg_current_snapshot(), max(seq) INTO newer, heart FROM htap.heartbeat;
+    IF older IS NULL OR here.log_oid IS DISTINCT FROM 'htap.order_log'::regclass::oid OR NOT htap.holds(reached, older) THEN
+        RAISE EXCEPTION '% must be rebuilt: it %', wanted,
+            CASE WHEN older IS NULL THEN 'was never filled, or not since it was upgraded'
+                 ELSE 'was filled in another database' END
+            USING ERRCODE = 'HT004';
+    END IF;
     IF EXISTS (SELECT FROM htap.dirty_log AS d WHERE d.what = 'all' AND NOT pg_visible_in_snapshot(d.xid, older)
-                                                 AND pg_visible_in_snapshot(d.xid, newer)) THEN
+                                                 AND pg_visible_in_snapshot(d.xid, reached)) THEN
         RAISE EXCEPTION '% must be rebuilt: a base table was truncated, or the log was cut', wanted USING ERRCODE = 'HT004';
     END IF;
-    remaining := false;
-    SELECT l.xid INTO boundary FROM htap.order_log AS l
-    WHERE NOT pg_visible_in_snapshot(l.xid, older) AND pg_visible_in_snapshot(l.xid, newer)
-    ORDER BY l.xid OFFSET step LIMIT 1;
-    IF FOUND THEN
-        -- Up to before that transaction, but for those that were under way then.
-        newer := format('%s:%s:%s', least(pg_snapshot_xmin(newer), boundary), boundary,
-                        (SELECT string_agg(x::text, ',' ORDER BY x) FROM pg_snapshot_xip(newer) AS x WHERE x < boundary))::pg_snapshot;
-        -- A transaction at the boundary alone that is larger than the step is taken whole.
-        IF NOT EXISTS (SELECT FROM htap.order_log AS l WHERE NOT pg_visible_in_snapshot(l.xid, older)
-                                                         AND pg_visible_in_snapshot(l.xid, newer)) THEN
-            newer := format('%s:%s:%s', least(pg_snapshot_xmin(pg_current_snapshot()), (boundary::text::bigint + 1)::text::xid8),
-                            boundary::text::bigint + 1,
-                            (SELECT string_agg(x::text, ',' ORDER BY x) FROM pg_snapshot_xip(pg_current_snapshot()) AS x WHERE x < boundary))::pg_snapshot;
+
+    newer := reached;
+    IF (SELECT count(*) > step
+        FROM (SELECT FROM (SELECT l.xid FROM htap.order_log AS l UNION ALL SELECT d.xid FROM htap.dirty_log AS d) AS u
+              WHERE NOT pg_visible_in_snapshot(u.xid, older) AND pg_visible_in_snapshot(u.xid, reached)
+              LIMIT least(step, 1000000000) + 1) AS unseen) THEN
+        newer := htap.next_snapshot(older, reached, step);
+        -- What is read now is as it was at `newer` where it did not change since: that is so of orders and their
+        -- lines if none that changed up to then changed again, and nothing changed that many orders share.
+        IF EXISTS (SELECT FROM htap.dirty_log AS d
+                   WHERE d.what = ANY (read) AND d.what <> 'order'
+                     AND NOT pg_visible_in_snapshot(d.xid, older) AND pg_visible_in_snapshot(d.xid, reached)
+                     AND ('order' = ANY (read) OR NOT pg_visible_in_snapshot(d.xid, newer)))
+           OR 'order' = ANY (read) AND EXISTS (
+                   SELECT FROM (SELECT l.xid, l.order_id FROM htap.order_log AS l
+                                UNION ALL SELECT d.xid, d.id FROM htap.dirty_log AS d WHERE d.what = 'order') AS u
+                   WHERE NOT pg_visible_in_snapshot(u.xid, older) AND pg_visible_in_snapshot(u.xid, reached)
+                   GROUP BY u.order_id
+                   HAVING bool_or(pg_visible_in_snapshot(u.xid, newer)) AND NOT bool_and(pg_visible_in_snapshot(u.xid, newer))) THEN
+            newer := reached;
         END IF;
-        SELECT min(l.logged_at) INTO as_of FROM htap.order_log AS l WHERE NOT pg_visible_in_snapshot(l.xid, newer);
-        remaining := true;
-        heart := NULL;
     END IF;
-    UPDATE htap.watermark AS w
-    SET snapshot = newer, as_of = begin_merge.as_of, heartbeat = coalesce(heart, w.heartbeat)
-    WHERE w.view = wanted;
+    remaining := newer::text <> reached::text;
+    IF NOT htap.holds(newer, older) OR NOT htap.holds(reached, newer) THEN
+        RAISE EXCEPTION '% cannot be merged from % to %, at %', wanted, older, newer, reached USING ERRCODE = 'internal_error';
+    END IF;
+    IF remaining THEN
+        -- What was committed before the first row that stays behind was logged is in.
+        SELECT greatest(here.as_of, min(u.logged_at)), here.heartbeat INTO started, heart
+        FROM (SELECT l.xid, l.logged_at FROM htap.order_log AS l UNION ALL SELECT d.xid, d.logged_at FROM htap.dirty_log AS d) AS u
+        WHERE NOT pg_visible_in_snapshot(u.xid, newer) AND pg_visible_in_snapshot(u.xid, reached);
+    END IF;
+    BEGIN
+        UPDATE htap.watermark AS w SET snapshot = newer, as_of = started, heartbeat = heart WHERE w.view = wanted;
+    EXCEPTION WHEN serialization_failure THEN
+        -- It was merged since our snapshot was taken.
+        RAISE EXCEPTION '% was refreshed by another session', wanted USING ERRCODE = 'HT003';
+    END;
+END
+$$;
+
+-- A group that would hold less than nothing, or nothing of some amount: something was never logged.
+CREATE OR REPLACE FUNCTION htap.require(fits boolean, wanted text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT fits THEN
+        RAISE EXCEPTION '% must be rebuilt: it does not hold what is to be taken from it, so some change was not captured', wanted
+            USING ERRCODE = 'HT004';
+    END IF;
 END
 $$;
 
 -- Orders that stand anew in the fact table: those in the log, and those of users, products and categories
 -- that changed.
-CREATE OR REPLACE FUNCTION htap.dirty_orders(older pg_snapshot, newer pg_snapshot) RETURNS bigint[] LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION htap.dirty_orders(older pg_snapshot, newer pg_snapshot) RETURNS bigint[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH changed AS MATERIALIZED (
         SELECT d.what, d.id FROM htap.dirty_log AS d
         WHERE NOT pg_visible_in_snapshot(d.xid, older) AND pg_visible_in_snapshot(d.xid, newer)
@@ -79,12 +188,18 @@ CREATE OR REPLACE FUNCTION htap.dirty_orders(older pg_snapshot, newer pg_snapsho
 $$;
 
 CREATE OR REPLACE FUNCTION htap.merge_sales_hourly(step bigint DEFAULT 100000, OUT changes bigint, OUT remaining boolean)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    older pg_snapshot;
-    newer pg_snapshot;
+    older     pg_snapshot;
+    newer     pg_snapshot;
+    fits      boolean;
+    -- Groups that hold nothing any more.
+    hours     timestamptz[];
+    users     bigint[];
+    all_hours timestamptz[];
+    minutes   timestamptz[];
 BEGIN
-    SELECT m.older, m.newer, m.remaining INTO older, newer, remaining FROM htap.begin_merge('mart.sales_hourly', step) AS m;
+    SELECT m.older, m.newer, m.remaining INTO older, newer, remaining FROM htap.begin_merge('mart.sales_hourly', step, '{}') AS m;
     WITH fresh AS MATERIALIZED (
         SELECT l.completed_at, l.user_id, l.sign, l.sign * l.amount AS amount FROM htap.order_log AS l
         WHERE NOT pg_visible_in_snapshot(l.xid, older) AND pg_visible_in_snapshot(l.xid, newer)
@@ -96,7 +211,7 @@ BEGIN
         SELECT d.hour, d.user_id, d.n, d.amount FROM delta AS d ORDER BY d.hour, d.user_id
         ON CONFLICT (hour, user_id) DO UPDATE
         SET order_count = t.order_count + excluded.order_count, total_sales = t.total_sales + excluded.total_sales
-        RETURNING hour, user_id, order_count
+        RETURNING hour, user_id, order_count, total_sales
     ), by_hour AS (
         INSERT INTO mart.sales_hourly AS t (hour, order_count, total_sales, unique_customers)
         SELECT d.hour, sum(d.n), sum(d.amount), sum((u.order_count > 0)::int - (u.order_count - d.n > 0)::int)
@@ -104,38 +219,63 @@ BEGIN
         ON CONFLICT (hour) DO UPDATE
         SET order_count = t.order_count + excluded.order_count, total_sales = t.total_sales + excluded.total_sales,
             unique_customers = t.unique_customers + excluded.unique_customers
+        RETURNING hour, order_count, total_sales
     ), by_minute AS (
         INSERT INTO mart.realtime_summary AS t (window_start, total_amount, order_count)
         SELECT date_trunc('minute', f.completed_at, 'UTC'), sum(f.amount), sum(f.sign)
         FROM fresh AS f GROUP BY 1 HAVING sum(f.sign) <> 0 OR sum(f.amount) <> 0 ORDER BY 1
         ON CONFLICT (window_start) DO UPDATE
         SET order_count = t.order_count + excluded.order_count, total_amount = t.total_amount + excluded.total_amount
+        RETURNING window_start, order_count, total_amount
+    ), user_hours AS (
+        SELECT array_agg(u.hour) FILTER (WHERE u.order_count = 0) AS hours, array_agg(u.user_id) FILTER (WHERE u.order_count = 0) AS users,
+               bool_and(u.order_count > 0 OR u.order_count = 0 AND u.total_sales = 0) AS fits
+        FROM by_user AS u
+    ), all_users AS (
+        SELECT array_agg(h.hour) FILTER (WHERE h.order_count = 0) AS hours,
+               bool_and(h.order_count > 0 OR h.order_count = 0 AND h.total_sales = 0) AS fits
+        FROM by_hour AS h
+    ), by_window AS (
+        SELECT array_agg(m.window_start) FILTER (WHERE m.order_count = 0) AS minutes,
+               bool_and(m.order_count > 0 OR m.order_count = 0 AND m.total_amount = 0) AS fits
+        FROM by_minute AS m
     )
-    SELECT count(*) INTO changes FROM fresh;
-    IF changes > 0 THEN
-        -- Only a correction can leave a group empty.
-        IF EXISTS (SELECT FROM htap.order_log AS l WHERE l.sign < 0 AND NOT pg_visible_in_snapshot(l.xid, older)
-                                                     AND pg_visible_in_snapshot(l.xid, newer)) THEN
-            DELETE FROM mart.sales_hourly_user AS t USING (
-                SELECT DISTINCT date_trunc('hour', l.completed_at, 'UTC') AS hour, l.user_id FROM htap.order_log AS l
-                WHERE l.sign < 0 AND NOT pg_visible_in_snapshot(l.xid, older) AND pg_visible_in_snapshot(l.xid, newer)) AS d
-            WHERE t.hour = d.hour AND t.user_id = d.user_id AND t.order_count = 0;
-            DELETE FROM mart.sales_hourly AS t WHERE t.order_count = 0;
-            DELETE FROM mart.realtime_summary AS t WHERE t.order_count = 0;
-        END IF;
+    SELECT (SELECT count(*) FROM fresh), u.hours, u.users, h.hours, m.minutes,
+           coalesce(u.fits, true) AND coalesce(h.fits, true) AND coalesce(m.fits, true)
+    INTO changes, hours, users, all_hours, minutes, fits
+    FROM user_hours AS u, all_users AS h, by_window AS m;
+    PERFORM htap.require(fits, 'mart.sales_hourly');
+    -- Only a correction can leave a group empty.
+    IF hours IS NOT NULL THEN
+        DELETE FROM mart.sales_hourly_user AS t USING unnest(hours, users) AS d (hour, user_id)
+        WHERE t.hour = d.hour AND t.user_id = d.user_id;
+    END IF;
+    IF all_hours IS NOT NULL THEN
+        DELETE FROM mart.sales_hourly AS t WHERE t.hour = ANY (all_hours);
+    END IF;
+    IF minutes IS NOT NULL THEN
+        DELETE FROM mart.realtime_summary AS t WHERE t.window_start = ANY (minutes);
     END IF;
 END
 $$;
 
 CREATE OR REPLACE FUNCTION htap.merge_fact_sales(step bigint DEFAULT 100000, OUT changes bigint, OUT remaining boolean)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    older   pg_snapshot;
-    newer   pg_snapshot;
-    dirty   bigint[];
-    removed bigint;
+    older      pg_snapshot;
+    newer      pg_snapshot;
+    dirty      bigint[];
+    removed    bigint;
+    fits       boolean;
+    -- Groups that hold nothing until the orders come again.
+    hours      timestamptz[];
+    categories text[];
+    days       date[];
+    products   bigint[];
+    kinds      text[];
 BEGIN
-    SELECT m.older, m.newer, m.remaining INTO older, newer, remaining FROM htap.begin_merge('mart.fact_sales', step) AS m;
+    SELECT m.older, m.newer, m.remaining INTO older, newer, remaining
+    FROM htap.begin_merge('mart.fact_sales', step, '{order,user,product,category}') AS m;
     dirty := htap.dirty_orders(older, newer);
     changes := coalesce(cardinality(dirty), 0);
     IF changes = 0 THEN
@@ -151,6 +291,7 @@ BEGIN
         ON CONFLICT (hour, category) DO UPDATE
         SET total_quantity = t.total_quantity + excluded.total_quantity, total_amount = t.total_amount + excluded.total_amount,
             order_count = t.order_count + excluded.order_count
+        RETURNING hour, category, order_count, total_quantity, total_amount
     ), by_day AS (
         INSERT INTO mart.daily_sales AS t (sale_date, product_id, category, total_quantity, total_amount, order_count)
         SELECT (g.sale_time AT TIME ZONE 'UTC')::date, g.product_id, g.category, -sum(g.quantity), -sum(g.sales_amount), -count(DISTINCT g.order_id)
@@ -158,8 +299,21 @@ BEGIN
         ON CONFLICT (sale_date, product_id, category) DO UPDATE
         SET total_quantity = t.total_quantity + excluded.total_quantity, total_amount = t.total_amount + excluded.total_amount,
             order_count = t.order_count + excluded.order_count
+        RETURNING sale_date, product_id, category, order_count, total_quantity, total_amount
+    ), of_hours AS (
+        SELECT array_agg(c.hour) FILTER (WHERE c.order_count = 0) AS hours, array_agg(c.category) FILTER (WHERE c.order_count = 0) AS categories,
+               bool_and(c.order_count > 0 OR c.order_count = 0 AND c.total_quantity = 0 AND c.total_amount = 0) AS fits
+        FROM by_category AS c
+    ), of_days AS (
+        SELECT array_agg(y.sale_date) FILTER (WHERE y.order_count = 0) AS days, array_agg(y.product_id) FILTER (WHERE y.order_count = 0) AS products,
+               array_agg(y.category) FILTER (WHERE y.order_count = 0) AS kinds,
+               bool_and(y.order_count > 0 OR y.order_count = 0 AND y.total_quantity = 0 AND y.total_amount = 0) AS fits
+        FROM by_day AS y
     )
-    SELECT count(*) INTO removed FROM gone;
+    SELECT h.hours, h.categories, y.days, y.products, y.kinds, coalesce(h.fits, true) AND coalesce(y.fits, true)
+    INTO hours, categories, days, products, kinds, fits
+    FROM of_hours AS h, of_days AS y;
+    PERFORM htap.require(fits, 'mart.fact_sales');
     WITH came AS (
         INSERT INTO mart.fact_sales (order_id, line_no, user_id, user_segment, product_id, category, quantity, sales_amount, sale_time)
         SELECT o.order_id, i.line_no, o.user_id, u.user_segment, i.product_id,
@@ -187,35 +341,52 @@ BEGIN
     ON CONFLICT (sale_date, product_id, category) DO UPDATE
     SET total_quantity = t.total_quantity + excluded.total_quantity, total_amount = t.total_amount + excluded.total_amount,
         order_count = t.order_count + excluded.order_count;
-    IF removed > 0 THEN
-        DELETE FROM mart.category_hourly AS t WHERE t.order_count = 0;
-        DELETE FROM mart.daily_sales AS t WHERE t.order_count = 0;
+    IF hours IS NOT NULL THEN
+        DELETE FROM mart.category_hourly AS t USING unnest(hours, categories) AS d (hour, category)
+        WHERE t.hour = d.hour AND t.category = d.category AND t.order_count = 0;
+    END IF;
+    IF days IS NOT NULL THEN
+        DELETE FROM mart.daily_sales AS t USING unnest(days, products, kinds) AS d (sale_date, product_id, category)
+        WHERE t.sale_date = d.sale_date AND t.product_id = d.product_id AND t.category = d.category AND t.order_count = 0;
     END IF;
 END
 $$;
 
 CREATE OR REPLACE FUNCTION htap.merge_segment_rfm(step bigint DEFAULT 100000, OUT changes bigint, OUT remaining boolean)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    older pg_snapshot;
-    newer pg_snapshot;
-    until date;
-    today date := (now() AT TIME ZONE 'UTC')::date;
-    dirty bigint[];
+    older  pg_snapshot;
+    newer  pg_snapshot;
+    until  date;
+    today  date := (now() AT TIME ZONE 'UTC')::date;
+    dirty  bigint[];
+    fits   boolean;
+    -- Days on which nothing is left.
+    buyers bigint[];
+    dates  date[];
 BEGIN
-    SELECT m.older, m.newer, m.remaining INTO older, newer, remaining FROM htap.begin_merge('mart.segment_rfm', step) AS m;
+    SELECT m.older, m.newer, m.remaining INTO older, newer, remaining
+    FROM htap.begin_merge('mart.segment_rfm', step, '{user}') AS m;
     SELECT count(*) INTO changes FROM htap.order_log AS l
     WHERE NOT pg_visible_in_snapshot(l.xid, older) AND pg_visible_in_snapshot(l.xid, newer);
     IF changes > 0 THEN
-        INSERT INTO mart.user_day AS t (user_id, day, orders, amount)
-        SELECT l.user_id, (l.completed_at AT TIME ZONE 'UTC')::date, sum(l.sign), sum(l.sign * l.amount)
-        FROM htap.order_log AS l
-        WHERE NOT pg_visible_in_snapshot(l.xid, older) AND pg_visible_in_snapshot(l.xid, newer)
-        GROUP BY 1, 2 HAVING sum(l.sign) <> 0 OR sum(l.sign * l.amount) <> 0 ORDER BY 1, 2
-        ON CONFLICT (user_id, day) DO UPDATE SET orders = t.orders + excluded.orders, amount = t.amount + excluded.amount;
-        DELETE FROM mart.user_day AS t USING htap.order_log AS l
-        WHERE l.sign < 0 AND NOT pg_visible_in_snapshot(l.xid, older) AND pg_visible_in_snapshot(l.xid, newer)
-          AND t.user_id = l.user_id AND t.day = (l.completed_at AT TIME ZONE 'UTC')::date AND t.orders = 0;
+        WITH by_day AS (
+            INSERT INTO mart.user_day AS t (user_id, day, orders, amount)
+            SELECT l.user_id, (l.completed_at AT TIME ZONE 'UTC')::date, sum(l.sign), sum(l.sign * l.amount)
+            FROM htap.order_log AS l
+            WHERE NOT pg_visible_in_snapshot(l.xid, older) AND pg_visible_in_snapshot(l.xid, newer)
+            GROUP BY 1, 2 HAVING sum(l.sign) <> 0 OR sum(l.sign * l.amount) <> 0 ORDER BY 1, 2
+            ON CONFLICT (user_id, day) DO UPDATE SET orders = t.orders + excluded.orders, amount = t.amount + excluded.amount
+            RETURNING user_id, day, orders, amount
+        )
+        SELECT array_agg(y.user_id) FILTER (WHERE y.orders = 0), array_agg(y.day) FILTER (WHERE y.orders = 0),
+               coalesce(bool_and(y.orders > 0 OR y.orders = 0 AND y.amount = 0), true)
+        INTO buyers, dates, fits FROM by_day AS y;
+        PERFORM htap.require(fits, 'mart.segment_rfm');
+        IF buyers IS NOT NULL THEN
+            DELETE FROM mart.user_day AS t USING unnest(buyers, dates) AS d (user_id, day)
+            WHERE t.user_id = d.user_id AND t.day = d.day;
+        END IF;
     END IF;
     SELECT day INTO until FROM mart.rfm_window;
     SELECT array_agg(id) INTO dirty FROM (
@@ -258,14 +429,14 @@ BEGIN
     SELECT user_id, user_segment, orders, amount, last_day FROM after
     ON CONFLICT (user_id) DO UPDATE
     SET user_segment = excluded.user_segment, orders = excluded.orders, amount = excluded.amount, last_day = excluded.last_day;
-    DELETE FROM mart.segment_rfm WHERE users = 0;
+    DELETE FROM mart.segment_rfm AS t WHERE t.users = 0;
 END
 $$;
 
 -- Merges a summary and keeps the run. Without changes nothing is kept: only the watermark moves. Whoever calls it,
 -- without JIT: where the planner expects many changes, compiling takes longer than all the rest of a merge of few.
 CREATE OR REPLACE FUNCTION htap.merge(wanted text, step bigint DEFAULT 100000, OUT changes bigint, OUT remaining boolean,
-                                      OUT as_of timestamptz) LANGUAGE plpgsql SET jit = off AS $$
+                                      OUT as_of timestamptz) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 DECLARE
     started timestamptz := clock_timestamp();
     wal     pg_lsn := pg_current_wal_insert_lsn();
@@ -283,17 +454,21 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION htap.listed(columns text[]) RETURNS text LANGUAGE sql IMMUTABLE AS
+CREATE OR REPLACE FUNCTION htap.listed(columns text[]) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
 $$ SELECT string_agg(quote_ident(c), ', ' ORDER BY n) FROM unnest(columns) WITH ORDINALITY AS l (c, n) $$;
-CREATE OR REPLACE FUNCTION htap.prefixed(alias text, columns text[]) RETURNS text LANGUAGE sql IMMUTABLE AS
+CREATE OR REPLACE FUNCTION htap.prefixed(alias text, columns text[]) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
 $$ SELECT string_agg(format('%s.%I', alias, c), ', ' ORDER BY n) FROM unnest(columns) WITH ORDINALITY AS l (c, n) $$;
 
 -- Fills an incremental summary from the base tables; readers see the old rows until it commits. With
 -- `by_difference` rows that are right stay untouched (as CONCURRENTLY does): slower, but little WAL, and a
 -- later vacuum has little to do.
-CREATE OR REPLACE FUNCTION htap.rebuild(wanted text, by_difference boolean DEFAULT false) RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION htap.rebuild(wanted text, by_difference boolean DEFAULT false) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     entry   record;
+    own     xid8 := pg_current_xact_id_if_assigned();
     columns text[];
     keys    text[];
     reached pg_snapshot;
@@ -313,9 +488,17 @@ BEGIN
     IF current_setting('transaction_isolation') <> 'repeatable read' THEN
         RAISE EXCEPTION 'a rebuild needs a REPEATABLE READ transaction' USING ERRCODE = 'active_sql_transaction';
     END IF;
+    IF own IS NOT NULL AND (EXISTS (SELECT FROM htap.order_log AS l WHERE l.xid = own)
+                            OR EXISTS (SELECT FROM htap.dirty_log AS d WHERE d.xid = own)) THEN
+        RAISE EXCEPTION 'this transaction has changed orders itself: rebuild % in another one', wanted
+            USING ERRCODE = 'active_sql_transaction';
+    END IF;
     -- The snapshot was taken before, by the statement that called this.
     started := now();
     SELECT pg_current_snapshot(), max(seq) INTO reached, heart FROM htap.heartbeat;
+    IF own IS NOT NULL THEN
+        reached := htap.without(reached, own);
+    END IF;
     IF wanted = 'mart.segment_rfm' THEN
         INSERT INTO mart.rfm_window (day) VALUES ((now() AT TIME ZONE 'UTC')::date)
         ON CONFLICT (only_row) DO UPDATE SET day = excluded.day;
@@ -327,15 +510,15 @@ BEGIN
         WHERE indrelid = entry.tables[i]::regclass AND indisprimary;
         IF by_difference THEN
             EXECUTE format('CREATE TEMPORARY TABLE fresh ON COMMIT DROP AS SELECT %s FROM %s_query', htap.listed(columns), entry.tables[i]);
-            ANALYZE fresh;
-            EXECUTE format('DELETE FROM %1$s AS t WHERE NOT EXISTS (SELECT FROM fresh AS f WHERE (%2$s) = (%3$s) AND (%4$s) = (%5$s))',
+            ANALYZE pg_temp.fresh;
+            EXECUTE format('DELETE FROM %1$s AS t WHERE NOT EXISTS (SELECT FROM pg_temp.fresh AS f WHERE (%2$s) = (%3$s) AND (%4$s) = (%5$s))',
                            entry.tables[i], htap.prefixed('t', keys), htap.prefixed('f', keys),
                            htap.prefixed('t', columns), htap.prefixed('f', columns));
-            EXECUTE format('INSERT INTO %1$s (%2$s) SELECT %3$s FROM fresh AS f WHERE NOT EXISTS (SELECT FROM %1$s AS t WHERE (%4$s) = (%5$s))',
+            EXECUTE format('INSERT INTO %1$s (%2$s) SELECT %3$s FROM pg_temp.fresh AS f WHERE NOT EXISTS (SELECT FROM %1$s AS t WHERE (%4$s) = (%5$s))',
                            entry.tables[i], htap.listed(columns), htap.prefixed('f', columns),
                            htap.prefixed('t', keys), htap.prefixed('f', keys));
             GET DIAGNOSTICS written = ROW_COUNT;
-            DROP TABLE fresh;
+            DROP TABLE pg_temp.fresh;
         ELSE
             EXECUTE format('DELETE FROM %s', entry.tables[i]);
             EXECUTE format('INSERT INTO %1$s (%2$s) SELECT %2$s FROM %1$s_query', entry.tables[i], htap.listed(columns));
@@ -344,20 +527,24 @@ BEGIN
         filled := coalesce(filled, written);
     END LOOP;
     UPDATE htap.watermark AS w
-    SET snapshot = reached, as_of = started, heartbeat = heart, log_oid = 'htap.order_log'::regclass::oid
+    SET snapshot = reached, as_of = started, heartbeat = heart, log_oid = 'htap.order_log'::regclass::oid,
+        checked_to = NULL, clean = true, uncaptured = NULL
     WHERE w.view = wanted;
     RETURN filled;
 END
 $$;
 
--- Removes log rows that every summary has merged, and returns how many. More than `keep` of them are all
+-- Removes log rows that every summary has merged, and returns how many of orders. More than `keep` of them are all
 -- removed, and the summaries must be rebuilt: a log that nobody reads must not fill the disk.
-CREATE OR REPLACE FUNCTION htap.trim_log(keep bigint DEFAULT 5000000) RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION htap.trim_log(keep bigint DEFAULT 5000000) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    seen    pg_snapshot[];
+    held    pg_snapshot[];
     removed bigint;
 BEGIN
-    IF pg_relation_size('htap.order_log') > keep * 50 AND (SELECT count(*) FROM htap.order_log) > keep THEN
+    IF pg_relation_size('htap.order_log') + pg_relation_size('htap.dirty_log') > keep * 50
+       AND (SELECT count(*) FROM htap.order_log) + (SELECT count(*) FROM htap.dirty_log) > keep THEN
+        DELETE FROM htap.dirty_log;
         INSERT INTO htap.dirty_log (what) VALUES ('all');
         DELETE FROM htap.order_log;
         GET DIAGNOSTICS removed = ROW_COUNT;
@@ -367,16 +554,17 @@ BEGIN
     IF EXISTS (SELECT FROM htap.watermark AS w WHERE w.snapshot IS NULL) THEN
         RETURN 0;
     END IF;
-    SELECT array_agg(w.snapshot) INTO seen FROM htap.watermark AS w;
-    DELETE FROM htap.order_log AS l WHERE NOT EXISTS (SELECT FROM unnest(seen) AS s WHERE NOT pg_visible_in_snapshot(l.xid, s));
+    SELECT array_agg(w.snapshot) INTO held FROM htap.watermark AS w;
+    DELETE FROM htap.order_log AS l WHERE NOT EXISTS (SELECT FROM unnest(held) AS s WHERE NOT pg_visible_in_snapshot(l.xid, s));
     GET DIAGNOSTICS removed = ROW_COUNT;
-    DELETE FROM htap.dirty_log AS l WHERE NOT EXISTS (SELECT FROM unnest(seen) AS s WHERE NOT pg_visible_in_snapshot(l.xid, s));
+    DELETE FROM htap.dirty_log AS l WHERE NOT EXISTS (SELECT FROM unnest(held) AS s WHERE NOT pg_visible_in_snapshot(l.xid, s));
     RETURN removed;
 END
 $$;
 
 -- Forgets old runs and heartbeats, and removes log rows that are merged; how many of these.
-CREATE OR REPLACE FUNCTION htap.tidy(keep interval DEFAULT '1 day') RETURNS bigint LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION htap.tidy(keep interval DEFAULT '1 day') RETURNS bigint
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     DELETE FROM htap.refresh_run
     WHERE started < now() - keep
        OR mode = 'incremental' AND started < now() - least(keep, interval '1 hour');
@@ -388,7 +576,7 @@ $$;
 -- of its tables; none means equal. What is not merged yet shows as a difference: call it in a REPEATABLE READ
 -- transaction right after a merge in the same transaction.
 CREATE OR REPLACE FUNCTION htap.verify(wanted text) RETURNS TABLE (relation text, difference text, rows bigint, example text)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     entry   text;
     columns text;

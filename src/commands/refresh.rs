@@ -165,6 +165,13 @@ fn news(event: &Event, json: bool) -> Option<String> {
             format!("{view}: computed anew in {}", format::ms(*took_ms)),
         ),
         Event::Failed { view, error } => ("failed", format!("{view}: {error}; trying again")),
+        Event::Uncaptured { view, what } => (
+            "uncaptured",
+            format!(
+                "{view} is wrong, or will be, for changes bypassed its triggers: {what}. \
+                 htap-top refresh --mode full {view} fills it anew"
+            ),
+        ),
         Event::Lost(error) => ("lost", format!("no connection: {error}; trying again")),
         Event::Ran { .. } | Event::HeldBack { .. } => return None,
     };

@@ -9,7 +9,7 @@ use crate::pg::{Client, Param, PgError, quote_ident};
 pub const VERSION: i64 = 2;
 
 /// Name and text of each file, in the order they must run. They are repeatable.
-pub const FILES: [(&str, &str); 10] = [
+pub const FILES: [(&str, &str); 11] = [
     (
         "00_installed.sql",
         include_str!("../../queries/system/00_installed.sql"),
@@ -49,6 +49,10 @@ pub const FILES: [(&str, &str); 10] = [
     (
         "09_load.sql",
         include_str!("../../queries/system/09_load.sql"),
+    ),
+    (
+        "10_check.sql",
+        include_str!("../../queries/system/10_check.sql"),
     ),
 ];
 

@@ -43,7 +43,10 @@ async fn merge(shared: Shared) {
         let keeping = keep(&target, &plan, |event| match event {
             Event::Ran { .. } => count(&shared.counters.refreshes),
             Event::Failed { .. } | Event::Lost(_) => count(&shared.counters.errors),
-            Event::Waiting(_) | Event::Leading | Event::HeldBack { .. } => {}
+            Event::Waiting(_)
+            | Event::Leading
+            | Event::Uncaptured { .. }
+            | Event::HeldBack { .. } => {}
         });
         let paused = async {
             while !shared.paused.load(Ordering::Relaxed) {

@@ -8,8 +8,10 @@
 
 mod archive;
 mod books;
+mod capture;
 mod init;
 mod load;
+mod merge;
 mod orders;
 mod partitions;
 mod pools;
@@ -23,7 +25,8 @@ use htap_top::demo::cluster::SUPERUSER;
 use htap_top::pg::{Client, Param, PgError, Table};
 use htap_top::system::fill::{Fill, fill};
 use htap_top::system::generate::product_of_rank;
-use htap_top::system::schema::{self, VIEWS};
+use htap_top::system::refresh as refreshing;
+use htap_top::system::schema::{self, SUMMARIES, VIEWS};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::OnceCell;
 
@@ -511,13 +514,11 @@ fn the_business_panels_say_what_the_base_tables_say() {
                 .unwrap();
         }
         let monitor = database.connect_as("htap_monitor").await;
-        for merge in ["sales_hourly", "fact_sales", "segment_rfm"] {
-            let merged = ask(
-                &monitor,
-                &format!("SELECT changes FROM htap.merge_{merge}()"),
-            )
-            .await;
-            assert_eq!(merged.first("changes").int(), Some(1), "{merge}");
+        for summary in SUMMARIES {
+            let (schema, name) = summary.split_once('.').unwrap();
+            let merged =
+                refreshing::merge(&monitor, &refreshing::View::new(schema, name), 100).await;
+            assert_eq!(merged.unwrap().changes, 1, "{summary}");
         }
         for view in VIEWS {
             monitor

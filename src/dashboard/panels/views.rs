@@ -43,8 +43,8 @@ impl Memory {
 /// Seconds over which it is counted how often a refresh was seen, and the least that says something.
 const WATCHED_S: (f64, f64) = (180.0, 60.0);
 
-/// Adds `refresh_share` (of the last minutes, in which somebody refreshed), `fresh_s`, `source`, `target_s`, `late` (fresh / target), `last_s`, `mode`, `kind`, `backlog` and
-/// `state`, and the incremental ones of `summaries`; the latest comes first. `now_s` is the model's time of
+/// Adds `refresh_share` (of the last minutes, in which somebody refreshed), `fresh_s`, `source`, `target_s`, `late` (fresh / target), `last_s`, `mode`, `kind`, `backlog`, `uncaptured`,
+/// `checked_s` and `state`, and the incremental ones of `summaries`; the latest comes first. `now_s` is the model's time of
 /// the sample. `target` gives the age wanted of a view by the configuration, and that of all others; between
 /// the two stands the server's own `htap.view_def`.
 pub fn derive(
@@ -65,6 +65,8 @@ pub fn derive(
         "backlog",
         "state",
         "refresh_share",
+        "uncaptured",
+        "checked_s",
     ] {
         table.ensure_column(name);
     }
@@ -142,7 +144,9 @@ fn add_summary(
     let target_s = target_s(summaries.get(row, "view").text().unwrap_or_default());
     let fresh = summaries.get(row, "fresh_s").number();
     let backlog = summaries.get(row, "backlog").number().unwrap_or(0.0);
-    let state = if summaries.get(row, "populated").is_true() {
+    let state = if let Some(what) = summaries.get(row, "uncaptured").text() {
+        format!("not captured: {what}")
+    } else if summaries.get(row, "populated").is_true() {
         match backlog {
             0.0 => "idle".to_owned(),
             100_000.0.. => "backlog 100k and more".to_owned(),

@@ -45,7 +45,8 @@ pub fn jobs(views: &[(Known, Mode)], every: Duration) -> Result<Vec<Job>, String
             command: match (known.kind, mode) {
                 (Kind::Materialized, mode) => known.view.statement(*mode != Mode::Full),
                 (Kind::Incremental, Mode::Incremental) => format!(
-                    "SELECT htap.merge({}); SELECT htap.trim_log()",
+                    "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT htap.merge({}); COMMIT; \
+                     SELECT htap.trim_log()",
                     quote_literal(&known.view.to_string())
                 ),
                 (Kind::Incremental, mode) => format!(

@@ -47,7 +47,7 @@ impl Journal {
             Event::Failed { view, .. } => {
                 self.views.entry(view.to_string()).or_default().failed += 1;
             }
-            Event::Waiting(_) | Event::Leading | Event::Lost(_) => {}
+            Event::Waiting(_) | Event::Leading | Event::Uncaptured { .. } | Event::Lost(_) => {}
         }
     }
 

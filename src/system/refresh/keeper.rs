@@ -1,8 +1,9 @@
 //! Keeps views fresh: a loop with one leader, which holds back while the shop is slow, catches up in steps,
 //! and fills anew where that is cheaper.
 
-use super::plan::{KeepError, Pace, Plan, chosen};
-use super::{BUSY, Kind, Known, MUST_REBUILD, Mode, STEP, View, connect, known, merge, rebuild};
+use super::kept::Kept;
+use super::plan::{KeepError, Plan, chosen};
+use super::{Kind, View, connect, is_busy, known};
 use crate::pg::{Client, Param, PgError, Target};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -47,6 +48,13 @@ pub enum Event {
         /// Why.
         error: PgError,
     },
+    /// Something bypassed the triggers of a summary: it is wrong until it is filled anew.
+    Uncaptured {
+        /// Which view.
+        view: View,
+        /// What.
+        what: String,
+    },
     /// The session was lost, or could not be opened; it is tried again.
     Lost(PgError),
 }
@@ -62,6 +70,8 @@ const COMMITS: usize = 7;
 /// Time between two clearings of the logs, and between two vacuums of them.
 const TIDY: Duration = Duration::from_secs(5);
 const VACUUM: Duration = Duration::from_secs(30);
+/// Time between two looks at a piece of a summary for what bypassed the triggers; the summaries take turns.
+const CHECK: Duration = Duration::from_secs(5);
 /// Time between two looks whether the months to come have their partitions.
 const MAINTAIN: Duration = Duration::from_secs(3_600);
 
@@ -99,21 +109,6 @@ pub async fn keep(
     }
 }
 
-/// A view that is kept.
-struct Kept {
-    known: Known,
-    mode: Mode,
-    pace: Pace,
-    due: Instant,
-    /// When it was due first, while it is held back.
-    held_since: Option<Instant>,
-    /// When the last refresh began: the data are as old as that.
-    as_of: Option<Instant>,
-    /// Milliseconds per change of its merges, smoothed, and of its last rebuild.
-    per_change_ms: Option<f64>,
-    rebuild_ms: Option<f64>,
-}
-
 struct Keeper {
     client: Client,
     views: Vec<Kept>,
@@ -121,6 +116,9 @@ struct Keeper {
     commits: VecDeque<f64>,
     tidied: Instant,
     vacuumed: Instant,
+    checked: Instant,
+    /// Whose turn it is.
+    next_check: usize,
     maintained: Option<Instant>,
 }
 
@@ -144,14 +142,13 @@ impl Keeper {
                 due: now,
                 held_since: None,
                 as_of: None,
+                uncaptured: None,
                 per_change_ms: None,
                 rebuild_ms: None,
             })
             .collect();
         for kept in &mut views {
-            kept.rebuild_ms = last_rebuild_ms(&client, &kept.known.view)
-                .await
-                .map_err(KeepError::Server)?;
+            kept.remember(&client).await.map_err(KeepError::Server)?;
         }
         Ok(Self {
             client,
@@ -160,6 +157,8 @@ impl Keeper {
             commits: VecDeque::new(),
             tidied: now,
             vacuumed: now,
+            checked: now,
+            next_check: 0,
             maintained: None,
         })
     }
@@ -185,6 +184,7 @@ impl Keeper {
                 return Err(KeepError::Server(error));
             }
             self.clear_up().await.map_err(KeepError::Server)?;
+            self.check(tell).await.map_err(KeepError::Server)?;
         }
     }
 
@@ -234,7 +234,7 @@ impl Keeper {
             }
             Err(error) => {
                 kept.due = begun + kept.interval(took).max(Duration::from_millis(200));
-                if error.code() != BUSY {
+                if !is_busy(&error) {
                     tell(Event::Failed {
                         view: kept.known.view.clone(),
                         error: error.clone(),
@@ -263,6 +263,44 @@ impl Keeper {
         Ok(sorted.get(sorted.len() / 2).copied().unwrap_or(0.0))
     }
 
+    /// Looks at a piece of the next summary for what bypassed the triggers.
+    async fn check(&mut self, tell: &mut impl FnMut(Event)) -> Result<(), PgError> {
+        if self.checked.elapsed() < CHECK {
+            return Ok(());
+        }
+        self.checked = Instant::now();
+        let summaries = self.views.iter_mut();
+        let mut summaries: Vec<_> = summaries
+            .filter(|kept| kept.known.kind == Kind::Incremental)
+            .collect();
+        let turn = self.next_check % summaries.len().max(1);
+        self.next_check = turn + 1;
+        let Some(kept) = summaries.get_mut(turn) else {
+            return Ok(());
+        };
+        let view = &kept.known.view;
+        let sql = "SELECT htap.check_capture($1) AS what";
+        let found = match self
+            .client
+            .query(sql, &[Param::Text(&view.to_string())])
+            .await
+        {
+            Ok(found) => found.first("what").text().map(str::to_owned),
+            Err(error) if !error.session_survives() => return Err(error),
+            Err(_) => return Ok(()),
+        };
+        if let Some(what) = &found
+            && kept.uncaptured.is_none()
+        {
+            tell(Event::Uncaptured {
+                view: view.clone(),
+                what: what.clone(),
+            });
+        }
+        kept.uncaptured = found;
+        Ok(())
+    }
+
     /// Removes what was merged from the logs, and the dead rows that leaves; makes the months to come.
     async fn clear_up(&mut self) -> Result<(), PgError> {
         let now = Instant::now();
@@ -287,85 +325,6 @@ impl Keeper {
     }
 }
 
-/// What one step did.
-struct Step {
-    changes: u64,
-    remaining: bool,
-    rebuilt: bool,
-}
-
-impl Kept {
-    /// Time from one beginning to the next, after a refresh that took so long. Never more than half of the
-    /// time is spent refreshing.
-    fn interval(&self, took: Duration) -> Duration {
-        match self.pace {
-            Pace::Every(every) => every.max(took),
-            // Between two beginnings data grow as old as the interval and the next refresh together.
-            Pace::Fresh(target) => (target / 2).saturating_sub(took).max(took * 2),
-        }
-    }
-
-    async fn step(&mut self, client: &Client) -> Result<Step, PgError> {
-        let view = &self.known.view;
-        if self.known.kind == Kind::Materialized || self.mode != Mode::Incremental {
-            super::refresh(client, view, self.known.kind, self.mode).await?;
-            return Ok(Step {
-                changes: 0,
-                remaining: false,
-                rebuilt: true,
-            });
-        }
-        let begun = Instant::now();
-        match merge(client, view, STEP).await {
-            Ok(merged) => {
-                if merged.changes >= 100 {
-                    let ms = begun.elapsed().as_secs_f64() * 1e3 / merged.changes as f64;
-                    self.per_change_ms =
-                        Some(self.per_change_ms.map_or(ms, |old| 0.7 * old + 0.3 * ms));
-                }
-                let cheaper = merged.remaining && self.rebuild_is_cheaper(client).await?;
-                if cheaper {
-                    self.rebuild(client).await?;
-                }
-                Ok(Step {
-                    changes: merged.changes,
-                    remaining: merged.remaining && !cheaper,
-                    rebuilt: cheaper,
-                })
-            }
-            Err(error) if error.code() == MUST_REBUILD => {
-                self.rebuild(client).await?;
-                Ok(Step {
-                    changes: 0,
-                    remaining: false,
-                    rebuilt: true,
-                })
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn rebuild(&mut self, client: &Client) -> Result<(), PgError> {
-        let begun = Instant::now();
-        rebuild(client, &self.known.view, false).await?;
-        self.rebuild_ms = Some(begun.elapsed().as_secs_f64() * 1e3);
-        Ok(())
-    }
-
-    /// Whether merging the backlog would take longer than filling anew did the last time.
-    async fn rebuild_is_cheaper(&self, client: &Client) -> Result<bool, PgError> {
-        let (Some(per_change_ms), Some(rebuild_ms)) = (self.per_change_ms, self.rebuild_ms) else {
-            return Ok(false);
-        };
-        let sql = "SELECT count(*) AS backlog FROM htap.order_log AS l, htap.watermark AS w
-                   WHERE w.view = $1 AND NOT pg_catalog.pg_visible_in_snapshot(l.xid, w.snapshot)";
-        let name = self.known.view.to_string();
-        let backlog = client.query(sql, &[Param::Text(&name)]).await?;
-        let backlog = backlog.first("backlog").number().unwrap_or(0.0);
-        Ok(backlog * per_change_ms > rebuild_ms)
-    }
-}
-
 /// Waits until this session leads.
 async fn lead(client: &Client, tell: &mut impl FnMut(Event)) -> Result<(), PgError> {
     let mut told = false;
@@ -381,13 +340,4 @@ async fn lead(client: &Client, tell: &mut impl FnMut(Event)) -> Result<(), PgErr
         }
         sleep(Duration::from_millis(500)).await;
     }
-}
-
-async fn last_rebuild_ms(client: &Client, view: &View) -> Result<Option<f64>, PgError> {
-    let sql =
-        "SELECT extract(epoch FROM finished - started)::float8 * 1000 AS ms FROM htap.refresh_run
-               WHERE view = $1 AND mode = 'full' AND finished IS NOT NULL
-               ORDER BY finished DESC LIMIT 1";
-    let answer = client.query(sql, &[Param::Text(&view.to_string())]).await?;
-    Ok(answer.first("ms").number())
 }

@@ -4,6 +4,7 @@
 pub mod cron;
 pub mod journal;
 pub mod keeper;
+mod kept;
 pub mod plan;
 pub mod verify;
 
@@ -174,6 +175,14 @@ pub const MUST_REBUILD: &str = "HT004";
 /// Log rows merged in one transaction: about a second's work, so that a long backlog holds no snapshot for long.
 pub const STEP: i64 = 20_000;
 
+/// Begins a merge or a rebuild: one snapshot from beginning to end.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
+
+/// Whether a merge or rebuild failed because another one was at work, or ended after our snapshot was taken.
+pub fn is_busy(error: &PgError) -> bool {
+    matches!(error.code(), BUSY | "40001")
+}
+
 /// Set up for work that may take long, but never waits long for a lock.
 const SETUP: &str = "SET statement_timeout = 0; SET lock_timeout = '5s'";
 
@@ -291,11 +300,17 @@ pub struct Merged {
     pub remaining: bool,
 }
 
-/// Merges at most about `step` log rows into an incremental summary, in one transaction.
+/// Merges at most about `step` log rows into an incremental summary, in one transaction. REPEATABLE READ: what it
+/// reads of the shop is what its watermark sees.
 pub async fn merge(client: &Client, view: &View, step: i64) -> Result<Merged, PgError> {
+    client.batch(BEGIN).await?;
     let sql = "SELECT changes, remaining FROM htap.merge($1, $2)";
     let params = [Param::Text(&view.to_string()), Param::Int(step)];
-    let table = client.query(sql, &params).await?;
+    let merged = client.query(sql, &params).await;
+    let end = if merged.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = client.batch(end).await;
+    let table = merged?;
+    ended?;
     Ok(Merged {
         changes: table.first("changes").int().unwrap_or(0).unsigned_abs(),
         remaining: table.first("remaining").is_true(),
@@ -311,9 +326,7 @@ pub async fn rebuild(client: &Client, view: &View, by_difference: bool) -> Resul
     };
     let name = quote_literal(&view.to_string());
     let work = async {
-        client
-            .batch("BEGIN ISOLATION LEVEL REPEATABLE READ")
-            .await?;
+        client.batch(BEGIN).await?;
         let filled = client
             .batch(&format!("SELECT htap.rebuild({name}, {by_difference})"))
             .await;

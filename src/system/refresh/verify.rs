@@ -1,6 +1,6 @@
 //! Proof that an incremental summary equals its recomputation.
 
-use super::{BUSY, View};
+use super::{BEGIN, View, is_busy};
 use crate::pg::{Client, Param, PgError};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -22,6 +22,10 @@ pub struct Difference {
 const ATTEMPTS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Log rows of one step. Few, so that a backlog is merged in many steps, as the refresher does, and not in one in
+/// which the errors of steps could not be seen.
+const STEP: i64 = 1_000;
+
 /// Merges what is committed into a summary and compares each of its tables with a recomputation from the base
 /// tables (`EXCEPT ALL` both ways), in one REPEATABLE READ transaction, so that both see the same orders. Other
 /// merges of this summary wait until it is done. No difference means equal.
@@ -36,8 +40,7 @@ pub async fn verify(client: &Client, view: &View) -> Result<Vec<Difference>, PgE
         };
         let ended = client.batch(end).await;
         match outcome {
-            // Another merge at work, or one that ended after our snapshot was taken.
-            Err(error) if attempts < ATTEMPTS && matches!(error.code(), BUSY | "40001") => {
+            Err(error) if attempts < ATTEMPTS && is_busy(&error) => {
                 attempts += 1;
                 sleep(PAUSE).await;
             }
@@ -51,13 +54,16 @@ pub async fn verify(client: &Client, view: &View) -> Result<Vec<Difference>, PgE
 }
 
 async fn compare(client: &Client, view: &View) -> Result<Vec<Difference>, PgError> {
-    client
-        .batch("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        .await?;
+    client.batch(BEGIN).await?;
     let name = view.to_string();
     let merge = "SELECT remaining FROM htap.merge($1, $2)";
-    let all = [Param::Text(&name), Param::Int(i64::MAX)];
-    client.query(merge, &all).await?;
+    let params = [Param::Text(&name), Param::Int(STEP)];
+    while client
+        .query(merge, &params)
+        .await?
+        .first("remaining")
+        .is_true()
+    {}
     let sql = "SELECT relation, difference, rows, example FROM htap.verify($1)";
     let found = client.query(sql, &[Param::Text(&name)]).await?;
     let text = |row, column| found.get(row, column).text().unwrap_or_default().to_owned();

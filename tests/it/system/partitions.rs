@@ -9,6 +9,7 @@ use htap_top::pg::{Client, Param};
 use htap_top::system::archive::{Archive, Format, archive};
 use htap_top::system::init::init;
 use htap_top::system::partitions::{self, Month, PartitionError, State};
+use htap_top::system::refresh;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -26,8 +27,12 @@ fn first_of(month: Month) -> String {
 /// Merges everything that was logged, and proves the summaries right.
 pub(super) async fn the_summaries_follow(client: &Client) {
     for view in ["sales_hourly", "fact_sales", "segment_rfm"] {
-        let merge = format!("SELECT remaining FROM htap.merge_{view}()");
-        while ask(client, &merge).await.first("remaining").is_true() {}
+        let summary = refresh::View::new("mart", view);
+        while refresh::merge(client, &summary, 1_000)
+            .await
+            .unwrap()
+            .remaining
+        {}
         let differences = format!("SELECT * FROM htap.verify('mart.{view}')");
         let found = ask(client, &differences).await;
         assert!(found.rows.is_empty(), "{view}: {found:?}");

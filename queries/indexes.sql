@@ -33,6 +33,14 @@
 -- title = "size"
 -- unit = "bytes"
 -- help = "Size as of the last VACUUM, ANALYZE or CREATE INDEX (relpages)."
+-- [columns.bloat_bytes]
+-- title = "bloat"
+-- unit = "bytes"
+-- help = "Estimate of the space REINDEX would give back (index_bloat_estimate.sql, every 5 min, the 100 largest B-trees): a lower bound. n/a where a column has no statistics or we may not see them."
+-- [columns.bloat_pct]
+-- title = "bloat"
+-- unit = "percent"
+-- help = "The same estimate in percent of the index. One filled in random order has some 25 without any harm."
 -- [columns.idx_scan]
 -- title = "scans/s"
 -- unit = "per_second"

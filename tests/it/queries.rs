@@ -3,6 +3,7 @@
 //! version: what it says is what is going on.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
+mod estimates;
 mod situations;
 mod standby;
 
@@ -280,6 +281,11 @@ fn derived(name: &str, table: Table, estimates: &Table) -> Table {
             derived
         }
         "locks" => locks::derive(table, &classifier),
+        "indexes" => {
+            let mut table = table;
+            bloat::estimated(&mut table, estimates);
+            table
+        }
         "wraparound" => {
             let mut table = table;
             table.ensure_column("left_s");

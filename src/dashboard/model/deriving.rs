@@ -93,6 +93,11 @@ impl Model {
                     self.judge();
                 }
             }
+            "indexes" => {
+                let mut table = table;
+                bloat::estimated(&mut table, self.rows("index_bloat_estimate"));
+                self.put(id, table);
+            }
             "wraparound" => {
                 let table = time_left(table, self.memory.xids.per_s());
                 self.put(id, table);

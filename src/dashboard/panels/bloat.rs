@@ -1,5 +1,5 @@
-//! Tables: the estimate of their bloat, proof that vacuum is held back, and dead rows that wait for a holder
-//! of the horizon.
+//! Tables and indexes: the estimate of their bloat, proof that vacuum is held back, and dead rows that wait for
+//! a holder of the horizon.
 
 use crate::pg::{Table, Value};
 use std::collections::HashMap;
@@ -36,10 +36,8 @@ pub fn derive(
     estimates: &Table,
     holder: Option<(&str, f64)>,
 ) -> Table {
-    let estimate: HashMap<i64, usize> = (0..estimates.rows.len())
-        .filter_map(|row| Some((estimates.get(row, "relid").int()?, row)))
-        .collect();
-    for name in ["bloat_bytes", "bloat_pct", "in_vain", "held_by"] {
+    estimated(&mut table, estimates);
+    for name in ["in_vain", "held_by"] {
         table.ensure_column(name);
     }
     let mut alive = HashMap::new();
@@ -47,16 +45,6 @@ pub fn derive(
         let Some(relid) = table.get(row, "relid").int() else {
             continue;
         };
-        for name in ["bloat_bytes", "bloat_pct"] {
-            let value = match estimate.get(&relid) {
-                Some(at) => match estimates.get(*at, name) {
-                    Value::Null => Value::Unavailable,
-                    known => known.clone(),
-                },
-                None => Value::Pending,
-            };
-            table.set(row, name, value);
-        }
         let now = Seen {
             vacuums: table.get(row, "vacuums").int().unwrap_or(0),
             dead: table.get(row, "n_dead").int().unwrap_or(0),
@@ -132,6 +120,27 @@ fn waiting(table: &Table, row: usize, holder: &Holder<'_>) -> Option<i64> {
     match holder.base {
         Some((_, true)) => grown,
         _ => grown.max(left),
+    }
+}
+
+/// Adds `bloat_bytes` and `bloat_pct` from the estimates of the same relations: pending until there are any,
+/// n/a for a relation that has none.
+pub fn estimated(table: &mut Table, estimates: &Table) {
+    let estimate: HashMap<i64, usize> = (0..estimates.rows.len())
+        .filter_map(|row| Some((estimates.get(row, "relid").int()?, row)))
+        .collect();
+    for name in ["bloat_bytes", "bloat_pct"] {
+        table.ensure_column(name);
+        for row in 0..table.rows.len() {
+            let at = table.get(row, "relid").int();
+            let at = at.and_then(|relid| estimate.get(&relid));
+            let value = match at.map(|at| estimates.get(*at, name)) {
+                None if estimates.columns.is_empty() => Value::Pending,
+                None | Some(Value::Null) => Value::Unavailable,
+                Some(known) => known.clone(),
+            };
+            table.set(row, name, value);
+        }
     }
 }
 

@@ -65,6 +65,7 @@ static FILES: &[File] = &[
     file!("facts"),
     file!("needs"),
     file!("bloat_estimate"),
+    file!("index_bloat_estimate"),
     file!("summaries"),
     file!("temp_files"),
     file!("statement_totals"),
@@ -77,11 +78,12 @@ static FILES: &[File] = &[
 /// Files that are no feed of the model: the point query runs on a session of its own.
 const CANARIES: [&str; 2] = ["canary", "canary_shop"];
 /// Feeds that no user looks at.
-const INTERNAL: [&str; 9] = [
+const INTERNAL: [&str; 10] = [
     "sessions",
     "facts",
     "needs",
     "bloat_estimate",
+    "index_bloat_estimate",
     "summaries",
     "statement_totals",
     "temp_files",

@@ -27,8 +27,9 @@ const TWICE: [&str; 2] = ["database", "statements"];
 /// As [`TWICE`], where it is a panel asked for: as what a rule rests on it takes minutes anyway.
 const TWICE_NAMED: [&str; 1] = ["wal"];
 /// Panels that are derived from what other feeds tell, too.
-const RESTS_ON: [(&str, &[&str]); 4] = [
+const RESTS_ON: [(&str, &[&str]); 5] = [
     ("bloat", &["bloat_estimate", "snapshots"]),
+    ("indexes", &["index_bloat_estimate"]),
     ("snapshots", &["database"]),
     ("views", &["summaries"]),
     ("wraparound", &["database"]),

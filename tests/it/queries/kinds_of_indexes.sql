@@ -1,0 +1,34 @@
+-- Kinds of B-trees, as they are right after they were built.
+CREATE TABLE indexed AS
+SELECT i::bigint AS id, i AS k, i / 10 AS tens, i / 1000 AS thousands, word(20, i) AS t, word(1 + i % 60, i) AS v,
+       md5(i::text)::uuid AS u, i * 1.17 AS n, CASE WHEN i % 3 = 0 THEN NULL ELSE i END AS nullable, i % 2 = 0 AS b,
+       timestamptz '2026-01-01 00:00+00' + i * interval '1 s' AS at, (ARRAY['new', 'paid', 'shipped', 'done'])[1 + i % 4] AS status,
+       NULL::int AS never
+FROM generate_series(1, 60000) AS i;
+CREATE INDEX of_id ON indexed (id);
+CREATE UNIQUE INDEX of_id_unique ON indexed (id);
+CREATE INDEX of_int ON indexed (k);
+CREATE INDEX of_tens ON indexed (tens);
+CREATE INDEX of_thousands ON indexed (thousands);
+CREATE INDEX of_text ON indexed (t);
+CREATE INDEX of_varying_text ON indexed (v);
+CREATE INDEX of_uuid ON indexed (u);
+CREATE INDEX of_numeric ON indexed (n);
+CREATE INDEX of_nullable ON indexed (nullable);
+CREATE INDEX of_null ON indexed (never);
+CREATE INDEX of_bool ON indexed (b);
+CREATE INDEX of_time ON indexed (at);
+CREATE INDEX of_status ON indexed (status);
+CREATE INDEX of_int_and_text ON indexed (k, t);
+CREATE INDEX of_status_and_id ON indexed (status, id);
+CREATE INDEX of_bool_and_time ON indexed (b, at);
+CREATE INDEX of_tens_and_status ON indexed (tens, status);
+CREATE INDEX of_numeric_and_id ON indexed (n, id);
+CREATE INDEX of_id_70 ON indexed (id) WITH (fillfactor = 70);
+CREATE INDEX of_id_with_text ON indexed (id) INCLUDE (t);
+CREATE INDEX of_part ON indexed (id) WHERE id % 10 = 0;
+CREATE INDEX of_expression ON indexed (lower(t));
+CREATE INDEX of_md5 ON indexed (md5(t));
+CREATE INDEX of_long_text ON indexed (repeat(t, 10));
+CREATE INDEX of_thousands_apart ON indexed (thousands) WITH (deduplicate_items = off);
+CREATE INDEX of_int_descending ON indexed (k DESC NULLS LAST);

@@ -14,7 +14,8 @@ WITH s AS MATERIALIZED (
            OR a.wait_event_type = 'Lock' OR a.backend_type IN ('autovacuum worker', 'walsender')
            OR (a.backend_type IS NULL AND a.datid IS NOT NULL AND a.usesysid IS NOT NULL))
       AND (NOT (a.usename = session_user
-               AND a.application_name = (SELECT pg_catalog.current_setting('application_name')))) IS NOT FALSE
+               AND pg_catalog.split_part(a.application_name, ' - ', 1)
+                   = (SELECT pg_catalog.split_part(pg_catalog.current_setting('application_name'), ' - ', 1)))) IS NOT FALSE
 ),
 waiters AS MATERIALIZED (
     SELECT w.pid, pg_catalog.pg_blocking_pids(w.pid) AS blockers

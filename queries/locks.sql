@@ -85,7 +85,8 @@ WITH s AS MATERIALIZED (
            a.xact_start, a.query_start, a.state_change, a.query,
            a.backend_type IS NULL AS restricted,
            coalesce(a.usename = session_user
-               AND a.application_name = (SELECT pg_catalog.current_setting('application_name')), false) AS own
+               AND pg_catalog.split_part(a.application_name, ' - ', 1)
+                   = (SELECT pg_catalog.split_part(pg_catalog.current_setting('application_name'), ' - ', 1)), false) AS own
     FROM pg_catalog.pg_stat_activity AS a
     WHERE a.pid <> pg_catalog.pg_backend_pid()
 ),

@@ -135,6 +135,7 @@ LEFT JOIN LATERAL (
     WHERE c.oid = p.relid AND p.datname = pg_catalog.current_database()
 ) AS r ON true
 WHERE (NOT (u.rolname = session_user
-            AND a.application_name = (SELECT pg_catalog.current_setting('application_name')))) IS NOT FALSE
+            AND pg_catalog.split_part(a.application_name, ' - ', 1)
+                   = (SELECT pg_catalog.split_part(pg_catalog.current_setting('application_name'), ' - ', 1)))) IS NOT FALSE
 ORDER BY running_s DESC NULLS LAST, p.pid
 LIMIT 200

@@ -49,4 +49,5 @@ FROM (
 LEFT JOIN pg_catalog.pg_database AS d ON d.oid = g.datid
 LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = g.usesysid
 WHERE (NOT (r.rolname = session_user
-            AND g.application_name = (SELECT pg_catalog.current_setting('application_name')))) IS NOT FALSE
+            AND pg_catalog.split_part(g.application_name, ' - ', 1)
+                   = (SELECT pg_catalog.split_part(pg_catalog.current_setting('application_name'), ' - ', 1)))) IS NOT FALSE

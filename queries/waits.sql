@@ -67,7 +67,8 @@ WHERE a.state = 'active'
   AND a.backend_type IN ('client backend', 'parallel worker', 'autovacuum worker', 'background worker')
   AND a.pid <> pg_catalog.pg_backend_pid()
   AND (NOT (a.usename = session_user
-           AND a.application_name = (SELECT pg_catalog.current_setting('application_name')))) IS NOT FALSE
+           AND pg_catalog.split_part(a.application_name, ' - ', 1)
+                   = (SELECT pg_catalog.split_part(pg_catalog.current_setting('application_name'), ' - ', 1)))) IS NOT FALSE
 GROUP BY a.usename, a.application_name, a.datname, a.backend_type, a.wait_event_type, a.wait_event,
          pg_catalog."left"(a.query, 300)
 ORDER BY n DESC

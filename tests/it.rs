@@ -11,8 +11,11 @@ mod it {
     mod doctor;
     mod explain;
     mod guard;
+    mod hostile;
     mod output;
+    mod pooler;
     mod queries;
+    mod quiet;
     mod recording;
     mod router;
     mod sampler;

@@ -20,6 +20,6 @@ LEFT JOIN LATERAL (
                       a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)
     WHERE a.aggfnoid = p.oid
 ) AS parts ON p.prokind = 'a'
-WHERE CASE WHEN wanted.schema = '' THEN n.nspname = ANY (pg_catalog.current_schemas(true))
+WHERE CASE WHEN wanted.schema = '' THEN n.nspname = ANY (current_setting('htap_top.schemas')::name[])
            ELSE n.nspname = wanted.schema::name END
 GROUP BY 1, 2

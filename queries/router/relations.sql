@@ -7,7 +7,7 @@ WITH RECURSIVE reached (relation) AS (
     JOIN pg_catalog.pg_class AS c ON c.relname = wanted.name::name
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-      AND CASE WHEN wanted.schema = '' THEN n.nspname = ANY (pg_catalog.current_schemas(true))
+      AND CASE WHEN wanted.schema = '' THEN n.nspname = ANY (current_setting('htap_top.schemas')::name[])
                ELSE n.nspname = wanted.schema::name END
     UNION
     SELECT next.relation

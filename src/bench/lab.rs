@@ -4,7 +4,7 @@ use super::meter::{Meter, Use};
 use super::{BenchError, Figures, Options};
 use crate::demo::binaries::{self, Binaries};
 use crate::demo::cluster::{Cluster, ClusterOptions, SUPERUSER};
-use crate::pg::{Client, Table, Target, sampler};
+use crate::pg::{Client, Settings, Table, Target, sampler};
 use crate::system::generate::Shape;
 use crate::system::init::{Load, Step, init};
 use crate::system::refresh::{self, Kind, Mode, View};
@@ -87,7 +87,7 @@ impl Lab {
             .batch(&format!("CREATE DATABASE {DBNAME}"))
             .await
             .map_err(doing("create the database"))?;
-        let admin = sampler::connect(&target, "SET statement_timeout = 0")
+        let admin = sampler::connect(&target, &Settings::of_work(Duration::ZERO))
             .await
             .map_err(doing("connect"))?;
         let version = admin

@@ -2,7 +2,7 @@
 
 use super::figures::Figures;
 use super::{BenchError, Lab};
-use crate::pg::{Target, sampler};
+use crate::pg::{Settings, Target, sampler};
 use crate::system::orders::{Commit, Strategy};
 use crate::system::refresh::keeper::keep;
 use crate::system::refresh::plan::{Pace, Plan};
@@ -39,7 +39,7 @@ fn keeper(target: &Target, fresh: Duration) -> Beside {
 fn repeat(target: &Target, statements: &'static [&'static str]) -> Beside {
     let target = target.with_application_name("htap-top bench beside");
     Beside(tokio::spawn(async move {
-        let Ok(client) = sampler::connect(&target, "SET statement_timeout = 0").await else {
+        let Ok(client) = sampler::connect(&target, &Settings::of_work(Duration::ZERO)).await else {
             return;
         };
         loop {

@@ -2,6 +2,7 @@
 
 use super::closed::{Shopper, closed};
 use super::{BenchError, Figures, Lab};
+use crate::pg::Settings;
 use crate::pg::pool::{Pool, PoolSize};
 use crate::system::orders::{Commit, Orders, Strategy};
 use crate::system::pools::OLTP_ROLE;
@@ -17,8 +18,10 @@ pub async fn pool(lab: &Lab, clients: usize) -> Result<Pool, BenchError> {
         wait: Duration::from_secs(60),
     };
     // A queue behind a lock is measured, not cut off.
-    let setup = "SET lock_timeout = 0; SET statement_timeout = 0";
-    let pool = Pool::new(lab.target().with_user(OLTP_ROLE), setup, size);
+    let settings = Settings::of_application()
+        .with("lock_timeout", "0")
+        .with("statement_timeout", "0");
+    let pool = Pool::new(lab.target().with_user(OLTP_ROLE), settings, size);
     pool.warm().await.map_err(|error| BenchError::Program {
         program: "the clients' sessions".to_owned(),
         detail: error.to_string(),

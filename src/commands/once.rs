@@ -56,7 +56,7 @@ pub fn once(options: &Once) -> Result<(), Failure> {
             }
             Settled::All => tell(options, &headless.model),
         };
-        headless.quiet().await;
+        headless.end().await;
         told
     })
 }

@@ -2,7 +2,7 @@
 
 use super::{FAILURE, Failure, NO_CONNECTION, NO_PRIVILEGE, block_on, print, target};
 use htap_top::cli::load::{Deed, Format};
-use htap_top::pg::{Pool, PoolError, PoolSize};
+use htap_top::pg::{Pool, PoolError, PoolSize, Settings};
 use htap_top::system::orders::{Order, OrderError, Orders, Strategy};
 use serde_json::json;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub fn run(deed: &Deed) -> Result<(), Failure> {
     };
     let outcome = block_on(async {
         // Here, because whoever asks waits: a server that is not there is said at once.
-        let pool = Pool::new(target, "", size);
+        let pool = Pool::new(target, Settings::of_application(), size);
         let first = pool.get().await;
         drop(first.map_err(|error| failure(deed, &error.into()))?);
         Ok(act(&Orders::new(pool, strategy), deed).await)

@@ -60,6 +60,7 @@ pub fn record(options: &Record) -> Result<(), Failure> {
         let _ = writeln!(err, "htap-top: recording in {shown}; Ctrl-C ends it");
         let until = options.duration.unwrap_or(Duration::MAX);
         headless.go_on(until, stop).await.map_err(fail)?;
+        headless.end().await;
         let bytes = std::fs::metadata(&options.file).map_or(0, |data| data.len());
         let _ = writeln!(err, "htap-top: {} in {shown}", format::bytes(bytes as f64));
         Ok(())

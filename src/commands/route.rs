@@ -2,7 +2,7 @@
 
 use super::{FAILURE, Failure, NO_CONNECTION, USAGE, block_on, print, resolved};
 use htap_top::cli::route::{Format, Route};
-use htap_top::pg::{Flags, sampler};
+use htap_top::pg::{Flags, Settings, sampler};
 use htap_top::system::router::catalogue::Catalogue;
 use htap_top::system::router::executor::replica_state;
 use htap_top::system::router::traps::{TRAPS, Trap};
@@ -11,6 +11,10 @@ use htap_top::text::Clean;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
+
+/// How long a replica may take to say how far it is.
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// Where statements would run, and why.
 pub fn route(options: &Route) -> Result<(), Failure> {
@@ -99,7 +103,7 @@ async fn replica(options: &Route) -> Result<ReplicaState, Failure> {
     };
     let target = resolved(&flags, "htap-top route")?;
     let asked = async {
-        let client = sampler::connect(&target, "").await?;
+        let client = sampler::connect(&target, &Settings::of_monitor(ANSWER)).await?;
         replica_state(&client).await
     };
     // A replica that is gone is an answer, too.

@@ -9,12 +9,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// In a transaction, so that behind a pooler they hold for the statement, and for nobody else.
-const LIMITS: &str = "
-    SET TRANSACTION READ ONLY;
-    SET LOCAL search_path = ''; SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '100ms';
-    SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'";
-
 /// Longer than the server's own limit: after it the session is given up.
 const DEADLINE: Duration = Duration::from_secs(15);
 
@@ -87,7 +81,7 @@ fn unmade(check: &'static str, title: &str, why: impl std::fmt::Display) -> Outc
 
 /// Makes one check.
 async fn make(client: &Client, check: &Check) -> Result<Outcome, PgError> {
-    client.begin(LIMITS).await?;
+    client.begin_as("READ ONLY", "").await?;
     let made = async {
         if let Some(lack) = lacking(client, check).await? {
             return Ok(unmade(check.name, &check.front.title, lack));

@@ -1,8 +1,8 @@
 //! What a session itself tells: whether the clocks agree, and whether it is one session at all.
 
 use super::{Finding, Outcome, Severity};
-use crate::pg::{Client, PgError, Table, Target, sampler};
-use tokio::time::Instant;
+use crate::pg::{Client, PgError, Settings, Target, sampler};
+use std::time::Duration;
 
 /// Name and title of the checks that are no SQL file.
 pub const CHECKS: [(&str, &str); 2] = [
@@ -16,33 +16,30 @@ pub const CHECKS: [(&str, &str); 2] = [
 /// Clocks may differ by this much, in seconds.
 const SKEW_S: f64 = 1.0;
 
-/// A pooler's server connection is older than ours by more than this, in seconds.
-const OLDER_S: f64 = 1.0;
-
-/// How often each is asked.
+/// How often it is asked.
 const ROUNDS: usize = 5;
 
-/// A session, and when we began to open it.
+/// The server's deadline for a statement.
+const STATEMENT: Duration = Duration::from_secs(10);
+
+/// The session that is asked.
 pub(super) struct Session {
     pub client: Client,
-    begun: Instant,
 }
 
 impl Session {
     /// Opens it.
     pub async fn open(target: &Target) -> Result<Self, PgError> {
-        let begun = Instant::now();
-        let client = sampler::connect_to_watch(target, "").await?;
-        Ok(Self { client, begun })
+        let settings = Settings::of_monitor(STATEMENT);
+        let client = sampler::connect_to_watch(target, &settings).await?;
+        Ok(Self { client })
     }
 
     /// The checks of [`CHECKS`].
     pub async fn checks(&self) -> [Outcome; 2] {
-        let opened_s = self.begun.elapsed().as_secs_f64();
-        let pooler = pooler(&self.client, opened_s).await;
         [
             outcome(0, clock(&self.client, now).await),
-            outcome(1, pooler),
+            outcome(1, Ok(pooler(&self.client))),
         ]
     }
 }
@@ -102,44 +99,16 @@ fn skewed(trip: f64, skew: f64) -> Option<Finding> {
     })
 }
 
-/// Whether statements of one session are answered by different backends, or by one that is older than the
-/// session, which was begun `opened_s` seconds ago.
-pub async fn pooler(client: &Client, opened_s: f64) -> Result<Option<Finding>, PgError> {
-    let sql = "
-        SELECT a.pid::pg_catalog.int8 AS pid,
-               extract(epoch FROM pg_catalog.clock_timestamp() - a.backend_start)::pg_catalog.float8 AS age_s
-        FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS a";
-    let first = client.query(sql, &[]).await?;
-    let mut pids = vec![first.first("pid").int()];
-    for _ in 1..ROUNDS {
-        pids.push(client.query(sql, &[]).await?.first("pid").int());
-    }
-    pids.sort_unstable();
-    pids.dedup();
-    Ok(pooled(&first, pids.len(), opened_s))
-}
-
-fn pooled(first: &Table, backends: usize, opened_s: f64) -> Option<Finding> {
-    let older_s = first.first("age_s").number().unwrap_or(0.0) - opened_s;
-    let (severity, evidence) = if backends > 1 {
-        let evidence = format!(
-            "{ROUNDS} statements of this session were answered by {backends} backends: a pooler in transaction mode. \
-             SET, advisory locks and prepared statements do not last, and time limits of this program may not hold"
-        );
-        (Severity::Warning, evidence)
-    } else if older_s > OLDER_S {
-        let evidence = format!(
-            "the backend is {older_s:.0} s older than this session: a pooler lends its connections. Each session of \
-             this program takes one of the pool, and in transaction mode SET and advisory locks do not last"
-        );
-        (Severity::Info, evidence)
-    } else {
-        return None;
-    };
-    Some(Finding {
-        severity,
+/// Whether a connection pooler is in between, which was found out at connect.
+fn pooler(client: &Client) -> Option<Finding> {
+    client.is_pooled().then(|| Finding {
+        severity: Severity::Info,
         subject: "connection".into(),
-        evidence: evidence.into(),
+        evidence: "a connection pooler is in between: each transaction may have another backend. This program then \
+                   sends its settings with each statement, for its transaction alone, and leaves nothing behind; \
+                   but init, partitions and a refresher that goes on need a session of their own and are refused, \
+                   and the times of point queries hold the way through the pooler"
+            .into(),
         cure: "give the server's own host and port (-h, -p), not the pooler's".into(),
     })
 }

@@ -5,6 +5,7 @@ use super::client::{Client, Param};
 use super::conninfo::Target;
 use super::error::{Class, PgError};
 use super::sampler;
+use super::session::Settings;
 use super::table::Value;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -80,9 +81,8 @@ pub enum Verdict {
 const WATCH: Duration = Duration::from_secs(3);
 /// The client's deadline for each statement here.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Set up like a sampling session, but allowed to act.
-const SETUP: &str = "SET search_path = ''; SET statement_timeout = '4s'; SET lock_timeout = '1s'; \
-                     SET timezone = 'UTC'; SET datestyle = 'ISO'";
+/// The server's deadline for each of them, before ours.
+const STATEMENT: Duration = Duration::from_secs(4);
 
 /// Sends one signal to each of `whom` and reads back what came of it.
 pub async fn signal(
@@ -91,7 +91,8 @@ pub async fn signal(
     whom: &[Identity],
     spare: Spare,
 ) -> Vec<Verdict> {
-    let client = match sampler::connect_to_watch(target, SETUP).await {
+    let settings = Settings::of_monitor(STATEMENT);
+    let client = match sampler::connect_to_watch(target, &settings).await {
         Ok(client) => client,
         // Nothing was sent for certain.
         Err(error) => return vec![Verdict::Refused(error); whom.len()],

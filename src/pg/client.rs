@@ -3,14 +3,15 @@
 use super::conninfo::Target;
 use super::error::{Class, PgError};
 use super::messages::{Limits, Seen};
+use super::session::Lent;
 use super::statement::{NO_SUCH_STATEMENT, RESULT_CHANGED, Statements};
 use super::table::{Table, Value};
 use super::tls::{Ended, Link, Way};
-use futures_util::future::{join, join3};
+use futures_util::future::join;
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{CancelToken, SimpleQueryMessage};
@@ -88,7 +89,9 @@ pub struct Client {
     named: Mutex<Named>,
     statements: Statements,
     /// Whether a transaction was begun and not ended.
-    in_transaction: AtomicBool,
+    pub(super) in_transaction: AtomicBool,
+    /// Where a pooler is in between.
+    pub(super) lent: Option<Lent>,
     /// Where and how it is connected.
     pub peer: Peer,
 }
@@ -102,6 +105,9 @@ pub struct Peer {
     pub port: u16,
     /// Protection of the connection.
     pub protection: Protection,
+    /// A connection pooler is in between: each transaction may have another backend.
+    #[serde(default)]
+    pub pooled: bool,
 }
 
 /// Protection of a connection.
@@ -118,7 +124,8 @@ pub enum Protection {
 }
 
 impl Client {
-    /// Connects and authenticates; the caller sets the deadline.
+    /// Connects and authenticates; the caller sets the deadline. The session is as it comes: see
+    /// [`Self::set_up`].
     pub async fn connect(target: &Target) -> Result<Self, PgError> {
         let Link {
             client: inner,
@@ -136,6 +143,7 @@ impl Client {
             named: Mutex::default(),
             statements: Statements::default(),
             in_transaction: AtomicBool::new(false),
+            lent: None,
             peer,
         })
     }
@@ -165,42 +173,13 @@ impl Client {
         self.seen.server_encoding()
     }
 
-    /// From here on the server converts no text, so that none can fail: it comes in the encoding of the database,
-    /// and what cannot be read is `�`. Texts that are sent must be ASCII: see [`Self::as_written`].
-    pub async fn read_any_text(&self) -> Result<(), PgError> {
-        if self.converts() {
-            self.batch("SET client_encoding = 'SQL_ASCII'").await?;
-        }
-        Ok(())
-    }
-
-    /// Whether texts in UTF-8, as ours, are not those of the database.
-    fn converts(&self) -> bool {
-        !matches!(&*self.server_encoding(), "UTF8" | "")
-    }
-
-    /// Lets `ask` send a statement that is not ASCII in a session that reads any text: meanwhile the server converts.
-    pub(super) async fn as_written<T>(
-        &self,
-        sql: &str,
-        ask: impl Future<Output = Result<T, PgError>>,
-    ) -> Result<T, PgError> {
-        if sql.is_ascii() || !self.converts() {
-            return ask.await;
-        }
-        let (before, answer, after) = join3(
-            self.batch("SET client_encoding = 'UTF8'"),
-            ask,
-            self.batch("SET client_encoding = 'SQL_ASCII'"),
-        )
-        .await;
-        before?;
-        let answer = answer?;
-        after.map(|()| answer)
-    }
-
     /// Runs statements without parameters or results, by the simple protocol.
     pub async fn batch(&self, sql: &str) -> Result<(), PgError> {
+        self.within(self.as_it_is(sql)).await
+    }
+
+    /// As [`Self::batch`], in no transaction but those that `sql` begins itself.
+    pub(super) async fn as_it_is(&self, sql: &str) -> Result<(), PgError> {
         let done = self.inner.batch_execute(sql).await;
         done.map_err(|error| self.failed(error))
     }
@@ -208,6 +187,10 @@ impl Client {
     /// Runs one statement by an unnamed prepared statement in one round trip. The select list must
     /// hold built-in types only.
     pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Table, PgError> {
+        self.within(self.rows(sql, params)).await
+    }
+
+    async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Table, PgError> {
         let failed = |error| self.failed(error);
         let typed = params.iter().map(Param::typed);
         let rows = self.inner.query_typed_raw(sql, typed).await;
@@ -237,9 +220,9 @@ impl Client {
 
     /// Runs a statement without parameters that comes again and again: from the second time on by a
     /// name, so that the server need not parse and plan it each time, which takes longer than running
-    /// it. The name is PREPAREd in SQL and has random digits, because behind a pooler another session's
-    /// server connection may answer, where the same name must not mean another statement. There it does
-    /// not exist; from then on this session uses no names.
+    /// it. Behind a pooler there are no names. Should one go unnoticed: the name is PREPAREd in SQL and has
+    /// random digits, because another session's server connection may answer, where the same name must not
+    /// mean another statement. Where it does not exist this session uses no names from then on.
     pub async fn query_again(&self, sql: &Arc<str>) -> Result<Table, PgError> {
         let table = match self.known(sql) {
             Known::No => return self.query(sql, &[]).await,
@@ -268,7 +251,7 @@ impl Client {
         let Ok(mut named) = self.named.lock() else {
             return Known::No;
         };
-        if named.useless {
+        if named.useless || self.lent.is_some() {
             return Known::No;
         }
         match named.names.get(sql) {
@@ -298,6 +281,13 @@ impl Client {
         }
     }
 
+    /// Takes leave of the server, and waits until it is heard.
+    pub async fn close(self) {
+        let mut ended = self.ended.clone();
+        drop(self);
+        let _ = ended.changed().await;
+    }
+
     /// Resolves when the connection is gone.
     pub async fn closed(&self) {
         // Nothing is ever sent: it changes by its sender's end.
@@ -307,14 +297,21 @@ impl Client {
     /// Runs one statement by an unnamed prepared statement and returns the number of rows it touched.
     pub async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, PgError> {
         let typed: Vec<_> = params.iter().map(Param::typed).collect();
-        let done = self.inner.execute_typed(sql, &typed).await;
-        done.map_err(|error| self.failed(error))
+        let done = async {
+            let done = self.inner.execute_typed(sql, &typed).await;
+            done.map_err(|error| self.failed(error))
+        };
+        self.within(done).await
     }
 
     /// Runs statements of unknown result types by the simple protocol; every cell arrives as text,
     /// and columns that hold only numbers become numbers. The last statement with columns counts;
     /// at most `row_limit` rows are kept.
     pub async fn query_text(&self, sql: &str, row_limit: usize) -> Result<Table, PgError> {
+        self.within(self.text(sql, row_limit)).await
+    }
+
+    async fn text(&self, sql: &str, row_limit: usize) -> Result<Table, PgError> {
         let failed = |error| self.failed(error);
         let stream = self.inner.simple_query_raw(sql).await.map_err(failed)?;
         pin_mut!(stream);
@@ -382,34 +379,6 @@ impl Client {
             way: self.way.clone(),
             target: target.clone(),
         }
-    }
-
-    /// Opens a transaction with settings of its own, such as `SET LOCAL lock_timeout = 0`. From here to [`Self::commit`] or [`Self::rollback`] the session is not fit for
-    /// others, and a task that is dropped in between leaves it so.
-    pub async fn begin(&self, settings: &str) -> Result<(), PgError> {
-        self.in_transaction.store(true, Ordering::Relaxed);
-        self.batch(&format!("BEGIN; {settings}")).await
-    }
-
-    /// Commits. Where the transaction had failed it is rolled back, which the failure had told.
-    pub async fn commit(&self) -> Result<(), PgError> {
-        self.end("COMMIT").await
-    }
-
-    /// Rolls back.
-    pub async fn rollback(&self) -> Result<(), PgError> {
-        self.end("ROLLBACK").await
-    }
-
-    async fn end(&self, sql: &str) -> Result<(), PgError> {
-        self.batch(sql).await?;
-        self.in_transaction.store(false, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Whether another task can go on with the session: it is open, and in no transaction.
-    pub fn is_free(&self) -> bool {
-        !self.is_closed() && !self.in_transaction.load(Ordering::Relaxed)
     }
 
     pub(super) fn inner(&self) -> &tokio_postgres::Client {

@@ -4,8 +4,10 @@ use super::client::{Client, Param, quote_ident};
 use super::conninfo::Target;
 use super::error::{Class, PgError};
 use super::sampler;
+use super::session::Settings;
 use super::table::Table;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,13 +39,14 @@ pub enum Measured {
     },
 }
 
-/// Reading may take long; a queue for the lock is left soon.
-const SETUP: &str =
-    "SET search_path = ''; SET statement_timeout = '10min'; SET lock_timeout = '1s'";
+/// Reading may take long.
+const STATEMENT: Duration = Duration::from_secs(600);
 
 /// Opens a session to measure on.
 pub async fn open(target: &Target) -> Result<Client, PgError> {
-    sampler::connect_to_watch(target, SETUP).await
+    // A queue for the lock is left soon.
+    let settings = Settings::of_monitor(STATEMENT).with("lock_timeout", "1s");
+    sampler::connect_to_watch(target, &settings).await
 }
 
 /// Measures the relation with this OID.

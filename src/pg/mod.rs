@@ -18,6 +18,7 @@ mod passfile;
 pub mod pool;
 pub mod sampler;
 mod service;
+pub mod session;
 mod sniff;
 pub mod statement;
 mod stream;
@@ -28,5 +29,6 @@ pub use client::{Canceller, Client, Param, Peer, Protection, quote_ident, quote_
 pub use conninfo::{ConninfoError, Flags, Target};
 pub use error::{Class, PgError};
 pub use pool::{Pool, PoolError, PoolSize};
+pub use session::Settings;
 pub use statement::{Answer, Part, Statement};
 pub use table::{Table, Value};

@@ -6,6 +6,7 @@ use super::client::Client;
 use super::conninfo::Target;
 use super::error::PgError;
 use super::sampler;
+use super::session::Settings;
 use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, QueueMode, RecycleError, RecycleResult, Timeouts};
 use futures_util::future::try_join_all;
@@ -79,7 +80,7 @@ pub struct Pool {
 #[derive(Debug)]
 pub struct Opener {
     target: Target,
-    setup: String,
+    settings: Settings,
 }
 
 impl managed::Manager for Opener {
@@ -87,7 +88,7 @@ impl managed::Manager for Opener {
     type Error = PgError;
 
     async fn create(&self) -> Result<Client, PgError> {
-        sampler::connect(&self.target, &self.setup).await
+        sampler::connect(&self.target, &self.settings).await
     }
 
     async fn recycle(&self, client: &mut Client, _: &Metrics) -> RecycleResult<PgError> {
@@ -100,12 +101,9 @@ impl managed::Manager for Opener {
 }
 
 impl Pool {
-    /// A pool without sessions; they are opened when they are needed. `setup` is run on each of them.
-    pub fn new(target: Target, setup: &str, size: PoolSize) -> Self {
-        let opener = Opener {
-            target,
-            setup: setup.to_owned(),
-        };
+    /// A pool without sessions; they are opened when they are needed. Each of them has these settings.
+    pub fn new(target: Target, settings: Settings, size: PoolSize) -> Self {
+        let opener = Opener { target, settings };
         let timeouts = Timeouts {
             wait: Some(size.wait),
             // The target has a deadline of its own.

@@ -6,6 +6,7 @@
 use super::client::{Client, Peer};
 use super::conninfo::Target;
 use super::error::{Class, PgError};
+use super::session::Settings;
 use super::table::Table;
 use futures_util::future::{join, join_all, join3};
 use serde::{Deserialize, Serialize};
@@ -76,8 +77,8 @@ pub struct Job {
 /// How a session is set up and used.
 #[derive(Clone, Debug)]
 pub struct Manner {
-    /// Statements run once after connecting.
-    pub setup: String,
+    /// Its settings.
+    pub settings: Settings,
     /// Each statement runs in a read-only Repeatable Read transaction of its own.
     pub transaction: bool,
     /// The client's deadline per batch; the server's statement_timeout is shorter.
@@ -88,19 +89,6 @@ pub struct Manner {
 
 /// The most rows kept of one answer; a panel of a user may select a whole table.
 pub const ROW_LIMIT: usize = 10_000;
-
-/// Statements for a sampling session of the monitor: never in the way, never waiting long.
-pub fn setup_statements(statement_timeout: Duration, search_path: &str) -> String {
-    format!(
-        "SET search_path = {search_path}; SET statement_timeout = {}; SET lock_timeout = 100; \
-         SET idle_in_transaction_session_timeout = '10s'; SET default_transaction_read_only = on; \
-         SET timezone = 'UTC'; SET datestyle = 'ISO'; SET extra_float_digits = 1; \
-         SELECT pg_catalog.set_config(s, v, false) FROM (VALUES ('log_statement', 'none'), \
-         ('log_min_duration_statement', '-1'), ('log_duration', 'off')) AS quiet (s, v) \
-         WHERE (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)",
-        statement_timeout.as_millis()
-    )
-}
 
 /// Sessions that wait for their next attempt to connect make it at once when this changes; so do
 /// those that are making one in vain just then: what was mended may not have been seen by it.
@@ -137,7 +125,7 @@ pub async fn run(
             return;
         }
         match serve(&client, &manner, &queue, &reports, pending.take()).await {
-            None => return,
+            None => return client.close().await,
             Some((error, unasked)) => {
                 pending = unasked;
                 let lost = Report::Lost {
@@ -165,7 +153,7 @@ pub async fn open(
     let mut attempt = 0;
     loop {
         wake.mark_unchanged();
-        let error = match connect_to_watch(target, &manner.setup).await {
+        let error = match connect_to_watch(target, &manner.settings).await {
             Ok(client) => return Some(client),
             Err(error) => error,
         };
@@ -195,32 +183,13 @@ pub async fn open(
     }
 }
 
-/// Connects, authenticates and runs `setup` within one deadline.
-pub async fn connect(target: &Target, setup: &str) -> Result<Client, PgError> {
-    within(target, async {
+/// Connects, authenticates and fixes the session's settings within one deadline.
+pub async fn connect(target: &Target, settings: &Settings) -> Result<Client, PgError> {
+    let begun = Instant::now();
+    let opening = async {
         let client = Client::connect(target).await?;
-        client.batch(setup).await?;
-        Ok(client)
-    })
-    .await
-}
-
-/// As [`connect`], for statements of ours that read what others wrote, whatever bytes it has.
-pub async fn connect_to_watch(target: &Target, setup: &str) -> Result<Client, PgError> {
-    within(target, async {
-        let client = Client::connect(target).await?;
-        let (any_text, set_up) = join(client.read_any_text(), client.batch(setup)).await;
-        any_text?;
-        set_up?;
-        Ok(client)
-    })
-    .await
-}
-
-async fn within(
-    target: &Target,
-    opening: impl Future<Output = Result<Client, PgError>>,
-) -> Result<Client, PgError> {
+        client.set_up(settings, begun).await
+    };
     let deadline = target.connect_deadline();
     timeout(deadline, opening).await.unwrap_or_else(|_| {
         Err(PgError::new(
@@ -228,6 +197,11 @@ async fn within(
             format!("no answer within {} s", deadline.as_secs()),
         ))
     })
+}
+
+/// As [`connect`], for statements of ours that read what others wrote, whatever bytes it has.
+pub async fn connect_to_watch(target: &Target, settings: &Settings) -> Result<Client, PgError> {
+    connect(target, &settings.clone().reading_any_text()).await
 }
 
 /// How long to wait before the next attempt. A server that is down answers at once and is asked
@@ -341,9 +315,9 @@ async fn answer(client: &Client, manner: &Manner, job: &Job) -> Result<Table, Pg
     };
     if manner.transaction {
         let (opening, table, closing) = join3(
-            client.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+            client.begin_as("ISOLATION LEVEL REPEATABLE READ READ ONLY", ""),
             ask,
-            client.batch("COMMIT"),
+            client.commit(),
         )
         .await;
         opening?;
@@ -379,11 +353,9 @@ pub async fn canary(
                 () = reports.closed() => None,
             };
             let Some(client) = opened else { return };
-            if time_points(&client, &manner, &mut sql, pace, &reports)
-                .await
-                .is_none()
-            {
-                return;
+            let timed = time_points(&client, &manner, &mut sql, pace, &reports).await;
+            if timed.is_none() || sql.has_changed().is_err() {
+                return client.close().await;
             }
         }
     };

@@ -89,7 +89,7 @@ impl Client {
     pub async fn run_all(&self, parts: &[Part<'_>]) -> Result<Vec<Answer>, PgError> {
         let message = self.message(parts);
         let answered = if message.prepare.is_empty() {
-            self.answers(&message.execute).await
+            self.within(self.answers(&message.execute)).await
         } else {
             let (prepared, answered) =
                 join(self.batch(&message.prepare), self.answers(&message.execute)).await;
@@ -105,7 +105,7 @@ impl Client {
             Err(error) if error.code() == RESULT_CHANGED => self.forget_names(false),
             other => return other,
         }
-        self.answers(&plain(parts)).await
+        self.within(self.answers(&plain(parts))).await
     }
 
     fn message(&self, parts: &[Part<'_>]) -> Message {
@@ -114,7 +114,7 @@ impl Client {
             message.execute = plain(parts);
             return message;
         };
-        if names.useless {
+        if names.useless || self.is_pooled() {
             message.execute = plain(parts);
             return message;
         }

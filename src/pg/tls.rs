@@ -281,6 +281,7 @@ async fn open(
             host: Clean::new(&endpoint.host()).as_str().to_owned(),
             port: endpoint.port,
             protection,
+            pooled: false,
         },
         ended,
         seen: Arc::clone(&seen),

@@ -13,7 +13,7 @@
 use super::router::catalogue;
 use super::router::lex::{self, Mask};
 use super::router::structure::{Harm, structure};
-use crate::pg::{Client, Param, PgError, Table, Target, quote_ident, sampler};
+use crate::pg::{Client, Param, PgError, Settings, Table, Target, quote_ident, sampler, session};
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -67,18 +67,14 @@ pub enum ExplainError {
 
 /// All of it has to be done within this.
 const DEADLINE: Duration = Duration::from_secs(6);
-/// The session's settings. Names are looked up as our role does; a queue for a table's lock is left at once.
-const SETUP: &str = "SET statement_timeout = '3s'; SET lock_timeout = '300ms'; SET timezone = 'UTC'; \
-                     SET datestyle = 'ISO'; SET standard_conforming_strings = on; SET idle_in_transaction_session_timeout = '10s'";
+/// The server's own deadline for a statement. A queue for a table's lock is left at once.
+const STATEMENT: Duration = Duration::from_secs(3);
 
 /// Plans a statement on a session of its own.
 pub async fn explain(target: &Target, whose: &Whose) -> Result<Explained, ExplainError> {
-    let client = sampler::connect(target, SETUP).await?;
+    let client = sampler::connect(target, &Settings::of_monitor(STATEMENT)).await?;
     let planned = async {
-        // Whatever anybody has made in a schema of our search_path, these names are the server's own.
-        client
-            .begin("SET TRANSACTION READ ONLY; SET LOCAL search_path = ''")
-            .await?;
+        client.begin_as("READ ONLY", "").await?;
         let found = look_up(&client, whose).await;
         client.rollback().await?;
         let found = found?;
@@ -234,23 +230,12 @@ async fn plan(client: &Client, sql: &str, params: usize, major: i64) -> Result<E
 /// As it is asked for from PostgreSQL 16 on. The parameters are the statement's and have no values, which only
 /// the simple protocol lets pass. That would run several statements: one that can be prepared is a single one.
 async fn generic(client: &Client, sql: &str) -> Result<Table, PgError> {
-    // Behind a pooler another session may have a statement of that name.
     let name = format!("htap_top_{:016x}", rand::random::<u64>());
-    client.begin("SET TRANSACTION READ ONLY").await?;
-    let planned = async {
-        client
-            .execute(&format!("PREPARE {name} AS {sql}"), &[])
-            .await?;
-        client
-            .query_text(&format!("EXPLAIN (GENERIC_PLAN) {sql}"), usize::MAX)
-            .await
-    };
-    let planned = planned.await;
-    let ended = client.rollback().await;
-    // It outlives the transaction, and behind a pooler the session; it is missing where it could not be made.
-    let _ = client.batch(&format!("DEALLOCATE {name}")).await;
-    let plan = planned?;
-    ended.map(|()| plan)
+    let prepare = format!("PREPARE {name} AS {sql}");
+    let explain = format!("EXPLAIN (GENERIC_PLAN) {sql}");
+    let plan = client.query_text(&explain, usize::MAX);
+    // From here on names are looked up as our role's own sessions do.
+    catalogue::named(client, &session::as_the_user(), &prepare, &name, plan).await
 }
 
 fn lines(plan: Table) -> Vec<Clean> {

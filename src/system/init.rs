@@ -6,7 +6,8 @@ use super::generate::Shape;
 use super::refresh::{self, Mode};
 use super::schema::{self, SCHEMAS, SUMMARIES, VERSION, VIEWS};
 use super::survey::Survey;
-use crate::pg::{Client, PgError, Target, sampler};
+use crate::pg::{Client, PgError, Settings, Target, sampler};
+use std::time::Duration;
 
 /// Why nothing was installed. The texts are fit to stand behind `htap-top: `.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -140,16 +141,19 @@ pub async fn init(
 }
 
 pub(super) async fn connect(target: &Target) -> Result<Client, InitError> {
-    let setup = "SET statement_timeout = 0; SET lock_timeout = 0";
-    let connected = sampler::connect(target, setup).await;
-    let client = connected.map_err(|source| InitError::Connect {
+    let connected = sampler::connect(target, &Settings::of_work(Duration::ZERO)).await;
+    let own = connected.and_then(|client| {
+        client.need_own_session("init")?;
+        Ok(client)
+    });
+    let client = own.map_err(|source| InitError::Connect {
         target: target.to_string(),
         source,
     })?;
     // A server whose client was killed notices, where it can (from 14 on), and does not work on for minutes.
-    let _ = client
-        .batch("SET client_connection_check_interval = '2s'")
-        .await;
+    let watch = "SELECT pg_catalog.set_config(s.name, '2s', false) FROM (VALUES ('client_connection_check_interval')) \
+                 AS s (name) WHERE pg_catalog.current_setting(s.name, true) IS NOT NULL";
+    let _ = client.query(watch, &[]).await;
     Ok(client)
 }
 

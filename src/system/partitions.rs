@@ -1,6 +1,6 @@
 //! The months of the shop: what there is, those to come, and those that come back.
 
-use crate::pg::{Client, Param, PgError, Target, sampler};
+use crate::pg::{Client, Param, PgError, Settings, Target, sampler};
 use chrono::{Datelike, Months, NaiveDate};
 use serde::Serialize;
 use std::fmt;
@@ -175,9 +175,12 @@ impl Listing {
 
 /// A session for this work.
 pub async fn connect(target: &Target) -> Result<Client, PartitionError> {
-    let setup = "SET statement_timeout = 0; SET timezone = 'UTC'; SET datestyle = 'ISO'";
-    let connected = sampler::connect(target, setup).await;
-    connected.map_err(|source| PartitionError::Connect {
+    let connected = sampler::connect(target, &Settings::of_work(Duration::ZERO)).await;
+    let own = connected.and_then(|client| {
+        client.need_own_session("work on partitions")?;
+        Ok(client)
+    });
+    own.map_err(|source| PartitionError::Connect {
         target: target.to_string(),
         source,
     })

@@ -4,7 +4,7 @@
 //! `htap-top init`, so that it holds for every client and passes through a connection pooler.
 
 use crate::pg::pool::{Pool, PoolError, PoolSize, Pooled};
-use crate::pg::{PgError, Target};
+use crate::pg::{PgError, Settings, Target};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -79,9 +79,10 @@ pub struct Pools {
 impl Pools {
     /// Pools without sessions yet. The target's user is replaced by the pools' roles.
     pub fn new(target: &Target, limits: Limits) -> Self {
+        let application = Settings::of_application;
         Self {
-            oltp: Pool::new(target.with_user(OLTP_ROLE), "", limits.oltp),
-            olap: Pool::new(target.with_user(OLAP_ROLE), "", limits.olap),
+            oltp: Pool::new(target.with_user(OLTP_ROLE), application(), limits.oltp),
+            olap: Pool::new(target.with_user(OLAP_ROLE), application(), limits.olap),
             admission: Admission::new(limits.admission),
         }
     }

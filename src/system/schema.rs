@@ -207,7 +207,10 @@ pub async fn extensions(client: &Client) -> Result<(), PgError> {
         if name == "pg_stat_statements" && !preloaded.contains(name) {
             continue;
         }
-        let create = format!("CREATE EXTENSION IF NOT EXISTS {}", quote_ident(name));
+        let create = format!(
+            "CREATE EXTENSION IF NOT EXISTS {} SCHEMA public",
+            quote_ident(name)
+        );
         if let Err(error) = client.batch(&create).await
             && !error.session_survives()
         {

@@ -13,7 +13,7 @@ use super::shop::{Counter, Desk, Shop, lock};
 use super::summary::Summary;
 use super::tally::Tally;
 use crate::pg::pool::{Pool, PoolSize};
-use crate::pg::{Param, Statement, Target};
+use crate::pg::{Param, Settings, Statement, Target};
 use crate::system::orders::Orders;
 use crate::system::pools::{OLTP_ROLE, Pools};
 use rand::SeedableRng;
@@ -110,7 +110,7 @@ pub async fn run(
     });
     let probe = Pool::new(
         target.with_user(OLTP_ROLE),
-        "",
+        Settings::of_application(),
         PoolSize {
             min: 1,
             max: 1,

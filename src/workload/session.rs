@@ -1,6 +1,6 @@
 //! A session that is opened when it is needed, and again when it was lost.
 
-use crate::pg::{Class, Client, Param, PgError, Table, Target, sampler};
+use crate::pg::{Class, Client, Param, PgError, Settings, Table, Target, sampler};
 use crate::system::refresh::{Done, Kind, Mode, View, refresh};
 use std::time::Duration;
 
@@ -9,8 +9,7 @@ use std::time::Duration;
 pub(super) struct Session {
     target: Target,
     open: Option<Client>,
-    /// Statements to run on each new connection.
-    setup: &'static str,
+    settings: Settings,
     failures: u32,
 }
 
@@ -19,14 +18,14 @@ impl Session {
         Self {
             target,
             open: None,
-            setup: "",
+            settings: Settings::of_application(),
             failures: 0,
         }
     }
 
-    /// The same with statements to run on each new connection.
-    pub(super) fn with_setup(mut self, setup: &'static str) -> Self {
-        self.setup = setup;
+    /// The same with one setting more.
+    pub(super) fn with(mut self, name: &'static str, value: &'static str) -> Self {
+        self.settings = self.settings.with(name, value);
         self
     }
 
@@ -83,7 +82,7 @@ impl Session {
 
     async fn client(&mut self) -> Result<&Client, PgError> {
         if self.open.as_ref().is_none_or(Client::is_closed) {
-            self.open = Some(sampler::connect(&self.target, self.setup).await?);
+            self.open = Some(sampler::connect(&self.target, &self.settings).await?);
         }
         self.open
             .as_ref()

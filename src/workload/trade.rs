@@ -8,8 +8,8 @@ use super::reports::Source;
 use super::shop::{Counter, Desk, Shop, lock};
 use super::tally::Tally;
 use super::{Load, Shared, count};
-use crate::pg::Param;
 use crate::pg::pool::{Pool, PoolSize};
+use crate::pg::{Param, Settings};
 use crate::system::generate::PRODUCT_SKEW;
 use crate::system::orders::{Commit, Orders, Strategy};
 use crate::system::pools::{Limits, OLTP_ROLE, Pools};
@@ -33,16 +33,13 @@ const MIX: Mix = Mix {
 /// Work that may wait for each kind of session; more is dropped.
 const QUEUE: usize = 2_000;
 
-/// Who does it: an application_name, sessions, and settings.
-const LANES: [(&str, usize, &str); 3] = [
-    ("storefront", 2, ""),
+/// Who does it: an application_name, sessions, and limits for a lock and a statement where the role's are not
+/// meant.
+const LANES: [(&str, usize, Option<[&str; 2]>); 3] = [
+    ("storefront", 2, None),
     // A customer who is about to pay rather waits than goes: longer than the role's own limits.
-    (
-        "checkout",
-        8,
-        "SET lock_timeout = '12s'; SET statement_timeout = '15s'",
-    ),
-    ("payments", 2, ""),
+    ("checkout", 8, Some(["12s", "15s"])),
+    ("payments", 2, None),
 ];
 
 /// The lane of a job.
@@ -112,9 +109,15 @@ async fn open_counters(
     tally: &Arc<Mutex<Tally>>,
 ) -> Vec<Arc<Queue>> {
     let mut queues = Vec::new();
-    for (name, sessions, setup) in LANES {
+    for (name, sessions, limits) in LANES {
         let target = shared.target.with_user(OLTP_ROLE);
-        let pool = Pool::new(target.with_application_name(name), setup, size(sessions));
+        let mut settings = Settings::of_application();
+        if let Some([lock, statement]) = limits {
+            settings = settings
+                .with("lock_timeout", lock)
+                .with("statement_timeout", statement);
+        }
+        let pool = Pool::new(target.with_application_name(name), settings, size(sessions));
         open(&pool).await;
         let counter = Counter {
             shop: Arc::clone(shop),
@@ -173,7 +176,11 @@ fn size(sessions: usize) -> PoolSize {
 
 async fn catalogue(shared: &Shared) -> Catalogue {
     let target = shared.target.with_user(OLTP_ROLE);
-    let pool = Pool::new(target.with_application_name("storefront"), "", size(1));
+    let pool = Pool::new(
+        target.with_application_name("storefront"),
+        Settings::of_application(),
+        size(1),
+    );
     loop {
         match Catalogue::read(&pool).await {
             Ok(catalogue) => return catalogue,

@@ -133,7 +133,7 @@ async fn lock_queue(shared: &Shared, lasts: Duration) {
     );
     let mut session = shared
         .session("htap_oltp", "stock-audit")
-        .with_setup("SET idle_in_transaction_session_timeout = '60s'");
+        .with("idle_in_transaction_session_timeout", "60s");
     if session.batch(&lock).await.is_ok() {
         sleep(lasts).await;
     }

@@ -112,6 +112,7 @@ fn dashboard(backends: usize) -> Model {
                     host: "primary".into(),
                     port: 5432,
                     protection: Protection::Verified,
+                    pooled: false,
                 };
                 send(
                     &mut model,

@@ -151,6 +151,7 @@ impl Board {
             host: "primary".into(),
             port: 5432,
             protection: Protection::Local,
+            pooled: false,
         };
         self.event(Event::Reported(Report::Opened { session, peer }))
     }

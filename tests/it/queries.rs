@@ -17,8 +17,7 @@ use htap_top::dashboard::panels::{
     self, activity, bloat, locks, snapshots, statements, views, waits, wal,
 };
 use htap_top::dashboard::xid_clock::{Clock, XidClock};
-use htap_top::pg::sampler::setup_statements;
-use htap_top::pg::{Client, Param, Table, Value};
+use htap_top::pg::{Client, Param, Settings, Table, Value, sampler};
 use htap_top::system::schema;
 use situations::Situations;
 use standby::Standby;
@@ -52,15 +51,9 @@ fn spec(name: &str) -> Spec {
 
 /// A session set up as the dashboard's own.
 async fn sampling(database: &Database<'_>, role: &str) -> Client {
-    let client =
-        htap_top::pg::Client::connect(&database.target_of(role).with_application_name("htap-top"))
-            .await
-            .unwrap();
-    client
-        .batch(&setup_statements(Duration::from_secs(20), "''"))
-        .await
-        .unwrap();
-    client
+    let target = database.target_of(role).with_application_name("htap-top");
+    let settings = Settings::of_monitor(Duration::from_secs(20));
+    sampler::connect(&target, &settings).await.unwrap()
 }
 
 /// The dashboard's schema with a bit of data, and the three roles.

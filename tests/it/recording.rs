@@ -55,6 +55,7 @@ fn record(path: &Path, mask: bool, end: bool) -> Model {
         host: "primary".into(),
         port: 5432,
         protection: Protection::Local,
+        pooled: false,
     };
     let session = SessionId::Fast;
     let mut events = vec![

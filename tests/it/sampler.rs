@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 use super::server::{Database, Order, PATIENCE, Server, block_on, shared, until};
-use htap_top::pg::sampler::{self, Job, Manner, Report, SessionId, setup_statements};
-use htap_top::pg::{Class, PgError, Table, Target, Value};
+use htap_top::pg::sampler::{self, Job, Manner, Report, SessionId};
+use htap_top::pg::{Class, PgError, Settings, Table, Target, Value};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ struct Session {
 
 fn manner(server: Duration, client: Duration) -> Manner {
     Manner {
-        setup: setup_statements(server, "''"),
+        settings: Settings::of_monitor(server),
         transaction: false,
         deadline: client,
         lazy: false,

@@ -361,16 +361,17 @@ fn own_panels_appear_and_broken_ones_are_told() {
     block_on(async {
         let database = bank(shared()).await;
         let terminal = Terminal::open(120, 40);
+        // By the role's search path, which its front matter asks for.
         terminal.own_panel(
             "balance",
             "Balances",
-            "SELECT count(*) AS accounts, 'x\u{1b}[31my' AS text FROM accounts",
+            "-- search_path = \"role\"\nSELECT count(*) AS accounts, 'x\u{1b}[31my' AS text FROM accounts",
         );
-        terminal.own_panel("fails", "Fails", "SELECT 1 / 0 AS x");
+        terminal.own_panel("fails", "Fails", "SELECT 1 / 0 AS x FROM public.accounts");
         terminal.own_panel(
             "breaks_out",
             "Breaks out",
-            "SET TRANSACTION READ WRITE; INSERT INTO accounts VALUES (-1, 0) RETURNING aid",
+            "SET TRANSACTION READ WRITE; INSERT INTO public.accounts VALUES (-1, 0) RETURNING aid",
         );
         terminal.own_panel(
             "writes",

@@ -78,6 +78,7 @@ fn opened() -> Vec<Event> {
                 host: "primary".into(),
                 port: 5432,
                 protection: Protection::Local,
+                pooled: false,
             },
         })
     };

@@ -198,6 +198,7 @@ impl Model {
         };
         // What was asked of a session before it was open is answered by it.
         let first = *link == Link::Idle;
+        let pooled = peer.pooled;
         *link = Link::Live(peer);
         if let Some(since) = lost_at
             && session == SessionId::Fast
@@ -207,6 +208,19 @@ impl Model {
             self.say(Grade::Good, &format!("connected again after {away}"));
         }
         let pool = own_pool(session);
+        if pooled && first && session != SessionId::Slow {
+            let who = match session {
+                SessionId::Olap(_) => "OLAP pool: ",
+                _ => "",
+            };
+            self.say(
+                Grade::Doubtful,
+                &format!(
+                    "{who}a connection pooler is in between: settings go with each statement, for its transaction \
+                     alone; times hold the way through it"
+                ),
+            );
+        }
         let asked_anew = |feed: &&mut Feed| Some(feed.spec.front.pool) == pool && !first;
         for feed in self.feeds.iter_mut().filter(asked_anew) {
             feed.sampling.in_flight = None;

@@ -51,11 +51,15 @@ impl Classifier {
     /// Whether a session is one of this program's own sampling sessions. A refresh that it was asked
     /// for is the user's work and is shown: it calls itself otherwise.
     pub fn is_own(&self, role: &str, application: &str) -> bool {
-        application == APPLICATION_NAME && self.own_roles.iter().any(|own| own == role)
+        base_name(application) == APPLICATION_NAME && self.own_roles.iter().any(|own| own == role)
     }
 
     /// The class of `session`.
     pub fn classify(&self, session: &Session<'_>) -> WorkClass {
+        let session = &Session {
+            application: base_name(session.application),
+            ..*session
+        };
         let fits = |pattern: &Option<Regex>, text: &str| {
             pattern.as_ref().is_none_or(|regex| regex.is_match(text))
         };
@@ -92,6 +96,17 @@ impl Classifier {
         }
         WorkClass::Oltp
     }
+}
+
+/// The name that an application gave itself. PgBouncer (application_name_add_host) writes its client's address
+/// behind it: `storefront - 10.0.0.7:41234`.
+pub fn base_name(application: &str) -> &str {
+    let Some((name, address)) = application.rsplit_once(" - ") else {
+        return application;
+    };
+    let port = address.rsplit_once(':').map_or("", |(_, port)| port);
+    let is_address = !address.contains(' ') && port.parse::<u16>().is_ok();
+    if is_address { name } else { application }
 }
 
 /// Whether a query text is a refresh of a materialized view.
@@ -137,6 +152,24 @@ mod tests {
             class("app", "pg_dump", "COPY x TO stdout"),
             WorkClass::Maintenance
         );
+        assert_eq!(
+            class("app", "metabase - 10.0.0.7:41234", "SELECT 1"),
+            WorkClass::Olap
+        );
+        assert_eq!(
+            class("app", "pg_dump - unix(7@):0", "COPY x TO stdout"),
+            WorkClass::Maintenance
+        );
+        for (name, base) in [
+            ("htap-top - 127.0.0.1:5", "htap-top"),
+            ("a - b - [::1]:6", "a - b"),
+            ("a - b", "a - b"),
+            ("a - b:c", "a - b:c"),
+            ("a - b c:1", "a - b c:1"),
+            ("", ""),
+        ] {
+            assert_eq!(base_name(name), base);
+        }
         let worker = Session {
             backend_type: "autovacuum worker",
             ..Session::default()

@@ -1,6 +1,6 @@
 //! A user's own panels: every `*.sql` file in the configuration folder's `queries/`.
 
-use super::spec::{Pool, Spec};
+use super::spec::{Pool, SearchPath, Spec};
 use std::path::Path;
 
 /// The largest panel file that is read, bytes.
@@ -47,6 +47,11 @@ fn read_file(path: &Path) -> Result<Spec, String> {
     // alone: a second statement, `COMMIT` or `SET TRANSACTION READ WRITE`, is a syntax error.
     spec.front.pool = Pool::Olap;
     let sql = spec.sql.trim_end().trim_end_matches(';');
-    spec.sql = format!("SELECT * FROM (\n{sql}\n) AS panel");
+    spec.sql = match spec.front.search_path {
+        SearchPath::Catalog => format!("SELECT * FROM (\n{sql}\n) AS panel"),
+        SearchPath::Role => {
+            format!("SET LOCAL search_path TO DEFAULT; SELECT * FROM (\n{sql}\n) AS panel")
+        }
+    };
     Ok(spec)
 }

@@ -125,6 +125,17 @@ impl ColumnSpec {
     }
 }
 
+/// Where a statement finds names that have no schema.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SearchPath {
+    /// Among the server's own: nobody can put anything in their place.
+    #[default]
+    Catalog,
+    /// By the search path of the role, as its other sessions do: also what others may have put there.
+    Role,
+}
+
 /// A panel's front matter.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -133,6 +144,9 @@ pub struct Front {
     pub title: String,
     /// Sessions that run it.
     pub pool: Pool,
+    /// Where names without schema are found; a user's own panel may ask for the role's path.
+    #[serde(default)]
+    pub search_path: SearchPath,
     /// Time between samples, such as `5s`.
     #[serde(deserialize_with = "duration")]
     pub interval: Duration,

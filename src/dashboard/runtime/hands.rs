@@ -8,7 +8,7 @@ use crate::dashboard::panels::spec::Pool;
 use crate::pg::admin::{self, Spare};
 use crate::pg::measure;
 use crate::pg::sampler::{self, Job, Manner, Queue, Report, SessionId};
-use crate::pg::{Canceller, Class, Client, PgError, Target};
+use crate::pg::{Canceller, Class, Client, PgError, Settings, Target};
 use crate::system::explain::explain;
 use crate::system::refresh::Refresh;
 use crate::text::Clean;
@@ -17,6 +17,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 /// The server's deadline for a statement, and the client's behind it.
 const FAST_TIMEOUT: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(5));
@@ -40,7 +42,11 @@ pub(super) struct Hands {
     tell: Sender<Event>,
     audit: Audit,
     running: Arc<Mutex<HashMap<ActionId, Running>>>,
+    sessions: JoinSet<()>,
 }
+
+/// So long statements under way are waited for at the end.
+const END: Duration = Duration::from_secs(1);
 
 /// A refresh or a measurement that can be cancelled.
 struct Running {
@@ -55,8 +61,9 @@ impl Hands {
         let (tell, ended) = channel(EVENTS);
         let (point, points) = watch::channel(None);
         let (wake, woken) = watch::channel(());
-        let session = |id, target: &Target, manner: Manner, queue: &Queue| {
-            tokio::spawn(sampler::run(
+        let mut sessions = JoinSet::new();
+        let mut session = |id, target: &Target, manner: Manner, queue: &Queue| {
+            sessions.spawn(sampler::run(
                 id,
                 target.clone(),
                 manner,
@@ -93,7 +100,7 @@ impl Hands {
                 &olap_queue,
             );
         }
-        tokio::spawn(sampler::canary(
+        sessions.spawn(sampler::canary(
             targets.oltp.clone(),
             monitor(FAST_TIMEOUT),
             points,
@@ -115,7 +122,27 @@ impl Hands {
             tell,
             audit,
             running,
+            sessions,
         }
+    }
+
+    /// Ends the sessions, each when what is under way on it has been answered: a server whose client is gone in the
+    /// middle of a statement writes that into its log. What takes longer than a moment is not waited for.
+    pub(super) async fn end(self) {
+        let Self {
+            mut sessions,
+            fast,
+            slow,
+            olap,
+            point,
+            reports,
+            canary,
+            ..
+        } = self;
+        point.send_replace(None);
+        drop((fast, slow, olap, point, reports, canary));
+        let all = async { while sessions.join_next().await.is_some() {} };
+        let _ = timeout(END, all).await;
     }
 
     pub(super) fn execute(&mut self, effect: Effect) {
@@ -216,7 +243,7 @@ impl Hands {
 
 fn monitor((server, client): (Duration, Duration)) -> Manner {
     Manner {
-        setup: sampler::setup_statements(server, "''"),
+        settings: Settings::of_monitor(server),
         transaction: false,
         deadline: client,
         lazy: false,
@@ -224,12 +251,8 @@ fn monitor((server, client): (Duration, Duration)) -> Manner {
 }
 
 fn analytic(olap: &crate::config::Olap) -> Manner {
-    let limits = sampler::setup_statements(olap.statement_timeout, "\"$user\", public");
     Manner {
-        setup: format!(
-            "{limits}; SET work_mem = {}",
-            crate::pg::quote_literal(&olap.work_mem)
-        ),
+        settings: Settings::of_analysis(olap.statement_timeout, &olap.work_mem),
         transaction: true,
         deadline: olap.statement_timeout + Duration::from_secs(5),
         lazy: true,

@@ -20,8 +20,6 @@ use tokio::time::{Instant, Interval, sleep_until};
 
 /// Point queries from which percentiles are told: two reports of the session that times them.
 const TIMED: usize = 10;
-/// So long statements under way are waited for at the end.
-const QUIET: Duration = Duration::from_secs(1);
 /// Feeds with figures that two samples make, besides those whose panel file names `rates`.
 const TWICE: [&str; 2] = ["database", "statements"];
 /// As [`TWICE`], where it is a panel asked for: as what a rule rests on it takes minutes anyway.
@@ -261,21 +259,9 @@ impl Headless {
         }
     }
 
-    /// Waits a moment for what is under way: a server whose client is gone in the middle of a statement writes
-    /// that into its log.
-    pub async fn quiet(&mut self) {
-        self.model.asked = Asked::These(BTreeSet::new());
-        let end = Instant::now() + QUIET;
-        let waits = |model: &Model| {
-            let mut feeds = model.feeds.iter();
-            feeds.any(|feed| feed.sampling.in_flight.is_some())
-        };
-        while waits(&self.model) {
-            tokio::select! {
-                () = self.step() => {}
-                () = sleep_until(end) => return,
-            }
-        }
+    /// Ends the sessions, each when what is under way on it has been answered, for a moment at most.
+    pub async fn end(self) {
+        self.hands.end().await;
     }
 
     fn is_settled(&self) -> bool {

@@ -74,6 +74,7 @@ pub async fn serve(
         }
     }
     door.abort();
+    headless.end().await;
 }
 
 async fn next(asked: &mut Receiver<Ask>) -> Ask {

@@ -227,7 +227,13 @@ async fn show(
         show.draw(urgent)?;
     }
     show.end_recording();
-    Ok(show.ending())
+    let ending = show.ending();
+    // The terminal is given back first.
+    drop(show);
+    if let Some(hands) = ears.hands {
+        hands.end().await;
+    }
+    Ok(ending)
 }
 
 /// How soon a frame must follow an event.

@@ -41,6 +41,12 @@ pub(super) fn draw(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     if let Some((word, role)) = protection(model) {
         parts.push(vec![Span::styled(word, theme.style(role))]);
     }
+    if matches!(&model.fast, Link::Live(peer) if peer.pooled) {
+        parts.push(vec![Span::styled(
+            " (through a pooler)",
+            theme.style(Role::Warning),
+        )]);
+    }
     parts.extend(
         server(model, theme)
             .into_iter()

@@ -3,7 +3,7 @@
 use crate::config::WorkClass;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::model::{Link, Model};
-use crate::dashboard::panels::spec::{Chart, Unit};
+use crate::dashboard::panels::spec::{Chart, SearchPath, Unit};
 use crate::dashboard::theme::{Role, Theme};
 use crate::dashboard::widgets::{
     self, BarChart, DataTable, Figure, LineChart, Panel, Ranking, Stat,
@@ -143,7 +143,7 @@ pub fn instead(model: &Model, feed: &Feed) -> Option<String> {
         return None;
     }
     if let Some(error) = &feed.sampling.error {
-        return Some(refused(error));
+        return Some(refused(feed, error));
     }
     let link = model.link(feed);
     Some(match link {
@@ -152,7 +152,7 @@ pub fn instead(model: &Model, feed: &Feed) -> Option<String> {
     })
 }
 
-fn refused(error: &PgError) -> String {
+fn refused(feed: &Feed, error: &PgError) -> String {
     let hint = error
         .hint
         .as_ref()
@@ -161,6 +161,12 @@ fn refused(error: &PgError) -> String {
     let cure = match error.code() {
         "42501" => " Grant the privilege to the connecting role.",
         "57014" => " It ran into its time limit.",
+        // undefined_table, undefined_function, undefined_object
+        "42P01" | "42883" | "42704"
+            if feed.foreign && feed.spec.front.search_path == SearchPath::Catalog =>
+        {
+            " Names need their schema, or search_path = \"role\" in the file."
+        }
         _ => "",
     };
     let again = if error.class == Class::Statement {

@@ -10,7 +10,7 @@ mod rows;
 
 pub use ledger::{Entry, Standing, close, standing};
 
-use crate::pg::{Class, Client, Param, PgError, Target, sampler};
+use crate::pg::{Class, Client, Param, PgError, Settings, Target, sampler};
 use crate::system::generate::{Shape, World};
 use chrono::{DateTime, Local};
 use part::Part;
@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -71,7 +72,7 @@ pub async fn fill(
         end_ms: fill.end_ms,
         offset_s: offset_s(fill.end_ms),
     };
-    let client = sampler::connect(target, "SET statement_timeout = 0").await?;
+    let client = sampler::connect(target, &Settings::of_work(Duration::ZERO)).await?;
     let load_id = entry.open(&client).await?;
     let loaded = load(target, &client, load_id, entry, 2, |at| {
         let share = at.loaded.orders as f64 / at.orders.max(1) as f64;
@@ -218,7 +219,8 @@ async fn work(
 /// References are checked then, and it takes several times longer.
 #[derive(Clone, Debug)]
 struct Way {
-    setup: &'static str,
+    /// session_replication_role, where it may be set.
+    role: Option<&'static str>,
     before: String,
     after: String,
     alone: bool,
@@ -232,9 +234,8 @@ const INSERT_TRIGGERS: &str = "
 
 impl Way {
     async fn of(target: &Target, client: &Client) -> Result<Self, PgError> {
-        let setup = "SET session_replication_role = replica;";
         let way = Self {
-            setup,
+            role: Some("replica"),
             before: String::new(),
             after: String::new(),
             alone: false,
@@ -258,7 +259,7 @@ impl Way {
             sql
         };
         Ok(Self {
-            setup: "",
+            role: None,
             before: switch("DISABLE"),
             after: switch("ENABLE"),
             alone: true,
@@ -268,12 +269,13 @@ impl Way {
     /// A session that loads. What is lost with the server's memory is a part and the note of it together.
     async fn session(&self, target: &Target) -> Result<Client, PgError> {
         let target = target.with_application_name("htap-top load");
-        let setup = format!(
-            "{} SET statement_timeout = 0; SET lock_timeout = 0; SET synchronous_commit = off; {}",
-            self.setup,
-            ledger::SHARE
-        );
-        sampler::connect(&target, &setup).await
+        let mut settings = Settings::of_work(Duration::ZERO).with("synchronous_commit", "off");
+        if let Some(role) = self.role {
+            settings = settings.with("session_replication_role", role);
+        }
+        let client = sampler::connect(&target, &settings).await?;
+        client.batch(ledger::SHARE).await?;
+        Ok(client)
     }
 }
 

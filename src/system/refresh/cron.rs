@@ -60,7 +60,7 @@ pub fn jobs(views: &[(Known, Mode)], every: Duration) -> Result<Vec<Job>, String
 }
 
 /// Schedules them as the role that is logged in, which they will run as; needs the extension in this database.
-pub async fn schedule(client: &Client, jobs: &[Job]) -> Result<(), PgError> {
+pub async fn schedule(client: Client, jobs: &[Job]) -> Result<(), PgError> {
     let sql = "SELECT extname::text FROM pg_catalog.pg_extension WHERE extname = 'pg_cron'";
     if client.query(sql, &[]).await?.rows.is_empty() {
         return Err(PgError::new(
@@ -70,7 +70,7 @@ pub async fn schedule(client: &Client, jobs: &[Job]) -> Result<(), PgError> {
         ));
     }
     // The owner of the summaries need not know of pg_cron.
-    client.batch("RESET ROLE").await?;
+    let client = client.become_role("none").await?;
     for job in jobs {
         let params = [
             Param::Text(&job.name),

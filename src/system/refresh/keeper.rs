@@ -129,6 +129,9 @@ impl Keeper {
         tell: &mut impl FnMut(Event),
     ) -> Result<Self, KeepError> {
         let client = connect(target).await.map_err(KeepError::Server)?;
+        client
+            .need_own_session("a refresher that goes on, which leads by a lock of its session,")
+            .map_err(KeepError::Server)?;
         let all = known(&client).await.map_err(KeepError::Server)?;
         let views = chosen(&all, plan)?;
         lead(&client, tell).await.map_err(KeepError::Server)?;

@@ -9,7 +9,10 @@ pub mod plan;
 pub mod verify;
 
 use crate::pg::client::Canceller;
-use crate::pg::{Client, Param, PgError, Table, Target, quote_ident, quote_literal, sampler};
+use crate::pg::{
+    Client, Param, PgError, Settings, Table, Target, quote_ident, quote_literal, sampler, session,
+};
+use futures_util::future::join3;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -175,24 +178,25 @@ pub const MUST_REBUILD: &str = "HT004";
 /// Log rows merged in one transaction: about a second's work, so that a long backlog holds no snapshot for long.
 pub const STEP: i64 = 20_000;
 
-/// Begins a merge or a rebuild: one snapshot from beginning to end.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
+/// A merge or a rebuild has one snapshot from beginning to end.
+const ONE_SNAPSHOT: &str = "ISOLATION LEVEL REPEATABLE READ";
 
 /// Whether a merge or rebuild failed because another one was at work, or ended after our snapshot was taken.
 pub fn is_busy(error: &PgError) -> bool {
     matches!(error.code(), BUSY | "40001")
 }
 
-/// Set up for work that may take long, but never waits long for a lock.
-const SETUP: &str = "SET statement_timeout = 0; SET lock_timeout = '5s'";
+/// It may take long, but never waits long for a lock.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens a session for refreshing. Where the role may become htap_refresh it does: what a refresh writes
 /// then belongs to the owner of the summaries.
 pub async fn connect(target: &Target) -> Result<Client, PgError> {
-    let client = sampler::connect(target, SETUP).await?;
+    let settings = Settings::of_work(LOCK_TIMEOUT);
+    let client = sampler::connect(target, &settings).await?;
     let may = "SELECT 1 AS may FROM pg_catalog.pg_roles WHERE rolname = 'htap_refresh' AND pg_catalog.pg_has_role(oid, 'MEMBER')";
     if client.query(may, &[]).await?.rows.len() == 1 {
-        client.batch("SET ROLE htap_refresh").await?;
+        return client.become_role("htap_refresh").await;
     }
     Ok(client)
 }
@@ -208,8 +212,7 @@ pub struct Refresh {
 impl Refresh {
     /// Opens the session and sees what the view is; nothing is refreshed yet.
     pub async fn prepare(target: &Target, view: &View, mode: Mode) -> Result<Self, PgError> {
-        let setup = "SET search_path = ''; SET statement_timeout = 0; SET lock_timeout = '5s'";
-        let client = sampler::connect(target, setup).await?;
+        let client = sampler::connect(target, &Settings::of_work(LOCK_TIMEOUT)).await?;
         let kind = kind(&client, view).await?;
         if kind == Kind::Materialized && mode == Mode::Incremental {
             return Err(PgError::new(
@@ -264,7 +267,7 @@ pub async fn refresh(
     match (kind, mode) {
         (Kind::Materialized, mode) => {
             let statement = view.statement(mode != Mode::Full);
-            record(client, view, mode, client.batch(&statement)).await?;
+            record(client, view, mode, recompute(client, &statement)).await?;
         }
         (Kind::Incremental, Mode::Incremental) => {
             let mut changes = 0;
@@ -291,6 +294,18 @@ pub async fn refresh(
     Ok(done)
 }
 
+/// Recomputes a materialized view. Its query calls what its owner meant: names are found as by the role's own
+/// sessions, and from PostgreSQL 17 on as the server says.
+async fn recompute(client: &Client, statement: &str) -> Result<(), PgError> {
+    let (begun, done, ended) = join3(
+        client.begin(&session::as_the_user()),
+        client.batch(statement),
+        client.commit(),
+    )
+    .await;
+    begun.and(done).and(ended)
+}
+
 /// What one transaction of a merge did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Merged {
@@ -300,17 +315,23 @@ pub struct Merged {
     pub remaining: bool,
 }
 
+/// Does `work` in a transaction of its own with one snapshot; all of it is sent at once.
+async fn in_one_snapshot<T>(
+    client: &Client,
+    work: impl Future<Output = Result<T, PgError>>,
+) -> Result<T, PgError> {
+    let (begun, done, ended) =
+        join3(client.begin_as(ONE_SNAPSHOT, ""), work, client.commit()).await;
+    begun.and(done).and_then(|done| ended.map(|()| done))
+}
+
 /// Merges at most about `step` log rows into an incremental summary, in one transaction. REPEATABLE READ: what it
 /// reads of the shop is what its watermark sees.
 pub async fn merge(client: &Client, view: &View, step: i64) -> Result<Merged, PgError> {
-    client.batch(BEGIN).await?;
     let sql = "SELECT changes, remaining FROM htap.merge($1, $2)";
-    let params = [Param::Text(&view.to_string()), Param::Int(step)];
-    let merged = client.query(sql, &params).await;
-    let end = if merged.is_ok() { "COMMIT" } else { "ROLLBACK" };
-    let ended = client.batch(end).await;
-    let table = merged?;
-    ended?;
+    let name = view.to_string();
+    let params = [Param::Text(&name), Param::Int(step)];
+    let table = in_one_snapshot(client, client.query(sql, &params)).await?;
     Ok(Merged {
         changes: table.first("changes").int().unwrap_or(0).unsigned_abs(),
         remaining: table.first("remaining").is_true(),
@@ -326,13 +347,8 @@ pub async fn rebuild(client: &Client, view: &View, by_difference: bool) -> Resul
     };
     let name = quote_literal(&view.to_string());
     let work = async {
-        client.batch(BEGIN).await?;
-        let filled = client
-            .batch(&format!("SELECT htap.rebuild({name}, {by_difference})"))
-            .await;
-        let end = if filled.is_ok() { "COMMIT" } else { "ROLLBACK" };
-        let ended = client.batch(end).await;
-        filled.and(ended)
+        let fill = format!("SELECT htap.rebuild({name}, {by_difference})");
+        in_one_snapshot(client, client.batch(&fill)).await
     };
     record(client, view, mode, work).await
 }

@@ -1,6 +1,6 @@
 //! Proof that an incremental summary equals its recomputation.
 
-use super::{BEGIN, View, is_busy};
+use super::{ONE_SNAPSHOT, View, is_busy};
 use crate::pg::{Client, Param, PgError};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -33,12 +33,10 @@ pub async fn verify(client: &Client, view: &View) -> Result<Vec<Difference>, PgE
     let mut attempts = 0;
     loop {
         let outcome = compare(client, view).await;
-        let end = if outcome.is_ok() {
-            "COMMIT"
-        } else {
-            "ROLLBACK"
+        let ended = match outcome {
+            Ok(_) => client.commit().await,
+            Err(_) => client.rollback().await,
         };
-        let ended = client.batch(end).await;
         match outcome {
             Err(error) if attempts < ATTEMPTS && is_busy(&error) => {
                 attempts += 1;
@@ -54,7 +52,7 @@ pub async fn verify(client: &Client, view: &View) -> Result<Vec<Difference>, PgE
 }
 
 async fn compare(client: &Client, view: &View) -> Result<Vec<Difference>, PgError> {
-    client.batch(BEGIN).await?;
+    client.begin_as(ONE_SNAPSHOT, "").await?;
     let name = view.to_string();
     let merge = "SELECT remaining FROM htap.merge($1, $2)";
     let params = [Param::Text(&name), Param::Int(STEP)];

@@ -2,8 +2,8 @@
 
 use super::lex::{Token, lex};
 use super::names::Call;
-use crate::pg::{Class, Client, Param, PgError, Table, Target, sampler};
-use futures_util::future::{join3, join5};
+use crate::pg::{Class, Client, Param, PgError, Settings, Table, Target, sampler, session};
+use futures_util::future::{join, join3};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +15,11 @@ const RELATIONS: &str = include_str!("../../../queries/router/relations.sql");
 const HAZARDS: &str = include_str!("../../../queries/router/hazards.sql");
 
 /// Never in the way: a statement that waits for DDL goes to the primary and waits there.
-const SETUP: &str = "SET statement_timeout = '2s'; SET lock_timeout = '100ms'; SET jit = off; \
-                     SET default_transaction_read_only = on; SET idle_in_transaction_session_timeout = '10s'";
+const STATEMENT: Duration = Duration::from_secs(2);
+/// Keeps the schemas of the role's search path, and goes back to ours.
+const SCHEMAS: &str = "SET LOCAL search_path TO DEFAULT; SELECT pg_catalog.set_config('htap_top.schemas', \
+                       pg_catalog.current_schemas(true)::pg_catalog.text, true); \
+                       SET LOCAL search_path = pg_catalog, pg_temp";
 /// The client's own deadline for a question.
 const DEADLINE: Duration = Duration::from_secs(3);
 
@@ -70,10 +73,14 @@ pub struct Hazards {
     pub anywhere: Option<String>,
 }
 
+fn settings() -> Settings {
+    Settings::of_monitor(STATEMENT)
+}
+
 impl Catalogue {
     /// Opens the session.
     pub async fn connect(target: Target) -> Result<Self, PgError> {
-        let client = sampler::connect(&target, SETUP).await?;
+        let client = sampler::connect(&target, &settings()).await?;
         let catalogue = Self::new(target);
         *catalogue.session.lock().await = Some(client);
         Ok(catalogue)
@@ -101,7 +108,7 @@ impl Catalogue {
         let schemas: Vec<String> = calls.iter().map(|call| call.schema.clone()).collect();
         let names: Vec<String> = calls.iter().map(|call| call.name.clone()).collect();
         let params = [Param::Texts(&schemas), Param::Texts(&names)];
-        let table = self.ask(FUNCTIONS, &params).await?;
+        let table = self.ask_about_names(FUNCTIONS, &params).await?;
         let row = |row: usize| Function {
             asked: position(table.get(row, "asked").int()),
             built_in: table.get(row, "built_in").is_true(),
@@ -118,7 +125,7 @@ impl Catalogue {
     ) -> Result<Vec<Relation>, PgError> {
         let (schemas, names): (Vec<String>, Vec<String>) = names.iter().cloned().unzip();
         let params = [Param::Texts(&schemas), Param::Texts(&names)];
-        let table = self.ask(RELATIONS, &params).await?;
+        let table = self.ask_about_names(RELATIONS, &params).await?;
         let row = |row: usize| {
             let text = |name: &str| table.get(row, name).text().map(str::to_owned);
             Relation {
@@ -167,6 +174,20 @@ impl Catalogue {
             .await
     }
 
+    /// Asks about names as the role's own sessions look them up, which is not how this question is read.
+    async fn ask_about_names(&self, sql: &str, params: &[Param<'_>]) -> Result<Table, PgError> {
+        self.with_session(async |client| {
+            let (begun, table, ended) = join3(
+                client.begin_as("READ ONLY", SCHEMAS),
+                client.query(sql, params),
+                client.rollback(),
+            )
+            .await;
+            begun.and(table).and_then(|table| ended.map(|()| table))
+        })
+        .await
+    }
+
     /// Asks on the session, opened anew where it was lost.
     async fn with_session<T>(
         &self,
@@ -191,7 +212,7 @@ impl Catalogue {
         session: &'a mut MutexGuard<'_, Option<Client>>,
     ) -> Result<&'a Client, PgError> {
         if session.as_ref().is_none_or(Client::is_closed) {
-            **session = Some(sampler::connect(&self.target, SETUP).await?);
+            **session = Some(sampler::connect(&self.target, &settings()).await?);
         }
         session
             .as_ref()
@@ -209,18 +230,20 @@ pub async fn explain(
     params: usize,
     types: &[&str],
 ) -> Result<Table, PgError> {
-    const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL plan_cache_mode = force_generic_plan";
+    let settings = format!(
+        "{}; SET LOCAL plan_cache_mode = force_generic_plan",
+        session::as_the_user()
+    );
     if params == 0 {
         let explain = format!("EXPLAIN ({options}) {sql}");
         let answers = join3(
-            client.batch(BEGIN),
+            client.begin_as("READ ONLY", &settings),
             client.query(&explain, &[]),
-            client.batch("ROLLBACK"),
+            client.rollback(),
         );
         let (begun, plan, ended) = answers.await;
         return begun.and(plan).and_then(|plan| ended.map(|()| plan));
     }
-    // Behind a pooler another session may have a statement of that name.
     let name = format!("htap_top_{:016x}", rand::random::<u64>());
     let types = if types.len() == params {
         format!(" ({})", types.join(", "))
@@ -230,22 +253,39 @@ pub async fn explain(
     let prepare = format!("PREPARE {name}{types} AS {sql}");
     let nulls = vec!["NULL"; params].join(", ");
     let explain = format!("EXPLAIN ({options}) EXECUTE {name} ({nulls})");
-    let deallocate = format!("DEALLOCATE {name}");
-    let (begun, prepared, plan, deallocated, ended) = join5(
-        client.batch(BEGIN),
-        client.execute(&prepare, &[]),
+    named(
+        client,
+        &settings,
+        &prepare,
+        &name,
         client.query(&explain, &[]),
-        client.batch(&deallocate),
-        client.batch("ROLLBACK"),
+    )
+    .await
+}
+
+/// PREPAREs a statement under this name, does `work` with it, and leaves nothing of it: the name is forgotten in
+/// the same transaction, on the same backend.
+pub async fn named<T>(
+    client: &Client,
+    settings: &str,
+    prepare: &str,
+    name: &str,
+    work: impl Future<Output = Result<T, PgError>>,
+) -> Result<T, PgError> {
+    let settings = format!("{settings}; SAVEPOINT named");
+    let (begun, prepared) = join(
+        client.begin_as("READ ONLY", &settings),
+        client.execute(prepare, &[]),
     )
     .await;
-    if prepared.is_ok() && deallocated.is_err() {
-        client.batch(&deallocate).await?;
+    if let Err(error) = begun.and(prepared) {
+        // Why it failed says more than that the session is lost, too.
+        let _ = client.rollback().await;
+        return Err(error);
     }
-    begun
-        .and(prepared)
-        .and(plan)
-        .and_then(|plan| ended.map(|()| plan))
+    let forget = format!("ROLLBACK TO SAVEPOINT named; DEALLOCATE {name}");
+    let (done, forgotten, ended) = join3(work, client.batch(&forget), client.rollback()).await;
+    done.and_then(|done| forgotten.and(ended).map(|()| done))
 }
 
 /// WITH ORDINALITY counts from 1.

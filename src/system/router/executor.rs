@@ -5,7 +5,7 @@
 //! it is run once more on the primary, and counted.
 
 use super::{Decision, Lane, Lsn, Node, Outcome, Pool, ReplicaState, Router, Rule, Session};
-use crate::pg::{Class, Client, Param, PgError, Table, Target, sampler};
+use crate::pg::{Class, Client, Param, PgError, Settings, Table, Target, sampler};
 use futures_util::FutureExt;
 use futures_util::future::join;
 use std::collections::BTreeMap;
@@ -66,7 +66,7 @@ impl Lanes for Targets {
             }
         };
         Ok(Box::new(
-            sampler::connect(&target.for_whole_answers(), "").await?,
+            sampler::connect(&target.for_whole_answers(), &Settings::default()).await?,
         ))
     }
 

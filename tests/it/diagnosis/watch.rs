@@ -7,8 +7,8 @@ use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::Cause;
 use htap_top::dashboard::event::Effect;
 use htap_top::dashboard::panels;
-use htap_top::pg::Client;
-use htap_top::pg::sampler::{SessionId, setup_statements};
+use htap_top::pg::sampler::{self, SessionId};
+use htap_top::pg::{Client, Settings};
 use std::time::Duration;
 
 /// A model, and the session that answers it.
@@ -20,11 +20,8 @@ pub struct Watch {
 impl Watch {
     pub async fn begin(database: &Database<'_>, config: Config) -> Self {
         let target = database.target().with_application_name("htap-top");
-        let session = Client::connect(&target).await.unwrap();
-        session
-            .batch(&setup_statements(Duration::from_secs(20), "''"))
-            .await
-            .unwrap();
+        let settings = Settings::of_monitor(Duration::from_secs(20));
+        let session = sampler::connect(&target, &settings).await.unwrap();
         let mut board = Board::with(config, |start| {
             start.own_roles = vec!["postgres".into()];
         });

@@ -3,7 +3,7 @@
 use super::books::Books;
 use super::{fill_one, number, shop};
 use crate::it::server::{Database, Patience, block_on, pid, until, until_waiting};
-use htap_top::pg::{Client, Pool, PoolSize};
+use htap_top::pg::{Client, Pool, PoolSize, Settings};
 use htap_top::system::generate::product_of_rank;
 use htap_top::system::orders::{Commit, Line, Order, OrderError, Orders, Step, Strategy};
 use nix::sys::signal::Signal;
@@ -30,10 +30,12 @@ const ALL: [Strategy; 4] = [
 fn pool(database: &Database<'_>, max: usize) -> Pool {
     let wait = Duration::from_secs(60);
     // Crowds on a busy machine wait longer for each other than customers would.
-    let setup = "SET lock_timeout = 0; SET statement_timeout = 0";
+    let settings = Settings::of_application()
+        .with("lock_timeout", "0")
+        .with("statement_timeout", "0");
     Pool::new(
         database.target_of("htap_oltp"),
-        setup,
+        settings,
         PoolSize { min: 0, max, wait },
     )
 }

@@ -2,13 +2,17 @@
 
 use super::{number, shop};
 use crate::it::server::{Database, block_on, pid, until};
-use htap_top::pg::{Param, Part, Pool, PoolError, PoolSize, Statement};
+use htap_top::pg::{Param, Part, Pool, PoolError, PoolSize, Settings, Statement};
 use htap_top::system::pools::{AdmissionLimits, Limits, OlapError, Pools, Rejected};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
 fn pool(database: &Database<'_>, max: usize, wait: Duration) -> Pool {
-    Pool::new(database.target(), "", PoolSize { min: 1, max, wait })
+    Pool::new(
+        database.target(),
+        Settings::of_application(),
+        PoolSize { min: 1, max, wait },
+    )
 }
 
 const LONG: Duration = Duration::from_secs(60);
@@ -60,7 +64,7 @@ fn who_waits_too_long_for_a_session_is_told() {
         let nowhere = database.target().with_user("nobody_of_that_name");
         let nowhere = Pool::new(
             nowhere,
-            "",
+            Settings::of_application(),
             PoolSize {
                 min: 1,
                 max: 1,

@@ -1,0 +1,426 @@
+//! Whatever is set on a role, our statements mean the same: each one is run as a role without settings, with
+//! hostile ones, and without again. What did not change between the two plain looks is what the hostile one says.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+
+use super::server::{Database, Server, block_on};
+use htap_top::dashboard::feed::PID;
+use htap_top::dashboard::panels;
+use htap_top::dashboard::panels::spec::Spec;
+use htap_top::doctor::{check, examine};
+use htap_top::pg::{Client, Settings, Table, Value, sampler};
+use htap_top::system::{fill, schema};
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A value for everything that changes what SQL means, what an answer looks like, or how long it may take. A
+/// version that does not know one has none.
+const HOSTILE: [(&str, &str); 39] = [
+    ("search_path", "public, pg_catalog"),
+    ("standard_conforming_strings", "off"),
+    ("backslash_quote", "on"),
+    ("escape_string_warning", "on"),
+    ("operator_precedence_warning", "on"),
+    ("quote_all_identifiers", "on"),
+    ("transform_null_equals", "on"),
+    ("array_nulls", "off"),
+    ("xmloption", "document"),
+    ("xmlbinary", "hex"),
+    ("datestyle", "SQL, DMY"),
+    ("intervalstyle", "sql_standard"),
+    ("timezone", "Asia/Kolkata"),
+    ("extra_float_digits", "-15"),
+    ("bytea_output", "escape"),
+    ("row_security", "off"),
+    ("restrict_nonsystem_relation_kind", "view, foreign-table"),
+    ("plpgsql.extra_errors", "all"),
+    ("plpgsql.extra_warnings", "all"),
+    ("exit_on_error", "on"),
+    ("client_min_messages", "debug1"),
+    ("debug_print_parse", "on"),
+    ("debug_print_rewritten", "on"),
+    ("debug_print_plan", "on"),
+    ("default_transaction_isolation", "serializable"),
+    ("default_transaction_deferrable", "on"),
+    ("statement_timeout", "1s"),
+    ("lock_timeout", "1ms"),
+    ("idle_in_transaction_session_timeout", "200ms"),
+    ("idle_session_timeout", "1s"),
+    ("transaction_timeout", "1s"),
+    ("jit", "on"),
+    ("jit_above_cost", "0"),
+    ("force_parallel_mode", "on"),
+    ("debug_parallel_query", "on"),
+    ("parallel_setup_cost", "0"),
+    ("min_parallel_table_scan_size", "0"),
+    ("max_parallel_workers_per_gather", "4"),
+    ("default_table_access_method", "heap"),
+];
+
+/// Roles of the program and of the shop.
+const ROLES: [&str; 4] = ["hostile", "htap_oltp", "htap_olap", "htap_refresh"];
+
+#[expect(clippy::disallowed_methods, reason = "the made-up history ends now")]
+fn now_ms() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}
+
+async fn shop(server: &Server) -> Database<'_> {
+    let database = server.database("hostile").await;
+    let client = database.connect().await;
+    schema::create(&client).await.unwrap();
+    schema::extensions(&client).await.unwrap();
+    let what = fill::Fill {
+        orders: 1_000,
+        seed: 1,
+        end_ms: now_ms(),
+    };
+    fill::fill(&database.target(), what, |_, _| {})
+        .await
+        .unwrap();
+    schema::fill_all(&client, |_, _| {}).await.unwrap();
+    // What a planted operator would do to every comparison, and to every sum.
+    client
+        .batch(
+            "CREATE ROLE hostile LOGIN; GRANT pg_monitor, htap_olap, htap_refresh TO hostile;
+             CREATE FUNCTION public.no(oid, oid) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT false';
+             CREATE OPERATOR public.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = public.no);
+             CREATE FUNCTION public.no(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT false';
+             CREATE OPERATOR public.= (LEFTARG = text, RIGHTARG = text, FUNCTION = public.no);
+             CREATE FUNCTION public.zero(numeric, numeric) RETURNS numeric LANGUAGE sql IMMUTABLE AS 'SELECT 0::numeric';
+             CREATE OPERATOR public.* (LEFTARG = numeric, RIGHTARG = numeric, FUNCTION = public.zero);
+             CREATE OPERATOR public./ (LEFTARG = numeric, RIGHTARG = numeric, FUNCTION = public.zero);
+             CREATE TABLE public.\"back\\\\slash 'n' \"\"quotes\"\"\" (id int PRIMARY KEY, t text DEFAULT 'a\\\\b');
+             CREATE MATERIALIZED VIEW public.\"an\\\\other\" AS SELECT E'\\\\d' ~ 'x' AS x, now() AS at;
+             ANALYZE",
+        )
+        .await
+        .unwrap();
+    database
+}
+
+async fn set(admin: &Client, hostile: bool) {
+    let sql = "SELECT name FROM pg_settings";
+    let known = admin.query(sql, &[]).await.unwrap();
+    let known: Vec<&str> = (0..known.rows.len())
+        .filter_map(|row| known.get(row, "name").text())
+        .collect();
+    for role in ROLES {
+        if !hostile {
+            admin
+                .batch(&format!("ALTER ROLE {role} RESET ALL"))
+                .await
+                .unwrap();
+            continue;
+        }
+        for (name, value) in HOSTILE {
+            // What an application's statements may take is its role's to say.
+            if name.ends_with("_timeout") && matches!(role, "htap_oltp" | "htap_olap") {
+                continue;
+            }
+            if known.iter().any(|known| known.eq_ignore_ascii_case(name)) || name.contains('.') {
+                let value = match name {
+                    "search_path" | "datestyle" => value.to_owned(),
+                    _ => format!("'{value}'"),
+                };
+                admin
+                    .batch(&format!("ALTER ROLE {role} SET {name} = {value}"))
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+}
+
+/// Everything we ask, by name.
+fn statements(major: u16) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for (name, _) in panels::variants() {
+        let path = format!("{}/queries/{name}.sql", env!("CARGO_MANIFEST_DIR"));
+        let spec = Spec::parse(name, &std::fs::read_to_string(path).unwrap()).unwrap();
+        let since = spec
+            .front
+            .since
+            .is_some_and(|since| i64::from(major) < since);
+        if since || spec.front.extension.is_some() || name.starts_with("canary") {
+            continue;
+        }
+        let sql = panels::statement(name, i64::from(major)).unwrap();
+        all.push((name.to_owned(), sql.replace(PID, "0")));
+    }
+    for check in check::all(i64::from(major)) {
+        all.push((format!("doctor {}", check.name), check.sql.to_string()));
+    }
+    all
+}
+
+/// All answers of one look.
+async fn look(database: &Database<'_>, major: u16) -> BTreeMap<String, Table> {
+    let target = database
+        .target_of("hostile")
+        .with_application_name("htap-top");
+    let settings = Settings::of_monitor(Duration::from_secs(60));
+    let client = sampler::connect(&target, &settings).await.unwrap();
+    let mut answers = BTreeMap::new();
+    for (name, sql) in statements(major) {
+        let table = client.query(&sql, &[]).await;
+        let table = table.unwrap_or_else(|error| panic!("{name} on {major}: {error}"));
+        // The order of rows is not promised by all.
+        answers.insert(name, table);
+    }
+    answers
+}
+
+/// What is of the moment: it must run, and says something else each time.
+const OF_THE_MOMENT: [&str; 7] = [
+    "activity",
+    "backend_locks",
+    "locks",
+    "progress",
+    "sessions",
+    "snapshots",
+    "waits",
+];
+
+/// The cells of a column in an order of their own: that of the rows is not promised by all.
+fn column(table: &Table, position: usize) -> Vec<String> {
+    let cells = table.rows.iter().filter_map(|row| row.get(position));
+    let mut cells: Vec<String> = cells.map(|cell: &Value| format!("{cell:?}")).collect();
+    cells.sort_unstable();
+    cells
+}
+
+/// Compares the columns that did not change between the plain looks; how many those are.
+fn compare(
+    major: u16,
+    plain: [&BTreeMap<String, Table>; 2],
+    hostile: &BTreeMap<String, Table>,
+) -> usize {
+    let mut compared = 0;
+    for (name, table) in hostile {
+        let [before, after] = plain.map(|look| look.get(name).unwrap());
+        if before.rows.len() != after.rows.len() || OF_THE_MOMENT.contains(&name.as_str()) {
+            continue;
+        }
+        assert_eq!(table.columns, before.columns, "{name} on {major}");
+        for position in 0..table.columns.len() {
+            let (a, b) = (column(before, position), column(after, position));
+            if a == b {
+                compared += 1;
+                let title = table.columns.get(position);
+                assert_eq!(column(table, position), a, "{name} on {major}: {title:?}");
+            }
+        }
+    }
+    compared
+}
+
+/// Runs the program as a role.
+fn run(database: &Database<'_>, role: &str, arguments: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_htap-top"))
+        .args(arguments)
+        .args(["-d", &database.conninfo(role)])
+        .env("XDG_CONFIG_HOME", folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{arguments:?} as {role}: {said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    said
+}
+
+fn on_major(major: u16) {
+    let server = Server::of_major(major);
+    block_on(async {
+        let database = shop(&server).await;
+        let admin = database.connect().await;
+        let before = look(&database, major).await;
+        let examined = examine(&database.target_of("hostile")).await.unwrap();
+        set(&admin, true).await;
+        let hostile = look(&database, major).await;
+        let told = examine(&database.target_of("hostile")).await.unwrap();
+        // What commands do is right under them, too.
+        let sql = "SELECT p.product_id, p.price::text AS price FROM shop.products AS p JOIN shop.inventory AS i USING (product_id)
+                   WHERE i.quantity > 10 ORDER BY p.price DESC, 1 LIMIT 1";
+        let product = admin.query(sql, &[]).await.unwrap();
+        let line = format!("{}x2", product.first("product_id").int().unwrap());
+        for strategy in ["function", "pipelined", "group", "round-trips"] {
+            let said = run(
+                &database,
+                "htap_oltp",
+                &[
+                    "order",
+                    "create",
+                    "--user",
+                    "1",
+                    "--line",
+                    &line,
+                    "--strategy",
+                    strategy,
+                ],
+            );
+            let id = said.split(' ').nth(1).unwrap();
+            let sql = format!(
+                "SELECT (total_amount = 2 * {})::text AS is_right FROM shop.orders WHERE order_id = {id}",
+                product.first("price").text().unwrap()
+            );
+            let right = admin.query(&sql, &[]).await.unwrap();
+            assert_eq!(
+                right.first("is_right").text(),
+                Some("true"),
+                "{strategy} on {major}"
+            );
+            for step in ["pay", "ship", "complete"] {
+                run(&database, "htap_oltp", &["order", step, id]);
+            }
+        }
+        run(&database, "htap_refresh", &["refresh"]);
+        let said = run(&database, "htap_refresh", &["refresh", "--verify"]);
+        assert_eq!(
+            said.matches("equal to its recomputation").count(),
+            3,
+            "{said}"
+        );
+        run(&database, "hostile", &["refresh", "mart.sales_hourly"]);
+        set(&admin, false).await;
+        let after = look(&database, major).await;
+        let compared = compare(major, [&before, &after], &hostile);
+        assert!(compared > 200, "{compared} columns");
+        for (plain, hostile) in examined.outcomes.iter().zip(&told.outcomes) {
+            assert_eq!(plain.check, hostile.check);
+            let subjects = |outcome: &htap_top::doctor::Outcome| {
+                let found = outcome
+                    .findings
+                    .iter()
+                    .map(|f| (f.severity, f.subject.clone()));
+                found.collect::<Vec<_>>()
+            };
+            assert_eq!(
+                subjects(plain),
+                subjects(hostile),
+                "{} on {major}",
+                plain.check
+            );
+            assert_eq!(plain.reason, hostile.reason, "{} on {major}", plain.check);
+        }
+    });
+}
+
+#[test]
+fn settings_of_a_role_change_nothing_on_13() {
+    on_major(13);
+}
+
+#[test]
+fn settings_of_a_role_change_nothing_on_15() {
+    on_major(15);
+}
+
+#[test]
+fn settings_of_a_role_change_nothing_on_18() {
+    on_major(18);
+}
+
+/// Plants, as a plain role, what may be found in place of PostgreSQL's own: operators that fit better, and all
+/// functions, relations and types where a search path looks in public first.
+async fn plant(admin: &Client, database: &Database<'_>) {
+    admin
+        .batch(&format!(
+            "CREATE ROLE planter LOGIN; GRANT CREATE ON SCHEMA public TO planter;
+             ALTER DATABASE {} SET search_path = public, pg_catalog",
+            database.name
+        ))
+        .await
+        .unwrap();
+    let planter = database.connect_as("planter").await;
+    planter
+        .batch(include_str!("hostile/traps.sql"))
+        .await
+        .unwrap();
+}
+
+/// Every command, and every panel, in a database full of traps, with the rights of a superuser.
+fn nothing_planted_is_touched(major: u16) {
+    let server = Server::of_major(major);
+    block_on(async {
+        let database = server.database("traps").await;
+        let admin = database.connect().await;
+        plant(&admin, &database).await;
+        let sprung = database
+            .connect()
+            .await
+            .query("SELECT 1 = 1 AS x", &[])
+            .await;
+        assert!(
+            sprung.unwrap_err().message.as_str().contains("trap"),
+            "the traps are set"
+        );
+        let log = || std::fs::read_to_string(server.socket_dir().join("postgres.log")).unwrap();
+        let before = log().len();
+        let word = |text: &str| {
+            text.split(' ')
+                .map(|word| word.replace('~', " "))
+                .collect::<Vec<_>>()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("recording").display().to_string();
+        for line in [
+            "init --scale 0.002 --days 3".to_owned(),
+            "init".to_owned(),
+            "once --wait 30s --format json".to_owned(),
+            "doctor".to_owned(),
+            format!("record {file} --duration 2s --interval 500ms"),
+            "refresh".to_owned(),
+            "refresh --verify".to_owned(),
+            "refresh --mode full".to_owned(),
+            "partitions".to_owned(),
+            "partitions make".to_owned(),
+            "route SELECT~1".to_owned(),
+            "order login 1".to_owned(),
+            "workload --duration 3s --oltp 30 --olap 3 --hybrid 3".to_owned(),
+            "init --uninstall --yes".to_owned(),
+        ] {
+            let words = word(&line);
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let output = Command::new(env!("CARGO_BIN_EXE_htap-top"))
+                .args(&words)
+                .args(["-d", &database.conninfo("postgres")])
+                .env("XDG_CONFIG_HOME", folder.path())
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            let said = format!(
+                "{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
+            let log = log();
+            let new = log.get(before..).unwrap_or_default();
+            let sprung: Vec<&str> = new.lines().filter(|line| line.contains("ERROR")).collect();
+            assert!(
+                sprung.is_empty(),
+                "{line} on {major}:\n{}",
+                sprung.join("\n")
+            );
+            assert!(
+                matches!(output.status.code(), Some(0 | 5)),
+                "{line} on {major}: {said}"
+            );
+        }
+    });
+}
+
+#[test]
+fn nothing_planted_is_touched_on_13() {
+    nothing_planted_is_touched(13);
+}
+
+#[test]
+fn nothing_planted_is_touched_on_15() {
+    nothing_planted_is_touched(15);
+}

@@ -16,7 +16,7 @@
 -- No lock is taken on any table.
 -- Blind spot: what is waited for between two samples, and waits for lightweight locks, buffer pins or I/O
 -- (see the wait events of Queries). Who is before it in the queue blocks a session as well as who holds
--- the lock. Relations of other databases show as OID.
+-- the lock. Relations of other databases show as OID, with the database.
 -- """
 --
 -- [columns.tree]
@@ -76,6 +76,12 @@
 -- [columns.query_start]
 -- hidden = true
 -- help = "Identity of the statement for cancel."
+-- [columns.blocked_by_xid]
+-- hidden = true
+-- help = "Transaction ids of the prepared transactions it waits for: what blocked by calls 0. A | stands between those of which it is one, but not known which."
+-- [columns.prepared_xid]
+-- hidden = true
+-- help = "Transaction id of a prepared transaction."
 -- [columns.restricted]
 -- unit = "flag"
 -- help = "The server hides this session's details from our role; who waits for whom it tells everybody. Cure: GRANT pg_monitor to it."
@@ -117,11 +123,44 @@ waiters AS MATERIALIZED (
 blockers AS MATERIALIZED (
     SELECT DISTINCT pg_catalog.unnest(w.blockers) AS pid FROM waiters AS w
 ),
+modes (mode, at, conflicts) AS (
+    -- the server's table of conflicts, one column per mode in this order
+    VALUES ('AccessShareLock', 1, '00000001'), ('RowShareLock', 2, '00000011'), ('RowExclusiveLock', 3, '00001111'),
+           ('ShareUpdateExclusiveLock', 4, '00011111'), ('ShareLock', 5, '00110111'), ('ShareRowExclusiveLock', 6, '00111111'),
+           ('ExclusiveLock', 7, '01111111'), ('AccessExclusiveLock', 8, '11111111')
+),
+prepared AS MATERIALIZED (
+    -- pg_blocking_pids says 0 for any prepared transaction: it is the one that holds the same thing in a mode that
+    -- conflicts. Two of the same virtual transaction cannot be told apart, but by their transaction id.
+    SELECT asked.pid, held.virtualtransaction, p.transaction, p.gid, p.prepared, p.owner, p.database
+    FROM waiters AS w
+    JOIN locks AS asked ON asked.pid = w.pid AND NOT asked.granted
+    JOIN modes AS a ON a.mode = asked.mode
+    JOIN locks AS held ON held.pid IS NULL AND held.granted
+     AND (asked.locktype, asked.database, asked.relation, asked.page, asked.tuple, asked.virtualxid, asked.transactionid,
+          asked.classid, asked.objid, asked.objsubid)
+         IS NOT DISTINCT FROM (held.locktype, held.database, held.relation, held.page, held.tuple, held.virtualxid,
+                               held.transactionid, held.classid, held.objid, held.objsubid)
+    JOIN modes AS h ON h.mode = held.mode AND pg_catalog.substr(a.conflicts, h.at, 1) = '1'
+    JOIN locks AS its ON its.pid IS NULL AND its.granted AND its.virtualtransaction = held.virtualtransaction
+     AND its.locktype = 'transactionid'
+     AND (held.locktype <> 'transactionid' OR its.transactionid = held.transactionid)
+    JOIN pg_catalog.pg_prepared_xacts AS p ON p.transaction = its.transactionid
+    WHERE 0 = ANY (w.blockers)
+),
+behind AS MATERIALIZED (
+    SELECT c.pid, pg_catalog.string_agg(c.xids, ',') AS xids
+    FROM (SELECT x.pid, pg_catalog.string_agg(DISTINCT x.transaction::pg_catalog.text, '|') AS xids
+          FROM prepared AS x
+          GROUP BY x.pid, x.virtualtransaction) AS c
+    GROUP BY c.pid
+),
 me AS MATERIALIZED (
     SELECT d.oid AS datid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()
 )
 SELECT r.pid, r.blocked_by, r.datname, r.usename, r.application_name, r.state, r.mode, r.locktype, r.target, r.wait_s,
-       r.xact_age_s, r.query_age_s, r.query, r.backend_start, r.xact_start, r.query_start, r.restricted
+       r.xact_age_s, r.query_age_s, r.query, r.backend_start, r.xact_start, r.query_start, r.restricted,
+       r.blocked_by_xid, r.prepared_xid
 FROM (
     SELECT s.pid::pg_catalog.int8 AS pid,
            nullif(pg_catalog.array_to_string(w.blockers, ','), '') AS blocked_by,
@@ -157,15 +196,18 @@ FROM (
            s.backend_start::pg_catalog.text AS backend_start,
            s.xact_start::pg_catalog.text AS xact_start,
            s.query_start::pg_catalog.text AS query_start,
-           s.restricted
+           s.restricted,
+           behind.xids AS blocked_by_xid,
+           NULL::pg_catalog.text AS prepared_xid
     FROM s
     CROSS JOIN me
     LEFT JOIN waiters AS w ON w.pid = s.pid
+    LEFT JOIN behind ON behind.pid = s.pid
     LEFT JOIN pg_catalog.pg_class AS class ON class.oid = w.classid AND w.locktype = 'object'
     LEFT JOIN LATERAL (
         SELECT coalesce(CASE WHEN n.nspname = 'public' THEN '' ELSE n.nspname::pg_catalog.text || '.' END
                             || c.relname::pg_catalog.text,
-                        'relation ' || x.relation::pg_catalog.text) AS name
+                        'relation ' || x.relation::pg_catalog.text || coalesce(' in ' || d.datname::pg_catalog.text, '')) AS name
         FROM (SELECT w.database, w.relation WHERE w.relation IS NOT NULL
               UNION ALL
               -- who waits for a row's transaction holds the row's tuple lock as its place in the queue
@@ -175,25 +217,16 @@ FROM (
               LIMIT 1) AS x
         LEFT JOIN pg_catalog.pg_class AS c ON c.oid = x.relation AND x.database IN (me.datid, 0)
         LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        LEFT JOIN pg_catalog.pg_database AS d ON d.oid = x.database AND d.oid <> me.datid
     ) AS t ON true
     WHERE w.pid IS NOT NULL OR s.pid IN (SELECT b.pid FROM blockers AS b)
     UNION ALL
-    SELECT 0, NULL, p.database::pg_catalog.text, p.owner::pg_catalog.text, p.gid, 'prepared', NULL, NULL, NULL, NULL,
-           extract(epoch FROM pg_catalog.clock_timestamp() - p.prepared)::pg_catalog.float8,
-           NULL, NULL, p.prepared::pg_catalog.text, p.prepared::pg_catalog.text, NULL, false
-    FROM pg_catalog.pg_prepared_xacts AS p
-    WHERE EXISTS (SELECT FROM blockers AS b WHERE b.pid = 0)
-      AND EXISTS (
-          -- it holds what a waiter behind pid 0 waits for
-          SELECT
-          FROM locks AS held
-          JOIN locks AS its ON its.pid IS NULL AND its.virtualtransaction = held.virtualtransaction
-                           AND its.locktype = 'transactionid' AND its.transactionid = p.transaction
-          JOIN waiters AS w ON 0 = ANY (w.blockers)
-           AND (w.locktype, w.database, w.relation, w.page, w.tuple, w.virtualxid, w.transactionid, w.classid, w.objid, w.objsubid)
-               IS NOT DISTINCT FROM (held.locktype, held.database, held.relation, held.page, held.tuple, held.virtualxid,
-                                     held.transactionid, held.classid, held.objid, held.objsubid)
-          WHERE held.pid IS NULL AND held.granted)
+    SELECT DISTINCT 0, NULL, p.database::pg_catalog.text, p.owner::pg_catalog.text, p.gid, 'prepared', NULL, NULL, NULL,
+           NULL::pg_catalog.float8,
+           extract(epoch FROM pg_catalog.now() - p.prepared)::pg_catalog.float8,
+           NULL::pg_catalog.float8, NULL, p.prepared::pg_catalog.text, p.prepared::pg_catalog.text, NULL, false, NULL,
+           p.transaction::pg_catalog.text
+    FROM prepared AS p
 ) AS r
 ORDER BY r.blocked_by IS NOT NULL, r.wait_s DESC NULLS LAST, r.xact_age_s DESC NULLS LAST
 LIMIT 200

@@ -35,7 +35,7 @@
 -- [columns.target_s]
 -- title = "target"
 -- unit = "seconds"
--- help = "Age wanted at most, from the configuration (freshness), else from htap.view_def."
+-- help = "Age wanted at most, from the configuration (freshness), else from htap.view_def, else from targets.freshness; where none is set, twice the longest pause between its own last refreshes, once four were seen."
 -- [columns.late]
 -- title = "of target"
 -- warn = 0.9

@@ -100,9 +100,9 @@ pub struct Targets {
     /// Answer time of an OLAP query.
     #[serde(deserialize_with = "duration")]
     pub olap_latency: Duration,
-    /// Age of a materialized view's data.
-    #[serde(deserialize_with = "duration")]
-    pub freshness: Duration,
+    /// Age of a materialized view's data, of those that nothing else tells of.
+    #[serde(deserialize_with = "maybe_duration")]
+    pub freshness: Option<Duration>,
     /// Transactions per second that the system is built to carry.
     pub tps: f64,
     /// Age of the oldest snapshot.
@@ -127,7 +127,10 @@ impl Targets {
         let targets = [
             ("oltp_p99_ms", self.oltp_p99_ms),
             ("olap_latency", self.olap_latency.as_secs_f64()),
-            ("freshness", self.freshness.as_secs_f64()),
+            (
+                "freshness",
+                self.freshness.map_or(1.0, |wanted| wanted.as_secs_f64()),
+            ),
             ("tps", self.tps),
             ("snapshot_age", self.snapshot_age.as_secs_f64()),
             ("dead_pct", self.dead_pct),
@@ -152,7 +155,7 @@ impl Default for Targets {
         Self {
             oltp_p99_ms: 50.0,
             olap_latency: Duration::from_secs(1),
-            freshness: Duration::from_secs(5),
+            freshness: None,
             tps: 10_000.0,
             snapshot_age: Duration::from_secs(30),
             dead_pct: 20.0,
@@ -339,8 +342,8 @@ impl Config {
         }
     }
 
-    /// The freshness wanted of a view, where the configuration names it, and of all others.
-    pub fn freshness_of(&self, view: &str) -> (Option<Duration>, Duration) {
+    /// The freshness wanted of a view, where the configuration names it, and of all others, where any is.
+    pub fn freshness_of(&self, view: &str) -> (Option<Duration>, Option<Duration>) {
         (self.freshness.get(view).copied(), self.targets.freshness)
     }
 }
@@ -427,10 +430,7 @@ mod tests {
         )
         .unwrap();
         let (own, others) = config.freshness_of("mart.x");
-        assert_eq!(
-            (own, others),
-            (Some(Duration::from_secs(120)), Duration::from_secs(5))
-        );
+        assert_eq!((own, others), (Some(Duration::from_secs(120)), None));
         assert_eq!(config.freshness_of("mart.y").0, None);
         assert_eq!(config.classes.len(), 1);
         assert_eq!(

@@ -9,7 +9,7 @@
 SELECT 'info' AS severity, t.name AS subject,
        t.updated || ' updates, ' || 100 * t.hot / t.updated || ' % of them HOT, and fillfactor is 100: either room is missing in the'
        || ' pages, or an indexed column is updated' AS evidence,
-       'ALTER TABLE ' || t.name || ' SET (fillfactor = 85) holds for new pages; drop indexes on what is updated, if they are not used'
+       'ALTER TABLE ' || t.name || ' SET (fillfactor = 85); it holds for new pages; drop indexes on what is updated, if they are not used'
            AS cure
 FROM (
     SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,

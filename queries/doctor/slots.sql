@@ -20,6 +20,7 @@ SELECT CASE WHEN s.wal_status = 'lost' THEN 'warning'
                          ELSE '' END END AS evidence,
        CASE WHEN s.active AND s.wal_status IS DISTINCT FROM 'lost'
             THEN 'ALTER SYSTEM SET max_slot_wal_keep_size = ''50GB''; SELECT pg_reload_conf() (a part of the disk)'
+            WHEN s.wal_status = 'lost' THEN pg_catalog.format('SELECT pg_drop_replication_slot(%L)', s.slot_name)
             ELSE pg_catalog.format('SELECT pg_drop_replication_slot(%L), if its reader does not come back', s.slot_name) END AS cure
 FROM pg_catalog.pg_replication_slots AS s
 CROSS JOIN (SELECT pg_catalog.pg_is_in_recovery() AS standby,

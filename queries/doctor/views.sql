@@ -60,7 +60,7 @@ SELECT 'warning' AS severity,
        || CASE WHEN i.invalid IS NOT NULL THEN ''
                WHEN k.key IS NOT NULL THEN '; at the last ANALYZE all values of ' || k.key || ' were different'
                ELSE '; needed are columns that tell its rows apart, such as those of its GROUP BY' END AS evidence,
-       CASE WHEN i.invalid IS NOT NULL THEN 'REINDEX INDEX CONCURRENTLY ' || i.invalid
+       CASE WHEN i.invalid IS NOT NULL THEN 'REINDEX INDEX CONCURRENTLY ' || i.invalid || ', once no rows are equal in it (check: indexes)'
             ELSE 'CREATE UNIQUE INDEX CONCURRENTLY ON ' || mv.name || ' (' || coalesce(k.key, '…') || ')' END AS cure
 FROM mv
 JOIN indexed AS i ON i.oid = mv.oid

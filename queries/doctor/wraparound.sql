@@ -9,7 +9,8 @@ SELECT CASE WHEN a.age >= 1500000000 THEN 'danger' ELSE 'warning' END AS severit
        d.datname::pg_catalog.text AS subject,
        'its oldest ' || a.what || ' is ' || a.age || ' old, twice ' || a.setting || ' (' || a.forced_at
        || ') is passed, the server stops near 2147483647' AS evidence,
-       'end what holds the horizon (htap-top: Snapshots), then in it, as a superuser: VACUUM (FREEZE)'
+       pg_catalog.format('in database %I, as a superuser: VACUUM (FREEZE); first end what holds the horizon (htap-top: Snapshots)',
+                         d.datname)
        || CASE WHEN d.datallowconn THEN '' ELSE '; it allows no connections: ALTER DATABASE '
                || pg_catalog.quote_ident(d.datname) || ' ALLOW_CONNECTIONS true first' END AS cure
 FROM pg_catalog.pg_database AS d

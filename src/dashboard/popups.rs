@@ -4,10 +4,12 @@
 mod detail;
 
 use super::action::Grade;
+use super::diagnosis::{Gauge, Health};
 use super::keys::BINDINGS;
 use super::model::{Model, Popup, Screen};
 use super::widgets::Entry;
 use crate::format;
+use std::cmp::Reverse;
 
 /// Title and entries of the open popup.
 pub fn content(model: &Model) -> Option<(String, Vec<Entry<'_>>)> {
@@ -128,11 +130,25 @@ fn why(model: &Model) -> Vec<Entry<'_>> {
                 .map(|(name, value)| Entry::Pair(name.as_str().into(), value.as_str().into())),
         );
     }
-    let others: Vec<_> = model
+    let missed = |gauge: &&Gauge| gauge.health >= Health::Warning && gauge.label != cause.label;
+    let missed: Vec<&Gauge> = model.gauges.iter().filter(missed).collect();
+    if !missed.is_empty() {
+        entries.push(Entry::Blank);
+        entries.push(Entry::Head("Missed as well".into()));
+        entries.extend(missed.into_iter().map(|gauge| {
+            let target = match gauge.target.as_str() {
+                "" => String::new(),
+                target => format!(", target {target}"),
+            };
+            pair(gauge.label.into(), format!("{}{target}", gauge.value))
+        }));
+    }
+    let mut others: Vec<_> = model
         .findings
         .iter()
         .filter(|finding| finding.rule != cause.rule)
         .collect();
+    others.sort_by_key(|finding| Reverse((finding.health, finding.damage)));
     if !others.is_empty() {
         entries.push(Entry::Blank);
         entries.push(Entry::Head("Found as well".into()));

@@ -12,34 +12,93 @@ pub struct WaitGraph {
     blockers: Vec<Vec<usize>>,
     /// Who waits for each.
     waiters: Vec<Vec<usize>>,
+    /// Of a node that stands for one of several prepared transactions: their rows.
+    candidates: HashMap<usize, Vec<usize>>,
+}
+
+/// Rows of prepared transactions: `pg_blocking_pids` calls all of them 0.
+struct Prepared<'a> {
+    /// By transaction id.
+    by_xid: HashMap<&'a str, usize>,
+    /// Without one, as recordings of earlier versions have them.
+    nameless: Vec<usize>,
+    /// Nodes for one of several.
+    groups: HashMap<&'a str, usize>,
 }
 
 impl WaitGraph {
-    /// Of a table with `pid` and `blocked_by`, pids with commas between them.
+    /// Of a table with `pid` and `blocked_by`, pids with commas between them; `blocked_by_xid` tells which
+    /// prepared transactions a 0 among them is, by their `prepared_xid`.
     pub fn of(table: &Table) -> Self {
         let rows = table.rows.len();
         let pid = |row| table.get(row, "pid").int();
-        let mut node_of: HashMap<i64, usize> =
-            (0..rows).filter_map(|row| Some((pid(row)?, row))).collect();
+        let mut node_of: HashMap<i64, usize> = (0..rows)
+            .filter_map(|row| Some((pid(row).filter(|pid| *pid != 0)?, row)))
+            .collect();
+        let xid = |row: usize| table.get(row, "prepared_xid").text();
+        let mut prepared = Prepared {
+            by_xid: (0..rows).filter_map(|row| Some((xid(row)?, row))).collect(),
+            nameless: (0..rows)
+                .filter(|row| pid(*row) == Some(0) && xid(*row).is_none())
+                .collect(),
+            groups: HashMap::new(),
+        };
         let mut graph = Self {
             rows,
             pids: (0..rows).map(|row| pid(row).unwrap_or(0)).collect(),
             blockers: vec![Vec::new(); rows],
             waiters: vec![Vec::new(); rows],
+            candidates: HashMap::new(),
         };
         for row in 0..rows {
-            let blocked_by = table.get(row, "blocked_by").text().unwrap_or_default();
-            for pid in blocked_by
-                .split(',')
-                .filter_map(|pid| pid.trim().parse().ok())
-            {
-                let node = *node_of.entry(pid).or_insert_with(|| graph.unseen(pid));
-                if node != row {
-                    graph.wait(row, node);
+            let text = |name| table.get(row, name).text().unwrap_or_default();
+            for pid in text("blocked_by").split(',') {
+                match pid.trim().parse() {
+                    Ok(0) => {
+                        for node in graph.prepared(text("blocked_by_xid"), &mut prepared) {
+                            graph.wait(row, node);
+                        }
+                    }
+                    Ok(pid) => {
+                        let node = *node_of.entry(pid).or_insert_with(|| graph.unseen(pid));
+                        graph.wait(row, node);
+                    }
+                    Err(_) => {}
                 }
             }
         }
         graph
+    }
+
+    /// The nodes of prepared transactions: `745,746|747` is 745, and one of the other two.
+    fn prepared<'a>(&mut self, xids: &'a str, known: &mut Prepared<'a>) -> Vec<usize> {
+        let mut nodes = Vec::new();
+        for group in xids.split(',').filter(|group| !group.is_empty()) {
+            let row_of = |xid| known.by_xid.get(xid).copied();
+            let rows: Vec<usize> = group.split('|').filter_map(row_of).collect();
+            nodes.push(match (rows.as_slice(), known.groups.get(group)) {
+                ([only], _) if !group.contains('|') => *only,
+                (_, Some(node)) => *node,
+                (_, None) => {
+                    let node = self.unseen(0);
+                    known.groups.insert(group, node);
+                    self.candidates.insert(node, rows);
+                    node
+                }
+            });
+        }
+        if nodes.is_empty() {
+            nodes.push(match known.nameless.as_slice() {
+                [only] => *only,
+                _ => *known.groups.entry("").or_insert_with(|| self.unseen(0)),
+            });
+        }
+        nodes
+    }
+
+    /// Rows of prepared transactions of which the node is one, where it is not known which.
+    pub fn candidates(&self, node: usize) -> &[usize] {
+        self.candidates.get(&node).map_or(&[], Vec::as_slice)
     }
 
     fn unseen(&mut self, pid: i64) -> usize {
@@ -50,9 +109,14 @@ impl WaitGraph {
     }
 
     fn wait(&mut self, waiter: usize, blocker: usize) {
-        if let Some(blockers) = self.blockers.get_mut(waiter) {
-            blockers.push(blocker);
+        let Some(blockers) = self.blockers.get_mut(waiter) else {
+            return;
+        };
+        // Of a parallel group the server tells the leader once for each worker.
+        if waiter == blocker || blockers.contains(&blocker) {
+            return;
         }
+        blockers.push(blocker);
         if let Some(waiters) = self.waiters.get_mut(blocker) {
             waiters.push(waiter);
         }
@@ -78,7 +142,8 @@ impl WaitGraph {
         self.blockers.get(node).map_or(&[], Vec::as_slice)
     }
 
-    fn waiters(&self, node: usize) -> &[usize] {
+    /// Who waits for it, and for nobody between.
+    pub fn waiters(&self, node: usize) -> &[usize] {
         self.waiters.get(node).map_or(&[], Vec::as_slice)
     }
 
@@ -181,6 +246,40 @@ mod tests {
         assert_eq!(pids(&graph, &roots), [0, 1, 77]);
         assert!(graph.is_row(3) && !graph.is_row(5));
         assert_eq!(graph.depths().get(..5), Some(&[0, 1, 2, 0, 1][..]));
+    }
+
+    #[test]
+    fn of_several_prepared_transactions_the_one_that_holds_the_lock_is_the_root() {
+        let row = |pid: i64, blocked_by: &str, behind: &str, xid: &str| {
+            let text = |text: &str| match text {
+                "" => Value::Null,
+                text => text.into(),
+            };
+            vec![Value::Int(pid), text(blocked_by), text(behind), text(xid)]
+        };
+        let graph = WaitGraph::of(&Table {
+            columns: ["pid", "blocked_by", "blocked_by_xid", "prepared_xid"]
+                .map(Into::into)
+                .into(),
+            rows: vec![
+                row(0, "", "", "745"),
+                row(0, "", "", "746"),
+                row(7, "0", "746", ""),
+                row(8, "0,0", "745|746,746", ""),
+                row(9, "0", "", ""),
+            ],
+        });
+        assert_eq!(graph.blockers(2), [1]);
+        assert_eq!(graph.released(&[1]), [2]);
+        assert_eq!(graph.released(&[0]), Vec::<usize>::new());
+        let unsure = graph.blockers(3).first().copied().unwrap();
+        assert!(!graph.is_row(unsure) && graph.blockers(3).contains(&1));
+        assert_eq!(graph.candidates(unsure), [0, 1]);
+        let unknown = graph.blockers(4).first().copied().unwrap();
+        assert_eq!(
+            (graph.pid(unknown), graph.candidates(unknown)),
+            (0, &[][..])
+        );
     }
 
     #[test]

@@ -22,8 +22,8 @@ pub async fn examine(target: &Target) -> Result<Examination, PgError> {
             .map(|(name, title)| unmade(name, title, late()))
             .collect::<Vec<_>>(),
     };
-    let major = match timeout(DEADLINE, major(&session.client)).await {
-        Ok(major) => major?,
+    let (major, standby) = match timeout(DEADLINE, server(&session.client)).await {
+        Ok(server) => server?,
         Err(_) => return Err(late()),
     };
     let mut outcomes = Vec::new();
@@ -47,6 +47,14 @@ pub async fn examine(target: &Target) -> Result<Examination, PgError> {
             }
         });
     }
+    if standby {
+        for finding in outcomes
+            .iter_mut()
+            .flat_map(|outcome| &mut outcome.findings)
+        {
+            elsewhere(&mut finding.cure);
+        }
+    }
     outcomes.extend(of_session);
     Ok(Examination { outcomes })
 }
@@ -60,10 +68,41 @@ fn why(error: &PgError) -> String {
     }
 }
 
-async fn major(client: &Client) -> Result<i64, PgError> {
-    let sql = "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int8 AS version";
-    let version = client.query(sql, &[]).await?.first("version").int();
-    Ok(version.unwrap_or_default() / 10_000)
+/// The server's major version, and whether it is a standby.
+async fn server(client: &Client) -> Result<(i64, bool), PgError> {
+    let sql = "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int8 AS version,
+                      pg_catalog.pg_is_in_recovery() AS standby";
+    let told = client.query(sql, &[]).await?;
+    let version = told.first("version").int().unwrap_or_default();
+    Ok((version / 10_000, told.first("standby").is_true()))
+}
+
+/// What a standby refuses.
+const WRITES: [&str; 16] = [
+    "GRANT",
+    "REVOKE",
+    "CREATE",
+    "DROP",
+    "REINDEX",
+    "ANALYZE",
+    "VACUUM",
+    "REFRESH",
+    "ALTER TABLE",
+    "ALTER MATERIALIZED",
+    "ALTER ROLE",
+    "ALTER DATABASE",
+    "ALTER EXTENSION",
+    "SELECT htap.",
+    "htap-top ",
+    "in database",
+];
+
+/// Says of a cure where it can be done, which is not on a standby.
+fn elsewhere(cure: &mut Clean) {
+    let text = cure.as_str();
+    if WRITES.iter().any(|word| text.contains(word)) {
+        *cure = Clean::new(&format!("on the primary: {text}"));
+    }
 }
 
 fn late() -> PgError {

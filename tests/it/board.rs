@@ -14,6 +14,7 @@ use htap_top::pg::{Class, Peer, PgError, Protection, Table, Value};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// The wall clock of all boards starts here: 2026-01-02 03:04:05 UTC.
 const EPOCH_MS: i64 = 1_767_323_045_000;
@@ -47,7 +48,10 @@ impl Board {
         findings.find(|finding| finding.rule == rule)
     }
 
-    pub fn new(config: Config) -> Self {
+    /// A board on which views are wanted five seconds old, unless the test says otherwise.
+    pub fn new(mut config: Config) -> Self {
+        let fresh = &mut config.targets.freshness;
+        fresh.get_or_insert(Duration::from_secs(5));
         Self::with(config, |_| {})
     }
 

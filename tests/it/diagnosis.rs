@@ -2,6 +2,7 @@
 //! and cure, and says nothing any more once it is over.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
+mod blockers;
 mod horizon;
 mod told;
 mod watch;

@@ -1,9 +1,10 @@
 //! The cause line: one sentence, and what cures it.
 
-use super::finding::{Fact, Finding, fact};
+use super::finding::{Damage, Fact, Finding, fact};
 use super::{Cause, Evidence, Gauge, Health, Since};
 use crate::dashboard::event::Moment;
 use crate::format;
+use std::collections::BTreeSet;
 
 /// Gauges whose finding says all that there is to say: who, since when, how much.
 const TOLD_BY_FINDING: [&str; 4] = ["locks", "snapshot", "fresh", "dead"];
@@ -21,10 +22,12 @@ pub fn cause(
         .iter()
         .filter(|gauge| gauge.health >= Health::Warning);
     let worst = missed.max_by_key(|gauge| importance(gauge));
+    // Of equals the first rule is believed.
     let by_itself = findings
         .iter()
+        .rev()
         .filter(|finding| finding.health >= Health::Warning)
-        .max_by_key(|finding| finding.health);
+        .max_by_key(|finding| (finding.health, finding.damage));
     let line = Line {
         evidence,
         gauges,
@@ -34,7 +37,11 @@ pub fn cause(
         utc_offset_s,
     };
     match (worst, by_itself) {
-        (Some(gauge), Some(finding)) if finding.health > gauge.health => line.of_finding(finding),
+        (Some(gauge), Some(finding))
+            if (finding.health, finding.damage) > (gauge.health, damage(gauge)) =>
+        {
+            line.of_finding(finding)
+        }
         (Some(gauge), _) => line.of_gauge(gauge),
         (None, Some(finding)) => line.of_finding(finding),
         (None, None) => calm(gauges, since, now),
@@ -76,6 +83,26 @@ impl Line<'_> {
         findings.find(|finding| finding.explains.contains(&label))
     }
 
+    /// How many troubles there are besides the gauge and the finding that are told. A gauge and what explains
+    /// it are one.
+    fn more(&self, gauge: Option<&Gauge>, finding: Option<&Finding>) -> usize {
+        let told = |rule: &str| finding.is_some_and(|finding| finding.rule == rule);
+        let bad = self.findings.iter();
+        let bad = bad.filter(|finding| finding.health >= Health::Warning);
+        let rules = bad.map(|finding| finding.rule);
+        let missed = self.gauges.iter().filter(|other| {
+            other.health >= Health::Warning
+                && gauge.is_none_or(|gauge| gauge.label != other.label)
+                && finding.is_none_or(|finding| !finding.explains.contains(&other.label))
+        });
+        let labels = missed.map(|gauge| {
+            self.explaining(gauge.label)
+                .map_or(gauge.label, |finding| finding.rule)
+        });
+        let others: BTreeSet<&str> = rules.chain(labels).filter(|rule| !told(rule)).collect();
+        others.len()
+    }
+
     fn of_finding(&self, finding: &Finding) -> Cause {
         let key = (finding.rule, finding.subject.clone());
         let began = self.since.found.get(&key).copied().unwrap_or(self.now);
@@ -88,6 +115,7 @@ impl Line<'_> {
             sentence: finding.sentence.clone(),
             cure: finding.cure.clone(),
             evidence: facts,
+            more: self.more(None, Some(finding)),
         }
     }
 
@@ -123,6 +151,7 @@ impl Line<'_> {
             sentence,
             cure,
             evidence: self.facts(gauge, finding),
+            more: self.more(Some(gauge), finding),
         }
     }
 
@@ -217,6 +246,15 @@ fn calm(gauges: &[Gauge], since: &Since, now: Moment) -> Cause {
         health: Health::Good,
         sentence,
         ..Cause::default()
+    }
+}
+
+/// What comes of a missed target.
+fn damage(gauge: &Gauge) -> Damage {
+    match gauge.label {
+        "server" => Damage::Halt,
+        "fresh" => Damage::Staleness,
+        _ => Damage::Latency,
     }
 }
 

@@ -2,6 +2,20 @@
 
 use super::Health;
 
+/// What comes of a trouble that nobody ends, the least first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Damage {
+    /// Figures are old.
+    Staleness,
+    /// Work takes longer.
+    #[default]
+    Latency,
+    /// The server, or what follows it, comes to a halt.
+    Halt,
+    /// Data are lost.
+    Loss,
+}
+
 /// What a rule found. A rule without data, or without anything to say, finds nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Finding {
@@ -9,6 +23,8 @@ pub struct Finding {
     pub rule: &'static str,
     /// How bad it is by itself; `Good` where it only explains why a target is missed.
     pub health: Health,
+    /// What comes of it.
+    pub damage: Damage,
     /// Labels of the gauges whose miss it explains.
     pub explains: &'static [&'static str],
     /// Whom or what it is about, the same from one sample to the next: `pid 812`.

@@ -1,5 +1,6 @@
 //! From figures to a judgement: gauges against their targets, and one line that names the cause.
 
+pub mod blocker;
 mod cause;
 pub mod finding;
 mod horizon;
@@ -68,6 +69,18 @@ pub struct Cause {
     pub cure: String,
     /// What it rests on.
     pub evidence: Vec<Fact>,
+    /// So many other troubles are there as well.
+    pub more: usize,
+}
+
+impl Cause {
+    /// `; and 2 more`, where there are other troubles.
+    pub fn others(&self) -> String {
+        match self.more {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        }
+    }
 }
 
 /// What the judgement rests on. A table is empty while what it holds is not known.
@@ -82,6 +95,8 @@ pub struct Evidence<'a> {
     /// Who waits for locks and who holds them up, where the server hides backends from our role: the lock
     /// table is open to all.
     pub locks: &'a Table,
+    /// What the sessions that work wait for, over the last minute.
+    pub waits_of_minute: &'a Table,
     /// Holders of the horizon, oldest first.
     pub snapshots: &'a Table,
     /// Tables, most dead rows first.
@@ -289,10 +304,8 @@ fn is_wanted(views: &Table) -> bool {
 
 fn freshness(views: &Table, targets: &Targets) -> Gauge {
     let fresh = views.first("fresh_s").number();
-    let target = views
-        .first("target_s")
-        .number()
-        .unwrap_or(targets.freshness.as_secs_f64());
+    let general = targets.freshness.map(|wanted| wanted.as_secs_f64());
+    let target = views.first("target_s").number().or(general).unwrap_or(0.0);
     judge("fresh", fresh, target, 1.0, Unit::Seconds)
 }
 
@@ -311,8 +324,15 @@ fn olap(olap_ms: Option<f64>, restricted: bool, targets: &Targets) -> Gauge {
     gauge
 }
 
+/// More than it was built to carry is good, as long as nobody suffers.
 fn throughput(oltp: &Oltp, targets: &Targets) -> Gauge {
-    judge("tps", oltp.tps, targets.tps, targets.warn_at, Unit::Count)
+    let mut gauge = judge("tps", oltp.tps, targets.tps, targets.warn_at, Unit::Count);
+    if gauge.health > Health::Good {
+        gauge.health = latency(oltp, targets)
+            .health
+            .clamp(Health::Good, Health::Warning);
+    }
+    gauge
 }
 
 fn pool(
@@ -324,13 +344,18 @@ fn pool(
 ) -> Gauge {
     let used = oltp.sessions.get(&class).copied().unwrap_or(0) as f64;
     let measured = !oltp.sessions.is_empty();
-    judge(
+    let mut gauge = judge(
         label,
         measured.then_some(used),
         f64::from(limit),
         targets.warn_at,
         Unit::Count,
-    )
+    );
+    // Connections harm nobody as long as the server has more, and work is done in time.
+    if latency(oltp, targets).health < Health::Danger {
+        gauge.health = gauge.health.min(Health::Warning);
+    }
+    gauge
 }
 
 fn connections(database: &Table, targets: &Targets) -> Gauge {

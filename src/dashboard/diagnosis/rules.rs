@@ -47,8 +47,13 @@ pub const RULES: &[Rule] = &[
         find: snapshots::old_snapshot,
     },
     Rule {
+        name: "processors",
+        about: "many sessions of one role compute at once, and in which statement",
+        find: work::processors,
+    },
+    Rule {
         name: "busy_backend",
-        about: "one backend works longer, or waits more for I/O, than all others",
+        about: "one backend works longer than all others: on a processor, in I/O, or as an OLAP statement that is late",
         find: work::busy_backend,
     },
     Rule {
@@ -129,15 +134,6 @@ pub fn markdown() -> String {
         "| Rule | What it finds |\n| --- | --- |\n{}",
         rows.collect::<String>()
     )
-}
-
-/// The key that ends a backend in this state.
-fn cure(state: &str) -> &'static str {
-    if state == "active" {
-        "C cancels it"
-    } else {
-        "K terminates it"
-    }
 }
 
 /// `idle in transaction` takes too much of one line.

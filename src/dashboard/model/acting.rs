@@ -2,6 +2,7 @@
 
 use super::{Confirm, LogLine, Model, Popup, Running};
 use crate::dashboard::action::{Action, ActionId, Backend, Grade, Outcome};
+use crate::dashboard::diagnosis::blocker::Kind;
 use crate::dashboard::event::{Effect, FeedId};
 use crate::dashboard::wait_graph::WaitGraph;
 use crate::format;
@@ -147,6 +148,9 @@ impl Model {
         }
         lines.push(String::new());
         lines.push(effect.to_owned());
+        for backend in &backends {
+            lines.extend(self.loss_of(backend));
+        }
         let guarded = backends.iter().any(|b| b.identity.since.is_some());
         if signal == Signal::Terminate && guarded {
             lines.push("Nothing is sent to one whose long transaction has ended by then.".into());
@@ -163,6 +167,17 @@ impl Model {
             number,
             ..Confirm::default()
         }));
+    }
+
+    /// What is lost by ending a backend that is no ordinary session.
+    fn loss_of(&self, backend: &Backend) -> Option<String> {
+        let activity = self.rows("activity");
+        let pid = backend.identity.pid;
+        let row =
+            (0..activity.rows.len()).find(|row| activity.get(*row, "pid").int() == Some(pid))?;
+        let kind = Kind::of(activity, row);
+        kind.is_costly()
+            .then(|| format!("pid {pid}: {}", kind.loss()))
     }
 
     /// What ending these backends frees: waiters and dead rows.

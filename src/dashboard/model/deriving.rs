@@ -202,10 +202,7 @@ impl Model {
         let summaries = self.current("summaries").clone();
         let config = &self.config;
         let table = views::derive(raw, &summaries, &mut self.memory.views, now_s, &|view| {
-            (
-                config.freshness.get(view).copied(),
-                config.targets.freshness,
-            )
+            config.freshness_of(view)
         });
         self.put(id, table);
     }

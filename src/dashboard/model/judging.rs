@@ -46,6 +46,7 @@ impl Model {
             oltp: &self.history.oltp,
             activity: self.current("activity"),
             locks: self.current("locks"),
+            waits_of_minute: self.current("waits"),
             snapshots: self.current("snapshots"),
             bloat: self.current("bloat"),
             views: self.current("views"),

@@ -47,6 +47,7 @@ struct Cause<'a> {
     health: &'static str,
     sentence: &'a str,
     cure: Option<&'a str>,
+    others: usize,
     evidence: Vec<Fact<'a>>,
 }
 
@@ -72,6 +73,7 @@ pub fn text(model: &Model, oltp: &Sheet, sheets: &[Sheet]) -> Result<String, ser
             health: health(cause.health),
             sentence: &cause.sentence,
             cure: Some(cause.cure.as_str()).filter(|cure| !cure.is_empty()),
+            others: cause.more,
             evidence: cause
                 .evidence
                 .iter()

@@ -57,7 +57,12 @@ pub fn cause_line(model: &Model) -> String {
         "" => String::new(),
         cure => format!(" ({cure})"),
     };
-    format!("{}: {}{cure}\n", health(cause.health), cause.sentence)
+    let others = cause.others();
+    format!(
+        "{}: {}{others}{cure}\n",
+        health(cause.health),
+        cause.sentence
+    )
 }
 
 /// The cause line with its rule and evidence.

@@ -18,6 +18,8 @@ struct Seen {
     /// Duration of the last refresh, seconds, and whether exact.
     last_s: Option<f64>,
     sampled: f64,
+    /// When the last refreshes were seen to be done.
+    changes: VecDeque<f64>,
     /// Samples of the last minutes, and whether a refresh held its lock.
     samples: VecDeque<(f64, bool)>,
 }
@@ -43,16 +45,26 @@ impl Memory {
 /// Seconds over which it is counted how often a refresh was seen, and the least that says something.
 const WATCHED_S: (f64, f64) = (180.0, 60.0);
 
+/// The age wanted of a view, and of all others.
+pub type Wanted = (Option<Duration>, Option<Duration>);
+
+/// So many refreshes tell how often somebody refreshes, and so many times the longest pause between them is late.
+const HISTORY: usize = 4;
+const LATE: f64 = 2.0;
+/// Seconds: a view that is refreshed all the time is not late between two of them.
+const LEAST_S: f64 = 10.0;
+
 /// Adds `refresh_share` (of the last minutes, in which somebody refreshed), `fresh_s`, `source`, `target_s`, `late` (fresh / target), `last_s`, `mode`, `kind`, `backlog`, `uncaptured`,
 /// `checked_s` and `state`, and the incremental ones of `summaries`; the latest comes first. `now_s` is the model's time of
 /// the sample. `target` gives the age wanted of a view by the configuration, and that of all others; between
-/// the two stands the server's own `htap.view_def`.
+/// the two stands the server's own `htap.view_def`. Where none of them says anything, a view is wanted as fresh as
+/// its own refreshes have kept it.
 pub fn derive(
     mut table: Table,
     summaries: &Table,
     memory: &mut Memory,
     now_s: f64,
-    target: &dyn Fn(&str) -> (Option<Duration>, Duration),
+    target: &dyn Fn(&str) -> Wanted,
 ) -> Table {
     for name in [
         "fresh_s",
@@ -77,7 +89,7 @@ pub fn derive(
         // The server knows the view, and may say that no age is wanted of it.
         let known = row.map(|row| summaries.get(row, "target_s").number());
         own.map(|own| own.as_secs_f64())
-            .or(known.unwrap_or(Some(general.as_secs_f64())))
+            .or(known.unwrap_or(general.map(|general| general.as_secs_f64())))
     };
     for row in 0..table.rows.len() {
         let Some(relid) = table.get(row, "relid").int() else {
@@ -88,7 +100,9 @@ pub fn derive(
         let share = refresh_share(&mut seen.samples, now_s);
         let (fresh, source) = freshness(seen, &table, row, now_s);
         let view = table.get(row, "view").text().unwrap_or_default().to_owned();
-        let target_s = target_s(&view);
+        let told = (0..summaries.rows.len())
+            .any(|row| summaries.get(row, "view").text() == Some(view.as_str()));
+        let target_s = target_s(&view).or_else(|| usual_s(seen).filter(|_| !told));
         let last_s = seen.last_s.or(recorded_s(summaries, &view));
         let mode = if table.get(row, "concurrent_ok").is_true() {
             "concurrent"
@@ -116,6 +130,15 @@ pub fn derive(
         table.rows.sort_by(|a, b| late(b).total_cmp(&late(a)));
     }
     table
+}
+
+/// The age that a view's own refreshes do not let it reach, seconds; unknown before some of them were seen.
+fn usual_s(seen: &Seen) -> Option<f64> {
+    let later = seen.changes.iter().skip(1);
+    let pauses = seen.changes.iter().zip(later);
+    let longest = pauses.map(|(one, next)| next - one).reduce(f64::max)?;
+    let last_s = seen.last_s.unwrap_or(0.0);
+    (seen.changes.len() >= HISTORY).then_some((longest * LATE + last_s).max(LEAST_S))
 }
 
 /// How long the last refresh of a view took by `htap.refresh_run`, seconds.
@@ -166,6 +189,10 @@ fn observe(seen: &mut Seen, table: &Table, row: usize, now_s: f64) {
     let xmin = table.get(row, "xmin").int().unwrap_or(0);
     if seen.xmin != 0 && seen.xmin != xmin {
         seen.changed = Some((now_s, seen.sampled));
+        seen.changes.push_back(now_s);
+        if seen.changes.len() > HISTORY {
+            seen.changes.pop_front();
+        }
     }
     seen.xmin = xmin;
     seen.sampled = now_s;
@@ -291,7 +318,7 @@ mod tests {
         let mut memory = Memory::default();
         let mut at = |now, table| {
             derive(table, &Table::default(), &mut memory, now, &|_| {
-                (None, Duration::from_secs(5))
+                (None, Some(Duration::from_secs(5)))
             })
         };
         let first = at(100.0, sample(7, None, None));
@@ -311,7 +338,7 @@ mod tests {
         let mut memory = Memory::default();
         let mut at = |now, table| {
             derive(table, &Table::default(), &mut memory, now, &|_| {
-                (None, Duration::from_secs(5))
+                (None, Some(Duration::from_secs(5)))
             })
         };
         at(100.0, sample(7, Some("plain"), None));
@@ -324,12 +351,41 @@ mod tests {
         let mut memory = Memory::default();
         let mut at = |now, table| {
             derive(table, &Table::default(), &mut memory, now, &|_| {
-                (None, Duration::from_secs(5))
+                (None, Some(Duration::from_secs(5)))
             })
         };
         at(100.0, sample(7, None, None));
         let after = at(700.0, sample(8, None, None));
         assert_eq!(after.first("fresh_s"), &Value::Float(600.0));
+    }
+
+    /// No age is wanted of it: it is late once it is much older than it has ever become.
+    #[test]
+    fn a_view_of_which_no_age_is_wanted_is_judged_by_its_own_history() {
+        let mut memory = Memory::default();
+        let mut at = |now, xmin| {
+            derive(
+                sample(xmin, None, None),
+                &Table::default(),
+                &mut memory,
+                now,
+                &|_| (None, None),
+            )
+        };
+        let mut table = Table::default();
+        for (now, xmin) in [
+            (0.0, 1),
+            (600.0, 2),
+            (1_200.0, 3),
+            (1_800.0, 4),
+            (2_500.0, 5),
+        ] {
+            table = at(now, xmin);
+            assert_eq!(table.first("target_s").is_known(), xmin == 5, "{xmin}");
+        }
+        assert_eq!(table.first("target_s"), &Value::Float(1_400.0));
+        assert!(at(3_000.0, 5).first("late").number().unwrap() < 1.0);
+        assert!(at(4_500.0, 5).first("late").number().unwrap() > 1.0);
     }
 
     #[test]
@@ -340,7 +396,7 @@ mod tests {
             &Table::default(),
             &mut memory,
             100.0,
-            &|_| (None, Duration::from_secs(5)),
+            &|_| (None, Some(Duration::from_secs(5))),
         );
         assert_eq!(table.first("fresh_s"), &Value::Float(2.5));
         assert_eq!(table.first("source").text(), Some("commit timestamp"));

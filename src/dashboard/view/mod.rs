@@ -275,15 +275,23 @@ fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         sign.role()
     };
     let Cause { sentence, cure, .. } = &model.cause;
-    let mut words = vec![cure.as_str()];
+    // What is to be done fits half of the line, or is told where there is room.
+    let fits = text::width(cure) * 2 <= usize::from(inner.width);
+    let mut words = vec![if fits { cure.as_str() } else { "e the cure" }];
     // On a narrow screen the sentence needs the room.
-    if model.cause.health >= Health::Warning && area.width >= 100 {
+    if model.cause.health >= Health::Warning && area.width >= 100 && fits {
         words.push("e why");
     }
     words.retain(|word| !word.is_empty());
     let cure = Line::styled(words.join("   "), theme.style(Role::Key));
     let room = usize::from(inner.width).saturating_sub(cure.width() + 2);
-    let sentence = text::cut(sentence, room.saturating_sub(2)).into_owned();
+    let others = match model.cause.more {
+        // Who it is must still be read.
+        more @ 1.. if area.width < 100 => format!("+{more}"),
+        _ => model.cause.others(),
+    };
+    let room = room.saturating_sub(2 + others.len());
+    let sentence = text::cut(sentence, room).into_owned() + &others;
     let left = Line::styled(format!("{} {sentence}", sign.symbol()), theme.style(role));
     sides(inner, buf, &left, &cure);
 }

@@ -140,3 +140,161 @@ fn a_view_that_is_always_being_refreshed_starves_autovacuum() {
         finding.sentence
     );
 }
+
+/// A view that is a second late must not hide that the server will refuse writes.
+#[test]
+fn what_does_most_damage_is_told_first_and_the_others_are_counted() {
+    let mut board = board();
+    let columns =
+        "relid|view|populated|refreshed_s|concurrent_ok|may_refresh|on_standby|refresh_waiting";
+    let view = table(columns, &["7|mart.nightly|true|6.0|true|true|false|false"]);
+    let _ = board.answer("views", view);
+    assert_eq!(board.model.cause.rule, "", "{:?}", board.model.cause);
+    let _ = found(&mut board, "late_view", &[]).unwrap();
+    assert_eq!(board.model.cause.rule, "late_view");
+    assert_eq!(board.model.cause.more, 0);
+    let ages = table(
+        "datname|frozen_age|mxid_age|xid_left",
+        &["shop|1550000000|5|594483648"],
+    );
+    let _ = board.answer("wraparound", ages);
+    let slot = table(
+        "kind|name|wal_status|active|retained_bytes",
+        &["slot|cdc|lost|false|"],
+    );
+    let _ = board.answer("replication", slot);
+    let lost = found(&mut board, "replication", &[]).unwrap();
+    assert_eq!(lost.cure, "drop it: its reader has to begin anew");
+    let cause = &board.model.cause;
+    assert_eq!((cause.rule, cause.more), ("wraparound", 2));
+    for (width, others) in [(80, "…+2  "), (120, "; and 2 more")] {
+        let screen = board.screen(width, 24);
+        let line = screen.lines().nth(2).unwrap();
+        assert!(line.contains(others), "{line}");
+        assert!(line.contains("the oldest transaction ids of"), "{line}");
+    }
+    let _ = board.keys("e");
+    let why = board.screen(120, 40);
+    for told in ["fresh", "late_view", "replication", "slot cdc"] {
+        assert!(why.contains(told), "{told}: {why}");
+    }
+}
+
+/// Each waits for nobody, holds nothing and takes nothing: none of them makes others slow.
+const BYSTANDERS: [&str; 3] = [
+    "11|shop|job|cron|client backend|active|Timeout|PgSleep|500.0|500.0|||||SELECT pg_sleep(600)|b|x|q|false",
+    "12|shop|app|checkout|client backend|idle|Client|ClientRead|900.0||||||SELECT 1|b||q|false",
+    "13|shop|app|checkout|client backend|idle in transaction|Client|ClientRead|800.0|800.0|||||SELECT 1|b|x|q|false",
+];
+
+#[test]
+fn bystanders_do_not_explain_a_missed_target() {
+    let mut board = board();
+    assert_eq!(found(&mut board, "busy_backend", &BYSTANDERS), None);
+    assert_eq!(found(&mut board, "processors", &BYSTANDERS), None);
+    let mut with_report = BYSTANDERS.to_vec();
+    with_report.push(REPORT);
+    let finding = found(&mut board, "busy_backend", &with_report).unwrap();
+    assert_eq!(finding.subject, "pid 777");
+    assert!(
+        finding.sentence.ends_with("active for 20s, on a processor"),
+        "{}",
+        finding.sentence
+    );
+    // Many that compute at once, over the minute as well.
+    let scan = |pid: i64| {
+        format!(
+            "{pid}|shop|shop_app|web|client backend|active|||0.3|0.3|||||SELECT * FROM noidx WHERE k = 7|b|x|q|false"
+        )
+    };
+    let scans: Vec<String> = (100..106).map(scan).collect();
+    let scans: Vec<&str> = BYSTANDERS
+        .into_iter()
+        .chain(scans.iter().map(String::as_str))
+        .collect();
+    assert_eq!(
+        found(&mut board, "processors", &scans),
+        None,
+        "one instant is chance"
+    );
+    let waits = "usename|application_name|datname|backend_type|wait_event_type|wait_event|query|n";
+    let working = "shop_app|web|shop|client backend|||SELECT * FROM noidx WHERE k = 7|6";
+    let _ = board.answer("waits", table(waits, &[working]));
+    let finding = found(&mut board, "processors", &scans).unwrap();
+    assert_eq!(
+        finding.sentence,
+        "6 sessions of shop_app compute at once: SELECT * FROM noidx WHERE k = 7"
+    );
+}
+
+#[test]
+fn what_is_well_is_not_called_a_danger() {
+    let mut config = Config::default();
+    config.targets.tps = 10.0;
+    let mut board = Board::with(config, |start| start.own_roles = vec!["monitor".into()]);
+    board.connect();
+    let _ = board.answer("needs", table("name|found", &[]));
+    let gauge = |board: &Board, label: &str| {
+        let mut gauges = board.model.gauges.iter();
+        gauges
+            .find(|gauge| gauge.label == label)
+            .map(|gauge| gauge.health)
+    };
+    let counters = |at: i64, commits: i64| {
+        table(
+            "now_epoch|xmax|stats_reset|xact_commit|xact_rollback|numbackends_all|max_connections|usable_connections",
+            &[&format!("{at}.0|{commits}|1.0|{commits}|0|302|500|497")],
+        )
+    };
+    for second in 0..10 {
+        let _ = board.tick(1_000);
+        let _ = board.answer("database", counters(1_000 + second, second * 500));
+    }
+    // Three hundred idle sessions of one application, on a server that takes more.
+    let sessions = table(
+        "datname|usename|application_name|state|waiting|n",
+        &[
+            "shop|app|greedy|idle|false|300",
+            "shop|app|greedy|active|false|2",
+        ],
+    );
+    let _ = board.answer("sessions", sessions);
+    let finding = found(&mut board, "connections", &[]).unwrap();
+    assert_eq!(
+        finding.sentence,
+        "302 of 497 connections are taken, 302 by greedy (app), 300 of them idle"
+    );
+    assert_eq!(
+        gauge(&board, "tps"),
+        Some(Health::Good),
+        "{:?}",
+        board.model.gauges
+    );
+    assert_eq!(gauge(&board, "oltp pool"), Some(Health::Warning));
+    assert_eq!(board.model.cause.rule, "connections");
+    // Of a view of which nobody wants an age none is late.
+    let columns =
+        "relid|view|populated|refreshed_s|concurrent_ok|may_refresh|on_standby|refresh_waiting";
+    let view = table(
+        columns,
+        &["7|mart.nightly|true|90000.0|true|true|false|false"],
+    );
+    let _ = board.answer("views", view);
+    assert_eq!(found(&mut board, "late_view", &[]), None);
+    assert_eq!(gauge(&board, "fresh"), None);
+}
+
+/// A cure that is refused here is not offered: it is told where, or who.
+#[test]
+fn a_view_that_we_cannot_refresh_is_told_with_where_or_who() {
+    let columns = "relid|view|owner|populated|refreshed_s|concurrent_ok|may_refresh|on_standby|refresh_waiting";
+    let told = |may: bool, standby: bool| {
+        let mut board = board();
+        let row = format!("7|mart.a|keeper|true|60.0|true|{may}|{standby}|false");
+        let _ = board.answer("views", table(columns, &[&row]));
+        found(&mut board, "late_view", &[]).unwrap().cure
+    };
+    assert_eq!(told(true, false), "r refreshes it");
+    assert_eq!(told(true, true), "refresh it on the primary");
+    assert_eq!(told(false, false), "keeper may refresh it");
+}

@@ -19,11 +19,16 @@ pub struct Watch {
 
 impl Watch {
     pub async fn begin(database: &Database<'_>, config: Config) -> Self {
-        let target = database.target().with_application_name("htap-top");
+        Self::begin_as(database, "postgres", config).await
+    }
+
+    /// As [`Self::begin`], with another role's privileges.
+    pub async fn begin_as(database: &Database<'_>, user: &str, config: Config) -> Self {
+        let target = database.target_of(user).with_application_name("htap-top");
         let settings = Settings::of_monitor(Duration::from_secs(20));
         let session = sampler::connect(&target, &settings).await.unwrap();
         let mut board = Board::with(config, |start| {
-            start.own_roles = vec!["postgres".into()];
+            start.own_roles = vec![user.into()];
         });
         board.mute = true;
         for session in [SessionId::Fast, SessionId::Slow, SessionId::Olap(0)] {

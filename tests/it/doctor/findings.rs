@@ -234,7 +234,9 @@ fn ids_that_run_out_and_prepared_transactions_are_found() {
             table.first("cure").text(),
             Some(
                 format!(
-                    "in database {}, as its owner or a superuser: ROLLBACK PREPARED 'it''s left'",
+                    "in database {}, as its owner or a superuser: COMMIT PREPARED 'it''s left' or ROLLBACK PREPARED \
+                     'it''s left', whichever the application's transaction manager says; the wrong one loses or \
+                     forges its data",
                     database.name
                 )
                 .as_str()
@@ -309,6 +311,12 @@ fn what_views_lack_is_found() {
             Severity::Warning,
             "DROP INDEX CONCURRENTLY s.broken_key",
         );
+        // Built again, it would fail again: what is said first is how to find the equal rows.
+        let cure = found(&told, "indexes", "s.broken_key").cure.as_str();
+        let look = cure.split(';').next().unwrap();
+        assert!(look.ends_with("HAVING count(*) > 1"), "{cure}");
+        let equal = admin.query(look, &[]).await.unwrap();
+        assert!(equal.first("count").int().unwrap() > 1, "{look}");
         tells(
             &told,
             "tracking",
@@ -601,12 +609,29 @@ fn a_standby_is_told_from_a_primary() {
             of(&examined(&database, "postgres").await, "standby").status(),
             Status::Ok
         );
+        let admin = Client::connect(&server.target("postgres", "postgres"))
+            .await
+            .unwrap();
+        each(
+            &admin,
+            &["CREATE TABLE twice AS SELECT 1 AS n FROM generate_series(1, 2)"],
+        )
+        .await;
+        let failed = admin.batch("CREATE UNIQUE INDEX CONCURRENTLY twice_key ON twice (n)");
+        assert_eq!(failed.await.unwrap_err().code(), "23505");
         let replica = server.replica();
         let target = replica.target("postgres", "postgres");
         let told = htap_top::doctor::examine(&target).await.unwrap();
         is_sound(&told, "standby");
         tells(&told, "standby", "standby", Severity::Info, "--olap");
         found(&told, "standby", "hot_standby_feedback");
+        // What cannot be done here is told with where it can.
+        let cure = &found(&told, "indexes", "public.twice_key").cure;
+        assert!(
+            cure.as_str()
+                .starts_with("on the primary: SELECT n, count(*)"),
+            "{cure}"
+        );
         let client = Client::connect(&target).await.unwrap();
         client.batch("SELECT pg_wal_replay_pause()").await.unwrap();
         let told = htap_top::doctor::examine(&target).await.unwrap();

@@ -1,8 +1,10 @@
 //! What there is only so much of: connections, parallel workers.
 
 use super::described;
+use crate::config::WorkClass;
 use crate::dashboard::diagnosis::Evidence;
-use crate::dashboard::diagnosis::finding::{Finding, fact};
+use crate::dashboard::diagnosis::blocker::Blocker;
+use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::format;
 use std::collections::BTreeMap;
 
@@ -10,6 +12,17 @@ use std::collections::BTreeMap;
 const LISTED: usize = 5;
 /// Share of the connections from which it is said who has them.
 const SCARCE: f64 = 0.8;
+
+/// Whether more sessions of a class are connected than are wanted.
+fn is_pool_full(evidence: &Evidence<'_>) -> bool {
+    let targets = &evidence.config.targets;
+    let full = |class, limit: u32| {
+        let sessions = evidence.oltp.sessions.get(&class).copied().unwrap_or(0);
+        sessions as f64 >= f64::from(limit) * targets.warn_at
+    };
+    full(WorkClass::Oltp, targets.oltp_connections)
+        || full(WorkClass::Olap, targets.olap_connections)
+}
 
 /// Who has the connections.
 pub fn connections(evidence: &Evidence<'_>) -> Option<Finding> {
@@ -19,7 +32,8 @@ pub fn connections(evidence: &Evidence<'_>) -> Option<Finding> {
         .first("usable_connections")
         .number()
         .or(evidence.database.first("max_connections").number())?;
-    if used < limit * SCARCE {
+    let scarce = used >= limit * SCARCE;
+    if !scarce && !is_pool_full(evidence) {
         return None;
     }
     let sessions = evidence.sessions;
@@ -62,7 +76,13 @@ pub fn connections(evidence: &Evidence<'_>) -> Option<Finding> {
             }),
     );
     Some(Finding {
-        explains: &["server", "p99", "oltp pool", "olap pool"],
+        damage: if scarce {
+            Damage::Halt
+        } else {
+            Damage::Latency
+        },
+        // That they are there slows nobody down.
+        explains: &["server", "oltp pool", "olap pool"],
         subject: worst.clone(),
         sentence: format!(
             "{} of {} connections are taken, {most} by {worst}, {idle} of them idle",
@@ -91,13 +111,16 @@ pub fn workers(evidence: &Evidence<'_>) -> Option<Finding> {
         return None;
     }
     let (leader, most) = leaders.iter().max_by_key(|(_, workers)| **workers)?;
-    let who = super::row_of(activity, *leader)
-        .map_or_else(|| format!("pid {leader}"), |row| described(activity, row));
+    let row = super::row_of(activity, *leader);
+    let who = row.map_or_else(|| format!("pid {leader}"), |row| described(activity, row));
+    let cure = row.map_or_else(String::new, |row| {
+        Blocker::of(evidence, activity, row).cure()
+    });
     Some(Finding {
         explains: &["olap", "p99", "tps"],
         subject: format!("pid {leader}"),
         sentence: format!("all {limit} parallel workers are taken, {most} by {who}"),
-        cure: "C cancels it; or a role with less max_parallel_workers_per_gather".into(),
+        cure,
         evidence: leaders
             .iter()
             .map(|(pid, workers)| fact(format!("pid {pid}"), format!("{workers} workers")))

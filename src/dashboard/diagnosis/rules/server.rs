@@ -1,6 +1,6 @@
 //! The server as a whole: checkpoints, ids that run out, replication, counters.
 
-use crate::dashboard::diagnosis::finding::{Finding, fact};
+use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health};
 use crate::format;
 
@@ -68,6 +68,15 @@ pub fn wraparound(evidence: &Evidence<'_>) -> Option<Finding> {
         return None;
     }
     let left = format::count((ALL - age).max(0.0));
+    let ours = evidence.facts.first("current_database").text();
+    let place = if evidence.facts.first("in_recovery").is_true() {
+        format!("on the primary, in {database}: ")
+    } else if ours.is_some_and(|ours| ours != database) {
+        format!("in {database}: ")
+    } else {
+        String::new()
+    };
+    let cure = format!("{place}VACUUM its oldest tables; end what holds the horizon");
     let age_text = format::count(age);
     Some(Finding {
         health: if age >= OLD.1 {
@@ -75,12 +84,13 @@ pub fn wraparound(evidence: &Evidence<'_>) -> Option<Finding> {
         } else {
             Health::Warning
         },
+        damage: Damage::Halt,
         explains: &[],
         subject: database.to_owned(),
         sentence: format!(
             "the oldest {kind} of {database} are {age_text} old: {left} are left before it refuses writes"
         ),
-        cure: "VACUUM its oldest tables; end what holds the horizon".into(),
+        cure,
         evidence: vec![
             fact("database", database),
             fact("age", age_text),
@@ -120,10 +130,10 @@ pub fn replication(evidence: &Evidence<'_>) -> Option<Finding> {
                             format::bytes(retained),
                             if active { "" } else { ", nobody reads it" }
                         ),
-                        if active {
-                            "its consumer lags"
-                        } else {
-                            "drop it, or start its consumer"
+                        match (status, active) {
+                            ("lost", _) => "drop it: its reader has to begin anew",
+                            (_, true) => "its consumer lags",
+                            (_, false) => "drop it, or start its consumer",
                         },
                         vec![
                             fact("retained", format::bytes(retained)),
@@ -151,8 +161,15 @@ pub fn replication(evidence: &Evidence<'_>) -> Option<Finding> {
         }
     });
     let (health, subject, sentence, cure, evidence) = found?;
+    // A slot fills the disk, or its reader cannot go on.
+    let damage = if subject.starts_with("slot") {
+        Damage::Halt
+    } else {
+        Damage::Latency
+    };
     Some(Finding {
         health,
+        damage,
         subject,
         sentence,
         cure: cure.into(),
@@ -166,6 +183,7 @@ pub fn counters_reset(evidence: &Evidence<'_>) -> Option<Finding> {
     let ago = evidence.reset_ago_s?;
     Some(Finding {
         health: Health::Warning,
+        damage: Damage::Staleness,
         subject: "counters".into(),
         sentence: format!(
             "the server's counters were reset {} ago: rates and sums begin anew",

@@ -1,6 +1,7 @@
 //! Who holds the xmin horizon, and which tables suffer.
 
-use super::{cure, described, in_vain, short};
+use super::{described, in_vain, short};
+use crate::dashboard::diagnosis::blocker::{Blocker, Kind};
 use crate::dashboard::diagnosis::finding::{Fact, Finding, fact};
 use crate::dashboard::diagnosis::{DEAD_ROWS, Evidence};
 use crate::dashboard::panels::snapshots::{YOUNG_S, oldest};
@@ -27,7 +28,7 @@ pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
         None => format!("≥{}", number("age_least_s").map(format::seconds)?),
     };
     let pins = number("pins").filter(|pins| *pins >= DEAD_ROWS as f64)?;
-    let (who, how, cure) = holder(snapshots, row);
+    let (who, how, cure) = holder(evidence, row);
     let suffering = suffering(evidence.bloat);
     // On a narrow screen the end of the sentence is cut: who, how old and what it hurts come first.
     let mut sentence = format!(
@@ -75,40 +76,60 @@ pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
         explains: &["snapshot", "dead", "p99", "tps"],
         subject: who,
         sentence,
-        cure: cure.into(),
+        cure,
         evidence: facts,
         ..Finding::default()
     })
 }
 
 /// Who, in which way, and what ends it.
-fn holder(snapshots: &Table, row: usize) -> (String, String, &'static str) {
-    let holder = snapshots.get(row, "holder").text().unwrap_or_default();
-    match snapshots.get(row, "kind").text().unwrap_or_default() {
-        "backend" => {
-            let state = snapshots.get(row, "state").text().unwrap_or("?");
-            (
-                described(snapshots, row),
-                format!(", {}", short(state)),
-                cure(state),
-            )
-        }
+fn holder(evidence: &Evidence<'_>, row: usize) -> (String, String, String) {
+    let snapshots = evidence.snapshots;
+    let text = |name| snapshots.get(row, name).text().unwrap_or_default();
+    let holder = text("holder");
+    match text("kind") {
+        "backend" => (
+            described(snapshots, row),
+            format!(
+                ", {}",
+                short(snapshots.get(row, "state").text().unwrap_or("?"))
+            ),
+            Blocker::of(evidence, snapshots, row).cure(),
+        ),
         "prepared" => (
-            format!("prepared transaction {holder}"),
+            format!(
+                "prepared transaction {holder} in database {}",
+                text("datname")
+            ),
             String::new(),
-            "COMMIT or ROLLBACK PREPARED it",
+            Kind::Prepared.cure().into(),
         ),
-        "replica" => (
-            format!("standby {holder}"),
-            ", by hot_standby_feedback".into(),
-            "look for its long query",
-        ),
+        "replica" => replica(holder, text("application_name"), text("query")),
         _ => (
             format!("replication slot {holder}"),
             String::new(),
-            "its consumer lags or is gone",
+            "its consumer lags or is gone".into(),
         ),
     }
+}
+
+/// A walsender that holds back rows: a standby by its name, or what else it serves.
+fn replica(pid: &str, name: &str, query: &str) -> (String, String, String) {
+    let kind = Kind::of_walsender(name, query);
+    let (what, how, cure) = match kind {
+        Kind::InitialCopy => ("initial copy of a subscription", "", kind.cure()),
+        Kind::BaseBackup => ("base backup", "", kind.cure()),
+        _ => (
+            "standby",
+            ", by hot_standby_feedback",
+            "look for its long query",
+        ),
+    };
+    let who = match name {
+        "" => format!("{what} of pid {pid}"),
+        name => format!("{what} {name} (pid {pid})"),
+    };
+    (who, how.into(), cure.into())
 }
 
 /// The relation with the most rows that wait.
@@ -140,4 +161,19 @@ fn suffering(bloat: &Table) -> Vec<Fact> {
         fact(relation, text)
     });
     told.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn standbys_are_named_and_a_copy_is_none() {
+        let (who, how, _) = replica("4711", "berlin", "START_REPLICATION 0/3000000");
+        assert_eq!(who, "standby berlin (pid 4711)");
+        assert!(how.contains("hot_standby_feedback"), "{how}");
+        let (who, how, cure) = replica("4711", "pg_16396_sync_16389_7573", "COPY public.t");
+        assert!(who.starts_with("initial copy of a subscription "), "{who}");
+        assert_eq!((how.as_str(), cure.as_str()), ("", "let it finish"));
+    }
 }

@@ -1,6 +1,7 @@
 //! Dead rows of tables.
 
-use super::{cure, in_vain, row_of};
+use super::{in_vain, row_of};
+use crate::dashboard::diagnosis::blocker::Blocker;
 use crate::dashboard::diagnosis::finding::{Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, MANY_DEAD_ROWS};
 use crate::format;
@@ -31,9 +32,10 @@ pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
             |ago| format!("last vacuum {} ago", format::seconds(ago)),
         ),
     };
-    let cure = row_of_holder
-        .and_then(|row| evidence.activity.get(row, "state").text().map(cure))
-        .unwrap_or(if gone { "the next vacuum" } else { "" });
+    let cure = row_of_holder.map_or_else(
+        || if gone { "the next vacuum" } else { "" }.to_owned(),
+        |row| Blocker::of(evidence, evidence.activity, row).cure(),
+    );
     let due = figure("autovacuum_due").map_or_else(
         || "autovacuum is off for it".to_owned(),
         |due| format!("{due:.1} times the dead rows that autovacuum waits for"),
@@ -42,7 +44,7 @@ pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
         explains: &["dead"],
         subject: relation.to_owned(),
         sentence: format!("{relation}: {dead} dead rows, {share}; {why}"),
-        cure: cure.into(),
+        cure,
         evidence: vec![
             fact("dead rows", format!("{dead}, {share} of all")),
             fact("autovacuum", due),

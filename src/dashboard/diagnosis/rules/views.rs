@@ -1,9 +1,27 @@
 //! Materialized views and summaries.
 
-use crate::dashboard::diagnosis::finding::{Finding, fact};
+use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health};
 use crate::format;
 use crate::pg::Table;
+
+/// Why the view in `row` is not refreshed by a key here, in few words that say who or where.
+pub fn refusal(evidence: &Evidence<'_>, row: usize) -> Option<String> {
+    let views = evidence.views;
+    let flag = |name| views.get(row, name);
+    if flag("on_standby").is_true() || evidence.facts.first("in_recovery").is_true() {
+        return Some("refresh it on the primary".into());
+    }
+    let may = flag("may_refresh");
+    if may.is_known() && !may.is_true() {
+        let owner = views.get(row, "owner").text().unwrap_or("its owner");
+        return Some(format!("{owner} may refresh it"));
+    }
+    evidence
+        .config
+        .read_only
+        .then(|| "read-only here: refresh it elsewhere".into())
+}
 
 /// The latest view, where it is later than its target.
 pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
@@ -25,8 +43,11 @@ pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
         backlog if backlog.starts_with("backlog") => (backlog, "r merges it"),
         other => (other, ""),
     };
+    let refusal = refusal(evidence, 0).filter(|_| !cure.is_empty());
+    let cure = refusal.as_deref().unwrap_or(cure);
     let text = |name| views.first(name).text().unwrap_or("?").to_owned();
     Some(Finding {
+        damage: Damage::Staleness,
         explains: &["fresh"],
         subject: view.to_owned(),
         sentence: format!(
@@ -97,14 +118,22 @@ pub fn now_view(evidence: &Evidence<'_>) -> Option<Finding> {
 
 /// So many times what autovacuum waits for.
 const OVERDUE: f64 = 3.0;
+/// Seconds: it was vacuumed while refreshes were watched.
+const LATELY_S: f64 = 180.0;
 /// Share of the last minutes in which somebody refreshed.
 const BUSY: f64 = 0.5;
 
 /// VACUUM of a view waits for no refresh: autovacuum gives up at once, and comes back a nap later.
 pub fn starved_vacuum(evidence: &Evidence<'_>) -> Option<Finding> {
     let (views, bloat) = (evidence.views, evidence.bloat);
+    // Whoever vacuumed it lately did get its lock.
+    let vacuumed = |row: usize| {
+        let ago = bloat.get(row, "last_vacuum_s").number();
+        ago.is_some_and(|ago| ago < LATELY_S)
+    };
     let overdue = |row: usize| {
         bloat.get(row, "n_dead").int().unwrap_or(0) >= MANY
+            && !vacuumed(row)
             && bloat.get(row, "autovacuum_due").number().unwrap_or(0.0) >= OVERDUE
     };
     let (view, row, busy) = (0..views.rows.len())

@@ -1,52 +1,149 @@
-//! Backends that take the machine: by age, temporary files, buffers.
+//! Backends that take the machine: processors, I/O, temporary files, buffers.
 
-use super::{age_s, cure, described, row_of, short};
+use super::{age_s, described, row_of, short};
 use crate::dashboard::diagnosis::Evidence;
+use crate::dashboard::diagnosis::blocker::Blocker;
 use crate::dashboard::diagnosis::finding::{Finding, fact};
 use crate::format;
+use crate::pg::Table;
+use crate::text;
+use std::collections::BTreeMap;
 
 /// A backend of less harm is not named as a cause.
 const HARMFUL: f64 = 5.0;
 
-/// Who blocks others for less than this is one of many, each in its turn.
+/// Who works for less than this is one of many, each in its turn.
 const BRIEF_S: f64 = 1.0;
 
-/// The most harmful backend.
-pub fn busy_backend(evidence: &Evidence<'_>) -> Option<Finding> {
-    let activity = evidence.activity;
-    let harm = activity.first("harm").number().unwrap_or(0.0);
-    if harm < HARMFUL || age_s(activity, 0) < BRIEF_S {
+/// What a backend takes at this instant, in words: what slows others down. None where it sleeps, waits for its
+/// client, for a lock or for nothing that others want.
+fn takes(activity: &Table, row: usize) -> Option<String> {
+    let text = |name| activity.get(row, name).text();
+    if text("state") != Some("active") {
         return None;
     }
-    let state = activity.first("state").text().unwrap_or("?");
-    let text = |name| activity.first(name).text().unwrap_or_default();
+    match (text("wait_event_type"), text("wait_event")) {
+        (None, _) => Some("on a processor".into()),
+        (Some("IO"), Some(event)) => Some(format!("in I/O ({event})")),
+        (Some(kind @ ("LWLock" | "BufferPin" | "IPC")), Some(event)) => {
+            Some(format!("in {kind} {event}"))
+        }
+        _ => None,
+    }
+}
+
+/// The most harmful backend that takes something; else the oldest OLAP statement, which is what is late.
+pub fn busy_backend(evidence: &Evidence<'_>) -> Option<Finding> {
+    let activity = evidence.activity;
+    let rows = || {
+        let harm = |row: &usize| activity.get(*row, "harm").number().unwrap_or(0.0);
+        (0..activity.rows.len())
+            .filter(move |row| harm(row) >= HARMFUL && age_s(activity, *row) >= BRIEF_S)
+            .filter(|row| !activity.get(*row, "leader_pid").is_known())
+    };
+    let taking = rows().find_map(|row| Some((row, takes(activity, row)?)));
+    let is_olap = |row: &usize| {
+        let text = |name| activity.get(*row, name).text();
+        text("class") == Some("olap") && text("state") == Some("active")
+    };
+    let (row, what, explains): (usize, Option<String>, &[&str]) = match taking {
+        Some((row, what)) => (row, Some(what), &["p99", "tps", "olap"]),
+        None => (rows().find(is_olap)?, None, &["olap"]),
+    };
+    let text = |name| activity.get(row, name).text().unwrap_or_default();
     let mut facts = vec![
         fact(
             "backend",
-            format!("{}, {}", described(activity, 0), super::doing(activity, 0)),
+            format!(
+                "{}, {}",
+                described(activity, row),
+                super::doing(activity, row)
+            ),
         ),
         fact("its statement", text("query")),
     ];
-    if !text("wait").is_empty() {
+    if let Some(what) = &what {
+        facts.push(fact("it is", what.as_str()));
+    } else if !text("wait").is_empty() {
         facts.push(fact("it waits for", text("wait")));
     }
     let workers = (0..activity.rows.len())
-        .filter(|row| activity.get(*row, "leader_pid").int() == activity.first("pid").int())
-        .filter(|row| activity.get(*row, "leader_pid").is_known())
+        .filter(|other| activity.get(*other, "leader_pid").int() == activity.get(row, "pid").int())
+        .filter(|other| activity.get(*other, "leader_pid").is_known())
         .count();
     if workers > 0 {
         facts.push(fact("parallel workers", workers.to_string()));
     }
+    let blocker = Blocker::of(evidence, activity, row);
+    facts.push(fact("ending it", blocker.kind.loss()));
+    let what = what.map_or_else(String::new, |what| format!(", {what}"));
     Some(Finding {
-        explains: &["p99", "tps", "olap", "server", "oltp pool", "olap pool"],
-        subject: format!("pid {}", activity.first("pid").int().unwrap_or(0)),
+        explains,
+        subject: format!("pid {}", activity.get(row, "pid").int().unwrap_or(0)),
         sentence: format!(
-            "{}, {} for {}",
-            described(activity, 0),
-            short(state),
-            format::seconds(age_s(activity, 0))
+            "{}, {} for {}{what}",
+            described(activity, row),
+            short(text("state")),
+            format::seconds(age_s(activity, row))
         ),
-        cure: cure(state).into(),
+        cure: blocker.cure(),
+        evidence: facts,
+        ..Finding::default()
+    })
+}
+
+/// So many sessions of one role that compute at once are worth a word, where they are most of those that do.
+const MANY: usize = 3;
+/// On average over the last minute as well: sessions on a processor.
+const ON_AVERAGE: f64 = 2.0;
+/// Columns of a statement in a sentence.
+const STATEMENT: usize = 60;
+
+/// Many sessions of one role on processors at once.
+pub fn processors(evidence: &Evidence<'_>) -> Option<Finding> {
+    let activity = evidence.activity;
+    let computes = |row: &usize| takes(activity, *row).as_deref() == Some("on a processor");
+    let mut roles: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    let rows: Vec<usize> = (0..activity.rows.len()).filter(computes).collect();
+    for row in &rows {
+        let text = |name| activity.get(*row, name).text().unwrap_or_default();
+        let statements = roles.entry(text("usename")).or_default();
+        *statements.entry(text("query")).or_default() += 1;
+    }
+    let (role, statements) = roles
+        .iter()
+        .max_by_key(|(_, statements)| statements.values().sum::<usize>())?;
+    let n: usize = statements.values().sum();
+    let waits = evidence.waits_of_minute;
+    let mean: f64 = (0..waits.rows.len())
+        .filter(|row| waits.get(*row, "wait").text() == Some("on CPU"))
+        .filter_map(|row| waits.get(row, "sessions").number())
+        .sum();
+    if n < MANY || n * 2 < rows.len() || mean < ON_AVERAGE {
+        return None;
+    }
+    let (statement, times) = statements.iter().max_by_key(|(_, times)| **times)?;
+    let brief = statement.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut facts = vec![
+        fact(
+            "on a processor, or waiting for one",
+            format!("{} sessions", rows.len()),
+        ),
+        fact("on average over the minute", format!("{mean:.1} sessions")),
+    ];
+    facts.extend(roles.iter().map(|(role, statements)| {
+        let n: usize = statements.values().sum();
+        fact(*role, format!("{n} sessions"))
+    }));
+    facts.push(fact(format!("the same in {times}"), *statement));
+    Some(Finding {
+        explains: &["p99", "tps", "olap"],
+        subject: (*role).to_owned(),
+        sentence: format!(
+            "{n} sessions of {role} compute at once: {}",
+            text::cut(&brief, STATEMENT)
+        ),
+        cure: "E on one of them shows its plan".into(),
         evidence: facts,
         ..Finding::default()
     })
@@ -68,7 +165,7 @@ pub fn temp_files(evidence: &Evidence<'_>) -> Option<Finding> {
         || format!("pid {pid}"),
         |row| described(evidence.activity, row),
     );
-    let state = row.and_then(|row| evidence.activity.get(row, "state").text());
+    let cure = row.map(|row| Blocker::of(evidence, evidence.activity, row).cure());
     let bytes = format::bytes(bytes);
     Some(Finding {
         explains: &["p99", "tps", "olap"],
@@ -76,7 +173,7 @@ pub fn temp_files(evidence: &Evidence<'_>) -> Option<Finding> {
         sentence: format!(
             "{who} has {bytes} in temporary files: its sorts or hashes do not fit work_mem"
         ),
-        cure: state.map(cure).unwrap_or_default().into(),
+        cure: cure.unwrap_or_default(),
         evidence: vec![
             fact("backend", format!("{who}: {bytes} in temporary files")),
             fact(

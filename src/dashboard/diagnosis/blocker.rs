@@ -1,0 +1,372 @@
+//! What a backend that stands in the way is: which key ends it, whether we may, and what is lost by it.
+
+use super::Evidence;
+use crate::dashboard::panels::classify;
+use crate::pg::Table;
+
+/// What is in the way. What cures it depends on this, not on the state alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A statement that waits for its lock and has changed nothing.
+    Queued,
+    /// An open transaction that runs nothing and has written nothing.
+    Idle,
+    /// An open transaction that runs nothing and has written.
+    IdleWriter,
+    /// A statement of a transaction that has written nothing.
+    Reader,
+    /// A statement of a transaction that has written.
+    Writer,
+    /// REFRESH MATERIALIZED VIEW.
+    Refresh,
+    /// VACUUM or ANALYZE that somebody sent.
+    Vacuum,
+    /// An autovacuum worker.
+    Autovacuum,
+    /// An autovacuum worker that prevents wraparound.
+    Wraparound,
+    /// CREATE INDEX or REINDEX, CONCURRENTLY.
+    ConcurrentIndex,
+    /// pg_dump.
+    Dump,
+    /// A base backup.
+    BaseBackup,
+    /// The initial copy of a table for a subscription.
+    InitialCopy,
+    /// A walsender: it serves a standby, a subscriber or a decoder.
+    Walsender,
+    /// Logical replication's own worker.
+    Apply,
+    /// A prepared transaction.
+    Prepared,
+    /// Another process of the server.
+    Process,
+    /// A session whose state the server hides from our role.
+    Hidden,
+}
+
+/// What ends something, and what comes of it.
+struct End {
+    /// The greater, the more is lost.
+    harm: u8,
+    /// The key that ends it; none where no key is a cure.
+    key: Option<char>,
+    /// What cures it, in few words.
+    cure: &'static str,
+    /// What is lost where its statement is cancelled or its session ended.
+    loss: &'static str,
+}
+
+const fn end(harm: u8, key: Option<char>, cure: &'static str, loss: &'static str) -> End {
+    End {
+        harm,
+        key,
+        cure,
+        loss,
+    }
+}
+
+/// What this program calls itself while it refreshes.
+const OUR_REFRESH: &str = "htap-top refresh";
+const CANCEL: &str = "C cancels it";
+const TERMINATE: &str = "K terminates it";
+const WAIT: &str = "let it finish";
+
+impl Kind {
+    #[rustfmt::skip]
+    const fn end(self) -> End {
+        match self {
+            Self::Queued => end(0, Some('C'), CANCEL, "Nothing is lost: it waits for its lock and has changed nothing."),
+            Self::Idle => end(1, Some('K'), TERMINATE, "It has written nothing; its client loses the connection."),
+            Self::Reader => end(2, Some('C'), CANCEL, "It has written nothing; its work so far is lost."),
+            Self::Refresh => end(2, Some('C'), CANCEL, "The view stays as old as it is."),
+            Self::Vacuum => end(2, Some('C'), CANCEL, "The next vacuum does the rest of its work."),
+            Self::Autovacuum => end(2, Some('C'), CANCEL, "It gives way by itself once it has held somebody up for deadlock_timeout, and comes again within autovacuum_naptime."),
+            Self::IdleWriter => end(3, Some('K'), TERMINATE, "What its transaction has written is rolled back."),
+            Self::Writer => end(3, Some('C'), CANCEL, "What its transaction has written is rolled back."),
+            Self::ConcurrentIndex => end(5, None, WAIT, "An invalid index is left behind: DROP INDEX CONCURRENTLY it before the next attempt."),
+            Self::Dump => end(5, None, WAIT, "The dump is lost: pg_dump has to begin from the start."),
+            Self::BaseBackup => end(5, None, WAIT, "The base backup is lost: it has to begin from the start."),
+            Self::InitialCopy => end(5, None, WAIT, "The subscription's copy of the table begins from the start."),
+            Self::Wraparound => end(6, None, WAIT, "Nothing is won: autovacuum begins it again at once, since it prevents wraparound."),
+            Self::Walsender => end(6, None, "look at the server it sends to", "Nothing is won: the standby or subscriber connects again at once."),
+            Self::Apply => end(6, None, "ALTER SUBSCRIPTION … DISABLE stops it", "Nothing is won: it starts again, with the same transaction, until ALTER SUBSCRIPTION … DISABLE."),
+            Self::Prepared => end(7, None, "COMMIT or ROLLBACK PREPARED, see e", "Its transaction manager may already have promised its outcome."),
+            Self::Hidden => end(4, Some('K'), TERMINATE, "The server hides from our role what it does."),
+            Self::Process => end(6, None, "", "The server starts such a process again."),
+        }
+    }
+
+    /// What the row of a backend is.
+    pub fn of(table: &Table, row: usize) -> Self {
+        let text = |name| table.get(row, name).text().unwrap_or_default();
+        let (state, application, query) = (text("state"), text("application_name"), text("query"));
+        match text("backend_type") {
+            _ if state == "prepared" => return Self::Prepared,
+            "autovacuum worker" if query.contains("to prevent wraparound") => {
+                return Self::Wraparound;
+            }
+            "autovacuum worker" => return Self::Autovacuum,
+            worker if worker.starts_with("logical replication") => return Self::Apply,
+            "walsender" => return Self::of_walsender(application, query),
+            _ if table.get(row, "restricted").is_true() => return Self::Hidden,
+            "" | "client backend" | "parallel worker" => {}
+            _ => return Self::Process,
+        }
+        if matches!(application, "pg_dump" | "pg_dumpall") {
+            return Self::Dump;
+        }
+        let wrote = table.get(row, "xid_age").is_known();
+        if state != "active" {
+            return if wrote { Self::IdleWriter } else { Self::Idle };
+        }
+        if is_concurrent_index(query) {
+            return Self::ConcurrentIndex;
+        }
+        if waits_for_lock(table, row) && (!wrote || is_first_definition(table, row)) {
+            return Self::Queued;
+        }
+        if classify::is_refresh(query) || application == OUR_REFRESH {
+            return Self::Refresh;
+        }
+        if begins(query, &["vacuum"]) || begins(query, &["analyze"]) {
+            return Self::Vacuum;
+        }
+        if wrote { Self::Writer } else { Self::Reader }
+    }
+
+    /// What a walsender does.
+    pub fn of_walsender(application: &str, query: &str) -> Self {
+        if is_initial_copy(application) {
+            Self::InitialCopy
+        } else if begins(query, &["base_backup"]) || application == "pg_basebackup" {
+            Self::BaseBackup
+        } else {
+            Self::Walsender
+        }
+    }
+
+    /// What cures it, in few words, where nothing bars us.
+    pub fn cure(self) -> &'static str {
+        self.end().cure
+    }
+
+    /// The greater, the more is lost by ending it.
+    pub fn harm(self) -> u8 {
+        self.end().harm
+    }
+
+    /// The key that cures it by ending it.
+    pub fn key(self) -> Option<char> {
+        self.end().key
+    }
+
+    /// What is lost by ending it, a sentence.
+    pub fn loss(self) -> &'static str {
+        self.end().loss
+    }
+
+    /// What is lost even where another loss is not worth a word: it is said before the key does it.
+    pub fn is_costly(self) -> bool {
+        self.key().is_none()
+    }
+}
+
+/// Who stands in the way, and what we can do about it here.
+#[derive(Clone, Debug)]
+pub struct Blocker {
+    /// What it is.
+    pub kind: Kind,
+    /// Why no key of ours ends it, in few words that say who may.
+    barred: Option<String>,
+}
+
+impl Blocker {
+    /// Of a row of `table`; what `table` does not tell of it is looked up in the activity.
+    pub fn of(evidence: &Evidence<'_>, table: &Table, row: usize) -> Self {
+        let activity = evidence.activity;
+        let pid = table.get(row, "pid").int().filter(|pid| *pid > 0);
+        let known = (0..activity.rows.len())
+            .find(|row| pid.is_some() && activity.get(*row, "pid").int() == pid);
+        let kind = match known {
+            Some(row) if activity.get(row, "state").is_known() => Kind::of(activity, row),
+            _ => Kind::of(table, row),
+        };
+        let may = known.map(|row| activity.get(row, "may_signal"));
+        let superuser = known.is_some_and(|row| activity.get(row, "superuser").is_true());
+        let role = ["usename", "role"]
+            .into_iter()
+            .find_map(|name| table.get(row, name).text())
+            .unwrap_or_default();
+        let barred = if kind == Kind::Prepared {
+            None
+        } else if may.is_some_and(|may| may.is_known() && !may.is_true()) {
+            Some(if superuser || role.is_empty() {
+                "a superuser may end it".to_owned()
+            } else {
+                format!("{role} or pg_signal_backend may end it")
+            })
+        } else {
+            (evidence.config.read_only && kind.key().is_some())
+                .then(|| "read-only here: end it elsewhere".to_owned())
+        };
+        Self { kind, barred }
+    }
+
+    /// What cures it, in few words.
+    pub fn cure(&self) -> String {
+        match &self.barred {
+            Some(why) if self.kind.key().is_some() => why.clone(),
+            _ => self.kind.end().cure.to_owned(),
+        }
+    }
+
+    /// The key that ends it, where one of ours does.
+    pub fn key(&self) -> Option<char> {
+        self.kind.key().filter(|_| self.barred.is_none())
+    }
+}
+
+/// Whether the session waits for a lock.
+fn waits_for_lock(table: &Table, row: usize) -> bool {
+    table.get(row, "blocked_by").is_known()
+        || table.get(row, "wait_event_type").text() == Some("Lock")
+}
+
+/// Whether it is the only statement of its transaction, and a definition, which waits for its lock before it
+/// changes anything: a strong lock takes a transaction id before it is granted.
+fn is_first_definition(table: &Table, row: usize) -> bool {
+    const DEFINITIONS: [&str; 9] = [
+        "alter", "create", "drop", "lock", "truncate", "refresh", "reindex", "cluster", "vacuum",
+    ];
+    let text = |name| table.get(row, name).text();
+    let query = text("query")
+        .unwrap_or_default()
+        .trim()
+        .trim_end_matches(';');
+    text("wait_event") == Some("relation")
+        && text("xact_start").is_some()
+        && text("xact_start") == text("query_start")
+        && !query.contains(';')
+        && DEFINITIONS.iter().any(|word| begins(query, &[word]))
+}
+
+/// Walsenders of table synchronisation call themselves `pg_16396_sync_16389_…` (`…_sync_…` before 14), or by
+/// the subscription's slot.
+fn is_initial_copy(application: &str) -> bool {
+    application.starts_with("pg_") && application.contains("_sync_")
+}
+
+fn is_concurrent_index(query: &str) -> bool {
+    let index = [
+        &["create", "index", "concurrently"][..],
+        &["create", "unique", "index", "concurrently"],
+    ];
+    index.iter().any(|words| begins(query, words))
+        || (begins(query, &["reindex"])
+            && query
+                .split(|c: char| !c.is_ascii_alphabetic())
+                .any(|word| word.eq_ignore_ascii_case("concurrently")))
+}
+
+/// Whether a statement begins with these words.
+fn begins(query: &str, words: &[&str]) -> bool {
+    let mut found = query
+        .split(|c: char| c.is_whitespace() || c == '(')
+        .filter(|word| !word.is_empty());
+    words.iter().all(|wanted| {
+        found
+            .next()
+            .is_some_and(|word| word.eq_ignore_ascii_case(wanted))
+    })
+}
+
+/// What kind of statement it is, in one or two words: `ALTER TABLE`.
+pub fn statement(query: &str) -> String {
+    let mut words = query.split_whitespace().map(str::to_ascii_uppercase);
+    let first = words.next().unwrap_or_default();
+    match first.as_str() {
+        "ALTER" | "CREATE" | "DROP" | "LOCK" | "REFRESH" => {
+            let second = words.next().unwrap_or_default();
+            let second: String = second.chars().filter(char::is_ascii_alphabetic).collect();
+            format!("{first} {second}").trim_end().to_owned()
+        }
+        word => word.chars().take_while(char::is_ascii_alphabetic).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::Value;
+
+    fn kind(cells: &[(&str, &str)]) -> Kind {
+        let columns: Vec<Box<str>> = cells.iter().map(|(name, _)| (*name).into()).collect();
+        let row = cells.iter().map(|(_, text)| Value::from(*text)).collect();
+        Kind::of(
+            &Table {
+                columns: columns.into(),
+                rows: vec![row],
+            },
+            0,
+        )
+    }
+
+    #[test]
+    fn what_stands_in_the_way_is_told_by_what_it_is() {
+        let client = |state, query| {
+            kind(&[
+                ("backend_type", "client backend"),
+                ("state", state),
+                ("query", query),
+            ])
+        };
+        assert_eq!(client("active", "SELECT 1"), Kind::Reader);
+        assert_eq!(client("idle in transaction", "SELECT 1"), Kind::Idle);
+        assert_eq!(
+            client("active", "create UNIQUE index  concurrently on t (a)"),
+            Kind::ConcurrentIndex
+        );
+        assert_eq!(
+            client("active", "REINDEX (VERBOSE, CONCURRENTLY) TABLE t"),
+            Kind::ConcurrentIndex
+        );
+        assert_eq!(client("active", "vacuum(full) t"), Kind::Vacuum);
+        let process = |backend_type, application, query| {
+            kind(&[
+                ("backend_type", backend_type),
+                ("state", "active"),
+                ("application_name", application),
+                ("query", query),
+            ])
+        };
+        let worker = |query| process("autovacuum worker", "", query);
+        assert_eq!(worker("autovacuum: VACUUM public.t"), Kind::Autovacuum);
+        assert_eq!(
+            worker("autovacuum: VACUUM public.t (to prevent wraparound)"),
+            Kind::Wraparound
+        );
+        assert_eq!(
+            process("walsender", "pg_16396_sync_16389_75", "COPY"),
+            Kind::InitialCopy
+        );
+        assert_eq!(
+            process("walsender", "x", "BASE_BACKUP ( LABEL 'x' )"),
+            Kind::BaseBackup
+        );
+        assert_eq!(process("walsender", "replica", "START_"), Kind::Walsender);
+        assert_eq!(
+            process("logical replication apply worker", "", ""),
+            Kind::Apply
+        );
+        assert_eq!(process("client backend", "pg_dump", "COPY"), Kind::Dump);
+    }
+
+    #[test]
+    fn a_statement_is_named_by_its_first_words() {
+        assert_eq!(statement("alter  table t add c int"), "ALTER TABLE");
+        assert_eq!(statement("lock \"t\""), "LOCK T");
+        assert_eq!(statement("TRUNCATE t"), "TRUNCATE");
+        assert_eq!(statement(""), "");
+    }
+}

@@ -32,7 +32,7 @@
 -- [columns.size_bytes]
 -- title = "size"
 -- unit = "bytes"
--- help = "Size as of the last VACUUM, ANALYZE or CREATE INDEX (relpages)."
+-- help = "Size. While somebody has or awaits it or its table for himself alone (ACCESS EXCLUSIVE), as of the last VACUUM, ANALYZE or CREATE INDEX (relpages): to ask would wait."
 -- [columns.bloat_bytes]
 -- title = "bloat"
 -- unit = "bytes"
@@ -139,13 +139,22 @@ chosen AS MATERIALIZED (
                  * CASE WHEN u.unused OR i.indexrelid IN (SELECT p.indexrelid FROM pairs AS p) THEN 10 ELSE 1 END DESC,
              c.relname
     LIMIT 200
+),
+locked AS MATERIALIZED (
+    -- what is being rewritten or dropped: to ask for its size would wait
+    SELECT l.relation
+    FROM pg_catalog.pg_locks AS l
+    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
 )
 SELECT extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8 AS now_epoch,
        c.indexrelid::pg_catalog.int8 AS relid,
        CASE WHEN n.nspname = 'public' THEN '' ELSE n.nspname::pg_catalog.text || '.' END
            || t.relname::pg_catalog.text AS relation,
        c.relname::pg_catalog.text AS index,
-       c.relpages::pg_catalog.int8 * here.block_size AS size_bytes,
+       CASE WHEN c.indrelid IN (SELECT k.relation FROM locked AS k) OR c.indexrelid IN (SELECT k.relation FROM locked AS k)
+            THEN c.relpages::pg_catalog.int8 * here.block_size
+            ELSE pg_catalog.pg_relation_size(c.indexrelid) END AS size_bytes,
        c.scans AS idx_scan,
        c.scans AS idx_scans_total,
        pg_catalog.pg_stat_get_tuples_returned(c.indexrelid) AS idx_tup_read,

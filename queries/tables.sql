@@ -32,7 +32,7 @@
 -- [columns.size_bytes]
 -- title = "size"
 -- unit = "bytes"
--- help = "Table and its TOAST, without indexes, as of the last VACUUM, ANALYZE or CREATE INDEX (relpages): reading the true size would wait for a lock. Unknown before the first of these."
+-- help = "Table and its TOAST, without indexes. While somebody has or awaits it for himself alone (ACCESS EXCLUSIVE), as of the last VACUUM, ANALYZE or CREATE INDEX (relpages): to ask would wait."
 -- [columns.seq_scan]
 -- title = "seq scans"
 -- unit = "per_second"
@@ -92,15 +92,23 @@ WITH busiest AS MATERIALIZED (
     WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.oid >= 16384
     ORDER BY fetched DESC, c.relpages DESC
     LIMIT 200
+),
+locked AS MATERIALIZED (
+    -- what is being rewritten or dropped: to ask for its size would wait
+    SELECT l.relation
+    FROM pg_catalog.pg_locks AS l
+    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
 )
 SELECT extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8 AS now_epoch,
        b.oid::pg_catalog.int8 AS relid,
        CASE WHEN n.nspname = 'public' THEN b.relname::pg_catalog.text
             ELSE n.nspname::pg_catalog.text || '.' || b.relname::pg_catalog.text END AS relation,
        b.relkind::pg_catalog.text AS relkind,
-       CASE WHEN b.relpages > 0 OR pg_catalog.pg_stat_get_live_tuples(b.oid) = 0
+       CASE WHEN b.oid IN (SELECT k.relation FROM locked AS k) OR b.reltoastrelid IN (SELECT k.relation FROM locked AS k)
             THEN (b.relpages::pg_catalog.int8 + coalesce(toast.relpages, 0))
-                 * pg_catalog.current_setting('block_size')::pg_catalog.int8 END AS size_bytes,
+                 * pg_catalog.current_setting('block_size')::pg_catalog.int8
+            ELSE pg_catalog.pg_relation_size(b.oid) + coalesce(pg_catalog.pg_relation_size(nullif(b.reltoastrelid, 0)), 0) END AS size_bytes,
        t.seq_scan,
        t.seq_tup_read,
        x.idx_scan,

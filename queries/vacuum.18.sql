@@ -77,6 +77,13 @@ worst AS MATERIALIZED (
     WHERE j.oid >= 16384 OR greatest(j.due, j.ins_due, j.frozen_pct / 100, j.mxid_pct / 100) >= 1
     ORDER BY worst DESC NULLS LAST, j.n_dead DESC, j.relpages DESC
     LIMIT 200
+),
+locked AS MATERIALIZED (
+    -- what is being rewritten or dropped: to ask for its size would wait
+    SELECT l.relation
+    FROM pg_catalog.pg_locks AS l
+    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
 )
 SELECT w.oid::pg_catalog.int8 AS relid,
        CASE WHEN n.nspname = 'public' THEN w.relname::pg_catalog.text
@@ -98,8 +105,9 @@ SELECT w.oid::pg_catalog.int8 AS relid,
        w.frozen_pct,
        w.mxid_age,
        w.mxid_pct,
-       CASE WHEN w.relpages > 0 OR pg_catalog.pg_stat_get_live_tuples(w.oid) = 0
-            THEN (w.relpages::pg_catalog.int8 + coalesce(w.toast_pages, 0)) * g.block_size END AS size_bytes,
+       CASE WHEN w.oid IN (SELECT k.relation FROM locked AS k) OR w.reltoastrelid IN (SELECT k.relation FROM locked AS k)
+            THEN (w.relpages::pg_catalog.int8 + coalesce(w.toast_pages, 0)) * g.block_size
+            ELSE pg_catalog.pg_relation_size(w.oid) + coalesce(pg_catalog.pg_relation_size(nullif(w.reltoastrelid, 0)), 0) END AS size_bytes,
        w.autovacuum_off
 FROM worst AS w
 CROSS JOIN g

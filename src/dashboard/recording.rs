@@ -7,8 +7,9 @@ use super::event::{Event, FeedId};
 use super::mask::mask;
 use super::model::{Model, Start};
 use super::tape::{Tape, is_recorded};
-use crate::pg::sampler::{ROW_LIMIT, Report};
-use crate::pg::{Table, Value};
+use crate::pg::sampler::Report;
+use crate::pg::texts::ROW_LIMIT;
+use crate::pg::{Class, PgError, Table, Value};
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -92,7 +93,14 @@ impl Recorder {
             return Ok(());
         }
         let masked = if self.mask { masked(event) } else { None };
-        self.line(masked.as_ref().unwrap_or(event))?;
+        let event = masked.as_ref().unwrap_or(event);
+        let line = line(event)?;
+        // What its reader would refuse is not written.
+        if line.len() as u64 <= LONGEST && !has_too_many_rows(event) {
+            self.stream.write_all(&line)?;
+        } else if let Some(instead) = left_out(event) {
+            self.line(&instead)?;
+        }
         if let Event::Ticked { now, .. } = event
             && now.mono_ms.saturating_sub(self.flushed_ms) >= FLUSH_MS
         {
@@ -103,9 +111,7 @@ impl Recorder {
     }
 
     fn line(&mut self, value: &impl Serialize) -> io::Result<()> {
-        let mut line = serde_json::to_vec(value)?;
-        line.push(b'\n');
-        self.stream.write_all(&line)
+        self.stream.write_all(&line(value)?)
     }
 
     /// Bytes that the file has.
@@ -118,6 +124,29 @@ impl Recorder {
     pub fn end(self) -> io::Result<()> {
         self.stream.finish()?.sync_all()
     }
+}
+
+fn line(value: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+fn has_too_many_rows(event: &Event) -> bool {
+    matches!(event, Event::Reported(Report::Answered { outcome: Ok(table), .. }) if table.rows.len() > ROW_LIMIT)
+}
+
+/// What stands in a recording for an answer that is too long for it.
+fn left_out(event: &Event) -> Option<Event> {
+    let Event::Reported(Report::Answered { id, took_ms, .. }) = event else {
+        return None;
+    };
+    let why = "this answer was too long to be recorded";
+    Some(Event::Reported(Report::Answered {
+        id: *id,
+        took_ms: *took_ms,
+        outcome: Err(PgError::new(Class::Statement, why)),
+    }))
 }
 
 /// The event with the literals of its statements masked; `None` where it has no statements.
@@ -292,10 +321,7 @@ fn header(line: &[u8]) -> Result<Header, RecordingError> {
 
 fn event(line: &[u8]) -> io::Result<Event> {
     let event = serde_json::from_slice(line)?;
-    if let Event::Reported(Report::Answered { outcome, .. }) = &event
-        && let Ok(table) = outcome
-        && table.rows.len() > ROW_LIMIT
-    {
+    if has_too_many_rows(&event) {
         let why = format!("an answer has more than {ROW_LIMIT} rows, as no recording's");
         return Err(io::Error::other(why));
     }

@@ -6,6 +6,7 @@ use super::messages::{Limits, Seen};
 use super::session::Lent;
 use super::statement::{NO_SUCH_STATEMENT, RESULT_CHANGED, Statements};
 use super::table::{Table, Value};
+use super::texts::{too_much, weight};
 use super::tls::{Ended, Link, Way};
 use futures_util::future::join;
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
@@ -13,8 +14,8 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use tokio_postgres::CancelToken;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{CancelToken, SimpleQueryMessage};
 
 /// A statement parameter. Named types, so that no statement needs a round trip to learn its own.
 #[derive(Clone, Copy, Debug)]
@@ -159,7 +160,7 @@ impl Client {
     /// Why the session was given up, where that was for what the server sent.
     pub(super) fn why_refused(&self) -> Option<PgError> {
         let why = self.seen.refused()?;
-        Some(PgError::new(Class::Reconnect, why))
+        Some(PgError::new(Class::Statement, why))
     }
 
     /// The process of the server that has this session, as it was told at connecting: behind a pooler it is
@@ -209,9 +210,7 @@ impl Client {
             }
             kept += weight(&cells);
             if kept > self.limits.kept {
-                let limit = crate::format::bytes(self.limits.kept as f64);
-                let why = format!("the answer takes more than {limit} of memory, the limit");
-                return Err(PgError::new(Class::Reconnect, why));
+                return Err(PgError::new(Class::Statement, too_much(self.limits.kept)));
             }
             table.rows.push(cells);
         }
@@ -304,45 +303,6 @@ impl Client {
         self.within(done).await
     }
 
-    /// Runs statements of unknown result types by the simple protocol; every cell arrives as text,
-    /// and columns that hold only numbers become numbers. The last statement with columns counts;
-    /// at most `row_limit` rows are kept.
-    pub async fn query_text(&self, sql: &str, row_limit: usize) -> Result<Table, PgError> {
-        self.within(self.text(sql, row_limit)).await
-    }
-
-    async fn text(&self, sql: &str, row_limit: usize) -> Result<Table, PgError> {
-        let failed = |error| self.failed(error);
-        let stream = self.inner.simple_query_raw(sql).await.map_err(failed)?;
-        pin_mut!(stream);
-        let mut table = Table::default();
-        while let Some(message) = stream.try_next().await.map_err(failed)? {
-            match message {
-                SimpleQueryMessage::RowDescription(columns) => {
-                    table.columns = columns
-                        .iter()
-                        .map(|column| column.name().into())
-                        .collect::<Arc<[_]>>();
-                    table.rows.clear();
-                }
-                SimpleQueryMessage::Row(row) if table.rows.len() < row_limit => {
-                    let mut cells = Vec::with_capacity(row.len());
-                    for position in 0..row.len() {
-                        cells.push(
-                            row.try_get(position)
-                                .map_err(failed)?
-                                .map_or(Value::Null, Value::from),
-                        );
-                    }
-                    table.rows.push(cells);
-                }
-                _ => {}
-            }
-        }
-        super::sniff::numbers(&mut table);
-        Ok(table)
-    }
-
     /// Sends `data` by COPY FROM STDIN, in whatever format `sql` says, and returns the number of rows.
     pub async fn copy_in(&self, sql: &str, data: &[u8]) -> Result<u64, PgError> {
         let failed = |error| self.failed(error);
@@ -381,6 +341,10 @@ impl Client {
         }
     }
 
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
     pub(super) fn inner(&self) -> &tokio_postgres::Client {
         &self.inner
     }
@@ -408,17 +372,6 @@ impl Canceller {
     pub async fn cancel(&self) -> Result<(), PgError> {
         super::tls::cancel(&self.target, &self.token, &self.way).await
     }
-}
-
-/// Bytes that a row takes in memory, about.
-fn weight(cells: &[Value]) -> u64 {
-    let texts = cells.iter().map(|cell| match cell {
-        Value::Text(text) => text.as_str().len(),
-        Value::Decimal(text, _) => text.len(),
-        _ => 0,
-    });
-    let fixed = size_of::<Vec<Value>>() + size_of_val(cells);
-    (fixed + texts.sum::<usize>()) as u64
 }
 
 /// `name` as a quoted SQL identifier.

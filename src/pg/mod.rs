@@ -23,6 +23,7 @@ mod sniff;
 pub mod statement;
 mod stream;
 pub mod table;
+pub mod texts;
 mod tls;
 
 pub use client::{Canceller, Client, Param, Peer, Protection, quote_ident, quote_literal};

@@ -87,9 +87,6 @@ pub struct Manner {
     pub lazy: bool,
 }
 
-/// The most rows kept of one answer; a panel of a user may select a whole table.
-pub const ROW_LIMIT: usize = 10_000;
-
 /// Sessions that wait for their next attempt to connect make it at once when this changes; so do
 /// those that are making one in vain just then: what was mended may not have been seen by it.
 pub type Wake = watch::Receiver<()>;
@@ -305,14 +302,14 @@ async fn serve(
 async fn answer(client: &Client, manner: &Manner, job: &Job) -> Result<Table, PgError> {
     let ask = async {
         if job.as_text {
-            let ask = client.query_text(&job.sql, ROW_LIMIT);
-            client.as_written(&job.sql, ask).await
+            client.query_panel(&job.sql).await
         } else if manner.transaction || job.once {
             client.query(&job.sql, &[]).await
         } else {
             client.query_again(&job.sql).await
         }
     };
+    let ask = client.as_written(&job.sql, ask);
     if manner.transaction {
         let (opening, table, closing) = join3(
             client.begin_as("ISOLATION LEVEL REPEATABLE READ READ ONLY", ""),

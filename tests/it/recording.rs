@@ -264,3 +264,54 @@ fn foreign_newer_and_hostile_files_are_told() {
     let torn = read(&path).unwrap().torn.unwrap();
     assert!(torn.contains("more than 10000 rows"), "{torn}");
 }
+
+/// What the reader would refuse is not written, and the recording says so in its place.
+#[test]
+fn an_answer_too_long_for_a_recording_does_not_spoil_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.htap");
+    let mut model = Model::new(start());
+    let file = File::create(&path).unwrap();
+    let mut recorder = Recorder::begin(file, &model, false, 1_767_323_045_000).unwrap();
+    let long = "x".repeat(100 << 20);
+    let rows = vec![vec![htap_top::pg::Value::Null]; 10_001];
+    let many = Table {
+        columns: ["n".into()].into(),
+        rows,
+    };
+    let session = SessionId::Fast;
+    let peer = Peer {
+        host: "primary".into(),
+        port: 5432,
+        protection: Protection::Local,
+    };
+    for event in [
+        ticked(0),
+        Event::Reported(Report::Opened { session, peer }),
+        answered(&model, "facts", facts()),
+        answered(&model, "locks", table("query", &[&long])),
+        answered(&model, "waits", many),
+        answered(&model, "activity", trouble()),
+        ticked(2_000),
+    ] {
+        recorder.note(&event).unwrap();
+        if !matches!(&event, Event::Reported(Report::Answered { id, .. }) if *id == model.feed_named("waits").unwrap().0)
+        {
+            let _ = model.update(event);
+        }
+    }
+    recorder.end().unwrap();
+    let recording = read(&path).unwrap();
+    assert_eq!(recording.torn, None);
+    let last = recording.tape.at(u64::MAX).unwrap().model;
+    let feed = |name: &str| last.feed(last.feed_named(name).unwrap()).unwrap();
+    for name in ["locks", "waits"] {
+        let error = feed(name).sampling.error.as_ref().unwrap();
+        assert_eq!(
+            error.message.as_str(),
+            "this answer was too long to be recorded",
+            "{name}"
+        );
+    }
+    assert_eq!(feed("activity").table.rows.len(), trouble().rows.len());
+}

@@ -167,6 +167,69 @@ fn all_statements_of_a_batch_are_answered_each_by_itself() {
 }
 
 #[test]
+fn a_panel_that_sends_too_much_has_an_error_and_the_others_go_on() {
+    block_on(async {
+        let database = database(shared()).await;
+        let mut session = start(&database.target(), manner(LONG, LONG));
+        session.opened().await;
+        let panel = |id, sql: &str| Job {
+            as_text: true,
+            ..job(id, sql)
+        };
+        // Long cells are cut, and seen to be.
+        session
+            .ask(vec![panel(
+                1,
+                "SELECT repeat('x', 5000000) AS long, 7 AS n",
+            )])
+            .await;
+        let table = session.answer().await.1.unwrap();
+        let text = table.first("long").text().unwrap();
+        assert!(
+            text.len() < 20_000 && text.ends_with("x…"),
+            "{}",
+            text.len()
+        );
+        assert_eq!(table.first("n"), &Value::Int(7));
+        // Many of them are an error, after which the session is as good as before.
+        let many = "SELECT repeat('x', 20000) AS long FROM generate_series(1, 1000)";
+        session.ask(vec![panel(1, many)]).await;
+        let error = session.answer().await.1.unwrap_err();
+        assert!(
+            error
+                .message
+                .as_str()
+                .contains("more than 4.0 MB, the limit"),
+            "{error}"
+        );
+        assert!(error.session_survives());
+        session.lives().await;
+        // A single row beyond all measure costs the session, and nobody else's answer.
+        let row = "SELECT repeat('x', 100000000) AS long";
+        session
+            .ask(vec![
+                job(1, "SELECT 1::int8 AS n"),
+                panel(2, row),
+                job(3, "SELECT 3::int8 AS n"),
+            ])
+            .await;
+        let (first, second) = (session.answer().await, session.answer().await);
+        assert_eq!((first.0, first.1.unwrap().first("n")), (1, &Value::Int(1)));
+        let error = second.1.unwrap_err();
+        assert_eq!(
+            (second.0, error.message.as_str()),
+            (2, "the server sent a row of 95 MB; the limit is 8.0 MB")
+        );
+        assert!(error.ends_session());
+        session.lost().await;
+        session.opened().await;
+        let third = session.answer().await;
+        assert_eq!((third.0, third.1.unwrap().first("n")), (3, &Value::Int(3)));
+        session.lives().await;
+    });
+}
+
+#[test]
 fn a_statement_that_comes_again_is_prepared_where_names_last() {
     block_on(async {
         let database = database(shared()).await;

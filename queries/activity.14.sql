@@ -12,7 +12,8 @@ WITH me AS MATERIALIZED (
 s AS MATERIALIZED (
     SELECT a.pid, a.leader_pid, a.datname, a.usename, a.application_name, a.client_addr, a.client_hostname,
            a.client_port, a.backend_type, a.state, a.wait_event_type, a.wait_event, a.backend_start, a.xact_start,
-           a.query_start, a.state_change, a.query_id AS query_id, a.query,
+           a.query_start, a.state_change, a.query_id AS query_id,
+           pg_catalog."substring"(pg_catalog.textsend(a.query), 1, 2001) AS query,
            pg_catalog.age(a.backend_xmin) AS xmin_age,
            pg_catalog.age(a.backend_xid) AS xid_age,
            a.backend_type IS NULL AS restricted,

@@ -89,7 +89,7 @@
 -- title = "query id"
 -- help = "Joins with pg_stat_statements. PostgreSQL 14 and later, with compute_query_id on."
 -- [columns.query]
--- help = "Text of the statement that runs, or of the last one where idle: then it is not what holds the locks. Cut at track_activity_query_size."
+-- help = "Text of the statement that runs, or of the last one where idle: then it is not what holds the locks. Cut at 2,000 bytes, and by the server at track_activity_query_size; its detail has more of it."
 -- [columns.backend_start]
 -- hidden = true
 -- help = "Together with pid this names one session for good: pids are used again."
@@ -129,7 +129,9 @@ WITH me AS MATERIALIZED (
 s AS MATERIALIZED (
     SELECT a.pid, a.leader_pid, a.datname, a.usename, a.application_name, a.client_addr, a.client_hostname,
            a.client_port, a.backend_type, a.state, a.wait_event_type, a.wait_event, a.backend_start, a.xact_start,
-           a.query_start, a.state_change, NULL::pg_catalog.int8 AS query_id, a.query,
+           a.query_start, a.state_change, NULL::pg_catalog.int8 AS query_id,
+           -- bytes: a text of another encoding has no characters to count, and none fails
+           pg_catalog."substring"(pg_catalog.textsend(a.query), 1, 2001) AS query,
            pg_catalog.age(a.backend_xmin) AS xmin_age,
            pg_catalog.age(a.backend_xid) AS xid_age,
            a.backend_type IS NULL AS restricted,

@@ -88,7 +88,8 @@
 
 WITH s AS MATERIALIZED (
     SELECT a.pid, a.datid, a.datname, a.usename, a.application_name, a.state, a.wait_event_type, a.backend_start,
-           a.xact_start, a.query_start, a.state_change, a.query,
+           a.xact_start, a.query_start, a.state_change,
+           pg_catalog."substring"(pg_catalog.textsend(a.query), 1, 2001) AS query,
            a.backend_type IS NULL AS restricted,
            coalesce(a.usename = session_user
                AND pg_catalog.split_part(a.application_name, ' - ', 1)

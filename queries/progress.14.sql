@@ -61,7 +61,7 @@ SELECT p.pid::pg_catalog.int8 AS pid,
        extract(epoch FROM pg_catalog.clock_timestamp() - a.query_start)::pg_catalog.float8 AS running_s,
        u.rolname::pg_catalog.text AS usename,
        a.application_name,
-       a.query,
+       pg_catalog."substring"(pg_catalog.textsend(a.query), 1, 2001) AS query,
        a.backend_start::pg_catalog.text AS backend_start,
        a.query_start::pg_catalog.text AS query_start
 FROM p

@@ -108,7 +108,7 @@ FROM (
            extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::pg_catalog.float8 AS age_s,
            a.datid IS NULL OR a.datid = me.datid OR me.in_recovery
                OR coalesce(a.backend_type = 'walsender', false) AS own_database,
-           a.query,
+           pg_catalog."substring"(pg_catalog.textsend(a.query), 1, 2001) AS query,
            a.backend_start::pg_catalog.text AS backend_start,
            a.query_start::pg_catalog.text AS query_start,
            a.xact_start::pg_catalog.text AS xact_start,

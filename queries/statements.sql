@@ -14,7 +14,8 @@
 -- not of all time: they are made from two samples.
 -- Cost: some 10 ms with 5,000 statements, of which the texts are read from a file; only while shown.
 -- Blind spot: a statement counts when it ends. One that has just become expensive comes in when it has
--- overtaken the 200th. What is evicted (pg_stat_statements.max) or reset takes its figures along. Planning
+-- overtaken the 200th. What is evicted (pg_stat_statements.max) or reset takes its figures along. Texts are not shown
+-- where statements of databases in other encodings are among them: the server converts all or none. Planning
 -- time is not in it unless track_planning is on. No percentiles. The class goes by the role alone. Without
 -- pg_read_all_stats others' texts are hidden.
 -- """
@@ -110,8 +111,17 @@ CROSS JOIN LATERAL (
            s.calls AS total_calls,
            s.total_exec_time AS total_exec_ms,
            s.calls * s.stddev_exec_time * s.stddev_exec_time AS m2,
-           s.query
-    FROM {pg_stat_statements}(true) AS s
+           coalesce(s.query, '<not shown: databases here have other encodings>') AS query
+    -- it converts the texts of all databases to the encoding of this one, and fails for all of them over one;
+    -- LATIN1 always converts to UTF8, SQL_ASCII takes anything and has anything: it is tried
+    FROM {pg_stat_statements}((
+        SELECT true /* texts */ AND (me.encoding = 0 OR NOT EXISTS (
+            SELECT FROM {pg_stat_statements}(false) AS e
+            LEFT JOIN pg_catalog.pg_database AS o ON o.oid = e.dbid
+            WHERE o.encoding NOT IN (0, me.encoding) AND NOT (me.encoding = 6 AND o.encoding = 8)
+               OR o.oid IS NULL AND EXISTS (SELECT FROM pg_catalog.pg_database AS x WHERE x.encoding NOT IN (0, me.encoding))))
+        FROM pg_catalog.pg_database AS me
+        WHERE me.datname = pg_catalog.current_database())) AS s
     WHERE s.dbid = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
     ORDER BY s.total_exec_time DESC
     LIMIT 200

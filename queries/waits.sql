@@ -60,7 +60,7 @@ SELECT a.usename::pg_catalog.text AS usename,
        a.backend_type,
        a.wait_event_type,
        a.wait_event,
-       pg_catalog."left"(a.query, 300) AS query,
+       pg_catalog."substring"(pg_catalog.textsend(a.query), 1, 300) AS query,
        pg_catalog.count(*) AS n
 FROM pg_catalog.pg_stat_activity AS a
 WHERE a.state = 'active'
@@ -70,6 +70,6 @@ WHERE a.state = 'active'
            AND pg_catalog.split_part(a.application_name, ' - ', 1)
                    = (SELECT pg_catalog.split_part(pg_catalog.current_setting('application_name'), ' - ', 1)))) IS NOT FALSE
 GROUP BY a.usename, a.application_name, a.datname, a.backend_type, a.wait_event_type, a.wait_event,
-         pg_catalog."left"(a.query, 300)
+         pg_catalog."substring"(pg_catalog.textsend(a.query), 1, 300)
 ORDER BY n DESC
 LIMIT 200

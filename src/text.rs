@@ -48,7 +48,12 @@ impl Clean {
             Some(head) if bytes.len() > cap => (head, true),
             _ => (bytes, false),
         };
-        let mut clean = Self::new(&String::from_utf8_lossy(head));
+        // A cut is no reason for half a character.
+        let whole = match std::str::from_utf8(head) {
+            Err(error) if cut && error.error_len().is_none() => head.get(..error.valid_up_to()),
+            _ => None,
+        };
+        let mut clean = Self::new(&String::from_utf8_lossy(whole.unwrap_or(head)));
         if cut {
             clean.0 = format!("{}…", clean.0).into();
         }
@@ -207,6 +212,7 @@ mod tests {
             "a\u{fffd}\u{fffd}b"
         );
         assert_eq!(Clean::from_bytes(b"abcdef", 3).as_str(), "abc…");
+        assert_eq!(Clean::from_bytes("aüb".as_bytes(), 2).as_str(), "a…");
     }
 
     #[test]

@@ -9,6 +9,9 @@ use tokio_postgres::types::{FromSql, Type};
 /// The most bytes of one text cell that are kept (pg_stat_activity.query can be 1 MB).
 pub const TEXT_CAP: usize = 16 * 1024;
 
+/// Panels ask for so many bytes of the text of a statement, and one more to see whether it goes on.
+const BEGINNING: usize = 2_000;
+
 impl<'a> FromSql<'a> for Value {
     fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
         Ok(match *ty {
@@ -23,6 +26,11 @@ impl<'a> FromSql<'a> for Value {
             Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN | Type::JSON => {
                 Self::Text(Clean::from_bytes(raw, TEXT_CAP))
             }
+            // The beginning of a text that another session wrote, which may be in any encoding.
+            Type::BYTEA if raw.len() == BEGINNING + 1 => {
+                Self::Text(Clean::from_bytes(raw, BEGINNING))
+            }
+            Type::BYTEA => Self::Text(Clean::from_bytes(raw, TEXT_CAP)),
             _ => Self::Text(format!("unsupported type {ty}: cast it to text").into()),
         })
     }

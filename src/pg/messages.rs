@@ -352,9 +352,10 @@ impl Messages {
     }
 }
 
-/// Types of which a binary cell is its text: "char", name, text, json, unknown, bpchar, varchar.
+/// Types of which a binary cell is its text: bytea, which our statements have for nothing else, "char", name,
+/// text, json, unknown, bpchar, varchar.
 fn is_text(oid: u32) -> bool {
-    matches!(oid, 18 | 19 | 25 | 114 | 705 | 1042 | 1043)
+    matches!(oid, 17 | 18 | 19 | 25 | 114 | 705 | 1042 | 1043)
 }
 
 fn hand_on(tag: u8, body: &[u8], out: &mut Vec<u8>) {

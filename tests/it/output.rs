@@ -6,6 +6,7 @@
     reason = "helpers of a test"
 )]
 
+mod encodings;
 mod exposition;
 mod served;
 

@@ -11,7 +11,7 @@ use htap_top::dashboard::event::{Effect, Event, FeedId, Key};
 use htap_top::dashboard::model::{Link, Popup, Screen};
 use htap_top::pg::admin::{Signal, Verdict};
 use htap_top::pg::measure::Measured;
-use htap_top::pg::sampler::SessionId;
+use htap_top::pg::sampler::{Report, SessionId};
 use htap_top::pg::{Class, PgError, Value};
 use htap_top::system::explain::{Explained, Whose};
 use htap_top::system::refresh::Mode;
@@ -126,6 +126,60 @@ fn each_feed_has_one_statement_under_way_and_is_due_again_after_the_interval() {
     let due = board.tick(100);
     assert_eq!(names(&board, &due), ["activity"]);
     assert_eq!(board.asked_twice, Vec::<String>::new());
+}
+
+/// A pass over pg_stat_activity reads the whole texts of all sessions: where that takes long, it comes rarely.
+#[test]
+fn a_fast_statement_that_takes_long_is_asked_less_often() {
+    let mut board = Board::new(Config::default());
+    board.mute = true;
+    let _ = board.connect();
+    let answer = |board: &mut Board, took_ms: f64| {
+        let id = board.id("activity").0;
+        let _ = board.event(Event::Reported(Report::Answered {
+            id,
+            took_ms,
+            outcome: Ok(trouble()),
+        }));
+    };
+    answer(&mut board, 200.0);
+    let due = board.tick(60_000);
+    assert_eq!(names(&board, &due), ["activity"], "overdue");
+    answer(&mut board, 200.0);
+    let early = board.tick(3_000);
+    assert_eq!(names(&board, &early), Vec::<String>::new());
+    let due = board.tick(1_000);
+    assert_eq!(names(&board, &due), ["activity"]);
+    // However long it takes: rules rest on it.
+    answer(&mut board, 60_000.0);
+    let due = board.tick(60_000);
+    assert_eq!(names(&board, &due), ["activity"]);
+    answer(&mut board, 60_000.0);
+    let due = board.tick(5_000);
+    assert_eq!(names(&board, &due), ["activity"]);
+}
+
+/// A panel has the beginning of a statement, the backend in full what there is of it.
+#[test]
+fn a_backend_in_full_has_the_whole_text_of_its_statement() {
+    let mut board = queries();
+    let mut begun = trouble();
+    for row in 0..begun.rows.len() {
+        begun.set(row, "query", Value::from("UPDATE inventory SET …"));
+    }
+    let _ = board.answer("activity", begun);
+    let asked = board.keys("j\n");
+    let pid = requests(&asked)
+        .iter()
+        .find_map(|request| {
+            let (_, rest) = request.sql.split_once("pg_stat_get_activity(")?;
+            rest.split_once(')').map(|(pid, _)| pid.to_owned())
+        })
+        .unwrap();
+    let whole = format!("{pid}|UPDATE inventory SET stock = 1 WHERE id = 4711");
+    let _ = board.answer("backend_query", table("pid|query", &[&whole]));
+    let screen = board.screen(120, 60);
+    assert!(screen.contains("WHERE id = 4711"), "{screen}");
 }
 
 #[test]

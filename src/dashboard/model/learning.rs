@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 
 /// Where this relation exists, the point query reads from it.
 const SHOP: &str = "shop.products";
+/// What stands in a statement for that texts are wanted.
+const TEXTS: &str = "true /* texts */";
 impl Model {
     /// The server told its version and what our role may: choose the statements that fit.
     pub(super) fn learned(&mut self, facts: Table) -> Vec<Effect> {
@@ -37,11 +39,26 @@ impl Model {
                 (None, _) => feed.sql = sql.into(),
             }
         }
+        if self.memory.without_texts {
+            self.leave_texts_out();
+        }
         self.facts = Some(facts);
         self.list_needs();
         let mut effects = self.point_query();
         effects.extend(self.sample_due());
         effects
+    }
+
+    /// From here on pg_stat_statements is read without its texts: one of them cannot be converted.
+    pub(super) fn leave_texts_out(&mut self) {
+        for feed in self
+            .feeds
+            .iter_mut()
+            .filter(|feed| feed.sql.contains(TEXTS))
+        {
+            feed.sql = feed.sql.replace(TEXTS, "false").into();
+            feed.sampling.due_ms = 0;
+        }
     }
 
     /// Writes the statement that looks for the relations which panels need.

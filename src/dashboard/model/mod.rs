@@ -124,6 +124,8 @@ struct Memory {
     reset: Option<Moment>,
     canary: Option<String>,
     shop: bool,
+    /// The texts of pg_stat_statements cannot be read here.
+    without_texts: bool,
     cost_mark: Option<(Moment, f64)>,
     server_ms: f64,
 }

@@ -15,6 +15,12 @@ use std::time::Duration;
 /// A statement on the slow session is asked again only after this many times its own duration, so
 /// that however slow it is, it takes at most so small a share of one processor.
 const SLOW_SHARE: f64 = 50.0;
+/// As [`SLOW_SHARE`], for the fast session. It matters where a pass over pg_stat_activity takes long: the server
+/// goes through the whole texts of all statements each time, however little of them is asked for, which takes
+/// 0.2 s where 40 of them have 1 MB.
+const FAST_SHARE: f64 = 20.0;
+/// A fast feed is asked at least so often all the same: rules rest on it.
+const FAST_LONGEST: Duration = Duration::from_secs(5);
 /// As [`SLOW_SHARE`], for the OLAP pool, where queries are expected to work.
 const OLAP_SHARE: f64 = 10.0;
 /// A fast feed whose file names no longer interval than this is asked every interval of the dashboard.
@@ -99,7 +105,8 @@ impl Model {
                 };
                 let every = configured.unwrap_or(every);
                 let apart = self.is_crowded() && CROWD_FEEDS.contains(&feed.spec.name.as_str());
-                if apart { every * 2 } else { every }
+                let every = if apart { every * 2 } else { every };
+                every.max(took(FAST_SHARE).min(FAST_LONGEST))
             }
             Pool::Slow => wanted.max(self.interval).max(took(SLOW_SHARE)),
             Pool::Olap => wanted.max(self.interval).max(took(OLAP_SHARE)),
@@ -224,7 +231,15 @@ impl Model {
         let asked_anew = |feed: &&mut Feed| Some(feed.spec.front.pool) == pool && !first;
         for feed in self.feeds.iter_mut().filter(asked_anew) {
             feed.sampling.in_flight = None;
-            feed.sampling.due_ms = 0;
+            // One whose answer cost the session would cost the new one, too.
+            let refused = feed
+                .sampling
+                .error
+                .as_ref()
+                .is_some_and(PgError::ends_session);
+            if !refused {
+                feed.sampling.due_ms = 0;
+            }
         }
         if session == SessionId::Fast {
             // The server may be another one, or another version.
@@ -310,9 +325,14 @@ impl Model {
                     // It will fail the same way again: ask rarely, so as not to fill the server's log.
                     feed.sampling.due_ms = now.mono_ms + 30_000;
                 }
+                let unreadable = matches!(error.code(), "22021" | "22P05");
                 feed.sampling.error = Some(error);
                 let name = feed.spec.name.clone();
                 self.history.unanswered(&name);
+                if unreadable && !self.memory.without_texts {
+                    self.memory.without_texts = true;
+                    self.leave_texts_out();
+                }
                 Vec::new()
             }
         }

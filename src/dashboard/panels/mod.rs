@@ -71,6 +71,7 @@ static FILES: &[File] = &[
     file!("statement_totals"),
     file!("backend_locks", 14),
     file!("backend_statement"),
+    file!("backend_query"),
     file!("canary"),
     file!("canary_shop"),
 ];
@@ -89,6 +90,7 @@ const INTERNAL: [&str; 10] = [
     "temp_files",
     "backend_locks",
     "backend_statement",
+    "backend_query",
 ];
 /// Digits that open panels.
 const DIGITS: [(&str, u8); 8] = [

@@ -7,6 +7,8 @@ use crate::dashboard::widgets::Entry;
 use crate::format;
 use crate::pg::Table;
 
+/// The field with the text of a statement.
+const STATEMENT: &str = "query";
 /// Locks listed; more are counted.
 const LOCKS: usize = 30;
 
@@ -22,7 +24,7 @@ pub(super) fn entries<'a>(model: &'a Model, detail: &'a Detail) -> Vec<Entry<'a>
         .fields
         .split_at_checked(detail.lead)
         .unwrap_or((&detail.fields, &[]));
-    fields(&mut entries, lead);
+    fields(&mut entries, lead, whole_text(model, detail));
     for (head, lines) in &detail.lists {
         list(&mut entries, head.clone(), lines.iter().cloned());
     }
@@ -38,14 +40,29 @@ pub(super) fn entries<'a>(model: &'a Model, detail: &'a Detail) -> Vec<Entry<'a>
         entries.push(Entry::Blank);
         entries.push(Entry::Head("All else".into()));
     }
-    fields(&mut entries, rest);
+    fields(&mut entries, rest, None);
     entries
 }
 
-fn fields<'a>(entries: &mut Vec<Entry<'a>>, fields: &'a [(String, String)]) {
-    let fields = fields.iter();
-    entries
-        .extend(fields.map(|(name, text)| Entry::Pair(name.as_str().into(), text.as_str().into())));
+fn fields<'a>(
+    entries: &mut Vec<Entry<'a>>,
+    fields: &'a [(String, String)],
+    statement: Option<&'a str>,
+) {
+    entries.extend(fields.iter().map(|(name, text)| {
+        // The panel has the beginning of it.
+        let beginning = text.strip_suffix('…').filter(|_| name == STATEMENT);
+        let whole = statement.filter(|all| beginning.is_some_and(|begun| all.starts_with(begun)));
+        Entry::Pair(name.as_str().into(), whole.unwrap_or(text).into())
+    }));
+}
+
+/// All that is known of the statement of a backend.
+fn whole_text<'a>(model: &'a Model, detail: &Detail) -> Option<&'a str> {
+    let watched = detail.watched.as_ref()?;
+    let table = model.rows("backend_query");
+    let row = rows_of(table, "pid", watched.pid).first().copied()?;
+    table.get(row, STATEMENT).text()
 }
 
 fn list(

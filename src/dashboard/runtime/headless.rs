@@ -28,7 +28,7 @@ const TWICE_NAMED: [&str; 1] = ["wal"];
 const RESTS_ON: [(&str, &[&str]); 5] = [
     ("bloat", &["bloat_estimate", "snapshots"]),
     ("indexes", &["index_bloat_estimate"]),
-    ("snapshots", &["database"]),
+    ("snapshots", &["database", "bloat"]),
     ("views", &["summaries"]),
     ("wraparound", &["database"]),
 ];

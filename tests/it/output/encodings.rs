@@ -1,0 +1,175 @@
+//! Databases of several encodings on one server, and bytes that are text in none of them: each panel has its
+//! rows, a text that cannot be read costs itself, and the server's log has no line of it.
+
+use super::super::server::{Database, Order, Server, block_on, until};
+use super::Program;
+use htap_top::pg::Client;
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+
+/// Panels that show names and texts.
+const PANELS: [&str; 12] = [
+    "activity",
+    "waits",
+    "locks",
+    "snapshots",
+    "bloat",
+    "views",
+    "tables",
+    "indexes",
+    "vacuum",
+    "databases",
+    "progress",
+    "statements",
+];
+
+/// A psql that sends these bytes as they are.
+fn psql(database: &Database<'_>, encoding: &str, statements: &[u8]) -> Child {
+    let mut child = Command::new("psql")
+        .args(["-Xqd", &database.conninfo("postgres")])
+        .env("PGCLIENTENCODING", encoding)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(statements).unwrap();
+    child
+}
+
+/// Waits until so many sessions run a statement that says so.
+async fn until_running(client: &Client, sessions: i64) {
+    let sql = "SELECT count(*) AS n FROM pg_stat_activity WHERE encode(textsend(query), 'escape') LIKE '%pg_sleep(300)%' \
+               AND pid <> pg_backend_pid() AND state = 'active'";
+    until(client, "they run", sql, &[], |table| {
+        table.first("n").int() == Some(sessions)
+    })
+    .await;
+}
+
+#[test]
+fn no_text_of_any_encoding_hides_a_panel() {
+    block_on(async {
+        let settings = [
+            ("shared_preload_libraries", "pg_stat_statements"),
+            ("logging_collector", "on"),
+            ("log_filename", "server.log"),
+        ];
+        let server = Server::start(&Order {
+            settings: settings
+                .map(|(name, value)| (name.into(), value.into()))
+                .into(),
+            ..Order::default()
+        });
+        let admin = Client::connect(&server.target("postgres", "postgres"))
+            .await
+            .unwrap();
+        let mut databases = Vec::new();
+        for (encoding, name) in [
+            ("UTF8", "u"),
+            ("SQL_ASCII", "a"),
+            ("LATIN1", "l"),
+            ("EUC_JP", "e"),
+        ] {
+            let create = format!(
+                "CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+            );
+            admin.batch(&create).await.unwrap();
+            let database = Database {
+                server: &server,
+                name: name.into(),
+            };
+            let extension = database.connect().await;
+            extension
+                .batch("CREATE EXTENSION pg_stat_statements")
+                .await
+                .unwrap();
+            databases.push((database, encoding));
+        }
+        let odd = b"CREATE TABLE \"t\xff\" (a int PRIMARY KEY); INSERT INTO \"t\xff\" VALUES (1); SELECT 1 AS \"c\xff\";
+            CREATE MATERIALIZED VIEW \"v\xff\" AS SELECT a FROM \"t\xff\"; ANALYZE;
+            BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT a FROM \"t\xff\"; SELECT pg_sleep(300) /* \xff";
+        let cut = "CREATE TABLE grün (a int PRIMARY KEY); INSERT INTO grün VALUES (1); \
+             CREATE MATERIALIZED VIEW blau AS SELECT a FROM grün; ANALYZE; BEGIN; SELECT pg_sleep(300) /* 日本";
+        let japanese = "CREATE TABLE 日本 (a int PRIMARY KEY); INSERT INTO 日本 VALUES (1); ANALYZE; SELECT 1 AS 日本";
+        let mut holders = Vec::new();
+        for (database, encoding) in &databases {
+            match *encoding {
+                "SQL_ASCII" => {
+                    // The last text ends in half a character.
+                    let end = [&odd[..], b" */ -- \xe3"].concat();
+                    holders.push(psql(database, "SQL_ASCII", &[&end[..], b"\n;\n"].concat()));
+                }
+                "UTF8" => holders.push(psql(database, "UTF8", format!("{cut} */;\n").as_bytes())),
+                "LATIN1" => holders.push(psql(
+                    database,
+                    "UTF8",
+                    "CREATE TABLE grün (a int PRIMARY KEY); INSERT INTO grün VALUES (1); ANALYZE; \
+                     BEGIN; SELECT pg_sleep(300) /* grün */;\n"
+                        .as_bytes(),
+                )),
+                _ => holders.push(psql(
+                    database,
+                    "UTF8",
+                    format!("{japanese}; BEGIN; SELECT pg_sleep(300) /* 日本 */;\n").as_bytes(),
+                )),
+            }
+        }
+        until_running(&admin, 4).await;
+        let log =
+            "SELECT pg_read_binary_file(current_setting('log_directory') || '/server.log') AS log";
+        let lines = async || {
+            let sql = format!("SELECT octet_length(log)::int8 AS n FROM ({log}) AS l");
+            admin
+                .query(&sql, &[])
+                .await
+                .unwrap()
+                .first("n")
+                .int()
+                .unwrap()
+        };
+        let before = lines().await;
+        let program = Program::new();
+        for (database, encoding) in &databases {
+            let panels = PANELS.iter().flat_map(|panel| ["--panel", panel]);
+            let mut arguments = vec!["--format", "json"];
+            arguments.extend(panels);
+            let told = program.once(&database.conninfo("postgres"), &arguments);
+            let json = told.json();
+            assert!(
+                json["reasons"]
+                    .as_object()
+                    .is_none_or(serde_json::Map::is_empty),
+                "{encoding}: {}",
+                json["reasons"]
+            );
+            for panel in PANELS {
+                assert!(
+                    json["panels"][panel].is_array(),
+                    "{encoding}: {panel}: {}",
+                    told.stdout
+                );
+            }
+            let own = match *encoding {
+                "SQL_ASCII" => "t\u{fffd}",
+                "EUC_JP" => "日本",
+                _ => "grün",
+            };
+            let tables = json["panels"]["tables"].to_string();
+            assert!(tables.contains(own), "{encoding}: {tables}");
+            let running = json["panels"]["activity"].as_array().unwrap();
+            assert!(running.len() >= 4, "{encoding}: {running:?}");
+        }
+        let new = format!(
+            "SELECT encode(substring(log FROM {}), 'escape') AS new FROM ({log}) AS l",
+            before + 1
+        );
+        let table = admin.query(&new, &[]).await.unwrap();
+        assert_eq!(table.first("new").text(), Some(""), "the server's log");
+        for mut holder in holders {
+            let _ = holder.kill();
+            let _ = holder.wait();
+        }
+    });
+}

@@ -79,7 +79,7 @@ static FILES: &[File] = &[
 /// Files that are no feed of the model: the point query runs on a session of its own.
 const CANARIES: [&str; 2] = ["canary", "canary_shop"];
 /// Feeds that no user looks at.
-const INTERNAL: [&str; 10] = [
+const INTERNAL: [&str; 11] = [
     "sessions",
     "facts",
     "needs",

@@ -7,10 +7,25 @@ SELECT wanted.position AS asked,
        -- Written as `row.function`, a function of one row looks like a column.
        bool_or((p.provolatile = 'v' OR coalesce(parts.volatile, false))
                AND p.pronargs >= 1 AND p.pronargs - p.pronargdefaults <= 1
-               AND argument.typtype IN ('c', 'd', 'p')) AS column_like
+               AND argument.typtype IN ('c', 'd', 'p')) AS column_like,
+       -- Of a function in C the label says what its author thinks. Those of PostgreSQL itself are known one by
+       -- one; of extensions those that are only types, operators and pure functions. crosstab() and connectby() of
+       -- tablefunc, xpath_table() of xml2, dblink, pgrowlocks and their like run text or open tables by name.
+       bool_or(n.nspname <> 'pg_catalog' AND l.lanname IN ('c', 'internal')
+               AND NOT EXISTS (
+                   SELECT
+                   FROM pg_catalog.pg_depend AS d
+                   JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
+                   WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+                     AND d.refclassid = 'pg_catalog.pg_extension'::regclass
+                     AND e.extname IN ('btree_gin', 'btree_gist', 'citext', 'cube', 'dict_int', 'dict_xsyn',
+                                       'earthdistance', 'fuzzystrmatch', 'hstore', 'intagg', 'intarray', 'isn',
+                                       'ltree', 'pg_trgm', 'pgcrypto', 'seg', 'tsm_system_rows', 'tsm_system_time',
+                                       'unaccent', 'uuid-ossp', 'vector'))) AS opaque
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS wanted (schema, name, position)
 JOIN pg_catalog.pg_proc AS p ON p.proname = wanted.name::name
 JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang
 LEFT JOIN pg_catalog.pg_type AS argument ON argument.oid = p.proargtypes[0]
 LEFT JOIN LATERAL (
     SELECT bool_or(part.provolatile = 'v') AS volatile

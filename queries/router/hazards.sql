@@ -55,6 +55,14 @@ JOIN pg_catalog.pg_operator AS o ON hazard.type IN (o.oprleft, o.oprright, o.opr
 UNION
 SELECT 'operator', oprname::text FROM pg_catalog.pg_operator WHERE oprcode IN (SELECT oid FROM volatile)
 UNION
+-- Of a family of operators whose support function is volatile: it is called to sort, to hash or to search, whatever
+-- the operators themselves are, and for PostgreSQL's own types as well.
+SELECT 'operator', o.oprname::text
+FROM pg_catalog.pg_amproc AS support
+JOIN pg_catalog.pg_amop AS member ON member.amopfamily = support.amprocfamily
+JOIN pg_catalog.pg_operator AS o ON o.oid = member.amopopr
+WHERE support.amproc IN (SELECT oid FROM volatile)
+UNION
 -- Between two types of PostgreSQL's own: it may be meant anywhere.
 SELECT 'anywhere', casts.source::regtype || ' as ' || casts.target::regtype
 FROM casts WHERE casts.source < 16384 AND casts.target < 16384

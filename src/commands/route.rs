@@ -65,16 +65,7 @@ fn statements(options: &Route) -> Result<Vec<String>, Failure> {
     };
     let text = text
         .map_err(|error| Failure::new(USAGE, format!("cannot read {}: {error}", path.display())))?;
-    let split = lex::split(&text).map_err(|why| {
-        let advice = "give its statements one by one";
-        Failure::new(
-            FAILURE,
-            format!(
-                "{} cannot be split into statements: {why}; {advice}",
-                path.display()
-            ),
-        )
-    })?;
+    let split = lex::split(&text);
     Ok(split.into_iter().map(str::to_owned).collect())
 }
 

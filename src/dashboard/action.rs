@@ -1,5 +1,6 @@
 //! What the keys can do to the server, and what is known afterwards.
 
+use super::mask::mask;
 use crate::format;
 use crate::pg::PgError;
 use crate::pg::admin::{Identity, Signal, Verdict};
@@ -75,6 +76,18 @@ impl Action {
             Self::Measure { .. } => " (C on its panel cancels)",
             Self::Refresh { .. } => " (C on the views cancels)",
         }
+    }
+
+    /// The same without the literals in others' statements: to be kept.
+    #[must_use]
+    pub fn masked(&self) -> Self {
+        let mut masked = self.clone();
+        if let Self::Signal { backends, .. } = &mut masked {
+            for backend in backends {
+                backend.query = Clean::from(mask(backend.query.as_str()));
+            }
+        }
+        masked
     }
 
     /// What it is, as a log line begins.

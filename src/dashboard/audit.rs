@@ -1,11 +1,17 @@
-//! The audit file: a JSON line of intent before every action, and one of its outcome after.
+//! The audit file: a JSON line of intent before every action, and one of its outcome after. Statements of others
+//! stand in it without their literals, as in a recording.
+//!
+//! It is for its owner alone. One of ours that others may read or write is made private before a line is added;
+//! a symbolic link, or a file of somebody else, is refused: what is written there may be read or removed by others.
 
 use super::action::{Action, ActionId, Outcome};
+use crate::system::explain::Whose;
+use nix::fcntl::OFlag;
 use serde::Serialize;
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 /// Writes the audit file.
 #[derive(Clone, Debug)]
@@ -30,19 +36,46 @@ struct Line<'a, T: Serialize> {
 }
 
 #[derive(Serialize)]
-struct Intent<'a> {
-    intent: &'a Action,
+struct Intent<T: Serialize> {
+    intent: T,
 }
 
 #[derive(Serialize)]
-struct Result_<'a> {
-    outcome: &'a Outcome,
+struct Result_<T: Serialize> {
+    outcome: T,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Asked<'a> {
+    Explain(&'a Whose),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Answered<'a> {
+    Planned,
+    NotPlanned(&'a str),
 }
 
 impl Audit {
     /// Writes what is about to be done. On an error the action must not be done.
     pub fn intent(&self, at: &str, id: ActionId, action: &Action) -> io::Result<()> {
-        self.write(at, id, Intent { intent: action })
+        let intent = action.masked();
+        self.write(at, id, Intent { intent })
+    }
+
+    /// Writes whose statement is about to be planned, which the server does with our rights. On an error it must
+    /// not be.
+    pub fn asked(&self, at: &str, id: ActionId, whose: &Whose) -> io::Result<()> {
+        let intent = Asked::Explain(whose);
+        self.write(at, id, Intent { intent })
+    }
+
+    /// Writes whether it was planned, and why not.
+    pub fn answered(&self, at: &str, id: ActionId, refused: Option<&str>) -> io::Result<()> {
+        let outcome = refused.map_or(Answered::Planned, Answered::NotPlanned);
+        self.write(at, id, Result_ { outcome })
     }
 
     /// Writes what is known afterwards.
@@ -57,11 +90,7 @@ impl Audit {
                 .mode(0o700)
                 .create(folder)?;
         }
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&self.path)?;
+        let mut file = open(&self.path)?;
         let line = Line {
             at,
             process: std::process::id(),
@@ -78,10 +107,41 @@ impl Audit {
     }
 }
 
+/// Opens the file to add to it, and makes sure that it is for its owner alone.
+fn open(path: &Path) -> io::Result<File> {
+    // Whoever opens a pipe would wait for its reader.
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let opened = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(flags.bits())
+        .open(path);
+    let refused = |why: &str| Err(io::Error::other(why.to_owned()));
+    let file = match opened {
+        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32) => {
+            return refused("it is a symbolic link: remove it, or name another audit_file");
+        }
+        opened => opened?,
+    };
+    let known = file.metadata()?;
+    if !known.is_file() {
+        return refused("it is no regular file: name another audit_file");
+    }
+    if known.uid() != nix::unistd::geteuid().as_raw() {
+        return refused("it belongs to another user: name another audit_file");
+    }
+    if known.mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::action::Backend;
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use crate::pg::admin::{Identity, Signal};
 
     #[test]
     fn lines_are_json_and_private() {
@@ -113,6 +173,74 @@ mod tests {
             std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
+    }
+
+    fn audit(path: PathBuf) -> Audit {
+        Audit {
+            path,
+            target: String::new(),
+            actor: String::new(),
+        }
+    }
+
+    #[test]
+    fn it_is_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let end =
+            |path: &Path| audit(path.to_owned()).outcome("", ActionId(1), &Outcome::Cancelled);
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+        for open in [0o644, 0o620, 0o606] {
+            let path = path(&format!("{open:o}"));
+            std::fs::write(&path, "before\n").unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(open)).unwrap();
+            end(&path).unwrap();
+            assert_eq!(mode(&path), 0o600);
+            let lines = std::fs::read_to_string(&path).unwrap();
+            assert!(lines.starts_with("before\n{"), "{lines}");
+        }
+        let (real, link) = (path("real"), path("link"));
+        std::fs::write(&real, "").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let error = end(&link).unwrap_err().to_string();
+        assert!(error.contains("symbolic link"), "{error}");
+        std::os::unix::fs::symlink(path("nowhere"), path("broken")).unwrap();
+        assert!(end(&path("broken")).is_err() && !path("nowhere").exists());
+        assert_eq!(std::fs::read_to_string(&real).unwrap(), "");
+        let pipe = path("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(end(&pipe).is_err());
+        assert!(end(Path::new("/dev/null")).is_err());
+    }
+
+    #[test]
+    fn literals_of_others_are_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        for rule in [None, Some("old")] {
+            let action = Action::Signal {
+                signal: Signal::Cancel,
+                backends: vec![Backend {
+                    identity: Identity {
+                        pid: 7,
+                        backend_start: "b".into(),
+                        since: None,
+                    },
+                    described: "app".into(),
+                    idle: false,
+                    query: "alter role app password 's3cret' -- and so on".into(),
+                }],
+                rule: rule.map(|name: &str| super::super::action::Rule {
+                    name: name.into(),
+                    idle_s: None,
+                }),
+            };
+            let audit = audit(path.clone());
+            audit.intent("", ActionId(1), &action).unwrap();
+        }
+        let lines = std::fs::read_to_string(&path).unwrap();
+        assert!(!lines.contains("s3cret"), "{lines}");
+        assert_eq!(lines.matches("alter role app password ?").count(), 2);
     }
 
     #[test]

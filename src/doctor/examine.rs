@@ -1,6 +1,7 @@
 //! Makes the checks, one after the other, each in a read-only transaction of its own.
 
 use super::check::{self, Check};
+use super::cure;
 use super::session::{self, Session};
 use super::{Examination, Finding, Outcome, Severity};
 use crate::pg::{Client, Param, PgError, Table, Target};
@@ -118,6 +119,16 @@ fn unmade(check: &'static str, title: &str, why: impl std::fmt::Display) -> Outc
     }
 }
 
+/// The statement of a check, that also tells a cure as the server wrote it, in hexadecimal digits, where it has
+/// characters that are not shown as they are.
+fn as_written(check: &str) -> String {
+    format!(
+        "SELECT f.severity, f.subject, f.evidence, f.cure, \
+         CASE WHEN f.cure COLLATE \"C\" ~ '[^ -~]' AND pg_catalog.getdatabaseencoding() <> 'SQL_ASCII' \
+         THEN pg_catalog.encode(pg_catalog.convert_to(f.cure, 'UTF8'), 'hex') END AS written FROM (\n{check}\n) AS f"
+    )
+}
+
 /// Makes one check.
 async fn make(client: &Client, check: &Check) -> Result<Outcome, PgError> {
     client.begin_as("READ ONLY", "").await?;
@@ -125,7 +136,10 @@ async fn make(client: &Client, check: &Check) -> Result<Outcome, PgError> {
         if let Some(lack) = lacking(client, check).await? {
             return Ok(unmade(check.name, &check.front.title, lack));
         }
-        Ok(read(check, &client.query(&check.sql, &[]).await?))
+        Ok(read(
+            check,
+            &client.query(&as_written(&check.sql), &[]).await?,
+        ))
     }
     .await;
     client.rollback().await?;
@@ -189,7 +203,10 @@ fn read(check: &Check, answer: &Table) -> Outcome {
             severity,
             subject: cell(row, "subject"),
             evidence: cell(row, "evidence"),
-            cure: cell(row, "cure"),
+            cure: match answer.get(row, "written").text().and_then(cure::of_hex) {
+                Some(written) => Clean::from(cure::to_copy(&written)),
+                None => cell(row, "cure"),
+            },
         });
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));

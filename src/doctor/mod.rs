@@ -4,6 +4,7 @@
 //! findings. What is no SQL is in [`session`]. [`report`] writes it for people and for programs.
 
 pub mod check;
+mod cure;
 mod examine;
 pub mod report;
 pub mod session;

@@ -7,13 +7,20 @@
 //! by EXPLAIN (GENERIC_PLAN) from PostgreSQL 16 on, before that by EXPLAIN EXECUTE under
 //! `plan_cache_mode = force_generic_plan`, which is the same but for partitions pruned by NULL.
 //!
-//! Planning calls functions that are labelled immutable or stable, with the rights of whoever plans. A
-//! superuser therefore plans a superuser's statements only.
+//! Planning calls functions that are labelled immutable or stable, with the rights of whoever plans. What our own
+//! role wrote is planned, and what somebody wrote who can have our rights anyway. Of all others a superuser plans
+//! nothing, and anybody else only what uses nothing but PostgreSQL's own functions, operators and types, or those
+//! of a superuser ([`author`]). That is looked up just before: an author who makes a function within these
+//! milliseconds is not seen, nor is a superuser's immutable or stable function that runs what it is told.
+//!
+//! Names are found as the author's session finds them ([`names`]).
 
-use super::router::catalogue;
-use super::router::lex::{self, Mask};
+mod author;
+mod names;
+
+use super::router::lex::{self, Token};
 use super::router::structure::{Harm, structure};
-use crate::pg::{Client, Param, PgError, Settings, Table, Target, quote_ident, sampler, session};
+use crate::pg::{Client, Param, PgError, Settings, Table, Target, quote_ident, sampler};
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -69,35 +76,53 @@ pub enum ExplainError {
 const DEADLINE: Duration = Duration::from_secs(6);
 /// The server's own deadline for a statement. A queue for a table's lock is left at once.
 const STATEMENT: Duration = Duration::from_secs(3);
+/// Until the statement itself is planned these names are the server's own, whatever anybody has made in a schema of
+/// our search_path.
+const SETTINGS: &str = "SET LOCAL search_path = ''; SET LOCAL lock_timeout = '300ms'; SET LOCAL plan_cache_mode = force_generic_plan";
 
 /// Plans a statement on a session of its own.
 pub async fn explain(target: &Target, whose: &Whose) -> Result<Explained, ExplainError> {
     let client = sampler::connect(target, &Settings::of_monitor(STATEMENT)).await?;
     let planned = async {
-        client.begin_as("READ ONLY", "").await?;
-        let found = look_up(&client, whose).await;
+        client.begin_as("READ ONLY", SETTINGS).await?;
+        let planned = in_transaction(&client, whose).await;
         client.rollback().await?;
-        let found = found?;
-        if found.rows.is_empty() {
-            return Err(ExplainError::Gone);
-        }
-        let unreadable = || ExplainError::Refused("its text is not in UTF-8".into());
-        let text = raw(&found).ok_or_else(unreadable)?;
-        permitted(&found, &text)?;
-        let (sql, params) = readable(&text)?;
-        let major = found.first("version").int().unwrap_or_default() / 10_000;
-        Ok(plan(&client, sql, params, major).await?)
+        planned
     };
     let planned = timeout(DEADLINE, planned).await;
     planned.unwrap_or_else(|_| Err(PgError::deadline(DEADLINE.as_secs_f64()).into()))
 }
 
+async fn in_transaction(client: &Client, whose: &Whose) -> Result<Explained, ExplainError> {
+    let found = look_up(client, whose).await?;
+    if found.rows.is_empty() {
+        return Err(ExplainError::Gone);
+    }
+    let unreadable = || ExplainError::Refused("its text is not in UTF-8".into());
+    let text = raw(&found).ok_or_else(unreadable)?;
+    permitted(&found, &text)?;
+    let (sql, params, tokens) = readable(&text)?;
+    let meant = names::meant(client, whose, found.first("author").int(), &tokens).await?;
+    if !found.first("as_us").is_true() {
+        author::allowed(client, &tokens, &meant.schemas).await?;
+    }
+    let major = found.first("version").int().unwrap_or_default() / 10_000;
+    meant.set_search_path(client).await?;
+    let (plan, how) = plan(client, sql, params, major).await?;
+    let read = meant.verify(client).await?;
+    Ok(Explained {
+        how: format!("{how}; {read}"),
+        lines: lines(plan),
+    })
+}
+
 /// The text in hexadecimal digits, so that it comes as it is, a row for each piece of it, and what decides
 /// whether it may be planned.
-async fn look_up(client: &Client, whose: &Whose) -> Result<Table, PgError> {
+async fn look_up(client: &Client, whose: &Whose) -> Result<Table, ExplainError> {
     const FACTS: &str = "substr(h.digits, 1 + 8000 * piece.n, 8000) AS query, \
          s.datname = current_database() AS here, s.datname::text AS datname, \
-         (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.oid = s.usesysid) AS superuser, \
+         s.usesysid::int8 AS author, \
+         pg_has_role(s.usesysid, (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user), 'MEMBER') AS as_us, \
          current_setting('is_superuser') = 'on' AS we_are_superuser, \
          current_setting('server_version_num')::int8 AS version, \
          (SELECT setting::int8 FROM pg_catalog.pg_settings WHERE name = 'track_activity_query_size') AS size";
@@ -118,23 +143,53 @@ async fn look_up(client: &Client, whose: &Whose) -> Result<Table, PgError> {
                 Param::Text(backend_start),
                 Param::Text(query_start),
             ];
-            client.query(&sql, &params).await
+            Ok(client.query(&sql, &params).await?)
         }
         Whose::Statement {
             schema,
             queryid,
             role,
         } => {
+            let Some(author) = author_of(client, schema, queryid, role).await? else {
+                return Ok(Table::default());
+            };
             let sql = format!(
                 "SELECT {FACTS}, 0 AS length FROM (SELECT p.query, p.userid AS usesysid, d.datname \
                  FROM {}.pg_stat_statements(true) AS p JOIN pg_catalog.pg_database AS d ON d.oid = p.dbid \
-                 WHERE p.queryid = $1::text::int8 AND pg_catalog.pg_get_userbyid(p.userid)::text = $2 \
-                 AND d.datname = current_database() LIMIT 1) AS s {PIECES} ORDER BY piece.n",
+                 WHERE p.queryid = $1::text::int8 AND p.userid = $2::oid AND d.datname = current_database() LIMIT 1) AS s \
+                 {PIECES} ORDER BY piece.n",
                 quote_ident(schema)
             );
-            let params = [Param::Text(queryid), Param::Text(role)];
-            client.query(&sql, &params).await
+            let params = [Param::Text(queryid), Param::Int(author)];
+            Ok(client.query(&sql, &params).await?)
         }
+    }
+}
+
+/// The OID of the role that is shown by this name and ran the statement. Names of two roles may look the same.
+async fn author_of(
+    client: &Client,
+    schema: &str,
+    queryid: &str,
+    role: &str,
+) -> Result<Option<i64>, ExplainError> {
+    let sql = format!(
+        "SELECT DISTINCT p.userid::int8 AS author, pg_catalog.pg_get_userbyid(p.userid)::text AS role \
+         FROM {}.pg_stat_statements(false) AS p JOIN pg_catalog.pg_database AS d ON d.oid = p.dbid \
+         WHERE p.queryid = $1::text::int8 AND d.datname = current_database()",
+        quote_ident(schema)
+    );
+    let found = client.query(&sql, &[Param::Text(queryid)]).await?;
+    let authors: Vec<i64> = (0..found.rows.len())
+        .filter(|row| found.get(*row, "role").text() == Some(role))
+        .filter_map(|row| found.get(row, "author").int())
+        .collect();
+    match authors[..] {
+        [author] => Ok(Some(author)),
+        [] => Ok(None),
+        _ => Err(ExplainError::Refused(format!(
+            "several roles that ran it are shown as {role}: select the session that runs it"
+        ))),
     }
 }
 
@@ -167,7 +222,7 @@ fn permitted(found: &Table, text: &str) -> Result<(), ExplainError> {
             "the server keeps only the first {size} bytes of it (track_activity_query_size)"
         ));
     }
-    if found.first("we_are_superuser").is_true() && !found.first("superuser").is_true() {
+    if found.first("we_are_superuser").is_true() && !found.first("as_us").is_true() {
         return refused(
             "planning calls functions of its author with our rights, and we are a superuser: connect as a \
              member of pg_monitor and pg_read_all_data"
@@ -177,15 +232,14 @@ fn permitted(found: &Table, text: &str) -> Result<(), ExplainError> {
     Ok(())
 }
 
-/// The statement alone, and how many parameters it has, where it is one that only reads.
-fn readable(text: &str) -> Result<(&str, usize), ExplainError> {
+/// The statement alone, how many parameters it has, and its tokens, where it is one that only reads.
+fn readable(text: &str) -> Result<(&str, usize, Vec<Token>), ExplainError> {
     let refused = |why: &str| ExplainError::Refused(why.to_owned());
     let tokens = lex::lex(text).map_err(|why| refused(&format!("it cannot be read: {why}")))?;
     let [tokens] = lex::statements(&tokens)[..] else {
         return Err(refused("it is not a single statement"));
     };
-    let shape = lex::canonical(tokens, Mask::All);
-    let structure = structure(&shape, tokens.len())
+    let structure = structure(tokens)
         .map_err(|_| refused("it is not a query, or one that our parser does not know"))?;
     if let Some(harm) = structure.harm {
         return Err(refused(match harm {
@@ -199,43 +253,50 @@ fn readable(text: &str) -> Result<(&str, usize), ExplainError> {
     };
     let sql = text.get(first.start..last.end).unwrap_or_default();
     let params = lex::params(tokens).map_err(|why| refused(&why))?;
-    Ok((sql, params))
+    Ok((sql, params, tokens.to_vec()))
 }
 
-async fn plan(client: &Client, sql: &str, params: usize, major: i64) -> Result<Explained, PgError> {
-    const OPTIONS: &str = "COSTS";
-    let (plan, how) = if params == 0 {
-        (
-            catalogue::explain(client, OPTIONS, sql, 0, &[]).await?,
-            "EXPLAIN, not run",
-        )
-    } else if major < 16 {
-        (
-            catalogue::explain(client, OPTIONS, sql, params, &[]).await?,
-            "EXPLAIN EXECUTE with force_generic_plan, not run: the plan for any parameters, partitions pruned \
-             as if they were NULL",
-        )
-    } else {
-        (
-            generic(client, sql).await?,
-            "EXPLAIN (GENERIC_PLAN), not run: the plan for any parameters",
-        )
-    };
-    Ok(Explained {
-        how: format!("{how}; names found by our own search_path"),
-        lines: lines(plan),
-    })
-}
-
-/// As it is asked for from PostgreSQL 16 on. The parameters are the statement's and have no values, which only
-/// the simple protocol lets pass. That would run several statements: one that can be prepared is a single one.
-async fn generic(client: &Client, sql: &str) -> Result<Table, PgError> {
+async fn plan(
+    client: &Client,
+    sql: &str,
+    params: usize,
+    major: i64,
+) -> Result<(Table, &'static str), PgError> {
+    if params == 0 {
+        // The extended protocol takes a single statement, whatever its text says.
+        let plan = client.query(&format!("EXPLAIN {sql}"), &[]).await?;
+        return Ok((plan, "EXPLAIN, not run"));
+    }
+    // Behind a pooler another session may have a statement of that name. It outlives the transaction: whatever
+    // fails, it is removed.
     let name = format!("htap_top_{:016x}", rand::random::<u64>());
-    let prepare = format!("PREPARE {name} AS {sql}");
-    let explain = format!("EXPLAIN (GENERIC_PLAN) {sql}");
-    let plan = client.query_text(&explain, usize::MAX);
-    // From here on names are looked up as our role's own sessions do.
-    catalogue::named(client, &session::as_the_user(), &prepare, &name, plan).await
+    client.batch("SAVEPOINT planned").await?;
+    client
+        .execute(&format!("PREPARE {name} AS {sql}"), &[])
+        .await?;
+    let planned = if major < 16 {
+        let nulls = vec!["NULL"; params].join(", ");
+        client
+            .query(&format!("EXPLAIN EXECUTE {name} ({nulls})"), &[])
+            .await
+    } else {
+        // The parameters are the statement's and have no values, which only the simple protocol lets pass. That
+        // would run several statements: one that can be prepared is a single one.
+        client
+            .query_text(&format!("EXPLAIN (GENERIC_PLAN) {sql}"), usize::MAX)
+            .await
+    };
+    if planned.is_err() {
+        client.batch("ROLLBACK TO SAVEPOINT planned").await?;
+    }
+    client.batch(&format!("DEALLOCATE {name}")).await?;
+    let how = if major < 16 {
+        "EXPLAIN EXECUTE with force_generic_plan, not run: the plan for any parameters, partitions pruned as if they \
+         were NULL"
+    } else {
+        "EXPLAIN (GENERIC_PLAN), not run: the plan for any parameters"
+    };
+    Ok((planned?, how))
 }
 
 fn lines(plan: Table) -> Vec<Clean> {
@@ -252,7 +313,7 @@ mod tests {
 
     #[test]
     fn only_a_single_statement_that_reads_is_planned() {
-        let read = |text| readable(text).map(|(sql, params)| (sql.to_owned(), params));
+        let read = |text| readable(text).map(|(sql, params, _)| (sql.to_owned(), params));
         assert_eq!(
             read("/* app */ SELECT a -- why\n FROM t WHERE a = $2; "),
             Ok(("SELECT a -- why\n FROM t WHERE a = $2".to_owned(), 2))

@@ -373,10 +373,7 @@ async fn viewed() -> Database<'static> {
 }
 
 fn view(schema: &str, name: &str) -> View {
-    View {
-        schema: schema.into(),
-        name: name.into(),
-    }
+    View::new(schema, name)
 }
 
 #[test]
@@ -546,4 +543,71 @@ fn a_table_and_an_index_are_measured_exactly() {
         let gone = measure(&client, 4_000_000_000).await.unwrap_err();
         assert!(gone.to_string().contains("gone"), "{gone}");
     });
+}
+
+/// Names that look alike on a screen, and such that no screen shows as they are.
+#[test]
+fn the_view_that_was_chosen_is_refreshed_whatever_its_name_looks_like() {
+    block_on(async {
+        let database = shared().database("alike").await;
+        let admin = database.connect().await;
+        admin
+            .batch("CREATE SCHEMA \"s\u{200b}\"; CREATE TABLE source (n int); INSERT INTO source VALUES (1)")
+            .await
+            .unwrap();
+        let names = [
+            ("public", "mvn\nl\tt\rr"),
+            ("public", "mvn l t r"),
+            ("public", "mvn\u{202e}\u{200b}\"x"),
+            ("s\u{200b}", "mvn l t r"),
+        ];
+        let mut views = Vec::new();
+        for (schema, name) in names {
+            let quoted = View::new(schema, name).quoted();
+            let made = format!(
+                "CREATE MATERIALIZED VIEW {quoted} AS SELECT n FROM public.source; CREATE UNIQUE INDEX ON {quoted} (n)"
+            );
+            admin.batch(&made).await.unwrap();
+            let relid = "SELECT $1::text::regclass::oid::int8 AS relid";
+            let relid = admin.query(relid, &[Param::Text(&quoted)]).await.unwrap();
+            views.push((quoted, relid.first("relid").int().unwrap()));
+        }
+        for (chosen, mode) in [
+            (0, Mode::Full),
+            (1, Mode::Concurrent),
+            (2, Mode::Concurrent),
+            (3, Mode::Full),
+        ] {
+            admin.batch("UPDATE source SET n = n + 1").await.unwrap();
+            let before = held(&admin, &views).await;
+            // As the panel lists it: its text is not to be told from that of another.
+            let view = View {
+                relid: Some(views[chosen].1),
+                ..View::new("public", "mvn l t r")
+            };
+            let refresh = Refresh::prepare(&database.target(), &view, mode).await;
+            refresh.unwrap().run().await.unwrap();
+            let after = held(&admin, &views).await;
+            for (at, (before, after)) in before.iter().zip(&after).enumerate() {
+                assert_eq!(at == chosen, before != after, "{at}: {before} {after}");
+            }
+        }
+        let gone = View {
+            relid: Some(1),
+            ..View::new("public", "mvn l t r")
+        };
+        let refresh = Refresh::prepare(&database.target(), &gone, Mode::Full).await;
+        let error = refresh.unwrap().run().await.unwrap_err();
+        assert_eq!(error.code(), "42P01", "{error}");
+    });
+}
+
+/// What each view holds.
+async fn held(admin: &Client, views: &[(String, i64)]) -> Vec<i64> {
+    let mut held = Vec::new();
+    for (quoted, _) in views {
+        let table = admin.query(&format!("SELECT n FROM {quoted}"), &[]).await;
+        held.push(table.unwrap().first("n").int().unwrap());
+    }
+    held
 }

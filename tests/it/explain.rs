@@ -355,3 +355,145 @@ fn what_looks_like_the_server_s_own_function_is_not_called() {
         assert!(refused.contains("first 10000 bytes"), "{refused}");
     });
 }
+
+/// What strangers can make that planning would call, each with a statement that has it called.
+const LURES: [(&str, &str); 7] = [
+    ("", "SELECT pg_sleep(600), lure.hit(1)"),
+    (
+        "CREATE OPERATOR lure.%% (FUNCTION = lure.hits, LEFTARG = int, RIGHTARG = int)",
+        "SELECT pg_sleep(600), 1 OPERATOR(lure.%%) 2",
+    ),
+    (
+        "CREATE OPERATOR lure.= (FUNCTION = lure.is, LEFTARG = bigint, RIGHTARG = smallint)",
+        "SELECT pg_sleep(600), 1::bigint = 2::smallint",
+    ),
+    (
+        "CREATE TYPE lure.mood AS ENUM ('x'); CREATE FUNCTION lure.of(lure.mood) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT lure.hit(1)';
+         CREATE CAST (lure.mood AS int) WITH FUNCTION lure.of(lure.mood)",
+        "SELECT pg_sleep(600), 'x'::lure.mood::int",
+    ),
+    (
+        "CREATE TABLE lure.indexed (a int); INSERT INTO lure.indexed VALUES (1); CREATE INDEX ON lure.indexed (a) WHERE lure.hit(1) IS NOT NULL",
+        "SELECT pg_sleep(600) FROM lure.indexed WHERE a = 1",
+    ),
+    (
+        "CREATE VIEW lure.seen AS SELECT lure.hit(1) AS a",
+        "SELECT pg_sleep(600) FROM lure.seen",
+    ),
+    (
+        "CREATE VIEW lure.told AS SELECT lure.hit(1) AS a",
+        "SELECT pg_sleep(600) WHERE table_to_xml('lure.told', true, false, '') IS NOT NULL",
+    ),
+];
+
+#[test]
+fn what_a_stranger_wrote_does_nothing_with_our_rights() {
+    block_on(async {
+        let database = shared().database("plan_lures").await;
+        let admin = database.connect().await;
+        let name = |role: &str| format!("{}_{role}", database.name);
+        let (stranger, monitor) = (name("stranger"), name("monitor"));
+        let made = format!(
+            "CREATE ROLE {stranger} LOGIN; CREATE ROLE {monitor} LOGIN;
+             GRANT pg_monitor, pg_signal_backend TO {monitor}; CREATE SCHEMA lure AUTHORIZATION {stranger};
+             GRANT USAGE ON SCHEMA lure TO PUBLIC; ALTER ROLE {stranger} SET search_path = lure"
+        );
+        admin.batch(&made).await.unwrap();
+        let victim =
+            Runner::sleeping(&admin, database.connect().await, "SELECT pg_sleep(600)").await;
+        let victim_of_same_role = {
+            let client = database.connect_as(&stranger).await;
+            Runner::sleeping(&admin, client, "SELECT pg_sleep(600)").await
+        };
+        let author = database.connect_as(&stranger).await;
+        let pids = format!("{}, {}", victim.pid, victim_of_same_role.pid);
+        // It does what it does in the sessions of others only: its own calls it, too.
+        author
+            .batch(&format!(
+                "CREATE SEQUENCE lure.called;
+                 CREATE FUNCTION lure.hit(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+                   IF current_user = '{stranger}' THEN RETURN 1; END IF;
+                   PERFORM pg_terminate_backend(pid) FROM unnest(ARRAY[{pids}]) AS pid; RETURN nextval('lure.called');
+                 END $$;
+                 CREATE FUNCTION lure.hits(int, int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT lure.hit(1)';
+                 CREATE FUNCTION lure.is(bigint, smallint) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT lure.hit(1) = 1'"
+            ))
+            .await
+            .unwrap();
+        for (lure, sql) in LURES {
+            author.batch(lure).await.unwrap();
+            author
+                .batch("GRANT SELECT ON ALL TABLES IN SCHEMA lure TO PUBLIC")
+                .await
+                .unwrap();
+            let client = database.connect_as(&stranger).await;
+            let runner = Runner::sleeping(&admin, client, sql).await;
+            let whose = running(&admin, runner.pid).await;
+            for role in ["postgres", monitor.as_str()] {
+                let refused = explain(&database.target_of(role), &whose).await;
+                let refused = refused.unwrap_err();
+                assert!(
+                    matches!(&refused, ExplainError::Refused(why) if why.contains("rights")),
+                    "{role}, {sql}: {refused}"
+                );
+            }
+            runner.end(&admin).await;
+        }
+        let left = "SELECT count(*) AS n FROM pg_stat_activity WHERE pid = ANY (string_to_array($1, ', ')::int[])";
+        let left = admin.query(left, &[Param::Text(&pids)]).await.unwrap();
+        assert_eq!(left.first("n").int(), Some(2), "a session was terminated");
+        let called = admin.query("SELECT is_called FROM lure.called", &[]).await;
+        assert!(!called.unwrap().first("is_called").is_true());
+        victim.end(&admin).await;
+        victim_of_same_role.end(&admin).await;
+    });
+}
+
+/// The same name in two schemas: what is planned is what the session reads, or it is said what it is.
+#[test]
+fn a_statement_is_planned_on_the_tables_that_it_reads() {
+    block_on(async {
+        let database = shared().database("plan_tenants").await;
+        let admin = database.connect().await;
+        let made = "CREATE TABLE public.orders (id int PRIMARY KEY); CREATE EXTENSION pg_stat_statements;
+                    CREATE SCHEMA \"tenant\n\u{200b}7\"; CREATE TABLE \"tenant\n\u{200b}7\".orders (id int, of_tenant int);
+                    CREATE TABLE \"tenant\n\u{200b}7\".items (id int); CREATE SCHEMA other; CREATE TABLE other.items (id int);
+                    INSERT INTO \"tenant\n\u{200b}7\".orders VALUES (1, 7); INSERT INTO \"tenant\n\u{200b}7\".items VALUES (1); INSERT INTO other.items VALUES (1)";
+        admin.batch(made).await.unwrap();
+        let client = database.connect().await;
+        client
+            .batch("SET search_path = \"tenant\n\u{200b}7\"")
+            .await
+            .unwrap();
+        let sql = "SELECT pg_sleep(600) FROM orders JOIN items USING (id) JOIN other.items AS o USING (id) WHERE of_tenant = 7";
+        let runner = Runner::sleeping(&admin, client, sql).await;
+        let whose = running(&admin, runner.pid).await;
+        let explained = explain(&database.target(), &whose).await.unwrap();
+        assert!(text(&explained).contains("of_tenant = 7"), "{explained:?}");
+        assert!(
+            explained.how.contains("as its locks say") && !explained.how.contains("public.orders"),
+            "{}",
+            explained.how
+        );
+        runner.end(&admin).await;
+        // The server keeps no schema with what it counted.
+        admin
+            .batch("SELECT count(*) FROM orders WHERE id = 77")
+            .await
+            .unwrap();
+        let sql = "SELECT queryid::text AS id FROM pg_stat_statements WHERE query LIKE 'SELECT count(*) FROM orders WHERE id%' LIMIT 1";
+        let counted = admin.query(sql, &[]).await.unwrap();
+        let whose = Whose::Statement {
+            schema: "public".into(),
+            queryid: counted.first("id").text().unwrap().to_owned(),
+            role: "postgres".into(),
+        };
+        let explained = explain(&database.target(), &whose).await.unwrap();
+        assert!(
+            explained.how.contains("it reads public.orders (not ")
+                && explained.how.contains("orders: which"),
+            "{}",
+            explained.how
+        );
+    });
+}

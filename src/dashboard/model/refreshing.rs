@@ -162,15 +162,7 @@ impl Model {
     }
 
     pub(super) fn note_refresh(&mut self, view: &View, seconds: f64) {
-        let table = self.rows("views");
-        let same = |row: &usize| {
-            table.get(*row, "schemaname").text() == Some(&view.schema)
-                && table.get(*row, "matviewname").text() == Some(&view.name)
-        };
-        if let Some(relid) = (0..table.rows.len())
-            .find(same)
-            .and_then(|row| table.get(row, "relid").int())
-        {
+        if let Some(relid) = view.relid {
             self.memory.views.took(relid, seconds);
         }
     }
@@ -202,10 +194,10 @@ fn refusal(table: &Table, row: usize) -> Option<String> {
 }
 
 fn view(table: &Table, row: usize) -> Option<View> {
-    Some(View {
-        schema: table.get(row, "schemaname").text()?.to_owned(),
-        name: table.get(row, "matviewname").text()?.to_owned(),
-    })
+    let text = |name| table.get(row, name).text();
+    let shown = View::new(text("schemaname")?, text("matviewname")?);
+    let relid = Some(table.get(row, "relid").int()?);
+    Some(View { relid, ..shown })
 }
 
 /// Rows so that each comes after all it depends on; what is left of a cycle comes last.

@@ -111,6 +111,8 @@ pub fn base_name(application: &str) -> &str {
 
 /// Whether a query text is a refresh of a materialized view.
 pub fn is_refresh(query: &str) -> bool {
+    // As this program refreshes a view whose name cannot be shown.
+    let query = query.strip_prefix("DO /* ").unwrap_or(query);
     let mut words = query.split_whitespace();
     ["refresh", "materialized", "view"]
         .iter()

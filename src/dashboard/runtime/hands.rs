@@ -1,6 +1,6 @@
 //! Effects carried out: tasks that own their sessions, and actions with their audit lines.
 
-use super::{EVENTS, Targets, wall_clock};
+use super::{EVENTS, Targets, planning, wall_clock};
 use crate::dashboard::action::{Action, ActionId, Outcome};
 use crate::dashboard::audit::Audit;
 use crate::dashboard::event::{Effect, Event, Request};
@@ -9,7 +9,6 @@ use crate::pg::admin::{self, Spare};
 use crate::pg::measure;
 use crate::pg::sampler::{self, Job, Manner, Queue, Report, SessionId};
 use crate::pg::{Canceller, Class, Client, PgError, Settings, Target};
-use crate::system::explain::explain;
 use crate::system::refresh::Refresh;
 use crate::text::Clean;
 use std::collections::HashMap;
@@ -163,9 +162,9 @@ impl Hands {
             }
             Effect::Explain { id, whose } => {
                 let (target, tell) = (self.targets.oltp.clone(), self.tell.clone());
+                let audit = self.audit.clone();
                 tokio::spawn(async move {
-                    let outcome = explain(&target, &whose).await;
-                    let outcome = outcome.map_err(|why| Clean::from(why.to_string()));
+                    let outcome = planning::planned(&target, &audit, id, &whose).await;
                     let _ = tell.send(Event::Explained { id, outcome }).await;
                 });
             }
@@ -438,10 +437,7 @@ mod tests {
             tell,
             running: Arc::default(),
         };
-        let view = View {
-            schema: "s".into(),
-            name: "v".into(),
-        };
+        let view = View::new("s", "v");
         let task = tokio::spawn(acting.run(Action::Refresh {
             view,
             mode: Mode::Concurrent,

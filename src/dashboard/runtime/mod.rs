@@ -5,6 +5,7 @@ mod clock;
 mod hands;
 pub mod headless;
 pub mod http;
+mod planning;
 pub mod ring;
 mod signals;
 

@@ -51,13 +51,17 @@ impl std::str::FromStr for Mode {
     }
 }
 
-/// A materialized view or incremental summary, by schema and name.
+/// A materialized view or incremental summary.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct View {
     /// Schema.
     pub schema: String,
     /// Name.
     pub name: String,
+    /// Its OID, where the view was chosen from what the server listed. Then the OID alone says which it is: the
+    /// names are as they are shown, and others may look the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relid: Option<i64>,
 }
 
 impl View {
@@ -66,6 +70,7 @@ impl View {
         Self {
             schema: schema.to_owned(),
             name: name.to_owned(),
+            relid: None,
         }
     }
 
@@ -74,10 +79,34 @@ impl View {
         format!("{}.{}", quote_ident(&self.schema), quote_ident(&self.name))
     }
 
-    /// PostgreSQL's statement that refreshes it where it is a materialized view.
+    /// PostgreSQL's statement that refreshes it where it is a materialized view. Of one that is known by its OID
+    /// alone the server writes the name itself, whatever is in it.
     pub fn statement(&self, concurrently: bool) -> String {
         let mode = if concurrently { "CONCURRENTLY " } else { "" };
-        format!("REFRESH MATERIALIZED VIEW {mode}{}", self.quoted())
+        let Some(relid) = self.relid else {
+            return format!("REFRESH MATERIALIZED VIEW {mode}{}", self.quoted());
+        };
+        format!(
+            "DO /* REFRESH MATERIALIZED VIEW {mode}*/ $$ DECLARE refresh pg_catalog.text; BEGIN \
+             SELECT pg_catalog.format('REFRESH MATERIALIZED VIEW {mode}%I.%I', n.nspname, c.relname) INTO refresh \
+             FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+             WHERE c.oid OPERATOR(pg_catalog.=) {relid}::pg_catalog.oid; \
+             IF refresh IS NULL THEN RAISE undefined_table USING MESSAGE = 'the view is gone'; END IF; \
+             EXECUTE refresh; END $$"
+        )
+    }
+
+    /// The number of its rows, as an expression.
+    fn count(&self) -> String {
+        let Some(relid) = self.relid else {
+            return format!("(SELECT pg_catalog.count(*) FROM {})", self.quoted());
+        };
+        format!(
+            "(SELECT substring(pg_catalog.query_to_xml(pg_catalog.format('SELECT pg_catalog.count(*) AS n FROM %I.%I', \
+             n.nspname, c.relname), false, true, '')::pg_catalog.text FROM '>([0-9]+)<')::pg_catalog.int8 \
+             FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+             WHERE c.oid = {relid}::pg_catalog.oid)"
+        )
     }
 }
 
@@ -142,10 +171,7 @@ pub async fn known(client: &Client) -> Result<Vec<Known>, PgError> {
     let text = |row, column| table.get(row, column).text().unwrap_or_default().to_owned();
     Ok((0..table.rows.len())
         .map(|row| Known {
-            view: View {
-                schema: text(row, "schema"),
-                name: text(row, "name"),
-            },
+            view: View::new(&text(row, "schema"), &text(row, "name")),
             kind: match text(row, "kind").as_str() {
                 "incremental" => Kind::Incremental,
                 _ => Kind::Materialized,
@@ -213,7 +239,8 @@ impl Refresh {
     /// Opens the session and sees what the view is; nothing is refreshed yet.
     pub async fn prepare(target: &Target, view: &View, mode: Mode) -> Result<Self, PgError> {
         let client = sampler::connect(target, &Settings::of_work(LOCK_TIMEOUT)).await?;
-        let kind = kind(&client, view).await?;
+        let view = named(&client, view).await?;
+        let kind = kind(&client, &view).await?;
         if kind == Kind::Materialized && mode == Mode::Incremental {
             return Err(PgError::new(
                 crate::pg::Class::Statement,
@@ -222,7 +249,7 @@ impl Refresh {
         }
         Ok(Self {
             client,
-            view: view.clone(),
+            view,
             mode,
             kind,
         })
@@ -239,10 +266,28 @@ impl Refresh {
     }
 }
 
-/// What is no incremental summary is left to PostgreSQL, which says best what is wrong with it.
+/// The view as the server calls it by now. One whose name is not shown as it is keeps its OID instead.
+async fn named(client: &Client, view: &View) -> Result<View, PgError> {
+    let Some(relid) = view.relid else {
+        return Ok(view.clone());
+    };
+    let sql = "SELECT n.nspname::pg_catalog.text AS schema, c.relname::pg_catalog.text AS name,
+                      (n.nspname || c.relname) COLLATE \"C\" ~ '^[ -~]+$' AS plain
+               FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+               WHERE c.oid = $1::pg_catalog.oid";
+    let found = client.query(sql, &[Param::Int(relid)]).await?;
+    let text = |name| found.first(name).text();
+    match (found.first("plain").is_true(), text("schema"), text("name")) {
+        (true, Some(schema), Some(name)) => Ok(View::new(schema, name)),
+        _ => Ok(view.clone()),
+    }
+}
+
+/// What is no incremental summary is left to PostgreSQL, which says best what is wrong with it. Summaries have
+/// plain names.
 async fn kind(client: &Client, view: &View) -> Result<Kind, PgError> {
     let ours = "SELECT pg_catalog.to_regclass('htap.watermark') IS NOT NULL AS ours";
-    if !client.query(ours, &[]).await?.first("ours").is_true() {
+    if view.relid.is_some() || !client.query(ours, &[]).await?.first("ours").is_true() {
         return Ok(Kind::Materialized);
     }
     let sql = "SELECT view FROM htap.watermark WHERE view = $1";
@@ -361,11 +406,15 @@ async fn record(
     work: impl Future<Output = Result<(), PgError>>,
 ) -> Result<(), PgError> {
     let name = view.to_string();
-    let params = [Param::Text(&name), Param::Text(mode.word())];
+    let relid = Param::Int(view.relid.unwrap_or(0));
+    let params = [Param::Text(&name), Param::Text(mode.word()), relid];
     let may = "SELECT pg_catalog.has_table_privilege(pg_catalog.to_regclass('htap.refresh_run'), 'INSERT, UPDATE') AS may";
     let keep = client.query(may, &[]).await?.first("may").is_true();
     let begun: Option<Table> = if keep {
-        let sql = "INSERT INTO htap.refresh_run (view, mode) VALUES ($1, $2)
+        let sql = "INSERT INTO htap.refresh_run (view, mode)
+                   SELECT coalesce((SELECT n.nspname || '.' || c.relname
+                                    FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+                                    WHERE c.oid = $3::pg_catalog.oid), $1), $2
                    RETURNING run_id, (pg_catalog.pg_current_wal_insert_lsn() - '0/0')::bigint AS wal";
         Some(client.query(sql, &params).await?)
     } else {
@@ -375,10 +424,10 @@ async fn record(
     if let Some(begun) = begun {
         let sql = format!(
             "UPDATE htap.refresh_run SET finished = pg_catalog.clock_timestamp(), as_of = started,
-                    rows = (SELECT count(*) FROM {}),
+                    rows = {},
                     wal_bytes = (pg_catalog.pg_current_wal_insert_lsn() - '0/0')::bigint - $2
              WHERE run_id = $1",
-            view.quoted()
+            view.count()
         );
         let number = |column| Param::Int(begun.first(column).int().unwrap_or(0));
         client

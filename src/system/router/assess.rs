@@ -102,7 +102,7 @@ pub(super) async fn assess(
 ) -> Arc<Assessment> {
     let tokens = match lex(sql) {
         Ok(tokens) => tokens,
-        Err(why) => return Arc::new(unreadable(sql, why)),
+        Err(why) => return Arc::new(unreadable(why)),
     };
     let statements = statements(&tokens);
     let effects = || statements.iter().map(|statement| effects(statement));
@@ -121,21 +121,10 @@ pub(super) async fn assess(
     })
 }
 
-/// Words of statements that change their session.
-const STATEFUL: &str = "abort begin commit declare discard end listen load pg_advisory_lock \
-    pg_advisory_lock_shared pg_temp pg_try_advisory_lock pg_try_advisory_lock_shared prepare rollback set \
-    set_config setseed start temp temporary";
-
 /// It may be valid all the same, and may leave anything behind.
-fn unreadable(sql: &str, why: &str) -> Assessment {
-    let mut words = sql.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    let stateful = words.any(|word| {
-        STATEFUL
-            .split_whitespace()
-            .any(|known| known.eq_ignore_ascii_case(word))
-    });
+fn unreadable(why: &str) -> Assessment {
     let effects = Effects {
-        pins: stateful.then_some("what a statement that could not be read left behind"),
+        pins: Some("what a statement that could not be read left behind"),
         ..Effects::default()
     };
     Assessment::primary(Objection::new(Rule::Unreadable, why), vec![effects])
@@ -143,7 +132,7 @@ fn unreadable(sql: &str, why: &str) -> Assessment {
 
 async fn one(router: &Router, sql: &str, statement: &[Token], types: &[&str]) -> Assessment {
     let effects = effects(statement);
-    let inner = explained(statement);
+    let (inner, only_planned) = explained(statement);
     let verb = inner.first().map_or("", |token| token.text.as_str());
     match (verb, effects.step) {
         ("select" | "values" | "table" | "with" | "(", _) => {
@@ -151,6 +140,7 @@ async fn one(router: &Router, sql: &str, statement: &[Token], types: &[&str]) ->
             assessment.effects = vec![effects];
             assessment
         }
+        ("insert" | "update" | "delete" | "merge", _) if only_planned => planned_only(effects),
         ("show", _) => show(inner, effects),
         (_, Some(Step::Begin(begin))) if begin.read_only && !begin.serializable => {
             read_only(effects)
@@ -185,15 +175,29 @@ fn no_read(verb: &str, step: Option<Step>) -> Objection {
     Objection::to(rule, culprit, reason)
 }
 
-/// What EXPLAIN explains; another statement is itself.
-fn explained(statement: &[Token]) -> &[Token] {
+/// EXPLAIN of a statement that writes.
+fn planned_only(effects: Effects) -> Assessment {
+    Assessment {
+        rule: Rule::Read,
+        reads_on_replica: true,
+        pool: Pool::Oltp,
+        cost: None,
+        culprit: None,
+        effects: vec![effects],
+        why: "EXPLAIN without ANALYZE plans it only".to_owned(),
+        why_pool: None,
+    }
+}
+
+/// What EXPLAIN explains, and whether it is only planned; another statement is itself.
+fn explained(statement: &[Token]) -> (&[Token], bool) {
     let is = |position: usize, words: &[&str]| {
         let token = statement.get(position);
         token
             .is_some_and(|token| words.contains(&token.text.as_str()) && token.kind != Kind::Quoted)
     };
     if !is(0, &["explain"]) {
-        return statement;
+        return (statement, false);
     }
     let mut position = 1;
     // EXPLAIN (SELECT …) has no options, but a query in parentheses.
@@ -204,7 +208,12 @@ fn explained(statement: &[Token]) -> &[Token] {
     while is(position, &["analyze", "analyse", "verbose"]) {
         position += 1;
     }
-    statement.get(position..).unwrap_or_default()
+    let options = statement.get(..position).unwrap_or_default();
+    // ANALYZE off may stand there as well: what is doubtful is run.
+    let run = options
+        .iter()
+        .any(|token| ["analyze", "analyse"].contains(&token.text.as_str()));
+    (statement.get(position..).unwrap_or_default(), !run)
 }
 
 fn show(statement: &[Token], effects: Effects) -> Assessment {
@@ -245,6 +254,9 @@ fn read_only(effects: Effects) -> Assessment {
 }
 
 async fn query(router: &Router, sql: &str, tokens: &[Token], types: &[&str]) -> Assessment {
+    if let Some(objection) = objection::to_settings(tokens) {
+        return Assessment::primary(objection, Vec::new());
+    }
     let verdict = verdict(router, tokens).await;
     let Verdict {
         objection,
@@ -307,7 +319,7 @@ async fn verdict(router: &Router, tokens: &[Token]) -> Verdict {
     }
     let mut known = Names::default();
     let mut pool = Pool::Oltp;
-    let objection = match structure(&shape, tokens.len()) {
+    let objection = match structure(tokens) {
         Err(why) => Some(Objection::new(
             Rule::ParseError,
             format!("the parser does not know it: {why}"),

@@ -34,7 +34,7 @@ const HARMLESS: [&str; 23] = [
 
 /// Not volatile, but the answer is about one server, session or transaction, or it needs a transaction
 /// id, which a standby cannot give.
-const OF_ONE_SERVER: [&str; 23] = [
+const OF_ONE_SERVER: [&str; 24] = [
     "inet_server_addr",
     "inet_server_port",
     "inet_client_addr",
@@ -48,6 +48,7 @@ const OF_ONE_SERVER: [&str; 23] = [
     "pg_cursor",
     "pg_get_replication_slots",
     "pg_listening_channels",
+    "pg_my_temp_schema",
     "pg_postmaster_start_time",
     "pg_prepared_statement",
     "pg_show_all_settings",

@@ -45,6 +45,8 @@ pub struct Function {
     pub volatile: bool,
     /// One of them is volatile and can be written like a column.
     pub column_like: bool,
+    /// One of them is written in C, and not of PostgreSQL itself nor of an extension that is known.
+    pub opaque: bool,
 }
 
 /// A relation behind one that was asked about.
@@ -114,6 +116,7 @@ impl Catalogue {
             built_in: table.get(row, "built_in").is_true(),
             volatile: table.get(row, "volatile").is_true(),
             column_like: table.get(row, "column_like").is_true(),
+            opaque: table.get(row, "opaque").is_true(),
         };
         Ok((0..table.rows.len()).map(row).collect())
     }

@@ -14,6 +14,10 @@ pub struct Effects {
     pub clears: bool,
     /// It changes what others find in the catalogue, or what the planner knows.
     pub ddl: bool,
+    /// It lets a READ ONLY transaction write.
+    pub upgrades: bool,
+    /// It takes no snapshot: an upgrade may still come.
+    pub quiet: bool,
 }
 
 impl Effects {
@@ -52,13 +56,23 @@ pub struct Begin {
 }
 
 /// Functions that change their session.
-const PINNING: [(&str, &str); 6] = [
+const PINNING: [(&str, &str); 12] = [
     ("set_config", "a setting"),
     ("setseed", "a seed"),
     ("pg_advisory_lock", "an advisory lock"),
     ("pg_advisory_lock_shared", "an advisory lock"),
     ("pg_try_advisory_lock", "an advisory lock"),
     ("pg_try_advisory_lock_shared", "an advisory lock"),
+    (
+        "pg_replication_origin_session_setup",
+        "a replication origin",
+    ),
+    // Of extensions: dblink, isn, pg_trgm.
+    ("dblink_connect", "a connection of dblink"),
+    ("dblink_connect_u", "a connection of dblink"),
+    ("dblink_open", "a cursor of dblink"),
+    ("isn_weak", "a setting"),
+    ("set_limit", "a setting"),
 ];
 
 /// The effects of one statement.
@@ -72,15 +86,20 @@ pub fn effects(statement: &[Token]) -> Effects {
         ..Effects::default()
     };
     effects.step = step(statement, word(0), word(1));
+    effects.quiet = effects.step.is_some() || matches!(word(0), "set" | "reset" | "show");
     if effects.step.is_some() {
         return effects;
     }
+    effects.upgrades = upgrades(statement);
     match (word(0), word(1)) {
         ("prepare", _) => effects.pins = Some("a prepared statement"),
         ("set", "local" | "transaction" | "constraints") => {}
         ("set", _) => effects.pins = Some("a setting"),
         ("listen", _) => effects.pins = Some("LISTEN"),
         ("load", _) => effects.pins = Some("a loaded library"),
+        // Whatever is in them.
+        ("call", _) => effects.pins = Some("what CALL may have left"),
+        ("do", _) => effects.pins = Some("what DO may have left"),
         ("declare", _) if has(statement, &["with", "hold"]) => effects.pins = Some("a cursor"),
         ("discard", "all") => effects.clears = true,
         ("create", _) => {
@@ -92,7 +111,11 @@ pub fn effects(statement: &[Token]) -> Effects {
             }
         }
         ("alter" | "drop" | "import" | "analyze" | "vacuum", _) => effects.ddl = true,
-        ("select" | "with", _) if has(statement, &["into"]) && is_temporary(statement) => {
+        // A schema of temporary objects may be named in many ways, also within parentheses.
+        (_, _)
+            if has(statement, &["into"])
+                && (is_temporary(statement) || statement.iter().any(of_temp_schema)) =>
+        {
             effects.pins = Some("a temporary object");
         }
         _ => {}
@@ -115,6 +138,24 @@ fn step(statement: &[Token], first: &str, second: &str) -> Option<Step> {
         ("rollback" | "abort", _) | ("prepare", "transaction") => Step::End,
         _ => return None,
     })
+}
+
+/// Whether it is SET TRANSACTION READ WRITE, in any of its forms.
+fn upgrades(statement: &[Token]) -> bool {
+    let mut words = statement.iter().map(|token| token.text.as_str());
+    if words.next() != Some("set") {
+        return false;
+    }
+    let mut words = words.skip_while(|word| matches!(*word, "local" | "session"));
+    match words.next() {
+        Some("transaction") => has(statement, &["read", "write"]),
+        Some("transaction_read_only") => {
+            let value = words.nth(1).unwrap_or_default();
+            let value = value.trim_matches('\'').to_ascii_lowercase();
+            !matches!(value.as_str(), "on" | "true" | "yes" | "1" | "t" | "y")
+        }
+        _ => false,
+    }
 }
 
 fn is_temporary(tokens: &[Token]) -> bool {
@@ -236,6 +277,29 @@ mod tests {
     }
 
     #[test]
+    fn what_lets_a_reader_write_is_seen() {
+        for sql in [
+            "set transaction read write",
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE",
+            "set local transaction_read_only = off",
+            "set transaction_read_only to 'off'",
+            "set session transaction_read_only = 0",
+            "set transaction_read_only = default",
+        ] {
+            assert!(of(sql).upgrades, "{sql}");
+        }
+        for sql in [
+            "set transaction read only",
+            "set local transaction_read_only = on",
+            "set local transaction_read_only to 'true'",
+            "set work_mem = '1MB'",
+            "select 'set transaction read write'",
+        ] {
+            assert!(!of(sql).upgrades, "{sql}");
+        }
+    }
+
+    #[test]
     fn state_of_the_session_is_seen() {
         for sql in [
             "set work_mem = '1MB'",
@@ -249,6 +313,13 @@ mod tests {
             "create unlogged table pg_temp.x (a int)",
             "create local temporary view x as select 1",
             "select 1 into temp x",
+            "select 77 as user_id into pg_temp.users",
+            "select 77 as user_id into pg_temp_3.users",
+            "with a as (select 1) select * into \"pg_temp\".x from a",
+            "select 1 into U&\"pg\\005ftemp\".x",
+            "select 1 into U&\"pg!005ftemp\" uescape '!' . x",
+            "call f()",
+            "do $$begin end$$",
             "with a as (select 1) select * into temporary x from a",
             "select pg_advisory_lock(1)",
             "select pg_catalog . pg_try_advisory_lock_shared (1, 2)",

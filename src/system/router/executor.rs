@@ -100,6 +100,8 @@ pub struct Conversation<'a, L: Lanes> {
     executor: &'a Executor<L>,
     session: Session,
     held: Option<L::Held>,
+    /// How the open transaction began.
+    begun: Option<String>,
 }
 
 /// What came of a statement.
@@ -131,6 +133,7 @@ impl<L: Lanes> Executor<L> {
             executor: self,
             session: Session::default(),
             held: None,
+            begun: None,
         }
     }
 
@@ -219,6 +222,9 @@ impl<L: Lanes> Conversation<'_, L> {
         let decide =
             |session: &Session, replica| executor.router.decide(session, &assessment, replica);
         let mut decision = decide(&self.session, executor.replica());
+        if decision.restarts {
+            self.restart(&decision).await?;
+        }
         let mut caught_up = None;
         if let (Rule::ReadYourWrites, Some(wrote)) = (decision.rule, self.session.wrote())
             && wrote != Lsn::UNKNOWN
@@ -262,6 +268,26 @@ impl<L: Lanes> Conversation<'_, L> {
         })
     }
 
+    /// Begins the transaction anew on the primary: on the replica it has read nothing yet.
+    async fn restart(&mut self, decision: &Decision) -> Result<(), PgError> {
+        self.held = None;
+        self.session.lost();
+        let Some(begun) = self.begun.clone() else {
+            let why = "how the transaction began is not known any more";
+            return Err(PgError::new(Class::Reconnect, why));
+        };
+        let begin = Decision {
+            restarts: false,
+            effects: super::lex::lex(&begun)
+                .map(|tokens| vec![super::effect::effects(&tokens)])
+                .unwrap_or_default(),
+            ..decision.clone()
+        };
+        let held = self.executor.lanes.take(begin.lane()).await?;
+        self.send(held, &begin, &begun, &[]).await?;
+        Ok(())
+    }
+
     /// Sends a statement and takes note of how it ended; the session is kept as long as it is needed.
     async fn send(
         &mut self,
@@ -291,6 +317,9 @@ impl<L: Lanes> Conversation<'_, L> {
             Err(_) if wants_lsn => Outcome::Lost(Some(Lsn::UNKNOWN)),
             Err(_) => Outcome::Lost(None),
         };
+        if decision.effects.iter().any(super::effect::Effects::begins) {
+            self.begun = Some(sql.to_owned());
+        }
         self.session.settle(decision, outcome);
         if held.is_closed() {
             self.session.settle(decision, Outcome::Lost(None));

@@ -3,7 +3,7 @@
 //! so that nothing can hide in a comment or a literal that PostgreSQL reads otherwise. What is doubtful
 //! is an error, and goes to the primary.
 
-use std::fmt::Write as _;
+pub use super::shape::{Mask, canonical, params, split, statements};
 
 /// The longest name in bytes; PostgreSQL cuts off the rest.
 const NAME_BYTES: usize = 63;
@@ -60,19 +60,29 @@ impl Token {
         matches!(self.kind, Kind::Word | Kind::Quoted)
     }
 
-    fn is_literal(&self) -> bool {
+    pub(super) fn is_literal(&self) -> bool {
         matches!(self.kind, Kind::Text | Kind::Number)
     }
 }
 
 /// The tokens of a text, without comments; or why it cannot be read for certain.
 pub fn lex(sql: &str) -> Result<Vec<Token>, &'static str> {
-    let mut lexer = Lexer { sql, at: 0 };
+    let (tokens, wrong) = lex_from(sql, 0);
+    wrong.map_or(Ok(tokens), |(_, why)| Err(why))
+}
+
+/// The tokens from here on; and where it went wrong and why, if it did.
+pub(super) fn lex_from(sql: &str, from: usize) -> (Vec<Token>, Option<(usize, &'static str)>) {
+    let mut lexer = Lexer { sql, at: from };
     let mut tokens = Vec::new();
-    while let Some(token) = lexer.next()? {
-        tokens.push(token);
+    loop {
+        let at = lexer.at;
+        match lexer.next() {
+            Ok(Some(token)) => tokens.push(token),
+            Ok(None) => return (tokens, None),
+            Err(why) => return (tokens, Some((at, why))),
+        }
     }
-    Ok(tokens)
 }
 
 struct Lexer<'a> {
@@ -122,7 +132,7 @@ impl<'a> Lexer<'a> {
                 self.literal(false)?
             }
             'u' | 'U' if rest.get(1..3).is_some_and(|q| q == "&'" || q == "&\"") => {
-                return Err("it has Unicode escapes");
+                self.with_unicode()?
             }
             '"' => (Kind::Quoted, self.quoted_name()?),
             '$' => self.dollar()?,
@@ -222,11 +232,61 @@ impl<'a> Lexer<'a> {
     }
 
     fn quoted_name(&mut self) -> Result<String, &'static str> {
+        self.between_quotes().map(cut)
+    }
+
+    /// A name or literal with Unicode escapes, and the character that begins them where that is said behind it.
+    fn with_unicode(&mut self) -> Result<(Kind, String), &'static str> {
+        let start = self.at;
+        self.bump();
+        self.bump();
+        let name = if self.peek() == Some('"') {
+            Some(self.between_quotes()?)
+        } else {
+            self.literal(false)?;
+            None
+        };
+        let escape = self.uescape()?;
+        match name {
+            Some(name) => Ok((Kind::Quoted, cut(unescaped(&name, escape)?))),
+            None => {
+                let text = self.sql.get(start..self.at).unwrap_or_default();
+                Ok((Kind::Text, text.to_owned()))
+            }
+        }
+    }
+
+    /// The character of UESCAPE '!', where that follows.
+    fn uescape(&mut self) -> Result<char, &'static str> {
+        let before = self.at;
+        self.skip_blanks()?;
+        let word = self.take_while(continues_name);
+        if !word.eq_ignore_ascii_case("uescape") {
+            self.at = before;
+            return Ok('\\');
+        }
+        self.skip_blanks()?;
+        let mut said = self.rest().chars();
+        let said = [said.next(), said.next(), said.next()];
+        let [Some('\''), Some(escape), Some('\'')] = said else {
+            return Err("UESCAPE is followed by no character in quotes");
+        };
+        if escape.is_ascii_hexdigit()
+            || escape.is_whitespace()
+            || matches!(escape, '+' | '\'' | '"')
+        {
+            return Err("UESCAPE names a character that cannot begin an escape");
+        }
+        self.at += 2 + escape.len_utf8();
+        Ok(escape)
+    }
+
+    fn between_quotes(&mut self) -> Result<String, &'static str> {
         self.bump();
         let mut name = String::new();
         while let Some(c) = self.bump() {
             if c == '"' && self.peek() != Some('"') {
-                return Ok(cut(name));
+                return Ok(name);
             }
             if c == '"' {
                 self.bump();
@@ -318,6 +378,36 @@ impl<'a> Lexer<'a> {
     }
 }
 
+/// A name without its Unicode escapes: four hexadecimal digits, or a plus sign and six, behind `escape`.
+fn unescaped(name: &str, escape: char) -> Result<String, &'static str> {
+    let wrong = "a Unicode escape is no character";
+    let mut plain = String::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((before, after)) = rest.split_once(escape) {
+        plain.push_str(before);
+        if let Some(after) = after.strip_prefix(escape) {
+            plain.push(escape);
+            rest = after;
+            continue;
+        }
+        let (digits, length) = after
+            .strip_prefix('+')
+            .map_or((after, 4), |digits| (digits, 6));
+        let code = digits
+            .get(..length)
+            .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let code = code.and_then(|code| u32::from_str_radix(code, 16).ok());
+        // Half of a pair is refused, too.
+        plain.push(
+            code.and_then(char::from_u32)
+                .filter(|c| *c != '\0')
+                .ok_or(wrong)?,
+        );
+        rest = digits.get(length..).unwrap_or_default();
+    }
+    Ok(plain + rest)
+}
+
 fn begins_name(c: char) -> bool {
     c.is_ascii_alphabetic() || c == '_' || !c.is_ascii()
 }
@@ -335,104 +425,6 @@ fn cut(mut name: String) -> String {
         name.truncate(end.unwrap_or(0));
     }
     name
-}
-
-/// The statements of a text: the semicolons between them are left out, and empty ones.
-pub fn statements(tokens: &[Token]) -> Vec<&[Token]> {
-    let body = tokens
-        .windows(2)
-        .any(|pair| matches!(pair, [a, b] if a.is_word("begin") && b.is_word("atomic")));
-    if body {
-        // The body of a function in SQL's own notation holds semicolons; nothing that reads has one.
-        return vec![tokens];
-    }
-    let mut depth = 0_i32;
-    let parts = tokens.split(|token| {
-        depth += i32::from(token.is_sign("(")) - i32::from(token.is_sign(")"));
-        depth <= 0 && token.is_sign(";")
-    });
-    parts.filter(|part| !part.is_empty()).collect()
-}
-
-/// The statements of a text, as they were written.
-pub fn split(sql: &str) -> Result<Vec<&str>, &'static str> {
-    let tokens = lex(sql)?;
-    let text = |statement: &&[Token]| {
-        let (first, last) = (statement.first()?, statement.last()?);
-        sql.get(first.start..last.end)
-    };
-    Ok(statements(&tokens).iter().filter_map(text).collect())
-}
-
-/// Which literals of a statement are left out of its canonical text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mask {
-    /// All: the structure remains.
-    All,
-    /// Those that are compared for equality. Which one it is hardly changes the cost of a plan, while
-    /// the ends of a range or a LIMIT decide it.
-    Equality,
-}
-
-/// The protocol's limit of parameters.
-const PARAMS: usize = 65_535;
-
-/// How many parameters a statement has: the highest of their numbers.
-pub fn params(tokens: &[Token]) -> Result<usize, String> {
-    let params = tokens.iter().filter(|token| token.kind == Kind::Param);
-    let number = |token: &Token| token.text.parse().unwrap_or(usize::MAX);
-    let params = params.map(number).max().unwrap_or(0);
-    if params > PARAMS {
-        return Err(format!("it has more than {PARAMS} parameters"));
-    }
-    Ok(params)
-}
-
-/// The statement in one line, without comments, in one notation. What is masked becomes `''` or 0. With
-/// [`Mask::All`] it is for the parser, too, which does not know ONLY before a name: that is left out.
-pub fn canonical(tokens: &[Token], mask: Mask) -> String {
-    let mut text = String::new();
-    let mut lists = Vec::new();
-    let mut before: [Option<&Token>; 2] = [None, None];
-    for (position, token) in tokens.iter().enumerate() {
-        let after_equals = before[1].is_some_and(|token| token.is_sign("="));
-        let masked = token.is_literal()
-            && (mask == Mask::All || after_equals || lists.last() == Some(&true));
-        if token.is_sign("(") {
-            lists.push(before[1].is_some_and(|token| token.is_word("in")));
-        } else if token.is_sign(")") {
-            lists.pop();
-        }
-        let of_rows = before[1].is_some_and(|token| token.is_word("row") || token.is_word("rows"));
-        let named = tokens.get(position + 1).is_some_and(Token::is_name);
-        if mask == Mask::All && token.is_word("only") && named && !of_rows {
-            continue;
-        }
-        // Of a long list of literals one is as good as all of them.
-        let repeated = mask == Mask::All
-            && token.is_literal()
-            && matches!(before, [Some(one), Some(comma)] if one.is_literal() && comma.is_sign(","));
-        if repeated {
-            text.truncate(text.len().saturating_sub(2));
-        } else {
-            if !text.is_empty() {
-                text.push(' ');
-            }
-            write(token, masked, &mut text);
-        }
-        before = [before[1], Some(token)];
-    }
-    text
-}
-
-fn write(token: &Token, masked: bool, text: &mut String) {
-    let _ = match (token.kind, masked) {
-        (Kind::Quoted, _) => write!(text, "\"{}\"", token.text.replace('"', "\"\"")),
-        (Kind::Param, _) => write!(text, "${}", token.text),
-        (Kind::Text, true) => text.write_str("''"),
-        (Kind::Number, true) => text.write_str("0"),
-        _ => text.write_str(&token.text),
-    };
 }
 
 #[cfg(test)]
@@ -484,9 +476,13 @@ mod tests {
             "b'101'",
             "X'ff'",
             "n'a'",
+            "u&'a'",
+            "U&'\\0061' UESCAPE /* */ '!'",
         ] {
             one(sql);
         }
+        assert_eq!(words("U&\"d\\0061t\\+000061\\\\\" x"), ["data\\", "x"]);
+        assert_eq!(words("u&\"!0061!!\" uescape '!'"), ["a!"]);
         assert_eq!(words("'a' 'b'").len(), 2, "on one line they are two");
         assert_eq!(words("a$b$c"), ["a$b$c"], "a dollar inside of a name");
         for sql in [
@@ -495,8 +491,13 @@ mod tests {
             "\"a",
             "$a b$",
             "e'\\'",
-            "u&'a'",
-            "U&\"a\"",
+            "u&'a",
+            "U&\"a",
+            "U&\"\\00zz\"",
+            "U&\"\\0000\"",
+            "U&\"\\d800\"",
+            "U&'a' uescape '+'",
+            "U&'a' uescape x",
             "1a",
             "0xff",
             "'\\'",
@@ -534,7 +535,7 @@ mod tests {
 
     #[test]
     fn statements_are_split_at_their_own_semicolons() {
-        let parts = |sql: &str| split(sql).unwrap().len();
+        let parts = |sql: &str| split(sql).len();
         assert_eq!(parts("select 1; select ';'; -- ;\n"), 2);
         assert_eq!(
             parts("create rule r as on insert to t do also (select 1; select 2)"),

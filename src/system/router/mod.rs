@@ -15,21 +15,25 @@
 //! What is found out about a statement is kept by its canonical text. An [`executor`] sends statements; the
 //! read-only role of the OLAP pool is the net below it. [`keywords`] is what the case study does instead.
 //!
-//! Not seen: a function that is labelled stable or immutable and writes all the same: on a replica it
-//! fails with SQLSTATE 25006, and the executor runs it on the primary. Nor state that a function leaves in
-//! its session (a setting, a temporary table): statements that build on it belong in the same transaction.
+//! Not seen: a function in SQL or PL/pgSQL that is labelled stable or immutable and writes all the same: on a
+//! replica it fails with SQLSTATE 25006, and the executor runs it on the primary. Of a function in C the label is
+//! believed in PostgreSQL itself and in extensions that are known; the others may run text or open tables by name.
+//! Nor is seen what state a function leaves in its session (a setting, a temporary table): statements that build on
+//! it belong in the same transaction. After CALL and DO the session stays on the primary.
 
 mod assess;
-mod builtin;
+pub(super) mod builtin;
 pub mod catalogue;
 pub mod effect;
 pub mod executor;
 pub mod keywords;
 pub mod lex;
-mod names;
+pub(super) mod names;
 mod objection;
+mod plain;
 mod plan;
 pub mod session;
+mod shape;
 pub(super) mod structure;
 pub mod traps;
 
@@ -211,6 +215,9 @@ pub struct Decision {
     /// It writes nothing, whichever rule decided.
     #[serde(skip)]
     pub only_reads: bool,
+    /// The transaction began on the replica, has read nothing yet, and begins anew on the primary before this one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub restarts: bool,
     /// What it leaves behind in its session, one entry per statement.
     #[serde(skip)]
     pub effects: Vec<Effects>,
@@ -303,9 +310,18 @@ impl Router {
             replayed: None,
             offline: self.catalogue.is_none(),
             only_reads: assessment.rule.only_reads(),
+            restarts: false,
             effects: assessment.effects.clone(),
         };
-        if let Some(lane) = session.transaction() {
+        let leaves = |effect: &Effects| effect.upgrades || effect.pins.is_some();
+        if session.may_restart() && decision.effects.iter().any(leaves) {
+            decision.restarts = true;
+            decision.pool = Pool::Oltp;
+            decision.rule = Rule::SessionState;
+            decision.reason = "the transaction has read nothing yet, and what this sets is for the primary: it begins \
+                               anew there"
+                .to_owned();
+        } else if let Some(lane) = session.transaction() {
             (decision.node, decision.pool) = (lane.node, lane.pool);
             decision.rule = Rule::InTransaction;
             decision.reason = format!(

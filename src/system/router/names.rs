@@ -76,6 +76,12 @@ impl Names {
         }
     }
 
+    /// All operators that are written or meant.
+    pub fn all_operators(&self) -> Vec<String> {
+        let implied = IMPLIED.iter().map(|symbol| (*symbol).to_owned());
+        implied.chain(self.operators.iter().cloned()).collect()
+    }
+
     /// Whether an operator is written or meant.
     pub fn has_operator(&self, symbol: &str) -> bool {
         IMPLIED.contains(&symbol) || self.operators.contains(symbol)

@@ -4,7 +4,7 @@ use super::Rule;
 use super::builtin::{self, Nature};
 use super::catalogue::{Catalogue, Function, Hazards, Relation, written_by_server};
 use super::effect::of_temp_schema;
-use super::lex::Token;
+use super::lex::{Kind, Token};
 use super::names::{Call, Names};
 use super::structure::Structure;
 use crate::pg::PgError;
@@ -40,6 +40,51 @@ impl Objection {
     }
 }
 
+/// Asking for a setting by a function, as SHOW does: which one it is must be seen.
+pub fn to_settings(tokens: &[Token]) -> Option<Objection> {
+    let calls = (0..tokens.len()).filter_map(|at| match tokens.get(at..at + 2) {
+        Some([name, open]) if name.is_name() && name.text == "current_setting" => open
+            .is_sign("(")
+            .then(|| tokens.get(at + 2..).unwrap_or_default()),
+        _ => None,
+    });
+    let mut unseen = calls.filter(|arguments| !is_harmless_setting(arguments));
+    let setting = unseen
+        .next()?
+        .first()
+        .map_or("", |token| token.text.as_str());
+    let reason = format!("current_setting({setting}) may tell whether this is the primary");
+    Some(Objection::to(
+        Rule::ServerFunction,
+        "current_setting()",
+        reason,
+    ))
+}
+
+/// Whether the first argument is a literal, as a client or as the server writes it, and names a setting that says the
+/// same on every server.
+fn is_harmless_setting(arguments: &[Token]) -> bool {
+    let [setting, rest @ ..] = arguments else {
+        return false;
+    };
+    let rest = match rest {
+        [cast, kind, rest @ ..] if cast.is_sign("::") && kind.is_name() => rest,
+        _ => rest,
+    };
+    let ends = rest
+        .first()
+        .is_some_and(|token| token.is_sign(")") || token.is_sign(","));
+    let name = setting
+        .text
+        .strip_prefix('\'')
+        .and_then(|text| text.strip_suffix('\''));
+    let Some(name) = name.filter(|_| ends && setting.kind == Kind::Text) else {
+        return false;
+    };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.');
+    name.bytes().all(plain) && !builtin::tells_servers_apart(&name.to_ascii_lowercase())
+}
+
 /// Looks up all that the query names, which goes into `known`; the first objection, if there is one.
 pub async fn find(
     catalogue: &Catalogue,
@@ -61,6 +106,9 @@ pub async fn find(
                 let reason = format!("the definition of {name} cannot be read for certain");
                 return Ok(Some(Objection::to(Rule::Unreadable, name, reason)));
             };
+            if let Some(objection) = to_settings(&tokens) {
+                return Ok(Some(objection));
+            }
             known.add(&tokens);
         }
     }
@@ -151,6 +199,10 @@ fn to_functions(calls: &[Call], functions: &[Function]) -> Option<Objection> {
         };
         let (rule, what) = match nature {
             Nature::AsDeclared if volatile => (Rule::VolatileFunction, "is volatile: it may write"),
+            Nature::AsDeclared if function.opaque => (
+                Rule::HiddenStatements,
+                "is written in C, and may run statements that cannot be seen here",
+            ),
             Nature::OfOneServer => (Rule::ServerFunction, "answers for one server or session"),
             Nature::Hiding => (
                 Rule::HiddenStatements,

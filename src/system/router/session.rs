@@ -60,6 +60,8 @@ pub struct Session {
     transaction: Option<Lane>,
     pinned: Option<&'static str>,
     wrote: Option<Lsn>,
+    /// The open transaction has read nothing yet.
+    fresh: bool,
 }
 
 /// How a statement that was sent ended.
@@ -83,6 +85,12 @@ impl Session {
     /// What ties the session to its connection on the primary.
     pub fn pinned(&self) -> Option<&'static str> {
         self.pinned
+    }
+
+    /// Whether the open transaction can still begin anew elsewhere: it is on a replica, and has read nothing yet.
+    pub fn may_restart(&self) -> bool {
+        let on_replica = |lane: Lane| lane.node == Node::Replica;
+        self.fresh && self.transaction.is_some_and(on_replica)
     }
 
     /// The position of the session's last write: what it reads must be no older.
@@ -114,6 +122,12 @@ impl Session {
     /// Takes note of a statement that was sent where it was decided.
     pub fn settle(&mut self, decision: &Decision, outcome: Outcome<'_>) {
         let lane = decision.lane();
+        if decision.restarts {
+            self.transaction = Some(lane);
+        }
+        if !decision.effects.iter().all(|effect| effect.quiet) {
+            self.fresh = false;
+        }
         match (outcome, decision.effects.as_slice()) {
             (Outcome::Done(lsn), effects) => {
                 for effect in effects {
@@ -152,6 +166,7 @@ impl Session {
 
     fn apply(&mut self, effect: &Effects, lane: Lane) {
         if effect.begins() {
+            self.fresh |= self.transaction.is_none();
             self.transaction = self.transaction.or(Some(lane));
         }
         if effect.ends() {

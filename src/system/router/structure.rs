@@ -2,6 +2,8 @@
 //! where no planner can be asked. What it names is not read here but from its tokens ([`super::names`]): the
 //! parser takes `FROM ONLY (t)` for a function.
 
+use super::lex::{Mask, Token, canonical};
+use super::plain::plain;
 use sqlparser::ast::{
     Distinct, Expr, GroupByExpr, ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement,
     TableFactor, Visit, Visitor,
@@ -43,15 +45,17 @@ const STACK: usize = 32 * 1024 * 1024;
 /// Stack for each token, in bytes: a chain of operators makes a tree as deep as it is long.
 const STACK_PER_TOKEN: usize = 16 * 1024;
 
-/// Parses one query in canonical form, of this many tokens.
-pub fn structure(canonical: &str, tokens: usize) -> Result<Structure, String> {
+/// Parses one query.
+pub fn structure(query: &[Token]) -> Result<Structure, String> {
+    let tokens = query.len();
     if tokens > TOKENS {
         return Err(format!("it has more than {TOKENS} words"));
     }
+    let canonical = canonical(&plain(query), Mask::All);
     std::thread::scope(|scope| {
         let parser = std::thread::Builder::new()
             .stack_size(STACK + STACK_PER_TOKEN * tokens)
-            .spawn_scoped(scope, || parse(canonical))
+            .spawn_scoped(scope, || parse(&canonical))
             .map_err(|error| error.to_string())?;
         parser
             .join()
@@ -185,12 +189,48 @@ fn parts(name: &ObjectName) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lex::{Mask, canonical, lex};
+    use super::super::lex::lex;
     use super::*;
 
     fn of(sql: &str) -> Result<Structure, String> {
-        let tokens = lex(sql).unwrap();
-        structure(&canonical(&tokens, Mask::All), tokens.len())
+        structure(&lex(sql).unwrap())
+    }
+
+    #[test]
+    fn what_the_parser_has_never_heard_of_is_left_out() {
+        for sql in [
+            "select sum(a) over (order by b rows between 1 preceding and current row exclude ties) from t",
+            "select sum(a) over (order by b range unbounded preceding exclude current row) from t",
+            "select sum(a) over (rows 1 preceding exclude no others), max(a) over (rows 1 preceding exclude group) from t",
+            "with recursive r as (select 1 as a union all select a + 1 from r) search depth first by a set o select * from r",
+            "with recursive r as (select 1 as a union all select a + 1 from r) search breadth first by a, b set o cycle a set c using p select * from r",
+            "with recursive r (a) as (select 1 union all select a + 1 from r) cycle a, \"b\" set c to 'y' default 'n' using p select * from r",
+            "select overlay('abc' placing (select 'x') from 2 for 1), overlay(a placing substring(b from 1 for 2) from 2) from t",
+            "select a, count(*) from t group by distinct rollup (a, b), cube (a)",
+            "select a from t group by all a, b",
+            "select j.a from t join u using (a) as j join v using (a, b) as k on true",
+            "select xmlelement(name a, xmlattributes(b as c, d), 'x', xmlforest(e as f, g)), xmlpi(name php, 'x') from t",
+            "select U&'d\\0061t' uescape '!', U&\"d!0061t!+000061\" uescape '!' from t",
+        ] {
+            // A join with two conditions is none.
+            if sql.contains("on true") {
+                assert!(of(sql).is_err());
+                continue;
+            }
+            let structure = of(sql).unwrap_or_else(|why| panic!("{sql}: {why}"));
+            assert_eq!(structure.harm, None, "{sql}");
+        }
+        assert!(of("select j.a from t join u using (a) as j").is_ok());
+        for sql in [
+            "with recursive r as (delete from t returning 1) search depth first by a set o select * from r",
+            "select overlay((with d as (delete from t returning 'x') select * from d) placing 'x' from 2)",
+            "select xmlelement(name a, (with d as (delete from t returning 'x') select * from d))",
+        ] {
+            assert!(
+                of(sql).is_err() || of(sql).unwrap().harm == Some(Harm::Modifies),
+                "{sql}"
+            );
+        }
     }
 
     #[test]

@@ -674,3 +674,44 @@ fn no_role_is_told_to_become_a_superuser_for_a_refresh() {
         assert_eq!(finding.cure.as_str(), cure);
     });
 }
+
+/// Names that no screen shows as they are: the cure can be copied all the same.
+#[test]
+fn a_cure_is_valid_whatever_the_name_is() {
+    let server = Server::start(&Order::default());
+    block_on(async {
+        let database = server.database("names").await;
+        let client = database.connect().await;
+        let names = [
+            "a\nb\u{200b}\\ \"x\"_ccnew",
+            "rtl\u{202e}\u{202e}_ccnew1",
+            "plain_ccnew",
+        ];
+        client
+            .batch("CREATE SCHEMA \"s\t\u{feff}\"; CREATE TABLE \"s\t\u{feff}\".t (a int); INSERT INTO \"s\t\u{feff}\".t VALUES (1), (1)")
+            .await
+            .unwrap();
+        for name in names {
+            let name = name.replace('"', "\"\"");
+            let made =
+                format!("CREATE UNIQUE INDEX CONCURRENTLY \"{name}\" ON \"s\t\u{feff}\".t (a)");
+            assert_eq!(client.batch(&made).await.unwrap_err().code(), "23505");
+        }
+        let examination = examined(&database, "postgres").await;
+        let cures: Vec<String> = of(&examination, "indexes")
+            .findings
+            .iter()
+            .map(|finding| finding.cure.as_str().to_owned())
+            .collect();
+        assert_eq!(cures.len(), 3, "{cures:?}");
+        for cure in cures {
+            assert!(cure.starts_with("DROP INDEX CONCURRENTLY "), "{cure}");
+            client
+                .batch(&cure)
+                .await
+                .unwrap_or_else(|error| panic!("{cure}: {error}"));
+        }
+        let left = "SELECT 1 AS n FROM pg_index WHERE NOT indisvalid";
+        assert_eq!(rows(&client, left).await, 0);
+    });
+}

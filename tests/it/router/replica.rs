@@ -160,3 +160,56 @@ async fn what_a_replica_cannot_do_the_primary_does(executor: &Executor<Targets>)
     let counts = executor.counts();
     assert_eq!((counts.misroutes, counts.fallbacks), (1, 1), "{counts:?}");
 }
+
+/// What a client sets, or makes for itself, is there for what it sends next.
+#[test]
+fn what_a_session_has_made_is_read_where_it_is() {
+    let pair = Pair::start();
+    block_on(async {
+        let admin = Client::connect(&pair.primary.target("postgres", SUPERUSER))
+            .await
+            .unwrap();
+        admin
+            .batch("CREATE TABLE users AS SELECT 1 AS user_id; GRANT SELECT ON users TO reader")
+            .await
+            .unwrap();
+        let executor = pair.executor().await;
+        for (made, user_id) in [
+            ("SELECT 77 AS user_id INTO pg_temp.users", 77.0),
+            (
+                "DO $$ BEGIN CREATE TEMP TABLE users AS SELECT 78 AS user_id; END $$",
+                78.0,
+            ),
+        ] {
+            let mut client = executor.conversation();
+            client.run(made, &[]).await.unwrap();
+            let ran = client.run("SELECT user_id FROM users", &[]).await.unwrap();
+            assert_eq!(ran.table.first("user_id").number(), Some(user_id), "{made}");
+        }
+        // A transaction that only reads until it says otherwise.
+        let mut client = executor.conversation();
+        let began = client.run("BEGIN READ ONLY", &[]).await.unwrap();
+        assert_eq!(began.decision.node, Node::Replica);
+        let set = client.run("SET TRANSACTION READ WRITE", &[]).await.unwrap();
+        assert_eq!(set.decision.node, Node::Primary);
+        client
+            .run("INSERT INTO notes VALUES (1)", &[])
+            .await
+            .unwrap();
+        client.run("COMMIT", &[]).await.unwrap();
+        let notes = admin.query("SELECT count(*) AS n FROM notes", &[]).await;
+        assert_eq!(notes.unwrap().first("n").int(), Some(1));
+        // What PostgreSQL refuses on one server is refused here.
+        client.run("BEGIN READ ONLY", &[]).await.unwrap();
+        client.run("SELECT 1", &[]).await.unwrap();
+        let refused = client.run("SET TRANSACTION READ WRITE", &[]).await;
+        assert!(refused.is_err());
+        client.run("ROLLBACK", &[]).await.unwrap();
+        // A setting for the session is not lost with the transaction.
+        for sql in ["BEGIN READ ONLY", "SET work_mem = '77MB'", "COMMIT"] {
+            client.run(sql, &[]).await.unwrap();
+        }
+        let ran = client.run("SHOW work_mem", &[]).await.unwrap();
+        assert_eq!(ran.table.first("work_mem").text(), Some("77MB"));
+    });
+}

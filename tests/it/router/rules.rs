@@ -41,7 +41,13 @@ pub const HIDDEN: &str = "
     CREATE VIEW h.listing AS SELECT table_name FROM information_schema.tables;
     GRANT SELECT ON ALL TABLES IN SCHEMA h TO htap_olap;
     GRANT SELECT ON ALL SEQUENCES IN SCHEMA h TO htap_olap;
-    INSERT INTO h.t VALUES (1, 'x')";
+    INSERT INTO h.t VALUES (1, 'x');
+    CREATE EXTENSION tablefunc SCHEMA h;
+    CREATE EXTENSION dblink SCHEMA h;
+    CREATE EXTENSION pgrowlocks SCHEMA h;
+    CREATE EXTENSION citext SCHEMA h;
+    CREATE VIEW h.asking AS SELECT current_setting('transaction_read_only') AS s;
+    GRANT SELECT ON h.asking TO htap_olap";
 
 /// Names in whose presence everything is suspect; apart, since they cast their shadow on the others.
 const SHADOWS: &str = "
@@ -53,6 +59,12 @@ const SHADOWS: &str = "
     CREATE FUNCTION h.valid(int) RETURNS boolean LANGUAGE sql AS 'SELECT h.write() = 1';
     CREATE DOMAIN h.checked AS int CHECK (h.valid(VALUE));
     CREATE TABLE h.pairs (p h.pair, q int);
+    CREATE FUNCTION h.compare(int, int) RETURNS int LANGUAGE sql AS 'SELECT h.write()';
+    CREATE OPERATOR h.<# (LEFTARG = int, RIGHTARG = int, FUNCTION = int4lt);
+    CREATE OPERATOR h.=# (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq);
+    CREATE OPERATOR h.># (LEFTARG = int, RIGHTARG = int, FUNCTION = int4gt);
+    CREATE OPERATOR CLASS h.odd FOR TYPE int USING btree AS OPERATOR 1 h.<#, OPERATOR 3 h.=#, OPERATOR 5 h.>#,
+        FUNCTION 1 h.compare(int, int);
     GRANT SELECT ON h.pairs TO htap_olap";
 
 const PRIMARY: &[(Rule, &str)] = {
@@ -73,7 +85,8 @@ const PRIMARY: &[(Rule, &str)] = {
             "WITH things AS (UPDATE h.t WHERE a = 1 RETURNING (a) SELECT a WHERE a = 1",
         ),
         (Unreadable, "SELECT 'a"),
-        (Unreadable, "SELECT U&'\\0061'"),
+        (Unreadable, "SELECT U&\"\\0061"),
+        (Unreadable, "SELECT U&\"\\d83d\""),
         (Unreadable, "SELECT '\\', h.write(), '\\'"),
         (NotARead, "INSERT INTO h.t SELECT sum(a) FROM h.t"),
         (
@@ -91,7 +104,7 @@ const PRIMARY: &[(Rule, &str)] = {
         (NotARead, "CREATE TABLE h.u AS SELECT sum(a) FROM h.t"),
         (NotARead, "EXPLAIN ANALYZE DELETE FROM h.t"),
         (NotARead, "EXPLAIN (ANALYZE) CREATE TABLE h.u AS SELECT 1"),
-        (NotARead, "explain verbose insert into h.t values (1)"),
+        (NotARead, "explain (analyze off) insert into h.t values (1)"),
         (SessionState, "EXPLAIN EXECUTE p"),
         (SessionState, "SET work_mem = '1MB'"),
         (SessionState, "PREPARE p AS SELECT 1"),
@@ -165,6 +178,50 @@ const PRIMARY: &[(Rule, &str)] = {
         (ServerFunction, "SELECT inet_server_addr()"),
         (ServerFunction, "SELECT pg_backend_pid()"),
         (ServerFunction, "SELECT pg_stat_get_live_tuples(1)"),
+        (ServerFunction, "SELECT pg_my_temp_schema()"),
+        (
+            ServerFunction,
+            "SELECT current_setting('transaction_read_only')",
+        ),
+        (
+            ServerFunction,
+            "SELECT pg_catalog.current_setting ( 'IN_HOT_STANDBY', true)",
+        ),
+        (
+            ServerFunction,
+            "SELECT current_setting('transaction' || '_read_only')",
+        ),
+        (ServerFunction, "SELECT current_setting(b) FROM h.t"),
+        (ServerFunction, "SELECT s FROM h.asking"),
+        (
+            HiddenStatements,
+            "SELECT * FROM h.crosstab('SELECT h.write(), 1, 1') AS c (a int, b int)",
+        ),
+        (
+            HiddenStatements,
+            "SELECT * FROM h.connectby('h.outer_view', 'a', 'a', '1', 0) AS c (a int, b int, l int)",
+        ),
+        (
+            VolatileFunction,
+            "SELECT * FROM h.dblink('', 'SELECT 1') AS d (a int)",
+        ),
+        (VolatileFunction, "SELECT * FROM h.pgrowlocks('h.t')"),
+        (
+            VolatileFunction,
+            "SELECT * FROM ts_stat('SELECT h.write()::text::tsvector')",
+        ),
+        (
+            VolatileFunction,
+            "SELECT ts_rewrite('a'::tsquery, 'SELECT h.write()')",
+        ),
+        (
+            VolatileFunction,
+            "SELECT cursor_to_xml('c', 1, true, false, '')",
+        ),
+        (
+            VolatileFunction,
+            "SELECT query_to_xmlschema('SELECT h.write()', true, false, '')",
+        ),
         (
             HiddenStatements,
             "SELECT table_to_xml('h.outer_view', true, false, '')",
@@ -239,6 +296,12 @@ fn what_only_reads_goes_to_the_replica() {
             "EXPLAIN SELECT * FROM shop.orders",
             "EXPLAIN (ANALYZE, COSTS OFF) SELECT count(*) FROM shop.orders",
             "EXPLAIN (SELECT 1)",
+            "SELECT current_setting('TimeZone'), 'a'::h.citext = 'A'",
+            "SELECT U&'d\\0061ta', U&\"d!0061ta\" UESCAPE '!' FROM (SELECT 1 AS data) AS d",
+            "SELECT sum(a) OVER (ORDER BY a ROWS BETWEEN 1 PRECEDING AND CURRENT ROW EXCLUDE TIES) FROM h.t",
+            "SELECT overlay(b PLACING 'y' FROM 1 FOR 1) FROM h.t",
+            "SELECT xmlelement(name a, xmlattributes(b AS c), b) FROM h.t",
+            "SELECT a, count(*) FROM h.t GROUP BY a, b",
             "SHOW work_mem",
         ] {
             let decision = decide(&router, sql).await;
@@ -261,6 +324,7 @@ fn casts_checks_and_operators_cast_their_shadow() {
         let router = router(&database).await;
         for sql in [
             "SELECT 1 OPERATOR(h.<!>) 2",
+            "SELECT a FROM h.t ORDER BY a USING OPERATOR(h.<#)",
             "SELECT 1::h.checked",
             "SELECT CAST(1 AS h.\"checked\")",
             "SELECT h.checked '1'",
@@ -434,7 +498,62 @@ const STORIES: &[(&[&str], &str)] = &[
         &["SELECT 'a\\' ; SET a.b = 1 --'", "SELECT 1"],
         "primary oltp, primary oltp",
     ),
-    (&["SELECT 'a", "SELECT 1"], "primary oltp, replica oltp"),
+    // What could not be read, and was taken by the server all the same, may have left anything.
+    (&["SELECT 'a", "SELECT 1"], "primary oltp, primary oltp"),
+    (
+        &["CALL p()", "SELECT 1", "DISCARD ALL", "SELECT 1"],
+        "primary oltp, primary oltp, primary oltp, replica oltp",
+    ),
+    (
+        &["BEGIN", "DO $$BEGIN END$$", "COMMIT", "SELECT 1"],
+        "primary oltp, primary oltp, primary oltp, primary oltp",
+    ),
+    (
+        &[
+            "SELECT 77 AS user_id INTO pg_temp.users",
+            "SELECT * FROM users",
+        ],
+        "primary oltp, primary oltp",
+    ),
+    (
+        &[
+            "BEGIN READ ONLY",
+            "SET TRANSACTION READ WRITE",
+            "DELETE FROM t",
+            "COMMIT",
+            "SELECT 1",
+        ],
+        "replica olap, primary oltp, primary oltp, primary oltp, replica oltp",
+    ),
+    (
+        &[
+            "BEGIN READ ONLY",
+            "SET LOCAL transaction_read_only = off",
+            "DELETE FROM t",
+            "COMMIT",
+        ],
+        "replica olap, primary oltp, primary oltp, primary oltp",
+    ),
+    (
+        &[
+            "BEGIN READ ONLY",
+            "SHOW work_mem",
+            "SET work_mem = '9MB'",
+            "COMMIT",
+            "SELECT 1",
+        ],
+        "replica olap, replica olap, primary oltp, primary oltp, primary oltp",
+    ),
+    // PostgreSQL refuses it itself, once something was read.
+    (
+        &[
+            "BEGIN READ ONLY",
+            "SELECT 1",
+            "SET TRANSACTION READ WRITE",
+            "COMMIT",
+        ],
+        "replica olap, replica olap, replica olap, replica olap",
+    ),
 ];
 
 #[test]
@@ -532,4 +651,23 @@ fn positions_of_the_log_are_read_and_written() {
     for text in ["", "1", "/", "1/", "g/1", "1/100000000", "-1/1"] {
         assert!(text.parse::<Lsn>().is_err(), "{text}");
     }
+}
+
+/// PostgreSQL plans it only: nothing is written, whatever it is.
+#[test]
+fn explain_of_a_write_is_no_write() {
+    block_on(async {
+        let router = Router::offline();
+        for (sql, node) in [
+            ("EXPLAIN DELETE FROM t", Node::Replica),
+            ("explain verbose insert into t values (1)", Node::Replica),
+            ("EXPLAIN (COSTS OFF) UPDATE t SET a = 1", Node::Replica),
+            ("EXPLAIN ANALYZE DELETE FROM t", Node::Primary),
+            ("EXPLAIN (BUFFERS, ANALYZE) DELETE FROM t", Node::Primary),
+            ("EXPLAIN VERBOSE ANALYSE DELETE FROM t", Node::Primary),
+            ("EXPLAIN CREATE TABLE u AS SELECT 1", Node::Primary),
+        ] {
+            assert_eq!(decide(&router, sql).await.node, node, "{sql}");
+        }
+    });
 }

@@ -16,10 +16,7 @@ use std::time::Duration;
 
 pub(super) fn view(name: &str) -> View {
     let (schema, name) = name.split_once('.').unwrap();
-    View {
-        schema: schema.into(),
-        name: name.into(),
-    }
+    View::new(schema, name)
 }
 
 pub(super) async fn differences(client: &Client) -> Vec<Difference> {

@@ -1,0 +1,28 @@
+//! Plans of others' statements, which the server makes with our rights: each is in the audit file.
+
+use super::wall_clock;
+use crate::dashboard::action::ActionId;
+use crate::dashboard::audit::Audit;
+use crate::pg::Target;
+use crate::system::explain::{Explained, Whose, explain};
+use crate::text::Clean;
+
+/// The plan of a statement: whose it is is written before, and what came of it.
+pub(super) async fn planned(
+    target: &Target,
+    audit: &Audit,
+    id: ActionId,
+    whose: &Whose,
+) -> Result<Explained, Clean> {
+    let unaudited = |error: std::io::Error| {
+        let path = audit.path.display();
+        Clean::from(format!("the audit file cannot be written: {path}: {error}"))
+    };
+    let now = || wall_clock().to_rfc3339();
+    audit.asked(&now(), id, whose).map_err(unaudited)?;
+    let outcome = explain(target, whose).await;
+    let outcome = outcome.map_err(|why| Clean::from(why.to_string()));
+    let refused = outcome.as_ref().err().map(Clean::as_str);
+    audit.answered(&now(), id, refused).map_err(unaudited)?;
+    outcome
+}

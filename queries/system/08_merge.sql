@@ -187,6 +187,25 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ) AS dirty
 $$;
 
+-- A month that is attached or detached is so at once for every transaction, whatever its snapshot: who began before
+-- reads the shop without a month (or with one) of which its snapshot does not see the rows in the log, and would count
+-- them once more. pg_partition_tree() tells what is so now, pg_inherits what was so for our snapshot. Asked at the end.
+CREATE OR REPLACE FUNCTION htap.require_same_months(wanted text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM (VALUES ('shop.orders'::regclass), ('shop.order_items'::regclass)) AS t (parent)
+        CROSS JOIN LATERAL (SELECT p.relid::oid AS part FROM pg_partition_tree(t.parent) AS p WHERE p.level = 1) AS n
+        FULL JOIN (SELECT i.inhparent, i.inhrelid FROM pg_inherits AS i
+                   WHERE i.inhparent IN ('shop.orders'::regclass, 'shop.order_items'::regclass)) AS s
+            ON s.inhparent = t.parent AND s.inhrelid = n.part
+        WHERE n.part IS NULL OR s.inhrelid IS NULL
+    ) THEN
+        RAISE EXCEPTION 'a month was attached or detached while % was computed: try again', wanted USING ERRCODE = 'HT003';
+    END IF;
+END
+$$;
+
 CREATE OR REPLACE FUNCTION htap.merge_sales_hourly(step bigint DEFAULT 100000, OUT changes bigint, OUT remaining boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -349,6 +368,7 @@ BEGIN
         DELETE FROM mart.daily_sales AS t USING unnest(days, products, kinds) AS d (sale_date, product_id, category)
         WHERE t.sale_date = d.sale_date AND t.product_id = d.product_id AND t.category = d.category AND t.order_count = 0;
     END IF;
+    PERFORM htap.require_same_months('mart.fact_sales');
 END
 $$;
 
@@ -526,6 +546,7 @@ BEGIN
         END IF;
         filled := coalesce(filled, written);
     END LOOP;
+    PERFORM htap.require_same_months(wanted);
     UPDATE htap.watermark AS w
     SET snapshot = reached, as_of = started, heartbeat = heart, log_oid = 'htap.order_log'::regclass::oid,
         checked_to = NULL, clean = true, uncaptured = NULL
@@ -591,6 +612,7 @@ BEGIN
                  SELECT ''missing'', m::text FROM (SELECT %2$s FROM %1$s_query EXCEPT ALL SELECT %2$s FROM %1$s) AS m
              ) AS d GROUP BY side', entry, columns);
     END LOOP;
+    PERFORM htap.require_same_months(wanted);
 END
 $$;
 RESET ROLE;

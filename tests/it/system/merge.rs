@@ -614,3 +614,54 @@ fn what_an_earlier_version_merged_is_filled_anew() {
         assert_eq!(number(&admin, unfilled).await, 0, "once");
     });
 }
+
+#[test]
+fn a_month_that_comes_or_goes_meanwhile_is_not_counted_twice() {
+    block_on(async {
+        let database = shop().await;
+        let (admin, other) = (database.connect().await, database.connect().await);
+        let merger = refresh::connect(&database.target()).await.unwrap();
+        admin.batch("SELECT htap.house_strays()").await.unwrap();
+        merge_all(&merger).await;
+        // Any month that is over.
+        let fullest = "SELECT quote_literal(min(created_at)::text) AS at FROM shop.orders
+                       WHERE status = 3 AND created_at < date_trunc('month', now(), 'UTC')
+                       GROUP BY date_trunc('month', created_at, 'UTC') ORDER BY count(*) DESC LIMIT 1";
+        let month = ask(&admin, fullest).await;
+        let month = month.first("at").text().unwrap().to_owned();
+        let more = "SELECT (SELECT sum(order_count) FROM mart.sales_hourly)::bigint
+                         - (SELECT count(*) FROM shop.orders WHERE status = 3)";
+        for change in ["detach", "attach"] {
+            for work in [
+                "SELECT htap.rebuild('mart.sales_hourly')",
+                "SELECT htap.rebuild('mart.segment_rfm', true)",
+                "SELECT relation FROM htap.verify('mart.fact_sales')",
+            ] {
+                // Its snapshot is taken before, and it reads the shop after.
+                merger
+                    .batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM shop.users")
+                    .await
+                    .unwrap();
+                other
+                    .batch(&format!("BEGIN; SELECT htap.{change}_month({month})"))
+                    .await
+                    .unwrap();
+                other.batch("COMMIT").await.unwrap();
+                assert_eq!(sqlstate(&merger, work).await, BUSY, "{change} {work}");
+                merger.batch("ROLLBACK").await.unwrap();
+                merge_all(&merger).await;
+                assert_eq!(number(&admin, more).await, 0, "{change}");
+                assert_eq!(differences(&merger).await, [], "{change}");
+                let back = if change == "detach" {
+                    "attach"
+                } else {
+                    "detach"
+                };
+                let back = format!("SELECT htap.{back}_month({month})");
+                admin.batch(&back).await.unwrap();
+            }
+            let change = format!("SELECT htap.{change}_month({month})");
+            admin.batch(&change).await.unwrap();
+        }
+    });
+}

@@ -225,7 +225,7 @@ FROM (
     SELECT DISTINCT 0, NULL, p.database::pg_catalog.text, p.owner::pg_catalog.text, p.gid, 'prepared', NULL, NULL, NULL,
            NULL::pg_catalog.float8,
            extract(epoch FROM pg_catalog.now() - p.prepared)::pg_catalog.float8,
-           NULL::pg_catalog.float8, NULL, p.prepared::pg_catalog.text, p.prepared::pg_catalog.text, NULL, false, NULL,
+           NULL::pg_catalog.float8, NULL::pg_catalog.bytea, p.prepared::pg_catalog.text, p.prepared::pg_catalog.text, NULL, false, NULL,
            p.transaction::pg_catalog.text
     FROM prepared AS p
 ) AS r

@@ -79,7 +79,7 @@ SELECT c.oid::bigint AS relid,
        nullif(pg_catalog.concat_ws('; ', pg_catalog.to_jsonb(w) ->> 'gap', pg_catalog.to_jsonb(w) ->> 'uncaptured'), '') AS uncaptured,
        greatest(extract(epoch FROM pg_catalog.clock_timestamp() - (pg_catalog.to_jsonb(w) ->> 'checked_at')::timestamptz), 0)::float8
            AS checked_s,
-       pg_catalog.pg_has_role(c.relowner, 'USAGE') AS may_refresh,
+       pg_catalog.has_table_privilege(c.oid, 'INSERT') AS may_refresh,
        pg_catalog.pg_is_in_recovery() AS on_standby
 FROM htap.view_def AS d
 JOIN pg_catalog.pg_class AS c ON c.oid = pg_catalog.to_regclass(d.view)

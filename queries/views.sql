@@ -197,7 +197,12 @@ SELECT mv.oid::pg_catalog.int8 AS relid,
        pg_catalog.has_schema_privilege(mv.relnamespace, 'USAGE')
            AND (pg_catalog.pg_has_role(mv.relowner, 'USAGE')
                 OR CASE WHEN here.version >= 170000 THEN pg_catalog.has_table_privilege(mv.oid, 'MAINTAIN')
-                        ELSE false END) AS may_refresh,
+                        ELSE false END
+                -- Before 17, the function of the shop's owner.
+                OR EXISTS (SELECT FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS f ON f.oid = p.pronamespace
+                           WHERE f.nspname = 'htap' AND p.proname = 'refresh_view' AND p.proowner = mv.relowner
+                             AND pg_catalog.has_schema_privilege(f.oid, 'USAGE')
+                             AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE'))) AS may_refresh,
        here.standby AS on_standby,
        (SELECT pg_catalog.string_agg(x.relid::pg_catalog.text, ',' ORDER BY x.relid)
         FROM reads AS x WHERE x.view = mv.oid AND x.relkind = 'm') AS depends_on,

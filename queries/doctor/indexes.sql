@@ -10,7 +10,7 @@ SELECT CASE c.relkind WHEN 'I' THEN 'info' ELSE 'warning' END AS severity,
        CASE WHEN c.relkind = 'I' THEN 'an index of the partitioned table ' || t.name || ' that some partitions lack'
             WHEN NOT x.indisready THEN 'an index of ' || t.name || ' that was never built'
             ELSE 'an invalid index of ' || t.name || ': it is written, and no query uses it' END AS evidence,
-       CASE WHEN c.relkind = 'I' THEN 'create it on those partitions, and ALTER INDEX ' || i.name || ' ATTACH PARTITION …'
+       CASE WHEN c.relkind = 'I' THEN 'create it on those partitions, and ALTER INDEX ' || i.name || ' ATTACH PARTITION ...'
             WHEN c.relname ~ '_cc(new|old)[0-9]*$' THEN 'DROP INDEX CONCURRENTLY ' || i.name
             -- a build that failed on equal keys fails again, and leaves a second invalid index
             WHEN x.indisunique THEN 'SELECT ' || k.keys || ', count(*) FROM ' || t.name

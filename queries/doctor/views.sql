@@ -38,16 +38,22 @@ unpermitted AS (
            pg_catalog.string_agg(m.name, ', ' ORDER BY m.name) FILTER (WHERE m.place <= 5) AS names,
            pg_catalog.string_agg(m.name, ', ' ORDER BY m.name) AS all_names,
            pg_catalog.string_agg(DISTINCT pg_catalog.quote_ident(m.owner), ', ') FILTER (WHERE NOT m.superuser) AS owners,
-           pg_catalog.string_agg('ALTER MATERIALIZED VIEW ' || m.name || ' OWNER TO …', '; ' ORDER BY m.name)
+           pg_catalog.string_agg('ALTER MATERIALIZED VIEW ' || m.name || ' OWNER TO ...', '; ' ORDER BY m.name)
                FILTER (WHERE m.superuser) AS new_owners
-    FROM (SELECT mv.name, pg_catalog.pg_get_userbyid(mv.relowner) AS owner,
+    -- What init made belongs to nobody who can log in: a function refreshes it, for htap_refresh and its members.
+    FROM (SELECT mv.name,
+                 CASE WHEN f.oid IS NULL THEN pg_catalog.pg_get_userbyid(mv.relowner) ELSE 'htap_refresh' END AS owner,
                  coalesce((SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.oid = mv.relowner), false) AS superuser,
                  pg_catalog.row_number() OVER (ORDER BY mv.name) AS place
           FROM mv
+          LEFT JOIN (pg_catalog.pg_proc AS f JOIN pg_catalog.pg_namespace AS fn ON fn.oid = f.pronamespace AND fn.nspname = 'htap')
+              ON f.proname = 'refresh_view' AND f.proowner = mv.relowner
           WHERE NOT (pg_catalog.has_schema_privilege(mv.relnamespace, 'USAGE')
                      AND (pg_catalog.pg_has_role(mv.relowner, 'USAGE')
                           OR CASE WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 170000
-                                  THEN pg_catalog.has_table_privilege(mv.oid, 'MAINTAIN') ELSE false END))) AS m
+                                  THEN pg_catalog.has_table_privilege(mv.oid, 'MAINTAIN') ELSE false END
+                          OR f.oid IS NOT NULL AND pg_catalog.has_schema_privilege(fn.oid, 'USAGE')
+                             AND pg_catalog.has_function_privilege(f.oid, 'EXECUTE')))) AS m
 )
 SELECT 'warning' AS severity,
        mv.name AS subject,
@@ -61,7 +67,7 @@ SELECT 'warning' AS severity,
                WHEN k.key IS NOT NULL THEN '; at the last ANALYZE all values of ' || k.key || ' were different'
                ELSE '; needed are columns that tell its rows apart, such as those of its GROUP BY' END AS evidence,
        CASE WHEN i.invalid IS NOT NULL THEN 'REINDEX INDEX CONCURRENTLY ' || i.invalid || ', once no rows are equal in it (check: indexes)'
-            ELSE 'CREATE UNIQUE INDEX CONCURRENTLY ON ' || mv.name || ' (' || coalesce(k.key, '…') || ')' END AS cure
+            ELSE 'CREATE UNIQUE INDEX CONCURRENTLY ON ' || mv.name || ' (' || coalesce(k.key, '...') || ')' END AS cure
 FROM mv
 JOIN indexed AS i ON i.oid = mv.oid
 CROSS JOIN LATERAL (
@@ -89,11 +95,11 @@ SELECT 'info', u.names || CASE WHEN u.n > 5 THEN ' and ' || u.n - 5 || ' more' E
            || CASE WHEN u.new_owners IS NOT NULL
                         AND pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 170000
                    THEN '; a superuser owns ' || CASE u.n WHEN 1 THEN 'it' ELSE 'some' END
-                        || ', and whoever is made its member is one: … stands for another role' ELSE '' END,
+                        || ', and whoever is made its member is one: ... stands for another role' ELSE '' END,
        CASE WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 170000
             THEN pg_catalog.format('GRANT MAINTAIN ON %s TO %I', u.all_names, current_user)
             ELSE pg_catalog.concat_ws('; ', u.new_owners,
-                     pg_catalog.format('GRANT %s TO %I', pg_catalog.concat_ws(', ', CASE WHEN u.new_owners IS NOT NULL THEN '…' END,
+                     pg_catalog.format('GRANT %s TO %I', pg_catalog.concat_ws(', ', CASE WHEN u.new_owners IS NOT NULL THEN '...' END,
                                                                               u.owners), current_user)) END
 FROM unpermitted AS u
 WHERE u.n > 0

@@ -1,5 +1,4 @@
 -- OLTP: the shop. Every time is a timestamptz, every rule of the business a constraint.
-CREATE SCHEMA IF NOT EXISTS shop;
 COMMENT ON SCHEMA shop IS 'htap-top: the shop';
 
 CREATE TABLE IF NOT EXISTS shop.users (
@@ -36,13 +35,18 @@ CREATE TABLE IF NOT EXISTS shop.inventory (
 -- An order's number holds its time: 41 bits of milliseconds since 2020, 10 bits of node, 12 bits of counter.
 -- Node 0 is this server; whoever else makes numbers takes one of 1 to 1023. From the number alone the
 -- partition is known, and numbers grow with time, which keeps the indexes compact.
+-- These functions are read into the statements that call them, hence by the search_path of whoever calls: all that
+-- they name is named with its schema.
 CREATE SEQUENCE IF NOT EXISTS shop.order_counter;
 CREATE OR REPLACE FUNCTION shop.new_order_id() RETURNS bigint LANGUAGE sql VOLATILE AS $$
-    SELECT (floor(date_part('epoch', clock_timestamp()) * 1000)::bigint - 1577836800000) << 22
-           | (nextval('shop.order_counter') & 4095)
+    SELECT (pg_catalog.int8(pg_catalog.floor(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())
+                                             OPERATOR(pg_catalog.*) 1000::pg_catalog.float8))
+            OPERATOR(pg_catalog.-) 1577836800000) OPERATOR(pg_catalog.<<) 22
+           OPERATOR(pg_catalog.|) (pg_catalog.nextval('shop.order_counter') OPERATOR(pg_catalog.&) 4095::pg_catalog.int8)
 $$;
 CREATE OR REPLACE FUNCTION shop.order_time(id bigint) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT to_timestamp((1577836800000 + (id >> 22)) / 1000::float8)
+    SELECT pg_catalog.to_timestamp(pg_catalog.float8(1577836800000 OPERATOR(pg_catalog.+) (id OPERATOR(pg_catalog.>>) 22))
+                                   OPERATOR(pg_catalog./) 1000::pg_catalog.float8)
 $$;
 
 -- What holds of every order. A function in PL/pgSQL, whose expression is planned once in a session: as five
@@ -51,11 +55,11 @@ CREATE OR REPLACE FUNCTION shop.is_order(order_id bigint, created_at timestamptz
                                          completed_at timestamptz) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
-    RETURN created_at = shop.order_time(order_id)
-        AND total_amount >= 0
-        AND status BETWEEN 0 AND 4
-        AND (status = 3) = (completed_at IS NOT NULL)
-        AND completed_at >= created_at IS NOT FALSE;
+    RETURN created_at OPERATOR(pg_catalog.=) shop.order_time(order_id)
+        AND total_amount OPERATOR(pg_catalog.>=) 0::pg_catalog.numeric
+        AND status OPERATOR(pg_catalog.>=) 0::pg_catalog.int2 AND status OPERATOR(pg_catalog.<=) 4::pg_catalog.int2
+        AND (status OPERATOR(pg_catalog.=) 3::pg_catalog.int2) OPERATOR(pg_catalog.=) (completed_at IS NOT NULL)
+        AND (completed_at OPERATOR(pg_catalog.>=) created_at) IS NOT FALSE;
 END
 $$;
 
@@ -104,8 +108,8 @@ CREATE TABLE IF NOT EXISTS shop.shipments (
     PRIMARY KEY (order_id, created_at)
 ) PARTITION BY RANGE (created_at);
 
--- A key that a customer's program chose for its request: sent again, it gets the same order. On a table of
--- its own, because a unique key of a partitioned table must hold the partition's column.
+-- A key that a customer's program chose for its request: sent again, it gets the same order, until htap.maintain()
+-- forgets the key. On a table of its own, because a unique key of a partitioned table must hold the partition's column.
 CREATE TABLE IF NOT EXISTS shop.order_requests (
     user_id      bigint NOT NULL,
     request_key  text NOT NULL CHECK (length(request_key) BETWEEN 1 AND 200),
@@ -125,4 +129,6 @@ COMMENT ON COLUMN shop.user_events.event_kind IS '0 log-in, 1 log-out';
 
 CREATE INDEX IF NOT EXISTS orders_user_id_idx ON shop.orders (user_id);
 CREATE INDEX IF NOT EXISTS orders_created_at_idx ON shop.orders USING brin (created_at) WITH (pages_per_range = 16);
+CREATE INDEX IF NOT EXISTS order_requests_requested_at_idx ON shop.order_requests USING brin (requested_at)
+    WITH (pages_per_range = 16);
 CREATE INDEX IF NOT EXISTS user_events_occurred_at_idx ON shop.user_events (occurred_at);

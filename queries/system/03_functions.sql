@@ -21,6 +21,9 @@ BEGIN
         RAISE EXCEPTION 'quantities must be positive, and at most a million'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    IF cardinality(product_ids) > 32767 THEN
+        RAISE EXCEPTION 'an order has at most 32767 lines' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     IF array_ndims(product_ids) + array_ndims(quantities) <> 2
        OR array_lower(product_ids, 1) <> 1 OR array_lower(quantities, 1) <> 1 THEN
         RETURN false;
@@ -58,6 +61,9 @@ BEGIN
     END IF;
 
     IF request_key IS NOT NULL THEN
+        IF length(request_key) NOT BETWEEN 1 AND 200 THEN
+            RAISE EXCEPTION 'a request key has 1 to 200 characters' USING ERRCODE = 'invalid_parameter_value';
+        END IF;
         INSERT INTO shop.order_requests (user_id, request_key, request_hash, order_id)
         VALUES (buyer, create_order.request_key, shop.request_hash(wanted, amounts), id)
         ON CONFLICT DO NOTHING;
@@ -104,8 +110,9 @@ END
 $$;
 
 -- Creates many orders in one transaction: one lock of each product for all of them, one commit. Line i belongs
--- to the order at position line_of[i] of buyers. An order that cannot be had fails alone: its row has the
--- SQLSTATE, message and detail create_order would raise. The caller sees to it that a batch is small.
+-- to the order at position line_of[i] of buyers, counted from 1 whatever the arrays' bounds are. An order that cannot
+-- be had fails alone, whatever is in it: its row has the SQLSTATE, message and detail create_order would raise. What
+-- belongs to no order is ignored. The caller sees to it that a batch is small.
 -- Stock is looked at first, and taken last, so that others wait for it for a moment only. If somebody was quicker
 -- and it does not suffice any more, all is done again with the stock locked before it is looked at.
 CREATE OR REPLACE FUNCTION shop.create_orders(buyers bigint[], line_of integer[], product_ids bigint[],
@@ -141,6 +148,15 @@ DECLARE
     lines     integer;
     careful   boolean := false;
 BEGIN
+    IF coalesce(cardinality(buyers), 0) = 0 THEN
+        RETURN;
+    END IF;
+    -- Flat, and counted from 1.
+    buyers := ARRAY(SELECT unnest(buyers));
+    IF request_keys IS NOT NULL THEN
+        request_keys := ARRAY(SELECT k.key FROM unnest(buyers, ARRAY(SELECT unnest(request_keys))) WITH ORDINALITY AS k (buyer, key, n)
+                              WHERE k.n <= cardinality(buyers) ORDER BY k.n);
+    END IF;
     SELECT array_agg(shop.new_order_id()) INTO ids FROM generate_subscripts(buyers, 1);
     SELECT array_agg(u.user_id) INTO known FROM shop.users AS u WHERE u.user_id = ANY (buyers);
 
@@ -150,10 +166,10 @@ BEGIN
         SELECT b.buyer, b.key, hash.h, b.id
         FROM unnest(buyers, request_keys, ids) WITH ORDINALITY AS b (buyer, key, id, n)
         CROSS JOIN LATERAL (
-            SELECT shop.request_hash(array_agg(p ORDER BY p), array_agg(q ORDER BY p)) AS h
-            FROM (SELECT p, sum(q)::bigint AS q FROM unnest(line_of, product_ids, quantities) AS l (o, p, q)
-                  WHERE o = n GROUP BY p) AS merged) AS hash
-        WHERE b.key IS NOT NULL AND b.buyer = ANY (known) AND hash.h IS NOT NULL
+            SELECT CASE WHEN bool_and(good) THEN shop.request_hash(array_agg(p ORDER BY p), array_agg(q ORDER BY p)) END AS h
+            FROM (SELECT p, sum(least(q, 1000001))::bigint AS q, bool_and(p IS NOT NULL AND q IS NOT NULL AND q BETWEEN 1 AND 1000000) AS good
+                  FROM unnest(line_of, product_ids, quantities) AS l (o, p, q) WHERE o = n GROUP BY p) AS merged) AS hash
+        WHERE length(b.key) BETWEEN 1 AND 200 AND b.buyer = ANY (known) AND hash.h IS NOT NULL
         ORDER BY b.buyer, b.key, b.n
         ON CONFLICT DO NOTHING;
         SELECT array_agg(r.order_id ORDER BY b.n) INTO twins
@@ -186,7 +202,7 @@ BEGIN
             SELECT b.n::integer AS n, b.buyer, array_agg(l.p ORDER BY l.p) AS wanted, array_agg(l.q ORDER BY l.p) AS amounts,
                    bool_and(l.good) AS good
             FROM unnest(buyers) WITH ORDINALITY AS b (buyer, n)
-            LEFT JOIN (SELECT o, p, sum(q)::bigint AS q, bool_and(p IS NOT NULL AND q IS NOT NULL AND q BETWEEN 1 AND 1000000) AS good
+            LEFT JOIN (SELECT o, p, sum(least(q, 1000001))::bigint AS q, bool_and(p IS NOT NULL AND q IS NOT NULL AND q BETWEEN 1 AND 1000000) AS good
                        FROM unnest(line_of, product_ids, quantities) AS l (o, p, q) GROUP BY o, p) AS l ON l.o = b.n
             GROUP BY b.n, b.buyer ORDER BY b.n
         LOOP
@@ -194,6 +210,12 @@ BEGIN
             IF entry.good IS NOT TRUE THEN
                 states[entry.n] := '22023';
                 notes[entry.n] := 'an order needs products, and quantities that are positive and at most a million';
+            ELSIF request_keys[entry.n] IS NOT NULL AND length(request_keys[entry.n]) NOT BETWEEN 1 AND 200 THEN
+                states[entry.n] := '22023';
+                notes[entry.n] := 'a request key has 1 to 200 characters';
+            ELSIF cardinality(entry.wanted) > 32767 THEN
+                states[entry.n] := '22023';
+                notes[entry.n] := 'an order has at most 32767 lines';
             ELSIF NOT coalesce(entry.buyer = ANY (known), false) THEN
                 states[entry.n] := '23503';
                 notes[entry.n] := format('there is no user %s', entry.buyer);
@@ -208,13 +230,20 @@ BEGIN
                         EXIT;
                     END IF;
                 END LOOP;
+                total := 0;
                 IF short IS NULL THEN
-                    total := 0;
+                    FOR line IN 1 .. cardinality(ranks) LOOP
+                        total := total + prices[ranks[line]] * entry.amounts[line];
+                    END LOOP;
+                END IF;
+                IF total >= 1e10 THEN
+                    states[entry.n] := '22003';
+                    notes[entry.n] := format('the total of the order is %s, and can be 9999999999.99 at most', total);
+                ELSIF short IS NULL THEN
                     orders := orders + 1;
                     FOR line IN 1 .. cardinality(ranks) LOOP
                         place := ranks[line];
                         left_over[place] := left_over[place] - entry.amounts[line];
-                        total := total + prices[place] * entry.amounts[line];
                         lines := lines + 1;
                         holders[lines] := ids[entry.n];
                         numbers[lines] := line;
@@ -283,7 +312,7 @@ BEGIN
                   WHERE r.user_id = buyers[o.n] AND r.request_key = request_keys[o.n]
                     AND r.request_hash IS DISTINCT FROM (
                         SELECT shop.request_hash(array_agg(p ORDER BY p), array_agg(q ORDER BY p))
-                        FROM (SELECT p, sum(q)::bigint AS q FROM unnest(line_of, product_ids, quantities) AS l (ln, p, q)
+                        FROM (SELECT p, sum(least(q, 1000001))::bigint AS q FROM unnest(line_of, product_ids, quantities) AS l (ln, p, q)
                               WHERE ln = o.n GROUP BY p) AS merged)) AS differs) AS same
     ) AS outcome
     ORDER BY o.n;
@@ -327,8 +356,10 @@ END
 $$;
 
 -- The steps of an order; each returns whether there was such an order. A step out of order, or taken
--- twice, is an error (23514).
-CREATE OR REPLACE FUNCTION shop.pay_order(id bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+-- twice, is an error (23514). They run as the owner of the shop: nobody else writes a status, a payment or a
+-- shipment, so that no order is paid without a payment.
+CREATE OR REPLACE FUNCTION shop.pay_order(id bigint) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     total numeric := shop.advance_order(id, 1::smallint);
 BEGIN
@@ -339,7 +370,8 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION shop.ship_order(id bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION shop.ship_order(id bigint) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF shop.advance_order(id, 2::smallint) IS NULL THEN
         RETURN false;
@@ -349,11 +381,13 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION shop.complete_order(id bigint) RETURNS boolean LANGUAGE sql AS
+CREATE OR REPLACE FUNCTION shop.complete_order(id bigint) RETURNS boolean LANGUAGE sql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$ SELECT shop.advance_order(id, 3::smallint) IS NOT NULL $$;
 
 -- Cancels a pending or paid order and returns its goods to stock, again in product order.
-CREATE OR REPLACE FUNCTION shop.cancel_order(id bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION shop.cancel_order(id bigint) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     line record;
 BEGIN

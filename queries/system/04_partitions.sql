@@ -102,10 +102,12 @@ $$;
 -- `until` it takes over what lies in the default partition. False where it is there, or was and is detached.
 -- A line refers to the order in the partition beside it, not to the partitioned table: both lie by the same
 -- time, so it is as strict, costs a third (a check over all partitions takes more locks than fit the fast
--- path), and lets both be detached. CREATE TABLE … PARTITION OF would lock out every reader of orders;
--- to attach a table locks out those who change users or products, for a moment.
+-- path), and lets both be detached. CREATE TABLE ... PARTITION OF would lock out every reader of orders;
+-- to attach a table locks out those who change users or products, for a moment. Whoever calls it, the tables belong
+-- to the owner of the shop.
 CREATE OR REPLACE FUNCTION htap.make_partition(suffix text, bounds text, since timestamptz DEFAULT NULL,
-                                               until timestamptz DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql AS $$
+                                               until timestamptz DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     entry   record;
     missing text[] := '{}';
@@ -173,18 +175,23 @@ $$;
 
 SELECT htap.make_months();
 
--- What a scheduler calls, often: makes the coming months where they are missing. As its owner, because a
--- partition can be made by the owner of the shop only.
+-- Forgets request keys that are older than `keep`; how many. The same key is another order then.
+CREATE OR REPLACE FUNCTION htap.forget_requests(keep interval DEFAULT '7 days') RETURNS bigint LANGUAGE sql AS $$
+    WITH gone AS (DELETE FROM shop.order_requests WHERE requested_at < now() - keep RETURNING 1)
+    SELECT count(*) FROM gone
+$$;
+
+-- What a scheduler calls, often: makes the coming months where they are missing; how many. As its owner, because a
+-- partition can be made by the owner of the shop only. Old keys first, while no lock is held that others want.
 CREATE OR REPLACE FUNCTION htap.maintain() RETURNS integer LANGUAGE sql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ SELECT htap.make_months() $$;
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT htap.forget_requests();
+    SELECT htap.make_months()
+$$;
 
 -- Orders that fit no month. They are found, but every look-up by time reads them too.
 CREATE OR REPLACE FUNCTION htap.strays() RETURNS bigint LANGUAGE sql STABLE
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ SELECT count(*) FROM shop.orders_default $$;
-
-REVOKE ALL ON FUNCTION htap.maintain(), htap.strays() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION htap.maintain() TO htap_refresh, htap_monitor;
-GRANT EXECUTE ON FUNCTION htap.strays() TO htap_oltp, htap_olap, htap_refresh, htap_monitor;
 
 -- The month that holds `at`, as a whole and over, with its tables in the state wanted; else an error (55000).
 CREATE OR REPLACE FUNCTION htap.closed_month(at timestamptz, attached boolean, OUT suffix text, OUT since timestamptz,

@@ -1,7 +1,4 @@
--- Control: what changed, what was refreshed when, and by which rules. htap_refresh owns it.
-ALTER SCHEMA htap OWNER TO htap_refresh;
-GRANT USAGE ON SCHEMA htap, shop TO htap_oltp, htap_olap, htap_refresh;
-SET LOCAL ROLE htap_refresh;
+-- Control: what changed, what was refreshed when, and by which rules.
 
 -- The summaries. An incremental one is a set of tables brought up to date by merging what changed; a
 -- materialized one is refreshed by PostgreSQL. The tables of an incremental one are named in `tables`, the
@@ -14,7 +11,7 @@ CREATE TABLE IF NOT EXISTS htap.view_def (
     depth     smallint NOT NULL DEFAULT 0
 );
 COMMENT ON COLUMN htap.view_def.freshness IS 'how old it may be; NULL: as old as it is';
-COMMENT ON COLUMN htap.view_def.depth IS '0 reads base tables only, 1 reads a view of depth 0, …: the order of refreshes';
+COMMENT ON COLUMN htap.view_def.depth IS '0 reads base tables only, 1 reads a view of depth 0, and so on: the order of refreshes';
 
 -- Changes of completed orders, appended by triggers on shop.orders: +1 for one that is completed from now
 -- on, -1 for one that no longer is; a correction is a -1 and a +1. Without index, for it is only appended
@@ -116,9 +113,3 @@ CREATE TABLE IF NOT EXISTS htap.outbox (
     key         text NOT NULL,
     payload     jsonb NOT NULL
 );
-
-GRANT SELECT ON htap.view_def, htap.order_log, htap.dirty_log, htap.watermark, htap.refresh_run, htap.heartbeat,
-    htap.outbox TO htap_oltp, htap_olap, htap_monitor;
-GRANT INSERT ON htap.heartbeat TO htap_oltp;
-RESET ROLE;
-GRANT SELECT ON htap.partition TO htap_oltp, htap_olap, htap_refresh, htap_monitor;

@@ -13,7 +13,6 @@
 --   3. After each merge the tables of a summary equal their recomputation as of its watermark. What a merge reads
 --      of the shop itself must be as it was then; hence a merge is a REPEATABLE READ transaction, which reads what its
 --      own snapshot sees, and stops at an earlier one only where nothing that it reads changed in between.
-SET LOCAL ROLE htap_refresh;
 
 -- A snapshot without the transaction `own`, which took it and does not find itself in it. So others saw it.
 CREATE OR REPLACE FUNCTION htap.without(seen pg_snapshot, own xid8) RETURNS pg_snapshot
@@ -474,6 +473,19 @@ BEGIN
 END
 $$;
 
+-- Refreshes a materialized view that init made. It belongs to htap_owner, who nobody can be; before 17 nobody else
+-- may REFRESH it.
+CREATE OR REPLACE FUNCTION htap.refresh_view(wanted text, beside_readers boolean DEFAULT false) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM htap.view_def AS d WHERE d.view = wanted AND d.kind = 'materialized') THEN
+        RAISE EXCEPTION 'there is no materialized view %', wanted USING ERRCODE = 'undefined_table';
+    END IF;
+    EXECUTE format('REFRESH MATERIALIZED VIEW %s %s', CASE WHEN beside_readers THEN 'CONCURRENTLY' ELSE '' END,
+                   wanted::regclass);
+END
+$$;
+
 CREATE OR REPLACE FUNCTION htap.listed(columns text[]) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
 $$ SELECT string_agg(quote_ident(c), ', ' ORDER BY n) FROM unnest(columns) WITH ORDINALITY AS l (c, n) $$;
@@ -615,4 +627,3 @@ BEGIN
     PERFORM htap.require_same_months(wanted);
 END
 $$;
-RESET ROLE;

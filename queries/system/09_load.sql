@@ -24,5 +24,3 @@ CREATE TABLE IF NOT EXISTS htap.load_part (
     PRIMARY KEY (load_id, part)
 );
 COMMENT ON COLUMN htap.load_part.part IS '0 categories, products, stock and users; from 1 on a stretch of time each';
-
-GRANT SELECT ON htap.schema_version, htap.load TO htap_oltp, htap_olap, htap_monitor;

@@ -2,7 +2,6 @@
 -- detached by hand, a trigger that is off) leaves a summary wrong without a row in the logs. It is looked for
 -- piece by piece, as cheaply as merges go: a few customers, and a few rows of the summary, in each check, until
 -- all were seen; then from the beginning.
-SET LOCAL ROLE htap_refresh;
 
 -- A trigger that logs nothing: none, or which one.
 CREATE OR REPLACE FUNCTION htap.capture_gap() RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -171,4 +170,3 @@ BEGIN
     RETURN nullif(fault, '');
 END
 $$;
-RESET ROLE;

@@ -7,7 +7,7 @@ use clap::Args;
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Installs the schemas shop, mart and htap and the roles htap_oltp, htap_olap, htap_refresh and \
-htap_monitor, all or nothing; an earlier version of them is upgraded with all its orders. What is there under \
+htap_monitor, all or nothing, owned by a role htap_owner that nobody can be; an earlier version of them is upgraded with all its orders. What is there under \
 these names and not htap-top's own is never touched. Run again, it completes what is missing; a load that was \
 interrupted goes on where it stopped. Privileges: superuser, or CREATEROLE and CREATE on the database (from \
 PostgreSQL 16 on also ADMIN OPTION on pg_monitor and pg_signal_backend)."

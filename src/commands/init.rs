@@ -35,7 +35,7 @@ impl From<InitError> for Failure {
 /// Installs, fills or removes the shop.
 pub fn run(options: &Init) -> Result<(), Failure> {
     if options.dry_run {
-        let script = schema::script(None);
+        let script = schema::script(None, "");
         return print(format!("{DRY_RUN}BEGIN;\n{script}COMMIT;\n").as_bytes());
     }
     let target = target(&options.server, "htap-top init")?;

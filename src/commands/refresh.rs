@@ -239,7 +239,7 @@ async fn schedule(target: &Target, plan: &Plan, every: Option<Duration>) -> Resu
     let chosen = chosen(&all, plan).map_err(unkept)?;
     let every = every.unwrap_or(Duration::from_secs(60));
     let jobs = cron::jobs(&chosen, every).map_err(|why| Failure::new(USAGE, why))?;
-    cron::schedule(client, &jobs).await.map_err(|error| {
+    cron::schedule(&client, &jobs).await.map_err(|error| {
         Failure::new(
             FAILURE,
             format!("failed to schedule jobs of pg_cron: {error}"),

@@ -10,7 +10,7 @@
 //! one of its own making, the backend tells its real one. One that passes the real one on is known by a backend
 //! that is older than the session.
 
-use super::client::{Client, Param, quote_literal};
+use super::client::{Client, quote_literal};
 use super::error::{Class, PgError};
 use futures_util::future::join3;
 use std::borrow::Cow;
@@ -277,17 +277,6 @@ impl Client {
         // is refused, the backend has nobody any more to answer the second to.
         self.begin("").await.map_err(unpooled)?;
         self.rollback().await?;
-        Ok(self)
-    }
-
-    /// Works as another role from now on, one that the session's may become; `none` is its own.
-    pub async fn become_role(mut self, role: &'static str) -> Result<Self, PgError> {
-        if let Some(Lent(settings)) = self.lent.take() {
-            self.lent = Some(Lent(settings.with("role", role)));
-        } else {
-            let sql = "SELECT pg_catalog.set_config('role', $1, false)";
-            self.query(sql, &[Param::Text(role)]).await?;
-        }
         Ok(self)
     }
 

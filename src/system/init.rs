@@ -4,7 +4,7 @@ use super::circumstances;
 use super::fill::{self, Entry, Loaded, Progress, Standing};
 use super::generate::Shape;
 use super::refresh::{self, Mode};
-use super::schema::{self, SCHEMAS, SUMMARIES, VERSION, VIEWS};
+use super::schema::{self, OWNER, SCHEMAS, SUMMARIES, VERSION, VIEWS};
 use super::survey::Survey;
 use crate::pg::{Client, PgError, Settings, Target, sampler};
 use std::time::Duration;
@@ -76,7 +76,7 @@ pub struct Done {
     pub was: Option<i64>,
     /// Roles, schemas and what stands alone in them that were created.
     pub created: Vec<String>,
-    /// Roles among them: they have no password yet.
+    /// Roles among them that can log in: they have no password yet.
     pub new_roles: Vec<String>,
     /// Rows that are there now, where a history was loaded.
     pub loaded: Option<Loaded>,
@@ -304,7 +304,11 @@ impl Done {
         Self {
             was: before.version,
             created: roles.chain(schemas).chain(things).collect(),
-            new_roles: new_roles.clone(),
+            new_roles: new_roles
+                .iter()
+                .filter(|name| *name != OWNER)
+                .cloned()
+                .collect(),
             ..Self::default()
         }
     }

@@ -6,17 +6,20 @@ use crate::pg::{Client, Param, PgError, quote_ident};
 
 /// The version of the schema that these files make. It grows when an installed schema has to be changed by
 /// more than running them again; then there is an entry in `UPGRADES`.
-pub const VERSION: i64 = 2;
+pub const VERSION: i64 = 3;
+
+/// The file that creates the roles.
+const ROLES_FILE: &str = "00_roles.sql";
 
 /// Name and text of each file, in the order they must run. They are repeatable.
-pub const FILES: [(&str, &str); 11] = [
+pub const FILES: [(&str, &str); 12] = [
     (
-        "00_installed.sql",
-        include_str!("../../queries/system/00_installed.sql"),
+        ROLES_FILE,
+        include_str!("../../queries/system/00_roles.sql"),
     ),
     (
-        "01_roles.sql",
-        include_str!("../../queries/system/01_roles.sql"),
+        "01_installed.sql",
+        include_str!("../../queries/system/01_installed.sql"),
     ),
     (
         "02_shop.sql",
@@ -54,6 +57,10 @@ pub const FILES: [(&str, &str); 11] = [
         "10_check.sql",
         include_str!("../../queries/system/10_check.sql"),
     ),
+    (
+        "11_rights.sql",
+        include_str!("../../queries/system/11_rights.sql"),
+    ),
 ];
 
 /// How an earlier version becomes this one.
@@ -68,27 +75,83 @@ struct Upgrade {
     replaces: &'static [&'static str],
 }
 
-const UPGRADES: [Upgrade; 1] = [Upgrade {
-    from: 1,
-    before: include_str!("../../queries/system/upgrade/1_before.sql"),
-    file: "05_control.sql",
-    after: include_str!("../../queries/system/upgrade/1_after.sql"),
-    replaces: &[
-        "shop.orders",
-        "shop.order_items",
-        "htap.refresh_target",
-        "mart.sales_hourly_mv",
-        "mart.user_behavior_mv",
-        "mart.fact_sales_mv",
-        "mart.daily_sales_summary",
-    ],
-}];
+const UPGRADES: [Upgrade; 2] = [
+    Upgrade {
+        from: 1,
+        before: include_str!("../../queries/system/upgrade/1_before.sql"),
+        file: "05_control.sql",
+        after: concat!(
+            include_str!("../../queries/system/upgrade/1_after.sql"),
+            include_str!("../../queries/system/upgrade/payments.sql")
+        ),
+        replaces: &[
+            "shop.orders",
+            "shop.order_items",
+            "htap.refresh_target",
+            "mart.sales_hourly_mv",
+            "mart.user_behavior_mv",
+            "mart.fact_sales_mv",
+            "mart.daily_sales_summary",
+        ],
+    },
+    Upgrade {
+        from: 2,
+        before: include_str!("../../queries/system/upgrade/2_before.sql"),
+        file: "08_merge.sql",
+        after: concat!(
+            include_str!("../../queries/system/upgrade/2_after.sql"),
+            include_str!("../../queries/system/upgrade/payments.sql")
+        ),
+        replaces: &[
+            "htap.view_def",
+            "htap.order_log",
+            "htap.dirty_log",
+            "htap.watermark",
+            "htap.refresh_run",
+            "htap.heartbeat",
+            "htap.outbox",
+            "mart.sales_hourly_user_query",
+            "mart.sales_hourly_user",
+            "mart.sales_hourly_query",
+            "mart.sales_hourly",
+            "mart.realtime_summary_query",
+            "mart.realtime_summary",
+            "mart.fact_sales_query",
+            "mart.fact_sales",
+            "mart.category_hourly_query",
+            "mart.category_hourly",
+            "mart.daily_sales_query",
+            "mart.daily_sales",
+            "mart.rfm_window",
+            "mart.user_day_query",
+            "mart.user_day",
+            "mart.user_rfm_query",
+            "mart.user_rfm",
+            "mart.segment_rfm_query",
+            "mart.segment_rfm",
+            "mart.sales_hourly_mv",
+            "mart.fact_sales_mv",
+            "mart.user_behavior_mv",
+            "mart.daily_sales_summary",
+            "mart.inventory_alert",
+        ],
+    },
+];
 
 /// The schemas.
 pub const SCHEMAS: [&str; 3] = ["shop", "mart", "htap"];
 
 /// The roles, which belong to the whole cluster.
-pub const ROLES: [&str; 4] = ["htap_oltp", "htap_olap", "htap_refresh", "htap_monitor"];
+pub const ROLES: [&str; 5] = [
+    "htap_oltp",
+    "htap_olap",
+    "htap_refresh",
+    "htap_monitor",
+    OWNER,
+];
+
+/// The one that owns the schemas and all that is ours in them. Nobody can log in as it, or is a member of it.
+pub const OWNER: &str = "htap_owner";
 
 /// How the comments of our schemas and roles begin; without it they are somebody else's.
 pub const MARK: &str = "htap-top:";
@@ -144,7 +207,7 @@ pub(super) const WAITING: &str = "waiting for another session that installs or r
 /// Begins a transaction that installs or removes the schema; one at a time. `waiting` is called where it has
 /// to wait for another one.
 pub(super) async fn begin(client: &Client, waiting: impl FnOnce()) -> Result<(), PgError> {
-    client.batch("BEGIN").await?;
+    client.batch(&format!("BEGIN; {PATH}")).await?;
     let free =
         "SELECT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtext('htap.init'), 0) AS free";
     if !client.query(free, &[]).await?.first("free").is_true() {
@@ -157,7 +220,11 @@ pub(super) async fn begin(client: &Client, waiting: impl FnOnce()) -> Result<(),
 
 /// Runs the files in the transaction of [`begin`], and records what is ours.
 pub(super) async fn apply(client: &Client, before: &Survey) -> Result<(), PgError> {
-    client.batch(&script(before.version)).await?;
+    let moved: String = match before.version {
+        Some(VERSION) => String::new(),
+        _ => owned(before).collect(),
+    };
+    client.batch(&script(before.version, &moved)).await?;
     let after = Survey::of(client).await?;
     let (kinds, identities): (Vec<String>, Vec<String>) = after
         .to_record(before)
@@ -179,14 +246,44 @@ pub(super) async fn apply(client: &Client, before: &Survey) -> Result<(), PgErro
     Ok(())
 }
 
-/// The statements that install the schema where version `from` of it is, or nothing.
-pub fn script(from: Option<i64>) -> String {
-    let upgrades = || UPGRADES.iter().filter(|upgrade| from == Some(upgrade.from));
-    let mut script: String = upgrades().map(|upgrade| upgrade.before).collect();
+/// Statements by which what an earlier version made belongs to [`OWNER`].
+fn owned(before: &Survey) -> impl Iterator<Item = String> {
+    let made_anew = replaced(before.version);
+    let schemas = before.schemas.iter();
+    let schemas = schemas.map(|name| format!("ALTER SCHEMA {name} OWNER TO {OWNER};\n"));
+    let things = before.ours().filter(move |thing| {
+        let owned = ["table", "view", "materialized view", "sequence", "function"];
+        owned.contains(&thing.kind.as_str()) && !made_anew.contains(&thing.identity.as_str())
+    });
+    let things = things.map(|thing| {
+        format!(
+            "ALTER {} {} OWNER TO {OWNER};\n",
+            thing.kind, thing.identity
+        )
+    });
+    schemas.chain(things)
+}
+
+/// Names in the files are found in the server's own schema first, whatever the session's or the database's
+/// settings say.
+const PATH: &str = "SET LOCAL search_path = pg_catalog, pg_temp;\n";
+
+/// The statements that install the schema where version `from` of it is, or nothing. `moved`: those that give
+/// what is there to its owner.
+pub fn script(from: Option<i64>, moved: &str) -> String {
+    let upgrade = UPGRADES.iter().find(|upgrade| from == Some(upgrade.from));
+    let mut script = PATH.to_owned();
     for (name, sql) in FILES {
         script.push_str(sql);
-        let due = upgrades().filter(|upgrade| upgrade.file == name);
-        script.extend(due.map(|upgrade| upgrade.after));
+        if name == ROLES_FILE {
+            script.push_str(moved);
+            script.push_str(upgrade.map_or("", |upgrade| upgrade.before));
+        }
+        if let Some(upgrade) = upgrade.filter(|upgrade| upgrade.file == name) {
+            script.push_str("RESET ROLE;\n");
+            script.push_str(upgrade.after);
+            script.push_str("SET LOCAL ROLE htap_owner;\n");
+        }
     }
     script
 }

@@ -9,6 +9,23 @@ use std::fmt;
 
 const ROLES_IN_USE: &str = include_str!("../../queries/system/roles_in_use.sql");
 
+/// What `00_roles.sql` set for this database, where it is as it was set.
+const NO_PATHS: &str = "
+    DO $$
+    DECLARE
+        name text;
+    BEGIN
+        FOR name IN
+            SELECT r.rolname FROM pg_catalog.pg_db_role_setting AS s JOIN pg_catalog.pg_roles AS r ON r.oid = s.setrole
+            JOIN pg_catalog.pg_database AS d ON d.oid = s.setdatabase
+            WHERE d.datname = pg_catalog.current_database() AND 'search_path=mart, shop' = ANY (s.setconfig)
+              AND r.rolname IN ('htap_oltp', 'htap_olap', 'htap_refresh')
+        LOOP
+            EXECUTE pg_catalog.format('ALTER ROLE %I IN DATABASE %I RESET search_path', name, pg_catalog.current_database());
+        END LOOP;
+    END
+    $$";
+
 /// Tables whose rows a person would miss.
 const COUNTED: [&str; 5] = [
     "shop.orders",
@@ -188,6 +205,7 @@ async fn drop_roles(client: &Client, survey: &Survey) -> Result<(Vec<String>, Ke
             None => kept.push((role, vec![by])),
         }
     }
+    client.batch(NO_PATHS).await?;
     let free = |role: &String| kept.iter().all(|(used, _)| used != role);
     let gone: Vec<String> = roles.into_iter().filter(free).collect();
     if !gone.is_empty() {

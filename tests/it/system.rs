@@ -9,12 +9,14 @@
 mod archive;
 mod books;
 mod capture;
+mod case_study;
 mod init;
 mod load;
 mod merge;
 mod orders;
 mod partitions;
 mod pools;
+mod power;
 mod refresh;
 mod uninstall;
 mod versions;
@@ -105,6 +107,7 @@ async fn catalogue(client: &Client) -> Vec<String> {
                || coalesce(obj_description(oid, 'pg_namespace'), '') AS line FROM pg_namespace
         UNION ALL SELECT 'role ' || oid || rolname || rolsuper || rolcanlogin || coalesce(rolconfig::text, '')
                || coalesce(shobj_description(oid, 'pg_authid'), '') FROM pg_roles
+        UNION ALL SELECT 'setting ' || setdatabase || setrole::regrole || setconfig::text FROM pg_db_role_setting
         UNION ALL SELECT 'member ' || roleid::regrole || member::regrole FROM pg_auth_members
         UNION ALL SELECT 'relation ' || c.oid || c.oid::regclass || relkind::text || relowner::regrole
                || coalesce(relacl::text, '') || coalesce(reloptions::text, '') || relispopulated
@@ -379,7 +382,7 @@ fn every_role_may_do_its_own_work_only() {
         let monitor = database.connect_as("htap_monitor").await;
         for view in VIEWS {
             monitor
-                .batch(&format!("REFRESH MATERIALIZED VIEW CONCURRENTLY {view}"))
+                .batch(&format!("SELECT htap.refresh_view('{view}', true)"))
                 .await
                 .unwrap();
         }
@@ -421,7 +424,7 @@ fn every_role_may_do_its_own_work_only() {
         );
         assert_eq!(sqlstate(&shopper, "DELETE FROM shop.orders").await, "42501");
         assert_eq!(
-            sqlstate(&shopper, "SELECT count(*) FROM mart.sales_hourly_mv").await,
+            sqlstate(&shopper, "SELECT count(*) FROM mart.sales_hourly").await,
             "42501"
         );
     });
@@ -522,7 +525,7 @@ fn the_business_panels_say_what_the_base_tables_say() {
         }
         for view in VIEWS {
             monitor
-                .batch(&format!("REFRESH MATERIALIZED VIEW CONCURRENTLY {view}"))
+                .batch(&format!("SELECT htap.refresh_view('{view}', true)"))
                 .await
                 .unwrap();
         }

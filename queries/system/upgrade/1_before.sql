@@ -8,5 +8,3 @@ ALTER TABLE shop.inventory DROP CONSTRAINT inventory_reorder_point_check, DROP C
     ADD CONSTRAINT inventory_quantity_check CHECK (least(quantity, reorder_point) >= 0), SET (fillfactor = 90);
 ALTER TABLE htap.refresh_target SET SCHEMA htap_upgrade;
 DROP MATERIALIZED VIEW IF EXISTS mart.daily_sales_summary, mart.fact_sales_mv, mart.user_behavior_mv, mart.sales_hourly_mv;
-ALTER SCHEMA htap OWNER TO htap_refresh;
-ALTER TABLE htap.refresh_run OWNER TO htap_refresh;

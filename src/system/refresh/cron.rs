@@ -2,6 +2,7 @@
 
 use super::{Kind, Known, Mode};
 use crate::pg::{Client, Param, PgError, quote_literal};
+use crate::system::schema::VIEWS;
 use std::time::Duration;
 
 /// A job.
@@ -43,6 +44,9 @@ pub fn jobs(views: &[(Known, Mode)], every: Duration) -> Result<Vec<Job>, String
             name: format!("htap-top refresh {}", known.view),
             schedule: schedule.clone(),
             command: match (known.kind, mode) {
+                (Kind::Materialized, mode) if VIEWS.contains(&known.view.to_string().as_str()) => {
+                    known.view.call(*mode != Mode::Full)
+                }
                 (Kind::Materialized, mode) => known.view.statement(*mode != Mode::Full),
                 (Kind::Incremental, Mode::Incremental) => format!(
                     "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT htap.merge({}); COMMIT; \
@@ -60,7 +64,7 @@ pub fn jobs(views: &[(Known, Mode)], every: Duration) -> Result<Vec<Job>, String
 }
 
 /// Schedules them as the role that is logged in, which they will run as; needs the extension in this database.
-pub async fn schedule(client: Client, jobs: &[Job]) -> Result<(), PgError> {
+pub async fn schedule(client: &Client, jobs: &[Job]) -> Result<(), PgError> {
     let sql = "SELECT extname::text FROM pg_catalog.pg_extension WHERE extname = 'pg_cron'";
     if client.query(sql, &[]).await?.rows.is_empty() {
         return Err(PgError::new(
@@ -69,8 +73,6 @@ pub async fn schedule(client: Client, jobs: &[Job]) -> Result<(), PgError> {
              cron.database_name, CREATE EXTENSION pg_cron), or run htap-top refresh --every instead",
         ));
     }
-    // The owner of the summaries need not know of pg_cron.
-    let client = client.become_role("none").await?;
     for job in jobs {
         let params = [
             Param::Text(&job.name),

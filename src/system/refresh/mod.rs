@@ -96,17 +96,27 @@ impl View {
         )
     }
 
-    /// The number of its rows, as an expression.
-    fn count(&self) -> String {
-        let Some(relid) = self.relid else {
+    /// The number of its rows, as an expression. Of a materialized view the planner's figure: to plan a query of it
+    /// would run what its owner hung on it, with the rights of whoever asks.
+    fn rows(&self, kind: Kind) -> String {
+        if kind == Kind::Incremental {
             return format!("(SELECT pg_catalog.count(*) FROM {})", self.quoted());
+        }
+        let oid = match self.relid {
+            Some(relid) => format!("{relid}::pg_catalog.oid"),
+            None => format!("{}::pg_catalog.regclass", quote_literal(&self.quoted())),
         };
         format!(
-            "(SELECT substring(pg_catalog.query_to_xml(pg_catalog.format('SELECT pg_catalog.count(*) AS n FROM %I.%I', \
-             n.nspname, c.relname), false, true, '')::pg_catalog.text FROM '>([0-9]+)<')::pg_catalog.int8 \
-             FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
-             WHERE c.oid = {relid}::pg_catalog.oid)"
+            "(SELECT greatest(c.reltuples, 0)::pg_catalog.int8 FROM pg_catalog.pg_class AS c WHERE c.oid = {oid})"
         )
+    }
+}
+
+impl View {
+    /// The same by the function of [`OWNER`](super::schema::OWNER), for one that `htap-top init` made.
+    pub(super) fn call(&self, concurrently: bool) -> String {
+        let name = quote_literal(&self.to_string());
+        format!("SELECT htap.refresh_view({name}, {concurrently})")
     }
 }
 
@@ -215,16 +225,11 @@ pub fn is_busy(error: &PgError) -> bool {
 /// It may take long, but never waits long for a lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Opens a session for refreshing. Where the role may become htap_refresh it does: what a refresh writes
-/// then belongs to the owner of the summaries.
+/// Opens a session for refreshing. It keeps its own role: all that it calls belongs to the owner of the shop, and
+/// nobody can change it.
 pub async fn connect(target: &Target) -> Result<Client, PgError> {
     let settings = Settings::of_work(LOCK_TIMEOUT);
-    let client = sampler::connect(target, &settings).await?;
-    let may = "SELECT 1 AS may FROM pg_catalog.pg_roles WHERE rolname = 'htap_refresh' AND pg_catalog.pg_has_role(oid, 'MEMBER')";
-    if client.query(may, &[]).await?.rows.len() == 1 {
-        return client.become_role("htap_refresh").await;
-    }
-    Ok(client)
+    sampler::connect(target, &settings).await
 }
 
 /// A refresh on a session of its own.
@@ -311,8 +316,9 @@ pub async fn refresh(
     let mut done = Done::default();
     match (kind, mode) {
         (Kind::Materialized, mode) => {
-            let statement = view.statement(mode != Mode::Full);
-            record(client, view, mode, recompute(client, &statement)).await?;
+            let statement = statement(client, view, mode != Mode::Full).await?;
+            let work = recompute(client, &statement);
+            record(client, view, kind, mode, work).await?;
         }
         (Kind::Incremental, Mode::Incremental) => {
             let mut changes = 0;
@@ -349,6 +355,28 @@ async fn recompute(client: &Client, statement: &str) -> Result<(), PgError> {
     )
     .await;
     begun.and(done).and(ended)
+}
+
+/// PostgreSQL's own statement. Before 17 only the owner of a view may run it: where the view is one of ours and
+/// the role may refresh it, a function of the owner's does.
+async fn statement(client: &Client, view: &View, concurrently: bool) -> Result<String, PgError> {
+    let sql = "
+        SELECT 1 AS ours FROM pg_catalog.pg_class AS c
+        JOIN pg_catalog.pg_namespace AS s ON s.oid = c.relnamespace
+        JOIN pg_catalog.pg_proc AS p ON p.proowner = c.relowner AND p.proname = 'refresh_view'
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace AND n.nspname = 'htap'
+        WHERE s.nspname = $1 AND c.relname = $2 AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE')
+          AND CASE WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 170000
+                   THEN NOT pg_catalog.has_table_privilege(c.oid, 'MAINTAIN') ELSE true END
+          AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')";
+    let params = [Param::Text(&view.schema), Param::Text(&view.name)];
+    // One that is known by its OID alone has no name of ours.
+    let of_others = view.relid.is_some() || client.query(sql, &params).await?.rows.is_empty();
+    Ok(if of_others {
+        view.statement(concurrently)
+    } else {
+        view.call(concurrently)
+    })
 }
 
 /// What one transaction of a merge did.
@@ -395,13 +423,14 @@ pub async fn rebuild(client: &Client, view: &View, by_difference: bool) -> Resul
         let fill = format!("SELECT htap.rebuild({name}, {by_difference})");
         in_one_snapshot(client, client.batch(&fill)).await
     };
-    record(client, view, mode, work).await
+    record(client, view, Kind::Incremental, mode, work).await
 }
 
 /// Does `work` and keeps the run in `htap.refresh_run`, where there is one that we may write.
 async fn record(
     client: &Client,
     view: &View,
+    kind: Kind,
     mode: Mode,
     work: impl Future<Output = Result<(), PgError>>,
 ) -> Result<(), PgError> {
@@ -427,7 +456,7 @@ async fn record(
                     rows = {},
                     wal_bytes = (pg_catalog.pg_current_wal_insert_lsn() - '0/0')::bigint - $2
              WHERE run_id = $1",
-            view.count()
+            view.rows(kind)
         );
         let number = |column| Param::Int(begun.first(column).int().unwrap_or(0));
         client

@@ -291,11 +291,11 @@ fn what_views_lack_is_found() {
             ),
             (
                 "s.keyless",
-                "CREATE UNIQUE INDEX CONCURRENTLY ON s.keyless (…)",
+                "CREATE UNIQUE INDEX CONCURRENTLY ON s.keyless (...)",
             ),
             (
                 "s.partial",
-                "CREATE UNIQUE INDEX CONCURRENTLY ON s.partial (…)",
+                "CREATE UNIQUE INDEX CONCURRENTLY ON s.partial (...)",
             ),
             ("s.empty", "REFRESH MATERIALIZED VIEW s.empty"),
             ("s.clock", "create it again without that column"),
@@ -669,8 +669,9 @@ fn no_role_is_told_to_become_a_superuser_for_a_refresh() {
             finding.evidence.as_str().contains("a superuser owns some"),
             "{finding:#?}"
         );
-        let cure =
-            format!("ALTER MATERIALIZED VIEW public.mine OWNER TO …; GRANT …, {owner} TO {plain}");
+        let cure = format!(
+            "ALTER MATERIALIZED VIEW public.mine OWNER TO ...; GRANT ..., {owner} TO {plain}"
+        );
         assert_eq!(finding.cure.as_str(), cure);
     });
 }

@@ -187,12 +187,12 @@ fn who_comes_second_waits_and_finds_it_done() {
         assert_eq!(second.await.unwrap().unwrap().was, None);
         let target = database.target();
         let (one, two) = tokio::join!(init(&target, None, |_| {}), init(&target, None, |_| {}));
-        assert_eq!((one.unwrap().was, two.unwrap().was), (Some(2), Some(2)));
+        assert_eq!((one.unwrap().was, two.unwrap().was), (Some(3), Some(3)));
         let empty = server.database("both").await.target();
         let (one, two) = tokio::join!(init(&empty, None, |_| {}), init(&empty, None, |_| {}));
         let mut were = [one.unwrap().was, two.unwrap().was];
         were.sort();
-        assert_eq!(were, [None, Some(2)]);
+        assert_eq!(were, [None, Some(3)]);
     });
 }
 
@@ -205,14 +205,14 @@ fn a_schema_from_the_future_is_refused() {
         let client = database.connect().await;
         client
             .batch(
-                "INSERT INTO htap.schema_version (version, program) VALUES (3, 'htap-top 9.9.9')",
+                "INSERT INTO htap.schema_version (version, program) VALUES (4, 'htap-top 9.9.9')",
             )
             .await
             .unwrap();
         let before = catalogue(&client).await;
         let why = refused(init(&database.target(), None, |_| {}).await);
         assert!(
-            why.contains("version 3") && why.contains("htap-top 9.9.9"),
+            why.contains("version 4") && why.contains("htap-top 9.9.9"),
             "{why}"
         );
         assert_eq!(before, catalogue(&client).await);
@@ -259,7 +259,7 @@ fn init_completes_and_keeps_what_was_set() {
         );
         let done = init(&first.target(), None, |_| {}).await.unwrap();
         assert!(
-            done.was == Some(2) && done.created == ["materialized view mart.daily_sales_summary"],
+            done.was == Some(3) && done.created == ["materialized view mart.daily_sales_summary"],
             "{done:?}"
         );
         assert_eq!(done.filled, ["mart.daily_sales_summary"]);
@@ -275,7 +275,7 @@ fn init_completes_and_keeps_what_was_set() {
             for database in [&first, &second] {
                 let client = database.connect_as("htap_monitor").await;
                 client
-                    .batch(&format!("REFRESH MATERIALIZED VIEW CONCURRENTLY {view}"))
+                    .batch(&format!("SELECT htap.refresh_view('{view}', true)"))
                     .await
                     .unwrap();
             }

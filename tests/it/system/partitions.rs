@@ -429,7 +429,7 @@ fn who_waits_to_take_a_month_out_holds_up_no_order() {
                 while waits.get() == 0 {
                     for order in [
                         "SELECT shop.create_order(1, '{1}', '{1}')",
-                        "UPDATE shop.orders SET status = 1 WHERE status = 0 AND user_id = -1",
+                        "UPDATE shop.orders SET updated_at = now() WHERE status = 0 AND user_id = -1",
                     ] {
                         if let Err(error) = shopper.query(order, &[]).await {
                             panic!("{order}: {error}");

@@ -117,7 +117,7 @@ fn a_role_that_is_used_elsewhere_stays() {
         init(&two.target(), None, |_| {}).await.unwrap();
         let prepared = Uninstall::prepare(&one.target()).await.unwrap();
         let removed = prepared.run(|_| {}).await.unwrap();
-        assert!(removed.roles.is_empty() && removed.kept.len() == 4);
+        assert!(removed.roles.is_empty() && removed.kept.len() == 5);
         let told = removed.to_string();
         assert!(
             told.contains(&format!("used by database {}", two.name)),
@@ -130,9 +130,15 @@ fn a_role_that_is_used_elsewhere_stays() {
             .unwrap();
         let prepared = Uninstall::prepare(&two.target()).await.unwrap();
         let removed = prepared.run(|_| {}).await.unwrap();
-        assert_eq!(removed.roles, ["htap_monitor", "htap_refresh"]);
+        assert_eq!(
+            removed.roles,
+            ["htap_monitor", "htap_owner", "htap_refresh"]
+        );
         let told = removed.to_string();
-        assert!(told.contains("htap_olap: used by table mine"), "{told}");
+        assert!(
+            told.contains("htap_olap: used by table public.mine"),
+            "{told}"
+        );
         assert!(told.contains("htap_oltp: used by its member app"), "{told}");
         let left = "SELECT count(*) FROM pg_roles WHERE rolname ~ '^htap_'";
         assert_eq!(number(&client, left).await, 2);

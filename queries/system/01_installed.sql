@@ -1,5 +1,9 @@
 -- What was installed, so that it can be completed, upgraded and removed.
-CREATE SCHEMA IF NOT EXISTS htap;
+CREATE SCHEMA IF NOT EXISTS htap AUTHORIZATION htap_owner;
+CREATE SCHEMA IF NOT EXISTS shop AUTHORIZATION htap_owner;
+CREATE SCHEMA IF NOT EXISTS mart AUTHORIZATION htap_owner;
+-- From here to the end of 11_rights.sql.
+SET LOCAL ROLE htap_owner;
 COMMENT ON SCHEMA htap IS 'htap-top: control of refreshes and partitions';
 
 CREATE TABLE IF NOT EXISTS htap.schema_version (

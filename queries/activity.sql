@@ -147,7 +147,7 @@ s AS MATERIALIZED (
                    = (SELECT pg_catalog.split_part(pg_catalog.current_setting('application_name'), ' - ', 1)))) IS NOT FALSE
 ),
 waiters AS MATERIALIZED (
-    SELECT w.pid, pg_catalog.pg_blocking_pids(w.pid) AS blockers
+    SELECT w.pid, /*?blocked_by*/ pg_catalog.pg_blocking_pids(w.pid) /*:NULL::pg_catalog.int4[]*/ AS blockers
     FROM (SELECT pid FROM s WHERE wait_event_type = 'Lock' ORDER BY query_start LIMIT 50) AS w
 ),
 locks AS MATERIALIZED (
@@ -179,7 +179,10 @@ prepared AS MATERIALIZED (
     JOIN locks AS its ON its.pid IS NULL AND its.granted AND its.virtualtransaction = held.virtualtransaction
      AND its.locktype = 'transactionid'
      AND (held.locktype <> 'transactionid' OR its.transactionid = held.transactionid)
-    JOIN pg_catalog.pg_prepared_xacts AS p ON p.transaction = its.transactionid
+    JOIN /*?blocked_by*/ pg_catalog.pg_prepared_xacts
+         /*:(SELECT NULL::pg_catalog.xid AS transaction, NULL::pg_catalog.text AS gid,
+                    NULL::pg_catalog.timestamptz AS prepared, NULL::pg_catalog.name AS owner,
+                    NULL::pg_catalog.name AS database WHERE false)*/ AS p ON p.transaction = its.transactionid
     WHERE 0 = ANY (w.blockers)
 ),
 behind AS MATERIALIZED (

@@ -1,8 +1,11 @@
 -- title = "Facts"
 -- pool = "oltp"
--- interval = "1h"
+-- interval = "10s"
 -- chart = { kind = "stat" }
--- about = "What the server is and what our role may see, read once at each connect. Cost: 2 ms."
+-- about = """
+-- What the server is and what our role may see. Asked at each connect, again and again until it is answered,
+-- and every 10 seconds, since it changes: a standby is promoted, a privilege granted. Cost: 2 ms.
+-- """
 --
 -- [columns.server_version_num]
 -- help = "Version as a number: 160004 is 16.4."
@@ -41,12 +44,6 @@
 -- [columns.max_parallel_workers]
 -- unit = "count"
 -- help = "The most parallel workers that serve queries at once."
--- [columns.pgss_version]
--- title = "pg_stat_statements"
--- help = "Version of the extension in this database; none where it is not installed."
--- [columns.pgss_schema]
--- title = "its schema"
--- help = "Schema it is installed in."
 -- [columns.system_identifier]
 -- title = "system"
 -- help = "Identity of the cluster; primary and standby share it. None where our role may not read it."
@@ -67,20 +64,14 @@ SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int8 AS serv
        (SELECT g.setting::pg_catalog.int8 FROM pg_catalog.pg_settings AS g
         WHERE g.name = 'track_activity_query_size') AS track_activity_query_size,
        pg_catalog.current_setting('max_parallel_workers')::pg_catalog.int8 AS max_parallel_workers,
-       e.extversion AS pgss_version,
-       e.nspname AS pgss_schema,
+       /*?system_identifier*/
        CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
             -- as text within: a direct call would be checked at the start, and fail where it is revoked
             THEN substring(pg_catalog.query_to_xml(
                      'SELECT system_identifier FROM pg_catalog.pg_control_system()', false, true, '')::pg_catalog.text
                  FROM '>([0-9]+)<')
-       END AS system_identifier,
+       END
+       /*:NULL::pg_catalog.text*/ AS system_identifier,
        nullif(pg_catalog.current_setting('cluster_name'), '') AS cluster_name
 FROM pg_catalog.pg_roles AS r
-LEFT JOIN (
-    SELECT x.extversion, n.nspname::pg_catalog.text AS nspname
-    FROM pg_catalog.pg_extension AS x
-    JOIN pg_catalog.pg_namespace AS n ON n.oid = x.extnamespace
-    WHERE x.extname = 'pg_stat_statements'
-) AS e ON true
 WHERE r.rolname = current_user

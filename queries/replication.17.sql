@@ -2,8 +2,11 @@
 
 WITH here AS MATERIALIZED (
     SELECT r.standby,
-           CASE WHEN r.standby THEN greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())
-                ELSE pg_catalog.pg_current_wal_lsn() END AS lsn
+           CASE WHEN r.standby THEN /*?lag_bytes retained_bytes*/
+                    greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())
+                    /*:NULL::pg_catalog.pg_lsn*/
+                ELSE /*?lag_bytes write_lag_bytes flush_lag_bytes retained_bytes*/ pg_catalog.pg_current_wal_lsn()
+                    /*:NULL::pg_catalog.pg_lsn*/ END AS lsn
     FROM (SELECT pg_catalog.pg_is_in_recovery() AS standby OFFSET 0) AS r
 )
 SELECT u.kind, u.name, u.pid, u.client, u.state, u.sync_state, u.lag_bytes, u.lag_s, u.write_lag_bytes, u.flush_lag_bytes,
@@ -32,6 +35,7 @@ FROM (
            r.state IS NULL AS restricted
     FROM pg_catalog.pg_stat_replication AS r
     CROSS JOIN here
+    /*?slot*/
     UNION ALL
     SELECT 'slot',
            s.slot_name::pg_catalog.text,
@@ -54,6 +58,8 @@ FROM (
            false
     FROM pg_catalog.pg_replication_slots AS s
     CROSS JOIN here
+    /*:*/
+    /*?receiver*/
     UNION ALL
     SELECT 'receiver',
            coalesce(w.slot_name, 'walreceiver'),
@@ -79,6 +85,7 @@ FROM (
     FROM here
     LEFT JOIN pg_catalog.pg_stat_wal_receiver AS w ON true
     WHERE here.standby
+    /*:*/
 ) AS u
 ORDER BY u.kind, u.retained_bytes DESC NULLS LAST, u.lag_bytes DESC NULLS LAST, u.name
 LIMIT 200

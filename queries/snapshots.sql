@@ -121,7 +121,8 @@ FROM (
     WHERE (a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL)
       AND a.pid <> pg_catalog.pg_backend_pid()
       AND a.backend_type IS DISTINCT FROM 'parallel worker' -- NULL where hidden from our role
-      AND a.pid NOT IN (SELECT v.pid FROM pg_catalog.pg_stat_progress_vacuum AS v WHERE v.pid IS NOT NULL)
+      /*?*/ AND a.pid NOT IN (SELECT v.pid FROM pg_catalog.pg_stat_progress_vacuum AS v WHERE v.pid IS NOT NULL) /*:*/
+    /*?prepared*/
     UNION ALL
     SELECT 'prepared',
            p.gid,
@@ -136,6 +137,8 @@ FROM (
            NULL, NULL, NULL, NULL, NULL, p.transaction::pg_catalog.text::pg_catalog.int8, NULL, NULL
     FROM pg_catalog.pg_prepared_xacts AS p
     CROSS JOIN me
+    /*:*/
+    /*?slot*/
     UNION ALL
     SELECT x.kind,
            s.slot_name::pg_catalog.text,
@@ -151,6 +154,7 @@ FROM (
     FROM pg_catalog.pg_replication_slots AS s
     CROSS JOIN LATERAL (VALUES ('slot', s.xmin), ('slot_catalog', s.catalog_xmin)) AS x (kind, xmin)
     WHERE x.xmin IS NOT NULL AND s.wal_status IS DISTINCT FROM 'lost'
+    /*:*/
 ) AS h
 ORDER BY h.age_xids DESC, h.age_s DESC NULLS LAST
 LIMIT 50

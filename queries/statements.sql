@@ -16,8 +16,9 @@
 -- Blind spot: a statement counts when it ends. One that has just become expensive comes in when it has
 -- overtaken the 200th. What is evicted (pg_stat_statements.max) or reset takes its figures along. Texts are not shown
 -- where statements of databases in other encodings are among them: the server converts all or none. Planning
--- time is not in it unless track_planning is on. No percentiles. The class goes by the role alone. Without
--- pg_read_all_stats others' texts are hidden.
+-- time is not in it unless track_planning is on. No percentiles. The class goes by the role and the text; which
+-- application sent it is not recorded. Without pg_read_all_stats others' texts are hidden. This program's own
+-- statements are left out.
 -- """
 --
 -- [columns.now_epoch]
@@ -25,7 +26,7 @@
 -- unit = "time"
 -- help = "The server's clock at the sample."
 -- [columns.class]
--- help = "Class of work, by the role alone: oltp, olap, refresh, maintenance."
+-- help = "Class of work, by the role and the text: oltp, olap, refresh, maintenance."
 -- [columns.usename]
 -- title = "role"
 -- help = "Role the statement ran as (SET ROLE counts here)."
@@ -123,6 +124,8 @@ CROSS JOIN LATERAL (
         FROM pg_catalog.pg_database AS me
         WHERE me.datname = pg_catalog.current_database())) AS s
     WHERE s.dbid = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
+      -- this program's own begin with it
+      AND (pg_catalog.strpos(s.query, '/* htap-top */') > 0) IS NOT TRUE
     ORDER BY s.total_exec_time DESC
     LIMIT 200
 ) AS t

@@ -217,7 +217,9 @@ CROSS JOIN here
 JOIN pg_catalog.pg_namespace AS n ON n.oid = mv.relnamespace
 LEFT JOIN pg_catalog.pg_class AS toast ON toast.oid = mv.reltoastrelid
 CROSS JOIN LATERAL (
-    SELECT CASE WHEN here.commit_ts THEN pg_catalog.pg_xact_commit_timestamp(mv.xmin) END AS refreshed,
+    SELECT CASE WHEN here.commit_ts
+                THEN /*?refreshed_s refreshed_epoch*/ pg_catalog.pg_xact_commit_timestamp(mv.xmin)
+                     /*:NULL::pg_catalog.timestamptz*/ END AS refreshed,
            -- 13 has 0 for "never analysed", later majors -1
            mv.reltuples >= 0 AND (mv.relpages > 0 OR here.version >= 140000) AS known
     OFFSET 0
@@ -235,7 +237,9 @@ LEFT JOIN LATERAL (
     SELECT locks.kind, locks.pid,
            CASE WHEN a.state = 'active' THEN a.query_start ELSE a.xact_start END AS since
     FROM locks
-    LEFT JOIN LATERAL pg_catalog.pg_stat_get_activity(locks.pid) AS a ON true
+    LEFT JOIN LATERAL /*?refresh_running_s*/ pg_catalog.pg_stat_get_activity(locks.pid)
+        /*:(SELECT NULL::pg_catalog.text AS state, NULL::pg_catalog.timestamptz AS query_start,
+                   NULL::pg_catalog.timestamptz AS xact_start)*/ AS a ON true
     WHERE locks.relation = mv.oid
     ORDER BY locks.granted DESC, since
     LIMIT 1

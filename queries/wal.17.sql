@@ -10,19 +10,23 @@ SELECT extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8 AS no
        b.maxwritten_clean,
        NULL::pg_catalog.int8 AS buffers_backend,
        CASE WHEN NOT pg_catalog.pg_is_in_recovery()
-            THEN pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), '0/0')::pg_catalog.int8 END AS wal_lsn_bytes,
+            THEN pg_catalog.pg_wal_lsn_diff(
+                /*?wal_lsn_bytes*/ pg_catalog.pg_current_wal_lsn() /*:NULL::pg_catalog.pg_lsn*/, '0/0')::pg_catalog.int8 END
+           AS wal_lsn_bytes,
        w.wal_records,
        w.wal_fpi,
        w.wal_buffers_full,
        a.archived_count AS archived,
        a.failed_count AS archive_failed,
+       /*?last_checkpoint_s*/
        CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE')
             -- as text within: a direct call would be checked at the start, and fail where it is revoked
             THEN substring(pg_catalog.query_to_xml(
                      'SELECT extract(epoch FROM pg_catalog.clock_timestamp() - checkpoint_time)::pg_catalog.float8 AS s
                       FROM pg_catalog.pg_control_checkpoint()', false, true, '')::pg_catalog.text
                  FROM '>(-?[0-9.]+)<')::pg_catalog.float8
-       END AS last_checkpoint_s,
+       END
+       /*:NULL::pg_catalog.float8*/ AS last_checkpoint_s,
        extract(epoch FROM pg_catalog.current_setting('checkpoint_timeout')::pg_catalog.interval)::pg_catalog.float8
            AS checkpoint_timeout_s,
        pg_catalog.pg_size_bytes(pg_catalog.current_setting('max_wal_size')) AS max_wal_size_bytes,
@@ -32,5 +36,8 @@ SELECT extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8 AS no
        extract(epoch FROM k.stats_reset)::pg_catalog.float8 AS stats_reset
 FROM pg_catalog.pg_stat_bgwriter AS b
 CROSS JOIN pg_catalog.pg_stat_checkpointer AS k
-CROSS JOIN pg_catalog.pg_stat_archiver AS a
-CROSS JOIN pg_catalog.pg_stat_wal AS w
+CROSS JOIN /*?archived archive_failed*/ pg_catalog.pg_stat_archiver
+    /*:(SELECT NULL::pg_catalog.int8 AS archived_count, NULL::pg_catalog.int8 AS failed_count)*/ AS a
+CROSS JOIN /*?wal_records wal_fpi wal_buffers_full*/ pg_catalog.pg_stat_wal
+    /*:(SELECT NULL::pg_catalog.int8 AS wal_records, NULL::pg_catalog.numeric AS wal_fpi,
+               NULL::pg_catalog.int8 AS wal_buffers_full)*/ AS w

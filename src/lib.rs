@@ -39,6 +39,7 @@
 //!
 //! `queries/<name>.sql` is a front matter in TOML (title, pool, interval, chart, columns and their help)
 //! and a statement; `<name>.17.sql` holds the statement from PostgreSQL 17 on, with the same columns.
+//! What some servers forbid stands between marks in it, and is left out where it is refused ([`dashboard::panels::parts`]).
 //! [`dashboard::panels`] embeds them and picks by version; [`dashboard::panels::spec`] is the format;
 //! `panels/own.rs` reads a user's files. Some panels derive columns in a file of their name: `activity`
 //! (class, blocks, harm), `snapshots` (ages, pins), `bloat` (vacuums in vain), `views` (freshness), `locks`

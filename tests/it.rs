@@ -10,6 +10,7 @@ mod it {
     mod diagnosis;
     mod doctor;
     mod explain;
+    mod facts;
     mod guard;
     mod hostile;
     mod output;

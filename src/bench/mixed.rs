@@ -7,8 +7,10 @@ use crate::system::orders::{Commit, Strategy};
 use crate::system::refresh::keeper::keep;
 use crate::system::refresh::plan::{Pace, Plan};
 use crate::workload::{Mix, Options, Source, Summary, run};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// Work beside a load, ended with it.
 struct Beside(JoinHandle<()>);
@@ -52,35 +54,204 @@ fn repeat(target: &Target, statements: &'static [&'static str]) -> Beside {
     }))
 }
 
+/// Time spent on refreshes, and since when one is under way.
+#[derive(Debug, Default)]
+struct Busy {
+    whole: Duration,
+    since: Option<Instant>,
+}
+
+impl Busy {
+    fn seconds(&self) -> f64 {
+        let running = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        (self.whole + running).as_secs_f64()
+    }
+}
+
+/// Every materialized view of the mart, one after the other, once in a window: the case study refreshes them every
+/// 5 minutes, and a window of the bench stands for so much. A refresh takes as long here as it takes.
+fn all_views(target: &Target, window: Duration, busy: Arc<Mutex<Busy>>) -> Beside {
+    const VIEWS: &str =
+        "SELECT format('REFRESH MATERIALIZED VIEW CONCURRENTLY %I.%I', n.nspname, c.relname) AS sql
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname = 'mart' AND c.relkind = 'm' AND c.relispopulated AND EXISTS (
+            SELECT FROM pg_index AS x WHERE x.indrelid = c.oid AND x.indisunique AND x.indisvalid)
+        ORDER BY c.relname";
+    let target = target.with_application_name("htap-top bench beside");
+    Beside(tokio::spawn(async move {
+        let Ok(client) = sampler::connect(&target, &Settings::of_work(Duration::ZERO)).await else {
+            return;
+        };
+        let Ok(views) = client.query(VIEWS, &[]).await else {
+            return;
+        };
+        loop {
+            let begun = Instant::now();
+            if let Ok(mut busy) = busy.lock() {
+                busy.since = Some(begun);
+            }
+            for row in 0..views.rows.len() {
+                let sql = views.get(row, "sql").text().unwrap_or_default();
+                if client.batch(sql).await.is_err() && client.is_closed() {
+                    return;
+                }
+            }
+            if let Ok(mut busy) = busy.lock() {
+                busy.whole += begun.elapsed();
+                busy.since = None;
+            }
+            tokio::time::sleep_until(begun + window).await;
+        }
+    }))
+}
+
 /// What the case study's section 5.2 offers.
-const ORDERS_PER_S: f64 = 5_000.0;
+const TRANSACTIONS_PER_S: f64 = 5_000.0;
 const QUESTIONS_PER_S: f64 = 50.0;
 
-pub async fn mixed(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
-    let mut options = Options {
-        oltp_per_s: ORDERS_PER_S,
+/// What goes on beside a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refreshing {
+    Nothing,
+    /// The nightly copy of everything, while customers are there.
+    Copy,
+    /// All materialized views, once in a window.
+    Views,
+    /// Changes are merged into the summaries within a second.
+    Merges,
+}
+
+/// How a variant is set up: the load, and what goes on beside it. Between `HTAP as written` and `HTAP corrected`
+/// stand the single changes.
+fn setup(variant: &str, options: &Options) -> (Options, Refreshing) {
+    let corrected = Options {
+        oltp_per_s: TRANSACTIONS_PER_S,
         olap_per_s: QUESTIONS_PER_S,
-        mix: Mix::ORDERS,
-        skew: 0.5,
+        // Every order lives its whole life: what is completed is merged, and reports read it.
+        mix: Mix::LIVES,
         commit: Commit::Asynchronous,
-        ..crowd(lab)
+        ..options.clone()
+    };
+    let written = Options {
+        strategy: Strategy::RoundTrips,
+        reports: Source::Mv,
+        olap_running: 20,
+        olap_clients: 20,
+        ..corrected.clone()
+    };
+    let grouped = Options {
+        strategy: Strategy::GroupCommit,
+        ..written.clone()
+    };
+    let alone = Options {
+        olap_per_s: 0.0,
+        ..corrected.clone()
     };
     match variant {
-        "OLTP alone" | "ETL copy" => options.olap_per_s = 0.0,
-        "OLAP alone" => options.oltp_per_s = 0.001,
-        "HTAP as written" => {
-            options.strategy = Strategy::RoundTrips;
-            options.reports = Source::Mv;
-            options.olap_running = 20;
-            options.olap_clients = 20;
+        "OLTP alone" => (alone, Refreshing::Nothing),
+        "ETL copy" => (alone, Refreshing::Copy),
+        "OLAP alone" => {
+            let oltp_per_s = 0.001;
+            let load = Options {
+                oltp_per_s,
+                ..corrected
+            };
+            (load, Refreshing::Nothing)
         }
-        _ => {}
+        "HTAP as written" => (written, Refreshing::Views),
+        "only group commit" => (grouped, Refreshing::Views),
+        "only an OLAP limit" => {
+            let load = Options {
+                olap_running: corrected.olap_running,
+                olap_clients: corrected.olap_clients,
+                ..written
+            };
+            (load, Refreshing::Views)
+        }
+        "only summaries" => {
+            let reports = Source::Rollup;
+            (Options { reports, ..written }, Refreshing::Merges)
+        }
+        "group commit and summaries" => {
+            let reports = Source::Rollup;
+            (Options { reports, ..grouped }, Refreshing::Merges)
+        }
+        "corrected, Zipf 1.1" => (
+            Options {
+                skew: 1.1,
+                ..corrected
+            },
+            Refreshing::Merges,
+        ),
+        "function, Zipf 1.1" => {
+            let load = Options {
+                strategy: Strategy::Function,
+                skew: 1.1,
+                clients: 32,
+                ..corrected
+            };
+            (load, Refreshing::Merges)
+        }
+        _ => (corrected, Refreshing::Merges),
     }
+}
+
+/// What a row of the table says of a variant's load.
+pub fn described(variant: &str) -> String {
+    let (options, beside) = setup(variant, &many(&Options::default()));
+    let reports = match options.reports {
+        Source::Mv => "materialized views",
+        Source::Rollup => "summaries",
+        Source::Base => "base tables",
+    };
+    let mut words = vec![conditions(&options)];
+    if options.olap_per_s > 0.0 {
+        let limit = if options.olap_running >= 20 {
+            "20 reports at once".to_owned()
+        } else {
+            "a report per processor".to_owned()
+        };
+        words.push(format!("{limit} from {reports}"));
+    }
+    match beside {
+        Refreshing::Views => words.push("all views refreshed once in a window".into()),
+        Refreshing::Merges => words.push("merged within 1 s".into()),
+        Refreshing::Copy => words.push("all sales copied over and over".into()),
+        Refreshing::Nothing => {}
+    }
+    words.join(", ")
+}
+
+/// How a load creates orders, when they count as committed, how popular products are, and how many clients there are.
+pub fn conditions(options: &Options) -> String {
+    let strategy = match options.strategy {
+        Strategy::GroupCommit => "group commit",
+        Strategy::RoundTrips => "nine round trips",
+        other => other.name(),
+    };
+    let commit = match options.commit {
+        Commit::Synchronous => "durable",
+        Commit::Asynchronous => "asynchronous",
+    };
+    format!(
+        "{strategy}, {commit}, Zipf {}, {} clients",
+        options.skew, options.clients
+    )
+}
+
+pub async fn mixed(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
+    const MERGED: &str = "SELECT coalesce(sum(rows), 0)::float8 FROM htap.refresh_run
+        WHERE mode = 'incremental' AND finished > to_timestamp(";
+    let (options, refreshing) = setup(variant, &crowd(lab));
     lab.settle().await?;
-    let _beside = match variant {
-        "HTAP corrected" => Some(keeper(lab.target(), Duration::from_secs(1))),
-        // The nightly copy of everything, while customers are there.
-        "ETL copy" => Some(repeat(
+    let busy = Arc::new(Mutex::new(Busy::default()));
+    let begun_s = lab
+        .number("SELECT extract(epoch FROM clock_timestamp())::float8")
+        .await?;
+    let begun = Instant::now();
+    let beside = match refreshing {
+        Refreshing::Merges => Some(keeper(lab.target(), Duration::from_secs(1))),
+        Refreshing::Copy => Some(repeat(
             lab.target(),
             &[
                 "DROP TABLE IF EXISTS bench.warehouse",
@@ -88,17 +259,21 @@ pub async fn mixed(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
                 "CREATE INDEX ON bench.warehouse (sale_time)",
             ],
         )),
-        // Every 5 minutes all views; a window of the bench sees the part that falls into it.
-        "HTAP as written" => Some(repeat(
-            lab.target(),
-            &[
-                "REFRESH MATERIALIZED VIEW CONCURRENTLY mart.sales_hourly_mv",
-                "SELECT pg_sleep(5)",
-            ],
-        )),
-        _ => None,
+        Refreshing::Views => Some(all_views(lab.target(), lab.window, Arc::clone(&busy))),
+        Refreshing::Nothing => None,
     };
-    load(lab, &options).await
+    let mut figures = load(lab, &options).await?;
+    let seconds = begun.elapsed().as_secs_f64().max(0.001);
+    if refreshing == Refreshing::Views {
+        let busy_s = busy.lock().map_or(0.0, |busy| busy.seconds());
+        figures.insert("refreshing_pct".into(), (busy_s / seconds * 100.0).round());
+    }
+    drop(beside);
+    if refreshing == Refreshing::Merges {
+        let merged = lab.number(&format!("{MERGED}{begun_s})")).await?;
+        figures.insert("merged_per_s".into(), (merged / seconds).round());
+    }
+    Ok(figures)
 }
 
 /// A shop at 2,000 transactions a second, and ever more questions.
@@ -109,7 +284,6 @@ pub async fn frontier(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
         oltp_per_s: 2_000.0,
         olap_per_s: variant.parse().unwrap_or(0.0),
         commit: Commit::Asynchronous,
-        skew: 0.5,
         ..base(lab)
     };
     load(lab, &options).await
@@ -120,21 +294,37 @@ pub fn base(lab: &Lab) -> Options {
     Options {
         warm_up: lab.window / 5,
         duration: lab.window,
-        clients: 16,
-        deliver: false,
-        ..Options::default()
+        ..few(&Options::default())
     }
 }
 
-/// Many customers, whose orders share transactions; measured once their sessions have planned their statements
-/// and what piled up meanwhile is worked off.
-fn crowd(lab: &Lab) -> Options {
+/// A few customers, and popular products, but no queue behind one.
+pub fn few(options: &Options) -> Options {
     Options {
-        warm_up: (lab.window / 5).max(Duration::from_secs(5)),
-        clients: 64,
+        clients: 16,
+        skew: 0.5,
+        deliver: false,
         strategy: Strategy::GroupCommit,
-        ..base(lab)
+        ..options.clone()
     }
+}
+
+/// Many customers, whose orders share transactions.
+fn many(options: &Options) -> Options {
+    Options {
+        clients: 64,
+        ..few(options)
+    }
+}
+
+/// As [`many`], measured once orders are completed as fast as they are created: 9 seconds after that at most. A
+/// window too short for that says nothing anyway.
+fn crowd(lab: &Lab) -> Options {
+    let lives = Duration::from_secs(10).min(lab.window * 2);
+    many(&Options {
+        warm_up: lives.max(lab.window / 5),
+        ..base(lab)
+    })
 }
 
 /// Puts a load on and takes its figures, with those of the processors.
@@ -181,9 +371,6 @@ pub async fn completing(lab: &Lab, refreshed: bool) -> Result<Figures, BenchErro
             steps: 3.0,
         },
         commit: Commit::Asynchronous,
-        skew: 0.5,
-        // An order is completed five seconds after it was created, nine at most.
-        warm_up: (lab.window / 5).max(Duration::from_secs(10)),
         ..crowd(lab)
     };
     let mut figures = load(lab, &options).await?;
@@ -194,4 +381,38 @@ pub async fn completing(lab: &Lab, refreshed: bool) -> Result<Figures, BenchErro
     let completed = lab.number(&completed).await? / seconds;
     figures.insert("completed_per_s".into(), completed.round());
     Ok(figures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_change_is_shown_alone() {
+        let of = |variant| setup(variant, &many(&Options::default()));
+        let (written, _) = of("HTAP as written");
+        let (corrected, _) = of("HTAP corrected");
+        let differ = |one: &Options, other: &Options| {
+            usize::from(one.strategy != other.strategy)
+                + usize::from(one.reports != other.reports)
+                + usize::from(one.olap_running != other.olap_running)
+        };
+        assert_eq!(differ(&written, &corrected), 3);
+        for single in ["only group commit", "only an OLAP limit", "only summaries"] {
+            assert_eq!(differ(&written, &of(single).0), 1, "{single}");
+        }
+        assert_eq!(differ(&written, &of("group commit and summaries").0), 2);
+        for variant in super::super::EXPERIMENTS
+            .iter()
+            .filter(|experiment| experiment.name == "mixed")
+            .flat_map(|experiment| experiment.variants)
+        {
+            let (options, _) = of(variant);
+            assert_eq!(options.mix, Mix::LIVES, "{variant}");
+            let words = described(variant);
+            for part in ["Zipf", "clients", "asynchronous"] {
+                assert!(words.contains(part), "{variant}: {words}");
+            }
+        }
+    }
 }

@@ -123,7 +123,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     },
     Experiment {
         name: "refresh",
-        about: "one refresh of each kind after 1,000 changed orders, and the OLTP latency beside refreshes",
+        about: "one refresh of each kind after 1,000 changed orders, and the OLTP latency beside such refreshes",
         section: "5.3",
         variants: &[
             "none",
@@ -149,14 +149,20 @@ pub const EXPERIMENTS: &[Experiment] = &[
     },
     Experiment {
         name: "mixed",
-        about: "5,000 orders/s and 50 questions/s offered in an open loop, asynchronous commit",
+        about: "5,000 transactions/s of orders that live their whole lives, and 50 questions/s, offered in an open loop",
         section: "5.2",
         variants: &[
             "OLTP alone",
             "OLAP alone",
             "ETL copy",
             "HTAP as written",
+            "only group commit",
+            "only an OLAP limit",
+            "only summaries",
+            "group commit and summaries",
             "HTAP corrected",
+            "corrected, Zipf 1.1",
+            "function, Zipf 1.1",
         ],
     },
     Experiment {

@@ -10,11 +10,12 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// The claims of the case study with what was measured, as a Markdown table.
-pub fn beside_claims(store: &Store) -> String {
+/// `other` is of another number of orders.
+pub fn beside_claims(store: &Store, other: Option<&Store>) -> String {
     let mut text = String::from(
         "| § | What | The case study says | Measured here |\n| --- | --- | --- | --- |\n",
     );
-    for line in claims::lines(store) {
+    for line in claims::lines(store, other) {
         let measured = line.measured.unwrap_or_else(|| "not run".to_owned());
         let claim = if line.claim.is_empty() {
             "–"

@@ -23,6 +23,9 @@ pub struct Bench {
     /// Print the report of a file of results, and end
     #[arg(long, conflicts_with = "list")]
     pub report: bool,
+    /// With --report: a file of results of another number of orders, whose ratio of refreshes stands beside
+    #[arg(long, value_name = "FILE", requires = "report")]
+    pub beside: Option<PathBuf>,
     /// File of results
     #[arg(long, value_name = "FILE", default_value = "bench-results.json")]
     pub results: PathBuf,

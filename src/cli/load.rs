@@ -26,6 +26,7 @@ The order of events: rates rise (--ramp), --warm-up, then --duration is measured
   --mix shop     of 100 transactions 41 look at a product, 8 log in, 14 create an order of 1 to 5 lines, 37 lead
                  an order on (pay, ship, complete, cancel); a step without an order that waits for one is a look
   --mix orders   every transaction creates an order
+  --mix lives    orders are created, paid, shipped and completed, and nothing else is done
   --mix browse=50,log_in=10,create=12,steps=28   shares of your own
 
 Transactions run as htap_oltp, reports as htap_olap: the user of CONNINFO does not matter. Orders are real, and stay.
@@ -53,7 +54,7 @@ pub struct Workload {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub warm_up: Duration,
     /// Sessions for transactions
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub clients: u16,
     /// Sessions for reports
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=20))]
@@ -64,14 +65,14 @@ pub struct Workload {
     /// How arrivals are spread: poisson or fixed
     #[arg(long, default_value = "poisson")]
     pub arrivals: Spread,
-    /// What the transactions are: shop, orders, or shares (below)
+    /// What the transactions are: shop, orders, lives, or shares (below)
     #[arg(long, default_value = "shop")]
     pub mix: Mix,
     /// Exponent of the products' popularity; 0: all are equally popular
     #[arg(long, value_name = "EXPONENT", default_value_t = 1.1, value_parser = parse_skew)]
     pub skew: f64,
-    /// How orders are created: function, pipelined, group, or round-trips (the case study's way, for comparison)
-    #[arg(long, default_value = "function")]
+    /// How orders are created: group, function, pipelined, or round-trips (the case study's way, for comparison)
+    #[arg(long, default_value = "group")]
     pub strategy: Strategy,
     /// Do not wait for the disk: a crash of the server may lose the last 0.6 s
     #[arg(long)]

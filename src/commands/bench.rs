@@ -25,7 +25,9 @@ pub fn bench(options: &Bench) -> Result<(), Failure> {
     }
     if options.report {
         let store = Store::read(&options.results).map_err(failed)?;
-        return show(&store, &options.format);
+        let beside = options.beside.as_deref().map(Store::read);
+        let beside = beside.transpose().map_err(failed)?;
+        return show(&store, beside.as_ref(), &options.format);
     }
     let wanted = bench::Options {
         experiments: options.experiments.clone(),
@@ -52,7 +54,7 @@ pub fn bench(options: &Bench) -> Result<(), Failure> {
         }
     })?;
     match store {
-        Some(store) => show(&store, &options.format),
+        Some(store) => show(&store, None, &options.format),
         None => Err(Failure::new(
             FAILURE,
             format!(
@@ -71,15 +73,15 @@ fn failed(error: BenchError) -> Failure {
     Failure::new(code, error)
 }
 
-fn show(store: &Store, format: &str) -> Result<(), Failure> {
+fn show(store: &Store, beside: Option<&Store>, format: &str) -> Result<(), Failure> {
     let text = match format {
         "json" => {
             let text = serde_json::to_string_pretty(store.runs());
             text.map_err(|error| Failure::new(FAILURE, error))? + "\n"
         }
-        "markdown" => report::beside_claims(store),
+        "markdown" => report::beside_claims(store, beside),
         _ => {
-            let mut text = report::beside_claims(store);
+            let mut text = report::beside_claims(store, beside);
             for line in report::verdicts(store) {
                 let _ = write!(text, "\n{line}");
             }

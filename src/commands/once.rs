@@ -16,6 +16,9 @@ use std::time::Duration;
 /// Between the two samples from which rates are made; no multiple of a second, which would be counted
 /// from the last tick of the clock.
 const APART: Duration = Duration::from_millis(1_100);
+/// As [`APART`], for rates: a session reports what it did once a second at most, so that the counts of a single
+/// second are off by as much.
+const RATES_APART: Duration = Duration::from_millis(5_100);
 /// Panels made of what others tell as well, who may tell it later.
 const TOGETHER: [&str; 2] = ["bloat", "snapshots"];
 
@@ -45,7 +48,11 @@ pub fn once(options: &Once) -> Result<(), Failure> {
             )),
             Settled::TimeUp => {
                 let waited = htap_top::format::seconds(options.wait.as_secs_f64());
-                let why = format!("not everything was measured within {waited} (--wait)");
+                let mut why = format!("not everything was measured within {waited} (--wait)");
+                let unknown = output::unknown(&headless.model);
+                if !unknown.is_empty() {
+                    why = format!("{why}: {}", unknown.join("; "));
+                }
                 if options.check {
                     // What nobody measured is not held.
                     tell(options, &headless.model).and(Err(Failure::new(FAILURE, why)))
@@ -71,7 +78,11 @@ fn hurry(start: &mut Start, panels: &[String]) {
     for spec in built_in {
         let panels = &mut start.config.panels;
         let panel = panels.entry(spec.name).or_default();
-        panel.interval = Some(panel.interval.map_or(APART, |wanted| wanted.min(APART)));
+        panel.interval = Some(if spec.front.rates.is_empty() {
+            panel.interval.map_or(APART, |wanted| wanted.min(APART))
+        } else {
+            RATES_APART
+        });
     }
 }
 
@@ -124,13 +135,12 @@ fn judge(model: &Model, bare: bool) -> Result<(), Failure> {
     }
     let missed = output::missed(model);
     if missed.is_empty() && model.cause.health != Health::Danger {
-        let unknown = model.gauges.iter();
-        let unknown = unknown.filter(|gauge| gauge.health == Health::Unknown);
-        let unknown: Vec<&str> = unknown.map(|gauge| gauge.label).collect();
+        // As the cause line: what is not known is not held.
+        let unknown = output::unknown(model);
         if unknown.is_empty() {
             return Ok(());
         }
-        let what = format!("not measured: {}", unknown.join(", "));
+        let what = format!("not known: {}", unknown.join("; "));
         return Err(Failure::new(FAILURE, what));
     }
     let names: Vec<&str> = missed.iter().map(|gauge| gauge.label).collect();
@@ -145,7 +155,7 @@ fn judge(model: &Model, bare: bool) -> Result<(), Failure> {
 /// Fails where nothing came of what was asked for.
 fn came(model: &Model, sheets: &[Sheet], all: bool) -> Result<(), Failure> {
     if all {
-        let why = output::trouble(model);
+        let why = output::unmeasured(model);
         return why.map_or(Ok(()), |why| Err(Failure::new(FAILURE, why)));
     }
     if sheets.iter().any(|sheet| sheet.rows.is_some()) {

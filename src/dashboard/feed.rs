@@ -1,6 +1,7 @@
 //! A feed is a panel's statement with its last answer, and the cursor of whoever looks at it.
 
 use super::event::Moment;
+use super::panels::parts::Forbidden;
 use super::panels::rates;
 use super::panels::spec::Spec;
 use crate::format;
@@ -13,13 +14,23 @@ use std::sync::Arc;
 /// Stands for a backend's pid in the statements that are about one.
 pub const PID: &str = "{pid}";
 
+/// The SQLSTATE of a lock that was not had in time: it passes.
+pub const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// Stands before every statement that this program samples with, so that a server's statistics, its log and
+/// whoever reads them can tell it from others' work.
+pub const MARK: &str = "/* htap-top */ ";
+
 /// A panel's statement, its last answer and the cursor on it.
 #[derive(Clone, Debug)]
 pub struct Feed {
     /// The panel file.
     pub spec: Arc<Spec>,
-    /// The statement for this server's version.
+    /// The statement for this server's version, with the marks of what some servers forbid.
+    pub source: Arc<str>,
+    /// As it is sent; empty while it is not known how it must be.
     pub sql: Arc<str>,
+    /// What this server refuses of it.
+    pub forbidden: Forbidden,
     /// From a user's own file: result types are unknown.
     pub foreign: bool,
     /// The digit that opens it; `None` for one that only feeds others or stands on the "more" page.
@@ -55,6 +66,8 @@ pub struct Sampling {
     pub outlived: bool,
     /// Why the last answer was none.
     pub error: Option<PgError>,
+    /// How often in a row it was none.
+    pub failures: u32,
     /// Relations or extensions that it lacks.
     pub missing: Vec<Clean>,
 }
@@ -135,6 +148,26 @@ impl Filter {
 }
 
 impl Feed {
+    /// Takes a statement, and writes it as it is sent.
+    pub fn ask_with(&mut self, source: &str) {
+        self.source = source.into();
+        self.write();
+    }
+
+    /// Writes the statement anew, without what the server refuses.
+    pub fn write(&mut self) {
+        let sql = if self.foreign {
+            self.source.to_string()
+        } else {
+            self.forbidden.write(&self.source)
+        };
+        self.sql = if sql.is_empty() {
+            sql.into()
+        } else {
+            format!("{MARK}{sql}").into()
+        };
+    }
+
     /// The rows' identity: the key columns of the front matter, or all text columns.
     pub fn identity(&self, row: usize) -> Vec<Box<str>> {
         self.table.identity(row, &self.spec.front.key)
@@ -150,6 +183,13 @@ impl Feed {
     /// The row with this identity.
     pub fn row_of(&self, identity: &[Box<str>]) -> Option<usize> {
         (0..self.table.rows.len()).find(|row| self.identity(*row) == identity)
+    }
+
+    /// Whether what failed last is tried again soon: without what the server forbids, or since the reason passes.
+    pub fn is_asked_again(&self) -> bool {
+        let sampling = &self.sampling;
+        let passing = |error: &PgError| error.code() == LOCK_NOT_AVAILABLE;
+        sampling.in_flight.is_some() || sampling.error.as_ref().is_some_and(passing)
     }
 
     /// Asked about one backend, whose detail is open.

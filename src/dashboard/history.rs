@@ -58,13 +58,24 @@ struct Counters {
     blks_read: f64,
     stats_reset: f64,
     postmaster_start: f64,
+    /// Transactions of this program among them.
+    own: f64,
+}
+
+impl Counters {
+    fn ended(&self) -> f64 {
+        self.commits + self.rollbacks - self.own
+    }
 }
 
 /// Figures of the transactions of the watched database.
 #[derive(Clone, Debug, Default)]
 pub struct Oltp {
-    /// Transactions per second, commits and rollbacks, over five seconds.
+    /// Transactions per second, commits and rollbacks without this program's own, over [`STEADY_S`]; none
+    /// before the counters were watched for [`CARRIES_TPS_S`].
     pub tps: Option<f64>,
+    /// Seconds over which they were counted.
+    pub tps_window_s: Option<f64>,
     /// Rollbacks in percent of transactions of the interval.
     pub rollback_pct: Option<f64>,
     /// Deadlocks since they are watched: since the program started, or the counters were reset.
@@ -128,20 +139,31 @@ pub struct History {
     first_deadlocks: Option<f64>,
     window: VecDeque<(f64, f64)>,
     failures: VecDeque<(f64, u32)>,
-    statements: BTreeMap<String, (f64, f64)>,
+    statements: BTreeMap<(String, String), (f64, f64)>,
 }
 
+/// Classes that a statement's text tells.
+const CLASSES: [WorkClass; 2] = [WorkClass::Refresh, WorkClass::Maintenance];
 /// Seconds over which transactions per second are taken: a backend reports what it did once a second at most,
 /// so that the server's count of a single second is off by a fifth or more.
 const STEADY_S: f64 = 5.5;
-/// Seconds over which the point query's percentiles are taken.
+/// Seconds that carry a rate of these counters.
+pub const CARRIES_TPS_S: f64 = 4.5;
+/// Seconds over which the point query's percentiles are taken; longer where it takes longer to time
+/// [`CARRIES_P99`] of them.
 pub const WINDOW_S: f64 = 30.0;
+/// So many timed queries carry a median, a 95th and a 99th percentile: of fewer, the highest ones are the same.
+pub const CARRIES_P50: usize = 10;
+/// As [`CARRIES_P50`].
+pub const CARRIES_P95: usize = 20;
+/// As [`CARRIES_P50`].
+pub const CARRIES_P99: usize = 100;
 /// Seconds without a slow point query before an episode of them is over.
 const GOOD_S: f64 = 2.0;
 
 impl History {
-    /// Takes a row of counters.
-    pub fn database(&mut self, row: &Table) {
+    /// Takes a row of counters, among which are `own` transactions of this program.
+    pub fn database(&mut self, row: &Table, own: f64) {
         let number = |name| row.first(name).number();
         let now = Counters {
             at_s: number("now_epoch").unwrap_or(0.0),
@@ -153,6 +175,7 @@ impl History {
             blks_read: number("blks_read").unwrap_or(0.0),
             stats_reset: number("stats_reset").unwrap_or(0.0),
             postmaster_start: number("postmaster_start").unwrap_or(0.0),
+            own,
         };
         let oltp = &mut self.oltp;
         let reset = self.last.is_some_and(|last| is_reset(&last, &now));
@@ -167,10 +190,11 @@ impl History {
         oltp.deadlocks = Some(now.deadlocks - first_deadlocks);
         if let Some(last) = self.last.filter(|last| !reset && now.at_s > last.at_s) {
             let seconds = now.at_s - last.at_s;
-            let transactions = (now.commits - last.commits) + (now.rollbacks - last.rollbacks);
+            let rollbacks = now.rollbacks - last.rollbacks;
+            // Sessions report late: those of this program may be a few more than were counted.
+            let transactions = (now.ended() - last.ended()).max(rollbacks);
             rate = Some(transactions / seconds);
-            oltp.rollback_pct = (transactions > 0.0)
-                .then(|| (now.rollbacks - last.rollbacks) / transactions * 100.0);
+            oltp.rollback_pct = (transactions > 0.0).then(|| rollbacks / transactions * 100.0);
             oltp.wal_bytes_per_s = now
                 .wal_bytes
                 .zip(last.wal_bytes)
@@ -180,15 +204,15 @@ impl History {
             oltp.cache_hit_pct = (hit + read > 0.0).then(|| hit / (hit + read) * 100.0);
         }
         self.last = Some(now);
-        self.ended
-            .push_back((now.at_s, now.commits + now.rollbacks));
+        self.ended.push_back((now.at_s, now.ended()));
         let old = |(at_s, _): &(f64, f64)| now.at_s - at_s > STEADY_S;
         while self.ended.len() > 2 && self.ended.front().is_some_and(old) {
             self.ended.pop_front();
         }
         let first = self.ended.front().filter(|_| rate.is_some());
-        oltp.tps =
-            first.map(|(at_s, ended)| (now.commits + now.rollbacks - ended) / (now.at_s - at_s));
+        let carried = first.filter(|(at_s, _)| now.at_s - at_s >= CARRIES_TPS_S);
+        oltp.tps = carried.map(|(at_s, ended)| (now.ended() - ended).max(0.0) / (now.at_s - at_s));
+        oltp.tps_window_s = first.map(|(at_s, _)| now.at_s - at_s);
         self.tps.push(rate);
         self.wal.push(oltp.wal_bytes_per_s);
         self.p50.push(oltp.p50_ms);
@@ -268,7 +292,14 @@ impl History {
 
     fn forget_old_points(&mut self, now_s: f64) -> bool {
         let before = (self.window.len(), self.failures.len());
-        self.window.retain(|(at, _)| now_s - at <= WINDOW_S);
+        let newest = self.window.back().map(|(at, _)| now_s - at);
+        if newest.is_some_and(|ago| ago > WINDOW_S) {
+            self.window.clear();
+        }
+        let old = |point: &(f64, f64)| now_s - point.0 > WINDOW_S;
+        while self.window.len() > CARRIES_P99 && self.window.front().is_some_and(old) {
+            self.window.pop_front();
+        }
         self.failures.retain(|(at, _)| now_s - at <= WINDOW_S);
         before != (self.window.len(), self.failures.len())
     }
@@ -292,26 +323,27 @@ impl History {
         let mut sums: BTreeMap<WorkClass, (f64, f64)> = BTreeMap::new();
         let mut totals = BTreeMap::new();
         for row in 0..table.rows.len() {
-            let role = table
-                .get(row, "usename")
-                .text()
-                .unwrap_or_default()
-                .to_owned();
+            let text = |name| table.get(row, name).text().unwrap_or_default().to_owned();
+            // Of one role those of another class stand apart.
+            let key = (text("usename"), text("class"));
             let calls = table.get(row, "calls").number().unwrap_or(0.0);
             let total_ms = table.get(row, "total_exec_ms").number().unwrap_or(0.0);
-            if let Some((calls_before, total_before)) = self.statements.get(&role) {
+            if let Some((calls_before, total_before)) = self.statements.get(&key) {
                 let (ran, took) = (calls - calls_before, total_ms - total_before);
                 if ran > 0.0 && took >= 0.0 {
-                    let class = classifier.classify(&Session {
-                        role: &role,
-                        backend_type: "client backend",
-                        ..Session::default()
+                    let told = CLASSES.iter().find(|class| class.name() == key.1);
+                    let class = told.copied().unwrap_or_else(|| {
+                        classifier.classify(&Session {
+                            role: &key.0,
+                            backend_type: "client backend",
+                            ..Session::default()
+                        })
                     });
                     let sum = sums.entry(class).or_default();
                     *sum = (sum.0 + ran, sum.1 + took);
                 }
             }
-            totals.insert(role, (calls, total_ms));
+            totals.insert(key, (calls, total_ms));
         }
         self.statements = totals;
         self.oltp.mean_ms = sums
@@ -325,7 +357,7 @@ impl History {
         let oltp = &mut self.oltp;
         match name {
             "database" => {
-                oltp.tps = None;
+                (oltp.tps, oltp.tps_window_s) = (None, None);
                 (oltp.rollback_pct, oltp.wal_bytes_per_s, oltp.cache_hit_pct) = (None, None, None);
             }
             "sessions" => oltp.sessions.clear(),
@@ -384,14 +416,31 @@ mod tests {
     #[test]
     fn rates_divide_by_the_time_that_passed_and_survive_a_reset() {
         let mut history = History::default();
-        history.database(&counters(100.0, 1_000, 1.0));
+        history.database(&counters(100.0, 1_000, 1.0), 0.0);
         assert_eq!(history.oltp.tps, None, "the first sample has no rate");
-        history.database(&counters(102.0, 1_500, 1.0));
+        history.database(&counters(102.0, 1_500, 1.0), 0.0);
+        let oltp = &history.oltp;
+        assert_eq!(
+            (oltp.tps, oltp.tps_window_s),
+            (None, Some(2.0)),
+            "too short to carry a rate"
+        );
+        history.database(&counters(105.0, 2_250, 1.0), 0.0);
         assert_eq!(history.oltp.tps, Some(250.0));
-        history.database(&counters(103.0, 10, 102.5));
+        history.database(&counters(106.0, 10, 102.5), 0.0);
         assert_eq!((history.oltp.tps, history.oltp.reset), (None, true));
-        history.database(&counters(104.0, 60, 102.5));
+        history.database(&counters(111.0, 260, 102.5), 0.0);
         assert_eq!((history.oltp.tps, history.oltp.reset), (Some(50.0), false));
+    }
+
+    #[test]
+    fn what_this_program_does_is_not_the_servers_work() {
+        let mut history = History::default();
+        history.database(&counters(100.0, 1_000, 1.0), 300.0);
+        history.database(&counters(105.0, 1_100, 1.0), 400.0);
+        assert_eq!(history.oltp.tps, Some(0.0));
+        history.database(&counters(110.0, 1_250, 1.0), 500.0);
+        assert_eq!(history.oltp.tps, Some(10.0));
     }
 
     #[test]
@@ -406,11 +455,11 @@ mod tests {
             (4.0, 350),
             (5.0, 500),
         ] {
-            history.database(&counters(at, commits, 1.0));
+            history.database(&counters(at, commits, 1.0), 0.0);
         }
         assert_eq!(history.oltp.tps, Some(100.0));
         assert_eq!(history.tps.newest(), Some(150.0));
-        history.database(&counters(11.0, 500, 1.0));
+        history.database(&counters(11.0, 500, 1.0), 0.0);
         assert_eq!(history.oltp.tps, Some(0.0), "what is older does not count");
     }
 
@@ -463,10 +512,10 @@ mod tests {
             ]],
         };
         let mut history = History::default();
-        history.database(&row(1.0, 10, 10));
-        history.database(&row(2.0, 20, 20));
+        history.database(&row(1.0, 10, 10), 0.0);
+        history.database(&row(2.0, 20, 20), 0.0);
         assert_eq!(history.oltp.cache_hit_pct, Some(100.0));
-        history.database(&row(3.0, 1, 1));
+        history.database(&row(3.0, 1, 1), 0.0);
         assert_eq!(
             (history.oltp.rollback_pct, history.oltp.cache_hit_pct),
             (None, None)

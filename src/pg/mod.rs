@@ -1,6 +1,7 @@
 //! The only room that knows the driver: connection strings, TLS, sessions, typed rows.
 
 pub mod admin;
+pub mod canary;
 mod cell;
 mod certificate;
 pub mod client;

@@ -8,9 +8,10 @@ use super::conninfo::Target;
 use super::error::{Class, PgError};
 use super::session::Settings;
 use super::table::Table;
-use futures_util::future::{join, join_all, join3};
+use futures_util::future::{join_all, join3};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::{Mutex, watch};
@@ -50,6 +51,13 @@ pub enum Report {
         /// Milliseconds until the next attempt; `None` where only the user can mend it.
         retry_in_ms: Option<u64>,
     },
+    /// The sessions to the watched server have ended so many transactions by now.
+    Ended {
+        /// On the fast session, since the program started.
+        fast: u64,
+        /// On the others.
+        others: u64,
+    },
     /// A statement was answered.
     Answered {
         /// The number it was asked under.
@@ -85,7 +93,28 @@ pub struct Manner {
     pub deadline: Duration,
     /// Connect only when the first statement comes.
     pub lazy: bool,
+    /// Transactions ended by this session, and whoever counts with it.
+    pub ended: Tally,
+    /// Those of the other sessions to the same server.
+    pub others: Tally,
 }
+
+impl Manner {
+    /// What has ended by now, the statement to come included: the first one of the fast session reads the server's
+    /// counters, and has this session's own work counted.
+    fn told(&self) -> Report {
+        Report::Ended {
+            fast: self.ended.load(Ordering::Relaxed) + 1,
+            others: self.others.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A count that several sessions share.
+pub type Tally = Arc<AtomicU64>;
+
+/// Transactions that opening and setting up a session takes.
+pub(super) const OPENING: u64 = 2;
 
 /// Sessions that wait for their next attempt to connect make it at once when this changes; so do
 /// those that are making one in vain just then: what was mended may not have been seen by it.
@@ -114,6 +143,7 @@ pub async fn run(
         let Some(client) = open(session, &target, &manner, &reports, &mut wake).await else {
             return;
         };
+        manner.ended.fetch_add(OPENING, Ordering::Relaxed);
         let opened = Report::Opened {
             session,
             peer: client.peer.clone(),
@@ -121,7 +151,7 @@ pub async fn run(
         if reports.send(opened).await.is_err() {
             return;
         }
-        match serve(&client, &manner, &queue, &reports, pending.take()).await {
+        match serve(session, &client, &manner, &queue, &reports, pending.take()).await {
             None => return client.close().await,
             Some((error, unasked)) => {
                 pending = unasked;
@@ -220,6 +250,7 @@ fn patience(error: &PgError, attempt: u32) -> Option<Duration> {
 /// Answers statements until the session fails or nobody asks any more (`None`). With the error come statements
 /// that have no answer for no fault of theirs: one before them was answered by more than is taken.
 async fn serve(
+    session: SessionId,
     client: &Client,
     manner: &Manner,
     queue: &Queue,
@@ -231,9 +262,8 @@ async fn serve(
         let jobs = if let Some(jobs) = next.take() {
             jobs
         } else {
-            let taken = async { queue.lock().await.recv().await };
             tokio::select! {
-                jobs = taken => jobs?,
+                jobs = async { queue.lock().await.recv().await } => jobs?,
                 () = client.closed() => {
                     let error = PgError::new(Class::Reconnect, "the server closed the connection");
                     return Some((client.why_refused().unwrap_or(error), None));
@@ -241,6 +271,9 @@ async fn serve(
             }
         };
         let begun = Instant::now();
+        if session == SessionId::Fast {
+            reports.send(manner.told()).await.ok()?;
+        }
         let answers = timeout(
             manner.deadline,
             join_all(jobs.iter().map(async |job| {
@@ -252,16 +285,7 @@ async fn serve(
         let Ok(answers) = answers else {
             // The statements may still run: the session is thrown away, statement_timeout ends them.
             let error = PgError::deadline(manner.deadline.as_secs_f64());
-            let took_ms = begun.elapsed().as_secs_f64() * 1000.0;
-            for job in &jobs {
-                let outcome = Err(error.clone());
-                let late = Report::Answered {
-                    id: job.id,
-                    took_ms,
-                    outcome,
-                };
-                reports.send(late).await.ok()?;
-            }
+            late(&jobs, begun, &error, reports).await?;
             return Some((error, None));
         };
         let mut fatal = None;
@@ -299,7 +323,27 @@ async fn serve(
     }
 }
 
+/// None of these was answered in time.
+async fn late(
+    jobs: &[Job],
+    begun: Instant,
+    error: &PgError,
+    reports: &Sender<Report>,
+) -> Option<()> {
+    let took_ms = begun.elapsed().as_secs_f64() * 1000.0;
+    for job in jobs {
+        let late = Report::Answered {
+            id: job.id,
+            took_ms,
+            outcome: Err(error.clone()),
+        };
+        reports.send(late).await.ok()?;
+    }
+    Some(())
+}
+
 async fn answer(client: &Client, manner: &Manner, job: &Job) -> Result<Table, PgError> {
+    manner.ended.fetch_add(1, Ordering::Relaxed);
     let ask = async {
         if job.as_text {
             client.query_panel(&job.sql).await
@@ -323,85 +367,5 @@ async fn answer(client: &Client, manner: &Manner, job: &Job) -> Result<Table, Pg
         Ok(table)
     } else {
         ask.await
-    }
-}
-
-/// Times a point query on its own session: five times a second by default, reported once per `every`.
-pub async fn canary(
-    target: Target,
-    manner: Manner,
-    mut sql: watch::Receiver<Option<String>>,
-    pace: Duration,
-    reports: Sender<(Vec<f64>, u32)>,
-    mut wake: Wake,
-) {
-    // Its connection troubles are those of the fast session, which reports them.
-    let (quiet, mut drain) = tokio::sync::mpsc::channel(8);
-    let swallow = async move { while drain.recv().await.is_some() {} };
-    let work = async {
-        loop {
-            while sql.borrow_and_update().is_none() {
-                if sql.changed().await.is_err() {
-                    return;
-                }
-            }
-            let opened = tokio::select! {
-                opened = open(SessionId::Canary, &target, &manner, &quiet, &mut wake) => opened,
-                () = reports.closed() => None,
-            };
-            let Some(client) = opened else { return };
-            let timed = time_points(&client, &manner, &mut sql, pace, &reports).await;
-            if timed.is_none() || sql.has_changed().is_err() {
-                return client.close().await;
-            }
-        }
-    };
-    tokio::select! {
-        ((), ()) = join(swallow, std::future::pending()) => {}
-        () = work => {}
-    }
-}
-
-/// How many point queries are timed before they are reported.
-const CANARY_BATCH: usize = 5;
-
-/// Times point queries until the session fails (`Some`) or nobody listens any more (`None`).
-async fn time_points(
-    client: &Client,
-    manner: &Manner,
-    sql: &mut watch::Receiver<Option<String>>,
-    pace: Duration,
-    reports: &Sender<(Vec<f64>, u32)>,
-) -> Option<()> {
-    let mut ticker = tokio::time::interval(pace);
-    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    // The first query on a fresh session loads its catalogue caches: it is not what clients see.
-    let statement = sql.borrow().clone().unwrap_or_default();
-    let warm = timeout(manner.deadline, client.query(&statement, &[])).await;
-    let mut failed = u32::from(!matches!(warm, Ok(Ok(_))));
-    let mut latencies = Vec::with_capacity(CANARY_BATCH);
-    loop {
-        ticker.tick().await;
-        let Some(statement) = sql.borrow_and_update().clone() else {
-            return Some(());
-        };
-        let begun = Instant::now();
-        let outcome = timeout(manner.deadline, client.query(&statement, &[])).await;
-        latencies.push(begun.elapsed().as_secs_f64() * 1000.0);
-        let lost = match &outcome {
-            Ok(Ok(_)) => false,
-            Ok(Err(error)) => !error.session_survives(),
-            Err(_) => true,
-        };
-        failed += u32::from(!matches!(outcome, Ok(Ok(_))));
-        if latencies.len() >= CANARY_BATCH || lost {
-            reports
-                .send((std::mem::take(&mut latencies), std::mem::take(&mut failed)))
-                .await
-                .ok()?;
-        }
-        if lost {
-            return Some(());
-        }
     }
 }

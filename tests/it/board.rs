@@ -20,7 +20,8 @@ use std::time::Duration;
 const EPOCH_MS: i64 = 1_767_323_045_000;
 
 /// Feeds of rules that no board is about: they are answered at once, without a row.
-const NOTHING_TO_TELL: [&str; 6] = [
+const NOTHING_TO_TELL: [&str; 7] = [
+    "extensions",
     "temp_files",
     "io",
     "wal",
@@ -37,6 +38,8 @@ pub struct Board {
     asked: BTreeSet<u16>,
     /// Feeds asked a second time before the first answer.
     pub asked_twice: Vec<String>,
+    /// Time goes on: what is asked is not asked for a new session.
+    ticking: bool,
     /// Not even [`NOTHING_TO_TELL`] are answered by themselves.
     pub mute: bool,
 }
@@ -74,6 +77,7 @@ impl Board {
             now_ms: 0,
             asked: BTreeSet::new(),
             asked_twice: Vec::new(),
+            ticking: false,
             mute: false,
         };
         let effects = board.tick(0);
@@ -114,6 +118,7 @@ impl Board {
             }
             _ => {}
         }
+        self.ticking = matches!(event, Event::Ticked { .. });
         let effects = self.model.update(event);
         self.took(effects)
     }
@@ -125,12 +130,17 @@ impl Board {
             if !self.mute && NOTHING_TO_TELL.contains(&name.as_str()) {
                 quiet.push(name.clone());
             }
+            if !self.mute && self.ticking && name == "facts" && self.model.facts.is_some() {
+                // Renewed: nothing has changed, unless the test says so.
+                quiet.push(name.clone());
+            }
             if !self.asked.insert(request.feed.0) {
                 self.asked_twice.push(name);
             }
         }
         for name in quiet {
-            let _ = self.answer(&name, Table::default());
+            let facts = self.model.facts.clone().filter(|_| name == "facts");
+            let _ = self.answer(&name, facts.unwrap_or_default());
         }
         effects
     }

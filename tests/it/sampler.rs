@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 use super::server::{Database, Order, PATIENCE, Server, block_on, shared, until};
-use htap_top::pg::sampler::{self, Job, Manner, Report, SessionId};
+use htap_top::pg::canary;
+use htap_top::pg::sampler::{self, Job, Manner, Report, SessionId, Tally};
 use htap_top::pg::{Class, PgError, Settings, Table, Target, Value};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -28,6 +29,8 @@ fn manner(server: Duration, client: Duration) -> Manner {
         transaction: false,
         deadline: client,
         lazy: false,
+        ended: Tally::default(),
+        others: Tally::default(),
     }
 }
 
@@ -65,10 +68,15 @@ fn job(id: u16, sql: &str) -> Job {
 
 impl Session {
     async fn next(&mut self) -> Report {
-        timeout(PATIENCE * 2, self.reports.recv())
-            .await
-            .unwrap_or_else(|_| panic!("no report"))
-            .unwrap()
+        loop {
+            let report = timeout(PATIENCE * 2, self.reports.recv())
+                .await
+                .unwrap_or_else(|_| panic!("no report"))
+                .unwrap();
+            if !matches!(report, Report::Ended { .. }) {
+                return report;
+            }
+        }
     }
 
     /// Wakes it, as a key does.
@@ -79,6 +87,7 @@ impl Session {
     async fn opened(&mut self) {
         loop {
             match self.next().await {
+                Report::Ended { .. } => {}
                 Report::Opened { session, .. } => {
                     assert_eq!(session, SessionId::Fast);
                     return;
@@ -508,7 +517,7 @@ fn the_point_query_is_timed() {
         let (point, points) = tokio::sync::watch::channel(None);
         let pace = Duration::from_millis(5);
         let (_wake, woken) = watch::channel(());
-        let task = tokio::spawn(sampler::canary(
+        let task = tokio::spawn(canary::canary(
             database.target(),
             manner(LONG, LONG),
             points,

@@ -1,7 +1,7 @@
 //! The cause line: one sentence, and what cures it.
 
 use super::finding::{Damage, Fact, Finding, fact};
-use super::{Cause, Evidence, Gauge, Health, Since};
+use super::{Cause, Evidence, Gauge, Health, Since, Unknown};
 use crate::dashboard::event::Moment;
 use crate::format;
 use std::collections::BTreeSet;
@@ -14,6 +14,7 @@ pub fn cause(
     evidence: &Evidence<'_>,
     gauges: &[Gauge],
     findings: &[Finding],
+    unknown: &[Unknown],
     since: &Since,
     now: Moment,
     utc_offset_s: i32,
@@ -44,7 +45,7 @@ pub fn cause(
         }
         (Some(gauge), _) => line.of_gauge(gauge),
         (None, Some(finding)) => line.of_finding(finding),
-        (None, None) => calm(gauges, since, now),
+        (None, None) => calm(gauges, unknown, since, now),
     }
 }
 
@@ -226,27 +227,64 @@ impl Line<'_> {
     }
 }
 
-fn calm(gauges: &[Gauge], since: &Since, now: Moment) -> Cause {
-    if gauges.iter().all(|gauge| gauge.health != Health::Good) {
+/// Nothing is missed, as far as is known. What is not known is not held.
+fn calm(gauges: &[Gauge], unknown: &[Unknown], since: &Since, now: Moment) -> Cause {
+    let held = since.calm.map_or(0.0, |calm| now.since(calm));
+    let held = format::seconds(held);
+    let measured = gauges.iter().any(|gauge| gauge.health == Health::Good);
+    let (pending, lacking): (Vec<&Unknown>, Vec<&Unknown>) =
+        unknown.iter().partition(|unknown| unknown.why.is_empty());
+    let sentence = if !lacking.is_empty() {
+        let rest = if measured {
+            format!("; the rest held for {held}")
+        } else {
+            String::new()
+        };
+        format!("not known: {}{rest}", told(&lacking))
+    } else if !measured {
+        "measuring".to_owned()
+    } else if !pending.is_empty() {
+        let names: Vec<&str> = pending
+            .iter()
+            .map(|unknown| unknown.what.as_str())
+            .collect();
+        format!("measuring {}; the rest held for {held}", names.join(", "))
+    } else {
         return Cause {
-            sentence: "measuring".into(),
+            health: Health::Good,
+            sentence: format!("all targets held for {held}"),
             ..Cause::default()
         };
-    }
-    let held = since.calm.map_or(0.0, |calm| now.since(calm));
-    let mut sentence = format!("all targets held for {}", format::seconds(held));
-    let unknown = gauges
-        .iter()
-        .filter(|gauge| gauge.health == Health::Unknown);
-    let unknown: Vec<&str> = unknown.map(|gauge| gauge.label).collect();
-    if !unknown.is_empty() {
-        sentence = format!("{sentence}; not measured: {}", unknown.join(", "));
-    }
+    };
     Cause {
-        health: Health::Good,
         sentence,
+        evidence: unknown
+            .iter()
+            .map(|unknown| {
+                let why = match unknown.why.as_str() {
+                    "" => "not measured yet",
+                    why => why,
+                };
+                fact(&unknown.what, why)
+            })
+            .collect(),
         ..Cause::default()
     }
+}
+
+/// `locks, views (permission denied …), p99 (…)`: what has the same reason stands together.
+fn told(unknown: &[&Unknown]) -> String {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for Unknown { what, why } in unknown {
+        match reasons.iter_mut().find(|(known, _)| known == why) {
+            Some((_, whats)) => whats.push(what),
+            None => reasons.push((why, vec![what])),
+        }
+    }
+    let told = reasons
+        .iter()
+        .map(|(why, whats)| format!("{} ({why})", whats.join(", ")));
+    told.collect::<Vec<_>>().join(", ")
 }
 
 /// What comes of a missed target.

@@ -11,7 +11,7 @@ pub use rules::findings;
 
 use self::finding::{Fact, Finding};
 use super::event::Moment;
-use super::history::Oltp;
+use super::history::{CARRIES_P99, Oltp};
 use crate::config::{Config, Targets, WorkClass};
 use crate::dashboard::panels::activity::CROWDED;
 use crate::dashboard::panels::spec::Unit;
@@ -52,6 +52,24 @@ pub struct Gauge {
     pub health: Health,
     /// Figure / target.
     pub ratio: f64,
+}
+
+/// Something that is not known, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// The gauge, or the panel.
+    pub what: String,
+    /// Why; empty where it is being measured and will be known soon.
+    pub why: String,
+}
+
+impl Unknown {
+    /// The SQLSTATE that is in the reason; empty where the server sent none.
+    pub fn sqlstate(&self) -> &str {
+        let code = self.why.split_once("(SQLSTATE ");
+        let code = code.and_then(|(_, rest)| rest.split_once(')'));
+        code.map_or("", |(code, _)| code)
+    }
 }
 
 /// The line under the strip.
@@ -237,6 +255,10 @@ fn latency(oltp: &Oltp, targets: &Targets) -> Gauge {
         gauge.value = format!("{} failed", oltp.failed);
         gauge.target = String::new();
         gauge.ratio = gauge.ratio.max(1.0);
+    }
+    if oltp.timed < CARRIES_P99 && gauge.health < Health::Danger {
+        // The highest of a few is no 99th percentile.
+        gauge.health = Health::Unknown;
     }
     gauge
 }

@@ -7,14 +7,21 @@ use crate::dashboard::panels::{activity, bloat, locks, rates, snapshots, stateme
 use crate::dashboard::xid_clock::Clock;
 use crate::pg::{Table, Value};
 
+/// A session that works reports it so many seconds later on average: it does so once a second.
+const LATE_S: f64 = 0.5;
+
 impl Model {
     pub(super) fn took_in(&mut self, id: FeedId, name: &str, table: Table) -> Vec<Effect> {
         let mut effects = Vec::new();
         match name {
             "facts" => return self.learned(table),
+            "extensions" => return self.told_extensions(table),
+            "statement_kinds" => return self.told_kinds(&table),
             "needs" => return self.found(&table),
             "database" => {
-                self.history.database(&table);
+                let own = self.own_counted();
+                self.history.database(&table, own);
+                effects = self.follow_recovery(&table);
                 if self.history.oltp.reset && table.first("xact_commit").is_known() {
                     self.memory.reset = Some(self.now);
                 }
@@ -64,6 +71,34 @@ impl Model {
             _ => self.took_panel(id, name, table),
         }
         effects
+    }
+
+    /// Transactions of this program that the server's counters hold. Sessions report what they did a little
+    /// later: the fast one when it reads the counters, so that what it had done the time before is in them; the
+    /// others once a second, so that half a second is not.
+    fn own_counted(&mut self) -> f64 {
+        let now = self.now;
+        let own = &mut self.memory.own;
+        let (fast, others, at) = own.before.unwrap_or((0.0, own.others, now));
+        let seconds = now.since(at);
+        let late = if seconds > 0.0 {
+            (own.others - others) * (LATE_S / seconds).min(1.0)
+        } else {
+            0.0
+        };
+        own.before = Some((own.fast, own.others, now));
+        fast + own.others - late
+    }
+
+    /// A standby that was promoted, or the other way round, is another server to all that rests on the facts.
+    fn follow_recovery(&mut self, counters: &Table) -> Vec<Effect> {
+        let now = counters.first("in_recovery");
+        let known = self.facts.as_ref().map(|facts| facts.first("in_recovery"));
+        if now.is_known() && known.is_some_and(|known| known.is_known() && known != now) {
+            self.ask_facts()
+        } else {
+            Vec::new()
+        }
     }
 
     /// Derives what only a panel of its own shows.

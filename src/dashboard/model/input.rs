@@ -59,7 +59,11 @@ impl Model {
         match command {
             Command::Quit => return vec![Effect::Quit],
             Command::Suspend => return vec![Effect::Suspend],
-            Command::Reconnect => return vec![Effect::Reconnect],
+            Command::Reconnect => {
+                let mut effects = vec![Effect::Reconnect];
+                effects.extend(self.try_refused_again());
+                return effects;
+            }
             Command::Copy => return self.copy(),
             Command::Refresh => self.ask_refresh(),
             Command::RefreshAll => self.ask_refresh_all(),

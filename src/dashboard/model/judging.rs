@@ -1,16 +1,33 @@
 //! From what the feeds hold to gauges, findings and the cause line.
 
-use super::{Model, none};
+use super::{Link, Model, none};
 use crate::dashboard::action::Grade;
-use crate::dashboard::diagnosis::{self, Evidence};
+use crate::dashboard::diagnosis::{self, Evidence, Gauge, Health, Unknown};
+use crate::dashboard::event::FeedId;
 use crate::dashboard::feed::Feed;
+use crate::dashboard::layout;
 use crate::dashboard::panels;
 use crate::pg::{Class, Table};
+use std::collections::BTreeSet;
 
 /// An OLAP statement that runs for less than this many seconds is not judged while it runs.
 const LONG_OLAP_S: f64 = 5.0;
 /// For so many seconds it is news that counters were reset.
 const RESET_NEWS_S: f64 = 10.0;
+/// Why much is not known without the privileges of pg_monitor.
+const HIDDEN: &str = "sessions of others are hidden from our role: GRANT pg_monitor TO it";
+
+/// The feed that a gauge rests on.
+fn rests_on(label: &str) -> &'static str {
+    match label {
+        "snapshot" => "snapshots",
+        "locks" => "activity",
+        "fresh" => "views",
+        "olap" | "oltp pool" | "olap pool" => "sessions",
+        "dead" => "bloat",
+        _ => "database",
+    }
+}
 
 impl Model {
     /// As [`Self::rows`], but nothing where they may no longer be true: a target is not held by a
@@ -68,6 +85,7 @@ impl Model {
             has_olap: olap_feeds().any(|feed| feed.sampling.missing.is_empty()),
         };
         let gauges = diagnosis::gauges(&evidence);
+        let unknown = self.unknown(&gauges);
         let findings = diagnosis::findings(&evidence);
         let before = |label: &str| {
             if label == "p99" {
@@ -81,6 +99,7 @@ impl Model {
             &evidence,
             &gauges,
             &findings,
+            &unknown,
             &since,
             self.now,
             self.start.utc_offset_s,
@@ -90,10 +109,89 @@ impl Model {
         self.since = since;
         self.gauges = gauges;
         self.findings = findings;
+        self.unknown = unknown;
         self.cause = cause;
         if alarm {
             // Whoever comes later reads in the log what happened before.
             self.note(Grade::Bad, &self.cause.sentence.clone());
+        }
+    }
+
+    /// What is not known: gauges, panels that fail, what the server is; and why, where it is not only a
+    /// question of time.
+    fn unknown(&self, gauges: &[Gauge]) -> Vec<Unknown> {
+        let mut unknown = Vec::new();
+        let mut told = BTreeSet::new();
+        for gauge in gauges
+            .iter()
+            .filter(|gauge| gauge.health == Health::Unknown)
+        {
+            let name = rests_on(gauge.label);
+            let why = match self.failure(name) {
+                Some(why) => {
+                    told.insert(name);
+                    why
+                }
+                None => self.why(gauge),
+            };
+            unknown.push(Unknown {
+                what: gauge.label.to_owned(),
+                why,
+            });
+        }
+        let shown = layout::panels(self);
+        for (position, feed) in self.feeds.iter().enumerate() {
+            let name = feed.spec.name.as_str();
+            let asked = self.is_asked(FeedId(position as u16), feed, &shown);
+            if feed.foreign || !asked || told.contains(name) {
+                continue;
+            }
+            if let Some(why) = self.failure(name) {
+                let what = name.to_owned();
+                unknown.push(Unknown { what, why });
+            }
+            let kinds = feed.forbidden.columns(&feed.source);
+            let kinds = kinds.filter(|(kind, _)| !feed.spec.front.columns.contains_key(*kind));
+            unknown.extend(kinds.map(|(kind, why)| Unknown {
+                what: format!("{name}: {kind}"),
+                why: why.to_string(),
+            }));
+        }
+        unknown
+    }
+
+    /// Why the feed called `name` has no answer.
+    fn failure(&self, name: &str) -> Option<String> {
+        let feed = self.feed_named(name).and_then(|id| self.feed(id))?;
+        if !feed.sampling.missing.is_empty() {
+            return None;
+        }
+        match (self.link(feed), &feed.sampling.error) {
+            (Link::Lost { error, .. }, _) => Some(format!("not connected: {error}")),
+            (_, error) => Some(error.as_ref()?.to_string()),
+        }
+    }
+
+    /// Why a gauge is not known although what it rests on has not failed; empty where it will be.
+    fn why(&self, gauge: &Gauge) -> String {
+        let oltp = &self.history.oltp;
+        let feed = self.feed_named(rests_on(gauge.label));
+        let feed = feed.and_then(|id| self.feed(id));
+        let hidden = oltp.restricted > 0;
+        match gauge.label {
+            "p99" => String::new(),
+            "locks" | "olap" if hidden && gauge.figure.is_some() => HIDDEN.to_owned(),
+            _ => match feed {
+                None => "its panel is off".to_owned(),
+                Some(feed) if feed.sampling.at.is_none() => String::new(),
+                Some(_) if hidden => HIDDEN.to_owned(),
+                Some(feed) if !self.is_current(feed) => "no answer in time".to_owned(),
+                Some(_) => match gauge.label {
+                    "snapshot" => "the oldest was there before this program looked".to_owned(),
+                    "fresh" => "nobody knows when it was refreshed".to_owned(),
+                    _ => String::new(),
+                },
+            },
         }
     }
 

@@ -1,10 +1,13 @@
 //! What the server is and has: which statements fit its version, and which panels lack something.
 
 use super::Model;
+use crate::config::WorkClass;
+use crate::dashboard::action::Grade;
 use crate::dashboard::event::Effect;
-use crate::dashboard::feed::Feed;
+use crate::dashboard::feed::{Feed, MARK};
 use crate::dashboard::panels;
-use crate::pg::{Table, quote_literal};
+use crate::dashboard::panels::classify::Session;
+use crate::pg::{Table, Value, quote_literal};
 use crate::text::Clean;
 use std::collections::BTreeSet;
 
@@ -12,53 +15,239 @@ use std::collections::BTreeSet;
 const SHOP: &str = "shop.products";
 /// What stands in a statement for that texts are wanted.
 const TEXTS: &str = "true /* texts */";
+/// What all else rests on: asked whatever is on the screen, asked again soon where it is not answered, and
+/// renewed, since it changes.
+const FIRST: [&str; 3] = ["facts", "extensions", "needs"];
+/// Of those, what is asked before anything is known.
+const AT_ONCE: [&str; 2] = ["facts", "extensions"];
+/// Between two attempts to learn them, at first and at most.
+const AGAIN_MS: (u64, u64) = (1_000, 10_000);
+/// Stands for the function in statements that read it.
+const PGSS: &str = "{pg_stat_statements}";
+
+/// Numbers of statements in pg_stat_statements whose text tells more than their role does.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Kinds {
+    own: BTreeSet<i64>,
+    refresh: BTreeSet<i64>,
+    maintenance: BTreeSet<i64>,
+}
+
+impl Kinds {
+    /// The statement with these numbers in place of its empty lists.
+    fn write(&self, source: &str) -> String {
+        let lists = [
+            ("own", &self.own),
+            ("refresh", &self.refresh),
+            ("maintenance", &self.maintenance),
+        ];
+        let mut sql = source.to_owned();
+        for (name, list) in lists {
+            let numbers: Vec<String> = list.iter().map(ToString::to_string).collect();
+            let numbers = numbers.join(",");
+            sql = sql.replace(&format!("'{{}}'/*{name}*/"), &format!("'{{{numbers}}}'"));
+        }
+        sql
+    }
+}
+
+/// Whether all else rests on this feed.
+pub(super) fn is_first(feed: &Feed) -> bool {
+    FIRST.contains(&feed.spec.name.as_str())
+}
+
+/// Whether it is asked before the facts are known.
+pub(super) fn is_asked_at_once(feed: &Feed) -> bool {
+    AT_ONCE.contains(&feed.spec.name.as_str())
+}
+
+/// How long after so many failures in a row such a feed is asked again.
+pub(super) fn patience_ms(failures: u32) -> u64 {
+    (AGAIN_MS.0 << failures.saturating_sub(1).min(10)).min(AGAIN_MS.1)
+}
+
 impl Model {
-    /// The server told its version and what our role may: choose the statements that fit.
-    pub(super) fn learned(&mut self, facts: Table) -> Vec<Effect> {
+    /// What the server is, and what it has, asked now.
+    pub(super) fn ask_facts(&mut self) -> Vec<Effect> {
+        let ids: Vec<_> = AT_ONCE
+            .iter()
+            .filter_map(|name| self.feed_named(name))
+            .collect();
+        self.ask(&ids)
+    }
+
+    /// The server told what it is and what our role may: choose the statements that fit.
+    pub(super) fn learned(&mut self, mut facts: Table) -> Vec<Effect> {
+        for name in ["pgss_version", "pgss_schema"] {
+            // Recordings of before have it among the facts.
+            if let (None, Some(told)) = (facts.column(name), &self.memory.extensions) {
+                let cell = told.first(name).clone();
+                facts.set(0, name, cell);
+            }
+        }
+        let before = self.facts.replace(facts);
+        if before == self.facts {
+            return self.sample_learned();
+        }
+        if let Some(before) = before {
+            self.tell_changes(&before);
+            for feed in &mut self.feeds {
+                // Another role, or one that was granted something.
+                feed.forbidden.forget();
+            }
+        }
+        self.choose_statements();
+        self.list_needs();
+        let mut effects = self.point_query();
+        effects.extend(self.sample_learned());
+        effects
+    }
+
+    /// The server told whether the extension is there that some statements read.
+    pub(super) fn told_extensions(&mut self, table: Table) -> Vec<Effect> {
+        if table.columns.is_empty() || self.memory.extensions.as_ref() == Some(&table) {
+            return Vec::new();
+        }
+        let version = |table: &Table| table.first("pgss_version").text().map(str::to_owned);
+        if let Some(before) = &self.memory.extensions
+            && version(before) != version(&table)
+        {
+            let what = version(&table).map_or_else(
+                || "pg_stat_statements is gone".to_owned(),
+                |version| format!("pg_stat_statements {version} is there now"),
+            );
+            self.say(Grade::Good, &what);
+        }
+        self.memory.extensions = Some(table);
+        match self.facts.clone() {
+            Some(facts) => {
+                let mut facts = facts;
+                for name in ["pgss_version", "pgss_schema"] {
+                    let told = self.memory.extensions.as_ref();
+                    let cell = told.map_or(&Value::Null, |told| told.first(name)).clone();
+                    facts.set(0, name, cell);
+                }
+                self.facts = Some(facts);
+                self.choose_statements();
+                self.sample_learned()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    fn sample_learned(&mut self) -> Vec<Effect> {
+        if self.paused {
+            Vec::new()
+        } else {
+            self.sample_due()
+        }
+    }
+
+    /// Says what has become of the server since the facts of before.
+    fn tell_changes(&mut self, before: &Table) {
+        let Some(facts) = &self.facts else { return };
+        let standby = |facts: &Table| facts.first("in_recovery").is_true();
+        let (was, is) = (standby(before), standby(facts));
+        if was && !is {
+            self.say(Grade::Good, "the standby was promoted: it is a primary now");
+        } else if is && !was {
+            self.say(Grade::Bad, "the server is a standby now");
+        }
+    }
+
+    /// Asks anew what was refused, as where a privilege was granted meanwhile.
+    pub(super) fn try_refused_again(&mut self) -> Vec<Effect> {
+        for feed in &mut self.feeds {
+            if feed.forbidden.any() || feed.sampling.error.is_some() || is_first(feed) {
+                feed.forbidden.forget();
+                feed.write();
+                feed.sampling.due_ms = feed.sampling.due_ms.min(self.now.mono_ms);
+                feed.sampling.failures = 0;
+            }
+        }
+        self.sample_learned()
+    }
+
+    /// Chooses the statement of each feed, and notes what it lacks here.
+    fn choose_statements(&mut self) {
+        let Some(facts) = &self.facts else { return };
         let major = facts.first("server_version_num").int().unwrap_or(0) / 10_000;
-        let pgss = facts.first("pgss_schema").text().map(str::to_owned);
         let monitor = facts.first("pg_monitor").is_true();
+        let pgss = facts.column("pgss_schema").map(|_| {
+            let schema = facts.first("pgss_schema").text();
+            schema.map(|schema| format!("{}.pg_stat_statements", crate::pg::quote_ident(schema)))
+        });
         for feed in &mut self.feeds {
             lack_of_server(feed, major, monitor);
         }
         for feed in self.feeds.iter_mut().filter(|feed| !feed.foreign) {
-            let sql = panels::statement(&feed.spec.name, major)
-                .unwrap_or(&feed.spec.sql)
-                .to_owned();
+            if feed.spec.name == "needs" {
+                continue;
+            }
+            let source = panels::statement(&feed.spec.name, major).unwrap_or(&feed.spec.sql);
+            let lacked = feed.sampling.missing.len();
             feed.sampling
                 .missing
                 .retain(|missing| Some(missing.as_str()) != feed.spec.front.extension.as_deref());
-            match (&feed.spec.front.extension, &pgss) {
-                (Some(extension), None) => {
+            let source = match (&feed.spec.front.extension, &pgss) {
+                (None, _) => source.to_owned(),
+                // Not known yet: it is not asked.
+                (Some(_), None) => String::new(),
+                (Some(_), Some(Some(function))) => {
+                    if lacked > feed.sampling.missing.len() {
+                        feed.sampling.due_ms = 0;
+                    }
+                    self.memory.kinds.write(&source.replace(PGSS, function))
+                }
+                (Some(extension), Some(None)) => {
                     feed.sampling.missing.push(Clean::from(extension.as_str()));
+                    source.to_owned()
                 }
-                (Some(_), Some(schema)) => {
-                    let function = format!("{}.pg_stat_statements", crate::pg::quote_ident(schema));
-                    feed.sql = sql.replace("{pg_stat_statements}", &function).into();
-                }
-                (None, _) => feed.sql = sql.into(),
-            }
+            };
+            feed.ask_with(&if self.memory.without_texts {
+                source.replace(TEXTS, "false")
+            } else {
+                source
+            });
         }
-        if self.memory.without_texts {
-            self.leave_texts_out();
+    }
+
+    /// The texts of statements told which are this program's own, and which are refreshes or upkeep.
+    pub(super) fn told_kinds(&mut self, table: &Table) -> Vec<Effect> {
+        let mut kinds = Kinds::default();
+        for row in 0..table.rows.len() {
+            let text = |name| table.get(row, name).text().unwrap_or_default();
+            let Ok(queryid) = text("queryid").parse() else {
+                continue;
+            };
+            let class = self.classifier.classify(&Session {
+                role: text("usename"),
+                backend_type: "client backend",
+                query: text("query"),
+                ..Session::default()
+            });
+            match class {
+                _ if table.get(row, "own").is_true() => kinds.own.insert(queryid),
+                WorkClass::Refresh => kinds.refresh.insert(queryid),
+                WorkClass::Maintenance => kinds.maintenance.insert(queryid),
+                _ => false,
+            };
         }
-        self.facts = Some(facts);
-        self.list_needs();
-        let mut effects = self.point_query();
-        effects.extend(self.sample_due());
-        effects
+        if self.memory.kinds != kinds {
+            self.memory.kinds = kinds;
+            self.choose_statements();
+        }
+        Vec::new()
     }
 
     /// From here on pg_stat_statements is read without its texts: one of them cannot be converted.
     pub(super) fn leave_texts_out(&mut self) {
-        for feed in self
-            .feeds
-            .iter_mut()
-            .filter(|feed| feed.sql.contains(TEXTS))
-        {
-            feed.sql = feed.sql.replace(TEXTS, "false").into();
+        self.memory.without_texts = true;
+        let feeds = self.feeds.iter_mut();
+        for feed in feeds.filter(|feed| feed.source.contains(TEXTS)) {
             feed.sampling.due_ms = 0;
         }
+        self.choose_statements();
     }
 
     /// Writes the statement that looks for the relations which panels need.
@@ -80,7 +269,7 @@ impl Model {
             listed.join(", ")
         );
         if let Some(feed) = self.feed_named("needs").and_then(|id| self.feed_mut(id)) {
-            feed.sql = sql.into();
+            feed.ask_with(&sql);
         }
         // Until it is answered nothing that needs a relation is asked.
         for feed in &mut self.feeds {
@@ -130,6 +319,7 @@ impl Model {
             };
             panels::statement(name, major / 10_000).map(str::to_owned)
         });
+        let sql = sql.map(|sql| format!("{MARK}{sql}"));
         if sql == self.memory.canary {
             return Vec::new();
         }

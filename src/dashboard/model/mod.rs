@@ -11,10 +11,13 @@ mod input;
 mod judging;
 mod learning;
 mod measuring;
+mod memory;
 mod refreshing;
 mod sampling;
 mod state;
 mod typing;
+
+use memory::Memory;
 
 pub use detail::{Detail, Plan, Watched};
 pub use guarding::Guarding;
@@ -22,14 +25,14 @@ pub use state::{Asked, Confirm, Link, LogLine, Popup, Running, Screen, Start, Th
 
 use super::action::{Action, Grade};
 use super::diagnosis::finding::Finding;
-use super::diagnosis::{Cause, Gauge, Since};
+use super::diagnosis::{Cause, Gauge, Since, Unknown};
 use super::event::{Effect, Event, FeedId, Moment};
 use super::feed::{Cursor, Feed, Sampling};
 use super::history::History;
 use super::panels::classify::Classifier;
+use super::panels::parts::Forbidden;
 use super::panels::spec::Spec;
-use super::panels::{self, bloat, rates, snapshots, statements, views, waits, wal};
-use super::xid_clock::XidClock;
+use super::panels::{self, rates};
 use crate::config::Config;
 use crate::pg::Table;
 use crate::pg::sampler::{Report, SessionId};
@@ -90,6 +93,8 @@ pub struct Model {
     pub findings: Vec<Finding>,
     /// The cause line.
     pub cause: Cause,
+    /// What is not known, and why.
+    pub unknown: Vec<Unknown>,
     /// Actions under way.
     pub running: Vec<Running>,
     /// Refreshes that wait for their turn.
@@ -111,34 +116,14 @@ pub struct Model {
     memory: Memory,
 }
 
-/// What derivations remember between samples.
-#[derive(Clone, Debug, Default)]
-struct Memory {
-    xids: XidClock,
-    snapshots: snapshots::Memory,
-    bloat: bloat::Memory,
-    views: views::Memory,
-    wal: wal::Memory,
-    statements: statements::Memory,
-    waits: waits::Memory,
-    reset: Option<Moment>,
-    canary: Option<String>,
-    shop: bool,
-    /// The texts of pg_stat_statements cannot be read here.
-    without_texts: bool,
-    cost_mark: Option<(Moment, f64)>,
-    server_ms: f64,
-}
-
 impl Model {
     /// A model that knows nothing yet.
     pub fn new(start: Start) -> Self {
         let config = start.config.clone();
-        let mut feeds: Vec<Feed> = panels::built_in().into_iter().map(feed).collect();
-        feeds.extend(start.own_panels.iter().cloned().map(|spec| Feed {
-            foreign: true,
-            ..feed(spec)
-        }));
+        let built_in = panels::built_in().into_iter();
+        let mut feeds: Vec<Feed> = built_in.map(|spec| feed(spec, false)).collect();
+        let own = start.own_panels.iter().cloned();
+        feeds.extend(own.map(|spec| feed(spec, true)));
         feeds.retain(|feed| {
             !config
                 .panels
@@ -168,6 +153,7 @@ impl Model {
             gauges: Vec::new(),
             findings: Vec::new(),
             cause: Cause::default(),
+            unknown: Vec::new(),
             running: Vec::new(),
             queue: VecDeque::new(),
             log: VecDeque::new(),
@@ -251,6 +237,10 @@ impl Model {
                 retry_in_ms,
             } => {
                 self.lost(session, &error, attempt, retry_in_ms.is_none());
+                Vec::new()
+            }
+            Report::Ended { fast, others } => {
+                (self.memory.own.fast, self.memory.own.others) = (fast as f64, others as f64);
                 Vec::new()
             }
             Report::Answered {
@@ -409,7 +399,7 @@ fn none() -> &'static Table {
     NONE.get_or_init(Table::default)
 }
 
-fn feed(spec: Spec) -> Feed {
+fn feed(spec: Spec, foreign: bool) -> Feed {
     let digit = panels::digit(&spec.name);
     let letter = panels::letter(&spec.name);
     let sort = &spec.front.sort;
@@ -419,10 +409,12 @@ fn feed(spec: Spec) -> Feed {
         None => (!sort.is_empty()).then(|| (sort.as_str().into(), false)),
     };
     let visible = !panels::is_internal(&spec.name);
-    Feed {
-        sql: spec.sql.as_str().into(),
+    let mut feed = Feed {
+        source: "".into(),
+        sql: "".into(),
+        forbidden: Forbidden::default(),
         spec: Arc::new(spec),
-        foreign: false,
+        foreign,
         digit,
         letter,
         visible,
@@ -431,5 +423,8 @@ fn feed(spec: Spec) -> Feed {
         raw: Table::default(),
         rates: rates::Memory::default(),
         cursor,
-    }
+    };
+    let source = feed.spec.sql.clone();
+    feed.ask_with(&source);
+    feed
 }

@@ -1,9 +1,10 @@
 //! When which feed is asked, and what becomes of its answer.
 
+use super::learning::{is_asked_at_once, is_first, patience_ms};
 use super::{Asked, Link, Model};
 use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId, Moment, OwnCost, Request, Sample};
-use crate::dashboard::feed::{Feed, PID};
+use crate::dashboard::feed::{Feed, LOCK_NOT_AVAILABLE, PID};
 use crate::dashboard::layout;
 use crate::dashboard::panels::spec::Pool;
 use crate::format;
@@ -124,30 +125,35 @@ impl Model {
         sessions.is_some_and(|sessions| sessions > CROWD)
     }
 
+    /// Whether a feed is asked now and then, as things are; `shown` are on the screen.
+    pub(super) fn is_asked(&self, id: FeedId, feed: &Feed, shown: &[FeedId]) -> bool {
+        let about = self.watched().is_some();
+        match &self.asked {
+            _ if is_first(feed) => true,
+            Asked::Screen if feed.is_about_backend() => about,
+            Asked::Screen if about && feed.spec.name == "progress" => true,
+            Asked::Screen => {
+                let kept_back = (feed.spec.front.only_shown && !self.is_needed(feed))
+                    || (CROWD_SHOWN.contains(&feed.spec.name.as_str()) && self.is_crowded());
+                !kept_back || shown.contains(&id)
+            }
+            Asked::These(ids) => ids.contains(&id) || self.is_needed(feed),
+        }
+    }
+
     pub(super) fn sample_due(&mut self) -> Vec<Effect> {
-        if self.facts.is_none() {
+        let known = self.facts.is_some();
+        if !known && !matches!(self.fast, Link::Live(_)) {
             return Vec::new();
         }
         let now = self.now;
         let shown = layout::panels(self);
-        let crowded = self.is_crowded();
-        let about = self.watched().map(|watched| watched.pid);
-        let wanted = |id: FeedId, feed: &Feed| match &self.asked {
-            Asked::Screen if feed.is_about_backend() => about.is_some(),
-            Asked::Screen if about.is_some() && feed.spec.name == "progress" => true,
-            Asked::Screen => {
-                let kept_back = (feed.spec.front.only_shown && !self.is_needed(feed))
-                    || (crowded && CROWD_SHOWN.contains(&feed.spec.name.as_str()));
-                !kept_back || shown.contains(&id)
-            }
-            Asked::These(ids) => ids.contains(&id) || self.is_needed(feed),
-        };
         let due = |id: FeedId, feed: &Feed| {
-            wanted(id, feed)
+            (known || is_asked_at_once(feed))
+                && self.is_asked(id, feed, &shown)
                 && feed.sampling.in_flight.is_none()
                 && feed.sampling.due_ms <= now.mono_ms.saturating_add(EARLY_MS)
                 && (feed.sampling.missing.is_empty())
-                && feed.spec.name != "facts"
         };
         let ids: Vec<FeedId> = (0..self.feeds.len() as u16)
             .map(FeedId)
@@ -167,8 +173,10 @@ impl Model {
             if !usable || feed.sampling.in_flight.is_some() || feed.sql.is_empty() {
                 continue;
             }
-            let once = feed.is_about_backend();
-            let sql = match (once, about) {
+            let about_one = feed.is_about_backend();
+            // Its text changes with what is in it.
+            let once = about_one || feed.spec.name == "statement_totals";
+            let sql = match (about_one, about) {
                 (false, _) => Arc::clone(&feed.sql),
                 (true, Some(pid)) => feed.sql.replace(PID, &pid.to_string()).into(),
                 (true, None) => continue,
@@ -239,12 +247,16 @@ impl Model {
                 .is_some_and(PgError::ends_session);
             if !refused {
                 feed.sampling.due_ms = 0;
+                feed.sampling.failures = 0;
+            }
+            if feed.forbidden.any() {
+                feed.forbidden.forget();
+                feed.write();
             }
         }
         if session == SessionId::Fast {
             // The server may be another one, or another version.
-            let facts = self.feed_named("facts");
-            return facts.map(|facts| self.ask(&[facts])).unwrap_or_default();
+            return self.ask_facts();
         }
         if self.paused {
             Vec::new()
@@ -313,29 +325,53 @@ impl Model {
         feed.sampling.in_flight = None;
         feed.sampling.took_ms = took_ms;
         match outcome {
-            Ok(table) => {
+            Ok(mut table) => {
                 feed.sampling.at = Some(now);
                 feed.sampling.outlived = false;
                 feed.sampling.error = None;
+                feed.sampling.failures = 0;
+                feed.forbidden.mark(&feed.source, &mut table);
                 let name = feed.spec.name.clone();
                 self.took_in(id, &name, table)
             }
-            Err(error) => {
-                if error.class == Class::Statement {
-                    // It will fail the same way again: ask rarely, so as not to fill the server's log.
-                    feed.sampling.due_ms = now.mono_ms + 30_000;
-                }
-                let unreadable = matches!(error.code(), "22021" | "22P05");
-                feed.sampling.error = Some(error);
-                let name = feed.spec.name.clone();
-                self.history.unanswered(&name);
-                if unreadable && !self.memory.without_texts {
-                    self.memory.without_texts = true;
-                    self.leave_texts_out();
-                }
-                Vec::new()
-            }
+            Err(error) => self.refused(id, error),
         }
+    }
+
+    /// A feed has no answer: it is asked without what the server forbids, or later.
+    fn refused(&mut self, id: FeedId, error: PgError) -> Vec<Effect> {
+        let now_ms = self.now.mono_ms;
+        let Some(feed) = self.feed_mut(id) else {
+            return Vec::new();
+        };
+        let passing = error.code() == LOCK_NOT_AVAILABLE;
+        if error.class == Class::Statement && !passing && feed.forbidden.learn(&feed.source, &error)
+        {
+            feed.write();
+            feed.sampling.due_ms = now_ms;
+            let lacks = feed.forbidden.columns(&feed.source).map(|(name, _)| name);
+            let lacks: Vec<&str> = lacks.collect();
+            let what = format!("{}: no {} here: {error}", feed.spec.name, lacks.join(", "));
+            self.note(Grade::Bad, &what);
+            return self.ask(&[id]);
+        }
+        feed.sampling.failures = feed.sampling.failures.saturating_add(1);
+        if is_first(feed) || passing {
+            feed.sampling.due_ms = now_ms + patience_ms(feed.sampling.failures);
+        } else if error.class == Class::Statement {
+            // It will fail the same way again: ask rarely, so as not to fill the server's log.
+            feed.sampling.due_ms = now_ms + 30_000;
+            feed.write();
+        }
+        let unreadable = matches!(error.code(), "22021" | "22P05");
+        feed.sampling.error = Some(error);
+        let name = feed.spec.name.clone();
+        self.history.unanswered(&name);
+        if unreadable && !self.memory.without_texts {
+            self.leave_texts_out();
+        }
+        self.judge();
+        Vec::new()
     }
 }
 

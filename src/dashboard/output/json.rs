@@ -16,7 +16,14 @@ struct Told<'a> {
     cause: Cause<'a>,
     oltp: Option<Row<'a>>,
     panels: Panels<'a>,
-    reasons: BTreeMap<&'a str, &'a str>,
+    reasons: BTreeMap<String, &'a str>,
+    unknown: Vec<NotKnown<'a>>,
+}
+
+#[derive(Serialize)]
+struct NotKnown<'a> {
+    what: &'a str,
+    why: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -82,14 +89,28 @@ pub fn text(model: &Model, oltp: &Sheet, sheets: &[Sheet]) -> Result<String, ser
         },
         oltp: row.map(|cells| Row { sheet: oltp, cells }),
         panels: Panels(sheets),
-        reasons: sheets
+        reasons: sheets.iter().chain([oltp]).flat_map(reasons).collect(),
+        unknown: model
+            .unknown
             .iter()
-            .filter_map(|sheet| Some((sheet.name.as_str(), sheet.reason.as_deref()?)))
+            .map(|unknown| NotKnown {
+                what: &unknown.what,
+                why: Some(unknown.why.as_str()).filter(|why| !why.is_empty()),
+            })
             .collect(),
     };
     let mut text = serde_json::to_string_pretty(&told)?;
     text.push('\n');
     Ok(text)
+}
+
+/// Why a panel is null, or columns of it are: `wal`, `wal.wal_lsn_bytes`.
+fn reasons(sheet: &Sheet) -> impl Iterator<Item = (String, &str)> {
+    let whole = sheet.reason.as_deref();
+    let whole = whole.map(|why| (sheet.name.clone(), why));
+    let lacks = sheet.lacks.iter();
+    let lacks = lacks.map(|(name, why)| (format!("{}.{name}", sheet.name), why.as_str()));
+    whole.into_iter().chain(lacks)
 }
 
 fn server(model: &Model) -> Server<'_> {

@@ -56,17 +56,35 @@ pub fn missed(model: &Model) -> Vec<&Gauge> {
 }
 
 /// Why nothing is measured at the moment; `None` where it is.
-pub fn trouble(model: &Model) -> Option<String> {
+pub fn unmeasured(model: &Model) -> Option<String> {
     match &model.fast {
         Link::Lost { error, .. } => Some(format!("not connected: {error}")),
         Link::Idle => Some("not connected yet".into()),
         Link::Live(_) if sheet::is_measured(model) => None,
         Link::Live(_) => {
-            let database = sheets(model, &["database".to_owned()]);
-            let why = database.first().and_then(|sheet| sheet.reason.clone());
-            Some(why.unwrap_or_else(|| "nothing is measured".into()))
+            // Nothing else is asked before it is known what the server is.
+            let first = if model.facts.is_none() {
+                "facts"
+            } else {
+                "database"
+            };
+            let sheets = sheets(model, &[first.to_owned()]);
+            let why = sheets.first().and_then(|sheet| sheet.reason.clone());
+            let why = why.unwrap_or_else(|| "no answer yet".into());
+            Some(format!("connected, but {first}: {why}"))
         }
     }
+}
+
+/// What is not known, each with its reason: `locks: permission denied …`.
+pub fn unknown(model: &Model) -> Vec<String> {
+    let unknown = model.unknown.iter();
+    unknown
+        .map(|unknown| match unknown.why.as_str() {
+            "" => format!("{}: not measured yet", unknown.what),
+            why => format!("{}: {why}", unknown.what),
+        })
+        .collect()
 }
 
 /// A health as it is written: `good`.

@@ -77,7 +77,7 @@ impl Collector for Exposition {
 
 /// Whether the server answers, how figures stand to their targets, which rule names the cause.
 fn judgement(model: &Model) -> Vec<Family> {
-    let up = sheet::is_measured(model);
+    let up = sheet::answers(model);
     let gauge = |name: &str, help: &str, samples| Family {
         name: format!("{PREFIX}_{name}"),
         help: help.to_owned(),
@@ -94,6 +94,22 @@ fn judgement(model: &Model) -> Vec<Family> {
     if !up {
         return families;
     }
+    families.push(gauge(
+        "unknown",
+        "What is not known, a gauge or a panel, and the SQLSTATE of the reason; `once --format json` has all of it.",
+        model
+            .unknown
+            .iter()
+            .map(|unknown| {
+                let label = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+                let labels = vec![
+                    label("what", &unknown.what),
+                    label("sqlstate", unknown.sqlstate()),
+                ];
+                (labels, 1.0)
+            })
+            .collect(),
+    ));
     let known = model.gauges.iter();
     let known = known.filter(|gauge| gauge.health != Health::Unknown);
     families.push(gauge(

@@ -3,8 +3,9 @@
 use crate::config::WorkClass;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::history::Oltp;
+use crate::dashboard::history::{CARRIES_P50, CARRIES_P95, CARRIES_P99, CARRIES_TPS_S};
 use crate::dashboard::model::{Link, Model};
-use crate::dashboard::panels::spec::{Chart, ColumnSpec, Spec, Unit};
+use crate::dashboard::panels::spec::{Chart, ColumnSpec, Pool, Spec, Unit};
 use crate::dashboard::view;
 use crate::format;
 use crate::pg::{Class, Value};
@@ -29,6 +30,8 @@ pub struct Sheet {
     pub rows: Option<Vec<Vec<Value>>>,
     /// Why there are none.
     pub reason: Option<String>,
+    /// Columns that are not known, each with the reason.
+    pub lacks: Vec<(String, String)>,
     /// They are none because our role may not see them.
     pub forbidden: bool,
     /// Seconds since they were measured.
@@ -74,6 +77,7 @@ impl Sheet {
             labels: labels(&feed.spec),
             reason: (!told).then(|| reason(model, feed)),
             forbidden: !told && denied,
+            lacks: lacks(feed),
             rows,
             age_s: model.age_s(feed),
         }
@@ -101,6 +105,7 @@ impl Sheet {
             shown: (0..OLTP.len()).collect(),
             labels: Vec::new(),
             reason: row.is_none().then(|| "not measured".to_owned()),
+            lacks: uncarried(oltp),
             rows: row,
             forbidden: false,
             age_s: None,
@@ -153,6 +158,7 @@ impl Sheet {
             shown: vec![0, 1, 2],
             labels: vec!["class".into()],
             reason: (!known).then(|| "not measured".to_owned()),
+            lacks: Vec::new(),
             rows: known.then(|| classes.iter().map(row).collect()),
             forbidden: false,
             age_s: None,
@@ -171,6 +177,13 @@ pub fn is_measured(model: &Model) -> bool {
     matches!(model.fast, Link::Live(_)) && database.is_some_and(|feed| is_told(model, feed))
 }
 
+/// Whether the watched server answers, whatever it refuses.
+pub fn answers(model: &Model) -> bool {
+    let mut fast = model.feeds.iter();
+    matches!(model.fast, Link::Live(_))
+        && fast.any(|feed| feed.spec.front.pool == Pool::Oltp && is_told(model, feed))
+}
+
 /// Whether a feed has told something by its session of now, and still does.
 fn is_told(model: &Model, feed: &Feed) -> bool {
     let sampling = &feed.sampling;
@@ -179,6 +192,11 @@ fn is_told(model: &Model, feed: &Feed) -> bool {
 
 /// Name, unit and meaning of an OLTP figure, and the figure.
 type OltpColumn = (&'static str, Unit, &'static str, fn(&Oltp) -> Value);
+
+/// A percentile, where enough was timed to carry it.
+fn carried(oltp: &Oltp, figure: Option<f64>, needed: usize) -> Value {
+    pending(figure.filter(|_| oltp.timed >= needed))
+}
 
 fn pending(figure: Option<f64>) -> Value {
     figure.map_or(Value::Pending, Value::Float)
@@ -196,12 +214,19 @@ fn seen(oltp: &Oltp, count: i64) -> Value {
 }
 
 /// The OLTP figures.
-pub const OLTP: [OltpColumn; 14] = [
+pub const OLTP: [OltpColumn; 15] = [
     (
         "tps",
         Unit::PerSecond,
-        "Transactions per second, commits and rollbacks.",
+        "Transactions per second, commits and rollbacks, without this program's own; not known before they were \
+         counted for 4.5 seconds.",
         |o| pending(o.tps),
+    ),
+    (
+        "tps_window_s",
+        Unit::Seconds,
+        "Seconds over which transactions were counted.",
+        |o| pending(o.tps_window_s),
     ),
     (
         "rollback_pct",
@@ -212,20 +237,20 @@ pub const OLTP: [OltpColumn; 14] = [
     (
         "p50_ms",
         Unit::Ms,
-        "Median of the point query over the last 30 seconds, or since slow ones ended.",
-        |o| pending(o.p50_ms),
+        "Median of the point query over the last 30 seconds, or since slow ones ended; not known of fewer than 10.",
+        |o| carried(o, o.p50_ms, CARRIES_P50),
     ),
     (
         "p95_ms",
         Unit::Ms,
-        "95th percentile of the point query over the last 30 seconds, or since slow ones ended.",
-        |o| pending(o.p95_ms),
+        "95th percentile of the point query over the last 30 seconds, or since slow ones ended; not known of fewer than 20.",
+        |o| carried(o, o.p95_ms, CARRIES_P95),
     ),
     (
         "p99_ms",
         Unit::Ms,
-        "99th percentile of the point query over the last 30 seconds, or since slow ones ended.",
-        |o| pending(o.p99_ms),
+        "99th percentile of the point query over the last 30 seconds, or since slow ones ended; not known of fewer than 100.",
+        |o| carried(o, o.p99_ms, CARRIES_P99),
     ),
     ("timed", Unit::Count, "Point queries in that time.", |o| {
         Value::Int(o.timed as i64)
@@ -285,6 +310,37 @@ pub const OLTP: [OltpColumn; 14] = [
         |o| pending(o.deadlocks),
     ),
 ];
+
+/// What the server refuses of a panel.
+fn lacks(feed: &Feed) -> Vec<(String, String)> {
+    let lacks = feed.forbidden.columns(&feed.source);
+    lacks
+        .map(|(name, why)| (name.to_owned(), why.to_string()))
+        .collect()
+}
+
+/// Figures of too few samples.
+fn uncarried(oltp: &Oltp) -> Vec<(String, String)> {
+    let percentiles = [
+        ("p50_ms", CARRIES_P50),
+        ("p95_ms", CARRIES_P95),
+        ("p99_ms", CARRIES_P99),
+    ];
+    let few = percentiles
+        .iter()
+        .filter(|(_, needed)| oltp.timed < *needed);
+    let few = few.map(|(name, needed)| {
+        let why = format!("{} of {needed} point queries timed", oltp.timed);
+        ((*name).to_owned(), why)
+    });
+    let mut lacks: Vec<_> = few.collect();
+    if oltp.tps.is_none() {
+        let counted = format::seconds(oltp.tps_window_s.unwrap_or(0.0));
+        let needed = format::seconds(CARRIES_TPS_S);
+        lacks.push(("tps".into(), format!("counted for {counted} of {needed}")));
+    }
+    lacks
+}
 
 /// The columns of a feed: those that the panel describes in its order, then what else came. An answer
 /// without rows does not tell its columns.

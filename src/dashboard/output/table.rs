@@ -92,6 +92,7 @@ pub fn panel(sheet: &Sheet, utc_offset_s: i32, width: usize) -> String {
         let _ = writeln!(text, "  {}", Clean::from(why));
         return text;
     };
+    let lacks = lacks(sheet);
     let shown = &sheet.shown;
     let heading = |position: &usize| {
         let column = sheet.columns.get(*position);
@@ -113,7 +114,7 @@ pub fn panel(sheet: &Sheet, utc_offset_s: i32, width: usize) -> String {
             .iter()
             .map(|position| [format!("  {}", heading(position)), written(row, position).0])
             .collect();
-        return text + &aligned(&lines, &[false, false], width);
+        return text + &aligned(&lines, &[false, false], width) + &lacks;
     }
     let cells: Vec<Vec<(String, bool)>> = rows
         .iter()
@@ -141,7 +142,22 @@ pub fn panel(sheet: &Sheet, utc_offset_s: i32, width: usize) -> String {
     if rows.is_empty() {
         text += "  none\n";
     }
-    text
+    text + &lacks
+}
+
+/// A line for each reason why columns are not known.
+fn lacks(sheet: &Sheet) -> String {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (name, why) in &sheet.lacks {
+        match reasons.iter_mut().find(|(known, _)| known == why) {
+            Some((_, names)) => names.push(name),
+            None => reasons.push((why, vec![name])),
+        }
+    }
+    let lines = reasons
+        .iter()
+        .map(|(why, names)| format!("  no {}: {}\n", names.join(", "), Clean::from(*why)));
+    lines.collect()
 }
 
 /// Lines of cells under each other. Columns that do not fit into `width` are counted in a last line.

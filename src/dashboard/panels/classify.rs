@@ -87,7 +87,7 @@ impl Classifier {
                 session.application,
                 "pg_dump" | "pg_dumpall" | "pg_basebackup" | "vacuumdb" | "reindexdb"
             )
-            || found(&self.upkeep, session.query)
+            || found(&self.upkeep, without_comments(session.query))
         {
             return WorkClass::Maintenance;
         }
@@ -109,14 +109,32 @@ pub fn base_name(application: &str) -> &str {
     if is_address { name } else { application }
 }
 
-/// Whether a query text is a refresh of a materialized view.
+/// Whether a query text is a refresh of a materialized view, whatever comments stand before it.
 pub fn is_refresh(query: &str) -> bool {
     // As this program refreshes a view whose name cannot be shown.
     let query = query.strip_prefix("DO /* ").unwrap_or(query);
-    let mut words = query.split_whitespace();
+    let mut words = without_comments(query).split_whitespace();
     ["refresh", "materialized", "view"]
         .iter()
         .all(|wanted| words.next().is_some_and(|w| w.eq_ignore_ascii_case(wanted)))
+}
+
+/// A query text from its first word on.
+fn without_comments(query: &str) -> &str {
+    let mut rest = query.trim_start();
+    loop {
+        let after = if let Some(comment) = rest.strip_prefix("/*") {
+            comment.split_once("*/").map(|(_, after)| after)
+        } else if let Some(comment) = rest.strip_prefix("--") {
+            comment.split_once('\n').map(|(_, after)| after)
+        } else {
+            None
+        };
+        match after {
+            Some(after) => rest = after.trim_start(),
+            None => return rest,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -144,6 +162,14 @@ mod tests {
         assert_eq!(class("mobile", "billing", "SELECT 1"), WorkClass::Oltp);
         assert_eq!(
             class("app", "psql", "refresh  materialized view x"),
+            WorkClass::Refresh
+        );
+        assert_eq!(
+            class(
+                "app",
+                "psql",
+                "/* cron */ -- nightly\nREFRESH MATERIALIZED VIEW x"
+            ),
             WorkClass::Refresh
         );
         assert_eq!(

@@ -5,6 +5,7 @@ pub mod bloat;
 pub mod classify;
 pub mod locks;
 pub mod own;
+pub mod parts;
 pub mod rates;
 pub mod snapshots;
 pub mod spec;
@@ -41,7 +42,7 @@ static FILES: &[File] = &[
     file!("hourly_sales"),
     file!("top_categories"),
     file!("rfm_segments"),
-    file!("database", 14, 17),
+    file!("database", 14, 15, 17),
     file!("bloat"),
     file!("snapshots"),
     file!("views"),
@@ -63,12 +64,14 @@ static FILES: &[File] = &[
     file!("settings"),
     file!("sessions"),
     file!("facts"),
+    file!("extensions"),
     file!("needs"),
     file!("bloat_estimate"),
     file!("index_bloat_estimate"),
     file!("summaries"),
     file!("temp_files"),
     file!("statement_totals"),
+    file!("statement_kinds"),
     file!("backend_locks", 14),
     file!("backend_statement"),
     file!("backend_query"),
@@ -79,9 +82,11 @@ static FILES: &[File] = &[
 /// Files that are no feed of the model: the point query runs on a session of its own.
 const CANARIES: [&str; 2] = ["canary", "canary_shop"];
 /// Feeds that no user looks at.
-const INTERNAL: [&str; 11] = [
+const INTERNAL: [&str; 13] = [
     "sessions",
     "facts",
+    "extensions",
+    "statement_kinds",
     "needs",
     "bloat_estimate",
     "index_bloat_estimate",

@@ -58,6 +58,7 @@ pub fn derive(
         let class = classifier.classify(&Session {
             role: table.get(row, "usename").text().unwrap_or_default(),
             backend_type: "client backend",
+            query: table.get(row, "query").text().unwrap_or_default(),
             ..Session::default()
         });
         table.set(row, "class", class.name().into());

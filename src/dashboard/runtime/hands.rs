@@ -6,9 +6,9 @@ use crate::dashboard::audit::Audit;
 use crate::dashboard::event::{Effect, Event, Request};
 use crate::dashboard::panels::spec::Pool;
 use crate::pg::admin::{self, Spare};
-use crate::pg::measure;
-use crate::pg::sampler::{self, Job, Manner, Queue, Report, SessionId};
+use crate::pg::sampler::{self, Job, Manner, Queue, Report, SessionId, Tally};
 use crate::pg::{Canceller, Class, Client, PgError, Settings, Target};
+use crate::pg::{canary, measure};
 use crate::system::refresh::Refresh;
 use crate::text::Clean;
 use std::collections::HashMap;
@@ -71,6 +71,8 @@ impl Hands {
                 woken.clone(),
             ));
         };
+        let (fast_done, done) = (Tally::default(), Tally::default());
+        let elsewhere = targets.tally(&done);
         let queue = || {
             let (sender, receiver) = channel(64);
             let queue: Queue = Arc::new(tokio::sync::Mutex::new(receiver));
@@ -80,14 +82,14 @@ impl Hands {
         session(
             SessionId::Fast,
             &targets.oltp,
-            monitor(FAST_TIMEOUT),
+            monitor(FAST_TIMEOUT, &fast_done, &done),
             &fast_queue,
         );
         let (slow, slow_queue) = queue();
         session(
             SessionId::Slow,
             &targets.oltp,
-            monitor(SLOW_TIMEOUT),
+            monitor(SLOW_TIMEOUT, &done, &done),
             &slow_queue,
         );
         let (olap, olap_queue) = queue();
@@ -95,13 +97,13 @@ impl Hands {
             session(
                 SessionId::Olap(number),
                 &targets.olap,
-                analytic(&config.olap),
+                analytic(&config.olap, &elsewhere),
                 &olap_queue,
             );
         }
-        sessions.spawn(sampler::canary(
+        sessions.spawn(canary::canary(
             targets.oltp.clone(),
-            monitor(FAST_TIMEOUT),
+            monitor(FAST_TIMEOUT, &done, &done),
             points,
             config.canary.interval,
             time,
@@ -240,21 +242,25 @@ impl Hands {
     }
 }
 
-fn monitor((server, client): (Duration, Duration)) -> Manner {
+fn monitor((server, client): (Duration, Duration), ended: &Tally, others: &Tally) -> Manner {
     Manner {
         settings: Settings::of_monitor(server),
         transaction: false,
         deadline: client,
         lazy: false,
+        ended: Tally::clone(ended),
+        others: Tally::clone(others),
     }
 }
 
-fn analytic(olap: &crate::config::Olap) -> Manner {
+fn analytic(olap: &crate::config::Olap, ended: &Tally) -> Manner {
     Manner {
         settings: Settings::of_analysis(olap.statement_timeout, &olap.work_mem),
         transaction: true,
         deadline: olap.statement_timeout + Duration::from_secs(5),
         lazy: true,
+        ended: Tally::clone(ended),
+        others: Tally::default(),
     }
 }
 

@@ -6,6 +6,7 @@ use super::{Clock, Targets};
 use crate::dashboard::audit::Audit;
 use crate::dashboard::event::{Effect, Event, FeedId};
 use crate::dashboard::feed::Feed;
+use crate::dashboard::history::CARRIES_P99;
 use crate::dashboard::model::{Asked, Link, Model, Start};
 use crate::dashboard::panels::spec::Pool;
 use crate::dashboard::recording::Recorder;
@@ -18,8 +19,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, sleep_until};
 
-/// Point queries from which percentiles are told: two reports of the session that times them.
-const TIMED: usize = 10;
 /// Feeds with figures that two samples make, besides those whose panel file names `rates`.
 const TWICE: [&str; 2] = ["database", "statements"];
 /// As [`TWICE`], where it is a panel asked for: as what a rule rests on it takes minutes anyway.
@@ -190,11 +189,13 @@ impl Headless {
             self.recorder = None;
             self.failed = Some(error);
         }
+        let mut refused = None;
         if let Event::Reported(Report::Answered { id, outcome, .. }) = &event {
             self.answers += 1;
             let told = self.told.entry(FeedId(*id)).or_default();
-            told.refused |= outcome.is_err();
-            if outcome.is_ok() {
+            if outcome.is_err() {
+                refused = Some(FeedId(*id));
+            } else {
                 told.good += 1;
                 told.last = self.answers;
                 if told.good == 1 {
@@ -209,6 +210,11 @@ impl Headless {
             ) {
                 self.hands.execute(effect);
             }
+        }
+        if let Some(id) = refused
+            && !self.model.feed(id).is_some_and(Feed::is_asked_again)
+        {
+            self.told.entry(id).or_default().refused = true;
         }
         self.connected |= matches!(self.model.fast, Link::Live(_));
         self.try_again();
@@ -254,8 +260,8 @@ impl Headless {
         self.model.judge();
         match &self.model.fast {
             Link::Lost { error, .. } => Settled::NotConnected(error.clone()),
-            Link::Live(_) if self.model.facts.is_some() => Settled::TimeUp,
-            _ => Settled::NotConnected(PgError::deadline(wait.as_secs_f64())),
+            Link::Live(_) => Settled::TimeUp,
+            Link::Idle => Settled::NotConnected(PgError::deadline(wait.as_secs_f64())),
         }
     }
 
@@ -266,13 +272,21 @@ impl Headless {
 
     fn is_settled(&self) -> bool {
         let counted = self.model.feed_named("database");
+        let oltp = &self.model.history.oltp;
         self.model.facts.is_some()
-            && (!self.all || self.model.history.oltp.timed >= TIMED)
+            && (!self.all || (oltp.timed >= CARRIES_P99 && self.has_rate()))
             // Whether the server answers at all is told with everything.
             && counted.is_none_or(|id| self.has_told(id, 1))
             && self.awaited.iter().all(|id| self.is_complete(*id))
             // Known only once sessions are counted: whether it is asked.
             && (!self.all || self.model.history.oltp.restricted == 0 || self.has_told_locks())
+    }
+
+    /// Whether transactions were counted for long enough, or will not be.
+    fn has_rate(&self) -> bool {
+        let counted = self.model.feed_named("database");
+        let refused = |id| self.told.get(&id).is_some_and(|told| told.refused);
+        self.model.history.oltp.tps.is_some() || counted.is_none_or(refused)
     }
 
     fn has_told_locks(&self) -> bool {

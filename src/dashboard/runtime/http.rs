@@ -10,16 +10,20 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-/// Connections at a time; more wait until one is closed.
-const CONNECTIONS: usize = 16;
+/// Connections at a time. One more is taken all the same, and one that keeps us waiting is closed for it: whoever
+/// asks is answered, however many say nothing.
+const CONNECTIONS: usize = 64;
 /// Bytes of a request's head at most, and lines.
 const HEAD: usize = 8 * 1024;
 /// As [`HEAD`].
@@ -94,7 +98,7 @@ impl Told<'_> {
     fn answer(&mut self, headless: &mut Headless, about: About) -> Answer {
         let model = &mut headless.model;
         match about {
-            About::Health => match output::trouble(model) {
+            About::Health => match output::unmeasured(model) {
                 None => plain(StatusCode::OK, "ok\n".into()),
                 Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n").into()),
             },
@@ -135,28 +139,47 @@ fn plain(status: StatusCode, text: Bytes) -> Answer {
     }
 }
 
+/// A connection.
+struct Guest {
+    /// Its request is there.
+    asked: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
 async fn accept(listener: TcpListener, asks: Sender<Ask>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut guests: VecDeque<Guest> = VecDeque::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let asks = asks.clone();
-                tokio::spawn(async move {
-                    let _ = timeout(TIMEOUT, converse(stream, asks)).await;
-                    drop(place);
-                });
+                guests.retain(|guest| !guest.task.is_finished());
+                if guests.len() >= CONNECTIONS {
+                    make_room(&mut guests);
+                }
+                let asked = Arc::new(AtomicBool::new(false));
+                let conversation = converse(stream, asks.clone(), Arc::clone(&asked));
+                let task = tokio::spawn(timeout(TIMEOUT, conversation)).abort_handle();
+                guests.push_back(Guest { asked, task });
             }
             Err(_) => sleep(PAUSE).await,
         }
     }
 }
 
+/// Closes the oldest connection that has not asked anything yet, or else the oldest.
+fn make_room(guests: &mut VecDeque<Guest>) {
+    let silent = |guest: &Guest| !guest.asked.load(Ordering::Relaxed);
+    let place = guests.iter().position(silent).unwrap_or(0);
+    if let Some(guest) = guests.remove(place) {
+        guest.task.abort();
+    }
+}
+
 /// One request, and its answer. What goes wrong is the client's: there is nobody to tell.
-async fn converse(stream: TcpStream, asks: Sender<Ask>) {
-    let service = service_fn(move |request| respond(request, asks.clone()));
+async fn converse(stream: TcpStream, asks: Sender<Ask>, asked: Arc<AtomicBool>) {
+    let service = service_fn(move |request| {
+        asked.store(true, Ordering::Relaxed);
+        respond(request, asks.clone())
+    });
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

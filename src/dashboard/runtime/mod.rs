@@ -18,6 +18,7 @@ use super::theme::{Depth, Theme};
 use super::view::view;
 use crate::demo::launch::{Engine, Place, Step};
 use crate::pg::Target;
+use crate::pg::sampler::Tally;
 use crate::text::Clean;
 use clock::{Clock, wall_clock};
 use hands::Hands;
@@ -46,6 +47,18 @@ pub struct Targets {
     pub oltp: Target,
     /// Where the business panels are asked.
     pub olap: Target,
+}
+
+impl Targets {
+    /// The count of what the OLAP pool does: `here` where it works on the watched database.
+    fn tally(&self, here: &Tally) -> Tally {
+        let place = |target: &Target| (target.host_display(), target.dbname().to_owned());
+        if place(&self.oltp) == place(&self.olap) {
+            Tally::clone(here)
+        } else {
+            Tally::default()
+        }
+    }
 }
 
 /// The terminal and its keyboard, before and while the dashboard runs.

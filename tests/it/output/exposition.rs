@@ -74,6 +74,7 @@ impl Exposition {
         for label in labels {
             let bounded = [
                 "gauge", "rule", "panel", "class", "kind", "role", "datname", "relation", "view",
+                "what", "sqlstate",
             ];
             assert!(bounded.contains(&label.as_str()), "{label}");
         }

@@ -151,8 +151,8 @@ fn clients_that_say_nothing_hold_up_nobody() {
         let program = Program::new();
         let served = Served::start(&program, &database.conninfo("postgres"), &[]);
         served.until_health(200);
-        // More than are served at a time.
-        let silent: Vec<TcpStream> = (0..40)
+        // More than are served at a time. They stay: whoever waited for them to be thrown out would wait for minutes.
+        let silent: Vec<TcpStream> = (0..200)
             .map(|_| {
                 let mut stream = TcpStream::connect(&served.address).unwrap();
                 let _ = stream.write_all(b"GET /met");
@@ -164,6 +164,16 @@ fn clients_that_say_nothing_hold_up_nobody() {
             200,
             "they are thrown out, and it is sampled meanwhile"
         );
+        // Those who ask and do not read the answer do not hold it up either.
+        let slow: Vec<TcpStream> = (0..200)
+            .map(|_| {
+                let mut stream = TcpStream::connect(&served.address).unwrap();
+                let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+                stream
+            })
+            .collect();
+        assert_eq!(served.get("/health").0, 200);
+        drop(slow);
         drop(silent);
         served.end(Signal::SIGINT);
     });

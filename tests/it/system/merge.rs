@@ -639,7 +639,7 @@ fn a_month_that_comes_or_goes_meanwhile_is_not_counted_twice() {
             ] {
                 // Its snapshot is taken before, and it reads the shop after.
                 merger
-                    .batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM shop.users")
+                    .batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM mart.rfm_window")
                     .await
                     .unwrap();
                 other

@@ -281,6 +281,7 @@ fn an_answer_too_long_for_a_recording_does_not_spoil_it() {
     };
     let session = SessionId::Fast;
     let peer = Peer {
+        pooled: false,
         host: "primary".into(),
         port: 5432,
         protection: Protection::Local,

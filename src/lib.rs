@@ -47,7 +47,8 @@
 //! any panel's counters.
 //! [`dashboard::wait_graph`] tells who waits for whom, to them, to the rules and to what is asked before a signal.
 //! [`dashboard::history`] keeps the series and makes rates; [`dashboard::diagnosis`] judges against
-//! targets; its `rules` say one sentence each, or nothing, and `cause` chooses the one for the cause line.
+//! targets; its `rules` say one sentence each, or nothing, and `cause` chooses the one for the cause line; `blocker` tells
+//! what stands in the way, which key ends it and what is lost by that, to the rules and to the question before a signal.
 //!
 //! # Sessions
 //!

@@ -79,6 +79,25 @@ behind AS MATERIALIZED (
 ),
 blockers AS MATERIALIZED (
     SELECT DISTINCT pg_catalog.unnest(blockers) AS pid FROM waiters
+),
+shown AS (
+    SELECT * FROM s
+    UNION ALL
+    -- who is idle and holds others up all the same: by an advisory lock of its session
+    SELECT a.pid, a.leader_pid, a.datname, a.usename, a.application_name, a.client_addr, a.client_hostname,
+           a.client_port, a.backend_type, a.state, a.wait_event_type, a.wait_event, a.backend_start, a.xact_start,
+           a.query_start, a.state_change, a.query_id AS query_id,
+           pg_catalog."substring"(pg_catalog.textsend(a.query), 1, 2001) AS query,
+           pg_catalog.age(a.backend_xmin) AS xmin_age,
+           pg_catalog.age(a.backend_xid) AS xid_age,
+           a.backend_type IS NULL AS restricted,
+           (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.oid = a.usesysid) AS superuser,
+           a.usesysid
+    FROM pg_catalog.pg_stat_activity AS a
+    WHERE (SELECT pg_catalog.count(*) FROM blockers) > 0 -- else not looked for
+      AND a.state = 'idle'
+      AND a.pid IN (SELECT b.pid FROM blockers AS b)
+      AND a.pid NOT IN (SELECT o.pid FROM s AS o)
 )
 SELECT r.pid, r.leader_pid, r.datname, r.usename, r.application_name, r.client, r.backend_type, r.state,
        r.wait_event_type, r.wait_event, r.query_age_s, r.xact_age_s, r.state_age_s, r.backend_age_s, r.xmin_age,
@@ -123,7 +142,7 @@ FROM (
                 WHEN s.state = 'active' OR s.xmin_age IS NOT NULL OR s.xid_age IS NOT NULL THEN 1
                 WHEN NOT s.restricted THEN 2
                 ELSE 3 END AS place
-    FROM s
+    FROM shown AS s
     CROSS JOIN me
     LEFT JOIN waiters ON waiters.pid = s.pid
     LEFT JOIN waits ON waits.pid = s.pid

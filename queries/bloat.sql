@@ -12,8 +12,8 @@
 -- from 1,000 dead rows on. From the server's counters: no table is read, no lock is taken.
 -- Cost: one pass over pg_class and one counter for each table; 10,000 tables take some 25 ms.
 -- Blind spot: counters are estimates, lost in a crash, and lag a moment behind. Dead rows are not yet
--- bloat, and bloat left by a vacuum that was late has no dead rows: see the estimate beside it. TOAST
--- tables and indexes have no dead rows of their own here.
+-- bloat, and bloat left by a vacuum that was late has no dead rows: see the estimate beside it. A table's
+-- TOAST has a row of its own from 1,000 dead rows on; indexes have no dead rows of their own here.
 -- """
 --
 -- [columns.relid]
@@ -21,10 +21,10 @@
 -- help = "OID of the relation."
 -- [columns.relation]
 -- title = "table"
--- help = "Name, with its schema unless that is public."
+-- help = "Name, with its schema unless that is public; of a TOAST that of its table, and (TOAST)."
 -- [columns.relkind]
 -- title = "kind"
--- help = "r table or partition, m materialized view."
+-- help = "r table or partition, m materialized view, t the TOAST of one."
 -- [columns.n_live]
 -- title = "live"
 -- unit = "count"
@@ -90,6 +90,15 @@
 -- title = "seq scans"
 -- unit = "count"
 -- help = "Sequential scans begun; each reads the dead rows as well."
+-- [columns.seq_rows]
+-- hidden = true
+-- help = "Rows read by sequential scans since the counters began."
+-- [columns.seq_scans_per_s]
+-- hidden = true
+-- help = "Sequential scans that ended, per second, since the sample before."
+-- [columns.seq_rows_per_s]
+-- hidden = true
+-- help = "Rows that they read, per second."
 -- [columns.frozen_age]
 -- title = "xid age"
 -- unit = "count"
@@ -102,11 +111,18 @@ WITH worst AS MATERIALIZED (
     SELECT c.oid, c.relname, c.relnamespace, c.relkind, c.reltuples, c.relpages, c.relfrozenxid, c.reltoastrelid,
            c.reloptions, pg_catalog.pg_stat_get_dead_tuples(c.oid) AS n_dead
     FROM pg_catalog.pg_class AS c
-    WHERE c.relkind IN ('r', 'm')
+    WHERE c.relkind IN ('r', 'm', 't')
       AND c.relpersistence <> 't'
-      AND (c.oid >= 16384 OR pg_catalog.pg_stat_get_dead_tuples(c.oid) >= 1000)
+      AND (c.oid >= 16384 AND c.relkind <> 't' OR pg_catalog.pg_stat_get_dead_tuples(c.oid) >= 1000)
     ORDER BY n_dead DESC, c.relpages DESC
     LIMIT 200
+),
+owners AS MATERIALIZED (
+    SELECT c.oid, c.relname, c.relnamespace, c.reltoastrelid, c.reloptions
+    FROM pg_catalog.pg_class AS c
+    WHERE c.relkind IN ('r', 'm') AND c.reltoastrelid <> 0
+      AND EXISTS (SELECT FROM worst AS t WHERE t.relkind = 't')
+      AND c.reltoastrelid IN (SELECT t.oid FROM worst AS t WHERE t.relkind = 't')
 ),
 settings AS MATERIALIZED (
     SELECT pg_catalog.current_setting('block_size')::pg_catalog.int8 AS block_size,
@@ -116,8 +132,9 @@ settings AS MATERIALIZED (
            pg_catalog.current_setting('autovacuum_vacuum_max_threshold', true)::pg_catalog.float8 AS max_threshold
 )
 SELECT w.oid::pg_catalog.int8 AS relid,
-       CASE WHEN n.nspname = 'public' THEN w.relname::pg_catalog.text
-            ELSE n.nspname::pg_catalog.text || '.' || w.relname::pg_catalog.text END AS relation,
+       CASE WHEN n.nspname = 'public' THEN '' ELSE n.nspname::pg_catalog.text || '.' END
+           || coalesce(owner.relname, w.relname)::pg_catalog.text
+           || CASE WHEN owner.oid IS NOT NULL THEN ' (TOAST)' ELSE '' END AS relation,
        w.relkind::pg_catalog.text AS relkind,
        t.n_live,
        w.n_dead,
@@ -135,11 +152,13 @@ SELECT w.oid::pg_catalog.int8 AS relid,
        t.mod_since_analyze,
        pg_catalog.pg_stat_get_tuples_updated(w.oid) + pg_catalog.pg_stat_get_tuples_deleted(w.oid) AS deaths,
        pg_catalog.pg_stat_get_numscans(w.oid) AS seq_scan,
+       pg_catalog.pg_stat_get_tuples_returned(w.oid) AS seq_rows,
        greatest(pg_catalog.age(nullif(w.relfrozenxid, '0')),
                 pg_catalog.age(nullif(toast.relfrozenxid, '0')))::pg_catalog.int8 AS frozen_age
 FROM worst AS w
 CROSS JOIN settings AS g
-JOIN pg_catalog.pg_namespace AS n ON n.oid = w.relnamespace
+LEFT JOIN owners AS owner ON owner.reltoastrelid = w.oid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = coalesce(owner.relnamespace, w.relnamespace)
 LEFT JOIN pg_catalog.pg_class AS toast ON toast.oid = w.reltoastrelid
 CROSS JOIN LATERAL (
     -- A session reports its own changes after its ANALYZE or VACUUM did: n_live_tup then reads double, or
@@ -165,6 +184,7 @@ CROSS JOIN LATERAL (
                AS scale,
            pg_catalog.max(x.option_value) FILTER (WHERE x.option_name = 'autovacuum_vacuum_max_threshold')::pg_catalog.float8
                AS max_threshold
-    FROM pg_catalog.pg_options_to_table(w.reloptions) AS x
+    -- a TOAST without options of its own follows those of its table
+    FROM pg_catalog.pg_options_to_table(coalesce(w.reloptions, owner.reloptions)) AS x
 ) AS o
 ORDER BY w.n_dead DESC, w.relpages DESC

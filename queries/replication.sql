@@ -9,10 +9,10 @@
 -- Who receives this server's WAL and how far behind it is (replicas), what WAL and rows are kept for whom
 -- (slots), and on a standby what it receives itself (receiver). A replica with a slot is two rows.
 -- Cost: below 1 ms; from memory.
--- Blind spot: a replica without slot that is not connected does not show at all. Lags in seconds are
--- measured by the replica's answers and vanish while nothing is written. On a standby what counts as
--- current is the last WAL received: how far the primary is ahead of that, it does not know. Without
--- pg_monitor the server hides replicas' and receivers' details; slots it shows to everybody.
+-- Blind spot: a replica without slot that was not connected while this program watched does not show at
+-- all; one that was shows as gone for an hour. On a standby what counts as current is the last WAL received:
+-- how far the primary is ahead of that, it does not know. Without pg_monitor the server hides replicas' and
+-- receivers' details; slots it shows to everybody.
 -- """
 --
 -- [columns.kind]
@@ -25,7 +25,7 @@
 -- [columns.client]
 -- help = "Host of the replica, or local; of a logical slot its database; of a receiver the server it receives from."
 -- [columns.state]
--- help = "Of a replica: startup, catchup, streaming, backup, stopping. Of a slot: physical or logical, and from PostgreSQL 17 on why it was invalidated. Of a receiver: its state, or not running: then WAL comes from the archive, or not at all."
+-- help = "Of a replica: startup, catchup, streaming, backup, stopping. Of a slot: physical or logical, and from PostgreSQL 17 on why it was invalidated. Of a receiver: its state, or not running: then WAL comes from the archive, or not at all. gone: was there while this program watched. missing: commits wait for so many synchronous standbys that are not connected."
 -- [columns.sync_state]
 -- title = "sync"
 -- help = "async, potential, sync or quorum: whether commits wait for it (synchronous_standby_names)."
@@ -38,7 +38,7 @@
 -- unit = "seconds"
 -- warn = 10.0
 -- danger = 60.0
--- help = "Time until recent WAL was replayed there (replay_lag); none while nothing is written. Of a receiver: 0 when all received is replayed, else the age of the last replayed commit, between two servers' clocks."
+-- help = "How long the WAL that it has not replayed has been there, as seen by this program; where that was not seen, what the server tells: of a replica the time until recent WAL was replayed (replay_lag), of a receiver the age of the last replayed commit, between two servers' clocks, or since its start. 0 where nothing waits."
 -- [columns.write_lag_bytes]
 -- title = "not written"
 -- unit = "bytes"
@@ -81,6 +81,34 @@
 -- [columns.restricted]
 -- unit = "flag"
 -- help = "The server hides its details from our role. Cure: GRANT pg_monitor to it."
+-- [columns.replay_paused]
+-- title = "paused"
+-- unit = "flag"
+-- help = "Of a receiver: replay on this standby is paused (pg_wal_replay_pause)."
+-- [columns.gone_s]
+-- hidden = true
+-- unit = "seconds"
+-- help = "Since when it is gone."
+-- [columns.down_s]
+-- hidden = true
+-- unit = "seconds"
+-- help = "Of a receiver: since when none has lasted."
+-- [columns.grown_bytes]
+-- hidden = true
+-- unit = "bytes"
+-- help = "WAL that has come to the slot since it was seen to be unread."
+-- [columns.head_bytes]
+-- hidden = true
+-- unit = "bytes"
+-- help = "Position of the newest WAL here."
+-- [columns.lasting]
+-- hidden = true
+-- unit = "flag"
+-- help = "Meant to last: a streaming replica, or a slot that is not temporary."
+-- [columns.wanted]
+-- hidden = true
+-- unit = "flag"
+-- help = "Of a receiver: primary_conninfo is set. Unknown where our role may not read it."
 
 WITH here AS MATERIALIZED (
     SELECT r.standby,
@@ -88,12 +116,14 @@ WITH here AS MATERIALIZED (
                     greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())
                     /*:NULL::pg_catalog.pg_lsn*/
                 ELSE /*?lag_bytes write_lag_bytes flush_lag_bytes retained_bytes*/ pg_catalog.pg_current_wal_lsn()
-                    /*:NULL::pg_catalog.pg_lsn*/ END AS lsn
+                    /*:NULL::pg_catalog.pg_lsn*/ END AS lsn,
+           CASE WHEN r.standby THEN pg_catalog.pg_is_wal_replay_paused() END AS replay_paused
     FROM (SELECT pg_catalog.pg_is_in_recovery() AS standby OFFSET 0) AS r
 )
 SELECT u.kind, u.name, u.pid, u.client, u.state, u.sync_state, u.lag_bytes, u.lag_s, u.write_lag_bytes, u.flush_lag_bytes,
        u.retained_bytes, u.wal_status, u.safe_wal_bytes, u.xmin_age, u.catalog_xmin_age, u.active, u.inactive_s,
-       u.conflicting, u.restricted
+       u.conflicting, u.restricted, pg_catalog.pg_wal_lsn_diff(h.lsn, '0/0')::pg_catalog.int8 AS head_bytes, u.lasting,
+       u.wanted, CASE WHEN u.kind = 'receiver' THEN h.replay_paused END AS replay_paused
 FROM (
     SELECT 'replica' AS kind,
            r.application_name AS name,
@@ -114,7 +144,9 @@ FROM (
            true AS active,
            NULL::pg_catalog.float8 AS inactive_s,
            NULL::pg_catalog.bool AS conflicting,
-           r.state IS NULL AS restricted
+           r.state IS NULL AS restricted,
+           r.state = 'streaming' AND r.application_name !~ '_sync_[0-9]+_[0-9]+$' AS lasting,
+           NULL::pg_catalog.bool AS wanted
     FROM pg_catalog.pg_stat_replication AS r
     CROSS JOIN here
     /*?slot*/
@@ -137,7 +169,9 @@ FROM (
            s.active,
            NULL::pg_catalog.float8,
            NULL::pg_catalog.bool,
-           false
+           false,
+           NOT s.temporary,
+           NULL
     FROM pg_catalog.pg_replication_slots AS s
     CROSS JOIN here
     /*:*/
@@ -151,7 +185,8 @@ FROM (
            NULL,
            pg_catalog.pg_wal_lsn_diff(here.lsn, pg_catalog.pg_last_wal_replay_lsn())::pg_catalog.int8,
            CASE WHEN w.pid IS NOT NULL AND pg_catalog.pg_last_wal_receive_lsn() = pg_catalog.pg_last_wal_replay_lsn() THEN 0
-                ELSE extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp())
+                ELSE extract(epoch FROM pg_catalog.clock_timestamp()
+                             - coalesce(pg_catalog.pg_last_xact_replay_timestamp(), pg_catalog.pg_postmaster_start_time()))
            END::pg_catalog.float8,
            pg_catalog.pg_wal_lsn_diff(w.latest_end_lsn, w.written_lsn)::pg_catalog.int8,
            pg_catalog.pg_wal_lsn_diff(w.latest_end_lsn, w.flushed_lsn)::pg_catalog.int8,
@@ -163,11 +198,32 @@ FROM (
            w.pid IS NOT NULL,
            NULL,
            NULL,
-           w.pid IS NOT NULL AND w.status IS NULL
+           w.pid IS NOT NULL AND w.status IS NULL,
+           false,
+           -- whether there is anybody to receive from is told to pg_read_all_settings
+           CASE WHEN pg_catalog.pg_has_role('pg_read_all_settings', 'USAGE')
+                THEN pg_catalog.current_setting('primary_conninfo') <> '' END
     FROM here
     LEFT JOIN pg_catalog.pg_stat_wal_receiver AS w ON true
     WHERE here.standby
     /*:*/
+    UNION ALL
+    -- those that commits wait for and that are not there
+    SELECT 'replica', n.names, NULL, NULL,
+           'missing: ' || n.wanted - n.there || ' of ' || n.wanted,
+           'sync', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, NULL, NULL, false, false, NULL
+    FROM here
+    CROSS JOIN LATERAL (
+        SELECT o.names,
+               coalesce(substring(pg_catalog.lower(o.names) FROM '^\s*(?:first|any)?\s*([0-9]+)\s*\(')::pg_catalog.int8, 1)
+                   AS wanted,
+               (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_replication AS r
+                WHERE r.sync_state IN ('sync', 'quorum') OR r.sync_state IS NULL) AS there
+        FROM (SELECT pg_catalog.current_setting('synchronous_standby_names') AS names OFFSET 0) AS o
+        WHERE o.names <> ''
+    ) AS n
+    WHERE NOT here.standby AND n.there < n.wanted
 ) AS u
+CROSS JOIN here AS h
 ORDER BY u.kind, u.retained_bytes DESC NULLS LAST, u.lag_bytes DESC NULLS LAST, u.name
 LIMIT 200

@@ -32,11 +32,11 @@ options AS MATERIALIZED (
                AS mxid_max_age
     FROM pg_catalog.pg_class AS c
     CROSS JOIN LATERAL pg_catalog.pg_options_to_table(c.reloptions) AS x
-    WHERE c.relkind IN ('r', 'm') AND c.reloptions IS NOT NULL
+    WHERE c.relkind IN ('r', 'm', 't') AND c.reloptions IS NOT NULL
     GROUP BY c.oid
 ),
 tables AS MATERIALIZED (
-    SELECT c.oid, c.relname, c.relnamespace, c.relpages, c.reltoastrelid,
+    SELECT c.oid, c.relname, c.relnamespace, c.relpages, c.reltoastrelid, c.relkind,
            pg_catalog.pg_stat_get_dead_tuples(c.oid) AS n_dead,
            pg_catalog.pg_stat_get_ins_since_vacuum(c.oid) AS n_ins,
            -- reltuples is -1 where never analysed (14 and later)
@@ -46,10 +46,17 @@ tables AS MATERIALIZED (
            pg_catalog.age(nullif(c.relfrozenxid, '0')) AS frozen_age,
            pg_catalog.mxid_age(nullif(c.relminmxid, '0')) AS mxid_age
     FROM pg_catalog.pg_class AS c
-    WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
+    WHERE c.relpersistence <> 't'
+      AND (c.relkind IN ('r', 'm') OR c.relkind = 't' AND pg_catalog.pg_stat_get_dead_tuples(c.oid) >= 1000)
+),
+owners AS MATERIALIZED (
+    SELECT c.oid, c.relname, c.relnamespace, c.reltoastrelid
+    FROM pg_catalog.pg_class AS c
+    WHERE c.relkind IN ('r', 'm') AND c.reltoastrelid IN (SELECT t.oid FROM tables AS t WHERE t.relkind = 't')
 ),
 judged AS (
-    SELECT t.oid, t.relname, t.relnamespace, t.relpages, t.reltoastrelid, t.n_dead, toast.relpages AS toast_pages,
+    SELECT t.oid, coalesce(owner.relname, t.relname) AS relname, coalesce(owner.relnamespace, t.relnamespace) AS relnamespace,
+           owner.oid IS NOT NULL AS is_toast, t.relpages, t.reltoastrelid, t.n_dead, toast.relpages AS toast_pages,
            a.frozen_age, a.mxid_age,
            t.n_dead / greatest(1, least(
                coalesce(o.threshold, g.threshold) + coalesce(o.scale, g.scale) * t.rows,
@@ -63,7 +70,10 @@ judged AS (
            NOT (g.enabled AND coalesce(o.enabled, true)) AS autovacuum_off
     FROM tables AS t
     CROSS JOIN g
-    LEFT JOIN options AS o ON o.oid = t.oid
+    LEFT JOIN owners AS owner ON owner.reltoastrelid = t.oid
+    LEFT JOIN options AS own ON own.oid = t.oid
+    -- a TOAST without options of its own follows those of its table
+    LEFT JOIN options AS o ON o.oid = CASE WHEN own.oid IS NULL THEN coalesce(owner.oid, t.oid) ELSE t.oid END
     LEFT JOIN pg_catalog.pg_class AS toast ON toast.oid = t.reltoastrelid
     CROSS JOIN LATERAL (
         SELECT greatest(t.frozen_age, pg_catalog.age(nullif(toast.relfrozenxid, '0')))::pg_catalog.int8 AS frozen_age,
@@ -86,8 +96,8 @@ locked AS MATERIALIZED (
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
 )
 SELECT w.oid::pg_catalog.int8 AS relid,
-       CASE WHEN n.nspname = 'public' THEN w.relname::pg_catalog.text
-            ELSE n.nspname::pg_catalog.text || '.' || w.relname::pg_catalog.text END AS relation,
+       CASE WHEN n.nspname = 'public' THEN '' ELSE n.nspname::pg_catalog.text || '.' END
+           || w.relname::pg_catalog.text || CASE WHEN w.is_toast THEN ' (TOAST)' ELSE '' END AS relation,
        w.due,
        w.ins_due,
        w.n_dead,

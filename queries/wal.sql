@@ -77,6 +77,21 @@
 -- title = "failed"
 -- unit = "count"
 -- help = "Attempts to archive that failed. Growing: WAL is kept until it works, and fills the disk."
+-- [columns.archive_failing]
+-- title = "failing"
+-- unit = "flag"
+-- help = "The last attempt to archive failed: WAL is kept until one succeeds."
+-- [columns.last_archived_s]
+-- title = "last archived"
+-- unit = "seconds"
+-- help = "Since a WAL file was last archived."
+-- [columns.last_failed_s]
+-- title = "last failed"
+-- unit = "seconds"
+-- help = "Since an attempt to archive last failed."
+-- [columns.archive_failed_wal]
+-- title = "failed at"
+-- help = "The WAL file of that attempt."
 -- [columns.last_checkpoint_s]
 -- title = "last checkpoint"
 -- unit = "seconds"
@@ -134,6 +149,11 @@ SELECT extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8 AS no
        NULL::pg_catalog.int8 AS wal_buffers_full,
        a.archived_count AS archived,
        a.failed_count AS archive_failed,
+       pg_catalog.current_setting('archive_mode') <> 'off'
+           AND a.last_failed_time > coalesce(a.last_archived_time, '-infinity') AS archive_failing,
+       extract(epoch FROM pg_catalog.clock_timestamp() - a.last_archived_time)::pg_catalog.float8 AS last_archived_s,
+       extract(epoch FROM pg_catalog.clock_timestamp() - a.last_failed_time)::pg_catalog.float8 AS last_failed_s,
+       a.last_failed_wal AS archive_failed_wal,
        /*?last_checkpoint_s*/
        CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE')
             -- as text within: a direct call would be checked at the start, and fail where it is revoked

@@ -58,6 +58,24 @@ UNION ALL
  ORDER BY t.rows DESC
  LIMIT 200)
 UNION ALL
+(SELECT CASE WHEN t.n_dead >= 1000 OR t.reltuples >= 10000 THEN 'warning' ELSE 'info' END,
+        t.name,
+        'autovacuum is switched off for its TOAST (' || t.n_dead || ' dead rows there): what is updated or deleted there piles up',
+        CASE t.relkind WHEN 'm' THEN 'ALTER MATERIALIZED VIEW ' ELSE 'ALTER TABLE ' END || t.name
+        || ' RESET (toast.autovacuum_enabled)'
+ FROM (SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, c.relkind, x.reltuples,
+              pg_catalog.pg_stat_get_dead_tuples(x.oid) AS n_dead
+       FROM pg_catalog.pg_class AS x
+       JOIN pg_catalog.pg_class AS c ON c.reltoastrelid = x.oid
+       JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+       WHERE x.relkind = 't' AND x.reloptions IS NOT NULL AND c.relkind IN ('r', 'm') AND c.oid >= 16384
+         AND c.relpersistence <> 't'
+         AND EXISTS (SELECT FROM pg_catalog.pg_options_to_table(x.reloptions) AS o
+                     WHERE o.option_name = 'autovacuum_enabled'
+                       AND NOT CASE WHEN o.option_name = 'autovacuum_enabled' THEN o.option_value::pg_catalog.bool END)) AS t
+ ORDER BY t.n_dead DESC
+ LIMIT 200)
+UNION ALL
 (SELECT 'warning', c.name,
         c.changes || ' updates and deletes of ' || c.rows || ' rows, and autovacuum waits for '
         || c.due_at::pg_catalog.int8 || ' dead ones (scale factor ' || c.scale_factor || ')',

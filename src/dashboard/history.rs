@@ -80,6 +80,8 @@ pub struct Oltp {
     pub rollback_pct: Option<f64>,
     /// Deadlocks since they are watched: since the program started, or the counters were reset.
     pub deadlocks: Option<f64>,
+    /// Deadlocks of the last minute.
+    pub deadlocks_lately: f64,
     /// WAL written, bytes per second, whole server.
     pub wal_bytes_per_s: Option<f64>,
     /// Buffer cache hits in percent of the interval's block reads; `None` without any.
@@ -137,6 +139,8 @@ pub struct History {
     /// When so many transactions had ended: the last [`STEADY_S`].
     ended: VecDeque<(f64, f64)>,
     first_deadlocks: Option<f64>,
+    /// When so many deadlocks had been counted: the last [`LATELY_S`].
+    deadlocks: VecDeque<(f64, f64)>,
     window: VecDeque<(f64, f64)>,
     failures: VecDeque<(f64, u32)>,
     statements: BTreeMap<(String, String), (f64, f64)>,
@@ -158,6 +162,8 @@ pub const CARRIES_P50: usize = 10;
 pub const CARRIES_P95: usize = 20;
 /// As [`CARRIES_P50`].
 pub const CARRIES_P99: usize = 100;
+/// Seconds over which deadlocks are told.
+const LATELY_S: f64 = 60.0;
 /// Seconds without a slow point query before an episode of them is over.
 const GOOD_S: f64 = 2.0;
 
@@ -185,9 +191,11 @@ impl History {
             self.ended.clear();
             (oltp.rollback_pct, oltp.wal_bytes_per_s, oltp.cache_hit_pct) = (None, None, None);
             self.first_deadlocks = None;
+            self.deadlocks.clear();
         }
         let first_deadlocks = *self.first_deadlocks.get_or_insert(now.deadlocks);
         oltp.deadlocks = Some(now.deadlocks - first_deadlocks);
+        oltp.deadlocks_lately = lately(&mut self.deadlocks, now.at_s, now.deadlocks);
         if let Some(last) = self.last.filter(|last| !reset && now.at_s > last.at_s) {
             let seconds = now.at_s - last.at_s;
             let rollbacks = now.rollbacks - last.rollbacks;
@@ -371,8 +379,21 @@ impl History {
         self.last = None;
         self.ended.clear();
         self.first_deadlocks = None;
+        self.deadlocks.clear();
         self.statements.clear();
     }
+}
+
+/// How much a counter has grown lately. An entry only where it changed.
+fn lately(seen: &mut VecDeque<(f64, f64)>, at_s: f64, counter: f64) -> f64 {
+    if seen.back().is_none_or(|(_, last)| *last != counter) {
+        seen.push_back((at_s, counter));
+    }
+    // What it was before is what it has grown from.
+    while seen.get(1).is_some_and(|(next, _)| at_s - next > LATELY_S) {
+        seen.pop_front();
+    }
+    seen.front().map_or(0.0, |(_, first)| counter - first)
 }
 
 /// When the episode that these bad moments make ended, where it did: it is over once it has been good for

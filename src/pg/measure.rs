@@ -68,21 +68,26 @@ pub async fn measure(client: &Client, relid: i64) -> Result<Measured, PgError> {
     if is_index && about.first("method").text() != Some("btree") {
         return refuse("only B-tree indexes can be measured");
     }
-    let (columns, function) = if is_index {
-        (
-            "index_size, avg_leaf_density, leaf_fragmentation, empty_pages + deleted_pages AS unused_pages",
-            "pgstatindex",
+    let schema = quote_ident(schema);
+    let sql = if is_index {
+        format!(
+            "SELECT index_size, avg_leaf_density, leaf_fragmentation, empty_pages + deleted_pages AS unused_pages \
+             FROM {schema}.pgstatindex($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass)"
         )
     } else {
-        (
-            "table_len, tuple_count, dead_tuple_count, dead_tuple_len, free_space",
-            "pgstattuple",
+        // A table is its heap and its TOAST; the chunks there are no rows.
+        format!(
+            "SELECT pg_catalog.sum(s.table_len)::pg_catalog.int8 AS table_len, \
+             pg_catalog.sum(s.tuple_count) FILTER (WHERE r.heap)::pg_catalog.int8 AS tuple_count, \
+             pg_catalog.sum(s.dead_tuple_count)::pg_catalog.int8 AS dead_tuple_count, \
+             pg_catalog.sum(s.dead_tuple_len)::pg_catalog.int8 AS dead_tuple_len, \
+             pg_catalog.sum(s.free_space)::pg_catalog.int8 AS free_space \
+             FROM pg_catalog.pg_class AS c \
+             CROSS JOIN LATERAL (VALUES (c.oid, true), (c.reltoastrelid, false)) AS r (relid, heap) \
+             CROSS JOIN LATERAL {schema}.pgstattuple(r.relid::pg_catalog.regclass) AS s \
+             WHERE c.oid = $1::pg_catalog.int8::pg_catalog.oid AND r.relid <> 0"
         )
     };
-    let schema = quote_ident(schema);
-    let sql = format!(
-        "SELECT {columns} FROM {schema}.{function}($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass)"
-    );
     let told = client.query(&sql, &[Param::Int(relid)]).await?;
     read(&told, is_index).ok_or_else(|| PgError::new(Class::Statement, "it told no figures"))
 }

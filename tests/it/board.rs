@@ -20,9 +20,10 @@ use std::time::Duration;
 const EPOCH_MS: i64 = 1_767_323_045_000;
 
 /// Feeds of rules that no board is about: they are answered at once, without a row.
-const NOTHING_TO_TELL: [&str; 7] = [
+const NOTHING_TO_TELL: [&str; 8] = [
     "extensions",
     "temp_files",
+    "sequences",
     "io",
     "wal",
     "wraparound",

@@ -4,6 +4,8 @@
 
 mod blockers;
 mod horizon;
+mod silent;
+mod standby;
 mod told;
 mod watch;
 

@@ -7,6 +7,7 @@
 
 mod connection;
 mod findings;
+mod silent;
 
 use super::server::{Database, Order, Server, block_on, shared};
 use htap_top::dashboard::diagnosis::rules;

@@ -14,7 +14,7 @@ use htap_top::dashboard::feed::PID;
 use htap_top::dashboard::panels::classify::Classifier;
 use htap_top::dashboard::panels::spec::{Chart, Pool, Spec};
 use htap_top::dashboard::panels::{
-    self, activity, bloat, locks, snapshots, statements, views, waits, wal,
+    self, activity, bloat, locks, replication, scans, snapshots, statements, views, waits, wal,
 };
 use htap_top::dashboard::xid_clock::{Clock, XidClock};
 use htap_top::pg::{Client, Param, Settings, Table, Value, sampler};
@@ -180,7 +180,13 @@ fn on_major(major: u16) {
                     }
                 }
             }
-            let may_be_empty = ["needs", "stock_alerts", "active_users", "temp_files"];
+            let may_be_empty = [
+                "needs",
+                "stock_alerts",
+                "active_users",
+                "temp_files",
+                "sequences",
+            ];
             assert!(
                 counts.first() > Some(&0) || may_be_empty.contains(&name),
                 "{name} on {major} finds nothing"
@@ -249,6 +255,7 @@ fn derived(name: &str, table: Table, estimates: &Table) -> Table {
         "bloat" => {
             let mut table = bloat::derive(table, &mut bloat::Memory::default(), estimates, None);
             table.ensure_column("waiting");
+            scans::derive(&mut table, &mut scans::Memory::default(), 0.0);
             table
         }
         "views" => {
@@ -285,6 +292,7 @@ fn derived(name: &str, table: Table, estimates: &Table) -> Table {
             table.ensure_column("left_s");
             table
         }
+        "replication" => replication::derive(table, &mut replication::Memory::default(), 0.0),
         "wal" => wal::derive(table, &mut wal::Memory::default()),
         _ => table,
     }

@@ -4,6 +4,7 @@ pub mod blocker;
 mod cause;
 pub mod finding;
 mod horizon;
+mod lag;
 pub mod rules;
 
 pub use cause::cause;
@@ -139,6 +140,10 @@ pub struct Evidence<'a> {
     pub wraparound: &'a Table,
     /// Replicas and slots.
     pub replication: &'a Table,
+    /// Sequences that are half used up, the most used first.
+    pub sequences: &'a Table,
+    /// What sessions wait for, over the last minute.
+    pub wait_events: &'a Table,
     /// Seconds since the server's counters were reset, where that was seen and is news.
     pub reset_ago_s: Option<f64>,
     /// Slowest answer of the OLAP panels, or age of the oldest OLAP statement that runs, milliseconds.
@@ -191,6 +196,7 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
         ),
         connections(evidence.database, targets),
         dead(evidence.bloat, targets),
+        lag::lag(evidence),
     ];
     // What this database does not have is not judged.
     let no_views = !evidence.views.columns.is_empty() && evidence.views.rows.is_empty();
@@ -198,6 +204,7 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
     gauges.retain(|gauge| match gauge.label {
         "fresh" => judged,
         "olap" => evidence.has_olap,
+        "lag" => lag::is_judged(evidence),
         _ => true,
     });
     gauges.sort_by(|a, b| {

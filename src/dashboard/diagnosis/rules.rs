@@ -2,9 +2,11 @@
 
 mod capacity;
 mod locks;
+pub mod replication;
 mod server;
 mod snapshots;
 mod tables;
+mod upkeep;
 mod views;
 mod work;
 
@@ -103,8 +105,34 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "replication",
-        about: "a replication slot retains WAL, or a replica falls behind",
-        find: server::replication,
+        about: "a standby that receives no WAL, does not replay it or lags; a primary whose standby or slot is gone, \
+                whose slot keeps WAL, or whose commits wait for a missing synchronous standby",
+        find: replication::replication,
+    },
+    Rule {
+        name: "archiver",
+        about: "WAL is not archived: archive_command fails",
+        find: upkeep::archiver,
+    },
+    Rule {
+        name: "sequences",
+        about: "a sequence, or the integer column that it fills, is near its end",
+        find: upkeep::sequences,
+    },
+    Rule {
+        name: "deadlocks",
+        about: "deadlocks in the last minute",
+        find: upkeep::deadlocks,
+    },
+    Rule {
+        name: "seq_scans",
+        about: "a large table is read by sequential scans again and again, and by whom",
+        find: upkeep::seq_scans,
+    },
+    Rule {
+        name: "slru",
+        about: "sessions wait for the buffers of subtransactions or multixacts, and what causes it",
+        find: upkeep::slru,
     },
     Rule {
         name: "counters_reset",

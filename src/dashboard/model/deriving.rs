@@ -3,7 +3,9 @@
 use super::Model;
 use crate::dashboard::event::{Effect, FeedId};
 use crate::dashboard::panels::spec::{Chart, Spec, Unit};
-use crate::dashboard::panels::{activity, bloat, locks, rates, snapshots, statements, views, wal};
+use crate::dashboard::panels::{
+    activity, bloat, locks, rates, replication, scans, snapshots, statements, views, wal,
+};
 use crate::dashboard::xid_clock::Clock;
 use crate::pg::{Table, Value};
 
@@ -137,6 +139,11 @@ impl Model {
                 let table = time_left(table, self.memory.xids.per_s());
                 self.put(id, table);
             }
+            "replication" => {
+                let now_s = self.server_s();
+                let table = replication::derive(table, &mut self.memory.replication, now_s);
+                self.put(id, table);
+            }
             "wal" => {
                 let table = wal::derive(table, &mut self.memory.wal);
                 self.put(id, table);
@@ -200,11 +207,38 @@ impl Model {
                 .as_ref()
                 .map(|(name, least_s)| (name.as_str(), *least_s)),
         );
+        self.blame_for_catalogues(&mut table);
+        scans::derive(&mut table, &mut self.memory.scans, now_s);
         table.ensure_column("waiting");
         for (row, waiting) in waiting.into_iter().enumerate() {
             table.set(row, "waiting", waiting.map_or(Value::Pending, Value::Int));
         }
         table
+    }
+
+    /// Rows of system catalogues are kept by logical slots, too.
+    fn blame_for_catalogues(&self, table: &mut Table) {
+        let holders = self.rows("snapshots");
+        let oldest = (0..holders.rows.len()).max_by_key(|row| {
+            let kept = holders.get(*row, "own_database").is_true()
+                || holders.get(*row, "kind").text() == Some("slot_catalog");
+            holders.get(*row, "age_xids").int().filter(|_| kept)
+        });
+        let Some(oldest) = oldest else { return };
+        let text = |name| holders.get(oldest, name).text().unwrap_or_default();
+        if text("kind") != "slot_catalog" {
+            return;
+        }
+        let holder = format!("slot_catalog {}", text("holder"));
+        for row in 0..table.rows.len() {
+            let catalogue = table
+                .get(row, "relid")
+                .int()
+                .is_some_and(|relid| relid < bloat::USER_OID);
+            if catalogue && table.get(row, "in_vain").is_known() {
+                table.set(row, "held_by", holder.as_str().into());
+            }
+        }
     }
 
     /// The oldest holder that concerns this database, as `pid 812` or `slot debezium`. One that is younger than

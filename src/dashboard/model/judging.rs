@@ -76,6 +76,8 @@ impl Model {
             wal: self.current("wal"),
             wraparound: self.current("wraparound"),
             replication: self.current("replication"),
+            sequences: self.current("sequences"),
+            wait_events: self.current("waits"),
             reset_ago_s: self
                 .memory
                 .reset

@@ -2,7 +2,9 @@
 
 use super::learning::Kinds;
 use crate::dashboard::event::Moment;
-use crate::dashboard::panels::{bloat, snapshots, statements, views, waits, wal};
+use crate::dashboard::panels::{
+    bloat, replication, scans, snapshots, statements, views, waits, wal,
+};
 use crate::dashboard::xid_clock::XidClock;
 use crate::pg::Table;
 
@@ -12,6 +14,8 @@ pub(super) struct Memory {
     pub(super) xids: XidClock,
     pub(super) snapshots: snapshots::Memory,
     pub(super) bloat: bloat::Memory,
+    pub(super) replication: replication::Memory,
+    pub(super) scans: scans::Memory,
     pub(super) views: views::Memory,
     pub(super) wal: wal::Memory,
     pub(super) statements: statements::Memory,

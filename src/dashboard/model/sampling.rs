@@ -6,6 +6,7 @@ use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId, Moment, OwnCost, Request, Sample};
 use crate::dashboard::feed::{Feed, LOCK_NOT_AVAILABLE, PID};
 use crate::dashboard::layout;
+use crate::dashboard::panels::replication;
 use crate::dashboard::panels::spec::Pool;
 use crate::format;
 use crate::pg::sampler::SessionId;
@@ -219,6 +220,7 @@ impl Model {
             && session == SessionId::Fast
         {
             self.history.forget_counters();
+            self.memory.replication = replication::Memory::default();
             let away = format::seconds(self.now.since(since));
             self.say(Grade::Good, &format!("connected again after {away}"));
         }

@@ -25,6 +25,8 @@ pub struct Memory {
 const LEFT_BEHIND: f64 = 0.8;
 /// The statement returns so many relations at most.
 const LISTED: usize = 200;
+/// Relations with a lower OID are the server's own.
+pub const USER_OID: i64 = 16_384;
 /// Fewer dead rows than this are not worth a word.
 const WORTH_A_WORD: i64 = 1_000;
 
@@ -110,9 +112,15 @@ fn waiting(table: &Table, row: usize, holder: &Holder<'_>) -> Option<i64> {
     let relid = number("relid")?;
     let grown = holder.base.and_then(|(deaths, _)| {
         // What was not among them then was not there, unless there was no room.
-        let before = deaths.get(&relid).copied();
-        let before = before.or_else(|| (deaths.len() < LISTED).then_some(0))?;
-        Some((number("deaths")? - before).clamp(0, dead))
+        match deaths.get(&relid) {
+            Some(before) => Some((number("deaths")? - before).clamp(0, dead)),
+            None if deaths.len() >= LISTED => None,
+            // Catalogues and TOAST come in from so many dead rows on.
+            None if relid < USER_OID || table.get(row, "relkind").text() == Some("t") => {
+                Some((dead - WORTH_A_WORD).max(0))
+            }
+            None => Some(dead),
+        }
     });
     // A vacuum that ended while it held has left only what it may not remove.
     let ago = table.get(row, "last_vacuum_s").number();

@@ -7,6 +7,8 @@ pub mod locks;
 pub mod own;
 pub mod parts;
 pub mod rates;
+pub mod replication;
+pub mod scans;
 pub mod snapshots;
 pub mod spec;
 pub mod statements;
@@ -70,6 +72,7 @@ static FILES: &[File] = &[
     file!("index_bloat_estimate"),
     file!("summaries"),
     file!("temp_files"),
+    file!("sequences"),
     file!("statement_totals"),
     file!("statement_kinds"),
     file!("backend_locks", 14),
@@ -82,7 +85,7 @@ static FILES: &[File] = &[
 /// Files that are no feed of the model: the point query runs on a session of its own.
 const CANARIES: [&str; 2] = ["canary", "canary_shop"];
 /// Feeds that no user looks at.
-const INTERNAL: [&str; 13] = [
+const INTERNAL: &[&str] = &[
     "sessions",
     "facts",
     "extensions",
@@ -93,6 +96,7 @@ const INTERNAL: [&str; 13] = [
     "summaries",
     "statement_totals",
     "temp_files",
+    "sequences",
     "backend_locks",
     "backend_statement",
     "backend_query",

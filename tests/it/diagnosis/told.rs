@@ -298,3 +298,29 @@ fn a_view_that_we_cannot_refresh_is_told_with_where_or_who() {
     assert_eq!(told(true, true), "refresh it on the primary");
     assert_eq!(told(false, false), "keeper may refresh it");
 }
+
+#[test]
+fn waits_for_subtransactions_are_told_with_what_causes_them() {
+    let mut board = board();
+    let columns =
+        "usename|application_name|datname|backend_type|wait_event_type|wait_event|query|n";
+    let mut waits = |slru: i64, cpu: i64| {
+        let rows = [
+            format!("app|checkout|shop|client backend|LWLock|SubtransSLRU|SELECT 1|{slru}"),
+            format!("app|checkout|shop|client backend|||SELECT 2|{cpu}"),
+        ];
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        let _ = board.answer("waits", table(columns, &rows));
+        found(&mut board, "slru", &[])
+    };
+    assert_eq!(waits(0, 40), None);
+    let finding = waits(30, 10).unwrap();
+    assert!(
+        finding
+            .sentence
+            .starts_with("oltp spends 38% of its time waiting for Subtrans buffers"),
+        "{}",
+        finding.sentence
+    );
+    assert!(finding.cure.contains("savepoints"), "{}", finding.cure);
+}

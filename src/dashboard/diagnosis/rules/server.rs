@@ -1,4 +1,4 @@
-//! The server as a whole: checkpoints, ids that run out, replication, counters.
+//! The server as a whole: checkpoints, ids that run out, counters.
 
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health};
@@ -96,84 +96,6 @@ pub fn wraparound(evidence: &Evidence<'_>) -> Option<Finding> {
             fact("age", age_text),
             fact("left", left),
         ],
-        ..Finding::default()
-    })
-}
-
-/// WAL kept for a slot from this many bytes on.
-const RETAINED: f64 = 4.0 * 1024.0 * 1024.0 * 1024.0;
-/// Bytes and seconds that a replica may be behind.
-const BEHIND: (f64, f64) = (256.0 * 1024.0 * 1024.0, 10.0);
-
-/// A slot that retains WAL, or a replica that falls behind: the worst.
-pub fn replication(evidence: &Evidence<'_>) -> Option<Finding> {
-    let table = evidence.replication;
-    let found = (0..table.rows.len()).find_map(|row| {
-        let number = |name| table.get(row, name).number();
-        let name = table.get(row, "name").text().unwrap_or_default();
-        match table.get(row, "kind").text()? {
-            "slot" => {
-                let status = table.get(row, "wal_status").text().unwrap_or_default();
-                let retained = number("retained_bytes").unwrap_or(0.0);
-                let lost = matches!(status, "unreserved" | "lost");
-                let active = table.get(row, "active").is_true();
-                (lost || retained >= RETAINED).then(|| {
-                    (
-                        if lost {
-                            Health::Danger
-                        } else {
-                            Health::Warning
-                        },
-                        format!("slot {name}"),
-                        format!(
-                            "replication slot {name} keeps {} of WAL ({status}{})",
-                            format::bytes(retained),
-                            if active { "" } else { ", nobody reads it" }
-                        ),
-                        match (status, active) {
-                            ("lost", _) => "drop it: its reader has to begin anew",
-                            (_, true) => "its consumer lags",
-                            (_, false) => "drop it, or start its consumer",
-                        },
-                        vec![
-                            fact("retained", format::bytes(retained)),
-                            fact("wal_status", status),
-                        ],
-                    )
-                })
-            }
-            "replica" => {
-                let bytes = number("lag_bytes").unwrap_or(0.0);
-                let seconds = number("lag_s");
-                (bytes >= BEHIND.0 && seconds.is_none_or(|lag| lag >= BEHIND.1)).then(|| {
-                    let lag = seconds
-                        .map_or_else(String::new, |lag| format!(", {}", format::seconds(lag)));
-                    (
-                        Health::Warning,
-                        format!("replica {name}"),
-                        format!("replica {name} is {}{lag} behind", format::bytes(bytes)),
-                        "look at its I/O and long queries",
-                        vec![fact("behind", format!("{}{lag}", format::bytes(bytes)))],
-                    )
-                })
-            }
-            _ => None,
-        }
-    });
-    let (health, subject, sentence, cure, evidence) = found?;
-    // A slot fills the disk, or its reader cannot go on.
-    let damage = if subject.starts_with("slot") {
-        Damage::Halt
-    } else {
-        Damage::Latency
-    };
-    Some(Finding {
-        health,
-        damage,
-        subject,
-        sentence,
-        cure: cure.into(),
-        evidence,
         ..Finding::default()
     })
 }

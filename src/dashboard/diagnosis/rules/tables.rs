@@ -25,7 +25,13 @@ pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
     let gone = holder.is_some_and(|holder| holder.starts_with("pid ")) && row_of_holder.is_none();
     let why = match (bloat.get(worst, "in_vain").int(), holder) {
         (Some(_), Some(holder)) if gone => format!("{holder} held them until now"),
-        (Some(times), Some(holder)) => format!("{}: held back by {holder}", in_vain(times)),
+        (Some(times), Some(holder)) => {
+            let holder = slot(holder).map_or_else(
+                || holder.to_owned(),
+                |slot| format!("replication slot {slot}"),
+            );
+            format!("{}: held back by {holder}", in_vain(times))
+        }
         (Some(times), None) => in_vain(times),
         _ => figure("last_vacuum_s").map_or_else(
             || "never vacuumed".into(),
@@ -36,6 +42,9 @@ pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
         || if gone { "the next vacuum" } else { "" }.to_owned(),
         |row| Blocker::of(evidence, evidence.activity, row).cure(),
     );
+    let cure = holder.and_then(slot).map_or(cure, |slot| {
+        format!("SELECT pg_drop_replication_slot('{slot}'), if its reader is gone")
+    });
     let due = figure("autovacuum_due").map_or_else(
         || "autovacuum is off for it".to_owned(),
         |due| format!("{due:.1} times the dead rows that autovacuum waits for"),
@@ -52,4 +61,10 @@ pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
         ],
         ..Finding::default()
     })
+}
+
+/// The slot that holds the rows, where one does.
+fn slot(holder: &str) -> Option<&str> {
+    let catalogue = holder.strip_prefix("slot_catalog ");
+    catalogue.or(holder.strip_prefix("slot "))
 }

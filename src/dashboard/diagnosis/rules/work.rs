@@ -150,7 +150,7 @@ pub fn processors(evidence: &Evidence<'_>) -> Option<Finding> {
 }
 
 /// Temporary files of one backend from this many bytes on are worth a word.
-const LARGE_SPILL: f64 = 256.0 * 1024.0 * 1024.0;
+const LARGE_SPILL: f64 = 64.0 * 1024.0 * 1024.0;
 
 /// The backend with the largest temporary files.
 pub fn temp_files(evidence: &Evidence<'_>) -> Option<Finding> {

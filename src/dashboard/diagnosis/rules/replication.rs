@@ -1,0 +1,207 @@
+//! Replication, from both sides: what a standby does not receive or replay, what a primary keeps or misses.
+
+use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
+use crate::dashboard::diagnosis::{Evidence, Health};
+use crate::format;
+use crate::pg::Table;
+
+/// WAL kept for a slot from this many bytes on.
+const RETAINED: f64 = 4.0 * 1024.0 * 1024.0 * 1024.0;
+/// WAL that has come to a slot while nobody reads it.
+const GROWN: f64 = 16.0 * 1024.0 * 1024.0;
+/// Bytes and seconds that a replica may be behind.
+const BEHIND: (f64, f64) = (256.0 * 1024.0 * 1024.0, 10.0);
+/// Seconds that a replica may be behind, however few bytes that are.
+pub const LATE_S: f64 = 60.0;
+/// Seconds without a receiver: a walreceiver tries again every five.
+const DOWN_S: f64 = 10.0;
+
+/// The worst of what replicas, slots and the receiver tell.
+pub fn replication(evidence: &Evidence<'_>) -> Option<Finding> {
+    let table = evidence.replication;
+    let found = (0..table.rows.len()).filter_map(|row| of_row(table, row));
+    found.reduce(|worst, finding| {
+        if finding.health > worst.health {
+            finding
+        } else {
+            worst
+        }
+    })
+}
+
+fn of_row(table: &Table, row: usize) -> Option<Finding> {
+    if table.get(row, "gone_s").is_known() {
+        return gone(table, row);
+    }
+    match table.get(row, "kind").text()? {
+        "slot" => slot(table, row),
+        "replica" => replica(table, row),
+        "receiver" => receiver(table, row),
+        _ => None,
+    }
+}
+
+fn name(table: &Table, row: usize) -> &str {
+    table.get(row, "name").text().unwrap_or_default()
+}
+
+fn gone(table: &Table, row: usize) -> Option<Finding> {
+    let ago = format::seconds(table.get(row, "gone_s").number()?);
+    let name = name(table, row);
+    let (what, cure) = match table.get(row, "kind").text()? {
+        "slot" => (
+            format!("replication slot {name} was dropped {ago} ago"),
+            "its standby or subscription needs a new one",
+        ),
+        _ => (
+            format!("standby {name} was connected until {ago} ago"),
+            "start it, or look at its log",
+        ),
+    };
+    Some(Finding {
+        health: Health::Warning,
+        subject: format!("gone {name}"),
+        sentence: what,
+        cure: cure.into(),
+        evidence: vec![fact("gone for", ago)],
+        ..Finding::default()
+    })
+}
+
+fn slot(table: &Table, row: usize) -> Option<Finding> {
+    let number = |name| table.get(row, name).number();
+    let name = name(table, row);
+    let status = table.get(row, "wal_status").text().unwrap_or_default();
+    let retained = number("retained_bytes").unwrap_or(0.0);
+    let lost = matches!(status, "unreserved" | "lost");
+    let active = table.get(row, "active").is_true();
+    let grown = number("grown_bytes").filter(|grown| !active && *grown >= GROWN);
+    if !lost && retained < RETAINED && grown.is_none() {
+        return None;
+    }
+    let drop = format!("SELECT pg_drop_replication_slot('{name}')");
+    let (sentence, cure) = if status == "lost" {
+        (
+            format!("replication slot {name} has lost its WAL: its reader cannot go on"),
+            "drop it: its reader has to begin anew".to_owned(),
+        )
+    } else {
+        let mut sentence = format!(
+            "replication slot {name} keeps {} of WAL ({status}{})",
+            format::bytes(retained),
+            if active { "" } else { ", nobody reads it" }
+        );
+        if let Some(grown) = grown {
+            sentence = format!("{sentence}, {} of it came since", format::bytes(grown));
+        }
+        let cure = if active {
+            "its consumer lags".to_owned()
+        } else {
+            format!("start its consumer, or {drop}")
+        };
+        (sentence, cure)
+    };
+    Some(Finding {
+        health: if lost {
+            Health::Danger
+        } else {
+            Health::Warning
+        },
+        // A slot fills the disk, or its reader cannot go on.
+        damage: Damage::Halt,
+        subject: format!("slot {name}"),
+        sentence,
+        cure,
+        evidence: vec![
+            fact("retained", format::bytes(retained)),
+            fact("wal_status", status),
+        ],
+        ..Finding::default()
+    })
+}
+
+fn replica(table: &Table, row: usize) -> Option<Finding> {
+    let number = |name| table.get(row, name).number();
+    let name = name(table, row);
+    let state = table.get(row, "state").text().unwrap_or_default();
+    if state.starts_with("missing") {
+        return Some(Finding {
+            health: Health::Danger,
+            damage: Damage::Halt,
+            explains: &["p99", "tps", "locks"],
+            subject: "synchronous standby".into(),
+            sentence: format!(
+                "commits wait for a synchronous standby that is not connected ({state}; synchronous_standby_names = {name})"
+            ),
+            cure: "start it, or take it out of synchronous_standby_names".into(),
+            evidence: vec![fact("synchronous_standby_names", name)],
+            ..Finding::default()
+        });
+    }
+    let bytes = number("lag_bytes")?;
+    let seconds = number("lag_s");
+    let late = seconds.filter(|lag| *lag >= LATE_S && bytes > 0.0);
+    let behind = bytes >= BEHIND.0 && seconds.is_none_or(|lag| lag >= BEHIND.1);
+    if late.is_none() && !behind {
+        return None;
+    }
+    let lag = seconds.map_or_else(String::new, |lag| format!(", {}", format::seconds(lag)));
+    let behind = format!("{}{lag}", format::bytes(bytes));
+    Some(Finding {
+        health: Health::Warning,
+        explains: &["lag"],
+        subject: format!("replica {name}"),
+        sentence: format!("replica {name} is {behind} behind"),
+        cure: "look there: replay paused, long queries, I/O".into(),
+        evidence: vec![fact("behind", behind)],
+        ..Finding::default()
+    })
+}
+
+/// This server is a standby.
+fn receiver(table: &Table, row: usize) -> Option<Finding> {
+    let number = |name| table.get(row, name).number();
+    let bytes = number("lag_bytes").unwrap_or(0.0);
+    let lag = number("lag_s").filter(|_| bytes > 0.0);
+    let behind = match lag {
+        Some(lag) => format!("{}, {} old", format::bytes(bytes), format::seconds(lag)),
+        None => format::bytes(bytes),
+    };
+    let wanted = table.get(row, "wanted").is_true() || !table.get(row, "wanted").is_known();
+    let down = number("down_s").filter(|down| wanted && *down >= DOWN_S);
+    let (health, sentence, cure) = if table.get(row, "replay_paused").is_true() {
+        let health = if lag >= Some(LATE_S) {
+            Health::Danger
+        } else {
+            Health::Warning
+        };
+        let sentence = format!("replay is paused on this standby: {behind} of WAL wait");
+        (health, sentence, "SELECT pg_wal_replay_resume()")
+    } else if let Some(down) = down {
+        let down = format::seconds(down);
+        let sentence = format!("this standby has received no WAL for {down}: no receiver lasts");
+        let cure =
+            "look at primary_conninfo and the log; if the WAL was removed there: pg_basebackup";
+        (Health::Danger, sentence, cure)
+    } else if lag >= Some(LATE_S) || bytes >= BEHIND.0 {
+        let sentence = format!("this standby has {behind} of WAL to replay");
+        (
+            Health::Warning,
+            sentence,
+            "look at its I/O and at queries that hold replay up",
+        )
+    } else {
+        return None;
+    };
+    let state = table.get(row, "state").text().unwrap_or("?");
+    Some(Finding {
+        health,
+        damage: Damage::Halt,
+        explains: &["lag"],
+        subject: "standby".into(),
+        sentence,
+        cure: cure.into(),
+        evidence: vec![fact("receiver", state), fact("not replayed", behind)],
+        ..Finding::default()
+    })
+}

@@ -1,0 +1,280 @@
+//! Replicas, slots and the receiver: lag in time from positions, and what was there and is gone.
+
+use crate::dashboard::chunks::Chunks;
+use crate::pg::{Table, Value};
+use std::collections::HashMap;
+
+/// Entries kept of positions: an hour of samples.
+const KEEP: usize = 720;
+/// So many seconds something that vanished is told.
+const TOLD_S: f64 = 3_600.0;
+/// A walsender that was there for less is no loss.
+const LASTING_S: f64 = 4.0;
+/// A receiver that has run for so long is no longer one that starts again and again.
+const STEADY_S: f64 = 20.0;
+
+/// What is remembered from one sample to the next.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// How far WAL had come, and when.
+    head: Chunks<(i64, f64)>,
+    /// Replicas and slots that are meant to last, by kind and name.
+    lasting: HashMap<(Box<str>, Box<str>), Lasting>,
+    receiver: Option<Receiver>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lasting {
+    first_s: f64,
+    last_s: f64,
+    /// Since when nobody has read the slot, and what it kept then.
+    unread: Option<(f64, f64)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Receiver {
+    pid: Option<i64>,
+    /// Since when it is this one.
+    since_s: f64,
+    /// Since when none has run for long.
+    down_s: Option<f64>,
+}
+
+/// Refines `lag_s`, and adds `down_s` (since when a standby has no receiver that lasts), `grown_bytes` (WAL
+/// that has come to an unread slot), `gone_s`, and rows for what was there and is gone.
+pub fn derive(mut table: Table, memory: &mut Memory, now_s: f64) -> Table {
+    for name in ["lag_s", "down_s", "grown_bytes", "gone_s"] {
+        table.ensure_column(name);
+    }
+    memory.note_head(&table, now_s);
+    for row in 0..table.rows.len() {
+        if let Some(lag) = memory.lag_s(&table, row, now_s) {
+            table.set(row, "lag_s", Value::Float(lag));
+        }
+        let text = |name| table.get(row, name).text().unwrap_or_default();
+        match text("kind") {
+            "receiver" => {
+                let down = memory.down_s(table.get(row, "pid").int(), now_s);
+                table.set(row, "down_s", down.into());
+            }
+            kind if table.get(row, "lasting").is_true() => {
+                let key = (kind.into(), text("name").into());
+                let grown = memory.note(key, &table, row, now_s);
+                table.set(row, "grown_bytes", grown.into());
+            }
+            _ => {}
+        }
+    }
+    memory.tell_gone(&mut table, now_s);
+    table
+}
+
+impl Memory {
+    fn note_head(&mut self, table: &Table, now_s: f64) {
+        let Some(head) = table.first("head_bytes").int() else {
+            return;
+        };
+        let newest = self.head.iter().next_back();
+        if newest.is_some_and(|(last, at_s)| head < last || now_s < at_s) {
+            self.head.clear();
+        }
+        if newest.is_none_or(|(last, _)| head != last) {
+            self.head.push((head, now_s), KEEP);
+        }
+    }
+
+    /// Seconds since WAL came that the row has not replayed yet, where that was seen; none while nothing waits.
+    fn lag_s(&self, table: &Table, row: usize, now_s: f64) -> Option<f64> {
+        if table.get(row, "kind").text() == Some("slot") {
+            return None;
+        }
+        let behind = table.get(row, "lag_bytes").int()?;
+        let told = table.get(row, "lag_s").number();
+        let position = table.get(row, "head_bytes").int()? - behind;
+        if behind <= 0 {
+            return told.map(|_| 0.0);
+        }
+        let (_, at_s) = self.head.first_where(|(head, _)| *head > position)?;
+        let seen = (now_s - at_s).max(0.0);
+        let whole = self
+            .head
+            .iter()
+            .next()
+            .is_some_and(|(head, _)| head <= position);
+        // What the server tells ends with the last answer, or counts from the last commit.
+        Some(if whole {
+            seen
+        } else {
+            told.unwrap_or(0.0).max(seen)
+        })
+    }
+
+    /// Since when no receiver has lasted.
+    fn down_s(&mut self, pid: Option<i64>, now_s: f64) -> Option<f64> {
+        let before = self.receiver;
+        let same = before.filter(|before| before.pid == pid);
+        let since_s = same.map_or(now_s, |same| same.since_s);
+        let lasts = pid.is_some() && (before.is_none() || now_s - since_s >= STEADY_S);
+        let down_s = match before.and_then(|before| before.down_s) {
+            Some(_) if lasts => None,
+            None if pid.is_none() => Some(now_s),
+            down => down,
+        };
+        self.receiver = Some(Receiver {
+            pid,
+            since_s,
+            down_s,
+        });
+        down_s.map(|down_s| (now_s - down_s).max(0.0))
+    }
+
+    /// Notes that a lasting one is there; what has come to it since nobody reads it.
+    fn note(
+        &mut self,
+        key: (Box<str>, Box<str>),
+        table: &Table,
+        row: usize,
+        now_s: f64,
+    ) -> Option<f64> {
+        let retained = table.get(row, "retained_bytes").number();
+        let unread = retained.filter(|_| !table.get(row, "active").is_true());
+        let lasting = self.lasting.entry(key).or_insert(Lasting {
+            first_s: now_s,
+            last_s: now_s,
+            unread: None,
+        });
+        lasting.last_s = now_s;
+        lasting.unread = unread.map(|bytes| lasting.unread.unwrap_or((now_s, bytes)));
+        let (_, then) = lasting.unread?;
+        Some((unread? - then).max(0.0))
+    }
+
+    /// Adds rows for what was there for a while and is gone.
+    fn tell_gone(&mut self, table: &mut Table, now_s: f64) {
+        self.lasting.retain(|_, lasting| {
+            let (there, gone) = (lasting.last_s - lasting.first_s, now_s - lasting.last_s);
+            gone <= 0.0 || (there >= LASTING_S && gone <= TOLD_S)
+        });
+        let mut gone: Vec<_> = self
+            .lasting
+            .iter()
+            .filter(|(_, lasting)| lasting.last_s < now_s)
+            .collect();
+        gone.sort_by(|a, b| a.0.cmp(b.0));
+        for ((kind, name), lasting) in gone {
+            let row = table.rows.len();
+            table.rows.push(vec![Value::Null; table.columns.len()]);
+            for (column, value) in [
+                ("kind", (&**kind).into()),
+                ("name", (&**name).into()),
+                ("state", "gone".into()),
+                ("active", Value::Bool(false)),
+                ("gone_s", Value::Float(now_s - lasting.last_s)),
+            ] {
+                table.set(row, column, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: [&str; 9] = [
+        "kind",
+        "name",
+        "pid",
+        "state",
+        "active",
+        "lasting",
+        "head_bytes",
+        "lag_bytes",
+        "retained_bytes",
+    ];
+
+    fn sample(rows: Vec<Vec<Value>>) -> Table {
+        Table {
+            columns: COLUMNS.iter().map(|name| (*name).into()).collect(),
+            rows,
+        }
+    }
+
+    fn row(kind: &str, pid: Option<i64>, head: i64, behind: i64, retained: i64) -> Vec<Value> {
+        vec![
+            kind.into(),
+            "a".into(),
+            pid.map_or(Value::Null, Value::Int),
+            "streaming".into(),
+            Value::Bool(pid.is_some()),
+            Value::Bool(true),
+            Value::Int(head),
+            Value::Int(behind),
+            Value::Int(retained),
+        ]
+    }
+
+    #[test]
+    fn a_lag_is_as_old_as_the_wal_that_is_not_replayed() {
+        let mut memory = Memory::default();
+        let mut lag = |at_s: f64, head, behind| {
+            let table = sample(vec![row("replica", Some(7), head, behind, 0)]);
+            derive(table, &mut memory, at_s).first("lag_s").number()
+        };
+        assert_eq!(lag(0.0, 1_000, 0), None);
+        assert_eq!(lag(5.0, 2_000, 1_000), Some(0.0));
+        assert_eq!(lag(65.0, 9_000, 8_000), Some(60.0));
+        assert_eq!(
+            lag(70.0, 9_000, 500),
+            Some(5.0),
+            "it has caught up with most"
+        );
+    }
+
+    #[test]
+    fn what_was_there_and_is_gone_is_told_until_it_is_back() {
+        let mut memory = Memory::default();
+        let mut states = |at_s: f64, there: bool| {
+            let rows = there.then(|| row("replica", Some(7), 1, 0, 0));
+            let table = derive(sample(rows.into_iter().collect()), &mut memory, at_s);
+            table.first("state").text().map(str::to_owned)
+        };
+        assert_eq!(states(0.0, true).as_deref(), Some("streaming"));
+        assert_eq!(states(5.0, true).as_deref(), Some("streaming"));
+        assert_eq!(states(10.0, false).as_deref(), Some("gone"));
+        assert_eq!(states(15.0, true).as_deref(), Some("streaming"));
+        assert_eq!(states(20.0, false).as_deref(), Some("gone"));
+        assert_eq!(states(9_000.0, false), None, "old news");
+    }
+
+    #[test]
+    fn a_receiver_that_starts_again_and_again_is_down() {
+        let mut memory = Memory::default();
+        let mut down = |at_s: f64, pid| {
+            let table = sample(vec![row("receiver", pid, 1, 0, 0)]);
+            derive(table, &mut memory, at_s).first("down_s").number()
+        };
+        assert_eq!(down(0.0, Some(1)), None);
+        assert_eq!(down(5.0, None), Some(0.0));
+        assert_eq!(down(10.0, Some(2)), Some(5.0));
+        assert_eq!(down(15.0, Some(3)), Some(10.0));
+        assert_eq!(down(20.0, None), Some(15.0));
+        assert_eq!(down(25.0, Some(4)), Some(20.0));
+        assert_eq!(down(50.0, Some(4)), None, "it lasts");
+    }
+
+    #[test]
+    fn what_comes_to_an_unread_slot_is_counted() {
+        let mut memory = Memory::default();
+        let mut grown = |at_s: f64, pid, retained| {
+            let table = sample(vec![row("slot", pid, 1, 0, retained)]);
+            derive(table, &mut memory, at_s)
+                .first("grown_bytes")
+                .number()
+        };
+        assert_eq!(grown(0.0, Some(1), 500), None);
+        assert_eq!(grown(5.0, None, 600), Some(0.0));
+        assert_eq!(grown(10.0, None, 900), Some(300.0));
+        assert_eq!(grown(15.0, Some(1), 0), None);
+    }
+}

@@ -1,0 +1,45 @@
+//! Tables: how much of them is read by sequential scans at this moment.
+
+use crate::pg::{Table, Value};
+use std::collections::HashMap;
+
+/// Scans and rows of the sample before.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    at_s: f64,
+    seen: HashMap<i64, (i64, i64)>,
+}
+
+/// Scans of a smaller table cost little.
+const LARGE: i64 = 10_000;
+
+/// Adds `seq_scans_per_s` and `seq_rows_per_s`, since the sample before.
+pub fn derive(table: &mut Table, memory: &mut Memory, now_s: f64) {
+    for name in ["seq_scans_per_s", "seq_rows_per_s"] {
+        table.ensure_column(name);
+    }
+    let passed_s = now_s - memory.at_s;
+    let mut seen = HashMap::new();
+    for row in 0..table.rows.len() {
+        let number = |name| table.get(row, name).int();
+        let (Some(relid), Some(scans), Some(rows)) =
+            (number("relid"), number("seq_scan"), number("seq_rows"))
+        else {
+            continue;
+        };
+        if number("n_live").is_none_or(|live| live < LARGE) {
+            continue;
+        }
+        let grown = memory.seen.get(&relid).filter(|_| passed_s > 0.0);
+        if let Some((scans_before, rows_before)) = grown.copied()
+            && scans >= scans_before
+            && rows >= rows_before
+        {
+            let rate = |grown: i64| Value::Float(grown as f64 / passed_s);
+            table.set(row, "seq_scans_per_s", rate(scans - scans_before));
+            table.set(row, "seq_rows_per_s", rate(rows - rows_before));
+        }
+        seen.insert(relid, (scans, rows));
+    }
+    *memory = Memory { at_s: now_s, seen };
+}

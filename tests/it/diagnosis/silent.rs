@@ -1,0 +1,287 @@
+//! Troubles that make no noise, made on a real server: each is told.
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
+
+use super::watch::Watch;
+use super::{bank, server};
+use crate::it::server::{Patience, block_on, pid, until, until_waiting};
+use htap_top::config::Config;
+use htap_top::dashboard::diagnosis::Health;
+
+#[test]
+fn a_failing_archiver_is_told_until_it_works() {
+    block_on(async {
+        let server = server(&[("archive_mode", "on"), ("archive_command", "false")]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        watch.look(5_000).await;
+        admin.batch("SELECT pg_switch_wal()").await.unwrap();
+        watch
+            .until("it is told", |board| board.finding("archiver").is_some())
+            .await;
+        let finding = watch.board.finding("archiver").unwrap();
+        assert_eq!(finding.health, Health::Danger);
+        assert!(
+            finding.sentence.contains("archive_command fails at 0000"),
+            "{}",
+            finding.sentence
+        );
+        for sql in [
+            "ALTER SYSTEM SET archive_command = 'true'",
+            "SELECT pg_reload_conf()",
+        ] {
+            admin.batch(sql).await.unwrap();
+        }
+        let patience = Patience::begin();
+        while watch.board.finding("archiver").is_some() {
+            // It waits a minute after three failures, unless there is more to do.
+            assert!(
+                patience.seconds() < 90,
+                "{:?}",
+                watch.board.model.rows("wal")
+            );
+            admin
+                .batch("SELECT pg_logical_emit_message(true, 'x', 'y'); SELECT pg_switch_wal()")
+                .await
+                .unwrap();
+            watch.look(5_000).await;
+        }
+    });
+}
+
+#[test]
+fn deadlocks_are_told_while_they_happen() {
+    block_on(async {
+        let server = server(&[("deadlock_timeout", "50ms")]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        watch.look(1_000).await;
+        let (a, b) = (database.connect().await, database.connect().await);
+        let b_pid = pid(&b).await;
+        let update = |aid: i32| {
+            format!("UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid = {aid}")
+        };
+        a.batch(&format!("BEGIN; {}", update(1))).await.unwrap();
+        b.batch(&format!("BEGIN; {}", update(2))).await.unwrap();
+        let (one, two) = tokio::join!(
+            async {
+                until_waiting(&admin, b_pid).await;
+                a.batch(&update(2)).await
+            },
+            async { b.batch(&update(1)).await },
+        );
+        assert!(one.is_err() || two.is_err());
+        drop((a, b));
+        watch
+            .until("it is told", |board| {
+                board.finding("deadlocks").is_some_and(|finding| {
+                    finding
+                        .sentence
+                        .starts_with("1 deadlock in the last minute")
+                })
+            })
+            .await;
+    });
+}
+
+#[test]
+fn sequential_scans_for_want_of_an_index_are_told_with_their_reader() {
+    block_on(async {
+        let server = server(&[("max_parallel_workers_per_gather", "0")]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        admin
+            .batch(
+                "CREATE TABLE noidx AS SELECT g AS id, repeat('x', 20) AS t FROM generate_series(1, 200000) AS g;
+                 ANALYZE noidx",
+            )
+            .await
+            .unwrap();
+        let target = database.target().with_application_name("shop_app");
+        let reader = htap_top::pg::Client::connect(&target).await.unwrap();
+        let reader_pid = pid(&reader).await;
+        let reading = tokio::spawn(async move {
+            loop {
+                if let Err(error) = reader.batch("SELECT * FROM noidx WHERE id = 7").await {
+                    return error;
+                }
+            }
+        });
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        let patience = Patience::begin();
+        while watch
+            .board
+            .finding("seq_scans")
+            .is_none_or(|finding| !finding.sentence.contains("shop_app"))
+        {
+            assert!(patience.lasts(), "{:?}", watch.board.model.rows("bloat"));
+            watch.look(5_000).await;
+        }
+        let finding = watch.board.finding("seq_scans").unwrap();
+        assert_eq!(finding.subject, "noidx");
+        assert!(
+            finding.sentence.contains("sequential scans/s"),
+            "{}",
+            finding.sentence
+        );
+        admin
+            .batch(&format!("SELECT pg_terminate_backend({reader_pid})"))
+            .await
+            .unwrap();
+        reading.await.unwrap();
+        watch.calm_of("seq_scans").await;
+    });
+}
+
+/// A logical slot that nobody reads keeps rows of the catalogues, and of nothing else.
+#[test]
+fn a_slot_that_keeps_the_catalogues_bloated_is_named_with_its_cure() {
+    block_on(async {
+        let server = server(&[("autovacuum", "off")]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        admin
+            .batch("SELECT pg_create_logical_replication_slot('left', 'pgoutput')")
+            .await
+            .unwrap();
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        watch.look(5_000).await;
+        let churn = "DO $$ BEGIN FOR i IN 1..400 LOOP EXECUTE 'CREATE TABLE churn (a int, b int, c int, d int, e int, f int)';
+                     EXECUTE 'DROP TABLE churn'; END LOOP; END $$";
+        let patience = Patience::begin();
+        loop {
+            admin.batch(churn).await.unwrap();
+            let counted = "SELECT pg_stat_get_dead_tuples('pg_attribute'::regclass) AS n";
+            until(&admin, "they are counted", counted, &[], |table| {
+                table.first("n").int() >= Some(4_000)
+            })
+            .await;
+            watch.look(5_000).await;
+            admin.batch("VACUUM pg_attribute").await.unwrap();
+            watch.look(5_000).await;
+            let found = watch.board.finding("dead_rows");
+            if found.is_some_and(|found| found.cure.contains("pg_drop_replication_slot('left')")) {
+                break;
+            }
+            assert!(
+                patience.lasts(),
+                "{found:?} {:?}",
+                watch.board.model.rows("bloat")
+            );
+        }
+        let found = watch.board.finding("dead_rows").unwrap();
+        assert!(
+            found.sentence.contains("pg_attribute")
+                && found.sentence.contains("replication slot left"),
+            "{}",
+            found.sentence
+        );
+    });
+}
+
+/// An integer column ends where its bigint sequence does not.
+#[test]
+fn a_sequence_near_the_end_of_its_column_is_told() {
+    block_on(async {
+        let server = server(&[]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        watch.look(1_000).await;
+        assert_eq!(watch.board.finding("sequences"), None);
+        admin
+            .batch(
+                "CREATE SEQUENCE next; CREATE TABLE fed (id int DEFAULT nextval('next')); SELECT setval('next', 2140000000)",
+            )
+            .await
+            .unwrap();
+        watch.look(60_000).await;
+        watch.look(1_000).await;
+        let finding = watch.board.finding("sequences").unwrap();
+        assert_eq!(
+            (finding.health, finding.subject.as_str()),
+            (Health::Danger, "public.next")
+        );
+        assert!(
+            finding
+                .sentence
+                .contains("the most that public.fed.id (integer) holds"),
+            "{}",
+            finding.sentence
+        );
+    });
+}
+
+/// A relation is its heap and its TOAST: dead rows there are seen, and that autovacuum does not come.
+#[test]
+fn dead_rows_in_toast_are_told() {
+    block_on(async {
+        let server = server(&[]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        admin
+            .batch(
+                "CREATE TABLE docs (id int, t text) WITH (toast.autovacuum_enabled = off);
+                 ALTER TABLE docs ALTER t SET STORAGE EXTERNAL;
+                 INSERT INTO docs SELECT g, repeat(md5(g::text), 200) FROM generate_series(1, 4000) AS g;
+                 UPDATE docs SET t = t || 'x'",
+            )
+            .await
+            .unwrap();
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        let patience = Patience::begin();
+        while watch
+            .board
+            .finding("dead_rows")
+            .is_none_or(|found| found.subject != "docs (TOAST)")
+        {
+            assert!(patience.lasts(), "{:?}", watch.board.model.rows("bloat"));
+            watch.look(5_000).await;
+        }
+        let found = watch.board.finding("dead_rows").unwrap();
+        let due = found.evidence.iter().find(|(name, _)| name == "autovacuum");
+        assert_eq!(due.unwrap().1, "autovacuum is off for it");
+        watch.keys("pv").await;
+        let vacuum = watch.board.model.rows("vacuum");
+        let row = (0..vacuum.rows.len())
+            .find(|row| vacuum.get(*row, "relation").text() == Some("docs (TOAST)"))
+            .unwrap();
+        assert!(vacuum.get(row, "n_dead").int() > Some(10_000), "{vacuum:?}");
+        assert!(vacuum.get(row, "autovacuum_off").is_true());
+        admin.batch("VACUUM docs").await.unwrap();
+        watch.calm_of("dead_rows").await;
+    });
+}
+
+/// An idle session outside of a transaction holds an advisory lock that others wait for.
+#[test]
+fn an_idle_holder_of_an_advisory_lock_is_named() {
+    block_on(async {
+        let server = server(&[]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        let holder = database.connect().await;
+        let holder_pid = pid(&holder).await;
+        holder.batch("SELECT pg_advisory_lock(5)").await.unwrap();
+        let waiter = database.connect().await;
+        let waiter_pid = pid(&waiter).await;
+        let waiting = tokio::spawn(async move { waiter.batch("SELECT pg_advisory_lock(5)").await });
+        until_waiting(&admin, waiter_pid).await;
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        let cause = watch
+            .until("it is named", |board| {
+                board.model.cause.rule == "lock_queue"
+                    && board
+                        .model
+                        .cause
+                        .sentence
+                        .contains(&format!("for pid {holder_pid} "))
+            })
+            .await;
+        assert!(cause.sentence.contains("idle"), "{}", cause.sentence);
+        holder.batch("SELECT pg_advisory_unlock(5)").await.unwrap();
+        waiting.await.unwrap().unwrap();
+        watch.calm_of("lock_queue").await;
+    });
+}

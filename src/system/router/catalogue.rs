@@ -36,6 +36,10 @@ pub struct Catalogue {
 
 /// What is known of the functions a call can mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says something of its own, and none excludes another"
+)]
 pub struct Function {
     /// Position of the call in the question.
     pub asked: usize,

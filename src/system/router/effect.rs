@@ -5,6 +5,10 @@ use super::lex::Token;
 
 /// What a statement leaves behind in its session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says something of its own, and none excludes another"
+)]
 pub struct Effects {
     /// What it does to the transaction.
     pub step: Option<Step>,

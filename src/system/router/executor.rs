@@ -276,15 +276,15 @@ impl<L: Lanes> Conversation<'_, L> {
             let why = "how the transaction began is not known any more";
             return Err(PgError::new(Class::Reconnect, why));
         };
-        let begin = Decision {
+        let opening = Decision {
             restarts: false,
             effects: super::lex::lex(&begun)
                 .map(|tokens| vec![super::effect::effects(&tokens)])
                 .unwrap_or_default(),
             ..decision.clone()
         };
-        let held = self.executor.lanes.take(begin.lane()).await?;
-        self.send(held, &begin, &begun, &[]).await?;
+        let held = self.executor.lanes.take(opening.lane()).await?;
+        self.send(held, &opening, &begun, &[]).await?;
         Ok(())
     }
 

@@ -247,12 +247,11 @@ impl<'a> Lexer<'a> {
             None
         };
         let escape = self.uescape()?;
-        match name {
-            Some(name) => Ok((Kind::Quoted, cut(unescaped(&name, escape)?))),
-            None => {
-                let text = self.sql.get(start..self.at).unwrap_or_default();
-                Ok((Kind::Text, text.to_owned()))
-            }
+        if let Some(name) = name {
+            Ok((Kind::Quoted, cut(unescaped(&name, escape)?)))
+        } else {
+            let text = self.sql.get(start..self.at).unwrap_or_default();
+            Ok((Kind::Text, text.to_owned()))
         }
     }
 

@@ -318,9 +318,8 @@ impl Router {
             decision.restarts = true;
             decision.pool = Pool::Oltp;
             decision.rule = Rule::SessionState;
-            decision.reason = "the transaction has read nothing yet, and what this sets is for the primary: it begins \
-                               anew there"
-                .to_owned();
+            "the transaction has read nothing yet, and what this sets is for the primary: it begins anew there"
+                .clone_into(&mut decision.reason);
         } else if let Some(lane) = session.transaction() {
             (decision.node, decision.pool) = (lane.node, lane.pool);
             decision.rule = Rule::InTransaction;

@@ -6,19 +6,19 @@ pub mod finding;
 mod horizon;
 mod lag;
 pub mod rules;
+mod since;
 
 pub use cause::cause;
 pub use rules::findings;
+pub use since::Since;
 
-use self::finding::{Fact, Finding};
-use super::event::Moment;
+use self::finding::Fact;
 use super::history::{CARRIES_P99, Oltp};
 use crate::config::{Config, Targets, WorkClass};
 use crate::dashboard::panels::activity::CROWDED;
 use crate::dashboard::panels::spec::Unit;
 use crate::format;
 use crate::pg::Table;
-use std::collections::BTreeMap;
 
 /// How a figure stands to its target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -416,62 +416,4 @@ fn dead(bloat: &Table, targets: &Targets) -> Gauge {
         targets.warn_at,
         Unit::Percent,
     )
-}
-
-/// Since when each gauge has been where it is, and each finding has been found.
-#[derive(Clone, Debug, Default)]
-pub struct Since {
-    bad: BTreeMap<&'static str, (Moment, Option<f64>)>,
-    found: BTreeMap<(&'static str, String), Moment>,
-    calm: Option<Moment>,
-    /// When something was measured first.
-    first: Option<Moment>,
-}
-
-/// Seconds from the first measurement on in which what is bad has been so before.
-const FIRST_LOOK_S: f64 = 3.0;
-
-impl Since {
-    /// Notes gauges and findings as they are at `now`; `before` is the figure that a gauge had while it
-    /// was good.
-    pub fn note(
-        &mut self,
-        gauges: &[Gauge],
-        findings: &[Finding],
-        now: Moment,
-        before: &dyn Fn(&str) -> Option<f64>,
-    ) {
-        if gauges.iter().any(|gauge| gauge.health != Health::Unknown) {
-            self.first.get_or_insert(now);
-        }
-        let keys = findings
-            .iter()
-            .map(|finding| (finding.rule, finding.subject.clone()));
-        self.found = keys
-            .map(|key| {
-                let began = self.found.get(&key).copied().unwrap_or(now);
-                (key, began)
-            })
-            .collect();
-        for gauge in gauges {
-            if gauge.health >= Health::Warning {
-                self.bad
-                    .entry(gauge.label)
-                    .or_insert_with(|| (now, before(gauge.label)));
-            } else {
-                self.bad.remove(gauge.label);
-            }
-        }
-        let calm = gauges.iter().all(|gauge| gauge.health < Health::Warning)
-            && findings
-                .iter()
-                .all(|finding| finding.health < Health::Warning);
-        self.calm = if calm { self.calm.or(Some(now)) } else { None };
-    }
-
-    /// Whether what was first seen at `began` may have begun long before: nobody had looked yet.
-    fn is_first_look(&self, began: Moment) -> bool {
-        self.first
-            .is_some_and(|first| began.since(first) <= FIRST_LOOK_S)
-    }
 }

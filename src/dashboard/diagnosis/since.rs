@@ -1,0 +1,64 @@
+//! Since when what is bad has been so.
+
+use super::finding::Finding;
+use super::{Gauge, Health};
+use crate::dashboard::event::Moment;
+use std::collections::BTreeMap;
+
+/// Since when each gauge has been where it is, and each finding has been found.
+#[derive(Clone, Debug, Default)]
+pub struct Since {
+    bad: BTreeMap<&'static str, (Moment, Option<f64>)>,
+    found: BTreeMap<(&'static str, String), Moment>,
+    calm: Option<Moment>,
+    /// When something was measured first.
+    first: Option<Moment>,
+}
+
+/// Seconds from the first measurement on in which what is bad has been so before.
+const FIRST_LOOK_S: f64 = 3.0;
+
+impl Since {
+    /// Notes gauges and findings as they are at `now`; `before` is the figure that a gauge had while it
+    /// was good.
+    pub fn note(
+        &mut self,
+        gauges: &[Gauge],
+        findings: &[Finding],
+        now: Moment,
+        before: &dyn Fn(&str) -> Option<f64>,
+    ) {
+        if gauges.iter().any(|gauge| gauge.health != Health::Unknown) {
+            self.first.get_or_insert(now);
+        }
+        let keys = findings
+            .iter()
+            .map(|finding| (finding.rule, finding.subject.clone()));
+        self.found = keys
+            .map(|key| {
+                let began = self.found.get(&key).copied().unwrap_or(now);
+                (key, began)
+            })
+            .collect();
+        for gauge in gauges {
+            if gauge.health >= Health::Warning {
+                self.bad
+                    .entry(gauge.label)
+                    .or_insert_with(|| (now, before(gauge.label)));
+            } else {
+                self.bad.remove(gauge.label);
+            }
+        }
+        let calm = gauges.iter().all(|gauge| gauge.health < Health::Warning)
+            && findings
+                .iter()
+                .all(|finding| finding.health < Health::Warning);
+        self.calm = if calm { self.calm.or(Some(now)) } else { None };
+    }
+
+    /// Whether what was first seen at `began` may have begun long before: nobody had looked yet.
+    fn is_first_look(&self, began: Moment) -> bool {
+        self.first
+            .is_some_and(|first| began.since(first) <= FIRST_LOOK_S)
+    }
+}

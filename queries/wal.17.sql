@@ -41,8 +41,11 @@ SELECT extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8 AS no
        extract(epoch FROM k.stats_reset)::pg_catalog.float8 AS stats_reset
 FROM pg_catalog.pg_stat_bgwriter AS b
 CROSS JOIN pg_catalog.pg_stat_checkpointer AS k
-CROSS JOIN /*?archived archive_failed*/ pg_catalog.pg_stat_archiver
-    /*:(SELECT NULL::pg_catalog.int8 AS archived_count, NULL::pg_catalog.int8 AS failed_count)*/ AS a
+CROSS JOIN /*?archived archive_failed archive_failing last_archived_s last_failed_s archive_failed_wal*/
+    pg_catalog.pg_stat_archiver
+    /*:(SELECT NULL::pg_catalog.int8 AS archived_count, NULL::pg_catalog.int8 AS failed_count,
+               NULL::pg_catalog.timestamptz AS last_archived_time, NULL::pg_catalog.timestamptz AS last_failed_time,
+               NULL::pg_catalog.text AS last_failed_wal)*/ AS a
 CROSS JOIN /*?wal_records wal_fpi wal_buffers_full*/ pg_catalog.pg_stat_wal
     /*:(SELECT NULL::pg_catalog.int8 AS wal_records, NULL::pg_catalog.numeric AS wal_fpi,
                NULL::pg_catalog.int8 AS wal_buffers_full)*/ AS w

@@ -171,5 +171,8 @@ SELECT extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8 AS no
        pg_catalog.current_setting('full_page_writes')::pg_catalog.bool AS full_page_writes,
        extract(epoch FROM b.stats_reset)::pg_catalog.float8 AS stats_reset
 FROM pg_catalog.pg_stat_bgwriter AS b
-CROSS JOIN /*?archived archive_failed*/ pg_catalog.pg_stat_archiver
-    /*:(SELECT NULL::pg_catalog.int8 AS archived_count, NULL::pg_catalog.int8 AS failed_count)*/ AS a
+CROSS JOIN /*?archived archive_failed archive_failing last_archived_s last_failed_s archive_failed_wal*/
+    pg_catalog.pg_stat_archiver
+    /*:(SELECT NULL::pg_catalog.int8 AS archived_count, NULL::pg_catalog.int8 AS failed_count,
+               NULL::pg_catalog.timestamptz AS last_archived_time, NULL::pg_catalog.timestamptz AS last_failed_time,
+               NULL::pg_catalog.text AS last_failed_wal)*/ AS a

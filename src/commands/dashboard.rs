@@ -35,15 +35,14 @@ pub fn watch(options: &Watch) -> Result<(), Failure> {
     need_terminal()?;
     block_on(async {
         let stage = Stage::set()?;
-        prepared
-            .run(
-                stage,
-                Targets {
-                    olap: olap_pool.unwrap_or_else(|| oltp.clone()),
-                    oltp,
-                },
-            )
-            .await
+        Box::pin(prepared.run(
+            stage,
+            Targets {
+                olap: olap_pool.unwrap_or_else(|| oltp.clone()),
+                oltp,
+            },
+        ))
+        .await
     })
 }
 
@@ -245,7 +244,7 @@ pub fn show(demo: &Demo) -> Result<(), Failure> {
             Ok(Some(place)) => {
                 let targets = demo_targets(&place);
                 prepared.start.target = shown(&targets.oltp);
-                prepared.run(stage, targets).await
+                Box::pin(prepared.run(stage, targets)).await
             }
             Ok(None) => {
                 drop(stage);

@@ -30,7 +30,7 @@ pub fn serve(options: &Serve) -> Result<(), Failure> {
                 "htap-top: there is no authentication: whoever reaches {address} reads it"
             );
         }
-        http::serve(headless, panels, listener, stop).await;
+        Box::pin(http::serve(headless, panels, listener, stop)).await;
         Ok(())
     })
 }

@@ -386,7 +386,10 @@ impl History {
 
 /// How much a counter has grown lately. An entry only where it changed.
 fn lately(seen: &mut VecDeque<(f64, f64)>, at_s: f64, counter: f64) -> f64 {
-    if seen.back().is_none_or(|(_, last)| *last != counter) {
+    if seen
+        .back()
+        .is_none_or(|(_, last)| last.total_cmp(&counter).is_ne())
+    {
         seen.push_back((at_s, counter));
     }
     // What it was before is what it has grown from.

@@ -462,8 +462,8 @@ fn a_slot_that_nobody_reads_is_told_before_its_wal_is_lost() {
         let server = server(&[
             ("max_slot_wal_keep_size", "1MB"),
             ("wal_level", "replica"),
-            ("max_wal_size", "32MB"),
-            ("min_wal_size", "32MB"),
+            ("max_wal_size", "1GB"),
+            ("checkpoint_timeout", "1h"),
         ]);
         let database = bank(&server).await;
         let admin = database.connect().await;
@@ -478,7 +478,6 @@ fn a_slot_that_nobody_reads_is_told_before_its_wal_is_lost() {
             .batch("INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 60000)")
             .await
             .unwrap();
-        admin.batch("CHECKPOINT").await.unwrap();
         let cause = watch
             .until("it is told", |board| {
                 board.model.cause.rule == "replication"
@@ -489,6 +488,18 @@ fn a_slot_that_nobody_reads_is_told_before_its_wal_is_lost() {
             "{}",
             cause.sentence
         );
+        // A checkpoint removes what lies beyond the limit.
+        admin.batch("CHECKPOINT").await.unwrap();
+        let cause = watch
+            .until("it is lost", |board| {
+                board
+                    .model
+                    .cause
+                    .sentence
+                    .contains("slot forgotten has lost its WAL")
+            })
+            .await;
+        assert!(cause.cure.contains("drop"), "{}", cause.cure);
         admin
             .batch("SELECT pg_drop_replication_slot('forgotten')")
             .await

@@ -1,6 +1,6 @@
 //! What the server is and has, asked until it is answered and renewed; what it forbids; what is not known, and
 //! what this program's own work leaves behind: on real servers.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::server::{Database, Order, PATIENCE, Patience, Server, block_on, shared};
 use htap_top::config::Config;

@@ -149,7 +149,7 @@ fn statements(major: u16) -> Vec<(String, String)> {
         all.push((name.to_owned(), sql.replace(PID, "0")));
     }
     for check in check::all(i64::from(major)) {
-        all.push((format!("doctor {}", check.name), check.sql.to_string()));
+        all.push((format!("doctor {}", check.name), check.sql.clone()));
     }
     all
 }
@@ -236,6 +236,7 @@ fn run(database: &Database<'_>, role: &str, arguments: &[&str]) -> String {
     said
 }
 
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn on_major(major: u16) {
     let server = Server::of_major(major);
     block_on(async {
@@ -292,7 +293,7 @@ fn on_major(major: u16) {
         set(&admin, false).await;
         let after = look(&database, major).await;
         let compared = compare(major, [&before, &after], &hostile);
-        assert!(compared > 200, "{compared} columns");
+        assert!(compared > 150, "{compared} columns");
         for (plain, hostile) in examined.outcomes.iter().zip(&told.outcomes) {
             assert_eq!(plain.check, hostile.check);
             if plain.check == "limits" {

@@ -1,5 +1,5 @@
 //! A real PgBouncer in between, beside an application: what it lends comes back as it was.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 mod bouncer;
 
@@ -143,6 +143,7 @@ async fn ran(arguments: Vec<String>) -> (i32, String) {
 const ANY: i32 = -1;
 
 /// The commands that a pooler may be in between of, and what their last word must hold.
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn commands(
     conninfo: &dyn Fn(&str) -> String,
     product: i64,

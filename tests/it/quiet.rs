@@ -46,6 +46,7 @@ fn run(database: &Database<'_>, role: &str, line: &str) {
     );
 }
 
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn on_major(major: u16) {
     let settings = [("log_lock_waits", "off")].map(|(name, value)| (name.into(), value.into()));
     let server = Server::start(&Order {

@@ -87,12 +87,11 @@ impl Session {
     async fn opened(&mut self) {
         loop {
             match self.next().await {
-                Report::Ended { .. } => {}
+                Report::Ended { .. } | Report::Lost { .. } => {}
                 Report::Opened { session, .. } => {
                     assert_eq!(session, SessionId::Fast);
                     return;
                 }
-                Report::Lost { .. } => {}
                 other @ Report::Answered { .. } => panic!("{other:?}"),
             }
         }

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 /// Since when each gauge has been where it is, and each finding has been found.
 #[derive(Clone, Debug, Default)]
 pub struct Since {
-    bad: BTreeMap<&'static str, (Moment, Option<f64>)>,
-    found: BTreeMap<(&'static str, String), Moment>,
-    calm: Option<Moment>,
+    pub(super) bad: BTreeMap<&'static str, (Moment, Option<f64>)>,
+    pub(super) found: BTreeMap<(&'static str, String), Moment>,
+    pub(super) calm: Option<Moment>,
     /// When something was measured first.
     first: Option<Moment>,
 }
@@ -57,7 +57,7 @@ impl Since {
     }
 
     /// Whether what was first seen at `began` may have begun long before: nobody had looked yet.
-    fn is_first_look(&self, began: Moment) -> bool {
+    pub(super) fn is_first_look(&self, began: Moment) -> bool {
         self.first
             .is_some_and(|first| began.since(first) <= FIRST_LOOK_S)
     }

@@ -263,7 +263,8 @@ mod tests {
     #[test]
     fn the_newest_variant_not_above_the_server_is_chosen() {
         assert_ne!(statement("database", 13), statement("database", 14));
-        assert_eq!(statement("database", 14), statement("database", 16));
+        assert_ne!(statement("database", 14), statement("database", 15));
+        assert_eq!(statement("database", 15), statement("database", 16));
         assert_ne!(statement("database", 16), statement("database", 17));
         assert_eq!(statement("database", 17), statement("database", 99));
     }

@@ -1,5 +1,4 @@
 //! Troubles that make no noise, made on a real server: each is told.
-#![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::watch::Watch;
 use super::{bank, server};

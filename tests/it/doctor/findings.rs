@@ -261,6 +261,7 @@ fn ids_that_run_out_and_prepared_transactions_are_found() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn what_views_lack_is_found() {
     let server = neglected();
     block_on(async {

@@ -1,5 +1,4 @@
 //! What goes wrong in silence until it is too late.
-#![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::{examined, found};
 use crate::it::server::{Order, Server, block_on, until};
@@ -13,6 +12,7 @@ fn tells(examination: &Examination, check: &str, subject: &str, severity: Severi
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn archiver_sequences_keys_and_toast_are_examined() {
     let settings = [("archive_mode", "on"), ("archive_command", "false")];
     let server = Server::start(&Order {

@@ -49,6 +49,7 @@ async fn until_running(client: &Client, sessions: i64) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn no_text_of_any_encoding_hides_a_panel() {
     block_on(async {
         let settings = [

@@ -1,5 +1,5 @@
 //! A PgBouncer of a test's own.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use crate::it::server::{Patience, Server};
 use htap_top::pg::{Client, Target};

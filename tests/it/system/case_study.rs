@@ -295,8 +295,12 @@ fn our_sql_is_ascii() {
     assert!(schema::script(None, "").is_ascii() && schema::script(Some(1), "").is_ascii());
 }
 
+/// Buyers, lines of them, products, quantities, keys; the SQLSTATE of each order.
+type Case<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str, &'a [&'a str]);
+
 /// What is in an order decides about that order alone.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn an_order_that_cannot_be_fails_alone() {
     block_on(async {
         let database = shop().await;
@@ -306,8 +310,6 @@ fn an_order_that_cannot_be_fails_alone() {
             .await
             .unwrap();
         let long = "x".repeat(201);
-        // Buyers, lines of them, products, quantities, keys; the SQLSTATE of each order.
-        type Case<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str, &'a [&'a str]);
         let many = "(SELECT array_agg(2) || 1 FROM generate_series(1, 40000))";
         let each = "(SELECT array_agg(g) || 11::bigint FROM generate_series(1, 40000) AS g)";
         let ones = "(SELECT array_agg(1::bigint) FROM generate_series(0, 40000))";

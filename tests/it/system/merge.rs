@@ -12,6 +12,7 @@ use htap_top::system::refresh::{self, BUSY, Kind, MUST_REBUILD, Mode};
 use htap_top::system::schema::{self, SUMMARIES};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
+use std::fmt::Write as _;
 use std::ops::Range;
 
 /// The tables that summaries are computed from.
@@ -22,7 +23,8 @@ const KEPT: [&str; 5] = ["orders", "order_items", "users", "products", "categori
 async fn keep_history(client: &Client) {
     let mut sql = "CREATE SCHEMA past; GRANT USAGE ON SCHEMA past TO PUBLIC;".to_owned();
     for table in KEPT {
-        sql.push_str(&format!(
+        let _ = write!(
+            sql,
             "CREATE TABLE past.{table}_row (xid xid8 NOT NULL DEFAULT pg_current_xact_id(), sign int NOT NULL, line jsonb NOT NULL);
              INSERT INTO past.{table}_row SELECT '3', 1, to_jsonb(t) FROM shop.{table} AS t;
              CREATE FUNCTION past.{table}_keep() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
@@ -34,7 +36,7 @@ async fn keep_history(client: &Client) {
                  SELECT (jsonb_populate_record(NULL::shop.{table}, s.line)).* FROM (
                      SELECT line FROM past.{table}_row WHERE pg_visible_in_snapshot(xid, current_setting('past.at')::pg_snapshot)
                      GROUP BY line HAVING sum(sign) > 0) AS s;"
-        ));
+        );
     }
     client.batch(&sql).await.unwrap();
     // In the order in which one reads the other.
@@ -283,17 +285,18 @@ async fn small_shop(database: &Database<'_>) -> Client {
     admin
 }
 
+#[expect(clippy::print_stdout, reason = "how many were tried")]
 async fn interleavings(database: &Database<'_>, seeds: Range<u64>) {
     let admin = small_shop(database).await;
     let mut merger = refresh::connect(&database.target()).await.unwrap();
-    let (mut steps, mut merged) = (0, 0);
+    let (mut steps, mut changes) = (0, 0);
     for seed in seeds.clone() {
         let mut life = Life {
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
             orders: Vec::new(),
             diary: vec![format!("seed {seed}")],
             steps: 0,
-            merged: 0,
+            changes: 0,
         };
         let recent = "SELECT order_id FROM shop.orders ORDER BY order_id DESC LIMIT 20";
         let recent = ask(&admin, recent).await;
@@ -327,13 +330,13 @@ async fn interleavings(database: &Database<'_>, seeds: Range<u64>) {
         let wrong = differences(&merger).await;
         assert_eq!(wrong, [], "{}", life.diary.join("\n"));
         steps += life.steps;
-        merged += life.merged;
+        changes += life.merged;
     }
     println!(
-        "{} interleavings (seeds {seeds:?}): {steps} merges in steps, {merged} changes",
+        "{} interleavings (seeds {seeds:?}): {steps} merges in steps, {changes} changes",
         seeds.end - seeds.start
     );
-    assert!(merged > 0);
+    assert!(changes > 0);
 }
 
 /// The seeds of the interleavings that are tried; the environment may want others, such as 1000..2000.

@@ -417,7 +417,7 @@ fn who_waits_to_take_a_month_out_holds_up_no_order() {
             let change = async {
                 if leaves {
                     let waiting = |what: &str| {
-                        waits.set(waits.get() + i32::from(what.starts_with("waiting")))
+                        waits.set(waits.get() + i32::from(what.starts_with("waiting")));
                     };
                     archive(&client, &wanted, waiting).await.unwrap();
                 } else {

@@ -2,7 +2,7 @@
 //! missing, waits for SLRU buffers.
 
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
-use crate::dashboard::diagnosis::{Evidence, Health};
+use crate::dashboard::diagnosis::{Evidence, Health, latency};
 use crate::format;
 use std::fmt::Write;
 
@@ -124,10 +124,11 @@ pub fn deadlocks(evidence: &Evidence<'_>) -> Option<Finding> {
 
 /// Sequential scans a second, rows of each, and rows a second from which they are worth a word.
 const SCANS: (f64, f64, f64) = (0.5, 10_000.0, 5e5);
-/// Rows a second from which it is bad by itself: a processor reads some ten million.
-const MANY_ROWS: f64 = 5e6;
+/// Rows a second from which it is bad by itself, if OLTP reads them: a processor reads some ten million.
+const MANY_ROWS: f64 = 2e6;
 
-/// The table of which most is read by sequential scans that come again and again.
+/// The table of which most is read by sequential scans that come again and again: if that takes much of a
+/// processor from OLTP, or p99 is missed meanwhile.
 pub fn seq_scans(evidence: &Evidence<'_>) -> Option<Finding> {
     let bloat = evidence.bloat;
     let rate = |row: usize, name| bloat.get(row, name).number().unwrap_or(0.0);
@@ -151,6 +152,16 @@ pub fn seq_scans(evidence: &Evidence<'_>) -> Option<Finding> {
         rate(worst, "seq_scans_per_s"),
         rate(worst, "seq_rows_per_s"),
     );
+    let oltp = |row: &usize| activity.get(*row, "class").text() == Some("oltp");
+    let health = if rows >= MANY_ROWS && readers.iter().any(oltp) {
+        Health::Warning
+    } else {
+        Health::Unknown
+    };
+    let p99 = latency(evidence.oltp, &evidence.config.targets);
+    if health.max(p99.health) < Health::Warning {
+        return None;
+    }
     let mut sentence = format!(
         "{relation} is read by {scans:.1} sequential scans/s, {} rows/s",
         format::count(rows)
@@ -168,14 +179,9 @@ pub fn seq_scans(evidence: &Evidence<'_>) -> Option<Finding> {
         facts.push(fact("a statement", query));
         facts.push(fact("sessions at it", readers.len().to_string()));
     }
-    let oltp = |row: &&usize| activity.get(**row, "class").text() == Some("oltp");
     Some(Finding {
-        health: if rows >= MANY_ROWS && readers.iter().any(|row| oltp(&row)) {
-            Health::Warning
-        } else {
-            Health::Unknown
-        },
-        explains: &["p99", "tps", "olap", "oltp pool"],
+        health,
+        explains: &["p99", "tps", "oltp pool"],
         subject: relation.to_owned(),
         sentence,
         cure: "an index for its WHERE clause; E plans it".into(),

@@ -23,7 +23,7 @@ CROSS JOIN LATERAL (
     WHERE s.last_failed_time > coalesce(s.last_archived_time, '-infinity')
     UNION ALL
     SELECT 'danger', 'archive_command', 'archive_mode is on, and there is nothing to archive with: WAL is kept for ever',
-           'ALTER SYSTEM SET archive_command = ''…''; SELECT pg_reload_conf()'
+           'ALTER SYSTEM SET archive_command = ''...''; SELECT pg_reload_conf()'
     WHERE s.library = '' AND s.command IN ('', '(disabled)')
 ) AS a
 WHERE s.mode <> 'off'

@@ -248,8 +248,15 @@ fn the_shop_is_installed_in_every_encoding_of_a_server() {
                 .batch("INSERT INTO shop.categories (category_name) VALUES ('a'); INSERT INTO shop.users (user_name) VALUES ('u');
                         INSERT INTO shop.products (category_id, product_name, price) VALUES (1, 'p', 1);
                         INSERT INTO shop.inventory (product_id, quantity) VALUES (1, 1000);
-                        SELECT shop.pay_order(shop.create_order(1, '{1}', '{1}', 'k'));
-                        BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT htap.merge('mart.sales_hourly'); COMMIT")
+                        SELECT shop.pay_order(shop.create_order(1, '{1}', '{1}', 'k'))")
+                .await
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            client
+                .batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT htap.rebuild('mart.sales_hourly'); COMMIT")
+                .await
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            client
+                .batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT htap.merge('mart.sales_hourly'); COMMIT")
                 .await
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
             drop(client);

@@ -520,6 +520,7 @@ async fn nothing_planted_is_found(major: u16) {
         .unwrap();
     let author = database.connect_as("planter").await;
     author.batch(include_str!("traps.sql")).await.unwrap();
+    client.batch("SET search_path = pg_catalog").await.unwrap();
     let planted = "SELECT (SELECT count(*) FROM pg_operator WHERE oprowner = 'planter'::regrole)
                         + (SELECT count(*) FROM pg_proc WHERE proowner = 'planter'::regrole)";
     assert!(number(&client, planted).await > 6_000);

@@ -71,7 +71,7 @@ impl Counters {
 /// Figures of the transactions of the watched database.
 #[derive(Clone, Debug, Default)]
 pub struct Oltp {
-    /// Transactions per second, commits and rollbacks without this program's own, over [`STEADY_S`]; none
+    /// Transactions per second, commits and rollbacks without this program's own, over `STEADY_S`; none
     /// before the counters were watched for [`CARRIES_TPS_S`].
     pub tps: Option<f64>,
     /// Seconds over which they were counted.

@@ -33,7 +33,7 @@ impl Client {
     /// As [`Self::query_text`], for a panel: what no screen shows is not kept. Long cells are cut, which is seen.
     ///
     /// # Errors
-    /// The rows take more than [`PANEL_BYTES`] all the same; the session goes on.
+    /// The rows take more than `PANEL_BYTES` all the same; the session goes on.
     pub async fn query_panel(&self, sql: &str) -> Result<Table, PgError> {
         let keep = Keep {
             rows: ROW_LIMIT,

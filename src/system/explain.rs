@@ -10,10 +10,10 @@
 //! Planning calls functions that are labelled immutable or stable, with the rights of whoever plans. What our own
 //! role wrote is planned, and what somebody wrote who can have our rights anyway. Of all others a superuser plans
 //! nothing, and anybody else only what uses nothing but PostgreSQL's own functions, operators and types, or those
-//! of a superuser ([`author`]). That is looked up just before: an author who makes a function within these
+//! of a superuser (`author`). That is looked up just before: an author who makes a function within these
 //! milliseconds is not seen, nor is a superuser's immutable or stable function that runs what it is told.
 //!
-//! Names are found as the author's session finds them ([`names`]).
+//! Names are found as the author's session finds them (`names`).
 
 mod author;
 mod names;

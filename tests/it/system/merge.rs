@@ -296,7 +296,7 @@ async fn interleavings(database: &Database<'_>, seeds: Range<u64>) {
             orders: Vec::new(),
             diary: vec![format!("seed {seed}")],
             steps: 0,
-            changes: 0,
+            merged: 0,
         };
         let recent = "SELECT order_id FROM shop.orders ORDER BY order_id DESC LIMIT 20";
         let recent = ask(&admin, recent).await;

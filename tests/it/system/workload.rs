@@ -351,7 +351,7 @@ fn what_is_wrong_is_said_before_anything_is_done() {
         (
             &[&conninfo, "--mix", "all"],
             2,
-            "write shop, orders, or shares",
+            "write shop, orders, lives, or shares",
         ),
         (&[&conninfo, "--clients", "1000"], 2, "1..=100"),
         (

@@ -184,6 +184,9 @@ const OF_THE_MOMENT: [&str; 9] = [
     "waits",
 ];
 
+/// Whose rows are chosen by counters, TOAST with dead rows for one: one look may have more than the next.
+const BY_COUNTERS: [&str; 2] = ["bloat", "vacuum"];
+
 /// The cells of a column in an order of their own: that of the rows is not promised by all.
 fn column(table: &Table, position: usize) -> Vec<String> {
     let cells = table.rows.iter().filter_map(|row| row.get(position));
@@ -201,7 +204,11 @@ fn compare(
     let mut compared = 0;
     for (name, table) in hostile {
         let [before, after] = plain.map(|look| look.get(name).unwrap());
-        if before.rows.len() != after.rows.len() || OF_THE_MOMENT.contains(&name.as_str()) {
+        let changed = table.rows.len() != before.rows.len() && BY_COUNTERS.contains(&name.as_str());
+        if before.rows.len() != after.rows.len()
+            || changed
+            || OF_THE_MOMENT.contains(&name.as_str())
+        {
             continue;
         }
         assert_eq!(table.columns, before.columns, "{name} on {major}");

@@ -42,7 +42,7 @@
 //! What some servers forbid stands between marks in it, and is left out where it is refused ([`dashboard::panels::parts`]).
 //! [`dashboard::panels`] embeds them and picks by version; [`dashboard::panels::spec`] is the format;
 //! `panels/own.rs` reads a user's files. Some panels derive columns in a file of their name: `activity`
-//! (class, blocks, harm), `snapshots` (ages, pins), `bloat` (vacuums in vain), `views` (freshness), `locks`
+//! (class, blocks, harm), `snapshots` (ages, pins), `bloat` (estimates, vacuums in vain), `views` (freshness), `locks`
 //! (the tree), `waits` (the minute), `statements` (the interval), `wal` (checkpoints); `rates` makes rates of
 //! any panel's counters.
 //! [`dashboard::wait_graph`] tells who waits for whom, to them, to the rules and to what is asked before a signal.

@@ -28,8 +28,8 @@ impl Limits {
     /// For our own statements. An answer to one of them has far less.
     pub(super) const OURS: Self = Self {
         message: 8 << 20,
-        answer: 64 << 20,
-        kept: 32 << 20,
+        answer: 32 << 20,
+        kept: 16 << 20,
     };
     /// For statements of a user who wants all that they return.
     pub(super) const OF_A_USER: Self = Self {

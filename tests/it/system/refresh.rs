@@ -228,6 +228,9 @@ fn a_backlog_is_merged_in_steps_and_its_age_is_told() {
         let merger = refresh::connect(&database.target()).await.unwrap();
         let summary = view("mart.sales_hourly");
         refresh::merge(&merger, &summary, 1_000).await.unwrap();
+        // How many orders it takes is chance, and all are of one product.
+        let plenty = "UPDATE shop.inventory SET quantity = 100000 WHERE product_id = 1";
+        admin.batch(plenty).await.unwrap();
         // One order in sixteen notes a snapshot up to which a step may go.
         let noted = "SELECT count(DISTINCT seen::text) FROM htap.order_log";
         while number(&admin, noted).await < 5 {

@@ -187,6 +187,9 @@ const OF_THE_MOMENT: [&str; 9] = [
 /// Whose rows are chosen by counters, TOAST with dead rows for one: one look may have more than the next.
 const BY_COUNTERS: [&str; 2] = ["bloat", "vacuum"];
 
+/// The number of sessions: one that is over may be counted for a while.
+const SESSIONS: &str = "numbackends";
+
 /// The cells of a column in an order of their own: that of the rows is not promised by all.
 fn column(table: &Table, position: usize) -> Vec<String> {
     let cells = table.rows.iter().filter_map(|row| row.get(position));
@@ -213,10 +216,10 @@ fn compare(
         }
         assert_eq!(table.columns, before.columns, "{name} on {major}");
         for position in 0..table.columns.len() {
+            let title = table.columns.get(position).unwrap();
             let (a, b) = (column(before, position), column(after, position));
-            if a == b {
+            if a == b && !title.starts_with(SESSIONS) {
                 compared += 1;
-                let title = table.columns.get(position);
                 assert_eq!(column(table, position), a, "{name} on {major}: {title:?}");
             }
         }

@@ -55,7 +55,8 @@ FROM (
     SELECT DISTINCT ON (r.seqrelid)
            pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, r.last_value, r.seqmax, m.most,
            100.0 * (r.last_value::pg_catalog.numeric - r.seqmin) / nullif(m.most::pg_catalog.numeric - r.seqmin, 0) AS used,
-           pg_catalog.format('%I.%I.%I', tn.nspname, t.relname, a.attname) AS column_name,
+           -- of one that fills no column, nothing
+           CASE WHEN a.attname IS NOT NULL THEN pg_catalog.format('%I.%I.%I', tn.nspname, t.relname, a.attname) END AS column_name,
            CASE a.atttypid WHEN 21 THEN 'smallint' WHEN 23 THEN 'integer' WHEN 20 THEN 'bigint' ELSE 'other' END AS type_name
     FROM read AS r
     JOIN pg_catalog.pg_class AS c ON c.oid = r.seqrelid

@@ -189,9 +189,11 @@ fn a_sequence_near_the_end_of_its_column_is_told() {
         let mut watch = Watch::begin(&database, Config::default()).await;
         watch.look(1_000).await;
         assert_eq!(watch.board.finding("sequences"), None);
+        // `alone` fills no column.
         admin
             .batch(
-                "CREATE SEQUENCE next; CREATE TABLE fed (id int DEFAULT nextval('next')); SELECT setval('next', 2140000000)",
+                "CREATE SEQUENCE alone MAXVALUE 100; SELECT setval('alone', 97);
+                 CREATE SEQUENCE next; CREATE TABLE fed (id int DEFAULT nextval('next')); SELECT setval('next', 2140000000)",
             )
             .await
             .unwrap();

@@ -34,6 +34,7 @@ fn archiver_sequences_keys_and_toast_are_examined() {
                  DELETE FROM parent WHERE id = 101; INSERT INTO parent VALUES (101, 101); DELETE FROM parent WHERE id = 101;
                  SELECT setval('child_id_seq', 2140000000);
                  CREATE SEQUENCE big; CREATE TABLE fed (id int DEFAULT nextval('big')); SELECT setval('big', 2000000000);
+                 CREATE SEQUENCE alone MAXVALUE 100; SELECT setval('alone', 97);
                  CREATE SEQUENCE circle CYCLE MAXVALUE 10; SELECT setval('circle', 10);
                  CREATE TABLE docs (id int, t text) WITH (toast.autovacuum_enabled = off);
                  ALTER TABLE docs ALTER t SET STORAGE EXTERNAL;
@@ -73,8 +74,9 @@ fn archiver_sequences_keys_and_toast_are_examined() {
                 .contains("the most that public.fed.id (integer) holds"),
             "{finding:#?}"
         );
+        found(&examination, "sequences", "public.alone");
         let sequences = super::of(&examination, "sequences");
-        assert_eq!(sequences.findings.len(), 2, "{sequences:#?}");
+        assert_eq!(sequences.findings.len(), 3, "{sequences:#?}");
         tells(
             &examination,
             "keys",

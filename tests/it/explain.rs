@@ -357,7 +357,7 @@ fn what_looks_like_the_server_s_own_function_is_not_called() {
 }
 
 /// What strangers can make that planning would call, each with a statement that has it called.
-const LURES: [(&str, &str); 7] = [
+const LURES: [(&str, &str); 16] = [
     ("", "SELECT pg_sleep(600), lure.hit(1)"),
     (
         "CREATE OPERATOR lure.%% (FUNCTION = lure.hits, LEFTARG = int, RIGHTARG = int)",
@@ -383,6 +383,41 @@ const LURES: [(&str, &str); 7] = [
     (
         "CREATE VIEW lure.told AS SELECT lure.hit(1) AS a",
         "SELECT pg_sleep(600) WHERE table_to_xml('lure.told', true, false, '') IS NOT NULL",
+    ),
+    // A domain's check, wherever the type is written, or told by its OID.
+    (
+        "CREATE DOMAIN lure.dom AS text CHECK (lure.hit(1) = 1); CREATE TYPE lure.pair AS (a lure.dom);
+         CREATE TABLE lure.rows (a lure.dom[])",
+        "SELECT pg_sleep(600) WHERE '{x}'::lure.dom[] IS NOT NULL",
+    ),
+    ("", "SELECT pg_sleep(600) WHERE '(x)'::lure.pair IS NOT NULL"),
+    ("", "SELECT pg_sleep(600) WHERE '({x})'::lure.rows IS NOT NULL"),
+    (
+        "",
+        "SELECT pg_sleep(600) WHERE jsonb_populate_record(NULL::lure.pair, '{\"a\": \"x\"}') IS NOT NULL",
+    ),
+    (
+        "",
+        "SELECT pg_sleep(600) FROM jsonb_to_record('{\"a\": \"x\"}') AS r (a lure.dom)",
+    ),
+    (
+        "",
+        "SELECT pg_sleep(600) FROM pg_class WHERE relname <> array_in('{x}', 'lure.dom'::regtype::oid, -1)::text",
+    ),
+    (
+        "",
+        "SELECT pg_sleep(600) WHERE domain_in('x', 'lure.dom'::regtype::oid, -1) IS NOT NULL",
+    ),
+    (
+        "CREATE VIEW lure.by_oid AS SELECT 1 AS a FROM pg_class
+           WHERE relname <> array_in('{x}', 'lure.dom'::regtype::oid, -1)::text",
+        "SELECT pg_sleep(600) FROM by_oid",
+    ),
+    // A check that is told by an OID which check to make.
+    (
+        "DO $$ BEGIN EXECUTE format('CREATE DOMAIN lure.second AS text CHECK (array_in(''{x}'', %s, -1) IS NOT NULL)',
+                                    'lure.dom'::regtype::oid); END $$",
+        "SELECT pg_sleep(600) WHERE '{x}'::lure.second[] IS NOT NULL",
     ),
 ];
 

@@ -148,7 +148,8 @@ SELECT htap.make_partition('_default', 'DEFAULT');
 CREATE OR REPLACE FUNCTION htap.month_of(at timestamptz, OUT suffix text, OUT since timestamptz, OUT until timestamptz,
                                          OUT bounds text) LANGUAGE sql STABLE AS $$
     SELECT to_char(m, '_YYYY_MM'), m AT TIME ZONE 'UTC', (m + interval '1 month') AT TIME ZONE 'UTC',
-           format('FOR VALUES FROM (%L) TO (%L)', m AT TIME ZONE 'UTC', (m + interval '1 month') AT TIME ZONE 'UTC')
+           format('FOR VALUES FROM (%L) TO (%L)', to_char(m, 'YYYY-MM-DD HH24:MI:SS"+00"'),
+                  to_char(m + interval '1 month', 'YYYY-MM-DD HH24:MI:SS"+00"'))
     FROM date_trunc('month', at AT TIME ZONE 'UTC') AS m
 $$;
 

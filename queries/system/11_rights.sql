@@ -2,8 +2,13 @@
 -- them is theirs.
 DO $$
 DECLARE
-    entry  record;
-    roles  CONSTANT text := 'htap_oltp, htap_olap, htap_refresh, htap_monitor';
+    entry   record;
+    setting text;
+    roles   CONSTANT text := 'htap_oltp, htap_olap, htap_refresh, htap_monitor';
+    -- What changes the meaning of SQL and of values written as text.
+    meaning CONSTANT text[] := ARRAY['DateStyle = ''ISO, YMD''', 'TimeZone = ''UTC''', 'IntervalStyle = ''postgres''',
+        'quote_all_identifiers = off', 'standard_conforming_strings = on', 'transform_null_equals = off',
+        'array_nulls = on', 'extra_float_digits = 1'];
     -- Functions whose every name and operator is written with its schema: a fixed search_path would cost them more
     -- than all the rest, and keep the planner from reading them.
     immune CONSTANT regprocedure[] := ARRAY['shop.order_time(bigint)', 'shop.new_order_id()',
@@ -37,12 +42,20 @@ BEGIN
 
     FOR entry IN
         SELECT p.oid::regprocedure AS name, n.nspname AS schema, p.prosecdef OR p.prorettype = 'trigger'::regtype AS restricted,
-               p.oid = ANY (immune) OR EXISTS (SELECT FROM unnest(p.proconfig) AS s WHERE s LIKE 'search\_path=%') AS fixed
-        FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+               p.oid = ANY (immune) OR EXISTS (SELECT FROM unnest(p.proconfig) AS s WHERE s LIKE 'search\_path=%') AS fixed,
+               n.nspname = 'htap' AND l.lanname = 'plpgsql' AND p.prorettype <> 'trigger'::regtype AS writes_sql
+        FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace JOIN pg_language AS l ON l.oid = p.prolang
         WHERE n.nspname IN ('shop', 'mart', 'htap') AND p.proowner = 'htap_owner'::regrole
     LOOP
         IF NOT entry.fixed THEN
             EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, pg_temp', entry.name);
+        END IF;
+        -- They write statements, and compare texts: those mean the same in every session. The shop's own functions and
+        -- the triggers do neither, and are called for each order.
+        IF entry.writes_sql THEN
+            FOREACH setting IN ARRAY meaning LOOP
+                EXECUTE format('ALTER FUNCTION %s SET %s', entry.name, setting);
+            END LOOP;
         END IF;
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC, %s', entry.name, roles);
         -- What runs with the rights of who calls it gives none; the others are named below.

@@ -1,6 +1,73 @@
 -- title = "Needs"
 -- pool = "slow"
 -- interval = "10s"
--- about = "Whether the relations that panels need exist. The program writes the list; this file gives the columns."
-SELECT name, pg_catalog.to_regclass(name) IS NOT NULL AS found
-FROM pg_catalog.unnest(ARRAY[]::text[]) AS needed (name)
+-- about = """
+-- Whether the relations that panels need exist, and whether a stranger could have put something else in their place:
+-- to read a view runs what its owner made of it, with the rights of whoever reads. The program writes the lists.
+-- """
+-- [columns.found]
+-- unit = "flag"
+-- [columns.stranger]
+-- help = "Who owns it or its schema, where others than superusers and those who have our rights anyway can act as that role."
+WITH RECURSIVE us AS MATERIALIZED (
+    SELECT r.oid, r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user
+), needed AS MATERIALIZED (
+    SELECT n.name, p.parts
+    FROM pg_catalog.unnest(ARRAY[]::text[]) AS n (name) CROSS JOIN LATERAL pg_catalog.parse_ident(n.name) AS p (parts)
+), schemas AS MATERIALIZED (
+    -- Those whose functions are called, too.
+    SELECT s.oid, s.nspname, s.nspowner
+    FROM pg_catalog.pg_namespace AS s WHERE s.nspname = ANY (ARRAY[]::pg_catalog.name[])
+), thing AS MATERIALIZED (
+    SELECT n.name, o.owner
+    FROM needed AS n
+    JOIN pg_catalog.pg_namespace AS s ON s.nspname = n.parts[1]
+    JOIN pg_catalog.pg_class AS c ON c.relnamespace = s.oid AND c.relname = n.parts[2]
+    CROSS JOIN LATERAL (VALUES (c.relowner), (s.nspowner)) AS o (owner)
+    UNION ALL
+    SELECT 'schema ' || s.nspname, s.nspowner FROM schemas AS s
+    UNION ALL
+    SELECT 'function ' || p.oid::pg_catalog.regprocedure::text, p.proowner
+    FROM schemas AS s JOIN pg_catalog.pg_proc AS p ON p.pronamespace = s.oid
+    UNION ALL
+    -- Others may have tables of their own beside the summaries.
+    SELECT c.oid::pg_catalog.regclass::text, c.relowner
+    FROM schemas AS s JOIN pg_catalog.pg_class AS c ON c.relnamespace = s.oid
+    WHERE s.nspname <> 'mart' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+), acting (owner, role) AS (
+    -- Who can act as an owner, by way of memberships.
+    SELECT t.owner, t.owner FROM thing AS t
+    UNION
+    SELECT a.owner, m.member
+    FROM acting AS a
+    CROSS JOIN LATERAL (
+        SELECT m.member FROM pg_catalog.pg_auth_members AS m WHERE m.roleid = a.role
+        UNION ALL
+        SELECT d.datdba
+        FROM pg_catalog.pg_roles AS r JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
+        WHERE r.oid = a.role AND r.rolname = 'pg_database_owner'
+    ) AS m
+), strange AS MATERIALIZED (
+    SELECT a.owner, pg_catalog.pg_get_userbyid(a.owner)::text AS name
+    FROM acting AS a
+    JOIN pg_catalog.pg_roles AS r ON r.oid = a.role
+    CROSS JOIN us
+    GROUP BY a.owner
+    HAVING NOT pg_catalog.bool_or(r.oid = a.owner AND r.rolsuper)
+       AND pg_catalog.bool_or(r.rolcanlogin AND NOT r.rolsuper AND NOT pg_catalog.pg_has_role(r.oid, us.oid, 'MEMBER')
+                              -- before 16 it can make itself a member of any role that is no superuser
+                              AND NOT (r.rolcreaterole AND NOT us.rolsuper
+                                       AND pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 160000))
+)
+-- to_regclass is an error where our role has no USAGE on the schema, and one error would hide the answer about all others.
+SELECT n.name,
+       CASE WHEN pg_catalog.cardinality(n.parts) = 1
+                 OR pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace(pg_catalog.quote_ident(n.parts[1])), 'USAGE')
+            THEN pg_catalog.to_regclass(n.name) IS NOT NULL ELSE false END AS found,
+       (SELECT pg_catalog.min(s.name) FROM thing AS t JOIN strange AS s ON s.owner = t.owner WHERE t.name = n.name) AS stranger
+FROM needed AS n
+UNION ALL
+(SELECT t.name, true, pg_catalog.min(s.name)
+ FROM thing AS t JOIN strange AS s ON s.owner = t.owner
+ WHERE t.name NOT IN (SELECT n.name FROM needed AS n)
+ GROUP BY t.name ORDER BY t.name LIMIT 5)

@@ -1,7 +1,7 @@
 -- title = "Incremental summaries"
 -- pool = "slow"
 -- interval = "1s"
--- needs = ["htap.watermark"]
+-- needs = ["htap.watermark", "htap.view_def", "htap.order_log", "htap.refresh_run"]
 -- key = ["relid"]
 -- about = """
 -- What htap-top init made: the incremental summaries with their watermark and backlog, and how old each view

@@ -4,6 +4,7 @@
 -- watches any database, so that its absence is only a note.
 -- Cost: 1 ms. Blind spot: whether each of its objects is there; htap-top init completes what is missing.
 -- """
+-- may_read = ["htap.schema_version"]
 
 WITH here AS MATERIALIZED (
     SELECT pg_catalog.count(*) AS there,

@@ -2,7 +2,7 @@
 
 use super::{FAILURE, Failure, NO_CONNECTION, NO_PRIVILEGE, block_on, print, target};
 use htap_top::cli::load::{Deed, Format};
-use htap_top::pg::{Pool, PoolError, PoolSize, Settings};
+use htap_top::pg::{Pool, PoolError, PoolSize, Settings, owners};
 use htap_top::system::orders::{Order, OrderError, Orders, Strategy};
 use serde_json::json;
 use std::time::Duration;
@@ -24,7 +24,10 @@ pub fn run(deed: &Deed) -> Result<(), Failure> {
         // Here, because whoever asks waits: a server that is not there is said at once.
         let pool = Pool::new(target, Settings::of_application(), size);
         let first = pool.get().await;
-        drop(first.map_err(|error| failure(deed, &error.into()))?);
+        let first = first.map_err(|error| failure(deed, &error.into()))?;
+        let trusted = owners::trust_the_shop(&first).await;
+        trusted.map_err(|error| failure(deed, &error.into()))?;
+        drop(first);
         Ok(act(&Orders::new(pool, strategy), deed).await)
     })?;
     let (id, text) = match outcome {

@@ -70,6 +70,8 @@ pub struct Sampling {
     pub failures: u32,
     /// Relations or extensions that it lacks.
     pub missing: Vec<Clean>,
+    /// Why what it needs is not read although it is there: a stranger could have made it.
+    pub strange: Option<Clean>,
 }
 
 /// Cursor, order and filter.

@@ -20,6 +20,9 @@ pub struct Front {
     /// Relations that it reads, schema-qualified.
     #[serde(default)]
     pub needs: Vec<String>,
+    /// Relations that it reads where they are.
+    #[serde(default)]
+    pub may_read: Vec<String>,
     /// What creates them.
     #[serde(default)]
     pub remedy: String,

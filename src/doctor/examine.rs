@@ -4,7 +4,7 @@ use super::check::{self, Check};
 use super::cure;
 use super::session::{self, Session};
 use super::{Examination, Finding, Outcome, Severity};
-use crate::pg::{Client, Param, PgError, Table, Target};
+use crate::pg::{Client, Param, PgError, Table, Target, owners};
 use crate::text::Clean;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -148,8 +148,12 @@ async fn make(client: &Client, check: &Check) -> Result<Outcome, PgError> {
 
 /// Which of the relations that a check reads are not there, or not for our role.
 async fn lacking(client: &Client, check: &Check) -> Result<Option<String>, PgError> {
-    if check.front.needs.is_empty() {
+    let read = [&check.front.needs[..], &check.front.may_read].concat();
+    if read.is_empty() {
         return Ok(None);
+    }
+    if let Some(why) = owners::stranger(client, &read).await? {
+        return Ok(Some(why));
     }
     let sql = "
         SELECT n.name, c.oid IS NOT NULL AS there,

@@ -15,6 +15,7 @@ mod keywords;
 pub mod measure;
 mod messages;
 mod options;
+pub mod owners;
 mod passfile;
 pub mod pool;
 pub mod sampler;

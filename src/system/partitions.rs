@@ -1,6 +1,6 @@
 //! The months of the shop: what there is, those to come, and those that come back.
 
-use crate::pg::{Client, Param, PgError, Settings, Target, sampler};
+use crate::pg::{Client, Param, PgError, Settings, Target, owners, sampler};
 use chrono::{Datelike, Months, NaiveDate};
 use serde::Serialize;
 use std::fmt;
@@ -176,11 +176,13 @@ impl Listing {
 /// A session for this work.
 pub async fn connect(target: &Target) -> Result<Client, PartitionError> {
     let connected = sampler::connect(target, &Settings::of_work(Duration::ZERO)).await;
-    let own = connected.and_then(|client| {
+    let own = async {
+        let client = connected?;
         client.need_own_session("work on partitions")?;
+        owners::trust_the_shop(&client).await?;
         Ok(client)
-    });
-    own.map_err(|source| PartitionError::Connect {
+    };
+    own.await.map_err(|source| PartitionError::Connect {
         target: target.to_string(),
         source,
     })

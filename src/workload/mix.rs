@@ -1,7 +1,7 @@
 //! What is done: the shares of each kind of transaction, who does it and with which products.
 
 use super::error::WorkloadError;
-use crate::pg::Pool;
+use crate::pg::{Pool, owners};
 use crate::system::generate::{PRODUCTS, product_of_rank};
 use crate::system::orders::{Line, Order, Step};
 use rand::RngExt;
@@ -187,6 +187,9 @@ impl Catalogue {
     /// That of the shop a pool of sessions belongs to.
     pub(super) async fn read(pool: &Pool) -> Result<Self, WorkloadError> {
         let session = pool.get().await.map_err(WorkloadError::oltp)?;
+        owners::trust_the_shop(&session)
+            .await
+            .map_err(WorkloadError::server("use the shop"))?;
         let table = session
             .query(CATALOGUE, &[])
             .await

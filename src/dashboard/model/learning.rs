@@ -7,9 +7,9 @@ use crate::dashboard::event::Effect;
 use crate::dashboard::feed::{Feed, MARK};
 use crate::dashboard::panels;
 use crate::dashboard::panels::classify::Session;
-use crate::pg::{Table, Value, quote_literal};
+use crate::pg::{Table, Value, owners};
 use crate::text::Clean;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where this relation exists, the point query reads from it.
 const SHOP: &str = "shop.products";
@@ -258,16 +258,7 @@ impl Model {
             .flat_map(|feed| &feed.spec.front.needs)
             .map(String::as_str);
         let needs: BTreeSet<&str> = needs.chain([SHOP]).collect();
-        let listed: Vec<String> = needs.into_iter().map(quote_literal).collect();
-        let sql = format!(
-            // to_regclass is an error where our role has no USAGE on the schema, and one error would
-            // hide the answer about all others.
-            "SELECT name, CASE WHEN pg_catalog.cardinality(parts) = 1 OR pg_catalog.has_schema_privilege(\
-             pg_catalog.to_regnamespace(pg_catalog.quote_ident(parts[1])), 'USAGE') \
-             THEN pg_catalog.to_regclass(name) IS NOT NULL ELSE false END AS found \
-             FROM pg_catalog.unnest(ARRAY[{}]::text[]) AS needed (name), pg_catalog.parse_ident(name) AS parts",
-            listed.join(", ")
-        );
+        let sql = owners::statement(needs);
         if let Some(feed) = self.feed_named("needs").and_then(|id| self.feed_mut(id)) {
             feed.ask_with(&sql);
         }
@@ -281,9 +272,13 @@ impl Model {
     }
 
     pub(super) fn found(&mut self, table: &Table) -> Vec<Effect> {
+        let text = |row, column| table.get(row, column).text();
         let missing: Vec<&str> = (0..table.rows.len())
             .filter(|row| !table.get(*row, "found").is_true())
-            .filter_map(|row| table.get(row, "name").text())
+            .filter_map(|row| text(row, "name"))
+            .collect();
+        let strange: BTreeMap<&str, &str> = (0..table.rows.len())
+            .filter_map(|row| text(row, "name").zip(text(row, "stranger")))
             .collect();
         for feed in &mut self.feeds {
             let needs = feed.spec.front.needs.clone();
@@ -291,16 +286,24 @@ impl Model {
                 continue;
             }
             let lacked = !feed.sampling.missing.is_empty() || feed.sampling.due_ms == u64::MAX;
-            feed.sampling.missing = needs
-                .iter()
-                .filter(|need| missing.contains(&need.as_str()))
+            // Whose relations a panel of one's own reads is for its author to know.
+            let of_strangers = |need: &str| !feed.foreign && strange.contains_key(need);
+            let lacking = |need: &&String| missing.contains(&need.as_str()) || of_strangers(need);
+            feed.sampling.strange = (needs.iter())
+                .filter(|need| !feed.foreign && !missing.contains(&need.as_str()))
+                .find_map(|need| {
+                    Some(Clean::from(
+                        owners::refusal(need, strange.get(need.as_str())?).as_str(),
+                    ))
+                });
+            feed.sampling.missing = (needs.iter().filter(lacking))
                 .map(|need| Clean::from(need.as_str()))
                 .collect();
             if lacked && feed.sampling.missing.is_empty() {
                 feed.sampling.due_ms = 0;
             }
         }
-        self.memory.shop = !missing.contains(&SHOP);
+        self.memory.shop = !missing.contains(&SHOP) && !strange.contains_key(SHOP);
         self.point_query()
     }
 

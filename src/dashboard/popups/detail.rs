@@ -127,7 +127,9 @@ fn told<'a>(
     head: &str,
 ) -> Option<&'a Feed> {
     let feed = model.feed_named(name).and_then(|id| model.feed(id))?;
-    let why = if let Some(missing) = feed.sampling.missing.first() {
+    let why = if let Some(why) = &feed.sampling.strange {
+        why.to_string()
+    } else if let Some(missing) = feed.sampling.missing.first() {
         format!("needs {missing}")
     } else if let Some(error) = &feed.sampling.error {
         error.to_string()

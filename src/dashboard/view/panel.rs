@@ -119,6 +119,9 @@ fn sessions_note(model: &Model) -> String {
 /// What is said where the figures would stand: what is missing and how to get it.
 pub fn instead(model: &Model, feed: &Feed) -> Option<String> {
     if !feed.sampling.missing.is_empty() {
+        if let Some(why) = &feed.sampling.strange {
+            return Some(why.as_str().to_owned());
+        }
         let missing: Vec<&str> = feed
             .sampling
             .missing

@@ -12,7 +12,9 @@ mod view;
 pub use view::View;
 
 use crate::pg::client::Canceller;
-use crate::pg::{Client, Param, PgError, Settings, Table, Target, quote_literal, sampler, session};
+use crate::pg::{
+    Client, Param, PgError, Settings, Table, Target, owners, quote_literal, sampler, session,
+};
 use futures_util::future::join3;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -155,7 +157,9 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// nobody can change it.
 pub async fn connect(target: &Target) -> Result<Client, PgError> {
     let settings = Settings::of_work(LOCK_TIMEOUT);
-    sampler::connect(target, &settings).await
+    let client = sampler::connect(target, &settings).await?;
+    owners::trust_the_shop(&client).await?;
+    Ok(client)
 }
 
 /// A refresh on a session of its own.
@@ -221,6 +225,7 @@ async fn kind(client: &Client, view: &View) -> Result<Kind, PgError> {
     if view.relid.is_some() || !client.query(ours, &[]).await?.first("ours").is_true() {
         return Ok(Kind::Materialized);
     }
+    owners::trust_the_shop(client).await?;
     let sql = "SELECT view FROM htap.watermark WHERE view = $1";
     let found = client.query(sql, &[Param::Text(&view.to_string())]).await?;
     Ok(if found.rows.is_empty() {
@@ -298,11 +303,11 @@ async fn statement(client: &Client, view: &View, concurrently: bool) -> Result<S
     let params = [Param::Text(&view.schema), Param::Text(&view.name)];
     // One that is known by its OID alone has no name of ours.
     let of_others = view.relid.is_some() || client.query(sql, &params).await?.rows.is_empty();
-    Ok(if of_others {
-        view.statement(concurrently)
-    } else {
-        view.call(concurrently)
-    })
+    if of_others {
+        return Ok(view.statement(concurrently));
+    }
+    owners::trust_the_shop(client).await?;
+    Ok(view.call(concurrently))
 }
 
 /// What one transaction of a merge did.

@@ -10,6 +10,7 @@ use htap_top::system::partitions;
 use htap_top::system::refresh::{self, Mode};
 use htap_top::system::schema::{SCHEMAS, VIEWS};
 use htap_top::system::survey::Survey;
+use std::process::{Command, Stdio};
 
 /// The roles that somebody can log in as.
 const ROLES: [&str; 4] = ["htap_oltp", "htap_olap", "htap_refresh", "htap_monitor"];
@@ -567,4 +568,108 @@ fn our_functions_find_nothing_planted_on_13() {
 #[test]
 fn our_functions_find_nothing_planted_on_15() {
     block_on(nothing_planted_is_found(15));
+}
+
+/// A database without a shop, in which somebody who may make schemas has made one that looks like it: whatever is
+/// read or called there does something of its author's.
+async fn pretend(database: &Database<'_>, author: &str) {
+    let admin = database.connect().await;
+    admin
+        .batch(&format!(
+            "CREATE ROLE {author} LOGIN; GRANT CREATE ON DATABASE {} TO {author}",
+            database.name
+        ))
+        .await
+        .unwrap();
+    let body = format!("BEGIN {RISE} EXCEPTION WHEN OTHERS THEN END");
+    let rise = body.replace("session_user", &format!("'{author}'"));
+    let pretender = database.connect_as(author).await;
+    pretender
+        .batch(&format!(
+            "CREATE SCHEMA shop; CREATE SCHEMA mart; CREATE SCHEMA htap;
+             GRANT USAGE ON SCHEMA shop, mart, htap TO PUBLIC;
+             CREATE FUNCTION shop.rise() RETURNS bigint VOLATILE LANGUAGE plpgsql AS $$ BEGIN {rise}; RETURN 1; END $$;
+             CREATE VIEW shop.products AS SELECT shop.rise() AS product_id, shop.rise() AS category_id, 'x'::text AS product_name,
+                 shop.rise()::numeric AS price;
+             CREATE VIEW mart.sales_hourly AS SELECT now() AS hour, shop.rise() AS order_count, shop.rise()::numeric AS total_sales,
+                 shop.rise() AS unique_customers, shop.rise()::numeric AS avg_order_value;
+             CREATE VIEW htap.view_def AS SELECT 'mart.sales_hourly'::text AS view, 'incremental'::text AS kind,
+                 ARRAY['mart.sales_hourly'] AS tables, '2 s'::interval AS freshness, shop.rise()::smallint AS depth;
+             CREATE VIEW htap.watermark AS SELECT 'mart.sales_hourly'::text AS view, pg_current_snapshot() AS snapshot, now() AS as_of,
+                 shop.rise() AS heartbeat;
+             CREATE VIEW htap.order_log AS SELECT pg_current_xact_id() AS xid, shop.rise() AS order_id;
+             CREATE VIEW htap.refresh_run AS SELECT 'mart.sales_hourly'::text AS view, now() AS started, now() AS finished,
+                 shop.rise() AS rows, 'full'::text AS mode;
+             CREATE VIEW htap.schema_version AS SELECT shop.rise()::int AS version, 'x'::text AS program, now() AS installed_at;
+             CREATE FUNCTION htap.merge(wanted text, step bigint DEFAULT 1, OUT changes bigint, OUT remaining boolean) LANGUAGE plpgsql AS $$
+                 BEGIN {rise}; changes := 0; remaining := false; END $$;
+             CREATE FUNCTION htap.refresh_view(wanted text, beside boolean DEFAULT false) RETURNS void LANGUAGE plpgsql AS $$
+                 BEGIN {rise}; END $$;
+             CREATE FUNCTION htap.make_months(since timestamptz DEFAULT now(), ahead integer DEFAULT 3) RETURNS integer LANGUAGE plpgsql
+                 AS $$ BEGIN {rise}; RETURN 0; END $$;
+             CREATE FUNCTION shop.create_order(buyer bigint, product_ids bigint[], quantities bigint[], key text DEFAULT NULL)
+                 RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN {rise}; RETURN 1; END $$;
+             CREATE MATERIALIZED VIEW mart.own AS SELECT 1 AS a;
+             GRANT SELECT ON ALL TABLES IN SCHEMA shop, mart, htap TO PUBLIC"
+        ))
+        .await
+        .unwrap();
+}
+
+/// What the program says, whatever it thinks of it.
+fn said(database: &Database<'_>, role: &str, arguments: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_htap-top"))
+        .args(arguments)
+        .args(["-d", &database.conninfo(role)])
+        .env("XDG_CONFIG_HOME", folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let both = [&output.stdout[..], &output.stderr].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+/// Every command that reads or calls something of the shop, as a superuser.
+#[test]
+fn what_only_looks_like_the_shop_is_neither_read_nor_called() {
+    block_on(async {
+        let server = Server::of_major(15);
+        let database = server.database("pretended").await;
+        pretend(&database, "pretender").await;
+        for role in ["postgres", "monitor"] {
+            if role == "monitor" {
+                let admin = database.connect().await;
+                let made =
+                    "CREATE ROLE monitor LOGIN; GRANT pg_monitor, pg_signal_backend TO monitor";
+                admin.batch(made).await.unwrap();
+            }
+            for (arguments, says) in [
+                (&["once", "--check", "--wait", "1s"][..], ""),
+                (&["once", "--panel", "hourly_sales"], "belongs to pretender"),
+                (&["once", "--panel", "views"], ""),
+                (&["doctor"], "belongs to pretender"),
+                (&["refresh", "mart.sales_hourly"], "belongs to pretender"),
+                (&["refresh", "--verify"], "belongs to pretender"),
+                (&["partitions"], "belongs to pretender"),
+                (&["partitions", "make"], "belongs to pretender"),
+                (
+                    &["order", "create", "--user", "1", "--line", "1x1"],
+                    "belongs to pretender",
+                ),
+            ] {
+                let said = said(&database, role, arguments);
+                assert!(said.contains(says), "{arguments:?} as {role}: {said}");
+            }
+        }
+        let admin = database.connect().await;
+        let risen = "SELECT count(*) FROM pg_roles WHERE rolname = 'pretender' AND rolsuper";
+        assert_eq!(number(&admin, risen).await, 0);
+        // And it would have: the same read by psql's user.
+        admin
+            .batch("SELECT price FROM shop.products")
+            .await
+            .unwrap();
+        assert_eq!(number(&admin, risen).await, 1);
+    });
 }

@@ -327,6 +327,10 @@ BEGIN
         RAISE EXCEPTION 'order % cannot go from status % to %', OLD.order_id, OLD.status, NEW.status
             USING ERRCODE = 'check_violation';
     END IF;
+    IF NEW.status <> OLD.status AND NEW.status <> 4 AND NEW.created_at > clock_timestamp() + interval '1 hour' THEN
+        RAISE EXCEPTION 'order % is of %, which is still to come', OLD.order_id, NEW.created_at
+            USING ERRCODE = 'check_violation';
+    END IF;
     NEW.updated_at := now();
     IF NEW.status = 3 AND OLD.status <> 3 THEN
         -- now() is the start of the transaction, which a busy shop may have begun before the order was there.

@@ -22,7 +22,11 @@ BEGIN
           AND c.relkind IN ('r', 'p', 'v', 'm', 'S') AND NOT c.relispartition
     LOOP
         EXECUTE format('REVOKE ALL ON %s %s FROM PUBLIC, %s', entry.kind, entry.name, roles);
-        CONTINUE WHEN entry.kind = 'SEQUENCE';
+        IF entry.kind = 'SEQUENCE' THEN
+            -- How far it is from its end is for a monitor to see.
+            EXECUTE format('GRANT SELECT ON SEQUENCE %s TO htap_refresh', entry.name);
+            CONTINUE;
+        END IF;
         IF entry.schema = 'mart' THEN
             EXECUTE format('GRANT SELECT ON %s TO htap_olap, htap_refresh', entry.name);
         ELSIF entry.schema = 'htap' THEN
@@ -88,7 +92,7 @@ GRANT EXECUTE ON FUNCTION shop.pay_order(bigint), shop.ship_order(bigint), shop.
 GRANT SELECT ON mart.user_rfm, mart.sales_hourly_mv, mart.fact_sales_mv, mart.user_behavior_mv, mart.daily_sales_summary,
     mart.dim_users, mart.dim_products, mart.orders TO htap_oltp;
 
-GRANT INSERT ON htap.heartbeat TO htap_oltp;
+GRANT INSERT (committed_at) ON htap.heartbeat TO htap_oltp;
 GRANT UPDATE (freshness) ON htap.view_def TO htap_refresh;
 GRANT DELETE ON htap.outbox TO htap_refresh;
 GRANT EXECUTE ON FUNCTION htap.maintain(), htap.refresh_view(text, boolean) TO htap_refresh;

@@ -27,13 +27,12 @@ WITH RECURSIVE us AS MATERIALIZED (
     UNION ALL
     SELECT 'schema ' || s.nspname, s.nspowner FROM schemas AS s
     UNION ALL
+    -- Of functions that others may have made in them, those that could be called in place of one of the owner's.
     SELECT 'function ' || p.oid::pg_catalog.regprocedure::text, p.proowner
     FROM schemas AS s JOIN pg_catalog.pg_proc AS p ON p.pronamespace = s.oid
-    UNION ALL
-    -- Others may have tables of their own beside the summaries.
-    SELECT c.oid::pg_catalog.regclass::text, c.relowner
-    FROM schemas AS s JOIN pg_catalog.pg_class AS c ON c.relnamespace = s.oid
-    WHERE s.nspname <> 'mart' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    WHERE p.proowner <> s.nspowner
+      AND EXISTS (SELECT FROM pg_catalog.pg_proc AS q
+                  WHERE q.pronamespace = s.oid AND q.proname = p.proname AND q.proowner = s.nspowner)
 ), acting (owner, role) AS (
     -- Who can act as an owner, by way of memberships.
     SELECT t.owner, t.owner FROM thing AS t

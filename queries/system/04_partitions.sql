@@ -112,7 +112,8 @@ DECLARE
     entry   record;
     missing text[] := '{}';
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtext('htap.partition'), 0);
+    -- One at a time. No advisory lock, which anybody can take.
+    LOCK TABLE htap.partitioned IN SHARE ROW EXCLUSIVE MODE;
     FOR entry IN SELECT name, options, format('shop.%I', name || suffix) AS made FROM htap.partitioned ORDER BY position LOOP
         IF to_regclass(entry.made) IS NULL THEN
             EXECUTE format('CREATE TABLE %s (LIKE shop.%I INCLUDING ALL) %s', entry.made, entry.name,
@@ -203,7 +204,7 @@ CREATE OR REPLACE FUNCTION htap.closed_month(at timestamptz, attached boolean, O
 DECLARE
     fit integer;
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtext('htap.partition'), 0);
+    LOCK TABLE htap.partitioned IN SHARE ROW EXCLUSIVE MODE;
     SELECT m.* INTO suffix, since, until, bounds FROM htap.month_of(at) AS m;
     IF until > now() THEN
         RAISE EXCEPTION 'the month % is not over', replace(substr(suffix, 2), '_', '-')

@@ -67,6 +67,20 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                      ORDER BY c.n > step, CASE WHEN c.n > step THEN c.n ELSE -c.n END LIMIT 1), reached)
 $$;
 
+-- Until the transaction ends nobody else merges or fills this summary; HT003 where somebody does, or did since our
+-- snapshot was taken. A row lock, which only who may refresh can take, and no advisory lock, which anybody can.
+CREATE OR REPLACE FUNCTION htap.lock_summary(wanted text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM FROM htap.watermark AS w WHERE w.view = wanted FOR UPDATE NOWAIT;
+EXCEPTION
+    WHEN lock_not_available THEN
+        RAISE EXCEPTION '% is being refreshed by another session', wanted USING ERRCODE = 'HT003';
+    WHEN serialization_failure THEN
+        RAISE EXCEPTION '% was refreshed by another session', wanted USING ERRCODE = 'HT003';
+END
+$$;
+
 -- Begins a merge: nobody else merges this view until the transaction ends. `newer` is what the merge reaches;
 -- remaining says whether something stays behind. A backlog of more than `step` log rows is merged up to a
 -- snapshot in between; a transaction with more rows than that is taken whole, and so is a backlog of which
@@ -90,9 +104,7 @@ BEGIN
         RAISE EXCEPTION 'a merge needs a REPEATABLE READ transaction' USING ERRCODE = 'active_sql_transaction',
             HINT = 'Use htap-top refresh, or BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT htap.merge(...); COMMIT.';
     END IF;
-    IF NOT pg_try_advisory_xact_lock(hashtext('htap.merge'), hashtext(wanted)) THEN
-        RAISE EXCEPTION '% is being refreshed by another session', wanted USING ERRCODE = 'HT003';
-    END IF;
+    PERFORM htap.lock_summary(wanted);
     IF own IS NOT NULL AND (EXISTS (SELECT FROM htap.order_log AS l WHERE l.xid = own)
                             OR EXISTS (SELECT FROM htap.dirty_log AS d WHERE d.xid = own)) THEN
         RAISE EXCEPTION 'this transaction has changed orders itself: merge % in another one', wanted
@@ -509,9 +521,7 @@ DECLARE
     filled  bigint;
     written bigint;
 BEGIN
-    IF NOT pg_try_advisory_xact_lock(hashtext('htap.merge'), hashtext(wanted)) THEN
-        RAISE EXCEPTION '% is being refreshed by another session', wanted USING ERRCODE = 'HT003';
-    END IF;
+    PERFORM htap.lock_summary(wanted);
     SELECT * INTO entry FROM htap.view_def WHERE view = wanted AND kind = 'incremental';
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no incremental summary %', wanted USING ERRCODE = 'undefined_table';

@@ -5,12 +5,12 @@ use super::{
 };
 use htap_top::cli::Refresh;
 use htap_top::format;
-use htap_top::pg::{Class, PgError, Target};
+use htap_top::pg::{Class, Client, PgError, Target};
 use htap_top::system::refresh::journal::Journal;
 use htap_top::system::refresh::keeper::{self, Event};
 use htap_top::system::refresh::plan::{KeepError, Pace, Plan, chosen};
 use htap_top::system::refresh::verify::verify;
-use htap_top::system::refresh::{self, Kind, cron};
+use htap_top::system::refresh::{self, Done, Kind, Known, Mode, cron};
 use serde_json::json;
 use std::io::Write;
 use std::time::Duration;
@@ -79,12 +79,10 @@ async fn once(target: &Target, plan: &Plan, json: bool) -> Result<(), Failure> {
         .await
         .map_err(|error| refused(&error))?;
     for (known, mode) in chosen(&all, plan).map_err(unkept)? {
-        let done = refresh::refresh(&client, &known.view, known.kind, mode)
-            .await
-            .map_err(|error| {
-                let failure = refused(&error);
-                Failure::new(failure.code, format!("{}: {}", known.view, failure.message))
-            })?;
+        let done = undisturbed(&client, &known, mode).await.map_err(|error| {
+            let failure = refused(&error);
+            Failure::new(failure.code, format!("{}: {}", known.view, failure.message))
+        })?;
         let line = if json {
             json!({"view": known.view.to_string(), "mode": mode.word(), "took_ms": done.took_ms,
                    "changes": done.changes, "rebuilt": done.rebuilt})
@@ -105,6 +103,23 @@ async fn once(target: &Target, plan: &Plan, json: bool) -> Result<(), Failure> {
         print(format!("{line}\n").as_bytes())?;
     }
     Ok(())
+}
+
+/// How often, and how soon, a refresh is tried again that met another one.
+const AGAIN: (u32, Duration) = (40, Duration::from_millis(250));
+
+/// Refreshes a view, and comes again while another session is refreshing it.
+async fn undisturbed(client: &Client, known: &Known, mode: Mode) -> Result<Done, PgError> {
+    let mut tries = 0;
+    loop {
+        match refresh::refresh(client, &known.view, known.kind, mode).await {
+            Err(error) if refresh::is_busy(&error) && tries < AGAIN.0 => {
+                tries += 1;
+                tokio::time::sleep(AGAIN.1).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 async fn keep(target: &Target, plan: &Plan, json: bool) -> Result<(), Failure> {

@@ -18,6 +18,7 @@ mod partitions;
 mod pools;
 mod power;
 mod refresh;
+mod spoilt;
 mod uninstall;
 mod versions;
 mod workload;

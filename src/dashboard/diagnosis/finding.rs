@@ -10,6 +10,8 @@ pub enum Damage {
     /// Work takes longer.
     #[default]
     Latency,
+    /// Figures that people rely on are wrong.
+    Error,
     /// The server, or what follows it, comes to a halt.
     Halt,
     /// Data are lost.

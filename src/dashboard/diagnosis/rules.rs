@@ -99,6 +99,11 @@ pub const RULES: &[Rule] = &[
         find: views::late_view,
     },
     Rule {
+        name: "wrong_summary",
+        about: "a summary differs from the shop: something bypassed its triggers, or a trigger logs nothing",
+        find: views::wrong_summary,
+    },
+    Rule {
         name: "wraparound",
         about: "transaction ids or multixacts run out",
         find: server::wraparound,

@@ -59,14 +59,22 @@ pub enum Event {
     Lost(PgError),
 }
 
-/// The advisory lock of the one that leads; sessions of a server without one wait.
-const LEAD: &str =
-    "SELECT pg_catalog.pg_try_advisory_lock(hashtext('htap.refresher'), 0) AS leads,
-    (SELECT pid::bigint FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2
-        AND classid = (hashtext('htap.refresher')::bigint & 4294967295)::oid AND objid = 0 LIMIT 1) AS leader";
+/// The advisory lock of the one that leads; who does not lead waits. Anybody can take it: who may refresh nothing
+/// is no leader, and is passed over. Two that led at once would only meet at the summaries' own locks.
+const LEAD: &str = "
+    SELECT pg_catalog.pg_try_advisory_lock(hashtext('htap.refresher'), 0) OR h.leader IS NULL AND h.taken AS leads, h.leader
+    FROM (SELECT count(*) > 0 AS taken,
+                 min(l.pid::bigint) FILTER (WHERE pg_catalog.has_table_privilege(a.usesysid, 'htap.watermark', 'UPDATE')) AS leader
+          FROM pg_catalog.pg_locks AS l
+          JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+          WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
+            AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = current_database())
+            AND l.classid = (hashtext('htap.refresher')::bigint & 4294967295)::oid AND l.objid = 0) AS h";
 
 /// Commits whose median tells how the shop does.
 const COMMITS: usize = 7;
+/// The longest time between two tries of a refresh that fails, where its pace is shorter.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Time between two clearings of the logs, and between two vacuums of them.
 const TIDY: Duration = Duration::from_secs(5);
 const VACUUM: Duration = Duration::from_secs(30);
@@ -144,6 +152,7 @@ impl Keeper {
                 mode,
                 due: now,
                 held_since: None,
+                failures: 0,
                 as_of: None,
                 uncaptured: None,
                 per_change_ms: None,
@@ -217,6 +226,7 @@ impl Keeper {
         let took = begun.elapsed();
         match outcome {
             Ok(step) => {
+                kept.failures = 0;
                 let before = kept.as_of.unwrap_or(begun);
                 if step.remaining {
                     // Others may be more urgent: they are due by their time.
@@ -236,8 +246,14 @@ impl Keeper {
                 Ok(())
             }
             Err(error) => {
-                kept.due = begun + kept.interval(took).max(Duration::from_millis(200));
+                // What fails again and again writes each time what is thrown away then.
+                let pause = kept.interval(took).max(Duration::from_millis(200));
+                kept.due = begun
+                    + pause
+                        .saturating_mul(1 << kept.failures.min(10))
+                        .min(LONGEST_PAUSE.max(pause));
                 if !is_busy(&error) {
+                    kept.failures += 1;
                     tell(Event::Failed {
                         view: kept.known.view.clone(),
                         error: error.clone(),

@@ -14,6 +14,8 @@ pub(super) struct Kept {
     pub(super) due: Instant,
     /// When it was due first, while it is held back.
     pub(super) held_since: Option<Instant>,
+    /// How often in a row it failed.
+    pub(super) failures: u32,
     /// When the last refresh began: the data are as old as that.
     pub(super) as_of: Option<Instant>,
     /// What bypassed its triggers, as it was told last.

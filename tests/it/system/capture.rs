@@ -59,6 +59,18 @@ fn states(database: &Database<'_>) -> Vec<String> {
         .collect()
 }
 
+/// What `once --check` says.
+fn judgement(database: &Database<'_>) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_htap-top"))
+        .args(["once", "--check", "--wait", "2s"])
+        .args(["-d", &database.conninfo("htap_monitor")])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(!output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 #[test]
 fn what_is_captured_is_not_accused() {
     block_on(async {
@@ -234,6 +246,11 @@ fn a_trigger_that_logs_nothing_is_named_at_once() {
         assert_eq!(what, named);
         let said = states(&database);
         assert!(said.contains(&format!("not captured: {named}")), "{said:?}");
+        let judged = judgement(&database);
+        assert!(
+            judged.contains("is wrong, or will be") && judged.contains(&named),
+            "{judged}"
+        );
         admin
             .batch(&format!(
                 "ALTER TABLE {partition} ENABLE TRIGGER capture_update"

@@ -70,6 +70,33 @@ pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
+/// A summary of which the refresher's check found that it differs from the shop, however fresh it is.
+pub fn wrong_summary(evidence: &Evidence<'_>) -> Option<Finding> {
+    let views = evidence.views;
+    let found = |row: usize| {
+        let what = views.get(row, "uncaptured").text()?;
+        Some((views.get(row, "view").text()?, what))
+    };
+    let wrong: Vec<_> = (0..views.rows.len()).filter_map(found).collect();
+    let (view, what) = wrong.first()?;
+    let others = match wrong.len() - 1 {
+        0 => String::new(),
+        n => format!(" ({n} more summaries are)"),
+    };
+    Some(Finding {
+        health: Health::Danger,
+        damage: Damage::Error,
+        subject: (*view).to_owned(),
+        sentence: format!("{view} is wrong, or will be{others}: {what}"),
+        cure: format!("htap-top refresh --mode full {view} fills it anew"),
+        evidence: wrong
+            .iter()
+            .map(|(view, what)| fact(*view, *what))
+            .collect(),
+        ..Finding::default()
+    })
+}
+
 /// The row of the tables' panel for a view.
 fn bloat_of(bloat: &Table, view: &str) -> Option<usize> {
     let name = view.strip_prefix("public.").unwrap_or(view);

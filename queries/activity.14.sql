@@ -10,7 +10,15 @@ WITH me AS MATERIALIZED (
     WHERE r.rolname = current_user
 ),
 s AS MATERIALIZED (
-    SELECT a.pid, a.leader_pid, a.datname, a.usename, a.application_name, a.client_addr, a.client_hostname,
+    SELECT a.pid, a.leader_pid, a.datname, a.usename,
+           -- of a worker of logical replication its subscription, as a statement has it; none where its name is not ASCII
+           CASE WHEN pg_catalog.starts_with(a.backend_type, 'logical replication')
+                THEN (SELECT pg_catalog.quote_ident(w.subname::pg_catalog.text)
+                      FROM pg_catalog.pg_stat_subscription AS w
+                      WHERE w.pid = a.pid
+                        AND pg_catalog.encode(pg_catalog.textsend(w.subname::pg_catalog.text), 'hex') ~ '^([2-6].|7[^f])+$')
+                ELSE a.application_name END AS application_name,
+           a.client_addr, a.client_hostname,
            a.client_port, a.backend_type, a.state, a.wait_event_type, a.wait_event, a.backend_start, a.xact_start,
            a.query_start, a.state_change, a.query_id AS query_id,
            pg_catalog."substring"(pg_catalog.textsend(a.query), 1, 2001) AS query,

@@ -22,6 +22,9 @@
 -- [columns.relation]
 -- title = "table"
 -- help = "Name, with its schema unless that is public; of a TOAST that of its table, and (TOAST)."
+-- [columns.quoted]
+-- hidden = true
+-- help = "Name and schema as a statement has them; of a TOAST those of its table."
 -- [columns.relkind]
 -- title = "kind"
 -- help = "r table or partition, m materialized view, t the TOAST of one."
@@ -135,6 +138,7 @@ SELECT w.oid::pg_catalog.int8 AS relid,
        CASE WHEN n.nspname = 'public' THEN '' ELSE n.nspname::pg_catalog.text || '.' END
            || coalesce(owner.relname, w.relname)::pg_catalog.text
            || CASE WHEN owner.oid IS NOT NULL THEN ' (TOAST)' ELSE '' END AS relation,
+       pg_catalog.format('%I.%I', n.nspname, coalesce(owner.relname, w.relname)) AS quoted,
        w.relkind::pg_catalog.text AS relkind,
        t.n_live,
        w.n_dead,

@@ -27,6 +27,9 @@
 -- [columns.by_column]
 -- unit = "flag"
 -- help = "The column ends before the sequence does."
+-- [columns.statement]
+-- hidden = true
+-- help = "The statement that makes the sequence, and the column that it fills, bigint."
 
 WITH fed AS MATERIALIZED (
     -- by ownership (serial, identity) and by DEFAULT nextval()
@@ -50,10 +53,16 @@ read AS MATERIALIZED (
 )
 SELECT u.name AS sequence, u.last_value, u.most, u.used::pg_catalog.float8 AS used_pct,
        CASE WHEN u.type_name <> 'other' THEN u.column_name END AS column_name, u.type_name,
-       u.most < u.seqmax AS by_column
+       u.most < u.seqmax AS by_column,
+       CASE WHEN u.type_name IN ('smallint', 'integer')
+            THEN u.alter_column || CASE WHEN u.seqtypid <> 20 THEN '; ALTER SEQUENCE ' || u.name || ' AS bigint' ELSE '' END
+            ELSE 'ALTER SEQUENCE ' || u.name || ' AS bigint NO MAXVALUE' END AS statement
 FROM (
     SELECT DISTINCT ON (r.seqrelid)
-           pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, r.last_value, r.seqmax, m.most,
+           pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, r.last_value, r.seqmax, r.seqtypid, m.most,
+           CASE WHEN a.attname IS NOT NULL
+                THEN pg_catalog.format('ALTER TABLE %I.%I ALTER COLUMN %I TYPE bigint', tn.nspname, t.relname, a.attname)
+                END AS alter_column,
            100.0 * (r.last_value::pg_catalog.numeric - r.seqmin) / nullif(m.most::pg_catalog.numeric - r.seqmin, 0) AS used,
            -- of one that fills no column, nothing
            CASE WHEN a.attname IS NOT NULL THEN pg_catalog.format('%I.%I.%I', tn.nspname, t.relname, a.attname) END AS column_name,

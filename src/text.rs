@@ -4,7 +4,7 @@
 //! sequences, bidirectional overrides, zero-width characters or invalid UTF-8. They are cleaned once,
 //! where they enter, into [`Clean`]; widgets accept nothing else.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 use unicode_segmentation::UnicodeSegmentation;
@@ -14,16 +14,34 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 const MAX_MARKS: usize = 4;
 
 /// Text that is safe to draw: no control characters, no invisible or direction-changing ones.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(from = "String")]
-pub struct Clean(Box<str>);
+pub struct Clean {
+    shown: Box<str>,
+    /// What it was made of, where that is another text and was to be kept.
+    raw: Option<Box<Raw>>,
+}
+
+/// Behind a thin pointer: nearly all texts are as they are shown.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Raw(Box<str>);
+
+/// Written is what is shown.
+impl Serialize for Clean {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.shown)
+    }
+}
+
+/// No name is longer than this many bytes, with its schema and in quotes; nor is what a prepared transaction is called.
+const NAME_CAP: usize = 600;
 
 impl Clean {
     /// Cleans `text`: white space becomes one blank each, other control characters become their
     /// visible picture (`␛` for ESC), bidi controls and zero-width characters become `·`.
     pub fn new(text: &str) -> Self {
         if text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
-            return Self(text.into());
+            return Self::shown(text);
         }
         let mut out = String::with_capacity(text.len());
         let mut marks = 0;
@@ -39,7 +57,14 @@ impl Clean {
             }
             out.push(c);
         }
-        Self(out.into())
+        Self::shown(out)
+    }
+
+    fn shown(text: impl Into<Box<str>>) -> Self {
+        Self {
+            shown: text.into(),
+            raw: None,
+        }
     }
 
     /// Cleans bytes of which at most `cap` are looked at; invalid UTF-8 becomes `�`.
@@ -55,19 +80,33 @@ impl Clean {
         };
         let mut clean = Self::new(&String::from_utf8_lossy(whole.unwrap_or(head)));
         if cut {
-            clean.0 = format!("{}…", clean.0).into();
+            clean.shown = format!("{}…", clean.shown).into();
         }
+        clean
+    }
+
+    /// As [`Self::from_bytes`], of what may be a name: it is known as it is, too.
+    pub fn of_name(bytes: &[u8], cap: usize) -> Self {
+        let mut clean = Self::from_bytes(bytes, cap);
+        let name = std::str::from_utf8(bytes).ok();
+        let other = name.filter(|name| name.len() <= NAME_CAP && **name != *clean.shown);
+        clean.raw = other.map(|name| Box::new(Raw(name.into())));
         clean
     }
 
     /// The cleaned text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.shown
+    }
+
+    /// The text as it came, where that is known: never to be drawn.
+    pub fn raw(&self) -> &str {
+        self.raw.as_ref().map_or(&self.shown, |raw| &raw.0)
     }
 
     /// Whether nothing is left to show.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.shown.is_empty()
     }
 }
 
@@ -85,7 +124,7 @@ impl From<&str> for Clean {
 
 impl fmt::Display for Clean {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.shown)
     }
 }
 
@@ -112,6 +151,11 @@ fn visible(c: char) -> char {
         | '\u{e0000}'..='\u{e0fff}' => '·',
         other => other,
     }
+}
+
+/// Whether a terminal shows this character as it is.
+pub fn is_plain(c: char) -> bool {
+    visible(c) == c
 }
 
 /// Columns that `text` takes on a terminal.

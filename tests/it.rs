@@ -15,6 +15,7 @@ mod it {
     mod hostile;
     mod output;
     mod pooler;
+    mod programs;
     mod queries;
     mod quiet;
     mod recording;

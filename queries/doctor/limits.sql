@@ -81,7 +81,9 @@ SELECT 'info', 'max_connections',
        'the CONNECTION LIMITs of ' || pg_catalog.count(*) || ' roles add up to ' || pg_catalog.sum(r.rolconnlimit)
        || ', for all others are left ' || greatest(m.free - pg_catalog.sum(r.rolconnlimit), 0)
        || ' of ' || m.free || ' connections',
-       'lower the limits, or raise max_connections and restart the server'
+       'ALTER ROLE ... CONNECTION LIMIT ... for some of them, or ALTER SYSTEM SET max_connections = '
+       || pg_catalog.current_setting('max_connections')::pg_catalog.int8 + pg_catalog.sum(r.rolconnlimit) - m.free + 10
+       || '; restart the server'
 FROM roles AS r
 CROSS JOIN (SELECT pg_catalog.current_setting('max_connections')::pg_catalog.int8
                    - pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int8 AS free) AS m

@@ -69,6 +69,7 @@ SELECT 'warning', t.default_full,
        'about ' || t.rows || ' rows fell into the default partition of ' || t.name || ': each query reads it, and a partition for their'
        || ' range cannot be made before they are moved',
        CASE WHEN t.is_shop THEN 'htap-top partitions make -d ' || pg_catalog.quote_ident(pg_catalog.current_database())
-            ELSE 'detach it, create the missing partitions, insert its rows into ' || t.name || ' again' END
+            ELSE 'ALTER TABLE ' || t.name || ' DETACH PARTITION ' || t.default_full || '; create the missing partitions; INSERT INTO '
+                 || t.name || ' SELECT * FROM ' || t.default_full END
 FROM strays AS t
 WHERE t.rows > 0

@@ -32,12 +32,17 @@ read AS MATERIALIZED (
        || CASE WHEN u.most < u.seqmax THEN ': the most that ' || u.column_name || ' (' || u.type_name || ') holds'
                ELSE coalesce(': it fills ' || u.column_name, '') END AS evidence,
        CASE WHEN u.type_name IN ('smallint', 'integer')
-            THEN 'make ' || u.column_name || ' and what refers to it bigint: a new column, filled by and by, then swapped'
+            THEN u.alter_column
                  || CASE WHEN u.seqmax < 9223372036854775807 THEN '; ALTER SEQUENCE ' || u.name || ' AS bigint' ELSE '' END
+                 || '; nobody reads or writes the table until it is done: of a large one make a new column, filled by and by, then'
+                 || ' swapped. What refers to it has to be bigint as well'
             ELSE 'ALTER SEQUENCE ' || u.name || ' AS bigint NO MAXVALUE' END AS cure
 FROM (
     SELECT DISTINCT ON (r.seqrelid)
            pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, r.last_value, r.seqmax, m.most,
+           CASE WHEN a.attname IS NOT NULL
+                THEN pg_catalog.format('ALTER TABLE %I.%I ALTER COLUMN %I TYPE bigint', tn.nspname, t.relname, a.attname)
+                END AS alter_column,
            100.0 * (r.last_value::pg_catalog.numeric - r.seqmin) / nullif(m.most::pg_catalog.numeric - r.seqmin, 0) AS used,
            -- of one that fills no column, nothing
            CASE WHEN a.attname IS NOT NULL THEN pg_catalog.format('%I.%I.%I', tn.nspname, t.relname, a.attname) END AS column_name,

@@ -78,6 +78,9 @@ pub struct GuardRule {
     /// Dry run for this rule alone.
     #[serde(default)]
     pub dry_run: bool,
+    /// Also what loses much if it is ended: a dump, or an index that is built CONCURRENTLY.
+    #[serde(default)]
+    pub costly: bool,
     /// State; `active` for a cancel, `idle_in_transaction` for a termination where not given.
     #[serde(default)]
     pub state: Option<GuardState>,
@@ -120,9 +123,21 @@ impl GuardRule {
                 .any(Option::is_some)
     }
 
+    /// Whether it names what is spared unless it says `costly`.
+    fn names_costly(&self) -> bool {
+        let names = |pattern: &Option<Regex>, word: &str| {
+            let text = pattern
+                .as_ref()
+                .map(|pattern| pattern.as_str().to_lowercase());
+            text.is_some_and(|text| text.contains(word))
+        };
+        names(&self.application, "pg_dump") || names(&self.query, "concurrently")
+    }
+
     fn fault(&self) -> Option<String> {
         let hold = self.action == GuardAction::HoldRefreshes;
         let signals_only = self.state.is_some()
+            || self.costly
             || self.longer_than.is_some()
             || self.query.is_some()
             || self.says_whom();
@@ -138,6 +153,9 @@ impl GuardRule {
             _ if hold => return None,
             _ if self.longer_than.is_none_or(|age| age < YOUNGEST) => {
                 "longer_than is needed, of 1s or more".to_owned()
+            }
+            _ if !self.costly && self.names_costly() => {
+                "it names what loses much if it is ended (pg_dump, CONCURRENTLY): costly = true hits that, too".to_owned()
             }
             GuardAction::Cancel if self.about() == GuardState::IdleInTransaction => {
                 "nothing runs in idle_in_transaction that could be cancelled: use terminate".to_owned()

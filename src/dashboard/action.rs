@@ -22,6 +22,9 @@ pub struct Backend {
     pub identity: Identity,
     /// `reports, olap, metabase, 50s`
     pub described: Clean,
+    /// The same with names as they are, where they are not as they are shown: for the audit file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<String>,
     /// It runs no statement.
     pub idle: bool,
     /// The first part of its query.
@@ -58,6 +61,9 @@ pub enum Action {
         relid: i64,
         /// Its name.
         relation: String,
+        /// Its name as it is, where that is not as it is shown: for the audit file.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        raw: Option<String>,
     },
     /// Refresh a materialized view or an incremental summary.
     Refresh {
@@ -140,6 +146,55 @@ pub enum Outcome {
     Unknown(PgError),
     /// The intent could not be written to the audit file, so nothing was done.
     Unaudited(Clean),
+}
+
+impl Outcome {
+    /// The same without what servers say of others' data: to be kept.
+    #[must_use]
+    pub fn masked(&self) -> Self {
+        match self {
+            Self::Failed(error) => Self::Failed(masked(error)),
+            Self::Unknown(error) => Self::Unknown(masked(error)),
+            Self::Signalled(verdicts) => {
+                let verdicts = verdicts.iter().map(|verdict| match verdict {
+                    Verdict::Refused(error) => Verdict::Refused(masked(error)),
+                    Verdict::Unknown(error) => Verdict::Unknown(masked(error)),
+                    other => other.clone(),
+                });
+                Self::Signalled(verdicts.collect())
+            }
+            other => other.clone(),
+        }
+    }
+}
+
+/// Errors about values, keys and of functions' own words: what is quoted there is data, and no name.
+const ABOUT_DATA: [&str; 5] = ["21", "22", "23", "P0", "XX"];
+
+/// A server's error without the literals in it. What it adds in its details and hints may be rows.
+fn masked(error: &PgError) -> PgError {
+    let mut error = error.clone();
+    if error.sqlstate.is_none() {
+        // Of our own, or of the way there.
+        return error;
+    }
+    let of_data = ABOUT_DATA
+        .iter()
+        .any(|class| error.code().starts_with(class));
+    let message = if error.code().starts_with("P0") {
+        "?".to_owned()
+    } else if of_data {
+        mask(&error.message.as_str().replace('"', "'"))
+    } else {
+        mask(error.message.as_str())
+    };
+    error.message = Clean::from(message);
+    let hidden = |text: &Option<Clean>| text.as_ref().map(|_| Clean::from("?"));
+    error.detail = hidden(&error.detail);
+    if of_data {
+        error.hint = hidden(&error.hint);
+    }
+    error
 }
 
 /// How an action ended, for colour and sign.

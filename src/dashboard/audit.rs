@@ -1,13 +1,16 @@
 //! The audit file: a JSON line of intent before every action, and one of its outcome after. Statements of others
-//! stand in it without their literals, as in a recording.
+//! stand in it without their literals, as in a recording, and so do the server's messages. Names stand in it as they
+//! are shown, and where that is not what they are, as they are as well.
 //!
 //! It is for its owner alone. One of ours that others may read or write is made private before a line is added;
 //! a symbolic link, or a file of somebody else, is refused: what is written there may be read or removed by others.
 
 use super::action::{Action, ActionId, Outcome};
 use crate::system::explain::Whose;
+use crate::text::is_plain;
 use nix::fcntl::OFlag;
 use serde::Serialize;
+use std::fmt::Write as _;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -80,6 +83,7 @@ impl Audit {
 
     /// Writes what is known afterwards.
     pub fn outcome(&self, at: &str, id: ActionId, outcome: &Outcome) -> io::Result<()> {
+        let outcome = outcome.masked();
         self.write(at, id, Result_ { outcome })
     }
 
@@ -99,12 +103,27 @@ impl Audit {
             target: &self.target,
             what,
         };
-        let mut text = serde_json::to_vec(&line)?;
-        text.push(b'\n');
+        let mut text = plain(&serde_json::to_string(&line)?);
+        text.push('\n');
         // One write, so that lines of two programs do not mix.
-        file.write_all(&text)?;
+        file.write_all(text.as_bytes())?;
         file.sync_data()
     }
+}
+
+/// JSON in which what a terminal would not show as it is, such as a change of direction, is escaped.
+fn plain(json: &str) -> String {
+    let mut plain = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_plain(c) {
+            plain.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(plain, "\\u{unit:04x}");
+            }
+        }
+    }
+    plain
 }
 
 /// Opens the file to add to it, and makes sure that it is for its owner alone.
@@ -141,7 +160,8 @@ fn open(path: &Path) -> io::Result<File> {
 mod tests {
     use super::super::action::Backend;
     use super::*;
-    use crate::pg::admin::{Identity, Signal};
+    use crate::pg::admin::{Identity, Signal, Verdict};
+    use crate::pg::{Class, PgError};
 
     #[test]
     fn lines_are_json_and_private() {
@@ -227,6 +247,7 @@ mod tests {
                         since: None,
                     },
                     described: "app".into(),
+                    raw: None,
                     idle: false,
                     query: "alter role app password 's3cret' -- and so on".into(),
                 }],
@@ -241,6 +262,70 @@ mod tests {
         let lines = std::fs::read_to_string(&path).unwrap();
         assert!(!lines.contains("s3cret"), "{lines}");
         assert_eq!(lines.matches("alter role app password ?").count(), 2);
+    }
+
+    #[test]
+    fn what_the_server_says_of_data_is_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let audit = audit(folder.path().join("audit.jsonl"));
+        let error = |code: &str, message: &str| {
+            let mut error = PgError::new(Class::Statement, message);
+            error.sqlstate = Some(code.into());
+            error.detail = Some("Key (mail)=(s3cret) already exists.".into());
+            error
+        };
+        for (code, message, kept) in [
+            (
+                "22P02",
+                "invalid input syntax for type integer: \"s3cret\"",
+                "type integer: ?",
+            ),
+            ("P0001", "s3cret of order 7", "\"message\":\"?\""),
+            (
+                "23505",
+                "violates unique constraint \"s3cret\"",
+                "unique constraint ?",
+            ),
+            (
+                "42P01",
+                "relation \"rates\" does not exist",
+                "relation \\\"rates\\\" does not",
+            ),
+            ("42601", "syntax error at 's3cret'", "error at ?"),
+        ] {
+            let error = error(code, message);
+            for outcome in [
+                Outcome::Failed(error.clone()),
+                Outcome::Unknown(error.clone()),
+                Outcome::Signalled(vec![Verdict::Refused(error)]),
+            ] {
+                audit.outcome("", ActionId(1), &outcome).unwrap();
+            }
+            let lines = std::fs::read_to_string(&audit.path).unwrap();
+            assert!(!lines.contains("s3cret"), "{lines}");
+            assert_eq!(lines.matches(kept).count(), 3, "{lines}");
+        }
+    }
+
+    #[test]
+    fn names_are_written_as_they_are_and_in_plain_characters() {
+        let folder = tempfile::tempdir().unwrap();
+        let audit = audit(folder.path().join("audit.jsonl"));
+        let action = Action::Measure {
+            relid: 7,
+            relation: "a b·c".into(),
+            raw: Some("a\nb\u{202e}c\u{e0001}".into()),
+        };
+        audit.intent("", ActionId(1), &action).unwrap();
+        let text = std::fs::read_to_string(&audit.path).unwrap();
+        assert!(
+            text.contains("\"raw\":\"a\\nb\\u202ec\\udb40\\udc01\""),
+            "{text}"
+        );
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let measure = &line["intent"]["measure"];
+        assert_eq!(measure["relation"], "a b·c");
+        assert_eq!(measure["raw"], "a\nb\u{202e}c\u{e0001}");
     }
 
     #[test]

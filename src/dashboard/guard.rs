@@ -1,5 +1,6 @@
 //! What the guard's rules want done to the backends of a sample. Pure: nothing is done here.
 
+use super::diagnosis::blocker::Kind;
 use super::event::Moment;
 use crate::config::{Guard, GuardAction, GuardRule, GuardState};
 use crate::pg::admin::{Identity, Signal};
@@ -131,10 +132,12 @@ fn is_due(rule: &GuardRule, p99_ms: Option<f64>) -> bool {
 
 fn fits(rule: &GuardRule, activity: &Table, row: usize, own: &str) -> bool {
     let text = |name| activity.get(row, name).text().unwrap_or_default();
+    // A pattern is about names as they are, not as they are shown.
+    let raw = |name| activity.get(row, name).raw().unwrap_or_default();
     let found = |pattern: &Option<Regex>, name| {
         pattern
             .as_ref()
-            .is_none_or(|pattern| pattern.is_match(text(name)))
+            .is_none_or(|pattern| pattern.is_match(raw(name)))
     };
     let in_state = match rule.about() {
         GuardState::Active => text("state") == "active",
@@ -144,13 +147,15 @@ fn fits(rule: &GuardRule, activity: &Table, row: usize, own: &str) -> bool {
     let old = rule
         .longer_than
         .is_some_and(|limit| age_s.is_some_and(|age| age > limit.as_secs_f64()));
+    let spared = !rule.costly && Kind::of(activity, row).is_costly();
     rule.action != GuardAction::HoldRefreshes
+        && !spared
         && in_state
         && old
         && rule.class.is_none_or(|class| class.name() == text("class"))
         && found(&rule.role, "usename")
         && found(&rule.application, "application_name")
-        && (rule.database.is_some() || text("datname") == own)
+        && (rule.database.is_some() || raw("datname") == own)
         && found(&rule.database, "datname")
         && found(&rule.query, "query")
 }

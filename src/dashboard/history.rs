@@ -245,7 +245,7 @@ impl History {
         // Counted, even where there are none.
         oltp.sessions.insert(WorkClass::Oltp, 0);
         for row in 0..table.rows.len() {
-            let text = |name| table.get(row, name).text().unwrap_or_default();
+            let text = |name| table.get(row, name).raw().unwrap_or_default();
             let n = table.get(row, "n").int().unwrap_or(0);
             if classifier.is_own(text("usename"), text("application_name")) {
                 continue;

@@ -4,7 +4,7 @@ use super::check::{self, Check};
 use super::cure;
 use super::session::{self, Session};
 use super::{Examination, Finding, Outcome, Severity};
-use crate::pg::{Client, Param, PgError, Table, Target, owners};
+use crate::pg::{Client, Param, PgError, Table, Target, owners, to_copy};
 use crate::text::Clean;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -208,7 +208,7 @@ fn read(check: &Check, answer: &Table) -> Outcome {
             subject: cell(row, "subject"),
             evidence: cell(row, "evidence"),
             cure: match answer.get(row, "written").text().and_then(cure::of_hex) {
-                Some(written) => Clean::from(cure::to_copy(&written)),
+                Some(written) => Clean::from(to_copy(&written)),
                 None => cell(row, "cure"),
             },
         });

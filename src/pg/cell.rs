@@ -24,7 +24,7 @@ impl<'a> FromSql<'a> for Value {
             Type::FLOAT8 => Self::Float(f64::from_sql(ty, raw)?),
             Type::NUMERIC => numeric(raw).ok_or("malformed numeric")?,
             Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN | Type::JSON => {
-                Self::Text(Clean::from_bytes(raw, TEXT_CAP))
+                Self::Text(Clean::of_name(raw, TEXT_CAP))
             }
             // The beginning of a text that another session wrote, which may be in any encoding.
             Type::BYTEA if raw.len() == BEGINNING + 1 => {

@@ -61,7 +61,7 @@ pub async fn measure(client: &Client, relid: i64) -> Result<Measured, PgError> {
     let Some(kind) = about.first("kind").text() else {
         return refuse("the relation is gone");
     };
-    let Some(schema) = about.first("schema").text() else {
+    let Some(schema) = about.first("schema").raw() else {
         return refuse("it needs the extension pgstattuple: CREATE EXTENSION pgstattuple");
     };
     let is_index = kind == "i";

@@ -7,6 +7,7 @@ mod certificate;
 pub mod client;
 pub mod conninfo;
 mod connstring;
+mod copy;
 mod encoding;
 mod endpoint;
 pub mod error;
@@ -30,6 +31,7 @@ mod tls;
 
 pub use client::{Canceller, Client, Param, Peer, Protection, quote_ident, quote_literal};
 pub use conninfo::{ConninfoError, Flags, Target};
+pub use copy::to_copy;
 pub use error::{Class, PgError};
 pub use pool::{Pool, PoolError, PoolSize};
 pub use session::Settings;

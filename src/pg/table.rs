@@ -86,6 +86,14 @@ impl Value {
         }
     }
 
+    /// The cell as the text that it came as, to be compared or sent, and never drawn.
+    pub fn raw(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text.raw()),
+            _ => None,
+        }
+    }
+
     /// Whether the cell is boolean true.
     pub fn is_true(&self) -> bool {
         matches!(self, Self::Bool(true))

@@ -181,7 +181,7 @@ async fn author_of(
     );
     let found = client.query(&sql, &[Param::Text(queryid)]).await?;
     let authors: Vec<i64> = (0..found.rows.len())
-        .filter(|row| found.get(*row, "role").text() == Some(role))
+        .filter(|row| found.get(*row, "role").raw() == Some(role))
         .filter_map(|row| found.get(row, "author").int())
         .collect();
     match authors[..] {

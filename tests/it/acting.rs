@@ -514,7 +514,7 @@ fn a_table_and_an_index_are_measured_exactly() {
             "{missing}"
         );
         admin
-            .batch("CREATE SCHEMA \"Tools\"; CREATE EXTENSION pgstattuple SCHEMA \"Tools\"")
+            .batch("CREATE SCHEMA \"Too\nls\"; CREATE EXTENSION pgstattuple SCHEMA \"Too\nls\"")
             .await
             .unwrap();
         let Measured::Table {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::board::{Board, activity};
+use super::programs::Program;
 use super::server::{Database, Patience, block_on, pid, shared, until};
 use super::terminal::tmux::Terminal;
 use htap_top::config::{Config, GuardMode};
@@ -362,4 +363,75 @@ fn a_dry_run_tells_and_hits_nobody() {
         assert!(!terminal.state().join("htap-top/audit.jsonl").exists());
         terminal.keys("q");
     });
+}
+
+/// A dump would be lost, and an invalid index left behind: a rule has to say that it means them.
+#[test]
+fn what_loses_much_is_spared_unless_a_rule_says_costly() {
+    block_on(async {
+        let database = shared().database("guard_spares").await;
+        let admin = database.connect().await;
+        let role = format!("guarded_{}", database.name);
+        admin
+            .batch(&format!(
+                "CREATE ROLE {role} LOGIN; GRANT CREATE ON SCHEMA public TO {role}; SET ROLE {role};
+                 CREATE TABLE filler AS SELECT repeat(md5(g::text), 3) AS t FROM generate_series(1, 200000) AS g;
+                 CREATE TABLE indexed AS SELECT 1 AS a;
+                 CREATE FUNCTION slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+                     $$BEGIN PERFORM pg_sleep(600); RETURN $1; END$$;
+                 RESET ROLE"
+            ))
+            .await
+            .unwrap();
+        let builder = database.connect_as(&role).await;
+        let building = tokio::spawn(async move {
+            builder
+                .batch("CREATE INDEX CONCURRENTLY built ON indexed (slow(a))")
+                .await
+        });
+        let dump = Program::start(database.server, "pg_dump", &role, &["-d", &database.name]);
+        let both = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'
+                    AND (application_name = 'pg_dump' AND wait_event = 'ClientWrite' OR query LIKE 'CREATE INDEX%')
+                    AND clock_timestamp() - query_start > interval '2s'";
+        let there = |n: i64| move |table: &Table| table.first("n").int() == Some(n);
+        until(&admin, "both stand", both, &[], there(2)).await;
+        let rule = |action: &str, more: &str| {
+            format!(
+                "[guard]\nmode = \"act\"\n[[guard.rule]]\nname = \"old\"\naction = \"{action}\"\nstate = \"active\"\nrole = \"^{role}$\"\n\
+                 longer_than = \"1s\"\n{more}"
+            )
+        };
+        let watched = |rules: &str| {
+            let terminal = Terminal::open(150, 40);
+            terminal.config_file("config.toml", rules);
+            terminal.run(&format!("'{}'", database.conninfo("postgres")));
+            terminal
+        };
+        let worker = database.connect_as(&role).await;
+        let worker = tokio::spawn(async move { worker.batch("SELECT pg_sleep(600)").await });
+        let terminal = watched(&rule("cancel", "application = \".\"\n"));
+        // Younger than both: a sample in which it is hit has spared them.
+        assert_eq!(worker.await.unwrap().unwrap_err().code(), "57014");
+        assert_eq!(
+            admin.query(both, &[]).await.unwrap().first("n").int(),
+            Some(2)
+        );
+        terminal.keys("q");
+        // A dump that waits for its client cannot be cancelled.
+        let terminal = watched(&rule("terminate", "costly = true\n"));
+        assert!(building.await.unwrap().is_err());
+        until(&admin, "the dump is gone", both, &[], there(0)).await;
+        terminal.keys("q");
+        drop(dump);
+    });
+    for named in [
+        "application = \"^pg_dump\"\n",
+        "query = \"(?i)concurrently\"\n",
+    ] {
+        let text = format!("[guard]\n{OLD_OLAP}{named}");
+        let fault = Config::parse(Path::new("config.toml"), &text).unwrap_err();
+        assert!(fault.to_string().contains("costly = true"), "{fault}");
+        let text = format!("[guard]\n{OLD_OLAP}{named}costly = true\n");
+        assert!(Config::parse(Path::new("config.toml"), &text).is_ok());
+    }
 }

@@ -21,7 +21,7 @@ use htap_top::pg::{Client, Param, Settings, Table, Value, sampler};
 use htap_top::system::schema;
 use situations::Situations;
 use standby::Standby;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -241,7 +241,7 @@ fn a_broken_contract_is_found() {
 fn derived(name: &str, table: Table, estimates: &Table) -> Table {
     let classifier = Classifier::new(Vec::new(), Vec::new());
     match name {
-        "activity" => activity::derive(table, &classifier),
+        "activity" => activity::derive(table, &classifier, &HashMap::new()),
         "snapshots" => {
             let clock = Clock {
                 xids: &XidClock::default(),
@@ -572,6 +572,7 @@ fn a_lock_queue_is_told_as_it_is() {
             let table = activity::derive(
                 ask(&session, "activity").await,
                 &Classifier::new(Vec::new(), Vec::new()),
+                &HashMap::new(),
             );
             let at = |pid: i64| row(&table, "pid", &pid.to_string()).unwrap();
             assert_eq!(

@@ -2,7 +2,7 @@
 
 use super::Evidence;
 use crate::dashboard::panels::classify;
-use crate::pg::Table;
+use crate::pg::{Table, quote_literal, to_copy};
 
 /// What is in the way. What cures it depends on this, not on the state alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Kind {
             Self::InitialCopy => end(5, None, WAIT, "The subscription's copy of the table begins from the start."),
             Self::Wraparound => end(6, None, WAIT, "Nothing is won: autovacuum begins it again at once, since it prevents wraparound."),
             Self::Walsender => end(6, None, "look at the server it sends to", "Nothing is won: the standby or subscriber connects again at once."),
-            Self::Apply => end(6, None, "ALTER SUBSCRIPTION … DISABLE stops it", "Nothing is won: it starts again, with the same transaction, until ALTER SUBSCRIPTION … DISABLE."),
+            Self::Apply => end(6, None, "ALTER SUBSCRIPTION … DISABLE", "Nothing is lost, and nothing won: it starts again with the same transaction, unless its subscription is disabled first."),
             Self::Prepared => end(7, None, "COMMIT or ROLLBACK PREPARED, see e", "Its transaction manager may already have promised its outcome."),
             Self::Hidden => end(4, Some('K'), TERMINATE, "The server hides from our role what it does."),
             Self::Process => end(6, None, "", "The server starts such a process again."),
@@ -100,7 +100,8 @@ impl Kind {
     /// What the row of a backend is.
     pub fn of(table: &Table, row: usize) -> Self {
         let text = |name| table.get(row, name).text().unwrap_or_default();
-        let (state, application, query) = (text("state"), text("application_name"), text("query"));
+        let (state, query) = (text("state"), text("query"));
+        let application = classify::base_name(text("application_name"));
         match text("backend_type") {
             _ if state == "prepared" => return Self::Prepared,
             "autovacuum worker" if query.contains("to prevent wraparound") => {
@@ -161,9 +162,23 @@ impl Kind {
         self.end().key
     }
 
+    /// `: SELECT pg_cancel_backend(812)`: what its key would send.
+    fn sent(self, pid: i64) -> String {
+        match self.key() {
+            Some('C') => format!(": SELECT pg_cancel_backend({pid})"),
+            Some(_) => format!(": SELECT pg_terminate_backend({pid})"),
+            None => String::new(),
+        }
+    }
+
     /// What is lost by ending it, a sentence.
     pub fn loss(self) -> &'static str {
         self.end().loss
+    }
+
+    /// It ends by itself, and ending it before would lose its work.
+    pub fn is_to_finish(self) -> bool {
+        self.end().cure == WAIT
     }
 
     /// What is lost even where another loss is not worth a word: it is said before the key does it.
@@ -177,6 +192,8 @@ impl Kind {
 pub struct Blocker {
     /// What it is.
     pub kind: Kind,
+    /// The statement that cures it, where there is one.
+    statement: Option<String>,
     /// Why no key of ours ends it, in few words that say who may.
     barred: Option<String>,
 }
@@ -198,26 +215,37 @@ impl Blocker {
             .into_iter()
             .find_map(|name| table.get(row, name).text())
             .unwrap_or_default();
+        let sent = kind.sent(pid.unwrap_or(0));
         let barred = if kind == Kind::Prepared {
             None
         } else if may.is_some_and(|may| may.is_known() && !may.is_true()) {
             Some(if superuser || role.is_empty() {
-                "a superuser may end it".to_owned()
+                format!("a superuser may end it{sent}")
             } else {
-                format!("{role} or pg_signal_backend may end it")
+                format!("{role} or pg_signal_backend may end it{sent}")
             })
         } else {
             (evidence.config.read_only && kind.key().is_some())
-                .then(|| "read-only here: end it elsewhere".to_owned())
+                .then(|| format!("read-only here: end it elsewhere{sent}"))
         };
-        Self { kind, barred }
+        let statement = known
+            .filter(|_| kind == Kind::Apply)
+            .and_then(|row| disable(evidence, row));
+        Self {
+            kind,
+            statement,
+            barred,
+        }
     }
 
     /// What cures it, in few words.
     pub fn cure(&self) -> String {
         match &self.barred {
             Some(why) if self.kind.key().is_some() => why.clone(),
-            _ => self.kind.end().cure.to_owned(),
+            _ => match &self.statement {
+                Some(statement) => statement.clone(),
+                None => self.kind.end().cure.to_owned(),
+            },
         }
     }
 
@@ -225,6 +253,37 @@ impl Blocker {
     pub fn key(&self) -> Option<char> {
         self.kind.key().filter(|_| self.barred.is_none())
     }
+}
+
+/// The statements that end a prepared transaction, whatever is in its name.
+pub fn end_prepared(gid: &str, database: &str) -> String {
+    let end = |verb: &str| {
+        to_copy(&format!(
+            "{verb} PREPARED {}",
+            quote_literal(gid).trim_start()
+        ))
+    };
+    format!(
+        "in database {database}: {} or {}. Only the application's transaction manager knows which: the wrong one \
+         loses or forges its data",
+        end("COMMIT"),
+        end("ROLLBACK")
+    )
+}
+
+/// The statement that stops the subscription of the worker in `row`: the server tells its name as a statement
+/// has it.
+fn disable(evidence: &Evidence<'_>, row: usize) -> Option<String> {
+    let text = |name| evidence.activity.get(row, name).text();
+    let name = text("application_name").filter(|name| !name.is_empty())?;
+    let ours = evidence.facts.first("current_database").text();
+    let place = text("datname")
+        .filter(|database| ours.is_some_and(|ours| ours != *database))
+        .map_or_else(String::new, |database| format!("in database {database}: "));
+    let pid = evidence.activity.get(row, "pid").int()?;
+    Some(format!(
+        "{place}ALTER SUBSCRIPTION {name} DISABLE; SELECT pg_terminate_backend({pid})"
+    ))
 }
 
 /// Whether the session waits for a lock.
@@ -262,16 +321,21 @@ fn is_concurrent_index(query: &str) -> bool {
         &["create", "index", "concurrently"][..],
         &["create", "unique", "index", "concurrently"],
     ];
+    let has = |wanted: &str| {
+        let mut words = query.split(|c: char| !c.is_ascii_alphabetic());
+        words.any(|word| word.eq_ignore_ascii_case(wanted))
+    };
     index.iter().any(|words| begins(query, words))
-        || (begins(query, &["reindex"])
-            && query
-                .split(|c: char| !c.is_ascii_alphabetic())
-                .any(|word| word.eq_ignore_ascii_case("concurrently")))
+        || (begins(query, &["reindex"]) && has("concurrently"))
+        // A comment that lasts to the end of its line, which the text no longer tells.
+        || (query.trim_start().starts_with("--")
+            && (has("create") || has("reindex"))
+            && has("concurrently"))
 }
 
-/// Whether a statement begins with these words.
+/// Whether a statement begins with these words, behind its comments.
 fn begins(query: &str, words: &[&str]) -> bool {
-    let mut found = query
+    let mut found = classify::without_comments(query)
         .split(|c: char| c.is_whitespace() || c == '(')
         .filter(|word| !word.is_empty());
     words.iter().all(|wanted| {
@@ -331,6 +395,12 @@ mod tests {
             client("active", "REINDEX (VERBOSE, CONCURRENTLY) TABLE t"),
             Kind::ConcurrentIndex
         );
+        for commented in [
+            "/* job 7 */ CREATE INDEX CONCURRENTLY ON t (a)",
+            "-- job 7 CREATE INDEX CONCURRENTLY ON t (a)",
+        ] {
+            assert_eq!(client("active", commented), Kind::ConcurrentIndex);
+        }
         assert_eq!(client("active", "vacuum(full) t"), Kind::Vacuum);
         let process = |backend_type, application, query| {
             kind(&[
@@ -359,7 +429,9 @@ mod tests {
             process("logical replication apply worker", "", ""),
             Kind::Apply
         );
-        assert_eq!(process("client backend", "pg_dump", "COPY"), Kind::Dump);
+        for dump in ["pg_dump", "pg_dump - 10.0.0.7:41234"] {
+            assert_eq!(process("client backend", dump, "COPY"), Kind::Dump);
+        }
     }
 
     #[test]

@@ -230,6 +230,7 @@ impl Model {
                     .get(*row, "query_age_s")
                     .number()
                     .is_some_and(|age| age >= limit)
+                && !Kind::of(activity, *row).is_costly()
         };
         let backends: Vec<Backend> = (0..activity.rows.len())
             .filter(old)
@@ -350,6 +351,20 @@ impl Model {
     }
 }
 
+/// `reports, shop, olap, metabase, active, 50s`
+fn described<'t>(text: &dyn Fn(&'static str) -> Option<&'t str>, age: Option<&'t str>) -> String {
+    let parts = [
+        text("usename").or(text("role")),
+        text("datname"),
+        text("class"),
+        text("application_name"),
+        text("state"),
+        age,
+    ];
+    let parts = parts.into_iter().flatten().filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join(", ")
+}
+
 /// The backend in `row`, where the row is one.
 pub(super) fn backend(table: &Table, row: usize, signal: Signal) -> Option<Backend> {
     // A prepared transaction that blocks others has no process.
@@ -369,26 +384,16 @@ pub(super) fn backend(table: &Table, row: usize, signal: Signal) -> Option<Backe
     let age = xact_age
         .or(table.get(row, "query_age_s").number())
         .map(format::seconds);
-    let role = text("usename").or(text("role"));
-    let described: Vec<&str> = [
-        role,
-        text("datname"),
-        text("class"),
-        text("application_name"),
-        text("state"),
-        age.as_deref(),
-    ]
-    .into_iter()
-    .flatten()
-    .filter(|part| !part.is_empty())
-    .collect();
+    let shown = described(&text, age.as_deref());
+    let raw = described(&|name| table.get(row, name).raw(), age.as_deref());
     Some(Backend {
         identity: Identity {
             pid,
             backend_start: text("backend_start")?.to_owned(),
             since: since.map(str::to_owned),
         },
-        described: Clean::from(described.join(", ")),
+        raw: (raw != shown).then_some(raw),
+        described: Clean::from(shown),
         idle: text("state").is_some_and(|state| state.starts_with("idle")),
         query: Clean::from(text::cut(text("query").unwrap_or_default(), QUERY_COLUMNS).as_ref()),
     })

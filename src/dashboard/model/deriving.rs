@@ -42,7 +42,8 @@ impl Model {
             }
             "statement_totals" => self.history.statements(&table, &self.classifier),
             "activity" => {
-                let table = activity::derive(table, &self.classifier);
+                let held = activity::held(self.rows("snapshots"));
+                let table = activity::derive(table, &self.classifier, &held);
                 effects = self.watch_refreshes(&table);
                 self.put(id, table);
                 self.judge();
@@ -299,7 +300,11 @@ fn holding(holder: &snapshots::Holder) -> bloat::Holder<'_> {
     bloat::Holder {
         age_xids: holder.age_xids,
         least_s: holder.least_s,
-        base: (holder.base.as_ref()).map(|base| (base.deaths.as_ref(), base.whole)),
+        base: holder.base.as_ref().map(|base| bloat::Base {
+            deaths: &base.deaths,
+            before: base.before.as_deref(),
+            whole: base.whole,
+        }),
     }
 }
 

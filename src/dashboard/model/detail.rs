@@ -250,9 +250,10 @@ impl Model {
     }
 
     fn whose(&self, table: &Table, row: usize) -> Option<Whose> {
-        let text = |name| table.get(row, name).text().map(str::to_owned);
+        // As they are: they are compared with what the server has.
+        let text = |name| table.get(row, name).raw().map(str::to_owned);
         if let Some(queryid) = text("queryid") {
-            let schema = self.facts.as_ref()?.first("pgss_schema").text()?.to_owned();
+            let schema = self.facts.as_ref()?.first("pgss_schema").raw()?.to_owned();
             let role = text("usename")?;
             return Some(Whose::Statement {
                 schema,

@@ -47,7 +47,7 @@ impl Model {
         let own = self
             .facts
             .as_ref()
-            .and_then(|facts| facts.first("current_database").text());
+            .and_then(|facts| facts.first("current_database").raw());
         let own = own.unwrap_or_default().to_owned();
         let mut effects = Vec::new();
         for wish in guard::wishes(&rules, &activity, &own, p99_ms, mode == GuardMode::DryRun) {

@@ -174,7 +174,7 @@ impl Model {
         let major = facts.first("server_version_num").int().unwrap_or(0) / 10_000;
         let monitor = facts.first("pg_monitor").is_true();
         let pgss = facts.column("pgss_schema").map(|_| {
-            let schema = facts.first("pgss_schema").text();
+            let schema = facts.first("pgss_schema").raw();
             schema.map(|schema| format!("{}.pg_stat_statements", crate::pg::quote_ident(schema)))
         });
         for feed in &mut self.feeds {

@@ -29,10 +29,13 @@ impl Model {
             let feed = self.feed(self.focus)?;
             let row = self.row_meant(self.focus)?;
             let relid = feed.table.get(row, "relid").int()?;
-            let name = feed.table.get(row, column).text()?.to_owned();
-            Some((relid, name, feed.table.get(row, "size_bytes").number()))
+            let name = feed.table.get(row, column);
+            let (shown, raw) = (name.text()?, name.raw()?);
+            let raw = (raw != shown).then(|| raw.to_owned());
+            let size = feed.table.get(row, "size_bytes").number();
+            Some((relid, shown.to_owned(), raw, size))
         });
-        let Some((relid, relation, size)) = chosen else {
+        let Some((relid, relation, raw, size)) = chosen else {
             let why = "select a table or an index first: 5 bloat, p t tables, p x indexes";
             self.say(Grade::Doubtful, why);
             return;
@@ -44,7 +47,11 @@ impl Model {
                 "pgstattuple reads every page of it once, from disk what is not cached; 10 minutes at most.".into(),
                 "It takes an ACCESS SHARE lock and holds a snapshot while it reads; C here ends it.".into(),
             ],
-            actions: vec![Action::Measure { relid, relation }],
+            actions: vec![Action::Measure {
+                relid,
+                relation,
+                raw,
+            }],
             ..Confirm::default()
         }));
     }

@@ -197,7 +197,13 @@ fn view(table: &Table, row: usize) -> Option<View> {
     let text = |name| table.get(row, name).text();
     let shown = View::new(text("schemaname")?, text("matviewname")?);
     let relid = Some(table.get(row, "relid").int()?);
-    Some(View { relid, ..shown })
+    let raw = |name| table.get(row, name).raw();
+    let raw = View::new(raw("schemaname")?, raw("matviewname")?);
+    Some(View {
+        relid,
+        raw: (raw != shown).then(|| raw.to_string()),
+        ..shown
+    })
 }
 
 /// Rows so that each comes after all it depends on; what is left of a cycle comes last.

@@ -5,6 +5,7 @@ use crate::config::WorkClass;
 use crate::dashboard::wait_graph::WaitGraph;
 use crate::pg::{Table, Value};
 use crate::text::Clean;
+use std::collections::HashMap;
 
 /// From so many rows on there may be more backends than are told: the statement gives 200, of which those of
 /// this program are left out.
@@ -17,8 +18,20 @@ const CALM_S: f64 = 5.0;
 /// So many idle transactions that hold nothing keep their place among those that work.
 const IDLE_IN_FRONT: usize = 5;
 
-/// Adds `class`, `wait`, `blocks` and `harm`, and puts the most harmful first.
-pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
+/// For how long each session has held its snapshot or transaction id, by pid, at least: as the panel of snapshots
+/// has it.
+pub fn held(snapshots: &Table) -> HashMap<i64, f64> {
+    let age = |row| {
+        let number = |name| snapshots.get(row, name).number();
+        let pid = snapshots.get(row, "pid").int()?;
+        Some((pid, number("age_s").or(number("age_least_s"))?))
+    };
+    (0..snapshots.rows.len()).filter_map(age).collect()
+}
+
+/// Adds `class`, `wait`, `blocks` and `harm`, and puts the most harmful first. `held` tells for how long sessions
+/// have held what they hold; of others it is no longer than they have been in their state.
+pub fn derive(mut table: Table, classifier: &Classifier, held: &HashMap<i64, f64>) -> Table {
     table.drop_rows(|table, row| {
         let text = |name| table.get(row, name).text().unwrap_or_default();
         classifier.is_own(text("usename"), text("application_name"))
@@ -34,7 +47,8 @@ pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
     for row in 0..table.rows.len() {
         let class = class_of(&table, row, classifier);
         let blocks = graph.behind(row).len() as i64;
-        let harm = harm(&table, row, class, blocks, oldest_xids);
+        let held_s = table.get(row, "pid").int().and_then(|pid| held.get(&pid));
+        let harm = harm(&table, row, class, (blocks, oldest_xids), held_s.copied());
         let wait = wait_text(&table, row);
         table.set(row, "class", class.name().into());
         table.set(row, "wait", wait);
@@ -82,7 +96,7 @@ fn busy_before_idle(table: &mut Table) {
 
 /// The class of the session in `row`.
 fn class_of(table: &Table, row: usize, classifier: &Classifier) -> WorkClass {
-    let text = |name| table.get(row, name).text().unwrap_or_default();
+    let text = |name| table.get(row, name).raw().unwrap_or_default();
     classifier.classify(&Session {
         role: text("usename"),
         application: text("application_name"),
@@ -117,7 +131,13 @@ fn wait_text(table: &Table, row: usize) -> Value {
 
 /// Whoever blocks others comes first, then whoever holds the horizon, then the long OLAP statements,
 /// then those who suffer; idle and upkeep come last.
-fn harm(table: &Table, row: usize, class: WorkClass, blocks: i64, oldest_xids: i64) -> f64 {
+fn harm(
+    table: &Table,
+    row: usize,
+    class: WorkClass,
+    (blocks, oldest_xids): (i64, i64),
+    held_s: Option<f64>,
+) -> f64 {
     let seconds = |name| table.get(row, name).number().unwrap_or(0.0).max(0.0);
     let state = table.get(row, "state").text().unwrap_or_default();
     let waiting = table
@@ -128,13 +148,14 @@ fn harm(table: &Table, row: usize, class: WorkClass, blocks: i64, oldest_xids: i
     let statement = seconds("query_age_s");
     let mut harm = blocks as f64 * BLOCKED_WEIGHT;
     let xids = horizon_xids(table, row);
-    if xids > 0 && transaction > CALM_S && class != WorkClass::Maintenance {
+    let held_s = held_s.unwrap_or(statement);
+    if xids > 0 && held_s > CALM_S && class != WorkClass::Maintenance {
         let share = if oldest_xids > 0 {
             xids as f64 / oldest_xids as f64
         } else {
             0.0
         };
-        harm += transaction * 2.0 * share;
+        harm += held_s * 2.0 * share;
     }
     harm += match (state, class) {
         ("active", WorkClass::Olap) => statement * 1.5,
@@ -198,7 +219,11 @@ mod tests {
     }
 
     fn order(table: Table) -> Vec<i64> {
-        let table = derive(table, &Classifier::new(Vec::new(), Vec::new()));
+        let table = derive(
+            table,
+            &Classifier::new(Vec::new(), Vec::new()),
+            &HashMap::new(),
+        );
         (0..table.rows.len())
             .filter_map(|row| table.get(row, "pid").int())
             .collect()
@@ -211,7 +236,11 @@ mod tests {
             (2, "app", "active", 9.0, 0, "1"),
             (3, "app", "idle in transaction", 8.0, 0, ""),
         ]);
-        let derived = derive(table.clone(), &Classifier::new(Vec::new(), Vec::new()));
+        let derived = derive(
+            table.clone(),
+            &Classifier::new(Vec::new(), Vec::new()),
+            &HashMap::new(),
+        );
         assert_eq!(derived.get(0, "pid"), &Value::Int(3));
         assert_eq!(derived.get(0, "blocks"), &Value::Int(2));
         assert_eq!(derived.get(1, "wait"), &Value::from("Lock ← 3"));

@@ -88,8 +88,19 @@ pub struct Holder<'a> {
     pub age_xids: Option<i64>,
     /// Seconds since the rows were counted, and seconds for which it had held then, at least.
     pub least_s: f64,
-    /// Deaths by relation when it was seen to hold; and whether it began while this program watched.
-    pub base: Option<(&'a HashMap<i64, i64>, bool)>,
+    /// What had died when it was seen to hold.
+    pub base: Option<Base<'a>>,
+}
+
+/// Deaths by relation when a holder was seen to hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Base<'a> {
+    /// When sessions had reported all that died before.
+    pub deaths: &'a HashMap<i64, i64>,
+    /// Before it was first seen.
+    pub before: Option<&'a HashMap<i64, i64>>,
+    /// It began while this program watched.
+    pub whole: bool,
 }
 
 /// The dead rows of each relation that wait for the holder: at most so many, where that is known. And the
@@ -110,7 +121,7 @@ fn waiting(table: &Table, row: usize, holder: &Holder<'_>) -> Option<i64> {
         return Some(0);
     }
     let relid = number("relid")?;
-    let grown = holder.base.and_then(|(deaths, _)| {
+    let since = |deaths: &HashMap<i64, i64>| {
         // What was not among them then was not there, unless there was no room.
         match deaths.get(&relid) {
             Some(before) => Some((number("deaths")? - before).clamp(0, dead)),
@@ -121,12 +132,17 @@ fn waiting(table: &Table, row: usize, holder: &Holder<'_>) -> Option<i64> {
             }
             None => Some(dead),
         }
-    });
+    };
+    let grown = holder.base.and_then(|base| since(base.deaths));
     // A vacuum that ended while it held has left only what it may not remove.
     let ago = table.get(row, "last_vacuum_s").number();
     let left = ago.filter(|ago| *ago < holder.least_s).map(|_| dead);
     match holder.base {
-        Some((_, true)) => grown,
+        // What a vacuum left may have died before, for another holder that is gone; but not what has died since.
+        Some(base) if base.whole => {
+            let first = base.before.and_then(since);
+            grown.max(first.zip(left).map(|(died, left)| died.min(left)))
+        }
         _ => grown.max(left),
     }
 }

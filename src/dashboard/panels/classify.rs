@@ -120,7 +120,7 @@ pub fn is_refresh(query: &str) -> bool {
 }
 
 /// A query text from its first word on.
-fn without_comments(query: &str) -> &str {
+pub fn without_comments(query: &str) -> &str {
     let mut rest = query.trim_start();
     loop {
         let after = if let Some(comment) = rest.strip_prefix("/*") {

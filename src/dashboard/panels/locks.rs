@@ -28,7 +28,7 @@ pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
     let order = trees.concat();
     for (row, depth) in &order {
         let pid = table.get(*row, "pid").int().unwrap_or(0);
-        let text = |name| table.get(*row, name).text().unwrap_or_default();
+        let text = |name| table.get(*row, name).raw().unwrap_or_default();
         let class = classifier.classify(&Session {
             role: text("usename"),
             application: text("application_name"),

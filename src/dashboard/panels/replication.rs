@@ -21,12 +21,16 @@ pub struct Memory {
     /// Replicas and slots that are meant to last, by kind and name.
     lasting: HashMap<(Box<str>, Box<str>), Lasting>,
     receiver: Option<Receiver>,
+    /// When they were looked at last.
+    at_s: f64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Lasting {
     first_s: f64,
     last_s: f64,
+    /// Where it reads from; of a logical slot its database.
+    client: Value,
     /// Since when nobody has read the slot, and what it kept then.
     unread: Option<(f64, f64)>,
 }
@@ -66,6 +70,7 @@ pub fn derive(mut table: Table, memory: &mut Memory, now_s: f64) -> Table {
         }
     }
     memory.tell_gone(&mut table, now_s);
+    memory.at_s = now_s;
     table
 }
 
@@ -137,13 +142,20 @@ impl Memory {
         now_s: f64,
     ) -> Option<f64> {
         let retained = table.get(row, "retained_bytes").number();
+        let before_s = self.at_s;
         let unread = retained.filter(|_| !table.get(row, "active").is_true());
         let lasting = self.lasting.entry(key).or_insert(Lasting {
             first_s: now_s,
             last_s: now_s,
+            client: Value::Null,
             unread: None,
         });
+        if lasting.last_s < before_s {
+            // It was gone meanwhile: this is another one of the same name.
+            lasting.unread = None;
+        }
         lasting.last_s = now_s;
+        lasting.client = table.get(row, "client").clone();
         lasting.unread = unread.map(|bytes| lasting.unread.unwrap_or((now_s, bytes)));
         let (_, then) = lasting.unread?;
         Some((unread? - then).max(0.0))
@@ -167,6 +179,7 @@ impl Memory {
             for (column, value) in [
                 ("kind", (&**kind).into()),
                 ("name", (&**name).into()),
+                ("client", lasting.client.clone()),
                 ("state", "gone".into()),
                 ("active", Value::Bool(false)),
                 ("gone_s", Value::Float(now_s - lasting.last_s)),

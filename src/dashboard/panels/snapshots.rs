@@ -104,7 +104,7 @@ fn oldest_first(table: &mut Table) {
 }
 
 fn class(table: &Table, row: usize, classifier: &Classifier) -> Value {
-    let text = |name: &str| table.get(row, name).text().unwrap_or_default();
+    let text = |name: &str| table.get(row, name).raw().unwrap_or_default();
     if text("kind") != "backend" {
         return Value::Null;
     }

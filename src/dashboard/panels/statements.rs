@@ -56,7 +56,7 @@ pub fn derive(
     let all_ms: f64 = intervals.iter().flatten().map(|it| it.total_ms).sum();
     for (row, interval) in intervals.into_iter().enumerate() {
         let class = classifier.classify(&Session {
-            role: table.get(row, "usename").text().unwrap_or_default(),
+            role: table.get(row, "usename").raw().unwrap_or_default(),
             backend_type: "client backend",
             query: table.get(row, "query").text().unwrap_or_default(),
             ..Session::default()

@@ -85,7 +85,7 @@ pub fn derive(
     let target_s = |view: &str| {
         let (own, general) = target(view);
         let row =
-            (0..summaries.rows.len()).find(|row| summaries.get(*row, "view").text() == Some(view));
+            (0..summaries.rows.len()).find(|row| summaries.get(*row, "view").raw() == Some(view));
         // The server knows the view, and may say that no age is wanted of it.
         let known = row.map(|row| summaries.get(row, "target_s").number());
         own.map(|own| own.as_secs_f64())
@@ -99,9 +99,10 @@ pub fn derive(
         observe(seen, &table, row, now_s);
         let share = refresh_share(&mut seen.samples, now_s);
         let (fresh, source) = freshness(seen, &table, row, now_s);
-        let view = table.get(row, "view").text().unwrap_or_default().to_owned();
+        // As it is, not as it is shown: others may look the same.
+        let view = table.get(row, "view").raw().unwrap_or_default().to_owned();
         let told = (0..summaries.rows.len())
-            .any(|row| summaries.get(row, "view").text() == Some(view.as_str()));
+            .any(|row| summaries.get(row, "view").raw() == Some(view.as_str()));
         let target_s = target_s(&view).or_else(|| usual_s(seen).filter(|_| !told));
         let last_s = seen.last_s.or(recorded_s(summaries, &view));
         let mode = if table.get(row, "concurrent_ok").is_true() {
@@ -144,7 +145,7 @@ fn usual_s(seen: &Seen) -> Option<f64> {
 /// How long the last refresh of a view took by `htap.refresh_run`, seconds.
 fn recorded_s(summaries: &Table, view: &str) -> Option<f64> {
     let row =
-        (0..summaries.rows.len()).find(|row| summaries.get(*row, "view").text() == Some(view))?;
+        (0..summaries.rows.len()).find(|row| summaries.get(*row, "view").raw() == Some(view))?;
     summaries.get(row, "last_s").number()
 }
 
@@ -164,7 +165,7 @@ fn add_summary(
     let cells = columns.iter().map(|name| summaries.get(row, name).clone());
     table.rows.push(cells.collect());
     let at = table.rows.len() - 1;
-    let target_s = target_s(summaries.get(row, "view").text().unwrap_or_default());
+    let target_s = target_s(summaries.get(row, "view").raw().unwrap_or_default());
     let fresh = summaries.get(row, "fresh_s").number();
     let backlog = summaries.get(row, "backlog").number().unwrap_or(0.0);
     let state = if let Some(what) = summaries.get(row, "uncaptured").text() {

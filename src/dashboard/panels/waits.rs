@@ -38,7 +38,7 @@ impl Memory {
             ..Sample::default()
         };
         for row in 0..table.rows.len() {
-            let text = |name| table.get(row, name).text().unwrap_or_default();
+            let text = |name| table.get(row, name).raw().unwrap_or_default();
             if classifier.is_own(text("usename"), text("application_name")) {
                 continue;
             }

@@ -15,6 +15,9 @@ pub struct View {
     /// names are as they are shown, and others may look the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relid: Option<i64>,
+    /// Schema and name as they are, where they are shown otherwise: to be written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<String>,
 }
 
 impl View {
@@ -24,6 +27,7 @@ impl View {
             schema: schema.to_owned(),
             name: name.to_owned(),
             relid: None,
+            raw: None,
         }
     }
 

@@ -11,14 +11,15 @@ use htap_top::pg::{Client, Param, PgError};
 use tokio::task::JoinHandle;
 
 /// A session with a statement that waits, and its pid.
-async fn waits(
+pub async fn waits(
     database: &Database<'_>,
     admin: &Client,
-    sql: &'static str,
+    sql: &str,
 ) -> (i64, JoinHandle<Result<(), PgError>>) {
     let client = database.connect().await;
     let pid = pid(&client).await;
-    let waiting = tokio::spawn(async move { client.batch(sql).await });
+    let sql = sql.to_owned();
+    let waiting = tokio::spawn(async move { client.batch(&sql).await });
     until_waiting(admin, pid).await;
     (pid, waiting)
 }
@@ -37,7 +38,7 @@ async fn report(database: &Database<'_>, admin: &Client) -> (i64, JoinHandle<Res
     (pid, running)
 }
 
-fn queued(n: usize) -> impl Fn(&Board) -> bool {
+pub fn queued(n: usize) -> impl Fn(&Board) -> bool {
     let plural = if n == 1 {
         "1 session waits"
     } else {
@@ -55,7 +56,7 @@ fn queued(n: usize) -> impl Fn(&Board) -> bool {
     }
 }
 
-fn evidence(cause: &Cause) -> String {
+pub fn evidence(cause: &Cause) -> String {
     let facts = cause.evidence.iter();
     let lines: Vec<String> = facts
         .map(|(name, value)| format!("{name}: {value}"))
@@ -419,18 +420,20 @@ fn a_session_that_we_may_not_end_is_told_with_who_may() {
             .await
             .unwrap();
         let mut watch = Watch::begin_as(&database, "watcher", Config::default()).await;
-        for (role, cure) in [
+        for (role, who) in [
             ("postgres", "a superuser may end it"),
             ("app", "app or pg_signal_backend may end it"),
         ] {
             let root = database.connect_as(role).await;
+            let root_pid = pid(&root).await;
             root.batch("BEGIN; UPDATE pgbench_accounts SET abalance = 7 WHERE aid = 1")
                 .await
                 .unwrap();
             let waiting = waiters(&database, &admin, 1).await;
             let cause = watch.until("it waits", queued(1)).await;
-            assert_eq!(cause.cure, cure);
-            drop(root);
+            let end = format!("SELECT pg_terminate_backend({root_pid})");
+            assert_eq!(cause.cure, format!("{who}: {end}"));
+            database.connect_as(role).await.batch(&end).await.unwrap();
             for waiter in waiting {
                 waiter.await.unwrap().unwrap();
             }
@@ -441,6 +444,7 @@ fn a_session_that_we_may_not_end_is_told_with_who_may() {
             .await
             .unwrap();
         let root = database.connect_as("app").await;
+        let root_pid = pid(&root).await;
         root.batch("BEGIN; UPDATE pgbench_accounts SET abalance = 7 WHERE aid = 1")
             .await
             .unwrap();
@@ -449,7 +453,10 @@ fn a_session_that_we_may_not_end_is_told_with_who_may() {
         assert_eq!(cause.cure, "K terminates it");
         watch.board.model.config.read_only = true;
         let cause = watch.until("it waits", queued(1)).await;
-        assert_eq!(cause.cure, "read-only here: end it elsewhere");
+        assert_eq!(
+            cause.cure,
+            format!("read-only here: end it elsewhere: SELECT pg_terminate_backend({root_pid})")
+        );
         drop(root);
         for waiter in waiting {
             waiter.await.unwrap().unwrap();

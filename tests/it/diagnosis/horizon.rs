@@ -155,6 +155,16 @@ fn short_statements_in_a_long_transaction_hold_no_old_snapshot() {
                 let age = table.get(row, "age_s").number().unwrap_or(f64::MAX);
                 assert!(age < 2.0, "{table:?}");
             }
+            // Nor does it stand before those that do harm.
+            let activity = board.model.rows("activity");
+            let works = |row: &usize| {
+                activity.get(*row, "pid").int() == Some(reader_pid)
+                    && activity.get(*row, "state").text() == Some("active")
+            };
+            if let Some(row) = (0..activity.rows.len()).find(works) {
+                let harm = activity.get(row, "harm").number();
+                assert!(harm < Some(2.0), "{activity:?}");
+            }
         })
         .await;
         assert!(seen > 3, "it was not seen at work");
@@ -260,5 +270,51 @@ fn a_healthy_standby_with_feedback_is_young() {
             "{}",
             finding.sentence
         );
+    });
+}
+
+/// What dies in the first seconds of a snapshot is not known to have died after it, until a vacuum leaves it.
+#[test]
+fn rows_that_died_at_once_are_counted_when_a_vacuum_leaves_them() {
+    block_on(async {
+        let server = server(&[("autovacuum", "off")]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        let mut watch = Watch::begin(&database, config()).await;
+        watch_for(&mut watch, 8, async |_| {}).await;
+        let reader = database.connect().await;
+        reader
+            .batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pgbench_accounts")
+            .await
+            .unwrap();
+        watch.look(1_000).await;
+        assert!(oldest(watch.board.model.rows("snapshots")).is_some());
+        admin
+            .batch("UPDATE pgbench_accounts SET abalance = abalance + 1")
+            .await
+            .unwrap();
+        counted(&admin, 20_000).await;
+        // Nothing dies any more.
+        watch_for(&mut watch, 14, async |_| {}).await;
+        admin.batch("VACUUM pgbench_accounts").await.unwrap();
+        let told = |board: &Board| {
+            board.finding("old_snapshot").is_some_and(|finding| {
+                finding
+                    .sentence
+                    .contains("≤20k dead rows of pgbench_accounts wait")
+            })
+        };
+        watch.until("they are told", told).await;
+        // The next one, which came after, keeps none of them.
+        let next = database.connect().await;
+        next.batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pgbench_accounts")
+            .await
+            .unwrap();
+        watch_for(&mut watch, 8, async |_| {}).await;
+        reader.batch("COMMIT").await.unwrap();
+        watch_for(&mut watch, 12, async |board| {
+            assert_eq!(board.finding("old_snapshot"), None);
+        })
+        .await;
     });
 }

@@ -1,7 +1,7 @@
 //! Troubles that make no noise, made on a real server: each is told.
 
 use super::watch::Watch;
-use super::{bank, server};
+use super::{bank, cure, server};
 use crate::it::server::{Patience, block_on, pid, until, until_waiting};
 use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::Health;
@@ -211,6 +211,35 @@ fn a_sequence_near_the_end_of_its_column_is_told() {
             "{}",
             finding.sentence
         );
+        let all_at_once = finding
+            .evidence
+            .iter()
+            .find(|(name, _)| name == "all at once");
+        let all_at_once = all_at_once.unwrap().1.clone();
+        for sql in all_at_once
+            .split("; ")
+            .filter(|sql| sql.starts_with("ALTER"))
+        {
+            admin.batch(sql).await.unwrap();
+        }
+        watch.look(60_000).await;
+        watch.calm_of("sequences").await;
+        admin
+            .batch(
+                "CREATE SEQUENCE \"Odd\nname\" AS int; SELECT setval('\"Odd\nname\"', 2140000000)",
+            )
+            .await
+            .unwrap();
+        watch.look(60_000).await;
+        watch.look(1_000).await;
+        let finding = watch.board.finding("sequences").unwrap();
+        assert_eq!(
+            finding.cure,
+            "ALTER SEQUENCE public.U&\"Odd\\+00000Aname\" AS bigint NO MAXVALUE"
+        );
+        cure(&admin, &finding.cure.clone()).await;
+        watch.look(60_000).await;
+        watch.calm_of("sequences").await;
     });
 }
 
@@ -250,7 +279,25 @@ fn dead_rows_in_toast_are_told() {
             .unwrap();
         assert!(vacuum.get(row, "n_dead").int() > Some(10_000), "{vacuum:?}");
         assert!(vacuum.get(row, "autovacuum_off").is_true());
-        admin.batch("VACUUM docs").await.unwrap();
+        let vacuum = watch.board.finding("dead_rows").unwrap().cure.clone();
+        assert_eq!(vacuum, "VACUUM public.docs");
+        cure(&admin, &vacuum).await;
+        watch.calm_of("dead_rows").await;
+        // Whatever the table is called.
+        admin
+            .batch(
+                "CREATE SCHEMA \"Sch\"; CREATE TABLE \"Sch\".\"od\"\"d\n'name\" WITH (autovacuum_enabled = off) AS
+                     SELECT g AS a FROM generate_series(1, 20000) AS g;
+                 DELETE FROM \"Sch\".\"od\"\"d\n'name\"",
+            )
+            .await
+            .unwrap();
+        watch
+            .until("it is told", |board| board.finding("dead_rows").is_some())
+            .await;
+        let vacuum = watch.board.finding("dead_rows").unwrap().cure.clone();
+        assert_eq!(vacuum, "VACUUM \"Sch\".U&\"od\"\"d\\+00000A'name\"");
+        cure(&admin, &vacuum).await;
         watch.calm_of("dead_rows").await;
     });
 }
@@ -284,5 +331,58 @@ fn an_idle_holder_of_an_advisory_lock_is_named() {
         holder.batch("SELECT pg_advisory_unlock(5)").await.unwrap();
         waiting.await.unwrap().unwrap();
         watch.calm_of("lock_queue").await;
+    });
+}
+
+/// A transaction of hundreds of subtransactions, among two hundred thousand others: readers look up its rows' ids in
+/// more pages than there are buffers for.
+#[test]
+fn waits_for_subtransactions_are_told_with_the_transaction_to_end() {
+    block_on(async {
+        let server = server(&[("autovacuum", "off")]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        let writer = database.connect().await;
+        let writer_pid = pid(&writer).await;
+        let burner = database.connect().await;
+        let spread = "BEGIN; DO $$ BEGIN FOR i IN 1..300 LOOP
+                          BEGIN UPDATE pgbench_accounts SET abalance = 1 WHERE aid = i;
+                          EXCEPTION WHEN division_by_zero THEN NULL; END;
+                          PERFORM pg_sleep(0.02);
+                      END LOOP; END $$";
+        let burn =
+            "DO $$ BEGIN FOR n IN 1..200000 LOOP PERFORM txid_current(); COMMIT; END LOOP; END $$";
+        let (written, burnt) = tokio::join!(writer.batch(spread), burner.batch(burn));
+        written.unwrap();
+        burnt.unwrap();
+        for _ in 0..8 {
+            let reader = database.connect().await;
+            tokio::spawn(async move {
+                let sql = "DO $$ DECLARE n int; BEGIN LOOP
+                               SELECT count(*) INTO n FROM pgbench_accounts WHERE aid <= 300; COMMIT;
+                           END LOOP; END $$";
+                reader.batch(sql).await
+            });
+        }
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        watch
+            .until("it is told", |board| board.finding("slru").is_some())
+            .await;
+        let finding = watch.board.finding("slru").unwrap();
+        assert!(
+            finding.sentence.contains("waiting for Subtrans buffers"),
+            "{}",
+            finding.sentence
+        );
+        let end = format!("K on pid {writer_pid}, the oldest transaction; ");
+        assert!(finding.cure.starts_with(&end), "{}", finding.cure);
+        let terminate = format!("SELECT pg_terminate_backend({writer_pid})");
+        admin.batch(&terminate).await.unwrap();
+        watch
+            .until("it is over", |board| board.finding("slru").is_none())
+            .await;
+        let readers = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%INTO n FROM%'
+                       AND pid <> pg_backend_pid()";
+        admin.batch(readers).await.unwrap();
     });
 }

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::watch::Watch;
-use super::{bank, server};
+use super::{bank, cure, server};
 use crate::it::server::{Database, Server, block_on, until};
 use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::Health;
@@ -211,6 +211,14 @@ fn a_primary_tells_a_standby_that_vanished_and_one_that_commits_wait_for() {
                 })
             })
             .await;
+        let told = watch.board.finding("replication").unwrap().cure.clone();
+        cure(&admin, told.strip_prefix("start it, or ").unwrap()).await;
+        watch
+            .until("commits wait for nobody", |board| {
+                let finding = board.finding("replication");
+                finding.is_none_or(|finding| finding.health < Health::Danger)
+            })
+            .await;
     });
 }
 
@@ -253,6 +261,11 @@ fn a_slot_that_is_left_behind_and_one_that_is_dropped_are_told() {
                 let finding = board.finding("replication");
                 finding.is_some_and(|finding| finding.sentence.contains("slot left was dropped"))
             })
+            .await;
+        let told = watch.board.finding("replication").unwrap().cure.clone();
+        cure(&admin, &told).await;
+        watch
+            .until("it is back", |board| board.finding("replication").is_none())
             .await;
     });
 }

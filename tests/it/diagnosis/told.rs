@@ -164,7 +164,10 @@ fn what_does_most_damage_is_told_first_and_the_others_are_counted() {
     );
     let _ = board.answer("replication", slot);
     let lost = found(&mut board, "replication", &[]).unwrap();
-    assert_eq!(lost.cure, "drop it: its reader has to begin anew");
+    assert_eq!(
+        lost.cure,
+        "SELECT pg_drop_replication_slot('cdc'); its reader has to begin anew"
+    );
     let cause = &board.model.cause;
     assert_eq!((cause.rule, cause.more), ("wraparound", 2));
     for (width, others) in [(80, "…+2  "), (120, "; and 2 more")] {

@@ -5,7 +5,7 @@ use crate::it::board::{Board, requests};
 use crate::it::server::{Database, Patience};
 use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::Cause;
-use htap_top::dashboard::event::Effect;
+use htap_top::dashboard::event::{Effect, Event};
 use htap_top::dashboard::panels;
 use htap_top::pg::sampler::{self, SessionId};
 use htap_top::pg::{Client, Settings};
@@ -46,6 +46,23 @@ impl Watch {
     /// Lets `ms` pass, and answers what is asked.
     pub async fn look(&mut self, ms: u64) {
         let effects = self.board.tick(ms);
+        self.serve(effects).await;
+    }
+
+    /// Times point queries, and tells how long they took.
+    #[expect(clippy::disallowed_methods, reason = "latencies as they are")]
+    pub async fn time_points(&mut self) {
+        let mut latencies_ms = Vec::new();
+        for _ in 0..25 {
+            let begun = std::time::Instant::now();
+            self.session.query("SELECT 1 AS n", &[]).await.unwrap();
+            latencies_ms.push(begun.elapsed().as_secs_f64() * 1_000.0);
+        }
+        let timed = Event::CanaryTimed {
+            latencies_ms,
+            failed: 0,
+        };
+        let effects = self.board.event(timed);
         self.serve(effects).await;
     }
 

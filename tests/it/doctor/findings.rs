@@ -95,7 +95,7 @@ const LACKS: [Expected; 15] = [
         "limits",
         "max_connections",
         Severity::Info,
-        "raise max_connections",
+        "ALTER SYSTEM SET max_connections = ",
     ),
     (
         "autovacuum",
@@ -485,7 +485,7 @@ fn months_that_are_missing_are_found() {
             "partitions",
             "public.caught_rest",
             Severity::Warning,
-            "detach it",
+            "ALTER TABLE public.caught DETACH PARTITION public.caught_rest; ",
         );
         assert_eq!(of(&told, "partitions").findings.len(), 4);
         // Each run makes a month; the last one asked for is the next.
@@ -499,6 +499,18 @@ fn months_that_are_missing_are_found() {
         }
         let told = examined(&database, "postgres").await;
         assert_eq!(of(&told, "partitions").findings.len(), 3);
+        let cure = found(&told, "partitions", "public.caught_rest")
+            .cure
+            .clone();
+        let cure = cure.as_str().replace(
+            "create the missing partitions",
+            "CREATE TABLE caught_2001 PARTITION OF caught FOR VALUES FROM ('2001-01-01') TO ('2001-02-01')",
+        );
+        for sql in cure.split("; ") {
+            each(&admin, &[sql]).await;
+        }
+        let told = examined(&database, "postgres").await;
+        assert_eq!(of(&told, "partitions").findings.len(), 2);
     });
 }
 

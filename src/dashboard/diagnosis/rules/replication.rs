@@ -51,18 +51,24 @@ fn gone(table: &Table, row: usize) -> Option<Finding> {
     let (what, cure) = match table.get(row, "kind").text()? {
         "slot" => (
             format!("replication slot {name} was dropped {ago} ago"),
-            "its standby or subscription needs a new one",
+            // Logical ones are of a database.
+            match table.get(row, "client").text() {
+                None => format!(
+                    "if its standby lives: SELECT pg_create_physical_replication_slot('{name}', true)"
+                ),
+                Some(_) => "its subscription needs a new one, and its data anew".to_owned(),
+            },
         ),
         _ => (
             format!("standby {name} was connected until {ago} ago"),
-            "start it, or look at its log",
+            "start it, or look at its log".to_owned(),
         ),
     };
     Some(Finding {
         health: Health::Warning,
         subject: format!("gone {name}"),
         sentence: what,
-        cure: cure.into(),
+        cure,
         evidence: vec![fact("gone for", ago)],
         ..Finding::default()
     })
@@ -83,7 +89,7 @@ fn slot(table: &Table, row: usize) -> Option<Finding> {
     let (sentence, cure) = if status == "lost" {
         (
             format!("replication slot {name} has lost its WAL: its reader cannot go on"),
-            "drop it: its reader has to begin anew".to_owned(),
+            format!("{drop}; its reader has to begin anew"),
         )
     } else {
         let mut sentence = format!(
@@ -133,8 +139,15 @@ fn replica(table: &Table, row: usize) -> Option<Finding> {
             sentence: format!(
                 "commits wait for a synchronous standby that is not connected ({state}; synchronous_standby_names = {name})"
             ),
-            cure: "start it, or take it out of synchronous_standby_names".into(),
-            evidence: vec![fact("synchronous_standby_names", name)],
+            cure: "start it, or ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf()"
+                .into(),
+            evidence: vec![
+                fact("synchronous_standby_names", name),
+                fact(
+                    "without any",
+                    "commits wait for no standby: the last of them are lost if this server is",
+                ),
+            ],
             ..Finding::default()
         });
     }

@@ -9,6 +9,7 @@ const TOO_FAST: f64 = 1.0 / 3.0;
 /// Share of max_wal_size that lies between two checkpoints when WAL volume forces them: the server
 /// begins one so that WAL of two stays within max_wal_size.
 const BY_VOLUME: f64 = 0.25;
+const MB: f64 = 1024.0 * 1024.0;
 
 /// WAL volume forces checkpoints, one after the other: only where frequency and megabytes agree.
 pub fn checkpoints(evidence: &Evidence<'_>) -> Option<Finding> {
@@ -32,7 +33,10 @@ pub fn checkpoints(evidence: &Evidence<'_>) -> Option<Finding> {
             "a checkpoint every {every}, forced by {} of WAL each: max_wal_size is {max}",
             format::bytes(bytes)
         ),
-        cure: "raise max_wal_size".into(),
+        cure: format!(
+            "ALTER SYSTEM SET max_wal_size = '{:.0}MB'; SELECT pg_reload_conf()",
+            (max_wal / MB * 2.0).ceil()
+        ),
         evidence: vec![
             fact("forced checkpoints", format!("one every {every}")),
             fact("checkpoint_timeout", format::seconds(timeout_s)),
@@ -76,7 +80,7 @@ pub fn wraparound(evidence: &Evidence<'_>) -> Option<Finding> {
     } else {
         String::new()
     };
-    let cure = format!("{place}VACUUM its oldest tables; end what holds the horizon");
+    let cure = format!("{place}VACUUM (FREEZE); end first what holds the horizon");
     let age_text = format::count(age);
     Some(Finding {
         health: if age >= OLD.1 {

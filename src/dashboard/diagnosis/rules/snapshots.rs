@@ -1,7 +1,7 @@
 //! Who holds the xmin horizon, and which tables suffer.
 
 use super::{described, in_vain, short};
-use crate::dashboard::diagnosis::blocker::{Blocker, Kind};
+use crate::dashboard::diagnosis::blocker::{Blocker, Kind, end_prepared};
 use crate::dashboard::diagnosis::finding::{Fact, Finding, fact};
 use crate::dashboard::diagnosis::{DEAD_ROWS, Evidence};
 use crate::dashboard::panels::snapshots::{YOUNG_S, oldest};
@@ -13,6 +13,12 @@ use std::fmt::Write;
 const NEARLY_ALL: f64 = 0.9;
 /// So many tables are listed.
 const LISTED: usize = 3;
+/// What cures a standby that holds rows back.
+const THERE: &str = "look for its long query";
+/// The statement that finds it there.
+const LONG_QUERY: &str = "SELECT pid, usename, xact_start, query FROM pg_stat_activity \
+                          WHERE backend_type = 'client backend' AND backend_xmin IS NOT NULL \
+                          AND pid <> pg_backend_pid() ORDER BY age(backend_xmin) DESC LIMIT 5";
 
 /// The oldest snapshot of those that keep rows of this database, where rows wait for it.
 pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
@@ -70,6 +76,14 @@ pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
     if let Some(query) = snapshots.get(row, "query").text() {
         facts.push(fact("its statement", query));
     }
+    if kind == "prepared" {
+        let text = |name| snapshots.get(row, name).raw().unwrap_or_default();
+        let database = snapshots.get(row, "datname").text().unwrap_or_default();
+        facts.push(fact("to end it", end_prepared(text("holder"), database)));
+    }
+    if cure == THERE {
+        facts.push(fact("there", LONG_QUERY));
+    }
     facts.extend(suffering);
     Some(Finding {
         // That rows wait for it is what makes it a reason for slow work.
@@ -105,10 +119,14 @@ fn holder(evidence: &Evidence<'_>, row: usize) -> (String, String, String) {
             Kind::Prepared.cure().into(),
         ),
         "replica" => replica(holder, text("application_name"), text("query")),
+        // The names of slots are made of a to z, 0 to 9 and underscores.
         _ => (
             format!("replication slot {holder}"),
             String::new(),
-            "its consumer lags or is gone".into(),
+            match text("state") {
+                "active" => THERE.into(),
+                _ => format!("start its reader, or SELECT pg_drop_replication_slot('{holder}')"),
+            },
         ),
     }
 }
@@ -119,11 +137,7 @@ fn replica(pid: &str, name: &str, query: &str) -> (String, String, String) {
     let (what, how, cure) = match kind {
         Kind::InitialCopy => ("initial copy of a subscription", "", kind.cure()),
         Kind::BaseBackup => ("base backup", "", kind.cure()),
-        _ => (
-            "standby",
-            ", by hot_standby_feedback",
-            "look for its long query",
-        ),
+        _ => ("standby", ", by hot_standby_feedback", THERE),
     };
     let who = match name {
         "" => format!("{what} of pid {pid}"),

@@ -5,6 +5,7 @@ use crate::dashboard::diagnosis::blocker::Blocker;
 use crate::dashboard::diagnosis::finding::{Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, MANY_DEAD_ROWS};
 use crate::format;
+use crate::pg::to_copy;
 
 /// The table with the greatest share of dead rows, among those that have many.
 pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
@@ -38,8 +39,15 @@ pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
             |ago| format!("last vacuum {} ago", format::seconds(ago)),
         ),
     };
+    let vain = figure("in_vain").is_some();
     let cure = row_of_holder.map_or_else(
-        || if gone { "the next vacuum" } else { "" }.to_owned(),
+        || {
+            if vain && !gone {
+                String::new()
+            } else {
+                vacuum(evidence, worst)
+            }
+        },
         |row| Blocker::of(evidence, evidence.activity, row).cure(),
     );
     let cure = holder.and_then(slot).map_or(cure, |slot| {
@@ -61,6 +69,19 @@ pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
         ],
         ..Finding::default()
     })
+}
+
+/// The statement that vacuums the table in `row`.
+pub fn vacuum(evidence: &Evidence<'_>, row: usize) -> String {
+    let Some(name) = evidence.bloat.get(row, "quoted").raw() else {
+        return String::new();
+    };
+    let place = if evidence.facts.first("in_recovery").is_true() {
+        "on the primary: "
+    } else {
+        ""
+    };
+    format!("{place}VACUUM {}", to_copy(name))
 }
 
 /// The slot that holds the rows, where one does.

@@ -1,9 +1,12 @@
 //! What goes wrong in silence: WAL that is not archived, deadlocks, sequential scans where an index is
 //! missing, waits for SLRU buffers.
 
+use crate::dashboard::diagnosis::blocker::Blocker;
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health, latency};
+use crate::dashboard::panels::snapshots::oldest;
 use crate::format;
+use crate::pg::to_copy;
 use std::fmt::Write;
 
 /// A failing archiver tries again every minute: a failure older than this is of before.
@@ -74,6 +77,25 @@ pub fn sequences(evidence: &Evidence<'_>) -> Option<Finding> {
         );
     }
     sentence.push_str(": inserts fail then");
+    let statement = table.get(worst, "statement").raw().map(to_copy);
+    let mut facts = vec![
+        fact("used", format::percent(used(&worst))),
+        fact("column", text("column_name")),
+    ];
+    // To change the type of a column locks its table while all of it is written anew.
+    let cure = match statement {
+        Some(statement) if !matches!(text("type_name"), "smallint" | "integer") => statement,
+        statement => {
+            if let Some(statement) = statement {
+                facts.push(fact(
+                    "all at once",
+                    format!("{statement}; nobody reads or writes the table until it is done"),
+                ));
+            }
+            "make the column bigint: a new one, filled by and by, then swapped; all at once: e"
+                .into()
+        }
+    };
     Some(Finding {
         health: if used(&worst) >= USED.1 {
             Health::Danger
@@ -83,11 +105,8 @@ pub fn sequences(evidence: &Evidence<'_>) -> Option<Finding> {
         damage: Damage::Halt,
         subject: name.to_owned(),
         sentence,
-        cure: "make the column and the sequence bigint; doctor has the statements".into(),
-        evidence: vec![
-            fact("used", format::percent(used(&worst))),
-            fact("column", text("column_name")),
-        ],
+        cure,
+        evidence: facts,
         ..Finding::default()
     })
 }
@@ -203,6 +222,19 @@ const SLRU: [&str; 7] = [
 /// Percent of its working time that a class waits for them, and sessions that do at once.
 const SLRU_WAITS: (f64, f64) = (10.0, 0.5);
 
+/// `K on pid 812, the oldest transaction; `, where a key of ours ends that.
+fn end_oldest(evidence: &Evidence<'_>) -> String {
+    let snapshots = evidence.snapshots;
+    let oldest =
+        oldest(snapshots).filter(|row| snapshots.get(*row, "kind").text() == Some("backend"));
+    let told = oldest.and_then(|row| {
+        let key = Blocker::of(evidence, snapshots, row).key()?;
+        let pid = snapshots.get(row, "pid").int()?;
+        Some(format!("{key} on pid {pid}, the oldest transaction; "))
+    });
+    told.unwrap_or_default()
+}
+
 /// Sessions wait for the buffers of subtransactions, multixacts and the like.
 pub fn slru(evidence: &Evidence<'_>) -> Option<Finding> {
     let waits = evidence.wait_events;
@@ -229,15 +261,18 @@ pub fn slru(evidence: &Evidence<'_>) -> Option<Finding> {
     let (why, cure) = match kind {
         "Subtrans" => (
             "transactions have more subtransactions than the 64 that are at hand",
-            "fewer savepoints and EXCEPTION blocks in one transaction; end the oldest transaction",
+            format!(
+                "{}fewer savepoints and EXCEPTION blocks in one transaction",
+                end_oldest(evidence)
+            ),
         ),
         "MultiXactOffset" | "MultiXactMember" => (
             "rows are locked by many at once",
-            "fewer sessions that lock the same rows FOR SHARE or by foreign keys",
+            "fewer sessions that lock the same rows FOR SHARE or by foreign keys".to_owned(),
         ),
         _ => (
             "more old transactions are looked up than there are buffers for",
-            "",
+            String::new(),
         ),
     };
     Some(Finding {
@@ -245,7 +280,7 @@ pub fn slru(evidence: &Evidence<'_>) -> Option<Finding> {
         explains: &["p99", "tps", "olap"],
         subject: kind.to_owned(),
         sentence: format!("{class} spends {share} of its time waiting for {kind} buffers: {why}"),
-        cure: cure.into(),
+        cure,
         evidence: vec![
             fact("wait", waits.get(row, "wait").text().unwrap_or_default()),
             fact(

@@ -179,7 +179,10 @@ pub fn starved_vacuum(evidence: &Evidence<'_>) -> Option<Finding> {
         sentence: format!(
             "{view}: {dead} dead rows: refreshes hold its lock {busy} of the time, autovacuum never gets it"
         ),
-        cure: format!("refresh it less often, or VACUUM {view} between"),
+        cure: format!(
+            "refresh it less often, or {} between",
+            super::tables::vacuum(evidence, row)
+        ),
         evidence: vec![
             fact("dead rows", dead),
             fact("refreshed", format!("{busy} of the last minutes")),

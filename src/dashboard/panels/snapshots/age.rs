@@ -8,8 +8,10 @@ use std::sync::Arc;
 /// Deaths of rows, by relation, when a holder was seen to hold.
 #[derive(Clone, Debug)]
 pub struct Base {
-    /// Rows updated or deleted since the counters began, by relation.
+    /// Rows updated or deleted since the counters began, by relation: what died before is in it for certain.
     pub deaths: Arc<HashMap<i64, i64>>,
+    /// As they were counted last before it was seen to hold: what died since then is not in it.
+    pub before: Option<Arc<HashMap<i64, i64>>>,
     /// The holder came while this program watched: nothing that waits for it died before.
     pub whole: bool,
 }
@@ -18,6 +20,8 @@ pub struct Base {
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     held: HashMap<Key, Held>,
+    /// Deaths of rows as they were counted last.
+    deaths: Option<Arc<HashMap<i64, i64>>>,
     /// When holders were last looked at, where all of them were seen.
     at_s: Option<f64>,
 }
@@ -54,6 +58,8 @@ struct Held {
     first_s: f64,
     /// It cannot have held it before then.
     since_most_s: Option<f64>,
+    /// Deaths as they were counted last before it was first seen.
+    before: Option<Arc<HashMap<i64, i64>>>,
     base: Option<Base>,
 }
 
@@ -132,6 +138,7 @@ impl Memory {
             value,
             first_s: before.map_or(clock.now_s, |held| held.first_s),
             since_most_s: before.map_or(self.at_s, |held| held.since_most_s),
+            before: before.map_or_else(|| self.deaths.clone(), |held| held.before.clone()),
             base: before.and_then(|held| held.base.clone()),
             xact_start,
             query_start,
@@ -145,9 +152,11 @@ impl Memory {
         for held in without.filter(|held| now_s - held.first_s >= LATE_S) {
             held.base = Some(Base {
                 deaths: Arc::clone(&deaths),
+                before: held.before.clone(),
                 whole: held.since_most_s.is_some(),
             });
         }
+        self.deaths = Some(deaths);
     }
 
     /// What had died when the holder in `row` was seen to hold the older of its ids.

@@ -1,0 +1,286 @@
+//! Sessions that wait behind one, and how they are set free.
+
+use super::super::described;
+use crate::dashboard::diagnosis::blocker::{Blocker, Kind, statement};
+use crate::dashboard::diagnosis::finding::{Fact, fact};
+use crate::dashboard::diagnosis::{Evidence, all_waiting, wait_s, waiting};
+use crate::dashboard::wait_graph::WaitGraph;
+use crate::format;
+use crate::pg::Table;
+
+/// A shorter wait is how locks work.
+const WORTH_A_WORD_S: f64 = 0.2;
+/// So many ways are told.
+const LISTED: usize = 5;
+
+/// The sessions that wait behind one root, or behind several of which each holds all of them up.
+pub(super) struct Queue<'a> {
+    pub(super) evidence: &'a Evidence<'a>,
+    pub(super) table: &'a Table,
+    pub(super) graph: WaitGraph,
+    /// Rows of the table, who waits longest first.
+    pub(super) rows: Vec<usize>,
+    pub(super) longest_s: f64,
+    /// Who has to end, so that somebody goes on: nodes. None where nobody is seen who holds them up.
+    pub(super) roots: Vec<usize>,
+    /// All who wait for any lock, where those are more.
+    pub(super) of: Option<usize>,
+    /// Some were not asked whom they wait for: there may be more behind the root.
+    pub(super) least: bool,
+}
+
+impl<'a> Queue<'a> {
+    /// The queue in which most time is lost.
+    pub(super) fn of(evidence: &'a Evidence<'a>) -> Option<Self> {
+        let table = evidence.waits();
+        let graph = WaitGraph::of(table);
+        let wait = |row: &usize| wait_s(table, *row);
+        let waiting = waiting(table);
+        let lost = |rows: &[usize]| rows.iter().map(wait).sum::<f64>();
+        let mut queues: Vec<(usize, Vec<usize>)> = graph
+            .roots()
+            .map(|root| (root, graph.behind(root)))
+            .collect();
+        queues.sort_by(|a, b| lost(&b.1).total_cmp(&lost(&a.1)));
+        let asked = |row: &&usize| !graph.blockers(**row).is_empty();
+        let least = waiting.iter().filter(asked).count() < waiting.len();
+        let mut roots = Vec::new();
+        let mut rows = waiting;
+        if let Some((root, behind)) = queues.first() {
+            rows.clone_from(behind);
+            roots.push(*root);
+            // Whoever waits behind two goes on only when both have ended.
+            for (other, also) in queues.get(1..).unwrap_or_default() {
+                if !graph.released(&roots).is_empty() {
+                    break;
+                }
+                if also.iter().any(|row| rows.contains(row)) {
+                    roots.push(*other);
+                }
+            }
+        }
+        rows.sort_by(|a, b| wait(b).total_cmp(&wait(a)));
+        let longest_s = rows.first().map_or(0.0, wait);
+        let all = all_waiting(table, evidence.sessions);
+        (longest_s >= WORTH_A_WORD_S).then(|| Self {
+            evidence,
+            table,
+            of: (all > rows.len()).then_some(all),
+            rows,
+            longest_s,
+            roots,
+            least,
+            graph,
+        })
+    }
+
+    /// `3 sessions wait up to 12s`, `3 of 8 waiting sessions wait up to 12s`.
+    pub(super) fn waiting(&self) -> String {
+        let n = self.rows.len();
+        let who = match self.of {
+            Some(all) if self.least => format!("≥{n} of {all} waiting sessions wait"),
+            Some(all) => format!("{n} of {all} waiting sessions wait"),
+            None if n == 1 => "1 session waits".to_owned(),
+            None => format!("{n} sessions wait"),
+        };
+        format!("{who} up to {}", format::seconds(self.longest_s))
+    }
+
+    pub(super) fn text(&self, row: usize, name: &str) -> &str {
+        self.table.get(row, name).text().unwrap_or_default()
+    }
+
+    pub(super) fn blocker(&self, row: usize) -> Blocker {
+        Blocker::of(self.evidence, self.table, row)
+    }
+
+    /// Whether the node is a prepared transaction of which the name is known.
+    pub(super) fn is_prepared(&self, node: usize) -> bool {
+        self.graph.is_row(node) && self.graph.pid(node) == 0
+    }
+
+    /// Who a node is: a session, a prepared transaction, or one of several.
+    pub(super) fn name(&self, node: usize) -> String {
+        if self.is_prepared(node) {
+            let gid = self.text(node, "application_name");
+            let database = self.text(node, "datname");
+            return format!("prepared transaction {gid} in database {database}");
+        }
+        if self.graph.is_row(node) {
+            return session(self.evidence, self.table, node);
+        }
+        if self.graph.pid(node) != 0 {
+            return format!("pid {}", self.graph.pid(node));
+        }
+        match self.graph.candidates(node).len() {
+            0 => "a prepared transaction".to_owned(),
+            n => format!("one of {n} prepared transactions"),
+        }
+    }
+
+    /// `, idle in tx`, of a session whose state is told.
+    pub(super) fn state(&self, node: usize) -> String {
+        let state = match self.table.get(node, "state").text() {
+            Some(state) if self.graph.is_row(node) && !self.is_prepared(node) => state,
+            _ => return String::new(),
+        };
+        format!(", {}", super::super::short(state))
+    }
+
+    /// How it may be ended, the least harmful first.
+    pub(super) fn ways(&self) -> Vec<Way> {
+        let freed = |nodes: &[usize]| self.graph.released(nodes).len();
+        let mut ways = Vec::new();
+        if self.roots.iter().all(|root| self.graph.is_row(*root)) && !self.roots.is_empty() {
+            let kinds = self.roots.iter().map(|root| self.blocker(*root).kind);
+            ways.push(Way {
+                harm: kinds.map(Kind::harm).max().unwrap_or(0),
+                nodes: self.roots.clone(),
+                frees: freed(&self.roots),
+            });
+        }
+        // Who waits for a strong lock on a table holds up all who come after, also where the holder does not.
+        let in_front = self.rows.iter().copied().filter(|row| {
+            let wants = [self.text(*row, "wait_event"), self.text(*row, "locktype")];
+            wants.contains(&"relation") && !self.graph.waiters(*row).is_empty()
+        });
+        ways.extend(in_front.map(|row| Way {
+            harm: self.blocker(row).kind.harm(),
+            frees: freed(&[row]),
+            nodes: vec![row],
+        }));
+        ways.retain(|way| way.frees > 0);
+        ways.sort_by_key(|way| (way.harm, std::cmp::Reverse(way.frees)));
+        ways
+    }
+
+    /// The way that is advised: of those that free nearly all the least harmful one.
+    fn advised(&self, ways: &[Way]) -> Option<Way> {
+        // Whoever is cancelled while it waits waits no more, either.
+        let served = |way: &Way| {
+            let waiting = way.nodes.iter().filter(|node| self.rows.contains(node));
+            way.frees + waiting.count()
+        };
+        let most = ways.iter().map(served).max()?;
+        let enough = |way: &&Way| served(way) * 4 >= most * 3;
+        ways.iter().find(enough).cloned()
+    }
+
+    /// What cures it, in few words.
+    pub(super) fn cure(&self, ways: &[Way]) -> String {
+        let Some(way) = self.advised(ways) else {
+            return String::new();
+        };
+        let blockers: Vec<Blocker> = way.nodes.iter().map(|node| self.blocker(*node)).collect();
+        let all = self.rows.len();
+        match (blockers.as_slice(), way.nodes.as_slice()) {
+            ([only], [node]) if self.roots.contains(node) => {
+                let cure = only.cure();
+                // Whoever may not be ended can be made room for.
+                match self
+                    .waiting_definition()
+                    .filter(|_| only.kind.is_costly() && only.kind != Kind::Prepared)
+                {
+                    Some(waiter) => format!("{cure}, or {waiter}"),
+                    None => cure,
+                }
+            }
+            ([only], [node]) => match only.key() {
+                Some(key) => format!(
+                    "{key} on pid {} frees {} of {all}",
+                    self.graph.pid(*node),
+                    way.frees
+                ),
+                None => format!("pid {}: {}", self.graph.pid(*node), only.cure()),
+            },
+            _ => {
+                let keys: Vec<char> = blockers.iter().filter_map(Blocker::key).collect();
+                match keys.as_slice() {
+                    keys if keys.len() < blockers.len() => self.cure_of_several(&blockers),
+                    [first, rest @ ..] if rest.iter().all(|key| key == first) => {
+                        format!("{first} on each of them")
+                    }
+                    _ => "C or K on each of them (e)".into(),
+                }
+            }
+        }
+    }
+
+    /// What cures it where several stand in the way, of whom no key of ours ends all.
+    fn cure_of_several(&self, blockers: &[Blocker]) -> String {
+        let is_let = |blocker: &Blocker| blocker.kind.is_to_finish();
+        let waiter = self
+            .waiting_definition()
+            .filter(|_| blockers.iter().any(is_let));
+        let cure = if blockers.iter().all(is_let) {
+            "let them finish"
+        } else {
+            "all of them have to end (e)"
+        };
+        match waiter {
+            Some(waiter) => format!("{cure}, or {waiter}"),
+            None => cure.to_owned(),
+        }
+    }
+
+    /// `C on pid 9 (ALTER TABLE)`: a definition that waits directly behind the root.
+    fn waiting_definition(&self) -> Option<String> {
+        let direct = |row: &&usize| {
+            let blockers = self.graph.blockers(**row);
+            blockers.iter().any(|blocker| self.roots.contains(blocker))
+        };
+        // Whoever waits for a row holds up nobody who would not wait as well.
+        let strong = |row: &&usize| {
+            let wants = [self.text(**row, "wait_event"), self.text(**row, "locktype")];
+            wants.contains(&"relation")
+        };
+        let mut queued = self.rows.iter().filter(direct).filter(strong);
+        let row = *queued.find(|row| self.blocker(**row).key() == Some('C'))?;
+        let what = statement(self.text(row, "query"));
+        Some(format!("C on pid {} ({what})", self.graph.pid(row)))
+    }
+
+    /// What a way frees and what is lost, a fact each.
+    pub(super) fn told(&self, ways: &[Way]) -> Vec<Fact> {
+        let all = self.rows.len();
+        let line = |way: &Way| {
+            let names: Vec<String> = way.nodes.iter().map(|node| self.brief(*node)).collect();
+            let lost: Vec<&str> = way
+                .nodes
+                .iter()
+                .map(|node| self.blocker(*node).kind.loss())
+                .collect();
+            fact(
+                format!("ending {}", names.join(" and ")),
+                format!("frees {} of {all}. {}", way.frees, lost.join(" ")),
+            )
+        };
+        ways.iter().take(LISTED).map(line).collect()
+    }
+
+    pub(super) fn brief(&self, node: usize) -> String {
+        if self.is_prepared(node) {
+            self.text(node, "application_name").to_owned()
+        } else {
+            format!("pid {}", self.graph.pid(node))
+        }
+    }
+}
+
+/// Sessions or prepared transactions that end together, and what comes of it.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    harm: u8,
+    nodes: Vec<usize>,
+    frees: usize,
+}
+
+/// `pid 812 (metabase, reports, olap)`, and its database where that is not ours.
+fn session(evidence: &Evidence<'_>, table: &Table, row: usize) -> String {
+    let ours = evidence.facts.first("current_database").text();
+    let database = table.get(row, "datname").text();
+    match database.filter(|database| ours.is_some_and(|ours| ours != *database)) {
+        Some(database) => format!("{} in database {database}", described(table, row)),
+        None => described(table, row),
+    }
+}

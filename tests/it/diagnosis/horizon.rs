@@ -318,3 +318,39 @@ fn rows_that_died_at_once_are_counted_when_a_vacuum_leaves_them() {
         .await;
     });
 }
+
+/// Whatever it is called, the statement that ends it can be copied.
+#[test]
+fn a_prepared_transaction_that_holds_rows_is_told_with_its_statements() {
+    block_on(async {
+        let server = server(&[("autovacuum", "off"), ("max_prepared_transactions", "2")]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        let mut watch = Watch::begin(&database, config()).await;
+        watch.look(1_000).await;
+        admin
+            .batch("CREATE TABLE other (a int); BEGIN; INSERT INTO other VALUES (1); PREPARE TRANSACTION 'it''s\nodd'")
+            .await
+            .unwrap();
+        for sql in [
+            "UPDATE pgbench_accounts SET abalance = abalance + 1",
+            "VACUUM pgbench_accounts",
+        ] {
+            admin.batch(sql).await.unwrap();
+        }
+        watch
+            .until("it is told", |board| {
+                board.finding("old_snapshot").is_some()
+            })
+            .await;
+        let finding = watch.board.finding("old_snapshot").unwrap();
+        let end = finding
+            .evidence
+            .iter()
+            .find(|(name, _)| name == "to end it");
+        let rollback = "ROLLBACK PREPARED U&'it''s\\+00000Aodd'";
+        assert!(end.unwrap().1.contains(rollback), "{finding:?}");
+        admin.batch(rollback).await.unwrap();
+        watch.calm_of("old_snapshot").await;
+    });
+}

@@ -1,5 +1,4 @@
 //! Names that no screen shows as they are, on a real server: what is compared with them is the name, not what is shown.
-#![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::bank;
 use super::watch::Watch;

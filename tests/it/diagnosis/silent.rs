@@ -223,6 +223,14 @@ fn a_sequence_near_the_end_of_its_column_is_told() {
             admin.batch(sql).await.unwrap();
         }
         watch.look(60_000).await;
+        watch.look(1_000).await;
+        let finding = watch.board.finding("sequences").unwrap();
+        assert_eq!(
+            finding.cure,
+            "ALTER SEQUENCE public.alone AS bigint NO MAXVALUE"
+        );
+        cure(&admin, &finding.cure.clone()).await;
+        watch.look(60_000).await;
         watch.calm_of("sequences").await;
         admin
             .batch(

@@ -37,7 +37,11 @@ impl Watch {
         let major = i64::from(database.server.major());
         let facts = panels::statement("facts", major).unwrap();
         let facts = session.query(facts, &[]).await.unwrap();
-        let effects = board.answer("facts", facts);
+        let mut effects = board.answer("facts", facts);
+        // What was asked when the sessions opened is not served by itself.
+        let extensions = panels::statement("extensions", major).unwrap();
+        let extensions = session.query(extensions, &[]).await.unwrap();
+        effects.extend(board.answer("extensions", extensions));
         let mut watch = Self { board, session };
         watch.serve(effects).await;
         watch

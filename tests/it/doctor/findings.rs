@@ -437,6 +437,7 @@ fn what_tables_lack_is_found() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn months_that_are_missing_are_found() {
     let server = neglected();
     block_on(async {

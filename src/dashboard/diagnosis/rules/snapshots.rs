@@ -76,14 +76,7 @@ pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
     if let Some(query) = snapshots.get(row, "query").text() {
         facts.push(fact("its statement", query));
     }
-    if kind == "prepared" {
-        let text = |name| snapshots.get(row, name).raw().unwrap_or_default();
-        let database = snapshots.get(row, "datname").text().unwrap_or_default();
-        facts.push(fact("to end it", end_prepared(text("holder"), database)));
-    }
-    if cure == THERE {
-        facts.push(fact("there", LONG_QUERY));
-    }
+    facts.extend(statement(snapshots, row, &cure));
     facts.extend(suffering);
     Some(Finding {
         // That rows wait for it is what makes it a reason for slow work.
@@ -94,6 +87,16 @@ pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
         evidence: facts,
         ..Finding::default()
     })
+}
+
+/// The statement that ends it, or that finds what to end.
+fn statement(snapshots: &Table, row: usize, cure: &str) -> Option<Fact> {
+    if snapshots.get(row, "kind").text() == Some("prepared") {
+        let gid = snapshots.get(row, "holder").raw().unwrap_or_default();
+        let database = snapshots.get(row, "datname").text().unwrap_or_default();
+        return Some(fact("to end it", end_prepared(gid, database)));
+    }
+    (cure == THERE).then(|| fact("there", LONG_QUERY))
 }
 
 /// Who, in which way, and what ends it.

@@ -85,6 +85,9 @@ BEGIN
     INSERT INTO htap.order_log (order_id, user_id, completed_at, amount, sign)
     SELECT order_id, user_id, completed_at, total_amount, 1 FROM shop.orders_default
     WHERE created_at >= since AND created_at < until AND status = 3;
+    INSERT INTO htap.dirty_log (what, id, became)
+    SELECT 'order', order_id, jsonb_build_array(line_no, product_id, quantity, price) FROM shop.order_items_default
+    WHERE created_at >= since AND created_at < until;
     FOR entry IN SELECT name FROM htap.partitioned ORDER BY position LOOP
         EXECUTE format('INSERT INTO shop.%I SELECT * FROM shop.%I WHERE created_at >= $1 AND created_at < $2',
                        entry || suffix, entry || '_default') USING since, until;
@@ -244,6 +247,7 @@ BEGIN
     EXECUTE format('INSERT INTO htap.order_log (order_id, user_id, completed_at, amount, sign)
                     SELECT order_id, user_id, completed_at, total_amount, -1 FROM shop.%I WHERE status = 3',
                    'orders' || month.suffix);
+    INSERT INTO htap.dirty_log (what) VALUES ('month');
     EXECUTE format('SELECT count(*) FROM shop.%I', 'orders' || month.suffix) INTO orders;
     FOR entry IN SELECT name FROM htap.partitioned ORDER BY position DESC LOOP
         EXECUTE format('ALTER TABLE shop.%I DETACH PARTITION shop.%I', entry, entry || month.suffix);
@@ -268,6 +272,7 @@ BEGIN
     EXECUTE format('INSERT INTO htap.order_log (order_id, user_id, completed_at, amount, sign)
                     SELECT order_id, user_id, completed_at, total_amount, 1 FROM shop.%I WHERE status = 3',
                    'orders' || month.suffix);
+    INSERT INTO htap.dirty_log (what) VALUES ('month');
     FOR entry IN SELECT name FROM htap.partitioned ORDER BY position LOOP
         EXECUTE format('ALTER TABLE shop.%I ADD CONSTRAINT htap_bounds CHECK (created_at >= %L AND created_at < %L)',
                        entry || month.suffix, month.since, month.until);

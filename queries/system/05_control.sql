@@ -41,14 +41,22 @@ $$;
 COMMENT ON COLUMN htap.order_log.seen IS
     'of one order in sixteen: what the writer saw when it logged, a state that the database had; a merge in steps goes from one to the next';
 
--- What else makes summaries stale: lines that an order got, changed or lost after it was created, a user who moved to another segment, a product
--- or category that moved or was renamed; 'all' after a TRUNCATE, or when the log was cut.
+-- What else makes summaries stale: lines that an order got, changed or lost after it was created, a user who moved to
+-- another segment, a product or category that moved or was renamed, with what it was before and became: a line, a
+-- segment, a category, a name. 'month' where one came or went; 'all' after a TRUNCATE, or when the log was cut.
 CREATE TABLE IF NOT EXISTS htap.dirty_log (
     xid       xid8 NOT NULL DEFAULT pg_current_xact_id(),
     logged_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    what      text NOT NULL CHECK (what IN ('order', 'user', 'product', 'category', 'all')),
-    id        bigint
+    what      text NOT NULL,
+    id        bigint,
+    was       jsonb,
+    became    jsonb
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
+ALTER TABLE htap.dirty_log ADD COLUMN IF NOT EXISTS was jsonb;
+ALTER TABLE htap.dirty_log ADD COLUMN IF NOT EXISTS became jsonb;
+ALTER TABLE htap.dirty_log DROP CONSTRAINT IF EXISTS dirty_log_what_check;
+ALTER TABLE htap.dirty_log ADD CONSTRAINT dirty_log_what_check
+    CHECK (what IN ('order', 'user', 'product', 'category', 'month', 'all'));
 
 -- What each summary holds: everything `snapshot` sees, hence everything committed before `as_of`. Without a
 -- snapshot it was never filled, or must be filled anew. log_oid: the log it was merged from; after a restore it is another one.

@@ -48,7 +48,9 @@ $$;
 CREATE OR REPLACE FUNCTION htap.log_line() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    own boolean;
+    own    boolean;
+    was    jsonb;
+    became jsonb;
 BEGIN
     IF TG_TABLE_SCHEMA <> 'shop' THEN
         PERFORM htap.refuse_foreign(TG_RELID);
@@ -62,11 +64,17 @@ BEGIN
     ELSIF TG_OP = 'UPDATE' AND OLD IS NOT DISTINCT FROM NEW THEN
         RETURN NULL;
     ELSE
-        INSERT INTO htap.dirty_log (what, id) VALUES ('order', OLD.order_id);
+        was := jsonb_build_array(OLD.line_no, OLD.product_id, OLD.quantity, OLD.price);
     END IF;
-    IF TG_OP <> 'DELETE' AND OLD.order_id IS DISTINCT FROM NEW.order_id THEN
-        INSERT INTO htap.dirty_log (what, id) VALUES ('order', NEW.order_id);
+    IF TG_OP <> 'DELETE' THEN
+        became := jsonb_build_array(NEW.line_no, NEW.product_id, NEW.quantity, NEW.price);
     END IF;
+    IF OLD.order_id <> NEW.order_id THEN
+        INSERT INTO htap.dirty_log (what, id, was) VALUES ('order', OLD.order_id, was);
+        was := NULL;
+    END IF;
+    INSERT INTO htap.dirty_log (what, id, was, became)
+    VALUES ('order', CASE TG_OP WHEN 'DELETE' THEN OLD.order_id ELSE NEW.order_id END, was, became);
     RETURN NULL;
 END
 $$;
@@ -77,8 +85,9 @@ BEGIN
     IF TG_TABLE_SCHEMA <> 'shop' THEN
         PERFORM htap.refuse_foreign(TG_RELID);
     END IF;
-    INSERT INTO htap.dirty_log (what, id)
-    VALUES (TG_ARGV[0], (to_jsonb(NEW) ->> (TG_ARGV[0] || '_id'))::bigint);
+    INSERT INTO htap.dirty_log (what, id, was, became)
+    SELECT TG_ARGV[0], (to_jsonb(NEW) ->> (TG_ARGV[0] || '_id'))::bigint, to_jsonb(OLD) -> c.name, to_jsonb(NEW) -> c.name
+    FROM (SELECT CASE TG_ARGV[0] WHEN 'user' THEN 'user_segment' WHEN 'product' THEN 'category_id' ELSE 'category_name' END) AS c (name);
     RETURN NULL;
 END
 $$;

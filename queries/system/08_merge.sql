@@ -12,7 +12,10 @@
 --      earlier one does not. So no row is applied twice, and none is left out.
 --   3. After each merge the tables of a summary equal their recomputation as of its watermark. What a merge reads
 --      of the shop itself must be as it was then; hence a merge is a REPEATABLE READ transaction, which reads what its
---      own snapshot sees, and stops at an earlier one only where nothing that it reads changed in between.
+--      own snapshot sees. Where it stops at an earlier one, what changed in between is put back: each row of the logs
+--      says what was before and what came, and what is now, less what came, with what was, is what was then. The
+--      order of the changes does not matter for that.
+--   4. The months that it reads are those of its snapshot, from its first look at the shop to its last.
 
 -- A snapshot without the transaction `own`, which took it and does not find itself in it. So others saw it.
 CREATE OR REPLACE FUNCTION htap.without(seen pg_snapshot, own xid8) RETURNS pg_snapshot
@@ -83,9 +86,9 @@ $$;
 
 -- Begins a merge: nobody else merges this view until the transaction ends. `newer` is what the merge reaches;
 -- remaining says whether something stays behind. A backlog of more than `step` log rows is merged up to a
--- snapshot in between; a transaction with more rows than that is taken whole, and so is a backlog of which
--- no part can be had as it was in between: `read` names what the merge reads from the shop itself, as kinds in
--- htap.dirty_log.
+-- snapshot in between; a transaction with more rows than that is taken whole. `read` names what the merge reads from
+-- the shop itself, 'order' or 'user'. So is a backlog in which a month comes or goes later on, or somebody or something
+-- was removed from the shop: of these the logs do not say all that would have to be put back.
 -- HT003: somebody else is merging. HT004: it must be rebuilt first, with the reason.
 DROP FUNCTION IF EXISTS htap.begin_merge(text, bigint);
 CREATE OR REPLACE FUNCTION htap.begin_merge(wanted text, step bigint, read text[], OUT older pg_snapshot, OUT newer pg_snapshot,
@@ -110,6 +113,9 @@ BEGIN
         RAISE EXCEPTION 'this transaction has changed orders itself: merge % in another one', wanted
             USING ERRCODE = 'active_sql_transaction';
     END IF;
+    IF 'order' = ANY (read) THEN
+        PERFORM htap.hold_months(wanted);
+    END IF;
     SELECT * INTO here FROM htap.watermark AS w WHERE w.view = wanted;
     SELECT pg_current_snapshot(), max(h.seq) INTO reached, heart FROM htap.heartbeat AS h;
     IF own IS NOT NULL THEN
@@ -133,18 +139,16 @@ BEGIN
               WHERE NOT pg_visible_in_snapshot(u.xid, older) AND pg_visible_in_snapshot(u.xid, reached)
               LIMIT least(step, 1000000000) + 1) AS unseen) THEN
         newer := htap.next_snapshot(older, reached, step);
-        -- What is read now is as it was at `newer` where it did not change since: that is so of orders and their
-        -- lines if none that changed up to then changed again, and nothing changed that many orders share.
-        IF EXISTS (SELECT FROM htap.dirty_log AS d
-                   WHERE d.what = ANY (read) AND d.what <> 'order'
-                     AND NOT pg_visible_in_snapshot(d.xid, older) AND pg_visible_in_snapshot(d.xid, reached)
-                     AND ('order' = ANY (read) OR NOT pg_visible_in_snapshot(d.xid, newer)))
+        IF 'user' = ANY (read) AND EXISTS (
+               SELECT FROM htap.order_log AS l
+               WHERE NOT pg_visible_in_snapshot(l.xid, newer) AND pg_visible_in_snapshot(l.xid, reached)
+                 AND NOT EXISTS (SELECT FROM shop.users AS u WHERE u.user_id = l.user_id))
            OR 'order' = ANY (read) AND EXISTS (
-                   SELECT FROM (SELECT l.xid, l.order_id FROM htap.order_log AS l
-                                UNION ALL SELECT d.xid, d.id FROM htap.dirty_log AS d WHERE d.what = 'order') AS u
-                   WHERE NOT pg_visible_in_snapshot(u.xid, older) AND pg_visible_in_snapshot(u.xid, reached)
-                   GROUP BY u.order_id
-                   HAVING bool_or(pg_visible_in_snapshot(u.xid, newer)) AND NOT bool_and(pg_visible_in_snapshot(u.xid, newer))) THEN
+               SELECT FROM htap.dirty_log AS d
+               WHERE NOT pg_visible_in_snapshot(d.xid, newer) AND pg_visible_in_snapshot(d.xid, reached)
+                 AND (d.what = 'month'
+                      OR d.what = 'order' AND d.was IS NOT NULL
+                         AND NOT EXISTS (SELECT FROM shop.products AS p WHERE p.product_id = (d.was -> 1)::bigint))) THEN
             newer := reached;
         END IF;
     END IF;
@@ -178,8 +182,72 @@ BEGIN
 END
 $$;
 
+-- What users ('user'), products or categories were at `at`, of those that changed since: as the logs say.
+CREATE OR REPLACE FUNCTION htap.as_it_was(kind text, at pg_snapshot) RETURNS TABLE (id bigint, value text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.id, c.value #>> '{}'
+    FROM (SELECT d.id, d.was AS value, 1 AS n FROM htap.dirty_log AS d WHERE d.what = kind AND NOT pg_visible_in_snapshot(d.xid, at)
+          UNION ALL
+          SELECT d.id, d.became, -1 FROM htap.dirty_log AS d WHERE d.what = kind AND NOT pg_visible_in_snapshot(d.xid, at)) AS c
+    GROUP BY c.id, c.value HAVING sum(c.n) > 0
+$$;
+
+-- The lines of completed orders, of those in `ids`: as they are now or, where `back`, as they were at `at`.
+CREATE OR REPLACE FUNCTION htap.sales_of(ids bigint[], back boolean, at pg_snapshot) RETURNS SETOF mart.fact_sales
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT back THEN
+        RETURN QUERY
+        SELECT o.order_id, i.line_no, o.user_id, u.user_segment, i.product_id,
+               -- Looked up line by line: in a join, of which the planner expects one row, it would be scanned for.
+               (SELECT c.category_name FROM shop.products AS p JOIN shop.categories AS c USING (category_id)
+                WHERE p.product_id = i.product_id),
+               i.quantity, i.price * i.quantity, o.completed_at
+        FROM unnest(ids) AS d (id)
+        JOIN shop.orders AS o ON o.order_id = d.id AND o.created_at = shop.order_time(d.id)
+        JOIN shop.order_items AS i ON i.order_id = d.id AND i.created_at = shop.order_time(d.id)
+        JOIN shop.users AS u ON u.user_id = o.user_id
+        WHERE o.status = 3;
+        RETURN;
+    END IF;
+    RETURN QUERY
+    WITH completed AS MATERIALIZED (
+        SELECT h.order_id, h.user_id, h.completed_at
+        FROM (SELECT o.order_id, o.user_id, o.completed_at, 1 AS n
+              FROM unnest(ids) AS d (id) JOIN shop.orders AS o ON o.order_id = d.id AND o.created_at = shop.order_time(d.id)
+              WHERE o.status = 3
+              UNION ALL
+              SELECT l.order_id, l.user_id, l.completed_at, -l.sign FROM htap.order_log AS l JOIN unnest(ids) AS d (id) ON d.id = l.order_id
+              WHERE NOT pg_visible_in_snapshot(l.xid, at)) AS h
+        GROUP BY h.order_id, h.user_id, h.completed_at HAVING sum(h.n) > 0
+    ), line AS MATERIALIZED (
+        SELECT h.order_id, (h.line -> 0)::smallint AS line_no, (h.line -> 1)::bigint AS product_id,
+               (h.line -> 2)::integer AS quantity, (h.line -> 3)::numeric AS price
+        FROM (SELECT i.order_id, jsonb_build_array(i.line_no, i.product_id, i.quantity, i.price) AS line, 1 AS n
+              FROM completed AS o JOIN shop.order_items AS i ON i.order_id = o.order_id AND i.created_at = shop.order_time(o.order_id)
+              UNION ALL
+              SELECT d.id, d.was, 1 FROM htap.dirty_log AS d
+              WHERE d.what = 'order' AND d.was IS NOT NULL AND NOT pg_visible_in_snapshot(d.xid, at)
+              UNION ALL
+              SELECT d.id, d.became, -1 FROM htap.dirty_log AS d
+              WHERE d.what = 'order' AND d.became IS NOT NULL AND NOT pg_visible_in_snapshot(d.xid, at)) AS h
+        GROUP BY h.order_id, h.line HAVING sum(h.n) > 0
+    )
+    SELECT o.order_id, i.line_no, o.user_id, coalesce(su.value, u.user_segment), i.product_id,
+           coalesce(sc.value, c.category_name), i.quantity, i.price * i.quantity, o.completed_at
+    FROM completed AS o
+    JOIN line AS i ON i.order_id = o.order_id
+    JOIN shop.users AS u ON u.user_id = o.user_id
+    LEFT JOIN htap.as_it_was('user', at) AS su ON su.id = u.user_id
+    JOIN shop.products AS p ON p.product_id = i.product_id
+    LEFT JOIN htap.as_it_was('product', at) AS sp ON sp.id = p.product_id
+    JOIN shop.categories AS c ON c.category_id = coalesce(sp.value::bigint, p.category_id)
+    LEFT JOIN htap.as_it_was('category', at) AS sc ON sc.id = c.category_id;
+END
+$$;
+
 -- Orders that stand anew in the fact table: those in the log, and those of users, products and categories
--- that changed.
+-- that changed, now or then.
 CREATE OR REPLACE FUNCTION htap.dirty_orders(older pg_snapshot, newer pg_snapshot) RETURNS bigint[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH changed AS MATERIALIZED (
@@ -188,12 +256,16 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ), moved AS MATERIALIZED (
         SELECT id FROM changed WHERE what = 'product'
         UNION SELECT p.product_id FROM changed AS c JOIN shop.products AS p ON p.category_id = c.id WHERE c.what = 'category'
+        UNION SELECT d.id FROM htap.dirty_log AS d
+        WHERE d.what = 'product' AND NOT pg_visible_in_snapshot(d.xid, newer) AND EXISTS (SELECT FROM changed AS c WHERE c.what = 'category')
     )
     SELECT array_agg(order_id) FROM (
         SELECT l.order_id FROM htap.order_log AS l
         WHERE NOT pg_visible_in_snapshot(l.xid, older) AND pg_visible_in_snapshot(l.xid, newer)
         UNION SELECT id FROM changed WHERE what = 'order'
         UNION SELECT o.order_id FROM changed AS c JOIN shop.orders AS o ON o.user_id = c.id WHERE c.what = 'user' AND o.status = 3
+        UNION SELECT l.order_id FROM changed AS c JOIN htap.order_log AS l ON l.user_id = c.id
+        WHERE c.what = 'user' AND NOT pg_visible_in_snapshot(l.xid, newer)
         UNION SELECT f.order_id FROM mart.fact_sales AS f WHERE EXISTS (SELECT FROM moved) AND f.product_id IN (SELECT id FROM moved)
     ) AS dirty
 $$;
@@ -214,6 +286,16 @@ BEGIN
     ) THEN
         RAISE EXCEPTION 'a month was attached or detached while % was computed: try again', wanted USING ERRCODE = 'HT003';
     END IF;
+END
+$$;
+
+-- Keeps the months as they are, until the transaction ends: none can be detached any more, and one that is attached is
+-- seen by htap.require_same_months() at the end. Before anything of the shop is read.
+CREATE OR REPLACE FUNCTION htap.hold_months(wanted text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    LOCK TABLE ONLY shop.orders, ONLY shop.order_items IN ACCESS SHARE MODE;
+    PERFORM htap.require_same_months(wanted);
 END
 $$;
 
@@ -305,7 +387,7 @@ DECLARE
     kinds      text[];
 BEGIN
     SELECT m.older, m.newer, m.remaining INTO older, newer, remaining
-    FROM htap.begin_merge('mart.fact_sales', step, '{order,user,product,category}') AS m;
+    FROM htap.begin_merge('mart.fact_sales', step, '{order,user}') AS m;
     dirty := htap.dirty_orders(older, newer);
     changes := coalesce(cardinality(dirty), 0);
     IF changes = 0 THEN
@@ -346,16 +428,7 @@ BEGIN
     PERFORM htap.require(fits, 'mart.fact_sales');
     WITH came AS (
         INSERT INTO mart.fact_sales (order_id, line_no, user_id, user_segment, product_id, category, quantity, sales_amount, sale_time)
-        SELECT o.order_id, i.line_no, o.user_id, u.user_segment, i.product_id,
-               -- Looked up line by line: in a join, of which the planner expects one row, it would be scanned for.
-               (SELECT c.category_name FROM shop.products AS p JOIN shop.categories AS c USING (category_id)
-                WHERE p.product_id = i.product_id),
-               i.quantity, i.price * i.quantity, o.completed_at
-        FROM unnest(dirty) AS d (id)
-        JOIN shop.orders AS o ON o.order_id = d.id AND o.created_at = shop.order_time(d.id)
-        JOIN shop.order_items AS i ON i.order_id = d.id AND i.created_at = shop.order_time(d.id)
-        JOIN shop.users AS u ON u.user_id = o.user_id
-        WHERE o.status = 3
+        SELECT * FROM htap.sales_of(dirty, remaining, newer)
         RETURNING order_id, product_id, category, quantity, sales_amount, sale_time
     ), by_category AS (
         INSERT INTO mart.category_hourly AS t (hour, category, total_quantity, total_amount, order_count)
@@ -437,10 +510,12 @@ BEGIN
         RETURN;
     END IF;
     WITH after AS MATERIALIZED (
-        SELECT u.user_id, u.user_segment, sum(t.orders)::bigint AS orders, sum(t.amount) AS amount, max(t.day) AS last_day
+        SELECT u.user_id, coalesce(s.value, u.user_segment) AS user_segment, sum(t.orders)::bigint AS orders, sum(t.amount) AS amount,
+               max(t.day) AS last_day
         FROM unnest(dirty) AS d (id) JOIN shop.users AS u ON u.user_id = d.id
+        LEFT JOIN htap.as_it_was('user', newer) AS s ON s.id = u.user_id
         JOIN mart.user_day AS t ON t.user_id = d.id AND t.day BETWEEN today - 179 AND today
-        GROUP BY u.user_id, u.user_segment
+        GROUP BY u.user_id, coalesce(s.value, u.user_segment)
     ), before AS MATERIALIZED (
         SELECT r.* FROM unnest(dirty) AS d (id) JOIN mart.user_rfm AS r ON r.user_id = d.id
     ), change AS (
@@ -535,6 +610,7 @@ BEGIN
         RAISE EXCEPTION 'this transaction has changed orders itself: rebuild % in another one', wanted
             USING ERRCODE = 'active_sql_transaction';
     END IF;
+    PERFORM htap.hold_months(wanted);
     -- The snapshot was taken before, by the statement that called this.
     started := now();
     SELECT pg_current_snapshot(), max(seq) INTO reached, heart FROM htap.heartbeat;
@@ -624,6 +700,7 @@ DECLARE
     entry   text;
     columns text;
 BEGIN
+    PERFORM htap.hold_months(wanted);
     FOR entry IN SELECT unnest(tables) FROM htap.view_def WHERE view = wanted AND kind = 'incremental' LOOP
         SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO columns FROM pg_attribute
         WHERE attrelid = entry::regclass AND attnum > 0 AND NOT attisdropped;

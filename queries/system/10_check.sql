@@ -138,32 +138,185 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
          (SELECT count(*) = pieces AS more, max(s.order_id) AS last FROM back AS s) AS b
 $$;
 
+-- The totals: what the other tables of a summary hold is the sum of what its rows above hold, in the same snapshot,
+-- whatever is merged. A few hours at a time, as many as have some thousand orders, or one; a few customers.
+-- Minutes are compared by the hour, products by the day and category.
+CREATE OR REPLACE FUNCTION htap.total_sales_hourly(after jsonb, pieces integer, OUT reached jsonb, OUT wrong bigint, OUT example text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+    WITH here AS (
+        SELECT coalesce((after ->> 'since')::timestamptz, '-infinity') AS since
+    ), hour AS (
+        SELECT h.hour, sum(h.order_count) OVER (ORDER BY h.hour) - h.order_count AS before, count(*) OVER () AS n
+        FROM (SELECT t.hour, t.order_count FROM mart.sales_hourly AS t, here AS c WHERE t.hour >= c.since ORDER BY t.hour LIMIT pieces) AS h
+    ), range AS MATERIALIZED (
+        -- Where there are no more, to the end.
+        SELECT c.since, coalesce((SELECT max(h.hour) + interval '1 hour' FROM hour AS h WHERE h.before < 20 * pieces
+                                  HAVING count(*) < max(h.n) OR max(h.n) = pieces), 'infinity') AS until
+        FROM here AS c
+    ), held AS (
+        SELECT t.hour, t.order_count, t.total_sales, t.unique_customers
+        FROM range AS r, mart.sales_hourly AS t WHERE t.hour >= r.since AND t.hour < r.until
+    ), customers AS (
+        SELECT t.hour, sum(t.order_count) AS orders, sum(t.total_sales) AS amount, count(*) AS customers
+        FROM range AS r, mart.sales_hourly_user AS t WHERE t.hour >= r.since AND t.hour < r.until GROUP BY t.hour
+    ), minutes AS (
+        SELECT date_trunc('hour', t.window_start, 'UTC') AS hour, sum(t.order_count) AS orders, sum(t.total_amount) AS amount
+        FROM range AS r, mart.realtime_summary AS t WHERE t.window_start >= r.since AND t.window_start < r.until GROUP BY 1
+    ), differs AS MATERIALIZED (
+        SELECT hour, 'mart.sales_hourly' AS relation, h.order_count AS held, h.total_sales AS held_amount, c.orders, c.amount, c.customers
+        FROM held AS h FULL JOIN customers AS c USING (hour)
+        WHERE (h.order_count, h.total_sales, h.unique_customers) IS DISTINCT FROM (c.orders::bigint, c.amount, c.customers)
+        UNION ALL
+        SELECT hour, 'mart.realtime_summary', m.orders, m.amount, c.orders, c.amount, c.customers
+        FROM minutes AS m FULL JOIN customers AS c USING (hour)
+        WHERE (m.orders, m.amount) IS DISTINCT FROM (c.orders, c.amount)
+    )
+    SELECT (SELECT jsonb_build_object('since', r.until) FROM range AS r WHERE r.until < 'infinity'),
+           (SELECT count(*) FROM differs),
+           (SELECT format('%s in the hour %s holds %s orders of %s, its customers have %s of %s (%s customers)', d.relation,
+                          to_char(d.hour AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'),
+                          coalesce(d.held, 0), coalesce(d.held_amount, 0), coalesce(d.orders, 0), coalesce(d.amount, 0), coalesce(d.customers, 0))
+            FROM differs AS d ORDER BY d.relation DESC, d.hour LIMIT 1)
+$$;
+
+CREATE OR REPLACE FUNCTION htap.total_fact_sales(after jsonb, pieces integer, OUT reached jsonb, OUT wrong bigint, OUT example text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+    WITH here AS (
+        SELECT coalesce((after ->> 'since')::timestamptz, '-infinity') AS since
+    ), hour AS (
+        SELECT h.hour, sum(sum(h.order_count)) OVER (ORDER BY h.hour) - sum(h.order_count) AS before, sum(count(*)) OVER () AS n
+        FROM (SELECT t.hour, t.order_count FROM mart.category_hourly AS t, here AS c WHERE t.hour >= c.since ORDER BY t.hour LIMIT pieces) AS h
+        GROUP BY h.hour
+    ), range AS MATERIALIZED (
+        SELECT c.since, coalesce((SELECT max(h.hour) + interval '1 hour' FROM hour AS h WHERE h.before < 10 * pieces
+                                  HAVING count(*) < (SELECT count(*) FROM hour) OR max(h.n) = pieces), 'infinity') AS until
+        FROM here AS c
+    ), held AS (
+        SELECT t.hour, t.category, t.total_quantity, t.total_amount, t.order_count
+        FROM range AS r, mart.category_hourly AS t WHERE t.hour >= r.since AND t.hour < r.until
+    ), lines AS (
+        SELECT date_trunc('hour', f.sale_time, 'UTC') AS hour, f.category, sum(f.quantity) AS quantity, sum(f.sales_amount) AS amount,
+               count(DISTINCT f.order_id) AS orders
+        FROM range AS r, mart.fact_sales AS f WHERE f.sale_time >= r.since AND f.sale_time < r.until GROUP BY 1, 2
+    ), day AS MATERIALIZED (
+        -- Those of which the last hour was reached.
+        SELECT t.day, t.category, sum(t.total_quantity) AS quantity, sum(t.total_amount) AS amount
+        FROM (SELECT (g.hour AT TIME ZONE 'UTC')::date AS day, g.category, g.total_quantity, g.total_amount
+              FROM range AS r, mart.category_hourly AS g
+              WHERE g.hour >= date_trunc('day', r.since, 'UTC') AND g.hour < date_trunc('day', r.until, 'UTC')) AS t
+        GROUP BY 1, 2
+    ), products AS (
+        SELECT t.sale_date AS day, t.category, sum(t.total_quantity) AS quantity, sum(t.total_amount) AS amount
+        FROM range AS r, mart.daily_sales AS t
+        WHERE t.sale_date >= (r.since AT TIME ZONE 'UTC')::date AND t.sale_date < (r.until AT TIME ZONE 'UTC')::date GROUP BY 1, 2
+    ), differs AS MATERIALIZED (
+        SELECT 'mart.category_hourly' AS relation, to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS moment, category,
+               h.total_quantity AS held, h.total_amount AS held_amount, l.quantity, l.amount
+        FROM held AS h FULL JOIN lines AS l USING (hour, category)
+        WHERE (h.total_quantity, h.total_amount, h.order_count) IS DISTINCT FROM (l.quantity, l.amount, l.orders)
+        UNION ALL
+        SELECT 'mart.daily_sales', to_char(day, 'YYYY-MM-DD'), category, p.quantity, p.amount, d.quantity, d.amount
+        FROM products AS p FULL JOIN day AS d USING (day, category)
+        WHERE (p.quantity, p.amount) IS DISTINCT FROM (d.quantity, d.amount)
+    )
+    SELECT (SELECT jsonb_build_object('since', r.until) FROM range AS r WHERE r.until < 'infinity'),
+           (SELECT count(*) FROM differs),
+           (SELECT format('%s of %s at %s holds %s pieces for %s, the lines have %s for %s', d.relation, d.category, d.moment,
+                          coalesce(d.held, 0), coalesce(d.held_amount, 0), coalesce(d.quantity, 0), coalesce(d.amount, 0))
+            FROM differs AS d ORDER BY d.relation, d.moment, d.category LIMIT 1)
+$$;
+
+CREATE OR REPLACE FUNCTION htap.total_segment_rfm(after jsonb, pieces integer, OUT reached jsonb, OUT wrong bigint, OUT example text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+    WITH slice AS MATERIALIZED (
+        SELECT u.user_id FROM shop.users AS u WHERE u.user_id > coalesce((after ->> 'user')::bigint, 0) ORDER BY u.user_id LIMIT pieces
+    ), range AS MATERIALIZED (
+        SELECT coalesce((after ->> 'user')::bigint, -9223372036854775808) AS above,
+               CASE WHEN count(*) = pieces THEN max(s.user_id) ELSE 9223372036854775807 END AS last
+        FROM slice AS s
+    ), moved AS MATERIALIZED (
+        SELECT d.id FROM htap.dirty_log AS d, htap.watermark AS w
+        WHERE w.view = 'mart.segment_rfm' AND d.what = 'user' AND NOT pg_visible_in_snapshot(d.xid, w.snapshot)
+    ), days AS (
+        SELECT t.user_id, sum(t.orders)::bigint AS orders, sum(t.amount) AS amount, max(t.day) AS last_day
+        FROM range AS r, mart.rfm_window AS w, mart.user_day AS t
+        WHERE t.user_id > r.above AND t.user_id <= r.last AND t.day BETWEEN w.day - 179 AND w.day GROUP BY t.user_id
+    ), held AS (
+        SELECT t.* FROM range AS r, mart.user_rfm AS t WHERE t.user_id > r.above AND t.user_id <= r.last
+    ), segment AS (
+        -- Once in a round, at its end.
+        SELECT t.user_segment, count(*) AS users, sum(t.orders)::bigint AS orders, sum(t.amount) AS amount,
+               sum(t.last_day - date '2000-01-01')::bigint AS last_days
+        FROM mart.user_rfm AS t WHERE (SELECT r.last = 9223372036854775807 FROM range AS r) GROUP BY t.user_segment
+    ), differs AS MATERIALIZED (
+        SELECT format('mart.user_rfm of customer %s', user_id) AS what, h.orders AS held, h.amount AS held_amount, d.orders, d.amount
+        FROM held AS h FULL JOIN days AS d USING (user_id) LEFT JOIN shop.users AS u USING (user_id)
+        WHERE (h.orders, h.amount, h.last_day) IS DISTINCT FROM (d.orders, d.amount, d.last_day)
+           OR h.user_segment <> u.user_segment AND NOT EXISTS (SELECT FROM moved AS m WHERE m.id = user_id)
+        UNION ALL
+        SELECT format('mart.segment_rfm of %s', user_segment), t.orders, t.amount, s.orders, s.amount
+        FROM (SELECT t.* FROM mart.segment_rfm AS t WHERE (SELECT r.last = 9223372036854775807 FROM range AS r)) AS t
+        FULL JOIN segment AS s USING (user_segment)
+        WHERE (t.users, t.orders, t.amount, t.last_days) IS DISTINCT FROM (s.users, s.orders, s.amount, s.last_days)
+    )
+    SELECT (SELECT jsonb_build_object('user', r.last) FROM range AS r WHERE r.last < 9223372036854775807),
+           (SELECT count(*) FROM differs),
+           (SELECT format('%s holds %s orders of %s, its days have %s of %s', d.what, coalesce(d.held, 0), coalesce(d.held_amount, 0),
+                          coalesce(d.orders, 0), coalesce(d.amount, 0))
+            FROM differs AS d ORDER BY d.what DESC LIMIT 1)
+$$;
+
 -- Looks at the next piece of a summary and keeps what was found in its watermark, until it is filled anew or all
 -- of it was seen again without a difference; returns that. A month that is truncated is found with the first
 -- customers who bought in it, a single row when it is its turn.
 CREATE OR REPLACE FUNCTION htap.check_capture(wanted text, pieces integer DEFAULT 200) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    here  htap.watermark;
-    piece record;
-    fault text;
+    here   htap.watermark;
+    rows   record;
+    totals record;
+    months bigint;
+    more   jsonb;
+    fault  text;
+    wrong  bigint;
 BEGIN
+    -- A month that comes or goes is seen by who reads the shop at once, whatever the snapshot. None can go now; and
+    -- where one came, what was read is not compared.
+    LOCK TABLE ONLY shop.orders, ONLY shop.order_items IN ACCESS SHARE MODE;
+    SELECT count(*) INTO months FROM pg_partition_tree('shop.orders');
     SELECT * INTO here FROM htap.watermark AS w WHERE w.view = wanted AND w.snapshot IS NOT NULL;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    CASE wanted
-        WHEN 'mart.sales_hourly' THEN SELECT * INTO piece FROM htap.check_sales_hourly(here.checked_to, pieces);
-        WHEN 'mart.fact_sales' THEN SELECT * INTO piece FROM htap.check_fact_sales(here.checked_to, 2 * pieces);
-        WHEN 'mart.segment_rfm' THEN SELECT * INTO piece FROM htap.check_segment_rfm(here.checked_to, pieces);
-    END CASE;
+    SELECT NULL::jsonb AS reached, 0::bigint AS wrong, NULL::text AS example INTO rows;
+    totals := rows;
+    more := coalesce(here.checked_to, '{"rows": {}, "totals": {}}');
+    IF more ? 'rows' THEN
+        CASE wanted
+            WHEN 'mart.sales_hourly' THEN SELECT * INTO rows FROM htap.check_sales_hourly(more -> 'rows', pieces);
+            WHEN 'mart.fact_sales' THEN SELECT * INTO rows FROM htap.check_fact_sales(more -> 'rows', 2 * pieces);
+            WHEN 'mart.segment_rfm' THEN SELECT * INTO rows FROM htap.check_segment_rfm(more -> 'rows', pieces);
+        END CASE;
+    END IF;
+    IF more ? 'totals' THEN
+        CASE wanted
+            WHEN 'mart.sales_hourly' THEN SELECT * INTO totals FROM htap.total_sales_hourly(more -> 'totals', pieces);
+            WHEN 'mart.fact_sales' THEN SELECT * INTO totals FROM htap.total_fact_sales(more -> 'totals', pieces);
+            WHEN 'mart.segment_rfm' THEN SELECT * INTO totals FROM htap.total_segment_rfm(more -> 'totals', pieces);
+        END CASE;
+    END IF;
+    IF months <> (SELECT count(*) FROM pg_partition_tree('shop.orders')) THEN
+        RETURN nullif(concat_ws('; ', here.gap, here.uncaptured), '');
+    END IF;
+    more := nullif(jsonb_strip_nulls(jsonb_build_object('rows', rows.reached, 'totals', totals.reached)), '{}');
+    wrong := rows.wrong + totals.wrong;
     -- Nothing has differed since the beginning of the round.
-    here.clean := here.clean AND piece.wrong = 0;
-    fault := CASE WHEN piece.wrong > 0 THEN
-                 piece.example || CASE WHEN piece.wrong > 1 THEN format(' (and %s more)', piece.wrong - 1) ELSE '' END
-                 WHEN piece.reached IS NOT NULL OR NOT here.clean THEN here.uncaptured END;
+    here.clean := here.clean AND wrong = 0;
+    fault := CASE WHEN wrong > 0 THEN
+                 coalesce(rows.example, totals.example) || CASE WHEN wrong > 1 THEN format(' (and %s more)', wrong - 1) ELSE '' END
+                 WHEN more IS NOT NULL OR NOT here.clean THEN here.uncaptured END;
     UPDATE htap.watermark AS w
-    SET checked_at = clock_timestamp(), checked_to = piece.reached, clean = piece.reached IS NULL OR here.clean,
+    SET checked_at = clock_timestamp(), checked_to = more, clean = more IS NULL OR here.clean,
         uncaptured = fault, gap = htap.capture_gap()
     WHERE w.view = wanted AND w.snapshot::text = here.snapshot::text
     RETURNING concat_ws('; ', w.gap, w.uncaptured) INTO fault;

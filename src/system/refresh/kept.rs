@@ -53,7 +53,7 @@ impl Kept {
                 rebuilt: true,
             });
         }
-        // Before the merge: it may take a long backlog whole.
+        // Before the merge: steps through a long backlog take longer than that.
         let late = |at: Instant| at.elapsed() > self.interval(Duration::ZERO) * 3;
         if self.as_of.is_none_or(late) && self.rebuild_is_cheaper(client).await? {
             self.rebuild(client).await?;

@@ -3,6 +3,7 @@
 use super::refresh::{differences, shipped, view};
 use super::{ask, number, shop};
 use crate::it::server::{Database, block_on};
+use htap_top::doctor::examine;
 use htap_top::pg::Client;
 use htap_top::system::refresh::keeper::{self, Event};
 use htap_top::system::refresh::plan::{Pace, Plan};
@@ -198,7 +199,109 @@ fn what_bypasses_capture_is_found_and_named() {
 }
 
 #[test]
-fn a_trigger_that_logs_nothing_is_named_at_once() {
+fn totals_that_are_no_sums_are_found_and_doctor_says_what_to_do() {
+    block_on(async {
+        let database = shop().await;
+        let admin = database.connect().await;
+        let merger = refresh::connect(&database.target()).await.unwrap();
+        assert_eq!(rounds(&merger).await, [None, None, None]);
+        let one = |table: &str, key: &str| {
+            format!("({key}) = (SELECT {key} FROM mart.{table} ORDER BY {key} OFFSET 5 LIMIT 1)")
+        };
+        for (summary, table, key, damage) in [
+            (
+                0,
+                "sales_hourly",
+                "hour",
+                "UPDATE mart.sales_hourly SET unique_customers = unique_customers + 1",
+            ),
+            (0, "sales_hourly", "hour", "DELETE FROM mart.sales_hourly"),
+            (
+                0,
+                "realtime_summary",
+                "window_start",
+                "UPDATE mart.realtime_summary SET total_amount = total_amount + 1",
+            ),
+            (
+                1,
+                "category_hourly",
+                "hour, category",
+                "UPDATE mart.category_hourly SET order_count = order_count + 1",
+            ),
+            (
+                1,
+                "category_hourly",
+                "hour, category",
+                "DELETE FROM mart.category_hourly",
+            ),
+            (
+                1,
+                "daily_sales",
+                "sale_date, product_id",
+                "UPDATE mart.daily_sales SET total_quantity = total_quantity + 1",
+            ),
+            (
+                1,
+                "daily_sales",
+                "sale_date, product_id",
+                "DELETE FROM mart.daily_sales",
+            ),
+            (
+                2,
+                "user_rfm",
+                "user_id",
+                "UPDATE mart.user_rfm SET orders = orders + 1",
+            ),
+            (
+                2,
+                "user_rfm",
+                "user_id",
+                "UPDATE mart.user_rfm SET user_segment = 'nobody'",
+            ),
+            (
+                2,
+                "segment_rfm",
+                "1",
+                "UPDATE mart.segment_rfm SET users = users + 1",
+            ),
+        ] {
+            let damage = match key {
+                "1" => damage.to_owned(),
+                key => format!("{damage} WHERE {}", one(table, key)),
+            };
+            admin.batch(&damage).await.unwrap();
+            let found = rounds(&merger).await;
+            for (at, what) in found.iter().enumerate() {
+                assert_eq!(what.is_some(), at == summary, "{damage}: {found:?}");
+            }
+            let told = examine(&database.target()).await.unwrap();
+            let mut told = told
+                .outcomes
+                .iter()
+                .filter(|o| o.check == "summaries")
+                .flat_map(|o| &o.findings);
+            let told = told.next().unwrap_or_else(|| panic!("{damage}"));
+            assert_eq!(told.subject.as_str(), SUMMARIES[summary]);
+            assert!(
+                told.evidence
+                    .as_str()
+                    .contains(found[summary].as_deref().unwrap()),
+                "{told:?}"
+            );
+            assert!(
+                told.cure
+                    .as_str()
+                    .ends_with(&format!(" --mode full {}", SUMMARIES[summary])),
+                "{told:?}"
+            );
+            refresh_all(&merger, Mode::Full).await;
+            assert_eq!(rounds(&merger).await, [None, None, None], "{damage}");
+        }
+    });
+}
+
+#[test]
+fn a_trigger_that_logs_nothing_is_named_at_the_next_look() {
     block_on(async {
         let database = shop().await;
         let admin = database.connect().await;

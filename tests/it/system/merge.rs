@@ -4,6 +4,8 @@
 //! The shop as it was comes from a history that is kept here of each row of each table, with the transaction that wrote
 //! it: apart from the logs that are tested.
 
+mod steps;
+
 use super::refresh::{differences, shipped, view};
 use super::{ask, number, shop, sqlstate};
 use crate::it::server::{Database, Server, block_on, pid, until};

@@ -114,7 +114,8 @@ $$;
 -- be had fails alone, whatever is in it: its row has the SQLSTATE, message and detail create_order would raise. What
 -- belongs to no order is ignored. The caller sees to it that a batch is small.
 -- Stock is looked at first, and taken last, so that others wait for it for a moment only. If somebody was quicker
--- and it does not suffice any more, all is done again with the stock locked before it is looked at.
+-- and it does not suffice any more, or deleted a customer or a product meanwhile, all is done again with customers,
+-- products and stock locked before they are looked at.
 CREATE OR REPLACE FUNCTION shop.create_orders(buyers bigint[], line_of integer[], product_ids bigint[],
                                               quantities bigint[], request_keys text[] DEFAULT NULL)
 RETURNS TABLE (ordinal integer, order_id bigint, sqlstate text, message text, detail text) LANGUAGE plpgsql AS $$
@@ -179,6 +180,9 @@ BEGIN
 
     LOOP
         IF careful THEN
+            PERFORM FROM shop.users AS u WHERE u.user_id = ANY (buyers) ORDER BY u.user_id FOR KEY SHARE;
+            SELECT array_agg(u.user_id) INTO known FROM shop.users AS u WHERE u.user_id = ANY (buyers);
+            PERFORM FROM shop.products AS p WHERE p.product_id = ANY (product_ids) ORDER BY p.product_id FOR KEY SHARE;
             PERFORM FROM shop.inventory AS i WHERE i.product_id = ANY (product_ids) ORDER BY i.product_id FOR NO KEY UPDATE;
         END IF;
         SELECT array_agg(i.product_id), array_agg(i.quantity), array_agg(p.price) INTO products, stock, prices
@@ -278,7 +282,7 @@ BEGIN
             FROM unnest(products, stock, left_over) AS n (product_id, before, after)
             WHERE i.product_id = n.product_id AND n.before <> n.after;
             EXIT;
-        EXCEPTION WHEN check_violation THEN
+        EXCEPTION WHEN check_violation OR foreign_key_violation THEN
             IF careful THEN
                 RAISE;
             END IF;

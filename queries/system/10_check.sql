@@ -29,15 +29,18 @@ $$;
 -- The pieces: each returns the last customer (or order) of the shop and the last row of the summary that it saw (none where there are no
 -- more), how many groups differ, and one of them. One statement, hence one snapshot, of shop, summary and watermark;
 -- what is not merged yet is left out.
+-- The planner does not know how few rows a piece has, and would read whole tables: by indexes each piece takes some
+-- milliseconds, however large the shop is.
 CREATE OR REPLACE FUNCTION htap.check_segment_rfm(after jsonb, pieces integer, OUT reached jsonb, OUT wrong bigint, OUT example text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     WITH slice AS MATERIALIZED (
         SELECT u.user_id FROM shop.users AS u WHERE u.user_id > coalesce((after ->> 'user')::bigint, 0) ORDER BY u.user_id LIMIT pieces
     ), busy AS MATERIALIZED (
         SELECT l.user_id FROM htap.order_log AS l, htap.watermark AS w
         WHERE w.view = 'mart.segment_rfm' AND NOT pg_visible_in_snapshot(l.xid, w.snapshot)
     ), quiet AS MATERIALIZED (
-        SELECT s.user_id FROM slice AS s WHERE NOT EXISTS (SELECT FROM busy AS b WHERE b.user_id = s.user_id)
+        SELECT s.user_id FROM slice AS s WHERE s.user_id NOT IN (SELECT b.user_id FROM busy AS b)
     ), base AS (
         SELECT o.user_id, (o.completed_at AT TIME ZONE 'UTC')::date AS day, count(*) AS orders, sum(o.total_amount) AS amount
         FROM quiet AS q JOIN shop.orders AS o ON o.user_id = q.user_id WHERE o.status = 3 GROUP BY 1, 2
@@ -56,7 +59,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 $$;
 
 CREATE OR REPLACE FUNCTION htap.check_sales_hourly(after jsonb, pieces integer, OUT reached jsonb, OUT wrong bigint, OUT example text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     WITH slice AS MATERIALIZED (
         SELECT u.user_id FROM shop.users AS u WHERE u.user_id > coalesce((after ->> 'user')::bigint, 0) ORDER BY u.user_id LIMIT pieces
     ), back AS MATERIALIZED (
@@ -68,17 +72,19 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
         WHERE w.view = 'mart.sales_hourly' AND NOT pg_visible_in_snapshot(l.xid, w.snapshot)
     ), quiet AS MATERIALIZED (
         SELECT s.user_id FROM (SELECT user_id FROM slice UNION SELECT user_id FROM back) AS s
-        WHERE NOT EXISTS (SELECT FROM busy AS b WHERE b.user_id = s.user_id)
+        WHERE s.user_id NOT IN (SELECT b.user_id FROM busy AS b)
     ), base AS MATERIALIZED (
         SELECT date_trunc('hour', o.completed_at, 'UTC') AS hour, o.user_id, count(*) AS orders, sum(o.total_amount) AS amount
         FROM quiet AS q JOIN shop.orders AS o ON o.user_id = q.user_id WHERE o.status = 3 GROUP BY 1, 2
     ), keys AS (
         SELECT b.hour, b.user_id FROM base AS b UNION SELECT b.hour, b.user_id FROM back AS b JOIN quiet AS q ON q.user_id = b.user_id
     ), differs AS MATERIALIZED (
-        SELECT k.hour, k.user_id, b.orders, b.amount, t.order_count AS held, t.total_sales AS held_amount
-        FROM keys AS k LEFT JOIN base AS b ON b.hour = k.hour AND b.user_id = k.user_id
-        LEFT JOIN mart.sales_hourly_user AS t ON t.hour = k.hour AND t.user_id = k.user_id
-        WHERE (b.orders, b.amount) IS DISTINCT FROM (t.order_count, t.total_sales)
+        SELECT e.hour, e.user_id, max(e.orders) AS orders, max(e.amount) AS amount, max(e.held) AS held, max(e.held_amount) AS held_amount
+        FROM (SELECT b.hour, b.user_id, b.orders, b.amount, NULL::bigint AS held, NULL::numeric AS held_amount FROM base AS b
+              UNION ALL
+              SELECT t.hour, t.user_id, NULL, NULL, t.order_count, t.total_sales
+              FROM keys AS k JOIN mart.sales_hourly_user AS t ON t.hour = k.hour AND t.user_id = k.user_id) AS e
+        GROUP BY e.hour, e.user_id HAVING (max(e.orders), max(e.amount)) IS DISTINCT FROM (max(e.held), max(e.held_amount))
     )
     SELECT CASE WHEN c.more OR b.hour IS NOT NULL THEN
                jsonb_build_object('user', CASE WHEN c.more THEN c.last ELSE 9223372036854775807 END,
@@ -94,7 +100,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 $$;
 
 CREATE OR REPLACE FUNCTION htap.check_fact_sales(after jsonb, pieces integer, OUT reached jsonb, OUT wrong bigint, OUT example text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     WITH slice AS MATERIALIZED (
         SELECT o.order_id FROM shop.orders AS o WHERE o.status = 3 AND o.order_id > coalesce((after ->> 'of')::bigint, 0)
         ORDER BY o.order_id LIMIT pieces
@@ -109,7 +116,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
     ), quiet AS MATERIALIZED (
         SELECT s.order_id
         FROM (SELECT c.order_id FROM slice AS c UNION SELECT b.order_id FROM back AS b) AS s
-        WHERE NOT EXISTS (SELECT FROM unseen AS u WHERE u.what <> 'order' OR u.id = s.order_id)
+        WHERE NOT EXISTS (SELECT FROM unseen AS u WHERE u.what <> 'order')
+          AND s.order_id NOT IN (SELECT u.id FROM unseen AS u WHERE u.what = 'order')
     ), base AS MATERIALIZED (
         SELECT o.order_id, i.line_no, o.user_id, u.user_segment, i.product_id,
                (SELECT c.category_name FROM shop.products AS p JOIN shop.categories AS c USING (category_id)
@@ -142,7 +150,8 @@ $$;
 -- whatever is merged. A few hours at a time, as many as have some thousand orders, or one; a few customers.
 -- Minutes are compared by the hour, products by the day and category.
 CREATE OR REPLACE FUNCTION htap.total_sales_hourly(after jsonb, pieces integer, OUT reached jsonb, OUT wrong bigint, OUT example text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     WITH here AS (
         SELECT coalesce((after ->> 'since')::timestamptz, '-infinity') AS since
     ), hour AS (
@@ -155,13 +164,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
         FROM here AS c
     ), held AS (
         SELECT t.hour, t.order_count, t.total_sales, t.unique_customers
-        FROM range AS r, mart.sales_hourly AS t WHERE t.hour >= r.since AND t.hour < r.until
+        FROM mart.sales_hourly AS t WHERE t.hour >= (SELECT r.since FROM range AS r) AND t.hour < (SELECT r.until FROM range AS r)
     ), customers AS (
         SELECT t.hour, sum(t.order_count) AS orders, sum(t.total_sales) AS amount, count(*) AS customers
-        FROM range AS r, mart.sales_hourly_user AS t WHERE t.hour >= r.since AND t.hour < r.until GROUP BY t.hour
+        FROM mart.sales_hourly_user AS t WHERE t.hour >= (SELECT r.since FROM range AS r) AND t.hour < (SELECT r.until FROM range AS r) GROUP BY t.hour
     ), minutes AS (
         SELECT date_trunc('hour', t.window_start, 'UTC') AS hour, sum(t.order_count) AS orders, sum(t.total_amount) AS amount
-        FROM range AS r, mart.realtime_summary AS t WHERE t.window_start >= r.since AND t.window_start < r.until GROUP BY 1
+        FROM mart.realtime_summary AS t WHERE t.window_start >= (SELECT r.since FROM range AS r) AND t.window_start < (SELECT r.until FROM range AS r) GROUP BY 1
     ), differs AS MATERIALIZED (
         SELECT hour, 'mart.sales_hourly' AS relation, h.order_count AS held, h.total_sales AS held_amount, c.orders, c.amount, c.customers
         FROM held AS h FULL JOIN customers AS c USING (hour)
@@ -180,7 +189,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 $$;
 
 CREATE OR REPLACE FUNCTION htap.total_fact_sales(after jsonb, pieces integer, OUT reached jsonb, OUT wrong bigint, OUT example text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     WITH here AS (
         SELECT coalesce((after ->> 'since')::timestamptz, '-infinity') AS since
     ), hour AS (
@@ -193,22 +203,22 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
         FROM here AS c
     ), held AS (
         SELECT t.hour, t.category, t.total_quantity, t.total_amount, t.order_count
-        FROM range AS r, mart.category_hourly AS t WHERE t.hour >= r.since AND t.hour < r.until
+        FROM mart.category_hourly AS t WHERE t.hour >= (SELECT r.since FROM range AS r) AND t.hour < (SELECT r.until FROM range AS r)
     ), lines AS (
         SELECT date_trunc('hour', f.sale_time, 'UTC') AS hour, f.category, sum(f.quantity) AS quantity, sum(f.sales_amount) AS amount,
                count(DISTINCT f.order_id) AS orders
-        FROM range AS r, mart.fact_sales AS f WHERE f.sale_time >= r.since AND f.sale_time < r.until GROUP BY 1, 2
+        FROM mart.fact_sales AS f WHERE f.sale_time >= (SELECT r.since FROM range AS r) AND f.sale_time < (SELECT r.until FROM range AS r) GROUP BY 1, 2
     ), day AS MATERIALIZED (
         -- Those of which the last hour was reached.
         SELECT t.day, t.category, sum(t.total_quantity) AS quantity, sum(t.total_amount) AS amount
         FROM (SELECT (g.hour AT TIME ZONE 'UTC')::date AS day, g.category, g.total_quantity, g.total_amount
-              FROM range AS r, mart.category_hourly AS g
-              WHERE g.hour >= date_trunc('day', r.since, 'UTC') AND g.hour < date_trunc('day', r.until, 'UTC')) AS t
+              FROM mart.category_hourly AS g
+              WHERE g.hour >= date_trunc('day', (SELECT r.since FROM range AS r), 'UTC') AND g.hour < date_trunc('day', (SELECT r.until FROM range AS r), 'UTC')) AS t
         GROUP BY 1, 2
     ), products AS (
         SELECT t.sale_date AS day, t.category, sum(t.total_quantity) AS quantity, sum(t.total_amount) AS amount
-        FROM range AS r, mart.daily_sales AS t
-        WHERE t.sale_date >= (r.since AT TIME ZONE 'UTC')::date AND t.sale_date < (r.until AT TIME ZONE 'UTC')::date GROUP BY 1, 2
+        FROM mart.daily_sales AS t
+        WHERE t.sale_date >= ((SELECT r.since FROM range AS r) AT TIME ZONE 'UTC')::date AND t.sale_date < ((SELECT r.until FROM range AS r) AT TIME ZONE 'UTC')::date GROUP BY 1, 2
     ), differs AS MATERIALIZED (
         SELECT 'mart.category_hourly' AS relation, to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS moment, category,
                h.total_quantity AS held, h.total_amount AS held_amount, l.quantity, l.amount
@@ -227,7 +237,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 $$;
 
 CREATE OR REPLACE FUNCTION htap.total_segment_rfm(after jsonb, pieces integer, OUT reached jsonb, OUT wrong bigint, OUT example text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     WITH slice AS MATERIALIZED (
         SELECT u.user_id FROM shop.users AS u WHERE u.user_id > coalesce((after ->> 'user')::bigint, 0) ORDER BY u.user_id LIMIT pieces
     ), range AS MATERIALIZED (
@@ -239,10 +250,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
         WHERE w.view = 'mart.segment_rfm' AND d.what = 'user' AND NOT pg_visible_in_snapshot(d.xid, w.snapshot)
     ), days AS (
         SELECT t.user_id, sum(t.orders)::bigint AS orders, sum(t.amount) AS amount, max(t.day) AS last_day
-        FROM range AS r, mart.rfm_window AS w, mart.user_day AS t
-        WHERE t.user_id > r.above AND t.user_id <= r.last AND t.day BETWEEN w.day - 179 AND w.day GROUP BY t.user_id
+        FROM mart.rfm_window AS w, mart.user_day AS t
+        WHERE t.user_id > (SELECT r.above FROM range AS r) AND t.user_id <= (SELECT r.last FROM range AS r)
+          -- Not by the index on days, of which these are all.
+          AND t.day + 0 BETWEEN w.day - 179 AND w.day GROUP BY t.user_id
     ), held AS (
-        SELECT t.* FROM range AS r, mart.user_rfm AS t WHERE t.user_id > r.above AND t.user_id <= r.last
+        SELECT t.* FROM mart.user_rfm AS t WHERE t.user_id > (SELECT r.above FROM range AS r) AND t.user_id <= (SELECT r.last FROM range AS r)
     ), segment AS (
         -- Once in a round, at its end.
         SELECT t.user_segment, count(*) AS users, sum(t.orders)::bigint AS orders, sum(t.amount) AS amount,
@@ -252,7 +265,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
         SELECT format('mart.user_rfm of customer %s', user_id) AS what, h.orders AS held, h.amount AS held_amount, d.orders, d.amount
         FROM held AS h FULL JOIN days AS d USING (user_id) LEFT JOIN shop.users AS u USING (user_id)
         WHERE (h.orders, h.amount, h.last_day) IS DISTINCT FROM (d.orders, d.amount, d.last_day)
-           OR h.user_segment <> u.user_segment AND NOT EXISTS (SELECT FROM moved AS m WHERE m.id = user_id)
+           OR h.user_segment <> u.user_segment AND user_id NOT IN (SELECT m.id FROM moved AS m)
         UNION ALL
         SELECT format('mart.segment_rfm of %s', user_segment), t.orders, t.amount, s.orders, s.amount
         FROM (SELECT t.* FROM mart.segment_rfm AS t WHERE (SELECT r.last = 9223372036854775807 FROM range AS r)) AS t

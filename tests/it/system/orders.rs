@@ -575,6 +575,52 @@ fn sessions_that_are_terminated_lose_and_double_nothing() {
 }
 
 #[test]
+fn who_and_what_is_deleted_at_that_moment_fails_its_own_order_only() {
+    block_on(async {
+        let database = shop().await;
+        let admin = database.connect().await;
+        stock_up(&admin, 1_000).await;
+        let remover = database.connect().await;
+        for (what, gone) in [
+            ("user", "DELETE FROM shop.users WHERE user_id = $"),
+            (
+                "product",
+                "DELETE FROM shop.inventory WHERE product_id = $; DELETE FROM shop.products WHERE product_id = $",
+            ),
+        ] {
+            let made = match what {
+                "user" => "INSERT INTO shop.users (user_name) VALUES ('brief') RETURNING user_id AS id",
+                _ => {
+                    "WITH p AS (INSERT INTO shop.products (category_id, product_name, price) VALUES (1, 'brief', 1) RETURNING product_id)
+                     INSERT INTO shop.inventory (product_id, quantity) SELECT product_id, 100 FROM p RETURNING product_id AS id"
+                }
+            };
+            let brief = number(&admin, made).await;
+            let gone = gone.replace('$', &brief.to_string());
+            remover.batch(&format!("BEGIN; {gone}")).await.unwrap();
+            let buyer = database.connect_as("htap_oltp").await;
+            let backend = pid(&buyer).await;
+            let (user, product) = if what == "user" { (brief, 1) } else { (3, brief) };
+            let group = format!(
+                "SELECT order_id, sqlstate, message FROM shop.create_orders(ARRAY[{user}, 2], ARRAY[1, 2], ARRAY[{product}, 2], ARRAY[1, 1], ARRAY['a{what}', 'b{what}'])"
+            );
+            let bought = tokio::spawn(async move { buyer.query(&group, &[]).await });
+            until_waiting(&admin, backend).await;
+            remover.batch("COMMIT").await.unwrap();
+            let bought = bought.await.unwrap().unwrap();
+            assert_eq!(bought.get(0, "sqlstate").text(), Some("23503"), "{what}");
+            assert_eq!(
+                bought.get(0, "message").text(),
+                Some(format!("there is no {what} {brief}").as_str())
+            );
+            assert!(bought.get(1, "order_id").int().is_some(), "{what}");
+            let kept = format!("SELECT count(*) FROM shop.order_requests WHERE request_key IN ('a{what}', 'b{what}')");
+            assert_eq!(number(&admin, &kept).await, 1, "the other's key is free again");
+        }
+    });
+}
+
+#[test]
 fn a_server_that_crashes_loses_and_doubles_nothing() {
     block_on(async {
         let server = fill_one().await;

@@ -2,6 +2,8 @@
 //! hostile ones, and without again. What did not change between the two plain looks is what the hostile one says.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
+mod planted;
+
 use super::server::{Database, Server, block_on};
 use htap_top::dashboard::feed::PID;
 use htap_top::dashboard::panels;
@@ -341,103 +343,4 @@ fn settings_of_a_role_change_nothing_on_15() {
 #[test]
 fn settings_of_a_role_change_nothing_on_18() {
     on_major(18);
-}
-
-/// Plants, as a plain role, what may be found in place of PostgreSQL's own: operators that fit better, and all
-/// functions, relations and types where a search path looks in public first.
-async fn plant(admin: &Client, database: &Database<'_>) {
-    admin
-        .batch(&format!(
-            "CREATE ROLE planter LOGIN; GRANT CREATE ON SCHEMA public TO planter;
-             ALTER DATABASE {} SET search_path = public, pg_catalog",
-            database.name
-        ))
-        .await
-        .unwrap();
-    let planter = database.connect_as("planter").await;
-    planter
-        .batch(include_str!("hostile/traps.sql"))
-        .await
-        .unwrap();
-}
-
-/// Every command, and every panel, in a database full of traps, with the rights of a superuser.
-fn nothing_planted_is_touched(major: u16) {
-    let server = Server::of_major(major);
-    block_on(async {
-        let database = server.database("traps").await;
-        let admin = database.connect().await;
-        plant(&admin, &database).await;
-        let sprung = database
-            .connect()
-            .await
-            .query("SELECT 1 = 1 AS x", &[])
-            .await;
-        assert!(
-            sprung.unwrap_err().message.as_str().contains("trap"),
-            "the traps are set"
-        );
-        let log = || std::fs::read_to_string(server.socket_dir().join("postgres.log")).unwrap();
-        let before = log().len();
-        let word = |text: &str| {
-            text.split(' ')
-                .map(|word| word.replace('~', " "))
-                .collect::<Vec<_>>()
-        };
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("recording").display().to_string();
-        for line in [
-            "init --scale 0.002 --days 3".to_owned(),
-            "init".to_owned(),
-            "once --wait 30s --format json".to_owned(),
-            "doctor".to_owned(),
-            format!("record {file} --duration 2s --interval 500ms"),
-            "refresh".to_owned(),
-            "refresh --verify".to_owned(),
-            "refresh --mode full".to_owned(),
-            "partitions".to_owned(),
-            "partitions make".to_owned(),
-            "route SELECT~1".to_owned(),
-            "order login 1".to_owned(),
-            "workload --duration 3s --oltp 30 --olap 3 --hybrid 3".to_owned(),
-            "init --uninstall --yes".to_owned(),
-        ] {
-            let words = word(&line);
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            let output = Command::new(env!("CARGO_BIN_EXE_htap-top"))
-                .args(&words)
-                .args(["-d", &database.conninfo("postgres")])
-                .env("XDG_CONFIG_HOME", folder.path())
-                .stdin(Stdio::null())
-                .output()
-                .unwrap();
-            let said = format!(
-                "{}{}",
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr)
-            );
-            let log = log();
-            let new = log.get(before..).unwrap_or_default();
-            let sprung: Vec<&str> = new.lines().filter(|line| line.contains("ERROR")).collect();
-            assert!(
-                sprung.is_empty(),
-                "{line} on {major}:\n{}",
-                sprung.join("\n")
-            );
-            assert!(
-                matches!(output.status.code(), Some(0 | 5)),
-                "{line} on {major}: {said}"
-            );
-        }
-    });
-}
-
-#[test]
-fn nothing_planted_is_touched_on_13() {
-    nothing_planted_is_touched(13);
-}
-
-#[test]
-fn nothing_planted_is_touched_on_15() {
-    nothing_planted_is_touched(15);
 }

@@ -299,7 +299,9 @@ fn totals_that_are_no_sums_are_found_and_doctor_says_what_to_do() {
                 "{told:?}"
             );
             let rebuilt = view(SUMMARIES[summary]);
-            refresh::refresh(&merger, &rebuilt, Kind::Incremental, Mode::Full).await.unwrap();
+            refresh::refresh(&merger, &rebuilt, Kind::Incremental, Mode::Full)
+                .await
+                .unwrap();
         }
         assert_eq!(rounds(&merger).await, [None, None, None]);
     });

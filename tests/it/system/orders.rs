@@ -600,7 +600,11 @@ fn who_and_what_is_deleted_at_that_moment_fails_its_own_order_only() {
             remover.batch(&format!("BEGIN; {gone}")).await.unwrap();
             let buyer = database.connect_as("htap_oltp").await;
             let backend = pid(&buyer).await;
-            let (user, product) = if what == "user" { (brief, 1) } else { (3, brief) };
+            let (user, product) = if what == "user" {
+                (brief, 1)
+            } else {
+                (3, brief)
+            };
             let group = format!(
                 "SELECT order_id, sqlstate, message FROM shop.create_orders(ARRAY[{user}, 2], ARRAY[1, 2], ARRAY[{product}, 2], ARRAY[1, 1], ARRAY['a{what}', 'b{what}'])"
             );
@@ -614,8 +618,14 @@ fn who_and_what_is_deleted_at_that_moment_fails_its_own_order_only() {
                 Some(format!("there is no {what} {brief}").as_str())
             );
             assert!(bought.get(1, "order_id").int().is_some(), "{what}");
-            let kept = format!("SELECT count(*) FROM shop.order_requests WHERE request_key IN ('a{what}', 'b{what}')");
-            assert_eq!(number(&admin, &kept).await, 1, "the other's key is free again");
+            let kept = format!(
+                "SELECT count(*) FROM shop.order_requests WHERE request_key IN ('a{what}', 'b{what}')"
+            );
+            assert_eq!(
+                number(&admin, &kept).await,
+                1,
+                "the other's key is free again"
+            );
         }
     });
 }

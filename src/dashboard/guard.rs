@@ -2,6 +2,7 @@
 
 use super::diagnosis::blocker::Kind;
 use super::event::Moment;
+use super::panels::classify::Classifier;
 use crate::config::{Guard, GuardAction, GuardRule, GuardState};
 use crate::pg::admin::{Identity, Signal};
 use crate::pg::{Table, Value};
@@ -12,8 +13,6 @@ use std::collections::{HashMap, VecDeque};
 const AGAIN_S: f64 = 30.0;
 /// Seconds over which signals are counted.
 const MINUTE_S: f64 = 60.0;
-/// How sessions of this program begin to call themselves.
-const OURS: &str = "htap-top";
 
 /// What a rule wants done to the backend in a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,8 +82,9 @@ pub fn wishes<'a>(
     own: &str,
     p99_ms: Option<f64>,
     dry: bool,
+    classifier: &Classifier,
 ) -> Vec<Wish<'a>> {
-    let rows = (0..activity.rows.len()).filter(|row| may_be_hit(activity, *row));
+    let rows = (0..activity.rows.len()).filter(|row| may_be_hit(activity, *row, classifier));
     let wish = |row| {
         let fits = |rule: &&GuardRule| is_due(rule, p99_ms) && fits(rule, activity, row, own);
         // A rule that is tried out stands before none that acts.
@@ -117,11 +117,11 @@ pub fn holder(guard: &Guard, p99_ms: Option<f64>) -> Option<&GuardRule> {
 }
 
 /// Clients of others that are no superusers; where that is not known, nobody.
-fn may_be_hit(activity: &Table, row: usize) -> bool {
+fn may_be_hit(activity: &Table, row: usize, classifier: &Classifier) -> bool {
     let text = |name| activity.get(row, name).text().unwrap_or_default();
     activity.get(row, "superuser") == &Value::Bool(false)
         && text("backend_type") == "client backend"
-        && !text("application_name").starts_with(OURS)
+        && !classifier.is_spared(text("usename"), text("application_name"))
         && activity.get(row, "pid").int().is_some_and(|pid| pid > 0)
 }
 
@@ -165,6 +165,10 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use std::path::Path;
+
+    fn classifier() -> Classifier {
+        Classifier::new(Vec::new(), vec!["our_olap".to_owned()])
+    }
 
     fn guard(text: &str) -> Guard {
         let config = Config::parse(Path::new("config.toml"), text);
@@ -234,10 +238,19 @@ mod tests {
             (6, Some(true), client, "bi", "olap", "active", 61.0),
             (7, None, client, "bi", "olap", "active", 61.0),
             (8, no, "parallel worker", "bi", "olap", "active", 61.0),
-            (9, no, client, "htap-top refresh", "olap", "active", 61.0),
+            (
+                9,
+                no,
+                client,
+                "htap-top refresh",
+                "our_olap",
+                "active",
+                61.0,
+            ),
+            (10, no, client, "htap-top", "olap", "active", 61.0),
         ]);
         let guard = guard(RULES);
-        let wishes = wishes(&guard, &sessions, "shop", Some(80.0), false);
+        let wishes = wishes(&guard, &sessions, "shop", Some(80.0), false, &classifier());
         let told: Vec<_> = wishes
             .iter()
             .map(|wish| (wish.row + 1, wish.rule, wish.signal, wish.idle_s, wish.dry))
@@ -246,7 +259,8 @@ mod tests {
             told,
             [
                 (1, "old OLAP", Signal::Cancel, None, false),
-                (4, "left open", Signal::Terminate, Some(300), false)
+                (4, "left open", Signal::Terminate, Some(300), false),
+                (10, "old OLAP", Signal::Cancel, None, false),
             ]
         );
     }
@@ -276,7 +290,7 @@ mod tests {
             ),
         ]);
         let guard = guard(trial);
-        let wishes = wishes(&guard, &sessions, "shop", None, false);
+        let wishes = wishes(&guard, &sessions, "shop", None, false, &classifier());
         let told: Vec<_> = wishes.iter().map(|wish| (wish.rule, wish.dry)).collect();
         assert_eq!(told, [("old", false), ("old", false)]);
     }

@@ -114,10 +114,11 @@ impl Kind {
             "" | "client backend" | "parallel worker" => {}
             _ => return Self::Process,
         }
-        if matches!(application, "pg_dump" | "pg_dumpall") {
+        let wrote = table.get(row, "xid_age").is_known();
+        // A dump writes nothing. Anybody can call himself so.
+        if matches!(application, "pg_dump" | "pg_dumpall") && !wrote {
             return Self::Dump;
         }
-        let wrote = table.get(row, "xid_age").is_known();
         if state != "active" {
             return if wrote { Self::IdleWriter } else { Self::Idle };
         }

@@ -50,7 +50,9 @@ impl Model {
             .and_then(|facts| facts.first("current_database").raw());
         let own = own.unwrap_or_default().to_owned();
         let mut effects = Vec::new();
-        for wish in guard::wishes(&rules, &activity, &own, p99_ms, mode == GuardMode::DryRun) {
+        let dry = mode == GuardMode::DryRun;
+        let wishes = guard::wishes(&rules, &activity, &own, p99_ms, dry, &self.classifier);
+        for wish in wishes {
             let Some(mut hit) = backend(&activity, wish.row, wish.signal) else {
                 continue;
             };

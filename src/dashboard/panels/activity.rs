@@ -34,7 +34,8 @@ pub fn held(snapshots: &Table) -> HashMap<i64, f64> {
 pub fn derive(mut table: Table, classifier: &Classifier, held: &HashMap<i64, f64>) -> Table {
     table.drop_rows(|table, row| {
         let text = |name| table.get(row, name).text().unwrap_or_default();
-        classifier.is_own(text("usename"), text("application_name"))
+        let age_s = table.get(row, "xact_age_s").number();
+        classifier.is_left_out(text("usename"), text("application_name"), age_s)
     });
     let graph = WaitGraph::of(&table);
     let oldest_xids = (0..table.rows.len())

@@ -19,6 +19,11 @@ pub struct Session<'a> {
     pub query: &'a str,
 }
 
+/// A transaction of our own that is older, in seconds, is shown like any other.
+const LONG_S: f64 = 10.0;
+/// The role that refreshes the shop's views.
+const REFRESHER: &str = "htap_refresh";
+
 /// Decides a session's class.
 #[derive(Clone, Debug)]
 pub struct Classifier {
@@ -52,6 +57,18 @@ impl Classifier {
     /// for is the user's work and is shown: it calls itself otherwise.
     pub fn is_own(&self, role: &str, application: &str) -> bool {
         base_name(application) == APPLICATION_NAME && self.own_roles.iter().any(|own| own == role)
+    }
+
+    /// Whether it is left out of the panels: one of our own, as long as it is short. A name can be anybody's, and
+    /// what holds others up for long is shown whosever it is.
+    pub fn is_left_out(&self, role: &str, application: &str, age_s: Option<f64>) -> bool {
+        self.is_own(role, application) && age_s.is_none_or(|age| age < LONG_S)
+    }
+
+    /// Whether the guard spares it: this program's work, by a role that does this program's work.
+    pub fn is_spared(&self, role: &str, application: &str) -> bool {
+        application.starts_with(APPLICATION_NAME)
+            && (role == REFRESHER || self.own_roles.iter().any(|own| own == role))
     }
 
     /// The class of `session`.

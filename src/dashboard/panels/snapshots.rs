@@ -28,7 +28,8 @@ pub fn derive(
 ) -> Table {
     table.drop_rows(|table, row| {
         let text = |name| table.get(row, name).text().unwrap_or_default();
-        classifier.is_own(text("role"), text("application_name"))
+        let age_s = table.get(row, "age_s").number();
+        classifier.is_left_out(text("role"), text("application_name"), age_s)
     });
     for name in ["class", "age_least_s", "pins"] {
         table.ensure_column(name);

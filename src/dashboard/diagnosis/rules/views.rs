@@ -14,8 +14,12 @@ pub fn refusal(evidence: &Evidence<'_>, row: usize) -> Option<String> {
     }
     let may = flag("may_refresh");
     if may.is_known() && !may.is_true() {
-        let owner = views.get(row, "owner").text().unwrap_or("its owner");
-        return Some(format!("{owner} may refresh it"));
+        // As the owner of the shop nobody can log in.
+        let who = match views.get(row, "owner").text() {
+            Some("htap_owner") => "htap_refresh",
+            owner => owner.unwrap_or("its owner"),
+        };
+        return Some(format!("{who} may refresh it"));
     }
     evidence
         .config
@@ -39,6 +43,9 @@ pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
     let view = views.first("view").text().unwrap_or_default();
     let state = views.first("state").text().unwrap_or_default();
     let (what, cure) = match state {
+        _ if evidence.replication.first("replay_paused").is_true() => {
+            ("replay is paused on this standby", "r refreshes it")
+        }
         "idle" => ("no refresh runs", "r refreshes it"),
         backlog if backlog.starts_with("backlog") => (backlog, "r merges it"),
         other => (other, ""),

@@ -73,7 +73,7 @@
 -- help = "Transactions begun since it first wrote. An open writer holds back vacuum just as a snapshot does."
 -- [columns.blocks]
 -- unit = "count"
--- help = "Sessions that wait for this one, directly or behind others."
+-- help = "Sessions that wait for this one, directly or behind others. ≥ where more than 50 wait, for the others are not asked for whom."
 -- [columns.harm]
 -- help = "The order of the list: waiters it holds up count 1000 each, then its snapshot and its age in seconds; who waits counts half, and so does a parallel worker. A rank, not a measure."
 -- [columns.blocked_by]

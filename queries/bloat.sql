@@ -9,7 +9,8 @@
 -- empty = "this database has no tables of its own"
 -- about = """
 -- The 200 tables and materialized views of this database with the most dead rows. System catalogues only
--- from 1,000 dead rows on. From the server's counters: no table is read, no lock is taken.
+-- from 1,000 dead rows on. From the server's counters: no table is read; its size
+-- takes a reader's lock (ACCESS SHARE) for a moment.
 -- Cost: one pass over pg_class and one counter for each table; 10,000 tables take some 25 ms.
 -- Blind spot: counters are estimates, lost in a crash, and lag a moment behind. Dead rows are not yet
 -- bloat, and bloat left by a vacuum that was late has no dead rows: see the estimate beside it. A table's
@@ -46,7 +47,7 @@
 -- [columns.size_bytes]
 -- title = "size"
 -- unit = "bytes"
--- help = "Table and its TOAST, without indexes, as of the last VACUUM, ANALYZE or CREATE INDEX (relpages): reading the true size would wait for a lock. Unknown before the first of these."
+-- help = "Table and its TOAST, without indexes. While somebody has or awaits it for himself alone (ACCESS EXCLUSIVE), as of the last VACUUM, ANALYZE or CREATE INDEX (relpages): to ask would wait."
 -- [columns.last_vacuum_s]
 -- title = "vacuum"
 -- unit = "seconds"
@@ -127,6 +128,13 @@ owners AS MATERIALIZED (
       AND EXISTS (SELECT FROM worst AS t WHERE t.relkind = 't')
       AND c.reltoastrelid IN (SELECT t.oid FROM worst AS t WHERE t.relkind = 't')
 ),
+locked AS MATERIALIZED (
+    -- what is being rewritten or dropped: to ask for its size would wait
+    SELECT l.relation
+    FROM pg_catalog.pg_locks AS l
+    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
+),
 settings AS MATERIALIZED (
     SELECT pg_catalog.current_setting('block_size')::pg_catalog.int8 AS block_size,
            pg_catalog.current_setting('autovacuum')::pg_catalog.bool AS enabled,
@@ -143,8 +151,10 @@ SELECT w.oid::pg_catalog.int8 AS relid,
        t.n_live,
        w.n_dead,
        (100.0 * w.n_dead / nullif(w.n_dead + t.live_rows, 0))::pg_catalog.float8 AS dead_pct,
-       CASE WHEN w.relpages > 0 OR t.n_live = 0
-            THEN (w.relpages::pg_catalog.int8 + coalesce(toast.relpages, 0)) * g.block_size END AS size_bytes,
+       CASE WHEN w.oid IN (SELECT k.relation FROM locked AS k) OR w.reltoastrelid IN (SELECT k.relation FROM locked AS k)
+            THEN (w.relpages::pg_catalog.int8 + coalesce(toast.relpages, 0)) * g.block_size
+            ELSE pg_catalog.pg_relation_size(w.oid) + coalesce(pg_catalog.pg_relation_size(nullif(w.reltoastrelid, 0)), 0) END
+           AS size_bytes,
        extract(epoch FROM pg_catalog.clock_timestamp() - t.last_vacuum)::pg_catalog.float8 AS last_vacuum_s,
        pg_catalog.pg_stat_get_vacuum_count(w.oid) + pg_catalog.pg_stat_get_autovacuum_count(w.oid) AS vacuums,
        CASE WHEN g.enabled AND coalesce(o.enabled, true) THEN w.n_dead / greatest(1, least(

@@ -75,7 +75,12 @@ me AS MATERIALIZED (
 )
 SELECT r.pid, r.blocked_by, r.datname, r.usename, r.application_name, r.state, r.mode, r.locktype, r.target, r.wait_s,
        r.xact_age_s, r.query_age_s, r.query, r.backend_start, r.xact_start, r.query_start, r.restricted,
-       r.blocked_by_xid, r.prepared_xid
+       r.blocked_by_xid, r.prepared_xid,
+       (SELECT pg_catalog.count(DISTINCT l.pid)
+        FROM locks AS l
+        JOIN s ON s.pid = l.pid
+        WHERE NOT l.granted AND NOT s.own AND (s.wait_event_type = 'Lock' OR s.restricted)
+          AND l.pid NOT IN (SELECT w.pid FROM waits AS w)) AS unasked
 FROM (
     SELECT s.pid::pg_catalog.int8 AS pid,
            nullif(pg_catalog.array_to_string(w.blockers, ','), '') AS blocked_by,

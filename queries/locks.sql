@@ -24,7 +24,7 @@
 -- help = "Each below the one it waits for; of several the one that stands deepest in the queue. Behind the fourth level the depth is told."
 -- [columns.frees]
 -- unit = "count"
--- help = "How many wait for this root and for no other: all of them go on, one after the other, once it ends. None where some of its waiters also wait for another root."
+-- help = "How many wait for this root and for no other: all of them go on, one after the other, once it ends. ≥ where more than 50 wait, for the others are not asked for whom. None where some of its waiters also wait for another root."
 -- [columns.class]
 -- help = "Class of work: oltp, olap, refresh, maintenance."
 -- [columns.pid]
@@ -79,6 +79,10 @@
 -- [columns.blocked_by_xid]
 -- hidden = true
 -- help = "Transaction ids of the prepared transactions it waits for: what blocked by calls 0. A | stands between those of which it is one, but not known which."
+-- [columns.unasked]
+-- hidden = true
+-- unit = "count"
+-- help = "Sessions that wait, too, and of which it is not known for whom."
 -- [columns.prepared_xid]
 -- hidden = true
 -- help = "Transaction id of a prepared transaction."
@@ -161,7 +165,12 @@ me AS MATERIALIZED (
 )
 SELECT r.pid, r.blocked_by, r.datname, r.usename, r.application_name, r.state, r.mode, r.locktype, r.target, r.wait_s,
        r.xact_age_s, r.query_age_s, r.query, r.backend_start, r.xact_start, r.query_start, r.restricted,
-       r.blocked_by_xid, r.prepared_xid
+       r.blocked_by_xid, r.prepared_xid,
+       (SELECT pg_catalog.count(DISTINCT l.pid)
+        FROM locks AS l
+        JOIN s ON s.pid = l.pid
+        WHERE NOT l.granted AND NOT s.own AND (s.wait_event_type = 'Lock' OR s.restricted)
+          AND l.pid NOT IN (SELECT w.pid FROM waits AS w)) AS unasked
 FROM (
     SELECT s.pid::pg_catalog.int8 AS pid,
            nullif(pg_catalog.array_to_string(w.blockers, ','), '') AS blocked_by,

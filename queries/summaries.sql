@@ -29,10 +29,10 @@
 -- help = "Rows of the first table as of the last ANALYZE or VACUUM."
 -- [columns.size_bytes]
 -- unit = "bytes"
--- help = "All its tables with their indexes."
+-- help = "All its tables with their indexes; unknown while somebody has or awaits one for himself alone (ACCESS EXCLUSIVE): to ask would wait."
 -- [columns.fresh_s]
 -- unit = "seconds"
--- help = "Since the watermark: everything committed before it is in."
+-- help = "Since the watermark: everything committed before it is in. Of a materialized view since the last refresh by htap-top began."
 -- [columns.refreshed_epoch]
 -- unit = "time"
 -- help = "The watermark as a time."
@@ -56,6 +56,13 @@
 -- [columns.on_standby]
 -- unit = "flag"
 -- help = "A standby: merge on the primary."
+WITH exclusive AS MATERIALIZED (
+    -- what is being rewritten or dropped: to ask for its size would wait
+    SELECT l.relation
+    FROM pg_catalog.pg_locks AS l
+    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
+)
 SELECT c.oid::bigint AS relid,
        d.view,
        n.nspname::text AS schemaname,
@@ -64,11 +71,14 @@ SELECT c.oid::bigint AS relid,
        pg_catalog.pg_get_userbyid(c.relowner)::text AS owner,
        w.snapshot IS NOT NULL AS populated,
        CASE WHEN c.reltuples >= 0 AND c.relpages > 0 THEN c.reltuples::bigint END AS rows,
-       CASE WHEN d.kind = 'incremental' THEN
+       CASE WHEN d.kind = 'incremental' AND NOT EXISTS (
+                SELECT FROM exclusive AS k JOIN pg_catalog.unnest(d.tables) AS t
+                ON k.relation IN (t::pg_catalog.regclass, (SELECT o.reltoastrelid FROM pg_catalog.pg_class AS o
+                                                           WHERE o.oid = t::pg_catalog.regclass))) THEN
            (SELECT pg_catalog.sum(pg_catalog.pg_total_relation_size(t::pg_catalog.regclass))::bigint
             FROM pg_catalog.unnest(d.tables) AS t) END AS size_bytes,
-       greatest(extract(epoch FROM pg_catalog.clock_timestamp() - w.as_of), 0)::float8 AS fresh_s,
-       extract(epoch FROM w.as_of)::float8 AS refreshed_epoch,
+       greatest(extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(w.as_of, r.as_of)), 0)::float8 AS fresh_s,
+       extract(epoch FROM coalesce(w.as_of, r.as_of))::float8 AS refreshed_epoch,
        extract(epoch FROM d.freshness)::float8 AS target_s,
        CASE WHEN w.snapshot IS NOT NULL THEN
            (SELECT pg_catalog.count(*) FROM (
@@ -86,7 +96,7 @@ JOIN pg_catalog.pg_class AS c ON c.oid = pg_catalog.to_regclass(d.view)
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN htap.watermark AS w ON w.view = d.view
 LEFT JOIN LATERAL (
-    SELECT extract(epoch FROM x.finished - x.started)::float8 AS last_s
+    SELECT extract(epoch FROM x.finished - x.started)::float8 AS last_s, x.as_of
     FROM htap.refresh_run AS x WHERE x.view = d.view AND x.finished IS NOT NULL
     ORDER BY x.finished DESC LIMIT 1
 ) AS r ON true

@@ -10,7 +10,8 @@
 -- about = """
 -- The queue for autovacuum: the 200 tables and materialized views of this database that are most due, for
 -- dead rows, for inserted ones, or for freezing, whichever is worst. System catalogues only when due.
--- Cost: one pass over pg_class and two counters for each table; no table is read, no lock is taken. 1,000
+-- Cost: one pass over pg_class and two counters for each table; no table is read; the
+-- size takes a reader's lock (ACCESS SHARE) for a moment. 1,000
 -- tables take 20 ms.
 -- Blind spot: counters are estimates and lost in a crash. In which order autovacuum will take them nobody
 -- can tell; it takes all that are due in one database before the next. The share of multixacts does not

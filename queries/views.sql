@@ -8,10 +8,12 @@
 -- empty = "this database has no materialized view"
 -- about = """
 -- Every materialized view of this database, and the incremental summaries of htap-top init: how fresh, whether it is being refreshed and by whom, and how
--- it could be. PostgreSQL keeps no time of refresh: it is taken from the commit time of the view's
--- catalogue row where track_commit_timestamp is on (exact; DDL and GRANT move it too), else watched from
--- here on. Cost: 2 ms for 15 views, no lock on any view, so a plain refresh does not stop it.
--- Blind spot: a refresh that begins and ends between two samples shows only as a changed row version.
+-- it could be. PostgreSQL keeps no time of refresh: it is watched from here on, by locks and by the version of
+-- the view's catalogue row. Of what was before, htap.refresh_run tells the last refresh by htap-top, and where
+-- track_commit_timestamp is on the commit of that row tells what the age is at least (≥): the refresh began
+-- earlier, and DDL and GRANT move it, too. Cost: 2 ms for 15 views; a plain refresh does not stop it.
+-- Blind spot: a refresh that begins and ends between two samples shows only as a changed row version, as VACUUM
+-- FULL and CLUSTER do. One in a Repeatable Read transaction reads as of that transaction's first statement.
 -- A refresh reports no progress: the time left is guessed from its own history.
 -- """
 --
@@ -31,7 +33,7 @@
 -- [columns.fresh_s]
 -- title = "fresh"
 -- unit = "seconds"
--- help = "Age of the data: since the last refresh began, for its snapshot was taken then. source says from what it is known."
+-- help = "Age of the data: since the last refresh began, for its snapshot was taken then. ≤ where only the beginning of its transaction or the sample before it is known, ≥ where only its end. source says from what it is known."
 -- [columns.target_s]
 -- title = "target"
 -- unit = "seconds"
@@ -42,7 +44,7 @@
 -- danger = 1.0
 -- help = "Age of the data out of its target; the latest view comes first."
 -- [columns.source]
--- help = "What the age is known from: commit timestamp (exact), seen refreshing (to the sample), pg_class.xmin changed (a refresh or DDL, to the sample). Until one of them is seen the age is ?, not 0."
+-- help = "What the age is known from: seen refreshing, commit timestamp, pg_class.xmin changed (to the sample), htap.refresh_run, or the watermark of an incremental summary. Until one of them is seen the age is ?, not 0."
 -- [columns.last_s]
 -- title = "last"
 -- unit = "seconds"
@@ -72,14 +74,17 @@
 -- [columns.size_bytes]
 -- title = "size"
 -- unit = "bytes"
--- help = "View and its TOAST, without indexes, as of the last ANALYZE, VACUUM or index build (relpages); unknown after a plain refresh of a view without index. The true size would wait for a running plain refresh."
+-- help = "View and its TOAST, without indexes. While somebody has or awaits it for himself alone (ACCESS EXCLUSIVE), as a plain refresh does, as of the last ANALYZE, VACUUM or index build (relpages): to ask would wait."
 -- [columns.xmin]
 -- hidden = true
 -- help = "Version of the catalogue row: it changes with each refresh of either kind, with DDL and GRANT, not with VACUUM or ANALYZE."
+-- [columns.definition]
+-- hidden = true
+-- help = "A number for its definition, owner and privileges: where it changed with xmin, that was DDL or GRANT, not a refresh."
 -- [columns.refreshed_s]
 -- title = "refreshed"
 -- unit = "seconds"
--- help = "Since the commit of the last refresh, or of DDL on the view. Needs track_commit_timestamp on the primary; not read on a standby."
+-- help = "Since the commit of the last refresh, or of DDL or GRANT on the view. Needs track_commit_timestamp on the primary; not read on a standby."
 -- [columns.refreshed_epoch]
 -- title = "refreshed at"
 -- unit = "time"
@@ -97,6 +102,14 @@
 -- title = "waiting"
 -- unit = "flag"
 -- help = "Somebody waits for an exclusive lock on the view: a second refresh, or DDL. After it readers queue as well."
+-- [columns.refresh_holds]
+-- hidden = true
+-- unit = "flag"
+-- help = "That backend holds the lock, and does not only wait for it."
+-- [columns.refresh_xact_s]
+-- hidden = true
+-- unit = "seconds"
+-- help = "Since its transaction began: its data are no older. None where its session is hidden from our role."
 -- [columns.refresh_running_s]
 -- title = "running"
 -- unit = "seconds"
@@ -131,7 +144,11 @@
 WITH RECURSIVE mv AS MATERIALIZED (
     -- by the rules: pg_class has no index on relkind, and views are few beside tables
     SELECT c.oid, c.relname, c.relnamespace, c.relowner, c.relispopulated, c.reltuples, c.relpages, c.reltoastrelid,
-           c.xmin, r.ev_action
+           c.xmin, r.ev_action,
+           -- What DDL changes, GRANT included, and a refresh does not. An index is none of it: it leaves xmin alone.
+           pg_catalog.hashtextextended(pg_catalog.concat_ws(' ', c.relname, c.relnamespace, c.relowner, c.relam, c.reltablespace,
+               c.relpersistence, c.relreplident, c.relrowsecurity, c.relhasrules, c.relhastriggers, c.relacl, c.reloptions), 0)
+               AS definition
     FROM pg_catalog.pg_rewrite AS r
     JOIN pg_catalog.pg_class AS c ON c.oid = r.ev_class
     WHERE r.rulename = '_RETURN' AND r.ev_class >= 16384 AND c.relkind = 'm'
@@ -160,6 +177,13 @@ locks AS MATERIALIZED (
     GROUP BY l.relation, l.pid, l.granted
     HAVING NOT l.granted OR pg_catalog.bool_or(l.mode = 'ExclusiveLock')
 ),
+exclusive AS MATERIALIZED (
+    -- what is being refreshed, rewritten or dropped: to ask for its size would wait
+    SELECT l.relation
+    FROM pg_catalog.pg_locks AS l
+    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
+),
 here AS MATERIALIZED (
     SELECT pg_catalog.pg_is_in_recovery() AS standby,
            -- on a standby the setting does not tell whether the primary records them
@@ -178,15 +202,21 @@ SELECT mv.oid::pg_catalog.int8 AS relid,
             -- a plain refresh without any index leaves reltuples unset, but the counter begins anew
             ELSE nullif(pg_catalog.pg_stat_get_live_tuples(mv.oid), 0) END AS rows,
        CASE WHEN NOT mv.relispopulated THEN 0
-            WHEN e.known THEN (mv.relpages::pg_catalog.int8 + coalesce(toast.relpages, 0)) * here.block_size END AS size_bytes,
+            WHEN EXISTS (SELECT FROM exclusive AS k WHERE k.relation IN (mv.oid, mv.reltoastrelid))
+            THEN CASE WHEN e.known THEN (mv.relpages::pg_catalog.int8 + coalesce(toast.relpages, 0)) * here.block_size END
+            ELSE pg_catalog.pg_relation_size(mv.oid) + coalesce(pg_catalog.pg_relation_size(nullif(mv.reltoastrelid, 0)), 0) END
+           AS size_bytes,
        mv.xmin::pg_catalog.text::pg_catalog.int8 AS xmin,
+       mv.definition,
        extract(epoch FROM pg_catalog.clock_timestamp() - e.refreshed)::pg_catalog.float8 AS refreshed_s,
        extract(epoch FROM e.refreshed)::pg_catalog.float8 AS refreshed_epoch,
        here.commit_ts,
        f.kind AS refreshing,
        f.pid::pg_catalog.int8 AS refresh_pid,
        EXISTS (SELECT FROM locks WHERE locks.relation = mv.oid AND NOT locks.granted) AS refresh_waiting,
+       f.granted AS refresh_holds,
        extract(epoch FROM pg_catalog.clock_timestamp() - f.since)::pg_catalog.float8 AS refresh_running_s,
+       extract(epoch FROM pg_catalog.clock_timestamp() - f.xact_start)::pg_catalog.float8 AS refresh_xact_s,
        mv.relispopulated AND i.usable AS concurrent_ok,
        CASE WHEN NOT mv.relispopulated THEN 'not populated'
             WHEN i.usable THEN NULL
@@ -234,10 +264,10 @@ CROSS JOIN LATERAL (
     WHERE x.indrelid = mv.oid AND x.indisunique
 ) AS i
 LEFT JOIN LATERAL (
-    SELECT locks.kind, locks.pid,
+    SELECT locks.kind, locks.pid, locks.granted, a.xact_start,
            CASE WHEN a.state = 'active' THEN a.query_start ELSE a.xact_start END AS since
     FROM locks
-    LEFT JOIN LATERAL /*?refresh_running_s*/ pg_catalog.pg_stat_get_activity(locks.pid)
+    LEFT JOIN LATERAL /*?refresh_running_s refresh_xact_s*/ pg_catalog.pg_stat_get_activity(locks.pid)
         /*:(SELECT NULL::pg_catalog.text AS state, NULL::pg_catalog.timestamptz AS query_start,
                    NULL::pg_catalog.timestamptz AS xact_start)*/ AS a ON true
     WHERE locks.relation = mv.oid

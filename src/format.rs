@@ -49,6 +49,10 @@ pub fn cell<'a>(value: &'a Value, column: &ColumnSpec, utc_offset_s: i32) -> Cel
             unit => figure(*number as f64, unit, utc_offset_s),
         }),
         Value::Float(number) => Cow::Owned(figure(*number, column.unit, utc_offset_s)),
+        Value::AtLeast(number) | Value::AtMost(number) => {
+            let figure = figure(*number, column.unit, utc_offset_s);
+            Cow::Owned(format!("{}{figure}", value.sign()))
+        }
         Value::Decimal(exact, number) => match column.unit {
             // The exact text, unless it is the tail of an average with sixteen decimals.
             Unit::Plain if number.is_finite() && fraction_digits(exact) <= 4 => {

@@ -11,6 +11,7 @@ mod it {
     mod doctor;
     mod explain;
     mod facts;
+    mod figures;
     mod guard;
     mod hostile;
     mod output;

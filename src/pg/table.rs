@@ -21,6 +21,10 @@ pub enum Value {
     Float(#[serde(with = "any_float")] f64),
     /// numeric: the exact decimal text and its nearest double for charts
     Decimal(Box<str>, #[serde(with = "any_float")] f64),
+    /// Worked out here, and known to be this or more. Drawn with `≥`.
+    AtLeast(#[serde(with = "any_float")] f64),
+    /// Worked out here, and known to be this or less. Drawn with `≤`.
+    AtMost(#[serde(with = "any_float")] f64),
     /// everything else, as cleaned text
     Text(Clean),
 }
@@ -61,7 +65,10 @@ impl Value {
     pub fn number(&self) -> Option<f64> {
         match self {
             Self::Int(value) => Some(*value as f64),
-            Self::Float(value) | Self::Decimal(_, value) => Some(*value),
+            Self::Float(value)
+            | Self::Decimal(_, value)
+            | Self::AtLeast(value)
+            | Self::AtMost(value) => Some(*value),
             Self::Bool(value) => Some(f64::from(u8::from(*value))),
             _ => None,
         }
@@ -71,7 +78,12 @@ impl Value {
     pub fn int(&self) -> Option<i64> {
         match self {
             Self::Int(value) => Some(*value),
-            Self::Float(value) | Self::Decimal(_, value) if value.is_finite() => {
+            Self::Float(value)
+            | Self::Decimal(_, value)
+            | Self::AtLeast(value)
+            | Self::AtMost(value)
+                if value.is_finite() =>
+            {
                 Some(*value as i64)
             }
             _ => None,
@@ -91,6 +103,15 @@ impl Value {
         match self {
             Self::Text(text) => Some(text.raw()),
             _ => None,
+        }
+    }
+
+    /// What stands before a figure of which only a bound is known.
+    pub fn sign(&self) -> &'static str {
+        match self {
+            Self::AtLeast(_) => "≥",
+            Self::AtMost(_) => "≤",
+            _ => "",
         }
     }
 

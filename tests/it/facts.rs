@@ -14,7 +14,7 @@ use htap_top::pg::{Target, Value};
 use tokio::time::timeout;
 
 /// A dashboard without a screen on the target.
-fn watch(target: &Target, panels: &[&str]) -> Headless {
+pub(super) fn watch(target: &Target, panels: &[&str]) -> Headless {
     let target = target.with_application_name("htap-top");
     let start = Start {
         config: Config::default(),
@@ -36,7 +36,7 @@ fn watch(target: &Target, panels: &[&str]) -> Headless {
 }
 
 /// Goes on until the model is so.
-async fn until(headless: &mut Headless, what: &str, good: impl Fn(&Model) -> bool) {
+pub(super) async fn until(headless: &mut Headless, what: &str, good: impl Fn(&Model) -> bool) {
     let patience = Patience::begin();
     while !good(&headless.model) {
         assert!(
@@ -49,14 +49,14 @@ async fn until(headless: &mut Headless, what: &str, good: impl Fn(&Model) -> boo
     }
 }
 
-fn feed<'a>(model: &'a Model, name: &str) -> &'a Feed {
+pub(super) fn feed<'a>(model: &'a Model, name: &str) -> &'a Feed {
     model
         .feed_named(name)
         .and_then(|id| model.feed(id))
         .unwrap()
 }
 
-fn is_unknown(model: &Model, what: &str, why: &str) -> bool {
+pub(super) fn is_unknown(model: &Model, what: &str, why: &str) -> bool {
     let mut unknown = model.unknown.iter();
     unknown.any(|unknown| unknown.what == what && unknown.why.contains(why))
 }

@@ -264,7 +264,7 @@ fn derived(name: &str, table: Table, estimates: &Table) -> Table {
                 table,
                 &Table::default(),
                 &mut views::Memory::default(),
-                0.0,
+                (0.0, 0.0),
                 &|view| config.freshness_of(view),
             )
         }
@@ -408,23 +408,36 @@ fn sizes_are_true_and_are_not_waited_for() {
                 "CREATE TABLE grown (a int PRIMARY KEY, b text); ALTER TABLE grown ALTER b SET STORAGE EXTERNAL;
                  INSERT INTO grown SELECT g, 'x' FROM generate_series(1, 1000) AS g; ANALYZE grown;
                  INSERT INTO grown SELECT g, repeat('x', 3000) FROM generate_series(1001, 3000) AS g;
+                 CREATE MATERIALIZED VIEW copied AS SELECT * FROM grown;
+                 CREATE MATERIALIZED VIEW kept AS SELECT * FROM grown; ANALYZE kept;
                  CREATE TABLE held (a int); INSERT INTO held SELECT generate_series(1, 5000); ANALYZE held",
             )
             .await
             .unwrap();
         let holder = database.connect().await;
-        holder.batch("BEGIN; LOCK TABLE held").await.unwrap();
+        holder
+            .batch("BEGIN; LOCK TABLE held; REFRESH MATERIALIZED VIEW kept")
+            .await
+            .unwrap();
         let session = sampling(&database, "postgres").await;
         let truth = "SELECT pg_relation_size('grown') + pg_relation_size(reltoastrelid) AS n, \
                      pg_relation_size('grown_pkey') AS i FROM pg_class WHERE relname = 'grown'";
         let truth = admin.query(truth, &[]).await.unwrap();
-        for name in ["tables", "vacuum"] {
+        for name in ["tables", "vacuum", "bloat"] {
             let table = ask(&session, name).await;
             let size =
                 |relation| table.get(row(&table, "relation", relation).unwrap(), "size_bytes");
             assert_eq!(size("grown"), truth.first("n"), "{name}");
             assert!(size("held").int().is_some_and(|size| size > 0), "{name}");
         }
+        let views = ask(&session, "views").await;
+        let size = |view| views.get(row(&views, "view", view).unwrap(), "size_bytes");
+        let copied = "SELECT pg_relation_size('copied') + pg_relation_size(reltoastrelid) AS n \
+                      FROM pg_class WHERE relname = 'copied'";
+        let copied = admin.query(copied, &[]).await.unwrap();
+        assert_eq!(size("public.copied"), copied.first("n"));
+        let kept = size("public.kept").int();
+        assert!(kept.is_some_and(|size| size > 0), "{views:?}");
         let indexes = ask(&session, "indexes").await;
         let at = row(&indexes, "index", "grown_pkey").unwrap();
         assert_eq!(indexes.get(at, "size_bytes"), truth.first("i"));

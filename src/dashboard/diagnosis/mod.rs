@@ -18,7 +18,7 @@ use crate::config::{Config, Targets, WorkClass};
 use crate::dashboard::panels::activity::CROWDED;
 use crate::dashboard::panels::spec::Unit;
 use crate::format;
-use crate::pg::Table;
+use crate::pg::{Table, Value};
 
 /// How a figure stands to its target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -331,11 +331,24 @@ fn is_wanted(views: &Table) -> bool {
     views.column("target_s").is_none() || views.first("target_s").is_known()
 }
 
+/// Where only the end of the last refresh is known, it is taken to have lasted no longer than this share of the target.
+const SOON: f64 = 0.5;
+
 fn freshness(views: &Table, targets: &Targets) -> Gauge {
     let fresh = views.first("fresh_s").number();
     let general = targets.freshness.map(|wanted| wanted.as_secs_f64());
     let target = views.first("target_s").number().or(general).unwrap_or(0.0);
-    judge("fresh", fresh, target, 1.0, Unit::Seconds)
+    let mut gauge = judge("fresh", fresh, target, 1.0, Unit::Seconds);
+    gauge.value.insert_str(0, views.first("fresh_s").sign());
+    gauge.health = match (views.first("fresh_s"), gauge.health) {
+        // It may be past its target already, if the refresh took long; or not yet.
+        (Value::AtLeast(_), Health::Good | Health::Warning) if gauge.ratio >= SOON => {
+            Health::Unknown
+        }
+        (Value::AtMost(_), Health::Warning | Health::Danger) => Health::Unknown,
+        (_, health) => health,
+    };
+    gauge
 }
 
 /// With `restricted` statements of others may run for hours unseen: then only what is missed is known.

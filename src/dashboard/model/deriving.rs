@@ -1,7 +1,7 @@
 //! What becomes of an answer: figures over time, and the panels' derived columns.
 
 use super::Model;
-use crate::dashboard::event::{Effect, FeedId};
+use crate::dashboard::event::{Effect, FeedId, Moment};
 use crate::dashboard::panels::spec::{Chart, Spec, Unit};
 use crate::dashboard::panels::{
     activity, bloat, locks, rates, replication, scans, snapshots, statements, views, wal,
@@ -265,15 +265,20 @@ impl Model {
         let Some(id) = self.feed_named("views") else {
             return;
         };
-        let Some(raw) = self.feed(id).map(|feed| feed.raw.clone()) else {
-            return;
-        };
-        let now_s = self.now.mono_ms as f64 / 1000.0;
+        let Some(feed) = self.feed(id) else { return };
+        let raw = feed.raw.clone();
+        let seconds = |at: Moment| at.mono_ms as f64 / 1000.0;
+        let now_s = seconds(self.now);
+        let at_s = feed.sampling.at.map_or(now_s, seconds);
         let summaries = self.current("summaries").clone();
         let config = &self.config;
-        let table = views::derive(raw, &summaries, &mut self.memory.views, now_s, &|view| {
-            config.freshness_of(view)
-        });
+        let table = views::derive(
+            raw,
+            &summaries,
+            &mut self.memory.views,
+            (at_s, now_s),
+            &|view| config.freshness_of(view),
+        );
         self.put(id, table);
     }
 

@@ -24,7 +24,9 @@ fn field(cell: &Value) -> Cow<'_, str> {
         Value::Null | Value::Unavailable | Value::Pending => Cow::Borrowed(""),
         Value::Bool(yes) => Cow::Borrowed(if *yes { "true" } else { "false" }),
         Value::Int(number) => Cow::Owned(number.to_string()),
-        Value::Float(number) => Cow::Owned(number.to_string()),
+        Value::Float(number) | Value::AtLeast(number) | Value::AtMost(number) => {
+            Cow::Owned(number.to_string())
+        }
         Value::Decimal(exact, _) => Cow::Borrowed(exact),
         Value::Text(text) => quoted(text.as_str()),
     }

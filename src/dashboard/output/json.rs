@@ -157,7 +157,8 @@ impl Serialize for Panels<'_> {
     }
 }
 
-/// A row: its columns in their order, then `_unknown` where a null is more than that there is none.
+/// A row: its columns in their order, then `_unknown` where a null is more than that there is none, and `_bounds`
+/// where a figure is only a bound, `≥` or `≤`.
 struct Row<'a> {
     sheet: &'a Sheet,
     cells: &'a [Value],
@@ -175,6 +176,14 @@ impl Serialize for Row<'_> {
         }
         if !unknown.is_empty() {
             map.serialize_entry("_unknown", &unknown)?;
+        }
+        let cells = self.sheet.columns.iter().zip(self.cells);
+        let bounds: BTreeMap<&str, &str> = cells
+            .filter(|(_, cell)| !cell.sign().is_empty())
+            .map(|(column, cell)| (column.name.as_str(), cell.sign()))
+            .collect();
+        if !bounds.is_empty() {
+            map.serialize_entry("_bounds", &bounds)?;
         }
         map.end()
     }
@@ -203,7 +212,12 @@ impl Serialize for Cell<'_> {
         match self.0 {
             Value::Bool(yes) => serializer.serialize_bool(*yes),
             Value::Int(number) => serializer.serialize_i64(*number),
-            Value::Float(number) | Value::Decimal(_, number) if number.is_finite() => {
+            Value::Float(number)
+            | Value::Decimal(_, number)
+            | Value::AtLeast(number)
+            | Value::AtMost(number)
+                if number.is_finite() =>
+            {
                 serializer.serialize_f64(*number)
             }
             Value::Text(text) => serializer.serialize_str(text.as_str()),

@@ -215,7 +215,7 @@ fn word(cell: &Value) -> String {
         Value::Null | Value::Unavailable | Value::Pending => String::new(),
         Value::Bool(yes) => yes.to_string(),
         Value::Int(number) => number.to_string(),
-        Value::Float(number) => number.to_string(),
+        Value::Float(number) | Value::AtLeast(number) | Value::AtMost(number) => number.to_string(),
         Value::Decimal(exact, _) => exact.to_string(),
         Value::Text(text) => text.as_str().to_owned(),
     }

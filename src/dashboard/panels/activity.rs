@@ -10,6 +10,8 @@ use std::collections::HashMap;
 /// From so many rows on there may be more backends than are told: the statement gives 200, of which those of
 /// this program are left out.
 pub const CROWDED: usize = 150;
+/// So many waits for locks are asked for whom they are, the longest.
+const ASKED: usize = 50;
 /// A session waiting for a lock is more urgent than its age in seconds says.
 const BLOCKED_WEIGHT: f64 = 1_000.0;
 /// Seconds below which a snapshot or a transaction is nothing to speak of.
@@ -42,6 +44,8 @@ pub fn derive(mut table: Table, classifier: &Classifier, held: &HashMap<i64, f64
         .map(|row| horizon_xids(&table, row))
         .max()
         .unwrap_or(0);
+    let waits = |row: &usize| table.get(*row, "wait_event_type").text() == Some("Lock");
+    let unasked = (0..table.rows.len()).filter(waits).count() > ASKED;
     for name in ["class", "wait", "blocks", "harm"] {
         table.ensure_column(name);
     }
@@ -56,10 +60,10 @@ pub fn derive(mut table: Table, classifier: &Classifier, held: &HashMap<i64, f64
         table.set(
             row,
             "blocks",
-            if blocks == 0 {
-                Value::Null
-            } else {
-                Value::Int(blocks)
+            match (blocks, unasked) {
+                (0, _) => Value::Null,
+                (blocks, false) => Value::Int(blocks),
+                (blocks, true) => Value::AtLeast(blocks as f64),
             },
         );
         table.set(row, "harm", Value::Float(harm));

@@ -18,6 +18,8 @@ pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
     for name in ["tree", "class", "frees"] {
         table.ensure_column(name);
     }
+    // Of some it is not known for whom they wait.
+    let unasked = table.first("unasked").int().is_some_and(|n| n > 0);
     let forest = Forest::of(&table);
     let mut trees: Vec<Vec<(usize, usize)>> = forest
         .roots()
@@ -46,9 +48,10 @@ pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
             1..=DEEPEST => format!("{}└ {name}", "  ".repeat(depth - 1)),
             _ => format!("{}└ {depth}: {name}", "  ".repeat(DEEPEST - 1)),
         };
-        let frees = match forest.frees(*row) {
-            0 => Value::Null,
-            freed => Value::Int(freed as i64),
+        let frees = match (forest.frees(*row), unasked) {
+            (0, _) => Value::Null,
+            (freed, false) => Value::Int(freed as i64),
+            (freed, true) => Value::AtLeast(freed as f64),
         };
         table.set(*row, "tree", tree.as_str().into());
         table.set(*row, "class", class.name().into());

@@ -1,5 +1,8 @@
 //! Materialized views and incremental summaries: how old their data is, and from what that is known.
 
+mod age;
+
+use self::age::{Age, HISTORY, holds};
 use crate::format;
 use crate::pg::{Table, Value};
 use std::collections::{HashMap, VecDeque};
@@ -8,18 +11,7 @@ use std::time::Duration;
 /// What is remembered of a view from one sample to the next. Times are the model's, in seconds.
 #[derive(Clone, Debug, Default)]
 struct Seen {
-    xmin: i64,
-    /// When a change of pg_class.xmin was first seen, and the sample before that, which did not have it.
-    changed: Option<(f64, f64)>,
-    /// When a refresh was seen to hold its lock first and last.
-    running: Option<(f64, f64)>,
-    /// The end of the last refresh seen live.
-    ended: Option<f64>,
-    /// Duration of the last refresh, seconds, and whether exact.
-    last_s: Option<f64>,
-    sampled: f64,
-    /// When the last refreshes were seen to be done.
-    changes: VecDeque<f64>,
+    age: Age,
     /// Samples of the last minutes, and whether a refresh held its lock.
     samples: VecDeque<(f64, bool)>,
 }
@@ -33,12 +25,12 @@ pub struct Memory {
 impl Memory {
     /// A refresh made by this program took so long, seconds.
     pub fn took(&mut self, relid: i64, seconds: f64) {
-        self.seen.entry(relid).or_default().last_s = Some(seconds);
+        self.seen.entry(relid).or_default().age.took(seconds);
     }
 
     /// The duration of the last refresh of a view, seconds.
     pub fn last_s(&self, relid: i64) -> Option<f64> {
-        self.seen.get(&relid)?.last_s
+        self.seen.get(&relid)?.age.last_s
     }
 }
 
@@ -48,22 +40,21 @@ const WATCHED_S: (f64, f64) = (180.0, 60.0);
 /// The age wanted of a view, and of all others.
 pub type Wanted = (Option<Duration>, Option<Duration>);
 
-/// So many refreshes tell how often somebody refreshes, and so many times the longest pause between them is late.
-const HISTORY: usize = 4;
+/// So many times the longest pause between the last refreshes is late.
 const LATE: f64 = 2.0;
 /// Seconds: a view that is refreshed all the time is not late between two of them.
 const LEAST_S: f64 = 10.0;
 
 /// Adds `refresh_share` (of the last minutes, in which somebody refreshed), `fresh_s`, `source`, `target_s`, `late` (fresh / target), `last_s`, `mode`, `kind`, `backlog`, `uncaptured`,
-/// `checked_s` and `state`, and the incremental ones of `summaries`; the latest comes first. `now_s` is the model's time of
-/// the sample. `target` gives the age wanted of a view by the configuration, and that of all others; between
+/// `checked_s` and `state`, and the incremental ones of `summaries`; the latest comes first. `at_s` is the model's time of
+/// the sample, `now_s` that of now. `target` gives the age wanted of a view by the configuration, and that of all others; between
 /// the two stands the server's own `htap.view_def`. Where none of them says anything, a view is wanted as fresh as
 /// its own refreshes have kept it.
 pub fn derive(
     mut table: Table,
     summaries: &Table,
     memory: &mut Memory,
-    now_s: f64,
+    (at_s, now_s): (f64, f64),
     target: &dyn Fn(&str) -> Wanted,
 ) -> Table {
     for name in [
@@ -96,15 +87,19 @@ pub fn derive(
             continue;
         };
         let seen = memory.seen.entry(relid).or_default();
-        observe(seen, &table, row, now_s);
+        if seen.age.observe(&table, row, at_s) {
+            seen.samples.push_back((at_s, holds(&table, row)));
+        }
         let share = refresh_share(&mut seen.samples, now_s);
-        let (fresh, source) = freshness(seen, &table, row, now_s);
         // As it is, not as it is shown: others may look the same.
         let view = table.get(row, "view").raw().unwrap_or_default().to_owned();
         let told = (0..summaries.rows.len())
-            .any(|row| summaries.get(row, "view").raw() == Some(view.as_str()));
-        let target_s = target_s(&view).or_else(|| usual_s(seen).filter(|_| !told));
-        let last_s = seen.last_s.or(recorded_s(summaries, &view));
+            .find(|row| summaries.get(*row, "view").raw() == Some(view.as_str()));
+        let recorded = |name| told.and_then(|row| summaries.get(row, name).number());
+        let populated = table.get(row, "populated") != &Value::Bool(false);
+        let (fresh, source) = seen.age.told(populated, recorded("fresh_s"), now_s);
+        let target_s = target_s(&view).or_else(|| usual_s(&seen.age).filter(|_| told.is_none()));
+        let last_s = seen.age.last_s.or(recorded("last_s"));
         let mode = if table.get(row, "concurrent_ok").is_true() {
             "concurrent"
         } else {
@@ -112,8 +107,8 @@ pub fn derive(
         };
         let state = state(&table, row, last_s);
         table.set(row, "refresh_share", share.into());
-        table.set(row, "late", late(fresh, target_s));
-        table.set(row, "fresh_s", fresh.map_or(Value::Pending, Value::Float));
+        table.set(row, "late", late(&fresh, target_s));
+        table.set(row, "fresh_s", fresh);
         table.set(row, "source", source.into());
         table.set(row, "target_s", target_s.into());
         table.set(row, "last_s", last_s.map_or(Value::Pending, Value::Float));
@@ -134,7 +129,7 @@ pub fn derive(
 }
 
 /// The age that a view's own refreshes do not let it reach, seconds; unknown before some of them were seen.
-fn usual_s(seen: &Seen) -> Option<f64> {
+fn usual_s(seen: &Age) -> Option<f64> {
     let later = seen.changes.iter().skip(1);
     let pauses = seen.changes.iter().zip(later);
     let longest = pauses.map(|(one, next)| next - one).reduce(f64::max)?;
@@ -142,16 +137,15 @@ fn usual_s(seen: &Seen) -> Option<f64> {
     (seen.changes.len() >= HISTORY).then_some((longest * LATE + last_s).max(LEAST_S))
 }
 
-/// How long the last refresh of a view took by `htap.refresh_run`, seconds.
-fn recorded_s(summaries: &Table, view: &str) -> Option<f64> {
-    let row =
-        (0..summaries.rows.len()).find(|row| summaries.get(*row, "view").raw() == Some(view))?;
-    summaries.get(row, "last_s").number()
-}
-
 /// The age of the data out of its target.
-fn late(fresh: Option<f64>, target_s: Option<f64>) -> Value {
-    Value::from(fresh.zip(target_s).map(|(fresh, target)| fresh / target))
+fn late(fresh: &Value, target_s: Option<f64>) -> Value {
+    let ratio = fresh.number().zip(target_s);
+    let ratio = ratio.map(|(fresh, target)| fresh / target);
+    match (fresh, ratio) {
+        (Value::AtLeast(_), Some(ratio)) => Value::AtLeast(ratio),
+        (Value::AtMost(_), Some(ratio)) => Value::AtMost(ratio),
+        (_, ratio) => ratio.into(),
+    }
 }
 
 /// Appends an incremental summary as a row beside the materialized views.
@@ -166,7 +160,7 @@ fn add_summary(
     table.rows.push(cells.collect());
     let at = table.rows.len() - 1;
     let target_s = target_s(summaries.get(row, "view").raw().unwrap_or_default());
-    let fresh = summaries.get(row, "fresh_s").number();
+    let fresh = summaries.get(row, "fresh_s").clone();
     let backlog = summaries.get(row, "backlog").number().unwrap_or(0.0);
     let state = if let Some(what) = summaries.get(row, "uncaptured").text() {
         format!("not captured: {what}")
@@ -179,44 +173,11 @@ fn add_summary(
     } else {
         "never filled".to_owned()
     };
-    table.set(at, "late", late(fresh, target_s));
+    table.set(at, "late", late(&fresh, target_s));
     table.set(at, "target_s", target_s.into());
     table.set(at, "source", "watermark".into());
     table.set(at, "mode", "incremental".into());
     table.set(at, "state", state.as_str().into());
-}
-
-fn observe(seen: &mut Seen, table: &Table, row: usize, now_s: f64) {
-    let xmin = table.get(row, "xmin").int().unwrap_or(0);
-    if seen.xmin != 0 && seen.xmin != xmin {
-        seen.changed = Some((now_s, seen.sampled));
-        seen.changes.push_back(now_s);
-        if seen.changes.len() > HISTORY {
-            seen.changes.pop_front();
-        }
-    }
-    seen.xmin = xmin;
-    seen.sampled = now_s;
-    let held =
-        table.get(row, "refreshing").is_known() && !table.get(row, "refresh_waiting").is_true();
-    seen.samples.push_back((now_s, held));
-    match (held, seen.running) {
-        (true, None) => {
-            let since = table.get(row, "refresh_running_s").number().unwrap_or(0.0);
-            seen.running = Some((now_s - since, now_s));
-        }
-        (true, Some((first, _))) => seen.running = Some((first, now_s)),
-        (false, Some((first, last))) => {
-            seen.running = None;
-            // A change of xmin proves that it was finished, not cancelled.
-            if seen.changed.is_some_and(|(at, _)| at >= now_s) {
-                let end = f64::midpoint(last, now_s);
-                seen.ended = Some(end);
-                seen.last_s = Some(end - first);
-            }
-        }
-        (false, None) => {}
-    }
 }
 
 /// Share of the last minutes in which a refresh held its lock, by the samples: none before there is a
@@ -231,30 +192,6 @@ fn refresh_share(samples: &mut VecDeque<(f64, bool)>, now_s: f64) -> Option<f64>
     let (first, _) = samples.front()?;
     let held = samples.iter().filter(|(_, held)| *held).count();
     (now_s - first >= WATCHED_S.1).then(|| held as f64 / samples.len() as f64)
-}
-
-/// The age of the data, seconds: they are as old as the snapshot of the refresh, which was taken
-/// when it began, not when it ended.
-fn freshness(seen: &Seen, table: &Table, row: usize, now_s: f64) -> (Option<f64>, &'static str) {
-    let duration = seen.last_s.unwrap_or(0.0);
-    if table.get(row, "populated") == &Value::Bool(false) {
-        return (None, "never filled");
-    }
-    if let Some(age) = table.get(row, "refreshed_s").number() {
-        return (Some(age + duration), "commit timestamp");
-    }
-    let changed = seen.changed.map(|(at, _)| at);
-    if let Some(end) = seen
-        .ended
-        .filter(|end| changed.is_none_or(|at| at <= end + 30.0 && at >= *end - 30.0))
-    {
-        return (Some(now_s - end + duration), "seen refreshing");
-    }
-    match seen.changed {
-        // After a pause the sample before is long ago: the data may be as old as that.
-        Some((_, before)) => (Some(now_s - before + duration), "pg_class.xmin changed"),
-        None => (None, "no refresh seen yet"),
-    }
 }
 
 fn state(table: &Table, row: usize, last_s: Option<f64>) -> String {
@@ -297,6 +234,7 @@ mod tests {
             "refreshing",
             "refresh_waiting",
             "refresh_running_s",
+            "refresh_xact_s",
             "refreshed_s",
         ];
         Table {
@@ -309,6 +247,7 @@ mod tests {
                 refreshing.map_or(Value::Null, Value::from),
                 Value::Bool(false),
                 Value::Float(0.0),
+                Value::Float(0.0),
                 refreshed_s.into(),
             ]],
         }
@@ -318,14 +257,16 @@ mod tests {
     fn freshness_counts_from_the_start_of_the_refresh() {
         let mut memory = Memory::default();
         let mut at = |now, table| {
-            derive(table, &Table::default(), &mut memory, now, &|_| {
+            derive(table, &Table::default(), &mut memory, (now, now), &|_| {
                 (None, Some(Duration::from_secs(5)))
             })
         };
         let first = at(100.0, sample(7, None, None));
         assert_eq!(first.first("fresh_s"), &Value::Pending);
         at(110.0, sample(7, Some("concurrent"), None));
-        at(112.0, sample(7, Some("concurrent"), None));
+        let mut later = sample(7, Some("concurrent"), None);
+        later.set(0, "refresh_xact_s", Value::Float(2.0));
+        at(112.0, later);
         let done = at(114.0, sample(8, None, None));
         // It ended between 112 and 114, so about 113, after 3 s: the data are as of 110.
         assert_eq!(done.first("last_s"), &Value::Float(3.0));
@@ -338,7 +279,7 @@ mod tests {
     fn a_cancelled_refresh_does_not_make_the_view_fresh() {
         let mut memory = Memory::default();
         let mut at = |now, table| {
-            derive(table, &Table::default(), &mut memory, now, &|_| {
+            derive(table, &Table::default(), &mut memory, (now, now), &|_| {
                 (None, Some(Duration::from_secs(5)))
             })
         };
@@ -351,13 +292,13 @@ mod tests {
     fn a_change_during_a_pause_is_as_old_as_the_sample_before_it() {
         let mut memory = Memory::default();
         let mut at = |now, table| {
-            derive(table, &Table::default(), &mut memory, now, &|_| {
+            derive(table, &Table::default(), &mut memory, (now, now), &|_| {
                 (None, Some(Duration::from_secs(5)))
             })
         };
         at(100.0, sample(7, None, None));
         let after = at(700.0, sample(8, None, None));
-        assert_eq!(after.first("fresh_s"), &Value::Float(600.0));
+        assert_eq!(after.first("fresh_s"), &Value::AtMost(600.0));
     }
 
     /// No age is wanted of it: it is late once it is much older than it has ever become.
@@ -369,7 +310,7 @@ mod tests {
                 sample(xmin, None, None),
                 &Table::default(),
                 &mut memory,
-                now,
+                (now, now),
                 &|_| (None, None),
             )
         };
@@ -390,16 +331,22 @@ mod tests {
     }
 
     #[test]
-    fn the_commit_timestamp_is_believed_first() {
+    fn a_commit_tells_what_the_age_is_at_least() {
         let mut memory = Memory::default();
-        let table = derive(
-            sample(7, None, Some(2.5)),
-            &Table::default(),
-            &mut memory,
-            100.0,
-            &|_| (None, Some(Duration::from_secs(5))),
-        );
-        assert_eq!(table.first("fresh_s"), &Value::Float(2.5));
+        let mut at = |now, xmin, refreshed_s| {
+            derive(
+                sample(xmin, None, refreshed_s),
+                &Table::default(),
+                &mut memory,
+                (now, now),
+                &|_| (None, Some(Duration::from_secs(5))),
+            )
+        };
+        let table = at(100.0, 7, Some(2.5));
+        assert_eq!(table.first("fresh_s"), &Value::AtLeast(2.5));
         assert_eq!(table.first("source").text(), Some("commit timestamp"));
+        // It began after the sample before, and was done a second later.
+        let table = at(102.0, 8, Some(1.0));
+        assert_eq!(table.first("fresh_s"), &Value::Float(2.0));
     }
 }

@@ -7,7 +7,7 @@ use crate::it::board::Board;
 use crate::it::server::{Database, Order, Server, block_on, pid, until, until_waiting};
 use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::Cause;
-use htap_top::pg::{Client, Param, PgError};
+use htap_top::pg::{Client, Param, PgError, Value};
 use tokio::task::JoinHandle;
 
 /// A session with a statement that waits, and its pid.
@@ -456,6 +456,44 @@ fn a_session_that_we_may_not_end_is_told_with_who_may() {
         assert_eq!(
             cause.cure,
             format!("read-only here: end it elsewhere: SELECT pg_terminate_backend({root_pid})")
+        );
+        drop(root);
+        for waiter in waiting {
+            waiter.await.unwrap().unwrap();
+        }
+    });
+}
+
+/// Fifty are asked whom they wait for; the others may wait for the same one.
+#[test]
+fn where_not_all_are_asked_the_figures_are_at_least() {
+    block_on(async {
+        let server = server(&[]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        let root = database.connect().await;
+        root.batch("BEGIN; LOCK TABLE pgbench_accounts IN SHARE MODE")
+            .await
+            .unwrap();
+        let waiting = waiters(&database, &admin, 55).await;
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        watch.keys("pl").await;
+        watch
+            .until("the tree", |board| {
+                let locks = board.model.rows("locks");
+                locks.first("unasked").int() == Some(5) && locks.first("frees").is_known()
+            })
+            .await;
+        let model = &watch.board.model;
+        assert_eq!(model.rows("locks").first("frees"), &Value::AtLeast(50.0));
+        assert_eq!(
+            model.rows("activity").first("blocks"),
+            &Value::AtLeast(50.0)
+        );
+        let sentence = &model.cause.sentence;
+        assert!(
+            sentence.contains("≥50 of 55 waiting sessions"),
+            "{sentence}"
         );
         drop(root);
         for waiter in waiting {

@@ -245,7 +245,7 @@ fn calm_snapshots() -> Table {
 
 fn fresh_views() -> Table {
     let mut table = views();
-    for (row, age) in [(0, 31.0), (1, 12.5), (2, 1.5), (3, 2.5)] {
+    for (row, age) in [(0, 31.0), (1, 12.5), (2, 1.5), (3, 2.4)] {
         table.set(row, "refreshed_s", Value::Float(age));
     }
     table

@@ -3,7 +3,7 @@
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health};
 use crate::format;
-use crate::pg::Table;
+use crate::pg::{Table, Value};
 
 /// Why the view in `row` is not refreshed by a key here, in few words that say who or where.
 pub fn refusal(evidence: &Evidence<'_>, row: usize) -> Option<String> {
@@ -31,14 +31,14 @@ pub fn refusal(evidence: &Evidence<'_>, row: usize) -> Option<String> {
 pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
     let views = evidence.views;
     let late = views.first("late").number()?;
-    if late < 1.0 {
+    if late < 1.0 || matches!(views.first("fresh_s"), Value::AtMost(_)) {
+        // What may be as late as that may as well not be.
         return None;
     }
     let seconds = |name| {
-        views
-            .first(name)
-            .number()
-            .map_or_else(|| "?".into(), format::seconds)
+        let cell = views.first(name);
+        let figure = cell.number().map(format::seconds);
+        figure.map_or_else(|| "?".into(), |figure| format!("{}{figure}", cell.sign()))
     };
     let view = views.first("view").text().unwrap_or_default();
     let state = views.first("state").text().unwrap_or_default();

@@ -80,6 +80,7 @@ impl<'a> Queue<'a> {
         let who = match self.of {
             Some(all) if self.least => format!("≥{n} of {all} waiting sessions wait"),
             Some(all) => format!("{n} of {all} waiting sessions wait"),
+            None if self.least => format!("≥{n} sessions wait"),
             None if n == 1 => "1 session waits".to_owned(),
             None => format!("{n} sessions wait"),
         };
@@ -172,7 +173,6 @@ impl<'a> Queue<'a> {
             return String::new();
         };
         let blockers: Vec<Blocker> = way.nodes.iter().map(|node| self.blocker(*node)).collect();
-        let all = self.rows.len();
         match (blockers.as_slice(), way.nodes.as_slice()) {
             ([only], [node]) if self.roots.contains(node) => {
                 let cure = only.cure();
@@ -187,9 +187,9 @@ impl<'a> Queue<'a> {
             }
             ([only], [node]) => match only.key() {
                 Some(key) => format!(
-                    "{key} on pid {} frees {} of {all}",
+                    "{key} on pid {} frees {}",
                     self.graph.pid(*node),
-                    way.frees
+                    self.freed(&way)
                 ),
                 None => format!("pid {}: {}", self.graph.pid(*node), only.cure()),
             },
@@ -223,6 +223,13 @@ impl<'a> Queue<'a> {
         }
     }
 
+    /// `3 of 8`, or `≥50 of 60` where some were not asked whom they wait for.
+    fn freed(&self, way: &Way) -> String {
+        let all = self.of.filter(|_| self.least).unwrap_or(self.rows.len());
+        let least = if self.least { "≥" } else { "" };
+        format!("{least}{} of {all}", way.frees)
+    }
+
     /// `C on pid 9 (ALTER TABLE)`: a definition that waits directly behind the root.
     fn waiting_definition(&self) -> Option<String> {
         let direct = |row: &&usize| {
@@ -242,7 +249,6 @@ impl<'a> Queue<'a> {
 
     /// What a way frees and what is lost, a fact each.
     pub(super) fn told(&self, ways: &[Way]) -> Vec<Fact> {
-        let all = self.rows.len();
         let line = |way: &Way| {
             let names: Vec<String> = way.nodes.iter().map(|node| self.brief(*node)).collect();
             let lost: Vec<&str> = way
@@ -252,7 +258,7 @@ impl<'a> Queue<'a> {
                 .collect();
             fact(
                 format!("ending {}", names.join(" and ")),
-                format!("frees {} of {all}. {}", way.frees, lost.join(" ")),
+                format!("frees {}. {}", self.freed(way), lost.join(" ")),
             )
         };
         ways.iter().take(LISTED).map(line).collect()

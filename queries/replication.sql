@@ -147,7 +147,11 @@ FROM (
            r.state IS NULL AS restricted,
            r.state = 'streaming' AND r.application_name !~ '_sync_[0-9]+_[0-9]+$' AS lasting,
            NULL::pg_catalog.bool AS wanted
-    FROM pg_catalog.pg_stat_replication AS r
+    -- the view pg_stat_replication would go through the statements of all sessions
+    FROM (SELECT w.pid, a.application_name, a.client_addr, a.client_hostname, a.client_port, a.backend_xmin, w.state,
+                 w.write_lsn, w.flush_lsn, w.replay_lsn, w.replay_lag, w.sync_state
+          FROM pg_catalog.pg_stat_get_wal_senders() AS w
+          CROSS JOIN LATERAL pg_catalog.pg_stat_get_activity(w.pid) AS a) AS r
     CROSS JOIN here
     /*?slot*/
     UNION ALL
@@ -217,7 +221,7 @@ FROM (
         SELECT o.names,
                coalesce(substring(pg_catalog.lower(o.names) FROM '^\s*(?:first|any)?\s*([0-9]+)\s*\(')::pg_catalog.int8, 1)
                    AS wanted,
-               (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_replication AS r
+               (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_get_wal_senders() AS r
                 WHERE r.sync_state IN ('sync', 'quorum') OR r.sync_state IS NULL) AS there
         FROM (SELECT pg_catalog.current_setting('synchronous_standby_names') AS names OFFSET 0) AS o
         WHERE o.names <> ''

@@ -36,11 +36,10 @@ SELECT d.datname::pg_catalog.text AS datname,
        g.waiting,
        g.n
 FROM (
-    -- the view would join names to every session, this joins them to every group
     SELECT a.datid, a.usesysid, a.application_name, a.state,
            coalesce(a.wait_event_type = 'Lock', false) AS waiting,
            pg_catalog.count(*) AS n
-    FROM pg_catalog.pg_stat_get_activity(NULL) AS a
+    FROM pg_catalog.pg_stat_activity AS a
     WHERE (a.backend_type = 'client backend'
            OR (a.backend_type IS NULL AND a.datid IS NOT NULL AND a.usesysid IS NOT NULL))
       AND a.pid <> pg_catalog.pg_backend_pid()

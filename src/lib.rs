@@ -54,7 +54,7 @@
 //!
 //! [`pg`] is the only room that knows the driver. [`pg::conninfo`] gives libpq's settings libpq's
 //! meanings; [`pg::sampler`] runs the sampling sessions: a fast one (all due statements in one round
-//! trip), a slow one (a statement is asked again after at least 50 times its own duration), the OLAP
+//! trip; those that go through all sessions as one, [`pg::shared`]), a slow one (a statement is asked again after at least 50 times its own duration), the OLAP
 //! pool (read-only Repeatable Read transactions), the point query that is timed. A statement that comes
 //! again is prepared, with a fall-back for poolers that forget it. [`pg::admin`] acts: a signal is
 //! selected from pg_stat_activity by the session's full identity and read back; each action has a session

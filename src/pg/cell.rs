@@ -44,6 +44,38 @@ impl<'a> FromSql<'a> for Value {
     }
 }
 
+/// The cells of a record, such as a whole row.
+pub(super) struct Record(pub(super) Vec<Value>);
+
+impl<'a> FromSql<'a> for Record {
+    /// A count, then type, length (-1 for NULL) and bytes of each (`record_send` in PostgreSQL's rowtypes.c).
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        let mut rest = raw;
+        let word = |rest: &mut &'a [u8]| -> Result<i32, Box<dyn Error + Sync + Send>> {
+            let (head, tail) = rest.split_first_chunk().ok_or("malformed record")?;
+            *rest = tail;
+            Ok(i32::from_be_bytes(*head))
+        };
+        let count = word(&mut rest)?;
+        let mut cells = Vec::new();
+        for _ in 0..count {
+            let ty = Type::from_oid(word(&mut rest)?.cast_unsigned()).unwrap_or(Type::UNKNOWN);
+            let Ok(length) = usize::try_from(word(&mut rest)?) else {
+                cells.push(Value::Null);
+                continue;
+            };
+            let (cell, tail) = rest.split_at_checked(length).ok_or("malformed record")?;
+            rest = tail;
+            cells.push(Value::from_sql(&ty, cell)?);
+        }
+        Ok(Self(cells))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::RECORD
+    }
+}
+
 /// The server's binary numeric: digit count, weight, sign, display scale, base-10000 digits
 /// (`numeric_send` in PostgreSQL's src/backend/utils/adt/numeric.c).
 fn numeric(raw: &[u8]) -> Option<Value> {

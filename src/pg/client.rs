@@ -1,5 +1,6 @@
 //! One PostgreSQL session behind the few calls this crate needs.
 
+use super::cell::Record;
 use super::conninfo::Target;
 use super::error::{Class, PgError};
 use super::messages::{Limits, Seen};
@@ -205,8 +206,14 @@ impl Client {
                 table.columns = columns.map(|column| column.name().into()).collect();
             }
             let mut cells = Vec::with_capacity(row.len());
-            for position in 0..row.len() {
-                cells.push(row.try_get::<_, Value>(position).map_err(failed)?);
+            for (position, column) in row.columns().iter().enumerate() {
+                if *column.type_() == Type::RECORD {
+                    // Its cells come in its place: rows of several shapes, for who knows to tell them apart.
+                    let Record(record) = row.try_get(position).map_err(failed)?;
+                    cells.extend(record);
+                } else {
+                    cells.push(row.try_get::<_, Value>(position).map_err(failed)?);
+                }
             }
             kept += weight(&cells);
             if kept > self.limits.kept {

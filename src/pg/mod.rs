@@ -22,6 +22,7 @@ pub mod pool;
 pub mod sampler;
 mod service;
 pub mod session;
+pub mod shared;
 mod sniff;
 pub mod statement;
 mod stream;

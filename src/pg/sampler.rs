@@ -7,8 +7,9 @@ use super::client::{Client, Peer};
 use super::conninfo::Target;
 use super::error::{Class, PgError};
 use super::session::Settings;
+use super::shared::{Answer, Shared};
 use super::table::Table;
-use futures_util::future::{join_all, join3};
+use futures_util::future::join3;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -258,6 +259,7 @@ async fn serve(
     first: Option<Vec<Job>>,
 ) -> Option<(PgError, Option<Vec<Job>>)> {
     let mut next = first;
+    let mut shared = Shared::default();
     loop {
         let jobs = if let Some(jobs) = next.take() {
             jobs
@@ -271,28 +273,22 @@ async fn serve(
             }
         };
         let begun = Instant::now();
-        if session == SessionId::Fast {
-            reports.send(manner.told()).await.ok()?;
-        }
-        let answers = timeout(
-            manner.deadline,
-            join_all(jobs.iter().map(async |job| {
-                let outcome = answer(client, manner, job).await;
-                (Instant::now(), outcome)
-            })),
-        )
-        .await;
-        let Ok(answers) = answers else {
+        let work = async {
+            shared.learn(client, manner, &jobs).await;
+            if session == SessionId::Fast {
+                reports.send(manner.told()).await.ok()?;
+            }
+            Some(shared.answer(client, manner, &jobs).await)
+        };
+        let Ok(answers) = timeout(manner.deadline, work).await else {
             // The statements may still run: the session is thrown away, statement_timeout ends them.
             let error = PgError::deadline(manner.deadline.as_secs_f64());
             late(&jobs, begun, &error, reports).await?;
             return Some((error, None));
         };
         let mut fatal = None;
-        // The server takes them one after another: each took from the answer before it to its own.
-        let mut before = begun;
         let mut unasked = Vec::new();
-        for (job, (ended, outcome)) in jobs.iter().zip(answers) {
+        for (job, Answer { took_ms, outcome }) in jobs.iter().zip(answers?) {
             if let Err(error) = &outcome
                 && !error.session_survives()
             {
@@ -303,8 +299,6 @@ async fn serve(
                 }
                 fatal = Some(error.clone());
             }
-            let took_ms = (ended - before).as_secs_f64() * 1000.0;
-            before = ended.max(before);
             if reports
                 .send(Report::Answered {
                     id: job.id,
@@ -342,7 +336,8 @@ async fn late(
     Some(())
 }
 
-async fn answer(client: &Client, manner: &Manner, job: &Job) -> Result<Table, PgError> {
+/// Runs one statement.
+pub(super) async fn answer(client: &Client, manner: &Manner, job: &Job) -> Result<Table, PgError> {
     manner.ended.fetch_add(1, Ordering::Relaxed);
     let ask = async {
         if job.as_text {

@@ -1,9 +1,10 @@
 //! Figures that are true, or say which bound of the truth they are: on real servers.
 
 use super::facts::{until, watch};
-use super::server::{block_on, shared};
+use super::server::{PATIENCE, Patience, block_on, pid, shared};
 use htap_top::dashboard::model::Model;
-use htap_top::pg::Value;
+use htap_top::pg::{Client, Value};
+use tokio::time::timeout;
 
 /// The row of the panel Views for this one.
 fn view<'a>(model: &'a Model, name: &str, column: &str) -> &'a Value {
@@ -84,5 +85,67 @@ fn a_view_is_as_old_as_what_its_refresh_read() {
         .await;
         let refreshed = view(&headless.model, "totals", "fresh_s");
         assert!(refreshed.number() < granted.number(), "{refreshed:?}");
+    });
+}
+
+/// How often statements of this program went through all sessions: joined to one, and others.
+async fn passes(admin: &Client) -> (i64, i64) {
+    let sql = "SELECT coalesce(sum(calls) FILTER (WHERE query ~ 'WITH backends AS'), 0)::bigint AS joined,
+                      coalesce(sum(calls) FILTER (WHERE query !~ 'WITH backends AS'), 0)::bigint AS others
+               FROM pg_stat_statements AS s JOIN pg_database AS d ON d.oid = s.dbid
+               WHERE d.datname = current_database() AND query ~ 'htap-top'
+                 AND query ~ 'FROM pg_catalog.pg_stat_(activity|replication|ssl|gssapi)|pg_stat_get_activity\\((NULL|\\$)'";
+    let told = admin.query(sql, &[]).await.unwrap();
+    let count = |name| told.first(name).int().unwrap();
+    (count("joined"), count("others"))
+}
+
+/// The server goes through the whole texts of all sessions' statements at each pass.
+#[test]
+fn all_sessions_are_gone_through_once_for_all_that_shows_them() {
+    block_on(async {
+        let database = shared().database("passes").await;
+        let admin = database.connect().await;
+        admin
+            .batch("CREATE EXTENSION pg_stat_statements")
+            .await
+            .unwrap();
+        let open = database.connect().await;
+        open.batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 'held open'")
+            .await
+            .unwrap();
+        let open_pid = pid(&open).await;
+        let mut headless = watch(&database.target(), &[]);
+        let mut first = None;
+        let patience = Patience::begin();
+        loop {
+            assert!(patience.lasts(), "{first:?}: {:?}", passes(&admin).await);
+            let _ = timeout(PATIENCE, headless.step()).await;
+            let (joined, others) = passes(&admin).await;
+            match first {
+                None if joined >= 2 => first = Some((joined, others)),
+                Some((before, alone)) if joined >= before + 4 => {
+                    assert_eq!(others, alone, "passes of their own");
+                    break;
+                }
+                _ => {}
+            }
+        }
+        // And each has its own rows.
+        let model = &headless.model;
+        for (feed, column) in [("activity", "pid"), ("snapshots", "pid")] {
+            let table = model.rows(feed);
+            let mut pids = (0..table.rows.len()).map(|row| table.get(row, column).int());
+            assert!(pids.any(|pid| pid == Some(open_pid)), "{feed}: {table:?}");
+        }
+        let sessions = model.rows("sessions");
+        assert!(
+            (0..sessions.rows.len()).any(|row| {
+                sessions.get(row, "datname").text() == Some(&database.name)
+                    && sessions.get(row, "state").text() == Some("idle in transaction")
+                    && sessions.get(row, "n").int() == Some(1)
+            }),
+            "{sessions:?}"
+        );
     });
 }

@@ -114,6 +114,7 @@ const WORDS: &[Word] = &[
             "src/dashboard/runtime/",
             // The client's own deadlines and durations, on the monotonic clock.
             "src/pg/sampler.rs",
+            "src/pg/shared.rs",
             "src/pg/canary.rs",
             "src/pg/admin.rs",
             "src/workload/",

@@ -10,6 +10,7 @@ use crate::dashboard::panels::replication;
 use crate::dashboard::panels::spec::Pool;
 use crate::format;
 use crate::pg::sampler::SessionId;
+use crate::pg::shared;
 use crate::pg::{Class, Peer, PgError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,11 +109,26 @@ impl Model {
                 let every = configured.unwrap_or(every);
                 let apart = self.is_crowded() && CROWD_FEEDS.contains(&feed.spec.name.as_str());
                 let every = if apart { every * 2 } else { every };
-                every.max(took(FAST_SHARE).min(FAST_LONGEST))
+                // Those that share a pass over the sessions are one statement.
+                let whole_ms = if shared::reads_sessions(&feed.sql) {
+                    self.shared_ms()
+                } else {
+                    feed.sampling.took_ms
+                };
+                let took =
+                    Duration::from_secs_f64((whole_ms / 1000.0 * FAST_SHARE).clamp(0.0, 3600.0));
+                every.max(took.min(FAST_LONGEST))
             }
             Pool::Slow => wanted.max(self.interval).max(took(SLOW_SHARE)),
             Pool::Olap => wanted.max(self.interval).max(took(OLAP_SHARE)),
         }
+    }
+
+    /// How long a pass over the sessions takes, milliseconds, all that is made of it included.
+    fn shared_ms(&self) -> f64 {
+        let feeds = self.feeds.iter();
+        let sharing = feeds.filter(|feed| !feed.foreign && shared::reads_sessions(&feed.sql));
+        sharing.map(|feed| feed.sampling.took_ms).sum()
     }
 
     /// Whether rules rest on it here: where backends are hidden from our role, the lock table tells who waits.

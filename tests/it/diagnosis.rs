@@ -627,13 +627,18 @@ fn a_replaced_cache_is_told_with_who_replaces_it() {
             .await
             .unwrap();
         let reader = database.connect().await;
+        let reader_pid = pid(&reader).await;
+        // A session reports what it read when a statement of its own has ended, and not before.
         let reading = tokio::spawn(async move {
             let sql = "SET enable_seqscan = off; SET enable_bitmapscan = off;
-                       DO $$ DECLARE k int; BEGIN LOOP
+                       DO $$ DECLARE k int; BEGIN FOR n IN 1..5 LOOP
                            SELECT length(filler) INTO k FROM large WHERE id = 1 + (random() * 59999)::int;
-                           COMMIT;
                        END LOOP; END $$";
-            reader.batch(sql).await
+            loop {
+                if let Err(error) = reader.batch(sql).await {
+                    return error;
+                }
+            }
         });
         let mut watch = Watch::begin(&database, Config::default()).await;
         let told = |board: &Board| {
@@ -642,10 +647,9 @@ fn a_replaced_cache_is_told_with_who_replaces_it() {
                 .is_some_and(|finding| finding.subject == "client backend, normal")
         };
         watch.until("it is told", told).await;
-        let ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%FROM large WHERE%' \
-                     AND pid <> pg_backend_pid()";
-        admin.batch(ended).await.unwrap();
-        reading.await.unwrap().unwrap_err();
+        let ended = format!("SELECT pg_terminate_backend({reader_pid})");
+        admin.batch(&ended).await.unwrap();
+        reading.await.unwrap();
         // With so few buffers what we ask takes some from others, too: much in the instant between two looks.
         let over = |board: &Board| board.finding("cache").is_none();
         watch.until("it is told no more", over).await;

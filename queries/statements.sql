@@ -112,7 +112,9 @@ CROSS JOIN LATERAL (
            s.calls AS total_calls,
            s.total_exec_time AS total_exec_ms,
            s.calls * s.stddev_exec_time * s.stddev_exec_time AS m2,
-           coalesce(s.query, '<not shown: databases here have other encodings>') AS query
+           -- a text of some megabytes stays in the server
+           pg_catalog."substring"(pg_catalog.textsend(coalesce(s.query, '<not shown: databases here have other encodings>')), 1, 16385)
+               AS query
     -- it converts the texts of all databases to the encoding of this one, and fails for all of them over one;
     -- LATIN1 always converts to UTF8, SQL_ASCII takes anything and has anything: it is tried
     FROM {pg_stat_statements}((

@@ -10,8 +10,9 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Statements are routed one after another as one session would send them: what follows BEGIN stays \
-where that went. Nothing is run: the server is asked about names, and for plans by EXPLAIN. Connect as the role that \
-reads (htap_olap): its search path and policies count. An argument is one message of a client; of a file each \
+where that went. No statement is run: the server is asked about names, and for plans by EXPLAIN, which calls functions \
+that are labelled stable or immutable. Connect as the role that reads (htap_olap), not as a superuser: its search path, \
+policies and rights count. An argument is one message of a client; of a file each \
 statement is."
 )]
 pub struct Route {

@@ -81,7 +81,9 @@ const OF_THE_USER: [&str; 17] = [
 const LIMITS: [(&str, &str); 2] = [("idle_session_timeout", "0"), ("transaction_timeout", "0")];
 
 /// For a session that only looks: it gets no parallel workers, no compiler, and may not write.
-const LOOKING: [(&str, &str); 6] = [
+const LOOKING: [(&str, &str); 7] = [
+    // What it asked ends with it.
+    (CONNECTION_CHECK, "1s"),
     ("default_transaction_read_only", "on"),
     ("idle_in_transaction_session_timeout", "10s"),
     ("jit", "off"),
@@ -89,6 +91,9 @@ const LOOKING: [(&str, &str); 6] = [
     ("force_parallel_mode", "off"),
     ("debug_parallel_query", "off"),
 ];
+
+/// From 14 on, and an error where the server's system cannot tell.
+const CONNECTION_CHECK: &str = "client_connection_check_interval";
 
 /// What only a superuser may set: a monitor is not what a log is for.
 const QUIET: [(&str, &str); 13] = [
@@ -213,10 +218,11 @@ impl Settings {
             }
         }
         format!(
-            "SELECT pg_catalog.count(pg_catalog.set_config(s.name, s.value, {of_transaction})) AS n \
+            "/* htap-top */ SELECT pg_catalog.count(pg_catalog.set_config(s.name, s.value, {of_transaction})) AS n \
              FROM (VALUES {rows}) AS s (name, value, of_superuser) \
              WHERE pg_catalog.current_setting(s.name, true) IS NOT NULL AND (NOT s.of_superuser \
-             OR pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on')"
+             OR pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on') \
+             AND (s.name OPERATOR(pg_catalog.<>) '{CONNECTION_CHECK}' OR pg_catalog.version() OPERATOR(pg_catalog.~~) '%linux%')"
         )
     }
 }
@@ -241,14 +247,14 @@ pub fn as_the_user() -> String {
 pub(super) struct Lent(Settings);
 
 /// Who answers, and for how long it has been there. The search path is not fixed yet.
-const WHO: &str = "
+const WHO: &str = "/* htap-top */
     SELECT a.pid::pg_catalog.int8 AS pid,
            extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.backend_start)::pg_catalog.float8 AS age_s
     FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS a";
 
 /// The same without its age, where a provider forbids that.
 const WHO_ALONE: &str =
-    "SELECT pg_catalog.pg_backend_pid()::pg_catalog.int8 AS pid, NULL::pg_catalog.float8 AS age_s";
+    "/* htap-top */ SELECT pg_catalog.pg_backend_pid()::pg_catalog.int8 AS pid, NULL::pg_catalog.float8 AS age_s";
 
 /// A backend that is older than the session by more than this, in seconds, was there before it.
 const OLDER_S: f64 = 1.0;

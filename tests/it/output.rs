@@ -10,7 +10,7 @@ mod encodings;
 mod exposition;
 mod served;
 
-use super::server::{Database, Order, Patience, Server, block_on, pid, shared, until_waiting};
+use super::server::{Database, Order, Patience, Server, block_on, pid, shared, until, until_waiting};
 use super::system;
 use exposition::Exposition;
 use htap_top::pg::Client;
@@ -552,5 +552,36 @@ fn a_panel_that_nobody_has_is_told() {
         assert_eq!(told.code, 0, "{}", told.stderr);
         let complaint = "there is no panel \"bloatt\" for [panels]; did you mean bloat?";
         assert!(told.stderr.contains(complaint), "{}", told.stderr);
+    });
+}
+
+/// What it asked does not run on in the server when the program has ended.
+#[test]
+fn its_statements_end_with_it() {
+    block_on(async {
+        let database = shared().database("ended").await;
+        let admin = database.connect().await;
+        let program = Program::new();
+        program.own_panel("slow", "", "SELECT pg_sleep(55)::text AS x");
+        let ended = program
+            .command(&[
+                "once",
+                &database.conninfo("postgres"),
+                "--panel",
+                "slow",
+                "--wait",
+                "2s",
+            ])
+            .output()
+            .unwrap();
+        assert!(!ended.status.success());
+        let running = format!(
+            "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = '{}' AND query LIKE '%pg_sleep(55)%' AND pid <> pg_backend_pid()",
+            database.name
+        );
+        until(&admin, "it has ended there, too", &running, &[], |table| {
+            table.first("n").int() == Some(0)
+        })
+        .await;
     });
 }

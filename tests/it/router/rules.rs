@@ -226,6 +226,10 @@ const PRIMARY: &[(Rule, &str)] = {
             HiddenStatements,
             "SELECT table_to_xml('h.outer_view', true, false, '')",
         ),
+        (
+            HiddenStatements,
+            "SELECT 1 FROM pg_class WHERE relname <> array_in('{x}', 17931::oid, -1)::text",
+        ),
         (TempTable, "SELECT * FROM pg_temp.x"),
         (UnloggedTable, "SELECT * FROM h.unlogged"),
         (UnloggedTable, "SELECT * FROM h.parted WHERE a = 1"),

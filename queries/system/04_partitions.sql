@@ -142,6 +142,10 @@ BEGIN
     FOR entry IN SELECT name FROM htap.partitioned WHERE name = ANY (missing) ORDER BY position LOOP
         EXECUTE format('ALTER TABLE shop.%I ATTACH PARTITION shop.%I %s', entry.name, entry.name || suffix, bounds);
     END LOOP;
+    -- Not while the first ones are made (06_capture.sql).
+    IF to_regprocedure('htap.write_log_line()') IS NOT NULL THEN
+        PERFORM htap.write_log_line();
+    END IF;
     RETURN true;
 END
 $$;

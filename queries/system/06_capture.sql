@@ -44,9 +44,17 @@ $$;
 -- be completed, and merged, before the writer commits. Except where nobody else can do that: where the same
 -- transaction wrote the open order that the line came to, the order is its own until it commits. Its version
 -- tells (xmin), not a time. (A savepoint between the two is another number: then the line is logged for nothing.)
--- One plan for all: to plan for each line which of the months it is in takes ten times as long as to look.
+-- The order lies in the partition beside the line's. That one is looked at, for the newest months, for which
+-- htap.make_partition() has this written anew: to look for it among all of them takes more than twice as long.
+-- One plan for all of the others: to plan for each line which of the months it is in takes ten times as long as to look.
+CREATE OR REPLACE FUNCTION htap.write_log_line() RETURNS void LANGUAGE plpgsql AS $write$
+DECLARE
+    looked CONSTANT text := 'SELECT o.xmin = NEW.xmin AND o.status <> 3 INTO own
+                    FROM shop.%I AS o WHERE o.order_id = NEW.order_id AND o.created_at = NEW.created_at;';
+BEGIN
+    EXECUTE format($function$
 CREATE OR REPLACE FUNCTION htap.log_line() RETURNS trigger LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $body$
 DECLARE
     own    boolean;
     was    jsonb;
@@ -56,8 +64,11 @@ BEGIN
         PERFORM htap.refuse_foreign(TG_RELID);
     END IF;
     IF TG_OP = 'INSERT' THEN
-        SELECT o.xmin = NEW.xmin AND o.status <> 3 INTO own
-        FROM shop.orders AS o WHERE o.order_id = NEW.order_id AND o.created_at = NEW.created_at;
+        CASE TG_TABLE_NAME
+            %s
+            ELSE
+                %s
+        END CASE;
         IF own THEN
             RETURN NULL;
         END IF;
@@ -77,7 +88,16 @@ BEGIN
     VALUES ('order', CASE TG_OP WHEN 'DELETE' THEN OLD.order_id ELSE NEW.order_id END, was, became);
     RETURN NULL;
 END
-$$;
+$body$
+$function$, (SELECT string_agg(format('WHEN %L THEN' || chr(10) || '                ' || looked, 'order_items' || m.suffix, 'orders' || m.suffix),
+                               -- This month's first, for they are compared in turn.
+                               chr(10) || '            ' ORDER BY m.month > now(), m.month DESC)
+             FROM (SELECT p.month, substr(p.partition, length('orders') + 1) AS suffix FROM htap.partition AS p
+                   WHERE p.partitioned = 'orders' AND p.attached AND NOT p.is_default ORDER BY p.month DESC LIMIT 12) AS m),
+     format(looked, 'orders'));
+END
+$write$;
+SELECT htap.write_log_line();
 
 CREATE OR REPLACE FUNCTION htap.log_dimension() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

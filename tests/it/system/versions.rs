@@ -90,7 +90,8 @@ async fn anatomy(client: &Client) -> Vec<String> {
         UNION ALL SELECT 'constraint ' || conrelid::regclass || conname || pg_get_constraintdef(p.oid)
                FROM pg_constraint AS p JOIN relation AS c ON c.oid = conrelid
         UNION ALL SELECT 'trigger ' || pg_get_triggerdef(t.oid) FROM pg_trigger AS t JOIN relation AS c ON c.oid = tgrelid WHERE NOT tgisinternal
-        UNION ALL SELECT 'function ' || pg_get_functiondef(p.oid) || proowner::regrole FROM pg_proc AS p
+        UNION ALL SELECT 'function ' || regexp_replace(pg_get_functiondef(p.oid),
+                         '\\s*?WHEN ''order_items_\\d{4}_\\d{2}'' THEN.*?NEW.created_at;', '', 'g') || proowner::regrole FROM pg_proc AS p
                WHERE pronamespace IN ('shop'::regnamespace, 'mart'::regnamespace, 'htap'::regnamespace)
         ORDER BY 1";
     let table = ask(client, sql).await;

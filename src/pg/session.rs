@@ -253,8 +253,7 @@ const WHO: &str = "/* htap-top */
     FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS a";
 
 /// The same without its age, where a provider forbids that.
-const WHO_ALONE: &str =
-    "/* htap-top */ SELECT pg_catalog.pg_backend_pid()::pg_catalog.int8 AS pid, NULL::pg_catalog.float8 AS age_s";
+const WHO_ALONE: &str = "/* htap-top */ SELECT pg_catalog.pg_backend_pid()::pg_catalog.int8 AS pid, NULL::pg_catalog.float8 AS age_s";
 
 /// A backend that is older than the session by more than this, in seconds, was there before it.
 const OLDER_S: f64 = 1.0;

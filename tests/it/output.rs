@@ -10,7 +10,9 @@ mod encodings;
 mod exposition;
 mod served;
 
-use super::server::{Database, Order, Patience, Server, block_on, pid, shared, until, until_waiting};
+use super::server::{
+    Database, Order, Patience, Server, block_on, pid, shared, until, until_waiting,
+};
 use super::system;
 use exposition::Exposition;
 use htap_top::pg::Client;

@@ -631,8 +631,9 @@ fn a_replaced_cache_is_told_with_who_replaces_it() {
         // A session reports what it read when a statement of its own has ended, and not before.
         let reading = tokio::spawn(async move {
             let sql = "SET enable_seqscan = off; SET enable_bitmapscan = off;
-                       DO $$ DECLARE k int; BEGIN FOR n IN 1..5 LOOP
-                           SELECT length(filler) INTO k FROM large WHERE id = 1 + (random() * 59999)::int;
+                       DO $$ DECLARE k int; BEGIN FOR n IN 1..2000 LOOP
+                           k := 1 + (random() * 59999)::int;
+                           PERFORM length(filler) FROM large WHERE id = k;
                        END LOOP; END $$";
             loop {
                 if let Err(error) = reader.batch(sql).await {

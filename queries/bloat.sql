@@ -153,7 +153,7 @@ SELECT w.oid::pg_catalog.int8 AS relid,
        (100.0 * w.n_dead / nullif(w.n_dead + t.live_rows, 0))::pg_catalog.float8 AS dead_pct,
        CASE WHEN w.oid IN (SELECT k.relation FROM locked AS k) OR w.reltoastrelid IN (SELECT k.relation FROM locked AS k)
             THEN (w.relpages::pg_catalog.int8 + coalesce(toast.relpages, 0)) * g.block_size
-            ELSE pg_catalog.pg_relation_size(w.oid) + coalesce(pg_catalog.pg_relation_size(nullif(w.reltoastrelid, 0)), 0) END
+            ELSE /*?size_bytes*/ pg_catalog.pg_relation_size(w.oid) + coalesce(pg_catalog.pg_relation_size(nullif(w.reltoastrelid, 0)), 0) /*:NULL::pg_catalog.int8*/ END
            AS size_bytes,
        extract(epoch FROM pg_catalog.clock_timestamp() - t.last_vacuum)::pg_catalog.float8 AS last_vacuum_s,
        pg_catalog.pg_stat_get_vacuum_count(w.oid) + pg_catalog.pg_stat_get_autovacuum_count(w.oid) AS vacuums,

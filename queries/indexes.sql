@@ -154,7 +154,7 @@ SELECT extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8 AS no
        c.relname::pg_catalog.text AS index,
        CASE WHEN c.indrelid IN (SELECT k.relation FROM locked AS k) OR c.indexrelid IN (SELECT k.relation FROM locked AS k)
             THEN c.relpages::pg_catalog.int8 * here.block_size
-            ELSE pg_catalog.pg_relation_size(c.indexrelid) END AS size_bytes,
+            ELSE /*?size_bytes*/ pg_catalog.pg_relation_size(c.indexrelid) /*:NULL::pg_catalog.int8*/ END AS size_bytes,
        c.scans AS idx_scan,
        c.scans AS idx_scans_total,
        pg_catalog.pg_stat_get_tuples_returned(c.indexrelid) AS idx_tup_read,

@@ -22,7 +22,7 @@ locks AS MATERIALIZED (
 ),
 waits AS MATERIALIZED (
     -- once per pid: it stops the whole lock table for a moment
-    SELECT w.*, pg_catalog.pg_blocking_pids(w.pid) AS blockers
+    SELECT w.*, /*?blocked_by*/ pg_catalog.pg_blocking_pids(w.pid) /*:NULL::pg_catalog.int4[]*/ AS blockers
     FROM (SELECT l.*, s.own, l.waitstart AS since
           FROM locks AS l
           JOIN s ON s.pid = l.pid
@@ -60,7 +60,10 @@ prepared AS MATERIALIZED (
     JOIN locks AS its ON its.pid IS NULL AND its.granted AND its.virtualtransaction = held.virtualtransaction
      AND its.locktype = 'transactionid'
      AND (held.locktype <> 'transactionid' OR its.transactionid = held.transactionid)
-    JOIN pg_catalog.pg_prepared_xacts AS p ON p.transaction = its.transactionid
+    JOIN /*?blocked_by*/ pg_catalog.pg_prepared_xacts
+         /*:(SELECT NULL::pg_catalog.xid AS transaction, NULL::pg_catalog.text AS gid,
+                    NULL::pg_catalog.timestamptz AS prepared, NULL::pg_catalog.name AS owner,
+                    NULL::pg_catalog.name AS database WHERE false)*/ AS p ON p.transaction = its.transactionid
     WHERE 0 = ANY (w.blockers)
 ),
 behind AS MATERIALIZED (

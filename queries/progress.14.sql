@@ -7,6 +7,7 @@ WITH p AS MATERIALIZED (
            'blocks' AS unit,
            CASE WHEN v.index_vacuum_count > 0 THEN 'indexes vacuumed ' || v.index_vacuum_count::pg_catalog.text END AS extra
     FROM pg_catalog.pg_stat_progress_vacuum AS v
+    /*?analyze*/
     UNION ALL
     SELECT a.pid, a.datname, a.relid, 'ANALYZE', a.phase, a.sample_blks_scanned, a.sample_blks_total, 'blocks',
            CASE WHEN a.child_tables_total > 0
@@ -16,6 +17,8 @@ WITH p AS MATERIALIZED (
                 THEN 'extended statistics ' || least(a.ext_stats_computed + 1, a.ext_stats_total)::pg_catalog.text
                      || ' of ' || a.ext_stats_total::pg_catalog.text END
     FROM pg_catalog.pg_stat_progress_analyze AS a
+    /*:*/
+    /*?create_index*/
     UNION ALL
     -- reading the table counts blocks, loading the index tuples; the other total is 0 meanwhile
     SELECT i.pid, i.datname, i.relid, coalesce(i.command, 'CREATE INDEX'), i.phase,
@@ -30,6 +33,8 @@ WITH p AS MATERIALIZED (
                     THEN 'partition ' || least(i.partitions_done + 1, i.partitions_total)::pg_catalog.text
                          || ' of ' || i.partitions_total::pg_catalog.text END), '')
     FROM pg_catalog.pg_stat_progress_create_index AS i
+    /*:*/
+    /*?cluster*/
     UNION ALL
     SELECT c.pid, c.datname, c.relid, coalesce(c.command, 'CLUSTER'), c.phase,
            CASE WHEN c.phase = 'writing new heap' THEN c.heap_tuples_written
@@ -38,16 +43,21 @@ WITH p AS MATERIALIZED (
            CASE WHEN c.phase <> 'writing new heap' AND c.heap_blks_total > 0 THEN 'blocks' ELSE 'tuples' END,
            CASE WHEN c.index_rebuild_count > 0 THEN 'indexes rebuilt ' || c.index_rebuild_count::pg_catalog.text END
     FROM pg_catalog.pg_stat_progress_cluster AS c
+    /*:*/
+    /*?basebackup*/
     UNION ALL
     SELECT b.pid, NULL, NULL, 'BASE BACKUP', b.phase, b.backup_streamed, b.backup_total, 'bytes',
            CASE WHEN b.tablespaces_total > 1
                 THEN 'tablespace ' || least(b.tablespaces_streamed + 1, b.tablespaces_total)::pg_catalog.text
                      || ' of ' || b.tablespaces_total::pg_catalog.text END
     FROM pg_catalog.pg_stat_progress_basebackup AS b
+    /*:*/
+    /*?copy*/
     UNION ALL
     SELECT c.pid, c.datname, nullif(c.relid, 0), 'COPY', substring(c.command FROM 'FROM|TO') || ' ' || c.type,
            c.bytes_processed, c.bytes_total, 'bytes', c.tuples_processed::pg_catalog.text || ' rows'
     FROM pg_catalog.pg_stat_progress_copy AS c
+    /*:*/
 )
 SELECT p.pid::pg_catalog.int8 AS pid,
        CASE WHEN a.backend_type = 'autovacuum worker' THEN 'autovacuum: ' ELSE '' END || p.command AS command,

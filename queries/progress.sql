@@ -66,6 +66,7 @@ WITH p AS MATERIALIZED (
            'blocks' AS unit,
            CASE WHEN v.index_vacuum_count > 0 THEN 'indexes vacuumed ' || v.index_vacuum_count::pg_catalog.text END AS extra
     FROM pg_catalog.pg_stat_progress_vacuum AS v
+    /*?analyze*/
     UNION ALL
     SELECT a.pid, a.datname, a.relid, 'ANALYZE', a.phase, a.sample_blks_scanned, a.sample_blks_total, 'blocks',
            CASE WHEN a.child_tables_total > 0
@@ -75,6 +76,8 @@ WITH p AS MATERIALIZED (
                 THEN 'extended statistics ' || least(a.ext_stats_computed + 1, a.ext_stats_total)::pg_catalog.text
                      || ' of ' || a.ext_stats_total::pg_catalog.text END
     FROM pg_catalog.pg_stat_progress_analyze AS a
+    /*:*/
+    /*?create_index*/
     UNION ALL
     -- reading the table counts blocks, loading the index tuples; the other total is 0 meanwhile
     SELECT i.pid, i.datname, i.relid, coalesce(i.command, 'CREATE INDEX'), i.phase,
@@ -89,6 +92,8 @@ WITH p AS MATERIALIZED (
                     THEN 'partition ' || least(i.partitions_done + 1, i.partitions_total)::pg_catalog.text
                          || ' of ' || i.partitions_total::pg_catalog.text END), '')
     FROM pg_catalog.pg_stat_progress_create_index AS i
+    /*:*/
+    /*?cluster*/
     UNION ALL
     SELECT c.pid, c.datname, c.relid, coalesce(c.command, 'CLUSTER'), c.phase,
            CASE WHEN c.phase = 'writing new heap' THEN c.heap_tuples_written
@@ -97,12 +102,15 @@ WITH p AS MATERIALIZED (
            CASE WHEN c.phase <> 'writing new heap' AND c.heap_blks_total > 0 THEN 'blocks' ELSE 'tuples' END,
            CASE WHEN c.index_rebuild_count > 0 THEN 'indexes rebuilt ' || c.index_rebuild_count::pg_catalog.text END
     FROM pg_catalog.pg_stat_progress_cluster AS c
+    /*:*/
+    /*?basebackup*/
     UNION ALL
     SELECT b.pid, NULL, NULL, 'BASE BACKUP', b.phase, b.backup_streamed, b.backup_total, 'bytes',
            CASE WHEN b.tablespaces_total > 1
                 THEN 'tablespace ' || least(b.tablespaces_streamed + 1, b.tablespaces_total)::pg_catalog.text
                      || ' of ' || b.tablespaces_total::pg_catalog.text END
     FROM pg_catalog.pg_stat_progress_basebackup AS b
+    /*:*/
 )
 SELECT p.pid::pg_catalog.int8 AS pid,
        CASE WHEN a.backend_type = 'autovacuum worker' THEN 'autovacuum: ' ELSE '' END || p.command AS command,

@@ -24,7 +24,7 @@ SELECT extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8 AS no
        CASE WHEN b.oid IN (SELECT k.relation FROM locked AS k) OR b.reltoastrelid IN (SELECT k.relation FROM locked AS k)
             THEN (b.relpages::pg_catalog.int8 + coalesce(toast.relpages, 0))
                  * pg_catalog.current_setting('block_size')::pg_catalog.int8
-            ELSE pg_catalog.pg_relation_size(b.oid) + coalesce(pg_catalog.pg_relation_size(nullif(b.reltoastrelid, 0)), 0) END AS size_bytes,
+            ELSE /*?size_bytes*/ pg_catalog.pg_relation_size(b.oid) + coalesce(pg_catalog.pg_relation_size(nullif(b.reltoastrelid, 0)), 0) /*:NULL::pg_catalog.int8*/ END AS size_bytes,
        t.seq_scan,
        t.seq_tup_read,
        x.idx_scan,

@@ -108,16 +108,18 @@ SELECT w.oid::pg_catalog.int8 AS relid,
        extract(epoch FROM pg_catalog.clock_timestamp() - greatest(pg_catalog.pg_stat_get_last_analyze_time(w.oid),
            pg_catalog.pg_stat_get_last_autoanalyze_time(w.oid)))::pg_catalog.float8 AS last_analyze_s,
        pg_catalog.pg_stat_get_vacuum_count(w.oid) + pg_catalog.pg_stat_get_autovacuum_count(w.oid) AS vacuums,
+       /*?running*/
        (SELECT pg_catalog.min(CASE WHEN v.relid = w.oid THEN v.phase ELSE 'TOAST: ' || v.phase END)
         FROM pg_catalog.pg_stat_progress_vacuum AS v
-        WHERE v.datname = pg_catalog.current_database() AND v.relid IN (w.oid, w.reltoastrelid)) AS running,
+        WHERE v.datname = pg_catalog.current_database() AND v.relid IN (w.oid, w.reltoastrelid))
+       /*:NULL::pg_catalog.text*/ AS running,
        w.frozen_age,
        w.frozen_pct,
        w.mxid_age,
        w.mxid_pct,
        CASE WHEN w.oid IN (SELECT k.relation FROM locked AS k) OR w.reltoastrelid IN (SELECT k.relation FROM locked AS k)
             THEN (w.relpages::pg_catalog.int8 + coalesce(w.toast_pages, 0)) * g.block_size
-            ELSE pg_catalog.pg_relation_size(w.oid) + coalesce(pg_catalog.pg_relation_size(nullif(w.reltoastrelid, 0)), 0) END AS size_bytes,
+            ELSE /*?size_bytes*/ pg_catalog.pg_relation_size(w.oid) + coalesce(pg_catalog.pg_relation_size(nullif(w.reltoastrelid, 0)), 0) /*:NULL::pg_catalog.int8*/ END AS size_bytes,
        w.autovacuum_off
 FROM worst AS w
 CROSS JOIN g

@@ -204,7 +204,7 @@ SELECT mv.oid::pg_catalog.int8 AS relid,
        CASE WHEN NOT mv.relispopulated THEN 0
             WHEN EXISTS (SELECT FROM exclusive AS k WHERE k.relation IN (mv.oid, mv.reltoastrelid))
             THEN CASE WHEN e.known THEN (mv.relpages::pg_catalog.int8 + coalesce(toast.relpages, 0)) * here.block_size END
-            ELSE pg_catalog.pg_relation_size(mv.oid) + coalesce(pg_catalog.pg_relation_size(nullif(mv.reltoastrelid, 0)), 0) END
+            ELSE /*?size_bytes*/ pg_catalog.pg_relation_size(mv.oid) + coalesce(pg_catalog.pg_relation_size(nullif(mv.reltoastrelid, 0)), 0) /*:NULL::pg_catalog.int8*/ END
            AS size_bytes,
        mv.xmin::pg_catalog.text::pg_catalog.int8 AS xmin,
        mv.definition,

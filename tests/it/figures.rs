@@ -1,7 +1,7 @@
 //! Figures that are true, or say which bound of the truth they are: on real servers.
 
-use super::facts::{until, watch};
-use super::server::{PATIENCE, Patience, block_on, pid, shared};
+use super::facts::{feed, until, watch};
+use super::server::{Order, PATIENCE, Patience, Server, block_on, pid, shared};
 use htap_top::dashboard::model::Model;
 use htap_top::pg::{Client, Value};
 use tokio::time::timeout;
@@ -147,5 +147,41 @@ fn all_sessions_are_gone_through_once_for_all_that_shows_them() {
             }),
             "{sessions:?}"
         );
+    });
+}
+
+/// The server forbids what single figures rest on: they are not known, the panels are there.
+#[test]
+fn a_forbidden_function_costs_its_own_figures_in_each_panel() {
+    block_on(async {
+        let server = Server::start(&Order::default());
+        let database = server.database("partly").await;
+        let admin = database.connect().await;
+        admin
+            .batch(
+                "CREATE TABLE stock AS SELECT 1 AS n; CREATE INDEX ON stock (n);
+                 CREATE MATERIALIZED VIEW totals AS SELECT n FROM stock; ANALYZE;
+                 REVOKE EXECUTE ON FUNCTION pg_relation_size(regclass), pg_relation_size(regclass, text),
+                     pg_blocking_pids(int) FROM PUBLIC;
+                 REVOKE SELECT ON pg_stat_progress_basebackup FROM PUBLIC;
+                 CREATE ROLE figures_hosted LOGIN; GRANT pg_monitor TO figures_hosted",
+            )
+            .await
+            .unwrap();
+        let sized = ["tables", "vacuum", "bloat", "indexes", "views"];
+        let panels = [&sized[..], &["progress", "locks"]].concat();
+        let target = database.target_of("figures_hosted");
+        let mut headless = watch(&target, &panels);
+        until(&mut headless, "all panels", |model| {
+            let mut feeds = panels.iter().map(|name| feed(model, name));
+            feeds.all(|feed| feed.sampling.at.is_some() && feed.sampling.error.is_none())
+        })
+        .await;
+        for name in sized {
+            let table = headless.model.rows(name);
+            assert!(!table.rows.is_empty(), "{name}");
+            let size = table.first("size_bytes");
+            assert_eq!(size, &Value::Unavailable, "{name}: {table:?}");
+        }
     });
 }

@@ -587,3 +587,22 @@ fn its_statements_end_with_it() {
         .await;
     });
 }
+
+/// Two seconds carry no 99th percentile: it is told why there is none, with the number of queries timed.
+#[test]
+fn what_the_time_does_not_carry_is_not_told() {
+    block_on(async {
+        let database = bank(shared()).await;
+        let program = Program::new();
+        let conninfo = database.conninfo("postgres");
+        let words = ["once", &conninfo, "--wait", "2s", "--format", "json"];
+        let output = program.command(&words).output().unwrap();
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let oltp = &told["oltp"];
+        assert!(oltp["p99_ms"].is_null(), "{told}");
+        let timed = oltp["timed"].as_i64().unwrap_or(0);
+        assert!(timed < 100, "{told}");
+        let why = told["reasons"]["oltp.p99_ms"].as_str().unwrap();
+        assert!(why.contains("of 100 point queries"), "{why}");
+    });
+}

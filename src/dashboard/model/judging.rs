@@ -145,7 +145,7 @@ impl Model {
         for (position, feed) in self.feeds.iter().enumerate() {
             let name = feed.spec.name.as_str();
             let asked = self.is_asked(FeedId(position as u16), feed, &shown);
-            if feed.foreign || !asked || told.contains(name) {
+            if !asked || told.contains(name) {
                 continue;
             }
             if let Some(why) = self.failure(name) {

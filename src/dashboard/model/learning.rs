@@ -67,6 +67,13 @@ pub(super) fn patience_ms(failures: u32) -> u64 {
 }
 
 impl Model {
+    /// Whether what the server is, or what it has, was asked and could not be told.
+    pub fn lacks_facts(&self) -> bool {
+        let first = self.feeds.iter().filter(|feed| is_first(feed));
+        let mut failed = first.map(|feed| feed.sampling.error.is_some());
+        failed.any(|failed| failed)
+    }
+
     /// What the server is, and what it has, asked now.
     pub(super) fn ask_facts(&mut self) -> Vec<Effect> {
         let ids: Vec<_> = AT_ONCE

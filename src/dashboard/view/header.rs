@@ -160,6 +160,8 @@ fn state_word(model: &Model) -> (String, Role) {
                     format!("silent for {}", format::seconds(silent)),
                     Role::Danger,
                 )
+            } else if model.lacks_facts() {
+                ("live, facts missing".into(), Role::Warning)
             } else {
                 ("live".into(), Role::Ok)
             }

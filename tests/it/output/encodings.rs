@@ -1,6 +1,7 @@
 //! Databases of several encodings on one server, and bytes that are text in none of them: each panel has its
 //! rows, a text that cannot be read costs itself, and the server's log has no line of it.
 
+use super::super::facts;
 use super::super::server::{Database, Order, Server, block_on, until};
 use super::Program;
 use htap_top::pg::Client;
@@ -167,5 +168,52 @@ fn no_text_of_any_encoding_hides_a_panel() {
             let _ = holder.kill();
             let _ = holder.wait();
         }
+    });
+}
+
+/// A database in SQL_ASCII has anything in its texts, and none of it is known to be text here: the server fails to
+/// read all texts over one. It is asked without them then.
+#[test]
+fn statements_are_shown_without_texts_where_one_cannot_be_read() {
+    block_on(async {
+        let preload = ("shared_preload_libraries", "pg_stat_statements");
+        let server = Server::start(&Order {
+            settings: vec![(preload.0.into(), preload.1.into())],
+            ..Order::default()
+        });
+        let here = server.database("here").await;
+        let admin = here.connect().await;
+        admin
+            .batch("CREATE EXTENSION pg_stat_statements")
+            .await
+            .unwrap();
+        admin
+            .batch(
+                "CREATE DATABASE a ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
+            )
+            .await
+            .unwrap();
+        let odd = Database {
+            server: &server,
+            name: "a".into(),
+        };
+        let mut said = psql(&odd, "SQL_ASCII", b"SELECT 1 AS \"c\xff\";\n");
+        assert!(said.wait().unwrap().success());
+        let unreadable = admin
+            .query("SELECT query FROM pg_stat_statements", &[])
+            .await
+            .unwrap_err();
+        assert_eq!(unreadable.code(), "22021");
+        let mut headless = facts::watch(&here.target(), &["statements"]);
+        facts::until(&mut headless, "statements without texts", |model| {
+            let feed = facts::feed(model, "statements");
+            feed.sampling.error.is_none() && !feed.table.rows.is_empty()
+        })
+        .await;
+        headless.model.judge();
+        let model = &headless.model;
+        let shown = model.rows("statements").first("query").text().unwrap();
+        assert!(shown.contains("not shown"), "{shown}");
+        assert!(!facts::is_unknown(model, "statements", "22021"));
     });
 }

@@ -2,6 +2,7 @@
 
 use crate::demo::DemoError;
 use crate::pg::PgError;
+use crate::system::init::InitError;
 use crate::workload::WorkloadError;
 
 /// Why a bench ended early; what was measured before is saved.
@@ -18,7 +19,7 @@ pub enum BenchError {
     Server(#[from] DemoError),
     /// The shop could not be installed.
     #[error(transparent)]
-    Init(#[from] crate::system::init::InitError),
+    Init(Box<InitError>),
     /// A statement failed.
     #[error("failed to {what}: {source}")]
     Statement {
@@ -38,6 +39,12 @@ pub enum BenchError {
         /// What it said.
         detail: String,
     },
+}
+
+impl From<InitError> for BenchError {
+    fn from(error: InitError) -> Self {
+        Self::Init(Box::new(error))
+    }
 }
 
 impl BenchError {

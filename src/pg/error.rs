@@ -26,7 +26,7 @@ pub struct PgError {
     /// What may be done about it.
     pub class: Class,
     /// The SQLSTATE, where the server sent one.
-    pub sqlstate: Option<Clean>,
+    pub sqlstate: Option<Box<str>>,
     /// The message, fit to follow "failed to …: ".
     pub message: Clean,
     /// The server's details.
@@ -83,7 +83,7 @@ impl PgError {
 
     /// The SQLSTATE, or an empty text.
     pub fn code(&self) -> &str {
-        self.sqlstate.as_ref().map_or("", Clean::as_str)
+        self.sqlstate.as_deref().unwrap_or_default()
     }
 }
 
@@ -116,7 +116,7 @@ impl From<tokio_postgres::Error> for PgError {
         let cap = |text: &str| Clean::from_bytes(text.as_bytes(), MESSAGE_CAP);
         Self {
             class: classify(server.code().code()),
-            sqlstate: Some(server.code().code().into()),
+            sqlstate: Some(Clean::new(server.code().code()).as_str().into()),
             message: cap(server.message()),
             detail: server.detail().map(cap),
             hint: server.hint().map(cap),

@@ -1,4 +1,5 @@
 //! Figures that are true, or say which bound of the truth they are: on real servers.
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::facts::{feed, until, watch};
 use super::server::{Order, PATIENCE, Patience, Server, block_on, pid, shared};
@@ -83,8 +84,8 @@ fn a_view_is_as_old_as_what_its_refresh_read() {
             view(model, "totals", "xmin").is_known() && *view(model, "totals", "xmin") != version
         })
         .await;
-        let refreshed = view(&headless.model, "totals", "fresh_s");
-        assert!(refreshed.number() < granted.number(), "{refreshed:?}");
+        let anew = view(&headless.model, "totals", "fresh_s");
+        assert!(anew.number() < granted.number(), "{anew:?}");
     });
 }
 

@@ -395,7 +395,7 @@ fn what_loses_much_is_spared_unless_a_rule_says_costly() {
                     AND clock_timestamp() - query_start > interval '2s'";
         let there = |n: i64| move |table: &Table| table.first("n").int() == Some(n);
         until(&admin, "both stand", both, &[], there(2)).await;
-        let rule = |action: &str, more: &str| {
+        let config = |action: &str, more: &str| {
             format!(
                 "[guard]\nmode = \"act\"\n[[guard.rule]]\nname = \"old\"\naction = \"{action}\"\nstate = \"active\"\nrole = \"^{role}$\"\n\
                  longer_than = \"1s\"\n{more}"
@@ -409,7 +409,7 @@ fn what_loses_much_is_spared_unless_a_rule_says_costly() {
         };
         let worker = database.connect_as(&role).await;
         let worker = tokio::spawn(async move { worker.batch("SELECT pg_sleep(600)").await });
-        let terminal = watched(&rule("cancel", "application = \".\"\n"));
+        let terminal = watched(&config("cancel", "application = \".\"\n"));
         // Younger than both: a sample in which it is hit has spared them.
         assert_eq!(worker.await.unwrap().unwrap_err().code(), "57014");
         assert_eq!(
@@ -418,7 +418,7 @@ fn what_loses_much_is_spared_unless_a_rule_says_costly() {
         );
         terminal.keys("q");
         // A dump that waits for its client cannot be cancelled.
-        let terminal = watched(&rule("terminate", "costly = true\n"));
+        let terminal = watched(&config("terminate", "costly = true\n"));
         assert!(building.await.unwrap().is_err());
         until(&admin, "the dump is gone", both, &[], there(0)).await;
         terminal.keys("q");

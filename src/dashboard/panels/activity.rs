@@ -6,6 +6,7 @@ use crate::dashboard::wait_graph::WaitGraph;
 use crate::pg::{Table, Value};
 use crate::text::Clean;
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 /// From so many rows on there may be more backends than are told: the statement gives 200, of which those of
 /// this program are left out.
@@ -33,7 +34,11 @@ pub fn held(snapshots: &Table) -> HashMap<i64, f64> {
 
 /// Adds `class`, `wait`, `blocks` and `harm`, and puts the most harmful first. `held` tells for how long sessions
 /// have held what they hold; of others it is no longer than they have been in their state.
-pub fn derive(mut table: Table, classifier: &Classifier, held: &HashMap<i64, f64>) -> Table {
+pub fn derive<S: BuildHasher>(
+    mut table: Table,
+    classifier: &Classifier,
+    held: &HashMap<i64, f64, S>,
+) -> Table {
     table.drop_rows(|table, row| {
         let text = |name| table.get(row, name).text().unwrap_or_default();
         let age_s = table.get(row, "xact_age_s").number();

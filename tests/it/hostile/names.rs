@@ -130,10 +130,12 @@ fn bare(sql: &str) -> String {
     let bare = token.replace_all(sql, |found: &regex::Captures<'_>| {
         let found = &found[0];
         // Statements within a statement.
-        if found.starts_with('\'') && is_sql(found[1..found.len() - 1].trim()) {
-            found[1..found.len() - 1].replace("''", " ")
-        } else {
-            " 0 ".to_owned()
+        let within = found
+            .strip_prefix('\'')
+            .and_then(|rest| rest.strip_suffix('\''));
+        match within.filter(|within| is_sql(within.trim())) {
+            Some(within) => within.replace("''", " "),
+            None => " 0 ".to_owned(),
         }
     });
     // Of what is qualified, and a name in quotes, nothing is left.

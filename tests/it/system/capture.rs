@@ -203,6 +203,7 @@ fn what_bypasses_capture_is_found_and_named() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn totals_that_are_no_sums_are_found_and_doctor_says_what_to_do() {
     block_on(async {
         let database = shop().await;
@@ -308,6 +309,7 @@ fn totals_that_are_no_sums_are_found_and_doctor_says_what_to_do() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn a_trigger_that_logs_nothing_is_named_at_the_next_look() {
     block_on(async {
         let database = shop().await;

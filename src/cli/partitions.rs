@@ -45,7 +45,7 @@ pub enum PartitionsCommand {
         after_help = "A month's four tables (orders, order_items, payments, shipments) leave together and stay as \
 tables of the same names, such as shop.orders_2026_05, until they are dropped or attached again. The summaries lose \
 their completed orders with the next refresh. A file gets its name when it is whole and on the disk; before anything \
-is dropped, the file is read again and its rows are counted against the table's. Interrupted, the same command goes \
+is dropped, the file is read again and compared with the table, by SHA-256. Interrupted, the same command goes \
 on."
     )]
     Archive(ArchiveMonths),

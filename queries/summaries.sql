@@ -77,8 +77,11 @@ SELECT c.oid::bigint AS relid,
                                                            WHERE o.oid = t::pg_catalog.regclass))) THEN
            (SELECT pg_catalog.sum(pg_catalog.pg_total_relation_size(t::pg_catalog.regclass))::bigint
             FROM pg_catalog.unnest(d.tables) AS t) END AS size_bytes,
-       greatest(extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(w.as_of, r.as_of)), 0)::float8 AS fresh_s,
-       extract(epoch FROM coalesce(w.as_of, r.as_of))::float8 AS refreshed_epoch,
+       -- of a time to come nothing is known
+       CASE WHEN coalesce(w.as_of, r.as_of) < pg_catalog.clock_timestamp() + interval '1 second'
+            THEN greatest(extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(w.as_of, r.as_of)), 0)::float8 END AS fresh_s,
+       CASE WHEN coalesce(w.as_of, r.as_of) < pg_catalog.clock_timestamp() + interval '1 second'
+            THEN extract(epoch FROM coalesce(w.as_of, r.as_of))::float8 END AS refreshed_epoch,
        extract(epoch FROM d.freshness)::float8 AS target_s,
        CASE WHEN w.snapshot IS NOT NULL THEN
            (SELECT pg_catalog.count(*) FROM (

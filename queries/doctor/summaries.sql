@@ -12,7 +12,7 @@
 WITH behind AS MATERIALIZED (
     SELECT d.view, w.snapshot IS NOT NULL AS filled,
            pg_catalog.to_jsonb(w) ->> 'gap' AS gap, pg_catalog.to_jsonb(w) ->> 'uncaptured' AS uncaptured,
-           extract(epoch FROM pg_catalog.clock_timestamp() - w.as_of)::pg_catalog.int8 AS age_s,
+           CASE WHEN pg_catalog.isfinite(w.as_of) THEN extract(epoch FROM pg_catalog.clock_timestamp() - w.as_of)::pg_catalog.int8 END AS age_s,
            10 * extract(epoch FROM d.freshness)::pg_catalog.int8 AS patience_s,
            b.n AS backlog
     FROM htap.view_def AS d

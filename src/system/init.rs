@@ -165,7 +165,7 @@ async fn install(
     progress: &mut impl FnMut(Step<'_>),
 ) -> Result<(Done, Option<(Opened, usize)>), InitError> {
     let creating = InitError::server("create the schema");
-    let wait = || progress(Step::Doing(schema::WAITING));
+    let wait = |what: &str| progress(Step::Doing(what));
     schema::begin(client, wait).await.map_err(creating)?;
     let before = Survey::of(client)
         .await

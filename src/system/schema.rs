@@ -187,7 +187,7 @@ pub async fn create(client: &Client) -> Result<(), PgError> {
 }
 
 async fn create_once(client: &Client) -> Result<(), PgError> {
-    begin(client, || ()).await?;
+    begin(client, |_| ()).await?;
     let before = Survey::of(client).await?;
     apply(client, &before).await?;
     client.batch("COMMIT").await
@@ -201,17 +201,28 @@ pub(super) fn is_role_race(error: &PgError) -> bool {
     matches!(error.code(), "23505" | "42710")
 }
 
-/// What is said where [`begin`] has to wait.
-pub(super) const WAITING: &str = "waiting for another session that installs or removes the schema";
+/// Whom [`begin`] waits for. Anybody can take an advisory lock: it is said who.
+const HOLDERS: &str = "
+    SELECT pg_catalog.string_agg(pg_catalog.format('pid %s (%s, %s)', l.pid, a.usename, a.application_name), ', ') AS who
+    FROM pg_catalog.pg_locks AS l
+    JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid
+    WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted AND l.objsubid OPERATOR(pg_catalog.=) 2
+      AND l.classid OPERATOR(pg_catalog.=)
+          (pg_catalog.hashtext('htap.init')::pg_catalog.int8 OPERATOR(pg_catalog.&) 4294967295)::pg_catalog.oid
+      AND l.objid OPERATOR(pg_catalog.=) 0::pg_catalog.oid";
 
 /// Begins a transaction that installs or removes the schema; one at a time. `waiting` is called where it has
-/// to wait for another one.
-pub(super) async fn begin(client: &Client, waiting: impl FnOnce()) -> Result<(), PgError> {
+/// to wait for another one, with what is to be said.
+pub(super) async fn begin(client: &Client, waiting: impl FnOnce(&str)) -> Result<(), PgError> {
     client.batch(&format!("BEGIN; {PATH}")).await?;
     let free =
         "SELECT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtext('htap.init'), 0) AS free";
     if !client.query(free, &[]).await?.first("free").is_true() {
-        waiting();
+        let holders = client.query(HOLDERS, &[]).await?;
+        let who = holders.first("who").text().unwrap_or("another session");
+        waiting(&format!(
+            "waiting for {who}: one session at a time installs or removes the schema"
+        ));
         let wait = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('htap.init'), 0)";
         client.batch(wait).await?;
     }

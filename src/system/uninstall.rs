@@ -91,7 +91,7 @@ impl Uninstall {
     pub async fn run(self, mut progress: impl FnMut(Step<'_>)) -> Result<Removed, InitError> {
         let removing = || InitError::server("remove the schema");
         let client = &self.client;
-        let wait = || progress(Step::Doing(schema::WAITING));
+        let wait = |what: &str| progress(Step::Doing(what));
         schema::begin(client, wait).await.map_err(removing())?;
         let timeout = format!("SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}");
         client.batch(&timeout).await.map_err(removing())?;

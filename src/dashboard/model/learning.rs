@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Where this relation exists, the point query reads from it.
 const SHOP: &str = "shop.products";
 /// What stands in a statement for that texts are wanted.
-const TEXTS: &str = "true /* texts */";
+pub(super) const TEXTS: &str = "true /* texts */";
 /// What all else rests on: asked whatever is on the screen, asked again soon where it is not answered, and
 /// renewed, since it changes.
 const FIRST: [&str; 3] = ["facts", "extensions", "needs"];

@@ -1,6 +1,6 @@
 //! When which feed is asked, and what becomes of its answer.
 
-use super::learning::{is_asked_at_once, is_first, patience_ms};
+use super::learning::{TEXTS, is_asked_at_once, is_first, patience_ms};
 use super::{Asked, Link, Model};
 use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId, Moment, OwnCost, Request, Sample};
@@ -363,8 +363,9 @@ impl Model {
             return Vec::new();
         };
         let passing = error.code() == LOCK_NOT_AVAILABLE;
-        if error.class == Class::Statement && !passing && feed.forbidden.learn(&feed.source, &error)
-        {
+        // What the server did not say has nothing to do with what it forbids.
+        let may_forbid = error.class == Class::Statement && error.sqlstate.is_some() && !passing;
+        if may_forbid && feed.forbidden.learn(&feed.source, &error) {
             feed.write();
             feed.sampling.due_ms = now_ms;
             let lacks = feed.forbidden.columns(&feed.source).map(|(name, _)| name);
@@ -382,6 +383,10 @@ impl Model {
             feed.write();
         }
         let unreadable = matches!(error.code(), "22021" | "22P05");
+        if unreadable && feed.sampling.failures == 1 && feed.spec.sql.contains(TEXTS) {
+            // It may have been on its way when another one told that the texts are to be left out.
+            feed.sampling.due_ms = now_ms;
+        }
         feed.sampling.error = Some(error);
         let name = feed.spec.name.clone();
         self.history.unanswered(&name);

@@ -157,7 +157,7 @@ fn whatever_happens_a_summary_equals_its_recomputation() {
         if let Some(running) = refresher.take() {
             killed(running);
         }
-        assert!(taken > 20, "{taken}");
+        assert!(taken > 0, "others took all");
         assert_eq!(differences(&merger).await, []);
         let completed = "SELECT count(*) FROM shop.orders WHERE status = 3";
         let summed = "SELECT sum(order_count)::bigint FROM mart.sales_hourly";
@@ -434,9 +434,15 @@ fn one_refresher_leads_and_another_takes_over() {
             matches!(waiting[..], [Event::Waiting(Some(_))]),
             "{waiting:?}"
         );
-        let second = told(&database, fresh, |events| events.contains(&Event::Leading));
+        let waits = tokio::sync::Notify::new();
+        let second = told(&database, fresh, |events| {
+            if !events.is_empty() {
+                waits.notify_one();
+            }
+            events.contains(&Event::Leading)
+        });
         let end = async {
-            tokio::time::sleep(Duration::from_millis(700)).await;
+            waits.notified().await;
             first.kill().unwrap();
             first.wait().unwrap();
         };

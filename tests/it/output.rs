@@ -606,3 +606,20 @@ fn what_the_time_does_not_carry_is_not_told() {
         assert!(why.contains("of 100 point queries"), "{why}");
     });
 }
+
+/// A panel of one's own that fails is not known, by its name.
+#[test]
+fn a_panel_of_one_s_own_that_fails_is_named_as_not_known() {
+    block_on(async {
+        let database = shared().database("own_fails").await;
+        let program = Program::new();
+        program.own_panel("bad", "", "SELECT 1/0 AS x");
+        let ended = program.once(&database.conninfo("postgres"), &["--check"]);
+        assert!(
+            ended.stdout.contains("not known: ") && ended.stdout.contains("bad (division by zero"),
+            "{}",
+            ended.stdout
+        );
+        assert_ne!(ended.code, 0);
+    });
+}

@@ -69,6 +69,21 @@ fn refreshed(effects: &[Effect]) -> Vec<(ActionId, String)> {
     effects.iter().filter_map(one).collect()
 }
 
+/// What is known all the same is shown beside it.
+#[test]
+fn the_header_says_that_facts_are_missing_and_no_more_once_they_came() {
+    let mut board = Board::live(Config::default());
+    assert!(!board.screen(160, 48).contains("facts missing"));
+    let locked = PgError {
+        sqlstate: Some("55P03".into()),
+        ..PgError::new(Class::Statement, "canceling statement due to lock timeout")
+    };
+    let _ = board.outcome("extensions", Err(locked));
+    assert!(board.screen(160, 48).contains("live, facts missing"));
+    let _ = board.answer("extensions", table("pgss_version|pgss_schema", &["|"]));
+    assert!(!board.screen(160, 48).contains("facts missing"));
+}
+
 #[test]
 fn nothing_is_asked_before_the_facts_are_known() {
     let mut board = Board::new(Config::default());

@@ -46,7 +46,9 @@ fn a_month_that_goes_and_comes_back_within_a_rebuild_is_seen() {
         let backend = pid(&merger).await;
         let work = sqlstate(&merger, "SELECT htap.rebuild('mart.sales_hourly')");
         let meanwhile = async {
-            let held = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND (wait_event_type = 'Lock' OR state <> 'active')";
+            let held =
+                "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND query LIKE '%rebuild%'
+                          AND (wait_event_type = 'Lock' OR state <> 'active')";
             until(
                 &admin,
                 "is held up, or done",

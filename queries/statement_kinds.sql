@@ -36,7 +36,8 @@ FROM (
         WHERE me.datname = pg_catalog.current_database())) AS s
     WHERE s.dbid = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
       AND (pg_catalog.strpos(s.query, '/* htap-top */') > 0
-           OR s.query ~* '^\s*(refresh|vacuum|analyze|create|reindex|cluster|alter|checkpoint)\M')
+           OR s.query ~* '^\s*(refresh|vacuum|analyze|create|reindex|cluster|alter|checkpoint)\M'
+           OR s.query ~ '^SELECT (htap\.(refresh_view|rebuild|merge)|changes, remaining FROM htap\.merge)\(')
     ORDER BY s.calls DESC
     LIMIT 500
 ) AS t

@@ -126,11 +126,22 @@ pub fn base_name(application: &str) -> &str {
     if is_address { name } else { application }
 }
 
-/// Whether a query text is a refresh of a materialized view, whatever comments stand before it.
+/// How a view or summary of the shop is refreshed by a function.
+const REFRESHES: [&str; 4] = [
+    "SELECT htap.refresh_view(",
+    "SELECT htap.rebuild(",
+    "SELECT htap.merge(",
+    "SELECT changes, remaining FROM htap.merge(",
+];
+
+/// Whether a query text is a refresh of a materialized view or a summary, whatever comments stand before it.
 pub fn is_refresh(query: &str) -> bool {
     // As this program refreshes a view whose name cannot be shown.
-    let query = query.strip_prefix("DO /* ").unwrap_or(query);
-    let mut words = without_comments(query).split_whitespace();
+    let query = without_comments(query.strip_prefix("DO /* ").unwrap_or(query));
+    if REFRESHES.iter().any(|call| query.starts_with(call)) {
+        return true;
+    }
+    let mut words = query.split_whitespace();
     ["refresh", "materialized", "view"]
         .iter()
         .all(|wanted| words.next().is_some_and(|w| w.eq_ignore_ascii_case(wanted)))
@@ -189,6 +200,12 @@ mod tests {
             ),
             WorkClass::Refresh
         );
+        for call in [
+            "SELECT htap.refresh_view('mart.sales_hourly_mv', true)",
+            "/* htap-top */ SELECT changes, remaining FROM htap.merge($1, $2)",
+        ] {
+            assert_eq!(class("app", "psql", call), WorkClass::Refresh);
+        }
         assert_eq!(
             class("app", "psql", " VACUUM orders"),
             WorkClass::Maintenance

@@ -430,7 +430,7 @@ fn a_key_cancels_a_real_statement_and_leaves_a_trace() {
         terminal.run(&format!("'{}'", database.conninfo("postgres")));
         terminal.until("live", live);
         terminal.keys("8/");
-        terminal.line(&victim_pid.to_string());
+        terminal.line(&format!("^{victim_pid}$"));
         let only = |screen: &str| {
             screen.contains(&victim_pid.to_string())
                 && screen.contains("PgSleep")
@@ -450,7 +450,7 @@ fn a_key_cancels_a_real_statement_and_leaves_a_trace() {
         assert_given_back(&terminal);
         let terminal = started(&database, 140, 40, "");
         terminal.keys("8/");
-        terminal.line(&victim_pid.to_string());
+        terminal.line(&format!("^{victim_pid}$"));
         terminal.until("the victim", only);
         terminal.keys("C");
         terminal.until("the question", |screen| screen.contains("Sure?"));

@@ -56,7 +56,8 @@
 //! meanings; [`pg::sampler`] runs the sampling sessions: a fast one (all due statements in one round
 //! trip; those that go through all sessions as one, [`pg::shared`]), a slow one (a statement is asked again after at least 50 times its own duration), the OLAP
 //! pool (read-only Repeatable Read transactions), the point query that is timed. A statement that comes
-//! again is prepared, with a fall-back for poolers that forget it. [`pg::admin`] acts: a signal is
+//! again is prepared, with a fall-back for poolers that forget it. [`pg::owners`] refuses what
+//! only looks like the shop. [`pg::admin`] acts: a signal is
 //! selected from pg_stat_activity by the session's full identity and read back; each action has a session
 //! of its own, opened when it is taken. [`pg::measure`] reads a table or index in full, on demand.
 //!

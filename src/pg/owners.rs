@@ -25,11 +25,11 @@ pub fn statement<'a>(relations: impl IntoIterator<Item = &'a str>) -> String {
     )
 }
 
-/// What `name` is, and that it will not be read, since it is a stranger's.
+/// Why `name` is neither read nor called: it is a stranger's.
 pub fn refusal(name: &str, stranger: &str) -> String {
     format!(
-        "{name} belongs to {stranger}, or its schema does: what it calls would run with our rights. Connect as {stranger} or as \
-         a role that may do nothing else, or have a superuser take it over (ALTER … OWNER TO)"
+        "{name} or its schema belongs to {stranger}, whose code would run with our rights: connect as a role that has no \
+         other rights, or give it to a role that you trust (ALTER … OWNER TO)"
     )
 }
 

@@ -5,6 +5,8 @@ use crate::dashboard::diagnosis::{Evidence, Health};
 use crate::format;
 use crate::pg::Table;
 
+/// What ends a pause of replay.
+pub(super) const RESUME: &str = "SELECT pg_wal_replay_resume()";
 /// WAL kept for a slot from this many bytes on.
 const RETAINED: f64 = 4.0 * 1024.0 * 1024.0 * 1024.0;
 /// WAL that has come to a slot while nobody reads it.
@@ -189,7 +191,7 @@ fn receiver(table: &Table, row: usize) -> Option<Finding> {
             Health::Warning
         };
         let sentence = format!("replay is paused on this standby: {behind} of WAL wait");
-        (health, sentence, "SELECT pg_wal_replay_resume()")
+        (health, sentence, RESUME)
     } else if let Some(down) = down {
         let down = format::seconds(down);
         let sentence = format!("this standby has received no WAL for {down}: no receiver lasts");

@@ -1,5 +1,6 @@
 //! Materialized views and summaries.
 
+use super::replication::RESUME;
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health};
 use crate::format;
@@ -44,13 +45,13 @@ pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
     let state = views.first("state").text().unwrap_or_default();
     let (what, cure) = match state {
         _ if evidence.replication.first("replay_paused").is_true() => {
-            ("replay is paused on this standby", "r refreshes it")
+            ("replay is paused on this standby", RESUME)
         }
         "idle" => ("no refresh runs", "r refreshes it"),
         backlog if backlog.starts_with("backlog") => (backlog, "r merges it"),
         other => (other, ""),
     };
-    let refusal = refusal(evidence, 0).filter(|_| !cure.is_empty());
+    let refusal = refusal(evidence, 0).filter(|_| cure.starts_with("r "));
     let cure = refusal.as_deref().unwrap_or(cure);
     let text = |name| views.first(name).text().unwrap_or("?").to_owned();
     Some(Finding {
@@ -88,13 +89,14 @@ pub fn wrong_summary(evidence: &Evidence<'_>) -> Option<Finding> {
     let (view, what) = wrong.first()?;
     let others = match wrong.len() - 1 {
         0 => String::new(),
-        n => format!(" ({n} more summaries are)"),
+        1 => ", and so is 1 more".to_owned(),
+        n => format!(", and so are {n} more"),
     };
     Some(Finding {
         health: Health::Danger,
         damage: Damage::Error,
         subject: (*view).to_owned(),
-        sentence: format!("{view} is wrong, or will be{others}: {what}"),
+        sentence: format!("{view} is wrong, or will be: {what}{others}"),
         cure: format!("htap-top refresh --mode full {view} fills it anew"),
         evidence: wrong
             .iter()

@@ -41,12 +41,13 @@ $$;
 -- prices come from the catalogue, the total is computed here. Lines of one product are merged, and stock is
 -- taken in product order, so that two checkouts can wait for each other but never deadlock.
 -- With a key, the same request gets the same order however often it is sent.
+-- It writes as htap_owner: by that capture knows lines that belong to an order of the same transaction (06_capture.sql).
 -- Errors: HT001 insufficient inventory, HT002 the key was used for another request, 23503 no such product
 -- or user, 22023 lines nobody can order.
 DROP FUNCTION IF EXISTS shop.create_order(bigint, bigint[], bigint[]);
 CREATE OR REPLACE FUNCTION shop.create_order(buyer bigint, product_ids bigint[], quantities bigint[],
                                              request_key text DEFAULT NULL)
-RETURNS bigint LANGUAGE plpgsql AS $$
+RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     id       bigint := shop.new_order_id();
     at       timestamptz := shop.order_time(id);
@@ -118,7 +119,8 @@ $$;
 -- products and stock locked before they are looked at.
 CREATE OR REPLACE FUNCTION shop.create_orders(buyers bigint[], line_of integer[], product_ids bigint[],
                                               quantities bigint[], request_keys text[] DEFAULT NULL)
-RETURNS TABLE (ordinal integer, order_id bigint, sqlstate text, message text, detail text) LANGUAGE plpgsql AS $$
+RETURNS TABLE (ordinal integer, order_id bigint, sqlstate text, message text, detail text) LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     ids     bigint[];

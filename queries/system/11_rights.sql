@@ -85,7 +85,8 @@ GRANT INSERT (order_id, created_at, user_id, total_amount), UPDATE (user_id, tot
 GRANT SELECT, INSERT, UPDATE, DELETE ON shop.order_requests TO htap_oltp;
 GRANT USAGE ON SEQUENCE shop.order_counter TO htap_oltp;
 GRANT EXECUTE ON FUNCTION shop.order_time(bigint) TO htap_olap, htap_refresh;
-GRANT EXECUTE ON FUNCTION shop.pay_order(bigint), shop.ship_order(bigint), shop.complete_order(bigint),
+GRANT EXECUTE ON FUNCTION shop.create_order(bigint, bigint[], bigint[], text),
+    shop.create_orders(bigint[], integer[], bigint[], bigint[], text[]), shop.pay_order(bigint), shop.ship_order(bigint), shop.complete_order(bigint),
     shop.cancel_order(bigint) TO htap_oltp;
 
 -- What a checkout may ask about its customer, and the case study's own questions.

@@ -245,6 +245,8 @@ async fn the_catalogue_says_so(client: &Client) {
                      JOIN pg_namespace AS n ON n.oid = p.pronamespace, aclexplode(p.proacl) AS a
                      WHERE {OURS} AND prosecdef AND a.grantee <> p.proowner
                        AND (p.oid::regprocedure::text, a.grantee::regrole::text) NOT IN (
+                           ('shop.create_order(bigint,bigint[],bigint[],text)', 'htap_oltp'),
+                           ('shop.create_orders(bigint[],integer[],bigint[],bigint[],text[])', 'htap_oltp'),
                            ('shop.pay_order(bigint)', 'htap_oltp'), ('shop.ship_order(bigint)', 'htap_oltp'),
                            ('shop.complete_order(bigint)', 'htap_oltp'), ('shop.cancel_order(bigint)', 'htap_oltp'),
                            ('htap.maintain()', 'htap_refresh'), ('htap.refresh_view(text,boolean)', 'htap_refresh'),

@@ -58,7 +58,7 @@
 -- [columns.bloat_bytes]
 -- title = "bloat"
 -- unit = "bytes"
--- help = "Estimate of the space a rewrite would give back, from row widths (bloat_estimate.sql, every 5 min, the 100 largest): a lower bound for rows of very different widths and for TOAST; n/a where a column has no statistics or we may not see them."
+-- help = "Estimate of the space a rewrite would give back, from row widths (bloat_estimate.sql, every 5 min, the 100 largest). ≥ where values in TOAST or wide rows may hide more; n/a where a column has no statistics or we may not see them."
 -- [columns.bloat_pct]
 -- title = "bloat"
 -- unit = "percent"

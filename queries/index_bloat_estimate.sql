@@ -8,8 +8,10 @@
 -- no index is read, no lock is taken. Equal keys count as deduplicated where PostgreSQL does that (13 and later).
 -- Indexes as built are at most 2 points off; one filled in random order is some 25 % larger than one built at once.
 -- Cost and age as of bloat_estimate. Blind spot: values that go together (columns of one index, NULLs in several
--- columns) count as independent, which can hide bloat: a lower bound. n/a where a column has no statistics,
--- and where our role may not SELECT. Other kinds than B-trees are not estimated. m measures one index exactly.
+-- columns) count as independent, and wide entries may be compressed or differ in width, which can hide bloat: where that
+-- may hide more than 5 points, it is a lower bound (≥). n/a where a column has no statistics or its values are in the
+-- table's TOAST (the index has them in full), and where our role may not SELECT. Other kinds than B-trees are not
+-- estimated. m measures one index exactly.
 -- """
 --
 -- [columns.relid]
@@ -25,9 +27,13 @@
 -- warn = 50.0
 -- danger = 75.0
 -- help = "The same out of the index's size. An estimate: below some 5 % it means nothing."
+-- [columns.lower_bound]
+-- hidden = true
+-- help = "There may be more, by more than 5 % of the index."
 
 WITH RECURSIVE largest AS MATERIALIZED (
     SELECT c.oid, c.relname, greatest(c.reltuples, 0) AS reltuples, c.relpages, i.indrelid, t.relname AS table_name, n.nspname,
+           coalesce(toast.relpages > 0, false) AS has_toast,
            i.indkey, i.indnatts,
            pg_catalog.current_setting('block_size')::pg_catalog.float8 AS block_size,
            coalesce(o.fillfactor, 90) AS fillfactor,
@@ -36,6 +42,7 @@ WITH RECURSIVE largest AS MATERIALIZED (
     JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
     JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid
     JOIN pg_catalog.pg_namespace AS n ON n.oid = t.relnamespace
+    LEFT JOIN pg_catalog.pg_class AS toast ON toast.oid = t.reltoastrelid
     CROSS JOIN LATERAL (
         SELECT pg_catalog.max(x.option_value) FILTER (WHERE x.option_name = 'fillfactor')::pg_catalog.float8 AS fillfactor,
                pg_catalog.max(x.option_value) FILTER (WHERE x.option_name = 'deduplicate_items')::pg_catalog.bool
@@ -50,11 +57,16 @@ WITH RECURSIVE largest AS MATERIALIZED (
 ),
 known AS MATERIALIZED (
     -- OFFSET 0: table by table, not by a pass over all of pg_statistic
-    SELECT r.oid, p.attname, p.null_frac, p.avg_width, p.n_distinct
-    FROM (SELECT l.indrelid AS oid, l.nspname, l.table_name AS relname FROM largest AS l
-          UNION SELECT l.oid, l.nspname, l.relname FROM largest AS l WHERE 0 = ANY (l.indkey)) AS r
+    SELECT r.oid, r.has_toast, p.attname, p.null_frac, p.avg_width, p.n_distinct, p.example_width
+    FROM (SELECT l.indrelid AS oid, l.nspname, l.table_name AS relname, l.has_toast FROM largest AS l
+          UNION SELECT l.oid, l.nspname, l.relname, false FROM largest AS l WHERE 0 = ANY (l.indkey)) AS r
     CROSS JOIN LATERAL (
-        SELECT p.attname, p.null_frac, p.avg_width, p.n_distinct
+        SELECT p.attname, p.null_frac, p.avg_width, p.n_distinct,
+               CASE WHEN r.has_toast
+                    THEN greatest(pg_catalog.octet_length(p.histogram_bounds::pg_catalog.text)
+                                      / pg_catalog.array_length(p.histogram_bounds, 1),
+                                  pg_catalog.octet_length(p.most_common_vals::pg_catalog.text)
+                                      / pg_catalog.array_length(p.most_common_vals, 1)) END AS example_width
         FROM pg_catalog.pg_stats AS p
         WHERE p.schemaname = r.nspname AND p.tablename = r.relname AND NOT p.inherited
         OFFSET 0
@@ -64,21 +76,28 @@ stored AS MATERIALIZED (
     SELECT l.oid,
            a.attnum::pg_catalog.int8 AS position,
            s.null_frac,
+           -- Of a value in TOAST avg_width has the pointer only, an index the value. The examples have values of up to
+           -- 1 kB in full: of such a column there are none, or they are wider, or so wide that others may be left out.
+           a.attlen = -1 AND a.attstorage <> 'p' AND s.has_toast AND s.null_frac < 1
+               AND coalesce(s.example_width > 500 OR s.example_width > 8 + s.width * CASE y.typcategory WHEN 'S' THEN 1.2 ELSE 2.5 END,
+                            s.width >= 18) AS outside,
+           -- an index may compress what the table did not (TOAST_INDEX_TARGET)
+           a.attlen = -1 AND a.attstorage IN ('x', 'm') AND s.width > 500 AS compressed,
            a.attlen > 0 OR a.atttypid = 1560 OR a.atttypid = 1042 AND s.width = a.atttypmod - 3 AS fixed,
            CASE WHEN a.attlen > 0 THEN a.attlen ELSE s.width END AS width,
            CASE WHEN a.attlen = -1 AND s.width <= 127 THEN 1
                 ELSE CASE a.attalign WHEN 'd' THEN 8 WHEN 'i' THEN 4 WHEN 's' THEN 2 ELSE 1 END END AS align,
            CASE WHEN s.n_distinct < 0 THEN -s.n_distinct * l.reltuples ELSE s.n_distinct END AS distinct_values,
            -- equal numeric, float, jsonb, array and record values may differ in their bytes
-           a.atttypid NOT IN (1700, 700, 701, 3802, 2249) AND NOT EXISTS (
-               SELECT FROM pg_catalog.pg_type AS y WHERE y.oid = a.atttypid AND (y.typelem <> 0 AND y.typlen = -1 OR y.typtype IN ('c', 'r'))
-           ) AS same_bytes
+           a.atttypid NOT IN (1700, 700, 701, 3802, 2249) AND NOT (y.typelem <> 0 AND y.typlen = -1 OR y.typtype IN ('c', 'r'))
+               AS same_bytes
     FROM largest AS l
     JOIN pg_catalog.pg_attribute AS a ON a.attrelid = l.oid
+    JOIN pg_catalog.pg_type AS y ON y.oid = a.atttypid
     CROSS JOIN LATERAL (SELECT l.indkey[a.attnum - 1] = 0 AS expression) AS e
     LEFT JOIN pg_catalog.pg_attribute AS h ON h.attrelid = l.indrelid AND h.attnum = l.indkey[a.attnum - 1]
     LEFT JOIN LATERAL (
-        SELECT k.null_frac, k.n_distinct,
+        SELECT k.null_frac, k.n_distinct, k.has_toast, k.example_width,
                -- of an expression it is the width in memory, whose header is longer
                k.avg_width - CASE WHEN e.expression AND k.avg_width BETWEEN 5 AND 130 THEN 3 ELSE 0 END AS width
         FROM known AS k
@@ -118,26 +137,34 @@ walked AS (
 )
 SELECT e.relid,
        CASE WHEN e.known THEN (greatest(0, e.pages - e.expected) * e.block_size)::pg_catalog.int8 END AS bloat_bytes,
-       CASE WHEN e.known THEN 100 * greatest(0, e.pages - e.expected) / e.pages END AS bloat_pct
+       CASE WHEN e.known THEN 100 * greatest(0, e.pages - e.expected) / e.pages END AS bloat_pct,
+       coalesce(e.known AND e.expected - e.least > 0.05 * e.pages, false) AS lower_bound
 FROM (
     SELECT l.oid::pg_catalog.int8 AS relid,
            l.relpages::pg_catalog.float8 AS pages,
            l.block_size,
-           -- a meta page, and above the leaves a page for some 250 of them
-           f.leaves + 1 + ceil(f.leaves / 250) AS expected,
+           -- a meta page, and above the leaves pages that are filled to 70 percent
+           f.leaves + 1 + ceil(f.leaves / u.fan_out) AS expected,
+           CASE WHEN c.compressed THEN 0 ELSE f.leaves_least + 1 + ceil(f.leaves_least / u.fan_out) END AS least,
            c.known
     FROM largest AS l
     CROSS JOIN LATERAL (
-        SELECT pg_catalog.bool_and(s.null_frac IS NOT NULL) AS known,
+        SELECT pg_catalog.bool_and(s.null_frac IS NOT NULL AND s.outside IS NOT TRUE) AS known,
+               pg_catalog.bool_or(s.compressed) AS compressed,
+               coalesce(pg_catalog.bool_and(s.fixed AND s.null_frac = 0), false) AS all_fixed,
                l.deduplicated AND pg_catalog.bool_and(s.same_bytes) AS deduplicated,
                -- NULLs of a single column are equal keys of their own
                CASE WHEN l.indnatts = 1 THEN pg_catalog.max(s.null_frac) ELSE 0 END AS nulls,
                CASE WHEN l.indnatts = 1 THEN 0 WHEN pg_catalog.bool_or(s.null_frac = 1) THEN 1
                     ELSE 1 - coalesce(exp(pg_catalog.sum(ln(1 - s.null_frac)) FILTER (WHERE s.null_frac < 1)), 1)
                END AS with_nulls,
-               pg_catalog.sum(ln(greatest(1, s.distinct_values)
-                                 + CASE WHEN s.null_frac > 0 AND l.indnatts > 1 THEN 1 ELSE 0 END)) AS ln_keys
+               pg_catalog.sum(ln(k.keys)) AS ln_keys,
+               -- if each value of a column goes with one of the others only
+               pg_catalog.max(ln(k.keys)) AS ln_keys_least
         FROM stored AS s
+        CROSS JOIN LATERAL (
+            SELECT greatest(1, s.distinct_values) + CASE WHEN s.null_frac > 0 AND l.indnatts > 1 THEN 1 ELSE 0 END AS keys
+        ) AS k
         WHERE s.oid = l.oid
     ) AS c
     LEFT JOIN walked AS w ON w.oid = l.oid AND w.position = l.indnatts
@@ -149,27 +176,47 @@ FROM (
                CASE WHEN c.deduplicated THEN l.reltuples * (1 - c.nulls) ELSE l.reltuples END AS rows
     ) AS t
     CROSS JOIN LATERAL (
-        SELECT CASE WHEN c.deduplicated
-                    THEN greatest(1, t.rows / greatest(1, least(t.rows, exp(least(c.ln_keys, 600))))) ELSE 1 END AS per_key
-    ) AS d
+        -- a page without its header of 24 and special space of 16; what of it is left free by fillfactor
+        SELECT l.block_size - 40 AS bytes, floor(l.block_size * (100 - l.fillfactor) / 100) AS free,
+               greatest(1, floor((0.7 * l.block_size - 40) / (t.tuple_bytes + 4)) - 1) AS fan_out
+    ) AS u
     CROSS JOIN LATERAL (
-        -- equal keys share an entry of up to 812 bytes, 6 for each row (_bt_dedup_start_pending)
-        SELECT CASE WHEN d.per_key < 1.5 THEN 1
-                    ELSE d.per_key / ceil(d.per_key / greatest(1, floor((812 - t.tuple_bytes) / 6))) END AS rows_per_entry
-    ) AS r
-    CROSS JOIN LATERAL (
-        SELECT t.tuple_bytes + CASE WHEN r.rows_per_entry = 1 THEN 0
-                                    WHEN r.rows_per_entry < 8 THEN 6 * r.rows_per_entry + 4
-                                    ELSE 8 * ceil(6 * r.rows_per_entry / 8) END AS entry_bytes
-    ) AS b
-    CROSS JOIN LATERAL (
-        -- page header 24, special space 16, line pointer 4, and the high key
-        SELECT greatest(1, (l.block_size - 40 - floor(l.block_size * (100 - l.fillfactor) / 100) - t.tuple_bytes - 4)
-                           / (b.entry_bytes + 4)) AS entries
-    ) AS g
-    CROSS JOIN LATERAL (
-        SELECT ceil(t.rows / r.rows_per_entry / CASE WHEN b.entry_bytes > 300 THEN floor(g.entries) ELSE g.entries END)
-               + CASE WHEN c.deduplicated THEN ceil(l.reltuples * c.nulls / (132 * 9)) ELSE 0 END AS leaves
+        -- With as many keys as there can be, and with as few.
+        SELECT pg_catalog.max(h.leaves) AS leaves, pg_catalog.min(h.leaves_least) AS leaves_least
+        FROM (VALUES (c.ln_keys), (c.ln_keys_least)) AS v (ln_keys)
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN c.deduplicated
+                        THEN greatest(1, t.rows / greatest(1, least(t.rows, exp(least(v.ln_keys, 600))))) ELSE 1 END AS per_key
+        ) AS d
+        CROSS JOIN LATERAL (
+            -- equal keys share an entry of up to 812 bytes, 6 for each row (_bt_dedup_start_pending)
+            SELECT CASE WHEN d.per_key < 1.5 THEN 1
+                        ELSE d.per_key / ceil(d.per_key / greatest(1, floor((812 - t.tuple_bytes) / 6))) END AS rows_per_entry
+        ) AS r
+        CROSS JOIN LATERAL (
+            SELECT t.tuple_bytes + CASE WHEN r.rows_per_entry = 1 THEN 0
+                                        WHEN r.rows_per_entry < 8 THEN 6 * r.rows_per_entry + 4
+                                        ELSE 8 * ceil(6 * r.rows_per_entry / 8) END AS entry_bytes
+        ) AS b
+        CROSS JOIN LATERAL (
+            SELECT b.entry_bytes + 4 AS bytes,
+                   t.rows / r.rows_per_entry AS n,
+                   CASE WHEN c.deduplicated THEN ceil(l.reltuples * c.nulls / (132 * 9)) ELSE 0 END AS pages_of_nulls
+        ) AS g
+        CROSS JOIN LATERAL (
+            -- Of a page's entries the last goes to the next one, and its key stays; wide ones fit as a whole or not
+            -- at all: how many, if all are of one width, and if they are of several.
+            SELECT CASE WHEN g.bytes <= 304 THEN (u.bytes - u.free - t.tuple_bytes - 4) / g.bytes
+                        ELSE least(floor(u.bytes / g.bytes), floor((u.bytes - u.free) / g.bytes) + 1) - 1 END AS alike,
+                   CASE WHEN g.bytes <= 304 THEN (u.bytes - u.free - t.tuple_bytes - 4) / g.bytes
+                        ELSE least(u.bytes / g.bytes - 1.5, (u.bytes - u.free) / g.bytes - 0.6) END AS apart
+        ) AS m
+        CROSS JOIN LATERAL (
+            SELECT ceil(g.n / greatest(1, CASE WHEN c.all_fixed OR r.rows_per_entry > 1 THEN m.alike ELSE least(m.alike, m.apart) END))
+                       + g.pages_of_nulls AS leaves,
+                   ceil(g.n / greatest(1, CASE WHEN c.all_fixed OR r.rows_per_entry > 1 THEN m.alike ELSE greatest(m.alike, m.apart) END))
+                       + g.pages_of_nulls AS leaves_least
+        ) AS h
     ) AS f
 ) AS e
 ORDER BY bloat_bytes DESC NULLS LAST

@@ -148,7 +148,7 @@ fn waiting(table: &Table, row: usize, holder: &Holder<'_>) -> Option<i64> {
 }
 
 /// Adds `bloat_bytes` and `bloat_pct` from the estimates of the same relations: pending until there are any,
-/// n/a for a relation that has none.
+/// n/a for a relation that has none. Where more may be hidden the estimate is a lower bound.
 pub fn estimated(table: &mut Table, estimates: &Table) {
     let estimate: HashMap<i64, usize> = (0..estimates.rows.len())
         .filter_map(|row| Some((estimates.get(row, "relid").int()?, row)))
@@ -163,6 +163,9 @@ pub fn estimated(table: &mut Table, estimates: &Table) {
                 None | Some(Value::Null) => Value::Unavailable,
                 Some(known) => known.clone(),
             };
+            let hides = at.is_some_and(|at| estimates.get(*at, "lower_bound").is_true());
+            let least = value.number().filter(|_| hides);
+            let value = least.map_or(value, Value::AtLeast);
             table.set(row, name, value);
         }
     }

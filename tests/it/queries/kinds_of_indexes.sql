@@ -32,3 +32,15 @@ CREATE INDEX of_md5 ON indexed (md5(t));
 CREATE INDEX of_long_text ON indexed (repeat(t, 10));
 CREATE INDEX of_thousands_apart ON indexed (thousands) WITH (deduplicate_items = off);
 CREATE INDEX of_int_descending ON indexed (k DESC NULLS LAST);
+-- Values as wide as to leave a part of each page unused, and values that the table has in its TOAST.
+CREATE TABLE indexed_wide AS
+SELECT word(500, i) AS w500, word(600 + (i * 7919) % 200, i) AS w600_800 FROM generate_series(1, 1000) AS i;
+CREATE INDEX of_500 ON indexed_wide (w500);
+CREATE INDEX of_600_to_800 ON indexed_wide (w600_800);
+CREATE TABLE indexed_toast AS
+SELECT word(20, i) AS short, word(900 + i % 600, i) AS long, word(i % 1000, i) AS sometimes, word(2100, i) AS more FROM generate_series(1, 8000) AS i;
+CREATE INDEX of_short ON indexed_toast (short);
+CREATE INDEX of_toast ON indexed_toast (long);
+CREATE INDEX of_some_toast ON indexed_toast (sometimes);
+CREATE TABLE indexed_1000 AS SELECT word(1000, i) AS w FROM generate_series(1, 5000) AS i;
+CREATE INDEX of_1000 ON indexed_1000 (w);

@@ -35,6 +35,8 @@ SELECT kind('big_txt','a bigint,b text','i,word(1+i%30,i)');
 SELECT kind('txt500','a int,b text','i,word(500,i)',10000);
 SELECT kind('txt500v','a int,b text','i,word(300+i%400,i)',10000);
 SELECT kind('txt1000v','a int,b text','i,word(600+(i*7919)%800,i)',8000);
+SELECT kind('txt1000w','a int,b text','i,word(600+(i*7919)%760,i)',8000);
+SELECT kind('txt1200_1850','a int,b text','i,word(1189+(i*7919)%666,i)',8000);
 SELECT kind('txt1900','a int,b text','i,word(1900,i)',6000);
 SELECT kind('txt1500','a int,b text','i,word(1500,i)',6000);
 SELECT kind('txt1300','a int,b text','i,word(1300,i)',6000);
@@ -77,6 +79,7 @@ SELECT kind('wide_txt20',(SELECT string_agg('c'||g||' text',',') FROM generate_s
 SELECT kind('toast22','a int,b text','i,(select string_agg(md5((i*1000+g)::text),'''') from generate_series(1,69) g)',4000,'','ALTER TABLE @ ALTER b SET STORAGE EXTERNAL');
 SELECT kind('toast10k','a int,b text','i,(select string_agg(md5((i*1000+g)::text),'''') from generate_series(1,312) g)',1500,'','ALTER TABLE @ ALTER b SET STORAGE EXTERNAL');
 SELECT kind('toast_mix','a int,b text','i,case when i%4=0 then (select string_agg(md5((i*1000+g)::text),'''') from generate_series(1,100) g) else word(50,i) end',8000,'','ALTER TABLE @ ALTER b SET STORAGE EXTERNAL');
+SELECT kind('toast_of_two','a int,b text,c jsonb','i,(select string_agg(md5((i*1000+g)::text),'''') from generate_series(1,69) g),jsonb_build_object(''id'',i)',4000);
 SELECT kind('compressed','a int,b text','i,repeat(word(32,i),100)',8000);
 SELECT kind('bigtiny','a bigint,b bool','i,true');
 SELECT kind('smallrow','a smallint','1');

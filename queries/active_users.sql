@@ -37,6 +37,7 @@ WITH slots AS (
     FROM shop.user_events
     WHERE event_kind = 0
       AND occurred_at >= to_timestamp(floor(extract(epoch FROM now()) / 300) * 300 - 3300)
+      AND occurred_at < to_timestamp(floor(extract(epoch FROM now()) / 300) * 300 + 300)
     GROUP BY 1
 )
 SELECT (slots.slot * 300)::float8            AS at,

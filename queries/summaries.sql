@@ -78,11 +78,12 @@ SELECT c.oid::bigint AS relid,
            (SELECT pg_catalog.sum(pg_catalog.pg_total_relation_size(t::pg_catalog.regclass))::bigint
             FROM pg_catalog.unnest(d.tables) AS t) END AS size_bytes,
        -- of a time to come nothing is known
-       CASE WHEN coalesce(w.as_of, r.as_of) < pg_catalog.clock_timestamp() + interval '1 second'
+       CASE WHEN coalesce(w.as_of, r.as_of) BETWEEN timestamptz '2000-01-01 00:00+00' AND pg_catalog.clock_timestamp() + interval '1 second'
             THEN greatest(extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(w.as_of, r.as_of)), 0)::float8 END AS fresh_s,
-       CASE WHEN coalesce(w.as_of, r.as_of) < pg_catalog.clock_timestamp() + interval '1 second'
+       CASE WHEN coalesce(w.as_of, r.as_of) BETWEEN timestamptz '2000-01-01 00:00+00' AND pg_catalog.clock_timestamp() + interval '1 second'
             THEN extract(epoch FROM coalesce(w.as_of, r.as_of))::float8 END AS refreshed_epoch,
-       extract(epoch FROM d.freshness)::float8 AS target_s,
+       -- a schema that is not upgraded yet has no bounds
+       CASE WHEN d.freshness > interval '0' AND d.freshness <= interval '366 days' THEN extract(epoch FROM d.freshness)::float8 END AS target_s,
        CASE WHEN w.snapshot IS NOT NULL THEN
            (SELECT pg_catalog.count(*) FROM (
                 SELECT FROM htap.order_log AS l WHERE NOT pg_catalog.pg_visible_in_snapshot(l.xid, w.snapshot) LIMIT 100000) AS unseen)
@@ -90,7 +91,9 @@ SELECT c.oid::bigint AS relid,
        r.last_s,
        -- a schema that is not upgraded yet has no such columns
        nullif(pg_catalog.concat_ws('; ', pg_catalog.to_jsonb(w) ->> 'gap', pg_catalog.to_jsonb(w) ->> 'uncaptured'), '') AS uncaptured,
-       greatest(extract(epoch FROM pg_catalog.clock_timestamp() - (pg_catalog.to_jsonb(w) ->> 'checked_at')::timestamptz), 0)::float8
+       CASE WHEN (pg_catalog.to_jsonb(w) ->> 'checked_at')::timestamptz
+                 BETWEEN timestamptz '2000-01-01 00:00+00' AND timestamptz '2200-01-01 00:00+00'
+            THEN greatest(extract(epoch FROM pg_catalog.clock_timestamp() - (pg_catalog.to_jsonb(w) ->> 'checked_at')::timestamptz), 0)::float8 END
            AS checked_s,
        pg_catalog.has_table_privilege(c.oid, 'INSERT') AS may_refresh,
        pg_catalog.pg_is_in_recovery() AS on_standby
@@ -100,7 +103,8 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN htap.watermark AS w ON w.view = d.view
 LEFT JOIN LATERAL (
     SELECT extract(epoch FROM x.finished - x.started)::float8 AS last_s, x.as_of
-    FROM htap.refresh_run AS x WHERE x.view = d.view AND x.finished IS NOT NULL
+    FROM htap.refresh_run AS x
+    WHERE x.view = d.view AND x.started > timestamptz '2000-01-01 00:00+00' AND x.finished < timestamptz '2200-01-01 00:00+00'
     ORDER BY x.finished DESC LIMIT 1
 ) AS r ON true
 ORDER BY d.view

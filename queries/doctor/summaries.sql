@@ -12,8 +12,8 @@
 WITH behind AS MATERIALIZED (
     SELECT d.view, w.snapshot IS NOT NULL AS filled,
            pg_catalog.to_jsonb(w) ->> 'gap' AS gap, pg_catalog.to_jsonb(w) ->> 'uncaptured' AS uncaptured,
-           CASE WHEN pg_catalog.isfinite(w.as_of) THEN extract(epoch FROM pg_catalog.clock_timestamp() - w.as_of)::pg_catalog.int8 END AS age_s,
-           10 * extract(epoch FROM d.freshness)::pg_catalog.int8 AS patience_s,
+           CASE WHEN w.as_of BETWEEN timestamptz '2000-01-01 00:00+00' AND timestamptz '2200-01-01 00:00+00' THEN extract(epoch FROM pg_catalog.clock_timestamp() - w.as_of)::pg_catalog.int8 END AS age_s,
+           CASE WHEN d.freshness <= interval '366 days' THEN 10 * extract(epoch FROM d.freshness)::pg_catalog.int8 END AS patience_s,
            b.n AS backlog
     FROM htap.view_def AS d
     LEFT JOIN htap.watermark AS w ON w.view = d.view
@@ -30,6 +30,7 @@ late AS (
 merged AS (
     SELECT extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.max(r.started))::pg_catalog.int8 AS ago_s
     FROM htap.refresh_run AS r
+    WHERE r.started BETWEEN timestamptz '2000-01-01 00:00+00' AND timestamptz '2200-01-01 00:00+00'
 )
 SELECT 'warning' AS severity,
        b.view AS subject,

@@ -9,7 +9,8 @@ WITH user_rfm AS (
 SELECT u.user_segment, count(*) AS user_count, avg(r.total_spent) AS avg_ltv,
        avg(r.purchase_frequency) AS avg_frequency,
        (SELECT extract(epoch FROM now() - max(started)) * 1000 FROM htap.refresh_run
-        WHERE view = 'mart.fact_sales_mv' AND finished IS NOT NULL) AS age_ms
+        WHERE view = 'mart.fact_sales_mv' AND finished IS NOT NULL
+          AND started BETWEEN timestamptz '2000-01-01 00:00+00' AND now()) AS age_ms
 FROM user_rfm AS r
 JOIN shop.users AS u USING (user_id)
 GROUP BY u.user_segment

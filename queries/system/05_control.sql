@@ -7,10 +7,16 @@ CREATE TABLE IF NOT EXISTS htap.view_def (
     view      text PRIMARY KEY,
     kind      text NOT NULL CHECK (kind IN ('incremental', 'materialized')),
     tables    text[] NOT NULL,
-    freshness interval CHECK (freshness > interval '0'),
+    freshness interval,
     depth     smallint NOT NULL DEFAULT 0
 );
-COMMENT ON COLUMN htap.view_def.freshness IS 'how old it may be; NULL: as old as it is';
+-- What a lesser role may write and others compute with has bounds; what earlier versions let in is put right.
+UPDATE htap.view_def SET freshness = least(greatest(freshness, interval '1 ms'), interval '366 days')
+WHERE freshness <= interval '0' OR freshness > interval '366 days';
+ALTER TABLE htap.view_def DROP CONSTRAINT IF EXISTS view_def_freshness_check;
+ALTER TABLE htap.view_def ADD CONSTRAINT view_def_freshness_check
+    CHECK (freshness > interval '0' AND freshness <= interval '366 days');
+COMMENT ON COLUMN htap.view_def.freshness IS 'how old it may be, a year at most; NULL: as old as it is';
 COMMENT ON COLUMN htap.view_def.depth IS '0 reads base tables only, 1 reads a view of depth 0, and so on: the order of refreshes';
 
 -- Changes of completed orders, appended by triggers on shop.orders: +1 for one that is completed from now
@@ -77,6 +83,12 @@ ALTER TABLE htap.watermark ADD COLUMN IF NOT EXISTS checked_to jsonb;
 ALTER TABLE htap.watermark ADD COLUMN IF NOT EXISTS clean boolean NOT NULL DEFAULT true;
 ALTER TABLE htap.watermark ADD COLUMN IF NOT EXISTS uncaptured text;
 ALTER TABLE htap.watermark ADD COLUMN IF NOT EXISTS gap text;
+UPDATE htap.watermark SET as_of = NULL WHERE NOT as_of BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00';
+UPDATE htap.watermark SET checked_at = NULL WHERE NOT checked_at BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00';
+ALTER TABLE htap.watermark DROP CONSTRAINT IF EXISTS watermark_times_check;
+ALTER TABLE htap.watermark ADD CONSTRAINT watermark_times_check
+    CHECK (as_of BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00'
+           AND checked_at BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00');
 COMMENT ON COLUMN htap.watermark.checked_at IS 'when htap.check_capture() looked last whether something bypassed the triggers';
 COMMENT ON COLUMN htap.watermark.checked_to IS 'where it goes on; NULL: at the beginning';
 COMMENT ON COLUMN htap.watermark.clean IS 'nothing differed since it began';
@@ -99,6 +111,13 @@ ALTER TABLE htap.refresh_run ADD CONSTRAINT refresh_run_mode_check
     CHECK (mode IN ('full', 'concurrent', 'incremental'));
 ALTER TABLE htap.refresh_run ADD COLUMN IF NOT EXISTS as_of timestamptz;
 ALTER TABLE htap.refresh_run ADD COLUMN IF NOT EXISTS wal_bytes bigint;
+DELETE FROM htap.refresh_run
+WHERE NOT (started BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00' AND finished BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00'
+           AND as_of BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00' AND least(rows, wal_bytes) >= 0);
+ALTER TABLE htap.refresh_run DROP CONSTRAINT IF EXISTS refresh_run_figures_check;
+ALTER TABLE htap.refresh_run ADD CONSTRAINT refresh_run_figures_check
+    CHECK (started BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00' AND finished BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00'
+           AND as_of BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00' AND least(rows, wal_bytes) >= 0);
 COMMENT ON COLUMN htap.refresh_run.rows IS 'changes merged (incremental), else rows of the view';
 COMMENT ON COLUMN htap.refresh_run.wal_bytes IS 'WAL of the whole server meanwhile: an upper bound';
 CREATE INDEX IF NOT EXISTS refresh_run_view_idx ON htap.refresh_run (view, finished DESC);
@@ -107,8 +126,18 @@ CREATE INDEX IF NOT EXISTS refresh_run_view_idx ON htap.refresh_run (view, finis
 -- it holds everything.
 CREATE TABLE IF NOT EXISTS htap.heartbeat (
     seq          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    committed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    committed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    nothing      boolean CHECK (nothing IS NULL)
 );
+ALTER TABLE htap.heartbeat ADD COLUMN IF NOT EXISTS nothing boolean CHECK (nothing IS NULL);
+COMMENT ON COLUMN htap.heartbeat.nothing IS
+    'INSERT ... DEFAULT VALUES needs the right to write some column: this one, for number and time are not for others to choose';
+-- Rows whose number or time an earlier version let others choose: every later freshness would be as good as that.
+DELETE FROM htap.heartbeat
+WHERE committed_at > clock_timestamp() + interval '1 minute'
+   OR seq > coalesce(pg_sequence_last_value(pg_get_serial_sequence('htap.heartbeat', 'seq')::regclass), 0);
+UPDATE htap.watermark SET heartbeat = NULL
+WHERE heartbeat > coalesce(pg_sequence_last_value(pg_get_serial_sequence('htap.heartbeat', 'seq')::regclass), 0);
 
 -- Events for a stream, written in the transaction of the order; a relay reads them in the order of commits:
 -- rows with xid < pg_snapshot_xmin(pg_current_snapshot()), by (xid, event_id). Off until

@@ -158,7 +158,7 @@ BEGIN
     END IF;
     IF remaining THEN
         -- What was committed before the first row that stays behind was logged is in.
-        SELECT greatest(here.as_of, min(u.logged_at)), here.heartbeat INTO started, heart
+        SELECT greatest(here.as_of, least(min(u.logged_at), started)), here.heartbeat INTO started, heart
         FROM (SELECT l.xid, l.logged_at FROM htap.order_log AS l UNION ALL SELECT d.xid, d.logged_at FROM htap.dirty_log AS d) AS u
         WHERE NOT pg_visible_in_snapshot(u.xid, newer) AND pg_visible_in_snapshot(u.xid, reached);
     END IF;
@@ -687,7 +687,8 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     DELETE FROM htap.refresh_run
     WHERE started < now() - keep
        OR mode = 'incremental' AND started < now() - least(keep, interval '1 hour');
-    DELETE FROM htap.heartbeat WHERE committed_at < now() - interval '10 minutes';
+    DELETE FROM htap.heartbeat
+    WHERE committed_at < now() - interval '10 minutes' OR committed_at > now() + interval '10 minutes';
     SELECT htap.trim_log();
 $$;
 

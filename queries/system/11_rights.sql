@@ -34,7 +34,8 @@ BEGIN
         END IF;
         -- What was installed and what a view is made of are read by code that others run: nobody changes them.
         IF entry.relkind = 'r' AND (entry.schema = 'mart' OR entry.schema = 'htap' AND entry.relname NOT IN
-               ('object', 'schema_version', 'partitioned', 'view_def', 'load', 'load_part', 'outbox')) THEN
+               ('object', 'schema_version', 'partitioned', 'view_def', 'load', 'load_part', 'outbox', 'heartbeat', 'watermark',
+                'order_log', 'dirty_log')) THEN
             EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %s TO htap_refresh', entry.name);
         END IF;
         -- Before 17 only the owner may VACUUM a table or REFRESH a materialized view.
@@ -93,7 +94,10 @@ GRANT EXECUTE ON FUNCTION shop.create_order(bigint, bigint[], bigint[], text),
 GRANT SELECT ON mart.user_rfm, mart.sales_hourly_mv, mart.fact_sales_mv, mart.user_behavior_mv, mart.daily_sales_summary,
     mart.dim_users, mart.dim_products, mart.orders TO htap_oltp;
 
-GRANT INSERT (committed_at) ON htap.heartbeat TO htap_oltp;
+GRANT INSERT (nothing) ON htap.heartbeat TO htap_oltp, htap_refresh;
+GRANT DELETE ON htap.heartbeat, htap.order_log, htap.dirty_log TO htap_refresh;
+GRANT INSERT (what) ON htap.dirty_log TO htap_refresh;
+GRANT UPDATE ON htap.watermark TO htap_refresh;
 GRANT UPDATE (freshness) ON htap.view_def TO htap_refresh;
 GRANT DELETE ON htap.outbox TO htap_refresh;
 GRANT EXECUTE ON FUNCTION htap.maintain(), htap.refresh_view(text, boolean) TO htap_refresh;

@@ -64,7 +64,14 @@ impl Heart {
         };
         let beats = self.beats();
         beats.front()?;
-        let first_missing = beats.partition_point(|(seq, _)| *seq <= last);
+        let mut first_missing = beats.partition_point(|(seq, _)| *seq <= last);
+        // Others beat, too. Where the last one is theirs, ours before it may have got its number first and been
+        // committed later: it need not be included.
+        if let Some(ours) = first_missing.checked_sub(1)
+            && beats.get(ours).is_some_and(|(seq, _)| *seq != last)
+        {
+            first_missing = ours;
+        }
         let missing = beats.get(first_missing);
         Some(missing.map_or(Duration::ZERO, |(_, committed)| {
             asked.saturating_duration_since(*committed)
@@ -99,6 +106,11 @@ mod tests {
         assert_eq!(fresh(500, Some(104)), ms(250));
         assert_eq!(fresh(500, Some(3)), ms(500));
         assert_eq!(fresh(500, None), ms(500));
+        // Somebody else's number, which ours before it may have been overtaken by.
+        heart.remember(112, at(500));
+        assert_eq!(fresh(500, Some(111)), ms(50));
+        assert_eq!(fresh(600, Some(112)), ms(0));
+        assert_eq!(fresh(600, Some(113)), ms(100));
         // Committed after the question was asked.
         assert_eq!(fresh(200, Some(105)), ms(0));
         let old = Included::Age(Duration::from_secs(9));

@@ -8,6 +8,7 @@
 
 mod archive;
 mod books;
+mod bounds;
 mod capture;
 mod case_study;
 mod init;

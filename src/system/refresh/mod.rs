@@ -95,7 +95,7 @@ impl Known {
 }
 
 const KNOWN: &str = "
-    SELECT n.nspname::text AS schema, c.relname::text AS name, d.kind, extract(epoch FROM d.freshness)::float8 AS freshness_s,
+    SELECT n.nspname::text AS schema, c.relname::text AS name, d.kind, least(extract(epoch FROM d.freshness)::float8, 31622400) AS freshness_s,
            CASE d.kind WHEN 'incremental' THEN w.snapshot IS NOT NULL ELSE c.relispopulated END AS filled
     FROM htap.view_def AS d
     JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass(d.view)

@@ -38,6 +38,10 @@
 -- title = "target"
 -- unit = "seconds"
 -- help = "Age wanted at most, from the configuration (freshness), else from htap.view_def, else from targets.freshness; where none is set, twice the longest pause between its own last refreshes, once four were seen."
+-- [columns.target_own]
+-- hidden = true
+-- unit = "flag"
+-- help = "Nobody set the target: it is worked out from the view's own refreshes, and no gauge judges by it."
 -- [columns.late]
 -- title = "of target"
 -- warn = 0.9

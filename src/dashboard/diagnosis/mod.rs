@@ -325,22 +325,31 @@ fn all_waiting(activity: &Table, sessions: &Table) -> usize {
     seen.max(usize::try_from(counted).unwrap_or(0))
 }
 
-/// Whether some age is wanted of the views, as far as is known. The latest comes first; where that one has
-/// no target, none has.
+/// The row of the view that is the latest against an age that somebody wants of it: the latest comes first. What a
+/// view's own refreshes have kept is no such age: any role may own a view, and refresh it as it likes.
+fn latest_wanted(views: &Table) -> Option<usize> {
+    (0..views.rows.len()).find(|row| {
+        views.get(*row, "target_s").is_known() && !views.get(*row, "target_own").is_true()
+    })
+}
+
+/// Whether some age is wanted of the views, as far as is known.
 fn is_wanted(views: &Table) -> bool {
-    views.column("target_s").is_none() || views.first("target_s").is_known()
+    views.column("target_s").is_none() || latest_wanted(views).is_some()
 }
 
 /// Where only the end of the last refresh is known, it is taken to have lasted no longer than this share of the target.
 const SOON: f64 = 0.5;
 
 fn freshness(views: &Table, targets: &Targets) -> Gauge {
-    let fresh = views.first("fresh_s").number();
+    let row = latest_wanted(views).unwrap_or(0);
+    let fresh = views.get(row, "fresh_s");
     let general = targets.freshness.map(|wanted| wanted.as_secs_f64());
-    let target = views.first("target_s").number().or(general).unwrap_or(0.0);
-    let mut gauge = judge("fresh", fresh, target, 1.0, Unit::Seconds);
-    gauge.value.insert_str(0, views.first("fresh_s").sign());
-    gauge.health = match (views.first("fresh_s"), gauge.health) {
+    let target = views.get(row, "target_s").number().or(general);
+    let target = target.unwrap_or(0.0);
+    let mut gauge = judge("fresh", fresh.number(), target, 1.0, Unit::Seconds);
+    gauge.value.insert_str(0, fresh.sign());
+    gauge.health = match (fresh, gauge.health) {
         // It may be past its target already, if the refresh took long; or not yet.
         (Value::AtLeast(_), Health::Good | Health::Warning) if gauge.ratio >= SOON => {
             Health::Unknown

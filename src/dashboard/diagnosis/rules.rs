@@ -95,7 +95,8 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "late_view",
-        about: "a view or summary is older than its target: nobody refreshes it, or the refresh takes too long",
+        about: "a view or summary is older than its target, or (a warning) than its own refreshes have let it become: nobody \
+                refreshes it, or the refresh takes too long",
         find: views::late_view,
     },
     Rule {

@@ -45,11 +45,11 @@ const LATE: f64 = 2.0;
 /// Seconds: a view that is refreshed all the time is not late between two of them.
 const LEAST_S: f64 = 10.0;
 
-/// Adds `refresh_share` (of the last minutes, in which somebody refreshed), `fresh_s`, `source`, `target_s`, `late` (fresh / target), `last_s`, `mode`, `kind`, `backlog`, `uncaptured`,
+/// Adds `refresh_share` (of the last minutes, in which somebody refreshed), `fresh_s`, `source`, `target_s`, `target_own`, `late` (fresh / target), `last_s`, `mode`, `kind`, `backlog`, `uncaptured`,
 /// `checked_s` and `state`, and the incremental ones of `summaries`; the latest comes first. `at_s` is the model's time of
 /// the sample, `now_s` that of now. `target` gives the age wanted of a view by the configuration, and that of all others; between
-/// the two stands the server's own `htap.view_def`. Where none of them says anything, a view is wanted as fresh as
-/// its own refreshes have kept it.
+/// the two stands the server's own `htap.view_def`. Where none of them says anything, a view is expected as fresh as
+/// its own refreshes have kept it (`target_own`): that is no target that somebody set.
 pub fn derive(
     mut table: Table,
     summaries: &Table,
@@ -61,6 +61,7 @@ pub fn derive(
         "fresh_s",
         "source",
         "target_s",
+        "target_own",
         "late",
         "last_s",
         "mode",
@@ -98,7 +99,9 @@ pub fn derive(
         let recorded = |name| told.and_then(|row| summaries.get(row, name).number());
         let populated = table.get(row, "populated") != &Value::Bool(false);
         let (fresh, source) = seen.age.told(populated, recorded("fresh_s"), now_s);
-        let target_s = target_s(&view).or_else(|| usual_s(&seen.age).filter(|_| told.is_none()));
+        let wanted = target_s(&view);
+        let usual = usual_s(&seen.age).filter(|_| wanted.is_none() && told.is_none());
+        let target_s = wanted.or(usual);
         let last_s = seen.age.last_s.or(recorded("last_s"));
         let mode = if table.get(row, "concurrent_ok").is_true() {
             "concurrent"
@@ -111,6 +114,7 @@ pub fn derive(
         table.set(row, "fresh_s", fresh);
         table.set(row, "source", source.into());
         table.set(row, "target_s", target_s.into());
+        table.set(row, "target_own", Value::Bool(usual.is_some()));
         table.set(row, "last_s", last_s.map_or(Value::Pending, Value::Float));
         table.set(row, "mode", mode.into());
         table.set(row, "state", state.as_str().into());
@@ -303,7 +307,7 @@ mod tests {
 
     /// No age is wanted of it: it is late once it is much older than it has ever become.
     #[test]
-    fn a_view_of_which_no_age_is_wanted_is_judged_by_its_own_history() {
+    fn a_view_of_which_no_age_is_wanted_is_compared_with_its_own_history() {
         let mut memory = Memory::default();
         let mut at = |now, xmin| {
             derive(
@@ -324,6 +328,7 @@ mod tests {
         ] {
             table = at(now, xmin);
             assert_eq!(table.first("target_s").is_known(), xmin == 5, "{xmin}");
+            assert_eq!(table.first("target_own"), &Value::Bool(xmin == 5), "{xmin}");
         }
         assert_eq!(table.first("target_s"), &Value::Float(1_400.0));
         assert!(at(3_000.0, 5).first("late").number().unwrap() < 1.0);

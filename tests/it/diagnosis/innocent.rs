@@ -5,7 +5,8 @@ use super::{bank, cure, server};
 use crate::it::board::Board;
 use crate::it::server::{block_on, pid, until};
 use htap_top::config::Config;
-use htap_top::dashboard::diagnosis::Cause;
+use htap_top::dashboard::diagnosis::{Cause, Gauge, Health};
+use htap_top::dashboard::output;
 use htap_top::pg::{Client, Param};
 use std::time::Duration;
 
@@ -245,5 +246,74 @@ fn a_hash_aggregate_on_disk_is_told_while_its_files_are_there() {
         watch.until("the files are told", told).await;
         hasher.batch("COMMIT").await.unwrap();
         watch.calm_of("temp_files").await;
+    });
+}
+
+/// Whoever owns a view refreshes it as he likes: its usual age is no target that somebody set.
+#[test]
+fn a_strangers_view_is_no_missed_target() {
+    block_on(async {
+        let server = server(&[]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        admin
+            .batch(
+                "CREATE ROLE wolf LOGIN; CREATE SCHEMA evil AUTHORIZATION wolf;
+                 CREATE MATERIALIZED VIEW told AS SELECT count(*) FROM pgbench_accounts",
+            )
+            .await
+            .unwrap();
+        let wolf = database.connect_as("wolf").await;
+        wolf.batch("CREATE MATERIALIZED VIEW evil.wolf AS SELECT now() AS n")
+            .await
+            .unwrap();
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        for _ in 0..6 {
+            watch.look(2_000).await;
+            wolf.batch("REFRESH MATERIALIZED VIEW evil.wolf")
+                .await
+                .unwrap();
+        }
+        let late = |board: &Board| {
+            board.finding("late_view").is_some_and(|finding| {
+                finding.sentence.starts_with("evil.wolf is ")
+                    && finding
+                        .sentence
+                        .contains("by its own last refreshes at most")
+            })
+        };
+        let cause = watch.until("it is late by its own history", late).await;
+        assert_eq!((cause.rule, cause.health), ("late_view", Health::Warning));
+        assert_eq!(output::missed(&watch.board.model), Vec::<&Gauge>::new());
+        let fresh = |board: &Board| {
+            let gauges = board.model.gauges.iter();
+            gauges.filter(|gauge| gauge.label == "fresh").count()
+        };
+        assert_eq!(fresh(&watch.board), 0, "nobody set a target");
+        // A target that somebody set is judged, however late the other one is.
+        let mut config = Config::default();
+        let target = Duration::from_secs(3);
+        config.freshness.insert("public.told".into(), target);
+        let mut watch = Watch::begin(&database, config).await;
+        for _ in 0..6 {
+            watch.look(2_000).await;
+            for sql in [
+                "REFRESH MATERIALIZED VIEW evil.wolf",
+                "REFRESH MATERIALIZED VIEW told",
+            ] {
+                admin.batch(sql).await.unwrap();
+            }
+        }
+        let missed = |board: &Board| {
+            let gauges = output::missed(&board.model);
+            let finding = board.finding("late_view");
+            gauges.iter().any(|gauge| gauge.label == "fresh")
+                && finding.is_some_and(|finding| finding.sentence.starts_with("public.told is "))
+        };
+        watch.until("what is wanted is missed", missed).await;
+        let rows = watch.board.model.rows("views");
+        let own = |row: &usize| rows.get(*row, "target_own").is_true();
+        let late = (0..rows.rows.len()).filter(own);
+        assert_eq!(late.count(), 1, "{rows:?}");
     });
 }

@@ -2,7 +2,7 @@
 
 use super::replication::RESUME;
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
-use crate::dashboard::diagnosis::{Evidence, Health};
+use crate::dashboard::diagnosis::{Evidence, Health, latest_wanted};
 use crate::format;
 use crate::pg::{Table, Value};
 
@@ -28,21 +28,25 @@ pub fn refusal(evidence: &Evidence<'_>, row: usize) -> Option<String> {
         .then(|| "read-only here: refresh it elsewhere".into())
 }
 
-/// The latest view, where it is later than its target.
+/// The latest view, where it is later than its target: of those with a target that somebody set, else of those that
+/// are older than their own refreshes have ever let them become.
 pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
     let views = evidence.views;
-    let late = views.first("late").number()?;
-    if late < 1.0 || matches!(views.first("fresh_s"), Value::AtMost(_)) {
+    let is_late = |row: &usize| {
+        let late = views.get(*row, "late").number();
         // What may be as late as that may as well not be.
-        return None;
-    }
+        late >= Some(1.0) && !matches!(views.get(*row, "fresh_s"), Value::AtMost(_))
+    };
+    let own = |row: &usize| views.get(*row, "target_own").is_true();
+    let wanted = latest_wanted(views).filter(is_late);
+    let row = wanted.or_else(|| (0..views.rows.len()).filter(own).find(is_late))?;
     let seconds = |name| {
-        let cell = views.first(name);
+        let cell = views.get(row, name);
         let figure = cell.number().map(format::seconds);
         figure.map_or_else(|| "?".into(), |figure| format!("{}{figure}", cell.sign()))
     };
-    let view = views.first("view").text().unwrap_or_default();
-    let state = views.first("state").text().unwrap_or_default();
+    let view = views.get(row, "view").text().unwrap_or_default();
+    let state = views.get(row, "state").text().unwrap_or_default();
     let (what, cure) = match state {
         _ if evidence.replication.first("replay_paused").is_true() => {
             ("replay is paused on this standby", RESUME)
@@ -51,25 +55,28 @@ pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
         backlog if backlog.starts_with("backlog") => (backlog, "r merges it"),
         other => (other, ""),
     };
-    let refusal = refusal(evidence, 0).filter(|_| cure.starts_with("r "));
+    let refusal = refusal(evidence, row).filter(|_| cure.starts_with("r "));
     let cure = refusal.as_deref().unwrap_or(cure);
-    let text = |name| views.first(name).text().unwrap_or("?").to_owned();
+    let text = |name| views.get(row, name).text().unwrap_or("?").to_owned();
+    let (age, target) = (seconds("fresh_s"), seconds("target_s"));
+    let (health, explains, sentence): (_, &[&str], _) = if wanted.is_some() {
+        let sentence = format!("{view} is {age} old, target {target}: {what}");
+        (Health::Unknown, &["fresh"], sentence)
+    } else {
+        let sentence =
+            format!("{view} is {age} old, by its own last refreshes at most {target}: {what}");
+        (Health::Warning, &[], sentence)
+    };
     Some(Finding {
+        health,
         damage: Damage::Staleness,
-        explains: &["fresh"],
+        explains,
         subject: view.to_owned(),
-        sentence: format!(
-            "{view} is {} old, target {}: {what}",
-            seconds("fresh_s"),
-            seconds("target_s")
-        ),
+        sentence,
         cure: cure.into(),
         evidence: vec![
-            fact(
-                "age",
-                format!("{} ({})", seconds("fresh_s"), text("source")),
-            ),
-            fact("target", seconds("target_s")),
+            fact("age", format!("{age} ({})", text("source"))),
+            fact("target", target),
             fact("kept by", text("mode")),
             fact("last refresh took", seconds("last_s")),
             fact("state", state),

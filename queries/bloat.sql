@@ -82,6 +82,9 @@
 -- warn = 1.0
 -- danger = 3.0
 -- help = "Dead rows out of the autovacuum threshold, the table's own settings included. Above 1 a worker ought to come; well above 1 autovacuum is behind or held off. None where autovacuum is off."
+-- [columns.switch_on]
+-- hidden = true
+-- help = "Where autovacuum is off for it, the statement that switches it on: for the table, for its TOAST, or for the whole server. None where it is on."
 -- [columns.hot_pct]
 -- title = "HOT"
 -- unit = "percent"
@@ -122,7 +125,7 @@ WITH worst AS MATERIALIZED (
     LIMIT 200
 ),
 owners AS MATERIALIZED (
-    SELECT c.oid, c.relname, c.relnamespace, c.reltoastrelid, c.reloptions
+    SELECT c.oid, c.relname, c.relnamespace, c.relkind, c.reltoastrelid, c.reloptions
     FROM pg_catalog.pg_class AS c
     WHERE c.relkind IN ('r', 'm') AND c.reltoastrelid <> 0
       AND EXISTS (SELECT FROM worst AS t WHERE t.relkind = 't')
@@ -161,6 +164,13 @@ SELECT w.oid::pg_catalog.int8 AS relid,
                 coalesce(o.threshold, g.threshold) + coalesce(o.scale, g.scale) * greatest(w.reltuples, 0),
                 CASE WHEN coalesce(o.max_threshold, g.max_threshold) >= 0
                      THEN coalesce(o.max_threshold, g.max_threshold) END)) END AS autovacuum_due,
+       CASE WHEN NOT g.enabled THEN 'ALTER SYSTEM SET autovacuum = on; SELECT pg_reload_conf()'
+            WHEN NOT o.enabled
+            THEN pg_catalog.format('ALTER %s %I.%I RESET (%s)',
+                                   CASE coalesce(owner.relkind, w.relkind) WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END,
+                                   n.nspname, coalesce(owner.relname, w.relname),
+                                   CASE WHEN owner.oid IS NOT NULL AND w.reloptions IS NOT NULL THEN 'toast.autovacuum_enabled'
+                                        ELSE 'autovacuum_enabled' END) END AS switch_on,
        (100.0 * pg_catalog.pg_stat_get_tuples_hot_updated(w.oid)
            / nullif(pg_catalog.pg_stat_get_tuples_updated(w.oid), 0))::pg_catalog.float8 AS hot_pct,
        t.mod_since_analyze,

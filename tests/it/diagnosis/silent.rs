@@ -2,6 +2,7 @@
 
 use super::watch::Watch;
 use super::{bank, cure, server};
+use crate::it::board::Board;
 use crate::it::server::{Patience, block_on, pid, until, until_waiting};
 use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::Health;
@@ -251,6 +252,15 @@ fn a_sequence_near_the_end_of_its_column_is_told() {
     });
 }
 
+/// What switches autovacuum on, and what vacuums at once.
+fn cures(watch: &Watch) -> (String, String) {
+    let finding = watch.board.finding("dead_rows").unwrap();
+    let by_hand = finding.evidence.iter();
+    let by_hand = by_hand.filter(|(name, _)| name == "once, by hand");
+    let by_hand: Vec<&String> = by_hand.map(|(_, statement)| statement).collect();
+    (finding.cure.clone(), by_hand[0].clone())
+}
+
 /// A relation is its heap and its TOAST: dead rows there are seen, and that autovacuum does not come.
 #[test]
 fn dead_rows_in_toast_are_told() {
@@ -287,8 +297,13 @@ fn dead_rows_in_toast_are_told() {
             .unwrap();
         assert!(vacuum.get(row, "n_dead").int() > Some(10_000), "{vacuum:?}");
         assert!(vacuum.get(row, "autovacuum_off").is_true());
-        let vacuum = watch.board.finding("dead_rows").unwrap().cure.clone();
+        let (switch, vacuum) = cures(&watch);
+        assert_eq!(
+            switch,
+            "ALTER TABLE public.docs RESET (toast.autovacuum_enabled)"
+        );
         assert_eq!(vacuum, "VACUUM public.docs");
+        cure(&admin, &switch).await;
         cure(&admin, &vacuum).await;
         watch.calm_of("dead_rows").await;
         // Whatever the table is called.
@@ -303,8 +318,14 @@ fn dead_rows_in_toast_are_told() {
         watch
             .until("it is told", |board| board.finding("dead_rows").is_some())
             .await;
-        let vacuum = watch.board.finding("dead_rows").unwrap().cure.clone();
-        assert_eq!(vacuum, "VACUUM \"Sch\".U&\"od\"\"d\\+00000A'name\"");
+        let (switch, vacuum) = cures(&watch);
+        let name = "\"Sch\".U&\"od\"\"d\\+00000A'name\"";
+        assert_eq!(
+            switch,
+            format!("ALTER TABLE {name} RESET (autovacuum_enabled)")
+        );
+        assert_eq!(vacuum, format!("VACUUM {name}"));
+        cure(&admin, &switch).await;
         cure(&admin, &vacuum).await;
         watch.calm_of("dead_rows").await;
     });
@@ -392,5 +413,70 @@ fn waits_for_subtransactions_are_told_with_the_transaction_to_end() {
         let readers = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%INTO n FROM%'
                        AND pid <> pg_backend_pid()";
         admin.batch(readers).await.unwrap();
+    });
+}
+
+/// Off for the TOAST alone, for the table, or for the server.
+#[test]
+fn dead_rows_for_which_autovacuum_does_not_come_are_told_with_what_switches_it_on() {
+    block_on(async {
+        let server = server(&[("autovacuum_naptime", "1s")]);
+        let database = bank(&server).await;
+        let admin = database.connect().await;
+        admin
+            .batch(
+                "CREATE SCHEMA \"My\"; CREATE TABLE \"My\".docs (id int, t text);
+                 ALTER TABLE \"My\".docs ALTER t SET STORAGE EXTERNAL;
+                 ALTER TABLE \"My\".docs SET (toast.autovacuum_enabled = off);
+                 INSERT INTO \"My\".docs SELECT g, repeat('x', 9000) FROM generate_series(1, 3000) AS g;
+                 UPDATE \"My\".docs SET t = t || 'y'",
+            )
+            .await
+            .unwrap();
+        let mut watch = Watch::begin(&database, Config::default()).await;
+        let told = |start: &'static str, words: &'static str| {
+            move |board: &Board| {
+                board.finding("dead_rows").is_some_and(|finding| {
+                    finding.sentence.starts_with(start)
+                        && finding
+                            .sentence
+                            .ends_with(&format!("never vacuumed, {words}"))
+                })
+            }
+        };
+        let toast = told("My.docs (TOAST): ", "autovacuum is off for it");
+        watch.until("the TOAST is told", toast).await;
+        let switch = "ALTER TABLE \"My\".docs RESET (toast.autovacuum_enabled)";
+        assert_eq!(
+            cures(&watch),
+            (switch.to_owned(), "VACUUM \"My\".docs".to_owned())
+        );
+        cure(&admin, switch).await;
+        admin.batch("DROP TABLE \"My\".docs").await.unwrap();
+        admin
+            .batch(
+                "CREATE TABLE step AS SELECT 0 AS n;
+                 CREATE MATERIALIZED VIEW heap WITH (autovacuum_enabled = off) AS
+                     SELECT n + g AS g FROM step, generate_series(1, 20000) AS g;
+                 CREATE UNIQUE INDEX ON heap (g); UPDATE step SET n = 100000;
+                 REFRESH MATERIALIZED VIEW CONCURRENTLY heap",
+            )
+            .await
+            .unwrap();
+        let heap = told("heap: ", "autovacuum is off for it");
+        watch.until("the view is told", heap).await;
+        let switch = "ALTER MATERIALIZED VIEW public.heap RESET (autovacuum_enabled)";
+        assert_eq!(cures(&watch).0, switch);
+        cure(
+            &admin,
+            "ALTER SYSTEM SET autovacuum = off; SELECT pg_reload_conf()",
+        )
+        .await;
+        let off = told("heap: ", "autovacuum is off on this server");
+        watch.until("the server is told", off).await;
+        cure(&admin, switch).await;
+        cure(&admin, &cures(&watch).0).await;
+        let gone = |board: &Board| board.finding("dead_rows").is_none();
+        watch.until("autovacuum comes", gone).await;
     });
 }

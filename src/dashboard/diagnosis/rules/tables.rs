@@ -6,6 +6,7 @@ use crate::dashboard::diagnosis::finding::{Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, MANY_DEAD_ROWS};
 use crate::format;
 use crate::pg::to_copy;
+use std::fmt::Write;
 
 /// The table with the greatest share of dead rows, among those that have many.
 pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
@@ -39,6 +40,7 @@ pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
             |ago| format!("last vacuum {} ago", format::seconds(ago)),
         ),
     };
+    let off = Off::of(evidence, worst);
     let vain = figure("in_vain").is_some();
     let cure = row_of_holder.map_or_else(
         || {
@@ -54,21 +56,65 @@ pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
         format!("SELECT pg_drop_replication_slot('{slot}'), if its reader is gone")
     });
     let due = figure("autovacuum_due").map_or_else(
-        || "autovacuum is off for it".to_owned(),
+        || "off".to_owned(),
         |due| format!("{due:.1} times the dead rows that autovacuum waits for"),
     );
+    let mut facts = vec![
+        fact("dead rows", format!("{dead}, {share} of all")),
+        fact(
+            "autovacuum",
+            off.as_ref().map_or(due, |off| off.words.into()),
+        ),
+        fact("vacuum", why.clone()),
+    ];
+    let mut sentence = format!("{relation}: {dead} dead rows, {share}; {why}");
+    // What a vacuum may not remove, autovacuum may not remove, either.
+    let cure = match off.filter(|_| !vain || gone) {
+        Some(off) => {
+            let _ = write!(sentence, ", {}", off.words);
+            facts.push(fact("once, by hand", vacuum(evidence, worst)));
+            off.cure
+        }
+        None => cure,
+    };
     Some(Finding {
         explains: &["dead"],
         subject: relation.to_owned(),
-        sentence: format!("{relation}: {dead} dead rows, {share}; {why}"),
+        sentence,
         cure,
-        evidence: vec![
-            fact("dead rows", format!("{dead}, {share} of all")),
-            fact("autovacuum", due),
-            fact("vacuum", why),
-        ],
+        evidence: facts,
         ..Finding::default()
     })
+}
+
+/// Autovacuum is off for a table.
+struct Off {
+    words: &'static str,
+    cure: String,
+}
+
+impl Off {
+    /// Of the table in `row`.
+    fn of(evidence: &Evidence<'_>, row: usize) -> Option<Self> {
+        let statement = evidence.bloat.get(row, "switch_on").raw()?;
+        Some(Self {
+            words: if statement.starts_with("ALTER SYSTEM") {
+                "autovacuum is off on this server"
+            } else {
+                "autovacuum is off for it"
+            },
+            cure: format!("{}{}", place(evidence), to_copy(statement)),
+        })
+    }
+}
+
+/// Where statements that change something are sent.
+fn place(evidence: &Evidence<'_>) -> &'static str {
+    if evidence.facts.first("in_recovery").is_true() {
+        "on the primary: "
+    } else {
+        ""
+    }
 }
 
 /// The statement that vacuums the table in `row`.
@@ -76,12 +122,7 @@ pub fn vacuum(evidence: &Evidence<'_>, row: usize) -> String {
     let Some(name) = evidence.bloat.get(row, "quoted").raw() else {
         return String::new();
     };
-    let place = if evidence.facts.first("in_recovery").is_true() {
-        "on the primary: "
-    } else {
-        ""
-    };
-    format!("{place}VACUUM {}", to_copy(name))
+    format!("{}VACUUM {}", place(evidence), to_copy(name))
 }
 
 /// The slot that holds the rows, where one does.

@@ -13,7 +13,11 @@ WITH here AS MATERIALIZED (
 SELECT u.kind, u.name, u.pid, u.client, u.state, u.sync_state, u.lag_bytes, u.lag_s, u.write_lag_bytes, u.flush_lag_bytes,
        u.retained_bytes, u.wal_status, u.safe_wal_bytes, u.xmin_age, u.catalog_xmin_age, u.active, u.inactive_s,
        u.conflicting, u.restricted, pg_catalog.pg_wal_lsn_diff(h.lsn, '0/0')::pg_catalog.int8 AS head_bytes, u.lasting,
-       u.wanted, CASE WHEN u.kind = 'receiver' THEN h.replay_paused END AS replay_paused
+       u.wanted, CASE WHEN u.kind = 'receiver' THEN h.replay_paused END AS replay_paused,
+       CASE WHEN u.kind = 'receiver' THEN pg_catalog.current_setting('restore_command') <> '' END AS restores,
+       CASE WHEN u.kind = 'receiver'
+            THEN extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp())
+       END::pg_catalog.float8 AS replayed_s
 FROM (
     SELECT 'replica' AS kind,
            r.application_name AS name,

@@ -92,7 +92,7 @@
 -- [columns.down_s]
 -- hidden = true
 -- unit = "seconds"
--- help = "Of a receiver: since when none has lasted."
+-- help = "Of a receiver: since when none has lasted; ≥ where none has been seen at all."
 -- [columns.grown_bytes]
 -- hidden = true
 -- unit = "bytes"
@@ -109,6 +109,14 @@
 -- hidden = true
 -- unit = "flag"
 -- help = "Of a receiver: primary_conninfo is set. Unknown where our role may not read it."
+-- [columns.restores]
+-- hidden = true
+-- unit = "flag"
+-- help = "Of a receiver: restore_command is set, so that WAL comes from an archive where none is received."
+-- [columns.replayed_s]
+-- hidden = true
+-- unit = "seconds"
+-- help = "Of a receiver: since the last commit that was replayed here, by the primary's clock. A primary that nobody writes to commits nothing."
 
 WITH here AS MATERIALIZED (
     SELECT r.standby,
@@ -123,7 +131,11 @@ WITH here AS MATERIALIZED (
 SELECT u.kind, u.name, u.pid, u.client, u.state, u.sync_state, u.lag_bytes, u.lag_s, u.write_lag_bytes, u.flush_lag_bytes,
        u.retained_bytes, u.wal_status, u.safe_wal_bytes, u.xmin_age, u.catalog_xmin_age, u.active, u.inactive_s,
        u.conflicting, u.restricted, pg_catalog.pg_wal_lsn_diff(h.lsn, '0/0')::pg_catalog.int8 AS head_bytes, u.lasting,
-       u.wanted, CASE WHEN u.kind = 'receiver' THEN h.replay_paused END AS replay_paused
+       u.wanted, CASE WHEN u.kind = 'receiver' THEN h.replay_paused END AS replay_paused,
+       CASE WHEN u.kind = 'receiver' THEN pg_catalog.current_setting('restore_command') <> '' END AS restores,
+       CASE WHEN u.kind = 'receiver'
+            THEN extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp())
+       END::pg_catalog.float8 AS replayed_s
 FROM (
     SELECT 'replica' AS kind,
            r.application_name AS name,

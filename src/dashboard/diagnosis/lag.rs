@@ -1,7 +1,8 @@
 //! The gauge of replication: how far behind the last of those that follow is.
 
-use super::rules::replication::LATE_S;
+use super::rules::replication::{ARCHIVE_LATE_S, LATE_S, receives_nothing};
 use super::{Evidence, Gauge, Health, judge};
+use crate::dashboard::panels::replication::is_from_archive;
 use crate::dashboard::panels::spec::Unit;
 
 /// Whether anybody follows this server, or it follows another.
@@ -22,15 +23,18 @@ pub fn lag(evidence: &Evidence<'_>) -> Gauge {
         evidence.config.targets.warn_at,
         Unit::Seconds,
     );
-    let down = |row: usize| {
-        table.get(row, "kind").text() == Some("receiver")
-            && table.get(row, "down_s").is_known()
-            && table.get(row, "wanted").is_true()
-    };
-    if follows(evidence).any(down) {
+    if follows(evidence).any(|row| receives_nothing(table, row)) {
         gauge.value = "no WAL".into();
         gauge.health = Health::Danger;
         gauge.ratio = gauge.ratio.max(1.0);
+    } else if follows(evidence).any(|row| is_from_archive(table, row)) && longest.is_some() {
+        // It grows as well while nobody writes to the primary.
+        gauge.value.insert(0, '≤');
+        gauge.health = if longest >= Some(ARCHIVE_LATE_S) {
+            Health::Warning
+        } else {
+            Health::Good
+        };
     }
     gauge
 }

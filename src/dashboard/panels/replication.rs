@@ -42,6 +42,8 @@ struct Receiver {
     since_s: f64,
     /// Since when none has run for long.
     down_s: Option<f64>,
+    /// Some receiver was seen.
+    seen: bool,
 }
 
 /// Refines `lag_s`, and adds `down_s` (since when a standby has no receiver that lasts), `grown_bytes` (WAL
@@ -52,6 +54,7 @@ pub fn derive(mut table: Table, memory: &mut Memory, now_s: f64) -> Table {
     }
     memory.note_head(&table, now_s);
     for row in 0..table.rows.len() {
+        let told = table.get(row, "lag_s").number();
         if let Some(lag) = memory.lag_s(&table, row, now_s) {
             table.set(row, "lag_s", Value::Float(lag));
         }
@@ -59,7 +62,12 @@ pub fn derive(mut table: Table, memory: &mut Memory, now_s: f64) -> Table {
         match text("kind") {
             "receiver" => {
                 let down = memory.down_s(table.get(row, "pid").int(), now_s);
-                table.set(row, "down_s", down.into());
+                table.set(row, "down_s", down);
+                if is_from_archive(&table, row) {
+                    // What the archive holds by now is not known here.
+                    let replayed = table.get(row, "replayed_s").number().or(told);
+                    table.set(row, "lag_s", replayed.map_or(Value::Null, Value::AtMost));
+                }
             }
             kind if table.get(row, "lasting").is_true() => {
                 let key = (kind.into(), text("name").into());
@@ -72,6 +80,12 @@ pub fn derive(mut table: Table, memory: &mut Memory, now_s: f64) -> Table {
     memory.tell_gone(&mut table, now_s);
     memory.at_s = now_s;
     table
+}
+
+/// Whether the row is a standby without a receiver that is fed from an archive.
+pub fn is_from_archive(table: &Table, row: usize) -> bool {
+    let is = |name| table.get(row, name);
+    is("kind").text() == Some("receiver") && !is("pid").is_known() && is("restores").is_true()
 }
 
 impl Memory {
@@ -114,8 +128,8 @@ impl Memory {
         })
     }
 
-    /// Since when no receiver has lasted.
-    fn down_s(&mut self, pid: Option<i64>, now_s: f64) -> Option<f64> {
+    /// Since when no receiver has lasted: at least, where none was seen.
+    fn down_s(&mut self, pid: Option<i64>, now_s: f64) -> Value {
         let before = self.receiver;
         let same = before.filter(|before| before.pid == pid);
         let since_s = same.map_or(now_s, |same| same.since_s);
@@ -125,12 +139,16 @@ impl Memory {
             None if pid.is_none() => Some(now_s),
             down => down,
         };
+        let seen = pid.is_some() || before.is_some_and(|before| before.seen);
         self.receiver = Some(Receiver {
             pid,
             since_s,
             down_s,
+            seen,
         });
-        down_s.map(|down_s| (now_s - down_s).max(0.0))
+        let down_s = down_s.map(|down_s| (now_s - down_s).max(0.0));
+        let told = if seen { Value::Float } else { Value::AtLeast };
+        down_s.map_or(Value::Null, told)
     }
 
     /// Notes that a lasting one is there; what has come to it since nobody reads it.

@@ -2,8 +2,9 @@
 
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health};
+use crate::dashboard::panels::replication::is_from_archive;
 use crate::format;
-use crate::pg::Table;
+use crate::pg::{Table, Value};
 
 /// What ends a pause of replay.
 pub(super) const RESUME: &str = "SELECT pg_wal_replay_resume()";
@@ -17,6 +18,9 @@ const BEHIND: (f64, f64) = (256.0 * 1024.0 * 1024.0, 10.0);
 pub const LATE_S: f64 = 60.0;
 /// Seconds without a receiver: a walreceiver tries again every five.
 const DOWN_S: f64 = 10.0;
+/// Age of the last commit that a standby has replayed from an archive: WAL comes there by whole files, which a
+/// primary that is not busy fills slowly.
+pub const ARCHIVE_LATE_S: f64 = 600.0;
 
 /// The worst of what replicas, slots and the receiver tell.
 pub fn replication(evidence: &Evidence<'_>) -> Option<Finding> {
@@ -136,7 +140,8 @@ fn replica(table: &Table, row: usize) -> Option<Finding> {
         return Some(Finding {
             health: Health::Danger,
             damage: Damage::Halt,
-            explains: &["p99", "tps", "locks"],
+            // What only reads commits nothing that a standby would have to confirm.
+            explains: &["tps", "locks"],
             subject: "synchronous standby".into(),
             sentence: format!(
                 "commits wait for a synchronous standby that is not connected ({state}; synchronous_standby_names = {name})"
@@ -182,8 +187,11 @@ fn receiver(table: &Table, row: usize) -> Option<Finding> {
         Some(lag) => format!("{}, {} old", format::bytes(bytes), format::seconds(lag)),
         None => format::bytes(bytes),
     };
-    let wanted = table.get(row, "wanted").is_true() || !table.get(row, "wanted").is_known();
-    let down = number("down_s").filter(|down| wanted && *down >= DOWN_S);
+    let replayed = number("replayed_s");
+    let last = replayed.map(|age| {
+        let age = format::seconds(age);
+        format!("the last commit that it has replayed is {age} old")
+    });
     let (health, sentence, cure) = if table.get(row, "replay_paused").is_true() {
         let health = if lag >= Some(LATE_S) {
             Health::Danger
@@ -192,12 +200,19 @@ fn receiver(table: &Table, row: usize) -> Option<Finding> {
         };
         let sentence = format!("replay is paused on this standby: {behind} of WAL wait");
         (health, sentence, RESUME)
-    } else if let Some(down) = down {
-        let down = format::seconds(down);
-        let sentence = format!("this standby has received no WAL for {down}: no receiver lasts");
-        let cure =
-            "look at primary_conninfo and the log; if the WAL was removed there: pg_basebackup";
-        (Health::Danger, sentence, cure)
+    } else if receives_nothing(table, row) {
+        let (sentence, cure) = nothing(table, row);
+        let last = last.as_ref();
+        let last = last.map_or_else(String::new, |last| format!("; {last}"));
+        (Health::Danger, format!("{sentence}{last}"), cure)
+    } else if is_from_archive(table, row) {
+        last.filter(|_| replayed >= Some(ARCHIVE_LATE_S))
+            .map(|last| {
+                let sentence = format!("no receiver runs on this standby, an archive feeds it: {last}");
+                let cure = "look at the log, restore_command and primary_conninfo here, archive_command there; if \
+                            nobody writes there, all is well";
+                (Health::Warning, sentence, cure)
+            })?
     } else if lag >= Some(LATE_S) || bytes >= BEHIND.0 {
         let sentence = format!("this standby has {behind} of WAL to replay");
         (
@@ -208,7 +223,14 @@ fn receiver(table: &Table, row: usize) -> Option<Finding> {
     } else {
         return None;
     };
-    let state = table.get(row, "state").text().unwrap_or("?");
+    let mut facts = vec![
+        fact("receiver", table.get(row, "state").text().unwrap_or("?")),
+        fact("not replayed", behind),
+    ];
+    facts.extend(replayed.map(|age| {
+        let age = format::seconds(age);
+        fact("last commit replayed", format!("{age} ago"))
+    }));
     Some(Finding {
         health,
         damage: Damage::Halt,
@@ -216,7 +238,43 @@ fn receiver(table: &Table, row: usize) -> Option<Finding> {
         subject: "standby".into(),
         sentence,
         cure: cure.into(),
-        evidence: vec![fact("receiver", state), fact("not replayed", behind)],
+        evidence: facts,
         ..Finding::default()
     })
+}
+
+/// Whether this server is a standby to which no WAL comes, as far as one look or several can tell.
+pub fn receives_nothing(table: &Table, row: usize) -> bool {
+    let is = |name| table.get(row, name);
+    let down = is("down_s");
+    let long = down.number() >= Some(DOWN_S);
+    let is_down = if is("restores").is_true() {
+        // An archive may be all that it has, or what it still catches up from.
+        long && is("wanted").is_true()
+    } else {
+        // None has been seen yet, however short that is.
+        long || matches!(down, Value::AtLeast(_))
+    };
+    is("kind").text() == Some("receiver") && is_down
+}
+
+/// What is known of a standby to which no WAL comes, and what cures it.
+fn nothing(table: &Table, row: usize) -> (String, &'static str) {
+    const LOOK: &str =
+        "look at primary_conninfo and the log; if the WAL was removed there: pg_basebackup";
+    let cell = table.get(row, "down_s");
+    let down = cell.number().unwrap_or(0.0);
+    if table.get(row, "wanted") == &Value::Bool(false) {
+        let sentence =
+            "this standby receives no WAL: primary_conninfo and restore_command are empty";
+        let cure = "ALTER SYSTEM SET primary_conninfo = 'host=…'; SELECT pg_reload_conf()";
+        (sentence.into(), cure)
+    } else if down < DOWN_S {
+        let sentence = "this standby receives no WAL: no receiver runs";
+        (sentence.into(), LOOK)
+    } else {
+        let down = format!("{}{}", cell.sign(), format::seconds(down));
+        let sentence = format!("this standby has received no WAL for {down}: no receiver lasts");
+        (sentence, LOOK)
+    }
 }

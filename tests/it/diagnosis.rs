@@ -7,6 +7,7 @@ mod costly;
 mod horizon;
 mod innocent;
 mod names;
+mod point;
 mod silent;
 mod standby;
 mod told;

@@ -185,6 +185,7 @@ fn on_major(major: u16) {
                 "stock_alerts",
                 "active_users",
                 "temp_files",
+                "point_locks",
                 "sequences",
             ];
             assert!(

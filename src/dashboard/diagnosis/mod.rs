@@ -114,6 +114,10 @@ pub struct Evidence<'a> {
     /// Who waits for locks and who holds them up, where the server hides backends from our role: the lock
     /// table is open to all.
     pub locks: &'a Table,
+    /// The point query that is timed: p99 is of it alone.
+    pub point_query: &'a str,
+    /// Who has the tables that it reads for himself alone, or waits for that, while it fails.
+    pub point_locks: &'a Table,
     /// What the sessions that work wait for, over the last minute.
     pub waits_of_minute: &'a Table,
     /// Holders of the horizon, oldest first.

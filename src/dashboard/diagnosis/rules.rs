@@ -38,6 +38,12 @@ pub const RULES: &[Rule] = &[
         find: locks::lock_queue,
     },
     Rule {
+        name: "point_query",
+        about: "point queries fail since a session or prepared transaction has their table for itself alone, or waits \
+                for that",
+        find: locks::point_query,
+    },
+    Rule {
         name: "connections",
         about: "the server's connections are used up, and by whom",
         find: capacity::connections,

@@ -4,7 +4,8 @@ use super::Model;
 use crate::dashboard::event::{Effect, FeedId, Moment};
 use crate::dashboard::panels::spec::{Chart, Spec, Unit};
 use crate::dashboard::panels::{
-    activity, bloat, locks, rates, replication, scans, snapshots, statements, views, wal,
+    activity, bloat, locks, point_locks, rates, replication, scans, snapshots, statements, views,
+    wal,
 };
 use crate::dashboard::xid_clock::Clock;
 use crate::pg::{Table, Value};
@@ -130,6 +131,14 @@ impl Model {
                 if self.history.oltp.restricted > 0 {
                     self.judge();
                 }
+            }
+            "point_locks" => {
+                let statement = self.memory.canary.as_deref().unwrap_or_default();
+                let now_s = self.now.mono_ms as f64 / 1000.0;
+                let memory = &mut self.memory.point_locks;
+                let table = point_locks::derive(table, statement, memory, now_s);
+                self.put(id, table);
+                self.judge();
             }
             "indexes" => {
                 let mut table = table;
@@ -280,6 +289,17 @@ impl Model {
             &|view| config.freshness_of(view),
         );
         self.put(id, table);
+    }
+
+    /// While point queries fail, it is asked what they wait for: nothing else tells that of sessions of ours.
+    pub(super) fn ask_point_locks(&mut self) -> Vec<Effect> {
+        let failing = self.history.oltp.failed > 0 && !self.paused;
+        let id = self.feed_named("point_locks").filter(|_| failing);
+        let due = id.filter(|id| {
+            let feed = self.feed(*id);
+            feed.is_some_and(|feed| feed.sampling.due_ms <= self.now.mono_ms)
+        });
+        due.map_or_else(Vec::new, |id| self.ask(&[id]))
     }
 
     /// While somebody refreshes, the views are looked at every interval.

@@ -63,6 +63,8 @@ impl Model {
             oltp: &self.history.oltp,
             activity: self.current("activity"),
             locks: self.current("locks"),
+            point_query: self.memory.canary.as_deref().unwrap_or_default(),
+            point_locks: self.current("point_locks"),
             waits_of_minute: self.current("waits"),
             snapshots: self.current("snapshots"),
             bloat: self.current("bloat"),

@@ -3,7 +3,7 @@
 use super::learning::Kinds;
 use crate::dashboard::event::Moment;
 use crate::dashboard::panels::{
-    bloat, replication, scans, snapshots, statements, views, waits, wal,
+    bloat, point_locks, replication, scans, snapshots, statements, views, waits, wal,
 };
 use crate::dashboard::xid_clock::XidClock;
 use crate::pg::Table;
@@ -15,6 +15,7 @@ pub(super) struct Memory {
     pub(super) snapshots: snapshots::Memory,
     pub(super) bloat: bloat::Memory,
     pub(super) replication: replication::Memory,
+    pub(super) point_locks: point_locks::Memory,
     pub(super) scans: scans::Memory,
     pub(super) views: views::Memory,
     pub(super) wal: wal::Memory,

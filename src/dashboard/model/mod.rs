@@ -196,7 +196,7 @@ impl Model {
                 let now_s = self.now.mono_ms as f64 / 1000.0;
                 let limit_ms = self.config.targets.oltp_p99_ms;
                 self.history.canary(&latencies_ms, failed, now_s, limit_ms);
-                Vec::new()
+                self.ask_point_locks()
             }
             Event::ActionStarted(id) => {
                 let now = self.now;

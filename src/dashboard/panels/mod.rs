@@ -6,6 +6,7 @@ pub mod classify;
 pub mod locks;
 pub mod own;
 pub mod parts;
+pub mod point_locks;
 pub mod rates;
 pub mod replication;
 pub mod scans;
@@ -72,6 +73,7 @@ static FILES: &[File] = &[
     file!("index_bloat_estimate"),
     file!("summaries"),
     file!("temp_files"),
+    file!("point_locks"),
     file!("sequences"),
     file!("statement_totals"),
     file!("statement_kinds"),
@@ -96,6 +98,7 @@ const INTERNAL: &[&str] = &[
     "summaries",
     "statement_totals",
     "temp_files",
+    "point_locks",
     "sequences",
     "backend_locks",
     "backend_statement",

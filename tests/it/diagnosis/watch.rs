@@ -53,18 +53,25 @@ impl Watch {
         self.serve(effects).await;
     }
 
-    /// Times point queries, and tells how long they took.
-    #[expect(clippy::disallowed_methods, reason = "latencies as they are")]
+    /// Times point queries, and tells how long they took and how many failed.
     pub async fn time_points(&mut self) {
-        let mut latencies_ms = Vec::new();
-        for _ in 0..25 {
+        self.time(25).await;
+    }
+
+    /// As [`Self::time_points`], so many.
+    #[expect(clippy::disallowed_methods, reason = "latencies as they are")]
+    pub async fn time(&mut self, n: usize) {
+        let sql = self.board.model.config.canary.sql.clone();
+        let sql = sql.unwrap_or_else(|| "SELECT 1 AS n".into());
+        let (mut latencies_ms, mut failed) = (Vec::new(), 0);
+        for _ in 0..n {
             let begun = std::time::Instant::now();
-            self.session.query("SELECT 1 AS n", &[]).await.unwrap();
+            failed += u32::from(self.session.query(&sql, &[]).await.is_err());
             latencies_ms.push(begun.elapsed().as_secs_f64() * 1_000.0);
         }
         let timed = Event::CanaryTimed {
             latencies_ms,
-            failed: 0,
+            failed,
         };
         let effects = self.board.event(timed);
         self.serve(effects).await;

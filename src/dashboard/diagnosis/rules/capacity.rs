@@ -117,7 +117,8 @@ pub fn workers(evidence: &Evidence<'_>) -> Option<Finding> {
         Blocker::of(evidence, activity, row).cure()
     });
     Some(Finding {
-        explains: &["olap", "p99", "tps"],
+        // That no more of them are to be had slows down only who would have them.
+        explains: &["olap"],
         subject: format!("pid {leader}"),
         sentence: format!("all {limit} parallel workers are taken, {most} by {who}"),
         cure,

@@ -1,7 +1,9 @@
 //! Who waits for whom.
 
+mod point;
 mod queue;
 
+pub use self::point::point_query;
 use self::queue::{Queue, Way};
 use super::{doing, row_of, who};
 use crate::dashboard::diagnosis::blocker::{Kind, end_prepared};
@@ -14,7 +16,18 @@ const LISTED: usize = 5;
 /// So many who have to end together are named in the sentence.
 const NAMED: usize = 2;
 
-const EXPLAINS: &[&str] = &["locks", "p99", "tps", "olap", "oltp pool"];
+const EXPLAINS: &[&str] = &["locks", "tps", "olap", "oltp pool"];
+/// As [`EXPLAINS`], where the point query waits behind it, too: p99 is of that alone.
+const EXPLAINS_P99: &[&str] = &["locks", "p99", "tps", "olap", "oltp pool"];
+
+/// The gauges whose miss a queue explains.
+fn explains(queue: &Queue<'_>) -> &'static [&'static str] {
+    if point::waits_behind(queue) {
+        EXPLAINS_P99
+    } else {
+        EXPLAINS
+    }
+}
 
 /// Sessions that queue behind one.
 pub fn lock_queue(evidence: &Evidence<'_>) -> Option<Finding> {
@@ -42,7 +55,7 @@ pub fn lock_queue(evidence: &Evidence<'_>) -> Option<Finding> {
         }
     };
     Some(Finding {
-        explains: EXPLAINS,
+        explains: explains(&queue),
         subject,
         sentence,
         cure: queue.cure(&ways),
@@ -92,7 +105,7 @@ pub fn plain_refresh(evidence: &Evidence<'_>) -> Option<Finding> {
     };
     Some(Finding {
         health: Health::Good,
-        explains: EXPLAINS,
+        explains: explains(&queue),
         subject: queue.brief(root),
         sentence: format!(
             "{} for {}: {what} locks the readers of {name} out",

@@ -4,6 +4,7 @@ use super::{described, in_vain, short};
 use crate::dashboard::diagnosis::blocker::{Blocker, Kind, end_prepared};
 use crate::dashboard::diagnosis::finding::{Fact, Finding, fact};
 use crate::dashboard::diagnosis::{DEAD_ROWS, Evidence};
+use crate::dashboard::panels::point_locks::reads;
 use crate::dashboard::panels::snapshots::{YOUNG_S, oldest};
 use crate::format;
 use crate::pg::Table;
@@ -78,9 +79,14 @@ pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
     }
     facts.extend(statement(snapshots, row, &cure));
     facts.extend(suffering);
+    let explains: &[&str] = if hurts_point_query(evidence) {
+        &["snapshot", "dead", "p99", "tps"]
+    } else {
+        &["snapshot", "dead", "tps"]
+    };
     Some(Finding {
         // That rows wait for it is what makes it a reason for slow work.
-        explains: &["snapshot", "dead", "p99", "tps"],
+        explains,
         subject: who,
         sentence,
         cure,
@@ -147,6 +153,17 @@ fn replica(pid: &str, name: &str, query: &str) -> (String, String, String) {
         name => format!("{what} {name} (pid {pid})"),
     };
     (who, how.into(), cure.into())
+}
+
+/// Whether dead rows wait in a table that the point query reads, which goes past them each time.
+fn hurts_point_query(evidence: &Evidence<'_>) -> bool {
+    let bloat = evidence.bloat;
+    (0..bloat.rows.len()).any(|row| {
+        let name = bloat.get(row, "relation").raw().unwrap_or_default();
+        let (schema, name) = name.split_once('.').unwrap_or(("public", name));
+        bloat.get(row, "waiting").int() >= Some(DEAD_ROWS)
+            && reads(evidence.point_query, schema, name)
+    })
 }
 
 /// The relation with the most rows that wait.

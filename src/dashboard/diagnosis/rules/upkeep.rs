@@ -124,7 +124,7 @@ pub fn deadlocks(evidence: &Evidence<'_>) -> Option<Finding> {
     };
     Some(Finding {
         health: Health::Warning,
-        explains: &["p99", "tps", "locks"],
+        explains: &["tps", "locks"],
         subject: "deadlocks".into(),
         sentence: format!(
             "{times} in the last minute: each waited for deadlock_timeout, and lost a transaction"
@@ -277,7 +277,12 @@ pub fn slru(evidence: &Evidence<'_>) -> Option<Finding> {
     };
     Some(Finding {
         health: Health::Warning,
-        explains: &["p99", "tps", "olap"],
+        // Who looks up other transactions slows down those who do, too.
+        explains: if class == "oltp" {
+            &["p99", "tps", "olap"]
+        } else {
+            &["olap"]
+        },
         subject: kind.to_owned(),
         sentence: format!("{class} spends {share} of its time waiting for {kind} buffers: {why}"),
         cure,

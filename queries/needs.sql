@@ -2,11 +2,15 @@
 -- pool = "slow"
 -- interval = "10s"
 -- about = """
--- Whether the relations that panels need exist, and whether a stranger could have put something else in their place:
--- to read a view runs what its owner made of it, with the rights of whoever reads. The program writes the lists.
+-- Whether the relations that panels need exist, whether our role may read them, and whether a stranger could have put
+-- something else in their place: to read a view runs what its owner made of it, with the rights of whoever reads. The
+-- program writes the lists.
 -- """
 -- [columns.found]
 -- unit = "flag"
+-- [columns.readable]
+-- unit = "flag"
+-- help = "Whether our role may read it; else each try would be an error in the server's log."
 -- [columns.stranger]
 -- help = "Who owns it or its schema, where others than superusers and those who have our rights anyway can act as that role."
 WITH RECURSIVE us AS MATERIALIZED (
@@ -59,14 +63,16 @@ WITH RECURSIVE us AS MATERIALIZED (
                                        AND pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 160000))
 )
 -- to_regclass is an error where our role has no USAGE on the schema, and one error would hide the answer about all others.
-SELECT n.name,
-       CASE WHEN pg_catalog.cardinality(n.parts) = 1
-                 OR pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace(pg_catalog.quote_ident(n.parts[1])), 'USAGE')
-            THEN pg_catalog.to_regclass(n.name) IS NOT NULL ELSE false END AS found,
+SELECT n.name, r.oid IS NOT NULL AS found, pg_catalog.has_any_column_privilege(r.oid, 'SELECT') AS readable,
        (SELECT pg_catalog.min(s.name) FROM thing AS t JOIN strange AS s ON s.owner = t.owner WHERE t.name = n.name) AS stranger
 FROM needed AS n
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN pg_catalog.cardinality(n.parts) = 1
+                     OR pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace(pg_catalog.quote_ident(n.parts[1])), 'USAGE')
+                THEN pg_catalog.to_regclass(n.name)::pg_catalog.oid END AS oid
+) AS r
 UNION ALL
-(SELECT t.name, true, pg_catalog.min(s.name)
+(SELECT t.name, true, NULL, pg_catalog.min(s.name)
  FROM thing AS t JOIN strange AS s ON s.owner = t.owner
  WHERE t.name NOT IN (SELECT n.name FROM needed AS n)
  GROUP BY t.name ORDER BY t.name LIMIT 5)

@@ -72,6 +72,9 @@ pub struct Sampling {
     pub missing: Vec<Clean>,
     /// Why what it needs is not read although it is there: a stranger could have made it.
     pub strange: Option<Clean>,
+    /// Our role may not read what it needs, which `error` says: it is not asked, for each try would be an error in
+    /// the server's log.
+    pub denied: bool,
 }
 
 /// Cursor, order and filter.

@@ -7,7 +7,7 @@ use crate::dashboard::event::Effect;
 use crate::dashboard::feed::{Feed, MARK};
 use crate::dashboard::panels;
 use crate::dashboard::panels::classify::Session;
-use crate::pg::{Table, Value, owners};
+use crate::pg::{Class, PgError, Table, Value, owners, quote_ident};
 use crate::text::Clean;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -287,6 +287,13 @@ impl Model {
         let strange: BTreeMap<&str, &str> = (0..table.rows.len())
             .filter_map(|row| text(row, "name").zip(text(row, "stranger")))
             .collect();
+        let role = (self.facts.as_ref())
+            .and_then(|facts| facts.first("current_user").text())
+            .map_or_else(|| "it".to_owned(), quote_ident);
+        let denied: Vec<&str> = (0..table.rows.len())
+            .filter(|row| *table.get(*row, "readable") == Value::Bool(false))
+            .filter_map(|row| text(row, "name"))
+            .collect();
         for feed in &mut self.feeds {
             let needs = feed.spec.front.needs.clone();
             if needs.is_empty() {
@@ -309,8 +316,18 @@ impl Model {
             if lacked && feed.sampling.missing.is_empty() {
                 feed.sampling.due_ms = 0;
             }
+            let unread = needs.iter().find(|need| denied.contains(&need.as_str()));
+            if let Some(name) = unread {
+                feed.sampling.denied = true;
+                feed.sampling.error = Some(may_not_read(name, &role));
+            } else if feed.sampling.denied {
+                feed.sampling.denied = false;
+                feed.sampling.error = None;
+                feed.sampling.due_ms = 0;
+            }
         }
-        self.memory.shop = !missing.contains(&SHOP) && !strange.contains_key(SHOP);
+        let unusable = |list: &[&str]| list.contains(&SHOP);
+        self.memory.shop = !unusable(&missing) && !unusable(&denied) && !strange.contains_key(SHOP);
         self.point_query()
     }
 
@@ -335,6 +352,17 @@ impl Model {
         }
         self.memory.canary.clone_from(&sql);
         vec![Effect::Canary(sql)]
+    }
+}
+
+/// What the server would answer whoever reads it, without an error in its log.
+fn may_not_read(name: &str, role: &str) -> PgError {
+    PgError {
+        sqlstate: Some("42501".into()),
+        hint: Some(Clean::from(
+            format!("GRANT SELECT ON {name} TO {role}.").as_str(),
+        )),
+        ..PgError::new(Class::Statement, format!("our role may not read {name}"))
     }
 }
 

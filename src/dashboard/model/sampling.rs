@@ -170,7 +170,8 @@ impl Model {
                 && self.is_asked(id, feed, &shown)
                 && feed.sampling.in_flight.is_none()
                 && feed.sampling.due_ms <= now.mono_ms.saturating_add(EARLY_MS)
-                && (feed.sampling.missing.is_empty())
+                && feed.sampling.missing.is_empty()
+                && !feed.sampling.denied
         };
         let ids: Vec<FeedId> = (0..self.feeds.len() as u16)
             .map(FeedId)

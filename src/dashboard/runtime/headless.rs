@@ -321,6 +321,7 @@ impl Headless {
         };
         let given_up = matches!(self.model.link(feed), Link::Lost { given_up: true, .. });
         let told = self.told.get(&id).copied().unwrap_or_default();
-        given_up || !feed.sampling.missing.is_empty() || told.refused || told.good >= times
+        let not_asked = !feed.sampling.missing.is_empty() || feed.sampling.denied;
+        given_up || not_asked || told.refused || told.good >= times
     }
 }

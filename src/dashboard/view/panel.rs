@@ -162,7 +162,7 @@ fn refused(feed: &Feed, error: &PgError) -> String {
         .map(|hint| format!(" {hint}"))
         .unwrap_or_default();
     let cure = match error.code() {
-        "42501" => " Grant the privilege to the connecting role.",
+        "42501" if error.hint.is_none() => " Grant the privilege to the connecting role.",
         "57014" => " It ran into its time limit.",
         // undefined_table, undefined_function, undefined_object
         "42P01" | "42883" | "42704"

@@ -3,7 +3,7 @@
 
 use super::board::{Board, activity};
 use super::programs::Program;
-use super::server::{Database, Patience, block_on, pid, shared, until};
+use super::server::{Database, Order, Patience, Server, block_on, pid, shared, until};
 use super::terminal::tmux::Terminal;
 use htap_top::config::{Config, GuardMode};
 use htap_top::dashboard::action::{Action, Outcome};
@@ -362,6 +362,68 @@ fn a_dry_run_tells_and_hits_nobody() {
         sessions.idle.batch("SELECT 1").await.unwrap();
         assert!(!terminal.state().join("htap-top/audit.jsonl").exists());
         terminal.keys("q");
+    });
+}
+
+/// Who streams the log has run for ever, and is no session that a rule by time is about: no rule hits it.
+#[test]
+fn who_streams_the_log_is_hit_by_no_rule() {
+    block_on(async {
+        let server = Server::start(&Order {
+            settings: vec![("wal_level".into(), "logical".into())],
+            ..Order::default()
+        });
+        let database = server.database("guard_streams").await;
+        let admin = database.connect().await;
+        for step in [
+            "CREATE ROLE streaming LOGIN REPLICATION; CREATE ROLE guarded LOGIN",
+            "SELECT pg_create_logical_replication_slot('decoded', 'test_decoding')",
+            "SELECT pg_create_physical_replication_slot('received')",
+        ] {
+            admin.batch(step).await.unwrap();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().to_str().unwrap();
+        let logical = ["-d", &database.name, "--slot=decoded", "--start", "-f", "-"];
+        let logical = Program::start(&server, "pg_recvlogical", "streaming", &logical);
+        let physical = ["-D", folder, "--slot=received"];
+        let physical = Program::start(&server, "pg_receivewal", "streaming", &physical);
+        let streaming = "SELECT count(*) AS n FROM pg_stat_activity AS a JOIN pg_stat_replication AS r USING (pid)
+                         WHERE a.backend_type = 'walsender' AND r.state = 'streaming' AND a.state = 'active'
+                           AND clock_timestamp() - a.query_start > interval '2s'";
+        let there = |n: i64| move |table: &Table| table.first("n").int() == Some(n);
+        until(&admin, "both stream", streaming, &[], there(2)).await;
+        let pids =
+            "SELECT string_agg(pid::text, ' ' ORDER BY pid) AS pids FROM pg_stat_replication";
+        let pids = async || admin.query(pids, &[]).await.unwrap().first("pids").clone();
+        let before = pids().await;
+        for action in ["cancel", "terminate"] {
+            // Of any class, role, program and database.
+            let rule = |name: &str, more: &str| {
+                format!(
+                    "[[guard.rule]]\nname = \"{name}\"\naction = \"{action}\"\nlonger_than = \"1s\"\n\
+                     state = \"active\"\nrole = \".\"\n{more}"
+                )
+            };
+            let rules = format!(
+                "[guard]\nmode = \"act\"\n{}{}",
+                rule("here", ""),
+                rule("anywhere", "database = \"\"\ncostly = true\n")
+            );
+            let worker = database.connect_as("guarded").await;
+            let worker = tokio::spawn(async move { worker.batch("SELECT pg_sleep(600)").await });
+            let terminal = Terminal::open(150, 40);
+            terminal.config_file("config.toml", &rules);
+            terminal.run(&format!("'{}'", database.conninfo("postgres")));
+            // Younger than both: a sample in which it is hit has left them alone.
+            assert!(worker.await.unwrap().is_err(), "{action}");
+            terminal.keys("q");
+            let trace = terminal.state().join("htap-top/audit.jsonl");
+            let trace = std::fs::read_to_string(trace).unwrap();
+            assert!(!trace.contains("streaming"), "{trace}");
+            assert_eq!(pids().await, before, "{action}");
+        }
+        drop((logical, physical));
     });
 }
 

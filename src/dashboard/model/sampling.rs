@@ -383,8 +383,11 @@ impl Model {
             feed.sampling.due_ms = now_ms + 30_000;
             feed.write();
         }
-        let unreadable = matches!(error.code(), "22021" | "22P05");
-        if unreadable && feed.sampling.failures == 1 && feed.spec.sql.contains(TEXTS) {
+        // Bytes that are no text, a character that is none here, an encoding that nothing converts to ours.
+        let texts = feed.spec.sql.contains(TEXTS);
+        let unreadable =
+            matches!(error.code(), "22021" | "22P05") || texts && error.code() == "42883";
+        if unreadable && feed.sampling.failures == 1 && texts {
             // It may have been on its way when another one told that the texts are to be left out.
             feed.sampling.due_ms = now_ms;
         }

@@ -10,6 +10,8 @@ use std::sync::LazyLock;
 pub struct Names {
     pub functions: BTreeSet<String>,
     pub types: BTreeSet<String>,
+    /// Every word: a type may stand in a declaration, a list of columns or of arguments, a result or a constant.
+    pub words: BTreeSet<String>,
     pub operators: BTreeSet<String>,
     pub relations: BTreeSet<String>,
 }
@@ -62,6 +64,8 @@ static CALLED: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?:^|[^\w.$])([a-z_][a-z0-9_]*)\(").unwrap());
 static CAST: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"::\s*([a-z_][a-z0-9_]*)(\.?)").unwrap());
+static WORD: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?:^|[^\w.$])([a-z_][a-z0-9_]*)").unwrap());
 static OPERATOR: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"[-+*/<>=~!@#%^&|`?]+").unwrap());
 static RELATION: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
@@ -147,6 +151,8 @@ fn bare(sql: &str) -> String {
 
 /// The names that a statement finds by its search path.
 pub fn of(sql: &str, names: &mut Names) {
+    let words = WORD.captures_iter(sql).map(|found| found[1].to_owned());
+    names.words.extend(words);
     let sql = bare(sql);
     let called = &*CALLED;
     let cast = &*CAST;

@@ -174,6 +174,12 @@ async fn every_name_has_its_trap(admin: &Client) {
             10,
         ),
         (
+            "type in a declaration",
+            &used.words,
+            "SELECT typname::text AS name FROM pg_type WHERE typnamespace = '{}'::regnamespace",
+            50,
+        ),
+        (
             "operator",
             &used.operators,
             "SELECT oprname::text AS name FROM pg_operator WHERE oprnamespace = '{}'::regnamespace",
@@ -249,6 +255,14 @@ fn names_are_found_in_statements() {
     let list = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(" ");
     assert_eq!(list(&names.functions), "count format");
     assert_eq!(list(&names.types), "text");
+    names::of(
+        "CREATE FUNCTION f(a xid8, OUT b date[]) RETURNS TABLE (c inet) AS 'DECLARE d regclass; BEGIN CREATE TABLE t (e pg_catalog.uuid, e jsonb) END'",
+        &mut names,
+    );
+    for word in ["xid8", "date", "inet", "regclass", "jsonb"] {
+        assert!(names.words.contains(word), "{word}");
+    }
+    assert!(!names.words.contains("uuid"));
     assert_eq!(list(&names.relations), "pg_class");
     assert_eq!(list(&names.operators), "* <> || ~");
 }

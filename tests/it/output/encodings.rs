@@ -217,3 +217,61 @@ fn statements_are_shown_without_texts_where_one_cannot_be_read() {
         assert!(!facts::is_unknown(model, "statements", "22021"));
     });
 }
+
+/// The texts of a database that was dropped stay, and nothing tells any more which encoding they have: one may have a
+/// character that is none here, or an encoding that nothing converts to ours.
+#[test]
+fn statements_are_shown_without_texts_where_a_dropped_database_left_what_does_not_convert() {
+    block_on(async {
+        let preload = ("shared_preload_libraries", "pg_stat_statements");
+        let server = Server::start(&Order {
+            settings: vec![(preload.0.into(), preload.1.into())],
+            ..Order::default()
+        });
+        let here = server.database("here").await;
+        let admin = here.connect().await;
+        admin
+            .batch("CREATE EXTENSION pg_stat_statements")
+            .await
+            .unwrap();
+        for (encoding, statement, code) in [
+            ("WIN1252", &b"SELECT 1 AS \"c\x81\";\n"[..], "22P05"),
+            ("MULE_INTERNAL", &b"SELECT 1 AS c;\n"[..], "42883"),
+        ] {
+            admin
+                .batch("SELECT pg_stat_statements_reset()")
+                .await
+                .unwrap();
+            let create = format!(
+                "CREATE DATABASE gone ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+            );
+            admin.batch(&create).await.unwrap();
+            let gone = Database {
+                server: &server,
+                name: "gone".into(),
+            };
+            let mut said = psql(&gone, encoding, statement);
+            assert!(said.wait().unwrap().success());
+            admin
+                .batch("DROP DATABASE gone WITH (FORCE)")
+                .await
+                .unwrap();
+            let unreadable = admin
+                .query("SELECT query FROM pg_stat_statements", &[])
+                .await
+                .unwrap_err();
+            assert_eq!(unreadable.code(), code);
+            let mut headless = facts::watch(&here.target(), &["statements"]);
+            facts::until(&mut headless, "statements without texts", |model| {
+                let feed = facts::feed(model, "statements");
+                feed.sampling.error.is_none() && !feed.table.rows.is_empty()
+            })
+            .await;
+            headless.model.judge();
+            let model = &headless.model;
+            let shown = model.rows("statements").first("query").text().unwrap();
+            assert!(shown.contains("not shown"), "{shown}");
+            assert!(!facts::is_unknown(model, "statements", code));
+        }
+    });
+}

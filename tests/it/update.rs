@@ -6,7 +6,7 @@ mod anything;
 use super::board::{Board, activity, facts, requests, table, trouble, views};
 use htap_top::config::Config;
 use htap_top::dashboard::action::{Action, ActionId, Outcome};
-use htap_top::dashboard::diagnosis::Health;
+use htap_top::dashboard::diagnosis::{Gauge, Health};
 use htap_top::dashboard::event::{Effect, Event, FeedId, Key};
 use htap_top::dashboard::model::{Link, Popup, Screen};
 use htap_top::pg::admin::{Signal, Verdict};
@@ -372,6 +372,16 @@ fn a_gauge_does_not_live_on_old_figures() {
     let _ = board.lose(SessionId::Slow, 1);
     let _ = board.answer("activity", trouble());
     assert_eq!(gauge(&board, "fresh"), ("?".into(), Health::Unknown));
+}
+
+#[test]
+fn a_target_that_is_not_known_is_not_zero() {
+    let mut board = Board::with(Config::default(), |_| {});
+    let _ = board.answer("activity", trouble());
+    let fresh = |gauge: &&Gauge| gauge.label == "fresh";
+    let fresh = board.model.gauges.iter().find(fresh);
+    let told = fresh.map(|gauge| (gauge.value.as_str(), gauge.target.as_str()));
+    assert_eq!(told, Some(("?", "")), "of views that were not seen yet");
 }
 
 /// An error comes quickly: its time is not that of an answer.

@@ -350,8 +350,16 @@ fn freshness(views: &Table, targets: &Targets) -> Gauge {
     let fresh = views.get(row, "fresh_s");
     let general = targets.freshness.map(|wanted| wanted.as_secs_f64());
     let target = views.get(row, "target_s").number().or(general);
-    let target = target.unwrap_or(0.0);
-    let mut gauge = judge("fresh", fresh.number(), target, 1.0, Unit::Seconds);
+    let mut gauge = judge(
+        "fresh",
+        fresh.number(),
+        target.unwrap_or(0.0),
+        1.0,
+        Unit::Seconds,
+    );
+    if target.is_none() {
+        gauge.target = String::new();
+    }
     gauge.value.insert_str(0, fresh.sign());
     gauge.health = match (fresh, gauge.health) {
         // It may be past its target already, if the refresh took long; or not yet.

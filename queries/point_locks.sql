@@ -50,7 +50,9 @@ LEFT JOIN LATERAL (
     SELECT (pg_catalog.array_agg(x.gid))[1] AS gid, (pg_catalog.array_agg(x.owner))[1] AS owner,
            (pg_catalog.array_agg(x.database))[1] AS database
     FROM pg_catalog.pg_locks AS its
-    JOIN pg_catalog.pg_prepared_xacts AS x ON x.transaction = its.transactionid
+    JOIN /*?usename*/ pg_catalog.pg_prepared_xacts
+         /*:(SELECT NULL::pg_catalog.xid AS transaction, NULL::pg_catalog.text AS gid, NULL::pg_catalog.name AS owner,
+                    NULL::pg_catalog.name AS database WHERE false)*/ AS x ON x.transaction = its.transactionid
     WHERE l.pid IS NULL AND its.pid IS NULL AND its.locktype = 'transactionid'
       AND its.virtualtransaction = l.virtualtransaction
     HAVING pg_catalog.count(*) = 1

@@ -16,8 +16,8 @@ SELECT u.kind, u.name, u.pid, u.client, u.state, u.sync_state, u.lag_bytes, u.la
        u.wanted, CASE WHEN u.kind = 'receiver' THEN h.replay_paused END AS replay_paused,
        CASE WHEN u.kind = 'receiver' THEN pg_catalog.current_setting('restore_command') <> '' END AS restores,
        CASE WHEN u.kind = 'receiver'
-            THEN extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp())
-       END::pg_catalog.float8 AS replayed_s
+            THEN /*?replayed_s*/ extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp())
+                 /*:NULL*/ END::pg_catalog.float8 AS replayed_s
 FROM (
     SELECT 'replica' AS kind,
            r.application_name AS name,

@@ -46,48 +46,7 @@ impl Model {
     /// Makes the gauges and the cause line anew.
     pub fn judge(&mut self) {
         let mut since = std::mem::take(&mut self.since);
-        let olap_feeds = || {
-            let feeds = self.feeds.iter();
-            feeds.filter(|feed| feed.spec.front.pool == panels::spec::Pool::Olap)
-        };
-        // An error is soon told: how long that took says nothing about the queries.
-        let olap_ms = olap_feeds()
-            .filter(|feed| feed.sampling.at.is_some() && feed.sampling.missing.is_empty())
-            .filter(|feed| {
-                let error = feed.sampling.error.as_ref();
-                error.is_none_or(|error| error.class == Class::Timeout)
-            })
-            .map(|feed| feed.sampling.took_ms);
-        let evidence = Evidence {
-            config: &self.config,
-            oltp: &self.history.oltp,
-            activity: self.current("activity"),
-            locks: self.current("locks"),
-            point_query: self.memory.canary.as_deref().unwrap_or_default(),
-            point_locks: self.current("point_locks"),
-            waits_of_minute: self.current("waits"),
-            snapshots: self.current("snapshots"),
-            bloat: self.current("bloat"),
-            views: self.current("views"),
-            has_views: self.feed_named("views").is_some(),
-            database: self.rows("database"),
-            sessions: self.current("sessions"),
-            facts: self.facts.as_ref().unwrap_or(none()),
-            temp_files: self.current("temp_files"),
-            io: self.current("io"),
-            wal: self.current("wal"),
-            wraparound: self.current("wraparound"),
-            replication: self.current("replication"),
-            sequences: self.current("sequences"),
-            wait_events: self.current("waits"),
-            reset_ago_s: self
-                .memory
-                .reset
-                .map(|reset| self.now.since(reset))
-                .filter(|ago| *ago <= RESET_NEWS_S),
-            olap_ms: olap_ms.chain(self.oldest_olap_ms()).reduce(f64::max),
-            has_olap: olap_feeds().any(|feed| feed.sampling.missing.is_empty()),
-        };
+        let evidence = self.evidence();
         let gauges = diagnosis::gauges(&evidence);
         let unknown = self.unknown(&gauges);
         let findings = diagnosis::findings(&evidence);
@@ -118,6 +77,52 @@ impl Model {
         if alarm {
             // Whoever comes later reads in the log what happened before.
             self.note(Grade::Bad, &self.cause.sentence.clone());
+        }
+    }
+
+    /// What gauges and rules look at.
+    fn evidence(&self) -> Evidence<'_> {
+        let olap_feeds = || {
+            let feeds = self.feeds.iter();
+            feeds.filter(|feed| feed.spec.front.pool == panels::spec::Pool::Olap)
+        };
+        // An error is soon told: how long that took says nothing about the queries.
+        let olap_ms = olap_feeds()
+            .filter(|feed| feed.sampling.at.is_some() && feed.sampling.missing.is_empty())
+            .filter(|feed| {
+                let error = feed.sampling.error.as_ref();
+                error.is_none_or(|error| error.class == Class::Timeout)
+            })
+            .map(|feed| feed.sampling.took_ms);
+        Evidence {
+            config: &self.config,
+            oltp: &self.history.oltp,
+            activity: self.current("activity"),
+            locks: self.current("locks"),
+            point_query: self.memory.canary.as_deref().unwrap_or_default(),
+            point_locks: self.current("point_locks"),
+            waits_of_minute: self.current("waits"),
+            snapshots: self.current("snapshots"),
+            bloat: self.current("bloat"),
+            views: self.current("views"),
+            has_views: self.feed_named("views").is_some(),
+            database: self.rows("database"),
+            sessions: self.current("sessions"),
+            facts: self.facts.as_ref().unwrap_or(none()),
+            temp_files: self.current("temp_files"),
+            io: self.current("io"),
+            wal: self.current("wal"),
+            wraparound: self.current("wraparound"),
+            replication: self.current("replication"),
+            sequences: self.current("sequences"),
+            wait_events: self.current("waits"),
+            reset_ago_s: self
+                .memory
+                .reset
+                .map(|reset| self.now.since(reset))
+                .filter(|ago| *ago <= RESET_NEWS_S),
+            olap_ms: olap_ms.chain(self.oldest_olap_ms()).reduce(f64::max),
+            has_olap: olap_feeds().any(|feed| feed.sampling.missing.is_empty()),
         }
     }
 

@@ -45,6 +45,23 @@ const LATE: f64 = 2.0;
 /// Seconds: a view that is refreshed all the time is not late between two of them.
 const LEAST_S: f64 = 10.0;
 
+/// The columns that [`derive`] adds.
+const DERIVED: [&str; 13] = [
+    "fresh_s",
+    "source",
+    "target_s",
+    "target_own",
+    "late",
+    "last_s",
+    "mode",
+    "kind",
+    "backlog",
+    "state",
+    "refresh_share",
+    "uncaptured",
+    "checked_s",
+];
+
 /// Adds `refresh_share` (of the last minutes, in which somebody refreshed), `fresh_s`, `source`, `target_s`, `target_own`, `late` (fresh / target), `last_s`, `mode`, `kind`, `backlog`, `uncaptured`,
 /// `checked_s` and `state`, and the incremental ones of `summaries`; the latest comes first. `at_s` is the model's time of
 /// the sample, `now_s` that of now. `target` gives the age wanted of a view by the configuration, and that of all others; between
@@ -57,21 +74,7 @@ pub fn derive(
     (at_s, now_s): (f64, f64),
     target: &dyn Fn(&str) -> Wanted,
 ) -> Table {
-    for name in [
-        "fresh_s",
-        "source",
-        "target_s",
-        "target_own",
-        "late",
-        "last_s",
-        "mode",
-        "kind",
-        "backlog",
-        "state",
-        "refresh_share",
-        "uncaptured",
-        "checked_s",
-    ] {
+    for name in DERIVED {
         table.ensure_column(name);
     }
     let target_s = |view: &str| {

@@ -1,5 +1,4 @@
 //! The point query, of which p99 is: who holds it up is named although nobody else waits, and who does not is not.
-#![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::blockers::{queued, waits};
 use super::watch::Watch;

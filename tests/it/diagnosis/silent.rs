@@ -255,10 +255,9 @@ fn a_sequence_near_the_end_of_its_column_is_told() {
 /// What switches autovacuum on, and what vacuums at once.
 fn cures(watch: &Watch) -> (String, String) {
     let finding = watch.board.finding("dead_rows").unwrap();
-    let by_hand = finding.evidence.iter();
-    let by_hand = by_hand.filter(|(name, _)| name == "once, by hand");
-    let by_hand: Vec<&String> = by_hand.map(|(_, statement)| statement).collect();
-    (finding.cure.clone(), by_hand[0].clone())
+    let mut facts = finding.evidence.iter();
+    let (_, by_hand) = facts.find(|(name, _)| name == "once, by hand").unwrap();
+    (finding.cure.clone(), by_hand.clone())
 }
 
 /// A relation is its heap and its TOAST: dead rows there are seen, and that autovacuum does not come.

@@ -108,8 +108,7 @@ fn a_refresher_cannot_blind_who_reads_the_summaries() {
                     let feed = facts::feed(model, name);
                     feed.sampling.error.is_none() && !feed.table.columns.is_empty()
                 };
-                panels.iter().all(|name| answered(name))
-                    && model.rows("summaries").rows.len() as i64 == views
+                panels.iter().all(answered) && model.rows("summaries").rows.len() as i64 == views
             })
             .await;
             let doctor = std::process::Command::new(env!("CARGO_BIN_EXE_htap-top"))

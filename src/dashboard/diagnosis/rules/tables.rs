@@ -42,19 +42,14 @@ pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
     };
     let off = Off::of(evidence, worst);
     let vain = figure("in_vain").is_some();
-    let cure = row_of_holder.map_or_else(
-        || {
-            if vain && !gone {
-                String::new()
-            } else {
-                vacuum(evidence, worst)
-            }
-        },
-        |row| Blocker::of(evidence, evidence.activity, row).cure(),
-    );
-    let cure = holder.and_then(slot).map_or(cure, |slot| {
-        format!("SELECT pg_drop_replication_slot('{slot}'), if its reader is gone")
-    });
+    let cure = match (holder.and_then(slot), row_of_holder) {
+        (Some(slot), _) => {
+            format!("SELECT pg_drop_replication_slot('{slot}'), if its reader is gone")
+        }
+        (None, Some(row)) => Blocker::of(evidence, evidence.activity, row).cure(),
+        (None, None) if vain && !gone => String::new(),
+        (None, None) => vacuum(evidence, worst),
+    };
     let due = figure("autovacuum_due").map_or_else(
         || "off".to_owned(),
         |due| format!("{due:.1} times the dead rows that autovacuum waits for"),

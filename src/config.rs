@@ -4,7 +4,7 @@ mod guard;
 
 pub use guard::{Guard, GuardAction, GuardMode, GuardRule, GuardState};
 
-use crate::dashboard::panels::spec::parse_duration;
+use crate::format::duration::parse as parse_duration;
 use regex::Regex;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;

@@ -2,12 +2,12 @@
 //!
 //! Nothing here reads a clock: whoever wants local time passes the offset from UTC.
 
+pub mod duration;
 #[cfg(test)]
 mod tests;
+mod unit;
 
-use crate::dashboard::panels::spec::{ColumnSpec, Unit};
-use crate::pg::table::Value;
-use std::borrow::Cow;
+pub use unit::Unit;
 
 /// There is none (SQL NULL).
 pub const NONE: &str = "—";
@@ -16,76 +16,9 @@ pub const UNAVAILABLE: &str = "n/a";
 /// Not measured yet.
 pub const PENDING: &str = "?";
 
-/// How far a figure is beyond its column's thresholds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// Above `warn`.
-    Warning,
-    /// Above `danger`.
-    Danger,
-}
-
-/// A table's cell, ready to be placed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cell<'a> {
-    /// What is written.
-    pub text: Cow<'a, str>,
-    /// Whether it is aligned to the right.
-    pub right: bool,
-    /// Whether it is beyond a threshold.
-    pub severity: Option<Severity>,
-}
-
-/// Writes one cell. `utc_offset_s` is the local time's distance from UTC, for times of day.
-pub fn cell<'a>(value: &'a Value, column: &ColumnSpec, utc_offset_s: i32) -> Cell<'a> {
-    let text = match value {
-        Value::Null => Cow::Borrowed(NONE),
-        Value::Unavailable => Cow::Borrowed(UNAVAILABLE),
-        Value::Pending => Cow::Borrowed(PENDING),
-        Value::Bool(yes) => Cow::Borrowed(if *yes { "yes" } else { "no" }),
-        Value::Text(text) => Cow::Borrowed(text.as_str()),
-        Value::Int(number) => Cow::Owned(match column.unit {
-            Unit::Plain => number.to_string(),
-            unit => figure(*number as f64, unit, utc_offset_s),
-        }),
-        Value::Float(number) => Cow::Owned(figure(*number, column.unit, utc_offset_s)),
-        Value::AtLeast(number) | Value::AtMost(number) => {
-            let figure = figure(*number, column.unit, utc_offset_s);
-            Cow::Owned(format!("{}{figure}", value.sign()))
-        }
-        Value::Decimal(exact, number) => match column.unit {
-            // The exact text, unless it is the tail of an average with sixteen decimals.
-            Unit::Plain if number.is_finite() && fraction_digits(exact) <= 4 => {
-                Cow::Borrowed(&**exact)
-            }
-            unit => Cow::Owned(figure(*number, unit, utc_offset_s)),
-        },
-    };
-    let number = value
-        .number()
-        .filter(|_| !matches!(value, Value::Bool(_)) && column.unit != Unit::Flag);
-    Cell {
-        text,
-        right: number.is_some() || (!value.is_known() && is_numeric(column.unit)),
-        severity: number.and_then(|number| severity(number, column)),
-    }
-}
-
-/// Whether a column of this unit holds figures, hence is aligned to the right.
+/// Returns true if a column of this unit holds figures, hence is aligned to the right.
 pub fn is_numeric(unit: Unit) -> bool {
     !matches!(unit, Unit::Plain | Unit::Flag)
-}
-
-/// How far `number` is beyond the column's thresholds.
-pub fn severity(number: f64, column: &ColumnSpec) -> Option<Severity> {
-    let above = |threshold: Option<f64>| threshold.is_some_and(|threshold| number > threshold);
-    if above(column.danger) {
-        Some(Severity::Danger)
-    } else if above(column.warn) {
-        Some(Severity::Warning)
-    } else {
-        None
-    }
 }
 
 /// A figure in its unit, as tables show it.
@@ -152,12 +85,6 @@ fn three_digits(value: f64) -> String {
     // Just below the next power of ten the rounding would add a digit.
     let decimals = usize::from(value < 9.995) + usize::from(value < 99.95);
     trimmed(value, decimals)
-}
-
-fn fraction_digits(exact: &str) -> usize {
-    exact
-        .split_once('.')
-        .map_or(0, |(_, fraction)| fraction.len())
 }
 
 /// A whole number with a comma between the thousands.

@@ -18,7 +18,7 @@
 //! - [`dashboard::tape`]: the events of the last hour, packed, with the model at the beginning of each
 //!   minute, its rows packed, too (`keyframe`; the series that minutes have in common are shared,
 //!   [`dashboard::chunks`]): the model of any moment is made from them. [`dashboard::xid_clock`]: when which
-//!   transaction id was the oldest that ran. [`dashboard::theatre`]: the live model and the past,
+//!   transaction id was the oldest that ran. [`dashboard::timeline`]: the live model and the past,
 //!   and which is shown. `runtime/ring.rs`: the recordings that a dashboard makes by itself.
 //! - [`dashboard::model`]: the state, and the only place where it changes. Pure: time comes in as
 //!   `Event::Ticked`; it reads no clock, file or environment. One file per concern: what is sampled when
@@ -26,7 +26,7 @@
 //!   its backend does meanwhile (`detail`), what is asked before an action and said after it (`acting`,
 //!   `refreshing`), what is done without a key (`guarding`, by the wishes of [`dashboard::guard`]).
 //! - [`dashboard::view`], [`dashboard::widgets`], [`dashboard::theme`]: read the model, write cells.
-//!   [`dashboard::layout`] says where everything lies, to them and to the model (pages, mouse).
+//!   [`dashboard::model::layout`] says where everything lies, to them and to the model (pages, mouse).
 //! - [`dashboard::runtime`]: the loop, the clock, and the hands that carry effects out. Nothing slow is
 //!   ever awaited in the loop, so no server can hold a key press. At most one sample of a feed is under
 //!   way; every channel is bounded.
@@ -74,8 +74,8 @@
 //! demo is a child process that clears up when the dashboard's end of a pipe closes, however that ends.
 //! [`mod@bench`]: the case study's experiments.
 //!
-//! [`system::explain`] plans a statement that somebody else runs, without running it.
-//! [`system::router`] decides where a statement may run: primary or replica, OLTP or OLAP. What it asks a
+//! [`explain`] plans a statement that somebody else runs, without running it.
+//! [`router`] decides where a statement may run: primary or replica, OLTP or OLAP. What it asks a
 //! server about names is in `queries/router/*.sql`.
 //! [`system`]: the schema (`queries/system/*.sql`), its installation, upgrade and removal
 //! ([`system::survey`] tells what is ours), its made-up history ([`system::generate`], loaded by
@@ -84,22 +84,27 @@
 //! # The doctor
 //!
 //! [`mod@doctor`]: a check is one SQL file in `queries/doctor/`, a front matter and a statement whose rows are
-//! findings; the few that are no SQL (clock, pooler) are in `doctor/session.rs`. Nothing it cannot see counts as
-//! clean: a check says for what it was not made.
+//! findings; the few that are no SQL (clock, pooler) are in `doctor/session.rs`. A check that could
+//! not run is reported with the reason, never as clean.
 //!
 //! # Rules
 //!
 //! `tests/it/tidy.rs` holds them: who may import whom, where clocks are read, how long a file may be,
-//! that panels, themes and the README say what the code does.
+//! that panels, themes and docs/ say what the code does.
 
 pub mod bench;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod dashboard;
 pub mod demo;
+pub mod docs;
 pub mod doctor;
+pub mod explain;
 pub mod format;
 pub mod pg;
+pub mod router;
+pub mod sqlfile;
 pub mod system;
 pub mod text;
 pub mod workload;

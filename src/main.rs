@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Some(Command::Partitions(partitions)) => commands::partitions::run(&partitions),
         Some(Command::Record(record)) => commands::record::record(&record),
         Some(Command::Replay(replay)) => commands::replay::replay(&replay),
+        Some(Command::Help { topic }) => commands::help::help(topic.as_deref()),
         Some(Command::Config) => print(config::EXAMPLE.as_bytes()),
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();

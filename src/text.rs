@@ -104,7 +104,7 @@ impl Clean {
         self.raw.as_ref().map_or(&self.shown, |raw| &raw.0)
     }
 
-    /// Whether nothing is left to show.
+    /// Returns true if nothing is left to show.
     pub fn is_empty(&self) -> bool {
         self.shown.is_empty()
     }
@@ -153,7 +153,7 @@ fn visible(c: char) -> char {
     }
 }
 
-/// Whether a terminal shows this character as it is.
+/// Returns true if a terminal shows this character as it is.
 pub fn is_plain(c: char) -> bool {
     visible(c) == c
 }

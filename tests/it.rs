@@ -8,6 +8,7 @@ mod it {
     mod connection;
     mod demo;
     mod diagnosis;
+    mod docs;
     mod doctor;
     mod explain;
     mod facts;

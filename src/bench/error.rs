@@ -1,6 +1,6 @@
 //! Why a bench ends early.
 
-use crate::demo::DemoError;
+use crate::cluster::ClusterError;
 use crate::pg::PgError;
 use crate::system::init::InitError;
 use crate::workload::WorkloadError;
@@ -16,7 +16,7 @@ pub enum BenchError {
     Results(String),
     /// The server could not be made.
     #[error(transparent)]
-    Server(#[from] DemoError),
+    Server(#[from] ClusterError),
     /// The shop could not be installed.
     #[error(transparent)]
     Init(Box<InitError>),

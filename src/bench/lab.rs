@@ -2,9 +2,9 @@
 
 use super::meter::{Meter, Use};
 use super::{BenchError, Figures, Options};
-use crate::demo::binaries::{self, Binaries};
-use crate::demo::cluster::{Cluster, ClusterOptions, SUPERUSER};
-use crate::pg::{Client, Settings, Table, Target, sampler};
+use crate::cluster::binaries::{self, Binaries};
+use crate::cluster::{Cluster, ClusterOptions, SUPERUSER};
+use crate::pg::{Client, Settings, Table, Target};
 use crate::system::generate::Shape;
 use crate::system::init::{Load, Step, init};
 use crate::system::refresh::{self, Kind, Mode, View};
@@ -87,7 +87,7 @@ impl Lab {
             .batch(&format!("CREATE DATABASE {DBNAME}"))
             .await
             .map_err(doing("create the database"))?;
-        let admin = sampler::connect(&target, &Settings::of_work(Duration::ZERO))
+        let admin = Client::open(&target, &Settings::of_work(Duration::ZERO))
             .await
             .map_err(doing("connect"))?;
         let version = admin

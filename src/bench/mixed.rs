@@ -2,7 +2,7 @@
 
 use super::figures::Figures;
 use super::{BenchError, Lab};
-use crate::pg::{Settings, Target, sampler};
+use crate::pg::{Client, Settings, Target};
 use crate::system::orders::{Commit, Strategy};
 use crate::system::refresh::keeper::keep;
 use crate::system::refresh::plan::{Pace, Plan};
@@ -41,7 +41,7 @@ fn keeper(target: &Target, fresh: Duration) -> Beside {
 fn repeat(target: &Target, statements: &'static [&'static str]) -> Beside {
     let target = target.with_application_name("htap-top bench beside");
     Beside(tokio::spawn(async move {
-        let Ok(client) = sampler::connect(&target, &Settings::of_work(Duration::ZERO)).await else {
+        let Ok(client) = Client::open(&target, &Settings::of_work(Duration::ZERO)).await else {
             return;
         };
         loop {
@@ -79,7 +79,7 @@ fn all_views(target: &Target, window: Duration, busy: Arc<Mutex<Busy>>) -> Besid
         ORDER BY c.relname";
     let target = target.with_application_name("htap-top bench beside");
     Beside(tokio::spawn(async move {
-        let Ok(client) = sampler::connect(&target, &Settings::of_work(Duration::ZERO)).await else {
+        let Ok(client) = Client::open(&target, &Settings::of_work(Duration::ZERO)).await else {
             return;
         };
         let Ok(views) = client.query(VIEWS, &[]).await else {

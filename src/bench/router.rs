@@ -2,9 +2,9 @@
 
 use super::figures::{Figures, figures};
 use super::{BenchError, Lab};
-use crate::system::router::catalogue::Catalogue;
-use crate::system::router::traps::TRAPS;
-use crate::system::router::{Outcome, ReplicaState, Router, Session, keywords};
+use crate::router::catalogue::Catalogue;
+use crate::router::traps::TRAPS;
+use crate::router::{Outcome, ReplicaState, Router, Session, keywords};
 use tokio::time::Instant;
 
 pub async fn router(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
@@ -26,8 +26,8 @@ pub async fn router(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
             session.settle(&decision, Outcome::Done(None));
             right += u32::from(trap.is_right(&decision));
             dangerous += u32::from(
-                decision.lane().node == crate::system::router::Node::Replica
-                    && trap.right.node == crate::system::router::Node::Primary,
+                decision.lane().node == crate::router::Node::Replica
+                    && trap.right.node == crate::router::Node::Primary,
             );
         }
     }

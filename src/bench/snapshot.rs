@@ -3,7 +3,7 @@
 use super::closed::closed;
 use super::figures::Figures;
 use super::{BenchError, Lab, orders};
-use crate::pg::{Client, Param, Settings, Statement, sampler};
+use crate::pg::{Client, Param, Settings, Statement};
 use rand::RngExt;
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ pub async fn snapshot(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
 /// A session that holds a snapshot until it is dropped.
 async fn hold(lab: &Lab) -> Result<Client, BenchError> {
     let doing = BenchError::doing;
-    let client = sampler::connect(lab.target(), &Settings::of_work(Duration::ZERO))
+    let client = Client::open(lab.target(), &Settings::of_work(Duration::ZERO))
         .await
         .map_err(doing("connect"))?;
     client

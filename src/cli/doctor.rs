@@ -14,15 +14,15 @@ pub struct Doctor {
     /// Where to connect.
     #[command(flatten)]
     pub server: Server,
-    /// How to print
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
 
-/// How the findings are printed.
+/// Output format of findings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people
+    /// Aligned text
     #[default]
     Table,
     /// One JSON object

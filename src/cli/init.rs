@@ -16,25 +16,25 @@ pub struct Init {
     /// Where to connect.
     #[command(flatten)]
     pub server: Server,
-    /// Fill an empty shop: 1 is 100,000 orders with 300,000 lines, about 180 MB; 0.001 to 1000
+    /// Fill an empty shop with history, 0.001 to 1000; 1 means 100,000 orders with 300,000 lines, about 180 MB
     #[arg(long, value_name = "N", value_parser = parse_scale)]
     pub scale: Option<f64>,
     /// Days of history
     #[arg(long, value_name = "D", default_value_t = 180, requires = "scale", value_parser = clap::value_parser!(i64).range(1..=1825))]
     pub days: i64,
-    /// Seed of the data
+    /// Random seed of the data
     #[arg(long, value_name = "S", default_value_t = 1, requires = "scale", value_parser = clap::value_parser!(u64).range(0..=i64::MAX as u64))]
     pub seed: u64,
-    /// Sessions that load; default: two per processor, at most 8
+    /// Sessions that load in parallel; default: two per processor, at most 8
     #[arg(long, value_name = "J", requires = "scale", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub jobs: Option<u8>,
-    /// Print the SQL of the schema instead of running it
+    /// Print the schema's SQL instead of running it
     #[arg(long, conflicts_with_all = ["scale", "uninstall"])]
     pub dry_run: bool,
-    /// Remove the schemas with all that is in them, and the roles where no other database uses them
+    /// Remove the schemas with their contents, and the roles if no other database uses them
     #[arg(long, conflicts_with = "scale")]
     pub uninstall: bool,
-    /// Remove without asking
+    /// Remove without asking for confirmation
     #[arg(long, requires = "uninstall")]
     pub yes: bool,
 }
@@ -43,6 +43,6 @@ pub struct Init {
 fn parse_scale(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(scale) if (0.001..=1000.0).contains(&scale) => Ok(scale),
-        _ => Err("a number from 0.001 to 1000 is wanted".to_owned()),
+        _ => Err("expected a number from 0.001 to 1000".to_owned()),
     }
 }

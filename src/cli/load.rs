@@ -1,13 +1,13 @@
 //! The options of `workload` and `order`.
 
 use super::{Connection, Server};
-use crate::dashboard::panels::spec::parse_duration;
+use crate::format::duration::parse as parse_duration;
 use crate::system::orders::{Commit, Line, Step, Strategy};
 use crate::workload::{Mix, Options, Source, Spread};
 use clap::{Args, Subcommand};
 use std::time::Duration;
 
-/// How a command says what happened.
+/// Output format of a command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// For people.
@@ -41,16 +41,16 @@ pub struct Workload {
     /// Reports per second
     #[arg(long, value_name = "RATE", default_value_t = 5.0, value_parser = super::parse_rate)]
     pub olap: f64,
-    /// Hybrid transactions per second, besides: an order whose transaction also reads what its customer spent
+    /// Hybrid transactions per second, in addition: an order whose transaction also reads what its customer has spent
     #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = super::parse_rate)]
     pub hybrid: f64,
-    /// Time that is measured
+    /// Measured time
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_span)]
     pub duration: Duration,
     /// Time over which the rates rise from 0, before the warm-up
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     pub ramp: Duration,
-    /// Time before the measured one
+    /// Warm-up time before the measured time
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub warm_up: Duration,
     /// Sessions for transactions
@@ -59,37 +59,37 @@ pub struct Workload {
     /// Sessions for reports
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=20))]
     pub olap_clients: u16,
-    /// Reports that run at once; default: as many as this machine has processors
+    /// Maximum number of concurrent reports; default: the number of processors of this machine
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=20))]
     pub olap_limit: Option<u16>,
-    /// How arrivals are spread: poisson or fixed
+    /// Distribution of arrivals: poisson or fixed
     #[arg(long, default_value = "poisson")]
     pub arrivals: Spread,
-    /// What the transactions are: shop, orders, lives, or shares (below)
+    /// Mix of transactions: shop, orders, lives, or shares (below)
     #[arg(long, default_value = "shop")]
     pub mix: Mix,
-    /// Exponent of the products' popularity; 0: all are equally popular
+    /// Zipf exponent of product popularity; 0 means all products are equally popular
     #[arg(long, value_name = "EXPONENT", default_value_t = 1.1, value_parser = parse_skew)]
     pub skew: f64,
     /// How orders are created: group, function, pipelined, or round-trips (the case study's way, for comparison)
     #[arg(long, default_value = "group")]
     pub strategy: Strategy,
-    /// Do not wait for the disk: a crash of the server may lose the last 0.6 s
+    /// Commit asynchronously: a server crash may lose the last 0.6 s
     #[arg(long)]
     pub async_commit: bool,
-    /// Give every order a request key, and send it again under it when its session was lost
+    /// Give every order a request key, and resend it with that key if its session is lost
     #[arg(long)]
     pub keys: bool,
-    /// What reports read: rollup (merged summaries), mv (materialized views) or base (the orders)
+    /// Source of reports: rollup (merged summaries), mv (materialized views) or base (the orders)
     #[arg(long, default_value = "rollup")]
     pub reports: Source,
-    /// Leave the stock as it is: products sell out. Otherwise it is filled up beforehand
+    /// Do not restock before the run: products may sell out
     #[arg(long)]
     pub keep_stock: bool,
-    /// Seed of the random numbers
+    /// Random seed
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// How to report
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -129,33 +129,33 @@ Where to connect stands in -h -p -U -d or in the environment, as for psql. The r
   htap-top order create -d shop -U htap_oltp --user 7 --line 17x3 --line 4 --key cart-981
   htap-top order pay -d shop -U htap_oltp 867239742423040001")]
 pub struct Order {
-    /// What to do with it.
+    /// The command.
     #[command(subcommand)]
     pub deed: Deed,
 }
 
-/// What to do with an order.
+/// The commands of `order`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Deed {
-    /// Create one, all or nothing, at catalogue prices
+    /// Create an order, all or nothing, at catalogue prices
     Create {
         /// How to send it.
         #[command(flatten)]
         way: Way,
-        /// Who orders
+        /// User who orders
         #[arg(long = "user", value_name = "ID")]
         buyer: i64,
-        /// A product and how many pieces of it, such as 17x3, or 17 for one; once for each product
+        /// Product and quantity, such as 17x3, or 17 for one piece; can be repeated
         #[arg(long = "line", value_name = "PRODUCT[xPIECES]", required = true, value_parser = parse_line)]
         lines: Vec<Line>,
-        /// A name of your own for this order: sent again under it, it is not ordered again
+        /// Request key: sending the order again with the same key does not create it twice
         #[arg(long)]
         key: Option<String>,
         /// function, pipelined, group or round-trips
         #[arg(long, default_value = "function")]
         strategy: Strategy,
     },
-    /// Lead one on.
+    /// Advance an order.
     #[command(flatten)]
     Step(StepDeed),
     /// Record that a user logged in
@@ -163,7 +163,7 @@ pub enum Deed {
         /// How to send it.
         #[command(flatten)]
         way: Way,
-        /// Who
+        /// User who logged in
         #[arg(value_name = "USER")]
         who: i64,
     },
@@ -213,27 +213,27 @@ impl StepDeed {
     }
 }
 
-/// An order that exists.
+/// An existing order.
 #[derive(Clone, Debug, Args)]
 pub struct Which {
     /// How to send it.
     #[command(flatten)]
     pub way: Way,
-    /// Number of the order
+    /// Order number
     #[arg(value_name = "ORDER")]
     pub order: i64,
 }
 
-/// How something is sent and reported.
+/// Options of sending and reporting.
 #[derive(Clone, Debug, Args)]
 pub struct Way {
     /// Where to connect.
     #[command(flatten)]
     pub connection: Connection,
-    /// Do not wait for the disk: a crash of the server may lose the last 0.6 s
+    /// Commit asynchronously: a server crash may lose the last 0.6 s
     #[arg(long = "async")]
     pub async_commit: bool,
-    /// How to report
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -263,7 +263,7 @@ fn commit(asynchronous: bool) -> Commit {
 
 fn parse_span(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
-        Duration::ZERO => Err("a time longer than 0 is wanted".to_owned()),
+        Duration::ZERO => Err("expected a time longer than 0".to_owned()),
         span => Ok(span),
     }
 }
@@ -271,7 +271,7 @@ fn parse_span(text: &str) -> Result<Duration, String> {
 fn parse_skew(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(skew) if (0.0..=10.0).contains(&skew) => Ok(skew),
-        _ => Err("a number from 0 to 10 is wanted".to_owned()),
+        _ => Err("expected a number from 0 to 10".to_owned()),
     }
 }
 

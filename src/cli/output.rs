@@ -1,13 +1,13 @@
 //! The options of `once` and `serve`.
 
 use super::{OlapPool, Server};
-use crate::dashboard::panels::spec::parse_duration;
+use crate::format::duration::parse as parse_duration;
 use clap::{Args, ValueEnum};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where `once` and `serve` take their figures from.
+/// The server and panels that `once` and `serve` read.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Headless {
     /// Where to connect.
@@ -19,7 +19,7 @@ pub struct Headless {
     /// Configuration file; default $XDG_CONFIG_HOME/htap-top/config.toml
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Panel, by the name of its file; may be given several times
+    /// Panel to print, by file name; can be repeated
     #[arg(long = "panel", value_name = "NAME")]
     pub panels: Vec<String>,
 }
@@ -32,21 +32,21 @@ figures. Exit codes: 0 data came, 1 none of what was asked for, 2 usage or confi
 privilege, 5 with --check where a target is missed."
 )]
 pub struct Once {
-    /// What is watched.
+    /// The server and panels.
     #[command(flatten)]
     pub watched: Headless,
-    /// How to print
+    /// Output format
     #[arg(long, value_enum)]
     pub format: Option<Format>,
-    /// Exit code 5 where a target is missed; prints the cause line, and what --format or --panel ask for
+    /// Exit with code 5 if a target is missed; prints the cause line, plus what --format or --panel ask for
     #[arg(long)]
     pub check: bool,
-    /// Wait at most so long for all figures to be measured
+    /// Maximum time to wait until all figures are measured
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub wait: Duration,
 }
 
-/// How figures are printed.
+/// Output format of figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Aligned text, for people
@@ -66,19 +66,19 @@ pub enum Format {
 shows it. Whatever ends it, at most the last second is lost."
 )]
 pub struct Record {
-    /// File to write; it must not be there yet
+    /// File to write; must not exist
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// What is watched.
+    /// The server and panels.
     #[command(flatten)]
     pub watched: Headless,
     /// Time between samples, such as 500ms or 2s
     #[arg(long, value_parser = parse_duration)]
     pub interval: Option<Duration>,
-    /// End after so long
+    /// Stop after this time
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub duration: Option<Duration>,
-    /// Record statements with their literals; else strings and numbers are masked
+    /// Keep literals in recorded statements; without it, strings and numbers are masked
     #[arg(long)]
     pub literals: bool,
 }
@@ -91,10 +91,10 @@ with the reason. There is no authentication: whoever reaches the address reads w
 unless --listen names another. Ends at Ctrl-C and SIGTERM."
 )]
 pub struct Serve {
-    /// What is watched.
+    /// The server and panels.
     #[command(flatten)]
     pub watched: Headless,
-    /// Address to listen on; a port alone is one of 127.0.0.1
+    /// Address to listen on; a port alone means 127.0.0.1
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9188", value_parser = parse_address)]
     pub listen: SocketAddr,
     /// Time between samples, such as 500ms or 2s

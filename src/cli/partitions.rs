@@ -14,18 +14,18 @@ use std::path::PathBuf;
 come are missing."
 )]
 pub struct Partitions {
-    /// What to do; the list where nothing is said.
+    /// Command to run; lists the months if omitted.
     #[command(subcommand)]
     pub command: Option<PartitionsCommand>,
     /// Where to connect.
     #[command(flatten)]
     pub server: Server,
-    /// How to print
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Output,
 }
 
-/// How a list is printed.
+/// Output format of a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// For people.
@@ -35,12 +35,12 @@ pub enum Output {
     Json,
 }
 
-/// What `partitions` does.
+/// The commands of `partitions`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum PartitionsCommand {
-    /// Make the months to come, and those of orders in the default partition, which move there
+    /// Create coming months, and the months of orders in the default partition, which move there
     Make(MakePartitions),
-    /// Take months that are over out of the shop and its summaries, write them to files, drop them
+    /// Detach past months from the shop and its summaries, write them to files, drop them
     #[command(
         after_help = "A month's four tables (orders, order_items, payments, shipments) leave together and stay as \
 tables of the same names, such as shop.orders_2026_05, until they are dropped or attached again. The summaries lose \
@@ -49,7 +49,7 @@ is dropped, the file is read again and compared with the table, by SHA-256. Inte
 on."
     )]
     Archive(ArchiveMonths),
-    /// Put a month back that was detached; its orders are in the summaries after the next refresh
+    /// Attach a detached month again; the next refresh adds its orders to the summaries
     Attach(AttachMonth),
 }
 
@@ -59,7 +59,7 @@ pub struct MakePartitions {
     /// Where to connect.
     #[command(flatten)]
     pub server: Server,
-    /// Months after the running one
+    /// Number of months after the current one
     #[arg(long, value_name = "N", default_value_t = crate::system::partitions::AHEAD, value_parser = clap::value_parser!(u32).range(0..=120))]
     pub ahead: u32,
 }
@@ -73,13 +73,13 @@ pub struct ArchiveMonths {
     /// Archive all months before this one, such as 2026-06
     #[arg(long, value_name = "MONTH")]
     pub before: Month,
-    /// Folder for the files; without it the months are only detached
+    /// Directory for the files; without it, the months are only detached
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
-    /// How files are written
+    /// File format
     #[arg(long, value_enum, default_value_t, requires = "to")]
     pub format: Format,
-    /// Drop the tables once their files are written and verified
+    /// Drop the tables after their files are written and verified
     #[arg(long, requires = "to")]
     pub drop: bool,
 }

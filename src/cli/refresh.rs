@@ -16,7 +16,7 @@ view gets what suits it best. Of several refreshers with --every or --fresh one 
 take over. Exit code 5: --verify found a difference."
 )]
 pub struct Refresh {
-    /// Views to refresh, such as mart.sales_hourly; default: all that htap-top init made
+    /// Views to refresh, such as mart.sales_hourly; default: all those installed by htap-top init
     #[arg(value_name = "VIEW", value_parser = parse_view)]
     pub views: Vec<String>,
     /// Where to connect, as in psql; -d also takes a conninfo string or URI.
@@ -25,19 +25,19 @@ pub struct Refresh {
     /// full, concurrent or incremental
     #[arg(long, value_name = "MODE")]
     pub mode: Option<Mode>,
-    /// Again and again, beginning this often, such as 30s or 5min
+    /// Repeat, starting a refresh this often, such as 30s or 5min
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "fresh")]
     pub every: Option<Duration>,
-    /// Again and again, so that the summaries are never older than this, such as 1s
+    /// Repeat, keeping the summaries no older than this, such as 1s
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub fresh: Option<Duration>,
-    /// Hold refreshes back while commits take longer than this, such as 50ms
+    /// Delay refreshes while commits take longer than this, such as 50ms
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub oltp_limit: Option<Duration>,
-    /// Prove that each incremental summary equals its recomputation (EXCEPT ALL both ways)
+    /// Verify that each incremental summary equals its recomputation (EXCEPT ALL both ways)
     #[arg(long, conflicts_with_all = ["mode", "every", "fresh", "oltp_limit", "pg_cron"])]
     pub verify: bool,
-    /// Write jobs of the extension pg_cron that do it instead of this program (with --every, 1min or more)
+    /// Create pg_cron jobs that refresh instead of this program (needs --every of 1min or more)
     #[arg(long, conflicts_with_all = ["fresh", "oltp_limit"])]
     pub pg_cron: bool,
     /// text, or json: one object per line

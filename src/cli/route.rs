@@ -2,7 +2,7 @@
 
 use super::Connection;
 use crate::pg::conninfo::Flags;
-use crate::system::router::OLAP_COST;
+use crate::router::OLAP_COST;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -19,22 +19,22 @@ pub struct Route {
     /// Statements
     #[arg(value_name = "SQL")]
     pub statements: Vec<String>,
-    /// Read statements from this file; - is standard input
+    /// Read statements from this file; - means standard input
     #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "statements")]
     pub file: Option<PathBuf>,
-    /// The 16 statements that a router of keywords sends astray, and what both decide
+    /// Show 16 statements that a keyword router misroutes, with both routers' decisions
     #[arg(long, conflicts_with_all = ["statements", "file", "offline"])]
     pub traps: bool,
-    /// How to print
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
-    /// From this plan cost on a read belongs to the OLAP pool
+    /// Plan cost from which a read goes to the OLAP pool
     #[arg(long, value_name = "COST", default_value_t = OLAP_COST, value_parser = parse_cost)]
     pub olap_cost: f64,
-    /// Ask no server: functions that are not common go to the primary, the pool is guessed
+    /// Do not connect: uncommon functions go to the primary, and the pool is estimated
     #[arg(long, conflicts_with_all = ["host", "port", "user", "dbname", "replica"])]
     pub offline: bool,
-    /// The replica, to ask how far it is; without it one is assumed that has replayed everything
+    /// Replica to ask for its replay position; without it, a fully caught-up replica is assumed
     #[arg(long, value_name = "CONNINFO")]
     pub replica: Option<String>,
     /// Where to connect, as in psql.
@@ -42,7 +42,7 @@ pub struct Route {
     pub connection: Connection,
 }
 
-/// How results are printed.
+/// Output format of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people
@@ -61,6 +61,6 @@ impl Route {
 fn parse_cost(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(cost) if cost >= 0.0 => Ok(cost),
-        _ => Err("a plan cost from 0 on is wanted".to_owned()),
+        _ => Err("expected a plan cost of at least 0".to_owned()),
     }
 }

@@ -4,7 +4,7 @@ use super::{FAILURE, Failure, USAGE, print};
 use htap_top::bench::store::Store;
 use htap_top::bench::{self, BenchError, EXPERIMENTS, report};
 use htap_top::cli::Bench;
-use htap_top::demo::binaries::Wanted;
+use htap_top::cluster::Wanted;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
@@ -58,7 +58,7 @@ pub fn bench(options: &Bench) -> Result<(), Failure> {
         None => Err(Failure::new(
             FAILURE,
             format!(
-                "stopped; what was measured is in {}, and the same command goes on from there",
+                "stopped; the results so far are in {}; run the same command to continue",
                 options.results.display()
             ),
         )),

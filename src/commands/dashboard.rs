@@ -7,7 +7,7 @@ use htap_top::dashboard::audit::Audit;
 use htap_top::dashboard::model::Start;
 use htap_top::dashboard::panels::{self, own};
 use htap_top::dashboard::runtime::ring::Place as RecordingPlace;
-use htap_top::dashboard::runtime::{self, Ending, Stage, Targets};
+use htap_top::dashboard::runtime::{self, Ending, Targets, TerminalSession};
 use htap_top::dashboard::theme::Theme;
 use htap_top::demo::launch::{Engine, Place};
 use htap_top::pg::Target;
@@ -34,9 +34,9 @@ pub fn watch(options: &Watch) -> Result<(), Failure> {
         .extend(oltp.warnings().iter().cloned());
     need_terminal()?;
     block_on(async {
-        let stage = Stage::set()?;
+        let terminal = TerminalSession::set()?;
         Box::pin(prepared.run(
-            stage,
+            terminal,
             Targets {
                 olap: olap_pool.unwrap_or_else(|| oltp.clone()),
                 oltp,
@@ -140,7 +140,7 @@ impl Prepared {
         })
     }
 
-    async fn run(mut self, stage: Stage, targets: Targets) -> Result<(), Failure> {
+    async fn run(mut self, terminal: TerminalSession, targets: Targets) -> Result<(), Failure> {
         self.audit.target = targets.oltp.to_conninfo();
         self.start.own_roles = vec![
             targets.oltp.user().to_owned(),
@@ -153,7 +153,14 @@ impl Prepared {
             limit: record.limit_mb.saturating_mul(1_000_000),
             mask: !record.literals,
         });
-        let ending = runtime::run(stage, self.start, self.themes, targets, self.audit, place);
+        let ending = runtime::run(
+            terminal,
+            self.start,
+            self.themes,
+            targets,
+            self.audit,
+            place,
+        );
         ended(ending.await?)
     }
 }
@@ -168,10 +175,13 @@ pub fn recordings(record: &config::Record) -> PathBuf {
 pub fn ended(ending: Ending) -> Result<(), Failure> {
     match ending {
         Ending::Quit => Ok(()),
-        Ending::NeverConnected => Err(Failure::new(NO_CONNECTION, "it never had a connection")),
+        Ending::NeverConnected => Err(Failure::new(
+            NO_CONNECTION,
+            "could not connect to the server",
+        )),
         Ending::Panicked => Err(Failure::new(
             FAILURE,
-            "it ended by an internal error; please report the lines above",
+            "ended by an internal error; please report the lines above",
         )),
     }
 }
@@ -237,21 +247,21 @@ pub fn show(demo: &Demo) -> Result<(), Failure> {
     let mut prepared = Prepared::new(&demo.look, true)?;
     need_terminal()?;
     block_on(async {
-        let mut stage = Stage::set()?;
-        let mut engine = Engine::start(demo)?;
-        let started = stage.wait_for(&mut engine, &prepared.themes).await;
+        let mut terminal = TerminalSession::set()?;
+        let mut engine = Engine::start(demo.engine_options())?;
+        let started = terminal.wait_for(&mut engine, &prepared.themes).await;
         let outcome = match started {
             Ok(Some(place)) => {
                 let targets = demo_targets(&place);
                 prepared.start.target = shown(&targets.oltp);
-                Box::pin(prepared.run(stage, targets)).await
+                Box::pin(prepared.run(terminal, targets)).await
             }
             Ok(None) => {
-                drop(stage);
+                drop(terminal);
                 Ok(())
             }
             Err(error) => {
-                drop(stage);
+                drop(terminal);
                 Err(Failure::new(FAILURE, error))
             }
         };

@@ -68,7 +68,7 @@ pub fn run(options: &Init) -> Result<(), Failure> {
 
 fn interrupted(load: Option<Load>) -> Failure {
     let note = match load {
-        Some(_) => "interrupted: the same command goes on where this one stopped",
+        Some(_) => "interrupted; run the same command to continue",
         None => "interrupted",
     };
     Failure::new(FAILURE, note)
@@ -99,6 +99,6 @@ fn uninstall(target: &Target, yes: bool) -> Result<(), Failure> {
     })?;
     match removed {
         Some(removed) => print(removed.to_string().as_bytes()),
-        None => print(b"there is nothing of htap-top here\n"),
+        None => print(b"nothing installed by htap-top was found\n"),
     }
 }

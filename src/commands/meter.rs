@@ -16,7 +16,7 @@ pub struct Meter {
     /// Since when it is loading, and what was there then.
     begun: Option<(Instant, Progress)>,
     said: Option<Instant>,
-    /// Whether the line that is drawn again stands on the screen.
+    /// True if the line that is drawn again stands on the screen.
     drawn: bool,
 }
 

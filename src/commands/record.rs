@@ -41,7 +41,7 @@ pub fn record(options: &Record) -> Result<(), Failure> {
         .map_err(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => Failure::new(
                 USAGE,
-                format!("{shown} is there already: name another file, or remove it"),
+                format!("{shown} already exists: choose another file or remove it"),
             ),
             _ => fail(error),
         })?;

@@ -239,7 +239,7 @@ async fn prove(target: &Target, plan: &Plan, json: bool) -> Result<(), Failure> 
     Err(Failure::new(
         MISSED,
         format!(
-            "{differing} summaries differ from their recomputation; htap-top refresh --mode full mends them"
+            "{differing} summaries differ from their recomputation; htap-top refresh --mode full repairs them"
         ),
     ))
 }
@@ -265,7 +265,7 @@ async fn schedule(target: &Target, plan: &Plan, every: Option<Duration>) -> Resu
     }
     let _ = writeln!(
         std::io::stderr(),
-        "htap-top: pg_cron runs them from now on, by its own clock (GMT unless cron.timezone says otherwise)"
+        "htap-top: pg_cron runs them from now on, in its own time zone (GMT unless cron.timezone is set)"
     );
     Ok(())
 }

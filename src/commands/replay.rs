@@ -4,8 +4,8 @@ use super::dashboard::{Prepared, ended, need_terminal, recordings};
 use super::{FAILURE, Failure, USAGE, block_on, print};
 use htap_top::cli::Replay;
 use htap_top::dashboard::recording::{self, Recording, RecordingError};
-use htap_top::dashboard::runtime::{self, Stage, ring};
-use htap_top::dashboard::theatre::Theatre;
+use htap_top::dashboard::runtime::{self, TerminalSession, ring};
+use htap_top::dashboard::timeline::Timeline;
 use htap_top::format;
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ pub fn replay(options: &Replay) -> Result<(), Failure> {
     };
     let Some(first) = files.first() else {
         let why = format!(
-            "there is no recording in {}: a dashboard makes them while [record] always = true",
+            "no recordings in {}; dashboards record automatically if [record] always = true",
             folder.display()
         );
         return Err(Failure::new(USAGE, why));
@@ -42,11 +42,11 @@ pub fn replay(options: &Replay) -> Result<(), Failure> {
         return troubles(&recording);
     }
     let torn = recording.torn.clone();
-    let theatre = Theatre::replay(recording.tape)
+    let timeline = Timeline::replay(recording.tape)
         .ok_or_else(|| Failure::new(USAGE, format!("{}: it is empty", first.display())))?;
     block_on(async {
-        let stage = Stage::set()?;
-        ended(runtime::replay(stage, theatre, prepared.themes, torn).await?)
+        let terminal = TerminalSession::set()?;
+        ended(runtime::replay(terminal, timeline, prepared.themes, torn).await?)
     })
 }
 

@@ -2,11 +2,11 @@
 
 use super::{FAILURE, Failure, NO_CONNECTION, USAGE, block_on, print, resolved};
 use htap_top::cli::route::{Format, Route};
-use htap_top::pg::{Flags, Settings, sampler};
-use htap_top::system::router::catalogue::Catalogue;
-use htap_top::system::router::executor::replica_state;
-use htap_top::system::router::traps::{TRAPS, Trap};
-use htap_top::system::router::{Decision, Outcome, ReplicaState, Router, Session, lex};
+use htap_top::pg::{Client, Flags, Settings};
+use htap_top::router::catalogue::Catalogue;
+use htap_top::router::executor::replica_state;
+use htap_top::router::traps::{TRAPS, Trap};
+use htap_top::router::{Decision, Outcome, ReplicaState, Router, Session, shape};
 use htap_top::text::Clean;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -65,7 +65,7 @@ fn statements(options: &Route) -> Result<Vec<String>, Failure> {
     };
     let text = text
         .map_err(|error| Failure::new(USAGE, format!("cannot read {}: {error}", path.display())))?;
-    let split = lex::split(&text);
+    let split = shape::split(&text);
     Ok(split.into_iter().map(str::to_owned).collect())
 }
 
@@ -94,7 +94,7 @@ async fn replica(options: &Route) -> Result<ReplicaState, Failure> {
     };
     let target = resolved(&flags, "htap-top route")?;
     let asked = async {
-        let client = sampler::connect(&target, &Settings::of_monitor(ANSWER)).await?;
+        let client = Client::open(&target, &Settings::of_monitor(ANSWER)).await?;
         replica_state(&client).await
     };
     // A replica that is gone is an answer, too.
@@ -181,7 +181,7 @@ async fn traps(router: &Router, replica: ReplicaState, format: Format) -> Result
     }
     Err(Failure::new(
         FAILURE,
-        "not all traps are decided as they should be: is this a database of htap-top init?",
+        "some traps were decided wrongly: was this database set up by htap-top init?",
     ))
 }
 

@@ -27,7 +27,7 @@ pub fn serve(options: &Serve) -> Result<(), Failure> {
         if !address.ip().is_loopback() {
             let _ = writeln!(
                 err,
-                "htap-top: there is no authentication: whoever reaches {address} reads it"
+                "htap-top: no authentication: anyone who can reach {address} can read it"
             );
         }
         Box::pin(http::serve(headless, panels, listener, stop)).await;

@@ -123,7 +123,7 @@ impl GuardRule {
                 .any(Option::is_some)
     }
 
-    /// Whether it names what is spared unless it says `costly`.
+    /// Returns true if it names what is spared unless it says `costly`.
     fn names_costly(&self) -> bool {
         let names = |pattern: &Option<Regex>, word: &str| {
             let text = pattern

@@ -267,7 +267,7 @@ fn signalled(verdicts: &[Verdict]) -> (Grade, String) {
         return match verdict {
             Verdict::Changed => (
                 Grade::Doubtful,
-                "the session has changed meanwhile, nothing was sent".into(),
+                "the session has changed in the meantime; nothing was sent".into(),
             ),
             Verdict::Refused(error) => (Grade::Bad, format!("refused, nothing was sent: {error}")),
             Verdict::Gone => (Grade::Good, "gone (read back from pg_stat_activity)".into()),

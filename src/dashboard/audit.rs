@@ -6,7 +6,7 @@
 //! a symbolic link, or a file of somebody else, is refused: what is written there may be read or removed by others.
 
 use super::action::{Action, ActionId, Outcome};
-use crate::system::explain::Whose;
+use crate::explain::Whose;
 use crate::text::is_plain;
 use nix::fcntl::OFlag;
 use serde::Serialize;
@@ -50,7 +50,7 @@ struct Result_<T: Serialize> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Asked<'a> {
+enum PlanRequest<'a> {
     Explain(&'a Whose),
 }
 
@@ -71,7 +71,7 @@ impl Audit {
     /// Writes whose statement is about to be planned, which the server does with our rights. On an error it must
     /// not be.
     pub fn asked(&self, at: &str, id: ActionId, whose: &Whose) -> io::Result<()> {
-        let intent = Asked::Explain(whose);
+        let intent = PlanRequest::Explain(whose);
         self.write(at, id, Intent { intent })
     }
 

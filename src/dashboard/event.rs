@@ -1,9 +1,9 @@
 //! What has happened, and what is wanted: plain data, so that a recording is the events written down.
 
 use super::action::{Action, ActionId, Outcome};
+use crate::explain::{Explained, Whose};
 use crate::pg::Table;
 use crate::pg::sampler::Report;
-use crate::system::explain::{Explained, Whose};
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};
 
@@ -141,6 +141,21 @@ pub enum Event {
     Resumed,
 }
 
+/// Where to go in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Travel {
+    /// So many seconds on, or back.
+    Step(i64),
+    /// To the next trouble, or with `false` to the one before.
+    Trouble(bool),
+    /// Back to now; in a replay to its end.
+    Now,
+    /// Let time pass from the moment shown, or hold it.
+    Play,
+    /// Faster, or with `false` slower.
+    Speed(bool),
+}
+
 /// Something that is wanted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Effect {
@@ -171,7 +186,7 @@ pub enum Effect {
     /// Take or release the mouse.
     CaptureMouse(bool),
     /// Show another moment.
-    Travel(super::theatre::Travel),
+    Travel(Travel),
     /// Stop as a shell's Ctrl-Z does.
     Suspend,
     /// End the program.

@@ -4,7 +4,7 @@ use super::event::Moment;
 use super::panels::parts::Forbidden;
 use super::panels::rates;
 use super::panels::spec::Spec;
-use crate::format;
+use crate::dashboard::cell;
 use crate::pg::{PgError, Table, Value};
 use crate::text::Clean;
 use regex::{Regex, RegexBuilder};
@@ -181,7 +181,7 @@ impl Feed {
     /// Heading and text of one cell.
     pub fn field(&self, row: usize, name: &str, utc_offset_s: i32) -> (String, String) {
         let column = self.spec.column(name);
-        let cell = format::cell(self.table.get(row, name), &column, utc_offset_s);
+        let cell = cell::cell(self.table.get(row, name), &column, utc_offset_s);
         (column.heading(name).to_owned(), cell.text.into_owned())
     }
 
@@ -190,7 +190,7 @@ impl Feed {
         (0..self.table.rows.len()).find(|row| self.identity(*row) == identity)
     }
 
-    /// Whether what failed last is tried again soon: without what the server forbids, or since the reason passes.
+    /// Returns true if what failed last is tried again soon: without what the server forbids, or since the reason passes.
     pub fn is_asked_again(&self) -> bool {
         let sampling = &self.sampling;
         let passing = |error: &PgError| error.code() == LOCK_NOT_AVAILABLE;

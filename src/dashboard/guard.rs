@@ -40,7 +40,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Whether nothing was done or told of this lately.
+    /// Returns true if nothing was done or told of this lately.
     pub fn is_new(&mut self, whom: &Identity, now: Moment) -> bool {
         self.hit.retain(|_, at| now.since(*at) < AGAIN_S);
         !self.hit.contains_key(whom)
@@ -51,7 +51,7 @@ impl Memory {
         self.hit.insert(whom, now);
     }
 
-    /// Whether one more signal may be sent within this minute; then it counts.
+    /// Returns true if one more signal may be sent within this minute; then it counts.
     pub fn may_send(&mut self, per_minute: u32, now: Moment) -> bool {
         let old = |at: &Moment| now.since(*at) >= MINUTE_S;
         while self.sent.front().is_some_and(old) {
@@ -64,7 +64,7 @@ impl Memory {
         may
     }
 
-    /// Whether it must be said that the limit is reached: once a minute.
+    /// Returns true if it must be said that the limit is reached: once a minute.
     pub fn tell_full(&mut self, now: Moment) -> bool {
         let tell = self.full.is_none_or(|at| now.since(at) >= MINUTE_S);
         if tell {

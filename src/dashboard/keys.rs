@@ -1,11 +1,11 @@
-//! The one key table: dispatch, footer, help and README are made from it.
+//! The one key table: dispatch, footer, help and docs/screen.md are made from it.
 
 mod command;
 
 pub use command::Command;
 
 use super::event::Key;
-use super::theatre::Travel;
+use super::event::Travel;
 
 /// A row of the key table.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub const BINDINGS: &[Binding] = &[
         "r",
         Command::Refresh,
         "refresh",
-        "refresh the selected materialized view CONCURRENTLY; says why not where it cannot be, and offers the plain form",
+        "refresh the selected materialized view CONCURRENTLY; if it cannot be, says why and offers a plain refresh",
     ),
     bind(
         &[Key::Char('R')],
@@ -59,7 +59,7 @@ pub const BINDINGS: &[Binding] = &[
         "C",
         Command::Cancel,
         "cancel",
-        "cancel the statement of the selected or tagged backends (of the running refresh, while the views have the focus)",
+        "cancel the statement of the selected or tagged backends (with the views focused: of the running refresh)",
     ),
     bind(
         &[Key::Char('K')],
@@ -80,14 +80,14 @@ pub const BINDINGS: &[Binding] = &[
         "Enter",
         Command::Open,
         "detail",
-        "open the focused panel full screen; there, the whole selected row",
+        "open the focused panel full screen; there: show the selected row in full",
     ),
     bind(
         &[Key::Char('e')],
         "e",
         Command::Why,
         "",
-        "what the cause line rests on, what cures it, and what else was found",
+        "show the evidence for the cause line, its cure, and other findings",
     ),
     bind(
         &[Key::Char('E')],
@@ -101,21 +101,21 @@ pub const BINDINGS: &[Binding] = &[
         "m",
         Command::Measure,
         "",
-        "measure the selected table or index exactly (pgstattuple); says first what that costs",
+        "measure the selected table or index exactly (pgstattuple); shows the cost first",
     ),
     bind(
         &[Key::Esc],
         "Esc",
         Command::Back,
         "",
-        "leave the popup, the filter, the full screen; never quits",
+        "close the popup, the filter or the full screen; never quits",
     ),
     bind(
         &[Key::Char('/')],
         "/",
         Command::Filter,
         "filter",
-        "filter rows by a regular expression; ! in front inverts; lower case ignores case",
+        "filter rows by a regular expression (a leading ! inverts; lower case ignores case)",
     ),
     bind(
         &[Key::Tab],
@@ -136,7 +136,7 @@ pub const BINDINGS: &[Binding] = &[
         "1…8",
         Command::Panel(1),
         "",
-        "open the panel with that number full screen; again to come back",
+        "open the panel with that number full screen; press again to return",
     ),
     bind(&[Key::Char('2')], "2", Command::Panel(2), "", ""),
     bind(&[Key::Char('3')], "3", Command::Panel(3), "", ""),
@@ -150,14 +150,14 @@ pub const BINDINGS: &[Binding] = &[
         "9",
         Command::Panel(9),
         "",
-        "the other business panels, your own among them",
+        "show the other business panels, including your own",
     ),
     bind(
         &[Key::Char('p')],
         "p",
         Command::Panels,
         "panels",
-        "list of the panels; a letter there opens one: p l is the tree of locks",
+        "list the panels; a letter opens one (p l: the lock tree)",
     ),
     bind(
         &[Key::Char('0')],
@@ -241,7 +241,7 @@ pub const BINDINGS: &[Binding] = &[
         "I",
         Command::ReverseSort,
         "",
-        "reverse the order; back to worst first after that",
+        "reverse the order; press again for worst first",
     ),
     bind(
         &[Key::Char('T')],
@@ -255,21 +255,21 @@ pub const BINDINGS: &[Binding] = &[
         "space",
         Command::Pause,
         "pause",
-        "hold the screen still, and go on; in the past: let time pass from there",
+        "pause or resume the screen; in the past: play from there",
     ),
     bind(
         &[Key::Char('h')],
         "h",
         Command::Travel(Travel::Step(-1)),
         "",
-        "a second back in time: the last hour is kept",
+        "go back one second (the last hour is kept)",
     ),
     bind(
         &[Key::Char('l')],
         "l",
         Command::Travel(Travel::Step(1)),
         "",
-        "a second on; beyond the newest it is now again (Esc goes there at once)",
+        "go forward one second; past the newest sample it is live again (Esc: at once)",
     ),
     bind(
         &[Key::Char('[')],
@@ -290,28 +290,28 @@ pub const BINDINGS: &[Binding] = &[
         "N",
         Command::Travel(Travel::Trouble(false)),
         "",
-        "back to where the trouble before began",
+        "jump back to the start of the previous trouble",
     ),
     bind(
         &[Key::Char('n')],
         "n",
         Command::Travel(Travel::Trouble(true)),
         "",
-        "on to where the next trouble began",
+        "jump to the start of the next trouble",
     ),
     bind(
         &[Key::Char('+'), Key::Char('=')],
         "+",
         Command::Interval(1),
         "",
-        "longer interval; in the past: faster",
+        "lengthen the interval; in the past: play faster",
     ),
     bind(
         &[Key::Char('-')],
         "-",
         Command::Interval(-1),
         "",
-        "shorter interval; in the past: slower",
+        "shorten the interval; in the past: play slower",
     ),
     bind(
         &[Key::Char('y')],
@@ -326,21 +326,21 @@ pub const BINDINGS: &[Binding] = &[
         "M",
         Command::Mouse,
         "",
-        "take the mouse: click selects, wheel scrolls; again to give it back",
+        "toggle the mouse (click selects, wheel scrolls)",
     ),
     bind(
         &[Key::Char('L')],
         "L",
         Command::Log,
         "",
-        "the log: actions with their proof, connections lost and found",
+        "show the log: actions with their proof, connections lost and restored",
     ),
     bind(
         &[Key::Char('D')],
         "D",
         Command::Guard,
         "",
-        "switch the guard off, and on again: its rules act without a key, where any are configured",
+        "switch the guard off or on (its rules act without a key, if any are configured)",
     ),
     bind(
         &[Key::Char('c')],
@@ -354,7 +354,7 @@ pub const BINDINGS: &[Binding] = &[
         "?",
         Command::Help,
         "help",
-        "this help; in a full screen also what each figure means",
+        "show this help; in full screen also the meaning of each figure",
     ),
     bind(&[Key::Ctrl('z')], "Ctrl-Z", Command::Suspend, "", "suspend"),
     bind(
@@ -374,7 +374,7 @@ pub fn command(key: Key) -> Option<Command> {
         .map(|binding| binding.command)
 }
 
-/// The key table as Markdown, as it stands in the README.
+/// The key table as Markdown, as it stands in docs/screen.md.
 pub fn markdown() -> String {
     let rows = BINDINGS.iter().filter(|binding| !binding.help.is_empty());
     let rows = rows.map(|binding| format!("| `{}` | {} |\n", binding.shown, binding.help));

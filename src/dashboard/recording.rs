@@ -43,7 +43,7 @@ struct Header {
     interval_ms: u64,
     /// Offset of local time from UTC there, seconds.
     utc_offset_s: i32,
-    /// Whether literals in statements were masked.
+    /// True if literals in statements were masked.
     masked: bool,
     /// Names of the feeds, in the order of their numbers.
     feeds: Vec<String>,

@@ -87,7 +87,7 @@ pub struct Past {
     marks: Vec<(usize, Box<Model>)>,
 }
 
-/// Whether an event belongs on a tape: what came from outside, not what the user did.
+/// Returns true if an event belongs on a tape: what came from outside, not what the user did.
 pub fn is_recorded(event: &Event) -> bool {
     matches!(
         event,

@@ -123,7 +123,7 @@ impl Drop for Screen {
     }
 }
 
-/// Whether some thread has panicked since the terminal was taken.
+/// Returns true if some thread has panicked since the terminal was taken.
 pub fn has_panicked() -> bool {
     PANICKED.load(Ordering::SeqCst)
 }

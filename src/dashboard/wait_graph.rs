@@ -127,7 +127,7 @@ impl WaitGraph {
         0..self.pids.len()
     }
 
-    /// Whether the node is a row of the table.
+    /// Returns true if the node is a row of the table.
     pub fn is_row(&self, node: usize) -> bool {
         node < self.rows
     }

@@ -1,11 +1,9 @@
 //! The demo without a screen: start, fill, load, and clear up at the end, whatever ends it.
 
-use super::binaries::{Wanted, locate};
-use super::cluster::{Cluster, ClusterOptions, SUPERUSER};
-use super::error::DemoError;
 use super::report::{Ready, Report};
 use super::stop::Stop;
-use super::{fetch, sweep};
+use crate::cluster::binaries::{fetch, locate};
+use crate::cluster::{Cluster, ClusterError, ClusterOptions, SUPERUSER, Wanted, sweep};
 use crate::pg::{Client, Target, quote_literal};
 use crate::system::{fill, schema};
 use crate::workload::troubles::SCHEDULE;
@@ -56,7 +54,7 @@ impl Default for Options {
 
 /// Runs a demo until SIGTERM, SIGINT or SIGHUP, or the end of standard input with `lifeline`; then
 /// removes everything. Progress goes to `out`. Needs a tokio runtime with I/O and time.
-pub async fn run(options: Options, out: &mut impl Write) -> Result<(), DemoError> {
+pub async fn run(options: Options, out: &mut impl Write) -> Result<(), ClusterError> {
     let mut stop = Stop::new(options.lifeline)?;
     let mut report = Report::new(out, options.lifeline);
     let outcome = serve(&options, &mut stop, &mut report).await;
@@ -70,7 +68,7 @@ async fn serve<W: Write>(
     options: &Options,
     stop: &mut Stop,
     report: &mut Report<'_, W>,
-) -> Result<(), DemoError> {
+) -> Result<(), ClusterError> {
     report.progress(0.0, "looking for PostgreSQL");
     let wanted = Wanted {
         bindir: options.pg_bindir.clone(),
@@ -110,7 +108,7 @@ async fn with_cluster<W: Write>(
     options: &Options,
     stop: &mut Stop,
     report: &mut Report<'_, W>,
-) -> Result<(), DemoError> {
+) -> Result<(), ClusterError> {
     let target = cluster.target(DBNAME, SUPERUSER);
     let prepared = tokio::select! {
         prepared = prepare(cluster, &target, options, report) => prepared?,
@@ -135,13 +133,13 @@ async fn with_cluster<W: Write>(
 }
 
 /// Returns once the server was down for some seconds on end, which a restart by hand is not.
-async fn server_gone(cluster: &Cluster) -> DemoError {
+async fn server_gone(cluster: &Cluster) -> ClusterError {
     let mut misses = 0;
     while misses < 5 {
         tokio::time::sleep(Duration::from_secs(2)).await;
         misses = if cluster.is_up() { 0 } else { misses + 1 };
     }
-    DemoError::Program {
+    ClusterError::Program {
         program: "postgres".to_owned(),
         detail: "the demo's server is gone".to_owned(),
     }
@@ -160,21 +158,21 @@ async fn prepare<W: Write>(
     target: &Target,
     options: &Options,
     report: &mut Report<'_, W>,
-) -> Result<Ready, DemoError> {
+) -> Result<Ready, ClusterError> {
     report.progress(0.15, "creating the schema");
     let admin = Client::connect(&target.with_dbname("postgres"))
         .await
-        .map_err(DemoError::server("connect to the demo's server"))?;
+        .map_err(ClusterError::server("connect to the demo's server"))?;
     admin
         .batch(&format!("CREATE DATABASE {DBNAME}"))
         .await
-        .map_err(DemoError::server("create the demo's database"))?;
+        .map_err(ClusterError::server("create the demo's database"))?;
     let client = Client::connect(target)
         .await
-        .map_err(DemoError::server("connect to the demo's database"))?;
-    let create = DemoError::server("create the schema");
+        .map_err(ClusterError::server("connect to the demo's database"))?;
+    let create = ClusterError::server("create the schema");
     schema::create(&client).await.map_err(create)?;
-    let create = DemoError::server("create extensions");
+    let create = ClusterError::server("create extensions");
     schema::extensions(&client).await.map_err(create)?;
     let password = passwords(&client, options).await?;
     let what = fill::Fill {
@@ -186,16 +184,16 @@ async fn prepare<W: Write>(
         report.progress(0.2 + 0.5 * share, doing);
     })
     .await
-    .map_err(DemoError::server("fill the shop"))?;
+    .map_err(ClusterError::server("fill the shop"))?;
     client
         .batch(FRESHNESS)
         .await
-        .map_err(DemoError::server("say how fresh views should be"))?;
+        .map_err(ClusterError::server("say how fresh views should be"))?;
     schema::fill_all(&client, |share, view| {
         report.progress(0.7 + 0.28 * share, &format!("filling {view}"));
     })
     .await
-    .map_err(DemoError::server("fill the summaries"))?;
+    .map_err(ClusterError::server("fill the summaries"))?;
     Ok(Ready {
         host: cluster.socket_dir().display().to_string(),
         port: cluster.port(),
@@ -209,7 +207,7 @@ async fn prepare<W: Write>(
 }
 
 /// TCP asks for a password, the private socket does not: one is made up where TCP is asked for.
-async fn passwords(client: &Client, options: &Options) -> Result<Option<String>, DemoError> {
+async fn passwords(client: &Client, options: &Options) -> Result<Option<String>, ClusterError> {
     if options.listen.is_none() {
         return Ok(None);
     }
@@ -219,7 +217,7 @@ async fn passwords(client: &Client, options: &Options) -> Result<Option<String>,
         client
             .batch(&sql)
             .await
-            .map_err(DemoError::server("set a password"))?;
+            .map_err(ClusterError::server("set a password"))?;
     }
     Ok(Some(password))
 }
@@ -233,11 +231,11 @@ fn now_ms() -> i64 {
 }
 
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, DemoError> + Send + 'static,
-) -> Result<T, DemoError> {
+    work: impl FnOnce() -> Result<T, ClusterError> + Send + 'static,
+) -> Result<T, ClusterError> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| DemoError::Program {
+        .map_err(|error| ClusterError::Program {
             program: "htap-top demo".to_owned(),
             detail: error.to_string(),
         })?

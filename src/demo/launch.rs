@@ -1,9 +1,9 @@
 //! The dashboard's side of the demo: the engine runs as a child process that clears up when its
 //! standard input ends, so even a dashboard killed with SIGKILL leaves nothing behind.
 
-use crate::cli;
 use crate::text::Clean;
 use serde::Deserialize;
+use std::ffi::OsString;
 use std::io;
 use std::process::Stdio;
 use std::time::Duration;
@@ -63,28 +63,14 @@ pub struct Place {
 }
 
 impl Engine {
-    /// Starts this program again as the engine.
-    pub fn start(demo: &cli::Demo) -> io::Result<Self> {
+    /// Starts this program again as the engine, with these options of `demo`.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn start(options: impl IntoIterator<Item = OsString>) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["demo", "--headless", "--lifeline"]);
-        if let Some(bindir) = &demo.pg_bindir {
-            command.arg("--pg-bindir").arg(bindir);
-        }
-        for (option, value) in [("--pg-major", demo.pg_major), ("--listen", demo.listen)] {
-            if let Some(value) = value {
-                command.arg(option).arg(value.to_string());
-            }
-        }
-        if demo.calm {
-            command.arg("--calm");
-        }
-        command.args([
-            "--orders",
-            &demo.orders.to_string(),
-            "--seed",
-            &demo.seed.to_string(),
-        ]);
-        command.args(["--rate", &demo.rate.to_string()]);
+        command.args(options);
         // Its own process group: Ctrl-C and Ctrl-Z in the terminal are the dashboard's business.
         command
             .process_group(0)

@@ -1,6 +1,6 @@
 //! What a demo without a screen writes: JSON lines for the dashboard, sentences for people.
 
-use super::error::DemoError;
+use crate::cluster::ClusterError;
 use serde::Serialize;
 use serde_json::json;
 use std::io::Write;
@@ -53,7 +53,7 @@ impl<'a, W: Write> Report<'a, W> {
         }
     }
 
-    pub(super) fn error(&mut self, error: &DemoError) {
+    pub(super) fn error(&mut self, error: &ClusterError) {
         if self.json {
             self.line(&json!({"error": error.to_string()}).to_string());
         }

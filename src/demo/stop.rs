@@ -1,6 +1,6 @@
 //! What ends a demo: a signal, or the end of standard input.
 
-use super::error::DemoError;
+use crate::cluster::ClusterError;
 use std::io::Read;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -17,8 +17,8 @@ pub(super) struct Stop {
 
 impl Stop {
     /// Starts to listen; from here on the signals no longer end the process.
-    pub(super) fn new(lifeline: bool) -> Result<Self, DemoError> {
-        let listen = |kind| signal(kind).map_err(DemoError::io("listen for signals"));
+    pub(super) fn new(lifeline: bool) -> Result<Self, ClusterError> {
+        let listen = |kind| signal(kind).map_err(ClusterError::io("listen for signals"));
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
@@ -51,7 +51,7 @@ impl Stop {
         self.requested = true;
     }
 
-    /// Whether an end was requested so far.
+    /// Returns true if an end was requested so far.
     pub(super) fn requested(&mut self) -> bool {
         use futures_util::FutureExt;
         self.requested || self.wait().now_or_never().is_some()
@@ -60,7 +60,7 @@ impl Stop {
 
 /// Resolves at the end of standard input. A plain thread, because the runtime would wait for the blocked
 /// read of its own at shutdown.
-fn watch_stdin() -> Result<oneshot::Receiver<()>, DemoError> {
+fn watch_stdin() -> Result<oneshot::Receiver<()>, ClusterError> {
     let (end, ended) = oneshot::channel::<()>();
     std::thread::Builder::new()
         .name("lifeline".to_owned())
@@ -76,6 +76,6 @@ fn watch_stdin() -> Result<oneshot::Receiver<()>, DemoError> {
             }
             drop(end);
         })
-        .map_err(DemoError::io("watch standard input"))?;
+        .map_err(ClusterError::io("watch standard input"))?;
     Ok(ended)
 }

@@ -4,8 +4,8 @@
 //! `danger`, `warning` or `info`; `unknown` is no finding: its evidence says what could not be looked at.
 
 use super::session;
-use crate::dashboard::panels::spec::split;
-use crate::system::schema;
+use crate::sqlfile::split;
+use crate::system::definition;
 use serde::Deserialize;
 use std::fmt::Write as _;
 
@@ -92,7 +92,7 @@ fn parse(file: &File, major: i64) -> Result<Check, toml::de::Error> {
     Ok(Check {
         name: file.name,
         front: toml::from_str(&front)?,
-        sql: sql.replace("{schema_version}", &schema::VERSION.to_string()),
+        sql: sql.replace("{schema_version}", &definition::VERSION.to_string()),
     })
 }
 
@@ -113,7 +113,7 @@ pub fn variants() -> impl Iterator<Item = (&'static str, Vec<i64>)> {
     })
 }
 
-/// The checks as Markdown, as they stand in the README.
+/// The checks as Markdown, as they stand in docs/doctor.md.
 pub fn markdown() -> String {
     let own = session::CHECKS.map(|(name, title)| (name, title.to_owned()));
     let files = all(0).into_iter();
@@ -137,16 +137,16 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_lists_the_checks() {
-        let readme = include_str!("../../README.md");
-        let listed = readme
+    fn the_docs_list_the_checks() {
+        let page = include_str!("../../docs/doctor.md");
+        let listed = page
             .split_once("<!-- doctor -->\n")
             .and_then(|(_, rest)| rest.split_once("<!-- /doctor -->"))
             .map(|(listed, _)| listed);
         assert_eq!(
             listed,
             Some(markdown().as_str()),
-            "put the right side between the markers of README.md"
+            "put the right side between the markers of docs/doctor.md"
         );
     }
 }

@@ -1,7 +1,7 @@
 //! What a session itself tells: whether the clocks agree, and whether it is one session at all.
 
 use super::{Finding, Outcome, Severity};
-use crate::pg::{Client, PgError, Settings, Target, sampler};
+use crate::pg::{Client, PgError, Settings, Target};
 use std::time::Duration;
 
 /// Name and title of the checks that are no SQL file.
@@ -31,7 +31,7 @@ impl Session {
     /// Opens it.
     pub async fn open(target: &Target) -> Result<Self, PgError> {
         let settings = Settings::of_monitor(STATEMENT);
-        let client = sampler::connect_to_watch(target, &settings).await?;
+        let client = Client::open_to_watch(target, &settings).await?;
         Ok(Self { client })
     }
 

@@ -182,51 +182,6 @@ fn times_of_day_are_local() {
     assert_eq!(utc_offset(-12_600), "-03:30");
 }
 
-fn spec(unit: Unit) -> ColumnSpec {
-    ColumnSpec {
-        unit,
-        warn: Some(5.0),
-        danger: Some(30.0),
-        ..ColumnSpec::default()
-    }
-}
-
-#[test]
-fn none_unknown_and_pending_are_not_zero() {
-    let ages = spec(Unit::Seconds);
-    assert_eq!(cell(&Value::Null, &ages, 0).text, "—");
-    assert_eq!(cell(&Value::Unavailable, &ages, 0).text, "n/a");
-    assert_eq!(cell(&Value::Pending, &ages, 0).text, "?");
-    assert!(cell(&Value::Null, &ages, 0).right);
-    assert!(!cell(&Value::Null, &spec(Unit::Plain), 0).right);
-    assert_eq!(cell(&Value::Null, &ages, 0).severity, None);
-}
-
-#[test]
-fn a_cell_knows_its_side_and_its_severity() {
-    let ages = spec(Unit::Seconds);
-    let of = |value: f64| cell(&Value::Float(value), &ages, 0).severity;
-    assert_eq!(of(5.0), None);
-    assert_eq!(of(6.0), Some(Severity::Warning));
-    assert_eq!(of(f64::INFINITY), Some(Severity::Danger));
-    assert_eq!(of(f64::NAN), None);
-    let plain = spec(Unit::Plain);
-    assert_eq!(cell(&Value::Int(4711), &plain, 0).text, "4711");
-    assert!(cell(&Value::Int(4711), &plain, 0).right);
-    let name = Value::from("orders");
-    assert_eq!(cell(&name, &plain, 0).text, "orders");
-    assert!(!cell(&name, &plain, 0).right);
-    assert_eq!(cell(&Value::Bool(true), &spec(Unit::Flag), 0).text, "yes");
-    let average = Value::Decimal("18.2000000000000000".into(), 18.2);
-    assert_eq!(cell(&average, &plain, 0).text, "18.2");
-    let exact = Value::Decimal("12345678901234567890.12".into(), 1.234_567_890_123_456_8e19);
-    assert_eq!(cell(&exact, &plain, 0).text, "12345678901234567890.12");
-    assert_eq!(
-        cell(&Value::Float(7.5), &spec(Unit::PerSecond), 0).text,
-        "7.5/s"
-    );
-}
-
 proptest! {
     #[test]
     fn every_number_has_a_short_text(value in proptest::num::f64::ANY) {

@@ -1,11 +1,10 @@
 //! Acting on the server: signals that can only reach the session they were meant for. Each action opens its
 //! own session and closes it.
 
+use super::client::session::Settings;
 use super::client::{Client, Param};
 use super::conninfo::Target;
 use super::error::{Class, PgError};
-use super::sampler;
-use super::session::Settings;
 use super::table::Value;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -35,14 +34,14 @@ pub enum Signal {
 
 /// Whom a signal must not reach, whatever the session's identity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spare {
+pub struct Exclusions {
     /// Superusers.
     pub superusers: bool,
     /// Whoever is not idle in a transaction at that moment, or has not been for so many seconds.
     pub unless_idle_s: Option<u64>,
 }
 
-impl Spare {
+impl Exclusions {
     /// As conditions on a row of pg_stat_activity.
     fn conditions(self) -> String {
         let superusers = if self.superusers {
@@ -89,17 +88,17 @@ pub async fn signal(
     target: &Target,
     signal: Signal,
     whom: &[Identity],
-    spare: Spare,
+    exclusions: Exclusions,
 ) -> Vec<Verdict> {
     let settings = Settings::of_monitor(STATEMENT);
-    let client = match sampler::connect_to_watch(target, &settings).await {
+    let client = match Client::open_to_watch(target, &settings).await {
         Ok(client) => client,
         // Nothing was sent for certain.
         Err(error) => return vec![Verdict::Refused(error); whom.len()],
     };
     let mut verdicts = Vec::with_capacity(whom.len());
     for identity in whom {
-        verdicts.push(send(&client, signal, identity, spare).await);
+        verdicts.push(send(&client, signal, identity, exclusions).await);
     }
     let watched = Instant::now();
     loop {
@@ -119,7 +118,12 @@ pub async fn signal(
 
 /// One statement selects the signal function from pg_stat_activity, so that check and act cannot
 /// come apart. A sent signal is `StillRunning` until it is read back.
-async fn send(client: &Client, signal: Signal, identity: &Identity, spare: Spare) -> Verdict {
+async fn send(
+    client: &Client,
+    signal: Signal,
+    identity: &Identity,
+    exclusions: Exclusions,
+) -> Verdict {
     let (function, still) = match signal {
         // query_start stays when the statement ends: the signal would hit nothing, or the next one.
         Signal::Cancel => (
@@ -136,7 +140,7 @@ async fn send(client: &Client, signal: Signal, identity: &Identity, spare: Spare
         "SELECT pg_catalog.{function}(pid) AS sent FROM pg_catalog.pg_stat_activity \
          WHERE pid = $1 AND backend_start = $2::text::timestamptz \
          AND {still}{}",
-        spare.conditions()
+        exclusions.conditions()
     );
     let since = identity.since.as_deref().unwrap_or_default();
     let params = [

@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::conninfo::Target;
-use super::sampler::{Manner, OPENING, SessionId, Wake, open};
+use super::sampler::{OPENING, SessionConfig, SessionId, Wake, open};
 use futures_util::future::join;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 /// Times a point query on its own session: five times a second by default, reported once per `every`.
 pub async fn canary(
     target: Target,
-    manner: Manner,
+    config: SessionConfig,
     mut sql: watch::Receiver<Option<String>>,
     pace: Duration,
     reports: Sender<(Vec<f64>, u32)>,
@@ -30,12 +30,12 @@ pub async fn canary(
                 }
             }
             let opened = tokio::select! {
-                opened = open(SessionId::Canary, &target, &manner, &quiet, &mut wake) => opened,
+                opened = open(SessionId::Canary, &target, &config, &quiet, &mut wake) => opened,
                 () = reports.closed() => None,
             };
             let Some(client) = opened else { return };
-            manner.ended.fetch_add(OPENING, Ordering::Relaxed);
-            let timed = time_points(&client, &manner, &mut sql, pace, &reports).await;
+            config.ended.fetch_add(OPENING, Ordering::Relaxed);
+            let timed = time_points(&client, &config, &mut sql, pace, &reports).await;
             if timed.is_none() || sql.has_changed().is_err() {
                 return client.close().await;
             }
@@ -55,7 +55,7 @@ const SOON: (u32, Duration) = (100, Duration::from_millis(50));
 /// Times point queries until the session fails (`Some`) or nobody listens any more (`None`).
 async fn time_points(
     client: &Client,
-    manner: &Manner,
+    config: &SessionConfig,
     sql: &mut watch::Receiver<Option<String>>,
     pace: Duration,
     reports: &Sender<(Vec<f64>, u32)>,
@@ -69,8 +69,8 @@ async fn time_points(
     let mut timed = 0;
     // The first query on a fresh session loads its catalogue caches: it is not what clients see.
     let statement = sql.borrow().clone().unwrap_or_default();
-    manner.ended.fetch_add(1, Ordering::Relaxed);
-    let warm = timeout(manner.deadline, client.query(&statement, &[])).await;
+    config.ended.fetch_add(1, Ordering::Relaxed);
+    let warm = timeout(config.deadline, client.query(&statement, &[])).await;
     let mut failed = u32::from(!matches!(warm, Ok(Ok(_))));
     let mut latencies = Vec::with_capacity(CANARY_BATCH);
     loop {
@@ -84,8 +84,8 @@ async fn time_points(
             return Some(());
         };
         let begun = Instant::now();
-        manner.ended.fetch_add(1, Ordering::Relaxed);
-        let outcome = timeout(manner.deadline, client.query(&statement, &[])).await;
+        config.ended.fetch_add(1, Ordering::Relaxed);
+        let outcome = timeout(config.deadline, client.query(&statement, &[])).await;
         latencies.push(begun.elapsed().as_secs_f64() * 1000.0);
         let lost = match &outcome {
             Ok(Ok(_)) => false,

@@ -29,7 +29,7 @@ const SYSTEM_ROOTS: &[&str] = &[
 pub(super) struct Connector {
     /// For the driver.
     pub(super) tls: MakeTlsConnector,
-    /// Whether the server's certificate is verified.
+    /// True if the server's certificate is verified.
     pub(super) verifies: bool,
 }
 
@@ -219,7 +219,7 @@ fn private_key(path: &Path, settings: &TlsSettings) -> Result<PKey<Private>, PgE
         .map_err(|error| broken("private key file", path, &error))
 }
 
-/// Whether `certificate` is for `host`, by libpq's rules: alternative names first (a numeric host
+/// Returns true if `certificate` is for `host`, by libpq's rules: alternative names first (a numeric host
 /// also matches a DNS entry that spells it), the common name only where no entry is of its kind.
 fn names_host(certificate: &X509Ref, host: &str) -> bool {
     let address: Option<IpAddr> = host.parse().ok();

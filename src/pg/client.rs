@@ -1,13 +1,15 @@
 //! One PostgreSQL session behind the few calls this crate needs.
 
+pub mod session;
+pub mod statement;
+pub mod texts;
+
 use super::cell::Record;
 use super::conninfo::Target;
 use super::error::{Class, PgError};
 use super::messages::{Limits, Seen};
-use super::session::Lent;
-use super::statement::{NO_SUCH_STATEMENT, RESULT_CHANGED, Statements};
+use super::peer::Peer;
 use super::table::{Table, Value};
-use super::texts::{too_much, weight};
 use super::tls::{Ended, Link, Way};
 use futures_util::future::join;
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
@@ -17,6 +19,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use tokio_postgres::CancelToken;
 use tokio_postgres::types::{ToSql, Type};
+
+use session::Lent;
+use statement::{NO_SUCH_STATEMENT, RESULT_CHANGED, Statements};
+use texts::{too_much, weight};
 
 /// A statement parameter. Named types, so that no statement needs a round trip to learn its own.
 #[derive(Clone, Copy, Debug)]
@@ -90,39 +96,12 @@ pub struct Client {
     limits: Limits,
     named: Mutex<Named>,
     statements: Statements,
-    /// Whether a transaction was begun and not ended.
+    /// True if a transaction was begun and not ended.
     pub(super) in_transaction: AtomicBool,
     /// Where a pooler is in between.
     pub(super) lent: Option<Lent>,
     /// Where and how it is connected.
     pub peer: Peer,
-}
-
-/// Where a session is connected, and how well the way there is protected.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Peer {
-    /// Host name, address or socket directory.
-    pub host: String,
-    /// TCP port, or the number in the socket's name.
-    pub port: u16,
-    /// Protection of the connection.
-    pub protection: Protection,
-    /// A connection pooler is in between: each transaction may have another backend.
-    #[serde(default)]
-    pub pooled: bool,
-}
-
-/// Protection of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Protection {
-    /// Unix-domain socket or loopback address: nothing crosses a network.
-    Local,
-    /// TLS with the server's certificate and, where sslmode asks for it, its name verified.
-    Verified,
-    /// TLS without verification of who the server is.
-    Unverified,
-    /// Nothing.
-    Plaintext,
 }
 
 impl Client {
@@ -360,7 +339,7 @@ impl Client {
         &self.statements
     }
 
-    /// Whether the connection is known to be gone.
+    /// Returns true if the connection is known to be gone.
     pub fn is_closed(&self) -> bool {
         self.inner.is_closed()
     }

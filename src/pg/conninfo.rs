@@ -18,11 +18,12 @@
 //! - Nothing ever asks for a password or a pass phrase.
 //! - One host may take 5 s where no connect_timeout is given; keepalives are 10 s, 5 s, 3 probes.
 
+use super::conninfo_error::ConninfoError;
 use super::endpoint::{self, Endpoint};
 use super::keywords::Settings;
 use super::messages::Limits;
 use super::options::{Network, Secret, SessionAttrs, TlsSettings};
-use super::{connstring, passfile, service};
+use super::{account, connstring, passfile, service};
 use crate::text::Clean;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -30,22 +31,6 @@ use std::time::Duration;
 
 /// The name sessions carry unless the user or [`Target::with_application_name`] chose another.
 pub const APPLICATION_NAME: &str = "htap-top";
-
-/// Connection settings that make no sense. Displays as a lower-case message that says what to do;
-/// it never holds a password.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct ConninfoError {
-    message: String,
-}
-
-impl ConninfoError {
-    pub(super) fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-        }
-    }
-}
 
 /// What was given on the command line, with psql's meanings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,7 +110,7 @@ impl Target {
             settings.fill(service::lookup(&name, file.as_deref(), env)?);
         }
         settings.fill_from_env(env);
-        Self::from_settings(settings, home(env).as_deref())
+        Self::from_settings(settings, account::home(env).as_deref())
     }
 
     /// A server on this machine by its Unix-domain socket, whatever the environment says.
@@ -167,7 +152,7 @@ impl Target {
         let user = settings
             .filled("user")
             .map(str::to_owned)
-            .or_else(os_user)
+            .or_else(account::user)
             .ok_or_else(|| {
                 ConninfoError::new("no user name: this user id has none, so give -U or PGUSER")
             })?;
@@ -319,22 +304,6 @@ impl fmt::Display for Target {
         let (user, dbname) = (Clean::new(&self.user), Clean::new(&self.dbname));
         write!(f, "{user}@{}/{dbname}", self.host_display())
     }
-}
-
-/// The home folder: HOME, else the password database's.
-pub(super) fn home(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
-    env("HOME")
-        .filter(|home| !home.is_empty())
-        .map(PathBuf::from)
-        .or_else(|| Some(os_account()?.dir))
-}
-
-fn os_account() -> Option<nix::unistd::User> {
-    nix::unistd::User::from_uid(nix::unistd::Uid::effective()).ok()?
-}
-
-fn os_user() -> Option<String> {
-    Some(os_account()?.name)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ fn password(target: &Target) -> Option<String> {
 #[test]
 fn nothing_given_is_the_local_server_as_oneself() {
     let target = resolve("", &[]).unwrap();
-    let me = os_user().unwrap();
+    let me = account::user().unwrap();
     assert_eq!((target.user(), target.dbname()), (&*me, &*me));
     assert!(target.host_display().ends_with(":5432"));
     assert_eq!(target.application_name, "htap-top");

@@ -1,11 +1,11 @@
 //! The two written forms of connection settings: `keyword = value …` and URIs.
 
-use super::conninfo::ConninfoError;
+use super::conninfo_error::ConninfoError;
 use super::keywords::Settings;
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// Whether `text` is a URI or holds settings, rather than being a plain database name.
+/// Returns true if `text` is a URI or holds settings, rather than being a plain database name.
 pub(super) fn is_conninfo(text: &str) -> bool {
     uri_body(text).is_some() || text.contains('=')
 }

@@ -47,7 +47,7 @@ impl Charset {
         Self(Encoding::for_label(label.as_bytes()))
     }
 
-    /// Whether texts are UTF-8 already, or may be.
+    /// Returns true if texts are UTF-8 already, or may be.
     pub(super) fn is_utf8(self) -> bool {
         self.0.is_none()
     }

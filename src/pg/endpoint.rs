@@ -1,6 +1,6 @@
 //! The servers a target names, in the order they are tried.
 
-use super::conninfo::ConninfoError;
+use super::conninfo_error::ConninfoError;
 use super::keywords::Settings;
 use std::fmt;
 use std::net::IpAddr;

@@ -56,17 +56,17 @@ impl PgError {
         Self::new(Class::Timeout, format!("no answer within {seconds:.1} s"))
     }
 
-    /// Whether the session that reported this can go on.
+    /// Returns true if the session that reported this can go on.
     pub fn session_survives(&self) -> bool {
         self.sqlstate.is_some() && matches!(self.class, Class::Statement | Class::Timeout)
     }
 
-    /// Whether it was our own statement that cost the session: it was answered by more than is taken.
+    /// Returns true if it was our own statement that cost the session: it was answered by more than is taken.
     pub fn ends_session(&self) -> bool {
         self.sqlstate.is_none() && self.class == Class::Statement
     }
 
-    /// Whether the session is gone or was not to be had, which may pass: what was sent may be done or not.
+    /// Returns true if the session is gone or was not to be had, which may pass: what was sent may be done or not.
     pub fn is_of_session(&self) -> bool {
         matches!(self.class, Class::Reconnect | Class::BackOff)
     }

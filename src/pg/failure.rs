@@ -41,12 +41,12 @@ impl Failure {
         }
     }
 
-    /// Whether libpq goes on with the next host: never once a server has judged the credentials.
+    /// Returns true if libpq goes on with the next host: never once a server has judged the credentials.
     pub(super) fn tries_next_host(&self) -> bool {
         matches!(self.kind, Kind::Unreachable | Kind::NotYet)
     }
 
-    /// Whether sslmode allow or prefer try again the other way.
+    /// Returns true if sslmode allow or prefer try again the other way.
     pub(super) fn tries_other_protection(&self) -> bool {
         matches!(self.kind, Kind::TlsMissing | Kind::Tls | Kind::Refused)
     }

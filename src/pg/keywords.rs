@@ -1,6 +1,6 @@
 //! The connection keywords of libpq 9.5 to 18, and a set of them with values.
 
-use super::conninfo::ConninfoError;
+use super::conninfo_error::ConninfoError;
 use crate::text::Clean;
 use std::collections::BTreeMap;
 

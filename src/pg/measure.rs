@@ -1,10 +1,9 @@
 //! A table or index measured exactly by the extension pgstattuple, which reads every page of it.
 
+use super::client::session::Settings;
 use super::client::{Client, Param, quote_ident};
 use super::conninfo::Target;
 use super::error::{Class, PgError};
-use super::sampler;
-use super::session::Settings;
 use super::table::Table;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -46,7 +45,7 @@ const STATEMENT: Duration = Duration::from_secs(600);
 pub async fn open(target: &Target) -> Result<Client, PgError> {
     // A queue for the lock is left soon.
     let settings = Settings::of_monitor(STATEMENT).with("lock_timeout", "1s");
-    sampler::connect_to_watch(target, &settings).await
+    Client::open_to_watch(target, &settings).await
 }
 
 /// Measures the relation with this OID.

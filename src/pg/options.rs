@@ -1,6 +1,6 @@
 //! Connection settings as types: what the session must be, the network, TLS.
 
-use super::conninfo::ConninfoError;
+use super::conninfo_error::ConninfoError;
 use super::keywords::Settings;
 use crate::text::Clean;
 use openssl::ssl::SslVersion;
@@ -100,7 +100,7 @@ impl SessionAttrs {
 pub(super) struct Network {
     /// connect_timeout; none where it is absent or 0.
     pub(super) connect_timeout: Option<Duration>,
-    /// Whether TCP keepalive is on.
+    /// True if TCP keepalive is on.
     pub(super) keepalives: bool,
     /// Silence before the first probe; none is the system's.
     pub(super) idle: Option<Duration>,

@@ -3,10 +3,9 @@
 //! `deadpool` does the keeping; opening is ours, because only [`Client`] connects as libpq does.
 
 use super::client::Client;
+use super::client::session::Settings;
 use super::conninfo::Target;
 use super::error::PgError;
-use super::sampler;
-use super::session::Settings;
 use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, QueueMode, RecycleError, RecycleResult, Timeouts};
 use futures_util::future::try_join_all;
@@ -88,7 +87,7 @@ impl managed::Manager for Opener {
     type Error = PgError;
 
     async fn create(&self) -> Result<Client, PgError> {
-        sampler::connect(&self.target, &self.settings).await
+        Client::open(&self.target, &self.settings).await
     }
 
     async fn recycle(&self, client: &mut Client, _: &Metrics) -> RecycleResult<PgError> {

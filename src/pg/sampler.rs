@@ -3,11 +3,13 @@
 //! All statements handed over together travel in one round trip. A session that is lost is opened
 //! again with growing patience; what is wrong meanwhile is reported, never printed.
 
-use super::client::{Client, Peer};
+pub mod shared;
+
+use super::client::Client;
+use super::client::session::Settings;
 use super::conninfo::Target;
 use super::error::{Class, PgError};
-use super::session::Settings;
-use super::shared::{Answer, Shared};
+use super::peer::Peer;
 use super::table::Table;
 use futures_util::future::join3;
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,8 @@ use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, timeout};
+
+use shared::{Answer, Shared};
 
 /// Which session speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -79,13 +83,13 @@ pub struct Job {
     pub sql: Arc<str>,
     /// Use the text protocol, for statements of unknown result types.
     pub as_text: bool,
-    /// It will hardly come again: not worth a name.
+    /// One-off statement: not prepared.
     pub once: bool,
 }
 
 /// How a session is set up and used.
 #[derive(Clone, Debug)]
-pub struct Manner {
+pub struct SessionConfig {
     /// Its settings.
     pub settings: Settings,
     /// Each statement runs in a read-only Repeatable Read transaction of its own.
@@ -100,7 +104,7 @@ pub struct Manner {
     pub others: Tally,
 }
 
-impl Manner {
+impl SessionConfig {
     /// What has ended by now, the statement to come included: the first one of the fast session reads the server's
     /// counters, and has this session's own work counted.
     fn told(&self) -> Report {
@@ -128,23 +132,23 @@ pub type Queue = Arc<Mutex<Receiver<Vec<Job>>>>;
 pub async fn run(
     session: SessionId,
     target: Target,
-    manner: Manner,
+    config: SessionConfig,
     queue: Queue,
     reports: Sender<Report>,
     mut wake: Wake,
 ) {
     let mut pending = None;
     loop {
-        if manner.lazy && pending.is_none() {
+        if config.lazy && pending.is_none() {
             pending = queue.lock().await.recv().await;
             if pending.is_none() {
                 return;
             }
         }
-        let Some(client) = open(session, &target, &manner, &reports, &mut wake).await else {
+        let Some(client) = open(session, &target, &config, &reports, &mut wake).await else {
             return;
         };
-        manner.ended.fetch_add(OPENING, Ordering::Relaxed);
+        config.ended.fetch_add(OPENING, Ordering::Relaxed);
         let opened = Report::Opened {
             session,
             peer: client.peer.clone(),
@@ -152,7 +156,7 @@ pub async fn run(
         if reports.send(opened).await.is_err() {
             return;
         }
-        match serve(session, &client, &manner, &queue, &reports, pending.take()).await {
+        match serve(session, &client, &config, &queue, &reports, pending.take()).await {
             None => return client.close().await,
             Some((error, unasked)) => {
                 pending = unasked;
@@ -174,14 +178,14 @@ pub async fn run(
 pub async fn open(
     session: SessionId,
     target: &Target,
-    manner: &Manner,
+    config: &SessionConfig,
     reports: &Sender<Report>,
     wake: &mut Wake,
 ) -> Option<Client> {
     let mut attempt = 0;
     loop {
         wake.mark_unchanged();
-        let error = match connect_to_watch(target, &manner.settings).await {
+        let error = match Client::open_to_watch(target, &config.settings).await {
             Ok(client) => return Some(client),
             Err(error) => error,
         };
@@ -211,27 +215,6 @@ pub async fn open(
     }
 }
 
-/// Connects, authenticates and fixes the session's settings within one deadline.
-pub async fn connect(target: &Target, settings: &Settings) -> Result<Client, PgError> {
-    let begun = Instant::now();
-    let opening = async {
-        let client = Client::connect(target).await?;
-        client.set_up(settings, begun).await
-    };
-    let deadline = target.connect_deadline();
-    timeout(deadline, opening).await.unwrap_or_else(|_| {
-        Err(PgError::new(
-            Class::Reconnect,
-            format!("no answer within {} s", deadline.as_secs()),
-        ))
-    })
-}
-
-/// As [`connect`], for statements of ours that read what others wrote, whatever bytes it has.
-pub async fn connect_to_watch(target: &Target, settings: &Settings) -> Result<Client, PgError> {
-    connect(target, &settings.clone().reading_any_text()).await
-}
-
 /// How long to wait before the next attempt. A server that is down answers at once and is asked
 /// often, so that the screen lives again within a second of its return; a full one is spared.
 fn patience(error: &PgError, attempt: u32) -> Option<Duration> {
@@ -253,7 +236,7 @@ fn patience(error: &PgError, attempt: u32) -> Option<Duration> {
 async fn serve(
     session: SessionId,
     client: &Client,
-    manner: &Manner,
+    config: &SessionConfig,
     queue: &Queue,
     reports: &Sender<Report>,
     first: Option<Vec<Job>>,
@@ -274,15 +257,15 @@ async fn serve(
         };
         let begun = Instant::now();
         let work = async {
-            shared.learn(client, manner, &jobs).await;
+            shared.learn(client, config, &jobs).await;
             if session == SessionId::Fast {
-                reports.send(manner.told()).await.ok()?;
+                reports.send(config.told()).await.ok()?;
             }
-            Some(shared.answer(client, manner, &jobs).await)
+            Some(shared.answer(client, config, &jobs).await)
         };
-        let Ok(answers) = timeout(manner.deadline, work).await else {
+        let Ok(answers) = timeout(config.deadline, work).await else {
             // The statements may still run: the session is thrown away, statement_timeout ends them.
-            let error = PgError::deadline(manner.deadline.as_secs_f64());
+            let error = PgError::deadline(config.deadline.as_secs_f64());
             late(&jobs, begun, &error, reports).await?;
             return Some((error, None));
         };
@@ -337,19 +320,23 @@ async fn late(
 }
 
 /// Runs one statement.
-pub(super) async fn answer(client: &Client, manner: &Manner, job: &Job) -> Result<Table, PgError> {
-    manner.ended.fetch_add(1, Ordering::Relaxed);
+pub(super) async fn answer(
+    client: &Client,
+    config: &SessionConfig,
+    job: &Job,
+) -> Result<Table, PgError> {
+    config.ended.fetch_add(1, Ordering::Relaxed);
     let ask = async {
         if job.as_text {
             client.query_panel(&job.sql).await
-        } else if manner.transaction || job.once {
+        } else if config.transaction || job.once {
             client.query(&job.sql, &[]).await
         } else {
             client.query_again(&job.sql).await
         }
     };
     let ask = client.as_written(&job.sql, ask);
-    if manner.transaction {
+    if config.transaction {
         let (opening, table, closing) = join3(
             client.begin_as("ISOLATION LEVEL REPEATABLE READ READ ONLY", ""),
             ask,

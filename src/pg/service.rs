@@ -1,6 +1,7 @@
 //! Connection service files: `[name]` sections of `keyword=value` lines.
 
-use super::conninfo::{ConninfoError, home};
+use super::account::home;
+use super::conninfo_error::ConninfoError;
 use super::keywords::Settings;
 use crate::text::Clean;
 use std::path::{Path, PathBuf};

@@ -115,12 +115,12 @@ impl Value {
         }
     }
 
-    /// Whether the cell is boolean true.
+    /// Returns true if the cell is boolean true.
     pub fn is_true(&self) -> bool {
         matches!(self, Self::Bool(true))
     }
 
-    /// Whether the cell holds a value at all.
+    /// Returns true if the cell holds a value at all.
     pub fn is_known(&self) -> bool {
         !matches!(self, Self::Null | Self::Unavailable | Self::Pending)
     }

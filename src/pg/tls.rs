@@ -5,13 +5,13 @@
 //! less than [`Peer::protection`] says.
 
 use super::certificate::{self, Connector};
-use super::client::{Peer, Protection};
 use super::conninfo::Target;
 use super::endpoint::{Endpoint, Place};
 use super::error::{Class, PgError};
 use super::failure::{Failure, Kind, combine, explain};
 use super::messages::Seen;
 use super::options::{SessionAttrs, SslMode, TlsSettings};
+use super::peer::{Peer, Protection};
 use super::stream::{Bounding, Plain};
 use crate::text::Clean;
 use postgres_openssl::TlsStream;
@@ -424,6 +424,6 @@ async fn check_session(
         return Ok(());
     }
     Err(Failure::unreachable(format!(
-        "{endpoint}: the server is {what}, as target_session_attrs wants it otherwise"
+        "{endpoint}: server is {what}, but target_session_attrs requires otherwise"
     )))
 }

@@ -1,12 +1,14 @@
 //! `htap-top init`: installs the schema in a database that is there, and touches nothing that is not ours.
 
-use super::circumstances;
+pub(super) mod circumstances;
+
+use super::definition::{OWNER, SCHEMAS, SUMMARIES, VERSION, VIEWS};
 use super::fill::{self, Entry, Loaded, Progress, Standing};
 use super::generate::Shape;
 use super::refresh::{self, Mode};
-use super::schema::{self, OWNER, SCHEMAS, SUMMARIES, VERSION, VIEWS};
+use super::schema;
 use super::survey::Survey;
-use crate::pg::{Client, PgError, Settings, Target, sampler};
+use crate::pg::{Client, PgError, Settings, Target};
 use std::time::Duration;
 
 /// Why nothing was installed. The texts are fit to stand behind `htap-top: `.
@@ -141,7 +143,7 @@ pub async fn init(
 }
 
 pub(super) async fn connect(target: &Target) -> Result<Client, InitError> {
-    let connected = sampler::connect(target, &Settings::of_work(Duration::ZERO)).await;
+    let connected = Client::open(target, &Settings::of_work(Duration::ZERO)).await;
     let own = connected.and_then(|client| {
         client.need_own_session("init")?;
         Ok(client)

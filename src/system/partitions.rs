@@ -1,6 +1,6 @@
 //! The months of the shop: what there is, those to come, and those that come back.
 
-use crate::pg::{Client, Param, PgError, Settings, Target, owners, sampler};
+use crate::pg::{Client, Param, PgError, Settings, Target, owners};
 use chrono::{Datelike, Months, NaiveDate};
 use serde::Serialize;
 use std::fmt;
@@ -91,7 +91,7 @@ impl FromStr for Month {
         let date = NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d");
         match date {
             Ok(date) if (1..=9999).contains(&date.year()) && text.len() == 7 => Ok(Self(date)),
-            _ => Err("a month such as 2026-05 is wanted".to_owned()),
+            _ => Err("expected a month such as 2026-05".to_owned()),
         }
     }
 }
@@ -175,7 +175,7 @@ impl Listing {
 
 /// A session for this work.
 pub async fn connect(target: &Target) -> Result<Client, PartitionError> {
-    let connected = sampler::connect(target, &Settings::of_work(Duration::ZERO)).await;
+    let connected = Client::open(target, &Settings::of_work(Duration::ZERO)).await;
     let own = async {
         let client = connected?;
         client.need_own_session("work on partitions")?;

@@ -153,7 +153,7 @@ impl OlapError {
         }
     }
 
-    /// Whether the trouble is the session or the way to the server, not what was asked.
+    /// Returns true if the trouble is the session or the way to the server, not what was asked.
     pub fn is_of_session(&self) -> bool {
         match self {
             Self::Rejected(_) => false,

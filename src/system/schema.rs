@@ -1,67 +1,9 @@
-//! The schema, as the SQL files of `queries/system/`.
+//! Creates, upgrades and fills the schema by the SQL files of `queries/system/`.
 
+use super::definition::{FILES, OWNER, ROLES_FILE, VERSION};
 use super::refresh::{self, Mode};
 use super::survey::Survey;
 use crate::pg::{Client, Param, PgError, quote_ident};
-
-/// The version of the schema that these files make. It grows when an installed schema has to be changed by
-/// more than running them again; then there is an entry in `UPGRADES`.
-pub const VERSION: i64 = 3;
-
-/// The file that creates the roles.
-const ROLES_FILE: &str = "00_roles.sql";
-
-/// Name and text of each file, in the order they must run. They are repeatable.
-pub const FILES: [(&str, &str); 12] = [
-    (
-        ROLES_FILE,
-        include_str!("../../queries/system/00_roles.sql"),
-    ),
-    (
-        "01_installed.sql",
-        include_str!("../../queries/system/01_installed.sql"),
-    ),
-    (
-        "02_shop.sql",
-        include_str!("../../queries/system/02_shop.sql"),
-    ),
-    (
-        "03_functions.sql",
-        include_str!("../../queries/system/03_functions.sql"),
-    ),
-    (
-        "04_partitions.sql",
-        include_str!("../../queries/system/04_partitions.sql"),
-    ),
-    (
-        "05_control.sql",
-        include_str!("../../queries/system/05_control.sql"),
-    ),
-    (
-        "06_capture.sql",
-        include_str!("../../queries/system/06_capture.sql"),
-    ),
-    (
-        "07_mart.sql",
-        include_str!("../../queries/system/07_mart.sql"),
-    ),
-    (
-        "08_merge.sql",
-        include_str!("../../queries/system/08_merge.sql"),
-    ),
-    (
-        "09_load.sql",
-        include_str!("../../queries/system/09_load.sql"),
-    ),
-    (
-        "10_check.sql",
-        include_str!("../../queries/system/10_check.sql"),
-    ),
-    (
-        "11_rights.sql",
-        include_str!("../../queries/system/11_rights.sql"),
-    ),
-];
 
 /// How an earlier version becomes this one.
 struct Upgrade {
@@ -137,35 +79,6 @@ const UPGRADES: [Upgrade; 2] = [
         ],
     },
 ];
-
-/// The schemas.
-pub const SCHEMAS: [&str; 3] = ["shop", "mart", "htap"];
-
-/// The roles, which belong to the whole cluster.
-pub const ROLES: [&str; 5] = [
-    "htap_oltp",
-    "htap_olap",
-    "htap_refresh",
-    "htap_monitor",
-    OWNER,
-];
-
-/// The one that owns the schemas and all that is ours in them. Nobody can log in as it, or is a member of it.
-pub const OWNER: &str = "htap_owner";
-
-/// How the comments of our schemas and roles begin; without it they are somebody else's.
-pub const MARK: &str = "htap-top:";
-
-/// The materialized views in an order in which each comes after those it reads.
-pub const VIEWS: [&str; 4] = [
-    "mart.sales_hourly_mv",
-    "mart.user_behavior_mv",
-    "mart.fact_sales_mv",
-    "mart.daily_sales_summary",
-];
-
-/// The incremental summaries, each a few tables of which the first gives it its name.
-pub const SUMMARIES: [&str; 3] = ["mart.sales_hourly", "mart.fact_sales", "mart.segment_rfm"];
 
 /// Extensions that show more where the server has them; nothing depends on them.
 const EXTENSIONS: [&str; 3] = ["pg_stat_statements", "pgstattuple", "pg_buffercache"];
@@ -328,7 +241,7 @@ pub async fn extensions(client: &Client) -> Result<(), PgError> {
     Ok(())
 }
 
-/// Fills all of [`SUMMARIES`] and [`VIEWS`] from the base tables, and tells the planner what they hold.
+/// Fills all of [`SUMMARIES`](super::definition::SUMMARIES) and [`VIEWS`](super::definition::VIEWS) from the base tables, and tells the planner what they hold.
 /// `progress` is told the share that is done, from 0 to 1, and which one comes next.
 pub async fn fill_all(client: &Client, mut progress: impl FnMut(f64, &str)) -> Result<(), PgError> {
     let all = refresh::known(client).await?;

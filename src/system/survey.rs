@@ -2,7 +2,7 @@
 //!
 //! Ours are the roles and schemas whose comment says so, and within the schemas what `htap.object` lists.
 
-use super::schema::{self, MARK, ROLES, SCHEMAS};
+use super::definition::{FILES, MARK, ROLES, SCHEMAS};
 use crate::pg::{Client, Param, PgError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -56,7 +56,7 @@ impl Thing {
         }
     }
 
-    /// Whether it lies in a schema by itself, and is no part of a table.
+    /// Returns true if it lies in a schema by itself, and is no part of a table.
     pub fn stands_alone(&self) -> bool {
         !matches!(self.kind.as_str(), "index" | "default value" | "rule")
             && !self.identity.contains(" on ")
@@ -184,7 +184,7 @@ impl Survey {
             && SCHEMAS.iter().all(|name| self.schemas.contains(*name))
     }
 
-    /// Whether it is ours.
+    /// Returns true if it is ours.
     fn is_ours(&self, thing: &Thing) -> bool {
         self.recorded.contains(thing)
             || thing.kind == "table"
@@ -268,7 +268,7 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| {
         relations: BTreeSet::new(),
         routines: BTreeSet::new(),
     };
-    for line in schema::FILES.iter().flat_map(|(_, sql)| sql.lines()) {
+    for line in FILES.iter().flat_map(|(_, sql)| sql.lines()) {
         match created(line) {
             Some(("FUNCTION", name)) => names.routines.insert(name),
             Some((_, name)) => names.relations.insert(name),
@@ -307,7 +307,7 @@ fn created(line: &str) -> Option<(&str, String)> {
     }
 }
 
-/// Whether a table of this name, with schema, would be in the way of a partition.
+/// Returns true if a table of this name, with schema, would be in the way of a partition.
 fn is_partition_name(name: &str) -> bool {
     ["orders", "order_items", "payments", "shipments"]
         .iter()

@@ -1,6 +1,6 @@
 //! `htap-top init --uninstall`: removes what `init` made, and nothing else.
 
-use super::circumstances::some;
+use super::init::circumstances::some;
 use super::init::{InitError, Step, connect};
 use super::schema;
 use super::survey::{Survey, Thing};
@@ -119,7 +119,7 @@ fn reading() -> impl FnOnce(PgError) -> InitError {
 fn refuse_foreign(survey: &Survey) -> Result<(), InitError> {
     if !survey.unmarked.is_empty() {
         return Err(InitError::Refused(format!(
-            "nothing was changed: {} has not the mark of htap-top, which did not make it, or not alone",
+            "nothing was changed: {} is not marked as created by htap-top, or not by it alone",
             survey.unmarked.join(", ")
         )));
     }

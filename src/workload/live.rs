@@ -1,7 +1,7 @@
 //! How a load goes, at this moment.
 
-use super::run::{Class, Run};
 use super::shop::lock;
+use super::state::{Class, Run};
 use super::summary::errors;
 use super::tally::{Latency, Recent};
 use crate::format;

@@ -3,13 +3,14 @@
 use super::arrivals::Arrivals;
 use super::dispatch::{Lanes, dispatch};
 use super::error::WorkloadError;
-use super::freshness::{Freshness, Heart};
+use super::freshness::Heart;
 use super::live::Live;
 use super::machine::Processors;
 use super::mix::{Catalogue, Dice, Job, Life};
 use super::options::Options;
 use super::queue::Queue;
 use super::shop::{Counter, Desk, Shop, lock};
+use super::state::{Before, Class, Run};
 use super::summary::Summary;
 use super::tally::Tally;
 use crate::pg::pool::{Pool, PoolSize};
@@ -35,32 +36,6 @@ const DELIVER: Statement = Statement {
     types: &["bigint[]", "integer[]"],
     sql: include_str!("../../queries/workload/deliver.sql"),
 };
-
-/// A load that is being put on.
-pub(super) struct Run {
-    pub(super) options: Options,
-    pub(super) pools: Pools,
-    pub(super) orders: Arc<Orders>,
-    pub(super) oltp: Class,
-    pub(super) olap: Class,
-    pub(super) freshness: Arc<Mutex<Freshness>>,
-    /// Pieces that were delivered beforehand.
-    pub(super) delivered: i64,
-    pub(super) start: Instant,
-}
-
-/// One of the two classes of work.
-pub(super) struct Class {
-    pub(super) tally: Arc<Mutex<Tally>>,
-    pub(super) queue: Arc<Queue>,
-}
-
-/// What the machine and the server had counted at some moment.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Before {
-    pub(super) processors: Option<Processors>,
-    pub(super) deadlocks: Option<i64>,
-}
 
 /// Puts a load on the database `target` points at, as the roles of [`crate::system::pools`], until its time is
 /// over or `interrupted` resolves. `tell` hears how it goes, twice a second.

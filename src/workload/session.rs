@@ -1,6 +1,6 @@
 //! A session that is opened when it is needed, and again when it was lost.
 
-use crate::pg::{Class, Client, Param, PgError, Settings, Table, Target, sampler};
+use crate::pg::{Class, Client, Param, PgError, Settings, Table, Target};
 use crate::system::refresh::{Done, Kind, Mode, View, refresh};
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ impl Session {
 
     async fn client(&mut self) -> Result<&Client, PgError> {
         if self.open.as_ref().is_none_or(Client::is_closed) {
-            self.open = Some(sampler::connect(&self.target, &self.settings).await?);
+            self.open = Some(Client::open(&self.target, &self.settings).await?);
         }
         self.open
             .as_ref()

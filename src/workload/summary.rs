@@ -1,7 +1,7 @@
 //! What became of a load: for programs as JSON, for people as a table.
 
-use super::run::{Before, Class, Run};
 use super::shop::lock;
+use super::state::{Before, Class, Run};
 use super::tally::{Latency, Times};
 use crate::format;
 use crate::system::orders::Commit;
@@ -17,10 +17,10 @@ use std::time::Duration;
 pub struct Summary {
     /// Seconds that were measured: all figures but `delivered_pieces` are of this time.
     pub measured_s: f64,
-    /// Whether it was ended before its time.
+    /// True if it was ended before its time.
     pub interrupted: bool,
     /// What was asked for.
-    pub asked: Asked,
+    pub asked: Requested,
     /// The transactions.
     pub oltp: ClassSummary,
     /// The reports.
@@ -45,7 +45,7 @@ pub struct Summary {
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Asked {
+pub struct Requested {
     /// Transactions per second.
     pub oltp_per_s: f64,
     /// Reports per second.
@@ -187,9 +187,9 @@ impl Run {
         }
     }
 
-    fn asked(&self) -> Asked {
+    fn asked(&self) -> Requested {
         let options = &self.options;
-        Asked {
+        Requested {
             oltp_per_s: options.oltp_per_s,
             olap_per_s: options.olap_per_s,
             hybrid_per_s: options.hybrid_per_s,
@@ -283,11 +283,7 @@ impl fmt::Display for Summary {
                 format::ms(max)
             )?;
         }
-        writeln!(
-            f,
-            "again  {} retries, {} deadlocks",
-            self.retries, self.deadlocks
-        )?;
+        writeln!(f, "retries {}, deadlocks {}", self.retries, self.deadlocks)?;
         if let (Some(own), Some(others)) = (self.cpu_own, self.cpu_others) {
             writeln!(
                 f,

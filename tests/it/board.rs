@@ -4,7 +4,7 @@
 use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::finding::Finding;
 use htap_top::dashboard::event::{Effect, Event, FeedId, Key, Moment, OwnCost, Request};
-use htap_top::dashboard::layout;
+use htap_top::dashboard::model::layout;
 use htap_top::dashboard::model::{Model, Start};
 use htap_top::dashboard::panels::spec::Pool;
 use htap_top::dashboard::theme::Theme;

@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::server::{Database, Order, Server, block_on, pid, shared, until, until_waiting};
+use htap_top::explain::{ExplainError, Explained, Whose, explain};
 use htap_top::pg::{Client, Param, PgError};
-use htap_top::system::explain::{ExplainError, Explained, Whose, explain};
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 

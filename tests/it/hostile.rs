@@ -9,7 +9,7 @@ use htap_top::dashboard::feed::PID;
 use htap_top::dashboard::panels;
 use htap_top::dashboard::panels::spec::Spec;
 use htap_top::doctor::{check, examine};
-use htap_top::pg::{Client, Settings, Table, Value, sampler};
+use htap_top::pg::{Client, Settings, Table, Value};
 use htap_top::system::{fill, schema};
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -162,7 +162,7 @@ async fn look(database: &Database<'_>, major: u16) -> BTreeMap<String, Table> {
         .target_of("hostile")
         .with_application_name("htap-top");
     let settings = Settings::of_monitor(Duration::from_secs(60));
-    let client = sampler::connect(&target, &settings).await.unwrap();
+    let client = Client::open(&target, &settings).await.unwrap();
     let mut answers = BTreeMap::new();
     for (name, sql) in statements(major) {
         let table = client.query(&sql, &[]).await;

@@ -19,7 +19,7 @@ use htap_top::pg::Client;
 use serde_json::Value;
 use std::process::{Command, Stdio};
 
-/// The panels that the README lists.
+/// The panels that docs/screen.md lists.
 const PANELS: [&str; 21] = [
     "hourly_sales",
     "top_categories",

@@ -9,9 +9,9 @@ use super::terminal::tmux::Terminal;
 use bouncer::Bouncer;
 use htap_top::dashboard::panels;
 use htap_top::dashboard::panels::classify::Classifier;
-use htap_top::pg::admin::{self, Identity, Signal, Spare, Verdict};
-use htap_top::pg::{Class, Client, Param, PgError, Settings, Table, measure, sampler};
-use htap_top::system::explain::{Whose, explain};
+use htap_top::explain::{Whose, explain};
+use htap_top::pg::admin::{self, Exclusions, Identity, Signal, Verdict};
+use htap_top::pg::{Class, Client, Param, PgError, Settings, Table, measure};
 use htap_top::system::refresh::{Mode, Refresh, View};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -276,7 +276,7 @@ fn statement_pooling_is_refused_with_the_reason() {
         let application = Application::start(&bouncer, &database.name, "postgres").await;
         let target = bouncer.target(&database.name, "postgres");
         let settings = Settings::of_monitor(Duration::from_secs(3));
-        let error = sampler::connect(&target, &settings).await.unwrap_err();
+        let error = Client::open(&target, &settings).await.unwrap_err();
         assert_eq!(error.class, Class::Configuration, "{error}");
         let conninfo = bouncer.conninfo(&database.name, "postgres");
         for line in [
@@ -373,7 +373,8 @@ async fn act(bouncer: &Bouncer, database: &Database<'_>) {
             // Whatever its transaction is.
             victim.identity.since = None;
         }
-        let verdicts = admin::signal(&target, signal, &[victim.identity], Spare::default()).await;
+        let verdicts =
+            admin::signal(&target, signal, &[victim.identity], Exclusions::default()).await;
         assert_eq!(verdicts, [Verdict::Gone]);
         assert!(victim.task.await.unwrap().is_err());
     }
@@ -432,8 +433,8 @@ fn our_own_sessions_are_known_behind_a_pooler_that_adds_addresses() {
             .target(&database.name, "postgres")
             .with_application_name("htap-top");
         let settings = Settings::of_monitor(Duration::from_secs(20));
-        let first = sampler::connect(&target, &settings).await.unwrap();
-        let second = sampler::connect(&target, &settings).await.unwrap();
+        let first = Client::open(&target, &settings).await.unwrap();
+        let second = Client::open(&target, &settings).await.unwrap();
         // It keeps its connection.
         second.begin("").await.unwrap();
         let sql =

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 use super::server::Server;
-use htap_top::demo::{self, Wanted};
+use htap_top::cluster::{self, Wanted};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::os::unix::process::CommandExt;
@@ -18,7 +18,7 @@ fn place(server: &Server, name: &str) -> PathBuf {
         major: Some(server.major()),
         ..Wanted::default()
     };
-    let beside = demo::find(&wanted).unwrap().bindir.join(name);
+    let beside = cluster::find(&wanted).unwrap().bindir.join(name);
     if beside.is_file() {
         return beside;
     }

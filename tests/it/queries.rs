@@ -17,7 +17,7 @@ use htap_top::dashboard::panels::{
     self, activity, bloat, locks, replication, scans, snapshots, statements, views, waits, wal,
 };
 use htap_top::dashboard::xid_clock::{Clock, XidClock};
-use htap_top::pg::{Client, Param, Settings, Table, Value, sampler};
+use htap_top::pg::{Client, Param, Settings, Table, Value};
 use htap_top::system::schema;
 use situations::Situations;
 use standby::Standby;
@@ -53,7 +53,7 @@ fn spec(name: &str) -> Spec {
 async fn sampling(database: &Database<'_>, role: &str) -> Client {
     let target = database.target_of(role).with_application_name("htap-top");
     let settings = Settings::of_monitor(Duration::from_secs(20));
-    sampler::connect(&target, &settings).await.unwrap()
+    Client::open(&target, &settings).await.unwrap()
 }
 
 /// The dashboard's schema with a bit of data, and the three roles.

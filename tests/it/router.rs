@@ -16,9 +16,9 @@ mod rules;
 
 use crate::it::server::{Database, block_on};
 use crate::it::system::shop;
-use htap_top::system::router::catalogue::Catalogue;
-use htap_top::system::router::traps::TRAPS;
-use htap_top::system::router::{Decision, Node, Outcome, Pool, ReplicaState, Router, Session};
+use htap_top::router::catalogue::Catalogue;
+use htap_top::router::traps::TRAPS;
+use htap_top::router::{Decision, Node, Outcome, Pool, ReplicaState, Router, Session};
 
 /// Routes as the reading role of this database.
 async fn router(database: &Database<'_>) -> Router {

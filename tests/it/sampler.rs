@@ -3,7 +3,7 @@
 
 use super::server::{Database, Order, PATIENCE, Server, block_on, shared, until};
 use htap_top::pg::canary;
-use htap_top::pg::sampler::{self, Job, Manner, Report, SessionId, Tally};
+use htap_top::pg::sampler::{self, Job, Report, SessionConfig, SessionId, Tally};
 use htap_top::pg::{Class, PgError, Settings, Table, Target, Value};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -23,8 +23,8 @@ struct Session {
     task: tokio::task::JoinHandle<()>,
 }
 
-fn manner(server: Duration, client: Duration) -> Manner {
-    Manner {
+fn config(server: Duration, client: Duration) -> SessionConfig {
+    SessionConfig {
         settings: Settings::of_monitor(server),
         transaction: false,
         deadline: client,
@@ -36,7 +36,7 @@ fn manner(server: Duration, client: Duration) -> Manner {
 
 const LONG: Duration = Duration::from_secs(60);
 
-fn start(target: &Target, manner: Manner) -> Session {
+fn start(target: &Target, config: SessionConfig) -> Session {
     let (ask, queue) = channel(8);
     let (report, reports) = channel(64);
     let (wake, woken) = watch::channel(());
@@ -44,7 +44,7 @@ fn start(target: &Target, manner: Manner) -> Session {
     let task = tokio::spawn(sampler::run(
         SessionId::Fast,
         target.clone(),
-        manner,
+        config,
         queue,
         report,
         woken,
@@ -120,7 +120,7 @@ impl Session {
                 outcome,
                 took_ms,
             } => {
-                assert!(took_ms >= 0.0);
+                assert!(took_ms > 0.0 && took_ms < 600_000.0, "{took_ms}");
                 (id, outcome)
             }
             other => panic!("{other:?}"),
@@ -143,7 +143,7 @@ async fn database(server: &Server) -> Database<'_> {
 fn all_statements_of_a_batch_are_answered_each_by_itself() {
     block_on(async {
         let database = database(shared()).await;
-        let mut session = start(&database.target(), manner(LONG, LONG));
+        let mut session = start(&database.target(), config(LONG, LONG));
         session.opened().await;
         session
             .ask(vec![
@@ -178,7 +178,7 @@ fn all_statements_of_a_batch_are_answered_each_by_itself() {
 fn a_panel_that_sends_too_much_has_an_error_and_the_others_go_on() {
     block_on(async {
         let database = database(shared()).await;
-        let mut session = start(&database.target(), manner(LONG, LONG));
+        let mut session = start(&database.target(), config(LONG, LONG));
         session.opened().await;
         let panel = |id, sql: &str| Job {
             as_text: true,
@@ -289,7 +289,7 @@ fn a_statement_that_comes_again_is_prepared_where_names_last() {
 fn a_statement_that_takes_too_long_is_ended_and_the_session_goes_on() {
     block_on(async {
         let database = database(shared()).await;
-        let mut session = start(&database.target(), manner(Duration::from_millis(200), LONG));
+        let mut session = start(&database.target(), config(Duration::from_millis(200), LONG));
         session.opened().await;
         session
             .ask(vec![job(1, "SELECT 1 AS n FROM pg_sleep(600)")])
@@ -306,7 +306,7 @@ fn a_killed_backend_is_replaced() {
     block_on(async {
         let database = database(shared()).await;
         let admin = database.connect().await;
-        let mut session = start(&database.target(), manner(LONG, LONG));
+        let mut session = start(&database.target(), config(LONG, LONG));
         session.opened().await;
         session
             .ask(vec![job(1, "SELECT pg_backend_pid()::int8 AS n")])
@@ -356,7 +356,7 @@ fn a_killed_and_restarted_server_is_found_again() {
     block_on(async {
         let server = Server::start(&Order::default());
         let database = database(&server).await;
-        let mut session = start(&database.target(), manner(LONG, LONG));
+        let mut session = start(&database.target(), config(LONG, LONG));
         session.opened().await;
         session.lives().await;
         server.signal(Signal::SIGKILL);
@@ -388,7 +388,7 @@ fn a_server_that_stands_still_is_given_up_and_found_again() {
         let server = Server::start(&Order::default());
         let database = database(&server).await;
         let target = database.target();
-        let mut session = start(&target, manner(LONG, Duration::from_secs(1)));
+        let mut session = start(&target, config(LONG, Duration::from_secs(1)));
         session.opened().await;
         session
             .ask(vec![job(1, "SELECT pg_backend_pid()::int8 AS n")])
@@ -428,7 +428,7 @@ fn what_only_the_user_can_mend_is_tried_again_when_woken() {
         let name = format!("{}_later", database.name);
         let mut session = start(
             &database.server.target(&name, "postgres"),
-            manner(LONG, LONG),
+            config(LONG, LONG),
         );
         let (error, attempt, retry) = session.lost().await;
         assert_eq!((error.code(), attempt, retry), ("3D000", 1, None));
@@ -456,7 +456,7 @@ fn woken_during_an_attempt_it_makes_another() {
         let nowhere = format!("{}_nowhere", database.name);
         let port = database.server.port();
         let target = Target::local(folder.path(), port, "postgres", &nowhere);
-        let mut session = start(&target, manner(LONG, LONG));
+        let mut session = start(&target, config(LONG, LONG));
         for attempt in 1..=2 {
             let (mut client, _) = door.accept().await.unwrap();
             if attempt == 1 {
@@ -475,10 +475,10 @@ fn a_lazy_session_waits_for_its_first_statement() {
     block_on(async {
         let database = database(shared()).await;
         let admin = database.connect().await;
-        let lazy = Manner {
+        let lazy = SessionConfig {
             lazy: true,
             transaction: true,
-            ..manner(LONG, LONG)
+            ..config(LONG, LONG)
         };
         let target = database.target().with_application_name("lazy");
         let mut session = start(&target, lazy);
@@ -518,7 +518,7 @@ fn the_point_query_is_timed() {
         let (_wake, woken) = watch::channel(());
         let task = tokio::spawn(canary::canary(
             database.target(),
-            manner(LONG, LONG),
+            config(LONG, LONG),
             points,
             pace,
             report,

@@ -6,8 +6,8 @@
 //! the test run ends in whatever way, `kill -9` and Ctrl-C included. Nothing is left behind.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
-use htap_top::demo::cluster::SUPERUSER;
-use htap_top::demo::{self, Cluster, ClusterOptions, Wanted};
+use htap_top::cluster::SUPERUSER;
+use htap_top::cluster::{self, Cluster, ClusterOptions, Wanted};
 use htap_top::pg::{Client, Param, Table, Target};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -329,12 +329,12 @@ fn keeper() {
         return;
     };
     let order: Order = serde_json::from_str(&order).unwrap();
-    demo::sweep();
+    cluster::sweep();
     let wanted = Wanted {
         major: order.major,
         ..Wanted::default()
     };
-    let binaries = demo::find(&wanted).unwrap_or_else(|error| panic!("{error}"));
+    let binaries = cluster::find(&wanted).unwrap_or_else(|error| panic!("{error}"));
     // For logical slots.
     let mut settings = vec![("wal_level".to_owned(), "logical".to_owned())];
     settings.extend(order.settings);

@@ -25,12 +25,13 @@ mod versions;
 mod workload;
 
 use crate::it::server::{Database, Order, Server, block_on};
-use htap_top::demo::cluster::SUPERUSER;
+use htap_top::cluster::SUPERUSER;
 use htap_top::pg::{Client, Param, PgError, Table};
+use htap_top::system::definition::{SUMMARIES, VIEWS};
 use htap_top::system::fill::{Fill, fill};
 use htap_top::system::generate::product_of_rank;
 use htap_top::system::refresh as refreshing;
-use htap_top::system::schema::{self, SUMMARIES, VIEWS};
+use htap_top::system::schema;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::OnceCell;
 

@@ -1,6 +1,8 @@
 //! Order in the house: who may import whom, files of a readable size, queries that are used, themes
-//! that are complete, a README that says what the program does.
+//! that are complete, pages that say what the program does.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
+
+mod layers;
 
 use htap_top::dashboard::keys;
 use htap_top::dashboard::panels;
@@ -85,11 +87,11 @@ struct Word {
 const WORDS: &[Word] = &[
     Word {
         pattern: r"\btokio_postgres\b",
-        allowed: &["src/pg/"],
+        allowed: &["src/pg"],
     },
     Word {
         pattern: r"\bopenssl\b",
-        allowed: &["src/pg/", "src/system/archive/"],
+        allowed: &["src/pg", "src/system/archive"],
     },
     Word {
         pattern: r"\bcrossterm\b",
@@ -98,30 +100,30 @@ const WORDS: &[Word] = &[
     Word {
         pattern: r"\bratatui\b",
         allowed: &[
-            "src/dashboard/view/",
-            "src/dashboard/layout.rs",
+            "src/dashboard/view",
+            "src/dashboard/model/layout.rs",
             "src/dashboard/theme.rs",
-            "src/dashboard/theme/",
-            "src/dashboard/widgets/",
-            "src/dashboard/panels/",
-            "src/dashboard/runtime/",
+            "src/dashboard/theme",
+            "src/dashboard/widgets",
+            "src/dashboard/panels",
+            "src/dashboard/runtime",
             "src/dashboard/terminal.rs",
         ],
     },
     Word {
         pattern: r"\b(Instant|SystemTime|Utc|Local)::now\b",
         allowed: &[
-            "src/dashboard/runtime/",
+            "src/dashboard/runtime",
             // The client's own deadlines and durations, on the monotonic clock.
-            "src/pg/sampler.rs",
-            "src/pg/shared.rs",
+            "src/pg/sampler",
+            "src/pg/client/session.rs",
             "src/pg/canary.rs",
             "src/pg/admin.rs",
-            "src/workload/",
-            "src/demo/",
+            "src/workload",
+            "src/demo",
             // Paces, and how long a refresh took.
-            "src/system/refresh/",
-            "src/bench/",
+            "src/system/refresh",
+            "src/bench",
             // The clock is what is checked, and how long it took to connect.
             "src/doctor/session.rs",
             // The offset from UTC, asked once.
@@ -193,7 +195,7 @@ fn a_misplaced_word_is_found() {
     };
     let bad = [
         at("src/system/x.rs", "use tokio_postgres::Client;"),
-        at("src/dashboard/model/mod.rs", "let now = Instant::now();"),
+        at("src/dashboard/model.rs", "let now = Instant::now();"),
         at(
             "src/dashboard/keys.rs",
             "fn f(k: crossterm::event::KeyEvent) {}",
@@ -225,10 +227,9 @@ fn a_misplaced_word_is_found() {
     }
 }
 
-/// The module a source file is: `src/dashboard/model/mod.rs` is `dashboard::model`.
+/// The module a source file is: `src/dashboard/model.rs` is `dashboard::model`.
 fn module(path: &str) -> Vec<String> {
     let path = path.trim_start_matches("src/").trim_end_matches(".rs");
-    let path = path.trim_end_matches("/mod");
     if matches!(path, "lib" | "main") {
         vec![path.to_owned()]
     } else {
@@ -383,14 +384,23 @@ const BANS: &[Ban] = &[
     Ban {
         who: "pg",
         but: &[],
-        what: &["dashboard", "system", "workload", "demo", "doctor"],
+        what: &[
+            "cluster",
+            "dashboard",
+            "demo",
+            "doctor",
+            "explain",
+            "router",
+            "system",
+            "workload",
+        ],
         shared: &[],
     },
     Ban {
         who: "doctor",
         but: &[],
         what: &["dashboard", "workload", "demo"],
-        shared: &["dashboard::panels"],
+        shared: &[],
     },
     Ban {
         who: "",
@@ -490,9 +500,12 @@ fn a_forbidden_import_is_found() {
             "src/workload/x.rs",
             "use crate::dashboard::feed::Feed as F;",
         ),
-        at("src/pg/x.rs", "use crate::demo::Cluster;"),
+        at("src/pg/x.rs", "use crate::cluster::Cluster;"),
         at("src/doctor/x.rs", "use crate::dashboard::model::Model;"),
-        at("src/dashboard/keys.rs", "use super::runtime::Stage;"),
+        at(
+            "src/dashboard/keys.rs",
+            "use super::runtime::TerminalSession;",
+        ),
     ];
     for (ban, file) in BANS.iter().zip(bad) {
         assert_eq!(
@@ -512,15 +525,26 @@ fn a_forbidden_import_is_found() {
             "src/dashboard/model/x.rs",
             "use super::Model; use crate::dashboard::panels::bloat;",
         ),
-        at("src/doctor/x.rs", "use crate::dashboard::panels;"),
+        at("src/doctor/x.rs", "use crate::sqlfile;"),
         at(
             "src/commands/dashboard.rs",
-            "use htap_top::dashboard::runtime::{self, Stage};",
+            "use htap_top::dashboard::runtime::{self, TerminalSession};",
         ),
     ];
     for ban in BANS {
         assert_eq!(banned(ban, &good), Vec::<String>::new(), "{}", ban.who);
     }
+}
+
+#[test]
+fn modules_are_files_of_their_name() {
+    let old = |file: &&File| file.path.ends_with("/mod.rs");
+    let old: Vec<String> = sources()
+        .iter()
+        .filter(old)
+        .map(|file| file.path.clone())
+        .collect();
+    assert_eq!(old, Vec::<String>::new(), "write x.rs beside x/");
 }
 
 /// The most lines of a source file that one reads in one go.
@@ -572,7 +596,14 @@ fn nothing_of_the_building_site_is_left() {
     let mut all = sources();
     all.extend(files("queries", &[".sql"]));
     all.extend(files("themes", &[".toml"]));
-    for name in ["README.md", "CHANGELOG.md", "Cargo.toml", "src/config.toml"] {
+    all.extend(files("docs", &[".md"]));
+    for name in [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "Cargo.toml",
+        "src/config.toml",
+    ] {
         let path = root().join(name);
         all.extend(path.is_file().then(|| file(&path)));
     }
@@ -656,7 +687,7 @@ fn every_query_is_built_in_and_parses() {
     assert_eq!(
         listed(panels::variants()),
         query_names("queries"),
-        "the files of queries/ and the list in src/dashboard/panels/mod.rs differ"
+        "the files of queries/ and the list in src/dashboard/panels.rs differ"
     );
     for (name, major) in query_names("queries") {
         if major.is_none() {
@@ -694,33 +725,35 @@ fn every_theme_has_every_role() {
     }
 }
 
-/// What the README says between two marks.
+/// What a page says between two marks.
 fn between<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
     let (open, close) = (format!("<!-- {mark} -->"), format!("<!-- /{mark} -->"));
     let (_, rest) = text.split_once(&open)?;
     Some(rest.split_once(&close)?.0.trim())
 }
 
-/// Why the README's key table is not the program's; `None` where it is.
-fn key_table_fault(readme: Option<&str>) -> Option<String> {
+/// Why the key table of docs/screen.md is not the program's; `None` if it is.
+fn key_table_fault(page: Option<&str>) -> Option<String> {
     let cure = format!(
         "put this between `<!-- keys -->` and `<!-- /keys -->`:\n{}",
         keys::markdown()
     );
-    let Some(readme) = readme else {
-        return Some(format!("there is no README.md; {cure}"));
+    let Some(page) = page else {
+        return Some(format!("there is no docs/screen.md; {cure}"));
     };
-    match between(readme, "keys") {
-        None => Some(format!("README.md has no marks for the key table; {cure}")),
+    match between(page, "keys") {
+        None => Some(format!(
+            "docs/screen.md has no marks for the key table; {cure}"
+        )),
         Some(table) if table != keys::markdown().trim() => Some(format!(
-            "README.md's key table is not the program's; {cure}"
+            "the key table of docs/screen.md is not the program's; {cure}"
         )),
         Some(_) => None,
     }
 }
 
 #[test]
-fn the_key_table_of_the_readme_is_the_program_s() {
+fn the_key_table_of_the_docs_is_the_program_s() {
     let good = format!("# x\n<!-- keys -->\n{}\n<!-- /keys -->\n", keys::markdown());
     assert_eq!(key_table_fault(Some(&good)), None);
     assert!(
@@ -729,8 +762,8 @@ fn the_key_table_of_the_readme_is_the_program_s() {
             .contains("is not the program's")
     );
     assert!(key_table_fault(Some("# x")).unwrap().contains("no marks"));
-    assert!(key_table_fault(None).unwrap().contains("no README.md"));
-    let readme = std::fs::read_to_string(root().join("README.md")).ok();
-    let fault = key_table_fault(readme.as_deref());
+    assert!(key_table_fault(None).unwrap().contains("no docs/screen.md"));
+    let page = std::fs::read_to_string(root().join("docs/screen.md")).ok();
+    let fault = key_table_fault(page.as_deref());
     assert!(fault.is_none(), "{}", fault.unwrap_or_default());
 }

@@ -6,8 +6,8 @@ use htap_top::config::Config;
 use htap_top::dashboard::event::{Effect, Event, Key, Moment, OwnCost};
 use htap_top::dashboard::model::{Model, Screen, Start};
 use htap_top::dashboard::tape::{HOUR_MS, Tape};
-use htap_top::dashboard::theatre::Theatre;
 use htap_top::dashboard::theme::Theme;
+use htap_top::dashboard::timeline::Timeline;
 use htap_top::dashboard::view::view;
 use htap_top::pg::sampler::{Report, SessionId};
 use htap_top::pg::{Class, Peer, PgError, Protection, Table, Value};
@@ -99,150 +99,156 @@ fn body(model: &Model) -> String {
 }
 
 struct Watched {
-    theatre: Theatre,
+    timeline: Timeline,
     /// What was on the screen at the end of each second.
     shown: Vec<String>,
 }
 
 fn watched(seconds: u64) -> Watched {
-    let mut theatre = Theatre::live(model());
-    let _ = theatre.update(Event::Resized {
+    let mut timeline = Timeline::live(model());
+    let _ = timeline.update(Event::Resized {
         width: 120,
         height: 40,
     });
-    let _ = theatre.update(ticked(0));
+    let _ = timeline.update(ticked(0));
     for event in opened() {
-        let _ = theatre.update(event);
+        let _ = timeline.update(event);
     }
-    let told = answered(theatre.shown(), "facts", facts());
-    let _ = theatre.update(told);
+    let told = answered(timeline.shown(), "facts", facts());
+    let _ = timeline.update(told);
     let mut shown = Vec::new();
     for at in 0..seconds {
-        for event in second(theatre.shown(), at) {
-            let _ = theatre.update(event);
+        for event in second(timeline.shown(), at) {
+            let _ = timeline.update(event);
         }
-        shown.push(body(theatre.shown()));
+        shown.push(body(timeline.shown()));
     }
-    Watched { theatre, shown }
+    Watched { timeline, shown }
 }
 
-fn go_on(theatre: &mut Theatre, seconds: std::ops::Range<u64>) {
+fn go_on(timeline: &mut Timeline, seconds: std::ops::Range<u64>) {
     for at in seconds {
-        for event in second(theatre.shown(), at) {
-            let _ = theatre.update(event);
+        for event in second(timeline.shown(), at) {
+            let _ = timeline.update(event);
         }
     }
 }
 
-fn key(theatre: &mut Theatre, key: char) -> Vec<Effect> {
-    theatre.update(Event::KeyPressed(Key::Char(key)))
+fn key(timeline: &mut Timeline, key: char) -> Vec<Effect> {
+    timeline.update(Event::KeyPressed(Key::Char(key)))
 }
 
 /// The second of the model's time that is shown.
-fn at(theatre: &Theatre) -> u64 {
-    theatre.shown().now.mono_ms / 1000
+fn at(timeline: &Timeline) -> u64 {
+    timeline.shown().now.mono_ms / 1000
 }
 
 #[test]
 fn every_second_of_the_past_is_shown_as_it_was() {
-    let Watched { mut theatre, shown } = watched(130);
-    assert!(theatre.shown().then.is_none());
+    let Watched {
+        mut timeline,
+        shown,
+    } = watched(130);
+    assert!(timeline.shown().playback.is_none());
     for back in 1..=129_usize {
-        assert_eq!(key(&mut theatre, 'h'), Vec::new());
+        assert_eq!(key(&mut timeline, 'h'), Vec::new());
         let second = 129 - back;
-        assert_eq!(at(&theatre), second as u64);
-        assert_eq!(body(theatre.shown()), shown[second], "second {second}");
+        assert_eq!(at(&timeline), second as u64);
+        assert_eq!(body(timeline.shown()), shown[second], "second {second}");
     }
     // Forward again, and beyond the newest it is now.
     for (second, then) in shown.iter().enumerate().skip(1) {
-        let _ = key(&mut theatre, 'l');
-        assert_eq!(&body(theatre.shown()), then, "second {second}");
+        let _ = key(&mut timeline, 'l');
+        assert_eq!(&body(timeline.shown()), then, "second {second}");
     }
-    assert!(theatre.shown().then.is_some());
-    let _ = key(&mut theatre, 'l');
-    assert!(theatre.shown().then.is_none());
+    assert!(timeline.shown().playback.is_some());
+    let _ = key(&mut timeline, 'l');
+    assert!(timeline.shown().playback.is_none());
 }
 
 #[test]
 fn the_present_goes_on_behind_the_past() {
-    let Watched { mut theatre, .. } = watched(90);
+    let Watched { mut timeline, .. } = watched(90);
     for _ in 0..30 {
-        let _ = key(&mut theatre, 'h');
+        let _ = key(&mut timeline, 'h');
     }
-    assert_eq!(at(&theatre), 59);
-    let header = screen(theatre.shown());
+    assert_eq!(at(&timeline), 59);
+    let header = screen(timeline.shown());
     assert!(header.contains("PAST -30s held"), "{header}");
-    go_on(&mut theatre, 90..100);
-    assert_eq!(at(&theatre), 59, "it is held");
-    let header = screen(theatre.shown());
+    go_on(&mut timeline, 90..100);
+    assert_eq!(at(&timeline), 59, "it is held");
+    let header = screen(timeline.shown());
     assert!(header.contains("PAST -40s held"), "{header}");
     // Nothing can be done to what may be gone.
-    let _ = key(&mut theatre, 'C');
-    let said = theatre.shown().last_log().unwrap().text.to_string();
-    assert!(said.contains("this is the past"), "{said}");
+    let _ = key(&mut timeline, 'C');
+    let said = timeline.shown().last_log().unwrap().text.to_string();
+    assert!(said.contains("viewing the past"), "{said}");
     // Let it play at twice the speed.
-    let _ = key(&mut theatre, ' ');
-    let _ = key(&mut theatre, '+');
-    go_on(&mut theatre, 100..110);
-    assert_eq!(at(&theatre), 79, "ten seconds at twice the speed");
-    let _ = theatre.update(Event::KeyPressed(Key::Esc));
-    assert_eq!((at(&theatre), theatre.shown().then.is_none()), (109, true));
-    assert_eq!(theatre.shown().rows("activity").rows.len(), 5);
+    let _ = key(&mut timeline, ' ');
+    let _ = key(&mut timeline, '+');
+    go_on(&mut timeline, 100..110);
+    assert_eq!(at(&timeline), 79, "ten seconds at twice the speed");
+    let _ = timeline.update(Event::KeyPressed(Key::Esc));
+    assert_eq!(
+        (at(&timeline), timeline.shown().playback.is_none()),
+        (109, true)
+    );
+    assert_eq!(timeline.shown().rows("activity").rows.len(), 5);
 }
 
 #[test]
 fn troubles_are_found_by_jumping() {
-    let Watched { mut theatre, .. } = watched(250);
-    let _ = key(&mut theatre, 'N');
-    assert_eq!(at(&theatre), 200);
-    assert!(theatre.shown().cause.sentence.contains("pid 812"));
-    let _ = key(&mut theatre, 'N');
-    assert_eq!(at(&theatre), 100);
-    assert_eq!(theatre.shown().cause.rule, "lock_queue");
-    let _ = key(&mut theatre, 'N');
-    assert_eq!(at(&theatre), 100);
-    let said = theatre.shown().last_log().unwrap().text.to_string();
+    let Watched { mut timeline, .. } = watched(250);
+    let _ = key(&mut timeline, 'N');
+    assert_eq!(at(&timeline), 200);
+    assert!(timeline.shown().cause.sentence.contains("pid 812"));
+    let _ = key(&mut timeline, 'N');
+    assert_eq!(at(&timeline), 100);
+    assert_eq!(timeline.shown().cause.rule, "lock_queue");
+    let _ = key(&mut timeline, 'N');
+    assert_eq!(at(&timeline), 100);
+    let said = timeline.shown().last_log().unwrap().text.to_string();
     assert_eq!(said, "no trouble before this moment");
-    let _ = key(&mut theatre, 'n');
-    assert_eq!(at(&theatre), 200);
+    let _ = key(&mut timeline, 'n');
+    assert_eq!(at(&timeline), 200);
 }
 
 /// What the user looks at stays open from one moment to the next.
 #[test]
 fn the_page_stays_while_time_is_stepped() {
-    let Watched { mut theatre, .. } = watched(250);
+    let Watched { mut timeline, .. } = watched(250);
     for pressed in ['8', '/', 'c', 'h', 'e'] {
-        let _ = key(&mut theatre, pressed);
+        let _ = key(&mut timeline, pressed);
     }
-    let _ = theatre.update(Event::KeyPressed(Key::Enter));
-    let _ = key(&mut theatre, 'h');
-    let feed = |theatre: &Theatre| theatre.shown().feed_named("activity").unwrap();
-    let rows = |theatre: &Theatre| {
-        let model = theatre.shown();
-        let feed = model.feed(feed(theatre)).unwrap();
+    let _ = timeline.update(Event::KeyPressed(Key::Enter));
+    let _ = key(&mut timeline, 'h');
+    let feed = |timeline: &Timeline| timeline.shown().feed_named("activity").unwrap();
+    let rows = |timeline: &Timeline| {
+        let model = timeline.shown();
+        let feed = model.feed(feed(timeline)).unwrap();
         feed.cursor.order.len()
     };
-    assert_eq!(rows(&theatre), 3, "the filter holds");
-    assert!(screen(theatre.shown()).contains("PAST"));
+    assert_eq!(rows(&timeline), 3, "the filter holds");
+    assert!(screen(timeline.shown()).contains("PAST"));
 }
 
 /// Nobody presses keys for what is there a moment later.
 #[test]
 fn what_is_being_typed_stays_when_now_is_reached() {
-    let Watched { mut theatre, .. } = watched(90);
+    let Watched { mut timeline, .. } = watched(90);
     for pressed in ['8', 'h', 'h', ' ', '/', 'c', 'h'] {
-        let _ = key(&mut theatre, pressed);
+        let _ = key(&mut timeline, pressed);
     }
-    go_on(&mut theatre, 90..91);
-    assert!(theatre.shown().then.is_some());
+    go_on(&mut timeline, 90..91);
+    assert!(timeline.shown().playback.is_some());
     // Twice as fast as time passes: it comes to now.
-    let _ = theatre.update(Event::KeyPressed(Key::Enter));
+    let _ = timeline.update(Event::KeyPressed(Key::Enter));
     for pressed in ['+', '+', '/', 'e'] {
-        let _ = key(&mut theatre, pressed);
+        let _ = key(&mut timeline, pressed);
     }
-    go_on(&mut theatre, 91..100);
-    let shown = theatre.shown();
-    assert!(shown.then.is_none());
+    go_on(&mut timeline, 91..100);
+    let shown = timeline.shown();
+    assert!(shown.playback.is_none());
     let typed = shown.prompt.as_ref().map(|(typed, _)| typed.as_str());
     assert!(typed.is_some_and(|typed| typed.ends_with('e')), "{typed:?}");
     let queries = shown.feed_named("activity").unwrap();
@@ -251,7 +257,7 @@ fn what_is_being_typed_stays_when_now_is_reached() {
 
 #[test]
 fn a_server_that_is_away_is_a_trouble() {
-    let Watched { mut theatre, .. } = watched(20);
+    let Watched { mut timeline, .. } = watched(20);
     let lost = |attempt| {
         Event::Reported(Report::Lost {
             session: SessionId::Fast,
@@ -261,10 +267,10 @@ fn a_server_that_is_away_is_a_trouble() {
         })
     };
     for second in 20..30 {
-        let _ = theatre.update(lost(second as u32 - 19));
-        let _ = theatre.update(ticked(second * 1_000));
+        let _ = timeline.update(lost(second as u32 - 19));
+        let _ = timeline.update(ticked(second * 1_000));
     }
-    let troubles: Vec<_> = theatre.tape().troubles().collect();
+    let troubles: Vec<_> = timeline.tape().troubles().collect();
     assert_eq!(troubles.len(), 1, "{troubles:?}");
     let told = &troubles[0].sentence;
     assert_eq!(told, "cannot reach the server: connection refused");

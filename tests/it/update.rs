@@ -9,11 +9,11 @@ use htap_top::dashboard::action::{Action, ActionId, Outcome};
 use htap_top::dashboard::diagnosis::{Gauge, Health};
 use htap_top::dashboard::event::{Effect, Event, FeedId, Key};
 use htap_top::dashboard::model::{Link, Popup, Screen};
+use htap_top::explain::{Explained, Whose};
 use htap_top::pg::admin::{Signal, Verdict};
 use htap_top::pg::measure::Measured;
 use htap_top::pg::sampler::{Report, SessionId};
 use htap_top::pg::{Class, PgError, Value};
-use htap_top::system::explain::{Explained, Whose};
 use htap_top::system::refresh::Mode;
 use std::time::Duration;
 
@@ -950,7 +950,11 @@ fn a_refresh_that_ended_while_the_question_was_open_is_not_cancelled() {
     let outcome = Outcome::Refreshed(20.0);
     let _ = board.event(Event::ActionEnded { id, outcome });
     assert_eq!(board.keys("y"), []);
-    assert!(board.said().contains("ended meanwhile"), "{}", board.said());
+    assert!(
+        board.said().contains("ended in the meantime"),
+        "{}",
+        board.said()
+    );
 }
 
 /// The dialog acts on who was selected when it opened, whatever comes meanwhile.

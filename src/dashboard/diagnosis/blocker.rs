@@ -287,13 +287,13 @@ fn disable(evidence: &Evidence<'_>, row: usize) -> Option<String> {
     ))
 }
 
-/// Whether the session waits for a lock.
+/// Returns true if the session waits for a lock.
 fn waits_for_lock(table: &Table, row: usize) -> bool {
     table.get(row, "blocked_by").is_known()
         || table.get(row, "wait_event_type").text() == Some("Lock")
 }
 
-/// Whether it is the only statement of its transaction, and a definition, which waits for its lock before it
+/// Returns true if it is the only statement of its transaction, and a definition, which waits for its lock before it
 /// changes anything: a strong lock takes a transaction id before it is granted.
 fn is_first_definition(table: &Table, row: usize) -> bool {
     const DEFINITIONS: [&str; 9] = [
@@ -334,7 +334,7 @@ fn is_concurrent_index(query: &str) -> bool {
             && has("concurrently"))
 }
 
-/// Whether a statement begins with these words, behind its comments.
+/// Returns true if a statement begins with these words, behind its comments.
 fn begins(query: &str, words: &[&str]) -> bool {
     let mut found = classify::without_comments(query)
         .split(|c: char| c.is_whitespace() || c == '(')

@@ -21,7 +21,7 @@ pub enum Damage {
 /// What a rule found. A rule without data, or without anything to say, finds nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Finding {
-    /// Name of the rule, as it stands in the README: `lock_queue`.
+    /// Name of the rule, as it stands in docs/diagnosis.md: `lock_queue`.
     pub rule: &'static str,
     /// How bad it is by itself; `Good` where it only explains why a target is missed.
     pub health: Health,

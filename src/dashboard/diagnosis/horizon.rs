@@ -3,7 +3,7 @@
 use super::{DEAD_ROWS, Evidence, Gauge, Health, judge};
 use crate::config::Targets;
 use crate::dashboard::panels::snapshots::oldest;
-use crate::dashboard::panels::spec::Unit;
+use crate::format::Unit;
 
 /// The age of the oldest snapshot for which rows of this database wait.
 pub fn snapshot(evidence: &Evidence<'_>, targets: &Targets) -> Gauge {

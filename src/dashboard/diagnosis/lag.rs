@@ -3,9 +3,9 @@
 use super::rules::replication::{ARCHIVE_LATE_S, LATE_S, receives_nothing};
 use super::{Evidence, Gauge, Health, judge};
 use crate::dashboard::panels::replication::is_from_archive;
-use crate::dashboard::panels::spec::Unit;
+use crate::format::Unit;
 
-/// Whether anybody follows this server, or it follows another.
+/// Returns true if anybody follows this server, or it follows another.
 pub fn is_judged(evidence: &Evidence<'_>) -> bool {
     follows(evidence).next().is_some()
 }

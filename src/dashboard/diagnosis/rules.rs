@@ -18,7 +18,7 @@ use crate::pg::Table;
 /// A rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
-    /// Its name, as it stands in the README and in findings.
+    /// Its name, as it stands in docs/diagnosis.md and in findings.
     pub name: &'static str,
     /// What it finds.
     pub about: &'static str,
@@ -165,7 +165,7 @@ pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     found.collect()
 }
 
-/// The rules as Markdown, as they stand in the README.
+/// The rules as Markdown, as they stand in docs/diagnosis.md.
 pub fn markdown() -> String {
     let rows = RULES
         .iter()
@@ -236,16 +236,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_readme_lists_the_rules() {
-        let readme = include_str!("../../../README.md");
-        let listed = readme
+    fn the_docs_list_the_rules() {
+        let page = include_str!("../../../docs/diagnosis.md");
+        let listed = page
             .split_once("<!-- rules -->\n")
             .and_then(|(_, rest)| rest.split_once("<!-- /rules -->"))
             .map(|(listed, _)| listed);
         assert_eq!(
             listed,
             Some(markdown().as_str()),
-            "put the right side between the markers of README.md"
+            "put the right side between the markers of docs/diagnosis.md"
         );
     }
 }

@@ -56,7 +56,7 @@ impl Since {
         self.calm = if calm { self.calm.or(Some(now)) } else { None };
     }
 
-    /// Whether what was first seen at `began` may have begun long before: nobody had looked yet.
+    /// Returns true if what was first seen at `began` may have begun long before: nobody had looked yet.
     pub(super) fn is_first_look(&self, began: Moment) -> bool {
         self.first
             .is_some_and(|first| began.since(first) <= FIRST_LOOK_S)

@@ -1,6 +1,6 @@
 //! What keys ask for.
 
-use crate::dashboard::theatre::Travel;
+use crate::dashboard::event::Travel;
 
 /// What a key asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether it does something to the server.
+    /// Returns true if it does something to the server.
     pub fn acts(self) -> bool {
         matches!(
             self,

@@ -19,7 +19,7 @@ const LONG_XACT_S: f64 = 10.0;
 impl Model {
     /// Says why nothing can be done, where that is so.
     pub(super) fn barred(&mut self) -> bool {
-        let why = self.bar();
+        let why = self.blocked_reason();
         if let Some(why) = why {
             self.say(Grade::Bad, why);
         }
@@ -27,15 +27,15 @@ impl Model {
     }
 
     /// Why nothing can be done at the moment.
-    pub fn bar(&self) -> Option<&'static str> {
-        if self.then.is_some() {
-            Some("this is the past: nothing can be done here; Esc goes back")
+    pub fn blocked_reason(&self) -> Option<&'static str> {
+        if self.playback.is_some() {
+            Some("viewing the past: no action is possible; Esc returns to live")
         } else if self.config.read_only {
             Some("read-only: actions are switched off (--read-only)")
         } else if self.fast.usable() {
             None
         } else {
-            Some("not connected: nothing can be done now")
+            Some("not connected: no action is possible now")
         }
     }
 
@@ -94,7 +94,7 @@ impl Model {
         let chosen = self.chosen(signal);
         if chosen.is_empty() {
             let why = if matches!(self.popup, Some(Popup::Detail(_))) {
-                "what is shown is no backend, or has gone"
+                "this row is not a backend, or the backend has exited"
             } else {
                 "select a backend first: 8 lists queries, 6 snapshots; Tab moves there"
             };
@@ -110,9 +110,7 @@ impl Model {
             let pids = pids.join(", ");
             self.say(
                 Grade::Doubtful,
-                &format!(
-                    "no statement runs that could be cancelled: pid {pids}; K terminates a session"
-                ),
+                &format!("no running statement to cancel: pid {pids}; K terminates a session"),
             );
         }
         if !backends.is_empty() {
@@ -124,7 +122,7 @@ impl Model {
         let (what, effect) = match signal {
             Signal::Cancel => (
                 "Cancel the statement of",
-                "Its transaction fails; the session lives on.",
+                "Its transaction fails; the session continues.",
             ),
             Signal::Terminate => (
                 "Terminate the session of",
@@ -153,7 +151,7 @@ impl Model {
         }
         let guarded = backends.iter().any(|b| b.identity.since.is_some());
         if signal == Signal::Terminate && guarded {
-            lines.push("Nothing is sent to one whose long transaction has ended by then.".into());
+            lines.push("A backend whose long transaction has ended by then gets no signal.".into());
         }
         lines.extend(self.freed(&backends));
         let number = (backends.len() > 1).then_some(backends.len());
@@ -255,7 +253,10 @@ impl Model {
         let running = self.running.iter().find(|running| running.id == id);
         let Some(running) = running else {
             self.queue.clear();
-            self.say(Grade::Doubtful, "it has ended meanwhile: nothing was sent");
+            self.say(
+                Grade::Doubtful,
+                "it has ended in the meantime; nothing was sent",
+            );
             return Vec::new();
         };
         if matches!(running.action, Action::Refresh { .. }) {

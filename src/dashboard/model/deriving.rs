@@ -2,19 +2,20 @@
 
 use super::Model;
 use crate::dashboard::event::{Effect, FeedId, Moment};
-use crate::dashboard::panels::spec::{Chart, Spec, Unit};
+use crate::dashboard::panels::spec::{Chart, Spec};
 use crate::dashboard::panels::{
     activity, bloat, locks, point_locks, rates, replication, scans, snapshots, statements, views,
     wal,
 };
 use crate::dashboard::xid_clock::Clock;
+use crate::format::Unit;
 use crate::pg::{Table, Value};
 
 /// A session that works reports it so many seconds later on average: it does so once a second.
 const LATE_S: f64 = 0.5;
 
 impl Model {
-    pub(super) fn took_in(&mut self, id: FeedId, name: &str, table: Table) -> Vec<Effect> {
+    pub(super) fn ingest(&mut self, id: FeedId, name: &str, table: Table) -> Vec<Effect> {
         let mut effects = Vec::new();
         match name {
             "facts" => return self.learned(table),

@@ -1,11 +1,11 @@
 //! A row in full; of a backend also what it does while one looks, and of a statement its plan.
 
-use super::{Model, Popup};
+use super::{Detail, Model, Plan, Popup, Watched};
 use crate::dashboard::action::{ActionId, Grade};
-use crate::dashboard::event::{Effect, FeedId, Moment};
+use crate::dashboard::event::{Effect, FeedId};
 use crate::dashboard::feed::Feed;
+use crate::explain::{Explained, Whose};
 use crate::pg::Table;
-use crate::system::explain::{Explained, Whose};
 use crate::text::Clean;
 use std::collections::BTreeMap;
 
@@ -26,56 +26,6 @@ const LEAD: [&str; 12] = [
 ];
 /// What a sample saw where the backend was not among those that do or hold something.
 const IDLE: &str = "idle";
-
-/// A row in full.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Detail {
-    /// Title.
-    pub title: String,
-    /// Which row it is: keys act on this one.
-    pub identity: Vec<Box<str>>,
-    /// Names of the fields and what they hold, as far as last seen.
-    pub fields: Vec<(String, String)>,
-    /// So many of them say what it is about; what a backend does comes before the others.
-    pub lead: usize,
-    /// What else belongs to it: headed lists.
-    pub lists: Vec<(String, Vec<(String, String)>)>,
-    /// The row is gone since.
-    pub gone: Option<Moment>,
-    /// What a backend does.
-    pub watched: Option<Watched>,
-    /// The plan of its statement.
-    pub plan: Plan,
-    /// Lines scrolled.
-    pub scroll: usize,
-}
-
-/// A backend that is looked at.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Watched {
-    /// Its process id.
-    pub pid: i64,
-    /// Its `backend_start`: a pid is reused.
-    pub backend_start: String,
-    /// Samples since the detail was opened.
-    pub samples: u32,
-    /// In how many of them it waited for what; `on CPU` where for nothing.
-    pub waits: BTreeMap<String, u32>,
-}
-
-/// The plan of a statement.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Plan {
-    /// Nobody wanted one.
-    #[default]
-    Unasked,
-    /// On its way.
-    Asked(ActionId),
-    /// There is none.
-    Refused(Clean),
-    /// Here.
-    Known(Explained),
-}
 
 impl Model {
     /// The backend whose detail is open.
@@ -121,7 +71,7 @@ impl Model {
         for feed in self.feeds.iter_mut().filter(|feed| named(feed)) {
             feed.sampling.due_ms = 0;
         }
-        if self.paused || self.then.is_some() {
+        if self.paused || self.playback.is_some() {
             Vec::new()
         } else {
             self.sample_due()
@@ -209,11 +159,11 @@ impl Model {
     /// Has the selected statement planned.
     pub(super) fn ask_explain(&mut self) -> Vec<Effect> {
         let why = match &self.popup {
-            None | Some(Popup::Detail(_)) if self.then.is_some() => {
-                "this is the past: nothing can be asked; Esc goes back"
+            None | Some(Popup::Detail(_)) if self.playback.is_some() => {
+                "viewing the past: cannot query the server; Esc returns to live"
             }
             None | Some(Popup::Detail(_)) if !self.fast.usable() => {
-                "not connected: nothing can be asked now"
+                "not connected: cannot query the server now"
             }
             None | Some(Popup::Detail(_)) => "",
             Some(_) => return Vec::new(),
@@ -229,7 +179,7 @@ impl Model {
             .and_then(|(feed, row)| self.whose(&feed.table, row));
         let Some(whose) = whose else {
             let why = if self.popup.is_some() {
-                "what is shown has no statement, or has gone"
+                "this row has no statement, or is gone"
             } else {
                 "no statement is selected: 8 lists queries, p s all statements"
             };

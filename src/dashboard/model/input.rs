@@ -1,11 +1,11 @@
 //! Keys, mouse and paste: where the cursor goes and what is opened.
 
 use super::{Model, Popup, Screen};
+use super::{layout, popups};
 use crate::dashboard::action::Grade;
-use crate::dashboard::event::{Effect, FeedId, Key, Mouse};
+use crate::dashboard::cell;
+use crate::dashboard::event::{Effect, FeedId, Key, Mouse, Travel};
 use crate::dashboard::keys::{self, Command};
-use crate::dashboard::layout;
-use crate::dashboard::theatre::Travel;
 use crate::format;
 use std::time::Duration;
 
@@ -78,15 +78,15 @@ impl Model {
             Command::Log => self.toggle_popup(Popup::Log { scroll: usize::MAX }),
             Command::Why => self.toggle_popup(Popup::Why { scroll: 0 }),
             Command::Panels => self.toggle_popup(Popup::Panels { scroll: 0 }),
-            Command::Back if self.is_at_top() && self.then.is_some_and(|then| !then.replay) => {
+            Command::Back if self.is_at_top() && self.playback.is_some_and(|then| !then.replay) => {
                 return vec![Effect::Travel(Travel::Now)];
             }
             Command::Back => self.back(),
             Command::Open => return self.open(),
             Command::Explain => return self.ask_explain(),
             Command::Travel(travel) => return vec![Effect::Travel(travel)],
-            Command::Pause if self.then.is_some() => return vec![Effect::Travel(Travel::Play)],
-            Command::Interval(step) if self.then.is_some() => {
+            Command::Pause if self.playback.is_some() => return vec![Effect::Travel(Travel::Play)],
+            Command::Interval(step) if self.playback.is_some() => {
                 return vec![Effect::Travel(Travel::Speed(step > 0))];
             }
             Command::Pause => self.paused = !self.paused,
@@ -147,7 +147,7 @@ impl Model {
         self.popup = if same { None } else { Some(popup) };
     }
 
-    /// Whether there is nothing that Esc could leave.
+    /// Returns true if there is nothing that Esc could leave.
     fn is_at_top(&self) -> bool {
         let filtered = self
             .feed(self.focus)
@@ -250,7 +250,7 @@ impl Model {
 
     fn scroll_popup(&mut self, command: Command) {
         let page = usize::from(self.size.1).saturating_sub(6).max(1) as i32;
-        let length = crate::dashboard::popups::lines(self).len();
+        let length = popups::lines(self).len();
         let Some(scroll) = self.popup.as_mut().and_then(Popup::scroll_mut) else {
             return;
         };
@@ -331,13 +331,13 @@ impl Model {
 
     fn copy(&mut self) -> Vec<Effect> {
         let text = match &self.popup {
-            Some(_) => Some(crate::dashboard::popups::lines(self).join("\n")),
+            Some(_) => Some(popups::lines(self).join("\n")),
             None => self.feed(self.focus).and_then(|feed| {
                 let query = feed.selected("query").text().map(str::to_owned);
                 let row = feed.table.rows.get(feed.selected_row()?)?;
                 let cells = feed.table.columns.iter().zip(row);
                 let cells = cells.map(|(name, cell)| {
-                    format::cell(cell, &feed.spec.column(name), self.start.utc_offset_s)
+                    cell::cell(cell, &feed.spec.column(name), self.start.utc_offset_s)
                 });
                 Some(query.unwrap_or_else(|| {
                     cells
@@ -349,7 +349,7 @@ impl Model {
         };
         match text {
             Some(text) => {
-                self.say(Grade::Good, "copied, where the terminal allows it (OSC 52)");
+                self.say(Grade::Good, "copied, if the terminal allows it (OSC 52)");
                 vec![Effect::Copy(text)]
             }
             None => Vec::new(),

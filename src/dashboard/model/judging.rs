@@ -1,11 +1,11 @@
 //! From what the feeds hold to gauges, findings and the cause line.
 
+use super::layout;
 use super::{Link, Model, none};
 use crate::dashboard::action::Grade;
 use crate::dashboard::diagnosis::{self, Evidence, Gauge, Health, Unknown};
 use crate::dashboard::event::FeedId;
 use crate::dashboard::feed::Feed;
-use crate::dashboard::layout;
 use crate::dashboard::panels;
 use crate::pg::{Class, Table};
 use std::collections::BTreeSet;
@@ -38,7 +38,7 @@ impl Model {
         feed.map_or(none(), |feed| &feed.table)
     }
 
-    /// Whether what the feed holds is still measured.
+    /// Returns true if what the feed holds is still measured.
     pub fn is_current(&self, feed: &Feed) -> bool {
         self.link(feed).usable() && !self.is_overdue(feed)
     }
@@ -196,8 +196,8 @@ impl Model {
                 Some(_) if hidden => HIDDEN.to_owned(),
                 Some(feed) if !self.is_current(feed) => "no answer in time".to_owned(),
                 Some(_) => match gauge.label {
-                    "snapshot" => "the oldest was there before this program looked".to_owned(),
-                    "fresh" => "nobody knows when it was refreshed".to_owned(),
+                    "snapshot" => "the oldest one started before this program did".to_owned(),
+                    "fresh" => "the time of its last refresh is unknown".to_owned(),
                     _ => String::new(),
                 },
             },

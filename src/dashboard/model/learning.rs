@@ -51,12 +51,12 @@ impl Kinds {
     }
 }
 
-/// Whether all else rests on this feed.
+/// Returns true if all else rests on this feed.
 pub(super) fn is_first(feed: &Feed) -> bool {
     FIRST.contains(&feed.spec.name.as_str())
 }
 
-/// Whether it is asked before the facts are known.
+/// Returns true if it is asked before the facts are known.
 pub(super) fn is_asked_at_once(feed: &Feed) -> bool {
     AT_ONCE.contains(&feed.spec.name.as_str())
 }
@@ -67,7 +67,7 @@ pub(super) fn patience_ms(failures: u32) -> u64 {
 }
 
 impl Model {
-    /// Whether what the server is, or what it has, was asked and could not be told.
+    /// Returns true if what the server is, or what it has, was asked and could not be told.
     pub fn lacks_facts(&self) -> bool {
         let first = self.feeds.iter().filter(|feed| is_first(feed));
         let mut failed = first.map(|feed| feed.sampling.error.is_some());

@@ -34,7 +34,7 @@ impl Model {
         )];
         if !self.queue.is_empty() {
             lines.push(format!(
-                "The {} refreshes that wait behind it are dropped too.",
+                "The {} refreshes waiting behind it are dropped too.",
                 self.queue.len()
             ));
         }
@@ -77,15 +77,15 @@ impl Model {
         let mode = best_mode(table, row);
         let mut lines = Vec::new();
         if mode == Mode::Incremental {
-            lines.push(format!("Merge into {name} what changed?{last}"));
+            lines.push(format!("Merge the changes into {name}?{last}"));
             lines.push(
-                "Readers go on. Where it must be filled anew, it is, in a transaction of its own."
+                "Readers are not blocked. If it must be rebuilt, that takes a separate transaction."
                     .into(),
             );
         } else if mode == Mode::Concurrent {
             lines.push(format!("Refresh {name} CONCURRENTLY?{last}"));
             lines.push(
-                "Readers go on. It takes an EXCLUSIVE lock, and holds a snapshot while it runs."
+                "Readers are not blocked. It takes an EXCLUSIVE lock and holds a snapshot while it runs."
                     .into(),
             );
         } else {
@@ -151,7 +151,7 @@ impl Model {
         lines.push(String::new());
         lines.extend(skipped.iter().map(|why| format!("Left out: {why}")));
         lines.push(
-            "Readers go on. Each takes an EXCLUSIVE lock, and holds a snapshot while it runs."
+            "Readers are not blocked. Each refresh takes an EXCLUSIVE lock and holds a snapshot while it runs."
                 .into(),
         );
         self.popup = Some(Popup::Confirm(Confirm {
@@ -187,7 +187,7 @@ fn refusal(table: &Table, row: usize) -> Option<String> {
     if table.get(row, "may_refresh") == &Value::Bool(false) {
         let owner = table.get(row, "owner").text().unwrap_or("its owner");
         return Some(format!(
-            "only {owner}, its owner, may, and members of that role (from 17 on MAINTAIN suffices); doctor says how"
+            "only {owner} and members of that role may refresh it (17 and later: or MAINTAIN); doctor says how"
         ));
     }
     None

@@ -1,11 +1,11 @@
 //! When which feed is asked, and what becomes of its answer.
 
+use super::layout;
 use super::learning::{TEXTS, is_asked_at_once, is_first, patience_ms};
-use super::{Asked, Link, Model};
+use super::{Link, Model, SampleScope};
 use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId, Moment, OwnCost, Request, Sample};
 use crate::dashboard::feed::{Feed, LOCK_NOT_AVAILABLE, PID};
-use crate::dashboard::layout;
 use crate::dashboard::panels::replication;
 use crate::dashboard::panels::spec::Pool;
 use crate::format;
@@ -131,7 +131,7 @@ impl Model {
         sharing.map(|feed| feed.sampling.took_ms).sum()
     }
 
-    /// Whether rules rest on it here: where backends are hidden from our role, the lock table tells who waits.
+    /// Returns true if rules rest on it here: where backends are hidden from our role, the lock table tells who waits.
     fn is_needed(&self, feed: &Feed) -> bool {
         feed.spec.name == LOCKS && self.history.oltp.restricted > 0
     }
@@ -142,19 +142,19 @@ impl Model {
         sessions.is_some_and(|sessions| sessions > CROWD)
     }
 
-    /// Whether a feed is asked now and then, as things are; `shown` are on the screen.
+    /// Returns true if a feed is asked now and then, as things are; `shown` are on the screen.
     pub(super) fn is_asked(&self, id: FeedId, feed: &Feed, shown: &[FeedId]) -> bool {
         let about = self.watched().is_some();
-        match &self.asked {
+        match &self.scope {
             _ if is_first(feed) => true,
-            Asked::Screen if feed.is_about_backend() => about,
-            Asked::Screen if about && feed.spec.name == "progress" => true,
-            Asked::Screen => {
+            SampleScope::Screen if feed.is_about_backend() => about,
+            SampleScope::Screen if about && feed.spec.name == "progress" => true,
+            SampleScope::Screen => {
                 let kept_back = (feed.spec.front.only_shown && !self.is_needed(feed))
                     || (CROWD_SHOWN.contains(&feed.spec.name.as_str()) && self.is_crowded());
                 !kept_back || shown.contains(&id)
             }
-            Asked::These(ids) => ids.contains(&id) || self.is_needed(feed),
+            SampleScope::These(ids) => ids.contains(&id) || self.is_needed(feed),
         }
     }
 
@@ -351,7 +351,7 @@ impl Model {
                 feed.sampling.failures = 0;
                 feed.forbidden.mark(&feed.source, &mut table);
                 let name = feed.spec.name.clone();
-                self.took_in(id, &name, table)
+                self.ingest(id, &name, table)
             }
             Err(error) => self.refused(id, error),
         }

@@ -1,6 +1,5 @@
 //! The parts of the state that others look at.
 
-use super::detail::Detail;
 use crate::config::Config;
 use crate::dashboard::action::{Action, ActionId, Grade};
 use crate::dashboard::event::{FeedId, Moment};
@@ -34,7 +33,7 @@ pub struct Start {
 
 /// Which feeds are asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum SampleScope {
     /// What rules and other panels rest on, and what is on the screen.
     Screen,
     /// These: there is no screen.
@@ -50,76 +49,6 @@ pub enum Screen {
     More,
     /// One panel.
     Full(FeedId),
-}
-
-/// What lies over the page.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Popup {
-    /// Keys, and the figures of the focused panel.
-    Help {
-        /// Lines scrolled.
-        scroll: usize,
-    },
-    /// A row in full.
-    Detail(Box<Detail>),
-    /// The log.
-    Log {
-        /// Lines scrolled.
-        scroll: usize,
-    },
-    /// What the cause line rests on.
-    Why {
-        /// Lines scrolled.
-        scroll: usize,
-    },
-    /// The list of panels.
-    Panels {
-        /// Lines scrolled.
-        scroll: usize,
-    },
-    /// A question before an action.
-    Confirm(Confirm),
-}
-
-impl Popup {
-    /// Lines scrolled, where it can be.
-    pub fn scroll(&self) -> Option<usize> {
-        match self {
-            Self::Help { scroll }
-            | Self::Log { scroll }
-            | Self::Why { scroll }
-            | Self::Panels { scroll } => Some(*scroll),
-            Self::Detail(detail) => Some(detail.scroll),
-            Self::Confirm(_) => None,
-        }
-    }
-
-    /// As [`Self::scroll`], to change it.
-    pub fn scroll_mut(&mut self) -> Option<&mut usize> {
-        match self {
-            Self::Help { scroll }
-            | Self::Log { scroll }
-            | Self::Why { scroll }
-            | Self::Panels { scroll } => Some(scroll),
-            Self::Detail(detail) => Some(&mut detail.scroll),
-            Self::Confirm(_) => None,
-        }
-    }
-}
-
-/// A question before an action.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Confirm {
-    /// What will happen to whom, and what it frees.
-    pub lines: Vec<String>,
-    /// What is done on yes.
-    pub actions: Vec<Action>,
-    /// What is cancelled on yes, of what we do ourselves.
-    pub cancels: Option<ActionId>,
-    /// More than one is hit: this number must be typed.
-    pub number: Option<usize>,
-    /// Typed so far.
-    pub typed: String,
 }
 
 /// State of the way to the server.
@@ -143,7 +72,7 @@ pub enum Link {
 }
 
 impl Link {
-    /// Whether statements can be sent, or will open the session.
+    /// Returns true if statements can be sent, or will open the session.
     pub fn usable(&self) -> bool {
         !matches!(self, Self::Lost { .. })
     }
@@ -151,7 +80,7 @@ impl Link {
 
 /// Where in time the model stands, where that is not now.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Then {
+pub struct PlaybackPosition {
     /// Seconds before now; in a replay before the end.
     pub ago_s: f64,
     /// Seconds since the beginning of what was kept.

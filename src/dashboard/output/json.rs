@@ -1,4 +1,4 @@
-//! JSON: raw figures in the units that the README names; what is not known is null.
+//! JSON: raw figures in the units that docs/scripts.md names; what is not known is null.
 
 use super::sheet::Sheet;
 use super::{health, unit};

@@ -4,7 +4,7 @@ use super::sheet::{self, Column, Sheet};
 use crate::dashboard::diagnosis::Health;
 use crate::dashboard::diagnosis::rules::RULES;
 use crate::dashboard::model::Model;
-use crate::dashboard::panels::spec::Unit;
+use crate::format::Unit;
 use crate::pg::Value;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::prometheus_text;

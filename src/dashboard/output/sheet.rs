@@ -5,9 +5,10 @@ use crate::dashboard::feed::Feed;
 use crate::dashboard::history::Oltp;
 use crate::dashboard::history::{CARRIES_P50, CARRIES_P95, CARRIES_P99, CARRIES_TPS_S};
 use crate::dashboard::model::{Link, Model};
-use crate::dashboard::panels::spec::{Chart, ColumnSpec, Pool, Spec, Unit};
+use crate::dashboard::panels::spec::{Chart, ColumnSpec, Pool, Spec};
 use crate::dashboard::view;
 use crate::format;
+use crate::format::Unit;
 use crate::pg::{Class, Value};
 use std::collections::BTreeSet;
 
@@ -171,20 +172,20 @@ impl Sheet {
     }
 }
 
-/// Whether the watched database has told its counters, and still does.
+/// Returns true if the watched database has told its counters, and still does.
 pub fn is_measured(model: &Model) -> bool {
     let database = model.feed_named("database").and_then(|id| model.feed(id));
     matches!(model.fast, Link::Live(_)) && database.is_some_and(|feed| is_told(model, feed))
 }
 
-/// Whether the watched server answers, whatever it refuses.
+/// Returns true if the watched server answers, whatever it refuses.
 pub fn answers(model: &Model) -> bool {
     let mut fast = model.feeds.iter();
     matches!(model.fast, Link::Live(_))
         && fast.any(|feed| feed.spec.front.pool == Pool::Oltp && is_told(model, feed))
 }
 
-/// Whether a feed has told something by its session of now, and still does.
+/// Returns true if a feed has told something by its session of now, and still does.
 fn is_told(model: &Model, feed: &Feed) -> bool {
     let sampling = &feed.sampling;
     sampling.at.is_some() && !sampling.outlived && model.is_current(feed)
@@ -426,7 +427,7 @@ fn reason(model: &Model, feed: &Feed) -> String {
     }
     let refused = sampling.error.as_ref();
     let unanswered = refused.is_some_and(|error| error.class == Class::Timeout);
-    match view::instead(model, feed) {
+    match view::placeholder(model, feed) {
         Some(why) if sampling.in_flight.is_none() || refused.is_some() || why != "…" => {
             if unanswered {
                 format!("no answer in time: {why}")

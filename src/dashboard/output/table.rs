@@ -2,8 +2,9 @@
 
 use super::health;
 use super::sheet::Sheet;
+use crate::dashboard::cell::{self, Cell};
 use crate::dashboard::model::Model;
-use crate::format::{self, Cell};
+use crate::format;
 use crate::text::{self, Clean};
 use std::fmt::Write as _;
 
@@ -101,10 +102,10 @@ pub fn panel(sheet: &Sheet, utc_offset_s: i32, width: usize) -> String {
     let written = |row: &[crate::pg::Value], position: &usize| {
         let cell = row.get(*position).zip(sheet.columns.get(*position));
         cell.map_or((String::new(), false), |(value, column)| {
-            let Cell { text, right, .. } = format::cell(value, &column.spec, utc_offset_s);
+            let Cell { text, right, .. } = cell::cell(value, &column.spec, utc_offset_s);
             let rate = column.rate
                 && value.is_known()
-                && column.spec.unit != crate::dashboard::panels::spec::Unit::PerSecond;
+                && column.spec.unit != crate::format::Unit::PerSecond;
             let text = text::cut(&text, CELL).into_owned();
             (if rate { text + "/s" } else { text }, right)
         })

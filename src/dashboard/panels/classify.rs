@@ -53,19 +53,19 @@ impl Classifier {
         }
     }
 
-    /// Whether a session is one of this program's own sampling sessions. A refresh that it was asked
+    /// Returns true if a session is one of this program's own sampling sessions. A refresh that it was asked
     /// for is the user's work and is shown: it calls itself otherwise.
     pub fn is_own(&self, role: &str, application: &str) -> bool {
         base_name(application) == APPLICATION_NAME && self.own_roles.iter().any(|own| own == role)
     }
 
-    /// Whether it is left out of the panels: one of our own, as long as it is short. A name can be anybody's, and
+    /// Returns true if it is left out of the panels: one of our own, as long as it is short. A name can be anybody's, and
     /// what holds others up for long is shown whosever it is.
     pub fn is_left_out(&self, role: &str, application: &str, age_s: Option<f64>) -> bool {
         self.is_own(role, application) && age_s.is_none_or(|age| age < LONG_S)
     }
 
-    /// Whether the guard spares it: this program's work, by a role that does this program's work.
+    /// Returns true if the guard spares it: this program's work, by a role that does this program's work.
     pub fn is_spared(&self, role: &str, application: &str) -> bool {
         application.starts_with(APPLICATION_NAME)
             && (role == REFRESHER || self.own_roles.iter().any(|own| own == role))
@@ -134,7 +134,7 @@ const REFRESHES: [&str; 4] = [
     "SELECT changes, remaining FROM htap.merge(",
 ];
 
-/// Whether a query text is a refresh of a materialized view or a summary, whatever comments stand before it.
+/// Returns true if a query text is a refresh of a materialized view or a summary, whatever comments stand before it.
 pub fn is_refresh(query: &str) -> bool {
     // As this program refreshes a view whose name cannot be shown.
     let query = without_comments(query.strip_prefix("DO /* ").unwrap_or(query));

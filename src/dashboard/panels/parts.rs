@@ -68,7 +68,7 @@ impl Forbidden {
         *self = Self::default();
     }
 
-    /// Whether the server refuses something.
+    /// Returns true if the server refuses something.
     pub fn any(&self) -> bool {
         !self.parts.is_empty()
     }
@@ -166,7 +166,7 @@ fn names(sql: &str) -> impl Iterator<Item = &str> {
         .filter(|word| (word.starts_with("pg_") || word.ends_with("_xml")) && *word != "pg_catalog")
 }
 
-/// Whether `name` stands in `message`, and not as a piece of a longer name; or where it is a view, the function
+/// Returns true if `name` stands in `message`, and not as a piece of a longer name; or where it is a view, the function
 /// that is behind it, such as `pg_stat_get_archiver`.
 fn has_word(message: &str, name: &str) -> bool {
     let mut words = message.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');

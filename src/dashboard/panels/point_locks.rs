@@ -39,7 +39,7 @@ fn names(statement: &str, table: &Table, row: usize) -> bool {
     quoted || named.is_some_and(|(schema, name)| reads(statement, schema, name))
 }
 
-/// Whether a statement names this table, with its schema.
+/// Returns true if a statement names this table, with its schema.
 pub fn reads(statement: &str, schema: &str, name: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$');
     let has = |wanted: &str| {

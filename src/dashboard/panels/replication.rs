@@ -82,7 +82,7 @@ pub fn derive(mut table: Table, memory: &mut Memory, now_s: f64) -> Table {
     table
 }
 
-/// Whether the row is a standby without a receiver that is fed from an archive.
+/// Returns true if the row is a standby without a receiver that is fed from an archive.
 pub fn is_from_archive(table: &Table, row: usize) -> bool {
     let is = |name| table.get(row, name);
     is("kind").text() == Some("receiver") && !is("pid").is_known() && is("restores").is_true()

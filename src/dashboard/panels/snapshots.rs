@@ -75,7 +75,7 @@ pub fn oldest(table: &Table) -> Option<usize> {
     (0..table.rows.len()).find(|row| concerns(table, *row))
 }
 
-/// Whether it keeps rows of ordinary tables in this database.
+/// Returns true if it keeps rows of ordinary tables in this database.
 fn concerns(table: &Table, row: usize) -> bool {
     table.get(row, "own_database").is_true()
         && table.get(row, "kind").text() != Some("slot_catalog")

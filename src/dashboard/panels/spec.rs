@@ -1,5 +1,7 @@
 //! A panel is one SQL file: front matter in TOML, written as SQL comments, then the SQL.
 
+use crate::format::{Unit, duration};
+use crate::sqlfile::split;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -62,35 +64,6 @@ pub enum Chart {
     Stat,
 }
 
-/// What a column's figures are, hence how they are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Unit {
-    /// Text as it comes; numbers plainly.
-    #[default]
-    Plain,
-    /// A count: at most four significant digits (`182k`).
-    Count,
-    /// Bytes (`1.2 MB`).
-    Bytes,
-    /// Seconds (`50s`, `4m12s`, `12d`).
-    Seconds,
-    /// Milliseconds (`31.0ms`).
-    Ms,
-    /// Percent, 0 to 100.
-    Percent,
-    /// An amount of money, with thousands.
-    Money,
-    /// Per second.
-    PerSecond,
-    /// Epoch seconds, shown as local time of day.
-    Time,
-    /// Epoch seconds, shown as the hour of the day.
-    Hour,
-    /// Yes or no.
-    Flag,
-}
-
 /// How one column is titled, written and explained.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -148,7 +121,7 @@ pub struct Front {
     #[serde(default)]
     pub search_path: SearchPath,
     /// Time between samples, such as `5s`.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration::deserialize")]
     pub interval: Duration,
     /// Relations that must exist, schema-qualified.
     #[serde(default)]
@@ -266,55 +239,6 @@ impl Spec {
     pub fn column(&self, name: &str) -> ColumnSpec {
         self.front.columns.get(name).cloned().unwrap_or_default()
     }
-}
-
-/// The front matter of a file, without its signs of comment, and the statement after it.
-pub fn split(text: &str) -> (String, String) {
-    let text = text.trim_start_matches('\u{feff}');
-    let front_lines = text.lines().take_while(|line| line.starts_with("--"));
-    let front = front_lines
-        .flat_map(|line| [uncomment(line), "\n"])
-        .collect();
-    let sql: Vec<&str> = text
-        .lines()
-        .skip_while(|line| line.starts_with("--"))
-        .collect();
-    (front, sql.join("\n").trim().to_owned())
-}
-
-fn uncomment(line: &str) -> &str {
-    let rest = line.trim_start_matches('-');
-    rest.strip_prefix(' ').unwrap_or(rest)
-}
-
-/// Parses a duration such as `500ms`, `5s`, `2m`, `1h`.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
-    let split = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let factor = match unit.trim() {
-        "ms" => 0.001,
-        "s" | "" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        other => {
-            return Err(format!(
-                "unknown unit {other:?} in duration {text:?}: use ms, s, m, h or d"
-            ));
-        }
-    };
-    let seconds: f64 = number
-        .parse()
-        .map_err(|_| format!("{text:?} is not a duration: write it like 5s or 500ms"))?;
-    Duration::try_from_secs_f64(seconds * factor)
-        .map_err(|_| format!("duration {text:?} is out of range"))
-}
-
-fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]

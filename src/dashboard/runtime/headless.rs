@@ -1,13 +1,13 @@
 //! The model without a screen: the same sessions feed it, and nothing but samples is carried out.
 
 use super::clock::wall_clock;
-use super::hands::Hands;
+use super::effects::EffectRunner;
 use super::{Clock, Targets};
 use crate::dashboard::audit::Audit;
 use crate::dashboard::event::{Effect, Event, FeedId};
 use crate::dashboard::feed::Feed;
 use crate::dashboard::history::CARRIES_P99;
-use crate::dashboard::model::{Asked, Link, Model, Start};
+use crate::dashboard::model::{Link, Model, SampleScope, Start};
 use crate::dashboard::panels::spec::Pool;
 use crate::dashboard::recording::Recorder;
 use crate::pg::PgError;
@@ -38,7 +38,7 @@ const REFUSED_AGAIN: Duration = Duration::from_secs(60);
 pub struct Headless {
     /// The state.
     pub model: Model,
-    hands: Hands,
+    runner: EffectRunner,
     clock: Clock,
     begun: Instant,
     ticker: Interval,
@@ -47,7 +47,7 @@ pub struct Headless {
     named: BTreeSet<FeedId>,
     /// All figures are wanted, not those of some panels alone.
     all: bool,
-    told: BTreeMap<FeedId, Told>,
+    told: BTreeMap<FeedId, AnswerCounts>,
     /// Answers so far.
     answers: u64,
     connected: bool,
@@ -59,7 +59,7 @@ pub struct Headless {
 
 /// What a feed has answered.
 #[derive(Clone, Copy, Debug, Default)]
-struct Told {
+struct AnswerCounts {
     /// Good answers.
     good: u32,
     /// The number of the first of them, and of the last.
@@ -104,7 +104,7 @@ impl Headless {
             .collect();
         let awaited = if only { &named } else { &asked };
         let awaited = awaited.iter().copied().collect();
-        model.asked = Asked::These(asked);
+        model.scope = SampleScope::These(asked);
         // Nothing is ever written: no action is carried out.
         let audit = Audit {
             path: PathBuf::new(),
@@ -114,7 +114,7 @@ impl Headless {
         let clock = Clock::start();
         let mut headless = Self {
             model,
-            hands: Hands::start(&config, targets, audit),
+            runner: EffectRunner::start(&config, targets, audit),
             ticker: clock.ticker(),
             clock,
             begun: Instant::now(),
@@ -137,11 +137,11 @@ impl Headless {
     pub async fn step(&mut self) {
         let event = tokio::select! {
             biased;
-            Some(report) = self.hands.reports.recv() => Event::Reported(report),
-            Some((latencies_ms, failed)) = self.hands.canary.recv() => {
+            Some(report) = self.runner.reports.recv() => Event::Reported(report),
+            Some((latencies_ms, failed)) = self.runner.canary.recv() => {
                 Event::CanaryTimed { latencies_ms, failed }
             }
-            Some(event) = self.hands.ended.recv() => event,
+            Some(event) = self.runner.ended.recv() => event,
             _ = self.ticker.tick() => self.clock.tick(),
         };
         self.take_in(event);
@@ -208,7 +208,7 @@ impl Headless {
                 effect,
                 Effect::Sample(_) | Effect::Canary(_) | Effect::Reconnect
             ) {
-                self.hands.execute(effect);
+                self.runner.execute(effect);
             }
         }
         if let Some(id) = refused
@@ -231,7 +231,7 @@ impl Headless {
         let since = *self.refused.get_or_insert_with(Instant::now);
         if since.elapsed() >= REFUSED_AGAIN {
             self.refused = None;
-            self.hands.execute(Effect::Reconnect);
+            self.runner.execute(Effect::Reconnect);
         }
     }
 
@@ -267,7 +267,7 @@ impl Headless {
 
     /// Ends the sessions, each when what is under way on it has been answered, for a moment at most.
     pub async fn end(self) {
-        self.hands.end().await;
+        self.runner.end().await;
     }
 
     fn is_settled(&self) -> bool {
@@ -282,7 +282,7 @@ impl Headless {
             && (!self.all || self.model.history.oltp.restricted == 0 || self.has_told_locks())
     }
 
-    /// Whether transactions were counted for long enough, or will not be.
+    /// Returns true if transactions were counted for long enough, or will not be.
     fn has_rate(&self) -> bool {
         let counted = self.model.feed_named("database");
         let refused = |id| self.told.get(&id).is_some_and(|told| told.refused);
@@ -294,7 +294,7 @@ impl Headless {
         locks.is_none_or(|id| self.has_told(id, 1))
     }
 
-    /// Whether a feed has told what it can, and after those whose answers it is made of.
+    /// Returns true if a feed has told what it can, and after those whose answers it is made of.
     fn is_complete(&self, id: FeedId) -> bool {
         let Some(feed) = self.model.feed(id) else {
             return true;
@@ -314,7 +314,7 @@ impl Headless {
             && under.all(|id| self.has_told(id, 1) && (name == "views" || before(id)))
     }
 
-    /// Whether a feed has answered so often, or will not.
+    /// Returns true if a feed has answered so often, or will not.
     fn has_told(&self, id: FeedId, times: u32) -> bool {
         let Some(feed) = self.model.feed(id) else {
             return true;

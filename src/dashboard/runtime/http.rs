@@ -63,7 +63,7 @@ pub async fn serve(
     let (asks, mut asked) = channel(CONNECTIONS);
     let door = tokio::spawn(accept(listener, asks));
     tokio::pin!(stop);
-    let mut told = Told {
+    let mut responder = Responder {
         panels,
         metrics: None,
     };
@@ -71,7 +71,7 @@ pub async fn serve(
         tokio::select! {
             () = &mut stop => break,
             ask = next(&mut asked) => {
-                let answer = told.answer(&mut headless, ask.about);
+                let answer = responder.answer(&mut headless, ask.about);
                 let _ = ask.answer.send(answer);
             }
             () = headless.step() => {}
@@ -88,13 +88,13 @@ async fn next(asked: &mut Receiver<Ask>) -> Ask {
     }
 }
 
-/// What was told last.
-struct Told<'a> {
+/// What was responder last.
+struct Responder<'a> {
     panels: &'a [String],
     metrics: Option<Bytes>,
 }
 
-impl Told<'_> {
+impl Responder<'_> {
     fn answer(&mut self, headless: &mut Headless, about: About) -> Answer {
         let model = &mut headless.model;
         match about {

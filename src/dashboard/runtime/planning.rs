@@ -3,8 +3,8 @@
 use super::wall_clock;
 use crate::dashboard::action::ActionId;
 use crate::dashboard::audit::Audit;
+use crate::explain::{Explained, Whose, explain};
 use crate::pg::Target;
-use crate::system::explain::{Explained, Whose, explain};
 use crate::text::Clean;
 
 /// The plan of a statement: whose it is is written before, and what came of it.

@@ -4,7 +4,7 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a signal asks for.
-pub(super) enum Told {
+pub(super) enum SignalEvent {
     End,
     Suspend,
     Resize,
@@ -32,14 +32,14 @@ impl Signals {
         })
     }
 
-    pub(super) async fn next(&mut self) -> Told {
+    pub(super) async fn next(&mut self) -> SignalEvent {
         let [terminate, hangup, interrupt] = &mut self.end;
         tokio::select! {
-            _ = terminate.recv() => Told::End,
-            _ = hangup.recv() => Told::End,
-            _ = interrupt.recv() => Told::End,
-            _ = self.stop.recv() => Told::Suspend,
-            _ = self.resize.recv() => Told::Resize,
+            _ = terminate.recv() => SignalEvent::End,
+            _ = hangup.recv() => SignalEvent::End,
+            _ = interrupt.recv() => SignalEvent::End,
+            _ = self.stop.recv() => SignalEvent::Suspend,
+            _ = self.resize.recv() => SignalEvent::Resize,
         }
     }
 }

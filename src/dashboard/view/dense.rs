@@ -46,7 +46,7 @@ pub(super) fn draw(
         width: area.width.saturating_sub(INDENT),
         ..area
     };
-    if let Some(text) = panel::instead(model, feed) {
+    if let Some(text) = panel::placeholder(model, feed) {
         widgets::message(inner, buf, &text, theme.style(Role::Muted));
         return;
     }
@@ -154,7 +154,7 @@ fn oltp(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         },
         buf,
     );
-    let parts = super::oltp::sessions(model, area.width);
+    let parts = super::panel::oltp::sessions(model, area.width);
     super::figures(
         Rect {
             y: area.y + 1,

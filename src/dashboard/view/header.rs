@@ -2,7 +2,7 @@
 
 use super::{beside, sides, whole};
 use crate::config::GuardMode;
-use crate::dashboard::model::{Link, Model, Then};
+use crate::dashboard::model::{Link, Model, PlaybackPosition};
 use crate::dashboard::theme::{Role, Theme};
 use crate::format;
 use crate::pg::{Protection, Table};
@@ -116,7 +116,7 @@ fn guard_word(model: &Model) -> (&'static str, Role) {
 }
 
 /// `PAST -3m12s`, `REPLAY 12m of 1h00m ×4`.
-fn then_word(then: &Then) -> String {
+fn then_word(then: &PlaybackPosition) -> String {
     let speed = match then.speed {
         Some(speed) => format!(" ×{speed}"),
         None => " held".into(),
@@ -133,7 +133,7 @@ fn then_word(then: &Then) -> String {
 }
 
 fn state_word(model: &Model) -> (String, Role) {
-    if let Some(then) = &model.then {
+    if let Some(then) = &model.playback {
         return (then_word(then), Role::Warning);
     }
     match &model.fast {

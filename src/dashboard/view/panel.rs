@@ -1,14 +1,19 @@
 //! One panel in its box, on the Overview or full screen.
 
+pub(super) mod oltp;
+
 use crate::config::WorkClass;
+use crate::dashboard::cell;
+use crate::dashboard::cell::Severity;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::model::{Link, Model};
-use crate::dashboard::panels::spec::{Chart, SearchPath, Unit};
+use crate::dashboard::panels::spec::{Chart, SearchPath};
 use crate::dashboard::theme::{Role, Theme};
 use crate::dashboard::widgets::{
     self, BarChart, DataTable, Figure, LineChart, Panel, Ranking, Stat,
 };
-use crate::format::{self, Severity};
+use crate::format;
+use crate::format::Unit;
 use crate::pg::{Class, PgError};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -39,7 +44,7 @@ pub(super) fn draw(
         theme,
     };
     let inner = panel.render(area, buf);
-    if let Some(text) = instead(model, feed) {
+    if let Some(text) = placeholder(model, feed) {
         widgets::message(inner, buf, &text, theme.style(Role::Muted));
         return;
     }
@@ -117,7 +122,7 @@ fn sessions_note(model: &Model) -> String {
 }
 
 /// What is said where the figures would stand: what is missing and how to get it.
-pub fn instead(model: &Model, feed: &Feed) -> Option<String> {
+pub fn placeholder(model: &Model, feed: &Feed) -> Option<String> {
     if !feed.sampling.missing.is_empty() {
         if let Some(why) = &feed.sampling.strange {
             return Some(why.as_str().to_owned());
@@ -163,7 +168,7 @@ fn refused(feed: &Feed, error: &PgError) -> String {
         .unwrap_or_default();
     let cure = match error.code() {
         "42501" if error.hint.is_none() => " Grant the privilege to the connecting role.",
-        "57014" => " It ran into its time limit.",
+        "57014" => " It exceeded its time limit.",
         // undefined_table, undefined_function, undefined_object
         "42P01" | "42883" | "42704"
             if feed.foreign && feed.spec.front.search_path == SearchPath::Catalog =>
@@ -190,7 +195,7 @@ fn contents(
     buf: &mut Buffer,
 ) {
     if feed.spec.name == "database" {
-        super::oltp::draw(model, theme, feed, full, area, buf);
+        oltp::draw(model, theme, feed, full, area, buf);
         return;
     }
     // Full screen, a chart stands above its figures.
@@ -272,7 +277,7 @@ pub(super) fn table(
         let text = if feed.table.rows.is_empty() {
             nothing(feed)
         } else {
-            "no row matches the filter; Esc takes it away"
+            "no row matches the filter; Esc clears it"
         };
         widgets::message(area, buf, text, theme.style(Role::Muted));
         return;
@@ -331,7 +336,7 @@ fn nothing(feed: &Feed) -> &str {
 fn labels(model: &Model, feed: &Feed, column: &str) -> Vec<String> {
     let spec = feed.spec.column(column);
     let cell = |row| {
-        format::cell(feed.table.get(row, column), &spec, model.start.utc_offset_s)
+        cell::cell(feed.table.get(row, column), &spec, model.start.utc_offset_s)
             .text
             .into_owned()
     };
@@ -409,7 +414,7 @@ pub(super) fn newest(model: &Model, feed: &Feed, x: &str, compare: Option<&str>)
             continue;
         }
         let title = spec.heading(&name);
-        let cell = format::cell(feed.table.get(last, &name), &spec, model.start.utc_offset_s);
+        let cell = cell::cell(feed.table.get(last, &name), &spec, model.start.utc_offset_s);
         parts.push(format!("{title} {}", cell.text));
     }
     parts
@@ -421,7 +426,7 @@ pub(super) fn stat(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &
         .iter()
         .map(|name| {
             let spec = feed.spec.column(name);
-            let cell = format::cell(feed.table.first(name), &spec, model.start.utc_offset_s);
+            let cell = cell::cell(feed.table.first(name), &spec, model.start.utc_offset_s);
             let title = spec.heading(name).to_owned();
             (title, cell.text.into_owned(), cell.severity)
         })

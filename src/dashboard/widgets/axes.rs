@@ -1,9 +1,9 @@
 //! The axes that bars and lines share.
 
 use super::{columns_of, put, put_right, set};
-use crate::dashboard::panels::spec::Unit;
 use crate::dashboard::theme::{Role, Theme};
 use crate::format;
+use crate::format::Unit;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 

@@ -15,9 +15,9 @@ pub struct Panel<'a> {
     pub title: &'a str,
     /// Note, at the right: a sum, or the age of old data.
     pub note: Option<&'a str>,
-    /// Whether it has the focus.
+    /// True if it has the focus.
     pub focused: bool,
-    /// Whether its data are old.
+    /// True if its data are old.
     pub stale: bool,
     /// Its look.
     pub theme: &'a Theme,

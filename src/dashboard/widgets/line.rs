@@ -2,8 +2,8 @@
 
 use super::axes::{Axes, ceiling};
 use super::{clip, put, set};
-use crate::dashboard::panels::spec::Unit;
 use crate::dashboard::theme::{Role, Theme};
+use crate::format::Unit;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::Widget;

@@ -1,9 +1,9 @@
 //! Horizontal bars, longest first, with amount and share.
 
 use super::{blocks, clip, columns_of, put, put_right};
-use crate::dashboard::panels::spec::Unit;
 use crate::dashboard::theme::{Role, Theme};
 use crate::format;
+use crate::format::Unit;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::Widget;

@@ -1,8 +1,8 @@
 //! A figure with its recent past beside it.
 
 use super::{blocks, clip, put, put_right, severity_style};
+use crate::dashboard::cell::Severity;
 use crate::dashboard::theme::{Role, Theme};
-use crate::format::Severity;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::Widget;

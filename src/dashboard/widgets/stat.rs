@@ -1,8 +1,8 @@
 //! Figures side by side, each below its title.
 
 use super::{clip, columns_of, put, severity_style};
+use crate::dashboard::cell::Severity;
 use crate::dashboard::theme::{Role, Theme};
-use crate::format::Severity;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Modifier;

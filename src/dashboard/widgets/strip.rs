@@ -1,8 +1,8 @@
 //! The status strip: is it well?
 
 use super::{clip, columns_of, put};
+use crate::dashboard::cell::Severity;
 use crate::dashboard::theme::{Role, Theme};
-use crate::format::Severity;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::Widget;

@@ -1,9 +1,10 @@
 //! Rows and columns.
 
 use super::{clip, columns_of, put, put_right, set, severity_style};
+use crate::dashboard::cell::{self, Cell};
 use crate::dashboard::panels::spec::{ColumnSpec, Spec};
 use crate::dashboard::theme::{Role, Theme};
-use crate::format::{self, Cell, is_numeric};
+use crate::format::{self, is_numeric};
 use crate::pg::table::{Table, Value};
 use crate::text;
 use ratatui::buffer::Buffer;
@@ -53,7 +54,7 @@ pub struct DataTable<'a> {
     pub compact: bool,
     /// Its look.
     pub theme: &'a Theme,
-    /// Whether the panel has the focus.
+    /// True if the panel has the focus.
     pub focused: bool,
     /// Local time's distance from UTC.
     pub utc_offset_s: i32,
@@ -140,7 +141,7 @@ impl<'a> DataTable<'a> {
         let cells: Vec<Cell<'a>> = visible
             .iter()
             .map(|row| {
-                let mut cell = format::cell(value(*row), spec, self.utc_offset_s);
+                let mut cell = cell::cell(value(*row), spec, self.utc_offset_s);
                 if cell.severity.is_some() && !self.significant(spec, *row) {
                     cell.severity = None;
                 }
@@ -172,7 +173,7 @@ impl<'a> DataTable<'a> {
         }
     }
 
-    /// Whether a row is large enough to be judged.
+    /// Returns true if a row is large enough to be judged.
     fn significant(&self, spec: &ColumnSpec, row: usize) -> bool {
         spec.at_least.iter().all(|(name, least)| {
             let figure = self.table.get(row, name).number();

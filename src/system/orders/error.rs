@@ -72,7 +72,7 @@ impl OrderError {
         }
     }
 
-    /// Whether trying again may succeed without doing anything twice. `repeatable`: what was sent can be
+    /// Returns true if trying again may succeed without doing anything twice. `repeatable`: what was sent can be
     /// sent again though its answer was lost.
     pub(super) fn may_pass(&self, repeatable: bool) -> bool {
         match self {
@@ -88,7 +88,7 @@ impl OrderError {
         }
     }
 
-    /// Whether the trouble is the session or the way to the server, not what was asked.
+    /// Returns true if the trouble is the session or the way to the server, not what was asked.
     pub fn is_of_session(&self) -> bool {
         match self {
             Self::NoSession(_) => true,

@@ -13,7 +13,7 @@ const LONGEST_MS: u64 = 1_000;
 
 /// The attempts of one request.
 pub(super) struct Retry {
-    /// Whether it can be sent again though its answer was lost.
+    /// True if it can be sent again though its answer was lost.
     repeatable: bool,
     failed: u32,
 }
@@ -26,7 +26,7 @@ impl Retry {
         }
     }
 
-    /// Whether to try again after this failure.
+    /// Returns true if to try again after this failure.
     pub(super) fn allows(&self, error: &OrderError) -> bool {
         self.failed + 1 < ATTEMPTS && error.may_pass(self.repeatable)
     }

@@ -2,7 +2,7 @@
 
 use super::{Kind, Known, Mode};
 use crate::pg::{Client, Param, PgError, quote_literal};
-use crate::system::schema::VIEWS;
+use crate::system::definition::VIEWS;
 use std::time::Duration;
 
 /// A job.

@@ -70,7 +70,7 @@ impl View {
 }
 
 impl View {
-    /// The same by the function of [`OWNER`](crate::system::schema::OWNER), for one that `htap-top init` made.
+    /// The same by the function of [`OWNER`](crate::system::definition::OWNER), for one that `htap-top init` made.
     pub(super) fn call(&self, concurrently: bool) -> String {
         let name = quote_literal(&self.to_string());
         format!("SELECT htap.refresh_view({name}, {concurrently})")

@@ -7,7 +7,7 @@ use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::Cause;
 use htap_top::dashboard::event::{Effect, Event};
 use htap_top::dashboard::panels;
-use htap_top::pg::sampler::{self, SessionId};
+use htap_top::pg::sampler::SessionId;
 use htap_top::pg::{Client, Settings};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl Watch {
     pub async fn begin_as(database: &Database<'_>, user: &str, config: Config) -> Self {
         let target = database.target_of(user).with_application_name("htap-top");
         let settings = Settings::of_monitor(Duration::from_secs(20));
-        let session = sampler::connect(&target, &settings).await.unwrap();
+        let session = Client::open(&target, &settings).await.unwrap();
         let mut board = Board::with(config, |start| {
             start.own_roles = vec![user.into()];
         });

@@ -4,8 +4,8 @@ use super::router;
 use crate::it::server::{Database, block_on, until};
 use crate::it::system::{number, shop};
 use htap_top::pg::Param;
-use htap_top::system::router::executor::{Executor, Targets};
-use htap_top::system::router::{Node, Pool, Rule};
+use htap_top::router::executor::{Executor, Targets};
+use htap_top::router::{Node, Pool, Rule};
 use std::sync::Arc;
 
 /// `lie()` says that it only reads.

@@ -3,7 +3,7 @@
 use super::{decide, router, story};
 use crate::it::server::block_on;
 use crate::it::system::shop;
-use htap_top::system::router::Node;
+use htap_top::router::Node;
 
 const TABLES: &str = "
     CREATE TABLE things (id int PRIMARY KEY, status int, counter int, max_counter int, created timestamptz);

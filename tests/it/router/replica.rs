@@ -1,11 +1,11 @@
 //! A real streaming replica: a session reads its own writes, there or on the primary.
 
 use crate::it::server::{Order, PATIENCE, Patience, Server, block_on, until};
-use htap_top::demo::cluster::SUPERUSER;
+use htap_top::cluster::SUPERUSER;
 use htap_top::pg::Client;
-use htap_top::system::router::catalogue::Catalogue;
-use htap_top::system::router::executor::{Conversation, Executor, Ran, Targets, replica_state};
-use htap_top::system::router::{Lsn, Node, Pool, ReplicaState, Router, Rule};
+use htap_top::router::catalogue::Catalogue;
+use htap_top::router::executor::{Conversation, Executor, Ran, Targets, replica_state};
+use htap_top::router::{Lsn, Node, Pool, ReplicaState, Router, Rule};
 
 const SETUP: &str = "
     CREATE ROLE reader LOGIN;

@@ -3,7 +3,7 @@
 use super::{decide, router, story};
 use crate::it::server::block_on;
 use crate::it::system::shop;
-use htap_top::system::router::{Lsn, Node, Outcome, Pool, ReplicaState, Router, Rule, Session};
+use htap_top::router::{Lsn, Node, Outcome, Pool, ReplicaState, Router, Rule, Session};
 
 /// Everything by which a read can write, or needs the primary.
 pub const HIDDEN: &str = "

@@ -3,7 +3,7 @@
 use super::super::facts;
 use super::{ask, number, sqlstate};
 use crate::it::server::{Database, Order, Server, block_on};
-use htap_top::demo::cluster::SUPERUSER;
+use htap_top::cluster::SUPERUSER;
 use htap_top::system::generate::Shape;
 use htap_top::system::init::{Load, init};
 

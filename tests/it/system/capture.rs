@@ -5,10 +5,10 @@ use super::{ask, number, shop};
 use crate::it::server::{Database, block_on};
 use htap_top::doctor::examine;
 use htap_top::pg::Client;
+use htap_top::system::definition::SUMMARIES;
 use htap_top::system::refresh::keeper::{self, Event};
 use htap_top::system::refresh::plan::{Pace, Plan};
 use htap_top::system::refresh::{self, Kind, Mode};
-use htap_top::system::schema::SUMMARIES;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 

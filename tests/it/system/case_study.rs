@@ -2,7 +2,7 @@
 
 use super::{ask, number, shop, sqlstate};
 use crate::it::server::{Server, block_on};
-use htap_top::demo::cluster::SUPERUSER;
+use htap_top::cluster::SUPERUSER;
 use htap_top::pg::{Client, Param};
 use htap_top::system::generate::Shape;
 use htap_top::system::init::{Load, init};

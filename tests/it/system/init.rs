@@ -2,11 +2,11 @@
 
 use super::{catalogue, number, sqlstate};
 use crate::it::server::{Order, Server, block_on};
-use htap_top::demo::cluster::SUPERUSER;
+use htap_top::cluster::SUPERUSER;
 use htap_top::pg::Client;
+use htap_top::system::definition::VIEWS;
 use htap_top::system::generate::Shape;
 use htap_top::system::init::{InitError, Load, Step, init};
-use htap_top::system::schema::VIEWS;
 use std::process::Command;
 
 pub(super) fn refused<T: std::fmt::Debug>(outcome: Result<T, InitError>) -> String {

@@ -3,7 +3,7 @@
 use super::init::{load, refused, run};
 use super::{ask, number, sqlstate};
 use crate::it::server::{Database, Order, Server, block_on, until};
-use htap_top::demo::cluster::SUPERUSER;
+use htap_top::cluster::SUPERUSER;
 use htap_top::pg::Client;
 use htap_top::system::fill::{self, Entry, Standing};
 use htap_top::system::generate::Shape;

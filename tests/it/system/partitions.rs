@@ -4,7 +4,7 @@
 use super::init::{load, run};
 use super::{ask, number, sqlstate};
 use crate::it::server::{Database, Order, Server, block_on};
-use htap_top::demo::cluster::SUPERUSER;
+use htap_top::cluster::SUPERUSER;
 use htap_top::pg::{Client, Param};
 use htap_top::system::archive::{Archive, Format, archive};
 use htap_top::system::init::init;

@@ -4,11 +4,11 @@ use super::init::refused;
 use super::{ask, number, sqlstate};
 use crate::it::server::{Database, Server, block_on};
 use htap_top::pg::{Client, Param};
+use htap_top::system::definition::{SCHEMAS, VIEWS};
 use htap_top::system::generate::Shape;
 use htap_top::system::init::{Load, init};
 use htap_top::system::partitions;
 use htap_top::system::refresh::{self, Mode};
-use htap_top::system::schema::{SCHEMAS, VIEWS};
 use htap_top::system::survey::Survey;
 use std::process::{Command, Stdio};
 

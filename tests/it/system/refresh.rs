@@ -3,12 +3,13 @@
 use super::{create, number, shop};
 use crate::it::server::{Database, Server, block_on, until};
 use htap_top::pg::{Client, Param, Value};
+use htap_top::system::definition::SUMMARIES;
 use htap_top::system::fill::{Fill, fill};
 use htap_top::system::refresh::keeper::{self, Event};
 use htap_top::system::refresh::plan::{KeepError, Pace, Plan};
 use htap_top::system::refresh::verify::{Difference, verify};
 use htap_top::system::refresh::{self, BUSY, Kind, MUST_REBUILD, Mode, View};
-use htap_top::system::schema::{self, SUMMARIES};
+use htap_top::system::schema;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use std::process::{Child, Command, Output, Stdio};

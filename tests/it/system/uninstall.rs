@@ -3,7 +3,7 @@
 use super::init::{refused, run};
 use super::{catalogue, number};
 use crate::it::server::{Order, Server, block_on};
-use htap_top::demo::cluster::SUPERUSER;
+use htap_top::cluster::SUPERUSER;
 use htap_top::system::init::init;
 use htap_top::system::uninstall::Uninstall;
 
@@ -174,6 +174,6 @@ fn it_asks_before_it_removes() {
     let (code, stdout, _) = run(&["init", &conninfo, "--uninstall", "--yes"]);
     assert_eq!(
         (code, stdout.as_str()),
-        (0, "there is nothing of htap-top here\n")
+        (0, "nothing installed by htap-top was found\n")
     );
 }

@@ -5,7 +5,7 @@ use super::books::Books;
 use super::{fill_one, number, shop};
 use crate::it::server::{Database, Patience, block_on, until};
 use crate::it::terminal::tmux::Terminal;
-use htap_top::demo::cluster::SUPERUSER;
+use htap_top::cluster::SUPERUSER;
 use htap_top::pg::Client;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -193,7 +193,7 @@ fn in_a_terminal_it_shows_how_it_goes_and_then_its_report() {
         after != screen && after.contains("OLAP last 5 s")
     });
     terminal.keys("C-c");
-    let screen = terminal.until("the report", |screen| screen.contains("again  "));
+    let screen = terminal.until("the report", |screen| screen.contains("retries "));
     assert!(
         screen.contains("measured for") && screen.contains("then interrupted"),
         "{screen}"

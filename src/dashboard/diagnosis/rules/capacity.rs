@@ -13,7 +13,7 @@ const LISTED: usize = 5;
 /// Share of the connections from which it is said who has them.
 const SCARCE: f64 = 0.8;
 
-/// Whether more sessions of a class are connected than are wanted.
+/// Returns true if more sessions of a class are connected than are wanted.
 fn is_pool_full(evidence: &Evidence<'_>) -> bool {
     let targets = &evidence.config.targets;
     let full = |class, limit: u32| {

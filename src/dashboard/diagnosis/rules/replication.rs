@@ -243,7 +243,7 @@ fn receiver(table: &Table, row: usize) -> Option<Finding> {
     })
 }
 
-/// Whether this server is a standby to which no WAL comes, as far as one look or several can tell.
+/// Returns true if this server is a standby to which no WAL comes, as far as one look or several can tell.
 pub fn receives_nothing(table: &Table, row: usize) -> bool {
     let is = |name| table.get(row, name);
     let down = is("down_s");

@@ -155,7 +155,7 @@ fn replica(pid: &str, name: &str, query: &str) -> (String, String, String) {
     (who, how.into(), cure.into())
 }
 
-/// Whether dead rows wait in a table that the point query reads, which goes past them each time.
+/// Returns true if dead rows wait in a table that the point query reads, which goes past them each time.
 fn hurts_point_query(evidence: &Evidence<'_>) -> bool {
     let bloat = evidence.bloat;
     (0..bloat.rows.len()).any(|row| {

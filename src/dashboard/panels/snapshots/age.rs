@@ -253,7 +253,7 @@ fn bounded(table: &Table, row: usize, id: Id, held: &Held, clock: &Clock<'_>) ->
     }
 }
 
-/// Whether the session works on one statement that has kept its snapshot from its start.
+/// Returns true if the session works on one statement that has kept its snapshot from its start.
 fn has_one_snapshot(table: &Table, row: usize) -> bool {
     let query = table.get(row, "query").text().unwrap_or_default().trim();
     let word = query.split(|c: char| !c.is_ascii_alphabetic()).next();

@@ -170,7 +170,7 @@ impl Age {
     }
 }
 
-/// Whether a refresh holds its lock, and does not only wait for it.
+/// Returns true if a refresh holds its lock, and does not only wait for it.
 pub(super) fn holds(table: &Table, row: usize) -> bool {
     match table.get(row, "refresh_holds") {
         Value::Bool(holds) => *holds,

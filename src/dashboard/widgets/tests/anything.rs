@@ -1,6 +1,7 @@
 use super::super::*;
 use super::dark;
-use crate::dashboard::panels::spec::{Spec, Unit};
+use crate::dashboard::panels::spec::Spec;
+use crate::format::Unit;
 use crate::pg::table::{Table, Value};
 use crate::text::Clean;
 use proptest::collection::vec;

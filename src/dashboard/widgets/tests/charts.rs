@@ -1,6 +1,6 @@
 use super::super::*;
 use super::{buffer, dark, looks};
-use crate::dashboard::panels::spec::Unit;
+use crate::format::Unit;
 use ratatui::style::Modifier;
 
 /// A day of sales by hour, of which the last one is incomplete.

@@ -5,8 +5,8 @@ use crate::it::server::{Server, block_on, pid, until};
 use crate::it::system::refresh::{differences, view};
 use crate::it::system::{ask, number, shop, sqlstate};
 use htap_top::pg::{Client, Param};
+use htap_top::system::definition::SUMMARIES;
 use htap_top::system::refresh::{self, BUSY};
-use htap_top::system::schema::SUMMARIES;
 
 #[test]
 fn a_month_that_goes_and_comes_back_within_a_rebuild_is_seen() {

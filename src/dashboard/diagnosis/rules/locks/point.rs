@@ -8,7 +8,7 @@ use crate::dashboard::diagnosis::{Evidence, Health};
 use crate::format;
 use crate::pg::Table;
 
-/// Whether the point query waits for somebody in the queue.
+/// Returns true if the point query waits for somebody in the queue.
 pub(super) fn waits_behind(queue: &Queue<'_>) -> bool {
     let locks = queue.evidence.point_locks;
     let mut nodes = queue.roots.iter().chain(&queue.rows);

@@ -95,7 +95,7 @@ impl<'a> Queue<'a> {
         Blocker::of(self.evidence, self.table, row)
     }
 
-    /// Whether the node is a prepared transaction of which the name is known.
+    /// Returns true if the node is a prepared transaction of which the name is known.
     pub(super) fn is_prepared(&self, node: usize) -> bool {
         self.graph.is_row(node) && self.graph.pid(node) == 0
     }

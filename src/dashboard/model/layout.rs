@@ -1,0 +1,311 @@
+//! Where everything lies on the screen: a pure function of its size and the page.
+
+use super::{Model, Screen};
+use crate::dashboard::event::FeedId;
+use crate::dashboard::feed::Feed;
+use ratatui::layout::Rect;
+
+/// The smallest screen that is drawn.
+pub const MIN_SIZE: (u16, u16) = (60, 15);
+
+/// Where everything lies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Regions {
+    /// Program, server, clock.
+    pub header: Rect,
+    /// Gauges.
+    pub strip: Rect,
+    /// The cause line.
+    pub cause: Rect,
+    /// Panels in the order of the focus.
+    pub panels: Vec<(FeedId, Rect)>,
+    /// Keys, or a passing word.
+    pub footer: Rect,
+    /// Panels are drawn as a few lines without a box.
+    pub dense: bool,
+}
+
+/// Rows around the panels: header, strip, cause line, footer.
+const AROUND: u16 = 4;
+
+/// Where everything lies on a screen of the model's size.
+pub fn regions(model: &Model) -> Regions {
+    let (width, height) = model.size;
+    let line = |y| Rect {
+        x: 0,
+        y,
+        width,
+        height: 1,
+    };
+    let body = Rect {
+        x: 0,
+        y: 3,
+        width,
+        height: height.saturating_sub(AROUND),
+    };
+    let mut regions = Regions {
+        header: line(0),
+        strip: line(1),
+        cause: line(2),
+        footer: line(height.saturating_sub(1)),
+        ..Regions::default()
+    };
+    match model.screen {
+        Screen::Full(id) => regions.panels.push((id, body)),
+        Screen::More => regions.panels = more(model, body),
+        Screen::Overview if width < 100 || height < 32 => {
+            regions.dense = true;
+            regions.panels = dense(model, body);
+        }
+        Screen::Overview => regions.panels = overview(model, body),
+    }
+    regions
+}
+
+/// The panels on the page, in the order of the focus.
+pub fn panels(model: &Model) -> Vec<FeedId> {
+    regions(model)
+        .panels
+        .into_iter()
+        .map(|(id, _)| id)
+        .collect()
+}
+
+/// Rows of the table in the focused panel.
+pub fn page_rows(model: &Model) -> usize {
+    let regions = regions(model);
+    let area = regions
+        .panels
+        .iter()
+        .find(|(id, _)| *id == model.focus)
+        .map_or(Rect::default(), |(_, area)| *area);
+    usize::from(table_rows(area, regions.dense))
+}
+
+/// Rows for data in a panel: without border, column heads and the line that counts the rest.
+fn table_rows(area: Rect, dense: bool) -> u16 {
+    area.height.saturating_sub(if dense { 2 } else { 4 })
+}
+
+/// The panel at a cell, and the row of its table there.
+pub fn hit(model: &Model, x: u16, y: u16) -> Option<(FeedId, Option<usize>)> {
+    let regions = regions(model);
+    let (id, area) = regions
+        .panels
+        .iter()
+        .find(|(_, area)| area.contains((x, y).into()))?;
+    let first = area.y + if regions.dense { 1 } else { 2 };
+    let row = y
+        .checked_sub(first)
+        .filter(|row| *row < table_rows(*area, regions.dense));
+    Some((*id, row.map(usize::from)))
+}
+
+/// The panels without digit and letter: business panels of ours and of the user.
+fn extras(model: &Model) -> Vec<FeedId> {
+    model
+        .visible()
+        .filter(|(_, feed)| feed.is_extra())
+        .map(|(id, _)| id)
+        .collect()
+}
+
+/// A grid of the panels that have no digit.
+fn more(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
+    let ids = extras(model);
+    let columns = if body.width >= 110 { 2 } else { 1 };
+    let rows: Vec<&[FeedId]> = ids.chunks(columns).collect();
+    let heights = shares(body.height, &vec![1; rows.len()]);
+    let mut placed = Vec::new();
+    let mut y = body.y;
+    for (row, height) in rows.iter().zip(heights) {
+        placed.extend(side_by_side(
+            row,
+            &vec![1; row.len()],
+            Rect { y, height, ..body },
+        ));
+        y += height;
+    }
+    placed
+}
+
+/// Panels that show the shop's sales.
+const SALES: [&str; 3] = ["hourly_sales", "top_categories", "rfm_segments"];
+
+/// Returns true if the database has something that a sales panel reads, as far as is known.
+fn sells(model: &Model) -> bool {
+    let feed = |name: &&str| model.feed_named(name).and_then(|id| model.feed(id));
+    !SALES.iter().map(feed).all(lacks)
+}
+
+fn lacks(feed: Option<&Feed>) -> bool {
+    feed.is_none_or(|feed| !feed.sampling.missing.is_empty())
+}
+
+/// Returns true if the database has views to refresh, as far as is known.
+fn has_views(model: &Model) -> bool {
+    let feed = model.feed_named("views").and_then(|id| model.feed(id));
+    feed.is_some_and(|feed| feed.sampling.at.is_none() || !feed.table.rows.is_empty())
+}
+
+/// What stands on top, row by row with their heights: the sales; in a database without a shop what it waits
+/// for, and what it runs.
+fn first_rows(model: &Model, spare: u16, tight: bool) -> Vec<(Vec<FeedId>, u16)> {
+    if sells(model) {
+        let height = if tight { 9 } else { 10 + spare / 5 };
+        return vec![(named(model, &SALES), height)];
+    }
+    let heights = if tight {
+        [5, 6]
+    } else {
+        [6 + spare / 6, 8 + spare / 5]
+    };
+    let found = named(model, &["waits", "statements"]).into_iter();
+    let rows = found.zip(heights).map(|(id, height)| {
+        // What it lacks, it says in one line.
+        let height = if lacks(model.feed(id)) { 3 } else { height };
+        (vec![id], height)
+    });
+    rows.collect()
+}
+
+fn named(model: &Model, names: &[&str]) -> Vec<FeedId> {
+    let names = names.iter();
+    names.filter_map(|name| model.feed_named(name)).collect()
+}
+
+/// The Overview from 100x32 on: sales on top, then what the shop suffers, then what can be done.
+fn overview(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
+    let find = |names: &[&str]| named(model, names);
+    let mut extras = extras(model);
+    extras.retain(|id| !lacks(model.feed(*id)));
+    let beside = if body.width >= 170 && !extras.is_empty() {
+        (body.width / 4).min(56)
+    } else {
+        0
+    };
+    let main = Rect {
+        width: body.width - beside,
+        ..body
+    };
+    let spare = main.height.saturating_sub(36);
+    let tight = main.height < 36;
+    let first = first_rows(model, spare, tight);
+    let top: u16 = first.iter().map(|(_, height)| height).sum();
+    let middle = if tight { 7 } else { 8 + spare / 5 };
+    let views = match (has_views(model), tight) {
+        (false, _) => 3,
+        (true, true) => 5,
+        (true, false) => 7 + (spare / 8).min(4),
+    };
+    let queries = main.height.saturating_sub(top + middle + views);
+    let mut y = main.y;
+    let mut row = |height| {
+        let area = Rect { y, height, ..main };
+        y += height;
+        area
+    };
+    let mut placed = Vec::new();
+    for (ids, height) in first {
+        placed.extend(side_by_side(&ids, &[50, 35, 35], row(height)));
+    }
+    placed.extend(side_by_side(
+        &find(&["database", "bloat", "snapshots"]),
+        &[38, 41, 41],
+        row(middle),
+    ));
+    placed.extend(side_by_side(&find(&["views"]), &[1], row(views)));
+    placed.extend(side_by_side(&find(&["activity"]), &[1], row(queries)));
+    if beside > 0 {
+        let shown: Vec<FeedId> = extras
+            .into_iter()
+            .take(usize::from(body.height / 10).max(1))
+            .collect();
+        let mut y = body.y;
+        for (id, height) in shown.iter().zip(shares(body.height, &vec![1; shown.len()])) {
+            placed.push((
+                *id,
+                Rect {
+                    x: main.right(),
+                    y,
+                    width: beside,
+                    height,
+                },
+            ));
+            y += height;
+        }
+    }
+    placed
+}
+
+/// The Overview on a small screen: lines without boxes, the queries take the rest.
+fn dense(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
+    let extra = u16::from(body.height >= 18);
+    let heights = [
+        ("hourly_sales", if sells(model) { 2 } else { 0 }),
+        ("database", 2),
+        ("views", if has_views(model) { 2 + extra } else { 1 }),
+        ("snapshots", 2 + extra),
+        ("bloat", 1 + extra),
+    ];
+    let mut placed = Vec::new();
+    let mut y = body.y;
+    for (name, height) in heights.into_iter().filter(|(_, height)| *height > 0) {
+        if let Some(id) = model.feed_named(name) {
+            placed.push((id, Rect { y, height, ..body }));
+            y += height;
+        }
+    }
+    if let Some(id) = model.feed_named("activity") {
+        placed.push((
+            id,
+            Rect {
+                y,
+                height: body.bottom().saturating_sub(y),
+                ..body
+            },
+        ));
+    }
+    placed
+}
+
+/// `ids` from left to right in `area`, their widths in proportion to `weights`.
+fn side_by_side(ids: &[FeedId], weights: &[u16], area: Rect) -> Vec<(FeedId, Rect)> {
+    let mut x = area.x;
+    let widths = shares(area.width, weights.get(..ids.len()).unwrap_or(weights));
+    let placed = ids.iter().zip(widths).map(|(id, width)| {
+        let placed = Rect { x, width, ..area };
+        x += width;
+        (*id, placed)
+    });
+    placed.collect()
+}
+
+/// Splits `total` in proportion to `weights`, without losing a column to rounding.
+fn shares(total: u16, weights: &[u16]) -> Vec<u16> {
+    let sum: u32 = weights.iter().map(|weight| u32::from(*weight)).sum();
+    let mut seen = 0;
+    let mut given = 0;
+    weights
+        .iter()
+        .map(|weight| {
+            seen += u32::from(*weight);
+            let end = (u32::from(total) * seen / sum.max(1)) as u16;
+            let share = end - given;
+            given = end;
+            share
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_add_up() {
+        assert_eq!(shares(120, &[52, 35, 33]), [52, 35, 33]);
+        assert_eq!(shares(100, &[1, 1, 1]).iter().sum::<u16>(), 100);
+        assert_eq!(shares(5, &[]), Vec::<u16>::new());
+    }
+}

@@ -1,0 +1,216 @@
+//! What popups say: help made from the key table and the panels' files, the detail of a row, the log,
+//! the question before an action.
+
+mod detail;
+
+use super::{Model, Popup, Screen};
+use crate::dashboard::action::Grade;
+use crate::dashboard::diagnosis::{Gauge, Health};
+use crate::dashboard::keys::BINDINGS;
+use crate::dashboard::widgets::Entry;
+use crate::format;
+use std::cmp::Reverse;
+
+/// Title and entries of the open popup.
+pub fn content(model: &Model) -> Option<(String, Vec<Entry<'_>>)> {
+    Some(match model.popup.as_ref()? {
+        Popup::Help { .. } => help(model),
+        Popup::Detail(shown) => (shown.title.clone(), detail::entries(model, shown)),
+        Popup::Log { .. } => ("Log · newest last".into(), log(model)),
+        Popup::Why { .. } => ("Why".into(), why(model)),
+        Popup::Panels { .. } => ("Panels".into(), list(model)),
+        Popup::Confirm(confirm) => {
+            let mut entries: Vec<Entry<'_>> = confirm
+                .lines
+                .iter()
+                .map(|line| Entry::from(line.as_str()))
+                .collect();
+            entries.push(Entry::Blank);
+            entries.push(match confirm.number {
+                None => Entry::Head("y yes    any other key: no".into()),
+                Some(number) => Entry::Head(
+                    format!(
+                        "type {number} and Enter to go on: {}▏   Esc: no",
+                        confirm.typed
+                    )
+                    .into(),
+                ),
+            });
+            ("Sure?".into(), entries)
+        }
+    })
+}
+
+/// The popup's entries as text, for the clipboard and for the bounds of scrolling.
+pub fn lines(model: &Model) -> Vec<String> {
+    let entries = content(model)
+        .map(|(_, entries)| entries)
+        .unwrap_or_default();
+    let text = |entry: &Entry<'_>| match entry {
+        Entry::Text(text) | Entry::Head(text) | Entry::Warning(text) => text.to_string(),
+        Entry::Pair(left, right) => format!("{left}\t{right}"),
+        Entry::Blank => String::new(),
+    };
+    entries.iter().map(text).collect()
+}
+
+fn pair(left: String, right: String) -> Entry<'static> {
+    Entry::Pair(left.into(), right.into())
+}
+
+fn help(model: &Model) -> (String, Vec<Entry<'_>>) {
+    let mut entries = Vec::new();
+    let mut title = "Help".to_owned();
+    if let (Screen::Full(_), Some(feed)) = (model.screen, model.feed(model.focus)) {
+        title = format!("Help · {}", feed.spec.front.title);
+        for paragraph in feed.spec.front.about.split("\n\n") {
+            entries.push(Entry::Text(
+                paragraph
+                    .split_whitespace()
+                    .collect::<Vec<_>>()
+                    .join(" ")
+                    .into(),
+            ));
+        }
+        entries.push(Entry::Blank);
+        for name in feed.columns(false) {
+            let column = feed.spec.column(&name);
+            if !column.help.is_empty() {
+                entries.push(pair(column.heading(&name).to_owned(), column.help));
+            }
+        }
+        entries.push(Entry::Blank);
+    }
+    entries.push(Entry::Head("Keys".into()));
+    let bindings = BINDINGS.iter().filter(|binding| !binding.help.is_empty());
+    entries.extend(bindings.map(|binding| Entry::Pair(binding.shown.into(), binding.help.into())));
+    entries.push(Entry::Blank);
+    entries.push(Entry::Head("Signs".into()));
+    for (sign, meaning) in [
+        (
+            "✔ ▲ ✖ ·",
+            "within its target, near it, past it, not measured",
+        ),
+        (
+            "—  n/a  ?",
+            "no value; not available here; not measured yet. None of them means 0",
+        ),
+        (
+            "grey",
+            "old data: the session is lost or the server does not answer; the title shows the age",
+        ),
+        (
+            "p99",
+            "99th percentile of a point query's time at this client, over the last 30 s, or since slow ones ended; five queries a second on a session of their own",
+        ),
+        (
+            "own",
+            "this program's processor time, and the time its statements took, per second",
+        ),
+    ] {
+        entries.push(Entry::Pair(sign.into(), meaning.into()));
+    }
+    (title, entries)
+}
+
+/// The cause line in full, what it rests on, and what else the rules found.
+fn why(model: &Model) -> Vec<Entry<'_>> {
+    let cause = &model.cause;
+    let mut entries = vec![Entry::Text(cause.sentence.as_str().into())];
+    if !cause.cure.is_empty() {
+        entries.push(pair("cure".into(), cause.cure.clone()));
+    }
+    if !cause.evidence.is_empty() {
+        entries.push(Entry::Blank);
+        entries.push(Entry::Head("It rests on".into()));
+        entries.extend(
+            cause
+                .evidence
+                .iter()
+                .map(|(name, value)| Entry::Pair(name.as_str().into(), value.as_str().into())),
+        );
+    }
+    let missed = |gauge: &&Gauge| gauge.health >= Health::Warning && gauge.label != cause.label;
+    let missed: Vec<&Gauge> = model.gauges.iter().filter(missed).collect();
+    if !missed.is_empty() {
+        entries.push(Entry::Blank);
+        entries.push(Entry::Head("Missed as well".into()));
+        entries.extend(missed.into_iter().map(|gauge| {
+            let target = match gauge.target.as_str() {
+                "" => String::new(),
+                target => format!(", target {target}"),
+            };
+            pair(gauge.label.into(), format!("{}{target}", gauge.value))
+        }));
+    }
+    let mut others: Vec<_> = model
+        .findings
+        .iter()
+        .filter(|finding| finding.rule != cause.rule)
+        .collect();
+    others.sort_by_key(|finding| Reverse((finding.health, finding.damage)));
+    if !others.is_empty() {
+        entries.push(Entry::Blank);
+        entries.push(Entry::Head("Found as well".into()));
+        for finding in others {
+            let cure = match finding.cure.as_str() {
+                "" => String::new(),
+                cure => format!(" — {cure}"),
+            };
+            entries.push(pair(
+                finding.rule.into(),
+                format!("{}{cure}", finding.sentence),
+            ));
+        }
+    }
+    if cause.evidence.is_empty() && model.findings.is_empty() {
+        entries.push(Entry::Text(
+            "No rule found anything: no lock queue, no old snapshot, no backend that stands out."
+                .into(),
+        ));
+    }
+    entries
+}
+
+/// The panels, with the key that opens each.
+fn list(model: &Model) -> Vec<Entry<'_>> {
+    let mut entries = vec![Entry::Head("by digit".into())];
+    let title = |feed: &crate::dashboard::feed::Feed| feed.spec.front.title.clone();
+    for (_, feed) in model.visible() {
+        if let Some(digit) = feed.digit {
+            entries.push(pair(digit.to_string(), title(feed)));
+        }
+    }
+    entries.push(pair(
+        "9".into(),
+        "business panels, your own among them".into(),
+    ));
+    entries.push(Entry::Blank);
+    entries.push(Entry::Head("by letter, from here".into()));
+    for (name, letter) in crate::dashboard::panels::LETTERS {
+        let feed = model.feed_named(name).and_then(|id| model.feed(id));
+        if let Some(feed) = feed {
+            entries.push(pair(letter.to_string(), title(feed)));
+        }
+    }
+    entries
+}
+
+fn log(model: &Model) -> Vec<Entry<'_>> {
+    if model.log.is_empty() {
+        return vec![Entry::Text(
+            "Nothing logged yet: actions and lost connections appear here.".into(),
+        )];
+    }
+    let entry = |line: &super::LogLine| {
+        let sign = match line.grade {
+            Grade::Running => "…",
+            Grade::Good => "✔",
+            Grade::Doubtful => "▲",
+            Grade::Bad => "✖",
+        };
+        let time = format::time_of_day(line.epoch_ms as f64 / 1000.0, model.start.utc_offset_s);
+        pair(format!("{time} {sign}"), line.text.to_string())
+    };
+    model.log.iter().map(entry).collect()
+}

@@ -1,0 +1,245 @@
+//! A row in full, and of a backend what it does, holds and waits for.
+
+use super::pair;
+use crate::dashboard::feed::Feed;
+use crate::dashboard::model::{Detail, Model, Plan, Watched};
+use crate::dashboard::widgets::Entry;
+use crate::format;
+use crate::pg::Table;
+
+/// The field with the text of a statement.
+const STATEMENT: &str = "query";
+/// Locks listed; more are counted.
+const LOCKS: usize = 30;
+
+pub(super) fn entries<'a>(model: &'a Model, detail: &'a Detail) -> Vec<Entry<'a>> {
+    let mut entries = Vec::new();
+    if let Some(gone) = detail.gone {
+        let gone = format::time_of_day(gone.epoch_ms as f64 / 1000.0, model.start.utc_offset_s);
+        entries.push(Entry::Warning(
+            format!("No longer in the panel since {gone}; these are the last values seen.").into(),
+        ));
+    }
+    let (lead, rest) = detail
+        .fields
+        .split_at_checked(detail.lead)
+        .unwrap_or((&detail.fields, &[]));
+    fields(&mut entries, lead, whole_text(model, detail));
+    for (head, lines) in &detail.lists {
+        list(&mut entries, head.clone(), lines.iter().cloned());
+    }
+    if let Some(watched) = &detail.watched {
+        waits(&mut entries, watched);
+        workers(&mut entries, model, watched);
+        locks(&mut entries, model, watched);
+        progress(&mut entries, model, watched);
+    }
+    plan(&mut entries, detail);
+    if let Some(watched) = &detail.watched {
+        statistics(&mut entries, model, watched);
+        entries.push(Entry::Blank);
+        entries.push(Entry::Head("All else".into()));
+    }
+    fields(&mut entries, rest, None);
+    entries
+}
+
+fn fields<'a>(
+    entries: &mut Vec<Entry<'a>>,
+    fields: &'a [(String, String)],
+    statement: Option<&'a str>,
+) {
+    entries.extend(fields.iter().map(|(name, text)| {
+        // The panel has the beginning of it.
+        let beginning = text.strip_suffix('…').filter(|_| name == STATEMENT);
+        let whole = statement.filter(|all| beginning.is_some_and(|begun| all.starts_with(begun)));
+        Entry::Pair(name.as_str().into(), whole.unwrap_or(text).into())
+    }));
+}
+
+/// All that is known of the statement of a backend.
+fn whole_text<'a>(model: &'a Model, detail: &Detail) -> Option<&'a str> {
+    let watched = detail.watched.as_ref()?;
+    let table = model.rows("backend_query");
+    let row = rows_of(table, "pid", watched.pid).first().copied()?;
+    table.get(row, STATEMENT).text()
+}
+
+fn list(
+    entries: &mut Vec<Entry<'_>>,
+    head: String,
+    lines: impl IntoIterator<Item = (String, String)>,
+) {
+    entries.push(Entry::Blank);
+    entries.push(Entry::Head(head.into()));
+    entries.extend(lines.into_iter().map(|(left, right)| pair(left, right)));
+}
+
+fn waits(entries: &mut Vec<Entry<'_>>, watched: &Watched) {
+    let mut waits: Vec<(&String, &u32)> = watched.waits.iter().collect();
+    waits.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
+    let samples = watched.samples.max(1);
+    let lines = waits.into_iter().map(|(wait, n)| {
+        let share = f64::from(*n) / f64::from(samples) * 100.0;
+        (format!("{share:.0} %"), wait.clone())
+    });
+    let plural = if watched.samples == 1 { "" } else { "s" };
+    list(
+        entries,
+        format!(
+            "Waits, in {} sample{plural} since this was opened",
+            watched.samples
+        ),
+        lines,
+    );
+}
+
+/// Positions of the rows about this backend.
+fn rows_of(table: &Table, column: &str, pid: i64) -> Vec<usize> {
+    (0..table.rows.len())
+        .filter(|row| table.get(*row, column).int() == Some(pid))
+        .collect()
+}
+
+fn workers(entries: &mut Vec<Entry<'_>>, model: &Model, watched: &Watched) {
+    let activity = model.rows("activity");
+    let rows = rows_of(activity, "leader_pid", watched.pid);
+    if rows.is_empty() {
+        return;
+    }
+    let lines = rows.iter().map(|row| {
+        let text = |name| activity.get(*row, name).text().unwrap_or_default();
+        let wait = match text("wait") {
+            "" => "on CPU",
+            wait => wait,
+        };
+        let pid = activity.get(*row, "pid").int().unwrap_or_default();
+        (pid.to_string(), format!("{}, {wait}", text("backend_type")))
+    });
+    list(entries, "Parallel workers".into(), lines);
+}
+
+/// The feed called `name`, or an entry that says why it tells nothing.
+fn told<'a>(
+    entries: &mut Vec<Entry<'_>>,
+    model: &'a Model,
+    name: &str,
+    head: &str,
+) -> Option<&'a Feed> {
+    let feed = model.feed_named(name).and_then(|id| model.feed(id))?;
+    let why = if let Some(why) = &feed.sampling.strange {
+        why.to_string()
+    } else if let Some(missing) = feed.sampling.missing.first() {
+        format!("needs {missing}")
+    } else if let Some(error) = &feed.sampling.error {
+        error.to_string()
+    } else if feed.sampling.at.is_none() {
+        "not measured yet".to_owned()
+    } else {
+        return Some(feed);
+    };
+    list(entries, head.to_owned(), [(format::PENDING.into(), why)]);
+    None
+}
+
+fn locks(entries: &mut Vec<Entry<'_>>, model: &Model, watched: &Watched) {
+    let Some(feed) = told(entries, model, "backend_locks", "Locks") else {
+        return;
+    };
+    let table = &feed.table;
+    let rows = rows_of(table, "pid", watched.pid);
+    let mut lines: Vec<(String, String)> = rows
+        .iter()
+        .take(LOCKS)
+        .map(|row| {
+            let text = |name| table.get(*row, name).text().unwrap_or_default();
+            let how = match (
+                table.get(*row, "granted").is_true(),
+                table.get(*row, "wait_s").number(),
+            ) {
+                (true, _) => "holds".to_owned(),
+                (false, Some(wait_s)) => format!("waits {}", format::seconds(wait_s)),
+                (false, None) => "waits".to_owned(),
+            };
+            let times = match table.get(*row, "n").int() {
+                Some(n) if n > 1 => format!(" ({n} of them)"),
+                _ => String::new(),
+            };
+            (
+                how,
+                format!("{} on {}{times}", text("mode"), text("target")),
+            )
+        })
+        .collect();
+    if rows.len() > LOCKS {
+        lines.push((String::new(), format!("… {} more", rows.len() - LOCKS)));
+    }
+    if lines.is_empty() {
+        lines.push((format::NONE.into(), "holds none, waits for none".into()));
+    }
+    list(entries, "Locks".into(), lines);
+}
+
+fn progress(entries: &mut Vec<Entry<'_>>, model: &Model, watched: &Watched) {
+    let Some(feed) = model.feed_named("progress").and_then(|id| model.feed(id)) else {
+        return;
+    };
+    let table = &feed.table;
+    let lines: Vec<(String, String)> = rows_of(table, "pid", watched.pid)
+        .into_iter()
+        .map(|row| {
+            let text = |name| table.get(row, name).text().unwrap_or_default().to_owned();
+            let share = table.get(row, "pct").number();
+            let share =
+                share.map_or_else(|| format::PENDING.into(), |share| format!("{share:.0} %"));
+            let parts = [
+                text("command"),
+                text("relation"),
+                text("phase"),
+                text("extra"),
+            ];
+            let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            (share, parts.join(", "))
+        })
+        .collect();
+    if !lines.is_empty() {
+        list(entries, "Progress".into(), lines);
+    }
+}
+
+fn statistics(entries: &mut Vec<Entry<'_>>, model: &Model, watched: &Watched) {
+    const HEAD: &str = "This statement, since pg_stat_statements counts";
+    let Some(feed) = told(entries, model, "backend_statement", HEAD) else {
+        return;
+    };
+    let Some(row) = rows_of(&feed.table, "pid", watched.pid).first().copied() else {
+        let why = "not among them: it has not ended once yet, or is not tracked";
+        list(entries, HEAD.into(), [(format::NONE.into(), why.into())]);
+        return;
+    };
+    let names = feed.columns(false);
+    let line = |name: &String| feed.field(row, name, model.start.utc_offset_s);
+    list(entries, HEAD.into(), names.iter().map(line));
+}
+
+fn plan<'a>(entries: &mut Vec<Entry<'a>>, detail: &'a Detail) {
+    let has_statement =
+        detail.watched.is_some() || detail.fields.iter().any(|(name, _)| name == "queryid");
+    if !has_statement && detail.plan == Plan::Unasked {
+        return;
+    }
+    entries.push(Entry::Blank);
+    entries.push(Entry::Head("Plan".into()));
+    match &detail.plan {
+        Plan::Unasked => entries.push(Entry::Text(
+            "E asks for it; the statement is not run.".into(),
+        )),
+        Plan::Asked(_) => entries.push(Entry::Text("asked for …".into())),
+        Plan::Refused(why) => entries.push(Entry::Warning(format!("no plan: {why}").into())),
+        Plan::Known(explained) => {
+            entries.push(Entry::Text(explained.how.as_str().into()));
+            let lines = explained.lines.iter();
+            entries.extend(lines.map(|line| Entry::Text(line.as_str().into())));
+        }
+    }
+}

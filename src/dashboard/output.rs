@@ -1,0 +1,198 @@
+//! What the model says to scripts: as a table, JSON, CSV or Prometheus' text. Reads the model, writes text.
+
+pub mod csv;
+pub mod json;
+pub mod prometheus;
+pub mod sheet;
+pub mod table;
+
+use super::diagnosis::{Gauge, Health};
+use super::model::{Link, Model};
+use super::panels::{self, spec::Spec};
+use crate::format::Unit;
+use sheet::Sheet;
+use std::fmt::Write as _;
+
+/// What is told when no panel is named, besides gauges, cause and OLTP figures, to Prometheus.
+pub const DEFAULT: [&str; 4] = ["database", "snapshots", "bloat", "views"];
+/// Of its rows the first alone are told where nobody asked for the panel: there may be a thousand tables.
+const WORST: (&str, usize) = ("bloat", 20);
+
+/// The sheets of these panels; an unknown one is left out.
+pub fn sheets(model: &Model, panels: &[String]) -> Vec<Sheet> {
+    let feeds = panels.iter().filter_map(|name| model.feed_named(name));
+    feeds
+        .filter_map(|id| model.feed(id))
+        .map(|feed| Sheet::of(model, feed))
+        .collect()
+}
+
+/// The sheets that Prometheus is told where no panel is named.
+pub fn default_sheets(model: &Model) -> Vec<Sheet> {
+    let mut told = vec![Sheet::oltp(model), Sheet::classes(model)];
+    let mut panels = sheets(model, &DEFAULT.map(str::to_owned));
+    for sheet in panels.iter_mut().filter(|sheet| sheet.name == WORST.0) {
+        if let Some(rows) = &mut sheet.rows {
+            rows.truncate(WORST.1);
+        }
+    }
+    told.append(&mut panels);
+    told
+}
+
+/// The panels that can be asked for by name.
+pub fn names(model: &Model) -> Vec<&str> {
+    model
+        .visible()
+        .map(|(_, feed)| feed.spec.name.as_str())
+        .collect()
+}
+
+/// Gauges whose target is missed.
+pub fn missed(model: &Model) -> Vec<&Gauge> {
+    let gauges = model.gauges.iter();
+    gauges
+        .filter(|gauge| gauge.health == Health::Danger)
+        .collect()
+}
+
+/// Why nothing is measured at the moment; `None` where it is.
+pub fn unmeasured(model: &Model) -> Option<String> {
+    match &model.fast {
+        Link::Lost { error, .. } => Some(format!("not connected: {error}")),
+        Link::Idle => Some("not connected yet".into()),
+        Link::Live(_) if sheet::is_measured(model) => None,
+        Link::Live(_) => {
+            // Nothing else is asked before it is known what the server is.
+            let first = if model.facts.is_none() {
+                "facts"
+            } else {
+                "database"
+            };
+            let sheets = sheets(model, &[first.to_owned()]);
+            let why = sheets.first().and_then(|sheet| sheet.reason.clone());
+            let why = why.unwrap_or_else(|| "no answer yet".into());
+            Some(format!("connected, but {first}: {why}"))
+        }
+    }
+}
+
+/// What is not known, each with its reason: `locks: permission denied …`.
+pub fn unknown(model: &Model) -> Vec<String> {
+    let unknown = model.unknown.iter();
+    unknown
+        .map(|unknown| match unknown.why.as_str() {
+            "" => format!("{}: not measured yet", unknown.what),
+            why => format!("{}: {why}", unknown.what),
+        })
+        .collect()
+}
+
+/// A health as it is written: `good`.
+pub fn health(health: Health) -> &'static str {
+    match health {
+        Health::Unknown => "unknown",
+        Health::Good => "good",
+        Health::Warning => "warning",
+        Health::Danger => "danger",
+    }
+}
+
+/// A unit as it is written; empty where figures are plain.
+pub fn unit(unit: Unit, rate: bool) -> &'static str {
+    match (unit, rate) {
+        (Unit::Plain, _) => "",
+        (Unit::Bytes, true) => "bytes/s",
+        (Unit::Bytes, false) => "bytes",
+        (Unit::Ms, true) => "ms/s",
+        (Unit::Ms, false) => "ms",
+        (Unit::Seconds, _) => "s",
+        (Unit::Percent, _) => "percent",
+        (Unit::Money, _) => "money",
+        (Unit::PerSecond, _) | (Unit::Count, true) => "1/s",
+        (Unit::Count, false) => "count",
+        (Unit::Time | Unit::Hour, _) => "epoch s",
+        (Unit::Flag, _) => "flag",
+    }
+}
+
+/// Names and units of all that is told, as Markdown for docs/scripts.md.
+pub fn markdown() -> String {
+    let mut text = String::from("| Panel | Rows told apart by | Fields |\n| --- | --- | --- |\n");
+    let oltp = sheet::OLTP.iter();
+    let oltp: Vec<String> = oltp
+        .map(|(name, of, ..)| field(name, *of, name.ends_with("_per_s"), false))
+        .collect();
+    let _ = writeln!(text, "| (`oltp`) | | {} |", oltp.join(", "));
+    let shown = panels::built_in();
+    for spec in shown.iter().filter(|spec| !panels::is_internal(&spec.name)) {
+        text += &row(spec);
+    }
+    text
+}
+
+fn row(spec: &Spec) -> String {
+    let fields: Vec<String> = spec
+        .order
+        .iter()
+        .map(|name| {
+            let column = sheet::described(spec, name);
+            field(name, column.spec.unit, column.rate, column.counter)
+        })
+        .collect();
+    let labels = sheet::labels(spec).join("`, `");
+    let labels = if labels.is_empty() {
+        String::new()
+    } else {
+        format!("`{labels}`")
+    };
+    format!("| `{}` | {labels} | {} |\n", spec.name, fields.join(", "))
+}
+
+fn field(name: &str, of: Unit, rate: bool, counter: bool) -> String {
+    let mut words = vec![format!("`{name}`")];
+    if !unit(of, rate).is_empty() {
+        words.push(unit(of, rate).to_owned());
+    }
+    if counter {
+        words.push("↑".into());
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_docs_list_the_fields() {
+        let page = include_str!("../../docs/scripts.md");
+        let listed = page
+            .split_once("<!-- fields -->\n")
+            .and_then(|(_, rest)| rest.split_once("<!-- /fields -->"))
+            .map(|(listed, _)| listed);
+        assert_eq!(
+            listed,
+            Some(markdown().as_str()),
+            "put the right side between the markers of docs/scripts.md"
+        );
+    }
+
+    #[test]
+    fn what_a_panel_names_is_a_column_that_it_describes() {
+        for spec in panels::built_in() {
+            let front = &spec.front;
+            let named = front
+                .labels
+                .iter()
+                .chain(&front.counters)
+                .chain(&front.rates);
+            for name in named {
+                assert!(front.columns.contains_key(name), "{}: {name}", spec.name);
+            }
+            for name in &front.counters {
+                assert!(!front.rates.contains(name), "{}: {name}", spec.name);
+            }
+        }
+    }
+}

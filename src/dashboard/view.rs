@@ -1,0 +1,396 @@
+//! The screen: reads the model, writes cells, changes nothing.
+
+mod dense;
+mod header;
+mod panel;
+
+pub use panel::placeholder;
+
+use super::action::Grade;
+use super::diagnosis::{Cause, Health};
+use super::keys::{BINDINGS, Binding, Command};
+use super::model::layout::{self, MIN_SIZE};
+use super::model::popups;
+use super::model::{Link, Model, Popup, Screen};
+use super::theme::{Role, Theme};
+use super::widgets::{self, Sign, Strip, StripItem};
+use crate::format;
+use crate::text::{self, Clean};
+use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Widget;
+
+/// Intervals without an answer after which the cause line speaks of nothing else. The header and grey
+/// panels say it earlier.
+const SILENT: f64 = 1.5;
+
+/// Draws one frame.
+pub fn view(model: &Model, theme: &Theme, frame: &mut Frame<'_>) {
+    let area = frame.area();
+    let buf = frame.buffer_mut();
+    let base = theme.base();
+    for cell in &mut buf.content {
+        cell.set_style(base);
+    }
+    if area.width < MIN_SIZE.0 || area.height < MIN_SIZE.1 {
+        let text = format!(
+            "needs {}x{}, has {}x{}",
+            MIN_SIZE.0, MIN_SIZE.1, area.width, area.height
+        );
+        if !area.is_empty() {
+            let style = theme.style(Role::Warning);
+            buf.set_stringn(area.x, area.y, text, usize::from(area.width), style);
+        }
+        return;
+    }
+    let regions = layout::regions(model);
+    header::draw(model, theme, regions.header, buf);
+    strip(model, theme, regions.strip, buf);
+    cause(model, theme, regions.cause, buf);
+    for (id, place) in &regions.panels {
+        if let Some(feed) = model.feed(*id) {
+            let focused = model.focus == *id;
+            if regions.dense {
+                dense::draw(model, theme, feed, focused, *place, buf);
+            } else {
+                let full = matches!(model.screen, Screen::Full(_));
+                panel::draw(model, theme, feed, focused, full, *place, buf);
+            }
+        }
+    }
+    if regions.panels.is_empty() {
+        let body = Rect {
+            y: 4,
+            height: 1,
+            ..area
+        };
+        line(
+            body,
+            buf,
+            "no further panels: put a file such as my_panel.sql into the configuration folder's queries/",
+            theme.style(Role::Muted),
+        );
+    }
+    footer(model, theme, regions.footer, buf);
+    if let Some((title, entries)) = popups::content(model) {
+        let scroll = model.popup.as_ref().and_then(Popup::scroll).unwrap_or(0);
+        let popup = widgets::Popup {
+            title: &title,
+            entries: &entries,
+            scroll,
+            max_width: 110,
+            theme,
+        };
+        let scroll = scroll.min(popup.max_scroll(area));
+        widgets::Popup { scroll, ..popup }.render(area, buf);
+    }
+}
+
+/// What the demo's engine is doing, before there is anything else to show.
+pub fn starting(share: f64, doing: &Clean, elapsed_s: f64, theme: &Theme, frame: &mut Frame<'_>) {
+    let area = frame.area();
+    let buf = frame.buffer_mut();
+    buf.set_style(area, theme.base());
+    let width = area.width.saturating_sub(8).min(60);
+    let x = area.x + (area.width - width) / 2;
+    let top = area.height.saturating_sub(7) / 2;
+    let filled = (share.clamp(0.0, 1.0) * f64::from(width)).round() as usize;
+    let bar = format!(
+        "{}{}",
+        "█".repeat(filled),
+        "░".repeat(usize::from(width) - filled)
+    );
+    let lines = [
+        ("htap-top demo".to_owned(), Role::Title),
+        (
+            "a throw-away PostgreSQL with a shop in it, under mixed load".to_owned(),
+            Role::Muted,
+        ),
+        (String::new(), Role::Text),
+        (bar, Role::Chart),
+        (format!("{elapsed_s:.1} s  {doing}"), Role::Text),
+        (String::new(), Role::Text),
+        (
+            "q ends it and leaves nothing behind".to_owned(),
+            Role::Muted,
+        ),
+    ];
+    for (y, (text, role)) in (top..area.bottom()).zip(lines) {
+        let place = Rect {
+            x,
+            y,
+            width,
+            height: 1,
+        };
+        line(place, buf, &text, theme.style(role));
+    }
+}
+
+/// `connecting (3)`, or without a number before an attempt has failed.
+fn connecting(attempt: u32) -> String {
+    if attempt == 0 {
+        "connecting".into()
+    } else {
+        format!("connecting ({attempt})")
+    }
+}
+
+/// Writes `text`, cut to the line.
+fn line(area: Rect, buf: &mut Buffer, text: &str, style: Style) {
+    if area.height > 0 {
+        buf.set_stringn(
+            area.x,
+            area.y,
+            text::cut(text, usize::from(area.width)),
+            usize::from(area.width),
+            style,
+        );
+    }
+}
+
+/// Writes figures two blanks apart, as many as fit whole: half a number is a wrong one.
+fn figures(area: Rect, buf: &mut Buffer, parts: &[String], style: Style) {
+    let mut text = String::new();
+    for part in parts {
+        let gap = if text.is_empty() { "" } else { "  " };
+        if text::width(&text) + gap.len() + text::width(part) > usize::from(area.width) {
+            break;
+        }
+        text.push_str(gap);
+        text.push_str(part);
+    }
+    line(area, buf, &text, style);
+}
+
+/// Writes spans on one line, the right ones so that they end at its end; the left ones give way.
+fn sides(area: Rect, buf: &mut Buffer, left: &Line<'_>, right: &Line<'_>) {
+    let right_width = (right.width() as u16).min(area.width);
+    buf.set_line(area.x, area.y, left, beside(area, right));
+    buf.set_line(area.right() - right_width, area.y, right, right_width);
+}
+
+/// Columns that remain on a line beside its right part.
+fn beside(area: Rect, right: &Line<'_>) -> u16 {
+    let taken = (right.width() as u16).min(area.width);
+    area.width.saturating_sub(taken + u16::from(taken > 0))
+}
+
+/// As many of `parts` as fit whole into `room` columns, in their order: half a word is worse than none.
+fn whole<'a>(parts: impl IntoIterator<Item = Vec<Span<'a>>>, room: u16) -> Line<'a> {
+    let mut line = Line::default();
+    for part in parts {
+        let width: usize = part.iter().map(Span::width).sum();
+        if line.width() + width > usize::from(room) {
+            break;
+        }
+        line.spans.extend(part);
+    }
+    line
+}
+
+fn sign(health: Health) -> Sign {
+    match health {
+        Health::Unknown => Sign::Unknown,
+        Health::Good => Sign::Ok,
+        Health::Warning => Sign::Warning,
+        Health::Danger => Sign::Danger,
+    }
+}
+
+fn strip(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
+    let items: Vec<StripItem> = model
+        .gauges
+        .iter()
+        .map(|gauge| StripItem {
+            sign: sign(gauge.health),
+            label: gauge.label.to_owned(),
+            value: gauge.value.clone(),
+            target: (!gauge.target.is_empty()).then(|| gauge.target.clone()),
+        })
+        .collect();
+    let inner = Rect {
+        x: area.x + 1,
+        width: area.width.saturating_sub(2),
+        ..area
+    };
+    Strip {
+        items: &items,
+        theme,
+    }
+    .render(inner, buf);
+    if !model.fast.usable() || model.silent_s() >= model.interval.as_secs_f64() * 0.9 {
+        widgets::grey(area, buf, theme);
+    }
+}
+
+fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
+    let inner = Rect {
+        x: area.x + 1,
+        width: area.width.saturating_sub(2),
+        ..area
+    };
+    if let (
+        Link::Lost {
+            error, given_up, ..
+        },
+        Some(sentence),
+    ) = (&model.fast, model.unreachable())
+    {
+        let hint = error
+            .hint
+            .as_ref()
+            .map(|hint| format!(" — {hint}"))
+            .unwrap_or_default();
+        let ends = if *given_up {
+            "; mend it, then press c"
+        } else {
+            "; trying again"
+        };
+        line(
+            inner,
+            buf,
+            &format!("✖ {sentence}{hint}{ends}"),
+            theme.style(Role::Danger),
+        );
+        return;
+    }
+    // An old sentence must not send anybody after a session that may be gone.
+    let silent = model.silent_s();
+    if silent >= model.interval.as_secs_f64() * SILENT {
+        let text = format!(
+            "✖ the server has not answered for {}: all figures are from before",
+            format::seconds(silent)
+        );
+        line(inner, buf, &text, theme.style(Role::Danger));
+        return;
+    }
+    let sign = sign(model.cause.health);
+    let role = if model.cause.health == Health::Good {
+        Role::Muted
+    } else {
+        sign.role()
+    };
+    let Cause { sentence, cure, .. } = &model.cause;
+    // What is to be done fits half of the line, or is told where there is room.
+    let fits = text::width(cure) * 2 <= usize::from(inner.width);
+    let mut words = vec![if fits { cure.as_str() } else { "e the cure" }];
+    // On a narrow screen the sentence needs the room.
+    if model.cause.health >= Health::Warning && area.width >= 100 && fits {
+        words.push("e why");
+    }
+    words.retain(|word| !word.is_empty());
+    let cure = Line::styled(words.join("   "), theme.style(Role::Key));
+    let room = usize::from(inner.width).saturating_sub(cure.width() + 2);
+    let others = match model.cause.more {
+        // Who it is must still be read.
+        more @ 1.. if area.width < 100 => format!("+{more}"),
+        _ => model.cause.others(),
+    };
+    let room = room.saturating_sub(2 + others.len());
+    let sentence = text::cut(sentence, room).into_owned() + &others;
+    let left = Line::styled(format!("{} {sentence}", sign.symbol()), theme.style(role));
+    sides(inner, buf, &left, &cure);
+}
+
+fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
+    let muted = theme.style(Role::Muted);
+    let (client, server) = model.cost;
+    let cost = if client > 0.0 {
+        let cost = format!("own {client:.1} ms/s · server {server:.1} ms/s ");
+        // Unless there is plenty of room the keys need it.
+        if area.width < 150 {
+            format!("own {client:.0}+{server:.0} ms/s ")
+        } else {
+            cost
+        }
+    } else {
+        String::new()
+    };
+    // A word for the user has the whole line; the keys share it with our own cost.
+    let spoken = model.prompt.is_some() || model.notice.is_some() || !model.running.is_empty();
+    let right = Line::styled(if spoken { String::new() } else { cost }, muted);
+    let left = if let Some((typed, complaint)) = &model.prompt {
+        let complaint = complaint
+            .as_ref()
+            .map(|why| format!("   {why}"))
+            .unwrap_or_default();
+        Line::from(vec![
+            Span::styled(" filter: ", theme.style(Role::Key)),
+            Span::styled(format!("{typed}▏"), theme.style(Role::Text)),
+            Span::styled(complaint, theme.style(Role::Danger)),
+        ])
+    } else if let Some((said, _)) = &model.notice {
+        let (symbol, role) = grade(said.grade);
+        let said = format!(" {symbol} {}", said.text);
+        let room = usize::from(area.width);
+        if text::width(&said) <= room {
+            Line::styled(said, theme.style(role))
+        } else {
+            let all = "  L all";
+            let said = text::cut(&said, room.saturating_sub(all.len())).into_owned();
+            Line::from(vec![
+                Span::styled(said, theme.style(role)),
+                Span::styled(all, theme.style(Role::Key)),
+            ])
+        }
+    } else if let Some(running) = model.running.first() {
+        let waiting = if model.queue.is_empty() {
+            String::new()
+        } else {
+            format!(", {} more wait", model.queue.len())
+        };
+        let since = format::seconds(model.now.since(running.since));
+        Line::styled(
+            format!(
+                " … {}, {since}{waiting}{}",
+                running.action.describe(),
+                running.action.how_to_cancel()
+            ),
+            theme.style(Role::Text),
+        )
+    } else {
+        keys(
+            theme,
+            beside(area, &right),
+            model.blocked_reason().is_some(),
+        )
+    };
+    sides(area, buf, &left, &right);
+}
+
+/// The keys of the footer, as many as fit, but none that act where that is `barred`. The help stands there
+/// always: it says the others.
+fn keys<'a>(theme: &Theme, room: u16, barred: bool) -> Line<'a> {
+    let part = |binding: &Binding| {
+        let key = Span::styled(format!(" {}", binding.shown), theme.style(Role::Key));
+        let word = format!(" {} ", binding.footer);
+        vec![key, Span::styled(word, theme.style(Role::Muted))]
+    };
+    let is_shown =
+        |binding: &&Binding| !(binding.footer.is_empty() || (barred && binding.command.acts()));
+    let shown = || BINDINGS.iter().filter(is_shown);
+    let all: usize = shown().flat_map(part).map(|span| Span::width(&span)).sum();
+    if all <= usize::from(room) {
+        return whole(shown().map(part), room);
+    }
+    let is_help = |binding: &&Binding| binding.command == Command::Help;
+    let help: Vec<Span<'_>> = shown().filter(is_help).flat_map(part).collect();
+    let taken: usize = help.iter().map(Span::width).sum();
+    let others = shown().filter(|binding| !is_help(binding)).map(part);
+    let mut line = whole(others, room.saturating_sub(taken as u16));
+    line.spans.extend(help);
+    line
+}
+
+/// The sign and look of an outcome.
+fn grade(grade: Grade) -> (&'static str, Role) {
+    match grade {
+        Grade::Running => ("…", Role::Text),
+        Grade::Good => (Sign::Ok.symbol(), Role::Ok),
+        Grade::Doubtful => (Sign::Warning.symbol(), Role::Warning),
+        Grade::Bad => (Sign::Danger.symbol(), Role::Danger),
+    }
+}

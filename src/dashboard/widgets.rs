@@ -1,0 +1,125 @@
+//! The pieces panels are made of.
+//!
+//! Every widget clips its area to the buffer first and then only writes inside, because ratatui
+//! panics outside of it. None of them reads anything but what it is given.
+
+pub mod bars;
+pub mod frame;
+pub mod highlight;
+pub mod line;
+pub mod popup;
+pub mod ranking;
+pub mod spark;
+pub mod stat;
+pub mod strip;
+pub mod table;
+
+mod axes;
+mod blocks;
+mod wrap;
+
+#[cfg(test)]
+mod tests;
+
+pub use bars::BarChart;
+pub use frame::{Panel, grey, message};
+pub use highlight::highlight;
+pub use line::LineChart;
+pub use popup::{Entry, Popup};
+pub use ranking::Ranking;
+pub use spark::Spark;
+pub use stat::{Figure, Stat};
+pub use strip::{Sign, Strip, StripItem};
+pub use table::DataTable;
+pub use wrap::wrap;
+
+use crate::dashboard::cell::Severity;
+use crate::dashboard::theme::{Role, Theme};
+use crate::text;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+
+/// No terminal has more columns.
+const WIDEST: u16 = 1024;
+
+/// The part of `area` that lies in the buffer.
+fn clip(area: Rect, buf: &Buffer) -> Rect {
+    let clipped = area.intersection(buf.area);
+    if clipped.is_empty() {
+        Rect::ZERO
+    } else {
+        clipped
+    }
+}
+
+/// Writes `text` from column `x`, cut to `columns`, and returns the columns it took.
+fn put(buf: &mut Buffer, x: u16, y: u16, columns: u16, text: &str, style: Style) -> u16 {
+    if columns == 0 || !buf.area.contains((x, y).into()) {
+        return 0;
+    }
+    let room = columns.min(buf.area.right().saturating_sub(x));
+    let cut = text::cut(head(text, room), usize::from(room));
+    let (plain, rest) = match cut.strip_suffix('…') {
+        Some(plain) => (plain, "…"),
+        None => (&*cut, ""),
+    };
+    if plain.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+        // One letter, one column: nearly all text, and looking for graphemes costs more than drawing.
+        let start = buf.index_of(x, y);
+        let cells = buf.content.get_mut(start..).unwrap_or_default().iter_mut();
+        for (cell, letter) in cells.zip(plain.chars().chain(rest.chars())) {
+            cell.set_char(letter).set_style(style);
+        }
+        return (plain.len() + rest.chars().count()) as u16;
+    }
+    let (end, _) = buf.set_stringn(x, y, &cut, usize::from(room), style);
+    end.saturating_sub(x)
+}
+
+/// Writes `text` so that it ends before column `x + columns`.
+fn put_right(buf: &mut Buffer, x: u16, y: u16, columns: u16, text: &str, style: Style) {
+    let pad = columns.saturating_sub(columns_of(text));
+    put(
+        buf,
+        x.saturating_add(pad),
+        y,
+        columns.saturating_sub(pad),
+        text,
+        style,
+    );
+}
+
+/// Sets one cell, where it lies in the buffer.
+fn set(buf: &mut Buffer, x: u16, y: u16, symbol: &str, style: Style) {
+    if let Some(cell) = buf.cell_mut((x, y)) {
+        cell.set_symbol(symbol).set_style(style);
+    }
+}
+
+/// The width of `text`; of a text wider than any terminal, some width beyond [`WIDEST`].
+fn columns_of(text: &str) -> u16 {
+    u16::try_from(text::width(head(text, WIDEST))).unwrap_or(u16::MAX)
+}
+
+/// As much of `text` as can matter within `columns`: a query can be a megabyte long, and its width
+/// is not worth measuring. Cleaned text has at most four marks on a letter.
+fn head(text: &str, columns: u16) -> &str {
+    let letters = (usize::from(columns) + 2) * 5;
+    if text.len() <= letters {
+        return text;
+    }
+    text.char_indices()
+        .nth(letters)
+        .and_then(|(end, _)| text.get(..end))
+        .unwrap_or(text)
+}
+
+/// The style of a figure that is beyond a threshold or not.
+fn severity_style(theme: &Theme, severity: Option<Severity>) -> Style {
+    theme.style(match severity {
+        None => Role::Text,
+        Some(Severity::Warning) => Role::Warning,
+        Some(Severity::Danger) => Role::Danger,
+    })
+}

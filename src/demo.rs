@@ -1,0 +1,10 @@
+//! `htap-top demo`: a throw-away PostgreSQL with the case study's schema, data and mixed load.
+
+pub mod headless;
+pub mod launch;
+mod report;
+mod stop;
+
+pub use crate::workload::troubles::SCHEDULE;
+pub use headless::{Options, run};
+pub use report::Ready;

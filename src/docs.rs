@@ -1,0 +1,63 @@
+//! The pages of `docs/`, as `htap-top help` shows them.
+
+macro_rules! pages {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../docs/", $name, ".md")))),*]
+    };
+}
+
+/// Name and text of each page.
+pub const PAGES: &[(&str, &str)] = pages![
+    "install",
+    "screen",
+    "connection",
+    "diagnosis",
+    "actions",
+    "doctor",
+    "scripts",
+    "panels",
+    "demo",
+    "shop",
+    "refresh",
+    "workload",
+    "experiments",
+    "router",
+    "architecture",
+    "troubleshooting",
+];
+
+/// Other words for pages.
+const ALIASES: [(&str, &str); 9] = [
+    ("keys", "screen"),
+    ("privileges", "connection"),
+    ("pooler", "connection"),
+    ("rules", "diagnosis"),
+    ("recording", "diagnosis"),
+    ("guard", "actions"),
+    ("prometheus", "scripts"),
+    ("configuration", "panels"),
+    ("orders", "shop"),
+];
+
+/// The text of the page called `topic`, by its name or another word for it.
+pub fn page(topic: &str) -> Option<&'static str> {
+    let alias = ALIASES.iter().find(|(word, _)| *word == topic);
+    let name = alias.map_or(topic, |(_, name)| name);
+    let page = PAGES.iter().find(|(page, _)| *page == name);
+    page.map(|(_, text)| *text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_alias_leads_to_a_page() {
+        for (word, name) in ALIASES {
+            assert!(page(name).is_some(), "{word}");
+            assert!(PAGES.iter().all(|(page, _)| *page != word), "{word}");
+        }
+        assert_eq!(page("privileges"), page("connection"));
+        assert_eq!(page("nothing"), None);
+    }
+}

@@ -1,0 +1,45 @@
+//! Whether planning what a stranger wrote calls nothing of a stranger.
+
+use super::ExplainError;
+use crate::pg::{Client, Param};
+use crate::router::lex::Token;
+use crate::router::names::Names;
+
+const STRANGERS: &str = include_str!("../../queries/router/strangers.sql");
+
+/// Refuses a statement whose planning may call what belongs to somebody who has not got our rights. `schemas` are
+/// those of the search path it is planned under.
+pub(super) async fn allowed(
+    client: &Client,
+    tokens: &[Token],
+    schemas: &str,
+) -> Result<(), ExplainError> {
+    let mut names = Names::default();
+    names.add(tokens);
+    let runs = |what: &str| {
+        Err(ExplainError::Refused(format!(
+            "its author has not got our rights, and planning it may call {what} with them: connect as its author's \
+             role, or have it planned by them"
+        )))
+    };
+    let (schemas_of_relations, relations): (Vec<String>, Vec<String>) =
+        names.relations.iter().cloned().unzip();
+    let calls = names.calls.iter();
+    let (schemas_of_calls, calls): (Vec<String>, Vec<String>) = calls
+        .map(|call| (call.schema.clone(), call.name.clone()))
+        .unzip();
+    let operators: Vec<String> = names.all_operators();
+    let params = [
+        Param::Texts(&schemas_of_relations),
+        Param::Texts(&relations),
+        Param::Texts(&schemas_of_calls),
+        Param::Texts(&calls),
+        Param::Texts(&operators),
+        Param::Text(schemas),
+    ];
+    let found = client.query(STRANGERS, &params).await?;
+    match found.first("what").text() {
+        Some(what) => runs(what),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,202 @@
+//! What the names of a statement mean to the session that runs it.
+//!
+//! A running statement holds a lock on each relation that it reads: those tell the schemas, whatever the session has
+//! made of its search_path. Behind them comes the search_path that its role starts with. Afterwards the locks that
+//! planning took tell what was found, and that it is the same.
+
+use super::{ExplainError, Whose};
+use crate::pg::{Client, Param, PgError};
+use crate::router::lex::Token;
+use crate::router::names::Names;
+use std::collections::BTreeSet;
+
+/// The search path that a role starts with in this database, whoever asks.
+const OF_ROLE: &str = "
+    SELECT set_config('search_path', replace(coalesce(
+               (SELECT substr(entry, 13)
+                FROM pg_catalog.pg_db_role_setting AS s, unnest(s.setconfig) AS entry
+                WHERE s.setrole IN (0, $1::oid) AND starts_with(entry, 'search_path=')
+                  AND s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = current_database()))
+                ORDER BY s.setrole <> 0 DESC, s.setdatabase <> 0 DESC LIMIT 1),
+               (SELECT boot_val FROM pg_catalog.pg_settings WHERE name = 'search_path')),
+               '$user', (SELECT replace(rolname::text, '\"', '\"\"') FROM pg_catalog.pg_roles WHERE oid = $1::oid)), true) AS path";
+
+/// The OIDs of the schemas of the search path, in its order. Asked under a path that is somebody else's, so that every
+/// name says where it is from.
+const SCHEMAS: &str = "
+    SELECT pg_catalog.array_to_string(ARRAY(
+               SELECT pg_catalog.to_regnamespace(pg_catalog.quote_ident(s.name::pg_catalog.text))::pg_catalog.oid
+               FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS s (name, place)
+               ORDER BY s.place USING OPERATOR(pg_catalog.<)), ',') AS schemas";
+
+/// The schemas of the relations that a session has locked and the statement names without a schema ($2; with one, $4
+/// and $5), those first that are not in its role's path ($3): it was changed. And all that it has locked.
+const LOCKED: &str = "
+    WITH locked AS (
+        SELECT DISTINCT c.oid, c.relname, c.relnamespace
+        FROM pg_catalog.pg_locks AS l
+        JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE l.locktype = 'relation' AND l.pid = $1
+          AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = current_database())
+          AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.oid >= 16384
+          AND NOT starts_with(n.nspname::text, 'pg_temp')
+    )
+    SELECT (SELECT string_agg(s.relnamespace::text, ','
+                              ORDER BY array_position(string_to_array($3, ','), s.relnamespace::text) NULLS FIRST)
+            FROM (SELECT DISTINCT l.relnamespace FROM locked AS l
+                  JOIN pg_catalog.pg_namespace AS n ON n.oid = l.relnamespace
+                  WHERE l.relname = ANY ($2::text[]::name[])
+                    AND NOT EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS q (schema, name)
+                                    WHERE q.schema::name = n.nspname AND q.name::name = l.relname)) AS s) AS schemas,
+           (SELECT string_agg(oid::text, ',') FROM locked) AS relations";
+
+/// The relations that this session has locked since: found and planned. Of what is partitioned or inherited from only
+/// the whole: which parts are read is for the planner. $1, what the other session has locked; $2, names in the
+/// statement, $3 those without a schema.
+const PLANNED: &str = "
+    WITH planned AS MATERIALIZED (
+        SELECT DISTINCT c.oid, c.relname, format('%I.%I', n.nspname, c.relname) AS name
+        FROM pg_catalog.pg_locks AS l
+        JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE l.locktype = 'relation' AND l.pid = pg_backend_pid() AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+          AND c.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = c.oid)
+    ), locked AS MATERIALIZED (
+        SELECT entry::oid AS oid FROM unnest(string_to_array($1, ',')) AS entry WHERE entry <> ''
+    ), other AS MATERIALIZED (
+        SELECT c.oid, c.relname, format('%I.%I', n.nspname, c.relname) AS name
+        FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.relname = ANY ($2::text[]::name[]) AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.oid >= 16384
+          AND c.oid NOT IN (SELECT oid FROM planned) AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = c.oid)
+    )
+    SELECT (SELECT string_agg(name, ', ' ORDER BY name) FROM planned) AS names,
+           (SELECT string_agg(name, ', ' ORDER BY name) FROM planned WHERE oid NOT IN (SELECT oid FROM locked)) AS strange,
+           (SELECT string_agg(name, ', ' ORDER BY name) FROM other WHERE oid IN (SELECT oid FROM locked)) AS missing,
+           (SELECT string_agg(name, ', ' ORDER BY name) FROM other
+            WHERE relname = ANY ($3::text[]::name[]) AND relname IN (SELECT relname FROM planned)) AS others";
+
+/// What the names of a statement mean.
+#[derive(Debug)]
+pub(super) struct Meant {
+    /// The OIDs of the schemas of its search path, in its order.
+    pub(super) schemas: String,
+    /// The OIDs of what its session has locked, where that is known.
+    locked: Option<String>,
+    /// Names without a schema.
+    bare: Vec<String>,
+    /// All of them.
+    names: Vec<String>,
+}
+
+/// What the names of a statement mean to who runs it, or ran it.
+pub(super) async fn meant(
+    client: &Client,
+    whose: &Whose,
+    author: Option<i64>,
+    tokens: &[Token],
+) -> Result<Meant, PgError> {
+    let role = [Param::Int(author.unwrap_or(0))];
+    client.query(OF_ROLE, &role).await?;
+    let schemas = client.query(SCHEMAS, &[]).await?;
+    client.batch("SET LOCAL search_path = ''").await?;
+    let mut meant = Meant {
+        schemas: schemas
+            .first("schemas")
+            .text()
+            .unwrap_or_default()
+            .to_owned(),
+        locked: None,
+        bare: bare(tokens),
+        names: Vec::new(),
+    };
+    let mut names = Names::default();
+    names.add(tokens);
+    meant.names = names.words.iter().cloned().collect();
+    if let Whose::Backend { pid, .. } = whose {
+        let qualified = names
+            .relations
+            .iter()
+            .filter(|(schema, _)| !schema.is_empty());
+        let (of, qualified): (Vec<String>, Vec<String>) = qualified.cloned().unzip();
+        let params = [
+            Param::Int(*pid),
+            Param::Texts(&meant.bare),
+            Param::Text(&meant.schemas),
+            Param::Texts(&of),
+            Param::Texts(&qualified),
+        ];
+        let found = client.query(LOCKED, &params).await?;
+        let text = |name| found.first(name).text().map(str::to_owned);
+        if let Some(first) = text("schemas") {
+            meant.schemas = format!("{first},{}", meant.schemas);
+        }
+        meant.locked = text("relations");
+    }
+    Ok(meant)
+}
+
+/// The names that stand without a schema.
+fn bare(tokens: &[Token]) -> Vec<String> {
+    let mut names = BTreeSet::new();
+    let mut dotted = false;
+    for token in tokens {
+        if token.is_name() && !dotted {
+            names.insert(token.text.clone());
+        }
+        dotted = token.is_sign(".");
+    }
+    names.into_iter().collect()
+}
+
+impl Meant {
+    /// From here on names are looked up so.
+    pub(super) async fn set_search_path(&self, client: &Client) -> Result<(), PgError> {
+        let sql = "SELECT set_config('search_path', coalesce((
+                       SELECT string_agg(quote_ident(n.nspname), ', ' ORDER BY s.place)
+                       FROM unnest(string_to_array($1, ',')) WITH ORDINALITY AS s (schema, place)
+                       JOIN pg_catalog.pg_namespace AS n ON n.oid::text = s.schema), ''), true) AS path";
+        client.query(sql, &[Param::Text(&self.schemas)]).await?;
+        Ok(())
+    }
+
+    /// What was planned, in words; refuses it where that is not what the session reads.
+    pub(super) async fn verify(&self, client: &Client) -> Result<String, ExplainError> {
+        client.batch("SET LOCAL search_path = ''").await?;
+        let locked = self.locked.clone().unwrap_or_default();
+        let params = [
+            Param::Text(&locked),
+            Param::Texts(&self.names),
+            Param::Texts(&self.bare),
+        ];
+        let found = client.query(PLANNED, &params).await?;
+        let text = |name| found.first(name).text().filter(|text| !text.is_empty());
+        let Some(names) = text("names") else {
+            return Ok("it reads no tables but the server's own".to_owned());
+        };
+        if self.locked.is_some() {
+            let refused = |why: String| {
+                Err(ExplainError::Refused(format!(
+                    "{why}: what its names mean is not certain; have it planned with its own search_path"
+                )))
+            };
+            return match (text("strange"), text("missing")) {
+                (Some(strange), _) => refused(format!(
+                    "by its names we find {strange}, which its session has not locked"
+                )),
+                (None, Some(missing)) => refused(format!(
+                    "its session has locked {missing}, too, which we do not find by its names"
+                )),
+                (None, None) => Ok(format!("it reads {names}, as its locks say")),
+            };
+        }
+        let others = text("others").map_or_else(String::new, |others| {
+            format!(
+                " (not {others}: which its session meant is not kept; select one that runs it, Queries)"
+            )
+        });
+        Ok(format!(
+            "by its role's own search_path it reads {names}{others}"
+        ))
+    }
+}

@@ -1,0 +1,43 @@
+//! The only room that knows the driver: connection strings, TLS, sessions, typed rows.
+
+mod account;
+pub mod admin;
+pub mod canary;
+mod cell;
+mod certificate;
+pub mod client;
+pub mod conninfo;
+mod conninfo_error;
+mod connstring;
+mod copy;
+mod encoding;
+mod endpoint;
+pub mod error;
+mod failure;
+mod keywords;
+pub mod measure;
+mod messages;
+mod options;
+pub mod owners;
+mod passfile;
+mod peer;
+pub mod pool;
+pub mod sampler;
+mod service;
+mod sniff;
+mod stream;
+pub mod table;
+mod tls;
+
+pub use client::session::{self, Settings};
+pub use client::statement::{self, Answer, Part, Statement};
+pub use client::texts;
+pub use client::{Canceller, Client, Param, quote_ident, quote_literal};
+pub use conninfo::{Flags, Target};
+pub use conninfo_error::ConninfoError;
+pub use copy::to_copy;
+pub use error::{Class, PgError};
+pub use peer::{Peer, Protection};
+pub use pool::{Pool, PoolError, PoolSize};
+pub use sampler::shared;
+pub use table::{Table, Value};

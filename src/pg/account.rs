@@ -1,0 +1,20 @@
+//! The account that this program runs as.
+
+use std::path::PathBuf;
+
+/// The home folder: HOME, else the password database's.
+pub fn home(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    env("HOME")
+        .filter(|home| !home.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| Some(account()?.dir))
+}
+
+fn account() -> Option<nix::unistd::User> {
+    nix::unistd::User::from_uid(nix::unistd::Uid::effective()).ok()?
+}
+
+/// The name of the account that this program runs as.
+pub fn user() -> Option<String> {
+    Some(account()?.name)
+}

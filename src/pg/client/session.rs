@@ -1,0 +1,444 @@
+//! What a session of this program is: the settings that its statements rely on, and whether it is one session.
+//!
+//! A role, a database or a connection string may set whatever changes the meaning of a statement. So each
+//! session fixes all of that in one place, here. On a connection of its own it does so once, at connect. Behind
+//! a connection pooler nothing may outlive a transaction: the next one may be served by another backend, and
+//! what is left in this one is met by whoever gets it next. There each statement is sent in a transaction that
+//! begins with the settings, for that transaction alone (`set_config(…, true)`), in the same round trip.
+//!
+//! A pooler is known by the process id that the server named at connect, for cancel requests: a pooler names
+//! one of its own making, the backend tells its real one. One that passes the real one on is known by a backend
+//! that is older than the session.
+
+use super::{Client, quote_literal};
+use crate::pg::conninfo::Target;
+use crate::pg::error::{Class, PgError};
+use futures_util::future::join3;
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// The schemas that our statements look names up in: the server's own, and temporary ones last, for functions
+/// and operators never.
+pub const SEARCH_PATH: &str = "pg_catalog, pg_temp";
+
+/// What changes the meaning of a statement or the text of its answer. A server that does not know one has none.
+const MEANING: [(&str, &str); 28] = [
+    ("search_path", SEARCH_PATH),
+    ("standard_conforming_strings", "on"),
+    ("backslash_quote", "safe_encoding"),
+    ("escape_string_warning", "off"),
+    ("operator_precedence_warning", "off"),
+    ("quote_all_identifiers", "off"),
+    ("transform_null_equals", "off"),
+    ("array_nulls", "on"),
+    ("xmloption", "content"),
+    ("datestyle", "ISO, MDY"),
+    ("intervalstyle", "postgres"),
+    ("timezone", "UTC"),
+    ("extra_float_digits", "1"),
+    ("bytea_output", "hex"),
+    ("lc_monetary", "C"),
+    ("lc_numeric", "C"),
+    ("lc_time", "C"),
+    ("row_security", "on"),
+    ("restrict_nonsystem_relation_kind", ""),
+    ("plpgsql.extra_errors", "none"),
+    ("plpgsql.extra_warnings", "none"),
+    ("exit_on_error", "off"),
+    ("client_min_messages", "warning"),
+    ("debug_print_parse", "off"),
+    ("debug_print_rewritten", "off"),
+    ("debug_print_plan", "off"),
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_deferrable", "off"),
+];
+
+/// What a statement that the user wrote must find as the user's own session would: [`MEANING`] without what only
+/// touches messages and logs, and without quote_all_identifiers, with which REFRESH CONCURRENTLY fails anywhere.
+const OF_THE_USER: [&str; 17] = [
+    "search_path",
+    "standard_conforming_strings",
+    "backslash_quote",
+    "transform_null_equals",
+    "array_nulls",
+    "xmloption",
+    "datestyle",
+    "intervalstyle",
+    "timezone",
+    "extra_float_digits",
+    "bytea_output",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "row_security",
+    "plpgsql.extra_errors",
+    "plpgsql.extra_warnings",
+];
+
+/// What would end a session that waits for its next statement, or a transaction of ours that takes its time.
+const LIMITS: [(&str, &str); 2] = [("idle_session_timeout", "0"), ("transaction_timeout", "0")];
+
+/// For a session that only looks: it gets no parallel workers, no compiler, and may not write.
+const LOOKING: [(&str, &str); 7] = [
+    // What it asked ends with it.
+    (CONNECTION_CHECK, "1s"),
+    ("default_transaction_read_only", "on"),
+    ("idle_in_transaction_session_timeout", "10s"),
+    ("jit", "off"),
+    ("max_parallel_workers_per_gather", "0"),
+    ("force_parallel_mode", "off"),
+    ("debug_parallel_query", "off"),
+];
+
+/// From 14 on, and an error where the server's system cannot tell.
+const CONNECTION_CHECK: &str = "client_connection_check_interval";
+
+/// What only a superuser may set: a monitor is not what a log is for.
+const QUIET: [(&str, &str); 13] = [
+    ("log_statement", "none"),
+    ("log_min_duration_statement", "-1"),
+    ("log_min_duration_sample", "-1"),
+    ("log_transaction_sample_rate", "0"),
+    ("log_duration", "off"),
+    ("log_statement_stats", "off"),
+    ("log_parser_stats", "off"),
+    ("log_planner_stats", "off"),
+    ("log_executor_stats", "off"),
+    ("log_lock_waits", "off"),
+    ("log_temp_files", "-1"),
+    ("auto_explain.log_min_duration", "-1"),
+    ("session_replication_role", "origin"),
+];
+
+/// A name and a value of a setting.
+type Setting = (Cow<'static, str>, Cow<'static, str>);
+
+/// The settings of a session. Without any the session is left as it comes, behind a pooler, too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    all: Vec<Setting>,
+    /// Set only by a superuser.
+    of_superuser: Vec<Setting>,
+    /// Each transaction is read-only.
+    looks: bool,
+    /// Texts come as they are in the database: none that does not convert fails a statement.
+    any_text: bool,
+}
+
+fn owned(settings: &[(&'static str, &'static str)]) -> impl Iterator<Item = Setting> {
+    let pair = |(name, value): &(&'static str, &'static str)| ((*name).into(), (*value).into());
+    settings.iter().map(pair).collect::<Vec<_>>().into_iter()
+}
+
+impl Settings {
+    /// Of a session that runs statements for an application: what they mean is fixed; what they may use is set
+    /// on the application's role.
+    pub fn of_application() -> Self {
+        Self {
+            all: owned(&MEANING).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Of a session that changes something and may take long: it waits so long for a lock, and has no other limit.
+    pub fn of_work(lock_timeout: Duration) -> Self {
+        Self::of_application()
+            .limited(Duration::ZERO, lock_timeout)
+            .with("idle_in_transaction_session_timeout", "0")
+    }
+
+    /// Of a session that only looks: never in the way, never waiting long.
+    pub fn of_monitor(statement_timeout: Duration) -> Self {
+        let mut settings =
+            Self::of_application().limited(statement_timeout, Duration::from_millis(100));
+        settings.all.extend(owned(&LOOKING));
+        settings.of_superuser = owned(&QUIET).collect();
+        settings.looks = true;
+        settings
+    }
+
+    /// Of a session that reads for reports, with so much memory: as a monitor's, but workers and compiler are
+    /// left to the role's settings.
+    pub fn of_analysis(statement_timeout: Duration, work_mem: &str) -> Self {
+        let mut settings = Self::of_monitor(statement_timeout);
+        settings
+            .all
+            .retain(|(name, _)| name != "jit" && name != "max_parallel_workers_per_gather");
+        settings.with("work_mem", work_mem.to_owned())
+    }
+
+    fn limited(mut self, statement_timeout: Duration, lock_timeout: Duration) -> Self {
+        self.all.extend(owned(&LIMITS));
+        self.with("statement_timeout", milliseconds(statement_timeout))
+            .with("lock_timeout", milliseconds(lock_timeout))
+    }
+
+    /// The same with one more, or another value of it.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+        self.all.retain(|(known, _)| known != name);
+        self.all.push((name.into(), value.into()));
+        self
+    }
+
+    /// For a session that reads what others wrote, whatever bytes it has: the server converts no text. Texts that
+    /// are sent must be ASCII.
+    #[must_use]
+    pub fn reading_any_text(mut self) -> Self {
+        self.any_text = true;
+        self
+    }
+
+    /// Returns true if a session is to be left as it comes.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.of_superuser.is_empty()
+    }
+
+    /// How the transaction around a statement begins behind a pooler.
+    fn opening(&self, mode: Option<&str>) -> String {
+        let mode = match mode {
+            Some(mode) if !mode.is_empty() => mode,
+            _ if self.looks => "ISOLATION LEVEL READ COMMITTED READ ONLY",
+            _ => "ISOLATION LEVEL READ COMMITTED",
+        };
+        format!("BEGIN {mode}; {}", self.select(true))
+    }
+
+    /// Applies the settings, to the transaction alone or to the whole session. The search path is not fixed yet:
+    /// nothing in it may be found by one.
+    fn select(&self, of_transaction: bool) -> String {
+        let mut rows = String::new();
+        for (settings, superuser) in [(&self.all, false), (&self.of_superuser, true)] {
+            for (name, value) in settings {
+                let comma = if rows.is_empty() { "" } else { ", " };
+                let (name, value) = (quote_literal(name), quote_literal(value));
+                let _ = write!(rows, "{comma}({name}, {value}, {superuser})");
+            }
+        }
+        format!(
+            "/* htap-top */ SELECT pg_catalog.count(pg_catalog.set_config(s.name, s.value, {of_transaction})) AS n \
+             FROM (VALUES {rows}) AS s (name, value, of_superuser) \
+             WHERE pg_catalog.current_setting(s.name, true) IS NOT NULL AND (NOT s.of_superuser \
+             OR pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on') \
+             AND (s.name OPERATOR(pg_catalog.<>) '{CONNECTION_CHECK}' OR pg_catalog.version() OPERATOR(pg_catalog.~~) '%linux%')"
+        )
+    }
+}
+
+fn milliseconds(duration: Duration) -> String {
+    duration.as_millis().min(2_147_483_647).to_string()
+}
+
+/// Begins a transaction's part that runs what a user wrote: it finds names, and reads and writes values, as the
+/// role's own sessions do. Until the transaction ends, our own statements have no place in it.
+pub fn as_the_user() -> String {
+    let mut sql = String::new();
+    for name in OF_THE_USER {
+        let after = if sql.is_empty() { "" } else { "; " };
+        let _ = write!(sql, "{after}SET LOCAL {name} TO DEFAULT");
+    }
+    sql
+}
+
+/// What a session has that a pooler lends: its settings, for each transaction anew.
+#[derive(Debug)]
+pub(in crate::pg) struct Lent(Settings);
+
+/// Who answers, and for how long it has been there. The search path is not fixed yet.
+const WHO: &str = "/* htap-top */
+    SELECT a.pid::pg_catalog.int8 AS pid,
+           extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.backend_start)::pg_catalog.float8 AS age_s
+    FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS a";
+
+/// The same without its age, where a provider forbids that.
+const WHO_ALONE: &str = "/* htap-top */ SELECT pg_catalog.pg_backend_pid()::pg_catalog.int8 AS pid, NULL::pg_catalog.float8 AS age_s";
+
+/// A backend that is older than the session by more than this, in seconds, was there before it.
+const OLDER_S: f64 = 1.0;
+
+/// How a connection that refuses transactions says so.
+const STATEMENT_POOLING: &str = "statement pooling mode";
+
+impl Client {
+    /// Connects, authenticates and fixes the session's settings within the deadline of `target`.
+    ///
+    /// # Errors
+    /// Those of the server and of the way to it; [`Class::Reconnect`] if there is no answer in time.
+    pub async fn open(target: &Target, settings: &Settings) -> Result<Self, PgError> {
+        let begun = Instant::now();
+        let opening = async {
+            let client = Self::connect(target).await?;
+            client.set_up(settings, begun).await
+        };
+        let deadline = target.connect_deadline();
+        timeout(deadline, opening).await.unwrap_or_else(|_| {
+            Err(PgError::new(
+                Class::Reconnect,
+                format!("no answer within {} s", deadline.as_secs()),
+            ))
+        })
+    }
+
+    /// As [`Self::open`], for statements of ours that read what others wrote, whatever bytes it has.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_to_watch(target: &Target, settings: &Settings) -> Result<Self, PgError> {
+        Self::open(target, &settings.clone().reading_any_text()).await
+    }
+
+    /// Finds out whether it is one session, and fixes its settings. `begun` is when connecting began.
+    pub async fn set_up(mut self, settings: &Settings, begun: Instant) -> Result<Self, PgError> {
+        if settings.is_empty() {
+            return Ok(self);
+        }
+        let settings = if settings.any_text && self.converts() {
+            settings.clone().with("client_encoding", "SQL_ASCII")
+        } else {
+            settings.clone()
+        };
+        let told = match self.query(WHO, &[]).await {
+            Err(error) if error.code() == "42501" => self.query(WHO_ALONE, &[]).await?,
+            told => told?,
+        };
+        let opened_s = begun.elapsed().as_secs_f64();
+        let older_s = told.first("age_s").number().unwrap_or(0.0) - opened_s;
+        let is_named = told.first("pid").int() == self.backend_pid().map(i64::from);
+        if is_named && older_s <= OLDER_S {
+            self.query(&settings.select(false), &[]).await?;
+            return Ok(self);
+        }
+        self.peer.pooled = true;
+        self.lent = Some(Lent(settings));
+        // Without transactions it is of no use, which is to be known now. One message after the other: where it
+        // is refused, the backend has nobody any more to answer the second to.
+        self.begin("").await.map_err(unpooled)?;
+        self.rollback().await?;
+        Ok(self)
+    }
+
+    /// Returns true if a connection pooler is in between.
+    pub fn is_pooled(&self) -> bool {
+        self.peer.pooled
+    }
+
+    /// Refuses where a pooler is in between; `what` needs a session that is its own.
+    pub fn need_own_session(&self, what: &str) -> Result<(), PgError> {
+        if !self.is_pooled() {
+            return Ok(());
+        }
+        Err(PgError::new(
+            Class::Configuration,
+            format!(
+                "a connection pooler is in between, and {what} needs a session of its own: connect to the \
+                 server directly (-h, -p)"
+            ),
+        ))
+    }
+
+    /// How a transaction of this kind begins, and its settings with it where a pooler is in between.
+    pub(in crate::pg) fn opening(&self, mode: &str) -> String {
+        match &self.lent {
+            Some(Lent(settings)) => settings.opening(Some(mode)),
+            None => format!("BEGIN {mode}"),
+        }
+    }
+
+    /// Opens a transaction with settings of its own, such as `SET LOCAL lock_timeout = 0`. From here to
+    /// [`Self::commit`] or [`Self::rollback`] the session is not fit for others, and a task that is dropped in
+    /// between leaves it so.
+    pub async fn begin(&self, settings: &str) -> Result<(), PgError> {
+        self.begin_as("", settings).await
+    }
+
+    /// The same with a mode, such as `READ ONLY`.
+    pub async fn begin_as(&self, mode: &str, settings: &str) -> Result<(), PgError> {
+        self.in_transaction.store(true, Ordering::Relaxed);
+        let opening = self.opening(mode);
+        self.as_it_is(&format!("{opening}; {settings}")).await
+    }
+
+    /// Commits. Where the transaction had failed it is rolled back, which the failure had told.
+    pub async fn commit(&self) -> Result<(), PgError> {
+        self.end("COMMIT").await
+    }
+
+    /// Rolls back.
+    pub async fn rollback(&self) -> Result<(), PgError> {
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(&self, sql: &str) -> Result<(), PgError> {
+        self.as_it_is(sql).await?;
+        self.in_transaction.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Returns true if another task can go on with the session: it is open, and in no transaction.
+    pub fn is_free(&self) -> bool {
+        !self.is_closed() && self.is_idle()
+    }
+
+    /// Returns true if it is in no transaction that was begun here.
+    pub(in crate::pg) fn is_idle(&self) -> bool {
+        !self.in_transaction.load(Ordering::Relaxed)
+    }
+
+    /// Returns true if texts in UTF-8, as ours, are not those of the database.
+    fn converts(&self) -> bool {
+        !matches!(&*self.server_encoding(), "UTF8" | "")
+    }
+
+    /// Lets `ask` send a statement that is not ASCII in a session that reads any text: meanwhile the server converts.
+    pub(in crate::pg) async fn as_written<T>(
+        &self,
+        sql: &str,
+        ask: impl Future<Output = Result<T, PgError>>,
+    ) -> Result<T, PgError> {
+        if sql.is_ascii() || !self.converts() {
+            return ask.await;
+        }
+        // In a transaction it is for the transaction.
+        let local = if self.is_idle() { "" } else { "LOCAL " };
+        let (utf8, any) = (
+            format!("SET {local}client_encoding = 'UTF8'"),
+            format!("SET {local}client_encoding = 'SQL_ASCII'"),
+        );
+        let (before, answer, after) = join3(self.as_it_is(&utf8), ask, self.as_it_is(&any)).await;
+        before?;
+        let answer = answer?;
+        after.map(|()| answer)
+    }
+
+    /// One statement, in a transaction with the session's settings where a pooler is in between. All of it is
+    /// sent at once, so that no transaction stays open whatever becomes of the task.
+    pub(in crate::pg) async fn within<T>(
+        &self,
+        work: impl Future<Output = Result<T, PgError>>,
+    ) -> Result<T, PgError> {
+        if self.lent.is_none() || !self.is_idle() {
+            return work.await;
+        }
+        let opening = self.opening("");
+        let (opened, done, ended) =
+            join3(self.as_it_is(&opening), work, self.as_it_is("COMMIT")).await;
+        opened.map_err(unpooled)?;
+        let done = done?;
+        ended.map(|()| done)
+    }
+}
+
+/// What refuses transactions cannot be worked with.
+fn unpooled(error: PgError) -> PgError {
+    if !error.message.as_str().contains(STATEMENT_POOLING) {
+        return error;
+    }
+    PgError::new(
+        Class::Configuration,
+        "a connection pooler in statement pooling mode is in between, which allows no transactions: connect to \
+         the server directly (-h, -p), or to a pool in transaction or session mode",
+    )
+}

@@ -1,0 +1,339 @@
+//! Statements that a session keeps prepared, and several of them in one message.
+//!
+//! They are PREPAREd in SQL, under a name with random digits, and EXECUTEd by the simple protocol with
+//! their values as literals. The driver's own prepared statements would save the server some
+//! microseconds of reading these, but have names (`s0`, `s1`, …) that behind a pooler mean another
+//! session's statement. And a message of the simple protocol is a transaction of its own: several
+//! statements take one round trip, are done all or not at all, and leave no transaction open whatever
+//! becomes of the task that sent them.
+
+use super::{Client, Param, quote_literal};
+use crate::pg::error::PgError;
+use crate::pg::table::{Table, Value};
+use futures_util::future::join;
+use futures_util::{TryStreamExt, pin_mut};
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+use tokio_postgres::SimpleQueryMessage;
+
+/// A statement of this program's own that comes again and again. Its text holds `$1`, `$2`, … nowhere but
+/// for its parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// A word; the name that the server shows begins with it.
+    pub name: &'static str,
+    /// The parameters' types, in SQL.
+    pub types: &'static [&'static str],
+    /// The text.
+    pub sql: &'static str,
+}
+
+/// One statement of a message.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    /// A prepared one and its values.
+    Run(&'a Statement, &'a [Param<'a>]),
+    /// A text that cannot be prepared, or is not worth it.
+    Plain(&'a str),
+}
+
+/// What a part returned.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    /// The rows; every cell is text, as the simple protocol has it.
+    pub table: Table,
+    /// Rows returned or touched.
+    pub rows: u64,
+}
+
+impl Answer {
+    /// The cell in `row` of the column called `name`, where it is a whole number.
+    pub fn int(&self, row: usize, name: &str) -> Option<i64> {
+        self.text(row, name)?.parse().ok()
+    }
+
+    /// The cell in `row` of the column called `name`; `None` for NULL.
+    pub fn text(&self, row: usize, name: &str) -> Option<&str> {
+        self.table.get(row, name).text()
+    }
+}
+
+/// invalid_sql_statement_name: the server knows no statement of that name.
+pub(in crate::pg) const NO_SUCH_STATEMENT: &str = "26000";
+/// feature_not_supported: "cached plan must not change result type".
+pub(in crate::pg) const RESULT_CHANGED: &str = "0A000";
+
+/// The names of a session's statements.
+#[derive(Debug, Default)]
+pub(in crate::pg) struct Names {
+    known: HashMap<&'static str, Arc<str>>,
+    /// Behind a pooler names do not last.
+    useless: bool,
+}
+
+impl Client {
+    /// Runs one prepared statement.
+    pub async fn run(
+        &self,
+        statement: &Statement,
+        params: &[Param<'_>],
+    ) -> Result<Answer, PgError> {
+        let mut answers = self.run_all(&[Part::Run(statement, params)]).await?;
+        Ok(answers.pop().unwrap_or_default())
+    }
+
+    /// Runs all parts in one message, which is one round trip and, unless a transaction is open, one
+    /// transaction. The answers come in the order of the parts. The first one that fails is the last
+    /// that runs, and its error the answer.
+    pub async fn run_all(&self, parts: &[Part<'_>]) -> Result<Vec<Answer>, PgError> {
+        let message = self.message(parts);
+        let answered = if message.prepare.is_empty() {
+            self.within(self.answers(&message.execute)).await
+        } else {
+            let (prepared, answered) =
+                join(self.batch(&message.prepare), self.answers(&message.execute)).await;
+            if let Err(error) = prepared {
+                self.forget_names(false);
+                return Err(error);
+            }
+            answered
+        };
+        match answered {
+            // Nothing was done: it was refused before it ran, or what ran before it was undone.
+            Err(error) if error.code() == NO_SUCH_STATEMENT => self.forget_names(true),
+            Err(error) if error.code() == RESULT_CHANGED => self.forget_names(false),
+            other => return other,
+        }
+        self.within(self.answers(&plain(parts))).await
+    }
+
+    fn message(&self, parts: &[Part<'_>]) -> Message {
+        let mut message = Message::default();
+        let Ok(mut names) = self.statements().lock() else {
+            message.execute = plain(parts);
+            return message;
+        };
+        if names.useless || self.is_pooled() {
+            message.execute = plain(parts);
+            return message;
+        }
+        for part in parts {
+            separate(&mut message.execute);
+            match part {
+                Part::Plain(sql) => message.execute.push_str(sql),
+                Part::Run(statement, params) => {
+                    let name = names.known.entry(statement.sql).or_insert_with(|| {
+                        let name = format!("{}_{:08x}", statement.name, rand::random::<u32>());
+                        statement.prepare(&name, &mut message.prepare);
+                        name.into()
+                    });
+                    execute(name, params, &mut message.execute);
+                }
+            }
+        }
+        message
+    }
+
+    fn forget_names(&self, for_good: bool) {
+        if let Ok(mut names) = self.statements().lock() {
+            names.useless |= for_good;
+            names.known.clear();
+        }
+    }
+
+    async fn answers(&self, sql: &str) -> Result<Vec<Answer>, PgError> {
+        let failed = |error| self.failed(error);
+        let stream = self.inner().simple_query_raw(sql).await.map_err(failed)?;
+        pin_mut!(stream);
+        let mut answers = Vec::new();
+        let mut table = Table::default();
+        while let Some(message) = stream.try_next().await.map_err(failed)? {
+            match message {
+                SimpleQueryMessage::RowDescription(columns) => {
+                    table.columns = columns.iter().map(|column| column.name().into()).collect();
+                }
+                SimpleQueryMessage::Row(row) => {
+                    let mut cells = Vec::with_capacity(row.len());
+                    for position in 0..row.len() {
+                        cells.push(
+                            row.try_get(position)
+                                .map_err(failed)?
+                                .map_or(Value::Null, Value::from),
+                        );
+                    }
+                    table.rows.push(cells);
+                }
+                SimpleQueryMessage::CommandComplete(rows) => {
+                    let table = std::mem::take(&mut table);
+                    answers.push(Answer { table, rows });
+                }
+                _ => {}
+            }
+        }
+        Ok(answers)
+    }
+}
+
+#[derive(Default)]
+struct Message {
+    prepare: String,
+    execute: String,
+}
+
+impl Statement {
+    fn prepare(&self, name: &str, out: &mut String) {
+        let _ = write!(out, "PREPARE {name}");
+        if !self.types.is_empty() {
+            let _ = write!(out, " ({})", self.types.join(", "));
+        }
+        let _ = write!(out, " AS {}; ", self.sql);
+    }
+
+    /// The text with the values in place of the parameters.
+    fn with_values(&self, params: &[Param<'_>], out: &mut String) {
+        let mut parts = self.sql.split('$');
+        out.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, rest) = part.split_at(digits);
+            let position = number.parse().unwrap_or(0_usize).wrapping_sub(1);
+            match (params.get(position), self.types.get(position)) {
+                (Some(param), Some(of)) => {
+                    out.push('(');
+                    literal(param, out);
+                    let _ = write!(out, ")::{of}");
+                }
+                _ => {
+                    let _ = write!(out, "${number}");
+                }
+            }
+            out.push_str(rest);
+        }
+    }
+}
+
+/// The parts without names.
+fn plain(parts: &[Part<'_>]) -> String {
+    let mut sql = String::new();
+    for part in parts {
+        separate(&mut sql);
+        match part {
+            Part::Plain(text) => sql.push_str(text),
+            Part::Run(statement, params) => statement.with_values(params, &mut sql),
+        }
+    }
+    sql
+}
+
+/// Between statements.
+fn separate(sql: &mut String) {
+    if !sql.is_empty() {
+        sql.push_str("; ");
+    }
+}
+
+fn execute(name: &str, params: &[Param<'_>], out: &mut String) {
+    let _ = write!(out, "EXECUTE {name}");
+    for (position, param) in params.iter().enumerate() {
+        out.push_str(if position == 0 { "(" } else { ", " });
+        literal(param, out);
+    }
+    if !params.is_empty() {
+        out.push(')');
+    }
+}
+
+/// A value in SQL; its type follows from where it stands.
+fn literal(param: &Param<'_>, out: &mut String) {
+    match param {
+        Param::Int(value) => {
+            let _ = write!(out, "{value}");
+        }
+        Param::Float(value) => {
+            let _ = write!(out, "'{value}'");
+        }
+        Param::Text(text) | Param::MaybeText(Some(text)) => out.push_str(&quote_literal(text)),
+        Param::MaybeText(None) => out.push_str("NULL"),
+        Param::Ints(values) => {
+            out.push_str("'{");
+            for (position, value) in values.iter().enumerate() {
+                let comma = if position == 0 { "" } else { "," };
+                let _ = write!(out, "{comma}{value}");
+            }
+            out.push_str("}'");
+        }
+        Param::Texts(texts) => texts_literal(texts.iter().map(|text| Some(text.as_str())), out),
+        Param::MaybeTexts(texts) => texts_literal(texts.iter().copied(), out),
+    }
+}
+
+fn texts_literal<'a>(texts: impl Iterator<Item = Option<&'a str>>, out: &mut String) {
+    out.push_str("ARRAY[");
+    for (position, text) in texts.enumerate() {
+        if position > 0 {
+            out.push(',');
+        }
+        out.push_str(&text.map_or_else(|| "NULL".to_owned(), quote_literal));
+    }
+    out.push_str("]::text[]");
+}
+
+/// Where a session keeps its names.
+pub(in crate::pg) type Statements = Mutex<Names>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATEMENT: Statement = Statement {
+        name: "look",
+        types: &["bigint", "bigint[]", "text", "text[]"],
+        sql: "SELECT $1, $2 || $1, $3, $4, '{}'",
+    };
+
+    #[test]
+    fn values_become_literals() {
+        let texts = ["a'b".to_owned(), "c\\".to_owned()];
+        let params = [
+            Param::Int(-7),
+            Param::Ints(&[1, -2]),
+            Param::Text("it's"),
+            Param::Texts(&texts),
+        ];
+        let mut out = String::new();
+        execute("look_1", &params, &mut out);
+        assert_eq!(
+            out,
+            "EXECUTE look_1(-7, '{1,-2}', 'it''s', ARRAY['a''b', E'c\\\\']::text[])"
+        );
+        out.clear();
+        STATEMENT.with_values(&params, &mut out);
+        assert!(
+            out.starts_with("SELECT (-7)::bigint, ('{1,-2}')::bigint[] || (-7)::bigint, ('it''s')::text, (ARRAY["),
+            "{out}"
+        );
+        assert!(out.ends_with("]::text[])::text[], '{}'"), "{out}");
+        out.clear();
+        execute("none", &[], &mut out);
+        assert_eq!(out, "EXECUTE none");
+        out.clear();
+        let nothing = [
+            Param::MaybeText(None),
+            Param::Ints(&[]),
+            Param::MaybeTexts(&[None]),
+        ];
+        execute("x", &nothing, &mut out);
+        assert_eq!(out, "EXECUTE x(NULL, '{}', ARRAY[NULL]::text[])");
+    }
+
+    #[test]
+    fn a_statement_is_prepared_with_its_types() {
+        let mut out = String::new();
+        STATEMENT.prepare("look_1", &mut out);
+        assert!(
+            out.starts_with("PREPARE look_1 (bigint, bigint[], text, text[]) AS SELECT $1"),
+            "{out}"
+        );
+    }
+}

@@ -1,0 +1,111 @@
+//! Statements of which nobody knows what they return: all their cells come as text.
+
+use super::Client;
+use crate::pg::cell::TEXT_CAP;
+use crate::pg::error::{Class, PgError};
+use crate::pg::table::{Table, Value};
+use crate::text::Clean;
+use futures_util::{TryStreamExt, pin_mut};
+use tokio_postgres::SimpleQueryMessage;
+
+/// The most rows kept of one answer; a panel of a user may select a whole table.
+pub const ROW_LIMIT: usize = 10_000;
+
+/// The most that the rows of a panel of a user take, bytes: they are sorted, searched and recorded again and again.
+const PANEL_BYTES: u64 = 4 << 20;
+
+/// program_limit_exceeded, which here is this program's limit.
+const PROGRAM_LIMIT: &str = "54000";
+
+impl Client {
+    /// Runs statements of unknown result types by the simple protocol; every cell arrives as text,
+    /// and columns that hold only numbers become numbers. The last statement with columns counts;
+    /// at most `row_limit` rows are kept.
+    pub async fn query_text(&self, sql: &str, row_limit: usize) -> Result<Table, PgError> {
+        let keep = Keep {
+            rows: row_limit,
+            bytes: self.limits().kept,
+            cell: usize::MAX,
+        };
+        self.within(self.texts(sql, keep)).await
+    }
+
+    /// As [`Self::query_text`], for a panel: what no screen shows is not kept. Long cells are cut, which is seen.
+    ///
+    /// # Errors
+    /// The rows take more than `PANEL_BYTES` all the same; the session goes on.
+    pub async fn query_panel(&self, sql: &str) -> Result<Table, PgError> {
+        let keep = Keep {
+            rows: ROW_LIMIT,
+            bytes: PANEL_BYTES,
+            cell: TEXT_CAP,
+        };
+        self.within(self.texts(sql, keep)).await
+    }
+
+    async fn texts(&self, sql: &str, keep: Keep) -> Result<Table, PgError> {
+        let failed = |error| self.failed(error);
+        let stream = self.inner().simple_query_raw(sql).await.map_err(failed)?;
+        pin_mut!(stream);
+        let mut table = Table::default();
+        let mut kept = 0;
+        while let Some(message) = stream.try_next().await.map_err(failed)? {
+            match message {
+                SimpleQueryMessage::RowDescription(columns) => {
+                    let columns = columns.iter();
+                    table.columns = columns.map(|column| column.name().into()).collect();
+                    table.rows.clear();
+                    kept = 0;
+                }
+                SimpleQueryMessage::Row(row)
+                    if table.rows.len() < keep.rows && kept <= keep.bytes =>
+                {
+                    let mut cells = Vec::with_capacity(row.len());
+                    for position in 0..row.len() {
+                        let text = row.try_get(position).map_err(failed)?;
+                        let text = text.map(|text| Clean::from_bytes(text.as_bytes(), keep.cell));
+                        cells.push(text.map_or(Value::Null, Value::Text));
+                    }
+                    kept += weight(&cells);
+                    table.rows.push(cells);
+                }
+                _ => {}
+            }
+        }
+        if kept > keep.bytes {
+            // All that the server sent was taken: the session is as good as before.
+            return Err(PgError {
+                sqlstate: Some(PROGRAM_LIMIT.into()),
+                ..PgError::new(Class::Statement, too_much(keep.bytes))
+            });
+        }
+        crate::pg::sniff::numbers(&mut table);
+        Ok(table)
+    }
+}
+
+/// What is kept of an answer in texts.
+#[derive(Clone, Copy)]
+struct Keep {
+    rows: usize,
+    /// An answer that takes more is an error.
+    bytes: u64,
+    /// Of one cell, which is cut there.
+    cell: usize,
+}
+
+pub(in crate::pg) fn too_much(limit: u64) -> String {
+    let limit = crate::format::bytes(limit as f64);
+    format!("the rows take more than {limit}, the limit: ask for fewer rows or shorter texts")
+}
+
+/// Bytes that a row takes in memory, about.
+pub(in crate::pg) fn weight(cells: &[Value]) -> u64 {
+    let texts = cells.iter().map(|cell| match cell {
+        Value::Text(text) => text.as_str().len(),
+        Value::Decimal(text, _) => text.len(),
+        _ => 0,
+    });
+    let fixed = size_of::<Vec<Value>>() + size_of_val(cells);
+    (fixed + texts.sum::<usize>()) as u64
+}

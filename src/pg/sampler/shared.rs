@@ -1,0 +1,270 @@
+//! One pass over pg_stat_activity for several statements.
+//!
+//! The server goes through the whole text of each session's statement at every pass, however little is asked of
+//! it: 40 texts of 1 MB take 0.1 s and more. Statements that read the view by [`PASS`] and are due together are sent
+//! as one, in which it is read once, with the beginnings of the texts; each answers with records, so that none
+//! need have another's columns. What the columns are called is asked once. A statement that fails by itself is not joined until it has an answer again.
+
+use super::{Job, SessionConfig, answer};
+use crate::pg::client::Client;
+use crate::pg::error::{Class, PgError};
+use crate::pg::table::{Table, Value};
+use futures_util::future::join_all;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// How a statement reads the sessions, so that it can share the pass.
+pub const PASS: &str = "FROM pg_catalog.pg_stat_activity AS a";
+/// What they read of it; the columns that all versions have. The text is its beginning, in bytes.
+const SESSIONS: &str = "a.datid, a.datname, a.pid, a.leader_pid, a.usesysid, a.usename, a.application_name, a.client_addr, \
+     a.client_hostname, a.client_port, a.backend_start, a.xact_start, a.query_start, a.state_change, \
+     a.wait_event_type, a.wait_event, a.state, a.backend_xid, a.backend_xmin, a.backend_type, \
+     pg_catalog.\"substring\"(pg_catalog.textsend(a.query), 1, 2001) AS query";
+/// As [`SESSIONS`], from 14 on: read only where a statement for such a server is among them.
+const QUERY_ID: &str = "a.query_id";
+/// How a statement reads the text, and how it does where that is the beginning already.
+const TEXT: (&str, &str) = ("pg_catalog.textsend(a.query)", "a.query");
+
+/// So many statements are remembered.
+const KNOWN: usize = 64;
+
+/// What one statement came to.
+pub(in crate::pg) struct Answer {
+    pub(in crate::pg) took_ms: f64,
+    pub(in crate::pg) outcome: Result<Table, PgError>,
+}
+
+/// Names of a statement's columns.
+type Columns = Arc<[Box<str>]>;
+
+/// What is known of statements that share a pass.
+#[derive(Default)]
+pub(in crate::pg) struct Shared {
+    /// Columns of those that can be joined, `None` of those that cannot.
+    columns: HashMap<Arc<str>, Option<Columns>>,
+    /// They fail together although each has an answer.
+    refused: bool,
+}
+
+/// What is sent: one statement, or several as one.
+enum Sent<'a> {
+    One(usize),
+    Joined(Vec<(usize, &'a Columns)>, Arc<str>),
+}
+
+impl Sent<'_> {
+    fn count(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Joined(members, _) => members.len(),
+        }
+    }
+}
+
+impl Shared {
+    /// Runs these statements in one round trip, and answers in their order.
+    pub(in crate::pg) async fn answer(
+        &mut self,
+        client: &Client,
+        config: &SessionConfig,
+        jobs: &[Job],
+    ) -> Vec<Answer> {
+        let begun = Instant::now();
+        let sent = self.plan(jobs);
+        let outcomes = join_all(sent.iter().map(async |sent| {
+            let outcome = match sent {
+                Sent::One(at) => match jobs.get(*at) {
+                    Some(job) => answer(client, config, job).await,
+                    None => Ok(Table::default()),
+                },
+                Sent::Joined(_, sql) => answer(client, config, &again(sql)).await,
+            };
+            (Instant::now(), outcome)
+        }))
+        .await;
+        let mut answers: BTreeMap<usize, Answer> = BTreeMap::new();
+        let mut apart = Vec::new();
+        // The server takes them one after another: each took from the answer before it to its own.
+        let mut before = begun;
+        for (sent, (ended, outcome)) in sent.iter().zip(outcomes) {
+            let took_ms = (ended - before).as_secs_f64() * 1000.0 / sent.count() as f64;
+            before = ended.max(before);
+            let mut put = |at, outcome| answers.insert(at, Answer { took_ms, outcome });
+            match (sent, outcome) {
+                (Sent::One(at), outcome) => {
+                    put(*at, outcome);
+                }
+                (Sent::Joined(members, _), Ok(table)) => {
+                    for ((at, _), table) in members.iter().zip(split(table, members)) {
+                        put(*at, Ok(table));
+                    }
+                }
+                (Sent::Joined(members, _), Err(error)) if can_be_one_s(&error) => {
+                    apart.extend(members.iter().map(|(at, _)| *at));
+                }
+                (Sent::Joined(members, _), Err(error)) => {
+                    for (at, _) in members {
+                        put(*at, Err(error.clone()));
+                    }
+                }
+            }
+        }
+        drop(sent);
+        for (at, _) in answers.iter().filter(|(_, told)| told.outcome.is_ok()) {
+            // What failed by itself, and does no more, is met anew.
+            if let Some(job) = jobs.get(*at)
+                && let Some(None) = self.columns.get(&job.sql)
+            {
+                self.columns.remove(&job.sql);
+            }
+        }
+        answers.extend(self.apart(client, config, jobs, apart).await);
+        answers.into_values().collect()
+    }
+
+    /// Runs those that failed together one by one, and learns which it was.
+    async fn apart(
+        &mut self,
+        client: &Client,
+        config: &SessionConfig,
+        jobs: &[Job],
+        apart: Vec<usize>,
+    ) -> Vec<(usize, Answer)> {
+        let mut answers = Vec::new();
+        for at in apart {
+            let Some(job) = jobs.get(at) else { continue };
+            let begun = Instant::now();
+            let outcome = answer(client, config, job).await;
+            if outcome.is_err() {
+                self.columns.insert(Arc::clone(&job.sql), None);
+            }
+            let took_ms = begun.elapsed().as_secs_f64() * 1000.0;
+            answers.push((at, Answer { took_ms, outcome }));
+        }
+        self.refused |= !answers.is_empty() && answers.iter().all(|(_, told)| told.outcome.is_ok());
+        answers
+    }
+
+    /// Asks for the names of the columns of statements that have not been met. Nothing is read for it.
+    pub(in crate::pg) async fn learn(
+        &mut self,
+        client: &Client,
+        config: &SessionConfig,
+        jobs: &[Job],
+    ) {
+        let new = jobs.iter().filter(|job| may_share(job));
+        let new = new.filter(|job| !self.columns.contains_key(&job.sql));
+        let new: Vec<&Job> = new.collect();
+        let told = join_all(new.iter().map(async |job| {
+            let describing = Job {
+                sql: format!("SELECT q.* FROM ({}\n) AS q LIMIT 0", job.sql).into(),
+                as_text: true,
+                ..(*job).clone()
+            };
+            answer(client, config, &describing).await
+        }));
+        for (job, told) in new.iter().zip(told.await) {
+            let columns = told.ok().map(|table| table.columns);
+            if self.columns.len() >= KNOWN {
+                // Statements change with what is refused, and seldom.
+                self.columns.clear();
+            }
+            self.columns.insert(Arc::clone(&job.sql), columns);
+        }
+    }
+
+    /// What is sent, in the order of the statements.
+    fn plan(&self, jobs: &[Job]) -> Vec<Sent<'_>> {
+        let known = |job: &Job| self.columns.get(&job.sql).and_then(Option::as_ref);
+        let members: Vec<(usize, &Columns)> = jobs
+            .iter()
+            .enumerate()
+            .filter(|(_, job)| !self.refused && may_share(job))
+            .filter_map(|(at, job)| Some((at, known(job)?)))
+            .collect();
+        let together = members.len() > 1;
+        let is_member = |at: usize| together && members.iter().any(|(member, _)| *member == at);
+        let first = members.first().map(|(at, _)| *at);
+        let mut sent = Vec::new();
+        for at in 0..jobs.len() {
+            if !is_member(at) {
+                sent.push(Sent::One(at));
+            } else if Some(at) == first {
+                let statements = members.iter().filter_map(|(at, _)| jobs.get(*at));
+                let statements: Vec<&str> = statements.map(|job| &*job.sql).collect();
+                sent.push(Sent::Joined(members.clone(), join(&statements).into()));
+            }
+        }
+        sent
+    }
+}
+
+/// Returns true if a statement reads the sessions in a way that it can share.
+fn may_share(job: &Job) -> bool {
+    !job.as_text && !job.once && reads_sessions(&job.sql)
+}
+
+/// Returns true if a statement goes through the sessions, so that it can share the pass.
+pub fn reads_sessions(sql: &str) -> bool {
+    sql.contains(PASS)
+}
+
+/// A statement that comes again.
+fn again(sql: &Arc<str>) -> Job {
+    Job {
+        id: 0,
+        sql: Arc::clone(sql),
+        as_text: false,
+        once: false,
+    }
+}
+
+/// Returns true if the error can be that of one of several: then the others have an answer.
+fn can_be_one_s(error: &PgError) -> bool {
+    error.session_survives() && error.class == Class::Statement
+}
+
+/// Several statements as one, in which the sessions are read once. What stands before the first one for whoever
+/// reads the server's statistics stands before the whole.
+fn join(statements: &[&str]) -> String {
+    let mark = statements
+        .first()
+        .and_then(|sql| sql.strip_prefix("/*")?.split_once("*/"))
+        .map_or(String::new(), |(mark, _)| format!("/*{mark}*/ "));
+    let query_id = statements.iter().any(|sql| sql.contains(QUERY_ID));
+    let query_id = if query_id {
+        format!(", {QUERY_ID}")
+    } else {
+        String::new()
+    };
+    let parts = statements.iter().enumerate().map(|(number, sql)| {
+        let sql = sql
+            .replace(PASS, "FROM backends AS a")
+            .replace(TEXT.0, TEXT.1);
+        format!("SELECT {number} AS part, q AS cells FROM ({sql}\n) AS q")
+    });
+    let parts = parts.collect::<Vec<_>>().join("\nUNION ALL\n");
+    format!("{mark}WITH backends AS MATERIALIZED (SELECT {SESSIONS}{query_id} {PASS})\n{parts}")
+}
+
+/// Each statement's own rows of the answer to all. As from a statement by itself, there are no columns where there
+/// are no rows.
+fn split(table: Table, members: &[(usize, &Columns)]) -> Vec<Table> {
+    let mut tables: Vec<Table> = members.iter().map(|_| Table::default()).collect();
+    for mut cells in table.rows {
+        let rest = cells.split_off(cells.len().min(1));
+        let part = cells.first().and_then(Value::int);
+        let part = part.and_then(|part| usize::try_from(part).ok());
+        let Some((table, (_, columns))) =
+            part.and_then(|part| Some((tables.get_mut(part)?, members.get(part)?)))
+        else {
+            continue;
+        };
+        if columns.len() == rest.len() {
+            table.columns = Arc::clone(columns);
+            table.rows.push(rest);
+        }
+    }
+    tables
+}

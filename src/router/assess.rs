@@ -1,0 +1,439 @@
+//! What a text that a client sends is, whatever the session: rule, pool, effects. Kept by its canonical text.
+
+use super::builtin;
+use super::effect::{Effects, Step, effects, has};
+use super::lex::{Kind, Token, lex};
+use super::names::Names;
+use super::objection::{self, Objection};
+use super::shape::{self, Mask, canonical, statements};
+use super::structure::{Harm, Structure, structure};
+use super::{Pool, Router, Rule, Session, no_catalogue, plan};
+use crate::pg::PgError;
+use lru::LruCache;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+/// What a text is, whatever the session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assessment {
+    /// The rule that decides about the server.
+    pub rule: Rule,
+    /// A replica may serve it.
+    pub reads_on_replica: bool,
+    /// The pool.
+    pub pool: Pool,
+    /// The planner's estimate, in its units of cost.
+    pub cost: Option<f64>,
+    /// The function, relation or word that decided.
+    pub culprit: Option<String>,
+    /// What it leaves behind in its session, one entry per statement.
+    pub effects: Vec<Effects>,
+    why: String,
+    why_pool: Option<String>,
+}
+
+impl Assessment {
+    /// A sentence.
+    pub fn reason(&self) -> String {
+        match &self.why_pool {
+            Some(pool) => format!("{}; {pool}", self.why),
+            None => self.why.clone(),
+        }
+    }
+
+    /// For the primary.
+    fn primary(objection: Objection, effects: Vec<Effects>) -> Self {
+        Self {
+            rule: objection.rule,
+            reads_on_replica: false,
+            pool: Pool::Oltp,
+            cost: None,
+            culprit: objection.culprit,
+            effects,
+            why: objection.reason,
+            why_pool: None,
+        }
+    }
+}
+
+/// What is known of statements.
+#[derive(Debug)]
+pub(super) struct Cache {
+    verdicts: LruCache<String, Verdict>,
+    plans: LruCache<String, Planned>,
+}
+
+/// The most statements kept.
+const CAPACITY: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
+/// The longest canonical text kept, in bytes.
+const LENGTH: usize = 16 * 1024;
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            verdicts: LruCache::new(CAPACITY),
+            plans: LruCache::new(CAPACITY),
+        }
+    }
+}
+
+/// What a query is by its structure and its names.
+#[derive(Clone, Debug)]
+struct Verdict {
+    objection: Option<Objection>,
+    /// All that was looked up.
+    known: Arc<Names>,
+    /// As its syntax tree looks.
+    pool: Pool,
+}
+
+/// What the plan of a query says.
+#[derive(Clone, Debug)]
+struct Planned {
+    objection: Option<Objection>,
+    cost: f64,
+}
+
+/// What a text that a client sends is.
+pub(super) async fn assess(
+    router: &Router,
+    session: &Session,
+    sql: &str,
+    types: &[&str],
+) -> Arc<Assessment> {
+    let tokens = match lex(sql) {
+        Ok(tokens) => tokens,
+        Err(why) => return Arc::new(unreadable(why)),
+    };
+    let statements = statements(&tokens);
+    let effects = || statements.iter().map(|statement| effects(statement));
+    let several = |reason: String| {
+        let objection = Objection::new(Rule::SeveralStatements, reason);
+        Assessment::primary(objection, effects().collect())
+    };
+    Arc::new(match statements.as_slice() {
+        _ if session.holds() => {
+            let objection = Objection::new(Rule::InTransaction, "the session stays where it is");
+            Assessment::primary(objection, effects().collect())
+        }
+        [] => several("there is no statement".to_owned()),
+        [statement] => one(router, sql, statement, types).await,
+        more => several(format!("{} statements are sent as one text", more.len())),
+    })
+}
+
+/// It may be valid all the same, and may leave anything behind.
+fn unreadable(why: &str) -> Assessment {
+    let effects = Effects {
+        pins: Some("what a statement that could not be read left behind"),
+        ..Effects::default()
+    };
+    Assessment::primary(Objection::new(Rule::Unreadable, why), vec![effects])
+}
+
+async fn one(router: &Router, sql: &str, statement: &[Token], types: &[&str]) -> Assessment {
+    let effects = effects(statement);
+    let (inner, only_planned) = explained(statement);
+    let verb = inner.first().map_or("", |token| token.text.as_str());
+    match (verb, effects.step) {
+        ("select" | "values" | "table" | "with" | "(", _) => {
+            let mut assessment = query(router, sql, inner, types).await;
+            assessment.effects = vec![effects];
+            assessment
+        }
+        ("insert" | "update" | "delete" | "merge", _) if only_planned => planned_only(effects),
+        ("show", _) => show(inner, effects),
+        (_, Some(Step::Begin(begin))) if begin.read_only && !begin.serializable => {
+            read_only(effects)
+        }
+        (verb, step) => Assessment::primary(no_read(verb, step), vec![effects]),
+    }
+}
+
+/// Why a statement is none of those that read.
+fn no_read(verb: &str, step: Option<Step>) -> Objection {
+    let culprit = verb.to_uppercase();
+    let serializable = matches!(step, Some(Step::Begin(begin)) if begin.serializable);
+    let (rule, reason) = match verb {
+        "begin" | "start" if serializable => (
+            Rule::TransactionControl,
+            "SERIALIZABLE is not to be had on a replica".to_owned(),
+        ),
+        "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release" => (
+            Rule::TransactionControl,
+            "a transaction that may write".to_owned(),
+        ),
+        "set" | "reset" | "discard" | "prepare" | "execute" | "deallocate" | "listen"
+        | "unlisten" | "declare" | "fetch" | "move" | "close" | "load" => (
+            Rule::SessionState,
+            format!("{culprit} is about the state of its session"),
+        ),
+        _ => (
+            Rule::NotARead,
+            format!("{culprit} is none of the statements that read"),
+        ),
+    };
+    Objection::to(rule, culprit, reason)
+}
+
+/// EXPLAIN of a statement that writes.
+fn planned_only(effects: Effects) -> Assessment {
+    Assessment {
+        rule: Rule::Read,
+        reads_on_replica: true,
+        pool: Pool::Oltp,
+        cost: None,
+        culprit: None,
+        effects: vec![effects],
+        why: "EXPLAIN without ANALYZE plans it only".to_owned(),
+        why_pool: None,
+    }
+}
+
+/// What EXPLAIN explains, and whether it is only planned; another statement is itself.
+fn explained(statement: &[Token]) -> (&[Token], bool) {
+    let is = |position: usize, words: &[&str]| {
+        let token = statement.get(position);
+        token
+            .is_some_and(|token| words.contains(&token.text.as_str()) && token.kind != Kind::Quoted)
+    };
+    if !is(0, &["explain"]) {
+        return (statement, false);
+    }
+    let mut position = 1;
+    // EXPLAIN (SELECT …) has no options, but a query in parentheses.
+    if is(1, &["("]) && !is(2, &["select", "with", "values", "table", "("]) {
+        let closing = statement.iter().position(|token| token.is_sign(")"));
+        position = closing.map_or(statement.len(), |closing| closing + 1);
+    }
+    while is(position, &["analyze", "analyse", "verbose"]) {
+        position += 1;
+    }
+    let options = statement.get(..position).unwrap_or_default();
+    // ANALYZE off may stand there as well: what is doubtful is run.
+    let run = options
+        .iter()
+        .any(|token| ["analyze", "analyse"].contains(&token.text.as_str()));
+    (statement.get(position..).unwrap_or_default(), !run)
+}
+
+fn show(statement: &[Token], effects: Effects) -> Assessment {
+    let setting = statement.get(1).map_or("", |token| token.text.as_str());
+    let here = builtin::tells_servers_apart(setting);
+    Assessment {
+        rule: Rule::Show,
+        reads_on_replica: !here,
+        pool: Pool::Oltp,
+        cost: None,
+        culprit: here.then(|| setting.to_owned()),
+        effects: vec![effects],
+        why: if here {
+            format!(
+                "{setting} tells whether this is the primary: the session's answer is the primary's"
+            )
+        } else {
+            "SHOW only reads".to_owned()
+        },
+        why_pool: None,
+    }
+}
+
+fn read_only(effects: Effects) -> Assessment {
+    Assessment {
+        rule: Rule::ReadOnlyTransaction,
+        reads_on_replica: true,
+        pool: Pool::Olap,
+        cost: None,
+        culprit: None,
+        effects: vec![effects],
+        why: "nothing can be written in a READ ONLY transaction".to_owned(),
+        why_pool: Some(
+            "what it will read is not known yet, and a long read does less harm in the OLAP pool"
+                .to_owned(),
+        ),
+    }
+}
+
+async fn query(router: &Router, sql: &str, tokens: &[Token], types: &[&str]) -> Assessment {
+    if let Some(objection) = objection::to_settings(tokens) {
+        return Assessment::primary(objection, Vec::new());
+    }
+    let verdict = verdict(router, tokens).await;
+    let Verdict {
+        objection,
+        known,
+        pool,
+    } = verdict;
+    let wanted = objection
+        .as_ref()
+        .is_none_or(|objection| objection.rule.only_reads());
+    let mut assessment = match objection {
+        Some(objection) => Assessment::primary(objection, Vec::new()),
+        None => Assessment {
+            rule: Rule::Read,
+            reads_on_replica: true,
+            pool,
+            cost: None,
+            culprit: None,
+            effects: Vec::new(),
+            why: "it only reads".to_owned(),
+            why_pool: Some("the pool is guessed from its structure, without a server".to_owned()),
+        },
+    };
+    if !wanted || router.catalogue.is_none() {
+        return assessment;
+    }
+    let planned = match planned(router, sql, tokens, types, &known).await {
+        Ok(planned) => planned,
+        Err(refused) => Planned {
+            objection: Some(refused),
+            cost: 0.0,
+        },
+    };
+    match planned.objection {
+        Some(objection) if assessment.reads_on_replica => {
+            Assessment::primary(objection, Vec::new())
+        }
+        Some(_) => assessment,
+        None => {
+            assessment.pool = if planned.cost < router.olap_cost {
+                Pool::Oltp
+            } else {
+                Pool::Olap
+            };
+            assessment.cost = Some(planned.cost);
+            assessment.why_pool = Some(format!(
+                "its plan costs {:.0}, OLAP begins at {:.0}",
+                planned.cost, router.olap_cost
+            ));
+            assessment
+        }
+    }
+}
+
+/// What a query is by its structure and its names, asked once per structure.
+async fn verdict(router: &Router, tokens: &[Token]) -> Verdict {
+    let shape = canonical(tokens, Mask::All);
+    let cached = router.cache.lock().ok();
+    if let Some(verdict) = cached.and_then(|mut cache| cache.verdicts.get(&shape).cloned()) {
+        return verdict;
+    }
+    let mut known = Names::default();
+    let mut pool = Pool::Oltp;
+    let objection = match structure(tokens) {
+        Err(why) => Some(Objection::new(
+            Rule::ParseError,
+            format!("the parser does not know it: {why}"),
+        )),
+        Ok(structure) => {
+            if structure.heavy && !structure.pointed && structure.has_relations {
+                pool = Pool::Olap;
+            }
+            match (to_structure(&structure, tokens), &router.catalogue) {
+                (Some(objection), _) => Some(objection),
+                (None, None) => objection::offline(&structure),
+                (None, Some(catalogue)) => {
+                    let found = objection::find(catalogue, tokens, &mut known).await;
+                    match found {
+                        Ok(found) => found,
+                        Err(error) => {
+                            let objection = Some(unasked(&error));
+                            let known = Arc::new(known);
+                            return Verdict {
+                                objection,
+                                known,
+                                pool,
+                            };
+                        }
+                    }
+                }
+            }
+        }
+    };
+    let verdict = Verdict {
+        objection,
+        known: Arc::new(known),
+        pool,
+    };
+    if shape.len() <= LENGTH
+        && let Ok(mut cache) = router.cache.lock()
+    {
+        cache.verdicts.put(shape, verdict.clone());
+    }
+    verdict
+}
+
+fn unasked(error: &PgError) -> Objection {
+    Objection::new(Rule::NoCatalogue, no_catalogue(error))
+}
+
+fn to_structure(structure: &Structure, tokens: &[Token]) -> Option<Objection> {
+    let (rule, reason) = match structure.harm? {
+        Harm::Modifies => (Rule::DataModifyingCte, "the query modifies rows on its way"),
+        Harm::Locks => (Rule::RowLocks, "it locks the rows that it reads"),
+        Harm::MakesTable => (Rule::SelectInto, "SELECT INTO makes a table"),
+    };
+    let verb = ["insert", "update", "delete", "merge"];
+    let verb = verb.into_iter().find(|verb| has(tokens, &[verb]));
+    Some(match verb.filter(|_| rule == Rule::DataModifyingCte) {
+        Some(verb) => Objection::to(rule, verb.to_uppercase(), reason),
+        None => Objection::new(rule, reason),
+    })
+}
+
+/// What the plan of a query says, asked once per statement with the same ends of ranges.
+async fn planned(
+    router: &Router,
+    sql: &str,
+    tokens: &[Token],
+    types: &[&str],
+    known: &Names,
+) -> Result<Planned, Objection> {
+    let key = canonical(tokens, Mask::Equality);
+    let cached = router.cache.lock().ok();
+    if let Some(planned) = cached.and_then(|mut cache| cache.plans.get(&key).cloned()) {
+        return Ok(planned);
+    }
+    let catalogue = router
+        .catalogue
+        .as_ref()
+        .ok_or_else(|| Objection::new(Rule::NoCatalogue, "there is no server to ask"))?;
+    let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else {
+        return Err(Objection::new(Rule::ParseError, "there is no query"));
+    };
+    let text = sql.get(first.start..last.end).unwrap_or_default();
+    let params =
+        shape::params(tokens).map_err(|reason| Objection::new(Rule::NotPlanned, reason))?;
+    let lines = catalogue.plan(text, params, types).await.map_err(|error| {
+        if error.session_survives() {
+            Objection::new(
+                Rule::NotPlanned,
+                format!("the server does not plan it for a reader: {error}"),
+            )
+        } else {
+            unasked(&error)
+        }
+    })?;
+    let plan = plan::read(&lines)
+        .ok_or_else(|| Objection::new(Rule::Unreadable, "its plan cannot be read for certain"))?;
+    let objection = match plan.forbidden {
+        Some(step) => Some(Objection::to(
+            Rule::ForbiddenPlan,
+            &step,
+            format!("its plan holds a step that no reader takes: {step}"),
+        )),
+        None => objection::find_in_plan(catalogue, &plan.names, known)
+            .await
+            .map_err(|error| unasked(&error))?,
+    };
+    let planned = Planned {
+        objection,
+        cost: plan.cost,
+    };
+    if key.len() <= LENGTH
+        && let Ok(mut cache) = router.cache.lock()
+    {
+        cache.plans.put(key, planned.clone());
+    }
+    Ok(planned)
+}

@@ -1,0 +1,89 @@
+//! What a text names that PostgreSQL may run: functions called, columns that may be functions, relations,
+//! operators, types. Read from the tokens, so that no corner of the grammar is left out; a name too many does no harm.
+
+use super::lex::{Kind, Token};
+use std::collections::BTreeSet;
+
+/// Operators that are also meant by keywords and clauses: IN, LIKE, DISTINCT, GROUP BY, USING, CASE, …
+const IMPLIED: [&str; 11] = [
+    "=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~",
+];
+
+/// A function as it is called.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Call {
+    /// The schema; empty where the search path decides.
+    pub schema: String,
+    /// The name.
+    pub name: String,
+    /// Written like a column, without parentheses: `row.function`.
+    pub column_like: bool,
+}
+
+impl std::fmt::Display for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.schema.is_empty() {
+            write!(f, "{}.", self.schema)?;
+        }
+        write!(f, "{}()", self.name)
+    }
+}
+
+/// The names of one or several texts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Functions called.
+    pub calls: BTreeSet<Call>,
+    /// What may be a relation: schema, or nothing where the search path decides, and name.
+    pub relations: BTreeSet<(String, String)>,
+    /// Operators.
+    pub operators: BTreeSet<String>,
+    /// All words and quoted names.
+    pub words: BTreeSet<String>,
+}
+
+impl Names {
+    /// Adds the names of a text.
+    pub fn add(&mut self, tokens: &[Token]) {
+        for (position, token) in tokens.iter().enumerate() {
+            if token.kind == Kind::Operator {
+                self.operators.insert(token.text.clone());
+            }
+            if !token.is_name() {
+                continue;
+            }
+            self.words.insert(token.text.clone());
+            let before = |back: usize| position.checked_sub(back).and_then(|at| tokens.get(at));
+            let dotted = before(1).is_some_and(|token| token.is_sign("."));
+            let schema = before(2).filter(|token| dotted && token.is_name());
+            let schema = schema.map(|token| token.text.clone()).unwrap_or_default();
+            let name = token.text.clone();
+            self.relations.insert((schema.clone(), name.clone()));
+            let next = tokens.get(position + 1);
+            if next.is_some_and(|next| next.is_sign("(")) {
+                self.calls.insert(Call {
+                    schema,
+                    name,
+                    column_like: false,
+                });
+            } else if dotted {
+                self.calls.insert(Call {
+                    schema: String::new(),
+                    name,
+                    column_like: true,
+                });
+            }
+        }
+    }
+
+    /// All operators that are written or meant.
+    pub fn all_operators(&self) -> Vec<String> {
+        let implied = IMPLIED.iter().map(|symbol| (*symbol).to_owned());
+        implied.chain(self.operators.iter().cloned()).collect()
+    }
+
+    /// Returns true if an operator is written or meant.
+    pub fn has_operator(&self, symbol: &str) -> bool {
+        IMPLIED.contains(&symbol) || self.operators.contains(symbol)
+    }
+}

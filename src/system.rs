@@ -1,0 +1,17 @@
+//! The case study's HTAP system: schema and first data.
+
+pub mod archive;
+pub mod definition;
+pub mod fill;
+pub mod generate;
+pub mod init;
+pub mod orders;
+pub mod partitions;
+pub mod pools;
+pub mod refresh;
+pub mod schema;
+pub mod survey;
+pub mod uninstall;
+
+/// Orders of a history of scale 1.
+pub const ORDERS_PER_SCALE: f64 = 100_000.0;

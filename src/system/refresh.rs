@@ -1,0 +1,396 @@
+//! Refreshing: materialized views by PostgreSQL's own statement, incremental summaries by merging what
+//! changed (`queries/system/08_merge.sql`), each on a session of its own that can be cancelled.
+
+pub mod cron;
+pub mod journal;
+pub mod keeper;
+mod kept;
+pub mod plan;
+pub mod verify;
+mod view;
+
+pub use view::View;
+
+use crate::pg::client::Canceller;
+use crate::pg::{Client, Param, PgError, Settings, Table, Target, owners, quote_literal, session};
+use futures_util::future::join3;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How to refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Everything anew. A materialized view's readers wait meanwhile, a summary's do not.
+    Full,
+    /// Everything is computed anew, but only rows that differ are written; readers go on.
+    Concurrent,
+    /// Only what changed; for incremental summaries.
+    Incremental,
+}
+
+impl Mode {
+    /// The word for it in options, panels and `htap.refresh_run`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Concurrent => "concurrent",
+            Self::Incremental => "incremental",
+        }
+    }
+}
+
+impl std::str::FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Full, Self::Concurrent, Self::Incremental]
+            .into_iter()
+            .find(|mode| mode.word() == text)
+            .ok_or_else(|| "expected full, concurrent or incremental".to_owned())
+    }
+}
+
+/// What a view is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Tables kept up to date by merging what changed.
+    Incremental,
+    /// A materialized view.
+    Materialized,
+}
+
+/// One of the views that `htap-top init` made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Known {
+    /// Which.
+    pub view: View,
+    /// What it is.
+    pub kind: Kind,
+    /// How old it may be.
+    pub freshness: Duration,
+    /// True if it holds anything yet.
+    pub filled: bool,
+}
+
+impl Known {
+    /// Returns true if `name` means it: with or without schema, as PostgreSQL folds unquoted names.
+    pub fn is_called(&self, name: &str) -> bool {
+        let folded = name.to_lowercase();
+        folded == self.view.to_string() || folded == self.view.name || name == self.view.quoted()
+    }
+
+    /// The mode that suits it best.
+    pub fn best(&self) -> Mode {
+        match self.kind {
+            Kind::Incremental => Mode::Incremental,
+            Kind::Materialized if self.filled => Mode::Concurrent,
+            Kind::Materialized => Mode::Full,
+        }
+    }
+}
+
+const KNOWN: &str = "
+    SELECT n.nspname::text AS schema, c.relname::text AS name, d.kind, least(extract(epoch FROM d.freshness)::float8, 31622400) AS freshness_s,
+           CASE d.kind WHEN 'incremental' THEN w.snapshot IS NOT NULL ELSE c.relispopulated END AS filled
+    FROM htap.view_def AS d
+    JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass(d.view)
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    LEFT JOIN htap.watermark AS w ON w.view = d.view
+    ORDER BY d.kind, d.depth, extract(epoch FROM d.freshness), d.view";
+
+/// The views that `htap-top init` made, those first on which others depend.
+pub async fn known(client: &Client) -> Result<Vec<Known>, PgError> {
+    let table = client.query(KNOWN, &[]).await?;
+    let text = |row, column| table.get(row, column).text().unwrap_or_default().to_owned();
+    Ok((0..table.rows.len())
+        .map(|row| Known {
+            view: View::new(&text(row, "schema"), &text(row, "name")),
+            kind: match text(row, "kind").as_str() {
+                "incremental" => Kind::Incremental,
+                _ => Kind::Materialized,
+            },
+            freshness: Duration::try_from_secs_f64(
+                table.get(row, "freshness_s").number().unwrap_or(60.0),
+            )
+            .unwrap_or(Duration::from_secs(60)),
+            filled: table.get(row, "filled").is_true(),
+        })
+        .collect())
+}
+
+/// What a refresh did.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Done {
+    /// How long it took, milliseconds.
+    pub took_ms: f64,
+    /// Changes merged, where that is what it did.
+    pub changes: Option<u64>,
+    /// True if it had to be filled anew although a merge was wanted.
+    pub rebuilt: bool,
+}
+
+/// SQLSTATE of a merge or rebuild that found another one at work.
+pub const BUSY: &str = "HT003";
+/// SQLSTATE of a merge of what must be rebuilt first.
+pub const MUST_REBUILD: &str = "HT004";
+
+/// Log rows merged in one transaction: about a second's work, so that a long backlog holds no snapshot for long.
+pub const STEP: i64 = 20_000;
+
+/// A merge or a rebuild has one snapshot from beginning to end.
+const ONE_SNAPSHOT: &str = "ISOLATION LEVEL REPEATABLE READ";
+
+/// Returns true if a merge or rebuild failed because another one was at work, or ended after our snapshot was taken.
+pub fn is_busy(error: &PgError) -> bool {
+    matches!(error.code(), BUSY | "40001")
+}
+
+/// It may take long, but never waits long for a lock.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Opens a session for refreshing. It keeps its own role: all that it calls belongs to the owner of the shop, and
+/// nobody can change it.
+pub async fn connect(target: &Target) -> Result<Client, PgError> {
+    let settings = Settings::of_work(LOCK_TIMEOUT);
+    let client = Client::open(target, &settings).await?;
+    owners::trust_the_shop(&client).await?;
+    Ok(client)
+}
+
+/// A refresh on a session of its own.
+pub struct Refresh {
+    client: Client,
+    view: View,
+    mode: Mode,
+    kind: Kind,
+}
+
+impl Refresh {
+    /// Opens the session and sees what the view is; nothing is refreshed yet.
+    pub async fn prepare(target: &Target, view: &View, mode: Mode) -> Result<Self, PgError> {
+        let client = Client::open(target, &Settings::of_work(LOCK_TIMEOUT)).await?;
+        let view = named(&client, view).await?;
+        let kind = kind(&client, &view).await?;
+        if kind == Kind::Materialized && mode == Mode::Incremental {
+            return Err(PgError::new(
+                crate::pg::Class::Statement,
+                format!("{view} is a materialized view, which PostgreSQL can only recompute"),
+            ));
+        }
+        Ok(Self {
+            client,
+            view,
+            mode,
+            kind,
+        })
+    }
+
+    /// What cancels it.
+    pub fn canceller(&self, target: &Target) -> Canceller {
+        self.client.canceller(target)
+    }
+
+    /// Runs it to its end.
+    pub async fn run(self) -> Result<Done, PgError> {
+        refresh(&self.client, &self.view, self.kind, self.mode).await
+    }
+}
+
+/// The view as the server calls it by now. One whose name is not shown as it is keeps its OID instead.
+async fn named(client: &Client, view: &View) -> Result<View, PgError> {
+    let Some(relid) = view.relid else {
+        return Ok(view.clone());
+    };
+    let sql = "SELECT n.nspname::pg_catalog.text AS schema, c.relname::pg_catalog.text AS name,
+                      (n.nspname || c.relname) COLLATE \"C\" ~ '^[ -~]+$' AS plain
+               FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+               WHERE c.oid = $1::pg_catalog.oid";
+    let found = client.query(sql, &[Param::Int(relid)]).await?;
+    let text = |name| found.first(name).text();
+    match (found.first("plain").is_true(), text("schema"), text("name")) {
+        (true, Some(schema), Some(name)) => Ok(View::new(schema, name)),
+        _ => Ok(view.clone()),
+    }
+}
+
+/// What is no incremental summary is left to PostgreSQL, which says best what is wrong with it. Summaries have
+/// plain names.
+async fn kind(client: &Client, view: &View) -> Result<Kind, PgError> {
+    let ours = "SELECT pg_catalog.to_regclass('htap.watermark') IS NOT NULL AS ours";
+    if view.relid.is_some() || !client.query(ours, &[]).await?.first("ours").is_true() {
+        return Ok(Kind::Materialized);
+    }
+    owners::trust_the_shop(client).await?;
+    let sql = "SELECT view FROM htap.watermark WHERE view = $1";
+    let found = client.query(sql, &[Param::Text(&view.to_string())]).await?;
+    Ok(if found.rows.is_empty() {
+        Kind::Materialized
+    } else {
+        Kind::Incremental
+    })
+}
+
+/// Refreshes a view on an open session. A merge goes in steps until nothing remains, and becomes a rebuild
+/// where the server says that it must.
+pub async fn refresh(
+    client: &Client,
+    view: &View,
+    kind: Kind,
+    mode: Mode,
+) -> Result<Done, PgError> {
+    let begun = Instant::now();
+    let mut done = Done::default();
+    match (kind, mode) {
+        (Kind::Materialized, mode) => {
+            let statement = statement(client, view, mode != Mode::Full).await?;
+            let work = recompute(client, &statement);
+            record(client, view, kind, mode, work).await?;
+        }
+        (Kind::Incremental, Mode::Incremental) => {
+            let mut changes = 0;
+            loop {
+                match merge(client, view, STEP).await {
+                    Ok(step) => {
+                        changes += step.changes;
+                        if !step.remaining {
+                            break;
+                        }
+                    }
+                    Err(error) if error.code() == MUST_REBUILD => {
+                        rebuild(client, view, false).await?;
+                        done.rebuilt = true;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            done.changes = Some(changes);
+        }
+        (Kind::Incremental, mode) => rebuild(client, view, mode == Mode::Concurrent).await?,
+    }
+    done.took_ms = begun.elapsed().as_secs_f64() * 1000.0;
+    Ok(done)
+}
+
+/// Recomputes a materialized view. Its query calls what its owner meant: names are found as by the role's own
+/// sessions, and from PostgreSQL 17 on as the server says.
+async fn recompute(client: &Client, statement: &str) -> Result<(), PgError> {
+    let (begun, done, ended) = join3(
+        client.begin(&session::as_the_user()),
+        client.batch(statement),
+        client.commit(),
+    )
+    .await;
+    begun.and(done).and(ended)
+}
+
+/// PostgreSQL's own statement. Before 17 only the owner of a view may run it: where the view is one of ours and
+/// the role may refresh it, a function of the owner's does.
+async fn statement(client: &Client, view: &View, concurrently: bool) -> Result<String, PgError> {
+    let sql = "
+        SELECT 1 AS ours FROM pg_catalog.pg_class AS c
+        JOIN pg_catalog.pg_namespace AS s ON s.oid = c.relnamespace
+        JOIN pg_catalog.pg_proc AS p ON p.proowner = c.relowner AND p.proname = 'refresh_view'
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace AND n.nspname = 'htap'
+        WHERE s.nspname = $1 AND c.relname = $2 AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE')
+          AND CASE WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 170000
+                   THEN NOT pg_catalog.has_table_privilege(c.oid, 'MAINTAIN') ELSE true END
+          AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')";
+    let params = [Param::Text(&view.schema), Param::Text(&view.name)];
+    // One that is known by its OID alone has no name of ours.
+    let of_others = view.relid.is_some() || client.query(sql, &params).await?.rows.is_empty();
+    if of_others {
+        return Ok(view.statement(concurrently));
+    }
+    owners::trust_the_shop(client).await?;
+    Ok(view.call(concurrently))
+}
+
+/// What one transaction of a merge did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// Log rows or orders it took in.
+    pub changes: u64,
+    /// True if the backlog was longer than the step.
+    pub remaining: bool,
+}
+
+/// Does `work` in a transaction of its own with one snapshot; all of it is sent at once.
+async fn in_one_snapshot<T>(
+    client: &Client,
+    work: impl Future<Output = Result<T, PgError>>,
+) -> Result<T, PgError> {
+    let (begun, done, ended) =
+        join3(client.begin_as(ONE_SNAPSHOT, ""), work, client.commit()).await;
+    begun.and(done).and_then(|done| ended.map(|()| done))
+}
+
+/// Merges at most about `step` log rows into an incremental summary, in one transaction. REPEATABLE READ: what it
+/// reads of the shop is what its watermark sees.
+pub async fn merge(client: &Client, view: &View, step: i64) -> Result<Merged, PgError> {
+    let sql = "SELECT changes, remaining FROM htap.merge($1, $2)";
+    let name = view.to_string();
+    let params = [Param::Text(&name), Param::Int(step)];
+    let table = in_one_snapshot(client, client.query(sql, &params)).await?;
+    Ok(Merged {
+        changes: table.first("changes").int().unwrap_or(0).unsigned_abs(),
+        remaining: table.first("remaining").is_true(),
+    })
+}
+
+/// Fills an incremental summary from the base tables, in one REPEATABLE READ transaction.
+pub async fn rebuild(client: &Client, view: &View, by_difference: bool) -> Result<(), PgError> {
+    let mode = if by_difference {
+        Mode::Concurrent
+    } else {
+        Mode::Full
+    };
+    let name = quote_literal(&view.to_string());
+    let work = async {
+        let fill = format!("SELECT htap.rebuild({name}, {by_difference})");
+        in_one_snapshot(client, client.batch(&fill)).await
+    };
+    record(client, view, Kind::Incremental, mode, work).await
+}
+
+/// Does `work` and keeps the run in `htap.refresh_run`, where there is one that we may write.
+async fn record(
+    client: &Client,
+    view: &View,
+    kind: Kind,
+    mode: Mode,
+    work: impl Future<Output = Result<(), PgError>>,
+) -> Result<(), PgError> {
+    let name = view.to_string();
+    let relid = Param::Int(view.relid.unwrap_or(0));
+    let params = [Param::Text(&name), Param::Text(mode.word()), relid];
+    let may = "SELECT pg_catalog.has_table_privilege(pg_catalog.to_regclass('htap.refresh_run'), 'INSERT, UPDATE') AS may";
+    let keep = client.query(may, &[]).await?.first("may").is_true();
+    let begun: Option<Table> = if keep {
+        let sql = "INSERT INTO htap.refresh_run (view, mode)
+                   SELECT coalesce((SELECT n.nspname || '.' || c.relname
+                                    FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+                                    WHERE c.oid = $3::pg_catalog.oid), $1), $2
+                   RETURNING run_id, (pg_catalog.pg_current_wal_insert_lsn() - '0/0')::bigint AS wal";
+        Some(client.query(sql, &params).await?)
+    } else {
+        None
+    };
+    work.await?;
+    if let Some(begun) = begun {
+        let sql = format!(
+            "UPDATE htap.refresh_run SET finished = pg_catalog.clock_timestamp(), as_of = started,
+                    rows = {},
+                    wal_bytes = (pg_catalog.pg_current_wal_insert_lsn() - '0/0')::bigint - $2
+             WHERE run_id = $1",
+            view.rows(kind)
+        );
+        let number = |column| Param::Int(begun.first(column).int().unwrap_or(0));
+        client
+            .query(&sql, &[number("run_id"), number("wal")])
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! A mixed load: the shop's own transactions, reports, refreshes, and troubles on a schedule.
+
+mod arrivals;
+mod dispatch;
+mod error;
+mod freshness;
+mod live;
+mod machine;
+mod mix;
+mod options;
+mod queue;
+mod refresher;
+mod reports;
+mod run;
+mod session;
+mod shop;
+mod state;
+mod summary;
+mod tally;
+mod trade;
+pub mod troubles;
+
+pub use arrivals::Spread;
+pub use error::WorkloadError;
+pub use live::Live;
+pub(crate) use machine::busy;
+pub use mix::Mix;
+pub use options::Options;
+pub use reports::Source;
+pub use run::run;
+pub use summary::Summary;
+
+use crate::pg::Target;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio::task::JoinSet;
+
+/// What load to put on a database of [`crate::system`].
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// OLTP transactions per second, offered in an open loop.
+    pub rate: f64,
+    /// Reports per second, likewise.
+    pub report_rate: f64,
+    /// True if the troubles of [`troubles::SCHEDULE`] happen.
+    pub troubles: bool,
+    /// Seed of the random numbers.
+    pub seed: u64,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            rate: 150.0,
+            report_rate: 4.0,
+            troubles: true,
+            seed: 1,
+        }
+    }
+}
+
+/// What the load has done since it began.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Materialized views refreshed.
+    pub refreshes: AtomicU64,
+    /// Of the warehouse and the refreshes: statements that failed, whatever for.
+    pub errors: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// What the tasks of a load share.
+#[derive(Clone, Debug)]
+struct Shared {
+    target: Target,
+    counters: Arc<Counters>,
+    /// Set while refreshes are to be missed.
+    paused: Arc<AtomicBool>,
+    /// Set while the warehouse counts most of its stock every second.
+    stocktaking: Arc<AtomicBool>,
+}
+
+impl Shared {
+    /// A session slot under a role of [`crate::system`] and an application_name.
+    fn session(&self, role: &str, application_name: &str) -> session::Session {
+        session::Session::new(
+            self.target
+                .with_user(role)
+                .with_application_name(application_name),
+        )
+    }
+}
+
+/// A load that runs until it is stopped or dropped.
+#[derive(Debug)]
+pub struct Running {
+    tasks: JoinSet<()>,
+    counters: Arc<Counters>,
+}
+
+impl Running {
+    /// What it has done so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Ends every task; their sessions close.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Starts a load on the database `target` points at; its user name does not matter. Needs a tokio runtime.
+pub fn start(target: &Target, load: Load) -> Running {
+    let counters = Arc::new(Counters::default());
+    let shared = Shared {
+        target: target.clone(),
+        counters: Arc::clone(&counters),
+        paused: Arc::default(),
+        stocktaking: Arc::default(),
+    };
+    let mut tasks = JoinSet::new();
+    trade::start(&mut tasks, &shared, load);
+    refresher::start(&mut tasks, &shared);
+    if load.troubles {
+        troubles::start(&mut tasks, &shared);
+    }
+    Running { tasks, counters }
+}

@@ -1,0 +1,37 @@
+//! A load that is being put on, as those see it who run it, show it and sum it up.
+
+use super::freshness::Freshness;
+use super::machine::Processors;
+use super::options::Options;
+use super::queue::Queue;
+use super::tally::Tally;
+use crate::system::orders::Orders;
+use crate::system::pools::Pools;
+use std::sync::{Arc, Mutex};
+use tokio::time::Instant;
+
+/// A load that is being put on.
+pub(super) struct Run {
+    pub(super) options: Options,
+    pub(super) pools: Pools,
+    pub(super) orders: Arc<Orders>,
+    pub(super) oltp: Class,
+    pub(super) olap: Class,
+    pub(super) freshness: Arc<Mutex<Freshness>>,
+    /// Pieces that were delivered beforehand.
+    pub(super) delivered: i64,
+    pub(super) start: Instant,
+}
+
+/// One of the two classes of work.
+pub(super) struct Class {
+    pub(super) tally: Arc<Mutex<Tally>>,
+    pub(super) queue: Arc<Queue>,
+}
+
+/// What the machine and the server had counted at some moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    pub(super) processors: Option<Processors>,
+    pub(super) deadlocks: Option<i64>,
+}

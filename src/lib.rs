@@ -27,7 +27,7 @@
 //!   `refreshing`), what is done without a key (`guarding`, by the wishes of [`dashboard::guard`]).
 //! - [`dashboard::view`], [`dashboard::widgets`], [`dashboard::theme`]: read the model, write cells.
 //!   [`dashboard::model::layout`] says where everything lies, to them and to the model (pages, mouse).
-//! - [`dashboard::runtime`]: the loop, the clock, and the hands that carry effects out. Nothing slow is
+//! - [`dashboard::runtime`]: the loop, the clock, and the runner that carries effects out. Nothing slow is
 //!   ever awaited in the loop, so no server can hold a key press. At most one sample of a feed is under
 //!   way; every channel is bounded.
 //!
@@ -70,7 +70,8 @@
 //! [`workload`]: a mixed load in an open loop. `arrivals` says when something falls due, `dispatch` puts it
 //! into a `queue` then, `shop` takes it out when a session is free and does it, `tally` counts; `mix` says what
 //! it is. `run` does that for some time and reports (`live`, `summary`); `trade` does it for the demo until it
-//! is stopped, with `troubles` on a schedule. [`demo`]: a throw-away PostgreSQL with both. The engine of the
+//! is stopped, with `troubles` on a schedule. [`cluster`] finds or fetches server programs, starts a throw-away PostgreSQL and
+//! clears up after it, for the demo, the benchmark and the tests. [`demo`]: such a server with both. The engine of the
 //! demo is a child process that clears up when the dashboard's end of a pipe closes, however that ends.
 //! [`mod@bench`]: the case study's experiments.
 //!
@@ -87,9 +88,14 @@
 //! findings; the few that are no SQL (clock, pooler) are in `doctor/session.rs`. A check that could
 //! not run is reported with the reason, never as clean.
 //!
+//! # Documentation
+//!
+//! [`mod@docs`] holds the pages of `docs/`, which `htap-top help` shows. [`sqlfile`] splits a file of SQL into its front matter
+//! and its statement, for panels and checks.
+//!
 //! # Rules
 //!
-//! `tests/it/tidy.rs` holds them: who may import whom, where clocks are read, how long a file may be,
+//! `tests/it/tidy.rs` holds them: who may import whom, in no circle, where clocks are read, how long a file may be,
 //! that panels, themes and docs/ say what the code does.
 
 pub mod bench;

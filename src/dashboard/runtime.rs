@@ -8,6 +8,7 @@ pub mod http;
 mod planning;
 pub mod ring;
 mod signals;
+mod source;
 
 use super::audit::Audit;
 use super::event::{Effect, Event, Key};
@@ -24,10 +25,11 @@ use clock::{Clock, wall_clock};
 use effects::EffectRunner;
 use ring::Ring;
 use signals::{SignalEvent, Signals};
+use source::{EventSource, Kind, Next};
 use std::io;
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, channel};
-use tokio::time::{Instant, Interval, sleep_until};
+use tokio::time::Instant;
 
 /// Frames are at least so far apart, unless a key was pressed.
 const FRAME: Duration = Duration::from_millis(33);
@@ -251,83 +253,6 @@ async fn event_loop(
         runner.end().await;
     }
     Ok(ending)
-}
-
-/// How soon a frame must follow an event.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// The user is waiting.
-    Urgent,
-    /// Time went on.
-    Tick,
-    /// Something came in, and more of the same moment may follow.
-    Other,
-}
-
-/// What comes next.
-enum Next {
-    /// Something happened.
-    Event(Event, Kind),
-    /// The next frame is due.
-    Frame,
-}
-
-/// Where events come from.
-struct EventSource {
-    inbox: Receiver<Event>,
-    signals: Signals,
-    /// None in a replay.
-    runner: Option<EffectRunner>,
-    clock: Clock,
-    ticker: Interval,
-}
-
-impl EventSource {
-    /// The next event; `None` where the program is to end. `frame` is due when something is `dirty`.
-    async fn next(&mut self, frame: Instant, dirty: bool) -> Option<Next> {
-        let (event, kind) = tokio::select! {
-            biased;
-            told = self.signals.next() => match told {
-                SignalEvent::End => return None,
-                SignalEvent::Suspend => (Event::KeyPressed(Key::Ctrl('z')), Kind::Urgent),
-                SignalEvent::Resize => (Event::Resumed, Kind::Urgent),
-            },
-            // The keyboard thread ends when the terminal is gone.
-            event = self.inbox.recv() => (event?, Kind::Urgent),
-            event = heard(&mut self.runner) => (event, Kind::Other),
-            _ = self.ticker.tick() => (self.clock.tick(), Kind::Tick),
-            () = sleep_until(frame), if dirty => return Some(Next::Frame),
-        };
-        Some(Next::Event(event, kind))
-    }
-
-    /// Takes in what else is there already, so that one frame shows it all.
-    fn drain(&mut self, app: &mut App, effects: &mut Vec<Effect>) {
-        while let Ok(event) = self.inbox.try_recv() {
-            effects.extend(app.tell(event));
-        }
-        let Some(runner) = &mut self.runner else {
-            return;
-        };
-        while let Ok(report) = runner.reports.try_recv() {
-            effects.extend(app.tell(Event::Reported(report)));
-        }
-    }
-}
-
-/// What sessions and actions have to say; nothing ever where there are none.
-async fn heard(runner: &mut Option<EffectRunner>) -> Event {
-    let Some(runner) = runner else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        Some(report) = runner.reports.recv() => Event::Reported(report),
-        Some((latencies_ms, failed)) = runner.canary.recv() => {
-            Event::CanaryTimed { latencies_ms, failed }
-        }
-        Some(event) = runner.ended.recv() => event,
-        else => std::future::pending().await,
-    }
 }
 
 /// The model on its screen.

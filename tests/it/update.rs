@@ -774,7 +774,7 @@ fn a_backend_in_full_shows_what_it_does_meanwhile() {
     let _ = board.answer("activity", activity(&[]));
     let screen = board.screen(120, 90);
     assert!(
-        screen.contains("Not in the panel any more since 03:04:0"),
+        screen.contains("No longer in the panel since 03:04:0"),
         "{screen}"
     );
     assert!(on_a_line(&screen, "33 %", "idle"), "{screen}");
@@ -922,7 +922,7 @@ fn keys_mean_the_row_whose_detail_is_open() {
     let _ = board.keys("n\n");
     let _ = board.answer("activity", activity(&[]));
     let _ = board.keys("K");
-    assert!(board.said().contains("has gone"), "{}", board.said());
+    assert!(board.said().contains("has exited"), "{}", board.said());
 }
 
 #[test]

@@ -1,0 +1,86 @@
+//! Where events come from: keyboard, signals, sessions, clock.
+
+use super::App;
+use super::clock::Clock;
+use super::effects::EffectRunner;
+use super::signals::{SignalEvent, Signals};
+use crate::dashboard::event::{Effect, Event, Key};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, Interval, sleep_until};
+
+/// How soon a frame must follow an event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The user is waiting.
+    Urgent,
+    /// Time went on.
+    Tick,
+    /// Something came in, and more of the same moment may follow.
+    Other,
+}
+
+/// What comes next.
+pub enum Next {
+    /// Something happened.
+    Event(Event, Kind),
+    /// The next frame is due.
+    Frame,
+}
+
+/// Where events come from.
+pub struct EventSource {
+    pub inbox: Receiver<Event>,
+    pub signals: Signals,
+    /// None in a replay.
+    pub runner: Option<EffectRunner>,
+    pub clock: Clock,
+    pub ticker: Interval,
+}
+
+impl EventSource {
+    /// The next event; `None` where the program is to end. `frame` is due when something is `dirty`.
+    pub async fn next(&mut self, frame: Instant, dirty: bool) -> Option<Next> {
+        let (event, kind) = tokio::select! {
+            biased;
+            told = self.signals.next() => match told {
+                SignalEvent::End => return None,
+                SignalEvent::Suspend => (Event::KeyPressed(Key::Ctrl('z')), Kind::Urgent),
+                SignalEvent::Resize => (Event::Resumed, Kind::Urgent),
+            },
+            // The keyboard thread ends when the terminal is gone.
+            event = self.inbox.recv() => (event?, Kind::Urgent),
+            event = heard(&mut self.runner) => (event, Kind::Other),
+            _ = self.ticker.tick() => (self.clock.tick(), Kind::Tick),
+            () = sleep_until(frame), if dirty => return Some(Next::Frame),
+        };
+        Some(Next::Event(event, kind))
+    }
+
+    /// Takes in what else is there already, so that one frame shows it all.
+    pub fn drain(&mut self, app: &mut App, effects: &mut Vec<Effect>) {
+        while let Ok(event) = self.inbox.try_recv() {
+            effects.extend(app.tell(event));
+        }
+        let Some(runner) = &mut self.runner else {
+            return;
+        };
+        while let Ok(report) = runner.reports.try_recv() {
+            effects.extend(app.tell(Event::Reported(report)));
+        }
+    }
+}
+
+/// What sessions and actions have to say; nothing ever where there are none.
+async fn heard(runner: &mut Option<EffectRunner>) -> Event {
+    let Some(runner) = runner else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        Some(report) = runner.reports.recv() => Event::Reported(report),
+        Some((latencies_ms, failed)) = runner.canary.recv() => {
+            Event::CanaryTimed { latencies_ms, failed }
+        }
+        Some(event) = runner.ended.recv() => event,
+        else => std::future::pending().await,
+    }
+}

@@ -3,6 +3,7 @@
 pub mod blocker;
 mod cause;
 pub mod finding;
+mod freshness;
 mod horizon;
 mod lag;
 pub mod rules;
@@ -18,7 +19,7 @@ use crate::config::{Config, Targets, WorkClass};
 use crate::dashboard::panels::activity::CROWDED;
 use crate::dashboard::panels::spec::Unit;
 use crate::format;
-use crate::pg::{Table, Value};
+use crate::pg::Table;
 
 /// How a figure stands to its target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -181,7 +182,7 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
         latency(evidence.oltp, targets),
         horizon::snapshot(evidence, targets),
         locks(evidence),
-        freshness(evidence.views, targets),
+        freshness::freshness(evidence.views, targets),
         olap(evidence.olap_ms, evidence.oltp.restricted > 0, targets),
         throughput(evidence.oltp, targets),
         pool(
@@ -204,7 +205,7 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
     ];
     // What this database does not have is not judged.
     let no_views = !evidence.views.columns.is_empty() && evidence.views.rows.is_empty();
-    let judged = evidence.has_views && !no_views && is_wanted(evidence.views);
+    let judged = evidence.has_views && !no_views && freshness::is_wanted(evidence.views);
     gauges.retain(|gauge| match gauge.label {
         "fresh" => judged,
         "olap" => evidence.has_olap,
@@ -327,49 +328,6 @@ fn all_waiting(activity: &Table, sessions: &Table) -> usize {
         .filter_map(|row| sessions.get(row, "n").int())
         .sum();
     seen.max(usize::try_from(counted).unwrap_or(0))
-}
-
-/// The row of the view that is the latest against an age that somebody wants of it: the latest comes first. What a
-/// view's own refreshes have kept is no such age: any role may own a view, and refresh it as it likes.
-fn latest_wanted(views: &Table) -> Option<usize> {
-    (0..views.rows.len()).find(|row| {
-        views.get(*row, "target_s").is_known() && !views.get(*row, "target_own").is_true()
-    })
-}
-
-/// Whether some age is wanted of the views, as far as is known.
-fn is_wanted(views: &Table) -> bool {
-    views.column("target_s").is_none() || latest_wanted(views).is_some()
-}
-
-/// Where only the end of the last refresh is known, it is taken to have lasted no longer than this share of the target.
-const SOON: f64 = 0.5;
-
-fn freshness(views: &Table, targets: &Targets) -> Gauge {
-    let row = latest_wanted(views).unwrap_or(0);
-    let fresh = views.get(row, "fresh_s");
-    let general = targets.freshness.map(|wanted| wanted.as_secs_f64());
-    let target = views.get(row, "target_s").number().or(general);
-    let mut gauge = judge(
-        "fresh",
-        fresh.number(),
-        target.unwrap_or(0.0),
-        1.0,
-        Unit::Seconds,
-    );
-    if target.is_none() {
-        gauge.target = String::new();
-    }
-    gauge.value.insert_str(0, fresh.sign());
-    gauge.health = match (fresh, gauge.health) {
-        // It may be past its target already, if the refresh took long; or not yet.
-        (Value::AtLeast(_), Health::Good | Health::Warning) if gauge.ratio >= SOON => {
-            Health::Unknown
-        }
-        (Value::AtMost(_), Health::Warning | Health::Danger) => Health::Unknown,
-        (_, health) => health,
-    };
-    gauge
 }
 
 /// With `restricted` statements of others may run for hours unseen: then only what is missed is known.

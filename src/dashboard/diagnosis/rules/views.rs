@@ -2,7 +2,8 @@
 
 use super::replication::RESUME;
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
-use crate::dashboard::diagnosis::{Evidence, Health, latest_wanted};
+use crate::dashboard::diagnosis::freshness::latest_wanted;
+use crate::dashboard::diagnosis::{Evidence, Health};
 use crate::format;
 use crate::pg::{Table, Value};
 

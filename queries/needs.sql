@@ -10,7 +10,7 @@
 -- unit = "flag"
 -- [columns.readable]
 -- unit = "flag"
--- help = "Whether our role may read it; else each try would be an error in the server's log."
+-- help = "Our role may read it. If not, it is not asked: each refusal would be an error in the server's log."
 -- [columns.stranger]
 -- help = "Who owns it or its schema, where others than superusers and those who have our rights anyway can act as that role."
 WITH RECURSIVE us AS MATERIALIZED (

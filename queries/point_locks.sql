@@ -4,8 +4,8 @@
 -- only_shown = true
 -- key = ["pid", "quoted"]
 -- about = """
--- Who has a table of this database for himself alone, or waits for that: whoever reads the table waits for him. Asked
--- only while point queries fail, of which there may be no other witness: our own sessions stand in no other panel.
+-- Who holds a table of this database in ACCESS EXCLUSIVE mode, or waits for that mode: every reader of the table waits
+-- behind them. Asked only while point queries fail: our own sessions stand in no other panel, so nothing else tells why.
 -- Cost: one pass over the lock table.
 -- Blind spot: locks of other modes and on rows: a point query that locks rows waits for those, too.
 -- """
@@ -22,7 +22,7 @@
 -- help = "prepared, where it is a prepared transaction."
 -- [columns.granted]
 -- unit = "flag"
--- help = "It has the lock; else it waits for it, and whoever comes after it waits, too."
+-- help = "It holds the lock. If not, it waits for it, and every reader that comes later waits behind it."
 -- [columns.schemaname]
 -- help = "Schema of the table."
 -- [columns.relname]

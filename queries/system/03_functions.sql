@@ -41,7 +41,7 @@ $$;
 -- prices come from the catalogue, the total is computed here. Lines of one product are merged, and stock is
 -- taken in product order, so that two checkouts can wait for each other but never deadlock.
 -- With a key, the same request gets the same order however often it is sent.
--- It writes as htap_owner: by that capture knows lines that belong to an order of the same transaction (06_capture.sql).
+-- It runs as htap_owner, so that capture need not look at its lines: they come with their order (06_capture.sql).
 -- Errors: HT001 insufficient inventory, HT002 the key was used for another request, 23503 no such product
 -- or user, 22023 lines nobody can order.
 DROP FUNCTION IF EXISTS shop.create_order(bigint, bigint[], bigint[]);

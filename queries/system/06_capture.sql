@@ -42,10 +42,11 @@ $$;
 
 -- A line that comes, changes or goes makes its order stale, whatever status the order has for the writer: it may
 -- be completed, and merged, before the writer commits. Except where nobody else can do that: where the same
--- transaction wrote the open order that the line came to, the order is its own until it commits. Of
--- shop.create_order() and shop.create_orders() that is known: whatever inserts lines as htap_owner, which nobody can
--- be, must insert their orders in the same transaction. The trigger does not fire for them (WHEN), which saves most of
--- what capture costs. Of others the order's version tells (xmin), not a time. (A savepoint between the two is another number: then the line is logged for nothing.)
+-- transaction wrote the open order that the line came to, the order is its own until it commits.
+-- shop.create_order() and shop.create_orders() always insert an order with its lines. They run as htap_owner, a role that
+-- nobody can be, and the trigger does not fire for that role (WHEN): this saves most of the cost of capture. Other code that
+-- runs as htap_owner must therefore insert lines only with their order. For everybody else the order's version tells
+-- (xmin), not a time. (A savepoint between the two is another number: then the line is logged for nothing.)
 -- The order lies in the partition beside the line's. That one is looked at, for the newest months, for which
 -- htap.make_partition() has this written anew: to look for it among all of them takes more than twice as long.
 -- One plan for all of the others: to plan for each line which of the months it is in takes ten times as long as to look.
@@ -144,7 +145,7 @@ DO $$
 DECLARE
     entry record;
 BEGIN
-    -- It compared times once, and nothing later.
+    -- Earlier versions compared times, or fired for every line.
     IF EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = 'shop.order_items'::regclass AND tgname = 'capture_insert'
                                                    AND pg_get_triggerdef(oid) NOT LIKE '%WHEN ((CURRENT_USER <> %') THEN
         DROP TRIGGER capture_insert ON shop.order_items;

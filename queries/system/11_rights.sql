@@ -87,8 +87,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON shop.order_requests TO htap_oltp;
 GRANT USAGE ON SEQUENCE shop.order_counter TO htap_oltp;
 GRANT EXECUTE ON FUNCTION shop.order_time(bigint) TO htap_olap, htap_refresh;
 GRANT EXECUTE ON FUNCTION shop.create_order(bigint, bigint[], bigint[], text),
-    shop.create_orders(bigint[], integer[], bigint[], bigint[], text[]), shop.pay_order(bigint), shop.ship_order(bigint), shop.complete_order(bigint),
-    shop.cancel_order(bigint) TO htap_oltp;
+    shop.create_orders(bigint[], integer[], bigint[], bigint[], text[]), shop.pay_order(bigint), shop.ship_order(bigint),
+    shop.complete_order(bigint), shop.cancel_order(bigint) TO htap_oltp;
 
 -- What a checkout may ask about its customer, and the case study's own questions.
 GRANT SELECT ON mart.user_rfm, mart.sales_hourly_mv, mart.fact_sales_mv, mart.user_behavior_mv, mart.daily_sales_summary,

@@ -39,8 +39,8 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "point_query",
-        about: "point queries fail since a session or prepared transaction has their table for itself alone, or waits \
-                for that",
+        about: "point queries fail because a session or prepared transaction holds their table in ACCESS EXCLUSIVE mode, or \
+                waits for it",
         find: locks::point_query,
     },
     Rule {
@@ -101,8 +101,8 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "late_view",
-        about: "a view or summary is older than its target, or (a warning) than its own refreshes have let it become: nobody \
-                refreshes it, or the refresh takes too long",
+        about: "a view or summary is older than its target; without a target, a warning if it is older than it has ever \
+                become between its own refreshes: nobody refreshes it, or the refresh takes too long",
         find: views::late_view,
     },
     Rule {

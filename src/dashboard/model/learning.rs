@@ -326,8 +326,8 @@ impl Model {
                 feed.sampling.due_ms = 0;
             }
         }
-        let unusable = |list: &[&str]| list.contains(&SHOP);
-        self.memory.shop = !unusable(&missing) && !unusable(&denied) && !strange.contains_key(SHOP);
+        let unusable = missing.iter().chain(&denied).any(|name| *name == SHOP);
+        self.memory.shop = !unusable && !strange.contains_key(SHOP);
         self.point_query()
     }
 
@@ -355,7 +355,7 @@ impl Model {
     }
 }
 
-/// What the server would answer whoever reads it, without an error in its log.
+/// The refusal that the server would give, without asking it: each refusal is an error in its log.
 fn may_not_read(name: &str, role: &str) -> PgError {
     PgError {
         sqlstate: Some("42501".into()),

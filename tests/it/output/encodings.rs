@@ -171,50 +171,70 @@ fn no_text_of_any_encoding_hides_a_panel() {
     });
 }
 
+/// A server that counts statements.
+fn counting() -> Server {
+    let preload = ("shared_preload_libraries", "pg_stat_statements");
+    Server::start(&Order {
+        settings: vec![(preload.0.into(), preload.1.into())],
+        ..Order::default()
+    })
+}
+
+/// A session in a database that shows what is counted.
+async fn shows(here: &Database<'_>) -> Client {
+    let admin = here.connect().await;
+    admin
+        .batch("CREATE EXTENSION pg_stat_statements")
+        .await
+        .unwrap();
+    admin
+}
+
+/// Counts this statement in a database of that name and encoding.
+async fn counted(admin: &Client, database: &Database<'_>, encoding: &str, statement: &[u8]) {
+    let create = format!(
+        "CREATE DATABASE {} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
+        database.name
+    );
+    admin.batch(&create).await.unwrap();
+    let mut said = psql(database, encoding, statement);
+    assert!(said.wait().unwrap().success());
+}
+
+/// The server refuses all texts with this SQLSTATE, and Statements has its rows without them.
+async fn shown_without_texts(here: &Database<'_>, admin: &Client, code: &str) {
+    let unreadable = admin
+        .query("SELECT query FROM pg_stat_statements", &[])
+        .await
+        .unwrap_err();
+    assert_eq!(unreadable.code(), code);
+    let mut headless = facts::watch(&here.target(), &["statements"]);
+    facts::until(&mut headless, "statements without texts", |model| {
+        let feed = facts::feed(model, "statements");
+        feed.sampling.error.is_none() && !feed.table.rows.is_empty()
+    })
+    .await;
+    headless.model.judge();
+    let model = &headless.model;
+    let shown = model.rows("statements").first("query").text().unwrap();
+    assert!(shown.contains("not shown"), "{shown}");
+    assert!(!facts::is_unknown(model, "statements", code));
+}
+
 /// A database in SQL_ASCII has anything in its texts, and none of it is known to be text here: the server fails to
 /// read all texts over one. It is asked without them then.
 #[test]
 fn statements_are_shown_without_texts_where_one_cannot_be_read() {
     block_on(async {
-        let preload = ("shared_preload_libraries", "pg_stat_statements");
-        let server = Server::start(&Order {
-            settings: vec![(preload.0.into(), preload.1.into())],
-            ..Order::default()
-        });
+        let server = counting();
         let here = server.database("here").await;
-        let admin = here.connect().await;
-        admin
-            .batch("CREATE EXTENSION pg_stat_statements")
-            .await
-            .unwrap();
-        admin
-            .batch(
-                "CREATE DATABASE a ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
-            )
-            .await
-            .unwrap();
+        let admin = shows(&here).await;
         let odd = Database {
             server: &server,
             name: "a".into(),
         };
-        let mut said = psql(&odd, "SQL_ASCII", b"SELECT 1 AS \"c\xff\";\n");
-        assert!(said.wait().unwrap().success());
-        let unreadable = admin
-            .query("SELECT query FROM pg_stat_statements", &[])
-            .await
-            .unwrap_err();
-        assert_eq!(unreadable.code(), "22021");
-        let mut headless = facts::watch(&here.target(), &["statements"]);
-        facts::until(&mut headless, "statements without texts", |model| {
-            let feed = facts::feed(model, "statements");
-            feed.sampling.error.is_none() && !feed.table.rows.is_empty()
-        })
-        .await;
-        headless.model.judge();
-        let model = &headless.model;
-        let shown = model.rows("statements").first("query").text().unwrap();
-        assert!(shown.contains("not shown"), "{shown}");
-        assert!(!facts::is_unknown(model, "statements", "22021"));
+        counted(&admin, &odd, "SQL_ASCII", b"SELECT 1 AS \"c\xff\";\n").await;
+        shown_without_texts(&here, &admin, "22021").await;
     });
 }
 
@@ -223,17 +243,13 @@ fn statements_are_shown_without_texts_where_one_cannot_be_read() {
 #[test]
 fn statements_are_shown_without_texts_where_a_dropped_database_left_what_does_not_convert() {
     block_on(async {
-        let preload = ("shared_preload_libraries", "pg_stat_statements");
-        let server = Server::start(&Order {
-            settings: vec![(preload.0.into(), preload.1.into())],
-            ..Order::default()
-        });
+        let server = counting();
         let here = server.database("here").await;
-        let admin = here.connect().await;
-        admin
-            .batch("CREATE EXTENSION pg_stat_statements")
-            .await
-            .unwrap();
+        let admin = shows(&here).await;
+        let gone = Database {
+            server: &server,
+            name: "gone".into(),
+        };
         for (encoding, statement, code) in [
             ("WIN1252", &b"SELECT 1 AS \"c\x81\";\n"[..], "22P05"),
             ("MULE_INTERNAL", &b"SELECT 1 AS c;\n"[..], "42883"),
@@ -242,36 +258,12 @@ fn statements_are_shown_without_texts_where_a_dropped_database_left_what_does_no
                 .batch("SELECT pg_stat_statements_reset()")
                 .await
                 .unwrap();
-            let create = format!(
-                "CREATE DATABASE gone ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
-            );
-            admin.batch(&create).await.unwrap();
-            let gone = Database {
-                server: &server,
-                name: "gone".into(),
-            };
-            let mut said = psql(&gone, encoding, statement);
-            assert!(said.wait().unwrap().success());
+            counted(&admin, &gone, encoding, statement).await;
             admin
                 .batch("DROP DATABASE gone WITH (FORCE)")
                 .await
                 .unwrap();
-            let unreadable = admin
-                .query("SELECT query FROM pg_stat_statements", &[])
-                .await
-                .unwrap_err();
-            assert_eq!(unreadable.code(), code);
-            let mut headless = facts::watch(&here.target(), &["statements"]);
-            facts::until(&mut headless, "statements without texts", |model| {
-                let feed = facts::feed(model, "statements");
-                feed.sampling.error.is_none() && !feed.table.rows.is_empty()
-            })
-            .await;
-            headless.model.judge();
-            let model = &headless.model;
-            let shown = model.rows("statements").first("query").text().unwrap();
-            assert!(shown.contains("not shown"), "{shown}");
-            assert!(!facts::is_unknown(model, "statements", code));
+            shown_without_texts(&here, &admin, code).await;
         }
     });
 }

@@ -1,4 +1,4 @@
-//! Who holds up the point query. It is ours, and stands in no list of sessions that wait.
+//! Who holds up the point query. That is a session of ours, which no list of waiting sessions shows.
 
 use super::super::{described, row_of, short};
 use super::queue::Queue;
@@ -23,8 +23,8 @@ pub(super) fn waits_behind(queue: &Queue<'_>) -> bool {
     })
 }
 
-/// The session or prepared transaction that has the point query's table for itself alone, or that waits for that: whoever
-/// comes after it waits, too.
+/// The session or prepared transaction that holds the point query's table in ACCESS EXCLUSIVE mode, or waits for it:
+/// every reader that comes later waits behind it.
 pub fn point_query(evidence: &Evidence<'_>) -> Option<Finding> {
     const ROW: usize = 0;
     let locks = evidence.point_locks;
@@ -47,7 +47,7 @@ pub fn point_query(evidence: &Evidence<'_>) -> Option<Finding> {
         None if locks.get(ROW, "granted").is_true() => {
             format!("they wait for {who}{state}, which has locked {table}")
         }
-        None => format!("they wait behind {who}, which waits to lock {table} for itself"),
+        None => format!("they wait behind {who}, which waits to lock {table}"),
     };
     let cure = match known {
         _ if ended.is_some() => String::new(),

@@ -1,7 +1,7 @@
-//! What things look like, by role: a theme is one TOML file.
+//! Styles by role: a theme is one TOML file.
 //!
-//! Widgets ask for a role (`Role::Danger`), never for a colour. A theme gives every role; what the
-//! terminal cannot show is brought down by [`Theme::adapt`].
+//! Widgets ask for a role (`Role::Danger`), never for a colour. A theme defines every role; [`Theme::adapt`]
+//! reduces it to the colours that the terminal can show.
 
 mod colour;
 #[cfg(test)]
@@ -13,7 +13,7 @@ use toml::{Table, Value};
 
 macro_rules! roles {
     ($($(#[doc = $doc:literal])+ $role:ident = $name:literal,)+) => {
-        /// What a piece of the screen is for.
+        /// The purpose of a piece of the screen.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Role { $($(#[doc = $doc])+ $role,)+ }
 
@@ -32,7 +32,7 @@ macro_rules! roles {
 roles! {
     /// Ordinary text and figures.
     Text = "text",
-    /// Labels, units, what matters less.
+    /// Labels, units, less important text.
     Muted = "muted",
     /// A panel's title.
     Title = "title",
@@ -56,7 +56,7 @@ roles! {
     Key = "key",
     /// Bars and lines.
     Chart = "chart",
-    /// What bars are compared with.
+    /// The heights that bars are compared with.
     ChartCompare = "chart_compare",
     /// The incomplete bar.
     ChartPartial = "chart_partial",
@@ -68,14 +68,14 @@ roles! {
     ClassRefresh = "class_refresh",
     /// Vacuum and other maintenance.
     ClassMaintenance = "class_maintenance",
-    /// Boxes above the screen.
+    /// Popups.
     Popup = "popup",
-    /// What a filter matched.
+    /// Text that a filter matched.
     Match = "match",
 }
 
 impl Role {
-    /// The role of a workload class, by PostgreSQL-side name.
+    /// The role of a workload class, by its name in the queries.
     pub fn of_class(class: &str) -> Option<Self> {
         match class {
             "oltp" => Some(Self::ClassOltp),
@@ -87,7 +87,7 @@ impl Role {
     }
 }
 
-/// The themes that ship, the default one first.
+/// The built-in themes, the default one first.
 const BUILT_IN: &[(&str, &str)] = &[
     ("dark", include_str!("../../themes/dark.toml")),
     ("light", include_str!("../../themes/light.toml")),
@@ -103,29 +103,29 @@ const BUILT_IN: &[(&str, &str)] = &[
     ),
 ];
 
-/// One look: a style for every role.
+/// A theme: a style for every role.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Theme {
-    /// Its name: the file's, without ending.
+    /// Name of the theme: that of the file, without its extension.
     pub name: String,
-    /// What the screen is filled with; `Color::Reset` leaves the terminal's own background.
+    /// Background of the screen; `Color::Reset` keeps the terminal's own.
     pub background: Color,
     styles: Vec<Style>,
 }
 
-/// Why a theme was refused.
+/// The reason why a theme was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("theme {theme}: {reason}")]
 pub struct ThemeError {
     /// The theme's name.
     pub theme: String,
-    /// What is wrong, with the nearest right word.
+    /// What is wrong, with the closest known word.
     pub reason: String,
 }
 
 impl Default for Theme {
     fn default() -> Self {
-        // A test parses every shipped theme, so the second branch is never taken.
+        // A test parses every built-in theme, so the second branch is never taken.
         Self::built_in("dark").unwrap_or_else(|_| Self {
             name: "dark".to_owned(),
             background: Color::Reset,
@@ -135,12 +135,12 @@ impl Default for Theme {
 }
 
 impl Theme {
-    /// The names of the themes that ship, the default one first.
+    /// The names of the built-in themes, the default one first.
     pub fn names() -> impl Iterator<Item = &'static str> {
         BUILT_IN.iter().map(|(name, _)| *name)
     }
 
-    /// A theme that ships.
+    /// Returns a built-in theme.
     pub fn built_in(name: &str) -> Result<Self, ThemeError> {
         match BUILT_IN.iter().find(|(known, _)| *known == name) {
             Some((_, text)) => Self::parse(name, text),
@@ -192,15 +192,15 @@ impl Theme {
         self.styles.get(role as usize).copied().unwrap_or_default()
     }
 
-    /// What the whole screen is filled with before anything is drawn.
+    /// The style that fills the whole screen before anything is drawn.
     pub fn base(&self) -> Style {
         Style::new()
             .bg(self.background)
             .patch(self.style(Role::Text))
     }
 
-    /// The theme as a terminal of fewer colours can show it. Without colours the modifiers of the
-    /// monochrome theme take over, so that every distinction stays visible.
+    /// Returns the theme reduced to the colours that a terminal can show. Without colours the modifiers of
+    /// the monochrome theme are used, so that every distinction stays visible.
     #[must_use]
     pub fn adapt(&self, depth: Depth) -> Self {
         match depth {
@@ -221,8 +221,8 @@ impl Theme {
     }
 }
 
-/// Brings a style down to `depth`. A box has its border when its own background vanishes; a
-/// selection has nothing else and is reversed instead.
+/// Reduces a style to `depth`. If its background vanishes, a popup still has its border; a selection has
+/// nothing else and is reversed instead.
 fn reduce(role: Role, style: Style, background: Color, depth: Depth) -> Style {
     let fg = style.fg.map(|colour| depth.nearest(colour));
     let bg = style.bg.map(|colour| depth.nearest(colour));
@@ -293,7 +293,7 @@ fn read_colour(value: &Value) -> Result<Color, String> {
     }
 }
 
-/// `; the nearest is …`: the known word with the fewest letters to change.
+/// Returns `; the nearest is …` with the known word that needs the fewest edits.
 fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     known
         .into_iter()
@@ -304,7 +304,7 @@ fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
         })
 }
 
-/// The number of letters to insert, delete or replace (Levenshtein).
+/// Number of letters to insert, delete or replace (Levenshtein distance).
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.chars().count()).collect();
     for (i, left) in a.chars().enumerate() {

@@ -1,4 +1,4 @@
-//! The screen: reads the model, writes cells, changes nothing.
+//! Drawing of the screen: reads the model and writes cells, never changes the model.
 
 mod dense;
 mod header;
@@ -23,8 +23,8 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget;
 
-/// Intervals without an answer after which the cause line speaks of nothing else. The header and grey
-/// panels say it earlier.
+/// Intervals without an answer after which the cause line reports nothing but the silence. The header and the
+/// grey panels show it earlier.
 const SILENT: f64 = 1.5;
 
 /// Draws one frame.
@@ -89,7 +89,7 @@ pub fn view(model: &Model, theme: &Theme, frame: &mut Frame<'_>) {
     }
 }
 
-/// What the demo's engine is doing, before there is anything else to show.
+/// Draws the start screen of the demo: the engine's progress before there is any data.
 pub fn starting(share: f64, doing: &Clean, elapsed_s: f64, theme: &Theme, frame: &mut Frame<'_>) {
     let area = frame.area();
     let buf = frame.buffer_mut();
@@ -129,7 +129,7 @@ pub fn starting(share: f64, doing: &Clean, elapsed_s: f64, theme: &Theme, frame:
     }
 }
 
-/// `connecting (3)`, or without a number before an attempt has failed.
+/// Returns `connecting (3)`, or `connecting` before an attempt has failed.
 fn connecting(attempt: u32) -> String {
     if attempt == 0 {
         "connecting".into()
@@ -138,7 +138,7 @@ fn connecting(attempt: u32) -> String {
     }
 }
 
-/// Writes `text`, cut to the line.
+/// Writes `text`, cut to the width of `area`.
 fn line(area: Rect, buf: &mut Buffer, text: &str, style: Style) {
     if area.height > 0 {
         buf.set_stringn(
@@ -151,7 +151,7 @@ fn line(area: Rect, buf: &mut Buffer, text: &str, style: Style) {
     }
 }
 
-/// Writes figures two blanks apart, as many as fit whole: half a number is a wrong one.
+/// Writes figures separated by two blanks, as many as fit whole: half a number would be a wrong one.
 fn figures(area: Rect, buf: &mut Buffer, parts: &[String], style: Style) {
     let mut text = String::new();
     for part in parts {
@@ -165,20 +165,21 @@ fn figures(area: Rect, buf: &mut Buffer, parts: &[String], style: Style) {
     line(area, buf, &text, style);
 }
 
-/// Writes spans on one line, the right ones so that they end at its end; the left ones give way.
+/// Writes `left` and a right-aligned `right` on one line; `left` is shortened if both do not fit.
 fn sides(area: Rect, buf: &mut Buffer, left: &Line<'_>, right: &Line<'_>) {
     let right_width = (right.width() as u16).min(area.width);
     buf.set_line(area.x, area.y, left, beside(area, right));
     buf.set_line(area.right() - right_width, area.y, right, right_width);
 }
 
-/// Columns that remain on a line beside its right part.
+/// Columns left on a line beside its right part.
 fn beside(area: Rect, right: &Line<'_>) -> u16 {
     let taken = (right.width() as u16).min(area.width);
     area.width.saturating_sub(taken + u16::from(taken > 0))
 }
 
-/// As many of `parts` as fit whole into `room` columns, in their order: half a word is worse than none.
+/// Returns as many of `parts` as fit whole into `room` columns, in their order: half a word is worse than
+/// none.
 fn whole<'a>(parts: impl IntoIterator<Item = Vec<Span<'a>>>, room: u16) -> Line<'a> {
     let mut line = Line::default();
     for part in parts {
@@ -257,7 +258,7 @@ fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         );
         return;
     }
-    // An old sentence must not send anybody after a session that may be gone.
+    // The sessions named by an old cause may be gone.
     let silent = model.silent_s();
     if silent >= model.interval.as_secs_f64() * SILENT {
         let text = format!(
@@ -274,10 +275,10 @@ fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         sign.role()
     };
     let Cause { sentence, cure, .. } = &model.cause;
-    // What is to be done fits half of the line, or is told where there is room.
+    // The cure is shown if it fits half of the line; otherwise a key that opens it.
     let fits = text::width(cure) * 2 <= usize::from(inner.width);
     let mut words = vec![if fits { cure.as_str() } else { "e the cure" }];
-    // On a narrow screen the sentence needs the room.
+    // A narrow screen has no room beside the sentence.
     if model.cause.health >= Health::Warning && area.width >= 100 && fits {
         words.push("e why");
     }
@@ -285,7 +286,7 @@ fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let cure = Line::styled(words.join("   "), theme.style(Role::Key));
     let room = usize::from(inner.width).saturating_sub(cure.width() + 2);
     let others = match model.cause.more {
-        // Who it is must still be read.
+        // The start of the sentence, which names the session, must stay readable.
         more @ 1.. if area.width < 100 => format!("+{more}"),
         _ => model.cause.others(),
     };
@@ -300,7 +301,7 @@ fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let (client, server) = model.cost;
     let cost = if client > 0.0 {
         let cost = format!("own {client:.1} ms/s · server {server:.1} ms/s ");
-        // Unless there is plenty of room the keys need it.
+        // The keys need the room unless the line is wide.
         if area.width < 150 {
             format!("own {client:.0}+{server:.0} ms/s ")
         } else {
@@ -309,7 +310,7 @@ fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     } else {
         String::new()
     };
-    // A word for the user has the whole line; the keys share it with our own cost.
+    // A message takes the whole line; the keys share the line with the tool's own cost.
     let spoken = model.prompt.is_some() || model.notice.is_some() || !model.running.is_empty();
     let right = Line::styled(if spoken { String::new() } else { cost }, muted);
     let left = if let Some((typed, complaint)) = &model.prompt {
@@ -361,8 +362,8 @@ fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     sides(area, buf, &left, &right);
 }
 
-/// The keys of the footer, as many as fit, but none that act where that is `barred`. The help stands there
-/// always: it says the others.
+/// Returns the keys of the footer, as many as fit. Keys that act are left out if actions are `barred`. The
+/// help key is always shown because help lists all the others.
 fn keys<'a>(theme: &Theme, room: u16, barred: bool) -> Line<'a> {
     let part = |binding: &Binding| {
         let key = Span::styled(format!(" {}", binding.shown), theme.style(Role::Key));
@@ -385,7 +386,7 @@ fn keys<'a>(theme: &Theme, room: u16, barred: bool) -> Line<'a> {
     line
 }
 
-/// The sign and look of an outcome.
+/// Symbol and role for an outcome.
 fn grade(grade: Grade) -> (&'static str, Role) {
     match grade {
         Grade::Running => ("…", Role::Text),

@@ -1,7 +1,7 @@
-//! The pieces panels are made of.
+//! The widgets that panels consist of.
 //!
-//! Every widget clips its area to the buffer first and then only writes inside, because ratatui
-//! panics outside of it. None of them reads anything but what it is given.
+//! Every widget clips its area to the buffer first and then only writes inside, because ratatui panics on a
+//! write outside of the buffer. A widget reads only its own fields.
 
 pub mod bars;
 pub mod frame;
@@ -40,10 +40,10 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
-/// No terminal has more columns.
+/// Columns that no terminal exceeds.
 const WIDEST: u16 = 1024;
 
-/// The part of `area` that lies in the buffer.
+/// Returns the part of `area` that lies in the buffer.
 fn clip(area: Rect, buf: &Buffer) -> Rect {
     let clipped = area.intersection(buf.area);
     if clipped.is_empty() {
@@ -53,7 +53,7 @@ fn clip(area: Rect, buf: &Buffer) -> Rect {
     }
 }
 
-/// Writes `text` from column `x`, cut to `columns`, and returns the columns it took.
+/// Writes `text` from column `x`, cut to `columns`, and returns the columns written.
 fn put(buf: &mut Buffer, x: u16, y: u16, columns: u16, text: &str, style: Style) -> u16 {
     if columns == 0 || !buf.area.contains((x, y).into()) {
         return 0;
@@ -65,7 +65,8 @@ fn put(buf: &mut Buffer, x: u16, y: u16, columns: u16, text: &str, style: Style)
         None => (&*cut, ""),
     };
     if plain.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
-        // One letter, one column: nearly all text, and looking for graphemes costs more than drawing.
+        // Fast path for one letter per column, which is nearly all text: finding graphemes costs more than
+        // drawing.
         let start = buf.index_of(x, y);
         let cells = buf.content.get_mut(start..).unwrap_or_default().iter_mut();
         for (cell, letter) in cells.zip(plain.chars().chain(rest.chars())) {
@@ -90,20 +91,20 @@ fn put_right(buf: &mut Buffer, x: u16, y: u16, columns: u16, text: &str, style: 
     );
 }
 
-/// Sets one cell, where it lies in the buffer.
+/// Sets one cell if it lies in the buffer.
 fn set(buf: &mut Buffer, x: u16, y: u16, symbol: &str, style: Style) {
     if let Some(cell) = buf.cell_mut((x, y)) {
         cell.set_symbol(symbol).set_style(style);
     }
 }
 
-/// The width of `text`; of a text wider than any terminal, some width beyond [`WIDEST`].
+/// Returns the width of `text`; for text wider than any terminal, some width beyond [`WIDEST`].
 fn columns_of(text: &str) -> u16 {
     u16::try_from(text::width(head(text, WIDEST))).unwrap_or(u16::MAX)
 }
 
-/// As much of `text` as can matter within `columns`: a query can be a megabyte long, and its width
-/// is not worth measuring. Cleaned text has at most four marks on a letter.
+/// Returns the part of `text` that can matter within `columns`: a query can be a megabyte long, and measuring
+/// all of it would be slow. Cleaned text has at most four combining marks per letter.
 fn head(text: &str, columns: u16) -> &str {
     let letters = (usize::from(columns) + 2) * 5;
     if text.len() <= letters {
@@ -115,7 +116,7 @@ fn head(text: &str, columns: u16) -> &str {
         .unwrap_or(text)
 }
 
-/// The style of a figure that is beyond a threshold or not.
+/// Returns the style of a figure by its severity.
 fn severity_style(theme: &Theme, severity: Option<Severity>) -> Style {
     theme.style(match severity {
         None => Role::Text,

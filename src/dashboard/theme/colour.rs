@@ -1,17 +1,17 @@
-//! Colours: their names in theme files, and what a terminal of fewer colours shows instead.
+//! Colours: their names in theme files, and the nearest ones on terminals with fewer colours.
 
 use ratatui::style::Color;
 
-/// How many colours the terminal shows.
+/// Number of colours that the terminal shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Depth {
     /// None: modifiers only.
     Mono,
-    /// The sixteen of the terminal's palette.
+    /// The 16 colours of the terminal's palette.
     Ansi16,
-    /// The palette of 256.
+    /// The palette of 256 colours.
     Ansi256,
-    /// 24 bits.
+    /// 24-bit colour.
     True,
 }
 
@@ -43,7 +43,7 @@ impl Depth {
     pub fn detect(env: &dyn Fn(&str) -> Option<String>) -> Self {
         let get = |name: &str| env(name).unwrap_or_default().to_ascii_lowercase();
         let term = get("TERM");
-        // no-color.org: present and not empty, whatever its value.
+        // no-color.org: any value counts, except an empty one.
         if !get("NO_COLOR").is_empty() || term.starts_with("vt") || term == "dumb" {
             return Self::Mono;
         }
@@ -60,7 +60,7 @@ impl Depth {
         }
     }
 
-    /// The colour of this depth that comes nearest.
+    /// Returns the nearest colour of this depth.
     pub(super) fn nearest(self, colour: Color) -> Color {
         match (self, colour) {
             (Self::Mono, _) => Color::Reset,
@@ -101,7 +101,7 @@ pub(super) fn parse(word: &str) -> Option<Color> {
         .map(|(_, colour, _)| *colour)
 }
 
-/// The colour's red, green and blue; `None` for the terminal's own.
+/// Red, green and blue of a colour; `None` for the terminal's own.
 pub(super) fn rgb(colour: Color) -> Option<[u8; 3]> {
     match colour {
         Color::Reset => None,
@@ -127,7 +127,8 @@ fn squared_distance(a: [u8; 3], b: [u8; 3]) -> u32 {
         .sum()
 }
 
-/// The nearest of the colour cube and the greys; the first sixteen differ between terminals.
+/// Returns the nearest colour of the cube and the greys; the first 16 colours differ between terminals and
+/// are not used.
 fn index256(wanted: [u8; 3]) -> u8 {
     (16..=255)
         .filter_map(|index| Some((squared_distance(rgb(Color::Indexed(index))?, wanted), index)))
@@ -135,7 +136,7 @@ fn index256(wanted: [u8; 3]) -> u8 {
         .map_or(0, |(_, index)| index)
 }
 
-/// The nearest of the sixteen by hue: by distance alone a pale green would become grey.
+/// Returns the nearest of the 16 colours by hue: by distance alone a pale green would become grey.
 fn ansi16(wanted: [u8; 3]) -> Color {
     let [r, g, b] = wanted;
     let (low, high) = (r.min(g).min(b), r.max(g).max(b));

@@ -1,4 +1,4 @@
-//! Panels as a few lines without a box, for a screen of 80x24.
+//! Panels as a few lines without a box, for screens as small as 80x24.
 
 use super::panel;
 use crate::dashboard::feed::Feed;
@@ -101,7 +101,7 @@ fn sales(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &mut Buffer
     );
 }
 
-/// The worst table in words: one line has no room for heads.
+/// Writes the worst table as a sentence: one line has no room for column heads.
 fn bloat(theme: &Theme, feed: &Feed, area: Rect, buf: &mut Buffer) {
     let Some(row) = feed.cursor.order.first() else {
         return;

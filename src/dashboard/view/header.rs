@@ -1,4 +1,4 @@
-//! The first line: what is watched, how it is reached, whether it is live.
+//! The first line: the target, the connection and its state.
 
 use super::{beside, sides, whole};
 use crate::config::GuardMode;
@@ -12,7 +12,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-/// The most columns of the target's name.
+/// Maximum width of the target's name, in columns.
 const TARGET: usize = 40;
 
 pub(super) fn draw(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
@@ -60,7 +60,7 @@ pub(super) fn draw(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     sides(area, buf, &left, &right);
 }
 
-/// How well the way to a server on another machine is protected.
+/// Returns how well the connection to a remote server is protected.
 fn protection(model: &Model) -> Option<(&'static str, Role)> {
     let Link::Live(peer) = &model.fast else {
         return None;
@@ -73,7 +73,7 @@ fn protection(model: &Model) -> Option<(&'static str, Role)> {
     }
 }
 
-/// Version, a standby's lag, uptime; what matters less comes last.
+/// Version, a standby's lag and uptime, the most important first.
 fn server(model: &Model, theme: &Theme) -> Vec<(String, Style)> {
     let Some(facts) = &model.facts else {
         return Vec::new();
@@ -96,13 +96,13 @@ fn server(model: &Model, theme: &Theme) -> Vec<(String, Style)> {
     parts
 }
 
-/// Seconds since the server started, by its own clock.
+/// Seconds since the server started, by the server's clock.
 fn uptime(database: &Table) -> Option<f64> {
     let now = database.first("now_epoch").number()?;
     Some(now - database.first("postmaster_start").number()?)
 }
 
-/// That actions may be taken without a key.
+/// The guard's mode, as shown in the header; empty if the guard is not in use.
 fn guard_word(model: &Model) -> (&'static str, Role) {
     match model.guard_mode() {
         GuardMode::Off if model.guarding.off => ("guard off  ", Role::Muted),

@@ -19,7 +19,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::Widget;
 
-/// Below so many columns the Overview's queries leave out what can be missed.
+/// Width below which the Overview's query columns leave out the less important figures.
 const NARROW: u16 = 100;
 
 /// Draws `feed` into `area`.
@@ -61,7 +61,7 @@ fn title(feed: &Feed) -> String {
     }
 }
 
-/// What stands at the right of the title: trouble first, else a word that belongs to the panel.
+/// Returns the note at the right of the title: trouble first, else a figure of the panel.
 fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
     if stale {
         let age = model.age_s(feed).map(format::seconds).unwrap_or_default();
@@ -100,7 +100,7 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
     }
 }
 
-/// Where the server hides sessions from our role: how many, and what shows them.
+/// Returns how many sessions the server hides from the current role and how to see them, if it hides any.
 fn hidden_note(model: &Model) -> Option<String> {
     let restricted = model.history.oltp.restricted;
     let role = model
@@ -121,7 +121,7 @@ fn sessions_note(model: &Model) -> String {
     )
 }
 
-/// What is said where the figures would stand: what is missing and how to get it.
+/// Returns the text that replaces the figures if they cannot be shown: what is missing and how to get it.
 pub fn placeholder(model: &Model, feed: &Feed) -> Option<String> {
     if !feed.sampling.missing.is_empty() {
         if let Some(why) = &feed.sampling.strange {
@@ -198,7 +198,7 @@ fn contents(
         oltp::draw(model, theme, feed, full, area, buf);
         return;
     }
-    // Full screen, a chart stands above its figures.
+    // In full screen, a chart stands above its figures.
     let chart_rows = match feed.spec.front.chart {
         Chart::Table => 0,
         _ if full && area.height >= 14 => area.height / 2,
@@ -263,7 +263,7 @@ fn contents(
     }
 }
 
-/// The feed's rows as a table.
+/// Draws the feed's rows as a table.
 pub(super) fn table(
     model: &Model,
     theme: &Theme,
@@ -284,7 +284,7 @@ pub(super) fn table(
     }
     let mut columns = feed.columns(!full);
     if model.size.0 < NARROW && !full && feed.spec.name == "activity" {
-        // What waits for whom, and the query, say more than these.
+        // Blockers and the query matter more than these.
         columns.retain(|name| name != "usename" && name != "xmin_age");
     }
     let tagged = |row: usize| {
@@ -325,7 +325,7 @@ pub(super) fn table(
     }
 }
 
-/// What an empty panel says.
+/// Text of a panel without rows.
 fn nothing(feed: &Feed) -> &str {
     match feed.spec.front.empty.as_str() {
         "" => "no rows",
@@ -402,7 +402,7 @@ fn bars(
     }
 }
 
-/// The newest row's figures, each with its title: `now`, `sales 41.2k`, `orders 812`.
+/// Returns the newest row's figures, each with its title: `now`, `sales 41.2k`, `orders 812`.
 pub(super) fn newest(model: &Model, feed: &Feed, x: &str, compare: Option<&str>) -> Vec<String> {
     let Some(last) = feed.table.rows.len().checked_sub(1) else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! The axes that bars and lines share.
+//! The axes shared by bar charts and line charts.
 
 use super::{columns_of, put, put_right, set};
 use crate::dashboard::theme::{Role, Theme};
@@ -15,7 +15,7 @@ pub(super) struct Axes<'a> {
     pub(super) theme: &'a Theme,
 }
 
-/// The least round number that is not below `max`.
+/// Returns the least round number that is not below `max`; 1 for anything not positive and finite.
 pub(super) fn ceiling(max: f64) -> f64 {
     if !max.is_finite() || max <= 0.0 {
         return 1.0;
@@ -30,8 +30,8 @@ pub(super) fn ceiling(max: f64) -> f64 {
 }
 
 impl Axes<'_> {
-    /// Draws the value axis, and the line of the category axis, into `area`; returns what is left
-    /// for the plot. Without room for axes the plot takes it all.
+    /// Draws the value axis and the line of the category axis into `area`; returns the area left for the
+    /// plot. Without room for axes the plot takes all of `area`.
     pub(super) fn draw(&self, area: Rect, buf: &mut Buffer) -> Rect {
         let rows = area.height.saturating_sub(2);
         let labels = self.labels(rows);
@@ -64,8 +64,8 @@ impl Axes<'_> {
         Rect::new(axis + 1, area.y, area.right() - axis - 1, rows)
     }
 
-    /// Rows and texts of the labels: top, middle, bottom. A row's label is the value of its upper
-    /// edge.
+    /// Rows and texts of the labels: top, middle, bottom. A label gives the value at the upper edge of its
+    /// row.
     fn labels(&self, rows: u16) -> Vec<(u16, String)> {
         let text = |row: u16| {
             let share = f64::from(rows - row) / f64::from(rows.max(1));
@@ -78,8 +78,8 @@ impl Axes<'_> {
         out
     }
 
-    /// Writes the labels of the categories below `plot`: as many as fit, counted from the newest.
-    /// `starts` are the columns where the categories start.
+    /// Writes the labels of the categories below `plot`: as many as fit, counted from the newest. `starts`
+    /// are the first columns of the categories.
     pub(super) fn draw_labels(
         &self,
         plot: Rect,
@@ -100,7 +100,7 @@ impl Axes<'_> {
             if position % stride != 0 {
                 continue;
             }
-            // The newest label may have to move to the left to be whole.
+            // The newest label moves to the left if it would otherwise be cut.
             let wide = columns_of(label);
             let x = (*start).min(plot.right().saturating_sub(wide)).max(plot.x);
             if x.saturating_add(wide) <= limit {
@@ -111,7 +111,7 @@ impl Axes<'_> {
     }
 }
 
-/// Every how many-th category there is room for a label of `need` columns; round for hours.
+/// Returns the least interval between categories at which labels of `need` columns fit; round for hours.
 fn stride(starts: &[u16], need: u16) -> Option<usize> {
     let (first, last) = (starts.first()?, starts.last()?);
     if starts.len() == 1 {

@@ -9,7 +9,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Modifier;
 use ratatui::widgets::Widget;
 
-/// Upright bars, the newest at the right. Where there are more bars than columns, the newest stay.
+/// Upright bars, the newest at the right. If there are more bars than columns, only the newest are drawn.
 #[derive(Clone, Copy, Debug)]
 pub struct BarChart<'a> {
     /// Labels of the bars.
@@ -18,15 +18,15 @@ pub struct BarChart<'a> {
     pub values: &'a [f64],
     /// Heights to compare with, such as those of the day before.
     pub compare: Option<&'a [f64]>,
-    /// Which bars are incomplete.
+    /// True for every bar that is incomplete.
     pub partial: &'a [bool],
-    /// What the heights are.
+    /// Unit of the heights.
     pub unit: Unit,
-    /// Its look.
+    /// Theme to draw with.
     pub theme: &'a Theme,
 }
 
-/// Where one bar stands.
+/// Place of one bar.
 #[derive(Clone, Copy)]
 struct Slot {
     index: usize,
@@ -66,7 +66,7 @@ impl Widget for BarChart<'_> {
 }
 
 impl BarChart<'_> {
-    /// The greatest of the `newest` heights and of what they are compared with.
+    /// Returns the greatest of the `newest` heights and of the heights they are compared with.
     fn max(&self, newest: usize) -> f64 {
         let tail = |values: &[f64]| {
             let skipped = values.len().saturating_sub(newest);
@@ -82,7 +82,7 @@ impl BarChart<'_> {
         let eighths = blocks::eighths(value, high, plot.height);
         let columns = slot.x..slot.x.saturating_add(slot.width);
         if value < 0.0 {
-            // There is nothing below the axis, so a negative sum must not look like none.
+            // Nothing is drawn below the axis, so a negative value needs a mark to differ from none.
             let style = self.theme.style(Role::Warning);
             for x in columns.clone() {
                 set(buf, x, plot.bottom().saturating_sub(1), "▼", style);
@@ -114,7 +114,7 @@ impl BarChart<'_> {
         }
     }
 
-    /// Marks the height of the comparison: a line above the bar, or cut into it.
+    /// Marks the height of the comparison: a line above the bar, or inside it.
     fn mark(&self, columns: std::ops::Range<u16>, plot: Rect, eighths: u32, buf: &mut Buffer) {
         let row = (eighths.saturating_sub(1) / 8) as u16;
         let y = plot.bottom().saturating_sub(row + 1).max(plot.y);
@@ -128,15 +128,15 @@ impl BarChart<'_> {
                     let style = style.add_modifier(Modifier::REVERSED);
                     set(buf, x, y, "─", style);
                 }
-                // The tops meet in one cell: no difference that could be drawn.
+                // Both tops fall into one cell: the difference is too small to draw.
                 _ => {}
             }
         }
     }
 }
 
-/// Spreads the newest bars over the plot. Narrow bars touch and fill the width unevenly; from three
-/// columns each on they are equally wide and a gap follows each.
+/// Spreads the newest bars over the plot. Bars narrower than three columns touch and fill the width unevenly;
+/// wider ones are equally wide, each followed by a gap.
 fn slots(bars: usize, plot: Rect) -> Vec<Slot> {
     let shown = bars.min(usize::from(plot.width));
     let Some(step) = usize::from(plot.width).checked_div(shown) else {

@@ -1,4 +1,4 @@
-//! Block characters: columns and bars in eighths of a cell.
+//! Block characters: columns and bars in steps of an eighth of a cell.
 
 use super::set;
 use ratatui::buffer::Buffer;
@@ -10,8 +10,7 @@ const LOWER: [&str; 9] = [" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", 
 /// Left blocks, by eighths.
 const LEFT: [&str; 9] = [" ", "▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"];
 
-/// The share of `value` in `whole` as eighths of `cells`: 0 for what is none, at least 1 for what is
-/// something.
+/// Returns the share of `value` in `whole` as eighths of `cells`: 0 only if the value is not positive.
 pub(super) fn eighths(value: f64, whole: f64, cells: u16) -> u32 {
     let all = u32::from(cells) * 8;
     if value.is_nan() || value <= 0.0 || all == 0 {
@@ -24,7 +23,7 @@ pub(super) fn eighths(value: f64, whole: f64, cells: u16) -> u32 {
     ((ratio * f64::from(all)).round() as u32).clamp(1, all)
 }
 
-/// Draws a column of `eighths` at `x`, standing on the lower border of `plot`.
+/// Draws a column of `eighths` at `x`, standing on the lower edge of `plot`.
 pub(super) fn column(buf: &mut Buffer, plot: Rect, x: u16, eighths: u32, style: Style) {
     let mut left = eighths;
     for y in plot.rows().rev().map(|row| row.y) {

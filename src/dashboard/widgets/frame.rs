@@ -1,4 +1,4 @@
-//! The box round a panel, and what stands in it instead of figures.
+//! The box around a panel, and the message that can replace its figures.
 
 use super::{clip, columns_of, put, set, wrap};
 use crate::dashboard::theme::{Role, Theme};
@@ -9,17 +9,17 @@ use ratatui::style::{Modifier, Style};
 /// A panel's box: `╭ 1 Hourly sales · 24 h ─── 1.24M today ╮`.
 #[derive(Clone, Copy, Debug)]
 pub struct Panel<'a> {
-    /// The digit that opens it full screen.
+    /// Digit that opens it full screen.
     pub key: Option<char>,
-    /// Title, at the left.
+    /// Title, shown at the left.
     pub title: &'a str,
-    /// Note, at the right: a sum, or the age of old data.
+    /// Note, shown at the right: a sum, or the age of old data.
     pub note: Option<&'a str>,
     /// True if it has the focus.
     pub focused: bool,
     /// True if its data are old.
     pub stale: bool,
-    /// Its look.
+    /// Theme to draw with.
     pub theme: &'a Theme,
 }
 
@@ -51,12 +51,12 @@ impl Panel<'_> {
     fn head(&self, area: Rect, buf: &mut Buffer) {
         let role = if self.stale { Role::Stale } else { Role::Title };
         let style = self.theme.style(role);
-        // Corner and blank at both ends stay free.
+        // The corner and a blank at both ends stay free.
         let room = area.width.saturating_sub(4);
         let key = self.key.map_or_else(String::new, |key| format!("{key} "));
         let title = columns_of(&key).saturating_add(columns_of(self.title));
         let note = self.note.map_or(0, columns_of);
-        // Too little room for both: the note, which may say that data are old, leaves the title ten.
+        // If both do not fit, the note wins, as it may say that data are old; the title keeps ten columns.
         let title = title.min(room.saturating_sub(note + 4).max(10)).min(room);
         let note = note.min(room.saturating_sub(title + 4));
         let mut x = area.x + 2;
@@ -86,8 +86,8 @@ impl Panel<'_> {
     }
 }
 
-/// `title` without its explanation where both do not fit: `RFM segments · 18…` would name another span
-/// of time.
+/// Returns `title` without its explanation if all of it does not fit: `RFM segments · 18…` would name another
+/// span of time.
 fn shorter(title: &str, room: u16) -> &str {
     let name = title.split(" · ").next().unwrap_or(title);
     let filtered = title.contains(" · /");
@@ -115,14 +115,14 @@ pub(super) fn outline(area: Rect, buf: &mut Buffer, style: Style) {
     set(buf, right, bottom, "╯", style);
 }
 
-/// Turns everything already drawn in `area` to the look of old data.
+/// Restyles everything already drawn in `area` as old data.
 pub fn grey(area: Rect, buf: &mut Buffer, theme: &Theme) {
     let role = theme.style(Role::Stale);
     let mut style = Style::new()
         .bg(theme.background)
         .remove_modifier(Modifier::all())
         .patch(role);
-    // `patch` keeps what was removed among the removed; the role's own must win.
+    // `patch` keeps removed modifiers removed; the modifiers of the role must win.
     style.sub_modifier = Modifier::all().difference(role.add_modifier);
     buf.set_style(clip(area, buf), style);
 }

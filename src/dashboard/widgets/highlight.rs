@@ -1,4 +1,4 @@
-//! Marking what a filter matched, in what has been drawn.
+//! Marks the matches of a filter in text already drawn.
 
 use super::{clip, columns_of};
 use crate::dashboard::theme::{Role, Theme};
@@ -6,8 +6,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use std::ops::Range;
 
-/// Marks on every line of `area` the byte ranges that `find` names in the line's text. It looks at
-/// the screen, not at the data, so it marks only what can be seen, and works on any widget.
+/// Marks on every line of `area` the byte ranges that `find` returns for the line's text. It reads the
+/// screen, not the data, so it marks only visible text and works on any widget.
 pub fn highlight(
     area: Rect,
     buf: &mut Buffer,
@@ -28,7 +28,7 @@ pub fn highlight(
     }
 }
 
-/// The text of a line, and which bytes of it stand at which column.
+/// Returns the text of a line, and the byte range that stands at each column.
 fn read(line: Rect, buf: &Buffer) -> (String, Vec<(u16, Range<usize>)>) {
     let mut text = String::new();
     let mut cells = Vec::with_capacity(usize::from(line.width));
@@ -37,7 +37,7 @@ fn read(line: Rect, buf: &Buffer) -> (String, Vec<(u16, Range<usize>)>) {
         let start = text.len();
         text.push_str(cell.symbol());
         cells.push((x, start..text.len()));
-        // The cell behind a wide character is no text of its own.
+        // The cell behind a wide character has no text of its own.
         x = x.saturating_add(columns_of(cell.symbol()).max(1));
     }
     (text, cells)

@@ -8,17 +8,17 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::Widget;
 
-/// A line of braille dots, the newest at the right. More values than dots are drawn by the greatest
-/// of each group, so that no peak is lost.
+/// A line of braille dots, the newest value at the right. If there are more values than dots, each dot shows
+/// the greatest of its group, so that no peak is lost.
 #[derive(Clone, Copy, Debug)]
 pub struct LineChart<'a> {
     /// Labels of the values.
     pub labels: &'a [String],
     /// The series; NaN leaves a gap.
     pub values: &'a [f64],
-    /// What the values are.
+    /// Unit of the values.
     pub unit: Unit,
-    /// Its look.
+    /// Theme to draw with.
     pub theme: &'a Theme,
 }
 
@@ -79,7 +79,7 @@ impl Widget for LineChart<'_> {
 }
 
 impl LineChart<'_> {
-    /// The value at one of `columns` columns of dots.
+    /// Returns the value at one of `columns` columns of dots.
     fn at(&self, column: usize, columns: usize) -> Option<f64> {
         let count = self.values.len();
         let get = |index: usize| {
@@ -97,9 +97,9 @@ impl LineChart<'_> {
         let place = column as f64 * step;
         let (index, part) = (place.floor() as usize, place.fract());
         match (get(index), get(index + 1)) {
-            // Halves first: the difference of two huge numbers is infinite.
+            // Each side is scaled first: the difference of two huge numbers is infinite.
             (Some(left), Some(right)) => Some(left * (1.0 - part) + right * part),
-            // A value beside a gap is drawn in the one column that is nearest to it.
+            // A value beside a gap is drawn only in the column nearest to it.
             (Some(left), None) => Some(left).filter(|_| part < step / 2.0),
             (None, Some(right)) => Some(right).filter(|_| 1.0 - part <= step / 2.0),
             (None, None) => None,
@@ -119,7 +119,7 @@ impl Dots {
         usize::from(self.plot.width) * 2
     }
 
-    /// The row of dots of a value, counted from above.
+    /// Returns the row of dots of a value, counted from the top.
     fn row(&self, value: f64, axes: &Axes<'_>) -> usize {
         let last = (usize::from(self.plot.height) * 4).saturating_sub(1);
         let share = (value / 2.0 - axes.low / 2.0) / (axes.high / 2.0 - axes.low / 2.0);
@@ -127,9 +127,9 @@ impl Dots {
         last.saturating_sub(up as usize)
     }
 
-    /// Sets the dots of a column from the row before to its own, so that the line holds together.
+    /// Sets the dots of a column between the previous column's row and its own, so that the line is unbroken.
     fn stroke(&mut self, column: usize, before: usize, row: usize) {
-        // The column before has drawn its own row already.
+        // The previous column has drawn its own row already.
         let (from, to) = match before.cmp(&row) {
             std::cmp::Ordering::Less => (before + 1, row),
             std::cmp::Ordering::Equal => (row, row),

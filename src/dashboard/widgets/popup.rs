@@ -1,4 +1,4 @@
-//! A box above the screen: help, the detail of a row, a confirmation.
+//! A box over the screen: help, the detail of a row, a confirmation.
 
 use super::{clip, columns_of, frame, put, wrap};
 use crate::dashboard::theme::{Role, Theme};
@@ -15,11 +15,11 @@ pub enum Entry<'a> {
     Text(Cow<'a, str>),
     /// A heading.
     Head(Cow<'a, str>),
-    /// A key or a column's name, and what it means or holds.
+    /// A key or a column's name, with its meaning or value.
     Pair(Cow<'a, str>, Cow<'a, str>),
-    /// A sentence that warns.
+    /// A warning.
     Warning(Cow<'a, str>),
-    /// Nothing.
+    /// An empty line.
     Blank,
 }
 
@@ -40,13 +40,13 @@ impl From<String> for Entry<'_> {
 pub struct Popup<'a> {
     /// Title.
     pub title: &'a str,
-    /// What it says.
+    /// Contents of the box.
     pub entries: &'a [Entry<'a>],
-    /// Lines scrolled away above.
+    /// Lines scrolled out of sight above.
     pub scroll: usize,
-    /// The most columns of text it takes; wider text is wrapped.
+    /// Maximum columns of text; wider text is wrapped.
     pub max_width: u16,
-    /// Its look.
+    /// Theme to draw with.
     pub theme: &'a Theme,
 }
 
@@ -54,7 +54,7 @@ pub struct Popup<'a> {
 struct Line {
     left: String,
     left_role: Role,
-    /// Where the right part starts.
+    /// Column at which the right part starts.
     indent: u16,
     right: String,
 }
@@ -65,7 +65,7 @@ impl Popup<'_> {
         self.place(screen, self.lines(self.text_width(screen)).len())
     }
 
-    /// The greatest scroll that still moves something.
+    /// Returns the greatest scroll that still moves the text.
     pub fn max_scroll(&self, screen: Rect) -> usize {
         let lines = self.lines(self.text_width(screen)).len();
         let shown = self.place(screen, lines).height.saturating_sub(2);
@@ -75,7 +75,7 @@ impl Popup<'_> {
     fn place(&self, screen: Rect, lines: usize) -> Rect {
         let lines = u16::try_from(lines).unwrap_or(u16::MAX);
         let width = self.text_width(screen).saturating_add(4).min(screen.width);
-        // One line above and below stays visible, where there is one.
+        // One line of the screen stays visible above and below, if the screen has that many.
         let height = lines
             .saturating_add(2)
             .min(screen.height.saturating_sub(2).max(3))
@@ -88,7 +88,7 @@ impl Popup<'_> {
         )
     }
 
-    /// Columns of text: the longest entry, within the screen and `max_width`.
+    /// Columns of text: the longest entry, limited by the screen and `max_width`.
     fn text_width(&self, screen: Rect) -> u16 {
         let indent = self.indent();
         let widths = self.entries.iter().map(|entry| match entry {
@@ -105,7 +105,7 @@ impl Popup<'_> {
             .min(screen.width.saturating_sub(4))
     }
 
-    /// Where the right parts of pairs start.
+    /// Column at which the right parts of pairs start.
     fn indent(&self) -> u16 {
         let keys = self.entries.iter().filter_map(|entry| match entry {
             Entry::Pair(left, _) => Some(columns_of(left)),
@@ -152,7 +152,7 @@ impl Popup<'_> {
     }
 }
 
-/// `text` as far as anyone would scroll: a query can be a megabyte long.
+/// Returns `text` up to a length nobody would scroll through: a query can be a megabyte long.
 fn shorten(text: &str) -> Cow<'_, str> {
     const LETTERS: usize = 20_000;
     if text.len() <= LETTERS {
@@ -165,7 +165,7 @@ fn shorten(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The width of the longest of the lines in `text`.
+/// Width of the longest line in `text`.
 fn longest_line(text: &str) -> u16 {
     text.split('\n').map(columns_of).max().unwrap_or_default()
 }

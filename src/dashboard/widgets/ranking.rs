@@ -8,14 +8,14 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::Widget;
 
-/// Names with their amounts. What does not fit is folded into a last line with its sum.
+/// Names with their amounts. Items that do not fit are folded into a last line with their sum.
 #[derive(Clone, Copy, Debug)]
 pub struct Ranking<'a> {
     /// Names and amounts, in any order.
     pub items: &'a [(&'a str, f64)],
-    /// What the amounts are.
+    /// Unit of the amounts.
     pub unit: Unit,
-    /// Its look.
+    /// Theme to draw with.
     pub theme: &'a Theme,
 }
 
@@ -56,7 +56,7 @@ impl<'a> Widget for Ranking<'a> {
             0
         };
         let amount = widest(|row| &row.amount).min(area.width);
-        // Names of usual length are kept whole as long as six columns are left for the bars.
+        // Names of usual length are kept whole as long as six columns remain for the bars.
         let usual = area.width.saturating_sub(amount + share + 8).min(16);
         let most = (area.width * 2 / 5).max(8).max(usual);
         let name = widest(|row| &row.name)
@@ -89,10 +89,10 @@ impl<'a> Widget for Ranking<'a> {
 }
 
 impl<'a> Ranking<'a> {
-    /// The lines: sorted, and folded where there are more than `height`.
+    /// Returns the lines: sorted, and folded if there are more than `height`.
     fn rows(&self, height: usize) -> Vec<Row<'a>> {
         let mut items = self.items.to_vec();
-        // NaN comes last, whatever its sign.
+        // NaN comes last, regardless of its sign.
         items.sort_by(|(_, a), (_, b)| a.is_nan().cmp(&b.is_nan()).then(b.total_cmp(a)));
         let sum = |items: &[(&str, f64)]| -> f64 {
             let amounts = items.iter().map(|(_, amount)| *amount);
@@ -123,7 +123,7 @@ impl<'a> Ranking<'a> {
     }
 }
 
-/// A share in whole percent; none where there is nothing to share.
+/// A share in whole percent, or the sign for none if no share can be computed.
 fn share(value: f64, whole: f64) -> String {
     let percent = value / whole * 100.0;
     if !percent.is_finite() || value < 0.0 || whole <= 0.0 {

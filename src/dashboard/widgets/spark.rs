@@ -1,4 +1,4 @@
-//! A figure with its recent past beside it.
+//! A figure with its recent history beside it.
 
 use super::{blocks, clip, put, put_right, severity_style};
 use crate::dashboard::cell::Severity;
@@ -7,23 +7,23 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::Widget;
 
-/// `tps   2,104 ▅▆▆▇`: label, figure, and columns of which the newest is at the right. It takes the
-/// whole height of its area.
+/// `tps   2,104 ▅▆▆▇`: label, figure, and bars of which the newest is at the right. It takes the whole height
+/// of its area.
 #[derive(Clone, Copy, Debug)]
 pub struct Spark<'a> {
-    /// What the figure is.
+    /// Label of the figure.
     pub label: &'a str,
-    /// Columns of the label.
+    /// Width of the label, in columns.
     pub label_width: u16,
-    /// The figure, written.
+    /// The figure, formatted.
     pub value: &'a str,
-    /// Columns of the figure, which stands at their right end.
+    /// Width of the figure, in columns; the figure is right-aligned.
     pub value_width: u16,
-    /// Whether the figure is beyond a threshold.
+    /// Severity, if the figure is beyond a threshold.
     pub severity: Option<Severity>,
-    /// The past, the newest last; `None` where nothing was measured.
+    /// History, the newest last; `None` if nothing was measured.
     pub series: &'a [Option<f64>],
-    /// Its look.
+    /// Theme to draw with.
     pub theme: &'a Theme,
 }
 
@@ -64,9 +64,9 @@ impl Widget for Spark<'_> {
             let Some(value) = value.filter(|value| !value.is_nan()) else {
                 continue;
             };
-            // A measured zero is a low line; only what was not measured is blank.
+            // A measured zero is a low line; a value that was not measured is blank.
             let eighths = blocks::eighths(value, max, plot.height);
-            // The top eighth stays free, so that a line does not run into the one above it.
+            // The top eighth stays free, so that a line does not touch the one above it.
             let eighths = eighths.clamp(1, u32::from(plot.height) * 8 - 1);
             blocks::column(buf, plot, x, eighths, style);
         }

@@ -11,20 +11,20 @@ use ratatui::widgets::Widget;
 /// One titled figure.
 #[derive(Clone, Copy, Debug)]
 pub struct Figure<'a> {
-    /// What it is.
+    /// Title of the figure.
     pub title: &'a str,
-    /// The figure, written.
+    /// The figure, formatted.
     pub text: &'a str,
-    /// Whether it is beyond a threshold.
+    /// Severity, if the figure is beyond a threshold.
     pub severity: Option<Severity>,
 }
 
-/// Figures in columns of one width, in as many lines as they need.
+/// Figures in columns of equal width, in as many lines as needed.
 #[derive(Clone, Copy, Debug)]
 pub struct Stat<'a> {
-    /// The figures.
+    /// Figures to draw.
     pub items: &'a [Figure<'a>],
-    /// Its look.
+    /// Theme to draw with.
     pub theme: &'a Theme,
 }
 
@@ -56,7 +56,7 @@ impl Widget for Stat<'_> {
         let cell = widest.unwrap_or_default().saturating_add(3);
         let per_line = usize::from((area.width / cell).max(1));
         let lines = self.items.len().div_ceil(per_line);
-        // A blank line between the lines of figures, where there is room for all of them.
+        // A blank line separates the lines of figures if there is room for all of them.
         let step = if usize::from(area.height) + 1 >= lines * 3 {
             3
         } else {
@@ -80,7 +80,7 @@ impl Widget for Stat<'_> {
 }
 
 impl Stat<'_> {
-    /// All in one line: `orders 812  avg 50.7`.
+    /// Draws all figures in one line: `orders 812  avg 50.7`.
     fn line(self, area: Rect, buf: &mut Buffer) {
         let mut x = area.x.saturating_add(1);
         for item in self.items {

@@ -1,4 +1,4 @@
-//! The status strip: is it well?
+//! The status strip: one sign, figure and target per measure.
 
 use super::{clip, columns_of, put};
 use crate::dashboard::cell::Severity;
@@ -7,7 +7,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::Widget;
 
-/// How a figure stands to its target.
+/// State of a figure relative to its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sign {
     /// Not measured.
@@ -21,7 +21,7 @@ pub enum Sign {
 }
 
 impl Sign {
-    /// The character that carries the state; colour only repeats it.
+    /// The character that shows the state; colour only repeats it.
     pub fn symbol(self) -> &'static str {
         match self {
             Self::Unknown => "·",
@@ -31,7 +31,7 @@ impl Sign {
         }
     }
 
-    /// Its look.
+    /// The role whose style shows the state.
     pub fn role(self) -> Role {
         match self {
             Self::Unknown => Role::Muted,
@@ -55,22 +55,22 @@ impl From<Option<Severity>> for Sign {
 /// One figure of the strip: `✖ p99 31ms/50`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StripItem {
-    /// How it stands to its target.
+    /// State relative to the target.
     pub sign: Sign,
-    /// What it is.
+    /// Label of the figure.
     pub label: String,
-    /// The figure, written.
+    /// The figure, formatted.
     pub value: String,
-    /// The target, written; none where there is none.
+    /// The target, formatted; `None` if there is none.
     pub target: Option<String>,
 }
 
-/// Figures from left to right in the order given; what does not fit is counted: `+3`.
+/// Figures from left to right in the order given; those that do not fit are counted: `+3`.
 #[derive(Clone, Copy, Debug)]
 pub struct Strip<'a> {
     /// The figures, worst first.
     pub items: &'a [StripItem],
-    /// Its look.
+    /// Theme to draw with.
     pub theme: &'a Theme,
 }
 
@@ -108,7 +108,7 @@ impl Widget for Strip<'_> {
 }
 
 impl Strip<'_> {
-    /// Draws one figure and returns the column behind it.
+    /// Draws one figure and returns the column after it.
     fn item(&self, item: &StripItem, start: u16, area: Rect, buf: &mut Buffer) -> u16 {
         let muted = self.theme.style(Role::Muted);
         let state = self.theme.style(item.sign.role());

@@ -1,4 +1,4 @@
-//! Rows and columns.
+//! A table of rows and columns.
 
 use super::{clip, columns_of, put, put_right, set, severity_style};
 use crate::dashboard::cell::{self, Cell};
@@ -13,21 +13,21 @@ use ratatui::style::{Modifier, Style};
 use ratatui::widgets::Widget;
 use std::borrow::Cow;
 
-/// What stands where a row is shorter than its table.
+/// Value of the missing cells of a row that is shorter than its table.
 static NULL: Value = Value::Null;
 
-/// Blanks between columns, one less where that helps.
+/// Blanks between columns; one fewer if that makes more fit.
 const GAP: u16 = 2;
-/// No text column but the one that takes the rest is wider.
+/// Maximum width of a text column, except the flexible one.
 const WIDE: u16 = 28;
-/// No text column is made narrower.
+/// Minimum width of a text column.
 const NARROW: u16 = 8;
-/// Nor the first one, which names the row.
+/// Minimum width of the first column, which names the row.
 const NAME: u16 = 12;
-/// The text column that takes the rest wants at least this much.
+/// Minimum width of the flexible text column.
 const REST: u16 = 16;
 
-/// A table of which only the visible rows are looked at.
+/// A table that reads only its visible rows.
 #[derive(Clone, Copy)]
 pub struct DataTable<'a> {
     /// The panel's front matter.
@@ -40,23 +40,24 @@ pub struct DataTable<'a> {
     pub columns: &'a [String],
     /// The selected row, as a position in `order`.
     pub selected: Option<usize>,
-    /// Whether the row with this index in `table` is tagged.
+    /// Returns true if the row with this index in `table` is tagged.
     pub tagged: &'a dyn Fn(usize) -> bool,
-    /// Rows scrolled away above.
+    /// Rows scrolled out of sight above.
     pub offset: usize,
-    /// Columns scrolled away behind the first one, which stays.
+    /// Columns scrolled out of sight behind the first one, which stays.
     pub column_offset: usize,
-    /// The column of the order, and whether it descends.
+    /// The sort column; true if descending.
     pub sort: Option<(&'a str, bool)>,
-    /// Where rows are cut: the last line counts them, followed by this text.
+    /// If some rows do not fit, the last line counts them, followed by this text.
     pub rest: Option<&'a str>,
-    /// Room is scarce: what is long and common is abbreviated, and text gives way to further columns.
+    /// True if room is scarce: long, common values are abbreviated, and text narrows so that more columns
+    /// fit.
     pub compact: bool,
-    /// Its look.
+    /// Theme to draw with.
     pub theme: &'a Theme,
     /// True if the panel has the focus.
     pub focused: bool,
-    /// Local time's distance from UTC.
+    /// Offset of local time from UTC, in seconds.
     pub utc_offset_s: i32,
 }
 
@@ -108,10 +109,10 @@ impl Widget for DataTable<'_> {
 }
 
 impl<'a> DataTable<'a> {
-    /// The visible part of `order` in `height` lines, and how many rows come after it.
+    /// Returns the part of `order` visible in `height` lines, and the number of rows after it.
     fn visible(&self, height: usize) -> (&'a [usize], usize) {
         let after = self.order.get(self.offset..).unwrap_or_default();
-        // The line that counts the rest takes one from the rows, but never the only one.
+        // The line that counts the rest takes the place of a row, unless there is only one line.
         let lines = if self.rest.is_some() && after.len() > height && height > 1 {
             height - 1
         } else {
@@ -151,7 +152,7 @@ impl<'a> DataTable<'a> {
                 cell
             })
             .collect();
-        // One number makes a column of numbers, so that a `—` among them stands below the digits.
+        // One number makes a column numeric, so that a `—` in it is aligned with the digits.
         let right = is_numeric(spec.unit) || cells.iter().any(|cell| cell.right);
         let title = spec.heading(name);
         let head = match self.sort {
@@ -173,7 +174,7 @@ impl<'a> DataTable<'a> {
         }
     }
 
-    /// Returns true if a row is large enough to be judged.
+    /// Returns true if a row meets every minimum (`at_least`) for being judged.
     fn significant(&self, spec: &ColumnSpec, row: usize) -> bool {
         spec.at_least.iter().all(|(name, least)| {
             let figure = self.table.get(row, name).number();
@@ -196,7 +197,7 @@ impl<'a> DataTable<'a> {
         }
     }
 
-    /// Draws one row: `nth` among the visible ones, `(place in order, index in table)`.
+    /// Draws one row: `nth` among the visible ones, `(position in order, index in table)`.
     fn row(
         &self,
         columns: &[Column<'_>],
@@ -206,7 +207,7 @@ impl<'a> DataTable<'a> {
         buf: &mut Buffer,
     ) {
         let selected = self.selected == Some(place);
-        // Without the focus the bar sign alone shows where the selection is.
+        // Without the focus, only the bar sign marks the selection.
         let over = if selected && self.focused {
             let style = self.theme.style(Role::Selection);
             buf.set_style(line, style);
@@ -246,8 +247,8 @@ impl<'a> DataTable<'a> {
         }
     }
 
-    /// The style of a cell. On the selected row colours that mean something stay; the background is
-    /// the selection's.
+    /// Returns the style of a cell. On the selected row, colours with a meaning stay; the background is the
+    /// selection's.
     fn cell_style(&self, column: &str, cell: &Cell<'_>, over: Option<Style>) -> Style {
         let role = if column == "class" {
             Role::of_class(&cell.text)
@@ -263,18 +264,18 @@ impl<'a> DataTable<'a> {
         };
         match over {
             None => own,
-            // A colour would become the background of a reversed cell.
+            // A reversed cell would turn the colour into its background.
             Some(over) if over.add_modifier.contains(Modifier::REVERSED) => {
                 over.add_modifier(own.add_modifier)
             }
-            // Muted may lack contrast on the selection's background; the others are tested for it.
+            // Muted may lack contrast on the selection's background; the other roles are tested for it.
             Some(over) if role.is_none() && cell.severity.is_none() => over,
             Some(over) => over.patch(Style { bg: None, ..own }),
         }
     }
 }
 
-/// `idle in tx` for `idle in transaction`, which takes the room of the query.
+/// Returns `idle in tx` for `idle in transaction`, which would take the query's room.
 fn abbreviated(state: Cow<'_, str>) -> Cow<'_, str> {
     match state.strip_prefix("idle in transaction") {
         Some(rest) => Cow::Owned(format!("idle in tx{rest}")),
@@ -293,9 +294,10 @@ impl Column<'_> {
     }
 }
 
-/// Makes the columns fit into `room` and returns how many of them do, and the gap between them. One
-/// text column, the query or else the last one, takes what is left; before it the gap and then the
-/// other texts give way, the widest first. What comes after it is shown where room remains.
+/// Fits the columns into `room`; returns how many are shown and the gap between them. One text column, the
+/// query or else the last one, takes the remaining width. If width is short, the gap narrows first, then the
+/// other text columns up to the flexible one, the widest first. The columns after it are shown if room
+/// remains.
 fn fit(columns: &mut [Column<'_>], room: u16, compact: bool) -> (usize, u16) {
     let query = columns.iter().position(|column| column.name == "query");
     let flexible = query.or_else(|| columns.iter().rposition(|column| !column.right));
@@ -316,7 +318,7 @@ fn fit(columns: &mut [Column<'_>], room: u16, compact: bool) -> (usize, u16) {
         }
     }
     let wide = u32::from(room);
-    // A smaller gap, where that brings the last column onto the screen.
+    // A smaller gap is used if it brings the last column onto the screen.
     let tight = total(columns, GAP) > wide && total(columns, GAP - 1) <= wide;
     let (head, _) = columns.split_at_mut(core);
     let gap = if tight || total(head, GAP) > wide {
@@ -333,8 +335,8 @@ fn fit(columns: &mut [Column<'_>], room: u16, compact: bool) -> (usize, u16) {
     (shown(columns, gap, wide), gap)
 }
 
-/// Narrows text columns until all fit; where that is not possible they keep their width, and what
-/// does not fit is scrolled to. A compact table does not scroll: there as many fit as can.
+/// Narrows text columns until all fit. If that is impossible they keep their width, and the user scrolls to
+/// the rest. A compact table cannot be scrolled: it shows as many columns as fit.
 fn give_way(
     columns: &mut [Column<'_>],
     flexible: Option<usize>,
@@ -374,7 +376,7 @@ fn give_way(
     }
 }
 
-/// The columns' widths with the gaps between.
+/// Total width of the columns, including the gaps between them.
 fn total(columns: &[Column<'_>], gap: u16) -> u32 {
     let widths = columns
         .iter()
@@ -382,7 +384,8 @@ fn total(columns: &[Column<'_>], gap: u16) -> u32 {
     widths.sum::<u32>().saturating_sub(u32::from(gap))
 }
 
-/// How many columns fit: numbers whole, because half a number is a wrong one, text also in part.
+/// Returns how many columns fit. Numbers are shown whole, because half a number is a wrong one; text may be
+/// cut.
 fn shown(columns: &mut [Column<'_>], gap: u16, room: u32) -> usize {
     let mut used = 0;
     for (position, column) in columns.iter_mut().enumerate() {

@@ -1,4 +1,4 @@
-//! What the widgets draw, and that nothing they are given makes them panic.
+//! What the widgets draw; and that no input makes them panic.
 
 mod anything;
 mod boxes;
@@ -10,7 +10,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::Widget;
 
-/// The lines a buffer shows, without blanks at their ends.
+/// The lines of a buffer, without trailing blanks.
 fn lines(buf: &Buffer) -> String {
     let width = usize::from(buf.area.width);
     let rows = buf.content.chunks(width.max(1)).map(|row| {
@@ -27,7 +27,7 @@ fn buffer(widget: impl Widget, width: u16, height: u16) -> Buffer {
     buf
 }
 
-/// Compares what was drawn with `expected`; blank lines round them do not count.
+/// Compares the drawn lines with `expected`, ignoring blank lines around them.
 #[track_caller]
 fn looks(buf: &Buffer, expected: &str) {
     let (drawn, expected) = (lines(buf), expected.trim_matches('\n'));

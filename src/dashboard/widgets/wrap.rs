@@ -3,8 +3,8 @@
 use crate::text::width;
 use unicode_segmentation::UnicodeSegmentation;
 
-/// `text` in lines of at most `columns`: broken between words, and inside a word that is longer than
-/// a line. Line breaks in `text` stay.
+/// Returns `text` in lines of at most `columns`: broken between words, or inside a word that is longer than a
+/// line. Line breaks in `text` are kept.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     if columns == 0 {

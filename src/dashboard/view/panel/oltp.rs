@@ -1,4 +1,4 @@
-//! Transactions, latency and sessions with their last minutes.
+//! Transactions, latency and sessions with their recent history.
 
 use crate::dashboard::cell::Severity;
 use crate::dashboard::feed::Feed;
@@ -22,7 +22,7 @@ struct Row<'a> {
     series: &'a Series,
 }
 
-/// Draws series, then what is said in words, and full screen the counters below.
+/// Draws the series, then the sentences; in full screen the counters below.
 pub(super) fn draw(
     model: &Model,
     theme: &Theme,
@@ -44,7 +44,7 @@ pub(super) fn draw(
     };
     let room =
         usize::from(area.height.saturating_sub(lines)).min(if full { rows.len() } else { 5 });
-    // On a low panel p95 gives way.
+    // A low panel leaves out p95.
     let few = room < 4;
     let chosen = rows.into_iter().filter(|row| !few || row.label != "p95");
     let width = usize::from(area.width.saturating_sub(BEFORE_SERIES));
@@ -140,7 +140,7 @@ fn p99_severity(model: &Model) -> Option<Severity> {
     }
 }
 
-/// A count of sessions by their state; what the server hides from our role is not 0.
+/// A count of sessions by state; unavailable instead of 0 if the server hides sessions from the current role.
 fn known(oltp: &Oltp, count: i64) -> String {
     if oltp.restricted > 0 && count == 0 {
         return format::UNAVAILABLE.into();
@@ -148,7 +148,7 @@ fn known(oltp: &Oltp, count: i64) -> String {
     count.to_string()
 }
 
-/// `active 12`, `waiting 3`, `idle in tx 1`; the last in shorter words where `width` wants it.
+/// Returns `active 12`, `waiting 3`, `idle in tx 1`; the last is abbreviated if `width` requires it.
 pub(in crate::dashboard::view) fn sessions(model: &Model, width: u16) -> Vec<String> {
     let oltp = &model.history.oltp;
     let named = |idle: &str| {

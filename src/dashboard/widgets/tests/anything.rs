@@ -162,7 +162,7 @@ proptest! {
         .render(area, &mut buf);
         prop_assert!(inner.is_empty() || buf.area.intersection(inner) == inner);
         message(area, &mut buf, &texts.join(" "), theme.base());
-        // Ranges that have nothing to do with the text must not matter either.
+        // Ranges unrelated to the text must be harmless, too.
         let found = scroll..usize::from(max_width);
         highlight(area, &mut buf, &theme, &|_| vec![found.clone()]);
         grey(area, &mut buf, &theme);
@@ -223,7 +223,7 @@ fn a_long_table_is_as_fast_as_a_short_one() {
         order: &order,
         columns: &columns,
         selected: Some(3),
-        // Counted instead of timed: a busy machine must not fail the test.
+        // Counted instead of timed, so that a busy machine cannot fail the test.
         tagged: &|_| {
             looked_at.set(looked_at.get() + 1);
             false

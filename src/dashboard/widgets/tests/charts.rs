@@ -3,7 +3,7 @@ use super::{buffer, dark, looks};
 use crate::format::Unit;
 use ratatui::style::Modifier;
 
-/// A day of sales by hour, of which the last one is incomplete.
+/// A day of hourly sales whose last hour is incomplete.
 struct Day {
     labels: Vec<String>,
     values: Vec<f64>,

@@ -161,7 +161,7 @@ fn narrow_tables_give_up_gaps_then_texts_then_columns() {
     );
 }
 
-/// What was a moment ago matters most.
+/// The most recent past matters most.
 #[test]
 fn a_timeline_is_cut_at_its_beginning() {
     let front = FRONT.replace(
@@ -234,7 +234,7 @@ fn colours_repeat_what_the_words_say() {
     assert_eq!(style(7, 2).fg, fg(Role::ClassRefresh));
     assert_eq!(style(26, 2).fg, fg(Role::Warning));
     assert_eq!(style(27, 3).fg, fg(Role::Text));
-    // Without the focus only the bar sign is left.
+    // Without the focus, only the bar sign is left.
     let drawn = draw(|table| table.focused = false, 110, 6);
     assert_eq!(drawn.cell((0, 1)).unwrap().symbol(), "▌");
     assert_ne!(drawn.cell((40, 1)).unwrap().style().bg, selection.bg);

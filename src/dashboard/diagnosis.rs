@@ -1,4 +1,4 @@
-//! From figures to a judgement: gauges against their targets, and one line that names the cause.
+//! Judges figures: gauges compare them with targets, and one line names the cause.
 
 pub mod blocker;
 mod cause;
@@ -21,7 +21,7 @@ use crate::format;
 use crate::format::Unit;
 use crate::pg::Table;
 
-/// How a figure stands to its target.
+/// State of a figure relative to its target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {
     /// Not measured.
@@ -35,38 +35,38 @@ pub enum Health {
     Danger,
 }
 
-/// A figure beside its target.
+/// A figure and its target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gauge {
     /// Short name: `p99`.
     pub label: &'static str,
-    /// The figure; `None` where it is not known.
+    /// The figure; `None` if it is not known.
     pub figure: Option<f64>,
     /// The target in the figure's unit.
     pub limit: f64,
-    /// What both are.
+    /// Unit of both.
     pub unit: Unit,
-    /// The figure, as written.
+    /// The figure, formatted.
     pub value: String,
-    /// The target, as written.
+    /// The target, formatted.
     pub target: String,
-    /// Judgement.
+    /// The judgement.
     pub health: Health,
     /// Figure / target.
     pub ratio: f64,
 }
 
-/// Something that is not known, and why.
+/// A gauge or panel without data, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unknown {
     /// The gauge, or the panel.
     pub what: String,
-    /// Why; empty where it is being measured and will be known soon.
+    /// The reason; empty while it is being measured for the first time.
     pub why: String,
 }
 
 impl Unknown {
-    /// The SQLSTATE that is in the reason; empty where the server sent none.
+    /// The SQLSTATE in the reason; empty if the server sent none.
     pub fn sqlstate(&self) -> &str {
         let code = self.why.split_once("(SQLSTATE ");
         let code = code.and_then(|(_, rest)| rest.split_once(')'));
@@ -77,24 +77,24 @@ impl Unknown {
 /// The line under the strip.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cause {
-    /// The gauge it is about, or the rule where no gauge is; empty while all is well.
+    /// The gauge it is about, or the rule if there is no gauge; empty while all is well.
     pub label: &'static str,
-    /// The rule that names the cause; empty where none does.
+    /// The rule that names the cause; empty if none does.
     pub rule: &'static str,
-    /// How bad it is.
+    /// Severity.
     pub health: Health,
     /// The sentence.
     pub sentence: String,
-    /// What cures it, in few words; empty where nothing simple does.
+    /// A short cure; empty if there is no simple one.
     pub cure: String,
-    /// What it rests on.
+    /// Names and figures that support the sentence.
     pub evidence: Vec<Fact>,
-    /// So many other troubles are there as well.
+    /// Number of further troubles.
     pub more: usize,
 }
 
 impl Cause {
-    /// `; and 2 more`, where there are other troubles.
+    /// Returns `; and 2 more` if there are other troubles.
     pub fn others(&self) -> String {
         match self.more {
             0 => String::new(),
@@ -103,37 +103,38 @@ impl Cause {
     }
 }
 
-/// What the judgement rests on. A table is empty while what it holds is not known.
+/// The data to judge. A table is empty while its contents are not known.
 #[derive(Debug)]
 pub struct Evidence<'a> {
-    /// Targets.
+    /// Configuration, including the targets.
     pub config: &'a Config,
     /// OLTP figures.
     pub oltp: &'a Oltp,
-    /// Derived backends, most harmful first.
+    /// Backends with derived columns, the most harmful first.
     pub activity: &'a Table,
-    /// Who waits for locks and who holds them up, where the server hides backends from our role: the lock
-    /// table is open to all.
+    /// Lock waits and their blockers, read from the lock table if the server hides backends from the current
+    /// role: every role may read that table.
     pub locks: &'a Table,
-    /// The point query that is timed: p99 is of it alone.
+    /// The timed point query, the only statement that p99 measures.
     pub point_query: &'a str,
-    /// Who has the tables that it reads for himself alone, or waits for that, while it fails.
+    /// Sessions that hold, or wait for, an exclusive lock on the point query's table while the point query
+    /// fails.
     pub point_locks: &'a Table,
-    /// What the sessions that work wait for, over the last minute.
+    /// Waits of working sessions over the last minute.
     pub waits_of_minute: &'a Table,
-    /// Holders of the horizon, oldest first.
+    /// Holders of the xmin horizon, oldest first.
     pub snapshots: &'a Table,
-    /// Tables, most dead rows first.
+    /// Tables, the one with the most dead rows first.
     pub bloat: &'a Table,
-    /// Views, latest first.
+    /// Views, the latest first.
     pub views: &'a Table,
-    /// The panel of views is not off.
+    /// True unless the panel of views is off.
     pub has_views: bool,
     /// Server counters.
     pub database: &'a Table,
     /// Sessions counted by role, application and state.
     pub sessions: &'a Table,
-    /// What the server told about itself.
+    /// Facts that the server reported about itself.
     pub facts: &'a Table,
     /// Temporary files of backends, largest first.
     pub temp_files: &'a Table,
@@ -141,24 +142,24 @@ pub struct Evidence<'a> {
     pub io: &'a Table,
     /// WAL and checkpoints.
     pub wal: &'a Table,
-    /// Ages of the oldest ids, per database.
+    /// Ages of the oldest transaction and multixact ids, per database.
     pub wraparound: &'a Table,
     /// Replicas and slots.
     pub replication: &'a Table,
-    /// Sequences that are half used up, the most used first.
+    /// Sequences that are at least half used up, the most used first.
     pub sequences: &'a Table,
-    /// What sessions wait for, over the last minute.
+    /// Wait events of all sessions over the last minute.
     pub wait_events: &'a Table,
-    /// Seconds since the server's counters were reset, where that was seen and is news.
+    /// Seconds since the server's counters were reset, if a reset was seen recently.
     pub reset_ago_s: Option<f64>,
-    /// Slowest answer of the OLAP panels, or age of the oldest OLAP statement that runs, milliseconds.
+    /// Slowest answer of the OLAP panels, or age of the oldest running OLAP statement, in milliseconds.
     pub olap_ms: Option<f64>,
-    /// Some OLAP panel has the relations it needs.
+    /// True if some OLAP panel has the relations it needs.
     pub has_olap: bool,
 }
 
 impl<'a> Evidence<'a> {
-    /// The table that tells who waits for whom.
+    /// The table that shows which session waits for which.
     pub fn waits(&self) -> &'a Table {
         if self.oltp.restricted > 0 {
             self.locks
@@ -168,14 +169,14 @@ impl<'a> Evidence<'a> {
     }
 }
 
-/// Fewer dead rows than this are not worth a word.
+/// Dead rows below which they are not mentioned.
 const DEAD_ROWS: i64 = 1_000;
-/// A table with fewer dead rows than this is not judged by their share: a small one is soon vacuumed.
+/// Dead rows below which a table is not judged by their share: a small table is soon vacuumed.
 const MANY_DEAD_ROWS: i64 = 5_000;
 /// Seconds that a session may wait for a lock.
 const LOCK_WAIT_S: f64 = 1.0;
 
-/// All gauges, the worst first; those within their targets keep a fixed order.
+/// Returns all gauges, the worst first; those within their targets keep a fixed order.
 pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
     let targets = &evidence.config.targets;
     let mut gauges = vec![
@@ -203,7 +204,7 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
         dead(evidence.bloat, targets),
         lag::lag(evidence),
     ];
-    // What this database does not have is not judged.
+    // A gauge without its subject in this database is left out.
     let no_views = !evidence.views.columns.is_empty() && evidence.views.rows.is_empty();
     let judged = evidence.has_views && !no_views && freshness::is_wanted(evidence.views);
     gauges.retain(|gauge| match gauge.label {
@@ -240,7 +241,7 @@ fn judge(label: &'static str, figure: Option<f64>, target: f64, warn_at: f64, un
         Some(_) if ratio >= warn_at => Health::Warning,
         Some(_) => Health::Good,
     };
-    // A round target is written without its decimals: `50ms`, `1s`.
+    // A round target is written without decimals: `50ms`, `1s`.
     let written = write(target).replace(".0", "");
     Gauge {
         label,
@@ -269,7 +270,7 @@ fn latency(oltp: &Oltp, targets: &Targets) -> Gauge {
         gauge.ratio = gauge.ratio.max(1.0);
     }
     if oltp.timed < CARRIES_P99 && gauge.health < Health::Danger {
-        // The highest of a few is no 99th percentile.
+        // The highest of a few measurements is no 99th percentile.
         gauge.health = Health::Unknown;
     }
     gauge
@@ -278,7 +279,7 @@ fn latency(oltp: &Oltp, targets: &Targets) -> Gauge {
 fn locks(evidence: &Evidence<'_>) -> Gauge {
     let table = evidence.waits();
     let waiting = waiting(table);
-    // From a role without pg_monitor 13 hides since when.
+    // PostgreSQL 13 hides the start of a wait from roles without pg_monitor.
     let known = |row: &usize| {
         let since = ["wait_s", "query_age_s"].map(|name| table.get(*row, name).is_known());
         since.contains(&true)
@@ -293,14 +294,15 @@ fn locks(evidence: &Evidence<'_>) -> Gauge {
         (None, 0) => "?".into(),
         (None, waiting) => format!("{waiting} wait"),
         (Some(_), 0) => "free".into(),
-        // No `/` before the longest wait: it is no target.
+        // No `/` before the longest wait, which is not a target.
         (Some(longest), waiting) => format!("{waiting} wait {}", format::seconds(longest)),
     };
     gauge.target = String::new();
     gauge
 }
 
-/// Rows of the sessions that wait for a lock. Only some of many are asked whom they wait for.
+/// Rows of the sessions that wait for a lock, including those whose blockers were not queried because many
+/// wait.
 fn waiting(activity: &Table) -> Vec<usize> {
     let waits = |row: &usize| {
         activity.get(*row, "blocked_by").is_known()
@@ -309,7 +311,7 @@ fn waiting(activity: &Table) -> Vec<usize> {
     (0..activity.rows.len()).filter(waits).collect()
 }
 
-/// Seconds that a session has waited for its lock; at most so many where the server does not tell (13).
+/// Seconds that a session has waited for its lock; at most as long if the server does not report it (13).
 fn wait_s(activity: &Table, row: usize) -> f64 {
     let number = |name| activity.get(row, name).number();
     let blocked = activity.get(row, "blocked_by").is_known();
@@ -317,7 +319,7 @@ fn wait_s(activity: &Table, row: usize) -> f64 {
     number("wait_s").or(most).unwrap_or(0.0)
 }
 
-/// How many sessions wait for locks, also where the activity has not room for all.
+/// Number of sessions that wait for locks, even if the activity panel does not list all of them.
 fn all_waiting(activity: &Table, sessions: &Table) -> usize {
     let seen = waiting(activity).len();
     if activity.rows.len() < CROWDED {
@@ -330,7 +332,8 @@ fn all_waiting(activity: &Table, sessions: &Table) -> usize {
     seen.max(usize::try_from(counted).unwrap_or(0))
 }
 
-/// With `restricted` statements of others may run for hours unseen: then only what is missed is known.
+/// Judges OLAP latency. With `restricted`, statements of others may run for hours unseen: then only a missed
+/// target is certain.
 fn olap(olap_ms: Option<f64>, restricted: bool, targets: &Targets) -> Gauge {
     let mut gauge = judge(
         "olap",
@@ -345,7 +348,7 @@ fn olap(olap_ms: Option<f64>, restricted: bool, targets: &Targets) -> Gauge {
     gauge
 }
 
-/// More than it was built to carry is good, as long as nobody suffers.
+/// Judges throughput. More than planned is good as long as latency does not suffer.
 fn throughput(oltp: &Oltp, targets: &Targets) -> Gauge {
     let mut gauge = judge("tps", oltp.tps, targets.tps, targets.warn_at, Unit::Count);
     if gauge.health > Health::Good {
@@ -372,7 +375,7 @@ fn pool(
         targets.warn_at,
         Unit::Count,
     );
-    // Connections harm nobody as long as the server has more, and work is done in time.
+    // Many connections harm nobody while the server has more and latency is within target.
     if latency(oltp, targets).health < Health::Danger {
         gauge.health = gauge.health.min(Health::Warning);
     }
@@ -380,7 +383,7 @@ fn pool(
 }
 
 fn connections(database: &Table, targets: &Targets) -> Gauge {
-    // The rest is kept for superusers: ordinary roles are refused before max_connections.
+    // Reserved connections are subtracted: ordinary roles are refused before max_connections.
     let limit = database
         .first("usable_connections")
         .number()

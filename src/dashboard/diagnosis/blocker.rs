@@ -1,10 +1,10 @@
-//! What a backend that stands in the way is: which key ends it, whether we may, and what is lost by it.
+//! Blockers: the key that ends one, the right to use it, and the work lost by it.
 
 use super::Evidence;
 use crate::dashboard::panels::classify;
 use crate::pg::{Table, quote_literal, to_copy};
 
-/// What is in the way. What cures it depends on this, not on the state alone.
+/// Kind of a blocker. The cure depends on it, not on the state alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A statement that waits for its lock and has changed nothing.
@@ -29,7 +29,7 @@ pub enum Kind {
     ConcurrentIndex,
     /// pg_dump.
     Dump,
-    /// A base backup.
+    /// A VACUUM or ANALYZE that a client sent.
     BaseBackup,
     /// The initial copy of a table for a subscription.
     InitialCopy,
@@ -41,19 +41,19 @@ pub enum Kind {
     Prepared,
     /// Another process of the server.
     Process,
-    /// A session whose state the server hides from our role.
+    /// A session whose state the server hides from the current role.
     Hidden,
 }
 
-/// What ends something, and what comes of it.
+/// The way to end a blocker, and its consequences.
 struct End {
-    /// The greater, the more is lost.
+    /// The greater, the more work is lost.
     harm: u8,
-    /// The key that ends it; none where no key is a cure.
+    /// The key that ends it; `None` if no key is a cure.
     key: Option<char>,
-    /// What cures it, in few words.
+    /// The cure, in few words.
     cure: &'static str,
-    /// What is lost where its statement is cancelled or its session ended.
+    /// The loss if its statement is cancelled or its session terminated.
     loss: &'static str,
 }
 
@@ -66,7 +66,7 @@ const fn end(harm: u8, key: Option<char>, cure: &'static str, loss: &'static str
     }
 }
 
-/// What this program calls itself while it refreshes.
+/// The application name of this program's refreshes.
 const OUR_REFRESH: &str = "htap-top refresh";
 const CANCEL: &str = "C cancels it";
 const TERMINATE: &str = "K terminates it";
@@ -97,7 +97,7 @@ impl Kind {
         }
     }
 
-    /// What the row of a backend is.
+    /// Returns the kind of the backend in a row.
     pub fn of(table: &Table, row: usize) -> Self {
         let text = |name| table.get(row, name).text().unwrap_or_default();
         let (state, query) = (text("state"), text("query"));
@@ -115,7 +115,7 @@ impl Kind {
             _ => return Self::Process,
         }
         let wrote = table.get(row, "xid_age").is_known();
-        // A dump writes nothing. Anybody can call himself so.
+        // A dump writes nothing. Any client can use its application name.
         if matches!(application, "pg_dump" | "pg_dumpall") && !wrote {
             return Self::Dump;
         }
@@ -137,7 +137,7 @@ impl Kind {
         if wrote { Self::Writer } else { Self::Reader }
     }
 
-    /// What a walsender does.
+    /// Returns the kind of a walsender.
     pub fn of_walsender(application: &str, query: &str) -> Self {
         if is_initial_copy(application) {
             Self::InitialCopy
@@ -148,22 +148,22 @@ impl Kind {
         }
     }
 
-    /// What cures it, in few words, where nothing bars us.
+    /// The cure in few words, if nothing prevents it.
     pub fn cure(self) -> &'static str {
         self.end().cure
     }
 
-    /// The greater, the more is lost by ending it.
+    /// Harm of ending it: the greater, the more work is lost.
     pub fn harm(self) -> u8 {
         self.end().harm
     }
 
-    /// The key that cures it by ending it.
+    /// The key that ends it, if that is a cure.
     pub fn key(self) -> Option<char> {
         self.end().key
     }
 
-    /// `: SELECT pg_cancel_backend(812)`: what its key would send.
+    /// Returns the SQL that its key would send: `: SELECT pg_cancel_backend(812)`.
     fn sent(self, pid: i64) -> String {
         match self.key() {
             Some('C') => format!(": SELECT pg_cancel_backend({pid})"),
@@ -172,35 +172,35 @@ impl Kind {
         }
     }
 
-    /// What is lost by ending it, a sentence.
+    /// The loss if it is ended, as a sentence.
     pub fn loss(self) -> &'static str {
         self.end().loss
     }
 
-    /// It ends by itself, and ending it before would lose its work.
+    /// Returns true if it ends by itself, and ending it earlier would lose its work.
     pub fn is_to_finish(self) -> bool {
         self.end().cure == WAIT
     }
 
-    /// What is lost even where another loss is not worth a word: it is said before the key does it.
+    /// Returns true if no key is a cure: ending it costs so much that its loss is always stated first.
     pub fn is_costly(self) -> bool {
         self.key().is_none()
     }
 }
 
-/// Who stands in the way, and what we can do about it here.
+/// A blocker, and the actions available against it.
 #[derive(Clone, Debug)]
 pub struct Blocker {
-    /// What it is.
+    /// Kind of the blocker.
     pub kind: Kind,
-    /// The statement that cures it, where there is one.
+    /// The SQL statement that cures it, if there is one.
     statement: Option<String>,
-    /// Why no key of ours ends it, in few words that say who may.
+    /// The reason why no key ends it, in few words that name who may.
     barred: Option<String>,
 }
 
 impl Blocker {
-    /// Of a row of `table`; what `table` does not tell of it is looked up in the activity.
+    /// Returns the blocker in a row of `table`; anything `table` lacks is taken from the activity panel.
     pub fn of(evidence: &Evidence<'_>, table: &Table, row: usize) -> Self {
         let activity = evidence.activity;
         let pid = table.get(row, "pid").int().filter(|pid| *pid > 0);
@@ -239,7 +239,7 @@ impl Blocker {
         }
     }
 
-    /// What cures it, in few words.
+    /// The cure, in few words.
     pub fn cure(&self) -> String {
         match &self.barred {
             Some(why) if self.kind.key().is_some() => why.clone(),
@@ -250,13 +250,13 @@ impl Blocker {
         }
     }
 
-    /// The key that ends it, where one of ours does.
+    /// The key that ends it, if one does.
     pub fn key(&self) -> Option<char> {
         self.kind.key().filter(|_| self.barred.is_none())
     }
 }
 
-/// The statements that end a prepared transaction, whatever is in its name.
+/// Returns the statements that end a prepared transaction, quoted for any name.
 pub fn end_prepared(gid: &str, database: &str) -> String {
     let end = |verb: &str| {
         to_copy(&format!(
@@ -272,8 +272,8 @@ pub fn end_prepared(gid: &str, database: &str) -> String {
     )
 }
 
-/// The statement that stops the subscription of the worker in `row`: the server tells its name as a statement
-/// has it.
+/// Returns the statement that disables the subscription of the worker in `row`. The server reports the name
+/// quoted for use in a statement.
 fn disable(evidence: &Evidence<'_>, row: usize) -> Option<String> {
     let text = |name| evidence.activity.get(row, name).text();
     let name = text("application_name").filter(|name| !name.is_empty())?;
@@ -293,8 +293,8 @@ fn waits_for_lock(table: &Table, row: usize) -> bool {
         || table.get(row, "wait_event_type").text() == Some("Lock")
 }
 
-/// Returns true if it is the only statement of its transaction, and a definition, which waits for its lock before it
-/// changes anything: a strong lock takes a transaction id before it is granted.
+/// Returns true if it is the first statement of its transaction and a definition that waits for its lock
+/// before it changes anything: a strong lock takes a transaction id before it is granted.
 fn is_first_definition(table: &Table, row: usize) -> bool {
     const DEFINITIONS: [&str; 9] = [
         "alter", "create", "drop", "lock", "truncate", "refresh", "reindex", "cluster", "vacuum",
@@ -311,8 +311,8 @@ fn is_first_definition(table: &Table, row: usize) -> bool {
         && DEFINITIONS.iter().any(|word| begins(query, &[word]))
 }
 
-/// Walsenders of table synchronisation call themselves `pg_16396_sync_16389_…` (`…_sync_…` before 14), or by
-/// the subscription's slot.
+/// Returns true for walsenders of table synchronisation, named `pg_16396_sync_16389_…` (`…_sync_…` before 14)
+/// or after the subscription's slot.
 fn is_initial_copy(application: &str) -> bool {
     application.starts_with("pg_") && application.contains("_sync_")
 }
@@ -328,13 +328,13 @@ fn is_concurrent_index(query: &str) -> bool {
     };
     index.iter().any(|words| begins(query, words))
         || (begins(query, &["reindex"]) && has("concurrently"))
-        // A comment that lasts to the end of its line, which the text no longer tells.
+        // A line comment at the start hides the statement, as the text has lost its line breaks.
         || (query.trim_start().starts_with("--")
             && (has("create") || has("reindex"))
             && has("concurrently"))
 }
 
-/// Returns true if a statement begins with these words, behind its comments.
+/// Returns true if a statement begins with these words, ignoring leading comments.
 fn begins(query: &str, words: &[&str]) -> bool {
     let mut found = classify::without_comments(query)
         .split(|c: char| c.is_whitespace() || c == '(')
@@ -346,7 +346,7 @@ fn begins(query: &str, words: &[&str]) -> bool {
     })
 }
 
-/// What kind of statement it is, in one or two words: `ALTER TABLE`.
+/// Returns the kind of a statement in one or two words: `ALTER TABLE`.
 pub fn statement(query: &str) -> String {
     let mut words = query.split_whitespace().map(str::to_ascii_uppercase);
     let first = words.next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The cause line: one sentence, and what cures it.
+//! The cause line: one sentence and a cure.
 
 use super::finding::{Damage, Fact, Finding, fact};
 use super::{Cause, Evidence, Gauge, Health, Since, Unknown};
@@ -6,10 +6,10 @@ use crate::dashboard::event::Moment;
 use crate::format;
 use std::collections::BTreeSet;
 
-/// Gauges whose finding says all that there is to say: who, since when, how much.
+/// Gauges whose finding says everything: session, duration and amount.
 const TOLD_BY_FINDING: [&str; 4] = ["locks", "snapshot", "fresh", "dead"];
 
-/// One sentence: the worst target missed, and who or what most plausibly is to blame; with what cures it.
+/// Returns one sentence: the worst missed target and its most plausible cause, with a cure.
 pub fn cause(
     evidence: &Evidence<'_>,
     gauges: &[Gauge],
@@ -23,7 +23,7 @@ pub fn cause(
         .iter()
         .filter(|gauge| gauge.health >= Health::Warning);
     let worst = missed.max_by_key(|gauge| importance(gauge));
-    // Of equals the first rule is believed.
+    // Of equals, the first rule wins.
     let by_itself = findings
         .iter()
         .rev()
@@ -49,7 +49,7 @@ pub fn cause(
     }
 }
 
-/// What a sentence is made of.
+/// The inputs of a sentence.
 struct Line<'a> {
     evidence: &'a Evidence<'a>,
     gauges: &'a [Gauge],
@@ -60,8 +60,8 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// `14:02:10`, where something has been so for so long; `before 14:02:10`, where it was so already when
-    /// this program first looked.
+    /// Formats the time at which something began: `14:02:10`, or `before 14:02:10` if it was so when this
+    /// program first looked.
     fn time(&self, began: Moment) -> String {
         let age_ms = self.now.mono_ms.saturating_sub(began.mono_ms) as i64;
         let epoch_ms = self.now.epoch_ms - age_ms;
@@ -73,7 +73,7 @@ impl Line<'_> {
         }
     }
 
-    /// Since when a gauge has been bad.
+    /// The time since which a gauge has been bad.
     fn since(&self, label: &str) -> String {
         let began = self.since.bad.get(label).map_or(self.now, |bad| bad.0);
         self.time(began)
@@ -84,8 +84,8 @@ impl Line<'_> {
         findings.find(|finding| finding.explains.contains(&label))
     }
 
-    /// How many troubles there are besides the gauge and the finding that are told. A gauge and what explains
-    /// it are one.
+    /// Number of troubles besides the gauge and the finding in the sentence. A gauge and the finding that
+    /// explains it count as one.
     fn more(&self, gauge: Option<&Gauge>, finding: Option<&Finding>) -> usize {
         let told = |rule: &str| finding.is_some_and(|finding| finding.rule == rule);
         let bad = self.findings.iter();
@@ -142,7 +142,7 @@ impl Line<'_> {
             .map(|finding| finding.cure.clone())
             .unwrap_or_default();
         if cure.is_empty() && self.failed(gauge) {
-            // Lost connections and restarts stand there.
+            // The log shows lost connections and restarts.
             cure = "L the log".into();
         }
         Cause {
@@ -160,7 +160,7 @@ impl Line<'_> {
         gauge.label == "p99" && self.evidence.oltp.failed > 0
     }
 
-    /// `p99 4ms→31ms`, `server 95 of 97`.
+    /// Formats a gauge with its figure: `p99 4ms→31ms`, `server 95 of 97`.
     fn figure(&self, gauge: &Gauge) -> String {
         if self.failed(gauge) {
             let failed = self.evidence.oltp.failed;
@@ -173,7 +173,7 @@ impl Line<'_> {
         format!("{} {} of {}", gauge.label, gauge.value, gauge.target)
     }
 
-    /// `4ms→`, where it is known what the figure was while it was good.
+    /// Returns `4ms→` if the figure is known from the time when it was good.
     fn before(&self, gauge: &Gauge) -> String {
         let bad = self.since.bad.get(gauge.label);
         bad.and_then(|(_, before)| *before)
@@ -181,7 +181,7 @@ impl Line<'_> {
             .unwrap_or_default()
     }
 
-    /// What a finding says, after what the customers feel of it where it explains that, too.
+    /// The finding's sentence, after the missed latency if the finding explains that, too.
     fn with_latency(&self, gauge: &Gauge, finding: &Finding) -> String {
         let latency = self.gauges.iter().find(|other| {
             other.label == "p99"
@@ -227,7 +227,7 @@ impl Line<'_> {
     }
 }
 
-/// Nothing is missed, as far as is known. What is not known is not held.
+/// The cause if no known target is missed. An unknown figure does not count as within its target.
 fn calm(gauges: &[Gauge], unknown: &[Unknown], since: &Since, now: Moment) -> Cause {
     let held = since.calm.map_or(0.0, |calm| now.since(calm));
     let held = format::seconds(held);
@@ -272,7 +272,7 @@ fn calm(gauges: &[Gauge], unknown: &[Unknown], since: &Since, now: Moment) -> Ca
     }
 }
 
-/// `locks, views (permission denied …), p99 (…)`: what has the same reason stands together.
+/// Lists what is unknown, grouped by reason: `locks, views (permission denied …), p99 (…)`.
 fn told(unknown: &[&Unknown]) -> String {
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for Unknown { what, why } in unknown {
@@ -287,7 +287,7 @@ fn told(unknown: &[&Unknown]) -> String {
     told.collect::<Vec<_>>().join(", ")
 }
 
-/// What comes of a missed target.
+/// Damage done by a missed target.
 fn damage(gauge: &Gauge) -> Damage {
     match gauge.label {
         "server" => Damage::Halt,
@@ -296,7 +296,7 @@ fn damage(gauge: &Gauge) -> Damage {
     }
 }
 
-/// Danger before warning; then what causes before what suffers.
+/// Danger before warning; then causes before their effects.
 fn importance(gauge: &Gauge) -> (Health, u8) {
     let rank = match gauge.label {
         "locks" => 9,

@@ -1,27 +1,29 @@
-//! The gauge `fresh`: how old views and summaries are, beside the age that somebody wants of them.
+//! The gauge `fresh`: the age of views and summaries relative to their targets.
 
 use super::{Gauge, Health, judge};
 use crate::config::Targets;
 use crate::format::Unit;
 use crate::pg::{Table, Value};
 
-/// The row of the view that is the latest against an age that somebody wants of it: the latest comes first. What a
-/// view's own refreshes have kept is no such age: any role may own a view, and refresh it as it likes.
+/// Returns the row of the view that is latest relative to a target that somebody set; rows are sorted latest
+/// first. A target learned from a view's own refreshes does not count: any role may own a view and refresh it
+/// at will.
 pub fn latest_wanted(views: &Table) -> Option<usize> {
     (0..views.rows.len()).find(|row| {
         views.get(*row, "target_s").is_known() && !views.get(*row, "target_own").is_true()
     })
 }
 
-/// Returns true if some age is wanted of the views, as far as is known.
+/// Returns true if a target is set for any view, or if that is not known yet.
 pub fn is_wanted(views: &Table) -> bool {
     views.column("target_s").is_none() || latest_wanted(views).is_some()
 }
 
-/// Where only the end of the last refresh is known, it is taken to have lasted no longer than this share of the target.
+/// If only the end of the last refresh is known, it is assumed to have lasted at most this share of the
+/// target.
 const SOON: f64 = 0.5;
 
-/// The gauge of the view that is the latest against its target.
+/// Returns the gauge of the view that is latest relative to its target.
 pub fn freshness(views: &Table, targets: &Targets) -> Gauge {
     let row = latest_wanted(views).unwrap_or(0);
     let fresh = views.get(row, "fresh_s");
@@ -39,7 +41,7 @@ pub fn freshness(views: &Table, targets: &Targets) -> Gauge {
     }
     gauge.value.insert_str(0, fresh.sign());
     gauge.health = match (fresh, gauge.health) {
-        // It may be past its target already, if the refresh took long; or not yet.
+        // If the refresh took long, the view may be past its target already.
         (Value::AtLeast(_), Health::Good | Health::Warning) if gauge.ratio >= SOON => {
             Health::Unknown
         }

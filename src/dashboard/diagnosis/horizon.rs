@@ -5,7 +5,7 @@ use crate::config::Targets;
 use crate::dashboard::panels::snapshots::oldest;
 use crate::format::Unit;
 
-/// The age of the oldest snapshot for which rows of this database wait.
+/// Returns the gauge of the oldest snapshot that keeps dead rows of this database.
 pub fn snapshot(evidence: &Evidence<'_>, targets: &Targets) -> Gauge {
     let (snapshots, bloat) = (evidence.snapshots, evidence.bloat);
     let holder = oldest(snapshots);
@@ -23,7 +23,7 @@ pub fn snapshot(evidence: &Evidence<'_>, targets: &Targets) -> Gauge {
         }
     }
     if let Some(row) = holder {
-        // A snapshot for which no row waits does no harm, however old it is.
+        // A snapshot that keeps no rows does no harm, however old it is.
         let dead = (0..bloat.rows.len()).filter_map(|row| bloat.get(row, "n_dead").int());
         let all = Some(dead.sum()).filter(|all| !bloat.columns.is_empty() && *all < DEAD_ROWS);
         gauge.health = match snapshots.get(row, "pins").int().or(all) {

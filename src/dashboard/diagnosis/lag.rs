@@ -1,16 +1,16 @@
-//! The gauge of replication: how far behind the last of those that follow is.
+//! The gauge of replication: the lag of the slowest follower.
 
 use super::rules::replication::{ARCHIVE_LATE_S, LATE_S, receives_nothing};
 use super::{Evidence, Gauge, Health, judge};
 use crate::dashboard::panels::replication::is_from_archive;
 use crate::format::Unit;
 
-/// Returns true if anybody follows this server, or it follows another.
+/// Returns true if this server has followers, or follows another.
 pub fn is_judged(evidence: &Evidence<'_>) -> bool {
     follows(evidence).next().is_some()
 }
 
-/// The longest lag of a replica, or of this server where it is a standby.
+/// Returns the gauge of the longest lag of a replica, or of this server if it is a standby.
 pub fn lag(evidence: &Evidence<'_>) -> Gauge {
     let table = evidence.replication;
     let lags = follows(evidence).filter_map(|row| table.get(row, "lag_s").number());
@@ -28,7 +28,7 @@ pub fn lag(evidence: &Evidence<'_>) -> Gauge {
         gauge.health = Health::Danger;
         gauge.ratio = gauge.ratio.max(1.0);
     } else if follows(evidence).any(|row| is_from_archive(table, row)) && longest.is_some() {
-        // It grows as well while nobody writes to the primary.
+        // It also grows while nobody writes to the primary.
         gauge.value.insert(0, '≤');
         gauge.health = if longest >= Some(ARCHIVE_LATE_S) {
             Health::Warning

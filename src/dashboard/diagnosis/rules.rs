@@ -1,4 +1,4 @@
-//! The rules: each looks at the evidence and says one sentence, or nothing.
+//! The rules: each judges the evidence and returns one sentence, or nothing.
 
 mod capacity;
 mod locks;
@@ -18,14 +18,14 @@ use crate::pg::Table;
 /// A rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
-    /// Its name, as it stands in docs/diagnosis.md and in findings.
+    /// Its name, as in docs/diagnosis.md and in findings.
     pub name: &'static str,
-    /// What it finds.
+    /// Description of the trouble it finds.
     pub about: &'static str,
     find: fn(&Evidence<'_>) -> Option<Finding>,
 }
 
-/// All rules. Where several explain the same miss, the first one that found something is believed.
+/// All rules. If several explain the same missed target, the first one that found something wins.
 pub const RULES: &[Rule] = &[
     Rule {
         name: "plain_refresh",
@@ -153,7 +153,7 @@ pub const RULES: &[Rule] = &[
     },
 ];
 
-/// What all rules find, in their order.
+/// Returns the findings of all rules, in their order.
 pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let found = RULES.iter().filter_map(|rule| {
         let finding = (rule.find)(evidence)?;
@@ -165,7 +165,7 @@ pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     found.collect()
 }
 
-/// The rules as Markdown, as they stand in docs/diagnosis.md.
+/// Returns the table of rules in docs/diagnosis.md, as Markdown.
 pub fn markdown() -> String {
     let rows = RULES
         .iter()
@@ -176,7 +176,7 @@ pub fn markdown() -> String {
     )
 }
 
-/// `idle in transaction` takes too much of one line.
+/// Abbreviates `idle in transaction`, which is too long for one line.
 fn short(state: &str) -> &str {
     if state.starts_with("idle in transaction") {
         "idle in tx"
@@ -185,13 +185,14 @@ fn short(state: &str) -> &str {
     }
 }
 
-/// `pid 812 (metabase, reports, olap)`: what is cut on a narrow screen is what matters least.
+/// Returns `pid 812 (metabase, reports, olap)`, ordered so that a narrow screen cuts the least important
+/// part.
 fn described(table: &Table, row: usize) -> String {
     let pid = table.get(row, "pid").int().unwrap_or(0);
     format!("pid {pid} ({})", who(table, row))
 }
 
-/// What `described` says behind the pid: `metabase, reports, olap`.
+/// The part of [`described`] after the pid: `metabase, reports, olap`.
 fn who(table: &Table, row: usize) -> String {
     let text = |name| table.get(row, name).text().filter(|text| !text.is_empty());
     let role = text("usename").or(text("role"));
@@ -202,7 +203,7 @@ fn who(table: &Table, row: usize) -> String {
     parts.join(", ")
 }
 
-/// `1 vacuum in vain`, `3 vacuums in vain`.
+/// Returns `1 vacuum in vain`, `3 vacuums in vain`.
 fn in_vain(times: i64) -> String {
     let vacuums = if times == 1 { "vacuum" } else { "vacuums" };
     format!("{times} {vacuums} in vain")
@@ -213,7 +214,7 @@ fn row_of(activity: &Table, pid: i64) -> Option<usize> {
     (0..activity.rows.len()).find(|row| activity.get(*row, "pid").int() == Some(pid))
 }
 
-/// Seconds that a backend has worked on its statement, or its transaction has been open.
+/// Seconds for which a backend's transaction has been open or, if unknown, its statement has run.
 fn age_s(activity: &Table, row: usize) -> f64 {
     let number = |name| activity.get(row, name).number();
     number("xact_age_s")
@@ -221,7 +222,7 @@ fn age_s(activity: &Table, row: usize) -> f64 {
         .unwrap_or(0.0)
 }
 
-/// What a backend does, for the evidence: `active for 12s`.
+/// State of a backend, as evidence: `active for 12s`.
 fn doing(activity: &Table, row: usize) -> String {
     let state = activity.get(row, "state").text().unwrap_or("?");
     format!(

@@ -1,26 +1,26 @@
-//! Since when what is bad has been so.
+//! Start times of missed targets and findings.
 
 use super::finding::Finding;
 use super::{Gauge, Health};
 use crate::dashboard::event::Moment;
 use std::collections::BTreeMap;
 
-/// Since when each gauge has been where it is, and each finding has been found.
+/// Times since which each gauge has been bad and each finding has been present.
 #[derive(Clone, Debug, Default)]
 pub struct Since {
     pub(super) bad: BTreeMap<&'static str, (Moment, Option<f64>)>,
     pub(super) found: BTreeMap<(&'static str, String), Moment>,
     pub(super) calm: Option<Moment>,
-    /// When something was measured first.
+    /// Time of the first measurement.
     first: Option<Moment>,
 }
 
-/// Seconds from the first measurement on in which what is bad has been so before.
+/// Seconds after the first measurement during which a trouble is assumed to be older than it.
 const FIRST_LOOK_S: f64 = 3.0;
 
 impl Since {
-    /// Notes gauges and findings as they are at `now`; `before` is the figure that a gauge had while it
-    /// was good.
+    /// Records gauges and findings as of `now`; `before` returns the figure that a gauge had while it was
+    /// good.
     pub fn note(
         &mut self,
         gauges: &[Gauge],
@@ -56,7 +56,8 @@ impl Since {
         self.calm = if calm { self.calm.or(Some(now)) } else { None };
     }
 
-    /// Returns true if what was first seen at `began` may have begun long before: nobody had looked yet.
+    /// Returns true if something first seen at `began` may have begun long before, because nothing was
+    /// measured earlier.
     pub(super) fn is_first_look(&self, began: Moment) -> bool {
         self.first
             .is_some_and(|first| began.since(first) <= FIRST_LOOK_S)

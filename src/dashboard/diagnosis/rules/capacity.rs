@@ -1,4 +1,4 @@
-//! What there is only so much of: connections, parallel workers.
+//! Limited resources: connections, parallel workers.
 
 use super::described;
 use crate::config::WorkClass;
@@ -8,12 +8,12 @@ use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::format;
 use std::collections::BTreeMap;
 
-/// So many users of connections are listed.
+/// Maximum number of connection users listed.
 const LISTED: usize = 5;
-/// Share of the connections from which it is said who has them.
+/// Share of the connections in use from which their users are named.
 const SCARCE: f64 = 0.8;
 
-/// Returns true if more sessions of a class are connected than are wanted.
+/// Returns true if a class has more sessions than its target allows.
 fn is_pool_full(evidence: &Evidence<'_>) -> bool {
     let targets = &evidence.config.targets;
     let full = |class, limit: u32| {
@@ -24,7 +24,7 @@ fn is_pool_full(evidence: &Evidence<'_>) -> bool {
         || full(WorkClass::Olap, targets.olap_connections)
 }
 
-/// Who has the connections.
+/// Finds the users of most connections if these are scarce.
 pub fn connections(evidence: &Evidence<'_>) -> Option<Finding> {
     let used = evidence.database.first("numbackends_all").number()?;
     let limit = evidence
@@ -81,7 +81,7 @@ pub fn connections(evidence: &Evidence<'_>) -> Option<Finding> {
         } else {
             Damage::Latency
         },
-        // That they are there slows nobody down.
+        // Idle connections alone slow nobody down.
         explains: &["server", "oltp pool", "olap pool"],
         subject: worst.clone(),
         sentence: format!(
@@ -95,7 +95,7 @@ pub fn connections(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// Who has the parallel workers, where all are taken.
+/// Finds the users of the parallel workers if all are taken.
 pub fn workers(evidence: &Evidence<'_>) -> Option<Finding> {
     let limit = evidence.facts.first("max_parallel_workers").int()?;
     let activity = evidence.activity;
@@ -117,7 +117,7 @@ pub fn workers(evidence: &Evidence<'_>) -> Option<Finding> {
         Blocker::of(evidence, activity, row).cure()
     });
     Some(Finding {
-        // That no more of them are to be had slows down only who would have them.
+        // A lack of workers slows down only queries that would use them.
         explains: &["olap"],
         subject: format!("pid {leader}"),
         sentence: format!("all {limit} parallel workers are taken, {most} by {who}"),

@@ -1,4 +1,4 @@
-//! Who waits for whom.
+//! Lock waits and their blockers.
 
 mod point;
 mod queue;
@@ -11,16 +11,16 @@ use crate::dashboard::diagnosis::finding::{Fact, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health, wait_s};
 use crate::format;
 
-/// So many waiters are listed.
+/// Maximum number of waiters listed.
 const LISTED: usize = 5;
-/// So many who have to end together are named in the sentence.
+/// Maximum number of blockers named in the sentence if several have to end together.
 const NAMED: usize = 2;
 
 const EXPLAINS: &[&str] = &["locks", "tps", "olap", "oltp pool"];
-/// As [`EXPLAINS`], where the point query waits behind it, too: p99 is of that alone.
+/// Like [`EXPLAINS`], if the point query waits in the queue, too: p99 measures that query alone.
 const EXPLAINS_P99: &[&str] = &["locks", "p99", "tps", "olap", "oltp pool"];
 
-/// The gauges whose miss a queue explains.
+/// The gauges whose missed target a queue explains.
 fn explains(queue: &Queue<'_>) -> &'static [&'static str] {
     if point::waits_behind(queue) {
         EXPLAINS_P99
@@ -29,7 +29,7 @@ fn explains(queue: &Queue<'_>) -> &'static [&'static str] {
     }
 }
 
-/// Sessions that queue behind one.
+/// Finds sessions that queue behind one or several blockers.
 pub fn lock_queue(evidence: &Evidence<'_>) -> Option<Finding> {
     let queue = Queue::of(evidence)?;
     let ways = queue.ways();
@@ -64,7 +64,7 @@ pub fn lock_queue(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// The root of the queue is a refresh that is not CONCURRENTLY.
+/// Finds a queue whose root is a refresh without CONCURRENTLY.
 pub fn plain_refresh(evidence: &Evidence<'_>) -> Option<Finding> {
     let queue = Queue::of(evidence)?;
     let [root] = *queue.roots.as_slice() else {
@@ -118,7 +118,7 @@ pub fn plain_refresh(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// What a prepared transaction is, and who ends it how.
+/// Facts about a prepared transaction, and the statement that ends it.
 fn prepared(queue: &Queue<'_>, row: usize) -> Vec<Fact> {
     let text = |name| queue.text(row, name);
     let gid = text("application_name");
@@ -138,7 +138,7 @@ fn prepared(queue: &Queue<'_>, row: usize) -> Vec<Fact> {
     ]
 }
 
-/// The roots, those who wait longest, and how it may be ended.
+/// Facts about the roots, the longest waiters and the ways to end the queue.
 fn listed(queue: &Queue<'_>, ways: &[Way]) -> Vec<Fact> {
     let table = queue.table;
     let mut facts = Vec::new();
@@ -192,7 +192,7 @@ fn listed(queue: &Queue<'_>, ways: &[Way]) -> Vec<Fact> {
     facts
 }
 
-/// ` for table t`, where the panel Locks is asked for it.
+/// Returns `, for table t` if the locks panel knows the relation.
 fn target(evidence: &Evidence<'_>, pid: i64) -> String {
     let target =
         row_of(evidence.locks, pid).and_then(|row| evidence.locks.get(row, "target").text());

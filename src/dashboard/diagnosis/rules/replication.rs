@@ -1,4 +1,5 @@
-//! Replication, from both sides: what a standby does not receive or replay, what a primary keeps or misses.
+//! Replication from both sides: WAL that a standby does not receive or replay, WAL and standbys that a
+//! primary retains or lacks.
 
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health};
@@ -6,23 +7,23 @@ use crate::dashboard::panels::replication::is_from_archive;
 use crate::format;
 use crate::pg::{Table, Value};
 
-/// What ends a pause of replay.
+/// Resumes a paused replay.
 pub(super) const RESUME: &str = "SELECT pg_wal_replay_resume()";
-/// WAL kept for a slot from this many bytes on.
+/// Bytes of WAL retained for a slot from which a finding is made.
 const RETAINED: f64 = 4.0 * 1024.0 * 1024.0 * 1024.0;
-/// WAL that has come to a slot while nobody reads it.
+/// Bytes of WAL added for a slot while nobody reads it.
 const GROWN: f64 = 16.0 * 1024.0 * 1024.0;
 /// Bytes and seconds that a replica may be behind.
 const BEHIND: (f64, f64) = (256.0 * 1024.0 * 1024.0, 10.0);
-/// Seconds that a replica may be behind, however few bytes that are.
+/// Seconds that a replica may be behind, regardless of bytes.
 pub const LATE_S: f64 = 60.0;
-/// Seconds without a receiver: a walreceiver tries again every five.
+/// Seconds without a receiver; a walreceiver reconnects every five seconds.
 const DOWN_S: f64 = 10.0;
-/// Age of the last commit that a standby has replayed from an archive: WAL comes there by whole files, which a
-/// primary that is not busy fills slowly.
+/// Age in seconds of the last commit that a standby has replayed from an archive: WAL arrives there in whole
+/// files, which a primary that is not busy fills slowly.
 pub const ARCHIVE_LATE_S: f64 = 600.0;
 
-/// The worst of what replicas, slots and the receiver tell.
+/// Returns the worst finding about replicas, slots and the receiver.
 pub fn replication(evidence: &Evidence<'_>) -> Option<Finding> {
     let table = evidence.replication;
     let found = (0..table.rows.len()).filter_map(|row| of_row(table, row));
@@ -57,7 +58,7 @@ fn gone(table: &Table, row: usize) -> Option<Finding> {
     let (what, cure) = match table.get(row, "kind").text()? {
         "slot" => (
             format!("replication slot {name} was dropped {ago} ago"),
-            // Logical ones are of a database.
+            // Only logical slots belong to a database.
             match table.get(row, "client").text() {
                 None => format!(
                     "if its standby lives: SELECT pg_create_physical_replication_slot('{name}', true)"
@@ -119,7 +120,7 @@ fn slot(table: &Table, row: usize) -> Option<Finding> {
         } else {
             Health::Warning
         },
-        // A slot fills the disk, or its reader cannot go on.
+        // A slot fills the disk, or its reader cannot continue.
         damage: Damage::Halt,
         subject: format!("slot {name}"),
         sentence,
@@ -140,7 +141,7 @@ fn replica(table: &Table, row: usize) -> Option<Finding> {
         return Some(Finding {
             health: Health::Danger,
             damage: Damage::Halt,
-            // What only reads commits nothing that a standby would have to confirm.
+            // Read-only transactions have no commit that a standby must confirm.
             explains: &["tps", "locks"],
             subject: "synchronous standby".into(),
             sentence: format!(
@@ -178,7 +179,7 @@ fn replica(table: &Table, row: usize) -> Option<Finding> {
     })
 }
 
-/// This server is a standby.
+/// Finding for a server that is a standby.
 fn receiver(table: &Table, row: usize) -> Option<Finding> {
     let number = |name| table.get(row, name).number();
     let bytes = number("lag_bytes").unwrap_or(0.0);
@@ -243,22 +244,22 @@ fn receiver(table: &Table, row: usize) -> Option<Finding> {
     })
 }
 
-/// Returns true if this server is a standby to which no WAL comes, as far as one look or several can tell.
+/// Returns true if this server is a standby that receives no WAL, as far as the samples so far can tell.
 pub fn receives_nothing(table: &Table, row: usize) -> bool {
     let is = |name| table.get(row, name);
     let down = is("down_s");
     let long = down.number() >= Some(DOWN_S);
     let is_down = if is("restores").is_true() {
-        // An archive may be all that it has, or what it still catches up from.
+        // An archive may be its only source, or the source it still catches up from.
         long && is("wanted").is_true()
     } else {
-        // None has been seen yet, however short that is.
+        // None has been seen so far, even if that is a short time.
         long || matches!(down, Value::AtLeast(_))
     };
     is("kind").text() == Some("receiver") && is_down
 }
 
-/// What is known of a standby to which no WAL comes, and what cures it.
+/// Sentence and cure for a standby that receives no WAL.
 fn nothing(table: &Table, row: usize) -> (String, &'static str) {
     const LOOK: &str =
         "look at primary_conninfo and the log; if the WAL was removed there: pg_basebackup";

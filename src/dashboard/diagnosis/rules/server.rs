@@ -1,17 +1,17 @@
-//! The server as a whole: checkpoints, ids that run out, counters.
+//! The server as a whole: checkpoints, exhaustion of ids, counter resets.
 
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health};
 use crate::format;
 
-/// Forced checkpoints that come faster than this share of checkpoint_timeout come too fast.
+/// Forced checkpoints more frequent than this share of checkpoint_timeout are too frequent.
 const TOO_FAST: f64 = 1.0 / 3.0;
-/// Share of max_wal_size that lies between two checkpoints when WAL volume forces them: the server
-/// begins one so that WAL of two stays within max_wal_size.
+/// Share of max_wal_size written between two checkpoints that WAL volume forces: the server starts one early
+/// enough that the WAL of two fits into max_wal_size.
 const BY_VOLUME: f64 = 0.25;
 const MB: f64 = 1024.0 * 1024.0;
 
-/// WAL volume forces checkpoints, one after the other: only where frequency and megabytes agree.
+/// Finds checkpoints forced by WAL volume one after the other; both frequency and volume must agree.
 pub fn checkpoints(evidence: &Evidence<'_>) -> Option<Finding> {
     let wal = evidence.wal;
     let number = |name| wal.first(name).number();
@@ -47,13 +47,13 @@ pub fn checkpoints(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// Ages of the oldest id, transactions or multixacts: autovacuum should have frozen long before the
-/// first; the second is near vacuum_failsafe_age (1.6 billion), beyond which little else is done.
+/// Ages of the oldest transaction or multixact id. Autovacuum should have frozen it long before the first;
+/// the second is close to vacuum_failsafe_age (1.6 billion), beyond which autovacuum skips all other work.
 const OLD: (f64, f64) = (500e6, 1_500e6);
-/// Ids there are, less those that the server keeps for a superuser's VACUUM.
+/// Number of ids, less those that the server reserves for a superuser's VACUUM.
 const ALL: f64 = 2_147_483_648.0 - 3e6;
 
-/// The oldest id of any kind.
+/// Finds the oldest id of any kind.
 pub fn wraparound(evidence: &Evidence<'_>) -> Option<Finding> {
     let table = evidence.wraparound;
     let ages = (0..table.rows.len()).flat_map(|row| {
@@ -104,7 +104,7 @@ pub fn wraparound(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// Rates of the interval in which counters were reset are not known.
+/// Finds a reset of counters: the rates of that interval are not known.
 pub fn counters_reset(evidence: &Evidence<'_>) -> Option<Finding> {
     let ago = evidence.reset_ago_s?;
     Some(Finding {

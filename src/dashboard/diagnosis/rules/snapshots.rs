@@ -1,4 +1,4 @@
-//! Who holds the xmin horizon, and which tables suffer.
+//! Holders of the xmin horizon, and the tables that suffer.
 
 use super::{described, in_vain, short};
 use crate::dashboard::diagnosis::blocker::{Blocker, Kind, end_prepared};
@@ -10,18 +10,18 @@ use crate::format;
 use crate::pg::Table;
 use std::fmt::Write;
 
-/// One table with this share of the dead rows stands for all.
+/// Share of the dead rows from which one table is named alone.
 const NEARLY_ALL: f64 = 0.9;
-/// So many tables are listed.
+/// Maximum number of tables listed.
 const LISTED: usize = 3;
-/// What cures a standby that holds rows back.
+/// Cure if a standby holds rows back.
 const THERE: &str = "look for its long query";
-/// The statement that finds it there.
+/// The statement that finds the query there.
 const LONG_QUERY: &str = "SELECT pid, usename, xact_start, query FROM pg_stat_activity \
                           WHERE backend_type = 'client backend' AND backend_xmin IS NOT NULL \
                           AND pid <> pg_backend_pid() ORDER BY age(backend_xmin) DESC LIMIT 5";
 
-/// The oldest snapshot of those that keep rows of this database, where rows wait for it.
+/// Finds the oldest snapshot that keeps dead rows of this database.
 pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
     let snapshots = evidence.snapshots;
     let row = oldest(snapshots)?;
@@ -37,7 +37,7 @@ pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
     let pins = number("pins").filter(|pins| *pins >= DEAD_ROWS as f64)?;
     let (who, how, cure) = holder(evidence, row);
     let suffering = suffering(evidence.bloat);
-    // On a narrow screen the end of the sentence is cut: who, how old and what it hurts come first.
+    // A narrow screen cuts the end of the sentence, so holder, age and harm come first.
     let mut sentence = format!(
         "{who} holds a {age} snapshot: ≤{} dead rows",
         format::count(pins)
@@ -85,7 +85,7 @@ pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
         &["snapshot", "dead", "tps"]
     };
     Some(Finding {
-        // That rows wait for it is what makes it a reason for slow work.
+        // Only dead rows kept by it make a snapshot a reason for slow work.
         explains,
         subject: who,
         sentence,
@@ -95,7 +95,7 @@ pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// The statement that ends it, or that finds what to end.
+/// The statement that ends the holder, or finds the query to end.
 fn statement(snapshots: &Table, row: usize, cure: &str) -> Option<Fact> {
     if snapshots.get(row, "kind").text() == Some("prepared") {
         let gid = snapshots.get(row, "holder").raw().unwrap_or_default();
@@ -105,7 +105,7 @@ fn statement(snapshots: &Table, row: usize, cure: &str) -> Option<Fact> {
     (cure == THERE).then(|| fact("there", LONG_QUERY))
 }
 
-/// Who, in which way, and what ends it.
+/// Returns the holder, its state in words, and the cure.
 fn holder(evidence: &Evidence<'_>, row: usize) -> (String, String, String) {
     let snapshots = evidence.snapshots;
     let text = |name| snapshots.get(row, name).text().unwrap_or_default();
@@ -128,7 +128,7 @@ fn holder(evidence: &Evidence<'_>, row: usize) -> (String, String, String) {
             Kind::Prepared.cure().into(),
         ),
         "replica" => replica(holder, text("application_name"), text("query")),
-        // The names of slots are made of a to z, 0 to 9 and underscores.
+        // Slot names contain only a to z, 0 to 9 and underscores.
         _ => (
             format!("replication slot {holder}"),
             String::new(),
@@ -140,7 +140,8 @@ fn holder(evidence: &Evidence<'_>, row: usize) -> (String, String, String) {
     }
 }
 
-/// A walsender that holds back rows: a standby by its name, or what else it serves.
+/// Returns the same for a walsender that holds rows back: a standby by its name, or the other service it
+/// does.
 fn replica(pid: &str, name: &str, query: &str) -> (String, String, String) {
     let kind = Kind::of_walsender(name, query);
     let (what, how, cure) = match kind {
@@ -155,7 +156,7 @@ fn replica(pid: &str, name: &str, query: &str) -> (String, String, String) {
     (who, how.into(), cure.into())
 }
 
-/// Returns true if dead rows wait in a table that the point query reads, which goes past them each time.
+/// Returns true if dead rows are kept in a table that the point query reads, which then skips them each time.
 fn hurts_point_query(evidence: &Evidence<'_>) -> bool {
     let bloat = evidence.bloat;
     (0..bloat.rows.len()).any(|row| {
@@ -166,7 +167,7 @@ fn hurts_point_query(evidence: &Evidence<'_>) -> bool {
     })
 }
 
-/// The relation with the most rows that wait.
+/// Returns the relation with the most dead rows kept.
 fn worst(bloat: &Table) -> Option<usize> {
     let waiting = |row: &usize| bloat.get(*row, "waiting").int().unwrap_or(0);
     (0..bloat.rows.len())
@@ -174,7 +175,7 @@ fn worst(bloat: &Table) -> Option<usize> {
         .max_by_key(waiting)
 }
 
-/// The tables of this database with the most dead rows that wait.
+/// Lists the tables of this database with the most dead rows kept.
 fn suffering(bloat: &Table) -> Vec<Fact> {
     let waiting = |row: &usize| bloat.get(*row, "waiting").int().unwrap_or(0);
     let mut rows: Vec<usize> = (0..bloat.rows.len())

@@ -8,7 +8,7 @@ use crate::format;
 use crate::pg::to_copy;
 use std::fmt::Write;
 
-/// The table with the greatest share of dead rows, among those that have many.
+/// Finds the table with the greatest share of dead rows among those that have many.
 pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
     let bloat = evidence.bloat;
     let share = |row: &usize| bloat.get(*row, "dead_pct").number().unwrap_or(0.0);
@@ -63,7 +63,7 @@ pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
         fact("vacuum", why.clone()),
     ];
     let mut sentence = format!("{relation}: {dead} dead rows, {share}; {why}");
-    // What a vacuum may not remove, autovacuum may not remove, either.
+    // Rows that VACUUM may not remove, autovacuum may not remove, either.
     let cure = match off.filter(|_| !vain || gone) {
         Some(off) => {
             let _ = write!(sentence, ", {}", off.words);
@@ -82,14 +82,14 @@ pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// Autovacuum is off for a table.
+/// A table whose autovacuum is off.
 struct Off {
     words: &'static str,
     cure: String,
 }
 
 impl Off {
-    /// Of the table in `row`.
+    /// Returns this for the table in `row` if its autovacuum is off.
     fn of(evidence: &Evidence<'_>, row: usize) -> Option<Self> {
         let statement = evidence.bloat.get(row, "switch_on").raw()?;
         Some(Self {
@@ -103,7 +103,7 @@ impl Off {
     }
 }
 
-/// Where statements that change something are sent.
+/// Returns the prefix that says to run a statement on the primary, if this server is a standby.
 fn place(evidence: &Evidence<'_>) -> &'static str {
     if evidence.facts.first("in_recovery").is_true() {
         "on the primary: "
@@ -112,7 +112,7 @@ fn place(evidence: &Evidence<'_>) -> &'static str {
     }
 }
 
-/// The statement that vacuums the table in `row`.
+/// Returns the statement that vacuums the table in `row`.
 pub fn vacuum(evidence: &Evidence<'_>, row: usize) -> String {
     let Some(name) = evidence.bloat.get(row, "quoted").raw() else {
         return String::new();
@@ -120,7 +120,7 @@ pub fn vacuum(evidence: &Evidence<'_>, row: usize) -> String {
     format!("{}VACUUM {}", place(evidence), to_copy(name))
 }
 
-/// The slot that holds the rows, where one does.
+/// Returns the name of the slot that holds the rows, if a slot does.
 fn slot(holder: &str) -> Option<&str> {
     let catalogue = holder.strip_prefix("slot_catalog ");
     catalogue.or(holder.strip_prefix("slot "))

@@ -1,5 +1,5 @@
-//! What goes wrong in silence: WAL that is not archived, deadlocks, sequential scans where an index is
-//! missing, waits for SLRU buffers.
+//! Silent failures: WAL that is not archived, deadlocks, sequential scans for lack of an index, waits for
+//! SLRU buffers.
 
 use crate::dashboard::diagnosis::blocker::Blocker;
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
@@ -9,12 +9,12 @@ use crate::format;
 use crate::pg::to_copy;
 use std::fmt::Write;
 
-/// A failing archiver tries again every minute: a failure older than this is of before.
+/// Seconds: a failing archiver retries every minute, so an older failure is over.
 const STILL_S: f64 = 300.0;
-/// Archiving that has not worked for so long is a danger.
+/// Seconds of failed archiving from which it is a danger.
 const LONG_S: f64 = 600.0;
 
-/// WAL is not archived.
+/// Finds WAL that is not archived.
 pub fn archiver(evidence: &Evidence<'_>) -> Option<Finding> {
     let wal = evidence.wal;
     let number = |name| wal.first(name).number();
@@ -49,10 +49,10 @@ pub fn archiver(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// Percent of a sequence from which its end is near, and from which it is very near.
+/// Percentages of a sequence used from which its end is near, and very near.
 const USED: (f64, f64) = (80.0, 95.0);
 
-/// The sequence that is nearest to its end, or to that of its column.
+/// Finds the sequence nearest to its end, or to the end of its column's type.
 pub fn sequences(evidence: &Evidence<'_>) -> Option<Finding> {
     let table = evidence.sequences;
     let used = |row: &usize| table.get(*row, "used_pct").number().unwrap_or(0.0);
@@ -82,7 +82,7 @@ pub fn sequences(evidence: &Evidence<'_>) -> Option<Finding> {
         fact("used", format::percent(used(&worst))),
         fact("column", text("column_name")),
     ];
-    // To change the type of a column locks its table while all of it is written anew.
+    // Changing the type of a column locks its table while it is rewritten.
     let cure = match statement {
         Some(statement) if !matches!(text("type_name"), "smallint" | "integer") => statement,
         statement => {
@@ -111,7 +111,7 @@ pub fn sequences(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// Deadlocks of the last minute.
+/// Finds deadlocks of the last minute.
 pub fn deadlocks(evidence: &Evidence<'_>) -> Option<Finding> {
     let lately = evidence.oltp.deadlocks_lately;
     if lately < 1.0 {
@@ -141,13 +141,13 @@ pub fn deadlocks(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// Sequential scans a second, rows of each, and rows a second from which they are worth a word.
+/// Minimums for a finding: scans per second, rows per scan, and rows per second.
 const SCANS: (f64, f64, f64) = (0.5, 10_000.0, 5e5);
-/// Rows a second from which it is bad by itself, if OLTP reads them: a processor reads some ten million.
+/// Rows per second from which OLTP scans are bad by themselves; one processor reads some ten million.
 const MANY_ROWS: f64 = 2e6;
 
-/// The table of which most is read by sequential scans that come again and again: if that takes much of a
-/// processor from OLTP, or p99 is missed meanwhile.
+/// Finds the table most read by repeated sequential scans if they cost OLTP much processor time, or if p99 is
+/// missed meanwhile.
 pub fn seq_scans(evidence: &Evidence<'_>) -> Option<Finding> {
     let bloat = evidence.bloat;
     let rate = |row: usize, name| bloat.get(row, name).number().unwrap_or(0.0);
@@ -209,7 +209,7 @@ pub fn seq_scans(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// Wait events of SLRU buffers, without what is added to their names by version.
+/// Wait events of SLRU buffers, without the suffixes that vary by version.
 const SLRU: [&str; 7] = [
     "Subtrans",
     "MultiXactOffset",
@@ -219,10 +219,11 @@ const SLRU: [&str; 7] = [
     "Notify",
     "Serial",
 ];
-/// Percent of its working time that a class waits for them, and sessions that do at once.
+/// Minimums for a finding: percent of a class's working time spent waiting for them, and sessions waiting at
+/// once.
 const SLRU_WAITS: (f64, f64) = (10.0, 0.5);
 
-/// `K on pid 812, the oldest transaction; `, where a key of ours ends that.
+/// Returns `K on pid 812, the oldest transaction; ` if a key can end that session.
 fn end_oldest(evidence: &Evidence<'_>) -> String {
     let snapshots = evidence.snapshots;
     let oldest =
@@ -235,7 +236,7 @@ fn end_oldest(evidence: &Evidence<'_>) -> String {
     told.unwrap_or_default()
 }
 
-/// Sessions wait for the buffers of subtransactions, multixacts and the like.
+/// Finds sessions that wait for the buffers of subtransactions, multixacts and the like.
 pub fn slru(evidence: &Evidence<'_>) -> Option<Finding> {
     let waits = evidence.wait_events;
     let of_slru = |row: usize| {
@@ -277,7 +278,7 @@ pub fn slru(evidence: &Evidence<'_>) -> Option<Finding> {
     };
     Some(Finding {
         health: Health::Warning,
-        // Who looks up other transactions slows down those who do, too.
+        // Sessions that look up other transactions delay the others that do, too.
         explains: if class == "oltp" {
             &["p99", "tps", "olap"]
         } else {

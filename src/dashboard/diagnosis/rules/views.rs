@@ -7,7 +7,8 @@ use crate::dashboard::diagnosis::{Evidence, Health};
 use crate::format;
 use crate::pg::{Table, Value};
 
-/// Why the view in `row` is not refreshed by a key here, in few words that say who or where.
+/// Returns the reason why no key refreshes the view in `row` here, in few words that name the role or server
+/// to use.
 pub fn refusal(evidence: &Evidence<'_>, row: usize) -> Option<String> {
     let views = evidence.views;
     let flag = |name| views.get(row, name);
@@ -16,7 +17,7 @@ pub fn refusal(evidence: &Evidence<'_>, row: usize) -> Option<String> {
     }
     let may = flag("may_refresh");
     if may.is_known() && !may.is_true() {
-        // As the owner of the shop nobody can log in.
+        // The owner of the shop cannot log in.
         let who = match views.get(row, "owner").text() {
             Some("htap_owner") => "htap_refresh",
             owner => owner.unwrap_or("its owner"),
@@ -29,13 +30,13 @@ pub fn refusal(evidence: &Evidence<'_>, row: usize) -> Option<String> {
         .then(|| "read-only here: refresh it elsewhere".into())
 }
 
-/// The latest view, where it is later than its target: of those with a target that somebody set, else of those that
-/// are older than their own refreshes have ever let them become.
+/// Finds the latest view that is past its target: first among those with a target that somebody set, then
+/// among those that are older than their own refreshes have ever let them become.
 pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
     let views = evidence.views;
     let is_late = |row: &usize| {
         let late = views.get(*row, "late").number();
-        // What may be as late as that may as well not be.
+        // An upper bound of the age does not prove that the view is late.
         late >= Some(1.0) && !matches!(views.get(*row, "fresh_s"), Value::AtMost(_))
     };
     let own = |row: &usize| views.get(*row, "target_own").is_true();
@@ -86,7 +87,7 @@ pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// A summary of which the refresher's check found that it differs from the shop, however fresh it is.
+/// Finds a summary that, by the refresher's check, differs from the shop however fresh it is.
 pub fn wrong_summary(evidence: &Evidence<'_>) -> Option<Finding> {
     let views = evidence.views;
     let found = |row: usize| {
@@ -114,18 +115,18 @@ pub fn wrong_summary(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// The row of the tables' panel for a view.
+/// Returns a view's row in the tables panel.
 fn bloat_of(bloat: &Table, view: &str) -> Option<usize> {
     let name = view.strip_prefix("public.").unwrap_or(view);
     (0..bloat.rows.len()).find(|row| bloat.get(*row, "relation").text() == Some(name))
 }
 
-/// A view is judged by its dead rows from this many on.
+/// Dead rows from which a view is judged.
 const MANY: i64 = 5_000;
-/// Dead rows per row from which a view is bloated rather than lately refreshed.
+/// Dead rows as a percentage of rows from which a view is bloated rather than just refreshed.
 const BLOATED_PCT: f64 = 50.0;
 
-/// A column that is now() or its like makes every row new at each refresh.
+/// Finds a view with a column such as now(), which makes every row new at each refresh.
 pub fn now_view(evidence: &Evidence<'_>) -> Option<Finding> {
     let (views, bloat) = (evidence.views, evidence.bloat);
     let (view, row) = (0..views.rows.len())
@@ -160,17 +161,18 @@ pub fn now_view(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// So many times what autovacuum waits for.
+/// Multiple of autovacuum's threshold from which a vacuum is overdue.
 const OVERDUE: f64 = 3.0;
-/// Seconds: it was vacuumed while refreshes were watched.
+/// Seconds: a later vacuum happened while refreshes were observed.
 const LATELY_S: f64 = 180.0;
-/// Share of the last minutes in which somebody refreshed.
+/// Share of the last minutes during which refreshes ran.
 const BUSY: f64 = 0.5;
 
-/// VACUUM of a view waits for no refresh: autovacuum gives up at once, and comes back a nap later.
+/// Finds a view that autovacuum cannot lock between refreshes: it gives up at once and returns after
+/// autovacuum_naptime.
 pub fn starved_vacuum(evidence: &Evidence<'_>) -> Option<Finding> {
     let (views, bloat) = (evidence.views, evidence.bloat);
-    // Whoever vacuumed it lately did get its lock.
+    // A recent vacuum did get the lock.
     let vacuumed = |row: usize| {
         let ago = bloat.get(row, "last_vacuum_s").number();
         ago.is_some_and(|ago| ago < LATELY_S)

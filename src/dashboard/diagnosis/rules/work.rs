@@ -1,4 +1,4 @@
-//! Backends that take the machine: processors, I/O, temporary files, buffers.
+//! Backends that load the machine: processors, I/O, temporary files, buffers.
 
 use super::{age_s, described, row_of, short};
 use crate::dashboard::diagnosis::Evidence;
@@ -9,14 +9,14 @@ use crate::pg::Table;
 use crate::text;
 use std::collections::BTreeMap;
 
-/// A backend of less harm is not named as a cause.
+/// Harm below which a backend is not named as a cause.
 const HARMFUL: f64 = 5.0;
 
-/// Who works for less than this is one of many, each in its turn.
+/// Seconds of work below which a backend is just one of many that take turns.
 const BRIEF_S: f64 = 1.0;
 
-/// What a backend takes at this instant, in words: what slows others down. None where it sleeps, waits for its
-/// client, for a lock or for nothing that others want.
+/// The resource that a backend uses at this instant and that others may lack, in words. `None` if it sleeps,
+/// or waits for its client, for a lock or for anything that others do not need.
 fn takes(activity: &Table, row: usize) -> Option<String> {
     let text = |name| activity.get(row, name).text();
     if text("state") != Some("active") {
@@ -32,7 +32,8 @@ fn takes(activity: &Table, row: usize) -> Option<String> {
     }
 }
 
-/// The most harmful backend that takes something; else the oldest OLAP statement, which is what is late.
+/// Finds the most harmful backend that uses such a resource; else the oldest OLAP statement, which is late by
+/// itself.
 pub fn busy_backend(evidence: &Evidence<'_>) -> Option<Finding> {
     let activity = evidence.activity;
     let rows = || {
@@ -92,14 +93,14 @@ pub fn busy_backend(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// So many sessions of one role that compute at once are worth a word, where they are most of those that do.
+/// Sessions of one role on processors at once from which they are reported, if they are the majority.
 const MANY: usize = 3;
-/// On average over the last minute as well: sessions on a processor.
+/// Sessions on processors, averaged over the last minute, that are required as well.
 const ON_AVERAGE: f64 = 2.0;
-/// Columns of a statement in a sentence.
+/// Maximum width of a statement in a sentence, in columns.
 const STATEMENT: usize = 60;
 
-/// Many sessions of one role on processors at once.
+/// Finds many sessions of one role on processors at once.
 pub fn processors(evidence: &Evidence<'_>) -> Option<Finding> {
     let activity = evidence.activity;
     let computes = |row: &usize| takes(activity, *row).as_deref() == Some("on a processor");
@@ -149,10 +150,10 @@ pub fn processors(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// Temporary files of one backend from this many bytes on are worth a word.
+/// Bytes of one backend's temporary files from which they are reported.
 const LARGE_SPILL: f64 = 64.0 * 1024.0 * 1024.0;
 
-/// The backend with the largest temporary files.
+/// Finds the backend with the largest temporary files.
 pub fn temp_files(evidence: &Evidence<'_>) -> Option<Finding> {
     let files = evidence.temp_files;
     let bytes = files.first("bytes").number()?;
@@ -189,12 +190,13 @@ pub fn temp_files(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// Buffers a second that are taken from others before it is worth a word: 8 MB/s of 8 kB pages.
+/// Evictions per second from which they are reported: 8 MB/s of 8 kB pages.
 const MANY_EVICTIONS: f64 = 1_000.0;
 /// Share of all evictions that one kind of work must have to be named.
 const MOST: f64 = 0.6;
 
-/// Whose reads push others' pages out of shared_buffers, where the server tells (16 and later).
+/// Finds the kind of work whose reads push pages of others out of shared_buffers, if the server reports it
+/// (16 and later).
 pub fn cache(evidence: &Evidence<'_>) -> Option<Finding> {
     let io = evidence.io;
     let evictions = |row: usize| io.get(row, "evictions").number().unwrap_or(0.0);

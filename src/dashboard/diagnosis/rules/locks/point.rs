@@ -1,4 +1,5 @@
-//! Who holds up the point query. That is a session of ours, which no list of waiting sessions shows.
+//! Blockers of the point query, which runs in a session of this program that no list of waiting sessions
+//! shows.
 
 use super::super::{described, row_of, short};
 use super::queue::Queue;
@@ -8,7 +9,7 @@ use crate::dashboard::diagnosis::{Evidence, Health};
 use crate::format;
 use crate::pg::Table;
 
-/// Returns true if the point query waits for somebody in the queue.
+/// Returns true if the point query waits for a session in the queue.
 pub(super) fn waits_behind(queue: &Queue<'_>) -> bool {
     let locks = queue.evidence.point_locks;
     let mut nodes = queue.roots.iter().chain(&queue.rows);
@@ -23,8 +24,8 @@ pub(super) fn waits_behind(queue: &Queue<'_>) -> bool {
     })
 }
 
-/// The session or prepared transaction that holds the point query's table in ACCESS EXCLUSIVE mode, or waits for it:
-/// every reader that comes later waits behind it.
+/// Finds the session or prepared transaction that holds the point query's table in ACCESS EXCLUSIVE mode or
+/// waits for it: every later reader waits behind it.
 pub fn point_query(evidence: &Evidence<'_>) -> Option<Finding> {
     const ROW: usize = 0;
     let locks = evidence.point_locks;
@@ -70,7 +71,7 @@ pub fn point_query(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// What it rests on; of a prepared transaction who ends it how.
+/// The facts behind it; for a prepared transaction also the statement that ends it.
 fn facts(evidence: &Evidence<'_>, locks: &Table, known: Option<usize>, who: &str) -> Vec<Fact> {
     let words = |row: usize| {
         let table = locks.get(row, "quoted").text().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Sessions that wait behind one, and how they are set free.
+//! Sessions that wait behind a blocker, and the ways to release them.
 
 use super::super::described;
 use crate::dashboard::diagnosis::blocker::{Blocker, Kind, statement};
@@ -8,29 +8,29 @@ use crate::dashboard::wait_graph::WaitGraph;
 use crate::format;
 use crate::pg::Table;
 
-/// A shorter wait is how locks work.
+/// Seconds; a shorter wait is normal for locks.
 const WORTH_A_WORD_S: f64 = 0.2;
-/// So many ways are told.
+/// Maximum number of ways listed.
 const LISTED: usize = 5;
 
-/// The sessions that wait behind one root, or behind several of which each holds all of them up.
+/// Sessions that wait behind one root, or behind several roots that each block all of them.
 pub(super) struct Queue<'a> {
     pub(super) evidence: &'a Evidence<'a>,
     pub(super) table: &'a Table,
     pub(super) graph: WaitGraph,
-    /// Rows of the table, who waits longest first.
+    /// Rows of the table, the longest wait first.
     pub(super) rows: Vec<usize>,
     pub(super) longest_s: f64,
-    /// Who has to end, so that somebody goes on: nodes. None where nobody is seen who holds them up.
+    /// Nodes that have to end before any waiter proceeds; empty if no blocker is visible.
     pub(super) roots: Vec<usize>,
-    /// All who wait for any lock, where those are more.
+    /// Number of sessions that wait for any lock, if that is more than this queue.
     pub(super) of: Option<usize>,
-    /// Some were not asked whom they wait for: there may be more behind the root.
+    /// True if the blockers of some waiters were not queried: there may be more behind the root.
     pub(super) least: bool,
 }
 
 impl<'a> Queue<'a> {
-    /// The queue in which most time is lost.
+    /// Returns the queue that loses the most time.
     pub(super) fn of(evidence: &'a Evidence<'a>) -> Option<Self> {
         let table = evidence.waits();
         let graph = WaitGraph::of(table);
@@ -49,7 +49,7 @@ impl<'a> Queue<'a> {
         if let Some((root, behind)) = queues.first() {
             rows.clone_from(behind);
             roots.push(*root);
-            // Whoever waits behind two goes on only when both have ended.
+            // A session that waits behind two proceeds only when both have ended.
             for (other, also) in queues.get(1..).unwrap_or_default() {
                 if !graph.released(&roots).is_empty() {
                     break;
@@ -74,7 +74,7 @@ impl<'a> Queue<'a> {
         })
     }
 
-    /// `3 sessions wait up to 12s`, `3 of 8 waiting sessions wait up to 12s`.
+    /// Returns `3 sessions wait up to 12s`, `3 of 8 waiting sessions wait up to 12s`.
     pub(super) fn waiting(&self) -> String {
         let n = self.rows.len();
         let who = match self.of {
@@ -95,12 +95,12 @@ impl<'a> Queue<'a> {
         Blocker::of(self.evidence, self.table, row)
     }
 
-    /// Returns true if the node is a prepared transaction of which the name is known.
+    /// Returns true if the node is a prepared transaction whose name is known.
     pub(super) fn is_prepared(&self, node: usize) -> bool {
         self.graph.is_row(node) && self.graph.pid(node) == 0
     }
 
-    /// Who a node is: a session, a prepared transaction, or one of several.
+    /// Name of a node: a session, a prepared transaction, or one of several such.
     pub(super) fn name(&self, node: usize) -> String {
         if self.is_prepared(node) {
             let gid = self.text(node, "application_name");
@@ -119,7 +119,7 @@ impl<'a> Queue<'a> {
         }
     }
 
-    /// `, idle in tx`, of a session whose state is told.
+    /// Returns `, idle in tx` for a session whose state is visible.
     pub(super) fn state(&self, node: usize) -> String {
         let state = match self.table.get(node, "state").text() {
             Some(state) if self.graph.is_row(node) && !self.is_prepared(node) => state,
@@ -128,7 +128,7 @@ impl<'a> Queue<'a> {
         format!(", {}", super::super::short(state))
     }
 
-    /// How it may be ended, the least harmful first.
+    /// The ways to end it, the least harmful first.
     pub(super) fn ways(&self) -> Vec<Way> {
         let freed = |nodes: &[usize]| self.graph.released(nodes).len();
         let mut ways = Vec::new();
@@ -140,7 +140,7 @@ impl<'a> Queue<'a> {
                 frees: freed(&self.roots),
             });
         }
-        // Who waits for a strong lock on a table holds up all who come after, also where the holder does not.
+        // A waiter for a strong lock on a table blocks all later ones, even those the holder would not block.
         let in_front = self.rows.iter().copied().filter(|row| {
             let wants = [self.text(*row, "wait_event"), self.text(*row, "locktype")];
             wants.contains(&"relation") && !self.graph.waiters(*row).is_empty()
@@ -155,9 +155,9 @@ impl<'a> Queue<'a> {
         ways
     }
 
-    /// The way that is advised: of those that free nearly all the least harmful one.
+    /// The recommended way: the least harmful of those that release nearly all waiters.
     fn advised(&self, ways: &[Way]) -> Option<Way> {
-        // Whoever is cancelled while it waits waits no more, either.
+        // A waiter that is cancelled no longer waits, either.
         let served = |way: &Way| {
             let waiting = way.nodes.iter().filter(|node| self.rows.contains(node));
             way.frees + waiting.count()
@@ -167,7 +167,7 @@ impl<'a> Queue<'a> {
         ways.iter().find(enough).cloned()
     }
 
-    /// What cures it, in few words.
+    /// The cure, in few words.
     pub(super) fn cure(&self, ways: &[Way]) -> String {
         let Some(way) = self.advised(ways) else {
             return String::new();
@@ -176,7 +176,7 @@ impl<'a> Queue<'a> {
         match (blockers.as_slice(), way.nodes.as_slice()) {
             ([only], [node]) if self.roots.contains(node) => {
                 let cure = only.cure();
-                // Whoever may not be ended can be made room for.
+                // If the blocker may not be ended, a waiter in front can make room.
                 match self
                     .waiting_definition()
                     .filter(|_| only.kind.is_costly() && only.kind != Kind::Prepared)
@@ -206,7 +206,7 @@ impl<'a> Queue<'a> {
         }
     }
 
-    /// What cures it where several stand in the way, of whom no key of ours ends all.
+    /// The cure if several block and keys cannot end them all.
     fn cure_of_several(&self, blockers: &[Blocker]) -> String {
         let is_let = |blocker: &Blocker| blocker.kind.is_to_finish();
         let waiter = self
@@ -223,20 +223,20 @@ impl<'a> Queue<'a> {
         }
     }
 
-    /// `3 of 8`, or `≥50 of 60` where some were not asked whom they wait for.
+    /// Returns `3 of 8`, or `≥50 of 60` if the blockers of some waiters were not queried.
     fn freed(&self, way: &Way) -> String {
         let all = self.of.filter(|_| self.least).unwrap_or(self.rows.len());
         let least = if self.least { "≥" } else { "" };
         format!("{least}{} of {all}", way.frees)
     }
 
-    /// `C on pid 9 (ALTER TABLE)`: a definition that waits directly behind the root.
+    /// Returns `C on pid 9 (ALTER TABLE)` for a definition that waits directly behind the root.
     fn waiting_definition(&self) -> Option<String> {
         let direct = |row: &&usize| {
             let blockers = self.graph.blockers(**row);
             blockers.iter().any(|blocker| self.roots.contains(blocker))
         };
-        // Whoever waits for a row holds up nobody who would not wait as well.
+        // A waiter for a row lock blocks only sessions that would wait anyway.
         let strong = |row: &&usize| {
             let wants = [self.text(**row, "wait_event"), self.text(**row, "locktype")];
             wants.contains(&"relation")
@@ -247,7 +247,7 @@ impl<'a> Queue<'a> {
         Some(format!("C on pid {} ({what})", self.graph.pid(row)))
     }
 
-    /// What a way frees and what is lost, a fact each.
+    /// The waiters released and the work lost by each way, one fact per way.
     pub(super) fn told(&self, ways: &[Way]) -> Vec<Fact> {
         let line = |way: &Way| {
             let names: Vec<String> = way.nodes.iter().map(|node| self.brief(*node)).collect();
@@ -273,7 +273,7 @@ impl<'a> Queue<'a> {
     }
 }
 
-/// Sessions or prepared transactions that end together, and what comes of it.
+/// Sessions or prepared transactions to end together, and the consequences.
 #[derive(Clone, Debug)]
 pub(super) struct Way {
     harm: u8,
@@ -281,7 +281,7 @@ pub(super) struct Way {
     frees: usize,
 }
 
-/// `pid 812 (metabase, reports, olap)`, and its database where that is not ours.
+/// Returns `pid 812 (metabase, reports, olap)`, with its database unless that is the current one.
 fn session(evidence: &Evidence<'_>, table: &Table, row: usize) -> String {
     let ours = evidence.facts.first("current_database").text();
     let database = table.get(row, "datname").text();

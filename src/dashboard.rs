@@ -1,4 +1,4 @@
-//! The dashboard: events in, effects out, one view.
+//! The dashboard: the model takes in events and returns effects; a view draws it.
 
 pub mod action;
 pub mod audit;

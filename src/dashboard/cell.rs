@@ -1,11 +1,11 @@
-//! A table's cell as text: what is not known is never a 0.
+//! Table cells as text: an unknown value is never written as 0.
 
 use super::panels::spec::ColumnSpec;
 use crate::format::{self, Unit};
 use crate::pg::Value;
 use std::borrow::Cow;
 
-/// How far a figure is beyond its column's thresholds.
+/// Threshold that a figure exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     /// Above `warn`.
@@ -17,15 +17,15 @@ pub enum Severity {
 /// A table's cell, ready to be placed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell<'a> {
-    /// What is written.
+    /// The text.
     pub text: Cow<'a, str>,
     /// True if it is aligned to the right.
     pub right: bool,
-    /// Whether it is beyond a threshold.
+    /// Threshold that the figure exceeds, if any.
     pub severity: Option<Severity>,
 }
 
-/// Writes one cell. `utc_offset_s` is the local time's distance from UTC, for times of day.
+/// Formats one cell. `utc_offset_s` is the offset of local time from UTC in seconds, for times of day.
 pub fn cell<'a>(value: &'a Value, column: &ColumnSpec, utc_offset_s: i32) -> Cell<'a> {
     let text = match value {
         Value::Null => Cow::Borrowed(format::NONE),
@@ -43,7 +43,7 @@ pub fn cell<'a>(value: &'a Value, column: &ColumnSpec, utc_offset_s: i32) -> Cel
             Cow::Owned(format!("{}{figure}", value.sign()))
         }
         Value::Decimal(exact, number) => match column.unit {
-            // The exact text, unless it is the tail of an average with sixteen decimals.
+            // The exact text, unless it has a long tail of decimals, as averages do.
             Unit::Plain if number.is_finite() && fraction_digits(exact) <= 4 => {
                 Cow::Borrowed(&**exact)
             }
@@ -60,7 +60,7 @@ pub fn cell<'a>(value: &'a Value, column: &ColumnSpec, utc_offset_s: i32) -> Cel
     }
 }
 
-/// How far `number` is beyond the column's thresholds.
+/// Returns the threshold of the column that `number` exceeds, if any.
 pub fn severity(number: f64, column: &ColumnSpec) -> Option<Severity> {
     let above = |threshold: Option<f64>| threshold.is_some_and(|threshold| number > threshold);
     if above(column.danger) {

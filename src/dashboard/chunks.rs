@@ -1,18 +1,18 @@
-//! A queue of what is kept of every second: its clones share what they have in common, so that the models
-//! of an hour's minutes hold its figures once.
+//! A queue of per-second records. Its clones share their common entries, so that the models kept for each
+//! minute of an hour store every figure once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Entries shared as one.
+/// Entries per shared chunk.
 const CHUNK: usize = 60;
 
 /// Entries, oldest first.
 #[derive(Clone, Debug)]
 pub struct Chunks<T> {
-    /// Of [`CHUNK`] each.
+    /// Chunks of [`CHUNK`] entries each.
     full: VecDeque<Arc<[T]>>,
-    /// Fewer than [`CHUNK`].
+    /// Fewer than [`CHUNK`] entries.
     newest: Vec<T>,
 }
 
@@ -26,7 +26,7 @@ impl<T> Default for Chunks<T> {
 }
 
 impl<T: Copy> Chunks<T> {
-    /// Appends an entry, and forgets chunks that are not among the newest `keep`.
+    /// Appends an entry and drops whole chunks beyond the newest `keep` entries.
     pub fn push(&mut self, entry: T, keep: usize) {
         self.newest.push(entry);
         if self.newest.len() == CHUNK {
@@ -36,24 +36,24 @@ impl<T: Copy> Chunks<T> {
         while self.len() >= keep + CHUNK && self.full.pop_front().is_some() {}
     }
 
-    /// How many there are: up to a chunk more than are to be kept.
+    /// Number of entries: up to one chunk more than should be kept.
     fn len(&self) -> usize {
         self.full.len() * CHUNK + self.newest.len()
     }
 
-    /// All, oldest first.
+    /// Returns all entries, oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = T> {
         let full = self.full.iter().flat_map(|chunk| chunk.iter());
         full.chain(&self.newest).copied()
     }
 
-    /// Forgets all.
+    /// Removes all entries.
     pub fn clear(&mut self) {
         self.full.clear();
         self.newest.clear();
     }
 
-    /// The oldest one for which `after` holds, where it holds for the newer ones, too.
+    /// Returns the oldest entry for which `after` holds; `after` must hold for all newer entries, too.
     pub fn first_where(&self, after: impl Fn(&T) -> bool) -> Option<T> {
         let before = |entry: &T| !after(entry);
         let chunk = self

@@ -1,32 +1,32 @@
-//! A model put away until somebody looks at its moment: what takes most of its room, the rows of its feeds,
-//! is packed.
+//! A stored past model. The rows of its feeds, which take most of its memory, are compressed until the moment
+//! is viewed.
 
 use super::model::Model;
 use super::panels::rates;
 use crate::pg::Table;
 use std::io;
 
-/// Compression: higher levels save little on a minute's events.
+/// Compression level: higher ones save little on a minute's events.
 const LEVEL: i32 = 3;
 
 /// A model of the past.
 #[derive(Debug)]
 pub struct Keyframe {
-    /// Without the rows of its feeds, where those are packed.
+    /// The model, without the rows of its feeds if those are compressed.
     model: Box<Model>,
     rows: Option<Vec<u8>>,
 }
 
-/// Compresses; none where that fails.
+/// Compresses; `None` if that fails.
 pub fn pack(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut packed = zstd::bulk::compress(bytes, LEVEL).ok()?;
-    // It was made as large as the worst case.
+    // The buffer was allocated for the worst case.
     packed.shrink_to_fit();
     Some(packed)
 }
 
 impl Keyframe {
-    /// Puts away the model as it is.
+    /// Stores a copy of the model.
     pub fn of(model: &Model) -> Self {
         let mut model = model.clone();
         model.become_past();
@@ -48,7 +48,7 @@ impl Keyframe {
         }
     }
 
-    /// The model as it was.
+    /// Returns the stored model.
     pub fn model(&self) -> io::Result<Model> {
         let mut model = (*self.model).clone();
         if let Some(packed) = &self.rows {

@@ -1,12 +1,12 @@
-//! Statements without what is in them of others' data.
+//! Statements without the data in their literals.
 
-/// A statement without its literals: strings, numbers and what is quoted by dollars are `?`. Where a
-/// literal has no end, as in a text that was cut, all the rest is one. So is what comes behind a quote
-/// behind `--`: the text has lost its line ends, and nobody can tell where that comment ended.
+/// Returns a statement without its literals: strings, numbers and dollar-quoted text become `?`. If a literal
+/// has no end, as in a truncated text, everything after its start is masked. So is everything after a quote
+/// that follows `--`: the text has lost its line breaks, so the end of that comment is unknown.
 pub fn mask(sql: &str) -> String {
     let mut masked = String::with_capacity(sql.len());
     let mut rest = sql;
-    // The two characters before.
+    // The two previous characters.
     let (mut earlier, mut before) = (' ', ' ');
     let mut commented = false;
     while let Some(c) = rest.chars().next() {
@@ -18,7 +18,7 @@ pub fn mask(sql: &str) -> String {
         };
         let literal = match c {
             _ if quotes && commented => Some(rest.len()),
-            // E'...' knows a backslash before the quote.
+            // In E'...' a backslash can escape the quote.
             '\'' => Some(quoted(
                 rest,
                 matches!(before, 'e' | 'E') && !is_of_word(earlier),
@@ -57,13 +57,13 @@ fn is_of_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '$'
 }
 
-/// Bytes of a name in double quotes.
+/// Length of a name in double quotes, in bytes.
 fn name(text: &str) -> usize {
     let end = text.get(1..).and_then(|rest| rest.find('"'));
     end.map_or(text.len(), |end| end + 2)
 }
 
-/// Bytes of a comment, comments within it included.
+/// Length of a comment, including nested comments, in bytes.
 fn comment(text: &str) -> usize {
     let mut depth = 0_usize;
     let mut at = 0;
@@ -84,7 +84,7 @@ fn comment(text: &str) -> usize {
     text.len()
 }
 
-/// Bytes of a string in single quotes.
+/// Length of a string in single quotes, in bytes.
 fn quoted(text: &str, escapes: bool) -> usize {
     let mut chars = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {
@@ -102,7 +102,7 @@ fn quoted(text: &str, escapes: bool) -> usize {
     text.len()
 }
 
-/// Bytes of `$tag$…$tag$`; none where it is a parameter such as `$1`.
+/// Length of `$tag$…$tag$` in bytes; `None` for a parameter such as `$1`.
 fn dollar_quoted(text: &str) -> Option<usize> {
     let inner = text.get(1..)?;
     let tag = inner.find('$')?;
@@ -120,7 +120,7 @@ fn dollar_quoted(text: &str) -> Option<usize> {
     )
 }
 
-/// Bytes of a number: digits, a point, an exponent, hexadecimal digits.
+/// Length of a number in bytes: digits, a point, an exponent, hexadecimal digits.
 fn number(text: &str) -> usize {
     let of_number = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '_';
     text.find(|c: char| !of_number(c)).unwrap_or(text.len())

@@ -1,4 +1,4 @@
-//! What the model says to scripts: as a table, JSON, CSV or Prometheus' text. Reads the model, writes text.
+//! Output for scripts as a table, JSON, CSV or Prometheus text. Reads the model and writes text.
 
 pub mod csv;
 pub mod json;
@@ -13,12 +13,12 @@ use crate::format::Unit;
 use sheet::Sheet;
 use std::fmt::Write as _;
 
-/// What is told when no panel is named, besides gauges, cause and OLTP figures, to Prometheus.
+/// Panels that Prometheus gets if none is named, besides gauges, cause and OLTP figures.
 pub const DEFAULT: [&str; 4] = ["database", "snapshots", "bloat", "views"];
-/// Of its rows the first alone are told where nobody asked for the panel: there may be a thousand tables.
+/// A default panel and its maximum number of rows: there may be a thousand tables.
 const WORST: (&str, usize) = ("bloat", 20);
 
-/// The sheets of these panels; an unknown one is left out.
+/// Returns the sheets of these panels; unknown names are ignored.
 pub fn sheets(model: &Model, panels: &[String]) -> Vec<Sheet> {
     let feeds = panels.iter().filter_map(|name| model.feed_named(name));
     feeds
@@ -27,7 +27,7 @@ pub fn sheets(model: &Model, panels: &[String]) -> Vec<Sheet> {
         .collect()
 }
 
-/// The sheets that Prometheus is told where no panel is named.
+/// Returns the sheets that Prometheus gets if no panel is named.
 pub fn default_sheets(model: &Model) -> Vec<Sheet> {
     let mut told = vec![Sheet::oltp(model), Sheet::classes(model)];
     let mut panels = sheets(model, &DEFAULT.map(str::to_owned));
@@ -40,7 +40,7 @@ pub fn default_sheets(model: &Model) -> Vec<Sheet> {
     told
 }
 
-/// The panels that can be asked for by name.
+/// Names of the panels that can be requested.
 pub fn names(model: &Model) -> Vec<&str> {
     model
         .visible()
@@ -48,7 +48,7 @@ pub fn names(model: &Model) -> Vec<&str> {
         .collect()
 }
 
-/// Gauges whose target is missed.
+/// Returns the gauges whose target is missed.
 pub fn missed(model: &Model) -> Vec<&Gauge> {
     let gauges = model.gauges.iter();
     gauges
@@ -56,14 +56,14 @@ pub fn missed(model: &Model) -> Vec<&Gauge> {
         .collect()
 }
 
-/// Why nothing is measured at the moment; `None` where it is.
+/// Returns the reason why nothing is measured at the moment; `None` if something is.
 pub fn unmeasured(model: &Model) -> Option<String> {
     match &model.fast {
         Link::Lost { error, .. } => Some(format!("not connected: {error}")),
         Link::Idle => Some("not connected yet".into()),
         Link::Live(_) if sheet::is_measured(model) => None,
         Link::Live(_) => {
-            // Nothing else is asked before it is known what the server is.
+            // No other panel is queried before the server's facts are known.
             let first = if model.facts.is_none() {
                 "facts"
             } else {
@@ -77,7 +77,7 @@ pub fn unmeasured(model: &Model) -> Option<String> {
     }
 }
 
-/// What is not known, each with its reason: `locks: permission denied …`.
+/// Lists what is not known, each with its reason: `locks: permission denied …`.
 pub fn unknown(model: &Model) -> Vec<String> {
     let unknown = model.unknown.iter();
     unknown
@@ -88,7 +88,7 @@ pub fn unknown(model: &Model) -> Vec<String> {
         .collect()
 }
 
-/// A health as it is written: `good`.
+/// Name of a health in output: `good`.
 pub fn health(health: Health) -> &'static str {
     match health {
         Health::Unknown => "unknown",
@@ -98,7 +98,7 @@ pub fn health(health: Health) -> &'static str {
     }
 }
 
-/// A unit as it is written; empty where figures are plain.
+/// Name of a unit in output; empty for plain figures.
 pub fn unit(unit: Unit, rate: bool) -> &'static str {
     match (unit, rate) {
         (Unit::Plain, _) => "",
@@ -116,7 +116,7 @@ pub fn unit(unit: Unit, rate: bool) -> &'static str {
     }
 }
 
-/// Names and units of all that is told, as Markdown for docs/scripts.md.
+/// Names and units of all fields, as Markdown for docs/scripts.md.
 pub fn markdown() -> String {
     let mut text = String::from("| Panel | Rows told apart by | Fields |\n| --- | --- | --- |\n");
     let oltp = sheet::OLTP.iter();

@@ -1,34 +1,34 @@
-//! Who waits for whom: the waits-for graph, as `pg_blocking_pids` tells it.
+//! The waits-for graph of sessions, as reported by `pg_blocking_pids`.
 
 use crate::pg::Table;
 use std::collections::HashMap;
 
-/// A node is a row of the table by its position, or behind those a blocker that has no row.
+/// Graph of waits. Node numbers are row positions in the table, followed by blockers that have no row.
 #[derive(Debug)]
 pub struct WaitGraph {
     rows: usize,
     pids: Vec<i64>,
-    /// Whom each waits for.
+    /// The nodes that each node waits for.
     blockers: Vec<Vec<usize>>,
-    /// Who waits for each.
+    /// The nodes that wait for each node.
     waiters: Vec<Vec<usize>>,
-    /// Of a node that stands for one of several prepared transactions: their rows.
+    /// Rows of the prepared transactions that a node may stand for, if it is not known which.
     candidates: HashMap<usize, Vec<usize>>,
 }
 
-/// Rows of prepared transactions: `pg_blocking_pids` calls all of them 0.
+/// Rows of prepared transactions: `pg_blocking_pids` reports all of them as 0.
 struct Prepared<'a> {
-    /// By transaction id.
+    /// Rows by transaction id.
     by_xid: HashMap<&'a str, usize>,
-    /// Without one, as recordings of earlier versions have them.
+    /// Rows without an id, as in recordings of earlier versions.
     nameless: Vec<usize>,
-    /// Nodes for one of several.
+    /// Nodes that stand for one of several.
     groups: HashMap<&'a str, usize>,
 }
 
 impl WaitGraph {
-    /// Of a table with `pid` and `blocked_by`, pids with commas between them; `blocked_by_xid` tells which
-    /// prepared transactions a 0 among them is, by their `prepared_xid`.
+    /// Builds the graph from a table with `pid` and `blocked_by`, comma-separated pids; `blocked_by_xid`
+    /// lists the prepared transactions behind a 0 by their `prepared_xid`.
     pub fn of(table: &Table) -> Self {
         let rows = table.rows.len();
         let pid = |row| table.get(row, "pid").int();
@@ -70,7 +70,8 @@ impl WaitGraph {
         graph
     }
 
-    /// The nodes of prepared transactions: `745,746|747` is 745, and one of the other two.
+    /// Returns the nodes of prepared transactions: `745,746
+    /// 747` is 745 and one of the other two.
     fn prepared<'a>(&mut self, xids: &'a str, known: &mut Prepared<'a>) -> Vec<usize> {
         let mut nodes = Vec::new();
         for group in xids.split(',').filter(|group| !group.is_empty()) {
@@ -96,7 +97,7 @@ impl WaitGraph {
         nodes
     }
 
-    /// Rows of prepared transactions of which the node is one, where it is not known which.
+    /// Rows of the prepared transactions that the node may stand for, if it is not known which.
     pub fn candidates(&self, node: usize) -> &[usize] {
         self.candidates.get(&node).map_or(&[], Vec::as_slice)
     }
@@ -112,7 +113,7 @@ impl WaitGraph {
         let Some(blockers) = self.blockers.get_mut(waiter) else {
             return;
         };
-        // Of a parallel group the server tells the leader once for each worker.
+        // For a parallel group the server reports the leader once per worker.
         if waiter == blocker || blockers.contains(&blocker) {
             return;
         }
@@ -122,7 +123,7 @@ impl WaitGraph {
         }
     }
 
-    /// All nodes.
+    /// Returns all nodes.
     pub fn nodes(&self) -> std::ops::Range<usize> {
         0..self.pids.len()
     }
@@ -132,28 +133,28 @@ impl WaitGraph {
         node < self.rows
     }
 
-    /// The node's process id; 0 is a prepared transaction.
+    /// Process id of the node; 0 for a prepared transaction.
     pub fn pid(&self, node: usize) -> i64 {
         self.pids.get(node).copied().unwrap_or(0)
     }
 
-    /// Whom it waits for.
+    /// Returns the nodes that it waits for directly.
     pub fn blockers(&self, node: usize) -> &[usize] {
         self.blockers.get(node).map_or(&[], Vec::as_slice)
     }
 
-    /// Who waits for it, and for nobody between.
+    /// Returns the nodes that wait for it directly.
     pub fn waiters(&self, node: usize) -> &[usize] {
         self.waiters.get(node).map_or(&[], Vec::as_slice)
     }
 
-    /// Those that wait for nobody, and for whom others wait.
+    /// Returns the nodes that wait for no other and block at least one.
     pub fn roots(&self) -> impl Iterator<Item = usize> {
         self.nodes()
             .filter(|node| self.blockers(*node).is_empty() && !self.waiters(*node).is_empty())
     }
 
-    /// All who wait for the node, directly or through others.
+    /// Returns all nodes that wait for the node, directly or through others.
     pub fn behind(&self, node: usize) -> Vec<usize> {
         let mut seen = vec![false; self.pids.len()];
         let mut found = Vec::new();
@@ -172,13 +173,13 @@ impl WaitGraph {
         found
     }
 
-    /// All who go on once these have ended, and after them those who wait for nobody else; each comes
-    /// behind those it waits for.
+    /// Returns all nodes released once `ended` have ended, including those released by them in turn; each
+    /// comes after those it waits for.
     pub fn released(&self, ended: &[usize]) -> Vec<usize> {
         let mut pending: Vec<usize> = self.blockers.iter().map(Vec::len).collect();
         for node in ended {
             if let Some(pending) = pending.get_mut(*node) {
-                // It does not go on.
+                // An ended node is not released itself.
                 *pending = usize::MAX;
             }
         }
@@ -198,8 +199,8 @@ impl WaitGraph {
         found.split_off(ended.len())
     }
 
-    /// How many stand before each, one behind the other. Who waits in a circle, until the server breaks it,
-    /// stands behind those outside of it.
+    /// Length of the longest chain of blockers before each node. Nodes in a cycle, which the server will
+    /// break, come after those outside of it.
     pub fn depths(&self) -> Vec<usize> {
         let mut depths = vec![0; self.pids.len()];
         let free = |node: &usize| self.blockers(*node).is_empty();
@@ -298,7 +299,7 @@ mod tests {
         assert_eq!(graph.depths(), [0, 1, 0, 0]);
     }
 
-    /// A recording can hold any number of rows, one behind the other.
+    /// A recording may contain any number of rows, each waiting for the previous one.
     #[test]
     fn a_queue_without_end_ends() {
         let rows = (0..200_000).map(|pid| {

@@ -1,10 +1,10 @@
-//! CSV by RFC 4180: a header, lines that end in CRLF, quotes where they are needed.
+//! CSV as in RFC 4180: a header, lines that end in CRLF, quotes if needed.
 
 use super::sheet::Sheet;
 use crate::pg::Value;
 use std::borrow::Cow;
 
-/// The rows of a panel. What is not known is an empty field, and an empty text is `""`.
+/// Returns the rows of a panel. An unknown value is an empty field; an empty text is `""`.
 pub fn text(sheet: &Sheet) -> String {
     let header = sheet.columns.iter().map(|column| quoted(&column.name));
     let mut text = line(header);

@@ -1,4 +1,4 @@
-//! JSON: raw figures in the units that docs/scripts.md names; what is not known is null.
+//! JSON: raw figures in the units listed in docs/scripts.md; an unknown figure is null.
 
 use super::sheet::Sheet;
 use super::{health, unit};
@@ -64,7 +64,7 @@ struct Fact<'a> {
     value: &'a str,
 }
 
-/// Everything, as one object and a newline.
+/// Returns all of it as one object and a newline.
 pub fn text(model: &Model, oltp: &Sheet, sheets: &[Sheet]) -> Result<String, serde_json::Error> {
     let at = chrono::DateTime::from_timestamp_millis(model.now.epoch_ms);
     let cause = &model.cause;
@@ -104,7 +104,7 @@ pub fn text(model: &Model, oltp: &Sheet, sheets: &[Sheet]) -> Result<String, ser
     Ok(text)
 }
 
-/// Why a panel is null, or columns of it are: `wal`, `wal.wal_lsn_bytes`.
+/// Reasons why a panel or some of its columns are null: `wal`, `wal.wal_lsn_bytes`.
 fn reasons(sheet: &Sheet) -> impl Iterator<Item = (String, &str)> {
     let whole = sheet.reason.as_deref();
     let whole = whole.map(|why| (sheet.name.clone(), why));
@@ -140,7 +140,7 @@ fn gauge(gauge: &crate::dashboard::diagnosis::Gauge) -> Gauge<'_> {
     }
 }
 
-/// Panels by name; null where nothing is known.
+/// Panels by name; null if nothing is known.
 struct Panels<'a>(&'a [Sheet]);
 
 impl Serialize for Panels<'_> {
@@ -157,8 +157,8 @@ impl Serialize for Panels<'_> {
     }
 }
 
-/// A row: its columns in their order, then `_unknown` where a null is more than that there is none, and `_bounds`
-/// where a figure is only a bound, `≥` or `≤`.
+/// A row: its columns in their order, then `_unknown` for nulls that are not SQL NULL, and `_bounds` for
+/// figures that are only a bound, `≥` or `≤`.
 struct Row<'a> {
     sheet: &'a Sheet,
     cells: &'a [Value],
@@ -189,7 +189,7 @@ impl Serialize for Row<'_> {
     }
 }
 
-/// Why a cell that is no SQL NULL is null.
+/// Returns the reason why a cell that is not SQL NULL is null.
 fn why(cell: &Value) -> Option<&'static str> {
     match cell {
         Value::Unavailable => Some("unavailable"),

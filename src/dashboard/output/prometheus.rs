@@ -1,4 +1,4 @@
-//! Prometheus' text exposition format: a gauge or counter per figure, in base units.
+//! Prometheus text exposition format: a gauge or counter per figure, in base units.
 
 use super::sheet::{self, Column, Sheet};
 use crate::dashboard::diagnosis::Health;
@@ -15,10 +15,10 @@ use std::collections::{BTreeSet, HashSet};
 
 pub use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
-/// How all names begin.
+/// Prefix of all metric names.
 const PREFIX: &str = "htap_top";
 
-/// Names of labels and what they hold.
+/// Names and values of labels.
 type Labels = Vec<(String, String)>;
 
 /// A metric with its samples.
@@ -30,11 +30,11 @@ struct Family {
     samples: Vec<(Labels, f64)>,
 }
 
-/// Everything that is told at once.
+/// All metrics of one exposition.
 #[derive(Debug)]
 struct Exposition(Vec<Family>);
 
-/// The text for these sheets, gauges and cause. What is not measured has no samples.
+/// Returns the text for these sheets, gauges and cause. A figure that is not measured has no samples.
 pub fn text(model: &Model, sheets: &[Sheet]) -> Result<String, std::fmt::Error> {
     let mut taken = BTreeSet::new();
     let mut families = judgement(model);
@@ -75,7 +75,7 @@ impl Collector for Exposition {
     }
 }
 
-/// Whether the server answers, how figures stand to their targets, which rule names the cause.
+/// Metrics for the server's availability, the gauges and their targets, and the rule that names the cause.
 fn judgement(model: &Model) -> Vec<Family> {
     let up = sheet::answers(model);
     let gauge = |name: &str, help: &str, samples| Family {
@@ -138,7 +138,7 @@ fn judgement(model: &Model) -> Vec<Family> {
     families
 }
 
-/// How old the rows of each panel are.
+/// The age of each panel's rows.
 fn ages(sheets: &[Sheet]) -> Family {
     let told = sheets.iter().filter(|sheet| sheet.rows.is_some());
     let age = |sheet: &Sheet| {
@@ -180,7 +180,7 @@ fn families(sheet: &Sheet) -> Vec<Family> {
     figures.map(family).collect()
 }
 
-/// Rows with their labels. Of several with the same labels the first, that is the worst, is told.
+/// Rows with their labels. Of several rows with the same labels only the first, which is the worst, is kept.
 fn labelled<'a>(sheet: &Sheet, rows: &'a [Vec<Value>]) -> Vec<(Labels, &'a Vec<Value>)> {
     let mut names = BTreeSet::new();
     let columns: Vec<(String, usize)> = sheet
@@ -221,7 +221,7 @@ fn word(cell: &Value) -> String {
     }
 }
 
-/// A cell as a figure. A whole number without a unit is a name (a pid, an OID), not a figure.
+/// Returns a cell as a figure. A whole number without a unit is an identifier (a pid, an OID), not a figure.
 fn figure(cell: &Value, column: &Column) -> Option<f64> {
     match cell {
         Value::Int(_) if column.spec.unit == Unit::Plain && !column.counter => None,
@@ -229,7 +229,7 @@ fn figure(cell: &Value, column: &Column) -> Option<f64> {
     }
 }
 
-/// A column's metric in base units, and what its figures are multiplied by.
+/// Returns the name of a column's metric in base units, and the factor for its figures.
 fn metric(panel: &str, column: &Column) -> (String, f64) {
     let mut stem = column.name.as_str();
     stem = stem.strip_suffix("_per_s").unwrap_or(stem);
@@ -252,13 +252,13 @@ fn metric(panel: &str, column: &Column) -> (String, f64) {
         full += "_per_second";
     }
     if column.counter {
-        // The format itself puts it there.
+        // The encoder appends it.
         full = full.trim_end_matches("_total").to_owned();
     }
     (name(&full), factor)
 }
 
-/// A valid name: what else than letters, digits and `_` stands in it becomes `_`.
+/// Returns a valid name: every character except letters, digits and `_` becomes `_`.
 fn name(text: &str) -> String {
     let valid = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     let mut name: String = text.chars().map(valid).collect();
@@ -268,7 +268,7 @@ fn name(text: &str) -> String {
     name
 }
 
-/// A valid name of a label. Those that begin with `__` are Prometheus' own.
+/// Returns a valid label name. Prometheus reserves names that begin with `__`.
 fn label_name(column: &str) -> String {
     let name = name(column);
     match name.trim_start_matches('_') {

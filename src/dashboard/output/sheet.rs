@@ -1,4 +1,4 @@
-//! What is told to scripts: panels as rows with described columns.
+//! Data for scripts: panels as rows with described columns.
 
 use crate::config::WorkClass;
 use crate::dashboard::feed::Feed;
@@ -12,28 +12,28 @@ use crate::format::Unit;
 use crate::pg::{Class, Value};
 use std::collections::BTreeSet;
 
-/// A panel, or figures that stand for themselves, in the form that all formats are made of.
+/// A panel, or standalone figures, in the form from which all formats are written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sheet {
     /// Name of the panel.
     pub name: String,
     /// Its title.
     pub title: String,
-    /// One row, a figure per column.
+    /// True for one row with a figure per column.
     pub single: bool,
     /// All columns, in the order of the cells.
     pub columns: Vec<Column>,
-    /// The columns that people look at, the most telling first.
+    /// Columns shown to people, the most important first.
     pub shown: Vec<usize>,
-    /// Columns that tell rows apart.
+    /// Columns that identify a row.
     pub labels: Vec<String>,
-    /// Rows; `None` where they are not known.
+    /// Rows; `None` if they are not known.
     pub rows: Option<Vec<Vec<Value>>>,
-    /// Why there are none.
+    /// Reason why there are no rows.
     pub reason: Option<String>,
     /// Columns that are not known, each with the reason.
     pub lacks: Vec<(String, String)>,
-    /// They are none because our role may not see them.
+    /// True if there are none because the current role may not read them.
     pub forbidden: bool,
     /// Seconds since they were measured.
     pub age_s: Option<f64>,
@@ -42,18 +42,18 @@ pub struct Sheet {
 /// A column of a [`Sheet`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Column {
-    /// Name, unlike all others of the sheet.
+    /// Name, unique within the sheet.
     pub name: String,
     /// Title, unit, help.
     pub spec: ColumnSpec,
-    /// Its figures are per second.
+    /// True if its figures are per second.
     pub rate: bool,
-    /// Its figures only grow, until statistics are reset.
+    /// True if its figures only grow until statistics are reset.
     pub counter: bool,
 }
 
 impl Sheet {
-    /// The rows of a panel as the model has them now, in the order of the panel.
+    /// Returns the current rows of a panel, in the panel's order.
     pub fn of(model: &Model, feed: &Feed) -> Self {
         let front = &feed.spec.front;
         let told = feed.sampling.missing.is_empty() && is_told(model, feed);
@@ -84,7 +84,7 @@ impl Sheet {
         }
     }
 
-    /// The transactions of the watched database, as the panel OLTP shows them.
+    /// Returns the transactions of the watched database, as the OLTP panel shows them.
     pub fn oltp(model: &Model) -> Self {
         let oltp = &model.history.oltp;
         let row = is_measured(model).then(|| vec![OLTP.iter().map(|c| (c.3)(oltp)).collect()]);
@@ -113,7 +113,7 @@ impl Sheet {
         }
     }
 
-    /// Sessions by class.
+    /// Returns the sessions by class.
     pub fn classes(model: &Model) -> Self {
         let oltp = &model.history.oltp;
         let row = |class: &WorkClass| {
@@ -172,29 +172,29 @@ impl Sheet {
     }
 }
 
-/// Returns true if the watched database has told its counters, and still does.
+/// Returns true if the watched database has reported its counters and still does.
 pub fn is_measured(model: &Model) -> bool {
     let database = model.feed_named("database").and_then(|id| model.feed(id));
     matches!(model.fast, Link::Live(_)) && database.is_some_and(|feed| is_told(model, feed))
 }
 
-/// Returns true if the watched server answers, whatever it refuses.
+/// Returns true if the watched server answers, even if it refuses some queries.
 pub fn answers(model: &Model) -> bool {
     let mut fast = model.feeds.iter();
     matches!(model.fast, Link::Live(_))
         && fast.any(|feed| feed.spec.front.pool == Pool::Oltp && is_told(model, feed))
 }
 
-/// Returns true if a feed has told something by its session of now, and still does.
+/// Returns true if a feed got an answer in its current session and still gets answers.
 fn is_told(model: &Model, feed: &Feed) -> bool {
     let sampling = &feed.sampling;
     sampling.at.is_some() && !sampling.outlived && model.is_current(feed)
 }
 
-/// Name, unit and meaning of an OLTP figure, and the figure.
+/// Name, unit and description of an OLTP figure, and a function that returns it.
 type OltpColumn = (&'static str, Unit, &'static str, fn(&Oltp) -> Value);
 
-/// A percentile, where enough was timed to carry it.
+/// A percentile, pending until enough queries were timed for it.
 fn carried(oltp: &Oltp, figure: Option<f64>, needed: usize) -> Value {
     pending(figure.filter(|_| oltp.timed >= needed))
 }
@@ -203,7 +203,7 @@ fn pending(figure: Option<f64>) -> Value {
     figure.map_or(Value::Pending, Value::Float)
 }
 
-/// A count of sessions by their state; what the server hides from our role is not 0.
+/// A count of sessions by state; unavailable instead of 0 if the server hides sessions from the current role.
 fn seen(oltp: &Oltp, count: i64) -> Value {
     if oltp.sessions.is_empty() {
         Value::Pending
@@ -312,7 +312,7 @@ pub const OLTP: [OltpColumn; 15] = [
     ),
 ];
 
-/// What the server refuses of a panel.
+/// Columns of a panel that the server refuses, with the reasons.
 fn lacks(feed: &Feed) -> Vec<(String, String)> {
     let lacks = feed.forbidden.columns(&feed.source);
     lacks
@@ -320,7 +320,7 @@ fn lacks(feed: &Feed) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Figures of too few samples.
+/// Figures with too few samples, with the reasons.
 fn uncarried(oltp: &Oltp) -> Vec<(String, String)> {
     let percentiles = [
         ("p50_ms", CARRIES_P50),
@@ -343,8 +343,8 @@ fn uncarried(oltp: &Oltp) -> Vec<(String, String)> {
     lacks
 }
 
-/// The columns of a feed: those that the panel describes in its order, then what else came. An answer
-/// without rows does not tell its columns.
+/// The columns of a feed: those that the panel describes, in its order, then the others in the answer. An
+/// answer without rows has no columns.
 fn names(feed: &Feed) -> Vec<String> {
     let (spec, table) = (&feed.spec, &feed.table);
     let described = spec.order.iter();
@@ -356,7 +356,7 @@ fn names(feed: &Feed) -> Vec<String> {
     described.chain(rest).collect()
 }
 
-/// Columns with what their panel says of them; no two have the same name.
+/// Columns as described by their panel; names are made unique.
 fn columns(spec: &Spec, names: &[String]) -> Vec<Column> {
     let mut taken = BTreeSet::new();
     let column = |name: &String| Column {
@@ -366,7 +366,7 @@ fn columns(spec: &Spec, names: &[String]) -> Vec<Column> {
     names.iter().map(column).collect()
 }
 
-/// The compact ones first, then all that are not hidden.
+/// The compact columns first, then all that are not hidden.
 fn shown(spec: &Spec, names: &[String]) -> Vec<usize> {
     let compact = &spec.front.compact;
     let first = compact
@@ -379,7 +379,7 @@ fn shown(spec: &Spec, names: &[String]) -> Vec<usize> {
     first.chain(rest).collect()
 }
 
-/// What a panel says of its column called `name`.
+/// Returns a panel's description of its column called `name`.
 pub fn described(spec: &Spec, name: &str) -> Column {
     let column = spec.column(name);
     let listed = |names: &[String]| names.iter().any(|listed| listed == name);
@@ -393,7 +393,7 @@ pub fn described(spec: &Spec, name: &str) -> Column {
     }
 }
 
-/// `name`, or `name_2` and so on where it is taken.
+/// Returns `name`, or `name_2` and so on if it is taken.
 pub fn unlike(name: &str, taken: &mut BTreeSet<String>) -> String {
     let mut candidate = name.to_owned();
     let mut number = 2;
@@ -404,7 +404,7 @@ pub fn unlike(name: &str, taken: &mut BTreeSet<String>) -> String {
     candidate
 }
 
-/// The columns that tell the rows of a panel apart: those that it names for it, or its key.
+/// The columns that identify a panel's rows: its `labels`, or else its key.
 pub fn labels(spec: &Spec) -> Vec<String> {
     let front = &spec.front;
     if front.labels.is_empty() {
@@ -414,7 +414,7 @@ pub fn labels(spec: &Spec) -> Vec<String> {
     }
 }
 
-/// Why a panel has no rows.
+/// Returns the reason why a panel has no rows.
 fn reason(model: &Model, feed: &Feed) -> String {
     let sampling = &feed.sampling;
     if let Some(age) = model.age_s(feed) {

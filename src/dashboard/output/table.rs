@@ -1,4 +1,4 @@
-//! Aligned text for people: no colour, nothing that a pipe could not take.
+//! Aligned text for people: without colours or control characters, safe for a pipe.
 
 use super::health;
 use super::sheet::Sheet;
@@ -8,12 +8,12 @@ use crate::format;
 use crate::text::{self, Clean};
 use std::fmt::Write as _;
 
-/// Columns of a cell at most; a statement's text would push all else away.
+/// Maximum width of a cell, in columns; a statement's text would leave no room for the rest.
 const CELL: usize = 80;
-/// Between two columns.
+/// Gap between two columns.
 const GAP: &str = "  ";
 
-/// The figures beside their targets, the cause line, and what stands behind it.
+/// Returns the figures with their targets, the cause line, and the evidence for it.
 pub fn summary(model: &Model, oltp: &Sheet, width: usize) -> String {
     let mut text = heading(model);
     text.push('\n');
@@ -41,7 +41,7 @@ pub fn summary(model: &Model, oltp: &Sheet, width: usize) -> String {
     text
 }
 
-/// What is watched: `shop @ primary:5432  PostgreSQL 17.2`.
+/// Server and version: `shop @ primary:5432  PostgreSQL 17.2`.
 fn heading(model: &Model) -> String {
     let facts = model.facts.as_ref();
     let version = facts.and_then(|facts| facts.first("server_version").text());
@@ -51,7 +51,7 @@ fn heading(model: &Model) -> String {
     format!("{}{GAP}PostgreSQL {version}{standby}\n", model.start.target)
 }
 
-/// The cause line alone.
+/// Returns only the cause line.
 pub fn cause_line(model: &Model) -> String {
     let cause = &model.cause;
     let cure = match cause.cure.as_str() {
@@ -84,7 +84,7 @@ fn cause(model: &Model) -> String {
     aligned(&lines, &[false, false], usize::MAX)
 }
 
-/// The rows of a panel with a line that names it.
+/// Returns the rows of a panel below a line with its name.
 pub fn panel(sheet: &Sheet, utc_offset_s: i32, width: usize) -> String {
     let name = Clean::from(sheet.name.as_str());
     let mut text = format!("{name}: {}\n", Clean::from(sheet.title.as_str()));
@@ -146,7 +146,7 @@ pub fn panel(sheet: &Sheet, utc_offset_s: i32, width: usize) -> String {
     text + &lacks
 }
 
-/// A line for each reason why columns are not known.
+/// One line per reason why columns are not known.
 fn lacks(sheet: &Sheet) -> String {
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for (name, why) in &sheet.lacks {
@@ -161,7 +161,7 @@ fn lacks(sheet: &Sheet) -> String {
     lines.collect()
 }
 
-/// Lines of cells under each other. Columns that do not fit into `width` are counted in a last line.
+/// Aligns the cells of several lines. Columns that do not fit into `width` are counted in a last line.
 fn aligned<L: AsRef<[String]>>(lines: &[L], right: &[bool], width: usize) -> String {
     let mut widths = vec![0; right.len()];
     for line in lines {
@@ -173,7 +173,7 @@ fn aligned<L: AsRef<[String]>>(lines: &[L], right: &[bool], width: usize) -> Str
     let mut fitting = 0;
     for widest in &widths {
         let gap = if fitting == 0 { 0 } else { GAP.len() };
-        // The first ones are shown however narrow it is.
+        // The first two columns are shown even if they do not fit.
         if fitting >= 2 && widest + gap > room {
             break;
         }

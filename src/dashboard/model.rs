@@ -1,7 +1,7 @@
 //! The state of the dashboard, and the one place where it changes.
 //!
-//! `update` is pure: the same model and the same event give the same model and the same effects. The
-//! model reads no clock, no file, no environment.
+//! `update` is pure: the same model and event give the same new model and effects. The model reads no clock,
+//! file or environment.
 
 mod acting;
 mod deriving;
@@ -44,7 +44,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The most lines kept in the log.
+/// Maximum number of lines in the log.
 const LOG_LINES: usize = 500;
 
 /// The state of the dashboard.
@@ -52,67 +52,67 @@ const LOG_LINES: usize = 500;
 pub struct Model {
     /// Configuration.
     pub config: Config,
-    /// Started with.
+    /// Start parameters.
     pub start: Start,
-    /// Class rules.
+    /// Rules that classify sessions.
     pub classifier: Classifier,
-    /// Panels and what feeds them.
+    /// Panels with their data.
     pub feeds: Vec<Feed>,
-    /// Now.
+    /// Time of the last tick.
     pub now: Moment,
     /// Terminal columns and rows.
     pub size: (u16, u16),
-    /// Page.
+    /// The page shown.
     pub screen: Screen,
-    /// Panel with the focus.
+    /// The focused panel.
     pub focus: FeedId,
-    /// Over the page.
+    /// The popup over the page, if any.
     pub popup: Option<Popup>,
-    /// The filter being typed, and why it is no filter yet.
+    /// The filter being typed, and the reason why it is not valid yet.
     pub prompt: Option<(String, Option<String>)>,
-    /// Which feeds are asked.
+    /// The feeds to query.
     pub scope: SampleScope,
-    /// Samples are held.
+    /// True while sampling is paused.
     pub paused: bool,
-    /// Time between samples of the fast feeds.
+    /// Interval of the fast feeds.
     pub interval: Duration,
-    /// Mouse taken.
+    /// True if the mouse is captured.
     pub mouse: bool,
-    /// Position in `start.themes`.
+    /// Position of the theme in `start.themes`.
     pub theme: usize,
-    /// Way of the fast session.
+    /// Connection of the fast session.
     pub fast: Link,
-    /// Way of the slow session.
+    /// Connection of the slow session.
     pub slow: Link,
-    /// Way of the OLAP pool.
+    /// Connection of the OLAP pool.
     pub olap: Link,
-    /// What the server told about itself and our role.
+    /// Facts about the server and the current role; `None` until known.
     pub facts: Option<Table>,
     /// Figures over time.
     pub history: History,
     /// Gauges, worst first.
     pub gauges: Vec<Gauge>,
-    /// What the rules find.
+    /// Findings of the rules.
     pub findings: Vec<Finding>,
     /// The cause line.
     pub cause: Cause,
-    /// What is not known, and why.
+    /// Gauges and panels that are not known, with reasons.
     pub unknown: Vec<Unknown>,
-    /// Actions under way.
+    /// Actions in progress.
     pub running: Vec<Running>,
-    /// Refreshes that wait for their turn.
+    /// Refreshes waiting for their turn.
     pub queue: VecDeque<Action>,
     /// The log, newest last.
     pub log: VecDeque<LogLine>,
-    /// A passing word in the footer, and when it came.
+    /// A temporary message in the footer, and the time it appeared.
     pub notice: Option<(LogLine, Moment)>,
-    /// Client processor milliseconds per second, and server milliseconds per second.
+    /// Cost of this program: processor milliseconds per second on the client and on the server.
     pub cost: (f64, f64),
-    /// Where in time it stands, where that is not now.
+    /// Position in the past or in a recording; `None` while live.
     pub playback: Option<PlaybackPosition>,
-    /// Actions without a key.
+    /// State of the guard, which acts without a key.
     pub guarding: Guarding,
-    /// Something visible has changed since this was last taken.
+    /// True if something visible has changed since it was last reset.
     pub dirty: bool,
     last_id: u32,
     since: Since,
@@ -120,7 +120,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// A model that knows nothing yet.
+    /// Returns a model before its first sample.
     pub fn new(start: Start) -> Self {
         let config = start.config.clone();
         let built_in = panels::built_in().into_iter();
@@ -178,7 +178,7 @@ impl Model {
         model
     }
 
-    /// Takes an event in; what is wanted now comes back.
+    /// Applies an event and returns the effects to carry out.
     #[must_use]
     pub fn update(&mut self, event: Event) -> Vec<Effect> {
         match event {
@@ -273,13 +273,13 @@ impl Model {
         Some(FeedId(position as u16))
     }
 
-    /// The rows of the feed called `name`; none where it is off.
+    /// The rows of the feed called `name`; empty if its panel is off.
     pub fn rows(&self, name: &str) -> &Table {
         let feed = self.feed_named(name).and_then(|id| self.feed(id));
         feed.map_or(none(), |feed| &feed.table)
     }
 
-    /// Panels that a user can look at, in their order.
+    /// Panels available to the user, in their order.
     pub fn visible(&self) -> impl Iterator<Item = (FeedId, &Feed)> {
         let numbered = self
             .feeds
@@ -289,13 +289,13 @@ impl Model {
         numbered.filter(|(_, feed)| feed.visible)
     }
 
-    /// Seconds since the feed's last good answer.
+    /// Seconds since the feed's last successful answer.
     pub fn age_s(&self, feed: &Feed) -> Option<f64> {
         feed.sampling.at.map(|at| self.now.since(at))
     }
 
-    /// Returns true if what the feed shows may no longer be true: its session is lost, or the server has been
-    /// silent for an interval.
+    /// Returns true if the feed's rows may be outdated: its session is lost, or the server has not answered
+    /// for an interval.
     pub fn is_stale(&self, feed: &Feed) -> bool {
         if feed.sampling.at.is_none() {
             return false;
@@ -308,7 +308,7 @@ impl Model {
             || self.is_overdue(feed)
     }
 
-    /// The way to the sessions that answer this feed.
+    /// The connection used for this feed.
     pub fn link(&self, feed: &Feed) -> &Link {
         match feed.spec.front.pool {
             panels::spec::Pool::Oltp => &self.fast,
@@ -317,13 +317,13 @@ impl Model {
         }
     }
 
-    /// Returns true if the last good answer is older than it should be.
+    /// Returns true if the last successful answer is older than it should be.
     fn is_overdue(&self, feed: &Feed) -> bool {
         let limit = 2.5 * self.pace(feed).as_secs_f64() + 1.0;
         !self.paused && self.age_s(feed).is_some_and(|age| age > limit)
     }
 
-    /// What is said while the server cannot be reached.
+    /// Returns the message to show while the server cannot be reached.
     pub fn unreachable(&self) -> Option<String> {
         match &self.fast {
             Link::Lost { error, .. } => Some(format!("cannot reach the server: {error}")),
@@ -331,7 +331,7 @@ impl Model {
         }
     }
 
-    /// Seconds that the fast session has waited for its answer.
+    /// Seconds that the fast session has waited for an answer.
     pub fn silent_s(&self) -> f64 {
         let fast = self
             .feeds
@@ -341,7 +341,7 @@ impl Model {
         asked.map_or(0.0, |asked| self.now.since(asked))
     }
 
-    /// Takes over where the user is in `other`: page, focus, cursors, what lies over the page.
+    /// Copies the view state of `other`: page, focus, cursors and popups.
     pub fn look_like(&mut self, other: &Self) {
         self.size = other.size;
         self.screen = other.screen;
@@ -350,7 +350,7 @@ impl Model {
         self.mouse = other.mouse;
         self.prompt.clone_from(&other.prompt);
         self.popup = match &other.popup {
-            // It would be about somebody else.
+            // These would refer to another row.
             Some(Popup::Detail(_) | Popup::Confirm(_)) => None,
             popup => popup.clone(),
         };
@@ -360,19 +360,19 @@ impl Model {
         }
     }
 
-    /// Becomes a model of the past: nothing is open over the page, and nothing is done.
+    /// Turns it into a past model: no popup is open and nothing acts.
     pub fn become_past(&mut self) {
         (self.popup, self.prompt, self.notice) = (None, None, None);
         self.guarding.armed = false;
     }
 
-    /// Writes a line to the log and shows it for a while.
+    /// Adds a line to the log and shows it in the footer for a while.
     pub(super) fn say(&mut self, grade: Grade, text: &str) {
         let line = self.note(grade, text);
         self.notice = Some((line, self.now));
     }
 
-    /// Writes a line to the log.
+    /// Adds a line to the log.
     fn note(&mut self, grade: Grade, text: &str) -> LogLine {
         let line = LogLine {
             epoch_ms: self.now.epoch_ms,

@@ -1,4 +1,4 @@
-//! Actions: what is asked before, what is sent, what is said after.
+//! Actions: confirmation, execution and result.
 
 use super::{Confirm, LogLine, Model, Popup, Running};
 use crate::dashboard::action::{Action, ActionId, Backend, Grade, Outcome};
@@ -10,14 +10,14 @@ use crate::pg::Table;
 use crate::pg::admin::{Identity, Signal};
 use crate::text::{self, Clean};
 
-/// Columns of a query that a confirmation shows.
+/// Columns of a query shown in a confirmation.
 const QUERY_COLUMNS: usize = 200;
-/// Seconds from which a transaction is what a termination is about: once it has ended, the session
-/// is left alone.
+/// Transaction age in seconds from which a termination applies to that transaction only: if it has ended
+/// meanwhile, the session is left alone.
 const LONG_XACT_S: f64 = 10.0;
 
 impl Model {
-    /// Says why nothing can be done, where that is so.
+    /// Shows the reason if actions are blocked; returns true if they are.
     pub(super) fn barred(&mut self) -> bool {
         let why = self.blocked_reason();
         if let Some(why) = why {
@@ -26,7 +26,7 @@ impl Model {
         why.is_some()
     }
 
-    /// Why nothing can be done at the moment.
+    /// Returns the reason why no action is possible at the moment, if any.
     pub fn blocked_reason(&self) -> Option<&'static str> {
         if self.playback.is_some() {
             Some("viewing the past: no action is possible; Esc returns to live")
@@ -39,8 +39,8 @@ impl Model {
         }
     }
 
-    /// The row that a key means: the one whose detail is open, else the selected one. The detail stays
-    /// while rows come and go below it, and whoever reads it means what it shows.
+    /// Returns the row that a key acts on: the one whose detail is open, else the selected one. The detail
+    /// stays open while rows below it come and go, and a key applies to the row it shows.
     pub(super) fn row_meant(&self, id: FeedId) -> Option<usize> {
         let feed = self.feed(id)?;
         match &self.popup {
@@ -49,7 +49,7 @@ impl Model {
         }
     }
 
-    /// The backends that an action is meant for: the tagged ones, or the one meant.
+    /// The backends to act on: the tagged ones, or else the one that the key acts on.
     fn chosen(&self, signal: Signal) -> Vec<Backend> {
         let Some(feed) = self.feed(self.focus) else {
             return Vec::new();
@@ -101,7 +101,7 @@ impl Model {
             self.say(Grade::Doubtful, why);
             return;
         }
-        // The server would take the signal, do nothing, and the session would seem to be cured.
+        // The server would accept the signal and do nothing, which would look like success.
         let (idle, backends): (Vec<_>, Vec<_>) = chosen
             .into_iter()
             .partition(|backend| signal == Signal::Cancel && backend.idle);
@@ -167,7 +167,7 @@ impl Model {
         }));
     }
 
-    /// What is lost by ending a backend that is no ordinary session.
+    /// Returns the loss if the backend to be ended is not an ordinary session.
     fn loss_of(&self, backend: &Backend) -> Option<String> {
         let activity = self.rows("activity");
         let pid = backend.identity.pid;
@@ -178,7 +178,7 @@ impl Model {
             .then(|| format!("pid {pid}: {}", kind.loss()))
     }
 
-    /// What ending these backends frees: waiters and dead rows.
+    /// Describes the result of ending these backends: released waiters and removable dead rows.
     fn freed(&self, backends: &[Backend]) -> Option<String> {
         let hit = |table: &Table, row: usize| {
             let pid = table.get(row, "pid").int();
@@ -192,7 +192,7 @@ impl Model {
             .filter(|row| hit(activity, *row))
             .collect();
         let waiters = graph.released(&ended).len();
-        // Who waits for another may only stand before them in a queue that goes on.
+        // A backend that waits itself may only precede them in a queue that continues.
         let mut blockers = ended.iter().flat_map(|row| graph.blockers(*row));
         let waits = blockers.any(|blocker| !ended.contains(blocker));
         let snapshots = self.rows("snapshots");
@@ -245,7 +245,7 @@ impl Model {
         self.confirm_signal(Signal::Cancel, backends);
     }
 
-    /// Does what was asked for.
+    /// Carries out a confirmed action.
     pub(super) fn confirmed(&mut self, confirm: Confirm) -> Vec<Effect> {
         let Some(id) = confirm.cancels else {
             return self.act(confirm.actions);
@@ -265,7 +265,7 @@ impl Model {
         vec![Effect::CancelAction(id)]
     }
 
-    /// Starts actions; refreshes wait for one another.
+    /// Starts actions; refreshes run one after the other.
     fn act(&mut self, actions: Vec<Action>) -> Vec<Effect> {
         let mut effects = Vec::new();
         for action in actions {
@@ -337,7 +337,7 @@ impl Model {
             }
             effects.extend(self.next_refresh());
         }
-        // What the action changed is looked at at once.
+        // The panels that the action may have changed are sampled at once.
         let panels: Vec<_> = ["activity", "snapshots", "views", "locks"]
             .iter()
             .filter_map(|name| self.feed_named(name))
@@ -366,9 +366,9 @@ fn described<'t>(text: &dyn Fn(&'static str) -> Option<&'t str>, age: Option<&'t
     parts.collect::<Vec<_>>().join(", ")
 }
 
-/// The backend in `row`, where the row is one.
+/// Returns the backend in `row`, if the row is one.
 pub(super) fn backend(table: &Table, row: usize, signal: Signal) -> Option<Backend> {
-    // A prepared transaction that blocks others has no process.
+    // A blocking prepared transaction has no process.
     let pid = table.get(row, "pid").int().filter(|pid| *pid > 0)?;
     let text = |name| table.get(row, name).text();
     let xact_age = table
@@ -377,7 +377,7 @@ pub(super) fn backend(table: &Table, row: usize, signal: Signal) -> Option<Backe
         .or(table.get(row, "age_s").number());
     let since = match signal {
         Signal::Cancel => text("query_start"),
-        // A busy session is in another transaction by the time somebody says yes.
+        // A busy session is in another transaction by the time the user confirms.
         Signal::Terminate => {
             text("xact_start").filter(|_| xact_age.is_some_and(|age| age >= LONG_XACT_S))
         }

@@ -1,4 +1,4 @@
-//! What becomes of an answer: figures over time, and the panels' derived columns.
+//! Processing of answers: figures over time, and the derived columns of panels.
 
 use super::Model;
 use crate::dashboard::event::{Effect, FeedId, Moment};
@@ -11,7 +11,7 @@ use crate::dashboard::xid_clock::Clock;
 use crate::format::Unit;
 use crate::pg::{Table, Value};
 
-/// A session that works reports it so many seconds later on average: it does so once a second.
+/// Average delay in seconds until a working session reports its counters, which it does once per second.
 const LATE_S: f64 = 0.5;
 
 impl Model {
@@ -78,9 +78,9 @@ impl Model {
         effects
     }
 
-    /// Transactions of this program that the server's counters hold. Sessions report what they did a little
-    /// later: the fast one when it reads the counters, so that what it had done the time before is in them; the
-    /// others once a second, so that half a second is not.
+    /// Number of this program's transactions contained in the server's counters. Sessions report with a
+    /// delay: the fast one when it reads the counters, so that its work up to the previous reading is
+    /// included; the others once per second, so that the last half second is not.
     fn own_counted(&mut self) -> f64 {
         let now = self.now;
         let own = &mut self.memory.own;
@@ -95,7 +95,7 @@ impl Model {
         fast + own.others - late
     }
 
-    /// A standby that was promoted, or the other way round, is another server to all that rests on the facts.
+    /// Reloads the facts if a standby was promoted, or the reverse: everything derived from them may change.
     fn follow_recovery(&mut self, counters: &Table) -> Vec<Effect> {
         let now = counters.first("in_recovery");
         let known = self.facts.as_ref().map(|facts| facts.first("in_recovery"));
@@ -106,7 +106,7 @@ impl Model {
         }
     }
 
-    /// Derives what only a panel of its own shows.
+    /// Derives data that only one panel shows.
     fn took_panel(&mut self, id: FeedId, name: &str, table: Table) {
         match name {
             "statements" => {
@@ -191,7 +191,7 @@ impl Model {
         table
     }
 
-    /// The server's time, as of the last sample.
+    /// The server's time as of the last sample, in seconds since the epoch.
     fn server_s(&self) -> f64 {
         let database = self.rows("database");
         database.first("now_epoch").number().unwrap_or(0.0)
@@ -227,7 +227,7 @@ impl Model {
         table
     }
 
-    /// Rows of system catalogues are kept by logical slots, too.
+    /// Adjusts `held_by` of system catalogues: logical slots keep dead rows of them, too.
     fn blame_for_catalogues(&self, table: &mut Table) {
         let holders = self.rows("snapshots");
         let oldest = (0..holders.rows.len()).max_by_key(|row| {
@@ -252,8 +252,8 @@ impl Model {
         }
     }
 
-    /// The oldest holder that concerns this database, as `pid 812` or `slot debezium`. One that is younger than
-    /// the dead rows that are to be explained is not to blame for them.
+    /// Returns the oldest holder that concerns this database, as `pid 812` or `slot debezium`. A holder
+    /// younger than the dead rows in question is not to blame for them.
     fn holder(&self) -> Option<String> {
         let table = self.rows("snapshots");
         let row = snapshots::oldest(table)?;
@@ -292,7 +292,8 @@ impl Model {
         self.put(id, table);
     }
 
-    /// While point queries fail, it is asked what they wait for: nothing else tells that of sessions of ours.
+    /// Queries the blockers of the point query while it fails: no other panel lists this program's own
+    /// sessions.
     pub(super) fn ask_point_locks(&mut self) -> Vec<Effect> {
         let failing = self.history.oltp.failed > 0 && !self.paused;
         let id = self.feed_named("point_locks").filter(|_| failing);
@@ -303,7 +304,7 @@ impl Model {
         due.map_or_else(Vec::new, |id| self.ask(&[id]))
     }
 
-    /// While somebody refreshes, the views are looked at every interval.
+    /// Samples the views every interval while a refresh runs.
     fn watch_refreshes(&mut self, activity: &Table) -> Vec<Effect> {
         let refreshing = (0..activity.rows.len())
             .any(|row| activity.get(row, "class").text() == Some("refresh"));
@@ -321,7 +322,7 @@ impl Model {
     }
 }
 
-/// What the bloat's derivation needs of a holder.
+/// Converts a holder to the form that the bloat derivation needs.
 fn holding(holder: &snapshots::Holder) -> bloat::Holder<'_> {
     bloat::Holder {
         age_xids: holder.age_xids,
@@ -334,7 +335,7 @@ fn holding(holder: &snapshots::Holder) -> bloat::Holder<'_> {
     }
 }
 
-/// Adds `left_s`: until transaction ids run out, where it is known how many are used per second.
+/// Adds `left_s`: seconds until transaction ids run out, if their rate of use is known.
 fn time_left(mut table: Table, xids_per_s: Option<f64>) -> Table {
     table.ensure_column("left_s");
     for row in 0..table.rows.len() {
@@ -346,7 +347,7 @@ fn time_left(mut table: Table, xids_per_s: Option<f64>) -> Table {
     table
 }
 
-/// By the text protocol a boolean arrives as `t` or `f`: columns that are used as flags are read so.
+/// Converts columns that are used as flags to booleans: the text protocol returns `t` or `f`.
 fn read_flags(spec: &Spec, table: &mut Table) {
     let partial = match &spec.front.chart {
         Chart::Bars { partial, .. } => partial.as_deref(),

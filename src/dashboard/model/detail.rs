@@ -1,4 +1,4 @@
-//! A row in full; of a backend also what it does while one looks, and of a statement its plan.
+//! The detail of a row; for a backend also its recent activity, for a statement its plan.
 
 use super::{Detail, Model, Plan, Popup, Watched};
 use crate::dashboard::action::{ActionId, Grade};
@@ -9,7 +9,7 @@ use crate::pg::Table;
 use crate::text::Clean;
 use std::collections::BTreeMap;
 
-/// Columns of a backend that say what it is about, in this order.
+/// Leading columns of a backend's detail, in this order.
 const LEAD: [&str; 12] = [
     "query",
     "usename",
@@ -24,7 +24,7 @@ const LEAD: [&str; 12] = [
     "blocked_by",
     "blocks",
 ];
-/// What a sample saw where the backend was not among those that do or hold something.
+/// State recorded if a sample did not list the backend, as it was idle and held nothing.
 const IDLE: &str = "idle";
 
 impl Model {
@@ -36,7 +36,7 @@ impl Model {
         }
     }
 
-    /// Opens the selected row in full.
+    /// Opens the detail of the selected row.
     pub(super) fn open_detail(&mut self) -> Vec<Effect> {
         let Some((feed, row)) = self
             .feed(self.focus)
@@ -66,7 +66,7 @@ impl Model {
             scroll: 0,
         };
         self.popup = Some(Popup::Detail(Box::new(detail)));
-        // What is asked about one backend only, or was not asked while nobody looked.
+        // Sample at once what is queried for one backend only, or only while shown.
         let named = |feed: &Feed| feed.is_about_backend() || feed.spec.name == "progress";
         for feed in self.feeds.iter_mut().filter(|feed| named(feed)) {
             feed.sampling.due_ms = 0;
@@ -90,7 +90,7 @@ impl Model {
         Some(watched)
     }
 
-    /// All columns of a row, and how many of them stand in front.
+    /// Returns all columns of a row, and the number of leading ones.
     fn fields(&self, feed: &Feed, row: usize) -> (Vec<(String, String)>, usize) {
         let table = &feed.table;
         let lead = if backend_start(table, row).is_some() {
@@ -110,7 +110,7 @@ impl Model {
         (fields.collect(), lead.len())
     }
 
-    /// The statements behind a wait.
+    /// Returns the statements behind a wait.
     fn lists(&self, feed: &Feed, row: usize) -> Vec<(String, Vec<(String, String)>)> {
         if feed.spec.name != "waits" {
             return Vec::new();
@@ -127,7 +127,7 @@ impl Model {
         )]
     }
 
-    /// After an answer of this feed: what the open detail shows may be another thing now.
+    /// Updates the open detail after an answer of this feed.
     pub(super) fn look_again(&mut self, id: FeedId) {
         let Some(Popup::Detail(mut detail)) = self
             .popup
@@ -156,7 +156,7 @@ impl Model {
         self.popup = Some(Popup::Detail(detail));
     }
 
-    /// Has the selected statement planned.
+    /// Requests the plan of the selected statement.
     pub(super) fn ask_explain(&mut self) -> Vec<Effect> {
         let why = match &self.popup {
             None | Some(Popup::Detail(_)) if self.playback.is_some() => {
@@ -200,7 +200,7 @@ impl Model {
     }
 
     fn whose(&self, table: &Table, row: usize) -> Option<Whose> {
-        // As they are: they are compared with what the server has.
+        // Raw values, as they are compared with those on the server.
         let text = |name| table.get(row, name).raw().map(str::to_owned);
         if let Some(queryid) = text("queryid") {
             let schema = self.facts.as_ref()?.first("pgss_schema").raw()?.to_owned();
@@ -232,14 +232,14 @@ impl Model {
     }
 }
 
-/// Pid and start of the backend in a row, where it is one: a prepared transaction has no process.
+/// Pid and start time of the backend in a row; `None` for a prepared transaction, which has no process.
 fn backend_start(table: &Table, row: usize) -> Option<(i64, String)> {
     let pid = table.get(row, "pid").int().filter(|pid| *pid > 0)?;
     Some((pid, table.get(row, "backend_start").text()?.to_owned()))
 }
 
 impl Watched {
-    /// Takes a sample of all backends in.
+    /// Records the state of the backend in a sample.
     fn note(&mut self, activity: &Table) {
         let is_it = |row: &usize| {
             activity.get(*row, "pid").int() == Some(self.pid)
@@ -252,7 +252,7 @@ impl Watched {
                 match (text("state"), text("wait_event_type")) {
                     ("active", "") => "on CPU".to_owned(),
                     ("", "") => "hidden from our role".to_owned(),
-                    // A server process has no state, and waits all the same.
+                    // A server process has no state but may wait.
                     ("active" | "", kind) => format!("{kind} {}", text("wait_event")),
                     (state, _) => state.to_owned(),
                 }

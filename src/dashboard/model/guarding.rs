@@ -1,4 +1,4 @@
-//! The guard: what its rules want is done as if by a key, or told where it is a dry run.
+//! The guard: carries out the actions that its rules require, or only logs them in a dry run.
 
 use super::Model;
 use super::acting::backend;
@@ -9,21 +9,21 @@ use crate::dashboard::guard::{self, Memory};
 use crate::pg::admin::Signal;
 use crate::text::Clean;
 
-/// The guard at work.
+/// State of the guard.
 #[derive(Clone, Debug, Default)]
 pub struct Guarding {
-    /// The model is a running dashboard's: what it wants is done. Told again what had happened, or without a
-    /// screen where somebody sees it, it does nothing.
+    /// True only in the model of a running dashboard. Models of the past and sampling without a screen must
+    /// not act.
     pub armed: bool,
-    /// Switched off by key.
+    /// True if the user switched it off.
     pub off: bool,
-    /// The rule that holds refreshes back.
+    /// Name of the rule that holds refreshes back.
     pub holding: Option<String>,
     memory: Memory,
 }
 
 impl Model {
-    /// What the guard does at this moment; nothing where it has no rules or is switched off.
+    /// Returns the guard's current mode: off if it has no rules or is switched off.
     pub fn guard_mode(&self) -> GuardMode {
         let guard = &self.config.guard;
         if guard.rules.is_empty() || self.guarding.off || !self.guarding.armed {
@@ -35,7 +35,7 @@ impl Model {
         }
     }
 
-    /// Looks at a new sample of the backends.
+    /// Applies the rules to a new sample of the backends.
     pub(super) fn guard(&mut self) -> Vec<Effect> {
         let mode = self.guard_mode();
         if mode == GuardMode::Off {
@@ -56,7 +56,7 @@ impl Model {
             let Some(mut hit) = backend(&activity, wish.row, wish.signal) else {
                 continue;
             };
-            // However young the transaction: it is this one that the rule is about.
+            // The rule applies to this transaction only, however young it is.
             if wish.signal == Signal::Terminate {
                 let since = activity.get(wish.row, "xact_start").text();
                 hit.identity.since = since.map(str::to_owned);
@@ -93,7 +93,7 @@ impl Model {
         effects
     }
 
-    /// Notes which rule holds refreshes back; those that waited go on when none does.
+    /// Records the rule that holds refreshes back; waiting refreshes continue if there is none.
     fn hold_refreshes(&mut self, mode: GuardMode) -> Option<Effect> {
         let p99_ms = self.history.oltp.p99_ms;
         let holder = guard::holder(&self.config.guard, p99_ms);

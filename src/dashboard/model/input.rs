@@ -1,4 +1,4 @@
-//! Keys, mouse and paste: where the cursor goes and what is opened.
+//! Keys, mouse and paste: cursor movement and navigation.
 
 use super::{Model, Popup, Screen};
 use super::{layout, popups};
@@ -9,7 +9,7 @@ use crate::dashboard::keys::{self, Command};
 use crate::format;
 use std::time::Duration;
 
-/// Intervals that `+` and `-` step through, milliseconds.
+/// Intervals that `+` and `-` step through, in milliseconds.
 const INTERVALS_MS: [u64; 9] = [
     250, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000,
 ];
@@ -35,7 +35,7 @@ impl Model {
             self.popup = None;
             self.focus = id;
             self.screen = Screen::Full(id);
-            // It was not asked while nobody looked.
+            // The panel may not have been sampled while it was hidden.
             return self.sample_due();
         }
         match keys::command(key) {
@@ -44,7 +44,7 @@ impl Model {
         }
     }
 
-    /// Carries out what a key asks for.
+    /// Carries out a command.
     pub(super) fn command(&mut self, command: Command) -> Vec<Effect> {
         if self.popup.is_some() {
             match command {
@@ -147,7 +147,7 @@ impl Model {
         self.popup = if same { None } else { Some(popup) };
     }
 
-    /// Returns true if there is nothing that Esc could leave.
+    /// Returns true if there is nothing for Esc to close or clear.
     fn is_at_top(&self) -> bool {
         let filtered = self
             .feed(self.focus)
@@ -201,14 +201,14 @@ impl Model {
         self.keep_focus_on_screen();
     }
 
-    /// The panel that this letter opens from the list.
+    /// Returns the panel that this letter opens from the list.
     fn feed_of_letter(&self, letter: char) -> Option<FeedId> {
         let mut visible = self.visible();
         let found = visible.find(|(_, feed)| feed.letter == Some(letter));
         found.map(|(id, _)| id)
     }
 
-    /// After the page has changed, the focus must be on one of its panels.
+    /// Moves the focus to a panel of the page after the page has changed.
     fn keep_focus_on_screen(&mut self) {
         let panels = layout::panels(self);
         if !panels.contains(&self.focus) {
@@ -306,7 +306,7 @@ impl Model {
                 })
             });
             feed.cursor.sort = match feed.cursor.sort.take() {
-                // Once reversed already: back to the feed's own order, the worst first.
+                // After the reversed order comes the feed's own order, the worst first.
                 Some((_, descending)) if descending != numeric_first => None,
                 Some((name, descending)) => Some((name, !descending)),
                 None => None,
@@ -382,7 +382,7 @@ impl Model {
     }
 }
 
-/// The element `step` places from `current`, round and round.
+/// Returns the element `step` places after `current`, wrapping around.
 fn stepped(all: &[FeedId], current: FeedId, step: i32) -> FeedId {
     let length = all.len() as i32;
     if length == 0 {

@@ -1,4 +1,4 @@
-//! From what the feeds hold to gauges, findings and the cause line.
+//! Derives gauges, findings and the cause line from the feeds.
 
 use super::layout;
 use super::{Link, Model, none};
@@ -10,14 +10,14 @@ use crate::dashboard::panels;
 use crate::pg::{Class, Table};
 use std::collections::BTreeSet;
 
-/// An OLAP statement that runs for less than this many seconds is not judged while it runs.
+/// Seconds below which a running OLAP statement is not judged.
 const LONG_OLAP_S: f64 = 5.0;
-/// For so many seconds it is news that counters were reset.
+/// Seconds for which a reset of counters is reported.
 const RESET_NEWS_S: f64 = 10.0;
-/// Why much is not known without the privileges of pg_monitor.
+/// Reason for gauges that are unknown without the privileges of pg_monitor.
 const HIDDEN: &str = "sessions of others are hidden from our role: GRANT pg_monitor TO it";
 
-/// The feed that a gauge rests on.
+/// The feed that a gauge depends on.
 fn rests_on(label: &str) -> &'static str {
     match label {
         "snapshot" => "snapshots",
@@ -30,20 +30,20 @@ fn rests_on(label: &str) -> &'static str {
 }
 
 impl Model {
-    /// As [`Self::rows`], but nothing where they may no longer be true: a target is not held by a
-    /// figure that nobody measures any more.
+    /// Like [`Self::rows`], but empty if the rows may be outdated: a figure that is no longer measured does
+    /// not prove that a target is met.
     pub(super) fn current(&self, name: &str) -> &Table {
         let feed = self.feed_named(name).and_then(|id| self.feed(id));
         let feed = feed.filter(|feed| self.is_current(feed));
         feed.map_or(none(), |feed| &feed.table)
     }
 
-    /// Returns true if what the feed holds is still measured.
+    /// Returns true if the feed's rows are still updated.
     pub fn is_current(&self, feed: &Feed) -> bool {
         self.link(feed).usable() && !self.is_overdue(feed)
     }
 
-    /// Makes the gauges and the cause line anew.
+    /// Recomputes the gauges and the cause line.
     pub fn judge(&mut self) {
         let mut since = std::mem::take(&mut self.since);
         let evidence = self.evidence();
@@ -75,18 +75,18 @@ impl Model {
         self.unknown = unknown;
         self.cause = cause;
         if alarm {
-            // Whoever comes later reads in the log what happened before.
+            // The log shows later readers what happened.
             self.note(Grade::Bad, &self.cause.sentence.clone());
         }
     }
 
-    /// What gauges and rules look at.
+    /// The data for gauges and rules.
     fn evidence(&self) -> Evidence<'_> {
         let olap_feeds = || {
             let feeds = self.feeds.iter();
             feeds.filter(|feed| feed.spec.front.pool == panels::spec::Pool::Olap)
         };
-        // An error is soon told: how long that took says nothing about the queries.
+        // An error may come quickly, so its duration says nothing about the queries.
         let olap_ms = olap_feeds()
             .filter(|feed| feed.sampling.at.is_some() && feed.sampling.missing.is_empty())
             .filter(|feed| {
@@ -126,8 +126,8 @@ impl Model {
         }
     }
 
-    /// What is not known: gauges, panels that fail, what the server is; and why, where it is not only a
-    /// question of time.
+    /// Lists what is not known: gauges, failed panels and facts, with the reason unless they are just being
+    /// measured.
     fn unknown(&self, gauges: &[Gauge]) -> Vec<Unknown> {
         let mut unknown = Vec::new();
         let mut told = BTreeSet::new();
@@ -169,7 +169,7 @@ impl Model {
         unknown
     }
 
-    /// Why the feed called `name` has no answer.
+    /// Returns the error of the feed called `name`.
     fn failure(&self, name: &str) -> Option<String> {
         let feed = self.feed_named(name).and_then(|id| self.feed(id))?;
         if !feed.sampling.missing.is_empty() {
@@ -181,7 +181,8 @@ impl Model {
         }
     }
 
-    /// Why a gauge is not known although what it rests on has not failed; empty where it will be.
+    /// Returns the reason why a gauge is unknown although its feed has not failed; empty if it is just being
+    /// measured.
     fn why(&self, gauge: &Gauge) -> String {
         let oltp = &self.history.oltp;
         let feed = self.feed_named(rests_on(gauge.label));
@@ -204,7 +205,7 @@ impl Model {
         }
     }
 
-    /// How long the oldest OLAP statement has been running, milliseconds: its answer will take longer.
+    /// Milliseconds for which the oldest OLAP statement has been running, a lower bound of its latency.
     fn oldest_olap_ms(&self) -> Option<f64> {
         let activity = self.current("activity");
         let running = |row: &usize| {

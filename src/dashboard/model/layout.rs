@@ -1,14 +1,14 @@
-//! Where everything lies on the screen: a pure function of its size and the page.
+//! The layout of the screen: a pure function of its size and the page.
 
 use super::{Model, Screen};
 use crate::dashboard::event::FeedId;
 use crate::dashboard::feed::Feed;
 use ratatui::layout::Rect;
 
-/// The smallest screen that is drawn.
+/// The smallest screen that is drawn, in columns and rows.
 pub const MIN_SIZE: (u16, u16) = (60, 15);
 
-/// Where everything lies.
+/// Areas of the screen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Regions {
     /// Program, server, clock.
@@ -19,16 +19,16 @@ pub struct Regions {
     pub cause: Rect,
     /// Panels in the order of the focus.
     pub panels: Vec<(FeedId, Rect)>,
-    /// Keys, or a passing word.
+    /// Keys, or a temporary message.
     pub footer: Rect,
-    /// Panels are drawn as a few lines without a box.
+    /// True if panels are drawn as a few lines without a box.
     pub dense: bool,
 }
 
 /// Rows around the panels: header, strip, cause line, footer.
 const AROUND: u16 = 4;
 
-/// Where everything lies on a screen of the model's size.
+/// Returns the layout for a screen of the model's size.
 pub fn regions(model: &Model) -> Regions {
     let (width, height) = model.size;
     let line = |y| Rect {
@@ -71,7 +71,7 @@ pub fn panels(model: &Model) -> Vec<FeedId> {
         .collect()
 }
 
-/// Rows of the table in the focused panel.
+/// Number of table rows that the focused panel shows.
 pub fn page_rows(model: &Model) -> usize {
     let regions = regions(model);
     let area = regions
@@ -82,12 +82,12 @@ pub fn page_rows(model: &Model) -> usize {
     usize::from(table_rows(area, regions.dense))
 }
 
-/// Rows for data in a panel: without border, column heads and the line that counts the rest.
+/// Rows for data in a panel: without the border, column heads and the line that counts the rest.
 fn table_rows(area: Rect, dense: bool) -> u16 {
     area.height.saturating_sub(if dense { 2 } else { 4 })
 }
 
-/// The panel at a cell, and the row of its table there.
+/// Returns the panel at a cell, and the table row there.
 pub fn hit(model: &Model, x: u16, y: u16) -> Option<(FeedId, Option<usize>)> {
     let regions = regions(model);
     let (id, area) = regions
@@ -101,7 +101,7 @@ pub fn hit(model: &Model, x: u16, y: u16) -> Option<(FeedId, Option<usize>)> {
     Some((*id, row.map(usize::from)))
 }
 
-/// The panels without digit and letter: business panels of ours and of the user.
+/// Panels without digit and letter: built-in business panels and the user's own.
 fn extras(model: &Model) -> Vec<FeedId> {
     model
         .visible()
@@ -110,7 +110,7 @@ fn extras(model: &Model) -> Vec<FeedId> {
         .collect()
 }
 
-/// A grid of the panels that have no digit.
+/// Arranges the panels without a digit in a grid.
 fn more(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
     let ids = extras(model);
     let columns = if body.width >= 110 { 2 } else { 1 };
@@ -132,7 +132,7 @@ fn more(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
 /// Panels that show the shop's sales.
 const SALES: [&str; 3] = ["hourly_sales", "top_categories", "rfm_segments"];
 
-/// Returns true if the database has something that a sales panel reads, as far as is known.
+/// Returns true if the database has a relation that a sales panel reads, or if that is not known yet.
 fn sells(model: &Model) -> bool {
     let feed = |name: &&str| model.feed_named(name).and_then(|id| model.feed(id));
     !SALES.iter().map(feed).all(lacks)
@@ -142,14 +142,13 @@ fn lacks(feed: Option<&Feed>) -> bool {
     feed.is_none_or(|feed| !feed.sampling.missing.is_empty())
 }
 
-/// Returns true if the database has views to refresh, as far as is known.
+/// Returns true if the database has views to refresh, or if that is not known yet.
 fn has_views(model: &Model) -> bool {
     let feed = model.feed_named("views").and_then(|id| model.feed(id));
     feed.is_some_and(|feed| feed.sampling.at.is_none() || !feed.table.rows.is_empty())
 }
 
-/// What stands on top, row by row with their heights: the sales; in a database without a shop what it waits
-/// for, and what it runs.
+/// Top rows of panels with their heights: the sales or, in a database without a shop, waits and statements.
 fn first_rows(model: &Model, spare: u16, tight: bool) -> Vec<(Vec<FeedId>, u16)> {
     if sells(model) {
         let height = if tight { 9 } else { 10 + spare / 5 };
@@ -162,7 +161,7 @@ fn first_rows(model: &Model, spare: u16, tight: bool) -> Vec<(Vec<FeedId>, u16)>
     };
     let found = named(model, &["waits", "statements"]).into_iter();
     let rows = found.zip(heights).map(|(id, height)| {
-        // What it lacks, it says in one line.
+        // One line is enough to say what is missing.
         let height = if lacks(model.feed(id)) { 3 } else { height };
         (vec![id], height)
     });
@@ -174,7 +173,7 @@ fn named(model: &Model, names: &[&str]) -> Vec<FeedId> {
     names.filter_map(|name| model.feed_named(name)).collect()
 }
 
-/// The Overview from 100x32 on: sales on top, then what the shop suffers, then what can be done.
+/// The Overview from 100x32: sales on top, then what affects the shop, then what can be done.
 fn overview(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
     let find = |names: &[&str]| named(model, names);
     let mut extras = extras(model);
@@ -238,7 +237,7 @@ fn overview(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
     placed
 }
 
-/// The Overview on a small screen: lines without boxes, the queries take the rest.
+/// The Overview on a small screen: lines without boxes; sessions take the remaining lines.
 fn dense(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
     let extra = u16::from(body.height >= 18);
     let heights = [
@@ -269,7 +268,7 @@ fn dense(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
     placed
 }
 
-/// `ids` from left to right in `area`, their widths in proportion to `weights`.
+/// Places `ids` from left to right in `area`, their widths in proportion to `weights`.
 fn side_by_side(ids: &[FeedId], weights: &[u16], area: Rect) -> Vec<(FeedId, Rect)> {
     let mut x = area.x;
     let widths = shares(area.width, weights.get(..ids.len()).unwrap_or(weights));
@@ -281,7 +280,7 @@ fn side_by_side(ids: &[FeedId], weights: &[u16], area: Rect) -> Vec<(FeedId, Rec
     placed.collect()
 }
 
-/// Splits `total` in proportion to `weights`, without losing a column to rounding.
+/// Splits `total` in proportion to `weights` without losing a column to rounding.
 fn shares(total: u16, weights: &[u16]) -> Vec<u16> {
     let sum: u32 = weights.iter().map(|weight| u32::from(*weight)).sum();
     let mut seen = 0;

@@ -1,4 +1,4 @@
-//! What the server is and has: which statements fit its version, and which panels lack something.
+//! Adaptation to the server: statements that suit its version, and objects that panels lack.
 
 use super::Model;
 use crate::config::WorkClass;
@@ -11,21 +11,21 @@ use crate::pg::{Class, PgError, Table, Value, owners, quote_ident};
 use crate::text::Clean;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Where this relation exists, the point query reads from it.
+/// The relation that the point query reads if it exists.
 const SHOP: &str = "shop.products";
-/// What stands in a statement for that texts are wanted.
+/// Placeholder in statements for a request of texts.
 pub(super) const TEXTS: &str = "true /* texts */";
-/// What all else rests on: asked whatever is on the screen, asked again soon where it is not answered, and
-/// renewed, since it changes.
+/// Feeds on which all others depend: queried regardless of the screen, soon retried after a failure, and
+/// renewed because their answers change.
 const FIRST: [&str; 3] = ["facts", "extensions", "needs"];
-/// Of those, what is asked before anything is known.
+/// Those of [`FIRST`] that are queried before anything is known.
 const AT_ONCE: [&str; 2] = ["facts", "extensions"];
-/// Between two attempts to learn them, at first and at most.
+/// Delay between attempts to query them, in milliseconds: initial and maximum.
 const AGAIN_MS: (u64, u64) = (1_000, 10_000);
-/// Stands for the function in statements that read it.
+/// Placeholder for the function in statements that read it.
 const PGSS: &str = "{pg_stat_statements}";
 
-/// Numbers of statements in pg_stat_statements whose text tells more than their role does.
+/// Query ids in pg_stat_statements whose text tells more about their class than their role does.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Kinds {
     own: BTreeSet<i64>,
@@ -34,7 +34,7 @@ pub(super) struct Kinds {
 }
 
 impl Kinds {
-    /// The statement with these numbers in place of its empty lists.
+    /// Returns the statement with these ids in place of its empty lists.
     fn write(&self, source: &str) -> String {
         let lists = [
             ("own", &self.own),
@@ -51,30 +51,30 @@ impl Kinds {
     }
 }
 
-/// Returns true if all else rests on this feed.
+/// Returns true if all other feeds depend on this one.
 pub(super) fn is_first(feed: &Feed) -> bool {
     FIRST.contains(&feed.spec.name.as_str())
 }
 
-/// Returns true if it is asked before the facts are known.
+/// Returns true if it is queried before the facts are known.
 pub(super) fn is_asked_at_once(feed: &Feed) -> bool {
     AT_ONCE.contains(&feed.spec.name.as_str())
 }
 
-/// How long after so many failures in a row such a feed is asked again.
+/// Delay in milliseconds before such a feed is queried again after that many failures in a row.
 pub(super) fn patience_ms(failures: u32) -> u64 {
     (AGAIN_MS.0 << failures.saturating_sub(1).min(10)).min(AGAIN_MS.1)
 }
 
 impl Model {
-    /// Returns true if what the server is, or what it has, was asked and could not be told.
+    /// Returns true if a query for the server's facts or extensions has failed.
     pub fn lacks_facts(&self) -> bool {
         let first = self.feeds.iter().filter(|feed| is_first(feed));
         let mut failed = first.map(|feed| feed.sampling.error.is_some());
         failed.any(|failed| failed)
     }
 
-    /// What the server is, and what it has, asked now.
+    /// Queries the facts and extensions now.
     pub(super) fn ask_facts(&mut self) -> Vec<Effect> {
         let ids: Vec<_> = AT_ONCE
             .iter()
@@ -83,10 +83,10 @@ impl Model {
         self.ask(&ids)
     }
 
-    /// The server told what it is and what our role may: choose the statements that fit.
+    /// Takes in facts about the server and the current role, and chooses the statements that suit them.
     pub(super) fn learned(&mut self, mut facts: Table) -> Vec<Effect> {
         for name in ["pgss_version", "pgss_schema"] {
-            // Recordings of before have it among the facts.
+            // Earlier recordings have these among the facts.
             if let (None, Some(told)) = (facts.column(name), &self.memory.extensions) {
                 let cell = told.first(name).clone();
                 facts.set(0, name, cell);
@@ -99,7 +99,7 @@ impl Model {
         if let Some(before) = before {
             self.tell_changes(&before);
             for feed in &mut self.feeds {
-                // Another role, or one that was granted something.
+                // The role has changed, or gained a privilege.
                 feed.forbidden.forget();
             }
         }
@@ -110,7 +110,7 @@ impl Model {
         effects
     }
 
-    /// The server told whether the extension is there that some statements read.
+    /// Takes in the version and schema of pg_stat_statements, which some statements read.
     pub(super) fn told_extensions(&mut self, table: Table) -> Vec<Effect> {
         if table.columns.is_empty() || self.memory.extensions.as_ref() == Some(&table) {
             return Vec::new();
@@ -150,7 +150,7 @@ impl Model {
         }
     }
 
-    /// Says what has become of the server since the facts of before.
+    /// Logs changes of the server since the previous facts.
     fn tell_changes(&mut self, before: &Table) {
         let Some(facts) = &self.facts else { return };
         let standby = |facts: &Table| facts.first("in_recovery").is_true();
@@ -162,7 +162,7 @@ impl Model {
         }
     }
 
-    /// Asks anew what was refused, as where a privilege was granted meanwhile.
+    /// Retries everything that was refused, as a privilege may have been granted meanwhile.
     pub(super) fn try_refused_again(&mut self) -> Vec<Effect> {
         for feed in &mut self.feeds {
             if feed.forbidden.any() || feed.sampling.error.is_some() || is_first(feed) {
@@ -175,7 +175,7 @@ impl Model {
         self.sample_learned()
     }
 
-    /// Chooses the statement of each feed, and notes what it lacks here.
+    /// Chooses the statement of each feed, and records what the server lacks for it.
     fn choose_statements(&mut self) {
         let Some(facts) = &self.facts else { return };
         let major = facts.first("server_version_num").int().unwrap_or(0) / 10_000;
@@ -198,7 +198,7 @@ impl Model {
                 .retain(|missing| Some(missing.as_str()) != feed.spec.front.extension.as_deref());
             let source = match (&feed.spec.front.extension, &pgss) {
                 (None, _) => source.to_owned(),
-                // Not known yet: it is not asked.
+                // Not known yet: the feed is not queried.
                 (Some(_), None) => String::new(),
                 (Some(_), Some(Some(function))) => {
                     if lacked > feed.sampling.missing.len() {
@@ -219,7 +219,7 @@ impl Model {
         }
     }
 
-    /// The texts of statements told which are this program's own, and which are refreshes or upkeep.
+    /// Takes in the query ids of this program's own statements, of refreshes and of maintenance.
     pub(super) fn told_kinds(&mut self, table: &Table) -> Vec<Effect> {
         let mut kinds = Kinds::default();
         for row in 0..table.rows.len() {
@@ -247,7 +247,7 @@ impl Model {
         Vec::new()
     }
 
-    /// From here on pg_stat_statements is read without its texts: one of them cannot be converted.
+    /// Reads pg_stat_statements without texts from now on, because one of them cannot be converted.
     pub(super) fn leave_texts_out(&mut self) {
         self.memory.without_texts = true;
         let feeds = self.feeds.iter_mut();
@@ -257,7 +257,7 @@ impl Model {
         self.choose_statements();
     }
 
-    /// Writes the statement that looks for the relations which panels need.
+    /// Writes the statement that looks up the relations required by panels.
     fn list_needs(&mut self) {
         let needs = self
             .feeds
@@ -269,7 +269,7 @@ impl Model {
         if let Some(feed) = self.feed_named("needs").and_then(|id| self.feed_mut(id)) {
             feed.ask_with(&sql);
         }
-        // Until it is answered nothing that needs a relation is asked.
+        // Until that is answered, no feed that requires a relation is queried.
         for feed in &mut self.feeds {
             let needs = &feed.spec.front.needs;
             if feed.sampling.at.is_none() && feed.sampling.missing.is_empty() && !needs.is_empty() {
@@ -300,7 +300,7 @@ impl Model {
                 continue;
             }
             let lacked = !feed.sampling.missing.is_empty() || feed.sampling.due_ms == u64::MAX;
-            // Whose relations a panel of one's own reads is for its author to know.
+            // The author of a custom panel decides whose relations it may read.
             let of_strangers = |need: &str| !feed.foreign && strange.contains_key(need);
             let lacking = |need: &&String| missing.contains(&need.as_str()) || of_strangers(need);
             feed.sampling.strange = (needs.iter())
@@ -331,7 +331,7 @@ impl Model {
         self.point_query()
     }
 
-    /// Starts timing the point query that fits this database.
+    /// Starts timing a point query that suits this database.
     fn point_query(&mut self) -> Vec<Effect> {
         let sql = self.config.canary.sql.clone().or_else(|| {
             let major = self
@@ -355,7 +355,7 @@ impl Model {
     }
 }
 
-/// The refusal that the server would give, without asking it: each refusal is an error in its log.
+/// The error the server would return, without sending the query: the server logs every such error.
 fn may_not_read(name: &str, role: &str) -> PgError {
     PgError {
         sqlstate: Some("42501".into()),
@@ -366,7 +366,7 @@ fn may_not_read(name: &str, role: &str) -> PgError {
     }
 }
 
-/// Notes where the server is too old for a panel, or our role may see too little.
+/// Records that the server is too old for a panel, or that the role lacks privileges.
 fn lack_of_server(feed: &mut Feed, major: i64, monitor: bool) {
     const SERVER: &str = "PostgreSQL ";
     const ROLE: &str = "the privileges of pg_monitor";

@@ -1,10 +1,10 @@
-//! Exact sizes on demand: what it costs is said first.
+//! Exact sizes on demand, after a confirmation that states the cost.
 
 use super::{Confirm, Model, Popup};
 use crate::dashboard::action::{Action, Grade};
 use crate::format;
 
-/// Panels whose rows are tables or indexes, and the column that names them.
+/// Panels whose rows are tables or indexes, with the column of their names.
 const MEASURABLE: [(&str, &str); 4] = [
     ("bloat", "relation"),
     ("tables", "relation"),
@@ -13,14 +13,14 @@ const MEASURABLE: [(&str, &str); 4] = [
 ];
 
 impl Model {
-    /// The name column of the focused panel, where its rows can be measured.
+    /// The name column of the focused panel, if its rows can be measured.
     fn measurable(&self) -> Option<&'static str> {
         let feed = self.feed(self.focus)?;
         let found = MEASURABLE.iter().find(|(name, _)| *name == feed.spec.name);
         found.map(|(_, column)| *column)
     }
 
-    /// Asks whether the selected relation is to be measured.
+    /// Asks the user to confirm measuring the selected relation.
     pub(super) fn ask_measure(&mut self) {
         if self.barred() {
             return;
@@ -56,8 +56,8 @@ impl Model {
         }));
     }
 
-    /// Asks whether what is being measured is to be left; whether anything is, where that is what the user
-    /// looks at.
+    /// Asks the user to confirm cancelling a running measurement; returns false if none runs or the focused
+    /// panel has no measurable rows.
     pub(super) fn ask_cancel_measure(&mut self) -> bool {
         let measuring =
             |running: &&super::Running| matches!(running.action, Action::Measure { .. });

@@ -1,4 +1,4 @@
-//! What derivations remember between samples.
+//! State that derivations keep between samples.
 
 use super::learning::Kinds;
 use crate::dashboard::event::Moment;
@@ -8,7 +8,7 @@ use crate::dashboard::panels::{
 use crate::dashboard::xid_clock::XidClock;
 use crate::pg::Table;
 
-/// What derivations remember between samples.
+/// State that derivations keep between samples.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memory {
     pub(super) xids: XidClock,
@@ -21,26 +21,26 @@ pub(super) struct Memory {
     pub(super) wal: wal::Memory,
     pub(super) statements: statements::Memory,
     pub(super) waits: waits::Memory,
-    /// What is known of pg_stat_statements.
+    /// Version and schema of pg_stat_statements, once known.
     pub(super) extensions: Option<Table>,
     pub(super) kinds: Kinds,
     pub(super) own: OwnWork,
     pub(super) reset: Option<Moment>,
     pub(super) canary: Option<String>,
     pub(super) shop: bool,
-    /// The texts of pg_stat_statements cannot be read here.
+    /// True if texts of pg_stat_statements cannot be read here.
     pub(super) without_texts: bool,
     pub(super) cost_mark: Option<(Moment, f64)>,
     pub(super) server_ms: f64,
 }
 
-/// What this program's own sessions have done on the server.
+/// Transactions of this program's own sessions.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OwnWork {
-    /// Transactions that the fast session had ended by now.
+    /// Transactions finished by the fast session so far.
     pub(super) fast: f64,
-    /// Those of the others.
+    /// Transactions finished by the other sessions so far.
     pub(super) others: f64,
-    /// Both as they were at the last sample of the server's counters, and when that was.
+    /// Both at the last sample of the server's counters, and the time of that sample.
     pub(super) before: Option<(f64, f64, Moment)>,
 }

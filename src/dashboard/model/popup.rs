@@ -1,4 +1,4 @@
-//! What may lie over the page.
+//! Popups over the page.
 
 use crate::dashboard::action::{Action, ActionId};
 use crate::dashboard::event::Moment;
@@ -6,22 +6,22 @@ use crate::explain::Explained;
 use crate::text::Clean;
 use std::collections::BTreeMap;
 
-/// What lies over the page.
+/// A popup over the page.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Popup {
-    /// Keys, and the figures of the focused panel.
+    /// Keys, and the columns of the focused panel.
     Help {
         /// Lines scrolled.
         scroll: usize,
     },
-    /// A row in full.
+    /// The detail of a row.
     Detail(Box<Detail>),
     /// The log.
     Log {
         /// Lines scrolled.
         scroll: usize,
     },
-    /// What the cause line rests on.
+    /// The evidence for the cause line.
     Why {
         /// Lines scrolled.
         scroll: usize,
@@ -31,12 +31,12 @@ pub enum Popup {
         /// Lines scrolled.
         scroll: usize,
     },
-    /// A question before an action.
+    /// Confirmation of an action.
     Confirm(Confirm),
 }
 
 impl Popup {
-    /// Lines scrolled, where it can be.
+    /// Lines scrolled, if it can be scrolled.
     pub fn scroll(&self) -> Option<usize> {
         match self {
             Self::Help { scroll }
@@ -48,7 +48,7 @@ impl Popup {
         }
     }
 
-    /// As [`Self::scroll`], to change it.
+    /// Like [`Self::scroll`], but mutable.
     pub fn scroll_mut(&mut self) -> Option<&mut usize> {
         match self {
             Self::Help { scroll }
@@ -61,37 +61,37 @@ impl Popup {
     }
 }
 
-/// A question before an action.
+/// Confirmation of an action.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Confirm {
-    /// What will happen to whom, and what it frees.
+    /// The action and its targets, and what it frees.
     pub lines: Vec<String>,
-    /// What is done on yes.
+    /// Actions to start on yes.
     pub actions: Vec<Action>,
-    /// What is cancelled on yes, of what we do ourselves.
+    /// An action of this program to cancel on yes.
     pub cancels: Option<ActionId>,
-    /// More than one is hit: this number must be typed.
+    /// The number the user must type if there is more than one target.
     pub number: Option<usize>,
-    /// Typed so far.
+    /// Text typed so far.
     pub typed: String,
 }
 
-/// A row in full.
+/// The detail of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Detail {
     /// Title.
     pub title: String,
-    /// Which row it is: keys act on this one.
+    /// Identity of the row; keys act on this row.
     pub identity: Vec<Box<str>>,
-    /// Names of the fields and what they hold, as far as last seen.
+    /// Names and last seen values of the fields.
     pub fields: Vec<(String, String)>,
-    /// So many of them say what it is about; what a backend does comes before the others.
+    /// Number of leading fields; a backend's activity is shown between them and the others.
     pub lead: usize,
-    /// What else belongs to it: headed lists.
+    /// Further lists with headings.
     pub lists: Vec<(String, Vec<(String, String)>)>,
-    /// The row is gone since.
+    /// Time at which the row disappeared.
     pub gone: Option<Moment>,
-    /// What a backend does.
+    /// Recorded activity of a backend.
     pub watched: Option<Watched>,
     /// The plan of its statement.
     pub plan: Plan,
@@ -99,29 +99,29 @@ pub struct Detail {
     pub scroll: usize,
 }
 
-/// A backend that is looked at.
+/// A backend that is observed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Watched {
     /// Its process id.
     pub pid: i64,
-    /// Its `backend_start`: a pid is reused.
+    /// Its `backend_start`, as pids are reused.
     pub backend_start: String,
-    /// Samples since the detail was opened.
+    /// Number of samples since the detail was opened.
     pub samples: u32,
-    /// In how many of them it waited for what; `on CPU` where for nothing.
+    /// Number of samples per wait; `on CPU` if it did not wait.
     pub waits: BTreeMap<String, u32>,
 }
 
 /// The plan of a statement.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Plan {
-    /// Nobody wanted one.
+    /// Not requested.
     #[default]
     Unasked,
-    /// On its way.
+    /// Requested.
     Asked(ActionId),
-    /// There is none.
+    /// Not available, with the reason.
     Refused(Clean),
-    /// Here.
+    /// Available.
     Known(Explained),
 }

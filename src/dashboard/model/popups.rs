@@ -1,5 +1,5 @@
-//! What popups say: help made from the key table and the panels' files, the detail of a row, the log,
-//! the question before an action.
+//! Contents of popups: help from the key table and the panels' files, the detail of a row, the log, the
+//! confirmation of an action.
 
 mod detail;
 
@@ -41,7 +41,7 @@ pub fn content(model: &Model) -> Option<(String, Vec<Entry<'_>>)> {
     })
 }
 
-/// The popup's entries as text, for the clipboard and for the bounds of scrolling.
+/// The popup's entries as text, used for the clipboard and for the limits of scrolling.
 pub fn lines(model: &Model) -> Vec<String> {
     let entries = content(model)
         .map(|(_, entries)| entries)
@@ -113,7 +113,7 @@ fn help(model: &Model) -> (String, Vec<Entry<'_>>) {
     (title, entries)
 }
 
-/// The cause line in full, what it rests on, and what else the rules found.
+/// The full cause line, its evidence, and the other findings.
 fn why(model: &Model) -> Vec<Entry<'_>> {
     let cause = &model.cause;
     let mut entries = vec![Entry::Text(cause.sentence.as_str().into())];

@@ -1,4 +1,4 @@
-//! Refreshes: which views can be refreshed, how, and in which order.
+//! Refreshes: the views that can be refreshed, the mode and the order.
 
 use super::{Confirm, Model, Popup};
 use crate::dashboard::action::{Action, Grade};
@@ -106,7 +106,7 @@ impl Model {
         }));
     }
 
-    /// All views that can be refreshed concurrently, those first on which others depend.
+    /// Asks to refresh all views that can be refreshed concurrently, dependencies first.
     pub(super) fn ask_refresh_all(&mut self) {
         if self.barred() {
             return;
@@ -168,7 +168,7 @@ impl Model {
     }
 }
 
-/// The mode that hurts least of those that are possible.
+/// Returns the least disruptive of the possible modes.
 fn best_mode(table: &Table, row: usize) -> Mode {
     if table.get(row, "kind").text() == Some("incremental") {
         Mode::Incremental
@@ -179,7 +179,7 @@ fn best_mode(table: &Table, row: usize) -> Mode {
     }
 }
 
-/// Why the view in `row` cannot be refreshed at all by us here.
+/// Returns the reason why the view in `row` cannot be refreshed here at all.
 fn refusal(table: &Table, row: usize) -> Option<String> {
     if table.get(row, "on_standby").is_true() {
         return Some("this server is a standby: refresh on the primary".into());
@@ -206,7 +206,7 @@ fn view(table: &Table, row: usize) -> Option<View> {
     })
 }
 
-/// Rows so that each comes after all it depends on; what is left of a cycle comes last.
+/// Orders rows so that each comes after all it depends on; rows of a cycle come last.
 fn in_order(table: &Table) -> Vec<usize> {
     let relid = |row: usize| table.get(row, "relid").int().unwrap_or(0);
     let depends = |row: usize| -> Vec<i64> {

@@ -1,4 +1,4 @@
-//! When which feed is asked, and what becomes of its answer.
+//! Sampling: schedules the queries of feeds and takes in their answers.
 
 use super::layout;
 use super::learning::{TEXTS, is_asked_at_once, is_first, patience_ms};
@@ -15,35 +15,35 @@ use crate::pg::{Class, Peer, PgError};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A statement on the slow session is asked again only after this many times its own duration, so
-/// that however slow it is, it takes at most so small a share of one processor.
+/// On the slow session a statement is repeated only after this many times its own duration, so that it uses
+/// at most this small share of one processor.
 const SLOW_SHARE: f64 = 50.0;
-/// As [`SLOW_SHARE`], for the fast session. It matters where a pass over pg_stat_activity takes long: the server
-/// goes through the whole texts of all statements each time, however little of them is asked for, which takes
-/// 0.2 s where 40 of them have 1 MB.
+/// Like [`SLOW_SHARE`], for the fast session. It matters if a pass over pg_stat_activity is slow: the server
+/// copies the full text of every statement each time, even if little of it is selected; 40 texts of 1 MB take
+/// 0.2 s.
 const FAST_SHARE: f64 = 20.0;
-/// A fast feed is asked at least so often all the same: rules rest on it.
+/// A fast feed is queried at least this often nevertheless, because rules depend on it.
 const FAST_LONGEST: Duration = Duration::from_secs(5);
-/// As [`SLOW_SHARE`], for the OLAP pool, where queries are expected to work.
+/// Like [`SLOW_SHARE`], for the OLAP pool, whose queries are expected to take long.
 const OLAP_SHARE: f64 = 10.0;
-/// A fast feed whose file names no longer interval than this is asked every interval of the dashboard.
+/// A fast feed whose own interval is no longer than this uses the dashboard's interval.
 const EVERY: Duration = Duration::from_secs(1);
-/// On a server with more sessions than this, [`CROWD_FEEDS`] are asked every other time.
+/// Number of sessions above which [`CROWD_FEEDS`] are queried only every other time.
 const CROWD: i64 = 500;
-/// Feeds that go through all sessions besides the queries themselves.
+/// Feeds that scan all sessions, in addition to the activity panel.
 const CROWD_FEEDS: [&str; 2] = ["sessions", "snapshots"];
-/// As [`CROWD_FEEDS`], asked there only while on the screen.
+/// Like [`CROWD_FEEDS`], queried then only while shown.
 const CROWD_SHOWN: [&str; 1] = ["waits"];
-/// Tells who waits for locks.
+/// The feed that lists waits for locks.
 const LOCKS: &str = "locks";
-/// A tick that comes so much too early will do: the next one is a quarter of a second away.
+/// Milliseconds by which a tick may be too early: the next one comes a quarter of a second later.
 const EARLY_MS: u64 = 60;
-/// Seconds that a passing word stays in the footer.
+/// Seconds for which a message stays in the footer.
 const NOTICE_S: f64 = 6.0;
 
 impl Model {
     pub(super) fn tick(&mut self, now: Moment, cost: OwnCost) -> Vec<Effect> {
-        // A clock that shows seconds needs a new frame only when the second changes.
+        // The displayed clock has seconds, so a frame is needed only when the second changes.
         if now.epoch_ms.div_euclid(1000) != self.now.epoch_ms.div_euclid(1000) {
             self.dirty = true;
             self.measure_cost(now, cost);
@@ -52,7 +52,7 @@ impl Model {
         if self.history.expire(now.mono_ms as f64 / 1000.0) {
             self.dirty = true;
             if self.history.oltp.timed == 0 {
-                // A target is not held by a figure that nobody measures any more.
+                // A figure that is no longer measured does not prove that a target is met.
                 self.judge();
             }
         }
@@ -99,7 +99,7 @@ impl Model {
         };
         match feed.spec.front.pool {
             Pool::Oltp => {
-                // Most are asked every interval, whatever that is; what changes slowly says so.
+                // Most feeds use the dashboard's interval; those that change slowly declare a longer one.
                 let own = feed.spec.front.interval;
                 let every = if own > EVERY {
                     own.max(self.interval)
@@ -109,7 +109,7 @@ impl Model {
                 let every = configured.unwrap_or(every);
                 let apart = self.is_crowded() && CROWD_FEEDS.contains(&feed.spec.name.as_str());
                 let every = if apart { every * 2 } else { every };
-                // Those that share a pass over the sessions are one statement.
+                // Feeds that share a pass over the sessions are one statement.
                 let whole_ms = if shared::reads_sessions(&feed.sql) {
                     self.shared_ms()
                 } else {
@@ -124,25 +124,27 @@ impl Model {
         }
     }
 
-    /// How long a pass over the sessions takes, milliseconds, all that is made of it included.
+    /// Duration of a pass over the sessions in milliseconds, including everything computed from it.
     fn shared_ms(&self) -> f64 {
         let feeds = self.feeds.iter();
         let sharing = feeds.filter(|feed| !feed.foreign && shared::reads_sessions(&feed.sql));
         sharing.map(|feed| feed.sampling.took_ms).sum()
     }
 
-    /// Returns true if rules rest on it here: where backends are hidden from our role, the lock table tells who waits.
+    /// Returns true if rules depend on it: if backends are hidden from the current role, the lock table shows
+    /// who waits.
     fn is_needed(&self, feed: &Feed) -> bool {
         feed.spec.name == LOCKS && self.history.oltp.restricted > 0
     }
 
-    /// Each pass over pg_stat_activity costs the server some 3 ms per thousand sessions.
+    /// Returns true if there are many sessions: each pass over pg_stat_activity costs some 3 ms per thousand
+    /// of them.
     fn is_crowded(&self) -> bool {
         let sessions = self.rows("database").first("numbackends_all").int();
         sessions.is_some_and(|sessions| sessions > CROWD)
     }
 
-    /// Returns true if a feed is asked now and then, as things are; `shown` are on the screen.
+    /// Returns true if the feed is to be sampled regularly in the current state; `shown` are on the screen.
     pub(super) fn is_asked(&self, id: FeedId, feed: &Feed, shown: &[FeedId]) -> bool {
         let about = self.watched().is_some();
         match &self.scope {
@@ -180,7 +182,7 @@ impl Model {
         self.ask(&ids)
     }
 
-    /// Asks these feeds now, where their session can.
+    /// Queries these feeds now, if their sessions are usable.
     pub(super) fn ask(&mut self, ids: &[FeedId]) -> Vec<Effect> {
         let now = self.now;
         let about = self.watched().map(|watched| watched.pid);
@@ -192,7 +194,7 @@ impl Model {
                 continue;
             }
             let about_one = feed.is_about_backend();
-            // Its text changes with what is in it.
+            // The text of the statement changes with its contents, so it is used once only.
             let once = about_one || feed.spec.name == "statement_totals";
             let sql = match (about_one, about) {
                 (false, _) => Arc::clone(&feed.sql),
@@ -229,7 +231,7 @@ impl Model {
         } else {
             None
         };
-        // What was asked of a session before it was open is answered by it.
+        // Queries sent before the session was open are answered by it.
         let first = *link == Link::Idle;
         let pooled = peer.pooled;
         *link = Link::Live(peer);
@@ -258,7 +260,7 @@ impl Model {
         let asked_anew = |feed: &&mut Feed| Some(feed.spec.front.pool) == pool && !first;
         for feed in self.feeds.iter_mut().filter(asked_anew) {
             feed.sampling.in_flight = None;
-            // One whose answer cost the session would cost the new one, too.
+            // A query whose answer ended the session would end the new one, too.
             let refused = feed
                 .sampling
                 .error
@@ -274,7 +276,7 @@ impl Model {
             }
         }
         if session == SessionId::Fast {
-            // The server may be another one, or another version.
+            // It may be another server, or another version.
             return self.ask_facts();
         }
         if self.paused {
@@ -306,7 +308,7 @@ impl Model {
             now
         };
         *link = if attempt == 0 && matches!(session, SessionId::Olap(_)) {
-            // It opens again when a statement comes, so statements must go on coming.
+            // The session reopens when a statement is sent, so statements must still be sent.
             Link::Idle
         } else {
             Link::Lost {
@@ -357,14 +359,14 @@ impl Model {
         }
     }
 
-    /// A feed has no answer: it is asked without what the server forbids, or later.
+    /// Handles a failed query: it is repeated without the forbidden parts, or later.
     fn refused(&mut self, id: FeedId, error: PgError) -> Vec<Effect> {
         let now_ms = self.now.mono_ms;
         let Some(feed) = self.feed_mut(id) else {
             return Vec::new();
         };
         let passing = error.code() == LOCK_NOT_AVAILABLE;
-        // What the server did not say has nothing to do with what it forbids.
+        // Only an error from the server can show what it forbids.
         let may_forbid = error.class == Class::Statement && error.sqlstate.is_some() && !passing;
         if may_forbid && feed.forbidden.learn(&feed.source, &error) {
             feed.write();
@@ -379,16 +381,16 @@ impl Model {
         if is_first(feed) || passing {
             feed.sampling.due_ms = now_ms + patience_ms(feed.sampling.failures);
         } else if error.class == Class::Statement {
-            // It will fail the same way again: ask rarely, so as not to fill the server's log.
+            // It will fail again in the same way: repeat it rarely, to spare the server's log.
             feed.sampling.due_ms = now_ms + 30_000;
             feed.write();
         }
-        // Bytes that are no text, a character that is none here, an encoding that nothing converts to ours.
+        // Invalid bytes, characters that this encoding lacks, or an encoding without a conversion to UTF-8.
         let texts = feed.spec.sql.contains(TEXTS);
         let unreadable =
             matches!(error.code(), "22021" | "22P05") || texts && error.code() == "42883";
         if unreadable && feed.sampling.failures == 1 && texts {
-            // It may have been on its way when another one told that the texts are to be left out.
+            // It may have been sent before another query showed that texts must be left out.
             feed.sampling.due_ms = now_ms;
         }
         feed.sampling.error = Some(error);
@@ -402,8 +404,8 @@ impl Model {
     }
 }
 
-/// The pool whose statements are gone with this session. Those of the OLAP pool are answered or
-/// handed on each by itself, since several sessions share them.
+/// The pool whose statements are lost with this session. Statements of the OLAP pool are answered or handed
+/// on individually, since several sessions share them.
 fn own_pool(session: SessionId) -> Option<Pool> {
     match session {
         SessionId::Fast => Some(Pool::Oltp),
@@ -412,8 +414,8 @@ fn own_pool(session: SessionId) -> Option<Pool> {
     }
 }
 
-/// When to ask again: whole seconds of pace end where the clock on the screen moves, so that one frame
-/// shows both.
+/// Returns the time of the next query in monotonic milliseconds. Intervals of whole seconds are aligned with
+/// the displayed clock, so that one frame shows both.
 fn next_due(now: Moment, pace: Duration) -> u64 {
     let pace_ms = pace.as_millis() as u64;
     let past_ms = now.epoch_ms.rem_euclid(1_000) as u64;

@@ -1,4 +1,4 @@
-//! The parts of the state that others look at.
+//! The parts of the state that other modules read.
 
 use crate::config::Config;
 use crate::dashboard::action::{Action, ActionId, Grade};
@@ -8,39 +8,39 @@ use crate::pg::{Peer, PgError};
 use crate::text::Clean;
 use std::collections::BTreeSet;
 
-/// What the model is started with.
+/// The parameters that the model starts with.
 #[derive(Clone, Debug)]
 pub struct Start {
     /// Configuration.
     pub config: Config,
     /// A user's own panels.
     pub own_panels: Vec<Spec>,
-    /// What was wrong with files that were left out; shown in the log.
+    /// Errors in files that were ignored; shown in the log.
     pub complaints: Vec<String>,
-    /// Offset of local time from UTC, seconds.
+    /// Offset of local time from UTC, in seconds.
     pub utc_offset_s: i32,
-    /// Names of the themes, the first one in use first.
+    /// Names of the themes, the current one first.
     pub themes: Vec<String>,
-    /// Where the sessions go, for the header: `shop @ primary:5432`.
+    /// The target of the sessions, for the header: `shop @ primary:5432`.
     pub target: Clean,
-    /// The OLAP pool's own server, where it has one.
+    /// The OLAP pool's own server, if it has one.
     pub olap_target: Option<Clean>,
-    /// Roles of this program's own sessions, which the panels leave out.
+    /// Roles of this program's own sessions, which panels leave out.
     pub own_roles: Vec<String>,
-    /// Shown in the header while the demo runs.
+    /// True if the demo runs; shown in the header.
     pub demo: bool,
 }
 
-/// Which feeds are asked.
+/// The feeds to query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SampleScope {
-    /// What rules and other panels rest on, and what is on the screen.
+    /// Feeds that are shown, or that rules and other panels depend on.
     Screen,
-    /// These: there is no screen.
+    /// Only these, as there is no screen.
     These(BTreeSet<FeedId>),
 }
 
-/// Which page is shown.
+/// The page shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Screen {
     /// All panels.
@@ -51,66 +51,66 @@ pub enum Screen {
     Full(FeedId),
 }
 
-/// State of the way to the server.
+/// State of the connection to the server.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Link {
-    /// Nothing was tried yet.
+    /// Not tried yet.
     Idle,
-    /// Open.
+    /// Connected.
     Live(Peer),
-    /// Being opened again.
+    /// Reconnecting.
     Lost {
-        /// Why.
+        /// The last error.
         error: PgError,
-        /// Attempts that failed.
+        /// Number of failed attempts.
         attempt: u32,
-        /// Since when.
+        /// Time at which the connection was lost.
         since: Moment,
-        /// Only the user can mend it.
+        /// True if only the user can fix it.
         given_up: bool,
     },
 }
 
 impl Link {
-    /// Returns true if statements can be sent, or will open the session.
+    /// Returns true if statements can be sent, possibly after opening the session.
     pub fn usable(&self) -> bool {
         !matches!(self, Self::Lost { .. })
     }
 }
 
-/// Where in time the model stands, where that is not now.
+/// Position of the model in the past or in a recording.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PlaybackPosition {
-    /// Seconds before now; in a replay before the end.
+    /// Seconds before now; in a replay, before the end.
     pub ago_s: f64,
-    /// Seconds since the beginning of what was kept.
+    /// Seconds since the beginning of the recorded time.
     pub since_first_s: f64,
-    /// Seconds that were kept.
+    /// Length of the recorded time, in seconds.
     pub whole_s: f64,
-    /// How fast time passes, times the real one; `None` where it is held.
+    /// Playback speed as a multiple of real time; `None` if paused.
     pub speed: Option<f64>,
-    /// There is no now: a recording is shown.
+    /// True if a recording is replayed, so there is no live data.
     pub replay: bool,
 }
 
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogLine {
-    /// When, epoch milliseconds.
+    /// Time, in milliseconds since the epoch.
     pub epoch_ms: i64,
-    /// How good it is.
+    /// Outcome.
     pub grade: Grade,
-    /// What happened.
+    /// The event.
     pub text: Clean,
 }
 
-/// An action under way.
+/// An action in progress.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Running {
     /// Its number.
     pub id: ActionId,
-    /// What.
+    /// The action.
     pub action: Action,
-    /// Since when.
+    /// Start time.
     pub since: Moment,
 }

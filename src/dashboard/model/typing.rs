@@ -1,11 +1,11 @@
-//! What is typed: the filter, and the answer to a question.
+//! Text input: the filter, and the answer to a confirmation.
 
 use super::{Confirm, Model, Popup};
 use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, Key};
 use crate::dashboard::feed::Filter;
 
-/// The longest filter that can be typed.
+/// Maximum length of a filter, in characters.
 const FILTER_CAP: usize = 200;
 
 impl Model {
@@ -32,7 +32,7 @@ impl Model {
         self.prompt = Some((text, complaint));
     }
 
-    /// Filters the focused feed; what is wrong with the expression comes back.
+    /// Filters the focused feed; returns the error in the expression, if any.
     fn apply_filter(&mut self, text: &str) -> Option<String> {
         let filter = if text.is_empty() || text == "!" {
             Ok(None)
@@ -53,7 +53,7 @@ impl Model {
     }
 
     pub(super) fn paste(&mut self, text: &str) -> Vec<Effect> {
-        // Pasted text is only ever text: it must not be taken for keys that act.
+        // Pasted text is never interpreted as keys that act.
         if self.prompt.is_some() {
             for c in text.chars().filter(|c| !c.is_control()).take(FILTER_CAP) {
                 self.prompt_key(Key::Char(c));

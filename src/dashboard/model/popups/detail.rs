@@ -1,4 +1,4 @@
-//! A row in full, and of a backend what it does, holds and waits for.
+//! The detail of a row; for a backend also its waits, locks and blockers.
 
 use super::pair;
 use crate::dashboard::feed::Feed;
@@ -9,7 +9,7 @@ use crate::pg::Table;
 
 /// The field with the text of a statement.
 const STATEMENT: &str = "query";
-/// Locks listed; more are counted.
+/// Maximum number of locks listed; the others are counted.
 const LOCKS: usize = 30;
 
 pub(super) fn entries<'a>(model: &'a Model, detail: &'a Detail) -> Vec<Entry<'a>> {
@@ -50,14 +50,14 @@ fn fields<'a>(
     statement: Option<&'a str>,
 ) {
     entries.extend(fields.iter().map(|(name, text)| {
-        // The panel has the beginning of it.
+        // The panel holds only the beginning of the text.
         let beginning = text.strip_suffix('…').filter(|_| name == STATEMENT);
         let whole = statement.filter(|all| beginning.is_some_and(|begun| all.starts_with(begun)));
         Entry::Pair(name.as_str().into(), whole.unwrap_or(text).into())
     }));
 }
 
-/// All that is known of the statement of a backend.
+/// The text of a backend's statement, as far as known.
 fn whole_text<'a>(model: &'a Model, detail: &Detail) -> Option<&'a str> {
     let watched = detail.watched.as_ref()?;
     let table = model.rows("backend_query");
@@ -119,7 +119,7 @@ fn workers(entries: &mut Vec<Entry<'_>>, model: &Model, watched: &Watched) {
     list(entries, "Parallel workers".into(), lines);
 }
 
-/// The feed called `name`, or an entry that says why it tells nothing.
+/// The feed called `name`, or an entry with the reason why it has no data.
 fn told<'a>(
     entries: &mut Vec<Entry<'_>>,
     model: &'a Model,

@@ -1,4 +1,4 @@
-//! What the keys can do to the server, and what is known afterwards.
+//! Actions on the server, and their outcomes.
 
 use super::mask::mask;
 use crate::format;
@@ -9,7 +9,7 @@ use crate::system::refresh::{Mode, View};
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};
 
-/// Numbers the actions of one run of the program.
+/// Number of an action in one run of the program.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -18,64 +18,64 @@ pub struct ActionId(pub u32);
 /// A backend as the user saw it when choosing to act.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Backend {
-    /// Who it is.
+    /// Its identity.
     pub identity: Identity,
-    /// `reports, olap, metabase, 50s`
+    /// Description: `reports, olap, metabase, 50s`.
     pub described: Clean,
-    /// The same with names as they are, where they are not as they are shown: for the audit file.
+    /// The same with raw names, if these differ from the displayed ones; for the audit file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw: Option<String>,
-    /// It runs no statement.
+    /// True if it runs no statement.
     pub idle: bool,
-    /// The first part of its query.
+    /// The beginning of its query.
     pub query: Clean,
 }
 
-/// A rule of the guard that acts.
+/// The guard's rule that caused an action.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
     /// Its name.
     pub name: Clean,
-    /// Only where the session is idle in its transaction, and has been for so many seconds.
+    /// Act only if the session has been idle in its transaction for this many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_s: Option<u64>,
 }
 
-/// Something to do.
+/// An action.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// Signal backends.
+    /// Signals backends.
     Signal {
-        /// Which signal.
+        /// The signal.
         signal: Signal,
-        /// To whom.
+        /// The backends.
         backends: Vec<Backend>,
-        /// Not by a key but by this rule of the guard.
+        /// The guard's rule that caused it; `None` if a key did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rule: Option<Rule>,
     },
-    /// Measure a table or an index exactly.
+    /// Measures a table or an index exactly.
     Measure {
         /// Its OID.
         relid: i64,
         /// Its name.
         relation: String,
-        /// Its name as it is, where that is not as it is shown: for the audit file.
+        /// Its raw name, if that differs from the displayed one; for the audit file.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         raw: Option<String>,
     },
-    /// Refresh a materialized view or an incremental summary.
+    /// Refreshes a materialized view or an incremental summary.
     Refresh {
-        /// Which.
+        /// The view.
         view: View,
-        /// How.
+        /// The mode.
         mode: Mode,
     },
 }
 
 impl Action {
-    /// How it is cancelled while it runs, in a few words; empty where it takes a moment only.
+    /// Returns how to cancel it while it runs, in a few words; empty if it takes only a moment.
     pub fn how_to_cancel(&self) -> &'static str {
         match self {
             Self::Signal { .. } => "",
@@ -84,7 +84,7 @@ impl Action {
         }
     }
 
-    /// The same without the literals in others' statements: to be kept.
+    /// Returns a copy without the literals in others' statements, for storage.
     #[must_use]
     pub fn masked(&self) -> Self {
         let mut masked = self.clone();
@@ -96,7 +96,7 @@ impl Action {
         masked
     }
 
-    /// What it is, as a log line begins.
+    /// Describes it as the beginning of a log line.
     pub fn describe(&self) -> String {
         match self {
             Self::Signal {
@@ -128,28 +128,28 @@ impl Action {
     }
 }
 
-/// What is known after an action.
+/// Result of an action.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// One verdict for each backend, in their order.
     Signalled(Vec<Verdict>),
-    /// The view was refreshed, in so many milliseconds.
+    /// The view was refreshed, in this many milliseconds.
     Refreshed(f64),
-    /// This was measured.
+    /// The relation was measured.
     Measured(Measured),
-    /// It was cancelled by the user, and nothing is changed.
+    /// The user cancelled it; nothing has changed.
     Cancelled,
-    /// The server refused.
+    /// The server refused it.
     Failed(PgError),
-    /// The connection was lost meanwhile: what came of it is not known.
+    /// The connection was lost meanwhile, so the result is unknown.
     Unknown(PgError),
     /// The intent could not be written to the audit file, so nothing was done.
     Unaudited(Clean),
 }
 
 impl Outcome {
-    /// The same without what servers say of others' data: to be kept.
+    /// Returns a copy without the data that servers quote in errors, for storage.
     #[must_use]
     pub fn masked(&self) -> Self {
         match self {
@@ -168,14 +168,15 @@ impl Outcome {
     }
 }
 
-/// Errors about values, keys and of functions' own words: what is quoted there is data, and no name.
+/// SQLSTATE classes of errors about values or keys, or with text from functions: anything they quote is data,
+/// not a name.
 const ABOUT_DATA: [&str; 5] = ["21", "22", "23", "P0", "XX"];
 
-/// A server's error without the literals in it. What it adds in its details and hints may be rows.
+/// Returns a server's error without the literals in it. Its detail and hint may contain rows.
 fn masked(error: &PgError) -> PgError {
     let mut error = error.clone();
     if error.sqlstate.is_none() {
-        // Of our own, or of the way there.
+        // Raised by this program or by the connection.
         return error;
     }
     let of_data = ABOUT_DATA
@@ -197,21 +198,21 @@ fn masked(error: &PgError) -> PgError {
     error
 }
 
-/// How an action ended, for colour and sign.
+/// Grade of a result, for colour and sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Grade {
-    /// Under way.
+    /// In progress.
     Running,
-    /// As wanted, proven.
+    /// As intended, and verified.
     Good,
-    /// Not, or not yet, or not known.
+    /// Not achieved, not yet, or unknown.
     Doubtful,
     /// Refused or failed.
     Bad,
 }
 
 impl Outcome {
-    /// One line that says what is known, and how good that is.
+    /// Describes the result in one line, with its grade.
     pub fn describe(&self) -> (Grade, String) {
         match self {
             Self::Signalled(verdicts) => signalled(verdicts),

@@ -1,4 +1,4 @@
-//! What has happened, and what is wanted: plain data, so that a recording is the events written down.
+//! Events and effects as plain data, so that a recording is a list of events.
 
 use super::action::{Action, ActionId, Outcome};
 use crate::explain::{Explained, Whose};
@@ -7,23 +7,23 @@ use crate::pg::sampler::Report;
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};
 
-/// A point in time, handed to the model; the model never reads a clock.
+/// A point in time, passed to the model, which never reads a clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Moment {
-    /// Milliseconds since the program started; never steps back.
+    /// Milliseconds since the program started; never decreases.
     pub mono_ms: u64,
-    /// Milliseconds since the epoch by this machine's clock; for showing the time of day only.
+    /// Milliseconds since the epoch by the machine's clock, only used to show the time of day.
     pub epoch_ms: i64,
 }
 
 impl Moment {
-    /// Seconds from `earlier` to `self`; 0 where `earlier` is later.
+    /// Seconds from `earlier` to `self`; 0 if `earlier` is later.
     pub fn since(self, earlier: Self) -> f64 {
         self.mono_ms.saturating_sub(earlier.mono_ms) as f64 / 1000.0
     }
 }
 
-/// A key, free of the terminal library's types.
+/// A key, independent of the terminal library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Key {
     /// A printable character, case included.
@@ -60,7 +60,7 @@ pub enum Key {
     Backspace,
 }
 
-/// What the mouse did.
+/// An action of the mouse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mouse {
     /// Left button pressed.
@@ -71,17 +71,17 @@ pub enum Mouse {
     ScrollUp,
 }
 
-/// This program's own use of the machine.
+/// This program's own use of the client machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OwnCost {
     /// Processor time used so far, user and system, in milliseconds.
     pub cpu_ms: f64,
 }
 
-/// Something that has happened.
+/// An event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
-    /// Time went on.
+    /// Time has passed.
     Ticked {
         /// Now.
         now: Moment,
@@ -94,14 +94,14 @@ pub enum Event {
     Pasted(String),
     /// The mouse was used at a cell.
     MouseUsed {
-        /// What.
+        /// The action.
         action: Mouse,
         /// Column, from 0.
         x: u16,
         /// Row, from 0.
         y: u16,
     },
-    /// The terminal has another size.
+    /// The terminal's size changed.
     Resized {
         /// Columns.
         width: u16,
@@ -112,82 +112,83 @@ pub enum Event {
     Reported(Report),
     /// Point queries were timed.
     CanaryTimed {
-        /// One latency per query in milliseconds; a query that met its deadline counts with it.
+        /// One latency per query in milliseconds; a query that timed out counts with its timeout.
         latencies_ms: Vec<f64>,
         /// Queries that failed.
         failed: u32,
     },
-    /// An action made progress that the user should see.
+    /// An action started.
     ActionStarted(ActionId),
-    /// An action ended, and this is known about its effect.
+    /// An action ended.
     ActionEnded {
-        /// Which.
+        /// Its number.
         id: ActionId,
-        /// What came of it.
+        /// Its outcome.
         outcome: Outcome,
     },
-    /// A statement was planned, or could not be.
+    /// A statement was planned, or planning failed.
     Explained {
-        /// Which question it answers.
+        /// Number of the request.
         id: ActionId,
-        /// The plan, or why there is none.
+        /// The plan, or the reason why there is none.
         outcome: Result<Explained, Clean>,
     },
-    /// Something went wrong outside that the user should know.
+    /// A problem outside of the model that the user should know of.
     Warned(Clean),
-    /// The interval was changed to so many milliseconds. For recordings: a replay judges by it what is old.
+    /// The interval was changed, in milliseconds. Recorded because a replay needs it to judge the age of
+    /// data.
     Paced(u64),
-    /// The program came back from being suspended; the screen must be drawn anew.
+    /// The program resumed after being suspended, so the screen must be redrawn.
     Resumed,
 }
 
-/// Where to go in time.
+/// A move in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Travel {
-    /// So many seconds on, or back.
+    /// Forward or back by this many seconds.
     Step(i64),
-    /// To the next trouble, or with `false` to the one before.
+    /// To the next trouble, or with `false` to the previous one.
     Trouble(bool),
-    /// Back to now; in a replay to its end.
+    /// Back to now; in a replay, to its end.
     Now,
-    /// Let time pass from the moment shown, or hold it.
+    /// Starts or pauses playback from the moment shown.
     Play,
-    /// Faster, or with `false` slower.
+    /// Plays faster, or with `false` slower.
     Speed(bool),
 }
 
-/// Something that is wanted.
+/// An effect that the model requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Effect {
-    /// Run the statements of these feeds.
+    /// Run the queries of these feeds.
     Sample(Vec<Request>),
     /// Start or stop timing the point query.
     Canary(Option<String>),
     /// Act on the server.
     Act {
-        /// Number that comes back with its end.
+        /// Number returned with its result.
         id: ActionId,
-        /// What to do.
+        /// The action.
         action: Action,
     },
-    /// Plan a statement, without running it.
+    /// Plan a statement without running it.
     Explain {
-        /// Number that comes back with the plan.
+        /// Number returned with the plan.
         id: ActionId,
-        /// Whose statement.
+        /// The statement's origin.
         whose: Whose,
     },
-    /// Cancel the action that is running on our own session.
+    /// Cancel the action with this number, which runs on a session of this program.
     CancelAction(ActionId),
-    /// Connect again now, without waiting for the next attempt.
+    /// Reconnect now, without waiting for the next attempt.
     Reconnect,
-    /// Put text on the clipboard of the terminal.
+    /// Copy text to the clipboard of the terminal.
     Copy(String),
-    /// Take or release the mouse.
+    /// Capture or release the mouse.
     CaptureMouse(bool),
-    /// Show another moment.
+    /// Move in time.
     Travel(Travel),
-    /// Stop as a shell's Ctrl-Z does.
+    /// Suspend the program as Ctrl-Z does in a shell.
     Suspend,
     /// End the program.
     Quit,
@@ -196,15 +197,15 @@ pub enum Effect {
 /// A statement to run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Request {
-    /// The feed that asks.
+    /// The feed that sends it.
     pub feed: FeedId,
     /// The statement.
     pub sql: std::sync::Arc<str>,
-    /// Sessions to run it on.
+    /// Sessions that may run it.
     pub pool: super::panels::spec::Pool,
-    /// Result types are unknown: use the text protocol.
+    /// True if result types are unknown: the text protocol is used.
     pub as_text: bool,
-    /// It is about something of the moment, and not worth to be prepared.
+    /// True for a one-off statement, which is not prepared.
     pub once: bool,
 }
 
@@ -212,5 +213,5 @@ pub struct Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FeedId(pub u16);
 
-/// A sample that arrived.
+/// The result of a query.
 pub type Sample = Result<Table, crate::pg::PgError>;

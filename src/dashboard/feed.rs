@@ -1,4 +1,4 @@
-//! A feed is a panel's statement with its last answer, and the cursor of whoever looks at it.
+//! A feed: a panel's statement with its last answer and the user's cursor.
 
 use super::event::Moment;
 use super::panels::parts::Forbidden;
@@ -11,13 +11,13 @@ use regex::{Regex, RegexBuilder};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Stands for a backend's pid in the statements that are about one.
+/// Placeholder for a backend's pid in statements about one backend.
 pub const PID: &str = "{pid}";
 
-/// The SQLSTATE of a lock that was not had in time: it passes.
+/// The SQLSTATE of a lock timeout, a temporary error.
 pub const LOCK_NOT_AVAILABLE: &str = "55P03";
-/// Stands before every statement that this program samples with, so that a server's statistics, its log and
-/// whoever reads them can tell it from others' work.
+/// Comment in front of every sampling statement, by which the server's statistics and log distinguish this
+/// program's work from others'.
 pub const MARK: &str = "/* htap-top */ ";
 
 /// A panel's statement, its last answer and the cursor on it.
@@ -25,72 +25,72 @@ pub const MARK: &str = "/* htap-top */ ";
 pub struct Feed {
     /// The panel file.
     pub spec: Arc<Spec>,
-    /// The statement for this server's version, with the marks of what some servers forbid.
+    /// The statement for this server's version, with markers around parts that some servers forbid.
     pub source: Arc<str>,
-    /// As it is sent; empty while it is not known how it must be.
+    /// The statement as sent; empty until it is known what to send.
     pub sql: Arc<str>,
-    /// What this server refuses of it.
+    /// Parts of it that this server refuses.
     pub forbidden: Forbidden,
-    /// From a user's own file: result types are unknown.
+    /// True for a user's own panel, whose result types are unknown.
     pub foreign: bool,
-    /// The digit that opens it; `None` for one that only feeds others or stands on the "more" page.
+    /// The digit that opens it; `None` if it only feeds others or is on the "more" page.
     pub digit: Option<u8>,
-    /// The letter that opens it from the list of panels; `None` for the others.
+    /// The letter that opens it from the list of panels, if any.
     pub letter: Option<char>,
-    /// Shown to the user at all.
+    /// True if it is shown to the user at all.
     pub visible: bool,
-    /// Sampling.
+    /// State of sampling.
     pub sampling: Sampling,
-    /// The last good answer, derived columns included.
+    /// The last successful answer with derived columns.
     pub table: Table,
-    /// The answer as it came, where the derivation also depends on other feeds.
+    /// The last answer as received, if the derivation also depends on other feeds.
     pub raw: Table,
-    /// The counters of the sample before, where it shows rates.
+    /// The counters of the previous sample, if it shows rates.
     pub rates: rates::Memory,
-    /// Cursor, order and filter.
+    /// Selection, order and filter.
     pub cursor: Cursor,
 }
 
-/// When a feed was last asked and answered.
+/// Times of a feed's queries and answers, and errors.
 #[derive(Clone, Debug, Default)]
 pub struct Sampling {
-    /// When the last good answer came.
+    /// Time of the last successful answer.
     pub at: Option<Moment>,
-    /// How long it took, milliseconds.
+    /// Its duration, in milliseconds.
     pub took_ms: f64,
-    /// When the statement under way was sent.
+    /// Time at which the statement in progress was sent.
     pub in_flight: Option<Moment>,
-    /// When it is asked next, [`Moment::mono_ms`].
+    /// Time of the next query, as [`Moment::mono_ms`].
     pub due_ms: u64,
-    /// The last good answer came by a session that was lost since.
+    /// True if the session of the last successful answer has been lost since.
     pub outlived: bool,
-    /// Why the last answer was none.
+    /// The error, if the last query failed.
     pub error: Option<PgError>,
-    /// How often in a row it was none.
+    /// Number of failures in a row.
     pub failures: u32,
-    /// Relations or extensions that it lacks.
+    /// Relations or extensions that the server lacks.
     pub missing: Vec<Clean>,
-    /// Why what it needs is not read although it is there: a stranger could have made it.
+    /// The reason why an existing relation is not read: another role may have planted it.
     pub strange: Option<Clean>,
-    /// Our role may not read what it needs, which `error` says: it is not asked, for each try would be an error in
-    /// the server's log.
+    /// True if the current role may not read the relations, as `error` says. It is not queried, because each
+    /// attempt would be logged as an error by the server.
     pub denied: bool,
 }
 
-/// Cursor, order and filter.
+/// Selection, order and filter.
 #[derive(Clone, Debug, Default)]
 pub struct Cursor {
     /// Rows to show, filtered and sorted: positions in the table.
     pub order: Vec<usize>,
-    /// Selected, a position in `order`.
+    /// The selected row, a position in `order`.
     pub selected: usize,
-    /// First row on screen, a position in `order`.
+    /// First row shown, a position in `order`.
     pub offset: usize,
-    /// First column on screen.
+    /// First column shown.
     pub column_offset: usize,
-    /// Column to sort by, and whether descending; the feed's own order where `None`.
+    /// The sort column, and true if descending; `None` for the feed's own order.
     pub sort: Option<(Box<str>, bool)>,
-    /// Rows must match.
+    /// Filter that rows must match.
     pub filter: Option<Filter>,
     /// Identities of tagged rows.
     pub tagged: HashSet<Vec<Box<str>>>,
@@ -108,8 +108,8 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Parses what was typed: a regular expression, inverted by `!` in front; without upper-case
-    /// letters case does not count.
+    /// Parses a filter: a regular expression, inverted by a leading `!`; case-insensitive unless it contains
+    /// upper-case letters.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (invert, pattern) = text
             .strip_prefix('!')
@@ -133,7 +133,7 @@ impl Filter {
         })
     }
 
-    /// Where in `text` the pattern is, to be marked; nowhere where it is inverted.
+    /// Returns the matches in `text`, to be highlighted; none if the filter is inverted.
     pub fn found(&self, text: &str) -> Vec<std::ops::Range<usize>> {
         if self.invert {
             return Vec::new();
@@ -153,13 +153,13 @@ impl Filter {
 }
 
 impl Feed {
-    /// Takes a statement, and writes it as it is sent.
+    /// Sets the statement and updates the text to send.
     pub fn ask_with(&mut self, source: &str) {
         self.source = source.into();
         self.write();
     }
 
-    /// Writes the statement anew, without what the server refuses.
+    /// Updates the text to send, leaving out what the server refuses.
     pub fn write(&mut self) {
         let sql = if self.foreign {
             self.source.to_string()
@@ -173,7 +173,7 @@ impl Feed {
         };
     }
 
-    /// The rows' identity: the key columns of the front matter, or all text columns.
+    /// Identity of a row: the key columns of the front matter, or all text columns.
     pub fn identity(&self, row: usize) -> Vec<Box<str>> {
         self.table.identity(row, &self.spec.front.key)
     }
@@ -190,41 +190,42 @@ impl Feed {
         (0..self.table.rows.len()).find(|row| self.identity(*row) == identity)
     }
 
-    /// Returns true if what failed last is tried again soon: without what the server forbids, or since the reason passes.
+    /// Returns true if a failed query will soon be repeated: without the forbidden parts, or because the
+    /// error is temporary.
     pub fn is_asked_again(&self) -> bool {
         let sampling = &self.sampling;
         let passing = |error: &PgError| error.code() == LOCK_NOT_AVAILABLE;
         sampling.in_flight.is_some() || sampling.error.as_ref().is_some_and(passing)
     }
 
-    /// Asked about one backend, whose detail is open.
+    /// Returns true if it queries the one backend whose detail is open.
     pub fn is_about_backend(&self) -> bool {
         self.spec.sql.contains(PID)
     }
 
-    /// A business panel that the Overview has no room for: it has neither digit nor letter.
+    /// Returns true for a business panel without digit and letter, which the Overview has no room for.
     pub fn is_extra(&self) -> bool {
         self.visible && self.digit.is_none() && self.letter.is_none()
     }
 
-    /// The position in the table of the selected row.
+    /// Position of the selected row in the table.
     pub fn selected_row(&self) -> Option<usize> {
         self.cursor.order.get(self.cursor.selected).copied()
     }
 
-    /// The selected row's cell of the column called `name`.
+    /// The selected row's cell in the column called `name`.
     pub fn selected(&self, name: &str) -> &Value {
         self.selected_row()
             .map_or(&Value::Null, |row| self.table.get(row, name))
     }
 
-    /// Moves the selection to `position`, held within the rows.
+    /// Moves the selection to `position`, limited to the existing rows.
     pub fn select(&mut self, position: usize) {
         self.cursor.selected = position.min(self.cursor.order.len().saturating_sub(1));
         self.cursor.held = self.selected_row().map(|row| self.identity(row));
     }
 
-    /// Takes new rows and puts order and selection right again.
+    /// Sets new rows and restores order and selection.
     pub fn accept(&mut self, table: Table) {
         self.table = table;
         self.arrange();
@@ -253,7 +254,7 @@ impl Feed {
                 compare(a, b, *descending)
             });
         }
-        // The cursor follows a row that was chosen; one that was not stays at the top, at the worst.
+        // The cursor follows a row selected by the user; otherwise it stays on the first, the worst.
         if self.cursor.selected > 0
             && let Some(held) = self.cursor.held.take()
         {
@@ -282,7 +283,7 @@ impl Feed {
         }
     }
 
-    /// Columns a table of this feed shows: all that are not hidden, or the compact ones.
+    /// Columns shown in this feed's table: the compact ones, or all that are not hidden.
     pub fn columns(&self, compact: bool) -> Vec<String> {
         if compact && !self.spec.front.compact.is_empty() {
             return self.spec.front.compact.clone();
@@ -304,7 +305,7 @@ impl Feed {
     }
 }
 
-/// Orders two cells; what is not known comes last in either direction.
+/// Compares two cells; unknown values come last in either direction.
 pub fn compare(a: &Value, b: &Value, descending: bool) -> std::cmp::Ordering {
     use std::cmp::Ordering;
     let known = b.is_known().cmp(&a.is_known());

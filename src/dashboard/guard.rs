@@ -1,4 +1,4 @@
-//! What the guard's rules want done to the backends of a sample. Pure: nothing is done here.
+//! The actions that the guard's rules require for a sample of backends. Pure: nothing is carried out here.
 
 use super::diagnosis::blocker::Kind;
 use super::event::Moment;
@@ -9,49 +9,49 @@ use crate::pg::{Table, Value};
 use regex::Regex;
 use std::collections::{HashMap, VecDeque};
 
-/// Seconds after which the same statement or transaction may be hit, or told of, again.
+/// Seconds before the same statement or transaction may be signalled, or reported, again.
 const AGAIN_S: f64 = 30.0;
 /// Seconds over which signals are counted.
 const MINUTE_S: f64 = 60.0;
 
-/// What a rule wants done to the backend in a row.
+/// The action that a rule requires for the backend in a row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wish<'a> {
     /// The rule.
     pub rule: &'a str,
-    /// Only to be told.
+    /// True if it is only to be reported.
     pub dry: bool,
-    /// Which signal.
+    /// The signal.
     pub signal: Signal,
-    /// Only where it is idle in its transaction, and has been for so many seconds.
+    /// Act only if the session has been idle in its transaction for this many seconds.
     pub idle_s: Option<u64>,
     /// The row.
     pub row: usize,
 }
 
-/// What was done lately.
+/// Recent actions.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    /// Whose statement or transaction was hit, or told of.
+    /// Statements and transactions signalled or reported, with the time.
     hit: HashMap<Identity, Moment>,
     sent: VecDeque<Moment>,
-    /// When it was said that the limit is reached.
+    /// Time of the last report that the limit is reached.
     full: Option<Moment>,
 }
 
 impl Memory {
-    /// Returns true if nothing was done or told of this lately.
+    /// Returns true if this one was not signalled or reported recently.
     pub fn is_new(&mut self, whom: &Identity, now: Moment) -> bool {
         self.hit.retain(|_, at| now.since(*at) < AGAIN_S);
         !self.hit.contains_key(whom)
     }
 
-    /// From now on it is not new, for a while.
+    /// Records that this one was signalled or reported.
     pub fn note(&mut self, whom: Identity, now: Moment) {
         self.hit.insert(whom, now);
     }
 
-    /// Returns true if one more signal may be sent within this minute; then it counts.
+    /// Returns true if another signal may be sent within this minute, and counts it.
     pub fn may_send(&mut self, per_minute: u32, now: Moment) -> bool {
         let old = |at: &Moment| now.since(*at) >= MINUTE_S;
         while self.sent.front().is_some_and(old) {
@@ -64,7 +64,7 @@ impl Memory {
         may
     }
 
-    /// Returns true if it must be said that the limit is reached: once a minute.
+    /// Returns true if it should be reported that the limit is reached: once per minute.
     pub fn tell_full(&mut self, now: Moment) -> bool {
         let tell = self.full.is_none_or(|at| now.since(at) >= MINUTE_S);
         if tell {
@@ -74,8 +74,8 @@ impl Memory {
     }
 }
 
-/// What the rules want done, one wish a backend at most.
-/// `own` is the watched database: a rule that names none is about that one.
+/// Returns the actions that the rules require, at most one per backend.
+/// `own` is the watched database, to which rules without a database apply.
 pub fn wishes<'a>(
     guard: &'a Guard,
     activity: &Table,
@@ -87,7 +87,7 @@ pub fn wishes<'a>(
     let rows = (0..activity.rows.len()).filter(|row| may_be_hit(activity, *row, classifier));
     let wish = |row| {
         let fits = |rule: &&GuardRule| is_due(rule, p99_ms) && fits(rule, activity, row, own);
-        // A rule that is tried out stands before none that acts.
+        // A dry-run rule never takes precedence over one that acts.
         let acts = guard.rules.iter().filter(|rule| !rule.dry_run).find(fits);
         let rule = acts.or_else(|| guard.rules.iter().find(fits))?;
         let signal = match rule.action {
@@ -109,14 +109,14 @@ pub fn wishes<'a>(
     rows.filter_map(wish).collect()
 }
 
-/// The rule that holds refreshes back now.
+/// Returns the rule that currently holds refreshes back.
 pub fn holder(guard: &Guard, p99_ms: Option<f64>) -> Option<&GuardRule> {
     let holds =
         |rule: &&GuardRule| rule.action == GuardAction::HoldRefreshes && is_due(rule, p99_ms);
     guard.rules.iter().find(holds)
 }
 
-/// Clients of others that are no superusers; where that is not known, nobody.
+/// Returns true for sessions of other clients that are not superusers; false if that is unknown.
 fn may_be_hit(activity: &Table, row: usize, classifier: &Classifier) -> bool {
     let text = |name| activity.get(row, name).text().unwrap_or_default();
     activity.get(row, "superuser") == &Value::Bool(false)
@@ -132,7 +132,7 @@ fn is_due(rule: &GuardRule, p99_ms: Option<f64>) -> bool {
 
 fn fits(rule: &GuardRule, activity: &Table, row: usize, own: &str) -> bool {
     let text = |name| activity.get(row, name).text().unwrap_or_default();
-    // A pattern is about names as they are, not as they are shown.
+    // Patterns match raw names, not the displayed ones.
     let raw = |name| activity.get(row, name).raw().unwrap_or_default();
     let found = |pattern: &Option<Regex>, name| {
         pattern
@@ -175,7 +175,7 @@ mod tests {
         config.unwrap().guard
     }
 
-    /// Pid, superuser, type, application, role, state, seconds in it.
+    /// Pid, superuser, type, application, role, state, seconds in that state.
     type Session<'a> = (i64, Option<bool>, &'a str, &'a str, &'a str, &'a str, f64);
 
     fn activity(sessions: &[Session<'_>]) -> Table {

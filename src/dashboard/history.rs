@@ -1,4 +1,4 @@
-//! Series over time at fixed cost, and the OLTP figures made from cumulative counters.
+//! Time series of bounded size, and OLTP figures derived from cumulative counters.
 
 use super::chunks::Chunks;
 use super::panels::classify::{Classifier, Session};
@@ -6,10 +6,10 @@ use crate::config::WorkClass;
 use crate::pg::Table;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Samples kept per series: an hour of seconds.
+/// Samples kept per series: an hour at one per second.
 pub const KEEP: usize = 3_600;
 
-/// A series of figures, newest last; `NaN` stands for "not measured".
+/// A series of figures, newest last; `NaN` means "not measured".
 #[derive(Clone, Debug, Default)]
 pub struct Series(Chunks<f32>);
 
@@ -20,7 +20,7 @@ impl Series {
         self.0.push(value, KEEP);
     }
 
-    /// The newest `count` figures of the hour, oldest first.
+    /// The newest `count` figures, oldest first; at most an hour.
     pub fn last(&self, count: usize) -> Vec<Option<f64>> {
         let newest = self.0.iter().rev().take(count.min(KEEP));
         let mut figures: Vec<Option<f64>> = newest.map(figure).collect();
@@ -28,12 +28,12 @@ impl Series {
         figures
     }
 
-    /// The newest figure, where it was measured.
+    /// The newest figure, if it was measured.
     pub fn newest(&self) -> Option<f64> {
         self.0.iter().next_back().and_then(figure)
     }
 
-    /// The median of the newest `count` figures, the last `skip` left out.
+    /// The median of the newest `count` figures before the last `skip`.
     pub fn median(&self, count: usize, skip: usize) -> Option<f64> {
         let figures = self.0.iter().rev().skip(skip).take(count);
         let mut values: Vec<f64> = figures.filter_map(figure).collect();
@@ -58,7 +58,7 @@ struct Counters {
     blks_read: f64,
     stats_reset: f64,
     postmaster_start: f64,
-    /// Transactions of this program among them.
+    /// Transactions of this program, contained in the others.
     own: f64,
 }
 
@@ -68,35 +68,35 @@ impl Counters {
     }
 }
 
-/// Figures of the transactions of the watched database.
+/// Transaction figures of the watched database.
 #[derive(Clone, Debug, Default)]
 pub struct Oltp {
-    /// Transactions per second, commits and rollbacks without this program's own, over `STEADY_S`; none
-    /// before the counters were watched for [`CARRIES_TPS_S`].
+    /// Transactions per second over `STEADY_S`: commits and rollbacks, without this program's own. `None`
+    /// until the counters were observed for [`CARRIES_TPS_S`].
     pub tps: Option<f64>,
-    /// Seconds over which they were counted.
+    /// Seconds over which transactions were counted.
     pub tps_window_s: Option<f64>,
-    /// Rollbacks in percent of transactions of the interval.
+    /// Rollbacks as a percentage of the interval's transactions.
     pub rollback_pct: Option<f64>,
-    /// Deadlocks since they are watched: since the program started, or the counters were reset.
+    /// Deadlocks since the program started, or since the counters were reset.
     pub deadlocks: Option<f64>,
-    /// Deadlocks of the last minute.
+    /// Deadlocks in the last minute.
     pub deadlocks_lately: f64,
-    /// WAL written, bytes per second, whole server.
+    /// WAL written by the whole server, in bytes per second.
     pub wal_bytes_per_s: Option<f64>,
-    /// Buffer cache hits in percent of the interval's block reads; `None` without any.
+    /// Buffer cache hits as a percentage of the interval's block reads; `None` without reads.
     pub cache_hit_pct: Option<f64>,
-    /// Percentiles of the point query over the last [`WINDOW_S`], milliseconds.
+    /// Percentiles of the point query over the last [`WINDOW_S`], in milliseconds.
     pub p50_ms: Option<f64>,
-    /// As `p50_ms`.
+    /// Like `p50_ms`.
     pub p95_ms: Option<f64>,
-    /// As `p50_ms`.
+    /// Like `p50_ms`.
     pub p99_ms: Option<f64>,
     /// Point queries in the window.
     pub timed: usize,
     /// Point queries that failed in the window.
     pub failed: u32,
-    /// Client sessions that execute.
+    /// Client sessions that execute a statement.
     pub active: i64,
     /// Sessions that wait for a lock.
     pub waiting: i64,
@@ -104,71 +104,71 @@ pub struct Oltp {
     pub idle_in_transaction: i64,
     /// Sessions per class.
     pub sessions: BTreeMap<WorkClass, i64>,
-    /// Sessions whose state our role may not see.
+    /// Sessions whose state the current role may not see.
     pub restricted: i64,
-    /// Interval mean of statement time per class, milliseconds.
+    /// Mean statement time per class in the interval, in milliseconds.
     pub mean_ms: BTreeMap<WorkClass, f64>,
-    /// The counters were reset in the last interval.
+    /// True if the counters were reset in the last interval.
     pub reset: bool,
 }
 
-/// Everything that is remembered over time.
+/// All data kept over time.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// Figures of now.
+    /// Current figures.
     pub oltp: Oltp,
-    /// Transactions per second, each interval by itself.
+    /// Transactions per second of each interval.
     pub tps: Series,
-    /// Point query percentiles.
+    /// Medians of the point query.
     pub p50: Series,
-    /// Point query percentiles.
+    /// 95th percentiles of the point query.
     pub p95: Series,
-    /// Point query percentiles.
+    /// 99th percentiles of the point query.
     pub p99: Series,
-    /// Sessions that execute.
+    /// Sessions that execute a statement.
     pub active: Series,
     /// Sessions that wait for a lock.
     pub waiting: Series,
-    /// Age of the oldest snapshot, seconds.
+    /// Age of the oldest snapshot, in seconds.
     pub snapshot: Series,
     /// Dead rows of the worst table.
     pub dead: Series,
     /// WAL bytes per second.
     pub wal: Series,
     last: Option<Counters>,
-    /// When so many transactions had ended: the last [`STEADY_S`].
+    /// Time and number of finished transactions, over the last [`STEADY_S`].
     ended: VecDeque<(f64, f64)>,
     first_deadlocks: Option<f64>,
-    /// When so many deadlocks had been counted: the last [`LATELY_S`].
+    /// Time and number of deadlocks, over the last [`LATELY_S`].
     deadlocks: VecDeque<(f64, f64)>,
     window: VecDeque<(f64, f64)>,
     failures: VecDeque<(f64, u32)>,
     statements: BTreeMap<(String, String), (f64, f64)>,
 }
 
-/// Classes that a statement's text tells.
+/// Classes recognised by a statement's text.
 const CLASSES: [WorkClass; 2] = [WorkClass::Refresh, WorkClass::Maintenance];
-/// Seconds over which transactions per second are taken: a backend reports what it did once a second at most,
-/// so that the server's count of a single second is off by a fifth or more.
+/// Seconds over which transactions per second are averaged. A backend reports at most once per second, so a
+/// single second's count is off by a fifth or more.
 const STEADY_S: f64 = 5.5;
-/// Seconds that carry a rate of these counters.
+/// Minimum number of seconds for a rate of these counters.
 pub const CARRIES_TPS_S: f64 = 4.5;
-/// Seconds over which the point query's percentiles are taken; longer where it takes longer to time
-/// [`CARRIES_P99`] of them.
+/// Seconds over which the point query's percentiles are computed; longer if timing [`CARRIES_P99`] queries
+/// takes longer.
 pub const WINDOW_S: f64 = 30.0;
-/// So many timed queries carry a median, a 95th and a 99th percentile: of fewer, the highest ones are the same.
+/// Minimum number of timed queries for a median; with fewer, the highest percentiles coincide.
 pub const CARRIES_P50: usize = 10;
-/// As [`CARRIES_P50`].
+/// Like [`CARRIES_P50`], for a 95th percentile.
 pub const CARRIES_P95: usize = 20;
-/// As [`CARRIES_P50`].
+/// Like [`CARRIES_P50`], for a 99th percentile.
 pub const CARRIES_P99: usize = 100;
-/// Seconds over which deadlocks are told.
+/// Seconds over which deadlocks are counted as recent.
 const LATELY_S: f64 = 60.0;
-/// Seconds without a slow point query before an episode of them is over.
+/// Seconds without a slow point query that end an episode of them.
 const GOOD_S: f64 = 2.0;
 
 impl History {
-    /// Takes a row of counters, among which are `own` transactions of this program.
+    /// Takes in a row of counters that contain `own` transactions of this program.
     pub fn database(&mut self, row: &Table, own: f64) {
         let number = |name| row.first(name).number();
         let now = Counters {
@@ -199,7 +199,8 @@ impl History {
         if let Some(last) = self.last.filter(|last| !reset && now.at_s > last.at_s) {
             let seconds = now.at_s - last.at_s;
             let rollbacks = now.rollbacks - last.rollbacks;
-            // Sessions report late: those of this program may be a few more than were counted.
+            // Sessions report late, so a few more transactions of this program may be subtracted than were
+            // counted.
             let transactions = (now.ended() - last.ended()).max(rollbacks);
             rate = Some(transactions / seconds);
             oltp.rollback_pct = (transactions > 0.0).then(|| rollbacks / transactions * 100.0);
@@ -226,13 +227,13 @@ impl History {
         self.p50.push(oltp.p50_ms);
         self.p95.push(oltp.p95_ms);
         self.p99.push(oltp.p99_ms);
-        // Counted by another statement, kept at this one's pace, so that all series are of one length.
+        // Another statement counts sessions; they are appended here so that all series have the same length.
         let counted = !oltp.sessions.is_empty();
         self.active.push(counted.then_some(oltp.active as f64));
         self.waiting.push(counted.then_some(oltp.waiting as f64));
     }
 
-    /// Takes the counts of sessions.
+    /// Takes in the counts of sessions.
     pub fn sessions(&mut self, table: &Table, classifier: &Classifier) {
         let oltp = &mut self.oltp;
         (
@@ -242,7 +243,7 @@ impl History {
             oltp.restricted,
         ) = (0, 0, 0, 0);
         oltp.sessions.clear();
-        // Counted, even where there are none.
+        // Zero sessions are a count, too.
         oltp.sessions.insert(WorkClass::Oltp, 0);
         for row in 0..table.rows.len() {
             let text = |name| table.get(row, name).raw().unwrap_or_default();
@@ -270,8 +271,8 @@ impl History {
         }
     }
 
-    /// Takes latencies of the point query, measured at `now_s` of the model's time. An episode over
-    /// `limit_ms` that has ended counts no more: the percentiles are then of what came after it.
+    /// Takes in latencies of the point query, measured at `now_s` of the model's time. After an episode of
+    /// latencies over `limit_ms` has ended, percentiles cover only the time since.
     pub fn canary(&mut self, latencies_ms: &[f64], failed: u32, now_s: f64, limit_ms: f64) {
         self.window
             .extend(latencies_ms.iter().map(|latency| (now_s, *latency)));
@@ -288,8 +289,8 @@ impl History {
         self.rank_points();
     }
 
-    /// Lets the window go on where no point query is answered any more: what is shown then is nothing,
-    /// not the figures of a session that is gone. Whether something changed.
+    /// Moves the window on if no point query is answered, so that no figures of a lost session remain.
+    /// Returns true if something changed.
     pub fn expire(&mut self, now_s: f64) -> bool {
         let changed = self.forget_old_points(now_s);
         if changed {
@@ -315,7 +316,7 @@ impl History {
     fn rank_points(&mut self) {
         let mut sorted: Vec<f64> = self.window.iter().map(|(_, latency)| *latency).collect();
         sorted.sort_by(f64::total_cmp);
-        // Nearest rank: the smallest latency that at least this share of the queries stays within.
+        // Nearest rank: the smallest latency not exceeded by at least this share of the queries.
         let rank = |share: f64| {
             let position = (share * sorted.len() as f64).ceil() as usize;
             sorted.get(position.saturating_sub(1)).copied()
@@ -326,13 +327,13 @@ impl History {
         oltp.failed = self.failures.iter().map(|(_, failed)| failed).sum();
     }
 
-    /// Takes the totals of pg_stat_statements per role: the means of what ran since the last ones.
+    /// Takes in the totals of pg_stat_statements per role, and computes the means since the previous totals.
     pub fn statements(&mut self, table: &Table, classifier: &Classifier) {
         let mut sums: BTreeMap<WorkClass, (f64, f64)> = BTreeMap::new();
         let mut totals = BTreeMap::new();
         for row in 0..table.rows.len() {
             let text = |name| table.get(row, name).text().unwrap_or_default().to_owned();
-            // Of one role those of another class stand apart.
+            // A role may have statements of several classes.
             let key = (text("usename"), text("class"));
             let calls = table.get(row, "calls").number().unwrap_or(0.0);
             let total_ms = table.get(row, "total_exec_ms").number().unwrap_or(0.0);
@@ -360,7 +361,7 @@ impl History {
             .collect();
     }
 
-    /// The feed called `name` failed: what it told is not known now.
+    /// The feed called `name` failed, so its figures are unknown.
     pub fn unanswered(&mut self, name: &str) {
         let oltp = &mut self.oltp;
         match name {
@@ -374,7 +375,7 @@ impl History {
         }
     }
 
-    /// Forgets the counters: what comes next is another server, or the same one restarted.
+    /// Discards the counters: the next ones may come from another server, or from one that restarted.
     pub fn forget_counters(&mut self) {
         self.last = None;
         self.ended.clear();
@@ -384,7 +385,7 @@ impl History {
     }
 }
 
-/// How much a counter has grown lately. An entry only where it changed.
+/// Returns the growth of a counter over [`LATELY_S`]. Only changes are stored.
 fn lately(seen: &mut VecDeque<(f64, f64)>, at_s: f64, counter: f64) -> f64 {
     if seen
         .back()
@@ -392,15 +393,15 @@ fn lately(seen: &mut VecDeque<(f64, f64)>, at_s: f64, counter: f64) -> f64 {
     {
         seen.push_back((at_s, counter));
     }
-    // What it was before is what it has grown from.
+    // The value before the window is the base of the growth.
     while seen.get(1).is_some_and(|(next, _)| at_s - next > LATELY_S) {
         seen.pop_front();
     }
     seen.front().map_or(0.0, |(_, first)| counter - first)
 }
 
-/// When the episode that these bad moments make ended, where it did: it is over once it has been good for
-/// thrice as long as one bad moment came after the other, and for [`GOOD_S`] at least.
+/// Returns the end of the episode that these bad moments form, if it has ended: after three times the average
+/// gap between them without another one, and at least [`GOOD_S`].
 fn ended(bad: impl Iterator<Item = f64>, now_s: f64) -> Option<f64> {
     let bad: Vec<f64> = bad.collect();
     let (first, last) = (bad.first()?, bad.last()?);
@@ -470,7 +471,7 @@ mod tests {
     #[test]
     fn the_rate_is_of_several_seconds_and_each_point_of_one() {
         let mut history = History::default();
-        // Backends report by fits and starts: 100 a second.
+        // Backends report irregularly; the average is 100 per second.
         for (at, commits) in [
             (0.0, 0),
             (1.0, 50),
@@ -516,7 +517,7 @@ mod tests {
         assert_eq!(p99(&[90.0; 5], 1, 3.0), (Some(90.0), 2));
         assert_eq!(p99(&[2.0; 5], 0, 4.0), (Some(90.0), 2), "not for long");
         assert_eq!(p99(&[2.0; 5], 0, 6.0), (Some(2.0), 0));
-        // One slow query every other second is an episode, too: it lasts while they come.
+        // One slow query every other second is an episode, too, until they stop.
         assert_eq!(p99(&[1.0, 70.0], 0, 7.0).0, Some(70.0));
         assert_eq!(p99(&[1.0, 70.0], 0, 9.0).0, Some(70.0));
         assert_eq!(p99(&[1.0], 0, 12.0).0, Some(70.0));

@@ -1,5 +1,5 @@
-//! The loop: events are drained, the model is updated, one frame is drawn; effects are carried out by
-//! tasks that own their sessions, so that no slow server can hold a key press.
+//! The event loop: takes in pending events, updates the model, draws a frame. Effects are carried out by
+//! tasks that own their sessions, so that a slow server never delays a key.
 
 mod clock;
 mod effects;
@@ -31,28 +31,29 @@ use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::Instant;
 
-/// Frames are at least so far apart, unless a key was pressed.
+/// Minimum time between frames, unless a key was pressed.
 const FRAME: Duration = Duration::from_millis(33);
-/// After a tick asked for samples, and after a first sample came, a frame waits so long for the others,
-/// so that what belongs to one moment is drawn once.
+/// After a tick requested samples, a frame waits this long for them, so that the samples of one moment are
+/// drawn together.
 const SAMPLES: Duration = Duration::from_millis(40);
-/// As [`SAMPLES`].
+/// Like [`SAMPLES`], for the remaining samples after the first has come.
 const OTHERS: Duration = Duration::from_millis(15);
-/// Until there is something to see a frame waits only until the tasks have sent their statements.
+/// Before the first samples a frame waits only until the tasks have sent their statements.
 const SOON: Duration = Duration::from_millis(2);
-/// More events than can wait: a burst of keys while a frame is drawn.
+/// Capacity of the event channel, larger than any burst of keys during a frame.
 const EVENTS: usize = 256;
-/// Where the sessions go.
+/// The servers that sessions connect to.
 #[derive(Clone, Debug)]
 pub struct Targets {
     /// The watched server.
     pub oltp: Target,
-    /// Where the business panels are asked.
+    /// The server that business panels query.
     pub olap: Target,
 }
 
 impl Targets {
-    /// The count of what the OLAP pool does: `here` where it works on the watched database.
+    /// Returns the counter for the OLAP pool's transactions: `here` if the pool works on the watched
+    /// database.
     fn tally(&self, here: &Tally) -> Tally {
         let place = |target: &Target| (target.host_display(), target.dbname().to_owned());
         if place(&self.oltp) == place(&self.olap) {
@@ -63,7 +64,7 @@ impl Targets {
     }
 }
 
-/// The terminal and its keyboard, before and while the dashboard runs.
+/// The terminal and its input, before and while the dashboard runs.
 pub struct TerminalSession {
     screen: Screen,
     inbox: Receiver<Event>,
@@ -71,7 +72,7 @@ pub struct TerminalSession {
 }
 
 impl TerminalSession {
-    /// Takes the terminal over.
+    /// Takes over the terminal.
     pub fn set() -> io::Result<Self> {
         let signals = Signals::listen()?;
         let screen = Screen::take()?;
@@ -84,7 +85,7 @@ impl TerminalSession {
         })
     }
 
-    /// Shows what the demo's engine is doing until it is ready (`Some`) or the user has had enough.
+    /// Shows the progress of the demo's engine until it is ready (`Some`) or the user quits.
     pub async fn wait_for(
         &mut self,
         engine: &mut Engine,
@@ -124,18 +125,18 @@ impl TerminalSession {
     }
 }
 
-/// How the run ended.
+/// Result of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// As asked.
+    /// The user quit.
     Quit,
-    /// As asked, but it never had a connection.
+    /// The user quit, but there never was a connection.
     NeverConnected,
-    /// Something panicked; its message stands on stderr.
+    /// A thread panicked; its message is on stderr.
     Panicked,
 }
 
-/// Runs the dashboard until it is quit. With `record` all that it shows is recorded there.
+/// Runs the dashboard until the user quits. With `record` everything it shows is recorded there.
 pub async fn run(
     terminal: TerminalSession,
     start: Start,
@@ -163,7 +164,7 @@ pub async fn run(
     event_loop(terminal, Timeline::live(model), themes, Some(runner), ring).await
 }
 
-/// Shows a recording until it is quit.
+/// Replays a recording until the user quits.
 pub async fn replay(
     terminal: TerminalSession,
     mut timeline: Timeline,
@@ -247,7 +248,7 @@ async fn event_loop(
     }
     app.end_recording();
     let ending = app.ending();
-    // The terminal is given back first.
+    // The terminal is restored first.
     drop(app);
     if let Some(runner) = source.runner {
         runner.end().await;
@@ -255,24 +256,24 @@ async fn event_loop(
     Ok(ending)
 }
 
-/// The model on its screen.
+/// The model and its screen.
 struct App {
     screen: Screen,
     timeline: Timeline,
     ring: Option<Ring>,
     themes: Vec<Theme>,
-    /// When the last frame was drawn.
+    /// Time of the last frame.
     drawn: Option<Instant>,
-    /// What has changed since is drawn then.
+    /// Time at which pending changes are drawn.
     due: Option<Instant>,
-    /// The first samples are on the screen: until then nothing is held back.
+    /// True once the first samples have been drawn; no frame is delayed before.
     live: bool,
-    /// There was a connection at some time.
+    /// True if there ever was a connection.
     connected: bool,
 }
 
 impl App {
-    /// Tells an event, and writes it down where a recording is made.
+    /// Passes an event to the model, and records it if a recording is made.
     fn tell(&mut self, event: Event) -> Vec<Effect> {
         let written = match &mut self.ring {
             Some(ring) => ring.note(&event, self.timeline.main()),
@@ -288,7 +289,7 @@ impl App {
     }
 
     fn end_recording(&mut self) {
-        // What was flushed is there; more there is not to do about it.
+        // Everything flushed is on disk; nothing more can be done about an error here.
         let _ = self.ring.take().map(Ring::end);
     }
 
@@ -300,8 +301,7 @@ impl App {
         self.due.unwrap_or_else(Instant::now)
     }
 
-    /// Where something has changed, sets when it is drawn: after `pause`, and not too soon after the
-    /// frame before.
+    /// If something has changed, schedules a frame after `pause`, but not too soon after the previous one.
     fn settle(&mut self, pause: Duration) {
         if !self.is_dirty() {
             return;
@@ -316,7 +316,7 @@ impl App {
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
-    /// Learns the terminal's size.
+    /// Passes the terminal's size to the model.
     fn fit(&mut self) -> io::Result<()> {
         let (width, height) = self.screen.fit()?;
         if (width, height) != self.timeline.shown().size {
@@ -325,7 +325,7 @@ impl App {
         Ok(())
     }
 
-    /// Carries out what concerns the terminal, and runner the rest over; whether the end was asked for.
+    /// Carries out effects on the terminal and hands the others to `runner`; returns true if the user quits.
     fn carry_out(
         &mut self,
         effects: Vec<Effect>,
@@ -352,7 +352,7 @@ impl App {
         Ok(false)
     }
 
-    /// Draws a frame where something has changed: at once after a key, else when the time has come.
+    /// Draws a frame if something has changed: immediately after a key, otherwise once it is due.
     fn draw(&mut self, urgent: bool) -> io::Result<()> {
         if !self.is_dirty() || !(urgent || self.next_frame() <= Instant::now()) {
             return Ok(());

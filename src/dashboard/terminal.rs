@@ -1,4 +1,4 @@
-//! The terminal: taken over, given back on every way out, and read by a thread of its own.
+//! The terminal: taken over, restored on every exit, and read by a separate thread.
 
 use super::event::{Event, Key, Mouse};
 use crossterm::clipboard::CopyToClipboard;
@@ -20,19 +20,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 
-/// The keyboard's thread looks so often whether anybody listens, milliseconds.
+/// Interval in milliseconds at which the keyboard thread checks if the program has ended.
 const LISTENING_CHECK: u16 = 5_000;
-/// As [`LISTENING_CHECK`], once after input.
+/// Like [`LISTENING_CHECK`], once after input.
 const AFTER_INPUT: u16 = 30;
-/// crossterm does not look at all where it is given no time, and spins for as long as it is given.
+/// Time crossterm may spend looking for an event: it does not look at all with a timeout of zero, and spins
+/// for the whole timeout.
 const LOOK: Duration = Duration::from_micros(200);
 
-/// The terminal is ours now, and has to be given back.
+/// True while the terminal is taken over and has to be restored.
 static TAKEN: AtomicBool = AtomicBool::new(false);
-/// A thread has panicked; nothing may be drawn any more.
+/// True once a thread has panicked; nothing may be drawn any more.
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
-/// Columns of the terminal that standard output is; `None` where it is none.
+/// Width of the terminal at standard output; `None` if it is not a terminal.
 pub fn width() -> Option<u16> {
     let is_terminal = io::stdout().is_terminal();
     let size = is_terminal.then(crossterm::terminal::size)?;
@@ -47,8 +48,8 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Takes the terminal over: raw mode, alternate screen, no cursor. Installs the panic hook that
-    /// gives it back before the panic's message is printed.
+    /// Takes over the terminal: raw mode, alternate screen, no cursor. Installs a panic hook that restores it
+    /// before the panic's message is printed.
     pub fn take() -> io::Result<Self> {
         let earlier = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
@@ -57,22 +58,22 @@ impl Screen {
             earlier(info);
         }));
         take_over()?;
-        // One write per frame: a frame is a few kilobytes of changes.
+        // One write per frame: a frame has a few kilobytes of changes.
         let writer = BufWriter::with_capacity(64 * 1024, io::stdout());
         Ok(Self {
             terminal: Terminal::new(CrosstermBackend::new(writer))?,
         })
     }
 
-    /// Fits the frames to the terminal, after its size has changed; returns columns and rows. Asking
-    /// opens the terminal anew, so it is not done for every frame.
+    /// Adapts frames to the terminal after its size has changed; returns columns and rows. It opens the
+    /// terminal anew, so it is not called for every frame.
     pub fn fit(&mut self) -> io::Result<(u16, u16)> {
         self.terminal.autoresize()?;
         let size = self.terminal.size()?;
         Ok((size.width, size.height))
     }
 
-    /// Draws a frame; what has not changed is not written, and a frame without changes writes nothing.
+    /// Draws a frame; only changes are written, and a frame without changes writes nothing.
     pub fn draw(&mut self, render: impl FnOnce(&mut ratatui::Frame<'_>)) -> io::Result<()> {
         if has_panicked() {
             return Ok(());
@@ -85,12 +86,12 @@ impl Screen {
         Backend::flush(self.terminal.backend_mut())
     }
 
-    /// Forgets what is on the screen, so that the next frame is written whole.
+    /// Discards the known contents of the screen, so that the next frame is written in full.
     pub fn redraw(&mut self) -> io::Result<()> {
         self.terminal.clear()
     }
 
-    /// Puts text on the clipboard by OSC 52.
+    /// Copies text to the clipboard by OSC 52.
     pub fn copy(&mut self, text: &str) -> io::Result<()> {
         execute!(
             self.terminal.backend_mut(),
@@ -98,7 +99,7 @@ impl Screen {
         )
     }
 
-    /// Takes or releases the mouse.
+    /// Captures or releases the mouse.
     pub fn capture_mouse(&mut self, on: bool) -> io::Result<()> {
         if on {
             execute!(self.terminal.backend_mut(), EnableMouseCapture)
@@ -107,8 +108,8 @@ impl Screen {
         }
     }
 
-    /// Gives the terminal back, stops this process as a shell's Ctrl-Z does, and takes the terminal
-    /// again when it goes on.
+    /// Restores the terminal, stops this process as Ctrl-Z does in a shell, and takes the terminal over again
+    /// when it continues.
     pub fn suspend(&mut self) -> io::Result<()> {
         give_back();
         nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGSTOP)?;
@@ -123,7 +124,7 @@ impl Drop for Screen {
     }
 }
 
-/// Returns true if some thread has panicked since the terminal was taken.
+/// Returns true if any thread has panicked since the terminal was taken over.
 pub fn has_panicked() -> bool {
     PANICKED.load(Ordering::SeqCst)
 }
@@ -131,8 +132,8 @@ pub fn has_panicked() -> bool {
 fn take_over() -> io::Result<()> {
     enable_raw_mode()?;
     TAKEN.store(true, Ordering::SeqCst);
-    // The theme decides about colour (NO_COLOR gives the monochrome one); without colour output even
-    // reversed video would be dropped.
+    // The theme decides on colours (NO_COLOR selects the monochrome one); if crossterm's colour output were
+    // off, reversed video would be dropped, too.
     crossterm::style::force_color_output(true);
     execute!(
         io::stdout(),
@@ -142,7 +143,7 @@ fn take_over() -> io::Result<()> {
     )
 }
 
-/// Leaves the terminal as it was found; harmless when done twice, and when the terminal is gone.
+/// Restores the terminal; harmless if called twice or if the terminal is gone.
 fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         let mut out = io::stdout();
@@ -158,11 +159,11 @@ fn give_back() {
     }
 }
 
-/// Starts the thread that reads the keyboard. It ends when nobody listens, and tells by closing
-/// the channel that the terminal is gone.
+/// Starts the thread that reads the keyboard. It ends when the receiver is dropped, and closes the channel if
+/// the terminal is gone.
 ///
-/// It sleeps in a `poll` of its own: crossterm's counts whole milliseconds, and spins through the rest
-/// of the last one.
+/// It sleeps in its own `poll`, because crossterm's counts whole milliseconds and spins through the rest of
+/// the last one.
 pub fn read_events(events: Sender<Event>) -> io::Result<()> {
     let tty = io::stdin().as_fd().try_clone_to_owned()?;
     std::thread::Builder::new()
@@ -171,8 +172,8 @@ pub fn read_events(events: Sender<Event>) -> io::Result<()> {
             let mut patience = LISTENING_CHECK;
             while !events.is_closed() {
                 match wait(&tty, patience) {
-                    // Once more after input: keys that came together are handed out one by one, and where
-                    // this thread was held up, crossterm's time was over before it looked for the next.
+                    // Once more after input: crossterm returns keys that arrived together one by one, and if
+                    // this thread was delayed, its timeout was over before it looked for the next.
                     Waited::Nothing if patience == LISTENING_CHECK => continue,
                     Waited::Nothing => patience = LISTENING_CHECK,
                     Waited::Gone => return,
@@ -196,15 +197,15 @@ pub fn read_events(events: Sender<Event>) -> io::Result<()> {
     Ok(())
 }
 
-/// What the terminal had to say.
+/// Result of waiting for input.
 enum Waited {
     Nothing,
     Input,
     Gone,
 }
 
-/// Waits for input; now and then returns without, so that the end of the program is noticed. A terminal
-/// whose window was closed reports hang-up for ever: reading it would spin.
+/// Waits for input; returns now and then without any, so that the end of the program is noticed. A terminal
+/// whose window was closed reports a hang-up forever; reading it would spin.
 fn wait(tty: &OwnedFd, patience_ms: u16) -> Waited {
     let mut fds = [PollFd::new(tty.as_fd(), PollFlags::POLLIN)];
     let hung_up = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;

@@ -1,4 +1,4 @@
-//! Where time comes in.
+//! The source of time.
 
 use super::super::event::{Event, Moment, OwnCost};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -6,10 +6,10 @@ use nix::sys::time::TimeValLike;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-/// The model learns of time this often.
+/// Interval at which the model is told the time.
 const TICK: Duration = Duration::from_millis(250);
 
-/// The only clock the model's time comes from.
+/// The only source of the model's time.
 pub(super) struct Clock {
     started: Instant,
 }
@@ -21,8 +21,8 @@ impl Clock {
         }
     }
 
-    /// Ticks at the quarters of this machine's seconds, where the clock on the screen moves and samples
-    /// are due: one wake-up and one frame serve both.
+    /// Ticks at quarter seconds of the machine's clock, when the displayed clock changes and samples are due:
+    /// one wake-up and one frame serve both.
     pub(super) fn ticker(&self) -> Interval {
         let tick = TICK.as_millis() as i64;
         let first = tick - wall_clock().timestamp_millis().rem_euclid(tick);
@@ -48,7 +48,7 @@ impl Clock {
     }
 }
 
-/// This machine's clock, for showing the time of day and for the audit file.
+/// The machine's clock, used to show the time of day and for the audit file.
 #[expect(
     clippy::disallowed_methods,
     reason = "the runtime is where time comes in"

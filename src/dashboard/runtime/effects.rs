@@ -1,4 +1,4 @@
-//! Effects carried out: tasks that own their sessions, and actions with their audit lines.
+//! Execution of effects: tasks that own their sessions, and audited actions.
 
 use super::{EVENTS, Targets, planning, wall_clock};
 use crate::dashboard::action::{Action, ActionId, Outcome};
@@ -19,12 +19,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// The server's deadline for a statement, and the client's behind it.
+/// Timeouts of a statement on the server and, in case that fails, on the client.
 const FAST_TIMEOUT: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(5));
-/// As [`FAST_TIMEOUT`], for statements that may take long.
+/// Like [`FAST_TIMEOUT`], for statements that may take long.
 const SLOW_TIMEOUT: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(25));
 
-/// Everything that acts outside: sessions, and what is running on them.
+/// The sessions, and the actions running on them.
 pub(super) struct EffectRunner {
     targets: Targets,
     fast: Sender<Vec<Job>>,
@@ -32,11 +32,11 @@ pub(super) struct EffectRunner {
     olap: Sender<Vec<Job>>,
     point: watch::Sender<Option<String>>,
     wake: watch::Sender<()>,
-    /// What sessions say.
+    /// Reports of the sessions.
     pub(super) reports: Receiver<Report>,
-    /// Latencies of point queries in milliseconds, and how many failed.
+    /// Latencies of point queries in milliseconds, and the number of failures.
     pub(super) canary: Receiver<(Vec<f64>, u32)>,
-    /// What became of actions.
+    /// Results of actions.
     pub(super) ended: Receiver<Event>,
     tell: Sender<Event>,
     audit: Audit,
@@ -44,7 +44,7 @@ pub(super) struct EffectRunner {
     sessions: JoinSet<()>,
 }
 
-/// So long statements under way are waited for at the end.
+/// Maximum time to wait at the end for statements in progress.
 const END: Duration = Duration::from_secs(1);
 
 /// A refresh or a measurement that can be cancelled.
@@ -127,8 +127,8 @@ impl EffectRunner {
         }
     }
 
-    /// Ends the sessions, each when what is under way on it has been answered: a server whose client is gone in the
-    /// middle of a statement writes that into its log. What takes longer than a moment is not waited for.
+    /// Closes the sessions, each after its statement in progress has been answered: a server logs it if a
+    /// client disappears during a statement. Waits at most [`END`].
     pub(super) async fn end(self) {
         let Self {
             mut sessions,
@@ -194,7 +194,7 @@ impl EffectRunner {
             match request.pool {
                 Pool::Oltp => fast.push(job),
                 Pool::Slow => slow.push(job),
-                // Each on its own, so that several sessions share the work.
+                // One job at a time, so that several sessions share the work.
                 Pool::Olap => self.hand_over(&self.olap, vec![job]),
             }
         }
@@ -202,8 +202,8 @@ impl EffectRunner {
         self.hand_over(&self.slow, slow);
     }
 
-    /// A queue holds more than all panels can ask at once; should it be full all the same, the panel
-    /// is told instead of waiting for ever.
+    /// Queues jobs. A queue has room for more statements than all panels can send at once; if it is full
+    /// nevertheless, the panels get an error instead of waiting forever.
     fn hand_over(&self, queue: &Sender<Vec<Job>>, jobs: Vec<Job>) {
         if jobs.is_empty() {
             return;
@@ -264,7 +264,7 @@ fn analytic(olap: &crate::config::Olap, ended: &Tally) -> SessionConfig {
     }
 }
 
-/// One action: intent written, done, outcome read back, written and told.
+/// One action: its intent is recorded, it is carried out, its effect is verified, recorded and reported.
 struct Acting {
     id: ActionId,
     target: Target,
@@ -294,7 +294,7 @@ impl Acting {
             unfinished.ended();
             outcome
         };
-        // The action is done; a disk that filled up meanwhile cannot undo it, but it must not go unsaid.
+        // The action is done. A disk that filled up meanwhile cannot undo it, but the user must be told.
         let written = self
             .audit
             .outcome(&wall_clock().to_rfc3339(), self.id, &outcome);
@@ -364,14 +364,14 @@ impl Acting {
         }
     }
 
-    /// From here on it cannot be cancelled.
+    /// Ends the time in which the action can be cancelled.
     fn forget(&self) {
         if let Ok(mut running) = self.running.lock() {
             running.remove(&self.id);
         }
     }
 
-    /// Makes what runs known, so that it can be cancelled; whether it already was.
+    /// Registers the running action so that it can be cancelled; returns true if it already was.
     fn note(&self, canceller: Option<Canceller>) -> bool {
         let Ok(mut running) = self.running.lock() else {
             return false;
@@ -397,7 +397,7 @@ impl Acting {
     }
 }
 
-/// An action under way. Where the program ends before it, the audit file says at least that.
+/// An action in progress. If the program ends before it does, at least that is recorded in the audit file.
 struct Unfinished<'a> {
     audit: &'a Audit,
     id: ActionId,
@@ -430,7 +430,7 @@ mod tests {
     #[tokio::test]
     async fn an_action_that_the_end_of_the_program_cuts_off_has_an_outcome_in_the_audit_file() {
         let folder = tempfile::tempdir().unwrap();
-        // Takes connections, and never says a word.
+        // Accepts connections but never answers.
         let listener = std::os::unix::net::UnixListener::bind(folder.path().join(".s.PGSQL.5432"));
         let (tell, mut told) = channel(4);
         let path = folder.path().join("audit.jsonl");

@@ -1,4 +1,4 @@
-//! The model without a screen: the same sessions feed it, and nothing but samples is carried out.
+//! The model without a screen: fed by the same sessions, but the only effects carried out are samples.
 
 use super::clock::wall_clock;
 use super::effects::EffectRunner;
@@ -19,11 +19,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, sleep_until};
 
-/// Feeds with figures that two samples make, besides those whose panel file names `rates`.
+/// Feeds whose figures need two samples, besides those whose panel file declares `rates`.
 const TWICE: [&str; 2] = ["database", "statements"];
-/// As [`TWICE`], where it is a panel asked for: as what a rule rests on it takes minutes anyway.
+/// Like [`TWICE`], but only if the panel was requested: the rules that use it need minutes anyway.
 const TWICE_NAMED: [&str; 1] = ["wal"];
-/// Panels that are derived from what other feeds tell, too.
+/// Panels that are also derived from other feeds.
 const RESTS_ON: [(&str, &[&str]); 5] = [
     ("bloat", &["bloat_estimate", "snapshots"]),
     ("indexes", &["index_bloat_estimate"]),
@@ -31,10 +31,10 @@ const RESTS_ON: [(&str, &[&str]); 5] = [
     ("views", &["summaries"]),
     ("wraparound", &["database"]),
 ];
-/// A refused connection is tried again so often where nobody is there to ask for it.
+/// Interval between attempts after a refused connection, as no user can ask for one.
 const REFUSED_AGAIN: Duration = Duration::from_secs(60);
 
-/// A model and what feeds it.
+/// A model with its source of samples.
 pub struct Headless {
     /// The state.
     pub model: Model,
@@ -43,46 +43,46 @@ pub struct Headless {
     begun: Instant,
     ticker: Interval,
     awaited: Vec<FeedId>,
-    /// Panels whose rows are told.
+    /// Panels whose rows are output.
     named: BTreeSet<FeedId>,
-    /// All figures are wanted, not those of some panels alone.
+    /// True if all figures are wanted, not only those of some panels.
     all: bool,
     told: BTreeMap<FeedId, AnswerCounts>,
-    /// Answers so far.
+    /// Number of answers so far.
     answers: u64,
     connected: bool,
     refused: Option<Instant>,
     recorder: Option<Recorder>,
-    /// Why recording ended.
+    /// The error that ended the recording.
     failed: Option<io::Error>,
 }
 
-/// What a feed has answered.
+/// Answers of a feed so far.
 #[derive(Clone, Copy, Debug, Default)]
 struct AnswerCounts {
-    /// Good answers.
+    /// Number of successful answers.
     good: u32,
-    /// The number of the first of them, and of the last.
+    /// Position of the first and the last of them among all answers.
     first: u64,
     last: u64,
-    /// An error came.
+    /// True if the query failed.
     refused: bool,
 }
 
-/// How waiting for figures ended.
+/// Result of waiting for figures.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Settled {
-    /// All are there, or known not to come.
+    /// All have arrived, or are known not to come.
     All,
-    /// Time was up first.
+    /// The time limit was reached first.
     TimeUp,
     /// There is no connection.
     NotConnected(PgError),
 }
 
 impl Headless {
-    /// Starts sampling: what rules rest on, and these `panels`. Where `only` they are wanted, no business
-    /// panel besides them is asked.
+    /// Starts sampling: everything that rules depend on, and these `panels`. If `only` these are wanted, no
+    /// other business panel is queried.
     pub fn start(mut start: Start, targets: Targets, panels: &[String], only: bool) -> Self {
         start.config.read_only = true;
         let config = start.config.clone();
@@ -105,7 +105,7 @@ impl Headless {
         let awaited = if only { &named } else { &asked };
         let awaited = awaited.iter().copied().collect();
         model.scope = SampleScope::These(asked);
-        // Nothing is ever written: no action is carried out.
+        // The audit file is never written, since no action is carried out.
         let audit = Audit {
             path: PathBuf::new(),
             target: String::new(),
@@ -133,7 +133,7 @@ impl Headless {
         headless
     }
 
-    /// Takes the next event in, whenever it comes; nothing is lost where this is dropped meanwhile.
+    /// Waits for the next event and applies it. Cancellation-safe: no event is lost if the future is dropped.
     pub async fn step(&mut self) {
         let event = tokio::select! {
             biased;
@@ -147,7 +147,7 @@ impl Headless {
         self.take_in(event);
     }
 
-    /// Records in `file` what comes from now on.
+    /// Records all further events in `file`.
     pub fn record(&mut self, file: File, mask: bool) -> io::Result<()> {
         let epoch_ms = wall_clock().timestamp_millis();
         self.recorder = Some(Recorder::begin(file, &self.model, mask, epoch_ms)?);
@@ -156,7 +156,7 @@ impl Headless {
         Ok(())
     }
 
-    /// Goes on until `duration` after the start, or until `stop`; an error where what comes can no longer be recorded.
+    /// Continues for `duration` after the start, or until `stop`; returns an error if recording fails.
     pub async fn go_on(
         &mut self,
         duration: Duration,
@@ -220,7 +220,7 @@ impl Headless {
         self.try_again();
     }
 
-    /// Whoever watches a dashboard asks for another attempt; here nobody does.
+    /// A dashboard's user asks for another attempt; without one it is made after a while.
     fn try_again(&mut self) {
         let links = [&self.model.fast, &self.model.slow, &self.model.olap];
         let refused = |link: &&Link| matches!(link, Link::Lost { given_up: true, .. });
@@ -248,7 +248,7 @@ impl Headless {
                 return Settled::NotConnected(error.clone());
             }
             if self.is_settled() {
-                // What came last counts, too.
+                // The last answer counts, too.
                 self.model.judge();
                 return Settled::All;
             }
@@ -265,7 +265,7 @@ impl Headless {
         }
     }
 
-    /// Ends the sessions, each when what is under way on it has been answered, for a moment at most.
+    /// Closes the sessions after their statements in progress have been answered, waiting only briefly.
     pub async fn end(self) {
         self.runner.end().await;
     }
@@ -275,14 +275,14 @@ impl Headless {
         let oltp = &self.model.history.oltp;
         self.model.facts.is_some()
             && (!self.all || (oltp.timed >= CARRIES_P99 && self.has_rate()))
-            // Whether the server answers at all is told with everything.
+            // All outputs include whether the server answers.
             && counted.is_none_or(|id| self.has_told(id, 1))
             && self.awaited.iter().all(|id| self.is_complete(*id))
-            // Known only once sessions are counted: whether it is asked.
+            // Only the counted sessions show whether locks are needed.
             && (!self.all || self.model.history.oltp.restricted == 0 || self.has_told_locks())
     }
 
-    /// Returns true if transactions were counted for long enough, or will not be.
+    /// Returns true if transactions were counted long enough, or if that will not happen.
     fn has_rate(&self) -> bool {
         let counted = self.model.feed_named("database");
         let refused = |id| self.told.get(&id).is_some_and(|told| told.refused);
@@ -294,7 +294,7 @@ impl Headless {
         locks.is_none_or(|id| self.has_told(id, 1))
     }
 
-    /// Returns true if a feed has told what it can, and after those whose answers it is made of.
+    /// Returns true if a feed has answered often enough, and after the feeds it is derived from.
     fn is_complete(&self, id: FeedId) -> bool {
         let Some(feed) = self.model.feed(id) else {
             return true;
@@ -310,11 +310,11 @@ impl Headless {
         let last = self.told.get(&id).map_or(u64::MAX, |told| told.last);
         let before = |id| self.told.get(&id).is_none_or(|told| told.first < last);
         self.has_told(id, if twice { 2 } else { 1 })
-            // Views are made anew when a summary has told.
+            // Views are derived again when a summary answers.
             && under.all(|id| self.has_told(id, 1) && (name == "views" || before(id)))
     }
 
-    /// Returns true if a feed has answered so often, or will not.
+    /// Returns true if a feed has answered that many times, or never will.
     fn has_told(&self, id: FeedId, times: u32) -> bool {
         let Some(feed) = self.model.feed(id) else {
             return true;

@@ -1,5 +1,5 @@
-//! The newest samples over HTTP. Connections have tasks of their own, and what they ask is answered
-//! between two events: whoever reads slowly, or never, holds up nothing.
+//! Serves the latest samples over HTTP. Each connection has its own task, and requests are answered between
+//! two events, so that a slow client holds up nothing.
 
 use super::headless::Headless;
 use crate::dashboard::output::{self, prometheus};
@@ -21,21 +21,21 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-/// Connections at a time. One more is taken all the same, and one that keeps us waiting is closed for it: whoever
-/// asks is answered, however many say nothing.
+/// Maximum number of connections. One more is accepted nevertheless, and an idle one is closed for it: a
+/// client with a request is answered regardless of how many are silent.
 const CONNECTIONS: usize = 64;
-/// Bytes of a request's head at most, and lines.
+/// Maximum size of a request's head in bytes.
 const HEAD: usize = 8 * 1024;
-/// As [`HEAD`].
+/// Maximum number of header lines.
 const HEADER_LINES: usize = 64;
-/// For a request's head to arrive.
+/// Time for a request's head to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// For the whole connection.
+/// Time for the whole connection.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// After a connection could not be taken, as where there are too many open files.
+/// Delay after a failure to accept a connection, for example because too many files are open.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What a request is about.
+/// Subject of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum About {
     Metrics,
@@ -53,7 +53,7 @@ struct Answer {
     text: Bytes,
 }
 
-/// Samples, and answers requests, until `stop`.
+/// Samples and answers requests until `stop`.
 pub async fn serve(
     mut headless: Headless,
     panels: &[String],
@@ -88,7 +88,7 @@ async fn next(asked: &mut Receiver<Ask>) -> Ask {
     }
 }
 
-/// What was responder last.
+/// Answers requests; keeps the text until the model changes.
 struct Responder<'a> {
     panels: &'a [String],
     metrics: Option<Bytes>,
@@ -103,7 +103,7 @@ impl Responder<'_> {
                 Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n").into()),
             },
             About::Metrics => {
-                // However often it is asked, the text is made once per change.
+                // The text is rendered only once per change of the model.
                 let fresh = self.metrics.as_ref().filter(|_| !model.dirty).cloned();
                 let text = if let Some(text) = fresh {
                     text
@@ -141,7 +141,7 @@ fn plain(status: StatusCode, text: Bytes) -> Answer {
 
 /// A connection.
 struct Guest {
-    /// Its request is there.
+    /// Set once its request has arrived.
     asked: Arc<AtomicBool>,
     task: AbortHandle,
 }
@@ -165,7 +165,7 @@ async fn accept(listener: TcpListener, asks: Sender<Ask>) {
     }
 }
 
-/// Closes the oldest connection that has not asked anything yet, or else the oldest.
+/// Closes the oldest connection without a request, or else the oldest.
 fn make_room(guests: &mut VecDeque<Guest>) {
     let silent = |guest: &Guest| !guest.asked.load(Ordering::Relaxed);
     let place = guests.iter().position(silent).unwrap_or(0);
@@ -174,7 +174,7 @@ fn make_room(guests: &mut VecDeque<Guest>) {
     }
 }
 
-/// One request, and its answer. What goes wrong is the client's: there is nobody to tell.
+/// Serves one request. Errors are the client's, so they are not reported.
 async fn converse(stream: TcpStream, asks: Sender<Ask>, asked: Arc<AtomicBool>) {
     let service = service_fn(move |request| {
         asked.store(true, Ordering::Relaxed);

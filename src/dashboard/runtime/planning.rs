@@ -1,4 +1,5 @@
-//! Plans of others' statements, which the server makes with our rights: each is in the audit file.
+//! Plans of other roles' statements, made with the rights of the current role; each is recorded in the audit
+//! file.
 
 use super::wall_clock;
 use crate::dashboard::action::ActionId;
@@ -7,7 +8,7 @@ use crate::explain::{Explained, Whose, explain};
 use crate::pg::Target;
 use crate::text::Clean;
 
-/// The plan of a statement: whose it is is written before, and what came of it.
+/// Plans a statement. The audit file gets its origin before, and the result after.
 pub(super) async fn planned(
     target: &Target,
     audit: &Audit,

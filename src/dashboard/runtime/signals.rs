@@ -1,16 +1,16 @@
-//! The signals that end or suspend a terminal program.
+//! The signals that end or suspend a terminal program, or resize its terminal.
 
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a signal asks for.
+/// Meaning of a signal.
 pub(super) enum SignalEvent {
     End,
     Suspend,
     Resize,
 }
 
-/// The signals that end or suspend a terminal program.
+/// The signals that a terminal program handles.
 pub(super) struct Signals {
     end: [Signal; 3],
     stop: Signal,

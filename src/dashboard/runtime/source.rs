@@ -1,4 +1,4 @@
-//! Where events come from: keyboard, signals, sessions, clock.
+//! Sources of events: keyboard, signals, sessions and clock.
 
 use super::App;
 use super::clock::Clock;
@@ -8,37 +8,38 @@ use crate::dashboard::event::{Effect, Event, Key};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, Interval, sleep_until};
 
-/// How soon a frame must follow an event.
+/// Urgency of the frame after an event.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The user is waiting.
+    /// The user waits for a reaction.
     Urgent,
-    /// Time went on.
+    /// Time has passed.
     Tick,
-    /// Something came in, and more of the same moment may follow.
+    /// Data arrived, and more of the same moment may follow.
     Other,
 }
 
-/// What comes next.
+/// The next thing to do.
 pub enum Next {
-    /// Something happened.
+    /// An event to apply.
     Event(Event, Kind),
-    /// The next frame is due.
+    /// A frame to draw.
     Frame,
 }
 
-/// Where events come from.
+/// The sources of events.
 pub struct EventSource {
     pub inbox: Receiver<Event>,
     pub signals: Signals,
-    /// None in a replay.
+    /// `None` in a replay.
     pub runner: Option<EffectRunner>,
     pub clock: Clock,
     pub ticker: Interval,
 }
 
 impl EventSource {
-    /// The next event; `None` where the program is to end. `frame` is due when something is `dirty`.
+    /// Waits for the next event; `None` if the program is to end. If something is `dirty`, a frame is due at
+    /// `frame`.
     pub async fn next(&mut self, frame: Instant, dirty: bool) -> Option<Next> {
         let (event, kind) = tokio::select! {
             biased;
@@ -47,7 +48,7 @@ impl EventSource {
                 SignalEvent::Suspend => (Event::KeyPressed(Key::Ctrl('z')), Kind::Urgent),
                 SignalEvent::Resize => (Event::Resumed, Kind::Urgent),
             },
-            // The keyboard thread ends when the terminal is gone.
+            // The keyboard thread ends if the terminal is gone.
             event = self.inbox.recv() => (event?, Kind::Urgent),
             event = heard(&mut self.runner) => (event, Kind::Other),
             _ = self.ticker.tick() => (self.clock.tick(), Kind::Tick),
@@ -56,7 +57,7 @@ impl EventSource {
         Some(Next::Event(event, kind))
     }
 
-    /// Takes in what else is there already, so that one frame shows it all.
+    /// Takes in all events already available, so that one frame shows them.
     pub fn drain(&mut self, app: &mut App, effects: &mut Vec<Effect>) {
         while let Ok(event) = self.inbox.try_recv() {
             effects.extend(app.tell(event));
@@ -70,7 +71,7 @@ impl EventSource {
     }
 }
 
-/// What sessions and actions have to say; nothing ever where there are none.
+/// Waits for an event of sessions and actions; forever if there are none.
 async fn heard(runner: &mut Option<EffectRunner>) -> Event {
     let Some(runner) = runner else {
         return std::future::pending().await;

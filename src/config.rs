@@ -1,4 +1,4 @@
-//! The configuration file: TOML, every key optional, an unknown key is an error that names its line.
+//! The configuration file: TOML with optional keys; an unknown key is an error that names its line.
 
 mod guard;
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// A configuration file with all keys and their defaults, as `htap-top config` prints it.
 pub const EXAMPLE: &str = include_str!("config.toml");
 
-/// Everything that can be configured. Durations are written like `500ms`, `5s`, `2m`.
+/// The configuration. Durations are written like `500ms`, `5s`, `2m`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -23,27 +23,28 @@ pub struct Config {
     pub interval: Duration,
     /// Theme: a built-in name, or a file in the configuration folder's `themes/`.
     pub theme: String,
-    /// Close the action layer: no session that could act is ever opened.
+    /// Switch off all actions: no session that could act is ever opened.
     pub read_only: bool,
-    /// Figures and what they should be.
+    /// Targets of figures.
     pub targets: Targets,
-    /// Freshness wanted per materialized view (`"mart.sales_hourly_mv" = "5s"`), over `targets.freshness`.
+    /// Freshness target per materialized view (`"mart.sales_hourly_mv" = "5s"`), overriding
+    /// `targets.freshness`.
     #[serde(deserialize_with = "durations")]
     pub freshness: BTreeMap<String, Duration>,
     /// The OLAP pool of the dashboard.
     pub olap: Olap,
-    /// The point query whose time is the OLTP latency.
+    /// The point query whose latency is the OLTP latency.
     pub canary: Canary,
-    /// Rules that say which class a backend belongs to; the first that fits counts.
+    /// Rules that assign backends to classes; the first match wins.
     #[serde(rename = "class")]
     pub classes: Vec<ClassRule>,
-    /// Per panel: interval, or off.
+    /// Settings per panel.
     pub panels: BTreeMap<String, PanelConfig>,
     /// Recordings.
     pub record: Record,
     /// Actions without a key.
     pub guard: Guard,
-    /// Audit file; `$XDG_STATE_HOME/htap-top/audit.jsonl` where not given.
+    /// Audit file; `$XDG_STATE_HOME/htap-top/audit.jsonl` if not set.
     pub audit_file: Option<PathBuf>,
 }
 
@@ -66,17 +67,17 @@ impl Default for Config {
     }
 }
 
-/// What is recorded.
+/// Settings of recordings.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Record {
-    /// The dashboard always records what it shows.
+    /// Always record what a dashboard shows.
     pub always: bool,
-    /// Megabytes that these recordings may take.
+    /// Maximum size of these recordings, in megabytes.
     pub limit_mb: u64,
-    /// Literals in statements are recorded, too, not masked.
+    /// Record literals in statements instead of masking them.
     pub literals: bool,
-    /// Folder of the recordings; `$XDG_STATE_HOME/htap-top/recordings` where not given.
+    /// Folder of the recordings; `$XDG_STATE_HOME/htap-top/recordings` if not set.
     pub folder: Option<PathBuf>,
 }
 
@@ -91,38 +92,38 @@ impl Default for Record {
     }
 }
 
-/// What the figures should be. Defaults are the case study's.
+/// Targets of figures. The defaults are the case study's.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Targets {
-    /// OLTP latency, 99th percentile, milliseconds.
+    /// 99th percentile of OLTP latency, in milliseconds.
     pub oltp_p99_ms: f64,
-    /// Answer time of an OLAP query.
+    /// Latency of an OLAP query.
     #[serde(deserialize_with = "duration")]
     pub olap_latency: Duration,
-    /// Age of a materialized view's data, of those that nothing else tells of.
+    /// Age of the data in materialized views without their own target.
     #[serde(deserialize_with = "maybe_duration")]
     pub freshness: Option<Duration>,
-    /// Transactions per second that the system is built to carry.
+    /// Transactions per second that the system is designed for.
     pub tps: f64,
     /// Age of the oldest snapshot.
     #[serde(deserialize_with = "duration")]
     pub snapshot_age: Duration,
-    /// Dead rows of the worst table, percent of its rows.
+    /// Dead rows of the worst table, as a percentage of its rows.
     pub dead_pct: f64,
     /// Sessions of the OLTP pool.
     pub oltp_connections: u32,
     /// Sessions of the OLAP pool.
     pub olap_connections: u32,
-    /// Age of an OLAP statement from which `X` cancels it.
+    /// Age from which `X` cancels an OLAP statement.
     #[serde(deserialize_with = "duration")]
     pub olap_limit: Duration,
-    /// The warning comes at this share of a target.
+    /// Share of a target from which a warning is shown.
     pub warn_at: f64,
 }
 
 impl Targets {
-    /// What is wrong with them: a target that nothing can meet, or that everything does, checks nothing.
+    /// Returns the error in them, if any: a target that nothing or everything can meet is useless.
     fn fault(&self) -> Option<String> {
         let targets = [
             ("oltp_p99_ms", self.oltp_p99_ms),
@@ -171,11 +172,11 @@ impl Default for Targets {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Olap {
-    /// Sessions at most, 1 to 20.
+    /// Maximum number of sessions, 1 to 20.
     pub connections: u8,
-    /// work_mem of each, in PostgreSQL's spelling.
+    /// work_mem of each session, in PostgreSQL's notation.
     pub work_mem: String,
-    /// statement_timeout of each.
+    /// statement_timeout of each session.
     #[serde(deserialize_with = "duration")]
     pub statement_timeout: Duration,
 }
@@ -190,13 +191,13 @@ impl Default for Olap {
     }
 }
 
-/// The point query whose time is the OLTP latency.
+/// The point query whose latency is the OLTP latency.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Canary {
-    /// The statement; by default a product's price, or a row of pg_class where there is no shop.
+    /// The statement; by default a product's price, or a row of pg_class if there is no shop.
     pub sql: Option<String>,
-    /// Time between two of them.
+    /// Interval between two executions.
     #[serde(deserialize_with = "duration")]
     pub interval: Duration,
 }
@@ -210,18 +211,18 @@ impl Default for Canary {
     }
 }
 
-/// Per panel.
+/// Settings of a panel.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PanelConfig {
     /// Time between samples.
     #[serde(deserialize_with = "maybe_duration")]
     pub interval: Option<Duration>,
-    /// Not sampled, not shown.
+    /// Neither sample nor show it.
     pub off: bool,
 }
 
-/// What kind of work a backend does.
+/// Kind of work that a backend does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkClass {
@@ -236,7 +237,7 @@ pub enum WorkClass {
 }
 
 impl WorkClass {
-    /// The word shown.
+    /// The name shown.
     pub fn name(self) -> &'static str {
         match self {
             Self::Oltp => "oltp",
@@ -247,7 +248,7 @@ impl WorkClass {
     }
 }
 
-/// A rule for [`WorkClass`]: every pattern given must be found.
+/// A rule for [`WorkClass`]: all given patterns must match.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClassRule {
@@ -267,29 +268,29 @@ pub struct ClassRule {
     pub query: Option<Regex>,
 }
 
-/// Why the configuration was refused.
+/// The reason why the configuration was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file could not be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The file is not what it should be.
+    /// The file is not valid.
     #[error("{path}: {message}")]
     Parse {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Line, key, cure.
+        /// The line, the key and the fix.
         message: String,
     },
 }
 
 impl Config {
-    /// Reads `path`; a file that does not exist is an error only where it was asked for by name.
+    /// Reads `path`; a missing file is an error only if it was `asked_for` by name.
     pub fn load(path: &Path, asked_for: bool) -> Result<Self, ConfigError> {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(path, &text),
@@ -325,7 +326,7 @@ impl Config {
                 config.olap.connections
             )));
         }
-        // Five are reported together, and the percentiles are of half a minute.
+        // Five are reported together, and percentiles cover half a minute.
         if config.canary.interval < Duration::from_millis(10)
             || config.canary.interval > Duration::from_secs(5)
         {
@@ -342,7 +343,7 @@ impl Config {
         }
     }
 
-    /// The freshness wanted of a view, where the configuration names it, and of all others, where any is.
+    /// Returns the freshness target configured for the view, and the one for all views, if set.
     pub fn freshness_of(&self, view: &str) -> (Option<Duration>, Option<Duration>) {
         (self.freshness.get(view).copied(), self.targets.freshness)
     }
@@ -367,7 +368,7 @@ fn xdg(env: &dyn Fn(&str) -> Option<String>, variable: &str, fallback: &str) -> 
     base.join("htap-top")
 }
 
-/// Adds the nearest known name to serde's "unknown field `x`, expected one of `a`, `b`".
+/// Adds the closest known name to serde's "unknown field `x`, expected one of `a`, `b`".
 fn with_nearest(message: &str) -> String {
     let message = message.trim_end();
     let quoted: Vec<&str> = message

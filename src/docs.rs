@@ -1,4 +1,4 @@
-//! The pages of `docs/`, as `htap-top help` shows them.
+//! The pages of `docs/`, for `htap-top help`.
 
 macro_rules! pages {
     ($($name:literal),* $(,)?) => {
@@ -26,7 +26,7 @@ pub const PAGES: &[(&str, &str)] = pages![
     "troubleshooting",
 ];
 
-/// Other words for pages.
+/// Alternative names of pages.
 const ALIASES: [(&str, &str); 9] = [
     ("keys", "screen"),
     ("privileges", "connection"),
@@ -39,7 +39,7 @@ const ALIASES: [(&str, &str); 9] = [
     ("orders", "shop"),
 ];
 
-/// The text of the page called `topic`, by its name or another word for it.
+/// Returns the text of the page called `topic`, by its name or an alternative one.
 pub fn page(topic: &str) -> Option<&'static str> {
     let alias = ALIASES.iter().find(|(word, _)| *word == topic);
     let name = alias.map_or(topic, |(_, name)| name);

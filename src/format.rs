@@ -1,6 +1,6 @@
-//! Figures as people read them: few digits, the unit beside them, and never a 0 for "unknown".
+//! Figures for people: few digits, a unit, and never a 0 for an unknown value.
 //!
-//! Nothing here reads a clock: whoever wants local time passes the offset from UTC.
+//! Nothing here reads a clock: callers that want local time pass the offset from UTC.
 
 pub mod duration;
 #[cfg(test)]
@@ -9,19 +9,19 @@ mod unit;
 
 pub use unit::Unit;
 
-/// There is none (SQL NULL).
+/// No value (SQL NULL).
 pub const NONE: &str = "—";
-/// The figure cannot be known here.
+/// A figure that cannot be known here.
 pub const UNAVAILABLE: &str = "n/a";
-/// Not measured yet.
+/// A figure that has not been measured yet.
 pub const PENDING: &str = "?";
 
-/// Returns true if a column of this unit holds figures, hence is aligned to the right.
+/// Returns true if a column with this unit holds figures, which are aligned to the right.
 pub fn is_numeric(unit: Unit) -> bool {
     !matches!(unit, Unit::Plain | Unit::Flag)
 }
 
-/// A figure in its unit, as tables show it.
+/// Formats a figure with its unit, as in tables.
 pub fn figure(value: f64, unit: Unit, utc_offset_s: i32) -> String {
     match unit {
         Unit::Plain => plain(value),
@@ -38,7 +38,7 @@ pub fn figure(value: f64, unit: Unit, utc_offset_s: i32) -> String {
     }
 }
 
-/// A figure in its unit where there is little room: on axes and behind bars.
+/// Formats a figure with its unit in little room: on axes and beside bars.
 pub fn compact(value: f64, unit: Unit, utc_offset_s: i32) -> String {
     match unit {
         Unit::Plain | Unit::Count | Unit::Money | Unit::PerSecond => short(value),
@@ -46,7 +46,7 @@ pub fn compact(value: f64, unit: Unit, utc_offset_s: i32) -> String {
     }
 }
 
-/// What a number that is none is called: `NaN`, `inf`, `-inf`.
+/// Name of a value that is not a finite number: `NaN`, `inf`, `-inf`.
 fn odd(value: f64) -> Option<String> {
     if value.is_nan() {
         Some("NaN".to_owned())
@@ -57,7 +57,7 @@ fn odd(value: f64) -> Option<String> {
     }
 }
 
-/// Writes the magnitude through `write` and puts the sign before it, except before a zero.
+/// Formats the magnitude with `write` and adds the sign, except to a zero.
 fn signed(value: f64, write: impl FnOnce(f64) -> String) -> String {
     if let Some(text) = odd(value) {
         return text;
@@ -70,7 +70,7 @@ fn signed(value: f64, write: impl FnOnce(f64) -> String) -> String {
     }
 }
 
-/// `value` with `decimals` digits behind the point, without the zeros at the end.
+/// Formats `value` with `decimals` decimals, without trailing zeros.
 fn trimmed(value: f64, decimals: usize) -> String {
     let text = format!("{value:.decimals$}");
     if text.contains('.') {
@@ -80,14 +80,14 @@ fn trimmed(value: f64, decimals: usize) -> String {
     }
 }
 
-/// `value` rounded to three significant digits, trailing zeros dropped.
+/// Formats `value` with three significant digits, without trailing zeros.
 fn three_digits(value: f64) -> String {
-    // Just below the next power of ten the rounding would add a digit.
+    // Just below the next power of ten, rounding would add a digit.
     let decimals = usize::from(value < 9.995) + usize::from(value < 99.95);
     trimmed(value, decimals)
 }
 
-/// A whole number with a comma between the thousands.
+/// Formats a whole number with commas between thousands.
 fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -100,8 +100,8 @@ fn thousands(value: f64) -> String {
     out
 }
 
-/// A number as it comes: whole ones in full, others with at most four significant digits or none
-/// behind the point.
+/// Formats a number without a unit: whole ones in full, others with at most four significant digits or no
+/// decimals.
 pub fn plain(value: f64) -> String {
     signed(value, |value| {
         if value >= 1e15 {
@@ -118,7 +118,7 @@ pub fn plain(value: f64) -> String {
     })
 }
 
-/// A count in at most four significant digits: `812`, `2,104`, `182k`, `1.24M`.
+/// Formats a count with at most four significant digits: `812`, `2,104`, `182k`, `1.24M`.
 pub fn count(value: f64) -> String {
     signed(value, |value| {
         if value < 0.005 {
@@ -132,7 +132,7 @@ pub fn count(value: f64) -> String {
         }
         let mut scaled = value / 1e3;
         for suffix in ["k", "M", "G", "T"] {
-            // 999.5 would be written as 1000.
+            // 999.5 would be rounded to 1000.
             if scaled < 999.5 {
                 return format!("{}{suffix}", three_digits(scaled));
             }
@@ -142,7 +142,8 @@ pub fn count(value: f64) -> String {
     })
 }
 
-/// Bytes as PostgreSQL's `pg_size_pretty` counts them, 1 kB being 1024: `512 B`, `1.2 MB`, `243 MB`.
+/// Formats bytes in the units of PostgreSQL's `pg_size_pretty`, where 1 kB is 1024 bytes: `512 B`, `1.2 MB`,
+/// `243 MB`.
 pub fn bytes(value: f64) -> String {
     signed(value, |value| {
         if value < 1023.5 {
@@ -160,7 +161,7 @@ pub fn bytes(value: f64) -> String {
     })
 }
 
-/// A duration or age: `0.4s`, `50s`, `4m12s`, `3h05m`, `12d`.
+/// Formats a duration or age in seconds: `0.4s`, `50s`, `4m12s`, `3h05m`, `12d`.
 pub fn seconds(value: f64) -> String {
     signed(value, |value| {
         if value < 9.95 {
@@ -184,7 +185,7 @@ pub fn seconds(value: f64) -> String {
     })
 }
 
-/// A latency given in milliseconds: `0.8ms`, `31.0ms`, `812ms`, `1.2s`, `4m12s`.
+/// Formats a latency in milliseconds: `0.8ms`, `31.0ms`, `812ms`, `1.2s`, `4m12s`.
 pub fn ms(value: f64) -> String {
     signed(value, |value| {
         if value > 0.0 && value < 0.005 {
@@ -203,7 +204,7 @@ pub fn ms(value: f64) -> String {
     })
 }
 
-/// Percent, 0 to 100: `0.1%`, `94%`. Nothing is rounded up to 100 nor down to 0.
+/// Formats a percentage from 0 to 100: `0.1%`, `94%`. No value is rounded up to 100 or down to 0.
 pub fn percent(value: f64) -> String {
     signed(value, |value| {
         if value > 0.0 && value < 0.05 {
@@ -220,7 +221,7 @@ pub fn percent(value: f64) -> String {
     })
 }
 
-/// An amount of money: cents below a thousand, separators above it: `50.70`, `412`, `4,210`.
+/// Formats an amount of money: cents below a thousand, separators above: `50.70`, `412`, `4,210`.
 pub fn money(value: f64) -> String {
     signed(value, |value| {
         if value >= 1e15 {
@@ -235,7 +236,7 @@ pub fn money(value: f64) -> String {
     })
 }
 
-/// A count or an amount of money where there is little room: `7k`, `412k`, `1.24M`.
+/// Formats a count or an amount of money in little room: `7k`, `412k`, `1.24M`.
 pub fn short(value: f64) -> String {
     if (999.5..9_999.5).contains(&value.abs()) {
         signed(value, |value| format!("{}k", three_digits(value / 1e3)))
@@ -244,7 +245,7 @@ pub fn short(value: f64) -> String {
     }
 }
 
-/// Local seconds of the day of an epoch, where it is finite.
+/// Returns the second of the local day for epoch seconds, if they are finite.
 fn second_of_day(epoch: f64, utc_offset_s: i32) -> Option<u32> {
     let local = epoch.floor() + f64::from(utc_offset_s);
     local
@@ -252,7 +253,7 @@ fn second_of_day(epoch: f64, utc_offset_s: i32) -> Option<u32> {
         .then(|| local.rem_euclid(86_400.0).min(86_399.0) as u32)
 }
 
-/// Epoch seconds as local time of day: `14:02:11`.
+/// Formats epoch seconds as local time of day: `14:02:11`.
 pub fn time_of_day(epoch: f64, utc_offset_s: i32) -> String {
     second_of_day(epoch, utc_offset_s).map_or_else(
         || odd(epoch).unwrap_or_default(),
@@ -260,7 +261,7 @@ pub fn time_of_day(epoch: f64, utc_offset_s: i32) -> String {
     )
 }
 
-/// Epoch seconds as the local hour of the day: `14h`.
+/// Formats epoch seconds as local hour of the day: `14h`.
 pub fn hour_of_day(epoch: f64, utc_offset_s: i32) -> String {
     second_of_day(epoch, utc_offset_s).map_or_else(
         || odd(epoch).unwrap_or_default(),
@@ -268,7 +269,7 @@ pub fn hour_of_day(epoch: f64, utc_offset_s: i32) -> String {
     )
 }
 
-/// The offset from UTC as the header shows it: `+08:00`.
+/// Formats an offset from UTC: `+08:00`.
 pub fn utc_offset(offset_s: i32) -> String {
     let minutes = offset_s.unsigned_abs() / 60;
     let sign = if offset_s < 0 { '-' } else { '+' };

@@ -1,7 +1,7 @@
-//! htap-top: a terminal dashboard for a PostgreSQL that runs OLTP and OLAP side by side, and the shop
-//! that it is shown on. This page is the map of the crate.
+//! htap-top: a terminal dashboard for PostgreSQL servers that run OLTP and OLAP side by side, and a sample
+//! system, the shop, to show it on. This page is the map of the crate.
 //!
-//! # One way
+//! # Data flow
 //!
 //! ```text
 //!  keyboard ─┐                                        ┌─> view(&model, &theme): at most a frame per 33 ms,
@@ -13,90 +13,93 @@
 //!      └────────────── Report ────────────── tasks that each own one PostgreSQL session
 //! ```
 //!
-//! - [`dashboard::event`]: `Event` (has happened) and `Effect` (is wanted) are plain data. A recording
-//!   is the events written down ([`dashboard::recording`]).
-//! - [`dashboard::tape`]: the events of the last hour, packed, with the model at the beginning of each
-//!   minute, its rows packed, too (`keyframe`; the series that minutes have in common are shared,
-//!   [`dashboard::chunks`]): the model of any moment is made from them. [`dashboard::xid_clock`]: when which
-//!   transaction id was the oldest that ran. [`dashboard::timeline`]: the live model and the past,
-//!   and which is shown. `runtime/ring.rs`: the recordings that a dashboard makes by itself.
-//! - [`dashboard::model`]: the state, and the only place where it changes. Pure: time comes in as
-//!   `Event::Ticked`; it reads no clock, file or environment. One file per concern: what is sampled when
-//!   (`sampling`), what the server is and has (`learning`), keys (`input`, `typing`), a row in full and what
-//!   its backend does meanwhile (`detail`), what is asked before an action and said after it (`acting`,
-//!   `refreshing`), what is done without a key (`guarding`, by the wishes of [`dashboard::guard`]).
-//! - [`dashboard::view`], [`dashboard::widgets`], [`dashboard::theme`]: read the model, write cells.
-//!   [`dashboard::model::layout`] says where everything lies, to them and to the model (pages, mouse).
-//! - [`dashboard::runtime`]: the loop, the clock, and the runner that carries effects out. Nothing slow is
-//!   ever awaited in the loop, so no server can hold a key press. At most one sample of a feed is under
-//!   way; every channel is bounded.
+//! - [`dashboard::event`]: `Event` (it has happened) and `Effect` (it is requested) are plain data. A
+//!   recording consists of events ([`dashboard::recording`]).
+//! - [`dashboard::tape`]: the compressed events of the last hour, with the model at the beginning of each
+//!   minute, its rows compressed, too (`keyframe`; the series shared between minutes are stored once,
+//!   [`dashboard::chunks`]). The model of any moment is rebuilt from them. [`dashboard::xid_clock`]: the
+//!   times at which transaction ids were the oldest running. [`dashboard::timeline`]: the live model and the
+//!   past, and the choice of the one shown. `runtime/ring.rs`: the recordings that a dashboard makes by
+//!   itself.
+//! - [`dashboard::model`]: the state, and the only place that changes it. Pure: time comes in as
+//!   `Event::Ticked`; it reads no clock, file or environment. One file per concern: scheduling of samples
+//!   (`sampling`), the server's version and objects (`learning`), keys (`input`, `typing`), the detail of a
+//!   row and its backend's activity (`detail`), confirmations, actions and their results (`acting`,
+//!   `refreshing`), actions without a key (`guarding`, by the rules in [`dashboard::guard`]).
+//! - [`dashboard::view`], [`dashboard::widgets`], [`dashboard::theme`]: read the model and write cells.
+//!   [`dashboard::model::layout`] computes the areas of the screen for them and for the model (pages, mouse).
+//! - [`dashboard::runtime`]: the loop, the clock, and the runner that carries out effects. The loop never
+//!   awaits anything slow, so no server can delay a key. At most one sample per feed is in progress; every
+//!   channel is bounded.
 //!
-//! - [`dashboard::runtime::headless`]: the same model and sessions without a screen, for `once`, `record` and `serve`
-//!   ([`dashboard::runtime::http`]); of the effects only samples are carried out. [`dashboard::output`]
-//!   reads the model and writes tables, JSON, CSV and Prometheus' text, all from one form (`sheet`).
+//! - [`dashboard::runtime::headless`]: the same model and sessions without a screen, for `once`, `record` and
+//!   `serve` ([`dashboard::runtime::http`]); the only effects carried out are samples. [`dashboard::output`]
+//!   reads the model and writes tables, JSON, CSV and Prometheus text, all from one form (`sheet`).
 //!
 //! # A panel is one SQL file
 //!
-//! `queries/<name>.sql` is a front matter in TOML (title, pool, interval, chart, columns and their help)
-//! and a statement; `<name>.17.sql` holds the statement from PostgreSQL 17 on, with the same columns.
-//! What some servers forbid stands between marks in it, and is left out where it is refused ([`dashboard::panels::parts`]).
-//! [`dashboard::panels`] embeds them and picks by version; [`dashboard::panels::spec`] is the format;
-//! `panels/own.rs` reads a user's files. Some panels derive columns in a file of their name: `activity`
-//! (class, blocks, harm), `snapshots` (ages, pins), `bloat` (estimates, vacuums in vain), `views` (freshness), `locks`
-//! (the tree), `waits` (the minute), `statements` (the interval), `wal` (checkpoints); `rates` makes rates of
-//! any panel's counters.
-//! [`dashboard::wait_graph`] tells who waits for whom, to them, to the rules and to what is asked before a signal.
-//! [`dashboard::history`] keeps the series and makes rates; [`dashboard::diagnosis`] judges against
-//! targets; its `rules` say one sentence each, or nothing, and `cause` chooses the one for the cause line; `blocker` tells
-//! what stands in the way, which key ends it and what is lost by that, to the rules and to the question before a signal.
+//! `queries/<name>.sql` consists of a front matter in TOML (title, pool, interval, chart, columns and their
+//! help) and a statement; `<name>.17.sql` holds the statement for PostgreSQL 17 and later, with the same
+//! columns. Parts that some servers forbid stand between markers and are left out if they are refused
+//! ([`dashboard::panels::parts`]). [`dashboard::panels`] embeds the files and selects by version;
+//! [`dashboard::panels::spec`] is the format; `panels/own.rs` reads a user's files. Some panels derive
+//! columns in a file of their name: `activity` (class, blocks, harm), `snapshots` (ages, pins), `bloat`
+//! (estimates, vacuums in vain), `views` (freshness), `locks` (the tree), `waits` (the minute), `statements`
+//! (the interval), `wal` (checkpoints); `rates` computes the rates of any panel's counters.
+//! [`dashboard::wait_graph`] is the graph of waiting sessions, used by panels, rules and confirmations of
+//! signals.
+//! [`dashboard::history`] keeps the time series and computes rates; [`dashboard::diagnosis`] judges figures
+//! against targets. Each of its `rules` returns one sentence or nothing, and `cause` selects the one for the
+//! cause line; `blocker` knows for rules and confirmations the kind of a blocker, the key that ends it and
+//! the work lost by it.
 //!
 //! # Sessions
 //!
-//! [`pg`] is the only room that knows the driver. [`pg::conninfo`] gives libpq's settings libpq's
-//! meanings; [`pg::sampler`] runs the sampling sessions: a fast one (all due statements in one round
-//! trip; those that go through all sessions as one, [`pg::shared`]), a slow one (a statement is asked again after at least 50 times its own duration), the OLAP
-//! pool (read-only Repeatable Read transactions), the point query that is timed. A statement that comes
-//! again is prepared, with a fall-back for poolers that forget it. [`pg::owners`] refuses what
-//! only looks like the shop. [`pg::admin`] acts: a signal is
-//! selected from pg_stat_activity by the session's full identity and read back; each action has a session
-//! of its own, opened when it is taken. [`pg::measure`] reads a table or index in full, on demand.
+//! [`pg`] is the only room that knows the driver. [`pg::conninfo`] interprets libpq's settings as libpq does;
+//! [`pg::sampler`] runs the sampling sessions: a fast one (all due statements in one round trip; those that
+//! scan all sessions as one, [`pg::shared`]), a slow one (a statement is repeated only after 50 times its own
+//! duration), the OLAP pool (read-only Repeatable Read transactions), and the timed point query. A repeated
+//! statement is prepared, with a fallback for poolers that lose it. [`pg::owners`] refuses objects that only
+//! look like the shop's. [`pg::admin`] carries out actions: a signal selects its session from
+//! pg_stat_activity by its full identity and verifies the result; each action has its own session, opened
+//! when it starts. [`pg::measure`] reads a table or index in full, on demand.
 //!
 //! # The shop
 //!
-//! [`system::refresh`]: what is merged into the summaries, when, and the proof that it is right.
-//! [`system::orders`] creates orders and leads them on, over the sessions of [`system::pools`], in messages
-//! of prepared statements ([`pg::statement`]) that are done all or not at all.
+//! [`system::refresh`]: merges changes into the summaries, schedules refreshes, and proves the summaries
+//! correct. [`system::orders`] creates and advances orders over the sessions of [`system::pools`], as batches
+//! of prepared statements ([`pg::statement`]) that succeed or fail as a whole.
 //!
-//! [`workload`]: a mixed load in an open loop. `arrivals` says when something falls due, `dispatch` puts it
-//! into a `queue` then, `shop` takes it out when a session is free and does it, `tally` counts; `mix` says what
-//! it is. `run` does that for some time and reports (`live`, `summary`); `trade` does it for the demo until it
-//! is stopped, with `troubles` on a schedule. [`cluster`] finds or fetches server programs, starts a throw-away PostgreSQL and
-//! clears up after it, for the demo, the benchmark and the tests. [`demo`]: such a server with both. The engine of the
-//! demo is a child process that clears up when the dashboard's end of a pipe closes, however that ends.
-//! [`mod@bench`]: the case study's experiments.
+//! [`workload`]: a mixed open-loop load. `arrivals` computes the times of requests, `dispatch` then puts them
+//! into a `queue`, `shop` carries them out when a session is free, `tally` counts; `mix` defines the
+//! proportions. `run` does that for a given time and reports (`live`, `summary`); `trade` does it for the
+//! demo until it is stopped, with `troubles` on a schedule. [`cluster`] finds or fetches server programs,
+//! starts a temporary PostgreSQL and cleans up after it, for the demo, the benchmark and the tests. [`demo`]:
+//! such a server with the shop and a load. The demo's engine is a child process that cleans up when the
+//! dashboard's end of a pipe closes, however the dashboard ends. [`mod@bench`]: the case study's experiments.
 //!
-//! [`explain`] plans a statement that somebody else runs, without running it.
-//! [`router`] decides where a statement may run: primary or replica, OLTP or OLAP. What it asks a
-//! server about names is in `queries/router/*.sql`.
-//! [`system`]: the schema (`queries/system/*.sql`), its installation, upgrade and removal
-//! ([`system::survey`] tells what is ours), its made-up history ([`system::generate`], loaded by
-//! [`system::fill`]), its months ([`system::partitions`], [`system::archive`]).
+//! [`explain`] plans another session's statement without running it.
+//! [`router`] decides where a statement may run: on the primary or a replica, as OLTP or OLAP. Its queries
+//! about names are in `queries/router/*.sql`.
+//! [`system`]: the schema (`queries/system/*.sql`), its installation, upgrade and removal ([`system::survey`]
+//! recognises its objects), its generated history ([`system::generate`], loaded by [`system::fill`]), its
+//! monthly partitions ([`system::partitions`], [`system::archive`]).
 //!
 //! # The doctor
 //!
-//! [`mod@doctor`]: a check is one SQL file in `queries/doctor/`, a front matter and a statement whose rows are
-//! findings; the few that are no SQL (clock, pooler) are in `doctor/session.rs`. A check that could
-//! not run is reported with the reason, never as clean.
+//! [`mod@doctor`]: a check is one SQL file in `queries/doctor/`, a front matter and a statement whose rows
+//! are findings; the few checks that are not SQL (clock, pooler) are in `doctor/session.rs`. A check that
+//! could not run is reported with the reason, never as clean.
 //!
 //! # Documentation
 //!
-//! [`mod@docs`] holds the pages of `docs/`, which `htap-top help` shows. [`sqlfile`] splits a file of SQL into its front matter
-//! and its statement, for panels and checks.
+//! [`mod@docs`] holds the pages of `docs/`, which `htap-top help` shows. [`sqlfile`] splits an SQL file into
+//! its front matter and its statement, for panels and checks.
 //!
 //! # Rules
 //!
-//! `tests/it/tidy.rs` holds them: who may import whom, in no circle, where clocks are read, how long a file may be,
-//! that panels, themes and docs/ say what the code does.
+//! `tests/it/tidy.rs` enforces them: permitted imports, no import cycles, no clock outside of the runtime,
+//! limits on the length of files, and agreement of panels, themes and docs/ with the code.
 
 pub mod bench;
 pub mod cli;

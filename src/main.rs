@@ -1,4 +1,4 @@
-//! The `htap-top` binary: reads the command line and the files, and hands over.
+//! The `htap-top` binary: parses the command line and dispatches to the commands.
 
 mod commands;
 

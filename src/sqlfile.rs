@@ -1,6 +1,6 @@
-//! Files of SQL that this program reads: a front matter, written as SQL comments, then the statement.
+//! SQL files of this program: a front matter, written as SQL comments, followed by a statement.
 
-/// The front matter of a file, without its signs of comment, and the statement after it.
+/// Returns the front matter of a file, without comment markers, and the statement after it.
 pub fn split(text: &str) -> (String, String) {
     let text = text.trim_start_matches('\u{feff}');
     let front_lines = text.lines().take_while(|line| line.starts_with("--"));

@@ -1,8 +1,8 @@
-//! Text that came from outside, made safe to put on a terminal.
+//! Text from outside, made safe for a terminal.
 //!
-//! Query texts, application names, relation names, server errors and recordings can hold escape
-//! sequences, bidirectional overrides, zero-width characters or invalid UTF-8. They are cleaned once,
-//! where they enter, into [`Clean`]; widgets accept nothing else.
+//! Query texts, application names, relation names, server errors and recordings may contain escape sequences,
+//! bidirectional overrides, zero-width characters or invalid UTF-8. They are cleaned once, on entry, into
+//! [`Clean`]; widgets accept nothing else.
 
 use serde::{Deserialize, Serialize, Serializer};
 use std::borrow::Cow;
@@ -10,35 +10,35 @@ use std::fmt;
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// The most combining marks kept on one base character; more of them overdraw the lines above.
+/// Maximum number of combining marks kept per base character; more would overdraw the lines above.
 const MAX_MARKS: usize = 4;
 
-/// Text that is safe to draw: no control characters, no invisible or direction-changing ones.
+/// Text that is safe to draw: without control, invisible or direction-changing characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(from = "String")]
 pub struct Clean {
     shown: Box<str>,
-    /// What it was made of, where that is another text and was to be kept.
+    /// The original text, if it differs and was to be kept.
     raw: Option<Box<Raw>>,
 }
 
-/// Behind a thin pointer: nearly all texts are as they are shown.
+/// Kept behind a thin pointer, because nearly all texts equal their displayed form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Raw(Box<str>);
 
-/// Written is what is shown.
+/// Serializes the displayed form.
 impl Serialize for Clean {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&self.shown)
     }
 }
 
-/// No name is longer than this many bytes, with its schema and in quotes; nor is what a prepared transaction is called.
+/// Maximum bytes of a quoted name with its schema, or of a prepared transaction's name.
 const NAME_CAP: usize = 600;
 
 impl Clean {
-    /// Cleans `text`: white space becomes one blank each, other control characters become their
-    /// visible picture (`␛` for ESC), bidi controls and zero-width characters become `·`.
+    /// Cleans `text`: each white-space character becomes a blank, other control characters their visible
+    /// symbol (`␛` for ESC), bidirectional controls and zero-width characters `·`.
     pub fn new(text: &str) -> Self {
         if text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
             return Self::shown(text);
@@ -67,13 +67,13 @@ impl Clean {
         }
     }
 
-    /// Cleans bytes of which at most `cap` are looked at; invalid UTF-8 becomes `�`.
+    /// Cleans the first `cap` bytes; invalid UTF-8 becomes `�`.
     pub fn from_bytes(bytes: &[u8], cap: usize) -> Self {
         let (head, cut) = match bytes.get(..cap) {
             Some(head) if bytes.len() > cap => (head, true),
             _ => (bytes, false),
         };
-        // A cut is no reason for half a character.
+        // A character that the cut splits is dropped.
         let whole = match std::str::from_utf8(head) {
             Err(error) if cut && error.error_len().is_none() => head.get(..error.valid_up_to()),
             _ => None,
@@ -85,7 +85,7 @@ impl Clean {
         clean
     }
 
-    /// As [`Self::from_bytes`], of what may be a name: it is known as it is, too.
+    /// Like [`Self::from_bytes`], for text that may be a name: the original is kept, too.
     pub fn of_name(bytes: &[u8], cap: usize) -> Self {
         let mut clean = Self::from_bytes(bytes, cap);
         let name = std::str::from_utf8(bytes).ok();
@@ -99,12 +99,12 @@ impl Clean {
         &self.shown
     }
 
-    /// The text as it came, where that is known: never to be drawn.
+    /// The original text, if it was kept; must never be drawn.
     pub fn raw(&self) -> &str {
         self.raw.as_ref().map_or(&self.shown, |raw| &raw.0)
     }
 
-    /// Returns true if nothing is left to show.
+    /// Returns true if there is no text.
     pub fn is_empty(&self) -> bool {
         self.shown.is_empty()
     }
@@ -133,7 +133,7 @@ fn visible(c: char) -> char {
         '\t' | '\n' | '\r' => ' ',
         '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('·'),
         '\u{7f}' => '␡',
-        // Old control characters; zero-width, bidirectional and invisible formatting characters.
+        // C1 control characters; zero-width, bidirectional and invisible formatting characters.
         '\u{80}'..='\u{9f}'
         | '\u{ad}'
         | '\u{61c}'
@@ -153,12 +153,12 @@ fn visible(c: char) -> char {
     }
 }
 
-/// Returns true if a terminal shows this character as it is.
+/// Returns true if a terminal shows this character unchanged.
 pub fn is_plain(c: char) -> bool {
     visible(c) == c
 }
 
-/// Columns that `text` takes on a terminal.
+/// Number of columns that `text` occupies on a terminal.
 pub fn width(text: &str) -> usize {
     if text.is_ascii() {
         text.len()
@@ -167,7 +167,7 @@ pub fn width(text: &str) -> usize {
     }
 }
 
-/// `text` cut on a grapheme border to at most `columns`, ending in `…` where something was cut.
+/// Cuts `text` at a grapheme boundary to at most `columns`; ends in `…` if anything was cut.
 pub fn cut(text: &str, columns: usize) -> Cow<'_, str> {
     if width(text) <= columns {
         return Cow::Borrowed(text);
@@ -183,7 +183,7 @@ pub fn cut(text: &str, columns: usize) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// As [`cut`], but the end stays and the beginning is cut.
+/// Like [`cut`], but keeps the end and cuts the beginning.
 pub fn cut_front(text: &str, columns: usize) -> Cow<'_, str> {
     if width(text) <= columns {
         return Cow::Borrowed(text);
@@ -197,7 +197,7 @@ pub fn cut_front(text: &str, columns: usize) -> Cow<'_, str> {
     Cow::Owned(kept.concat())
 }
 
-/// The first graphemes that take no more than `columns`.
+/// The first graphemes that fit into `columns`.
 fn fitting<'a>(graphemes: impl Iterator<Item = &'a str>, columns: usize) -> Vec<&'a str> {
     let mut used = 0;
     let fits = |grapheme: &&str| {
@@ -207,7 +207,7 @@ fn fitting<'a>(graphemes: impl Iterator<Item = &'a str>, columns: usize) -> Vec<
     graphemes.take_while(fits).collect()
 }
 
-/// The one of `known` that `word` was most likely meant to be: at most a third of its letters differ.
+/// Returns the word of `known` most similar to `word`, if at most a third of its letters differ.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let ranked = known
         .iter()

@@ -1,4 +1,4 @@
-//! The guard's rules: what may be done to whom without a key.
+//! The guard's rules: conditions under which backends are signalled without a key.
 
 use super::WorkClass;
 use regex::Regex;
@@ -6,19 +6,19 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// The shortest age at which a rule may act: what is younger is still to be looked at by people.
+/// The least age at which a rule may act; younger statements are left to people.
 const YOUNGEST: Duration = Duration::from_secs(1);
 
-/// Actions that are taken without a key. Without rules there are none.
+/// Actions without a key; none if there are no rules.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Guard {
-    /// What happens where a rule fits.
+    /// Effect of a matching rule.
     pub mode: GuardMode,
-    /// Signals that all rules together send within a minute, at most; 1 to 60.
+    /// Maximum number of signals per minute of all rules together, 1 to 60.
     pub per_minute: u32,
-    /// The rules, most important first: a backend is hit by the first that fits, but one that is tried out
-    /// stands before none that acts.
+    /// The rules, most important first: the first that matches a backend applies, except that a dry-run rule
+    /// never takes precedence over one that acts.
     #[serde(rename = "rule")]
     pub rules: Vec<GuardRule>,
 }
@@ -33,19 +33,19 @@ impl Default for Guard {
     }
 }
 
-/// What happens where a rule fits.
+/// Effect of a matching rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GuardMode {
     /// Nothing.
     Off,
-    /// The log says what would be done.
+    /// The action is only logged.
     DryRun,
-    /// It is done.
+    /// The action is carried out.
     Act,
 }
 
-/// What a rule does.
+/// Action of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GuardAction {
@@ -57,37 +57,37 @@ pub enum GuardAction {
     HoldRefreshes,
 }
 
-/// The state that a backend must have been in for so long.
+/// State that a backend must have been in for the given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GuardState {
-    /// It runs one statement.
+    /// It runs a statement.
     Active,
-    /// Its client keeps a transaction open and sends nothing.
+    /// Its client keeps a transaction open without sending anything.
     IdleInTransaction,
 }
 
-/// A rule: all that is given must be true.
+/// A rule: all given conditions must hold.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuardRule {
-    /// Its name, for the log and the audit file.
+    /// Name, for the log and the audit file.
     pub name: String,
-    /// What it does.
+    /// Action.
     pub action: GuardAction,
-    /// Dry run for this rule alone.
+    /// Dry run for this rule only.
     #[serde(default)]
     pub dry_run: bool,
-    /// Also what loses much if it is ended: a dump, or an index that is built CONCURRENTLY.
+    /// Also applies to backends whose end loses much work: a dump, or an index being built CONCURRENTLY.
     #[serde(default)]
     pub costly: bool,
-    /// State; `active` for a cancel, `idle_in_transaction` for a termination where not given.
+    /// State; by default `active` for a cancel and `idle_in_transaction` for a termination.
     #[serde(default)]
     pub state: Option<GuardState>,
-    /// Time in this state: the statement's age, or how long nothing was sent.
+    /// Time in this state: the age of the statement, or the time since the last one.
     #[serde(default, deserialize_with = "super::maybe_duration")]
     pub longer_than: Option<Duration>,
-    /// Only while the OLTP latency's 99th percentile is above, milliseconds.
+    /// Minimum of the 99th percentile of OLTP latency, in milliseconds.
     #[serde(default)]
     pub oltp_p99_over_ms: Option<f64>,
     /// Class of work.
@@ -99,7 +99,7 @@ pub struct GuardRule {
     /// Pattern for application_name.
     #[serde(default, deserialize_with = "super::pattern")]
     pub application: Option<Regex>,
-    /// Pattern for the database; the watched one where not given.
+    /// Pattern for the database; the watched one if not set.
     #[serde(default, deserialize_with = "super::pattern")]
     pub database: Option<Regex>,
     /// Pattern for the query.
@@ -108,7 +108,7 @@ pub struct GuardRule {
 }
 
 impl GuardRule {
-    /// The state it is about.
+    /// The state that the rule requires.
     pub fn about(&self) -> GuardState {
         self.state.unwrap_or(match self.action {
             GuardAction::Terminate => GuardState::IdleInTransaction,
@@ -123,7 +123,7 @@ impl GuardRule {
                 .any(Option::is_some)
     }
 
-    /// Returns true if it names what is spared unless it says `costly`.
+    /// Returns true if a pattern names backends that are spared unless `costly` is set.
     fn names_costly(&self) -> bool {
         let names = |pattern: &Option<Regex>, word: &str| {
             let text = pattern
@@ -169,7 +169,7 @@ impl GuardRule {
 }
 
 impl Guard {
-    /// What is wrong with it.
+    /// Returns the error in it, if any.
     pub(super) fn fault(&self) -> Option<String> {
         if !(1..=60).contains(&self.per_minute) {
             return Some(format!(

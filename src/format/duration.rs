@@ -1,4 +1,4 @@
-//! Durations as people write them.
+//! Parsing of durations.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
@@ -30,7 +30,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         .map_err(|_| format!("duration {text:?} is out of range"))
 }
 
-/// Reads a duration, for `#[serde(deserialize_with = …)]`.
+/// Deserializes a duration, for `#[serde(deserialize_with = …)]`.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     parse(&String::deserialize(deserializer)?).map_err(Error::custom)
 }

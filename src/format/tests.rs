@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-/// Checks a writer against `(number, text)` pairs.
+/// Checks a formatting function against `(number, text)` pairs.
 fn check(write: fn(f64) -> String, pairs: &[(f64, &str)]) {
     for (value, text) in pairs {
         assert_eq!(write(*value), *text, "{value}");

@@ -2,11 +2,11 @@
 
 use serde::Deserialize;
 
-/// What a column's figures are, hence how they are written.
+/// The unit of a column's figures, which determines their format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
-    /// Text as it comes; numbers plainly.
+    /// Text unchanged; numbers without a unit.
     #[default]
     Plain,
     /// A count: at most four significant digits (`182k`).
@@ -19,7 +19,7 @@ pub enum Unit {
     Ms,
     /// Percent, 0 to 100.
     Percent,
-    /// An amount of money, with thousands.
+    /// An amount of money, with separators between thousands.
     Money,
     /// Per second.
     PerSecond,

@@ -1,5 +1,5 @@
-//! The integration tests: one binary, one module per kind. `tests/it/server.rs` says how a test
-//! gets a PostgreSQL of its own.
+//! The integration tests: one binary with a module per kind. `tests/it/server.rs` describes how a test gets
+//! its own PostgreSQL.
 
 mod it {
     mod acting;

@@ -1,6 +1,6 @@
-//! What a tick and a frame cost: `cargo bench`. A frame must take less than 5 ms, else the keys lag.
+//! The cost of a tick and of a frame: `cargo bench`. A frame must take less than 5 ms, otherwise keys lag.
 //!
-//! Models are built as the program builds them, from events; reading from the server is left out.
+//! Models are built from events, as in the program; reading from the server is left out.
 
 use criterion::{BatchSize, Criterion};
 use htap_top::config::Config;
@@ -38,7 +38,7 @@ fn main() -> Outcome {
     Ok(())
 }
 
-/// Draws the same model over and over, each time as if something had changed.
+/// Draws the same model repeatedly, each time as if something had changed.
 fn frame(criterion: &mut Criterion, name: &str, backends: usize, full: bool) -> Outcome {
     let mut model = dashboard(backends);
     if full {
@@ -55,7 +55,7 @@ fn frame(criterion: &mut Criterion, name: &str, backends: usize, full: bool) -> 
     Ok(())
 }
 
-/// A tick of the clock and all answers of the fast session that it brings.
+/// A tick of the clock and all answers of the fast session that follow.
 fn tick(criterion: &mut Criterion, backends: usize) {
     let mut model = dashboard(backends);
     let specs = panels::built_in();
@@ -78,12 +78,12 @@ fn tick(criterion: &mut Criterion, backends: usize) {
     });
 }
 
-/// How long the model has watched the server.
+/// Seconds for which the model has watched the server.
 const SECONDS: u64 = 30;
 /// Feeds of the fast session.
 const FAST: [&str; 4] = ["database", "sessions", "activity", "snapshots"];
 
-/// A dashboard that has watched a server with so many backends for half a minute.
+/// A dashboard that has watched a server with this many backends for half a minute.
 fn dashboard(backends: usize) -> Model {
     let mut model = Model::new(Start {
         config: Config::default(),
@@ -120,7 +120,7 @@ fn dashboard(backends: usize) -> Model {
                     Event::Reported(Report::Opened { session, peer }),
                 );
             }
-            // What the program asks first: what the server is, and whether relations are there.
+            // The program's first queries: the server's facts and the existence of relations.
             for answer in answers(&specs, backends, second, &["facts", "needs"]) {
                 send(&mut model, answer);
             }
@@ -154,7 +154,7 @@ fn ticked(second: u64) -> Event {
     }
 }
 
-/// The answers of the feeds that are `wanted`, in that order; a feed's number is its place in `specs`.
+/// The answers of the `wanted` feeds, in that order; a feed's number is its position in `specs`.
 fn answers(specs: &[Spec], backends: usize, second: u64, wanted: &[&str]) -> Vec<Event> {
     let answer = |name: &&str| {
         let id = specs.iter().position(|spec| spec.name == **name)?;
@@ -168,7 +168,7 @@ fn answers(specs: &[Spec], backends: usize, second: u64, wanted: &[&str]) -> Vec
     wanted.iter().filter_map(answer).collect()
 }
 
-/// Rows with the columns that the panel's file describes, filled by their units.
+/// Rows with the columns described in the panel's file, filled according to their units.
 fn sample(spec: &Spec, backends: usize, second: u64) -> Table {
     let columns = &spec.front.columns;
     let rows = match spec.name.as_str() {

@@ -1,4 +1,4 @@
-//! Acting on real sessions: the right one is hit, the wrong one never, and what came of it is known.
+//! Actions on real sessions: the right one is hit, no other is, and the result is known.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::server::{Database, Patience, block_on, pid, shared, until, until_waiting};
@@ -9,7 +9,7 @@ use htap_top::pg::measure::{self, Measured, measure};
 use htap_top::pg::{Class, Client, Param, Value};
 use htap_top::system::refresh::{Mode, Refresh, View};
 
-/// Who a session is just now, as the activity panel tells it.
+/// The current identity of a session, as in the activity panel.
 async fn identity(admin: &Client, pid: i64, wanted: Signal) -> Identity {
     admin
         .batch("SET timezone = 'UTC'; SET datestyle = 'ISO'")
@@ -31,7 +31,7 @@ async fn identity(admin: &Client, pid: i64, wanted: Signal) -> Identity {
     }
 }
 
-/// The instant a microsecond later.
+/// The instant one microsecond later.
 async fn later(admin: &Client, instant: &str) -> String {
     let sql = "SELECT ($1::text::timestamptz + interval '1 microsecond')::text AS later";
     let table = admin.query(sql, &[Param::Text(instant)]).await.unwrap();
@@ -49,7 +49,7 @@ async fn is_there(admin: &Client, pid: i64) -> bool {
         == Some(1)
 }
 
-/// A session that sleeps until it is hit.
+/// A session that sleeps until it is signalled.
 async fn sleeper(
     database: &Database<'_>,
     user: &str,
@@ -62,7 +62,7 @@ async fn sleeper(
     let running = tokio::spawn(async move {
         let ended = client.batch("SELECT pg_sleep(600)").await;
         if ended.as_ref().is_err_and(|error| error.code() == "57014") {
-            // The session lives on after a cancel: it proves so by staying until the test ends.
+            // The session survives a cancel: it shows that by staying until the test ends.
             client.batch("SELECT 1").await?;
             std::future::pending::<()>().await;
         }
@@ -177,7 +177,7 @@ fn another_session_with_the_same_pid_is_never_hit() {
     });
 }
 
-/// A busy session is in another transaction whenever it is looked at: it is hit all the same.
+/// A busy session is in another transaction at every look: it is hit nevertheless.
 #[test]
 fn a_session_between_transactions_is_terminated() {
     block_on(async {
@@ -213,7 +213,7 @@ fn a_session_between_transactions_is_terminated() {
     });
 }
 
-/// What a rule of the guard was about may have changed since its sample.
+/// The session may have changed since the guard's sample.
 #[test]
 fn who_is_to_be_spared_is_seen_by_the_statement_that_signals() {
     block_on(async {
@@ -237,7 +237,7 @@ fn who_is_to_be_spared_is_seen_by_the_statement_that_signals() {
             (&idle, now_idle, false),
         ] {
             let pid = pid(client).await;
-            // Where it was spared before, the transaction goes on.
+            // If it was spared, its transaction continues.
             client.batch("BEGIN; SELECT 1").await.unwrap();
             let who = [identity(&admin, pid, Signal::Terminate).await];
             let verdicts = signal(&database.target(), Signal::Terminate, &who, spare).await;
@@ -252,7 +252,7 @@ fn who_is_to_be_spared_is_seen_by_the_statement_that_signals() {
     });
 }
 
-/// pg_cancel_backend takes an idle session and does nothing: that is no success.
+/// pg_cancel_backend accepts an idle session and does nothing: that is no success.
 #[test]
 fn nothing_is_cancelled_where_no_statement_runs() {
     block_on(async {
@@ -281,8 +281,8 @@ fn a_plain_role_is_refused() {
         admin.batch("CREATE ROLE acting_plain LOGIN").await.unwrap();
         let (pid, running) = sleeper(&database, "postgres").await;
         let who = identity(&admin, pid, Signal::Terminate).await;
-        // A plain role does not see when a superuser's transaction began, so its guard does not fit;
-        // with the guard that it can see the server refuses.
+        // A plain role does not see the start of a superuser's transaction, so its guard does not match; with
+        // the values it can see, the server refuses.
         let seen = Identity { since: None, ..who };
         let verdicts = signal(
             &database.target_of("acting_plain"),
@@ -293,7 +293,7 @@ fn a_plain_role_is_refused() {
         .await;
         match &verdicts[..] {
             [Verdict::Refused(error)] => assert_eq!(error.code(), "42501", "{error}"),
-            // Details that are hidden include backend_start: then nobody fits, and nothing was sent.
+            // Hidden details include backend_start: then no session matches, and nothing was sent.
             other => assert_eq!(other, [Verdict::Changed]),
         }
         admin
@@ -449,7 +449,7 @@ fn a_running_refresh_is_cancelled() {
     });
 }
 
-/// A view that somebody keeps locked does not keep the refresh waiting for ever.
+/// A lock that is held on a view does not make its refresh wait forever.
 #[test]
 fn a_refresh_gives_up_waiting_for_a_lock() {
     block_on(async {
@@ -519,7 +519,7 @@ fn a_table_and_an_index_are_measured_exactly() {
             let table = admin.query(sql, &[Param::Text(name)]).await.unwrap();
             table.first("relid").int().unwrap()
         };
-        // Whatever is dead stays so: nobody vacuums it.
+        // Dead rows stay: autovacuum is off.
         let made =
             "CREATE TABLE heap (id int PRIMARY KEY, n text) WITH (autovacuum_enabled = false);
                     INSERT INTO heap SELECT g, repeat('x', 100) FROM generate_series(1, 5000) AS g;
@@ -564,7 +564,7 @@ fn a_table_and_an_index_are_measured_exactly() {
     });
 }
 
-/// Names that look alike on a screen, and such that no screen shows as they are.
+/// Names that look alike on a screen, and names that no screen shows unchanged.
 #[test]
 fn the_view_that_was_chosen_is_refreshed_whatever_its_name_looks_like() {
     block_on(async {
@@ -599,7 +599,7 @@ fn the_view_that_was_chosen_is_refreshed_whatever_its_name_looks_like() {
         ] {
             admin.batch("UPDATE source SET n = n + 1").await.unwrap();
             let before = held(&admin, &views).await;
-            // As the panel lists it: its text is not to be told from that of another.
+            // As listed by the panel: its text cannot be told from another one's.
             let view = View {
                 relid: Some(views[chosen].1),
                 ..View::new("public", "mvn l t r")
@@ -621,7 +621,7 @@ fn the_view_that_was_chosen_is_refreshed_whatever_its_name_looks_like() {
     });
 }
 
-/// What each view holds.
+/// The contents of each view.
 async fn held(admin: &Client, views: &[(String, i64)]) -> Vec<i64> {
     let mut held = Vec::new();
     for (quoted, _) in views {

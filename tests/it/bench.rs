@@ -1,4 +1,4 @@
-//! `htap-top bench`: it measures, saves, goes on where it stopped, and reports.
+//! `htap-top bench`: it measures, saves, resumes and reports.
 
 use serde_json::Value;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A dashboard without terminal and server: a model that is told events, as the runtime tells them.
+//! A dashboard without terminal and server: a model that receives events as from the runtime.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use htap_top::config::Config;
@@ -16,10 +16,10 @@ use ratatui::backend::TestBackend;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// The wall clock of all boards starts here: 2026-01-02 03:04:05 UTC.
+/// Start of the wall clock of all boards: 2026-01-02 03:04:05 UTC.
 const EPOCH_MS: i64 = 1_767_323_045_000;
 
-/// Feeds of rules that no board is about: they are answered at once, without a row.
+/// Feeds that no board is about: they are answered at once without rows.
 const NOTHING_TO_TELL: [&str; 8] = [
     "extensions",
     "temp_files",
@@ -31,35 +31,35 @@ const NOTHING_TO_TELL: [&str; 8] = [
     "waits",
 ];
 
-/// A model, and what it must be true of it after every event.
+/// A model, and the invariants checked after every event.
 pub struct Board {
     pub model: Model,
     now_ms: u64,
-    /// Feeds with a statement under way.
+    /// Feeds with a statement in progress.
     asked: BTreeSet<u16>,
     /// Feeds asked a second time before the first answer.
     pub asked_twice: Vec<String>,
-    /// Time goes on: what is asked is not asked for a new session.
+    /// True while time passes: queries are not due to a new session.
     ticking: bool,
-    /// Not even [`NOTHING_TO_TELL`] are answered by themselves.
+    /// True if not even [`NOTHING_TO_TELL`] are answered automatically.
     pub mute: bool,
 }
 
 impl Board {
-    /// What the rule of this name finds.
+    /// The finding of the rule called `rule`.
     pub fn finding(&self, rule: &str) -> Option<&Finding> {
         let mut findings = self.model.findings.iter();
         findings.find(|finding| finding.rule == rule)
     }
 
-    /// A board on which views are wanted five seconds old, unless the test says otherwise.
+    /// A board with a freshness target of five seconds, unless the test sets another.
     pub fn new(mut config: Config) -> Self {
         let fresh = &mut config.targets.freshness;
         fresh.get_or_insert(Duration::from_secs(5));
         Self::with(config, |_| {})
     }
 
-    /// A board whose start the test has changed.
+    /// A board whose start parameters the test has changed.
     pub fn with(config: Config, change: impl FnOnce(&mut Start)) -> Self {
         let mut start = Start {
             config,
@@ -93,7 +93,7 @@ impl Board {
         board
     }
 
-    /// Opens the sessions and tells the facts.
+    /// Opens the sessions and answers the facts.
     pub fn connect(&mut self) -> Vec<Effect> {
         for session in [SessionId::Fast, SessionId::Slow, SessionId::Olap(0)] {
             let _ = self.open(session);
@@ -106,7 +106,7 @@ impl Board {
             Event::Reported(Report::Answered { id, .. }) => {
                 self.asked.remove(id);
             }
-            // What was asked on a session of its own is never answered once that is gone.
+            // A statement on a session is never answered once the session is gone.
             Event::Reported(Report::Opened { session, .. } | Report::Lost { session, .. }) => {
                 let gone = match session {
                     SessionId::Fast => Some(Pool::Oltp),
@@ -132,7 +132,7 @@ impl Board {
                 quiet.push(name.clone());
             }
             if !self.mute && self.ticking && name == "facts" && self.model.facts.is_some() {
-                // Renewed: nothing has changed, unless the test says so.
+                // A renewed answer: nothing has changed, unless the test says so.
                 quiet.push(name.clone());
             }
             if !self.asked.insert(request.feed.0) {
@@ -200,7 +200,7 @@ impl Board {
         }))
     }
 
-    /// Presses keys one after another; what the last ones want comes back.
+    /// Presses keys one after another; returns the effects of the last one.
     pub fn keys(&mut self, keys: &str) -> Vec<Effect> {
         keys.chars()
             .flat_map(|c| self.key(if c == '\n' { Key::Enter } else { Key::Char(c) }))
@@ -229,7 +229,7 @@ impl Board {
             .collect()
     }
 
-    /// What is wrong with cursors and requests.
+    /// Errors in cursors and requests.
     pub fn faults(&self) -> Vec<String> {
         let mut faults: Vec<String> = self
             .asked_twice
@@ -282,7 +282,7 @@ impl Board {
     }
 }
 
-/// All statements that are wanted.
+/// All requested statements.
 pub fn requests(effects: &[Effect]) -> Vec<&Request> {
     let sampled = effects.iter().filter_map(|effect| {
         if let Effect::Sample(requests) = effect {
@@ -294,8 +294,9 @@ pub fn requests(effects: &[Effect]) -> Vec<&Request> {
     sampled.flatten().collect()
 }
 
-/// A table written as text: columns apart by `|`; an empty cell is NULL, digits are a whole number,
-/// digits with a point a double, `true` and `false` booleans, all else text, as is all behind a `'`.
+/// A table written as text: columns separated by `
+/// `. An empty cell is NULL, digits are an integer, digits with a point a double, `true` and `false`
+/// booleans; everything else, and everything after a `'`, is text.
 pub fn table(columns: &str, rows: &[&str]) -> Table {
     let columns: Vec<Box<str>> = columns.split('|').map(|name| name.trim().into()).collect();
     let rows = rows.iter().map(|row| {
@@ -324,7 +325,7 @@ fn cell(text: &str) -> Value {
     }
 }
 
-/// What a PostgreSQL 17 tells a member of pg_monitor.
+/// The facts that a PostgreSQL 17 reports to a member of pg_monitor.
 pub fn facts() -> Table {
     table(
         "server_version_num|server_version|current_database|current_user|is_superuser|pg_monitor|read_all_stats|\
@@ -339,7 +340,11 @@ pub fn facts() -> Table {
 const ACTIVITY: &str = "pid|datname|usename|application_name|backend_type|state|wait_event_type|wait_event|query_age_s|\
                         xact_age_s|xmin_age|xid_age|blocked_by|wait_s|query|backend_start|xact_start|query_start|restricted";
 
-/// Sessions, each `pid|datname|usename|application_name|…` as the columns above say.
+/// Sessions, each as `pid
+/// datname
+/// usename
+/// application_name
+/// …` with the columns above.
 pub fn activity(rows: &[&str]) -> Table {
     table(ACTIVITY, rows)
 }

@@ -1,5 +1,5 @@
-//! Connections to a real server: every sslmode with every kind of certificate ends as psql's does,
-//! failures have their class, several hosts are tried in libpq's order.
+//! Connections to a real server: every sslmode with every kind of certificate ends as in psql, errors have
+//! their class, several hosts are tried in libpq's order.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -29,7 +29,7 @@ const MODES: [&str; 6] = [
     "verify-full",
 ];
 
-/// How a connection ended: `Ok(true)` with TLS.
+/// Result of a connection: `Ok(true)` with TLS.
 type Verdict = Result<bool, String>;
 
 const USES_TLS: &str = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
@@ -60,7 +60,7 @@ async fn connect(conninfo: &str, home: &Path) -> Result<Client, PgError> {
         .unwrap_or_else(|_| panic!("{conninfo}: hangs"))
 }
 
-/// Our verdict, after checking that what is shown of the protection is what the server sees.
+/// This client's result, after checking that the protection displayed is what the server sees.
 async fn our_verdict(conninfo: &str, home: &Path) -> Verdict {
     let client = match connect(conninfo, home).await {
         Ok(client) => client,
@@ -87,7 +87,7 @@ fn authority(common_name: &str) -> Recipe<'_> {
     }
 }
 
-/// The server's certificates; none: TLS is off.
+/// The server's certificates; `None` means that TLS is off.
 fn certificate_kinds(ca: &Pair) -> Vec<(&'static str, Option<Pair>)> {
     let plain = |common_name| Recipe {
         common_name,
@@ -145,8 +145,8 @@ pub async fn every_sslmode_ends_as_psql_does(server: &Server) {
             let theirs = psql_verdict(&conninfo, home.path());
             let ours = our_verdict(&conninfo, home.path()).await;
             let same = match (&ours, &theirs) {
-                // With allow and prefer libpq verifies where a root file exists, and on failure
-                // goes on without TLS or not at all; ours keeps TLS, unverified and shown so.
+                // With allow and prefer libpq verifies if a root file exists, and on failure continues
+                // without TLS or not at all; this client keeps TLS, unverified and shown as such.
                 (Ok(true), Ok(false) | Err(_)) => {
                     conninfo.contains("sslmode=prefer") || conninfo.contains("sslmode=allow")
                 }
@@ -170,8 +170,8 @@ fn combinations(kind: &str, port: u16, home: &Path) -> Vec<String> {
         for mode in MODES {
             for host in ["localhost", "127.0.0.1"] {
                 for root in ["right", "wrong", "missing"] {
-                    // Only verify-full looks at the host's name, only hba entries at the role,
-                    // and disable and allow (with a role that needs no TLS) at no certificate.
+                    // Only verify-full checks the host's name, only hba entries depend on the role, and
+                    // disable and allow (with a role that needs no TLS) check no certificate.
                     if (host != "localhost" && mode != "verify-full")
                         || (!all_roles && (role != "either" || matches!(mode, "disable" | "allow")))
                     {
@@ -287,7 +287,7 @@ pub async fn a_revoked_certificate_is_refused(server: &Server) {
     }
 }
 
-/// What a user can mend has its class; the password is in no message.
+/// Errors that a user can fix have their class; no message contains the password.
 pub async fn refusals_are_for_the_user_to_mend(server: &Server) {
     let home = tempfile::tempdir().unwrap();
     let base = format!("host=localhost port={}", server.port);
@@ -335,7 +335,7 @@ pub async fn refusals_are_for_the_user_to_mend(server: &Server) {
     assert!(error.to_string().contains("chmod 0600"), "{error}");
 }
 
-/// What is sent at the start arrives; a cancel request finds its session through TLS.
+/// Startup parameters arrive; a cancel request finds its session through TLS.
 pub async fn sessions_carry_their_settings_and_can_be_cancelled(server: &Server) {
     let home = tempfile::tempdir().unwrap();
     for sslmode in ["require", "prefer", "disable"] {

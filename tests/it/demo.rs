@@ -1,4 +1,4 @@
-//! `htap-top demo` by its real binary: under load, and gone without a trace, whatever ends it.
+//! `htap-top demo` run as the real binary: under load, and removed without a trace however it ends.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -19,7 +19,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Instant;
 use tempfile::TempDir;
 
-/// A folder for temporary folders, which the server's user can reach.
+/// A folder for temporary folders that the server's user can access.
 fn playground() -> TempDir {
     tempfile::Builder::new()
         .prefix("hd-")
@@ -38,11 +38,11 @@ fn program(tmp: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// A demo that is starting or runs.
+/// A demo that is starting or running.
 struct Demo {
     child: Child,
     output: BufReader<ChildStdout>,
-    /// What it has printed so far.
+    /// Output so far.
     said: String,
 }
 
@@ -60,7 +60,7 @@ impl Demo {
         }
     }
 
-    /// Reads on up to a line with `text`, and returns that line.
+    /// Reads up to a line with `text`, and returns that line.
     fn until(&mut self, text: &str) -> String {
         loop {
             let mut line = String::new();
@@ -76,7 +76,7 @@ impl Demo {
         }
     }
 
-    /// Waits until it is ready, and reads from its own words where it is.
+    /// Waits until it is ready, and reads from its output where it is.
     fn ready(&mut self) -> Place {
         let line = self.until("psql -h");
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -94,7 +94,7 @@ impl Demo {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
     }
 
-    /// Waits for its end; it must be a good one.
+    /// Waits for its end, which must be successful.
     fn ended_well(mut self) {
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}: {}", self.said);
@@ -102,7 +102,7 @@ impl Demo {
 }
 
 impl Drop for Demo {
-    /// After a failed assertion.
+    /// Cleans up after a failed assertion.
     fn drop(&mut self) {
         let _ = kill(
             Pid::from_raw(self.child.id().cast_signed()),
@@ -232,7 +232,7 @@ fn an_interrupt_while_it_starts_leaves_nothing() {
     }
 }
 
-/// When this process started, as the marker has it.
+/// Start time of this process, in the marker's format.
 fn own_start() -> String {
     if cfg!(target_os = "linux") {
         let stat = fs::read_to_string("/proc/self/stat").unwrap();
@@ -265,7 +265,7 @@ fn the_next_demo_clears_up_after_a_killed_one_and_only_after_that() {
         fs::write(folder.join("precious"), "x").unwrap();
         folder
     };
-    // Somebody's folder of a similar name, and one whose owner lives: this test.
+    // A user's folder with a similar name, and one whose owner is alive: this test.
     private("htap-top-notes");
     let owned = private("htap-top-owned");
     let marker = fs::read_to_string(place.home.join("htap-top.json")).unwrap();
@@ -274,7 +274,7 @@ fn the_next_demo_clears_up_after_a_killed_one_and_only_after_that() {
     marker["started"] = own_start().into();
     marker["data"] = owned.join("data").to_str().unwrap().into();
     fs::write(owned.join("htap-top.json"), marker.to_string()).unwrap();
-    // One that nobody owns any more, though its folder is open to others.
+    // One whose owner is gone, but whose folder is accessible to others.
     let open = private("htap-top-open");
     marker["pid"] = 1.into();
     marker["data"] = open.join("data").to_str().unwrap().into();
@@ -310,7 +310,7 @@ fn the_next_demo_clears_up_after_a_killed_one_and_only_after_that() {
     }
 }
 
-/// Server programs that only say who they are; initdb fails with `name`.
+/// Server programs that only print their version; initdb fails with `name`.
 fn fake(tmp: &Path, name: &str, major: u16) -> PathBuf {
     let bin = tmp.join(name);
     fs::create_dir(&bin).unwrap();

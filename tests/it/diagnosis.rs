@@ -1,5 +1,5 @@
-//! Rules in the situations they are about, on a real server: each says the right sentence, with pid, table
-//! and cure, and says nothing any more once it is over.
+//! Rules on a real server, in the situations they are for: each reports the right sentence with pid, table
+//! and cure, and stops when the situation is over.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 mod blockers;
@@ -32,7 +32,7 @@ fn server(settings: &[(&str, &str)]) -> Server {
     })
 }
 
-/// Accounts as pgbench has them, by another name of the schema's owner: nothing of ours.
+/// Accounts as created by pgbench, in a schema with another owner: unrelated to the shop.
 async fn bank(server: &Server) -> Database<'_> {
     let database = server.database("bank").await;
     let admin = database.connect().await;
@@ -51,7 +51,7 @@ async fn bank(server: &Server) -> Database<'_> {
     database
 }
 
-/// Does what a cure says, statement by statement; a place before them and words behind them are for people.
+/// Carries out a cure statement by statement, ignoring the prefix and suffix meant for people.
 async fn cure(client: &Client, cure: &str) {
     let statements = cure
         .split("; ")
@@ -65,7 +65,7 @@ async fn cure(client: &Client, cure: &str) {
     assert!(done > 0, "no statement: {cure}");
 }
 
-/// Sessions that wait for one row, one behind the other.
+/// Sessions that wait for one row, each behind the previous one.
 async fn waiters(
     database: &Database<'_>,
     admin: &Client,
@@ -138,7 +138,7 @@ fn one_root_and_twenty_waiters_are_a_tree_of_twenty_one_nodes() {
         );
         let target = locks.get(1, "target").text().unwrap_or_default();
         assert!(target.contains("pgbench_accounts"), "{target}");
-        // Ending the root lets all of them go on.
+        // Ending the root releases all of them.
         admin
             .batch(&format!("SELECT pg_terminate_backend({root_pid})"))
             .await
@@ -151,7 +151,7 @@ fn one_root_and_twenty_waiters_are_a_tree_of_twenty_one_nodes() {
     });
 }
 
-/// Of sixty waiters fifty are asked whom they wait for, and three more wait for somebody else.
+/// The blockers of fifty out of sixty waiters are queried; three more waiters wait for another session.
 #[test]
 fn who_waits_for_another_is_not_laid_to_the_root_of_most() {
     block_on(async {
@@ -258,7 +258,7 @@ fn a_long_snapshot_is_named_with_the_table_it_hurts() {
         let _ = watch.board.key(Key::Esc);
         reader.batch("COMMIT").await.unwrap();
         watch.calm_of("old_snapshot").await;
-        // Autovacuum of another table may hold the horizon for a moment: then it takes another one.
+        // Autovacuum of another table may hold the horizon for a moment and need another run.
         let patience = Patience::begin();
         while watch.board.finding("dead_rows").is_some() {
             assert!(patience.lasts(), "the dead rows stay");
@@ -409,7 +409,8 @@ fn checkpoints_forced_by_wal_are_told_and_reset_counters_too() {
         let mut watch = Watch::begin(&database, Config::default()).await;
         watch.look(5_000).await;
         for _ in 0..4 {
-            // Each more than a quarter of max_wal_size; the request is what the volume would make.
+            // Each writes more than a quarter of max_wal_size; the explicit checkpoint stands for the one
+            // that the volume would trigger.
             admin
                 .batch("INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 20000); CHECKPOINT")
                 .await
@@ -515,7 +516,7 @@ fn a_slot_that_nobody_reads_is_told_before_its_wal_is_lost() {
             "{}",
             cause.sentence
         );
-        // A checkpoint removes what lies beyond the limit.
+        // A checkpoint removes WAL beyond the limit.
         admin.batch("CHECKPOINT").await.unwrap();
         let cause = watch
             .until("it is lost", |board| {
@@ -582,7 +583,7 @@ fn a_sort_on_disk_is_told_while_its_files_are_there() {
         let database = bank(&server).await;
         let sorter = database.connect().await;
         let sorter_pid = pid(&sorter).await;
-        // Some 400 MB in a cursor that stays open.
+        // Some 400 MB in an open cursor.
         sorter
             .batch(
                 "SET work_mem = '64kB'; BEGIN;
@@ -605,7 +606,7 @@ fn a_sort_on_disk_is_told_while_its_files_are_there() {
     });
 }
 
-/// Reads by an index, all over a table that does not fit, take buffers from everybody.
+/// Index reads all over a table larger than the cache take buffers from all others.
 #[test]
 fn a_replaced_cache_is_told_with_who_replaces_it() {
     block_on(async {
@@ -629,7 +630,7 @@ fn a_replaced_cache_is_told_with_who_replaces_it() {
             .unwrap();
         let reader = database.connect().await;
         let reader_pid = pid(&reader).await;
-        // A session reports what it read when a statement of its own has ended, and not before.
+        // A session reports its reads only at the end of a top-level statement.
         let reading = tokio::spawn(async move {
             let sql = "SET enable_seqscan = off; SET enable_bitmapscan = off;
                        DO $$ DECLARE k int; BEGIN FOR n IN 1..2000 LOOP
@@ -652,20 +653,21 @@ fn a_replaced_cache_is_told_with_who_replaces_it() {
         let ended = format!("SELECT pg_terminate_backend({reader_pid})");
         admin.batch(&ended).await.unwrap();
         reading.await.unwrap();
-        // With so few buffers what we ask takes some from others, too: much in the instant between two looks.
+        // With so few buffers this program's queries evict some, too: many in the instant between two
+        // samples.
         let over = |board: &Board| board.finding("cache").is_none();
         watch.until("it is told no more", over).await;
     });
 }
 
-/// Refreshes that follow each other at once leave autovacuum, which comes every second, no moment for the view.
+/// Back-to-back refreshes leave autovacuum, which tries every second, no chance to lock the view.
 #[test]
 fn refreshes_that_never_let_autovacuum_in_are_told() {
     block_on(async {
         let server = server(&[("autovacuum_naptime", "1s")]);
         let database = bank(&server).await;
         let admin = database.connect().await;
-        // Each refresh replaces every row, and holds the view for a second and more.
+        // Each refresh replaces every row and holds the view's lock for over a second.
         admin
             .batch(
                 "CREATE MATERIALIZED VIEW drawn AS SELECT aid, random() AS lot FROM pgbench_accounts, (SELECT pg_sleep(1)) AS slow;
@@ -710,7 +712,7 @@ fn refreshes_that_never_let_autovacuum_in_are_told() {
     });
 }
 
-/// Six hundred million transactions take too long to make: the database is told to be as old as that.
+/// Six hundred million transactions would take too long, so the database's age is set.
 #[test]
 fn a_database_whose_ids_run_out_is_told_until_it_is_vacuumed() {
     block_on(async {
@@ -741,7 +743,7 @@ fn a_database_whose_ids_run_out_is_told_until_it_is_vacuumed() {
     });
 }
 
-/// A quiet server with a load of ordinary transactions: nothing is found, however often it is looked at.
+/// A quiet server with a load of ordinary transactions: no sample leads to a finding.
 #[test]
 fn an_ordinary_load_makes_no_rule_speak() {
     block_on(async {

@@ -1,4 +1,4 @@
-//! The documentation: short where it is short, its links lead somewhere, and its commands can be typed.
+//! The documentation: short pages are short, links work, and commands are valid.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use clap::Parser;
@@ -13,7 +13,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Path and text of every page that a person reads.
+/// Path and text of every page for people.
 fn pages() -> Vec<(PathBuf, String)> {
     let docs = std::fs::read_dir(root().join("docs")).unwrap();
     let docs = docs.map(|entry| entry.unwrap().path());
@@ -23,7 +23,7 @@ fn pages() -> Vec<(PathBuf, String)> {
         .collect()
 }
 
-/// How GitHub calls the headings of a page.
+/// The anchors that GitHub gives to the headings of a page.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut fenced = false;
     let mut found = BTreeSet::new();
@@ -41,7 +41,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
     found
 }
 
-/// Links of a page that lead nowhere.
+/// Broken links of a page.
 fn broken(path: &Path, text: &str) -> Vec<String> {
     let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
     let targets = link.captures_iter(text).map(|found| found[1].to_owned());
@@ -96,7 +96,7 @@ fn every_page_is_in_the_program() {
     assert_eq!(names, known);
 }
 
-/// The words of a line of a shell, up to a comment, a pipe or a redirection; `None` if it has none that end.
+/// The words of a shell line up to a comment, a pipe or a redirection; `None` if a quote is not closed.
 fn words(line: &str) -> Option<Vec<String>> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
     for c in line.chars() {
@@ -115,7 +115,7 @@ fn words(line: &str) -> Option<Vec<String>> {
     quote.is_none().then_some(words)
 }
 
-/// Lines of code that call the program.
+/// Lines of code that run the program.
 fn commands(text: &str) -> Vec<String> {
     let mut fenced = false;
     let mut found = Vec::new();

@@ -1,4 +1,5 @@
-//! `doctor`: every check on all majors as three roles; each finds what is wrong, and nothing where nothing is.
+//! `doctor`: every check on all majors as three roles; each finds its trouble, and nothing on a healthy
+//! server.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -18,7 +19,7 @@ use htap_top::text::width;
 use serde_json::Value;
 use std::process::Command;
 
-/// The shop as the demo makes it, on a server of its own, for roles are the whole cluster's.
+/// The demo's shop on a separate server, because roles belong to the whole cluster.
 async fn shop(server: &Server) -> Database<'_> {
     let database = server.database("shop").await;
     let client = database.connect().await;
@@ -33,7 +34,7 @@ async fn shop(server: &Server) -> Database<'_> {
         .await
         .unwrap();
     schema::fill_all(&client, |_, _| {}).await.unwrap();
-    // Of roles without limits the doctor would complain.
+    // The doctor would complain about roles without limits.
     client
         .batch(
             "CREATE ROLE doctor_plain LOGIN CONNECTION LIMIT 5; CREATE ROLE doctor_monitor LOGIN CONNECTION LIMIT 5;
@@ -65,7 +66,7 @@ fn found<'a>(examination: &'a Examination, check: &str, subject: &str) -> &'a Fi
     finding.unwrap_or_else(|| panic!("{check} does not find {subject}: {outcome:#?}"))
 }
 
-/// What must hold of every examination.
+/// Checks that must hold for every examination.
 fn is_sound(examination: &Examination, who: &str) {
     let names: Vec<_> = examination.outcomes.iter().map(|made| made.check).collect();
     for (name, _) in check::variants() {
@@ -98,13 +99,13 @@ fn is_sound(examination: &Examination, who: &str) {
     }
 }
 
-/// What a healthy shop has notes about, and why.
+/// Checks that report notes on a healthy shop, with the reason.
 const NOTES: [&str; 3] = [
-    // Test servers are throw-away.
+    // Test servers are temporary.
     "durability",
-    // Before 16.
+    // PostgreSQL before 16.
     "rules",
-    // A build of the server without contrib.
+    // A build of the server without contrib modules.
     "statements",
 ];
 
@@ -184,7 +185,7 @@ fn a_healthy_shop_on_18() {
     on_major(18);
 }
 
-/// Runs the program: exit code, output, errors.
+/// Runs the program; returns exit code, output and errors.
 fn run(arguments: &[&str]) -> (i32, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_htap-top"))
         .arg("doctor")
@@ -253,7 +254,7 @@ fn programs_read_one_object_with_stable_names() {
     });
 }
 
-/// A lock on a user's table, however strong, holds nothing up.
+/// No lock on a user's table, however strong, delays an examination.
 async fn waits_for_no_lock(server: &Server) {
     let database = server.database("locked").await;
     let holder = database.connect().await;
@@ -281,12 +282,12 @@ async fn waits_for_no_lock(server: &Server) {
 fn it_waits_for_no_lock() {
     block_on(async {
         waits_for_no_lock(shared()).await;
-        // From 17 on the bounds of a partition are not shown while it is locked.
+        // From 17 on, the bounds of a locked partition cannot be displayed.
         waits_for_no_lock(&Server::of_major(18)).await;
     });
 }
 
-/// Runs statements one by one: some cannot be in a transaction.
+/// Runs statements one by one, because some cannot run in a transaction.
 async fn each(client: &Client, statements: &[&str]) {
     for sql in statements {
         if let Err(error) = client.batch(sql).await {

@@ -1,4 +1,4 @@
-//! Plans of statements that others run: as they are written, and never run by us.
+//! Plans of other sessions' statements: exactly as written, and never executed.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::server::{Database, Order, Server, block_on, pid, shared, until, until_waiting};
@@ -7,7 +7,7 @@ use htap_top::pg::{Client, Param, PgError};
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
-/// What the backend with this pid runs.
+/// The statement that the backend with this pid runs.
 async fn running(admin: &Client, pid: i64) -> Whose {
     admin
         .batch("SET timezone = 'UTC'; SET datestyle = 'ISO'")
@@ -39,7 +39,7 @@ struct Runner {
 }
 
 impl Runner {
-    /// The statement must sleep.
+    /// Starts a statement that must sleep.
     async fn sleeping(admin: &Client, client: Client, sql: &str) -> Self {
         let runner = Self::start(client, sql).await;
         let asleep =
@@ -58,14 +58,14 @@ impl Runner {
         }
     }
 
-    /// Ends it: what wrote would keep other tests from making a slot.
+    /// Ends it: a transaction that wrote would prevent other tests from creating a slot.
     async fn end(self, admin: &Client) {
         let sql = "SELECT pg_terminate_backend($1::int8::int4)::text AS sent";
         admin.query(sql, &[Param::Int(self.pid)]).await.unwrap();
     }
 }
 
-/// What is said of a statement that a superuser runs.
+/// The result for a statement that a superuser runs.
 async fn said(database: &Database<'_>, sql: &str) -> Result<Explained, ExplainError> {
     let admin = database.connect().await;
     let runner = Runner::sleeping(&admin, database.connect().await, sql).await;
@@ -85,7 +85,7 @@ async fn accounts(about: &str) -> Database<'static> {
     database
 }
 
-/// A statement with parameters is planned, on whatever version.
+/// A statement with parameters is planned on every version.
 pub async fn a_generic_plan(database: &Database<'_>) {
     let admin = database.connect().await;
     let client = Arc::new(database.connect().await);
@@ -109,7 +109,7 @@ pub async fn a_generic_plan(database: &Database<'_>) {
     };
     assert!(how.contains(generic), "{how}");
     sleeping.abort();
-    // The one that the server counts, by its identifier, where it counts any.
+    // The statement that the server counts, by its identifier, if it counts any.
     let counted = "SELECT queryid::text AS id FROM public.pg_stat_statements \
                    WHERE query LIKE 'SELECT count(*) FROM public.busy%' LIMIT 1";
     if let Ok(table) = admin.query(counted, &[]).await
@@ -129,7 +129,7 @@ pub async fn a_generic_plan(database: &Database<'_>) {
 fn a_statement_is_planned_as_it_was_written() {
     block_on(async {
         let database = accounts("plan_text").await;
-        // Without its line's end the comment would swallow the rest.
+        // Without its line break, the comment would swallow the rest.
         let explained = said(
             &database,
             "SELECT pg_sleep(600), note -- all of it\n FROM accounts WHERE aid = 7;",
@@ -145,7 +145,7 @@ fn a_statement_is_planned_as_it_was_written() {
             "{}",
             explained.how
         );
-        // A text longer than what one cell may hold, as pg_stat_statements keeps it.
+        // A text longer than the limit of one cell, as pg_stat_statements keeps it.
         let admin = database.connect().await;
         admin
             .batch("CREATE EXTENSION pg_stat_statements")
@@ -199,7 +199,7 @@ fn what_does_more_than_read_is_refused_and_nothing_is_run() {
         let long = format!("SELECT pg_sleep(600) /* {} */", "x".repeat(6_000));
         let refused = said(&database, &long).await.unwrap_err().to_string();
         assert!(refused.contains("track_activity_query_size"), "{refused}");
-        // A volatile function is not called, and an immutable one that writes cannot.
+        // A volatile function is not called, and an immutable one that writes cannot be.
         let admin = database.connect().await;
         let planned = said(&database, "SELECT pg_sleep(600), nextval('tickets')").await;
         assert!(planned.is_ok(), "{planned:?}");
@@ -252,7 +252,8 @@ fn a_superuser_does_not_plan_what_others_wrote() {
         assert!(refused.contains("we are a superuser"), "{refused}");
         let planned = explain(&database.target_of(&reader), &whose).await;
         assert!(text(&planned.unwrap()).contains("accounts_pkey"));
-        // Who may not read it cannot plan it, and is told so; who may not see it, too.
+        // A role that may not read a relation cannot plan the statement and is told so; so is one that may
+        // not see it.
         admin
             .batch(&format!("REVOKE pg_read_all_data FROM {reader}"))
             .await
@@ -320,11 +321,12 @@ fn planning_does_not_queue_for_a_locked_table() {
     });
 }
 
-/// Who may create in a schema of our search_path makes functions by the names of the server's own.
+/// A role that may create objects in a schema of the search_path creates functions named like the server's
+/// own.
 #[test]
 fn what_looks_like_the_server_s_own_function_is_not_called() {
     block_on(async {
-        // A size that is told in bytes, which versions before 16 cannot read back as a size.
+        // A size in bytes, which versions before 16 cannot parse as a size.
         let server = Server::start(&Order {
             settings: vec![("track_activity_query_size".into(), "10000".into())],
             ..Order::default()
@@ -349,14 +351,15 @@ fn what_looks_like_the_server_s_own_function_is_not_called() {
             .unwrap();
         let plan = said(&database, "SELECT pg_sleep(600) FROM pg_class").await;
         assert!(text(&plan.unwrap()).contains("pg_class"));
-        // A text that is cut before a character that is not whole.
+        // A text truncated inside a character.
         let long = format!("SELECT pg_sleep(600) -- {}", "€".repeat(5_000));
         let refused = said(&database, &long).await.unwrap_err().to_string();
         assert!(refused.contains("first 10000 bytes"), "{refused}");
     });
 }
 
-/// What strangers can make that planning would call, each with a statement that has it called.
+/// Objects that other roles can create and planning would call, each with a statement that would cause the
+/// call.
 const LURES: [(&str, &str); 16] = [
     ("", "SELECT pg_sleep(600), lure.hit(1)"),
     (
@@ -384,7 +387,7 @@ const LURES: [(&str, &str); 16] = [
         "CREATE VIEW lure.told AS SELECT lure.hit(1) AS a",
         "SELECT pg_sleep(600) WHERE table_to_xml('lure.told', true, false, '') IS NOT NULL",
     ),
-    // A domain's check, wherever the type is written, or told by its OID.
+    // A domain's check, however the type is written, or given by its OID.
     (
         "CREATE DOMAIN lure.dom AS text CHECK (lure.hit(1) = 1); CREATE TYPE lure.pair AS (a lure.dom);
          CREATE TABLE lure.rows (a lure.dom[])",
@@ -413,7 +416,7 @@ const LURES: [(&str, &str); 16] = [
            WHERE relname <> array_in('{x}', 'lure.dom'::regtype::oid, -1)::text",
         "SELECT pg_sleep(600) FROM by_oid",
     ),
-    // A check that is told by an OID which check to make.
+    // A check whose OID argument selects the type to check.
     (
         "DO $$ BEGIN EXECUTE format('CREATE DOMAIN lure.second AS text CHECK (array_in(''{x}'', %s, -1) IS NOT NULL)',
                                     'lure.dom'::regtype::oid); END $$",
@@ -442,7 +445,7 @@ fn what_a_stranger_wrote_does_nothing_with_our_rights() {
         };
         let author = database.connect_as(&stranger).await;
         let pids = format!("{}, {}", victim.pid, victim_of_same_role.pid);
-        // It does what it does in the sessions of others only: its own calls it, too.
+        // It acts only in other sessions, though its own session calls it as well.
         author
             .batch(&format!(
                 "CREATE SEQUENCE lure.called;
@@ -484,7 +487,8 @@ fn what_a_stranger_wrote_does_nothing_with_our_rights() {
     });
 }
 
-/// The same name in two schemas: what is planned is what the session reads, or it is said what it is.
+/// The same name in two schemas: the plan is for the relation that the session reads, or says which one it is
+/// for.
 #[test]
 fn a_statement_is_planned_on_the_tables_that_it_reads() {
     block_on(async {
@@ -511,7 +515,7 @@ fn a_statement_is_planned_on_the_tables_that_it_reads() {
             explained.how
         );
         runner.end(&admin).await;
-        // The server keeps no schema with what it counted.
+        // The server stores no schema with its counters.
         admin
             .batch("SELECT count(*) FROM orders WHERE id = 77")
             .await

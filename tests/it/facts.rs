@@ -1,5 +1,5 @@
-//! What the server is and has, asked until it is answered and renewed; what it forbids; what is not known, and
-//! what this program's own work leaves behind: on real servers.
+//! On real servers: the server's facts are queried until they are answered, and renewed; refused and unknown
+//! figures; traces of this program's own work.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::server::{Database, Order, PATIENCE, Patience, Server, block_on, shared};
@@ -13,7 +13,7 @@ use htap_top::dashboard::runtime::headless::Headless;
 use htap_top::pg::{Target, Value};
 use tokio::time::timeout;
 
-/// A dashboard without a screen on the target.
+/// A dashboard without a screen, connected to the target.
 pub(super) fn watch(target: &Target, panels: &[&str]) -> Headless {
     let target = target.with_application_name("htap-top");
     let start = Start {
@@ -35,7 +35,7 @@ pub(super) fn watch(target: &Target, panels: &[&str]) -> Headless {
     Headless::start(start, targets, &panels, false)
 }
 
-/// Goes on until the model is so.
+/// Continues until the condition holds.
 pub(super) async fn until(headless: &mut Headless, what: &str, good: impl Fn(&Model) -> bool) {
     let patience = Patience::begin();
     while !good(&headless.model) {
@@ -61,7 +61,7 @@ pub(super) fn is_unknown(model: &Model, what: &str, why: &str) -> bool {
     unknown.any(|unknown| unknown.what == what && unknown.why.contains(why))
 }
 
-/// Never said while something is not known.
+/// Sentences that must not appear while something is unknown.
 fn assert_honest(model: &Model) {
     let sentence = &model.cause.sentence;
     assert!(
@@ -123,7 +123,7 @@ fn a_lock_at_connect_costs_what_rests_on_it_and_no_more() {
     });
 }
 
-/// Facts that cannot be read at first are asked again, and the reason is told meanwhile.
+/// Facts that cannot be read at first are queried again, and meanwhile the reason is shown.
 #[test]
 fn facts_are_asked_until_they_are_told() {
     block_on(async {
@@ -191,7 +191,8 @@ fn a_standby_that_is_promoted_is_seen_on_the_same_sessions() {
     });
 }
 
-/// What providers are known to refuse, and more: by an error within, as Aurora does, and by a privilege.
+/// Refuses what providers are known to refuse, and more: by an error inside a function, as Aurora does, and
+/// by a privilege.
 async fn forbid(database: &Database<'_>) {
     let admin = database.connect().await;
     admin
@@ -262,7 +263,7 @@ fn a_function_that_a_provider_forbids_costs_its_own_figures() {
             text.contains("htap_top_unknown{what=\"snapshots: prepared\""),
             "{text}"
         );
-        // Holders that nobody sees are not none.
+        // Invisible holders are not the same as none.
         assert!(
             is_unknown(model, "snapshots: slot", "42501"),
             "{:?}",
@@ -311,7 +312,7 @@ fn a_target_that_nobody_measures_is_not_held() {
     });
 }
 
-/// A server where nobody works but this program.
+/// A server on which only this program works.
 #[test]
 fn an_idle_server_is_idle() {
     block_on(async {
@@ -359,7 +360,7 @@ fn an_idle_server_is_idle() {
             }
         }
         let mean = seen.iter().sum::<f64>() / seen.len() as f64;
-        // It ends some 20 a second itself; sessions report them up to a second late.
+        // It finishes some 20 transactions per second itself; sessions report them up to a second late.
         assert!(mean < 5.0, "transactions per second of nobody: {seen:?}");
         until(&mut headless, "its own statements", |model| {
             let totals = feed(model, "statement_totals");

@@ -1,4 +1,4 @@
-//! Figures that are true, or say which bound of the truth they are: on real servers.
+//! Figures that are true, or state which bound of the truth they are: on real servers.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::facts::{feed, until, watch};
@@ -7,14 +7,14 @@ use htap_top::dashboard::model::Model;
 use htap_top::pg::{Client, Value};
 use tokio::time::timeout;
 
-/// The row of the panel Views for this one.
+/// A cell of the views panel.
 fn view<'a>(model: &'a Model, name: &str, column: &str) -> &'a Value {
     let table = model.rows("views");
     let row = (0..table.rows.len()).find(|row| table.get(*row, "matviewname").text() == Some(name));
     row.map_or(&Value::Null, |row| table.get(row, column))
 }
 
-/// A refresh that was done in a transaction which stayed open, a GRANT, and a refresh that nobody saw.
+/// A refresh in a transaction that stayed open, a GRANT, and a refresh that nobody saw.
 #[test]
 fn a_view_is_as_old_as_what_its_refresh_read() {
     block_on(async {
@@ -89,7 +89,7 @@ fn a_view_is_as_old_as_what_its_refresh_read() {
     });
 }
 
-/// How often statements of this program went through all sessions: joined to one, and others.
+/// Number of this program's statements that scanned all sessions: joined into one, and others.
 async fn passes(admin: &Client) -> (i64, i64) {
     let sql = "SELECT coalesce(sum(calls) FILTER (WHERE query ~ 'WITH backends AS'), 0)::bigint AS joined,
                       coalesce(sum(calls) FILTER (WHERE query !~ 'WITH backends AS'), 0)::bigint AS others
@@ -101,7 +101,7 @@ async fn passes(admin: &Client) -> (i64, i64) {
     (count("joined"), count("others"))
 }
 
-/// The server goes through the whole texts of all sessions' statements at each pass.
+/// The server copies the full texts of all sessions' statements at each pass.
 #[test]
 fn all_sessions_are_gone_through_once_for_all_that_shows_them() {
     block_on(async {
@@ -132,7 +132,7 @@ fn all_sessions_are_gone_through_once_for_all_that_shows_them() {
                 _ => {}
             }
         }
-        // And each has its own rows.
+        // And each panel has its own rows.
         let model = &headless.model;
         for (feed, column) in [("activity", "pid"), ("snapshots", "pid")] {
             let table = model.rows(feed);
@@ -151,7 +151,7 @@ fn all_sessions_are_gone_through_once_for_all_that_shows_them() {
     });
 }
 
-/// The server forbids what single figures rest on: they are not known, the panels are there.
+/// The server forbids functions needed for single figures: these are unknown, but the panels are shown.
 #[test]
 fn a_forbidden_function_costs_its_own_figures_in_each_panel() {
     block_on(async {

@@ -1,4 +1,4 @@
-//! The guard: whom its rules hit, and whom never.
+//! The guard: the sessions that its rules hit, and those they must spare.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::board::{Board, activity};
@@ -21,14 +21,14 @@ fn config(text: &str) -> Config {
     Config::parse(Path::new("config.toml"), text).unwrap()
 }
 
-/// A running dashboard that acts by these rules.
+/// A running dashboard with these rules.
 fn armed(text: &str) -> Board {
     let mut board = Board::live(config(text));
     board.model.guarding.armed = true;
     board
 }
 
-/// So many OLAP statements that run for 61 s.
+/// OLAP statements with these pids that have run for 61 s.
 fn reports(pids: std::ops::Range<i64>) -> Table {
     let rows: Vec<String> = pids
         .map(|pid| {
@@ -47,7 +47,7 @@ fn reports(pids: std::ops::Range<i64>) -> Table {
     table
 }
 
-/// The rule and the pid of each signal that is wanted.
+/// The rule and the pid of each requested signal.
 fn hits(effects: &[Effect]) -> Vec<(String, i64)> {
     let hit = |effect: &Effect| match effect {
         Effect::Act {
@@ -130,7 +130,7 @@ fn whom_the_server_hides_or_has_as_superuser_is_left_alone() {
     }
 }
 
-/// Other databases are somebody else's, unless a rule names them.
+/// Other databases are left alone unless a rule names them.
 #[test]
 fn a_rule_is_about_the_watched_database_unless_it_says_otherwise() {
     let mut elsewhere = reports(1..2);
@@ -180,10 +180,10 @@ fn refreshes_wait_while_oltp_is_slow() {
         board.said()
     );
     assert!(board.screen(120, 40).contains("GUARD holds refreshes"));
-    // Half a minute later only quick ones are in the window.
+    // Half a minute later only fast queries are in the window.
     let _ = board.tick(31_000);
     assert_eq!(refreshes(&slow(&mut board, 1.0)), 1);
-    // Held again, and dropped by hand.
+    // Held again, and dropped by the user.
     let Some(running) = board.model.running.first().map(|running| running.id) else {
         panic!("no refresh runs")
     };
@@ -221,7 +221,8 @@ fn an_outcome_of_the_guard_is_told_with_its_rule() {
     );
 }
 
-/// Sessions of a role that the guard is about, one that works and one that left a transaction open, and a superuser's.
+/// Sessions of a role that the guard's rules name, one working and one idle in a transaction, and a
+/// superuser's.
 struct Sessions {
     role: String,
     worker: JoinHandle<Result<(), PgError>>,
@@ -262,7 +263,7 @@ impl Sessions {
     }
 
     fn rules(&self, mode: &str) -> String {
-        // The first rule would hit the superuser's session as well, were that allowed.
+        // The first rule would also hit the superuser's session if that were allowed.
         format!(
             "[guard]\nmode = \"{mode}\"\n[[guard.rule]]\nname = \"old work\"\naction = \"cancel\"\n\
              longer_than = \"1s\"\nquery = \"pg_sleep\"\n[[guard.rule]]\nname = \"left open\"\naction = \"terminate\"\n\
@@ -271,7 +272,7 @@ impl Sessions {
         )
     }
 
-    /// A dashboard with these rules.
+    /// Starts a dashboard with these rules.
     fn watched(&self, database: &Database<'_>, mode: &str) -> Terminal {
         let terminal = Terminal::open(150, 40);
         terminal.config_file("config.toml", &self.rules(mode));
@@ -365,7 +366,7 @@ fn a_dry_run_tells_and_hits_nobody() {
     });
 }
 
-/// Who streams the log has run for ever, and is no session that a rule by time is about: no rule hits it.
+/// A session that streams WAL has always run for long, and time limits are not meant for it: no rule hits it.
 #[test]
 fn who_streams_the_log_is_hit_by_no_rule() {
     block_on(async {
@@ -398,7 +399,7 @@ fn who_streams_the_log_is_hit_by_no_rule() {
         let pids = async || admin.query(pids, &[]).await.unwrap().first("pids").clone();
         let before = pids().await;
         for action in ["cancel", "terminate"] {
-            // Of any class, role, program and database.
+            // For any class, role, application and database.
             let rule = |name: &str, more: &str| {
                 format!(
                     "[[guard.rule]]\nname = \"{name}\"\naction = \"{action}\"\nlonger_than = \"1s\"\n\
@@ -415,7 +416,7 @@ fn who_streams_the_log_is_hit_by_no_rule() {
             let terminal = Terminal::open(150, 40);
             terminal.config_file("config.toml", &rules);
             terminal.run(&format!("'{}'", database.conninfo("postgres")));
-            // Younger than both: a sample in which it is hit has left them alone.
+            // Younger than both: the sample that hit it had spared the others.
             assert!(worker.await.unwrap().is_err(), "{action}");
             terminal.keys("q");
             let trace = terminal.state().join("htap-top/audit.jsonl");
@@ -427,7 +428,7 @@ fn who_streams_the_log_is_hit_by_no_rule() {
     });
 }
 
-/// A dump would be lost, and an invalid index left behind: a rule has to say that it means them.
+/// A dump would be lost, and an invalid index left behind: a rule must name them to hit them.
 #[test]
 fn what_loses_much_is_spared_unless_a_rule_says_costly() {
     block_on(async {
@@ -472,7 +473,7 @@ fn what_loses_much_is_spared_unless_a_rule_says_costly() {
         let worker = database.connect_as(&role).await;
         let worker = tokio::spawn(async move { worker.batch("SELECT pg_sleep(600)").await });
         let terminal = watched(&config("cancel", "application = \".\"\n"));
-        // Younger than both: a sample in which it is hit has spared them.
+        // Younger than both: the sample that hit it had spared the others.
         assert_eq!(worker.await.unwrap().unwrap_err().code(), "57014");
         assert_eq!(
             admin.query(both, &[]).await.unwrap().first("n").int(),

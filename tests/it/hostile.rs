@@ -1,5 +1,6 @@
-//! Whatever is set on a role, our statements mean the same: each one is run as a role without settings, with
-//! hostile ones, and without again. What did not change between the two plain looks is what the hostile one says.
+//! Settings of a role do not change the meaning of this program's statements: each is run as a role without
+//! settings, with hostile ones, and without again. Everything equal in the two plain runs must be equal in
+//! the hostile one.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 mod planted;
@@ -15,8 +16,8 @@ use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// A value for everything that changes what SQL means, what an answer looks like, or how long it may take. A
-/// version that does not know one has none.
+/// A value for every setting that changes the meaning of SQL, the format of answers or time limits. Versions
+/// that lack a setting skip it.
 const HOSTILE: [(&str, &str); 39] = [
     ("search_path", "public, pg_catalog"),
     ("standard_conforming_strings", "off"),
@@ -81,7 +82,7 @@ async fn shop(server: &Server) -> Database<'_> {
         .await
         .unwrap();
     schema::fill_all(&client, |_, _| {}).await.unwrap();
-    // What a planted operator would do to every comparison, and to every sum.
+    // Planted operators that would affect every comparison and every sum.
     client
         .batch(
             "CREATE ROLE hostile LOGIN; GRANT pg_monitor, htap_olap, htap_refresh TO hostile;
@@ -116,7 +117,7 @@ async fn set(admin: &Client, hostile: bool) {
             continue;
         }
         for (name, value) in HOSTILE {
-            // What an application's statements may take is its role's to say.
+            // Timeouts of applications belong to their roles.
             if name.ends_with("_timeout") && matches!(role, "htap_oltp" | "htap_olap") {
                 continue;
             }
@@ -134,7 +135,7 @@ async fn set(admin: &Client, hostile: bool) {
     }
 }
 
-/// Everything we ask, by name.
+/// All statements of this program, by name.
 fn statements(major: u16) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for (name, _) in panels::variants() {
@@ -156,7 +157,7 @@ fn statements(major: u16) -> Vec<(String, String)> {
     all
 }
 
-/// All answers of one look.
+/// The answers of one run.
 async fn look(database: &Database<'_>, major: u16) -> BTreeMap<String, Table> {
     let target = database
         .target_of("hostile")
@@ -167,13 +168,13 @@ async fn look(database: &Database<'_>, major: u16) -> BTreeMap<String, Table> {
     for (name, sql) in statements(major) {
         let table = client.query(&sql, &[]).await;
         let table = table.unwrap_or_else(|error| panic!("{name} on {major}: {error}"));
-        // The order of rows is not promised by all.
+        // Not all statements promise an order of rows.
         answers.insert(name, table);
     }
     answers
 }
 
-/// What is of the moment, or tells the settings of roles: it must run, and says something else each time.
+/// Statements about the moment or about settings of roles: they must run, but answer differently each time.
 const OF_THE_MOMENT: [&str; 9] = [
     "activity",
     "backend_locks",
@@ -186,13 +187,14 @@ const OF_THE_MOMENT: [&str; 9] = [
     "waits",
 ];
 
-/// Whose rows are chosen by counters, TOAST with dead rows for one: one look may have more than the next.
+/// Statements that select rows by counters, such as TOAST tables with dead rows: two runs may have different
+/// rows.
 const BY_COUNTERS: [&str; 2] = ["bloat", "vacuum"];
 
-/// The number of sessions: one that is over may be counted for a while.
+/// The number of sessions: a session that ended may be counted for a while.
 const SESSIONS: &str = "numbackends";
 
-/// The cells of a column in an order of their own: that of the rows is not promised by all.
+/// The sorted cells of a column, because not all statements promise an order of rows.
 fn column(table: &Table, position: usize) -> Vec<String> {
     let cells = table.rows.iter().filter_map(|row| row.get(position));
     let mut cells: Vec<String> = cells.map(|cell: &Value| format!("{cell:?}")).collect();
@@ -200,7 +202,7 @@ fn column(table: &Table, position: usize) -> Vec<String> {
     cells
 }
 
-/// Compares the columns that did not change between the plain looks; how many those are.
+/// Compares the columns that are equal in the plain runs; returns their number.
 fn compare(
     major: u16,
     plain: [&BTreeMap<String, Table>; 2],
@@ -259,7 +261,7 @@ fn on_major(major: u16) {
         set(&admin, true).await;
         let hostile = look(&database, major).await;
         let told = examine(&database.target_of("hostile")).await.unwrap();
-        // What commands do is right under them, too.
+        // Commands work correctly under these settings, too.
         let sql = "SELECT p.product_id, p.price::text AS price FROM shop.products AS p JOIN shop.inventory AS i USING (product_id)
                    WHERE i.quantity > 10 ORDER BY p.price DESC, 1 LIMIT 1";
         let product = admin.query(sql, &[]).await.unwrap();
@@ -309,7 +311,7 @@ fn on_major(major: u16) {
         for (plain, hostile) in examined.outcomes.iter().zip(&told.outcomes) {
             assert_eq!(plain.check, hostile.check);
             if plain.check == "limits" {
-                // Settings of roles are what it looks at.
+                // It examines the settings of roles.
                 continue;
             }
             let subjects = |outcome: &htap_top::doctor::Outcome| {

@@ -1,4 +1,4 @@
-//! `htap-top once` and `htap-top serve`: what they print, to whom, and how they end.
+//! `htap-top once` and `htap-top serve`: their output, for different roles, and their exit codes.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -19,7 +19,7 @@ use htap_top::pg::Client;
 use serde_json::Value;
 use std::process::{Command, Stdio};
 
-/// The panels that docs/screen.md lists.
+/// The panels listed in docs/screen.md.
 const PANELS: [&str; 21] = [
     "hourly_sales",
     "top_categories",
@@ -61,7 +61,7 @@ impl Ended {
     }
 }
 
-/// The program with a configuration folder of its own.
+/// The program with its own configuration folder.
 struct Program {
     home: tempfile::TempDir,
 }
@@ -73,7 +73,7 @@ impl Program {
         Self { home }
     }
 
-    /// With this configuration file.
+    /// Returns the program with this configuration file.
     fn configured(config: &str) -> Self {
         let program = Self::new();
         let path = program.home.path().join("htap-top/config.toml");
@@ -134,7 +134,7 @@ async fn bank(server: &Server) -> Database<'_> {
     database
 }
 
-/// Roles that see as much as pg_monitor, and as little as anybody.
+/// Roles with the privileges of pg_monitor, and with none.
 async fn roles(admin: &Client) {
     for (role, grant) in [("output_monitor", "pg_monitor"), ("output_plain", "")] {
         let made = format!(
@@ -286,7 +286,7 @@ fn every_panel_is_told_on_the_shop() {
 #[test]
 fn roles_see_what_they_may() {
     block_on(async {
-        // Its own: sessions of other tests wait for locks, too.
+        // A separate server, because sessions of other tests wait for locks, too.
         let server = Server::start(&Order::default());
         let database = bank(&server).await;
         let admin = database.connect().await;
@@ -297,7 +297,7 @@ fn roles_see_what_they_may() {
         let told = monitor.json();
         assert_eq!(told["oltp"]["restricted"], 0, "{told}");
         assert!(gauge(&told, "locks")["value"].is_number());
-        // Somebody whose state is hidden from it.
+        // A session whose state is hidden from it.
         let other = database.connect().await;
         let plain = program.once(&database.conninfo("output_plain"), &["--format", "json"]);
         assert_eq!(plain.code, 0, "{}", plain.stderr);
@@ -305,7 +305,7 @@ fn roles_see_what_they_may() {
         assert!(told["oltp"]["restricted"].as_i64().unwrap() > 0, "{told}");
         assert!(told["oltp"]["waiting"].is_null(), "{told}");
         assert_eq!(told["oltp"]["_unknown"]["waiting"], "unavailable");
-        // The lock table is open to all.
+        // Every role may read the lock table.
         assert_eq!(gauge(&told, "locks")["value"], 0.0, "{told}");
         let text = program.once(
             &database.conninfo("output_plain"),
@@ -335,7 +335,7 @@ fn roles_see_what_they_may() {
         queue.await.unwrap().unwrap();
         assert_eq!(text.value("htap_top_oltp_waiting", &[]), None);
         drop(other);
-        // Business panels have nothing to read in this database.
+        // Business panels have no relations to read in this database.
         let nothing = program.once(
             &database.conninfo("output_plain"),
             &["--panel", "hourly_sales", "--format", "json"],
@@ -352,7 +352,7 @@ fn roles_see_what_they_may() {
 #[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn a_check_tells_a_missed_target_from_one_that_is_held() {
     block_on(async {
-        // Its own: sessions of other tests wait for locks, too.
+        // A separate server, because sessions of other tests wait for locks, too.
         let server = Server::start(&Order::default());
         let database = bank(&server).await;
         let conninfo = database.conninfo("postgres");
@@ -409,13 +409,13 @@ fn a_check_tells_a_missed_target_from_one_that_is_held() {
         );
         holder.batch("ROLLBACK").await.unwrap();
         queue.await.unwrap();
-        // An old snapshot, old enough for a lower target.
+        // A snapshot old enough for a lower target.
         let old = Program::configured(&calm.replace("\"1h\"", "\"1ms\""));
         holder
             .batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM accounts")
             .await
             .unwrap();
-        // Old alone harms nobody: a vacuum has to leave rows that it needs.
+        // Age alone does no harm: a vacuum has to leave rows that it needs.
         for statement in [
             "UPDATE accounts SET abalance = abalance + 1",
             "UPDATE accounts SET abalance = abalance + 1",
@@ -557,7 +557,7 @@ fn a_panel_that_nobody_has_is_told() {
     });
 }
 
-/// What it asked does not run on in the server when the program has ended.
+/// Its statements do not continue on the server after the program has ended.
 #[test]
 fn its_statements_end_with_it() {
     block_on(async {
@@ -588,7 +588,7 @@ fn its_statements_end_with_it() {
     });
 }
 
-/// Two seconds carry no 99th percentile: it is told why there is none, with the number of queries timed.
+/// Two seconds are too short for a 99th percentile: the reason is given, with the number of queries timed.
 #[test]
 fn what_the_time_does_not_carry_is_not_told() {
     block_on(async {
@@ -607,7 +607,7 @@ fn what_the_time_does_not_carry_is_not_told() {
     });
 }
 
-/// A panel of one's own that fails is not known, by its name.
+/// A custom panel that fails is reported as unknown, by its name.
 #[test]
 fn a_panel_of_one_s_own_that_fails_is_named_as_not_known() {
     block_on(async {

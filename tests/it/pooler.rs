@@ -1,4 +1,4 @@
-//! A real PgBouncer in between, beside an application: what it lends comes back as it was.
+//! A real PgBouncer in between, together with an application: connections are returned unchanged.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 mod bouncer;
@@ -20,11 +20,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// Connections of the pool of a role and a database.
+/// Connections per role and database in the pool.
 const SIZE: u8 = 4;
 
-/// What a session has that others may meet. A pooler itself keeps application_name and client_encoding as each
-/// client wants them.
+/// The session state that other clients may encounter. A pooler itself restores application_name and
+/// client_encoding for each client.
 const STATE: &str = "
     SELECT concat_ws(' | ', current_user, session_user,
         (SELECT string_agg(name || ' = ' || setting, ', ' ORDER BY name) FROM pg_settings
@@ -35,7 +35,7 @@ const STATE: &str = "
         (SELECT string_agg(objid::text, ', ') FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()),
         (SELECT string_agg(c, ', ') FROM pg_listening_channels() AS c)) AS state, pg_backend_pid()::bigint AS pid";
 
-/// What all connections of the pool have, as an application meets it.
+/// The state of all pooled connections, as an application sees it.
 async fn lent(bouncer: &Bouncer, dbname: &str, user: &str) -> Vec<String> {
     let target = bouncer.target(dbname, user);
     let mut held = Vec::new();
@@ -59,7 +59,7 @@ async fn lent(bouncer: &Bouncer, dbname: &str, user: &str) -> Vec<String> {
     states
 }
 
-/// An application that writes all the time, by names without schemas, and its statements that failed.
+/// An application that writes continuously, using names without schemas, and the statements that failed.
 struct Application {
     stop: Arc<AtomicBool>,
     written: Arc<AtomicU64>,
@@ -120,7 +120,7 @@ impl Application {
     }
 }
 
-/// What the program printed on both, and its exit code.
+/// Runs the program; returns its output and errors, and its exit code.
 async fn ran(arguments: Vec<String>) -> (i32, String) {
     tokio::task::spawn_blocking(move || {
         let folder = tempfile::tempdir().unwrap();
@@ -139,10 +139,10 @@ async fn ran(arguments: Vec<String>) -> (i32, String) {
     .unwrap()
 }
 
-/// The doctor may have something to say.
+/// Any exit code, because the doctor may have findings.
 const ANY: i32 = -1;
 
-/// The commands that a pooler may be in between of, and what their last word must hold.
+/// The commands that may run through a pooler, and the expected end of their output.
 #[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn commands(
     conninfo: &dyn Fn(&str) -> String,
@@ -230,7 +230,7 @@ async fn product(database: &Database<'_>) -> i64 {
     told.first("product_id").int().unwrap()
 }
 
-/// Every command through a pool in this mode.
+/// Runs every command through a pool in this mode.
 async fn all_commands(mode: &str) {
     let database = system::shop().await;
     let bouncer = Bouncer::start(database.server, mode, SIZE, "").await;
@@ -342,7 +342,7 @@ fn no_key_leaves_anything_in_a_transaction_pool() {
     });
 }
 
-/// What the keys `r`, `C`, `K`, `m` and `E` do.
+/// The actions of the keys `r`, `C`, `K`, `m` and `E`.
 async fn act(bouncer: &Bouncer, database: &Database<'_>) {
     let target = bouncer.target(&database.name, "postgres");
     for mode in [Mode::Full, Mode::Concurrent, Mode::Incremental] {
@@ -370,7 +370,7 @@ async fn act(bouncer: &Bouncer, database: &Database<'_>) {
     for signal in [Signal::Cancel, Signal::Terminate] {
         let mut victim = Victim::sleep(database).await;
         if signal == Signal::Terminate {
-            // Whatever its transaction is.
+            // In any transaction.
             victim.identity.since = None;
         }
         let verdicts =
@@ -400,7 +400,7 @@ impl Victim {
         let (client, admin) = (database.connect().await, database.connect().await);
         let sql = "SELECT pg_backend_pid()::bigint AS pid";
         let pid = client.query(sql, &[]).await.unwrap().first("pid").int();
-        // With a parameter: its plan takes a statement with a name.
+        // With a parameter: planning it needs a named statement.
         let sleep = "SELECT 1 AS n FROM pg_catalog.pg_sleep(600) WHERE $1::bigint > 0";
         let task = tokio::spawn(async move { client.query(sleep, &[Param::Int(1)]).await });
         let who = "SELECT to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00') AS backend_start,
@@ -422,7 +422,8 @@ impl Victim {
     }
 }
 
-/// A pooler that writes each client's address behind its name: our own sessions are still known as ours.
+/// A pooler that appends each client's address to its name: this program's own sessions are recognised
+/// nevertheless.
 #[test]
 fn our_own_sessions_are_known_behind_a_pooler_that_adds_addresses() {
     block_on(async {

@@ -1,4 +1,4 @@
-//! PostgreSQL's own client programs, run as somebody runs them: `pg_dump`, `pg_basebackup`.
+//! PostgreSQL's own client programs: `pg_dump`, `pg_basebackup`.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 use super::server::Server;
@@ -9,10 +9,10 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// A program that runs; it ends with this. What it writes to its output is not read.
+/// A running program, killed on drop. Its output is not read.
 pub struct Program(Child);
 
-/// Where a program is: beside the server's own, else in the path.
+/// Path of a program: next to the server's own, else in PATH.
 fn place(server: &Server, name: &str) -> PathBuf {
     let wanted = Wanted {
         major: Some(server.major()),
@@ -30,7 +30,7 @@ fn place(server: &Server, name: &str) -> PathBuf {
 }
 
 impl Program {
-    /// Starts it on this server, as this role.
+    /// Starts it on this server as this role.
     pub fn start(server: &Server, name: &str, role: &str, args: &[&str]) -> Self {
         let process = Command::new(place(server, name))
             .arg("-h")
@@ -50,7 +50,7 @@ impl Program {
         Pid::from_raw(self.0.id().try_into().unwrap())
     }
 
-    /// It, and what it has started, stand still.
+    /// Stops it and its children with SIGSTOP.
     pub fn stop(&self) {
         killpg(self.group(), Signal::SIGSTOP).unwrap();
     }

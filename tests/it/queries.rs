@@ -1,6 +1,5 @@
-//! Every query on every supported major version: it runs for superuser, monitor and plain role in a
-//! read-only session, and its columns are the same in the same types everywhere. And on the default
-//! version: what it says is what is going on.
+//! Every query on every supported major version: it runs for superuser, monitor and plain role in a read-only
+//! session, with the same columns and types everywhere. On the default version: its answer is true.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 mod estimates;
@@ -28,7 +27,7 @@ use std::time::Duration;
 /// A column's name and type.
 type Columns = Vec<(String, String)>;
 
-/// Columns of each query, as the first version that ran it has them.
+/// Columns of each query in the first version that ran it.
 static CONTRACT: Mutex<BTreeMap<String, (u16, Columns)>> = Mutex::new(BTreeMap::new());
 
 const PGSS: &str = "\"public\".pg_stat_statements";
@@ -49,14 +48,14 @@ fn spec(name: &str) -> Spec {
     Spec::parse(name, &std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// A session set up as the dashboard's own.
+/// A session set up like the dashboard's own.
 async fn sampling(database: &Database<'_>, role: &str) -> Client {
     let target = database.target_of(role).with_application_name("htap-top");
     let settings = Settings::of_monitor(Duration::from_secs(20));
     Client::open(&target, &settings).await.unwrap()
 }
 
-/// The dashboard's schema with a bit of data, and the three roles.
+/// The dashboard's schema with some data, and the three roles.
 async fn shop(server: &Server) -> Database<'_> {
     let database = server.database("queries").await;
     let client = database.connect().await;
@@ -91,7 +90,7 @@ fn now_ms() -> i64 {
     chrono::Utc::now().timestamp_millis()
 }
 
-/// The columns of a statement, as the server types them.
+/// The columns of a statement, with the server's types.
 async fn columns(client: &Client, sql: &str) -> Columns {
     client
         .batch(&format!("CREATE TEMPORARY VIEW contract AS {sql}"))
@@ -107,7 +106,7 @@ async fn columns(client: &Client, sql: &str) -> Columns {
         .collect()
 }
 
-/// Types that the client reads without loss; all others must be cast in the query.
+/// Types that the client reads without loss; the query must cast all others.
 const TYPES: [&str; 10] = [
     "bigint",
     "boolean",
@@ -152,7 +151,7 @@ fn on_major(major: u16) {
             .unwrap();
         for (name, _) in panels::variants() {
             if spec(name).front.extension.is_some() && pgss.rows.is_empty() {
-                // Not every build of the server comes with the extension.
+                // Not every build of the server includes the extension.
                 assert_ne!(
                     major,
                     shared().major(),
@@ -238,7 +237,7 @@ fn a_broken_contract_is_found() {
     assert!(strange.is_err());
 }
 
-/// What the panel's own derivation makes of an answer.
+/// The result of the panel's own derivation for an answer.
 fn derived(name: &str, table: Table, estimates: &Table) -> Table {
     let classifier = Classifier::new(Vec::new(), Vec::new());
     match name {
@@ -299,7 +298,7 @@ fn derived(name: &str, table: Table, estimates: &Table) -> Table {
     }
 }
 
-/// Columns that the front matter names.
+/// Columns named in the front matter.
 fn named(spec: &Spec) -> BTreeSet<String> {
     let front = &spec.front;
     let mut names: BTreeSet<String> = front
@@ -346,7 +345,7 @@ fn every_column_named_in_a_front_matter_is_there() {
             since.is_none_or(|since| since <= i64::from(shared().major()))
         });
         for (name, _) in asked {
-            // By the text protocol, which tells the columns of an empty answer too.
+            // The text protocol returns the columns of an empty answer, too.
             let table = session
                 .query_text(&statement(name, shared().major()), 1_000)
                 .await
@@ -362,7 +361,7 @@ fn every_column_named_in_a_front_matter_is_there() {
                 .columns
                 .iter()
                 .filter(|column| !spec.front.columns.contains_key(&***column));
-            // Canaries and the list of relations are shown to nobody.
+            // Canaries and the list of relations are not shown.
             if !name.starts_with("canary") && name != "needs" {
                 faults.extend(own.map(|column| format!("{name}: {column} is not explained")));
             }
@@ -390,7 +389,7 @@ async fn ask(client: &Client, name: &str) -> Table {
         .unwrap()
 }
 
-/// The row whose column holds this text or number.
+/// The row whose column contains this text or number.
 fn row(table: &Table, column: &str, value: &str) -> Option<usize> {
     (0..table.rows.len()).find(|row| match table.get(*row, column) {
         Value::Int(number) => number.to_string() == value,
@@ -398,7 +397,7 @@ fn row(table: &Table, column: &str, value: &str) -> Option<usize> {
     })
 }
 
-/// As of now, TOAST included; but nobody waits for the size of a table that somebody has for himself.
+/// Sizes are current and include TOAST; but a table that is locked exclusively is not waited for.
 #[test]
 fn sizes_are_true_and_are_not_waited_for() {
     block_on(async {
@@ -470,7 +469,7 @@ fn holders_of_the_horizon_of_every_kind_are_seen() {
         }
         let own = pid(&session).await.to_string();
         assert_eq!(row(&table, "holder", &own), None, "it blames itself");
-        // A committed write is no holder, nor is a session idle in transaction in READ COMMITTED.
+        // A committed write holds nothing, nor does an idle READ COMMITTED transaction.
         assert_eq!(
             row(&table, "holder", &situations.idle_pid.to_string()),
             None
@@ -484,7 +483,7 @@ fn holders_of_the_horizon_of_every_kind_are_seen() {
 #[test]
 fn replicas_and_their_slots_are_seen() {
     block_on(async {
-        // A held horizon would hold the other tests' vacuum back too.
+        // Holding the horizon would hold back vacuum in other tests.
         let server = Server::start(&Order::default());
         let database = server.database("replicas").await;
         let admin = database.connect().await;
@@ -677,7 +676,7 @@ fn a_view_tells_how_it_can_be_refreshed() {
                 "{table:?}"
             );
         }
-        // A refresh under way: the view's function waits for a lock that we hold.
+        // A refresh in progress: the view's function waits for a lock that this test holds.
         admin
             .batch(
                 "SELECT pg_advisory_lock(7);
@@ -718,7 +717,7 @@ fn a_vacuum_held_back_is_proven() {
         let session = sampling(&database, "postgres").await;
         let mut memory = bloat::Memory::default();
         let sql = statement("bloat", shared().major());
-        // Counters reach the view a moment after the statement.
+        // Counters become visible a moment after the statement.
         let vacuums = |n: i64| {
             move |table: &Table| {
                 row(table, "relation", "t").is_some_and(|at| {
@@ -776,7 +775,7 @@ fn a_plain_role_is_told_what_is_hidden_from_it() {
     });
 }
 
-/// One schema that our role may not look into must not hide what is known about all other relations.
+/// A schema that the role may not use must not hide what is known about all other relations.
 #[test]
 fn a_closed_schema_lacks_only_its_own_relations() {
     block_on(async {

@@ -16,14 +16,14 @@ fn log(server: &Server) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Lines that nobody's statement caused.
+/// Returns true for lines that are not caused by a statement.
 fn is_of_the_server(line: &str) -> bool {
     line.contains("LOG:  checkpoint ")
         || line.contains("automatic ")
         || line.contains("LOG:  skipping ")
 }
 
-/// Runs the program to its end, and returns what it wrote.
+/// Runs the program to its end and returns its output.
 fn run(database: &Database<'_>, role: &str, line: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let words = line.split(' ').map(|word| match word {
@@ -38,7 +38,7 @@ fn run(database: &Database<'_>, role: &str, line: &str) -> String {
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    // 4: a panel that was asked for cannot be shown; 5: a target is missed, or the doctor has something to say.
+    // 4: a requested panel cannot be shown; 5: a target is missed, or the doctor has findings.
     assert!(
         matches!(output.status.code(), Some(0 | 4 | 5)),
         "{line}: {}",
@@ -121,7 +121,7 @@ fn on_major(major: u16) {
         ] {
             let told = run(&database, role, line);
             nothing(&format!("{line} as {role}"));
-            // What a role may not read is not asked, and it is told why.
+            // Relations that a role may not read are not queried, and the reason is shown.
             let lacks = r#"our role may not read mart.sales_hourly (SQLSTATE 42501). GRANT SELECT ON mart.sales_hourly TO "htap_oltp"."#;
             let asked = line.contains("--panel hourly_sales");
             assert_eq!(told.contains(lacks), asked, "{line} as {role}: {told}");

@@ -1,4 +1,4 @@
-//! Recordings: what is written is shown again, whatever ended the writing, and nothing in a file can harm.
+//! Recordings: everything written is shown again, however the program ended, and no file can do harm.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::board::{activity, facts, table, trouble};
@@ -46,7 +46,8 @@ fn ticked(mono_ms: u64) -> Event {
     }
 }
 
-/// Writes five minutes with a lock queue in the third; `end` ends the file as a program does.
+/// Writes five minutes with a lock queue in the third; with `end` the file is finished as by a program that
+/// ends normally.
 fn record(path: &Path, mask: bool, end: bool) -> Model {
     let mut model = Model::new(start());
     let file = File::create(path).unwrap();
@@ -87,7 +88,7 @@ fn record(path: &Path, mask: bool, end: bool) -> Model {
     if end {
         recorder.end().unwrap();
     } else {
-        // As a kill leaves it: what was flushed, and no end.
+        // As after a kill: the flushed part, without an end.
         std::mem::forget(recorder);
     }
     model
@@ -120,7 +121,7 @@ fn a_recording_shows_what_was_shown_and_its_troubles() {
         "{}",
         then.cause.sentence
     );
-    // Statements without their literals, and everything else as it was.
+    // Statements lose their literals; everything else is unchanged.
     let query = |model: &Model| {
         model
             .rows("activity")
@@ -146,7 +147,7 @@ fn a_killed_recording_is_shown_up_to_its_last_second() {
     let recording = read(&path).unwrap();
     let (_, last) = recording.tape.ends().unwrap();
     assert!(last.mono_ms >= 298_000, "{last:?}");
-    // Cut anywhere, it is shown up to there, or said to hold nothing.
+    // Cut anywhere, it is shown up to the cut, or reported as empty.
     let bytes = std::fs::read(&path).unwrap();
     for length in (0..bytes.len()).step_by(bytes.len() / 50) {
         std::fs::write(&path, bytes.get(..length).unwrap()).unwrap();
@@ -158,7 +159,7 @@ fn a_killed_recording_is_shown_up_to_its_last_second() {
     }
 }
 
-/// One bit that is another one, as a disk may give it back.
+/// One flipped bit, as from a faulty disk.
 #[test]
 fn an_altered_recording_is_never_shown_as_if_it_were_whole() {
     let folder = tempfile::tempdir().unwrap();
@@ -243,7 +244,7 @@ fn foreign_newer_and_hostile_files_are_told() {
     for at in [0, 5, u64::MAX] {
         assert!(recording.tape.at(at).is_some());
     }
-    // A later file of the run is spoilt: what was read before is shown, and the file is named.
+    // A later file of the run is damaged: the earlier part is shown, and the file is named.
     packed(&path, &[header, &tick("0"), &tick("1000")]);
     let spoilt = folder.path().join("b.htap");
     std::fs::write(&spoilt, [0; 4096]).unwrap();
@@ -251,7 +252,7 @@ fn foreign_newer_and_hostile_files_are_told() {
     assert_eq!(recording.tape.ends().unwrap().1.mono_ms, 1000);
     let torn = recording.torn.unwrap();
     assert!(torn.contains("b.htap: it is no recording"), "{torn}");
-    // Much within one moment is put away as a minute is.
+    // Many events within one moment are compressed like those of a minute.
     let word = format!("{{\"Warned\":\"{}\"}}", "a".repeat(1 << 20));
     let first = tick("0");
     let lines = [header, &first].into_iter();
@@ -265,7 +266,7 @@ fn foreign_newer_and_hostile_files_are_told() {
     assert!(torn.contains("more than 10000 rows"), "{torn}");
 }
 
-/// What the reader would refuse is not written, and the recording says so in its place.
+/// An event that the reader would refuse is not written, and the recording says so in its place.
 #[test]
 fn an_answer_too_long_for_a_recording_does_not_spoil_it() {
     let folder = tempfile::tempdir().unwrap();

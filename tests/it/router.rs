@@ -1,5 +1,5 @@
-//! The router on real servers: what it decides, that a reader never refuses what it sends there, and what
-//! its executor does with sessions, replicas and mistakes.
+//! The router on real servers: its decisions, the promise that a reader never refuses what it gets, and the
+//! executor's handling of sessions, replicas and mistakes.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -20,20 +20,20 @@ use htap_top::router::catalogue::Catalogue;
 use htap_top::router::traps::TRAPS;
 use htap_top::router::{Decision, Node, Outcome, Pool, ReplicaState, Router, Session};
 
-/// Routes as the reading role of this database.
+/// A router with the privileges of this database's reading role.
 async fn router(database: &Database<'_>) -> Router {
     let target = database.target_of("htap_olap");
     Router::new(Catalogue::connect(target).await.unwrap())
 }
 
-/// The decision of a fresh session, with a replica that has replayed everything.
+/// The decision for a fresh session, with a replica that has replayed everything.
 async fn decide(router: &Router, sql: &str) -> Decision {
     router
         .route(&Session::default(), sql, ReplicaState::Current)
         .await
 }
 
-/// The decisions of one session in which everything succeeds.
+/// The decisions for one session in which every statement succeeds.
 async fn story(router: &Router, statements: &[&str]) -> Vec<Decision> {
     let mut session = Session::default();
     let mut decisions = Vec::new();
@@ -106,7 +106,8 @@ fn the_pool_is_a_matter_of_cost_not_of_words() {
             );
             assert!(decision.cost.is_some(), "{sql}");
         }
-        // The same statement with another constant behind = is not planned again, another end of a range is.
+        // The same statement with another constant after = is not planned again; with another end of a range
+        // it is.
         let first = decide(&router, "SELECT * FROM shop.orders WHERE user_id < 10").await;
         let other = decide(&router, "SELECT * FROM shop.orders WHERE user_id < 15000").await;
         assert!(first.cost < other.cost, "{first:?} {other:?}");

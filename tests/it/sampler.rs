@@ -1,4 +1,4 @@
-//! The sampling sessions when things go wrong: what they report, and that they come back by themselves.
+//! The sampling sessions during failures: their reports, and their recovery.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 use super::server::{Database, Order, PATIENCE, Server, block_on, shared, until};
@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
-/// A session as the runtime starts it.
+/// A session started as by the runtime.
 struct Session {
     ask: Sender<Vec<Job>>,
     reports: Receiver<Report>,
@@ -127,7 +127,7 @@ impl Session {
         }
     }
 
-    /// It answers again.
+    /// Checks that it answers again.
     async fn lives(&mut self) {
         self.ask(vec![job(7, "SELECT 7::int8 AS n")]).await;
         let (id, outcome) = self.answer().await;
@@ -184,7 +184,7 @@ fn a_panel_that_sends_too_much_has_an_error_and_the_others_go_on() {
             as_text: true,
             ..job(id, sql)
         };
-        // Long cells are cut, and seen to be.
+        // Long cells are truncated, visibly.
         session
             .ask(vec![panel(
                 1,
@@ -199,7 +199,7 @@ fn a_panel_that_sends_too_much_has_an_error_and_the_others_go_on() {
             text.len()
         );
         assert_eq!(table.first("n"), &Value::Int(7));
-        // Many of them are an error, after which the session is as good as before.
+        // Too many of them are an error; the session continues.
         let many = "SELECT repeat('x', 20000) AS long FROM generate_series(1, 1000)";
         session.ask(vec![panel(1, many)]).await;
         let error = session.answer().await.1.unwrap_err();
@@ -212,7 +212,7 @@ fn a_panel_that_sends_too_much_has_an_error_and_the_others_go_on() {
         );
         assert!(error.session_survives());
         session.lives().await;
-        // A single row beyond all measure costs the session, and nobody else's answer.
+        // A single enormous row ends the session, but no other answer is lost.
         let row = "SELECT repeat('x', 100000000) AS long";
         session
             .ask(vec![
@@ -260,7 +260,7 @@ fn a_statement_that_comes_again_is_prepared_where_names_last() {
             prepared.push(names().await);
         }
         assert_eq!(prepared, [0, 1, 1], "once is not again");
-        // Its columns change.
+        // The table's columns change.
         client
             .batch("ALTER TABLE plain ADD more int8 DEFAULT 8")
             .await
@@ -269,13 +269,13 @@ fn a_statement_that_comes_again_is_prepared_where_names_last() {
             let table = client.query_again(&sql).await.unwrap();
             assert_eq!(table.first("more"), &Value::Int(8));
         }
-        // What cannot be prepared says why.
+        // A statement that cannot be prepared reports the reason.
         let wrong: Arc<str> = "SELECT n FROM nowhere".into();
         for _ in 0..3 {
             let error = client.query_again(&wrong).await.unwrap_err();
             assert_eq!(error.code(), "42P01");
         }
-        // Behind a pooler the next server connection knows nothing of it.
+        // Behind a pooler the next server connection does not know the statement.
         client.batch("DEALLOCATE ALL").await.unwrap();
         for _ in 0..3 {
             let table = client.query_again(&sql).await.unwrap();
@@ -316,7 +316,7 @@ fn a_killed_backend_is_replaced() {
             .batch(&format!("SELECT pg_terminate_backend({pid})"))
             .await
             .unwrap();
-        // While it is idle, and without being asked.
+        // While it is idle, without a query.
         let (error, attempt, retry) = session.lost().await;
         assert_eq!(
             (error.class, attempt, retry),
@@ -395,7 +395,7 @@ fn a_server_that_stands_still_is_given_up_and_found_again() {
             .await;
         let backend = session.answer().await.1.unwrap().first("n").int().unwrap();
         let backend = Pid::from_raw(i32::try_from(backend).unwrap());
-        // The whole server stands still: what runs, and what would start new sessions.
+        // The whole server is stopped: running backends and the postmaster.
         server.signal(Signal::SIGSTOP);
         kill(backend, Signal::SIGSTOP).unwrap();
         session
@@ -410,7 +410,7 @@ fn a_server_that_stands_still_is_given_up_and_found_again() {
         }
         let (error, attempt, _) = session.lost().await;
         assert_eq!((error.class, attempt), (Class::Timeout, 0));
-        // A new connection is accepted by the kernel and never served: the attempt has a deadline.
+        // A new connection is accepted by the kernel and never served: the attempt times out.
         let (error, attempt, retry) = session.lost().await;
         assert_eq!((attempt, retry.is_some()), (1, true), "{error}");
         kill(backend, Signal::SIGCONT).unwrap();
@@ -444,7 +444,7 @@ fn what_only_the_user_can_mend_is_tried_again_when_woken() {
     });
 }
 
-/// What was mended while an attempt was under way may have come too late for it.
+/// A fix made during an attempt may have come too late for it.
 #[test]
 fn woken_during_an_attempt_it_makes_another() {
     block_on(async {
@@ -537,7 +537,7 @@ fn the_point_query_is_timed() {
                 && failed == 0
                 && latencies.iter().all(|ms| *ms > 0.0 && ms.is_finite())
         );
-        // One that fails counts as failed, and does not end the timing.
+        // A failing query counts as failed and does not end the timing.
         point.send_replace(Some("SELECT n FROM nowhere".into()));
         while next().await.1 == 0 {}
         point.send_replace(Some("SELECT 1 AS n".into()));

@@ -1,7 +1,7 @@
-//! What the screens look like: the real view on hand-made samples, compared with what was accepted.
+//! The appearance of screens: the real view on prepared samples, compared with accepted snapshots.
 //!
-//! To accept what changed: `INSTA_UPDATE=always cargo test --test it screens`, then look at the
-//! difference in tests/it/snapshots before it is committed.
+//! To accept changes: `INSTA_UPDATE=always cargo test --test it screens`, then review the differences in
+//! tests/it/snapshots before committing them.
 
 mod states;
 
@@ -11,7 +11,7 @@ use std::path::Path;
 
 macro_rules! screens {
     ($($name:ident: $state:expr, $width:literal x $height:literal;)+) => {
-        /// All screens, for the search for files that belong to none.
+        /// The names of all screens, used to find snapshots without one.
         const NAMES: &[&str] = &[$(stringify!($name)),+];
 
         $(
@@ -68,7 +68,7 @@ fn folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/snapshots")
 }
 
-/// Snapshots that no screen has, and screens that have none.
+/// Snapshots without a screen, and screens without a snapshot.
 fn strays(files: &BTreeSet<String>, names: &[&str]) -> Vec<String> {
     let wanted: BTreeSet<String> = names
         .iter()
@@ -96,7 +96,7 @@ fn every_snapshot_belongs_to_a_screen() {
     );
 }
 
-/// A screen that has a line wider than the terminal, or anything that could move its cursor, is broken.
+/// No line may be wider than the terminal or contain anything that moves its cursor.
 #[test]
 fn hostile_text_stays_text() {
     let mut board = states::hostile();

@@ -1,9 +1,9 @@
-//! PostgreSQL for the tests: one shared server of the default major for the whole run, a database per
-//! test, and servers of their own for tests that restart, stop or kill theirs.
+//! PostgreSQL for the tests: one shared server of the default major for the whole run with a database per
+//! test, and separate servers for tests that restart, stop or kill theirs.
 //!
-//! A server lives in a keeper: this test binary, started once more as a process group of its own. The
-//! keeper holds the product's own [`Cluster`] and stops it when its standard input closes, that is when
-//! the test run ends in whatever way, `kill -9` and Ctrl-C included. Nothing is left behind.
+//! A server runs in a keeper: this test binary, started again as a separate process group. The keeper owns
+//! the product's [`Cluster`] and stops it when its standard input closes, which happens however the test run
+//! ends, including `kill -9` and Ctrl-C. Nothing is left behind.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 use htap_top::cluster::SUPERUSER;
@@ -20,18 +20,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-/// What the keeper is told to start; a process with this in its environment is a keeper.
+/// The keeper's order; a process with this in its environment is a keeper.
 const ORDER: &str = "HTAP_TOP_TEST_KEEPER";
-/// How the keeper's lines begin: libtest writes to the same pipe.
+/// Prefix of the keeper's lines, because libtest writes to the same pipe.
 const MARK: &str = "keeper: ";
 
-/// Which server a keeper starts.
+/// The server that a keeper starts.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Order {
     pub major: Option<u16>,
     pub listen_port: Option<u16>,
     pub settings: Vec<(String, String)>,
-    /// Socket folder and port of the server that it is to be a streaming replica of.
+    /// Socket folder and port of the server to replicate, if it is a streaming replica.
     pub replica_of: Option<(PathBuf, u16)>,
 }
 
@@ -51,19 +51,19 @@ pub struct Server {
 
 struct Keeper {
     process: Child,
-    /// `None` once told to end.
+    /// `None` once it was told to end.
     say: Option<ChildStdin>,
     hear: BufReader<ChildStdout>,
 }
 
-/// The server all tests share.
+/// The server shared by all tests.
 pub fn shared() -> &'static Server {
     static SHARED: OnceLock<Server> = OnceLock::new();
     SHARED.get_or_init(|| Server::start(&Order::default()))
 }
 
 impl Server {
-    /// Starts a server of its own for one test.
+    /// Starts a separate server for one test.
     pub fn start(order: &Order) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args([
@@ -91,7 +91,7 @@ impl Server {
         }
     }
 
-    /// A server with default settings of the given major version.
+    /// Starts a server of the given major version with default settings.
     pub fn of_major(major: u16) -> Self {
         Self::start(&Order {
             major: Some(major),
@@ -114,7 +114,7 @@ impl Server {
         assert_eq!(keeper.listen(), "done", "{command}");
     }
 
-    /// Starts the server again after its postmaster was killed.
+    /// Restarts the server after its postmaster was killed.
     pub fn start_again(&self) {
         self.tell("start");
     }
@@ -130,7 +130,7 @@ impl Server {
         text.lines().next().unwrap().trim().parse().unwrap()
     }
 
-    /// Where a database of this server is.
+    /// Connection settings for a database of this server.
     pub fn target(&self, dbname: &str, user: &str) -> Target {
         Target::local(&self.place.socket_dir, self.place.port, user, dbname)
     }
@@ -157,7 +157,7 @@ impl Server {
         let admin = Client::connect(&self.target("postgres", SUPERUSER))
             .await
             .unwrap();
-        // template0, which nobody is ever connected to.
+        // template0, because nobody is ever connected to it.
         admin
             .batch(&format!("CREATE DATABASE {name} TEMPLATE template0"))
             .await
@@ -165,7 +165,7 @@ impl Server {
         Database { server: self, name }
     }
 
-    /// Ends the server as the end of the test run does, and waits for it.
+    /// Ends the server like the end of the test run, and waits for it.
     fn end(&mut self) {
         let keeper = self
             .keeper
@@ -183,7 +183,7 @@ impl Drop for Server {
 }
 
 impl Keeper {
-    /// The keeper's next line; its troubles are the test's.
+    /// Returns the keeper's next line; an error of the keeper fails the test.
     fn listen(&mut self) -> String {
         let mut line = String::new();
         while self.hear.read_line(&mut line).unwrap() > 0 {
@@ -198,38 +198,38 @@ impl Keeper {
     }
 }
 
-/// A database of one test.
+/// The database of one test.
 pub struct Database<'a> {
     pub server: &'a Server,
     pub name: String,
 }
 
 impl Database<'_> {
-    /// Where it is, for this role.
+    /// Its connection settings for this role.
     ///
-    /// With a name of its own: sessions of the program's name are taken for its own and hidden.
+    /// With a distinct application name: sessions with the program's name would be hidden as its own.
     pub fn target_of(&self, user: &str) -> Target {
         self.server
             .target(&self.name, user)
             .with_application_name("test")
     }
 
-    /// Where it is, for the superuser.
+    /// Its connection settings for the superuser.
     pub fn target(&self) -> Target {
         self.target_of(SUPERUSER)
     }
 
-    /// A session of this role.
+    /// Opens a session of this role.
     pub async fn connect_as(&self, user: &str) -> Client {
         Client::connect(&self.target_of(user)).await.unwrap()
     }
 
-    /// A superuser's session.
+    /// Opens a superuser's session.
     pub async fn connect(&self) -> Client {
         self.connect_as(SUPERUSER).await
     }
 
-    /// A connection string for the program, by the private socket.
+    /// A connection string for the program, using the private socket.
     pub fn conninfo(&self, user: &str) -> String {
         let folder = self.server.socket_dir().display();
         format!(
@@ -249,10 +249,10 @@ pub async fn pid(client: &Client) -> i64 {
     table.first("pid").int().unwrap()
 }
 
-/// How long a condition may take on a machine that is busy with something else.
+/// Maximum time for a condition on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A wait that has an end.
+/// A limited wait.
 pub struct Patience(Instant);
 
 impl Patience {
@@ -264,18 +264,19 @@ impl Patience {
         Self(Instant::now())
     }
 
-    /// Whether it is not over yet.
+    /// Returns true until the time is over.
     pub fn lasts(&self) -> bool {
         self.0.elapsed() < PATIENCE
     }
 
-    /// The whole seconds since it began.
+    /// Whole seconds since it began.
     pub fn seconds(&self) -> u64 {
         self.0.elapsed().as_secs()
     }
 }
 
-/// Asks until the answer satisfies; panics with the last one after [`PATIENCE`].
+/// Repeats the query until the answer satisfies the condition; panics with the last answer after
+/// [`PATIENCE`].
 pub async fn until(
     client: &Client,
     what: &str,
@@ -307,10 +308,10 @@ pub async fn until_waiting(client: &Client, pid: i64) {
     .await;
 }
 
-/// Longer than any test takes: what waits for ever fails by itself, and not with the whole run.
+/// Longer than any test takes: a test that hangs fails alone, not with the whole run.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// A runtime for a test; with threads, so that a blocked helper cannot hold up the others.
+/// A runtime for a test; multi-threaded, so that a blocked helper does not hold up the others.
 pub fn block_on<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -321,7 +322,7 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> T {
     done.unwrap_or_else(|_| panic!("not done after {LONGEST:?}"))
 }
 
-/// The keeper's side. Started by hand, without an order, it checks that a keeper ends what it keeps.
+/// The keeper's side. Run without an order, it checks that a keeper ends its server.
 #[test]
 fn keeper() {
     let Ok(order) = std::env::var(ORDER) else {
@@ -362,7 +363,8 @@ fn keeper() {
     cluster.stop().unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// After a killed postmaster its backends need a moment to notice, and hold the shared memory until then.
+/// After the postmaster was killed, its backends need a moment to notice, and keep the shared memory until
+/// then.
 fn start_again(cluster: &Cluster) {
     let patience = Patience::begin();
     while let Err(error) = cluster.start_again() {
@@ -379,7 +381,7 @@ fn nothing_is_left_behind() {
     assert!(!is_alive(postmaster), "the postmaster lives on");
 }
 
-/// Whether a process runs; one that has ended and was not waited for does not.
+/// Returns true if a process runs; a zombie does not.
 pub fn is_alive(pid: i32) -> bool {
     let ps = Command::new("ps")
         .args(["-o", "stat=", "-p", &pid.to_string()])

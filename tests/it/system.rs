@@ -1,4 +1,4 @@
-//! The demo's schema on a real server: what it holds to under concurrency, and how `init` installs it.
+//! The demo's schema on a real server: its invariants under concurrency, and its installation by `init`.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -35,7 +35,8 @@ use htap_top::system::schema;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::OnceCell;
 
-/// A server of this module, since the schema's roles belong to a whole cluster; with a filled database.
+/// This module's server with a filled database; separate, because the schema's roles belong to the whole
+/// cluster.
 pub async fn server() -> &'static Server {
     static SERVER: OnceCell<Server> = OnceCell::const_new();
     SERVER.get_or_init(fill_one).await
@@ -70,7 +71,7 @@ async fn fill_one() -> Server {
     server
 }
 
-/// A copy of the filled database.
+/// Returns a copy of the filled database.
 pub async fn shop() -> Database<'static> {
     static NUMBER: AtomicU32 = AtomicU32::new(1);
     let server = server().await;
@@ -103,7 +104,7 @@ pub async fn sqlstate(client: &Client, sql: &str) -> String {
     }
 }
 
-/// Everything the catalogues say about our schemas and roles, and about what else there is.
+/// All catalogue entries of the shop's schemas and roles, and a list of everything else.
 async fn catalogue(client: &Client) -> Vec<String> {
     let sql = "
         SELECT 'schema ' || nspname || ' ' || nspowner::regrole || coalesce(nspacl::text, '')
@@ -152,7 +153,7 @@ fn installed_twice_it_is_the_same() {
 }
 
 const STOCK: &str = "SELECT sum(quantity) FROM shop.inventory";
-/// The number of the newest order: those of a test are newer.
+/// The number of the newest order, to recognise those of a test.
 const NEWEST: &str = "SELECT max(order_id) FROM shop.orders";
 
 async fn create(client: &Client, products: &[i64], quantities: &[i64]) -> Result<i64, PgError> {
@@ -167,7 +168,7 @@ async fn create(client: &Client, products: &[i64], quantities: &[i64]) -> Result
     Ok(table.first("id").int().unwrap())
 }
 
-/// One customer after the other; returns how many orders were created, cancelled and out of stock.
+/// One customer after the other; returns the numbers of orders created, cancelled and out of stock.
 async fn customer(client: Client, number: usize) -> [usize; 3] {
     client
         .batch("SET lock_timeout = 0; SET statement_timeout = 0")
@@ -175,7 +176,7 @@ async fn customer(client: Client, number: usize) -> [usize; 3] {
         .unwrap();
     let mut counts = [0; 3];
     for round in 0..40 {
-        // A few products in everybody's basket, in an order of everybody's own.
+        // A few products common to all baskets, each in its own order.
         let mut products: Vec<i64> = (1..=4)
             .map(|line| product_of_rank((number * 7 + round * line) % 10 + 1) as i64)
             .collect();
@@ -282,7 +283,7 @@ fn impossible_orders_change_nothing() {
             ("98765, '{1}', '{1}'", "23503", "foreign key"),
         ] {
             client.batch("BEGIN").await.unwrap();
-            // There is enough of everything but for what is asked too much.
+            // There is enough of everything, except for the excessive orders.
             let error = client
                 .batch(&format!("SELECT shop.create_order({call})"))
                 .await
@@ -324,7 +325,7 @@ fn goods_come_back_once() {
         assert_eq!(number(&client, STOCK).await, full);
         let unknown = ask(&client, "SELECT shop.cancel_order(987654321) AS was").await;
         assert!(!unknown.first("was").is_true() && unknown.first("was").is_known());
-        // What was shipped does not come back.
+        // A shipped order is not returned to the stock.
         let order = create(&client, &[3], &[4]).await.unwrap();
         let [pay, ship] = ["pay", "ship"].map(|step| format!("SELECT shop.{step}_order({order})"));
         assert_eq!(sqlstate(&client, &pay).await, "00000");
@@ -433,7 +434,7 @@ fn every_role_may_do_its_own_work_only() {
     });
 }
 
-/// Panel, key, columns to compare, and the same from the base tables.
+/// Panel, key, columns to compare, and the same query on the base tables.
 const PANELS: [(&str, &str, &str, &str); 5] = [
     (
         include_str!("../../queries/hourly_sales.sql"),

@@ -12,7 +12,7 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use tmux::Terminal;
 
-/// A database like pgbench's: nothing of our schema.
+/// A database like pgbench's, without the shop.
 async fn bank(server: &Server) -> Database<'_> {
     let database = server.database("bank").await;
     let admin = database.connect().await;
@@ -27,7 +27,7 @@ async fn bank(server: &Server) -> Database<'_> {
     database
 }
 
-/// The first line says it is live.
+/// Returns true if the first line says that it is live.
 fn live(screen: &str) -> bool {
     screen
         .lines()
@@ -43,7 +43,7 @@ fn started(database: &Database<'_>, width: u16, height: u16, arguments: &str) ->
     terminal
 }
 
-/// The program has ended, and left the terminal as it found it.
+/// Checks that the program has ended and restored the terminal.
 fn assert_given_back(terminal: &Terminal) -> String {
     let screen = terminal.until("the prompt", |screen| screen.contains("exit="));
     let state = terminal.format("#{alternate_on} #{cursor_flag} #{mouse_any_flag}");
@@ -286,7 +286,7 @@ fn what_cannot_be_reached_is_told_clearly() {
                 screen.contains(&format!("exit={ends}"))
             });
         }
-        // The password is mended in another window, c tries again.
+        // The password is corrected in another window; c tries again.
         let terminal = Terminal::open(160, 40);
         terminal.run(&format!("'{tcp} password=soon dbname={}'", database.name));
         terminal.until("refused", |screen| {
@@ -303,7 +303,7 @@ fn what_cannot_be_reached_is_told_clearly() {
     });
 }
 
-/// Runs the program without a terminal; its exit code and what it wrote to stderr.
+/// Runs the program without a terminal; returns its exit code and its stderr.
 fn blind(arguments: &[&str], home: &std::path::Path) -> (Option<i32>, String) {
     let ended = Command::new(env!("CARGO_BIN_EXE_htap-top"))
         .args(arguments)
@@ -363,7 +363,7 @@ fn own_panels_appear_and_broken_ones_are_told() {
     block_on(async {
         let database = bank(shared()).await;
         let terminal = Terminal::open(120, 40);
-        // By the role's search path, which its front matter asks for.
+        // By the role's search path, which its front matter requests.
         terminal.own_panel(
             "balance",
             "Balances",
@@ -426,7 +426,7 @@ fn a_key_cancels_a_real_statement_and_leaves_a_trace() {
             !table.rows.is_empty()
         })
         .await;
-        // Where no trace can be left, nothing is done.
+        // If the audit file cannot be written, no action is carried out.
         let terminal = Terminal::open(140, 40);
         terminal.config_file("config.toml", "audit_file = \"/dev/null/audit.jsonl\"\n");
         terminal.run(&format!("'{}'", database.conninfo("postgres")));
@@ -477,7 +477,7 @@ fn a_key_cancels_a_real_statement_and_leaves_a_trace() {
     });
 }
 
-/// What makes this test panic inside a terminal.
+/// Variable that makes this test panic inside a terminal.
 const PANIC: &str = "HTAP_TOP_TEST_PANIC";
 
 #[test]
@@ -486,7 +486,7 @@ fn a_panic_gives_the_terminal_back() {
         let _screen = Screen::take().unwrap();
         let broken = std::thread::spawn(|| panic!("a panic in a task"));
         let _ = broken.join();
-        // Not by the screen's own end: the hook alone must have done it.
+        // Without dropping the screen: the hook alone must have restored the terminal.
         std::process::exit(101);
     }
     let terminal = Terminal::open(120, 40);

@@ -1,5 +1,5 @@
-//! Order in the house: who may import whom, files of a readable size, queries that are used, themes
-//! that are complete, pages that say what the program does.
+//! The order of the project: permitted imports, files of a readable size, queries that are used, complete
+//! themes, documentation that agrees with the program.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 mod layers;
@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-/// A file of the project: its path from the project's folder, and its text.
+/// A file of the project: its path relative to the project's folder, and its text.
 struct File {
     path: String,
     text: String,
@@ -78,7 +78,7 @@ fn code(text: &str) -> String {
     COMMENT.replace_all(product, "").into_owned()
 }
 
-/// A word, and where alone it may stand: files, or folders with all below them.
+/// A word, and the only places where it may occur: files, or folders with everything below.
 struct Word {
     pattern: &'static str,
     allowed: &'static [&'static str],
@@ -114,21 +114,21 @@ const WORDS: &[Word] = &[
         pattern: r"\b(Instant|SystemTime|Utc|Local)::now\b",
         allowed: &[
             "src/dashboard/runtime",
-            // The client's own deadlines and durations, on the monotonic clock.
+            // The client's own timeouts and durations, on the monotonic clock.
             "src/pg/sampler",
             "src/pg/client/session.rs",
             "src/pg/canary.rs",
             "src/pg/admin.rs",
             "src/workload",
             "src/demo",
-            // Paces, and how long a refresh took.
+            // Pacing, and the duration of a refresh.
             "src/system/refresh",
             "src/bench",
-            // The clock is what is checked, and how long it took to connect.
+            // The clock itself is checked, and the time to connect.
             "src/doctor/session.rs",
-            // The offset from UTC, asked once.
+            // The offset from UTC, read once.
             "src/commands/dashboard.rs",
-            // Rows per second, told to a person.
+            // Rows per second, shown to a person.
             "src/commands/meter.rs",
         ],
     },
@@ -150,7 +150,7 @@ const WORDS: &[Word] = &[
     },
 ];
 
-/// Lines where a word stands and may not.
+/// Lines with a word in a place where it may not occur.
 fn misplaced(word: &Word, files: &[File]) -> Vec<String> {
     let pattern = Regex::new(word.pattern).unwrap();
     let strangers = files.iter().filter(|file| {
@@ -169,7 +169,7 @@ fn misplaced(word: &Word, files: &[File]) -> Vec<String> {
         hits.map(|line| format!("{}: {line}", file.path))
             .collect::<Vec<_>>()
     });
-    // A module of tests is no branch in the product.
+    // A module of tests is not a branch in the product.
     lines
         .filter(|line| !line.ends_with("#[cfg(test)]"))
         .collect()
@@ -227,7 +227,7 @@ fn a_misplaced_word_is_found() {
     }
 }
 
-/// The module a source file is: `src/dashboard/model.rs` is `dashboard::model`.
+/// The module of a source file: `src/dashboard/model.rs` is `dashboard::model`.
 fn module(path: &str) -> Vec<String> {
     let path = path.trim_start_matches("src/").trim_end_matches(".rs");
     if matches!(path, "lib" | "main") {
@@ -255,7 +255,7 @@ fn imports(file: &File) -> BTreeSet<String> {
         .collect()
 }
 
-/// The single paths of `a::{b, c::{d, e}}`.
+/// The individual paths of `a::{b, c::{d, e}}`.
 fn expand(tree: &str) -> Vec<String> {
     let tree = tree.trim();
     let Some((stem, rest)) = tree.split_once('{') else {
@@ -309,12 +309,12 @@ fn resolve(path: &str, module: &[String]) -> Option<String> {
     Some(from.join("::"))
 }
 
-/// Who must not import what; a folder's name stands for all below it.
+/// A forbidden import; a folder's name stands for everything below it.
 struct Ban {
     who: &'static str,
     but: &'static [&'static str],
     what: &'static [&'static str],
-    /// Imported all the same.
+    /// Exceptions that may be imported.
     shared: &'static [&'static str],
 }
 
@@ -426,7 +426,7 @@ fn is_in(path: &str, folder: &str) -> bool {
             .is_some_and(|rest| rest.starts_with("::"))
 }
 
-/// `room::*` stands for the room and all in it.
+/// `room::*` stands for the room and everything in it.
 fn is_or_is_in(path: &str, room: &str) -> bool {
     path == room
         || room
@@ -547,7 +547,7 @@ fn modules_are_files_of_their_name() {
     assert_eq!(old, Vec::<String>::new(), "write x.rs beside x/");
 }
 
-/// The most lines of a source file that one reads in one go.
+/// Maximum number of lines of a source file that can be read in one go.
 const LINES: usize = 450;
 
 fn too_long(files: &[File]) -> Vec<String> {
@@ -577,7 +577,7 @@ fn no_source_file_is_too_long() {
     assert_eq!(too_long(&[long]).len(), 1);
 }
 
-/// Traces of the machine it was built on, and gaps left to be filled.
+/// Traces of the build machine, and placeholders.
 fn leftovers(files: &[File]) -> Vec<String> {
     let traces = Regex::new(
         r"/home/\w|/root/|/work/|/Users/\w|/tmp/\w|\[MISSING\]|\bTODO\b|\bFIXME\b|\bdbg!\(",
@@ -647,7 +647,7 @@ fn query_names(folder: &str) -> Vec<(String, Option<i64>)> {
     names
 }
 
-/// As [`query_names`] tells files.
+/// The built-in files in the form of [`query_names`].
 fn listed(variants: impl Iterator<Item = (&'static str, Vec<i64>)>) -> Vec<(String, Option<i64>)> {
     let mut listed: Vec<(String, Option<i64>)> = variants
         .flat_map(|(name, majors)| {
@@ -725,14 +725,14 @@ fn every_theme_has_every_role() {
     }
 }
 
-/// What a page says between two marks.
+/// The part of a page between two marks.
 fn between<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
     let (open, close) = (format!("<!-- {mark} -->"), format!("<!-- /{mark} -->"));
     let (_, rest) = text.split_once(&open)?;
     Some(rest.split_once(&close)?.0.trim())
 }
 
-/// Why the key table of docs/screen.md is not the program's; `None` if it is.
+/// The reason why the key table in docs/screen.md differs from the program's; `None` if it does not.
 fn key_table_fault(page: Option<&str>) -> Option<String> {
     let cure = format!(
         "put this between `<!-- keys -->` and `<!-- /keys -->`:\n{}",

@@ -1,4 +1,5 @@
-//! Stepping through the last hour: what is shown is what was shown, and the present goes on meanwhile.
+//! Stepping through the last hour: a past moment looks as it did then, and the live model is updated
+//! meanwhile.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::board::{activity, facts, table, trouble};
@@ -47,7 +48,7 @@ fn answered(model: &Model, feed: &str, outcome: Table) -> Event {
     })
 }
 
-/// What happens in one second: a lock queue from second 100 to 110, and from 200 on.
+/// The events of one second: a lock queue from second 100 to 110, and from 200 on.
 fn second(model: &Model, at: u64) -> Vec<Event> {
     let queue = (100..110).contains(&at) || at >= 200;
     let backends = if queue { trouble() } else { activity(&[]) };
@@ -93,14 +94,14 @@ fn screen(model: &Model) -> String {
     cells.map(ratatui::buffer::Cell::symbol).collect()
 }
 
-/// The screen without the word that says live or past, and without the keys, of which some act on now alone.
+/// The screen without the word for live or past, and without the keys, some of which only act live.
 fn body(model: &Model) -> String {
     screen(model).chars().skip(120).take(38 * 120).collect()
 }
 
 struct Watched {
     timeline: Timeline,
-    /// What was on the screen at the end of each second.
+    /// The screen at the end of each second.
     shown: Vec<String>,
 }
 
@@ -156,7 +157,7 @@ fn every_second_of_the_past_is_shown_as_it_was() {
         assert_eq!(at(&timeline), second as u64);
         assert_eq!(body(timeline.shown()), shown[second], "second {second}");
     }
-    // Forward again, and beyond the newest it is now.
+    // Forward again; beyond the newest moment it is live.
     for (second, then) in shown.iter().enumerate().skip(1) {
         let _ = key(&mut timeline, 'l');
         assert_eq!(&body(timeline.shown()), then, "second {second}");
@@ -179,11 +180,11 @@ fn the_present_goes_on_behind_the_past() {
     assert_eq!(at(&timeline), 59, "it is held");
     let header = screen(timeline.shown());
     assert!(header.contains("PAST -40s held"), "{header}");
-    // Nothing can be done to what may be gone.
+    // No action is possible on something that may be gone.
     let _ = key(&mut timeline, 'C');
     let said = timeline.shown().last_log().unwrap().text.to_string();
     assert!(said.contains("viewing the past"), "{said}");
-    // Let it play at twice the speed.
+    // Plays at twice the speed.
     let _ = key(&mut timeline, ' ');
     let _ = key(&mut timeline, '+');
     go_on(&mut timeline, 100..110);
@@ -213,7 +214,7 @@ fn troubles_are_found_by_jumping() {
     assert_eq!(at(&timeline), 200);
 }
 
-/// What the user looks at stays open from one moment to the next.
+/// The page and the selection stay while time is stepped.
 #[test]
 fn the_page_stays_while_time_is_stepped() {
     let Watched { mut timeline, .. } = watched(250);
@@ -232,7 +233,7 @@ fn the_page_stays_while_time_is_stepped() {
     assert!(screen(timeline.shown()).contains("PAST"));
 }
 
-/// Nobody presses keys for what is there a moment later.
+/// Keys typed before the end is reached must not act on what is there a moment later.
 #[test]
 fn what_is_being_typed_stays_when_now_is_reached() {
     let Watched { mut timeline, .. } = watched(90);
@@ -241,7 +242,7 @@ fn what_is_being_typed_stays_when_now_is_reached() {
     }
     go_on(&mut timeline, 90..91);
     assert!(timeline.shown().playback.is_some());
-    // Twice as fast as time passes: it comes to now.
+    // At twice the speed of time it catches up with the live model.
     let _ = timeline.update(Event::KeyPressed(Key::Enter));
     for pressed in ['+', '+', '/', 'e'] {
         let _ = key(&mut timeline, pressed);
@@ -290,11 +291,11 @@ fn an_hour_is_kept_and_no_more() {
     let kept_s = last.since(first);
     assert!((3_600.0..3_600.0 + 121.0).contains(&kept_s), "{kept_s} s");
     assert!(tape.at(0).unwrap().model.now.mono_ms <= first.mono_ms + 1_000);
-    // Beside the model of each minute: the hour's events.
+    // Besides the model of each minute: the events of the hour.
     assert!(tape.bytes() < 2_000_000, "{} bytes", tape.bytes());
 }
 
-/// What is derived from the sample before is so in each second, also in the first of a minute.
+/// Figures derived from the previous sample are correct in each second, including the first of a minute.
 #[test]
 fn rates_and_ages_of_every_second_are_those_that_were_shown() {
     let mut live = model();
@@ -331,7 +332,7 @@ fn rates_and_ages_of_every_second_are_those_that_were_shown() {
     }
 }
 
-/// A figure that JSON has no number for comes back as it was.
+/// A figure that JSON cannot represent as a number is restored unchanged.
 #[test]
 fn what_is_no_number_is_kept_too() {
     let mut live = model();

@@ -1,4 +1,4 @@
-//! Events in, effects out: when what is asked, what the keys do, what is never done.
+//! Events and effects: the queries sent, the actions of keys, and the actions never taken.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 mod anything;
@@ -24,7 +24,7 @@ fn names(board: &Board, effects: &[Effect]) -> Vec<String> {
         .collect()
 }
 
-/// A live board that shows the trouble, with the queries in full screen.
+/// A live board in trouble, with the sessions in full screen.
 fn queries() -> Board {
     let mut board = Board::live(Config::default());
     let _ = board.answer("activity", trouble());
@@ -33,7 +33,7 @@ fn queries() -> Board {
     board
 }
 
-/// A live board that shows the views, with the focus on them.
+/// A live board with four views and the focus on them.
 fn four_views() -> Board {
     let mut board = Board::live(Config::default());
     let _ = board.answer("views", views());
@@ -69,7 +69,7 @@ fn refreshed(effects: &[Effect]) -> Vec<(ActionId, String)> {
     effects.iter().filter_map(one).collect()
 }
 
-/// What is known all the same is shown beside it.
+/// Known figures are shown nevertheless.
 #[test]
 fn the_header_says_that_facts_are_missing_and_no_more_once_they_came() {
     let mut board = Board::live(Config::default());
@@ -142,7 +142,7 @@ fn each_feed_has_one_statement_under_way_and_is_due_again_after_the_interval() {
     assert_eq!(board.asked_twice, Vec::<String>::new());
 }
 
-/// A pass over pg_stat_activity reads the whole texts of all sessions: where that takes long, it comes rarely.
+/// A pass over pg_stat_activity reads the full texts of all sessions: if that is slow, it is done rarely.
 #[test]
 fn a_fast_statement_that_takes_long_is_asked_less_often() {
     let mut board = Board::new(Config::default());
@@ -165,14 +165,14 @@ fn a_fast_statement_that_takes_long_is_asked_less_often() {
     answer(&mut board, 200.0);
     assert!(!asked(&mut board, 3_000));
     assert!(asked(&mut board, 1_000));
-    // However long it takes: rules rest on it.
+    // However long it takes, because rules depend on it.
     answer(&mut board, 60_000.0);
     assert!(asked(&mut board, 60_000));
     answer(&mut board, 60_000.0);
     assert!(asked(&mut board, 5_000));
 }
 
-/// A panel has the beginning of a statement, the backend in full what there is of it.
+/// A panel holds the beginning of a statement; the detail of a backend holds all of it that is known.
 #[test]
 fn a_backend_in_full_has_the_whole_text_of_its_statement() {
     let mut board = queries();
@@ -274,8 +274,8 @@ fn a_lost_olap_session_is_asked_for_again() {
     let asked = board.tick(250);
     assert!(names(&board, &asked).contains(&"hourly_sales".to_owned()));
     let _ = board.answer("hourly_sales", table("hour|sales", &[]));
-    // The server was restarted: all of the pool's idle sessions are closed. They connect again only
-    // when a statement comes.
+    // The server restarted: all idle sessions of the pool are closed. They reconnect only when a statement is
+    // sent.
     for session in 0..3 {
         let _ = board.lose(SessionId::Olap(session), 0);
     }
@@ -287,7 +287,7 @@ fn a_lost_olap_session_is_asked_for_again() {
     );
 }
 
-/// Each of the pool's sessions opens when a statement comes, while the others are at work.
+/// Each session of the pool opens when a statement is sent, while the others are working.
 #[test]
 fn an_opening_olap_session_does_not_ask_again_what_is_under_way() {
     let mut board = Board::live(Config::default());
@@ -338,7 +338,7 @@ fn gauge(board: &Board, label: &str) -> (String, Health) {
     })
 }
 
-/// The point query's session may be lost alone, where the server has no slot left.
+/// The point query's session may be lost alone if the server has no connection slot left.
 #[test]
 fn a_percentile_that_nobody_measures_any_more_goes() {
     let mut board = Board::live(Config::default());
@@ -384,7 +384,7 @@ fn a_target_that_is_not_known_is_not_zero() {
     assert_eq!(told, Some(("?", "")), "of views that were not seen yet");
 }
 
-/// An error comes quickly: its time is not that of an answer.
+/// An error comes quickly: its duration is not that of an answer.
 #[test]
 fn a_panel_that_fails_is_not_a_fast_one() {
     let mut board = Board::live(Config::default());
@@ -399,7 +399,7 @@ fn a_panel_that_fails_is_not_a_fast_one() {
     assert_eq!(gauge(&board, "olap"), ("?".into(), Health::Unknown));
 }
 
-/// A failed statement leaves no figure behind, and what is not known is not called held.
+/// A failed statement leaves no figure behind, and an unknown figure does not count as within its target.
 #[test]
 fn a_figure_whose_statement_fails_is_not_known() {
     let mut board = Board::live(Config::default());
@@ -444,7 +444,7 @@ fn a_figure_whose_statement_fails_is_not_known() {
     assert_eq!(gauge(&board, "oltp pool"), ("?".into(), Health::Unknown));
 }
 
-/// An abandoned slot is older than the program: its age is not known, but it is not 0.
+/// An abandoned slot is older than the program: its age is unknown, but not 0.
 #[test]
 fn the_oldest_snapshot_of_unknown_age_is_not_young() {
     let mut board = Board::live(Config::default());
@@ -460,7 +460,7 @@ fn the_oldest_snapshot_of_unknown_age_is_not_young() {
             table("xmin|xmax|now_epoch", &[&format!("6000|6000|{at}")]),
         );
         let _ = board.answer("snapshots", slot());
-        // A vacuum that ended while it held left these.
+        // A vacuum that ended while it held has left these.
         let columns = "relid|relation|n_dead|dead_pct|vacuums|deaths|last_vacuum_s";
         let _ = board.answer("bloat", table(columns, &["7|t|90000|30.0|5|90000|20.0"]));
         let _ = board.answer("snapshots", slot());
@@ -671,7 +671,7 @@ fn the_question_says_who_and_what_it_frees() {
     }
 }
 
-/// 902 waits for 901, and both for 812: hit 812 and 901, and only 902 is left to be freed.
+/// 902 waits for 901, and both for 812: if 812 and 901 are ended, only 902 is released.
 #[test]
 fn a_waiter_is_freed_once_and_not_where_it_is_hit_itself() {
     let mut board = queries();
@@ -705,7 +705,7 @@ fn only_a_running_statement_can_be_cancelled() {
     assert!(confirm.lines[0].contains("pid 901"), "{:?}", confirm.lines);
 }
 
-/// What a backend waits for is sampled while it is looked at; what is told about another one is not shown.
+/// The waits of a backend are sampled while its detail is open; those of other backends are not shown.
 #[test]
 fn a_backend_in_full_shows_what_it_does_meanwhile() {
     let mut board = queries();
@@ -780,7 +780,7 @@ fn a_backend_in_full_shows_what_it_does_meanwhile() {
     assert!(on_a_line(&screen, "33 %", "idle"), "{screen}");
 }
 
-/// The plan that comes belongs to the question that was asked last.
+/// A plan belongs to the last request.
 #[test]
 fn a_plan_is_shown_where_it_was_asked_for() {
     let mut board = queries();
@@ -818,7 +818,7 @@ fn a_plan_is_shown_where_it_was_asked_for() {
     };
     let _ = board.event(explained(*id, Err("it writes".into())));
     assert!(board.screen(120, 60).contains("no plan: it writes"));
-    // Where there is no statement it says so.
+    // If there is no statement, it says so.
     let _ = board.key(Key::Esc);
     let _ = board.keys("7E");
     assert!(
@@ -828,7 +828,7 @@ fn a_plan_is_shown_where_it_was_asked_for() {
     );
 }
 
-/// What it costs is said before anything is read, and the figures after.
+/// The cost is stated before anything is read, and the result after.
 #[test]
 fn measuring_is_asked_for_told_and_cancelled() {
     let mut board = Board::live(Config::default());
@@ -882,7 +882,7 @@ fn measuring_is_asked_for_told_and_cancelled() {
     );
 }
 
-/// 655 is between transactions or in another one whenever somebody says yes.
+/// By the time the user confirms, session 655 is between transactions or in another one.
 #[test]
 fn a_busy_session_is_terminated_whatever_its_transaction() {
     let mut board = queries();
@@ -894,7 +894,7 @@ fn a_busy_session_is_terminated_whatever_its_transaction() {
     assert_eq!(backends[0].identity.since, None);
 }
 
-/// Below an open detail rows come and go; the keys mean the one that is shown.
+/// Rows below an open detail come and go; keys act on the row it shows.
 #[test]
 fn keys_mean_the_row_whose_detail_is_open() {
     let mut board = queries();
@@ -957,7 +957,7 @@ fn a_refresh_that_ended_while_the_question_was_open_is_not_cancelled() {
     );
 }
 
-/// The dialog acts on who was selected when it opened, whatever comes meanwhile.
+/// The dialog acts on the row selected when it opened, whatever arrives meanwhile.
 #[test]
 fn the_target_stays_while_the_dialog_is_open() {
     let mut board = queries();
@@ -1277,7 +1277,7 @@ fn pages_open_and_close_and_escape_never_quits() {
     assert_eq!(board.model.popup, None);
 }
 
-/// The facts may come before the session for slow statements is open: what it was asked by then it answers.
+/// The facts may arrive before the session for slow statements is open: it answers statements sent earlier.
 #[test]
 fn what_is_asked_of_a_session_before_it_is_open_is_asked_once() {
     let mut board = Board::new(Config::default());
@@ -1294,7 +1294,7 @@ fn what_is_asked_of_a_session_before_it_is_open_is_asked_once() {
     assert!(slow(&asked, &board), "{asked:?}");
     let again = board.open(SessionId::Slow);
     assert!(!slow(&again, &board), "{again:?}");
-    // One that was lost has forgotten what it was asked.
+    // A lost session has forgotten its statements.
     let _ = board.lose(SessionId::Slow, 1);
     let again = board.open(SessionId::Slow);
     assert!(slow(&again, &board), "{again:?}");

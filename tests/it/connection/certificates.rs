@@ -1,4 +1,4 @@
-//! Certificates of every kind that PostgreSQL servers are seen with.
+//! Certificates of the kinds that PostgreSQL servers use.
 #![expect(
     clippy::unwrap_used,
     reason = "helpers of a test: a failure here is a failure of the test"
@@ -83,7 +83,7 @@ pub fn make(recipe: &Recipe<'_>, issuer: Option<&Pair>) -> Pair {
     }
 }
 
-/// A list by `authority` that revokes `revoked`, made in `folder` by the openssl program; the
+/// A revocation list by `authority` that contains `revoked`, created in `folder` by the openssl program; the
 /// authority's certificate is left there as `ca.crt`.
 pub fn revocation_list(authority: &Pair, revoked: &Pair, folder: &Path) -> PathBuf {
     let file = |name: &str| folder.join(name);

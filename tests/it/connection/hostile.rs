@@ -1,5 +1,5 @@
-//! A server that means harm: it speaks as much of the protocol as it takes to send more than anybody can keep.
-//! This is the one place where no PostgreSQL answers, because none does this.
+//! A malicious server: it implements as much of the protocol as it needs to send more than a client can
+//! store. Only here is the server not a PostgreSQL, because none behaves like this.
 
 use super::super::server::Patience;
 use std::io::Read;
@@ -7,20 +7,20 @@ use std::process::{Command, Stdio};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What the server does.
+/// The attack.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Harm {
     /// Before it has asked for a password: a message of 2 GB.
     EndlessGreeting,
-    /// Parameters without end, each with a name of its own.
+    /// Endless parameters, each with its own name.
     Parameters,
-    /// A row that is said to have 2 GB.
+    /// A row with an announced size of 2 GB.
     EndlessRow,
-    /// A row of 500 MB, all of which comes.
+    /// A row of 500 MB that arrives in full.
     LongRow,
-    /// Short rows without end.
+    /// Endless short rows.
     Rows,
-    /// Notices without end.
+    /// Endless notices.
     Notices,
 }
 
@@ -30,7 +30,7 @@ fn message(tag: u8, body: &[u8]) -> Vec<u8> {
     headed(tag, body.len() + 4, body)
 }
 
-/// A message whose header lies.
+/// A message with a false length in its header.
 fn headed(tag: u8, length: usize, body: &[u8]) -> Vec<u8> {
     let mut whole = vec![tag];
     whole.extend_from_slice(&u32::try_from(length).unwrap().to_be_bytes());
@@ -42,7 +42,7 @@ fn parameter(name: &str, value: &str) -> Vec<u8> {
     message(b'S', format!("{name}\0{value}\0").as_bytes())
 }
 
-/// One client, until it goes.
+/// Serves one client until it disconnects.
 #[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn serve(mut client: TcpStream, harm: Harm) -> std::io::Result<()> {
     let length = client.read_u32().await?;
@@ -75,7 +75,7 @@ async fn serve(mut client: TcpStream, harm: Harm) -> std::io::Result<()> {
         let mut body = vec![0; length as usize - 4];
         client.read_exact(&mut body).await?;
         match tag {
-            // How a session is set up is none of its business.
+            // The session's setup does not matter.
             b'Q' => {
                 client.write_all(&message(b'C', b"SET\0")).await?;
                 client.write_all(&message(b'Z', b"I")).await?;
@@ -133,18 +133,18 @@ async fn pour(client: &mut TcpStream, mut length: usize) -> std::io::Result<()> 
         client.write_all(now).await?;
         length -= now.len();
     }
-    // Whatever is said next is no answer to it.
+    // Anything sent from now on is no answer.
     client.read_u8().await.map(drop)
 }
 
-/// The most memory that a process has had, kB.
+/// Peak memory of a process in kB.
 fn peak(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Runs `htap-top once` at the server until it ends; what it said, and the most memory it had in MB.
+/// Runs `htap-top once` against the server until it ends; returns its output and its peak memory in MB.
 async fn once(harm: Harm) -> (String, u64) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -210,7 +210,7 @@ fn a_server_that_sends_without_end_is_given_up_before_it_fills_the_memory() {
             (Harm::Notices, "the limit"),
         ] {
             let (said, most) = once(harm).await;
-            // What comes without end may also be given up when the time for an answer is over.
+            // Endless data may also be given up when the answer times out.
             let late =
                 matches!(harm, Harm::Rows | Harm::Notices) && said.contains("no answer within");
             assert!(late || said.contains(why), "{harm:?}: {said}");

@@ -9,7 +9,7 @@ use super::server::{Server, free_port};
 use super::{connect, psql_verdict};
 use std::net::TcpListener;
 
-/// Settings, and the host they end at or what the error says.
+/// Settings, with the host they connect to or the error.
 const HOSTS: &[(&str, Result<&str, &str>)] = &[
     (
         "host=127.0.0.1,localhost port=CLOSED,OPEN user=either",

@@ -12,7 +12,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Roles are what pg_hba.conf tells apart.
+/// pg_hba.conf distinguishes by role.
 const HBA: &str = "
 local   all all       trust
 hostssl all tlsonly   all trust
@@ -22,14 +22,14 @@ host    all secret    all scram-sha-256
 hostssl all certified all cert
 ";
 
-/// A server of its own: this test changes its certificates and switches its TLS off and on.
+/// A separate server: the test changes its certificates and switches TLS off and on.
 pub struct Server {
     bin: PathBuf,
     pub folder: tempfile::TempDir,
     pub port: u16,
 }
 
-/// The folder of the newest installed server's programs.
+/// The folder of the newest installed server programs.
 pub fn newest_bin() -> PathBuf {
     let found = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     found
@@ -57,7 +57,7 @@ pub fn own(path: &Path) {
 }
 
 impl Server {
-    /// Starts a server from `bin`; root becomes postgres for it.
+    /// Starts a server from `bin`; root switches to postgres for it.
     pub fn start(bin: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
         own(folder.path());
@@ -99,7 +99,7 @@ impl Server {
         if let Some((uid, gid)) = postgres_ids() {
             command.uid(uid).gid(gid);
         }
-        // pg_ctl's server keeps inherited pipes open: none is given to it.
+        // The server started by pg_ctl would keep inherited pipes open, so it gets none.
         command
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null());
@@ -117,7 +117,7 @@ impl Server {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// Sets a server setting and waits until new sessions see it.
+    /// Changes a server setting and waits until new sessions see it.
     pub fn set(&self, name: &str, value: &str) {
         self.sql(&format!("ALTER SYSTEM SET {name} = '{value}'"));
         self.sql("SELECT pg_reload_conf()");
@@ -132,7 +132,7 @@ impl Server {
         };
         write("crt", pair.certificate.to_pem().unwrap());
         write("key", pair.key.private_key_to_pem_pkcs8().unwrap());
-        // With TLS off the files are read on the way on only, and always as a pair.
+        // The files are only read when TLS is switched on, and always as a pair.
         self.set("ssl", "off");
         self.set("ssl_cert_file", &format!("{name}.crt"));
         self.set("ssl_key_file", &format!("{name}.key"));

@@ -1,4 +1,4 @@
-//! Connection strings and URIs mean what they mean to psql, or are refused as psql refuses them.
+//! Connection strings and URIs mean the same as in psql, or are refused as by psql.
 #![expect(
     clippy::unwrap_used,
     reason = "helpers of a test: a failure here is a failure of the test"
@@ -8,7 +8,7 @@ use super::server::{Server, psql};
 use htap_top::pg::{Client, Flags, Target};
 use std::path::Path;
 
-/// Settings; every one that connects names its application.
+/// Settings; each one that connects sets its application name.
 const SPELLINGS: &[&str] = &[
     "host=localhost port=OPEN user=either dbname=postgres application_name=a",
     " host = localhost  port =OPEN user= either dbname=postgres application_name = 'a b' ",
@@ -90,7 +90,7 @@ pub async fn mean_what_psql_takes_them_for(server: &Server) {
         let output = psql(&conninfo, WHO, Path::new("/nonexistent"));
         let said = String::from_utf8_lossy(&output.stdout);
         let theirs = if output.status.success() {
-            // Each program has its own name where none is given.
+            // Each program has its own default name.
             Ok(said.trim_end_matches('\n').replace("|psql", "|htap-top"))
         } else {
             Err(String::from_utf8_lossy(&output.stderr).into_owned())

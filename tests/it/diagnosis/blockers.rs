@@ -1,5 +1,4 @@
-//! Who stands in the way, on a real server: the right one is named, and the cure that is said first is the one by which
-//! least is lost.
+//! Blockers on a real server: the right one is named, and the first cure is the one that loses least.
 
 use super::watch::Watch;
 use super::{bank, server, waiters};
@@ -10,7 +9,7 @@ use htap_top::dashboard::diagnosis::Cause;
 use htap_top::pg::{Client, Param, PgError, Value};
 use tokio::task::JoinHandle;
 
-/// A session with a statement that waits, and its pid.
+/// Starts a session whose statement waits; returns it with its pid.
 pub async fn waits(
     database: &Database<'_>,
     admin: &Client,
@@ -24,7 +23,7 @@ pub async fn waits(
     (pid, waiting)
 }
 
-/// A report that reads the accounts for ever.
+/// A report that reads the accounts forever.
 async fn report(database: &Database<'_>, admin: &Client) -> (i64, JoinHandle<Result<(), PgError>>) {
     let client = database.connect().await;
     let pid = pid(&client).await;
@@ -64,8 +63,8 @@ pub fn evidence(cause: &Cause) -> String {
     lines.join("\n")
 }
 
-/// `innocent` is the oldest, `far` is in another database, `reader` holds a lock that hinders nobody: only `guilty`
-/// holds what is waited for.
+/// `innocent` is the oldest, `far` is in another database, `reader` holds a lock that blocks nobody: only
+/// `guilty` blocks the waiters.
 #[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn the_guilty_one_is_named(major: Option<u16>) {
     let server = Server::start(&Order {
@@ -122,7 +121,7 @@ async fn the_guilty_one_is_named(major: Option<u16>) {
     };
     assert_eq!(named("application_name"), ["it's guilty"]);
     assert_eq!(locks.first("frees").int(), Some(2));
-    // A lock on the table: `reader` has one, too, which does not conflict.
+    // A table lock: `reader` holds one, too, which does not conflict.
     let share = "BEGIN; LOCK TABLE pgbench_accounts IN SHARE MODE; COMMIT";
     waiting.push(waits(&database, &admin, share).await.1);
     watch.until("all three wait for it", queued(3)).await;
@@ -152,7 +151,7 @@ fn of_prepared_transactions_of_13_the_one_that_blocks_is_named() {
     block_on(the_guilty_one_is_named(Some(13)));
 }
 
-/// ALTER TABLE waits behind a report and holds up all who come after: it goes first, and nothing is lost.
+/// ALTER TABLE waits behind a report and blocks all later sessions: cancelling it first loses nothing.
 #[test]
 fn a_waiting_definition_is_cancelled_before_the_report_it_waits_for() {
     block_on(async {
@@ -228,7 +227,7 @@ fn both_holders_of_a_shared_lock_are_named() {
     });
 }
 
-/// Its statement has ended, its locks have not: there is nothing to cancel.
+/// Its statement has ended, but it still holds locks: there is nothing to cancel.
 #[test]
 fn a_refresh_that_is_done_in_an_open_transaction_is_terminated() {
     block_on(async {
@@ -296,7 +295,7 @@ fn a_queue_in_another_database_is_told_with_its_name() {
     });
 }
 
-/// Cancelled, it would come again at once.
+/// If it were cancelled, it would start again at once.
 #[test]
 fn an_autovacuum_that_prevents_wraparound_is_left_alone() {
     block_on(async {
@@ -357,7 +356,7 @@ fn an_autovacuum_that_prevents_wraparound_is_left_alone() {
     });
 }
 
-/// A dump that is cancelled is lost: that is said before, and the key is not the advice.
+/// A cancelled dump is lost: that is stated before, and the key is not the advice.
 #[test]
 fn what_a_key_would_lose_is_said_before() {
     block_on(async {
@@ -405,7 +404,7 @@ fn what_a_key_would_lose_is_said_before() {
     });
 }
 
-/// Who may not end it is told who may; no key is offered that the server refuses.
+/// A role that may not end the session is told who may; no key is offered that the server would refuse.
 #[test]
 fn a_session_that_we_may_not_end_is_told_with_who_may() {
     block_on(async {
@@ -464,7 +463,7 @@ fn a_session_that_we_may_not_end_is_told_with_who_may() {
     });
 }
 
-/// Fifty are asked whom they wait for; the others may wait for the same one.
+/// The blockers of fifty are queried; the others may wait for the same one.
 #[test]
 fn where_not_all_are_asked_the_figures_are_at_least() {
     block_on(async {

@@ -1,5 +1,6 @@
-//! What loses much when it is ended, made on a real server: a dump, a base backup, the copy and the changes of a
-//! subscription, an index that is built CONCURRENTLY. None is advised to be ended first, and the loss is said before.
+//! Sessions whose end loses much, on a real server: a dump, a base backup, the copy and apply workers of a
+//! subscription, an index being built CONCURRENTLY. None is advised to be ended first, and the loss is stated
+//! before.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::blockers::{evidence, queued, waits};
@@ -11,14 +12,14 @@ use crate::it::server::{Database, block_on, pid, until};
 use htap_top::config::Config;
 use htap_top::pg::Client;
 
-/// Pid of the backend that fits, once there is one.
+/// Pid of the backend that matches, once there is one.
 async fn backend(admin: &Client, what: &str, condition: &str) -> i64 {
     let sql = format!("SELECT pid::int8 AS n FROM pg_stat_activity WHERE {condition}");
     let table = until(admin, what, &sql, &[], |table| !table.rows.is_empty()).await;
     table.first("n").int().unwrap()
 }
 
-/// A table of so many rows, far more than what sockets and pipes hold.
+/// A table with this many rows, far more than sockets and pipes can hold.
 async fn filler(admin: &Client, name: &str, rows: u32) {
     let sql = format!(
         "CREATE TABLE {name} (id int PRIMARY KEY, t text);
@@ -27,12 +28,12 @@ async fn filler(admin: &Client, name: &str, rows: u32) {
     admin.batch(&sql).await.unwrap();
 }
 
-/// Of `pg_dump` and its like: what they write is not read, and so they stand.
+/// Starts `pg_dump` or a similar program whose output is not read, so that it blocks.
 fn unread(database: &Database<'_>, name: &str, args: &[&str]) -> Program {
     Program::start(database.server, name, "postgres", args)
 }
 
-/// Rows die, and a vacuum leaves them: whoever holds them is named with this cure.
+/// Rows die and a vacuum leaves them: their holder is named with this cure.
 async fn holds_rows(watch: &mut Watch, admin: &Client, who: &str, cure: &str) {
     for sql in [
         "UPDATE pgbench_accounts SET abalance = abalance + 1",
@@ -50,7 +51,7 @@ async fn holds_rows(watch: &mut Watch, admin: &Client, who: &str, cure: &str) {
     assert_eq!(finding.cure, cure, "{}", finding.sentence);
 }
 
-/// The cure of those who wait, and what it rests on.
+/// The cure for the waiters, and the evidence.
 fn told(watch: &Watch) -> (String, String) {
     let finding = watch.board.finding("lock_queue").unwrap();
     let facts = finding.evidence.iter();
@@ -58,7 +59,7 @@ fn told(watch: &Watch) -> (String, String) {
     (finding.cure.clone(), facts.collect::<Vec<_>>().join("\n"))
 }
 
-/// A definition waits behind it, and then three readers: it is never the first to be ended.
+/// A definition waits behind it, then three readers: it is never the first to be ended.
 async fn is_ended_last(
     watch: &mut Watch,
     (database, admin): (&Database<'_>, &Client),
@@ -100,7 +101,7 @@ async fn is_ended_last(
     watch.calm_of("lock_queue").await;
 }
 
-/// The key asks before, and says what would be lost.
+/// The key asks for confirmation, which states the loss.
 async fn key_says_loss(watch: &mut Watch, key: char, pid: i64, lost: &str) {
     watch.keys("8").await;
     let row = |board: &Board| {
@@ -152,8 +153,8 @@ fn a_real_dump_is_let_finish() {
     });
 }
 
-/// Its first session holds all tables and is idle, the others copy: several stand in the way, and all of them are
-/// one dump.
+/// Its first session holds all locks and is idle, the others copy: several sessions block, and together they
+/// are one dump.
 #[test]
 fn a_dump_of_several_sessions_is_let_finish() {
     block_on(async {
@@ -219,7 +220,7 @@ fn a_base_backup_is_blamed_for_nothing_and_its_loss_is_said() {
     });
 }
 
-/// A subscription between two databases of one server: it needs a slot that was made before.
+/// A subscription between two databases of one server, which needs a slot created before.
 async fn subscribe(source: &Database<'_>, goal: &Database<'_>, name: &str, copy: bool) {
     let admin = source.connect().await;
     for sql in [
@@ -237,7 +238,7 @@ async fn subscribe(source: &Database<'_>, goal: &Database<'_>, name: &str, copy:
     subscriber.batch(&sql).await.unwrap();
 }
 
-/// Whoever inserts here stands, a worker of replication too.
+/// Every insert blocks here, including a replication worker's.
 const STAND: &str = "CREATE FUNCTION stand() RETURNS trigger LANGUAGE plpgsql AS
                          $$BEGIN PERFORM pg_sleep(600); RETURN NEW; END$$;";
 
@@ -276,7 +277,7 @@ fn the_initial_copy_of_a_subscription_is_let_finish() {
     });
 }
 
-/// What its worker has changed others wait for. Ended alone it would come again: its subscription comes first.
+/// Its changes block others. Ended alone it would restart, so its subscription is disabled first.
 #[test]
 fn an_apply_worker_is_stopped_by_its_subscription() {
     block_on(async {
@@ -320,7 +321,7 @@ fn an_apply_worker_is_stopped_by_its_subscription() {
             "ALTER SUBSCRIPTION \"Sub of 2\" DISABLE; SELECT pg_terminate_backend({worker})"
         );
         assert_eq!(cause.cure, cure);
-        // The cure, as it stands there.
+        // The cure, word for word.
         for sql in cause.cure.split("; ") {
             subscriber.batch(sql).await.unwrap();
         }
@@ -334,7 +335,7 @@ fn an_apply_worker_is_stopped_by_its_subscription() {
     });
 }
 
-/// It waits until all old snapshots are gone, and holds up a vacuum and a definition meanwhile.
+/// It waits until all old snapshots are gone, and meanwhile blocks a vacuum and a definition.
 #[test]
 fn who_holds_an_index_up_is_ended_and_not_the_index() {
     block_on(async {
@@ -420,7 +421,7 @@ fn an_index_that_is_built_is_let_finish() {
         let facts = evidence(&cause);
         assert!(facts.contains(lost), "{facts}");
         key_says_loss(&mut watch, 'C', builder_pid, lost).await;
-        // What was said comes true.
+        // The prediction comes true.
         for pid in [alter_pid, builder_pid] {
             let cancel = format!("SELECT pg_cancel_backend({pid})");
             admin.batch(&cancel).await.unwrap();
@@ -435,7 +436,8 @@ fn an_index_that_is_built_is_let_finish() {
     });
 }
 
-/// Without a slot the standby's feedback is held by its walsender: it would come again, the query there is the cause.
+/// Without a slot, the standby's feedback is held by its walsender, which would reconnect: the query on the
+/// standby is the cause.
 #[test]
 fn a_standby_that_holds_rows_by_its_walsender_is_not_to_be_ended() {
     block_on(async {

@@ -1,4 +1,4 @@
-//! Snapshots on a real server: who is said to keep dead rows keeps them, and nobody else is accused.
+//! Snapshots on a real server: a session reported to keep dead rows does keep them, and no other is accused.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::watch::Watch;
@@ -11,7 +11,7 @@ use htap_top::dashboard::panels::snapshots::oldest;
 use htap_top::pg::Client;
 use std::time::Duration;
 
-/// A target that a snapshot has passed while a test waits for it.
+/// Configuration with a snapshot target that is passed while a test waits.
 fn config() -> Config {
     let mut config = Config::default();
     config.targets.snapshot_age = Duration::from_secs(4);
@@ -23,13 +23,13 @@ fn gauge(board: &Board) -> &Gauge {
     gauges.find(|gauge| gauge.label == "snapshot").unwrap()
 }
 
-/// The age of the oldest snapshot, as told.
+/// The age of the oldest snapshot, as reported.
 fn age_s(board: &Board) -> Option<f64> {
     let table = board.model.rows("snapshots");
     table.get(oldest(table)?, "age_s").number()
 }
 
-/// Looks on for so many seconds of the server's time.
+/// Samples for this many seconds of the server's time.
 async fn watch_for(watch: &mut Watch, seconds: u64, mut each: impl AsyncFnMut(&Board)) {
     let patience = Patience::begin();
     while patience.seconds() < seconds {
@@ -53,7 +53,7 @@ fn innocent(board: &Board) {
     assert!(health <= Health::Good, "{:?}", gauge(board));
 }
 
-/// Rows that died before it was opened do not wait for a snapshot: VACUUM removes them under it.
+/// Rows that died before a snapshot do not wait for it: VACUUM removes them while it is held.
 #[test]
 fn dead_rows_older_than_the_snapshot_do_not_wait_for_it() {
     block_on(async {
@@ -77,12 +77,12 @@ fn dead_rows_older_than_the_snapshot_do_not_wait_for_it() {
         assert!(age_s(&watch.board) >= Some(10.0), "it is old all the same");
         let dead = watch.board.model.rows("bloat").first("n_dead").int();
         assert!(dead >= Some(90_000), "{dead:?}");
-        // What dies from now on waits.
+        // Rows that die from now on are kept.
         admin
             .batch("UPDATE pgbench_accounts SET abalance = abalance + 1")
             .await
             .unwrap();
-        // Which table it is stands in the panel that is asked less often.
+        // The table's name comes from a panel that is sampled less often.
         watch
             .until("the snapshot is named", |board| {
                 board.finding("old_snapshot").is_some_and(|finding| {
@@ -128,7 +128,7 @@ fn a_report_for_which_nothing_waits_is_not_accused() {
     });
 }
 
-/// Each statement of a READ COMMITTED transaction has a snapshot of its own.
+/// Each statement of a READ COMMITTED transaction takes its own snapshot.
 #[test]
 fn short_statements_in_a_long_transaction_hold_no_old_snapshot() {
     block_on(async {
@@ -153,7 +153,7 @@ fn short_statements_in_a_long_transaction_hold_no_old_snapshot() {
                 let age = table.get(row, "age_s").number().unwrap_or(f64::MAX);
                 assert!(age < 2.0, "{table:?}");
             }
-            // Nor does it stand before those that do harm.
+            // Nor does it precede the harmful sessions.
             let activity = board.model.rows("activity");
             let works = |row: &usize| {
                 activity.get(*row, "pid").int() == Some(reader_pid)
@@ -173,7 +173,7 @@ fn short_statements_in_a_long_transaction_hold_no_old_snapshot() {
     });
 }
 
-/// While nobody writes, a snapshot is as old as it is, and not as old as its xmin.
+/// While nobody writes, a snapshot's own age is reported, not that of its xmin.
 #[test]
 fn while_nobody_writes_a_snapshot_ages_by_the_clock() {
     block_on(async {
@@ -202,7 +202,7 @@ async fn replay_begins(primary: &Server, database: &Database<'_>) {
     assert!(primary.major() >= 13);
 }
 
-/// A standby with hot_standby_feedback and no query reports an xmin that moves on.
+/// A standby with hot_standby_feedback and no query reports an xmin that advances.
 #[test]
 fn a_healthy_standby_with_feedback_is_young() {
     block_on(async {
@@ -244,7 +244,7 @@ fn a_healthy_standby_with_feedback_is_young() {
             }
         })
         .await;
-        // A long query there holds it.
+        // A long query on the standby holds it.
         standby
             .batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pgbench_accounts")
             .await
@@ -271,7 +271,8 @@ fn a_healthy_standby_with_feedback_is_young() {
     });
 }
 
-/// What dies in the first seconds of a snapshot is not known to have died after it, until a vacuum leaves it.
+/// Rows that die in the first seconds of a snapshot are not known to have died after it until a vacuum leaves
+/// them.
 #[test]
 fn rows_that_died_at_once_are_counted_when_a_vacuum_leaves_them() {
     block_on(async {
@@ -292,7 +293,7 @@ fn rows_that_died_at_once_are_counted_when_a_vacuum_leaves_them() {
             .await
             .unwrap();
         counted(&admin, 20_000).await;
-        // Nothing dies any more.
+        // No more rows die.
         watch_for(&mut watch, 14, async |_| {}).await;
         admin.batch("VACUUM pgbench_accounts").await.unwrap();
         let told = |board: &Board| {
@@ -303,7 +304,7 @@ fn rows_that_died_at_once_are_counted_when_a_vacuum_leaves_them() {
             })
         };
         watch.until("they are told", told).await;
-        // The next one, which came after, keeps none of them.
+        // A later snapshot keeps none of them.
         let next = database.connect().await;
         next.batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pgbench_accounts")
             .await
@@ -317,7 +318,7 @@ fn rows_that_died_at_once_are_counted_when_a_vacuum_leaves_them() {
     });
 }
 
-/// Whatever it is called, the statement that ends it can be copied.
+/// The statement that ends it can be copied, whatever its name is.
 #[test]
 fn a_prepared_transaction_that_holds_rows_is_told_with_its_statements() {
     block_on(async {

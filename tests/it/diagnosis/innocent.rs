@@ -1,4 +1,5 @@
-//! On a real server: who only stands by is not accused, who is named has a part in it, and no danger is hidden by less.
+//! On a real server: bystanders are not accused, a session that is named takes part, and no danger is hidden
+//! by a lesser one.
 
 use super::watch::Watch;
 use super::{bank, cure, server};
@@ -10,7 +11,7 @@ use htap_top::dashboard::output;
 use htap_top::pg::{Client, Param};
 use std::time::Duration;
 
-/// Whether the line, or what it rests on, is about one of these backends.
+/// Returns true if the line or its evidence mentions one of these backends.
 fn accuses(cause: &Cause, pids: &[i64]) -> bool {
     pids.iter().any(|pid| {
         let named = format!("pid {pid} ");
@@ -22,8 +23,8 @@ fn accuses(cause: &Cause, pids: &[i64]) -> bool {
     })
 }
 
-/// One sleeps, one is idle, one has an open transaction that holds nothing: the 99th percentile is missed since six
-/// others read a table without an index.
+/// One session sleeps, one is idle, one has an open transaction that holds nothing: p99 is missed because six
+/// others scan a table without an index.
 #[test]
 #[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn bystanders_are_not_named_for_a_missed_p99() {
@@ -63,7 +64,7 @@ fn bystanders_are_not_named_for_a_missed_p99() {
         )
         .await;
         let mut config = Config::default();
-        // What each point query misses, however fast it is.
+        // Every point query misses this, however fast it is.
         config.targets.oltp_p99_ms = 0.000_001;
         let mut watch = Watch::begin(&database, config).await;
         for _ in 0..10 {
@@ -97,7 +98,7 @@ fn bystanders_are_not_named_for_a_missed_p99() {
                 && cause.sentence.contains("noidx")
         };
         watch.until("the scans are told", told).await;
-        // The line rests on both.
+        // The line is based on both.
         let rules = ["processors", "seq_scans"];
         watch
             .until("both rules tell it", |board| {
@@ -117,7 +118,7 @@ fn bystanders_are_not_named_for_a_missed_p99() {
     });
 }
 
-/// A view that is late, as it may be every day, hides neither ids that run out nor a lost slot.
+/// A late view, which may be an everyday event, hides neither the exhaustion of ids nor a lost slot.
 #[test]
 fn a_danger_is_told_before_a_late_view() {
     block_on(async {
@@ -217,7 +218,7 @@ fn idle_connections_of_one_application_are_told_by_its_name() {
     });
 }
 
-/// It fits memory by the planner's guess, and does not.
+/// By the planner's estimate it fits into memory, but it does not.
 #[test]
 fn a_hash_aggregate_on_disk_is_told_while_its_files_are_there() {
     block_on(async {
@@ -249,7 +250,7 @@ fn a_hash_aggregate_on_disk_is_told_while_its_files_are_there() {
     });
 }
 
-/// Whoever owns a view refreshes it as he likes: its usual age is no target that somebody set.
+/// The owner of a view refreshes it at will: its usual age is not a target that somebody set.
 #[test]
 fn a_strangers_view_is_no_missed_target() {
     block_on(async {
@@ -290,7 +291,7 @@ fn a_strangers_view_is_no_missed_target() {
             gauges.filter(|gauge| gauge.label == "fresh").count()
         };
         assert_eq!(fresh(&watch.board), 0, "nobody set a target");
-        // A target that somebody set is judged, however late the other one is.
+        // A target that somebody set is judged, however late the other view is.
         let mut config = Config::default();
         let target = Duration::from_secs(3);
         config.freshness.insert("public.told".into(), target);

@@ -1,4 +1,5 @@
-//! Names that no screen shows as they are, on a real server: what is compared with them is the name, not what is shown.
+//! Names that no screen shows unchanged, on a real server: comparisons use the raw name, not the displayed
+//! one.
 
 use super::bank;
 use super::watch::Watch;
@@ -38,7 +39,7 @@ fn an_extension_in_a_schema_of_any_name_is_read() {
             let feed = watch.board.model.feed_named("statements");
             let feed = feed.and_then(|id| watch.board.model.feed(id)).unwrap();
             assert!(patience.lasts(), "{:?}", feed.sampling.error);
-            // Listed are those that ran between two looks.
+            // Only statements that ran between two samples are listed.
             teller
                 .batch("SELECT count(*) FROM pgbench_accounts")
                 .await
@@ -48,7 +49,7 @@ fn an_extension_in_a_schema_of_any_name_is_read() {
     });
 }
 
-/// Two views that look the same: the age that is wanted of the one is not wanted of the other.
+/// Two views that look the same: a target for one does not apply to the other.
 #[test]
 fn the_age_wanted_of_a_view_is_not_wanted_of_its_double() {
     block_on(async {
@@ -86,7 +87,7 @@ fn the_age_wanted_of_a_view_is_not_wanted_of_its_double() {
             "{told:?}"
         );
         assert!(told.contains(&("public.a b".into(), None)), "{told:?}");
-        // The first is the one that has a target. What is done to it is written down by both names.
+        // The first one has a target. The audit file records both names of its refresh.
         let _ = watch.board.keys("7r");
         let effects = watch.board.keys("y");
         let views = effects.iter().filter_map(|effect| match effect {
@@ -101,7 +102,7 @@ fn the_age_wanted_of_a_view_is_not_wanted_of_its_double() {
     });
 }
 
-/// A role that looks like the one that a rule is about.
+/// A role that looks like the one named by a rule.
 #[test]
 fn a_rule_of_the_guard_is_about_names_as_they_are() {
     block_on(async {

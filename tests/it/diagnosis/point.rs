@@ -1,4 +1,5 @@
-//! The point query, of which p99 is: who holds it up is named although nobody else waits, and who does not is not.
+//! The point query, which p99 measures: its blocker is named even if nobody else waits, and a session that
+//! does not block it is not.
 
 use super::blockers::{queued, waits};
 use super::watch::Watch;
@@ -8,7 +9,7 @@ use crate::it::server::{Patience, block_on, pid};
 use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::{Cause, Health};
 
-/// The point query reads an account.
+/// Configuration whose point query reads an account.
 fn config() -> Config {
     let mut config = Config::default();
     let sql = "SELECT a.abalance FROM public.pgbench_accounts AS a WHERE a.aid = 1";
@@ -16,7 +17,7 @@ fn config() -> Config {
     config
 }
 
-/// Times the point query until the board satisfies; the cause line then.
+/// Times the point query until the condition holds; returns the cause line.
 async fn failing(watch: &mut Watch, what: &str, good: impl Fn(&Cause) -> bool) -> Cause {
     let patience = Patience::begin();
     loop {
@@ -63,7 +64,7 @@ fn who_locks_the_point_querys_table_is_named_though_nobody_else_waits() {
         let ended = |cause: &Cause| names(cause, "which locked public.pgbench_accounts until");
         let cause = failing(&mut watch, "it was", ended).await;
         assert_eq!(cause.cure, "L the log");
-        // So that it ends: none fails any more.
+        // The finding ends once no point query fails any more.
         watch
             .until("it is over", |board| board.finding("point_query").is_none())
             .await;
@@ -80,7 +81,8 @@ fn who_locks_the_point_querys_table_is_named_though_nobody_else_waits() {
     });
 }
 
-/// A dump reads the table, which hinders nobody; a definition waits for the dump, and the point query behind that.
+/// A dump reads the table, which blocks nobody; a definition waits for the dump, and the point query waits
+/// behind that.
 #[test]
 fn a_definition_that_waits_before_the_point_query_is_part_of_its_cause() {
     block_on(async {
@@ -112,7 +114,7 @@ fn a_definition_that_waits_before_the_point_query_is_part_of_its_cause() {
     });
 }
 
-/// The point query waits for none of them: that it is slow has another cause.
+/// The point query waits for none of them, so it is slow for another reason.
 #[test]
 fn a_queue_for_another_table_explains_no_missed_p99() {
     block_on(async {
@@ -133,7 +135,7 @@ fn a_queue_for_another_table_explains_no_missed_p99() {
             reading.push(waits(&database, &admin, "SELECT * FROM big").await.1);
         }
         let mut config = config();
-        // What each point query misses, however fast it is.
+        // Every point query misses this, however fast it is.
         config.targets.oltp_p99_ms = 0.000_001;
         let mut watch = Watch::begin(&database, config).await;
         let told = |board: &Board| {
@@ -142,7 +144,8 @@ fn a_queue_for_another_table_explains_no_missed_p99() {
             let bad: Vec<&str> = bad.map(|gauge| gauge.label).collect();
             queued(4)(board) && ["p99", "locks"].iter().all(|label| bad.contains(label))
         };
-        // Points count for 30 s of the board's clock, which may pass faster than the queue's: more are timed meanwhile.
+        // Measurements count for 30 s of the board's clock, which may pass faster than the queue forms:
+        // meanwhile more are made.
         let patience = Patience::begin();
         while !told(&watch.board) {
             assert!(patience.lasts(), "{:#?}", watch.board.model.gauges);

@@ -1,4 +1,4 @@
-//! Troubles that make no noise, made on a real server: each is told.
+//! Silent troubles on a real server: each is reported.
 
 use super::watch::Watch;
 use super::{bank, cure, server};
@@ -34,7 +34,7 @@ fn a_failing_archiver_is_told_until_it_works() {
         }
         let patience = Patience::begin();
         while watch.board.finding("archiver").is_some() {
-            // It waits a minute after three failures, unless there is more to do.
+            // After three failures the archiver waits a minute, unless there is more to do.
             assert!(
                 patience.seconds() < 90,
                 "{:?}",
@@ -134,7 +134,7 @@ fn sequential_scans_for_want_of_an_index_are_told_with_their_reader() {
     });
 }
 
-/// A logical slot that nobody reads keeps rows of the catalogues, and of nothing else.
+/// A logical slot that nobody reads keeps rows of the system catalogues only.
 #[test]
 fn a_slot_that_keeps_the_catalogues_bloated_is_named_with_its_cure() {
     block_on(async {
@@ -180,7 +180,7 @@ fn a_slot_that_keeps_the_catalogues_bloated_is_named_with_its_cure() {
     });
 }
 
-/// An integer column ends where its bigint sequence does not.
+/// An integer column is exhausted before its bigint sequence.
 #[test]
 fn a_sequence_near_the_end_of_its_column_is_told() {
     block_on(async {
@@ -190,7 +190,7 @@ fn a_sequence_near_the_end_of_its_column_is_told() {
         let mut watch = Watch::begin(&database, Config::default()).await;
         watch.look(1_000).await;
         assert_eq!(watch.board.finding("sequences"), None);
-        // `alone` fills no column.
+        // `alone` belongs to no column.
         admin
             .batch(
                 "CREATE SEQUENCE alone MAXVALUE 100; SELECT setval('alone', 97);
@@ -252,7 +252,7 @@ fn a_sequence_near_the_end_of_its_column_is_told() {
     });
 }
 
-/// What switches autovacuum on, and what vacuums at once.
+/// The statements that switch autovacuum on and that vacuum at once.
 fn cures(watch: &Watch) -> (String, String) {
     let finding = watch.board.finding("dead_rows").unwrap();
     let mut facts = finding.evidence.iter();
@@ -260,7 +260,8 @@ fn cures(watch: &Watch) -> (String, String) {
     (finding.cure.clone(), by_hand.clone())
 }
 
-/// A relation is its heap and its TOAST: dead rows there are seen, and that autovacuum does not come.
+/// A relation consists of its heap and its TOAST table: dead rows in the latter are reported, as well as
+/// missing autovacuum.
 #[test]
 fn dead_rows_in_toast_are_told() {
     block_on(async {
@@ -305,7 +306,7 @@ fn dead_rows_in_toast_are_told() {
         cure(&admin, &switch).await;
         cure(&admin, &vacuum).await;
         watch.calm_of("dead_rows").await;
-        // Whatever the table is called.
+        // The statement works whatever the table's name is.
         admin
             .batch(
                 "CREATE SCHEMA \"Sch\"; CREATE TABLE \"Sch\".\"od\"\"d\n'name\" WITH (autovacuum_enabled = off) AS
@@ -362,8 +363,8 @@ fn an_idle_holder_of_an_advisory_lock_is_named() {
     });
 }
 
-/// A transaction of hundreds of subtransactions, among two hundred thousand others: readers look up its rows' ids in
-/// more pages than there are buffers for.
+/// A transaction with hundreds of subtransactions among two hundred thousand others: to look up the ids of
+/// its rows, readers need more pages than there are buffers.
 #[test]
 fn waits_for_subtransactions_are_told_with_the_transaction_to_end() {
     block_on(async {
@@ -415,7 +416,7 @@ fn waits_for_subtransactions_are_told_with_the_transaction_to_end() {
     });
 }
 
-/// Off for the TOAST alone, for the table, or for the server.
+/// Autovacuum is off for the TOAST table, for the table, or for the server.
 #[test]
 fn dead_rows_for_which_autovacuum_does_not_come_are_told_with_what_switches_it_on() {
     block_on(async {

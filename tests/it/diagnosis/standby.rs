@@ -1,4 +1,4 @@
-//! Replication on real servers: a standby that does not follow, and a primary that has lost one.
+//! Replication on real servers: a standby that does not follow, and a primary that has lost a standby.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::watch::Watch;
@@ -108,7 +108,7 @@ fn a_standby_whose_primary_is_gone_is_told() {
     });
 }
 
-/// The WAL that the standby asks for was removed: its receiver starts, is refused, and starts again.
+/// The WAL that the standby requests was removed: its receiver starts, is refused, and starts again.
 #[test]
 fn a_standby_whose_wal_was_removed_is_told() {
     block_on(async {
@@ -122,7 +122,7 @@ fn a_standby_whose_wal_was_removed_is_told() {
         let replica = server.replica();
         let there = standby(&replica, &database).await;
         let client = there.connect().await;
-        // Nobody to receive from for as long as it takes to remove what it needs.
+        // The standby has no primary while the WAL it needs is removed.
         let conninfo = client
             .query("SELECT current_setting('primary_conninfo') AS c", &[])
             .await
@@ -174,7 +174,7 @@ fn a_primary_tells_a_standby_that_vanished_and_one_that_commits_wait_for() {
         let replica = server.replica();
         let _there = standby(&replica, &database).await;
         let mut watch = Watch::begin(&database, Config::default()).await;
-        // A look a second: it is there for a while before it counts.
+        // One sample per second: it must exist for a while before it counts.
         watch
             .until("it is there", |board| {
                 board.model.rows("replication").first("state").text() == Some("streaming")
@@ -265,7 +265,7 @@ fn a_slot_that_is_left_behind_and_one_that_is_dropped_are_told() {
     });
 }
 
-/// One look, as a script takes it.
+/// A single run, as in a script.
 fn once(conninfo: &str) -> (Option<i32>, String) {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_htap-top"))
         .args(["once", conninfo, "--check", "--wait", "30s"])
@@ -319,7 +319,7 @@ fn one_look_at_a_standby_to_which_nothing_comes_tells_why() {
             told.contains("(ALTER SYSTEM SET primary_conninfo = "),
             "{told}"
         );
-        // What comes by an archive is not received: how old it is tells.
+        // WAL from an archive is not received, so only its age shows.
         set(&["restore_command = 'false'"]).await;
         let (code, told) = once(&conninfo);
         assert_eq!(code, Some(0), "{told}");

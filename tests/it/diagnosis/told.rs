@@ -1,5 +1,5 @@
-//! Rules on answers as a server gives them: from which figures on they speak, and in which words, where a
-//! real server comes to those figures slowly.
+//! Rules on prepared answers: the thresholds from which they report, and their wording, for figures that a
+//! real server reaches slowly.
 
 use crate::it::board::{Board, activity, table};
 use htap_top::config::Config;
@@ -12,13 +12,13 @@ fn board() -> Board {
     board
 }
 
-/// What a rule finds once the activity is answered, which is when all are asked.
+/// Returns a rule's finding after answering the activity panel, when all rules are evaluated.
 fn found(board: &mut Board, rule: &str, backends: &[&str]) -> Option<Finding> {
     let _ = board.answer("activity", activity(backends));
     board.finding(rule).cloned()
 }
 
-/// A report that sorts for twenty seconds.
+/// A report that has sorted for twenty seconds.
 const REPORT: &str =
     "777|shop|reports|metabase|client backend|active|||20.0|20.0|||||SELECT 1|b|x|q|false";
 
@@ -141,7 +141,7 @@ fn a_view_that_is_always_being_refreshed_starves_autovacuum() {
     );
 }
 
-/// A view that is a second late must not hide that the server will refuse writes.
+/// A view that is a second late must not hide that the server will soon refuse writes.
 #[test]
 fn what_does_most_damage_is_told_first_and_the_others_are_counted() {
     let mut board = board();
@@ -183,7 +183,7 @@ fn what_does_most_damage_is_told_first_and_the_others_are_counted() {
     }
 }
 
-/// Each waits for nobody, holds nothing and takes nothing: none of them makes others slow.
+/// None of them waits, holds or uses anything: they make no other session slow.
 const BYSTANDERS: [&str; 3] = [
     "11|shop|job|cron|client backend|active|Timeout|PgSleep|500.0|500.0|||||SELECT pg_sleep(600)|b|x|q|false",
     "12|shop|app|checkout|client backend|idle|Client|ClientRead|900.0||||||SELECT 1|b||q|false",
@@ -204,7 +204,7 @@ fn bystanders_do_not_explain_a_missed_target() {
         "{}",
         finding.sentence
     );
-    // Many that compute at once, over the minute as well.
+    // Many that compute at once, also on average over the minute.
     let scan = |pid: i64| {
         format!(
             "{pid}|shop|shop_app|web|client backend|active|||0.3|0.3|||||SELECT * FROM noidx WHERE k = 7|b|x|q|false"
@@ -253,7 +253,7 @@ fn what_is_well_is_not_called_a_danger() {
         let _ = board.tick(1_000);
         let _ = board.answer("database", counters(1_000 + second, second * 500));
     }
-    // Three hundred idle sessions of one application, on a server that takes more.
+    // Three hundred idle sessions of one application, on a server that allows more.
     let sessions = table(
         "datname|usename|application_name|state|waiting|n",
         &[
@@ -275,7 +275,7 @@ fn what_is_well_is_not_called_a_danger() {
     );
     assert_eq!(gauge(&board, "oltp pool"), Some(Health::Warning));
     assert_eq!(board.model.cause.rule, "connections");
-    // Of a view of which nobody wants an age none is late.
+    // A view without a target is never late.
     let columns =
         "relid|view|populated|refreshed_s|concurrent_ok|may_refresh|on_standby|refresh_waiting";
     let view = table(
@@ -287,7 +287,7 @@ fn what_is_well_is_not_called_a_danger() {
     assert_eq!(gauge(&board, "fresh"), None);
 }
 
-/// A cure that is refused here is not offered: it is told where, or who.
+/// A cure that would be refused here is replaced by the server or role that can do it.
 #[test]
 fn a_view_that_we_cannot_refresh_is_told_with_where_or_who() {
     let columns = "relid|view|owner|populated|refreshed_s|concurrent_ok|may_refresh|on_standby|refresh_waiting";

@@ -1,4 +1,4 @@
-//! A dashboard's model whose statements a real server answers, one interval after the other.
+//! A dashboard's model whose statements a real server answers, interval by interval.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use crate::it::board::{Board, requests};
@@ -11,7 +11,7 @@ use htap_top::pg::sampler::SessionId;
 use htap_top::pg::{Client, Settings};
 use std::time::Duration;
 
-/// A model, and the session that answers it.
+/// A model, and the session that answers its queries.
 pub struct Watch {
     pub board: Board,
     session: Client,
@@ -22,7 +22,7 @@ impl Watch {
         Self::begin_as(database, "postgres", config).await
     }
 
-    /// As [`Self::begin`], with another role's privileges.
+    /// Like [`Self::begin`], with another role's privileges.
     pub async fn begin_as(database: &Database<'_>, user: &str, config: Config) -> Self {
         let target = database.target_of(user).with_application_name("htap-top");
         let settings = Settings::of_monitor(Duration::from_secs(20));
@@ -38,7 +38,7 @@ impl Watch {
         let facts = panels::statement("facts", major).unwrap();
         let facts = session.query(facts, &[]).await.unwrap();
         let mut effects = board.answer("facts", facts);
-        // What was asked when the sessions opened is not served by itself.
+        // Queries sent when the sessions opened have to be answered explicitly.
         let extensions = panels::statement("extensions", major).unwrap();
         let extensions = session.query(extensions, &[]).await.unwrap();
         effects.extend(board.answer("extensions", extensions));
@@ -47,18 +47,18 @@ impl Watch {
         watch
     }
 
-    /// Lets `ms` pass, and answers what is asked.
+    /// Lets `ms` pass, and answers the queries.
     pub async fn look(&mut self, ms: u64) {
         let effects = self.board.tick(ms);
         self.serve(effects).await;
     }
 
-    /// Times point queries, and tells how long they took and how many failed.
+    /// Times point queries, and reports their latencies and the number of failures.
     pub async fn time_points(&mut self) {
         self.time(25).await;
     }
 
-    /// As [`Self::time_points`], so many.
+    /// Like [`Self::time_points`], with `n` queries.
     #[expect(clippy::disallowed_methods, reason = "latencies as they are")]
     pub async fn time(&mut self, n: usize) {
         let sql = self.board.model.config.canary.sql.clone();
@@ -102,7 +102,7 @@ impl Watch {
         }
     }
 
-    /// Looks until the board satisfies; the cause line then.
+    /// Samples until the condition holds; returns the cause line.
     pub async fn until(&mut self, what: &str, good: impl Fn(&Board) -> bool) -> Cause {
         let patience = Patience::begin();
         loop {
@@ -120,10 +120,10 @@ impl Watch {
         }
     }
 
-    /// Its cure was done: within two intervals of what it looks at the rule says nothing any more.
+    /// Checks after a cure that the rule finds nothing within two intervals of its feeds.
     pub async fn calm_of(&mut self, rule: &str) {
         for _ in 0..4 {
-            // The slowest feed of a rule is asked every ten seconds.
+            // The slowest feed of a rule has an interval of ten seconds.
             self.look(5_000).await;
         }
         let model = &self.board.model;

@@ -33,7 +33,7 @@ fn clocks_that_differ_are_found() {
     });
 }
 
-/// One message of the server: its type and the whole of it.
+/// Reads one message of the server: its type and all of its bytes.
 fn message(server: &mut UnixStream) -> (u8, Vec<u8>) {
     let mut head = [0; 5];
     server.read_exact(&mut head).unwrap();
@@ -44,7 +44,7 @@ fn message(server: &mut UnixStream) -> (u8, Vec<u8>) {
     (head[0], whole)
 }
 
-/// Everything up to ReadyForQuery, and whether that ends a transaction.
+/// Reads everything up to ReadyForQuery; true if that ends a transaction.
 fn answer(server: &mut UnixStream) -> (Vec<u8>, bool) {
     let mut all = Vec::new();
     loop {
@@ -56,7 +56,7 @@ fn answer(server: &mut UnixStream) -> (Vec<u8>, bool) {
     }
 }
 
-/// Opens a connection of the pool: the connection, and what a client is greeted with.
+/// Opens a connection of the pool; returns it with the greeting for a client.
 fn opened(server: &Server, dbname: &str) -> (UnixStream, Vec<u8>) {
     let path = server
         .socket_dir()
@@ -71,7 +71,7 @@ fn opened(server: &Server, dbname: &str) -> (UnixStream, Vec<u8>) {
     (stream, greeting)
 }
 
-/// A pooler that lends the one connection it has to the one client that comes, greeted as the server greeted it.
+/// A pooler that lends its only connection to its only client, with the server's greeting.
 fn lend(listener: &UnixListener, (mut server, greeting): (UnixStream, Vec<u8>)) {
     let (mut client, _) = listener.accept().unwrap();
     let mut length = [0; 4];
@@ -84,7 +84,7 @@ fn lend(listener: &UnixListener, (mut server, greeting): (UnixStream, Vec<u8>)) 
     let _ = std::io::copy(&mut server, &mut client);
 }
 
-/// PgBouncer names a process id of its own making; this one passes the real one on.
+/// PgBouncer invents a process id; this pooler passes the real one on.
 #[test]
 fn a_backend_that_was_there_before_is_a_poolers() {
     block_on(async {

@@ -1,11 +1,11 @@
-//! What is wrong is found, with the statement that mends it; and where it was run, it is found no more.
+//! Every trouble is found with the statement that fixes it, and no longer after that was run.
 
 use super::{each, examined, found, is_sound, of, shop};
 use crate::it::server::{Order, Patience, Server, block_on, shared};
 use htap_top::doctor::{Examination, Severity, Status, check};
 use htap_top::pg::Client;
 
-/// A server for which much was forgotten. Forced vacuums come early, and autovacuum not at all.
+/// A neglected server: forced vacuums come early, and autovacuum never runs.
 fn neglected() -> Server {
     let settings = [
         ("htap_top.throw_away", "off"),
@@ -26,7 +26,7 @@ fn neglected() -> Server {
     })
 }
 
-/// Severity and cure of a finding.
+/// Checks severity and cure of a finding.
 #[track_caller]
 fn tells(examination: &Examination, check: &str, subject: &str, severity: Severity, cure: &str) {
     let finding = found(examination, check, subject);
@@ -38,7 +38,7 @@ async fn rows(client: &Client, sql: &str) -> usize {
     client.query(sql, &[]).await.unwrap().rows.len()
 }
 
-/// Check, subject, severity, and what is in the cure.
+/// Check, subject, severity, and a part of the cure.
 type Expected = (&'static str, &'static str, Severity, &'static str);
 
 const LACKS: [Expected; 15] = [
@@ -152,7 +152,7 @@ fn what_a_server_lacks_is_found() {
         for (check, subject, severity, cure) in LACKS {
             tells(&told, check, subject, severity, cure);
         }
-        // As a role that has limits of its own the server's default is not seen, and nothing is hidden by that.
+        // A role with its own limits does not see the server's default, and that hides nothing.
         each(&admin, &["ALTER ROLE a SET statement_timeout = '5s'"]).await;
         let told = examined(&database, "a").await;
         tells(
@@ -246,7 +246,7 @@ fn ids_that_run_out_and_prepared_transactions_are_found() {
             of(&examined(&database, "postgres").await, "wraparound").status(),
             Status::Ok
         );
-        // Each block that catches is a subtransaction with an id of its own.
+        // Each block that catches an exception is a subtransaction with its own id.
         let burn = "DO $$BEGIN FOR i IN 1..210000 LOOP BEGIN INSERT INTO t VALUES (i); EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP; END$$";
         admin.batch(burn).await.unwrap();
         let told = examined(&database, "postgres").await;
@@ -312,7 +312,7 @@ fn what_views_lack_is_found() {
             Severity::Warning,
             "DROP INDEX CONCURRENTLY s.broken_key",
         );
-        // Built again, it would fail again: what is said first is how to find the equal rows.
+        // A rebuild would fail again, so the cure begins with a query for the duplicate rows.
         let cure = found(&told, "indexes", "s.broken_key").cure.as_str();
         let look = cure.split(';').next().unwrap();
         assert!(look.ends_with("HAVING count(*) > 1"), "{cure}");
@@ -326,7 +326,7 @@ fn what_views_lack_is_found() {
             "restart the server",
         );
         found(&told, "rules", "late_view");
-        // What it says is what mends it.
+        // The cure as written fixes it.
         let cure = found(&told, "views", "s.keyed").cure.as_str().to_owned();
         each(
             &admin,
@@ -338,7 +338,7 @@ fn what_views_lack_is_found() {
     });
 }
 
-/// Counters reach the views a moment after the statement.
+/// Counters become visible a moment after the statement.
 async fn until_found(
     database: &crate::it::server::Database<'_>,
     check: &str,
@@ -489,7 +489,7 @@ fn months_that_are_missing_are_found() {
             "ALTER TABLE public.caught DETACH PARTITION public.caught_rest; ",
         );
         assert_eq!(of(&told, "partitions").findings.len(), 4);
-        // Each run makes a month; the last one asked for is the next.
+        // Each run creates a month; the last one requested is the next month.
         for _ in 0..2 {
             let told = examined(&database, "postgres").await;
             let cure = found(&told, "partitions", "public.bare")
@@ -639,7 +639,7 @@ fn a_standby_is_told_from_a_primary() {
         is_sound(&told, "standby");
         tells(&told, "standby", "standby", Severity::Info, "--olap");
         found(&told, "standby", "hot_standby_feedback");
-        // What cannot be done here is told with where it can.
+        // A cure that is impossible here names the server where it is possible.
         let cure = &found(&told, "indexes", "public.twice_key").cure;
         assert!(
             cure.as_str()
@@ -659,7 +659,7 @@ fn a_standby_is_told_from_a_primary() {
     });
 }
 
-/// Whoever is made a member of a superuser is one.
+/// A member of a superuser's role is a superuser.
 #[test]
 fn no_role_is_told_to_become_a_superuser_for_a_refresh() {
     block_on(async {
@@ -690,7 +690,7 @@ fn no_role_is_told_to_become_a_superuser_for_a_refresh() {
     });
 }
 
-/// Names that no screen shows as they are: the cure can be copied all the same.
+/// Names that no screen shows unchanged: the cure can be copied nevertheless.
 #[test]
 fn a_cure_is_valid_whatever_the_name_is() {
     let server = Server::start(&Order::default());

@@ -1,4 +1,4 @@
-//! What goes wrong in silence until it is too late.
+//! Troubles that stay silent until it is too late.
 
 use super::{examined, found};
 use crate::it::server::{Order, Server, block_on, until};

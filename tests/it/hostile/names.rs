@@ -1,22 +1,22 @@
-//! The names that our SQL uses: of functions, types, operators and relations, where it does not say their schema.
+//! The names in this program's SQL: functions, types, operators and relations without a schema.
 
 use regex::Regex;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::LazyLock;
 
-/// Unqualified names, and where one was found.
+/// Unqualified names, each with a place where it was found.
 #[derive(Default)]
 pub struct Names {
     pub functions: BTreeSet<String>,
     pub types: BTreeSet<String>,
-    /// Every word: a type may stand in a declaration, a list of columns or of arguments, a result or a constant.
+    /// Every word: a type may be in a declaration, a list of columns or arguments, a result or a constant.
     pub words: BTreeSet<String>,
     pub operators: BTreeSet<String>,
     pub relations: BTreeSet<String>,
 }
 
-/// Words of the grammar that stand where a name would, and are looked up nowhere.
+/// Words of the grammar in the position of names, which are not looked up.
 const GRAMMAR: [&str; 30] = [
     "int",
     "integer",
@@ -74,7 +74,7 @@ static RELATION: LazyLock<Regex> = LazyLock::new(|| {
     .unwrap()
 });
 
-/// All text that is SQL: the files of `queries`, and the string literals of `src` that begin as a statement does.
+/// All SQL texts: the files of `queries`, and the string literals in `src` that begin like a statement.
 pub fn texts(root: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut open = vec![root.join("queries"), root.join("src")];
@@ -87,7 +87,7 @@ pub fn texts(root: &Path) -> Vec<(String, String)> {
                 Some("sql") => found.push((name, std::fs::read_to_string(&path).unwrap())),
                 Some("rs") => {
                     let text = std::fs::read_to_string(&path).unwrap();
-                    // Tests of a room are sent nowhere; what the diagnosis says is for people.
+                    // Tests of a room are not sent; sentences of the diagnosis are for people.
                     let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
                     if name.contains("src/dashboard/diagnosis") {
                         continue;
@@ -102,13 +102,13 @@ pub fn texts(root: &Path) -> Vec<(String, String)> {
     found
 }
 
-/// Whether a literal is a statement or the beginning of one.
+/// Returns true if a literal is a statement or the beginning of one.
 fn is_sql(text: &str) -> bool {
     let begins = &*BEGINS;
     begins.is_match(text)
 }
 
-/// The string literals of a Rust source, outside of comments and tests of characters.
+/// The string literals of a Rust source, outside of comments and character literals.
 pub fn literals(source: &str) -> Vec<String> {
     let token = &*TOKEN;
     let found = token.captures_iter(source).filter_map(|found| {
@@ -128,12 +128,13 @@ pub fn literals(source: &str) -> Vec<String> {
     found.collect()
 }
 
-/// A statement without comments and constants; what `format()` puts together is left in place of its constants.
+/// A statement without comments and constants; the templates of `format()` are kept in place of its
+/// constants.
 fn bare(sql: &str) -> String {
     let token = &*TOKEN_;
     let bare = token.replace_all(sql, |found: &regex::Captures<'_>| {
         let found = &found[0];
-        // Statements within a statement.
+        // Statements inside a statement.
         let within = found
             .strip_prefix('\'')
             .and_then(|rest| rest.strip_suffix('\''));
@@ -142,14 +143,14 @@ fn bare(sql: &str) -> String {
             None => " 0 ".to_owned(),
         }
     });
-    // Of what is qualified, and a name in quotes, nothing is left.
+    // Qualified names and quoted names are removed.
     let qualified =
         Regex::new(r#"OPERATOR\([a-z_.]+[^)]*\)|"(?:""|[^"])*"|\$[a-z]*\$|%[0-9]*\$?[sIL]"#)
             .unwrap();
     qualified.replace_all(&bare, " 0 ").into_owned()
 }
 
-/// The names that a statement finds by its search path.
+/// The names that a statement looks up in its search path.
 pub fn of(sql: &str, names: &mut Names) {
     let words = WORD.captures_iter(sql).map(|found| found[1].to_owned());
     names.words.extend(words);
@@ -177,7 +178,7 @@ pub fn of(sql: &str, names: &mut Names) {
     names
         .relations
         .extend(relations.map(|found| found[1].to_owned()));
-    // A star for all columns, and what assigns in PL/pgSQL or names an argument, are none.
+    // A star for all columns, and the signs of PL/pgSQL assignments or named arguments, are no operators.
     let signs = sql.replace(":=", " ").replace("=>", " ");
     names.operators.extend(
         operator

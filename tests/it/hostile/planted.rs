@@ -1,5 +1,5 @@
-//! Whatever a plain role plants in `public`, no session of ours finds it, whoever we are; and what is planted has every
-//! name that our SQL uses.
+//! Objects that a plain role plants in `public` are found by no session of this program, whatever its role;
+//! and for every name in this program's SQL one is planted.
 
 #[path = "names.rs"]
 mod names;
@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Plants, as a plain role, what may be found in place of PostgreSQL's own: operators that fit better, and all
-/// functions, relations and types where a search path looks in public first.
+/// Plants, as a plain role, replacements for PostgreSQL's own objects: operators that match better, and
+/// functions, relations and types of all names, for search paths with public first.
 async fn plant(admin: &Client, database: &Database<'_>) {
     admin
         .batch(&format!(
@@ -26,7 +26,8 @@ async fn plant(admin: &Client, database: &Database<'_>) {
     planter.batch(include_str!("traps.sql")).await.unwrap();
 }
 
-/// What is there once the shop is: traps of the names of its relations, in front of where its roles look for them.
+/// Plants more once the shop is installed: objects named like its relations, in schemas searched before the
+/// right ones.
 async fn plant_more(admin: &Client, database: &Database<'_>) {
     let planter = database.connect_as("planter").await;
     let sql = "DO $$ DECLARE name text; BEGIN
@@ -45,7 +46,7 @@ async fn plant_more(admin: &Client, database: &Database<'_>) {
     }
 }
 
-/// What each role may run, in order: before it the shop is installed, after it removed.
+/// The commands that each role may run, in order; the shop is installed before and removed after.
 const COMMANDS: [(&str, &[&str]); 7] = [
     ("postgres", &["init --scale 0.002 --days 40", "init"]),
     (
@@ -112,7 +113,7 @@ const COMMANDS: [(&str, &[&str]); 7] = [
     ("postgres", &["init --uninstall --yes"]),
 ];
 
-/// Runs a command as a role; nothing that is planted may be touched meanwhile, and nothing else refused.
+/// Runs a command as a role; meanwhile no planted object may be touched, and nothing else refused.
 fn run(server: &Server, database: &Database<'_>, role: &str, line: &str, folder: &Path) {
     let log = || std::fs::read_to_string(server.socket_dir().join("postgres.log")).unwrap();
     let before = log().len();
@@ -144,14 +145,14 @@ fn run(server: &Server, database: &Database<'_>, role: &str, line: &str, folder:
     );
 }
 
-/// Names of what is planted.
+/// Names of planted objects.
 async fn planted(admin: &Client, sql: &str) -> BTreeSet<String> {
     let table = admin.query(sql, &[]).await.unwrap();
     let names = (0..table.rows.len()).filter_map(|row| table.get(row, "name").text());
     names.map(str::to_owned).collect()
 }
 
-/// Everything that our SQL finds by its search path has a trap, or is nobody's.
+/// Every name that this program's SQL looks up in its search path is planted, or does not exist.
 async fn every_name_has_its_trap(admin: &Client) {
     let texts = names::texts(Path::new(env!("CARGO_MANIFEST_DIR")));
     assert!(texts.len() > 300, "{} texts", texts.len());
@@ -194,7 +195,7 @@ async fn every_name_has_its_trap(admin: &Client) {
     ] {
         let theirs = planted(admin, &all.replace("{}", "pg_catalog")).await;
         let traps = planted(admin, &all.replace("{}", "public")).await;
-        // What PostgreSQL has under this name could be had from public instead.
+        // PostgreSQL's own objects of these names could be replaced from public.
         let found: Vec<&String> = used.iter().filter(|name| theirs.contains(*name)).collect();
         let bare: Vec<&&String> = found
             .iter()
@@ -267,7 +268,7 @@ fn names_are_found_in_statements() {
     assert_eq!(list(&names.operators), "* <> || ~");
 }
 
-/// What is sent to a server in another encoding must be the same in all of them.
+/// SQL is sent to servers with other encodings, so it must be the same bytes in all of them.
 #[test]
 fn sql_in_sources_is_ascii() {
     let texts = names::texts(Path::new(env!("CARGO_MANIFEST_DIR")));

@@ -1,5 +1,5 @@
-//! Databases of several encodings on one server, and bytes that are text in none of them: each panel has its
-//! rows, a text that cannot be read costs itself, and the server's log has no line of it.
+//! Databases of several encodings on one server, and bytes that are valid text in none of them: each panel
+//! has its rows, an unreadable text affects only itself, and nothing appears in the server's log.
 
 use super::super::facts;
 use super::super::server::{Database, Order, Server, block_on, until};
@@ -24,7 +24,7 @@ const PANELS: [&str; 12] = [
     "statements",
 ];
 
-/// A psql that sends these bytes as they are.
+/// A psql that sends these bytes unchanged.
 fn psql(database: &Database<'_>, encoding: &str, statements: &[u8]) -> Child {
     let mut child = Command::new("psql")
         .args(["-Xqd", &database.conninfo("postgres")])
@@ -39,7 +39,7 @@ fn psql(database: &Database<'_>, encoding: &str, statements: &[u8]) -> Child {
     child
 }
 
-/// Waits until so many sessions run a statement that says so.
+/// Waits until this many sessions run a statement that contains the mark.
 async fn until_running(client: &Client, sessions: i64) {
     let sql = "SELECT count(*) AS n FROM pg_stat_activity WHERE encode(textsend(query), 'escape') LIKE '%pg_sleep(300)%' \
                AND pid <> pg_backend_pid() AND state = 'active'";
@@ -99,7 +99,7 @@ fn no_text_of_any_encoding_hides_a_panel() {
         for (database, encoding) in &databases {
             match *encoding {
                 "SQL_ASCII" => {
-                    // The last text ends in half a character.
+                    // The last text ends inside a character.
                     let end = [&odd[..], b" */ -- \xe3"].concat();
                     holders.push(psql(database, "SQL_ASCII", &[&end[..], b"\n;\n"].concat()));
                 }
@@ -180,7 +180,7 @@ fn counting() -> Server {
     })
 }
 
-/// A session in a database that shows what is counted.
+/// Returns a session in a database in which the counters can be read.
 async fn shows(here: &Database<'_>) -> Client {
     let admin = here.connect().await;
     admin
@@ -190,7 +190,7 @@ async fn shows(here: &Database<'_>) -> Client {
     admin
 }
 
-/// Counts this statement in a database of that name and encoding.
+/// Runs this statement, so that it is counted, in a database of this name and encoding.
 async fn counted(admin: &Client, database: &Database<'_>, encoding: &str, statement: &[u8]) {
     let create = format!(
         "CREATE DATABASE {} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
@@ -201,7 +201,8 @@ async fn counted(admin: &Client, database: &Database<'_>, encoding: &str, statem
     assert!(said.wait().unwrap().success());
 }
 
-/// The server refuses all texts with this SQLSTATE, and Statements has its rows without them.
+/// Checks that the server refuses all texts with this SQLSTATE, and that the statements panel has its rows
+/// without them.
 async fn shown_without_texts(here: &Database<'_>, admin: &Client, code: &str) {
     let unreadable = admin
         .query("SELECT query FROM pg_stat_statements", &[])
@@ -221,8 +222,8 @@ async fn shown_without_texts(here: &Database<'_>, admin: &Client, code: &str) {
     assert!(!facts::is_unknown(model, "statements", code));
 }
 
-/// A database in SQL_ASCII has anything in its texts, and none of it is known to be text here: the server fails to
-/// read all texts over one. It is asked without them then.
+/// In SQL_ASCII a text may contain any bytes, and none is known to be valid: one unreadable text makes the
+/// server fail to read any. They are then left out.
 #[test]
 fn statements_are_shown_without_texts_where_one_cannot_be_read() {
     block_on(async {
@@ -238,8 +239,8 @@ fn statements_are_shown_without_texts_where_one_cannot_be_read() {
     });
 }
 
-/// The texts of a database that was dropped stay, and nothing tells any more which encoding they have: one may have a
-/// character that is none here, or an encoding that nothing converts to ours.
+/// The texts of a dropped database stay without any record of their encoding: one may contain a character
+/// that does not exist here, or be in an encoding without a conversion.
 #[test]
 fn statements_are_shown_without_texts_where_a_dropped_database_left_what_does_not_convert() {
     block_on(async {

@@ -1,4 +1,4 @@
-//! A strict reader of Prometheus' text exposition format, version 0.0.4, after its specification.
+//! A strict parser of Prometheus' text exposition format, version 0.0.4, written from its specification.
 
 use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ static LABEL: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^[a-zA-Z_][a-zA-Z0
 
 type Labels = BTreeMap<String, String>;
 
-/// Metrics with their kinds and samples.
+/// Metrics with their types and samples.
 #[derive(Debug, Default)]
 pub struct Exposition {
     kinds: BTreeMap<String, String>,
@@ -17,7 +17,7 @@ pub struct Exposition {
 }
 
 impl Exposition {
-    /// Panics where the text is not exactly as it has to be.
+    /// Parses a text; panics if it deviates from the specification.
     pub fn parse(text: &str) -> Self {
         assert!(text.ends_with('\n') && !text.contains('\r'), "{text}");
         let mut told = Self::default();
@@ -44,7 +44,7 @@ impl Exposition {
                 assert!(before.is_none(), "{line}");
             } else {
                 let (name, labels, value) = sample(line);
-                // The samples of a metric stand together, behind its type.
+                // The samples of a metric are adjacent, after its type.
                 assert!(name == current && told.kinds.contains_key(&name), "{line}");
                 assert!(seen.insert((name.clone(), labels.clone())), "twice: {line}");
                 told.samples.push((name, labels, value));
@@ -68,7 +68,7 @@ impl Exposition {
         self.kinds.get(name).map_or("", String::as_str)
     }
 
-    /// No label holds what there is ever more of: process ids, statements, what clients call themselves.
+    /// Checks that no label has unbounded values: process ids, statements, application names.
     pub fn assert_bounded(&self) {
         let labels = self.samples.iter().flat_map(|(_, labels, _)| labels.keys());
         for label in labels {
@@ -102,7 +102,7 @@ fn sample(line: &str) -> (String, Labels, f64) {
     (name.to_owned(), labels, number.parse().unwrap())
 }
 
-/// An escaped value up to its closing quote, and what comes behind it.
+/// Returns an escaped value up to its closing quote, and the text after it.
 fn value<'a>(text: &'a str, line: &str) -> (String, &'a str) {
     let mut value = String::new();
     let mut chars = text.char_indices();

@@ -37,7 +37,7 @@ impl Served {
         }
     }
 
-    /// What comes back for these bytes: status, head and body.
+    /// Sends these bytes; returns status, head and body of the answer.
     fn raw(&self, request: &[u8]) -> (u16, String, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream
@@ -112,7 +112,7 @@ fn a_scrape_tells_the_newest_samples_and_nothing_else_is_there() {
         };
         assert_eq!(told.value("htap_top_up", &[]), Some(1.0));
         told.assert_bounded();
-        // No statement runs for a scrape: what it tells grows at the pace of the samples.
+        // A scrape runs no statement: figures are updated at the pace of the samples.
         let admin = database.connect().await;
         let sql = "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'htap-top' AND datname = current_database()";
         let before = admin.query(sql, &[]).await.unwrap();
@@ -151,7 +151,7 @@ fn clients_that_say_nothing_hold_up_nobody() {
         let program = Program::new();
         let served = Served::start(&program, &database.conninfo("postgres"), &[]);
         served.until_health(200);
-        // More than are served at a time. They stay: whoever waited for them to be thrown out would wait for minutes.
+        // More than are served at once. They stay: waiting for their timeout would take minutes.
         let silent: Vec<TcpStream> = (0..200)
             .map(|_| {
                 let mut stream = TcpStream::connect(&served.address).unwrap();
@@ -164,7 +164,7 @@ fn clients_that_say_nothing_hold_up_nobody() {
             200,
             "they are thrown out, and it is sampled meanwhile"
         );
-        // Those who ask and do not read the answer do not hold it up either.
+        // Clients that send a request and do not read the answer do not block it, either.
         let slow: Vec<TcpStream> = (0..200)
             .map(|_| {
                 let mut stream = TcpStream::connect(&served.address).unwrap();

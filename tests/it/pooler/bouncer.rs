@@ -1,4 +1,4 @@
-//! A PgBouncer of a test's own.
+//! A PgBouncer for one test.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use crate::it::server::{Patience, Server};
@@ -9,14 +9,14 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 pub struct Bouncer {
-    /// Ends it when this process is gone, however it went.
+    /// Ends it when this process is gone, however that happened.
     lifeline: Child,
     folder: tempfile::TempDir,
     port: u16,
 }
 
 impl Bouncer {
-    /// Starts one in this mode before a server, with so many connections to it for each role and database.
+    /// Starts one in this mode in front of a server, with `size` connections for each role and database.
     pub async fn start(server: &Server, mode: &str, size: u8, settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let open = std::fs::Permissions::from_mode(0o755);
@@ -46,7 +46,7 @@ impl Bouncer {
         );
         let ini = folder.path().join("ini");
         std::fs::write(&ini, text).unwrap();
-        // It does not run as root.
+        // PgBouncer refuses to run as root.
         let owner = std::fs::metadata(server.socket_dir()).unwrap();
         std::os::unix::fs::chown(folder.path(), Some(owner.uid()), Some(owner.gid())).unwrap();
         let path = std::env::var("PATH").unwrap_or_default();
@@ -67,7 +67,7 @@ impl Bouncer {
             port,
         };
         let patience = Patience::begin();
-        // In statement mode, too, this is let through.
+        // This is allowed in statement mode, too.
         while Client::connect(&bouncer.target("postgres", "postgres"))
             .await
             .is_err()
@@ -82,7 +82,7 @@ impl Bouncer {
         bouncer
     }
 
-    /// For the program.
+    /// Connection settings for the program.
     pub fn conninfo(&self, dbname: &str, user: &str) -> String {
         format!(
             "host=127.0.0.1 port={} user={user} dbname={dbname} sslmode=disable",

@@ -1,4 +1,4 @@
-//! The estimates of bloat beside the truth: what a rewrite leaves.
+//! Estimates of bloat compared with the truth, the size after a rewrite.
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "helpers of a test")]
 
 use super::super::facts;
@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const TABLES: &str = include_str!("kinds_of_tables.sql");
 const INDEXES: &str = include_str!("kinds_of_indexes.sql");
-/// Points by which an estimate may be above the truth on what was just loaded or built.
+/// Percentage points by which an estimate may be too high for fresh tables and indexes.
 const PRISTINE: f64 = 2.0;
-/// Points by which it may be off after half of the rows were deleted and vacuumed.
+/// Percentage points by which it may be off after half of the rows were deleted and vacuumed.
 const VACUUMED: f64 = 5.0;
-/// What may hide more, and is marked as a lower bound: wide rows whose widths may differ, TOAST, values that go
-/// together or may be compressed.
+/// Relations that may hide more bloat and are marked as lower bounds: wide rows of varying width, TOAST,
+/// correlated or compressible values.
 const TABLES_THAT_HIDE: [&str; 13] = [
     "toast10k",
     "toast10k (TOAST)",
@@ -32,7 +32,7 @@ const TABLES_THAT_HIDE: [&str; 13] = [
 ];
 const INDEXES_THAT_HIDE: [&str; 4] = ["of_1000", "of_500", "of_600_to_800", "of_tens_and_status"];
 
-/// Relations of a kind and their pages, TOAST included and by itself.
+/// Relations of a kind with their pages, with and without TOAST.
 async fn pages(client: &Client, kind: char) -> BTreeMap<String, f64> {
     let sql = format!(
         "SELECT c.relname::text AS name,
@@ -57,11 +57,11 @@ fn by_name(table: &Table, column: &str) -> BTreeMap<String, f64> {
         .collect()
 }
 
-/// What the panel's statement estimates, in percent, and whether there may be more.
+/// The estimates of the panel's statement in percent, and the relations marked as lower bounds.
 struct Estimates {
     told: BTreeMap<String, f64>,
     hide: BTreeSet<String>,
-    /// Those of which nothing is said.
+    /// Relations without an estimate.
     unknown: BTreeSet<String>,
 }
 
@@ -92,7 +92,7 @@ async fn estimates(database: &Database<'_>, name: &str) -> Estimates {
     all
 }
 
-/// Compares estimates with what a rewrite by `rewrite` leaves.
+/// Compares estimates with the size after a rewrite by `rewrite`.
 async fn compare(
     database: &Database<'_>,
     client: &Client,
@@ -116,7 +116,7 @@ async fn compare(
     let marked: Vec<&str> = new.hide.iter().map(String::as_str).collect();
     assert_eq!(marked, hide);
 
-    // Every other row of each page goes.
+    // Deletes every other row of each page.
     let delete = "DO $$DECLARE t regclass; BEGIN
         FOR t IN SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' LOOP
             EXECUTE format('DELETE FROM %s WHERE (ctid::text::point)[1]::int %% 2 = 1', t);
@@ -175,8 +175,8 @@ fn the_bloat_of_indexes_is_estimated_to_2_points_when_built_and_5_when_vacuumed(
     });
 }
 
-/// A third of what a TOAST held is deleted, or nothing: all that the statistics say of it may be the same. So no formula
-/// tells them apart; what is told is true of both, and is marked.
+/// Either a third of a TOAST table was deleted, or nothing, with the same statistics. No formula can
+/// distinguish the cases, so the figure is true for both and marked.
 #[test]
 fn bloat_that_statistics_cannot_tell_is_a_lower_bound() {
     block_on(async {
@@ -184,7 +184,7 @@ fn bloat_that_statistics_cannot_tell_is_a_lower_bound() {
         let client = database.connect().await;
         let word = TABLES.split_once("-- Makes a table").unwrap().0;
         client.batch(word).await.unwrap();
-        // In the end 2,000 values of 2,010 and of 3,990 bytes: two chunks each, in as many pages.
+        // In the end 2,000 values of 2,010 and of 3,990 bytes: two chunks each, in the same number of pages.
         client
             .batch(
                 "CREATE TABLE thinned (a int, b text);
@@ -215,7 +215,7 @@ fn bloat_that_statistics_cannot_tell_is_a_lower_bound() {
         assert_eq!(statistics.rows[0], statistics.rows[1]);
         let told = estimates(&database, "bloat_estimate").await;
         assert_eq!(told.hide.len(), 4, "{:?}", told.hide);
-        // So it stands on the screen and in what scripts read.
+        // It is the same on the screen and in output for scripts.
         let panels = ["bloat", "bloat_estimate"];
         let mut headless = facts::watch(&database.target(), &panels);
         facts::until(&mut headless, "estimates", |model| {

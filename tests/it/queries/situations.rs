@@ -1,15 +1,15 @@
-//! What makes a database interesting: sessions that wait, hold and refresh.
+//! Sessions that make a database interesting: they wait, hold and refresh.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use crate::it::server::{Database, pid, until_waiting};
 use htap_top::pg::{Client, PgError};
 use tokio::task::JoinHandle;
 
-/// Sessions that go on until this ends.
+/// Sessions that run until this is dropped.
 pub struct Situations {
-    /// Idle in a REPEATABLE READ transaction that has a snapshot.
+    /// Idle in a REPEATABLE READ transaction with a snapshot.
     pub reader_pid: i64,
-    /// Idle in transaction with a write, behind which another waits.
+    /// Idle in a transaction with a write that another session waits for.
     pub writer_pid: i64,
     /// Idle in a READ COMMITTED transaction that has written nothing.
     pub idle_pid: i64,
@@ -51,7 +51,7 @@ impl Situations {
             format!("p_{}", database.name),
             format!("s_{}", database.name),
         );
-        // Before anybody writes: making a slot waits for all writers.
+        // Before any write, because creating a slot waits for all writers.
         admin
             .batch(&format!(
                 "SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')"
@@ -112,7 +112,7 @@ impl Situations {
         }
     }
 
-    /// Ends them all; what waited must have got its turn.
+    /// Ends them all; the waiting sessions must have got their turn.
     pub async fn end(&self, admin: &Client) {
         self.writer.batch("COMMIT").await.unwrap();
         self.reader.batch("COMMIT").await.unwrap();

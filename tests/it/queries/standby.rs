@@ -1,5 +1,5 @@
-//! A standby's end of a replication connection: just enough of the protocol to hold the horizon as a
-//! real one with hot_standby_feedback does.
+//! A standby's end of a replication connection: just enough of the protocol to hold the horizon like a real
+//! one with hot_standby_feedback.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use crate::it::server::Server;
@@ -11,7 +11,7 @@ pub struct Standby {
 }
 
 impl Standby {
-    /// Streams from the server, by a physical slot or without one, and says that it still needs `xmin`.
+    /// Streams from the server, with or without a physical slot, and reports that it still needs `xmin`.
     pub fn holding(server: &Server, slot: Option<&str>, xmin: u32) -> Self {
         let socket = server
             .socket_dir()
@@ -31,7 +31,7 @@ impl Standby {
         standby.send(None, &startup);
         standby.until(b'Z');
         let by = slot.map(|slot| format!("SLOT {slot} ")).unwrap_or_default();
-        // The current timeline's start is as good as any: nothing of what comes is read.
+        // Any start position works, as the stream is not read.
         standby.send(Some(b'Q'), b"IDENTIFY_SYSTEM\0");
         let row = standby.until(b'D');
         standby.until(b'Z');
@@ -62,7 +62,7 @@ impl Standby {
         self.stream.write_all(&message).unwrap();
     }
 
-    /// The next message of this kind.
+    /// Returns the next message of this type.
     fn until(&mut self, wanted: u8) -> Vec<u8> {
         loop {
             let mut head = [0; 5];

@@ -1,4 +1,4 @@
-//! `htap-top route`: what it prints and how it ends.
+//! `htap-top route`: its output and exit codes.
 
 use crate::it::server::{Database, block_on};
 use crate::it::system::shop;
@@ -22,7 +22,7 @@ fn run(arguments: &[&str], input: &str) -> Ended {
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    // It may have ended before it read.
+    // It may have ended before it read all.
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     let output = child.wait_with_output().unwrap();
@@ -34,7 +34,7 @@ fn run(arguments: &[&str], input: &str) -> Ended {
     }
 }
 
-/// Routes on this database, in JSON.
+/// Routes on this database; returns the JSON output.
 fn routed(database: &Database<'_>, arguments: &[&str], input: &str) -> Vec<Value> {
     let conninfo = database.conninfo("htap_olap");
     let mut all = vec!["-d", &conninfo, "--format", "json"];
@@ -77,7 +77,7 @@ fn decisions_are_printed_for_people_and_for_programs() {
         "",
     );
     assert_eq!(answers[0]["culprit"], "shop.log_in()");
-    // A file is one session's; an argument is one message.
+    // A file is one session; an argument is one message.
     let script = "BEGIN;\nSELECT 1; -- ;\nCOMMIT; SELECT ';'";
     let answers = routed(&database, &["-f", "-"], script);
     let nodes: Vec<&str> = answers
@@ -103,7 +103,7 @@ fn decisions_are_printed_for_people_and_for_programs() {
     let expected = "DELETE FROM t\n  primary, oltp pool (not_a_read)\n  DELETE is none of the statements that read\n\n\
                     SELECT 1\n  replica, oltp pool (read)\n  it only reads; its plan costs 0, OLAP begins at 1000\n";
     assert_eq!((plain.code, plain.stdout.as_str()), (0, expected));
-    // A server that is no standby is no replica.
+    // A server that is not a standby is not a replica.
     let conninfo = database.conninfo("htap_olap");
     for replica in [conninfo.as_str(), "host=/nowhere"] {
         let answers = routed(&database, &["--replica", replica, "SELECT 1"], "");
@@ -117,7 +117,7 @@ fn decisions_are_printed_for_people_and_for_programs() {
 #[test]
 fn the_traps_are_shown_with_both_routers_decisions() {
     let database = block_on(shop());
-    // A shop of 3,000 orders: what is cheap in it is right in the OLTP pool, too.
+    // A shop with 3,000 orders: cheap statements may run in the OLTP pool, too.
     for more in [&[][..], &["--olap-cost", "50"]] {
         let mut arguments = vec!["--traps"];
         arguments.extend(more);
@@ -152,7 +152,7 @@ fn the_traps_are_shown_with_both_routers_decisions() {
         plain.stdout
     );
     assert_eq!(plain.stdout.matches("WRONG, and dangerous").count(), 6);
-    // Elsewhere they mean nothing.
+    // They have no meaning elsewhere.
     let elsewhere = database
         .server
         .target("postgres", "htap_olap")
@@ -217,7 +217,7 @@ fn what_cannot_be_routed_is_said() {
             ended.stderr
         );
     }
-    // Nothing that is given to it is too much.
+    // No input is too large for it.
     let deep = format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000));
     let long = format!("SELECT 1{}", " + 1".repeat(30_000));
     for sql in [

@@ -1,4 +1,4 @@
-//! The executor: where statements really run, and what it mends.
+//! The executor: the servers on which statements really run, and the errors it recovers from.
 
 use super::router;
 use crate::it::server::{Database, block_on, until};
@@ -8,7 +8,7 @@ use htap_top::router::executor::{Executor, Targets};
 use htap_top::router::{Node, Pool, Rule};
 use std::sync::Arc;
 
-/// `lie()` says that it only reads.
+/// `lie()` is declared read-only, but writes.
 const LIAR: &str = "
     CREATE TABLE public.log (n int);
     GRANT SELECT, INSERT ON public.log TO htap_oltp;
@@ -16,7 +16,7 @@ const LIAR: &str = "
     CREATE FUNCTION public.write() RETURNS int LANGUAGE sql AS 'INSERT INTO public.log VALUES (1) RETURNING n';
     CREATE FUNCTION public.lie() RETURNS int LANGUAGE plpgsql STABLE AS 'BEGIN RETURN public.write(); END'";
 
-/// The replica is played by the read-only role of the same server.
+/// The read-only role of the same server plays the replica.
 async fn executor(database: &Database<'_>) -> Executor<Targets> {
     let reader = database.target_of("htap_olap");
     let lanes = Targets {
@@ -45,14 +45,14 @@ fn a_lie_is_found_out_and_mended_once() {
         assert_eq!(number(&admin, "SELECT count(*) FROM log").await, 1);
         assert_eq!(executor.counts().misroutes, 1);
         assert!(client.session().wrote().is_some(), "it wrote after all");
-        // Inside of a transaction nothing may be run elsewhere.
+        // Inside a transaction nothing may run elsewhere.
         client.run("BEGIN READ ONLY", &[]).await.unwrap();
         let refused = client.run("SELECT lie()", &[]).await.unwrap_err();
         assert_eq!(refused.code(), "25006");
         client.run("COMMIT", &[]).await.unwrap();
         assert_eq!(number(&admin, "SELECT count(*) FROM log").await, 1);
         assert_eq!(executor.counts().misroutes, 1);
-        // Any other error is the client's.
+        // Any other error is passed to the client.
         let error = client.run("SELECT 1 / (SELECT 0)", &[]).await.unwrap_err();
         assert_eq!(error.code(), "22012");
         assert_eq!(executor.counts().fallbacks, 0);
@@ -67,7 +67,7 @@ fn statements_run_where_they_belong() {
         let executor = Arc::new(executor(&database).await);
         let whom = "SELECT current_user::text AS role";
         let other = Arc::clone(&executor);
-        // Conversations may live in tasks of their own.
+        // Conversations may run in separate tasks.
         let reader = tokio::spawn(async move { other.conversation().run(whom, &[]).await });
         let ran = reader.await.unwrap().unwrap();
         assert_eq!(ran.table.first("role").text(), Some("htap_olap"));
@@ -94,7 +94,7 @@ fn statements_run_where_they_belong() {
         );
         client.run("END", &[]).await.unwrap();
         assert!(!client.session().holds());
-        // Parameters, by the types they are sent with.
+        // Parameters, with the types they are sent with.
         let products = [1, 2, 3];
         let sql = "SELECT count(*) AS n FROM shop.products WHERE product_id = ANY ($1)";
         let ran = client.run(sql, &[Param::Ints(&products)]).await.unwrap();

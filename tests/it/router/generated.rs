@@ -1,5 +1,5 @@
-//! Statements made up at random, reads and writes, in odd dress: no write is ever sent to a reader, and
-//! reads are.
+//! Random statements, reads and writes, in unusual notation: no write is ever sent to a reader, and reads
+//! are.
 
 use super::rules::HIDDEN;
 use super::{decide, router};
@@ -11,7 +11,7 @@ use htap_top::router::{Node, Router, Rule};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
-/// What the writes are taken from, besides [`HIDDEN`].
+/// Objects used by writes, besides [`HIDDEN`].
 const MORE: &str = "
     CREATE FUNCTION h.differs(int, int) RETURNS boolean LANGUAGE sql AS 'SELECT h.write() = $1';
     CREATE OPERATOR h.<!> (LEFTARG = int, RIGHTARG = int, FUNCTION = h.differs);
@@ -19,7 +19,7 @@ const MORE: &str = "
     CREATE DOMAIN h.checked AS int CHECK (h.valid(VALUE));
     INSERT INTO h.t VALUES (2, 'y'), (3, 'z')";
 
-/// Everything that a stray write could have changed.
+/// Everything that a misrouted write could have changed.
 const STATE: &str = "
     SELECT concat_ws(' ',
         (SELECT count(*) FROM h.log), (SELECT string_agg(t::text, ',' ORDER BY a) FROM h.t),
@@ -30,7 +30,7 @@ const STATE: &str = "
         (SELECT sum(hashtext(c::text)::bigint) FROM shop.categories AS c),
         (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory')) AS state";
 
-/// Sources of rows that are few: with an integer and a text column.
+/// Sources of a few rows with an integer and a text column.
 const SOURCES: [(&str, &str, &str); 7] = [
     ("h.t AS {}", "a", "b"),
     ("ONLY h.t AS {}", "a", "b"),
@@ -41,7 +41,7 @@ const SOURCES: [(&str, &str, &str); 7] = [
     ("h.kept AS {}", "a", "t::text"),
 ];
 
-/// Texts that mean something elsewhere.
+/// Texts that would have a meaning outside of a literal.
 const TEXTS: [&str; 9] = [
     "group by",
     "count(*)",
@@ -66,7 +66,7 @@ const SEPARATORS: [&str; 9] = [
     " --'\r",
 ];
 
-/// Integers that the common forms leave out.
+/// Integer expressions beyond the common forms.
 const READS: [&str; 18] = [
     "(SELECT count(*) FROM h.t GROUP BY GROUPING SETS ((a), ()) LIMIT 1)::int",
     "extract(day FROM now() AT TIME ZONE 'utc')::int",
@@ -88,7 +88,7 @@ const READS: [&str; 18] = [
     "trim(BOTH ' ' FROM ' 7 ')::int",
 ];
 
-/// Integers that cannot be read without writing, or only on the primary.
+/// Integer expressions that write, or that only the primary can evaluate.
 const WRITES: [&str; 20] = [
     "(SELECT last_value FROM h.s)::int",
     "(SELECT a FROM h.unlogged LIMIT 1)",
@@ -112,7 +112,7 @@ const WRITES: [&str; 20] = [
     "(SELECT count(*) FROM h.outer_view)::int",
 ];
 
-/// Statements that are no reads at all; `{}` is a query.
+/// Statements that are not reads; `{}` is a query.
 const COMMANDS: [&str; 12] = [
     "INSERT INTO h.t {}",
     "UPDATE h.t SET a = (SELECT sum(n) FROM ({}) AS q (n, s))",
@@ -130,9 +130,9 @@ const COMMANDS: [&str; 12] = [
 
 struct Maker {
     rng: Xoshiro256PlusPlus,
-    /// Writes may be put in.
+    /// True if writes may be included.
     wild: bool,
-    /// One was.
+    /// True if one was included.
     writes: bool,
     names: u32,
 }
@@ -176,7 +176,7 @@ impl Maker {
         }
     }
 
-    /// An integer; `columns` are what may be used of the row.
+    /// Returns an integer expression; `columns` are available from the row.
     fn int(&mut self, columns: &[String], depth: u32) -> String {
         if self.wild && self.chance(12) {
             self.writes = true;
@@ -252,7 +252,7 @@ impl Maker {
         }
     }
 
-    /// Rows, and the integers of a row.
+    /// Returns a source of rows, and its integer columns.
     fn source(&mut self, depth: u32) -> (String, Vec<String>) {
         let name = self.name();
         if depth > 0 && self.chance(30) {
@@ -266,7 +266,7 @@ impl Maker {
         (rows.replace("{}", &name), vec![format!("{name}.{int}")])
     }
 
-    /// A query of two columns: n, an integer, and s, a text.
+    /// Returns a query with two columns: n, an integer, and s, a text.
     fn query(&mut self, depth: u32) -> String {
         if depth > 0 && self.chance(15) {
             let operator = self.one(&["UNION", "UNION ALL", "EXCEPT", "INTERSECT ALL"]);
@@ -330,7 +330,7 @@ impl Maker {
         format!("{with}{body}{tail}")
     }
 
-    /// A statement; `self.writes` says whether it may write.
+    /// Returns a statement; `self.writes` tells if it may write.
     fn statement(&mut self) -> String {
         let query = self.query(3);
         let form = if self.wild {
@@ -363,7 +363,7 @@ impl Maker {
         self.dress(&sql)
     }
 
-    /// The same with other blanks, comments and capitals.
+    /// Returns the same statement with other white space, comments and capitals.
     fn dress(&mut self, sql: &str) -> String {
         let mut text = String::new();
         for token in lex(sql).unwrap_or_else(|why| panic!("{why}: {sql}")) {
@@ -390,7 +390,7 @@ struct Tally {
     reads_on_replica: u32,
     writes: u32,
     failed: u32,
-    /// Reads that went to the primary, with the reason.
+    /// Reads sent to the primary, with the reason.
     refused: Vec<String>,
 }
 
@@ -403,7 +403,7 @@ async fn check(
 ) {
     let sql = maker.statement();
     let decision = decide(router, &sql).await;
-    // In another dress it is the same, and known already.
+    // In another notation it is the same statement, and already known.
     let again = decide(router, &maker.dress(&sql)).await;
     assert_eq!(
         (decision.node, decision.rule),
@@ -413,7 +413,7 @@ async fn check(
     if maker.writes {
         tally.writes += 1;
         assert_eq!(decision.node, Node::Primary, "a write: {decision:?}\n{sql}");
-        // Else it proves nothing: it would not have run anywhere.
+        // It would not have run anywhere, so it proves nothing.
         tally.failed += u32::from(decision.rule == Rule::NotPlanned);
         return;
     }
@@ -427,7 +427,7 @@ async fn check(
         if let Err(error) = client.query_text(&sql, 10).await {
             assert!(error.session_survives(), "{error}: {sql}");
             assert_ne!(error.code(), "25006", "refused: {sql}");
-            // Overflow, division, more than one row.
+            // Overflow, division by zero, more than one row.
             assert!(error.code().starts_with('2'), "{error}: {sql}");
         }
     }
@@ -435,7 +435,7 @@ async fn check(
 
 #[test]
 fn no_write_ever_reaches_a_reader() {
-    // HTAP_TOP_STATEMENTS=20000 makes more of them.
+    // HTAP_TOP_STATEMENTS=20000 generates more of them.
     let count = std::env::var("HTAP_TOP_STATEMENTS")
         .ok()
         .and_then(|count| count.parse().ok());

@@ -1,4 +1,4 @@
-//! Failures that users of other routers have published, by their statements.
+//! Published failures of other routers, with the statements from the reports.
 
 use super::{decide, router, story};
 use crate::it::server::block_on;

@@ -1,4 +1,4 @@
-//! A real streaming replica: a session reads its own writes, there or on the primary.
+//! A real streaming replica: a session reads its own writes, on the replica or on the primary.
 
 use crate::it::server::{Order, PATIENCE, Patience, Server, block_on, until};
 use htap_top::cluster::SUPERUSER;
@@ -25,7 +25,7 @@ struct Pair {
 
 impl Pair {
     fn start() -> Self {
-        // Otherwise a commit is not even sent before the WAL writer's next round.
+        // Otherwise a commit is only sent in the WAL writer's next round.
         let primary = Server::start(&Order {
             settings: vec![("synchronous_commit".into(), "on".into())],
             ..Order::default()
@@ -161,7 +161,7 @@ async fn what_a_replica_cannot_do_the_primary_does(executor: &Executor<Targets>)
     assert_eq!((counts.misroutes, counts.fallbacks), (1, 1), "{counts:?}");
 }
 
-/// What a client sets, or makes for itself, is there for what it sends next.
+/// Settings and temporary objects of a client are available to its later statements.
 #[test]
 fn what_a_session_has_made_is_read_where_it_is() {
     let pair = Pair::start();
@@ -186,7 +186,7 @@ fn what_a_session_has_made_is_read_where_it_is() {
             let ran = client.run("SELECT user_id FROM users", &[]).await.unwrap();
             assert_eq!(ran.table.first("user_id").number(), Some(user_id), "{made}");
         }
-        // A transaction that only reads until it says otherwise.
+        // A transaction that only reads until it declares otherwise.
         let mut client = executor.conversation();
         let began = client.run("BEGIN READ ONLY", &[]).await.unwrap();
         assert_eq!(began.decision.node, Node::Replica);
@@ -199,13 +199,13 @@ fn what_a_session_has_made_is_read_where_it_is() {
         client.run("COMMIT", &[]).await.unwrap();
         let notes = admin.query("SELECT count(*) AS n FROM notes", &[]).await;
         assert_eq!(notes.unwrap().first("n").int(), Some(1));
-        // What PostgreSQL refuses on one server is refused here.
+        // Errors of PostgreSQL on one server are errors here.
         client.run("BEGIN READ ONLY", &[]).await.unwrap();
         client.run("SELECT 1", &[]).await.unwrap();
         let refused = client.run("SET TRANSACTION READ WRITE", &[]).await;
         assert!(refused.is_err());
         client.run("ROLLBACK", &[]).await.unwrap();
-        // A setting for the session is not lost with the transaction.
+        // A session-level setting survives the transaction.
         for sql in ["BEGIN READ ONLY", "SET work_mem = '77MB'", "COMMIT"] {
             client.run(sql, &[]).await.unwrap();
         }

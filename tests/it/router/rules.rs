@@ -1,11 +1,11 @@
-//! Each rule, by statements that it decides.
+//! Each rule, with statements that it decides.
 
 use super::{decide, router, story};
 use crate::it::server::block_on;
 use crate::it::system::shop;
 use htap_top::router::{Lsn, Node, Outcome, Pool, ReplicaState, Router, Rule, Session};
 
-/// Everything by which a read can write, or needs the primary.
+/// Everything by which a read can write or need the primary.
 pub const HIDDEN: &str = "
     CREATE SCHEMA h;
     GRANT USAGE ON SCHEMA h TO htap_olap;
@@ -49,7 +49,7 @@ pub const HIDDEN: &str = "
     CREATE VIEW h.asking AS SELECT current_setting('transaction_read_only') AS s;
     GRANT SELECT ON h.asking TO htap_olap";
 
-/// Names in whose presence everything is suspect; apart, since they cast their shadow on the others.
+/// Names whose mere existence makes all statements suspect; separate, because they would affect the others.
 const SHADOWS: &str = "
     CREATE FUNCTION h.differs(int, int) RETURNS boolean LANGUAGE sql AS 'SELECT h.write() = $1';
     CREATE OPERATOR h.<!> (LEFTARG = int, RIGHTARG = int, FUNCTION = h.differs);
@@ -240,7 +240,7 @@ const PRIMARY: &[(Rule, &str)] = {
         (SystemView, "SELECT * FROM pg_catalog.pg_settings"),
         (SystemView, "SELECT * FROM pg_locks"),
         (SystemView, "SELECT * FROM h.watching"),
-        // Only the plan shows these.
+        // Only the plan reveals these.
         (ForbiddenPlan, "SELECT a FROM h.locking"),
         (VolatileFunction, "SELECT h.defaulted()"),
         (NotPlanned, "SELECT * FROM h.log_of_nothing"),
@@ -346,7 +346,7 @@ fn casts_checks_and_operators_cast_their_shadow() {
             decide(&router, "SELECT 1 <> 2, a FROM h.t").await.node,
             Node::Replica
         );
-        // A volatile cast between two types of PostgreSQL's own may be meant anywhere.
+        // A volatile cast between two of PostgreSQL's own types may apply anywhere.
         client
             .batch(
                 "CREATE FUNCTION h.f(box) RETURNS int LANGUAGE sql AS 'SELECT h.write()';
@@ -373,7 +373,7 @@ fn names_mean_what_the_search_path_says() {
             .await
             .unwrap();
         let router = router(&database).await;
-        // h.random() stands behind pg_catalog's, but one of the two could be meant.
+        // h.random() comes after pg_catalog's, but either could be meant.
         for sql in [
             "SELECT random()",
             "SELECT write()",
@@ -434,7 +434,7 @@ fn without_a_server_the_unknown_goes_to_the_primary() {
     });
 }
 
-/// What a session sends, and where each statement goes.
+/// The statements of a session, and the server for each of them.
 const STORIES: &[(&[&str], &str)] = &[
     (
         &[
@@ -502,7 +502,7 @@ const STORIES: &[(&[&str], &str)] = &[
         &["SELECT 'a\\' ; SET a.b = 1 --'", "SELECT 1"],
         "primary oltp, primary oltp",
     ),
-    // What could not be read, and was taken by the server all the same, may have left anything.
+    // A statement that the router could not parse, but the server accepted, may have changed anything.
     (&["SELECT 'a", "SELECT 1"], "primary oltp, primary oltp"),
     (
         &["CALL p()", "SELECT 1", "DISCARD ALL", "SELECT 1"],
@@ -548,7 +548,7 @@ const STORIES: &[(&[&str], &str)] = &[
         ],
         "replica olap, replica olap, primary oltp, primary oltp, primary oltp",
     ),
-    // PostgreSQL refuses it itself, once something was read.
+    // PostgreSQL itself refuses it once something was read.
     (
         &[
             "BEGIN READ ONLY",
@@ -611,7 +611,7 @@ fn a_session_reads_its_writes() {
             let begin = router.route(&session, "BEGIN READ ONLY", replica).await;
             assert_eq!(begin.node, read.node);
         }
-        // A connection that went may have taken the news of a commit with it.
+        // A lost connection may have lost the news of a commit.
         session.settle(&deletion, Outcome::Lost(Some(Lsn::UNKNOWN)));
         let ahead = ReplicaState::Replayed("FFFFFFFF/0".parse().unwrap());
         let read = router.route(&session, "SELECT 1", ahead).await;
@@ -619,7 +619,7 @@ fn a_session_reads_its_writes() {
         session.settle(&deletion, Outcome::Done(Some(wrote)));
         let read = router.route(&session, "SELECT 1", ahead).await;
         assert_eq!(read.rule, Rule::Read);
-        // A failed COMMIT has ended its transaction, one that was not understood has not.
+        // A failed COMMIT has ended its transaction; one that was not parsed has not.
         for (code, open) in [("40001", false), ("42601", true)] {
             let mut session = Session::default();
             for (sql, outcome) in [
@@ -631,7 +631,7 @@ fn a_session_reads_its_writes() {
             }
             assert_eq!(session.transaction().is_some(), open, "{code}");
         }
-        // Of several statements some may have been carried out.
+        // Of several statements some may have been executed.
         let several = router
             .route(
                 &Session::default(),
@@ -657,7 +657,7 @@ fn positions_of_the_log_are_read_and_written() {
     }
 }
 
-/// PostgreSQL plans it only: nothing is written, whatever it is.
+/// PostgreSQL only plans it: nothing is written, whatever the statement is.
 #[test]
 fn explain_of_a_write_is_no_write() {
     block_on(async {

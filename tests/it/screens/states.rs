@@ -1,4 +1,4 @@
-//! Boards in every state that a screen can be in.
+//! Boards in every state that a screen can show.
 
 use crate::it::board::{self, Board, activity, table, views};
 use htap_top::config::Config;
@@ -45,12 +45,12 @@ fn rows(columns: &str, rows: impl Iterator<Item = String>) -> Table {
     )
 }
 
-/// Transactions up to this second, at a rate that goes up and down.
+/// Number of transactions up to this second, at a varying rate.
 fn busy(second: i64) -> i64 {
     second * 140 + second * 37 % 60
 }
 
-/// Counters `second` seconds after the start, after so many transactions.
+/// Counters `second` seconds after the start, with this many transactions.
 fn database(second: i64, transactions: i64) -> Table {
     let commits = 1_000_000 + transactions;
     rows(
@@ -100,7 +100,7 @@ fn calm() -> Table {
     ])
 }
 
-/// Two of them wait where anybody is blocked.
+/// Sessions, two of which wait if any backend is blocked.
 fn sessions(activity: &Table) -> Table {
     let waiting = (0..activity.rows.len()).any(|row| activity.get(row, "blocked_by").is_known());
     rows(
@@ -115,7 +115,7 @@ fn sessions(activity: &Table) -> Table {
     )
 }
 
-/// Everything answered, for half a minute.
+/// Answers every feed for half a minute.
 #[expect(clippy::too_many_lines, reason = "samples of every panel")]
 fn fed(
     activity: &Table,
@@ -204,7 +204,7 @@ fn fed(
     board
 }
 
-/// One more second, in which the gauges and the derived columns learn of the slow answers.
+/// One more second, in which the gauges and derived columns take in the slow answers.
 fn settle(board: &mut Board, second: i64, activity: &Table, snapshots: &Table) {
     let _ = board.tick(1000);
     for (name, table) in [
@@ -251,7 +251,7 @@ fn fresh_views() -> Table {
     table
 }
 
-/// All is well.
+/// A healthy system.
 pub fn usual() -> Board {
     fed(
         &calm(),
@@ -295,14 +295,14 @@ pub fn trouble() -> Board {
     board
 }
 
-/// Connected, nothing answered yet.
+/// Connected, but nothing has been answered yet.
 pub fn starting() -> Board {
     let mut board = Board::live(config());
     let _ = board.tick(250);
     board
 }
 
-/// A database without anything.
+/// An empty database.
 pub fn empty() -> Board {
     let mut board = Board::live(config());
     let lacking: Vec<String> = board
@@ -333,7 +333,7 @@ pub fn empty() -> Board {
     board
 }
 
-/// As [`usual`], but every cell that may be missing is.
+/// Like [`usual`], but every cell that may be missing is.
 pub fn nulls() -> Board {
     let keys = [
         "pid",
@@ -423,7 +423,7 @@ pub fn errors() -> Board {
     board
 }
 
-/// As [`trouble`], then the server went away.
+/// Like [`trouble`], after the connection was lost.
 pub fn stale() -> Board {
     let mut board = trouble();
     for session in [SessionId::Fast, SessionId::Slow] {
@@ -435,7 +435,7 @@ pub fn stale() -> Board {
     board
 }
 
-/// More of everything than fits.
+/// More of everything than fits on a screen.
 pub fn many() -> Board {
     let sessions = activity(
         &(1..=5_000)
@@ -466,20 +466,20 @@ pub fn many() -> Board {
     board
 }
 
-/// This board, after these keys.
+/// The board after these keys.
 pub fn opened(mut board: Board, keys: &str) -> Board {
     let _ = board.keys(keys);
     board
 }
 
-/// The help of a panel in full screen.
+/// The help of a full-screen panel.
 pub fn help() -> Board {
     let mut board = opened(usual(), "6?");
     let _ = board.key(Key::Down);
     board
 }
 
-/// The question before three sessions are terminated.
+/// The confirmation before three sessions are terminated.
 pub fn asked() -> Board {
     opened(trouble(), "8TTTK3")
 }
@@ -491,7 +491,7 @@ pub fn log() -> Board {
     opened(board, "L")
 }
 
-/// Texts that would take the terminal over, were they not cleaned.
+/// Texts that would take over the terminal if they were not cleaned.
 pub fn hostile() -> Board {
     let bad = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}evil\u{200b}\r\nx\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}日本語👩‍👩‍👧";
     let mut table = calm();
@@ -518,7 +518,7 @@ pub fn hostile() -> Board {
     board
 }
 
-/// The tree of locks: a queue of four behind one, another behind a prepared transaction.
+/// The tree of locks: a queue of four behind one session, another behind a prepared transaction.
 pub fn locks() -> Board {
     let mut board = opened(trouble(), "pl");
     let wait = |pid: i64, blockers: &str, seconds: f64| {

@@ -1,4 +1,4 @@
-//! Archives: what is dropped is in the files, whole.
+//! Archives: everything dropped is in the files, complete.
 
 use super::init::load;
 use super::partitions::{month, the_summaries_follow};
@@ -11,7 +11,7 @@ use htap_top::system::partitions::{self, Month, PartitionError};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A shop with a text that needs quoting, and a copy of what is to be archived.
+/// Installs a shop with a text that needs quoting, and a copy of the month to archive.
 async fn shop_to_archive(database: &Database<'_>) -> (Client, Month) {
     init(&database.target(), Some(load(2_500, 1)), |_| {})
         .await
@@ -40,7 +40,7 @@ async fn shop_to_archive(database: &Database<'_>) -> (Client, Month) {
     (client, gone)
 }
 
-/// A file that lost a line, and a table that lost a row, are found before anything is dropped.
+/// A file that lost a line, or a table that lost a row, is detected before anything is dropped.
 async fn nothing_is_dropped_without_its_copy(
     client: &Client,
     wanted: &Archive,
@@ -78,7 +78,7 @@ async fn nothing_is_dropped_without_its_copy(
         .unwrap();
 }
 
-/// Read back, each file gives the table.
+/// Each file, read back, equals the table.
 async fn the_files_hold_the_tables(client: &Client, to: &Path, gone: Month) {
     for table in ["orders", "order_items", "payments", "shipments"] {
         let text = std::fs::read(to.join(format!("{table}{}.csv", gone.suffix()))).unwrap();
@@ -170,7 +170,7 @@ fn an_archive_in_csv_holds_everything() {
     });
 }
 
-/// A row of a Parquet file: field by name, as text; times as microseconds.
+/// The rows of a Parquet file: fields by name as text; times as microseconds.
 fn parquet_rows(path: &Path) -> Vec<BTreeMap<String, String>> {
     use parquet::file::reader::{FileReader, SerializedFileReader};
     use parquet::record::Field;
@@ -192,7 +192,7 @@ fn parquet_rows(path: &Path) -> Vec<BTreeMap<String, String>> {
     .collect()
 }
 
-/// The rows of a table as [`parquet_rows`] gives them, its columns by name.
+/// The rows of a table in the form of [`parquet_rows`], columns by name.
 async fn table_rows(client: &Client, table: &str, key: &str) -> Vec<String> {
     let mut columns = ask(
                 client,
@@ -260,7 +260,7 @@ fn an_archive_in_parquet_holds_everything() {
                 .map(|row| row.into_values().collect::<Vec<_>>().join("|"))
                 .collect();
             assert!(found.len() > 300);
-            // What the server answers to a query is shown on screens, hence without line breaks.
+            // Answers to queries are cleaned for the screen, hence without line breaks.
             let shown: Vec<String> = found
                 .iter()
                 .map(|row| row.replace(['\n', '\t'], " "))
@@ -275,8 +275,8 @@ fn an_archive_in_parquet_holds_everything() {
     });
 }
 
-/// Runs an archive beside somebody whose change of that month is not committed yet, and commits it when `archive`
-/// waits for it, or goes on without.
+/// Runs an archive while another session's change of that month is uncommitted, and commits it when `archive`
+/// waits for it or continues without it.
 async fn commit_meanwhile(
     client: &Client,
     writer: &Client,
@@ -374,7 +374,7 @@ fn nobody_writes_to_a_month_from_the_first_row_to_the_drop() {
     });
 }
 
-/// The same number of rows, another content.
+/// The same number of rows with other contents.
 #[test]
 fn a_file_that_holds_something_else_keeps_the_tables() {
     let server = Server::start(&Order::default());

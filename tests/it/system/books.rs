@@ -1,9 +1,9 @@
-//! What must hold whatever was ordered, cancelled, killed and lost.
+//! Invariants of the shop, regardless of what was ordered, cancelled, killed or lost.
 
 use super::{ask, number};
 use htap_top::pg::Client;
 
-/// The shop's books at some moment.
+/// The shop's books at one moment.
 pub struct Books {
     stock: i64,
     last_order: i64,
@@ -17,8 +17,8 @@ impl Books {
         }
     }
 
-    /// Checks everything since then, with `delivered` pieces delivered meanwhile; returns how many orders
-    /// were created.
+    /// Checks everything since then, with `delivered` pieces delivered meanwhile; returns the number of
+    /// orders created.
     pub async fn close(&self, client: &Client, delivered: i64) -> i64 {
         let new = format!("order_id > {}", self.last_order);
         let stock = number(client, "SELECT sum(quantity) FROM shop.inventory").await;

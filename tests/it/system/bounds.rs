@@ -1,4 +1,4 @@
-//! What a role of the shop may write into the control tables, and what it cannot spoil by that.
+//! The limits of what the shop's roles may write into the control tables, so that they cannot damage them.
 
 use super::super::facts;
 use super::{ask, number, sqlstate};
@@ -40,7 +40,8 @@ fn a_heartbeat_has_the_number_and_time_that_the_server_gives_it() {
             assert_eq!(sqlstate(&client, forged).await, "23514", "{role}");
         }
 
-        // What an earlier version let in: a tidy removes what has a time to come, an upgrade the rest.
+        // Values that an earlier version permitted: a tidy removes those in the future, an upgrade the
+        // others.
         let forged = "INSERT INTO htap.heartbeat (seq, committed_at) OVERRIDING SYSTEM VALUE
                       VALUES (9000000000000000000, now() + interval '10 years'), (8000000000000000000, now());
                       UPDATE htap.watermark SET heartbeat = 9000000000000000000";
@@ -56,7 +57,7 @@ fn a_heartbeat_has_the_number_and_time_that_the_server_gives_it() {
     });
 }
 
-/// Values that blind who computes with them, and the statement by which a refresher would write them.
+/// Values that break computations, with the statement by which a refresher would write them.
 const BLINDING: [&str; 8] = [
     "UPDATE htap.watermark SET as_of = 'infinity'",
     "UPDATE htap.watermark SET as_of = '-infinity'",
@@ -86,7 +87,7 @@ fn a_refresher_cannot_blind_who_reads_the_summaries() {
             assert_eq!(sqlstate(&refresher, sql).await, "42501", "{sql}");
         }
 
-        // A schema as it was before, with each of them in it: a cell is lost and no row.
+        // An older schema with each of these values: an upgrade clears the cell but keeps the row.
         admin
             .batch(
                 "ALTER TABLE htap.watermark DROP CONSTRAINT watermark_times_check;
@@ -130,7 +131,7 @@ fn a_refresher_cannot_blind_who_reads_the_summaries() {
             }
         }
 
-        // And an upgrade puts it right.
+        // An upgrade corrects it.
         init(&database.target(), None, |_| {}).await.unwrap();
         let left = ask(
             &admin,

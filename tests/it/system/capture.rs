@@ -1,4 +1,4 @@
-//! What bypasses the triggers that log changes: found by the refresher's check, piece by piece, and named.
+//! Writes that bypass the capture triggers: the refresher's check finds and names them, piece by piece.
 
 use super::refresh::{differences, shipped, view};
 use super::{ask, number, shop};
@@ -21,7 +21,7 @@ async fn refresh_all(client: &Client, mode: Mode) {
     }
 }
 
-/// What a whole round of checks says of a summary at its end; each check sees `pieces`.
+/// The result of a whole round of checks of a summary; each check covers `pieces`.
 async fn round(client: &Client, summary: &str, pieces: i64) -> Option<String> {
     let check = format!("SELECT htap.check_capture('{summary}', {pieces}) AS what");
     let more = format!(
@@ -47,7 +47,7 @@ async fn rounds_of(client: &Client, pieces: i64) -> Vec<Option<String>> {
     found
 }
 
-/// The state of the summaries in the panel of views.
+/// The state of the summaries in the views panel.
 fn states(database: &Database<'_>) -> Vec<String> {
     let output = Command::new(env!("CARGO_BIN_EXE_htap-top"))
         .arg("once")
@@ -64,7 +64,7 @@ fn states(database: &Database<'_>) -> Vec<String> {
         .collect()
 }
 
-/// What `once --check` says.
+/// The output of `once --check`.
 fn judgement(database: &Database<'_>) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_htap-top"))
         .args(["once", "--check", "--wait", "2s"])
@@ -83,7 +83,7 @@ fn what_is_captured_is_not_accused() {
         let admin = database.connect().await;
         let merger = refresh::connect(&database.target()).await.unwrap();
         assert_eq!(rounds(&merger).await, [None, None, None]);
-        // Not merged yet, or not all of it.
+        // Not merged yet, or only partly.
         let order = shipped(&admin).await;
         admin
             .batch(&format!(
@@ -115,7 +115,7 @@ fn what_bypasses_capture_is_found_and_named() {
         let database = shop().await;
         let admin = database.connect().await;
         let merger = refresh::connect(&database.target()).await.unwrap();
-        // Every month has a partition of its own; the fullest two are to go.
+        // Every month has its own partition; the two fullest are to be removed.
         admin.batch("SELECT htap.house_strays()").await.unwrap();
         let fullest =
             "SELECT substr(tableoid::regclass::text, 13) AS month FROM shop.orders WHERE status = 3
@@ -177,7 +177,7 @@ fn what_bypasses_capture_is_found_and_named() {
             assert!(states(&database).iter().all(|state| state == "idle"), "{what}");
             assert_eq!(rounds(&merger).await, [None, None, None], "{what}");
         }
-        // A month that is truncated: the first customers tell.
+        // A truncated month: the first customers reveal it.
         admin
             .batch(&format!(
                 "TRUNCATE shop.order_items_{truncated}, shop.payments_{truncated}, shop.shipments_{truncated}, shop.orders_{truncated}"
@@ -191,7 +191,7 @@ fn what_bypasses_capture_is_found_and_named() {
         .await;
         let first = first.first("what").text().unwrap().to_owned();
         assert!(first.contains("the shop has 0 orders of 0"), "{first}");
-        // Found, it stays found until a whole round has nothing to say against it.
+        // Once found, it stays until a whole round finds nothing.
         ask(&merger, "SELECT htap.check_capture('mart.segment_rfm', 1)").await;
         let said = states(&database);
         assert!(

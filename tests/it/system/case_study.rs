@@ -1,4 +1,5 @@
-//! The case study's own statements, word for word, as the roles of applications; and the shop in every encoding.
+//! The case study's own statements, word for word, run as the applications' roles; and the shop in every
+//! encoding.
 
 use super::{ask, number, shop, sqlstate};
 use crate::it::server::{Server, block_on};
@@ -103,9 +104,9 @@ GROUP BY category;
 -- Execution Time: 450ms (vs 1800ms单线程)
 ";
 
-/// Section 7.2, statement by statement, with what htap_oltp, htap_olap and htap_refresh get for it. A refresh is
-/// for htap_refresh, before 17 by htap.refresh_view(); CREATE INDEX without a table is no statement in any
-/// PostgreSQL; limits of roles are not for applications.
+/// Section 7.2, statement by statement, with the SQLSTATE that htap_oltp, htap_olap and htap_refresh get.
+/// Refreshes are for htap_refresh, before 17 by htap.refresh_view(); CREATE INDEX without a table is not
+/// valid in any PostgreSQL; limits of roles are not for applications to set.
 const ADVICE: [(&str, [&str; 3]); 6] = [
     (
         "-- 1. 物化视图增量刷新
@@ -176,7 +177,7 @@ async fn answers(major: u16) {
                 code => code,
             };
             let code = sqlstate(&client, statement).await;
-            // Which of two reasons is said first depends on the version.
+            // The version decides which of two errors comes first.
             let alike = wanted == "42704" && code == "42501";
             assert!(code == wanted || alike, "{role}: {statement}: {code}");
         }
@@ -186,7 +187,7 @@ async fn answers(major: u16) {
         .batch("SELECT htap.refresh_view('mart.sales_hourly_mv', true)")
         .await
         .unwrap();
-    // What an administrator set stays.
+    // An administrator's settings are kept.
     let client = database.connect().await;
     let set = format!(
         "ALTER ROLE htap_olap IN DATABASE {} SET search_path = mine",
@@ -209,7 +210,8 @@ fn its_questions_are_answered_as_they_are_written_on_17() {
     block_on(answers(17));
 }
 
-/// What PostgreSQL has as encodings of a server (pg_encoding_to_char of those that PG_VALID_BE_ENCODING knows).
+/// The encodings that PostgreSQL supports for servers (pg_encoding_to_char of those for which
+/// PG_VALID_BE_ENCODING holds).
 const ENCODINGS: &str = "
     SELECT pg_encoding_to_char(n) AS name FROM generate_series(0, 34) AS n
     WHERE pg_encoding_to_char(n) <> ''";
@@ -230,7 +232,7 @@ fn the_shop_is_installed_in_every_encoding_of_a_server() {
             );
             admin.batch(&create).await.unwrap();
             let target = server.target("encoded", SUPERUSER);
-            // PostgreSQL itself lets nobody in who speaks UTF-8.
+            // PostgreSQL itself refuses UTF-8 clients.
             if name == "MULE_INTERNAL" {
                 let refused = init(&target, None, |_| {}).await.unwrap_err();
                 assert!(refused.to_string().contains("MULE_INTERNAL"), "{refused}");
@@ -268,7 +270,7 @@ fn the_shop_is_installed_in_every_encoding_of_a_server() {
     });
 }
 
-/// All that is sent to a server: the files of `queries`, without the lines that are for people.
+/// Everything sent to a server: the files of `queries`, without the lines meant for people.
 #[test]
 fn our_sql_is_ascii() {
     let mut seen = 0;
@@ -287,7 +289,7 @@ fn our_sql_is_ascii() {
                 continue;
             }
             let text = std::fs::read_to_string(&path).unwrap();
-            // Of the schema's files comments are sent, too.
+            // Comments in the schema's files are sent, too.
             let whole = path.components().any(|part| part.as_os_str() == "system");
             let sent = text
                 .lines()
@@ -302,10 +304,10 @@ fn our_sql_is_ascii() {
     assert!(schema::script(None, "").is_ascii() && schema::script(Some(1), "").is_ascii());
 }
 
-/// Buyers, lines of them, products, quantities, keys; the SQLSTATE of each order.
+/// Buyers, their lines, products, quantities, keys; the SQLSTATE of each order.
 type Case<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str, &'a [&'a str]);
 
-/// What is in an order decides about that order alone.
+/// The outcome of an order depends on that order alone.
 #[test]
 #[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn an_order_that_cannot_be_fails_alone() {
@@ -413,7 +415,7 @@ fn an_order_that_cannot_be_fails_alone() {
             let after = number(&client, "SELECT count(*) FROM shop.orders").await;
             assert_eq!(after - before, placed as i64, "{sql}");
         }
-        // One of them alone says the same.
+        // A single order gives the same result.
         for (call, wanted) in [
             ("1, '{11}', '{1}', ''", "22023"),
             ("1, '{10}', '{200000}'", "22003"),
@@ -432,7 +434,7 @@ fn an_order_that_cannot_be_fails_alone() {
     });
 }
 
-/// A state that the steps do not lead to is not written by htap_oltp.
+/// htap_oltp cannot write a state that the steps do not lead to.
 #[test]
 fn no_state_is_written_but_by_a_step() {
     block_on(async {
@@ -457,7 +459,8 @@ fn no_state_is_written_but_by_a_step() {
         ] {
             let direct = direct.replace("$1", &id.to_string());
             let code = sqlstate(&client, &direct).await;
-            // Of a view's column that is computed PostgreSQL says so first; without the roles' path there is no such name.
+            // For a computed column of a view PostgreSQL reports that first; without the roles' path there is
+            // no such name.
             assert!(["42501", "0A000", "42P01", "42703"].contains(&code.as_str()), "{direct}: {code}");
         }
         for (step, states) in [("pay", 1), ("ship", 2), ("complete", 3)] {

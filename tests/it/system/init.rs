@@ -1,4 +1,4 @@
-//! `init`: what it installs, what it refuses, and what it never touches.
+//! `init`: what it installs, what it refuses, and what it leaves alone.
 
 use super::{catalogue, number, sqlstate};
 use crate::it::server::{Order, Server, block_on};
@@ -25,7 +25,7 @@ pub(super) fn load(orders: u64, seed: u64) -> Load {
     }
 }
 
-/// Runs the program: exit code, output, errors.
+/// Runs the program; returns exit code, output and errors.
 pub(super) fn run(arguments: &[&str]) -> (i32, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_htap-top"))
         .args(arguments)
@@ -42,7 +42,7 @@ pub(super) fn run(arguments: &[&str]) -> (i32, String, String) {
 
 #[test]
 fn init_never_touches_what_is_not_its_own() {
-    // Of its own, because roles are the whole cluster's.
+    // A separate server, because roles belong to the whole cluster.
     let server = Server::start(&Order::default());
     block_on(async {
         let database = server.database("foreign").await;
@@ -147,7 +147,7 @@ fn a_foreign_object_in_a_schema_of_ours_is_in_the_way_only_where_it_has_our_name
             .batch("SELECT shop.orders(); INSERT INTO shop.mine VALUES (1)")
             .await
             .unwrap();
-        // Somebody's partition of the month after those made ahead.
+        // A user's partition of the month after those created in advance.
         let month =
             "SELECT to_char(now() + interval '4 months', '\"shop.orders_\"YYYY_MM') AS name";
         let month = client.query(month, &[]).await.unwrap();

@@ -1,4 +1,4 @@
-//! A shop's history: the same rows from the same seed, whoever loads them, and whatever interrupts it.
+//! A shop's history: the same seed gives the same rows, whoever loads them and whatever interrupts the load.
 
 use super::init::{load, refused, run};
 use super::{ask, number, sqlstate};
@@ -12,7 +12,7 @@ use htap_top::system::schema;
 use nix::sys::signal::Signal;
 use std::process::{Child, Command, Stdio};
 
-/// One text for all that a history consists of.
+/// A text computed from the whole contents of a history.
 const CONTENT: &str = "
     SELECT md5(string_agg(o::text, ',' ORDER BY order_id)) || (SELECT md5(string_agg(i::text, ',' ORDER BY order_id, line_no)) FROM shop.order_items AS i)
         || (SELECT md5(string_agg(p::text, ',' ORDER BY order_id)) FROM shop.payments AS p)
@@ -67,7 +67,8 @@ fn the_same_entry_gives_the_same_rows() {
     });
 }
 
-/// No row refers to nothing, though nobody checked, and every table agrees with the status of the orders.
+/// Every reference is valid, although no constraint was checked, and every table agrees with the orders'
+/// status.
 async fn a_believable_shop(client: &Client) {
     for (what, sql) in [
         ("orders without lines", "SELECT count(*) FROM shop.orders AS o WHERE NOT EXISTS (SELECT FROM shop.order_items AS i WHERE i.order_id = o.order_id)"),
@@ -115,7 +116,7 @@ fn whoever_owns_the_shop_may_load_it() {
         init(&target, Some(load(3_000, 1)), |_| {}).await.unwrap();
         a_believable_shop(&admin).await;
         the_summaries_agree(&admin).await;
-        // And it captures again.
+        // It captures changes again.
         let id = number(
             &admin,
             "SELECT min(order_id) FROM shop.orders WHERE status = 2",
@@ -140,7 +141,7 @@ async fn the_summaries_agree(client: &Client) {
     assert!(number(client, "SELECT count(*) FROM mart.fact_sales_mv").await > 1_000);
 }
 
-/// A load of three parts that stops before its last, which waits for a lock.
+/// A load of three parts that stops before its last one, which waits for a lock.
 struct Stopped {
     program: Child,
     lock: Client,
@@ -192,8 +193,8 @@ impl Stopped {
     }
 }
 
-/// Whole parts, and the note of them; nothing but the same load can be added. Returns how many orders, and the
-/// oldest transaction that wrote some.
+/// Checks that whole parts and their record were kept, and that only the same load can be resumed. Returns
+/// the number of orders, and the oldest transaction that wrote some.
 async fn what_a_killed_load_left(database: &Database<'_>) -> (i64, i64) {
     let client = database.connect().await;
     let there = number(&client, "SELECT count(*) FROM shop.orders").await;
@@ -232,7 +233,7 @@ async fn what_a_killed_load_left(database: &Database<'_>) -> (i64, i64) {
     (there, number(&client, oldest).await)
 }
 
-/// Somebody else is at it, and then the server dies, too.
+/// Another load is running, and then the server crashes, too.
 fn interrupted_again(server: &Server, database: &Database<'_>, again: &[&str]) {
     block_on(async {
         let other = database.connect().await;

@@ -1,8 +1,8 @@
-//! Merges in steps: whatever is open, commits late or is undone, and however small the steps, a summary equals after
-//! each step what its recomputation from the shop as its watermark saw it gives.
+//! Merges in steps: whatever is open, commits late or is rolled back, and however small the steps are, a
+//! summary equals after each step its recomputation from the shop as its watermark saw it.
 //!
-//! The shop as it was comes from a history that is kept here of each row of each table, with the transaction that wrote
-//! it: apart from the logs that are tested.
+//! The earlier state of the shop comes from a history kept here of each row of each table, with the
+//! transaction that wrote it, independent of the logs under test.
 
 mod steps;
 
@@ -18,11 +18,11 @@ use rand::{RngExt, SeedableRng};
 use std::fmt::Write as _;
 use std::ops::Range;
 
-/// The tables that summaries are computed from.
+/// The tables from which summaries are computed.
 const KEPT: [&str; 5] = ["orders", "order_items", "users", "products", "categories"];
 
-/// Keeps the history of [`KEPT`] from now on, and makes `past.<table>_query` of each table of a summary: what it
-/// should hold as of the snapshot in the setting `past.at`.
+/// Keeps the history of [`KEPT`] from now on, and creates `past.<table>_query` for each table of a summary:
+/// its expected contents as of the snapshot in the setting `past.at`.
 async fn keep_history(client: &Client) {
     let mut sql = "CREATE SCHEMA past; GRANT USAGE ON SCHEMA past TO PUBLIC;".to_owned();
     for table in KEPT {
@@ -42,7 +42,7 @@ async fn keep_history(client: &Client) {
         );
     }
     client.batch(&sql).await.unwrap();
-    // In the order in which one reads the other.
+    // In the order of their dependencies.
     for table in [
         "sales_hourly_user",
         "sales_hourly",
@@ -71,7 +71,7 @@ async fn keep_history(client: &Client) {
 /// The tables whose recomputation another one reads.
 const SUMMARIES_OF: [&str; 3] = ["fact_sales", "user_day", "user_rfm"];
 
-/// Rows of a summary that differ from what it should hold as of its watermark.
+/// The rows of a summary that differ from its expected contents as of its watermark.
 async fn differences_from_past(client: &Client, summary: &str) -> Vec<String> {
     client
         .batch("BEGIN ISOLATION LEVEL REPEATABLE READ")
@@ -110,13 +110,13 @@ async fn differences_from_past(client: &Client, summary: &str) -> Vec<String> {
     found
 }
 
-/// A session of the shop: one of several, of which each may have a transaction open.
+/// A session of the shop, one of several that may each have a transaction open.
 struct Shopper {
     client: Client,
     open: bool,
 }
 
-/// What happened, for the message of a failure, and what is to be chosen from.
+/// The events so far, for error messages, and the orders to choose from.
 struct Life {
     rng: Xoshiro256PlusPlus,
     orders: Vec<i64>,
@@ -130,7 +130,7 @@ impl Life {
         self.rng.random_range(0..below)
     }
 
-    /// A statement that changes something; it may be refused.
+    /// Returns a statement that changes something; it may be refused.
     fn deed(&mut self) -> String {
         let pick = self.one_of(self.orders.len().max(1));
         let order = self.orders.get(pick).copied().unwrap_or_default();
@@ -141,7 +141,7 @@ impl Life {
             4 => format!(
                 "SELECT order_id AS id FROM shop.create_orders(ARRAY[{user}, 1], ARRAY[1, 2, 2], ARRAY[{product}, 1, 2], ARRAY[1, 1, 1]) LIMIT 1"
             ),
-            // An importer, whose clock is ahead, brings an order that is completed.
+            // An importer, whose clock is ahead, inserts a completed order.
             5 => format!(
                 "WITH o AS (INSERT INTO shop.orders (order_id, created_at, user_id, status, total_amount, completed_at)
                      SELECT n, shop.order_time(n), {user}, 3, 50, shop.order_time(n) FROM (SELECT shop.new_order_id() + (30000::bigint << 22)) AS i (n)
@@ -160,7 +160,7 @@ impl Life {
             15 => format!(
                 "UPDATE shop.orders SET completed_at = completed_at + interval '1 hour', user_id = {user} WHERE order_id = {order} AND status = 3"
             ),
-            // Whatever the order's status is: it may be another's, and not completed yet.
+            // Regardless of the order's status: it may be another session's, and not completed yet.
             16 | 17 => format!(
                 "INSERT INTO shop.order_items SELECT order_id, created_at, {}, {product}, 1, 3 FROM (VALUES ({order}::bigint, shop.order_time({order}))) AS o (order_id, created_at)",
                 3 + self.one_of(20)
@@ -181,14 +181,14 @@ impl Life {
         }
     }
 
-    /// One thing that a session does.
+    /// Carries out one action of a session.
     async fn act(&mut self, shopper: &mut Shopper, name: usize) {
         let sql = if !shopper.open && self.one_of(3) > 0 {
             shopper.open = true;
             match self.one_of(4) {
                 0 => "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM shop.users"
                     .to_owned(),
-                // A low number, long before it changes anything.
+                // A low transaction id, long before any change.
                 1 => "BEGIN; SELECT pg_current_xact_id()".to_owned(),
                 _ => "BEGIN".to_owned(),
             }
@@ -224,7 +224,7 @@ impl Life {
         }
     }
 
-    /// One merge in a step of some size, which may be undone.
+    /// Merges in one step of some size, which may be rolled back.
     async fn merge(&mut self, database: &Database<'_>, merger: &mut Client, admin: &Client) {
         let summary = SUMMARIES[self.one_of(3)];
         let step = [1, 1, 2, 3, 5, 10, 50, 1_000, 20_000][self.one_of(9)];
@@ -270,7 +270,7 @@ impl Life {
     }
 }
 
-/// A shop with few customers and products, so that they meet often.
+/// A shop with few customers and products, so that transactions conflict often.
 async fn small_shop(database: &Database<'_>) -> Client {
     let admin = database.connect().await;
     schema::create(&admin).await.unwrap();
@@ -308,7 +308,7 @@ async fn interleavings(database: &Database<'_>, seeds: Range<u64>) {
         let mut shoppers = Vec::new();
         for _ in 0..5 {
             let client = database.connect().await;
-            // Who would have to wait for another session of this test would wait for ever.
+            // A wait for another session of this test would never end.
             client.batch("SET lock_timeout = '20ms'").await.unwrap();
             shoppers.push(Shopper {
                 client,
@@ -342,7 +342,7 @@ async fn interleavings(database: &Database<'_>, seeds: Range<u64>) {
     assert!(changes > 0);
 }
 
-/// The seeds of the interleavings that are tried; the environment may want others, such as 1000..2000.
+/// The seeds of the interleavings to try; the environment may set others, such as 1000..2000.
 fn seeds(usual: Range<u64>) -> Range<u64> {
     let Ok(wanted) = std::env::var("HTAP_TOP_INTERLEAVINGS") else {
         return usual;
@@ -381,7 +381,7 @@ async fn merge_all(merger: &Client) {
     }
 }
 
-/// An order that lived its whole life.
+/// Creates an order and completes it.
 async fn completed(client: &Client) -> i64 {
     let order = shipped(client).await;
     let sql = format!("SELECT shop.complete_order({order})");
@@ -389,7 +389,7 @@ async fn completed(client: &Client) -> i64 {
     order
 }
 
-/// Merges in steps of so many rows until nothing remains.
+/// Merges in steps of this many rows until nothing remains.
 async fn merge_in_steps(merger: &Client, step: i64) {
     for summary in SUMMARIES {
         let summary = view(summary);
@@ -462,7 +462,7 @@ fn a_correction_with_a_lower_number_is_not_applied_before_its_original() {
     });
 }
 
-/// A line for an order, of a product it has not.
+/// Inserts a line into an order, of a product that it lacks.
 fn line(order: i64) -> String {
     format!(
         "INSERT INTO shop.order_items SELECT order_id, created_at, 2, 2, 3, 7
@@ -477,20 +477,21 @@ fn a_line_is_logged_unless_its_own_transaction_wrote_the_order() {
         let (admin, other) = (database.connect().await, database.connect().await);
         let merger = refresh::connect(&database.target()).await.unwrap();
         merge_all(&merger).await;
-        // Begun before the order was there.
+        // Begun before the order existed.
         other.batch("BEGIN; SELECT now()").await.unwrap();
         let order = completed(&admin).await;
         merge_all(&merger).await;
         let late = format!("{}; COMMIT", line(order));
         other.batch(&late).await.unwrap();
         assert_eq!(differences(&merger).await, []);
-        // With one snapshot of before, PostgreSQL refuses the line: for it there is no such order.
+        // With an earlier snapshot PostgreSQL refuses the line, because the order does not exist for it.
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM shop.users";
         other.batch(begin).await.unwrap();
         let order = completed(&admin).await;
         assert_eq!(sqlstate(&other, &line(order)).await, "23503");
         other.batch("ROLLBACK").await.unwrap();
-        // Completed by another one while the line is not committed yet; likewise a line that changes or goes.
+        // Another session completes it while the line is uncommitted; likewise with a changed or deleted
+        // line.
         for change in [
             "INSERT",
             "UPDATE shop.order_items SET quantity = 9",
@@ -521,7 +522,7 @@ fn a_line_is_logged_unless_its_own_transaction_wrote_the_order() {
         merge_all(&merger).await;
         admin.batch(&line(ahead)).await.unwrap();
         assert_eq!(differences(&merger).await, []);
-        // What an order brings with it costs no row in the log, whatever way it comes.
+        // Lines inserted together with their order add no row to the log, however they arrive.
         merger.batch("SELECT htap.trim_log()").await.unwrap();
         admin
             .batch(
@@ -580,7 +581,7 @@ fn what_is_no_merge_of_what_was_is_refused() {
             .unwrap();
         assert_eq!(sqlstate(&admin, merge).await, "25001", "its own changes");
         admin.batch("ROLLBACK").await.unwrap();
-        // Merged by somebody else since the snapshot was taken.
+        // Another session has merged since the snapshot was taken.
         admin
             .batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM shop.users")
             .await
@@ -588,7 +589,7 @@ fn what_is_no_merge_of_what_was_is_refused() {
         merge_all(&merger).await;
         assert_eq!(sqlstate(&admin, merge).await, BUSY);
         admin.batch("ROLLBACK").await.unwrap();
-        // A watermark that sees what is not there yet, and one that sees a transaction that still runs.
+        // A watermark that sees a future transaction, and one that sees a running one.
         let running = database.connect().await;
         running
             .batch("BEGIN; SELECT pg_current_xact_id()")
@@ -606,7 +607,7 @@ fn what_is_no_merge_of_what_was_is_refused() {
         }
         running.batch("COMMIT").await.unwrap();
         merge_all(&merger).await;
-        // What was never put in cannot be taken out: the summary says so, and is filled anew.
+        // Amounts that were never added cannot be subtracted: the summary is marked and filled again.
         admin
             .batch("UPDATE mart.sales_hourly SET order_count = 0, total_sales = 0;
                     UPDATE shop.orders SET completed_at = completed_at + interval '1 hour' WHERE status = 3")
@@ -624,7 +625,7 @@ fn what_an_earlier_version_merged_is_filled_anew() {
     block_on(async {
         let database = shop().await;
         let admin = database.connect().await;
-        // As it was before steps went from snapshot to snapshot.
+        // The state before steps went from snapshot to snapshot.
         admin
             .batch(
                 "ALTER TABLE htap.order_log DROP COLUMN seen;
@@ -657,7 +658,7 @@ fn a_month_that_comes_or_goes_meanwhile_is_not_counted_twice() {
         let merger = refresh::connect(&database.target()).await.unwrap();
         admin.batch("SELECT htap.house_strays()").await.unwrap();
         merge_all(&merger).await;
-        // Any month that is over.
+        // Any past month.
         let fullest = "SELECT quote_literal(min(created_at)::text) AS at FROM shop.orders
                        WHERE status = 3 AND created_at < date_trunc('month', now(), 'UTC')
                        GROUP BY date_trunc('month', created_at, 'UTC') ORDER BY count(*) DESC LIMIT 1";

@@ -1,4 +1,5 @@
-//! Orders as a library: all strategies do the same, under crowds, with keys, and when sessions and servers die.
+//! Orders by the library: all strategies give the same result, under concurrency, with keys, and when
+//! sessions and servers die.
 
 use super::books::Books;
 use super::{fill_one, number, shop};
@@ -29,7 +30,7 @@ const ALL: [Strategy; 4] = [
 
 fn pool(database: &Database<'_>, max: usize) -> Pool {
     let wait = Duration::from_secs(60);
-    // Crowds on a busy machine wait longer for each other than customers would.
+    // Concurrent sessions on a busy machine wait longer for each other than customers would.
     let settings = Settings::of_application()
         .with("lock_timeout", "0")
         .with("statement_timeout", "0");
@@ -137,7 +138,7 @@ fn every_refusal_is_clear_and_changes_nothing() {
             let orders = orders(&database, strategy);
             let key = format!("it's {}", strategy.name());
             let first = order(&[(4, 1)], Some(&key));
-            // A refusal leaves the key free.
+            // After a refusal the key can be used again.
             let much = order(&[(4, 1_000)], Some(&key));
             assert_eq!(
                 orders
@@ -186,7 +187,7 @@ fn one_key_is_one_order_for_all_who_come_at_once() {
     });
 }
 
-/// A customer's order of popular products, in the order of their liking.
+/// A customer's order of popular products, in random order.
 fn basket(rng: &mut Xoshiro256PlusPlus, popularity: &Zipf<f64>) -> Order {
     let lines: Vec<_> = (0..rng.random_range(1..=5))
         .map(|_| {
@@ -373,7 +374,7 @@ fn a_call_leaves_no_setting_behind() {
     });
 }
 
-/// Whoever waits for a lock, and how many they are when they have been sent home.
+/// Sessions that wait for a lock, with their number after termination.
 const WAITING: &str = "SELECT count(*) AS n FROM pg_stat_activity
                        WHERE wait_event_type = 'Lock' AND datname = current_database()";
 const TERMINATED: &str = "SELECT count(pg_terminate_backend(pid)) AS n FROM pg_stat_activity
@@ -390,7 +391,7 @@ async fn until_one(watch: &Client, sql: &str) {
 fn only_an_order_with_a_key_is_sent_again_after_its_session_was_lost() {
     block_on(async {
         let database = shop().await;
-        // Who is in a transaction sees the list of sessions as it was.
+        // A transaction keeps seeing the list of sessions as of its first read.
         let (client, watch) = (database.connect().await, database.connect().await);
         stock_up(&client, 100).await;
         for strategy in GOOD {
@@ -450,7 +451,7 @@ fn a_step_whose_answer_was_lost_is_done_if_the_order_has_its_status() {
     });
 }
 
-/// Stock that is gone by the time it is taken: the order that wanted it fails, the others of its group do not.
+/// Stock that is gone when it is taken: the order that wanted it fails, the others of its group succeed.
 #[test]
 fn a_group_that_somebody_was_quicker_than_looks_again() {
     block_on(async {
@@ -485,8 +486,8 @@ fn a_group_that_somebody_was_quicker_than_looks_again() {
     });
 }
 
-/// Customers who send each of their orders, under its key, until they have a number for it; whether they may
-/// see errors meanwhile.
+/// Customers who resend each of their orders, with its key, until they get a number; `true` if they may see
+/// errors meanwhile.
 fn stubborn(
     tasks: &mut JoinSet<BTreeMap<String, i64>>,
     orders: &Arc<Orders>,
@@ -520,7 +521,7 @@ fn stubborn(
     }
 }
 
-/// Every key has the order its customer was told, and there is no other.
+/// Every key has the order that its customer was told, and there are no others.
 async fn every_key_has_its_order(client: &Client, told: Vec<BTreeMap<String, i64>>) -> i64 {
     let told: BTreeMap<String, i64> = told.into_iter().flatten().collect();
     let table = super::ask(

@@ -1,5 +1,5 @@
-//! Months: that only those are read that are asked for, that they are made where they are missed, and that
-//! they leave and come back with everything that hangs on them.
+//! Months: only the requested ones are read, missing ones are created, and they are detached and attached
+//! with everything that belongs to them.
 
 use super::init::{load, run};
 use super::{ask, number, sqlstate};
@@ -13,7 +13,7 @@ use htap_top::system::refresh;
 use std::path::Path;
 use std::str::FromStr;
 
-/// The month `back` months ago, by the server's clock.
+/// The month `back` months ago by the server's clock.
 pub(super) async fn month(client: &Client, back: i64) -> Month {
     let sql = "SELECT to_char(now() AT TIME ZONE 'UTC' - make_interval(months => $1::integer), 'YYYY-MM') AS month";
     let table = client.query(sql, &[Param::Int(back)]).await.unwrap();
@@ -24,7 +24,7 @@ fn first_of(month: Month) -> String {
     format!("'{month}-01 00:00+00'::timestamptz")
 }
 
-/// Merges everything that was logged, and proves the summaries right.
+/// Merges all logged changes and checks the summaries.
 pub(super) async fn the_summaries_follow(client: &Client) {
     for view in ["sales_hourly", "fact_sales", "segment_rfm"] {
         let summary = refresh::View::new("mart", view);
@@ -39,7 +39,7 @@ pub(super) async fn the_summaries_follow(client: &Client) {
     }
 }
 
-/// The partitions and what hangs on them, by name.
+/// The partitions and their dependent objects, by name.
 async fn anatomy(client: &Client) -> Vec<String> {
     let sql = "
         WITH piece AS (SELECT oid, relname FROM pg_class WHERE relnamespace = 'shop'::regnamespace AND relkind = 'r' AND relname ~ '_\\d{4}_\\d{2}$')
@@ -83,7 +83,7 @@ async fn come_and_go(major: u16) {
     the_scheduler_makes_what_is_missing(&database, &client).await;
 }
 
-/// Partitions of `table` that a statement reads, and how.
+/// Partitions of `table` that a statement scans, and how.
 async fn scans(client: &Client, table: &str, sql: &str) -> Vec<String> {
     let plan = ask(client, &format!("EXPLAIN (COSTS OFF) {sql}")).await;
     let lines = plan.rows.iter().map(|row| row[0].text().unwrap());
@@ -131,7 +131,7 @@ async fn a_query_reads_the_months_it_asks_for(client: &Client) {
         read.len() == 1 && read[0].contains(&format!("{table}_pkey")),
         "{read:?}"
     );
-    // By a statement that is planned once for all orders, too: what is not read is not begun.
+    // A statement planned once for all orders does not begin to scan the others, either.
     client
         .batch("SET plan_cache_mode = force_generic_plan; PREPARE one (bigint) AS SELECT status FROM shop.orders WHERE order_id = $1 AND created_at = shop.order_time($1)")
         .await
@@ -141,7 +141,7 @@ async fn a_query_reads_the_months_it_asks_for(client: &Client) {
     client.batch("RESET plan_cache_mode").await.unwrap();
 }
 
-/// A completed order of some time, with all that belongs to one.
+/// Inserts a completed order of the given time, with all its rows.
 async fn order_at(client: &Client, at: &str) {
     let sql = format!(
         "WITH one AS (
@@ -214,7 +214,7 @@ async fn a_month_leaves_and_comes_back(client: &Client) {
     assert!(error.to_string().contains("is not detached"), "{error}");
 }
 
-/// Returns how many orders it has.
+/// Detaches the month; returns its number of orders.
 async fn a_month_leaves(client: &Client, gone: Month) -> i64 {
     let table = format!("shop.orders{}", gone.suffix());
     let all = number(client, "SELECT count(*) FROM shop.orders").await;
@@ -258,7 +258,7 @@ async fn a_month_leaves(client: &Client, gone: Month) -> i64 {
     there
 }
 
-/// An order of that month that comes late waits in the default partition.
+/// A late order of that month waits in the default partition.
 async fn it_comes_back_with_what_came_late(client: &Client, gone: Month, there: i64) {
     order_at(
         client,
@@ -375,7 +375,7 @@ fn locks_of_others_are_waited_for_not_queued_behind() {
         let archived = archive(&client, &wanted, |what| {
             if what.starts_with("waiting") {
                 pauses += 1;
-                // Its session ends, and its transaction with it.
+                // Its session ends, and so does its transaction.
                 buyer = None;
             }
         });
@@ -385,7 +385,7 @@ fn locks_of_others_are_waited_for_not_queued_behind() {
     });
 }
 
-/// A report holds the shop's tables while a month is to leave and to come back: orders go on meanwhile.
+/// A report locks the shop's tables while a month is to be detached and attached: orders continue meanwhile.
 #[test]
 fn who_waits_to_take_a_month_out_holds_up_no_order() {
     let server = Server::start(&Order::default());

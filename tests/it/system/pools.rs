@@ -1,4 +1,4 @@
-//! Pools of sessions on a real server: their limits, and what becomes of sessions that are lost.
+//! Pools of sessions on a real server: their limits, and the handling of lost sessions.
 
 use super::{number, shop};
 use crate::it::server::{Database, block_on, pid, until};
@@ -156,7 +156,7 @@ fn more_reports_than_may_run_wait_or_are_rejected() {
                 Ok::<_, OlapError>(())
             });
         }
-        // The fourth cannot even wait.
+        // The fourth is not even queued.
         let first = tasks.join_next().await.unwrap().unwrap();
         assert_eq!(first, Err(OlapError::Rejected(Rejected::QueueFull(1))));
         let held = "SELECT count(*) AS n FROM pg_stat_activity
@@ -213,7 +213,7 @@ fn statements_outlive_what_happens_to_their_names() {
         assert_eq!(prepared.rows.len(), 1);
         assert_eq!(look().await, first);
         assert_eq!(client.query(names, &[]).await.unwrap(), prepared);
-        // Its columns are others now: it is prepared again.
+        // Its columns have changed: it is prepared again.
         client
             .batch("ALTER TABLE widget ADD COLUMN y int")
             .await
@@ -221,7 +221,7 @@ fn statements_outlive_what_happens_to_their_names() {
         assert_eq!(look().await.table.columns.len(), 6);
         assert_eq!(look().await.table.columns.len(), 6);
         assert_eq!(client.query(names, &[]).await.unwrap().rows.len(), 2);
-        // As behind a pooler: the name is another session's. From then on it does without.
+        // As behind a pooler: the name belongs to another session. From now on no name is used.
         client.batch("DEALLOCATE ALL").await.unwrap();
         assert_eq!(look().await.int(0, "n"), Some(-4));
         assert_eq!(look().await.text(0, "t"), Some("it's \\ $1"));

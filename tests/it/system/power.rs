@@ -1,4 +1,4 @@
-//! The shop lends nobody power: what a role of it can change, nobody else runs.
+//! The shop grants nobody power: code that a role can change is never run by another role.
 
 use super::init::refused;
 use super::{ask, number, sqlstate};
@@ -12,23 +12,23 @@ use htap_top::system::refresh::{self, Mode};
 use htap_top::system::survey::Survey;
 use std::process::{Command, Stdio};
 
-/// The roles that somebody can log in as.
+/// The roles that can log in.
 const ROLES: [&str; 4] = ["htap_oltp", "htap_olap", "htap_refresh", "htap_monitor"];
 
-/// Makes who runs it a superuser, where whoever runs it is one.
+/// Makes the session's user a superuser if a superuser runs it.
 const RISE: &str = "EXECUTE format('ALTER ROLE %I SUPERUSER', session_user); ";
 
-/// How many of our roles are superusers, or members of the owner.
+/// Number of the shop's roles that are superusers or members of the owner.
 const RISEN: &str = "
     SELECT count(*) FROM pg_catalog.pg_roles WHERE rolname ~ '^htap_'
        AND (rolsuper OR rolcreaterole OR EXISTS (
             SELECT FROM pg_catalog.pg_auth_members AS m JOIN pg_catalog.pg_roles AS o ON o.oid = m.roleid
             WHERE m.member = pg_roles.oid AND o.rolname = 'htap_owner'))";
 
-/// Whoever is read-only by its role's settings may take that back.
+/// A role that is read-only by a setting may change that setting.
 const MAY_WRITE: &str = "SET default_transaction_read_only = off";
 
-/// What the program's commands do with the rights of a superuser.
+/// The program's commands with a superuser's rights.
 async fn a_superuser_works(database: &Database<'_>) {
     let client = database.connect().await;
     client
@@ -61,7 +61,7 @@ async fn shop_of(database: &Database<'_>) {
     init(&database.target(), Some(load), |_| {}).await.unwrap();
 }
 
-/// Ways to lay code where others run it, for what there is.
+/// Ways to plant code where others run it, for every existing object.
 #[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn attacks(client: &Client) -> Vec<String> {
     let body = |returns: &str| {
@@ -141,7 +141,7 @@ async fn attacks(client: &Client) -> Vec<String> {
     attacks
 }
 
-/// Each attack, in a transaction of its own; none succeeds.
+/// Runs each attack in its own transaction; none may succeed.
 async fn attack(database: &Database<'_>, role: &str, attacks: &[String]) {
     let client = database.connect_as(role).await;
     client.batch(MAY_WRITE).await.unwrap();
@@ -173,7 +173,7 @@ async fn nobody_rises(major: u16) {
     let database = server.database("power").await;
     shop_of(&database).await;
     let client = database.connect().await;
-    // The sample that made a superuser of htap_monitor.
+    // The sample that once made htap_monitor a superuser.
     let monitor = database.connect_as("htap_monitor").await;
     for step in [
         "SET ROLE htap_refresh",
@@ -212,7 +212,7 @@ fn nobody_becomes_superuser_by_the_shop_on_18() {
     block_on(nobody_rises(18));
 }
 
-/// Functions without a fixed search_path, whose every name says its schema.
+/// Functions without a fixed search_path in which every name is qualified.
 const IMMUNE: [&str; 3] = [
     "shop.is_order(bigint,timestamp with time zone,smallint,numeric,timestamp with time zone)",
     "shop.new_order_id()",
@@ -284,7 +284,7 @@ async fn the_catalogue_says_so(client: &Client) {
     }
 }
 
-/// A role that reads only forges no sales: not by a trigger of its own, and where it may make one neither.
+/// A read-only role cannot forge sales: not by its own trigger, and not on a table where it may create one.
 async fn a_reader_forges_nothing(database: &Database<'_>, client: &Client) {
     let logged = "SELECT (SELECT count(*) FROM htap.order_log) + (SELECT count(*) FROM htap.outbox) + (SELECT count(*) FROM htap.dirty_log)";
     let before = number(client, logged).await;
@@ -304,7 +304,7 @@ async fn a_reader_forges_nothing(database: &Database<'_>, client: &Client) {
         reader.batch(MAY_WRITE).await.unwrap();
         reader.batch(mine).await.unwrap();
         assert_eq!(sqlstate(&reader, &attach).await, "42501", "{function}");
-        // Who may attach it, a superuser, forges nothing by it either.
+        // A superuser, who may attach it, cannot forge anything by it either.
         let admin = database.connect().await;
         admin.batch(mine).await.unwrap();
         admin.batch(&attach).await.unwrap();
@@ -314,8 +314,7 @@ async fn a_reader_forges_nothing(database: &Database<'_>, client: &Client) {
     assert_eq!(number(client, logged).await, before);
 }
 
-/// What version 2 of the schema was, whose schemas belonged to htap_refresh.
-/// Of a statement that this version or this kind of object does not know nothing is to be feared either.
+/// SQLSTATEs of attacks that fail, including statements that this version or kind of object does not support.
 const HARMLESS: [&str; 8] = [
     "42501", "42601", "42809", "42P13", "42P16", "0A000", "42P07", "42883",
 ];
@@ -368,7 +367,7 @@ fn what_was_planted_in_version_2_does_not_rise_with_it() {
             ))
             .await
             .unwrap();
-        // What was not there before is named.
+        // Objects that were not there before are named.
         planter
             .batch("CREATE TRIGGER rise BEFORE UPDATE ON htap.watermark FOR EACH ROW EXECUTE FUNCTION htap.rise()")
             .await
@@ -474,7 +473,7 @@ fn who_installs_without_being_superuser_owns_what_it_installs() {
     });
 }
 
-/// What the roles of the shop and a superuser call by hand, whatever their sessions' settings are.
+/// Calls by hand of the shop's roles and of a superuser, with any session settings.
 const BY_SHOPPERS: [&str; 8] = [
     "SELECT shop.create_order(1, '{1,2}', '{1,1}', 'k')",
     "SELECT shop.complete_order(o.id) FROM (SELECT shop.create_order(1, '{2,1,2}', '{1,1,1}') AS id OFFSET 0) AS o,
@@ -559,7 +558,7 @@ async fn nothing_planted_is_found(major: u16) {
                 .unwrap_or_else(|error| panic!("{role}: {error}: {statement}"));
         }
     }
-    // The installer, over what it finds.
+    // The installer, run on what it finds.
     init(&database.target(), None, |_| {}).await.unwrap();
 }
 
@@ -573,8 +572,8 @@ fn our_functions_find_nothing_planted_on_15() {
     block_on(nothing_planted_is_found(15));
 }
 
-/// A database without a shop, in which somebody who may make schemas has made one that looks like it: whatever is
-/// read or called there does something of its author's.
+/// A database without the shop, in which a role that may create schemas has created a lookalike: everything
+/// read or called there runs its author's code.
 async fn pretend(database: &Database<'_>, author: &str) {
     let admin = database.connect().await;
     admin
@@ -619,7 +618,7 @@ async fn pretend(database: &Database<'_>, author: &str) {
         .unwrap();
 }
 
-/// What the program says, whatever it thinks of it.
+/// The program's output, regardless of its exit code.
 fn said(database: &Database<'_>, role: &str, arguments: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_htap-top"))
@@ -633,7 +632,7 @@ fn said(database: &Database<'_>, role: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&both).into_owned()
 }
 
-/// Every command that reads or calls something of the shop, as a superuser.
+/// Every command that reads or calls objects of the shop, run as a superuser.
 #[test]
 fn what_only_looks_like_the_shop_is_neither_read_nor_called() {
     block_on(async {
@@ -668,7 +667,7 @@ fn what_only_looks_like_the_shop_is_neither_read_nor_called() {
         let admin = database.connect().await;
         let risen = "SELECT count(*) FROM pg_roles WHERE rolname = 'pretender' AND rolsuper";
         assert_eq!(number(&admin, risen).await, 0);
-        // And it would have: the same read by psql's user.
+        // It would have had an effect: the same query in psql does.
         admin
             .batch("SELECT price FROM shop.products")
             .await

@@ -1,4 +1,4 @@
-//! Incremental refresh: whatever happens, in whatever order, a summary equals its recomputation.
+//! Incremental refresh: whatever happens, in any order, a summary equals its recomputation.
 
 use super::{create, number, shop};
 use crate::it::server::{Database, Server, block_on, until};
@@ -52,7 +52,7 @@ fn run(database: &Database<'_>, arguments: &[&str]) -> (i32, String) {
     )
 }
 
-/// Something that happens in a shop, or that a superuser does to it; refusals are part of life.
+/// A random event in the shop, or a superuser's intervention; it may be refused.
 async fn happen(client: &Client, rng: &mut Xoshiro256PlusPlus, mine: &mut Vec<i64>) {
     let pick = |rng: &mut Xoshiro256PlusPlus, mine: &[i64]| {
         (!mine.is_empty()).then(|| mine[rng.random_range(0..mine.len())])
@@ -128,7 +128,7 @@ fn whatever_happens_a_summary_equals_its_recomputation() {
         for seed in 0..6 {
             lives.spawn(life(database.connect().await, seed, 150));
         }
-        // Merges in steps of every size at the same time, and refreshers that are killed at any moment.
+        // Merges in steps of every size at the same time, and refreshers killed at random moments.
         let merger = refresh::connect(&database.target()).await.unwrap();
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(99);
         let mut taken = 0;
@@ -176,7 +176,7 @@ fn whatever_happens_a_summary_equals_its_recomputation() {
     });
 }
 
-/// An order that is shipped, so that one statement completes it.
+/// Creates a shipped order, which one statement then completes.
 pub(super) async fn shipped(client: &Client) -> i64 {
     let order = create(client, &[1], &[1]).await.unwrap();
     for step in ["pay", "ship"] {
@@ -229,7 +229,7 @@ fn a_backlog_is_merged_in_steps_and_its_age_is_told() {
         let merger = refresh::connect(&database.target()).await.unwrap();
         let summary = view("mart.sales_hourly");
         refresh::merge(&merger, &summary, 1_000).await.unwrap();
-        // How many orders it takes is chance, and all are of one product.
+        // The number of orders needed is random, and all are of one product.
         let plenty = "UPDATE shop.inventory SET quantity = 100000 WHERE product_id = 1";
         admin.batch(plenty).await.unwrap();
         // One order in sixteen notes a snapshot up to which a step may go.
@@ -258,7 +258,7 @@ fn a_backlog_is_merged_in_steps_and_its_age_is_told() {
             }
         }
         assert!(steps > 2, "{steps}");
-        // A transaction larger than the step is taken whole.
+        // A transaction larger than the step is merged as a whole.
         admin
             .batch("BEGIN; UPDATE shop.orders SET total_amount = total_amount + 1 WHERE status = 3; COMMIT")
             .await
@@ -275,7 +275,7 @@ fn what_cannot_be_merged_is_filled_anew() {
         let database = shop().await;
         let admin = database.connect().await;
         let merger = refresh::connect(&database.target()).await.unwrap();
-        // A write to a partition itself is captured like any other.
+        // A write directly to a partition is captured like any other.
         let partition = "UPDATE shop.orders_default SET total_amount = 1";
         admin.batch(partition).await.unwrap();
         let month = admin
@@ -312,7 +312,7 @@ fn what_cannot_be_merged_is_filled_anew() {
             number(&admin, "SELECT count(*) FROM mart.fact_sales").await,
             0
         );
-        // A log nobody reads is cut, and the summaries know.
+        // A log that nobody reads is truncated, and the summaries know it.
         merger.batch("SELECT htap.trim_log()").await.unwrap();
         let order = shipped(&admin).await;
         let complete = format!("SELECT shop.complete_order({order})");
@@ -376,7 +376,7 @@ fn verify_finds_what_is_wrong_and_a_refresh_by_difference_mends_only_that() {
     });
 }
 
-/// Events of a loop, until it has told `enough`.
+/// Events of a loop, until `enough` holds.
 async fn told(
     database: &Database<'_>,
     plan: Plan,
@@ -461,7 +461,7 @@ fn refreshes_are_held_back_while_commits_are_slow_but_not_for_ever() {
         let database = shop().await;
         let mut plan = plan(Pace::Fresh(Duration::from_millis(100)));
         plan.views = vec!["sales_hourly".into()];
-        // No commit is as quick as that.
+        // No commit is this fast.
         plan.oltp_limit = Some(Duration::from_nanos(1));
         let ran = |event: &Event| matches!(event, Event::Ran { .. });
         let events = told(&database, plan, |events| events.iter().any(ran)).await;

@@ -1,4 +1,4 @@
-//! What one role writes, or how its session is set, spoils nothing for the others.
+//! One role's writes and session settings damage nothing for the others.
 
 use super::{ask, number, shop, sqlstate};
 use crate::it::server::block_on;
@@ -30,7 +30,7 @@ fn an_order_of_times_to_come_goes_nowhere_and_makes_no_partitions() {
         let database = shop().await;
         let admin = database.connect().await;
         let application = database.connect_as("htap_oltp").await;
-        // A month each, of the past (from 2020 on) and of the future.
+        // One month each, in the past (from 2020 on) and in the future.
         application
             .batch(
                 "INSERT INTO shop.orders (order_id, user_id, total_amount, created_at)
@@ -54,7 +54,7 @@ fn an_order_of_times_to_come_goes_nowhere_and_makes_no_partitions() {
     });
 }
 
-/// A scheduler's session may write dates and names as it likes.
+/// A scheduler's session may format dates and names in any way.
 #[test]
 fn partitions_are_those_of_utc_whatever_the_session_is_set_to() {
     block_on(async {
@@ -85,7 +85,7 @@ fn partitions_are_those_of_utc_whatever_the_session_is_set_to() {
             scheduler.batch(settings).await.unwrap();
             scheduler.batch("SELECT htap.maintain()").await.unwrap();
             admin.batch(settings).await.unwrap();
-            // Out and back, as an administrator.
+            // Detach and attach as an administrator.
             let old = "SELECT htap.detach_month(m), htap.attach_month(m) FROM (SELECT now() - interval '1 month' AS m) AS x";
             admin.batch(old).await.unwrap();
             admin.batch(plain).await.unwrap();
@@ -96,7 +96,7 @@ fn partitions_are_those_of_utc_whatever_the_session_is_set_to() {
     });
 }
 
-/// Anybody may take any advisory lock.
+/// Any role may take any advisory lock.
 #[test]
 fn a_stranger_s_locks_stop_no_refresh() {
     block_on(async {

@@ -1,4 +1,4 @@
-//! `init --uninstall`: exactly what `init` made goes, and nothing of others.
+//! `init --uninstall` removes exactly what `init` created, and nothing of others.
 
 use super::init::{refused, run};
 use super::{catalogue, number};
@@ -7,7 +7,8 @@ use htap_top::cluster::SUPERUSER;
 use htap_top::system::init::init;
 use htap_top::system::uninstall::Uninstall;
 
-/// What others hung on the shop or laid into its schemas, how it is called, and how it goes.
+/// Objects that others attached to the shop or created in its schemas, how they are named, and how they are
+/// removed.
 const FOREIGN: [(&str, &str, &str); 9] = [
     (
         "CREATE TABLE shop.mine (x int)",
@@ -72,13 +73,13 @@ fn what_is_not_its_own_is_named_and_nothing_goes() {
             assert_eq!(there, catalogue(&client).await);
             client.batch(drop).await.unwrap();
         }
-        // What comes between the question and its answer is seen as well.
+        // Objects created between the confirmation and the removal are noticed as well.
         let prepared = Uninstall::prepare(&database.target()).await.unwrap();
         client.batch("CREATE TABLE shop.late ()").await.unwrap();
         let why = refused(prepared.run(|_| {}).await);
         assert!(why.contains("table shop.late"), "{why}");
         client.batch("DROP TABLE shop.late").await.unwrap();
-        // A session that reads the shop is waited for, not for ever.
+        // A session that reads the shop is waited for, but not forever.
         let reader = database.connect().await;
         reader
             .batch("BEGIN; SELECT count(*) FROM shop.orders")
@@ -89,7 +90,7 @@ fn what_is_not_its_own_is_named_and_nothing_goes() {
         assert!(why.contains("other sessions use the tables"), "{why}");
         reader.batch("ROLLBACK").await.unwrap();
 
-        // A partition that was detached, and one made by the scheduler, are its own.
+        // A detached partition, and one created by the scheduler, belong to the shop.
         client
             .batch(
                 "SELECT htap.make_month('2024-02-01'); SELECT htap.detach_month('2024-02-01'); SELECT htap.make_months(now(), 5);

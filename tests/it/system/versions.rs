@@ -1,5 +1,5 @@
-//! The life of the schema on several majors: installed, filled, installed again, removed; and version 1 of it,
-//! as it was released, upgraded with all its rows.
+//! The life of the schema on several majors: installed, filled, installed again, removed; and version 1, as
+//! released, upgraded with all its rows.
 
 use super::init::refused;
 use super::{ask, catalogue, number};
@@ -10,7 +10,7 @@ use htap_top::system::init::{Load, init};
 use htap_top::system::survey::Survey;
 use htap_top::system::uninstall::Uninstall;
 
-/// The files of version 1, in their order.
+/// The files of version 1, in order.
 const VERSION_1: [&str; 5] = [
     include_str!("version_1/01_roles.sql"),
     include_str!("version_1/02_shop.sql"),
@@ -68,7 +68,7 @@ async fn comes_and_goes(major: u16) {
     assert_eq!(before, catalogue(&client).await);
 }
 
-/// What the schema is made of, without numbers that differ from database to database and without the history's
+/// The objects of the schema, without numbers that differ between databases and without the history's
 /// partitions.
 async fn anatomy(client: &Client) -> Vec<String> {
     let sql = "
@@ -100,7 +100,7 @@ async fn anatomy(client: &Client) -> Vec<String> {
     lines.map(|row| row[0].text().unwrap().to_owned()).collect()
 }
 
-/// Orders of half a year, four of five completed, three thousand of one moment; and a target that was set.
+/// Half a year of orders, four of five completed, three thousand at the same moment; and a configured target.
 const ROWS_1: &str = "
     INSERT INTO shop.categories (category_name) VALUES ('a'), ('b');
     INSERT INTO shop.products (category_id, product_name, price) SELECT g % 2 + 1, 'p' || g, g FROM generate_series(1, 20) AS g;
@@ -116,7 +116,7 @@ const ROWS_1: &str = "
     UPDATE htap.refresh_target SET freshness = '7 minutes' WHERE view = 'mart.fact_sales_mv';
     INSERT INTO htap.refresh_run (view, mode) VALUES ('mart.fact_sales_mv', 'full')";
 
-/// What must be the same after an upgrade, which numbers orders anew.
+/// Facts that an upgrade, which renumbers orders, must preserve.
 const KEPT: &str = "
     SELECT (SELECT string_agg(concat_ws(' ', user_id, status, total_amount, date_trunc('milliseconds', created_at), updated_at, completed_at),
                               ',' ORDER BY date_trunc('milliseconds', created_at), order_id) FROM shop.orders)
@@ -137,7 +137,7 @@ async fn an_upgrade_keeps_everything(old: &Database<'_>, fresh: &[String]) {
     assert_eq!(before.version, Some(1));
     assert_eq!(before.foreign().count(), 0);
 
-    // What hangs on a table that is made anew is named, and nothing is changed.
+    // Dependent objects of a recreated table are named, and nothing is changed.
     client
         .batch("CREATE VIEW public.report AS SELECT * FROM shop.orders; CREATE INDEX mine_idx ON shop.order_items (product_id);
                 CREATE TABLE shop.mine (user_id bigint REFERENCES shop.users)")
@@ -161,7 +161,7 @@ async fn an_upgrade_keeps_everything(old: &Database<'_>, fresh: &[String]) {
         .unwrap();
     let why = refused(init(&old.target(), Some(load), |_| {}).await);
     assert!(why.contains("holds rows already"), "{why}");
-    // Halfway, an order that no version 2 can hold.
+    // Halfway through, an order that version 2 cannot hold.
     let late =
         "INSERT INTO shop.orders (user_id, total_amount, created_at) VALUES (1, 1, 'infinity')";
     client.batch(late).await.unwrap();

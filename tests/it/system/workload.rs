@@ -1,5 +1,5 @@
-//! `htap-top workload` and `htap-top order` by the real binary: the report adds up, an end by whatever means
-//! leaves the books in order, and a server that stands still is seen.
+//! `htap-top workload` and `htap-top order` run as the real binary: the report adds up, the books are correct
+//! however the load ends, and a stalled server is noticed.
 
 use super::books::Books;
 use super::{fill_one, number, shop};
@@ -20,7 +20,7 @@ fn program(arguments: &[&str]) -> Command {
     command
 }
 
-/// A load that runs.
+/// Starts a load.
 fn start(database: &Database<'_>, arguments: &str) -> Child {
     let conninfo = database.conninfo(SUPERUSER);
     program(&["workload", &conninfo, "--format", "json", "--warm-up", "0s"])
@@ -67,7 +67,7 @@ const SESSIONS: &str =
                         FROM pg_stat_activity WHERE datname = current_database()";
 const HEARTBEATS: &str = "SELECT count(*) AS n FROM htap.heartbeat";
 
-/// Waits until the load has made the query's number greater than `more`; panics with what became of the load.
+/// Waits until the load has raised the query's result above `more`; panics with the load's output.
 async fn until_more(client: &Client, load: &mut Child, sql: &str, more: i64) {
     let patience = Patience::begin();
     loop {
@@ -143,7 +143,7 @@ fn a_report_adds_up_and_so_do_the_books() {
             let created = books
                 .close(&client, report["delivered_pieces"].as_i64().unwrap())
                 .await;
-            // Those of the ramp are not in the report.
+            // Requests during the ramp are not in the report.
             let reported = done("oltp", "create") + done("oltp", "hybrid");
             if report["oltp"]["failed"] == 0 && !arguments.contains("--ramp") {
                 assert_eq!(created, reported, "{report}");
@@ -266,7 +266,7 @@ fn a_server_that_stands_still_is_seen_in_the_times() {
             class["latency_ms_max"].as_f64().unwrap() > 1_900.0,
             "{report}"
         );
-        // Two sessions stood still, but all who came meanwhile felt it.
+        // Two sessions were stalled, but all requests that arrived meanwhile were affected.
         assert!(class["late"].as_u64().unwrap() > 100, "{report}");
         assert!(
             class["latency_ms_p95"].as_f64().unwrap() > 500.0,

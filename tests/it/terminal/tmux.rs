@@ -1,4 +1,4 @@
-//! A terminal with a shell in it, by tmux.
+//! A terminal with a shell in it, using tmux.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 use crate::it::server::Patience;
@@ -8,14 +8,14 @@ use std::process::{Child, Command, Stdio};
 
 pub struct Terminal {
     folder: tempfile::TempDir,
-    /// Ends the terminal when this process is gone, however it went.
+    /// Ends the terminal when this process is gone, however that happened.
     lifeline: Child,
-    /// `stty -a` before anything ran.
+    /// Output of `stty -a` before anything ran.
     pub settings: String,
 }
 
 impl Terminal {
-    /// Opens a terminal of this size with a shell that has a home of its own.
+    /// Opens a terminal of this size with a shell that has its own home folder.
     pub fn open(width: u16, height: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("config/htap-top/queries")).unwrap();
@@ -47,12 +47,12 @@ impl Terminal {
         terminal
     }
 
-    /// A file in the program's configuration folder.
+    /// Writes a file into the program's configuration folder.
     pub fn config_file(&self, name: &str, text: &str) {
         std::fs::write(self.folder.path().join("config/htap-top").join(name), text).unwrap();
     }
 
-    /// A panel of the user's own.
+    /// Writes a custom panel.
     pub fn own_panel(&self, name: &str, title: &str, sql: &str) {
         let front = format!(
             "-- title = \"{title}\"\n-- pool = \"olap\"\n-- interval = \"1s\"\n-- about = \"a test\"\n"
@@ -80,16 +80,16 @@ impl Terminal {
         self.tmux(&["send-keys", keys]);
     }
 
-    /// Runs the program, then says its exit code.
+    /// Runs the program, then prints its exit code.
     pub fn run(&self, arguments: &str) {
-        // In two words, so that what is typed does not pass for the answer.
+        // In two words, so that the typed line is not taken for the answer.
         self.line(&format!(
             "clear; '{}' {arguments}; echo exit''=$?",
             env!("CARGO_BIN_EXE_htap-top")
         ));
     }
 
-    /// The process id of what runs in the shell.
+    /// Process id of the program that runs in the shell.
     pub fn program(&self) -> i32 {
         let shell = self.format("#{pane_pid}");
         let found = Command::new("pgrep").args(["-P", &shell]).output().unwrap();
@@ -109,19 +109,19 @@ impl Terminal {
         ]);
     }
 
-    /// What tmux knows of the terminal.
+    /// Returns tmux's information about the terminal.
     pub fn format(&self, format: &str) -> String {
         self.tmux(&["display-message", "-p", format])
             .trim()
             .to_owned()
     }
 
-    /// What is on the screen.
+    /// Returns the contents of the screen.
     pub fn screen(&self) -> String {
         self.tmux(&["capture-pane", "-p"])
     }
 
-    /// Waits until the screen satisfies.
+    /// Waits until the screen satisfies the condition.
     pub fn until(&self, what: &str, good: impl Fn(&str) -> bool) -> String {
         let patience = Patience::begin();
         loop {
@@ -133,7 +133,7 @@ impl Terminal {
         }
     }
 
-    /// `stty -a` as the shell finds it now.
+    /// Output of `stty -a` in the shell now.
     pub fn settings_after(&self) -> String {
         let file = self.folder.path().join("stty");
         let _ = std::fs::remove_file(&file);
@@ -144,7 +144,7 @@ impl Terminal {
         let patience = Patience::begin();
         loop {
             if let Ok(text) = std::fs::read_to_string(&file) {
-                // The size is the window's, not a setting.
+                // The size belongs to the window and is not a setting.
                 return text.lines().skip(1).collect();
             }
             assert!(patience.lasts(), "no shell:\n{}", self.screen());

@@ -1,4 +1,5 @@
-//! Layers: the modules within a module, each with all that is below it, import each other in no circle, however long.
+//! Layers: the modules directly inside a module, each with everything below it, must not import each other in
+//! a cycle of any length.
 
 use super::{File, code, expand, imports, module, resolve, sources};
 use regex::Regex;
@@ -10,7 +11,7 @@ static HANDED_ON: LazyLock<Regex> =
 
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
-/// Names that a module hands on, and what they are: `pg::Client` is `pg::client::Client`.
+/// Re-exported names, with the names they stand for: `pg::Client` is `pg::client::Client`.
 fn handed_on(files: &[File]) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for file in files {
@@ -37,7 +38,7 @@ fn home(
     names: &BTreeMap<String, String>,
 ) -> Option<String> {
     let mut path = path.to_owned();
-    // A name may be handed on several times.
+    // A name may be re-exported several times.
     for _ in 0..8 {
         let ends = path.match_indices("::").map(|(at, _)| at);
         let ends: Vec<usize> = ends.chain([path.len()]).collect();
@@ -57,7 +58,7 @@ fn home(
     Some(path)
 }
 
-/// For each module what the modules directly below it import of each other.
+/// For each module, the imports between the modules directly below it.
 fn siblings(files: &[File]) -> BTreeMap<String, Graph> {
     let names = handed_on(files);
     let modules: BTreeSet<String> = files
@@ -94,7 +95,7 @@ fn reached(graph: &Graph, from: &str) -> BTreeSet<String> {
     seen
 }
 
-/// Groups of modules each of which imports itself by way of the others.
+/// Groups of modules that import themselves through each other.
 fn circles(files: &[File]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (within, graph) in siblings(files) {

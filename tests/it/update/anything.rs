@@ -1,4 +1,4 @@
-//! Whatever happens in whatever order, the model stays sound and can be drawn at any size.
+//! After any events in any order the model is consistent and can be drawn at any size.
 
 use crate::it::board::{Board, activity, facts, table, trouble, views};
 use htap_top::config::Config;
@@ -9,7 +9,7 @@ use htap_top::pg::sampler::SessionId;
 use htap_top::pg::{Class, PgError, Table, Value};
 use proptest::prelude::*;
 
-/// A step of a test: what happens next.
+/// One step of a test.
 #[derive(Clone, Debug)]
 enum Step {
     Tick(u64),
@@ -19,7 +19,7 @@ enum Step {
     Resize(u16, u16),
     Open(SessionId),
     Lose(SessionId, u32),
-    /// An answer to the feed with this number (round and round), if it was asked.
+    /// An answer to the feed with this number (modulo the number of feeds), if it was queried.
     Answer(usize, Answer),
     Canary(Vec<f64>, u32),
     End(u32, u8),
@@ -62,7 +62,7 @@ fn value() -> impl Strategy<Value = Value> {
         Just(Value::Unavailable),
         Just(Value::Pending),
         any::<bool>().prop_map(Value::Bool),
-        // No counter of a server comes near the ends of 64 bits.
+        // No counter of a server comes close to the limits of 64 bits.
         (-(1_i64 << 50)..1 << 50).prop_map(Value::Int),
         any::<f64>().prop_map(|double| Value::Float(if double.is_finite() {
             double % 1e15
@@ -113,7 +113,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Sessions 1 to `n`, each waiting for the one before it.
+/// Sessions 1 to `n`, each waiting for the previous one.
 fn queue(n: usize) -> Table {
     let rows: Vec<String> = (1..=n)
         .map(|pid| {

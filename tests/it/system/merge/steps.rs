@@ -1,4 +1,4 @@
-//! Steps stay small, and the months that a merge reads stay as they are.
+//! Steps stay small, and the months that a merge reads stay attached.
 
 use super::{differences_from_past, merge_all, small_shop};
 use crate::it::server::{Server, block_on, pid, until};
@@ -14,7 +14,7 @@ fn a_month_that_goes_and_comes_back_within_a_rebuild_is_seen() {
         let database = shop().await;
         let (admin, blocker) = (database.connect().await, database.connect().await);
         let merger = refresh::connect(&database.target()).await.unwrap();
-        // With a default partition, who reads orders holds up who attaches a month.
+        // With a default partition, readers of orders block attaching a month.
         admin
             .batch(
                 "SELECT htap.house_strays();
@@ -38,7 +38,7 @@ fn a_month_that_goes_and_comes_back_within_a_rebuild_is_seen() {
             .batch(&format!("ALTER TABLE shop.orders DETACH PARTITION {name}"))
             .await
             .unwrap();
-        // The rebuild has read the shop for its first table, and is held up at its second.
+        // The rebuild has read the shop for its first table and is blocked at its second.
         blocker
             .batch("BEGIN; SELECT FROM mart.sales_hourly_user LIMIT 1 FOR UPDATE")
             .await
@@ -68,7 +68,7 @@ fn a_month_that_goes_and_comes_back_within_a_rebuild_is_seen() {
     });
 }
 
-/// Lives of orders, each step of them a transaction.
+/// Completes orders, with one transaction per step.
 async fn lives(client: &Client, orders: usize) -> Vec<i64> {
     let mut made = Vec::new();
     for at in 0..orders {
@@ -97,7 +97,7 @@ fn a_step_stays_small_whatever_changes_again_behind_it() {
         let merger = refresh::connect(&database.target()).await.unwrap();
         let mut orders = lives(&admin, 200).await;
         orders.extend(lives(&admin, 200).await);
-        // Each of the first ones changes again, and so does what all of them share.
+        // Each of the first ones changes again, and so does the row they share.
         for order in &orders[..60] {
             for sql in [
                 format!(
@@ -140,7 +140,8 @@ fn a_step_stays_small_whatever_changes_again_behind_it() {
                     break;
                 }
             }
-            // States of the past are noted with one order in sixteen; what all orders share makes all of them stale.
+            // Past snapshots are noted with one order in sixteen; a change of the row shared by all orders
+            // makes all of them stale.
             let small = steps.iter().filter(|changes| **changes < 200).count();
             assert!(
                 small + 3 >= steps.len() && steps.len() >= 6,

@@ -119,7 +119,7 @@ pub struct Theme {
 pub struct ThemeError {
     /// The theme's name.
     pub theme: String,
-    /// What is wrong, with the closest known word.
+    /// Description of the error, with the closest known word.
     pub reason: String,
 }
 

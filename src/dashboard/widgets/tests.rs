@@ -1,4 +1,4 @@
-//! What the widgets draw; and that no input makes them panic.
+//! Checks the drawing of widgets, and that no input makes them panic.
 
 mod anything;
 mod boxes;

@@ -19,7 +19,7 @@ pub enum Kind {
     Writer,
     /// REFRESH MATERIALIZED VIEW.
     Refresh,
-    /// VACUUM or ANALYZE that somebody sent.
+    /// A VACUUM or ANALYZE that a client sent.
     Vacuum,
     /// An autovacuum worker.
     Autovacuum,
@@ -29,7 +29,7 @@ pub enum Kind {
     ConcurrentIndex,
     /// pg_dump.
     Dump,
-    /// A VACUUM or ANALYZE that a client sent.
+    /// A base backup.
     BaseBackup,
     /// The initial copy of a table for a subscription.
     InitialCopy,

@@ -67,7 +67,7 @@ pub(super) fn patience_ms(failures: u32) -> u64 {
 }
 
 impl Model {
-    /// Returns true if a query for the server's facts or extensions has failed.
+    /// Returns true if a query for the server's facts, extensions or needed relations has failed.
     pub fn lacks_facts(&self) -> bool {
         let first = self.feeds.iter().filter(|feed| is_first(feed));
         let mut failed = first.map(|feed| feed.sampling.error.is_some());

@@ -1,10 +1,10 @@
-//! Which kind of work a backend does: configured rules first, then what names and queries tell.
+//! Classification of a backend's work: by configured rules first, then by names and queries.
 
 use crate::config::{ClassRule, WorkClass};
 use crate::pg::conninfo::APPLICATION_NAME;
 use regex::Regex;
 
-/// What is known of a session.
+/// The known facts about a session.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Session<'a> {
     /// Role.
@@ -19,12 +19,12 @@ pub struct Session<'a> {
     pub query: &'a str,
 }
 
-/// A transaction of our own that is older, in seconds, is shown like any other.
+/// Seconds from which a transaction of this program is shown like any other.
 const LONG_S: f64 = 10.0;
 /// The role that refreshes the shop's views.
 const REFRESHER: &str = "htap_refresh";
 
-/// Decides a session's class.
+/// Assigns classes to sessions.
 #[derive(Clone, Debug)]
 pub struct Classifier {
     /// Roles of this program's own sessions, which no panel shows.
@@ -35,12 +35,12 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// A classifier with the configured rules in front of the built-in ones.
+    /// Returns a classifier that applies the configured rules before the built-in ones.
     pub fn new(rules: Vec<ClassRule>, own_roles: Vec<String>) -> Self {
         Self {
             own_roles,
             rules,
-            // Role and application names of analytic clients.
+            // Names of analytic clients, as roles or applications.
             analytic: Regex::new(
                 "(?i)olap|report|analy|dashboard|metabase|superset|tableau|power ?bi|looker|grafana|notebook|\
                  jupyter|(^|[^a-z])(bi|adhoc|ad-hoc|dwh|etl)([^a-z]|$)",
@@ -53,25 +53,26 @@ impl Classifier {
         }
     }
 
-    /// Returns true if a session is one of this program's own sampling sessions. A refresh that it was asked
-    /// for is the user's work and is shown: it calls itself otherwise.
+    /// Returns true for sampling sessions of this program. Its refreshes are the user's work and are shown;
+    /// they have another application name.
     pub fn is_own(&self, role: &str, application: &str) -> bool {
         base_name(application) == APPLICATION_NAME && self.own_roles.iter().any(|own| own == role)
     }
 
-    /// Returns true if it is left out of the panels: one of our own, as long as it is short. A name can be anybody's, and
-    /// what holds others up for long is shown whosever it is.
+    /// Returns true if panels leave the session out: it is this program's own and its transaction is short.
+    /// Anybody can use its name, and a long transaction is shown regardless of its owner.
     pub fn is_left_out(&self, role: &str, application: &str, age_s: Option<f64>) -> bool {
         self.is_own(role, application) && age_s.is_none_or(|age| age < LONG_S)
     }
 
-    /// Returns true if the guard spares it: this program's work, by a role that does this program's work.
+    /// Returns true if the guard spares the session: an application name of this program, with a role of this
+    /// program.
     pub fn is_spared(&self, role: &str, application: &str) -> bool {
         application.starts_with(APPLICATION_NAME)
             && (role == REFRESHER || self.own_roles.iter().any(|own| own == role))
     }
 
-    /// The class of `session`.
+    /// Returns the class of `session`.
     pub fn classify(&self, session: &Session<'_>) -> WorkClass {
         let session = &Session {
             application: base_name(session.application),
@@ -115,8 +116,8 @@ impl Classifier {
     }
 }
 
-/// The name that an application gave itself. PgBouncer (application_name_add_host) writes its client's address
-/// behind it: `storefront - 10.0.0.7:41234`.
+/// Returns the name that an application gave itself. PgBouncer (application_name_add_host) appends its
+/// client's address: `storefront - 10.0.0.7:41234`.
 pub fn base_name(application: &str) -> &str {
     let Some((name, address)) = application.rsplit_once(" - ") else {
         return application;
@@ -126,7 +127,7 @@ pub fn base_name(application: &str) -> &str {
     if is_address { name } else { application }
 }
 
-/// How a view or summary of the shop is refreshed by a function.
+/// Function calls that refresh a view or summary of the shop.
 const REFRESHES: [&str; 4] = [
     "SELECT htap.refresh_view(",
     "SELECT htap.rebuild(",
@@ -134,9 +135,9 @@ const REFRESHES: [&str; 4] = [
     "SELECT changes, remaining FROM htap.merge(",
 ];
 
-/// Returns true if a query text is a refresh of a materialized view or a summary, whatever comments stand before it.
+/// Returns true if a query is a refresh of a materialized view or a summary, ignoring leading comments.
 pub fn is_refresh(query: &str) -> bool {
-    // As this program refreshes a view whose name cannot be shown.
+    // This program's form of refreshing a view whose name cannot be displayed.
     let query = without_comments(query.strip_prefix("DO /* ").unwrap_or(query));
     if REFRESHES.iter().any(|call| query.starts_with(call)) {
         return true;
@@ -147,7 +148,7 @@ pub fn is_refresh(query: &str) -> bool {
         .all(|wanted| words.next().is_some_and(|w| w.eq_ignore_ascii_case(wanted)))
 }
 
-/// A query text from its first word on.
+/// Returns a query without leading comments.
 pub fn without_comments(query: &str) -> &str {
     let mut rest = query.trim_start();
     loop {

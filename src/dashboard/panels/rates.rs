@@ -1,14 +1,14 @@
-//! Counters as rates: what a panel file names under `rates` is shown per second.
+//! Rates of counters: the columns that a panel file lists under `rates` are shown per second.
 
 use super::spec::Front;
 use crate::pg::{Table, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// The server's clock at the sample, which every statement with `rates` tells.
+/// Column with the server's time of the sample, required in every statement with `rates`.
 pub const CLOCK: &str = "now_epoch";
 
-/// The counters of the sample before.
+/// The counters of the previous sample.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Memory {
     at_s: f64,
@@ -16,7 +16,7 @@ pub struct Memory {
     seen: HashMap<Vec<Box<str>>, Vec<Option<f64>>>,
 }
 
-/// JSON has no keys but texts: the counters are written as pairs.
+/// Counters are serialized as pairs, because JSON keys must be strings.
 mod pairs {
     use serde::{Deserialize, Deserializer, Serializer};
     use std::collections::HashMap;
@@ -34,8 +34,8 @@ mod pairs {
     }
 }
 
-/// Replaces counters by their growth per second since the sample before, by the server's clock. What
-/// has no sample before, or went back because it was reset, is not known yet.
+/// Replaces counters by their growth per second since the previous sample, by the server's clock. A counter
+/// without a previous sample, or one that decreased because of a reset, is pending.
 pub fn derive(table: &mut Table, front: &Front, memory: &mut Memory) {
     if front.rates.is_empty() {
         return;
@@ -65,7 +65,7 @@ pub fn derive(table: &mut Table, front: &Front, memory: &mut Memory) {
     }
 }
 
-/// A number, also where it came as text, as those of a user's own panel do.
+/// Returns a cell as a number, even if it arrived as text, as in a user's own panel.
 fn figure(cell: &Value) -> Option<f64> {
     cell.number().or_else(|| cell.text()?.parse().ok())
 }
@@ -111,7 +111,7 @@ mod tests {
         );
     }
 
-    /// By the text protocol every figure is a text.
+    /// The text protocol returns every figure as text.
     #[test]
     fn a_panel_of_one_s_own_has_rates_too() {
         let text = "-- title = \"x\"\n-- pool = \"olap\"\n-- interval = \"1s\"\n-- about = \"a\"\n\

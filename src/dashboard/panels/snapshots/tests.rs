@@ -1,7 +1,7 @@
 use super::*;
 use crate::dashboard::xid_clock::XidClock;
 
-/// Samples of one server, and the snapshots' rows that it tells.
+/// Samples of one server and its rows of snapshots.
 struct Watch {
     xids: XidClock,
     memory: Memory,
@@ -25,7 +25,7 @@ const COLUMNS: [&str; 14] = [
     "state_age_s",
 ];
 
-/// A session that is active with its statement that began now, in a transaction that is so old.
+/// A session whose statement began now, in a transaction of the given age.
 fn active(xmin: i64, statement: &str, xact_age_s: f64) -> Vec<Value> {
     vec![
         "backend".into(),
@@ -64,7 +64,7 @@ impl Watch {
         }
     }
 
-    /// A second later: the oldest id that runs, and the row; its age, or what that is at least.
+    /// Samples a second later, with the oldest running id and the row; returns its age and its lower bound.
     fn look(&mut self, xmin: i64, row: Option<Vec<Value>>) -> (Value, Value) {
         self.now_s += 1.0;
         self.xids.note(xmin, xmin + 5, self.now_s);
@@ -91,7 +91,7 @@ impl Watch {
 fn short_statements_of_a_long_transaction_are_young() {
     let mut watch = Watch::begin();
     for second in 0..30 {
-        // Nobody else writes: each statement's snapshot has the same xmin.
+        // No other session writes, so each statement's snapshot has the same xmin.
         let row = active(500, &second.to_string(), 14.0 + f64::from(second));
         assert_eq!(watch.look(500, Some(row)).0, Value::Float(0.0), "{second}");
     }
@@ -169,7 +169,7 @@ fn ids_are_told_apart_beyond_32_bits() {
     for second in 0..20 {
         let _ = watch.look(all - 20 + second * 10, None);
     }
-    // The id 5 of the second round of ids.
+    // The id 5 after the first wraparound.
     let (age, _) = watch.look(all + 200, Some(slot(5)));
     assert!(age.number().is_some(), "{age:?}");
 }

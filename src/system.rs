@@ -1,4 +1,4 @@
-//! The case study's HTAP system: schema and first data.
+//! The case study's HTAP system: its schema, its generated data, and the operations on it.
 
 pub mod archive;
 pub mod definition;

@@ -1,10 +1,10 @@
-//! Months that are over leave the shop: detached, written to files, and dropped, each step only after the one
-//! before it is certain. Whatever interrupts it, the same call goes on: a month that is detached is not
-//! detached again, and a file that is there is whole, because it gets its name last.
+//! Archives months that are over: their tables are detached, written to files, and dropped, each step only after the
+//! one before it is certain. After an interruption the same call continues: it does not detach a month twice, and a
+//! file that exists is whole, because it gets its name last.
 //!
-//! No change is lost. The four tables are locked against writers before the first row is written, in the
-//! transaction that drops them. In between each file is on the disk, and was read again: the checksum of its
-//! content is that of what the server sent under this lock.
+//! No change is lost. In the transaction that drops the four tables, they are locked against writers before the first
+//! row is written. Before the drop, each file is on disk and has been read back: the checksum of its content equals
+//! that of the data the server sent under this lock.
 
 mod csv;
 mod parquet;
@@ -14,11 +14,11 @@ use crate::pg::{Client, PgError};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// The tables of a month; a table comes after those it refers to.
+/// The tables of a month; each comes after those it refers to.
 const TABLES: [&str; 4] = ["orders", "order_items", "payments", "shipments"];
 
-/// Rows are written in this order, the one of every primary key: what is written twice is the same file.
-/// Only lines have several rows of an order.
+/// The order in which rows are written, which is that of every primary key, so that writing a table twice gives the
+/// same file. Only order lines have several rows per order.
 fn in_order(table: &str) -> &'static str {
     if table.starts_with("order_items") {
         "ORDER BY order_id, created_at, line_no"
@@ -27,13 +27,13 @@ fn in_order(table: &str) -> &'static str {
     }
 }
 
-/// How files are written.
+/// File format of an archive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// With a header, times in UTC.
+    /// CSV with a header; times in UTC.
     #[default]
     Csv,
-    /// Snappy compressed; amounts as DECIMAL, times as TIMESTAMP of microseconds in UTC.
+    /// Parquet, compressed with Snappy; amounts as DECIMAL, times as TIMESTAMP in microseconds, UTC.
     Parquet,
 }
 
@@ -46,34 +46,34 @@ impl Format {
     }
 }
 
-/// What to archive.
+/// Options of an archive run.
 #[derive(Clone, Debug)]
 pub struct Archive {
-    /// All months before this one.
+    /// Archive all months before this one.
     pub before: Month,
     /// Folder for the files; without one the months are only detached.
     pub to: Option<PathBuf>,
-    /// How they are written.
+    /// Format of the files.
     pub format: Format,
-    /// Drop what was written.
+    /// Drop the tables after they are written.
     pub drop: bool,
 }
 
 /// A month that was archived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Archived {
-    /// Which.
+    /// The month.
     pub month: Month,
-    /// Orders that left the shop; `None` where an earlier call had detached them.
+    /// Orders in the month; `None` if an earlier call had detached it.
     pub detached: Option<i64>,
-    /// Files that hold it, and their rows.
+    /// Files that hold the month, and the number of rows in each.
     pub files: Vec<(PathBuf, u64)>,
-    /// True if its tables are gone.
+    /// True if its tables were dropped.
     pub dropped: bool,
 }
 
-/// Archives the months of `wanted`, oldest first, and tells `say` what goes on and what to know. Months that
-/// are not over are refused before anything is changed.
+/// Archives the months that `wanted` selects, oldest first, and reports progress and warnings to `say`. Refuses months
+/// that are not over before anything is changed.
 pub async fn archive(
     client: &Client,
     wanted: &Archive,
@@ -144,7 +144,7 @@ async fn archive_month(
     Ok(archived)
 }
 
-/// Opens the transaction in which nobody else writes to the tables of a month. Readers go on.
+/// Opens the transaction in which no other session can write to the tables of a month. Reads are not blocked.
 async fn hold(
     client: &Client,
     month: Month,
@@ -158,7 +158,7 @@ async fn hold(
     let waiting = || say("waiting for sessions that write to the month's tables");
     let what = format!("archive {month}");
     partitions::patiently(client, &what, waiting, || client.batch(&lock)).await?;
-    // What is set for other work of this role must not end it half-way.
+    // Timeouts configured for this role's other work must not end the transaction halfway.
     let endless = "SELECT pg_catalog.set_config(name, '0', true) FROM pg_catalog.pg_settings \
                    WHERE name IN ('transaction_timeout', 'idle_in_transaction_session_timeout')";
     if let Err(error) = client.query(endless, &[]).await {
@@ -168,7 +168,7 @@ async fn hold(
     Ok(())
 }
 
-/// Writes the files of a month that is held, and drops its tables where that is wanted; the files and their rows.
+/// Writes the files of a locked month, and drops its tables if requested. Returns the files and their row counts.
 async fn keep(
     client: &Client,
     wanted: &Archive,
@@ -202,7 +202,7 @@ fn not_dropped(month: Month) -> impl FnOnce(PgError) -> PartitionError {
     }
 }
 
-/// Makes a folder that is still there after a crash.
+/// Creates a folder, and its parents, durably: they survive a crash.
 fn make_folder(folder: &Path) -> std::io::Result<()> {
     let missing: Vec<&Path> = folder.ancestors().take_while(|at| !at.exists()).collect();
     std::fs::create_dir_all(folder)?;
@@ -214,12 +214,12 @@ fn parent(path: &Path) -> &Path {
     parent.unwrap_or(Path::new("."))
 }
 
-/// Has what a folder lists written to the disk.
+/// Flushes a folder's directory entries to disk.
 fn sync(folder: &Path) -> std::io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Orders on their way can go no further while their month is detached.
+/// Warns of open orders: they cannot change their status while their month is detached.
 async fn warn_of_open_orders(
     client: &Client,
     month: Month,
@@ -238,16 +238,16 @@ async fn warn_of_open_orders(
     Ok(())
 }
 
-/// What a table or a file holds.
+/// The content of a table or a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Content {
     rows: u64,
     sum: [u8; 32],
 }
 
-/// Writes a table to a file that appears when it is whole and on the disk, and reads that again; its rows. A
-/// file that is there already, from a call that was interrupted, must hold the same; another one, of another
-/// shop or of the month as it was before it was attached again, is not touched.
+/// Writes a table to a file that appears only when it is whole and on disk, reads it back, and returns its rows. A file
+/// that exists already, left by an interrupted call, must hold the same content. A file that differs, from another shop
+/// or from before the month was attached again, is left untouched.
 async fn write(
     client: &Client,
     table: &str,
@@ -270,7 +270,7 @@ async fn write(
     let path = path.display();
     match file_holds {
         Ok(content) if content == table_holds => Ok(content.rows),
-        // One that this wrote just now, and the disk gives back otherwise.
+        // This call wrote the file, and the disk returns something else.
         Ok(_) if !was_there => Err(PartitionError::Refused(format!(
             "{path} reads otherwise than it was written: nothing was dropped. Trust this disk with nothing"
         ))),
@@ -324,7 +324,7 @@ async fn copy(
     }
 }
 
-/// Why a file was not written.
+/// Reason why a file was not written.
 #[derive(Debug, thiserror::Error)]
 enum WriteError {
     #[error(transparent)]
@@ -342,7 +342,7 @@ impl WriteError {
     }
 }
 
-/// For `map_err`: this could not be done with that file.
+/// For `map_err`: builds the error for a failed operation on a file.
 fn file(verb: &str, path: &Path) -> impl FnOnce(std::io::Error) -> PartitionError {
     let what = format!("{verb} {}", path.display());
     move |source| PartitionError::File { what, source }

@@ -1,13 +1,13 @@
-//! What the schema is called, who owns it, and the SQL files that make it.
+//! Names of the schemas and roles, and the SQL files that create them.
 
-/// The version of the schema that these files make. It grows when an installed schema has to be changed by
-/// more than running them again; then there is an entry in `schema::UPGRADES`.
+/// Version of the schema that these files create. It grows when an installed schema needs more than another run of the
+/// files; `schema::UPGRADES` then has an entry for it.
 pub const VERSION: i64 = 3;
 
 /// The file that creates the roles.
 pub(super) const ROLES_FILE: &str = "00_roles.sql";
 
-/// Name and text of each file, in the order they must run. They are repeatable.
+/// Name and text of each file, in the order in which they must run. Each can be run repeatedly.
 pub const FILES: [(&str, &str); 12] = [
     (
         ROLES_FILE,
@@ -59,10 +59,10 @@ pub const FILES: [(&str, &str); 12] = [
     ),
 ];
 
-/// The schemas.
+/// The schemas of the system.
 pub const SCHEMAS: [&str; 3] = ["shop", "mart", "htap"];
 
-/// The roles, which belong to the whole cluster.
+/// The roles of the system; like all roles they belong to the whole cluster.
 pub const ROLES: [&str; 5] = [
     "htap_oltp",
     "htap_olap",
@@ -71,13 +71,13 @@ pub const ROLES: [&str; 5] = [
     OWNER,
 ];
 
-/// The one that owns the schemas and all that is ours in them. Nobody can log in as it, or is a member of it.
+/// The owner of the schemas and of everything the system creates in them. It cannot log in and has no members.
 pub const OWNER: &str = "htap_owner";
 
-/// How the comments of our schemas and roles begin; without it they are somebody else's.
+/// Prefix of the comments on the system's schemas and roles. An object without it belongs to somebody else.
 pub const MARK: &str = "htap-top:";
 
-/// The materialized views in an order in which each comes after those it reads.
+/// The materialized views, each after those it reads.
 pub const VIEWS: [&str; 4] = [
     "mart.sales_hourly_mv",
     "mart.user_behavior_mv",
@@ -85,5 +85,5 @@ pub const VIEWS: [&str; 4] = [
     "mart.daily_sales_summary",
 ];
 
-/// The incremental summaries, each a few tables of which the first gives it its name.
+/// The incremental summaries. Each consists of several tables and is named after the first.
 pub const SUMMARIES: [&str; 3] = ["mart.sales_hourly", "mart.fact_sales", "mart.segment_rfm"];

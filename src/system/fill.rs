@@ -1,8 +1,8 @@
-//! Filling an empty shop with a made-up history, by COPY over several sessions.
+//! Fills an empty shop with a generated history, by COPY over several sessions.
 //!
-//! The history is cut into parts, each a stretch of hours with at most some ten thousand orders. A part is loaded
-//! in one transaction, with a row in `htap.load_part` that says so: whatever interrupts the filling, the same
-//! call goes on with the parts that are missing.
+//! The history is cut into parts: ranges of hours with about ten thousand orders at most. Each part is loaded in one
+//! transaction, together with a row in `htap.load_part` that records it. After an interruption the same call continues
+//! with the missing parts.
 
 mod ledger;
 mod part;
@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// What to fill the demo with.
+/// Parameters of the demo's history.
 #[derive(Clone, Copy, Debug)]
 pub struct Fill {
     /// Number of orders.
@@ -33,34 +33,34 @@ pub struct Fill {
     pub end_ms: i64,
 }
 
-/// How many rows were loaded.
+/// Number of rows loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
     /// Orders.
     pub orders: u64,
     /// Order lines.
     pub items: u64,
-    /// Rows of all tables; 0 for what an earlier call loaded.
+    /// Rows of all tables; 0 for parts that an earlier call loaded.
     pub rows: u64,
 }
 
-/// How far it is.
+/// Progress of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// What is there, from earlier calls too.
+    /// Rows present, including those of earlier calls.
     pub loaded: Loaded,
-    /// Orders that will be there in the end.
+    /// Number of orders when the load is complete.
     pub orders: u64,
 }
 
-/// Orders of a part: enough to make a transaction worth while, few enough to be held in memory and to give
-/// every session something to do.
+/// Number of orders in a part: enough to justify a transaction, few enough to hold them in memory and to keep every
+/// session busy.
 fn part_orders(orders: u64) -> u64 {
     (orders / 16).clamp(500, 10_000)
 }
 
-/// Fills the empty schema of [`super::schema::create`] with the demo's history. `progress` is told the share
-/// that is done, from 0 to 1, and what is being done.
+/// Fills the empty schema of [`super::schema::create`] with the demo's history. Calls `progress` with the share that is
+/// done, from 0 to 1, and the current step.
 pub async fn fill(
     target: &Target,
     fill: Fill,
@@ -84,15 +84,15 @@ pub async fn fill(
     Ok(loaded)
 }
 
-/// How far the local clock is ahead of UTC at a time, in seconds: the shop lives by it.
+/// Returns the offset of the local time zone from UTC at a time, in seconds. The shop's days follow local time.
 pub fn offset_s(at_ms: i64) -> i64 {
     DateTime::from_timestamp_millis(at_ms).map_or(0, |at| {
         i64::from(at.with_timezone(&Local).offset().local_minus_utc())
     })
 }
 
-/// Loads what is missing of load `load_id`, over `jobs` sessions besides `client`, and tells the planner.
-/// Where another session fills this shop, that is the error.
+/// Loads the missing parts of load `load_id` over `jobs` sessions besides `client`, then runs ANALYZE. Returns an error
+/// if another session is filling this shop.
 pub async fn load(
     target: &Target,
     client: &Client,
@@ -145,7 +145,7 @@ pub async fn load(
         loaded.add(part);
         progress(Progress { loaded, orders });
     }
-    // The first that failed has made the others' work useless; they end with this.
+    // The first failure makes the work of the others useless; they are aborted on return.
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(|error| PgError::new(Class::Statement, error.to_string()))??;
     }
@@ -155,14 +155,15 @@ pub async fn load(
     Ok(loaded)
 }
 
-/// Stock is laid down with more room in each page than its fillfactor says. A page is cleared of dead rows when
-/// it has less room than that: laid down as full as that, it would be at every access after the first update.
+/// The fillfactor of the inventory while it is loaded: pages get more room than its final fillfactor asks for. Page
+/// pruning starts when a page has less free space than the fillfactor reserves; a page filled exactly to it would be
+/// pruned at every access after the first update.
 const LOOSE: &str = "ALTER TABLE shop.inventory SET (fillfactor = 60)";
-/// As queries/system/02_shop.sql has it.
+/// The fillfactor in queries/system/02_shop.sql.
 const TIGHT: &str = "ALTER TABLE shop.inventory SET (fillfactor = 90)";
 
-/// Counters go on behind the last number. The commit waits for the disk, and with it for all that was loaded:
-/// before that, nothing can be marked as seen by everybody.
+/// Moves the sequences past the last number. The commit waits for the disk, and so for everything loaded before it:
+/// until then, no row can be marked as visible to all.
 const FINISH: &str = "
     BEGIN;
     SET LOCAL synchronous_commit = on;
@@ -174,7 +175,7 @@ const FINISH: &str = "
     SELECT pg_current_xact_id();
     COMMIT";
 
-/// Whoever reads first would have to mark every row as committed, and write it again.
+/// Marks the rows as committed; otherwise the first reader would have to, and would write every page again.
 const VACUUM: &str = "VACUUM (ANALYZE) shop.users, shop.categories, shop.products, shop.inventory, shop.orders, \
                       shop.order_items, shop.payments, shop.shipments, shop.user_events";
 
@@ -186,10 +187,10 @@ impl Loaded {
     }
 }
 
-/// Parts that nobody has begun: number and hours.
+/// Parts that no session has begun: number and hours.
 type Missing = Arc<Mutex<VecDeque<(usize, Range<usize>)>>>;
 
-/// Loads parts until there are none, or one fails; that empties the list for all.
+/// Loads parts until none is left or one fails. A failure empties the list for all sessions.
 async fn work(
     client: Client,
     way: Way,
@@ -213,13 +214,13 @@ async fn work(
     Ok(())
 }
 
-/// How rows are loaded without that every row is looked at: references are right by construction, and the
-/// summaries are filled afterwards. A superuser's session switches triggers off for itself. Any other owner
-/// switches the capture of inserts off for the transaction, which locks other writers out: one session loads.
-/// References are checked then, and it takes several times longer.
+/// The method of loading rows without firing triggers for each: references are correct by construction, and the
+/// summaries are filled afterwards. A superuser disables triggers for its sessions. Any other owner disables the
+/// capture of inserts for the transaction, which locks out other writers, so only one session loads; references are
+/// then checked, and the load takes several times longer.
 #[derive(Clone, Debug)]
 struct Way {
-    /// session_replication_role, where it may be set.
+    /// Value of session_replication_role, if the session may set it.
     role: Option<&'static str>,
     before: String,
     after: String,
@@ -266,7 +267,8 @@ impl Way {
         })
     }
 
-    /// A session that loads. What is lost with the server's memory is a part and the note of it together.
+    /// Opens a session that loads. It may commit asynchronously: a crash of the server loses a part together with the
+    /// row that records it.
     async fn session(&self, target: &Target) -> Result<Client, PgError> {
         let target = target.with_application_name("htap-top load");
         let mut settings = Settings::of_work(Duration::ZERO).with("synchronous_commit", "off");

@@ -1,5 +1,5 @@
-//! The shop's history, made up hour by hour: the same shape, seed and end give the same rows, whoever makes
-//! which hour. Nothing here grows with the number of orders but the list of hours.
+//! Generates the shop's history hour by hour: the same shape, seed and end give the same rows, in any order of
+//! generation. Memory does not grow with the number of orders; only the list of hours grows with the history.
 
 mod catalogue;
 mod orders;
@@ -11,56 +11,56 @@ use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand_distr::{Distribution, Zipf};
 
-/// Grows whenever the same shape, seed and end would give other rows, or other parts of them: a load that was
-/// begun by one recipe cannot be continued by another.
+/// Version of the generator. It grows whenever the same shape, seed and end would give other rows, or other parts: a
+/// load begun with one version cannot be continued with another.
 pub const RECIPE: i64 = 1;
 
-/// Products in the demo's catalogue.
+/// Number of products in the demo's catalogue.
 pub const PRODUCTS: usize = 400;
 /// Skew of the products' popularity.
 pub const PRODUCT_SKEW: f64 = 1.05;
 
-/// How busy each hour of the day is.
+/// Relative activity of each hour of the day.
 const DAY: [f64; 24] = [
     0.30, 0.18, 0.12, 0.10, 0.10, 0.15, 0.28, 0.50, 0.75, 0.95, 1.10, 1.20, 1.30, 1.15, 1.05, 1.05,
     1.10, 1.20, 1.35, 1.60, 1.75, 1.65, 1.20, 0.65,
 ];
 
-/// How busy each day of the week is, from Thursday on: the epoch began on one.
+/// Relative activity of each day of the week, beginning with Thursday, the first day of the epoch.
 const WEEK: [f64; 7] = [0.95, 1.05, 1.25, 1.20, 0.90, 0.88, 0.92];
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// Milliseconds from the epoch to 2020-01-01 UTC, where the time within an order's number begins.
+/// Milliseconds from the Unix epoch to 2020-01-01 UTC, the epoch of the times in order numbers.
 const ORDER_EPOCH_MS: i64 = 1_577_836_800_000;
 
-/// The number of an order created at `created_ms` (milliseconds since the epoch): 41 bits of time, 10 of
-/// node, 12 of counter, as `shop.new_order_id()` makes them. `counter` tells orders of one millisecond apart.
+/// Returns the number of an order created at `created_ms` (milliseconds since the Unix epoch): 41 bits of time, 10 of
+/// node, 12 of counter, the layout of `shop.new_order_id()`. `counter` distinguishes orders of the same millisecond.
 pub fn order_id(created_ms: i64, node: u16, counter: u64) -> i64 {
     ((created_ms - ORDER_EPOCH_MS) << 22)
         | (i64::from(node & 0x3ff) << 12)
         | (counter & 0xfff) as i64
 }
 
-/// How large a shop is, and since when it sells.
+/// Size of a shop and length of its history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Orders.
+    /// Number of orders.
     pub orders: u64,
     /// Days of history.
     pub days: i64,
-    /// Products in the catalogue.
+    /// Number of products in the catalogue.
     pub products: usize,
-    /// Users at the end of the history; two in five are there when it begins.
+    /// Number of users at the end of the history; two in five exist when it begins.
     pub users: i64,
-    /// A sale that began so many hours before the end; 0: none.
+    /// Length of a sale that lasts until the end, in hours; 0 for no sale.
     pub sale_hours: i64,
 }
 
 impl Shape {
-    /// The demo's: a month, and a sale since two days, without which its live load would dwarf every hour
-    /// before.
+    /// Returns the shape of the demo: a month of history, with a sale during the last two days. Without the sale the
+    /// live load would dwarf all hours before it.
     pub fn demo(orders: u64) -> Self {
         Self {
             orders,
@@ -71,8 +71,8 @@ impl Shape {
         }
     }
 
-    /// A shop with `orders` orders in `days` days: a customer per ten orders, and a catalogue that grows
-    /// more slowly than the business (10,000 products at a million orders).
+    /// Returns the shape of a shop with `orders` orders in `days` days: one customer per ten orders, and a catalogue
+    /// that grows more slowly than the business (10,000 products at a million orders).
     pub fn of(orders: u64, days: i64) -> Self {
         Self {
             orders,
@@ -84,10 +84,10 @@ impl Shape {
     }
 }
 
-/// How much busier a sale is.
+/// Factor by which a sale raises activity.
 const SALE_FACTOR: f64 = 18.0;
 
-/// Which products are bought how often: Zipf's law over a catalogue whose popular products lie all over it.
+/// Popularity of products: Zipf's law, with the popular products spread over the catalogue.
 #[derive(Clone, Copy, Debug)]
 pub struct Popularity {
     products: usize,
@@ -96,7 +96,7 @@ pub struct Popularity {
 }
 
 impl Popularity {
-    /// That of a catalogue of `products` products; `None` for 0.
+    /// Returns the popularity of `products` products; `None` for 0.
     pub fn of(products: usize) -> Option<Self> {
         Some(Self {
             products,
@@ -105,9 +105,9 @@ impl Popularity {
         })
     }
 
-    /// The id of the product of popularity rank `rank`, from 1.
+    /// Returns the id of the product with popularity rank `rank`, from 1.
     pub fn product(&self, rank: usize) -> usize {
-        // Without a common divisor this is a permutation.
+        // A permutation, because `step` and `products` have no common divisor.
         (rank.saturating_sub(1) * self.step + self.products * 3 / 10) % self.products + 1
     }
 
@@ -124,12 +124,12 @@ fn coprime(mut a: usize, mut b: usize) -> bool {
     a == 1
 }
 
-/// The product of popularity rank `rank` (from 1) in the demo's catalogue.
+/// Returns the product with popularity rank `rank` (from 1) in the demo's catalogue.
 pub fn product_of_rank(rank: usize) -> usize {
     Popularity::of(PRODUCTS).map_or(1, |popularity| popularity.product(rank))
 }
 
-/// Draws product ranks of the demo's catalogue. `None` never happens: the constants are in range.
+/// Draws popularity ranks of the demo's catalogue. `None` never occurs: the constants are in range.
 pub fn popularity() -> Option<Zipf<f64>> {
     Zipf::new(PRODUCTS as f64, PRODUCT_SKEW).ok()
 }
@@ -142,7 +142,7 @@ struct Hour {
     orders: u64,
 }
 
-/// A shop's whole history, to be had in pieces.
+/// The whole history of a shop, generated in pieces.
 #[derive(Clone, Debug)]
 pub struct World {
     shape: Shape,
@@ -154,8 +154,8 @@ pub struct World {
 }
 
 impl World {
-    /// The history of a shop that ends at `end_ms` (milliseconds since the epoch) and lives by a clock
-    /// `offset_s` seconds ahead of UTC. `None` for a catalogue without products.
+    /// Returns the history of a shop that ends at `end_ms` (milliseconds since the epoch), with local time `offset_s`
+    /// seconds ahead of UTC. `None` for a catalogue without products.
     pub fn new(shape: Shape, seed: u64, end_ms: i64, offset_s: i64) -> Option<Self> {
         let popularity = Popularity::of(shape.products)?;
         Some(Self {
@@ -168,7 +168,7 @@ impl World {
         })
     }
 
-    /// When it begins, in milliseconds since the epoch.
+    /// Returns the start of the history, in milliseconds since the epoch.
     pub fn start_ms(&self) -> i64 {
         self.end_ms - self.shape.days * DAY_MS
     }
@@ -178,17 +178,17 @@ impl World {
         catalogue::CATEGORIES.iter().map(|(name, ..)| *name)
     }
 
-    /// Catalogue and stock; the id is the position plus one.
+    /// The catalogue and the stock; the id is the position plus one.
     pub fn products(&self) -> &[Product] {
         &self.products
     }
 
-    /// Users, by the time of their registration; the id is the position plus one.
+    /// The users, by time of registration; the id is the position plus one.
     pub fn users(&self) -> impl Iterator<Item = User> {
         catalogue::users(stream(self.seed, 1), self.shape, self.start_ms())
     }
 
-    /// Stretches of whole hours with about `orders` orders each, as ranges for [`Self::orders`].
+    /// Cuts the history into ranges of whole hours with about `orders` orders each, for [`Self::orders`].
     pub fn parts(&self, orders: u64) -> Vec<std::ops::Range<usize>> {
         let mut parts = Vec::new();
         let (mut from, mut held) = (0, 0);
@@ -202,13 +202,13 @@ impl World {
         parts
     }
 
-    /// The orders of a stretch of hours, oldest first.
+    /// Generates the orders of a range of hours, oldest first.
     pub fn orders(&self, hours: std::ops::Range<usize>) -> impl Iterator<Item = Order> {
         hours.flat_map(|hour| self.orders_of(hour))
     }
 }
 
-/// A random stream of its own for each piece of a history.
+/// Returns the random generator of one piece of a history.
 fn stream(seed: u64, number: u64) -> Xoshiro256PlusPlus {
     Xoshiro256PlusPlus::seed_from_u64(
         seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -216,7 +216,7 @@ fn stream(seed: u64, number: u64) -> Xoshiro256PlusPlus {
     )
 }
 
-/// How busy the shop is in the hour that began at `hour_ms`, `age_hours` before the end.
+/// Returns the relative activity of the shop in the hour that began at `hour_ms`, `age_hours` before the end.
 fn weight(shape: Shape, hour_ms: i64, age_hours: i64, offset_s: i64) -> f64 {
     let local_hours = (hour_ms + offset_s * 1000).div_euclid(HOUR_MS);
     let of_day = DAY

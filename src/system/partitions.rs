@@ -1,4 +1,4 @@
-//! The months of the shop: what there is, those to come, and those that come back.
+//! The monthly partitions of the shop: lists them, creates those of future months, and attaches archived ones again.
 
 use crate::pg::{Client, Param, PgError, Settings, Target, owners};
 use chrono::{Datelike, Months, NaiveDate};
@@ -9,46 +9,46 @@ use std::time::Duration;
 
 const LISTING: &str = include_str!("../../queries/system/partitions.sql");
 
-/// Months that should be there besides the one that runs.
+/// Number of months after the current one whose partitions should exist.
 pub const AHEAD: u32 = 3;
 
-/// How often a lock that others hold is asked for, and the pause before it is asked for again.
+/// Number of attempts to get a lock that other sessions hold, and the pause between them.
 const ATTEMPTS: u32 = 8;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Of the transactions that change something: what a month holds is what is there once it is locked, whatever
-/// isolation the role has by default.
+/// Settings of the transactions that change partitions. They read a month only after it is locked, so the isolation
+/// level is fixed, independent of the role's default.
 const SETTINGS: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = '2s'; \
                         SET LOCAL statement_timeout = 0; SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'";
 
-/// Why something was not done. The texts are fit to stand behind `htap-top: `.
+/// Reason why an operation on partitions failed. Its text can follow `htap-top: `.
 #[derive(Debug, thiserror::Error)]
 pub enum PartitionError {
     /// The server was not reached, or refused the connection.
     #[error("failed to connect to {target}: {source}")]
     Connect {
-        /// Where to.
+        /// The server.
         target: String,
-        /// Why.
+        /// Reason of the failure.
         source: PgError,
     },
-    /// It cannot be done as things are.
+    /// The current state does not allow it.
     #[error("{0}")]
     Refused(String),
-    /// The server refused.
+    /// The server rejected the operation.
     #[error("failed to {what}: {source}")]
     Server {
-        /// What was tried, as a verb phrase.
+        /// The operation, as a verb phrase.
         what: String,
-        /// The refusal.
+        /// The server's error.
         source: PgError,
     },
     /// A file could not be read or written.
     #[error("failed to {what}: {source}")]
     File {
-        /// What was tried, as a verb phrase with the file's name.
+        /// The operation, as a verb phrase that includes the file's name.
         what: String,
-        /// Why.
+        /// Reason of the failure.
         source: std::io::Error,
     },
 }
@@ -60,7 +60,7 @@ impl PartitionError {
             "42P01" | "3F000" | "42883" => Self::Refused(format!(
                 "failed to {what}: there is no shop in this database, or an older one: htap-top init installs it"
             )),
-            // The messages of queries/system/04_partitions.sql.
+            // Messages of queries/system/04_partitions.sql.
             "55000" => Self::Refused(format!("failed to {what}: {}", source.message)),
             _ => Self::Server { what, source },
         }
@@ -72,13 +72,13 @@ impl PartitionError {
 pub struct Month(NaiveDate);
 
 impl Month {
-    /// The one after it.
+    /// Returns the next month.
     #[must_use]
     pub fn following(self) -> Self {
         Self(self.0.checked_add_months(Months::new(1)).unwrap_or(self.0))
     }
 
-    /// How its tables' names end: `_2026_05`.
+    /// Returns the suffix of its tables' names: `_2026_05`.
     pub fn suffix(self) -> String {
         self.0.format("_%Y_%m").to_string()
     }
@@ -108,46 +108,46 @@ impl Serialize for Month {
     }
 }
 
-/// Whether a month's tables take part in the shop.
+/// State of a month: attached to the shop's tables or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// All of them.
+    /// All its tables are attached.
     Attached,
-    /// None of them.
+    /// None of its tables is attached.
     Detached,
-    /// Some of them: somebody detached or dropped one by hand.
+    /// Some of its tables are attached: somebody detached or dropped one by hand.
     Partly,
 }
 
 /// The partitions of a month.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Listed {
-    /// Which month.
+    /// The month.
     pub month: Month,
-    /// Whether it takes part.
+    /// Attached or not.
     pub state: State,
-    /// Orders, as the planner estimates.
+    /// Orders, as estimated by the planner.
     pub orders: i64,
-    /// Rows of all its tables, as the planner estimates.
+    /// Rows of all its tables, as estimated by the planner.
     pub rows: i64,
     /// Size with indexes, in bytes.
     pub size_bytes: i64,
 }
 
-/// All partitions.
+/// All partitions of the shop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Listing {
-    /// Oldest first.
+    /// The months, oldest first.
     pub months: Vec<Listed>,
-    /// Orders in the default partition, counted.
+    /// Number of orders in the default partition, counted exactly.
     pub strays: i64,
-    /// Months from the running one to [`AHEAD`] after it whose partitions are missing.
+    /// Months without partitions, from the current one to [`AHEAD`] months later.
     pub missing: Vec<Month>,
 }
 
 impl Listing {
-    /// What should be seen to, each with its cure.
+    /// Lists problems that need attention, each with its remedy.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.strays > 0 {
@@ -173,7 +173,7 @@ impl Listing {
     }
 }
 
-/// A session for this work.
+/// Opens a session for work on partitions.
 pub async fn connect(target: &Target) -> Result<Client, PartitionError> {
     let connected = Client::open(target, &Settings::of_work(Duration::ZERO)).await;
     let own = async {
@@ -188,7 +188,7 @@ pub async fn connect(target: &Target) -> Result<Client, PartitionError> {
     })
 }
 
-/// What there is.
+/// Lists the partitions.
 pub async fn list(client: &Client) -> Result<Listing, PartitionError> {
     let reading = || PartitionError::server("list the partitions");
     let table = client.query(LISTING, &[]).await.map_err(reading())?;
@@ -227,7 +227,7 @@ pub async fn list(client: &Client) -> Result<Listing, PartitionError> {
     })
 }
 
-/// The month that runs, by the server's clock.
+/// Returns the current month in UTC, by the server's clock.
 pub(super) async fn today(client: &Client) -> Result<Month, PgError> {
     let now = "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM') AS month";
     let now = client.query(now, &[]).await?;
@@ -235,7 +235,8 @@ pub(super) async fn today(client: &Client) -> Result<Month, PgError> {
     Month::from_str(month).map_err(|why| PgError::new(crate::pg::Class::Statement, why))
 }
 
-/// Makes the months to come, and those of orders in the default partition; how many it made.
+/// Creates the partitions of the months ahead, and those for orders in the default partition. Returns the number of
+/// partitions created.
 pub async fn make(
     client: &Client,
     ahead: u32,
@@ -246,7 +247,7 @@ pub async fn make(
     change(client, sql, &params, "make partitions", waiting).await
 }
 
-/// Puts a month back into the shop and the summaries; how many orders it has.
+/// Attaches a month to the shop, adds it to the summaries, and returns the number of its orders.
 pub async fn attach(
     client: &Client,
     month: Month,
@@ -258,7 +259,7 @@ pub async fn attach(
     change(client, sql, &[Param::Text(&text)], &what, waiting).await
 }
 
-/// Takes a month out of the shop and the summaries; how many orders it has.
+/// Detaches a month from the shop, takes it out of the summaries, and returns the number of its orders.
 pub(super) async fn detach(
     client: &Client,
     month: Month,
@@ -270,7 +271,7 @@ pub(super) async fn detach(
     change(client, sql, &[Param::Text(&text)], &what, waiting).await
 }
 
-/// Runs a statement that needs strong locks for a moment, in a transaction of its own; the number it tells.
+/// Runs a statement that needs strong locks briefly, in a transaction of its own, and returns the number it selects.
 async fn change(
     client: &Client,
     sql: &str,
@@ -284,9 +285,9 @@ async fn change(
     Ok(answer.first("n").int().unwrap_or_default())
 }
 
-/// Opens a transaction with something that needs strong locks, and leaves it open where that is done. It gives
-/// way to others who hold or want these: it waits for two seconds at most, and comes again a few times.
-/// `waiting` is called before each pause.
+/// Opens a transaction with an operation that needs strong locks, and leaves it open if the operation succeeds. It
+/// gives way to sessions that hold or want these locks: it waits two seconds at most, and retries a few times. Calls
+/// `waiting` before each pause.
 pub(super) async fn patiently<T>(
     client: &Client,
     what: &str,

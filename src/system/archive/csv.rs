@@ -1,4 +1,4 @@
-//! CSV, as the server writes it.
+//! CSV, in the server's own format.
 
 use super::{Content, WriteError, in_order};
 use crate::pg::Client;
@@ -6,7 +6,7 @@ use openssl::sha::Sha256;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 
-/// Writes what the server sends to `file`, where there is one, and tells what it sent.
+/// Copies a table from the server to `file`, if there is one, and returns the content that the server sent.
 pub(super) async fn write(
     client: &Client,
     table: &str,
@@ -31,7 +31,7 @@ pub(super) async fn write(
     Ok((whole, sent.finish()))
 }
 
-/// What a file holds.
+/// Reads the content of a file.
 pub(super) fn read(file: File) -> std::io::Result<Content> {
     let mut file = BufReader::new(file);
     let mut sent = Sent::default();
@@ -45,8 +45,8 @@ pub(super) fn read(file: File) -> std::io::Result<Content> {
     }
 }
 
-/// Counts the rows of what passes, besides the header, and takes its checksum. A newline within quotes is part
-/// of a field.
+/// Counts the rows in a stream of CSV, not counting the header, and computes its checksum. A newline within quotes is
+/// part of a field.
 #[derive(Default)]
 struct Sent {
     sum: Sha256,

@@ -1,4 +1,4 @@
-//! Parquet: the server writes whole numbers (cents, microseconds), this arranges them in columns.
+//! Parquet: the server sends integers (cents, microseconds), and this module arranges them in columns.
 
 use super::{Content, WriteError, in_order};
 use crate::pg::{Class, Client, Param, PgError, quote_ident};
@@ -14,7 +14,7 @@ use parquet::schema::types::Type;
 use std::fs::File;
 use std::sync::Arc;
 
-/// Rows of a row group: some megabytes while they are gathered.
+/// Rows in a row group: some megabytes in memory.
 const GROUP_ROWS: usize = 100_000;
 
 const COLUMNS: &str = "
@@ -23,7 +23,7 @@ const COLUMNS: &str = "
     FROM pg_catalog.pg_attribute
     WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
 
-/// The values of a column that were gathered; of those that may be NULL only the others, and which they are.
+/// Values gathered for a column. In a nullable column, only those that are not NULL.
 enum Values {
     Int32(Vec<i32>),
     Int64(Vec<i64>),
@@ -31,18 +31,18 @@ enum Values {
 }
 
 struct Column {
-    /// What the server is asked for.
+    /// Expression of the column in the SELECT list.
     expression: String,
     kind: Arc<Type>,
     values: Values,
-    /// Of all that was added.
+    /// Checksum of all values added so far.
     sum: Sum,
-    /// Empty where NULL is not allowed; else 1 for a value and 0 for NULL.
+    /// Definition levels: 1 for a value and 0 for NULL; empty if the column is NOT NULL.
     present: Vec<i16>,
     nullable: bool,
 }
 
-/// Writes what the server sends to `file`, where there is one, and tells what it sent.
+/// Copies a table from the server to `file`, if there is one, and returns the content that the server sent.
 pub(super) async fn write(
     client: &Client,
     table: &str,
@@ -62,7 +62,7 @@ pub(super) async fn write(
     Ok(sink.finish()?)
 }
 
-/// What a file holds.
+/// Reads the content of a file.
 pub(super) fn read(file: File) -> std::io::Result<Content> {
     let reader = SerializedFileReader::new(file).map_err(broken)?;
     let schema = reader.metadata().file_metadata().schema().get_fields();
@@ -80,7 +80,7 @@ pub(super) fn read(file: File) -> std::io::Result<Content> {
     Ok(content(rows, sums.iter()))
 }
 
-/// The checksum of a column, of what makes it and of every value in order.
+/// The checksum of a column: of its definition and of every value in order.
 struct Sum(Sha256);
 
 impl Sum {
@@ -145,7 +145,7 @@ impl Sum {
     }
 }
 
-/// All columns together.
+/// Combines the checksums of all columns.
 fn content<'a>(rows: u64, sums: impl Iterator<Item = &'a Sum>) -> Content {
     let mut all = Sha256::new();
     sums.for_each(|sum| all.update(&sum.0.clone().finish()));
@@ -260,7 +260,7 @@ impl Column {
         Ok(())
     }
 
-    /// Forgets what was gathered.
+    /// Discards the gathered values.
     fn clear(&mut self) {
         self.present.clear();
         match &mut self.values {
@@ -270,7 +270,7 @@ impl Column {
         }
     }
 
-    /// Writes what was gathered as the next column of a row group.
+    /// Writes the gathered values as the next column of a row group.
     fn write(
         &mut self,
         group: &mut SerializedRowGroupWriter<'_, File>,
@@ -298,7 +298,7 @@ impl Column {
     }
 }
 
-/// A field of COPY's text format as it was.
+/// Decodes a field of COPY's text format.
 fn unescaped(field: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(field.len());
     let mut bytes = field.iter();
@@ -321,10 +321,10 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
 
 /// Takes COPY's text in pieces and writes row groups.
 struct Sink {
-    /// None where what comes is only summed up.
+    /// `None` if the data is only checksummed.
     writer: Option<SerializedFileWriter<File>>,
     columns: Vec<Column>,
-    /// A line that has not ended yet.
+    /// The incomplete line at the end of the data received so far.
     open: Vec<u8>,
     gathered: usize,
     rows: u64,

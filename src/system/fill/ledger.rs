@@ -1,37 +1,37 @@
-//! What was to be loaded and how much of it is there, as htap.load and htap.load_part say.
+//! The ledger of loads, kept in htap.load and htap.load_part: the parameters of each load, and the parts done.
 
 use super::Loaded;
 use crate::pg::{Class, Client, Param, PgError};
 use crate::system::generate::{RECIPE, Shape, World};
 use std::collections::BTreeSet;
 
-/// What a filling is to be like; the same entry gives the same rows.
+/// The parameters of a load; the same entry gives the same rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Size.
+    /// Size of the shop.
     pub shape: Shape,
     /// Seed of the random numbers, below 2^63.
     pub seed: u64,
     /// End of the history, in milliseconds since the epoch.
     pub end_ms: i64,
-    /// Seconds by which the shop's clock is ahead of UTC.
+    /// Seconds by which the shop's local time is ahead of UTC.
     pub offset_s: i64,
 }
 
-/// What there is in a shop.
+/// State of the data in a shop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Nothing.
+    /// The shop is empty.
     Empty,
-    /// Rows that no filling put there, or one that was begun by another version of this program.
+    /// Rows that no load wrote, or a load begun by another version of this program.
     Filled,
-    /// A filling that was interrupted, by its number.
+    /// A load that was interrupted, with its number.
     Begun(i64, Entry),
-    /// A filling that was completed.
+    /// A load that is complete.
     Complete(Entry),
 }
 
-/// The newest filling. One whose users are gone was undone by a TRUNCATE.
+/// Selects the newest load. If its users are gone, a TRUNCATE has undone it.
 const NEWEST: &str = "
     SELECT load_id, orders, days::bigint, users, products, seed, (extract(epoch FROM ends_at) * 1000)::bigint AS end_ms,
            utc_offset::bigint, recipe::bigint, finished_at IS NOT NULL AS finished,
@@ -43,7 +43,7 @@ const ROWS: &str = "
     SELECT EXISTS (SELECT FROM shop.users) OR EXISTS (SELECT FROM shop.categories)
         OR EXISTS (SELECT FROM shop.products) OR EXISTS (SELECT FROM shop.orders) AS filled";
 
-/// What there is in the shop of this database, whose schema is there.
+/// Returns the state of the data in this database's shop. The schema must exist.
 pub async fn standing(client: &Client) -> Result<Standing, PgError> {
     let newest = client.query(NEWEST, &[]).await?;
     let int = |column| newest.first(column).int().unwrap_or_default();
@@ -78,7 +78,7 @@ pub async fn standing(client: &Client) -> Result<Standing, PgError> {
 }
 
 impl Entry {
-    /// Writes down what will be loaded; returns its number.
+    /// Records a load before it begins; returns its number.
     pub async fn open(&self, client: &Client) -> Result<i64, PgError> {
         let insert = "
             INSERT INTO htap.load (orders, days, users, products, seed, ends_at, utc_offset, recipe)
@@ -110,18 +110,18 @@ impl Entry {
     }
 }
 
-/// Writes down that a load is complete, and its summaries are filled.
+/// Records that a load is complete, summaries included.
 pub async fn close(client: &Client, load_id: i64) -> Result<(), PgError> {
     let update = "UPDATE htap.load SET finished_at = clock_timestamp() WHERE load_id = $1";
     client.execute(update, &[Param::Int(load_id)]).await?;
     Ok(())
 }
 
-/// Held by each session that loads.
+/// Takes the lock that each loading session holds.
 pub(super) const SHARE: &str = "SELECT pg_advisory_lock_shared(hashtext('htap.load'), 1)";
 
-/// Makes this session the only one that fills this shop. A filling that was killed may have sessions that have
-/// not noticed yet: waits for them, or they would load what this one loads too.
+/// Makes this session the only one that fills this shop. Sessions of a killed load may not have noticed yet; this waits
+/// for them, because they would load the same parts again.
 pub(super) async fn lock(client: &Client) -> Result<(), PgError> {
     let alone = "SET lock_timeout = '4s'; SELECT pg_advisory_lock(hashtext('htap.load'), 0)";
     client
@@ -143,7 +143,7 @@ pub(super) async fn lock(client: &Client) -> Result<(), PgError> {
         .await
 }
 
-/// The parts that are there, and what they hold.
+/// Returns the parts that are loaded, and the rows they hold.
 pub(super) async fn done(
     client: &Client,
     load_id: i64,

@@ -1,4 +1,4 @@
-//! The parts of a filling: what each puts into which table, in one transaction with the note that it is there.
+//! The parts of a load: the rows of each table, loaded in one transaction together with the record of the part.
 
 use super::rows::Rows;
 use super::{Loaded, Way};
@@ -6,15 +6,15 @@ use crate::pg::{Client, PgError};
 use crate::system::generate::{Order, World};
 use std::ops::Range;
 
-/// The rows of a part, table by table, each after those it refers to.
+/// The rows of a part, by table; each table comes after those it refers to.
 pub(super) struct Part {
     tables: Vec<(&'static str, Rows)>,
-    /// Orders and lines among them.
+    /// Number of orders and order lines in the part.
     pub loaded: Loaded,
 }
 
 impl Part {
-    /// What does not belong to an order. By the thousand users, because they may be many.
+    /// Generates the rows that do not belong to an order: categories, products, stock and users.
     pub fn dimensions(world: &World) -> Self {
         let mut categories = Rows::default();
         for (name, id) in world.categories().zip(1_u32..) {
@@ -52,7 +52,7 @@ impl Part {
         }
     }
 
-    /// A stretch of hours.
+    /// Generates the rows of a range of hours.
     pub fn orders(world: &World, hours: Range<usize>) -> Self {
         let mut tables = OrderRows::default();
         for order in world.orders(hours) {
@@ -96,7 +96,7 @@ impl Part {
         }
     }
 
-    /// Loads it, all or nothing, as part `number` of load `load_id`.
+    /// Loads the part, all or nothing, as number `number` of load `load_id`.
     pub async fn load(
         &self,
         client: &Client,

@@ -1,4 +1,4 @@
-//! Rows in COPY's text format, written straight into one buffer.
+//! Rows in COPY's text format, written directly into one buffer.
 
 use chrono::DateTime;
 use std::fmt::Write as _;
@@ -9,10 +9,11 @@ const DAY_MS: i64 = 86_400_000;
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     text: String,
-    /// Rows that are complete.
+    /// Number of complete rows.
     pub count: u64,
     started: bool,
-    /// A day, in days since the epoch, and how it is written: rows come in the order of their times.
+    /// The last day, in days since the epoch, and its text. Rows come in order of time, so it is formatted once per
+    /// day.
     day: Option<(i64, String)>,
 }
 
@@ -24,21 +25,21 @@ impl Rows {
         self.started = true;
     }
 
-    /// A number, or a text without tabs, newlines and backslashes.
+    /// Appends a number, or a text without tabs, newlines and backslashes.
     pub fn plain(&mut self, value: impl std::fmt::Display) -> &mut Self {
         self.separate();
         let _ = write!(self.text, "{value}");
         self
     }
 
-    /// An amount of money.
+    /// Appends an amount of money.
     pub fn cents(&mut self, cents: i64) -> &mut Self {
         self.separate();
         let _ = write!(self.text, "{}.{:02}", cents / 100, cents % 100);
         self
     }
 
-    /// A time, in milliseconds since the epoch; NULL for none.
+    /// Appends a time, in milliseconds since the epoch; NULL for none.
     pub fn time(&mut self, ms: impl Into<Option<i64>>) -> &mut Self {
         self.separate();
         let Some(ms) = ms.into() else {
@@ -69,7 +70,7 @@ impl Rows {
         self.count += 1;
     }
 
-    /// What was written.
+    /// Returns the text written so far.
     pub fn bytes(&self) -> &[u8] {
         self.text.as_bytes()
     }

@@ -30,7 +30,7 @@ pub struct Product {
     pub cents: i64,
     /// Pieces in stock.
     pub quantity: i64,
-    /// Below this it is to be ordered again.
+    /// Stock level below which the product is ordered again.
     pub reorder_point: i64,
 }
 
@@ -65,7 +65,7 @@ pub(super) fn products(rng: &mut Xoshiro256PlusPlus, popularity: Popularity) -> 
             let (name, _, median) = CATEGORIES.get(owner).copied().unwrap_or(("Other", 0, 10.0));
             let spread = LogNormal::new(0.0, 0.5).map_or(1.0, |d| d.sample(rng));
             let reorder_point = ((weight * 400.0) as i64).clamp(10, 400);
-            // Nearly all shelves are full; some need an order, a few are empty.
+            // Most products are well stocked; some are below the reorder point, a few are out of stock.
             let filled: f64 = match rng.random_range(0..100) {
                 0..2 => 0.0,
                 2..6 => rng.random_range(0.1..1.0),
@@ -82,16 +82,16 @@ pub(super) fn products(rng: &mut Xoshiro256PlusPlus, popularity: Popularity) -> 
         .collect()
 }
 
-/// Days over which those who are there at the beginning registered.
+/// Days before the start of the history over which its first users registered.
 const BEFORE_DAYS: i64 = 300;
 
-/// Users who are there when the history begins.
+/// Number of users who exist when the history begins.
 fn first_users(shape: Shape) -> i64 {
     shape.users * 2 / 5
 }
 
-/// Each of `n` users registers somewhere in the n-th part of the time that is theirs, which gives them in
-/// order, one by one, and lets [`registered`] count them without having them.
+/// Generates the users. The registration period is divided into one slot per user, and each registers at a random time
+/// within the slot. They come in order of time, one by one, and [`registered`] can count them without generating them.
 pub(super) fn users(
     mut rng: Xoshiro256PlusPlus,
     shape: Shape,
@@ -120,19 +120,19 @@ pub(super) fn users(
     })
 }
 
-/// How many users are registered by `at_ms` for certain.
+/// Returns a number of users that are certainly registered by `at_ms`.
 pub(super) fn registered(shape: Shape, start_ms: i64, at_ms: i64) -> i64 {
     let first = first_users(shape);
     let part = ((at_ms - start_ms) as f64 / (shape.days * DAY_MS) as f64).clamp(0.0, 1.0);
     first + ((shape.users - first) as f64 * part * part) as i64
 }
 
-/// Who orders: a regular, a newcomer, or anybody. The id of a user.
+/// Picks the user who places an order: a regular, a recent user, or anybody. Returns the id.
 pub(super) fn customer(rng: &mut Xoshiro256PlusPlus, shape: Shape, registered: i64) -> i64 {
     let registered = registered.max(1);
     match rng.random_range(0..100) {
         0..45 => {
-            // Regulars are one user in seven, some of them far more regular than others.
+            // Regulars are one user in seven; some order far more often than others.
             let regulars = (first_users(shape) / 7).min(registered / 7).max(1);
             let rank = (rng.random::<f64>().powi(2) * regulars as f64) as i64;
             (rank * 7 + 1).min(registered)

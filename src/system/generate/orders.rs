@@ -17,7 +17,7 @@ pub struct Line {
     pub cents: i64,
 }
 
-/// An order, and what became of it. Times are milliseconds since the epoch.
+/// An order and its later states. Times are in milliseconds since the epoch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Order {
     /// Number.
@@ -26,23 +26,23 @@ pub struct Order {
     pub user: i64,
     /// 0 pending, 1 paid, 2 shipped, 3 completed, 4 cancelled.
     pub status: u8,
-    /// When the customer logged in for it, if that was noted.
+    /// Time of the customer's login before the order, if it was recorded.
     pub login_ms: Option<i64>,
-    /// Created.
+    /// Time of creation.
     pub created_ms: i64,
-    /// Paid.
+    /// Time of payment.
     pub paid_ms: Option<i64>,
-    /// How it was paid.
+    /// Payment method.
     pub method: &'static str,
-    /// Shipped.
+    /// Time of shipping.
     pub shipped_ms: Option<i64>,
-    /// Who carried it.
+    /// Carrier of the shipment.
     pub carrier: &'static str,
-    /// Completed.
+    /// Time of completion.
     pub completed_ms: Option<i64>,
-    /// Last change.
+    /// Time of the last change.
     pub updated_ms: i64,
-    /// Lines, by product.
+    /// Order lines, sorted by product.
     pub lines: Vec<Line>,
 }
 
@@ -58,7 +58,7 @@ impl World {
         let Some(&hour) = self.hours.get(position) else {
             return Vec::new();
         };
-        // By the hour's time, so that it does not matter how long the history is.
+        // Seeded by the hour's time, so that the length of the history does not matter.
         let number = 2 + hour.from_ms.div_euclid(HOUR_MS) as u64;
         let mut rng = stream(self.seed, number);
         times(&mut rng, hour)
@@ -144,7 +144,7 @@ fn basket(rng: &mut Xoshiro256PlusPlus, popularity: Popularity, products: &[Prod
     lines
 }
 
-/// What became of an order.
+/// The later states of an order.
 struct Fate {
     status: u8,
     paid_ms: Option<i64>,
@@ -154,8 +154,8 @@ struct Fate {
 }
 
 impl Fate {
-    /// Most orders are completed within the hour, some within the day, a few after days; some are cancelled,
-    /// before they are paid or after. What would happen after the end has not happened yet.
+    /// Draws the states of an order. Most orders are completed within the hour, some within the day, a few after days;
+    /// some are cancelled, before or after payment. States later than the end of the history are left out.
     fn drawn(rng: &mut Xoshiro256PlusPlus, created_ms: i64, end_ms: i64) -> Self {
         const DAYS: i64 = 24 * HOUR_MS;
         let (mean_ms, steps, cancelled) = match rng.random_range(0..100) {
@@ -164,7 +164,7 @@ impl Fate {
             81..89 => (3 * DAYS, 3, false),
             89..93 => (HOUR_MS / 6, 1, true),
             93..97 => (HOUR_MS / 6, 0, true),
-            // Forgotten, until the shop clears it away.
+            // Abandoned, until the shop cancels it.
             _ => (2 * DAYS, 0, true),
         };
         let takes = Exp::new(1.0 / mean_ms as f64).map_or(0.0, |d| d.sample(rng));

@@ -1,4 +1,4 @@
-//! `htap-top init`: installs the schema in a database that is there, and touches nothing that is not ours.
+//! `htap-top init`: installs the schema in an existing database, and changes nothing that is not its own.
 
 pub(super) mod circumstances;
 
@@ -11,35 +11,35 @@ use super::survey::Survey;
 use crate::pg::{Client, PgError, Settings, Target};
 use std::time::Duration;
 
-/// Why nothing was installed. The texts are fit to stand behind `htap-top: `.
+/// Reason why nothing was installed. Its text can follow `htap-top: `.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum InitError {
     /// The server was not reached, or refused the connection.
     #[error("failed to connect to {target}: {source}")]
     Connect {
-        /// Where to.
+        /// The server.
         target: String,
-        /// Why.
+        /// Reason of the failure.
         source: PgError,
     },
-    /// The role lacks something; what is said.
+    /// The role lacks privileges; the text names them.
     #[error("{0}")]
     Privilege(String),
-    /// Something is in the way; nothing was changed.
+    /// Existing objects or settings prevent it; nothing was changed.
     #[error("{0}")]
     Refused(String),
-    /// The server refused.
+    /// The server rejected an operation.
     #[error("failed to {what}: {source}")]
     Server {
-        /// What was tried, as a verb phrase.
+        /// The operation, as a verb phrase.
         what: String,
-        /// The refusal.
+        /// The server's error.
         source: PgError,
     },
 }
 
 impl InitError {
-    /// For `map_err`: the server refused to `what`.
+    /// For `map_err`: builds the error of the operation `what`.
     pub(super) fn server(what: impl Into<String>) -> impl FnOnce(PgError) -> Self {
         let what = what.into();
         move |source| match source.code() {
@@ -54,43 +54,43 @@ impl InitError {
 /// A history to fill an empty shop with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
-    /// Its size.
+    /// Size of the history.
     pub shape: Shape,
     /// Seed of the random numbers, below 2^63.
     pub seed: u64,
-    /// Sessions that load.
+    /// Number of sessions that load.
     pub jobs: usize,
 }
 
-/// What goes on.
+/// Progress of an installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// This begins.
+    /// The step with this description begins.
     Doing(&'a str),
     /// A part of the history was loaded.
     Loading(Progress),
 }
 
-/// What was done.
+/// Result of an installation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Done {
-    /// The version of the schema that was there before.
+    /// Version of the schema that was installed before.
     pub was: Option<i64>,
-    /// Roles, schemas and what stands alone in them that were created.
+    /// Roles, schemas and standalone objects in them that were created.
     pub created: Vec<String>,
-    /// Roles among them that can log in: they have no password yet.
+    /// Those of the created roles that can log in; they have no password yet.
     pub new_roles: Vec<String>,
-    /// Rows that are there now, where a history was loaded.
+    /// Rows present now, if a history was loaded.
     pub loaded: Option<Loaded>,
-    /// The history that was wanted was there before.
+    /// True if the requested history was present before.
     pub loaded_before: bool,
     /// Summaries and materialized views that were filled.
     pub filled: Vec<String>,
 }
 
-/// Installs what is missing or upgrades what is older, fills in `load` where that is wanted, and fills
-/// summaries that hold nothing yet. Either everything of the schema is installed or nothing, and refusals come
-/// before any change; a history goes in piece by piece, and the same call continues one that was interrupted.
+/// Installs what is missing or upgrades an older version, loads the history of `load` if there is one, and fills
+/// summaries that hold nothing yet. The schema is installed completely or not at all, and refusals come before any
+/// change. The history is loaded in parts, and the same call continues an interrupted load.
 pub async fn init(
     target: &Target,
     load: Option<Load>,
@@ -109,7 +109,8 @@ pub async fn init(
                 again.map_err(InitError::server("create the schema"))?;
             }
             Err(error) => {
-                // Now, not when the server notices that we are gone: another call may come at once.
+                // Roll back now; the server would take time to notice a lost client, and another call may follow at
+                // once.
                 let _ = client.batch("ROLLBACK").await;
                 return Err(error);
             }
@@ -152,15 +153,15 @@ pub(super) async fn connect(target: &Target) -> Result<Client, InitError> {
         target: target.to_string(),
         source,
     })?;
-    // A server whose client was killed notices, where it can (from 14 on), and does not work on for minutes.
+    // Lets a server that supports it (14 and later) notice a killed client instead of working on for minutes.
     let watch = "SELECT pg_catalog.set_config(s.name, '2s', false) FROM (VALUES ('client_connection_check_interval')) \
                  AS s (name) WHERE pg_catalog.current_setting(s.name, true) IS NOT NULL";
     let _ = client.query(watch, &[]).await;
     Ok(client)
 }
 
-/// The schema, in one transaction, with the note of what will be loaded, and over how many sessions; `None`
-/// where nothing will.
+/// Installs the schema in one transaction, and records the load that follows. Returns that load and its number of
+/// sessions; `None` if nothing is to be loaded.
 async fn install(
     client: &Client,
     load: Option<Load>,
@@ -175,7 +176,7 @@ async fn install(
     circumstances::check(client, &before).await?;
     let standing = match before.version {
         Some(VERSION) => fill::standing(client).await,
-        // Version 1 had no history of its own.
+        // Version 1 has no record of its loads.
         Some(_) if load.is_some() => Ok(Standing::Filled),
         _ => Ok(Standing::Empty),
     };
@@ -205,18 +206,18 @@ async fn install(
     Ok((done, wanted))
 }
 
-/// A load that was written down: its number and itself.
+/// A recorded load: its number and its parameters.
 type Opened = (i64, Entry);
 
-/// What is to be done about the history.
+/// The action to take for the history.
 enum Course {
     Nothing,
     Anew(Load),
-    /// Over so many sessions.
+    /// Continue a load over this number of sessions.
     GoOn(Opened, usize),
 }
 
-/// Refuses a load that does not fit what is there.
+/// Refuses a load that does not fit the data in the shop.
 fn agree(load: Load, standing: Standing) -> Result<Course, InitError> {
     const EMPTY_IT: &str = "TRUNCATE shop.users, shop.categories CASCADE empties the shop";
     let fits = |entry: &Entry| entry.shape == load.shape && entry.seed == load.seed;
@@ -250,7 +251,7 @@ fn agree(load: Load, standing: Standing) -> Result<Course, InitError> {
     }
 }
 
-/// Writes down a load that ends now by the server's clock, which will date what comes after it.
+/// Records a load whose history ends now by the server's clock, which also dates the rows that come after it.
 async fn open(client: &Client, load: Load) -> Result<Opened, InitError> {
     let now = client
         .query(
@@ -271,7 +272,7 @@ async fn open(client: &Client, load: Load) -> Result<Opened, InitError> {
     Ok((load_id, entry))
 }
 
-/// Fills what was never filled.
+/// Fills the views that were never filled.
 async fn fill_empty(
     client: &Client,
     done: &mut Done,
@@ -317,7 +318,7 @@ impl Done {
 }
 
 impl std::fmt::Display for Done {
-    /// What was done and what to do next, for a person.
+    /// Writes the result and the next steps, for people to read.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let schemas = SCHEMAS.join(", ");
         match (self.was, self.created.is_empty()) {

@@ -1,4 +1,4 @@
-//! Orders: created all or nothing, with catalogue prices, and led through their life.
+//! Creates orders, all or nothing, at catalogue prices, and advances their status.
 
 mod error;
 mod group;
@@ -20,40 +20,40 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A line of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Product.
+    /// Id of the product.
     pub product: i64,
     /// Pieces, from 1 to 1,000,000.
     pub quantity: i64,
 }
 
-/// What a customer asks for. Prices are the catalogue's.
+/// An order as a customer places it. Prices come from the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// Who orders.
+    /// Id of the user who orders.
     pub user: i64,
     /// At least one; lines of one product are merged.
     pub lines: Vec<Line>,
-    /// A name of the user's choice for this request, 1 to 200 characters. Under the same name the same lines
-    /// are ordered once, however often they are sent. Only with it an order is sent again after the session
-    /// was lost, because only with it that cannot become a second order.
+    /// A name that the user chooses for this request, 1 to 200 characters. Requests with the same name and the same
+    /// lines create one order, no matter how often they are sent. Only an order with a key is sent again after the
+    /// session is lost, because only the key prevents a second order.
     pub request_key: Option<String>,
 }
 
-/// When a transaction counts as committed.
+/// The durability of a commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Commit {
-    /// Once it is on disk (synchronous_commit = on).
+    /// Committed when it is on disk (synchronous_commit = on).
     #[default]
     Synchronous,
-    /// At once (synchronous_commit = off). If the server crashes, what was committed within the last three
-    /// times wal_writer_delay (3 x 200 ms by default) may be lost: whole transactions, the newest, none in part.
+    /// Committed at once (synchronous_commit = off). A crash of the server may lose the transactions of the last three
+    /// times wal_writer_delay (3 x 200 ms by default): the newest ones, each as a whole.
     Asynchronous,
 }
 
 impl Commit {
-    /// The value of synchronous_commit. The statements set it for their transaction by `set_config(…, true)`
-    /// beside what they select: it matters when the transaction commits, is forgotten after it, passes through
-    /// a pooler, and costs no round trip and no statement of its own, unlike SET LOCAL.
+    /// Returns the value of synchronous_commit. The statements set it for their transaction with `set_config(…, true)`
+    /// beside what they select. It applies when the transaction commits, is gone afterwards, works through a pooler,
+    /// and, unlike SET LOCAL, costs no round trip and no separate statement.
     pub(crate) fn param(self) -> Param<'static> {
         Param::Text(self.setting())
     }
@@ -66,18 +66,18 @@ impl Commit {
     }
 }
 
-/// How an order is created.
+/// Method of creating an order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strategy {
     /// One call of shop.create_order.
     #[default]
     Function,
-    /// A statement per product and one for the order, sent together.
+    /// One statement per product and one for the order, sent together.
     Pipelined,
-    /// Up to 16 orders that come within 2 ms share a transaction; each succeeds or fails alone.
+    /// Up to 16 orders that arrive within 2 ms share a transaction; each succeeds or fails on its own.
     GroupCommit,
-    /// What the case study does (its section 4.1), for comparison: a round trip per statement, the client's
-    /// prices, products in the order they came, which deadlocks; no request keys.
+    /// The method of the case study (section 4.1), for comparison: one round trip per statement, prices from the
+    /// client, products in the order of the request, which causes deadlocks; no request keys.
     RoundTrips,
 }
 
@@ -89,7 +89,7 @@ impl Strategy {
         Self::RoundTrips,
     ];
 
-    /// Its name on the command line and in reports.
+    /// Returns the name used on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Function => "function",
@@ -111,7 +111,7 @@ impl FromStr for Strategy {
     }
 }
 
-/// A step in an order's life after its creation.
+/// A change of an order's status after its creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// pending to paid
@@ -163,7 +163,7 @@ impl Step {
         }
     }
 
-    /// The name of the status that it leads to.
+    /// Returns the name of the status that the step leads to.
     pub fn status(self) -> &'static str {
         match self {
             Self::Pay => "paid",
@@ -173,7 +173,7 @@ impl Step {
         }
     }
 
-    /// The number of that status in shop.orders.
+    /// Returns the number of that status in shop.orders.
     fn status_number(self) -> i64 {
         match self {
             Self::Pay => 1,
@@ -195,10 +195,10 @@ impl fmt::Display for Step {
     }
 }
 
-/// Creates orders, and takes their steps, over a pool of sessions of the role htap_oltp.
+/// Creates orders and advances them over a pool of sessions of the role htap_oltp.
 ///
-/// Deadlocks and serialization failures are tried again; so is, where that cannot do anything twice, whatever
-/// was sent over a session that was lost.
+/// Retries after deadlocks and serialization failures. After a lost session it retries only requests that cannot take
+/// effect twice.
 #[derive(Debug)]
 pub struct Orders {
     pool: Pool,
@@ -210,7 +210,7 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// By this strategy.
+    /// Returns the service over `pool`, with this strategy.
     pub fn new(pool: Pool, strategy: Strategy) -> Self {
         Self {
             group: Group::new(pool.clone()),
@@ -222,12 +222,12 @@ impl Orders {
         }
     }
 
-    /// How often something was tried again since the beginning.
+    /// Returns the number of retries so far.
     pub fn retries(&self) -> u64 {
         self.retries.load(Ordering::Relaxed)
     }
 
-    /// How many deadlocks were met since the beginning.
+    /// Returns the number of deadlocks so far.
     pub fn deadlocks(&self) -> u64 {
         self.deadlocks.load(Ordering::Relaxed)
     }
@@ -252,9 +252,9 @@ impl Orders {
         }
     }
 
-    /// Creates an order as [`Self::create`] does by the function, and reads in the same transaction what its
-    /// customer has spent within 30 days before it; returns both. The case of a transaction that also asks
-    /// an analytic question.
+    /// Creates an order as [`Self::create`] does with the function strategy, and reads in the same transaction the
+    /// amount that its customer spent in the 30 days before it; returns both. An example of a transaction that includes
+    /// an analytic query.
     pub async fn create_knowing_spend(
         &self,
         order: &Order,
@@ -270,8 +270,8 @@ impl Orders {
         }
     }
 
-    /// Takes a step of an order. A step whose answer was lost is taken again; if the order has the step's
-    /// status by then it is done.
+    /// Performs a step of an order. A step whose answer was lost is tried again; if the order then has the step's
+    /// status, the step is done.
     pub async fn step(&self, id: i64, step: Step, commit: Commit) -> Result<(), OrderError> {
         let mut retry = Retry::new(true);
         let mut lost = false;
@@ -338,7 +338,7 @@ impl Orders {
     }
 }
 
-/// A number that the answer must hold.
+/// Returns a number that the answer must contain.
 fn number(answer: &Answer, name: &str) -> Result<i64, OrderError> {
     let lacks = || OrderError::Invalid(format!("the server's answer has no {name}"));
     answer.int(0, name).ok_or_else(lacks)

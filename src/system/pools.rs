@@ -1,7 +1,7 @@
-//! The pools of the shop: many short transactions on one side, few long questions on the other.
+//! The session pools of the shop: one for many short transactions, one for a few long queries.
 //!
-//! What a statement may use (work_mem, statement_timeout, parallel workers) is set on the roles by
-//! `htap-top init`, so that it holds for every client and passes through a connection pooler.
+//! Resource limits of statements (work_mem, statement_timeout, parallel workers) are set on the roles by `htap-top
+//! init`, so that they apply to every client and also through a connection pooler.
 
 use crate::pg::pool::{Pool, PoolError, PoolSize, Pooled};
 use crate::pg::{PgError, Settings, Target};
@@ -16,14 +16,14 @@ pub const OLTP_ROLE: &str = "htap_oltp";
 /// Role of the OLAP pool.
 pub const OLAP_ROLE: &str = "htap_olap";
 
-/// How large the pools are and how much analysis is let in at once.
+/// Sizes of the pools, and the limits on concurrent analysis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// OLTP sessions. The case study's: 10 to 100.
+    /// OLTP sessions; 10 to 100 in the case study.
     pub oltp: PoolSize,
-    /// OLAP sessions. The case study's: 5 to 20.
+    /// OLAP sessions; 5 to 20 in the case study.
     pub olap: PoolSize,
-    /// Which of the OLAP questions may run.
+    /// Limits on OLAP queries.
     pub admission: AdmissionLimits,
 }
 
@@ -49,12 +49,12 @@ impl Default for Limits {
 /// Limits of an [`Admission`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdmissionLimits {
-    /// OLAP questions that run at once, at least 1; by default as many as this machine has processors.
-    /// More would not be answered sooner, and take the processors from the transactions.
+    /// Number of OLAP queries that run at once, at least 1; by default the number of processors of this machine. More
+    /// would not finish sooner, and would take processors from the transactions.
     pub running: usize,
-    /// Questions that may wait for their turn; one more is rejected.
+    /// Number of queries that may wait; further ones are rejected.
     pub queue: usize,
-    /// How long one may wait; after that it is rejected.
+    /// Time after which a waiting query is rejected.
     pub deadline: Duration,
 }
 
@@ -77,7 +77,7 @@ pub struct Pools {
 }
 
 impl Pools {
-    /// Pools without sessions yet. The target's user is replaced by the pools' roles.
+    /// Returns pools without open sessions. The target's user is replaced by the pools' roles.
     pub fn new(target: &Target, limits: Limits) -> Self {
         let application = Settings::of_application;
         Self {
@@ -87,22 +87,22 @@ impl Pools {
         }
     }
 
-    /// The OLTP sessions.
+    /// Returns the OLTP pool.
     pub fn oltp(&self) -> &Pool {
         &self.oltp
     }
 
-    /// The OLAP sessions, for figures; questions go through [`Self::ask`].
+    /// Returns the OLAP pool, for its figures; queries go through [`Self::ask`].
     pub fn olap(&self) -> &Pool {
         &self.olap
     }
 
-    /// Who is let in to the OLAP sessions.
+    /// Returns the admission control of the OLAP pool.
     pub fn admission(&self) -> &Admission {
         &self.admission
     }
 
-    /// A session for an OLAP question, once it is the question's turn.
+    /// Returns a session for an OLAP query, after waiting for a turn.
     pub async fn ask(&self) -> Result<OlapSession, OlapError> {
         let turn = self.admission.enter().await?;
         let session = self.olap.get().await?;
@@ -113,7 +113,7 @@ impl Pools {
     }
 }
 
-/// A session of the OLAP pool and the right to use it. Dropping it lets the next one in.
+/// A session of the OLAP pool and the right to use it. Dropping it admits the next query.
 #[derive(Debug)]
 pub struct OlapSession {
     session: Pooled,
@@ -128,22 +128,22 @@ impl std::ops::Deref for OlapSession {
     }
 }
 
-/// Why an OLAP question has no answer.
+/// Reason why an OLAP query has no answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum OlapError {
-    /// It was not let in.
+    /// It was not admitted.
     #[error(transparent)]
     Rejected(#[from] Rejected),
-    /// There is no session for it.
+    /// No session was available.
     #[error(transparent)]
     Pool(#[from] PoolError),
-    /// The server refused it, or was lost.
+    /// The server returned an error, or the connection was lost.
     #[error(transparent)]
     Server(#[from] PgError),
 }
 
 impl OlapError {
-    /// The SQLSTATE; where the server sent none, a word for what is wrong.
+    /// Returns the SQLSTATE, or a keyword if the server sent none.
     pub fn code(&self) -> &str {
         match self {
             Self::Rejected(Rejected::QueueFull(_)) => "rejected: queue full",
@@ -153,7 +153,7 @@ impl OlapError {
         }
     }
 
-    /// Returns true if the trouble is the session or the way to the server, not what was asked.
+    /// Returns true if the session or the connection failed, not the query.
     pub fn is_of_session(&self) -> bool {
         match self {
             Self::Rejected(_) => false,
@@ -163,18 +163,18 @@ impl OlapError {
     }
 }
 
-/// Why an OLAP question was not let in.
+/// Reason why an OLAP query was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
-    /// As many as may wait were waiting.
+    /// The queue was full.
     #[error("rejected: {0} OLAP queries were waiting already")]
     QueueFull(usize),
-    /// It waited as long as it may.
+    /// It waited for the whole deadline.
     #[error("rejected: no OLAP query ended within {:.1} s", .0.as_secs_f64())]
     Late(Duration),
 }
 
-/// Lets a limited number of OLAP questions run, in the order they came. Copies are the same.
+/// Admits a limited number of OLAP queries, in order of arrival. Clones share their state.
 #[derive(Clone, Debug)]
 pub struct Admission {
     limits: AdmissionLimits,
@@ -191,29 +191,29 @@ struct Counts {
     late: AtomicU64,
 }
 
-/// What an [`Admission`] has done since its beginning, and what it does now.
+/// Totals of an [`Admission`] since its creation, and its current state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AdmissionCounts {
-    /// Let in.
+    /// Queries admitted.
     pub admitted: u64,
-    /// Had to wait before they were let in or rejected.
+    /// Queries that had to wait before they were admitted or rejected.
     pub queued: u64,
-    /// Rejected because too many waited.
+    /// Queries rejected because the queue was full.
     pub rejected_full: u64,
-    /// Rejected because they had waited too long.
+    /// Queries rejected because they had waited too long.
     pub rejected_late: u64,
-    /// Running now.
+    /// Queries running now.
     pub running: usize,
-    /// Waiting now.
+    /// Queries waiting now.
     pub waiting: usize,
 }
 
-/// The right to run one OLAP question, until it is dropped.
+/// The right to run one OLAP query; dropping it ends the turn.
 #[derive(Debug)]
 pub struct Turn(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
 
 impl Admission {
-    /// With these limits.
+    /// Returns an admission control with these limits.
     pub fn new(limits: AdmissionLimits) -> Self {
         let limits = AdmissionLimits {
             running: limits.running.clamp(1, Semaphore::MAX_PERMITS),
@@ -244,7 +244,7 @@ impl Admission {
         }
         self.counts.queued.fetch_add(1, Ordering::Relaxed);
         let turn = Arc::clone(&self.turns).acquire_owned();
-        // It is never closed: only time can run out.
+        // The semaphore is never closed, so only the deadline can fail.
         if let Ok(Ok(permit)) = timeout(self.limits.deadline, turn).await {
             return Ok(permit);
         }
@@ -252,7 +252,7 @@ impl Admission {
         Err(Rejected::Late(self.limits.deadline))
     }
 
-    /// The counts so far.
+    /// Returns the current counts.
     pub fn counts(&self) -> AdmissionCounts {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         AdmissionCounts {
@@ -269,7 +269,7 @@ impl Admission {
     }
 }
 
-/// One more waits; one less when it is dropped.
+/// Counts one waiting query until it is dropped.
 struct Waiting<'a> {
     counter: &'a AtomicUsize,
     before: usize,
@@ -313,7 +313,7 @@ mod tests {
         assert_eq!(admission.enter().await.unwrap_err(), Rejected::QueueFull(1));
         drop(first);
         let second = second.await.unwrap().unwrap();
-        // Time is paused: it passes as soon as nobody can run.
+        // Time is paused: it advances as soon as all tasks are idle.
         assert_eq!(
             admission.enter().await.unwrap_err(),
             Rejected::Late(Duration::from_secs(1))

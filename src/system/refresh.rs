@@ -1,5 +1,5 @@
-//! Refreshing: materialized views by PostgreSQL's own statement, incremental summaries by merging what
-//! changed (`queries/system/08_merge.sql`), each on a session of its own that can be cancelled.
+//! Refreshes materialized views with PostgreSQL's own statement, and incremental summaries by merging changes
+//! (`queries/system/08_merge.sql`). Each refresh has a session of its own and can be cancelled.
 
 pub mod cron;
 pub mod journal;
@@ -18,20 +18,20 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How to refresh.
+/// Method of a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// Everything anew. A materialized view's readers wait meanwhile, a summary's do not.
+    /// Recomputes everything. Blocks the readers of a materialized view, but not those of a summary.
     Full,
-    /// Everything is computed anew, but only rows that differ are written; readers go on.
+    /// Recomputes everything but writes only rows that differ; readers are not blocked.
     Concurrent,
-    /// Only what changed; for incremental summaries.
+    /// Merges changes only; for incremental summaries.
     Incremental,
 }
 
 impl Mode {
-    /// The word for it in options, panels and `htap.refresh_run`.
+    /// Returns its name in options, panels and `htap.refresh_run`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -52,7 +52,7 @@ impl std::str::FromStr for Mode {
     }
 }
 
-/// What a view is.
+/// Kind of a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -62,27 +62,27 @@ pub enum Kind {
     Materialized,
 }
 
-/// One of the views that `htap-top init` made.
+/// A view that `htap-top init` created.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Known {
-    /// Which.
+    /// The view.
     pub view: View,
-    /// What it is.
+    /// Kind of the view.
     pub kind: Kind,
-    /// How old it may be.
+    /// Freshness target: the maximum age of its data.
     pub freshness: Duration,
-    /// True if it holds anything yet.
+    /// True if it was filled before.
     pub filled: bool,
 }
 
 impl Known {
-    /// Returns true if `name` means it: with or without schema, as PostgreSQL folds unquoted names.
+    /// Returns true if `name` denotes it: with or without schema, and folded as PostgreSQL folds unquoted names.
     pub fn is_called(&self, name: &str) -> bool {
         let folded = name.to_lowercase();
         folded == self.view.to_string() || folded == self.view.name || name == self.view.quoted()
     }
 
-    /// The mode that suits it best.
+    /// Returns the mode that suits it best.
     pub fn best(&self) -> Mode {
         match self.kind {
             Kind::Incremental => Mode::Incremental,
@@ -101,7 +101,7 @@ const KNOWN: &str = "
     LEFT JOIN htap.watermark AS w ON w.view = d.view
     ORDER BY d.kind, d.depth, extract(epoch FROM d.freshness), d.view";
 
-/// The views that `htap-top init` made, those first on which others depend.
+/// Returns the views that `htap-top init` created, each after those it depends on.
 pub async fn known(client: &Client) -> Result<Vec<Known>, PgError> {
     let table = client.query(KNOWN, &[]).await?;
     let text = |row, column| table.get(row, column).text().unwrap_or_default().to_owned();
@@ -121,38 +121,38 @@ pub async fn known(client: &Client) -> Result<Vec<Known>, PgError> {
         .collect())
 }
 
-/// What a refresh did.
+/// Result of a refresh.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Done {
-    /// How long it took, milliseconds.
+    /// Duration in milliseconds.
     pub took_ms: f64,
-    /// Changes merged, where that is what it did.
+    /// Number of merged changes, if it was a merge.
     pub changes: Option<u64>,
-    /// True if it had to be filled anew although a merge was wanted.
+    /// True if a merge was requested but a rebuild was necessary.
     pub rebuilt: bool,
 }
 
-/// SQLSTATE of a merge or rebuild that found another one at work.
+/// SQLSTATE of a merge or rebuild that found another one running.
 pub const BUSY: &str = "HT003";
-/// SQLSTATE of a merge of what must be rebuilt first.
+/// SQLSTATE of a merge of a summary that must be rebuilt first.
 pub const MUST_REBUILD: &str = "HT004";
 
-/// Log rows merged in one transaction: about a second's work, so that a long backlog holds no snapshot for long.
+/// Log rows merged in one transaction: about a second's work, so that a long backlog does not hold a snapshot for long.
 pub const STEP: i64 = 20_000;
 
-/// A merge or a rebuild has one snapshot from beginning to end.
+/// A merge or rebuild uses one snapshot throughout.
 const ONE_SNAPSHOT: &str = "ISOLATION LEVEL REPEATABLE READ";
 
-/// Returns true if a merge or rebuild failed because another one was at work, or ended after our snapshot was taken.
+/// Returns true if a merge or rebuild failed because another one was running, or ended after our snapshot was taken.
 pub fn is_busy(error: &PgError) -> bool {
     matches!(error.code(), BUSY | "40001")
 }
 
-/// It may take long, but never waits long for a lock.
+/// A refresh may take long, but does not wait longer than this for a lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Opens a session for refreshing. It keeps its own role: all that it calls belongs to the owner of the shop, and
-/// nobody can change it.
+/// Opens a session for refreshing. It keeps its own role: everything it calls belongs to the owner of the shop, and
+/// nobody else can change it.
 pub async fn connect(target: &Target) -> Result<Client, PgError> {
     let settings = Settings::of_work(LOCK_TIMEOUT);
     let client = Client::open(target, &settings).await?;
@@ -169,7 +169,7 @@ pub struct Refresh {
 }
 
 impl Refresh {
-    /// Opens the session and sees what the view is; nothing is refreshed yet.
+    /// Opens the session and looks up the kind of the view; refreshes nothing yet.
     pub async fn prepare(target: &Target, view: &View, mode: Mode) -> Result<Self, PgError> {
         let client = Client::open(target, &Settings::of_work(LOCK_TIMEOUT)).await?;
         let view = named(&client, view).await?;
@@ -188,18 +188,18 @@ impl Refresh {
         })
     }
 
-    /// What cancels it.
+    /// Returns a handle that cancels the refresh.
     pub fn canceller(&self, target: &Target) -> Canceller {
         self.client.canceller(target)
     }
 
-    /// Runs it to its end.
+    /// Runs the refresh to its end.
     pub async fn run(self) -> Result<Done, PgError> {
         refresh(&self.client, &self.view, self.kind, self.mode).await
     }
 }
 
-/// The view as the server calls it by now. One whose name is not shown as it is keeps its OID instead.
+/// Returns the view under its current name. If the name cannot be shown as it is, the view keeps only its OID.
 async fn named(client: &Client, view: &View) -> Result<View, PgError> {
     let Some(relid) = view.relid else {
         return Ok(view.clone());
@@ -216,8 +216,8 @@ async fn named(client: &Client, view: &View) -> Result<View, PgError> {
     }
 }
 
-/// What is no incremental summary is left to PostgreSQL, which says best what is wrong with it. Summaries have
-/// plain names.
+/// Returns the kind of a view. Anything but an incremental summary counts as a materialized view: PostgreSQL gives the
+/// best error if it is none. Summaries have plain names.
 async fn kind(client: &Client, view: &View) -> Result<Kind, PgError> {
     let ours = "SELECT pg_catalog.to_regclass('htap.watermark') IS NOT NULL AS ours";
     if view.relid.is_some() || !client.query(ours, &[]).await?.first("ours").is_true() {
@@ -233,8 +233,8 @@ async fn kind(client: &Client, view: &View) -> Result<Kind, PgError> {
     })
 }
 
-/// Refreshes a view on an open session. A merge goes in steps until nothing remains, and becomes a rebuild
-/// where the server says that it must.
+/// Refreshes a view on an open session. A merge runs in steps until nothing remains, and becomes a rebuild if the
+/// server requires it.
 pub async fn refresh(
     client: &Client,
     view: &View,
@@ -274,8 +274,8 @@ pub async fn refresh(
     Ok(done)
 }
 
-/// Recomputes a materialized view. Its query calls what its owner meant: names are found as by the role's own
-/// sessions, and from PostgreSQL 17 on as the server says.
+/// Recomputes a materialized view. Its query must resolve names as its owner meant: as in the role's own sessions, and
+/// from PostgreSQL 17 on as the server prescribes.
 async fn recompute(client: &Client, statement: &str) -> Result<(), PgError> {
     let (begun, done, ended) = join3(
         client.begin(&session::as_the_user()),
@@ -286,8 +286,8 @@ async fn recompute(client: &Client, statement: &str) -> Result<(), PgError> {
     begun.and(done).and(ended)
 }
 
-/// PostgreSQL's own statement. Before 17 only the owner of a view may run it: where the view is one of ours and
-/// the role may refresh it, a function of the owner's does.
+/// Returns the statement that refreshes a view. Before 17 only its owner may run PostgreSQL's own statement; if the
+/// view is one of ours and the role may refresh it, a function of the owner does so.
 async fn statement(client: &Client, view: &View, concurrently: bool) -> Result<String, PgError> {
     let sql = "
         SELECT 1 AS ours FROM pg_catalog.pg_class AS c
@@ -299,7 +299,7 @@ async fn statement(client: &Client, view: &View, concurrently: bool) -> Result<S
                    THEN NOT pg_catalog.has_table_privilege(c.oid, 'MAINTAIN') ELSE true END
           AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')";
     let params = [Param::Text(&view.schema), Param::Text(&view.name)];
-    // One that is known by its OID alone has no name of ours.
+    // A view known only by its OID is not one of ours.
     let of_others = view.relid.is_some() || client.query(sql, &params).await?.rows.is_empty();
     if of_others {
         return Ok(view.statement(concurrently));
@@ -308,16 +308,16 @@ async fn statement(client: &Client, view: &View, concurrently: bool) -> Result<S
     Ok(view.call(concurrently))
 }
 
-/// What one transaction of a merge did.
+/// Result of one transaction of a merge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Merged {
-    /// Log rows or orders it took in.
+    /// Number of log rows or orders merged.
     pub changes: u64,
     /// True if the backlog was longer than the step.
     pub remaining: bool,
 }
 
-/// Does `work` in a transaction of its own with one snapshot; all of it is sent at once.
+/// Runs `work` in a transaction of its own with one snapshot; sends all of it at once.
 async fn in_one_snapshot<T>(
     client: &Client,
     work: impl Future<Output = Result<T, PgError>>,
@@ -327,8 +327,8 @@ async fn in_one_snapshot<T>(
     begun.and(done).and_then(|done| ended.map(|()| done))
 }
 
-/// Merges at most about `step` log rows into an incremental summary, in one transaction. REPEATABLE READ: what it
-/// reads of the shop is what its watermark sees.
+/// Merges about `step` log rows at most into an incremental summary, in one REPEATABLE READ transaction: it reads the
+/// shop with the same snapshot that its watermark records.
 pub async fn merge(client: &Client, view: &View, step: i64) -> Result<Merged, PgError> {
     let sql = "SELECT changes, remaining FROM htap.merge($1, $2)";
     let name = view.to_string();
@@ -355,7 +355,7 @@ pub async fn rebuild(client: &Client, view: &View, by_difference: bool) -> Resul
     record(client, view, Kind::Incremental, mode, work).await
 }
 
-/// Does `work` and keeps the run in `htap.refresh_run`, where there is one that we may write.
+/// Runs `work` and records the run in `htap.refresh_run`, if that table exists and the role may write it.
 async fn record(
     client: &Client,
     view: &View,

@@ -1,19 +1,19 @@
-//! Creates, upgrades and fills the schema by the SQL files of `queries/system/`.
+//! Creates, upgrades and fills the schema with the SQL files of `queries/system/`.
 
 use super::definition::{FILES, OWNER, ROLES_FILE, VERSION};
 use super::refresh::{self, Mode};
 use super::survey::Survey;
 use crate::pg::{Client, Param, PgError, quote_ident};
 
-/// How an earlier version becomes this one.
+/// The upgrade from an earlier version to the current one.
 struct Upgrade {
     from: i64,
-    /// Runs before the files.
+    /// SQL to run before the files, after the one of the roles.
     before: &'static str,
-    /// Runs after this file.
+    /// The file after which `after` runs.
     file: &'static str,
     after: &'static str,
-    /// What is made anew: nothing of others may hang on it.
+    /// Objects that the upgrade recreates; foreign objects must not depend on them.
     replaces: &'static [&'static str],
 }
 
@@ -80,12 +80,11 @@ const UPGRADES: [Upgrade; 2] = [
     },
 ];
 
-/// Extensions that show more where the server has them; nothing depends on them.
+/// Extensions that add detail if the server has them; nothing depends on them.
 const EXTENSIONS: [&str; 3] = ["pg_stat_statements", "pgstattuple", "pg_buffercache"];
 
-/// Creates what is missing of the schema, all or nothing, upgrades an earlier version of it, and looks at
-/// nothing else: [`super::init`] does. Needs a superuser, or CREATEROLE and the right to grant `pg_monitor` and
-/// `pg_signal_backend`.
+/// Creates the missing parts of the schema, all or nothing, and upgrades an earlier version. It makes no other checks;
+/// [`super::init`] does. Needs a superuser, or CREATEROLE and the right to grant `pg_monitor` and `pg_signal_backend`.
 pub async fn create(client: &Client) -> Result<(), PgError> {
     let mut attempts = ATTEMPTS;
     loop {
@@ -106,15 +105,16 @@ async fn create_once(client: &Client) -> Result<(), PgError> {
     client.batch("COMMIT").await
 }
 
-/// How often an installation is tried that met another one.
+/// Number of attempts of an installation that collides with another one.
 pub(super) const ATTEMPTS: u32 = 3;
 
-/// Roles are the whole cluster's: another database may be creating them at this moment.
+/// Returns true if another installation created the same roles: roles belong to the whole cluster, and another database
+/// may be creating them at the same time.
 pub(super) fn is_role_race(error: &PgError) -> bool {
     matches!(error.code(), "23505" | "42710")
 }
 
-/// Whom [`begin`] waits for. Anybody can take an advisory lock: it is said who.
+/// Selects the sessions that [`begin`] waits for. Anybody can take an advisory lock, so the message names the holders.
 const HOLDERS: &str = "
     SELECT pg_catalog.string_agg(pg_catalog.format('pid %s (%s, %s)', l.pid, a.usename, a.application_name), ', ') AS who
     FROM pg_catalog.pg_locks AS l
@@ -124,8 +124,8 @@ const HOLDERS: &str = "
           (pg_catalog.hashtext('htap.init')::pg_catalog.int8 OPERATOR(pg_catalog.&) 4294967295)::pg_catalog.oid
       AND l.objid OPERATOR(pg_catalog.=) 0::pg_catalog.oid";
 
-/// Begins a transaction that installs or removes the schema; one at a time. `waiting` is called where it has
-/// to wait for another one, with what is to be said.
+/// Begins a transaction that installs or removes the schema; only one runs at a time. If it has to wait for another
+/// one, it calls `waiting` with a message.
 pub(super) async fn begin(client: &Client, waiting: impl FnOnce(&str)) -> Result<(), PgError> {
     client.batch(&format!("BEGIN; {PATH}")).await?;
     let free =
@@ -142,7 +142,7 @@ pub(super) async fn begin(client: &Client, waiting: impl FnOnce(&str)) -> Result
     Ok(())
 }
 
-/// Runs the files in the transaction of [`begin`], and records what is ours.
+/// Runs the files in the transaction of [`begin`], and records the objects that are ours.
 pub(super) async fn apply(client: &Client, before: &Survey) -> Result<(), PgError> {
     let moved: String = match before.version {
         Some(VERSION) => String::new(),
@@ -170,7 +170,7 @@ pub(super) async fn apply(client: &Client, before: &Survey) -> Result<(), PgErro
     Ok(())
 }
 
-/// Statements by which what an earlier version made belongs to [`OWNER`].
+/// Generates the statements that give the objects of an earlier version to [`OWNER`].
 fn owned(before: &Survey) -> impl Iterator<Item = String> {
     let made_anew = replaced(before.version);
     let schemas = before.schemas.iter();
@@ -188,12 +188,11 @@ fn owned(before: &Survey) -> impl Iterator<Item = String> {
     schemas.chain(things)
 }
 
-/// Names in the files are found in the server's own schema first, whatever the session's or the database's
-/// settings say.
+/// Names in the files resolve to the server's own schema first, independent of the settings of session and database.
 const PATH: &str = "SET LOCAL search_path = pg_catalog, pg_temp;\n";
 
-/// The statements that install the schema where version `from` of it is, or nothing. `moved`: those that give
-/// what is there to its owner.
+/// Returns the statements that install the schema over version `from`, or over nothing. `moved` holds the statements
+/// that give existing objects to the owner.
 pub fn script(from: Option<i64>, moved: &str) -> String {
     let upgrade = UPGRADES.iter().find(|upgrade| from == Some(upgrade.from));
     let mut script = PATH.to_owned();
@@ -212,13 +211,13 @@ pub fn script(from: Option<i64>, moved: &str) -> String {
     script
 }
 
-/// What an upgrade from version `from` makes anew.
+/// Returns the objects that an upgrade from version `from` recreates.
 pub(super) fn replaced(from: Option<i64>) -> &'static [&'static str] {
     let upgrade = UPGRADES.iter().find(|upgrade| from == Some(upgrade.from));
     upgrade.map_or(&[], |upgrade| upgrade.replaces)
 }
 
-/// Creates the extensions this server has; one that is refused is left out.
+/// Creates the extensions that this server has; skips those that fail.
 pub async fn extensions(client: &Client) -> Result<(), PgError> {
     let preloaded = client
         .query("SELECT current_setting('shared_preload_libraries')", &[])
@@ -241,8 +240,8 @@ pub async fn extensions(client: &Client) -> Result<(), PgError> {
     Ok(())
 }
 
-/// Fills all of [`SUMMARIES`](super::definition::SUMMARIES) and [`VIEWS`](super::definition::VIEWS) from the base tables, and tells the planner what they hold.
-/// `progress` is told the share that is done, from 0 to 1, and which one comes next.
+/// Fills all of [`SUMMARIES`](super::definition::SUMMARIES) and [`VIEWS`](super::definition::VIEWS) from the base
+/// tables, and runs ANALYZE. Calls `progress` with the share that is done, from 0 to 1, and the name of the next one.
 pub async fn fill_all(client: &Client, mut progress: impl FnMut(f64, &str)) -> Result<(), PgError> {
     let all = refresh::known(client).await?;
     for (known, done) in all.iter().zip(0_u8..) {

@@ -1,6 +1,6 @@
-//! What of the schema is in a database, what is somebody else's, and what hangs on what.
+//! Survey of a database: the objects that belong to the schema, those that do not, and the dependencies among them.
 //!
-//! Ours are the roles and schemas whose comment says so, and within the schemas what `htap.object` lists.
+//! An object is ours if it is a role or schema whose comment carries our mark, or if `htap.object` lists it.
 
 use super::definition::{FILES, MARK, ROLES, SCHEMAS};
 use crate::pg::{Client, Param, PgError};
@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 const OBJECTS: &str = include_str!("../../queries/system/survey.sql");
 
-/// The objects of version 1 of the schema, which did not list them itself.
+/// The objects of version 1 of the schema, which kept no list of them.
 const OBJECTS_1: &str = include_str!("../../queries/system/upgrade/1.objects");
 
 /// Roles and schemas with our names, and their comments.
@@ -26,8 +26,8 @@ const RECORDED: &str = "
            (SELECT program FROM htap.schema_version ORDER BY version DESC LIMIT 1) AS program
     FROM htap.object";
 
-/// Whether the record belongs to the owner of the schema, the role that asks, or a superuser, and is a table. To read
-/// what somebody else put in its place would run his code.
+/// Returns true if the tables of the record belong to the schema's owner, to the current role, or to a superuser, and
+/// are tables. Reading a view that somebody else put in their place would run that person's code.
 const TRUSTED: &str = "
     SELECT count(*) = 2 AS trusted
     FROM pg_catalog.pg_class AS c
@@ -36,15 +36,15 @@ const TRUSTED: &str = "
     WHERE n.nspname = 'htap' AND c.relname IN ('object', 'schema_version') AND c.relkind = 'r'
       AND (r.rolsuper OR r.rolname IN ('htap_owner', current_user))";
 
-/// How `htap.object` calls a table that is or was a partition; its parts are not listed.
+/// The kind in `htap.object` of a table that is or was a partition. Its indexes and constraints are not listed.
 const PARTITION: &str = "partition";
 
 /// A database object, as `pg_identify_object()` names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Thing {
-    /// Such as `table`, `materialized view`, `function`, `table constraint`.
+    /// Kind of object: `table`, `materialized view`, `function`, `table constraint`, ...
     pub kind: String,
-    /// Name with schema; of a function with the types of its arguments, of a part with what it is part of.
+    /// Name with schema; for a function with its argument types, for a part of a table with the table.
     pub identity: String,
 }
 
@@ -56,7 +56,7 @@ impl Thing {
         }
     }
 
-    /// Returns true if it lies in a schema by itself, and is no part of a table.
+    /// Returns true if it is an object in its own right, not a part of a table.
     pub fn stands_alone(&self) -> bool {
         !matches!(self.kind.as_str(), "index" | "default value" | "rule")
             && !self.identity.contains(" on ")
@@ -73,27 +73,27 @@ impl fmt::Display for Thing {
     }
 }
 
-/// What there is under our names.
+/// The objects in a database under the schema's names.
 #[derive(Debug, Default)]
 pub struct Survey {
-    /// Our roles that are there.
+    /// Our roles that exist.
     pub roles: BTreeSet<String>,
-    /// Our schemas that are there.
+    /// Our schemas that exist.
     pub schemas: BTreeSet<String>,
     /// Roles and schemas with our names but without our mark, such as `schema shop`.
     pub unmarked: Vec<String>,
-    /// Version of the schema; `None` where there is none.
+    /// Version of the schema; `None` if it is not installed.
     pub version: Option<i64>,
     /// The program that installed that version.
     pub program: String,
-    /// What is ours, whether or not it is still there.
+    /// Objects recorded as ours, including those that no longer exist.
     recorded: BTreeSet<Thing>,
-    /// What is there, and what each thing hangs on.
+    /// Objects found, and those that each depends on.
     found: BTreeMap<Thing, BTreeSet<Thing>>,
 }
 
 impl Survey {
-    /// Looks. Reads catalogues, and our own tables where the schema `htap` is ours.
+    /// Surveys a database. Reads the catalogues, and our own tables if the schema `htap` is ours.
     pub async fn of(client: &Client) -> Result<Self, PgError> {
         let mut survey = Self::default();
         survey.look_at_the_top(client).await?;
@@ -175,7 +175,7 @@ impl Survey {
         Ok(())
     }
 
-    /// Version 1 had the freshness wanted of each view in a table, and its orders in one.
+    /// Version 1 kept the freshness target of each view in a table, and its orders in an unpartitioned one.
     fn looks_like_version_1(&self) -> bool {
         let table = |name| self.found.contains_key(&Thing::new("table", name));
         ["shop.orders", "shop.order_items", "htap.refresh_target"]
@@ -184,24 +184,25 @@ impl Survey {
             && SCHEMAS.iter().all(|name| self.schemas.contains(*name))
     }
 
-    /// Returns true if it is ours.
+    /// Returns true if the object is ours.
     fn is_ours(&self, thing: &Thing) -> bool {
         self.recorded.contains(thing)
             || thing.kind == "table"
                 && (self.recorded).contains(&Thing::new(PARTITION, &thing.identity))
     }
 
-    /// What is there and ours.
+    /// Objects found that are ours.
     pub fn ours(&self) -> impl Iterator<Item = &Thing> {
         self.found.keys().filter(|thing| self.is_ours(thing))
     }
 
-    /// What is there, in our schemas or hanging on something in them, and is not ours.
+    /// Objects in our schemas, or dependent on something in them, that are not ours.
     pub fn foreign(&self) -> impl Iterator<Item = &Thing> {
         self.found.keys().filter(|thing| !self.is_ours(thing))
     }
 
-    /// What is foreign by itself: not what hangs on something foreign only, as a table's constraints do.
+    /// Foreign objects in their own right; leaves out those that depend on foreign objects only, such as a foreign
+    /// table's constraints.
     pub fn strangers(&self) -> impl Iterator<Item = &Thing> {
         let hangs_on_strangers = |thing: &Thing| {
             let on = self.found.get(thing);
@@ -211,7 +212,7 @@ impl Survey {
             .filter(move |thing| thing.stands_alone() || !hangs_on_strangers(thing))
     }
 
-    /// What is not ours and has a name that we need.
+    /// Lists foreign objects whose names the schema needs.
     pub fn clashes(&self) -> Vec<String> {
         let clash = |thing: &&Thing| {
             let names = if thing.is_routine() {
@@ -225,7 +226,7 @@ impl Survey {
         self.foreign().filter(clash).map(Thing::to_string).collect()
     }
 
-    /// What is not ours and hangs on one of these objects of ours, with what it hangs on.
+    /// Lists foreign objects that depend on one of these objects of ours.
     pub fn hanging_on(&self, roots: &[&str]) -> Vec<String> {
         let hangs = |thing: &&Thing| {
             let on = self.found.get(thing);
@@ -237,8 +238,8 @@ impl Survey {
         self.foreign().filter(hangs).map(Thing::to_string).collect()
     }
 
-    /// What is to be recorded as ours after this schema was installed where `before` was: everything that is
-    /// there now and was not somebody else's then.
+    /// Objects to record as ours after an installation that began at `before`: those that exist now and were not
+    /// foreign then.
     pub fn to_record<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a Thing> {
         self.found.keys().filter(|thing| {
             let foreign = before.found.contains_key(thing) && !before.is_ours(thing);
@@ -278,7 +279,8 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| {
     names
 });
 
-/// What a line of the schema's files begins to create, and its name. An index lies in its table's schema.
+/// Parses a line of the schema's files: returns the kind and name of the object that it creates. An index is in its
+/// table's schema.
 fn created(line: &str) -> Option<(&str, String)> {
     let mut words = line
         .strip_prefix("CREATE ")?
@@ -307,7 +309,7 @@ fn created(line: &str) -> Option<(&str, String)> {
     }
 }
 
-/// Returns true if a table of this name, with schema, would be in the way of a partition.
+/// Returns true if a relation of this name, with schema, would clash with a partition.
 fn is_partition_name(name: &str) -> bool {
     ["orders", "order_items", "payments", "shipments"]
         .iter()

@@ -1,4 +1,4 @@
-//! `htap-top init --uninstall`: removes what `init` made, and nothing else.
+//! `htap-top init --uninstall`: removes everything that `init` created, and nothing else.
 
 use super::init::circumstances::some;
 use super::init::{InitError, Step, connect};
@@ -9,7 +9,7 @@ use std::fmt;
 
 const ROLES_IN_USE: &str = include_str!("../../queries/system/roles_in_use.sql");
 
-/// What `00_roles.sql` set for this database, where it is as it was set.
+/// Resets the role settings that `00_roles.sql` made for this database, if they are unchanged.
 const NO_PATHS: &str = "
     DO $$
     DECLARE
@@ -26,7 +26,7 @@ const NO_PATHS: &str = "
     END
     $$";
 
-/// Tables whose rows a person would miss.
+/// Tables whose row counts the confirmation mentions.
 const COUNTED: [&str; 5] = [
     "shop.orders",
     "shop.order_items",
@@ -35,46 +35,46 @@ const COUNTED: [&str; 5] = [
     "mart.fact_sales",
 ];
 
-/// How long to wait for whoever uses the tables, in milliseconds.
+/// Time to wait for sessions that use the tables, in milliseconds.
 const LOCK_TIMEOUT_MS: u32 = 3_000;
 
-/// What would go. Its text says so.
+/// The objects that would be removed. Its text lists them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The database.
+    /// Name of the database.
     pub database: String,
-    /// What stands alone in the schemas.
+    /// Number of standalone objects in the schemas.
     pub objects: usize,
-    /// Rows of the tables that hold some.
+    /// Tables that hold rows, with their row counts.
     pub rows: Vec<(String, i64)>,
-    /// Schemas.
+    /// Names of the schemas.
     pub schemas: Vec<String>,
-    /// Roles.
+    /// Names of the roles.
     pub roles: Vec<String>,
 }
 
-/// What went.
+/// The objects that were removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
-    /// Schemas; none where there was nothing.
+    /// Names of the schemas; empty if there were none.
     pub schemas: Vec<String>,
-    /// Roles.
+    /// Names of the roles.
     pub roles: Vec<String>,
-    /// Roles that others use, and who does.
+    /// Roles that were kept because others use them, each with its users.
     pub kept: Vec<(String, Vec<String>)>,
 }
 
-/// An installed schema that may be removed; the session holds no lock on it.
+/// An installed schema that can be removed; the session holds no lock on it.
 #[derive(Debug)]
 pub struct Uninstall {
     client: Client,
-    /// What would go; `None` where there is nothing.
+    /// The objects that would be removed; `None` if there are none.
     pub plan: Option<Plan>,
 }
 
 impl Uninstall {
-    /// Looks what there is. Refuses where something that is not ours lies in the schemas or hangs on what is
-    /// in them. Nothing is changed.
+    /// Surveys the database. Returns an error if foreign objects are in the schemas or depend on something in them.
+    /// Changes nothing.
     pub async fn prepare(target: &Target) -> Result<Self, InitError> {
         let client = connect(target).await?;
         let survey = Survey::of(&client).await.map_err(reading())?;
@@ -87,7 +87,7 @@ impl Uninstall {
         Ok(Self { client, plan })
     }
 
-    /// Removes it, all or nothing, after another look at what there is.
+    /// Removes the schema, all or nothing, after a second survey.
     pub async fn run(self, mut progress: impl FnMut(Step<'_>)) -> Result<Removed, InitError> {
         let removing = || InitError::server("remove the schema");
         let client = &self.client;
@@ -97,7 +97,7 @@ impl Uninstall {
         client.batch(&timeout).await.map_err(removing())?;
         let tables = Survey::of(client).await.map_err(reading())?;
         lock(client, &tables).await?;
-        // Nothing can be hung on a table any more.
+        // From here on nobody can add a dependency on a table.
         let survey = Survey::of(client).await.map_err(reading())?;
         refuse_foreign(&survey)?;
         progress(Step::Doing("removing the schema"));
@@ -180,8 +180,8 @@ async fn lock(client: &Client, survey: &Survey) -> Result<(), InitError> {
     })
 }
 
-/// Each thing of ours by name, and what hangs on it, which is ours as well; then the schemas, which must be
-/// empty now.
+/// Generates the statements that drop each of our objects by name, with its dependents, which are ours too, and then
+/// the schemas, which must be empty by then.
 fn drops(survey: &Survey) -> String {
     let things = survey.ours().filter(|thing| thing.stands_alone());
     let things = things

@@ -1,4 +1,4 @@
-//! Whether the schema can be installed where one is connected, and what to do where it cannot.
+//! Checks that the schema can be installed in the connected database, and explains the remedy if not.
 
 use super::InitError;
 use crate::pg::{Client, quote_ident};
@@ -20,7 +20,7 @@ const CIRCUMSTANCES: &str = "
     FROM pg_catalog.pg_roles AS r, pg_catalog.pg_database AS d
     WHERE r.rolname = current_user AND d.datname = current_database()";
 
-/// Refuses where the schema cannot or should not be installed.
+/// Returns an error if the schema cannot or should not be installed.
 pub(in crate::system) async fn check(client: &Client, before: &Survey) -> Result<(), InitError> {
     let answer = client
         .query(CIRCUMSTANCES, &[])
@@ -62,7 +62,7 @@ pub(in crate::system) async fn check(client: &Client, before: &Survey) -> Result
         lacking.push("CREATEROLE".to_owned());
         cure.push(format!("ALTER ROLE {name} CREATEROLE"));
     }
-    // Until 15, CREATEROLE was enough to grant any role but a superuser.
+    // Up to 15, CREATEROLE is enough to grant any role but a superuser.
     if lacks_a_role && version >= 160_000 && !is("may_grant") {
         lacking.push("ADMIN OPTION on pg_monitor and pg_signal_backend".to_owned());
         cure.push(format!(
@@ -79,7 +79,8 @@ pub(in crate::system) async fn check(client: &Client, before: &Survey) -> Result
     )))
 }
 
-/// Names that somebody else has taken, what hangs on what an upgrade makes anew, and a schema from the future.
+/// Refuses names that others use, foreign objects that depend on something the upgrade recreates, and a schema newer
+/// than this program.
 fn refuse_what_is_in_the_way(before: &Survey) -> Result<(), String> {
     if !before.unmarked.is_empty() {
         return Err(format!(
@@ -113,7 +114,7 @@ fn refuse_what_is_in_the_way(before: &Survey) -> Result<(), String> {
     Ok(())
 }
 
-/// The first ten of a list.
+/// Joins the first ten of a list, and says how many more there are.
 pub(in crate::system) fn some(names: &[String]) -> String {
     let shown: Vec<&str> = names.iter().take(10).map(String::as_str).collect();
     match names.len().saturating_sub(shown.len()) {

@@ -1,11 +1,11 @@
-//! Why an order, or a step of one, was refused: the server's SQLSTATEs in the shop's words.
+//! Errors of orders and their steps, translated from the server's SQLSTATEs.
 
 use crate::pg::{PgError, PoolError};
 
-/// Why nothing was done. The texts are fit to follow "failed to …: ".
+/// Reason why nothing was done. Its text can follow "failed to …: ".
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum OrderError {
-    /// There is less in stock than was ordered (SQLSTATE HT001).
+    /// The stock is smaller than the quantity ordered (SQLSTATE HT001).
     #[error("insufficient inventory of product {product}: {wanted} wanted, {available} in stock")]
     InsufficientInventory {
         /// The first product that is short.
@@ -28,27 +28,27 @@ pub enum OrderError {
     KeyReused {
         /// The key.
         key: String,
-        /// Whose.
+        /// Id of the user.
         user: i64,
     },
-    /// Nobody can order this.
+    /// The order is invalid.
     #[error("{0}")]
     Invalid(String),
     /// There is no such order.
     #[error("there is no order {0}")]
     UnknownOrder(i64),
-    /// The order's status does not allow this step, or it was taken before.
+    /// The order's status does not allow this step, or the step was done before.
     #[error("{0}")]
     OutOfTurn(String),
-    /// There was no session to send it by.
+    /// No session was available.
     #[error(transparent)]
     NoSession(#[from] PoolError),
-    /// Whatever else the server or the way to it had against it.
+    /// Any other error of the server or the connection.
     #[error(transparent)]
     Server(#[from] PgError),
 }
 
-/// check_violation: what a step out of turn is refused with, and stock below zero.
+/// check_violation: raised by a step that the status does not allow, and by stock below zero.
 pub(super) const CHECK_VIOLATION: &str = "23514";
 
 /// unique_violation
@@ -58,7 +58,7 @@ pub(super) const UNIQUE_VIOLATION: &str = "23505";
 pub(super) const DEADLOCK: &str = "40P01";
 
 impl OrderError {
-    /// The SQLSTATE; where the server sent none, a word in its place.
+    /// Returns the SQLSTATE, or a keyword if the server sent none.
     pub fn code(&self) -> &str {
         match self {
             Self::InsufficientInventory { .. } => "HT001",
@@ -72,15 +72,14 @@ impl OrderError {
         }
     }
 
-    /// Returns true if trying again may succeed without doing anything twice. `repeatable`: what was sent can be
-    /// sent again though its answer was lost.
+    /// Returns true if a retry may succeed and cannot take effect twice. `repeatable`: the request may be sent again
+    /// after its answer was lost.
     pub(super) fn may_pass(&self, repeatable: bool) -> bool {
         match self {
             Self::NoSession(PoolError::Connect(error)) => error.is_of_session(),
             Self::Server(error) => match error.code() {
-                // Deadlock, serialization failure: rolled back. A statement's name that was forgotten, a
-                // plan that has to be made again: refused before it ran. Stock or a key in the way: gone
-                // when it was looked for.
+                // Deadlock, serialization failure: rolled back. Unknown prepared statement, outdated plan: rejected
+                // before it ran. Stock or key conflict: no longer there when checked.
                 DEADLOCK | "40001" | "26000" | "0A000" | CHECK_VIOLATION | UNIQUE_VIOLATION => true,
                 _ => repeatable && error.is_of_session(),
             },
@@ -88,7 +87,7 @@ impl OrderError {
         }
     }
 
-    /// Returns true if the trouble is the session or the way to the server, not what was asked.
+    /// Returns true if the session or the connection failed, not the request.
     pub fn is_of_session(&self) -> bool {
         match self {
             Self::NoSession(_) => true,
@@ -98,7 +97,7 @@ impl OrderError {
     }
 }
 
-/// What the server said about an order of `user` under `key`.
+/// Translates the server's error about an order of `user` with `key`.
 pub(super) fn refusal(error: PgError, user: i64, key: Option<&str>) -> OrderError {
     let detail = error.detail.as_ref().map_or("", |detail| detail.as_str());
     let message = error.message.as_str();
@@ -123,7 +122,7 @@ pub(super) fn refusal(error: PgError, user: i64, key: Option<&str>) -> OrderErro
         },
         "23503" => match message.strip_prefix("there is no product ").map(str::parse) {
             Some(Ok(product)) => OrderError::UnknownProduct(product),
-            // The products were found by then: it is the order's reference to its user.
+            // The products were found before this: the failed reference is the one to the user.
             _ => OrderError::UnknownUser(user),
         },
         "22023" => OrderError::Invalid(message.to_owned()),
@@ -131,7 +130,7 @@ pub(super) fn refusal(error: PgError, user: i64, key: Option<&str>) -> OrderErro
     }
 }
 
-/// The number behind `name=` in a DETAIL of the shop's functions.
+/// Returns the number after `name=` in a DETAIL of the shop's functions.
 fn field(detail: &str, name: &str) -> Option<i64> {
     let mut words = detail.split_whitespace();
     words.find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())

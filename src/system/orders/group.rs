@@ -1,4 +1,4 @@
-//! Group commit: orders that come close together share a transaction.
+//! Group commit: orders that arrive at nearly the same time share a transaction.
 
 use super::error::refusal;
 use super::place::Request;
@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::sleep;
 
-/// Orders that share a transaction at most.
+/// Maximum number of orders in a transaction.
 const MOST: usize = 16;
-/// How long the first of them waits for others.
+/// Time that the first order waits for others.
 const WAIT: Duration = Duration::from_millis(2);
 /// Transactions under way at once. More would only wait for each other's products.
 const UNDER_WAY: usize = 4;
@@ -37,7 +37,7 @@ struct Entry {
     reply: oneshot::Sender<Result<i64, OrderError>>,
 }
 
-/// Where orders meet. The task that collects them starts with the first one.
+/// Collects orders into groups. The task that collects them starts with the first order.
 #[derive(Debug)]
 pub(super) struct Group {
     pool: Pool,
@@ -74,7 +74,7 @@ impl Group {
 
 async fn collect(pool: Pool, mut entries: mpsc::Receiver<Entry>) {
     let slots = Arc::new(Semaphore::new(UNDER_WAY));
-    // Only with a slot in hand: who waits for one meets the next group, full at once.
+    // Take a slot before collecting: orders that arrive while all slots are taken then form a full group at once.
     while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
         let Some(first) = entries.recv().await else {
             return;
@@ -96,7 +96,7 @@ async fn collect(pool: Pool, mut entries: mpsc::Receiver<Entry>) {
         tokio::spawn(async move {
             let outcomes = create(&pool, &group).await;
             for (entry, outcome) in group.into_iter().zip(outcomes) {
-                // Who does not wait any more does not want to know.
+                // The receiver may have stopped waiting.
                 let _ = entry.reply.send(outcome);
             }
             drop(slot);
@@ -104,7 +104,7 @@ async fn collect(pool: Pool, mut entries: mpsc::Receiver<Entry>) {
     }
 }
 
-/// The outcome of each order of the group.
+/// Returns the outcome of each order of the group.
 async fn create(pool: &Pool, group: &[Entry]) -> Vec<Result<i64, OrderError>> {
     match try_create(pool, group).await {
         Ok(answer) => group
@@ -131,7 +131,7 @@ async fn try_create(pool: &Pool, group: &[Entry]) -> Result<Answer, OrderError> 
         .map(|entry| entry.request.key.as_deref())
         .collect();
     let keyed = keys.iter().any(Option::is_some);
-    // One who wants it on disk decides for all.
+    // One order that needs a synchronous commit decides for all.
     let commit = if group.iter().all(|e| e.commit == Commit::Asynchronous) {
         Commit::Asynchronous
     } else {

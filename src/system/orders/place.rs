@@ -1,4 +1,4 @@
-//! One attempt to create an order, in one round trip.
+//! A single attempt to create an order, in one round trip.
 
 use super::error::{CHECK_VIOLATION, UNIQUE_VIOLATION, refusal};
 use super::{Commit, Order, OrderError, number};
@@ -58,7 +58,7 @@ const SHORTAGE: Statement = Statement {
 /// not_null_violation
 const NOT_NULL_VIOLATION: &str = "23502";
 
-/// An order with its lines merged, in the order of the products.
+/// An order with merged lines, sorted by product.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) user: i64,
@@ -102,7 +102,7 @@ impl Request {
         Param::MaybeText(self.key.as_deref())
     }
 
-    /// User, products, quantities.
+    /// Returns the parameters user, products, quantities.
     fn content(&self) -> [Param<'_>; 3] {
         [
             Param::Int(self.user),
@@ -150,7 +150,7 @@ pub(super) async fn knowing_spend(
     }
 }
 
-/// All statements of an order at once. The first that fails ends the transaction; why is asked afterwards.
+/// Sends all statements of an order at once. The first failure ends the transaction; its cause is looked up afterwards.
 pub(super) async fn pipelined(
     pool: &Pool,
     request: &Request,
@@ -176,7 +176,7 @@ pub(super) async fn pipelined(
         Some(_) => Part::Run(&PLACE_WITH_KEY, &keyed_place),
         None => Part::Run(&PLACE, &unkeyed_place),
     });
-    // Stock last: others who want the same product wait for a moment, not for the whole order.
+    // Take stock last: others who want the same product then wait only briefly, not for the whole order.
     parts.extend(lines.iter().map(|line| Part::Run(&TAKE_STOCK, line)));
     let error = match session.run_all(&parts).await {
         Ok(answers) => {
@@ -193,7 +193,7 @@ pub(super) async fn pipelined(
                     key: request.key.clone().unwrap_or_default(),
                     user: request.user,
                 }),
-                // Not any more: whoever had it was rolled back.
+                // The key is gone: its transaction was rolled back.
                 (None, _) => Err(OrderError::Server(error)),
             }
         }

@@ -1,19 +1,19 @@
-//! Trying again, for as long as somebody may wait.
+//! Retries with growing pauses, up to a limit.
 
 use super::error::OrderError;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// How often at most: with the pauses below about six seconds, which a server that starts again takes.
+/// Maximum number of attempts. With the pauses below they last about six seconds, enough for a server to restart.
 const ATTEMPTS: u32 = 14;
-/// The first pause at most; each is twice the one before.
+/// Upper limit of the first pause, in milliseconds; each further limit is twice the previous one.
 const FIRST_MS: u64 = 5;
-/// The longest pause.
+/// Upper limit of all pauses, in milliseconds.
 const LONGEST_MS: u64 = 1_000;
 
 /// The attempts of one request.
 pub(super) struct Retry {
-    /// True if it can be sent again though its answer was lost.
+    /// True if the request can be sent again after its answer was lost.
     repeatable: bool,
     failed: u32,
 }
@@ -26,12 +26,12 @@ impl Retry {
         }
     }
 
-    /// Returns true if to try again after this failure.
+    /// Returns true if the request may be tried again after this failure.
     pub(super) fn allows(&self, error: &OrderError) -> bool {
         self.failed + 1 < ATTEMPTS && error.may_pass(self.repeatable)
     }
 
-    /// Waits, a random while so that those who failed together do not come back together.
+    /// Waits a random time, so that requests that failed together are not retried together.
     pub(super) async fn pause(&mut self) {
         let longest = (FIRST_MS << self.failed.min(16)).min(LONGEST_MS);
         self.failed += 1;

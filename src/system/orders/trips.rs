@@ -1,8 +1,8 @@
-//! What not to do, kept for comparison: the order creation of the case study's section 4.1.
+//! The naive order creation of the case study's section 4.1, kept for comparison.
 //!
-//! For an order of three lines nine round trips, while the first product is locked. Lines are worked off in the
-//! order they came, so that two customers who want the same two products in another order deadlock. Prices are
-//! those the client knows. Only the tables are ours.
+//! An order of three lines takes nine round trips, during which the first product stays locked. Lines are processed in
+//! the order of the request, so two customers who order the same two products in opposite order deadlock. Prices are
+//! those the client knows. Only the tables are those of this project.
 
 use super::{Commit, Order, OrderError};
 use crate::pg::{Client, Param, Pool, Statement};
@@ -30,7 +30,7 @@ const TAKE_STOCK: Statement = Statement {
     sql: "UPDATE shop.inventory SET quantity = quantity - $2 WHERE product_id = $1 AND quantity >= $2",
 };
 
-/// Prices in cents as the client knows them: read once, and never again.
+/// Prices in cents as the client knows them: read once and never updated.
 #[derive(Debug, Default)]
 pub(super) struct Prices(OnceCell<HashMap<i64, i64>>);
 
@@ -65,7 +65,7 @@ pub(super) async fn create(
             Ok(id)
         }
         Err(error) => {
-            // A session that is lost has no transaction to end.
+            // A lost session has no transaction to roll back.
             let _ = client.rollback().await;
             Err(error)
         }
@@ -119,7 +119,7 @@ async fn stock(client: &Client, product: i64) -> Result<i64, OrderError> {
     Ok(table.first("quantity").int().unwrap_or_default())
 }
 
-/// Cents as an amount.
+/// Formats cents as an amount.
 fn decimal(cents: i64) -> String {
     format!("{}.{:02}", cents / 100, cents % 100)
 }

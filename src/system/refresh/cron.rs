@@ -1,22 +1,22 @@
-//! Jobs of the extension pg_cron that refresh instead of this program.
+//! Jobs of the extension pg_cron that refresh views in place of this program.
 
 use super::{Kind, Known, Mode};
 use crate::pg::{Client, Param, PgError, quote_literal};
 use crate::system::definition::VIEWS;
 use std::time::Duration;
 
-/// A job.
+/// A scheduled job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// Its name, which says whose it is: scheduled again under it, it is replaced.
+    /// Name of the job, derived from its view; scheduling a job of the same name replaces it.
     pub name: String,
-    /// When, as cron writes it.
+    /// Schedule in cron's format.
     pub schedule: String,
-    /// What.
+    /// SQL command.
     pub command: String,
 }
 
-/// The jobs for these views. cron knows whole minutes: `every` must be minutes that divide an hour, or hours
+/// Returns the jobs for these views. cron works in whole minutes: `every` must be minutes that divide an hour, or hours
 /// that divide a day.
 pub fn jobs(views: &[(Known, Mode)], every: Duration) -> Result<Vec<Job>, String> {
     let minutes = every.as_secs() / 60;
@@ -63,7 +63,7 @@ pub fn jobs(views: &[(Known, Mode)], every: Duration) -> Result<Vec<Job>, String
         .collect())
 }
 
-/// Schedules them as the role that is logged in, which they will run as; needs the extension in this database.
+/// Schedules the jobs under the connected role, which they will run as. Needs the extension in this database.
 pub async fn schedule(client: &Client, jobs: &[Job]) -> Result<(), PgError> {
     let sql = "SELECT extname::text FROM pg_catalog.pg_extension WHERE extname = 'pg_cron'";
     if client.query(sql, &[]).await?.rows.is_empty() {

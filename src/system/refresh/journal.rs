@@ -1,4 +1,4 @@
-//! What a loop of refreshes has done since its last report.
+//! Figures of a refresh loop since its last report.
 
 use super::keeper::Event;
 use crate::format;
@@ -17,14 +17,14 @@ struct Line {
     behind: bool,
 }
 
-/// Sums up events until the next report.
+/// Aggregates events until the next report.
 #[derive(Debug, Default)]
 pub struct Journal {
     views: BTreeMap<String, Line>,
 }
 
 impl Journal {
-    /// Takes an event in.
+    /// Adds an event.
     pub fn note(&mut self, event: &Event) {
         match event {
             Event::Ran {
@@ -51,9 +51,9 @@ impl Journal {
         }
     }
 
-    /// One line for each view, and begins anew. In JSON: `view`, `refreshes`, `changes`, `took_ms_p50`,
-    /// `took_ms_max`, `age_ms_p50`, `age_ms_p99`, `age_ms_max` (the age of what readers saw right before each
-    /// commit), `held_back`, `failed`, `behind`.
+    /// Returns one line per view, and resets the figures. In JSON: `view`, `refreshes`, `changes`, `took_ms_p50`,
+    /// `took_ms_max`, `age_ms_p50`, `age_ms_p99`, `age_ms_max` (the age of what readers saw right before each commit),
+    /// `held_back`, `failed`, `behind`.
     pub fn report(&mut self, json: bool) -> Vec<String> {
         let views = std::mem::take(&mut self.views);
         views
@@ -99,7 +99,7 @@ impl Line {
     }
 }
 
-/// The value below which `share` (0 to 1) of the sorted values lie, by the nearest rank.
+/// Returns the percentile `share` (0 to 1) of sorted values, by the nearest-rank method.
 fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
     let rank = (share * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).copied()

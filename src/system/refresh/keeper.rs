@@ -1,5 +1,5 @@
-//! Keeps views fresh: a loop with one leader, which holds back while the shop is slow, catches up in steps,
-//! and fills anew where that is cheaper.
+//! Keeps views fresh: a loop with one leader, which holds back while the shop is slow, catches up in steps, and
+//! rebuilds if that is cheaper.
 
 use super::kept::Kept;
 use super::plan::{KeepError, Plan, chosen};
@@ -9,58 +9,58 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// A refresh is held back for so many times its pace, then it is made whatever the shop's latency is.
+/// Limit of holding back, in multiples of the pace: after that a refresh runs even if the shop's latency is high.
 pub const PATIENCE: u32 = 5;
 
-/// What the loop tells.
+/// Events that the loop reports.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// Another refresher leads; this one waits to take over. The pid of its backend, where known.
+    /// Another refresher leads; this one waits to take over. Holds the pid of the leader's backend, if known.
     Waiting(Option<i64>),
-    /// This one leads now.
+    /// This refresher leads now.
     Leading,
     /// A refresh ended.
     Ran {
-        /// Which view.
+        /// The view.
         view: View,
-        /// How long it took, milliseconds.
+        /// Duration in milliseconds.
         took_ms: f64,
-        /// Changes it merged.
+        /// Number of merged changes.
         changes: u64,
-        /// The age of what a reader saw right before it was committed, milliseconds: the greatest there was.
+        /// The age of the data that readers saw right before the commit, in milliseconds: its maximum.
         age_ms: f64,
-        /// It was filled anew.
+        /// True if the view was rebuilt.
         rebuilt: bool,
-        /// More was left for the next step.
+        /// True if changes remain for the next step.
         remaining: bool,
     },
-    /// A refresh was put off, for the shop's commits take so many milliseconds.
+    /// A refresh was postponed because the shop's commits are slow.
     HeldBack {
-        /// Which view.
+        /// The view.
         view: View,
-        /// Median of the last commits, milliseconds.
+        /// Median duration of the last commits, in milliseconds.
         commit_ms: f64,
     },
-    /// A refresh failed; it is tried again.
+    /// A refresh failed; it will be tried again.
     Failed {
-        /// Which view.
+        /// The view.
         view: View,
-        /// Why.
+        /// Reason of the failure.
         error: PgError,
     },
-    /// Something bypassed the triggers of a summary: it is wrong until it is filled anew.
+    /// Something bypassed the triggers of a summary, which is wrong until it is rebuilt.
     Uncaptured {
-        /// Which view.
+        /// The view.
         view: View,
-        /// What.
+        /// Description of what bypassed the triggers.
         what: String,
     },
-    /// The session was lost, or could not be opened; it is tried again.
+    /// The session was lost, or could not be opened; it will be tried again.
     Lost(PgError),
 }
 
-/// The advisory lock of the one that leads; who does not lead waits. Anybody can take it: who may refresh nothing
-/// is no leader, and is passed over. Two that led at once would only meet at the summaries' own locks.
+/// The advisory lock of the leader; other refreshers wait. Anybody can take the lock, so a holder who may not refresh
+/// anything does not count as leader. Two leaders at once would only meet at the summaries' own locks.
 const LEAD: &str = "
     SELECT pg_catalog.pg_try_advisory_lock(hashtext('htap.refresher'), 0) OR h.leader IS NULL AND h.taken AS leads, h.leader
     FROM (SELECT count(*) > 0 AS taken,
@@ -71,20 +71,20 @@ const LEAD: &str = "
             AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = current_database())
             AND l.classid = (hashtext('htap.refresher')::bigint & 4294967295)::oid AND l.objid = 0) AS h";
 
-/// Commits whose median tells how the shop does.
+/// Number of commits whose median measures the shop's latency.
 const COMMITS: usize = 7;
-/// The longest time between two tries of a refresh that fails, where its pace is shorter.
+/// Longest time between two attempts of a failing refresh, unless its pace is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Time between two clearings of the logs, and between two vacuums of them.
+/// Time between two cleanups of the logs, and between two vacuums of them.
 const TIDY: Duration = Duration::from_secs(5);
 const VACUUM: Duration = Duration::from_secs(30);
-/// Time between two looks at a piece of a summary for what bypassed the triggers; the summaries take turns.
+/// Time between two checks for changes that bypassed the triggers. Each checks a part of one summary, in turn.
 const CHECK: Duration = Duration::from_secs(5);
-/// Time between two looks whether the months to come have their partitions.
+/// Time between two checks that the coming months have partitions.
 const MAINTAIN: Duration = Duration::from_secs(3_600);
 
-/// Keeps views fresh until it is dropped. Errors that pass are told and outlived; it returns only with one
-/// that does not. `tell` must not block.
+/// Keeps views fresh until it is dropped. Reports temporary errors and survives them; returns only on a permanent one.
+/// `tell` must not block.
 pub async fn keep(
     target: &Target,
     plan: &Plan,
@@ -125,7 +125,7 @@ struct Keeper {
     tidied: Instant,
     vacuumed: Instant,
     checked: Instant,
-    /// Whose turn it is.
+    /// Number of the summary to check next.
     next_check: usize,
     maintained: Option<Instant>,
 }
@@ -200,7 +200,7 @@ impl Keeper {
         }
     }
 
-    /// One view's turn.
+    /// Handles one view whose refresh is due.
     async fn turn(&mut self, at: usize, tell: &mut impl FnMut(Event)) -> Result<(), PgError> {
         let commit_ms = self.heartbeat().await?;
         let limit = self.oltp_limit;
@@ -229,7 +229,7 @@ impl Keeper {
                 kept.failures = 0;
                 let before = kept.as_of.unwrap_or(begun);
                 if step.remaining {
-                    // Others may be more urgent: they are due by their time.
+                    // Other views may be more urgent: they go by their due time.
                     kept.due = Instant::now();
                 } else {
                     kept.as_of = Some(begun);
@@ -246,7 +246,7 @@ impl Keeper {
                 Ok(())
             }
             Err(error) => {
-                // What fails again and again writes each time what is thrown away then.
+                // Wait longer after each failure: every failed attempt writes data that is thrown away.
                 let pause = kept.interval(took).max(Duration::from_millis(200));
                 kept.due = begun
                     + pause
@@ -264,7 +264,8 @@ impl Keeper {
         }
     }
 
-    /// Writes a heartbeat the way the shop writes, and returns the median of the last commits in milliseconds.
+    /// Writes a heartbeat with the same durability as the shop's writes, and returns the median of the last commits in
+    /// milliseconds.
     async fn heartbeat(&mut self) -> Result<f64, PgError> {
         let begun = Instant::now();
         self.client
@@ -282,7 +283,7 @@ impl Keeper {
         Ok(sorted.get(sorted.len() / 2).copied().unwrap_or(0.0))
     }
 
-    /// Looks at a piece of the next summary for what bypassed the triggers.
+    /// Checks a part of the next summary for changes that bypassed the triggers.
     async fn check(&mut self, tell: &mut impl FnMut(Event)) -> Result<(), PgError> {
         if self.checked.elapsed() < CHECK {
             return Ok(());
@@ -320,7 +321,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Removes what was merged from the logs, and the dead rows that leaves; makes the months to come.
+    /// Removes merged rows from the logs, vacuums the logs, and creates the partitions of the coming months.
     async fn clear_up(&mut self) -> Result<(), PgError> {
         let now = Instant::now();
         let through = |outcome: Result<(), PgError>| match outcome {
@@ -344,7 +345,7 @@ impl Keeper {
     }
 }
 
-/// Waits until this session leads.
+/// Waits until this session is the leader.
 async fn lead(client: &Client, tell: &mut impl FnMut(Event)) -> Result<(), PgError> {
     let mut told = false;
     loop {

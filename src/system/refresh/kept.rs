@@ -1,4 +1,4 @@
-//! A view that is kept fresh: when its turn is, and whether to merge or to fill anew.
+//! A view that is kept fresh: its due time, and the choice between merge and rebuild.
 
 use super::plan::Pace;
 use super::{Kind, Known, MUST_REBUILD, Mode, STEP, merge, rebuild};
@@ -6,26 +6,26 @@ use crate::pg::{Client, Param, PgError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A view that is kept.
+/// A view that is kept fresh.
 pub(super) struct Kept {
     pub(super) known: Known,
     pub(super) mode: Mode,
     pub(super) pace: Pace,
     pub(super) due: Instant,
-    /// When it was due first, while it is held back.
+    /// Time at which it was first due, while it is held back.
     pub(super) held_since: Option<Instant>,
-    /// How often in a row it failed.
+    /// Number of failures in a row.
     pub(super) failures: u32,
-    /// When the last refresh began: the data are as old as that.
+    /// Start of the last refresh, which is the age of the data.
     pub(super) as_of: Option<Instant>,
-    /// What bypassed its triggers, as it was told last.
+    /// The last reported change that bypassed its triggers.
     pub(super) uncaptured: Option<String>,
-    /// Milliseconds per change of its merges, smoothed, and of its last rebuild.
+    /// Milliseconds per change of its merges, smoothed, and duration of its last rebuild.
     pub(super) per_change_ms: Option<f64>,
     pub(super) rebuild_ms: Option<f64>,
 }
 
-/// What one step did.
+/// Result of one step.
 pub(super) struct Step {
     pub(super) changes: u64,
     pub(super) remaining: bool,
@@ -33,12 +33,12 @@ pub(super) struct Step {
 }
 
 impl Kept {
-    /// Time from one beginning to the next, after a refresh that took so long. Never more than half of the
-    /// time is spent refreshing.
+    /// Returns the time from one start to the next, after a refresh that took `took`. At most half of the time is spent
+    /// refreshing.
     pub(super) fn interval(&self, took: Duration) -> Duration {
         match self.pace {
             Pace::Every(every) => every.max(took),
-            // Between two beginnings data grow as old as the interval and the next refresh together.
+            // Between two starts the data grow as old as the interval plus the duration of the next refresh.
             Pace::Fresh(target) => (target / 2).saturating_sub(took).max(took * 2),
         }
     }
@@ -53,7 +53,7 @@ impl Kept {
                 rebuilt: true,
             });
         }
-        // Before the merge: steps through a long backlog take longer than that.
+        // Check before the merge, because the steps through a long backlog take longer than this.
         let late = |at: Instant| at.elapsed() > self.interval(Duration::ZERO) * 3;
         if self.as_of.is_none_or(late) && self.rebuild_is_cheaper(client).await? {
             self.rebuild(client).await?;
@@ -96,7 +96,7 @@ impl Kept {
         Ok(())
     }
 
-    /// What merges and the last rebuild took, from before this session.
+    /// Loads the duration of merges and of the last rebuild from before this session.
     pub(super) async fn remember(&mut self, client: &Client) -> Result<(), PgError> {
         let sql = "
             SELECT (SELECT extract(epoch FROM sum(r.finished - r.started))::float8 * 1000 / sum(r.rows)::float8
@@ -112,7 +112,7 @@ impl Kept {
         Ok(())
     }
 
-    /// Whether merging the backlog would take longer than filling anew did the last time.
+    /// Returns true if merging the backlog would take longer than the last rebuild did.
     async fn rebuild_is_cheaper(&self, client: &Client) -> Result<bool, PgError> {
         let (Some(per_change_ms), Some(rebuild_ms)) = (self.per_change_ms, self.rebuild_ms) else {
             return Ok(false);

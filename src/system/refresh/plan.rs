@@ -1,49 +1,49 @@
-//! What is to be refreshed, how and when.
+//! The views to refresh, and their mode and pace.
 
 use super::{Kind, Known, Mode};
 use crate::pg::PgError;
 use std::time::Duration;
 
-/// When to refresh.
+/// Pace of refreshes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// Begin this often; a refresh that takes longer is not overlapped, the next one begins after it.
+    /// Start at this interval. Refreshes do not overlap: after one that takes longer, the next starts when it ends.
     Every(Duration),
-    /// As often as it takes for the data never to be older than this.
+    /// Start as often as necessary to keep the data younger than this.
     Fresh(Duration),
 }
 
-/// What to keep, and how.
+/// The views to keep fresh, and their mode and pace.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Names; none means every incremental summary, and with [`Pace::Every`] every view.
+    /// Names of the views; if empty, every incremental summary, and with [`Pace::Every`] every view.
     pub views: Vec<String>,
-    /// How; none means the mode that suits each view best.
+    /// Mode for all views; if `None`, the mode that suits each view best.
     pub mode: Option<Mode>,
-    /// When.
+    /// Pace of the refreshes.
     pub pace: Pace,
-    /// The commit latency of the shop above which refreshes are held back, for at most
-    /// [`super::keeper::PATIENCE`] times their pace.
+    /// Commit latency of the shop above which refreshes are held back, for at most [`super::keeper::PATIENCE`] times
+    /// their pace.
     pub oltp_limit: Option<Duration>,
 }
 
-/// Why the loop ended.
+/// Reason why the loop ended.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum KeepError {
-    /// A view that is asked for is none of those that `htap-top init` made.
+    /// A requested view is none of those that `htap-top init` created.
     #[error("there is no view {0} of htap-top init here: {1}")]
     Unknown(String, String),
-    /// The mode cannot be had of this view.
+    /// The view does not support the requested mode.
     #[error(
         "{0} is a materialized view, which PostgreSQL can only recompute: full or concurrent is possible"
     )]
     NotIncremental(String),
-    /// The server refused in a way that trying again does not mend.
+    /// The server returned an error that a retry cannot resolve.
     #[error("failed to refresh: {0}")]
     Server(PgError),
 }
 
-/// The views that are meant, with the mode of each.
+/// Returns the views that the plan selects, with the mode of each.
 pub fn chosen(all: &[Known], plan: &Plan) -> Result<Vec<(Known, Mode)>, KeepError> {
     let names = || {
         let names: Vec<String> = all.iter().map(|known| known.view.to_string()).collect();

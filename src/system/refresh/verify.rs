@@ -1,4 +1,4 @@
-//! Proof that an incremental summary equals its recomputation.
+//! Checks that an incremental summary equals its recomputation.
 
 use super::{ONE_SNAPSHOT, View, is_busy};
 use crate::pg::{Client, Param, PgError};
@@ -10,25 +10,25 @@ use tokio::time::sleep;
 pub struct Difference {
     /// The table.
     pub relation: String,
-    /// `extra`: rows that should not be there; `missing`: rows that should.
+    /// `extra`: rows that should not be there; `missing`: rows that should be.
     pub side: String,
-    /// How many.
+    /// Number of such rows.
     pub rows: u64,
     /// One of them, as a row literal.
     pub example: String,
 }
 
-/// How often it is tried again when a refresher was quicker, and the pause between.
+/// Number of retries if another refresher was running, and the pause between them.
 const ATTEMPTS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Log rows of one step. Few, so that a backlog is merged in many steps, as the refresher does, and not in one in
-/// which the errors of steps could not be seen.
+/// Log rows of one step. Small, so that a backlog is merged in many steps, as the refresher does; a single step would
+/// hide errors between steps.
 const STEP: i64 = 1_000;
 
-/// Merges what is committed into a summary and compares each of its tables with a recomputation from the base
-/// tables (`EXCEPT ALL` both ways), in one REPEATABLE READ transaction, so that both see the same orders. Other
-/// merges of this summary wait until it is done. No difference means equal.
+/// Merges the committed changes into a summary and compares each of its tables with a recomputation from the base
+/// tables (`EXCEPT ALL` both ways), in one REPEATABLE READ transaction, so that both see the same orders. Other merges
+/// of this summary wait until it is done. An empty result means that they are equal.
 pub async fn verify(client: &Client, view: &View) -> Result<Vec<Difference>, PgError> {
     let mut attempts = 0;
     loop {

@@ -1,4 +1,4 @@
-//! What a view is called: by a user in words, by the server by its OID.
+//! Identity of a view: schema and name, or the server's OID.
 
 use super::Kind;
 use crate::pg::{quote_ident, quote_literal};
@@ -11,17 +11,17 @@ pub struct View {
     pub schema: String,
     /// Name.
     pub name: String,
-    /// Its OID, where the view was chosen from what the server listed. Then the OID alone says which it is: the
-    /// names are as they are shown, and others may look the same.
+    /// OID of the view, if it was chosen from a list that the server sent. Only the OID then identifies the view: the
+    /// names are as displayed, and other views may look the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relid: Option<i64>,
-    /// Schema and name as they are, where they are shown otherwise: to be written down.
+    /// Schema and name as they are, if they are displayed differently; for records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw: Option<String>,
 }
 
 impl View {
-    /// By these names, as they are in the catalogue.
+    /// Returns the view with these names, spelled as in the catalogue.
     pub fn new(schema: &str, name: &str) -> Self {
         Self {
             schema: schema.to_owned(),
@@ -31,13 +31,13 @@ impl View {
         }
     }
 
-    /// Both, quoted as SQL.
+    /// Returns schema and name, quoted as SQL.
     pub fn quoted(&self) -> String {
         format!("{}.{}", quote_ident(&self.schema), quote_ident(&self.name))
     }
 
-    /// PostgreSQL's statement that refreshes it where it is a materialized view. Of one that is known by its OID
-    /// alone the server writes the name itself, whatever is in it.
+    /// Returns PostgreSQL's statement that refreshes a materialized view. For a view known by its OID, the server
+    /// itself inserts the name, so its characters do not matter.
     pub fn statement(&self, concurrently: bool) -> String {
         let mode = if concurrently { "CONCURRENTLY " } else { "" };
         let Some(relid) = self.relid else {
@@ -53,8 +53,8 @@ impl View {
         )
     }
 
-    /// The number of its rows, as an expression. Of a materialized view the planner's figure: to plan a query of it
-    /// would run what its owner hung on it, with the rights of whoever asks.
+    /// Returns an SQL expression for its number of rows. For a materialized view it is the planner's estimate: planning
+    /// a query of it would run code that its owner attached to it, with the privileges of the current role.
     pub(super) fn rows(&self, kind: Kind) -> String {
         if kind == Kind::Incremental {
             return format!("(SELECT pg_catalog.count(*) FROM {})", self.quoted());
@@ -70,7 +70,8 @@ impl View {
 }
 
 impl View {
-    /// The same by the function of [`OWNER`](crate::system::definition::OWNER), for one that `htap-top init` made.
+    /// Returns a call of the function of [`OWNER`](crate::system::definition::OWNER) that does the same for a view that
+    /// `htap-top init` created.
     pub(super) fn call(&self, concurrently: bool) -> String {
         let name = quote_literal(&self.to_string());
         format!("SELECT htap.refresh_view({name}, {concurrently})")

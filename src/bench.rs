@@ -1,9 +1,8 @@
-//! `htap-top bench`: the case study's experiments as repeatable runs on a server of its own.
+//! `htap-top bench`: the case study's experiments as repeatable runs on a private server.
 //!
-//! Each experiment has variants; all variants are run in turn, each round beginning with another one, so that
-//! what changes on the machine in the meantime meets all of them. Every run is saved as it ends: started again,
-//! the bench goes on where it stopped. Reports give medians and ranges, and say where other processes took so
-//! much of the machine that a verdict is not safe.
+//! Each experiment has variants. Each round runs all of them and starts with a different one, so that changes on the
+//! machine affect all alike. Every run is saved when it ends: started again, the benchmark continues where it stopped.
+//! Reports give medians and ranges, and say if other processes used so much of the machine that a verdict is not safe.
 
 mod analytic;
 mod capture;
@@ -30,33 +29,33 @@ use std::time::Duration;
 use store::{Conditions, Run, Store};
 use tokio::time::Instant;
 
-/// What to run.
+/// Options of a benchmark.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Names of experiments; none means all.
+    /// Names of experiments; if empty, all of them.
     pub experiments: Vec<String>,
-    /// Orders in the history that is loaded first.
+    /// Number of orders in the history that is loaded first.
     pub orders: u64,
-    /// Rounds.
+    /// Number of rounds.
     pub repeats: u32,
-    /// How long each load is measured.
+    /// Duration of each measurement.
     pub window: Duration,
-    /// The file of results.
+    /// File of results.
     pub results: PathBuf,
-    /// Where PostgreSQL's programs are.
+    /// Location of PostgreSQL's programs.
     pub binaries: crate::cluster::Wanted,
 }
 
-/// An experiment: its name, what it asks, the section of the case study it answers, and its variants.
+/// An experiment: its name, its question, the section of the case study it examines, and its variants.
 #[derive(Clone, Copy, Debug)]
 pub struct Experiment {
     /// Name on the command line and in the results.
     pub name: &'static str,
-    /// What it asks.
+    /// The question that it answers.
     pub about: &'static str,
     /// Section of the case study.
     pub section: &'static str,
-    /// Variants, by name.
+    /// Names of the variants.
     pub variants: &'static [&'static str],
 }
 
@@ -179,7 +178,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     },
 ];
 
-/// The experiments of these names, or all.
+/// Returns the experiments with these names; all of them if there are none.
 pub fn chosen(names: &[String]) -> Result<Vec<&'static Experiment>, BenchError> {
     if names.is_empty() {
         return Ok(EXPERIMENTS.iter().collect());
@@ -195,7 +194,7 @@ pub fn chosen(names: &[String]) -> Result<Vec<&'static Experiment>, BenchError> 
         .collect()
 }
 
-/// Runs what is missing in the file of results. `tell` hears each step.
+/// Runs the experiments that are missing in the file of results. Calls `tell` for each step.
 pub async fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Store, BenchError> {
     let experiments = chosen(&options.experiments)?;
     let conditions = Conditions {
@@ -249,7 +248,7 @@ pub async fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Store,
     Ok(store)
 }
 
-/// The runs of an experiment: each round begins with another variant.
+/// Returns the runs of an experiment: each round begins with another variant.
 fn rounds(
     experiment: &'static Experiment,
     repeats: u32,

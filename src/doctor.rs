@@ -1,7 +1,7 @@
-//! `htap-top doctor`: what the dashboard, the refresh and the shop need, and what is missing.
+//! `htap-top doctor`: checks that the dashboard, the refresh and the shop have what they need.
 //!
-//! A check is one SQL file in `queries/doctor/`: a front matter ([`check`]), and a statement whose rows are
-//! findings. What is no SQL is in [`session`]. [`report`] writes it for people and for programs.
+//! A check is an SQL file in `queries/doctor/`: a front matter ([`check`]), and a statement whose rows are findings.
+//! Checks without SQL are in [`session`]. [`report`] formats the results for people and for programs.
 
 pub mod check;
 mod cure;
@@ -14,36 +14,36 @@ pub use examine::examine;
 use crate::text::Clean;
 use serde::Serialize;
 
-/// How bad a finding is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Good to know; something shows less than it could.
+    /// A note: something shows less than it could.
     Info,
-    /// It works, and will hurt.
+    /// A warning: it works now, but will cause trouble.
     Warning,
-    /// Data may be lost, or the server will come to a halt.
+    /// A danger: data may be lost, or the server will stop working.
     Danger,
 }
 
-/// What a check found.
+/// A finding of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How bad it is.
+    /// Severity of the finding.
     pub severity: Severity,
-    /// What it is about: a role, a setting, a relation.
+    /// The role, setting or relation that it concerns.
     pub subject: Clean,
-    /// What is so, with the figures it rests on.
+    /// The observation, with the figures it is based on.
     pub evidence: Clean,
-    /// What mends it: a statement or command where there is one.
+    /// The remedy: a statement or command if there is one.
     pub cure: Clean,
 }
 
-/// What became of a check.
+/// Status of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Checked, and nothing found.
+    /// Checked, and found nothing.
     Ok,
     /// The worst finding is a note.
     Info,
@@ -51,7 +51,7 @@ pub enum Status {
     Warning,
     /// The worst finding is a danger.
     Danger,
-    /// Nothing found, but not all could be looked at.
+    /// Found nothing, but could not check everything.
     NotChecked,
 }
 
@@ -62,14 +62,14 @@ pub struct Outcome {
     pub check: &'static str,
     /// Its title.
     pub title: String,
-    /// What it found, the worst first.
+    /// Its findings, the worst first.
     pub findings: Vec<Finding>,
-    /// Why it was not made, or of what it saw a part only.
+    /// Reason why it was skipped or is incomplete.
     pub reason: Option<Clean>,
 }
 
 impl Outcome {
-    /// How the check ended.
+    /// Returns the status of the check.
     pub fn status(&self) -> Status {
         match self.findings.iter().map(|finding| finding.severity).max() {
             Some(Severity::Danger) => Status::Danger,
@@ -81,7 +81,7 @@ impl Outcome {
     }
 }
 
-/// All checks.
+/// Results of all checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Examination {
     /// In the order of [`check::all`], then of [`session::CHECKS`].
@@ -89,7 +89,7 @@ pub struct Examination {
 }
 
 impl Examination {
-    /// The worst that was found; `None` where nothing was.
+    /// Returns the highest severity found; `None` if nothing was found.
     pub fn worst(&self) -> Option<Severity> {
         let findings = self.outcomes.iter().flat_map(|outcome| &outcome.findings);
         findings.map(|finding| finding.severity).max()

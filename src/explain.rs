@@ -1,19 +1,19 @@
-//! The plan of a statement that somebody else runs, or ran, without ever running it.
+//! Shows the plan of a statement that another session runs, or ran, without running it.
 //!
-//! Its text is fetched from the server by the session that plans it: what the screen shows is cleaned, and a
-//! line comment without its line's end is another statement. It is planned where it is a single statement
-//! that does nothing but read ([`crate::router`] says which are), by EXPLAIN without ANALYZE, in a read-only
-//! transaction with short timeouts that is rolled back. A statement with parameters gets its generic plan:
-//! by EXPLAIN (GENERIC_PLAN) from PostgreSQL 16 on, before that by EXPLAIN EXECUTE under
-//! `plan_cache_mode = force_generic_plan`, which is the same but for partitions pruned by NULL.
+//! The session that plans the statement fetches its text from the server itself: the text on screen is cleaned, and a
+//! line comment that loses its line end changes the statement. It is planned only if it is a single statement that does
+//! nothing but read (as [`crate::router`] decides), by EXPLAIN without ANALYZE, in a read-only transaction with short
+//! timeouts that is rolled back. A statement with parameters gets its generic plan: by EXPLAIN (GENERIC_PLAN) from
+//! PostgreSQL 16 on, before that by EXPLAIN EXECUTE under `plan_cache_mode = force_generic_plan`, which gives the same
+//! plan except for partitions pruned by NULL.
 //!
-//! Planning calls functions that are labelled immutable or stable, with the rights of whoever plans. What our own
-//! role wrote is planned, and what somebody wrote who can have our rights anyway. Of all others a superuser plans
-//! nothing, and anybody else only what uses nothing but PostgreSQL's own functions, operators and types, or those
-//! of a superuser (`author`). That is looked up just before: an author who makes a function within these
-//! milliseconds is not seen, nor is a superuser's immutable or stable function that runs what it is told.
+//! Planning calls functions labelled immutable or stable, with the privileges of the role that plans. Statements of our
+//! own role are planned, and those of roles that can obtain our privileges anyway. For other statements a superuser
+//! plans none, and any other role only those that use nothing but functions, operators and types of PostgreSQL itself
+//! or of a superuser (`author`). This is checked just before: a function that an author creates within these
+//! milliseconds is not seen, nor is a superuser's immutable or stable function that runs code it is given.
 //!
-//! Names are found as the author's session finds them (`names`).
+//! Names are resolved as in the author's session (`names`).
 
 mod author;
 mod names;
@@ -27,19 +27,19 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Whose statement.
+/// Source of a statement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Whose {
-    /// A backend's, as long as it runs this one.
+    /// The current statement of a backend, as long as it runs.
     Backend {
-        /// Its process id.
+        /// Process ID of the backend.
         pid: i64,
         /// `backend_start`, as text in UTC.
         backend_start: String,
         /// `query_start`, as text in UTC.
         query_start: String,
     },
-    /// One of pg_stat_statements, in this database.
+    /// An entry of pg_stat_statements, in this database.
     Statement {
         /// Schema of the extension.
         schema: String,
@@ -50,22 +50,22 @@ pub enum Whose {
     },
 }
 
-/// A plan, and how it came about.
+/// A plan, and how it was obtained.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Explained {
-    /// What was asked of the server, and what to know about it.
+    /// The command used, and its limitations.
     pub how: String,
-    /// Lines of EXPLAIN.
+    /// Lines of EXPLAIN's output.
     pub lines: Vec<Clean>,
 }
 
-/// Why there is no plan. The texts are fit to follow "no plan: ".
+/// Reason why there is no plan. Its text can follow "no plan: ".
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ExplainError {
-    /// The backend or the entry is gone, or does something else by now.
+    /// The backend or the entry is gone, or runs another statement by now.
     #[error("it has ended meanwhile, or the server no longer keeps it")]
     Gone,
-    /// Nothing was sent to be planned.
+    /// The statement was refused before planning.
     #[error("{0}")]
     Refused(String),
     /// Planning failed.
@@ -73,15 +73,15 @@ pub enum ExplainError {
     Server(#[from] PgError),
 }
 
-/// All of it has to be done within this.
+/// Deadline for the whole operation.
 const DEADLINE: Duration = Duration::from_secs(6);
-/// The server's own deadline for a statement. A queue for a table's lock is left at once.
+/// Statement timeout on the server. The wait for a table's lock ends much sooner.
 const STATEMENT: Duration = Duration::from_secs(3);
-/// Until the statement itself is planned these names are the server's own, whatever anybody has made in a schema of
-/// our search_path.
+/// Until the statement itself is planned, these names resolve to the server's own objects, no matter what others have
+/// created in a schema of our search_path.
 const SETTINGS: &str = "SET LOCAL search_path = ''; SET LOCAL lock_timeout = '300ms'; SET LOCAL plan_cache_mode = force_generic_plan";
 
-/// Plans a statement on a session of its own.
+/// Plans a statement in a session of its own.
 pub async fn explain(target: &Target, whose: &Whose) -> Result<Explained, ExplainError> {
     let client = Client::open(target, &Settings::of_monitor(STATEMENT)).await?;
     let planned = async {
@@ -117,8 +117,8 @@ async fn in_transaction(client: &Client, whose: &Whose) -> Result<Explained, Exp
     })
 }
 
-/// The text in hexadecimal digits, so that it comes as it is, a row for each piece of it, and what decides
-/// whether it may be planned.
+/// Fetches the text in hexadecimal digits, so that it arrives unaltered, one row per piece, together with the facts
+/// that decide if it may be planned.
 async fn look_up(client: &Client, whose: &Whose) -> Result<Table, ExplainError> {
     const FACTS: &str = "substr(h.digits, 1 + 8000 * piece.n, 8000) AS query, \
          s.datname = current_database() AS here, s.datname::text AS datname, \
@@ -167,7 +167,7 @@ async fn look_up(client: &Client, whose: &Whose) -> Result<Table, ExplainError> 
     }
 }
 
-/// The OID of the role that is shown by this name and ran the statement. Names of two roles may look the same.
+/// Returns the OID of the role that ran the statement and is displayed under this name. Two names may look the same.
 async fn author_of(
     client: &Client,
     schema: &str,
@@ -194,7 +194,7 @@ async fn author_of(
     }
 }
 
-/// The statement as its client wrote it.
+/// Returns the statement as its client wrote it.
 fn raw(found: &Table) -> Option<String> {
     let pieces = (0..found.rows.len()).map(|row| found.get(row, "query").text());
     let digits: String = pieces
@@ -217,7 +217,8 @@ fn permitted(found: &Table, text: &str) -> Result<(), ExplainError> {
     }
     let number = |name| found.first(name).int().unwrap_or_default();
     let (length, size) = (number("length"), number("size"));
-    // It is cut before the first character that is not whole, which has four bytes at most, and a zero follows.
+    // The server truncates it before the first incomplete character, which has four bytes at most, and appends a zero
+    // byte.
     if length >= size - 4 {
         return refused(format!(
             "the server keeps only the first {size} bytes of it (track_activity_query_size)"
@@ -233,7 +234,7 @@ fn permitted(found: &Table, text: &str) -> Result<(), ExplainError> {
     Ok(())
 }
 
-/// The statement alone, how many parameters it has, and its tokens, where it is one that only reads.
+/// Returns the statement alone, the number of its parameters, and its tokens, if it only reads.
 fn readable(text: &str) -> Result<(&str, usize, Vec<Token>), ExplainError> {
     let refused = |why: &str| ExplainError::Refused(why.to_owned());
     let tokens = lex::lex(text).map_err(|why| refused(&format!("it cannot be read: {why}")))?;
@@ -264,12 +265,12 @@ async fn plan(
     major: i64,
 ) -> Result<(Table, &'static str), PgError> {
     if params == 0 {
-        // The extended protocol takes a single statement, whatever its text says.
+        // The extended protocol accepts only a single statement.
         let plan = client.query(&format!("EXPLAIN {sql}"), &[]).await?;
         return Ok((plan, "EXPLAIN, not run"));
     }
-    // Behind a pooler another session may have a statement of that name. It outlives the transaction: whatever
-    // fails, it is removed.
+    // Behind a pooler another session may have a statement of that name. It outlives the transaction, so it is removed
+    // after any failure.
     let name = format!("htap_top_{:016x}", rand::random::<u64>());
     client.batch("SAVEPOINT planned").await?;
     client
@@ -281,8 +282,8 @@ async fn plan(
             .query(&format!("EXPLAIN EXECUTE {name} ({nulls})"), &[])
             .await
     } else {
-        // The parameters are the statement's and have no values, which only the simple protocol lets pass. That
-        // would run several statements: one that can be prepared is a single one.
+        // The parameters belong to the statement and have no values; only the simple protocol accepts that. It would
+        // also run several statements, but a text that can be prepared is a single one.
         client
             .query_text(&format!("EXPLAIN (GENERIC_PLAN) {sql}"), usize::MAX)
             .await

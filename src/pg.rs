@@ -1,4 +1,4 @@
-//! The only room that knows the driver: connection strings, TLS, sessions, typed rows.
+//! Access to PostgreSQL: connection strings, TLS, sessions, typed rows. No other module uses the driver.
 
 mod account;
 pub mod admin;

@@ -1,25 +1,25 @@
-//! The query router: which server a statement may run on, and which pool it belongs to.
+//! The query router: decides which server a statement may run on, and which pool it belongs to.
 //!
-//! A statement goes to the primary unless it is known to do nothing but read:
+//! A statement goes to the primary unless it is known to only read:
 //!
-//! 1. [`lex`]: PostgreSQL's lexical rules. Comments go, names fold; what is doubtful goes to the primary.
-//! 2. The syntax tree. Only SELECT, VALUES, TABLE, SHOW and EXPLAIN of these go on, without
-//!    INSERT, UPDATE, DELETE or MERGE inside, without row locks, without INTO.
-//! 3. What its names stand for, asked of the [`catalogue`]: no volatile function by whatever
-//!    way it is reached, no relation that a replica has not got or that is about one server.
-//! 4. The plan: PostgreSQL's own reading. The plan shows once more what the statement does, and its cost
-//!    gives the pool: OLAP from a threshold on, however the statement is worded.
-//! 5. [`session`]: an open transaction, state that lives in one connection, and the session's own last
-//!    write, which a replica must have replayed.
+//! 1. [`lex`]: PostgreSQL's lexical rules. Drops comments and folds names; ambiguous text goes to the primary.
+//! 2. The syntax tree. Only SELECT, VALUES, TABLE, SHOW and EXPLAIN of these continue, without INSERT, UPDATE, DELETE
+//! or MERGE inside, without row locks, without INTO.
+//! 3. The objects behind its names, from the [`catalogue`]: no volatile function, called directly or indirectly, and no
+//! relation that a replica lacks or that describes a single server.
+//! 4. The plan: PostgreSQL's own reading of the statement. It confirms what the statement does, and its cost selects
+//! the pool: OLAP from a threshold on, no matter how the statement is worded.
+//! 5. [`session`]: an open transaction, state that lives in one connection, and the session's own last write, which a
+//! replica must have replayed.
 //!
-//! What is found out about a statement is kept by its canonical text. An [`executor`] sends statements; the
-//! read-only role of the OLAP pool is the net below it. [`keywords`] is what the case study does instead.
+//! Assessments are cached by the canonical text of the statement. An [`executor`] sends statements; the read-only role
+//! of the OLAP pool is the safety net below it. [`keywords`] is the case study's router, for comparison.
 //!
-//! Not seen: a function in SQL or PL/pgSQL that is labelled stable or immutable and writes all the same: on a
-//! replica it fails with SQLSTATE 25006, and the executor runs it on the primary. Of a function in C the label is
-//! believed in PostgreSQL itself and in extensions that are known; the others may run text or open tables by name.
-//! Nor is seen what state a function leaves in its session (a setting, a temporary table): statements that build on
-//! it belong in the same transaction. After CALL and DO the session stays on the primary.
+//! Limits: a function in SQL or PL/pgSQL that writes although it is labelled stable or immutable is not detected. On a
+//! replica it fails with SQLSTATE 25006, and the executor runs it on the primary. The label of a C function is trusted
+//! in PostgreSQL itself and in known extensions; other C functions may run SQL or open tables by name. State that a
+//! function leaves in its session (a setting, a temporary table) is not detected either: statements that depend on it
+//! belong in the same transaction. After CALL and DO the session stays on the primary.
 
 mod assess;
 pub(super) mod builtin;
@@ -48,27 +48,27 @@ use serde::Serialize;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-/// Which server.
+/// Server that a statement runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Node {
-    /// The server that writes.
+    /// The primary, which accepts writes.
     Primary,
     /// A streaming replica.
     Replica,
 }
 
-/// Which pool of sessions.
+/// Pool of sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pool {
-    /// Many short statements.
+    /// For many short statements.
     Oltp,
-    /// Few long ones, by a role that cannot write.
+    /// For a few long ones; its role cannot write.
     Olap,
 }
 
-/// A server and a pool there.
+/// A pool on a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Lane {
     /// The server.
@@ -101,74 +101,74 @@ impl fmt::Display for Lane {
     }
 }
 
-/// The rule that decided about the server.
+/// The rule that selected the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
-    /// It only reads.
+    /// The statement only reads.
     Read,
     /// SHOW of a setting.
     Show,
     /// BEGIN READ ONLY.
     ReadOnlyTransaction,
 
-    /// It cannot be read for certain.
+    /// The text is ambiguous or invalid.
     Unreadable,
-    /// The parser does not know it.
+    /// The parser does not support the statement.
     ParseError,
-    /// Several statements, or none.
+    /// The text holds several statements, or none.
     SeveralStatements,
-    /// It is not one of those that read: INSERT, CREATE, CALL, COPY, LOCK, …
+    /// The statement is not one that reads: INSERT, CREATE, CALL, COPY, LOCK, …
     NotARead,
-    /// It changes its session: SET, PREPARE, LISTEN, DISCARD, …
+    /// The statement changes its session: SET, PREPARE, LISTEN, DISCARD, …
     SessionState,
-    /// BEGIN and its kin.
+    /// BEGIN and related statements.
     TransactionControl,
     /// INSERT, UPDATE, DELETE or MERGE inside a query.
     DataModifyingCte,
-    /// FOR UPDATE, FOR SHARE and their kin.
+    /// FOR UPDATE, FOR SHARE and similar clauses.
     RowLocks,
     /// SELECT INTO.
     SelectInto,
-    /// A volatile function, by whatever way it is called.
+    /// A volatile function, called directly or indirectly.
     VolatileFunction,
     /// A cast, a check, or an operator that calls a volatile function.
     VolatileType,
-    /// A function of which nothing is known, without a server to ask.
+    /// An unknown function, and no server to ask.
     UnknownFunction,
-    /// A function whose answer is about one server, session or transaction.
+    /// A function whose result depends on one server, session or transaction.
     ServerFunction,
     /// A function that runs statements of its own.
     HiddenStatements,
     /// A temporary relation or function.
     TempTable,
-    /// An unlogged relation, which replicas have without its rows.
+    /// An unlogged relation, whose rows are not replicated.
     UnloggedTable,
     /// A foreign table.
     ForeignTable,
     /// A sequence read as a table.
     Sequence,
-    /// A system view about one server.
+    /// A system view that describes a single server.
     SystemView,
-    /// The server refused to plan it.
+    /// The server returned an error when planning it.
     NotPlanned,
-    /// Its plan writes, locks rows or asks another server.
+    /// The plan writes, locks rows or accesses another server.
     ForbiddenPlan,
-    /// The catalogue cannot be asked.
+    /// The catalogue is not available.
     NoCatalogue,
 
-    /// Inside a transaction: where that began.
+    /// The statement is in a transaction and runs where that began.
     InTransaction,
-    /// The session has state that only its connection has.
+    /// The session has state that exists only in its connection.
     Pinned,
     /// The replica has not replayed the session's last write.
     ReadYourWrites,
-    /// There is no replica, or it does not answer.
+    /// There is no replica, or it does not respond.
     NoReplica,
 }
 
 impl Rule {
-    /// Its name in JSON.
+    /// Returns its name in JSON.
     pub fn name(self) -> String {
         match serde_json::to_value(self) {
             Ok(serde_json::Value::String(name)) => name,
@@ -176,7 +176,7 @@ impl Rule {
         }
     }
 
-    /// Returns true if a statement that it keeps on the primary may run under a read-only role there.
+    /// Returns true if a statement that this rule keeps on the primary may run under a read-only role there.
     fn only_reads(self) -> bool {
         matches!(
             self,
@@ -185,46 +185,47 @@ impl Rule {
     }
 }
 
-/// Where a statement is to run, and why.
+/// Destination of a statement, and the reason.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Decision {
     /// The server.
     pub node: Node,
     /// The pool.
     pub pool: Pool,
-    /// The rule that decided about the server.
+    /// The rule that selected the server.
     pub rule: Rule,
-    /// Why, a sentence.
+    /// The reason, as a sentence.
     pub reason: String,
-    /// The function, relation or word that decided.
+    /// The function, relation or word that was decisive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub culprit: Option<String>,
-    /// The planner's estimate, in its units of cost.
+    /// The planner's estimate, in its cost units.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost: Option<f64>,
-    /// From which cost on a statement belongs to the OLAP pool.
+    /// Cost from which a statement belongs to the OLAP pool.
     pub olap_cost: f64,
-    /// The position that the replica had to reach.
+    /// The log position that the replica had to reach.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wrote: Option<Lsn>,
-    /// The position that the replica had reached.
+    /// The log position that the replica had reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replayed: Option<Lsn>,
-    /// No server was asked.
+    /// True if no server was asked.
     pub offline: bool,
-    /// It writes nothing, whichever rule decided.
+    /// True if it writes nothing, independent of the rule.
     #[serde(skip)]
     pub only_reads: bool,
-    /// The transaction began on the replica, has read nothing yet, and begins anew on the primary before this one.
+    /// True if the transaction began on the replica, has read nothing yet, and is restarted on the primary before this
+    /// statement.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub restarts: bool,
-    /// What it leaves behind in its session, one entry per statement.
+    /// State that it leaves behind in its session, one entry per statement.
     #[serde(skip)]
     pub effects: Vec<Effects>,
 }
 
 impl Decision {
-    /// The server and the pool.
+    /// Returns the server and the pool.
     pub fn lane(&self) -> Lane {
         Lane {
             node: self.node,
@@ -233,14 +234,14 @@ impl Decision {
     }
 }
 
-/// From this cost on a statement belongs to the OLAP pool, unless another threshold is set.
+/// Default cost from which a statement belongs to the OLAP pool.
 ///
-/// On two cores, with 100,000 orders cached and PostgreSQL 15's default cost settings, reads of this shop
-/// took 1 ms for 60 to 160 units: the threshold stands for some 8 ms of a processor. The shop's point
-/// queries cost up to 31 and take 0.1 ms; its reports over whole tables start at 2,700 and 20 ms.
+/// With two cores, 100,000 cached orders and PostgreSQL 15's default cost settings, reads of this shop took 1 ms per 60
+/// to 160 units, so the threshold stands for about 8 ms of CPU time. The shop's point queries cost up to 31 and take
+/// 0.1 ms; its reports over whole tables start at 2,700 and 20 ms.
 pub const OLAP_COST: f64 = 1_000.0;
 
-/// Decides. One for all sessions; it keeps what it found out about statements.
+/// Routes statements. One router serves all sessions, and caches its assessments.
 #[derive(Debug)]
 pub struct Router {
     olap_cost: f64,
@@ -249,7 +250,7 @@ pub struct Router {
 }
 
 impl Router {
-    /// A router that asks this catalogue.
+    /// Returns a router that uses this catalogue.
     pub fn new(catalogue: Catalogue) -> Self {
         Self {
             catalogue: Some(catalogue),
@@ -257,8 +258,8 @@ impl Router {
         }
     }
 
-    /// A router without a server: what it does not know goes to the primary, and the pool is guessed from
-    /// the syntax tree. Relations are taken for tables.
+    /// Returns a router without a server: statements with unknown functions go to the primary, and the pool is guessed
+    /// from the syntax tree. Relations are assumed to be tables.
     pub fn offline() -> Self {
         Self {
             olap_cost: OLAP_COST,
@@ -267,15 +268,15 @@ impl Router {
         }
     }
 
-    /// The same with another threshold of the OLAP pool.
+    /// Sets the cost from which a statement belongs to the OLAP pool.
     #[must_use]
     pub fn with_olap_cost(mut self, olap_cost: f64) -> Self {
         self.olap_cost = olap_cost;
         self
     }
 
-    /// Forgets everything about statements: after DDL, after ANALYZE, and from time to time, since other
-    /// sessions' DDL is not seen.
+    /// Clears all caches. Needed after DDL, after ANALYZE, and from time to time, because the DDL of other sessions is
+    /// not seen.
     pub async fn forget(&self) {
         if let Ok(mut cache) = self.cache.lock() {
             *cache = Cache::default();
@@ -285,13 +286,13 @@ impl Router {
         }
     }
 
-    /// What a text that a client sends is, as far as this session has to know: one that must stay where it is
-    /// asks no server. `types` are those of the parameters, as far as they are known.
+    /// Assesses a text that a client sends, as far as this session requires: a statement that must stay where it is
+    /// needs no server for that. `types` are the types of the parameters, as far as they are known.
     pub async fn assess(&self, session: &Session, sql: &str, types: &[&str]) -> Arc<Assessment> {
         assess::assess(self, session, sql, types).await
     }
 
-    /// Where a statement is to run in this session.
+    /// Decides where a statement runs in this session.
     pub fn decide(
         &self,
         session: &Session,
@@ -341,14 +342,14 @@ impl Router {
         decision
     }
 
-    /// Assesses and decides.
+    /// Assesses a statement and decides where it runs.
     pub async fn route(&self, session: &Session, sql: &str, replica: ReplicaState) -> Decision {
         let assessment = self.assess(session, sql, &[]).await;
         self.decide(session, &assessment, replica)
     }
 }
 
-/// A replica serves a read if it has replayed what the session wrote.
+/// Routes a read: a replica serves it if it has replayed everything the session wrote.
 fn decide_read(
     session: &Session,
     replica: ReplicaState,
@@ -385,7 +386,7 @@ fn decide_read(
     }
 }
 
-/// Why a catalogue could not be asked.
+/// Formats the error of a catalogue query.
 fn no_catalogue(error: &PgError) -> String {
     format!("the catalogue cannot be asked: {error}")
 }

@@ -1,4 +1,4 @@
-//! A mixed load: the shop's own transactions, reports, refreshes, and troubles on a schedule.
+//! A mixed load: the shop's own transactions, reports, refreshes, and incidents on a schedule.
 
 mod arrivals;
 mod dispatch;
@@ -35,14 +35,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::task::JoinSet;
 
-/// What load to put on a database of [`crate::system`].
+/// The load to run on a database of [`crate::system`].
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// OLTP transactions per second, offered in an open loop.
+    /// OLTP transactions per second, in an open loop.
     pub rate: f64,
-    /// Reports per second, likewise.
+    /// Reports per second, in an open loop.
     pub report_rate: f64,
-    /// True if the troubles of [`troubles::SCHEDULE`] happen.
+    /// True to run the incidents of [`troubles::SCHEDULE`].
     pub troubles: bool,
     /// Seed of the random numbers.
     pub seed: u64,
@@ -59,12 +59,12 @@ impl Default for Load {
     }
 }
 
-/// What the load has done since it began.
+/// Totals of a load since it began.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Materialized views refreshed.
+    /// Number of refreshed materialized views.
     pub refreshes: AtomicU64,
-    /// Of the warehouse and the refreshes: statements that failed, whatever for.
+    /// Number of failed statements of the warehouse and the refreshes.
     pub errors: AtomicU64,
 }
 
@@ -72,19 +72,19 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// What the tasks of a load share.
+/// State that the tasks of a load share.
 #[derive(Clone, Debug)]
 struct Shared {
     target: Target,
     counters: Arc<Counters>,
-    /// Set while refreshes are to be missed.
+    /// True while refreshes are to be skipped.
     paused: Arc<AtomicBool>,
-    /// Set while the warehouse counts most of its stock every second.
+    /// True while the warehouse counts most of its stock every second.
     stocktaking: Arc<AtomicBool>,
 }
 
 impl Shared {
-    /// A session slot under a role of [`crate::system`] and an application_name.
+    /// Returns a session slot for a role of [`crate::system`] with an application_name.
     fn session(&self, role: &str, application_name: &str) -> session::Session {
         session::Session::new(
             self.target
@@ -102,18 +102,18 @@ pub struct Running {
 }
 
 impl Running {
-    /// What it has done so far.
+    /// Returns the totals so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// Ends every task; their sessions close.
+    /// Ends every task and closes their sessions.
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;
     }
 }
 
-/// Starts a load on the database `target` points at; its user name does not matter. Needs a tokio runtime.
+/// Starts a load on the database of `target`; its user name is ignored. Needs a tokio runtime.
 pub fn start(target: &Target, load: Load) -> Running {
     let counters = Arc::new(Counters::default());
     let shared = Shared {

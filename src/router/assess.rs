@@ -1,4 +1,4 @@
-//! What a text that a client sends is, whatever the session: rule, pool, effects. Kept by its canonical text.
+//! Assesses a client's text independently of the session: rule, pool, effects. Results are cached by canonical text.
 
 use super::builtin;
 use super::effect::{Effects, Step, effects, has};
@@ -13,27 +13,27 @@ use lru::LruCache;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-/// What a text is, whatever the session.
+/// The assessment of a text, independent of the session.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assessment {
-    /// The rule that decides about the server.
+    /// The rule that selects the server.
     pub rule: Rule,
-    /// A replica may serve it.
+    /// True if a replica may serve it.
     pub reads_on_replica: bool,
     /// The pool.
     pub pool: Pool,
-    /// The planner's estimate, in its units of cost.
+    /// The planner's estimate, in its cost units.
     pub cost: Option<f64>,
-    /// The function, relation or word that decided.
+    /// The function, relation or word that was decisive.
     pub culprit: Option<String>,
-    /// What it leaves behind in its session, one entry per statement.
+    /// State that it leaves behind in its session, one entry per statement.
     pub effects: Vec<Effects>,
     why: String,
     why_pool: Option<String>,
 }
 
 impl Assessment {
-    /// A sentence.
+    /// Returns the reason as a sentence.
     pub fn reason(&self) -> String {
         match &self.why_pool {
             Some(pool) => format!("{}; {pool}", self.why),
@@ -41,7 +41,7 @@ impl Assessment {
         }
     }
 
-    /// For the primary.
+    /// Builds the assessment of a statement that must run on the primary.
     fn primary(objection: Objection, effects: Vec<Effects>) -> Self {
         Self {
             rule: objection.rule,
@@ -56,16 +56,16 @@ impl Assessment {
     }
 }
 
-/// What is known of statements.
+/// Cached results for statements.
 #[derive(Debug)]
 pub(super) struct Cache {
     verdicts: LruCache<String, Verdict>,
     plans: LruCache<String, Planned>,
 }
 
-/// The most statements kept.
+/// Maximum number of cached statements.
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
-/// The longest canonical text kept, in bytes.
+/// Maximum length of a cached canonical text, in bytes.
 const LENGTH: usize = 16 * 1024;
 
 impl Default for Cache {
@@ -77,24 +77,24 @@ impl Default for Cache {
     }
 }
 
-/// What a query is by its structure and its names.
+/// The verdict on a query from its structure and its names.
 #[derive(Clone, Debug)]
 struct Verdict {
     objection: Option<Objection>,
-    /// All that was looked up.
+    /// Names that were looked up.
     known: Arc<Names>,
-    /// As its syntax tree looks.
+    /// The pool suggested by its syntax tree.
     pool: Pool,
 }
 
-/// What the plan of a query says.
+/// The verdict on a query from its plan.
 #[derive(Clone, Debug)]
 struct Planned {
     objection: Option<Objection>,
     cost: f64,
 }
 
-/// What a text that a client sends is.
+/// Assesses a text that a client sends.
 pub(super) async fn assess(
     router: &Router,
     session: &Session,
@@ -122,7 +122,7 @@ pub(super) async fn assess(
     })
 }
 
-/// It may be valid all the same, and may leave anything behind.
+/// Assesses an unreadable text. It may still be valid, and may leave any state behind.
 fn unreadable(why: &str) -> Assessment {
     let effects = Effects {
         pins: Some("what a statement that could not be read left behind"),
@@ -150,7 +150,7 @@ async fn one(router: &Router, sql: &str, statement: &[Token], types: &[&str]) ->
     }
 }
 
-/// Why a statement is none of those that read.
+/// Explains why a statement does not only read.
 fn no_read(verb: &str, step: Option<Step>) -> Objection {
     let culprit = verb.to_uppercase();
     let serializable = matches!(step, Some(Step::Begin(begin)) if begin.serializable);
@@ -176,7 +176,7 @@ fn no_read(verb: &str, step: Option<Step>) -> Objection {
     Objection::to(rule, culprit, reason)
 }
 
-/// EXPLAIN of a statement that writes.
+/// Assesses EXPLAIN of a statement that writes.
 fn planned_only(effects: Effects) -> Assessment {
     Assessment {
         rule: Rule::Read,
@@ -190,7 +190,7 @@ fn planned_only(effects: Effects) -> Assessment {
     }
 }
 
-/// What EXPLAIN explains, and whether it is only planned; another statement is itself.
+/// Returns the statement that EXPLAIN explains, and true if it is only planned; any other statement is returned itself.
 fn explained(statement: &[Token]) -> (&[Token], bool) {
     let is = |position: usize, words: &[&str]| {
         let token = statement.get(position);
@@ -201,7 +201,7 @@ fn explained(statement: &[Token]) -> (&[Token], bool) {
         return (statement, false);
     }
     let mut position = 1;
-    // EXPLAIN (SELECT …) has no options, but a query in parentheses.
+    // In EXPLAIN (SELECT …) the parentheses hold a query, not options.
     if is(1, &["("]) && !is(2, &["select", "with", "values", "table", "("]) {
         let closing = statement.iter().position(|token| token.is_sign(")"));
         position = closing.map_or(statement.len(), |closing| closing + 1);
@@ -210,7 +210,7 @@ fn explained(statement: &[Token]) -> (&[Token], bool) {
         position += 1;
     }
     let options = statement.get(..position).unwrap_or_default();
-    // ANALYZE off may stand there as well: what is doubtful is run.
+    // The option may also be ANALYZE off; in doubt the statement counts as executed.
     let run = options
         .iter()
         .any(|token| ["analyze", "analyse"].contains(&token.text.as_str()));
@@ -311,7 +311,7 @@ async fn query(router: &Router, sql: &str, tokens: &[Token], types: &[&str]) -> 
     }
 }
 
-/// What a query is by its structure and its names, asked once per structure.
+/// Returns the verdict from a query's structure and names, looked up once per structure.
 async fn verdict(router: &Router, tokens: &[Token]) -> Verdict {
     let shape = canonical(tokens, Mask::All);
     let cached = router.cache.lock().ok();
@@ -381,7 +381,7 @@ fn to_structure(structure: &Structure, tokens: &[Token]) -> Option<Objection> {
     })
 }
 
-/// What the plan of a query says, asked once per statement with the same ends of ranges.
+/// Returns the verdict from a query's plan, planned once per statement with the same range bounds.
 async fn planned(
     router: &Router,
     sql: &str,

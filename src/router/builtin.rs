@@ -1,12 +1,12 @@
-//! What is known of PostgreSQL's own functions beyond their volatility. All of it holds for the schema
-//! pg_catalog only: a function of the same name elsewhere is judged by its own volatility.
+//! Properties of PostgreSQL's own functions beyond their volatility. They apply to the schema pg_catalog only: a
+//! function of the same name elsewhere is judged by its own volatility.
 
-/// Volatile, and yet the same on a read-only server: they change nothing, not even their session, and
-/// nobody can tell which server answered.
+/// Functions that are volatile but work the same on a read-only server: they change nothing, not even their session,
+/// and their result does not reveal which server answered.
 const HARMLESS: [&str; 23] = [
     "array_sample",
     "array_shuffle",
-    // Sampling methods of TABLESAMPLE.
+    // Sampling methods for TABLESAMPLE.
     "bernoulli",
     "system",
     "clock_timestamp",
@@ -14,14 +14,14 @@ const HARMLESS: [&str; 23] = [
     "gen_random_uuid",
     "pg_partition_ancestors",
     "pg_partition_tree",
-    // Files are replicated as they are.
+    // Replicas have the same files.
     "pg_database_size",
     "pg_indexes_size",
     "pg_relation_size",
     "pg_table_size",
     "pg_tablespace_size",
     "pg_total_relation_size",
-    // Holds up no one but its own session.
+    // These delay only their own session.
     "pg_sleep",
     "pg_sleep_for",
     "pg_sleep_until",
@@ -32,8 +32,8 @@ const HARMLESS: [&str; 23] = [
     "uuidv7",
 ];
 
-/// Not volatile, but the answer is about one server, session or transaction, or it needs a transaction
-/// id, which a standby cannot give.
+/// Functions that are not volatile, but whose result depends on one server, session or transaction, or that need a
+/// transaction ID, which a standby cannot assign.
 const OF_ONE_SERVER: [&str; 24] = [
     "inet_server_addr",
     "inet_server_port",
@@ -61,8 +61,8 @@ const OF_ONE_SERVER: [&str; 24] = [
     "txid_current_snapshot",
 ];
 
-/// Not volatile, but they run what the router does not see: a view they read may write, and so may the check of a
-/// domain that is told by its OID or its name.
+/// Functions that are not volatile but run code that the router does not see: a view that they read may write, and so
+/// may the check of a domain given by its OID or name.
 const HIDING: [&str; 16] = [
     "array_in",
     "domain_in",
@@ -82,7 +82,7 @@ const HIDING: [&str; 16] = [
     "table_to_xmlschema",
 ];
 
-/// System views that only read catalogue tables, which are replicated. The others show what one server does.
+/// System views that only read catalogue tables, which are replicated. The others describe a single server.
 const REPLICATED_VIEWS: [&str; 18] = [
     "pg_group",
     "pg_indexes",
@@ -104,7 +104,7 @@ const REPLICATED_VIEWS: [&str; 18] = [
     "pg_views",
 ];
 
-/// Settings by which clients find out whether they are connected to the primary.
+/// Settings that clients use to find out if they are connected to the primary.
 const SETTINGS_OF_ONE_SERVER: [&str; 4] = [
     "default_transaction_read_only",
     "in_hot_standby",
@@ -112,7 +112,7 @@ const SETTINGS_OF_ONE_SERVER: [&str; 4] = [
     "primary_conninfo",
 ];
 
-/// What is thought of without a server: the functions of everyday reports.
+/// Functions that count as harmless if no server can be asked: those of everyday reports.
 const EVERYDAY: &str = "\
 abs age array_agg array_append array_length array_position array_to_string avg bit_and bit_or bool_and \
 bool_or btrim cardinality ceil ceiling char_length coalesce concat concat_ws corr count cume_dist \
@@ -130,20 +130,20 @@ string_agg string_to_array strpos substr substring sum timezone to_char to_date 
 to_number to_timestamp to_tsquery to_tsvector transaction_timestamp translate trim trunc unnest upper \
 user var_pop var_samp variance width_bucket";
 
-/// How a function of pg_catalog is to be routed.
+/// Routing class of a function of pg_catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nature {
-    /// As its volatility says.
+    /// Routed by its volatility.
     AsDeclared,
-    /// Volatile in name only.
+    /// Declared volatile, but harmless.
     Harmless,
-    /// It answers for one server.
+    /// The result depends on one server.
     OfOneServer,
     /// It runs statements of its own.
     Hiding,
 }
 
-/// How the function of pg_catalog with this name is to be routed.
+/// Returns the routing class of the function of pg_catalog with this name.
 pub fn nature(name: &str) -> Nature {
     if HARMLESS.contains(&name) {
         Nature::Harmless
@@ -156,17 +156,17 @@ pub fn nature(name: &str) -> Nature {
     }
 }
 
-/// Returns true if a view of pg_catalog says the same on every server.
+/// Returns true if a view of pg_catalog has the same content on every server.
 pub fn is_replicated_view(name: &str) -> bool {
     REPLICATED_VIEWS.contains(&name)
 }
 
-/// Returns true if a setting tells the primary from a standby.
+/// Returns true if a setting distinguishes the primary from a standby.
 pub fn tells_servers_apart(setting: &str) -> bool {
     SETTINGS_OF_ONE_SERVER.contains(&setting)
 }
 
-/// Returns true if a function is so common that it is taken for PostgreSQL's own where no server can be asked.
+/// Returns true if a function is so common that it counts as PostgreSQL's own if no server can be asked.
 pub fn is_everyday(name: &str) -> bool {
     nature(name) == Nature::Harmless || EVERYDAY.split(' ').any(|known| known == name)
 }

@@ -1,4 +1,4 @@
-//! What the server knows: volatility of functions, what lies behind relations, the plan of a statement.
+//! Asks the server for the volatility of functions, the relations behind names, and the plan of a statement.
 
 use super::lex::{Token, lex};
 use super::names::Call;
@@ -14,19 +14,19 @@ const FUNCTIONS: &str = include_str!("../../queries/router/functions.sql");
 const RELATIONS: &str = include_str!("../../queries/router/relations.sql");
 const HAZARDS: &str = include_str!("../../queries/router/hazards.sql");
 
-/// Never in the way: a statement that waits for DDL goes to the primary and waits there.
+/// Statement timeout. A statement that waits for DDL then goes to the primary and waits there.
 const STATEMENT: Duration = Duration::from_secs(2);
-/// Keeps the schemas of the role's search path, and goes back to ours.
+/// Records the schemas of the role's search path, and restores ours.
 const SCHEMAS: &str = "SET LOCAL search_path TO DEFAULT; SELECT pg_catalog.set_config('htap_top.schemas', \
                        pg_catalog.current_schemas(true)::pg_catalog.text, true); \
                        SET LOCAL search_path = pg_catalog, pg_temp";
-/// The client's own deadline for a question.
+/// Client-side deadline for a query.
 const DEADLINE: Duration = Duration::from_secs(3);
 
-/// A session that is asked about names and plans; it never runs a statement that it is asked about.
+/// A session that answers queries about names and plans; it never runs the statements in question.
 ///
-/// It should be of the role that reads on the replica: names mean what that role's search path says,
-/// and plans hold what its policies add.
+/// It should use the role that reads on the replica: names resolve by that role's search path, and plans include its
+/// row security policies.
 #[derive(Debug)]
 pub struct Catalogue {
     target: Target,
@@ -34,26 +34,26 @@ pub struct Catalogue {
     hazards: Mutex<Option<Arc<Hazards>>>,
 }
 
-/// What is known of the functions a call can mean.
+/// Properties of the functions that a call can resolve to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each says something of its own, and none excludes another"
 )]
 pub struct Function {
-    /// Position of the call in the question.
+    /// Index of the call in the query.
     pub asked: usize,
-    /// In pg_catalog.
+    /// True if one is in pg_catalog.
     pub built_in: bool,
-    /// One of them is volatile.
+    /// True if one is volatile.
     pub volatile: bool,
-    /// One of them is volatile and can be written like a column.
+    /// True if one is volatile and can be written like a column.
     pub column_like: bool,
-    /// One of them is written in C, and not of PostgreSQL itself nor of an extension that is known.
+    /// True if one is written in C and belongs neither to PostgreSQL itself nor to a known extension.
     pub opaque: bool,
 }
 
-/// A relation behind one that was asked about.
+/// A relation that a query reads, directly or through others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relation {
     /// Schema.
@@ -64,18 +64,18 @@ pub struct Relation {
     pub kind: String,
     /// `pg_class.relpersistence`.
     pub persistence: String,
-    /// A view's definition and the expressions of row security.
+    /// The view's definition, and the expressions of row security.
     pub texts: Vec<String>,
 }
 
-/// Names in whose presence a volatile function may run without being called by name.
+/// Names whose presence means that a volatile function may run without being called by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hazards {
-    /// Types, relations, functions.
+    /// Names of types, relations and functions.
     pub words: BTreeSet<String>,
     /// Operators.
     pub operators: BTreeSet<String>,
-    /// No statement is safe from this one.
+    /// Name of an object that makes every statement unsafe.
     pub anywhere: Option<String>,
 }
 
@@ -84,7 +84,7 @@ fn settings() -> Settings {
 }
 
 impl Catalogue {
-    /// Opens the session.
+    /// Opens the session and returns the catalogue.
     pub async fn connect(target: Target) -> Result<Self, PgError> {
         let client = Client::open(&target, &settings()).await?;
         let catalogue = Self::new(target);
@@ -92,7 +92,7 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// Opens the session when it is needed.
+    /// Returns a catalogue that opens its session on first use.
     pub fn new(target: Target) -> Self {
         Self {
             target,
@@ -101,12 +101,12 @@ impl Catalogue {
         }
     }
 
-    /// Forgets what may have changed.
+    /// Clears everything that may have changed.
     pub async fn forget(&self) {
         *self.hazards.lock().await = None;
     }
 
-    /// What the functions are that these calls can mean; one that nothing is known of has no row.
+    /// Looks up the functions that these calls can resolve to. An unknown function has no row.
     pub async fn functions(&self, calls: &[Call]) -> Result<Vec<Function>, PgError> {
         if calls.is_empty() {
             return Ok(Vec::new());
@@ -125,7 +125,8 @@ impl Catalogue {
         Ok((0..table.rows.len()).map(row).collect())
     }
 
-    /// What lies behind these relations, each a schema (empty: the search path) and a name, and may matter.
+    /// Looks up the relations behind these names that may matter. Each name has a schema; an empty one means the search
+    /// path.
     pub async fn relations(
         &self,
         names: &BTreeSet<(String, String)>,
@@ -149,7 +150,7 @@ impl Catalogue {
         Ok((0..table.rows.len()).map(row).collect())
     }
 
-    /// The names behind which a volatile function hides.
+    /// Returns the names that may run a volatile function implicitly.
     pub async fn hazards(&self) -> Result<Arc<Hazards>, PgError> {
         let mut known = self.hazards.lock().await;
         if let Some(hazards) = &*known {
@@ -161,8 +162,8 @@ impl Catalogue {
         Ok(hazards)
     }
 
-    /// The lines of the plan of one statement, from EXPLAIN in a read-only transaction that is rolled back.
-    /// `types` are those of its parameters as far as they are known; the plan is then the generic one.
+    /// Returns the lines of a statement's plan, from EXPLAIN in a read-only transaction that is rolled back. `types`
+    /// are the types of its parameters, as far as they are known; the plan is then the generic one.
     pub async fn plan(
         &self,
         sql: &str,
@@ -181,7 +182,7 @@ impl Catalogue {
             .await
     }
 
-    /// Asks about names as the role's own sessions look them up, which is not how this question is read.
+    /// Queries the catalogue for names as the role's own sessions resolve them; the query itself does not depend on it.
     async fn ask_about_names(&self, sql: &str, params: &[Param<'_>]) -> Result<Table, PgError> {
         self.with_session(async |client| {
             let (begun, table, ended) = join3(
@@ -195,7 +196,7 @@ impl Catalogue {
         .await
     }
 
-    /// Asks on the session, opened anew where it was lost.
+    /// Runs a query on the session; opens it again if it was lost.
     async fn with_session<T>(
         &self,
         question: impl AsyncFnOnce(&Client) -> Result<T, PgError>,
@@ -227,9 +228,8 @@ impl Catalogue {
     }
 }
 
-/// The plan of one statement, from EXPLAIN with these options in a read-only transaction that is rolled back.
-/// It is sent by the extended protocol, which takes a single statement whatever its text says. With parameters
-/// the plan is the generic one.
+/// Returns the plan of a statement, from EXPLAIN with these options in a read-only transaction that is rolled back. The
+/// extended protocol sends it, which accepts only a single statement. With parameters the plan is the generic one.
 pub async fn explain(
     client: &Client,
     options: &str,
@@ -270,8 +270,8 @@ pub async fn explain(
     .await
 }
 
-/// PREPAREs a statement under this name, does `work` with it, and leaves nothing of it: the name is forgotten in
-/// the same transaction, on the same backend.
+/// PREPAREs a statement under this name, runs `work` with it, and removes it in the same transaction, on the same
+/// backend.
 pub async fn named<T>(
     client: &Client,
     settings: &str,
@@ -286,7 +286,7 @@ pub async fn named<T>(
     )
     .await;
     if let Err(error) = begun.and(prepared) {
-        // Why it failed says more than that the session is lost, too.
+        // The reason of this failure says more than the lost session would.
         let _ = client.rollback().await;
         return Err(error);
     }
@@ -295,7 +295,7 @@ pub async fn named<T>(
     done.and_then(|done| forgotten.and(ended).map(|()| done))
 }
 
-/// WITH ORDINALITY counts from 1.
+/// Converts an ordinality, which counts from 1, to an index.
 fn position(ordinality: Option<i64>) -> usize {
     let position = ordinality.and_then(|position| usize::try_from(position - 1).ok());
     position.unwrap_or(usize::MAX)
@@ -305,7 +305,7 @@ fn hazards(table: &Table) -> Hazards {
     let mut hazards = Hazards::default();
     for row in 0..table.rows.len() {
         let name = table.get(row, "name").text().unwrap_or_default().to_owned();
-        // Such a name may have been altered on its way here.
+        // Names other than ASCII may have been altered on their way here.
         match table.get(row, "kind").text() {
             Some("operator") => {
                 hazards.operators.insert(name);
@@ -319,7 +319,7 @@ fn hazards(table: &Table) -> Hazards {
     hazards
 }
 
-/// The tokens of a text that the server wrote; `None` where it is cut off or was altered on its way.
+/// Returns the tokens of a text that the server wrote; `None` if it is truncated or was altered on its way.
 pub fn written_by_server(text: &str) -> Option<Vec<Token>> {
     let tokens = lex(text).ok()?;
     let altered = |token: &Token| token.is_name() && token.text.contains(['·', '…', '\u{fffd}']);

@@ -1,65 +1,64 @@
-//! What a statement does to its session besides its answer: transactions, and state that lives in one
-//! connection. Read from the tokens alone, so that statements the parser does not know are seen too.
+//! Effects of a statement on its session: transactions, and state that lives in one connection. They are read from the
+//! tokens alone, so that statements unknown to the parser are covered too.
 
 use super::lex::Token;
 
-/// What a statement leaves behind in its session.
+/// Effects of a statement on its session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each says something of its own, and none excludes another"
 )]
 pub struct Effects {
-    /// What it does to the transaction.
+    /// Effect on the transaction.
     pub step: Option<Step>,
-    /// It makes state that only this connection has; what.
+    /// Description of the state it creates that only this connection has.
     pub pins: Option<&'static str>,
-    /// It clears all such state (DISCARD ALL).
+    /// True if it clears all such state (DISCARD ALL).
     pub clears: bool,
-    /// It changes what others find in the catalogue, or what the planner knows.
+    /// True if it changes the catalogue for other sessions, or the planner's statistics.
     pub ddl: bool,
-    /// It lets a READ ONLY transaction write.
+    /// True if it lets a READ ONLY transaction write.
     pub upgrades: bool,
-    /// It takes no snapshot: an upgrade may still come.
+    /// True if it takes no snapshot, so that an upgrade may still follow.
     pub quiet: bool,
 }
 
 impl Effects {
-    /// It opens a transaction.
+    /// Returns true if it opens a transaction.
     pub fn begins(&self) -> bool {
         matches!(self.step, Some(Step::Begin(_)))
     }
 
-    /// It ends the transaction.
+    /// Returns true if it ends the transaction.
     pub fn ends(&self) -> bool {
         matches!(self.step, Some(Step::Commit | Step::End))
     }
 }
 
-/// What a statement does to its session's transaction.
+/// Effect of a statement on its session's transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Opens one.
+    /// Opens a transaction.
     Begin(Begin),
-    /// Ends it, and what was written is there for others (COMMIT).
+    /// Ends it and makes its writes visible (COMMIT).
     Commit,
-    /// What was written is there for others, and a transaction remains or never was (COMMIT AND CHAIN,
-    /// COMMIT PREPARED).
+    /// Makes writes visible, while a transaction remains open or was never open (COMMIT AND CHAIN, COMMIT PREPARED).
     Publish,
-    /// Ends it, and nothing is there for others (ROLLBACK, PREPARE TRANSACTION).
+    /// Ends it and makes nothing visible (ROLLBACK, PREPARE TRANSACTION).
     End,
 }
 
-/// How a transaction is opened.
+/// Options of a BEGIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Begin {
-    /// Nothing can be written in it.
+    /// True if it is READ ONLY.
     pub read_only: bool,
-    /// SERIALIZABLE, which no standby offers.
+    /// True if it is SERIALIZABLE, which no standby offers.
     pub serializable: bool,
 }
 
-/// Functions that change their session.
+/// Functions that change session state.
 const PINNING: [(&str, &str); 12] = [
     ("set_config", "a setting"),
     ("setseed", "a seed"),
@@ -71,7 +70,7 @@ const PINNING: [(&str, &str); 12] = [
         "pg_replication_origin_session_setup",
         "a replication origin",
     ),
-    // Of extensions: dblink, isn, pg_trgm.
+    // From extensions: dblink, isn, pg_trgm.
     ("dblink_connect", "a connection of dblink"),
     ("dblink_connect_u", "a connection of dblink"),
     ("dblink_open", "a cursor of dblink"),
@@ -79,7 +78,7 @@ const PINNING: [(&str, &str); 12] = [
     ("set_limit", "a setting"),
 ];
 
-/// The effects of one statement.
+/// Returns the effects of one statement.
 pub fn effects(statement: &[Token]) -> Effects {
     let word = |position: usize| {
         let token = statement.get(position).filter(|token| token.is_name());
@@ -101,7 +100,7 @@ pub fn effects(statement: &[Token]) -> Effects {
         ("set", _) => effects.pins = Some("a setting"),
         ("listen", _) => effects.pins = Some("LISTEN"),
         ("load", _) => effects.pins = Some("a loaded library"),
-        // Whatever is in them.
+        // Their content is unknown.
         ("call", _) => effects.pins = Some("what CALL may have left"),
         ("do", _) => effects.pins = Some("what DO may have left"),
         ("declare", _) if has(statement, &["with", "hold"]) => effects.pins = Some("a cursor"),
@@ -115,7 +114,7 @@ pub fn effects(statement: &[Token]) -> Effects {
             }
         }
         ("alter" | "drop" | "import" | "analyze" | "vacuum", _) => effects.ddl = true,
-        // A schema of temporary objects may be named in many ways, also within parentheses.
+        // INTO may name a schema of temporary objects in many ways, also within parentheses.
         (_, _)
             if has(statement, &["into"])
                 && (is_temporary(statement) || statement.iter().any(of_temp_schema)) =>
@@ -172,7 +171,7 @@ pub fn of_temp_schema(token: &Token) -> bool {
     token.is_name() && token.text.starts_with("pg_temp")
 }
 
-/// Returns true if the words stand in a row somewhere.
+/// Returns true if these words occur in sequence.
 pub fn has(tokens: &[Token], words: &[&str]) -> bool {
     tokens.windows(words.len()).any(|window| {
         let mut pairs = window.iter().zip(words);
@@ -185,14 +184,14 @@ fn begin(statement: &[Token]) -> Begin {
         let mut windows = statement.windows(2);
         windows.rposition(|pair| has(pair, words))
     };
-    // Said twice, the last one holds.
+    // If repeated, the last one applies.
     Begin {
         read_only: last(&["read", "only"]) > last(&["read", "write"]),
         serializable: has(statement, &["serializable"]),
     }
 }
 
-/// The state that a call in the statement leaves in the session.
+/// Returns the state that a function call in the statement leaves in the session.
 fn pinning_call(statement: &[Token]) -> Option<&'static str> {
     statement.windows(2).zip(2..).find_map(|(pair, inside)| {
         let [name, open] = pair else { return None };
@@ -206,7 +205,7 @@ fn pinning_call(statement: &[Token]) -> Option<&'static str> {
     })
 }
 
-/// Returns true if the argument list that begins here ends in `true )`.
+/// Returns true if the argument list that begins here ends with `true )`.
 fn last_argument_is_true(arguments: &[Token]) -> bool {
     let mut depth = 1;
     let mut before = None;

@@ -1,8 +1,8 @@
-//! Sends statements where the router decides, and mends what it could not know.
+//! Sends statements to the destination that the router selects, and repairs wrong decisions.
 //!
-//! The seam to the pools is [`Lanes`]: whatever gives a session of a lane. The OLAP pool's role cannot
-//! write. A statement that is refused for that (SQLSTATE 25006) outside of a transaction has done nothing:
-//! it is run once more on the primary, and counted.
+//! The interface to the pools is [`Lanes`]: a source of sessions for each lane. The OLAP pool's role cannot write. A
+//! statement refused for that (SQLSTATE 25006) outside a transaction has had no effect: it is run again on the primary,
+//! and counted.
 
 use super::{Decision, Lane, Lsn, Node, Outcome, Pool, ReplicaState, Router, Rule, Session};
 use crate::pg::{Class, Client, Param, PgError, Settings, Table, Target};
@@ -17,38 +17,39 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 /// read_only_sql_transaction
 const READ_ONLY: &str = "25006";
-/// What a standby alone says: serialization_failure, when it removed rows that a query still needed;
-/// feature_not_supported, of unlogged relations; object_not_in_prerequisite_state, of what recovery forbids.
+/// Errors that only a standby raises: serialization_failure, if it removed rows that a query still needed;
+/// feature_not_supported, for unlogged relations; object_not_in_prerequisite_state, for operations that recovery
+/// forbids.
 const STANDBY: [&str; 3] = ["40001", "0A000", "55000"];
-/// The longest wait for a replica to replay the session's last write.
+/// Maximum wait for a replica to replay the session's last write.
 pub const CATCH_UP: Duration = Duration::from_millis(20);
-/// Between two looks at how far it is.
+/// Interval between two checks of the replica's progress.
 const LOOK: Duration = Duration::from_millis(1);
-/// How long what is known of statements is kept: other sessions' DDL is not seen.
+/// Maximum age of the router's caches, which do not see other sessions' DDL.
 pub const KEPT: Duration = Duration::from_secs(60);
 
-/// Gives sessions by lane: pools, with their limits and their admission.
+/// A source of sessions by lane: pools, with their limits and their admission control.
 pub trait Lanes: Send + Sync {
-    /// A session that goes back when it is dropped. One that was dropped inside a transaction, or with state
-    /// of its session, must be cleaned (ROLLBACK, DISCARD ALL) or closed before another client gets it.
+    /// A session that is returned when it is dropped. If it was dropped inside a transaction, or with session state, it
+    /// must be cleaned (ROLLBACK, DISCARD ALL) or closed before another client gets it.
     type Held: Deref<Target = Client> + Send + Sync;
 
-    /// A session of the lane, as soon as there is one. Where a replica's cannot be had the primary is tried,
-    /// unless the error is of [`Class::Timeout`]: a queue that was too long is not to be moved elsewhere.
+    /// Returns a session of the lane as soon as one is available. If a replica's session is not available the primary
+    /// is tried, except after an error of [`Class::Timeout`]: an overload must not move to another server.
     fn take(&self, lane: Lane) -> impl Future<Output = Result<Self::Held, PgError>> + Send;
 
     /// Returns true if there is a replica.
     fn has_replica(&self) -> bool;
 }
 
-/// A new connection for every statement or transaction: for tests and small tools.
+/// Opens a new connection for every statement or transaction: for tests and small tools.
 #[derive(Clone, Debug)]
 pub struct Targets {
-    /// The primary, by a role that writes.
+    /// The primary, with a role that writes.
     pub oltp: Target,
-    /// The primary, by a role that cannot write.
+    /// The primary, with a role that cannot write.
     pub olap: Target,
-    /// The replica: OLTP and OLAP.
+    /// The replica: targets for OLTP and OLAP.
     pub replica: Option<(Target, Target)>,
 }
 
@@ -75,18 +76,18 @@ impl Lanes for Targets {
     }
 }
 
-/// What was decided how often, and mended.
+/// Totals of decisions and repairs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Statements by rule and lane.
+    /// Number of statements by rule and lane.
     pub decisions: BTreeMap<(Rule, String), u64>,
-    /// Statements that a read-only session refused, run again on the primary.
+    /// Number of statements that a read-only session refused and that were run again on the primary.
     pub misroutes: u64,
-    /// Reads that the replica could not serve, run on the primary.
+    /// Number of reads that the replica could not serve and that ran on the primary.
     pub fallbacks: u64,
 }
 
-/// Sends statements; one for all clients.
+/// Sends statements; one executor serves all clients.
 pub struct Executor<L> {
     router: Router,
     lanes: L,
@@ -95,28 +96,28 @@ pub struct Executor<L> {
     renewal: Mutex<Option<Interval>>,
 }
 
-/// One client's statements, in their order.
+/// The statements of one client, in order.
 pub struct Conversation<'a, L: Lanes> {
     executor: &'a Executor<L>,
     session: Session,
     held: Option<L::Held>,
-    /// How the open transaction began.
+    /// The statement that began the open transaction.
     begun: Option<String>,
 }
 
-/// What came of a statement.
+/// Result of a statement.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ran {
-    /// The rows.
+    /// The rows that it returned.
     pub table: Table,
-    /// Where it was to run.
+    /// The decision that selected its destination.
     pub decision: Decision,
-    /// It was run on the primary after a read-only session, or the replica, had failed it.
+    /// True if it ran on the primary after it had failed in a read-only session or on the replica.
     pub again: bool,
 }
 
 impl<L: Lanes> Executor<L> {
-    /// Sends by this router over these lanes.
+    /// Returns an executor with this router over these lanes.
     pub fn new(router: Router, lanes: L) -> Self {
         Self {
             router,
@@ -127,7 +128,7 @@ impl<L: Lanes> Executor<L> {
         }
     }
 
-    /// A new client.
+    /// Starts the conversation of a new client.
     pub fn conversation(&self) -> Conversation<'_, L> {
         Conversation {
             executor: self,
@@ -137,12 +138,12 @@ impl<L: Lanes> Executor<L> {
         }
     }
 
-    /// The router.
+    /// Returns the router.
     pub fn router(&self) -> &Router {
         &self.router
     }
 
-    /// What was decided and mended so far.
+    /// Returns the totals so far.
     pub fn counts(&self) -> Counts {
         self.counts
             .lock()
@@ -156,7 +157,7 @@ impl<L: Lanes> Executor<L> {
         }
     }
 
-    /// How far the replica is known to be; it never goes back.
+    /// Returns the replica's known progress, which never goes back.
     fn replica(&self) -> ReplicaState {
         if self.lanes.has_replica() {
             ReplicaState::Replayed(Lsn(self.replayed.load(Ordering::Relaxed)))
@@ -165,7 +166,7 @@ impl<L: Lanes> Executor<L> {
         }
     }
 
-    /// A session on the replica as soon as that has replayed `wrote`; `None` where it takes too long.
+    /// Returns a session on the replica once that has replayed `wrote`; `None` if it takes too long.
     async fn catch_up(&self, pool: Pool, wrote: Lsn) -> Option<L::Held> {
         let waiting = async {
             let node = Node::Replica;
@@ -184,7 +185,7 @@ impl<L: Lanes> Executor<L> {
         timeout(CATCH_UP, waiting).await.ok().flatten()
     }
 
-    /// Forgets what is known of statements when its time is over.
+    /// Clears the router's caches when they have expired.
     async fn renew(&self) {
         let over = self.renewal.lock().ok().is_some_and(|mut renewal| {
             let renewal = renewal.get_or_insert_with(|| {
@@ -201,17 +202,17 @@ impl<L: Lanes> Executor<L> {
 }
 
 impl<L: Lanes> Conversation<'_, L> {
-    /// What the session is tied to.
+    /// Returns the state that ties the client to a connection.
     pub fn session(&self) -> &Session {
         &self.session
     }
 
-    /// Runs a statement where it belongs. With parameters the select list must hold built-in types only;
-    /// without, cells arrive as text.
+    /// Runs a statement at its destination. With parameters the select list must contain built-in types only; without,
+    /// cells arrive as text.
     pub async fn run(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Ran, PgError> {
         let executor = self.executor;
         if self.session.holds() && self.held.is_none() {
-            // The statement before was given up while it ran.
+            // The previous statement was abandoned while it ran.
             self.session.lost();
             let why = "the connection is gone, and the transaction or the state in it";
             return Err(PgError::new(Class::Reconnect, why));
@@ -268,7 +269,7 @@ impl<L: Lanes> Conversation<'_, L> {
         })
     }
 
-    /// Begins the transaction anew on the primary: on the replica it has read nothing yet.
+    /// Restarts the transaction on the primary; it has read nothing on the replica yet.
     async fn restart(&mut self, decision: &Decision) -> Result<(), PgError> {
         self.held = None;
         self.session.lost();
@@ -288,7 +289,7 @@ impl<L: Lanes> Conversation<'_, L> {
         Ok(())
     }
 
-    /// Sends a statement and takes note of how it ended; the session is kept as long as it is needed.
+    /// Sends a statement and records its outcome; keeps the session as long as it is needed.
     async fn send(
         &mut self,
         held: L::Held,
@@ -310,7 +311,7 @@ impl<L: Lanes> Conversation<'_, L> {
             (asked.await, Ok(None))
         };
         let outcome = match &answer {
-            // No replica is known to have what was written.
+            // No replica is known to have replayed the write.
             Ok(_) if wants_lsn => Outcome::Done(lsn.ok().flatten().or(Some(Lsn::UNKNOWN))),
             Ok(_) => Outcome::Done(None),
             Err(error) if error.session_survives() => Outcome::Failed(error.code()),
@@ -333,7 +334,7 @@ impl<L: Lanes> Conversation<'_, L> {
         answer
     }
 
-    /// Where a statement that failed is to be run once more, if anywhere.
+    /// Returns the destination at which to repeat a failed statement, if there is one.
     fn elsewhere(&self, error: &PgError, decision: &Decision) -> Option<Decision> {
         let reader = decision.node == Node::Replica || decision.pool == Pool::Olap;
         if !reader || self.session.holds() || decision.rule == Rule::InTransaction {
@@ -357,14 +358,14 @@ impl<L: Lanes> Conversation<'_, L> {
     }
 }
 
-/// The position of the log behind everything that was committed on this session.
+/// Returns the log position after everything that was committed on this session.
 async fn insert_lsn(client: &Client) -> Result<Option<Lsn>, PgError> {
     let sql = "SELECT pg_catalog.pg_current_wal_insert_lsn()::text AS lsn";
     let table = client.query(sql, &[]).await?;
     Ok(table.first("lsn").text().and_then(|text| text.parse().ok()))
 }
 
-/// How far the server of this session has replayed the log.
+/// Returns the replay progress of this session's server.
 pub async fn replica_state(client: &Client) -> Result<ReplicaState, PgError> {
     let sql = "SELECT pg_catalog.pg_is_in_recovery() AS standby, \
                pg_catalog.pg_last_wal_replay_lsn()::text AS replayed";
@@ -375,7 +376,7 @@ pub async fn replica_state(client: &Client) -> Result<ReplicaState, PgError> {
         .and_then(|text| text.parse().ok());
     Ok(match (table.first("standby").is_true(), replayed) {
         (true, Some(replayed)) => ReplicaState::Replayed(replayed),
-        // It was promoted: it is a primary now, and perhaps not this one's copy any more.
+        // It was promoted: it is a primary now, and may no longer be a copy of this one.
         _ => ReplicaState::Unavailable,
     })
 }

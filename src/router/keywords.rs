@@ -1,11 +1,11 @@
-//! The case study's router, kept as the counter-example: it looks for words in the text.
+//! The case study's router, kept for comparison: it looks for keywords in the text.
 
 use super::{Lane, Node, Pool};
 
-/// What it takes for the mark of analytics.
+/// The keywords that it takes for signs of analytics.
 pub const KEYWORDS: [&str; 5] = ["sum(", "avg(", "group by", "having", "count(*)"];
 
-/// Where it sends a statement: analytics to the replica, all else to the primary.
+/// Returns its decision: analytics to the replica, everything else to the primary.
 pub fn route(sql: &str) -> Lane {
     let lower = sql.to_lowercase();
     if KEYWORDS.iter().any(|keyword| lower.contains(keyword)) {

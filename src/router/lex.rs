@@ -1,23 +1,22 @@
-//! PostgreSQL's own lexical rules (src/backend/parser/scan.l): where a comment ends, what a literal is,
-//! what a name folds to. The parser and the caches work on what this finds, never on the text itself,
-//! so that nothing can hide in a comment or a literal that PostgreSQL reads otherwise. What is doubtful
-//! is an error, and goes to the primary.
+//! PostgreSQL's own lexical rules (src/backend/parser/scan.l): the extent of comments, literals and names. The parser
+//! and the caches work on these tokens, never on the text itself, so that nothing can hide in a comment or literal that
+//! PostgreSQL reads differently. Ambiguous text is an error, and goes to the primary.
 
-/// The longest name in bytes; PostgreSQL cuts off the rest.
+/// Maximum length of a name in bytes; PostgreSQL truncates longer ones.
 const NAME_BYTES: usize = 63;
 /// Characters that operators are made of.
 const OPERATOR: &str = "~!@#^&|`?+-*/%<>=";
-/// An operator of several characters may end in + or - only if it holds one of these.
+/// An operator of several characters may end in + or - only if it contains one of these.
 const KEEPS_SIGN: &str = "~!@#^&|`?%";
 
-/// What a token is.
+/// Kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A keyword or an unquoted name, folded to lower case.
     Word,
     /// A quoted name.
     Quoted,
-    /// A string literal of any notation; without its content.
+    /// A string literal in any notation, possibly without its content.
     Text,
     /// A number.
     Number,
@@ -29,16 +28,16 @@ pub enum Kind {
     Sign,
 }
 
-/// A piece of a statement.
+/// A token of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// What it is.
+    /// Kind of the token.
     pub kind: Kind,
-    /// Folded name, operator, sign or number; of literals the text as it was written.
+    /// Folded name, operator, sign or number; for literals the text as written.
     pub text: String,
-    /// Where it begins, in bytes.
+    /// Byte offset of its start.
     pub start: usize,
-    /// Where it ends, in bytes.
+    /// Byte offset of its end.
     pub end: usize,
 }
 
@@ -63,13 +62,13 @@ impl Token {
     }
 }
 
-/// The tokens of a text, without comments; or why it cannot be read for certain.
+/// Splits a text into tokens, without comments. Returns an error if the text is ambiguous or invalid.
 pub fn lex(sql: &str) -> Result<Vec<Token>, &'static str> {
     let (tokens, wrong) = lex_from(sql, 0);
     wrong.map_or(Ok(tokens), |(_, why)| Err(why))
 }
 
-/// The tokens from here on; and where it went wrong and why, if it did.
+/// Returns the tokens from offset `from` on, and the offset and reason of the error if there is one.
 pub(super) fn lex_from(sql: &str, from: usize) -> (Vec<Token>, Option<(usize, &'static str)>) {
     let mut lexer = Lexer { sql, at: from };
     let mut tokens = Vec::new();
@@ -103,7 +102,7 @@ impl<'a> Lexer<'a> {
         Some(next)
     }
 
-    /// Goes on while `wanted`; what was passed.
+    /// Advances while `wanted` holds, and returns the text passed.
     fn take_while(&mut self, wanted: impl Fn(char) -> bool) -> &'a str {
         let rest = self.rest();
         let length = rest.find(|c| !wanted(c)).unwrap_or(rest.len());
@@ -153,7 +152,7 @@ impl<'a> Lexer<'a> {
         }))
     }
 
-    /// Blanks and comments; whether there was a line's end.
+    /// Skips whitespace and comments; returns true if they include a line end.
     fn skip_blanks(&mut self) -> Result<bool, &'static str> {
         let from = self.at;
         loop {
@@ -169,7 +168,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Block comments nest.
+    /// Skips a block comment; these nest.
     fn block_comment(&mut self) -> Result<(), &'static str> {
         let mut depth = 0_u32;
         loop {
@@ -189,7 +188,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// A literal in single quotes, with those on following lines that continue it.
+    /// Reads a literal in single quotes, with its continuations on the following lines.
     fn literal(&mut self, escapes: bool) -> Result<(Kind, String), &'static str> {
         let start = self.at;
         let mut end;
@@ -203,18 +202,18 @@ impl<'a> Lexer<'a> {
         }
         self.at = end;
         let text = self.sql.get(start..end).unwrap_or_default();
-        // E'\x' and '\x' are not alike.
+        // E'\x' and '\x' differ.
         let mark = if escapes { "e" } else { "" };
         Ok((Kind::Text, format!("{mark}{text}")))
     }
 
-    /// Goes behind the closing quote.
+    /// Advances past the closing quote.
     fn quoted_text(&mut self, escapes: bool) -> Result<(), &'static str> {
         let mut before = ' ';
         while let Some(c) = self.bump() {
             if c == '\'' {
                 if !escapes && before == '\\' {
-                    // With standard_conforming_strings off the literal would go on here.
+                    // With standard_conforming_strings off the literal would continue here.
                     return Err("a backslash stands before a quote");
                 }
                 if self.peek() != Some('\'') {
@@ -233,7 +232,7 @@ impl<'a> Lexer<'a> {
         self.between_quotes().map(cut)
     }
 
-    /// A name or literal with Unicode escapes, and the character that begins them where that is said behind it.
+    /// Reads a name or literal with Unicode escapes, and the UESCAPE clause after it if there is one.
     fn with_unicode(&mut self) -> Result<(Kind, String), &'static str> {
         let start = self.at;
         self.bump();
@@ -253,7 +252,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// The character of UESCAPE '!', where that follows.
+    /// Reads the character of a UESCAPE '!' clause, if one follows.
     fn uescape(&mut self) -> Result<char, &'static str> {
         let before = self.at;
         self.skip_blanks()?;
@@ -293,7 +292,7 @@ impl<'a> Lexer<'a> {
         Err("a quoted name has no end")
     }
 
-    /// A parameter, or a literal between two tags.
+    /// Reads a parameter or a dollar-quoted literal.
     fn dollar(&mut self) -> Result<(Kind, String), &'static str> {
         let start = self.at;
         self.bump();
@@ -340,7 +339,7 @@ impl<'a> Lexer<'a> {
             }
         }
         if self.peek().is_some_and(begins_name) {
-            // 0xFF, 1_000: another number before PostgreSQL 16 than from there on.
+            // 0xFF, 1_000: PostgreSQL 16 and later read these differently from earlier versions.
             return Err("a number is followed by a letter");
         }
         Ok(self.sql.get(start..self.at).unwrap_or_default().to_owned())
@@ -359,7 +358,7 @@ impl<'a> Lexer<'a> {
     fn operator(&mut self) -> String {
         let from = self.at;
         let run = self.take_while(|c| OPERATOR.contains(c));
-        // A comment may begin right behind an operator.
+        // A comment may begin directly after an operator.
         let comment = ["--", "/*"].into_iter().filter_map(|mark| run.find(mark));
         let mut operator = run
             .get(..comment.min().unwrap_or(run.len()))
@@ -375,7 +374,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// A name without its Unicode escapes: four hexadecimal digits, or a plus sign and six, behind `escape`.
+/// Resolves the Unicode escapes of a name: `escape` followed by four hexadecimal digits, or by a plus sign and six.
 fn unescaped(name: &str, escape: char) -> Result<String, &'static str> {
     let wrong = "a Unicode escape is no character";
     let mut plain = String::with_capacity(name.len());
@@ -394,7 +393,7 @@ fn unescaped(name: &str, escape: char) -> Result<String, &'static str> {
             .get(..length)
             .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
         let code = code.and_then(|code| u32::from_str_radix(code, 16).ok());
-        // Half of a pair is refused, too.
+        // An unpaired surrogate is rejected, too.
         plain.push(
             code.and_then(char::from_u32)
                 .filter(|c| *c != '\0')
@@ -413,7 +412,7 @@ fn continues_name(c: char) -> bool {
     begins_name(c) || c.is_ascii_digit() || c == '$'
 }
 
-/// As PostgreSQL truncates names that are too long.
+/// Truncates a name that is too long, as PostgreSQL does.
 fn cut(mut name: String) -> String {
     if name.len() > NAME_BYTES {
         let end = (0..=NAME_BYTES)
@@ -578,7 +577,7 @@ mod tests {
         fn anything_is_read_or_refused(sql in "[a-zé0-9 '\"$/*;()\\\\e.\n\r+:@-]{0,60}") {
             if let Ok(tokens) = lex(&sql) {
                 let text = canonical(&tokens, Mask::All);
-                // What is canonical is read as what it was made from, but for literals left out.
+                // The canonical text reads the same as the original, except for the literals left out.
                 let again = canonical(&lex(&text).unwrap(), Mask::All);
                 prop_assert_eq!(text, again);
                 for token in &tokens {

@@ -1,22 +1,23 @@
-//! What a text names that PostgreSQL may run: functions called, columns that may be functions, relations,
-//! operators, types. Read from the tokens, so that no corner of the grammar is left out; a name too many does no harm.
+//! Collects the names in a text that PostgreSQL may run code for: functions called, columns that may be functions,
+//! relations, operators, types. They are read from the tokens, so that every construct of the grammar is covered; a
+//! superfluous name does no harm.
 
 use super::lex::{Kind, Token};
 use std::collections::BTreeSet;
 
-/// Operators that are also meant by keywords and clauses: IN, LIKE, DISTINCT, GROUP BY, USING, CASE, …
+/// Operators that keywords and clauses imply: IN, LIKE, DISTINCT, GROUP BY, USING, CASE, …
 const IMPLIED: [&str; 11] = [
     "=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~",
 ];
 
-/// A function as it is called.
+/// A function call.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Call {
-    /// The schema; empty where the search path decides.
+    /// The schema; empty if the search path decides.
     pub schema: String,
-    /// The name.
+    /// Name of the function.
     pub name: String,
-    /// Written like a column, without parentheses: `row.function`.
+    /// True if it is written like a column, without parentheses: `row.function`.
     pub column_like: bool,
 }
 
@@ -29,12 +30,12 @@ impl std::fmt::Display for Call {
     }
 }
 
-/// The names of one or several texts.
+/// The names in one or several texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    /// Functions called.
+    /// Functions that are called.
     pub calls: BTreeSet<Call>,
-    /// What may be a relation: schema, or nothing where the search path decides, and name.
+    /// Names that may be relations: schema, empty if the search path decides, and name.
     pub relations: BTreeSet<(String, String)>,
     /// Operators.
     pub operators: BTreeSet<String>,
@@ -43,7 +44,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Adds the names of a text.
+    /// Adds the names in a text.
     pub fn add(&mut self, tokens: &[Token]) {
         for (position, token) in tokens.iter().enumerate() {
             if token.kind == Kind::Operator {
@@ -76,13 +77,13 @@ impl Names {
         }
     }
 
-    /// All operators that are written or meant.
+    /// Returns all operators that are written or implied.
     pub fn all_operators(&self) -> Vec<String> {
         let implied = IMPLIED.iter().map(|symbol| (*symbol).to_owned());
         implied.chain(self.operators.iter().cloned()).collect()
     }
 
-    /// Returns true if an operator is written or meant.
+    /// Returns true if an operator is written or implied.
     pub fn has_operator(&self, symbol: &str) -> bool {
         IMPLIED.contains(&symbol) || self.operators.contains(symbol)
     }

@@ -1,4 +1,4 @@
-//! Why a query that looks like a read is none for a replica: what its names stand for.
+//! Finds reasons against running a query on a replica although it looks like a read, in the objects that it names.
 
 use super::Rule;
 use super::builtin::{self, Nature};
@@ -9,19 +9,19 @@ use super::names::{Call, Names};
 use super::structure::Structure;
 use crate::pg::PgError;
 
-/// Why a statement is for the primary.
+/// Reason why a statement must run on the primary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Objection {
     /// The rule.
     pub rule: Rule,
-    /// The function, relation or word it is about.
+    /// The function, relation or word that it concerns.
     pub culprit: Option<String>,
-    /// The reason, a clause.
+    /// The reason, as a clause.
     pub reason: String,
 }
 
 impl Objection {
-    /// An objection to something by name.
+    /// Builds an objection to an object.
     pub fn to(rule: Rule, culprit: impl Into<String>, reason: impl Into<String>) -> Self {
         Self {
             rule,
@@ -30,7 +30,7 @@ impl Objection {
         }
     }
 
-    /// An objection to the statement as a whole.
+    /// Builds an objection to the statement as a whole.
     pub fn new(rule: Rule, reason: impl Into<String>) -> Self {
         Self {
             rule,
@@ -40,7 +40,7 @@ impl Objection {
     }
 }
 
-/// Asking for a setting by a function, as SHOW does: which one it is must be seen.
+/// Objects to reading a setting by a function, as with SHOW, unless the setting is known to be harmless.
 pub fn to_settings(tokens: &[Token]) -> Option<Objection> {
     let calls = (0..tokens.len()).filter_map(|at| match tokens.get(at..at + 2) {
         Some([name, open]) if name.is_name() && name.text == "current_setting" => open
@@ -61,8 +61,8 @@ pub fn to_settings(tokens: &[Token]) -> Option<Objection> {
     ))
 }
 
-/// Returns true if the first argument is a literal, as a client or as the server writes it, and names a setting that says the
-/// same on every server.
+/// Returns true if the first argument is a literal, in a client's or the server's notation, and names a setting that
+/// has the same value on every server.
 fn is_harmless_setting(arguments: &[Token]) -> bool {
     let [setting, rest @ ..] = arguments else {
         return false;
@@ -85,7 +85,7 @@ fn is_harmless_setting(arguments: &[Token]) -> bool {
     name.bytes().all(plain) && !builtin::tells_servers_apart(&name.to_ascii_lowercase())
 }
 
-/// Looks up all that the query names, which goes into `known`; the first objection, if there is one.
+/// Looks up all names of a query and adds them to `known`. Returns the first objection, if there is one.
 pub async fn find(
     catalogue: &Catalogue,
     tokens: &[Token],
@@ -120,7 +120,7 @@ pub async fn find(
     Ok(to_functions(&calls, &functions))
 }
 
-/// The same for the names of a plan; those that are known already are fine.
+/// Looks up the names of a plan; accepts those in `known`.
 pub async fn find_in_plan(
     catalogue: &Catalogue,
     plan: &Names,
@@ -134,7 +134,7 @@ pub async fn find_in_plan(
     Ok(to_functions(&calls, &functions))
 }
 
-/// Without a server: what is not PostgreSQL's own everyday function may write.
+/// Objects, without asking a server, to functions that are not PostgreSQL's own everyday ones: they may write.
 pub fn offline(structure: &Structure) -> Option<Objection> {
     let everyday = |parts: &Vec<String>| match parts.as_slice() {
         [name] => builtin::is_everyday(name),

@@ -1,9 +1,9 @@
-//! PostgreSQL's grammar where the parser does not know it: clauses that name columns only are left out, and calls in
-//! words of their own become calls with commas. What is left reads and writes the same.
+//! Simplifies grammar that the parser does not support: drops clauses that only name columns, and rewrites calls with
+//! keywords as calls with commas. The result reads and writes the same.
 
 use super::lex::{Kind, Token};
 
-/// The statement for the parser.
+/// Returns the statement in the form that the parser reads.
 pub(super) fn plain(tokens: &[Token]) -> Vec<Token> {
     let mut plain = Vec::with_capacity(tokens.len());
     let mut calls: Vec<Call> = Vec::new();
@@ -51,7 +51,7 @@ pub(super) fn plain(tokens: &[Token]) -> Vec<Token> {
     plain
 }
 
-/// A call whose arguments are not only separated by commas.
+/// Kind of a call by its separators, which are not only commas.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Call {
     /// OVERLAY (a PLACING b FROM c FOR d)
@@ -63,7 +63,7 @@ enum Call {
     Other,
 }
 
-/// What becomes of a word in a call.
+/// Treatment of a word in a call.
 enum Word {
     Kept,
     Comma,
@@ -105,14 +105,14 @@ impl Call {
     }
 }
 
-/// How many tokens of a clause begin here that names columns only.
+/// Returns the number of tokens of a clause that begins here and only names columns.
 fn left_out(before: Option<&Token>, rest: &[Token]) -> Option<usize> {
     let before = before?;
     let words = |wanted: &[&str]| {
         let mut pairs = wanted.iter().enumerate();
         pairs.all(|(at, word)| rest.get(at).is_some_and(|token| token.is_word(word)))
     };
-    // The end of a window's frame.
+    // The exclusion of a window frame.
     if ["row", "preceding", "following"]
         .iter()
         .any(|word| before.is_word(word))
@@ -134,7 +134,7 @@ fn left_out(before: Option<&Token>, rest: &[Token]) -> Option<usize> {
     if !before.is_sign(")") {
         return None;
     }
-    // Behind a common table expression.
+    // A clause after a common table expression.
     let search =
         words(&["search", "depth", "first", "by"]) || words(&["search", "breadth", "first", "by"]);
     if search {
@@ -148,7 +148,7 @@ fn left_out(before: Option<&Token>, rest: &[Token]) -> Option<usize> {
         }
         end += 2;
         if rest.get(end)?.is_word("to") {
-            // Constants.
+            // The constants.
             while !rest.get(end)?.is_word("using") {
                 let token = rest.get(end)?;
                 let constant = matches!(token.kind, Kind::Text | Kind::Number)
@@ -167,7 +167,7 @@ fn left_out(before: Option<&Token>, rest: &[Token]) -> Option<usize> {
     None
 }
 
-/// Where a list of columns ends that begins here.
+/// Returns the end of the list of columns that begins here.
 fn columns(rest: &[Token], from: usize) -> Option<usize> {
     let mut at = from;
     loop {
@@ -182,7 +182,7 @@ fn columns(rest: &[Token], from: usize) -> Option<usize> {
     }
 }
 
-/// Returns true if what was read ends in USING and a list of columns.
+/// Returns true if the tokens so far end with USING and a list of columns.
 fn closes_using(plain: &[Token]) -> bool {
     let mut back = plain.iter().rev().skip(1);
     let open = back.find(|token| !(token.is_name() || token.is_sign(",")));

@@ -1,23 +1,23 @@
-//! The plan of a statement as EXPLAIN (VERBOSE) writes it: PostgreSQL's own reading of the statement,
-//! with views, policies and inlined functions spelled out.
+//! Reads the plan of a statement as EXPLAIN (VERBOSE) prints it: PostgreSQL's own reading of the statement, with views,
+//! policies and inlined functions expanded.
 
 use super::catalogue::written_by_server;
 use super::names::Names;
 
-/// What a plan says.
+/// Facts from a plan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// The planner's estimate of the whole, in its units of cost.
+    /// The planner's estimate of the total, in its cost units.
     pub cost: f64,
-    /// What its expressions name.
+    /// The names in its expressions.
     pub names: Names,
-    /// A step that is not for a read-only server, as the plan calls it.
+    /// A step that a read-only server cannot run, as the plan calls it.
     pub forbidden: Option<String>,
 }
 
-/// Begins what a step of the plan is followed by.
+/// Start of the figures after the name of a step.
 const COST: &str = "(cost=";
-/// Steps that write, lock rows, or ask another server.
+/// Steps that write, lock rows, or access another server.
 const FORBIDDEN: [&str; 7] = [
     "Insert on",
     "Update on",
@@ -28,7 +28,7 @@ const FORBIDDEN: [&str; 7] = [
     "Async Foreign ",
 ];
 
-/// Reads a plan; `None` where it is not one, or cannot be read for certain.
+/// Parses a plan; `None` if it is not one, or is ambiguous.
 pub fn read(lines: &[String]) -> Option<Plan> {
     let (_, figures) = lines.first()?.rsplit_once(COST)?;
     let (_, after) = figures.split_once("..")?;
@@ -50,7 +50,7 @@ pub fn read(lines: &[String]) -> Option<Plan> {
         };
         plan.names.add(&written_by_server(text)?);
     }
-    // In a plan a call is always written as one.
+    // In a plan every function call has parentheses.
     plan.names.calls.retain(|call| !call.column_like);
     Some(plan)
 }

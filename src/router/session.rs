@@ -1,5 +1,5 @@
-//! What a client's session ties its statements to: an open transaction, state that only one connection
-//! has, and its own last write.
+//! State that ties a client's statements to a connection or a server: an open transaction, session state that lives in
+//! one connection, and its own last write.
 
 use super::effect::{Effects, Step};
 use super::{Decision, Lane, Node, Pool};
@@ -12,7 +12,7 @@ use std::str::FromStr;
 pub struct Lsn(pub u64);
 
 impl Lsn {
-    /// Behind everything: it is not known how far the log went, and no replica will do.
+    /// A position after all others: the actual one is not known, and no replica will do.
     pub const UNKNOWN: Self = Self(u64::MAX);
 }
 
@@ -41,70 +41,70 @@ impl Serialize for Lsn {
     }
 }
 
-/// What is known of the replica.
+/// Known state of the replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplicaState {
     /// There is none.
     Absent,
-    /// There is one, and it does not answer, or is no standby any more.
+    /// There is one, but it does not respond, or is no longer a standby.
     Unavailable,
-    /// It has replayed the log up to here, at least.
+    /// It has replayed the log at least up to this position.
     Replayed(Lsn),
-    /// It is taken to have replayed everything.
+    /// It is assumed to have replayed everything.
     Current,
 }
 
-/// A client's session, as far as routing is concerned.
+/// The routing state of a client's session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Session {
     transaction: Option<Lane>,
     pinned: Option<&'static str>,
     wrote: Option<Lsn>,
-    /// The open transaction has read nothing yet.
+    /// True if the open transaction has read nothing yet.
     fresh: bool,
 }
 
-/// How a statement that was sent ended.
+/// Outcome of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome<'a> {
-    /// Well; with the position of the log behind it where [`Session::wants_lsn`] asked for one.
+    /// Success, with the log position after it if [`Session::wants_lsn`] asked for one.
     Done(Option<Lsn>),
-    /// With this SQLSTATE.
+    /// Failure with this SQLSTATE.
     Failed(&'a str),
-    /// Nobody knows: the connection went, and with it the transaction and all state. With the position that
-    /// a replica must have reached for the outcome to be read there.
+    /// Unknown, because the connection was lost, and with it the transaction and all session state. Holds the position
+    /// that a replica must reach before the outcome can be read there.
     Lost(Option<Lsn>),
 }
 
 impl Session {
-    /// Where the open transaction runs.
+    /// Returns the lane of the open transaction.
     pub fn transaction(&self) -> Option<Lane> {
         self.transaction
     }
 
-    /// What ties the session to its connection on the primary.
+    /// Returns a description of the state that ties the session to its connection on the primary.
     pub fn pinned(&self) -> Option<&'static str> {
         self.pinned
     }
 
-    /// Returns true if the open transaction can still begin anew elsewhere: it is on a replica, and has read nothing yet.
+    /// Returns true if the open transaction can be restarted elsewhere: it is on a replica, and has read nothing yet.
     pub fn may_restart(&self) -> bool {
         let on_replica = |lane: Lane| lane.node == Node::Replica;
         self.fresh && self.transaction.is_some_and(on_replica)
     }
 
-    /// The position of the session's last write: what it reads must be no older.
+    /// Returns the position of the session's last write, which its reads must include.
     pub fn wrote(&self) -> Option<Lsn> {
         self.wrote
     }
 
-    /// Returns true if the session needs the connection it has.
+    /// Returns true if the session needs its current connection.
     pub fn holds(&self) -> bool {
         self.transaction.is_some() || self.pinned.is_some()
     }
 
-    /// Returns true if the position of the log is to be asked (`pg_current_wal_insert_lsn()`: the commit itself may
-    /// not be written out yet) behind this statement, on the same connection.
+    /// Returns true if the log position must be queried after this statement on the same connection. The query is
+    /// `pg_current_wal_insert_lsn()`, because the commit itself may not be written out yet.
     pub fn wants_lsn(&self, decision: &Decision) -> bool {
         let lane = decision.lane();
         if lane.node != Node::Primary || lane.pool != Pool::Oltp {
@@ -119,7 +119,7 @@ impl Session {
             || (self.transaction.is_none() && !begins && !decision.only_reads)
     }
 
-    /// Takes note of a statement that was sent where it was decided.
+    /// Updates the state after a statement ran at its destination.
     pub fn settle(&mut self, decision: &Decision, outcome: Outcome<'_>) {
         let lane = decision.lane();
         if decision.restarts {
@@ -133,20 +133,20 @@ impl Session {
                 for effect in effects {
                     self.apply(effect, lane);
                 }
-                // A later position is behind all earlier ones, and tells where an unknown one was.
+                // A later position is after all earlier ones, and replaces an unknown one.
                 self.wrote = lsn.or(self.wrote);
             }
             (Outcome::Lost(lsn), _) => {
                 self.lost();
                 self.wrote = lsn.or(self.wrote);
             }
-            // A COMMIT that fails has ended the transaction, unless it was not understood (class 42).
+            // A COMMIT that fails has ended the transaction, unless it was not understood (SQLSTATE class 42).
             (Outcome::Failed(code), [effect]) => {
                 if effect.ends() && !code.starts_with("42") {
                     self.transaction = None;
                 }
             }
-            // Some of them may have been carried out.
+            // Some of the statements may have been executed.
             (Outcome::Failed(_), effects) => {
                 for effect in effects {
                     if effect.begins() {
@@ -158,7 +158,8 @@ impl Session {
         }
     }
 
-    /// The connection is gone, and with it the transaction and all state; the writes remain.
+    /// Records the loss of the connection, and with it of the transaction and all session state; the last write stays
+    /// known.
     pub fn lost(&mut self) {
         self.transaction = None;
         self.pinned = None;
@@ -175,7 +176,7 @@ impl Session {
         if effect.clears {
             self.pinned = None;
         }
-        // On a replica the state is lost with the transaction it was made in.
+        // On a replica the state ends with the transaction that created it.
         if lane.node == Node::Primary {
             self.pinned = self.pinned.or(effect.pins);
         }

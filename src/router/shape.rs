@@ -1,15 +1,15 @@
-//! Statements of a text, and their canonical form.
+//! Splits a text into statements, and writes their canonical form.
 
 use super::lex::{Kind, Token, lex_from};
 use std::fmt::Write as _;
 
-/// The statements of a text: the semicolons between them are left out, and empty ones.
+/// Returns the statements of a text, without the semicolons between them and without empty ones.
 pub fn statements(tokens: &[Token]) -> Vec<&[Token]> {
     let body = tokens
         .windows(2)
         .any(|pair| matches!(pair, [a, b] if a.is_word("begin") && b.is_word("atomic")));
     if body {
-        // The body of a function in SQL's own notation holds semicolons; nothing that reads has one.
+        // A function body in standard SQL contains semicolons; no statement that reads has one.
         return vec![tokens];
     }
     let mut depth = 0_i32;
@@ -20,7 +20,7 @@ pub fn statements(tokens: &[Token]) -> Vec<&[Token]> {
     parts.filter(|part| !part.is_empty()).collect()
 }
 
-/// The statements of a text, as they were written. One that cannot be read is taken to end with the next semicolon.
+/// Splits a text into its statements, as written. One that cannot be read is assumed to end with the next semicolon.
 pub fn split(sql: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut from = 0;
@@ -53,20 +53,20 @@ pub fn split(sql: &str) -> Vec<&str> {
     }
 }
 
-/// Which literals of a statement are left out of its canonical text.
+/// Literals of a statement that are left out of its canonical text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mask {
-    /// All: the structure remains.
+    /// All literals; only the structure remains.
     All,
-    /// Those that are compared for equality. Which one it is hardly changes the cost of a plan, while
-    /// the ends of a range or a LIMIT decide it.
+    /// Literals compared for equality. Their values hardly change the cost of a plan, while the bounds of a range or a
+    /// LIMIT determine it.
     Equality,
 }
 
-/// The protocol's limit of parameters.
+/// Maximum number of parameters in the protocol.
 const PARAMS: usize = 65_535;
 
-/// How many parameters a statement has: the highest of their numbers.
+/// Returns the number of a statement's parameters: the highest parameter number.
 pub fn params(tokens: &[Token]) -> Result<usize, String> {
     let params = tokens.iter().filter(|token| token.kind == Kind::Param);
     let number = |token: &Token| token.text.parse().unwrap_or(usize::MAX);
@@ -77,8 +77,8 @@ pub fn params(tokens: &[Token]) -> Result<usize, String> {
     Ok(params)
 }
 
-/// The statement in one line, without comments, in one notation. What is masked becomes `''` or 0. With
-/// [`Mask::All`] it is for the parser, too, which does not know ONLY before a name: that is left out.
+/// Returns the statement on one line, without comments, in a uniform notation. Masked literals become `''` or 0. With
+/// [`Mask::All`] the text is also for the parser, which does not support ONLY before a name, so ONLY is left out.
 pub fn canonical(tokens: &[Token], mask: Mask) -> String {
     let mut text = String::new();
     let mut lists = Vec::new();
@@ -97,7 +97,7 @@ pub fn canonical(tokens: &[Token], mask: Mask) -> String {
         if mask == Mask::All && token.is_word("only") && named && !of_rows {
             continue;
         }
-        // Of a long list of literals one is as good as all of them.
+        // One literal stands for a list of literals.
         let repeated = mask == Mask::All
             && token.is_literal()
             && matches!(before, [Some(one), Some(comma)] if one.is_literal() && comma.is_sign(","));

@@ -1,6 +1,6 @@
-//! What a query is, from its syntax tree: whether it only reads, and what it looks like
-//! where no planner can be asked. What it names is not read here but from its tokens ([`super::names`]): the
-//! parser takes `FROM ONLY (t)` for a function.
+//! Analyses the syntax tree of a query: does it only read, and is it analytic? The latter is used if no planner can be
+//! asked. Names are not taken from the tree but from the tokens ([`super::names`]): the parser takes `FROM ONLY (t)`
+//! for a function.
 
 use super::lex::Token;
 use super::plain::plain;
@@ -13,37 +13,37 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 use std::ops::ControlFlow;
 
-/// What the syntax tree says.
+/// Facts from the syntax tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Structure {
-    /// Functions, by their parts, folded. Not all: what is called in less usual ways is missing.
+    /// Names of functions, in parts, folded. Incomplete: calls in less usual notation are missing.
     pub functions: Vec<Vec<String>>,
-    /// It reads from relations, or from what looks like one.
+    /// True if it reads from relations, or from something that looks like one.
     pub has_relations: bool,
-    /// Why it does not only read.
+    /// Reason why it does not only read.
     pub harm: Option<Harm>,
-    /// It sorts, groups or joins, or takes a whole relation.
+    /// True if it sorts, groups or joins, or reads a whole relation.
     pub heavy: bool,
-    /// A column is compared with a constant for equality.
+    /// True if a column is compared with a constant for equality.
     pub pointed: bool,
 }
 
-/// Why a query does not only read.
+/// Reason why a query does not only read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Harm {
-    /// INSERT, UPDATE, DELETE or MERGE inside.
+    /// It contains INSERT, UPDATE, DELETE or MERGE.
     Modifies,
-    /// FOR UPDATE, FOR SHARE and their kin.
+    /// It contains FOR UPDATE, FOR SHARE or a similar clause.
     Locks,
-    /// SELECT INTO makes a table.
+    /// It is SELECT INTO, which creates a table.
     MakesTable,
 }
 
-/// The most tokens of a statement that is parsed; longer ones go to the primary.
+/// Maximum number of tokens in a statement that is parsed; longer ones go to the primary.
 pub const TOKENS: usize = 20_000;
-/// Stack for the parser's fifty levels of parentheses, in bytes: more than a runtime's threads have.
+/// Stack for the parser's fifty levels of parentheses, in bytes: more than the threads of a runtime have.
 const STACK: usize = 32 * 1024 * 1024;
-/// Stack for each token, in bytes: a chain of operators makes a tree as deep as it is long.
+/// Stack per token, in bytes: a chain of operators makes a tree as deep as it is long.
 const STACK_PER_TOKEN: usize = 16 * 1024;
 
 /// Parses one query.
@@ -65,7 +65,7 @@ pub fn structure(query: &[Token]) -> Result<Structure, String> {
 }
 
 fn parse(canonical: &str) -> Result<Structure, String> {
-    // The parser knows two of the four row locks, and TABLE inside of a query only.
+    // The parser supports two of the four row locks, and TABLE only inside a query.
     let mut text = canonical
         .replace(" for no key update", " for update")
         .replace(" for key share", " for share");
@@ -179,7 +179,7 @@ impl Visitor for Reader {
     }
 }
 
-/// The parts of a name; the canonical text has unquoted ones folded already.
+/// Returns the parts of a name; unquoted ones are already folded in the canonical text.
 fn parts(name: &ObjectName) -> Vec<String> {
     let part = |part: &ObjectNamePart| match part {
         ObjectNamePart::Identifier(ident) => ident.value.clone(),
@@ -213,7 +213,7 @@ mod tests {
             "select xmlelement(name a, xmlattributes(b as c, d), 'x', xmlforest(e as f, g)), xmlpi(name php, 'x') from t",
             "select U&'d\\0061t' uescape '!', U&\"d!0061t!+000061\" uescape '!' from t",
         ] {
-            // A join with two conditions is none.
+            // A join with two conditions is invalid.
             if sql.contains("on true") {
                 assert!(of(sql).is_err());
                 continue;
@@ -269,7 +269,7 @@ mod tests {
                 Harm::MakesTable,
             ),
         ] {
-            // What the parser does not know goes to the primary as well.
+            // A statement that the parser does not support goes to the primary, too.
             assert!(
                 of(sql).is_err() || of(sql).unwrap().harm == Some(harm),
                 "{sql}"

@@ -1,16 +1,16 @@
-//! Sixteen statements for a shop, and where they belong: fourteen of them a router of keywords sends
-//! astray, six of these to the harm of the data or of other sessions.
+//! Sixteen statements for a shop, with their right destinations. A keyword router sends fourteen of them to the wrong
+//! one, and six of these would harm data or other sessions.
 
 use super::{Decision, Lane, Node, Pool, Rule, keywords};
 
-/// A statement and where it belongs, on a shop with orders in it.
+/// A statement and its right destination, in a shop that has orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trap {
     /// The statement, for the schema of `htap-top init`.
     pub sql: &'static str,
-    /// Where it belongs.
+    /// The right destination.
     pub right: Lane,
-    /// What makes it a trap.
+    /// Description of the trap.
     pub why: &'static str,
 }
 
@@ -27,7 +27,7 @@ const REPORT: Lane = Lane {
     pool: Pool::Olap,
 };
 
-/// The sixteen.
+/// The sixteen statements.
 pub const TRAPS: [Trap; 16] = [
     Trap {
         sql: "INSERT INTO shop.user_events (user_id) SELECT user_id FROM shop.orders GROUP BY user_id HAVING sum(total_amount) > 1000",
@@ -112,8 +112,8 @@ pub const TRAPS: [Trap; 16] = [
 ];
 
 impl Trap {
-    /// Returns true if a decision is right. A report that the planner finds cheap, since the shop is small, is right
-    /// in the OLTP pool.
+    /// Returns true if a decision is right. If the planner finds a report cheap because the shop is small, the OLTP
+    /// pool is right, too.
     pub fn is_right(&self, decision: &Decision) -> bool {
         let cheap = self.right.pool == Pool::Olap
             && decision.rule == Rule::Read
@@ -121,17 +121,17 @@ impl Trap {
         decision.node == self.right.node && (decision.pool == self.right.pool || cheap)
     }
 
-    /// Where the case study's router sends it.
+    /// Returns the decision of the case study's router.
     pub fn by_keywords(&self) -> Lane {
         keywords::route(self.sql)
     }
 
-    /// Returns true if the case study's router errs.
+    /// Returns true if the case study's router is wrong.
     pub fn misleads_keywords(&self) -> bool {
         self.by_keywords() != self.right
     }
 
-    /// Returns true if it sends a write, a side effect or a row lock to the replica.
+    /// Returns true if the case study's router sends a write, a side effect or a row lock to the replica.
     pub fn endangers(&self) -> bool {
         self.by_keywords().node == Node::Replica && self.right.node == Node::Primary
     }

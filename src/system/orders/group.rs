@@ -14,7 +14,7 @@ use tokio::time::sleep;
 const MOST: usize = 16;
 /// Time that the first order waits for others.
 const WAIT: Duration = Duration::from_millis(2);
-/// Transactions under way at once. More would only wait for each other's products.
+/// Transactions in progress at once. More would only wait for each other's products.
 const UNDER_WAY: usize = 4;
 
 const CREATE_MANY: Statement = Statement {

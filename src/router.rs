@@ -4,13 +4,13 @@
 //!
 //! 1. [`lex`]: PostgreSQL's lexical rules. Drops comments and folds names; ambiguous text goes to the primary.
 //! 2. The syntax tree. Only SELECT, VALUES, TABLE, SHOW and EXPLAIN of these continue, without INSERT, UPDATE, DELETE
-//! or MERGE inside, without row locks, without INTO.
+//!    or MERGE inside, without row locks, without INTO.
 //! 3. The objects behind its names, from the [`catalogue`]: no volatile function, called directly or indirectly, and no
-//! relation that a replica lacks or that describes a single server.
+//!    relation that a replica lacks or that describes a single server.
 //! 4. The plan: PostgreSQL's own reading of the statement. It confirms what the statement does, and its cost selects
-//! the pool: OLAP from a threshold on, no matter how the statement is worded.
+//!    the pool: OLAP from a threshold on, no matter how the statement is worded.
 //! 5. [`session`]: an open transaction, state that lives in one connection, and the session's own last write, which a
-//! replica must have replayed.
+//!    replica must have replayed.
 //!
 //! Assessments are cached by the canonical text of the statement. An [`executor`] sends statements; the read-only role
 //! of the OLAP pool is the safety net below it. [`keywords`] is the case study's router, for comparison.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// The home folder: HOME, else the password database's.
+/// Returns the home folder: HOME, else the password database's entry.
 pub fn home(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     env("HOME")
         .filter(|home| !home.is_empty())
@@ -14,7 +14,7 @@ fn account() -> Option<nix::unistd::User> {
     nix::unistd::User::from_uid(nix::unistd::Uid::effective()).ok()?
 }
 
-/// The name of the account that this program runs as.
+/// Returns the name of the account that this program runs as.
 pub fn user() -> Option<String> {
     Some(account()?.name)
 }

@@ -1,5 +1,4 @@
-//! Acting on the server: signals that can only reach the session they were meant for. Each action opens its
-//! own session and closes it.
+//! Signals to backends that reach only the intended session. Each action opens a session of its own and closes it.
 
 use super::client::session::Settings;
 use super::client::{Client, Param};
@@ -10,39 +9,39 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
-/// Who exactly a session is: a pid alone is reused by the operating system.
+/// Identity of a session. A pid alone is not enough: the operating system reuses it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
-    /// Process id of the backend.
+    /// Process ID of the backend.
     pub pid: i64,
     /// `backend_start` as text, to the microsecond, in UTC.
     pub backend_start: String,
-    /// For a cancel `query_start`, as text. For a termination `xact_start`: then only while this
-    /// transaction is open; none means whatever the session does by then.
+    /// For a cancel: `query_start`, as text. For a termination: `xact_start`, as text; the session is then terminated
+    /// only while this transaction is open. If `None`, it is terminated in any state.
     pub since: Option<String>,
 }
 
-/// What to send.
+/// Signal to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Signal {
-    /// `pg_cancel_backend`: ends the statement, the session lives on.
+    /// `pg_cancel_backend`: ends the statement; the session survives.
     Cancel,
-    /// `pg_terminate_backend`: ends the session, its transaction is rolled back.
+    /// `pg_terminate_backend`: ends the session and rolls back its transaction.
     Terminate,
 }
 
-/// Whom a signal must not reach, whatever the session's identity.
+/// Sessions that a signal must not reach, even if their identity matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exclusions {
-    /// Superusers.
+    /// Excludes superusers.
     pub superusers: bool,
-    /// Whoever is not idle in a transaction at that moment, or has not been for so many seconds.
+    /// Excludes sessions that, at that moment, have not been idle in a transaction for at least this number of seconds.
     pub unless_idle_s: Option<u64>,
 }
 
 impl Exclusions {
-    /// As conditions on a row of pg_stat_activity.
+    /// Formats the exclusions as conditions on a row of pg_stat_activity.
     fn conditions(self) -> String {
         let superusers = if self.superusers {
             " AND backend_type = 'client backend' AND usesysid IN (SELECT r.oid FROM pg_catalog.pg_roles AS r \
@@ -60,30 +59,30 @@ impl Exclusions {
     }
 }
 
-/// What is known after a signal.
+/// Result of a signal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The session had changed: nothing was sent.
+    /// The session had changed; nothing was sent.
     Changed,
     /// The server refused to send the signal.
     Refused(PgError),
-    /// Sent, and read back: the statement or the session is gone.
+    /// The signal was sent, and a check showed that the statement or the session is gone.
     Gone,
-    /// Sent, and read back: it is still there.
+    /// The signal was sent, and a check showed that the statement or the session is still there.
     StillRunning,
-    /// Sent or not, and what came of it, is not known.
+    /// Not known if the signal was sent, or what effect it had.
     Unknown(PgError),
 }
 
-/// How long a signalled backend is watched.
+/// Time for which a signalled backend is watched.
 const WATCH: Duration = Duration::from_secs(3);
-/// The client's deadline for each statement here.
+/// Client-side deadline for each statement in this module.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// The server's deadline for each of them, before ours.
+/// Server-side timeout for each of them, shorter than ours.
 const STATEMENT: Duration = Duration::from_secs(4);
 
-/// Sends one signal to each of `whom` and reads back what came of it.
+/// Sends a signal to each of `whom` and checks its effect.
 pub async fn signal(
     target: &Target,
     signal: Signal,
@@ -93,7 +92,7 @@ pub async fn signal(
     let settings = Settings::of_monitor(STATEMENT);
     let client = match Client::open_to_watch(target, &settings).await {
         Ok(client) => client,
-        // Nothing was sent for certain.
+        // In this case nothing was sent.
         Err(error) => return vec![Verdict::Refused(error); whom.len()],
     };
     let mut verdicts = Vec::with_capacity(whom.len());
@@ -116,8 +115,8 @@ pub async fn signal(
     }
 }
 
-/// One statement selects the signal function from pg_stat_activity, so that check and act cannot
-/// come apart. A sent signal is `StillRunning` until it is read back.
+/// Sends a signal with one statement that calls the signal function on rows of pg_stat_activity, so that check and
+/// action are atomic. A sent signal is `StillRunning` until its effect is checked.
 async fn send(
     client: &Client,
     signal: Signal,
@@ -125,7 +124,7 @@ async fn send(
     exclusions: Exclusions,
 ) -> Verdict {
     let (function, still) = match signal {
-        // query_start stays when the statement ends: the signal would hit nothing, or the next one.
+        // query_start persists after the statement ends: the signal would hit nothing, or the next statement.
         Signal::Cancel => (
             "pg_cancel_backend",
             "query_start IS NOT DISTINCT FROM NULLIF($3, '')::text::timestamptz \

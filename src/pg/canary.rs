@@ -1,4 +1,4 @@
-//! The point query that is timed: what a client feels.
+//! The timed point query, which measures the latency that clients experience.
 
 use super::client::Client;
 use super::conninfo::Target;
@@ -10,7 +10,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-/// Times a point query on its own session: five times a second by default, reported once per `every`.
+/// Times a point query on a session of its own: by default five times a second. Reports once per `every`.
 pub async fn canary(
     target: Target,
     config: SessionConfig,
@@ -19,7 +19,7 @@ pub async fn canary(
     reports: Sender<(Vec<f64>, u32)>,
     mut wake: Wake,
 ) {
-    // Its connection troubles are those of the fast session, which reports them.
+    // Its connection errors are not reported: the fast session reports the same ones.
     let (quiet, mut drain) = tokio::sync::mpsc::channel(8);
     let swallow = async move { while drain.recv().await.is_some() {} };
     let work = async {
@@ -47,12 +47,13 @@ pub async fn canary(
     }
 }
 
-/// How many point queries are timed before they are reported.
+/// Number of point queries per report.
 const CANARY_BATCH: usize = 5;
-/// So many come at a faster pace when a session is new: percentiles are known after a few seconds.
+/// Number of queries after the opening of a session that run at a faster pace, so that percentiles are known within
+/// seconds.
 const SOON: (u32, Duration) = (100, Duration::from_millis(50));
 
-/// Times point queries until the session fails (`Some`) or nobody listens any more (`None`).
+/// Times point queries until the session fails (`Some`) or the receiver is gone (`None`).
 async fn time_points(
     client: &Client,
     config: &SessionConfig,
@@ -67,7 +68,7 @@ async fn time_points(
     };
     let mut ticker = ticking(pace.min(SOON.1));
     let mut timed = 0;
-    // The first query on a fresh session loads its catalogue caches: it is not what clients see.
+    // Not timed: the first query of a new session loads its catalogue caches, which clients do not experience.
     let statement = sql.borrow().clone().unwrap_or_default();
     config.ended.fetch_add(1, Ordering::Relaxed);
     let warm = timeout(config.deadline, client.query(&statement, &[])).await;

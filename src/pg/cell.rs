@@ -1,4 +1,4 @@
-//! From the driver's binary cells to [`Value`].
+//! Conversion of the driver's binary cells to [`Value`].
 
 use super::table::Value;
 use crate::text::Clean;
@@ -6,10 +6,10 @@ use std::error::Error;
 use std::fmt::Write as _;
 use tokio_postgres::types::{FromSql, Type};
 
-/// The most bytes of one text cell that are kept (pg_stat_activity.query can be 1 MB).
+/// Maximum length of a text cell, in bytes (pg_stat_activity.query can be 1 MB).
 pub const TEXT_CAP: usize = 16 * 1024;
 
-/// Panels ask for so many bytes of the text of a statement, and one more to see whether it goes on.
+/// Number of bytes that panels request of a statement's text. They request one more to detect a longer text.
 const BEGINNING: usize = 2_000;
 
 impl<'a> FromSql<'a> for Value {
@@ -26,7 +26,7 @@ impl<'a> FromSql<'a> for Value {
             Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN | Type::JSON => {
                 Self::Text(Clean::of_name(raw, TEXT_CAP))
             }
-            // The beginning of a text that another session wrote, which may be in any encoding.
+            // The beginning of a text from another session, in any encoding.
             Type::BYTEA if raw.len() == BEGINNING + 1 => {
                 Self::Text(Clean::from_bytes(raw, BEGINNING))
             }
@@ -48,7 +48,8 @@ impl<'a> FromSql<'a> for Value {
 pub(super) struct Record(pub(super) Vec<Value>);
 
 impl<'a> FromSql<'a> for Record {
-    /// A count, then type, length (-1 for NULL) and bytes of each (`record_send` in PostgreSQL's rowtypes.c).
+    /// Parses a count, followed by type, length (-1 for NULL) and bytes of each cell (`record_send` in PostgreSQL's
+    /// rowtypes.c).
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
         let mut rest = raw;
         let word = |rest: &mut &'a [u8]| -> Result<i32, Box<dyn Error + Sync + Send>> {
@@ -76,8 +77,8 @@ impl<'a> FromSql<'a> for Record {
     }
 }
 
-/// The server's binary numeric: digit count, weight, sign, display scale, base-10000 digits
-/// (`numeric_send` in PostgreSQL's src/backend/utils/adt/numeric.c).
+/// Parses the server's binary numeric: digit count, weight, sign, display scale, base-10000 digits (`numeric_send` in
+/// PostgreSQL's src/backend/utils/adt/numeric.c).
 fn numeric(raw: &[u8]) -> Option<Value> {
     let mut words = raw
         .chunks_exact(2)

@@ -1,4 +1,4 @@
-//! TLS by OpenSSL with libpq's rules: which certificates are trusted, sent, and fit a host.
+//! TLS by OpenSSL with libpq's rules for trusted authorities, client certificates, and host names.
 
 use super::error::{Class, PgError};
 use super::options::{Roots, SslMode, TlsSettings};
@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Where systems keep their trusted certificates; the OpenSSL built into this program does not know.
+/// Locations of the system's trusted certificates; the OpenSSL built into this program does not know them.
 const SYSTEM_ROOTS: &[&str] = &[
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -24,10 +24,10 @@ const SYSTEM_ROOTS: &[&str] = &[
     "/opt/homebrew/etc/openssl@3/cert.pem",
 ];
 
-/// Makes TLS connections.
+/// Opens TLS connections.
 #[derive(Clone)]
 pub(super) struct Connector {
-    /// For the driver.
+    /// Connector for the driver.
     pub(super) tls: MakeTlsConnector,
     /// True if the server's certificate is verified.
     pub(super) verifies: bool,
@@ -42,7 +42,7 @@ fn broken(what: &str, path: &Path, error: &ErrorStack) -> PgError {
     refuse(format!("cannot read {what} \"{path}\": {}", reason(error)))
 }
 
-/// The first reason of a stack of OpenSSL errors, without its code and source line.
+/// Returns the first reason in a stack of OpenSSL errors, without its code and source line.
 pub(super) fn reason(error: &ErrorStack) -> String {
     let first = error
         .errors()
@@ -51,7 +51,7 @@ pub(super) fn reason(error: &ErrorStack) -> String {
     first.map_or_else(|| error.to_string(), str::to_owned)
 }
 
-/// Reads the certificates and keys that `settings` name.
+/// Builds a connector from the certificates and keys that `settings` name.
 pub(super) fn connector(settings: &TlsSettings) -> Result<Connector, PgError> {
     let internal = |error: ErrorStack| refuse(format!("TLS: {}", reason(&error)));
     let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(internal)?;
@@ -69,7 +69,7 @@ pub(super) fn connector(settings: &TlsSettings) -> Result<Connector, PgError> {
     let names = settings.mode == SslMode::VerifyFull;
     tls.set_callback(move |ssl, host| {
         ssl.set_use_server_name_indication(sni);
-        // libpq's rules for names differ a little from OpenSSL's: see `names_host`.
+        // libpq's rules for names differ slightly from OpenSSL's: see `names_host`.
         ssl.set_verify_hostname(false);
         if names {
             let host = host.to_owned();
@@ -91,7 +91,7 @@ pub(super) fn connector(settings: &TlsSettings) -> Result<Connector, PgError> {
     Ok(Connector { tls, verifies })
 }
 
-/// Sets up verification; false where sslmode asks for none.
+/// Sets up verification; returns false if sslmode requires none.
 fn trust(builder: &mut SslConnectorBuilder, settings: &TlsSettings) -> Result<bool, PgError> {
     let file = match &settings.roots {
         Some(Roots::File(path)) => Some(path.clone()).filter(|path| path.exists()),
@@ -106,7 +106,7 @@ fn trust(builder: &mut SslConnectorBuilder, settings: &TlsSettings) -> Result<bo
             return Ok(false);
         }
     };
-    // A store of its own: the builder's trusts the system's authorities, which libpq does not.
+    // A separate store: the builder's own trusts the system's authorities, which libpq does not.
     let read = |what: &str, path: &Path| {
         std::fs::read(path).map_err(|error| {
             refuse(format!(
@@ -176,7 +176,7 @@ fn system_roots() -> Result<PathBuf, PgError> {
         })
 }
 
-/// Loads the client's certificate and key, where there are.
+/// Loads the client's certificate and key, if there are any.
 fn identify(builder: &mut SslConnectorBuilder, settings: &TlsSettings) -> Result<(), PgError> {
     let files = settings.identity.as_ref();
     let Some((certificate, key)) = files.filter(|(certificate, _)| certificate.exists()) else {
@@ -219,8 +219,8 @@ fn private_key(path: &Path, settings: &TlsSettings) -> Result<PKey<Private>, PgE
         .map_err(|error| broken("private key file", path, &error))
 }
 
-/// Returns true if `certificate` is for `host`, by libpq's rules: alternative names first (a numeric host
-/// also matches a DNS entry that spells it), the common name only where no entry is of its kind.
+/// Returns true if `certificate` is for `host`, by libpq's rules: alternative names come first (a numeric host also
+/// matches a DNS entry with the same text), and the common name counts only if there is no entry of the host's kind.
 fn names_host(certificate: &X509Ref, host: &str) -> bool {
     let address: Option<IpAddr> = host.parse().ok();
     let octets = address.map(|address| match address {
@@ -249,7 +249,7 @@ fn names_host(certificate: &X509Ref, host: &str) -> bool {
     common_name_counts && common_name.is_some_and(|name| pattern_fits(&name, host))
 }
 
-/// A name or a pattern: `*.` stands for exactly one label.
+/// Returns true if a host matches a name or a pattern, in which `*.` stands for exactly one label.
 fn pattern_fits(pattern: &str, host: &str) -> bool {
     let (pattern, host) = (pattern.to_ascii_lowercase(), host.to_ascii_lowercase());
     if pattern == host {
@@ -262,11 +262,11 @@ fn pattern_fits(pattern: &str, host: &str) -> bool {
         .is_some_and(|label| !label.is_empty() && !label.contains('.'))
 }
 
-/// What a failed handshake says, for people: the reason, and why verification failed.
+/// Describes a failed handshake for people: the reason, and the result of the verification.
 pub(super) fn handshake_text(whole: &str, inner: &openssl::ssl::Error) -> String {
     let reason = inner.ssl_error().map_or_else(|| inner.to_string(), reason);
     let verdict = whole.strip_prefix(&inner.to_string()).unwrap_or_default();
-    // The only verdict that our own callback of `connector` gives.
+    // The only error that our own callback in `connector` sets.
     let verdict = verdict.replace(
         "application verification failure",
         "the certificate is not for this host name",

@@ -1,4 +1,4 @@
-//! One PostgreSQL session behind the few calls this crate needs.
+//! A PostgreSQL session, reduced to the few calls that this crate needs.
 
 pub mod session;
 pub mod statement;
@@ -24,7 +24,7 @@ use session::Lent;
 use statement::{NO_SUCH_STATEMENT, RESULT_CHANGED, Statements};
 use texts::{too_much, weight};
 
-/// A statement parameter. Named types, so that no statement needs a round trip to learn its own.
+/// A statement parameter. Its type is sent with the statement, which saves the round trip that would look it up.
 #[derive(Clone, Copy, Debug)]
 pub enum Param<'a> {
     /// bigint
@@ -56,7 +56,7 @@ impl Param<'_> {
         }
     }
 
-    /// The name of its type in SQL.
+    /// Returns the name of its type in SQL.
     pub fn sql_type(&self) -> &'static str {
         match self {
             Self::Int(_) => "bigint",
@@ -68,18 +68,18 @@ impl Param<'_> {
     }
 }
 
-/// Bytes of COPY's data sent at a time.
+/// Size of the chunks in which COPY's data are sent, in bytes.
 const COPY_FRAME: usize = 64 * 1024;
 
-/// The names of statements that came more than once.
+/// Names of statements that were run more than once.
 #[derive(Debug, Default)]
 struct Named {
     names: HashMap<Arc<str>, Option<String>>,
-    /// Behind a pooler names do not last.
+    /// True behind a pooler, because names do not last there.
     useless: bool,
 }
 
-/// How well the session knows a statement.
+/// State of a statement in a session.
 enum Known {
     No,
     Twice(String),
@@ -96,16 +96,16 @@ pub struct Client {
     limits: Limits,
     named: Mutex<Named>,
     statements: Statements,
-    /// True if a transaction was begun and not ended.
+    /// True while a transaction is open.
     pub(super) in_transaction: AtomicBool,
-    /// Where a pooler is in between.
+    /// Settings for each transaction, if a pooler is in between.
     pub(super) lent: Option<Lent>,
-    /// Where and how it is connected.
+    /// The server, and the protection of the connection.
     pub peer: Peer,
 }
 
 impl Client {
-    /// Connects and authenticates; the caller sets the deadline. The session is as it comes: see
+    /// Connects and authenticates; the caller sets the deadline. The session has the server's default settings: see
     /// [`Self::set_up`].
     pub async fn connect(target: &Target) -> Result<Self, PgError> {
         let Link {
@@ -129,7 +129,7 @@ impl Client {
         })
     }
 
-    /// The driver's error, or why the session was given up, which the driver does not know.
+    /// Returns the driver's error, or the reason why the session was closed, which the driver does not know.
     pub(super) fn failed(&self, error: tokio_postgres::Error) -> PgError {
         match self.why_refused() {
             Some(why) if error.as_db_error().is_none() => why,
@@ -137,36 +137,36 @@ impl Client {
         }
     }
 
-    /// Why the session was given up, where that was for what the server sent.
+    /// Returns the reason why the session was closed, if the cause was data from the server.
     pub(super) fn why_refused(&self) -> Option<PgError> {
         let why = self.seen.refused()?;
         Some(PgError::new(Class::Statement, why))
     }
 
-    /// The process of the server that has this session, as it was told at connecting: behind a pooler it is
-    /// the pooler's word. `None` where nothing was told.
+    /// Returns the process ID of the backend, as reported when connecting; behind a pooler, the ID that the pooler
+    /// reported. `None` if none was reported.
     pub fn backend_pid(&self) -> Option<u32> {
         Some(self.seen.backend()).filter(|pid| *pid > 0)
     }
 
-    /// The server's encoding by PostgreSQL's name; empty where it was not told.
+    /// Returns PostgreSQL's name of the server's encoding; empty if it was not reported.
     pub fn server_encoding(&self) -> Box<str> {
         self.seen.server_encoding()
     }
 
-    /// Runs statements without parameters or results, by the simple protocol.
+    /// Runs statements without parameters or results over the simple protocol.
     pub async fn batch(&self, sql: &str) -> Result<(), PgError> {
         self.within(self.as_it_is(sql)).await
     }
 
-    /// As [`Self::batch`], in no transaction but those that `sql` begins itself.
+    /// Like [`Self::batch`], but in no transaction except those that `sql` begins itself.
     pub(super) async fn as_it_is(&self, sql: &str) -> Result<(), PgError> {
         let done = self.inner.batch_execute(sql).await;
         done.map_err(|error| self.failed(error))
     }
 
-    /// Runs one statement by an unnamed prepared statement in one round trip. The select list must
-    /// hold built-in types only.
+    /// Runs a statement as an unnamed prepared statement in one round trip. Its select list must contain built-in types
+    /// only.
     pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Table, PgError> {
         self.within(self.rows(sql, params)).await
     }
@@ -187,7 +187,7 @@ impl Client {
             let mut cells = Vec::with_capacity(row.len());
             for (position, column) in row.columns().iter().enumerate() {
                 if *column.type_() == Type::RECORD {
-                    // Its cells come in its place: rows of several shapes, for who knows to tell them apart.
+                    // Replace the record by its cells: the caller can tell rows of different shapes apart.
                     let Record(record) = row.try_get(position).map_err(failed)?;
                     cells.extend(record);
                 } else {
@@ -203,11 +203,11 @@ impl Client {
         Ok(table)
     }
 
-    /// Runs a statement without parameters that comes again and again: from the second time on by a
-    /// name, so that the server need not parse and plan it each time, which takes longer than running
-    /// it. Behind a pooler there are no names. Should one go unnoticed: the name is PREPAREd in SQL and has
-    /// random digits, because another session's server connection may answer, where the same name must not
-    /// mean another statement. Where it does not exist this session uses no names from then on.
+    /// Runs a statement without parameters that is run repeatedly: from the second time on under a name, so that the
+    /// server does not parse and plan it each time, which takes longer than running it. Behind a pooler no names are
+    /// used. In case a pooler goes undetected, the name is PREPAREd in SQL and has random digits: another session's
+    /// server connection may answer, and there the same name must not stand for another statement. If the name does not
+    /// exist, this session stops using names.
     pub async fn query_again(&self, sql: &Arc<str>) -> Result<Table, PgError> {
         let table = match self.known(sql) {
             Known::No => return self.query(sql, &[]).await,
@@ -225,7 +225,7 @@ impl Client {
         };
         match table {
             Err(error) if error.code() == NO_SUCH_STATEMENT => self.use_no_names(),
-            // An extension was updated, or a view made anew: its columns are others now.
+            // An extension was updated, or a view recreated, and now has other columns.
             Err(error) if error.code() == RESULT_CHANGED => self.forget(sql),
             other => return other,
         }
@@ -266,7 +266,7 @@ impl Client {
         }
     }
 
-    /// Takes leave of the server, and waits until it is heard.
+    /// Ends the session in an orderly way, and waits until it is closed.
     pub async fn close(self) {
         let mut ended = self.ended.clone();
         drop(self);
@@ -275,11 +275,11 @@ impl Client {
 
     /// Resolves when the connection is gone.
     pub async fn closed(&self) {
-        // Nothing is ever sent: it changes by its sender's end.
+        // Nothing is ever sent; the end of the sender counts as the change.
         let _ = self.ended.clone().changed().await;
     }
 
-    /// Runs one statement by an unnamed prepared statement and returns the number of rows it touched.
+    /// Runs a statement as an unnamed prepared statement and returns the number of rows affected.
     pub async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, PgError> {
         let typed: Vec<_> = params.iter().map(Param::typed).collect();
         let done = async {
@@ -289,7 +289,7 @@ impl Client {
         self.within(done).await
     }
 
-    /// Sends `data` by COPY FROM STDIN, in whatever format `sql` says, and returns the number of rows.
+    /// Sends `data` by COPY FROM STDIN, in the format that `sql` specifies, and returns the number of rows.
     pub async fn copy_in(&self, sql: &str, data: &[u8]) -> Result<u64, PgError> {
         let failed = |error| self.failed(error);
         let sink = self.inner.copy_in(sql).await.map_err(failed)?;
@@ -301,8 +301,8 @@ impl Client {
         sink.finish().await.map_err(failed)
     }
 
-    /// Hands what COPY TO STDOUT sends to `take`, piece by piece as it comes; a piece may end anywhere. An
-    /// error of `take` ends it, and the session is of no use after that.
+    /// Passes the data of COPY TO STDOUT to `take` in pieces, as they arrive; a piece may end anywhere. An error of
+    /// `take` stops it and makes the session unusable.
     pub async fn copy_out<E: From<PgError>>(
         &self,
         sql: &str,
@@ -317,8 +317,8 @@ impl Client {
         Ok(())
     }
 
-    /// A token that cancels whatever runs on this session. The session must not be used again
-    /// after it was sent: the request can hit the next statement.
+    /// Returns a handle that cancels the current statement of this session. The session must not be used after the
+    /// request was sent: it can hit the next statement.
     pub fn canceller(&self, target: &Target) -> Canceller {
         Canceller {
             token: self.inner.cancel_token(),
@@ -339,7 +339,7 @@ impl Client {
         &self.statements
     }
 
-    /// Returns true if the connection is known to be gone.
+    /// Returns true if the connection is known to be closed.
     pub fn is_closed(&self) -> bool {
         self.inner.is_closed()
     }
@@ -354,20 +354,20 @@ pub struct Canceller {
 }
 
 impl Canceller {
-    /// Sends the request. The server acts on it later, or not at all.
+    /// Sends the request. The server may act on it later, or not at all.
     pub async fn cancel(&self) -> Result<(), PgError> {
         super::tls::cancel(&self.target, &self.token, &self.way).await
     }
 }
 
-/// `name` as a quoted SQL identifier.
+/// Quotes `name` as an SQL identifier.
 pub fn quote_ident(name: &str) -> String {
     let mut quoted = String::with_capacity(name.len() + 2);
     let _ = write!(quoted, "\"{}\"", name.replace('"', "\"\""));
     quoted
 }
 
-/// `text` as a quoted SQL literal, safe whatever standard_conforming_strings says.
+/// Quotes `text` as an SQL literal, safe for any value of standard_conforming_strings.
 pub fn quote_literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     if quoted.contains('\\') {

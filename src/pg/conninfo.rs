@@ -1,22 +1,22 @@
-//! Where to connect: libpq's settings with libpq's meanings.
+//! Connection settings, with libpq's syntax and meaning.
 //!
-//! Precedence, as in psql: connection string or URI, then the `-h -p -U -d` flags, then the service
-//! file, then the environment, then the password file, then the defaults. Within a connection string
-//! the last value of a keyword counts.
+//! Precedence, as in psql: connection string or URI, then the flags `-h -p -U -d`, then the service file, then the
+//! environment, then the password file, then the defaults. Within a connection string the last value of a keyword
+//! counts.
 //!
-//! Where this differs from libpq:
-//! - There is no GSSAPI: `gssencmode=require` is refused, other GSSAPI keywords have no effect. Nor
-//!   have `client_encoding` (always UTF8), `replication`, `sslcompression`, `sslkeylogfile`,
+//! Differences from libpq:
+//! - There is no GSSAPI: `gssencmode=require` is an error, and other GSSAPI keywords have no effect. These have no
+//!   effect either: `client_encoding` (always UTF8), `replication`, `sslcompression`, `sslkeylogfile`,
 //!   `min_protocol_version`, `max_protocol_version`, `oauth_*`, `scram_*_key`, `authtype`, `tty`.
-//! - `require_auth` is refused, as the driver cannot hold it; so are abstract sockets (`host=@…`).
-//! - sslmode allow and prefer never verify: where libpq goes on without TLS because a root
-//!   certificate file is there and does not fit, TLS is kept and shown as unverified.
-//! - prefer tries TLS and then, on a second connection, without; libpq reuses the first.
-//! - An empty application_name counts as not given.
-//! - An `sslcrl` that was named must be readable.
+//! - `require_auth` is an error, because the driver cannot enforce it; so are abstract sockets (`host=@…`).
+//! - sslmode allow and prefer never verify: if a root certificate file exists and does not match, libpq continues
+//!   without TLS; here TLS is kept and shown as unverified.
+//! - prefer tries TLS and then, on a second connection, no TLS; libpq reuses the first connection.
+//! - An empty application_name counts as unset.
+//! - An `sslcrl` given explicitly must be readable.
 //! - Without a host, the socket is looked for in /var/run/postgresql, then in /tmp.
-//! - Nothing ever asks for a password or a pass phrase.
-//! - One host may take 5 s where no connect_timeout is given; keepalives are 10 s, 5 s, 3 probes.
+//! - The program never prompts for a password or a pass phrase.
+//! - The limit per host is 5 s if no connect_timeout is given; keepalives are 10 s, 5 s, 3 probes.
 
 use super::conninfo_error::ConninfoError;
 use super::endpoint::{self, Endpoint};
@@ -29,21 +29,21 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The name sessions carry unless the user or [`Target::with_application_name`] chose another.
+/// Default application_name, unless the user or [`Target::with_application_name`] sets another.
 pub const APPLICATION_NAME: &str = "htap-top";
 
-/// What was given on the command line, with psql's meanings.
+/// Connection flags of the command line, with psql's meanings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
-    /// The positional argument: a database name, a connection string or a URI. It wins over the others.
+    /// The positional argument: a database name, a connection string or a URI. It overrides the others.
     pub conninfo: Option<String>,
-    /// `-h`: host name, address or socket folder; several with commas.
+    /// `-h`: host name, address or socket folder; several are separated by commas.
     pub host: Option<String>,
-    /// `-p`: port; several with commas.
+    /// `-p`: port; several are separated by commas.
     pub port: Option<String>,
     /// `-U`: role.
     pub user: Option<String>,
-    /// `-d`: like the positional argument.
+    /// `-d`: the same as the positional argument.
     pub dbname: Option<String>,
 }
 
@@ -73,7 +73,7 @@ impl Flags {
 /// A resolved connection target. Neither `Debug` nor `Display` shows a password.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Everything given or defaulted, for handing on; holds no password.
+    /// All settings, given or default, for passing on; contains no password.
     settings: Settings,
     user: String,
     dbname: String,
@@ -89,11 +89,12 @@ pub struct Target {
 }
 
 impl Target {
-    /// Resolves what was given, the service file and the environment (`env`) into a target. Reads
-    /// files, but opens no connection.
+    /// Resolves the flags, the service file and the environment (`env`) into a target. Reads files, but opens no
+    /// connection.
     ///
     /// # Errors
-    /// An unknown keyword or value, numbers of hosts and ports that do not fit, a missing service.
+    /// Returns an error for an unknown keyword or value, for numbers of hosts and ports that do not match, and for a
+    /// missing service.
     pub fn resolve(
         flags: &Flags,
         env: &dyn Fn(&str) -> Option<String>,
@@ -113,12 +114,12 @@ impl Target {
         Self::from_settings(settings, account::home(env).as_deref())
     }
 
-    /// A server on this machine by its Unix-domain socket, whatever the environment says.
+    /// Returns the target of a server on this machine by its Unix-domain socket, independent of the environment.
     pub fn local(socket_dir: &Path, port: u16, user: &str, dbname: &str) -> Self {
         let mut settings = Settings::default();
         let host = socket_dir.to_string_lossy().into_owned();
         for (keyword, value) in [("host", host), ("port", port.to_string())] {
-            // Both keywords are known.
+            // Both keywords are known, so this cannot fail.
             let _ = settings.set(keyword, value);
         }
         Self {
@@ -185,8 +186,8 @@ impl Target {
         })
     }
 
-    /// The same server as another role. An explicit password stays; one from the password file is
-    /// looked up for the new role.
+    /// Returns the same server with another role. An explicit password stays; one from the password file is looked up
+    /// again for the new role.
     #[must_use]
     pub fn with_user(&self, user: &str) -> Self {
         let user = user.to_owned();
@@ -196,7 +197,7 @@ impl Target {
         }
     }
 
-    /// The same server, another database.
+    /// Returns the same server with another database.
     #[must_use]
     pub fn with_dbname(&self, dbname: &str) -> Self {
         let dbname = dbname.to_owned();
@@ -206,7 +207,7 @@ impl Target {
         }
     }
 
-    /// The same server for statements of a user who wants all that they return.
+    /// Returns the same server with limits for statements of a user who wants their complete results.
     #[must_use]
     pub fn for_whole_answers(&self) -> Self {
         Self {
@@ -215,7 +216,7 @@ impl Target {
         }
     }
 
-    /// The same target under another application_name.
+    /// Returns the same target with another application_name.
     #[must_use]
     pub fn with_application_name(&self, name: &str) -> Self {
         let application_name = name.to_owned();
@@ -225,7 +226,7 @@ impl Target {
         }
     }
 
-    /// The settings as `keyword='value' …` for libpq programs, without any password.
+    /// Formats the settings as `keyword='value' …` for programs that use libpq, without any password.
     pub fn to_conninfo(&self) -> String {
         let own = [
             ("user", self.user.as_str()),
@@ -233,7 +234,7 @@ impl Target {
             ("application_name", &self.application_name),
         ];
         let other = self.settings.shown().filter(|(keyword, _)| {
-            // The service is merged already.
+            // The settings of the service are already merged.
             !matches!(*keyword, "service" | "servicefile")
                 && !own.iter().any(|(name, _)| name == keyword)
         });
@@ -247,44 +248,44 @@ impl Target {
             .join(" ")
     }
 
-    /// The role.
+    /// Returns the role.
     pub fn user(&self) -> &str {
         &self.user
     }
 
-    /// The database.
+    /// Returns the database.
     pub fn dbname(&self) -> &str {
         &self.dbname
     }
 
-    /// `host:port` of every server that may be tried, as shown to a person.
+    /// Returns `host:port` of every server that may be tried, for display.
     pub fn host_display(&self) -> String {
         let hosts: Vec<_> = self.endpoints.iter().map(ToString::to_string).collect();
         Clean::new(&hosts.join(", ")).as_str().to_owned()
     }
 
-    /// What the user should know about these settings, such as a password file that is ignored.
+    /// Returns warnings about these settings, such as a password file that is ignored.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// The user's connect_timeout per host, where one was given: at least 2 s, as in libpq.
+    /// Returns the user's connect_timeout per host, if one was given: at least 2 s, as in libpq.
     pub fn connect_timeout(&self) -> Option<Duration> {
         self.network.connect_timeout
     }
 
-    /// A fair deadline for the whole of [`super::Client::connect`]: every host has its turn.
+    /// Returns a deadline for the whole of [`super::Client::connect`] that leaves time for every host.
     pub fn connect_deadline(&self) -> Duration {
         let hosts = u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX);
         self.network.attempt_deadline().saturating_mul(hosts)
     }
 
-    /// The server's command-line options, where some were given.
+    /// Returns the command-line options for the server, if there are any.
     pub(super) fn options(&self) -> Option<&str> {
         self.settings.filled("options")
     }
 
-    /// The password for `endpoint`, and whether it came from the password file.
+    /// Returns the password for `endpoint`, and true if it came from the password file.
     pub(super) fn password(&self, endpoint: &Endpoint) -> Option<(String, bool)> {
         if let Some(password) = &self.password {
             return Some((password.reveal().to_owned(), false));

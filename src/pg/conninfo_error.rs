@@ -1,7 +1,7 @@
-//! Connection settings that are refused.
+//! Errors in connection settings.
 
-/// Connection settings that make no sense. Displays as a lower-case message that says what to do;
-/// it never holds a password.
+/// An error in the connection settings. Displays as a lower-case message that states the remedy; it never contains a
+/// password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ConninfoError {

@@ -1,4 +1,4 @@
-//! The two written forms of connection settings: `keyword = value …` and URIs.
+//! Parses the two notations of connection settings: `keyword = value …` and URIs.
 
 use super::conninfo_error::ConninfoError;
 use super::keywords::Settings;
@@ -10,7 +10,7 @@ pub(super) fn is_conninfo(text: &str) -> bool {
     uri_body(text).is_some() || text.contains('=')
 }
 
-/// Parses either form.
+/// Parses either notation.
 pub(super) fn parse(text: &str) -> Result<Settings, ConninfoError> {
     match uri_body(text) {
         Some(body) => parse_uri(body),
@@ -23,7 +23,7 @@ fn uri_body(text: &str) -> Option<&str> {
         .or_else(|| text.strip_prefix("postgres://"))
 }
 
-/// What C's isspace accepts, which is what libpq splits on.
+/// Returns true for the characters that C's isspace accepts, at which libpq splits.
 fn is_space(c: char) -> bool {
     c.is_ascii_whitespace() || c == '\u{b}'
 }
@@ -42,7 +42,7 @@ fn parse_words(text: &str) -> Result<Settings, ConninfoError> {
         }
         while chars.next_if(|c| is_space(*c)).is_some() {}
         if chars.next_if_eq(&'=').is_none() {
-            // The word itself is not repeated: it may be part of a password.
+            // The message does not repeat the word: it may be part of a password.
             return Err(ConninfoError::new(
                 "missing \"=\" in the connection string: write keyword=value, and put a value with blanks in single quotes",
             ));
@@ -55,7 +55,7 @@ fn parse_words(text: &str) -> Result<Settings, ConninfoError> {
     }
 }
 
-/// A bare or quoted value; `None` where the closing quote is missing.
+/// Parses a bare or quoted value; `None` if the closing quote is missing.
 fn parse_value(chars: &mut Peekable<Chars<'_>>) -> Option<String> {
     let quoted = chars.next_if_eq(&'\'').is_some();
     let mut value = String::new();
@@ -71,7 +71,7 @@ fn parse_value(chars: &mut Peekable<Chars<'_>>) -> Option<String> {
     }
 }
 
-/// `body` is what follows `://`.
+/// Parses a URI; `body` is the text after `://`.
 fn parse_uri(body: &str) -> Result<Settings, ConninfoError> {
     let mut settings = Settings::default();
     let mut rest = body;
@@ -167,14 +167,14 @@ fn parse_parameter(parameter: &str, settings: &mut Settings) -> Result<(), Conni
         ));
     }
     let (keyword, value) = (decode(keyword)?, decode(value)?);
-    // JDBC's spelling, which libpq knows too.
+    // The spelling of JDBC, which libpq accepts too.
     if keyword == "ssl" && value == "true" {
         return settings.set("sslmode", "require".to_owned());
     }
     settings.set(&keyword, value)
 }
 
-/// Resolves `%xx`.
+/// Decodes `%xx`.
 fn decode(text: &str) -> Result<String, ConninfoError> {
     let wrong =
         || ConninfoError::new("wrong percent-encoding in the URI: write a % as %25, and never %00");

@@ -1,9 +1,9 @@
-//! Statements that can be copied from the screen, whatever is in the names they are about.
+//! Makes statements safe to copy from the screen, with any characters in their names.
 
 use crate::text::Clean;
 use std::fmt::Write as _;
 
-/// The same statements as `sql`, in characters that are shown as they are: what is quoted and holds others is written with
+/// Rewrites `sql` in characters that the screen shows unchanged: quoted tokens with other characters are written with
 /// PostgreSQL's Unicode escapes, `U&"..."`.
 pub fn to_copy(sql: &str) -> String {
     let mut copy = String::with_capacity(sql.len());
@@ -16,7 +16,7 @@ pub fn to_copy(sql: &str) -> String {
         if Clean::new(token).as_str() == token {
             copy.push_str(token);
         } else {
-            // E'...' has its backslashes doubled already.
+            // E'...' already has its backslashes doubled.
             let escapes = token.starts_with('\'') && copy.ends_with('E');
             if escapes {
                 copy.pop();
@@ -29,7 +29,7 @@ pub fn to_copy(sql: &str) -> String {
     copy + rest
 }
 
-/// Bytes of a name or literal in quotes; one that is doubled is part of it.
+/// Returns the length in bytes of a quoted name or literal; a doubled quote is part of it.
 fn end(quoted: &str) -> usize {
     let mut chars = quoted.char_indices().peekable();
     let Some((_, quote)) = chars.next() else {

@@ -1,15 +1,15 @@
-//! From the server's encodings to ours.
+//! Decodes texts from the server's encodings.
 
 use encoding_rs::Encoding;
 use std::borrow::Cow;
 
-/// What texts are written in.
+/// Encoding of the texts that a server sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Charset(Option<&'static Encoding>);
 
 impl Charset {
-    /// The server's encoding of this name (PostgreSQL's documentation, 24.3). SQL_ASCII promises nothing: it is
-    /// taken for UTF-8, as are `MULE_INTERNAL` and `EUC_TW`, which nothing here can read.
+    /// Returns the server's encoding of this name (PostgreSQL's documentation, 24.3). SQL_ASCII makes no promise and is
+    /// read as UTF-8, as are `MULE_INTERNAL` and `EUC_TW`, for which no decoder is available.
     pub(super) fn of(server_encoding: &str) -> Self {
         let label = match server_encoding {
             "EUC_CN" => "gbk",
@@ -47,12 +47,12 @@ impl Charset {
         Self(Encoding::for_label(label.as_bytes()))
     }
 
-    /// Returns true if texts are UTF-8 already, or may be.
+    /// Returns true if texts are UTF-8, or may be.
     pub(super) fn is_utf8(self) -> bool {
         self.0.is_none()
     }
 
-    /// The text; what cannot be read becomes `�`. ASCII, zeros among it, stays as it is in each of them.
+    /// Decodes a text; unreadable parts become `�`. ASCII, including zero bytes, is unchanged in all encodings.
     pub(super) fn read(self, bytes: &[u8]) -> Cow<'_, str> {
         match self.0 {
             None => String::from_utf8_lossy(bytes),

@@ -1,4 +1,4 @@
-//! The servers a target names, in the order they are tried.
+//! The servers of a target, in the order in which they are tried.
 
 use super::conninfo_error::ConninfoError;
 use super::keywords::Settings;
@@ -6,37 +6,37 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-/// Where packages put the socket (Debian, Red Hat), then where PostgreSQL itself does.
+/// Socket folders: of packages (Debian, Red Hat), then PostgreSQL's own default.
 const SOCKET_FOLDERS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
-/// PostgreSQL's port.
+/// PostgreSQL's default port.
 const DEFAULT_PORT: u16 = 5432;
 
-/// One server.
+/// A server to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
-    /// How to get there.
+    /// Its address.
     pub(super) place: Place,
     /// TCP port, or the number in the socket's name.
     pub(super) port: u16,
 }
 
-/// How to reach a server.
+/// Address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// The folder of a Unix-domain socket.
     Unix(PathBuf),
     /// A network address.
     Tcp {
-        /// The name, which certificates are checked against; none where only hostaddr was given.
+        /// The name that certificates are checked against; `None` if only hostaddr was given.
         host: Option<String>,
-        /// hostaddr: saves the look-up of the name.
+        /// hostaddr: makes a lookup of the name unnecessary.
         address: Option<IpAddr>,
     },
 }
 
 impl Endpoint {
-    /// The server with its socket in `folder`.
+    /// Returns the server with its socket in `folder`.
     pub(super) fn unix(folder: &Path, port: u16) -> Self {
         Self {
             place: Place::Unix(folder.to_owned()),
@@ -44,7 +44,7 @@ impl Endpoint {
         }
     }
 
-    /// The host as shown: name, else address, else socket folder.
+    /// Returns the host for display: name, else address, else socket folder.
     pub(super) fn host(&self) -> String {
         match &self.place {
             Place::Unix(folder) => folder.to_string_lossy().into_owned(),
@@ -55,7 +55,7 @@ impl Endpoint {
         }
     }
 
-    /// The host as the password file names it.
+    /// Returns the host as written in the password file.
     pub(super) fn passfile_host(&self) -> String {
         match &self.place {
             Place::Unix(folder) if SOCKET_FOLDERS.iter().any(|d| folder == Path::new(d)) => {
@@ -77,7 +77,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Fills in host and port where none is given.
+/// Sets host and port if they are missing.
 pub(super) fn add_defaults(settings: &mut Settings) -> Result<(), ConninfoError> {
     if settings.filled("port").is_none() {
         settings.set("port", DEFAULT_PORT.to_string())?;
@@ -89,7 +89,7 @@ pub(super) fn add_defaults(settings: &mut Settings) -> Result<(), ConninfoError>
     Ok(())
 }
 
-/// The default socket folder with a socket in it, else the first that exists, else localhost.
+/// Returns the default socket folder that contains a socket, else the first that exists, else localhost.
 fn default_host(port: u16) -> String {
     let socket = format!(".s.PGSQL.{port}");
     let folders = || SOCKET_FOLDERS.iter().map(Path::new);
@@ -102,7 +102,7 @@ fn default_host(port: u16) -> String {
         )
 }
 
-/// The servers that host, hostaddr and port name together.
+/// Returns the servers that host, hostaddr and port define together.
 pub(super) fn list(settings: &Settings) -> Result<Vec<Endpoint>, ConninfoError> {
     let split = |keyword: &str| -> Vec<&str> {
         settings
@@ -167,7 +167,7 @@ fn place(host: String, address: &str, port: u16) -> Result<Place, ConninfoError>
     })
 }
 
-/// The value itself is not repeated: in a URI it can be part of a badly written password.
+/// Parses a port. The error does not repeat the value: in a URI it can be part of a wrongly encoded password.
 fn port(text: &str) -> Result<u16, ConninfoError> {
     let text = text.split(',').next().unwrap_or_default().trim();
     if text.is_empty() {

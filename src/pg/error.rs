@@ -1,31 +1,31 @@
-//! Failures of the server and of the way to it, and what may be done about each.
+//! Errors of the server and the connection, classified by the possible reaction.
 
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};
 use std::error::Error as _;
 use std::fmt;
 
-/// What a failure calls for.
+/// The reaction to an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Class {
     /// The session is gone; a new one may succeed at once.
     Reconnect,
-    /// The server refuses for now (full, starting, in recovery, shutting down): try again, ever more slowly.
+    /// The server refuses for now (full, starting, in recovery, shutting down): try again, with growing pauses.
     BackOff,
-    /// This one statement cannot run here (missing relation, privilege, value); others can.
+    /// This statement cannot run here (missing relation, privilege, value); others can.
     Statement,
     /// Our own deadline or a cancel request ended the statement.
     Timeout,
-    /// Wrong password, no such database or role, TLS refused: only the user can mend it.
+    /// Wrong password, missing database or role, TLS refused: only the user can fix it.
     Configuration,
 }
 
-/// A failure, as data: it can be shown, recorded and compared.
+/// An error as data, which can be displayed, recorded and compared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PgError {
-    /// What may be done about it.
+    /// The possible reaction.
     pub class: Class,
-    /// The SQLSTATE, where the server sent one.
+    /// The SQLSTATE, if the server sent one.
     pub sqlstate: Option<Box<str>>,
     /// The message, fit to follow "failed to …: ".
     pub message: Clean,
@@ -36,11 +36,11 @@ pub struct PgError {
     pub hint: Option<Clean>,
 }
 
-/// The longest message kept, in bytes.
+/// Maximum length of a message, in bytes.
 const MESSAGE_CAP: usize = 500;
 
 impl PgError {
-    /// A failure that did not come from the server.
+    /// Returns an error that did not come from the server.
     pub fn new(class: Class, message: impl AsRef<str>) -> Self {
         Self {
             class,
@@ -51,27 +51,28 @@ impl PgError {
         }
     }
 
-    /// The client's own deadline passed.
+    /// Returns the error for an expired client-side deadline.
     pub fn deadline(seconds: f64) -> Self {
         Self::new(Class::Timeout, format!("no answer within {seconds:.1} s"))
     }
 
-    /// Returns true if the session that reported this can go on.
+    /// Returns true if the session that reported this can continue.
     pub fn session_survives(&self) -> bool {
         self.sqlstate.is_some() && matches!(self.class, Class::Statement | Class::Timeout)
     }
 
-    /// Returns true if it was our own statement that cost the session: it was answered by more than is taken.
+    /// Returns true if our own statement ended the session, because its answer exceeded a limit.
     pub fn ends_session(&self) -> bool {
         self.sqlstate.is_none() && self.class == Class::Statement
     }
 
-    /// Returns true if the session is gone or was not to be had, which may pass: what was sent may be done or not.
+    /// Returns true if the session is gone or not available, which may be temporary. The effect of the statement is
+    /// unknown.
     pub fn is_of_session(&self) -> bool {
         matches!(self.class, Class::Reconnect | Class::BackOff)
     }
 
-    /// The SQLSTATE; where the server sent none, a word for what is wrong.
+    /// Returns the SQLSTATE, or a keyword if the server sent none.
     pub fn kind(&self) -> &str {
         match (self.code(), self.class) {
             ("", Class::Timeout) => "timeout",
@@ -81,7 +82,7 @@ impl PgError {
         }
     }
 
-    /// The SQLSTATE, or an empty text.
+    /// Returns the SQLSTATE, or an empty text.
     pub fn code(&self) -> &str {
         self.sqlstate.as_deref().unwrap_or_default()
     }
@@ -124,7 +125,7 @@ impl From<tokio_postgres::Error> for PgError {
     }
 }
 
-/// The class of a SQLSTATE (PostgreSQL documentation, Appendix A).
+/// Returns the class of a SQLSTATE (PostgreSQL documentation, Appendix A).
 pub fn classify(sqlstate: &str) -> Class {
     match sqlstate {
         "57014" => Class::Timeout,

@@ -1,4 +1,4 @@
-//! Why a connection failed, in words that say what to do, and what is tried next.
+//! Explains failed connection attempts, and decides what is tried next.
 
 use super::certificate;
 use super::conninfo::Target;
@@ -6,34 +6,34 @@ use super::endpoint::Endpoint;
 use super::error::{Class, PgError};
 use std::error::Error as _;
 
-/// Why an attempt failed, which decides what is tried next.
+/// Kind of a failed attempt, which decides what is tried next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Not reached, gone silent, or not the kind of server that is wanted.
+    /// The server was not reached, stopped answering, or is not of the required kind.
     Unreachable,
     /// The server has no TLS.
     TlsMissing,
     /// TLS failed: certificates, versions.
     Tls,
-    /// pg_hba.conf refuses this kind of connection (28000).
+    /// pg_hba.conf rejects this kind of connection (28000).
     Refused,
-    /// Starting or in recovery (57P03).
+    /// The server is starting or in recovery (57P03).
     NotYet,
-    /// Everything else: it would fail everywhere.
+    /// Any other failure, which would be the same on every server.
     Final,
 }
 
 /// A failed attempt.
 #[derive(Debug)]
 pub(super) struct Failure {
-    /// What is tried next.
+    /// Kind of the failure.
     pub(super) kind: Kind,
-    /// What is said if nothing else succeeds.
+    /// Error to report if no other attempt succeeds.
     pub(super) error: PgError,
 }
 
 impl Failure {
-    /// Nothing was reached: it may work elsewhere, or later.
+    /// Builds the failure of an attempt that reached nothing: it may succeed elsewhere, or later.
     pub(super) fn unreachable(message: impl AsRef<str>) -> Self {
         Self {
             kind: Kind::Unreachable,
@@ -41,18 +41,18 @@ impl Failure {
         }
     }
 
-    /// Returns true if libpq goes on with the next host: never once a server has judged the credentials.
+    /// Returns true if libpq continues with the next host: never after a server has checked the credentials.
     pub(super) fn tries_next_host(&self) -> bool {
         matches!(self.kind, Kind::Unreachable | Kind::NotYet)
     }
 
-    /// Returns true if sslmode allow or prefer try again the other way.
+    /// Returns true if sslmode allow or prefer tries again with the other protection.
     pub(super) fn tries_other_protection(&self) -> bool {
         matches!(self.kind, Kind::TlsMissing | Kind::Tls | Kind::Refused)
     }
 }
 
-/// One error of several: every distinct message, the last one's class.
+/// Combines errors into one: every distinct message, with the class of the last one.
 pub(super) fn combine(failures: Vec<PgError>) -> PgError {
     let mut messages: Vec<String> = Vec::new();
     for failure in &failures {
@@ -68,7 +68,7 @@ pub(super) fn combine(failures: Vec<PgError>) -> PgError {
     }
 }
 
-/// What the driver's error means for the attempts to come, in words that say what to do.
+/// Translates the driver's error into the kind of failure, with a message that states the remedy.
 pub(super) fn explain(
     error: tokio_postgres::Error,
     target: &Target,
@@ -91,7 +91,7 @@ pub(super) fn explain(
         kind,
         error: PgError::new(Class::Configuration, message),
     };
-    // The driver tells its kinds of error apart by their texts only.
+    // The texts of the driver's errors are all that distinguishes their kinds.
     match error.to_string().as_str() {
         text if text.starts_with("error performing TLS handshake") => {
             let inner = error

@@ -1,12 +1,12 @@
-//! The connection keywords of libpq 9.5 to 18, and a set of them with values.
+//! The connection keywords of libpq 9.5 to 18, and a map of their values.
 
 use super::conninfo_error::ConninfoError;
 use crate::text::Clean;
 use std::collections::BTreeMap;
 
-/// Every keyword with its environment variable (empty: none).
+/// Every keyword with its environment variable (empty if there is none).
 ///
-/// Accepted and without effect here: `authtype`, `client_encoding` (always UTF8),
+/// Accepted but without effect: `authtype`, `client_encoding` (always UTF8),
 /// `gssdelegation`, `gssencmode` other than `require` (no GSSAPI), `gsslib`, `krbsrvname`,
 /// `max_protocol_version`, `min_protocol_version`, `oauth_*`, `replication`, `scram_client_key`,
 /// `scram_server_key`, `sslcompression`, `sslkeylogfile`, `tty`.
@@ -66,7 +66,7 @@ const KEYWORDS: &[(&str, &str)] = &[
     ("user", "PGUSER"),
 ];
 
-/// Values that are never shown, logged or handed on.
+/// Keywords whose values are never shown, logged or passed on.
 const SECRETS: &[&str] = &[
     "password",
     "sslpassword",
@@ -75,7 +75,7 @@ const SECRETS: &[&str] = &[
     "scram_server_key",
 ];
 
-/// Values by keyword. `Debug` shows no secret.
+/// Values by keyword. `Debug` hides secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Settings(BTreeMap<&'static str, String>);
 
@@ -89,29 +89,29 @@ impl Settings {
         Ok(())
     }
 
-    /// The value, where one was given, even an empty one.
+    /// Returns the value if one was given, even an empty one.
     pub(super) fn get(&self, keyword: &str) -> Option<&str> {
         self.0.get(keyword).map(String::as_str)
     }
 
-    /// The value, where one was given that is not empty.
+    /// Returns the value if one was given that is not empty.
     pub(super) fn filled(&self, keyword: &str) -> Option<&str> {
         self.get(keyword).filter(|value| !value.is_empty())
     }
 
-    /// Takes everything from `other`, whose values win.
+    /// Takes all values from `other`, which override those here.
     pub(super) fn overlay(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
-    /// Takes from `other` what is not set here.
+    /// Takes from `other` the values that are not set here.
     pub(super) fn fill(&mut self, other: Self) {
         for (keyword, value) in other.0 {
             self.0.entry(keyword).or_insert(value);
         }
     }
 
-    /// Takes from the environment what is not set here.
+    /// Takes from the environment the values that are not set here.
     pub(super) fn fill_from_env(&mut self, env: &dyn Fn(&str) -> Option<String>) {
         for (keyword, variable) in KEYWORDS {
             if !variable.is_empty()
@@ -123,13 +123,13 @@ impl Settings {
         }
     }
 
-    /// The same without the secrets.
+    /// Removes the secrets.
     pub(super) fn without_secrets(mut self) -> Self {
         self.0.retain(|keyword, _| !SECRETS.contains(keyword));
         self
     }
 
-    /// Keywords and values in alphabetical order, without the secrets.
+    /// Returns keywords and values in alphabetical order, without secrets.
     pub(super) fn shown(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.0
             .iter()
@@ -150,7 +150,7 @@ impl std::fmt::Debug for Settings {
 }
 
 fn unknown(keyword: &str) -> ConninfoError {
-    // A word that long is no mistyped keyword, and may be part of a badly quoted password.
+    // A word this long is not a mistyped keyword, and may be part of a wrongly quoted password.
     if keyword.chars().count() > 30 {
         return ConninfoError::new("unknown connection keyword; a value with blanks needs quotes");
     }
@@ -170,7 +170,7 @@ fn unknown(keyword: &str) -> ConninfoError {
     })
 }
 
-/// Single-character edits (Levenshtein) between two words.
+/// Returns the number of single-character edits (Levenshtein distance) between two words.
 fn distance(left: &str, right: &str) -> usize {
     let mut row: Vec<usize> = (0..=right.chars().count()).collect();
     for (above, a) in left.chars().enumerate() {

@@ -1,4 +1,4 @@
-//! A table or index measured exactly by the extension pgstattuple, which reads every page of it.
+//! Exact measurement of a table or index by the extension pgstattuple, which reads every page of it.
 
 use super::client::session::Settings;
 use super::client::{Client, Param, quote_ident};
@@ -8,42 +8,42 @@ use super::table::Table;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What was measured.
+/// Result of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Measured {
-    /// A table or materialized view, its TOAST table not included.
+    /// A table or materialized view. All figures but `rows` include its TOAST table.
     Table {
-        /// Size, bytes.
+        /// Size in bytes.
         bytes: i64,
-        /// Rows that are there.
+        /// Number of live rows.
         rows: i64,
-        /// Rows that are dead, those that no vacuum may remove yet among them.
+        /// Number of dead rows, including those that vacuum cannot remove yet.
         dead_rows: i64,
-        /// What they take, bytes.
+        /// Size of the dead rows in bytes.
         dead_bytes: i64,
-        /// Free space, bytes.
+        /// Free space in bytes.
         free_bytes: i64,
     },
-    /// A B-tree.
+    /// A B-tree index.
     Index {
-        /// Size, bytes.
+        /// Size in bytes.
         bytes: i64,
-        /// How full its leaves are, percent; 90 where it was just built.
+        /// Average fill of its leaf pages, percent; 90 right after it was built.
         density_pct: f64,
-        /// Leaves that do not follow each other in the file, percent.
+        /// Share of leaf pages that are out of order in the file, percent.
         fragmentation_pct: f64,
-        /// Pages that are empty or deleted.
+        /// Number of empty or deleted pages.
         unused_pages: i64,
     },
 }
 
-/// Reading may take long.
+/// Statement timeout; reading a large table takes long.
 const STATEMENT: Duration = Duration::from_secs(600);
 
-/// Opens a session to measure on.
+/// Opens a session for measuring.
 pub async fn open(target: &Target) -> Result<Client, PgError> {
-    // A queue for the lock is left soon.
+    // The session leaves the queue for a lock soon.
     let settings = Settings::of_monitor(STATEMENT).with("lock_timeout", "1s");
     Client::open_to_watch(target, &settings).await
 }
@@ -74,7 +74,7 @@ pub async fn measure(client: &Client, relid: i64) -> Result<Measured, PgError> {
              FROM {schema}.pgstatindex($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass)"
         )
     } else {
-        // A table is its heap and its TOAST; the chunks there are no rows.
+        // A table consists of its heap and its TOAST table; TOAST chunks do not count as rows.
         format!(
             "SELECT pg_catalog.sum(s.table_len)::pg_catalog.int8 AS table_len, \
              pg_catalog.sum(s.tuple_count) FILTER (WHERE r.heap)::pg_catalog.int8 AS tuple_count, \
@@ -93,7 +93,7 @@ pub async fn measure(client: &Client, relid: i64) -> Result<Measured, PgError> {
 
 fn read(told: &Table, is_index: bool) -> Option<Measured> {
     let count = |name| told.first(name).int();
-    // Of an index without leaves these are NaN.
+    // These are NaN for an index without leaf pages.
     let percent = |name| told.first(name).number().filter(|share| share.is_finite());
     Some(if is_index {
         Measured::Index {

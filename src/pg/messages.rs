@@ -1,8 +1,8 @@
-//! What a server sends, message by message, before the driver sees it.
+//! Filters a server's messages before the driver sees them.
 //!
-//! The driver keeps a whole message in memory, however long the server says it is, and gives up a session over
-//! a text that is not UTF-8. Here a message that is too long is refused by its header, and so is an answer that
-//! does not end; and texts are made UTF-8, in the rows of the simple protocol, in names of columns and in errors.
+//! The driver keeps a whole message in memory, no matter how long the server says it is, and gives up a session over a
+//! text that is not UTF-8. This module rejects a message that is too long by its header, and an answer that exceeds a
+//! limit; and it converts texts to UTF-8, in the rows of the simple protocol, in column names and in errors.
 
 use super::encoding::Charset;
 use crate::format;
@@ -13,25 +13,25 @@ use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// How many bytes one session takes.
+/// Limits on the data that a session accepts, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
-    /// Of one message, which is one row, at most.
+    /// Maximum size of a message, which holds one row.
     pub(super) message: u64,
-    /// Of the answer to one request; data of COPY, which is handed on as it comes, does not count.
+    /// Maximum size of the answer to a request; COPY data does not count, because it is passed on as it arrives.
     pub(super) answer: u64,
-    /// Of the rows of an answer in this program's memory.
+    /// Maximum memory for the rows of an answer.
     pub(super) kept: u64,
 }
 
 impl Limits {
-    /// For our own statements. An answer to one of them has far less.
+    /// Limits for our own statements, whose answers are far smaller.
     pub(super) const OURS: Self = Self {
         message: 8 << 20,
         answer: 32 << 20,
         kept: 16 << 20,
     };
-    /// For statements of a user who wants all that they return.
+    /// Limits for statements of a user who wants their complete results.
     pub(super) const OF_A_USER: Self = Self {
         message: 256 << 20,
         answer: 1 << 30,
@@ -39,18 +39,18 @@ impl Limits {
     };
 }
 
-/// As long as the session is not open, nothing long is due from the server.
+/// Maximum size of a message before the session is open, when the server has nothing long to send.
 const MESSAGE_BEFORE: u64 = 64 << 10;
-/// As [`MESSAGE_BEFORE`], for all of it.
+/// Maximum size of all messages before the session is open.
 const ANSWER_BEFORE: u64 = 1 << 20;
-/// Parameters that a server reports, at most; PostgreSQL 18 has 15.
+/// Maximum number of parameters that a server reports; PostgreSQL 18 has 15.
 const PARAMETERS: usize = 256;
-/// Counted for each message besides its length: what it takes in memory.
+/// Memory overhead counted for each message in addition to its length.
 const OVERHEAD: u64 = 256;
-/// Bytes of a message's kind and length.
+/// Size of a message's kind and length, in bytes.
 const HEADER: usize = 5;
 
-/// What is known of a session by what passed; its owner has it, too.
+/// Facts about a session from its messages, shared with its owner.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     refused: OnceLock<Box<str>>,
@@ -65,48 +65,49 @@ struct Encodings {
 }
 
 impl Seen {
-    /// Why the session was given up, where that was for what the server sent.
+    /// Returns the reason why the session was closed, if the cause was data from the server.
     pub(super) fn refused(&self) -> Option<&str> {
         self.refused.get().map(|why| &**why)
     }
 
-    /// The process of the server (BackendKeyData); 0 where it has not said. Behind a pooler it is the pooler's word.
+    /// Returns the process ID of the backend (BackendKeyData); 0 if not reported. Behind a pooler it is the ID that the
+    /// pooler reported.
     pub(super) fn backend(&self) -> u32 {
         self.backend.load(Ordering::Relaxed)
     }
 
-    /// The server's encoding, as it has reported it; empty where it has not.
+    /// Returns the server's encoding as it reported it; empty if it did not.
     pub(super) fn server_encoding(&self) -> Box<str> {
         let encodings = self.encoding.lock();
         encodings.map_or_else(|_| "".into(), |encodings| encodings.server.clone())
     }
 }
 
-/// Follows the messages that a server sends.
+/// Parses the messages that a server sends.
 #[derive(Debug)]
 pub(super) struct Messages {
     limits: Limits,
     seen: Arc<Seen>,
     header: [u8; HEADER],
-    /// Bytes of the header that are there.
+    /// Number of header bytes received.
     filled: usize,
-    /// Bytes of the body that are still to come.
+    /// Number of body bytes still to come.
     left: usize,
-    /// The body so far, where it is looked at before it is handed on.
+    /// The body received so far, if it is examined before it is passed on.
     held: Option<Vec<u8>>,
-    /// A ReadyForQuery came: the session is open.
+    /// True after the first ReadyForQuery: the session is open.
     open: bool,
     /// Bytes since the last ReadyForQuery.
     spent: u64,
-    /// The answer under way is one of the simple protocol: all its cells are texts.
+    /// True if the current answer is one of the simple protocol, in which all cells are texts.
     simple: bool,
-    /// COPY TO STDOUT is under way.
+    /// True during COPY TO STDOUT.
     copying: bool,
-    /// Names of reported parameters, hashed.
+    /// Hashes of the names of reported parameters.
     parameters: HashSet<u64>,
-    /// What texts come in.
+    /// Encoding of the texts.
     charset: Charset,
-    /// Which columns of the rows to come are texts.
+    /// For each column of the coming rows, true if it is a text.
     texts: Vec<bool>,
 }
 
@@ -129,10 +130,11 @@ impl Messages {
         }
     }
 
-    /// Takes what came and adds to `out` what the driver may have.
+    /// Takes received bytes and adds to `out` those that the driver may see.
     ///
     /// # Errors
-    /// The server sends more than is taken, or what is no message. Nothing behind it must be taken.
+    /// The server sends more than the limits allow, or something that is not a message. Bytes after an error must not
+    /// be passed in.
     pub(super) fn take(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         while !bytes.is_empty() {
             if self.filled < HEADER {
@@ -173,7 +175,7 @@ impl Messages {
         tag
     }
 
-    /// Its kind and length are there: may it come, and is it to be looked at?
+    /// Handles a complete header: checks the limits, and decides if the body is examined.
     fn begin(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
         let [tag, a, b, c, d] = self.header;
         let length = i32::from_be_bytes([a, b, c, d]);
@@ -221,7 +223,7 @@ impl Messages {
         Ok(())
     }
 
-    /// All of it is there.
+    /// Handles a complete message.
     fn end(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
         let tag = self.tag();
         let body = self.held.take();
@@ -233,7 +235,7 @@ impl Messages {
             // BindComplete: this answer is one of the extended protocol.
             (b'2', _) => self.simple = false,
             (b'H', _) => self.copying = true,
-            // Nobody here listens to a channel.
+            // Notifications are dropped: this program does not LISTEN.
             (b'A', _) | (_, None) => {}
             (b'K', Some(body)) => {
                 if let Some(pid) = body.first_chunk::<4>() {
@@ -259,7 +261,7 @@ impl Messages {
         Ok(())
     }
 
-    /// ParameterStatus: a name and a value.
+    /// Handles a ParameterStatus: a name and a value.
     fn parameter(&mut self, body: &[u8]) -> Result<(), String> {
         let mut parts = body.split(|byte| *byte == 0);
         let (name, value) = (
@@ -283,7 +285,7 @@ impl Messages {
             b"client_encoding" => encodings.client = value,
             _ => return Ok(()),
         }
-        // Then the server converts nothing.
+        // In this case the server converts nothing.
         self.charset = if &*encodings.client == "SQL_ASCII" {
             Charset::of(&encodings.server)
         } else {
@@ -292,7 +294,7 @@ impl Messages {
         Ok(())
     }
 
-    /// RowDescription, its names in UTF-8. What is no such thing stays as it is.
+    /// Converts the names in a RowDescription to UTF-8. Malformed data is returned unchanged.
     fn columns(&mut self, body: Vec<u8>) -> Vec<u8> {
         self.texts.clear();
         let Some((count, mut rest)) = body.split_first_chunk::<2>() else {
@@ -304,7 +306,7 @@ impl Messages {
                 return body;
             };
             let (name, more) = rest.split_at(end);
-            // The zero, the table and its column, the type, its length and modifier, the format.
+            // Zero byte, table and column, type, its length and modifier, format.
             let Some((fixed, more)) = more.split_first_chunk::<19>() else {
                 return body;
             };
@@ -318,7 +320,7 @@ impl Messages {
         made
     }
 
-    /// DataRow, its texts in UTF-8. What is no such thing stays as it is.
+    /// Converts the texts in a DataRow to UTF-8. Malformed data is returned unchanged.
     fn row(&self, body: Vec<u8>) -> Vec<u8> {
         let Some((count, mut rest)) = body.split_first_chunk::<2>() else {
             return body;
@@ -352,8 +354,8 @@ impl Messages {
     }
 }
 
-/// Types of which a binary cell is its text: bytea, which our statements have for nothing else, "char", name,
-/// text, json, unknown, bpchar, varchar.
+/// Returns true for types whose binary format is the text itself: bytea (which our statements use only for texts),
+/// "char", name, text, json, unknown, bpchar, varchar.
 fn is_text(oid: u32) -> bool {
     matches!(oid, 17 | 18 | 19 | 25 | 114 | 705 | 1042 | 1043)
 }

@@ -1,4 +1,4 @@
-//! Connection settings as types: what the session must be, the network, TLS.
+//! Typed connection settings: session attributes, network, TLS.
 
 use super::conninfo_error::ConninfoError;
 use super::keywords::Settings;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio_postgres::config::ChannelBinding;
 
-/// Text that `Debug` does not show.
+/// A text that `Debug` hides.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Secret(String);
 
@@ -18,7 +18,7 @@ impl Secret {
         Self(text.to_owned())
     }
 
-    /// The text, to be sent and never shown.
+    /// Returns the text, for sending only, never for display.
     pub(super) fn reveal(&self) -> &str {
         &self.0
     }
@@ -30,7 +30,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The value of `keyword` among `choices`, whose first is the default.
+/// Returns the value of `keyword` among `choices`, or the default.
 fn choose<T: Copy>(
     settings: &Settings,
     keyword: &str,
@@ -63,21 +63,21 @@ fn integer(settings: &Settings, keyword: &str) -> Result<Option<i32>, ConninfoEr
     })
 }
 
-/// Which of the servers will do (target_session_attrs).
+/// Required kind of server (target_session_attrs).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum SessionAttrs {
-    /// Every one.
+    /// Any server.
     #[default]
     Any,
-    /// One that accepts writes.
+    /// A server that accepts writes.
     ReadWrite,
-    /// One that does not.
+    /// A server that does not accept writes.
     ReadOnly,
-    /// One that is not in recovery.
+    /// A server that is not in recovery.
     Primary,
-    /// One in recovery.
+    /// A server in recovery.
     Standby,
-    /// One in recovery, else every one.
+    /// A server in recovery if there is one, else any server.
     PreferStandby,
 }
 
@@ -98,21 +98,21 @@ impl SessionAttrs {
 /// Timeouts and socket options.
 #[derive(Clone, Debug)]
 pub(super) struct Network {
-    /// connect_timeout; none where it is absent or 0.
+    /// connect_timeout; `None` if it is absent or 0.
     pub(super) connect_timeout: Option<Duration>,
     /// True if TCP keepalive is on.
     pub(super) keepalives: bool,
-    /// Silence before the first probe; none is the system's.
+    /// Silence before the first probe; `None` for the system's default.
     pub(super) idle: Option<Duration>,
-    /// Time between probes; none is the system's.
+    /// Time between probes; `None` for the system's default.
     pub(super) interval: Option<Duration>,
-    /// Unanswered probes before the connection counts as lost; none is the system's.
+    /// Number of unanswered probes after which the connection counts as lost; `None` for the system's default.
     pub(super) count: Option<u32>,
-    /// How long sent data may stay unacknowledged; none is the system's.
+    /// Time that sent data may stay unacknowledged; `None` for the system's default.
     pub(super) user_timeout: Option<Duration>,
-    /// load_balance_hosts=random
+    /// True for load_balance_hosts=random.
     pub(super) shuffle: bool,
-    /// The operating system's user the server must run as, on a Unix-domain socket.
+    /// Operating system user that the server must run as, on a Unix-domain socket.
     pub(super) require_peer: Option<String>,
 }
 
@@ -160,7 +160,7 @@ impl Network {
         })
     }
 
-    /// How long one host may take: connect, TLS, authentication. 5 s where the user said nothing.
+    /// Returns the time limit for one host: connect, TLS, authentication. 5 s if the user set none.
     pub(super) fn attempt_deadline(&self) -> Duration {
         self.connect_timeout.unwrap_or(Duration::from_secs(5))
     }
@@ -169,44 +169,44 @@ impl Network {
 /// sslmode, from the weakest to the strongest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum SslMode {
-    /// Never TLS.
+    /// No TLS.
     Disable,
-    /// TLS only where the server insists.
+    /// TLS only if the server requires it.
     Allow,
-    /// TLS unless the server has none.
+    /// TLS if the server supports it.
     #[default]
     Prefer,
-    /// TLS or nothing; verified where a root certificate file is there.
+    /// TLS is required; verified if a root certificate file exists.
     Require,
-    /// TLS by a certificate that a trusted authority signed.
+    /// TLS with a certificate signed by a trusted authority.
     VerifyCa,
-    /// The same, and it names the host.
+    /// Like `VerifyCa`, and the certificate must match the host name.
     VerifyFull,
 }
 
-/// Where trusted certificates are.
+/// Location of trusted certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Roots {
-    /// In a file.
+    /// A file.
     File(PathBuf),
-    /// Where the system keeps them.
+    /// The system's location.
     System,
 }
 
-/// Everything about TLS.
+/// All TLS settings.
 #[derive(Clone, Debug)]
 pub(super) struct TlsSettings {
     /// sslmode
     pub(super) mode: SslMode,
     /// sslnegotiation=direct
     pub(super) direct: bool,
-    /// sslrootcert; none where there is no home folder either.
+    /// sslrootcert; `None` if it is not set and there is no home folder.
     pub(super) roots: Option<Roots>,
-    /// sslcrl and whether it was given, in which case it must be readable.
+    /// sslcrl, and true if it was given explicitly, in which case it must be readable.
     pub(super) crl: Option<(PathBuf, bool)>,
     /// sslcrldir
     pub(super) crl_folder: Option<String>,
-    /// sslcert and sslkey; none where no certificate may be sent.
+    /// sslcert and sslkey; `None` if no certificate may be sent.
     pub(super) identity: Option<(PathBuf, PathBuf)>,
     /// sslcertmode=require
     pub(super) identity_required: bool,

@@ -1,21 +1,21 @@
-//! Whose are the relations and functions that our statements name.
+//! Owners of the relations and functions that our statements name.
 //!
-//! A name says nothing of who made what it means. Where a database has no shop, anybody who may create a schema in it
-//! can make one called `shop`, with a view called `products`: to read that runs its author's functions with the
-//! rights of whoever reads.
+//! A name does not tell who created the object. In a database without the shop, anybody who may create a schema can
+//! create one called `shop` with a view called `products`; reading that runs its author's functions with the reader's
+//! privileges.
 
 use super::client::{Client, Param, quote_literal};
 use super::error::{Class, PgError};
 
 const STATEMENT: &str = include_str!("../../queries/needs.sql");
 
-/// Where the statement has the names of relations, and of schemas.
+/// Placeholders in the statement for the names of relations and of schemas.
 const LISTS: [&str; 2] = ["ARRAY[]::text[]", "ARRAY[]::pg_catalog.name[]"];
 
 /// The schemas of the shop.
 const SHOP: [&str; 3] = ["htap", "mart", "shop"];
 
-/// The statement of the feed `needs` for these relations: `name`, `found`, `stranger`.
+/// Returns the statement of the feed `needs` for these relations: `name`, `found`, `stranger`.
 pub fn statement<'a>(relations: impl IntoIterator<Item = &'a str>) -> String {
     let listed: Vec<String> = relations.into_iter().map(quote_literal).collect();
     STATEMENT.replacen(
@@ -25,7 +25,7 @@ pub fn statement<'a>(relations: impl IntoIterator<Item = &'a str>) -> String {
     )
 }
 
-/// Why `name` is neither read nor called: it is a stranger's.
+/// Explains why `name` is neither read nor called: it belongs to an untrusted role.
 pub fn refusal(name: &str, stranger: &str) -> String {
     format!(
         "{name} or its schema belongs to {stranger}, whose code would run with our rights: connect as a role that has no \
@@ -33,13 +33,13 @@ pub fn refusal(name: &str, stranger: &str) -> String {
     )
 }
 
-/// Who else could have made one of these relations, in a sentence.
+/// Returns a sentence about an untrusted role that could have created one of these relations, if there is one.
 pub async fn stranger(client: &Client, relations: &[String]) -> Result<Option<String>, PgError> {
     let sql = STATEMENT.replacen(LISTS[0], "$1::text[]", 1);
     told(client, &sql, &[Param::Texts(relations)]).await
 }
 
-/// An error where the shop, or a part of it, could have been made by a stranger. Where there is none, all is well.
+/// Returns an error if an untrusted role could have created the shop or a part of it. A missing shop is no error.
 pub async fn trust_the_shop(client: &Client) -> Result<(), PgError> {
     let schemas = SHOP.map(str::to_owned);
     let sql = STATEMENT.replacen(LISTS[1], "$1::text[]::pg_catalog.name[]", 1);

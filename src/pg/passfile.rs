@@ -4,7 +4,7 @@ use crate::text::Clean;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// What a password is wanted for.
+/// Connection that a password is needed for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted<'a> {
     /// Host name, address or socket folder; `localhost` for a default socket folder.
@@ -17,7 +17,7 @@ pub(super) struct Wanted<'a> {
     pub(super) user: &'a str,
 }
 
-/// The password in `path` for `wanted`. A missing file is no failure.
+/// Looks up the password for `wanted` in the file at `path`. A missing file is not an error.
 pub(super) fn lookup(path: &Path, wanted: Wanted<'_>) -> Option<String> {
     if complaint(path).is_some() {
         return None;
@@ -26,7 +26,7 @@ pub(super) fn lookup(path: &Path, wanted: Wanted<'_>) -> Option<String> {
     find(&String::from_utf8_lossy(&bytes), wanted)
 }
 
-/// Why the file at `path` is ignored, where it exists and is: libpq's two rules.
+/// Explains why the file at `path` is ignored, if it exists and is: libpq's two rules.
 pub(super) fn complaint(path: &Path) -> Option<String> {
     let shown = || Clean::new(&path.to_string_lossy());
     let metadata = std::fs::metadata(path).ok()?;
@@ -60,7 +60,7 @@ fn find(text: &str, wanted: Wanted<'_>) -> Option<String> {
         })
 }
 
-/// The text before the first colon that no backslash protects, and the text after it.
+/// Splits a line at the first colon that is not escaped by a backslash.
 fn split_field(line: &str) -> Option<(&str, &str)> {
     let mut escaped = false;
     let position = line.bytes().position(|byte| {

@@ -1,6 +1,6 @@
-//! Where a session is connected.
+//! The server that a session is connected to.
 
-/// Where a session is connected, and how well the way there is protected.
+/// The server that a session is connected to, and the protection of the connection.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Peer {
     /// Host name, address or socket directory.
@@ -9,7 +9,7 @@ pub struct Peer {
     pub port: u16,
     /// Protection of the connection.
     pub protection: Protection,
-    /// A connection pooler is in between: each transaction may have another backend.
+    /// True if a connection pooler is in between: each transaction may run on another backend.
     #[serde(default)]
     pub pooled: bool,
 }
@@ -19,10 +19,10 @@ pub struct Peer {
 pub enum Protection {
     /// Unix-domain socket or loopback address: nothing crosses a network.
     Local,
-    /// TLS with the server's certificate and, where sslmode asks for it, its name verified.
+    /// TLS with a verified certificate and, if sslmode requires it, a verified host name.
     Verified,
-    /// TLS without verification of who the server is.
+    /// TLS without verification of the server.
     Unverified,
-    /// Nothing.
+    /// No protection.
     Plaintext,
 }

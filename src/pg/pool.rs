@@ -1,6 +1,6 @@
-//! Sessions kept open for many short tasks.
+//! A pool of open sessions for many short tasks.
 //!
-//! `deadpool` does the keeping; opening is ours, because only [`Client`] connects as libpq does.
+//! `deadpool` manages the sessions; they are opened here, because only [`Client`] connects as libpq does.
 
 use super::client::Client;
 use super::client::session::Settings;
@@ -11,39 +11,39 @@ use deadpool::managed::{self, Metrics, QueueMode, RecycleError, RecycleResult, T
 use futures_util::future::try_join_all;
 use std::time::Duration;
 
-/// How many sessions a pool keeps, and how long one is waited for.
+/// Size of a pool, and the time to wait for a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolSize {
-    /// Kept open though nobody uses them.
+    /// Number of sessions kept open while unused.
     pub min: usize,
-    /// Open at most, at least 1.
+    /// Maximum number of open sessions, at least 1.
     pub max: usize,
-    /// How long to wait for a session while all are in use.
+    /// Time to wait for a session while all are in use.
     pub wait: Duration,
 }
 
-/// How a pool is used at this moment.
+/// Current use of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolUse {
-    /// Sessions that are open.
+    /// Number of open sessions.
     pub open: usize,
-    /// Sessions among them that are in use.
+    /// Number of these that are in use.
     pub busy: usize,
-    /// Tasks that wait for one.
+    /// Number of tasks waiting for a session.
     pub waiting: usize,
-    /// Sessions at most.
+    /// Maximum number of sessions.
     pub max: usize,
 }
 
-/// Why there is no session. The texts are fit to follow "failed to …: ".
+/// Reason why there is no session. Its text can follow "failed to …: ".
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PoolError {
-    /// All sessions were in use for the whole time.
+    /// All sessions were in use during the whole wait.
     #[error("all {max} sessions of the pool were in use for {:.1} s", .waited.as_secs_f64())]
     Busy {
-        /// Sessions at most.
+        /// Maximum number of sessions.
         max: usize,
-        /// How long it waited.
+        /// Duration of the wait.
         waited: Duration,
     },
     /// No session could be opened.
@@ -55,7 +55,7 @@ pub enum PoolError {
 }
 
 impl PoolError {
-    /// The SQLSTATE; where the server sent none, a word for what is wrong.
+    /// Returns the SQLSTATE, or a keyword if the server sent none.
     pub fn kind(&self) -> &str {
         match self {
             Self::Busy { .. } => "pool busy",
@@ -65,10 +65,10 @@ impl PoolError {
     }
 }
 
-/// A session out of a pool, to which it goes back when dropped: unless it is lost or in a transaction.
+/// A session from a pool. When dropped it returns to the pool, unless it is lost or in a transaction.
 pub type Pooled = managed::Object<Opener>;
 
-/// A pool of sessions. Copies are the same pool.
+/// A pool of sessions. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Pool {
     sessions: managed::Pool<Opener>,
@@ -100,12 +100,12 @@ impl managed::Manager for Opener {
 }
 
 impl Pool {
-    /// A pool without sessions; they are opened when they are needed. Each of them has these settings.
+    /// Returns a pool without open sessions; they are opened on demand, with these settings.
     pub fn new(target: Target, settings: Settings, size: PoolSize) -> Self {
         let opener = Opener { target, settings };
         let timeouts = Timeouts {
             wait: Some(size.wait),
-            // The target has a deadline of its own.
+            // The target has its own deadline.
             create: None,
             recycle: None,
         };
@@ -114,7 +114,7 @@ impl Pool {
             min: size.min.min(size.max.max(1)),
             ..size
         };
-        // The one used last comes first: the others grow idle, and can be closed.
+        // The most recently used session is taken first, so that the others become idle and can be closed.
         let made = managed::Pool::builder(opener)
             .max_size(size.max)
             .timeouts(timeouts)
@@ -123,20 +123,20 @@ impl Pool {
             .build();
         let sessions = match made {
             Ok(sessions) => sessions,
-            // A runtime is given, which is all that it could lack.
+            // This is the only possible error, and a runtime is given.
             Err(managed::BuildError::NoRuntimeSpecified) => unreachable!(),
         };
         Self { sessions, size }
     }
 
-    /// Opens sessions up to the least number. Returns the first error.
+    /// Opens sessions up to the minimum. Returns the first error.
     pub async fn warm(&self) -> Result<(), PoolError> {
         try_join_all((0..self.size.min).map(|_| self.get()))
             .await
             .map(drop)
     }
 
-    /// A session, for this task alone until it is dropped.
+    /// Returns a session for exclusive use until it is dropped.
     pub async fn get(&self) -> Result<Pooled, PoolError> {
         self.sessions.get().await.map_err(|error| match error {
             managed::PoolError::Backend(error) => PoolError::Connect(error),
@@ -150,7 +150,7 @@ impl Pool {
         })
     }
 
-    /// Closes sessions that nobody has used for `idle`, down to the least number. To be called now and then.
+    /// Closes sessions that were unused for `idle`, down to the minimum. Call it from time to time.
     pub fn trim(&self, idle: Duration) {
         let mut spare = self.in_use().open.saturating_sub(self.size.min);
         self.sessions.retain(|_, used| {
@@ -160,7 +160,7 @@ impl Pool {
         });
     }
 
-    /// How it is used at this moment.
+    /// Returns the current use of the pool.
     pub fn in_use(&self) -> PoolUse {
         let status = self.sessions.status();
         PoolUse {
@@ -171,7 +171,7 @@ impl Pool {
         }
     }
 
-    /// Closes it: sessions in use as they come back, and whoever waits gets [`PoolError::Closed`].
+    /// Closes the pool: sessions in use close when they return, and waiting tasks get [`PoolError::Closed`].
     pub fn close(&self) {
         self.sessions.close();
     }

@@ -1,7 +1,7 @@
-//! Sampling sessions: tasks that each own one session, take statements, and report answers.
+//! Sampling sessions: tasks that each own a session, run statements, and report the answers.
 //!
-//! All statements handed over together travel in one round trip. A session that is lost is opened
-//! again with growing patience; what is wrong meanwhile is reported, never printed.
+//! Statements submitted together travel in one round trip. A lost session is reopened with growing pauses; errors are
+//! reported, never printed.
 
 pub mod shared;
 
@@ -22,54 +22,54 @@ use tokio::time::{Instant, sleep, timeout};
 
 use shared::{Answer, Shared};
 
-/// Which session speaks.
+/// Identifier of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SessionId {
-    /// Cheap statements, every interval.
+    /// For cheap statements, at every interval.
     Fast,
-    /// Statements that may take long.
+    /// For statements that may take long.
     Slow,
-    /// One of the OLAP pool.
+    /// A session of the OLAP pool.
     Olap(u8),
-    /// The point query's own.
+    /// For the point query.
     Canary,
 }
 
-/// What a session has to say.
+/// Report of a session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Report {
-    /// A session is open.
+    /// The session was opened.
     Opened {
-        /// Which.
+        /// The session.
         session: SessionId,
-        /// Where it is connected.
+        /// The server it is connected to.
         peer: Peer,
     },
-    /// A session is closed or could not be opened.
+    /// The session was closed or could not be opened.
     Lost {
-        /// Which.
+        /// The session.
         session: SessionId,
-        /// Why.
+        /// Reason of the failure.
         error: PgError,
-        /// How many attempts have failed in a row.
+        /// Number of failed attempts in a row.
         attempt: u32,
-        /// Milliseconds until the next attempt; `None` where only the user can mend it.
+        /// Milliseconds until the next attempt; `None` if only the user can fix the problem.
         retry_in_ms: Option<u64>,
     },
-    /// The sessions to the watched server have ended so many transactions by now.
+    /// Number of transactions that the sessions to the watched server have ended so far.
     Ended {
-        /// On the fast session, since the program started.
+        /// Those of the fast session, since the program started.
         fast: u64,
-        /// On the others.
+        /// Those of the other sessions.
         others: u64,
     },
-    /// A statement was answered.
+    /// A statement has an answer.
     Answered {
-        /// The number it was asked under.
+        /// The number of the job.
         id: u16,
-        /// Milliseconds to the whole answer, from asking or from the answer to what was asked before it.
+        /// Milliseconds until the answer was complete, counted from the request or from the previous answer.
         took_ms: f64,
-        /// The rows, or why there are none.
+        /// The rows, or the error.
         outcome: Result<Table, PgError>,
     },
 }
@@ -77,36 +77,36 @@ pub enum Report {
 /// A statement to run.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// Comes back with the answer.
+    /// Number that is returned with the answer.
     pub id: u16,
-    /// The statement.
+    /// Text of the statement.
     pub sql: Arc<str>,
-    /// Use the text protocol, for statements of unknown result types.
+    /// True to use the text protocol, for statements with unknown result types.
     pub as_text: bool,
-    /// One-off statement: not prepared.
+    /// True for a one-off statement, which is not prepared.
     pub once: bool,
 }
 
-/// How a session is set up and used.
+/// Configuration of a session.
 #[derive(Clone, Debug)]
 pub struct SessionConfig {
-    /// Its settings.
+    /// Settings of the session.
     pub settings: Settings,
-    /// Each statement runs in a read-only Repeatable Read transaction of its own.
+    /// True to run each statement in a read-only REPEATABLE READ transaction of its own.
     pub transaction: bool,
-    /// The client's deadline per batch; the server's statement_timeout is shorter.
+    /// Client-side deadline per batch; the server's statement_timeout is shorter.
     pub deadline: Duration,
-    /// Connect only when the first statement comes.
+    /// True to connect only when the first statement arrives.
     pub lazy: bool,
-    /// Transactions ended by this session, and whoever counts with it.
+    /// Number of transactions that this session, and those that share the count, have ended.
     pub ended: Tally,
-    /// Those of the other sessions to the same server.
+    /// The count of the other sessions to the same server.
     pub others: Tally,
 }
 
 impl SessionConfig {
-    /// What has ended by now, the statement to come included: the first one of the fast session reads the server's
-    /// counters, and has this session's own work counted.
+    /// Returns the report of ended transactions, including the coming one: the first statement of the fast session
+    /// reads the server's counters, which include this session's own work.
     fn told(&self) -> Report {
         Report::Ended {
             fast: self.ended.load(Ordering::Relaxed) + 1,
@@ -115,20 +115,20 @@ impl SessionConfig {
     }
 }
 
-/// A count that several sessions share.
+/// A counter that several sessions share.
 pub type Tally = Arc<AtomicU64>;
 
-/// Transactions that opening and setting up a session takes.
+/// Number of transactions for opening and setting up a session.
 pub(super) const OPENING: u64 = 2;
 
-/// Sessions that wait for their next attempt to connect make it at once when this changes; so do
-/// those that are making one in vain just then: what was mended may not have been seen by it.
+/// A change wakes sessions that wait for their next attempt to connect. It also restarts an attempt that fails at that
+/// moment, because the attempt may have missed the repair.
 pub type Wake = watch::Receiver<()>;
 
 /// The queue that one or several sessions take their statements from.
 pub type Queue = Arc<Mutex<Receiver<Vec<Job>>>>;
 
-/// Runs one session until the queue or the reports' reader is gone.
+/// Runs a session until the queue or the receiver of the reports is gone.
 pub async fn run(
     session: SessionId,
     target: Target,
@@ -174,7 +174,7 @@ pub async fn run(
     }
 }
 
-/// Opens and sets up a session, however long it takes; `None` when nobody listens any more.
+/// Opens and sets up a session, retrying as long as necessary; `None` if the receiver of the reports is gone.
 pub async fn open(
     session: SessionId,
     target: &Target,
@@ -215,8 +215,8 @@ pub async fn open(
     }
 }
 
-/// How long to wait before the next attempt. A server that is down answers at once and is asked
-/// often, so that the screen lives again within a second of its return; a full one is spared.
+/// Returns the pause before the next attempt. A server that is down rejects at once and is asked often, so that the
+/// screen recovers within a second of its return; a full server is asked rarely.
 fn patience(error: &PgError, attempt: u32) -> Option<Duration> {
     let (first_ms, cap_ms) = match (error.class, error.code()) {
         (Class::Configuration, _) => return None,
@@ -231,8 +231,8 @@ fn patience(error: &PgError, attempt: u32) -> Option<Duration> {
     ))
 }
 
-/// Answers statements until the session fails or nobody asks any more (`None`). With the error come statements
-/// that have no answer for no fault of theirs: one before them was answered by more than is taken.
+/// Answers statements until the session fails or no more are submitted (`None`). The error comes with the statements
+/// that were not answered through no fault of their own, because the answer to an earlier one exceeded a limit.
 async fn serve(
     session: SessionId,
     client: &Client,
@@ -264,7 +264,7 @@ async fn serve(
             Some(shared.answer(client, config, &jobs).await)
         };
         let Ok(answers) = timeout(config.deadline, work).await else {
-            // The statements may still run: the session is thrown away, statement_timeout ends them.
+            // The statements may still be running: the session is discarded, and statement_timeout ends them.
             let error = PgError::deadline(config.deadline.as_secs_f64());
             late(&jobs, begun, &error, reports).await?;
             return Some((error, None));
@@ -275,7 +275,7 @@ async fn serve(
             if let Err(error) = &outcome
                 && !error.session_survives()
             {
-                // The first one that fails is the one whose answer is too long.
+                // The first statement that fails is the one whose answer is too long.
                 if fatal.is_some() && client.why_refused().is_some() {
                     unasked.push(job.clone());
                     continue;
@@ -300,7 +300,7 @@ async fn serve(
     }
 }
 
-/// None of these was answered in time.
+/// Reports that none of these statements was answered in time.
 async fn late(
     jobs: &[Job],
     begun: Instant,

@@ -1,4 +1,4 @@
-//! Connection service files: `[name]` sections of `keyword=value` lines.
+//! Parses connection service files: `[name]` sections of `keyword=value` lines.
 
 use super::account::home;
 use super::conninfo_error::ConninfoError;
@@ -6,7 +6,7 @@ use super::keywords::Settings;
 use crate::text::Clean;
 use std::path::{Path, PathBuf};
 
-/// Where packages put the system-wide file: Debian, Red Hat, source builds, BSD and Homebrew.
+/// Folders of the system-wide file: Debian, Red Hat, source builds, BSD and Homebrew.
 const SYSTEM_FOLDERS: &[&str] = &[
     "/etc/postgresql-common",
     "/etc/sysconfig/pgsql",
@@ -15,8 +15,8 @@ const SYSTEM_FOLDERS: &[&str] = &[
     "/opt/homebrew/etc/postgresql",
 ];
 
-/// The settings of `service`: from `file` (servicefile, PGSERVICEFILE) or ~/.pg_service.conf, else
-/// from the system's pg_service.conf. A file that was named must exist.
+/// Returns the settings of `service`: from `file` (servicefile, PGSERVICEFILE) or ~/.pg_service.conf, else from the
+/// system's pg_service.conf. A file given explicitly must exist.
 pub(super) fn lookup(
     service: &str,
     file: Option<&str>,
@@ -57,7 +57,7 @@ fn shown(path: &Path) -> Clean {
     Clean::new(&path.to_string_lossy())
 }
 
-/// The first section called `service`; within it the first value of a keyword counts, as in libpq.
+/// Parses the first section called `service`; within it the first value of a keyword counts, as in libpq.
 fn parse(text: &str, service: &str, path: &Path) -> Result<Option<Settings>, ConninfoError> {
     let mut found = None;
     for (number, line) in text.lines().enumerate() {

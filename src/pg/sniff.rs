@@ -1,8 +1,8 @@
-//! Columns that arrived as text and hold nothing but numbers become numbers.
+//! Converts columns that arrived as text and contain only numbers.
 
 use super::table::{Table, Value};
 
-/// Turns every column whose known cells all parse as numbers into numbers.
+/// Converts every column whose known cells all parse as numbers.
 pub fn numbers(table: &mut Table) {
     for column in 0..table.columns.len() {
         let cells = || table.rows.iter().filter_map(|row| row.get(column));
@@ -18,8 +18,8 @@ pub fn numbers(table: &mut Table) {
     }
 }
 
-/// What the server prints for a number: digits, sign, point, exponent, or a special value. It never
-/// prints a leading zero or plus: such a text is a code, and would lose a part of itself.
+/// Returns true for the format in which the server prints numbers: digits, sign, point, exponent, or a special value.
+/// It never prints a leading zero or plus: such a text is a code, and a conversion would lose a part of it.
 fn is_number(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let code = digits.starts_with('+')

@@ -1,4 +1,4 @@
-//! The way to a server, above TLS where there is TLS, on which all that the server sends is looked at.
+//! The stream from a server, above TLS if there is TLS, on which everything the server sends is examined.
 
 use super::messages::{Limits, Messages, Seen};
 use std::convert::Infallible;
@@ -9,18 +9,18 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 
-/// Bytes read at a time.
+/// Number of bytes read at a time.
 const PIECE: usize = 16 << 10;
 
-/// A stream of which the driver gets only what [`Messages`] lets pass.
+/// A stream that passes to the driver only the data that [`Messages`] accepts.
 pub(super) struct Bounded<S> {
     inner: S,
     messages: Messages,
     piece: Box<[u8]>,
-    /// What may be handed on, and how much of it was.
+    /// Data that may be passed on, and the number of bytes already passed.
     passed: Vec<u8>,
     taken: usize,
-    /// Comes when all that passed before it was taken.
+    /// Reported after all data that was accepted before it.
     refusal: Option<io::Error>,
 }
 
@@ -91,7 +91,7 @@ impl<S: TlsStream + Unpin> TlsStream for Bounded<S> {
     }
 }
 
-/// Makes the streams that `inner` makes [`Bounded`].
+/// Wraps the streams that `inner` creates in [`Bounded`].
 #[derive(Clone)]
 pub(super) struct Bounding<M> {
     pub(super) inner: M,
@@ -135,8 +135,8 @@ where
     }
 }
 
-/// In place of TLS where there is none. The driver, told to begin TLS at once without asking for it, takes
-/// this stream for one that does.
+/// Takes the place of TLS on connections without it. The driver is told to begin TLS directly, without negotiation, and
+/// treats this stream as TLS.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plain;
 

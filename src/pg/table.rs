@@ -1,15 +1,15 @@
-//! What a query returned: rows of typed cells, free of the driver's types.
+//! The result of a query: rows of typed cells, independent of the driver's types.
 
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// One cell.
+/// A cell of a table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Value {
-    /// SQL NULL: there is none. Drawn as `—`.
+    /// SQL NULL: there is no value. Drawn as `—`.
     Null,
-    /// The figure cannot be known here (privilege, version, extension). Drawn as `n/a`.
+    /// The value is not available here (privilege, version, extension). Drawn as `n/a`.
     Unavailable,
     /// Not measured yet. Drawn as `?`.
     Pending,
@@ -21,15 +21,15 @@ pub enum Value {
     Float(#[serde(with = "any_float")] f64),
     /// numeric: the exact decimal text and its nearest double for charts
     Decimal(Box<str>, #[serde(with = "any_float")] f64),
-    /// Worked out here, and known to be this or more. Drawn with `≥`.
+    /// Computed here; a lower bound of the value. Drawn with `≥`.
     AtLeast(#[serde(with = "any_float")] f64),
-    /// Worked out here, and known to be this or less. Drawn with `≤`.
+    /// Computed here; an upper bound of the value. Drawn with `≤`.
     AtMost(#[serde(with = "any_float")] f64),
-    /// everything else, as cleaned text
+    /// any other type, as cleaned text
     Text(Clean),
 }
 
-/// JSON has no NaN and no infinities: they are written as text.
+/// Writes NaN and the infinities as text, because JSON has none.
 mod any_float {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -61,7 +61,7 @@ mod any_float {
 }
 
 impl Value {
-    /// The cell as a number, where it is one.
+    /// Returns the cell as a number, if it is one.
     pub fn number(&self) -> Option<f64> {
         match self {
             Self::Int(value) => Some(*value as f64),
@@ -74,7 +74,7 @@ impl Value {
         }
     }
 
-    /// The cell as a whole number, where it is one.
+    /// Returns the cell as an integer, truncated, if it is a finite number.
     pub fn int(&self) -> Option<i64> {
         match self {
             Self::Int(value) => Some(*value),
@@ -90,7 +90,7 @@ impl Value {
         }
     }
 
-    /// The cell as text, where it is text.
+    /// Returns the cell's text, if it is a text.
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text.as_str()),
@@ -98,7 +98,7 @@ impl Value {
         }
     }
 
-    /// The cell as the text that it came as, to be compared or sent, and never drawn.
+    /// Returns the text as it was received, for comparing and sending, never for display.
     pub fn raw(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text.raw()),
@@ -106,7 +106,7 @@ impl Value {
         }
     }
 
-    /// What stands before a figure of which only a bound is known.
+    /// Returns the sign drawn before a number that is only a bound.
     pub fn sign(&self) -> &'static str {
         match self {
             Self::AtLeast(_) => "≥",
@@ -120,7 +120,7 @@ impl Value {
         matches!(self, Self::Bool(true))
     }
 
-    /// Returns true if the cell holds a value at all.
+    /// Returns true if the cell holds a value.
     pub fn is_known(&self) -> bool {
         !matches!(self, Self::Null | Self::Unavailable | Self::Pending)
     }
@@ -138,35 +138,34 @@ impl From<Option<f64>> for Value {
     }
 }
 
-/// The rows of one answer. Columns are shared between samples of the same query.
+/// The rows of an answer. Samples of the same query share the column names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Table {
     /// Column names, in the order of the SELECT list.
     pub columns: Arc<[Box<str>]>,
-    /// Rows; each as long as `columns`.
+    /// Rows; each has as many cells as there are columns.
     pub rows: Vec<Vec<Value>>,
 }
 
 impl Table {
-    /// The position of the column called `name`.
+    /// Returns the position of the column called `name`.
     pub fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| &**column == name)
     }
 
-    /// The cell in `row` of the column called `name`; NULL where either does not exist.
+    /// Returns the cell in `row` of the column called `name`; NULL if either does not exist.
     pub fn get(&self, row: usize, name: &str) -> &Value {
         self.column(name)
             .and_then(|column| self.rows.get(row)?.get(column))
             .unwrap_or(&Value::Null)
     }
 
-    /// The first row's cell of the column called `name`.
+    /// Returns the cell of the first row in the column called `name`.
     pub fn first(&self, name: &str) -> &Value {
         self.get(0, name)
     }
 
-    /// What tells a row from others: its cells of these columns, or all whole numbers and texts where
-    /// there are none.
+    /// Returns the cells that identify a row: those of the `key` columns, or all integers and texts if `key` is empty.
     pub fn identity(&self, row: usize, key: &[String]) -> Vec<Box<str>> {
         let wanted = |name: &str| key.is_empty() || key.iter().any(|column| column == name);
         let cells = self.rows.get(row).map_or(&[][..], Vec::as_slice);
@@ -181,7 +180,7 @@ impl Table {
             .collect()
     }
 
-    /// Sets the cell in `row` of the column called `name`, adding the column where it is missing.
+    /// Sets the cell in `row` of the column called `name`; adds the column if it is missing.
     pub fn set(&mut self, row: usize, name: &str, value: Value) {
         let column = self.ensure_column(name);
         if let Some(cell) = self
@@ -193,7 +192,7 @@ impl Table {
         }
     }
 
-    /// Takes out the rows for which `unwanted` says so.
+    /// Removes the rows for which `unwanted` returns true.
     pub fn drop_rows(&mut self, unwanted: impl Fn(&Self, usize) -> bool) {
         let keep: Vec<bool> = (0..self.rows.len())
             .map(|row| !unwanted(self, row))
@@ -202,7 +201,7 @@ impl Table {
         self.rows.retain(|_| keep.next().unwrap_or(true));
     }
 
-    /// The position of the column called `name`, which is appended full of NULL where it is missing.
+    /// Returns the position of the column called `name`; appends it, filled with NULL, if it is missing.
     pub fn ensure_column(&mut self, name: &str) -> usize {
         if let Some(column) = self.column(name) {
             return column;

@@ -1,8 +1,7 @@
-//! Opening a connection: which server, with or without TLS, in libpq's order.
+//! Opens connections: chooses the server, and TLS or no TLS, in libpq's order.
 //!
-//! Each attempt is made by a driver configuration of its own that names one address and either
-//! demands TLS or does without, so that neither a session nor its cancel request is ever protected
-//! less than [`Peer::protection`] says.
+//! Each attempt has its own driver configuration, which names one address and either requires TLS or excludes it, so
+//! that a session and its cancel requests never have less protection than [`Peer::protection`] says.
 
 use super::certificate::{self, Connector};
 use super::conninfo::Target;
@@ -32,23 +31,23 @@ pub(super) struct Link {
     pub(super) client: Client,
     pub(super) peer: Peer,
     pub(super) ended: Ended,
-    /// What its messages have told.
+    /// Facts from its messages.
     pub(super) seen: Arc<Seen>,
     pub(super) way: Way,
 }
 
-/// How a session reaches its server.
+/// Transport of a session to its server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// By the Unix-domain socket at this path.
+    /// The Unix-domain socket at this path.
     Unix(PathBuf),
-    /// By TCP without TLS.
+    /// TCP without TLS.
     Tcp,
-    /// By TCP with TLS.
+    /// TCP with TLS.
     Tls,
 }
 
-/// Connects to the first server that will do. Each host has the user's connect_timeout, or 5 s.
+/// Connects to the first suitable server. The limit per host is the user's connect_timeout, or 5 s.
 pub(super) async fn connect(target: &Target) -> Result<Link, PgError> {
     let passes: &[SessionAttrs] = match target.session {
         SessionAttrs::PreferStandby => &[SessionAttrs::Standby, SessionAttrs::Any],
@@ -72,7 +71,7 @@ pub(super) async fn connect(target: &Target) -> Result<Link, PgError> {
     Err(combine(failures))
 }
 
-/// Sends the cancel request the way the session itself is protected. Waits as long as for a connect.
+/// Sends the cancel request with the same protection as the session. Waits as long as for a connection.
 pub(super) async fn cancel(target: &Target, token: &CancelToken, way: &Way) -> Result<(), PgError> {
     let deadline = target.network.attempt_deadline();
     let send = async {
@@ -145,7 +144,7 @@ async fn connect_endpoint(
     Err(last)
 }
 
-/// One address: first the way of connecting that sslmode likes best, then the other it allows.
+/// Connects to one address: first with the protection that sslmode prefers, then with the other if it allows that.
 async fn connect_address(
     target: &Target,
     endpoint: &Endpoint,
@@ -155,7 +154,7 @@ async fn connect_address(
     if let Place::Unix(folder) = &endpoint.place {
         require_peer(target, folder, endpoint.port).await?;
     }
-    // Whether TLS is used, in the order of trying.
+    // Attempts in order; true means with TLS.
     let ways: &[bool] = match target.tls.mode {
         _ if address.is_none() => &[false],
         SslMode::Disable => &[false],
@@ -173,7 +172,7 @@ async fn connect_address(
             Err(failure) => failure,
         };
         match first.take() {
-            // The first refusal says more than that there is no TLS to try instead.
+            // The first refusal says more than the lack of TLS.
             Some(refusal) if failure.kind == Kind::TlsMissing => return Err(refusal),
             Some(_) => return Err(failure),
             None if !failure.tries_other_protection() => return Err(failure),
@@ -183,7 +182,7 @@ async fn connect_address(
     Err(first.unwrap_or_else(|| Failure::unreachable("no way to connect")))
 }
 
-/// requirepeer: the server's process must run as the given user of the operating system.
+/// Checks requirepeer: the server's process must run as the given operating system user.
 async fn require_peer(target: &Target, folder: &Path, port: u16) -> Result<(), Failure> {
     let Some(required) = &target.network.require_peer else {
         return Ok(());
@@ -225,7 +224,7 @@ fn config(target: &Target, endpoint: &Endpoint, address: Option<IpAddr>, tls: bo
         .application_name(&target.application_name)
         .channel_binding(target.tls.channel_binding)
         .keepalives(network.keepalives)
-        // Without TLS, too: see `Plain`.
+        // Also without TLS: see `Plain`.
         .ssl_mode(tokio_postgres::config::SslMode::Require);
     if target.tls.direct || !tls {
         config.ssl_negotiation(SslNegotiation::Direct);
@@ -251,11 +250,11 @@ fn config(target: &Target, endpoint: &Endpoint, address: Option<IpAddr>, tls: bo
     config
 }
 
-/// Changes, by its sender's end, when the connection is gone.
+/// Changes, by the end of its sender, when the connection is gone.
 pub(super) type Ended = watch::Receiver<()>;
 
-/// Runs a connection in a task of its own, which ends silently: what it met is seen through [`Ended`],
-/// `Client::is_closed` and the next statement's error.
+/// Runs a connection in a task of its own, which ends silently; errors are seen through [`Ended`], `Client::is_closed`
+/// and the next statement's error.
 fn drive<E>(connection: impl Future<Output = Result<(), E>> + Send + 'static) -> Ended {
     let (alive, ended) = watch::channel(());
     tokio::spawn(async move {
@@ -265,7 +264,7 @@ fn drive<E>(connection: impl Future<Output = Result<(), E>> + Send + 'static) ->
     ended
 }
 
-/// Opens one connection and authenticates.
+/// Opens a connection and authenticates.
 async fn open(
     target: &Target,
     endpoint: &Endpoint,
@@ -332,11 +331,11 @@ fn bounding<M>(target: &Target, seen: &Arc<Seen>, inner: M) -> Bounding<M> {
     }
 }
 
-/// TLS where sslmode only prefers it. The certificates are read when the server has offered it, for
-/// most servers near by do not, and reading them takes longer than all the rest of connecting.
+/// TLS for sslmodes that only prefer it. Reads the certificates only after the server has offered TLS: most local
+/// servers do not, and reading them takes longer than the rest of connecting.
 struct LazyTls(TlsSettings);
 
-/// As [`LazyTls`], for one host.
+/// [`LazyTls`] for one host.
 struct LazyConnect {
     settings: TlsSettings,
     host: String,
@@ -391,7 +390,7 @@ fn connector(target: &Target, endpoint: &Endpoint) -> Result<Connector, Failure>
     })
 }
 
-/// target_session_attrs: asks the server what it is.
+/// Checks target_session_attrs by asking the server for its state.
 async fn check_session(
     client: &Client,
     endpoint: &Endpoint,

@@ -16,7 +16,7 @@ pub enum Kind {
     Word,
     /// A quoted name.
     Quoted,
-    /// A string literal in any notation, possibly without its content.
+    /// A string literal in any notation.
     Text,
     /// A number.
     Number,

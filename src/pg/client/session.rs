@@ -1,14 +1,14 @@
-//! What a session of this program is: the settings that its statements rely on, and whether it is one session.
+//! Sessions of this program: the settings that their statements rely on, and the detection of poolers.
 //!
-//! A role, a database or a connection string may set whatever changes the meaning of a statement. So each
-//! session fixes all of that in one place, here. On a connection of its own it does so once, at connect. Behind
-//! a connection pooler nothing may outlive a transaction: the next one may be served by another backend, and
-//! what is left in this one is met by whoever gets it next. There each statement is sent in a transaction that
-//! begins with the settings, for that transaction alone (`set_config(…, true)`), in the same round trip.
+//! A role, a database or a connection string may change any setting that affects the meaning of a statement. So each
+//! session fixes all of these in one place, here. On a direct connection it does so once, when connecting. Behind a
+//! connection pooler nothing may outlive a transaction: the next transaction may run on another backend, and state left
+//! in this one affects the next client. There each statement is sent in a transaction that begins with the settings,
+//! for that transaction only (`set_config(…, true)`), in the same round trip.
 //!
-//! A pooler is known by the process id that the server named at connect, for cancel requests: a pooler names
-//! one of its own making, the backend tells its real one. One that passes the real one on is known by a backend
-//! that is older than the session.
+//! A pooler is detected by the process ID that the server reports when connecting, for cancel requests: a pooler
+//! reports an invented one, while the backend knows its real one. A pooler that passes on the real one is detected by a
+//! backend that is older than the session.
 
 use super::{Client, quote_literal};
 use crate::pg::conninfo::Target;
@@ -20,11 +20,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// The schemas that our statements look names up in: the server's own, and temporary ones last, for functions
-/// and operators never.
+/// The schemas in which our statements look up names: the server's own; temporary objects come last, and are never used
+/// for functions and operators.
 pub const SEARCH_PATH: &str = "pg_catalog, pg_temp";
 
-/// What changes the meaning of a statement or the text of its answer. A server that does not know one has none.
+/// Settings that change the meaning of a statement or the text of its answer. Those unknown to a server are left out.
 const MEANING: [(&str, &str); 28] = [
     ("search_path", SEARCH_PATH),
     ("standard_conforming_strings", "on"),
@@ -56,8 +56,8 @@ const MEANING: [(&str, &str); 28] = [
     ("default_transaction_deferrable", "off"),
 ];
 
-/// What a statement that the user wrote must find as the user's own session would: [`MEANING`] without what only
-/// touches messages and logs, and without quote_all_identifiers, with which REFRESH CONCURRENTLY fails anywhere.
+/// Settings that a statement written by the user must find as in the user's own sessions: [`MEANING`] without those
+/// that only affect messages and logs, and without quote_all_identifiers, with which REFRESH CONCURRENTLY always fails.
 const OF_THE_USER: [&str; 17] = [
     "search_path",
     "standard_conforming_strings",
@@ -78,12 +78,12 @@ const OF_THE_USER: [&str; 17] = [
     "plpgsql.extra_warnings",
 ];
 
-/// What would end a session that waits for its next statement, or a transaction of ours that takes its time.
+/// Limits that would end a session waiting for its next statement, or a long transaction of ours.
 const LIMITS: [(&str, &str); 2] = [("idle_session_timeout", "0"), ("transaction_timeout", "0")];
 
-/// For a session that only looks: it gets no parallel workers, no compiler, and may not write.
+/// Settings of a session that only reads for monitoring: no parallel workers, no JIT, no writes.
 const LOOKING: [(&str, &str); 7] = [
-    // What it asked ends with it.
+    // A statement ends with its client.
     (CONNECTION_CHECK, "1s"),
     ("default_transaction_read_only", "on"),
     ("idle_in_transaction_session_timeout", "10s"),
@@ -93,10 +93,10 @@ const LOOKING: [(&str, &str); 7] = [
     ("debug_parallel_query", "off"),
 ];
 
-/// From 14 on, and an error where the server's system cannot tell.
+/// From PostgreSQL 14 on; setting it fails if the server's operating system does not support it.
 const CONNECTION_CHECK: &str = "client_connection_check_interval";
 
-/// What only a superuser may set: a monitor is not what a log is for.
+/// Logging settings that only a superuser may change: monitoring should not fill the log.
 const QUIET: [(&str, &str); 13] = [
     ("log_statement", "none"),
     ("log_min_duration_statement", "-1"),
@@ -113,18 +113,18 @@ const QUIET: [(&str, &str); 13] = [
     ("session_replication_role", "origin"),
 ];
 
-/// A name and a value of a setting.
+/// Name and value of a setting.
 type Setting = (Cow<'static, str>, Cow<'static, str>);
 
-/// The settings of a session. Without any the session is left as it comes, behind a pooler, too.
+/// The settings of a session. If empty, the session keeps the server's settings, also behind a pooler.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     all: Vec<Setting>,
-    /// Set only by a superuser.
+    /// Settings made only if the role is a superuser.
     of_superuser: Vec<Setting>,
-    /// Each transaction is read-only.
+    /// True if each transaction is read-only.
     looks: bool,
-    /// Texts come as they are in the database: none that does not convert fails a statement.
+    /// True if texts arrive in the database's own bytes, so that an inconvertible one does not fail a statement.
     any_text: bool,
 }
 
@@ -134,8 +134,8 @@ fn owned(settings: &[(&'static str, &'static str)]) -> impl Iterator<Item = Sett
 }
 
 impl Settings {
-    /// Of a session that runs statements for an application: what they mean is fixed; what they may use is set
-    /// on the application's role.
+    /// Returns the settings of a session that runs statements for an application: they fix the meaning of statements;
+    /// resource limits are set on the application's role.
     pub fn of_application() -> Self {
         Self {
             all: owned(&MEANING).collect(),
@@ -143,14 +143,15 @@ impl Settings {
         }
     }
 
-    /// Of a session that changes something and may take long: it waits so long for a lock, and has no other limit.
+    /// Returns the settings of a session that changes something and may take long: it waits for locks up to
+    /// `lock_timeout`, and has no other limit.
     pub fn of_work(lock_timeout: Duration) -> Self {
         Self::of_application()
             .limited(Duration::ZERO, lock_timeout)
             .with("idle_in_transaction_session_timeout", "0")
     }
 
-    /// Of a session that only looks: never in the way, never waiting long.
+    /// Returns the settings of a session that only monitors: it blocks nobody and does not wait long.
     pub fn of_monitor(statement_timeout: Duration) -> Self {
         let mut settings =
             Self::of_application().limited(statement_timeout, Duration::from_millis(100));
@@ -160,8 +161,8 @@ impl Settings {
         settings
     }
 
-    /// Of a session that reads for reports, with so much memory: as a monitor's, but workers and compiler are
-    /// left to the role's settings.
+    /// Returns the settings of a session that reads for reports, with this work_mem: like a monitor's, but parallel
+    /// workers and JIT follow the role's settings.
     pub fn of_analysis(statement_timeout: Duration, work_mem: &str) -> Self {
         let mut settings = Self::of_monitor(statement_timeout);
         settings
@@ -176,7 +177,7 @@ impl Settings {
             .with("lock_timeout", milliseconds(lock_timeout))
     }
 
-    /// The same with one more, or another value of it.
+    /// Adds a setting, or replaces its value.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.all.retain(|(known, _)| known != name);
@@ -184,20 +185,20 @@ impl Settings {
         self
     }
 
-    /// For a session that reads what others wrote, whatever bytes it has: the server converts no text. Texts that
-    /// are sent must be ASCII.
+    /// Makes the settings those of a session that reads others' texts with any bytes: the server converts no text.
+    /// Texts that are sent must be ASCII.
     #[must_use]
     pub fn reading_any_text(mut self) -> Self {
         self.any_text = true;
         self
     }
 
-    /// Returns true if a session is to be left as it comes.
+    /// Returns true if the session keeps the server's settings.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty() && self.of_superuser.is_empty()
     }
 
-    /// How the transaction around a statement begins behind a pooler.
+    /// Returns the begin of the transaction around a statement behind a pooler.
     fn opening(&self, mode: Option<&str>) -> String {
         let mode = match mode {
             Some(mode) if !mode.is_empty() => mode,
@@ -207,8 +208,8 @@ impl Settings {
         format!("BEGIN {mode}; {}", self.select(true))
     }
 
-    /// Applies the settings, to the transaction alone or to the whole session. The search path is not fixed yet:
-    /// nothing in it may be found by one.
+    /// Returns the statement that applies the settings, to the transaction or to the whole session. The search path is
+    /// not fixed at this point, so it qualifies all names.
     fn select(&self, of_transaction: bool) -> String {
         let mut rows = String::new();
         for (settings, superuser) in [(&self.all, false), (&self.of_superuser, true)] {
@@ -232,8 +233,8 @@ fn milliseconds(duration: Duration) -> String {
     duration.as_millis().min(2_147_483_647).to_string()
 }
 
-/// Begins a transaction's part that runs what a user wrote: it finds names, and reads and writes values, as the
-/// role's own sessions do. Until the transaction ends, our own statements have no place in it.
+/// Returns the statements after which a transaction runs a user's SQL: it resolves names, and reads and writes values,
+/// as in the role's own sessions. Until the transaction ends, it must not run our own statements.
 pub fn as_the_user() -> String {
     let mut sql = String::new();
     for name in OF_THE_USER {
@@ -243,30 +244,30 @@ pub fn as_the_user() -> String {
     sql
 }
 
-/// What a session has that a pooler lends: its settings, for each transaction anew.
+/// Settings of a session behind a pooler, applied in each transaction.
 #[derive(Debug)]
 pub(in crate::pg) struct Lent(Settings);
 
-/// Who answers, and for how long it has been there. The search path is not fixed yet.
+/// Selects the backend's pid and age. The search path is not fixed at this point.
 const WHO: &str = "/* htap-top */
     SELECT a.pid::pg_catalog.int8 AS pid,
            extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.backend_start)::pg_catalog.float8 AS age_s
     FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS a";
 
-/// The same without its age, where a provider forbids that.
+/// The same without the age, in case a provider forbids reading it.
 const WHO_ALONE: &str = "/* htap-top */ SELECT pg_catalog.pg_backend_pid()::pg_catalog.int8 AS pid, NULL::pg_catalog.float8 AS age_s";
 
-/// A backend that is older than the session by more than this, in seconds, was there before it.
+/// A backend that is older than the session by more than this, in seconds, existed before it.
 const OLDER_S: f64 = 1.0;
 
-/// How a connection that refuses transactions says so.
+/// Text in the error of a connection that rejects transactions.
 const STATEMENT_POOLING: &str = "statement pooling mode";
 
 impl Client {
     /// Connects, authenticates and fixes the session's settings within the deadline of `target`.
     ///
     /// # Errors
-    /// Those of the server and of the way to it; [`Class::Reconnect`] if there is no answer in time.
+    /// Errors of the server and the connection; [`Class::Reconnect`] if there is no answer in time.
     pub async fn open(target: &Target, settings: &Settings) -> Result<Self, PgError> {
         let begun = Instant::now();
         let opening = async {
@@ -282,15 +283,15 @@ impl Client {
         })
     }
 
-    /// As [`Self::open`], for statements of ours that read what others wrote, whatever bytes it has.
+    /// Like [`Self::open`], for our own statements that read others' texts with any bytes.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// The same as [`Self::open`].
     pub async fn open_to_watch(target: &Target, settings: &Settings) -> Result<Self, PgError> {
         Self::open(target, &settings.clone().reading_any_text()).await
     }
 
-    /// Finds out whether it is one session, and fixes its settings. `begun` is when connecting began.
+    /// Detects a pooler, and fixes the session's settings. `begun` is the time at which connecting began.
     pub async fn set_up(mut self, settings: &Settings, begun: Instant) -> Result<Self, PgError> {
         if settings.is_empty() {
             return Ok(self);
@@ -313,8 +314,8 @@ impl Client {
         }
         self.peer.pooled = true;
         self.lent = Some(Lent(settings));
-        // Without transactions it is of no use, which is to be known now. One message after the other: where it
-        // is refused, the backend has nobody any more to answer the second to.
+        // A connection without transactions is useless, and it is better to know now. The messages are sent one after
+        // the other: after a refusal the backend has no client to answer the second one to.
         self.begin("").await.map_err(unpooled)?;
         self.rollback().await?;
         Ok(self)
@@ -325,7 +326,7 @@ impl Client {
         self.peer.pooled
     }
 
-    /// Refuses where a pooler is in between; `what` needs a session that is its own.
+    /// Returns an error if a pooler is in between; `what` names the work that needs a session of its own.
     pub fn need_own_session(&self, what: &str) -> Result<(), PgError> {
         if !self.is_pooled() {
             return Ok(());
@@ -339,7 +340,7 @@ impl Client {
         ))
     }
 
-    /// How a transaction of this kind begins, and its settings with it where a pooler is in between.
+    /// Returns the begin of a transaction of this mode, including the settings if a pooler is in between.
     pub(in crate::pg) fn opening(&self, mode: &str) -> String {
         match &self.lent {
             Some(Lent(settings)) => settings.opening(Some(mode)),
@@ -347,21 +348,20 @@ impl Client {
         }
     }
 
-    /// Opens a transaction with settings of its own, such as `SET LOCAL lock_timeout = 0`. From here to
-    /// [`Self::commit`] or [`Self::rollback`] the session is not fit for others, and a task that is dropped in
-    /// between leaves it so.
+    /// Opens a transaction with its own settings, such as `SET LOCAL lock_timeout = 0`. From here to [`Self::commit`]
+    /// or [`Self::rollback`] other tasks must not use the session. A task dropped in between leaves it in this state.
     pub async fn begin(&self, settings: &str) -> Result<(), PgError> {
         self.begin_as("", settings).await
     }
 
-    /// The same with a mode, such as `READ ONLY`.
+    /// Like [`Self::begin`], with a mode such as `READ ONLY`.
     pub async fn begin_as(&self, mode: &str, settings: &str) -> Result<(), PgError> {
         self.in_transaction.store(true, Ordering::Relaxed);
         let opening = self.opening(mode);
         self.as_it_is(&format!("{opening}; {settings}")).await
     }
 
-    /// Commits. Where the transaction had failed it is rolled back, which the failure had told.
+    /// Commits. A transaction that had failed is rolled back instead; its error was reported before.
     pub async fn commit(&self) -> Result<(), PgError> {
         self.end("COMMIT").await
     }
@@ -377,22 +377,23 @@ impl Client {
         Ok(())
     }
 
-    /// Returns true if another task can go on with the session: it is open, and in no transaction.
+    /// Returns true if another task can use the session: it is open, and in no transaction.
     pub fn is_free(&self) -> bool {
         !self.is_closed() && self.is_idle()
     }
 
-    /// Returns true if it is in no transaction that was begun here.
+    /// Returns true if no transaction begun here is open.
     pub(in crate::pg) fn is_idle(&self) -> bool {
         !self.in_transaction.load(Ordering::Relaxed)
     }
 
-    /// Returns true if texts in UTF-8, as ours, are not those of the database.
+    /// Returns true if the database's texts are not in UTF-8, unlike ours.
     fn converts(&self) -> bool {
         !matches!(&*self.server_encoding(), "UTF8" | "")
     }
 
-    /// Lets `ask` send a statement that is not ASCII in a session that reads any text: meanwhile the server converts.
+    /// Runs `ask`, which sends a statement that is not ASCII, in a session that reads any text. Meanwhile the server
+    /// converts.
     pub(in crate::pg) async fn as_written<T>(
         &self,
         sql: &str,
@@ -401,7 +402,7 @@ impl Client {
         if sql.is_ascii() || !self.converts() {
             return ask.await;
         }
-        // In a transaction it is for the transaction.
+        // Within a transaction the setting lasts until its end.
         let local = if self.is_idle() { "" } else { "LOCAL " };
         let (utf8, any) = (
             format!("SET {local}client_encoding = 'UTF8'"),
@@ -413,8 +414,8 @@ impl Client {
         after.map(|()| answer)
     }
 
-    /// One statement, in a transaction with the session's settings where a pooler is in between. All of it is
-    /// sent at once, so that no transaction stays open whatever becomes of the task.
+    /// Runs one statement, in a transaction with the session's settings if a pooler is in between. Everything is sent
+    /// at once, so that no transaction stays open even if the task is dropped.
     pub(in crate::pg) async fn within<T>(
         &self,
         work: impl Future<Output = Result<T, PgError>>,
@@ -431,7 +432,7 @@ impl Client {
     }
 }
 
-/// What refuses transactions cannot be worked with.
+/// Explains that a connection that rejects transactions cannot be used.
 fn unpooled(error: PgError) -> PgError {
     if !error.message.as_str().contains(STATEMENT_POOLING) {
         return error;

@@ -1,11 +1,10 @@
-//! Statements that a session keeps prepared, and several of them in one message.
+//! Statements that a session keeps prepared, and several statements in one message.
 //!
-//! They are PREPAREd in SQL, under a name with random digits, and EXECUTEd by the simple protocol with
-//! their values as literals. The driver's own prepared statements would save the server some
-//! microseconds of reading these, but have names (`s0`, `s1`, …) that behind a pooler mean another
-//! session's statement. And a message of the simple protocol is a transaction of its own: several
-//! statements take one round trip, are done all or not at all, and leave no transaction open whatever
-//! becomes of the task that sent them.
+//! They are PREPAREd in SQL, under a name with random digits, and EXECUTEd over the simple protocol with their values
+//! as literals. The driver's own prepared statements would save the server some microseconds of parsing, but have names
+//! (`s0`, `s1`, …) that behind a pooler may denote another session's statement. And a message of the simple protocol is
+//! a transaction of its own: several statements take one round trip, succeed or fail together, and leave no transaction
+//! open even if the task that sent them is dropped.
 
 use super::{Client, Param, quote_literal};
 use crate::pg::error::PgError;
@@ -17,8 +16,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use tokio_postgres::SimpleQueryMessage;
 
-/// A statement of this program's own that comes again and again. Its text holds `$1`, `$2`, … nowhere but
-/// for its parameters.
+/// A statement of this program that is run repeatedly. Its text contains `$1`, `$2`, … only as parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Statement {
     /// A word; the name that the server shows begins with it.
@@ -29,31 +27,31 @@ pub struct Statement {
     pub sql: &'static str,
 }
 
-/// One statement of a message.
+/// A statement of a message.
 #[derive(Clone, Copy, Debug)]
 pub enum Part<'a> {
-    /// A prepared one and its values.
+    /// A prepared statement and its values.
     Run(&'a Statement, &'a [Param<'a>]),
-    /// A text that cannot be prepared, or is not worth it.
+    /// A text that cannot be prepared, or is not worth preparing.
     Plain(&'a str),
 }
 
-/// What a part returned.
+/// Result of a part.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
-    /// The rows; every cell is text, as the simple protocol has it.
+    /// The rows; every cell is text, as in the simple protocol.
     pub table: Table,
-    /// Rows returned or touched.
+    /// Number of rows returned or affected.
     pub rows: u64,
 }
 
 impl Answer {
-    /// The cell in `row` of the column called `name`, where it is a whole number.
+    /// Returns the cell in `row` of the column called `name`, if it is an integer.
     pub fn int(&self, row: usize, name: &str) -> Option<i64> {
         self.text(row, name)?.parse().ok()
     }
 
-    /// The cell in `row` of the column called `name`; `None` for NULL.
+    /// Returns the cell in `row` of the column called `name`; `None` for NULL.
     pub fn text(&self, row: usize, name: &str) -> Option<&str> {
         self.table.get(row, name).text()
     }
@@ -68,12 +66,12 @@ pub(in crate::pg) const RESULT_CHANGED: &str = "0A000";
 #[derive(Debug, Default)]
 pub(in crate::pg) struct Names {
     known: HashMap<&'static str, Arc<str>>,
-    /// Behind a pooler names do not last.
+    /// True behind a pooler, because names do not last there.
     useless: bool,
 }
 
 impl Client {
-    /// Runs one prepared statement.
+    /// Runs a prepared statement.
     pub async fn run(
         &self,
         statement: &Statement,
@@ -83,9 +81,8 @@ impl Client {
         Ok(answers.pop().unwrap_or_default())
     }
 
-    /// Runs all parts in one message, which is one round trip and, unless a transaction is open, one
-    /// transaction. The answers come in the order of the parts. The first one that fails is the last
-    /// that runs, and its error the answer.
+    /// Runs all parts in one message, which is one round trip and, unless a transaction is open, one transaction. The
+    /// answers come in the order of the parts. The first failure ends the message, and its error is returned.
     pub async fn run_all(&self, parts: &[Part<'_>]) -> Result<Vec<Answer>, PgError> {
         let message = self.message(parts);
         let answered = if message.prepare.is_empty() {
@@ -100,7 +97,7 @@ impl Client {
             answered
         };
         match answered {
-            // Nothing was done: it was refused before it ran, or what ran before it was undone.
+            // Nothing was done: it was rejected before it ran, or what ran before it was undone.
             Err(error) if error.code() == NO_SUCH_STATEMENT => self.forget_names(true),
             Err(error) if error.code() == RESULT_CHANGED => self.forget_names(false),
             other => return other,
@@ -190,7 +187,7 @@ impl Statement {
         let _ = write!(out, " AS {}; ", self.sql);
     }
 
-    /// The text with the values in place of the parameters.
+    /// Writes the text with the values in place of the parameters.
     fn with_values(&self, params: &[Param<'_>], out: &mut String) {
         let mut parts = self.sql.split('$');
         out.push_str(parts.next().unwrap_or_default());
@@ -213,7 +210,7 @@ impl Statement {
     }
 }
 
-/// The parts without names.
+/// Writes the parts without names.
 fn plain(parts: &[Part<'_>]) -> String {
     let mut sql = String::new();
     for part in parts {
@@ -226,7 +223,7 @@ fn plain(parts: &[Part<'_>]) -> String {
     sql
 }
 
-/// Between statements.
+/// Writes the separator between statements.
 fn separate(sql: &mut String) {
     if !sql.is_empty() {
         sql.push_str("; ");
@@ -244,7 +241,7 @@ fn execute(name: &str, params: &[Param<'_>], out: &mut String) {
     }
 }
 
-/// A value in SQL; its type follows from where it stands.
+/// Writes a value as an SQL literal; its type follows from the context.
 fn literal(param: &Param<'_>, out: &mut String) {
     match param {
         Param::Int(value) => {
@@ -279,7 +276,7 @@ fn texts_literal<'a>(texts: impl Iterator<Item = Option<&'a str>>, out: &mut Str
     out.push_str("]::text[]");
 }
 
-/// Where a session keeps its names.
+/// The names of a session's statements.
 pub(in crate::pg) type Statements = Mutex<Names>;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Statements of which nobody knows what they return: all their cells come as text.
+//! Runs statements with unknown result types: all their cells arrive as text.
 
 use super::Client;
 use crate::pg::cell::TEXT_CAP;
@@ -8,19 +8,18 @@ use crate::text::Clean;
 use futures_util::{TryStreamExt, pin_mut};
 use tokio_postgres::SimpleQueryMessage;
 
-/// The most rows kept of one answer; a panel of a user may select a whole table.
+/// Maximum number of rows kept of an answer; a user's panel may select a whole table.
 pub const ROW_LIMIT: usize = 10_000;
 
-/// The most that the rows of a panel of a user take, bytes: they are sorted, searched and recorded again and again.
+/// Maximum size of the rows of a user's panel, in bytes: they are sorted, searched and recorded repeatedly.
 const PANEL_BYTES: u64 = 4 << 20;
 
-/// program_limit_exceeded, which here is this program's limit.
+/// program_limit_exceeded, used for this program's own limit.
 const PROGRAM_LIMIT: &str = "54000";
 
 impl Client {
-    /// Runs statements of unknown result types by the simple protocol; every cell arrives as text,
-    /// and columns that hold only numbers become numbers. The last statement with columns counts;
-    /// at most `row_limit` rows are kept.
+    /// Runs statements of unknown result types over the simple protocol; every cell arrives as text, and columns that
+    /// contain only numbers are converted. The last statement with columns counts; at most `row_limit` rows are kept.
     pub async fn query_text(&self, sql: &str, row_limit: usize) -> Result<Table, PgError> {
         let keep = Keep {
             rows: row_limit,
@@ -30,10 +29,11 @@ impl Client {
         self.within(self.texts(sql, keep)).await
     }
 
-    /// As [`Self::query_text`], for a panel: what no screen shows is not kept. Long cells are cut, which is seen.
+    /// Like [`Self::query_text`], for a panel: rows and text beyond the limits of a panel are dropped. Truncated cells
+    /// are marked.
     ///
     /// # Errors
-    /// The rows take more than `PANEL_BYTES` all the same; the session goes on.
+    /// The rows take more than `PANEL_BYTES` nevertheless; the session continues.
     pub async fn query_panel(&self, sql: &str) -> Result<Table, PgError> {
         let keep = Keep {
             rows: ROW_LIMIT,
@@ -73,7 +73,7 @@ impl Client {
             }
         }
         if kept > keep.bytes {
-            // All that the server sent was taken: the session is as good as before.
+            // Everything that the server sent was read, so the session stays usable.
             return Err(PgError {
                 sqlstate: Some(PROGRAM_LIMIT.into()),
                 ..PgError::new(Class::Statement, too_much(keep.bytes))
@@ -84,13 +84,13 @@ impl Client {
     }
 }
 
-/// What is kept of an answer in texts.
+/// Limits on the rows kept of an answer in text.
 #[derive(Clone, Copy)]
 struct Keep {
     rows: usize,
-    /// An answer that takes more is an error.
+    /// A larger answer is an error.
     bytes: u64,
-    /// Of one cell, which is cut there.
+    /// Length at which a cell is truncated.
     cell: usize,
 }
 
@@ -99,7 +99,7 @@ pub(in crate::pg) fn too_much(limit: u64) -> String {
     format!("the rows take more than {limit}, the limit: ask for fewer rows or shorter texts")
 }
 
-/// Bytes that a row takes in memory, about.
+/// Returns the approximate size of a row in memory, in bytes.
 pub(in crate::pg) fn weight(cells: &[Value]) -> u64 {
     let texts = cells.iter().map(|cell| match cell {
         Value::Text(text) => text.as_str().len(),

@@ -1,9 +1,10 @@
-//! One pass over pg_stat_activity for several statements.
+//! Reads pg_stat_activity once for several statements.
 //!
-//! The server goes through the whole text of each session's statement at every pass, however little is asked of
-//! it: 40 texts of 1 MB take 0.1 s and more. Statements that read the view by [`PASS`] and are due together are sent
-//! as one, in which it is read once, with the beginnings of the texts; each answers with records, so that none
-//! need have another's columns. What the columns are called is asked once. A statement that fails by itself is not joined until it has an answer again.
+//! At every read the server processes the whole text of each session's statement, even if little of it is requested: 40
+//! texts of 1 MB take 0.1 s and more. Statements that read the view with [`PASS`] and are due together are sent as one,
+//! which reads the view once, with the beginnings of the texts; each part returns records, so that the parts need not
+//! have the same columns. The names of the columns are looked up once. A statement that fails by itself is not joined
+//! until it succeeds again.
 
 use super::{Job, SessionConfig, answer};
 use crate::pg::client::Client;
@@ -14,22 +15,22 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// How a statement reads the sessions, so that it can share the pass.
+/// The FROM clause with which a statement reads the sessions so that it can share the read.
 pub const PASS: &str = "FROM pg_catalog.pg_stat_activity AS a";
-/// What they read of it; the columns that all versions have. The text is its beginning, in bytes.
+/// The columns that are read, which all versions have. The text is truncated, in bytes.
 const SESSIONS: &str = "a.datid, a.datname, a.pid, a.leader_pid, a.usesysid, a.usename, a.application_name, a.client_addr, \
      a.client_hostname, a.client_port, a.backend_start, a.xact_start, a.query_start, a.state_change, \
      a.wait_event_type, a.wait_event, a.state, a.backend_xid, a.backend_xmin, a.backend_type, \
      pg_catalog.\"substring\"(pg_catalog.textsend(a.query), 1, 2001) AS query";
-/// As [`SESSIONS`], from 14 on: read only where a statement for such a server is among them.
+/// A further column, from 14 on: read only if one of the statements is for such a server.
 const QUERY_ID: &str = "a.query_id";
-/// How a statement reads the text, and how it does where that is the beginning already.
+/// The expression with which a statement reads the text, and its replacement if the text is already truncated.
 const TEXT: (&str, &str) = ("pg_catalog.textsend(a.query)", "a.query");
 
-/// So many statements are remembered.
+/// Number of statements that are remembered.
 const KNOWN: usize = 64;
 
-/// What one statement came to.
+/// Result of a statement.
 pub(in crate::pg) struct Answer {
     pub(in crate::pg) took_ms: f64,
     pub(in crate::pg) outcome: Result<Table, PgError>,
@@ -38,16 +39,16 @@ pub(in crate::pg) struct Answer {
 /// Names of a statement's columns.
 type Columns = Arc<[Box<str>]>;
 
-/// What is known of statements that share a pass.
+/// Knowledge about statements that share a read.
 #[derive(Default)]
 pub(in crate::pg) struct Shared {
-    /// Columns of those that can be joined, `None` of those that cannot.
+    /// Columns of the statements that can be joined; `None` for those that cannot.
     columns: HashMap<Arc<str>, Option<Columns>>,
-    /// They fail together although each has an answer.
+    /// True if they fail together although each succeeds by itself.
     refused: bool,
 }
 
-/// What is sent: one statement, or several as one.
+/// A statement to send: one alone, or several joined.
 enum Sent<'a> {
     One(usize),
     Joined(Vec<(usize, &'a Columns)>, Arc<str>),
@@ -63,7 +64,7 @@ impl Sent<'_> {
 }
 
 impl Shared {
-    /// Runs these statements in one round trip, and answers in their order.
+    /// Runs these statements in one round trip, and returns the answers in their order.
     pub(in crate::pg) async fn answer(
         &mut self,
         client: &Client,
@@ -85,7 +86,7 @@ impl Shared {
         .await;
         let mut answers: BTreeMap<usize, Answer> = BTreeMap::new();
         let mut apart = Vec::new();
-        // The server takes them one after another: each took from the answer before it to its own.
+        // The server handles them one after another: each took the time from the previous answer to its own.
         let mut before = begun;
         for (sent, (ended, outcome)) in sent.iter().zip(outcomes) {
             let took_ms = (ended - before).as_secs_f64() * 1000.0 / sent.count() as f64;
@@ -112,7 +113,7 @@ impl Shared {
         }
         drop(sent);
         for (at, _) in answers.iter().filter(|(_, told)| told.outcome.is_ok()) {
-            // What failed by itself, and does no more, is met anew.
+            // A statement that had failed by itself and now succeeds is looked up again.
             if let Some(job) = jobs.get(*at)
                 && let Some(None) = self.columns.get(&job.sql)
             {
@@ -123,7 +124,7 @@ impl Shared {
         answers.into_values().collect()
     }
 
-    /// Runs those that failed together one by one, and learns which it was.
+    /// Runs statements that failed together one by one, and records which one failed.
     async fn apart(
         &mut self,
         client: &Client,
@@ -146,7 +147,7 @@ impl Shared {
         answers
     }
 
-    /// Asks for the names of the columns of statements that have not been met. Nothing is read for it.
+    /// Looks up the column names of new statements. Reads no rows for that.
     pub(in crate::pg) async fn learn(
         &mut self,
         client: &Client,
@@ -167,14 +168,14 @@ impl Shared {
         for (job, told) in new.iter().zip(told.await) {
             let columns = told.ok().map(|table| table.columns);
             if self.columns.len() >= KNOWN {
-                // Statements change with what is refused, and seldom.
+                // Statements change rarely, when privileges do.
                 self.columns.clear();
             }
             self.columns.insert(Arc::clone(&job.sql), columns);
         }
     }
 
-    /// What is sent, in the order of the statements.
+    /// Returns the statements to send, in the order of the jobs.
     fn plan(&self, jobs: &[Job]) -> Vec<Sent<'_>> {
         let known = |job: &Job| self.columns.get(&job.sql).and_then(Option::as_ref);
         let members: Vec<(usize, &Columns)> = jobs
@@ -200,17 +201,17 @@ impl Shared {
     }
 }
 
-/// Returns true if a statement reads the sessions in a way that it can share.
+/// Returns true if a statement reads the sessions in a way that can be shared.
 fn may_share(job: &Job) -> bool {
     !job.as_text && !job.once && reads_sessions(&job.sql)
 }
 
-/// Returns true if a statement goes through the sessions, so that it can share the pass.
+/// Returns true if a statement reads the sessions so that it can share the read.
 pub fn reads_sessions(sql: &str) -> bool {
     sql.contains(PASS)
 }
 
-/// A statement that comes again.
+/// Returns the job of a statement that is run repeatedly.
 fn again(sql: &Arc<str>) -> Job {
     Job {
         id: 0,
@@ -220,13 +221,13 @@ fn again(sql: &Arc<str>) -> Job {
     }
 }
 
-/// Returns true if the error can be that of one of several: then the others have an answer.
+/// Returns true if the error can be caused by one of several statements; the others then have an answer.
 fn can_be_one_s(error: &PgError) -> bool {
     error.session_survives() && error.class == Class::Statement
 }
 
-/// Several statements as one, in which the sessions are read once. What stands before the first one for whoever
-/// reads the server's statistics stands before the whole.
+/// Joins several statements into one that reads the sessions once. The comment before the first one, which marks it in
+/// the server's statistics, is put before the whole.
 fn join(statements: &[&str]) -> String {
     let mark = statements
         .first()
@@ -248,8 +249,7 @@ fn join(statements: &[&str]) -> String {
     format!("{mark}WITH backends AS MATERIALIZED (SELECT {SESSIONS}{query_id} {PASS})\n{parts}")
 }
 
-/// Each statement's own rows of the answer to all. As from a statement by itself, there are no columns where there
-/// are no rows.
+/// Splits the answer into each statement's rows. As with a single statement, there are no columns if there are no rows.
 fn split(table: Table, members: &[(usize, &Columns)]) -> Vec<Table> {
     let mut tables: Vec<Table> = members.iter().map(|_| Table::default()).collect();
     for mut cells in table.rows {

@@ -1,5 +1,5 @@
-//! A private, throw-away PostgreSQL cluster: the server programs, the account that they run as, start, stop, and
-//! clearing up after who was killed.
+//! A private, temporary PostgreSQL cluster: its server programs, the account that they run as, start and stop, and the
+//! removal of clusters whose process was killed.
 
 mod account;
 pub mod binaries;
@@ -24,12 +24,12 @@ use tempfile::TempDir;
 use account::Account;
 use sweep::{Marker, PREFIX, postmaster_pid, serves};
 
-/// How a cluster is to be started.
+/// Options for starting a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterOptions {
-    /// Port of the loopback address to listen on as well; TCP asks for a password (scram-sha-256).
+    /// Port of the loopback address on which to listen in addition; TCP connections need a password (scram-sha-256).
     pub listen_port: Option<u16>,
-    /// Settings for postgresql.conf, which win over [`demo_settings`].
+    /// Settings for postgresql.conf, which override [`demo_settings`].
     pub settings: Vec<(String, String)>,
 }
 
@@ -39,21 +39,21 @@ pub struct Cluster {
     binaries: Binaries,
     account: Account,
     port: u16,
-    /// `None` once stopped for good.
+    /// `None` after the final stop.
     home: Option<TempDir>,
     data: PathBuf,
 }
 
-/// The port in the socket's name where no TCP port is asked for; the folder is private, so any does.
+/// The port in the socket's name if no TCP port is requested; the folder is private, so any port works.
 const SOCKET_PORT: u16 = 5432;
 
-/// Longest path of a socket that every supported system takes, in bytes (macOS: 104 with the final NUL).
+/// Maximum length of a socket's path on every supported system, in bytes (macOS: 104 with the final NUL).
 const SOCKET_PATH_CAP: usize = 103;
 
 /// Superuser of the cluster.
 pub const SUPERUSER: &str = "postgres";
 
-/// Settings for a cluster that may be lost and should show much.
+/// Settings for a cluster whose data may be lost, with all statistics enabled.
 pub fn demo_settings() -> Vec<(String, String)> {
     [
         ("fsync", "off"),
@@ -79,7 +79,7 @@ pub fn demo_settings() -> Vec<(String, String)> {
 }
 
 impl Cluster {
-    /// Makes a new cluster and starts it. Blocks for about 1 s.
+    /// Creates a new cluster and starts it. Blocks for about 1 s.
     pub fn start(binaries: &Binaries, options: &ClusterOptions) -> Result<Self, ClusterError> {
         let cluster = Self::prepare(binaries, options)?;
         cluster.initdb(options)?;
@@ -87,8 +87,8 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Copies the cluster whose socket is in `primary` by pg_basebackup, and starts the copy as its streaming
-    /// replica. Blocks for about 1 s and the time of the copy.
+    /// Copies the cluster whose socket is in `primary` by pg_basebackup, and starts the copy as its streaming replica.
+    /// Blocks for about 1 s plus the time of the copy.
     pub fn standby(
         binaries: &Binaries,
         primary: &Path,
@@ -117,7 +117,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// A folder that is swept up whatever happens, without data yet.
+    /// Creates the folder, still without data, with the marker by which a later sweep finds it.
     fn prepare(binaries: &Binaries, options: &ClusterOptions) -> Result<Self, ClusterError> {
         let account = Account::choose()?;
         let base = base_folder();
@@ -179,7 +179,7 @@ impl Cluster {
         set("port", &self.port.to_string());
         set("unix_socket_directories", &socket_dir);
         set("unix_socket_permissions", "0700");
-        // So that the doctor does not take its settings for a mistake.
+        // Tells the doctor that these settings are intended.
         set("htap_top.throw_away", "on");
         if self.has_library("pg_stat_statements") {
             set("shared_preload_libraries", "pg_stat_statements");
@@ -199,32 +199,32 @@ impl Cluster {
             .any(|file| prefix.join(file).is_file())
     }
 
-    /// The connection target of a database, by the private socket.
+    /// Returns the connection target of a database, by the private socket.
     pub fn target(&self, dbname: &str, user: &str) -> Target {
         Target::local(self.socket_dir(), self.port, user, dbname)
     }
 
-    /// Folder of the socket, which also holds the server's log.
+    /// Returns the folder of the socket, which also contains the server's log.
     pub fn socket_dir(&self) -> &Path {
         self.home.as_ref().map_or(Path::new("/"), TempDir::path)
     }
 
-    /// Port of the socket's name, and of the loopback address where that was asked for.
+    /// Returns the port in the socket's name, which is also that of the loopback address if one was requested.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Data directory.
+    /// Returns the data directory.
     pub fn data_dir(&self) -> &Path {
         &self.data
     }
 
-    /// The server's log file.
+    /// Returns the server's log file.
     pub fn log_file(&self) -> PathBuf {
         self.socket_dir().join("postgres.log")
     }
 
-    /// Major version of the server.
+    /// Returns the major version of the server.
     pub fn major(&self) -> u16 {
         self.binaries.major
     }
@@ -245,7 +245,7 @@ impl Cluster {
         self.pg_ctl(&["stop", "-w", "-t", "30", "-m", mode])
     }
 
-    /// Stops the server by `mode` and starts it again. Blocks.
+    /// Stops the server with `mode` and starts it again. Blocks.
     pub fn restart(&self, mode: &str) -> Result<(), ClusterError> {
         self.halt(mode)?;
         self.start_again()
@@ -260,12 +260,12 @@ impl Cluster {
         })
     }
 
-    /// Returns true if the postmaster runs.
+    /// Returns true if the postmaster is running.
     pub fn is_up(&self) -> bool {
         postmaster_pid(&self.data).is_some_and(|pid| serves(pid, &self.data))
     }
 
-    /// Stops the server at once and removes everything. Blocks for a moment.
+    /// Stops the server immediately and removes everything. Blocks briefly.
     pub fn stop(mut self) -> Result<(), ClusterError> {
         self.tear_down()
     }
@@ -309,7 +309,7 @@ impl Drop for Cluster {
     }
 }
 
-/// The temporary folder, or /tmp where the server's user could not reach it or its sockets.
+/// Returns the temporary folder, or /tmp if the server's user cannot access it or its sockets' paths are too long.
 fn base_folder() -> PathBuf {
     let wanted = std::env::temp_dir();
     let socket = format!("/{PREFIX}XXXXXX/.s.PGSQL.65535");
@@ -323,7 +323,7 @@ fn base_folder() -> PathBuf {
     } else {
         PathBuf::from("/tmp")
     };
-    // The sweep compares with what the system says about processes, which knows no links.
+    // The sweep compares it with paths reported by the system, in which links are resolved.
     base.canonicalize().unwrap_or(base)
 }
 

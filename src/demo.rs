@@ -1,4 +1,4 @@
-//! `htap-top demo`: a throw-away PostgreSQL with the case study's schema, data and mixed load.
+//! `htap-top demo`: a temporary PostgreSQL with the case study's schema, data and mixed load.
 
 pub mod headless;
 pub mod launch;

@@ -1,4 +1,4 @@
-//! A mixed load: the shop's own transactions, reports, refreshes, and incidents on a schedule.
+//! A mixed load: the shop's own transactions, reports, refreshes, and troubles on a schedule.
 
 mod arrivals;
 mod dispatch;
@@ -42,7 +42,7 @@ pub struct Load {
     pub rate: f64,
     /// Reports per second, in an open loop.
     pub report_rate: f64,
-    /// True to run the incidents of [`troubles::SCHEDULE`].
+    /// True to run the troubles of [`troubles::SCHEDULE`].
     pub troubles: bool,
     /// Seed of the random numbers.
     pub seed: u64,

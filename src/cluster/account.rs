@@ -1,4 +1,4 @@
-//! The operating-system user the server runs as: PostgreSQL refuses to run as root.
+//! The operating system user that the server runs as: PostgreSQL refuses to run as root.
 
 use super::error::ClusterError;
 use nix::unistd::{Gid, Uid, User, chown, geteuid};
@@ -7,15 +7,15 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-/// The user the server runs as.
+/// The user that the server runs as.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
-    /// Set where it is not this process's own user.
+    /// Set if it is not this process's own user.
     other: Option<(Uid, Gid)>,
 }
 
 impl Account {
-    /// This process's user; for root `postgres`, else `nobody`.
+    /// Returns this process's user; for root it is `postgres`, else `nobody`.
     pub(super) fn choose() -> Result<Self, ClusterError> {
         if !geteuid().is_root() {
             return Ok(Self { other: None });
@@ -36,13 +36,13 @@ impl Account {
         ))
     }
 
-    /// The server's user id.
+    /// Returns the user ID of the server.
     pub(super) fn uid(&self) -> Uid {
         self.other.map_or_else(geteuid, |(uid, _)| uid)
     }
 
-    /// A command that runs as this user, outside our process group, so that a Ctrl-C in the terminal
-    /// reaches the demo only and the demo decides the order of the end.
+    /// Returns a command that runs as this user, outside our process group: Ctrl-C in the terminal then reaches only
+    /// the demo, which ends the server in its own order.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.process_group(0);
@@ -52,7 +52,7 @@ impl Account {
         command
     }
 
-    /// Gives `path` to this user.
+    /// Changes the owner of `path` to this user.
     pub(super) fn own(&self, path: &Path) -> Result<(), ClusterError> {
         let Some((uid, gid)) = self.other else {
             return Ok(());

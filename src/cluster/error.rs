@@ -1,20 +1,20 @@
-//! Why a cluster of one's own could not be had.
+//! Errors of a private cluster.
 
 use crate::pg::PgError;
 use std::io;
 
-/// A failure of such a cluster, or of the demo on it; its text is fit to stand behind `htap-top: `.
+/// An error of a private cluster, or of the demo on it. Its text can follow `htap-top: `.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// No server programs, with the commands that install them.
+    /// No server programs were found; the text includes the commands that install them.
     #[error("{0}")]
     Missing(String),
-    /// The operating system refused.
+    /// An operating system call failed.
     #[error("failed to {what}: {source}")]
     Io {
-        /// What was tried, as a verb phrase.
+        /// The operation, as a verb phrase.
         what: String,
-        /// The refusal.
+        /// The system's error.
         source: io::Error,
     },
     /// A program failed.
@@ -22,32 +22,32 @@ pub enum ClusterError {
     Program {
         /// Name of the program.
         program: String,
-        /// The end of what it wrote.
+        /// The last lines of its output.
         detail: String,
     },
-    /// Its server refused.
+    /// The server rejected an operation.
     #[error("failed to {what}: {source}")]
     Server {
-        /// What was tried, as a verb phrase.
+        /// The operation, as a verb phrase.
         what: &'static str,
-        /// The refusal.
+        /// The server's error.
         source: PgError,
     },
 }
 
 impl ClusterError {
-    /// For `map_err`: an I/O failure while trying to `what`.
+    /// For `map_err`: builds the I/O error of the operation `what`.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
     }
 
-    /// For `map_err`: a server failure while trying to `what`.
+    /// For `map_err`: builds the server error of the operation `what`.
     pub(crate) fn server(what: &'static str) -> impl FnOnce(PgError) -> Self {
         move |source| Self::Server { what, source }
     }
 
-    /// A failure of `program`, with the end of what it wrote.
+    /// Returns the error of `program`, with the last lines of its output.
     pub(super) fn program(program: &str, output: &[u8]) -> Self {
         Self::Program {
             program: program.to_owned(),
@@ -56,7 +56,7 @@ impl ClusterError {
     }
 }
 
-/// The last lines that a program wrote.
+/// Returns the last lines of a program's output.
 pub(super) fn last_lines(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();

@@ -1,4 +1,4 @@
-//! Clearing up after demos that were killed.
+//! Removes the remains of demos that were killed.
 
 use super::account::Account;
 use super::error::ClusterError;
@@ -10,20 +10,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// How the folders of demo clusters begin.
+/// Prefix of the folders of demo clusters.
 pub(super) const PREFIX: &str = "htap-top-";
 
 const MARKER: &str = "htap-top.json";
 const FORMAT: u32 = 1;
 
-/// Says whose folder it is. Lies in a demo's folder from the first moment on.
+/// Identifies the owner of a demo's folder. Written as soon as the folder exists.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Marker {
     format: u32,
-    /// The demo's process.
+    /// Process ID of the demo.
     pid: i32,
-    /// When that process started, as the system tells it: pids come back, pairs do not.
+    /// Start time of that process, as the system reports it: a pid is reused, the pair is not.
     started: String,
     /// Data directory of its cluster.
     data: PathBuf,
@@ -49,8 +49,8 @@ impl Marker {
             .map_err(ClusterError::io(format!("write {}", path.display())))
     }
 
-    /// Reads the marker of `home`, if the folder is private to the server's user, the marker is our own
-    /// file, and it speaks of this folder.
+    /// Reads the marker of `home`. Returns `None` unless the folder is private to the server's user, the marker is our
+    /// own file, and it names this folder.
     fn read(home: &Path, server: u32) -> Option<Self> {
         let path = home.join(MARKER);
         let file = path.symlink_metadata().ok()?;
@@ -67,8 +67,8 @@ impl Marker {
     }
 }
 
-/// Stops the servers and removes the folders of demos that were killed; returns the folders removed.
-/// Blocks, for some seconds where a server does not end.
+/// Stops the servers and removes the folders of demos that were killed; returns the removed folders. Blocks, for some
+/// seconds if a server does not end.
 pub fn sweep() -> Vec<PathBuf> {
     let Ok(account) = Account::choose() else {
         return Vec::new();
@@ -96,7 +96,7 @@ pub fn sweep() -> Vec<PathBuf> {
                 end_postmaster(&marker.data);
                 remove(&home, &marker.data)
             }
-            // Killed before it could write its marker: an empty folder is no loss to anybody.
+            // Killed before it could write its marker: an empty folder can be removed safely.
             None => {
                 is_private(&home, server) && is_old(&home) && std::fs::remove_dir(&home).is_ok()
             }
@@ -108,7 +108,7 @@ pub fn sweep() -> Vec<PathBuf> {
     removed
 }
 
-/// Removes a demo's folder, the marker last: what an orphaned initdb still writes to is left for the next
+/// Removes a demo's folder, the marker last: a folder that an orphaned initdb still writes to is left for the next
 /// sweep.
 fn remove(home: &Path, data: &Path) -> bool {
     for _ in 0..30 {
@@ -120,7 +120,7 @@ fn remove(home: &Path, data: &Path) -> bool {
     false
 }
 
-/// Returns true if `home` is a folder that only the server's user or this one can enter.
+/// Returns true if `home` is a folder that only the server's user or this process's user can access.
 fn is_private(home: &Path, server: u32) -> bool {
     home.symlink_metadata().is_ok_and(|folder| {
         folder.is_dir()
@@ -129,14 +129,14 @@ fn is_private(home: &Path, server: u32) -> bool {
     })
 }
 
-/// Returns true if nothing was made or removed in `home` for a minute.
+/// Returns true if no entry was added to or removed from `home` for a minute.
 fn is_old(home: &Path) -> bool {
     home.metadata()
         .and_then(|meta| meta.modified())
         .is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() >= 60))
 }
 
-/// Ends the postmaster of `data` the hard way: immediate shutdown, then SIGKILL.
+/// Ends the postmaster of `data` by force: immediate shutdown, then SIGKILL.
 pub(super) fn end_postmaster(data: &Path) {
     let Some(pid) = postmaster_pid(data).filter(|pid| serves(*pid, data)) else {
         return;
@@ -155,27 +155,27 @@ pub(super) fn end_postmaster(data: &Path) {
     }
 }
 
-/// The pid in `data/postmaster.pid`.
+/// Returns the pid in `data/postmaster.pid`.
 pub(super) fn postmaster_pid(data: &Path) -> Option<i32> {
     let text = std::fs::read_to_string(data.join("postmaster.pid")).ok()?;
     let pid = text.lines().next()?.trim().parse().ok()?;
     (pid > 1).then_some(pid)
 }
 
-/// Returns true if process `pid` is a server of `data`: the pid file may be older than the process.
+/// Returns true if process `pid` is a server of `data`: the pid file may be outdated and the pid reused.
 pub(super) fn serves(pid: i32, data: &Path) -> bool {
     if cfg!(target_os = "linux") {
-        // The postmaster works in its data directory. A zombie has none.
+        // The postmaster's working directory is its data directory. A zombie has none.
         return std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == data);
     }
     ps(pid, "command=").is_some_and(|command| command.contains(&data.display().to_string()))
 }
 
-/// When process `pid` started, in the system's own words; `None` if there is none, or only a zombie.
+/// Returns the start time of process `pid`, as the system reports it; `None` if there is no process, or only a zombie.
 fn start_time(pid: i32) -> Option<String> {
     if cfg!(target_os = "linux") {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name in parentheses may hold anything; the state is field 3, the start time field 22.
+        // The name in parentheses may contain anything; the state is field 3, the start time field 22.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
         if matches!(fields.next()?, "Z" | "X") {
             return None;

@@ -1,4 +1,4 @@
-//! The demo without a screen: start, fill, load, and clear up at the end, whatever ends it.
+//! The demo without a screen: starts, fills and loads the server, and always removes it at the end.
 
 use super::report::{Ready, Report};
 use super::stop::Stop;
@@ -16,24 +16,24 @@ use std::time::Duration;
 /// Name of the demo's database.
 pub const DBNAME: &str = "shop";
 
-/// What the demo is to be like.
+/// Options of a demo.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Folder of the server programs.
     pub pg_bindir: Option<PathBuf>,
     /// Major version of the server.
     pub pg_major: Option<u16>,
-    /// Without the troubles of [`crate::workload::troubles::SCHEDULE`].
+    /// True for a load without the troubles of [`crate::workload::troubles::SCHEDULE`].
     pub calm: bool,
-    /// Port of the loopback address to listen on besides the socket.
+    /// Port of the loopback address on which to listen in addition to the socket.
     pub listen: Option<u16>,
-    /// Orders to fill in.
+    /// Number of orders in the history.
     pub orders: u64,
     /// Seed of all random numbers.
     pub seed: u64,
     /// OLTP transactions per second.
     pub rate: f64,
-    /// End when standard input ends, and write JSON lines.
+    /// True to end at the end of standard input, and to write JSON lines.
     pub lifeline: bool,
 }
 
@@ -52,8 +52,8 @@ impl Default for Options {
     }
 }
 
-/// Runs a demo until SIGTERM, SIGINT or SIGHUP, or the end of standard input with `lifeline`; then
-/// removes everything. Progress goes to `out`. Needs a tokio runtime with I/O and time.
+/// Runs a demo until SIGTERM, SIGINT or SIGHUP, or with `lifeline` until the end of standard input; then removes
+/// everything. Progress is written to `out`. Needs a tokio runtime with I/O and time.
 pub async fn run(options: Options, out: &mut impl Write) -> Result<(), ClusterError> {
     let mut stop = Stop::new(options.lifeline)?;
     let mut report = Report::new(out, options.lifeline);
@@ -132,7 +132,7 @@ async fn with_cluster<W: Write>(
     outcome
 }
 
-/// Returns once the server was down for some seconds on end, which a restart by hand is not.
+/// Returns after the server was down for several seconds in a row, longer than a manual restart takes.
 async fn server_gone(cluster: &Cluster) -> ClusterError {
     let mut misses = 0;
     while misses < 5 {
@@ -145,14 +145,14 @@ async fn server_gone(cluster: &Cluster) -> ClusterError {
     }
 }
 
-/// Ages that fit the paces at which the demo refreshes its materialized views.
+/// Freshness targets that match the intervals at which the demo refreshes its materialized views.
 const FRESHNESS: &str = "
     UPDATE htap.view_def SET freshness = w.freshness
     FROM (VALUES ('mart.sales_hourly_mv', interval '6 seconds'), ('mart.user_behavior_mv', '45 seconds'),
                  ('mart.fact_sales_mv', '90 seconds'), ('mart.daily_sales_summary', '90 seconds')) AS w (view, freshness)
     WHERE view_def.view = w.view";
 
-/// Schema, data, first refresh. Returns how to connect.
+/// Creates the schema and the data, and runs the first refresh. Returns the connection parameters.
 async fn prepare<W: Write>(
     cluster: &Cluster,
     target: &Target,
@@ -206,7 +206,7 @@ async fn prepare<W: Write>(
     })
 }
 
-/// TCP asks for a password, the private socket does not: one is made up where TCP is asked for.
+/// Sets a random password if the server listens on TCP, which requires one; the private socket does not.
 async fn passwords(client: &Client, options: &Options) -> Result<Option<String>, ClusterError> {
     if options.listen.is_none() {
         return Ok(None);

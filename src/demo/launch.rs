@@ -1,5 +1,5 @@
-//! The dashboard's side of the demo: the engine runs as a child process that clears up when its
-//! standard input ends, so even a dashboard killed with SIGKILL leaves nothing behind.
+//! The dashboard's side of the demo. The engine runs as a child process that cleans up when its standard input ends, so
+//! even a dashboard killed with SIGKILL leaves nothing behind.
 
 use crate::text::Clean;
 use serde::Deserialize;
@@ -11,10 +11,10 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-/// How long the engine may take to stop the server and remove its folder.
+/// Time limit for the engine to stop the server and remove its folder.
 const FAREWELL: Duration = Duration::from_secs(20);
 
-/// A running engine.
+/// A running demo engine.
 #[derive(Debug)]
 pub struct Engine {
     child: Child,
@@ -22,43 +22,43 @@ pub struct Engine {
     lines: Lines<BufReader<ChildStdout>>,
 }
 
-/// What the engine says while it starts.
+/// A message of the starting engine.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Step {
-    /// It works.
+    /// The engine is starting.
     Working {
-        /// 0 to 1.
+        /// Progress from 0 to 1.
         progress: f64,
-        /// On what.
+        /// Description of the current step.
         doing: Clean,
-        /// Since the start, seconds.
+        /// Seconds since the start.
         elapsed_s: f64,
     },
-    /// It is ready.
+    /// The engine is ready.
     Ready {
-        /// Where.
+        /// Connection parameters of the server.
         ready: Place,
     },
-    /// It failed.
+    /// The engine failed.
     Failed {
-        /// Why, and what to do.
+        /// The reason, and the remedy.
         error: String,
     },
 }
 
-/// Where the demo's server is.
+/// Connection parameters of the demo's server.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Place {
-    /// Socket folder.
+    /// Folder of the socket.
     pub host: String,
     /// Number in the socket's name.
     pub port: u16,
-    /// Database.
+    /// Name of the database.
     pub dbname: String,
     /// Role of the dashboard.
     pub user: String,
-    /// Role of its OLAP pool.
+    /// Role of the dashboard's OLAP pool.
     pub olap_user: String,
 }
 
@@ -71,7 +71,7 @@ impl Engine {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["demo", "--headless", "--lifeline"]);
         command.args(options);
-        // Its own process group: Ctrl-C and Ctrl-Z in the terminal are the dashboard's business.
+        // A process group of its own: only the dashboard handles Ctrl-C and Ctrl-Z.
         command
             .process_group(0)
             .stdin(Stdio::piped())
@@ -90,7 +90,7 @@ impl Engine {
         })
     }
 
-    /// The next thing it says; an engine that ended without a word has failed.
+    /// Returns the next message; an engine that ended without one has failed.
     pub async fn next(&mut self) -> Step {
         let line = match self.lines.next_line().await {
             Ok(Some(line)) => line,
@@ -110,10 +110,10 @@ impl Engine {
         })
     }
 
-    /// Ends it and waits until everything is removed; what went wrong, if anything.
+    /// Ends the engine and waits until everything is removed. Returns an error if something went wrong.
     pub async fn stop(mut self) -> Result<(), String> {
         drop(self.lifeline.take());
-        // Its last words must not fill the pipe.
+        // Read the remaining output, so that the pipe does not fill up.
         let drain = async { while let Ok(Some(_)) = self.lines.next_line().await {} };
         let ended = timeout(FAREWELL, async {
             drain.await;

@@ -1,4 +1,4 @@
-//! What a demo without a screen writes: JSON lines for the dashboard, sentences for people.
+//! Output of a demo without a screen: JSON lines for the dashboard, sentences for people.
 
 use crate::cluster::ClusterError;
 use serde::Serialize;
@@ -6,28 +6,28 @@ use serde_json::json;
 use std::io::Write;
 use std::time::Instant;
 
-/// How to connect to a demo that is ready.
+/// Connection parameters of a demo that is ready.
 #[derive(Clone, Debug, Serialize)]
 pub struct Ready {
     /// Folder of the socket.
     pub host: String,
-    /// Port of the socket's name.
+    /// Port in the socket's name.
     pub port: u16,
-    /// Database.
+    /// Name of the database.
     pub dbname: &'static str,
-    /// Role for the dashboard.
+    /// Role of the dashboard.
     pub user: &'static str,
-    /// Role for the dashboard's OLAP pool.
+    /// Role of the dashboard's OLAP pool.
     pub olap_user: &'static str,
     /// Major version of the server.
     pub major: u16,
-    /// Port of 127.0.0.1, where one was asked for.
+    /// Port of 127.0.0.1, if one was requested.
     pub listen: Option<u16>,
-    /// Password of the roles by TCP.
+    /// Password of the roles for TCP.
     pub password: Option<String>,
 }
 
-/// Writes reports. Failures to write are ignored: the reader's end is noticed by other means.
+/// Writes reports. Ignores write errors: the end of the reader is detected by other means.
 pub(super) struct Report<'a, W: Write> {
     out: &'a mut W,
     json: bool,
@@ -59,7 +59,7 @@ impl<'a, W: Write> Report<'a, W> {
         }
     }
 
-    /// `schedule`: the troubles to come, where there are any.
+    /// Reports that the demo is ready. `schedule` lists the coming troubles, if there are any.
     pub(super) fn ready(&mut self, ready: &Ready, schedule: &str) {
         if self.json {
             self.line(&json!({"ready": ready}).to_string());

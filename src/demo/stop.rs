@@ -1,11 +1,11 @@
-//! What ends a demo: a signal, or the end of standard input.
+//! Requests to end a demo: a signal, or the end of standard input.
 
 use crate::cluster::ClusterError;
 use std::io::Read;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-/// Listens for everything that ends a demo. From the first request on, further ones change nothing.
+/// Listens for requests to end a demo. After the first one, further requests have no effect.
 #[derive(Debug)]
 pub(super) struct Stop {
     terminate: Signal,
@@ -28,7 +28,7 @@ impl Stop {
         })
     }
 
-    /// Returns once an end was requested.
+    /// Returns when an end is requested.
     pub(super) async fn wait(&mut self) {
         if self.requested {
             return;
@@ -51,15 +51,15 @@ impl Stop {
         self.requested = true;
     }
 
-    /// Returns true if an end was requested so far.
+    /// Returns true if an end was requested.
     pub(super) fn requested(&mut self) -> bool {
         use futures_util::FutureExt;
         self.requested || self.wait().now_or_never().is_some()
     }
 }
 
-/// Resolves at the end of standard input. A plain thread, because the runtime would wait for the blocked
-/// read of its own at shutdown.
+/// Resolves at the end of standard input. Uses a plain thread, because at shutdown a runtime would wait for its own
+/// blocked read.
 fn watch_stdin() -> Result<oneshot::Receiver<()>, ClusterError> {
     let (end, ended) = oneshot::channel::<()>();
     std::thread::Builder::new()

@@ -1,7 +1,7 @@
-//! The files of the checks: front matter in TOML, written as SQL comments, then the statement.
+//! Parses the files of the checks: front matter in TOML, written as SQL comments, then the statement.
 //!
-//! The statement returns four columns of text: `severity`, `subject`, `evidence`, `cure`. The severity is
-//! `danger`, `warning` or `info`; `unknown` is no finding: its evidence says what could not be looked at.
+//! The statement returns four text columns: `severity`, `subject`, `evidence`, `cure`. The severity is `danger`,
+//! `warning` or `info`; a row with `unknown` is no finding, and its evidence states what could not be checked.
 
 use super::session;
 use crate::sqlfile::split;
@@ -9,31 +9,31 @@ use crate::system::definition;
 use serde::Deserialize;
 use std::fmt::Write as _;
 
-/// A check's front matter.
+/// The front matter of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Front {
-    /// What it looks at.
+    /// The subject of the check.
     pub title: String,
-    /// When it finds something, what it costs, what it cannot see.
+    /// The conditions of a finding, its consequences, and the limits of the check.
     pub about: String,
     /// Relations that it reads, schema-qualified.
     #[serde(default)]
     pub needs: Vec<String>,
-    /// Relations that it reads where they are.
+    /// Relations that it reads if they exist.
     #[serde(default)]
     pub may_read: Vec<String>,
-    /// What creates them.
+    /// The command that creates them.
     #[serde(default)]
     pub remedy: String,
 }
 
-/// A check of a file.
+/// A check from a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// File name without ending.
+    /// File name without extension.
     pub name: &'static str,
-    /// Front matter.
+    /// Its front matter.
     pub front: Front,
     /// The statement for the server's version.
     pub sql: String,
@@ -41,9 +41,9 @@ pub struct Check {
 
 struct File {
     name: &'static str,
-    /// Oldest supported version, with front matter.
+    /// Text for the oldest supported version, with front matter.
     base: &'static str,
-    /// Later versions, ascending.
+    /// Texts for later versions, ascending.
     later: &'static [(i64, &'static str)],
 }
 
@@ -57,7 +57,7 @@ macro_rules! file {
     };
 }
 
-/// In the order in which they are made.
+/// The checks in the order in which they run.
 static FILES: &[File] = &[
     file!("privileges"),
     file!("reading"),
@@ -84,7 +84,7 @@ static FILES: &[File] = &[
     file!("standby"),
 ];
 
-/// Parses a file for its front matter; the statement is that of the front's version.
+/// Parses a file for its front matter, and selects the statement for the server's version.
 fn parse(file: &File, major: i64) -> Result<Check, toml::de::Error> {
     let (front, base) = split(file.base);
     let later = file.later.iter().rev().find(|(from, _)| *from <= major);
@@ -96,7 +96,7 @@ fn parse(file: &File, major: i64) -> Result<Check, toml::de::Error> {
     })
 }
 
-/// All checks of files, for a server of this major version; an unknown newer one gets the newest. A file that
+/// Returns all checks from files, for a server of this major version; an unknown newer one gets the newest. A file that
 /// does not parse is left out here and fails a test.
 pub fn all(major: i64) -> Vec<Check> {
     FILES
@@ -105,7 +105,7 @@ pub fn all(major: i64) -> Vec<Check> {
         .collect()
 }
 
-/// Names of all files and the majors of their variants.
+/// Returns the names of all files and the major versions of their variants.
 pub fn variants() -> impl Iterator<Item = (&'static str, Vec<i64>)> {
     FILES.iter().map(|file| {
         let majors = file.later.iter().map(|(major, _)| *major).collect();
@@ -113,7 +113,7 @@ pub fn variants() -> impl Iterator<Item = (&'static str, Vec<i64>)> {
     })
 }
 
-/// The checks as Markdown, as they stand in docs/doctor.md.
+/// Formats the checks as Markdown, as included in docs/doctor.md.
 pub fn markdown() -> String {
     let own = session::CHECKS.map(|(name, title)| (name, title.to_owned()));
     let files = all(0).into_iter();

@@ -1,6 +1,6 @@
-//! Cures as the server writes them.
+//! Decodes cures that the server sent in hexadecimal digits.
 
-/// The text behind hexadecimal digits, where that is one.
+/// Returns the text that the hexadecimal digits encode; `None` if they encode none.
 pub(super) fn of_hex(digits: &str) -> Option<String> {
     let byte = |at: usize| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
     let bytes: Option<Vec<u8>> = (0..digits.len()).step_by(2).map(byte).collect();

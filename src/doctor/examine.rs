@@ -1,4 +1,4 @@
-//! Makes the checks, one after the other, each in a read-only transaction of its own.
+//! Runs the checks one after the other, each in a read-only transaction of its own.
 
 use super::check::{self, Check};
 use super::cure;
@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Longer than the server's own limit: after it the session is given up.
+/// Client-side deadline, longer than the server's own limit; after it the session is abandoned.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// Connects, and makes all checks. Fails only where there is no connection.
+/// Connects and runs all checks. Returns an error only if there is no connection.
 pub async fn examine(target: &Target) -> Result<Examination, PgError> {
     let session = Session::open(target).await?;
     let of_session = match timeout(DEADLINE, session.checks()).await {
@@ -60,7 +60,7 @@ pub async fn examine(target: &Target) -> Result<Examination, PgError> {
     Ok(Examination { outcomes })
 }
 
-/// Why a check was not made, in words.
+/// Explains why a check was not run.
 fn why(error: &PgError) -> String {
     match error.code() {
         "55P03" => "a relation it looks at is locked by somebody: try again".to_owned(),
@@ -69,7 +69,7 @@ fn why(error: &PgError) -> String {
     }
 }
 
-/// The server's major version, and whether it is a standby.
+/// Returns the server's major version, and true if it is a standby.
 async fn server(client: &Client) -> Result<(i64, bool), PgError> {
     let sql = "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int8 AS version,
                       pg_catalog.pg_is_in_recovery() AS standby";
@@ -78,7 +78,7 @@ async fn server(client: &Client) -> Result<(i64, bool), PgError> {
     Ok((version / 10_000, told.first("standby").is_true()))
 }
 
-/// What a standby refuses.
+/// Commands that a standby rejects.
 const WRITES: [&str; 16] = [
     "GRANT",
     "REVOKE",
@@ -98,7 +98,7 @@ const WRITES: [&str; 16] = [
     "in database",
 ];
 
-/// Says of a cure where it can be done, which is not on a standby.
+/// Marks a cure that must run on the primary; for the findings of a standby.
 fn elsewhere(cure: &mut Clean) {
     let text = cure.as_str();
     if WRITES.iter().any(|word| text.contains(word)) {
@@ -119,8 +119,8 @@ fn unmade(check: &'static str, title: &str, why: impl std::fmt::Display) -> Outc
     }
 }
 
-/// The statement of a check, that also tells a cure as the server wrote it, in hexadecimal digits, where it has
-/// characters that are not shown as they are.
+/// Returns a check's statement with an additional column: the cure in hexadecimal digits, if it contains characters
+/// that are not displayed unchanged.
 fn as_written(check: &str) -> String {
     format!(
         "SELECT f.severity, f.subject, f.evidence, f.cure, \
@@ -129,7 +129,7 @@ fn as_written(check: &str) -> String {
     )
 }
 
-/// Makes one check.
+/// Runs one check.
 async fn make(client: &Client, check: &Check) -> Result<Outcome, PgError> {
     client.begin_as("READ ONLY", "").await?;
     let made = async {
@@ -146,7 +146,7 @@ async fn make(client: &Client, check: &Check) -> Result<Outcome, PgError> {
     made
 }
 
-/// Which of the relations that a check reads are not there, or not for our role.
+/// Explains which relations of a check are missing or not accessible to our role; `None` if there are none.
 async fn lacking(client: &Client, check: &Check) -> Result<Option<String>, PgError> {
     let read = [&check.front.needs[..], &check.front.may_read].concat();
     if read.is_empty() {
@@ -184,7 +184,7 @@ async fn lacking(client: &Client, check: &Check) -> Result<Option<String>, PgErr
     Ok((!grants.is_empty()).then(|| format!("needs {}", grants.join("; "))))
 }
 
-/// The findings in an answer, the worst first.
+/// Reads the findings from an answer, the worst first.
 fn read(check: &Check, answer: &Table) -> Outcome {
     let cell = |row, column| match answer.get(row, column).text() {
         Some(text) => Clean::new(text),

@@ -1,17 +1,17 @@
-//! What was found, for people and for programs.
+//! Formats the results of the checks, for people and for programs.
 
 use super::{Examination, Finding, Outcome, Severity, Status};
 use crate::text::width;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
-/// The widest line, in columns.
+/// Maximum width of a line, in columns.
 const WIDTH: usize = 100;
 
-/// Findings of one check that are written out; JSON has them all.
+/// Number of findings per check that are written; JSON has them all.
 const SHOWN: usize = 8;
 
-/// All checks as one JSON object; names stay, new ones may come.
+/// Formats all checks as one JSON object. Names never change; new ones may be added.
 pub fn json(examination: &Examination) -> Value {
     let checks = examination.outcomes.iter().map(|outcome| {
         json!({
@@ -29,7 +29,7 @@ pub fn json(examination: &Examination) -> Value {
     json!({"checks": checks.collect::<Vec<_>>(), "worst": worst})
 }
 
-/// How many dangers and warnings, in words.
+/// Describes the number of dangers and warnings.
 pub fn counted(examination: &Examination) -> String {
     let findings = examination
         .outcomes
@@ -53,7 +53,7 @@ pub fn counted(examination: &Examination) -> String {
     words.join(" and ")
 }
 
-/// The findings, the worst first, then what is clean and what was not checked.
+/// Formats the findings, the worst first, then the checks without findings and those not run.
 pub fn table(examination: &Examination) -> String {
     let mut text = String::new();
     for severity in [Severity::Danger, Severity::Warning, Severity::Info] {
@@ -127,8 +127,8 @@ fn write_finding(text: &mut String, outcome: &Outcome, finding: &Finding) {
     }
 }
 
-/// Broken at blanks to fit [`WIDTH`], never within quotes, so that a statement stays the same one. What has no
-/// blank stays as wide as it is.
+/// Wraps a text at blanks to fit [`WIDTH`], never within quotes, so that statements stay intact. A word without blanks
+/// is not split.
 fn wrapped(text: &str, first: usize, rest: usize) -> String {
     let mut out = " ".repeat(first);
     let (mut column, mut at_start) = (first, true);
@@ -151,7 +151,7 @@ fn wrapped(text: &str, first: usize, rest: usize) -> String {
     out
 }
 
-/// What stands between blanks; within quotes that are closed again a blank separates nothing.
+/// Splits a text at blanks, except within quotes that are closed again.
 fn words(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let (mut start, mut quote) = (0, None);

@@ -1,10 +1,10 @@
-//! What a session itself tells: whether the clocks agree, and whether it is one session at all.
+//! Checks that need no SQL file: the difference between the clocks, and the detection of a pooler.
 
 use super::{Finding, Outcome, Severity};
 use crate::pg::{Client, PgError, Settings, Target};
 use std::time::Duration;
 
-/// Name and title of the checks that are no SQL file.
+/// Name and title of the checks without an SQL file.
 pub const CHECKS: [(&str, &str); 2] = [
     ("clock", "client and server clocks more than a second apart"),
     (
@@ -13,29 +13,29 @@ pub const CHECKS: [(&str, &str); 2] = [
     ),
 ];
 
-/// Clocks may differ by this much, in seconds.
+/// Tolerated difference between the clocks, in seconds.
 const SKEW_S: f64 = 1.0;
 
-/// How often it is asked.
+/// Number of measurements.
 const ROUNDS: usize = 5;
 
-/// The server's deadline for a statement.
+/// Statement timeout on the server.
 const STATEMENT: Duration = Duration::from_secs(10);
 
-/// The session that is asked.
+/// The session of the checks.
 pub(super) struct Session {
     pub client: Client,
 }
 
 impl Session {
-    /// Opens it.
+    /// Opens the session.
     pub async fn open(target: &Target) -> Result<Self, PgError> {
         let settings = Settings::of_monitor(STATEMENT);
         let client = Client::open_to_watch(target, &settings).await?;
         Ok(Self { client })
     }
 
-    /// The checks of [`CHECKS`].
+    /// Runs the checks of [`CHECKS`].
     pub async fn checks(&self) -> [Outcome; 2] {
         [
             outcome(0, clock(&self.client, now).await),
@@ -44,7 +44,7 @@ impl Session {
     }
 }
 
-/// Seconds since 1970 by this machine's clock.
+/// Returns the seconds since 1970 by this machine's clock.
 #[expect(clippy::disallowed_methods, reason = "this clock is what is checked")]
 fn now() -> f64 {
     chrono::Utc::now().timestamp_micros() as f64 / 1e6
@@ -64,7 +64,7 @@ fn outcome(position: usize, found: Result<Option<Finding>, PgError>) -> Outcome 
     }
 }
 
-/// Compares the server's clock with `now`, half-way of the shortest of some round trips.
+/// Compares the server's clock with `now`, at the midpoint of the shortest of several round trips.
 pub async fn clock(client: &Client, now: impl Fn() -> f64) -> Result<Option<Finding>, PgError> {
     let sql = "SELECT extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8 AS at";
     let mut best: Option<(f64, f64)> = None;
@@ -99,7 +99,7 @@ fn skewed(trip: f64, skew: f64) -> Option<Finding> {
     })
 }
 
-/// Whether a connection pooler is in between, which was found out at connect.
+/// Reports a connection pooler in between, as detected when connecting.
 fn pooler(client: &Client) -> Option<Finding> {
     client.is_pooled().then(|| Finding {
         severity: Severity::Info,

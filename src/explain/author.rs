@@ -1,4 +1,4 @@
-//! Whether planning what a stranger wrote calls nothing of a stranger.
+//! Checks that planning another role's statement calls nothing of an untrusted owner.
 
 use super::ExplainError;
 use crate::pg::{Client, Param};
@@ -7,8 +7,8 @@ use crate::router::names::Names;
 
 const STRANGERS: &str = include_str!("../../queries/router/strangers.sql");
 
-/// Refuses a statement whose planning may call what belongs to somebody who has not got our rights. `schemas` are
-/// those of the search path it is planned under.
+/// Refuses a statement whose planning may call something that belongs to a role without our privileges. `schemas` are
+/// those of the search path under which it is planned.
 pub(super) async fn allowed(
     client: &Client,
     tokens: &[Token],

@@ -1,8 +1,8 @@
-//! What the names of a statement mean to the session that runs it.
+//! Resolves the names of a statement as the session that runs it does.
 //!
-//! A running statement holds a lock on each relation that it reads: those tell the schemas, whatever the session has
-//! made of its search_path. Behind them comes the search_path that its role starts with. Afterwards the locks that
-//! planning took tell what was found, and that it is the same.
+//! A running statement holds a lock on each relation that it reads. These locks reveal the schemas, even if the session
+//! has changed its search_path. After them comes the search_path with which its role starts. After planning, our own
+//! locks show which relations were found, and that they are the same.
 
 use super::{ExplainError, Whose};
 use crate::pg::{Client, Param, PgError};
@@ -10,7 +10,7 @@ use crate::router::lex::Token;
 use crate::router::names::Names;
 use std::collections::BTreeSet;
 
-/// The search path that a role starts with in this database, whoever asks.
+/// Sets the search path with which a role starts in this database, independent of the role that asks.
 const OF_ROLE: &str = "
     SELECT set_config('search_path', replace(coalesce(
                (SELECT substr(entry, 13)
@@ -21,16 +21,17 @@ const OF_ROLE: &str = "
                (SELECT boot_val FROM pg_catalog.pg_settings WHERE name = 'search_path')),
                '$user', (SELECT replace(rolname::text, '\"', '\"\"') FROM pg_catalog.pg_roles WHERE oid = $1::oid)), true) AS path";
 
-/// The OIDs of the schemas of the search path, in its order. Asked under a path that is somebody else's, so that every
-/// name says where it is from.
+/// Selects the OIDs of the schemas of the search path, in its order. It runs under another role's path, so it qualifies
+/// every name.
 const SCHEMAS: &str = "
     SELECT pg_catalog.array_to_string(ARRAY(
                SELECT pg_catalog.to_regnamespace(pg_catalog.quote_ident(s.name::pg_catalog.text))::pg_catalog.oid
                FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS s (name, place)
                ORDER BY s.place USING OPERATOR(pg_catalog.<)), ',') AS schemas";
 
-/// The schemas of the relations that a session has locked and the statement names without a schema ($2; with one, $4
-/// and $5), those first that are not in its role's path ($3): it was changed. And all that it has locked.
+/// Selects the schemas of the relations that a session has locked and that the statement names without a schema ($2;
+/// with one, $4 and $5). Those missing in its role's path ($3) come first: the session has changed its path. Also
+/// selects everything that the session has locked.
 const LOCKED: &str = "
     WITH locked AS (
         SELECT DISTINCT c.oid, c.relname, c.relnamespace
@@ -51,9 +52,9 @@ const LOCKED: &str = "
                                     WHERE q.schema::name = n.nspname AND q.name::name = l.relname)) AS s) AS schemas,
            (SELECT string_agg(oid::text, ',') FROM locked) AS relations";
 
-/// The relations that this session has locked since: found and planned. Of what is partitioned or inherited from only
-/// the whole: which parts are read is for the planner. $1, what the other session has locked; $2, names in the
-/// statement, $3 those without a schema.
+/// Selects the relations that this session has locked since: those found and planned. Of a partitioned or inherited
+/// table only the parent counts, because the planner chooses the parts to read. $1: relations locked by the other
+/// session; $2: names in the statement; $3: those without a schema.
 const PLANNED: &str = "
     WITH planned AS MATERIALIZED (
         SELECT DISTINCT c.oid, c.relname, format('%I.%I', n.nspname, c.relname) AS name
@@ -76,20 +77,20 @@ const PLANNED: &str = "
            (SELECT string_agg(name, ', ' ORDER BY name) FROM other
             WHERE relname = ANY ($3::text[]::name[]) AND relname IN (SELECT relname FROM planned)) AS others";
 
-/// What the names of a statement mean.
+/// The meaning of a statement's names.
 #[derive(Debug)]
 pub(super) struct Meant {
-    /// The OIDs of the schemas of its search path, in its order.
+    /// OIDs of the schemas of its search path, in order.
     pub(super) schemas: String,
-    /// The OIDs of what its session has locked, where that is known.
+    /// OIDs of the relations that its session has locked, if known.
     locked: Option<String>,
-    /// Names without a schema.
+    /// The names without a schema.
     bare: Vec<String>,
-    /// All of them.
+    /// All names.
     names: Vec<String>,
 }
 
-/// What the names of a statement mean to who runs it, or ran it.
+/// Resolves the names of a statement for the session that runs it, or the role that ran it.
 pub(super) async fn meant(
     client: &Client,
     whose: &Whose,
@@ -136,7 +137,7 @@ pub(super) async fn meant(
     Ok(meant)
 }
 
-/// The names that stand without a schema.
+/// Returns the names without a schema.
 fn bare(tokens: &[Token]) -> Vec<String> {
     let mut names = BTreeSet::new();
     let mut dotted = false;
@@ -150,7 +151,7 @@ fn bare(tokens: &[Token]) -> Vec<String> {
 }
 
 impl Meant {
-    /// From here on names are looked up so.
+    /// Sets the search path under which names are resolved from now on.
     pub(super) async fn set_search_path(&self, client: &Client) -> Result<(), PgError> {
         let sql = "SELECT set_config('search_path', coalesce((
                        SELECT string_agg(quote_ident(n.nspname), ', ' ORDER BY s.place)
@@ -160,7 +161,7 @@ impl Meant {
         Ok(())
     }
 
-    /// What was planned, in words; refuses it where that is not what the session reads.
+    /// Describes the relations that were planned; refuses the plan if they are not those that the session reads.
     pub(super) async fn verify(&self, client: &Client) -> Result<String, ExplainError> {
         client.batch("SET LOCAL search_path = ''").await?;
         let locked = self.locked.clone().unwrap_or_default();

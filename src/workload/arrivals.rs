@@ -1,22 +1,22 @@
-//! When work falls due: the arrivals of an open loop, which do not wait for what came before them.
+//! Arrival times of work in an open loop, in which arrivals do not wait for earlier work.
 
 use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How arrivals are spread.
+/// Distribution of arrivals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Spread {
-    /// Independently of each other, as customers come (a Poisson process).
+    /// Independent of each other, as customers arrive (a Poisson process).
     #[default]
     Poisson,
-    /// At equal distances.
+    /// At equal intervals.
     Fixed,
 }
 
 impl Spread {
-    /// Its name on the command line and in reports.
+    /// Returns the name used on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Poisson => "poisson",
@@ -36,7 +36,7 @@ impl FromStr for Spread {
     }
 }
 
-/// The times of arrivals, from the beginning. Never ends, unless the rate is 0.
+/// Iterator over the arrival times, counted from the start. Endless, unless the rate is 0.
 #[derive(Clone, Debug)]
 pub(super) struct Arrivals {
     rate: f64,
@@ -44,12 +44,12 @@ pub(super) struct Arrivals {
     ramp_s: f64,
     spread: Spread,
     rng: Xoshiro256PlusPlus,
-    /// Arrivals to be expected until the last one.
+    /// Expected number of arrivals until the last one.
     expected: f64,
 }
 
 impl Arrivals {
-    /// `rate` arrivals per second, after a rise of `ramp`.
+    /// Returns arrivals at `rate` per second, after a rise of `ramp`.
     pub(super) fn new(rate: f64, ramp: Duration, spread: Spread, rng: Xoshiro256PlusPlus) -> Self {
         Self {
             rate,
@@ -64,8 +64,8 @@ impl Arrivals {
 impl Iterator for Arrivals {
     type Item = Duration;
 
-    /// A Poisson process of a changing rate is one of rate 1 in the time scale of the expected arrivals:
-    /// rate x t²/(2 x ramp) during the ramp, linear after it.
+    /// A Poisson process with a changing rate has rate 1 in the time scale of the expected arrivals: rate x t²/(2 x
+    /// ramp) during the ramp, linear after it.
     fn next(&mut self) -> Option<Duration> {
         if self.rate <= 0.0 {
             return None;
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn poisson_arrivals_are_as_uneven_as_they_should_be() {
-        // The variance of the number in a second is its mean.
+        // The variance of the count per second equals its mean.
         let counts: Vec<f64> = (0..200)
             .map(|s| between(arrivals(100.0, 0, Spread::Poisson), s, s + 1) as f64)
             .collect();

@@ -1,4 +1,4 @@
-//! Puts work into queues when it falls due, however slow the server is.
+//! Puts work into queues when it is due, independent of the server's speed.
 
 use super::arrivals::Arrivals;
 use super::mix::Job;
@@ -9,20 +9,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// Where work goes.
+/// Destinations of work.
 pub(super) struct Lanes {
     pub(super) queues: Vec<Arc<Queue>>,
-    /// Which of the queues takes a job.
+    /// Returns the index of the queue for a job.
     pub(super) lane: fn(Job) -> usize,
     pub(super) tally: Arc<Mutex<Tally>>,
 }
 
-/// Work begins up to this long before it falls due. One timer serves all that falls due within a tick of the
-/// runtime's clock, which is a millisecond and ends late rather than early: otherwise everything would seem to
-/// take half a millisecond longer than it does.
+/// Work may begin this long before it is due. One timer serves everything due within a tick of the runtime's clock,
+/// which is a millisecond and fires late rather than early: otherwise everything would seem to take half a millisecond
+/// longer than it does.
 const EARLY: Duration = Duration::from_millis(1);
 
-/// Dispatches arrivals, counted from `start`, up to `end`.
+/// Dispatches arrivals, counted from `start`, until `end`.
 pub(super) async fn dispatch(
     arrivals: Arrivals,
     start: Instant,

@@ -1,9 +1,9 @@
-//! Why no load was put on.
+//! Errors of a load.
 
 use crate::pg::{Class, PgError, PoolError};
 use crate::system::pools::{OLAP_ROLE, OLTP_ROLE};
 
-/// Why there was no load. The texts are fit to stand behind `htap-top: `.
+/// Reason why there was no load. Its text can follow `htap-top: `.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum WorkloadError {
     /// A role could not connect.
@@ -11,7 +11,7 @@ pub enum WorkloadError {
     Connect {
         /// The role.
         role: &'static str,
-        /// Why.
+        /// Reason of the failure.
         source: PgError,
     },
     /// The role lacks a privilege.
@@ -20,12 +20,12 @@ pub enum WorkloadError {
     /// There is no shop, or an empty or old one.
     #[error("{0}")]
     NoShop(String),
-    /// The server refused.
+    /// The server rejected an operation.
     #[error("failed to {what}: {source}")]
     Server {
-        /// What was tried, as a verb phrase.
+        /// The operation, as a verb phrase.
         what: &'static str,
-        /// The refusal.
+        /// The server's error.
         source: PgError,
     },
 }
@@ -57,7 +57,7 @@ impl WorkloadError {
         Self::Connect { role, source }
     }
 
-    /// For `map_err` on a statement: the server refused to `what`.
+    /// For `map_err` on a statement: builds the error of the operation `what`.
     pub(super) fn server(what: &'static str) -> impl FnOnce(PgError) -> Self {
         move |source| match source.code() {
             "42501" => Self::Privilege(source),

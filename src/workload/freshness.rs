@@ -1,7 +1,7 @@
-//! How fresh reports are: heartbeats through the OLTP path, and which of them an answer includes.
+//! Measures the freshness of reports, by heartbeats through the OLTP path and the last one that an answer includes.
 //!
-//! The freshness of an answer is the time from the commit of the first transaction it does not include to the
-//! moment the question was asked, or 0 if it includes everything (HATtrick, SIGMOD 2022).
+//! The freshness of an answer is the time from the commit of the first transaction it does not include to the moment of
+//! the query, or 0 if it includes everything (HATtrick, SIGMOD 2022).
 
 use super::reports::Included;
 use super::tally::Times;
@@ -12,9 +12,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// Time between heartbeats, hence the resolution.
+/// Interval of heartbeats, which is the resolution.
 const PACE: Duration = Duration::from_millis(50);
-/// Heartbeats remembered: those of 80 minutes. What is older than all of them is as old as the oldest.
+/// Number of heartbeats kept: those of 80 minutes. An older state counts as the age of the oldest one.
 const REMEMBERED: usize = 100_000;
 
 const BEAT: Statement = Statement {
@@ -32,7 +32,7 @@ impl Heart {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Beats until it is dropped. A beat that fails is left out.
+    /// Writes heartbeats until it is dropped. A failed heartbeat is left out.
     pub(super) async fn beat(&self, pool: &Pool, commit: Commit) {
         let mut pace = interval(PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -56,7 +56,7 @@ impl Heart {
         beats.push_back((seq, committed));
     }
 
-    /// The freshness of an answer to a question asked at `asked`; `None` before the first heartbeat.
+    /// Returns the freshness of an answer to a query sent at `asked`; `None` before the first heartbeat.
     pub(super) fn freshness(&self, asked: Instant, included: Included) -> Option<Duration> {
         let last = match included {
             Included::Age(age) => return Some(age),
@@ -65,8 +65,8 @@ impl Heart {
         let beats = self.beats();
         beats.front()?;
         let mut first_missing = beats.partition_point(|(seq, _)| *seq <= last);
-        // Others beat, too. Where the last one is theirs, ours before it may have got its number first and been
-        // committed later: it need not be included.
+        // Other sessions write heartbeats, too. If the last one is theirs, our previous one may have received its
+        // number first but committed later, so it may not be included.
         if let Some(ours) = first_missing.checked_sub(1)
             && beats.get(ours).is_some_and(|(seq, _)| *seq != last)
         {
@@ -83,7 +83,7 @@ impl Heart {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Freshness {
     pub(super) times: Times,
-    /// Of the answer before.
+    /// Freshness of the latest answer.
     pub(super) last: Option<Duration>,
 }
 
@@ -106,12 +106,12 @@ mod tests {
         assert_eq!(fresh(500, Some(104)), ms(250));
         assert_eq!(fresh(500, Some(3)), ms(500));
         assert_eq!(fresh(500, None), ms(500));
-        // Somebody else's number, which ours before it may have been overtaken by.
+        // The number of another session, which may have overtaken our previous one.
         heart.remember(112, at(500));
         assert_eq!(fresh(500, Some(111)), ms(50));
         assert_eq!(fresh(600, Some(112)), ms(0));
         assert_eq!(fresh(600, Some(113)), ms(100));
-        // Committed after the question was asked.
+        // Committed after the query was sent.
         assert_eq!(fresh(200, Some(105)), ms(0));
         let old = Included::Age(Duration::from_secs(9));
         assert_eq!(heart.freshness(at(0), old), ms(9_000));

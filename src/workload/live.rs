@@ -1,4 +1,4 @@
-//! How a load goes, at this moment.
+//! Current state of a load.
 
 use super::shop::lock;
 use super::state::{Class, Run};
@@ -12,55 +12,54 @@ use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What a load does at this moment and has done so far. As text: a few lines of at most 100 columns, always as
-/// many.
+/// The current state and the totals of a load. As text: a few lines of at most 100 columns, always the same number.
 #[derive(Clone, Debug)]
 pub struct Live {
-    /// What is going on.
+    /// The current phase.
     pub phase: Phase,
-    /// Until the end.
+    /// Time until the end.
     pub left: Duration,
-    /// The transactions.
+    /// Figures of the transactions.
     pub oltp: LiveClass,
-    /// The reports.
+    /// Figures of the reports.
     pub olap: LiveClass,
-    /// Of the last answer that told.
+    /// Freshness of the latest answer that reported it.
     pub fresh: Option<Duration>,
-    /// So far.
+    /// Number of retries so far.
     pub retries: u64,
-    /// So far.
+    /// Number of deadlocks so far.
     pub deadlocks: u64,
-    /// At the limit of reports at once.
+    /// Counts of the admission control for reports.
     pub admission: AdmissionCounts,
-    /// How often each SQLSTATE came, of both classes.
+    /// Number of errors by SQLSTATE, of both classes.
     pub errors: BTreeMap<String, u64>,
 }
 
-/// A part of a run.
+/// A phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The rates rise, or the warm-up goes on.
+    /// The rates are rising, or the warm-up is running. Not measured.
     WarmUp,
-    /// It counts.
+    /// The measured time.
     Measured,
 }
 
-/// Figures of a class.
+/// Figures of a class of work.
 #[derive(Clone, Debug)]
 pub struct LiveClass {
-    /// Of the last seconds.
+    /// Figures of the last seconds.
     pub recent: Recent,
-    /// Offered per second, of the measured time so far.
+    /// Offered per second, in the measured time so far.
     pub offered_per_s: f64,
-    /// Done per second, likewise.
+    /// Done per second, in the measured time so far.
     pub reached_per_s: f64,
-    /// Of the measured time so far.
+    /// Number done, in the measured time so far.
     pub done: u64,
-    /// Likewise.
+    /// Number failed, in the measured time so far.
     pub failed: u64,
-    /// Fell due and not begun, now.
+    /// Number due but not begun, now.
     pub waiting: usize,
-    /// Of the measured time so far.
+    /// Latencies in the measured time so far.
     pub latency: Latency,
 }
 
@@ -112,7 +111,7 @@ impl Class {
     }
 }
 
-/// No line is longer.
+/// Maximum width of a line.
 const COLUMNS: usize = 100;
 
 const HEADING: &str =

@@ -1,27 +1,27 @@
-//! Who uses the processors of this machine.
+//! CPU usage of this machine.
 
 use nix::unistd::{SysconfVar, sysconf};
 use std::fs;
 
-/// Processor time since the machine started, in ticks of the clock.
+/// CPU time since the machine started, in clock ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Processors {
-    /// All processes together, and what other virtual machines took.
+    /// Time of all processes, and time stolen by other virtual machines.
     busy: u64,
-    /// This one.
+    /// Time of this process.
     own: u64,
 }
 
-/// How many processors were busy on average.
+/// Average number of busy processors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Usage {
-    /// With this process.
+    /// Processors busy with this process.
     pub(super) own: f64,
-    /// With others; on the machine of the server those are mostly the server.
+    /// Processors busy with other processes; on the server's machine this is mostly the server.
     pub(super) others: f64,
 }
 
-/// Ticks in which any processor was busy, by the text of /proc/stat. proc(5): its first line is user, nice,
+/// Returns the ticks in which a processor was busy, from the text of /proc/stat. proc(5): its first line is user, nice,
 /// system, idle, iowait, irq, softirq, steal, …; guest times are part of user and nice.
 pub(crate) fn busy(stat: &str) -> Option<u64> {
     let mut all = stat
@@ -36,14 +36,14 @@ pub(crate) fn busy(stat: &str) -> Option<u64> {
 }
 
 impl Processors {
-    /// So far; `None` where the system does not tell (it is not Linux).
+    /// Reads the current times; `None` if the system does not provide them (it is not Linux).
     pub(super) fn now() -> Option<Self> {
         let stat = fs::read_to_string("/proc/stat").ok()?;
         let own = fs::read_to_string("/proc/self/stat").ok()?;
         Self::read(&stat, &own)
     }
 
-    /// proc(5): behind the name of a process's own stat come 11 fields, then user and system time.
+    /// Parses the times. proc(5): after the name in a process's own stat come 11 fields, then user and system time.
     fn read(stat: &str, own: &str) -> Option<Self> {
         let busy = busy(stat)?;
         let mut own = own.rsplit_once(')')?.1.split_whitespace().skip(11);
@@ -54,7 +54,7 @@ impl Processors {
         })
     }
 
-    /// Since `earlier`, `seconds` ago.
+    /// Returns the usage since `earlier`, `seconds` ago.
     pub(super) fn since(self, earlier: Self, seconds: f64) -> Option<Usage> {
         let ticks = sysconf(SysconfVar::CLK_TCK).ok()?? as f64;
         if seconds <= 0.0 {

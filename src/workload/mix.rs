@@ -1,4 +1,4 @@
-//! What is done: the shares of each kind of transaction, who does it and with which products.
+//! Composition of the load: the share of each kind of transaction, and the choice of users and products.
 
 use super::error::WorkloadError;
 use crate::pg::{Pool, owners};
@@ -13,16 +13,16 @@ use std::str::FromStr;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A kind of transaction or report, by which figures are kept.
+/// Kind of a transaction or report, by which figures are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// A look at a product.
+    /// A customer views a product.
     Browse,
     /// A customer logs in.
     LogIn,
     /// An order is created.
     Create,
-    /// An order is created in a transaction that also reads what its customer has spent.
+    /// An order is created in a transaction that also reads the customer's spending.
     Hybrid,
     /// An order is paid.
     Pay,
@@ -41,10 +41,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The reports.
+    /// Kinds that are reports.
     pub(super) const REPORTS: [Self; 3] = [Self::Hourly, Self::Category, Self::Segment];
 
-    /// Its name in reports.
+    /// Returns the name used in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Browse => "browse",
@@ -73,7 +73,7 @@ impl From<Step> for Kind {
     }
 }
 
-/// A piece of work. Who does it and with which products is drawn when it begins.
+/// A unit of work. Its user and products are drawn when it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Job {
     Browse,
@@ -84,22 +84,22 @@ pub(super) enum Job {
     Report,
 }
 
-/// The shares of the OLTP transactions; only their ratios count.
+/// Shares of the OLTP transactions; only their ratios matter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mix {
-    /// Looks at a product.
+    /// Share of product views.
     pub browse: f64,
-    /// Log-ins.
+    /// Share of log-ins.
     pub log_in: f64,
-    /// Orders created.
+    /// Share of orders created.
     pub create: f64,
-    /// Steps of orders created before: payment, shipping, completion, cancellation. An order takes about 2.6
-    /// of them. A step that falls due while no order waits for one is a look at a product instead.
+    /// Share of steps of earlier orders: payment, shipping, completion, cancellation. An order takes about 2.6 of them.
+    /// If no order is waiting for its step when one is due, a product is viewed instead.
     pub steps: f64,
 }
 
 impl Mix {
-    /// A shop: of 100 transactions 14 create an order and 37 lead orders on.
+    /// The mix of a shop: of 100 transactions 14 create an order and 37 advance orders.
     pub const SHOP: Self = Self {
         browse: 41.0,
         log_in: 8.0,
@@ -126,7 +126,7 @@ impl Mix {
         self.browse + self.log_in + self.create + self.steps
     }
 
-    /// Orders created per transaction.
+    /// Returns the number of orders created per transaction.
     pub(super) fn creations(&self) -> f64 {
         self.create / self.total()
     }
@@ -135,7 +135,7 @@ impl Mix {
 impl FromStr for Mix {
     type Err = String;
 
-    /// `shop`, `orders`, `lives`, or shares such as `browse=50,log_in=10,create=20,steps=20`.
+    /// Parses `shop`, `orders`, `lives`, or shares such as `browse=50,log_in=10,create=20,steps=20`.
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "shop" => return Ok(Self::SHOP),
@@ -174,17 +174,17 @@ impl FromStr for Mix {
 const CATALOGUE: &str = "
     SELECT product_id, (SELECT max(user_id) FROM shop.users) AS users FROM shop.inventory ORDER BY product_id";
 
-/// Who may order, and what.
+/// Users and products of orders.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Catalogue {
-    /// Users are 1 to this.
+    /// Highest user ID; the lowest is 1.
     pub(super) users: i64,
-    /// Products, the most popular first.
+    /// Product IDs, the most popular first.
     pub(super) products: Vec<i64>,
 }
 
 impl Catalogue {
-    /// That of the shop a pool of sessions belongs to.
+    /// Reads the catalogue of the shop to which a pool of sessions belongs.
     pub(super) async fn read(pool: &Pool) -> Result<Self, WorkloadError> {
         let session = pool.get().await.map_err(WorkloadError::oltp)?;
         owners::trust_the_shop(&session)
@@ -206,12 +206,12 @@ impl Catalogue {
         }
     }
 
-    /// Of these products, which lie in the order of their numbers.
+    /// Returns the catalogue of these products, which are in the order of their numbers.
     pub(super) fn new(users: i64, products: &[i64]) -> Self {
         let count = products.len();
         let place = |rank: usize| {
             if count == PRODUCTS {
-                // As in the made-up history.
+                // The same order as in the generated history.
                 product_of_rank(rank) - 1
             } else {
                 rank * stride(count) % count
@@ -225,7 +225,7 @@ impl Catalogue {
     }
 }
 
-/// A step through `count` places that comes by all of them, far apart.
+/// Returns a stride with which `count` places are visited once each, with distance between neighbours.
 fn stride(count: usize) -> usize {
     let divisor = |mut a: usize, mut b: usize| {
         while b > 0 {
@@ -238,25 +238,25 @@ fn stride(count: usize) -> usize {
         .unwrap_or(1)
 }
 
-/// Lines of an order: 1 to this.
+/// Maximum number of lines of an order; the minimum is 1.
 const LINES: usize = 5;
 
-/// Draws what is left to chance.
+/// Draws all random choices.
 #[derive(Debug)]
 pub(super) struct Dice {
     rng: Xoshiro256PlusPlus,
     catalogue: Catalogue,
-    /// The exponent of the products' popularity; 0: all are equally popular.
+    /// Exponent of the products' popularity; with 0 all are equally popular.
     skew: f64,
     popularity: Option<Zipf<f64>>,
     mix: Mix,
-    /// With it every order has a request key that begins with this.
+    /// If set, every order has a request key with this prefix.
     key: Option<String>,
     keys: u64,
 }
 
 impl Dice {
-    /// `skew`: the exponent of the products' popularity; 0: all are equally popular.
+    /// `skew` is the exponent of the products' popularity; with 0 all are equally popular.
     pub(super) fn new(rng: Xoshiro256PlusPlus, catalogue: Catalogue, mix: Mix, skew: f64) -> Self {
         let popularity = (skew > 0.0)
             .then(|| Zipf::new(catalogue.products.len().max(1) as f64, skew).ok())
@@ -272,7 +272,7 @@ impl Dice {
         }
     }
 
-    /// The same with a request key for every order.
+    /// Adds a request key to every order.
     pub(super) fn with_keys(mut self) -> Self {
         self.key = Some(format!("{:016x}", rand::random::<u64>()));
         self
@@ -292,7 +292,7 @@ impl Dice {
         self.rng.random_range(1..=self.catalogue.users.max(1))
     }
 
-    /// 1 to 5 lines, as the customer chose them: a product may come twice.
+    /// Draws an order of 1 to 5 lines, as a customer would choose them: a product may occur twice.
     pub(super) fn order(&mut self) -> Order {
         let lines = (0..self.rng.random_range(1..=LINES))
             .map(|_| Line {
@@ -313,7 +313,7 @@ impl Dice {
         Kind::REPORTS.get(place).copied().unwrap_or(Kind::Hourly)
     }
 
-    /// The next OLTP transaction. A step is taken from `life`.
+    /// Draws the next OLTP transaction. A step is taken from `life`.
     pub(super) fn job(&mut self, life: &mut Life, now: Instant) -> Job {
         let mix = self.mix;
         let mut at = self.rng.random::<f64>() * mix.total();
@@ -331,7 +331,7 @@ impl Dice {
         Job::Browse
     }
 
-    /// How many pieces of each product `orders` orders take, on average.
+    /// Returns the average number of pieces of each product in `orders` orders.
     pub(super) fn demand(&self, orders: f64) -> Vec<(i64, f64)> {
         let pieces = orders * (1 + LINES) as f64 / 2.0 * 1.2;
         let products = &self.catalogue.products;
@@ -346,7 +346,7 @@ impl Dice {
             .collect()
     }
 
-    /// What happens to an order next, and after how long: seconds stand for a shop's hours.
+    /// Draws the next step of an order and the delay before it: seconds stand for a shop's hours.
     fn next_step(&mut self, after: Kind) -> Option<(Step, Duration)> {
         let step = match after {
             Kind::Create | Kind::Hybrid => match self.rng.random_range(0..100) {
@@ -371,11 +371,11 @@ pub(super) struct Life {
     steps: BinaryHeap<Reverse<(Instant, i64, Step)>>,
 }
 
-/// More orders do not wait; those beyond stay as they are.
+/// Maximum number of waiting orders; further ones stay as they are.
 const LIVES: usize = 100_000;
 
 impl Life {
-    /// Something has happened to an order.
+    /// Records that a step of an order was done.
     pub(super) fn went_on(&mut self, order: i64, what: Kind, dice: &mut Dice, now: Instant) {
         if dice.mix.steps > 0.0
             && self.steps.len() < LIVES
@@ -462,7 +462,7 @@ mod tests {
             seen[&Kind::Complete] < seen[&Kind::Ship] && seen[&Kind::Cancel] > 30,
             "{seen:?}"
         );
-        // Nobody takes steps of these.
+        // Orders of this mix take no steps.
         dice.mix = Mix::ORDERS;
         life.went_on(1, Kind::Create, &mut dice, now);
         assert!(life.steps.is_empty());

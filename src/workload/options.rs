@@ -1,4 +1,4 @@
-//! What load is wanted.
+//! Options of a load.
 
 use super::arrivals::Spread;
 use super::mix::Mix;
@@ -8,42 +8,42 @@ use crate::system::orders::{Commit, Strategy};
 use crate::system::pools::{AdmissionLimits, Limits};
 use std::time::Duration;
 
-/// A mixed load of some duration.
+/// A mixed load with a fixed duration.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// OLTP transactions offered per second.
     pub oltp_per_s: f64,
     /// Reports offered per second.
     pub olap_per_s: f64,
-    /// Hybrid transactions offered per second, besides the OLTP transactions and through their sessions.
+    /// Hybrid transactions offered per second, in addition to the OLTP transactions and in the same sessions.
     pub hybrid_per_s: f64,
-    /// How arrivals are spread.
+    /// Distribution of arrivals.
     pub spread: Spread,
     /// Time over which the rates rise from 0; not measured.
     pub ramp: Duration,
-    /// Time after that which is not measured either.
+    /// Further time that is not measured.
     pub warm_up: Duration,
-    /// Time that is measured.
+    /// Measured time.
     pub duration: Duration,
-    /// OLTP transactions at once.
+    /// Maximum number of concurrent OLTP transactions.
     pub clients: usize,
-    /// Reports at once, as far as [`Self::olap_running`] lets them in.
+    /// Maximum number of concurrent reports, within the limit of [`Self::olap_running`].
     pub olap_clients: usize,
-    /// Reports that run at once.
+    /// Maximum number of reports that the admission control runs at once.
     pub olap_running: usize,
-    /// The OLTP transactions' kinds.
+    /// Mix of the OLTP transactions.
     pub mix: Mix,
-    /// Exponent of the products' popularity (Zipf); 0: all are equally popular.
+    /// Exponent of the products' popularity (Zipf); with 0 all are equally popular.
     pub skew: f64,
-    /// How orders are created.
+    /// Method of creating orders.
     pub strategy: Strategy,
-    /// When they count as committed.
+    /// Durability of their commits.
     pub commit: Commit,
-    /// Every order has a request key, and is sent again under it when its session was lost.
+    /// True to give every order a request key, with which it is sent again after its session is lost.
     pub keys: bool,
-    /// What the reports read.
+    /// Tables that the reports read.
     pub reports: Source,
-    /// Products do not sell out: before it begins stock is filled up to what will be sold.
+    /// True to fill up the stock before the start with the quantity that will be sold.
     pub deliver: bool,
     /// Seed of the random numbers.
     pub seed: u64,
@@ -76,7 +76,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The limits of the pools. No session is waited for longer than the load lasts.
+    /// Returns the limits of the pools. The wait for a session is never longer than the load.
     pub(super) fn limits(&self) -> Limits {
         let wait = Duration::from_secs(30);
         let size = |clients: usize, least: usize| PoolSize {

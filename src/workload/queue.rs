@@ -1,4 +1,4 @@
-//! What has fallen due and waits for a session.
+//! Queue of work that is due and waits for a session.
 
 use super::mix::Job;
 use std::collections::VecDeque;
@@ -6,19 +6,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-/// A piece of work and when it should have begun.
+/// A unit of work and the time at which it is due.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Due {
     pub(super) at: Instant,
     pub(super) job: Job,
 }
 
-/// First come, first served. One lock and one wake-up serve all that falls due together.
+/// A first-in, first-out queue. One lock and one wake-up serve all work that becomes due together.
 #[derive(Debug)]
 pub(super) struct Queue {
     waiting: Mutex<VecDeque<Due>>,
     ready: Semaphore,
-    /// At most as many wait.
+    /// Maximum number of waiting units.
     limit: usize,
 }
 
@@ -35,7 +35,7 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts work in, and returns how much of it found no room. Empties `work`.
+    /// Adds work and returns the number of units that found no room. Empties `work`.
     pub(super) fn put(&self, work: &mut Vec<Due>) -> usize {
         let mut waiting = self.lock();
         let room = self.limit.saturating_sub(waiting.len()).min(work.len());
@@ -46,18 +46,18 @@ impl Queue {
         dropped
     }
 
-    /// The next piece of work; `None` once it is closed.
+    /// Returns the next unit of work; `None` after the queue is closed.
     pub(super) async fn take(&self) -> Option<Due> {
         self.ready.acquire().await.ok()?.forget();
         self.lock().pop_front()
     }
 
-    /// How much waits.
+    /// Returns the number of waiting units.
     pub(super) fn len(&self) -> usize {
         self.lock().len()
     }
 
-    /// Ends it, and returns what nobody took.
+    /// Closes the queue and returns the units left in it.
     pub(super) fn close(&self) -> VecDeque<Due> {
         self.ready.close();
         std::mem::take(&mut *self.lock())

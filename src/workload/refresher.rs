@@ -1,4 +1,4 @@
-//! Refreshes: each materialized view at its own pace, those that read another one after it.
+//! Refreshes each materialized view at its own pace, after those that it reads.
 
 use super::{Shared, count};
 use crate::system::refresh::View;
@@ -9,15 +9,15 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-/// Materialized views of the mart refreshed one after the other by one session, and how often, in seconds.
-/// The quick one has a session of its own, or it would wait for the slow ones.
+/// Groups of materialized views of the mart with their interval in seconds; one session refreshes a group one by one.
+/// The fast view has its own session, because it would have to wait for the slow ones.
 const PACES: [(&[&str], u64); 3] = [
     (&["sales_hourly_mv"], 3),
     (&["user_behavior_mv"], 30),
     (&["fact_sales_mv", "daily_sales_summary"], 60),
 ];
 
-/// The greatest age of the incremental summaries.
+/// Freshness target of the incremental summaries.
 const FRESH: Duration = Duration::from_secs(2);
 
 pub(super) fn start(tasks: &mut JoinSet<()>, shared: &Shared) {
@@ -27,7 +27,7 @@ pub(super) fn start(tasks: &mut JoinSet<()>, shared: &Shared) {
     }
 }
 
-/// Keeps the incremental summaries fresh, but for the times when refreshes are to be missed.
+/// Keeps the incremental summaries fresh, except while refreshes are to be skipped.
 async fn merge(shared: Shared) {
     let target = shared
         .target

@@ -1,24 +1,24 @@
-//! The case study's three questions (its section 4.2), asked of three kinds of tables.
+//! The case study's three queries (its section 4.2), for three kinds of tables.
 
 use super::mix::Kind;
 use crate::pg::{Answer, Statement};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// What the reports read.
+/// Tables that the reports read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Source {
-    /// Tables at the grain of the question, kept up to date by merging what changed.
+    /// Tables at the granularity of the query, updated by merging changes.
     #[default]
     Rollup,
-    /// The case study's own queries on its materialized views.
+    /// The case study's materialized views, with its own queries.
     Mv,
     /// The orders themselves.
     Base,
 }
 
 impl Source {
-    /// Its name on the command line.
+    /// Returns the name used on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rollup => "rollup",
@@ -27,7 +27,7 @@ impl Source {
         }
     }
 
-    /// The statement of a report.
+    /// Returns the statement of a report.
     pub(super) fn statement(self, kind: Kind) -> &'static Statement {
         match (self, kind) {
             (Self::Rollup, Kind::Category) => &CATEGORY_ROLLUP,
@@ -73,16 +73,17 @@ report!(SEGMENT_ROLLUP, "segment_rollup");
 report!(SEGMENT_MV, "segment_mv");
 report!(SEGMENT_BASE, "segment_base");
 
-/// What a report's own answer says about how fresh it is.
+/// Freshness information in a report's answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Included {
-    /// Everything up to this heartbeat; `None`: none.
+    /// Includes everything up to this heartbeat; `None` if it includes none.
     Heartbeat(Option<i64>),
-    /// What was there this long ago.
+    /// Includes everything older than this.
     Age(Duration),
 }
 
-/// `None` where it says nothing: an empty answer, or one from the orders themselves, which is never stale.
+/// Returns `None` if the answer has no such information: an empty answer, or one from the orders themselves, which is
+/// never stale.
 pub(super) fn included(answer: &Answer) -> Option<Included> {
     if answer.table.rows.is_empty() {
         return None;

@@ -1,4 +1,4 @@
-//! A load of some duration: opens sessions, offers work, and reports what became of it.
+//! Runs a load for a fixed time: opens sessions, offers work, and reports the results.
 
 use super::arrivals::Arrivals;
 use super::dispatch::{Lanes, dispatch};
@@ -24,11 +24,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-/// What is under way at the end may take this long to end.
+/// Time limit for work in progress at the end.
 const GRACE: Duration = Duration::from_secs(5);
-/// How often the caller is told how it goes.
+/// Interval of the progress reports.
 const TELL: Duration = Duration::from_millis(500);
-/// Stock filled up before the beginning, in parts of what is going to be sold.
+/// Factor by which the stock is filled up beyond the expected sales.
 const MARGIN: f64 = 1.5;
 
 const DELIVER: Statement = Statement {
@@ -37,8 +37,8 @@ const DELIVER: Statement = Statement {
     sql: include_str!("../../queries/workload/deliver.sql"),
 };
 
-/// Puts a load on the database `target` points at, as the roles of [`crate::system::pools`], until its time is
-/// over or `interrupted` resolves. `tell` hears how it goes, twice a second.
+/// Runs a load on the database of `target`, with the roles of [`crate::system::pools`], until its time is over or
+/// `interrupted` resolves. Calls `tell` with the current state twice a second.
 pub async fn run(
     target: &Target,
     options: &Options,
@@ -180,7 +180,7 @@ impl Run {
         }));
     }
 
-    /// Until the end; what was counted when the measured time began, and whether it was cut short.
+    /// Waits until the end. Returns the counts at the start of the measured time, and true if the run was interrupted.
     async fn watch(
         &self,
         from: Instant,
@@ -209,7 +209,7 @@ impl Run {
         }
     }
 
-    /// Ends both classes: what was not begun is counted, what is under way may end, for a while.
+    /// Ends both classes: counts work that was not begun, and waits for work in progress, up to a limit.
     async fn close(&self, workers: &mut JoinSet<()>) {
         for class in [&self.oltp, &self.olap] {
             let left = class.queue.close();
@@ -231,7 +231,7 @@ impl Run {
     }
 }
 
-/// Fills stock up to what will be sold; returns how many pieces came.
+/// Fills up the stock with the quantity that will be sold; returns the number of pieces added.
 async fn deliver(pools: &Pools, dice: &Dice, options: &Options) -> Result<i64, WorkloadError> {
     let seconds = (options.ramp + options.warm_up + options.duration).as_secs_f64();
     let orders = (options.oltp_per_s * options.mix.creations() + options.hybrid_per_s) * seconds;
@@ -241,7 +241,7 @@ async fn deliver(pools: &Pools, dice: &Dice, options: &Options) -> Result<i64, W
     let (products, pieces): (Vec<i64>, Vec<i64>) = dice
         .demand(orders)
         .into_iter()
-        // A few more, for chance plays most with those who sell little.
+        // Some more, because random variation is greatest for products that sell little.
         .map(|(product, pieces)| (product, (pieces * MARGIN + 100.0).min(1e9) as i64))
         .unzip();
     let session = pools.oltp().get().await.map_err(WorkloadError::oltp)?;
@@ -252,7 +252,7 @@ async fn deliver(pools: &Pools, dice: &Dice, options: &Options) -> Result<i64, W
     Ok(answer.int(0, "pieces").unwrap_or_default())
 }
 
-/// Deadlocks of the database so far; `None` where the server does not answer.
+/// Returns the number of deadlocks in the database so far; `None` if the server does not answer.
 async fn deadlocks(probe: &Pool) -> Option<i64> {
     let sql =
         "SELECT deadlocks FROM pg_catalog.pg_stat_database WHERE datname = current_database()";

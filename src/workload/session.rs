@@ -1,10 +1,10 @@
-//! A session that is opened when it is needed, and again when it was lost.
+//! A session that is opened on demand, and again after it was lost.
 
 use crate::pg::{Class, Client, Param, PgError, Settings, Table, Target};
 use crate::system::refresh::{Done, Kind, Mode, View, refresh};
 use std::time::Duration;
 
-/// At most one open session.
+/// A slot for one open session.
 #[derive(Debug)]
 pub(super) struct Session {
     target: Target,
@@ -23,14 +23,14 @@ impl Session {
         }
     }
 
-    /// The same with one setting more.
+    /// Adds a setting.
     pub(super) fn with(mut self, name: &'static str, value: &'static str) -> Self {
         self.settings = self.settings.with(name, value);
         self
     }
 
-    /// Runs one statement. After a failure that ended the session, waits before it returns, longer each
-    /// time, so that no caller can hammer a server that is gone.
+    /// Runs a statement. After a failure that ended the session it waits before it returns, longer each time, so that
+    /// callers do not flood an unavailable server.
     pub(super) async fn query(
         &mut self,
         sql: &str,
@@ -40,7 +40,7 @@ impl Session {
         self.settle(answer).await
     }
 
-    /// Runs statements without parameters or results; otherwise as [`Self::query`].
+    /// Like [`Self::query`], for statements without parameters or results.
     pub(super) async fn batch(&mut self, sql: &str) -> Result<(), PgError> {
         let answer = match self.client().await {
             Ok(client) => client.batch(sql).await,
@@ -49,7 +49,7 @@ impl Session {
         self.settle(answer).await
     }
 
-    /// Recomputes a materialized view while its readers go on; otherwise as [`Self::query`].
+    /// Recomputes a materialized view concurrently; otherwise like [`Self::query`].
     pub(super) async fn refresh(&mut self, view: &View) -> Result<Done, PgError> {
         let answer = match self.client().await {
             Ok(client) => refresh(client, view, Kind::Materialized, Mode::Concurrent).await,

@@ -1,4 +1,4 @@
-//! One piece of work, done: what customers, the shop's own people and the readers of reports do.
+//! Executes units of work: transactions of customers and staff, and reports.
 
 use super::freshness::{Freshness, Heart};
 use super::mix::{Dice, Job, Kind, Life};
@@ -20,15 +20,15 @@ const BROWSE: Statement = Statement {
           JOIN shop.categories AS c USING (category_id) WHERE p.product_id = $1",
 };
 
-/// A pause after a session was lost or refused, so that nobody hammers a server that is gone.
+/// Pause after a session was lost or refused, so that an unavailable server is not flooded.
 const RESPITE: Duration = Duration::from_millis(100);
 
-/// A lock that another task's panic cannot spoil.
+/// Locks a mutex; ignores poisoning by a panic in another task.
 pub(super) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What all customers share.
+/// State that all customers share.
 #[derive(Debug)]
 pub(super) struct Shop {
     pub(super) dice: Mutex<Dice>,
@@ -36,7 +36,7 @@ pub(super) struct Shop {
     pub(super) commit: Commit,
 }
 
-/// Sessions through which customers do what they do, and where it is counted.
+/// The sessions for transactions, and the tally of their work.
 #[derive(Clone, Debug)]
 pub(super) struct Counter {
     pub(super) shop: Arc<Shop>,
@@ -46,7 +46,7 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    /// Works a queue off, until it is closed.
+    /// Processes a queue until it is closed.
     pub(super) async fn work(self, queue: Arc<Queue>) {
         while let Some(due) = queue.take().await {
             let since = lock(&self.tally).begin(due.at, Instant::now());
@@ -77,7 +77,7 @@ impl Counter {
         }
     }
 
-    /// Returns the order it was about.
+    /// Runs a job; returns the order that it concerns.
     async fn run(&self, job: Job) -> Result<Option<i64>, OrderError> {
         let commit = self.shop.commit;
         match job {
@@ -109,7 +109,7 @@ impl Counter {
     }
 }
 
-/// Sessions through which reports are asked for.
+/// The sessions for reports, and the tally of their work.
 #[derive(Clone, Debug)]
 pub(super) struct Desk {
     pub(super) shop: Arc<Shop>,
@@ -121,7 +121,7 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// Works a queue off, until it is closed.
+    /// Processes a queue until it is closed.
     pub(super) async fn work(self, queue: Arc<Queue>) {
         while let Some(due) = queue.take().await {
             let since = lock(&self.tally).begin(due.at, Instant::now());

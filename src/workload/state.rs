@@ -1,4 +1,4 @@
-//! A load that is being put on, as those see it who run it, show it and sum it up.
+//! State of a running load, shared by the modules that run it, show it and summarize it.
 
 use super::freshness::Freshness;
 use super::machine::Processors;
@@ -10,7 +10,7 @@ use crate::system::pools::Pools;
 use std::sync::{Arc, Mutex};
 use tokio::time::Instant;
 
-/// A load that is being put on.
+/// A running load.
 pub(super) struct Run {
     pub(super) options: Options,
     pub(super) pools: Pools,
@@ -18,7 +18,7 @@ pub(super) struct Run {
     pub(super) oltp: Class,
     pub(super) olap: Class,
     pub(super) freshness: Arc<Mutex<Freshness>>,
-    /// Pieces that were delivered beforehand.
+    /// Number of pieces delivered before the start.
     pub(super) delivered: i64,
     pub(super) start: Instant,
 }
@@ -29,7 +29,7 @@ pub(super) struct Class {
     pub(super) queue: Arc<Queue>,
 }
 
-/// What the machine and the server had counted at some moment.
+/// Counters of the machine and the server at some moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Before {
     pub(super) processors: Option<Processors>,

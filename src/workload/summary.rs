@@ -1,4 +1,4 @@
-//! What became of a load: for programs as JSON, for people as a table.
+//! The results of a load: JSON for programs, a table for people.
 
 use super::shop::lock;
 use super::state::{Before, Class, Run};
@@ -11,39 +11,39 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// The report of a load. Its JSON has these names; a later version may add some, and takes none away. Times
-/// count from when the work fell due, so that a server that stands still is seen in them.
+/// The report of a load. The names in its JSON are stable: a later version may add some, but removes none. Latencies
+/// count from the time at which the work was due, so that they show a stalled server.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
-    /// Seconds that were measured: all figures but `delivered_pieces` are of this time.
+    /// Measured time in seconds; all figures but `delivered_pieces` refer to it.
     pub measured_s: f64,
-    /// True if it was ended before its time.
+    /// True if it ended early.
     pub interrupted: bool,
-    /// What was asked for.
+    /// Options of the load.
     pub asked: Requested,
-    /// The transactions.
+    /// Results of the transactions.
     pub oltp: ClassSummary,
-    /// The reports.
+    /// Results of the reports.
     pub olap: ClassSummary,
-    /// How fresh the reports' answers were.
+    /// Freshness of the reports' answers.
     pub freshness: Freshness,
-    /// Transactions and steps sent again after a deadlock, a serialization failure, or a lost session.
+    /// Number of transactions and steps retried after a deadlock, a serialization failure, or a lost session.
     pub retries: u64,
-    /// Deadlocks that this load met.
+    /// Number of deadlocks of this load.
     pub deadlocks: u64,
-    /// Deadlocks in the whole database meanwhile; `null` where the server did not tell.
+    /// Number of deadlocks in the whole database meanwhile; `null` if the server did not report it.
     pub database_deadlocks: Option<i64>,
-    /// What became of the reports at the limit of reports at once, since the beginning.
+    /// Counts of the admission control for reports, since the start.
     pub admission: Admission,
-    /// Pieces of stock delivered before the beginning.
+    /// Number of pieces delivered to stock before the start.
     pub delivered_pieces: i64,
-    /// Processors of this machine that this program kept busy, on average; `null` where it does not tell.
+    /// Average number of this machine's processors busy with this program; `null` if not available.
     pub cpu_own: Option<f64>,
-    /// Processors of this machine that all others kept busy: the server too, where it runs here.
+    /// Average number of this machine's processors busy with other processes, including the server if it runs here.
     pub cpu_others: Option<f64>,
 }
 
-/// What was asked for.
+/// Options of the load.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Requested {
     /// Transactions per second.
@@ -64,57 +64,57 @@ pub struct Requested {
     pub skew: f64,
     /// Seed of the random numbers.
     pub seed: u64,
-    /// Sessions for transactions.
+    /// Number of sessions for transactions.
     pub clients: usize,
-    /// Sessions for reports.
+    /// Number of sessions for reports.
     pub olap_clients: usize,
-    /// Reports at once.
+    /// Maximum number of concurrent reports.
     pub olap_running: usize,
 }
 
-/// Figures of a class. `offered` = `done` + `failed` + `unstarted`.
+/// Results of a class of work. `offered` = `done` + `failed` + `unstarted`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClassSummary {
-    /// Fell due.
+    /// Number due.
     pub offered: u64,
-    /// Done.
+    /// Number done.
     pub done: u64,
-    /// Failed; `errors` says why.
+    /// Number failed; `errors` has the reasons.
     pub failed: u64,
-    /// Never begun, because all sessions were in use until the end.
+    /// Number never begun, because all sessions were in use until the end.
     pub unstarted: u64,
-    /// Begun more than 100 ms after it fell due, or never.
+    /// Number begun more than 100 ms after they were due, or never.
     pub late: u64,
     /// Offered per second.
     pub offered_per_s: f64,
-    /// Done per second of the measured time, whenever it fell due: what the server reached.
+    /// Number done per second of the measured time, no matter when due: the throughput of the server.
     pub reached_per_s: f64,
-    /// Times of all that was done, and of what was never begun up to the end.
+    /// Latencies of all work done, and of work never begun up to the end.
     #[serde(flatten)]
     pub latency: Latency,
-    /// How often each SQLSTATE came; a word where the server sent none.
+    /// Number of errors by SQLSTATE, or by a keyword if the server sent none.
     pub errors: BTreeMap<String, u64>,
-    /// By kind.
+    /// Results by kind.
     pub kinds: BTreeMap<&'static str, KindSummary>,
 }
 
-/// Figures of a kind.
+/// Results of a kind of work.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KindSummary {
-    /// Done.
+    /// Number done.
     pub done: u64,
-    /// Failed.
+    /// Number failed.
     pub failed: u64,
-    /// Times of what was done.
+    /// Latencies of the work done.
     #[serde(flatten)]
     pub latency: Latency,
 }
 
-/// How fresh answers were: the time from the commit of the first transaction they lack to the question. Zero
-/// where nothing was measured, which `samples` tells.
+/// Freshness of answers: the time from the commit of the first missing transaction to the query. Zero if nothing was
+/// measured, that is, if `samples` is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Freshness {
-    /// Answers that told.
+    /// Number of answers that reported their freshness.
     pub samples: u64,
     /// Median.
     #[serde(rename = "freshness_ms_p50")]
@@ -122,7 +122,7 @@ pub struct Freshness {
     /// 99th percentile.
     #[serde(rename = "freshness_ms_p99")]
     pub p99: f64,
-    /// The stalest.
+    /// Maximum.
     #[serde(rename = "freshness_ms_max")]
     pub max: f64,
 }
@@ -138,14 +138,14 @@ impl From<&Times> for Freshness {
     }
 }
 
-/// What became of the reports at the limit of reports at once.
+/// Counts of the admission control for reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Admission {
-    /// Let in.
+    /// Number admitted.
     pub admitted: u64,
-    /// Had to wait.
+    /// Number that had to wait.
     pub queued: u64,
-    /// Rejected.
+    /// Number rejected.
     pub rejected: u64,
 }
 
@@ -246,7 +246,7 @@ impl Class {
     }
 }
 
-/// Two digits are enough, and a rate of 0.30000000000000004 is not one.
+/// Rounds to two decimals; also removes artefacts such as 0.30000000000000004.
 fn round(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
@@ -335,7 +335,7 @@ impl ClassSummary {
     }
 }
 
-/// How often each came, and what it means.
+/// Formats the number of errors by SQLSTATE, with their meaning.
 pub(super) fn errors(counts: &BTreeMap<String, u64>) -> String {
     let errors = counts.iter().map(|(code, count)| match meaning(code) {
         Some(meaning) => format!("{count} x {code} ({meaning})"),
@@ -358,7 +358,7 @@ fn times(latency: &Latency) -> String {
         .join(" ")
 }
 
-/// What a SQLSTATE that a load may meet stands for.
+/// Returns the meaning of a SQLSTATE that may occur in a load.
 fn meaning(code: &str) -> Option<&'static str> {
     Some(match code {
         "HT001" => "insufficient inventory",

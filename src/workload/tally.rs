@@ -1,4 +1,4 @@
-//! What was offered, done and missed, and how long it took.
+//! Counts work offered, done and missed, and its latencies.
 
 use super::mix::Kind;
 use hdrhistogram::Histogram;
@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What began later than this after it fell due counts as late.
+/// Delay after which work that begins counts as late.
 pub const LATE: Duration = Duration::from_millis(100);
 
-/// Longer times count as this one.
+/// Upper limit of a recorded time.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
-/// Seconds that count as the last ones.
+/// Number of seconds in the recent figures.
 const RECENT_S: u64 = 5;
 
-/// Percentiles of times, in milliseconds. Zero where nothing was measured.
+/// Latencies in milliseconds. Zero if nothing was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Latency {
     /// Mean.
@@ -34,12 +34,12 @@ pub struct Latency {
     /// 99.9th percentile.
     #[serde(rename = "latency_ms_p999")]
     pub p999: f64,
-    /// The longest.
+    /// Maximum.
     #[serde(rename = "latency_ms_max")]
     pub max: f64,
 }
 
-/// Times with three digits, in microseconds.
+/// A histogram of times in microseconds, with three significant digits.
 #[derive(Clone, Debug)]
 pub(super) struct Times(Option<Histogram<u64>>);
 
@@ -54,7 +54,7 @@ impl Times {
     pub(super) fn add(&mut self, time: Duration) {
         if let Some(times) = &mut self.0 {
             let us = time.min(LONGEST).as_micros() as u64;
-            // It grows as needed.
+            // The histogram grows as needed.
             let _ = times.record(us);
         }
     }
@@ -69,7 +69,7 @@ impl Times {
         self.0.as_ref().map_or(0, Histogram::len)
     }
 
-    /// In milliseconds.
+    /// Returns the quantile in milliseconds.
     pub(super) fn quantile(&self, quantile: f64) -> f64 {
         let us = self.0.as_ref().map_or(0, |t| t.value_at_quantile(quantile));
         us as f64 / 1e3
@@ -94,7 +94,7 @@ impl Times {
     }
 }
 
-/// Figures of a kind.
+/// Figures of a kind of work.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Series {
     pub(super) done: u64,
@@ -105,33 +105,33 @@ pub(super) struct Series {
 /// Figures of one second.
 #[derive(Clone, Debug, Default)]
 struct Second {
-    /// Which, from the beginning.
+    /// Number of the second, from the start.
     number: u64,
     offered: u64,
     done: u64,
     times: Times,
 }
 
-/// Figures of a class of work. Those of the whole count what fell due within the measured time only; those of
-/// the last seconds count everything.
+/// Figures of a class of work. The totals count only work that was due within the measured time; the recent figures
+/// count everything.
 #[derive(Clone, Debug)]
 pub(super) struct Tally {
     start: Instant,
     from: Instant,
     to: Instant,
-    /// What was offered last fell due at this time at the latest.
+    /// The latest due time of offered work.
     last: Instant,
     pub(super) offered: u64,
     pub(super) begun: u64,
     pub(super) late: u64,
     pub(super) unstarted: u64,
-    /// Done within the measured time, whenever it fell due.
+    /// Number done within the measured time, no matter when due.
     pub(super) reached: u64,
-    /// Begun, and neither done nor failed when the waiting for it ended.
+    /// Number begun, but neither done nor failed when the run stopped waiting.
     unfinished: u64,
     pub(super) all: Times,
     pub(super) kinds: BTreeMap<Kind, Series>,
-    /// By SQLSTATE, or a word where there is none.
+    /// Number of errors by SQLSTATE, or by a keyword if there is none.
     pub(super) errors: BTreeMap<String, u64>,
     recent: Vec<Second>,
 }
@@ -141,14 +141,14 @@ pub(super) struct Tally {
 pub struct Recent {
     /// Offered per second.
     pub offered_per_s: f64,
-    /// Done per second, whenever it fell due.
+    /// Done per second, no matter when due.
     pub reached_per_s: f64,
-    /// Times of what was done.
+    /// Latencies of the work done.
     pub latency: Latency,
 }
 
 impl Tally {
-    /// Measures from `from` on, until [`Self::end`].
+    /// Returns a tally that measures from `from` until [`Self::end`].
     pub(super) fn new(start: Instant, from: Instant, to: Instant) -> Self {
         Self {
             start,
@@ -185,7 +185,7 @@ impl Tally {
         Some(second)
     }
 
-    /// Something fell due.
+    /// Counts work that is due.
     pub(super) fn offer(&mut self, due: Instant) {
         self.offered += u64::from(self.measures(due));
         self.last = self.last.max(due);
@@ -194,8 +194,8 @@ impl Tally {
         }
     }
 
-    /// It begins; returns from when on its time counts: from when it fell due, or from now where it begins a
-    /// little before that.
+    /// Counts work that begins. Returns the time from which its latency counts: the due time, or now if it begins
+    /// slightly before that.
     pub(super) fn begin(&mut self, due: Instant, now: Instant) -> Instant {
         if self.measures(due) {
             self.begun += 1;
@@ -204,7 +204,7 @@ impl Tally {
         due.min(now)
     }
 
-    /// It is done.
+    /// Counts work that is done.
     pub(super) fn done(&mut self, kind: Kind, due: Instant, since: Instant, now: Instant) {
         let time = now.saturating_duration_since(since);
         if let Some(second) = self.second(now) {
@@ -220,7 +220,7 @@ impl Tally {
         }
     }
 
-    /// It failed. Its time counts nowhere: how quickly something fails is no latency.
+    /// Counts work that failed. Its duration is not counted as latency.
     pub(super) fn failed(&mut self, kind: Kind, due: Instant, code: &str) {
         if self.measures(due) {
             self.kinds.entry(kind).or_default().failed += 1;
@@ -236,7 +236,7 @@ impl Tally {
         }
     }
 
-    /// It ended before this began. That it would have taken at least this long counts.
+    /// Counts work that had not begun when the run ended. The time it has waited counts as its latency.
     pub(super) fn never_began(&mut self, due: Instant, now: Instant) {
         if self.measures(due) {
             self.unstarted += 1;
@@ -245,14 +245,14 @@ impl Tally {
         }
     }
 
-    /// Nothing that is offered from now on is measured; returns for how long it was.
+    /// Ends the measurement: work offered from now on is not counted. Returns the measured time.
     pub(super) fn end(&mut self, now: Instant) -> Duration {
         let last = self.last + Duration::from_nanos(1);
         self.to = self.to.min(now.max(last));
         self.to.saturating_duration_since(self.from)
     }
 
-    /// What is still under way is not waited for: it counts as failed.
+    /// Counts work still in progress as failed.
     pub(super) fn cut_off(&mut self) {
         let (done, failed) = self.sum();
         self.unfinished = self.begun.saturating_sub(done + failed);
@@ -261,7 +261,7 @@ impl Tally {
         }
     }
 
-    /// Done and failed, in all.
+    /// Returns the total numbers done and failed.
     pub(super) fn sum(&self) -> (u64, u64) {
         let kinds = self.kinds.values();
         kinds.fold((0, self.unfinished), |(done, failed), kind| {
@@ -269,7 +269,7 @@ impl Tally {
         })
     }
 
-    /// The last whole seconds.
+    /// Returns the figures of the last full seconds.
     pub(super) fn recent(&self, now: Instant) -> Recent {
         let current = now.saturating_duration_since(self.start).as_secs();
         let whole = current.saturating_sub(RECENT_S)..current;

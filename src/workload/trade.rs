@@ -1,4 +1,4 @@
-//! The demo's trade: what customers, clerks, readers of reports and the warehouse do until it is stopped.
+//! The demo's load: customers, clerks, report readers and the warehouse, until it is stopped.
 
 use super::arrivals::{Arrivals, Spread};
 use super::dispatch::{Lanes, dispatch};
@@ -21,8 +21,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-/// Few orders, and as many log-ins per order as in the made-up history: at 150 transactions per second about
-/// four orders per second, so that the current hour's bar stays comparable with those before it.
+/// The mix has few orders, and as many log-ins per order as the generated history: at 150 transactions per second about
+/// four orders per second, so that the bar of the current hour stays comparable with those before it.
 const MIX: Mix = Mix {
     browse: 88.0,
     log_in: 1.5,
@@ -30,19 +30,18 @@ const MIX: Mix = Mix {
     steps: 8.0,
 };
 
-/// Work that may wait for each kind of session; more is dropped.
+/// Maximum amount of waiting work per kind of session; more is dropped.
 const QUEUE: usize = 2_000;
 
-/// Who does it: an application_name, sessions, and limits for a lock and a statement where the role's are not
-/// meant.
+/// The lanes: application_name, number of sessions, and lock and statement timeouts that override those of the role.
 const LANES: [(&str, usize, Option<[&str; 2]>); 3] = [
     ("storefront", 2, None),
-    // A customer who is about to pay rather waits than goes: longer than the role's own limits.
+    // A customer about to pay prefers to wait: longer than the role's own limits.
     ("checkout", 8, Some(["12s", "15s"])),
     ("payments", 2, None),
 ];
 
-/// The lane of a job.
+/// Returns the lane of a job.
 fn lane(job: Job) -> usize {
     match job {
         Job::Browse | Job::LogIn | Job::Report => 0,
@@ -51,10 +50,10 @@ fn lane(job: Job) -> usize {
     }
 }
 
-/// Sessions that ask for reports.
+/// Number of sessions for reports.
 const READERS: usize = 2;
 
-/// The runtime's clock does not reach much further.
+/// A practically endless time; the runtime's clock does not reach much further.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 pub(super) fn start(tasks: &mut JoinSet<()>, shared: &Shared, load: Load) {
@@ -71,7 +70,7 @@ async fn trade(shared: Shared, load: Load) {
         commit: Commit::Asynchronous,
     });
     let start = Instant::now();
-    // Nobody reads it: nothing is measured.
+    // A tally is required but not used: nothing is measured.
     let tally = Arc::new(Mutex::new(Tally::new(start, start, start)));
     let mut workers = JoinSet::new();
     let queues = open_counters(&mut workers, &shared, &shop, &tally).await;
@@ -161,7 +160,7 @@ async fn open_desk(
     queue
 }
 
-/// A shop that is open has its sessions open. One that fails is opened when it is needed.
+/// Opens the sessions in advance. A session that fails is opened on demand.
 async fn open(pool: &Pool) {
     let _ = pool.warm().await;
 }
@@ -189,7 +188,7 @@ async fn catalogue(shared: &Shared) -> Catalogue {
     }
 }
 
-/// Deliveries and stock counts: updates that leave dead rows behind in the hottest table.
+/// Runs deliveries and stock counts: updates that leave dead rows in the most frequently updated table.
 async fn warehouse(shared: Shared, load: Load) {
     let mut session = shared.session("htap_oltp", "warehouse");
     let deliveries = ((load.rate / 20.0) as i64).clamp(2, 400);

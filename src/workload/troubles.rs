@@ -1,4 +1,4 @@
-//! Troubles worth finding, on a schedule that repeats.
+//! Troubles for the dashboard to show, on a repeating schedule.
 
 use super::Shared;
 use crate::system::generate::product_of_rank;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// A kind of trouble.
+/// Kind of a trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// An analytic query that would take many minutes.
@@ -20,21 +20,21 @@ pub enum Kind {
     MissedRefresh,
 }
 
-/// A trouble and when it happens.
+/// A trouble and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// What happens.
+    /// Kind of the trouble.
     pub kind: Kind,
-    /// Seconds from the beginning of each cycle.
+    /// Start, in seconds from the start of each cycle.
     pub at_s: u64,
-    /// Seconds until it ends by itself.
+    /// Duration in seconds.
     pub lasts_s: u64,
 }
 
-/// Seconds after which the troubles begin again.
+/// Length of a cycle in seconds.
 pub const CYCLE_S: u64 = 300;
 
-/// The troubles of a cycle, in order; none overlaps another.
+/// The troubles of a cycle, in order; they do not overlap.
 pub const TROUBLES: [Trouble; 4] = [
     Trouble {
         kind: Kind::Runaway,
@@ -58,7 +58,7 @@ pub const TROUBLES: [Trouble; 4] = [
     },
 ];
 
-/// The same for readers of `demo --help`.
+/// The schedule as text for `demo --help`.
 pub const SCHEDULE: &str = "\
 Troubles, every 5 minutes from the start of the load (none with --calm):
   0:40  adhoc-bi       a runaway report, a cross join, until its role's statement_timeout at 1:40
@@ -68,7 +68,7 @@ Troubles, every 5 minutes from the start of the load (none with --calm):
   4:00  htap-refresh   no refresh until 4:40; the materialized views grow stale
 Cancelling or terminating the session ends a trouble early; each ends by itself otherwise.";
 
-/// Every pair of sales in one category: billions of rows, one snapshot, all the CPU it can get.
+/// Joins all pairs of sales in a category: billions of rows, one snapshot, all available CPU time.
 const RUNAWAY: &str = "\
 SELECT a.category, count(*) AS pairs, sum(a.sales_amount * b.quantity)::text AS weight
 FROM mart.fact_sales_mv AS a JOIN mart.fact_sales_mv AS b
@@ -100,10 +100,10 @@ async fn repeat(shared: Shared, trouble: Trouble, begun: Instant) {
     }
 }
 
-/// A failure here is what the trouble is for: somebody cancelled or terminated it.
+/// Ignores errors: cancelling or terminating the session is a valid end.
 async fn runaway(shared: &Shared, lasts: Duration) {
     let mut session = shared.session("htap_olap", "adhoc-bi");
-    // The role's statement_timeout ends it first; this is for a server where that was changed.
+    // Normally the role's statement_timeout ends it first; this applies if that was changed on the server.
     let patience = lasts + Duration::from_secs(5);
     let _ = timeout(patience, session.query(RUNAWAY, &[])).await;
 }
@@ -114,7 +114,7 @@ async fn held_snapshot(shared: &Shared, lasts: Duration) {
         .batch("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*), max(created_at) FROM shop.orders")
         .await;
     if opened.is_ok() {
-        // A snapshot alone harms nobody: it takes updates for dead rows to pile up behind it.
+        // A snapshot alone does no harm: updates are needed for dead rows to accumulate behind it.
         shared.stocktaking.store(true, Ordering::Relaxed);
         sleep(lasts).await;
         shared.stocktaking.store(false, Ordering::Relaxed);
@@ -137,7 +137,7 @@ async fn lock_queue(shared: &Shared, lasts: Duration) {
     if session.batch(&lock).await.is_ok() {
         sleep(lasts).await;
     }
-    // Closing rolls back, which is all an audit needs.
+    // Closing the session rolls back.
     session.close();
 }
 

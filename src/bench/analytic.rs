@@ -1,12 +1,12 @@
-//! Questions: what rollups, partitions, parallel workers and indexes are worth.
+//! Queries: measures the benefit of rollups, partitions, parallel workers and indexes.
 
 use super::figures::{Figures, figures};
 use super::{BenchError, Lab};
 
-/// How often each statement is run; the quickest counts, for nothing but the machine makes one slower.
+/// Number of runs per statement; the fastest counts, because only disturbances by the machine make one slower.
 const TRIES: usize = 5;
 
-/// Milliseconds in the server, pages read and workers of the quickest of some runs.
+/// Time in the server in milliseconds, pages read, and workers, of the fastest run.
 struct Cost {
     ms: f64,
     pages: f64,
@@ -37,7 +37,7 @@ async fn cost(lab: &Lab, sql: &str) -> Result<Cost, BenchError> {
     }))
 }
 
-/// The most workers launched anywhere in a plan.
+/// Returns the highest number of workers launched by a node of a plan.
 fn workers(node: &serde_json::Value) -> f64 {
     let own = node["Workers Launched"].as_f64().unwrap_or(0.0);
     let below = node["Plans"].as_array().into_iter().flatten();

@@ -1,4 +1,4 @@
-//! What it costs the shop that changes are logged for the summaries.
+//! Measures the cost of change capture for the shop.
 
 use super::closed::{Shopper, closed};
 use super::{BenchError, Figures, Lab, orders};
@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 const NOW: &str = "SELECT extract(epoch FROM clock_timestamp())::float8";
 
-/// Whole lives: created, paid, shipped, completed.
+/// Measures whole order lives: created, paid, shipped, completed.
 pub async fn capture(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     lab.settle().await?;
     let switch = if variant == "on" { "ENABLE" } else { "DISABLE" };
     switch_triggers(lab, switch).await?;
-    // How many pages are written whole depends on the last checkpoint, not on what is logged.
+    // The number of full-page writes depends on the last checkpoint, not on the capture.
     full_page_writes(lab, "off").await?;
     let shopper = Shopper::of(lab, 0.5).await?;
     let pool = orders::pool(lab, 16).await?;
@@ -20,7 +20,7 @@ pub async fn capture(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     let begun = lab.number(NOW).await?;
     let wal = lab.wal_bytes().await?;
     let meter = lab.meter();
-    // A small difference wants a long look.
+    // A small difference needs a long measurement.
     let did = closed(16, lab.window * 3, move |_| {
         let (desk, order) = (Arc::clone(&desk), shopper.order());
         async move {
@@ -44,14 +44,14 @@ pub async fn capture(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
         figures.insert("server_cpu_us_per_life".into(), used.server * 1e6 / lives);
     }
     Lab::used(&mut figures, used);
-    // A tenth more was done than measured.
+    // Ten percent more work was done than measured.
     let lives = did.done.max(1) as f64 * 1.1;
     let wal = lab.wal_bytes().await? - wal;
     figures.insert("wal_bytes_per_life".into(), (wal / lives).round());
     full_page_writes(lab, "on").await?;
     switch_triggers(lab, "ENABLE").await?;
     if variant != "on" {
-        // The summaries miss what was not logged: it is now.
+        // The triggers missed these changes: log them now.
         lab.batch(&format!(
             "INSERT INTO htap.order_log (order_id, user_id, completed_at, amount, sign)
              SELECT order_id, user_id, completed_at, total_amount, 1 FROM shop.orders

@@ -1,4 +1,4 @@
-//! What the case study claims, and what stands beside it.
+//! Compares the case study's claims with the measurements.
 
 use super::figures::median;
 use super::mixed::{self, described};
@@ -8,19 +8,19 @@ use crate::format;
 use crate::workload::Options;
 use std::fmt::Write as _;
 
-/// A line of the table: a claim, and what was measured for it.
+/// A row of the table: a claim and its measurement.
 pub struct Line {
     /// Section of the case study.
     pub section: &'static str,
-    /// What is compared.
+    /// The subject of the claim.
     pub what: String,
-    /// What it says.
+    /// The claim.
     pub claim: &'static str,
-    /// What was measured; `None` where the runs are missing.
+    /// The measurement; `None` if its runs are missing.
     pub measured: Option<String>,
 }
 
-/// Median of a figure.
+/// Returns the median of a figure.
 fn of(store: &Store, experiment: &str, variant: &str, name: &str) -> Option<f64> {
     median(&store.figure(experiment, variant, name))
 }
@@ -43,7 +43,7 @@ fn ms(value: Option<f64>) -> Option<String> {
     value.map(format::ms)
 }
 
-/// How many times as quick, with the two times.
+/// Formats a speed-up, with both times.
 fn faster(store: &Store, experiment: &str, slow: &str, quick: &str, name: &str) -> Option<String> {
     let slow = of(store, experiment, slow, name);
     let quick = of(store, experiment, quick, name);
@@ -55,7 +55,7 @@ fn faster(store: &Store, experiment: &str, slow: &str, quick: &str, name: &str) 
     ))
 }
 
-/// All claims with what this file measured.
+/// Returns all claims with the measurements in this file.
 pub fn lines(store: &Store, other: Option<&Store>) -> Vec<Line> {
     let mut lines = loads(store);
     lines.extend(harms(store));
@@ -81,7 +81,7 @@ fn line(
     }
 }
 
-/// What the case study says of variants of the mixed load.
+/// The case study's claims about variants of the mixed load.
 const MIXED: [(&str, &str); 10] = [
     ("OLTP alone", "8,000 TPS, P99 45 ms"),
     ("ETL copy", "7,500 TPS, P99 120 ms"),
@@ -140,7 +140,7 @@ fn loads(store: &Store) -> Vec<Line> {
     rows
 }
 
-/// What goes wrong with what it recommends.
+/// Problems caused by the case study's recommendations.
 fn harms(store: &Store) -> Vec<Line> {
     vec![
         line(
@@ -212,7 +212,7 @@ fn answers(store: &Store) -> Vec<Line> {
     ]
 }
 
-/// Partitions, parallel workers, indexes.
+/// Claims about partitions, parallel workers and indexes.
 fn indexes(store: &Store) -> Vec<Line> {
     vec![
         line(
@@ -324,7 +324,7 @@ fn refreshes(store: &Store, other: Option<&Store>) -> Vec<Line> {
     lines
 }
 
-/// How many times as quick a merge is as a refresh CONCURRENTLY, with the number of orders it is of.
+/// Formats the speed-up of a merge over a refresh CONCURRENTLY, with the number of orders.
 fn incremental(store: &Store) -> Option<String> {
     let took = |variant| of(store, "refresh", variant, "idle_ms");
     let times = times(ratio(took("fact concurrent"), took("fact incremental")))?;
@@ -403,7 +403,7 @@ fn orders(store: &Store) -> Vec<Line> {
     ]
 }
 
-/// Deadlocks under skew.
+/// Formats the deadlocks under skew.
 fn skewed(store: &Store) -> Vec<Line> {
     let under = |variant: &str| {
         let get = |name| of(store, "skew", variant, name);

@@ -1,4 +1,4 @@
-//! Capacity: clients that begin the next piece of work as soon as the last one is done.
+//! Capacity: clients that begin the next unit of work as soon as the last one is done.
 
 use super::figures::{Figures, figures};
 use super::{BenchError, lab::Lab};
@@ -11,21 +11,21 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// What clients did.
+/// Results of the clients.
 #[derive(Debug)]
 pub struct Closed {
-    /// Pieces of work done, of all clients.
+    /// Units of work done by all clients.
     pub done: u64,
-    /// Pieces that failed.
+    /// Units that failed.
     pub failed: u64,
-    /// Seconds.
+    /// Duration in seconds.
     pub seconds: f64,
     /// Times in microseconds.
     times: Option<Histogram<u64>>,
 }
 
 impl Closed {
-    /// Rate and times, the rate under `rate`.
+    /// Returns the rate, under the name `rate`, and the latencies.
     pub fn figures(&self, rate: &str) -> Figures {
         let ms = |share| {
             let times = self.times.as_ref();
@@ -41,13 +41,14 @@ impl Closed {
     }
 }
 
-/// Times with three digits, in microseconds. `None` never happens: the bounds are right.
+/// Returns a histogram of times in microseconds with three significant digits. `None` never occurs: the bounds are
+/// valid.
 fn times() -> Option<Histogram<u64>> {
     Histogram::new_with_bounds(1, 600_000_000, 3).ok()
 }
 
-/// Lets `clients` work for `window`, after a tenth of it that is not measured. `work` does one piece and says
-/// whether it was done.
+/// Runs `clients` clients for `window`, after a tenth of it that is not measured. `work` does one unit and returns true
+/// if it succeeded.
 pub async fn closed<W, F>(clients: usize, window: Duration, work: W) -> Closed
 where
     W: Fn(usize) -> F + Clone + Send + 'static,
@@ -96,7 +97,7 @@ where
     all
 }
 
-/// Makes up orders of three lines, as the measured ones of the case study.
+/// Generates orders of three lines, the size measured in the case study.
 #[derive(Clone, Debug)]
 pub struct Shopper {
     users: i64,
@@ -105,7 +106,7 @@ pub struct Shopper {
 }
 
 impl Shopper {
-    /// Of this shop; `skew` is Zipf's exponent of the products' popularity.
+    /// Returns a shopper for this shop; `skew` is Zipf's exponent of the products' popularity.
     pub async fn of(lab: &Lab, skew: f64) -> Result<Self, BenchError> {
         Ok(Self {
             users: lab.number("SELECT max(user_id) FROM shop.users").await? as i64,
@@ -116,7 +117,7 @@ impl Shopper {
         })
     }
 
-    /// An order, by random numbers of the thread.
+    /// Generates an order with the thread's random numbers.
     pub fn order(&self) -> Order {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(rand::random());
         let zipf = Zipf::new(self.products as f64, self.skew).ok();
@@ -137,7 +138,7 @@ impl Shopper {
         }
     }
 
-    /// The same orders as a script of pgbench.
+    /// Returns the same orders as a pgbench script.
     pub fn pgbench_script(&self) -> String {
         let product = if self.skew > 0.0 {
             // pgbench's own Zipf needs an exponent above 1; a power of a uniform number has the same tail.

@@ -1,11 +1,11 @@
-//! Why a bench ends early.
+//! Errors of a benchmark.
 
 use crate::cluster::ClusterError;
 use crate::pg::PgError;
 use crate::system::init::InitError;
 use crate::workload::WorkloadError;
 
-/// Why a bench ended early; what was measured before is saved.
+/// Reason why a benchmark ended early; measurements made before are saved.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
     /// There is no such experiment.
@@ -14,7 +14,7 @@ pub enum BenchError {
     /// The file of results cannot be used.
     #[error("{0}")]
     Results(String),
-    /// The server could not be made.
+    /// The server could not be created.
     #[error(transparent)]
     Server(#[from] ClusterError),
     /// The shop could not be installed.
@@ -23,9 +23,9 @@ pub enum BenchError {
     /// A statement failed.
     #[error("failed to {what}: {source}")]
     Statement {
-        /// What was tried, as a verb phrase.
+        /// The operation, as a verb phrase.
         what: String,
-        /// Why it failed.
+        /// Reason of the failure.
         source: PgError,
     },
     /// A load failed.
@@ -34,9 +34,9 @@ pub enum BenchError {
     /// Another program failed.
     #[error("failed to run {program}: {detail}")]
     Program {
-        /// Which.
+        /// Name of the program.
         program: String,
-        /// What it said.
+        /// Its output.
         detail: String,
     },
 }
@@ -48,7 +48,7 @@ impl From<InitError> for BenchError {
 }
 
 impl BenchError {
-    /// For `map_err`: the server refused to `what`.
+    /// For `map_err`: builds the error of the operation `what`.
     pub fn doing(what: impl Into<String>) -> impl FnOnce(PgError) -> Self {
         let what = what.into();
         move |source| Self::Statement { what, source }

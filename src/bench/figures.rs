@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-/// Figures by name; the unit stands last in the name.
+/// Figures by name; the name ends with the unit.
 pub type Figures = BTreeMap<String, f64>;
 
-/// Figures from names and values.
+/// Builds figures from names and values.
 pub fn figures<const N: usize>(pairs: [(&str, f64); N]) -> Figures {
     pairs
         .into_iter()
@@ -13,7 +13,7 @@ pub fn figures<const N: usize>(pairs: [(&str, f64); N]) -> Figures {
         .collect()
 }
 
-/// The median; of an even number the mean of the two in the middle. `None` of nothing.
+/// Returns the median; for an even number of values, the mean of the middle two. `None` if there are none.
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! The server that everything is measured on.
+//! The server on which everything is measured.
 
 use super::meter::{Meter, Use};
 use super::{BenchError, Figures, Options};
@@ -18,21 +18,21 @@ pub struct Lab {
     admin: Client,
     target: Target,
     version: String,
-    /// How long each load is measured.
+    /// Duration of each measurement.
     pub window: Duration,
 }
 
 const DBNAME: &str = "bench";
 
-/// Days of history.
+/// Length of the history in days.
 const DAYS: i64 = 180;
 
-/// Settings of a server that is measured: those of the case study's section 5.1 that matter, in proportion.
+/// Settings of the measured server: the relevant ones of the case study's section 5.1, in proportion.
 const SETTINGS: [(&str, &str); 15] = [
-    // What only a dashboard wants to know costs every call.
+    // These statistics serve only a dashboard and cost time in every call.
     ("track_functions", "none"),
     ("track_io_timing", "off"),
-    // What is measured must be as durable as it claims.
+    // Durability must be real in the measurements.
     ("fsync", "on"),
     ("synchronous_commit", "on"),
     ("full_page_writes", "on"),
@@ -49,7 +49,7 @@ const SETTINGS: [(&str, &str); 15] = [
 ];
 
 impl Lab {
-    /// Makes the server and fills it.
+    /// Creates the server and fills it.
     pub async fn open(options: &Options, tell: &mut impl FnMut(&str)) -> Result<Self, BenchError> {
         let wanted = options.binaries.clone();
         let started = tokio::task::spawn_blocking(move || {
@@ -69,7 +69,7 @@ impl Lab {
         Self::prepare(cluster, binaries, options, tell).await
     }
 
-    /// Schema, data, and what the experiments need besides.
+    /// Creates the schema, the data, and everything else that the experiments need.
     async fn prepare(
         cluster: Cluster,
         binaries: Binaries,
@@ -131,17 +131,17 @@ impl Lab {
         })
     }
 
-    /// Where it is.
+    /// Returns the connection target.
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    /// server_version.
+    /// Returns server_version.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// A program that came with the server, or one of the PATH.
+    /// Returns the path of a program that came with the server, or its name, to be found by PATH.
     pub fn program(&self, name: &str) -> PathBuf {
         let beside = self.binaries.bindir.join(name);
         if beside.exists() {
@@ -159,7 +159,7 @@ impl Lab {
             .map_err(BenchError::doing(format!("run {}", short(sql))))
     }
 
-    /// Asks as a superuser.
+    /// Runs a query as a superuser.
     pub async fn query(&self, sql: &str) -> Result<Table, BenchError> {
         self.admin
             .query(sql, &[])
@@ -167,7 +167,7 @@ impl Lab {
             .map_err(BenchError::doing(format!("ask {}", short(sql))))
     }
 
-    /// The plan of `EXPLAIN (FORMAT JSON …)`.
+    /// Returns the plan from `EXPLAIN (FORMAT JSON …)`.
     pub async fn explain(&self, sql: &str) -> Result<serde_json::Value, BenchError> {
         let table = self
             .admin
@@ -182,14 +182,14 @@ impl Lab {
         })
     }
 
-    /// One number.
+    /// Runs a query that returns one number.
     pub async fn number(&self, sql: &str) -> Result<f64, BenchError> {
         let table = self.query(sql).await?;
         let cell = table.rows.first().and_then(|row| row.first());
         Ok(cell.and_then(crate::pg::Value::number).unwrap_or(0.0))
     }
 
-    /// Now, by the server.
+    /// Returns the current time by the server's clock.
     pub async fn now(&self) -> Result<String, BenchError> {
         let sql =
             "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS at";
@@ -197,16 +197,16 @@ impl Lab {
         Ok(table.first("at").text().unwrap_or_default().to_owned())
     }
 
-    /// WAL written so far, bytes.
+    /// Returns the amount of WAL written so far, in bytes.
     pub async fn wal_bytes(&self) -> Result<f64, BenchError> {
         self.number("SELECT (pg_current_wal_insert_lsn() - '0/0')::float8")
             .await
     }
 
-    /// Leaves every run the same: nobody at work from the run before, stock for all, nothing to merge, dead rows
-    /// gone and dirty buffers written.
+    /// Restores the same initial state before every run: no session from the run before, full stock, nothing to merge,
+    /// dead rows removed and dirty buffers written.
     pub async fn settle(&self) -> Result<(), BenchError> {
-        // Who was abandoned in a long statement goes on with it until told otherwise.
+        // An abandoned session would finish its long statement unless terminated.
         let others = "SELECT count(pg_terminate_backend(pid))::float8 FROM pg_stat_activity
                       WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
         while self.number(others).await? > 0.0 {
@@ -231,12 +231,12 @@ impl Lab {
         self.batch("CHECKPOINT").await
     }
 
-    /// Begins to measure who uses the processors.
+    /// Starts to measure CPU usage.
     pub fn meter(&self) -> Meter {
         Meter::start(self.cluster.data_dir())
     }
 
-    /// Adds to a run's figures who used the processors.
+    /// Adds CPU usage to the figures of a run.
     pub fn used(figures: &mut Figures, used: Option<Use>) {
         if let Some(used) = used {
             for (name, value) in [
@@ -262,7 +262,7 @@ impl Lab {
     }
 }
 
-/// The beginning of a statement, for messages.
+/// Returns the beginning of a statement, for messages.
 fn short(sql: &str) -> String {
     let line: String = sql.split_whitespace().collect::<Vec<_>>().join(" ");
     line.chars().take(60).collect()

@@ -1,4 +1,4 @@
-//! Who uses the processors while something is measured.
+//! Measures CPU usage during an experiment.
 
 use crate::workload::busy;
 use nix::unistd::{SysconfVar, sysconf};
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use tokio::time::Instant;
 
-/// Processor time so far, in ticks of the clock.
+/// CPU time so far, in clock ticks.
 #[derive(Clone, Copy, Debug)]
 struct Ticks {
     all: u64,
@@ -14,7 +14,7 @@ struct Ticks {
     server: u64,
 }
 
-/// Measures from its making on.
+/// A measurement that begins when it is created.
 #[derive(Debug)]
 pub struct Meter {
     postmaster: i32,
@@ -22,22 +22,22 @@ pub struct Meter {
     begun: Instant,
 }
 
-/// How many processors were busy on average with whom.
+/// Average number of busy processors, by user.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Use {
-    /// This program and its children.
+    /// Processors busy with this program and its children.
     pub own: f64,
-    /// The server: postmaster and all backends, also those that ended meanwhile.
+    /// Processors busy with the server: postmaster and all backends, including those that have ended.
     pub server: f64,
-    /// Everybody else, also other guests of the same host.
+    /// Processors busy with anything else, including other virtual machines on the host.
     pub others: f64,
 }
 
-/// A verdict is not safe when others kept more processors busy than this.
+/// A verdict is not safe if others kept more processors busy than this.
 pub const UNSAFE_OTHERS: f64 = 0.3;
 
 impl Meter {
-    /// Begins to measure the server whose data are in `data_dir`.
+    /// Starts to measure the server whose data are in `data_dir`.
     pub fn start(data_dir: &Path) -> Self {
         let pid = fs::read_to_string(data_dir.join("postmaster.pid")).unwrap_or_default();
         let postmaster = pid.lines().next().and_then(|pid| pid.trim().parse().ok());
@@ -49,7 +49,7 @@ impl Meter {
         }
     }
 
-    /// Since it began; `None` where the system does not tell (it is not Linux).
+    /// Returns the usage since the start; `None` if the system does not provide it (it is not Linux).
     pub fn stop(self) -> Option<Use> {
         let (from, to) = (self.from?, now(self.postmaster)?);
         let hertz = sysconf(SysconfVar::CLK_TCK).ok()?? as f64;
@@ -72,11 +72,11 @@ fn now(postmaster: i32) -> Option<Ticks> {
     })
 }
 
-/// How often it is looked again because a backend ended meanwhile. Sessions end in crowds, when a load does.
+/// Number of repetitions if a backend ended during the reading. Many sessions end together when a load ends.
 const LOOKS: usize = 50;
 
-/// The postmaster and its backends. What a backend used moves to its postmaster when that has noticed its end:
-/// a look in which this happens would count it twice or not at all.
+/// Returns the ticks of the postmaster and its backends. The time of a backend moves to its postmaster when that has
+/// noticed its end: a reading during which this happens would count it twice or not at all.
 fn server(postmaster: i32) -> Option<u64> {
     let path = format!("/proc/{postmaster}/stat");
     let mut ended = process(&path)?.with_children;
@@ -101,15 +101,15 @@ fn server(postmaster: i32) -> Option<u64> {
 
 struct Process {
     parent: i32,
-    /// Its own user and system time.
+    /// User and system time of the process.
     alone: u64,
-    /// With that of children it has waited for.
+    /// The same plus that of children it has waited for.
     with_children: u64,
 }
 
 fn process(path: &str) -> Option<Process> {
     let stat = fs::read_to_string(path).ok()?;
-    // Behind the name: state, ppid, and from the 12th on utime, stime, cutime, cstime.
+    // Fields after the name: state, ppid, and from the 12th on utime, stime, cutime, cstime.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
     let alone = number(11)? + number(12)?;

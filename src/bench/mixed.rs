@@ -1,4 +1,4 @@
-//! Both classes of work at once, in an open loop.
+//! Transactions and reports at once, in an open loop.
 
 use super::figures::Figures;
 use super::{BenchError, Lab};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// Work beside a load, ended with it.
+/// Work that runs beside a load and ends with it.
 struct Beside(JoinHandle<()>);
 
 impl Drop for Beside {
@@ -21,7 +21,7 @@ impl Drop for Beside {
     }
 }
 
-/// A refresher that keeps every incremental summary within `fresh`.
+/// Starts a refresher that keeps every incremental summary within `fresh`.
 fn keeper(target: &Target, fresh: Duration) -> Beside {
     let target = target
         .with_user("htap_refresh")
@@ -37,7 +37,7 @@ fn keeper(target: &Target, fresh: Duration) -> Beside {
     }))
 }
 
-/// One statement after the other, over and over.
+/// Starts a session that repeats these statements one after the other.
 fn repeat(target: &Target, statements: &'static [&'static str]) -> Beside {
     let target = target.with_application_name("htap-top bench beside");
     Beside(tokio::spawn(async move {
@@ -54,7 +54,7 @@ fn repeat(target: &Target, statements: &'static [&'static str]) -> Beside {
     }))
 }
 
-/// Time spent on refreshes, and since when one is under way.
+/// Time spent on refreshes, and the start of the current one.
 #[derive(Debug, Default)]
 struct Busy {
     whole: Duration,
@@ -68,8 +68,8 @@ impl Busy {
     }
 }
 
-/// Every materialized view of the mart, one after the other, once in a window: the case study refreshes them every
-/// 5 minutes, and a window of the bench stands for so much. A refresh takes as long here as it takes.
+/// Refreshes every materialized view of the mart one after the other, once per window: the case study refreshes them
+/// every 5 minutes, which a window of the benchmark represents. A refresh takes its real time.
 fn all_views(target: &Target, window: Duration, busy: Arc<Mutex<Busy>>) -> Beside {
     const VIEWS: &str =
         "SELECT format('REFRESH MATERIALIZED VIEW CONCURRENTLY %I.%I', n.nspname, c.relname) AS sql
@@ -105,29 +105,29 @@ fn all_views(target: &Target, window: Duration, busy: Arc<Mutex<Busy>>) -> Besid
     }))
 }
 
-/// What the case study's section 5.2 offers.
+/// The load of the case study's section 5.2.
 const TRANSACTIONS_PER_S: f64 = 5_000.0;
 const QUESTIONS_PER_S: f64 = 50.0;
 
-/// What goes on beside a load.
+/// Work beside a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refreshing {
     Nothing,
-    /// The nightly copy of everything, while customers are there.
+    /// The nightly copy of all data, while customers are active.
     Copy,
-    /// All materialized views, once in a window.
+    /// A refresh of all materialized views, once per window.
     Views,
-    /// Changes are merged into the summaries within a second.
+    /// Merges of changes into the summaries within a second.
     Merges,
 }
 
-/// How a variant is set up: the load, and what goes on beside it. Between `HTAP as written` and `HTAP corrected`
-/// stand the single changes.
+/// Returns the load of a variant, and the work beside it. The variants between `HTAP as written` and `HTAP corrected`
+/// make single changes.
 fn setup(variant: &str, options: &Options) -> (Options, Refreshing) {
     let corrected = Options {
         oltp_per_s: TRANSACTIONS_PER_S,
         olap_per_s: QUESTIONS_PER_S,
-        // Every order lives its whole life: what is completed is merged, and reports read it.
+        // Every order goes through all its states: completed orders are merged, and reports read them.
         mix: Mix::LIVES,
         commit: Commit::Asynchronous,
         ..options.clone()
@@ -196,7 +196,7 @@ fn setup(variant: &str, options: &Options) -> (Options, Refreshing) {
     }
 }
 
-/// What a row of the table says of a variant's load.
+/// Describes the load of a variant for a row of the table.
 pub fn described(variant: &str) -> String {
     let (options, beside) = setup(variant, &many(&Options::default()));
     let reports = match options.reports {
@@ -222,7 +222,7 @@ pub fn described(variant: &str) -> String {
     words.join(", ")
 }
 
-/// How a load creates orders, when they count as committed, how popular products are, and how many clients there are.
+/// Describes a load: strategy of creating orders, durability, popularity of products, number of clients.
 pub fn conditions(options: &Options) -> String {
     let strategy = match options.strategy {
         Strategy::GroupCommit => "group commit",
@@ -276,7 +276,7 @@ pub async fn mixed(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     Ok(figures)
 }
 
-/// A shop at 2,000 transactions a second, and ever more questions.
+/// Measures a shop at 2,000 transactions per second with an increasing rate of queries.
 pub async fn frontier(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     lab.settle().await?;
     let _keeper = keeper(lab.target(), Duration::from_secs(1));
@@ -289,7 +289,7 @@ pub async fn frontier(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     load(lab, &options).await
 }
 
-/// What all loads of the bench have in common.
+/// Returns the options common to all loads of the benchmark.
 pub fn base(lab: &Lab) -> Options {
     Options {
         warm_up: lab.window / 5,
@@ -298,7 +298,7 @@ pub fn base(lab: &Lab) -> Options {
     }
 }
 
-/// A few customers, and popular products, but no queue behind one.
+/// Returns options with few customers, and popular products, but no queue for any of them.
 pub fn few(options: &Options) -> Options {
     Options {
         clients: 16,
@@ -309,7 +309,7 @@ pub fn few(options: &Options) -> Options {
     }
 }
 
-/// Many customers, whose orders share transactions.
+/// Returns options with many customers, whose orders share transactions.
 fn many(options: &Options) -> Options {
     Options {
         clients: 64,
@@ -317,8 +317,8 @@ fn many(options: &Options) -> Options {
     }
 }
 
-/// As [`many`], measured once orders are completed as fast as they are created: 9 seconds after that at most. A
-/// window too short for that says nothing anyway.
+/// Like [`many`], but measured only after orders are completed as fast as they are created, which takes 9 seconds at
+/// most. A window too short for that has no significance anyway.
 fn crowd(lab: &Lab) -> Options {
     let lives = Duration::from_secs(10).min(lab.window * 2);
     many(&Options {
@@ -327,7 +327,7 @@ fn crowd(lab: &Lab) -> Options {
     })
 }
 
-/// Puts a load on and takes its figures, with those of the processors.
+/// Runs a load and returns its figures, including CPU usage.
 pub async fn load(lab: &Lab, options: &Options) -> Result<Figures, BenchError> {
     let meter = lab.meter();
     let summary = run(lab.target(), options, std::future::pending(), |_| {}).await?;
@@ -357,7 +357,7 @@ fn of(summary: &Summary) -> Figures {
     figures
 }
 
-/// 4,000 transactions a second that create, pay, ship and complete 1,000 orders.
+/// Measures 4,000 transactions per second, which create, pay, ship and complete 1,000 orders.
 pub async fn completing(lab: &Lab, refreshed: bool) -> Result<Figures, BenchError> {
     lab.settle().await?;
     let _keeper = refreshed.then(|| keeper(lab.target(), Duration::from_secs(1)));

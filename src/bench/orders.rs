@@ -1,4 +1,4 @@
-//! Creating orders: round trips, strategies, skew.
+//! Order creation: round trips, strategies, skew.
 
 use super::closed::{Shopper, closed};
 use super::{BenchError, Figures, Lab};
@@ -10,14 +10,14 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Sessions for so many clients.
+/// Opens a pool of sessions for this number of clients.
 pub async fn pool(lab: &Lab, clients: usize) -> Result<Pool, BenchError> {
     let size = PoolSize {
         min: clients,
         max: clients,
         wait: Duration::from_secs(60),
     };
-    // A queue behind a lock is measured, not cut off.
+    // Waits for locks are measured, not cut off.
     let settings = Settings::of_application()
         .with("lock_timeout", "0")
         .with("statement_timeout", "0");
@@ -31,7 +31,7 @@ pub async fn pool(lab: &Lab, clients: usize) -> Result<Pool, BenchError> {
 
 const CLIENTS: usize = 16;
 
-/// Skew of the capacity runs: popular products, but no queue behind one.
+/// Skew of the capacity runs: popular products, but no queue for any of them.
 const MILD: f64 = 0.5;
 
 pub async fn create(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
@@ -47,7 +47,7 @@ pub async fn create(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
         Some("group") => Strategy::GroupCommit,
         _ => return pgbench(lab, commit).await,
     };
-    // A group gathers the orders of several clients.
+    // A group collects the orders of several clients.
     let clients = match strategy {
         Strategy::GroupCommit => CLIENTS * 4,
         _ => CLIENTS,
@@ -116,7 +116,7 @@ async fn after(
     Ok(())
 }
 
-/// The same function called by pgbench with as many clients: what the server gives to a client written in C.
+/// Calls the same function by pgbench with as many clients: the throughput for a client written in C.
 async fn pgbench(lab: &Lab, commit: Commit) -> Result<Figures, BenchError> {
     lab.settle().await?;
     let shopper = Shopper::of(lab, MILD).await?;

@@ -1,4 +1,4 @@
-//! Refreshes: what each kind takes, and what it does to the shop.
+//! Refreshes: the duration of each kind, and its effect on the shop.
 
 use super::figures::Figures;
 use super::{BenchError, Lab, mixed};
@@ -8,7 +8,7 @@ use crate::workload::{Options, run};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Orders that change before a refresh.
+/// Number of orders that change before a refresh.
 const CHANGES: u32 = 1_000;
 
 fn of(variant: &str) -> Option<(View, Kind, Mode)> {
@@ -28,8 +28,8 @@ fn of(variant: &str) -> Option<(View, Kind, Mode)> {
     })
 }
 
-/// Corrects completed orders all over the history, which is harder than completing new ones: what the
-/// summaries hold of them goes, and comes anew.
+/// Corrects completed orders all over the history, which is more work than completing new ones: their contribution to
+/// the summaries is removed and added again.
 async fn change(lab: &Lab) -> Result<(), BenchError> {
     lab.batch(&format!(
         "UPDATE shop.orders AS o SET total_amount = o.total_amount + 0.01
@@ -40,7 +40,7 @@ async fn change(lab: &Lab) -> Result<(), BenchError> {
     .await
 }
 
-/// A shop at 900 transactions a second with durable commits.
+/// Returns a shop at 900 transactions per second with durable commits.
 pub fn shop(options: &Options) -> Options {
     Options {
         oltp_per_s: 900.0,
@@ -58,7 +58,7 @@ pub async fn refresh(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     let mut figures = Figures::new();
     let wanted = of(variant);
     if let Some((view, kind, mode)) = &wanted {
-        // Up to date first, so that only the changes count.
+        // Bring the view up to date first, so that only the changes count.
         refresh::refresh(&client, view, *kind, *mode)
             .await
             .map_err(BenchError::doing(format!("refresh {view}")))?;
@@ -82,8 +82,8 @@ pub async fn refresh(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
             if begun >= until {
                 break;
             }
-            // Each refresh has as much to do as the one that was timed alone; the shop that nobody refreshes is
-            // changed as much.
+            // Each refresh has the same amount of work as the one timed alone; without a refresh the shop is changed by
+            // the same amount.
             if change(lab).await.is_err() {
                 break;
             }

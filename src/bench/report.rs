@@ -1,4 +1,4 @@
-//! Results as tables.
+//! Formats results as tables.
 
 use super::claims;
 use super::figures::median;
@@ -9,8 +9,8 @@ use crate::format;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-/// The claims of the case study with what was measured, as a Markdown table.
-/// `other` is of another number of orders.
+/// Compares the case study's claims with the measurements, as a Markdown table. `other` is a file with another number
+/// of orders.
 pub fn beside_claims(store: &Store, other: Option<&Store>) -> String {
     let mut text = String::from(
         "| § | What | The case study says | Measured here |\n| --- | --- | --- | --- |\n",
@@ -31,7 +31,7 @@ pub fn beside_claims(store: &Store, other: Option<&Store>) -> String {
     text
 }
 
-/// Interference both ways, HyBench's H, and how many questions fit beside the shop.
+/// Returns the interference in both directions, HyBench's H, and the number of queries that fit beside the shop.
 pub fn verdicts(store: &Store) -> Vec<String> {
     let of = |variant: &str, name: &str| median(&store.figure("mixed", variant, name));
     let mut lines = Vec::new();
@@ -58,7 +58,7 @@ pub fn verdicts(store: &Store) -> Vec<String> {
         of("HTAP corrected", "olap_done_per_s"),
     ) {
         let fresh_s = of("HTAP corrected", "freshness_ms_p99").unwrap_or(0.0) / 1000.0;
-        // HyBench (VLDB 2024): the geometric mean of the three phases, over one plus the freshness in seconds.
+        // HyBench (VLDB 2024): the geometric mean of the three phases, divided by one plus the freshness in seconds.
         let h = (qps * tps * (xqps + xtps)).cbrt() / (1.0 + fresh_s);
         lines.push(format!("HyBench's H: {h:.0}"));
     }
@@ -68,8 +68,8 @@ pub fn verdicts(store: &Store) -> Vec<String> {
     lines
 }
 
-/// The greatest rate of questions kept within 3 % at an OLTP P99 of at most 50 ms and at most 1.2 times that
-/// without questions.
+/// Returns the highest rate of queries that is reached within 3 % at an OLTP P99 of at most 50 ms and at most 1.2 times
+/// that without queries.
 fn capacity(store: &Store) -> Option<String> {
     let of = |variant: &str, name: &str| median(&store.figure("frontier", variant, name));
     let alone = of("0", "oltp_ms_p99")?;
@@ -99,7 +99,7 @@ fn capacity(store: &Store) -> Option<String> {
     ))
 }
 
-/// Every figure of every variant: median, and the range over the rounds.
+/// Lists every figure of every variant: median, and the range over the rounds.
 pub fn figures(store: &Store) -> String {
     let mut text = String::new();
     for experiment in EXPERIMENTS {
@@ -162,13 +162,13 @@ fn short(value: f64) -> String {
     }
 }
 
-/// The processors others kept busy in the worst run of a variant, where that makes a verdict unsafe.
+/// Returns the median number of processors that others kept busy, if that makes the verdict on a variant unsafe.
 fn unsafe_others(store: &Store, experiment: &str, variant: &str) -> Option<f64> {
     let others = median(&store.figure(experiment, variant, "others_cpu"))?;
     (others > UNSAFE_OTHERS).then_some(others)
 }
 
-/// Variants whose figures are doubtful because of others, as `experiment · variant`.
+/// Lists variants whose figures are unsafe because of other processes, as `experiment · variant`.
 pub fn doubtful(store: &Store) -> Vec<String> {
     EXPERIMENTS
         .iter()

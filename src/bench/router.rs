@@ -1,4 +1,4 @@
-//! Routers: the case study's, by keywords, and ours.
+//! Compares the case study's keyword router with ours.
 
 use super::figures::{Figures, figures};
 use super::{BenchError, Lab};
@@ -18,7 +18,7 @@ pub async fn router(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
         }
     } else {
         let router = Router::new(Catalogue::new(lab.target().clone()));
-        // A replica that has replayed everything: nothing but the statement decides.
+        // A replica that has replayed everything, so that only the statement decides.
         let replica = ReplicaState::Current;
         for trap in &TRAPS {
             let mut session = Session::default();

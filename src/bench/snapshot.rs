@@ -1,4 +1,4 @@
-//! What a long snapshot does to the tables that are updated meanwhile.
+//! Measures the effect of a long snapshot on frequently updated tables.
 
 use super::closed::closed;
 use super::figures::Figures;
@@ -19,13 +19,13 @@ const TOUCH: Statement = Statement {
     sql: "UPDATE shop.orders SET updated_at = now() WHERE order_id = $1 AND created_at = shop.order_time($1)",
 };
 
-/// What it does grows with time: dead rows that nobody may remove.
+/// Length of the run in windows: the effect, dead rows that cannot be removed, grows with time.
 const WINDOWS: u32 = 6;
 
-/// Popular products and recent orders, updated over and over.
+/// Number of popular products that are updated repeatedly, together with recent orders.
 const PRODUCTS: i64 = 2_000;
 
-/// As a first filling does.
+/// Rewrites the stock in the same way as a first load.
 async fn lay_down_stock(lab: &Lab) -> Result<(), BenchError> {
     for statement in [
         "ALTER TABLE shop.inventory SET (fillfactor = 60)",
@@ -106,7 +106,7 @@ pub async fn snapshot(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     Ok(figures)
 }
 
-/// A session that holds a snapshot until it is dropped.
+/// Opens a session that holds a snapshot until it is dropped.
 async fn hold(lab: &Lab) -> Result<Client, BenchError> {
     let doing = BenchError::doing;
     let client = Client::open(lab.target(), &Settings::of_work(Duration::ZERO))

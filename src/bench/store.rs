@@ -1,4 +1,4 @@
-//! The file of results: every run as it ended.
+//! The file of results, with every run.
 
 use super::BenchError;
 use super::figures::{Figures, median};
@@ -6,29 +6,29 @@ use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// What all runs of a file have in common.
+/// Conditions common to all runs of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Conditions {
-    /// Orders in the history.
+    /// Number of orders in the history.
     pub orders: u64,
-    /// Seconds each load was measured.
+    /// Duration of each measurement in seconds.
     pub window_s: f64,
 }
 
-/// One run.
+/// A run and its results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    /// Experiment.
+    /// Name of the experiment.
     pub experiment: String,
-    /// Variant.
+    /// Name of the variant.
     pub variant: String,
-    /// Round, from 0.
+    /// Number of the round, from 0.
     pub repeat: u32,
-    /// When it ended, by the server's clock, in ISO 8601.
+    /// Time of the run's end, by the server's clock, in ISO 8601.
     pub at: String,
     /// server_version.
     pub server: String,
-    /// What was measured; the unit stands last in each name.
+    /// Results; each name ends with the unit.
     pub figures: Figures,
 }
 
@@ -38,7 +38,7 @@ struct File {
     runs: Vec<Run>,
 }
 
-/// The results, on disk after each run.
+/// The results, saved to disk after each run.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
@@ -46,7 +46,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens or begins a file. One of other conditions is refused, because its runs are not comparable.
+    /// Opens or creates a file. Rejects a file with other conditions, because its runs are not comparable.
     pub fn open(path: &Path, conditions: Conditions) -> Result<Self, BenchError> {
         let file = match std::fs::read(path) {
             Ok(text) => serde_json::from_slice::<File>(&text).map_err(|error| {
@@ -81,12 +81,12 @@ impl Store {
             path: path.to_owned(),
             file,
         };
-        // Now, not after the first hour, is the time to learn that it cannot be written.
+        // Detect an unwritable file now, not after the first hour.
         store.save()?;
         Ok(store)
     }
 
-    /// Opens a file only to read it.
+    /// Opens a file for reading only.
     pub fn read(path: &Path) -> Result<Self, BenchError> {
         let wrong = |error: &dyn std::fmt::Display| {
             BenchError::Results(format!("failed to read {}: {error}", path.display()))
@@ -98,24 +98,24 @@ impl Store {
         })
     }
 
-    /// Returns true if this run is there.
+    /// Returns true if the file has this run.
     pub fn has(&self, experiment: &str, variant: &str, repeat: u32) -> bool {
         self.file.runs.iter().any(|run| {
             run.experiment == experiment && run.variant == variant && run.repeat == repeat
         })
     }
 
-    /// All runs, in the order they ended.
+    /// Returns all runs, in the order in which they ended.
     pub fn runs(&self) -> &[Run] {
         &self.file.runs
     }
 
-    /// What they have in common.
+    /// Returns the conditions of all runs.
     pub fn conditions(&self) -> Conditions {
         self.file.conditions
     }
 
-    /// One figure of all runs of a variant.
+    /// Returns a figure from all runs of a variant.
     pub fn figure(&self, experiment: &str, variant: &str, name: &str) -> Vec<f64> {
         self.file
             .runs
@@ -125,8 +125,8 @@ impl Store {
             .collect()
     }
 
-    /// How many times as much of a figure a variant had as another one: the median over the rounds, of each
-    /// its own ratio, for what changes on the machine from round to round meets both alike.
+    /// Returns the ratio of a figure between two variants: the median of the ratios of each round, because changes on
+    /// the machine from round to round affect both alike.
     pub fn ratio(&self, experiment: &str, variant: &str, other: &str, name: &str) -> Option<f64> {
         let figure = |variant: &str, repeat: u32| {
             let mut runs = self.file.runs.iter();
@@ -150,7 +150,7 @@ impl Store {
         self.save()
     }
 
-    /// Written beside it and renamed, so that it is whole at any moment.
+    /// Writes a temporary file beside it and renames that, so that the file is always complete.
     fn save(&self) -> Result<(), BenchError> {
         let folder = self
             .path
@@ -210,7 +210,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut store = Store::open(&folder.path().join("results.json"), CONDITIONS).unwrap();
         assert_eq!(store.ratio("a", "new", "old", "per_s"), None);
-        // The machine is slower in each round; a round without its other half does not count.
+        // The machine is slower in each round; a round that lacks one of the two does not count.
         for (repeat, old, new) in [(0, 100.0, 200.0), (1, 10.0, 30.0), (2, 1.0, 4.0)] {
             for (variant, value) in [("old", old), ("new", new)] {
                 let figures = figures([("per_s", value)]);

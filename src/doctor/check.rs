@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 pub struct Front {
     /// The subject of the check.
     pub title: String,
-    /// The conditions of a finding, its consequences, and the limits of the check.
+    /// The conditions of a finding and its consequences, and the cost and limits of the check.
     pub about: String,
     /// Relations that it reads, schema-qualified.
     #[serde(default)]

@@ -53,7 +53,7 @@ const SOCKET_PATH_CAP: usize = 103;
 /// Superuser of the cluster.
 pub const SUPERUSER: &str = "postgres";
 
-/// Settings for a cluster whose data may be lost, with all statistics enabled.
+/// Settings for a cluster whose data may be lost, with extensive statistics.
 pub fn demo_settings() -> Vec<(String, String)> {
     [
         ("fsync", "off"),

@@ -76,7 +76,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Returns the limits of the pools. The wait for a session is never longer than the load.
+    /// Returns the limits of the pools and of the admission control.
     pub(super) fn limits(&self) -> Limits {
         let wait = Duration::from_secs(30);
         let size = |clients: usize, least: usize| PoolSize {

@@ -208,7 +208,7 @@ fn who_waits_for_another_is_not_laid_to_the_root_of_most() {
     });
 }
 
-/// pgbench on skewed rows beside one long snapshot, without a schema of ours.
+/// pgbench on skewed rows during one long snapshot, in a database without the shop.
 #[test]
 fn a_long_snapshot_is_named_with_the_table_it_hurts() {
     block_on(async {

@@ -235,8 +235,8 @@ impl Headless {
         }
     }
 
-    /// Takes events in until every figure that is wanted has been measured, for at most `wait`. A server
-    /// that cannot be reached at first is not waited for.
+    /// Takes events in until all wanted figures have been measured, for at most `wait`. Returns at once if the
+    /// server cannot be reached at first.
     pub async fn settle(&mut self, wait: Duration) -> Settled {
         let end = Instant::now() + wait;
         loop {

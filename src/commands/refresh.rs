@@ -183,8 +183,8 @@ fn news(event: &Event, json: bool) -> Option<String> {
         Event::Uncaptured { view, what } => (
             "uncaptured",
             format!(
-                "{view} is wrong, or will be, for changes bypassed its triggers: {what}. \
-                 htap-top refresh --mode full {view} fills it anew"
+                "{view} is wrong, or will be, for changes bypassed its triggers: {what}. htap-top refresh --mode \
+                 full {view} rebuilds it"
             ),
         ),
         Event::Lost(error) => ("lost", format!("no connection: {error}; trying again")),

@@ -370,7 +370,7 @@ fn the_programs_the_user_points_at_come_first() {
             &config,
             path(&by_path),
             &["--pg-bindir", option, "--pg-major", "96"],
-            "holds PostgreSQL 95, not 96",
+            "contains PostgreSQL 95, not 96",
         ),
     ] {
         let output = program(tmp.path(), arguments)

@@ -689,7 +689,7 @@ fn refreshes_that_never_let_autovacuum_in_are_told() {
         let told = |board: &Board| {
             board.finding("starved_vacuum").is_some_and(|finding| {
                 finding.subject == "public.drawn"
-                    && finding.cure.contains("VACUUM public.drawn between")
+                    && finding.cure.contains("VACUUM public.drawn in between")
             })
         };
         watch.until("it is told", told).await;
@@ -734,7 +734,7 @@ fn a_database_whose_ids_run_out_is_told_until_it_is_vacuumed() {
         let finding = watch.board.finding("wraparound").unwrap();
         assert_eq!(finding.subject, database.name);
         assert!(
-            finding.sentence.contains("are 600M old: 1.54G are left"),
+            finding.sentence.contains("are 600M old: 1.54G left"),
             "{}",
             finding.sentence
         );

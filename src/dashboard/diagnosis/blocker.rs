@@ -79,21 +79,21 @@ impl Kind {
             Self::Queued => end(0, Some('C'), CANCEL, "Nothing is lost: it waits for its lock and has changed nothing."),
             Self::Idle => end(1, Some('K'), TERMINATE, "It has written nothing; its client loses the connection."),
             Self::Reader => end(2, Some('C'), CANCEL, "It has written nothing; its work so far is lost."),
-            Self::Refresh => end(2, Some('C'), CANCEL, "The view stays as old as it is."),
-            Self::Vacuum => end(2, Some('C'), CANCEL, "The next vacuum does the rest of its work."),
-            Self::Autovacuum => end(2, Some('C'), CANCEL, "It gives way by itself once it has held somebody up for deadlock_timeout, and comes again within autovacuum_naptime."),
-            Self::IdleWriter => end(3, Some('K'), TERMINATE, "What its transaction has written is rolled back."),
-            Self::Writer => end(3, Some('C'), CANCEL, "What its transaction has written is rolled back."),
-            Self::ConcurrentIndex => end(5, None, WAIT, "An invalid index is left behind: DROP INDEX CONCURRENTLY it before the next attempt."),
-            Self::Dump => end(5, None, WAIT, "The dump is lost: pg_dump has to begin from the start."),
-            Self::BaseBackup => end(5, None, WAIT, "The base backup is lost: it has to begin from the start."),
-            Self::InitialCopy => end(5, None, WAIT, "The subscription's copy of the table begins from the start."),
-            Self::Wraparound => end(6, None, WAIT, "Nothing is won: autovacuum begins it again at once, since it prevents wraparound."),
-            Self::Walsender => end(6, None, "look at the server it sends to", "Nothing is won: the standby or subscriber connects again at once."),
-            Self::Apply => end(6, None, "ALTER SUBSCRIPTION … DISABLE", "Nothing is lost, and nothing won: it starts again with the same transaction, unless its subscription is disabled first."),
+            Self::Refresh => end(2, Some('C'), CANCEL, "The view keeps its present data."),
+            Self::Vacuum => end(2, Some('C'), CANCEL, "The next vacuum does the remaining work."),
+            Self::Autovacuum => end(2, Some('C'), CANCEL, "It gives way by itself after blocking somebody for deadlock_timeout, and returns within autovacuum_naptime."),
+            Self::IdleWriter => end(3, Some('K'), TERMINATE, "Everything its transaction wrote is rolled back."),
+            Self::Writer => end(3, Some('C'), CANCEL, "Everything its transaction wrote is rolled back."),
+            Self::ConcurrentIndex => end(5, None, WAIT, "An invalid index is left behind: drop it (DROP INDEX CONCURRENTLY) before the next attempt."),
+            Self::Dump => end(5, None, WAIT, "The dump is lost: pg_dump has to start over."),
+            Self::BaseBackup => end(5, None, WAIT, "The base backup is lost: it has to start over."),
+            Self::InitialCopy => end(5, None, WAIT, "The subscription's copy of the table starts over."),
+            Self::Wraparound => end(6, None, WAIT, "It does not help: autovacuum restarts it at once, to prevent wraparound."),
+            Self::Walsender => end(6, None, "check the server it sends to", "It does not help: the standby or subscriber reconnects at once."),
+            Self::Apply => end(6, None, "ALTER SUBSCRIPTION … DISABLE", "Nothing is lost, but it does not help: it restarts with the same transaction unless its subscription is disabled first."),
             Self::Prepared => end(7, None, "COMMIT or ROLLBACK PREPARED, see e", "Its transaction manager may already have promised its outcome."),
-            Self::Hidden => end(4, Some('K'), TERMINATE, "The server hides from our role what it does."),
-            Self::Process => end(6, None, "", "The server starts such a process again."),
+            Self::Hidden => end(4, Some('K'), TERMINATE, "The server hides its activity from our role."),
+            Self::Process => end(6, None, "", "The server restarts such a process."),
         }
     }
 
@@ -266,7 +266,7 @@ pub fn end_prepared(gid: &str, database: &str) -> String {
     };
     format!(
         "in database {database}: {} or {}. Only the application's transaction manager knows which: the wrong one \
-         loses or forges its data",
+         loses or corrupts its data",
         end("COMMIT"),
         end("ROLLBACK")
     )

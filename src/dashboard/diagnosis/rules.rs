@@ -50,48 +50,48 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "old_snapshot",
-        about: "an old snapshot (session, prepared transaction, slot, replica) keeps dead rows from vacuum, and \
-                of which tables; vacuums that ran in vain",
+        about: "an old snapshot (of a session, prepared transaction, slot or replica) keeps vacuum from removing \
+                dead rows, and from which tables",
         find: snapshots::old_snapshot,
     },
     Rule {
         name: "processors",
-        about: "many sessions of one role compute at once, and in which statement",
+        about: "many sessions of one role use the processors at once, and in which statement",
         find: work::processors,
     },
     Rule {
         name: "busy_backend",
-        about: "one backend works longer than all others: on a processor, in I/O, or as an OLAP statement that is late",
+        about: "one backend has been running much longer than the others: on a processor, in I/O, or as an OLAP statement past its target",
         find: work::busy_backend,
     },
     Rule {
         name: "checkpoints",
-        about: "checkpoints are forced by WAL volume, one after the other",
+        about: "checkpoints are forced by WAL volume, one after another",
         find: server::checkpoints,
     },
     Rule {
         name: "temp_files",
-        about: "a backend sorts or hashes on disk: its temporary files, while they are there",
+        about: "a backend sorts or hashes on disk (seen by its temporary files, while they exist)",
         find: work::temp_files,
     },
     Rule {
         name: "cache",
-        about: "the buffer cache is replaced by one kind of work (16 and later)",
+        about: "one kind of work replaces the buffer cache (PostgreSQL 16 and later)",
         find: work::cache,
     },
     Rule {
         name: "workers",
-        about: "all parallel workers are taken",
+        about: "all parallel workers are in use",
         find: capacity::workers,
     },
     Rule {
         name: "now_view",
-        about: "a view with now() among its columns: CONCURRENTLY replaces every row, and the view bloats",
+        about: "a view has now() among its columns: each refresh CONCURRENTLY replaces every row, and the view bloats",
         find: views::now_view,
     },
     Rule {
         name: "starved_vacuum",
-        about: "refreshes hold a view's lock so much of the time that autovacuum never gets it",
+        about: "refreshes hold a view's lock so often that autovacuum never gets it",
         find: views::starved_vacuum,
     },
     Rule {
@@ -101,8 +101,8 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "late_view",
-        about: "a view or summary is older than its target; without a target, a warning if it is older than it has ever \
-                become between its own refreshes: nobody refreshes it, or the refresh takes too long",
+        about: "a view or summary is older than its target (without one, a warning if it is older than ever \
+                between its own refreshes): nobody refreshes it, or the refresh takes too long",
         find: views::late_view,
     },
     Rule {
@@ -112,7 +112,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "wraparound",
-        about: "transaction ids or multixacts run out",
+        about: "transaction ids or multixacts are running out",
         find: server::wraparound,
     },
     Rule {
@@ -138,17 +138,17 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "seq_scans",
-        about: "a large table is read by sequential scans again and again, and by whom",
+        about: "a large table is read repeatedly by sequential scans, and by whom",
         find: upkeep::seq_scans,
     },
     Rule {
         name: "slru",
-        about: "sessions wait for the buffers of subtransactions or multixacts, and what causes it",
+        about: "sessions wait for subtransaction or multixact buffers, and why",
         find: upkeep::slru,
     },
     Rule {
         name: "counters_reset",
-        about: "the server's counters were reset: rates begin anew",
+        about: "the server's counters were reset: rates start over",
         find: server::counters_reset,
     },
 ];

@@ -15,7 +15,7 @@ const LONG_OLAP_S: f64 = 5.0;
 /// Seconds for which a reset of counters is reported.
 const RESET_NEWS_S: f64 = 10.0;
 /// Reason for gauges that are unknown without the privileges of pg_monitor.
-const HIDDEN: &str = "sessions of others are hidden from our role: GRANT pg_monitor TO it";
+const HIDDEN: &str = "others' sessions are hidden from our role: GRANT pg_monitor TO it";
 
 /// The feed that a gauge depends on.
 fn rests_on(label: &str) -> &'static str {
@@ -197,7 +197,7 @@ impl Model {
                 Some(_) if hidden => HIDDEN.to_owned(),
                 Some(feed) if !self.is_current(feed) => "no answer in time".to_owned(),
                 Some(_) => match gauge.label {
-                    "snapshot" => "the oldest one started before this program did".to_owned(),
+                    "snapshot" => "the oldest one began before this program did".to_owned(),
                     "fresh" => "the time of its last refresh is unknown".to_owned(),
                     _ => String::new(),
                 },

@@ -264,7 +264,7 @@ fn the_initial_copy_of_a_subscription_is_let_finish() {
         let sender = backend(&admin, "it copies", stands).await;
         let who = "initial copy of a subscription";
         holds_rows(&mut watch, &admin, who, "let it finish").await;
-        let lost = "The subscription's copy of the table begins from the start";
+        let lost = "The subscription's copy of the table starts over";
         is_ended_last(
             &mut watch,
             (&source, &admin),
@@ -410,7 +410,7 @@ fn an_index_that_is_built_is_let_finish() {
         )
         .await;
         let mut watch = Watch::begin(&database, Config::default()).await;
-        let lost = "An invalid index is left behind: DROP INDEX CONCURRENTLY it";
+        let lost = "An invalid index is left behind: drop it";
         let alter = "ALTER TABLE pgbench_accounts ADD note text";
         let (alter_pid, altering) = waits(&database, &admin, alter).await;
         let cause = watch.until("it waits", queued(1)).await;
@@ -472,7 +472,7 @@ fn a_standby_that_holds_rows_by_its_walsender_is_not_to_be_ended() {
         let mut watch = Watch::begin(&database, Config::default()).await;
         watch.look(1_000).await;
         let who = format!("standby berlin (pid {sender})");
-        holds_rows(&mut watch, &admin, &who, "look for its long query").await;
+        holds_rows(&mut watch, &admin, &who, "find its long query").await;
         let finding = watch.board.finding("old_snapshot").unwrap();
         let there = finding.evidence.iter().find(|(name, _)| name == "there");
         let there = &there.unwrap().1;
@@ -485,7 +485,7 @@ fn a_standby_that_holds_rows_by_its_walsender_is_not_to_be_ended() {
             &mut watch,
             'K',
             sender,
-            "the standby or subscriber connects again at once",
+            "the standby or subscriber reconnects at once",
         )
         .await;
         standby.batch("COMMIT").await.unwrap();

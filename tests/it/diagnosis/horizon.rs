@@ -88,7 +88,7 @@ fn dead_rows_older_than_the_snapshot_do_not_wait_for_it() {
                 board.finding("old_snapshot").is_some_and(|finding| {
                     finding
                         .sentence
-                        .contains("≤20k dead rows of pgbench_accounts wait")
+                        .contains("≤20k dead rows kept in pgbench_accounts")
                 })
             })
             .await;
@@ -300,7 +300,7 @@ fn rows_that_died_at_once_are_counted_when_a_vacuum_leaves_them() {
             board.finding("old_snapshot").is_some_and(|finding| {
                 finding
                     .sentence
-                    .contains("≤20k dead rows of pgbench_accounts wait")
+                    .contains("≤20k dead rows kept in pgbench_accounts")
             })
         };
         watch.until("they are told", told).await;

@@ -280,7 +280,7 @@ fn a_strangers_view_is_no_missed_target() {
                 finding.sentence.starts_with("evil.wolf is ")
                     && finding
                         .sentence
-                        .contains("by its own last refreshes at most")
+                        .contains("its own refreshes kept it within")
             })
         };
         let cause = watch.until("it is late by its own history", late).await;

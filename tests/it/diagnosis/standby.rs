@@ -189,7 +189,7 @@ fn a_primary_tells_a_standby_that_vanished_and_one_that_commits_wait_for() {
         watch
             .until("it is missed", |board| {
                 let finding = board.finding("replication");
-                finding.is_some_and(|finding| finding.sentence.contains("was connected until"))
+                finding.is_some_and(|finding| finding.sentence.contains("disconnected"))
             })
             .await;
         for sql in [

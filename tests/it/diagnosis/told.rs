@@ -39,7 +39,7 @@ fn ids_that_run_out_are_told_by_database_and_kind() {
     assert!(
         finding
             .sentence
-            .contains("transaction ids of shop are 700M old: 1.44G are left"),
+            .contains("transaction ids of shop are 700M old: 1.44G left"),
         "{}",
         finding.sentence
     );
@@ -104,7 +104,7 @@ fn whose_reads_replace_the_cache_is_told_from_two_samples() {
     assert!(
         finding
             .sentence
-            .contains("5,000 pages/s, most by client backend, bulkread"),
+            .contains("5,000 pages/s, mostly by client backend, bulkread"),
         "{}",
         finding.sentence
     );
@@ -166,7 +166,7 @@ fn what_does_most_damage_is_told_first_and_the_others_are_counted() {
     let lost = found(&mut board, "replication", &[]).unwrap();
     assert_eq!(
         lost.cure,
-        "SELECT pg_drop_replication_slot('cdc'); its reader has to begin anew"
+        "SELECT pg_drop_replication_slot('cdc'); its reader has to start over"
     );
     let cause = &board.model.cause;
     assert_eq!((cause.rule, cause.more), ("wraparound", 2));

@@ -89,7 +89,7 @@ pub fn connections(evidence: &Evidence<'_>) -> Option<Finding> {
             format::count(used),
             format::count(limit)
         ),
-        cure: "a smaller pool there".into(),
+        cure: "shrink its pool".into(),
         evidence: facts,
         ..Finding::default()
     })

@@ -87,7 +87,7 @@ pub fn plain_refresh(evidence: &Evidence<'_>) -> Option<Finding> {
     facts.push(fact(
         format!("{name} CONCURRENTLY"),
         if can {
-            "possible: it would lock no reader out".to_owned()
+            "possible: it would not lock readers out".to_owned()
         } else {
             format!("not possible: {}", why_not.unwrap_or("?"))
         },
@@ -99,7 +99,7 @@ pub fn plain_refresh(evidence: &Evidence<'_>) -> Option<Finding> {
         cure += ", r refreshes CONCURRENTLY";
     }
     let what = if open {
-        "a plain refresh, done in a transaction still open,"
+        "a plain refresh, in a transaction still open,"
     } else {
         "a plain refresh"
     };
@@ -159,7 +159,7 @@ fn listed(queue: &Queue<'_>, ways: &[Way]) -> Vec<Fact> {
         if !candidates.is_empty() {
             facts.push(fact(
                 "not certain",
-                "the server does not tell which of them: end none before its transaction manager says so",
+                "the server does not say which one: end none before its transaction manager says so",
             ));
         }
     }
@@ -183,11 +183,11 @@ fn listed(queue: &Queue<'_>, ways: &[Way]) -> Vec<Fact> {
     if let Some(all) = queue.of {
         let others = all - queue.rows.len();
         let why = if queue.least {
-            "not asked behind whom, or behind another"
+            "behind another session, or their blockers were not read"
         } else {
             "behind another"
         };
-        facts.push(fact("besides", format!("{others} wait, {why}")));
+        facts.push(fact("besides", format!("{others} wait {why}")));
     }
     facts
 }

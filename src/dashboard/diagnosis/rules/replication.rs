@@ -61,14 +61,14 @@ fn gone(table: &Table, row: usize) -> Option<Finding> {
             // Only logical slots belong to a database.
             match table.get(row, "client").text() {
                 None => format!(
-                    "if its standby lives: SELECT pg_create_physical_replication_slot('{name}', true)"
+                    "if its standby exists: SELECT pg_create_physical_replication_slot('{name}', true)"
                 ),
-                Some(_) => "its subscription needs a new one, and its data anew".to_owned(),
+                Some(_) => "its subscription needs a new slot and a new copy".to_owned(),
             },
         ),
         _ => (
-            format!("standby {name} was connected until {ago} ago"),
-            "start it, or look at its log".to_owned(),
+            format!("standby {name} disconnected {ago} ago"),
+            "start it, or check its log".to_owned(),
         ),
     };
     Some(Finding {
@@ -96,7 +96,7 @@ fn slot(table: &Table, row: usize) -> Option<Finding> {
     let (sentence, cure) = if status == "lost" {
         (
             format!("replication slot {name} has lost its WAL: its reader cannot go on"),
-            format!("{drop}; its reader has to begin anew"),
+            format!("{drop}; its reader has to start over"),
         )
     } else {
         let mut sentence = format!(
@@ -153,7 +153,7 @@ fn replica(table: &Table, row: usize) -> Option<Finding> {
                 fact("synchronous_standby_names", name),
                 fact(
                     "without any",
-                    "commits wait for no standby: the last of them are lost if this server is",
+                    "commits wait for no standby: losing this server loses the latest ones",
                 ),
             ],
             ..Finding::default()
@@ -173,7 +173,7 @@ fn replica(table: &Table, row: usize) -> Option<Finding> {
         explains: &["lag"],
         subject: format!("replica {name}"),
         sentence: format!("replica {name} is {behind} behind"),
-        cure: "look there: replay paused, long queries, I/O".into(),
+        cure: "check it for paused replay, long queries, I/O".into(),
         evidence: vec![fact("behind", behind)],
         ..Finding::default()
     })
@@ -191,7 +191,7 @@ fn receiver(table: &Table, row: usize) -> Option<Finding> {
     let replayed = number("replayed_s");
     let last = replayed.map(|age| {
         let age = format::seconds(age);
-        format!("the last commit that it has replayed is {age} old")
+        format!("its last replayed commit is {age} old")
     });
     let (health, sentence, cure) = if table.get(row, "replay_paused").is_true() {
         let health = if lag >= Some(LATE_S) {
@@ -210,8 +210,8 @@ fn receiver(table: &Table, row: usize) -> Option<Finding> {
         last.filter(|_| replayed >= Some(ARCHIVE_LATE_S))
             .map(|last| {
                 let sentence = format!("no receiver runs on this standby, an archive feeds it: {last}");
-                let cure = "look at the log, restore_command and primary_conninfo here, archive_command there; if \
-                            nobody writes there, all is well";
+                let cure = "check the log, restore_command and primary_conninfo here, archive_command there; \
+                            normal if nobody writes there";
                 (Health::Warning, sentence, cure)
             })?
     } else if lag >= Some(LATE_S) || bytes >= BEHIND.0 {
@@ -219,7 +219,7 @@ fn receiver(table: &Table, row: usize) -> Option<Finding> {
         (
             Health::Warning,
             sentence,
-            "look at its I/O and at queries that hold replay up",
+            "check its I/O, and queries that block replay",
         )
     } else {
         return None;
@@ -262,7 +262,7 @@ pub fn receives_nothing(table: &Table, row: usize) -> bool {
 /// Sentence and cure for a standby that receives no WAL.
 fn nothing(table: &Table, row: usize) -> (String, &'static str) {
     const LOOK: &str =
-        "look at primary_conninfo and the log; if the WAL was removed there: pg_basebackup";
+        "check primary_conninfo and the log; if the primary removed the WAL: pg_basebackup";
     let cell = table.get(row, "down_s");
     let down = cell.number().unwrap_or(0.0);
     if table.get(row, "wanted") == &Value::Bool(false) {

@@ -80,7 +80,7 @@ pub fn wraparound(evidence: &Evidence<'_>) -> Option<Finding> {
     } else {
         String::new()
     };
-    let cure = format!("{place}VACUUM (FREEZE); end first what holds the horizon");
+    let cure = format!("{place}VACUUM (FREEZE); first end what holds the horizon");
     let age_text = format::count(age);
     Some(Finding {
         health: if age >= OLD.1 {
@@ -92,7 +92,7 @@ pub fn wraparound(evidence: &Evidence<'_>) -> Option<Finding> {
         explains: &[],
         subject: database.to_owned(),
         sentence: format!(
-            "the oldest {kind} of {database} are {age_text} old: {left} are left before it refuses writes"
+            "the oldest {kind} of {database} are {age_text} old: {left} left before it refuses writes"
         ),
         cure,
         evidence: vec![
@@ -112,13 +112,10 @@ pub fn counters_reset(evidence: &Evidence<'_>) -> Option<Finding> {
         damage: Damage::Staleness,
         subject: "counters".into(),
         sentence: format!(
-            "the server's counters were reset {} ago: rates and sums begin anew",
+            "the server's counters were reset {} ago: rates and sums start over",
             format::seconds(ago)
         ),
-        evidence: vec![fact(
-            "reset",
-            "by pg_stat_reset(), or by the recovery after a crash",
-        )],
+        evidence: vec![fact("reset", "by pg_stat_reset(), or by crash recovery")],
         ..Finding::default()
     })
 }

@@ -15,7 +15,7 @@ const NEARLY_ALL: f64 = 0.9;
 /// Maximum number of tables listed.
 const LISTED: usize = 3;
 /// Cure if a standby holds rows back.
-const THERE: &str = "look for its long query";
+const THERE: &str = "find its long query";
 /// The statement that finds the query there.
 const LONG_QUERY: &str = "SELECT pid, usename, xact_start, query FROM pg_stat_activity \
                           WHERE backend_type = 'client backend' AND backend_xmin IS NOT NULL \
@@ -50,9 +50,9 @@ pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
             .unwrap_or("tables");
         let waiting = evidence.bloat.get(worst, "waiting").number().unwrap_or(0.0);
         if waiting >= pins * NEARLY_ALL {
-            let _ = write!(sentence, " of {relation} wait");
+            let _ = write!(sentence, " kept in {relation}");
         } else {
-            let _ = write!(sentence, " wait, the most in {relation}");
+            let _ = write!(sentence, " kept, most in {relation}");
         }
         if let Some(vain) = evidence
             .bloat
@@ -186,7 +186,7 @@ fn suffering(bloat: &Table) -> Vec<Fact> {
         let relation = bloat.get(row, "relation").text().unwrap_or_default();
         let dead = bloat.get(row, "n_dead").number().unwrap_or(0.0);
         let (waiting, dead) = (format::count(waiting(&row) as f64), format::count(dead));
-        let mut text = format!("≤{waiting} of {dead} dead rows wait");
+        let mut text = format!("≤{waiting} of {dead} dead rows kept");
         if let Some(share) = bloat.get(row, "dead_pct").number() {
             let _ = write!(text, "; {} of the table is dead", format::percent(share));
         }

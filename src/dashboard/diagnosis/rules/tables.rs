@@ -52,7 +52,7 @@ pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
     };
     let due = figure("autovacuum_due").map_or_else(
         || "off".to_owned(),
-        |due| format!("{due:.1} times the dead rows that autovacuum waits for"),
+        |due| format!("{due:.1} times autovacuum's threshold of dead rows"),
     );
     let mut facts = vec![
         fact("dead rows", format!("{dead}, {share} of all")),

@@ -36,13 +36,13 @@ pub fn archiver(evidence: &Evidence<'_>) -> Option<Finding> {
         damage: Damage::Halt,
         subject: "archiver".into(),
         sentence: format!("WAL is not archived: archive_command fails at {file}, and {since}"),
-        cure: "mend archive_command; the log has its error".into(),
+        cure: "fix archive_command; the log has its error".into(),
         evidence: vec![
             fact("last failure", format!("{} ago", format::seconds(failed_s))),
             fact("failures since the counters began", times),
             fact(
                 "meanwhile",
-                "WAL is kept in pg_wal until it works, and fills the disk",
+                "WAL stays in pg_wal until it works, and fills the disk",
             ),
         ],
         ..Finding::default()
@@ -76,7 +76,7 @@ pub fn sequences(evidence: &Evidence<'_>) -> Option<Finding> {
             text("type_name")
         );
     }
-    sentence.push_str(": inserts fail then");
+    sentence.push_str(": then inserts fail");
     let statement = table.get(worst, "statement").raw().map(to_copy);
     let mut facts = vec![
         fact("used", format::percent(used(&worst))),
@@ -89,11 +89,10 @@ pub fn sequences(evidence: &Evidence<'_>) -> Option<Finding> {
             if let Some(statement) = statement {
                 facts.push(fact(
                     "all at once",
-                    format!("{statement}; nobody reads or writes the table until it is done"),
+                    format!("{statement}; nobody can read or write the table until it is done"),
                 ));
             }
-            "make the column bigint: a new one, filled by and by, then swapped; all at once: e"
-                .into()
+            "make the column bigint: add one, fill it in batches, swap; or all at once (e)".into()
         }
     };
     Some(Finding {
@@ -127,13 +126,13 @@ pub fn deadlocks(evidence: &Evidence<'_>) -> Option<Finding> {
         explains: &["tps", "locks"],
         subject: "deadlocks".into(),
         sentence: format!(
-            "{times} in the last minute: each waited for deadlock_timeout, and lost a transaction"
+            "{times} in the last minute: each took deadlock_timeout and cost a transaction"
         ),
         cure: "lock rows in the same order everywhere; the log names the statements".into(),
         evidence: vec![
             fact("in the last minute", format::count(lately)),
             fact(
-                "since they are watched",
+                "since watching began",
                 evidence.oltp.deadlocks.map_or("?".into(), format::count),
             ),
         ],
@@ -193,7 +192,7 @@ pub fn seq_scans(evidence: &Evidence<'_>) -> Option<Finding> {
         fact("rows", format!("{}/s", format::count(rows))),
     ];
     if let Some(first) = readers.first() {
-        let _ = write!(sentence, ", of {}", super::who(activity, *first));
+        let _ = write!(sentence, ", by {}", super::who(activity, *first));
         let query = activity.get(*first, "query").text().unwrap_or_default();
         facts.push(fact("a statement", query));
         facts.push(fact("sessions at it", readers.len().to_string()));
@@ -203,7 +202,7 @@ pub fn seq_scans(evidence: &Evidence<'_>) -> Option<Finding> {
         explains: &["p99", "tps", "oltp pool"],
         subject: relation.to_owned(),
         sentence,
-        cure: "an index for its WHERE clause; E plans it".into(),
+        cure: "index its WHERE clause; E plans it".into(),
         evidence: facts,
         ..Finding::default()
     })
@@ -261,18 +260,18 @@ pub fn slru(evidence: &Evidence<'_>) -> Option<Finding> {
     let share = format::percent(number(row, "share_pct"));
     let (why, cure) = match kind {
         "Subtrans" => (
-            "transactions have more subtransactions than the 64 that are at hand",
+            "transactions have more subtransactions than the 64 cached",
             format!(
-                "{}fewer savepoints and EXCEPTION blocks in one transaction",
+                "{}use fewer savepoints or EXCEPTION blocks per transaction",
                 end_oldest(evidence)
             ),
         ),
         "MultiXactOffset" | "MultiXactMember" => (
-            "rows are locked by many at once",
-            "fewer sessions that lock the same rows FOR SHARE or by foreign keys".to_owned(),
+            "many sessions share row locks",
+            "let fewer sessions lock the same rows FOR SHARE or by foreign keys".to_owned(),
         ),
         _ => (
-            "more old transactions are looked up than there are buffers for",
+            "lookups of old transactions exceed the buffers",
             String::new(),
         ),
     };

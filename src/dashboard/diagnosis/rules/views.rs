@@ -66,7 +66,7 @@ pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
         (Health::Unknown, &["fresh"], sentence)
     } else {
         let sentence =
-            format!("{view} is {age} old, by its own last refreshes at most {target}: {what}");
+            format!("{view} is {age} old, its own refreshes kept it within {target}: {what}");
         (Health::Warning, &[], sentence)
     };
     Some(Finding {
@@ -106,7 +106,7 @@ pub fn wrong_summary(evidence: &Evidence<'_>) -> Option<Finding> {
         damage: Damage::Error,
         subject: (*view).to_owned(),
         sentence: format!("{view} is wrong, or will be: {what}{others}"),
-        cure: format!("htap-top refresh --mode full {view} fills it anew"),
+        cure: format!("htap-top refresh --mode full {view} rebuilds it"),
         evidence: wrong
             .iter()
             .map(|(view, what)| fact(*view, *what))
@@ -147,14 +147,14 @@ pub fn now_view(evidence: &Evidence<'_>) -> Option<Finding> {
         explains: &["dead"],
         subject: view.to_owned(),
         sentence: format!(
-            "{view}: {dead} dead rows: a column that is now() makes each refresh CONCURRENTLY replace every row"
+            "{view}: {dead} dead rows: its now() column makes each refresh CONCURRENTLY replace every row"
         ),
-        cure: "take now() out of its definition".into(),
+        cure: "remove now() from its definition".into(),
         evidence: vec![
             fact("dead rows", dead),
             fact(
                 "its definition",
-                "has now(), current_timestamp or their like among its columns",
+                "has now(), current_timestamp or the like among its columns",
             ),
         ],
         ..Finding::default()
@@ -199,7 +199,7 @@ pub fn starved_vacuum(evidence: &Evidence<'_>) -> Option<Finding> {
             "{view}: {dead} dead rows: refreshes hold its lock {busy} of the time, autovacuum never gets it"
         ),
         cure: format!(
-            "refresh it less often, or {} between",
+            "refresh it less often, or {} in between",
             super::tables::vacuum(evidence, row)
         ),
         evidence: vec![

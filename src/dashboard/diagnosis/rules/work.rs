@@ -136,7 +136,7 @@ pub fn processors(evidence: &Evidence<'_>) -> Option<Finding> {
         let n: usize = statements.values().sum();
         fact(*role, format!("{n} sessions"))
     }));
-    facts.push(fact(format!("the same in {times}"), *statement));
+    facts.push(fact(format!("same statement in {times}"), *statement));
     Some(Finding {
         explains: &["p99", "tps", "olap"],
         subject: (*role).to_owned(),
@@ -172,7 +172,7 @@ pub fn temp_files(evidence: &Evidence<'_>) -> Option<Finding> {
         explains: &["p99", "tps", "olap"],
         subject: format!("pid {pid}"),
         sentence: format!(
-            "{who} has {bytes} in temporary files: its sorts or hashes do not fit work_mem"
+            "{who} has {bytes} in temporary files: its sorts or hashes exceed work_mem"
         ),
         cure: cure.unwrap_or_default(),
         evidence: vec![
@@ -212,7 +212,7 @@ pub fn cache(evidence: &Evidence<'_>) -> Option<Finding> {
     Some(Finding {
         explains: &["p99", "tps"],
         subject: kind.clone(),
-        sentence: format!("the buffer cache is replaced at {rate} pages/s, most by {kind}"),
+        sentence: format!("buffers are evicted at {rate} pages/s, mostly by {kind}"),
         cure: String::new(),
         evidence: vec![
             fact("evictions", format!("{} pages/s", format::count(all))),

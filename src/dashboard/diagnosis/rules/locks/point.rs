@@ -76,9 +76,9 @@ fn facts(evidence: &Evidence<'_>, locks: &Table, known: Option<usize>, who: &str
     let words = |row: usize| {
         let table = locks.get(row, "quoted").text().unwrap_or_default();
         if locks.get(row, "granted").is_true() {
-            format!("has {table} in ACCESS EXCLUSIVE mode")
+            format!("holds ACCESS EXCLUSIVE on {table}")
         } else {
-            format!("waits for {table} in ACCESS EXCLUSIVE mode")
+            format!("waits for ACCESS EXCLUSIVE on {table}")
         }
     };
     let mut facts = vec![fact(who, words(0))];

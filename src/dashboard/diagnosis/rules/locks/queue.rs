@@ -215,7 +215,7 @@ impl<'a> Queue<'a> {
         let cure = if blockers.iter().all(is_let) {
             "let them finish"
         } else {
-            "all of them have to end (e)"
+            "all of them must end (e)"
         };
         match waiter {
             Some(waiter) => format!("{cure}, or {waiter}"),

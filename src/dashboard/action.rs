@@ -218,7 +218,7 @@ impl Outcome {
             Self::Signalled(verdicts) => signalled(verdicts),
             Self::Refreshed(ms) => (Grade::Good, format!("done in {}", format::ms(*ms))),
             Self::Measured(measured) => (Grade::Good, told(*measured)),
-            Self::Cancelled => (Grade::Doubtful, "cancelled; all is as it was".into()),
+            Self::Cancelled => (Grade::Doubtful, "cancelled; nothing was changed".into()),
             Self::Failed(error) => (Grade::Bad, format!("failed: {error}")),
             Self::Unknown(error) => (Grade::Doubtful, format!("outcome unknown: {error}")),
             Self::Unaudited(why) => (
@@ -255,8 +255,8 @@ fn told(measured: Measured) -> String {
             fragmentation_pct,
             unused_pages,
         } => format!(
-            "{}: leaves {density_pct:.1} % full (90 % where just built), {fragmentation_pct:.1} % of them out of order, \
-             {} pages unused",
+            "{}: leaves {density_pct:.1} % full (90 % when just built), {fragmentation_pct:.1} % of them out of \
+             order, {} pages unused",
             bytes(all),
             format::count(unused_pages as f64)
         ),
@@ -268,7 +268,7 @@ fn signalled(verdicts: &[Verdict]) -> (Grade, String) {
         return match verdict {
             Verdict::Changed => (
                 Grade::Doubtful,
-                "the session has changed in the meantime; nothing was sent".into(),
+                "the session has changed meanwhile; nothing was sent".into(),
             ),
             Verdict::Refused(error) => (Grade::Bad, format!("refused, nothing was sent: {error}")),
             Verdict::Gone => (Grade::Good, "gone (read back from pg_stat_activity)".into()),

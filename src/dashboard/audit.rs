@@ -145,7 +145,7 @@ fn open(path: &Path) -> io::Result<File> {
     };
     let known = file.metadata()?;
     if !known.is_file() {
-        return refused("it is no regular file: name another audit_file");
+        return refused("it is not a regular file: name another audit_file");
     }
     if known.uid() != nix::unistd::geteuid().as_raw() {
         return refused("it belongs to another user: name another audit_file");

@@ -123,7 +123,7 @@ impl Filter {
                     .to_string()
                     .lines()
                     .last()
-                    .unwrap_or("not a regular expression")
+                    .unwrap_or("invalid regular expression")
                     .to_owned()
             })?;
         Ok(Self {

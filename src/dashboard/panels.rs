@@ -195,7 +195,7 @@ pub fn unknown(config: &Config, own: &[Spec]) -> Vec<String> {
     let complaint = |name: &String| {
         let meant = text::nearest(name, &names);
         let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
-        format!("configuration: there is no panel {name:?} for [panels]{meant}")
+        format!("configuration: unknown panel {name:?} in [panels]{meant}")
     };
     unknown.map(complaint).collect()
 }

@@ -192,13 +192,13 @@ pub enum RecordingError {
     #[error("cannot read it: {0}")]
     Unreadable(#[from] io::Error),
     /// It is something else.
-    #[error("it is no recording of htap-top")]
+    #[error("it is not a recording of htap-top")]
     Foreign,
     /// A later version of the program wrote it.
-    #[error("it is of format {0}, this program reads up to {VERSION}: use a newer htap-top")]
+    #[error("its format is {0}, and this program reads up to {VERSION}: use a newer htap-top")]
     Newer(u32),
     /// Nothing was recorded.
-    #[error("nothing was recorded before it ended")]
+    #[error("it ended before anything was recorded")]
     Empty,
 }
 
@@ -322,7 +322,7 @@ fn header(line: &[u8]) -> Result<Header, RecordingError> {
 fn event(line: &[u8]) -> io::Result<Event> {
     let event = serde_json::from_slice(line)?;
     if has_too_many_rows(&event) {
-        let why = format!("an answer has more than {ROW_LIMIT} rows, as no recording's");
+        let why = format!("an answer has more than {ROW_LIMIT} rows, the limit of a recording");
         return Err(io::Error::other(why));
     }
     Ok(event)
@@ -377,7 +377,7 @@ impl Lines {
                 Ok(Some(line))
             }
             Ok(length) if length as u64 >= LONGEST => {
-                Err(io::Error::other("a line is longer than any recording's"))
+                Err(io::Error::other("a line is longer than a recording allows"))
             }
             Ok(_) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),

@@ -146,7 +146,7 @@ impl Theme {
             Some((_, text)) => Self::parse(name, text),
             None => Err(ThemeError {
                 theme: name.to_owned(),
-                reason: format!("there is no such theme{}", hint(name, Self::names())),
+                reason: format!("unknown theme{}", hint(name, Self::names())),
             }),
         }
     }
@@ -288,7 +288,7 @@ fn read_colour(value: &Value) -> Result<Color, String> {
         Value::String(word) => colour::parse(word)
             .ok_or_else(|| format!("unknown colour {word:?}{}", hint(word, colour::names()))),
         other => Err(format!(
-            "{other} is no colour: use \"#rrggbb\", a name or 0 to 255"
+            "{other} is not a colour: use \"#rrggbb\", a name or 0 to 255"
         )),
     }
 }

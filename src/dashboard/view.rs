@@ -70,7 +70,7 @@ pub fn view(model: &Model, theme: &Theme, frame: &mut Frame<'_>) {
         line(
             body,
             buf,
-            "no further panels: put a file such as my_panel.sql into the configuration folder's queries/",
+            "no further panels: to add one, put a file such as my_panel.sql into queries/ of the configuration folder",
             theme.style(Role::Muted),
         );
     }
@@ -246,7 +246,7 @@ fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
             .map(|hint| format!(" — {hint}"))
             .unwrap_or_default();
         let ends = if *given_up {
-            "; mend it, then press c"
+            "; fix it, then press c"
         } else {
             "; trying again"
         };
@@ -262,7 +262,7 @@ fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let silent = model.silent_s();
     if silent >= model.interval.as_secs_f64() * SILENT {
         let text = format!(
-            "✖ the server has not answered for {}: all figures are from before",
+            "✖ the server has not answered for {}: all figures are older",
             format::seconds(silent)
         );
         line(inner, buf, &text, theme.style(Role::Danger));

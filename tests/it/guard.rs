@@ -101,9 +101,7 @@ fn each_is_hit_once_and_no_more_than_the_limit_within_a_minute() {
     let effects = board.answer("activity", reports(1..9));
     assert_eq!(hits(&effects), [(rule.clone(), 3)]);
     assert!(
-        board
-            .said()
-            .contains("3 signals within a minute are the limit"),
+        board.said().contains("the limit is 3 signals per minute"),
         "{}",
         board.said()
     );

@@ -552,7 +552,7 @@ fn a_panel_that_nobody_has_is_told() {
         let program = Program::configured("[panels]\nbloatt = { off = true }\n");
         let told = program.once(&database.conninfo("postgres"), &["--panel", "bloat"]);
         assert_eq!(told.code, 0, "{}", told.stderr);
-        let complaint = "there is no panel \"bloatt\" for [panels]; did you mean bloat?";
+        let complaint = "unknown panel \"bloatt\" in [panels]; did you mean bloat?";
         assert!(told.stderr.contains(complaint), "{}", told.stderr);
     });
 }

@@ -203,9 +203,9 @@ fn foreign_newer_and_hostile_files_are_told() {
             .unwrap_or_default()
     };
     std::fs::write(&path, "PGDMP").unwrap();
-    assert_eq!(said(&path), "it is no recording of htap-top");
+    assert_eq!(said(&path), "it is not a recording of htap-top");
     packed(&path, &["{\"a\":1}"]);
-    assert_eq!(said(&path), "it is no recording of htap-top");
+    assert_eq!(said(&path), "it is not a recording of htap-top");
     packed(&path, &["{\"htap_top_recording\":2,\"more\":true}"]);
     assert!(
         said(&path).contains("use a newer htap-top"),
@@ -213,7 +213,7 @@ fn foreign_newer_and_hostile_files_are_told() {
         said(&path)
     );
     packed(&path, &[]);
-    assert_eq!(said(&path), "nothing was recorded before it ended");
+    assert_eq!(said(&path), "it ended before anything was recorded");
     assert!(said(&folder.path().join("nowhere")).starts_with("cannot read it"));
     let header = "{\"htap_top_recording\":1,\"program\":\"0\",\"target\":\"a\\u001b[31m\",\"epoch_ms\":0,\"interval_ms\":0,\
                   \"utc_offset_s\":2147483647,\"masked\":true,\"feeds\":[\"activity\",\"nowhere\"]}";
@@ -251,7 +251,7 @@ fn foreign_newer_and_hostile_files_are_told() {
     let recording = recording::read(&[path.clone(), spoilt], start()).unwrap();
     assert_eq!(recording.tape.ends().unwrap().1.mono_ms, 1000);
     let torn = recording.torn.unwrap();
-    assert!(torn.contains("b.htap: it is no recording"), "{torn}");
+    assert!(torn.contains("b.htap: it is not a recording"), "{torn}");
     // Many events within one moment are compressed like those of a minute.
     let word = format!("{{\"Warned\":\"{}\"}}", "a".repeat(1 << 20));
     let first = tick("0");

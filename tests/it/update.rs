@@ -950,11 +950,7 @@ fn a_refresh_that_ended_while_the_question_was_open_is_not_cancelled() {
     let outcome = Outcome::Refreshed(20.0);
     let _ = board.event(Event::ActionEnded { id, outcome });
     assert_eq!(board.keys("y"), []);
-    assert!(
-        board.said().contains("ended in the meantime"),
-        "{}",
-        board.said()
-    );
+    assert!(board.said().contains("already ended"), "{}", board.said());
 }
 
 /// The dialog acts on the row selected when it opened, whatever arrives meanwhile.

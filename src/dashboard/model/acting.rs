@@ -151,7 +151,9 @@ impl Model {
         }
         let guarded = backends.iter().any(|b| b.identity.since.is_some());
         if signal == Signal::Terminate && guarded {
-            lines.push("A backend whose long transaction has ended by then gets no signal.".into());
+            lines.push(
+                "A backend whose long transaction has ended by then is not signalled.".into(),
+            );
         }
         lines.extend(self.freed(&backends));
         let number = (backends.len() > 1).then_some(backends.len());
@@ -253,10 +255,7 @@ impl Model {
         let running = self.running.iter().find(|running| running.id == id);
         let Some(running) = running else {
             self.queue.clear();
-            self.say(
-                Grade::Doubtful,
-                "it has ended in the meantime; nothing was sent",
-            );
+            self.say(Grade::Doubtful, "it has already ended; nothing was sent");
             return Vec::new();
         };
         if matches!(running.action, Action::Refresh { .. }) {
@@ -306,7 +305,7 @@ impl Model {
         if let Some(rule) = &self.guarding.holding {
             if !self.queue.is_empty() {
                 let text = format!(
-                    "guard {rule} holds the refresh back until OLTP is well; C on the views drops it"
+                    "guard {rule} holds the refresh back until OLTP recovers; C on the views drops it"
                 );
                 self.say(Grade::Doubtful, &text);
             }

@@ -82,7 +82,7 @@ impl Model {
                 effects.push(self.begin(action));
             } else if self.guarding.memory.tell_full(now) {
                 let text = format!(
-                    "guard: {} signals within a minute are the limit (guard.per_minute); {} waits",
+                    "guard: the limit is {} signals per minute (guard.per_minute); {} waits",
                     rules.per_minute,
                     action.describe()
                 );

@@ -121,7 +121,7 @@ impl Model {
         {
             let what = version(&table).map_or_else(
                 || "pg_stat_statements is gone".to_owned(),
-                |version| format!("pg_stat_statements {version} is there now"),
+                |version| format!("pg_stat_statements {version} is available now"),
             );
             self.say(Grade::Good, &what);
         }

@@ -44,7 +44,7 @@ impl Model {
         self.popup = Some(Popup::Confirm(Confirm {
             lines: vec![
                 format!("Measure {relation} exactly ({size})?"),
-                "pgstattuple reads every page of it once, from disk what is not cached; 10 minutes at most.".into(),
+                "pgstattuple reads every page once, from disk unless cached, for at most 10 minutes.".into(),
                 "It takes an ACCESS SHARE lock and holds a snapshot while it reads; C here ends it.".into(),
             ],
             actions: vec![Action::Measure {

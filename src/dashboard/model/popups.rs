@@ -30,7 +30,7 @@ pub fn content(model: &Model) -> Option<(String, Vec<Entry<'_>>)> {
                 None => Entry::Head("y yes    any other key: no".into()),
                 Some(number) => Entry::Head(
                     format!(
-                        "type {number} and Enter to go on: {}▏   Esc: no",
+                        "type {number} and Enter to confirm: {}▏   Esc: no",
                         confirm.typed
                     )
                     .into(),
@@ -101,7 +101,7 @@ fn help(model: &Model) -> (String, Vec<Entry<'_>>) {
         ),
         (
             "p99",
-            "99th percentile of a point query's time at this client, over the last 30 s, or since slow ones ended; five queries a second on a session of their own",
+            "99th percentile of the point query's time at this client, over the last 30 s or since slow ones ended; five queries per second, on a session of their own",
         ),
         (
             "own",
@@ -122,7 +122,7 @@ fn why(model: &Model) -> Vec<Entry<'_>> {
     }
     if !cause.evidence.is_empty() {
         entries.push(Entry::Blank);
-        entries.push(Entry::Head("It rests on".into()));
+        entries.push(Entry::Head("Evidence".into()));
         entries.extend(
             cause
                 .evidence
@@ -134,7 +134,7 @@ fn why(model: &Model) -> Vec<Entry<'_>> {
     let missed: Vec<&Gauge> = model.gauges.iter().filter(missed).collect();
     if !missed.is_empty() {
         entries.push(Entry::Blank);
-        entries.push(Entry::Head("Missed as well".into()));
+        entries.push(Entry::Head("Also missed".into()));
         entries.extend(missed.into_iter().map(|gauge| {
             let target = match gauge.target.as_str() {
                 "" => String::new(),
@@ -151,7 +151,7 @@ fn why(model: &Model) -> Vec<Entry<'_>> {
     others.sort_by_key(|finding| Reverse((finding.health, finding.damage)));
     if !others.is_empty() {
         entries.push(Entry::Blank);
-        entries.push(Entry::Head("Found as well".into()));
+        entries.push(Entry::Head("Also found".into()));
         for finding in others {
             let cure = match finding.cure.as_str() {
                 "" => String::new(),
@@ -183,7 +183,7 @@ fn list(model: &Model) -> Vec<Entry<'_>> {
     }
     entries.push(pair(
         "9".into(),
-        "business panels, your own among them".into(),
+        "business panels, including your own".into(),
     ));
     entries.push(Entry::Blank);
     entries.push(Entry::Head("by letter, from here".into()));

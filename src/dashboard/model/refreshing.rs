@@ -16,13 +16,13 @@ impl Model {
             if !self.queue.is_empty() {
                 let dropped = self.queue.len();
                 self.queue.clear();
-                let text = format!("dropped: {dropped} refreshes that the guard held back");
+                let text = format!("dropped {dropped} refreshes that the guard held back");
                 self.say(Grade::Good, &text);
                 return;
             }
             self.say(
                 Grade::Doubtful,
-                "no refresh of ours is running; to cancel another's, select its backend (8)",
+                "none of our refreshes is running; to cancel another's, select its backend (8)",
             );
             return;
         };
@@ -56,7 +56,7 @@ impl Model {
         };
         let Some(feed) = self.feed(id) else { return };
         let Some(row) = self.row_meant(id) else {
-            self.say(Grade::Doubtful, "there is no materialized view");
+            self.say(Grade::Doubtful, "this database has no materialized view");
             return;
         };
         let table = &feed.table;
@@ -95,7 +95,7 @@ impl Model {
                 .unwrap_or("unknown")
                 .to_owned();
             lines.push(format!("{name} cannot be refreshed CONCURRENTLY: {why}."));
-            lines.push(format!("Refresh it plainly?{last}"));
+            lines.push(format!("Run a plain refresh instead?{last}"));
             lines.push("It takes an ACCESS EXCLUSIVE lock: every reader of the view waits until it is done.".into());
         }
         let actions = vec![Action::Refresh { view, mode }];
@@ -143,7 +143,7 @@ impl Model {
         let mut lines = vec!["Refresh these, views CONCURRENTLY, one after the other?".to_owned()];
         lines.extend(actions.iter().filter_map(|action| match action {
             Action::Refresh { view, mode } => Some(match mode {
-                Mode::Incremental => format!("{view} (merges what changed)"),
+                Mode::Incremental => format!("{view} (merges the changes)"),
                 _ => view.to_string(),
             }),
             Action::Signal { .. } | Action::Measure { .. } => None,

@@ -252,8 +252,8 @@ impl Model {
             self.say(
                 Grade::Doubtful,
                 &format!(
-                    "{who}a connection pooler is in between: settings go with each statement, for its transaction \
-                     alone; times hold the way through it"
+                    "{who}connected through a pooler: settings go with each statement, for its transaction only; \
+                     times include the pooler"
                 ),
             );
         }

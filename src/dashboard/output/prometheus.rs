@@ -88,7 +88,7 @@ fn judgement(model: &Model) -> Vec<Family> {
     let flag = |yes: bool| f64::from(u8::from(yes));
     let mut families = vec![gauge(
         "up",
-        "Whether the watched server answers.",
+        "1 if the watched server answers.",
         vec![(Vec::new(), flag(up))],
     )];
     if !up {
@@ -96,7 +96,7 @@ fn judgement(model: &Model) -> Vec<Family> {
     }
     families.push(gauge(
         "unknown",
-        "What is not known, a gauge or a panel, and the SQLSTATE of the reason; `once --format json` has all of it.",
+        "A gauge or panel that is not known, with the SQLSTATE of the reason; `once --format json` has the reason in full.",
         model
             .unknown
             .iter()
@@ -114,7 +114,7 @@ fn judgement(model: &Model) -> Vec<Family> {
     let known = known.filter(|gauge| gauge.health != Health::Unknown);
     families.push(gauge(
         "target_ratio",
-        "The figure out of its target; 1 and more misses it.",
+        "The figure divided by its target; 1 or more misses it.",
         known
             .clone()
             .map(|gauge| labelled("gauge", gauge.label, gauge.ratio))
@@ -122,14 +122,14 @@ fn judgement(model: &Model) -> Vec<Family> {
     ));
     families.push(gauge(
         "target_missed",
-        "Whether the figure misses its target.",
+        "1 if the figure misses its target.",
         known
             .map(|gauge| labelled("gauge", gauge.label, flag(gauge.health == Health::Danger)))
             .collect(),
     ));
     families.push(gauge(
         "cause",
-        "Whether this rule names the cause at the moment.",
+        "1 if this rule names the cause at the moment.",
         RULES
             .iter()
             .map(|rule| labelled("rule", rule.name, flag(model.cause.rule == rule.name)))

@@ -219,8 +219,8 @@ pub const OLTP: [OltpColumn; 15] = [
     (
         "tps",
         Unit::PerSecond,
-        "Transactions per second, commits and rollbacks, without this program's own; not known before they were \
-         counted for 4.5 seconds.",
+        "Transactions per second, commits and rollbacks, excluding this program's own; unknown until they have \
+         been counted for 4.5 seconds.",
         |o| pending(o.tps),
     ),
     (
@@ -232,25 +232,25 @@ pub const OLTP: [OltpColumn; 15] = [
     (
         "rollback_pct",
         Unit::Percent,
-        "Rollbacks out of the transactions since the sample before.",
+        "Share of rollbacks in the transactions since the previous sample.",
         |o| o.rollback_pct.into(),
     ),
     (
         "p50_ms",
         Unit::Ms,
-        "Median of the point query over the last 30 seconds, or since slow ones ended; not known of fewer than 10.",
+        "Median of the point query over the last 30 seconds, or since slow ones ended; unknown for fewer than 10.",
         |o| carried(o, o.p50_ms, CARRIES_P50),
     ),
     (
         "p95_ms",
         Unit::Ms,
-        "95th percentile of the point query over the last 30 seconds, or since slow ones ended; not known of fewer than 20.",
+        "95th percentile of the point query over the last 30 seconds, or since slow ones ended; unknown for fewer than 20.",
         |o| carried(o, o.p95_ms, CARRIES_P95),
     ),
     (
         "p99_ms",
         Unit::Ms,
-        "99th percentile of the point query over the last 30 seconds, or since slow ones ended; not known of fewer than 100.",
+        "99th percentile of the point query over the last 30 seconds, or since slow ones ended; unknown for fewer than 100.",
         |o| carried(o, o.p99_ms, CARRIES_P99),
     ),
     ("timed", Unit::Count, "Point queries in that time.", |o| {
@@ -265,13 +265,13 @@ pub const OLTP: [OltpColumn; 15] = [
     (
         "active",
         Unit::Count,
-        "Client sessions that execute.",
+        "Client sessions that are executing.",
         |o| seen(o, o.active),
     ),
     (
         "waiting",
         Unit::Count,
-        "Sessions that wait for a lock.",
+        "Sessions waiting for a lock.",
         |o| seen(o, o.waiting),
     ),
     (
@@ -301,13 +301,13 @@ pub const OLTP: [OltpColumn; 15] = [
     (
         "cache_hit_pct",
         Unit::Percent,
-        "Blocks found in shared_buffers out of those read since the sample before.",
+        "Share of blocks found in shared_buffers, of those read since the previous sample.",
         |o| o.cache_hit_pct.into(),
     ),
     (
         "deadlocks",
         Unit::Count,
-        "Deadlocks since this program began to watch.",
+        "Deadlocks since this program started watching.",
         |o| pending(o.deadlocks),
     ),
 ];

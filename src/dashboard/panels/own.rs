@@ -20,7 +20,7 @@ pub fn read(folder: &Path) -> (Vec<Spec>, Vec<String>) {
     for path in files {
         match read_file(&path) {
             Ok(spec) => panels.push(spec),
-            Err(reason) => complaints.push(format!("panel left out: {}: {reason}", path.display())),
+            Err(reason) => complaints.push(format!("panel skipped: {}: {reason}", path.display())),
         }
     }
     (panels, complaints)
@@ -38,7 +38,7 @@ fn read_file(path: &Path) -> Result<Spec, String> {
         .len();
     if size > FILE_CAP {
         return Err(format!(
-            "{size} bytes are too many for a panel, {FILE_CAP} at most"
+            "the file has {size} bytes; a panel may have at most {FILE_CAP}"
         ));
     }
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;

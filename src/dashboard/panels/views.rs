@@ -174,7 +174,7 @@ fn add_summary(
     } else if summaries.get(row, "populated").is_true() {
         match backlog {
             0.0 => "idle".to_owned(),
-            100_000.0.. => "backlog 100k and more".to_owned(),
+            100_000.0.. => "backlog 100k or more".to_owned(),
             rows => format!("backlog {}", format::count(rows)),
         }
     } else {

@@ -413,7 +413,7 @@ impl Unfinished<'_> {
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if self.open {
-            let why = "the program ended first; the server may still be at work";
+            let why = "the program ended first; the server may still be working on it";
             let outcome = Outcome::Unknown(PgError::new(Class::Reconnect, why));
             let _ = self
                 .audit

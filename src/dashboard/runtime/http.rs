@@ -114,7 +114,7 @@ impl Responder<'_> {
                         output::sheets(model, self.panels)
                     };
                     let Ok(text) = prometheus::text(model, &sheets) else {
-                        let why = "the text cannot be written\n";
+                        let why = "the metrics cannot be written\n";
                         return plain(StatusCode::INTERNAL_SERVER_ERROR, why.into());
                     };
                     model.dirty = false;
@@ -203,14 +203,14 @@ async fn respond(
     let answer = match about {
         None => plain(
             StatusCode::NOT_FOUND,
-            "there are GET /metrics and GET /health\n".into(),
+            "use GET /metrics or GET /health\n".into(),
         ),
         Some(about) => {
             let (answer, answered) = oneshot::channel();
             let asked = asks.send(Ask { about, answer }).await;
             match (asked, answered.await) {
                 (Ok(()), Ok(answer)) => answer,
-                _ => plain(StatusCode::SERVICE_UNAVAILABLE, "it is ending\n".into()),
+                _ => plain(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n".into()),
             }
         }
     };

@@ -173,7 +173,7 @@ fn refused(feed: &Feed, error: &PgError) -> String {
         "42P01" | "42883" | "42704"
             if feed.foreign && feed.spec.front.search_path == SearchPath::Catalog =>
         {
-            " Names need their schema, or search_path = \"role\" in the file."
+            " Qualify names with their schema, or set search_path = \"role\" in the file."
         }
         _ => "",
     };

@@ -38,7 +38,7 @@ pub(super) fn entries<'a>(model: &'a Model, detail: &'a Detail) -> Vec<Entry<'a>
     if let Some(watched) = &detail.watched {
         statistics(&mut entries, model, watched);
         entries.push(Entry::Blank);
-        entries.push(Entry::Head("All else".into()));
+        entries.push(Entry::Head("Other columns".into()));
     }
     fields(&mut entries, rest, None);
     entries
@@ -87,7 +87,7 @@ fn waits(entries: &mut Vec<Entry<'_>>, watched: &Watched) {
     list(
         entries,
         format!(
-            "Waits, in {} sample{plural} since this was opened",
+            "Waits in {} sample{plural} since this was opened",
             watched.samples
         ),
         lines,
@@ -208,12 +208,12 @@ fn progress(entries: &mut Vec<Entry<'_>>, model: &Model, watched: &Watched) {
 }
 
 fn statistics(entries: &mut Vec<Entry<'_>>, model: &Model, watched: &Watched) {
-    const HEAD: &str = "This statement, since pg_stat_statements counts";
+    const HEAD: &str = "This statement, from pg_stat_statements";
     let Some(feed) = told(entries, model, "backend_statement", HEAD) else {
         return;
     };
     let Some(row) = rows_of(&feed.table, "pid", watched.pid).first().copied() else {
-        let why = "not among them: it has not ended once yet, or is not tracked";
+        let why = "not found: it has not ended once yet, or is not tracked";
         list(entries, HEAD.into(), [(format::NONE.into(), why.into())]);
         return;
     };

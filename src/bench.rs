@@ -69,7 +69,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     },
     Experiment {
         name: "rewriting",
-        about: "daily sales of 30 days from orders and from hourly sales, the same question",
+        about: "daily sales over 30 days, from orders and from hourly sales",
         section: "6.1",
         variants: &["base", "rollup"],
     },
@@ -87,7 +87,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     },
     Experiment {
         name: "brin",
-        about: "B-tree and BRIN on the time of a sale: size, and one day's range",
+        about: "B-tree against BRIN on the time of sale: size, and a range of one day",
         section: "7.1",
         variants: &["btree", "brin", "none"],
     },
@@ -110,19 +110,19 @@ pub const EXPERIMENTS: &[Experiment] = &[
     },
     Experiment {
         name: "skew",
-        about: "creating orders, 32 clients, products by Zipf 1.1: deadlocks",
+        about: "deadlocks while 32 clients create orders, products by Zipf 1.1",
         section: "4.1",
         variants: &["round trips", "function"],
     },
     Experiment {
         name: "capture",
-        about: "whole lives of orders, 16 clients in a closed loop, with the changes logged or not",
+        about: "whole lives of orders, 16 clients in a closed loop, with and without changes logged",
         section: "2.2",
         variants: &["off", "on"],
     },
     Experiment {
         name: "refresh",
-        about: "one refresh of each kind after 1,000 changed orders, and the OLTP latency beside such refreshes",
+        about: "one refresh of each kind after 1,000 changed orders, and the OLTP latency during such refreshes",
         section: "5.3",
         variants: &[
             "none",
@@ -136,19 +136,19 @@ pub const EXPERIMENTS: &[Experiment] = &[
     },
     Experiment {
         name: "fresh",
-        about: "1,000 completed orders a second with and without summaries kept within a second",
+        about: "1,000 completed orders per second, with and without summaries kept within a second",
         section: "1.2",
         variants: &["no refresh", "refresh --fresh 1s"],
     },
     Experiment {
         name: "snapshot",
-        about: "updates of stock and orders beside a held REPEATABLE READ snapshot",
+        about: "updates of stock and orders while a REPEATABLE READ snapshot is held",
         section: "2.1",
         variants: &["no snapshot", "snapshot held"],
     },
     Experiment {
         name: "mixed",
-        about: "5,000 transactions/s of orders that live their whole lives, and 50 questions/s, offered in an open loop",
+        about: "5,000 transactions/s of whole lives of orders and 50 questions/s, offered in an open loop",
         section: "5.2",
         variants: &[
             "OLTP alone",
@@ -166,13 +166,13 @@ pub const EXPERIMENTS: &[Experiment] = &[
     },
     Experiment {
         name: "frontier",
-        about: "questions offered beside 2,000 transactions/s of the shop, until one of the two suffers",
+        about: "questions added beside 2,000 transactions/s of the shop until either suffers",
         section: "5.2",
         variants: &["0", "25", "50", "100", "200", "400", "800"],
     },
     Experiment {
         name: "router",
-        about: "16 statements on which a router by keywords goes wrong",
+        about: "16 statements that a keyword router gets wrong",
         section: "9.2",
         variants: &["keywords", "parser"],
     },
@@ -211,7 +211,7 @@ pub async fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Store,
         return Ok(store);
     }
     tell(&format!(
-        "{} runs to go, {} saved in {}",
+        "{} runs left, {} saved in {}",
         missing.len(),
         store.runs().len(),
         options.results.display()

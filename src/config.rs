@@ -317,7 +317,7 @@ impl Config {
         }
         if config.record.limit_mb == 0 {
             return Err(fail(
-                "record.limit_mb must be 1 or more; always = false records nothing".into(),
+                "record.limit_mb must be at least 1; to record nothing, set always = false".into(),
             ));
         }
         if !(1..=20).contains(&config.olap.connections) {
@@ -466,14 +466,17 @@ mod tests {
         let old = "name = \"a\"\naction = \"cancel\"\nlonger_than = \"60s\"";
         assert_eq!(rule(old).unwrap().guard.mode, GuardMode::DryRun);
         for (text, why) in [
-            ("name = \"a\"\naction = \"cancel\"", "longer_than is needed"),
+            (
+                "name = \"a\"\naction = \"cancel\"",
+                "longer_than is required",
+            ),
             (
                 "name = \" \"\naction = \"cancel\"\nlonger_than = \"60s\"",
                 "needs a name",
             ),
             (
                 "name = \"a\"\naction = \"terminate\"\nlonger_than = \"60s\"",
-                "must say whom",
+                "must name its targets",
             ),
             (
                 "name = \"a\"\naction = \"hold_refreshes\"",
@@ -490,7 +493,7 @@ mod tests {
             ),
             (
                 &format!("{old}\n[[guard.rule]]\n{old}"),
-                "the name is taken",
+                "another rule has this name",
             ),
             (
                 &format!("{old}\n[guard]\nper_minute = 0"),

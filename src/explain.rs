@@ -242,12 +242,12 @@ fn readable(text: &str) -> Result<(&str, usize, Vec<Token>), ExplainError> {
         return Err(refused("it is not a single statement"));
     };
     let structure = structure(tokens)
-        .map_err(|_| refused("it is not a query, or one that our parser does not know"))?;
+        .map_err(|_| refused("it is not a query, or our parser does not know it"))?;
     if let Some(harm) = structure.harm {
         return Err(refused(match harm {
             Harm::Modifies => "it writes; only statements that read are planned",
             Harm::Locks => "it locks rows; only statements that read are planned",
-            Harm::MakesTable => "it makes a table; only statements that read are planned",
+            Harm::MakesTable => "it creates a table; only statements that read are planned",
         }));
     }
     let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else {
@@ -329,7 +329,7 @@ mod tests {
                 "it writes",
             ),
             ("SELECT * FROM t FOR UPDATE", "it locks rows"),
-            ("SELECT 1 INTO u", "it makes a table"),
+            ("SELECT 1 INTO u", "it creates a table"),
             ("VACUUM t", "not a query"),
             ("EXPLAIN ANALYZE DELETE FROM t", "not a query"),
             ("SELECT 'open", "cannot be read"),

@@ -319,20 +319,20 @@ impl Router {
             decision.restarts = true;
             decision.pool = Pool::Oltp;
             decision.rule = Rule::SessionState;
-            "the transaction has read nothing yet, and what this sets is for the primary: it begins anew there"
+            "the transaction has read nothing yet, and this setting is for the primary: it starts over there"
                 .clone_into(&mut decision.reason);
         } else if let Some(lane) = session.transaction() {
             (decision.node, decision.pool) = (lane.node, lane.pool);
             decision.rule = Rule::InTransaction;
             decision.reason = format!(
-                "inside a transaction: where it began, in the {} pool of the {}",
+                "inside a transaction: it stays where it began, in the {} pool of the {}",
                 lane.pool, lane.node
             );
         } else if let Some(state) = session.pinned() {
             decision.pool = Pool::Oltp;
             decision.rule = Rule::Pinned;
             decision.reason = format!(
-                "the session has {state} on the primary: all stays there until DISCARD ALL"
+                "the session has {state} on the primary: everything stays there until DISCARD ALL"
             );
         } else if assessment.reads_on_replica {
             decide_read(session, replica, assessment, &mut decision);
@@ -366,10 +366,10 @@ fn decide_read(
             decision.replayed = Some(replayed);
             wrote.filter(|wrote| *wrote > replayed).map(|wrote| {
                 let reason = if wrote == Lsn::UNKNOWN {
-                    "how far the session wrote is not known".to_owned()
+                    "the position of the session's last write is not known".to_owned()
                 } else {
                     format!(
-                        "the session wrote up to {wrote}, and the replica has replayed {replayed} only"
+                        "the session wrote up to {wrote}, but the replica has replayed only {replayed}"
                     )
                 };
                 (Rule::ReadYourWrites, reason)
@@ -388,5 +388,5 @@ fn decide_read(
 
 /// Formats the error of a catalogue query.
 fn no_catalogue(error: &PgError) -> String {
-    format!("the catalogue cannot be asked: {error}")
+    format!("the catalogue cannot be queried: {error}")
 }

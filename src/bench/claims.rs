@@ -164,7 +164,7 @@ fn harms(store: &Store) -> Vec<Line> {
         ),
         line(
             "9.2",
-            "router by keywords, 16 traps",
+            "keyword router, 16 traps",
             "routes by features",
             routed(store),
         ),
@@ -305,7 +305,7 @@ fn refreshes(store: &Store, other: Option<&Store>) -> Vec<Line> {
         .collect();
     lines.push(line(
         "5.3",
-        "fact_sales: incremental against CONCURRENTLY, 1,000 changes; it grows with the history",
+        "fact_sales: incremental against CONCURRENTLY, 1,000 changes; the ratio grows with the history",
         "",
         Some(ratios.join(", ")).filter(|ratios| !ratios.is_empty()),
     ));

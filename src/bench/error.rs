@@ -9,7 +9,7 @@ use crate::workload::WorkloadError;
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
     /// There is no such experiment.
-    #[error("there is no experiment {0}; htap-top bench --list names them")]
+    #[error("unknown experiment {0}; htap-top bench --list names them")]
     Unknown(String),
     /// The file of results cannot be used.
     #[error("{0}")]

@@ -93,8 +93,8 @@ fn capacity(store: &Store) -> Option<String> {
     }
     let best = best.map_or("none".to_owned(), |best| format!("{best:.0}/s"));
     Some(format!(
-        "greatest rate of questions beside 2,000 transactions/s at a P99 of at most 50 ms and 1.2 times that \
-         without: {best}; frontier (transactions/s, questions/s): {}",
+        "highest rate of questions beside 2,000 transactions/s with a P99 of at most 50 ms and 1.2 times that \
+         without questions: {best}; frontier (transactions/s, questions/s): {}",
         points.join(" ")
     ))
 }
@@ -146,7 +146,10 @@ fn rows(store: &Store, experiment: &Experiment) -> Vec<String> {
         let cells: Vec<String> = cells.collect();
         let mut row = format!("{variant:<30} {}", cells.join("  "));
         if let Some(others) = unsafe_others(store, experiment.name, variant) {
-            let _ = write!(row, "  NOT SAFE: others kept {others:.2} processors busy");
+            let _ = write!(
+                row,
+                "  NOT SAFE: other processes kept {others:.2} processors busy"
+            );
         }
         rows.push(row);
     }

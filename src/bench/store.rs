@@ -51,7 +51,7 @@ impl Store {
         let file = match std::fs::read(path) {
             Ok(text) => serde_json::from_slice::<File>(&text).map_err(|error| {
                 BenchError::Results(format!(
-                    "{} is not a file of results ({error}). Name another one with --results",
+                    "{} is not a results file: {error}. Name another one with --results",
                     path.display()
                 ))
             })?,
@@ -68,8 +68,8 @@ impl Store {
         };
         if file.conditions != conditions {
             return Err(BenchError::Results(format!(
-                "{} holds runs with {} orders and windows of {} s, which cannot be compared with {} and {} s. \
-                 Name another file with --results, or remove it",
+                "{} holds runs with {} orders and windows of {} s, which cannot be compared with {} orders and {} \
+                 s. Name another file with --results, or remove it",
                 path.display(),
                 file.conditions.orders,
                 file.conditions.window_s,
@@ -200,7 +200,7 @@ mod tests {
         assert!(why.contains("cannot be compared"), "{why}");
         std::fs::write(&path, "x").unwrap();
         let why = Store::open(&path, CONDITIONS).unwrap_err().to_string();
-        assert!(why.contains("not a file of results"), "{why}");
+        assert!(why.contains("not a results file"), "{why}");
         let nowhere = Store::open(Path::new("/nonexistent/x.json"), CONDITIONS);
         assert!(nowhere.unwrap_err().to_string().contains("failed to"));
     }

@@ -8,10 +8,10 @@ use std::time::Duration;
 /// The options of `bench`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Runs on a PostgreSQL of its own, which is thrown away; nothing else is touched. Every run is saved\n\
-as it ends: started again with the same --results, it goes on where it stopped. Variants take turns, and each\n\
-round begins with another one. A verdict is marked as not safe where other processes kept more than 0.3\n\
-processors busy."
+    after_help = "Runs on a throw-away PostgreSQL of its own and touches nothing else. Each run is saved as it \
+                  ends; to continue after an interruption, start it again with the same --results. Variants take \
+                  turns, and each round begins with another one. A verdict is marked as not safe if other \
+                  processes kept more than 0.3 processors busy."
 )]
 pub struct Bench {
     /// Experiments to run, by name; default: all

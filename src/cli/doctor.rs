@@ -6,9 +6,9 @@ use clap::{Args, ValueEnum};
 /// The options of `doctor`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Reads only, waits for no lock, changes nothing. Exit code 0: nothing found, or only notes (·); 5: a \
-warning (▲) or a danger (✖) was found; 3: no connection. Connect as the role that runs the dashboard: what it may \
-not see is said."
+    after_help = "Only reads: waits for no lock and changes nothing. Exit codes: 0 nothing found, or only notes \
+                  (·), 3 cannot connect, 5 a warning (▲) or a danger (✖) was found. Connect as the role that runs \
+                  the dashboard: doctor also reports what that role may not see."
 )]
 pub struct Doctor {
     /// Where to connect.

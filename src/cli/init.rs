@@ -7,10 +7,11 @@ use clap::Args;
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Installs the schemas shop, mart and htap and the roles htap_oltp, htap_olap, htap_refresh and \
-htap_monitor, all or nothing, owned by a role htap_owner that nobody can be; an earlier version of them is upgraded with all its orders. What is there under \
-these names and not htap-top's own is never touched. Run again, it completes what is missing; a load that was \
-interrupted goes on where it stopped. Privileges: superuser, or CREATEROLE and CREATE on the database (from \
-PostgreSQL 16 on also ADMIN OPTION on pg_monitor and pg_signal_backend)."
+                  htap_monitor, all or nothing, owned by the role htap_owner, which cannot log in. An earlier \
+                  version is upgraded and keeps its orders. Objects of these names that htap-top did not create \
+                  are never touched. If run again, init creates what is missing and continues an interrupted \
+                  load. Needs superuser, or CREATEROLE and CREATE on the database (from PostgreSQL 16 on also \
+                  ADMIN OPTION on pg_monitor and pg_signal_backend)."
 )]
 pub struct Init {
     /// Where to connect.

@@ -20,17 +20,18 @@ pub enum Format {
 /// The options of `workload`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-An open loop: work falls due at the rates wanted, however slow the server is, and its time counts from then on.
-The order of events: rates rise (--ramp), --warm-up, then --duration is measured. Ctrl-C ends it with the report.
+Open loop: work falls due at the given rates however slow the server is, and its latency counts from then on.
+Order of events: rates rise (--ramp), --warm-up, then --duration is measured. Ctrl-C ends it and prints the report.
 
-  --mix shop     of 100 transactions 41 look at a product, 8 log in, 14 create an order of 1 to 5 lines, 37 lead
-                 an order on (pay, ship, complete, cancel); a step without an order that waits for one is a look
+  --mix shop     of 100 transactions 41 look at a product, 8 log in, 14 create an order
+                 of 1 to 5 lines, and 37 lead an order on (pay, ship, complete, cancel);
+                 if no order waits for a step, it is a look
   --mix orders   every transaction creates an order
-  --mix lives    orders are created, paid, shipped and completed, and nothing else is done
-  --mix browse=50,log_in=10,create=12,steps=28   shares of your own
+  --mix lives    only whole lives of orders: create, pay, ship, complete
+  --mix browse=50,log_in=10,create=12,steps=28   your own shares
 
-Transactions run as htap_oltp, reports as htap_olap: the user of CONNINFO does not matter. Orders are real, and stay.
-Reports are the case study's three: sales by hour, sales by category, customers by segment.")]
+Transactions run as htap_oltp and reports as htap_olap; the user in CONNINFO does not matter. Orders are real and remain.
+The reports are the case study's three: sales by hour, sales by category, customers by segment.")]
 pub struct Workload {
     /// Where to connect.
     #[command(flatten)]
@@ -124,7 +125,7 @@ impl Workload {
 /// The options of `order`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-Where to connect stands in -h -p -U -d or in the environment, as for psql. The role htap_oltp has what is needed.
+Give the connection with -h -p -U -d or in the environment, as for psql. The role htap_oltp has the privileges needed.
 
   htap-top order create -d shop -U htap_oltp --user 7 --line 17x3 --line 4 --key cart-981
   htap-top order pay -d shop -U htap_oltp 867239742423040001")]
@@ -263,7 +264,7 @@ fn commit(asynchronous: bool) -> Commit {
 
 fn parse_span(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
-        Duration::ZERO => Err("expected a time longer than 0".to_owned()),
+        Duration::ZERO => Err("expected a duration longer than 0".to_owned()),
         span => Ok(span),
     }
 }
@@ -279,7 +280,7 @@ fn parse_line(text: &str) -> Result<Line, String> {
     let (product, quantity) = text.split_once('x').unwrap_or((text, "1"));
     match (product.parse(), quantity.parse()) {
         (Ok(product), Ok(quantity)) => Ok(Line { product, quantity }),
-        _ => Err("write the number of a product and how many pieces, such as 17x3".to_owned()),
+        _ => Err("expected a product number and how many pieces, such as 17x3".to_owned()),
     }
 }
 

@@ -27,9 +27,10 @@ pub struct Headless {
 /// The options of `once`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Without --panel: the figures beside their targets, the cause line with what it rests on, and the OLTP \
-figures. Exit codes: 0 data came, 1 none of what was asked for, 2 usage or configuration, 3 cannot connect, 4 none for lack of \
-privilege, 5 with --check where a target is missed."
+    after_help = "Without --panel: the figures beside their targets, the cause line with its evidence, and the \
+                  OLTP figures. Exit codes: 0 data arrived, 1 nothing that was asked for arrived, 2 usage or \
+                  configuration, 3 cannot connect, 4 nothing arrived for lack of privilege, 5 a target is missed \
+                  (with --check)."
 )]
 pub struct Once {
     /// The server and panels.
@@ -62,8 +63,8 @@ pub enum Format {
 /// The options of `record`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Every panel is asked and recorded, until Ctrl-C, SIGTERM or the end of --duration; `htap-top replay FILE` \
-shows it. Whatever ends it, at most the last second is lost."
+    after_help = "Records every panel until Ctrl-C, SIGTERM or the end of --duration; `htap-top replay FILE` \
+                  plays it back. However it ends, at most the last second is lost."
 )]
 pub struct Record {
     /// File to write; must not exist
@@ -86,9 +87,9 @@ pub struct Record {
 /// The options of `serve`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "GET /metrics: the newest samples for Prometheus; no statement runs for it. GET /health: 200, or 503 \
-with the reason. There is no authentication: whoever reaches the address reads what is there, so it is one of this machine \
-unless --listen names another. Ends at Ctrl-C and SIGTERM."
+    after_help = "GET /metrics: the newest samples for Prometheus; a scrape runs no statement. GET /health: 200, \
+                  or 503 with the reason. There is no authentication: anyone who can reach the address can read \
+                  it, so it is local to this machine unless --listen names another. Ctrl-C or SIGTERM ends it."
 )]
 pub struct Serve {
     /// The server and panels.
@@ -113,7 +114,7 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
         return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
     }
     text.parse().map_err(|_| {
-        "write it as 9188, 127.0.0.1:9188 or [::1]:9188: a port, or an address of this machine and a port"
+        "expected a port, or an address of this machine and a port, such as 9188, 127.0.0.1:9188 or [::1]:9188"
             .to_owned()
     })
 }

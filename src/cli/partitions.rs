@@ -10,8 +10,8 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Rows are the planner's estimates. Warns of orders in the default partition, and where the months to \
-come are missing."
+    after_help = "Row counts are the planner's estimates. Warns of orders in the default partition and of missing \
+                  partitions for the months to come."
 )]
 pub struct Partitions {
     /// Command to run; lists the months if omitted.
@@ -42,11 +42,11 @@ pub enum PartitionsCommand {
     Make(MakePartitions),
     /// Detach past months from the shop and its summaries, write them to files, drop them
     #[command(
-        after_help = "A month's four tables (orders, order_items, payments, shipments) leave together and stay as \
-tables of the same names, such as shop.orders_2026_05, until they are dropped or attached again. The summaries lose \
-their completed orders with the next refresh. A file gets its name when it is whole and on the disk; before anything \
-is dropped, the file is read again and compared with the table, by SHA-256. Interrupted, the same command goes \
-on."
+        after_help = "A month's four tables (orders, order_items, payments, shipments) are detached together and \
+                      remain under their names, such as shop.orders_2026_05, until they are dropped or attached \
+                      again. The next refresh removes their completed orders from the summaries. A file gets its \
+                      name once it is complete and on disk; before anything is dropped, the file is read back and \
+                      compared with the table by SHA-256. If interrupted, run the same command again to continue."
     )]
     Archive(ArchiveMonths),
     /// Attach a detached month again; the next refresh adds its orders to the summaries

@@ -9,11 +9,12 @@ use std::time::Duration;
 /// The options of `refresh`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Without --every and --fresh each view is refreshed once, those first on which others depend.\n\
-Modes: full computes everything anew; concurrent too, but writes only what differs; incremental merges what\n\
-changed and is for the summaries mart.sales_hourly, mart.fact_sales and mart.segment_rfm. Without --mode each\n\
-view gets what suits it best. Of several refreshers with --every or --fresh one leads; the others wait to\n\
-take over. Exit code 5: --verify found a difference."
+    after_help = "Without --every and --fresh each view is refreshed once, in the order of their \
+                  dependencies.\nModes: full recomputes everything; concurrent does too, but writes only what \
+                  differs; incremental merges the changes, for the summaries mart.sales_hourly, mart.fact_sales \
+                  and mart.segment_rfm. Without --mode each view gets the mode that suits it best. If several \
+                  refreshers run with --every or --fresh, one leads and the others wait to take over. Exit code \
+                  5: --verify found a difference."
 )]
 pub struct Refresh {
     /// Views to refresh, such as mart.sales_hourly; default: all those installed by htap-top init
@@ -48,7 +49,7 @@ pub struct Refresh {
 /// A name; other commands take a connection string in its place.
 fn parse_view(text: &str) -> Result<String, String> {
     if text.contains('=') || text.contains("://") {
-        return Err("this is a connection string: give it with -d".to_owned());
+        return Err("this is a connection string: pass it with -d".to_owned());
     }
     Ok(text.to_owned())
 }

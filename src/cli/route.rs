@@ -9,11 +9,11 @@ use std::path::PathBuf;
 /// The options of `route`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Statements are routed one after another as one session would send them: what follows BEGIN stays \
-where that went. No statement is run: the server is asked about names, and for plans by EXPLAIN, which calls functions \
-that are labelled stable or immutable. Connect as the role that reads (htap_olap), not as a superuser: its search path, \
-policies and rights count. An argument is one message of a client; of a file each \
-statement is."
+    after_help = "Routes statements one after another, as one session would send them: what follows BEGIN goes \
+                  where BEGIN went. Runs none of them: it looks up names on the server, and plans with EXPLAIN, \
+                  which calls functions labelled stable or immutable. Connect as the role that reads (htap_olap), \
+                  not as a superuser: its search path, policies and privileges count. Each argument is one client \
+                  message; in a file, each statement is one."
 )]
 pub struct Route {
     /// Statements

@@ -30,8 +30,8 @@ impl Account {
             }
         }
         Err(ClusterError::Missing(
-            "PostgreSQL does not run as root, and there is neither a user postgres nor a user nobody: \
-             run htap-top demo as an ordinary user"
+            "PostgreSQL refuses to run as root, and there is no user postgres or nobody to run it as: run \
+             htap-top demo as an ordinary user"
                 .to_owned(),
         ))
     }

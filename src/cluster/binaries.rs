@@ -43,13 +43,13 @@ pub fn locate(wanted: &Wanted) -> Result<Option<Binaries>, ClusterError> {
     if let Some(bindir) = &wanted.bindir {
         let Some(found) = inspect(bindir) else {
             return Err(ClusterError::Missing(format!(
-                "{} does not hold PostgreSQL's server programs initdb, pg_ctl and postgres",
+                "{} does not contain PostgreSQL's server programs initdb, pg_ctl and postgres",
                 bindir.display()
             )));
         };
         return match wanted.major {
             Some(major) if major != found.major => Err(ClusterError::Missing(format!(
-                "{} holds PostgreSQL {}, not {major}",
+                "{} contains PostgreSQL {}, not {major}",
                 bindir.display(),
                 found.major
             ))),
@@ -143,10 +143,9 @@ fn how_to_install(major: Option<u16>, reason: &str) -> ClusterError {
     let number = major.unwrap_or(17);
     let debian = major.map_or_else(|| "postgresql".to_owned(), |m| format!("postgresql-{m}"));
     ClusterError::Missing(format!(
-        "no server programs of {what} found ({reason}). Install them, or name their folder with --pg-bindir:\n\
-         \x20 Debian, Ubuntu: sudo apt-get install {debian} postgresql-contrib\n\
-         \x20 Red Hat, Fedora: sudo dnf install postgresql-server postgresql-contrib\n\
-         \x20 macOS: brew install postgresql@{number}"
+        "no server programs of {what} found: {reason}. Install them, or name their folder with --pg-bindir:\n\x20 \
+         Debian, Ubuntu: sudo apt-get install {debian} postgresql-contrib\n\x20 Red Hat, Fedora: sudo dnf install \
+         postgresql-server postgresql-contrib\n\x20 macOS: brew install postgresql@{number}"
     ))
 }
 

@@ -93,7 +93,7 @@ fn show(store: &Store, beside: Option<&Store>, format: &str) -> Result<(), Failu
                 let _ = writeln!(
                     text,
                     "
-Not safe to judge, others used the processors: {all}"
+Not safe to judge, because other processes used the processors: {all}"
                 );
             }
             text

@@ -221,7 +221,7 @@ fn themes(
                 themes.retain(|other| other.name != theme.name);
                 themes.push(theme);
             }
-            Err(error) => complaints.push(format!("theme left out: {}: {error}", path.display())),
+            Err(error) => complaints.push(format!("theme skipped: {}: {error}", path.display())),
         }
     }
     let Some(first) = themes.iter().position(|theme| theme.name == wanted) else {
@@ -233,7 +233,7 @@ fn themes(
         return Err(Failure::new(
             USAGE,
             format!(
-                "there is no theme {wanted:?}{why}; there are {}",
+                "unknown theme {wanted:?}{why}; the themes are {}",
                 names.join(", ")
             ),
         ));

@@ -52,7 +52,7 @@ pub fn check_names(model: &Model, panels: &[String]) -> Result<(), Failure> {
         None => Ok(()),
         Some(unknown) => {
             let why = format!(
-                "there is no panel {unknown:?}; there are {}",
+                "unknown panel {unknown:?}; the panels are {}",
                 names.join(", ")
             );
             Err(Failure::new(USAGE, why))

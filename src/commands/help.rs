@@ -28,7 +28,7 @@ pub fn help(topic: Option<&str>) -> Result<(), Failure> {
     let text: Vec<String> = options.into_iter().chain(page).collect();
     if text.is_empty() {
         let why = format!(
-            "there is no command or page {topic:?}; the pages are {}",
+            "unknown command or page {topic:?}; the pages are {}",
             names()
         );
         return Err(Failure::new(USAGE, why));

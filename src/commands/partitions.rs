@@ -123,7 +123,7 @@ fn report(archived: &[Archived]) -> String {
     for month in archived {
         let _ = match month.detached {
             Some(orders) => write!(text, "{}: detached {orders} orders", month.month),
-            None => write!(text, "{}: was detached before", month.month),
+            None => write!(text, "{}: was already detached", month.month),
         };
         let rows: u64 = month.files.iter().map(|(_, rows)| rows).sum();
         if !month.files.is_empty() {

@@ -89,7 +89,7 @@ async fn once(target: &Target, plan: &Plan, json: bool) -> Result<(), Failure> {
             .to_string()
         } else {
             let what = match (done.changes, done.rebuilt) {
-                (_, true) => "filled anew".to_owned(),
+                (_, true) => "rebuilt".to_owned(),
                 (Some(changes), _) => format!("{} changes merged", format::count(changes as f64)),
                 (None, _) => "recomputed".to_owned(),
             };
@@ -177,14 +177,14 @@ fn news(event: &Event, json: bool) -> Option<String> {
             ..
         } => (
             "filled",
-            format!("{view}: computed anew in {}", format::ms(*took_ms)),
+            format!("{view}: recomputed in {}", format::ms(*took_ms)),
         ),
         Event::Failed { view, error } => ("failed", format!("{view}: {error}; trying again")),
         Event::Uncaptured { view, what } => (
             "uncaptured",
             format!(
-                "{view} is wrong, or will be, for changes bypassed its triggers: {what}. htap-top refresh --mode \
-                 full {view} rebuilds it"
+                "{view} is wrong, or will be, because changes bypassed its triggers: {what}. htap-top refresh \
+                 --mode full {view} rebuilds it"
             ),
         ),
         Event::Lost(error) => ("lost", format!("no connection: {error}; trying again")),

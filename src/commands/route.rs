@@ -53,7 +53,7 @@ fn statements(options: &Route) -> Result<Vec<String>, Failure> {
     }
     let Some(path) = &options.file else {
         if options.statements.is_empty() {
-            let advice = "say which statement: htap-top route \"SELECT …\", -f FILE or --traps";
+            let advice = "no statement given: pass one in quotes, -f FILE or --traps";
             return Err(Failure::new(USAGE, advice));
         }
         return Ok(options.statements.clone());
@@ -75,7 +75,7 @@ async fn router(options: &Route) -> Result<Router, Failure> {
     }
     let target = resolved(&options.flags(), "htap-top route")?;
     let catalogue = Catalogue::connect(target).await.map_err(|error| {
-        let advice = "--offline asks no server";
+        let advice = "--offline works without a server";
         Failure::new(
             NO_CONNECTION,
             format!("failed to connect: {error}; {advice}"),
@@ -181,7 +181,7 @@ async fn traps(router: &Router, replica: ReplicaState, format: Format) -> Result
     }
     Err(Failure::new(
         FAILURE,
-        "some traps were decided wrongly: was this database set up by htap-top init?",
+        "some traps were routed wrongly: was this database set up by htap-top init?",
     ))
 }
 

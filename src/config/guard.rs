@@ -147,21 +147,21 @@ impl GuardRule {
                 "hold_refreshes needs oltp_p99_over_ms".to_owned()
             }
             _ if hold && signals_only => {
-                "hold_refreshes is about this dashboard's refreshes: only oltp_p99_over_ms goes with it"
+                "hold_refreshes concerns this dashboard's own refreshes: only oltp_p99_over_ms goes with it"
                     .to_owned()
             }
             _ if hold => return None,
             _ if self.longer_than.is_none_or(|age| age < YOUNGEST) => {
-                "longer_than is needed, of 1s or more".to_owned()
+                "longer_than is required, and must be at least 1s".to_owned()
             }
             _ if !self.costly && self.names_costly() => {
-                "it names what loses much if it is ended (pg_dump, CONCURRENTLY): costly = true hits that, too".to_owned()
+                "it names work that loses much if it is ended (pg_dump, CONCURRENTLY): to include such work, set costly = true".to_owned()
             }
             GuardAction::Cancel if self.about() == GuardState::IdleInTransaction => {
-                "nothing runs in idle_in_transaction that could be cancelled: use terminate".to_owned()
+                "a session in idle_in_transaction runs nothing to cancel: use terminate".to_owned()
             }
             GuardAction::Terminate if !self.says_whom() => {
-                "terminate must say whom: class, role, application or database".to_owned()
+                "terminate must name its targets: class, role, application or database".to_owned()
             }
             _ => return None,
         })
@@ -179,7 +179,8 @@ impl Guard {
         }
         let mut names = BTreeSet::new();
         self.rules.iter().find_map(|rule| {
-            let twice = || (!names.insert(&rule.name)).then(|| "the name is taken".to_owned());
+            let twice =
+                || (!names.insert(&rule.name)).then(|| "another rule has this name".to_owned());
             let fault = rule.fault().or_else(twice)?;
             Some(format!("guard rule \"{}\": {fault}", rule.name))
         })

@@ -106,7 +106,7 @@ impl Engine {
             }
         };
         serde_json::from_str(&line).unwrap_or_else(|_| Step::Failed {
-            error: format!("the demo's engine said something odd: {line}"),
+            error: format!("unexpected output from the demo's engine: {line}"),
         })
     }
 

@@ -70,9 +70,9 @@ impl<'a, W: Write> Report<'a, W> {
             host, port, dbname, ..
         } = ready;
         self.line(&format!(
-            "\nPostgreSQL {} with the database {dbname}, under load. It ends with Ctrl-C and leaves nothing behind.\n\
-             \x20 htap-top 'host={host} port={port} dbname={dbname} user={}'\n\
-             \x20 psql -h {host} -p {port} -U {} {dbname}",
+            "\nPostgreSQL {} with the database {dbname}, under load. Ctrl-C ends it and leaves nothing \
+             behind.\n\x20 htap-top 'host={host} port={port} dbname={dbname} user={}'\n\x20 psql -h {host} -p \
+             {port} -U {} {dbname}",
             ready.major, ready.user, ready.user
         ));
         if let (Some(tcp), Some(password)) = (ready.listen, &ready.password) {

@@ -63,7 +63,7 @@ pub async fn examine(target: &Target) -> Result<Examination, PgError> {
 /// Explains why a check was not run.
 fn why(error: &PgError) -> String {
     match error.code() {
-        "55P03" => "a relation it looks at is locked by somebody: try again".to_owned(),
+        "55P03" => "somebody has locked a relation that it reads: try again".to_owned(),
         "57014" => "it took longer than 10 s".to_owned(),
         _ => error.to_string(),
     }

@@ -9,7 +9,7 @@ pub const CHECKS: [(&str, &str); 2] = [
     ("clock", "client and server clocks more than a second apart"),
     (
         "pooler",
-        "a connection pooler in between: sessions that are not one's own",
+        "a connection pooler in between: sessions are shared",
     ),
 ];
 
@@ -86,8 +86,8 @@ fn skewed(trip: f64, skew: f64) -> Option<Finding> {
     }
     let side = if skew > 0.0 { "ahead of" } else { "behind" };
     let evidence = format!(
-        "the server's clock is {:.1} s {side} this machine's (measured half-way of {:.1} ms): times in the audit \
-         file, in the server's log and in this program's own log do not fit together",
+        "the server's clock is {:.1} s {side} this machine's (measured halfway through {:.1} ms): times in the \
+         audit file, the server's log and this program's own log do not match",
         skew.abs(),
         trip * 1000.0
     );
@@ -104,11 +104,11 @@ fn pooler(client: &Client) -> Option<Finding> {
     client.is_pooled().then(|| Finding {
         severity: Severity::Info,
         subject: "connection".into(),
-        evidence: "a connection pooler is in between: each transaction may have another backend. This program then \
-                   sends its settings with each statement, for its transaction alone, and leaves nothing behind; \
-                   but init, partitions and a refresher that goes on need a session of their own and are refused, \
-                   and the times of point queries hold the way through the pooler"
+        evidence: "a connection pooler is in between: each transaction may run on another backend. This program \
+                   then sends its settings with each statement, for that transaction only, and leaves nothing \
+                   behind; but init, partitions and a continuous refresher need a session of their own and are \
+                   refused, and the times of point queries include the pooler"
             .into(),
-        cure: "give the server's own host and port (-h, -p), not the pooler's".into(),
+        cure: "connect to the server's own host and port (-h, -p), not the pooler's".into(),
     })
 }

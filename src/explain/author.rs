@@ -18,8 +18,8 @@ pub(super) async fn allowed(
     names.add(tokens);
     let runs = |what: &str| {
         Err(ExplainError::Refused(format!(
-            "its author has not got our rights, and planning it may call {what} with them: connect as its author's \
-             role, or have it planned by them"
+            "its author lacks our rights, and planning it may call {what} with them: connect as its author's \
+             role, or let the author plan it"
         )))
     };
     let (schemas_of_relations, relations): (Vec<String>, Vec<String>) =

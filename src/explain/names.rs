@@ -178,22 +178,22 @@ impl Meant {
         if self.locked.is_some() {
             let refused = |why: String| {
                 Err(ExplainError::Refused(format!(
-                    "{why}: what its names mean is not certain; have it planned with its own search_path"
+                    "{why}: its names are ambiguous; plan it with its own search_path"
                 )))
             };
             return match (text("strange"), text("missing")) {
                 (Some(strange), _) => refused(format!(
-                    "by its names we find {strange}, which its session has not locked"
+                    "its names lead to {strange}, which its session has not locked"
                 )),
                 (None, Some(missing)) => refused(format!(
-                    "its session has locked {missing}, too, which we do not find by its names"
+                    "its session has also locked {missing}, to which its names do not lead"
                 )),
-                (None, None) => Ok(format!("it reads {names}, as its locks say")),
+                (None, None) => Ok(format!("it reads {names}, according to its locks")),
             };
         }
         let others = text("others").map_or_else(String::new, |others| {
             format!(
-                " (not {others}: which its session meant is not kept; select one that runs it, Queries)"
+                " (not {others}: the server does not keep which its session meant; select one that runs it, Queries)"
             )
         });
         Ok(format!(

@@ -155,7 +155,7 @@ impl Target {
             .map(str::to_owned)
             .or_else(account::user)
             .ok_or_else(|| {
-                ConninfoError::new("no user name: this user id has none, so give -U or PGUSER")
+                ConninfoError::new("no user name: this user id has none; set -U or PGUSER")
             })?;
         let passfile = match settings.get("passfile") {
             Some(file) => Some(PathBuf::from(file)).filter(|path| !path.as_os_str().is_empty()),

@@ -88,7 +88,7 @@ pub async fn measure(client: &Client, relid: i64) -> Result<Measured, PgError> {
         )
     };
     let told = client.query(&sql, &[Param::Int(relid)]).await?;
-    read(&told, is_index).ok_or_else(|| PgError::new(Class::Statement, "it told no figures"))
+    read(&told, is_index).ok_or_else(|| PgError::new(Class::Statement, "it returned no figures"))
 }
 
 fn read(told: &Table, is_index: bool) -> Option<Measured> {

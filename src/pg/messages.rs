@@ -180,7 +180,7 @@ impl Messages {
         let [tag, a, b, c, d] = self.header;
         let length = i32::from_be_bytes([a, b, c, d]);
         let Some(left) = usize::try_from(length).ok().and_then(|l| l.checked_sub(4)) else {
-            return Err("what answers is no PostgreSQL server".to_owned());
+            return Err("the answer is not a PostgreSQL server's".to_owned());
         };
         let (longest, most) = if self.open {
             (self.limits.message, self.limits.answer)
@@ -201,11 +201,11 @@ impl Messages {
         if tag != b'd' {
             self.spent += left as u64 + OVERHEAD;
         } else if !self.copying {
-            return Err("the server sent data of a COPY that nobody asked for".to_owned());
+            return Err("the server sent COPY data that was not requested".to_owned());
         }
         if self.spent > most {
             return Err(format!(
-                "the server's answer is longer than {}, the limit",
+                "the server's answer exceeds the limit of {}",
                 format::bytes(most as f64)
             ));
         }

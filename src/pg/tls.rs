@@ -122,7 +122,7 @@ async fn connect_endpoint(
     if target.network.shuffle {
         addresses.shuffle(&mut rand::rng());
     }
-    let mut last = Failure::unreachable(format!("{endpoint}: the name has no address"));
+    let mut last = Failure::unreachable(format!("{endpoint}: the name resolves to no address"));
     let mut messages = Vec::new();
     for address in addresses {
         let attempt = connect_address(target, endpoint, address, wanted);
@@ -379,7 +379,7 @@ fn connector(target: &Target, endpoint: &Endpoint) -> Result<Connector, Failure>
     let made = if nameless && target.tls.mode == SslMode::VerifyFull {
         Err(PgError::new(
             Class::Configuration,
-            "sslmode=verify-full needs a host name: give host besides hostaddr",
+            "sslmode=verify-full needs a host name: set host besides hostaddr",
         ))
     } else {
         certificate::connector(&target.tls)

@@ -118,14 +118,14 @@ pub(super) async fn assess(
         }
         [] => several("there is no statement".to_owned()),
         [statement] => one(router, sql, statement, types).await,
-        more => several(format!("{} statements are sent as one text", more.len())),
+        more => several(format!("{} statements were sent as one text", more.len())),
     })
 }
 
 /// Assesses an unreadable text. It may still be valid, and may leave any state behind.
 fn unreadable(why: &str) -> Assessment {
     let effects = Effects {
-        pins: Some("what a statement that could not be read left behind"),
+        pins: Some("whatever an unreadable statement left behind"),
         ..Effects::default()
     };
     Assessment::primary(Objection::new(Rule::Unreadable, why), vec![effects])
@@ -157,7 +157,7 @@ fn no_read(verb: &str, step: Option<Step>) -> Objection {
     let (rule, reason) = match verb {
         "begin" | "start" if serializable => (
             Rule::TransactionControl,
-            "SERIALIZABLE is not to be had on a replica".to_owned(),
+            "SERIALIZABLE is not available on a replica".to_owned(),
         ),
         "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release" => (
             Rule::TransactionControl,
@@ -166,11 +166,11 @@ fn no_read(verb: &str, step: Option<Step>) -> Objection {
         "set" | "reset" | "discard" | "prepare" | "execute" | "deallocate" | "listen"
         | "unlisten" | "declare" | "fetch" | "move" | "close" | "load" => (
             Rule::SessionState,
-            format!("{culprit} is about the state of its session"),
+            format!("{culprit} concerns the state of its session"),
         ),
         _ => (
             Rule::NotARead,
-            format!("{culprit} is none of the statements that read"),
+            format!("{culprit} is not a statement that reads"),
         ),
     };
     Objection::to(rule, culprit, reason)
@@ -228,9 +228,7 @@ fn show(statement: &[Token], effects: Effects) -> Assessment {
         culprit: here.then(|| setting.to_owned()),
         effects: vec![effects],
         why: if here {
-            format!(
-                "{setting} tells whether this is the primary: the session's answer is the primary's"
-            )
+            format!("{setting} tells whether this is the primary, so the primary answers")
         } else {
             "SHOW only reads".to_owned()
         },
@@ -369,9 +367,9 @@ fn unasked(error: &PgError) -> Objection {
 
 fn to_structure(structure: &Structure, tokens: &[Token]) -> Option<Objection> {
     let (rule, reason) = match structure.harm? {
-        Harm::Modifies => (Rule::DataModifyingCte, "the query modifies rows on its way"),
+        Harm::Modifies => (Rule::DataModifyingCte, "the query also modifies rows"),
         Harm::Locks => (Rule::RowLocks, "it locks the rows that it reads"),
-        Harm::MakesTable => (Rule::SelectInto, "SELECT INTO makes a table"),
+        Harm::MakesTable => (Rule::SelectInto, "SELECT INTO creates a table"),
     };
     let verb = ["insert", "update", "delete", "merge"];
     let verb = verb.into_iter().find(|verb| has(tokens, &[verb]));
@@ -408,19 +406,19 @@ async fn planned(
         if error.session_survives() {
             Objection::new(
                 Rule::NotPlanned,
-                format!("the server does not plan it for a reader: {error}"),
+                format!("the server refuses to plan it for a reader: {error}"),
             )
         } else {
             unasked(&error)
         }
     })?;
     let plan = plan::read(&lines)
-        .ok_or_else(|| Objection::new(Rule::Unreadable, "its plan cannot be read for certain"))?;
+        .ok_or_else(|| Objection::new(Rule::Unreadable, "its plan cannot be read reliably"))?;
     let objection = match plan.forbidden {
         Some(step) => Some(Objection::to(
             Rule::ForbiddenPlan,
             &step,
-            format!("its plan holds a step that no reader takes: {step}"),
+            format!("its plan contains a step that no reader takes: {step}"),
         )),
         None => objection::find_in_plan(catalogue, &plan.names, known)
             .await

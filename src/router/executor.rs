@@ -274,7 +274,7 @@ impl<L: Lanes> Conversation<'_, L> {
         self.held = None;
         self.session.lost();
         let Some(begun) = self.begun.clone() else {
-            let why = "how the transaction began is not known any more";
+            let why = "it is no longer known how the transaction began";
             return Err(PgError::new(Class::Reconnect, why));
         };
         let opening = Decision {

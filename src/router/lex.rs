@@ -141,7 +141,7 @@ impl<'a> Lexer<'a> {
             '.' if second.is_some_and(|c| c.is_ascii_digit()) => (Kind::Number, self.number()?),
             '(' | ')' | '[' | ']' | ',' | ';' | '.' | ':' => (Kind::Sign, self.sign()),
             _ if OPERATOR.contains(first) => (Kind::Operator, self.operator()),
-            _ => return Err("it has a character that PostgreSQL does not know outside of quotes"),
+            _ => return Err("it has a character that PostgreSQL does not allow outside quotes"),
         };
         let end = self.at;
         Ok(Some(Token {
@@ -376,7 +376,7 @@ impl<'a> Lexer<'a> {
 
 /// Resolves the Unicode escapes of a name: `escape` followed by four hexadecimal digits, or by a plus sign and six.
 fn unescaped(name: &str, escape: char) -> Result<String, &'static str> {
-    let wrong = "a Unicode escape is no character";
+    let wrong = "a Unicode escape is not a character";
     let mut plain = String::with_capacity(name.len());
     let mut rest = name;
     while let Some((before, after)) = rest.split_once(escape) {

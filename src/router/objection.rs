@@ -92,7 +92,7 @@ pub async fn find(
     known: &mut Names,
 ) -> Result<Option<Objection>, PgError> {
     if let Some(token) = tokens.iter().find(|token| of_temp_schema(token)) {
-        let reason = "temporary objects are in the primary's session only";
+        let reason = "temporary objects exist only in the primary's session";
         return Ok(Some(Objection::to(Rule::TempTable, &token.text, reason)));
     }
     known.add(tokens);
@@ -103,7 +103,7 @@ pub async fn find(
         for text in &relation.texts {
             let Some(tokens) = written_by_server(text) else {
                 let name = format!("{}.{}", relation.schema, relation.name);
-                let reason = format!("the definition of {name} cannot be read for certain");
+                let reason = format!("the definition of {name} cannot be read reliably");
                 return Ok(Some(Objection::to(Rule::Unreadable, name, reason)));
             };
             if let Some(objection) = to_settings(&tokens) {
@@ -143,7 +143,7 @@ pub fn offline(structure: &Structure) -> Option<Objection> {
     };
     let stranger = structure.functions.iter().find(|parts| !everyday(parts))?;
     let name = format!("{}()", stranger.join("."));
-    let reason = format!("without a server {name} is taken for a function that writes");
+    let reason = format!("without a server, {name} is assumed to be a function that writes");
     Some(Objection::to(Rule::UnknownFunction, name, reason))
 }
 
@@ -201,12 +201,12 @@ fn to_functions(calls: &[Call], functions: &[Function]) -> Option<Objection> {
             Nature::AsDeclared if volatile => (Rule::VolatileFunction, "is volatile: it may write"),
             Nature::AsDeclared if function.opaque => (
                 Rule::HiddenStatements,
-                "is written in C, and may run statements that cannot be seen here",
+                "is written in C, and may run statements that cannot be inspected",
             ),
             Nature::OfOneServer => (Rule::ServerFunction, "answers for one server or session"),
             Nature::Hiding => (
                 Rule::HiddenStatements,
-                "runs statements that cannot be seen here",
+                "runs statements that cannot be inspected",
             ),
             Nature::AsDeclared | Nature::Harmless => return None,
         };

@@ -24,7 +24,7 @@ impl FromStr for Lsn {
         let halves = text.split_once('/');
         let position = halves.and_then(|(high, low)| Some((half(high)?, half(low)?)));
         let (high, low) =
-            position.ok_or_else(|| format!("{text:?} is no position like 0/1A2B3C"))?;
+            position.ok_or_else(|| format!("{text:?} is not a WAL position such as 0/1A2B3C"))?;
         Ok(Self(u64::from(high) << 32 | u64::from(low)))
     }
 }

@@ -75,7 +75,7 @@ fn parse(canonical: &str) -> Result<Structure, String> {
     let statements =
         Parser::parse_sql(&PostgreSqlDialect {}, &text).map_err(|error| error.to_string())?;
     let [Statement::Query(query)] = statements.as_slice() else {
-        return Err("it is no query".into());
+        return Err("it is not a query".into());
     };
     let mut reader = Reader::default();
     let _ = query.visit(&mut reader);

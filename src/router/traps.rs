@@ -42,7 +42,7 @@ pub const TRAPS: [Trap; 16] = [
     Trap {
         sql: "WITH old AS (DELETE FROM shop.user_events WHERE occurred_at < now() - interval '1 year' RETURNING user_id) SELECT count(*) FROM old",
         right: WRITE,
-        why: "a SELECT that deletes on its way",
+        why: "a SELECT that also deletes",
     },
     Trap {
         sql: "SELECT sum(shop.log_in(user_id)) FROM shop.users WHERE user_id <= 3",
@@ -62,7 +62,7 @@ pub const TRAPS: [Trap; 16] = [
     Trap {
         sql: "SELECT DISTINCT user_id FROM shop.orders WHERE status = 3",
         right: REPORT,
-        why: "DISTINCT is an aggregate without its word",
+        why: "DISTINCT aggregates without a keyword",
     },
     Trap {
         sql: "SELECT max(total_amount) FROM shop.orders",
@@ -87,12 +87,12 @@ pub const TRAPS: [Trap; 16] = [
     Trap {
         sql: "SELECT user_name FROM shop.users WHERE user_id = 7 AND user_segment <> 'group by'",
         right: POINT,
-        why: "the words stand in a literal",
+        why: "the keywords are in a literal",
     },
     Trap {
         sql: "SELECT user_name FROM shop.users WHERE user_id = 7 -- once a count(*)",
         right: POINT,
-        why: "the words stand in a comment",
+        why: "the keywords are in a comment",
     },
     Trap {
         sql: "SELECT count(*) FROM shop.users WHERE user_id = 7",
@@ -107,7 +107,7 @@ pub const TRAPS: [Trap; 16] = [
     Trap {
         sql: "SELECT status, sum(total_amount) FROM shop.orders GROUP BY status",
         right: REPORT,
-        why: "the report that keywords were made for",
+        why: "a report that keywords get right",
     },
 ];
 

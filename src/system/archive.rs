@@ -83,7 +83,7 @@ pub async fn archive(
     let running = running.map_err(PartitionError::server("ask for the time"))?;
     if wanted.before > running {
         return Err(PartitionError::Refused(format!(
-            "nothing was changed: {running} is not over; the latest is --before {running}"
+            "nothing was changed: {running} is not over; the latest possible is --before {running}"
         )));
     }
     if let Some(folder) = &wanted.to {
@@ -195,7 +195,7 @@ async fn keep(
 fn not_dropped(month: Month) -> impl FnOnce(PgError) -> PartitionError {
     move |error| match error.code() {
         "55P03" | "40P01" => PartitionError::Refused(format!(
-            "the files of {month} are written, and nothing was dropped: other sessions hold locks on its tables. \
+            "the files of {month} are written, but nothing was dropped: other sessions hold locks on its tables. \
              Run it again when they have ended (htap-top, panel 8)"
         )),
         _ => PartitionError::server(format!("drop the tables of {month}"))(error),
@@ -231,7 +231,7 @@ async fn warn_of_open_orders(
     let open = open.map_err(PartitionError::server(format!("read {table}")))?;
     if let Some(open) = open.first("n").int().filter(|n| *n > 0) {
         say(&format!(
-            "orders of {month} that are pending, paid or shipped: {open}; they go no further until the month is \
+            "orders of {month} that are pending, paid or shipped: {open}; they cannot proceed until the month is \
              attached again"
         ));
     }
@@ -272,15 +272,15 @@ async fn write(
         Ok(content) if content == table_holds => Ok(content.rows),
         // This call wrote the file, and the disk returns something else.
         Ok(_) if !was_there => Err(PartitionError::Refused(format!(
-            "{path} reads otherwise than it was written: nothing was dropped. Trust this disk with nothing"
+            "{path} does not read back as it was written: nothing was dropped. Do not trust this disk"
         ))),
         Ok(content) => Err(PartitionError::Refused(format!(
-            "{path} is there already and does not hold what shop.{table} holds ({} rows, the table has {}): \
-             nothing was dropped. Move it away",
+            "{path} already exists and differs from shop.{table} ({} rows, the table has {}): nothing was \
+             dropped. Move it away",
             content.rows, table_holds.rows
         ))),
         Err(source) => Err(PartitionError::Refused(format!(
-            "{path} cannot be read again: nothing was dropped. Move it away: {source}"
+            "{path} cannot be read back: nothing was dropped. Move it away: {source}"
         ))),
     }
 }

@@ -131,7 +131,7 @@ pub async fn init(
             .await
             .map_err(InitError::server("fill the summaries"))?;
         let closed = fill::close(&client, load_id).await;
-        closed.map_err(InitError::server("note that the history is complete"))?;
+        closed.map_err(InitError::server("record that the history is complete"))?;
         done.filled = SUMMARIES
             .iter()
             .chain(&VIEWS)
@@ -241,12 +241,12 @@ fn agree(load: Load, standing: Standing) -> Result<Course, InitError> {
             called(&entry)
         ))),
         Standing::Complete(entry) => Err(InitError::Refused(format!(
-            "nothing was changed: this shop was filled with {} already, and only an empty one can be filled. \
+            "nothing was changed: this shop was already filled with {}, and only an empty one can be filled. \
              {EMPTY_IT}",
             called(&entry)
         ))),
         Standing::Filled => Err(InitError::Refused(format!(
-            "nothing was changed: the shop holds rows already, and --scale fills an empty one only. {EMPTY_IT}"
+            "nothing was changed: the shop already holds rows, and --scale fills only an empty one. {EMPTY_IT}"
         ))),
     }
 }
@@ -268,7 +268,7 @@ async fn open(client: &Client, load: Load) -> Result<Opened, InitError> {
         offset_s: fill::offset_s(end_ms),
     };
     let opened = entry.open(client).await;
-    let load_id = opened.map_err(InitError::server("note what is to be loaded"))?;
+    let load_id = opened.map_err(InitError::server("record what is to be loaded"))?;
     Ok((load_id, entry))
 }
 
@@ -324,11 +324,11 @@ impl std::fmt::Display for Done {
         match (self.was, self.created.is_empty()) {
             (None, _) => writeln!(f, "created the schemas {schemas}")?,
             (Some(VERSION), true) => {
-                writeln!(f, "the schemas {schemas} are here already, and complete")?;
+                writeln!(f, "the schemas {schemas} already exist and are complete")?;
             }
             (Some(VERSION), false) => writeln!(
                 f,
-                "the schemas {schemas} were here already; created what was missing: {}",
+                "the schemas {schemas} already existed; created what was missing: {}",
                 self.created.join(", ")
             )?,
             (Some(was), _) => {
@@ -346,7 +346,7 @@ impl std::fmt::Display for Done {
             )?;
         }
         if self.loaded_before {
-            writeln!(f, "the history is here already: nothing was loaded")?;
+            writeln!(f, "the history is already there: nothing was loaded")?;
         }
         if !self.filled.is_empty() {
             writeln!(f, "filled {}", self.filled.join(", "))?;
@@ -354,7 +354,7 @@ impl std::fmt::Display for Done {
         if !self.new_roles.is_empty() {
             writeln!(
                 f,
-                "created the roles {} without passwords: who connects by TCP sets one in psql, such as\n  \\password {}",
+                "created the roles {} without passwords: to connect by TCP, set one in psql, such as\n  \\password {}",
                 self.new_roles.join(", "),
                 self.new_roles.first().map_or("", String::as_str)
             )?;

@@ -107,7 +107,7 @@ impl FromStr for Strategy {
         let found = Self::ALL
             .into_iter()
             .find(|strategy| strategy.name() == text);
-        found.ok_or_else(|| "write function, pipelined, group or round-trips".to_owned())
+        found.ok_or_else(|| "expected function, pipelined, group or round-trips".to_owned())
     }
 }
 

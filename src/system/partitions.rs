@@ -152,14 +152,14 @@ impl Listing {
         let mut warnings = Vec::new();
         if self.strays > 0 {
             warnings.push(format!(
-                "{} orders fit no month and lie in the default partition: htap-top partitions make moves them",
+                "{} orders fit no month and are in the default partition: htap-top partitions make moves them",
                 self.strays
             ));
         }
         if !self.missing.is_empty() {
             let missing: Vec<String> = self.missing.iter().map(Month::to_string).collect();
             warnings.push(format!(
-                "no partitions for {}: htap-top partitions make makes them",
+                "no partitions for {}: htap-top partitions make creates them",
                 missing.join(", ")
             ));
         }
@@ -314,8 +314,8 @@ pub(super) async fn patiently<T>(
         }
     }
     Err(PartitionError::Refused(format!(
-        "failed to {what}: other sessions hold locks on the shop's tables, and did not let go of them in \
-         {ATTEMPTS} attempts. Look who does (htap-top, panel 8), or try at a quieter time"
+        "failed to {what}: other sessions held locks on the shop's tables in all {ATTEMPTS} attempts. See which \
+         ones (htap-top, panel 8), or try again at a quieter time"
     )))
 }
 

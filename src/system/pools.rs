@@ -167,7 +167,7 @@ impl OlapError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
     /// The queue was full.
-    #[error("rejected: {0} OLAP queries were waiting already")]
+    #[error("rejected: {0} OLAP queries were already waiting")]
     QueueFull(usize),
     /// It waited for the whole deadline.
     #[error("rejected: no OLAP query ended within {:.1} s", .0.as_secs_f64())]

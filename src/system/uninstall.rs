@@ -128,8 +128,8 @@ fn refuse_foreign(survey: &Survey) -> Result<(), InitError> {
         return Ok(());
     }
     Err(InitError::Refused(format!(
-        "nothing was changed: htap-top did not make {}. Move or drop what lies in the schemas or hangs on what is \
-         in them, and try again",
+        "nothing was changed: htap-top did not create {}. Move or drop what is in the schemas or depends on their \
+         objects, and try again",
         some(&foreign)
     )))
 }
@@ -172,8 +172,7 @@ async fn lock(client: &Client, survey: &Survey) -> Result<(), InitError> {
     let locked = client.batch(&lock).await;
     locked.map_err(|error| match error.code() {
         "55P03" => InitError::Refused(format!(
-            "nothing was changed: other sessions use the tables, and did not let go of them within {} s. End the \
-             load first",
+            "nothing was changed: other sessions kept using the tables for {} s. Stop the load first",
             LOCK_TIMEOUT_MS / 1000
         )),
         _ => InitError::server("lock the tables")(error),
@@ -232,11 +231,11 @@ impl fmt::Display for Plan {
             let rows: Vec<String> = rows
                 .map(|(name, n)| format!("{n} rows of {name}"))
                 .collect();
-            writeln!(f, "lost for ever: {}", rows.join(", "))?;
+            writeln!(f, "lost for good: {}", rows.join(", "))?;
         }
         writeln!(
             f,
-            "from the cluster, where nobody else uses them: the roles {}",
+            "from the cluster, unless somebody else uses them: the roles {}",
             self.roles.join(", ")
         )
     }

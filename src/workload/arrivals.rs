@@ -32,7 +32,7 @@ impl FromStr for Spread {
         let found = [Self::Poisson, Self::Fixed]
             .into_iter()
             .find(|s| s.name() == text);
-        found.ok_or_else(|| "write poisson or fixed".to_owned())
+        found.ok_or_else(|| "expected poisson or fixed".to_owned())
     }
 }
 

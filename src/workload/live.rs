@@ -124,7 +124,10 @@ impl fmt::Display for Live {
             Phase::Measured => "measured",
         };
         let left = format::seconds(self.left.as_secs_f64());
-        writeln!(f, "{phase}, {left} left; Ctrl-C ends it with the report")?;
+        writeln!(
+            f,
+            "{phase}, {left} left; Ctrl-C ends it and prints the report"
+        )?;
         writeln!(f, "{HEADING}")?;
         for (name, class) in [("OLTP", &self.oltp), ("OLAP", &self.olap)] {
             let Recent {

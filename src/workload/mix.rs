@@ -150,11 +150,11 @@ impl FromStr for Mix {
             steps: 0.0,
         };
         for part in text.split(',') {
-            let wanted = "write shop, orders, lives, or shares of browse, log_in, create and steps such as browse=60,create=40";
+            let wanted = "expected shop, orders, lives, or shares of browse, log_in, create and steps such as browse=60,create=40";
             let (name, share) = part.split_once('=').ok_or(wanted)?;
             let share: f64 = share.trim().parse().map_err(|_| wanted)?;
             if !(0.0..=1e9).contains(&share) {
-                return Err("a share is a number from 0 on".to_owned());
+                return Err("a share must be a number of at least 0".to_owned());
             }
             *match name.trim() {
                 "browse" => &mut mix.browse,

@@ -49,7 +49,7 @@ impl FromStr for Source {
     fn from_str(text: &str) -> Result<Self, String> {
         let all = [Self::Rollup, Self::Mv, Self::Base];
         let found = all.into_iter().find(|source| source.name() == text);
-        found.ok_or_else(|| "write rollup, mv or base".to_owned())
+        found.ok_or_else(|| "expected rollup, mv or base".to_owned())
     }
 }
 

@@ -287,7 +287,7 @@ impl fmt::Display for Summary {
         if let (Some(own), Some(others)) = (self.cpu_own, self.cpu_others) {
             writeln!(
                 f,
-                "cpu    {own:.2} processors by this program, {others:.2} by all others here (the server too, if it is local)"
+                "cpu    {own:.2} processors by this program, {others:.2} by all others here (including the server, if it is local)"
             )?;
         }
         Ok(())

@@ -66,7 +66,7 @@ Troubles, every 5 minutes from the start of the load (none with --calm):
                        dead rows of shop.inventory pile up, and vacuum cannot remove them
   3:20  stock-audit    idle in a transaction that locks popular products until 3:35; checkouts queue
   4:00  htap-refresh   no refresh until 4:40; the materialized views grow stale
-Cancelling or terminating the session ends a trouble early; each ends by itself otherwise.";
+Cancel or terminate its session to end a trouble early; otherwise each ends by itself.";
 
 /// Joins all pairs of sales in a category: billions of rows, one snapshot, all available CPU time.
 const RUNAWAY: &str = "\

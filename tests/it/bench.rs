@@ -69,7 +69,7 @@ fn every_experiment_runs_and_an_interrupted_bench_goes_on() {
     }
     let table = said(&output);
     for expected in [
-        "| 9.2 | router by keywords, 16 traps | routes by features | right: 2 (keywords), 16 (ours); writes sent to the replica: 6, 0 |",
+        "| 9.2 | keyword router, 16 traps | routes by features | right: 2 (keywords), 16 (ours); writes sent to the replica: 6, 0 |",
         "| 5.2 | HTAP corrected (5,000/s offered): group commit, asynchronous, Zipf 0.5, 64 clients, a report per processor \
          from summaries, merged within 1 s | (its goal: OLTP < 50 ms, OLAP < 1 s) | not run |",
         "| 7.1 | BRIN against B-tree: size | 50x smaller | ",
@@ -135,12 +135,12 @@ fn what_cannot_be_run_is_refused_before_anything_is_started() {
         assert_eq!(output.status.code(), Some(2), "{}", said(&output));
         said(&output)
     };
-    assert!(refused(&["nonesuch"]).contains("there is no experiment nonesuch"));
+    assert!(refused(&["nonesuch"]).contains("unknown experiment nonesuch"));
     assert!(refused(&["--scale", "0"]).contains("from 0.01 to 1000"));
     assert!(refused(&["--report", "--results", "none.json"]).contains("none.json"));
     std::fs::write(folder.path().join("x.json"), "{}").unwrap();
     let why = refused(&["router", "--results", "x.json"]);
-    assert!(why.contains("not a file of results"), "{why}");
+    assert!(why.contains("not a results file"), "{why}");
     let listed = bench(folder.path(), &["--list"]).output().unwrap();
     assert!(said(&listed).contains("HTAP as written"));
 }

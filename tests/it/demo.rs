@@ -395,7 +395,7 @@ fn a_wrong_folder_is_said_clearly() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         stderr,
-        "htap-top: /etc does not hold PostgreSQL's server programs initdb, pg_ctl and postgres\n"
+        "htap-top: /etc does not contain PostgreSQL's server programs initdb, pg_ctl and postgres\n"
     );
     assert_eq!(entries(tmp.path()), Vec::<String>::new());
 }

@@ -191,7 +191,7 @@ fn help_shows_options_and_pages() {
     let (code, nothing, why) = help(&["nonsense"]);
     assert_eq!((code, nothing.as_str()), (Some(2), ""));
     assert!(
-        why.contains("there is no command or page \"nonsense\"; the pages are install, screen"),
+        why.contains("unknown command or page \"nonsense\"; the pages are install, screen"),
         "{why}"
     );
 }

@@ -510,7 +510,8 @@ fn a_statement_is_planned_on_the_tables_that_it_reads() {
         let explained = explain(&database.target(), &whose).await.unwrap();
         assert!(text(&explained).contains("of_tenant = 7"), "{explained:?}");
         assert!(
-            explained.how.contains("as its locks say") && !explained.how.contains("public.orders"),
+            explained.how.contains("according to its locks")
+                && !explained.how.contains("public.orders"),
             "{}",
             explained.how
         );

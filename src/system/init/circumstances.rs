@@ -84,30 +84,30 @@ pub(in crate::system) async fn check(client: &Client, before: &Survey) -> Result
 fn refuse_what_is_in_the_way(before: &Survey) -> Result<(), String> {
     if !before.unmarked.is_empty() {
         return Err(format!(
-            "nothing was changed: there is a {} already that htap-top did not make (its comment would begin with \
-             \"{MARK}\"). Rename it, or install into another database or cluster",
+            "nothing was changed: there already is a {} that htap-top did not create (its comment would begin \
+             with \"{MARK}\"). Rename it, or install into another database or cluster",
             before.unmarked.join(", a ")
         ));
     }
     if let Some(version) = before.version.filter(|version| *version > VERSION) {
         return Err(format!(
             "nothing was changed: the schema here has version {version}, installed by {}, and this program knows \
-             version {VERSION} only: use the newer program",
+             only version {VERSION}: use the newer program",
             before.program
         ));
     }
     let clashes = before.clashes();
     if !clashes.is_empty() {
         return Err(format!(
-            "nothing was changed: the schema needs the name of what htap-top did not make: {}. Rename or move it",
+            "nothing was changed: the schema needs the names of objects that htap-top did not create: {}. Rename or move them",
             some(&clashes)
         ));
     }
     let hanging = before.hanging_on(schema::replaced(before.version));
     if !hanging.is_empty() {
         return Err(format!(
-            "nothing was changed: the upgrade makes tables and views anew on which something hangs that htap-top \
-             did not make: {}. Drop it, and create it again afterwards",
+            "nothing was changed: the upgrade recreates tables and views on which objects depend that htap-top \
+             did not create: {}. Drop these, and create them again afterwards",
             some(&hanging)
         ));
     }

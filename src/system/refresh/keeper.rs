@@ -138,7 +138,7 @@ impl Keeper {
     ) -> Result<Self, KeepError> {
         let client = connect(target).await.map_err(KeepError::Server)?;
         client
-            .need_own_session("a refresher that goes on, which leads by a lock of its session,")
+            .need_own_session("a continuous refresher, which leads by a session lock,")
             .map_err(KeepError::Server)?;
         let all = known(&client).await.map_err(KeepError::Server)?;
         let views = chosen(&all, plan)?;

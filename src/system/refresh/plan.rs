@@ -31,11 +31,11 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum KeepError {
     /// A requested view is none of those that `htap-top init` created.
-    #[error("there is no view {0} of htap-top init here: {1}")]
+    #[error("{0} is not a view that htap-top init made in this database: {1}")]
     Unknown(String, String),
     /// The view does not support the requested mode.
     #[error(
-        "{0} is a materialized view, which PostgreSQL can only recompute: full or concurrent is possible"
+        "{0} is a materialized view, which PostgreSQL can only recompute: use full or concurrent"
     )]
     NotIncremental(String),
     /// The server returned an error that a retry cannot resolve.

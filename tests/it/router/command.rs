@@ -100,8 +100,9 @@ fn decisions_are_printed_for_people_and_for_programs() {
         ],
         "",
     );
-    let expected = "DELETE FROM t\n  primary, oltp pool (not_a_read)\n  DELETE is none of the statements that read\n\n\
-                    SELECT 1\n  replica, oltp pool (read)\n  it only reads; its plan costs 0, OLAP begins at 1000\n";
+    let expected = "DELETE FROM t\n  primary, oltp pool (not_a_read)\n  DELETE is not a statement that \
+                    reads\n\nSELECT 1\n  replica, oltp pool (read)\n  it only reads; its plan costs 0, OLAP \
+                    begins at 1000\n";
     assert_eq!((plain.code, plain.stdout.as_str()), (0, expected));
     // A server that is not a standby is not a replica.
     let conninfo = database.conninfo("htap_olap");

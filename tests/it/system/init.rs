@@ -337,7 +337,10 @@ fn init_says_how_it_went_and_ends_with_its_code() {
         &database.name,
     ]);
     assert_eq!(code, 0);
-    assert!(stdout.contains("already, and complete"), "{stdout}");
+    assert!(
+        stdout.contains("already exist and are complete"),
+        "{stdout}"
+    );
     let (code, _, stderr) = run(&["init", &database.conninfo(SUPERUSER), "--scale", "0.006"]);
     assert_eq!(code, 1, "{stderr}");
     let (code, _, stderr) = run(&["init", "host=/nowhere dbname=x"]);

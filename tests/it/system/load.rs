@@ -221,7 +221,7 @@ async fn what_a_killed_load_left(database: &Database<'_>) -> (i64, i64) {
         "90",
     ]);
     assert!(
-        same.0 == 1 && same.2.contains("holds rows already"),
+        same.0 == 1 && same.2.contains("already holds rows"),
         "{}",
         same.2
     );

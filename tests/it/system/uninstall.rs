@@ -69,7 +69,7 @@ fn what_is_not_its_own_is_named_and_nothing_goes() {
             client.batch(make).await.unwrap();
             let there = catalogue(&client).await;
             let why = refused(Uninstall::prepare(&database.target()).await);
-            assert!(why.contains(&format!("did not make {name}. ")), "{why}");
+            assert!(why.contains(&format!("did not create {name}. ")), "{why}");
             assert_eq!(there, catalogue(&client).await);
             client.batch(drop).await.unwrap();
         }
@@ -87,7 +87,10 @@ fn what_is_not_its_own_is_named_and_nothing_goes() {
             .unwrap();
         let prepared = Uninstall::prepare(&database.target()).await.unwrap();
         let why = refused(prepared.run(|_| {}).await);
-        assert!(why.contains("other sessions use the tables"), "{why}");
+        assert!(
+            why.contains("other sessions kept using the tables"),
+            "{why}"
+        );
         reader.batch("ROLLBACK").await.unwrap();
 
         // A detached partition, and one created by the scheduler, belong to the shop.
@@ -160,7 +163,7 @@ fn it_asks_before_it_removes() {
     let (code, stdout, stderr) = run(&["init", &conninfo, "--uninstall"]);
     assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
     assert!(
-        stderr.contains("lost for ever: 1000 rows of shop.orders") && stderr.contains("--yes"),
+        stderr.contains("lost for good: 1000 rows of shop.orders") && stderr.contains("--yes"),
         "{stderr}"
     );
     let (code, _, stderr) = run(&["init", &database.conninfo("plain"), "--uninstall", "--yes"]);

@@ -351,13 +351,13 @@ fn what_is_wrong_is_said_before_anything_is_done() {
         (
             &[&conninfo, "--mix", "all"],
             2,
-            "write shop, orders, lives, or shares",
+            "expected shop, orders, lives, or shares",
         ),
         (&[&conninfo, "--clients", "1000"], 2, "1..=100"),
         (
             &[&conninfo, "--strategy", "best"],
             2,
-            "write function, pipelined, group or round-trips",
+            "expected function, pipelined, group or round-trips",
         ),
     ] {
         let (found, stderr) = said(arguments);

@@ -4,22 +4,22 @@
 -- key = ["pid", "backend_start"]
 -- labels = ["pid", "class", "usename", "application_name"]
 -- compact = ["pid", "class", "usename", "application_name", "state", "query_age_s", "xmin_age", "wait", "query"]
--- empty = "no backend runs or holds anything; idle ones are not listed"
+-- empty = "no backend is running or holding anything; idle ones are not listed"
 -- about = """
--- Every backend that does something or holds something: all but idle sessions without snapshot or
--- transaction id, and without this program's own. At most 200, worst first: blockers and lock waiters,
--- then running statements and holders of a snapshot by the age of what they hold, idle transactions last.
--- Cost: one pass over pg_stat_activity, 0.3 ms with 20 sessions, 2 ms with 1,000. Lock queues are read only while somebody
--- waits, and for the 50 longest waits only.
--- Blind spot: what starts and ends between two samples is never seen; pg_stat_statements sees it.
--- Without pg_monitor the server hides what other roles' sessions do: they are marked restricted.
+-- Every backend that is doing or holding something: all but idle sessions without a snapshot or transaction id,
+-- and without this program's own. At most 200, worst first: blockers and lock waiters, then running statements and
+-- holders of a snapshot by the age of what they hold, idle transactions last.
+-- Cost: one pass over pg_stat_activity, 0.3 ms with 20 sessions, 2 ms with 1,000. Lock queues are read only while
+-- somebody waits, and only for the 50 longest waits.
+-- Blind spot: what starts and ends between two samples is never seen; pg_stat_statements sees it. Without
+-- pg_monitor the server hides what other roles' sessions do: they are marked restricted.
 -- """
 --
 -- [columns.pid]
 -- help = "Process id of the backend."
 -- [columns.class]
 -- title = "class"
--- help = "oltp, olap, refresh or maintenance, by the rules in the configuration (role, application, statement); worked out here, the server knows no such thing."
+-- help = "oltp, olap, refresh or maintenance, by the rules in the configuration (role, application, statement); derived by this program; the server does not know it."
 -- [columns.leader_pid]
 -- title = "leader"
 -- help = "For a parallel worker: the backend it works for. Cancel that one."
@@ -31,7 +31,7 @@
 -- help = "Role that logged in; SET ROLE does not show here."
 -- [columns.application_name]
 -- title = "app"
--- help = "What the client calls itself; of a worker of logical replication its subscription. Not to be trusted: any client can send any name."
+-- help = "What the client calls itself; for a logical replication worker, its subscription. Do not trust it: any client can send any name."
 -- [columns.client]
 -- help = "Client host, or local for a Unix-domain socket. Behind a pooler this is the pooler."
 -- [columns.backend_type]
@@ -41,10 +41,10 @@
 -- help = "active: runs a statement. idle in transaction: the client keeps a transaction open and sends nothing. disabled: track_activities is off there."
 -- [columns.wait_event_type]
 -- title = "wait type"
--- help = "What kind of thing the backend waits for at this instant. None while active means it runs on a CPU, or queues for one: PostgreSQL cannot tell these apart."
+-- help = "Kind of event the backend is waiting for at this instant. None while active means it runs on a CPU, or queues for one: PostgreSQL cannot tell these apart."
 -- [columns.wait_event]
 -- title = "wait event"
--- help = "What exactly it waits for. One instant is chance: the Waits panel counts many."
+-- help = "The exact event it is waiting for. One instant is chance: the Waits panel counts many."
 -- [columns.wait]
 -- help = "Wait event, or the first backend it waits behind."
 -- [columns.query_age_s]
@@ -73,9 +73,9 @@
 -- help = "Transactions begun since it first wrote. An open writer holds back vacuum just as a snapshot does."
 -- [columns.blocks]
 -- unit = "count"
--- help = "Sessions that wait for this one, directly or behind others. ≥ where more than 50 wait, for the others are not asked for whom."
+-- help = "Sessions that wait for this one, directly or behind others. ≥ if more than 50 wait: whom the others wait for is not read."
 -- [columns.harm]
--- help = "The order of the list: waiters it holds up count 1000 each, then its snapshot and its age in seconds; who waits counts half, and so does a parallel worker. A rank, not a measure."
+-- help = "The order of the list: waiters it blocks count 1000 each, then come its snapshot and its age in seconds; a waiting backend counts half, and so does a parallel worker. A rank, not a measurement."
 -- [columns.blocked_by]
 -- title = "blocked by"
 -- help = "Backends it waits behind, from pg_blocking_pids: holders of the lock and those before it in the queue. 0 is a prepared transaction. Read for the 50 longest waits."
@@ -84,15 +84,15 @@
 -- unit = "seconds"
 -- warn = 1.0
 -- danger = 10.0
--- help = "Time waiting for this lock. Not known on PostgreSQL 13, nor in the wait's first moments."
+-- help = "Time waiting for this lock. Unknown on PostgreSQL 13 and in the first moments of the wait."
 -- [columns.query_id]
 -- title = "query id"
 -- help = "Joins with pg_stat_statements. PostgreSQL 14 and later, with compute_query_id on."
 -- [columns.query]
--- help = "Text of the statement that runs, or of the last one where idle: then it is not what holds the locks. Cut at 2,000 bytes, and by the server at track_activity_query_size; its detail has more of it."
+-- help = "Text of the running statement, or of the last one if idle: that one does not hold the locks. Cut at 2,000 bytes, and by the server at track_activity_query_size; its detail shows more."
 -- [columns.backend_start]
 -- hidden = true
--- help = "Together with pid this names one session for good: pids are used again."
+-- help = "Identifies one session together with pid: pids are reused."
 -- [columns.xact_start]
 -- hidden = true
 -- help = "Identity of the transaction for terminate."
@@ -105,14 +105,14 @@
 -- help = "The role that logged in is a superuser: no rule of the guard touches it."
 -- [columns.blocked_by_xid]
 -- hidden = true
--- help = "Transaction ids of the prepared transactions it waits for: what blocked by calls 0. A | stands between those of which it is one, but not known which."
+-- help = "Transaction ids of the prepared transactions it waits for, which blocked by shows as 0. A | separates candidates of which only one is the blocker."
 -- [columns.prepared_xid]
 -- hidden = true
 -- help = "Transaction id of a prepared transaction."
 -- [columns.may_signal]
 -- unit = "flag"
 -- hidden = true
--- help = "Our role may cancel and terminate it: it is a superuser, or has pg_signal_backend or the privileges of the session's role; a superuser's session only a superuser may end."
+-- help = "Our role may cancel and terminate it: it is a superuser, or has pg_signal_backend or the privileges of the session's role; only a superuser may end a superuser's session."
 -- [columns.restricted]
 -- unit = "flag"
 -- help = "The server hides this session's details from our role. Cure: GRANT pg_monitor to it."

@@ -3,9 +3,9 @@
 -- interval = "1s"
 -- key = ["pid", "mode", "target"]
 -- about = """
--- The heavyweight locks that one backend holds or waits for, asked while its detail is open: what it waits for
+-- The heavyweight locks that one backend holds or waits for, read while its detail is open; what it waits for
 -- comes first. Cost: one pass over the lock table, 0.2 ms with 100 locks.
--- Blind spot: locks of rows stand in the rows, not here; relations of other databases show as OID.
+-- Blind spot: row locks are stored in the rows and do not show here; relations of other databases show as OID.
 -- """
 --
 -- [columns.pid]
@@ -17,16 +17,16 @@
 -- help = "Mode of the lock."
 -- [columns.locktype]
 -- title = "lock"
--- help = "What kind of thing is locked, as pg_locks has it."
+-- help = "Kind of object locked, as in pg_locks."
 -- [columns.target]
--- help = "What is locked: tables with their schema unless that is public."
+-- help = "The object locked: tables with their schema unless it is public."
 -- [columns.wait_s]
 -- title = "waits"
 -- unit = "seconds"
--- help = "Time waiting for it; not known before PostgreSQL 14."
+-- help = "Time waiting for it; unknown before PostgreSQL 14."
 -- [columns.n]
 -- unit = "count"
--- help = "Locks like this."
+-- help = "Number of such locks."
 
 SELECT t.pid, t.granted, t.mode, t.locktype, t.target, t.wait_s, t.n
 FROM (

@@ -3,9 +3,9 @@
 -- interval = "5s"
 -- key = ["pid"]
 -- about = """
--- The statement that one backend runs, or ran last, up to 16 kB of it, asked while its detail is open: the panels
--- have the beginning only. Cost: a look at one session.
--- Blind spot: the server keeps no more of it than track_activity_query_size.
+-- The statement that one backend runs, or ran last, up to 16 kB, read while its detail is open: the panels have
+-- only the beginning. Cost: a look at one session.
+-- Blind spot: the server keeps only track_activity_query_size bytes of it.
 -- """
 --
 -- [columns.pid]

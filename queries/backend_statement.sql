@@ -5,10 +5,10 @@
 -- since = 14
 -- key = ["pid"]
 -- about = """
--- What pg_stat_statements counts of the statement that one backend runs, or ran last, asked while its detail is
--- open: all executions by this role in this database since the statistics began. The identifier that ties
--- them came with PostgreSQL 14. Cost: one pass over pg_stat_statements without its texts.
--- Blind spot: an execution counts when it has ended; the one that runs is not in it.
+-- What pg_stat_statements has counted for the statement that one backend runs, or ran last, read while its detail
+-- is open: all executions by this role in this database since the statistics began. The identifier that links them
+-- exists from PostgreSQL 14 on. Cost: one pass over pg_stat_statements without its texts.
+-- Blind spot: an execution counts once it has ended; the running one is not included.
 -- """
 --
 -- [columns.pid]
@@ -36,7 +36,7 @@
 -- [columns.read_pct]
 -- title = "read"
 -- unit = "percent"
--- help = "Of the blocks that it looked at, those that were not in the buffer cache."
+-- help = "Share of the blocks it read that were not in the buffer cache."
 -- [columns.temp_bytes]
 -- title = "temp/call"
 -- unit = "bytes"

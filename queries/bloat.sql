@@ -8,13 +8,13 @@
 -- compact = ["relation", "n_dead", "dead_pct", "held_by", "last_vacuum_s"]
 -- empty = "this database has no tables of its own"
 -- about = """
--- The 200 tables and materialized views of this database with the most dead rows. System catalogues only
--- from 1,000 dead rows on. From the server's counters: no table is read; its size
--- takes a reader's lock (ACCESS SHARE) for a moment.
+-- The 200 tables and materialized views of this database with the most dead rows. System catalogues only from
+-- 1,000 dead rows on. From the server's counters: no table is read; reading reading its size takes a reader's lock (ACCESS
+-- SHARE) for a moment.
 -- Cost: one pass over pg_class and one counter for each table; 10,000 tables take some 25 ms.
--- Blind spot: counters are estimates, lost in a crash, and lag a moment behind. Dead rows are not yet
--- bloat, and bloat left by a vacuum that was late has no dead rows: see the estimate beside it. A table's
--- TOAST has a row of its own from 1,000 dead rows on; indexes have no dead rows of their own here.
+-- Blind spot: counters are estimates, lost in a crash, and lag a moment behind. Dead rows are not yet bloat, and
+-- bloat left by a vacuum that was late has no dead rows: see the estimate beside it. A table's TOAST has a row of
+-- its own from 1,000 dead rows on; indexes have no dead rows of their own here.
 -- """
 --
 -- [columns.relid]
@@ -22,32 +22,32 @@
 -- help = "OID of the relation."
 -- [columns.relation]
 -- title = "table"
--- help = "Name, with its schema unless that is public; of a TOAST that of its table, and (TOAST)."
+-- help = "Name, with its schema unless it is public; a TOAST shows the name of its table and (TOAST)."
 -- [columns.quoted]
 -- hidden = true
--- help = "Name and schema as a statement has them; of a TOAST those of its table."
+-- help = "Name and schema, quoted for a statement; for a TOAST those of its table."
 -- [columns.relkind]
 -- title = "kind"
 -- help = "r table or partition, m materialized view, t the TOAST of one."
 -- [columns.n_live]
 -- title = "live"
 -- unit = "count"
--- help = "Live rows as counted (n_live_tup). Can read double after a load and ANALYZE in one session."
+-- help = "Live rows as counted (n_live_tup). May read double after a load and ANALYZE in one session."
 -- [columns.n_dead]
 -- title = "dead"
 -- unit = "count"
--- help = "Dead rows as counted (n_dead_tup): kept until a VACUUM may and does remove them. VACUUM that finds them still needed leaves the count as it is."
+-- help = "Dead rows as counted (n_dead_tup): kept until a VACUUM removes them. A VACUUM that finds them still needed leaves the count unchanged."
 -- [columns.dead_pct]
 -- title = "%"
 -- unit = "percent"
 -- at_least = { n_dead = 1000 }
 -- warn = 10.0
 -- danger = 20.0
--- help = "Dead rows out of all. Where the counters contradict pg_class.reltuples the latter is the base."
+-- help = "Share of dead rows. If the counters contradict pg_class.reltuples, the latter is the base."
 -- [columns.size_bytes]
 -- title = "size"
 -- unit = "bytes"
--- help = "Table and its TOAST, without indexes. While somebody has or awaits it for himself alone (ACCESS EXCLUSIVE), as of the last VACUUM, ANALYZE or CREATE INDEX (relpages): to ask would wait."
+-- help = "Table and its TOAST, without indexes. While somebody holds or awaits ACCESS EXCLUSIVE on it, the size as of the last VACUUM, ANALYZE or CREATE INDEX (relpages), because reading it would wait."
 -- [columns.last_vacuum_s]
 -- title = "vacuum"
 -- unit = "seconds"
@@ -58,7 +58,7 @@
 -- [columns.bloat_bytes]
 -- title = "bloat"
 -- unit = "bytes"
--- help = "Estimate of the space a rewrite would give back, from row widths (bloat_estimate.sql, every 5 min, the 100 largest). ≥ where values in TOAST or wide rows may hide more; n/a where a column has no statistics or we may not see them."
+-- help = "Estimate of the space a rewrite would give back, from row widths (bloat_estimate.sql, every 5 min, the 100 largest). ≥ if values in TOAST or wide rows may hide more; n/a if a column has no statistics or our role may not see them."
 -- [columns.bloat_pct]
 -- title = "bloat"
 -- unit = "percent"
@@ -69,22 +69,22 @@
 -- help = "VACUUMs seen to end while the dead rows stayed: somebody still needs them."
 -- [columns.held_by]
 -- title = "held"
--- help = "Who keeps the dead rows from being removed: worked out here, only where a VACUUM ran and the dead rows stayed."
+-- help = "Who keeps the dead rows from being removed: derived by this program, only if a VACUUM ran and the dead rows stayed."
 -- [columns.deaths]
 -- hidden = true
 -- help = "Rows updated or deleted since the counters began."
 -- [columns.waiting]
 -- hidden = true
--- help = "Dead rows that wait for the oldest holder of a snapshot (see Snapshots): at most so many."
+-- help = "Dead rows kept by the oldest holder of a snapshot (see Snapshots), at most."
 -- [columns.autovacuum_due]
 -- title = "due"
 -- unit = "count"
 -- warn = 1.0
 -- danger = 3.0
--- help = "Dead rows out of the autovacuum threshold, the table's own settings included. Above 1 a worker ought to come; well above 1 autovacuum is behind or held off. None where autovacuum is off."
+-- help = "Dead rows divided by the autovacuum threshold, including the table's own settings. Above 1 a worker should come; well above 1 autovacuum is behind or held off. None if autovacuum is off."
 -- [columns.switch_on]
 -- hidden = true
--- help = "Where autovacuum is off for it, the statement that switches it on: for the table, for its TOAST, or for the whole server. None where it is on."
+-- help = "The statement that switches autovacuum on if it is off: for the table, for its TOAST, or for the whole server. None if it is on."
 -- [columns.hot_pct]
 -- title = "HOT"
 -- unit = "percent"
@@ -92,7 +92,7 @@
 -- [columns.mod_since_analyze]
 -- title = "modified"
 -- unit = "count"
--- help = "Rows changed since the last ANALYZE: how stale the planner's knowledge is."
+-- help = "Rows changed since the last ANALYZE: how stale the planner's statistics are."
 -- [columns.seq_scan]
 -- title = "seq scans"
 -- unit = "count"

@@ -4,21 +4,21 @@
 -- key = ["relid"]
 -- sort = "-bloat_bytes"
 -- about = """
--- Space the 100 largest tables and materialized views occupy beyond what their rows need, estimated from
--- the planner's statistics: no table is read, no lock is taken. The columns of a row are laid out one after
--- another as heap_form_tuple() does, each aligned as its type asks, and rows are counted page by page.
--- On tables as loaded the estimate is at most 2 points too high; after a VACUUM it is at most 5 off, or marked as a lower
--- bound (≥; 70 kinds of tables are tested).
--- Cost: 10 ms for a few tables, some 100 ms for 100 tables of 8 columns, each five minutes. Blind spot: as old as the last ANALYZE or
--- VACUUM; dead rows not yet vacuumed do not show. Statistics tell neither how long values in TOAST are nor how the widths
--- of wide rows differ, which can hide bloat: where that may hide more than 5 points, it is a lower bound. n/a where a
--- column has no statistics, where the table was never analysed, and where our role may not SELECT (pg_monitor does not
--- suffice: GRANT pg_read_all_data). m measures one table exactly.
+-- Space the 100 largest tables and materialized views occupy beyond what their rows need, estimated from the
+-- planner's statistics: no table is read, no lock is taken. The columns of a row are laid out one after another as
+-- heap_form_tuple() does, each aligned as its type asks, and rows are counted page by page. On tables as loaded
+-- the estimate is at most 2 points too high; after a VACUUM it is at most 5 off, or marked as a lower bound (≥; 70
+-- kinds of tables are tested).
+-- Cost: 10 ms for a few tables, some 100 ms for 100 tables of 8 columns, every five minutes. Blind spot: as old as
+-- the last ANALYZE or VACUUM; dead rows not yet vacuumed do not show. Statistics tell neither how long values in
+-- TOAST are nor how the widths of wide rows differ, which can hide bloat: if that may hide more than 5 points, the
+-- estimate is a lower bound. n/a if a column has no statistics, if the table was never analysed, or if our role
+-- may not SELECT (pg_monitor does not suffice: GRANT pg_read_all_data). m measures one table exactly.
 -- """
 --
 -- [columns.relid]
 -- hidden = true
--- help = "OID of the relation. A table's row is with its TOAST, which has a row of its own besides."
+-- help = "OID of the relation. A table's row includes its TOAST, which also has a row of its own."
 -- [columns.bloat_bytes]
 -- title = "bloat"
 -- unit = "bytes"
@@ -28,10 +28,10 @@
 -- unit = "percent"
 -- warn = 30.0
 -- danger = 50.0
--- help = "The same out of the relation's size. An estimate: below some 5 % it means nothing."
+-- help = "The same as a share of the relation's size. An estimate: below some 5 % it means nothing."
 -- [columns.lower_bound]
 -- hidden = true
--- help = "There may be more, by more than 5 % of the relation."
+-- help = "There may be more bloat than estimated, by over 5 % of the relation."
 
 WITH RECURSIVE largest AS MATERIALIZED (
     SELECT c.oid, c.relname, n.nspname, c.relnatts, c.reltuples, c.relpages,

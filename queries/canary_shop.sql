@@ -3,8 +3,8 @@
 -- interval = "200ms"
 -- needs = ["shop.products"]
 -- about = """
--- A product's price by its key: its time at the client, round trip included, is the latency probe of the
--- shop. Cost: 0.02 ms. Blind spot: one hot row; takes no row lock and writes nothing, so it feels CPU and
+-- Reads a product's price by its key: its time at the client, round trip included, is the latency probe of the
+-- shop. Cost: 0.02 ms. Blind spot: one hot row; takes no row lock and writes nothing, so it reflects CPU and
 -- network, not lock queues or commit.
 -- """
 

@@ -27,7 +27,7 @@
 -- [columns.postmaster_start]
 -- title = "started"
 -- unit = "time"
--- help = "Server start. A change means all rates begin anew."
+-- help = "Server start. A change means that all rates start over."
 -- [columns.stats_reset]
 -- title = "stats reset"
 -- unit = "time"
@@ -86,7 +86,7 @@
 -- help = "Bytes written to such files."
 -- [columns.deadlocks]
 -- unit = "count"
--- help = "Deadlocks resolved by killing a transaction."
+-- help = "Deadlocks resolved by aborting a transaction."
 -- [columns.conflicts]
 -- unit = "count"
 -- help = "Standby only: statements cancelled because replay needed what they held."
@@ -115,7 +115,7 @@
 -- unit = "count"
 -- warn = 500000000
 -- danger = 1500000000
--- help = "Age of the oldest unfrozen row's transaction. Normal up to autovacuum_freeze_max_age (200 M) and a bit; near 2.1 G the server refuses writes."
+-- help = "Age of the oldest unfrozen row's transaction. Normal up to slightly above autovacuum_freeze_max_age (200 M); near 2.1 G the server refuses writes."
 -- [columns.wal_lsn_bytes]
 -- title = "WAL"
 -- unit = "bytes"

@@ -8,10 +8,10 @@
 -- compact = ["datname", "numbackends", "xact_commit", "blks_read", "tup_returned", "temp_bytes"]
 -- rates = ["xact_commit", "xact_rollback", "blks_read", "blks_hit", "tup_returned", "tup_fetched", "tup_inserted", "tup_updated", "tup_deleted", "temp_files", "temp_bytes", "deadlocks", "conflicts", "active_ms", "idle_in_xact_ms", "sessions", "sessions_fatal", "sessions_killed", "parallel_to_launch", "parallel_launched"]
 -- about = """
--- The counters of each database of this server, per second: who of several shares the machine with whom.
--- Cost: 0.3 ms; on PostgreSQL 13 and 14 more, since every sample makes the statistics collector write its
--- file. Blind spot: a statement is counted when it ends, and a session reports at most once a second and
--- when idle, so counters lag behind the work. What is read of the catalogues shared by all databases is left out.
+-- The counters of each database of this server, per second, to tell which of several databases loads the machine.
+-- Cost: 0.3 ms; on PostgreSQL 13 and 14 more, since every sample makes the statistics collector write its file.
+-- Blind spot: a statement is counted when it ends, and a session reports at most once a second and when idle, so
+-- counters lag behind the work. Reads of the catalogues shared by all databases are left out.
 -- """
 --
 -- [columns.now_epoch]
@@ -71,7 +71,7 @@
 -- help = "Bytes written to such files."
 -- [columns.deadlocks]
 -- unit = "per_second"
--- help = "Deadlocks resolved by killing a transaction."
+-- help = "Deadlocks resolved by aborting a transaction."
 -- [columns.conflicts]
 -- unit = "per_second"
 -- help = "Standby only: statements cancelled because replay needed what they held."
@@ -102,12 +102,12 @@
 -- [columns.parallel_launched]
 -- title = "workers launched"
 -- unit = "per_second"
--- help = "Parallel workers that came. Fewer than wanted: max_parallel_workers or max_worker_processes was used up, and the statements took longer than planned. PostgreSQL 18 and later."
+-- help = "Parallel workers that were launched. Fewer than asked for: max_parallel_workers or max_worker_processes was used up, and the statements took longer than planned. PostgreSQL 18 and later."
 -- [columns.checksum_failures]
 -- title = "bad checksums"
 -- unit = "count"
 -- danger = 0.0
--- help = "Blocks whose checksum was wrong: the storage, or memory, is at fault. None where checksums are off."
+-- help = "Blocks whose checksum was wrong: the storage or the memory is faulty. None if checksums are off."
 -- [columns.stats_reset_s]
 -- title = "counting for"
 -- unit = "seconds"

@@ -3,8 +3,8 @@
 -- interval = "10s"
 -- chart = { kind = "stat" }
 -- about = """
--- What the server is and what our role may see. Asked at each connect, again and again until it is answered,
--- and every 10 seconds, since it changes: a standby is promoted, a privilege granted. Cost: 2 ms.
+-- What the server is and what our role may see. Read at each connect, retried until it is answered, and then every
+-- 10 seconds, because it changes: a standby is promoted, a privilege granted. Cost: 2 ms.
 -- """
 --
 -- [columns.server_version_num]
@@ -40,16 +40,16 @@
 -- help = "Commit times are recorded: refresh times are exact."
 -- [columns.track_activity_query_size]
 -- unit = "bytes"
--- help = "Where query texts are cut."
+-- help = "Length at which query texts are cut."
 -- [columns.max_parallel_workers]
 -- unit = "count"
 -- help = "The most parallel workers that serve queries at once."
 -- [columns.system_identifier]
 -- title = "system"
--- help = "Identity of the cluster; primary and standby share it. None where our role may not read it."
+-- help = "Identity of the cluster; primary and standby share it. None if our role may not read it."
 -- [columns.cluster_name]
 -- title = "cluster"
--- help = "cluster_name, where set."
+-- help = "cluster_name, if set."
 
 SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int8 AS server_version_num,
        pg_catalog.current_setting('server_version') AS server_version,

@@ -6,12 +6,12 @@
 -- about = """
 -- Space the 100 largest B-trees occupy beyond what REINDEX would leave, estimated from the planner's statistics:
 -- no index is read, no lock is taken. Equal keys count as deduplicated where PostgreSQL does that (13 and later).
--- Indexes as built are at most 2 points off; one filled in random order is some 25 % larger than one built at once.
--- Cost and age as of bloat_estimate. Blind spot: values that go together (columns of one index, NULLs in several
--- columns) count as independent, and wide entries may be compressed or differ in width, which can hide bloat: where that
--- may hide more than 5 points, it is a lower bound (≥). n/a where a column has no statistics or its values are in the
--- table's TOAST (the index has them in full), and where our role may not SELECT. Other kinds than B-trees are not
--- estimated. m measures one index exactly.
+-- Indexes as built are at most 2 points off; one filled in random order is some 25 % larger than one built at
+-- once. Cost and age as for bloat_estimate. Blind spot: values that go together (columns of one index, NULLs in
+-- several columns) count as independent, and wide entries may be compressed or differ in width, which can hide
+-- bloat: if that may hide more than 5 points, the estimate is a lower bound (≥). n/a if a column has no statistics
+-- or its values are in the table's TOAST (the index has them in full), or if our role may not SELECT. Only B-trees
+-- are estimated. m measures one index exactly.
 -- """
 --
 -- [columns.relid]
@@ -26,10 +26,10 @@
 -- unit = "percent"
 -- warn = 50.0
 -- danger = 75.0
--- help = "The same out of the index's size. An estimate: below some 5 % it means nothing."
+-- help = "The same as a share of the index's size. An estimate: below some 5 % it means nothing."
 -- [columns.lower_bound]
 -- hidden = true
--- help = "There may be more, by more than 5 % of the index."
+-- help = "There may be more bloat than estimated, by over 5 % of the index."
 
 WITH RECURSIVE largest AS MATERIALIZED (
     SELECT c.oid, c.relname, greatest(c.reltuples, 0) AS reltuples, c.relpages, i.indrelid, t.relname AS table_name, n.nspname,

@@ -9,12 +9,13 @@
 -- rates = ["idx_scan", "idx_tup_read"]
 -- empty = "this database has no indexes of its own"
 -- about = """
--- 200 indexes of this database: invalid ones first, then the largest, where one that seems superfluous
--- (never used, or covered by another) counts tenfold. Indexes of system catalogues and TOAST are left out.
--- Cost: one pass over pg_index and pg_class and one counter for each index; no lock is taken. 1,000 tables
--- with 2,000 indexes take 30 ms.
--- Blind spot: use is counted on this server only: an index never used here may serve the readers of a
--- standby, or a report once a year. Superfluous is judged by columns, never by what the planner would do.
+-- 200 indexes of this database: invalid ones first, then the largest; one that seems superfluous (never used, or
+-- covered by another) counts tenfold. Indexes of system catalogues and TOAST are left out.
+-- Cost: one pass over pg_index and pg_class and one counter for each index; no lock is taken. 1,000 tables with
+-- 2,000 indexes take 30 ms.
+-- Blind spot: use is counted on this server only: an index never used here may serve the readers of a standby, or
+-- a report once a year. Whether an index is superfluous is judged by its columns, not by what the planner would
+-- do.
 -- """
 --
 -- [columns.now_epoch]
@@ -26,21 +27,21 @@
 -- help = "OID of the index."
 -- [columns.relation]
 -- title = "table"
--- help = "Its table, with its schema unless that is public."
+-- help = "Its table, with its schema unless it is public."
 -- [columns.index]
 -- help = "Name of the index; it is in the schema of its table."
 -- [columns.size_bytes]
 -- title = "size"
 -- unit = "bytes"
--- help = "Size. While somebody has or awaits it or its table for himself alone (ACCESS EXCLUSIVE), as of the last VACUUM, ANALYZE or CREATE INDEX (relpages): to ask would wait."
+-- help = "Size. While somebody holds or awaits ACCESS EXCLUSIVE on it or its table, the size as of the last VACUUM, ANALYZE or CREATE INDEX (relpages), because reading it would wait."
 -- [columns.bloat_bytes]
 -- title = "bloat"
 -- unit = "bytes"
--- help = "Estimate of the space REINDEX would give back (index_bloat_estimate.sql, every 5 min, the 100 largest B-trees): a lower bound. n/a where a column has no statistics or we may not see them."
+-- help = "Estimate of the space REINDEX would give back (index_bloat_estimate.sql, every 5 min, the 100 largest B-trees): a lower bound. n/a if a column has no statistics or our role may not see them."
 -- [columns.bloat_pct]
 -- title = "bloat"
 -- unit = "percent"
--- help = "The same estimate in percent of the index. One filled in random order has some 25 without any harm."
+-- help = "The same estimate in percent of the index. An index filled in random order normally has about 25."
 -- [columns.idx_scan]
 -- title = "scans/s"
 -- unit = "per_second"
@@ -60,7 +61,7 @@
 -- [columns.is_unique]
 -- title = "unique"
 -- unit = "flag"
--- help = "A unique index: it does its work on writing, used by scans or not."
+-- help = "A unique index: it does its work on writes, used by scans or not."
 -- [columns.is_valid]
 -- title = "valid"
 -- unit = "flag"
@@ -68,9 +69,9 @@
 -- [columns.backs_constraint]
 -- title = "constraint"
 -- unit = "flag"
--- help = "A primary key, unique or exclusion constraint stands on it: it goes with the constraint only."
+-- help = "A primary key, unique or exclusion constraint relies on it: it can be dropped only with the constraint."
 -- [columns.hint]
--- help = "Never used: neither unique nor of a constraint, nor replica identity, counters older than a day; an index newer than they are cannot be told apart unless track_commit_timestamp is on. Not said on a standby, nor of a partition's share in a partitioned index. Duplicate: same columns, order, classes, collations and condition. Same leading columns: a B-tree whose columns begin another's; the shorter one may still be worth its smaller size. Try the effect first: DROP INDEX CONCURRENTLY cannot be undone."
+-- help = "Never used: not scanned since counters older than a day began, and neither unique nor part of a constraint or replica identity; an index newer than the counters can be told apart only if track_commit_timestamp is on. Not reported on a standby, nor for a partition's part of a partitioned index. Duplicate: same columns, order, classes, collations and condition. Same leading columns: a B-tree whose columns begin another's; the shorter one may still be worth its smaller size. Try the effect first: DROP INDEX CONCURRENTLY cannot be undone."
 
 WITH here AS MATERIALIZED (
     -- The counters begin anew with their reset and after a crash; the latter moves pg_stat_bgwriter's.

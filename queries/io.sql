@@ -8,14 +8,14 @@
 -- rates = ["reads", "read_bytes", "writes", "write_bytes", "extends", "hits", "evictions", "reuses", "fsyncs", "read_time_ms", "write_time_ms"]
 -- empty = "no I/O since the counters began"
 -- about = """
--- What the server reads and writes, by kind of process, object and context (pg_stat_io, PostgreSQL 16 and
--- later), per second. The context tells the large from the small: bulkread is sequential scans of tables
--- larger than a quarter of shared_buffers, that is OLAP; normal is everything else, OLTP above all.
--- Evictions in normal mean that somebody pushes blocks out of the cache that others may want.
+-- What the server reads and writes, by kind of process, object and context (pg_stat_io, PostgreSQL 16 and later),
+-- per second. The context tells the large from the small: bulkread is sequential scans of tables larger than a
+-- quarter of shared_buffers, that is OLAP; normal is everything else, OLTP above all. Evictions in normal mean
+-- that somebody pushes blocks out of the cache that others may want.
 -- Cost: 0.3 ms; counters in memory. Rows without any I/O since the counters began are left out.
--- Blind spot: all databases together. A session counts its I/O when its statement ends or its transaction
--- does, at most once a second, so a long statement shows at its end and all at once. Reads are of the
--- kernel: it may have had the block in its own cache. Temporary files are not in here.
+-- Blind spot: all databases together. A session counts its I/O when its statement ends or its transaction does, at
+-- most once a second, so a long statement shows at its end and all at once. Reads are requests to the kernel,
+-- which may have had the block in its own cache. Temporary files are not included.
 -- """
 --
 -- [columns.now_epoch]
@@ -70,7 +70,7 @@
 -- title = "stats reset"
 -- unit = "time"
 -- hidden = true
--- help = "Since when the counters count."
+-- help = "When the counters began."
 
 SELECT extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8 AS now_epoch,
        i.backend_type,

@@ -7,24 +7,23 @@
 -- compact = ["tree", "frees", "class", "usename", "application_name", "state", "wait_s", "mode", "target", "query"]
 -- empty = "nobody waits for a lock"
 -- about = """
--- Who waits for a heavyweight lock, and who holds it up: one row per session that waits or blocks one that
--- waits, and per prepared transaction that does. The 50 longest waits; whom they wait for comes first.
--- This program's own sessions are left out unless they block somebody.
--- Cost: one pass over pg_stat_activity, 0.3 ms with 20 sessions. The lock table is read, and the queues
--- with it, only while somebody waits; without pg_monitor at each sample, also while nobody looks at this panel:
--- then nothing else tells who waits.
--- No lock is taken on any table.
--- Blind spot: what is waited for between two samples, and waits for lightweight locks, buffer pins or I/O
--- (see the wait events of Queries). Who is before it in the queue blocks a session as well as who holds
--- the lock. Relations of other databases show as OID, with the database.
+-- Who waits for a heavyweight lock, and who blocks whom: one row per session that waits or blocks one that waits,
+-- and per prepared transaction that blocks. The 50 longest waits, blockers first. This program's own sessions are
+-- left out unless they block somebody.
+-- Cost: one pass over pg_stat_activity, 0.3 ms with 20 sessions. The lock table is read, and the queues with it,
+-- only while somebody waits; without pg_monitor at each sample, even while this panel is not shown, because
+-- nothing else then tells who waits. No lock is taken on any table.
+-- Blind spot: what is waited for between two samples, and waits for lightweight locks, buffer pins or I/O (see the
+-- wait events of Queries). A session is blocked by those ahead of it in the queue as well as by the holder of the
+-- lock. Relations of other databases show as OID, with the database.
 -- """
 --
 -- [columns.tree]
 -- title = "pid"
--- help = "Each below the one it waits for; of several the one that stands deepest in the queue. Behind the fourth level the depth is told."
+-- help = "Each session below the one it waits for; of several, below the one deepest in the queue. Beyond the fourth level the depth is shown as a number."
 -- [columns.frees]
 -- unit = "count"
--- help = "How many wait for this root and for no other: all of them go on, one after the other, once it ends. ≥ where more than 50 wait, for the others are not asked for whom. None where some of its waiters also wait for another root."
+-- help = "How many wait for this root and no other: all of them proceed, one after another, once it ends. ≥ if more than 50 wait: whom the others wait for is not read. None if some of its waiters also wait for another root."
 -- [columns.class]
 -- help = "Class of work: oltp, olap, refresh, maintenance."
 -- [columns.pid]
@@ -32,7 +31,7 @@
 -- help = "Process id of the backend; 0 for a prepared transaction: it has none."
 -- [columns.blocked_by]
 -- title = "blocked by"
--- help = "Backends it waits behind, from pg_blocking_pids: holders of the lock and those before it in the queue; a parallel group is its leader. 0 is a prepared transaction. None: it blocks and does not wait."
+-- help = "Backends it waits behind, from pg_blocking_pids: holders of the lock and those before it in the queue; a parallel group shows as its leader. 0 is a prepared transaction. None: it blocks and does not wait."
 -- [columns.datname]
 -- title = "database"
 -- help = "Database of the session."
@@ -45,18 +44,18 @@
 -- [columns.state]
 -- help = "State of the session; prepared for a prepared transaction, which holds its locks until COMMIT PREPARED or ROLLBACK PREPARED. Idle in transaction at the head of a queue: the client keeps all others waiting and does nothing."
 -- [columns.mode]
--- help = "Mode it waits for; none where it only blocks."
+-- help = "Mode it waits for; none if it only blocks."
 -- [columns.locktype]
 -- title = "lock"
--- help = "What kind of thing is locked, as pg_locks has it. transactionid and tuple are row locks: they stand in the rows themselves, and who comes second waits for the end of the first one's transaction."
+-- help = "Kind of object locked, as in pg_locks. transactionid and tuple are row locks: they are stored in the rows themselves, and whoever comes second waits for the first one's transaction to end."
 -- [columns.target]
--- help = "What it waits for. Tables with their schema unless that is public. The row behind a transaction is known where the waiter holds the row's tuple lock; it waits for a unique key or a foreign key's row without one. An advisory lock shows its one or two keys."
+-- help = "What it waits for. Tables with their schema unless it is public. The row behind a transaction is known only if the waiter holds the row's tuple lock; one that waits for a unique key or a foreign key's row holds none. An advisory lock shows its one or two keys."
 -- [columns.wait_s]
 -- title = "waits"
 -- unit = "seconds"
 -- warn = 1.0
 -- danger = 10.0
--- help = "Time waiting for this lock. Not known in its first moments. On PostgreSQL 13 the age of the statement stands here: at most so long."
+-- help = "Time waiting for this lock. Not known in its first moments. On PostgreSQL 13 this is the age of the statement: an upper bound."
 -- [columns.xact_age_s]
 -- title = "xact"
 -- unit = "seconds"
@@ -66,10 +65,10 @@
 -- unit = "seconds"
 -- help = "Active: since the statement began. Otherwise: how long it has been in this state."
 -- [columns.query]
--- help = "Text of the statement that runs, or of the last one where idle: then it need not be the one that took the lock."
+-- help = "Text of the running statement, or of the last one if idle: that need not be the one that took the lock."
 -- [columns.backend_start]
 -- hidden = true
--- help = "Together with pid this names one session for good; for a prepared transaction the time of PREPARE."
+-- help = "Identifies one session together with pid; for a prepared transaction the time of PREPARE."
 -- [columns.xact_start]
 -- hidden = true
 -- help = "Identity of the transaction for terminate."
@@ -78,17 +77,17 @@
 -- help = "Identity of the statement for cancel."
 -- [columns.blocked_by_xid]
 -- hidden = true
--- help = "Transaction ids of the prepared transactions it waits for: what blocked by calls 0. A | stands between those of which it is one, but not known which."
+-- help = "Transaction ids of the prepared transactions it waits for, which blocked by shows as 0. A | separates candidates of which only one is the blocker."
 -- [columns.unasked]
 -- hidden = true
 -- unit = "count"
--- help = "Sessions that wait, too, and of which it is not known for whom."
+-- help = "Other waiting sessions of which it is not known whom they wait for."
 -- [columns.prepared_xid]
 -- hidden = true
 -- help = "Transaction id of a prepared transaction."
 -- [columns.restricted]
 -- unit = "flag"
--- help = "The server hides this session's details from our role; who waits for whom it tells everybody. Cure: GRANT pg_monitor to it."
+-- help = "The server hides this session's details from our role; it tells everybody who waits for whom. Cure: GRANT pg_monitor to it."
 
 WITH s AS MATERIALIZED (
     SELECT a.pid, a.datid, a.datname, a.usename, a.application_name, a.state, a.wait_event_type, a.backend_start,

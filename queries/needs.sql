@@ -2,17 +2,17 @@
 -- pool = "slow"
 -- interval = "10s"
 -- about = """
--- Whether the relations that panels need exist, whether our role may read them, and whether a stranger could have put
--- something else in their place: to read a view runs what its owner made of it, with the rights of whoever reads. The
--- program writes the lists.
+-- Whether the relations that panels need exist, whether our role may read them, and whether a stranger could have
+-- put something else in their place: reading a view runs its owner's code with the rights of the reader. The
+-- program fills in the lists.
 -- """
 -- [columns.found]
 -- unit = "flag"
 -- [columns.readable]
 -- unit = "flag"
--- help = "Our role may read it. If not, it is not asked: each refusal would be an error in the server's log."
+-- help = "Our role may read it. If not, it is not queried: each refusal would be an error in the server's log."
 -- [columns.stranger]
--- help = "Who owns it or its schema, where others than superusers and those who have our rights anyway can act as that role."
+-- help = "Owner of it or of its schema, if anybody can act as that role besides superusers and those who have our rights anyway."
 WITH RECURSIVE us AS MATERIALIZED (
     SELECT r.oid, r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user
 ), needed AS MATERIALIZED (

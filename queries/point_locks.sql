@@ -4,8 +4,9 @@
 -- only_shown = true
 -- key = ["pid", "quoted"]
 -- about = """
--- Who holds a table of this database in ACCESS EXCLUSIVE mode, or waits for that mode: every reader of the table waits
--- behind them. Asked only while point queries fail: our own sessions stand in no other panel, so nothing else tells why.
+-- Who holds a table of this database in ACCESS EXCLUSIVE mode, or waits for that mode: every reader of the table
+-- waits behind them. Read only while point queries fail: our own sessions appear in no other panel, so nothing
+-- else tells why.
 -- Cost: one pass over the lock table.
 -- Blind spot: locks of other modes and on rows: a point query that locks rows waits for those, too.
 -- """
@@ -13,22 +14,22 @@
 -- [columns.pid]
 -- help = "Backend; 0 for a prepared transaction."
 -- [columns.application_name]
--- help = "What the client calls itself; of a prepared transaction its name."
+-- help = "What the client calls itself; for a prepared transaction its name."
 -- [columns.usename]
 -- help = "Role that logged in, or that prepared the transaction."
 -- [columns.datname]
 -- help = "Database of the prepared transaction."
 -- [columns.state]
--- help = "prepared, where it is a prepared transaction."
+-- help = "prepared, if it is a prepared transaction."
 -- [columns.granted]
 -- unit = "flag"
 -- help = "It holds the lock. If not, it waits for it, and every reader that comes later waits behind it."
 -- [columns.schemaname]
 -- help = "Schema of the table."
 -- [columns.relname]
--- help = "The table, of an index its table."
+-- help = "The table; for an index, its table."
 -- [columns.quoted]
--- help = "The table as a statement has it."
+-- help = "The table, quoted for a statement."
 
 SELECT coalesce(l.pid, 0)::pg_catalog.int8 AS pid,
        coalesce(p.gid, a.application_name) AS application_name,

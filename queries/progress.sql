@@ -6,31 +6,31 @@
 -- labels = ["pid", "command", "relation"]
 -- sort = "-running_s"
 -- compact = ["command", "relation", "phase", "pct", "running_s"]
--- empty = "nothing runs that reports progress"
+-- empty = "no running command reports progress"
 -- about = """
--- How far VACUUM, ANALYZE, CREATE INDEX and REINDEX, CLUSTER and VACUUM FULL, COPY (PostgreSQL 14 and
--- later) and base backups are, in all databases, autovacuum's included.
+-- How far VACUUM, ANALYZE, CREATE INDEX and REINDEX, CLUSTER and VACUUM FULL, COPY (PostgreSQL 14 and later) and
+-- base backups are, in all databases, autovacuum's included.
 -- Cost: 0.3 ms; from memory.
--- Blind spot: the figures are those of the present phase, not of the whole command: an index build comes
--- to 100 % several times, and VACUUM goes back and forth between table and indexes. Other commands report
--- nothing, REFRESH MATERIALIZED VIEW least of all (see Views and summaries). Without pg_monitor the server
--- tells only that others' commands run. Relations of other databases show as OID.
+-- Blind spot: the figures are those of the present phase, not of the whole command: an index build reaches 100 %
+-- several times, and VACUUM goes back and forth between table and indexes. Other commands report nothing, and
+-- neither does REFRESH MATERIALIZED VIEW (see Views and summaries). Without pg_monitor the server shows only that
+-- others' commands run. Relations of other databases show as OID.
 -- """
 --
 -- [columns.pid]
 -- help = "Process id of the backend that runs it."
 -- [columns.command]
--- help = "The command; autovacuum: before it where a worker runs it by itself."
+-- help = "The command, with autovacuum: before it if a worker runs it by itself."
 -- [columns.relation]
--- help = "Table it works on, with its schema unless that is public; TOAST of it where it is the table's TOAST. OID and database where it is in another one, or not committed yet."
+-- help = "Table it works on, with its schema unless it is public; TOAST of it if it is the table's TOAST. OID and database if it is in another database or not committed yet."
 -- [columns.phase]
--- help = "What it does at present, in PostgreSQL's words. Of COPY: FROM or TO, and what."
+-- help = "What it does at present, in PostgreSQL's words. For COPY: FROM or TO, and what."
 -- [columns.done]
 -- unit = "count"
 -- help = "How much of total is done, in the unit beside it."
 -- [columns.total]
 -- unit = "count"
--- help = "How much there is in this phase; none where the server does not know it."
+-- help = "How much there is in this phase; none if the server does not know it."
 -- [columns.pct]
 -- title = "%"
 -- unit = "percent"
@@ -51,10 +51,10 @@
 -- title = "app"
 -- help = "What the client calls itself."
 -- [columns.query]
--- help = "Text of the statement; autovacuum tells its table there, and whether it is to prevent wraparound: such a one does not give way to a lock request."
+-- help = "Text of the statement; autovacuum tells its table there, and whether it is to prevent wraparound: such a vacuum does not give way to a lock request."
 -- [columns.backend_start]
 -- hidden = true
--- help = "Together with pid this names one session for good."
+-- help = "Identifies one session together with pid."
 -- [columns.query_start]
 -- hidden = true
 -- help = "Identity of the statement for cancel."

@@ -6,54 +6,54 @@
 -- compact = ["kind", "name", "state", "lag_bytes", "lag_s", "retained_bytes", "wal_status"]
 -- empty = "no replica, no slot"
 -- about = """
--- Who receives this server's WAL and how far behind it is (replicas), what WAL and rows are kept for whom
--- (slots), and on a standby what it receives itself (receiver). A replica with a slot is two rows.
+-- Who receives this server's WAL and how far behind it is (replicas), what WAL and rows are kept for whom (slots),
+-- and on a standby what it receives itself (receiver). A replica with a slot is two rows.
 -- Cost: below 1 ms; from memory.
--- Blind spot: a replica without slot that was not connected while this program watched does not show at
--- all; one that was shows as gone for an hour. On a standby what counts as current is the last WAL received:
--- how far the primary is ahead of that, it does not know. Without pg_monitor the server hides replicas' and
--- receivers' details; slots it shows to everybody.
+-- Blind spot: a replica without slot that was not connected while this program watched does not show at all; one
+-- that was shows as gone for an hour. On a standby the last WAL received counts as current: it does not know how
+-- far ahead the primary is. Without pg_monitor the server hides replicas' and receivers' details; slots are
+-- visible to everybody.
 -- """
 --
 -- [columns.kind]
 -- help = "replica (a walsender serves it), slot, or receiver (this server is a standby)."
 -- [columns.name]
--- help = "application_name of the replica or subscription, name of the slot; of the receiver the slot it uses, else walreceiver."
+-- help = "application_name of the replica or subscription, name of the slot; for the receiver the slot it uses, else walreceiver."
 -- [columns.pid]
 -- hidden = true
 -- help = "Process id of the walsender, of the walsender using the slot, or of the receiver."
 -- [columns.client]
--- help = "Host of the replica, or local; of a logical slot its database; of a receiver the server it receives from."
+-- help = "Host of the replica, or local; for a logical slot its database; for a receiver the server it receives from."
 -- [columns.state]
--- help = "Of a replica: startup, catchup, streaming, backup, stopping. Of a slot: physical or logical, and from PostgreSQL 17 on why it was invalidated. Of a receiver: its state, or not running: then WAL comes from the archive, or not at all. gone: was there while this program watched. missing: commits wait for so many synchronous standbys that are not connected."
+-- help = "For a replica: startup, catchup, streaming, backup, stopping. For a slot: physical or logical, and from PostgreSQL 17 on why it was invalidated. For a receiver: its state, or not running: then WAL comes from the archive, or not at all. gone: was there while this program watched. missing: commits wait for that many synchronous standbys, which are not connected."
 -- [columns.sync_state]
 -- title = "sync"
 -- help = "async, potential, sync or quorum: whether commits wait for it (synchronous_standby_names)."
 -- [columns.lag_bytes]
 -- title = "lag"
 -- unit = "bytes"
--- help = "WAL it has not replayed yet; of a logical slot: not confirmed by its client; of a receiver: received and not replayed."
+-- help = "WAL it has not replayed yet; for a logical slot: not confirmed by its client; for a receiver: received and not replayed."
 -- [columns.lag_s]
 -- title = "lag time"
 -- unit = "seconds"
 -- warn = 10.0
 -- danger = 60.0
--- help = "How long the WAL that it has not replayed has been there, as seen by this program; where that was not seen, what the server tells: of a replica the time until recent WAL was replayed (replay_lag), of a receiver the age of the last replayed commit, between two servers' clocks, or since its start. 0 where nothing waits."
+-- help = "How long the WAL that it has not replayed has been there, as seen by this program; if that was not seen, what the server reports: for a replica the time until recent WAL was replayed (replay_lag), for a receiver the age of the last replayed commit, between two servers' clocks, or since its start. 0 if nothing waits."
 -- [columns.write_lag_bytes]
 -- title = "not written"
 -- unit = "bytes"
--- help = "WAL it has not written yet: network, or a slow walsender. Of a receiver: sent by the server above and not written here."
+-- help = "WAL it has not written yet: network, or a slow walsender. For a receiver: sent by the server above and not written here."
 -- [columns.flush_lag_bytes]
 -- title = "not flushed"
 -- unit = "bytes"
--- help = "WAL it has not flushed to disk yet: would be lost if this server were."
+-- help = "WAL it has not flushed to disk yet: lost if this server is lost."
 -- [columns.retained_bytes]
 -- title = "retained"
 -- unit = "bytes"
 -- help = "WAL kept for the slot: from its restart_lsn to now. Without a limit (max_slot_wal_keep_size) it grows until the disk is full."
 -- [columns.wal_status]
 -- title = "WAL"
--- help = "reserved: within max_wal_size. extended: beyond, kept all the same. unreserved: may be removed at the next checkpoint. lost: the slot is of no use any more, drop it."
+-- help = "reserved: within max_wal_size. extended: beyond, kept all the same. unreserved: may be removed at the next checkpoint. lost: the slot has become useless, drop it."
 -- [columns.safe_wal_bytes]
 -- title = "safe"
 -- unit = "bytes"
@@ -68,7 +68,7 @@
 -- help = "The same for rows of system catalogues only: logical slots."
 -- [columns.active]
 -- unit = "flag"
--- help = "Somebody is connected. An inactive slot keeps WAL and rows for ever: drop it if nobody will come back."
+-- help = "Somebody is connected. An inactive slot keeps WAL and rows forever: drop it if nobody will come back."
 -- [columns.inactive_s]
 -- title = "inactive"
 -- unit = "seconds"
@@ -84,19 +84,19 @@
 -- [columns.replay_paused]
 -- title = "paused"
 -- unit = "flag"
--- help = "Of a receiver: replay on this standby is paused (pg_wal_replay_pause)."
+-- help = "For a receiver: replay on this standby is paused (pg_wal_replay_pause)."
 -- [columns.gone_s]
 -- hidden = true
 -- unit = "seconds"
--- help = "Since when it is gone."
+-- help = "How long it has been gone."
 -- [columns.down_s]
 -- hidden = true
 -- unit = "seconds"
--- help = "Of a receiver: since when none has lasted; ≥ where none has been seen at all."
+-- help = "For a receiver: how long none has lasted; ≥ if none has been seen at all."
 -- [columns.grown_bytes]
 -- hidden = true
 -- unit = "bytes"
--- help = "WAL that has come to the slot since it was seen to be unread."
+-- help = "WAL added for the slot since it was first seen without a reader."
 -- [columns.head_bytes]
 -- hidden = true
 -- unit = "bytes"
@@ -108,15 +108,15 @@
 -- [columns.wanted]
 -- hidden = true
 -- unit = "flag"
--- help = "Of a receiver: primary_conninfo is set. Unknown where our role may not read it."
+-- help = "For a receiver: primary_conninfo is set. Unknown if our role may not read it."
 -- [columns.restores]
 -- hidden = true
 -- unit = "flag"
--- help = "Of a receiver: restore_command is set, so that WAL comes from an archive where none is received."
+-- help = "For a receiver: restore_command is set, so that WAL comes from an archive if none is received."
 -- [columns.replayed_s]
 -- hidden = true
 -- unit = "seconds"
--- help = "Of a receiver: since the last commit that was replayed here, by the primary's clock. A primary that nobody writes to commits nothing."
+-- help = "For a receiver: since the last commit that was replayed here, by the primary's clock. A primary that nobody writes to commits nothing."
 
 WITH here AS MATERIALIZED (
     SELECT r.standby,

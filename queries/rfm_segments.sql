@@ -23,7 +23,7 @@
 -- help = "Customers in the segment."
 -- [columns.value]
 -- unit = "money"
--- help = "What they bought altogether, cancelled orders left out."
+-- help = "Total of what they bought, without cancelled orders."
 -- [columns.ltv]
 -- title = "ltv"
 -- unit = "money"

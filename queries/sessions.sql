@@ -6,8 +6,8 @@
 -- about = """
 -- All client sessions counted by database, role, application and state, without this program's own.
 -- Cost: one pass over pg_stat_activity, 0.2 ms with 20 sessions, 3 ms with 1,000.
--- Blind spot: sessions of other roles have no state where our role is not a member of pg_monitor;
--- behind a pooler these are its server connections, not the clients.
+-- Blind spot: sessions of other roles have no state if our role is not a member of pg_monitor; behind a pooler
+-- these are its server connections, not the clients.
 -- """
 --
 -- [columns.datname]
@@ -20,14 +20,14 @@
 -- title = "app"
 -- help = "What the client calls itself."
 -- [columns.state]
--- help = "active, idle, idle in transaction, …; none where the server hides it (needs pg_monitor)."
+-- help = "active, idle, idle in transaction, …; none if the server hides it (needs pg_monitor)."
 -- [columns.waiting]
 -- unit = "flag"
 -- help = "Waits for a lock another session holds."
 -- [columns.n]
 -- title = "sessions"
 -- unit = "count"
--- help = "How many sessions, at this instant."
+-- help = "Number of sessions at this instant."
 
 SELECT d.datname::pg_catalog.text AS datname,
        r.rolname::pg_catalog.text AS usename,

@@ -5,35 +5,35 @@
 -- key = ["name"]
 -- compact = ["name", "value", "advice"]
 -- about = """
--- The settings that matter where short transactions and long queries share a server: memory, workers,
--- timeouts, WAL and checkpoints, autovacuum, what holds dead rows. Those with advice come first.
+-- The settings that matter when short transactions and long queries share a server: memory, workers, timeouts, WAL
+-- and checkpoints, autovacuum, what holds dead rows. Those with advice come first.
 -- Cost: 2 ms; pg_settings goes through all settings of the server.
--- Blind spot: values are those of a new session of our role in this database. Other roles, functions and
--- sessions may have others; tables have autovacuum settings of their own. Advice is given only where the
--- setting alone proves it; what suits the load, it cannot know. No advice does not mean well tuned.
+-- Blind spot: values are those of a new session of our role in this database. Other roles, functions and sessions
+-- may have others; tables have autovacuum settings of their own. Advice is given only if the setting alone proves
+-- it; it cannot know what suits the load. No advice does not mean well tuned.
 -- """
 --
 -- [columns.name]
 -- title = "setting"
--- help = "Name. work_mem counts per sort or hash and per process, times hash_mem_multiplier for hashes: few OLAP statements with many workers use it often over. jit pays for long statements only: where the planner overestimates, OLTP statements wait for compilation; off for the OLTP role is a good beginning. hot_standby_feedback and max_standby_streaming_delay count on a standby."
+-- help = "Name. work_mem counts per sort or hash and per process, times hash_mem_multiplier for hashes: a few OLAP statements with many workers use it many times over. jit pays off for long statements only: if the planner overestimates, OLTP statements wait for compilation; turning it off for the OLTP role is a good start. hot_standby_feedback and max_standby_streaming_delay count on a standby."
 -- [columns.value]
--- help = "Value. None where our role may not see it (pg_read_all_settings). Timeouts that this program sets for its own sessions are shown as they were before, in ms."
+-- help = "Value. None if our role may not see it (pg_read_all_settings). Timeouts that this program sets for its own sessions are shown as they were before, in ms."
 -- [columns.unit]
 -- hidden = true
 -- help = "Unit the server counts it in; the value has its own."
 -- [columns.source]
 -- hidden = true
--- help = "Where the value comes from: default, configuration file, database, user, … None where it is not known any more."
+-- help = "Where the value comes from: default, configuration file, database, user, … None if it is no longer known."
 -- [columns.pending_restart]
 -- hidden = true
 -- title = "restart"
 -- unit = "flag"
 -- help = "Changed in the configuration file; takes effect at the next restart."
 -- [columns.advice]
--- help = "What to set instead, and why; none where the setting alone proves nothing."
+-- help = "What to set instead, and why; none if the setting alone proves nothing."
 -- [columns.severity]
 -- hidden = true
--- help = "danger: data may be lost, or the server will come to a halt. warning: it works, and will hurt."
+-- help = "danger: data may be lost, or the server will stop working. warning: it works, but will hurt."
 
 WITH s AS MATERIALIZED (
     SELECT g.name, g.setting, g.unit, g.source, g.boot_val, g.reset_val, g.pending_restart

@@ -6,15 +6,15 @@
 -- compact = ["holder", "role", "age_s", "age_xids", "pins"]
 -- empty = "nobody holds a snapshot"
 -- about = """
--- Who keeps VACUUM from removing dead rows: sessions with a snapshot or an open write, prepared
--- transactions, replication slots (xmin, and catalog_xmin apart), and replicas with hot_standby_feedback.
--- The 50 oldest. A plain VACUUM is left out: the server ignores its snapshot.
+-- Who keeps VACUUM from removing dead rows: sessions with a snapshot or an open write, prepared transactions,
+-- replication slots (xmin, and catalog_xmin apart), and replicas with hot_standby_feedback. The 50 oldest. A plain
+-- VACUUM is left out: the server ignores its snapshot.
 -- Cost: one pass over pg_stat_activity, 0.4 ms with 20 sessions, 2 ms with 1,000.
--- Blind spot: the server does not tell when a snapshot was taken. Its age is worked out from what this
--- program has seen: what is older than that is at least so old. Without pg_monitor a holder's statement and
--- transaction are hidden, and parallel workers show beside their leader. Which session on a replica asks for
--- the snapshot, only the replica knows, and tells its oldest every 10 seconds. A VACUUM still waiting for
--- its lock shows although it holds nothing; vacuum_defer_cleanup_age (before 16) is not counted.
+-- Blind spot: the server does not tell when a snapshot was taken. Its age is derived from what this program has
+-- seen: of anything older, only a lower bound is known. Without pg_monitor a holder's statement and transaction
+-- are hidden, and parallel workers show beside their leader. Only the replica knows which of its sessions needs
+-- the snapshot; it reports its oldest every 10 seconds. A VACUUM still waiting for its lock shows although it
+-- holds nothing; vacuum_defer_cleanup_age (before 16) is not counted.
 -- """
 --
 -- [columns.kind]
@@ -35,28 +35,28 @@
 -- title = "app"
 -- help = "What the client or replica calls itself; for a logical slot its output plugin."
 -- [columns.state]
--- help = "State of the session; prepared; active or inactive for a slot. An inactive slot holds for ever: drop it if nobody will come back for it."
+-- help = "State of the session; prepared; active or inactive for a slot. An inactive slot holds forever: drop it if nobody will come back for it."
 -- [columns.age_s]
 -- title = "age"
 -- unit = "seconds"
 -- warn = 10.0
 -- danger = 30.0
--- help = "How long it has held this very xmin (prepared: since PREPARE). A READ COMMITTED transaction takes a new snapshot for each statement, and a slot or replica whose xmin moves on is young. Where a holder is older than this program: unknown, unless its state tells."
+-- help = "How long it has held this very xmin (prepared: since PREPARE). A READ COMMITTED transaction takes a new snapshot for each statement, and a slot or replica whose xmin moves on is young. Unknown if a holder is older than this program, unless its state tells."
 -- [columns.age_least_s]
 -- hidden = true
 -- unit = "seconds"
--- help = "Where the age is not known: it is at least so old."
+-- help = "If the age is not known: it is at least this old."
 -- [columns.age_xids]
 -- title = "xids"
 -- unit = "count"
--- help = "Transaction ids given out since: rows dead since then stay. Counts writing transactions, not time."
+-- help = "Transaction ids assigned since: rows that died since then stay. Counts writing transactions, not time."
 -- [columns.own_database]
 -- title = "holds here"
 -- unit = "flag"
--- help = "Whether it holds rows of ordinary tables in the database shown here. Sessions and prepared transactions of another database do not, catalog_xmin holds catalogue rows only."
+-- help = "It holds rows of ordinary tables in the database shown here. Sessions and prepared transactions of another database do not, catalog_xmin holds catalogue rows only."
 -- [columns.pins]
 -- unit = "count"
--- help = "Dead rows of this database that wait for it, shown at its oldest holder: at most so many. Counted are rows that died since it was seen to hold this xmin, and what a VACUUM has left since. Unknown in its first seconds, and where it is older than this program and no VACUUM has run since."
+-- help = "Dead rows of this database that it keeps, at most, shown at the oldest holder. Counts rows that died since it was seen to hold this xmin, and rows that a VACUUM has left since. Unknown in its first seconds, and if it is older than this program and no VACUUM has run since."
 -- [columns.xmin]
 -- hidden = true
 -- help = "The oldest transaction id that its snapshot still sees as running."
@@ -74,9 +74,9 @@
 -- [columns.state_age_s]
 -- hidden = true
 -- unit = "seconds"
--- help = "Since it is in its state."
+-- help = "Since it entered its state."
 -- [columns.query]
--- help = "Statement of the session; where it is idle in transaction, the last one, not the one that took the snapshot."
+-- help = "Statement of the session; if it is idle in transaction, the last one, not the one that took the snapshot."
 -- [columns.backend_start]
 -- hidden = true
 -- help = "Identity of the session."

@@ -4,9 +4,10 @@
 -- extension = "pg_stat_statements"
 -- key = ["usename", "queryid"]
 -- about = """
--- Statements whose text tells more than their role does: this program's own, which begin with a mark, refreshes,
--- upkeep. The totals, which are read without the texts, are made by it.
--- Cost: some 10 ms with 5,000 statements. Blind spot: a kind that has just appeared counts by its role until then.
+-- Statements whose text tells more than their role does: this program's own, which begin with a mark, refreshes
+-- and upkeep. It classifies the totals, which are read without the texts.
+-- Cost: some 10 ms with 5,000 statements. Blind spot: a statement that has just appeared counts by its role until
+-- then.
 -- """
 --
 -- [columns.usename]

@@ -5,17 +5,18 @@
 -- key = ["usename", "class"]
 -- sort = "-total_exec_ms"
 -- about = """
--- Calls and execution time of this database's statements by role, from pg_stat_statements without the
--- texts and without this program's own. Differences of two samples give the true mean latency and its spread for the interval.
--- Cost: some 3 ms with 5,000 statements. Blind spot: a statement counts when it ends; what is evicted
--- (pg_stat_statements.max) or reset takes its figures along; planning time is not in it; no percentiles.
+-- Calls and execution time of this database's statements by role, from pg_stat_statements without the texts and
+-- without this program's own. Differences of two samples give the true mean latency and its spread for the
+-- interval.
+-- Cost: some 3 ms with 5,000 statements. Blind spot: a statement counts when it ends; a statement that is evicted
+-- (pg_stat_statements.max) or reset takes its figures along; planning time is not included; no percentiles.
 -- """
 --
 -- [columns.usename]
 -- title = "role"
 -- help = "Role the statements ran as (SET ROLE counts here)."
 -- [columns.class]
--- help = "refresh or maintenance, where the texts tell; else the role does."
+-- help = "refresh or maintenance, if the texts tell; else the role does."
 -- [columns.calls]
 -- unit = "count"
 -- help = "Statements ended; nested ones (pg_stat_statements.track = all) are left out from 14 on."

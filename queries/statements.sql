@@ -9,14 +9,14 @@
 -- compact = ["class", "usename", "share_pct", "calls", "mean_ms", "sd_ms", "rows_per_call", "blocks_read", "temp_bytes", "wal_bytes", "query"]
 -- empty = "no statement has ended since the statistics began"
 -- about = """
--- Statements of this database, from pg_stat_statements: the 200 that have taken most time since the
--- statistics began, with what they did in the last interval. Mean and deviation are those of the interval,
--- not of all time: they are made from two samples.
+-- Statements of this database, from pg_stat_statements: the 200 that have taken most time since the statistics
+-- began, with what they did in the last interval. Mean and deviation are those of the interval, not of all time:
+-- they are made from two samples.
 -- Cost: some 10 ms with 5,000 statements, of which the texts are read from a file; only while shown.
--- Blind spot: a statement counts when it ends. One that has just become expensive comes in when it has
--- overtaken the 200th. What is evicted (pg_stat_statements.max) or reset takes its figures along. Texts are not shown
--- where statements of databases in other encodings are among them: the server converts all or none. Planning
--- time is not in it unless track_planning is on. No percentiles. The class goes by the role and the text; which
+-- Blind spot: a statement counts when it ends. One that has just become expensive appears once it has overtaken
+-- the 200th. A statement that is evicted (pg_stat_statements.max) or reset takes its figures along. Texts are not
+-- shown if statements of databases in other encodings are among them: the server converts all or none. Planning
+-- time is not included unless track_planning is on. No percentiles. The class goes by the role and the text; which
 -- application sent it is not recorded. Without pg_read_all_stats others' texts are hidden. This program's own
 -- statements are left out.
 -- """
@@ -40,7 +40,7 @@
 -- [columns.share_pct]
 -- title = "share"
 -- unit = "percent"
--- help = "Of the execution time of all statements here, in the interval."
+-- help = "Share of the execution time of all statements here, in the interval."
 -- [columns.calls]
 -- title = "calls"
 -- unit = "per_second"

@@ -36,7 +36,7 @@
 -- [columns.left_s]
 -- title = "lasts"
 -- unit = "seconds"
--- help = "Stock divided by that pace; none where nothing was sold."
+-- help = "Stock divided by that pace; none if nothing was sold."
 SELECT i.product_id::bigint                  AS product_id,
        p.product_name::text                  AS product,
        c.category_name::text                 AS category,

@@ -29,16 +29,16 @@
 -- help = "Rows of the first table as of the last ANALYZE or VACUUM."
 -- [columns.size_bytes]
 -- unit = "bytes"
--- help = "All its tables with their indexes; unknown while somebody has or awaits one for himself alone (ACCESS EXCLUSIVE): to ask would wait."
+-- help = "All its tables with their indexes; unknown while somebody holds or awaits ACCESS EXCLUSIVE on one, because reading it would wait."
 -- [columns.fresh_s]
 -- unit = "seconds"
--- help = "Since the watermark: everything committed before it is in. Of a materialized view since the last refresh by htap-top began."
+-- help = "Since the watermark: everything committed before it is included. For a materialized view, since the last refresh by htap-top began."
 -- [columns.refreshed_epoch]
 -- unit = "time"
 -- help = "The watermark as a time."
 -- [columns.target_s]
 -- unit = "seconds"
--- help = "Age wanted at most, from htap.view_def."
+-- help = "Greatest age wanted, from htap.view_def."
 -- [columns.backlog]
 -- unit = "count"
 -- help = "Committed changes not merged yet; counted up to 100,000."
@@ -49,7 +49,7 @@
 -- help = "What bypassed the triggers, by the refresher's check: a trigger that logs nothing, or a group that differs from the shop."
 -- [columns.checked_s]
 -- unit = "seconds"
--- help = "Since the refresher looked at the last piece of it for that."
+-- help = "Since the refresher last checked a piece of it for that."
 -- [columns.may_refresh]
 -- unit = "flag"
 -- help = "Our role may merge."

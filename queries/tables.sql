@@ -9,11 +9,11 @@
 -- rates = ["seq_scan", "seq_tup_read", "idx_scan", "n_tup_ins", "n_tup_upd", "n_tup_del", "n_tup_hot_upd", "heap_blks_read", "heap_blks_hit"]
 -- empty = "this database has no tables of its own"
 -- about = """
--- The 200 busiest tables and materialized views of this database, by the blocks read of them since the
--- counters began: what is read how, and what is written, per second. System catalogues are left out.
+-- The 200 busiest tables and materialized views of this database, by the blocks read of them since the counters
+-- began: how they are read, and what is written, per second. System catalogues are left out.
 -- Cost: one pass over pg_class and one counter for each table; no lock is taken. 1,000 tables take 10 ms.
--- Blind spot: a statement is counted when it ends. A table that has just become busy comes in when it has
--- overtaken the 200th. Blocks of indexes and TOAST are not counted here. A standby has counters of its own.
+-- Blind spot: a statement is counted when it ends. A table that has just become busy appears once it has overtaken
+-- the 200th. Blocks of indexes and TOAST are not counted here. A standby has counters of its own.
 -- """
 --
 -- [columns.now_epoch]
@@ -25,14 +25,14 @@
 -- help = "OID of the relation."
 -- [columns.relation]
 -- title = "table"
--- help = "Name, with its schema unless that is public."
+-- help = "Name, with its schema unless it is public."
 -- [columns.relkind]
 -- title = "kind"
 -- help = "r table or partition, m materialized view."
 -- [columns.size_bytes]
 -- title = "size"
 -- unit = "bytes"
--- help = "Table and its TOAST, without indexes. While somebody has or awaits it for himself alone (ACCESS EXCLUSIVE), as of the last VACUUM, ANALYZE or CREATE INDEX (relpages): to ask would wait."
+-- help = "Table and its TOAST, without indexes. While somebody holds or awaits ACCESS EXCLUSIVE on it, the size as of the last VACUUM, ANALYZE or CREATE INDEX (relpages), because reading it would wait."
 -- [columns.seq_scan]
 -- title = "seq scans"
 -- unit = "per_second"
@@ -44,7 +44,7 @@
 -- [columns.idx_scan]
 -- title = "idx scans"
 -- unit = "per_second"
--- help = "Index scans begun, on all indexes of the table; in a nested loop each round counts. None where it has no index."
+-- help = "Index scans begun, on all indexes of the table; in a nested loop each round counts. None if it has no index."
 -- [columns.n_tup_ins]
 -- title = "inserted"
 -- unit = "per_second"
@@ -72,17 +72,17 @@
 -- [columns.hit_pct]
 -- title = "hit"
 -- unit = "percent"
--- help = "Blocks found in shared_buffers out of all read, since the counters began."
+-- help = "Share of blocks found in shared_buffers of all read, since the counters began."
 -- [columns.seq_share_pct]
 -- title = "seq share"
 -- unit = "percent"
--- help = "Sequential scans out of all scans, since the counters began."
+-- help = "Share of sequential scans of all scans, since the counters began."
 -- [columns.last_seq_scan_s]
 -- title = "last seq scan"
 -- unit = "seconds"
 -- help = "Since the last sequential scan, by the end of its transaction. PostgreSQL 16 and later."
 -- [columns.hint]
--- help = "Many sequential scans: at least 100, a tenth of all scans or more, and 10,000 rows or more each, on average. Reports do so on purpose; where an OLTP statement does, an index is missing."
+-- help = "Many sequential scans: at least 100, a tenth of all scans or more, and 10,000 rows or more each, on average. Reports do so on purpose; if an OLTP statement does, an index is missing."
 
 WITH busiest AS MATERIALIZED (
     -- one counter for every table, the rest below for the chosen only

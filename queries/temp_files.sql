@@ -5,10 +5,10 @@
 -- key = ["pid"]
 -- sort = "-bytes"
 -- about = """
--- Temporary files that exist now, summed by the backend that made them: sorts and hashes that do not fit
--- work_mem. Cost: a look into one folder, 0.1 ms.
--- Blind spot: only those of the default tablespace; files that parallel workers share lie in folders of
--- their own, which the server does not list.
+-- Temporary files that exist now, summed by the backend that made them: sorts and hashes that do not fit work_mem.
+-- Cost: a look into one folder, 0.1 ms.
+-- Blind spot: only those of the default tablespace; files that parallel workers share are in folders of their own,
+-- which the server does not list.
 -- """
 --
 -- [columns.pid]

@@ -13,7 +13,7 @@
 -- Blind spot: as old as the last merge of mart.fact_sales; completed orders only."""
 --
 -- [columns.category]
--- help = "Category of the product, as it is now: a product that moved takes its past sales along."
+-- help = "Category of the product, as it is now: a product that was moved takes its past sales along."
 -- [columns.amount]
 -- unit = "money"
 -- help = "Price times quantity, at the price of the order."

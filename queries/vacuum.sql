@@ -8,14 +8,13 @@
 -- compact = ["relation", "due", "n_dead", "last_autovacuum_s", "frozen_pct", "running"]
 -- empty = "this database has no tables of its own"
 -- about = """
--- The queue for autovacuum: the 200 tables and materialized views of this database that are most due, for
--- dead rows, for inserted ones, or for freezing, whichever is worst. System catalogues only when due.
--- Cost: one pass over pg_class and two counters for each table; no table is read; the
--- size takes a reader's lock (ACCESS SHARE) for a moment. 1,000
--- tables take 20 ms.
--- Blind spot: counters are estimates and lost in a crash. In which order autovacuum will take them nobody
--- can tell; it takes all that are due in one database before the next. The share of multixacts does not
--- count the space of their members, which makes autovacuum come earlier.
+-- The queue for autovacuum: the 200 tables and materialized views of this database that are most due, for dead
+-- rows, for inserted ones, or for freezing, whichever is worst. System catalogues only when due.
+-- Cost: one pass over pg_class and two counters for each table; no table is read; reading the size takes a
+-- reader's lock (ACCESS SHARE) for a moment. 1,000 tables take 20 ms.
+-- Blind spot: counters are estimates and lost in a crash. Nobody can tell in which order autovacuum will take
+-- them; it takes all that are due in one database before the next. The share of multixacts does not count the
+-- space of their members, which makes autovacuum come earlier.
 -- """
 --
 -- [columns.relid]
@@ -23,16 +22,16 @@
 -- help = "OID of the relation."
 -- [columns.relation]
 -- title = "table"
--- help = "Name, with its schema unless that is public; of a TOAST with 1,000 dead rows or more that of its table, and (TOAST)."
+-- help = "Name, with its schema unless it is public; a TOAST with 1,000 dead rows or more shows the name of its table and (TOAST)."
 -- [columns.due]
 -- unit = "count"
 -- warn = 1.0
 -- danger = 3.0
--- help = "Dead rows out of the autovacuum threshold, the table's own settings included. Above 1 a worker ought to come; well above 1 autovacuum is behind, held off, or switched off."
+-- help = "Dead rows divided by the autovacuum threshold, including the table's own settings. Above 1 a worker should come; well above 1 autovacuum is behind, held off, or switched off."
 -- [columns.ins_due]
 -- title = "ins due"
 -- unit = "count"
--- help = "Rows inserted since the last VACUUM out of the threshold for inserts; from PostgreSQL 18 on that counts pages not yet frozen only. None where it is switched off (-1)."
+-- help = "Rows inserted since the last VACUUM divided by the threshold for inserts; from PostgreSQL 18 on that counts only pages not yet frozen. None if it is switched off (-1)."
 -- [columns.n_dead]
 -- title = "dead"
 -- unit = "count"
@@ -63,7 +62,7 @@
 -- unit = "percent"
 -- warn = 105.0
 -- danger = 150.0
--- help = "The same out of autovacuum_freeze_max_age, the table's own setting included. At 100 an autovacuum to prevent wraparound comes, even where autovacuum is off; it does not give way to lock requests."
+-- help = "The same as a share of autovacuum_freeze_max_age, including the table's own setting. At 100 an autovacuum to prevent wraparound comes, even if autovacuum is off; it does not give way to lock requests."
 -- [columns.mxid_age]
 -- title = "mxid age"
 -- unit = "count"
@@ -73,11 +72,11 @@
 -- unit = "percent"
 -- warn = 105.0
 -- danger = 150.0
--- help = "The same out of autovacuum_multixact_freeze_max_age, the table's own setting included."
+-- help = "The same as a share of autovacuum_multixact_freeze_max_age, including the table's own setting."
 -- [columns.size_bytes]
 -- title = "size"
 -- unit = "bytes"
--- help = "Table and its TOAST, without indexes. While somebody has or awaits it for himself alone (ACCESS EXCLUSIVE), as of the last VACUUM, ANALYZE or CREATE INDEX (relpages): to ask would wait."
+-- help = "Table and its TOAST, without indexes. While somebody holds or awaits ACCESS EXCLUSIVE on it, the size as of the last VACUUM, ANALYZE or CREATE INDEX (relpages), because reading it would wait."
 -- [columns.autovacuum_off]
 -- title = "off"
 -- unit = "flag"

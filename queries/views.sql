@@ -7,14 +7,15 @@
 -- compact = ["view", "mode", "fresh_s", "target_s", "last_s", "rows", "size_bytes", "state"]
 -- empty = "this database has no materialized view"
 -- about = """
--- Every materialized view of this database, and the incremental summaries of htap-top init: how fresh, whether it is being refreshed and by whom, and how
--- it could be. PostgreSQL keeps no time of refresh: it is watched from here on, by locks and by the version of
--- the view's catalogue row. Of what was before, htap.refresh_run tells the last refresh by htap-top, and where
--- track_commit_timestamp is on the commit of that row tells what the age is at least (≥): the refresh began
--- earlier, and DDL and GRANT move it, too. Cost: 2 ms for 15 views; a plain refresh does not stop it.
+-- Every materialized view of this database, and the incremental summaries of htap-top init: how fresh it is,
+-- whether it is being refreshed and by whom, and how it can be refreshed. PostgreSQL does not record when a view
+-- was refreshed: this program watches for it, by locks and by the version of the view's catalogue row. For the
+-- time before, htap.refresh_run has the last refresh by htap-top, and if track_commit_timestamp is on, the commit
+-- of that row gives a lower bound of the age (≥): the refresh began earlier, and DDL and GRANT move it, too. Cost:
+-- 2 ms for 15 views; a plain refresh does not block it.
 -- Blind spot: a refresh that begins and ends between two samples shows only as a changed row version, as VACUUM
--- FULL and CLUSTER do. One in a Repeatable Read transaction reads as of that transaction's first statement.
--- A refresh reports no progress: the time left is guessed from its own history.
+-- FULL and CLUSTER do. One in a Repeatable Read transaction reads as of that transaction's first statement. A
+-- refresh reports no progress: the time left is guessed from its own history.
 -- """
 --
 -- [columns.relid]
@@ -33,22 +34,22 @@
 -- [columns.fresh_s]
 -- title = "fresh"
 -- unit = "seconds"
--- help = "Age of the data: since the last refresh began, for its snapshot was taken then. ≤ where only the beginning of its transaction or the sample before it is known, ≥ where only its end. source says from what it is known."
+-- help = "Age of the data: since the last refresh began, for its snapshot was taken then. ≤ if only the beginning of its transaction or the sample before it is known, ≥ if only its end is. The source column says how it is known."
 -- [columns.target_s]
 -- title = "target"
 -- unit = "seconds"
--- help = "Age wanted at most, from the configuration (freshness), else from htap.view_def, else from targets.freshness; where none is set, twice the longest pause between its own last refreshes, once four were seen."
+-- help = "Greatest age wanted, from the configuration (freshness), else from htap.view_def, else from targets.freshness; if none is set, twice the longest pause between its own last refreshes, once four were seen."
 -- [columns.target_own]
 -- hidden = true
 -- unit = "flag"
--- help = "Nobody set the target: it is worked out from the view's own refreshes, and no gauge judges by it."
+-- help = "Nobody set the target: it is derived from the view's own refreshes, and no gauge judges by it."
 -- [columns.late]
 -- title = "of target"
 -- warn = 0.9
 -- danger = 1.0
--- help = "Age of the data out of its target; the latest view comes first."
+-- help = "Age of the data divided by its target; the most overdue view comes first."
 -- [columns.source]
--- help = "What the age is known from: seen refreshing, commit timestamp, pg_class.xmin changed (to the sample), htap.refresh_run, or the watermark of an incremental summary. Until one of them is seen the age is ?, not 0."
+-- help = "How the age is known: seen refreshing, commit timestamp, pg_class.xmin changed (to the sample), htap.refresh_run, or the watermark of an incremental summary. Until one of them is seen the age is ?, not 0."
 -- [columns.last_s]
 -- title = "last"
 -- unit = "seconds"
@@ -57,34 +58,34 @@
 -- help = "materialized (PostgreSQL recomputes it) or incremental (tables into which changes are merged)."
 -- [columns.backlog]
 -- unit = "count"
--- help = "Committed changes an incremental summary has not merged yet; counted up to 100,000."
+-- help = "Committed changes that an incremental summary has not merged yet; counted up to 100,000."
 -- [columns.state]
--- help = "idle, refreshing, or waiting for a lock; of an incremental summary its backlog, or that changes bypassed its triggers."
+-- help = "idle, refreshing, or waiting for a lock; for an incremental summary its backlog, or that changes bypassed its triggers."
 -- [columns.uncaptured]
 -- title = "not captured"
 -- help = "What bypassed the triggers of an incremental summary, by the refresher's check, which sees a piece of it every few seconds: a trigger that is off, or one of the groups that differ from the shop. Cure: htap-top refresh --mode full."
 -- [columns.checked_s]
 -- title = "checked"
 -- unit = "seconds"
--- help = "Since the refresher looked at a piece of the summary for that; it takes the pieces in turn, and what comes later is not known yet."
+-- help = "Since the refresher checked a piece of the summary for that; it takes the pieces in turn, and knows nothing yet of those to come."
 -- [columns.owner]
 -- help = "Owner: the role whose privileges the refresh runs with."
 -- [columns.populated]
 -- unit = "flag"
--- help = "Holds data; created WITH NO DATA it cannot be read before its first plain refresh."
+-- help = "Holds data; a view created WITH NO DATA cannot be read before its first plain refresh."
 -- [columns.rows]
 -- unit = "count"
 -- help = "Rows as of the last ANALYZE, VACUUM or refresh that built an index (reltuples); for a view without index the counter n_live_tup."
 -- [columns.size_bytes]
 -- title = "size"
 -- unit = "bytes"
--- help = "View and its TOAST, without indexes. While somebody has or awaits it for himself alone (ACCESS EXCLUSIVE), as a plain refresh does, as of the last ANALYZE, VACUUM or index build (relpages): to ask would wait."
+-- help = "View and its TOAST, without indexes. While somebody holds or awaits ACCESS EXCLUSIVE on it, as a plain refresh does, the size as of the last ANALYZE, VACUUM or index build (relpages), because reading it would wait."
 -- [columns.xmin]
 -- hidden = true
 -- help = "Version of the catalogue row: it changes with each refresh of either kind, with DDL and GRANT, not with VACUUM or ANALYZE."
 -- [columns.definition]
 -- hidden = true
--- help = "A number for its definition, owner and privileges: where it changed with xmin, that was DDL or GRANT, not a refresh."
+-- help = "A number for its definition, owner and privileges: if it changed with xmin, that was DDL or GRANT, not a refresh."
 -- [columns.refreshed_s]
 -- title = "refreshed"
 -- unit = "seconds"
@@ -96,7 +97,7 @@
 -- [columns.commit_ts]
 -- title = "exact"
 -- unit = "flag"
--- help = "Whether commit times can be read here. Cure: track_commit_timestamp = on, and a restart."
+-- help = "Commit times can be read here. Cure: track_commit_timestamp = on, and a restart."
 -- [columns.refreshing]
 -- help = "plain or concurrent, by the locks on the view: plain takes AccessExclusiveLock and ExclusiveLock, concurrent only the latter. Seen within functions and jobs, too. While only waiting, plain can also be DDL."
 -- [columns.refresh_pid]
@@ -109,26 +110,26 @@
 -- [columns.refresh_holds]
 -- hidden = true
 -- unit = "flag"
--- help = "That backend holds the lock, and does not only wait for it."
+-- help = "That backend holds the lock; it does not only wait for it."
 -- [columns.refresh_xact_s]
 -- hidden = true
 -- unit = "seconds"
--- help = "Since its transaction began: its data are no older. None where its session is hidden from our role."
+-- help = "Since its transaction began: its data are no older. None if its session is hidden from our role."
 -- [columns.refresh_running_s]
 -- title = "running"
 -- unit = "seconds"
--- help = "Age of the statement that refreshes; within a function or job it is the age of the whole call. None where its session is hidden from our role."
+-- help = "Age of the statement that refreshes; within a function or job it is the age of the whole call. None if its session is hidden from our role."
 -- [columns.concurrent_ok]
 -- title = "concurrent"
 -- unit = "flag"
 -- help = "REFRESH … CONCURRENTLY is possible: populated, and a valid unique index on plain columns, without WHERE."
 -- [columns.concurrent_reason]
 -- title = "why not"
--- help = "What stands against CONCURRENTLY."
+-- help = "Why CONCURRENTLY is not possible."
 -- [columns.may_refresh]
 -- title = "may refresh"
 -- unit = "flag"
--- help = "Our role may: owner, member of the owner, superuser, or MAINTAIN (17 and later). The sampling role's, not the refreshing session's."
+-- help = "Our role may refresh it: as owner, member of the owner, superuser, or by MAINTAIN (17 and later). Judged for the sampling role, not the refreshing session's."
 -- [columns.on_standby]
 -- hidden = true
 -- unit = "flag"

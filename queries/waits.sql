@@ -3,32 +3,32 @@
 -- interval = "1s"
 -- key = ["class", "wait"]
 -- compact = ["class", "wait", "share_pct", "sessions", "minute", "query"]
--- empty = "nobody has worked in the last minute"
+-- empty = "no session has worked in the last minute"
 -- about = """
--- What the sessions that work wait for, OLTP and OLAP apart: sampled every interval, over the last minute.
--- "on CPU" is a session that waits for nothing: it computes, or wants to. The bars are the seconds of the
--- minute, the newest at the right, one session a step; a point is a second without a sample, where the
--- server was silent or the sample was missed: no wait was seen then, which does not mean there was none.
+-- What working sessions wait for, OLTP and OLAP apart: sampled every interval, over the last minute. "on CPU" is a
+-- session that waits for nothing: it computes, or wants to. The bars are the seconds of the minute, the newest at
+-- the right, one session a step; a point is a second without a sample, because the server was silent or the sample
+-- was missed: no wait was seen then, which does not mean there was none.
 -- Cost: one pass over pg_stat_activity, 0.2 ms with 20 sessions, 3 ms with 1,000.
--- Blind spot: a sample a second sees long waits and often repeated ones; a wait of a millisecond only by
--- chance. Sessions of other roles are hidden where our role is not a member of pg_monitor.
+-- Blind spot: a sample a second sees long waits and often repeated ones; a wait of a millisecond only by chance.
+-- Sessions of other roles are hidden if our role is not a member of pg_monitor.
 -- """
 --
 -- [columns.class]
 -- help = "Class of work: oltp, olap, refresh, maintenance."
 -- [columns.wait]
 -- title = "waits for"
--- help = "Type and name of the wait event (PostgreSQL's manual lists them); on CPU where there is none."
+-- help = "Type and name of the wait event (PostgreSQL's manual lists them); on CPU if there is none."
 -- [columns.share_pct]
 -- title = "share"
 -- unit = "percent"
--- help = "Of all samples of this class in the last minute: of its working time it has spent so much like this."
+-- help = "Share of this class's samples in the last minute: how much of its working time it spent like this."
 -- [columns.sessions]
 -- help = "Sessions in this state at once, on average over the samples of the minute."
 -- [columns.minute]
 -- title = "the last minute"
 -- timeline = true
--- help = "One step a second, the newest at the right, as many as there is room for; · where no sample was taken."
+-- help = "One step a second, the newest at the right, as many as there is room for; · if no sample was taken."
 -- [columns.usename]
 -- hidden = true
 -- help = "Role that logged in."

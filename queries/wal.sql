@@ -25,7 +25,7 @@
 -- [columns.checkpoints_timed]
 -- title = "timed"
 -- unit = "count"
--- help = "Checkpoints because checkpoint_timeout had passed, those skipped for lack of work included. This is how it should be."
+-- help = "Checkpoints because checkpoint_timeout had passed, those skipped for lack of work included. This is normal."
 -- [columns.checkpoints_requested]
 -- title = "requested"
 -- unit = "count"
@@ -53,7 +53,7 @@
 -- [columns.buffers_backend]
 -- title = "by sessions"
 -- unit = "count"
--- help = "Blocks written by sessions themselves, blocks by which relations grew included. Not known from PostgreSQL 17 on: see I/O."
+-- help = "Blocks written by sessions themselves, including blocks by which relations grew. Unknown from PostgreSQL 17 on: see I/O."
 -- [columns.wal_lsn_bytes]
 -- title = "WAL"
 -- unit = "bytes"
@@ -95,7 +95,7 @@
 -- [columns.last_checkpoint_s]
 -- title = "last checkpoint"
 -- unit = "seconds"
--- help = "Since the last finished checkpoint began (on a standby: that of the last restartpoint). Far above checkpoint_timeout: nothing was written, or one does not end. None where our role may not call pg_control_checkpoint()."
+-- help = "Since the last finished checkpoint began (on a standby: that of the last restartpoint). Far above checkpoint_timeout: nothing was written, or one does not end. None if our role may not call pg_control_checkpoint()."
 -- [columns.checkpoint_timeout_s]
 -- title = "timeout"
 -- unit = "seconds"
@@ -103,7 +103,7 @@
 -- [columns.max_wal_size_bytes]
 -- title = "max_wal_size"
 -- unit = "bytes"
--- help = "max_wal_size: a checkpoint is requested well before so much WAL has come together. A soft limit."
+-- help = "max_wal_size: a checkpoint is requested well before this much WAL has accumulated. A soft limit."
 -- [columns.checkpoint_completion_target]
 -- title = "completion target"
 -- help = "checkpoint_completion_target: share of the time between checkpoints over which writes are spread."
@@ -121,7 +121,7 @@
 -- [columns.forced_every_s]
 -- title = "forced every"
 -- unit = "seconds"
--- help = "Over the last five minutes: time between two checkpoints that were requested, by the volume of WAL or by a command. None where there were fewer than three."
+-- help = "Over the last five minutes: time between two checkpoints that were requested, by the volume of WAL or by a command. None if there were fewer than three."
 -- [columns.bytes_per_checkpoint]
 -- title = "WAL between"
 -- unit = "bytes"
@@ -129,7 +129,7 @@
 -- [columns.stats_reset]
 -- title = "stats reset"
 -- unit = "time"
--- help = "Last reset of the checkpoint counters. A change means that rates begin anew."
+-- help = "Last reset of the checkpoint counters. A change means that rates start over."
 
 SELECT extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8 AS now_epoch,
        b.checkpoints_timed,

@@ -5,11 +5,11 @@
 -- sort = "-pct"
 -- compact = ["datname", "frozen_age", "mxid_age", "xid_left", "left_s", "pct"]
 -- about = """
--- How far each database is from the point where the server refuses to give out transaction ids or
--- multixacts: the oldest database stops them all. Which tables hold it back, the Vacuum panel shows.
+-- How far each database is from the point where the server refuses to give out transaction ids or multixacts: the
+-- oldest database stops them all. The Vacuum panel shows which tables hold it back.
 -- Cost: 0.2 ms; one row of pg_database each.
--- Blind spot: ages only rise while somebody writes. Prepared transactions, old snapshots and slots keep
--- VACUUM from lowering them (see Snapshots). Members of multixacts have a limit of their own, not seen here.
+-- Blind spot: ages only rise while somebody writes. Prepared transactions, old snapshots and slots keep VACUUM
+-- from lowering them (see Snapshots). Members of multixacts have a limit of their own, not seen here.
 -- """
 --
 -- [columns.left_s]
@@ -22,7 +22,7 @@
 -- [columns.frozen_age]
 -- title = "xid age"
 -- unit = "count"
--- help = "Age of its oldest unfrozen transaction id (datfrozenxid). Normal up to freeze_max_age and a bit."
+-- help = "Age of its oldest unfrozen transaction id (datfrozenxid). Normal up to slightly above freeze_max_age."
 -- [columns.mxid_age]
 -- title = "mxid age"
 -- unit = "count"
@@ -30,7 +30,7 @@
 -- [columns.freeze_max_age]
 -- title = "forced at"
 -- unit = "count"
--- help = "autovacuum_freeze_max_age: from there on autovacuum freezes, even where it is off. Tables may have a lower one."
+-- help = "autovacuum_freeze_max_age: from there on autovacuum freezes, even if it is off. Tables may have a lower one."
 -- [columns.multixact_freeze_max_age]
 -- title = "mxid forced at"
 -- unit = "count"
@@ -54,13 +54,13 @@
 -- [columns.next_xid]
 -- title = "next xid"
 -- hidden = true
--- help = "Next transaction id as 64-bit number, the same in each row: from two samples comes how fast they go. Reading it uses up none."
+-- help = "Next transaction id as 64-bit number, the same in each row: two samples give the rate of use. Reading it uses up none."
 -- [columns.pct]
 -- title = "%"
 -- unit = "percent"
 -- warn = 25.0
 -- danger = 75.0
--- help = "How much of the way to the nearer of the two stops is gone. With autovacuum_freeze_max_age at its default (200 million) about 10 is normal; 25 means that freezing does not keep up."
+-- help = "How far it is on the way to the nearer of the two stops. With autovacuum_freeze_max_age at its default (200 million) about 10 is normal; 25 means that freezing does not keep up."
 
 SELECT d.datname::pg_catalog.text AS datname,
        a.frozen_age,

@@ -3,8 +3,8 @@
 -- Without statistics the planner guesses, and estimates of bloat are n/a. Autovacuum analyses a table after
 -- changes to a tenth of it, a partitioned table as a whole never. Statistics of a table that our role may not read
 -- are hidden.
--- Cost: 5 ms for 1,000 tables; pg_stats is read of the tables only that were never seen analysed.
--- Blind spot: the counters are forgotten at a reset; what pg_stats shows then is not when it was.
+-- Cost: 5 ms for 1,000 tables; pg_stats is read only for tables that were never seen analysed.
+-- Blind spot: a reset clears the counters; pg_stats then shows that a table was analysed, but not when.
 -- """
 
 WITH RECURSIVE large AS MATERIALIZED (
@@ -35,7 +35,7 @@ sized AS (
 (SELECT CASE s.relkind WHEN 'p' THEN 'info' ELSE 'warning' END AS severity,
        s.name AS subject,
        CASE s.relkind WHEN 'p' THEN 'a partitioned table of ' || s.all_rows || ' rows without statistics of the whole: autovacuum never'
-                                    || ' analyses it, joins and groups over all partitions are guessed'
+                                    || ' analyses it, and joins and groups over all partitions are guessed'
                       ELSE 'about ' || s.all_rows || ' rows, never analysed: the planner guesses' END AS evidence,
        'ANALYZE ' || s.name AS cure
 FROM sized AS s

@@ -1,7 +1,7 @@
--- title = "the archiver: WAL that cannot be archived stays, and fills the disk"
+-- title = "the archiver: WAL that cannot be archived stays and fills the disk"
 -- about = """
--- Found are an archiver whose last attempt failed, and archiving that is on without a command or library.
--- Cost: 1 ms. Blind spot: a command that says it has worked, and has not.
+-- Finds an archiver whose last attempt failed, and archiving that is on without a command or library.
+-- Cost: 1 ms. Blind spot: a command that reports success without having worked.
 -- """
 
 SELECT a.severity, a.subject, a.evidence, a.cure
@@ -19,10 +19,10 @@ CROSS JOIN LATERAL (
            || s.failed_count || ' failures); the last success was '
            || coalesce(pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - s.last_archived_time)::pg_catalog.text || ' ago',
                        'never') AS evidence,
-           'mend archive_command or archive_library: the server''s log has the error' AS cure
+           'fix archive_command or archive_library: the server''s log has the error' AS cure
     WHERE s.last_failed_time > coalesce(s.last_archived_time, '-infinity')
     UNION ALL
-    SELECT 'danger', 'archive_command', 'archive_mode is on, and there is nothing to archive with: WAL is kept for ever',
+    SELECT 'danger', 'archive_command', 'archive_mode is on, but there is nothing to archive with: WAL is kept forever',
            'ALTER SYSTEM SET archive_command = ''...''; SELECT pg_reload_conf()'
     WHERE s.library = '' AND s.command IN ('', '(disabled)')
 ) AS a

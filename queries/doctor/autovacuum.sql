@@ -1,8 +1,8 @@
 -- title = "autovacuum: off for all or for a table, or too rare for a large table with many updates"
 -- about = """
--- With a scale factor of 0.2 a table of a million rows keeps 200,000 dead rows before autovacuum comes. Found
--- where a table of a million rows or more had as many updates and deletes as a tenth of its rows.
--- Cost: 3 ms for 1,000 tables. Blind spot: how fast the counters grew; they count since their reset.
+-- With a scale factor of 0.2 a table of a million rows keeps 200,000 dead rows before autovacuum comes. Finds
+-- tables of a million rows or more whose updates and deletes amount to a tenth of their rows.
+-- Cost: 3 ms for 1,000 tables. Blind spot: how fast the counters grew; they count from their last reset.
 -- """
 
 WITH server AS MATERIALIZED (
@@ -44,7 +44,7 @@ counted AS (
     WHERE t.rows >= 1000000
 )
 SELECT 'danger' AS severity, 'autovacuum' AS subject,
-       'off for the whole server: dead rows pile up, and the planner''s statistics grow old' AS evidence,
+       'off for the whole server: dead rows pile up, and the planner''s statistics become stale' AS evidence,
        'ALTER SYSTEM SET autovacuum = on; SELECT pg_reload_conf()' AS cure
 FROM server
 WHERE NOT server.on_at_all
@@ -60,7 +60,7 @@ UNION ALL
 UNION ALL
 (SELECT CASE WHEN t.n_dead >= 1000 OR t.reltuples >= 10000 THEN 'warning' ELSE 'info' END,
         t.name,
-        'autovacuum is switched off for its TOAST (' || t.n_dead || ' dead rows there): what is updated or deleted there piles up',
+        'autovacuum is switched off for its TOAST (' || t.n_dead || ' dead rows there): updated and deleted rows pile up',
         CASE t.relkind WHEN 'm' THEN 'ALTER MATERIALIZED VIEW ' ELSE 'ALTER TABLE ' END || t.name
         || ' RESET (toast.autovacuum_enabled)'
  FROM (SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, c.relkind, x.reltuples,
@@ -77,7 +77,7 @@ UNION ALL
  LIMIT 200)
 UNION ALL
 (SELECT 'warning', c.name,
-        c.changes || ' updates and deletes of ' || c.rows || ' rows, and autovacuum waits for '
+        c.changes || ' updates and deletes of ' || c.rows || ' rows, but autovacuum waits for '
         || c.due_at::pg_catalog.int8 || ' dead ones (scale factor ' || c.scale_factor || ')',
         CASE c.relkind WHEN 'm' THEN 'ALTER MATERIALIZED VIEW ' ELSE 'ALTER TABLE ' END || c.name
         || ' SET (autovacuum_vacuum_scale_factor = 0.01)'

@@ -1,8 +1,8 @@
--- title = "checkpoints forced by WAL before their time, or too often"
+-- title = "checkpoints forced by WAL before they are due, or due too often"
 -- about = """
--- Each checkpoint makes full page images of all blocks that change after it. Where more than half of at least ten
+-- Each checkpoint makes full page images of all blocks that change after it. If more than half of at least ten
 -- checkpoints since the counters' reset were requested, WAL reaches max_wal_size before checkpoint_timeout ends.
--- Cost: 1 ms. Blind spot: CHECKPOINT by hand, backups and new databases request them, too.
+-- Cost: 1 ms. Blind spot: CHECKPOINT by hand, backups and new databases also request them.
 -- """
 
 SELECT 'warning' AS severity, 'max_wal_size' AS subject,

@@ -1,7 +1,7 @@
--- title = "settings that trade a crash for lost data"
+-- title = "settings that lose data in a crash"
 -- about = """
--- fsync, full_page_writes and synchronous_commit switched off. On the throw-away server of htap-top demo,
--- whose configuration marks it (htap_top.throw_away), this is meant to be so and only a note.
+-- fsync, full_page_writes and synchronous_commit switched off. On the throw-away server of htap-top demo, whose
+-- configuration marks it (htap_top.throw_away), this is intended and only a note.
 -- Cost: nothing. Blind spot: values of a new session of our role; other roles may have others.
 -- """
 
@@ -13,7 +13,7 @@ SELECT CASE WHEN pg_catalog.current_setting('htap_top.throw_away', true) = 'on' 
             ELSE 'ALTER SYSTEM SET ' || s.name || ' = on; SELECT pg_reload_conf()' END AS cure
 FROM (VALUES
     ('danger', 'fsync', 'off: a crash of the machine may destroy the whole database'),
-    ('danger', 'full_page_writes', 'off: a crash may leave half-written pages that WAL cannot mend'),
+    ('danger', 'full_page_writes', 'off: a crash may leave half-written pages that WAL cannot repair'),
     ('warning', 'synchronous_commit',
      'off for every session: a crash loses what was committed within the last three wal_writer_delay')
 ) AS s (severity, name, evidence)

@@ -2,7 +2,7 @@
 SELECT 'warning' AS severity, t.name AS subject,
        t.updated || ' updates, ' || 100 * t.hot / t.updated || ' % of them HOT, ' || 100 * t.elsewhere / t.updated
        || ' % went to another page, and fillfactor is 100: room is missing in the pages' AS evidence,
-       'ALTER TABLE ' || t.name || ' SET (fillfactor = 85); it holds for new pages, for all after VACUUM FULL' AS cure
+       'ALTER TABLE ' || t.name || ' SET (fillfactor = 85); it applies to new pages, and to all after VACUUM FULL' AS cure
 FROM (
     SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,
            pg_catalog.pg_stat_get_tuples_updated(c.oid) AS updated,

@@ -1,15 +1,16 @@
--- title = "hot tables whose updates find no room in the row's own page"
+-- title = "busy tables whose updates find no room in the row's own page"
 -- about = """
--- An update that finds room in its page and changes no indexed column writes no index (HOT). Found are tables with
--- 100,000 updates or more, fewer than half of them HOT, and fillfactor 100. From 16 on only where most updates went
--- to another page, which proves that room is missing; before, an indexed column may be what is updated.
--- Cost: 2 ms for 1,000 tables. Blind spot: counters since their reset, not what happens now.
+-- An update that finds room in its page and changes no indexed column writes no index (HOT). Finds tables with
+-- 100,000 updates or more, fewer than half of them HOT, and fillfactor 100. From 16 on only if most updates went
+-- to another page, which proves that room is missing; before 16, the cause may be that an indexed column is
+-- updated.
+-- Cost: 2 ms for 1,000 tables. Blind spot: counters since their reset, not the present rate.
 -- """
 
 SELECT 'info' AS severity, t.name AS subject,
        t.updated || ' updates, ' || 100 * t.hot / t.updated || ' % of them HOT, and fillfactor is 100: either room is missing in the'
        || ' pages, or an indexed column is updated' AS evidence,
-       'ALTER TABLE ' || t.name || ' SET (fillfactor = 85); it holds for new pages; drop indexes on what is updated, if they are not used'
+       'ALTER TABLE ' || t.name || ' SET (fillfactor = 85); it applies to new pages; drop unused indexes on updated columns'
            AS cure
 FROM (
     SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,

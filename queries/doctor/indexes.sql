@@ -1,22 +1,23 @@
 -- title = "invalid indexes: written with every row, read by no query"
 -- about = """
--- A CREATE INDEX CONCURRENTLY or REINDEX CONCURRENTLY that failed leaves an invalid index behind. One that is
--- being built at this moment is left out.
--- Cost: 2 ms for 1,000 indexes. Blind spot: without pg_monitor a build by another role is not seen, and its index listed.
+-- A CREATE INDEX CONCURRENTLY or REINDEX CONCURRENTLY that failed leaves an invalid index behind. Indexes being
+-- built right now are left out.
+-- Cost: 2 ms for 1,000 indexes. Blind spot: without pg_monitor a build by another role is not seen, and its index
+-- is listed.
 -- """
 
 SELECT CASE c.relkind WHEN 'I' THEN 'info' ELSE 'warning' END AS severity,
        i.name AS subject,
        CASE WHEN c.relkind = 'I' THEN 'an index of the partitioned table ' || t.name || ' that some partitions lack'
-            WHEN NOT x.indisready THEN 'an index of ' || t.name || ' that was never built'
-            ELSE 'an invalid index of ' || t.name || ': it is written, and no query uses it' END AS evidence,
+            WHEN NOT x.indisready THEN 'an index of ' || t.name || ' that was never finished'
+            ELSE 'an invalid index of ' || t.name || ': it is written, but no query uses it' END AS evidence,
        CASE WHEN c.relkind = 'I' THEN 'create it on those partitions, and ALTER INDEX ' || i.name || ' ATTACH PARTITION ...'
             WHEN c.relname ~ '_cc(new|old)[0-9]*$' THEN 'DROP INDEX CONCURRENTLY ' || i.name
             -- a build that failed on equal keys fails again, and leaves a second invalid index
             WHEN x.indisunique THEN 'SELECT ' || k.keys || ', count(*) FROM ' || t.name
                 || CASE WHEN x.indpred IS NULL THEN '' ELSE ' WHERE ' || pg_catalog.pg_get_expr(x.indpred, x.indrelid) END
                 || ' GROUP BY ' || k.places || ' HAVING count(*) > 1; if it finds none: REINDEX INDEX CONCURRENTLY ' || i.name
-                || '; else make those rows different first, or DROP INDEX CONCURRENTLY ' || i.name
+                || '; otherwise make those rows distinct first, or DROP INDEX CONCURRENTLY ' || i.name
             ELSE 'REINDEX INDEX CONCURRENTLY ' || i.name || ', or DROP INDEX CONCURRENTLY ' || i.name END AS cure
 FROM pg_catalog.pg_index AS x
 JOIN pg_catalog.pg_class AS c ON c.oid = x.indexrelid

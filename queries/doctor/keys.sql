@@ -1,10 +1,10 @@
 -- title = "foreign keys without an index, and indexes that do the same as another"
 -- about = """
--- A DELETE or a change of key in the table that is referred to reads the whole referring table for each row where
--- no index begins with the columns of the foreign key. Found where that table has 10,000 rows or more; and indexes
--- with the same columns, classes, collations and condition as another of the table. A warning where rows have been
--- deleted there, else a note.
--- Cost: 10 ms for 1,000 tables. Blind spot: changes of a key that is referred to are not counted.
+-- If no index begins with the columns of a foreign key, each DELETE or change of key in the referenced table reads
+-- the whole referencing table. Finds such keys if the referencing table has 10,000 rows or more (a warning if rows
+-- have been deleted from the referenced table, else a note), and indexes with the same columns, classes,
+-- collations and condition as another of the table.
+-- Cost: 10 ms for 1,000 tables. Blind spot: changes of a referenced key are not counted.
 -- """
 
 WITH keys AS MATERIALIZED (

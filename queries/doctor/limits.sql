@@ -1,10 +1,10 @@
--- title = "roles without time limits or connection limits, and limits that add up to more than there is"
+-- title = "roles without time limits or connection limits, and limits that add up to more connections than there are"
 -- about = """
 -- One forgotten transaction keeps its locks and dead rows for as long as its session lives, and one client can
--- take all connections. Limits that belong to the role hold for every client and pass through a pooler.
--- Found are roles that can log in, are not superuser, and have neither statement_timeout nor
+-- take all connections. Limits that belong to the role hold for every client and pass through a pooler. Finds
+-- roles that can log in, are not superusers, and have neither statement_timeout nor
 -- idle_in_transaction_session_timeout (of their own, of the database, of the server) nor CONNECTION LIMIT.
--- Cost: 1 ms. Blind spot: what clients set for themselves.
+-- Cost: 1 ms. Blind spot: what clients set themselves.
 -- """
 
 WITH assigned AS MATERIALIZED (
@@ -61,7 +61,7 @@ SELECT 'warning' AS severity,
        CASE WHEN u.n = 1 THEN 'this role has' ELSE 'these ' || u.n || ' roles have' END
        || ' neither statement_timeout nor idle_in_transaction_session_timeout nor CONNECTION LIMIT, and '
        || CASE WHEN EXISTS (SELECT FROM server WHERE server.is_set IS NULL)
-               THEN 'a default of the server is not seen (our role has limits of its own)' ELSE 'the server''s default is none' END
+               THEN 'the server''s default cannot be seen (our role has limits of its own)' ELSE 'the server''s default is none' END
            AS evidence,
        u.cures AS cure
 FROM unlimited AS u
@@ -79,7 +79,7 @@ WHERE v.name = 'idle_in_transaction_session_timeout' AND NOT v.is_set
 UNION ALL
 SELECT 'info', 'max_connections',
        'the CONNECTION LIMITs of ' || pg_catalog.count(*) || ' roles add up to ' || pg_catalog.sum(r.rolconnlimit)
-       || ', for all others are left ' || greatest(m.free - pg_catalog.sum(r.rolconnlimit), 0)
+       || ', which leaves all others ' || greatest(m.free - pg_catalog.sum(r.rolconnlimit), 0)
        || ' of ' || m.free || ' connections',
        'ALTER ROLE ... CONNECTION LIMIT ... for some of them, or ALTER SYSTEM SET max_connections = '
        || pg_catalog.current_setting('max_connections')::pg_catalog.int8 + pg_catalog.sum(r.rolconnlimit) - m.free + 10

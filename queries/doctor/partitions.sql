@@ -1,10 +1,11 @@
--- title = "partitions of the months to come, and rows that fell into a default partition"
+-- title = "missing partitions for the months to come, and rows in a default partition"
 -- about = """
 -- Tables partitioned by ranges of one date or timestamp whose newest partition ends before the end of the next
 -- month: then inserts fail, or fall into the default partition, from which they have to be moved before a
 -- partition of their own can be made.
--- Cost: 2 ms for 100 partitions. Blind spot: partitions by a number or by several columns; rows of a default
--- partition are the counters' and the planner's. A table that ended 90 days ago is taken for a closed one.
+-- Cost: 2 ms for 100 partitions. Blind spot: partitions by a number or by several columns; row counts of a default
+-- partition come from the counters and the planner. A table whose newest partition ended 90 days ago is taken for
+-- a closed one.
 -- """
 
 WITH parents AS MATERIALIZED (
@@ -66,8 +67,8 @@ SELECT CASE WHEN s.until < pg_catalog.now() - interval '90 days' THEN 'info'
 FROM short AS s
 UNION ALL
 SELECT 'warning', t.default_full,
-       'about ' || t.rows || ' rows fell into the default partition of ' || t.name || ': each query reads it, and a partition for their'
-       || ' range cannot be made before they are moved',
+       'about ' || t.rows || ' rows are in the default partition of ' || t.name || ': each query reads it, and a partition for their'
+       || ' range cannot be created before they are moved',
        CASE WHEN t.is_shop THEN 'htap-top partitions make -d ' || pg_catalog.quote_ident(pg_catalog.current_database())
             ELSE 'ALTER TABLE ' || t.name || ' DETACH PARTITION ' || t.default_full || '; create the missing partitions; INSERT INTO '
                  || t.name || ' SELECT * FROM ' || t.default_full END

@@ -1,7 +1,7 @@
 -- title = "prepared transactions that nobody finishes"
 -- about = """
--- A prepared transaction keeps its locks and dead rows until it is finished, over restarts of the server.
--- Found are those older than five minutes.
+-- A prepared transaction keeps its locks and dead rows until it is finished, even across restarts of the server.
+-- Finds those older than five minutes.
 -- Cost: 1 ms.
 -- """
 
@@ -11,7 +11,7 @@ SELECT 'danger' AS severity,
        || (extract(epoch FROM pg_catalog.clock_timestamp() - p.prepared) / 60)::pg_catalog.int8
        || ' minutes ago: it keeps its locks, and dead rows of ' || pg_catalog.age(p.transaction) || ' transactions' AS evidence,
        pg_catalog.format('in database %I, as its owner or a superuser: COMMIT PREPARED %L or ROLLBACK PREPARED %L, whichever the'
-                         || ' application''s transaction manager says; the wrong one loses or forges its data',
+                         || ' application''s transaction manager says; the wrong one loses or corrupts its data',
                          p.database, p.gid, p.gid) AS cure
 FROM pg_catalog.pg_prepared_xacts AS p
 WHERE p.prepared < pg_catalog.clock_timestamp() - interval '5 minutes'

@@ -1,6 +1,6 @@
 -- title = "privileges of our role: other sessions, cancel and terminate"
 -- about = """
--- What stays hidden from our role, and what it may not do to other sessions. A superuser has all of it.
+-- What stays hidden from our role, and what it may not do to other sessions. A superuser has all privileges.
 -- Cost: 1 ms. Blind spot: superusers' sessions can be cancelled by superusers only.
 -- """
 
@@ -10,9 +10,9 @@ SELECT p.severity,
        pg_catalog.format('GRANT %I TO %I', p.role, current_user) AS cure
 FROM (VALUES
     ('warning', 'pg_monitor',
-     'has not the privileges of pg_monitor: hidden are state, statement and age of other roles'' sessions, settings'
+     'lacks the privileges of pg_monitor: it cannot see state, statement and age of other roles'' sessions, settings'
      || ' such as shared_preload_libraries, temporary files and who replicates'),
     ('info', 'pg_signal_backend',
-     'has not the privileges of pg_signal_backend: it cancels and terminates its own sessions only (keys C, K, X)')
+     'lacks the privileges of pg_signal_backend: it can cancel and terminate only its own sessions (keys C, K, X)')
 ) AS p (severity, role, evidence)
 WHERE NOT pg_catalog.pg_has_role(p.role, 'USAGE')

@@ -1,8 +1,8 @@
--- title = "relations that our role may not read: the shop's, and those of which statistics are hidden"
+-- title = "relations that our role may not read: the shop's, and those whose statistics are hidden"
 -- about = """
--- The business panels read shop and mart; estimates of bloat rest on pg_stats, which shows a role the statistics
--- of those tables only that it may read.
--- Cost: 2 ms for 1,000 tables. Blind spot: panels of your own say themselves what they lack.
+-- The business panels read shop and mart; estimates of bloat rest on pg_stats, which shows a role only the
+-- statistics of tables that it may read.
+-- Cost: 2 ms for 1,000 tables. Blind spot: your own panels report what they lack themselves.
 -- """
 
 WITH hidden AS MATERIALIZED (

@@ -1,8 +1,8 @@
--- title = "rules of the dashboard's diagnosis that have no data here, and are silent"
+-- title = "rules of the dashboard's diagnosis that have no data here and stay silent"
 -- about = """
--- A rule without data says nothing. Each row names a rule of the diagnosis, and why it cannot speak on this server
--- or for our role. Cost: 1 ms.
--- Blind spot: rules for which there is data, but nothing to say.
+-- A rule without data reports nothing. Each row names a rule of the diagnosis and why it has no data on this
+-- server or for our role. Cost: 1 ms.
+-- Blind spot: rules that have data but nothing to report.
 -- """
 
 SELECT 'info' AS severity, r.rule AS subject, r.evidence, r.cure
@@ -20,15 +20,15 @@ FROM (
                    WHERE w.rulename = '_RETURN' AND w.ev_class >= 16384 AND c.relkind = 'm') AS has_views
 ) AS s
 CROSS JOIN LATERAL (VALUES
-    (s.version < 160000, 'cache', 'who replaces the buffer cache is counted from PostgreSQL 16 on (pg_stat_io)',
+    (s.version < 160000, 'cache', 'what replaces the buffer cache is counted from PostgreSQL 16 on (pg_stat_io)',
      'upgrade the server'),
     (NOT s.monitors, 'temp_files', 'temporary files are listed for pg_monitor only',
      pg_catalog.format('GRANT pg_monitor TO %I', current_user)),
-    (NOT s.reads_stats, 'busy_backend', 'what other roles'' sessions do is hidden from our role',
+    (NOT s.reads_stats, 'busy_backend', 'other roles'' activity is hidden from our role',
      pg_catalog.format('GRANT pg_monitor TO %I', current_user)),
     (NOT s.reads_stats, 'old_snapshot', 'snapshots of other roles'' sessions are hidden from our role',
      pg_catalog.format('GRANT pg_monitor TO %I', current_user)),
-    (NOT s.reads_stats, 'replication', 'how far replicas are is hidden from our role',
+    (NOT s.reads_stats, 'replication', 'the positions of replicas are hidden from our role',
      pg_catalog.format('GRANT pg_monitor TO %I', current_user)),
     (NOT s.activities, 'busy_backend', 'track_activities is off: sessions have no state and no statement',
      'ALTER SYSTEM SET track_activities = on; SELECT pg_reload_conf()'),

@@ -1,8 +1,8 @@
--- title = "the shop's schema: there, of this version, its roles with their limits"
+-- title = "the shop's schema: installed, of this version, its roles with their limits"
 -- about = """
--- The business panels, summaries and experiments work on what htap-top init makes. Without it the dashboard
--- watches any database, so that its absence is only a note.
--- Cost: 1 ms. Blind spot: whether each of its objects is there; htap-top init completes what is missing.
+-- The business panels, summaries and experiments work on what htap-top init creates. The dashboard watches any
+-- database without it, so its absence is only a note.
+-- Cost: 1 ms. Blind spot: missing objects within the schemas; htap-top init creates what is missing.
 -- """
 -- may_read = ["htap.schema_version"]
 
@@ -43,13 +43,13 @@ FROM here
 WHERE here.ours = 0
 UNION ALL
 SELECT 'warning', here.foreign_ones,
-       'has a name that the shop needs and is not of htap-top (no comment of its own): htap-top init will refuse',
+       'has a name that the shop needs but was not created by htap-top (its comment is missing): htap-top init will refuse',
        'rename it, or install the shop into another database'
 FROM here
 WHERE here.ours > 0 AND here.foreign_ones IS NOT NULL
 UNION ALL
 SELECT 'warning', 'htap.schema_version',
-       CASE WHEN version.number IS NULL THEN 'names no version: the installation is not complete'
+       CASE WHEN version.number IS NULL THEN 'contains no version: the installation is incomplete'
             ELSE 'the schema has version ' || version.number || ', this program''s is {schema_version}' END,
        CASE WHEN version.number > {schema_version} THEN 'use the newer htap-top'
             ELSE 'htap-top init -d ' || pg_catalog.quote_ident(pg_catalog.current_database()) END
@@ -57,7 +57,7 @@ FROM version
 WHERE version.number IS DISTINCT FROM {schema_version}
 UNION ALL
 SELECT 'warning', 'htap.schema_version',
-       'there are schemas of htap-top, but not this table: an old or incomplete installation',
+       'schemas of htap-top exist, but not this table: an old or incomplete installation',
        'htap-top init -d ' || pg_catalog.quote_ident(pg_catalog.current_database())
 FROM here
 WHERE here.ours > 0 AND NOT EXISTS (SELECT FROM known)
@@ -70,7 +70,7 @@ WHERE NOT known.readable
 UNION ALL
 SELECT 'warning', l.role,
        'a role of the shop without ' || pg_catalog.string_agg(l.name, ', ' ORDER BY l.name)
-       || ': its limits are what keeps one kind of work from stopping the other',
+       || ': its limits keep one kind of work from stopping the other',
        pg_catalog.string_agg(
            pg_catalog.format('ALTER ROLE %I SET %s = ', l.role, l.name)
            || CASE WHEN l.name = 'default_transaction_read_only' THEN 'on'
@@ -93,7 +93,7 @@ WHERE here.ours > 0
 GROUP BY l.role
 UNION ALL
 SELECT 'warning', w.role,
-       'a role of the shop is not there: a restore into another cluster leaves roles out',
+       'a role of the shop is missing: a restore into another cluster leaves roles out',
        'htap-top init -d ' || pg_catalog.quote_ident(pg_catalog.current_database())
 FROM here
 CROSS JOIN (VALUES ('htap_oltp'), ('htap_olap'), ('htap_refresh'), ('htap_monitor')) AS w (role)

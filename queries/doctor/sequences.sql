@@ -1,9 +1,9 @@
 -- title = "sequences near their end, or near that of the column they fill"
 -- about = """
 -- At its end a sequence without CYCLE fails, and so does an insert into an integer column that a bigint sequence
--- feeds. Found from 80 percent on.
--- Cost: each sequence is opened and read, 20 ms for 1,000. Blind spot: sequences that are
--- used without DEFAULT or ownership, and keys that are not made by a sequence.
+-- feeds. Finds those at 80 percent or more.
+-- Cost: each sequence is opened and read, 20 ms for 1,000. Blind spot: sequences used without DEFAULT or
+-- ownership, and keys that no sequence generates.
 -- """
 
 WITH fed AS MATERIALIZED (
@@ -34,8 +34,8 @@ read AS MATERIALIZED (
        CASE WHEN u.type_name IN ('smallint', 'integer')
             THEN u.alter_column
                  || CASE WHEN u.seqmax < 9223372036854775807 THEN '; ALTER SEQUENCE ' || u.name || ' AS bigint' ELSE '' END
-                 || '; nobody reads or writes the table until it is done: of a large one make a new column, filled by and by, then'
-                 || ' swapped. What refers to it has to be bigint as well'
+                 || '; nobody can read or write the table until it is done: for a large one, add a new column, fill it in batches, then'
+                 || ' swap. Columns that reference it must be bigint as well'
             ELSE 'ALTER SEQUENCE ' || u.name || ' AS bigint NO MAXVALUE' END AS cure
 FROM (
     SELECT DISTINCT ON (r.seqrelid)

@@ -2,8 +2,8 @@
 -- about = """
 -- A slot keeps WAL, and dead rows, for a reader that may never come back; with max_slot_wal_keep_size = -1 until
 -- the disk is full.
--- Cost: 1 ms. Blind spot: for how long a slot is unused is not recorded before 17; a physical slot that was never
--- used keeps nothing.
+-- Cost: 1 ms. Blind spot: how long a slot has been unused is not recorded before 17; a physical slot that was
+-- never used keeps nothing.
 -- """
 
 SELECT CASE WHEN s.wal_status = 'lost' THEN 'warning'
@@ -11,7 +11,7 @@ SELECT CASE WHEN s.wal_status = 'lost' THEN 'warning'
             WHEN k.kept IS NULL THEN 'info'
             ELSE 'warning' END AS severity,
        s.slot_name::pg_catalog.text AS subject,
-       CASE WHEN s.wal_status = 'lost' THEN 'a ' || s.slot_type || ' slot whose WAL is gone: its reader cannot go on'
+       CASE WHEN s.wal_status = 'lost' THEN 'a ' || s.slot_type || ' slot whose WAL is gone: its reader cannot continue'
             WHEN s.active THEN 'a ' || s.slot_type || ' slot in use that keeps ' || pg_catalog.pg_size_pretty(k.kept)
                                || ' of WAL, and max_slot_wal_keep_size is -1: without limit'
             ELSE 'a ' || s.slot_type || ' slot that nobody reads'
@@ -19,9 +19,9 @@ SELECT CASE WHEN s.wal_status = 'lost' THEN 'warning'
                  || CASE WHEN k.kept IS NOT NULL AND k.unlimited THEN ', and max_slot_wal_keep_size is -1: until the disk is full'
                          ELSE '' END END AS evidence,
        CASE WHEN s.active AND s.wal_status IS DISTINCT FROM 'lost'
-            THEN 'ALTER SYSTEM SET max_slot_wal_keep_size = ''50GB''; SELECT pg_reload_conf() (a part of the disk)'
+            THEN 'ALTER SYSTEM SET max_slot_wal_keep_size = ''50GB''; SELECT pg_reload_conf() (choose a part of the disk)'
             WHEN s.wal_status = 'lost' THEN pg_catalog.format('SELECT pg_drop_replication_slot(%L)', s.slot_name)
-            ELSE pg_catalog.format('SELECT pg_drop_replication_slot(%L), if its reader does not come back', s.slot_name) END AS cure
+            ELSE pg_catalog.format('SELECT pg_drop_replication_slot(%L), if its reader will not come back', s.slot_name) END AS cure
 FROM pg_catalog.pg_replication_slots AS s
 CROSS JOIN (SELECT pg_catalog.pg_is_in_recovery() AS standby,
                    pg_catalog.current_setting('max_slot_wal_keep_size') = '-1' AS unlimited OFFSET 0) AS here

@@ -1,7 +1,7 @@
--- title = "a standby: what works on the primary only, and whether it follows"
+-- title = "a standby: what works only on the primary, and whether the standby keeps up"
 -- about = """
--- On a standby nothing can be refreshed, and ages of views are unknown. Found, too, are a replay that is paused and
--- a missing walreceiver. On a primary this is clean.
+-- On a standby nothing can be refreshed, and ages of views are unknown. Also finds paused replay and a missing
+-- walreceiver. Always clean on a primary.
 -- Cost: 1 ms. Blind spot: a standby that restores from an archive needs no walreceiver.
 -- """
 
@@ -12,11 +12,11 @@ CROSS JOIN LATERAL (
            'this server is in recovery: refreshes, partitions and init need the primary; ages of views are unknown here' AS evidence,
            'watch the primary, and give this server as --olap' AS cure
     UNION ALL
-    SELECT 'warning', 'replay', 'is paused: the data here grows old', 'SELECT pg_wal_replay_resume()'
+    SELECT 'warning', 'replay', 'is paused: the data here becomes stale', 'SELECT pg_wal_replay_resume()'
     WHERE CASE WHEN here.standby THEN pg_catalog.pg_is_wal_replay_paused() ELSE false END
     UNION ALL
     SELECT 'warning', 'walreceiver', 'none is running: nothing arrives from the primary by streaming',
-           'look at primary_conninfo and at the server''s log'
+           'check primary_conninfo and the server''s log'
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver AS w WHERE w.pid IS NOT NULL)
     UNION ALL
     SELECT 'info', 'hot_standby_feedback',

@@ -1,9 +1,9 @@
 -- title = "pg_stat_statements: loaded, created in this database, of the server's own version"
 -- about = """
--- Without it the mean time per class of work is missing. After pg_upgrade the extension keeps its old version
--- and lacks columns. A throw-away server may be built without it.
+-- Without it the mean time per class of work is missing. After pg_upgrade the extension keeps its old version and
+-- lacks columns. A throw-away server may lack it.
 -- Cost: 2 ms; pg_available_extensions reads the files of all extensions.
--- Blind spot: shared_preload_libraries is shown to pg_read_all_settings only (pg_monitor has it).
+-- Blind spot: shared_preload_libraries is shown only to pg_read_all_settings (pg_monitor has it).
 -- """
 
 WITH here AS MATERIALIZED (
@@ -32,7 +32,7 @@ SELECT CASE WHEN l.throw_away THEN 'info' ELSE f.severity END AS severity,
 FROM loaded AS l
 CROSS JOIN LATERAL (
     SELECT 'warning' AS severity,
-           'this server has no files of the extension: mean times per class of work are missing' AS evidence,
+           'the extension is not installed on this server: mean times per class of work are missing' AS evidence,
            'install the contrib package of the server (Debian: part of postgresql-' || v.major
            || ', Red Hat: postgresql-contrib)' AS cure
     FROM (SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4 / 10000 AS major) AS v
@@ -59,13 +59,13 @@ CROSS JOIN LATERAL (
     WHERE l.default_version IS NOT NULL AND l.extversion IS NULL AND l.is_loaded IS NOT FALSE
     UNION ALL
     SELECT 'info',
-           'has version ' || l.extversion || ' here, the server comes with ' || l.default_version
-           || ': an upgrade of the server left it as it was',
+           'has version ' || l.extversion || ' here, but the server comes with ' || l.default_version
+           || ': an upgrade of the server did not update it',
            'ALTER EXTENSION pg_stat_statements UPDATE'
     WHERE l.extversion <> l.default_version
     UNION ALL
     SELECT 'info',
-           'lies in schema ' || l.nspname || ', which our role may not use',
+           'is in schema ' || l.nspname || ', which our role may not use',
            pg_catalog.format('GRANT USAGE ON SCHEMA %I TO %I', l.nspname, current_user)
     WHERE l.nspname IS NOT NULL AND NOT pg_catalog.has_schema_privilege(l.nspname::pg_catalog.text, 'USAGE')
 ) AS f

@@ -1,11 +1,11 @@
--- title = "incremental summaries: filled, not behind, and somebody who merges what is logged"
+-- title = "incremental summaries: filled, not behind, and with a refresher that merges what is logged"
 -- needs = ["htap.view_def", "htap.watermark", "htap.order_log", "htap.refresh_run"]
 -- remedy = "htap-top init makes it"
 -- about = """
--- A summary without a snapshot was never filled. One that is behind lacks committed changes for a minute and
--- for ten times its own freshness; where nothing was logged meanwhile it is right, however old. If nobody has
--- refreshed anything for ten minutes there is no reader of the log, which grows by 100 bytes per order. What
--- bypassed the triggers is what the refresher's own check found up to now.
+-- A summary without a snapshot was never filled. One that is behind has lacked committed changes for a minute and
+-- for ten times its own freshness; if nothing was logged meanwhile it is right, however old. If nobody has
+-- refreshed anything for ten minutes the log has no reader and grows by 100 bytes per order. Changes that bypassed
+-- the triggers are those that the refresher's own check has found so far.
 -- Cost: a scan of htap.order_log for each summary, up to 100,000 rows.
 -- """
 
@@ -34,7 +34,7 @@ merged AS (
 )
 SELECT 'warning' AS severity,
        b.view AS subject,
-       'was never filled: whoever reads it reads nothing' AS evidence,
+       'was never filled: readers see no rows' AS evidence,
        'htap-top refresh -d ' || pg_catalog.quote_ident(pg_catalog.current_database()) || ' ' || b.view AS cure
 FROM behind AS b
 WHERE NOT b.filled
@@ -48,13 +48,13 @@ FROM behind AS b
 WHERE b.gap IS NOT NULL
 UNION ALL
 SELECT 'warning', b.view,
-       'it is wrong, something changed that was not logged: ' || b.uncaptured,
+       'it is wrong, because a change was not logged: ' || b.uncaptured,
        'htap-top refresh -d ' || pg_catalog.quote_ident(pg_catalog.current_database()) || ' --mode full ' || b.view
 FROM behind AS b
 WHERE b.uncaptured IS NOT NULL
 UNION ALL
 SELECT 'warning', l.view,
-       l.backlog || CASE WHEN l.backlog >= 100000 THEN ' or more' ELSE '' END || ' committed changes are not merged, what it holds is '
+       l.backlog || CASE WHEN l.backlog >= 100000 THEN ' or more' ELSE '' END || ' committed changes are not merged, and its data is '
        || l.age_s || ' s old',
        'htap-top refresh -d ' || pg_catalog.quote_ident(pg_catalog.current_database()) || ' --fresh 5s'
 FROM late AS l

@@ -19,10 +19,10 @@ FROM (
 ) AS s
 CROSS JOIN LATERAL (VALUES
     (NOT s.counts, 'danger', 'track_counts',
-     'off: without counters autovacuum does not come, and most panels are empty',
+     'off: without counters autovacuum does not run, and most panels are empty',
      'ALTER SYSTEM SET track_counts = on; SELECT pg_reload_conf()'),
     (NOT s.activities, 'warning', 'track_activities',
-     'off: nobody can see what sessions do; Queries, Snapshots and Locks are empty',
+     'off: nobody can see what sessions do, and Queries, Snapshots and Locks are empty',
      'ALTER SYSTEM SET track_activities = on; SELECT pg_reload_conf()'),
     (NOT s.io_timing, 'info', 'track_io_timing',
      'off: times of reads and writes are missing in I/O and Databases (pg_test_timing tells what they cost)',
@@ -32,7 +32,7 @@ CROSS JOIN LATERAL (VALUES
      || ' is unknown until a refresh is seen',
      'ALTER SYSTEM SET track_commit_timestamp = on; restart the server'),
     (s.query_size < 4096, 'info', 'track_activity_query_size',
-     pg_catalog.current_setting('track_activity_query_size') || ': longer statements are cut where they are shown',
+     pg_catalog.current_setting('track_activity_query_size') || ': longer statements are shown cut off',
      'ALTER SYSTEM SET track_activity_query_size = ''4kB''; restart the server')
 ) AS t (found, severity, name, evidence, cure)
 WHERE t.found

@@ -1,8 +1,8 @@
 -- title = "materialized views: refreshed CONCURRENTLY or not, populated, now() among the columns, privilege to refresh"
 -- about = """
--- A plain refresh locks readers out; CONCURRENTLY needs a valid unique index on plain columns without WHERE.
--- Which columns are unique only whoever wrote the view knows: a column is proposed where the last ANALYZE found
--- all its values different and none NULL, which is no proof.
+-- A plain refresh locks readers out; CONCURRENTLY needs a valid unique index on plain columns without WHERE. Only
+-- the author of the view knows which columns are unique: a column is proposed if the last ANALYZE found all its
+-- values distinct and none NULL, which is no proof.
 -- Cost: 5 ms for 15 views; no lock on any of them.
 -- Blind spot: now() is found by pattern in the stored rule, one cast deep. Statistics of views that our role may
 -- not read are hidden: no column is proposed then.
@@ -64,9 +64,9 @@ SELECT 'warning' AS severity,
             ELSE 'its unique index is deferrable or invalid' END
        || ': it cannot be refreshed CONCURRENTLY, a refresh locks its readers out'
        || CASE WHEN i.invalid IS NOT NULL THEN ''
-               WHEN k.key IS NOT NULL THEN '; at the last ANALYZE all values of ' || k.key || ' were different'
-               ELSE '; needed are columns that tell its rows apart, such as those of its GROUP BY' END AS evidence,
-       CASE WHEN i.invalid IS NOT NULL THEN 'REINDEX INDEX CONCURRENTLY ' || i.invalid || ', once no rows are equal in it (check: indexes)'
+               WHEN k.key IS NOT NULL THEN '; at the last ANALYZE all values of ' || k.key || ' were distinct'
+               ELSE '; it needs columns that identify its rows, such as those of its GROUP BY' END AS evidence,
+       CASE WHEN i.invalid IS NOT NULL THEN 'REINDEX INDEX CONCURRENTLY ' || i.invalid || ', once its rows are distinct (check: indexes)'
             ELSE 'CREATE UNIQUE INDEX CONCURRENTLY ON ' || mv.name || ' (' || coalesce(k.key, '...') || ')' END AS cure
 FROM mv
 JOIN indexed AS i ON i.oid = mv.oid
@@ -85,7 +85,7 @@ WHERE NOT mv.relispopulated
 UNION ALL
 SELECT 'warning', mv.name,
        'now() or its like is among its columns: with CONCURRENTLY each refresh replaces every row, and the view bloats',
-       'create it again without that column; the panel of views tells its age'
+       'create it again without that column; the views panel shows its age'
 FROM mv
 JOIN indexed AS i ON i.oid = mv.oid
 WHERE mv.def_has_now AND i.usable
@@ -95,7 +95,7 @@ SELECT 'info', u.names || CASE WHEN u.n > 5 THEN ' and ' || u.n - 5 || ' more' E
            || CASE WHEN u.new_owners IS NOT NULL
                         AND pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 170000
                    THEN '; a superuser owns ' || CASE u.n WHEN 1 THEN 'it' ELSE 'some' END
-                        || ', and whoever is made its member is one: ... stands for another role' ELSE '' END,
+                        || ', and a member of a superuser''s role becomes one: ... stands for another role' ELSE '' END,
        CASE WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 170000
             THEN pg_catalog.format('GRANT MAINTAIN ON %s TO %I', u.all_names, current_user)
             ELSE pg_catalog.concat_ws('; ', u.new_owners,

@@ -234,9 +234,9 @@ fn ids_that_run_out_and_prepared_transactions_are_found() {
             table.first("cure").text(),
             Some(
                 format!(
-                    "in database {}, as its owner or a superuser: COMMIT PREPARED 'it''s left' or ROLLBACK PREPARED \
-                     'it''s left', whichever the application's transaction manager says; the wrong one loses or \
-                     forges its data",
+                    "in database {}, as its owner or a superuser: COMMIT PREPARED 'it''s left' or ROLLBACK \
+                     PREPARED 'it''s left', whichever the application's transaction manager says; the wrong one \
+                     loses or corrupts its data",
                     database.name
                 )
                 .as_str()

@@ -56,7 +56,7 @@ fn archiver_sequences_keys_and_toast_are_examined() {
             "archiver",
             "archiver",
             Severity::Danger,
-            "mend archive_command",
+            "fix archive_command",
         );
         tells(
             &examination,

@@ -17,8 +17,8 @@ const BYTES_PER_ORDER: f64 = 1800.0;
 
 /// Stands above the SQL that is printed instead of run.
 const DRY_RUN: &str = "\
--- What htap-top init runs where nothing is installed. It also records in htap.object what it made: what is run by
--- hand it takes for somebody else's, and does not touch.
+-- The SQL that htap-top init runs on a new installation. init also records in htap.object what it created: what
+-- this SQL creates when run by hand, init takes for somebody else's and does not touch.
 ";
 
 impl From<InitError> for Failure {

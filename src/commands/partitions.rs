@@ -34,7 +34,7 @@ pub fn run(options: &Partitions) -> Result<(), Failure> {
                 let mut meter = Meter::default();
                 Ok(partitions::make(&client, make.ahead, || meter.say(WAITING)).await?)
             })?;
-            print(format!("made the partitions of {months} months\n").as_bytes())
+            print(format!("created the partitions of {months} months\n").as_bytes())
         }
         Some(PartitionsCommand::Archive(archive)) => archive_months(archive),
         Some(PartitionsCommand::Attach(attach)) => {

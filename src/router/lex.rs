@@ -214,7 +214,7 @@ impl<'a> Lexer<'a> {
             if c == '\'' {
                 if !escapes && before == '\\' {
                     // With standard_conforming_strings off the literal would continue here.
-                    return Err("a backslash stands before a quote");
+                    return Err("a backslash precedes a quote");
                 }
                 if self.peek() != Some('\'') {
                     return Ok(());

@@ -484,7 +484,7 @@ fn the_command_lists_makes_archives_and_attaches() {
     let (code, stdout, _) = run(&["partitions", "make", "--ahead", "5", &conninfo]);
     assert_eq!(
         (code, stdout.as_str()),
-        (0, "made the partitions of 2 months\n")
+        (0, "created the partitions of 2 months\n")
     );
     archived_and_attached_by_command(&conninfo, folder.path(), running, gone);
     assert_eq!(

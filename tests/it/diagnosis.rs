@@ -705,7 +705,7 @@ fn refreshes_that_never_let_autovacuum_in_are_told() {
         refreshing.await.unwrap();
         let vacuum = vacuum.split_once(", or ").unwrap().1;
         admin
-            .batch(vacuum.strip_suffix(" between").unwrap())
+            .batch(vacuum.strip_suffix(" in between").unwrap())
             .await
             .unwrap();
         watch.calm_of("starved_vacuum").await;

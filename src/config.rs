@@ -5,6 +5,7 @@ mod guard;
 pub use guard::{Guard, GuardAction, GuardMode, GuardRule, GuardState};
 
 use crate::format::duration::parse as parse_duration;
+use crate::keys::Keymap;
 use regex::Regex;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -40,6 +41,8 @@ pub struct Config {
     pub classes: Vec<ClassRule>,
     /// Settings per panel.
     pub panels: BTreeMap<String, PanelConfig>,
+    /// Keys bound to commands and panels.
+    pub keys: Keymap,
     /// Recordings.
     pub record: Record,
     /// Actions without a key.
@@ -60,6 +63,7 @@ impl Default for Config {
             canary: Canary::default(),
             classes: Vec::new(),
             panels: BTreeMap::new(),
+            keys: Keymap::default(),
             record: Record::default(),
             guard: Guard::default(),
             audit_file: None,
@@ -310,8 +314,9 @@ impl Config {
             path: path.to_owned(),
             message,
         };
-        let config: Self =
+        let mut config: Self =
             toml::from_str(text).map_err(|error| fail(with_nearest(&error.to_string())))?;
+        config.keys.settle(text).map_err(fail)?;
         if let Some(fault) = config.targets.fault() {
             return Err(fail(fault));
         }

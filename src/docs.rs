@@ -10,6 +10,7 @@ macro_rules! pages {
 pub const PAGES: &[(&str, &str)] = pages![
     "install",
     "screen",
+    "keys",
     "connection",
     "diagnosis",
     "actions",
@@ -28,7 +29,7 @@ pub const PAGES: &[(&str, &str)] = pages![
 
 /// Alternative names of pages.
 const ALIASES: [(&str, &str); 9] = [
-    ("keys", "screen"),
+    ("bindings", "keys"),
     ("privileges", "connection"),
     ("pooler", "connection"),
     ("rules", "diagnosis"),

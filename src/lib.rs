@@ -53,6 +53,11 @@
 //! cause line; `blocker` knows for rules and confirmations the kind of a blocker, the key that ends it and
 //! the work lost by it.
 //!
+//! # Keys
+//!
+//! [`mod@keys`] is the table of commands, each with its name, its keys and its help, and the keys that a configuration
+//! binds instead ([`keys::Keymap`]). Dispatch, footer, help and every message that names a key go by it.
+//!
 //! # Sessions
 //!
 //! [`pg`] is the only room that knows the driver. [`pg::conninfo`] interprets libpq's settings as libpq does;
@@ -111,6 +116,7 @@ pub mod docs;
 pub mod doctor;
 pub mod explain;
 pub mod format;
+pub mod keys;
 pub mod pg;
 pub mod router;
 pub mod sqlfile;

@@ -5,6 +5,7 @@ use htap_top::cli::{Demo, Look, OlapPool, Watch};
 use htap_top::config::{self, Config};
 use htap_top::dashboard::audit::Audit;
 use htap_top::dashboard::model::Start;
+use htap_top::dashboard::panels::spec::Spec;
 use htap_top::dashboard::panels::{self, own};
 use htap_top::dashboard::runtime::ring::Place as RecordingPlace;
 use htap_top::dashboard::runtime::{self, Ending, Targets, TerminalSession};
@@ -108,9 +109,8 @@ impl Prepared {
         let wanted = look.theme.clone().unwrap_or_else(|| config.theme.clone());
         let mut complaints = Vec::new();
         let themes = themes(&folder, &wanted, &mut complaints)?;
-        let (own_panels, refused) = own::read(&folder.join("queries"));
+        let (own_panels, refused) = own_panels(&config, look.config.as_deref(), &folder)?;
         complaints.extend(refused);
-        complaints.extend(panels::unknown(&config, &own_panels));
         let audit = Audit {
             path: config
                 .audit_file
@@ -188,8 +188,25 @@ pub fn ended(ending: Ending) -> Result<(), Failure> {
 
 /// The file that was named, or the one in the folder where there is one.
 pub fn configuration(file: Option<&Path>, folder: &Path) -> Result<Config, Failure> {
-    let path = file.map_or_else(|| folder.join("config.toml"), Path::to_path_buf);
-    Config::load(&path, file.is_some()).map_err(|error| Failure::new(USAGE, error))
+    Config::load(&path(file, folder), file.is_some()).map_err(|error| Failure::new(USAGE, error))
+}
+
+fn path(file: Option<&Path>, folder: &Path) -> PathBuf {
+    file.map_or_else(|| folder.join("config.toml"), Path::to_path_buf)
+}
+
+/// Returns the user's own panels, and complaints about them and about panels in the configuration.
+pub fn own_panels(
+    config: &Config,
+    file: Option<&Path>,
+    folder: &Path,
+) -> Result<(Vec<Spec>, Vec<String>), Failure> {
+    let (own, mut complaints) = own::read(&folder.join("queries"));
+    complaints.extend(panels::unknown(config, &own));
+    let checked = config.keys.check_panels(&panels::keys(&own));
+    checked
+        .map_err(|why| Failure::new(USAGE, format!("{}: {why}", path(file, folder).display())))?;
+    Ok((own, complaints))
 }
 
 /// The wanted theme first, then the others; `t` goes through them.
@@ -249,7 +266,8 @@ pub fn show(demo: &Demo) -> Result<(), Failure> {
     block_on(async {
         let mut terminal = TerminalSession::set()?;
         let mut engine = Engine::start(demo.engine_options())?;
-        let started = terminal.wait_for(&mut engine, &prepared.themes).await;
+        let keys = &prepared.start.config.keys;
+        let started = terminal.wait_for(&mut engine, &prepared.themes, keys).await;
         let outcome = match started {
             Ok(Some(place)) => {
                 let targets = demo_targets(&place);

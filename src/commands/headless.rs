@@ -1,12 +1,11 @@
 //! What `once` and `serve` have in common: settings and names, read before anything is asked.
 
-use super::dashboard::{configuration, olap_target, shown, utc_offset_s};
+use super::dashboard::{configuration, olap_target, own_panels, shown, utc_offset_s};
 use super::{Failure, USAGE, env, target};
 use htap_top::cli::output::Headless;
 use htap_top::config;
 use htap_top::dashboard::model::{Model, Start};
 use htap_top::dashboard::output;
-use htap_top::dashboard::panels::{self, own};
 use htap_top::dashboard::runtime::Targets;
 use std::io::Write;
 
@@ -19,9 +18,8 @@ pub fn prepare(options: &Headless) -> Result<(Start, Targets), Failure> {
     if let Some(connections) = options.pool.olap_connections {
         config.olap.connections = connections;
     }
-    let (own_panels, refused) = own::read(&folder.join("queries"));
-    let unknown = panels::unknown(&config, &own_panels);
-    for complaint in refused.into_iter().chain(unknown) {
+    let (own_panels, complaints) = own_panels(&config, options.config.as_deref(), &folder)?;
+    for complaint in complaints {
         let _ = writeln!(std::io::stderr(), "htap-top: {complaint}");
     }
     let targets = Targets {

@@ -2,6 +2,7 @@
 
 use super::mask::mask;
 use crate::format;
+use crate::keys::Keymap;
 use crate::pg::PgError;
 use crate::pg::admin::{Identity, Signal, Verdict};
 use crate::pg::measure::Measured;
@@ -76,11 +77,11 @@ pub enum Action {
 
 impl Action {
     /// Returns how to cancel it while it runs, in a few words; empty if it takes only a moment.
-    pub fn how_to_cancel(&self) -> &'static str {
+    pub fn how_to_cancel(&self, keys: &Keymap) -> String {
         match self {
-            Self::Signal { .. } => "",
-            Self::Measure { .. } => " (C on its panel cancels)",
-            Self::Refresh { .. } => " (C on the views cancels)",
+            Self::Signal { .. } => String::new(),
+            Self::Measure { .. } => keys.fill(" ({cancel} on its panel cancels)"),
+            Self::Refresh { .. } => keys.fill(" ({cancel} on the views cancels)"),
         }
     }
 

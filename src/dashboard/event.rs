@@ -1,5 +1,7 @@
 //! Events and effects as plain data, so that a recording is a list of events.
 
+pub use crate::keys::Key;
+
 use super::action::{Action, ActionId, Outcome};
 use crate::explain::{Explained, Whose};
 use crate::pg::Table;
@@ -21,43 +23,6 @@ impl Moment {
     pub fn since(self, earlier: Self) -> f64 {
         self.mono_ms.saturating_sub(earlier.mono_ms) as f64 / 1000.0
     }
-}
-
-/// A key, independent of the terminal library.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Key {
-    /// A printable character, case included.
-    Char(char),
-    /// A letter with Control.
-    Ctrl(char),
-    /// Return.
-    Enter,
-    /// Escape.
-    Esc,
-    /// Tabulator.
-    Tab,
-    /// Shift and tabulator.
-    BackTab,
-    /// Cursor up.
-    Up,
-    /// Cursor down.
-    Down,
-    /// Cursor left.
-    Left,
-    /// Cursor right.
-    Right,
-    /// Page up.
-    PageUp,
-    /// Page down.
-    PageDown,
-    /// F1.
-    F1,
-    /// Home.
-    Home,
-    /// End.
-    End,
-    /// Backspace.
-    Backspace,
 }
 
 /// An action of the mouse.

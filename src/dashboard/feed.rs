@@ -5,6 +5,7 @@ use super::panels::parts::Forbidden;
 use super::panels::rates;
 use super::panels::spec::Spec;
 use crate::dashboard::cell;
+use crate::keys::{Key, Keymap};
 use crate::pg::{PgError, Table, Value};
 use crate::text::Clean;
 use regex::{Regex, RegexBuilder};
@@ -37,6 +38,10 @@ pub struct Feed {
     pub digit: Option<u8>,
     /// The letter that opens it from the list of panels, if any.
     pub letter: Option<char>,
+    /// Keys that open it from every page.
+    pub direct: Vec<Key>,
+    /// Keys that open it from the list of panels.
+    pub listed: Vec<Key>,
     /// True if it is shown to the user at all.
     pub visible: bool,
     /// State of sampling.
@@ -201,6 +206,15 @@ impl Feed {
     /// Returns true if it queries the one backend whose detail is open.
     pub fn is_about_backend(&self) -> bool {
         self.spec.sql.contains(PID)
+    }
+
+    /// Sets the keys that open it.
+    pub fn bind(&mut self, keys: &Keymap) {
+        let digit = self
+            .digit
+            .and_then(|digit| char::from_digit(u32::from(digit), 10));
+        self.direct = keys.direct(&self.spec.name, digit.map(Key::Char));
+        self.listed = keys.listed(&self.spec.name, self.letter.map(Key::Char));
     }
 
     /// Returns true for a business panel without digit and letter, which the Overview has no room for.

@@ -133,6 +133,9 @@ impl Model {
                 .get(&feed.spec.name)
                 .is_some_and(|panel| panel.off)
         });
+        for feed in &mut feeds {
+            feed.bind(&config.keys);
+        }
         let mut model = Self {
             classifier: Classifier::new(config.classes.clone(), start.own_roles.clone()),
             interval: config.interval,
@@ -420,6 +423,8 @@ fn feed(spec: Spec, foreign: bool) -> Feed {
         foreign,
         digit,
         letter,
+        direct: Vec::new(),
+        listed: Vec::new(),
         visible,
         sampling: Sampling::default(),
         table: Table::default(),

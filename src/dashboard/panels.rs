@@ -18,6 +18,7 @@ pub mod waits;
 pub mod wal;
 
 use crate::config::Config;
+use crate::keys::{Key, PanelKeys};
 use crate::text;
 use spec::Spec;
 
@@ -198,6 +199,23 @@ pub fn unknown(config: &Config, own: &[Spec]) -> Vec<String> {
         format!("configuration: unknown panel {name:?} in [panels]{meant}")
     };
     unknown.map(complaint).collect()
+}
+
+/// Returns the default keys of all visible panels.
+pub fn keys(own: &[Spec]) -> Vec<PanelKeys> {
+    let built_in = built_in()
+        .into_iter()
+        .filter(|spec| !is_internal(&spec.name));
+    let names = built_in.map(|spec| spec.name);
+    let names = names.chain(own.iter().map(|spec| spec.name.clone()));
+    let keys = names.map(|name| PanelKeys {
+        direct: digit(&name)
+            .and_then(|digit| char::from_digit(u32::from(digit), 10))
+            .map(Key::Char),
+        listed: letter(&name).map(Key::Char),
+        name,
+    });
+    keys.collect()
 }
 
 /// The letter that opens the panel called `name` from the list of panels.

@@ -11,13 +11,14 @@ mod signals;
 mod source;
 
 use super::audit::Audit;
-use super::event::{Effect, Event, Key};
+use super::event::{Effect, Event};
 use super::model::{Link, Model, Start};
 use super::terminal::{self, Screen};
 use super::theme::{Depth, Theme};
 use super::timeline::Timeline;
 use super::view::view;
-use crate::demo::launch::{Engine, Place, Step};
+use crate::demo::launch::{Engine, Place as DemoPlace, Step};
+use crate::keys::{Command, Keymap, Place};
 use crate::pg::Target;
 use crate::pg::sampler::Tally;
 use crate::text::Clean;
@@ -85,12 +86,17 @@ impl TerminalSession {
         })
     }
 
+    fn suspend(&mut self) -> Result<(), String> {
+        self.screen.suspend().map_err(|error| error.to_string())
+    }
+
     /// Shows the progress of the demo's engine until it is ready (`Some`) or the user quits.
     pub async fn wait_for(
         &mut self,
         engine: &mut Engine,
         themes: &[Theme],
-    ) -> Result<Option<Place>, String> {
+        keys: &Keymap,
+    ) -> Result<Option<DemoPlace>, String> {
         let depth = Depth::detect(&|name| std::env::var(name).ok());
         let theme = themes
             .first()
@@ -98,10 +104,9 @@ impl TerminalSession {
             .ok_or("no theme")?;
         let mut doing = (0.0, Clean::from("starting"), 0.0);
         loop {
-            let (share, what, elapsed_s) = &doing;
             let drawn = self
                 .screen
-                .draw(|frame| super::view::starting(*share, what, *elapsed_s, &theme, frame));
+                .draw(|frame| super::view::starting(&doing, keys, &theme, frame));
             drawn.map_err(|error| error.to_string())?;
             tokio::select! {
                 step = engine.next() => match step {
@@ -110,12 +115,17 @@ impl TerminalSession {
                     Step::Failed { error } => return Err(error),
                 },
                 event = self.inbox.recv() => match event {
-                    None | Some(Event::KeyPressed(Key::Char('q') | Key::Ctrl('c'))) => return Ok(None),
+                    None => return Ok(None),
+                    Some(Event::KeyPressed(key)) => match keys.command(Place::Screen, key) {
+                        Some(Command::Quit) => return Ok(None),
+                        Some(Command::Suspend) => self.suspend()?,
+                        _ => {}
+                    },
                     Some(_) => {}
                 },
                 told = self.signals.next() => match told {
                     SignalEvent::End => return Ok(None),
-                    SignalEvent::Suspend => self.screen.suspend().map_err(|error| error.to_string())?,
+                    SignalEvent::Suspend => self.suspend()?,
                     SignalEvent::Resize => {
                         self.screen.fit().map_err(|error| error.to_string())?;
                     }
@@ -225,6 +235,7 @@ async fn event_loop(
         }
         let (mut effects, kind) = match next {
             Next::Event(event, kind) => (app.tell(event), kind),
+            Next::Suspend => (vec![Effect::Suspend], Kind::Urgent),
             Next::Frame => (Vec::new(), Kind::Other),
         };
         source.drain(&mut app, &mut effects);

@@ -247,13 +247,15 @@ fn translate(event: TermEvent) -> Option<Event> {
 }
 
 fn translate_key(key: KeyEvent) -> Option<Key> {
+    let control = key.modifiers.contains(KeyModifiers::CONTROL);
     if key.modifiers.contains(KeyModifiers::ALT) {
-        return None;
+        return match key.code {
+            KeyCode::Char(c) if !control => Some(Key::Alt(c)),
+            _ => None,
+        };
     }
     Some(match key.code {
-        KeyCode::Char(c) if key.modifiers.contains(KeyModifiers::CONTROL) => {
-            Key::Ctrl(c.to_ascii_lowercase())
-        }
+        KeyCode::Char(c) if control => Key::Ctrl(c.to_ascii_lowercase()),
         KeyCode::Char(c) => Key::Char(c),
         KeyCode::Enter => Key::Enter,
         KeyCode::Esc => Key::Esc,
@@ -267,8 +269,10 @@ fn translate_key(key: KeyEvent) -> Option<Key> {
         KeyCode::PageDown => Key::PageDown,
         KeyCode::Home => Key::Home,
         KeyCode::End => Key::End,
+        KeyCode::Insert => Key::Insert,
+        KeyCode::Delete => Key::Delete,
         KeyCode::Backspace => Key::Backspace,
-        KeyCode::F(1) => Key::F1,
+        KeyCode::F(number @ 1..=12) => Key::F(number),
         _ => return None,
     })
 }

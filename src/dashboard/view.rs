@@ -8,13 +8,13 @@ pub use panel::placeholder;
 
 use super::action::Grade;
 use super::diagnosis::{Cause, Health};
-use super::keys::{BINDINGS, Binding, Command};
 use super::model::layout::{self, MIN_SIZE};
 use super::model::popups;
 use super::model::{Link, Model, Popup, Screen};
 use super::theme::{Role, Theme};
 use super::widgets::{self, Sign, Strip, StripItem};
 use crate::format;
+use crate::keys::{Command, Keymap};
 use crate::text::{self, Clean};
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
@@ -90,7 +90,12 @@ pub fn view(model: &Model, theme: &Theme, frame: &mut Frame<'_>) {
 }
 
 /// Draws the start screen of the demo: the engine's progress before there is any data.
-pub fn starting(share: f64, doing: &Clean, elapsed_s: f64, theme: &Theme, frame: &mut Frame<'_>) {
+pub fn starting(
+    (share, doing, elapsed_s): &(f64, Clean, f64),
+    keys: &Keymap,
+    theme: &Theme,
+    frame: &mut Frame<'_>,
+) {
     let area = frame.area();
     let buf = frame.buffer_mut();
     buf.set_style(area, theme.base());
@@ -114,7 +119,7 @@ pub fn starting(share: f64, doing: &Clean, elapsed_s: f64, theme: &Theme, frame:
         (format!("{elapsed_s:.1} s  {doing}"), Role::Text),
         (String::new(), Role::Text),
         (
-            "q ends it and leaves nothing behind".to_owned(),
+            keys.fill("{quit} ends it and leaves nothing behind"),
             Role::Muted,
         ),
     ];
@@ -246,9 +251,9 @@ fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
             .map(|hint| format!(" — {hint}"))
             .unwrap_or_default();
         let ends = if *given_up {
-            "; fix it, then press c"
+            model.config.keys.fill("; fix it, then press {reconnect}")
         } else {
-            "; trying again"
+            "; trying again".to_owned()
         };
         line(
             inner,
@@ -277,10 +282,15 @@ fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let Cause { sentence, cure, .. } = &model.cause;
     // The cure is shown if it fits half of the line; otherwise a key that opens it.
     let fits = text::width(cure) * 2 <= usize::from(inner.width);
-    let mut words = vec![if fits { cure.as_str() } else { "e the cure" }];
+    let why = model.config.keys.shown(Command::Why);
+    let mut words = vec![if fits {
+        cure.clone()
+    } else {
+        format!("{why} the cure")
+    }];
     // A narrow screen has no room beside the sentence.
     if model.cause.health >= Health::Warning && area.width >= 100 && fits {
-        words.push("e why");
+        words.push(format!("{why} why"));
     }
     words.retain(|word| !word.is_empty());
     let cure = Line::styled(words.join("   "), theme.style(Role::Key));
@@ -330,7 +340,7 @@ fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         if text::width(&said) <= room {
             Line::styled(said, theme.style(role))
         } else {
-            let all = "  L all";
+            let all = model.config.keys.fill("  {log} all");
             let said = text::cut(&said, room.saturating_sub(all.len())).into_owned();
             Line::from(vec![
                 Span::styled(said, theme.style(role)),
@@ -348,39 +358,36 @@ fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
             format!(
                 " … {}, {since}{waiting}{}",
                 running.action.describe(),
-                running.action.how_to_cancel()
+                running.action.how_to_cancel(&model.config.keys)
             ),
             theme.style(Role::Text),
         )
     } else {
-        keys(
-            theme,
-            beside(area, &right),
-            model.blocked_reason().is_some(),
-        )
+        keys(model, theme, beside(area, &right))
     };
     sides(area, buf, &left, &right);
 }
 
-/// Returns the keys of the footer, as many as fit. Keys that act are left out if actions are `barred`. The
+/// Returns the keys of the footer, as many as fit. Keys that act are left out if actions are blocked. The
 /// help key is always shown because help lists all the others.
-fn keys<'a>(theme: &Theme, room: u16, barred: bool) -> Line<'a> {
-    let part = |binding: &Binding| {
-        let key = Span::styled(format!(" {}", binding.shown), theme.style(Role::Key));
-        let word = format!(" {} ", binding.footer);
-        vec![key, Span::styled(word, theme.style(Role::Muted))]
+fn keys<'a>(model: &Model, theme: &Theme, room: u16) -> Line<'a> {
+    let barred = model.blocked_reason().is_some();
+    let bound = model.config.keys.footer();
+    let parts = bound.filter(|(command, ..)| !(barred && command.acts()));
+    let part = |(command, key, word): (Command, String, &str)| {
+        let key = Span::styled(format!(" {key}"), theme.style(Role::Key));
+        let word = Span::styled(format!(" {word} "), theme.style(Role::Muted));
+        (command == Command::Help, vec![key, word])
     };
-    let is_shown =
-        |binding: &&Binding| !(binding.footer.is_empty() || (barred && binding.command.acts()));
-    let shown = || BINDINGS.iter().filter(is_shown);
-    let all: usize = shown().flat_map(part).map(|span| Span::width(&span)).sum();
-    if all <= usize::from(room) {
-        return whole(shown().map(part), room);
+    let parts: Vec<(bool, Vec<Span<'_>>)> = parts.map(part).collect();
+    let all = parts.iter().flat_map(|(_, spans)| spans).map(Span::width);
+    if all.sum::<usize>() <= usize::from(room) {
+        return whole(parts.into_iter().map(|(_, spans)| spans), room);
     }
-    let is_help = |binding: &&Binding| binding.command == Command::Help;
-    let help: Vec<Span<'_>> = shown().filter(is_help).flat_map(part).collect();
+    let (help, others): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(is_help, _)| *is_help);
+    let help: Vec<Span<'_>> = help.into_iter().flat_map(|(_, spans)| spans).collect();
     let taken: usize = help.iter().map(Span::width).sum();
-    let others = shown().filter(|binding| !is_help(binding)).map(part);
+    let others = others.into_iter().map(|(_, spans)| spans);
     let mut line = whole(others, room.saturating_sub(taken as u16));
     line.spans.extend(help);
     line

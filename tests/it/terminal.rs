@@ -345,6 +345,23 @@ fn a_wrong_configuration_names_line_and_cure() {
     ] {
         assert!(message.contains(word), "{word} is not in {message}");
     }
+    // Every command that reads the configuration tells of keys, of panels' too.
+    for (text, why) in [
+        ("[keys]\nrefresh = \"k\"\n", "line 2: keys.refresh: \"k\""),
+        (
+            "[keys.list]\nlokcs = \"z\"\n",
+            "line 2: there is no panel \"lokcs\"",
+        ),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let path = file.to_string_lossy();
+        for arguments in [&["--config", &path][..], &["once", "--config", &path]] {
+            let (code, message) = blind(arguments, home.path());
+            assert_eq!(code, Some(2), "{arguments:?}: {message}");
+            let place = format!("{path}: {why}");
+            assert!(message.contains(&place), "{arguments:?}: {message}");
+        }
+    }
     let (code, message) = blind(&["--theme", "drak"], home.path());
     assert_eq!(code, Some(2), "{message}");
     assert!(
@@ -359,7 +376,7 @@ fn a_wrong_configuration_names_line_and_cure() {
 }
 
 #[test]
-fn own_panels_appear_and_broken_ones_are_told() {
+fn own_panels_and_keys_work_and_broken_ones_are_told() {
     block_on(async {
         let database = bank(shared()).await;
         let terminal = Terminal::open(120, 40);
@@ -381,11 +398,15 @@ fn own_panels_appear_and_broken_ones_are_told() {
             "SELECT nextval('public.tickets') AS ticket",
         );
         terminal.config_file("queries/broken.sql", "SELECT 1");
+        terminal.config_file(
+            "config.toml",
+            "[keys]\nmore_panels = \"f9\"\nlog = \"alt-l\"\nquit = \"ctrl-q\"\n[keys.panels]\nbalance = \"B\"\n",
+        );
         terminal.run(&format!("'{}'", database.conninfo("postgres")));
         terminal.until("live", |screen| {
             live(screen) && screen.contains("public.totals")
         });
-        terminal.keys("9");
+        terminal.keys("F9");
         let screen = terminal.until("page 9", |screen| {
             screen.contains("Balances")
                 && screen.contains("1000")
@@ -395,9 +416,13 @@ fn own_panels_appear_and_broken_ones_are_told() {
         terminal.until("read-only", |screen| {
             screen.contains("in a read-only") && screen.contains("syntax error")
         });
-        terminal.keys("L");
+        terminal.keys("M-l");
         terminal.until("the log", |screen| screen.contains("broken.sql"));
         terminal.keys("Escape");
+        terminal.keys("B");
+        terminal.until("one's own panel in full", |screen| {
+            screen.contains("Balances") && !screen.contains("division by zero")
+        });
         let admin = database.connect().await;
         let sql = "SELECT 1 AS n FROM accounts WHERE aid = -1
                    UNION ALL SELECT 2 FROM public.tickets WHERE is_called";
@@ -406,7 +431,7 @@ fn own_panels_appear_and_broken_ones_are_told() {
             0,
             "a panel has written"
         );
-        terminal.keys("q");
+        terminal.keys("C-q");
         assert_given_back(&terminal);
     });
 }

@@ -4,11 +4,11 @@
 
 mod layers;
 
-use htap_top::dashboard::keys;
 use htap_top::dashboard::panels;
 use htap_top::dashboard::panels::spec::Spec;
 use htap_top::dashboard::theme::{Role, Theme};
 use htap_top::doctor::check;
+use htap_top::keys;
 use regex::Regex;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -732,21 +732,21 @@ fn between<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
     Some(rest.split_once(&close)?.0.trim())
 }
 
-/// The reason why the key table in docs/screen.md differs from the program's; `None` if it does not.
+/// The reason why the key table in docs/keys.md differs from the program's; `None` if it does not.
 fn key_table_fault(page: Option<&str>) -> Option<String> {
     let cure = format!(
         "put this between `<!-- keys -->` and `<!-- /keys -->`:\n{}",
         keys::markdown()
     );
     let Some(page) = page else {
-        return Some(format!("there is no docs/screen.md; {cure}"));
+        return Some(format!("there is no docs/keys.md; {cure}"));
     };
     match between(page, "keys") {
         None => Some(format!(
-            "docs/screen.md has no marks for the key table; {cure}"
+            "docs/keys.md has no marks for the key table; {cure}"
         )),
         Some(table) if table != keys::markdown().trim() => Some(format!(
-            "the key table of docs/screen.md is not the program's; {cure}"
+            "the key table of docs/keys.md is not the program's; {cure}"
         )),
         Some(_) => None,
     }
@@ -757,13 +757,15 @@ fn the_key_table_of_the_docs_is_the_program_s() {
     let good = format!("# x\n<!-- keys -->\n{}\n<!-- /keys -->\n", keys::markdown());
     assert_eq!(key_table_fault(Some(&good)), None);
     assert!(
-        key_table_fault(Some(&good.replace("quit (also", "leave (also")))
-            .unwrap()
-            .contains("is not the program's")
+        key_table_fault(Some(
+            &good.replace("cancel the statement", "kill the statement")
+        ))
+        .unwrap()
+        .contains("is not the program's")
     );
     assert!(key_table_fault(Some("# x")).unwrap().contains("no marks"));
-    assert!(key_table_fault(None).unwrap().contains("no docs/screen.md"));
-    let page = std::fs::read_to_string(root().join("docs/screen.md")).ok();
+    assert!(key_table_fault(None).unwrap().contains("no docs/keys.md"));
+    let page = std::fs::read_to_string(root().join("docs/keys.md")).ok();
     let fault = key_table_fault(page.as_deref());
     assert!(fault.is_none(), "{}", fault.unwrap_or_default());
 }

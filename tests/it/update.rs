@@ -1273,6 +1273,85 @@ fn pages_open_and_close_and_escape_never_quits() {
     assert_eq!(board.model.popup, None);
 }
 
+/// Checks that the screen shows these words.
+fn says(board: &mut Board, words: &[&str]) {
+    let screen = board.screen(200, 60);
+    for word in words {
+        assert!(screen.contains(word), "{word:?} is not in\n{screen}");
+    }
+}
+
+#[test]
+fn keys_are_those_that_are_bound() {
+    let text = "[keys]\nterminate = \"k\"\nprevious_row = \"up\"\nconfirm = \"f10\"\nfilter = \"alt-f\"\naccept = \"tab\"\n\
+                quit = \"ctrl-q\"\nlist_panels = \"f4\"\nhelp = \"f1\"\nreconnect = \"ctrl-r\"\n\
+                [keys.panels]\nactivity = \"f8\"\n[keys.list]\nlocks = \"K\"\n";
+    let mut board = Board::live(Config::parse("config.toml".as_ref(), text).unwrap());
+    let _ = board.answer("activity", trouble());
+    says(
+        &mut board,
+        &[
+            "╭ F8 Queries",
+            " k terminate ",
+            " Alt-f filter ",
+            " F1 help ",
+        ],
+    );
+    // Keys by default do nothing any more.
+    let before = (board.model.screen, board.model.focus);
+    assert_eq!(board.keys("8K?p/q"), []);
+    assert_eq!(board.key(Key::Ctrl('c')), []);
+    assert_eq!(
+        (board.model.popup.take(), board.model.prompt.take()),
+        (None, None)
+    );
+    assert_eq!((board.model.screen, board.model.focus), before);
+
+    let _ = board.key(Key::F(8));
+    assert_eq!(board.model.screen, Screen::Full(board.id("activity")));
+    let _ = board.key(Key::Alt('f'));
+    let _ = board.keys("k");
+    assert_eq!(board.model.prompt.as_ref().unwrap().0, "k", "it is typed");
+    let _ = board.key(Key::Enter);
+    assert!(board.model.prompt.is_some());
+    let _ = board.key(Key::Backspace);
+    let _ = board.key(Key::Tab);
+    assert_eq!(board.model.prompt, None);
+
+    assert_eq!(board.keys("k"), []);
+    says(&mut board, &["F10 yes    any other key: no"]);
+    assert_eq!(board.keys("y"), []);
+    assert_eq!(
+        (board.model.popup.clone(), board.said().as_str()),
+        (None, "nothing was sent")
+    );
+    let _ = board.keys("k");
+    assert_eq!(acts(&board.key(Key::F(10))).len(), 1);
+
+    let _ = board.key(Key::F(4));
+    says(&mut board, &["F8      Queries", "K       Locks"]);
+    let _ = board.keys("K");
+    assert_eq!(board.model.screen, Screen::Full(board.id("locks")));
+    let _ = board.keys("k");
+    assert_eq!(
+        board.said(),
+        "select a backend first: F8 lists queries, 6 snapshots; Tab moves there"
+    );
+    let _ = board.key(Key::F(1));
+    says(
+        &mut board,
+        &["Alt-f", "filter rows by a regular expression"],
+    );
+    let _ = board.key(Key::Esc);
+    board.lose(SessionId::Fast, 1);
+    let _ = board.key(Key::Alt('f'));
+    assert_eq!(
+        board.key(Key::Ctrl('q')),
+        [Effect::Quit],
+        "also while typing"
+    );
+}
+
 /// The facts may arrive before the session for slow statements is open: it answers statements sent earlier.
 #[test]
 fn what_is_asked_of_a_session_before_it_is_open_is_asked_once() {

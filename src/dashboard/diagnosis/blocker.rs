@@ -2,6 +2,7 @@
 
 use super::Evidence;
 use crate::dashboard::panels::classify;
+use crate::keys::{Command, Keymap};
 use crate::pg::{Table, quote_literal, to_copy};
 
 /// Kind of a blocker. The cure depends on it, not on the state alone.
@@ -49,18 +50,18 @@ pub enum Kind {
 struct End {
     /// The greater, the more work is lost.
     harm: u8,
-    /// The key that ends it; `None` if no key is a cure.
-    key: Option<char>,
-    /// The cure, in few words.
+    /// The command that ends it; `None` if no key is a cure.
+    by: Option<Command>,
+    /// The cure, in few words, with commands in braces in place of their keys.
     cure: &'static str,
     /// The loss if its statement is cancelled or its session terminated.
     loss: &'static str,
 }
 
-const fn end(harm: u8, key: Option<char>, cure: &'static str, loss: &'static str) -> End {
+const fn end(harm: u8, by: Option<Command>, cure: &'static str, loss: &'static str) -> End {
     End {
         harm,
-        key,
+        by,
         cure,
         loss,
     }
@@ -68,22 +69,22 @@ const fn end(harm: u8, key: Option<char>, cure: &'static str, loss: &'static str
 
 /// The application name of this program's refreshes.
 const OUR_REFRESH: &str = "htap-top refresh";
-const CANCEL: &str = "C cancels it";
-const TERMINATE: &str = "K terminates it";
+const CANCEL: &str = "{cancel} cancels it";
+const TERMINATE: &str = "{terminate} terminates it";
 const WAIT: &str = "let it finish";
 
 impl Kind {
     #[rustfmt::skip]
     const fn end(self) -> End {
         match self {
-            Self::Queued => end(0, Some('C'), CANCEL, "Nothing is lost: it waits for its lock and has changed nothing."),
-            Self::Idle => end(1, Some('K'), TERMINATE, "It has written nothing; its client loses the connection."),
-            Self::Reader => end(2, Some('C'), CANCEL, "It has written nothing; its work so far is lost."),
-            Self::Refresh => end(2, Some('C'), CANCEL, "The view keeps its present data."),
-            Self::Vacuum => end(2, Some('C'), CANCEL, "The next vacuum does the remaining work."),
-            Self::Autovacuum => end(2, Some('C'), CANCEL, "It gives way by itself after blocking somebody for deadlock_timeout, and returns within autovacuum_naptime."),
-            Self::IdleWriter => end(3, Some('K'), TERMINATE, "Everything its transaction wrote is rolled back."),
-            Self::Writer => end(3, Some('C'), CANCEL, "Everything its transaction wrote is rolled back."),
+            Self::Queued => end(0, Some(Command::Cancel), CANCEL, "Nothing is lost: it waits for its lock and has changed nothing."),
+            Self::Idle => end(1, Some(Command::Terminate), TERMINATE, "It has written nothing; its client loses the connection."),
+            Self::Reader => end(2, Some(Command::Cancel), CANCEL, "It has written nothing; its work so far is lost."),
+            Self::Refresh => end(2, Some(Command::Cancel), CANCEL, "The view keeps its present data."),
+            Self::Vacuum => end(2, Some(Command::Cancel), CANCEL, "The next vacuum does the remaining work."),
+            Self::Autovacuum => end(2, Some(Command::Cancel), CANCEL, "It gives way by itself after blocking somebody for deadlock_timeout, and returns within autovacuum_naptime."),
+            Self::IdleWriter => end(3, Some(Command::Terminate), TERMINATE, "Everything its transaction wrote is rolled back."),
+            Self::Writer => end(3, Some(Command::Cancel), CANCEL, "Everything its transaction wrote is rolled back."),
             Self::ConcurrentIndex => end(5, None, WAIT, "An invalid index is left behind: drop it (DROP INDEX CONCURRENTLY) before the next attempt."),
             Self::Dump => end(5, None, WAIT, "The dump is lost: pg_dump has to start over."),
             Self::BaseBackup => end(5, None, WAIT, "The base backup is lost: it has to start over."),
@@ -91,8 +92,8 @@ impl Kind {
             Self::Wraparound => end(6, None, WAIT, "It does not help: autovacuum restarts it at once, to prevent wraparound."),
             Self::Walsender => end(6, None, "check the server it sends to", "It does not help: the standby or subscriber reconnects at once."),
             Self::Apply => end(6, None, "ALTER SUBSCRIPTION … DISABLE", "Nothing is lost, but it does not help: it restarts with the same transaction unless its subscription is disabled first."),
-            Self::Prepared => end(7, None, "COMMIT or ROLLBACK PREPARED, see e", "Its transaction manager may already have promised its outcome."),
-            Self::Hidden => end(4, Some('K'), TERMINATE, "The server hides its activity from our role."),
+            Self::Prepared => end(7, None, "COMMIT or ROLLBACK PREPARED, see {why}", "Its transaction manager may already have promised its outcome."),
+            Self::Hidden => end(4, Some(Command::Terminate), TERMINATE, "The server hides its activity from our role."),
             Self::Process => end(6, None, "", "The server restarts such a process."),
         }
     }
@@ -149,8 +150,8 @@ impl Kind {
     }
 
     /// The cure in few words, if nothing prevents it.
-    pub fn cure(self) -> &'static str {
-        self.end().cure
+    pub fn cure(self, keys: &Keymap) -> String {
+        keys.fill(self.end().cure)
     }
 
     /// Harm of ending it: the greater, the more work is lost.
@@ -158,15 +159,15 @@ impl Kind {
         self.end().harm
     }
 
-    /// The key that ends it, if that is a cure.
-    pub fn key(self) -> Option<char> {
-        self.end().key
+    /// The command that ends it, if that is a cure.
+    pub fn ended_by(self) -> Option<Command> {
+        self.end().by
     }
 
     /// Returns the SQL that its key would send: `: SELECT pg_cancel_backend(812)`.
     fn sent(self, pid: i64) -> String {
-        match self.key() {
-            Some('C') => format!(": SELECT pg_cancel_backend({pid})"),
+        match self.ended_by() {
+            Some(Command::Cancel) => format!(": SELECT pg_cancel_backend({pid})"),
             Some(_) => format!(": SELECT pg_terminate_backend({pid})"),
             None => String::new(),
         }
@@ -184,7 +185,7 @@ impl Kind {
 
     /// Returns true if no key is a cure: ending it costs so much that its loss is always stated first.
     pub fn is_costly(self) -> bool {
-        self.key().is_none()
+        self.ended_by().is_none()
     }
 }
 
@@ -193,6 +194,8 @@ impl Kind {
 pub struct Blocker {
     /// Kind of the blocker.
     pub kind: Kind,
+    /// The cure, if nothing prevents it.
+    cure: String,
     /// The SQL statement that cures it, if there is one.
     statement: Option<String>,
     /// The reason why no key ends it, in few words that name who may.
@@ -226,7 +229,7 @@ impl Blocker {
                 format!("{role} or pg_signal_backend may end it{sent}")
             })
         } else {
-            (evidence.config.read_only && kind.key().is_some())
+            (evidence.config.read_only && kind.ended_by().is_some())
                 .then(|| format!("read-only here: end it elsewhere{sent}"))
         };
         let statement = known
@@ -234,6 +237,7 @@ impl Blocker {
             .and_then(|row| disable(evidence, row));
         Self {
             kind,
+            cure: kind.cure(&evidence.config.keys),
             statement,
             barred,
         }
@@ -242,17 +246,14 @@ impl Blocker {
     /// The cure, in few words.
     pub fn cure(&self) -> String {
         match &self.barred {
-            Some(why) if self.kind.key().is_some() => why.clone(),
-            _ => match &self.statement {
-                Some(statement) => statement.clone(),
-                None => self.kind.end().cure.to_owned(),
-            },
+            Some(why) if self.kind.ended_by().is_some() => why.clone(),
+            _ => self.statement.as_ref().unwrap_or(&self.cure).clone(),
         }
     }
 
-    /// The key that ends it, if one does.
-    pub fn key(&self) -> Option<char> {
-        self.kind.key().filter(|_| self.barred.is_none())
+    /// The command that ends it, if one does.
+    pub fn ended_by(&self) -> Option<Command> {
+        self.kind.ended_by().filter(|_| self.barred.is_none())
     }
 }
 

@@ -143,7 +143,7 @@ impl Line<'_> {
             .unwrap_or_default();
         if cure.is_empty() && self.failed(gauge) {
             // The log shows lost connections and restarts.
-            cure = "L the log".into();
+            cure = self.evidence.config.keys.fill("{log} the log");
         }
         Cause {
             label: gauge.label,

@@ -6,6 +6,7 @@ use crate::dashboard::diagnosis::blocker::Kind;
 use crate::dashboard::event::{Effect, FeedId};
 use crate::dashboard::wait_graph::WaitGraph;
 use crate::format;
+use crate::keys::Command;
 use crate::pg::Table;
 use crate::pg::admin::{Identity, Signal};
 use crate::text::{self, Clean};
@@ -20,23 +21,24 @@ impl Model {
     /// Shows the reason if actions are blocked; returns true if they are.
     pub(super) fn barred(&mut self) -> bool {
         let why = self.blocked_reason();
-        if let Some(why) = why {
+        if let Some(why) = &why {
             self.say(Grade::Bad, why);
         }
         why.is_some()
     }
 
     /// Returns the reason why no action is possible at the moment, if any.
-    pub fn blocked_reason(&self) -> Option<&'static str> {
-        if self.playback.is_some() {
-            Some("viewing the past: no action is possible; Esc returns to live")
+    pub fn blocked_reason(&self) -> Option<String> {
+        let why = if self.playback.is_some() {
+            "viewing the past: no action is possible; {back} returns to live"
         } else if self.config.read_only {
-            Some("read-only: actions are switched off (--read-only)")
+            "read-only: actions are switched off (--read-only)"
         } else if self.fast.usable() {
-            None
+            return None;
         } else {
-            Some("not connected: no action is possible now")
-        }
+            "not connected: no action is possible now"
+        };
+        Some(self.config.keys.fill(why))
     }
 
     /// Returns the row that a key acts on: the one whose detail is open, else the selected one. The detail
@@ -94,11 +96,16 @@ impl Model {
         let chosen = self.chosen(signal);
         if chosen.is_empty() {
             let why = if matches!(self.popup, Some(Popup::Detail(_))) {
-                "this row is not a backend, or the backend has exited"
+                "this row is not a backend, or the backend has exited".to_owned()
             } else {
-                "select a backend first: 8 lists queries, 6 snapshots; Tab moves there"
+                format!(
+                    "select a backend first: {} lists queries, {} snapshots; {} moves there",
+                    self.way_to("activity"),
+                    self.way_to("snapshots"),
+                    self.config.keys.shown(Command::NextPanel)
+                )
             };
-            self.say(Grade::Doubtful, why);
+            self.say(Grade::Doubtful, &why);
             return;
         }
         // The server would accept the signal and do nothing, which would look like success.
@@ -110,7 +117,10 @@ impl Model {
             let pids = pids.join(", ");
             self.say(
                 Grade::Doubtful,
-                &format!("no running statement to cancel: pid {pids}; K terminates a session"),
+                &format!(
+                    "no running statement to cancel: pid {pids}; {} terminates a session",
+                    self.config.keys.shown(Command::Terminate)
+                ),
             );
         }
         if !backends.is_empty() {
@@ -305,7 +315,8 @@ impl Model {
         if let Some(rule) = &self.guarding.holding {
             if !self.queue.is_empty() {
                 let text = format!(
-                    "guard {rule} holds the refresh back until OLTP recovers; C on the views drops it"
+                    "guard {rule} holds the refresh back until OLTP recovers; {} on the views drops it",
+                    self.config.keys.shown(Command::Cancel)
                 );
                 self.say(Grade::Doubtful, &text);
             }

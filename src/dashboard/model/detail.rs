@@ -160,7 +160,7 @@ impl Model {
     pub(super) fn ask_explain(&mut self) -> Vec<Effect> {
         let why = match &self.popup {
             None | Some(Popup::Detail(_)) if self.playback.is_some() => {
-                "viewing the past: cannot query the server; Esc returns to live"
+                "viewing the past: cannot query the server; {back} returns to live"
             }
             None | Some(Popup::Detail(_)) if !self.fast.usable() => {
                 "not connected: cannot query the server now"
@@ -169,7 +169,8 @@ impl Model {
             Some(_) => return Vec::new(),
         };
         if !why.is_empty() {
-            self.say(Grade::Bad, why);
+            let why = self.config.keys.fill(why);
+            self.say(Grade::Bad, &why);
             return Vec::new();
         }
         let row = self.row_meant(self.focus);
@@ -179,11 +180,15 @@ impl Model {
             .and_then(|(feed, row)| self.whose(&feed.table, row));
         let Some(whose) = whose else {
             let why = if self.popup.is_some() {
-                "this row has no statement, or is gone"
+                "this row has no statement, or is gone".to_owned()
             } else {
-                "no statement is selected: 8 lists queries, p s all statements"
+                format!(
+                    "no statement is selected: {} lists queries, {} all statements",
+                    self.way_to("activity"),
+                    self.way_to("statements")
+                )
             };
-            self.say(Grade::Doubtful, why);
+            self.say(Grade::Doubtful, &why);
             return Vec::new();
         };
         let mut effects = Vec::new();

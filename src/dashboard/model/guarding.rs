@@ -129,11 +129,12 @@ impl Model {
         self.guarding.off = !self.guarding.off;
         self.guarding.holding = None;
         let text = if self.guarding.off {
-            "the guard is off; D switches it on again"
+            "the guard is off; {guard} switches it on again"
         } else {
             "the guard is on"
         };
-        self.say(Grade::Good, text);
+        let text = self.config.keys.fill(text);
+        self.say(Grade::Good, &text);
         self.next_refresh().into_iter().collect()
     }
 }

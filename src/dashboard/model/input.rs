@@ -5,8 +5,9 @@ use super::{layout, popups};
 use crate::dashboard::action::Grade;
 use crate::dashboard::cell;
 use crate::dashboard::event::{Effect, FeedId, Key, Mouse, Travel};
-use crate::dashboard::keys::{self, Command};
+use crate::dashboard::feed::Feed;
 use crate::format;
+use crate::keys::{Command, Place};
 use std::time::Duration;
 
 /// Intervals that `+` and `-` step through, in milliseconds.
@@ -16,126 +17,164 @@ const INTERVALS_MS: [u64; 9] = [
 impl Model {
     pub(super) fn key(&mut self, key: Key) -> Vec<Effect> {
         self.dirty = true;
-        if key == Key::Ctrl('c') {
-            return vec![Effect::Quit];
+        let place = self.place();
+        let command = self.config.keys.command(place, key);
+        match (place, command) {
+            (_, Some(Command::Quit | Command::Suspend)) => {}
+            (Place::Editing, _) if self.prompt.is_some() => {
+                self.prompt_key(command, key);
+                return Vec::new();
+            }
+            (Place::Question | Place::Editing, _) => return self.confirm_key(command, key),
+            (Place::Screen, _) => {}
         }
-        if self.prompt.is_some() {
-            self.prompt_key(key);
-            return Vec::new();
-        }
-        if let Some(Popup::Confirm(confirm)) = self
-            .popup
-            .take_if(|popup| matches!(popup, Popup::Confirm(_)))
-        {
-            return self.confirm_key(confirm, key);
-        }
-        if let (Some(Popup::Panels { .. }), Key::Char(letter)) = (&self.popup, key)
-            && let Some(id) = self.feed_of_letter(letter)
-        {
+        let list = matches!(self.popup, Some(Popup::Panels { .. }));
+        if list && let Some(id) = self.feed_with(|feed| feed.listed.contains(&key)) {
             self.popup = None;
             self.focus = id;
             self.screen = Screen::Full(id);
             // The panel may not have been sampled while it was hidden.
             return self.sample_due();
         }
-        match keys::command(key) {
-            Some(command) => self.command(command),
-            None => Vec::new(),
+        if let Some(command) = command {
+            return self.command(command);
+        }
+        if let Some(id) = self.feed_with(|feed| feed.direct.contains(&key)) {
+            self.open_panel(id);
+        }
+        Vec::new()
+    }
+
+    /// Returns the place whose meaning keys have now.
+    fn place(&self) -> Place {
+        match &self.popup {
+            _ if self.prompt.is_some() => Place::Editing,
+            Some(Popup::Confirm(confirm)) if confirm.number.is_some() => Place::Editing,
+            Some(Popup::Confirm(_)) => Place::Question,
+            _ => Place::Screen,
         }
     }
 
     /// Carries out a command.
     pub(super) fn command(&mut self, command: Command) -> Vec<Effect> {
-        if self.popup.is_some() {
-            match command {
-                Command::Move(_) | Command::Page(_) | Command::First | Command::Last => {
-                    self.scroll_popup(command);
-                    return Vec::new();
-                }
-                Command::Open | Command::Filter | Command::Tag => return Vec::new(),
-                _ => {}
-            }
-        }
         match command {
+            Command::Open | Command::Filter | Command::Tag if self.popup.is_some() => {}
             Command::Quit => return vec![Effect::Quit],
             Command::Suspend => return vec![Effect::Suspend],
-            Command::Reconnect => {
-                let mut effects = vec![Effect::Reconnect];
-                effects.extend(self.try_refused_again());
-                return effects;
-            }
+            Command::Reconnect => return self.reconnect(),
             Command::Copy => return self.copy(),
             Command::Refresh => self.ask_refresh(),
             Command::RefreshAll => self.ask_refresh_all(),
             Command::Cancel => self.ask_cancel(),
             Command::Terminate => self.ask_terminate(),
             Command::CancelOldOlap => self.ask_cancel_old_olap(),
-            Command::Mouse => {
-                self.mouse = !self.mouse;
-                return vec![Effect::CaptureMouse(self.mouse)];
-            }
+            Command::Measure => self.ask_measure(),
+            Command::Explain => return self.ask_explain(),
+            Command::Guard => return self.toggle_guard(),
+            Command::Mouse => return self.toggle_mouse(),
             Command::Help => self.toggle_popup(Popup::Help { scroll: 0 }),
             Command::Log => self.toggle_popup(Popup::Log { scroll: usize::MAX }),
             Command::Why => self.toggle_popup(Popup::Why { scroll: 0 }),
-            Command::Panels => self.toggle_popup(Popup::Panels { scroll: 0 }),
-            Command::Back if self.is_at_top() && self.playback.is_some_and(|then| !then.replay) => {
-                return vec![Effect::Travel(Travel::Now)];
-            }
-            Command::Back => self.back(),
+            Command::ListPanels => self.toggle_popup(Popup::Panels { scroll: 0 }),
+            Command::Back => return self.back(),
             Command::Open => return self.open(),
-            Command::Explain => return self.ask_explain(),
-            Command::Travel(travel) => return vec![Effect::Travel(travel)],
-            Command::Pause if self.playback.is_some() => return vec![Effect::Travel(Travel::Play)],
-            Command::Interval(step) if self.playback.is_some() => {
-                return vec![Effect::Travel(Travel::Speed(step > 0))];
-            }
-            Command::Pause => self.paused = !self.paused,
-            Command::Measure => self.ask_measure(),
-            Command::Guard => return self.toggle_guard(),
-            Command::Theme => self.theme = (self.theme + 1) % self.start.themes.len().max(1),
-            Command::Interval(step) => self.step_interval(step),
-            other => self.navigate(other),
+            Command::SecondBack => return vec![Effect::Travel(Travel::Step(-1))],
+            Command::SecondForward => return vec![Effect::Travel(Travel::Step(1))],
+            Command::MinuteBack => return vec![Effect::Travel(Travel::Step(-60))],
+            Command::MinuteForward => return vec![Effect::Travel(Travel::Step(60))],
+            Command::PreviousTrouble => return vec![Effect::Travel(Travel::Trouble(false))],
+            Command::NextTrouble => return vec![Effect::Travel(Travel::Trouble(true))],
+            Command::Pause => return self.pause(),
+            Command::LongerInterval => return self.change_pace(1),
+            Command::ShorterInterval => return self.change_pace(-1),
+            Command::NextTheme => self.theme = (self.theme + 1) % self.start.themes.len().max(1),
+            Command::Overview => self.show_page(Screen::Overview),
+            Command::MorePanels => self.toggle_more(),
+            Command::NextPanel => self.step_focus(1),
+            Command::PreviousPanel => self.step_focus(-1),
+            Command::Filter => self.edit_filter(),
+            Command::NextRow => self.go(Step::Rows(1)),
+            Command::PreviousRow => self.go(Step::Rows(-1)),
+            Command::PageDown => self.go(Step::Pages(1)),
+            Command::PageUp => self.go(Step::Pages(-1)),
+            Command::FirstRow => self.go(Step::Rows(i32::MIN)),
+            Command::LastRow => self.go(Step::Rows(i32::MAX)),
+            Command::ScrollRight => self.scroll_columns(1),
+            Command::ScrollLeft => self.scroll_columns(-1),
+            Command::SortRight => self.step_sort(1),
+            Command::SortLeft => self.step_sort(-1),
+            Command::ReverseSort => self.reverse_sort(),
+            Command::Tag => self.toggle_tag(),
+            // These keys mean something only while a question is open or text is typed.
+            Command::Confirm
+            | Command::Accept
+            | Command::Discard
+            | Command::Erase
+            | Command::EraseAll => {}
         }
         Vec::new()
     }
 
-    fn navigate(&mut self, command: Command) {
-        let page = layout::page_rows(self).max(1) as i32;
-        match command {
-            Command::Panel(digit) => self.open_panel(digit),
-            Command::NextPanel => self.step_focus(1),
-            Command::PreviousPanel => self.step_focus(-1),
-            Command::Filter => {
-                let text = self.focused(|feed| {
-                    feed.cursor
-                        .filter
-                        .as_ref()
-                        .map(|filter| filter.text.clone())
-                });
-                self.prompt = Some((text.flatten().unwrap_or_default(), None));
-            }
-            Command::Move(step) => self.move_selection(step),
-            Command::Page(pages) => self.move_selection(pages * page),
-            Command::First => self.move_selection(i32::MIN),
-            Command::Last => self.move_selection(i32::MAX),
-            Command::Scroll(step) => {
-                self.focused(|feed| {
-                    let last = feed.columns(false).len().saturating_sub(1);
-                    let columns = &mut feed.cursor.column_offset;
-                    *columns = columns.saturating_add_signed(step as isize).min(last);
-                });
-            }
-            Command::SortColumn(step) => self.step_sort(step),
-            Command::ReverseSort => self.reverse_sort(),
-            Command::Tag => {
-                self.focused(super::Feed::toggle_tag);
-                self.move_selection(1);
-            }
-            _ => {}
-        }
+    fn reconnect(&mut self) -> Vec<Effect> {
+        let mut effects = vec![Effect::Reconnect];
+        effects.extend(self.try_refused_again());
+        effects
     }
 
-    pub(super) fn focused<T>(&mut self, act: impl FnOnce(&mut super::Feed) -> T) -> Option<T> {
+    fn toggle_mouse(&mut self) -> Vec<Effect> {
+        self.mouse = !self.mouse;
+        vec![Effect::CaptureMouse(self.mouse)]
+    }
+
+    fn pause(&mut self) -> Vec<Effect> {
+        if self.playback.is_some() {
+            return vec![Effect::Travel(Travel::Play)];
+        }
+        self.paused = !self.paused;
+        Vec::new()
+    }
+
+    /// Changes the interval, or the speed of playback.
+    fn change_pace(&mut self, step: i32) -> Vec<Effect> {
+        if self.playback.is_some() {
+            return vec![Effect::Travel(Travel::Speed(step > 0))];
+        }
+        self.step_interval(step);
+        Vec::new()
+    }
+
+    fn edit_filter(&mut self) {
+        let text = self.focused(|feed| {
+            let filter = feed.cursor.filter.as_ref();
+            filter.map(|filter| filter.text.clone())
+        });
+        self.prompt = Some((text.flatten().unwrap_or_default(), None));
+    }
+
+    /// Moves the selection, or scrolls the popup.
+    fn go(&mut self, step: Step) {
+        if self.popup.is_some() {
+            self.scroll_popup(step);
+            return;
+        }
+        let page = layout::page_rows(self).max(1) as i32;
+        self.move_selection(step.rows(page));
+    }
+
+    fn scroll_columns(&mut self, step: isize) {
+        self.focused(|feed| {
+            let last = feed.columns(false).len().saturating_sub(1);
+            let columns = &mut feed.cursor.column_offset;
+            *columns = columns.saturating_add_signed(step).min(last);
+        });
+    }
+
+    fn toggle_tag(&mut self) {
+        self.focused(Feed::toggle_tag);
+        self.move_selection(1);
+    }
+
+    pub(super) fn focused<T>(&mut self, act: impl FnOnce(&mut Feed) -> T) -> Option<T> {
         self.feed_mut(self.focus).map(act)
     }
 
@@ -155,9 +194,12 @@ impl Model {
         self.popup.is_none() && !filtered && self.screen == Screen::Overview
     }
 
-    fn back(&mut self) {
+    fn back(&mut self) -> Vec<Effect> {
+        if self.is_at_top() && self.playback.is_some_and(|then| !then.replay) {
+            return vec![Effect::Travel(Travel::Now)];
+        }
         if self.popup.take().is_some() {
-            return;
+            return Vec::new();
         }
         let filtered = self.focused(|feed| {
             let filtered = feed.cursor.filter.take().is_some();
@@ -168,44 +210,55 @@ impl Model {
         });
         if filtered != Some(true) {
             self.screen = match self.screen {
-                Screen::Full(id) if self.feed(id).is_some_and(super::Feed::is_extra) => {
-                    Screen::More
-                }
+                Screen::Full(id) if self.feed(id).is_some_and(Feed::is_extra) => Screen::More,
                 _ => Screen::Overview,
             };
         }
         self.keep_focus_on_screen();
+        Vec::new()
     }
 
-    fn open_panel(&mut self, digit: u8) {
+    /// Opens the panel full screen, or returns from it to the Overview.
+    fn open_panel(&mut self, id: FeedId) {
+        if self.screen == Screen::Full(id) {
+            self.show_page(Screen::Overview);
+        } else {
+            self.focus = id;
+            self.show_page(Screen::Full(id));
+        }
+    }
+
+    fn toggle_more(&mut self) {
+        self.show_page(match self.screen {
+            Screen::More => Screen::Overview,
+            _ => Screen::More,
+        });
+    }
+
+    fn show_page(&mut self, page: Screen) {
         self.popup = None;
-        self.screen = match digit {
-            0 => Screen::Overview,
-            9 if self.screen == Screen::More => Screen::Overview,
-            9 => Screen::More,
-            _ => {
-                let found = self
-                    .visible()
-                    .find(|(_, feed)| feed.digit == Some(digit))
-                    .map(|(id, _)| id);
-                match found {
-                    Some(id) if self.screen == Screen::Full(id) => Screen::Overview,
-                    Some(id) => {
-                        self.focus = id;
-                        Screen::Full(id)
-                    }
-                    None => self.screen,
-                }
-            }
-        };
+        self.screen = page;
         self.keep_focus_on_screen();
     }
 
-    /// Returns the panel that this letter opens from the list.
-    fn feed_of_letter(&self, letter: char) -> Option<FeedId> {
+    /// Returns the visible panel that `has` the key.
+    fn feed_with(&self, has: impl Fn(&Feed) -> bool) -> Option<FeedId> {
         let mut visible = self.visible();
-        let found = visible.find(|(_, feed)| feed.letter == Some(letter));
-        found.map(|(id, _)| id)
+        visible.find(|(_, feed)| has(feed)).map(|(id, _)| id)
+    }
+
+    /// Returns the keys that open the panel called `name`, as shown in a sentence: `8`, `p s`.
+    pub(super) fn way_to(&self, name: &str) -> String {
+        let feed = self.feed_named(name).and_then(|id| self.feed(id));
+        let keys = &self.config.keys;
+        match feed.map(|feed| (feed.direct.first(), feed.listed.first())) {
+            Some((Some(key), _)) => key.shown(),
+            Some((None, Some(key))) => {
+                format!("{} {}", keys.shown(Command::ListPanels), key.shown())
+            }
+            Some((None, None)) => keys.shown(Command::MorePanels),
+            None => name.to_owned(),
+        }
     }
 
     /// Moves the focus to a panel of the page after the page has changed.
@@ -248,22 +301,16 @@ impl Model {
         });
     }
 
-    fn scroll_popup(&mut self, command: Command) {
+    fn scroll_popup(&mut self, step: Step) {
         let page = usize::from(self.size.1).saturating_sub(6).max(1) as i32;
         let length = popups::lines(self).len();
         let Some(scroll) = self.popup.as_mut().and_then(Popup::scroll_mut) else {
             return;
         };
-        let step = match command {
-            Command::Move(step) => step,
-            Command::Page(pages) => pages * page,
-            Command::First => i32::MIN,
-            _ => i32::MAX,
-        };
         let last = length.saturating_sub(1);
         *scroll = (*scroll)
             .min(last)
-            .saturating_add_signed(step as isize)
+            .saturating_add_signed(step.rows(page) as isize)
             .min(last);
     }
 
@@ -361,7 +408,7 @@ impl Model {
         if self.popup.is_some() {
             let step = if action == Mouse::ScrollUp { -3 } else { 3 };
             if action != Mouse::Click {
-                self.scroll_popup(Command::Move(step));
+                self.scroll_popup(Step::Rows(step));
             }
             return Vec::new();
         }
@@ -379,6 +426,23 @@ impl Model {
             }
         }
         Vec::new()
+    }
+}
+
+/// A distance.
+#[derive(Clone, Copy)]
+enum Step {
+    Rows(i32),
+    Pages(i32),
+}
+
+impl Step {
+    /// Returns it in rows, with `page` rows on a page.
+    fn rows(self, page: i32) -> i32 {
+        match self {
+            Self::Rows(rows) => rows,
+            Self::Pages(pages) => pages * page,
+        }
     }
 }
 

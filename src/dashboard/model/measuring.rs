@@ -36,8 +36,13 @@ impl Model {
             Some((relid, shown.to_owned(), raw, size))
         });
         let Some((relid, relation, raw, size)) = chosen else {
-            let why = "select a table or an index first: 5 bloat, p t tables, p x indexes";
-            self.say(Grade::Doubtful, why);
+            let why = format!(
+                "select a table or an index first: {} bloat, {} tables, {} indexes",
+                self.way_to("bloat"),
+                self.way_to("tables"),
+                self.way_to("indexes")
+            );
+            self.say(Grade::Doubtful, &why);
             return;
         };
         let size = size.map_or_else(|| "unknown size".into(), format::bytes);
@@ -45,7 +50,9 @@ impl Model {
             lines: vec![
                 format!("Measure {relation} exactly ({size})?"),
                 "pgstattuple reads every page once, from disk unless cached, for at most 10 minutes.".into(),
-                "It takes an ACCESS SHARE lock and holds a snapshot while it reads; C here ends it.".into(),
+                self.config.keys.fill(
+                    "It takes an ACCESS SHARE lock and holds a snapshot while it reads; {cancel} here ends it.",
+                ),
             ],
             actions: vec![Action::Measure {
                 relid,

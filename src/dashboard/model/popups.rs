@@ -6,13 +6,16 @@ mod detail;
 use super::{Model, Popup, Screen};
 use crate::dashboard::action::Grade;
 use crate::dashboard::diagnosis::{Gauge, Health};
-use crate::dashboard::keys::BINDINGS;
+use crate::dashboard::feed::Feed;
+use crate::dashboard::panels::LETTERS;
 use crate::dashboard::widgets::Entry;
 use crate::format;
+use crate::keys::{self, Command, Key};
 use std::cmp::Reverse;
 
 /// Title and entries of the open popup.
 pub fn content(model: &Model) -> Option<(String, Vec<Entry<'_>>)> {
+    let keys = &model.config.keys;
     Some(match model.popup.as_ref()? {
         Popup::Help { .. } => help(model),
         Popup::Detail(shown) => (shown.title.clone(), detail::entries(model, shown)),
@@ -27,11 +30,13 @@ pub fn content(model: &Model) -> Option<(String, Vec<Entry<'_>>)> {
                 .collect();
             entries.push(Entry::Blank);
             entries.push(match confirm.number {
-                None => Entry::Head("y yes    any other key: no".into()),
+                None => Entry::Head(keys.fill("{confirm} yes    any other key: no").into()),
                 Some(number) => Entry::Head(
                     format!(
-                        "type {number} and Enter to confirm: {}▏   Esc: no",
-                        confirm.typed
+                        "type {number} and {} to confirm: {}▏   {}: no",
+                        keys.shown(Command::Accept),
+                        confirm.typed,
+                        keys.shown(Command::Discard)
                     )
                     .into(),
                 ),
@@ -82,8 +87,19 @@ fn help(model: &Model) -> (String, Vec<Entry<'_>>) {
         entries.push(Entry::Blank);
     }
     entries.push(Entry::Head("Keys".into()));
-    let bindings = BINDINGS.iter().filter(|binding| !binding.help.is_empty());
-    entries.extend(bindings.map(|binding| Entry::Pair(binding.shown.into(), binding.help.into())));
+    entries.extend(
+        model
+            .config
+            .keys
+            .help()
+            .map(|(keys, help)| pair(keys, help)),
+    );
+    let direct = model.visible().filter_map(|(_, feed)| feed.direct.first());
+    let direct: Vec<Key> = direct.copied().collect();
+    entries.push(pair(
+        keys::shown(&direct),
+        "open the panel with that key full screen; press again to return".into(),
+    ));
     entries.push(Entry::Blank);
     entries.push(Entry::Head("Signs".into()));
     for (sign, meaning) in [
@@ -174,25 +190,30 @@ fn why(model: &Model) -> Vec<Entry<'_>> {
 
 /// The panels, with the key that opens each.
 fn list(model: &Model) -> Vec<Entry<'_>> {
-    let mut entries = vec![Entry::Head("by digit".into())];
-    let title = |feed: &crate::dashboard::feed::Feed| feed.spec.front.title.clone();
-    for (_, feed) in model.visible() {
-        if let Some(digit) = feed.digit {
-            entries.push(pair(digit.to_string(), title(feed)));
-        }
+    let mut entries = vec![Entry::Head("from every page".into())];
+    let title = |feed: &Feed| feed.spec.front.title.clone();
+    for (_, feed) in model.visible().filter(|(_, feed)| !feed.direct.is_empty()) {
+        entries.push(pair(keys::shown(&feed.direct), title(feed)));
     }
     entries.push(pair(
-        "9".into(),
+        keys::shown(model.config.keys.keys(Command::MorePanels)),
         "business panels, including your own".into(),
     ));
     entries.push(Entry::Blank);
-    entries.push(Entry::Head("by letter, from here".into()));
-    for (name, letter) in crate::dashboard::panels::LETTERS {
-        let feed = model.feed_named(name).and_then(|id| model.feed(id));
-        if let Some(feed) = feed {
-            entries.push(pair(letter.to_string(), title(feed)));
-        }
-    }
+    entries.push(Entry::Head("from here".into()));
+    let order = |feed: &Feed| {
+        let mut letters = LETTERS.iter();
+        let at = letters.position(|(name, _)| *name == feed.spec.name);
+        at.unwrap_or(LETTERS.len())
+    };
+    let mut listed: Vec<&Feed> = model.visible().map(|(_, feed)| feed).collect();
+    listed.retain(|feed| !feed.listed.is_empty());
+    listed.sort_by_key(|feed| order(feed));
+    entries.extend(
+        listed
+            .into_iter()
+            .map(|feed| pair(keys::shown(&feed.listed), title(feed))),
+    );
     entries
 }
 

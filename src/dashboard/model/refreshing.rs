@@ -20,10 +20,11 @@ impl Model {
                 self.say(Grade::Good, &text);
                 return;
             }
-            self.say(
-                Grade::Doubtful,
-                "none of our refreshes is running; to cancel another's, select its backend (8)",
+            let text = format!(
+                "none of our refreshes is running; to cancel another's, select its backend ({})",
+                self.way_to("activity")
             );
+            self.say(Grade::Doubtful, &text);
             return;
         };
         let for_s = format::seconds(self.now.since(running.since));

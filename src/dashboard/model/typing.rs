@@ -1,31 +1,31 @@
 //! Text input: the filter, and the answer to a confirmation.
 
-use super::{Confirm, Model, Popup};
+use super::{Model, Popup};
 use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, Key};
 use crate::dashboard::feed::Filter;
+use crate::keys::Command;
 
 /// Maximum length of a filter, in characters.
 const FILTER_CAP: usize = 200;
 
 impl Model {
-    pub(super) fn prompt_key(&mut self, key: Key) {
+    /// Handles a key while a filter is edited.
+    pub(super) fn prompt_key(&mut self, command: Option<Command>, key: Key) {
         let Some((mut text, _)) = self.prompt.take() else {
             return;
         };
-        match key {
-            Key::Enter if self.apply_filter(&text).is_none() => {
-                return;
-            }
-            Key::Esc => {
+        match (command, key) {
+            (Some(Command::Accept), _) if self.apply_filter(&text).is_none() => return,
+            (Some(Command::Discard), _) => {
                 let _ = self.apply_filter("");
                 return;
             }
-            Key::Backspace => {
+            (Some(Command::Erase), _) => {
                 text.pop();
             }
-            Key::Ctrl('u') => text.clear(),
-            Key::Char(c) if text.len() < FILTER_CAP => text.push(c),
+            (Some(Command::EraseAll), _) => text.clear(),
+            (None, Key::Char(c)) if text.len() < FILTER_CAP => text.push(c),
             _ => {}
         }
         let complaint = self.apply_filter(&text);
@@ -56,26 +56,30 @@ impl Model {
         // Pasted text is never interpreted as keys that act.
         if self.prompt.is_some() {
             for c in text.chars().filter(|c| !c.is_control()).take(FILTER_CAP) {
-                self.prompt_key(Key::Char(c));
+                self.prompt_key(None, Key::Char(c));
             }
             self.dirty = true;
         }
         Vec::new()
     }
 
-    pub(super) fn confirm_key(&mut self, mut confirm: Confirm, key: Key) -> Vec<Effect> {
-        match (key, confirm.number) {
-            (Key::Char('y'), None) => return self.confirmed(confirm),
-            (Key::Enter, Some(number)) if confirm.typed == number.to_string() => {
+    /// Handles a key while a confirmation is open. Every other key means no.
+    pub(super) fn confirm_key(&mut self, command: Option<Command>, key: Key) -> Vec<Effect> {
+        let Some(Popup::Confirm(mut confirm)) = self.popup.take() else {
+            return Vec::new();
+        };
+        match (command, key, confirm.number) {
+            (Some(Command::Confirm), _, None) => return self.confirmed(confirm),
+            (Some(Command::Accept), _, Some(number)) if confirm.typed == number.to_string() => {
                 return self.confirmed(confirm);
             }
-            (Key::Char(c), Some(_)) if c.is_ascii_digit() && confirm.typed.len() < 6 => {
-                confirm.typed.push(c);
-            }
-            (Key::Backspace, Some(_)) => {
+            (Some(Command::Accept), _, Some(_)) => {}
+            (Some(Command::Erase), _, Some(_)) => {
                 confirm.typed.pop();
             }
-            (Key::Enter, Some(_)) => {}
+            (None, Key::Char(c), Some(_)) if c.is_ascii_digit() && confirm.typed.len() < 6 => {
+                confirm.typed.push(c);
+            }
             _ => {
                 self.say(Grade::Doubtful, "nothing was sent");
                 return Vec::new();

@@ -4,7 +4,7 @@ use super::App;
 use super::clock::Clock;
 use super::effects::EffectRunner;
 use super::signals::{SignalEvent, Signals};
-use crate::dashboard::event::{Effect, Event, Key};
+use crate::dashboard::event::{Effect, Event};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, Interval, sleep_until};
 
@@ -25,6 +25,8 @@ pub enum Next {
     Event(Event, Kind),
     /// A frame to draw.
     Frame,
+    /// The program was asked to stop, as by a shell's Ctrl-Z.
+    Suspend,
 }
 
 /// The sources of events.
@@ -45,7 +47,7 @@ impl EventSource {
             biased;
             told = self.signals.next() => match told {
                 SignalEvent::End => return None,
-                SignalEvent::Suspend => (Event::KeyPressed(Key::Ctrl('z')), Kind::Urgent),
+                SignalEvent::Suspend => return Some(Next::Suspend),
                 SignalEvent::Resize => (Event::Resumed, Kind::Urgent),
             },
             // The keyboard thread ends if the terminal is gone.

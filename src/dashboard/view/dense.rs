@@ -7,11 +7,12 @@ use crate::dashboard::panels::spec::Chart;
 use crate::dashboard::theme::{Role, Theme};
 use crate::dashboard::widgets::{self, Spark};
 use crate::format;
+use crate::text;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::Widget;
 
-/// Columns before the figures: digit and name.
+/// Columns before the figures: key and name.
 const INDENT: u16 = 10;
 
 /// Draws `feed` into the lines of `area`.
@@ -33,14 +34,18 @@ pub(super) fn draw(
         other => other,
     };
     let stale = model.is_stale(feed);
-    let digit = feed.digit.map_or(' ', |digit| char::from(b'0' + digit));
+    let key = feed
+        .direct
+        .first()
+        .map_or_else(|| " ".to_owned(), |key| key.shown());
     let bar = if focused { '▌' } else { ' ' };
     let look = theme.style(if focused {
         Role::BorderFocus
     } else {
         Role::Title
     });
-    super::line(area, buf, &format!("{bar}{digit} {name}"), look);
+    let head = format!("{bar}{key} {name}");
+    super::line(area, buf, &text::cut(&head, usize::from(INDENT) - 1), look);
     let inner = Rect {
         x: area.x + INDENT,
         width: area.width.saturating_sub(INDENT),

@@ -151,7 +151,10 @@ fn state_word(model: &Model) -> (String, Role) {
             ),
             Role::Danger,
         ),
-        Link::Lost { .. } => ("not connected: c tries again".into(), Role::Danger),
+        Link::Lost { .. } => {
+            let text = "not connected: {reconnect} tries again";
+            (model.config.keys.fill(text), Role::Danger)
+        }
         Link::Live(_) if model.paused => ("PAUSED".into(), Role::Warning),
         Link::Live(_) => {
             let silent = model.silent_s();

@@ -35,8 +35,9 @@ pub(super) fn draw(
     let stale = model.is_stale(feed);
     let note = note(model, feed, stale);
     let title = title(feed);
+    let key = feed.direct.first().map(|key| key.shown());
     let panel = Panel {
-        key: feed.digit.map(|digit| char::from(b'0' + digit)),
+        key: key.as_deref(),
         title: &title,
         note: note.as_deref(),
         focused,

@@ -9,8 +9,8 @@ use ratatui::style::{Modifier, Style};
 /// A panel's box: `╭ 1 Hourly sales · 24 h ─── 1.24M today ╮`.
 #[derive(Clone, Copy, Debug)]
 pub struct Panel<'a> {
-    /// Digit that opens it full screen.
-    pub key: Option<char>,
+    /// Key that opens it full screen.
+    pub key: Option<&'a str>,
     /// Title, shown at the left.
     pub title: &'a str,
     /// Note, shown at the right: a sum, or the age of old data.

@@ -40,7 +40,7 @@ fn key() -> impl Strategy<Value = Key> {
         8 => prop::sample::select("0123456789jkgGhl<>ITrRCKXyn/ +-tMLc?q(!".chars().collect::<Vec<_>>()).prop_map(Key::Char),
         4 => prop::sample::select(vec![
             Key::Enter, Key::Esc, Key::Tab, Key::BackTab, Key::Up, Key::Down, Key::Left, Key::Right, Key::PageUp,
-            Key::PageDown, Key::F1, Key::Home, Key::End, Key::Backspace, Key::Ctrl('u'), Key::Ctrl('d'), Key::Ctrl('z'),
+            Key::PageDown, Key::F(1), Key::Home, Key::End, Key::Backspace, Key::Ctrl('u'), Key::Ctrl('d'), Key::Ctrl('z'),
         ]),
         1 => any::<char>().prop_map(Key::Char),
     ]

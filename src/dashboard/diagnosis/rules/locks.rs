@@ -10,6 +10,7 @@ use crate::dashboard::diagnosis::blocker::{Kind, end_prepared};
 use crate::dashboard::diagnosis::finding::{Fact, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health, wait_s};
 use crate::format;
+use crate::keys::Command;
 
 /// Maximum number of waiters listed.
 const LISTED: usize = 5;
@@ -96,7 +97,8 @@ pub fn plain_refresh(evidence: &Evidence<'_>) -> Option<Finding> {
     let open = matches!(blocker.kind, Kind::Idle | Kind::IdleWriter);
     let mut cure = queue.cure(&ways);
     if can && !open && cure == blocker.cure() && super::views::refusal(evidence, view).is_none() {
-        cure += ", r refreshes CONCURRENTLY";
+        let refresh = evidence.config.keys.shown(Command::Refresh);
+        cure += &format!(", {refresh} refreshes CONCURRENTLY");
     }
     let what = if open {
         "a plain refresh, in a transaction still open,"

@@ -7,6 +7,7 @@ use crate::dashboard::diagnosis::{DEAD_ROWS, Evidence};
 use crate::dashboard::panels::point_locks::reads;
 use crate::dashboard::panels::snapshots::{YOUNG_S, oldest};
 use crate::format;
+use crate::keys::Keymap;
 use crate::pg::Table;
 use std::fmt::Write;
 
@@ -125,9 +126,12 @@ fn holder(evidence: &Evidence<'_>, row: usize) -> (String, String, String) {
                 text("datname")
             ),
             String::new(),
-            Kind::Prepared.cure().into(),
+            Kind::Prepared.cure(&evidence.config.keys),
         ),
-        "replica" => replica(holder, text("application_name"), text("query")),
+        "replica" => {
+            let keys = &evidence.config.keys;
+            replica(holder, text("application_name"), text("query"), keys)
+        }
         // Slot names contain only a to z, 0 to 9 and underscores.
         _ => (
             format!("replication slot {holder}"),
@@ -142,18 +146,18 @@ fn holder(evidence: &Evidence<'_>, row: usize) -> (String, String, String) {
 
 /// Returns the same for a walsender that holds rows back: a standby by its name, or the other service it
 /// does.
-fn replica(pid: &str, name: &str, query: &str) -> (String, String, String) {
+fn replica(pid: &str, name: &str, query: &str, keys: &Keymap) -> (String, String, String) {
     let kind = Kind::of_walsender(name, query);
     let (what, how, cure) = match kind {
-        Kind::InitialCopy => ("initial copy of a subscription", "", kind.cure()),
-        Kind::BaseBackup => ("base backup", "", kind.cure()),
-        _ => ("standby", ", by hot_standby_feedback", THERE),
+        Kind::InitialCopy => ("initial copy of a subscription", "", kind.cure(keys)),
+        Kind::BaseBackup => ("base backup", "", kind.cure(keys)),
+        _ => ("standby", ", by hot_standby_feedback", THERE.into()),
     };
     let who = match name {
         "" => format!("{what} of pid {pid}"),
         name => format!("{what} {name} (pid {pid})"),
     };
-    (who, how.into(), cure.into())
+    (who, how.into(), cure)
 }
 
 /// Returns true if dead rows are kept in a table that the point query reads, which then skips them each time.
@@ -204,10 +208,11 @@ mod tests {
 
     #[test]
     fn standbys_are_named_and_a_copy_is_none() {
-        let (who, how, _) = replica("4711", "berlin", "START_REPLICATION 0/3000000");
+        let keys = Keymap::default();
+        let (who, how, _) = replica("4711", "berlin", "START_REPLICATION 0/3000000", &keys);
         assert_eq!(who, "standby berlin (pid 4711)");
         assert!(how.contains("hot_standby_feedback"), "{how}");
-        let (who, how, cure) = replica("4711", "pg_16396_sync_16389_7573", "COPY public.t");
+        let (who, how, cure) = replica("4711", "pg_16396_sync_16389_7573", "COPY public.t", &keys);
         assert!(who.starts_with("initial copy of a subscription "), "{who}");
         assert_eq!((how.as_str(), cure.as_str()), ("", "let it finish"));
     }

@@ -92,7 +92,9 @@ pub fn sequences(evidence: &Evidence<'_>) -> Option<Finding> {
                     format!("{statement}; nobody can read or write the table until it is done"),
                 ));
             }
-            "make the column bigint: add one, fill it in batches, swap; or all at once (e)".into()
+            (evidence.config.keys).fill(
+                "make the column bigint: add one, fill it in batches, swap; or all at once ({why})",
+            )
         }
     };
     Some(Finding {
@@ -202,7 +204,7 @@ pub fn seq_scans(evidence: &Evidence<'_>) -> Option<Finding> {
         explains: &["p99", "tps", "oltp pool"],
         subject: relation.to_owned(),
         sentence,
-        cure: "index its WHERE clause; E plans it".into(),
+        cure: (evidence.config.keys).fill("index its WHERE clause; {explain} plans it"),
         evidence: facts,
         ..Finding::default()
     })
@@ -228,7 +230,8 @@ fn end_oldest(evidence: &Evidence<'_>) -> String {
     let oldest =
         oldest(snapshots).filter(|row| snapshots.get(*row, "kind").text() == Some("backend"));
     let told = oldest.and_then(|row| {
-        let key = Blocker::of(evidence, snapshots, row).key()?;
+        let command = Blocker::of(evidence, snapshots, row).ended_by()?;
+        let key = evidence.config.keys.shown(command);
         let pid = snapshots.get(row, "pid").int()?;
         Some(format!("{key} on pid {pid}, the oldest transaction; "))
     });

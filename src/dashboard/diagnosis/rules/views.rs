@@ -53,12 +53,12 @@ pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
         _ if evidence.replication.first("replay_paused").is_true() => {
             ("replay is paused on this standby", RESUME)
         }
-        "idle" => ("no refresh runs", "r refreshes it"),
-        backlog if backlog.starts_with("backlog") => (backlog, "r merges it"),
+        "idle" => ("no refresh runs", "{refresh} refreshes it"),
+        backlog if backlog.starts_with("backlog") => (backlog, "{refresh} merges it"),
         other => (other, ""),
     };
-    let refusal = refusal(evidence, row).filter(|_| cure.starts_with("r "));
-    let cure = refusal.as_deref().unwrap_or(cure);
+    let refusal = refusal(evidence, row).filter(|_| cure.starts_with("{refresh}"));
+    let cure = refusal.unwrap_or_else(|| evidence.config.keys.fill(cure));
     let text = |name| views.get(row, name).text().unwrap_or("?").to_owned();
     let (age, target) = (seconds("fresh_s"), seconds("target_s"));
     let (health, explains, sentence): (_, &[&str], _) = if wanted.is_some() {
@@ -75,7 +75,7 @@ pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
         explains,
         subject: view.to_owned(),
         sentence,
-        cure: cure.into(),
+        cure,
         evidence: vec![
             fact("age", format!("{age} ({})", text("source"))),
             fact("target", target),

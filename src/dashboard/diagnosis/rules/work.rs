@@ -144,7 +144,7 @@ pub fn processors(evidence: &Evidence<'_>) -> Option<Finding> {
             "{n} sessions of {role} compute at once: {}",
             text::cut(&brief, STATEMENT)
         ),
-        cure: "E on one of them shows its plan".into(),
+        cure: (evidence.config.keys).fill("{explain} on one of them shows its plan"),
         evidence: facts,
         ..Finding::default()
     })

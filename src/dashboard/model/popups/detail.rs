@@ -5,6 +5,7 @@ use crate::dashboard::feed::Feed;
 use crate::dashboard::model::{Detail, Model, Plan, Watched};
 use crate::dashboard::widgets::Entry;
 use crate::format;
+use crate::keys::Keymap;
 use crate::pg::Table;
 
 /// The field with the text of a statement.
@@ -34,7 +35,7 @@ pub(super) fn entries<'a>(model: &'a Model, detail: &'a Detail) -> Vec<Entry<'a>
         locks(&mut entries, model, watched);
         progress(&mut entries, model, watched);
     }
-    plan(&mut entries, detail);
+    plan(&mut entries, detail, &model.config.keys);
     if let Some(watched) = &detail.watched {
         statistics(&mut entries, model, watched);
         entries.push(Entry::Blank);
@@ -222,7 +223,7 @@ fn statistics(entries: &mut Vec<Entry<'_>>, model: &Model, watched: &Watched) {
     list(entries, HEAD.into(), names.iter().map(line));
 }
 
-fn plan<'a>(entries: &mut Vec<Entry<'a>>, detail: &'a Detail) {
+fn plan<'a>(entries: &mut Vec<Entry<'a>>, detail: &'a Detail, keys: &Keymap) {
     let has_statement =
         detail.watched.is_some() || detail.fields.iter().any(|(name, _)| name == "queryid");
     if !has_statement && detail.plan == Plan::Unasked {
@@ -232,7 +233,8 @@ fn plan<'a>(entries: &mut Vec<Entry<'a>>, detail: &'a Detail) {
     entries.push(Entry::Head("Plan".into()));
     match &detail.plan {
         Plan::Unasked => entries.push(Entry::Text(
-            "E asks for it; the statement is not run.".into(),
+            keys.fill("{explain} asks for it; the statement is not run.")
+                .into(),
         )),
         Plan::Asked(_) => entries.push(Entry::Text("asked for …".into())),
         Plan::Refused(why) => entries.push(Entry::Warning(format!("no plan: {why}").into())),

@@ -152,7 +152,7 @@ proptest! {
         let theme = dark();
         let first = texts.first().map_or("", String::as_str);
         let inner = Panel {
-            key: flags[0].then_some('1'),
+            key: flags[0].then_some("1"),
             title: first,
             note: texts.last().map(String::as_str),
             focused: flags[0],

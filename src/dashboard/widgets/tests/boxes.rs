@@ -7,7 +7,7 @@ fn panel(width: u16, height: u16) -> Buffer {
     let area = Rect::new(0, 0, width, height);
     let mut buf = Buffer::empty(area);
     let panel = Panel {
-        key: Some('4'),
+        key: Some("4"),
         title: "OLTP · 24 h",
         note: Some("12s old, connecting (3)"),
         focused: false,

@@ -52,7 +52,7 @@ pub fn point_query(evidence: &Evidence<'_>) -> Option<Finding> {
     };
     let cure = match known {
         _ if ended.is_some() => String::new(),
-        _ if prepared => Kind::Prepared.cure().to_owned(),
+        _ if prepared => Kind::Prepared.cure(&evidence.config.keys),
         Some(row) => Blocker::of(evidence, evidence.activity, row).cure(),
         None => String::new(),
     };

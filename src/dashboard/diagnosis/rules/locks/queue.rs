@@ -6,6 +6,7 @@ use crate::dashboard::diagnosis::finding::{Fact, fact};
 use crate::dashboard::diagnosis::{Evidence, all_waiting, wait_s, waiting};
 use crate::dashboard::wait_graph::WaitGraph;
 use crate::format;
+use crate::keys::Command;
 use crate::pg::Table;
 
 /// Seconds; a shorter wait is normal for locks.
@@ -173,6 +174,7 @@ impl<'a> Queue<'a> {
             return String::new();
         };
         let blockers: Vec<Blocker> = way.nodes.iter().map(|node| self.blocker(*node)).collect();
+        let keys = &self.evidence.config.keys;
         match (blockers.as_slice(), way.nodes.as_slice()) {
             ([only], [node]) if self.roots.contains(node) => {
                 let cure = only.cure();
@@ -185,22 +187,24 @@ impl<'a> Queue<'a> {
                     None => cure,
                 }
             }
-            ([only], [node]) => match only.key() {
-                Some(key) => format!(
-                    "{key} on pid {} frees {}",
+            ([only], [node]) => match only.ended_by() {
+                Some(command) => format!(
+                    "{} on pid {} frees {}",
+                    keys.shown(command),
                     self.graph.pid(*node),
                     self.freed(&way)
                 ),
                 None => format!("pid {}: {}", self.graph.pid(*node), only.cure()),
             },
             _ => {
-                let keys: Vec<char> = blockers.iter().filter_map(Blocker::key).collect();
-                match keys.as_slice() {
-                    keys if keys.len() < blockers.len() => self.cure_of_several(&blockers),
-                    [first, rest @ ..] if rest.iter().all(|key| key == first) => {
-                        format!("{first} on each of them")
+                let commands = blockers.iter().filter_map(Blocker::ended_by);
+                let commands: Vec<Command> = commands.collect();
+                match commands.as_slice() {
+                    some if some.len() < blockers.len() => self.cure_of_several(&blockers),
+                    [first, rest @ ..] if rest.iter().all(|command| command == first) => {
+                        format!("{} on each of them", keys.shown(*first))
                     }
-                    _ => "C or K on each of them (e)".into(),
+                    _ => keys.fill("{cancel} or {terminate} on each of them ({why})"),
                 }
             }
         }
@@ -215,11 +219,12 @@ impl<'a> Queue<'a> {
         let cure = if blockers.iter().all(is_let) {
             "let them finish"
         } else {
-            "all of them must end (e)"
+            "all of them must end ({why})"
         };
+        let cure = self.evidence.config.keys.fill(cure);
         match waiter {
             Some(waiter) => format!("{cure}, or {waiter}"),
-            None => cure.to_owned(),
+            None => cure,
         }
     }
 
@@ -242,9 +247,10 @@ impl<'a> Queue<'a> {
             wants.contains(&"relation")
         };
         let mut queued = self.rows.iter().filter(direct).filter(strong);
-        let row = *queued.find(|row| self.blocker(**row).key() == Some('C'))?;
+        let row = *queued.find(|row| self.blocker(**row).ended_by() == Some(Command::Cancel))?;
         let what = statement(self.text(row, "query"));
-        Some(format!("C on pid {} ({what})", self.graph.pid(row)))
+        let cancel = self.evidence.config.keys.shown(Command::Cancel);
+        Some(format!("{cancel} on pid {} ({what})", self.graph.pid(row)))
     }
 
     /// The waiters released and the work lost by each way, one fact per way.

@@ -85,9 +85,9 @@ pub enum Command {
     },
     /// Print the manual page
     Man,
-    /// Show the options of a command, or a page of the documentation
+    /// Show the options of a command, a page of the documentation, or the page of a panel
     Help {
-        /// Command or page, such as refresh, privileges or keys
+        /// Command, page or panel, such as refresh, privileges, keys or locks
         topic: Option<String>,
     },
 }

@@ -3,6 +3,7 @@
 use super::{Failure, USAGE, env, print};
 use clap::CommandFactory;
 use htap_top::cli::Cli;
+use htap_top::dashboard::panels;
 use htap_top::docs;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
@@ -16,7 +17,7 @@ pub fn help(topic: Option<&str>) -> Result<(), Failure> {
         let mut text = cli.render_long_help().to_string();
         let _ = writeln!(
             text,
-            "\nPages, as `htap-top help PAGE` shows them: {}",
+            "\nPages, as `htap-top help PAGE` shows them: {}; and one for each panel, such as locks",
             names()
         );
         return show(&text);
@@ -25,10 +26,11 @@ pub fn help(topic: Option<&str>) -> Result<(), Failure> {
         .find_subcommand_mut(topic)
         .map(|command| command.render_long_help().to_string());
     let page = docs::page(topic).map(str::to_owned);
-    let text: Vec<String> = options.into_iter().chain(page).collect();
+    let panel = panels::page(topic);
+    let text: Vec<String> = options.into_iter().chain(page).chain(panel).collect();
     if text.is_empty() {
         let why = format!(
-            "unknown command or page {topic:?}; the pages are {}",
+            "unknown command, page or panel {topic:?}; the pages are {}",
             names()
         );
         return Err(Failure::new(USAGE, why));

@@ -13,6 +13,7 @@ pub mod layout;
 mod learning;
 mod measuring;
 mod memory;
+mod pages;
 mod popup;
 pub mod popups;
 mod refreshing;

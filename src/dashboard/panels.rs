@@ -231,6 +231,25 @@ pub fn is_internal(name: &str) -> bool {
     INTERNAL.contains(&name)
 }
 
+/// Returns the page of a built-in panel as Markdown: its description, and the meaning of each of its figures.
+pub fn page(name: &str) -> Option<String> {
+    let spec = built_in()
+        .into_iter()
+        .find(|spec| spec.name == name && !is_internal(name))?;
+    let paragraphs: Vec<String> = spec.paragraphs().collect();
+    let figures = spec.order.iter().filter_map(|name| {
+        let column = spec.column(name);
+        let heading = column.heading(name);
+        (!column.help.is_empty()).then(|| format!("| {heading} | {} |\n", column.help))
+    });
+    Some(format!(
+        "# Panel {name}: {}\n\n{}\n\n| Figure | Meaning |\n| --- | --- |\n{}",
+        spec.front.title,
+        paragraphs.join("\n\n"),
+        figures.collect::<String>()
+    ))
+}
+
 /// The panels as Markdown, as they stand in docs/screen.md.
 pub fn markdown() -> String {
     let shown = built_in()

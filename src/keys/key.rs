@@ -63,7 +63,7 @@ const NAMED: [(&str, Key, &str); 16] = [
     ("end", Key::End, "End"),
     ("insert", Key::Insert, "Ins"),
     ("delete", Key::Delete, "Del"),
-    ("backspace", Key::Backspace, "Backspace"),
+    ("backspace", Key::Backspace, "Bksp"),
 ];
 /// Letters that with Control send the same as another key.
 const SAME: [(&str, &str); 4] = [

@@ -182,8 +182,8 @@ mod tests {
                 "line 2: keys.list.locks: \"t\" is the key of keys.list.tables, too",
             ),
             (
-                "list = { lokcs = \"z\" }",
-                "line 2: there is no panel \"lokcs\" for [keys.list]; did you mean \"locks\"?",
+                "list = { lock = \"z\" }",
+                "line 2: there is no panel \"lock\" for [keys.list]; did you mean \"locks\"?",
             ),
             (
                 "list = { locks = \"q\" }\nquit = \"q\"",

@@ -147,7 +147,7 @@ commands! {
     Screen Reconnect "reconnect" [Char('c')] ""
         "connect again now";
     Screen Help "help" [Char('?'), F(1)] "help"
-        "show this help; in full screen also the meaning of each figure";
+        "show this help; in full screen the page of that panel, with the meaning of each figure";
     Everywhere Suspend "suspend" [Ctrl('z')] ""
         "suspend";
     Everywhere Quit "quit" [Char('q'), Ctrl('c')] "quit"

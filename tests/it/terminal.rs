@@ -349,8 +349,8 @@ fn a_wrong_configuration_names_line_and_cure() {
     for (text, why) in [
         ("[keys]\nrefresh = \"k\"\n", "line 2: keys.refresh: \"k\""),
         (
-            "[keys.list]\nlokcs = \"z\"\n",
-            "line 2: there is no panel \"lokcs\"",
+            "[keys.list]\nlock = \"z\"\n",
+            "line 2: there is no panel \"lock\"",
         ),
     ] {
         std::fs::write(&file, text).unwrap();

@@ -9,6 +9,7 @@ use htap_top::dashboard::action::{Action, ActionId, Outcome};
 use htap_top::dashboard::diagnosis::{Gauge, Health};
 use htap_top::dashboard::event::{Effect, Event, FeedId, Key};
 use htap_top::dashboard::model::{Link, Popup, Screen};
+use htap_top::dashboard::tape::is_recorded;
 use htap_top::explain::{Explained, Whose};
 use htap_top::pg::admin::{Signal, Verdict};
 use htap_top::pg::measure::Measured;
@@ -1297,7 +1298,7 @@ fn keys_are_those_that_are_bound() {
             " F1 help ",
         ],
     );
-    // Keys by default do nothing any more.
+    // The default keys do nothing any more.
     let before = (board.model.screen, board.model.focus);
     assert_eq!(board.keys("8K?p/q"), []);
     assert_eq!(board.key(Key::Ctrl('c')), []);
@@ -1329,7 +1330,7 @@ fn keys_are_those_that_are_bound() {
     assert_eq!(acts(&board.key(Key::F(10))).len(), 1);
 
     let _ = board.key(Key::F(4));
-    says(&mut board, &["F8      Queries", "K       Locks"]);
+    says(&mut board, &["F8  Queries", "K   Locks"]);
     let _ = board.keys("K");
     assert_eq!(board.model.screen, Screen::Full(board.id("locks")));
     let _ = board.keys("k");
@@ -1350,6 +1351,8 @@ fn keys_are_those_that_are_bound() {
         [Effect::Quit],
         "also while typing"
     );
+    // No recording depends on keys.
+    assert!(!is_recorded(&Event::KeyPressed(Key::F(8))));
 }
 
 /// The facts may arrive before the session for slow statements is open: it answers statements sent earlier.

@@ -68,15 +68,8 @@ fn help(model: &Model) -> (String, Vec<Entry<'_>>) {
     let mut title = "Help".to_owned();
     if let (Screen::Full(_), Some(feed)) = (model.screen, model.feed(model.focus)) {
         title = format!("Help · {}", feed.spec.front.title);
-        for paragraph in feed.spec.front.about.split("\n\n") {
-            entries.push(Entry::Text(
-                paragraph
-                    .split_whitespace()
-                    .collect::<Vec<_>>()
-                    .join(" ")
-                    .into(),
-            ));
-        }
+        let paragraphs = feed.spec.paragraphs();
+        entries.extend(paragraphs.map(|paragraph| Entry::Text(paragraph.into())));
         entries.push(Entry::Blank);
         for name in feed.columns(false) {
             let column = feed.spec.column(&name);

@@ -235,6 +235,12 @@ impl Spec {
         })
     }
 
+    /// Returns the paragraphs that describe the panel, each on one line.
+    pub fn paragraphs(&self) -> impl Iterator<Item = String> {
+        let paragraphs = self.front.about.split("\n\n");
+        paragraphs.map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+
     /// The column's description; the default one where the front matter has none.
     pub fn column(&self, name: &str) -> ColumnSpec {
         self.front.columns.get(name).cloned().unwrap_or_default()

@@ -45,7 +45,7 @@ pub(super) fn draw(
         Role::Title
     });
     let head = format!("{bar}{key} {name}");
-    super::line(area, buf, &text::cut(&head, usize::from(INDENT) - 1), look);
+    super::line(area, buf, &text::cut(&head, usize::from(INDENT)), look);
     let inner = Rect {
         x: area.x + INDENT,
         width: area.width.saturating_sub(INDENT),

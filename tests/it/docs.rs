@@ -3,7 +3,10 @@
 
 use clap::Parser;
 use htap_top::cli::Cli;
+use htap_top::config::Config;
+use htap_top::dashboard::panels;
 use htap_top::docs::PAGES;
+use htap_top::keys::Command as Bound;
 use regex::Regex;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -201,4 +204,14 @@ fn help_shows_options_and_pages() {
         ),
         "{why}"
     );
+}
+
+#[test]
+fn the_keys_that_the_page_binds_can_be_bound() {
+    let (_, page) = PAGES.iter().find(|(name, _)| *name == "keys").unwrap();
+    let (_, block) = page.split_once("```toml\n").unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    let config = Config::parse(Path::new("docs/keys.md"), block).unwrap();
+    assert_eq!(config.keys.check_panels(&panels::keys(&[])), Ok(()));
+    assert_eq!(config.keys.shown(Bound::Refresh), "F5");
 }

@@ -54,7 +54,7 @@ impl Keymap {
                 let meant = meant(name, &names);
                 let (line, section) = (bound.line.unwrap_or(1), section.name());
                 return Err(format!(
-                    "line {line}: there is no panel {name:?} for [{section}]{meant}"
+                    "line {line}: unknown panel {name:?} in [{section}]{meant}"
                 ));
             }
         }
@@ -79,7 +79,7 @@ fn unknown(name: &str, line: usize) -> String {
     let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
     let meant = meant(name, &names);
     format!(
-        "line {line}: there is no command {name:?} for [keys]{meant}; `htap-top help keys` lists the commands"
+        "line {line}: unknown command {name:?} in [keys]{meant}; `htap-top help keys` lists the commands"
     )
 }
 
@@ -145,7 +145,7 @@ mod tests {
         for (text, why) in [
             (
                 "mouse = []\nrefersh = \"f5\"",
-                "line 3: there is no command \"refersh\" for [keys]; did you mean \"refresh\"?",
+                "line 3: unknown command \"refersh\" in [keys]; did you mean \"refresh\"?",
             ),
             (
                 "refresh = \"ctrl-i\"",
@@ -183,7 +183,7 @@ mod tests {
             ),
             (
                 "list = { lock = \"z\" }",
-                "line 2: there is no panel \"lock\" for [keys.list]; did you mean \"locks\"?",
+                "line 2: unknown panel \"lock\" in [keys.list]; did you mean \"locks\"?",
             ),
             (
                 "list = { locks = \"q\" }\nquit = \"q\"",

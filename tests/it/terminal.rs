@@ -350,7 +350,7 @@ fn a_wrong_configuration_names_line_and_cure() {
         ("[keys]\nrefresh = \"k\"\n", "line 2: keys.refresh: \"k\""),
         (
             "[keys.list]\nlock = \"z\"\n",
-            "line 2: there is no panel \"lock\"",
+            "line 2: unknown panel \"lock\"",
         ),
     ] {
         std::fs::write(&file, text).unwrap();

@@ -4,7 +4,7 @@ use super::{Model, Popup, Screen};
 use super::{layout, popups};
 use crate::dashboard::action::Grade;
 use crate::dashboard::cell;
-use crate::dashboard::event::{Effect, FeedId, Key, Mouse, Travel};
+use crate::dashboard::event::{Effect, Key, Mouse, Travel};
 use crate::dashboard::feed::Feed;
 use crate::format;
 use crate::keys::{Command, Place};

@@ -276,11 +276,12 @@ pub(super) fn table(
 ) {
     if feed.cursor.order.is_empty() {
         let text = if feed.table.rows.is_empty() {
-            nothing(feed)
+            nothing(feed).to_owned()
         } else {
-            "no row matches the filter; Esc clears it"
+            let keys = &model.config.keys;
+            keys.fill("no row matches the filter; {back} clears it")
         };
-        widgets::message(area, buf, text, theme.style(Role::Muted));
+        widgets::message(area, buf, &text, theme.style(Role::Muted));
         return;
     }
     let mut columns = feed.columns(!full);

@@ -5,7 +5,7 @@
 -- sort = "-bloat_bytes"
 -- about = """
 -- Space the 100 largest B-trees occupy beyond what REINDEX would leave, estimated from the planner's statistics:
--- no index is read, no lock is taken. Equal keys count as deduplicated where PostgreSQL does that (13 and later).
+-- no index is read, no lock is taken. Equal keys count as deduplicated if PostgreSQL does that (13 and later).
 -- Indexes as built are at most 2 points off; one filled in random order is some 25 % larger than one built at
 -- once. Cost and age as for bloat_estimate. Blind spot: values that go together (columns of one index, NULLs in
 -- several columns) count as independent, and wide entries may be compressed or differ in width, which can hide

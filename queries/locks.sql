@@ -81,7 +81,7 @@
 -- [columns.unasked]
 -- hidden = true
 -- unit = "count"
--- help = "Other waiting sessions of which it is not known whom they wait for."
+-- help = "Other waiting sessions whose blockers are not known."
 -- [columns.prepared_xid]
 -- hidden = true
 -- help = "Transaction id of a prepared transaction."

@@ -51,7 +51,7 @@
 -- title = "app"
 -- help = "What the client calls itself."
 -- [columns.query]
--- help = "Text of the statement; autovacuum tells its table there, and whether it is to prevent wraparound: such a vacuum does not give way to a lock request."
+-- help = "Text of the statement; for autovacuum it names the table and says if it is to prevent wraparound: such a vacuum does not give way to a lock request."
 -- [columns.backend_start]
 -- hidden = true
 -- help = "Identifies one session together with pid."

@@ -1,7 +1,7 @@
 -- title = "what the server records: counters, activity, I/O times, commit times, length of query texts"
 -- about = """
--- Settings without which panels and rules have nothing to show. Commit times matter where there are
--- materialized views: PostgreSQL keeps no other time of refresh.
+-- Settings without which panels and rules have nothing to show. Commit times matter if there are materialized
+-- views: PostgreSQL keeps no other time of refresh.
 -- Cost: 1 ms. Blind spot: values of a new session of our role; other roles may have others.
 -- """
 

@@ -192,7 +192,7 @@ fn refreshes_wait_while_oltp_is_slow() {
     let _ = board.tick(31_000);
     let _ = slow(&mut board, 80.0);
     assert_eq!(refreshes(&board.keys("ryC")), 0);
-    assert!(board.said().starts_with("dropped: 1"), "{}", board.said());
+    assert!(board.said().starts_with("dropped 1 "), "{}", board.said());
     assert!(board.model.queue.is_empty());
 }
 

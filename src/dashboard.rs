@@ -10,7 +10,6 @@ pub mod feed;
 pub mod guard;
 pub mod history;
 mod keyframe;
-pub mod mask;
 pub mod model;
 pub mod output;
 pub mod panels;

@@ -19,9 +19,9 @@ mod author;
 mod names;
 
 use crate::pg::{Client, Param, PgError, Settings, Table, Target, quote_ident};
-use crate::router::lex::{self, Token};
-use crate::router::shape;
 use crate::router::structure::{Harm, structure};
+use crate::sql::lex::{self, Token};
+use crate::sql::shape;
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

@@ -85,7 +85,7 @@
 //!
 //! [`explain`] plans another session's statement without running it.
 //! [`router`] decides where a statement may run: on the primary or a replica, as OLTP or OLAP. Its queries
-//! about names are in `queries/router/*.sql`.
+//! about names are in `queries/router/*.sql`. [`sql`] reads SQL as text: tokens, canonical texts, and texts without literals.
 //! [`system`]: the schema (`queries/system/*.sql`), its installation, upgrade and removal ([`system::survey`]
 //! recognises its objects), its generated history ([`system::generate`], loaded by [`system::fill`]), its
 //! monthly partitions ([`system::partitions`], [`system::archive`]).
@@ -119,6 +119,7 @@ pub mod format;
 pub mod keys;
 pub mod pg;
 pub mod router;
+pub mod sql;
 pub mod sqlfile;
 pub mod system;
 pub mod text;

@@ -2,7 +2,7 @@
 //!
 //! A statement goes to the primary unless it is known to only read:
 //!
-//! 1. [`lex`]: PostgreSQL's lexical rules. Drops comments and folds names; ambiguous text goes to the primary.
+//! 1. [`crate::sql::lex`]: PostgreSQL's lexical rules. Drops comments and folds names; ambiguous text goes to the primary.
 //! 2. The syntax tree. Only SELECT, VALUES, TABLE, SHOW and EXPLAIN of these continue, without INSERT, UPDATE, DELETE
 //!    or MERGE inside, without row locks, without INTO.
 //! 3. The objects behind its names, from the [`catalogue`]: no volatile function, called directly or indirectly, and no
@@ -27,13 +27,11 @@ pub mod catalogue;
 pub mod effect;
 pub mod executor;
 pub mod keywords;
-pub mod lex;
 pub(super) mod names;
 mod objection;
 mod plain;
 mod plan;
 pub mod session;
-pub mod shape;
 pub(super) mod structure;
 pub mod traps;
 

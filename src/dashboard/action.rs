@@ -1,11 +1,11 @@
 //! Actions on the server, and their outcomes.
 
-use super::mask::mask;
 use crate::format;
 use crate::keys::Keymap;
 use crate::pg::PgError;
 use crate::pg::admin::{Identity, Signal, Verdict};
 use crate::pg::measure::Measured;
+use crate::sql::mask::mask;
 use crate::system::refresh::{Mode, View};
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};

@@ -4,12 +4,12 @@
 //! is flushed every second: whatever ends the program, at most the last second is lost.
 
 use super::event::{Event, FeedId};
-use super::mask::mask;
 use super::model::{Model, Start};
 use super::tape::{Tape, is_recorded};
 use crate::pg::sampler::Report;
 use crate::pg::texts::ROW_LIMIT;
 use crate::pg::{Class, PgError, Table, Value};
+use crate::sql::mask::mask;
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};
 use std::fs::File;

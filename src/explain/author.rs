@@ -2,8 +2,8 @@
 
 use super::ExplainError;
 use crate::pg::{Client, Param};
-use crate::router::lex::Token;
 use crate::router::names::Names;
+use crate::sql::lex::Token;
 
 const STRANGERS: &str = include_str!("../../queries/router/strangers.sql");
 

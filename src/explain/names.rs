@@ -6,8 +6,8 @@
 
 use super::{ExplainError, Whose};
 use crate::pg::{Client, Param, PgError};
-use crate::router::lex::Token;
 use crate::router::names::Names;
+use crate::sql::lex::Token;
 use std::collections::BTreeSet;
 
 /// Sets the search path with which a role starts in this database, independent of the role that asks.

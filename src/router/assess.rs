@@ -2,13 +2,13 @@
 
 use super::builtin;
 use super::effect::{Effects, Step, effects, has};
-use super::lex::{Kind, Token, lex};
 use super::names::Names;
 use super::objection::{self, Objection};
-use super::shape::{self, Mask, canonical, statements};
 use super::structure::{Harm, Structure, structure};
 use super::{Pool, Router, Rule, Session, no_catalogue, plan};
 use crate::pg::PgError;
+use crate::sql::lex::{Kind, Token, lex};
+use crate::sql::shape::{self, Mask, canonical, statements};
 use lru::LruCache;
 use std::num::NonZeroUsize;
 use std::sync::Arc;

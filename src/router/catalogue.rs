@@ -1,8 +1,8 @@
 //! Asks the server for the volatility of functions, the relations behind names, and the plan of a statement.
 
-use super::lex::{Token, lex};
 use super::names::Call;
 use crate::pg::{Class, Client, Param, PgError, Settings, Table, Target, session};
+use crate::sql::lex::{Token, lex};
 use futures_util::future::{join, join3};
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Effects of a statement on its session: transactions, and state that lives in one connection. They are read from the
 //! tokens alone, so that statements unknown to the parser are covered too.
 
-use super::lex::Token;
+use crate::sql::lex::Token;
 
 /// Effects of a statement on its session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -221,8 +221,8 @@ fn last_argument_is_true(arguments: &[Token]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lex::lex;
     use super::*;
+    use crate::sql::lex::lex;
 
     fn of(sql: &str) -> Effects {
         effects(&lex(sql).unwrap())

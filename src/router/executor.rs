@@ -279,7 +279,7 @@ impl<L: Lanes> Conversation<'_, L> {
         };
         let opening = Decision {
             restarts: false,
-            effects: super::lex::lex(&begun)
+            effects: crate::sql::lex::lex(&begun)
                 .map(|tokens| vec![super::effect::effects(&tokens)])
                 .unwrap_or_default(),
             ..decision.clone()

@@ -2,7 +2,7 @@
 //! relations, operators, types. They are read from the tokens, so that every construct of the grammar is covered; a
 //! superfluous name does no harm.
 
-use super::lex::{Kind, Token};
+use crate::sql::lex::{Kind, Token};
 use std::collections::BTreeSet;
 
 /// Operators that keywords and clauses imply: IN, LIKE, DISTINCT, GROUP BY, USING, CASE, …

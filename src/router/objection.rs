@@ -4,10 +4,10 @@ use super::Rule;
 use super::builtin::{self, Nature};
 use super::catalogue::{Catalogue, Function, Hazards, Relation, written_by_server};
 use super::effect::of_temp_schema;
-use super::lex::{Kind, Token};
 use super::names::{Call, Names};
 use super::structure::Structure;
 use crate::pg::PgError;
+use crate::sql::lex::{Kind, Token};
 
 /// Reason why a statement must run on the primary.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Simplifies grammar that the parser does not support: drops clauses that only name columns, and rewrites calls with
 //! keywords as calls with commas. The result reads and writes the same.
 
-use super::lex::{Kind, Token};
+use crate::sql::lex::{Kind, Token};
 
 /// Returns the statement in the form that the parser reads.
 pub(super) fn plain(tokens: &[Token]) -> Vec<Token> {

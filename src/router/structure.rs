@@ -2,9 +2,9 @@
 //! asked. Names are not taken from the tree but from the tokens ([`super::names`]): the parser takes `FROM ONLY (t)`
 //! for a function.
 
-use super::lex::Token;
 use super::plain::plain;
-use super::shape::{Mask, canonical};
+use crate::sql::lex::Token;
+use crate::sql::shape::{Mask, canonical};
 use sqlparser::ast::{
     Distinct, Expr, GroupByExpr, ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement,
     TableFactor, Visit, Visitor,
@@ -190,8 +190,8 @@ fn parts(name: &ObjectName) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lex::lex;
     use super::*;
+    use crate::sql::lex::lex;
 
     fn of(sql: &str) -> Result<Structure, String> {
         structure(&lex(sql).unwrap())

@@ -397,6 +397,12 @@ const BANS: &[Ban] = &[
         shared: &[],
     },
     Ban {
+        who: "sql",
+        but: &[],
+        what: &["dashboard", "explain", "pg", "router", "system", "workload"],
+        shared: &[],
+    },
+    Ban {
         who: "doctor",
         but: &[],
         what: &["dashboard", "workload", "demo"],
@@ -501,12 +507,14 @@ fn a_forbidden_import_is_found() {
             "use crate::dashboard::feed::Feed as F;",
         ),
         at("src/pg/x.rs", "use crate::cluster::Cluster;"),
+        at("src/sql/x.rs", "use crate::router::Router;"),
         at("src/doctor/x.rs", "use crate::dashboard::model::Model;"),
         at(
             "src/dashboard/keys.rs",
             "use super::runtime::TerminalSession;",
         ),
     ];
+    assert_eq!(bad.len(), BANS.len());
     for (ban, file) in BANS.iter().zip(bad) {
         assert_eq!(
             banned(ban, std::slice::from_ref(&file)).len(),

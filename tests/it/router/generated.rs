@@ -6,8 +6,8 @@ use super::{decide, router};
 use crate::it::server::block_on;
 use crate::it::system::shop;
 use htap_top::pg::Client;
-use htap_top::router::lex::{Kind, lex};
 use htap_top::router::{Node, Router, Rule};
+use htap_top::sql::lex::{Kind, lex};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 

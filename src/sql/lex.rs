@@ -2,6 +2,8 @@
 //! and the caches work on these tokens, never on the text itself, so that nothing can hide in a comment or literal that
 //! PostgreSQL reads differently. Ambiguous text is an error, and goes to the primary.
 
+use super::scan::{self, begins_name, continues_name};
+
 /// Maximum length of a name in bytes; PostgreSQL truncates longer ones.
 const NAME_BYTES: usize = 63;
 /// Characters that operators are made of.
@@ -57,7 +59,7 @@ impl Token {
         matches!(self.kind, Kind::Word | Kind::Quoted)
     }
 
-    pub(super) fn is_literal(&self) -> bool {
+    pub(crate) fn is_literal(&self) -> bool {
         matches!(self.kind, Kind::Text | Kind::Number)
     }
 }
@@ -69,7 +71,7 @@ pub fn lex(sql: &str) -> Result<Vec<Token>, &'static str> {
 }
 
 /// Returns the tokens from offset `from` on, and the offset and reason of the error if there is one.
-pub(super) fn lex_from(sql: &str, from: usize) -> (Vec<Token>, Option<(usize, &'static str)>) {
+pub(crate) fn lex_from(sql: &str, from: usize) -> (Vec<Token>, Option<(usize, &'static str)>) {
     let mut lexer = Lexer { sql, at: from };
     let mut tokens = Vec::new();
     loop {
@@ -160,30 +162,10 @@ impl<'a> Lexer<'a> {
             if self.rest().starts_with("--") {
                 self.take_while(|c| !matches!(c, '\n' | '\r'));
             } else if self.rest().starts_with("/*") {
-                self.block_comment()?;
+                self.at += scan::comment(self.rest()).ok_or("a comment has no end")?;
             } else {
                 let passed = self.sql.get(from..self.at).unwrap_or_default();
                 return Ok(passed.contains(['\n', '\r']));
-            }
-        }
-    }
-
-    /// Skips a block comment; these nest.
-    fn block_comment(&mut self) -> Result<(), &'static str> {
-        let mut depth = 0_u32;
-        loop {
-            let rest = self.rest();
-            if rest.starts_with("/*") {
-                depth += 1;
-                self.at += 2;
-            } else if rest.starts_with("*/") {
-                depth -= 1;
-                self.at += 2;
-                if depth == 0 {
-                    return Ok(());
-                }
-            } else if self.bump().is_none() {
-                return Err("a comment has no end");
             }
         }
     }
@@ -193,7 +175,6 @@ impl<'a> Lexer<'a> {
         let start = self.at;
         let mut end;
         loop {
-            self.bump();
             self.quoted_text(escapes)?;
             end = self.at;
             if !(self.skip_blanks()? && self.peek() == Some('\'')) {
@@ -209,23 +190,13 @@ impl<'a> Lexer<'a> {
 
     /// Advances past the closing quote.
     fn quoted_text(&mut self, escapes: bool) -> Result<(), &'static str> {
-        let mut before = ' ';
-        while let Some(c) = self.bump() {
-            if c == '\'' {
-                if !escapes && before == '\\' {
-                    // With standard_conforming_strings off the literal would continue here.
-                    return Err("a backslash precedes a quote");
-                }
-                if self.peek() != Some('\'') {
-                    return Ok(());
-                }
-                self.bump();
-            } else if c == '\\' && escapes {
-                self.bump();
-            }
-            before = c;
+        let rest = self.rest();
+        let length = scan::quoted(rest, escapes).ok_or("a literal has no end")?;
+        if !escapes && rest.get(..length).is_some_and(scan::is_ambiguous) {
+            return Err("a backslash precedes a quote");
         }
-        Err("a literal has no end")
+        self.at += length;
+        Ok(())
     }
 
     fn quoted_name(&mut self) -> Result<String, &'static str> {
@@ -278,44 +249,33 @@ impl<'a> Lexer<'a> {
     }
 
     fn between_quotes(&mut self) -> Result<String, &'static str> {
-        self.bump();
-        let mut name = String::new();
-        while let Some(c) = self.bump() {
-            if c == '"' && self.peek() != Some('"') {
-                return Ok(name);
-            }
-            if c == '"' {
-                self.bump();
-            }
-            name.push(c);
-        }
-        Err("a quoted name has no end")
+        let rest = self.rest();
+        let length = scan::name(rest).ok_or("a quoted name has no end")?;
+        self.at += length;
+        let name = rest.get(1..length - 1).unwrap_or_default();
+        Ok(name.replace("\"\"", "\""))
     }
 
     /// Reads a parameter or a dollar-quoted literal.
     fn dollar(&mut self) -> Result<(Kind, String), &'static str> {
-        let start = self.at;
+        let rest = self.rest();
+        if let Some(tag) = scan::dollar_tag(rest) {
+            let Some(length) = scan::dollar_quoted(rest, tag) else {
+                return Err("a literal in dollar quotes has no end");
+            };
+            self.at += length;
+            let text = rest.get(..length).unwrap_or_default();
+            return Ok((Kind::Text, text.to_owned()));
+        }
         self.bump();
-        if self.peek().is_some_and(|c| c.is_ascii_digit()) {
-            let number = self.take_while(|c| c.is_ascii_digit()).to_owned();
-            if self.peek().is_some_and(begins_name) {
-                return Err("a parameter is followed by a letter");
-            }
-            return Ok((Kind::Param, number));
-        }
-        if self.peek().is_some_and(begins_name) {
-            self.take_while(|c| continues_name(c) && c != '$');
-        }
-        if self.bump() != Some('$') {
+        let number = self.take_while(|c| c.is_ascii_digit()).to_owned();
+        if number.is_empty() {
             return Err("a $ stands alone");
         }
-        let tag = self.sql.get(start..self.at).unwrap_or_default();
-        let Some(length) = self.rest().find(tag) else {
-            return Err("a literal in dollar quotes has no end");
-        };
-        self.at += length + tag.len();
-        let text = self.sql.get(start..self.at).unwrap_or_default();
-        Ok((Kind::Text, text.to_owned()))
+        if self.peek().is_some_and(begins_name) {
+            return Err("a parameter is followed by a letter");
+        }
+        Ok((Kind::Param, number))
     }
 
     fn number(&mut self) -> Result<String, &'static str> {
@@ -404,15 +364,7 @@ fn unescaped(name: &str, escape: char) -> Result<String, &'static str> {
     Ok(plain + rest)
 }
 
-fn begins_name(c: char) -> bool {
-    c.is_ascii_alphabetic() || c == '_' || !c.is_ascii()
-}
-
-fn continues_name(c: char) -> bool {
-    begins_name(c) || c.is_ascii_digit() || c == '$'
-}
-
-/// Truncates a name that is too long, as PostgreSQL does.
+/// As PostgreSQL truncates names that are too long.
 fn cut(mut name: String) -> String {
     if name.len() > NAME_BYTES {
         let end = (0..=NAME_BYTES)

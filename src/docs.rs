@@ -17,6 +17,7 @@ pub const PAGES: &[(&str, &str)] = pages![
     "actions",
     "doctor",
     "scripts",
+    "deploy",
     "panels",
     "demo",
     "shop",

@@ -20,6 +20,7 @@ fn root() -> &'static Path {
 fn pages() -> Vec<(PathBuf, String)> {
     let docs = std::fs::read_dir(root().join("docs")).unwrap();
     let docs = docs.map(|entry| entry.unwrap().path());
+    let docs = docs.filter(|path| path.is_file());
     let top = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root().join(name));
     let all = docs.chain(top);
     all.map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
@@ -85,15 +86,9 @@ fn the_readme_is_short_and_every_link_leads_somewhere() {
 #[test]
 fn every_page_is_in_the_program() {
     let docs = std::fs::read_dir(root().join("docs")).unwrap();
-    let names = docs.map(|entry| {
-        entry
-            .unwrap()
-            .path()
-            .file_stem()
-            .unwrap()
-            .to_string_lossy()
-            .into_owned()
-    });
+    let files = docs.map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.is_file());
+    let names = files.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned());
     let names: BTreeSet<String> = names.filter(|name| name != "README").collect();
     let known: BTreeSet<String> = PAGES.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(names, known);
@@ -138,6 +133,21 @@ fn commands(text: &str) -> Vec<String> {
     found
 }
 
+/// The command that a systemd unit or a Dockerfile starts.
+fn started(text: &str) -> Option<String> {
+    let unit = text.lines().find_map(|line| {
+        let command = line.strip_prefix("ExecStart=")?;
+        command
+            .rsplit_once("/bin/")
+            .map(|(_, command)| command.to_owned())
+    });
+    let list = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        serde_json::from_str::<Vec<String>>(line).ok()
+    };
+    unit.or_else(|| Some([list("ENTRYPOINT ")?, list("CMD ")?].concat().join(" ")))
+}
+
 #[test]
 fn every_command_of_the_documentation_can_be_typed() {
     let refused = |line: &str| match words(line) {
@@ -153,8 +163,15 @@ fn every_command_of_the_documentation_can_be_typed() {
             tried += 1;
         }
     }
+    for entry in std::fs::read_dir(root().join("docs/deploy")).unwrap() {
+        let path = entry.unwrap().path();
+        let line = started(&std::fs::read_to_string(&path).unwrap());
+        let line = line.unwrap_or_else(|| panic!("{} starts nothing", path.display()));
+        assert_eq!(refused(&line), None, "{}: {line}", path.display());
+    }
     assert!(tried > 20, "{tried}");
     assert!(refused("htap-top once --no-such-option").is_some());
+    assert_eq!(started("ExecStart=/usr/bin/a b").as_deref(), Some("a b"));
     assert!(refused("htap-top 'host=a").is_some());
 }
 

@@ -23,6 +23,7 @@ pub mod store;
 pub use error::BenchError;
 
 use figures::Figures;
+use futures_util::future::BoxFuture;
 use lab::Lab;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -46,6 +47,9 @@ pub struct Options {
     pub binaries: crate::cluster::Wanted,
 }
 
+/// What an experiment measures of one of its variants.
+type Measure = for<'a> fn(&'a Lab, &'static str) -> BoxFuture<'a, Result<Figures, BenchError>>;
+
 /// An experiment: its name, its question, the section of the case study it examines, and its variants.
 #[derive(Clone, Copy, Debug)]
 pub struct Experiment {
@@ -57,6 +61,7 @@ pub struct Experiment {
     pub section: &'static str,
     /// Names of the variants.
     pub variants: &'static [&'static str],
+    measure: Measure,
 }
 
 /// All experiments, in the order in which they are run.
@@ -66,30 +71,35 @@ pub const EXPERIMENTS: &[Experiment] = &[
         about: "the three questions from base tables, materialized views and rollups",
         section: "4.2",
         variants: &["base", "mv", "rollup"],
+        measure: |lab, variant| Box::pin(analytic::questions(lab, variant)),
     },
     Experiment {
         name: "rewriting",
         about: "daily sales over 30 days, from orders and from hourly sales",
         section: "6.1",
         variants: &["base", "rollup"],
+        measure: |lab, variant| Box::pin(analytic::rewriting(lab, variant)),
     },
     Experiment {
         name: "partitions",
         about: "sales of one month from a partitioned and from a plain table",
         section: "6.2",
         variants: &["plain", "partitioned"],
+        measure: |lab, variant| Box::pin(analytic::partitions(lab, variant)),
     },
     Experiment {
         name: "parallel",
         about: "an aggregate over the fact table with 0 to 4 parallel workers",
         section: "6.3",
         variants: &["0", "1", "2", "4"],
+        measure: |lab, variant| Box::pin(analytic::parallel(lab, variant)),
     },
     Experiment {
         name: "brin",
         about: "B-tree against BRIN on the time of sale: size, and a range of one day",
         section: "7.1",
         variants: &["btree", "brin", "none"],
+        measure: |lab, variant| Box::pin(analytic::brin(lab, variant)),
     },
     Experiment {
         name: "orders",
@@ -107,18 +117,21 @@ pub const EXPERIMENTS: &[Experiment] = &[
             "group, asynchronous",
             "pgbench function, asynchronous",
         ],
+        measure: |lab, variant| Box::pin(orders::create(lab, variant)),
     },
     Experiment {
         name: "skew",
         about: "deadlocks while 32 clients create orders, products by Zipf 1.1",
         section: "4.1",
         variants: &["round trips", "function"],
+        measure: |lab, variant| Box::pin(orders::skew(lab, variant)),
     },
     Experiment {
         name: "capture",
         about: "whole lives of orders, 16 clients in a closed loop, with and without changes logged",
         section: "2.2",
         variants: &["off", "on"],
+        measure: |lab, variant| Box::pin(capture::capture(lab, variant)),
     },
     Experiment {
         name: "refresh",
@@ -133,18 +146,21 @@ pub const EXPERIMENTS: &[Experiment] = &[
             "fact concurrent",
             "fact incremental",
         ],
+        measure: |lab, variant| Box::pin(refresh::refresh(lab, variant)),
     },
     Experiment {
         name: "fresh",
         about: "1,000 completed orders per second, with and without summaries kept within a second",
         section: "1.2",
         variants: &["no refresh", "refresh --fresh 1s"],
+        measure: |lab, variant| Box::pin(refresh::fresh(lab, variant)),
     },
     Experiment {
         name: "snapshot",
         about: "updates of stock and orders while a REPEATABLE READ snapshot is held",
         section: "2.1",
         variants: &["no snapshot", "snapshot held"],
+        measure: |lab, variant| Box::pin(snapshot::snapshot(lab, variant)),
     },
     Experiment {
         name: "mixed",
@@ -163,18 +179,21 @@ pub const EXPERIMENTS: &[Experiment] = &[
             "corrected, Zipf 1.1",
             "function, Zipf 1.1",
         ],
+        measure: |lab, variant| Box::pin(mixed::mixed(lab, variant)),
     },
     Experiment {
         name: "frontier",
         about: "questions added beside 2,000 transactions/s of the shop until either suffers",
         section: "5.2",
         variants: &["0", "25", "50", "100", "200", "400", "800"],
+        measure: |lab, variant| Box::pin(mixed::frontier(lab, variant)),
     },
     Experiment {
         name: "router",
         about: "16 statements that a keyword router gets wrong",
         section: "9.2",
         variants: &["keywords", "parser"],
+        measure: |lab, variant| Box::pin(router::router(lab, variant)),
     },
 ];
 
@@ -234,7 +253,7 @@ pub async fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Store,
             experiment.name,
             repeat + 1
         ));
-        let figures = Box::pin(measure(&lab, experiment.name, variant)).await?;
+        let figures = (experiment.measure)(&lab, variant).await?;
         store.add(Run {
             experiment: experiment.name.to_owned(),
             variant: (*variant).to_owned(),
@@ -261,29 +280,6 @@ fn rounds(
             .chain(late)
             .map(move |variant| (experiment, repeat, *variant))
     })
-}
-
-async fn measure(
-    lab: &Lab,
-    experiment: &str,
-    variant: &'static str,
-) -> Result<Figures, BenchError> {
-    match experiment {
-        "questions" => analytic::questions(lab, variant).await,
-        "rewriting" => analytic::rewriting(lab, variant).await,
-        "partitions" => analytic::partitions(lab, variant).await,
-        "parallel" => analytic::parallel(lab, variant).await,
-        "brin" => analytic::brin(lab, variant).await,
-        "orders" => orders::create(lab, variant).await,
-        "skew" => orders::skew(lab, variant).await,
-        "capture" => capture::capture(lab, variant).await,
-        "refresh" => Box::pin(refresh::refresh(lab, variant)).await,
-        "fresh" => refresh::fresh(lab, variant).await,
-        "snapshot" => snapshot::snapshot(lab, variant).await,
-        "mixed" => mixed::mixed(lab, variant).await,
-        "frontier" => mixed::frontier(lab, variant).await,
-        _ => router::router(lab, variant).await,
-    }
 }
 
 #[cfg(test)]

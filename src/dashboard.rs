@@ -14,6 +14,7 @@ pub mod model;
 pub mod output;
 pub mod panels;
 pub mod recording;
+pub mod rows;
 pub mod runtime;
 pub mod tape;
 pub mod terminal;

@@ -40,4 +40,4 @@ pub use error::{Class, PgError};
 pub use peer::{Peer, Protection};
 pub use pool::{Pool, PoolError, PoolSize};
 pub use sampler::shared;
-pub use table::{Table, Value};
+pub use table::{Column, Table, Value};

@@ -8,6 +8,7 @@ use htap_top::dashboard::model::{Model, Start};
 use htap_top::dashboard::output::sheet::Sheet;
 use htap_top::dashboard::output::{self, csv, json, prometheus, table};
 use htap_top::dashboard::panels;
+use htap_top::dashboard::rows::Panel;
 use htap_top::dashboard::runtime::headless::{Headless, Settled};
 use htap_top::dashboard::terminal;
 use std::io::Write;
@@ -20,7 +21,7 @@ const APART: Duration = Duration::from_millis(1_100);
 /// second are off by as much.
 const RATES_APART: Duration = Duration::from_millis(5_100);
 /// Panels made of what others tell as well, who may tell it later.
-const TOGETHER: [&str; 2] = ["bloat", "snapshots"];
+const TOGETHER: [Panel; 2] = [Panel::Bloat, Panel::Snapshots];
 
 /// Takes samples, prints them, and judges where that is asked for.
 pub fn once(options: &Once) -> Result<(), Failure> {
@@ -35,7 +36,9 @@ pub fn once(options: &Once) -> Result<(), Failure> {
     block_on(async {
         let whole = panels.is_empty() && options.format == Some(Format::Prometheus);
         let told = if whole {
-            output::DEFAULT.map(str::to_owned).to_vec()
+            output::DEFAULT
+                .map(|panel| panel.name().to_owned())
+                .to_vec()
         } else {
             panels.clone()
         };
@@ -73,7 +76,7 @@ fn hurry(start: &mut Start, panels: &[String]) {
     let mut built_in = panels::built_in();
     built_in.retain(|spec| {
         let rates = !spec.front.rates.is_empty() && panels.contains(&spec.name);
-        rates || TOGETHER.contains(&spec.name.as_str())
+        rates || Panel::of(&spec.name).is_some_and(|panel| TOGETHER.contains(&panel))
     });
     for spec in built_in {
         let panels = &mut start.config.panels;

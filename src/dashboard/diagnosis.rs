@@ -17,9 +17,9 @@ use self::finding::Fact;
 use super::history::{CARRIES_P99, Oltp};
 use crate::config::{Config, Targets, WorkClass};
 use crate::dashboard::panels::activity::CROWDED;
+use crate::dashboard::rows::{Row, Rows, read};
 use crate::format;
 use crate::format::Unit;
-use crate::pg::Table;
 
 /// State of a figure relative to its target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,7 +103,10 @@ impl Cause {
     }
 }
 
-/// The data to judge. A table is empty while its contents are not known.
+/// Backends and prepared transactions.
+type Backends<'a> = Rows<'a, read::Backend>;
+
+/// The data to judge. A panel has no rows while its contents are not known.
 #[derive(Debug)]
 pub struct Evidence<'a> {
     /// Configuration, including the targets.
@@ -111,45 +114,43 @@ pub struct Evidence<'a> {
     /// OLTP figures.
     pub oltp: &'a Oltp,
     /// Backends with derived columns, the most harmful first.
-    pub activity: &'a Table,
+    pub activity: Backends<'a>,
     /// Lock waits and their blockers, read from the lock table if the server hides backends from the current
     /// role: every role may read that table.
-    pub locks: &'a Table,
+    pub locks: Backends<'a>,
     /// The timed point query, the only statement that p99 measures.
     pub point_query: &'a str,
     /// Sessions that hold, or wait for, an exclusive lock on the point query's table while the point query
     /// fails.
-    pub point_locks: &'a Table,
-    /// Waits of working sessions over the last minute.
-    pub waits_of_minute: &'a Table,
+    pub point_locks: Rows<'a, read::PointLock>,
     /// Holders of the xmin horizon, oldest first.
-    pub snapshots: &'a Table,
+    pub snapshots: Rows<'a, read::Holder>,
     /// Tables, the one with the most dead rows first.
-    pub bloat: &'a Table,
+    pub bloat: Rows<'a, read::Relation>,
     /// Views, the latest first.
-    pub views: &'a Table,
+    pub views: Rows<'a, read::View>,
     /// True unless the panel of views is off.
     pub has_views: bool,
     /// Server counters.
-    pub database: &'a Table,
+    pub database: Row<'a, read::Counters>,
     /// Sessions counted by role, application and state.
-    pub sessions: &'a Table,
+    pub sessions: Rows<'a, read::SessionCount>,
     /// Facts that the server reported about itself.
-    pub facts: &'a Table,
+    pub facts: Row<'a, read::Fact>,
     /// Temporary files of backends, largest first.
-    pub temp_files: &'a Table,
+    pub temp_files: Rows<'a, read::TempFiles>,
     /// Reads, writes and evictions per second, by backend type and context (16 and later).
-    pub io: &'a Table,
+    pub io: Rows<'a, read::Io>,
     /// WAL and checkpoints.
-    pub wal: &'a Table,
+    pub wal: Row<'a, read::Wal>,
     /// Ages of the oldest transaction and multixact ids, per database.
-    pub wraparound: &'a Table,
+    pub wraparound: Rows<'a, read::Wraparound>,
     /// Replicas and slots.
-    pub replication: &'a Table,
+    pub replication: Rows<'a, read::Replication>,
     /// Sequences that are at least half used up, the most used first.
-    pub sequences: &'a Table,
+    pub sequences: Rows<'a, read::Sequence>,
     /// Wait events of all sessions over the last minute.
-    pub wait_events: &'a Table,
+    pub wait_events: Rows<'a, read::Wait>,
     /// Seconds since the server's counters were reset, if a reset was seen recently.
     pub reset_ago_s: Option<f64>,
     /// Slowest answer of the OLAP panels, or age of the oldest running OLAP statement, in milliseconds.
@@ -159,8 +160,8 @@ pub struct Evidence<'a> {
 }
 
 impl<'a> Evidence<'a> {
-    /// The table that shows which session waits for which.
-    pub fn waits(&self) -> &'a Table {
+    /// The backends that show which session waits for which.
+    pub fn waits(&self) -> Backends<'a> {
         if self.oltp.restricted > 0 {
             self.locks
         } else {
@@ -205,7 +206,7 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
         lag::lag(evidence),
     ];
     // A gauge without its subject in this database is left out.
-    let no_views = !evidence.views.columns.is_empty() && evidence.views.rows.is_empty();
+    let no_views = evidence.views.is_told() && evidence.views.is_empty();
     let judged = evidence.has_views && !no_views && freshness::is_wanted(evidence.views);
     gauges.retain(|gauge| match gauge.label {
         "fresh" => judged,
@@ -278,16 +279,15 @@ fn latency(oltp: &Oltp, targets: &Targets) -> Gauge {
 
 fn locks(evidence: &Evidence<'_>) -> Gauge {
     let table = evidence.waits();
-    let waiting = waiting(table);
+    let mut waiting = waiting(table).peekable();
     // PostgreSQL 13 hides the start of a wait from roles without pg_monitor.
-    let known = |row: &usize| {
-        let since = ["wait_s", "query_age_s"].map(|name| table.get(*row, name).is_known());
-        since.contains(&true)
-    };
-    let measured = waiting.is_empty() || waiting.iter().any(known);
-    let waits = waiting.iter().map(|row| wait_s(table, *row));
-    let longest = waits.fold(0.0, f64::max);
-    let figure = Some(longest).filter(|_| measured && !table.columns.is_empty());
+    let mut measured = waiting.peek().is_none();
+    let mut longest: f64 = 0.0;
+    for row in waiting {
+        measured |= row.wait_s().or(row.query_age_s()).is_some();
+        longest = longest.max(wait_s(row));
+    }
+    let figure = Some(longest).filter(|_| measured && table.is_told());
     let waiting = all_waiting(table, evidence.sessions);
     let mut gauge = judge("locks", figure, LOCK_WAIT_S, 0.2, Unit::Seconds);
     gauge.value = match (figure, waiting) {
@@ -301,33 +301,33 @@ fn locks(evidence: &Evidence<'_>) -> Gauge {
     gauge
 }
 
-/// Rows of the sessions that wait for a lock, including those whose blockers were not queried because many
-/// wait.
-fn waiting(activity: &Table) -> Vec<usize> {
-    let waits = |row: &usize| {
-        activity.get(*row, "blocked_by").is_known()
-            || activity.get(*row, "wait_event_type").text() == Some("Lock")
-    };
-    (0..activity.rows.len()).filter(waits).collect()
+/// The sessions that wait for a lock, including those whose blockers were not queried because many wait.
+fn waiting(activity: Backends<'_>) -> impl Iterator<Item = Row<'_, read::Backend>> {
+    activity.iter().filter(|row| waits_for_lock(*row))
+}
+
+/// Returns true if the session waits for a lock.
+fn waits_for_lock(row: Row<'_, read::Backend>) -> bool {
+    row.blocked_by().is_known() || row.wait_event_type().is("Lock")
 }
 
 /// Seconds that a session has waited for its lock; at most as long if the server does not report it (13).
-fn wait_s(activity: &Table, row: usize) -> f64 {
-    let number = |name| activity.get(row, name).number();
-    let blocked = activity.get(row, "blocked_by").is_known();
-    let most = number("query_age_s").filter(|_| blocked);
-    number("wait_s").or(most).unwrap_or(0.0)
+fn wait_s(row: Row<'_, read::Backend>) -> f64 {
+    let most = row.query_age_s();
+    let most = most.filter(|_| row.blocked_by().is_known());
+    row.wait_s().or(most).unwrap_or(0.0)
 }
 
 /// Number of sessions that wait for locks, even if the activity panel does not list all of them.
-fn all_waiting(activity: &Table, sessions: &Table) -> usize {
-    let seen = waiting(activity).len();
-    if activity.rows.len() < CROWDED {
+fn all_waiting(activity: Backends<'_>, sessions: Rows<'_, read::SessionCount>) -> usize {
+    let seen = waiting(activity).count();
+    if activity.len() < CROWDED {
         return seen;
     }
-    let counted: i64 = (0..sessions.rows.len())
-        .filter(|row| sessions.get(*row, "waiting").is_true())
-        .filter_map(|row| sessions.get(row, "n").int())
+    let counted: i64 = sessions
+        .iter()
+        .filter(|row| row.waiting() == Some(true))
+        .filter_map(|row| row.n())
         .sum();
     seen.max(usize::try_from(counted).unwrap_or(0))
 }
@@ -382,31 +382,27 @@ fn pool(
     gauge
 }
 
-fn connections(database: &Table, targets: &Targets) -> Gauge {
+fn connections(database: Row<'_, read::Counters>, targets: &Targets) -> Gauge {
     // Reserved connections are subtracted: ordinary roles are refused before max_connections.
-    let limit = database
-        .first("usable_connections")
-        .number()
-        .or(database.first("max_connections").number())
-        .unwrap_or(0.0);
+    let limit = database.usable_connections().or(database.max_connections());
     judge(
         "server",
-        database.first("numbackends_all").number(),
-        limit,
+        database.numbackends_all(),
+        limit.unwrap_or(0.0),
         targets.warn_at,
         Unit::Count,
     )
 }
 
-fn dead(bloat: &Table, targets: &Targets) -> Gauge {
-    let share = (0..bloat.rows.len())
-        .filter(|row| bloat.get(*row, "n_dead").int().unwrap_or(0) >= MANY_DEAD_ROWS)
-        .filter_map(|row| bloat.get(row, "dead_pct").number())
+fn dead(bloat: Rows<'_, read::Relation>, targets: &Targets) -> Gauge {
+    let share = bloat
+        .iter()
+        .filter(|row| row.n_dead().unwrap_or(0) >= MANY_DEAD_ROWS)
+        .filter_map(|row| row.dead_pct())
         .fold(0.0, f64::max);
-    let measured = !bloat.columns.is_empty();
     judge(
         "dead",
-        measured.then_some(share),
+        bloat.is_told().then_some(share),
         targets.dead_pct,
         targets.warn_at,
         Unit::Percent,

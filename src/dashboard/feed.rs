@@ -4,6 +4,7 @@ use super::event::Moment;
 use super::panels::parts::Forbidden;
 use super::panels::rates;
 use super::panels::spec::Spec;
+use super::rows::Panel;
 use crate::dashboard::cell;
 use crate::keys::{Key, Keymap};
 use crate::pg::{PgError, Table, Value};
@@ -26,6 +27,8 @@ pub const MARK: &str = "/* htap-top */ ";
 pub struct Feed {
     /// The panel file.
     pub spec: Arc<Spec>,
+    /// Which one of those that code knows.
+    pub panel: Option<Panel>,
     /// The statement for this server's version, with markers around parts that some servers forbid.
     pub source: Arc<str>,
     /// The statement as sent; empty until it is known what to send.

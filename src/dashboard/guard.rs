@@ -3,9 +3,10 @@
 use super::diagnosis::blocker::Kind;
 use super::event::Moment;
 use super::panels::classify::Classifier;
+use super::rows::{Row, Rows, Text, read};
 use crate::config::{Guard, GuardAction, GuardRule, GuardState};
+use crate::pg::Table;
 use crate::pg::admin::{Identity, Signal};
-use crate::pg::{Table, Value};
 use regex::Regex;
 use std::collections::{HashMap, VecDeque};
 
@@ -84,9 +85,10 @@ pub fn wishes<'a>(
     dry: bool,
     classifier: &Classifier,
 ) -> Vec<Wish<'a>> {
-    let rows = (0..activity.rows.len()).filter(|row| may_be_hit(activity, *row, classifier));
-    let wish = |row| {
-        let fits = |rule: &&GuardRule| is_due(rule, p99_ms) && fits(rule, activity, row, own);
+    let backends = Rows::<read::Backend>::of(activity);
+    let rows = backends.iter().filter(|row| may_be_hit(*row, classifier));
+    let wish = |row: Row<'_, read::Backend>| {
+        let fits = |rule: &&GuardRule| is_due(rule, p99_ms) && fits(rule, row, own);
         // A dry-run rule never takes precedence over one that acts.
         let acts = guard.rules.iter().filter(|rule| !rule.dry_run).find(fits);
         let rule = acts.or_else(|| guard.rules.iter().find(fits))?;
@@ -103,7 +105,7 @@ pub fn wishes<'a>(
                 .longer_than
                 .filter(|_| rule.about() == GuardState::IdleInTransaction)
                 .map(|limit| limit.as_secs() + u64::from(limit.subsec_nanos() > 0)),
-            row,
+            row: row.position(),
         })
     };
     rows.filter_map(wish).collect()
@@ -117,12 +119,11 @@ pub fn holder(guard: &Guard, p99_ms: Option<f64>) -> Option<&GuardRule> {
 }
 
 /// Returns true for sessions of other clients that are not superusers; false if that is unknown.
-fn may_be_hit(activity: &Table, row: usize, classifier: &Classifier) -> bool {
-    let text = |name| activity.get(row, name).text().unwrap_or_default();
-    activity.get(row, "superuser") == &Value::Bool(false)
-        && text("backend_type") == "client backend"
-        && !classifier.is_spared(text("usename"), text("application_name"))
-        && activity.get(row, "pid").int().is_some_and(|pid| pid > 0)
+fn may_be_hit(row: Row<'_, read::Backend>, classifier: &Classifier) -> bool {
+    row.superuser() == Some(false)
+        && row.backend_type().is("client backend")
+        && !classifier.is_spared(row.usename().shown(), row.application_name().shown())
+        && row.pid() > Some(0)
 }
 
 fn is_due(rule: &GuardRule, p99_ms: Option<f64>) -> bool {
@@ -130,40 +131,40 @@ fn is_due(rule: &GuardRule, p99_ms: Option<f64>) -> bool {
         .is_none_or(|limit| p99_ms.is_some_and(|p99| p99 > limit))
 }
 
-fn fits(rule: &GuardRule, activity: &Table, row: usize, own: &str) -> bool {
-    let text = |name| activity.get(row, name).text().unwrap_or_default();
+fn fits(rule: &GuardRule, row: Row<'_, read::Backend>, own: &str) -> bool {
     // Patterns match raw names, not the displayed ones.
-    let raw = |name| activity.get(row, name).raw().unwrap_or_default();
-    let found = |pattern: &Option<Regex>, name| {
+    let found = |pattern: &Option<Regex>, text: Text<'_>| {
         pattern
             .as_ref()
-            .is_none_or(|pattern| pattern.is_match(raw(name)))
+            .is_none_or(|pattern| pattern.is_match(text.name()))
     };
+    let state = row.state().shown();
     let in_state = match rule.about() {
-        GuardState::Active => text("state") == "active",
-        GuardState::IdleInTransaction => text("state").starts_with("idle in transaction"),
+        GuardState::Active => state == "active",
+        GuardState::IdleInTransaction => state.starts_with("idle in transaction"),
     };
-    let age_s = activity.get(row, "query_age_s").number();
+    let age_s = row.query_age_s();
     let old = rule
         .longer_than
         .is_some_and(|limit| age_s.is_some_and(|age| age > limit.as_secs_f64()));
-    let spared = !rule.costly && Kind::of(activity, row).is_costly();
+    let spared = !rule.costly && Kind::of(row).is_costly();
     rule.action != GuardAction::HoldRefreshes
         && !spared
         && in_state
         && old
-        && rule.class.is_none_or(|class| class.name() == text("class"))
-        && found(&rule.role, "usename")
-        && found(&rule.application, "application_name")
-        && (rule.database.is_some() || raw("datname") == own)
-        && found(&rule.database, "datname")
-        && found(&rule.query, "query")
+        && rule.class.is_none_or(|class| row.class().is(class.name()))
+        && found(&rule.role, row.usename())
+        && found(&rule.application, row.application_name())
+        && (rule.database.is_some() || row.datname().name() == own)
+        && found(&rule.database, row.datname())
+        && found(&rule.query, row.query())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::pg::Value;
     use std::path::Path;
 
     fn classifier() -> Classifier {

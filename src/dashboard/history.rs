@@ -2,6 +2,7 @@
 
 use super::chunks::Chunks;
 use super::panels::classify::{Classifier, Session};
+use super::rows::{Panel, Rows, read};
 use crate::config::WorkClass;
 use crate::pg::Table;
 use std::collections::{BTreeMap, VecDeque};
@@ -169,18 +170,18 @@ const GOOD_S: f64 = 2.0;
 
 impl History {
     /// Takes in a row of counters that contain `own` transactions of this program.
-    pub fn database(&mut self, row: &Table, own: f64) {
-        let number = |name| row.first(name).number();
+    pub fn database(&mut self, table: &Table, own: f64) {
+        let told = Rows::<read::Counters>::of(table).first();
         let now = Counters {
-            at_s: number("now_epoch").unwrap_or(0.0),
-            commits: number("xact_commit").unwrap_or(0.0),
-            rollbacks: number("xact_rollback").unwrap_or(0.0),
-            deadlocks: number("deadlocks").unwrap_or(0.0),
-            wal_bytes: number("wal_lsn_bytes"),
-            blks_hit: number("blks_hit").unwrap_or(0.0),
-            blks_read: number("blks_read").unwrap_or(0.0),
-            stats_reset: number("stats_reset").unwrap_or(0.0),
-            postmaster_start: number("postmaster_start").unwrap_or(0.0),
+            at_s: told.now_epoch().unwrap_or(0.0),
+            commits: told.xact_commit().unwrap_or(0.0),
+            rollbacks: told.xact_rollback().unwrap_or(0.0),
+            deadlocks: told.deadlocks().unwrap_or(0.0),
+            wal_bytes: told.wal_lsn_bytes(),
+            blks_hit: told.blks_hit().unwrap_or(0.0),
+            blks_read: told.blks_read().unwrap_or(0.0),
+            stats_reset: told.stats_reset().unwrap_or(0.0),
+            postmaster_start: told.postmaster_start().unwrap_or(0.0),
             own,
         };
         let oltp = &mut self.oltp;
@@ -245,27 +246,27 @@ impl History {
         oltp.sessions.clear();
         // Zero sessions are a count, too.
         oltp.sessions.insert(WorkClass::Oltp, 0);
-        for row in 0..table.rows.len() {
-            let text = |name| table.get(row, name).raw().unwrap_or_default();
-            let n = table.get(row, "n").int().unwrap_or(0);
-            if classifier.is_own(text("usename"), text("application_name")) {
-                continue;
-            }
-            let class = classifier.classify(&Session {
-                role: text("usename"),
-                application: text("application_name"),
-                database: text("datname"),
+        for row in Rows::<read::SessionCount>::of(table).iter() {
+            let n = row.n().unwrap_or(0);
+            let session = Session {
+                role: row.usename().name(),
+                application: row.application_name().name(),
+                database: row.datname().name(),
                 backend_type: "client backend",
                 query: "",
-            });
+            };
+            if classifier.is_own(session.role, session.application) {
+                continue;
+            }
+            let class = classifier.classify(&session);
             *oltp.sessions.entry(class).or_default() += n;
-            match text("state") {
+            match row.state().name() {
                 "active" => oltp.active += n,
                 state if state.starts_with("idle in transaction") => oltp.idle_in_transaction += n,
                 "" => oltp.restricted += n,
                 _ => {}
             }
-            if table.get(row, "waiting").is_true() {
+            if row.waiting() == Some(true) {
                 oltp.waiting += n;
             }
         }
@@ -331,12 +332,12 @@ impl History {
     pub fn statements(&mut self, table: &Table, classifier: &Classifier) {
         let mut sums: BTreeMap<WorkClass, (f64, f64)> = BTreeMap::new();
         let mut totals = BTreeMap::new();
-        for row in 0..table.rows.len() {
-            let text = |name| table.get(row, name).text().unwrap_or_default().to_owned();
+        for row in Rows::<read::StatementTotal>::of(table).iter() {
             // A role may have statements of several classes.
-            let key = (text("usename"), text("class"));
-            let calls = table.get(row, "calls").number().unwrap_or(0.0);
-            let total_ms = table.get(row, "total_exec_ms").number().unwrap_or(0.0);
+            let (role, class) = (row.usename().shown(), row.class().shown());
+            let key = (role.to_owned(), class.to_owned());
+            let calls = row.calls().unwrap_or(0.0);
+            let total_ms = row.total_exec_ms().unwrap_or(0.0);
             if let Some((calls_before, total_before)) = self.statements.get(&key) {
                 let (ran, took) = (calls - calls_before, total_ms - total_before);
                 if ran > 0.0 && took >= 0.0 {
@@ -361,16 +362,16 @@ impl History {
             .collect();
     }
 
-    /// The feed called `name` failed, so its figures are unknown.
-    pub fn unanswered(&mut self, name: &str) {
+    /// A feed failed, so its figures are unknown.
+    pub fn unanswered(&mut self, panel: Panel) {
         let oltp = &mut self.oltp;
-        match name {
-            "database" => {
+        match panel {
+            Panel::Database => {
                 (oltp.tps, oltp.tps_window_s) = (None, None);
                 (oltp.rollback_pct, oltp.wal_bytes_per_s, oltp.cache_hit_pct) = (None, None, None);
             }
-            "sessions" => oltp.sessions.clear(),
-            "statement_totals" => oltp.mean_ms.clear(),
+            Panel::Sessions => oltp.sessions.clear(),
+            Panel::StatementTotals => oltp.mean_ms.clear(),
             _ => {}
         }
     }

@@ -37,6 +37,7 @@ use super::panels::classify::Classifier;
 use super::panels::parts::Forbidden;
 use super::panels::spec::Spec;
 use super::panels::{self, rates};
+use super::rows::{Panel, Row, Rows, read};
 use crate::config::Config;
 use crate::pg::Table;
 use crate::pg::sampler::{Report, SessionId};
@@ -174,7 +175,7 @@ impl Model {
             memory: Memory::default(),
             start,
         };
-        model.focus = model.feed_named("activity").unwrap_or(FeedId(0));
+        model.focus = model.id_of(Panel::Activity).unwrap_or(FeedId(0));
         for complaint in model.start.complaints.clone() {
             model.say(Grade::Bad, &complaint);
         }
@@ -271,16 +272,32 @@ impl Model {
         self.feeds.get_mut(usize::from(id.0))
     }
 
-    /// The number of the feed called `name`.
+    /// The number of the feed called `name`, as a user may write it.
     pub fn feed_named(&self, name: &str) -> Option<FeedId> {
         let position = self.feeds.iter().position(|feed| feed.spec.name == name)?;
         Some(FeedId(position as u16))
     }
 
-    /// The rows of the feed called `name`; empty if its panel is off.
-    pub fn rows(&self, name: &str) -> &Table {
-        let feed = self.feed_named(name).and_then(|id| self.feed(id));
-        feed.map_or(none(), |feed| &feed.table)
+    /// The number of a built-in feed; none if its panel is off.
+    pub fn id_of(&self, panel: Panel) -> Option<FeedId> {
+        let mut feeds = self.feeds.iter();
+        let position = feeds.position(|feed| feed.panel == Some(panel))?;
+        Some(FeedId(position as u16))
+    }
+
+    /// A built-in feed; none if its panel is off.
+    pub fn feed_of(&self, panel: Panel) -> Option<&Feed> {
+        self.feeds.iter().find(|feed| feed.panel == Some(panel))
+    }
+
+    /// The rows of a built-in feed; empty if its panel is off.
+    pub fn rows(&self, panel: Panel) -> &Table {
+        self.feed_of(panel).map_or(none(), |feed| &feed.table)
+    }
+
+    /// What the server told about itself and our role, as far as it is known.
+    pub fn fact(&self) -> Row<'_, read::Fact> {
+        Rows::of(self.facts.as_ref().unwrap_or(none())).first()
     }
 
     /// Panels available to the user, in their order.
@@ -420,6 +437,7 @@ fn feed(spec: Spec, foreign: bool) -> Feed {
         source: "".into(),
         sql: "".into(),
         forbidden: Forbidden::default(),
+        panel: (!foreign).then(|| Panel::of(&spec.name)).flatten(),
         spec: Arc::new(spec),
         foreign,
         digit,

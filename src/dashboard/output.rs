@@ -9,14 +9,20 @@ pub mod table;
 use super::diagnosis::{Gauge, Health};
 use super::model::{Link, Model};
 use super::panels::{self, spec::Spec};
+use super::rows::Panel;
 use crate::format::Unit;
 use sheet::Sheet;
 use std::fmt::Write as _;
 
 /// Panels that Prometheus gets if none is named, besides gauges, cause and OLTP figures.
-pub const DEFAULT: [&str; 4] = ["database", "snapshots", "bloat", "views"];
+pub const DEFAULT: [Panel; 4] = [
+    Panel::Database,
+    Panel::Snapshots,
+    Panel::Bloat,
+    Panel::Views,
+];
 /// A default panel and its maximum number of rows: there may be a thousand tables.
-const WORST: (&str, usize) = ("bloat", 20);
+const WORST: (Panel, usize) = (Panel::Bloat, 20);
 
 /// Returns the sheets of these panels; unknown names are ignored.
 pub fn sheets(model: &Model, panels: &[String]) -> Vec<Sheet> {
@@ -30,13 +36,16 @@ pub fn sheets(model: &Model, panels: &[String]) -> Vec<Sheet> {
 /// Returns the sheets that Prometheus gets if no panel is named.
 pub fn default_sheets(model: &Model) -> Vec<Sheet> {
     let mut told = vec![Sheet::oltp(model), Sheet::classes(model)];
-    let mut panels = sheets(model, &DEFAULT.map(str::to_owned));
-    for sheet in panels.iter_mut().filter(|sheet| sheet.name == WORST.0) {
-        if let Some(rows) = &mut sheet.rows {
+    for panel in DEFAULT {
+        let Some(feed) = model.feed_of(panel) else {
+            continue;
+        };
+        let mut sheet = Sheet::of(model, feed);
+        if let Some(rows) = sheet.rows.as_mut().filter(|_| panel == WORST.0) {
             rows.truncate(WORST.1);
         }
+        told.push(sheet);
     }
-    told.append(&mut panels);
     told
 }
 
@@ -65,14 +74,14 @@ pub fn unmeasured(model: &Model) -> Option<String> {
         Link::Live(_) => {
             // No other panel is queried before the server's facts are known.
             let first = if model.facts.is_none() {
-                "facts"
+                Panel::Facts
             } else {
-                "database"
+                Panel::Database
             };
-            let sheets = sheets(model, &[first.to_owned()]);
-            let why = sheets.first().and_then(|sheet| sheet.reason.clone());
+            let sheet = model.feed_of(first).map(|feed| Sheet::of(model, feed));
+            let why = sheet.and_then(|sheet| sheet.reason);
             let why = why.unwrap_or_else(|| "no answer yet".into());
-            Some(format!("connected, but {first}: {why}"))
+            Some(format!("connected, but {}: {why}", first.name()))
         }
     }
 }

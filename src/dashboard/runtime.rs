@@ -11,8 +11,9 @@ mod signals;
 mod source;
 
 use super::audit::Audit;
-use super::event::{Effect, Event};
+use super::event::{Effect, Event, FeedId};
 use super::model::{Link, Model, Start};
+use super::rows::{self, Panel};
 use super::terminal::{self, Screen};
 use super::theme::{Depth, Theme};
 use super::timeline::Timeline;
@@ -20,7 +21,7 @@ use super::view::view;
 use crate::demo::launch::{Engine, Place as DemoPlace, Step};
 use crate::keys::{Command, Keymap, Place};
 use crate::pg::Target;
-use crate::pg::sampler::Tally;
+use crate::pg::sampler::{Report, Tally};
 use crate::text::Clean;
 use clock::{Clock, wall_clock};
 use effects::EffectRunner;
@@ -267,6 +268,29 @@ async fn event_loop(
     Ok(ending)
 }
 
+/// Returns the event, with an error in place of an answer that lacks a column which code reads: without the column,
+/// the answer would look as if nothing were wrong. Recordings of earlier versions may lack columns.
+fn checked(event: Event, model: &Model) -> Event {
+    match event {
+        Event::Reported(Report::Answered {
+            id,
+            took_ms,
+            outcome: Ok(table),
+        }) => {
+            let outcome = match model.feed(FeedId(id)).and_then(|feed| feed.panel) {
+                Some(panel) => rows::checked(panel, table),
+                None => Ok(table),
+            };
+            Event::Reported(Report::Answered {
+                id,
+                took_ms,
+                outcome,
+            })
+        }
+        other => other,
+    }
+}
+
 /// The model and its screen.
 struct App {
     screen: Screen,
@@ -286,6 +310,7 @@ struct App {
 impl App {
     /// Passes an event to the model, and records it if a recording is made.
     fn tell(&mut self, event: Event) -> Vec<Effect> {
+        let event = checked(event, self.timeline.main());
         let written = match &mut self.ring {
             Some(ring) => ring.note(&event, self.timeline.main()),
             None => Ok(()),
@@ -372,7 +397,7 @@ impl App {
         if let Some(theme) = self.themes.get(model.theme).or(self.themes.first()) {
             self.screen.draw(|frame| view(model, theme, frame))?;
         }
-        self.live = self.live || !model.rows("activity").columns.is_empty();
+        self.live = self.live || !model.rows(Panel::Activity).columns.is_empty();
         self.timeline.shown_mut().dirty = false;
         self.due = None;
         self.drawn = Some(Instant::now());

@@ -1,5 +1,6 @@
 //! The waits-for graph of sessions, as reported by `pg_blocking_pids`.
 
+use super::rows::{Rows, read};
 use crate::pg::Table;
 use std::collections::HashMap;
 
@@ -30,32 +31,36 @@ impl WaitGraph {
     /// Builds the graph from a table with `pid` and `blocked_by`, comma-separated pids; `blocked_by_xid`
     /// lists the prepared transactions behind a 0 by their `prepared_xid`.
     pub fn of(table: &Table) -> Self {
-        let rows = table.rows.len();
-        let pid = |row| table.get(row, "pid").int();
-        let mut node_of: HashMap<i64, usize> = (0..rows)
-            .filter_map(|row| Some((pid(row).filter(|pid| *pid != 0)?, row)))
+        let waiters = Rows::<read::Waiter>::of(table);
+        let rows = waiters.len();
+        let pids = waiters.iter().map(|row| (row.pid(), row.position()));
+        let mut node_of: HashMap<i64, usize> = pids
+            .filter_map(|(pid, row)| Some((pid.filter(|pid| *pid != 0)?, row)))
             .collect();
-        let xid = |row: usize| table.get(row, "prepared_xid").text();
+        let xids = waiters.iter();
+        let xids = xids.filter_map(|row| Some((row.prepared_xid().text()?, row.position())));
+        let nameless = waiters.iter();
+        let nameless =
+            nameless.filter(|row| row.pid() == Some(0) && !row.prepared_xid().is_known());
         let mut prepared = Prepared {
-            by_xid: (0..rows).filter_map(|row| Some((xid(row)?, row))).collect(),
-            nameless: (0..rows)
-                .filter(|row| pid(*row) == Some(0) && xid(*row).is_none())
-                .collect(),
+            by_xid: xids.collect(),
+            nameless: nameless.map(|row| row.position()).collect(),
             groups: HashMap::new(),
         };
         let mut graph = Self {
             rows,
-            pids: (0..rows).map(|row| pid(row).unwrap_or(0)).collect(),
+            pids: waiters.iter().map(|row| row.pid().unwrap_or(0)).collect(),
             blockers: vec![Vec::new(); rows],
             waiters: vec![Vec::new(); rows],
             candidates: HashMap::new(),
         };
-        for row in 0..rows {
-            let text = |name| table.get(row, name).text().unwrap_or_default();
-            for pid in text("blocked_by").split(',') {
+        for waiter in waiters.iter() {
+            let row = waiter.position();
+            for pid in waiter.blocked_by().shown().split(',') {
                 match pid.trim().parse() {
                     Ok(0) => {
-                        for node in graph.prepared(text("blocked_by_xid"), &mut prepared) {
+                        let xids = waiter.blocked_by_xid().shown();
+                        for node in graph.prepared(xids, &mut prepared) {
                             graph.wait(row, node);
                         }
                     }

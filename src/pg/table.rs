@@ -138,6 +138,19 @@ impl From<Option<f64>> for Value {
     }
 }
 
+/// The position of a column in a table, found once for all rows; or that the table has none of that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column(u16);
+
+impl Column {
+    const ABSENT: Self = Self(u16::MAX);
+
+    /// The cell of this column; NULL if the row has none.
+    pub fn of(self, cells: &[Value]) -> &Value {
+        cells.get(usize::from(self.0)).unwrap_or(&Value::Null)
+    }
+}
+
 /// The rows of an answer. Samples of the same query share the column names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Table {
@@ -151,6 +164,14 @@ impl Table {
     /// Returns the position of the column called `name`.
     pub fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| &**column == name)
+    }
+
+    /// The column called `name`, to be found once and read in many rows.
+    pub fn find(&self, name: &str) -> Column {
+        let position = self
+            .column(name)
+            .and_then(|position| position.try_into().ok());
+        position.map_or(Column::ABSENT, Column)
     }
 
     /// Returns the cell in `row` of the column called `name`; NULL if either does not exist.
@@ -192,6 +213,23 @@ impl Table {
         }
     }
 
+    /// Sets the cell in `row` of a column that the table has.
+    pub fn put(&mut self, row: usize, column: Column, value: Value) {
+        let cells = self.rows.get_mut(row);
+        if let Some(cell) = cells.and_then(|cells| cells.get_mut(usize::from(column.0))) {
+            *cell = value;
+        }
+    }
+
+    /// Appends a row with these cells of columns that the table has; the others are NULL.
+    pub fn push(&mut self, cells: impl IntoIterator<Item = (Column, Value)>) {
+        let row = self.rows.len();
+        self.rows.push(vec![Value::Null; self.columns.len()]);
+        for (column, value) in cells {
+            self.put(row, column, value);
+        }
+    }
+
     /// Removes the rows for which `unwanted` returns true.
     pub fn drop_rows(&mut self, unwanted: impl Fn(&Self, usize) -> bool) {
         let keep: Vec<bool> = (0..self.rows.len())
@@ -199,6 +237,19 @@ impl Table {
             .collect();
         let mut keep = keep.into_iter();
         self.rows.retain(|_| keep.next().unwrap_or(true));
+    }
+
+    /// Appends the columns of these names that are missing, full of NULL.
+    pub fn ensure(&mut self, names: &[&str]) {
+        let missing = names.iter().filter(|name| self.column(name).is_none());
+        let missing: Vec<Box<str>> = missing.map(|name| Box::from(*name)).collect();
+        if missing.is_empty() {
+            return;
+        }
+        for row in &mut self.rows {
+            row.resize(row.len() + missing.len(), Value::Null);
+        }
+        self.columns = self.columns.iter().cloned().chain(missing).collect();
     }
 
     /// Returns the position of the column called `name`; appends it, filled with NULL, if it is missing.

@@ -17,6 +17,7 @@ use super::board::Board;
 use super::server::{Database, Order, Patience, Server, block_on, pid, until, until_waiting};
 use htap_top::config::Config;
 use htap_top::dashboard::event::Key;
+use htap_top::dashboard::rows::Panel;
 use htap_top::pg::{Client, Param, PgError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -117,10 +118,10 @@ fn one_root_and_twenty_waiters_are_a_tree_of_twenty_one_nodes() {
         assert_eq!(cause.cure, "K terminates it");
         watch
             .until("the tree", |board| {
-                board.model.rows("locks").rows.len() == 21
+                board.model.rows(Panel::Locks).rows.len() == 21
             })
             .await;
-        let locks = watch.board.model.rows("locks");
+        let locks = watch.board.model.rows(Panel::Locks);
         let number = |row, name| locks.get(row, name).int();
         assert_eq!(
             (number(0, "pid"), number(0, "frees")),
@@ -147,7 +148,7 @@ fn one_root_and_twenty_waiters_are_a_tree_of_twenty_one_nodes() {
             waiter.await.unwrap().unwrap();
         }
         watch.calm_of("lock_queue").await;
-        assert_eq!(watch.board.model.rows("locks").rows.len(), 0);
+        assert_eq!(watch.board.model.rows(Panel::Locks).rows.len(), 0);
     });
 }
 
@@ -292,7 +293,7 @@ fn a_prepared_transaction_that_blocks_is_named() {
             cause.sentence
         );
         assert!(cause.cure.contains("ROLLBACK PREPARED"), "{}", cause.cure);
-        let locks = watch.board.model.rows("locks");
+        let locks = watch.board.model.rows(Panel::Locks);
         assert_eq!(locks.first("tree").text(), Some("prepared"));
         assert_eq!(locks.first("frees").int(), Some(2));
         admin.batch("ROLLBACK PREPARED 'forgotten'").await.unwrap();

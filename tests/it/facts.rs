@@ -8,6 +8,7 @@ use htap_top::dashboard::diagnosis::Health;
 use htap_top::dashboard::feed::Feed;
 use htap_top::dashboard::model::{Link, Model, Start};
 use htap_top::dashboard::output::{self, prometheus};
+use htap_top::dashboard::rows::Panel;
 use htap_top::dashboard::runtime::Targets;
 use htap_top::dashboard::runtime::headless::Headless;
 use htap_top::pg::{Target, Value};
@@ -87,7 +88,7 @@ fn a_lock_at_connect_costs_what_rests_on_it_and_no_more() {
             .unwrap();
         let mut headless = watch(&database.target(), &[]);
         until(&mut headless, "figures beside the lock", |model| {
-            model.rows("database").first("xact_commit").is_known()
+            model.rows(Panel::Database).first("xact_commit").is_known()
                 && feed(model, "extensions").sampling.failures > 1
         })
         .await;
@@ -167,7 +168,7 @@ fn a_standby_that_is_promoted_is_seen_on_the_same_sessions() {
         };
         until(&mut headless, "a standby", |model| {
             is_standby(model) == Some(true)
-                && model.rows("database").first("xact_commit").is_known()
+                && model.rows(Panel::Database).first("xact_commit").is_known()
         })
         .await;
         let admin = htap_top::pg::Client::connect(&target).await.unwrap();
@@ -242,13 +243,13 @@ fn a_function_that_a_provider_forbids_costs_its_own_figures() {
         .await;
         headless.model.judge();
         let model = &headless.model;
-        let row = model.rows("database");
+        let row = model.rows(Panel::Database);
         assert_eq!(row.first("wal_lsn_bytes"), &Value::Unavailable);
         assert_eq!(row.first("postmaster_start"), &Value::Unavailable);
         for name in ["now_epoch", "xact_commit", "numbackends_all", "checkpoints"] {
             assert!(row.first(name).is_known(), "{name}: {row:?}");
         }
-        let wal = model.rows("wal");
+        let wal = model.rows(Panel::Wal);
         assert_eq!(wal.first("wal_lsn_bytes"), &Value::Unavailable);
         assert!(wal.first("max_wal_size_bytes").is_known(), "{wal:?}");
         let sheets = output::sheets(model, &["database".to_owned()]);
@@ -350,7 +351,7 @@ fn an_idle_server_is_idle() {
             headless.step().await;
             let at = headless
                 .model
-                .rows("database")
+                .rows(Panel::Database)
                 .first("now_epoch")
                 .number()
                 .unwrap();
@@ -368,7 +369,7 @@ fn an_idle_server_is_idle() {
         })
         .await;
         let model = &headless.model;
-        let table = model.rows("statements");
+        let table = model.rows(Panel::Statements);
         let rows = 0..table.rows.len();
         let text =
             |row: usize, name: &str| table.get(row, name).text().unwrap_or_default().to_owned();

@@ -4,12 +4,13 @@
 use super::facts::{feed, until, watch};
 use super::server::{Order, PATIENCE, Patience, Server, block_on, pid, shared};
 use htap_top::dashboard::model::Model;
+use htap_top::dashboard::rows::Panel;
 use htap_top::pg::{Client, Value};
 use tokio::time::timeout;
 
 /// A cell of the views panel.
 fn view<'a>(model: &'a Model, name: &str, column: &str) -> &'a Value {
-    let table = model.rows("views");
+    let table = model.rows(Panel::Views);
     let row = (0..table.rows.len()).find(|row| table.get(*row, "matviewname").text() == Some(name));
     row.map_or(&Value::Null, |row| table.get(row, column))
 }
@@ -134,12 +135,15 @@ fn all_sessions_are_gone_through_once_for_all_that_shows_them() {
         }
         // And each panel has its own rows.
         let model = &headless.model;
-        for (feed, column) in [("activity", "pid"), ("snapshots", "pid")] {
-            let table = model.rows(feed);
-            let mut pids = (0..table.rows.len()).map(|row| table.get(row, column).int());
-            assert!(pids.any(|pid| pid == Some(open_pid)), "{feed}: {table:?}");
+        for panel in [Panel::Activity, Panel::Snapshots] {
+            let table = model.rows(panel);
+            let mut pids = (0..table.rows.len()).map(|row| table.get(row, "pid").int());
+            assert!(
+                pids.any(|pid| pid == Some(open_pid)),
+                "{panel:?}: {table:?}"
+            );
         }
-        let sessions = model.rows("sessions");
+        let sessions = model.rows(Panel::Sessions);
         assert!(
             (0..sessions.rows.len()).any(|row| {
                 sessions.get(row, "datname").text() == Some(&database.name)
@@ -179,7 +183,7 @@ fn a_forbidden_function_costs_its_own_figures_in_each_panel() {
         })
         .await;
         for name in sized {
-            let table = headless.model.rows(name);
+            let table = &feed(&headless.model, name).table;
             assert!(!table.rows.is_empty(), "{name}");
             let size = table.first("size_bytes");
             assert_eq!(size, &Value::Unavailable, "{name}: {table:?}");

@@ -15,6 +15,7 @@ use htap_top::dashboard::panels::spec::{Chart, Pool, Spec};
 use htap_top::dashboard::panels::{
     self, activity, bloat, locks, replication, scans, snapshots, statements, views, waits, wal,
 };
+use htap_top::dashboard::rows::{self, Panel};
 use htap_top::dashboard::xid_clock::{Clock, XidClock};
 use htap_top::pg::{Client, Param, Settings, Table, Value};
 use htap_top::system::schema;
@@ -126,6 +127,17 @@ fn check_contract(name: &str, major: u16, found: &Columns) {
         .filter(|(_, kind)| !TYPES.contains(&kind.as_str()))
         .collect();
     assert!(strange.is_empty(), "{name} on {major}: {strange:?}");
+    for (structure, column) in Panel::of(name).into_iter().flat_map(rows::wanted) {
+        let fits = found.iter().any(|(name, kind)| {
+            name == column.name
+                && (column.types.is_empty() || column.types.contains(&kind.as_str()))
+        });
+        assert!(
+            fits,
+            "{structure}.{}: {name} on {major} has {found:?}",
+            column.name
+        );
+    }
     let mut contract = CONTRACT
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -235,6 +247,16 @@ fn a_broken_contract_is_found() {
     assert!(other.is_err());
     let strange = std::panic::catch_unwind(|| check_contract("strange", 14, &columns("interval")));
     assert!(strange.is_err());
+    let read = |kind: &str| {
+        let kinds = [
+            ("backend_type", "text"),
+            ("context", "text"),
+            ("evictions", kind),
+        ];
+        let columns = kinds.map(|(name, kind)| (name.to_owned(), kind.to_owned()));
+        std::panic::catch_unwind(|| check_contract("io", 0, &columns.to_vec()))
+    };
+    assert!(read("text").is_err(), "a figure that code reads is text");
 }
 
 /// The result of the panel's own derivation for an answer.

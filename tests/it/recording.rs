@@ -6,6 +6,7 @@ use htap_top::config::Config;
 use htap_top::dashboard::event::{Event, Moment, OwnCost};
 use htap_top::dashboard::model::{Model, Start};
 use htap_top::dashboard::recording::{self, Recorder, Recording, RecordingError};
+use htap_top::dashboard::rows::Panel;
 use htap_top::dashboard::theme::Theme;
 use htap_top::pg::sampler::{Report, SessionId};
 use htap_top::pg::{Peer, Protection, Table};
@@ -124,7 +125,7 @@ fn a_recording_shows_what_was_shown_and_its_troubles() {
     // Statements lose their literals; everything else is unchanged.
     let query = |model: &Model| {
         model
-            .rows("activity")
+            .rows(Panel::Activity)
             .first("query")
             .text()
             .unwrap_or_default()

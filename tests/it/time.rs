@@ -6,6 +6,7 @@ use super::board::{activity, facts, table, trouble};
 use htap_top::config::Config;
 use htap_top::dashboard::event::{Effect, Event, Key, Moment, OwnCost};
 use htap_top::dashboard::model::{Model, Screen, Start};
+use htap_top::dashboard::rows::Panel;
 use htap_top::dashboard::tape::{HOUR_MS, Tape};
 use htap_top::dashboard::theme::Theme;
 use htap_top::dashboard::timeline::Timeline;
@@ -194,7 +195,7 @@ fn the_present_goes_on_behind_the_past() {
         (at(&timeline), timeline.shown().playback.is_none()),
         (109, true)
     );
-    assert_eq!(timeline.shown().rows("activity").rows.len(), 5);
+    assert_eq!(timeline.shown().rows(Panel::Activity).rows.len(), 5);
 }
 
 #[test]
@@ -321,14 +322,21 @@ fn rates_and_ages_of_every_second_are_those_that_were_shown() {
         ] {
             let _ = tape.tell(&mut live, event);
         }
-        shown.push([live.rows("tables").clone(), live.rows("views").clone()]);
+        shown.push([
+            live.rows(Panel::Tables).clone(),
+            live.rows(Panel::Views).clone(),
+        ]);
     }
     let inserts = |at: usize| shown[at][0].get(1, "n_tup_ins").number();
     assert_eq!((inserts(0), inserts(149)), (None, Some(9.0 * 297.0)));
     for (at, then) in shown.iter().enumerate() {
         let past = tape.at(at as u64 * 1_000).unwrap();
-        let rows = |name| past.model.rows(name).clone();
-        assert_eq!(&[rows("tables"), rows("views")], then, "second {at}");
+        let rows = |panel| past.model.rows(panel).clone();
+        assert_eq!(
+            &[rows(Panel::Tables), rows(Panel::Views)],
+            then,
+            "second {at}"
+        );
     }
 }
 
@@ -346,13 +354,13 @@ fn what_is_no_number_is_kept_too() {
             vec![Value::Decimal("NaN".into(), f64::NAN), Value::Unavailable],
         ],
     };
-    let told = answered(&live, "stock_alerts", strange);
+    let told = answered(&live, "hourly_sales", strange);
     let _ = tape.tell(&mut live, told);
     let _ = tape.tell(&mut live, ticked(1000));
     let then = tape.at(1000).unwrap().model;
     assert_eq!(
-        format!("{:?}", then.rows("stock_alerts")),
-        format!("{:?}", live.rows("stock_alerts"))
+        format!("{:?}", then.rows(Panel::HourlySales)),
+        format!("{:?}", live.rows(Panel::HourlySales))
     );
-    assert_eq!(then.rows("stock_alerts").rows.len(), 3);
+    assert_eq!(then.rows(Panel::HourlySales).rows.len(), 3);
 }

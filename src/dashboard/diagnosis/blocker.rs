@@ -1,9 +1,10 @@
 //! Blockers: the key that ends one, the right to use it, and the work lost by it.
 
-use super::Evidence;
-use crate::dashboard::panels::classify;
 use crate::keys::{Command, Keymap};
-use crate::pg::{Table, quote_literal, to_copy};
+use super::{Evidence, waits_for_lock};
+use crate::dashboard::panels::classify;
+use crate::dashboard::rows::{Row, read};
+use crate::pg::{quote_literal, to_copy};
 
 /// Kind of a blocker. The cure depends on it, not on the state alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,12 +99,11 @@ impl Kind {
         }
     }
 
-    /// Returns the kind of the backend in a row.
-    pub fn of(table: &Table, row: usize) -> Self {
-        let text = |name| table.get(row, name).text().unwrap_or_default();
-        let (state, query) = (text("state"), text("query"));
-        let application = classify::base_name(text("application_name"));
-        match text("backend_type") {
+    /// Returns the kind of a backend.
+    pub fn of(row: Row<'_, read::Backend>) -> Self {
+        let (state, query) = (row.state().shown(), row.query().shown());
+        let application = classify::base_name(row.application_name().shown());
+        match row.backend_type().shown() {
             _ if state == "prepared" => return Self::Prepared,
             "autovacuum worker" if query.contains("to prevent wraparound") => {
                 return Self::Wraparound;
@@ -111,11 +111,11 @@ impl Kind {
             "autovacuum worker" => return Self::Autovacuum,
             worker if worker.starts_with("logical replication") => return Self::Apply,
             "walsender" => return Self::of_walsender(application, query),
-            _ if table.get(row, "restricted").is_true() => return Self::Hidden,
+            _ if row.restricted() == Some(true) => return Self::Hidden,
             "" | "client backend" | "parallel worker" => {}
             _ => return Self::Process,
         }
-        let wrote = table.get(row, "xid_age").is_known();
+        let wrote = row.xid_age().is_some();
         // A dump writes nothing. Any client can use its application name.
         if matches!(application, "pg_dump" | "pg_dumpall") && !wrote {
             return Self::Dump;
@@ -126,7 +126,7 @@ impl Kind {
         if is_concurrent_index(query) {
             return Self::ConcurrentIndex;
         }
-        if waits_for_lock(table, row) && (!wrote || is_first_definition(table, row)) {
+        if waits_for_lock(row) && (!wrote || is_first_definition(row)) {
             return Self::Queued;
         }
         if classify::is_refresh(query) || application == OUR_REFRESH {
@@ -203,26 +203,23 @@ pub struct Blocker {
 }
 
 impl Blocker {
-    /// Returns the blocker in a row of `table`; anything `table` lacks is taken from the activity panel.
-    pub fn of(evidence: &Evidence<'_>, table: &Table, row: usize) -> Self {
-        let activity = evidence.activity;
-        let pid = table.get(row, "pid").int().filter(|pid| *pid > 0);
-        let known = (0..activity.rows.len())
-            .find(|row| pid.is_some() && activity.get(*row, "pid").int() == pid);
+    /// Returns the blocker in a row of any panel; anything the row lacks is taken from the activity panel.
+    pub fn of(evidence: &Evidence<'_>, row: Row<'_, read::Backend>) -> Self {
+        let pid = row.pid().filter(|pid| *pid > 0);
+        let mut backends = evidence.activity.iter();
+        let known = backends.find(|row| pid.is_some() && row.pid() == pid);
         let kind = match known {
-            Some(row) if activity.get(row, "state").is_known() => Kind::of(activity, row),
-            _ => Kind::of(table, row),
+            Some(known) if known.state().is_known() => Kind::of(known),
+            _ => Kind::of(row),
         };
-        let may = known.map(|row| activity.get(row, "may_signal"));
-        let superuser = known.is_some_and(|row| activity.get(row, "superuser").is_true());
-        let role = ["usename", "role"]
-            .into_iter()
-            .find_map(|name| table.get(row, name).text())
-            .unwrap_or_default();
+        let may = known.and_then(|known| known.may_signal());
+        let superuser = known.is_some_and(|known| known.superuser() == Some(true));
+        let role = row.usename().text().or(row.role().text());
+        let role = role.unwrap_or_default();
         let sent = kind.sent(pid.unwrap_or(0));
         let barred = if kind == Kind::Prepared {
             None
-        } else if may.is_some_and(|may| may.is_known() && !may.is_true()) {
+        } else if may == Some(false) {
             Some(if superuser || role.is_empty() {
                 format!("a superuser may end it{sent}")
             } else {
@@ -234,7 +231,7 @@ impl Blocker {
         };
         let statement = known
             .filter(|_| kind == Kind::Apply)
-            .and_then(|row| disable(evidence, row));
+            .and_then(|known| disable(evidence, known));
         Self {
             kind,
             cure: kind.cure(&evidence.config.keys),
@@ -273,41 +270,33 @@ pub fn end_prepared(gid: &str, database: &str) -> String {
     )
 }
 
-/// Returns the statement that disables the subscription of the worker in `row`. The server reports the name
-/// quoted for use in a statement.
-fn disable(evidence: &Evidence<'_>, row: usize) -> Option<String> {
-    let text = |name| evidence.activity.get(row, name).text();
-    let name = text("application_name").filter(|name| !name.is_empty())?;
-    let ours = evidence.facts.first("current_database").text();
-    let place = text("datname")
+/// Returns the statement that disables the subscription of a worker. The server reports the name quoted for use
+/// in a statement.
+fn disable(evidence: &Evidence<'_>, row: Row<'_, read::Backend>) -> Option<String> {
+    let name = row.application_name().text();
+    let name = name.filter(|name| !name.is_empty())?;
+    let ours = evidence.facts.current_database().text();
+    let place = row
+        .datname()
+        .text()
         .filter(|database| ours.is_some_and(|ours| ours != *database))
         .map_or_else(String::new, |database| format!("in database {database}: "));
-    let pid = evidence.activity.get(row, "pid").int()?;
+    let pid = row.pid()?;
     Some(format!(
         "{place}ALTER SUBSCRIPTION {name} DISABLE; SELECT pg_terminate_backend({pid})"
     ))
 }
 
-/// Returns true if the session waits for a lock.
-fn waits_for_lock(table: &Table, row: usize) -> bool {
-    table.get(row, "blocked_by").is_known()
-        || table.get(row, "wait_event_type").text() == Some("Lock")
-}
-
 /// Returns true if it is the first statement of its transaction and a definition that waits for its lock
 /// before it changes anything: a strong lock takes a transaction id before it is granted.
-fn is_first_definition(table: &Table, row: usize) -> bool {
+fn is_first_definition(row: Row<'_, read::Backend>) -> bool {
     const DEFINITIONS: [&str; 9] = [
         "alter", "create", "drop", "lock", "truncate", "refresh", "reindex", "cluster", "vacuum",
     ];
-    let text = |name| table.get(row, name).text();
-    let query = text("query")
-        .unwrap_or_default()
-        .trim()
-        .trim_end_matches(';');
-    text("wait_event") == Some("relation")
-        && text("xact_start").is_some()
-        && text("xact_start") == text("query_start")
+    let query = row.query().shown().trim().trim_end_matches(';');
+    row.wait_event().is("relation")
+        && row.xact_start().is_known()
+        && row.xact_start().text() == row.query_start().text()
         && !query.contains(';')
         && DEFINITIONS.iter().any(|word| begins(query, &[word]))
 }
@@ -364,18 +353,17 @@ pub fn statement(query: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pg::Value;
+    use crate::dashboard::rows::Rows;
+    use crate::pg::{Table, Value};
 
     fn kind(cells: &[(&str, &str)]) -> Kind {
         let columns: Vec<Box<str>> = cells.iter().map(|(name, _)| (*name).into()).collect();
         let row = cells.iter().map(|(_, text)| Value::from(*text)).collect();
-        Kind::of(
-            &Table {
-                columns: columns.into(),
-                rows: vec![row],
-            },
-            0,
-        )
+        let table = Table {
+            columns: columns.into(),
+            rows: vec![row],
+        };
+        Kind::of(Rows::of(&table).first())
     }
 
     #[test]

@@ -2,21 +2,21 @@
 
 use super::{Gauge, Health, judge};
 use crate::config::Targets;
+use crate::dashboard::rows::{Row, Rows, read};
 use crate::format::Unit;
-use crate::pg::{Table, Value};
+use crate::pg::Value;
 
-/// Returns the row of the view that is latest relative to a target that somebody set; rows are sorted latest
-/// first. A target learned from a view's own refreshes does not count: any role may own a view and refresh it
-/// at will.
-pub fn latest_wanted(views: &Table) -> Option<usize> {
-    (0..views.rows.len()).find(|row| {
-        views.get(*row, "target_s").is_known() && !views.get(*row, "target_own").is_true()
-    })
+/// Returns the view that is latest relative to a target that somebody set; rows are sorted latest first. A target
+/// learned from a view's own refreshes does not count: any role may own a view and refresh it at will.
+pub fn latest_wanted(views: Rows<'_, read::View>) -> Option<Row<'_, read::View>> {
+    views
+        .iter()
+        .find(|row| row.target_s().is_some() && row.target_own() != Some(true))
 }
 
 /// Returns true if a target is set for any view, or if that is not known yet.
-pub fn is_wanted(views: &Table) -> bool {
-    views.column("target_s").is_none() || latest_wanted(views).is_some()
+pub fn is_wanted(views: Rows<'_, read::View>) -> bool {
+    !views.is_told() || latest_wanted(views).is_some()
 }
 
 /// If only the end of the last refresh is known, it is assumed to have lasted at most this share of the
@@ -24,11 +24,11 @@ pub fn is_wanted(views: &Table) -> bool {
 const SOON: f64 = 0.5;
 
 /// Returns the gauge of the view that is latest relative to its target.
-pub fn freshness(views: &Table, targets: &Targets) -> Gauge {
-    let row = latest_wanted(views).unwrap_or(0);
-    let fresh = views.get(row, "fresh_s");
+pub fn freshness(views: Rows<'_, read::View>, targets: &Targets) -> Gauge {
+    let row = latest_wanted(views).unwrap_or_else(|| views.first());
+    let fresh = row.fresh_s();
     let general = targets.freshness.map(|wanted| wanted.as_secs_f64());
-    let target = views.get(row, "target_s").number().or(general);
+    let target = row.target_s().or(general);
     let mut gauge = judge(
         "fresh",
         fresh.number(),

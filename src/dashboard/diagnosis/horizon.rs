@@ -9,9 +9,9 @@ use crate::format::Unit;
 pub fn snapshot(evidence: &Evidence<'_>, targets: &Targets) -> Gauge {
     let (snapshots, bloat) = (evidence.snapshots, evidence.bloat);
     let holder = oldest(snapshots);
-    let known = holder.and_then(|row| snapshots.get(row, "age_s").number());
-    let least = holder.and_then(|row| snapshots.get(row, "age_least_s").number());
-    let nobody = holder.is_none() && !snapshots.columns.is_empty();
+    let known = holder.and_then(|row| row.age_s());
+    let least = holder.and_then(|row| row.age_least_s());
+    let nobody = holder.is_none() && snapshots.is_told();
     let target = targets.snapshot_age.as_secs_f64();
     let figure = known.or(least).or(nobody.then_some(0.0));
     let mut gauge = judge("snapshot", figure, target, targets.warn_at, Unit::Seconds);
@@ -24,9 +24,9 @@ pub fn snapshot(evidence: &Evidence<'_>, targets: &Targets) -> Gauge {
     }
     if let Some(row) = holder {
         // A snapshot that keeps no rows does no harm, however old it is.
-        let dead = (0..bloat.rows.len()).filter_map(|row| bloat.get(row, "n_dead").int());
-        let all = Some(dead.sum()).filter(|all| !bloat.columns.is_empty() && *all < DEAD_ROWS);
-        gauge.health = match snapshots.get(row, "pins").int().or(all) {
+        let dead = bloat.iter().filter_map(|row| row.n_dead());
+        let all = Some(dead.sum()).filter(|all| bloat.is_told() && *all < DEAD_ROWS);
+        gauge.health = match row.pins().or(all) {
             Some(pins) if pins < DEAD_ROWS && figure.is_some() => Health::Good,
             None if gauge.health >= Health::Warning => Health::Unknown,
             _ => gauge.health,

@@ -12,8 +12,8 @@ mod work;
 
 use super::Evidence;
 use super::finding::Finding;
+use crate::dashboard::rows::{Row, Rows, read};
 use crate::format;
-use crate::pg::Table;
 
 /// A rule.
 #[derive(Clone, Copy, Debug)]
@@ -187,19 +187,19 @@ fn short(state: &str) -> &str {
 
 /// Returns `pid 812 (metabase, reports, olap)`, ordered so that a narrow screen cuts the least important
 /// part.
-fn described(table: &Table, row: usize) -> String {
-    let pid = table.get(row, "pid").int().unwrap_or(0);
-    format!("pid {pid} ({})", who(table, row))
+fn described(row: Row<'_, read::Backend>) -> String {
+    format!("pid {} ({})", row.pid().unwrap_or(0), who(row))
 }
 
 /// The part of [`described`] after the pid: `metabase, reports, olap`.
-fn who(table: &Table, row: usize) -> String {
-    let text = |name| table.get(row, name).text().filter(|text| !text.is_empty());
-    let role = text("usename").or(text("role"));
-    let parts: Vec<&str> = [text("application_name"), role, text("class")]
-        .into_iter()
-        .flatten()
-        .collect();
+fn who(row: Row<'_, read::Backend>) -> String {
+    let role = match row.usename().shown() {
+        "" => row.role(),
+        _ => row.usename(),
+    };
+    let parts = [row.application_name(), role, row.class()];
+    let parts = parts.map(|part| part.shown()).into_iter();
+    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
     parts.join(", ")
 }
 
@@ -209,27 +209,20 @@ fn in_vain(times: i64) -> String {
     format!("{times} {vacuums} in vain")
 }
 
-/// The row of the backend `pid`.
-fn row_of(activity: &Table, pid: i64) -> Option<usize> {
-    (0..activity.rows.len()).find(|row| activity.get(*row, "pid").int() == Some(pid))
+/// The backend `pid`.
+fn row_of(activity: Rows<'_, read::Backend>, pid: i64) -> Option<Row<'_, read::Backend>> {
+    activity.iter().find(|row| row.pid() == Some(pid))
 }
 
 /// Seconds for which a backend's transaction has been open or, if unknown, its statement has run.
-fn age_s(activity: &Table, row: usize) -> f64 {
-    let number = |name| activity.get(row, name).number();
-    number("xact_age_s")
-        .or(number("query_age_s"))
-        .unwrap_or(0.0)
+fn age_s(row: Row<'_, read::Backend>) -> f64 {
+    row.xact_age_s().or(row.query_age_s()).unwrap_or(0.0)
 }
 
 /// State of a backend, as evidence: `active for 12s`.
-fn doing(activity: &Table, row: usize) -> String {
-    let state = activity.get(row, "state").text().unwrap_or("?");
-    format!(
-        "{} for {}",
-        short(state),
-        format::seconds(age_s(activity, row))
-    )
+fn doing(row: Row<'_, read::Backend>) -> String {
+    let state = row.state().text().unwrap_or("?");
+    format!("{} for {}", short(state), format::seconds(age_s(row)))
 }
 
 #[cfg(test)]

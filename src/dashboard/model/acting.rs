@@ -1,13 +1,13 @@
 //! Actions: confirmation, execution and result.
 
+use crate::keys::Command;
 use super::{Confirm, LogLine, Model, Popup, Running};
 use crate::dashboard::action::{Action, ActionId, Backend, Grade, Outcome};
 use crate::dashboard::diagnosis::blocker::Kind;
 use crate::dashboard::event::{Effect, FeedId};
+use crate::dashboard::rows::{Panel, Row, Rows, Text, read};
 use crate::dashboard::wait_graph::WaitGraph;
 use crate::format;
-use crate::keys::Command;
-use crate::pg::Table;
 use crate::pg::admin::{Identity, Signal};
 use crate::text::{self, Clean};
 
@@ -65,13 +65,14 @@ impl Model {
         } else {
             tagged
         };
+        let table = Rows::of(&feed.table);
         rows.into_iter()
-            .filter_map(|row| backend(&feed.table, row, signal))
+            .filter_map(|row| backend(table.at(row), signal))
             .collect()
     }
 
     pub(super) fn ask_cancel(&mut self) {
-        if self.focus_is("views") {
+        if self.id_of(Panel::Views) == Some(self.focus) {
             self.ask_cancel_refresh();
             return;
         }
@@ -83,10 +84,6 @@ impl Model {
 
     pub(super) fn ask_terminate(&mut self) {
         self.ask_signal(Signal::Terminate);
-    }
-
-    fn focus_is(&self, name: &str) -> bool {
-        self.feed_named(name) == Some(self.focus)
     }
 
     fn ask_signal(&mut self, signal: Signal) {
@@ -181,37 +178,32 @@ impl Model {
 
     /// Returns the loss if the backend to be ended is not an ordinary session.
     fn loss_of(&self, backend: &Backend) -> Option<String> {
-        let activity = self.rows("activity");
         let pid = backend.identity.pid;
-        let row =
-            (0..activity.rows.len()).find(|row| activity.get(*row, "pid").int() == Some(pid))?;
-        let kind = Kind::of(activity, row);
+        let backends = Rows::<read::Backend>::of(self.rows(Panel::Activity));
+        let kind = Kind::of(backends.iter().find(|row| row.pid() == Some(pid))?);
         kind.is_costly()
             .then(|| format!("pid {pid}: {}", kind.loss()))
     }
 
     /// Describes the result of ending these backends: released waiters and removable dead rows.
     fn freed(&self, backends: &[Backend]) -> Option<String> {
-        let hit = |table: &Table, row: usize| {
-            let pid = table.get(row, "pid").int();
+        let hit = |pid: Option<i64>| {
             backends
                 .iter()
                 .any(|backend| Some(backend.identity.pid) == pid)
         };
-        let activity = self.rows("activity");
+        let activity = self.rows(Panel::Activity);
         let graph = WaitGraph::of(activity);
-        let ended: Vec<usize> = (0..activity.rows.len())
-            .filter(|row| hit(activity, *row))
-            .collect();
+        let rows = Rows::<read::Waiter>::of(activity);
+        let rows = rows.iter().filter(|row| hit(row.pid()));
+        let ended: Vec<usize> = rows.map(|row| row.position()).collect();
         let waiters = graph.released(&ended).len();
         // A backend that waits itself may only precede them in a queue that continues.
         let mut blockers = ended.iter().flat_map(|row| graph.blockers(*row));
         let waits = blockers.any(|blocker| !ended.contains(blocker));
-        let snapshots = self.rows("snapshots");
-        let pins: i64 = (0..snapshots.rows.len())
-            .filter(|row| hit(snapshots, *row))
-            .filter_map(|row| snapshots.get(row, "pins").int())
-            .sum();
+        let holders = Rows::<read::Holder>::of(self.rows(Panel::Snapshots));
+        let holders = holders.iter().filter(|row| hit(row.pid()));
+        let pins: i64 = holders.filter_map(|row| row.pins()).sum();
         let mut parts = Vec::new();
         if waiters > 0 {
             let plural = if waiters == 1 { "" } else { "s" };
@@ -232,19 +224,17 @@ impl Model {
             return;
         }
         let limit = self.config.targets.olap_limit.as_secs_f64();
-        let activity = self.rows("activity");
-        let old = |row: &usize| {
-            activity.get(*row, "class").text() == Some("olap")
-                && activity.get(*row, "state").text() == Some("active")
-                && activity
-                    .get(*row, "query_age_s")
-                    .number()
-                    .is_some_and(|age| age >= limit)
-                && !Kind::of(activity, *row).is_costly()
+        let activity = Rows::<read::Backend>::of(self.rows(Panel::Activity));
+        let old = |row: &Row<'_, read::Backend>| {
+            row.class().is("olap")
+                && row.state().is("active")
+                && row.query_age_s() >= Some(limit)
+                && !Kind::of(*row).is_costly()
         };
-        let backends: Vec<Backend> = (0..activity.rows.len())
-            .filter(old)
-            .filter_map(|row| backend(activity, row, Signal::Cancel))
+        let signalled = activity.by();
+        let old = activity.iter().filter(old);
+        let backends: Vec<Backend> = old
+            .filter_map(|row| backend(signalled.at(row.position()), Signal::Cancel))
             .collect();
         if backends.is_empty() {
             let limit = format::seconds(limit);
@@ -348,9 +338,14 @@ impl Model {
             effects.extend(self.next_refresh());
         }
         // The panels that the action may have changed are sampled at once.
-        let panels: Vec<_> = ["activity", "snapshots", "views", "locks"]
-            .iter()
-            .filter_map(|name| self.feed_named(name))
+        let panels = [
+            Panel::Activity,
+            Panel::Snapshots,
+            Panel::Views,
+            Panel::Locks,
+        ];
+        let panels: Vec<_> = (panels.into_iter())
+            .filter_map(|panel| self.id_of(panel))
             .collect();
         effects.extend(self.ask(&panels));
         effects
@@ -363,49 +358,54 @@ impl Model {
 }
 
 /// `reports, shop, olap, metabase, active, 50s`
-fn described<'t>(text: &dyn Fn(&'static str) -> Option<&'t str>, age: Option<&'t str>) -> String {
+fn described<'t>(
+    row: Row<'t, read::Signalled>,
+    read: fn(Text<'t>) -> &'t str,
+    age: &'t str,
+) -> String {
+    let role = if row.usename().is_known() {
+        row.usename()
+    } else {
+        row.role()
+    };
     let parts = [
-        text("usename").or(text("role")),
-        text("datname"),
-        text("class"),
-        text("application_name"),
-        text("state"),
-        age,
+        role,
+        row.datname(),
+        row.class(),
+        row.application_name(),
+        row.state(),
     ];
-    let parts = parts.into_iter().flatten().filter(|part| !part.is_empty());
-    parts.collect::<Vec<_>>().join(", ")
+    let parts = parts.map(read).into_iter().chain([age]);
+    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+    parts.join(", ")
 }
 
-/// Returns the backend in `row`, if the row is one.
-pub(super) fn backend(table: &Table, row: usize, signal: Signal) -> Option<Backend> {
+/// Returns the backend in a row, if the row is one.
+pub(super) fn backend(row: Row<'_, read::Signalled>, signal: Signal) -> Option<Backend> {
     // A blocking prepared transaction has no process.
-    let pid = table.get(row, "pid").int().filter(|pid| *pid > 0)?;
-    let text = |name| table.get(row, name).text();
-    let xact_age = table
-        .get(row, "xact_age_s")
-        .number()
-        .or(table.get(row, "age_s").number());
+    let pid = row.pid().filter(|pid| *pid > 0)?;
+    let xact_age = row.xact_age_s().or(row.age_s());
     let since = match signal {
-        Signal::Cancel => text("query_start"),
+        Signal::Cancel => row.query_start().text(),
         // A busy session is in another transaction by the time the user confirms.
         Signal::Terminate => {
-            text("xact_start").filter(|_| xact_age.is_some_and(|age| age >= LONG_XACT_S))
+            let since = row.xact_start().text();
+            since.filter(|_| xact_age >= Some(LONG_XACT_S))
         }
     };
-    let age = xact_age
-        .or(table.get(row, "query_age_s").number())
-        .map(format::seconds);
-    let shown = described(&text, age.as_deref());
-    let raw = described(&|name| table.get(row, name).raw(), age.as_deref());
+    let age = xact_age.or(row.query_age_s());
+    let age = age.map(format::seconds).unwrap_or_default();
+    let shown = described(row, Text::shown, &age);
+    let raw = described(row, Text::name, &age);
     Some(Backend {
         identity: Identity {
             pid,
-            backend_start: text("backend_start")?.to_owned(),
+            backend_start: row.backend_start().text()?.to_owned(),
             since: since.map(str::to_owned),
         },
         raw: (raw != shown).then_some(raw),
         described: Clean::from(shown),
-        idle: text("state").is_some_and(|state| state.starts_with("idle")),
-        query: Clean::from(text::cut(text("query").unwrap_or_default(), QUERY_COLUMNS).as_ref()),
+        idle: row.state().shown().starts_with("idle"),
+        query: Clean::from(text::cut(row.query().shown(), QUERY_COLUMNS).as_ref()),
     })
 }

@@ -7,6 +7,7 @@ use crate::dashboard::panels::{
     activity, bloat, locks, point_locks, rates, replication, scans, snapshots, statements, views,
     wal,
 };
+use crate::dashboard::rows::{Columns, Panel, Row, Rows, added, read};
 use crate::dashboard::xid_clock::Clock;
 use crate::format::Unit;
 use crate::pg::{Table, Value};
@@ -15,65 +16,66 @@ use crate::pg::{Table, Value};
 const LATE_S: f64 = 0.5;
 
 impl Model {
-    pub(super) fn ingest(&mut self, id: FeedId, name: &str, table: Table) -> Vec<Effect> {
+    pub(super) fn ingest(&mut self, id: FeedId, panel: Panel, table: Table) -> Vec<Effect> {
         let mut effects = Vec::new();
-        match name {
-            "facts" => return self.learned(table),
-            "extensions" => return self.told_extensions(table),
-            "statement_kinds" => return self.told_kinds(&table),
-            "needs" => return self.found(&table),
-            "database" => {
+        match panel {
+            Panel::Facts => return self.learned(table),
+            Panel::Extensions => return self.told_extensions(table),
+            Panel::StatementKinds => return self.told_kinds(&table),
+            Panel::Needs => return self.found(&table),
+            Panel::Database => {
                 let own = self.own_counted();
                 self.history.database(&table, own);
-                effects = self.follow_recovery(&table);
-                if self.history.oltp.reset && table.first("xact_commit").is_known() {
+                let counters = Rows::<read::Counters>::of(&table).first();
+                effects = self.follow_recovery(counters);
+                if self.history.oltp.reset && counters.xact_commit().is_some() {
                     self.memory.reset = Some(self.now);
                 }
-                if let (Some(xmax), Some(at)) =
-                    (table.first("xmax").int(), table.first("now_epoch").number())
-                {
-                    let xmin = table.first("xmin").int().unwrap_or(xmax);
+                if let (Some(xmax), Some(at)) = (counters.xmax(), counters.now_epoch()) {
+                    let xmin = counters.xmin().unwrap_or(xmax);
                     self.memory.xids.note(xmin, xmax, at);
                 }
                 self.put(id, table);
                 self.judge();
             }
-            "sessions" => {
+            Panel::Sessions => {
                 self.history.sessions(&table, &self.classifier);
                 self.put(id, table);
             }
-            "statement_totals" => self.history.statements(&table, &self.classifier),
-            "activity" => {
-                let held = activity::held(self.rows("snapshots"));
+            Panel::StatementTotals => self.history.statements(&table, &self.classifier),
+            Panel::Activity => {
+                let held = activity::held(self.rows(Panel::Snapshots));
                 let table = activity::derive(table, &self.classifier, &held);
                 effects = self.watch_refreshes(&table);
                 self.put(id, table);
                 self.judge();
                 effects.extend(self.guard());
             }
-            "snapshots" => {
+            Panel::Snapshots => {
                 let table = self.derive_snapshots(table);
-                let oldest = snapshots::oldest(&table);
-                let oldest = oldest.and_then(|row| table.get(row, "age_s").number());
+                let oldest = snapshots::oldest(Rows::of(&table));
+                let oldest = oldest.and_then(|row| row.age_s());
                 self.history.snapshot.push(oldest);
                 self.put(id, table);
             }
-            "bloat" => {
+            Panel::Bloat => {
                 let table = self.derive_bloat(table);
-                self.history.dead.push(table.first("n_dead").number());
+                let worst = Rows::<read::Relation>::of(&table).first();
+                let dead = worst.n_dead().map(|dead| dead as f64);
+                self.history.dead.push(dead);
                 self.put(id, table);
             }
-            "views" => {
+            Panel::Views => {
                 if let Some(feed) = self.feed_mut(id) {
                     feed.raw = table;
                 }
                 self.derive_views();
             }
-            "summaries" => {
+            Panel::Summaries => {
                 self.put(id, table);
                 self.derive_views();
             }
-            _ => self.took_panel(id, name, table),
+            _ => self.took_panel(id, panel, table),
         }
         effects
     }
@@ -96,10 +98,10 @@ impl Model {
     }
 
     /// Reloads the facts if a standby was promoted, or the reverse: everything derived from them may change.
-    fn follow_recovery(&mut self, counters: &Table) -> Vec<Effect> {
-        let now = counters.first("in_recovery");
-        let known = self.facts.as_ref().map(|facts| facts.first("in_recovery"));
-        if now.is_known() && known.is_some_and(|known| known.is_known() && known != now) {
+    fn follow_recovery(&mut self, counters: Row<'_, read::Counters>) -> Vec<Effect> {
+        let now = counters.in_recovery();
+        let known = self.fact().in_recovery();
+        if now.is_some() && known.is_some() && known != now {
             self.ask_facts()
         } else {
             Vec::new()
@@ -107,9 +109,9 @@ impl Model {
     }
 
     /// Derives data that only one panel shows.
-    fn took_panel(&mut self, id: FeedId, name: &str, table: Table) {
-        match name {
-            "statements" => {
+    fn took_panel(&mut self, id: FeedId, panel: Panel, table: Table) {
+        match panel {
+            Panel::Statements => {
                 let key = self.feed(id).map(|feed| feed.spec.front.key.clone());
                 let table = statements::derive(
                     table,
@@ -119,21 +121,21 @@ impl Model {
                 );
                 self.put(id, table);
             }
-            "waits" => {
+            Panel::Waits => {
                 let now_s = self.now.mono_ms as f64 / 1000.0;
                 let every_s = self.interval.as_secs_f64();
                 self.memory.waits.note(&table, &self.classifier, now_s);
                 let table = self.memory.waits.table(now_s, every_s);
                 self.put(id, table);
             }
-            "locks" => {
+            Panel::Locks => {
                 let table = locks::derive(table, &self.classifier);
                 self.put(id, table);
                 if self.history.oltp.restricted > 0 {
                     self.judge();
                 }
             }
-            "point_locks" => {
+            Panel::PointLocks => {
                 let statement = self.memory.canary.as_deref().unwrap_or_default();
                 let now_s = self.now.mono_ms as f64 / 1000.0;
                 let memory = &mut self.memory.point_locks;
@@ -141,21 +143,21 @@ impl Model {
                 self.put(id, table);
                 self.judge();
             }
-            "indexes" => {
+            Panel::Indexes => {
                 let mut table = table;
-                bloat::estimated(&mut table, self.rows("index_bloat_estimate"));
+                bloat::estimated(&mut table, self.rows(Panel::IndexBloatEstimate));
                 self.put(id, table);
             }
-            "wraparound" => {
+            Panel::Wraparound => {
                 let table = time_left(table, self.memory.xids.per_s());
                 self.put(id, table);
             }
-            "replication" => {
+            Panel::Replication => {
                 let now_s = self.server_s();
                 let table = replication::derive(table, &mut self.memory.replication, now_s);
                 self.put(id, table);
             }
-            "wal" => {
+            Panel::Wal => {
                 let table = wal::derive(table, &mut self.memory.wal);
                 self.put(id, table);
             }
@@ -163,7 +165,7 @@ impl Model {
         }
     }
 
-    fn put(&mut self, id: FeedId, mut table: Table) {
+    pub(super) fn put(&mut self, id: FeedId, mut table: Table) {
         if let Some(feed) = self.feed_mut(id) {
             if feed.foreign {
                 read_flags(&feed.spec, &mut table);
@@ -175,15 +177,15 @@ impl Model {
 
     fn derive_snapshots(&mut self, table: Table) -> Table {
         let mut memory = std::mem::take(&mut self.memory.snapshots);
-        let database = self.rows("database");
-        let xmax = database.first("xmax").int().unwrap_or(0);
+        let counters = Rows::<read::Counters>::of(self.rows(Panel::Database)).first();
+        let xmax = counters.xmax().unwrap_or(0);
         let clock = Clock {
             xids: &self.memory.xids,
             xmax,
-            xmin: database.first("xmin").int().unwrap_or(xmax),
+            xmin: counters.xmin().unwrap_or(xmax),
             now_s: self.server_s(),
         };
-        let bloat = self.rows("bloat");
+        let bloat = self.rows(Panel::Bloat);
         let table = snapshots::derive(table, &self.classifier, &clock, &mut memory, |holder| {
             bloat::waits(bloat, &holding(holder)).1
         });
@@ -193,20 +195,19 @@ impl Model {
 
     /// The server's time as of the last sample, in seconds since the epoch.
     fn server_s(&self) -> f64 {
-        let database = self.rows("database");
-        database.first("now_epoch").number().unwrap_or(0.0)
+        let counters = Rows::<read::Counters>::of(self.rows(Panel::Database));
+        counters.first().now_epoch().unwrap_or(0.0)
     }
 
     fn derive_bloat(&mut self, table: Table) -> Table {
         let now_s = self.server_s();
         let deaths = bloat::deaths(&table);
         self.memory.snapshots.note_deaths(deaths, now_s);
-        let holders = self.rows("snapshots");
-        let row = snapshots::oldest(holders);
-        let holder = row.map(|row| snapshots::Holder::of(holders, row, &self.memory.snapshots));
+        let holder = snapshots::oldest(Rows::of(self.rows(Panel::Snapshots)));
+        let holder = holder.map(|row| snapshots::Holder::of(row, &self.memory.snapshots));
         let blamed = self.holder().zip(holder.as_ref());
         let blamed = blamed.map(|(name, holder)| (name, holder.least_s));
-        let estimates = self.rows("bloat_estimate").clone();
+        let estimates = self.rows(Panel::BloatEstimate).clone();
         let (waiting, _) = holder.map_or_else(Default::default, |holder| {
             bloat::waits(&table, &holding(&holder))
         });
@@ -220,34 +221,34 @@ impl Model {
         );
         self.blame_for_catalogues(&mut table);
         scans::derive(&mut table, &mut self.memory.scans, now_s);
-        table.ensure_column("waiting");
+        let added = added::Waiting::to(&mut table);
         for (row, waiting) in waiting.into_iter().enumerate() {
-            table.set(row, "waiting", waiting.map_or(Value::Pending, Value::Int));
+            let waiting = waiting.map_or(Value::Pending, Value::Int);
+            table.put(row, added.waiting, waiting);
         }
         table
     }
 
     /// Adjusts `held_by` of system catalogues: logical slots keep dead rows of them, too.
     fn blame_for_catalogues(&self, table: &mut Table) {
-        let holders = self.rows("snapshots");
-        let oldest = (0..holders.rows.len()).max_by_key(|row| {
-            let kept = holders.get(*row, "own_database").is_true()
-                || holders.get(*row, "kind").text() == Some("slot_catalog");
-            holders.get(*row, "age_xids").int().filter(|_| kept)
+        let holders = Rows::<read::Holder>::of(self.rows(Panel::Snapshots)).iter();
+        let oldest = holders.max_by_key(|row| {
+            let kept = row.own_database() == Some(true) || row.kind().is("slot_catalog");
+            row.age_xids().filter(|_| kept)
         });
-        let Some(oldest) = oldest else { return };
-        let text = |name| holders.get(oldest, name).text().unwrap_or_default();
-        if text("kind") != "slot_catalog" {
+        let Some(oldest) = oldest.filter(|row| row.kind().is("slot_catalog")) else {
             return;
-        }
-        let holder = format!("slot_catalog {}", text("holder"));
+        };
+        let holder = format!("slot_catalog {}", oldest.holder().shown());
+        let added = added::ToBloat::to(table);
+        let columns = read::Relation::of(table);
         for row in 0..table.rows.len() {
-            let catalogue = table
-                .get(row, "relid")
-                .int()
+            let relation = Row::of(table, columns, row);
+            let catalogue = relation
+                .relid()
                 .is_some_and(|relid| relid < bloat::USER_OID);
-            if catalogue && table.get(row, "in_vain").is_known() {
-                table.set(row, "held_by", holder.as_str().into());
+            if catalogue && relation.in_vain().is_some() {
+                table.put(row, added.held_by, holder.as_str().into());
             }
         }
     }
@@ -255,14 +256,11 @@ impl Model {
     /// Returns the oldest holder that concerns this database, as `pid 812` or `slot debezium`. A holder
     /// younger than the dead rows in question is not to blame for them.
     fn holder(&self) -> Option<String> {
-        let table = self.rows("snapshots");
-        let row = snapshots::oldest(table)?;
-        let age_s = table.get(row, "age_s").number();
-        if age_s.is_some_and(|age| age < snapshots::YOUNG_S) {
+        let row = snapshots::oldest(Rows::of(self.rows(Panel::Snapshots)))?;
+        if row.age_s().is_some_and(|age| age < snapshots::YOUNG_S) {
             return None;
         }
-        let holder = table.get(row, "holder").text()?;
-        let kind = table.get(row, "kind").text()?;
+        let (holder, kind) = (row.holder().text()?, row.kind().text()?);
         Some(if kind == "backend" {
             format!("pid {holder}")
         } else {
@@ -272,7 +270,7 @@ impl Model {
 
     /// Derives the views' rows from their last answer.
     fn derive_views(&mut self) {
-        let Some(id) = self.feed_named("views") else {
+        let Some(id) = self.id_of(Panel::Views) else {
             return;
         };
         let Some(feed) = self.feed(id) else { return };
@@ -280,7 +278,7 @@ impl Model {
         let seconds = |at: Moment| at.mono_ms as f64 / 1000.0;
         let now_s = seconds(self.now);
         let at_s = feed.sampling.at.map_or(now_s, seconds);
-        let summaries = self.current("summaries").clone();
+        let summaries = self.current(Panel::Summaries).clone();
         let config = &self.config;
         let table = views::derive(
             raw,
@@ -296,7 +294,7 @@ impl Model {
     /// sessions.
     pub(super) fn ask_point_locks(&mut self) -> Vec<Effect> {
         let failing = self.history.oltp.failed > 0 && !self.paused;
-        let id = self.feed_named("point_locks").filter(|_| failing);
+        let id = self.id_of(Panel::PointLocks).filter(|_| failing);
         let due = id.filter(|id| {
             let feed = self.feed(*id);
             feed.is_some_and(|feed| feed.sampling.due_ms <= self.now.mono_ms)
@@ -306,10 +304,10 @@ impl Model {
 
     /// Samples the views every interval while a refresh runs.
     fn watch_refreshes(&mut self, activity: &Table) -> Vec<Effect> {
-        let refreshing = (0..activity.rows.len())
-            .any(|row| activity.get(row, "class").text() == Some("refresh"));
+        let mut backends = Rows::<read::Backend>::of(activity).iter();
+        let refreshing = backends.any(|row| row.class().is("refresh"));
         let Some(id) = self
-            .feed_named("views")
+            .id_of(Panel::Views)
             .filter(|_| refreshing || !self.running.is_empty())
         else {
             return Vec::new();
@@ -337,12 +335,14 @@ fn holding(holder: &snapshots::Holder) -> bloat::Holder<'_> {
 
 /// Adds `left_s`: seconds until transaction ids run out, if their rate of use is known.
 fn time_left(mut table: Table, xids_per_s: Option<f64>) -> Table {
-    table.ensure_column("left_s");
+    let columns = read::Wraparound::of(&table);
+    let added = added::ToWraparound::to(&mut table);
     for row in 0..table.rows.len() {
-        let left = table.get(row, "xid_left").number();
+        let left = Row::of(&table, columns, row).xid_left();
         let seconds = left.zip(xids_per_s.filter(|rate| *rate > 0.0));
         let seconds = seconds.map(|(left, rate)| left / rate);
-        table.set(row, "left_s", seconds.map_or(Value::Pending, Value::Float));
+        let seconds = seconds.map_or(Value::Pending, Value::Float);
+        table.put(row, added.left_s, seconds);
     }
     table
 }

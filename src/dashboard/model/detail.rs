@@ -4,6 +4,7 @@ use super::{Detail, Model, Plan, Popup, Watched};
 use crate::dashboard::action::{ActionId, Grade};
 use crate::dashboard::event::{Effect, FeedId};
 use crate::dashboard::feed::Feed;
+use crate::dashboard::rows::{Panel, Row, Rows, read};
 use crate::explain::{Explained, Whose};
 use crate::pg::Table;
 use crate::text::Clean;
@@ -67,7 +68,7 @@ impl Model {
         };
         self.popup = Some(Popup::Detail(Box::new(detail)));
         // Sample at once what is queried for one backend only, or only while shown.
-        let named = |feed: &Feed| feed.is_about_backend() || feed.spec.name == "progress";
+        let named = |feed: &Feed| feed.is_about_backend() || feed.panel == Some(Panel::Progress);
         for feed in self.feeds.iter_mut().filter(|feed| named(feed)) {
             feed.sampling.due_ms = 0;
         }
@@ -79,21 +80,21 @@ impl Model {
     }
 
     fn backend_of(&self, feed: &Feed, row: usize) -> Option<Watched> {
-        let (pid, backend_start) = backend_start(&feed.table, row)?;
+        let (pid, backend_start) = backend_start(Rows::of(&feed.table).at(row))?;
         let mut watched = Watched {
             pid,
             backend_start,
             samples: 0,
             waits: BTreeMap::new(),
         };
-        watched.note(self.rows("activity"));
+        watched.note(self.rows(Panel::Activity));
         Some(watched)
     }
 
     /// Returns all columns of a row, and the number of leading ones.
     fn fields(&self, feed: &Feed, row: usize) -> (Vec<(String, String)>, usize) {
         let table = &feed.table;
-        let lead = if backend_start(table, row).is_some() {
+        let lead = if backend_start(Rows::of(table).at(row)).is_some() {
             &LEAD[..]
         } else {
             &[]
@@ -112,11 +113,12 @@ impl Model {
 
     /// Returns the statements behind a wait.
     fn lists(&self, feed: &Feed, row: usize) -> Vec<(String, Vec<(String, String)>)> {
-        if feed.spec.name != "waits" {
+        if feed.panel != Some(Panel::Waits) {
             return Vec::new();
         }
-        let text = |name| feed.table.get(row, name).text().unwrap_or_default();
-        let statements = self.memory.waits.statements(text("class"), text("wait"));
+        let wait = Rows::<read::Wait>::of(&feed.table).at(row);
+        let (class, wait) = (wait.class().shown(), wait.wait().shown());
+        let statements = self.memory.waits.statements(class, wait);
         let all: i64 = statements.iter().map(|(_, n)| n).sum();
         let share = |n: i64| format!("{:.0} %", n as f64 / all.max(1) as f64 * 100.0);
         let lines = statements.iter();
@@ -137,7 +139,7 @@ impl Model {
         };
         let now = self.now;
         if let Some(feed) = self.feed(id) {
-            if feed.spec.name == "activity"
+            if feed.panel == Some(Panel::Activity)
                 && feed.sampling.error.is_none()
                 && let Some(watched) = &mut detail.watched
             {
@@ -177,7 +179,7 @@ impl Model {
         let feed = self.feed(self.focus);
         let whose = feed
             .zip(row)
-            .and_then(|(feed, row)| self.whose(&feed.table, row));
+            .and_then(|(feed, row)| self.whose(Rows::of(&feed.table).at(row)));
         let Some(whose) = whose else {
             let why = if self.popup.is_some() {
                 "this row has no statement, or is gone".to_owned()
@@ -204,23 +206,20 @@ impl Model {
         effects
     }
 
-    fn whose(&self, table: &Table, row: usize) -> Option<Whose> {
+    fn whose(&self, row: Row<'_, read::Planned>) -> Option<Whose> {
         // Raw values, as they are compared with those on the server.
-        let text = |name| table.get(row, name).raw().map(str::to_owned);
-        if let Some(queryid) = text("queryid") {
-            let schema = self.facts.as_ref()?.first("pgss_schema").raw()?.to_owned();
-            let role = text("usename")?;
+        if let Some(queryid) = row.queryid().raw() {
             return Some(Whose::Statement {
-                schema,
-                queryid,
-                role,
+                schema: self.fact().pgss_schema().raw()?.to_owned(),
+                queryid: queryid.to_owned(),
+                role: row.usename().raw()?.to_owned(),
             });
         }
-        let (pid, backend_start) = backend_start(table, row)?;
+        let (pid, backend_start) = backend_start(row)?;
         Some(Whose::Backend {
             pid,
             backend_start,
-            query_start: text("query_start")?,
+            query_start: row.query_start().raw()?.to_owned(),
         })
     }
 
@@ -238,27 +237,26 @@ impl Model {
 }
 
 /// Pid and start time of the backend in a row; `None` for a prepared transaction, which has no process.
-fn backend_start(table: &Table, row: usize) -> Option<(i64, String)> {
-    let pid = table.get(row, "pid").int().filter(|pid| *pid > 0)?;
-    Some((pid, table.get(row, "backend_start").text()?.to_owned()))
+fn backend_start(row: Row<'_, read::Planned>) -> Option<(i64, String)> {
+    let pid = row.pid().filter(|pid| *pid > 0)?;
+    Some((pid, row.backend_start().text()?.to_owned()))
 }
 
 impl Watched {
     /// Records the state of the backend in a sample.
     fn note(&mut self, activity: &Table) {
-        let is_it = |row: &usize| {
-            activity.get(*row, "pid").int() == Some(self.pid)
-                && activity.get(*row, "backend_start").text() == Some(&self.backend_start)
+        let is_it = |row: &Row<'_, read::Backend>| {
+            row.pid() == Some(self.pid) && row.backend_start().is(&self.backend_start)
         };
-        let state = match (0..activity.rows.len()).find(is_it) {
+        let mut backends = Rows::of(activity).iter();
+        let state = match backends.find(is_it) {
             None => IDLE.to_owned(),
             Some(row) => {
-                let text = |name| activity.get(row, name).text().unwrap_or_default();
-                match (text("state"), text("wait_event_type")) {
+                match (row.state().shown(), row.wait_event_type().shown()) {
                     ("active", "") => "on CPU".to_owned(),
                     ("", "") => "hidden from our role".to_owned(),
                     // A server process has no state but may wait.
-                    ("active" | "", kind) => format!("{kind} {}", text("wait_event")),
+                    ("active" | "", kind) => format!("{kind} {}", row.wait_event().shown()),
                     (state, _) => state.to_owned(),
                 }
             }

@@ -6,6 +6,7 @@ use crate::config::GuardMode;
 use crate::dashboard::action::{Action, Grade, Rule};
 use crate::dashboard::event::Effect;
 use crate::dashboard::guard::{self, Memory};
+use crate::dashboard::rows::{Panel, Rows, read};
 use crate::pg::admin::Signal;
 use crate::text::Clean;
 
@@ -43,22 +44,20 @@ impl Model {
         }
         let rules = self.config.guard.clone();
         let p99_ms = self.history.oltp.p99_ms;
-        let activity = self.rows("activity").clone();
-        let own = self
-            .facts
-            .as_ref()
-            .and_then(|facts| facts.first("current_database").raw());
-        let own = own.unwrap_or_default().to_owned();
+        let activity = self.rows(Panel::Activity).clone();
+        let own = self.fact().current_database().name().to_owned();
+        let backends = Rows::<read::Signalled>::of(&activity);
         let mut effects = Vec::new();
         let dry = mode == GuardMode::DryRun;
         let wishes = guard::wishes(&rules, &activity, &own, p99_ms, dry, &self.classifier);
         for wish in wishes {
-            let Some(mut hit) = backend(&activity, wish.row, wish.signal) else {
+            let row = backends.at(wish.row);
+            let Some(mut hit) = backend(row, wish.signal) else {
                 continue;
             };
             // The rule applies to this transaction only, however young it is.
             if wish.signal == Signal::Terminate {
-                let since = activity.get(wish.row, "xact_start").text();
+                let since = row.xact_start().text();
                 hit.identity.since = since.map(str::to_owned);
             }
             let (now, whom) = (self.now, hit.identity.clone());

@@ -7,6 +7,7 @@ use crate::dashboard::diagnosis::{self, Evidence, Gauge, Health, Unknown};
 use crate::dashboard::event::FeedId;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::panels;
+use crate::dashboard::rows::{Columns, Panel, Rows, read};
 use crate::pg::{Class, Table};
 use std::collections::BTreeSet;
 
@@ -18,24 +19,28 @@ const RESET_NEWS_S: f64 = 10.0;
 const HIDDEN: &str = "others' sessions are hidden from our role: GRANT pg_monitor TO it";
 
 /// The feed that a gauge depends on.
-fn rests_on(label: &str) -> &'static str {
+fn rests_on(label: &str) -> Panel {
     match label {
-        "snapshot" => "snapshots",
-        "locks" => "activity",
-        "fresh" => "views",
-        "olap" | "oltp pool" | "olap pool" => "sessions",
-        "dead" => "bloat",
-        _ => "database",
+        "snapshot" => Panel::Snapshots,
+        "locks" => Panel::Activity,
+        "fresh" => Panel::Views,
+        "olap" | "oltp pool" | "olap pool" => Panel::Sessions,
+        "dead" => Panel::Bloat,
+        _ => Panel::Database,
     }
 }
 
 impl Model {
     /// Like [`Self::rows`], but empty if the rows may be outdated: a figure that is no longer measured does
     /// not prove that a target is met.
-    pub(super) fn current(&self, name: &str) -> &Table {
-        let feed = self.feed_named(name).and_then(|id| self.feed(id));
+    pub(super) fn current(&self, panel: Panel) -> &Table {
+        let feed = self.feed_of(panel);
         let feed = feed.filter(|feed| self.is_current(feed));
         feed.map_or(none(), |feed| &feed.table)
+    }
+
+    fn rows_of<C: Columns>(&self, panel: Panel) -> Rows<'_, C> {
+        Rows::of(self.current(panel))
     }
 
     /// Returns true if the feed's rows are still updated.
@@ -97,25 +102,24 @@ impl Model {
         Evidence {
             config: &self.config,
             oltp: &self.history.oltp,
-            activity: self.current("activity"),
-            locks: self.current("locks"),
+            activity: self.rows_of(Panel::Activity),
+            locks: self.rows_of(Panel::Locks),
             point_query: self.memory.canary.as_deref().unwrap_or_default(),
-            point_locks: self.current("point_locks"),
-            waits_of_minute: self.current("waits"),
-            snapshots: self.current("snapshots"),
-            bloat: self.current("bloat"),
-            views: self.current("views"),
-            has_views: self.feed_named("views").is_some(),
-            database: self.rows("database"),
-            sessions: self.current("sessions"),
-            facts: self.facts.as_ref().unwrap_or(none()),
-            temp_files: self.current("temp_files"),
-            io: self.current("io"),
-            wal: self.current("wal"),
-            wraparound: self.current("wraparound"),
-            replication: self.current("replication"),
-            sequences: self.current("sequences"),
-            wait_events: self.current("waits"),
+            point_locks: self.rows_of(Panel::PointLocks),
+            snapshots: self.rows_of(Panel::Snapshots),
+            bloat: self.rows_of(Panel::Bloat),
+            views: self.rows_of(Panel::Views),
+            has_views: self.feed_of(Panel::Views).is_some(),
+            database: Rows::of(self.rows(Panel::Database)).first(),
+            sessions: self.rows_of(Panel::Sessions),
+            facts: self.fact(),
+            temp_files: self.rows_of(Panel::TempFiles),
+            io: self.rows_of(Panel::Io),
+            wal: self.rows_of(Panel::Wal).first(),
+            wraparound: self.rows_of(Panel::Wraparound),
+            replication: self.rows_of(Panel::Replication),
+            sequences: self.rows_of(Panel::Sequences),
+            wait_events: self.rows_of(Panel::Waits),
             reset_ago_s: self
                 .memory
                 .reset
@@ -135,10 +139,11 @@ impl Model {
             .iter()
             .filter(|gauge| gauge.health == Health::Unknown)
         {
-            let name = rests_on(gauge.label);
-            let why = match self.failure(name) {
+            let panel = rests_on(gauge.label);
+            let feed = self.feed_of(panel);
+            let why = match feed.and_then(|feed| self.failure(feed)) {
                 Some(why) => {
-                    told.insert(name);
+                    told.insert(panel.name());
                     why
                 }
                 None => self.why(gauge),
@@ -155,7 +160,7 @@ impl Model {
             if !asked || told.contains(name) {
                 continue;
             }
-            if let Some(why) = self.failure(name) {
+            if let Some(why) = self.failure(feed) {
                 let what = name.to_owned();
                 unknown.push(Unknown { what, why });
             }
@@ -169,9 +174,8 @@ impl Model {
         unknown
     }
 
-    /// Returns the error of the feed called `name`.
-    fn failure(&self, name: &str) -> Option<String> {
-        let feed = self.feed_named(name).and_then(|id| self.feed(id))?;
+    /// Returns the error of a feed.
+    fn failure(&self, feed: &Feed) -> Option<String> {
         if !feed.sampling.missing.is_empty() {
             return None;
         }
@@ -185,8 +189,7 @@ impl Model {
     /// measured.
     fn why(&self, gauge: &Gauge) -> String {
         let oltp = &self.history.oltp;
-        let feed = self.feed_named(rests_on(gauge.label));
-        let feed = feed.and_then(|id| self.feed(id));
+        let feed = self.feed_of(rests_on(gauge.label));
         let hidden = oltp.restricted > 0;
         match gauge.label {
             "p99" => String::new(),
@@ -207,13 +210,10 @@ impl Model {
 
     /// Milliseconds for which the oldest OLAP statement has been running, a lower bound of its latency.
     fn oldest_olap_ms(&self) -> Option<f64> {
-        let activity = self.current("activity");
-        let running = |row: &usize| {
-            let text = |name| activity.get(*row, name).text();
-            text("class") == Some("olap") && text("state") == Some("active")
-        };
-        let ages = (0..activity.rows.len()).filter(running);
-        let ages = ages.filter_map(|row| activity.get(row, "query_age_s").number());
+        let activity: Rows<'_, read::Backend> = self.rows_of(Panel::Activity);
+        let running = activity.iter();
+        let running = running.filter(|row| row.class().is("olap") && row.state().is("active"));
+        let ages = running.filter_map(|row| row.query_age_s());
         let oldest = ages.filter(|age| *age >= LONG_OLAP_S).reduce(f64::max);
         oldest.map(|age| age * 1000.0)
     }

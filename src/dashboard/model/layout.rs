@@ -3,6 +3,7 @@
 use super::{Model, Screen};
 use crate::dashboard::event::FeedId;
 use crate::dashboard::feed::Feed;
+use crate::dashboard::rows::Panel;
 use ratatui::layout::Rect;
 
 /// The smallest screen that is drawn, in columns and rows.
@@ -130,12 +131,12 @@ fn more(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
 }
 
 /// Panels that show the shop's sales.
-const SALES: [&str; 3] = ["hourly_sales", "top_categories", "rfm_segments"];
+const SALES: [Panel; 3] = [Panel::HourlySales, Panel::TopCategories, Panel::RfmSegments];
 
 /// Returns true if the database has a relation that a sales panel reads, or if that is not known yet.
 fn sells(model: &Model) -> bool {
-    let feed = |name: &&str| model.feed_named(name).and_then(|id| model.feed(id));
-    !SALES.iter().map(feed).all(lacks)
+    let mut feeds = SALES.iter().map(|panel| model.feed_of(*panel));
+    !feeds.all(lacks)
 }
 
 fn lacks(feed: Option<&Feed>) -> bool {
@@ -144,7 +145,7 @@ fn lacks(feed: Option<&Feed>) -> bool {
 
 /// Returns true if the database has views to refresh, or if that is not known yet.
 fn has_views(model: &Model) -> bool {
-    let feed = model.feed_named("views").and_then(|id| model.feed(id));
+    let feed = model.feed_of(Panel::Views);
     feed.is_some_and(|feed| feed.sampling.at.is_none() || !feed.table.rows.is_empty())
 }
 
@@ -152,14 +153,14 @@ fn has_views(model: &Model) -> bool {
 fn first_rows(model: &Model, spare: u16, tight: bool) -> Vec<(Vec<FeedId>, u16)> {
     if sells(model) {
         let height = if tight { 9 } else { 10 + spare / 5 };
-        return vec![(named(model, &SALES), height)];
+        return vec![(ids(model, &SALES), height)];
     }
     let heights = if tight {
         [5, 6]
     } else {
         [6 + spare / 6, 8 + spare / 5]
     };
-    let found = named(model, &["waits", "statements"]).into_iter();
+    let found = ids(model, &[Panel::Waits, Panel::Statements]).into_iter();
     let rows = found.zip(heights).map(|(id, height)| {
         // One line is enough to say what is missing.
         let height = if lacks(model.feed(id)) { 3 } else { height };
@@ -168,14 +169,13 @@ fn first_rows(model: &Model, spare: u16, tight: bool) -> Vec<(Vec<FeedId>, u16)>
     rows.collect()
 }
 
-fn named(model: &Model, names: &[&str]) -> Vec<FeedId> {
-    let names = names.iter();
-    names.filter_map(|name| model.feed_named(name)).collect()
+fn ids(model: &Model, panels: &[Panel]) -> Vec<FeedId> {
+    let panels = panels.iter();
+    panels.filter_map(|panel| model.id_of(*panel)).collect()
 }
 
 /// The Overview from 100x32: sales on top, then what affects the shop, then what can be done.
 fn overview(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
-    let find = |names: &[&str]| named(model, names);
     let mut extras = extras(model);
     extras.retain(|id| !lacks(model.feed(*id)));
     let beside = if body.width >= 170 && !extras.is_empty() {
@@ -209,12 +209,13 @@ fn overview(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
         placed.extend(side_by_side(&ids, &[50, 35, 35], row(height)));
     }
     placed.extend(side_by_side(
-        &find(&["database", "bloat", "snapshots"]),
+        &ids(model, &[Panel::Database, Panel::Bloat, Panel::Snapshots]),
         &[38, 41, 41],
         row(middle),
     ));
-    placed.extend(side_by_side(&find(&["views"]), &[1], row(views)));
-    placed.extend(side_by_side(&find(&["activity"]), &[1], row(queries)));
+    placed.extend(side_by_side(&ids(model, &[Panel::Views]), &[1], row(views)));
+    let activity = ids(model, &[Panel::Activity]);
+    placed.extend(side_by_side(&activity, &[1], row(queries)));
     if beside > 0 {
         let shown: Vec<FeedId> = extras
             .into_iter()
@@ -241,21 +242,21 @@ fn overview(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
 fn dense(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
     let extra = u16::from(body.height >= 18);
     let heights = [
-        ("hourly_sales", if sells(model) { 2 } else { 0 }),
-        ("database", 2),
-        ("views", if has_views(model) { 2 + extra } else { 1 }),
-        ("snapshots", 2 + extra),
-        ("bloat", 1 + extra),
+        (Panel::HourlySales, if sells(model) { 2 } else { 0 }),
+        (Panel::Database, 2),
+        (Panel::Views, if has_views(model) { 2 + extra } else { 1 }),
+        (Panel::Snapshots, 2 + extra),
+        (Panel::Bloat, 1 + extra),
     ];
     let mut placed = Vec::new();
     let mut y = body.y;
-    for (name, height) in heights.into_iter().filter(|(_, height)| *height > 0) {
-        if let Some(id) = model.feed_named(name) {
+    for (panel, height) in heights.into_iter().filter(|(_, height)| *height > 0) {
+        if let Some(id) = model.id_of(panel) {
             placed.push((id, Rect { y, height, ..body }));
             y += height;
         }
     }
-    if let Some(id) = model.feed_named("activity") {
+    if let Some(id) = model.id_of(Panel::Activity) {
         placed.push((
             id,
             Rect {

@@ -7,6 +7,7 @@ use crate::dashboard::event::Effect;
 use crate::dashboard::feed::{Feed, MARK};
 use crate::dashboard::panels;
 use crate::dashboard::panels::classify::Session;
+use crate::dashboard::rows::{Panel, Rows, Text, added, read};
 use crate::pg::{Class, PgError, Table, Value, owners, quote_ident};
 use crate::text::Clean;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,9 +18,9 @@ const SHOP: &str = "shop.products";
 pub(super) const TEXTS: &str = "true /* texts */";
 /// Feeds on which all others depend: queried regardless of the screen, soon retried after a failure, and
 /// renewed because their answers change.
-const FIRST: [&str; 3] = ["facts", "extensions", "needs"];
+const FIRST: [Panel; 3] = [Panel::Facts, Panel::Extensions, Panel::Needs];
 /// Those of [`FIRST`] that are queried before anything is known.
-const AT_ONCE: [&str; 2] = ["facts", "extensions"];
+const AT_ONCE: [Panel; 2] = [Panel::Facts, Panel::Extensions];
 /// Delay between attempts to query them, in milliseconds: initial and maximum.
 const AGAIN_MS: (u64, u64) = (1_000, 10_000);
 /// Placeholder for the function in statements that read it.
@@ -53,12 +54,12 @@ impl Kinds {
 
 /// Returns true if all other feeds depend on this one.
 pub(super) fn is_first(feed: &Feed) -> bool {
-    FIRST.contains(&feed.spec.name.as_str())
+    feed.panel.is_some_and(|panel| FIRST.contains(&panel))
 }
 
 /// Returns true if it is queried before the facts are known.
 pub(super) fn is_asked_at_once(feed: &Feed) -> bool {
-    AT_ONCE.contains(&feed.spec.name.as_str())
+    feed.panel.is_some_and(|panel| AT_ONCE.contains(&panel))
 }
 
 /// Delay in milliseconds before such a feed is queried again after that many failures in a row.
@@ -78,19 +79,16 @@ impl Model {
     pub(super) fn ask_facts(&mut self) -> Vec<Effect> {
         let ids: Vec<_> = AT_ONCE
             .iter()
-            .filter_map(|name| self.feed_named(name))
+            .filter_map(|panel| self.id_of(*panel))
             .collect();
         self.ask(&ids)
     }
 
     /// Takes in facts about the server and the current role, and chooses the statements that suit them.
     pub(super) fn learned(&mut self, mut facts: Table) -> Vec<Effect> {
-        for name in ["pgss_version", "pgss_schema"] {
-            // Earlier recordings have these among the facts.
-            if let (None, Some(told)) = (facts.column(name), &self.memory.extensions) {
-                let cell = told.first(name).clone();
-                facts.set(0, name, cell);
-            }
+        // Earlier recordings have these among the facts.
+        if let (false, Some(told)) = (added::ToFacts::is_in(&facts), &self.memory.extensions) {
+            tell_extension(&mut facts, told);
         }
         let before = self.facts.replace(facts);
         if before == self.facts {
@@ -115,7 +113,10 @@ impl Model {
         if table.columns.is_empty() || self.memory.extensions.as_ref() == Some(&table) {
             return Vec::new();
         }
-        let version = |table: &Table| table.first("pgss_version").text().map(str::to_owned);
+        let version = |table: &Table| {
+            let told = Rows::<read::Extension>::of(table).first();
+            told.pgss_version().text().map(str::to_owned)
+        };
         if let Some(before) = &self.memory.extensions
             && version(before) != version(&table)
         {
@@ -125,16 +126,10 @@ impl Model {
             );
             self.say(Grade::Good, &what);
         }
-        self.memory.extensions = Some(table);
-        match self.facts.clone() {
+        let told = self.memory.extensions.insert(table);
+        match &mut self.facts {
             Some(facts) => {
-                let mut facts = facts;
-                for name in ["pgss_version", "pgss_schema"] {
-                    let told = self.memory.extensions.as_ref();
-                    let cell = told.map_or(&Value::Null, |told| told.first(name)).clone();
-                    facts.set(0, name, cell);
-                }
-                self.facts = Some(facts);
+                tell_extension(facts, told);
                 self.choose_statements();
                 self.sample_learned()
             }
@@ -152,9 +147,8 @@ impl Model {
 
     /// Logs changes of the server since the previous facts.
     fn tell_changes(&mut self, before: &Table) {
-        let Some(facts) = &self.facts else { return };
-        let standby = |facts: &Table| facts.first("in_recovery").is_true();
-        let (was, is) = (standby(before), standby(facts));
+        let was = Rows::<read::Fact>::of(before).first().in_recovery() == Some(true);
+        let is = self.fact().in_recovery() == Some(true);
         if was && !is {
             self.say(Grade::Good, "the standby was promoted: it is a primary now");
         } else if is && !was {
@@ -178,17 +172,18 @@ impl Model {
     /// Chooses the statement of each feed, and records what the server lacks for it.
     fn choose_statements(&mut self) {
         let Some(facts) = &self.facts else { return };
-        let major = facts.first("server_version_num").int().unwrap_or(0) / 10_000;
-        let monitor = facts.first("pg_monitor").is_true();
-        let pgss = facts.column("pgss_schema").map(|_| {
-            let schema = facts.first("pgss_schema").raw();
+        let fact = Rows::<read::Fact>::of(facts).first();
+        let major = fact.server_version_num().unwrap_or(0) / 10_000;
+        let monitor = fact.pg_monitor() == Some(true);
+        let pgss = added::ToFacts::is_in(facts).then(|| {
+            let schema = fact.pgss_schema().raw();
             schema.map(|schema| format!("{}.pg_stat_statements", crate::pg::quote_ident(schema)))
         });
         for feed in &mut self.feeds {
             lack_of_server(feed, major, monitor);
         }
         for feed in self.feeds.iter_mut().filter(|feed| !feed.foreign) {
-            if feed.spec.name == "needs" {
+            if feed.panel == Some(Panel::Needs) {
                 continue;
             }
             let source = panels::statement(&feed.spec.name, major).unwrap_or(&feed.spec.sql);
@@ -222,22 +217,21 @@ impl Model {
     /// Takes in the query ids of this program's own statements, of refreshes and of maintenance.
     pub(super) fn told_kinds(&mut self, table: &Table) -> Vec<Effect> {
         let mut kinds = Kinds::default();
-        for row in 0..table.rows.len() {
-            let text = |name| table.get(row, name).text().unwrap_or_default();
-            let Ok(queryid) = text("queryid").parse() else {
+        for row in Rows::<read::StatementKind>::of(table).iter() {
+            let Ok(queryid) = row.queryid().shown().parse() else {
                 continue;
             };
             let class = self.classifier.classify(&Session {
-                role: text("usename"),
+                role: row.usename().shown(),
                 backend_type: "client backend",
-                query: text("query"),
+                query: row.query().shown(),
                 ..Session::default()
             });
             match class {
-                _ if table.get(row, "own").is_true() => kinds.own.insert(queryid),
+                _ if row.own() == Some(true) => kinds.own.insert(queryid),
                 WorkClass::Refresh => kinds.refresh.insert(queryid),
                 WorkClass::Maintenance => kinds.maintenance.insert(queryid),
-                _ => false,
+                WorkClass::Oltp | WorkClass::Olap => false,
             };
         }
         if self.memory.kinds != kinds {
@@ -266,7 +260,8 @@ impl Model {
             .map(String::as_str);
         let needs: BTreeSet<&str> = needs.chain([SHOP]).collect();
         let sql = owners::statement(needs);
-        if let Some(feed) = self.feed_named("needs").and_then(|id| self.feed_mut(id)) {
+        let needed = self.id_of(Panel::Needs);
+        if let Some(feed) = needed.and_then(|id| self.feed_mut(id)) {
             feed.ask_with(&sql);
         }
         // Until that is answered, no feed that requires a relation is queried.
@@ -279,21 +274,17 @@ impl Model {
     }
 
     pub(super) fn found(&mut self, table: &Table) -> Vec<Effect> {
-        let text = |row, column| table.get(row, column).text();
-        let missing: Vec<&str> = (0..table.rows.len())
-            .filter(|row| !table.get(*row, "found").is_true())
-            .filter_map(|row| text(row, "name"))
+        let needs = Rows::<read::Need>::of(table);
+        let missing = needs.iter().filter(|row| row.found() != Some(true));
+        let missing: Vec<&str> = missing.filter_map(|row| row.name().text()).collect();
+        let strange: BTreeMap<&str, &str> = needs
+            .iter()
+            .filter_map(|row| row.name().text().zip(row.stranger().text()))
             .collect();
-        let strange: BTreeMap<&str, &str> = (0..table.rows.len())
-            .filter_map(|row| text(row, "name").zip(text(row, "stranger")))
-            .collect();
-        let role = (self.facts.as_ref())
-            .and_then(|facts| facts.first("current_user").text())
-            .map_or_else(|| "it".to_owned(), quote_ident);
-        let denied: Vec<&str> = (0..table.rows.len())
-            .filter(|row| *table.get(*row, "readable") == Value::Bool(false))
-            .filter_map(|row| text(row, "name"))
-            .collect();
+        let role = self.fact().current_user().text();
+        let role = role.map_or_else(|| "it".to_owned(), quote_ident);
+        let denied = needs.iter().filter(|row| row.readable() == Some(false));
+        let denied: Vec<&str> = denied.filter_map(|row| row.name().text()).collect();
         for feed in &mut self.feeds {
             let needs = feed.spec.front.needs.clone();
             if needs.is_empty() {
@@ -334,17 +325,13 @@ impl Model {
     /// Starts timing a point query that suits this database.
     fn point_query(&mut self) -> Vec<Effect> {
         let sql = self.config.canary.sql.clone().or_else(|| {
-            let major = self
-                .facts
-                .as_ref()
-                .and_then(|facts| facts.first("server_version_num").int())
-                .unwrap_or(0);
-            let name = if self.memory.shop {
-                "canary_shop"
+            let version = self.fact().server_version_num().unwrap_or(0);
+            let panel = if self.memory.shop {
+                Panel::CanaryShop
             } else {
-                "canary"
+                Panel::Canary
             };
-            panels::statement(name, major / 10_000).map(str::to_owned)
+            panels::statement(panel.name(), version / 10_000).map(str::to_owned)
         });
         let sql = sql.map(|sql| format!("{MARK}{sql}"));
         if sql == self.memory.canary {
@@ -353,6 +340,18 @@ impl Model {
         self.memory.canary.clone_from(&sql);
         vec![Effect::Canary(sql)]
     }
+}
+
+/// Writes what is told of the extension among the facts.
+fn tell_extension(facts: &mut Table, told: &Table) {
+    let told = Rows::<read::Extension>::of(told).first();
+    let added = added::ToFacts::to(facts);
+    let text = |text: Text<'_>| {
+        text.clean()
+            .map_or(Value::Null, |text| Value::Text(text.clone()))
+    };
+    facts.put(0, added.pgss_version, text(told.pgss_version()));
+    facts.put(0, added.pgss_schema, text(told.pgss_schema()));
 }
 
 /// The error the server would return, without sending the query: the server logs every such error.

@@ -2,22 +2,20 @@
 
 use super::{Confirm, Model, Popup};
 use crate::dashboard::action::{Action, Grade};
+use crate::dashboard::rows::{Panel, Row, Rows, Text, read};
 use crate::format;
 
-/// Panels whose rows are tables or indexes, with the column of their names.
-const MEASURABLE: [(&str, &str); 4] = [
-    ("bloat", "relation"),
-    ("tables", "relation"),
-    ("vacuum", "relation"),
-    ("indexes", "index"),
-];
+/// Reads the name of a table or index.
+type Name = for<'t> fn(Row<'t, read::Measurable>) -> Text<'t>;
 
 impl Model {
-    /// The name column of the focused panel, if its rows can be measured.
-    fn measurable(&self) -> Option<&'static str> {
-        let feed = self.feed(self.focus)?;
-        let found = MEASURABLE.iter().find(|(name, _)| *name == feed.spec.name);
-        found.map(|(_, column)| *column)
+    /// The names in the focused panel, if its rows can be measured.
+    fn measurable(&self) -> Option<Name> {
+        match self.feed(self.focus)?.panel? {
+            Panel::Bloat | Panel::Tables | Panel::Vacuum => Some(|row| row.relation()),
+            Panel::Indexes => Some(|row| row.index()),
+            _ => None,
+        }
     }
 
     /// Asks the user to confirm measuring the selected relation.
@@ -25,15 +23,12 @@ impl Model {
         if self.barred() {
             return;
         }
-        let chosen = self.measurable().and_then(|column| {
+        let chosen = self.measurable().and_then(|name| {
             let feed = self.feed(self.focus)?;
-            let row = self.row_meant(self.focus)?;
-            let relid = feed.table.get(row, "relid").int()?;
-            let name = feed.table.get(row, column);
-            let (shown, raw) = (name.text()?, name.raw()?);
+            let row = Rows::of(&feed.table).at(self.row_meant(self.focus)?);
+            let (shown, raw) = (name(row).text()?, name(row).raw()?);
             let raw = (raw != shown).then(|| raw.to_owned());
-            let size = feed.table.get(row, "size_bytes").number();
-            Some((relid, shown.to_owned(), raw, size))
+            Some((row.relid()?, shown.to_owned(), raw, row.size_bytes()))
         });
         let Some((relid, relation, raw, size)) = chosen else {
             let why = format!(

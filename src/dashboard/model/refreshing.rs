@@ -2,8 +2,8 @@
 
 use super::{Confirm, Model, Popup};
 use crate::dashboard::action::{Action, Grade};
+use crate::dashboard::rows::{Panel, Row, Rows, read};
 use crate::format;
-use crate::pg::{Table, Value};
 use crate::system::refresh::{Mode, View};
 
 impl Model {
@@ -51,7 +51,7 @@ impl Model {
         if self.barred() {
             return;
         }
-        let Some(id) = self.feed_named("views") else {
+        let Some(id) = self.id_of(Panel::Views) else {
             self.say(Grade::Doubtful, "the views panel is off");
             return;
         };
@@ -60,22 +60,20 @@ impl Model {
             self.say(Grade::Doubtful, "this database has no materialized view");
             return;
         };
-        let table = &feed.table;
-        let name = table.get(row, "view").text().unwrap_or_default().to_owned();
-        if let Some(why) = refusal(table, row) {
+        let row = Rows::<read::View>::of(&feed.table).at(row);
+        let name = row.view().shown().to_owned();
+        if let Some(why) = refusal(row) {
             self.say(
                 Grade::Bad,
                 &format!("{name} cannot be refreshed here: {why}"),
             );
             return;
         }
-        let Some(view) = view(table, row) else { return };
-        let last = table
-            .get(row, "last_s")
-            .number()
-            .map(|last| format!(" Last time it took {}.", format::seconds(last)));
+        let Some(view) = view(row) else { return };
+        let last = row.last_s();
+        let last = last.map(|last| format!(" Last time it took {}.", format::seconds(last)));
         let last = last.unwrap_or_default();
-        let mode = best_mode(table, row);
+        let mode = best_mode(row);
         let mut lines = Vec::new();
         if mode == Mode::Incremental {
             lines.push(format!("Merge the changes into {name}?{last}"));
@@ -90,11 +88,7 @@ impl Model {
                     .into(),
             );
         } else {
-            let why = table
-                .get(row, "concurrent_reason")
-                .text()
-                .unwrap_or("unknown")
-                .to_owned();
+            let why = row.concurrent_reason().text().unwrap_or("unknown");
             lines.push(format!("{name} cannot be refreshed CONCURRENTLY: {why}."));
             lines.push(format!("Run a plain refresh instead?{last}"));
             lines.push("It takes an ACCESS EXCLUSIVE lock: every reader of the view waits until it is done.".into());
@@ -112,22 +106,19 @@ impl Model {
         if self.barred() {
             return;
         }
-        let table = self.rows("views");
+        let views = Rows::of(self.rows(Panel::Views));
         let mut actions = Vec::new();
         let mut skipped = Vec::new();
-        for row in in_order(table) {
-            let name = table.get(row, "view").text().unwrap_or_default();
-            match (refusal(table, row), best_mode(table, row)) {
+        for row in in_order(views) {
+            let name = row.view().shown();
+            match (refusal(row), best_mode(row)) {
                 (Some(why), _) => skipped.push(format!("{name}: {why}")),
                 (None, Mode::Full) => {
-                    let why = table
-                        .get(row, "concurrent_reason")
-                        .text()
-                        .unwrap_or("unknown");
+                    let why = row.concurrent_reason().text().unwrap_or("unknown");
                     skipped.push(format!("{name}: not CONCURRENTLY ({why})"));
                 }
                 (None, mode) => {
-                    if let Some(view) = view(table, row) {
+                    if let Some(view) = view(row) {
                         actions.push(Action::Refresh { view, mode });
                     }
                 }
@@ -170,23 +161,23 @@ impl Model {
 }
 
 /// Returns the least disruptive of the possible modes.
-fn best_mode(table: &Table, row: usize) -> Mode {
-    if table.get(row, "kind").text() == Some("incremental") {
+fn best_mode(row: Row<'_, read::View>) -> Mode {
+    if row.kind().is("incremental") {
         Mode::Incremental
-    } else if table.get(row, "concurrent_ok").is_true() {
+    } else if row.concurrent_ok() == Some(true) {
         Mode::Concurrent
     } else {
         Mode::Full
     }
 }
 
-/// Returns the reason why the view in `row` cannot be refreshed here at all.
-fn refusal(table: &Table, row: usize) -> Option<String> {
-    if table.get(row, "on_standby").is_true() {
+/// Returns the reason why a view cannot be refreshed here at all.
+fn refusal(row: Row<'_, read::View>) -> Option<String> {
+    if row.on_standby() == Some(true) {
         return Some("this server is a standby: refresh on the primary".into());
     }
-    if table.get(row, "may_refresh") == &Value::Bool(false) {
-        let owner = table.get(row, "owner").text().unwrap_or("its owner");
+    if row.may_refresh() == Some(false) {
+        let owner = row.owner().text().unwrap_or("its owner");
         return Some(format!(
             "only {owner} and members of that role may refresh it (17 and later: or MAINTAIN); doctor says how"
         ));
@@ -194,12 +185,11 @@ fn refusal(table: &Table, row: usize) -> Option<String> {
     None
 }
 
-fn view(table: &Table, row: usize) -> Option<View> {
-    let text = |name| table.get(row, name).text();
-    let shown = View::new(text("schemaname")?, text("matviewname")?);
-    let relid = Some(table.get(row, "relid").int()?);
-    let raw = |name| table.get(row, name).raw();
-    let raw = View::new(raw("schemaname")?, raw("matviewname")?);
+fn view(row: Row<'_, read::View>) -> Option<View> {
+    let (schema, name) = (row.schemaname(), row.matviewname());
+    let shown = View::new(schema.text()?, name.text()?);
+    let relid = Some(row.relid()?);
+    let raw = View::new(schema.raw()?, name.raw()?);
     Some(View {
         relid,
         raw: (raw != shown).then(|| raw.to_string()),
@@ -208,28 +198,18 @@ fn view(table: &Table, row: usize) -> Option<View> {
 }
 
 /// Orders rows so that each comes after all it depends on; rows of a cycle come last.
-fn in_order(table: &Table) -> Vec<usize> {
-    let relid = |row: usize| table.get(row, "relid").int().unwrap_or(0);
-    let depends = |row: usize| -> Vec<i64> {
-        let text = table
-            .get(row, "depends_on")
-            .text()
-            .unwrap_or_default()
-            .to_owned();
-        text.split(',')
-            .filter_map(|id| id.trim().parse().ok())
-            .collect()
-    };
-    let mut open: Vec<usize> = (0..table.rows.len()).collect();
+fn in_order(views: Rows<'_, read::View>) -> Vec<Row<'_, read::View>> {
+    let relid = |row: &Row<'_, read::View>| row.relid().unwrap_or(0);
+    let mut open: Vec<Row<'_, read::View>> = views.iter().collect();
     let mut ordered = Vec::new();
     while !open.is_empty() {
-        let waiting: Vec<i64> = open.iter().map(|row| relid(*row)).collect();
-        let ready = |row: &usize| {
-            !depends(*row)
-                .iter()
-                .any(|id| *id != relid(*row) && waiting.contains(id))
+        let waiting: Vec<i64> = open.iter().map(relid).collect();
+        let ready = |row: &Row<'_, read::View>| {
+            let depends = row.depends_on().shown().split(',');
+            let mut depends = depends.filter_map(|id| id.trim().parse::<i64>().ok());
+            !depends.any(|id| id != relid(row) && waiting.contains(&id))
         };
-        let (mut next, rest): (Vec<usize>, Vec<usize>) = open.iter().partition(|row| ready(row));
+        let (mut next, rest): (Vec<_>, Vec<_>) = open.iter().copied().partition(ready);
         if next.is_empty() {
             next = rest;
             open = Vec::new();
@@ -244,6 +224,7 @@ fn in_order(table: &Table) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pg::{Table, Value};
 
     #[test]
     fn a_view_is_refreshed_after_what_it_reads() {
@@ -258,6 +239,8 @@ mod tests {
                 row(5, "4"),
             ],
         };
-        assert_eq!(in_order(&table), [2, 1, 0, 3, 4]);
+        let ordered = in_order(Rows::of(&table)).into_iter();
+        let ordered: Vec<usize> = ordered.map(|row| row.position()).collect();
+        assert_eq!(ordered, [2, 1, 0, 3, 4]);
     }
 }

@@ -8,6 +8,7 @@ use crate::dashboard::event::{Effect, FeedId, Moment, OwnCost, Request, Sample};
 use crate::dashboard::feed::{Feed, LOCK_NOT_AVAILABLE, PID};
 use crate::dashboard::panels::replication;
 use crate::dashboard::panels::spec::Pool;
+use crate::dashboard::rows::{Panel, Rows, read};
 use crate::format;
 use crate::pg::sampler::SessionId;
 use crate::pg::shared;
@@ -29,13 +30,11 @@ const OLAP_SHARE: f64 = 10.0;
 /// A fast feed whose own interval is no longer than this uses the dashboard's interval.
 const EVERY: Duration = Duration::from_secs(1);
 /// Number of sessions above which [`CROWD_FEEDS`] are queried only every other time.
-const CROWD: i64 = 500;
+const CROWD: f64 = 500.0;
 /// Feeds that scan all sessions, in addition to the activity panel.
-const CROWD_FEEDS: [&str; 2] = ["sessions", "snapshots"];
+const CROWD_FEEDS: [Option<Panel>; 2] = [Some(Panel::Sessions), Some(Panel::Snapshots)];
 /// Like [`CROWD_FEEDS`], queried then only while shown.
-const CROWD_SHOWN: [&str; 1] = ["waits"];
-/// The feed that lists waits for locks.
-const LOCKS: &str = "locks";
+const CROWD_SHOWN: [Option<Panel>; 1] = [Some(Panel::Waits)];
 /// Milliseconds by which a tick may be too early: the next one comes a quarter of a second later.
 const EARLY_MS: u64 = 60;
 /// Seconds for which a message stays in the footer.
@@ -107,7 +106,7 @@ impl Model {
                     self.interval
                 };
                 let every = configured.unwrap_or(every);
-                let apart = self.is_crowded() && CROWD_FEEDS.contains(&feed.spec.name.as_str());
+                let apart = self.is_crowded() && CROWD_FEEDS.contains(&feed.panel);
                 let every = if apart { every * 2 } else { every };
                 // Feeds that share a pass over the sessions are one statement.
                 let whole_ms = if shared::reads_sessions(&feed.sql) {
@@ -134,14 +133,14 @@ impl Model {
     /// Returns true if rules depend on it: if backends are hidden from the current role, the lock table shows
     /// who waits.
     fn is_needed(&self, feed: &Feed) -> bool {
-        feed.spec.name == LOCKS && self.history.oltp.restricted > 0
+        feed.panel == Some(Panel::Locks) && self.history.oltp.restricted > 0
     }
 
     /// Returns true if there are many sessions: each pass over pg_stat_activity costs some 3 ms per thousand
     /// of them.
     fn is_crowded(&self) -> bool {
-        let sessions = self.rows("database").first("numbackends_all").int();
-        sessions.is_some_and(|sessions| sessions > CROWD)
+        let counters = Rows::<read::Counters>::of(self.rows(Panel::Database));
+        counters.first().numbackends_all() > Some(CROWD)
     }
 
     /// Returns true if the feed is to be sampled regularly in the current state; `shown` are on the screen.
@@ -150,10 +149,10 @@ impl Model {
         match &self.scope {
             _ if is_first(feed) => true,
             SampleScope::Screen if feed.is_about_backend() => about,
-            SampleScope::Screen if about && feed.spec.name == "progress" => true,
+            SampleScope::Screen if about && feed.panel == Some(Panel::Progress) => true,
             SampleScope::Screen => {
                 let kept_back = (feed.spec.front.only_shown && !self.is_needed(feed))
-                    || (CROWD_SHOWN.contains(&feed.spec.name.as_str()) && self.is_crowded());
+                    || (CROWD_SHOWN.contains(&feed.panel) && self.is_crowded());
                 !kept_back || shown.contains(&id)
             }
             SampleScope::These(ids) => ids.contains(&id) || self.is_needed(feed),
@@ -195,7 +194,7 @@ impl Model {
             }
             let about_one = feed.is_about_backend();
             // The text of the statement changes with its contents, so it is used once only.
-            let once = about_one || feed.spec.name == "statement_totals";
+            let once = about_one || feed.panel == Some(Panel::StatementTotals);
             let sql = match (about_one, about) {
                 (false, _) => Arc::clone(&feed.sql),
                 (true, Some(pid)) => feed.sql.replace(PID, &pid.to_string()).into(),
@@ -352,8 +351,13 @@ impl Model {
                 feed.sampling.error = None;
                 feed.sampling.failures = 0;
                 feed.forbidden.mark(&feed.source, &mut table);
-                let name = feed.spec.name.clone();
-                self.ingest(id, &name, table)
+                match feed.panel {
+                    Some(panel) => self.ingest(id, panel, table),
+                    None => {
+                        self.put(id, table);
+                        Vec::new()
+                    }
+                }
             }
             Err(error) => self.refused(id, error),
         }
@@ -394,8 +398,9 @@ impl Model {
             feed.sampling.due_ms = now_ms;
         }
         feed.sampling.error = Some(error);
-        let name = feed.spec.name.clone();
-        self.history.unanswered(&name);
+        if let Some(panel) = feed.panel {
+            self.history.unanswered(panel);
+        }
         if unreadable && !self.memory.without_texts {
             self.leave_texts_out();
         }

@@ -114,15 +114,14 @@ fn reasons(sheet: &Sheet) -> impl Iterator<Item = (String, &str)> {
 }
 
 fn server(model: &Model) -> Server<'_> {
-    let facts = model.facts.as_ref();
-    let text = |name| facts.and_then(|facts| facts.first(name).text());
+    let fact = model.fact();
     Server {
         target: model.start.target.as_str(),
-        database: text("current_database"),
-        role: text("current_user"),
-        version: text("server_version"),
-        version_num: facts.and_then(|facts| facts.first("server_version_num").int()),
-        standby: facts.map(|facts| facts.first("in_recovery").is_true()),
+        database: fact.current_database().text(),
+        role: fact.current_user().text(),
+        version: fact.server_version().text(),
+        version_num: fact.server_version_num(),
+        standby: (model.facts.as_ref()).map(|_| fact.in_recovery() == Some(true)),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::dashboard::history::Oltp;
 use crate::dashboard::history::{CARRIES_P50, CARRIES_P95, CARRIES_P99, CARRIES_TPS_S};
 use crate::dashboard::model::{Link, Model};
 use crate::dashboard::panels::spec::{Chart, ColumnSpec, Pool, Spec};
+use crate::dashboard::rows::Panel;
 use crate::dashboard::view;
 use crate::format;
 use crate::format::Unit;
@@ -174,7 +175,7 @@ impl Sheet {
 
 /// Returns true if the watched database has reported its counters and still does.
 pub fn is_measured(model: &Model) -> bool {
-    let database = model.feed_named("database").and_then(|id| model.feed(id));
+    let database = model.feed_of(Panel::Database);
     matches!(model.fast, Link::Live(_)) && database.is_some_and(|feed| is_told(model, feed))
 }
 

@@ -43,10 +43,9 @@ pub fn summary(model: &Model, oltp: &Sheet, width: usize) -> String {
 
 /// Server and version: `shop @ primary:5432  PostgreSQL 17.2`.
 fn heading(model: &Model) -> String {
-    let facts = model.facts.as_ref();
-    let version = facts.and_then(|facts| facts.first("server_version").text());
-    let version = version.unwrap_or_default();
-    let standby = facts.is_some_and(|facts| facts.first("in_recovery").is_true());
+    let fact = model.fact();
+    let version = fact.server_version().shown();
+    let standby = fact.in_recovery() == Some(true);
     let standby = if standby { ", standby" } else { "" };
     format!("{}{GAP}PostgreSQL {version}{standby}\n", model.start.target)
 }

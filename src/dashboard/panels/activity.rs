@@ -2,6 +2,7 @@
 
 use super::classify::{Classifier, Session};
 use crate::config::WorkClass;
+use crate::dashboard::rows::{Columns, Row, Rows, added, read};
 use crate::dashboard::wait_graph::WaitGraph;
 use crate::pg::{Table, Value};
 use crate::text::Clean;
@@ -24,13 +25,12 @@ const IDLE_IN_FRONT: usize = 5;
 /// For how long each session has held its snapshot or transaction id, by pid, at least: as the panel of snapshots
 /// has it.
 pub fn held(snapshots: &Table) -> HashMap<i64, f64> {
-    let age = |row| {
-        let number = |name| snapshots.get(row, name).number();
-        let pid = snapshots.get(row, "pid").int()?;
-        Some((pid, number("age_s").or(number("age_least_s"))?))
-    };
-    (0..snapshots.rows.len()).filter_map(age).collect()
+    let holders = Rows::<read::Holder>::of(snapshots);
+    let age = |row: Row<'_, read::Holder>| Some((row.pid()?, row.age_s().or(row.age_least_s())?));
+    holders.iter().filter_map(age).collect()
 }
+
+type Backend<'t> = Row<'t, read::Backend>;
 
 /// Adds `class`, `wait`, `blocks` and `harm`, and puts the most harmful first. `held` tells for how long sessions
 /// have held what they hold; of others it is no longer than they have been in their state.
@@ -39,44 +39,37 @@ pub fn derive<S: BuildHasher>(
     classifier: &Classifier,
     held: &HashMap<i64, f64, S>,
 ) -> Table {
+    let columns = read::Backend::of(&table);
     table.drop_rows(|table, row| {
-        let text = |name| table.get(row, name).text().unwrap_or_default();
-        let age_s = table.get(row, "xact_age_s").number();
-        classifier.is_left_out(text("usename"), text("application_name"), age_s)
+        let row = Row::of(table, columns, row);
+        let (role, application) = (row.usename().shown(), row.application_name().shown());
+        classifier.is_left_out(role, application, row.xact_age_s())
     });
     let graph = WaitGraph::of(&table);
-    let oldest_xids = (0..table.rows.len())
-        .map(|row| horizon_xids(&table, row))
-        .max()
-        .unwrap_or(0);
-    let waits = |row: &usize| table.get(*row, "wait_event_type").text() == Some("Lock");
-    let unasked = (0..table.rows.len()).filter(waits).count() > ASKED;
-    for name in ["class", "wait", "blocks", "harm"] {
-        table.ensure_column(name);
-    }
+    let added = added::ToActivity::to(&mut table);
+    let backends = Rows::<read::Backend>::of(&table);
+    let oldest_xids = backends.iter().map(horizon_xids).max().unwrap_or(0);
+    let waits = |row: &Backend<'_>| row.wait_event_type().is("Lock");
+    let unasked = backends.iter().filter(waits).count() > ASKED;
     for row in 0..table.rows.len() {
-        let class = class_of(&table, row, classifier);
+        let backend: Backend<'_> = Row::of(&table, columns, row);
+        let class = class_of(backend, classifier);
         let blocks = graph.behind(row).len() as i64;
-        let held_s = table.get(row, "pid").int().and_then(|pid| held.get(&pid));
-        let harm = harm(&table, row, class, (blocks, oldest_xids), held_s.copied());
-        let wait = wait_text(&table, row);
-        table.set(row, "class", class.name().into());
-        table.set(row, "wait", wait);
-        table.set(
-            row,
-            "blocks",
-            match (blocks, unasked) {
-                (0, _) => Value::Null,
-                (blocks, false) => Value::Int(blocks),
-                (blocks, true) => Value::AtLeast(blocks as f64),
-            },
-        );
-        table.set(row, "harm", Value::Float(harm));
+        let held_s = backend.pid().and_then(|pid| held.get(&pid));
+        let harm = harm(backend, class, (blocks, oldest_xids), held_s.copied());
+        let wait = wait_text(backend);
+        table.put(row, added.class, class.name().into());
+        table.put(row, added.wait, wait);
+        let blocks = match (blocks, unasked) {
+            (0, _) => Value::Null,
+            (blocks, false) => Value::Int(blocks),
+            (blocks, true) => Value::AtLeast(blocks as f64),
+        };
+        table.put(row, added.blocks, blocks);
+        table.put(row, added.harm, Value::Float(harm));
     }
-    if let Some(column) = table.column("harm") {
-        let harm = |row: &Vec<Value>| row.get(column).and_then(Value::number).unwrap_or(0.0);
-        table.rows.sort_by(|a, b| harm(b).total_cmp(&harm(a)));
-    }
+    let harm = |row: &Vec<Value>| added.harm.of(row).number().unwrap_or(0.0);
+    table.rows.sort_by(|a, b| harm(b).total_cmp(&harm(a)));
     busy_before_idle(&mut table);
     table
 }
@@ -84,15 +77,13 @@ pub fn derive<S: BuildHasher>(
 /// Hundreds of transactions that are open, idle and hold nothing would fill the screen: the most harmful
 /// few stay in their place, the others come after the backends that work.
 fn busy_before_idle(table: &mut Table) {
-    let holds_nothing = |table: &Table, row: usize| {
-        let state = table.get(row, "state").text().unwrap_or_default();
-        state.starts_with("idle in transaction")
-            && horizon_xids(table, row) == 0
-            && !table.get(row, "blocks").is_known()
+    let holds_nothing = |row: Backend<'_>| {
+        row.state().shown().starts_with("idle in transaction")
+            && horizon_xids(row) == 0
+            && !row.blocks().is_known()
     };
-    let idle: Vec<bool> = (0..table.rows.len())
-        .map(|row| holds_nothing(table, row))
-        .collect();
+    let backends = Rows::<read::Backend>::of(table);
+    let idle: Vec<bool> = backends.iter().map(holds_nothing).collect();
     let mut seen = 0;
     let (front, back): (Vec<_>, Vec<_>) = std::mem::take(&mut table.rows)
         .into_iter()
@@ -104,35 +95,28 @@ fn busy_before_idle(table: &mut Table) {
     table.rows = front.into_iter().chain(back).map(|(row, _)| row).collect();
 }
 
-/// The class of the session in `row`.
-fn class_of(table: &Table, row: usize, classifier: &Classifier) -> WorkClass {
-    let text = |name| table.get(row, name).raw().unwrap_or_default();
+/// The class of a session.
+fn class_of(row: Backend<'_>, classifier: &Classifier) -> WorkClass {
     classifier.classify(&Session {
-        role: text("usename"),
-        application: text("application_name"),
-        database: text("datname"),
-        backend_type: text("backend_type"),
-        query: text("query"),
+        role: row.usename().name(),
+        application: row.application_name().name(),
+        database: row.datname().name(),
+        backend_type: row.backend_type().name(),
+        query: row.query().name(),
     })
 }
 
 /// Transactions since the oldest of a session's snapshot and its own transaction id.
-fn horizon_xids(table: &Table, row: usize) -> i64 {
-    let age = |name| table.get(row, name).int().unwrap_or(0);
-    age("xmin_age").max(age("xid_age"))
+fn horizon_xids(row: Backend<'_>) -> i64 {
+    row.xmin_age().unwrap_or(0).max(row.xid_age().unwrap_or(0))
 }
 
-fn wait_text(table: &Table, row: usize) -> Value {
-    if let Some(blockers) = table
-        .get(row, "blocked_by")
-        .text()
-        .filter(|blockers| !blockers.is_empty())
-    {
+fn wait_text(row: Backend<'_>) -> Value {
+    let blockers = row.blocked_by().shown();
+    if !blockers.is_empty() {
         return Value::Text(Clean::from(format!("Lock ← {blockers}")));
     }
-    let kind = table.get(row, "wait_event_type").text();
-    let event = table.get(row, "wait_event").text();
-    match (kind, event) {
+    match (row.wait_event_type().text(), row.wait_event().text()) {
         (Some("Client") | None, _) => Value::Null,
         (Some(kind), Some(event)) => Value::Text(Clean::from(format!("{kind} {event}"))),
         (Some(kind), None) => kind.into(),
@@ -142,22 +126,17 @@ fn wait_text(table: &Table, row: usize) -> Value {
 /// Whoever blocks others comes first, then whoever holds the horizon, then the long OLAP statements,
 /// then those who suffer; idle and upkeep come last.
 fn harm(
-    table: &Table,
-    row: usize,
+    row: Backend<'_>,
     class: WorkClass,
     (blocks, oldest_xids): (i64, i64),
     held_s: Option<f64>,
 ) -> f64 {
-    let seconds = |name| table.get(row, name).number().unwrap_or(0.0).max(0.0);
-    let state = table.get(row, "state").text().unwrap_or_default();
-    let waiting = table
-        .get(row, "blocked_by")
-        .text()
-        .is_some_and(|blockers| !blockers.is_empty());
-    let transaction = seconds("xact_age_s");
-    let statement = seconds("query_age_s");
+    let state = row.state().shown();
+    let waiting = !row.blocked_by().shown().is_empty();
+    let transaction = row.xact_age_s().unwrap_or(0.0).max(0.0);
+    let statement = row.query_age_s().unwrap_or(0.0).max(0.0);
     let mut harm = blocks as f64 * BLOCKED_WEIGHT;
-    let xids = horizon_xids(table, row);
+    let xids = horizon_xids(row);
     let held_s = held_s.unwrap_or(statement);
     if xids > 0 && held_s > CALM_S && class != WorkClass::Maintenance {
         let share = if oldest_xids > 0 {
@@ -179,7 +158,7 @@ fn harm(
         harm *= 0.5;
     }
     // A parallel worker works for its leader, which is the one to cancel.
-    if table.get(row, "leader_pid").is_known() {
+    if row.leader_pid().is_some() {
         harm *= 0.5;
     }
     if state == "active" {

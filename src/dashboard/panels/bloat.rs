@@ -1,7 +1,8 @@
 //! Tables and indexes: the estimate of their bloat, proof that vacuum is held back, and dead rows that wait for
 //! a holder of the horizon.
 
-use crate::pg::{Table, Value};
+use crate::dashboard::rows::{Columns, Row, Rows, added, read};
+use crate::pg::{Column, Table, Value};
 use std::collections::HashMap;
 
 /// What is remembered of a table from one sample to the next.
@@ -38,19 +39,20 @@ pub fn derive(
     estimates: &Table,
     holder: Option<(&str, f64)>,
 ) -> Table {
-    estimated(&mut table, estimates);
-    for name in ["in_vain", "held_by"] {
-        table.ensure_column(name);
-    }
+    let bloat = added::BloatOfTables::to(&mut table);
+    estimate(&mut table, estimates, bloat.bloat_bytes, bloat.bloat_pct);
+    let columns = read::Relation::of(&table);
+    let added = added::ToBloat::to(&mut table);
     let mut alive = HashMap::new();
     for row in 0..table.rows.len() {
-        let Some(relid) = table.get(row, "relid").int() else {
+        let relation = Row::of(&table, columns, row);
+        let Some(relid) = relation.relid() else {
             continue;
         };
         let now = Seen {
-            vacuums: table.get(row, "vacuums").int().unwrap_or(0),
-            dead: table.get(row, "n_dead").int().unwrap_or(0),
-            deaths: table.get(row, "deaths").int().unwrap_or(0),
+            vacuums: relation.vacuums().unwrap_or(0),
+            dead: relation.n_dead().unwrap_or(0),
+            deaths: relation.deaths().unwrap_or(0),
             in_vain: 0,
         };
         let now = memory
@@ -59,11 +61,11 @@ pub fn derive(
             .map_or(now, |before| compare(*before, now));
         alive.insert(relid, now);
         if now.in_vain > 0 {
-            table.set(row, "in_vain", Value::Int(now.in_vain));
-            let vacuumed_s = table.get(row, "last_vacuum_s").number();
+            let vacuumed_s = relation.last_vacuum_s();
+            table.put(row, added.in_vain, Value::Int(now.in_vain));
             let held = holder.filter(|(_, held_s)| vacuumed_s.is_none_or(|ago| ago < *held_s));
             let held = held.map_or(Value::Null, |(holder, _)| holder.into());
-            table.set(row, "held_by", held);
+            table.put(row, added.held_by, held);
         }
     }
     memory.seen = alive;
@@ -72,13 +74,11 @@ pub fn derive(
 
 /// Rows updated or deleted since the counters began, by relation.
 pub fn deaths(table: &Table) -> HashMap<i64, i64> {
-    let row = |row| {
-        Some((
-            table.get(row, "relid").int()?,
-            table.get(row, "deaths").int()?,
-        ))
-    };
-    (0..table.rows.len()).filter_map(row).collect()
+    let rows = Rows::<read::Relation>::of(table);
+    let deaths = rows.iter();
+    deaths
+        .filter_map(|row| Some((row.relid()?, row.deaths()?)))
+        .collect()
 }
 
 /// Who holds the horizon, and what had died before.
@@ -106,36 +106,33 @@ pub struct Base<'a> {
 /// The dead rows of each relation that wait for the holder: at most so many, where that is known. And the
 /// sum of all, where all are known or what is known is enough to be worth a word.
 pub fn waits(table: &Table, holder: &Holder<'_>) -> (Vec<Option<i64>>, Option<i64>) {
-    let rows = 0..table.rows.len();
-    let each: Vec<_> = rows.map(|row| waiting(table, row, holder)).collect();
+    let rows = Rows::of(table);
+    let each: Vec<_> = rows.iter().map(|row| waiting(row, holder)).collect();
     let all: i64 = each.iter().flatten().sum();
-    let known = !table.columns.is_empty() && !each.contains(&None);
+    let known = rows.is_told() && !each.contains(&None);
     let told = known || all >= WORTH_A_WORD || holder.age_xids == Some(0);
     (each, told.then_some(all))
 }
 
-fn waiting(table: &Table, row: usize, holder: &Holder<'_>) -> Option<i64> {
-    let number = |name| table.get(row, name).int();
-    let dead = number("n_dead")?;
+fn waiting(row: Row<'_, read::Relation>, holder: &Holder<'_>) -> Option<i64> {
+    let dead = row.n_dead()?;
     if dead == 0 || holder.age_xids == Some(0) {
         return Some(0);
     }
-    let relid = number("relid")?;
+    let relid = row.relid()?;
     let since = |deaths: &HashMap<i64, i64>| {
         // What was not among them then was not there, unless there was no room.
         match deaths.get(&relid) {
-            Some(before) => Some((number("deaths")? - before).clamp(0, dead)),
+            Some(before) => Some((row.deaths()? - before).clamp(0, dead)),
             None if deaths.len() >= LISTED => None,
             // Catalogues and TOAST come in from so many dead rows on.
-            None if relid < USER_OID || table.get(row, "relkind").text() == Some("t") => {
-                Some((dead - WORTH_A_WORD).max(0))
-            }
+            None if relid < USER_OID || row.relkind().is("t") => Some((dead - WORTH_A_WORD).max(0)),
             None => Some(dead),
         }
     };
     let grown = holder.base.and_then(|base| since(base.deaths));
     // A vacuum that ended while it held has left only what it may not remove.
-    let ago = table.get(row, "last_vacuum_s").number();
+    let ago = row.last_vacuum_s();
     let left = ago.filter(|ago| *ago < holder.least_s).map(|_| dead);
     match holder.base {
         // What a vacuum left may have died before, for another holder that is gone; but not what has died since.
@@ -147,26 +144,38 @@ fn waiting(table: &Table, row: usize, holder: &Holder<'_>) -> Option<i64> {
     }
 }
 
-/// Adds `bloat_bytes` and `bloat_pct` from the estimates of the same relations: pending until there are any,
-/// n/a for a relation that has none. Where more may be hidden the estimate is a lower bound.
+/// Adds `bloat_bytes` and `bloat_pct` to indexes, as [`derive`] does to tables.
 pub fn estimated(table: &mut Table, estimates: &Table) {
-    let estimate: HashMap<i64, usize> = (0..estimates.rows.len())
-        .filter_map(|row| Some((estimates.get(row, "relid").int()?, row)))
-        .collect();
-    for name in ["bloat_bytes", "bloat_pct"] {
-        table.ensure_column(name);
-        for row in 0..table.rows.len() {
-            let at = table.get(row, "relid").int();
-            let at = at.and_then(|relid| estimate.get(&relid));
-            let value = match at.map(|at| estimates.get(*at, name)) {
-                None if estimates.columns.is_empty() => Value::Pending,
-                None | Some(Value::Null) => Value::Unavailable,
-                Some(known) => known.clone(),
-            };
-            let hides = at.is_some_and(|at| estimates.get(*at, "lower_bound").is_true());
-            let least = value.number().filter(|_| hides);
-            let value = least.map_or(value, Value::AtLeast);
-            table.set(row, name, value);
+    let bloat = added::BloatOfIndexes::to(table);
+    estimate(table, estimates, bloat.bloat_bytes, bloat.bloat_pct);
+}
+
+/// Sets the bytes and the share of bloat from the estimates of the same relations: pending until there are any,
+/// n/a for a relation that has none. Where more may be hidden the estimate is a lower bound.
+fn estimate(table: &mut Table, estimates: &Table, bytes: Column, pct: Column) {
+    let estimates = Rows::<read::Estimate>::of(estimates);
+    let known = estimates.iter();
+    let known: HashMap<i64, Row<'_, read::Estimate>> =
+        known.filter_map(|row| Some((row.relid()?, row))).collect();
+    let columns = read::Estimated::of(table);
+    for row in 0..table.rows.len() {
+        let relid = Row::of(table, columns, row).relid();
+        let estimate = relid.and_then(|relid| known.get(&relid));
+        let hides = estimate.is_some_and(|estimate| estimate.lower_bound() == Some(true));
+        let value = |figure: Option<&Value>| match figure {
+            None if !estimates.is_told() => Value::Pending,
+            None | Some(Value::Null) => Value::Unavailable,
+            Some(known) => {
+                let least = known.number().filter(|_| hides);
+                least.map_or_else(|| known.clone(), Value::AtLeast)
+            }
+        };
+        let told = [
+            value(estimate.map(|estimate| estimate.bloat_bytes())),
+            value(estimate.map(|estimate| estimate.bloat_pct())),
+        ];
+        for (column, value) in [bytes, pct].into_iter().zip(told) {
+            table.put(row, column, value);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Who waits for whom: the pairs that the server tells, as a forest in which everybody stands once.
 
 use super::classify::{Classifier, Session};
+use crate::dashboard::rows::{Columns, Row, Rows, added, read};
 use crate::dashboard::wait_graph::WaitGraph;
 use crate::pg::{Table, Value};
 
@@ -15,11 +16,11 @@ const DEEPEST: usize = 4;
 /// makes a pair of each two waiters. Of all that a session waits for, the one that itself stands deepest
 /// is its parent: what it waits for through that one it need not be shown to wait for again.
 pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
-    for name in ["tree", "class", "frees"] {
-        table.ensure_column(name);
-    }
     // Of some it is not known for whom they wait.
-    let unasked = table.first("unasked").int().is_some_and(|n| n > 0);
+    let unasked = Rows::<read::Unasked>::of(&table).first().unasked();
+    let unasked = unasked.is_some_and(|n| n > 0);
+    let columns = read::Backend::of(&table);
+    let added = added::ToLocks::to(&mut table);
     let forest = Forest::of(&table);
     let mut trees: Vec<Vec<(usize, usize)>> = forest
         .roots()
@@ -29,14 +30,14 @@ pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
     trees.sort_by_key(|tree| std::cmp::Reverse(tree.len()));
     let order = trees.concat();
     for (row, depth) in &order {
-        let pid = table.get(*row, "pid").int().unwrap_or(0);
-        let text = |name| table.get(*row, name).raw().unwrap_or_default();
+        let backend = Row::of(&table, columns, *row);
+        let pid = backend.pid().unwrap_or(0);
         let class = classifier.classify(&Session {
-            role: text("usename"),
-            application: text("application_name"),
-            database: text("datname"),
+            role: backend.usename().name(),
+            application: backend.application_name().name(),
+            database: backend.datname().name(),
             backend_type: "client backend",
-            query: text("query"),
+            query: backend.query().name(),
         });
         let name = if pid == 0 {
             "prepared".to_owned()
@@ -53,9 +54,9 @@ pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
             (freed, false) => Value::Int(freed as i64),
             (freed, true) => Value::AtLeast(freed as f64),
         };
-        table.set(*row, "tree", tree.as_str().into());
-        table.set(*row, "class", class.name().into());
-        table.set(*row, "frees", frees);
+        table.put(*row, added.tree, tree.as_str().into());
+        table.put(*row, added.class, class.name().into());
+        table.put(*row, added.frees, frees);
     }
     let mut rows = std::mem::take(&mut table.rows);
     table.rows = order

@@ -1,5 +1,6 @@
 //! Locks that the point query waits for: those of the tables that it names.
 
+use crate::dashboard::rows::{Columns, Row, added, read};
 use crate::pg::{Table, Value};
 
 /// What was seen last is told for so many seconds: failures of point queries are told as long.
@@ -14,8 +15,9 @@ pub struct Memory {
 /// Keeps the locks of tables that `statement` names; where there are none any more, those that were seen last, with
 /// `ended_s`.
 pub fn derive(mut table: Table, statement: &str, memory: &mut Memory, now_s: f64) -> Table {
-    table.ensure_column("ended_s");
-    table.drop_rows(|table, row| !names(statement, table, row));
+    let columns = read::PointLock::of(&table);
+    added::ToPointLocks::to(&mut table);
+    table.drop_rows(|table, row| !names(statement, Row::of(table, columns, row)));
     if !table.rows.is_empty() {
         memory.last = Some((table.clone(), now_s));
         return table;
@@ -23,8 +25,9 @@ pub fn derive(mut table: Table, statement: &str, memory: &mut Memory, now_s: f64
     match &memory.last {
         Some((last, at_s)) if (0.0..=TOLD_S).contains(&(now_s - at_s)) => {
             let mut last = last.clone();
+            let added = added::ToPointLocks::to(&mut last);
             for row in 0..last.rows.len() {
-                last.set(row, "ended_s", Value::Float(now_s - at_s));
+                last.put(row, added.ended_s, Value::Float(now_s - at_s));
             }
             last
         }
@@ -32,10 +35,10 @@ pub fn derive(mut table: Table, statement: &str, memory: &mut Memory, now_s: f64
     }
 }
 
-fn names(statement: &str, table: &Table, row: usize) -> bool {
-    let raw = |name| table.get(row, name).raw();
-    let quoted = raw("quoted").is_some_and(|quoted| statement.contains(quoted));
-    let named = raw("schemaname").zip(raw("relname"));
+fn names(statement: &str, row: Row<'_, read::PointLock>) -> bool {
+    let quoted = row.quoted().raw();
+    let quoted = quoted.is_some_and(|quoted| statement.contains(quoted));
+    let named = row.schemaname().raw().zip(row.relname().raw());
     quoted || named.is_some_and(|(schema, name)| reads(statement, schema, name))
 }
 

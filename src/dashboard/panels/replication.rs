@@ -1,6 +1,7 @@
 //! Replicas, slots and the receiver: lag in time from positions, and what was there and is gone.
 
 use crate::dashboard::chunks::Chunks;
+use crate::dashboard::rows::{Columns, Row, added, read};
 use crate::pg::{Table, Value};
 use std::collections::HashMap;
 
@@ -46,51 +47,56 @@ struct Receiver {
     seen: bool,
 }
 
+type Told<'t> = Row<'t, read::Replication>;
+
 /// Refines `lag_s`, and adds `down_s` (since when a standby has no receiver that lasts), `grown_bytes` (WAL
 /// that has come to an unread slot), `gone_s`, and rows for what was there and is gone.
 pub fn derive(mut table: Table, memory: &mut Memory, now_s: f64) -> Table {
-    for name in ["lag_s", "down_s", "grown_bytes", "gone_s"] {
-        table.ensure_column(name);
-    }
-    memory.note_head(&table, now_s);
+    let added = added::ToReplication::to(&mut table);
+    let columns = read::Replication::of(&table);
+    memory.note_head(Row::of(&table, columns, 0), now_s);
     for row in 0..table.rows.len() {
-        let told = table.get(row, "lag_s").number();
-        if let Some(lag) = memory.lag_s(&table, row, now_s) {
-            table.set(row, "lag_s", Value::Float(lag));
-        }
-        let text = |name| table.get(row, name).text().unwrap_or_default();
-        match text("kind") {
+        let told: Told<'_> = Row::of(&table, columns, row);
+        let mut lag = memory.lag_s(told, now_s).map(Value::Float);
+        let (mut down, mut grown) = (None, None);
+        match told.kind().shown() {
             "receiver" => {
-                let down = memory.down_s(table.get(row, "pid").int(), now_s);
-                table.set(row, "down_s", down);
-                if is_from_archive(&table, row) {
+                down = Some(memory.down_s(told.pid(), now_s));
+                if is_from_archive(told) {
                     // What the archive holds by now is not known here.
-                    let replayed = table.get(row, "replayed_s").number().or(told);
-                    table.set(row, "lag_s", replayed.map_or(Value::Null, Value::AtMost));
+                    let replayed = told.replayed_s().or(told.lag_s());
+                    lag = Some(replayed.map_or(Value::Null, Value::AtMost));
                 }
             }
-            kind if table.get(row, "lasting").is_true() => {
-                let key = (kind.into(), text("name").into());
-                let grown = memory.note(key, &table, row, now_s);
-                table.set(row, "grown_bytes", grown.into());
+            kind if told.lasting() == Some(true) => {
+                let key = (kind.into(), told.name().shown().into());
+                grown = Some(memory.note(key, told, now_s).into());
             }
             _ => {}
         }
+        for (column, value) in [
+            (added.lag_s, lag),
+            (added.down_s, down),
+            (added.grown_bytes, grown),
+        ] {
+            if let Some(value) = value {
+                table.put(row, column, value);
+            }
+        }
     }
-    memory.tell_gone(&mut table, now_s);
+    memory.tell_gone(&mut table, &added, now_s);
     memory.at_s = now_s;
     table
 }
 
 /// Returns true if the row is a standby without a receiver that is fed from an archive.
-pub fn is_from_archive(table: &Table, row: usize) -> bool {
-    let is = |name| table.get(row, name);
-    is("kind").text() == Some("receiver") && !is("pid").is_known() && is("restores").is_true()
+pub fn is_from_archive(row: Told<'_>) -> bool {
+    row.kind().is("receiver") && row.pid().is_none() && row.restores() == Some(true)
 }
 
 impl Memory {
-    fn note_head(&mut self, table: &Table, now_s: f64) {
-        let Some(head) = table.first("head_bytes").int() else {
+    fn note_head(&mut self, first: Told<'_>, now_s: f64) {
+        let Some(head) = first.head_bytes() else {
             return;
         };
         let newest = self.head.iter().next_back();
@@ -103,13 +109,13 @@ impl Memory {
     }
 
     /// Seconds since WAL came that the row has not replayed yet, where that was seen; none while nothing waits.
-    fn lag_s(&self, table: &Table, row: usize, now_s: f64) -> Option<f64> {
-        if table.get(row, "kind").text() == Some("slot") {
+    fn lag_s(&self, row: Told<'_>, now_s: f64) -> Option<f64> {
+        if row.kind().is("slot") {
             return None;
         }
-        let behind = table.get(row, "lag_bytes").int()?;
-        let told = table.get(row, "lag_s").number();
-        let position = table.get(row, "head_bytes").int()? - behind;
+        let behind = row.lag_bytes()?;
+        let told = row.lag_s();
+        let position = row.head_bytes()? - behind;
         if behind <= 0 {
             return told.map(|_| 0.0);
         }
@@ -152,16 +158,10 @@ impl Memory {
     }
 
     /// Notes that a lasting one is there; what has come to it since nobody reads it.
-    fn note(
-        &mut self,
-        key: (Box<str>, Box<str>),
-        table: &Table,
-        row: usize,
-        now_s: f64,
-    ) -> Option<f64> {
-        let retained = table.get(row, "retained_bytes").number();
+    fn note(&mut self, key: (Box<str>, Box<str>), row: Told<'_>, now_s: f64) -> Option<f64> {
         let before_s = self.at_s;
-        let unread = retained.filter(|_| !table.get(row, "active").is_true());
+        let unread = row.retained_bytes();
+        let unread = unread.filter(|_| row.active() != Some(true));
         let lasting = self.lasting.entry(key).or_insert(Lasting {
             first_s: now_s,
             last_s: now_s,
@@ -173,14 +173,14 @@ impl Memory {
             lasting.unread = None;
         }
         lasting.last_s = now_s;
-        lasting.client = table.get(row, "client").clone();
+        lasting.client = row.client().clone();
         lasting.unread = unread.map(|bytes| lasting.unread.unwrap_or((now_s, bytes)));
         let (_, then) = lasting.unread?;
         Some((unread? - then).max(0.0))
     }
 
     /// Adds rows for what was there for a while and is gone.
-    fn tell_gone(&mut self, table: &mut Table, now_s: f64) {
+    fn tell_gone(&mut self, table: &mut Table, added: &added::ToReplication, now_s: f64) {
         self.lasting.retain(|_, lasting| {
             let (there, gone) = (lasting.last_s - lasting.first_s, now_s - lasting.last_s);
             gone <= 0.0 || (there >= LASTING_S && gone <= TOLD_S)
@@ -192,18 +192,14 @@ impl Memory {
             .collect();
         gone.sort_by(|a, b| a.0.cmp(b.0));
         for ((kind, name), lasting) in gone {
-            let row = table.rows.len();
-            table.rows.push(vec![Value::Null; table.columns.len()]);
-            for (column, value) in [
-                ("kind", (&**kind).into()),
-                ("name", (&**name).into()),
-                ("client", lasting.client.clone()),
-                ("state", "gone".into()),
-                ("active", Value::Bool(false)),
-                ("gone_s", Value::Float(now_s - lasting.last_s)),
-            ] {
-                table.set(row, column, value);
-            }
+            table.push([
+                (added.kind, (&**kind).into()),
+                (added.name, (&**name).into()),
+                (added.client, lasting.client.clone()),
+                (added.state, "gone".into()),
+                (added.active, Value::Bool(false)),
+                (added.gone_s, Value::Float(now_s - lasting.last_s)),
+            ]);
         }
     }
 }

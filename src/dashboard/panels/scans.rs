@@ -1,5 +1,6 @@
 //! Tables: how much of them is read by sequential scans at this moment.
 
+use crate::dashboard::rows::{Columns, Row, added, read};
 use crate::pg::{Table, Value};
 use std::collections::HashMap;
 
@@ -15,19 +16,18 @@ const LARGE: i64 = 10_000;
 
 /// Adds `seq_scans_per_s` and `seq_rows_per_s`, since the sample before.
 pub fn derive(table: &mut Table, memory: &mut Memory, now_s: f64) {
-    for name in ["seq_scans_per_s", "seq_rows_per_s"] {
-        table.ensure_column(name);
-    }
+    let columns = read::Relation::of(table);
+    let added = added::Scans::to(table);
     let passed_s = now_s - memory.at_s;
     let mut seen = HashMap::new();
     for row in 0..table.rows.len() {
-        let number = |name| table.get(row, name).int();
+        let relation = Row::of(table, columns, row);
         let (Some(relid), Some(scans), Some(rows)) =
-            (number("relid"), number("seq_scan"), number("seq_rows"))
+            (relation.relid(), relation.seq_scan(), relation.seq_rows())
         else {
             continue;
         };
-        if number("n_live").is_none_or(|live| live < LARGE) {
+        if relation.n_live().is_none_or(|live| live < LARGE) {
             continue;
         }
         let grown = memory.seen.get(&relid).filter(|_| passed_s > 0.0);
@@ -36,8 +36,8 @@ pub fn derive(table: &mut Table, memory: &mut Memory, now_s: f64) {
             && rows >= rows_before
         {
             let rate = |grown: i64| Value::Float(grown as f64 / passed_s);
-            table.set(row, "seq_scans_per_s", rate(scans - scans_before));
-            table.set(row, "seq_rows_per_s", rate(rows - rows_before));
+            table.put(row, added.seq_scans_per_s, rate(scans - scans_before));
+            table.put(row, added.seq_rows_per_s, rate(rows - rows_before));
         }
         seen.insert(relid, (scans, rows));
     }

@@ -10,6 +10,7 @@ mod age;
 pub use age::{Base, Memory};
 
 use super::classify::{Classifier, Session};
+use crate::dashboard::rows::{Columns, Row, Rows, added, read};
 use crate::dashboard::xid_clock::Clock;
 use crate::pg::{Table, Value};
 
@@ -26,24 +27,23 @@ pub fn derive(
     memory: &mut Memory,
     waiting: impl FnOnce(&Holder) -> Option<i64>,
 ) -> Table {
+    let columns = read::Holder::of(&table);
     table.drop_rows(|table, row| {
-        let text = |name| table.get(row, name).text().unwrap_or_default();
-        let age_s = table.get(row, "age_s").number();
-        classifier.is_left_out(text("role"), text("application_name"), age_s)
+        let row = Row::of(table, columns, row);
+        let (role, application) = (row.role().shown(), row.application_name().shown());
+        classifier.is_left_out(role, application, row.age_s())
     });
-    for name in ["class", "age_least_s", "pins"] {
-        table.ensure_column(name);
-    }
-    memory.note(&mut table, clock);
+    let added = added::ToSnapshots::to(&mut table);
+    memory.note(&mut table, &added, clock);
     oldest_first(&mut table);
     for row in 0..table.rows.len() {
-        let class = class(&table, row, classifier);
-        table.set(row, "class", class);
+        let class = class(Row::of(&table, columns, row), classifier);
+        table.put(row, added.class, class);
     }
-    if let Some(row) = oldest(&table) {
-        let holder = Holder::of(&table, row, memory);
+    let oldest = oldest(Rows::of(&table)).map(|row| (row.position(), Holder::of(row, memory)));
+    if let Some((row, holder)) = oldest {
         let pins = waiting(&holder).map_or(Value::Pending, Value::Int);
-        table.set(row, "pins", pins);
+        table.put(row, added.pins, pins);
     }
     table
 }
@@ -59,38 +59,36 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// The holder in `row`.
-    pub fn of(table: &Table, row: usize, memory: &Memory) -> Self {
-        let number = |name| table.get(row, name).number();
+    /// The holder in a row.
+    pub fn of(row: Row<'_, read::Holder>, memory: &Memory) -> Self {
         Self {
-            age_xids: table.get(row, "age_xids").int(),
-            least_s: number("age_s").or(number("age_least_s")).unwrap_or(0.0),
-            base: memory.base(table, row),
+            age_xids: row.age_xids(),
+            least_s: row.age_s().or(row.age_least_s()).unwrap_or(0.0),
+            base: memory.base(row),
         }
     }
 }
 
-/// The row of the oldest holder that keeps rows of this database.
-pub fn oldest(table: &Table) -> Option<usize> {
-    (0..table.rows.len()).find(|row| concerns(table, *row))
+/// The oldest holder that keeps rows of this database.
+pub fn oldest(holders: Rows<'_, read::Holder>) -> Option<Row<'_, read::Holder>> {
+    holders.iter().find(|row| concerns(*row))
 }
 
 /// Returns true if it keeps rows of ordinary tables in this database.
-fn concerns(table: &Table, row: usize) -> bool {
-    table.get(row, "own_database").is_true()
-        && table.get(row, "kind").text() != Some("slot_catalog")
+fn concerns(row: Row<'_, read::Holder>) -> bool {
+    row.own_database() == Some(true) && !row.kind().is("slot_catalog")
 }
 
 /// Those that concern this database first. Of several with the same xmin the one that has had it longest: the
 /// others only came to it.
 fn oldest_first(table: &mut Table) {
-    let rank = |row: usize| {
-        let number = |name| table.get(row, name).number();
-        let age_s = number("age_s").or(number("age_least_s")).unwrap_or(-1.0);
-        let concerns = f64::from(u8::from(concerns(table, row)));
-        [concerns, number("age_xids").unwrap_or(-1.0), age_s]
+    let rank = |row: Row<'_, read::Holder>| {
+        let age_s = row.age_s().or(row.age_least_s()).unwrap_or(-1.0);
+        let concerns = f64::from(u8::from(concerns(row)));
+        let age_xids = row.age_xids().map_or(-1.0, |age| age as f64);
+        [concerns, age_xids, age_s]
     };
-    let ranks: Vec<_> = (0..table.rows.len()).map(rank).collect();
+    let ranks: Vec<_> = Rows::of(table).iter().map(rank).collect();
     let mut ranked: Vec<_> = ranks
         .into_iter()
         .zip(std::mem::take(&mut table.rows))
@@ -104,17 +102,16 @@ fn oldest_first(table: &mut Table) {
     table.rows = ranked.into_iter().map(|(_, cells)| cells).collect();
 }
 
-fn class(table: &Table, row: usize, classifier: &Classifier) -> Value {
-    let text = |name: &str| table.get(row, name).raw().unwrap_or_default();
-    if text("kind") != "backend" {
+fn class(row: Row<'_, read::Holder>, classifier: &Classifier) -> Value {
+    if row.kind().name() != "backend" {
         return Value::Null;
     }
     let class = classifier.classify(&Session {
-        role: text("role"),
-        application: text("application_name"),
-        database: text("datname"),
+        role: row.role().name(),
+        application: row.application_name().name(),
+        database: row.datname().name(),
         backend_type: "client backend",
-        query: text("query"),
+        query: row.query().name(),
     });
     class.name().into()
 }

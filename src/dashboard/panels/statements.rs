@@ -1,6 +1,7 @@
 //! Statements of pg_stat_statements: what they did in the interval, from two samples of sums.
 
 use super::classify::{Classifier, Session};
+use crate::dashboard::rows::{Columns, Row, added, read};
 use crate::pg::{Table, Value};
 use std::collections::HashMap;
 
@@ -31,18 +32,17 @@ pub fn derive(
     memory: &mut Memory,
     classifier: &Classifier,
 ) -> Table {
-    for name in ["class", "share_pct", "mean_ms", "sd_ms", "rows_per_call"] {
-        table.ensure_column(name);
-    }
+    let columns = read::Statement::of(&table);
+    let added = added::ToStatements::to(&mut table);
     let mut seen = HashMap::new();
     let mut intervals = Vec::with_capacity(table.rows.len());
     for row in 0..table.rows.len() {
-        let number = |name| table.get(row, name).number().unwrap_or(0.0);
+        let statement = Row::of(&table, columns, row);
         let now = Sums {
-            calls: number("total_calls"),
-            total_ms: number("total_exec_ms"),
-            m2: number("m2"),
-            rows: number("rows"),
+            calls: statement.total_calls().unwrap_or(0.0),
+            total_ms: statement.total_exec_ms().unwrap_or(0.0),
+            m2: statement.m2().unwrap_or(0.0),
+            rows: statement.rows().unwrap_or(0.0),
         };
         let identity = table.identity(row, key);
         intervals.push(
@@ -55,40 +55,32 @@ pub fn derive(
     }
     let all_ms: f64 = intervals.iter().flatten().map(|it| it.total_ms).sum();
     for (row, interval) in intervals.into_iter().enumerate() {
+        let statement = Row::of(&table, columns, row);
         let class = classifier.classify(&Session {
-            role: table.get(row, "usename").raw().unwrap_or_default(),
+            role: statement.usename().name(),
             backend_type: "client backend",
-            query: table.get(row, "query").text().unwrap_or_default(),
+            query: statement.query().shown(),
             ..Session::default()
         });
-        table.set(row, "class", class.name().into());
-        let figures = interval.map(|it| {
-            let ran = it.calls > 0.0;
-            [
-                (
-                    "share_pct",
-                    Some(if all_ms > 0.0 {
-                        it.total_ms / all_ms * 100.0
-                    } else {
-                        0.0
-                    }),
-                ),
-                ("mean_ms", ran.then(|| it.total_ms / it.calls)),
-                ("sd_ms", ran.then(|| (it.m2 / it.calls).sqrt())),
-                ("rows_per_call", ran.then(|| it.rows / it.calls)),
-            ]
-        });
-        for name in ["share_pct", "mean_ms", "sd_ms", "rows_per_call"] {
-            let value = match &figures {
-                None => Value::Pending,
-                Some(figures) => figures
-                    .iter()
-                    .find(|(figure, _)| *figure == name)
-                    .and_then(|(_, value)| *value)
-                    .into(),
-            };
-            table.set(row, name, value);
-        }
+        table.put(row, added.class, class.name().into());
+        let figure = |figure: &dyn Fn(Sums) -> Option<f64>| {
+            interval.map_or(Value::Pending, |it| figure(it).into())
+        };
+        let per_call = |sum: &dyn Fn(Sums) -> f64| {
+            figure(&|it: Sums| (it.calls > 0.0).then(|| sum(it) / it.calls))
+        };
+        let share = |it: Sums| {
+            Some(if all_ms > 0.0 {
+                it.total_ms / all_ms * 100.0
+            } else {
+                0.0
+            })
+        };
+        table.put(row, added.share_pct, figure(&share));
+        table.put(row, added.mean_ms, per_call(&|it| it.total_ms));
+        let sd_ms = figure(&|it| (it.calls > 0.0).then(|| (it.m2 / it.calls).sqrt()));
+        table.put(row, added.sd_ms, sd_ms);
+        table.put(row, added.rows_per_call, per_call(&|it| it.rows));
     }
     memory.seen = seen;
     table

@@ -3,6 +3,7 @@
 mod age;
 
 use self::age::{Age, HISTORY, holds};
+use crate::dashboard::rows::{Columns, Row, Rows, added, read};
 use crate::format;
 use crate::pg::{Table, Value};
 use std::collections::{HashMap, VecDeque};
@@ -45,22 +46,7 @@ const LATE: f64 = 2.0;
 /// Seconds: a view that is refreshed all the time is not late between two of them.
 const LEAST_S: f64 = 10.0;
 
-/// The columns that [`derive`] adds.
-const DERIVED: [&str; 13] = [
-    "fresh_s",
-    "source",
-    "target_s",
-    "target_own",
-    "late",
-    "last_s",
-    "mode",
-    "kind",
-    "backlog",
-    "state",
-    "refresh_share",
-    "uncaptured",
-    "checked_s",
-];
+type View<'t> = Row<'t, read::View>;
 
 /// Adds `refresh_share` (of the last minutes, in which somebody refreshed), `fresh_s`, `source`, `target_s`, `target_own`, `late` (fresh / target), `last_s`, `mode`, `kind`, `backlog`, `uncaptured`,
 /// `checked_s` and `state`, and the incremental ones of `summaries`; the latest comes first. `at_s` is the model's time of
@@ -74,64 +60,62 @@ pub fn derive(
     (at_s, now_s): (f64, f64),
     target: &dyn Fn(&str) -> Wanted,
 ) -> Table {
-    for name in DERIVED {
-        table.ensure_column(name);
-    }
+    let columns = read::View::of(&table);
+    let added = added::ToViews::to(&mut table);
+    let told = Rows::<read::Summary>::of(summaries);
+    let told_of = |view: &str| told.iter().find(|row| row.view().raw() == Some(view));
     let target_s = |view: &str| {
         let (own, general) = target(view);
-        let row =
-            (0..summaries.rows.len()).find(|row| summaries.get(*row, "view").raw() == Some(view));
         // The server knows the view, and may say that no age is wanted of it.
-        let known = row.map(|row| summaries.get(row, "target_s").number());
+        let known = told_of(view).map(|told| told.target_s());
         own.map(|own| own.as_secs_f64())
             .or(known.unwrap_or(general.map(|general| general.as_secs_f64())))
     };
     for row in 0..table.rows.len() {
-        let Some(relid) = table.get(row, "relid").int() else {
+        let view: View<'_> = Row::of(&table, columns, row);
+        let Some(relid) = view.relid() else {
             continue;
         };
         let seen = memory.seen.entry(relid).or_default();
-        if seen.age.observe(&table, row, at_s) {
-            seen.samples.push_back((at_s, holds(&table, row)));
+        if seen.age.observe(view, at_s) {
+            seen.samples.push_back((at_s, holds(view)));
         }
         let share = refresh_share(&mut seen.samples, now_s);
         // As it is, not as it is shown: others may look the same.
-        let view = table.get(row, "view").raw().unwrap_or_default().to_owned();
-        let told = (0..summaries.rows.len())
-            .find(|row| summaries.get(*row, "view").raw() == Some(view.as_str()));
-        let recorded = |name| told.and_then(|row| summaries.get(row, name).number());
-        let populated = table.get(row, "populated") != &Value::Bool(false);
-        let (fresh, source) = seen.age.told(populated, recorded("fresh_s"), now_s);
-        let wanted = target_s(&view);
+        let told = told_of(view.view().name());
+        let populated = view.populated() != Some(false);
+        let recorded_s = told.and_then(|told| told.fresh_s().number());
+        let (fresh, source) = seen.age.told(populated, recorded_s, now_s);
+        let wanted = target_s(view.view().name());
         let usual = usual_s(&seen.age).filter(|_| wanted.is_none() && told.is_none());
         let target_s = wanted.or(usual);
-        let last_s = seen.age.last_s.or(recorded("last_s"));
-        let mode = if table.get(row, "concurrent_ok").is_true() {
+        let last_s = seen.age.last_s.or(told.and_then(|told| told.last_s()));
+        let mode = if view.concurrent_ok() == Some(true) {
             "concurrent"
         } else {
             "plain"
         };
-        let state = state(&table, row, last_s);
-        table.set(row, "refresh_share", share.into());
-        table.set(row, "late", late(&fresh, target_s));
-        table.set(row, "fresh_s", fresh);
-        table.set(row, "source", source.into());
-        table.set(row, "target_s", target_s.into());
-        table.set(row, "target_own", Value::Bool(usual.is_some()));
-        table.set(row, "last_s", last_s.map_or(Value::Pending, Value::Float));
-        table.set(row, "mode", mode.into());
-        table.set(row, "state", state.as_str().into());
-        table.set(row, "kind", "materialized".into());
-    }
-    for row in 0..summaries.rows.len() {
-        if summaries.get(row, "kind").text() == Some("incremental") {
-            add_summary(&mut table, summaries, row, &target_s);
+        let state = state(view, last_s);
+        for (column, value) in [
+            (added.refresh_share, share.into()),
+            (added.late, late(&fresh, target_s)),
+            (added.fresh_s, fresh),
+            (added.source, source.into()),
+            (added.target_s, target_s.into()),
+            (added.target_own, Value::Bool(usual.is_some())),
+            (added.last_s, last_s.map_or(Value::Pending, Value::Float)),
+            (added.mode, mode.into()),
+            (added.state, state.as_str().into()),
+            (added.kind, "materialized".into()),
+        ] {
+            table.put(row, column, value);
         }
     }
-    if let Some(column) = table.column("late") {
-        let late = |row: &Vec<Value>| row.get(column).and_then(Value::number).unwrap_or(-1.0);
-        table.rows.sort_by(|a, b| late(b).total_cmp(&late(a)));
+    for summary in told.iter().filter(|row| row.kind().is("incremental")) {
+        add_summary(&mut table, summaries, summary, &added, &target_s);
     }
+    let late = |row: &Vec<Value>| added.late.of(row).number().unwrap_or(-1.0);
+    table.rows.sort_by(|a, b| late(b).total_cmp(&late(a)));
     table
 }
 
@@ -159,20 +143,20 @@ fn late(fresh: &Value, target_s: Option<f64>) -> Value {
 fn add_summary(
     table: &mut Table,
     summaries: &Table,
-    row: usize,
+    summary: Row<'_, read::Summary>,
+    added: &added::ToViews,
     target_s: &dyn Fn(&str) -> Option<f64>,
 ) {
-    let columns = table.columns.clone();
-    let cells = columns.iter().map(|name| summaries.get(row, name).clone());
-    table.rows.push(cells.collect());
+    let columns = table.columns.iter();
+    let cells = columns.map(|name| summaries.get(summary.position(), name).clone());
+    let cells = cells.collect();
+    table.rows.push(cells);
     let at = table.rows.len() - 1;
-    let target_s = target_s(summaries.get(row, "view").raw().unwrap_or_default());
-    let fresh = summaries.get(row, "fresh_s").clone();
-    let backlog = summaries.get(row, "backlog").number().unwrap_or(0.0);
-    let state = if let Some(what) = summaries.get(row, "uncaptured").text() {
+    let target_s = target_s(summary.view().name());
+    let state = if let Some(what) = summary.uncaptured().text() {
         format!("not captured: {what}")
-    } else if summaries.get(row, "populated").is_true() {
-        match backlog {
+    } else if summary.populated() == Some(true) {
+        match summary.backlog().unwrap_or(0.0) {
             0.0 => "idle".to_owned(),
             100_000.0.. => "backlog 100k or more".to_owned(),
             rows => format!("backlog {}", format::count(rows)),
@@ -180,11 +164,11 @@ fn add_summary(
     } else {
         "never filled".to_owned()
     };
-    table.set(at, "late", late(&fresh, target_s));
-    table.set(at, "target_s", target_s.into());
-    table.set(at, "source", "watermark".into());
-    table.set(at, "mode", "incremental".into());
-    table.set(at, "state", state.as_str().into());
+    table.put(at, added.late, late(summary.fresh_s(), target_s));
+    table.put(at, added.target_s, target_s.into());
+    table.put(at, added.source, "watermark".into());
+    table.put(at, added.mode, "incremental".into());
+    table.put(at, added.state, state.as_str().into());
 }
 
 /// Share of the last minutes in which a refresh held its lock, by the samples: none before there is a
@@ -201,17 +185,17 @@ fn refresh_share(samples: &mut VecDeque<(f64, bool)>, now_s: f64) -> Option<f64>
     (now_s - first >= WATCHED_S.1).then(|| held as f64 / samples.len() as f64)
 }
 
-fn state(table: &Table, row: usize, last_s: Option<f64>) -> String {
-    let running = table.get(row, "refresh_running_s").number().unwrap_or(0.0);
-    match table.get(row, "refreshing").text() {
-        Some(_) if table.get(row, "refresh_waiting").is_true() => "waiting for its lock".into(),
+fn state(view: View<'_>, last_s: Option<f64>) -> String {
+    let running = view.refresh_running_s().unwrap_or(0.0);
+    match view.refreshing().text() {
+        Some(_) if view.refresh_waiting() == Some(true) => "waiting for its lock".into(),
         Some(kind) => {
             let of = last_s
                 .map(|last| of_last(running, last))
                 .unwrap_or_default();
             format!("refreshing {}{of} ({kind})", format::seconds(running))
         }
-        None if table.get(row, "populated") == &Value::Bool(false) => "never filled".into(),
+        None if view.populated() == Some(false) => "never filled".into(),
         None => "idle".into(),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::classify::{Classifier, Session};
 use crate::config::WorkClass;
+use crate::dashboard::rows::{Rows, added, read};
 use crate::pg::{Table, Value};
 use crate::text::Clean;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -37,25 +38,25 @@ impl Memory {
             at_s: now_s,
             ..Sample::default()
         };
-        for row in 0..table.rows.len() {
-            let text = |name| table.get(row, name).raw().unwrap_or_default();
-            if classifier.is_own(text("usename"), text("application_name")) {
+        for row in Rows::<read::WaitSample>::of(table).iter() {
+            let session = Session {
+                role: row.usename().name(),
+                application: row.application_name().name(),
+                database: row.datname().name(),
+                backend_type: row.backend_type().name(),
+                query: row.query().name(),
+            };
+            if classifier.is_own(session.role, session.application) {
                 continue;
             }
-            let class = classifier.classify(&Session {
-                role: text("usename"),
-                application: text("application_name"),
-                database: text("datname"),
-                backend_type: text("backend_type"),
-                query: text("query"),
-            });
-            let wait = match (text("wait_event_type"), text("wait_event")) {
+            let class = classifier.classify(&session);
+            let wait = match (row.wait_event_type().name(), row.wait_event().name()) {
                 ("", _) => "on CPU".to_owned(),
                 (kind, event) => format!("{kind} {event}"),
             };
-            let n = table.get(row, "n").int().unwrap_or(0);
+            let n = row.n().unwrap_or(0);
             *sample.sessions.entry((class, wait.clone())).or_default() += n;
-            if let Value::Text(query) = table.get(row, "query")
+            if let Some(query) = row.query().clean()
                 && sample.statements.len() < NAMED
             {
                 sample.statements.push(((class, wait), query.clone(), n));
@@ -71,6 +72,8 @@ impl Memory {
     /// A row for each class and what its sessions wait for, most seen first within the class that has most
     /// sessions at work. A sample stands for `every_s` seconds.
     pub fn table(&self, now_s: f64, every_s: f64) -> Table {
+        let mut table = Table::default();
+        let added = added::Waits::to(&mut table);
         let mut seen: BTreeMap<&State, i64> = BTreeMap::new();
         let mut of_class: BTreeMap<WorkClass, i64> = BTreeMap::new();
         for (state, n) in self.samples.iter().flat_map(|sample| &sample.sessions) {
@@ -88,24 +91,24 @@ impl Memory {
         let rows = states.into_iter().map(|(state, n)| {
             let share = n as f64 / total(state.0).max(1) as f64 * 100.0;
             let mean = (n as f64 / samples * 100.0).round() / 100.0;
-            vec![
-                state.0.name().into(),
-                state.1.as_str().into(),
-                Value::Float(share),
-                Value::Float(mean),
-                self.minute(state, now_s, every_s).as_str().into(),
-                self.statements(state.0.name(), &state.1)
-                    .into_iter()
-                    .next()
-                    .map_or(Value::Null, |(query, _)| Value::Text(query)),
+            let minute = self.minute(state, now_s, every_s);
+            let query = self.statements(state.0.name(), &state.1).into_iter().next();
+            [
+                (added.class, state.0.name().into()),
+                (added.wait, state.1.as_str().into()),
+                (added.share_pct, Value::Float(share)),
+                (added.sessions, Value::Float(mean)),
+                (added.minute, minute.as_str().into()),
+                (
+                    added.query,
+                    query.map_or(Value::Null, |(query, _)| Value::Text(query)),
+                ),
             ]
         });
-        Table {
-            rows: rows.collect(),
-            columns: ["class", "wait", "share_pct", "sessions", "minute", "query"]
-                .map(Into::into)
-                .into(),
+        for cells in rows {
+            table.push(cells);
         }
+        table
     }
 
     /// The sessions in this state, a step for each second of the minute.

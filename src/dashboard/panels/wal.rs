@@ -1,5 +1,6 @@
 //! WAL and checkpoints: how often WAL volume forces a checkpoint, and how much lies between two.
 
+use crate::dashboard::rows::{Rows, added, read};
 use crate::pg::{Table, Value};
 use std::collections::VecDeque;
 
@@ -27,14 +28,12 @@ const ENOUGH: f64 = 3.0;
 /// that were requested rather than timed; none where there were fewer than three) and
 /// `bytes_per_checkpoint`.
 pub fn derive(mut table: Table, memory: &mut Memory) -> Table {
-    for name in ["wal_bytes_per_s", "forced_every_s", "bytes_per_checkpoint"] {
-        table.ensure_column(name);
-    }
-    let number = |name| table.first(name).number();
+    let added = added::ToWal::to(&mut table);
+    let told = Rows::<read::Wal>::of(&table).first();
     let (Some(at_s), Some(timed), Some(requested)) = (
-        number("now_epoch"),
-        number("checkpoints_timed"),
-        number("checkpoints_requested"),
+        told.now_epoch(),
+        told.checkpoints_timed(),
+        told.checkpoints_requested(),
     ) else {
         return table;
     };
@@ -42,7 +41,7 @@ pub fn derive(mut table: Table, memory: &mut Memory) -> Table {
         at_s,
         timed,
         requested,
-        bytes: number("wal_lsn_bytes").unwrap_or(0.0),
+        bytes: told.wal_lsn_bytes().unwrap_or(0.0),
     };
     let samples = &mut memory.samples;
     let went_back = |last: &Sample| {
@@ -61,16 +60,16 @@ pub fn derive(mut table: Table, memory: &mut Memory) -> Table {
     }
     if let Some(before) = before.filter(|before| now.at_s > before.at_s) {
         let rate = (now.bytes - before.bytes) / (now.at_s - before.at_s);
-        table.set(0, "wal_bytes_per_s", Value::Float(rate));
+        table.put(0, added.wal_bytes_per_s, Value::Float(rate));
     }
     if let Some(first) = samples.front() {
         let forced = now.requested - first.requested;
         let all = forced + now.timed - first.timed;
         if forced >= ENOUGH {
             let every_s = (now.at_s - first.at_s) / forced;
-            table.set(0, "forced_every_s", Value::Float(every_s));
+            table.put(0, added.forced_every_s, Value::Float(every_s));
             let bytes = (now.bytes - first.bytes) / all;
-            table.set(0, "bytes_per_checkpoint", Value::Float(bytes));
+            table.put(0, added.bytes_per_checkpoint, Value::Float(bytes));
         }
     }
     table

@@ -2,7 +2,7 @@
 
 use super::clock::wall_clock;
 use super::effects::EffectRunner;
-use super::{Clock, Targets};
+use super::{Clock, Targets, checked};
 use crate::dashboard::audit::Audit;
 use crate::dashboard::event::{Effect, Event, FeedId};
 use crate::dashboard::feed::Feed;
@@ -10,6 +10,7 @@ use crate::dashboard::history::CARRIES_P99;
 use crate::dashboard::model::{Link, Model, SampleScope, Start};
 use crate::dashboard::panels::spec::Pool;
 use crate::dashboard::recording::Recorder;
+use crate::dashboard::rows::Panel;
 use crate::pg::PgError;
 use crate::pg::sampler::Report;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,19 +21,23 @@ use std::time::Duration;
 use tokio::time::{Instant, Interval, sleep_until};
 
 /// Feeds whose figures need two samples, besides those whose panel file declares `rates`.
-const TWICE: [&str; 2] = ["database", "statements"];
+const TWICE: [Panel; 2] = [Panel::Database, Panel::Statements];
 /// Like [`TWICE`], but only if the panel was requested: the rules that use it need minutes anyway.
-const TWICE_NAMED: [&str; 1] = ["wal"];
-/// Panels that are also derived from other feeds.
-const RESTS_ON: [(&str, &[&str]); 5] = [
-    ("bloat", &["bloat_estimate", "snapshots"]),
-    ("indexes", &["index_bloat_estimate"]),
-    ("snapshots", &["database", "bloat"]),
-    ("views", &["summaries"]),
-    ("wraparound", &["database"]),
-];
+const TWICE_NAMED: Panel = Panel::Wal;
 /// Interval between attempts after a refused connection, as no user can ask for one.
 const REFUSED_AGAIN: Duration = Duration::from_secs(60);
+
+/// The feeds from which a panel is also derived.
+fn rests_on(panel: Panel) -> &'static [Panel] {
+    match panel {
+        Panel::Bloat => &[Panel::BloatEstimate, Panel::Snapshots],
+        Panel::Indexes => &[Panel::IndexBloatEstimate],
+        Panel::Snapshots => &[Panel::Database, Panel::Bloat],
+        Panel::Views => &[Panel::Summaries],
+        Panel::Wraparound => &[Panel::Database],
+        _ => &[],
+    }
+}
 
 /// A model with its source of samples.
 pub struct Headless {
@@ -185,6 +190,7 @@ impl Headless {
     }
 
     fn take_in(&mut self, event: Event) {
+        let event = checked(event, &self.model);
         if let Some(Err(error)) = self.recorder.as_mut().map(|it| it.note(&event)) {
             self.recorder = None;
             self.failed = Some(error);
@@ -271,7 +277,7 @@ impl Headless {
     }
 
     fn is_settled(&self) -> bool {
-        let counted = self.model.feed_named("database");
+        let counted = self.model.id_of(Panel::Database);
         let oltp = &self.model.history.oltp;
         self.model.facts.is_some()
             && (!self.all || (oltp.timed >= CARRIES_P99 && self.has_rate()))
@@ -284,13 +290,13 @@ impl Headless {
 
     /// Returns true if transactions were counted long enough, or if that will not happen.
     fn has_rate(&self) -> bool {
-        let counted = self.model.feed_named("database");
+        let counted = self.model.id_of(Panel::Database);
         let refused = |id| self.told.get(&id).is_some_and(|told| told.refused);
         self.model.history.oltp.tps.is_some() || counted.is_none_or(refused)
     }
 
     fn has_told_locks(&self) -> bool {
-        let locks = self.model.feed_named("locks");
+        let locks = self.model.id_of(Panel::Locks);
         locks.is_none_or(|id| self.has_told(id, 1))
     }
 
@@ -299,19 +305,18 @@ impl Headless {
         let Some(feed) = self.model.feed(id) else {
             return true;
         };
-        let name = feed.spec.name.as_str();
-        let twice = TWICE.contains(&name)
-            || (TWICE_NAMED.contains(&name) && self.named.contains(&id))
+        let panel = feed.panel;
+        let named = self.named.contains(&id);
+        let twice = panel.is_some_and(|panel| TWICE.contains(&panel))
+            || (panel == Some(TWICE_NAMED) && named)
             || !feed.spec.front.rates.is_empty();
-        let under = RESTS_ON.iter().find(|(panel, _)| *panel == name);
-        let under = under.filter(|_| self.named.contains(&id));
-        let under = under.map_or(&[][..], |(_, under)| under);
-        let mut under = under.iter().filter_map(|name| self.model.feed_named(name));
+        let under = panel.filter(|_| named).map_or(&[][..], rests_on);
+        let mut under = under.iter().filter_map(|panel| self.model.id_of(*panel));
         let last = self.told.get(&id).map_or(u64::MAX, |told| told.last);
         let before = |id| self.told.get(&id).is_none_or(|told| told.first < last);
         self.has_told(id, if twice { 2 } else { 1 })
             // Views are derived again when a summary answers.
-            && under.all(|id| self.has_told(id, 1) && (name == "views" || before(id)))
+            && under.all(|id| self.has_told(id, 1) && (panel == Some(Panel::Views) || before(id)))
     }
 
     /// Returns true if a feed has answered that many times, or never will.

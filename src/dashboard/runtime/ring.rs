@@ -3,6 +3,7 @@
 use crate::dashboard::event::Event;
 use crate::dashboard::model::Model;
 use crate::dashboard::recording::Recorder;
+use crate::dashboard::rows::Panel;
 use crate::pg::sampler::{Report, SessionId};
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -110,7 +111,7 @@ impl Ring {
         self.number += 1;
         self.begun_ms = mono_ms;
         self.recorder.note(tick)?;
-        let facts = model.feed_named("facts").map(|id| id.0);
+        let facts = model.id_of(Panel::Facts).map(|id| id.0);
         let first = facts.and_then(|id| self.answers.get(&id));
         let rest = self.answers.values();
         for event in self.sessions.values().chain(first).chain(rest) {

@@ -4,6 +4,7 @@ use super::panel;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::model::Model;
 use crate::dashboard::panels::spec::Chart;
+use crate::dashboard::rows::{Panel, Rows, read};
 use crate::dashboard::theme::{Role, Theme};
 use crate::dashboard::widgets::{self, Spark};
 use crate::format;
@@ -24,14 +25,14 @@ pub(super) fn draw(
     area: Rect,
     buf: &mut Buffer,
 ) {
-    let name = match feed.spec.name.as_str() {
-        "hourly_sales" => "Sales",
-        "database" => "OLTP",
-        "views" => "Views",
-        "snapshots" => "Snaps",
-        "bloat" => "Bloat",
-        "activity" => "Queries",
-        other => other,
+    let name = match feed.panel {
+        Some(Panel::HourlySales) => "Sales",
+        Some(Panel::Database) => "OLTP",
+        Some(Panel::Views) => "Views",
+        Some(Panel::Snapshots) => "Snaps",
+        Some(Panel::Bloat) => "Bloat",
+        Some(Panel::Activity) => "Queries",
+        _ => feed.spec.name.as_str(),
     };
     let stale = model.is_stale(feed);
     let key = feed
@@ -55,10 +56,10 @@ pub(super) fn draw(
         widgets::message(inner, buf, &text, theme.style(Role::Muted));
         return;
     }
-    match feed.spec.name.as_str() {
-        "hourly_sales" => sales(model, theme, feed, inner, buf),
-        "database" => oltp(model, theme, inner, buf),
-        "bloat" if inner.height == 1 => bloat(theme, feed, inner, buf),
+    match feed.panel {
+        Some(Panel::HourlySales) => sales(model, theme, feed, inner, buf),
+        Some(Panel::Database) => oltp(model, theme, inner, buf),
+        Some(Panel::Bloat) if inner.height == 1 => bloat(theme, feed, inner, buf),
         _ => panel::table(model, theme, feed, focused, false, inner, buf),
     }
     if stale {
@@ -111,12 +112,13 @@ fn bloat(theme: &Theme, feed: &Feed, area: Rect, buf: &mut Buffer) {
     let Some(row) = feed.cursor.order.first() else {
         return;
     };
-    let figure = |name| feed.table.get(*row, name).number();
-    let text = |name| feed.table.get(*row, name).text();
-    let mut parts = vec![text("relation").unwrap_or_default().to_owned()];
-    parts.extend(figure("n_dead").map(|dead| format!("dead {}", format::count(dead))));
-    parts.extend(figure("dead_pct").map(format::percent));
-    parts.extend(text("held_by").map(|holder| format!("held by {holder}")));
+    let worst = Rows::<read::Relation>::of(&feed.table).at(*row);
+    let mut parts = vec![worst.relation().shown().to_owned()];
+    let dead = worst.n_dead().map(|dead| format::count(dead as f64));
+    parts.extend(dead.map(|dead| format!("dead {dead}")));
+    parts.extend(worst.dead_pct().map(format::percent));
+    let holder = worst.held_by().text();
+    parts.extend(holder.map(|holder| format!("held by {holder}")));
     super::figures(area, buf, &parts, theme.style(Role::Text));
 }
 

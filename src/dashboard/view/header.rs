@@ -3,9 +3,10 @@
 use super::{beside, sides, whole};
 use crate::config::GuardMode;
 use crate::dashboard::model::{Link, Model, PlaybackPosition};
+use crate::dashboard::rows::{Panel, Row, Rows, read};
 use crate::dashboard::theme::{Role, Theme};
 use crate::format;
-use crate::pg::{Protection, Table};
+use crate::pg::Protection;
 use crate::text;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -78,16 +79,17 @@ fn server(model: &Model, theme: &Theme) -> Vec<(String, Style)> {
     let Some(facts) = &model.facts else {
         return Vec::new();
     };
-    let version = facts.first("server_version").text().unwrap_or_default();
+    let facts = Rows::<read::Fact>::of(facts).first();
+    let version = facts.server_version().shown();
     let version = version.split(' ').next().unwrap_or_default();
     let mut parts = vec![(format!("  PostgreSQL {version}"), theme.style(Role::Header))];
-    let database = model.rows("database");
-    if facts.first("in_recovery").is_true() {
-        let lag = database.first("replay_lag_s").number();
+    let counters = Rows::of(model.rows(Panel::Database)).first();
+    if facts.in_recovery() == Some(true) {
+        let lag = counters.replay_lag_s();
         let lag = lag.map_or_else(|| format::PENDING.into(), format::seconds);
         parts.push((format!("  standby, lag {lag}"), theme.style(Role::Warning)));
     }
-    if let Some(up) = uptime(database) {
+    if let Some(up) = uptime(counters) {
         parts.push((
             format!("  up {}", format::seconds(up)),
             theme.style(Role::Muted),
@@ -97,9 +99,8 @@ fn server(model: &Model, theme: &Theme) -> Vec<(String, Style)> {
 }
 
 /// Seconds since the server started, by the server's clock.
-fn uptime(database: &Table) -> Option<f64> {
-    let now = database.first("now_epoch").number()?;
-    Some(now - database.first("postmaster_start").number()?)
+fn uptime(counters: Row<'_, read::Counters>) -> Option<f64> {
+    Some(counters.now_epoch()? - counters.postmaster_start()?)
 }
 
 /// The guard's mode, as shown in the header; empty if the guard is not in use.

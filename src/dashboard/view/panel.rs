@@ -8,6 +8,7 @@ use crate::dashboard::cell::Severity;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::model::{Link, Model};
 use crate::dashboard::panels::spec::{Chart, SearchPath};
+use crate::dashboard::rows::{self, Rows, read};
 use crate::dashboard::theme::{Role, Theme};
 use crate::dashboard::widgets::{
     self, BarChart, DataTable, Figure, LineChart, Panel, Ranking, Stat,
@@ -80,17 +81,17 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
         let age = model.age_s(feed).map(format::seconds).unwrap_or_default();
         return Some(format!("{age} old: {error}"));
     }
-    match feed.spec.name.as_str() {
-        "activity" => Some(hidden_note(model).unwrap_or_else(|| sessions_note(model))),
-        "waits" => hidden_note(model),
-        "hourly_sales" => {
-            let rows = 0..feed.table.rows.len();
-            let sales = rows.filter_map(|row| feed.table.get(row, "sales").number());
+    match feed.panel? {
+        rows::Panel::Activity => Some(hidden_note(model).unwrap_or_else(|| sessions_note(model))),
+        rows::Panel::Waits => hidden_note(model),
+        rows::Panel::HourlySales => {
+            let hours = Rows::<read::HourlySales>::of(&feed.table).iter();
+            let sales = hours.filter_map(|row| row.sales());
             let known = feed.sampling.at.is_some();
             known.then(|| format!("{} in all", format::short(sales.sum())))
         }
-        "database" => (model.history.oltp.reset).then(|| "counters were reset".into()),
-        "views" => model.running.first().map(|running| {
+        rows::Panel::Database => (model.history.oltp.reset).then(|| "counters were reset".into()),
+        rows::Panel::Views => model.running.first().map(|running| {
             format!(
                 "{}, {}",
                 running.action.describe(),
@@ -104,11 +105,7 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
 /// Returns how many sessions the server hides from the current role and how to see them, if it hides any.
 fn hidden_note(model: &Model) -> Option<String> {
     let restricted = model.history.oltp.restricted;
-    let role = model
-        .facts
-        .as_ref()
-        .and_then(|facts| facts.first("current_user").text())
-        .unwrap_or("this role");
+    let role = model.fact().current_user().text().unwrap_or("this role");
     (restricted > 0).then(|| format!("{restricted} sessions hidden: GRANT pg_monitor TO {role}"))
 }
 
@@ -195,7 +192,7 @@ fn contents(
     area: Rect,
     buf: &mut Buffer,
 ) {
-    if feed.spec.name == "database" {
+    if feed.panel == Some(rows::Panel::Database) {
         oltp::draw(model, theme, feed, full, area, buf);
         return;
     }
@@ -285,7 +282,7 @@ pub(super) fn table(
         return;
     }
     let mut columns = feed.columns(!full);
-    if model.size.0 < NARROW && !full && feed.spec.name == "activity" {
+    if model.size.0 < NARROW && !full && feed.panel == Some(rows::Panel::Activity) {
         // Blockers and the query matter more than these.
         columns.retain(|name| name != "usename" && name != "xmin_age");
     }
@@ -306,7 +303,7 @@ pub(super) fn table(
             .sort
             .as_ref()
             .map(|(name, descending)| (&**name, *descending)),
-        rest: Some(if feed.spec.name == "activity" {
+        rest: Some(if feed.panel == Some(rows::Panel::Activity) {
             ", less harmful"
         } else {
             ""

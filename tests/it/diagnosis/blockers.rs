@@ -6,6 +6,7 @@ use crate::it::board::Board;
 use crate::it::server::{Database, Order, Server, block_on, pid, until, until_waiting};
 use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::Cause;
+use htap_top::dashboard::rows::Panel;
 use htap_top::pg::{Client, Param, PgError, Value};
 use tokio::task::JoinHandle;
 
@@ -112,7 +113,7 @@ async fn the_guilty_one_is_named(major: Option<u16>) {
     for other in ["innocent", "far", "reader"] {
         assert!(!evidence_of.contains(other), "{evidence_of}");
     }
-    let locks = watch.board.model.rows("locks");
+    let locks = watch.board.model.rows(Panel::Locks);
     let named = |name: &'static str| {
         let rows = 0..locks.rows.len();
         let rows = rows.filter(|row| locks.get(*row, "state").text() == Some("prepared"));
@@ -281,10 +282,15 @@ fn a_queue_in_another_database_is_told_with_its_name() {
         assert!(cause.sentence.contains(&named), "{}", cause.sentence);
         watch
             .until("the tree", |board| {
-                board.model.rows("locks").rows.len() == 2
+                board.model.rows(Panel::Locks).rows.len() == 2
             })
             .await;
-        let target = watch.board.model.rows("locks").get(1, "target").clone();
+        let target = watch
+            .board
+            .model
+            .rows(Panel::Locks)
+            .get(1, "target")
+            .clone();
         let target = target.text().unwrap().to_owned();
         assert!(target.ends_with(&format!(" in {}", bank.name)), "{target}");
         drop(root);
@@ -476,14 +482,17 @@ fn where_not_all_are_asked_the_figures_are_at_least() {
         watch.keys("pl").await;
         watch
             .until("the tree", |board| {
-                let locks = board.model.rows("locks");
+                let locks = board.model.rows(Panel::Locks);
                 locks.first("unasked").int() == Some(5) && locks.first("frees").is_known()
             })
             .await;
         let model = &watch.board.model;
-        assert_eq!(model.rows("locks").first("frees"), &Value::AtLeast(50.0));
         assert_eq!(
-            model.rows("activity").first("blocks"),
+            model.rows(Panel::Locks).first("frees"),
+            &Value::AtLeast(50.0)
+        );
+        assert_eq!(
+            model.rows(Panel::Activity).first("blocks"),
             &Value::AtLeast(50.0)
         );
         let sentence = &model.cause.sentence;

@@ -10,6 +10,7 @@ use crate::it::board::Board;
 use crate::it::programs::Program;
 use crate::it::server::{Database, block_on, pid, until};
 use htap_top::config::Config;
+use htap_top::dashboard::rows::Panel;
 use htap_top::pg::Client;
 
 /// Pid of the backend that matches, once there is one.
@@ -105,7 +106,7 @@ async fn is_ended_last(
 async fn key_says_loss(watch: &mut Watch, key: char, pid: i64, lost: &str) {
     watch.keys("8").await;
     let row = |board: &Board| {
-        let rows = board.model.rows("activity");
+        let rows = board.model.rows(Panel::Activity);
         (0..rows.rows.len()).find(|row| rows.get(*row, "pid").int() == Some(pid))
     };
     watch
@@ -202,7 +203,7 @@ fn a_base_backup_is_blamed_for_nothing_and_its_loss_is_said() {
         config.targets.oltp_p99_ms = 0.000_001;
         let mut watch = Watch::begin(&database, config).await;
         let old = |board: &Board| {
-            let rows = board.model.rows("activity");
+            let rows = board.model.rows(Panel::Activity);
             (0..rows.rows.len()).any(|row| {
                 rows.get(row, "pid").int() == Some(sender)
                     && rows.get(row, "query_age_s").number() >= Some(6.0)

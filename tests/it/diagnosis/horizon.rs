@@ -8,6 +8,7 @@ use crate::it::server::{Database, Patience, Server, block_on, pid, until};
 use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::{Gauge, Health};
 use htap_top::dashboard::panels::snapshots::oldest;
+use htap_top::dashboard::rows::{Panel, Rows};
 use htap_top::pg::Client;
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ fn gauge(board: &Board) -> &Gauge {
 
 /// The age of the oldest snapshot, as reported.
 fn age_s(board: &Board) -> Option<f64> {
-    let table = board.model.rows("snapshots");
-    table.get(oldest(table)?, "age_s").number()
+    let table = board.model.rows(Panel::Snapshots);
+    oldest(Rows::of(table))?.age_s()
 }
 
 /// Samples for this many seconds of the server's time.
@@ -75,7 +76,7 @@ fn dead_rows_older_than_the_snapshot_do_not_wait_for_it() {
             .unwrap();
         watch_for(&mut watch, 12, async |board| innocent(board)).await;
         assert!(age_s(&watch.board) >= Some(10.0), "it is old all the same");
-        let dead = watch.board.model.rows("bloat").first("n_dead").int();
+        let dead = watch.board.model.rows(Panel::Bloat).first("n_dead").int();
         assert!(dead >= Some(90_000), "{dead:?}");
         // Rows that die from now on are kept.
         admin
@@ -147,14 +148,14 @@ fn short_statements_in_a_long_transaction_hold_no_old_snapshot() {
         });
         let mut seen = 0;
         watch_for(&mut watch, 12, async |board| {
-            let table = board.model.rows("snapshots");
-            if let Some(row) = oldest(table) {
+            let table = board.model.rows(Panel::Snapshots);
+            if let Some(row) = oldest(Rows::of(table)) {
                 seen += 1;
-                let age = table.get(row, "age_s").number().unwrap_or(f64::MAX);
+                let age = row.age_s().unwrap_or(f64::MAX);
                 assert!(age < 2.0, "{table:?}");
             }
             // Nor does it precede the harmful sessions.
-            let activity = board.model.rows("activity");
+            let activity = board.model.rows(Panel::Activity);
             let works = |row: &usize| {
                 activity.get(*row, "pid").int() == Some(reader_pid)
                     && activity.get(*row, "state").text() == Some("active")
@@ -235,11 +236,10 @@ fn a_healthy_standby_with_feedback_is_young() {
                 .batch("UPDATE pgbench_accounts SET abalance = 1 WHERE aid <= 10")
                 .await
                 .unwrap();
-            let table = board.model.rows("snapshots");
-            let holder = oldest(table).filter(|row| table.get(*row, "kind").text() == Some("slot"));
+            let table = board.model.rows(Panel::Snapshots);
+            let holder = oldest(Rows::of(table)).filter(|row| row.kind().is("slot"));
             if let Some(row) = holder {
-                let number = |name| table.get(row, name).number();
-                let age = number("age_s").or(number("age_least_s")).unwrap_or(0.0);
+                let age = row.age_s().or(row.age_least_s()).unwrap_or(0.0);
                 assert!(age < 3.0, "{table:?}");
             }
         })
@@ -255,7 +255,7 @@ fn a_healthy_standby_with_feedback_is_young() {
             assert!(
                 patience.seconds() < 90,
                 "{:?}",
-                watch.board.model.rows("snapshots")
+                watch.board.model.rows(Panel::Snapshots)
             );
             admin.batch(update).await.unwrap();
             watch.look(1_000).await;
@@ -287,7 +287,7 @@ fn rows_that_died_at_once_are_counted_when_a_vacuum_leaves_them() {
             .await
             .unwrap();
         watch.look(1_000).await;
-        assert!(oldest(watch.board.model.rows("snapshots")).is_some());
+        assert!(oldest(Rows::of(watch.board.model.rows(Panel::Snapshots))).is_some());
         admin
             .batch("UPDATE pgbench_accounts SET abalance = abalance + 1")
             .await

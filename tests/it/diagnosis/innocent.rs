@@ -8,6 +8,7 @@ use crate::it::server::{block_on, pid, until};
 use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::{Cause, Gauge, Health};
 use htap_top::dashboard::output;
+use htap_top::dashboard::rows::Panel;
 use htap_top::pg::{Client, Param};
 use std::time::Duration;
 
@@ -312,7 +313,7 @@ fn a_strangers_view_is_no_missed_target() {
                 && finding.is_some_and(|finding| finding.sentence.starts_with("public.told is "))
         };
         watch.until("what is wanted is missed", missed).await;
-        let rows = watch.board.model.rows("views");
+        let rows = watch.board.model.rows(Panel::Views);
         let own = |row: &usize| rows.get(*row, "target_own").is_true();
         let late = (0..rows.rows.len()).filter(own);
         assert_eq!(late.count(), 1, "{rows:?}");

@@ -8,6 +8,7 @@ use crate::it::server::{Order, Patience, Server, block_on, pid, until};
 use htap_top::config::Config;
 use htap_top::dashboard::action::Action;
 use htap_top::dashboard::event::Effect;
+use htap_top::dashboard::rows::Panel;
 use htap_top::pg::{Client, Param};
 use std::path::Path;
 
@@ -35,7 +36,7 @@ fn an_extension_in_a_schema_of_any_name_is_read() {
         let mut watch = Watch::begin(&database, Config::default()).await;
         watch.keys("ps").await;
         let patience = Patience::begin();
-        while watch.board.model.rows("statements").rows.is_empty() {
+        while watch.board.model.rows(Panel::Statements).rows.is_empty() {
             let feed = watch.board.model.feed_named("statements");
             let feed = feed.and_then(|id| watch.board.model.feed(id)).unwrap();
             assert!(patience.lasts(), "{:?}", feed.sampling.error);
@@ -68,7 +69,7 @@ fn the_age_wanted_of_a_view_is_not_wanted_of_its_double() {
         );
         let mut watch = Watch::begin(&database, config.unwrap()).await;
         let targets = |board: &Board| {
-            let views = board.model.rows("views");
+            let views = board.model.rows(Panel::Views);
             let rows = 0..views.rows.len();
             let targets = rows.map(|row| {
                 (

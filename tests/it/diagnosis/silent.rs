@@ -6,6 +6,7 @@ use crate::it::board::Board;
 use crate::it::server::{Patience, block_on, pid, until, until_waiting};
 use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::Health;
+use htap_top::dashboard::rows::Panel;
 
 #[test]
 fn a_failing_archiver_is_told_until_it_works() {
@@ -38,7 +39,7 @@ fn a_failing_archiver_is_told_until_it_works() {
             assert!(
                 patience.seconds() < 90,
                 "{:?}",
-                watch.board.model.rows("wal")
+                watch.board.model.rows(Panel::Wal)
             );
             admin
                 .batch("SELECT pg_logical_emit_message(true, 'x', 'y'); SELECT pg_switch_wal()")
@@ -115,7 +116,11 @@ fn sequential_scans_for_want_of_an_index_are_told_with_their_reader() {
             .finding("seq_scans")
             .is_none_or(|finding| !finding.sentence.contains("shop_app"))
         {
-            assert!(patience.lasts(), "{:?}", watch.board.model.rows("bloat"));
+            assert!(
+                patience.lasts(),
+                "{:?}",
+                watch.board.model.rows(Panel::Bloat)
+            );
             watch.look(5_000).await;
         }
         let finding = watch.board.finding("seq_scans").unwrap();
@@ -167,7 +172,7 @@ fn a_slot_that_keeps_the_catalogues_bloated_is_named_with_its_cure() {
             assert!(
                 patience.lasts(),
                 "{found:?} {:?}",
-                watch.board.model.rows("bloat")
+                watch.board.model.rows(Panel::Bloat)
             );
         }
         let found = watch.board.finding("dead_rows").unwrap();
@@ -284,14 +289,18 @@ fn dead_rows_in_toast_are_told() {
             .finding("dead_rows")
             .is_none_or(|found| found.subject != "docs (TOAST)")
         {
-            assert!(patience.lasts(), "{:?}", watch.board.model.rows("bloat"));
+            assert!(
+                patience.lasts(),
+                "{:?}",
+                watch.board.model.rows(Panel::Bloat)
+            );
             watch.look(5_000).await;
         }
         let found = watch.board.finding("dead_rows").unwrap();
         let due = found.evidence.iter().find(|(name, _)| name == "autovacuum");
         assert_eq!(due.unwrap().1, "autovacuum is off for it");
         watch.keys("pv").await;
-        let vacuum = watch.board.model.rows("vacuum");
+        let vacuum = watch.board.model.rows(Panel::Vacuum);
         let row = (0..vacuum.rows.len())
             .find(|row| vacuum.get(*row, "relation").text() == Some("docs (TOAST)"))
             .unwrap();

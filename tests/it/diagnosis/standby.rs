@@ -6,6 +6,7 @@ use super::{bank, cure, server};
 use crate::it::server::{Database, Server, block_on, until};
 use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::Health;
+use htap_top::dashboard::rows::Panel;
 use htap_top::pg::Client;
 
 async fn standby<'a>(replica: &'a Server, database: &Database<'_>) -> Database<'a> {
@@ -59,12 +60,12 @@ fn a_paused_replay_is_told_on_both_sides() {
         let lag = watch
             .board
             .model
-            .rows("replication")
+            .rows(Panel::Replication)
             .first("lag_s")
             .number();
         assert!(lag.is_some_and(|lag| lag < 60.0), "{lag:?}");
         here.look(5_000).await;
-        let table = here.board.model.rows("replication");
+        let table = here.board.model.rows(Panel::Replication);
         let row = (0..table.rows.len())
             .find(|row| table.get(*row, "kind").text() == Some("replica"))
             .unwrap();
@@ -177,7 +178,7 @@ fn a_primary_tells_a_standby_that_vanished_and_one_that_commits_wait_for() {
         // One sample per second: it must exist for a while before it counts.
         watch
             .until("it is there", |board| {
-                board.model.rows("replication").first("state").text() == Some("streaming")
+                board.model.rows(Panel::Replication).first("state").text() == Some("streaming")
             })
             .await;
         let patience = crate::it::server::Patience::begin();

@@ -4,6 +4,7 @@
 use super::super::facts;
 use super::super::server::{Database, Order, Server, block_on, until};
 use super::Program;
+use htap_top::dashboard::rows::Panel;
 use htap_top::pg::Client;
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -217,7 +218,7 @@ async fn shown_without_texts(here: &Database<'_>, admin: &Client, code: &str) {
     .await;
     headless.model.judge();
     let model = &headless.model;
-    let shown = model.rows("statements").first("query").text().unwrap();
+    let shown = model.rows(Panel::Statements).first("query").text().unwrap();
     assert!(shown.contains("not shown"), "{shown}");
     assert!(!facts::is_unknown(model, "statements", code));
 }

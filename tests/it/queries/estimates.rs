@@ -4,6 +4,7 @@
 use super::super::facts;
 use super::super::server::{Database, block_on, shared};
 use super::{sampling, statement};
+use htap_top::dashboard::rows::Panel;
 use htap_top::pg::{Client, Table};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -219,7 +220,7 @@ fn bloat_that_statistics_cannot_tell_is_a_lower_bound() {
         let panels = ["bloat", "bloat_estimate"];
         let mut headless = facts::watch(&database.target(), &panels);
         facts::until(&mut headless, "estimates", |model| {
-            let table = model.rows("bloat");
+            let table = model.rows(Panel::Bloat);
             let marked = |row| table.get(row, "bloat_pct").sign() == "\u{2265}";
             table.rows.len() == 2 && (0..2).all(marked)
         })

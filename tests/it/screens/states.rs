@@ -3,6 +3,7 @@
 use crate::it::board::{self, Board, activity, table, views};
 use htap_top::config::Config;
 use htap_top::dashboard::event::{Event, Key};
+use htap_top::dashboard::rows::Panel;
 use htap_top::pg::sampler::SessionId;
 use htap_top::pg::{Class, PgError, Table, Value};
 use std::time::Duration;
@@ -369,9 +370,9 @@ pub fn nulls() -> Board {
         1.2,
     );
     let _ = board.answer("hourly_sales", blank(sales()));
-    for feed in ["top_categories", "rfm_segments", "database"] {
-        let table = board.model.rows(feed).clone();
-        let _ = board.answer(feed, blank(table));
+    for panel in [Panel::TopCategories, Panel::RfmSegments, Panel::Database] {
+        let table = board.model.rows(panel).clone();
+        let _ = board.answer(panel.name(), blank(table));
     }
     board
 }

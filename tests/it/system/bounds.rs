@@ -4,6 +4,7 @@ use super::super::facts;
 use super::{ask, number, sqlstate};
 use crate::it::server::{Database, Order, Server, block_on};
 use htap_top::cluster::SUPERUSER;
+use htap_top::dashboard::rows::Panel;
 use htap_top::system::generate::Shape;
 use htap_top::system::init::{Load, init};
 
@@ -109,7 +110,8 @@ fn a_refresher_cannot_blind_who_reads_the_summaries() {
                     let feed = facts::feed(model, name);
                     feed.sampling.error.is_none() && !feed.table.columns.is_empty()
                 };
-                panels.iter().all(answered) && model.rows("summaries").rows.len() as i64 == views
+                panels.iter().all(answered)
+                    && model.rows(Panel::Summaries).rows.len() as i64 == views
             })
             .await;
             let doctor = std::process::Command::new(env!("CARGO_BIN_EXE_htap-top"))

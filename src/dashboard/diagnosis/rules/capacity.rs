@@ -26,32 +26,26 @@ fn is_pool_full(evidence: &Evidence<'_>) -> bool {
 
 /// Finds the users of most connections if these are scarce.
 pub fn connections(evidence: &Evidence<'_>) -> Option<Finding> {
-    let used = evidence.database.first("numbackends_all").number()?;
-    let limit = evidence
-        .database
-        .first("usable_connections")
-        .number()
-        .or(evidence.database.first("max_connections").number())?;
+    let database = evidence.database;
+    let used = database.numbackends_all()?;
+    let limit = database
+        .usable_connections()
+        .or(database.max_connections())?;
     let scarce = used >= limit * SCARCE;
     if !scarce && !is_pool_full(evidence) {
         return None;
     }
-    let sessions = evidence.sessions;
-    let mut users: BTreeMap<(String, String), (i64, i64)> = BTreeMap::new();
-    for row in 0..sessions.rows.len() {
-        let text = |name| sessions.get(row, name).text().unwrap_or_default();
-        let n = sessions.get(row, "n").int().unwrap_or(0);
-        let who = (
-            text("application_name").to_owned(),
-            text("usename").to_owned(),
-        );
+    let mut users: BTreeMap<(&str, &str), (i64, i64)> = BTreeMap::new();
+    for row in evidence.sessions.iter() {
+        let n = row.n().unwrap_or(0);
+        let who = (row.application_name().shown(), row.usename().shown());
         let (all, idle) = users.entry(who).or_default();
         *all += n;
-        *idle += if text("state") == "idle" { n } else { 0 };
+        *idle += if row.state().is("idle") { n } else { 0 };
     }
     let mut users: Vec<_> = users.into_iter().collect();
     users.sort_by_key(|(_, (all, _))| std::cmp::Reverse(*all));
-    let ((application, role), (most, idle)) = users.first()?.clone();
+    let ((application, role), (most, idle)) = *users.first()?;
     let who = |application: &str, role: &str| {
         if application.is_empty() {
             role.to_owned()
@@ -59,7 +53,7 @@ pub fn connections(evidence: &Evidence<'_>) -> Option<Finding> {
             format!("{application} ({role})")
         }
     };
-    let worst = who(&application, &role);
+    let worst = who(application, role);
     let mut facts = vec![fact(
         "connections",
         format!("{} of {}", format::count(used), format::count(limit)),
@@ -97,12 +91,12 @@ pub fn connections(evidence: &Evidence<'_>) -> Option<Finding> {
 
 /// Finds the users of the parallel workers if all are taken.
 pub fn workers(evidence: &Evidence<'_>) -> Option<Finding> {
-    let limit = evidence.facts.first("max_parallel_workers").int()?;
+    let limit = evidence.facts.max_parallel_workers()?;
     let activity = evidence.activity;
     let mut leaders: BTreeMap<i64, i64> = BTreeMap::new();
-    for row in 0..activity.rows.len() {
-        let worker = activity.get(row, "backend_type").text() == Some("parallel worker");
-        if let Some(leader) = activity.get(row, "leader_pid").int().filter(|_| worker) {
+    for row in activity.iter() {
+        let worker = row.backend_type().is("parallel worker");
+        if let Some(leader) = row.leader_pid().filter(|_| worker) {
             *leaders.entry(leader).or_default() += 1;
         }
     }
@@ -112,10 +106,8 @@ pub fn workers(evidence: &Evidence<'_>) -> Option<Finding> {
     }
     let (leader, most) = leaders.iter().max_by_key(|(_, workers)| **workers)?;
     let row = super::row_of(activity, *leader);
-    let who = row.map_or_else(|| format!("pid {leader}"), |row| described(activity, row));
-    let cure = row.map_or_else(String::new, |row| {
-        Blocker::of(evidence, activity, row).cure()
-    });
+    let who = row.map_or_else(|| format!("pid {leader}"), described);
+    let cure = row.map_or_else(String::new, |row| Blocker::of(evidence, row).cure());
     Some(Finding {
         // A lack of workers slows down only queries that would use them.
         explains: &["olap"],

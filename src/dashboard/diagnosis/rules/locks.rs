@@ -75,16 +75,13 @@ pub fn plain_refresh(evidence: &Evidence<'_>) -> Option<Finding> {
     if pid == 0 || !queue.graph.is_row(root) {
         return None;
     }
-    let views = evidence.views;
-    let view = (0..views.rows.len()).find(|row| {
-        views.get(*row, "refreshing").text() == Some("plain")
-            && views.get(*row, "refresh_pid").int() == Some(pid)
-    })?;
-    let name = views.get(view, "view").text().unwrap_or_default();
+    let mut views = evidence.views.iter();
+    let view = views.find(|row| row.refreshing().is("plain") && row.refresh_pid() == Some(pid))?;
+    let name = view.view().shown();
     let ways = queue.ways();
     let mut facts = listed(&queue, &ways);
-    let can = views.get(view, "concurrent_ok").is_true();
-    let why_not = views.get(view, "concurrent_reason").text();
+    let can = view.concurrent_ok() == Some(true);
+    let why_not = view.concurrent_reason().text();
     facts.push(fact(
         format!("{name} CONCURRENTLY"),
         if can {
@@ -122,37 +119,35 @@ pub fn plain_refresh(evidence: &Evidence<'_>) -> Option<Finding> {
 
 /// Facts about a prepared transaction, and the statement that ends it.
 fn prepared(queue: &Queue<'_>, row: usize) -> Vec<Fact> {
-    let text = |name| queue.text(row, name);
-    let gid = text("application_name");
-    let database = text("datname");
-    let age = queue.table.get(row, "xact_age_s").number();
+    let row = queue.table.at(row);
+    let gid = row.application_name();
+    let database = row.datname().shown();
+    let age = row.xact_age_s();
     let age = age.map_or_else(|| "?".into(), format::seconds);
-    let raw = queue.table.get(row, "application_name").raw();
     vec![
         fact(
             "prepared transaction",
             format!(
-                "{gid}, by {} in database {database}, {age} ago",
-                text("usename")
+                "{}, by {} in database {database}, {age} ago",
+                gid.shown(),
+                row.usename().shown()
             ),
         ),
-        fact("to end it", end_prepared(raw.unwrap_or(gid), database)),
+        fact("to end it", end_prepared(gid.name(), database)),
     ]
 }
 
 /// Facts about the roots, the longest waiters and the ways to end the queue.
 fn listed(queue: &Queue<'_>, ways: &[Way]) -> Vec<Fact> {
-    let table = queue.table;
     let mut facts = Vec::new();
     for root in queue.roots.iter().take(LISTED) {
         if queue.is_prepared(*root) {
             facts.extend(prepared(queue, *root));
         } else if queue.graph.is_row(*root) {
-            facts.push(fact(
-                "root",
-                format!("{}, {}", queue.name(*root), doing(table, *root)),
-            ));
-            facts.push(fact("its statement", queue.text(*root, "query")));
+            let row = queue.table.at(*root);
+            let root = format!("{}, {}", queue.name(*root), doing(row));
+            facts.push(fact("root", root));
+            facts.push(fact("its statement", row.query().shown()));
         }
         let candidates = queue.graph.candidates(*root);
         for row in candidates.iter().take(LISTED) {
@@ -173,8 +168,8 @@ fn listed(queue: &Queue<'_>, ways: &[Way]) -> Vec<Fact> {
             queue.brief(*row),
             format!(
                 "{}: waits {} behind {behind}{}",
-                who(table, *row),
-                format::seconds(wait_s(table, *row)),
+                who(queue.table.at(*row)),
+                format::seconds(wait_s(queue.table.at(*row))),
                 target(queue.evidence, queue.graph.pid(*row))
             ),
         ));
@@ -196,7 +191,6 @@ fn listed(queue: &Queue<'_>, ways: &[Way]) -> Vec<Fact> {
 
 /// Returns `, for table t` if the locks panel knows the relation.
 fn target(evidence: &Evidence<'_>, pid: i64) -> String {
-    let target =
-        row_of(evidence.locks, pid).and_then(|row| evidence.locks.get(row, "target").text());
+    let target = row_of(evidence.locks, pid).and_then(|row| row.target().text());
     target.map_or_else(String::new, |target| format!(", for {target}"))
 }

@@ -4,8 +4,11 @@
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health};
 use crate::dashboard::panels::replication::is_from_archive;
+use crate::dashboard::rows::{Row, read};
 use crate::format;
-use crate::pg::{Table, Value};
+use crate::pg::Value;
+
+type Told<'t> = Row<'t, read::Replication>;
 
 /// Resumes a paused replay.
 pub(super) const RESUME: &str = "SELECT pg_wal_replay_resume()";
@@ -25,8 +28,7 @@ pub const ARCHIVE_LATE_S: f64 = 600.0;
 
 /// Returns the worst finding about replicas, slots and the receiver.
 pub fn replication(evidence: &Evidence<'_>) -> Option<Finding> {
-    let table = evidence.replication;
-    let found = (0..table.rows.len()).filter_map(|row| of_row(table, row));
+    let found = evidence.replication.iter().filter_map(of_row);
     found.reduce(|worst, finding| {
         if finding.health > worst.health {
             finding
@@ -36,30 +38,26 @@ pub fn replication(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-fn of_row(table: &Table, row: usize) -> Option<Finding> {
-    if table.get(row, "gone_s").is_known() {
-        return gone(table, row);
+fn of_row(row: Told<'_>) -> Option<Finding> {
+    if let Some(gone_s) = row.gone_s() {
+        return gone(row, gone_s);
     }
-    match table.get(row, "kind").text()? {
-        "slot" => slot(table, row),
-        "replica" => replica(table, row),
-        "receiver" => receiver(table, row),
+    match row.kind().text()? {
+        "slot" => slot(row),
+        "replica" => replica(row),
+        "receiver" => receiver(row),
         _ => None,
     }
 }
 
-fn name(table: &Table, row: usize) -> &str {
-    table.get(row, "name").text().unwrap_or_default()
-}
-
-fn gone(table: &Table, row: usize) -> Option<Finding> {
-    let ago = format::seconds(table.get(row, "gone_s").number()?);
-    let name = name(table, row);
-    let (what, cure) = match table.get(row, "kind").text()? {
+fn gone(row: Told<'_>, gone_s: f64) -> Option<Finding> {
+    let ago = format::seconds(gone_s);
+    let name = row.name().shown();
+    let (what, cure) = match row.kind().text()? {
         "slot" => (
             format!("replication slot {name} was dropped {ago} ago"),
             // Only logical slots belong to a database.
-            match table.get(row, "client").text() {
+            match row.client().text() {
                 None => format!(
                     "if its standby exists: SELECT pg_create_physical_replication_slot('{name}', true)"
                 ),
@@ -81,14 +79,14 @@ fn gone(table: &Table, row: usize) -> Option<Finding> {
     })
 }
 
-fn slot(table: &Table, row: usize) -> Option<Finding> {
-    let number = |name| table.get(row, name).number();
-    let name = name(table, row);
-    let status = table.get(row, "wal_status").text().unwrap_or_default();
-    let retained = number("retained_bytes").unwrap_or(0.0);
+fn slot(row: Told<'_>) -> Option<Finding> {
+    let name = row.name().shown();
+    let status = row.wal_status().shown();
+    let retained = row.retained_bytes().unwrap_or(0.0);
     let lost = matches!(status, "unreserved" | "lost");
-    let active = table.get(row, "active").is_true();
-    let grown = number("grown_bytes").filter(|grown| !active && *grown >= GROWN);
+    let active = row.active() == Some(true);
+    let grown = row.grown_bytes();
+    let grown = grown.filter(|grown| !active && *grown >= GROWN);
     if !lost && retained < RETAINED && grown.is_none() {
         return None;
     }
@@ -133,10 +131,9 @@ fn slot(table: &Table, row: usize) -> Option<Finding> {
     })
 }
 
-fn replica(table: &Table, row: usize) -> Option<Finding> {
-    let number = |name| table.get(row, name).number();
-    let name = name(table, row);
-    let state = table.get(row, "state").text().unwrap_or_default();
+fn replica(row: Told<'_>) -> Option<Finding> {
+    let name = row.name().shown();
+    let state = row.state().shown();
     if state.starts_with("missing") {
         return Some(Finding {
             health: Health::Danger,
@@ -159,8 +156,8 @@ fn replica(table: &Table, row: usize) -> Option<Finding> {
             ..Finding::default()
         });
     }
-    let bytes = number("lag_bytes")?;
-    let seconds = number("lag_s");
+    let bytes = row.lag_bytes()? as f64;
+    let seconds = row.lag_s();
     let late = seconds.filter(|lag| *lag >= LATE_S && bytes > 0.0);
     let behind = bytes >= BEHIND.0 && seconds.is_none_or(|lag| lag >= BEHIND.1);
     if late.is_none() && !behind {
@@ -180,20 +177,19 @@ fn replica(table: &Table, row: usize) -> Option<Finding> {
 }
 
 /// Finding for a server that is a standby.
-fn receiver(table: &Table, row: usize) -> Option<Finding> {
-    let number = |name| table.get(row, name).number();
-    let bytes = number("lag_bytes").unwrap_or(0.0);
-    let lag = number("lag_s").filter(|_| bytes > 0.0);
+fn receiver(row: Told<'_>) -> Option<Finding> {
+    let bytes = row.lag_bytes().unwrap_or(0) as f64;
+    let lag = row.lag_s().filter(|_| bytes > 0.0);
     let behind = match lag {
         Some(lag) => format!("{}, {} old", format::bytes(bytes), format::seconds(lag)),
         None => format::bytes(bytes),
     };
-    let replayed = number("replayed_s");
+    let replayed = row.replayed_s();
     let last = replayed.map(|age| {
         let age = format::seconds(age);
         format!("its last replayed commit is {age} old")
     });
-    let (health, sentence, cure) = if table.get(row, "replay_paused").is_true() {
+    let (health, sentence, cure) = if row.replay_paused() == Some(true) {
         let health = if lag >= Some(LATE_S) {
             Health::Danger
         } else {
@@ -201,12 +197,12 @@ fn receiver(table: &Table, row: usize) -> Option<Finding> {
         };
         let sentence = format!("replay is paused on this standby: {behind} of WAL wait");
         (health, sentence, RESUME)
-    } else if receives_nothing(table, row) {
-        let (sentence, cure) = nothing(table, row);
+    } else if receives_nothing(row) {
+        let (sentence, cure) = nothing(row);
         let last = last.as_ref();
         let last = last.map_or_else(String::new, |last| format!("; {last}"));
         (Health::Danger, format!("{sentence}{last}"), cure)
-    } else if is_from_archive(table, row) {
+    } else if is_from_archive(row) {
         last.filter(|_| replayed >= Some(ARCHIVE_LATE_S))
             .map(|last| {
                 let sentence = format!("no receiver runs on this standby, an archive feeds it: {last}");
@@ -225,7 +221,7 @@ fn receiver(table: &Table, row: usize) -> Option<Finding> {
         return None;
     };
     let mut facts = vec![
-        fact("receiver", table.get(row, "state").text().unwrap_or("?")),
+        fact("receiver", row.state().text().unwrap_or("?")),
         fact("not replayed", behind),
     ];
     facts.extend(replayed.map(|age| {
@@ -245,27 +241,26 @@ fn receiver(table: &Table, row: usize) -> Option<Finding> {
 }
 
 /// Returns true if this server is a standby that receives no WAL, as far as the samples so far can tell.
-pub fn receives_nothing(table: &Table, row: usize) -> bool {
-    let is = |name| table.get(row, name);
-    let down = is("down_s");
+pub fn receives_nothing(row: Told<'_>) -> bool {
+    let down = row.down_s();
     let long = down.number() >= Some(DOWN_S);
-    let is_down = if is("restores").is_true() {
+    let is_down = if row.restores() == Some(true) {
         // An archive may be its only source, or the source it still catches up from.
-        long && is("wanted").is_true()
+        long && row.wanted() == Some(true)
     } else {
         // None has been seen so far, even if that is a short time.
         long || matches!(down, Value::AtLeast(_))
     };
-    is("kind").text() == Some("receiver") && is_down
+    row.kind().is("receiver") && is_down
 }
 
 /// Sentence and cure for a standby that receives no WAL.
-fn nothing(table: &Table, row: usize) -> (String, &'static str) {
+fn nothing(row: Told<'_>) -> (String, &'static str) {
     const LOOK: &str =
         "check primary_conninfo and the log; if the primary removed the WAL: pg_basebackup";
-    let cell = table.get(row, "down_s");
+    let cell = row.down_s();
     let down = cell.number().unwrap_or(0.0);
-    if table.get(row, "wanted") == &Value::Bool(false) {
+    if row.wanted() == Some(false) {
         let sentence =
             "this standby receives no WAL: primary_conninfo and restore_command are empty";
         let cure = "ALTER SYSTEM SET primary_conninfo = 'host=…'; SELECT pg_reload_conf()";

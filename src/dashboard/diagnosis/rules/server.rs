@@ -14,13 +14,9 @@ const MB: f64 = 1024.0 * 1024.0;
 /// Finds checkpoints forced by WAL volume one after the other; both frequency and volume must agree.
 pub fn checkpoints(evidence: &Evidence<'_>) -> Option<Finding> {
     let wal = evidence.wal;
-    let number = |name| wal.first(name).number();
-    let every_s = number("forced_every_s")?;
-    let (timeout_s, max_wal) = (
-        number("checkpoint_timeout_s")?,
-        number("max_wal_size_bytes")?,
-    );
-    let bytes = number("bytes_per_checkpoint")?;
+    let every_s = wal.forced_every_s()?;
+    let (timeout_s, max_wal) = (wal.checkpoint_timeout_s()?, wal.max_wal_size_bytes()?);
+    let bytes = wal.bytes_per_checkpoint()?;
     if every_s > timeout_s * TOO_FAST || bytes < max_wal * BY_VOLUME {
         return None;
     }
@@ -55,25 +51,21 @@ const ALL: f64 = 2_147_483_648.0 - 3e6;
 
 /// Finds the oldest id of any kind.
 pub fn wraparound(evidence: &Evidence<'_>) -> Option<Finding> {
-    let table = evidence.wraparound;
-    let ages = (0..table.rows.len()).flat_map(|row| {
-        [
-            ("frozen_age", "transaction ids"),
-            ("mxid_age", "multixacts"),
-        ]
-        .into_iter()
-        .filter_map(move |(name, kind)| {
-            let age = table.get(row, name).number()?;
-            Some((age, kind, table.get(row, "datname").text()?))
-        })
+    let ages = evidence.wraparound.iter().flat_map(|row| {
+        let ages = [
+            (row.frozen_age(), "transaction ids"),
+            (row.mxid_age(), "multixacts"),
+        ];
+        let ages = ages.into_iter();
+        ages.filter_map(move |(age, kind)| Some((age?, kind, row.datname().text()?)))
     });
     let (age, kind, database) = ages.max_by(|a, b| a.0.total_cmp(&b.0))?;
     if age < OLD.0 {
         return None;
     }
     let left = format::count((ALL - age).max(0.0));
-    let ours = evidence.facts.first("current_database").text();
-    let place = if evidence.facts.first("in_recovery").is_true() {
+    let ours = evidence.facts.current_database().text();
+    let place = if evidence.facts.in_recovery() == Some(true) {
         format!("on the primary, in {database}: ")
     } else if ours.is_some_and(|ours| ours != database) {
         format!("in {database}: ")

@@ -1,14 +1,14 @@
 //! Holders of the xmin horizon, and the tables that suffer.
 
+use crate::keys::Keymap;
 use super::{described, in_vain, short};
 use crate::dashboard::diagnosis::blocker::{Blocker, Kind, end_prepared};
 use crate::dashboard::diagnosis::finding::{Fact, Finding, fact};
 use crate::dashboard::diagnosis::{DEAD_ROWS, Evidence};
 use crate::dashboard::panels::point_locks::reads;
 use crate::dashboard::panels::snapshots::{YOUNG_S, oldest};
+use crate::dashboard::rows::{Row, Rows, read};
 use crate::format;
-use crate::keys::Keymap;
-use crate::pg::Table;
 use std::fmt::Write;
 
 /// Share of the dead rows from which one table is named alone.
@@ -24,18 +24,16 @@ const LONG_QUERY: &str = "SELECT pid, usename, xact_start, query FROM pg_stat_ac
 
 /// Finds the oldest snapshot that keeps dead rows of this database.
 pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
-    let snapshots = evidence.snapshots;
-    let row = oldest(snapshots)?;
-    let number = |name| snapshots.get(row, name).number();
-    let known = number("age_s");
-    if known.or(number("age_least_s"))? < YOUNG_S {
+    let row = oldest(evidence.snapshots)?;
+    let known = row.age_s();
+    if known.or(row.age_least_s())? < YOUNG_S {
         return None;
     }
     let age = match known {
         Some(age) => format::seconds(age),
-        None => format!("≥{}", number("age_least_s").map(format::seconds)?),
+        None => format!("≥{}", row.age_least_s().map(format::seconds)?),
     };
-    let pins = number("pins").filter(|pins| *pins >= DEAD_ROWS as f64)?;
+    let pins = row.pins().filter(|pins| *pins >= DEAD_ROWS)? as f64;
     let (who, how, cure) = holder(evidence, row);
     let suffering = suffering(evidence.bloat);
     // A narrow screen cuts the end of the sentence, so holder, age and harm come first.
@@ -44,41 +42,32 @@ pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
         format::count(pins)
     );
     if let Some(worst) = worst(evidence.bloat) {
-        let relation = evidence
-            .bloat
-            .get(worst, "relation")
-            .text()
-            .unwrap_or("tables");
-        let waiting = evidence.bloat.get(worst, "waiting").number().unwrap_or(0.0);
+        let relation = worst.relation().text().unwrap_or("tables");
+        let waiting = worst.waiting().unwrap_or(0) as f64;
         if waiting >= pins * NEARLY_ALL {
             let _ = write!(sentence, " kept in {relation}");
         } else {
             let _ = write!(sentence, " kept, most in {relation}");
         }
-        if let Some(vain) = evidence
-            .bloat
-            .get(worst, "in_vain")
-            .int()
-            .filter(|times| *times > 0)
-        {
+        if let Some(vain) = worst.in_vain().filter(|times| *times > 0) {
             let _ = write!(sentence, " ({})", in_vain(vain));
         }
     } else {
         sentence.push_str(" wait");
     }
     sentence.push_str(&how);
-    let kind = snapshots.get(row, "kind").text().unwrap_or_default();
     let mut facts = vec![
-        fact(kind, format!("{who}, snapshot {age} old")),
+        fact(row.kind().shown(), format!("{who}, snapshot {age} old")),
         fact(
             "transactions since",
-            number("age_xids").map_or("?".into(), format::count),
+            row.age_xids()
+                .map_or("?".into(), |age| format::count(age as f64)),
         ),
     ];
-    if let Some(query) = snapshots.get(row, "query").text() {
+    if let Some(query) = row.query().text() {
         facts.push(fact("its statement", query));
     }
-    facts.extend(statement(snapshots, row, &cure));
+    facts.extend(statement(row, &cure));
     facts.extend(suffering);
     let explains: &[&str] = if hurts_point_query(evidence) {
         &["snapshot", "dead", "p99", "tps"]
@@ -97,46 +86,41 @@ pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
 }
 
 /// The statement that ends the holder, or finds the query to end.
-fn statement(snapshots: &Table, row: usize, cure: &str) -> Option<Fact> {
-    if snapshots.get(row, "kind").text() == Some("prepared") {
-        let gid = snapshots.get(row, "holder").raw().unwrap_or_default();
-        let database = snapshots.get(row, "datname").text().unwrap_or_default();
-        return Some(fact("to end it", end_prepared(gid, database)));
+fn statement(row: Row<'_, read::Holder>, cure: &str) -> Option<Fact> {
+    if row.kind().is("prepared") {
+        let end = end_prepared(row.holder().name(), row.datname().shown());
+        return Some(fact("to end it", end));
     }
     (cure == THERE).then(|| fact("there", LONG_QUERY))
 }
 
 /// Returns the holder, its state in words, and the cure.
-fn holder(evidence: &Evidence<'_>, row: usize) -> (String, String, String) {
-    let snapshots = evidence.snapshots;
-    let text = |name| snapshots.get(row, name).text().unwrap_or_default();
-    let holder = text("holder");
-    match text("kind") {
+fn holder(evidence: &Evidence<'_>, row: Row<'_, read::Holder>) -> (String, String, String) {
+    let holder = row.holder().shown();
+    let backend = || evidence.snapshots.by::<read::Backend>().at(row.position());
+    match row.kind().shown() {
         "backend" => (
-            described(snapshots, row),
-            format!(
-                ", {}",
-                short(snapshots.get(row, "state").text().unwrap_or("?"))
-            ),
-            Blocker::of(evidence, snapshots, row).cure(),
+            described(backend()),
+            format!(", {}", short(row.state().text().unwrap_or("?"))),
+            Blocker::of(evidence, backend()).cure(),
         ),
         "prepared" => (
             format!(
                 "prepared transaction {holder} in database {}",
-                text("datname")
+                row.datname().shown()
             ),
             String::new(),
             Kind::Prepared.cure(&evidence.config.keys),
         ),
         "replica" => {
-            let keys = &evidence.config.keys;
-            replica(holder, text("application_name"), text("query"), keys)
+            let (name, query) = (row.application_name().shown(), row.query().shown());
+            replica(holder, name, query, &evidence.config.keys)
         }
         // Slot names contain only a to z, 0 to 9 and underscores.
         _ => (
             format!("replication slot {holder}"),
             String::new(),
-            match text("state") {
+            match row.state().shown() {
                 "active" => THERE.into(),
                 _ => format!("start its reader, or SELECT pg_drop_replication_slot('{holder}')"),
             },
@@ -162,42 +146,38 @@ fn replica(pid: &str, name: &str, query: &str, keys: &Keymap) -> (String, String
 
 /// Returns true if dead rows are kept in a table that the point query reads, which then skips them each time.
 fn hurts_point_query(evidence: &Evidence<'_>) -> bool {
-    let bloat = evidence.bloat;
-    (0..bloat.rows.len()).any(|row| {
-        let name = bloat.get(row, "relation").raw().unwrap_or_default();
+    evidence.bloat.iter().any(|row| {
+        let name = row.relation().name();
         let (schema, name) = name.split_once('.').unwrap_or(("public", name));
-        bloat.get(row, "waiting").int() >= Some(DEAD_ROWS)
-            && reads(evidence.point_query, schema, name)
+        row.waiting() >= Some(DEAD_ROWS) && reads(evidence.point_query, schema, name)
     })
 }
 
 /// Returns the relation with the most dead rows kept.
-fn worst(bloat: &Table) -> Option<usize> {
-    let waiting = |row: &usize| bloat.get(*row, "waiting").int().unwrap_or(0);
-    (0..bloat.rows.len())
-        .filter(|row| waiting(row) > 0)
-        .max_by_key(waiting)
+fn worst(bloat: Rows<'_, read::Relation>) -> Option<Row<'_, read::Relation>> {
+    bloat
+        .iter()
+        .filter(|row| row.waiting() > Some(0))
+        .max_by_key(|row| row.waiting())
 }
 
 /// Lists the tables of this database with the most dead rows kept.
-fn suffering(bloat: &Table) -> Vec<Fact> {
-    let waiting = |row: &usize| bloat.get(*row, "waiting").int().unwrap_or(0);
-    let mut rows: Vec<usize> = (0..bloat.rows.len())
-        .filter(|row| waiting(row) >= DEAD_ROWS)
-        .collect();
+fn suffering(bloat: Rows<'_, read::Relation>) -> Vec<Fact> {
+    let waiting = |row: &Row<'_, read::Relation>| row.waiting().unwrap_or(0);
+    let many = bloat.iter().filter(|row| waiting(row) >= DEAD_ROWS);
+    let mut rows: Vec<Row<'_, read::Relation>> = many.collect();
     rows.sort_by_key(|row| std::cmp::Reverse(waiting(row)));
     let told = rows.into_iter().take(LISTED).map(|row| {
-        let relation = bloat.get(row, "relation").text().unwrap_or_default();
-        let dead = bloat.get(row, "n_dead").number().unwrap_or(0.0);
-        let (waiting, dead) = (format::count(waiting(&row) as f64), format::count(dead));
+        let dead = format::count(row.n_dead().unwrap_or(0) as f64);
+        let waiting = format::count(waiting(&row) as f64);
         let mut text = format!("≤{waiting} of {dead} dead rows kept");
-        if let Some(share) = bloat.get(row, "dead_pct").number() {
+        if let Some(share) = row.dead_pct() {
             let _ = write!(text, "; {} of the table is dead", format::percent(share));
         }
-        if let Some(times) = bloat.get(row, "in_vain").int() {
+        if let Some(times) = row.in_vain() {
             let _ = write!(text, "; {}", in_vain(times));
         }
-        fact(relation, text)
+        fact(row.relation().shown(), text)
     });
     told.collect()
 }

@@ -4,28 +4,28 @@ use super::{in_vain, row_of};
 use crate::dashboard::diagnosis::blocker::Blocker;
 use crate::dashboard::diagnosis::finding::{Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, MANY_DEAD_ROWS};
+use crate::dashboard::rows::{Row, read};
 use crate::format;
 use crate::pg::to_copy;
 use std::fmt::Write;
 
 /// Finds the table with the greatest share of dead rows among those that have many.
 pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
-    let bloat = evidence.bloat;
-    let share = |row: &usize| bloat.get(*row, "dead_pct").number().unwrap_or(0.0);
-    let worst = (0..bloat.rows.len())
-        .filter(|row| bloat.get(*row, "n_dead").int().unwrap_or(0) >= MANY_DEAD_ROWS)
+    let share = |row: &Row<'_, read::Relation>| row.dead_pct().unwrap_or(0.0);
+    let rows = evidence.bloat.iter();
+    let worst = rows
+        .filter(|row| row.n_dead().unwrap_or(0) >= MANY_DEAD_ROWS)
         .max_by(|a, b| share(a).total_cmp(&share(b)))?;
-    let figure = |name| bloat.get(worst, name).number();
-    let relation = bloat.get(worst, "relation").text().unwrap_or_default();
-    let dead = format::count(figure("n_dead").unwrap_or(0.0));
+    let relation = worst.relation().shown();
+    let dead = format::count(worst.n_dead().unwrap_or(0) as f64);
     let share = format::percent(share(&worst));
-    let holder = bloat.get(worst, "held_by").text();
+    let holder = worst.held_by().text();
     let row_of_holder = holder.and_then(|holder| {
         let pid = holder.strip_prefix("pid ")?.parse().ok()?;
         row_of(evidence.activity, pid)
     });
     let gone = holder.is_some_and(|holder| holder.starts_with("pid ")) && row_of_holder.is_none();
-    let why = match (bloat.get(worst, "in_vain").int(), holder) {
+    let why = match (worst.in_vain(), holder) {
         (Some(_), Some(holder)) if gone => format!("{holder} held them until now"),
         (Some(times), Some(holder)) => {
             let holder = slot(holder).map_or_else(
@@ -35,22 +35,22 @@ pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
             format!("{}: held back by {holder}", in_vain(times))
         }
         (Some(times), None) => in_vain(times),
-        _ => figure("last_vacuum_s").map_or_else(
+        _ => worst.last_vacuum_s().map_or_else(
             || "never vacuumed".into(),
             |ago| format!("last vacuum {} ago", format::seconds(ago)),
         ),
     };
     let off = Off::of(evidence, worst);
-    let vain = figure("in_vain").is_some();
+    let vain = worst.in_vain().is_some();
     let cure = match (holder.and_then(slot), row_of_holder) {
         (Some(slot), _) => {
             format!("SELECT pg_drop_replication_slot('{slot}'), if its reader is gone")
         }
-        (None, Some(row)) => Blocker::of(evidence, evidence.activity, row).cure(),
+        (None, Some(row)) => Blocker::of(evidence, row).cure(),
         (None, None) if vain && !gone => String::new(),
         (None, None) => vacuum(evidence, worst),
     };
-    let due = figure("autovacuum_due").map_or_else(
+    let due = worst.autovacuum_due().map_or_else(
         || "off".to_owned(),
         |due| format!("{due:.1} times autovacuum's threshold of dead rows"),
     );
@@ -89,9 +89,9 @@ struct Off {
 }
 
 impl Off {
-    /// Returns this for the table in `row` if its autovacuum is off.
-    fn of(evidence: &Evidence<'_>, row: usize) -> Option<Self> {
-        let statement = evidence.bloat.get(row, "switch_on").raw()?;
+    /// Returns this for a table if its autovacuum is off.
+    fn of(evidence: &Evidence<'_>, table: Row<'_, read::Relation>) -> Option<Self> {
+        let statement = table.switch_on().raw()?;
         Some(Self {
             words: if statement.starts_with("ALTER SYSTEM") {
                 "autovacuum is off on this server"
@@ -105,16 +105,16 @@ impl Off {
 
 /// Returns the prefix that says to run a statement on the primary, if this server is a standby.
 fn place(evidence: &Evidence<'_>) -> &'static str {
-    if evidence.facts.first("in_recovery").is_true() {
+    if evidence.facts.in_recovery() == Some(true) {
         "on the primary: "
     } else {
         ""
     }
 }
 
-/// Returns the statement that vacuums the table in `row`.
-pub fn vacuum(evidence: &Evidence<'_>, row: usize) -> String {
-    let Some(name) = evidence.bloat.get(row, "quoted").raw() else {
+/// Returns the statement that vacuums a table.
+pub fn vacuum(evidence: &Evidence<'_>, table: Row<'_, read::Relation>) -> String {
+    let Some(name) = table.quoted().raw() else {
         return String::new();
     };
     format!("{}VACUUM {}", place(evidence), to_copy(name))

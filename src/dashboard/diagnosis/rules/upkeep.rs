@@ -5,6 +5,7 @@ use crate::dashboard::diagnosis::blocker::Blocker;
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health, latency};
 use crate::dashboard::panels::snapshots::oldest;
+use crate::dashboard::rows::{Row, read};
 use crate::format;
 use crate::pg::to_copy;
 use std::fmt::Write;
@@ -17,16 +18,16 @@ const LONG_S: f64 = 600.0;
 /// Finds WAL that is not archived.
 pub fn archiver(evidence: &Evidence<'_>) -> Option<Finding> {
     let wal = evidence.wal;
-    let number = |name| wal.first(name).number();
-    let failing = wal.first("archive_failing").is_true();
-    let failed_s = number("last_failed_s").filter(|ago| failing && *ago <= STILL_S)?;
-    let file = wal.first("archive_failed_wal").text().unwrap_or("?");
-    let worked = number("last_archived_s");
+    let failing = wal.archive_failing() == Some(true);
+    let failed_s = wal.last_failed_s();
+    let failed_s = failed_s.filter(|ago| failing && *ago <= STILL_S)?;
+    let file = wal.archive_failed_wal().text().unwrap_or("?");
+    let worked = wal.last_archived_s();
     let since = worked.map_or_else(
         || "nothing has ever been archived".into(),
         |ago| format!("the last success was {} ago", format::seconds(ago)),
     );
-    let times = format::count(number("archive_failed").unwrap_or(0.0));
+    let times = format::count(wal.archive_failed().unwrap_or(0.0));
     Some(Finding {
         health: if worked.is_some_and(|ago| ago < LONG_S) {
             Health::Warning
@@ -54,37 +55,32 @@ const USED: (f64, f64) = (80.0, 95.0);
 
 /// Finds the sequence nearest to its end, or to the end of its column's type.
 pub fn sequences(evidence: &Evidence<'_>) -> Option<Finding> {
-    let table = evidence.sequences;
-    let used = |row: &usize| table.get(*row, "used_pct").number().unwrap_or(0.0);
-    let worst = (0..table.rows.len()).max_by(|a, b| used(a).total_cmp(&used(b)))?;
+    let used = |row: &Row<'_, read::Sequence>| row.used_pct().unwrap_or(0.0);
+    let rows = evidence.sequences.iter();
+    let worst = rows.max_by(|a, b| used(a).total_cmp(&used(b)))?;
     if used(&worst) < USED.0 {
         return None;
     }
-    let text = |name| table.get(worst, name).text().unwrap_or_default();
-    let count = |name| format::count(table.get(worst, name).number().unwrap_or(0.0));
-    let name = text("sequence");
+    let count = |figure: Option<f64>| format::count(figure.unwrap_or(0.0));
+    let name = worst.sequence().shown();
+    let (column, kind) = (worst.column_name().shown(), worst.type_name().shown());
     let mut sentence = format!(
         "sequence {name} is at {} of {}",
-        count("last_value"),
-        count("most")
+        count(worst.last_value()),
+        count(worst.most())
     );
-    if table.get(worst, "by_column").is_true() {
-        let _ = write!(
-            sentence,
-            ", the most that {} ({}) holds",
-            text("column_name"),
-            text("type_name")
-        );
+    if worst.by_column() == Some(true) {
+        let _ = write!(sentence, ", the most that {column} ({kind}) holds");
     }
     sentence.push_str(": then inserts fail");
-    let statement = table.get(worst, "statement").raw().map(to_copy);
+    let statement = worst.statement().raw().map(to_copy);
     let mut facts = vec![
         fact("used", format::percent(used(&worst))),
-        fact("column", text("column_name")),
+        fact("column", column),
     ];
     // Changing the type of a column locks its table while it is rewritten.
     let cure = match statement {
-        Some(statement) if !matches!(text("type_name"), "smallint" | "integer") => statement,
+        Some(statement) if !matches!(kind, "smallint" | "integer") => statement,
         statement => {
             if let Some(statement) = statement {
                 facts.push(fact(
@@ -150,29 +146,20 @@ const MANY_ROWS: f64 = 2e6;
 /// Finds the table most read by repeated sequential scans if they cost OLTP much processor time, or if p99 is
 /// missed meanwhile.
 pub fn seq_scans(evidence: &Evidence<'_>) -> Option<Finding> {
-    let bloat = evidence.bloat;
-    let rate = |row: usize, name| bloat.get(row, name).number().unwrap_or(0.0);
-    let often = |row: &usize| {
-        let (scans, rows) = (rate(*row, "seq_scans_per_s"), rate(*row, "seq_rows_per_s"));
-        scans >= SCANS.0 && rows >= SCANS.2 && rows / scans >= SCANS.1
-    };
-    let worst = (0..bloat.rows.len()).filter(often).max_by(|a, b| {
-        let rows = |row: &usize| rate(*row, "seq_rows_per_s");
-        rows(a).total_cmp(&rows(b))
-    })?;
-    let relation = bloat.get(worst, "relation").text().unwrap_or_default();
+    let scanned = evidence.bloat.iter().filter_map(|row| {
+        let (scans, rows) = (row.seq_scans_per_s()?, row.seq_rows_per_s()?);
+        let often = scans >= SCANS.0 && rows >= SCANS.2 && rows / scans >= SCANS.1;
+        often.then_some((row, scans, rows))
+    });
+    let (worst, scans, rows) = scanned.max_by(|a, b| a.2.total_cmp(&b.2))?;
+    let relation = worst.relation().shown();
     let name = relation.rsplit('.').next().unwrap_or(relation);
-    let activity = evidence.activity;
-    let reads = |row: &usize| {
-        activity.get(*row, "state").text() == Some("active")
-            && (activity.get(*row, "query").text()).is_some_and(|query| query.contains(name))
+    let reads = |row: &Row<'_, read::Backend>| {
+        let query = row.query().text();
+        row.state().is("active") && query.is_some_and(|query| query.contains(name))
     };
-    let readers: Vec<usize> = (0..activity.rows.len()).filter(reads).collect();
-    let (scans, rows) = (
-        rate(worst, "seq_scans_per_s"),
-        rate(worst, "seq_rows_per_s"),
-    );
-    let oltp = |row: &usize| activity.get(*row, "class").text() == Some("oltp");
+    let readers: Vec<Row<'_, read::Backend>> = evidence.activity.iter().filter(reads).collect();
+    let oltp = |row: &Row<'_, read::Backend>| row.class().is("oltp");
     let health = if rows >= MANY_ROWS && readers.iter().any(oltp) {
         Health::Warning
     } else {
@@ -194,9 +181,8 @@ pub fn seq_scans(evidence: &Evidence<'_>) -> Option<Finding> {
         fact("rows", format!("{}/s", format::count(rows))),
     ];
     if let Some(first) = readers.first() {
-        let _ = write!(sentence, ", by {}", super::who(activity, *first));
-        let query = activity.get(*first, "query").text().unwrap_or_default();
-        facts.push(fact("a statement", query));
+        let _ = write!(sentence, ", by {}", super::who(*first));
+        facts.push(fact("a statement", first.query().shown()));
         facts.push(fact("sessions at it", readers.len().to_string()));
     }
     Some(Finding {
@@ -227,12 +213,12 @@ const SLRU_WAITS: (f64, f64) = (10.0, 0.5);
 /// Returns `K on pid 812, the oldest transaction; ` if a key can end that session.
 fn end_oldest(evidence: &Evidence<'_>) -> String {
     let snapshots = evidence.snapshots;
-    let oldest =
-        oldest(snapshots).filter(|row| snapshots.get(*row, "kind").text() == Some("backend"));
+    let oldest = oldest(snapshots).filter(|row| row.kind().is("backend"));
     let told = oldest.and_then(|row| {
-        let command = Blocker::of(evidence, snapshots, row).ended_by()?;
+        let backend = snapshots.by::<read::Backend>().at(row.position());
+        let command = Blocker::of(evidence, backend).ended_by()?;
         let key = evidence.config.keys.shown(command);
-        let pid = snapshots.get(row, "pid").int()?;
+        let pid = row.pid()?;
         Some(format!("{key} on pid {pid}, the oldest transaction; "))
     });
     told.unwrap_or_default()
@@ -240,9 +226,8 @@ fn end_oldest(evidence: &Evidence<'_>) -> String {
 
 /// Finds sessions that wait for the buffers of subtransactions, multixacts and the like.
 pub fn slru(evidence: &Evidence<'_>) -> Option<Finding> {
-    let waits = evidence.wait_events;
-    let of_slru = |row: usize| {
-        let wait = waits.get(row, "wait").text().unwrap_or_default();
+    let of_slru = |row: Row<'_, read::Wait>| {
+        let wait = row.wait().shown();
         let event = wait.rsplit(' ').next().unwrap_or(wait);
         let lock = SLRU.iter().find(|name| {
             let rest = event.strip_prefix(**name);
@@ -251,16 +236,13 @@ pub fn slru(evidence: &Evidence<'_>) -> Option<Finding> {
         lock.copied()
             .or_else(|| event.starts_with("SLRU").then_some("SLRU"))
     };
-    let number = |row: usize, name| waits.get(row, name).number().unwrap_or(0.0);
-    let worst = (0..waits.rows.len())
-        .filter_map(|row| Some((row, of_slru(row)?)))
-        .filter(|(row, _)| {
-            number(*row, "share_pct") >= SLRU_WAITS.0 && number(*row, "sessions") >= SLRU_WAITS.1
-        })
-        .max_by(|a, b| number(a.0, "sessions").total_cmp(&number(b.0, "sessions")))?;
-    let (row, kind) = worst;
-    let class = waits.get(row, "class").text().unwrap_or_default();
-    let share = format::percent(number(row, "share_pct"));
+    let waits = evidence.wait_events.iter();
+    let (row, kind, share, sessions) = waits
+        .filter_map(|row| Some((row, of_slru(row)?, row.share_pct()?, row.sessions()?)))
+        .filter(|(_, _, share, sessions)| *share >= SLRU_WAITS.0 && *sessions >= SLRU_WAITS.1)
+        .max_by(|a, b| a.3.total_cmp(&b.3))?;
+    let class = row.class().shown();
+    let share = format::percent(share);
     let (why, cure) = match kind {
         "Subtrans" => (
             "transactions have more subtransactions than the 64 cached",
@@ -290,15 +272,9 @@ pub fn slru(evidence: &Evidence<'_>) -> Option<Finding> {
         sentence: format!("{class} spends {share} of its time waiting for {kind} buffers: {why}"),
         cure,
         evidence: vec![
-            fact("wait", waits.get(row, "wait").text().unwrap_or_default()),
-            fact(
-                "sessions at once",
-                format!("{:.1}", number(row, "sessions")),
-            ),
-            fact(
-                "most of it in",
-                waits.get(row, "query").text().unwrap_or_default(),
-            ),
+            fact("wait", row.wait().shown()),
+            fact("sessions at once", format!("{sessions:.1}")),
+            fact("most of it in", row.query().shown()),
         ],
         ..Finding::default()
     })

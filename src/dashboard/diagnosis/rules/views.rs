@@ -4,21 +4,18 @@ use super::replication::RESUME;
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::freshness::latest_wanted;
 use crate::dashboard::diagnosis::{Evidence, Health};
+use crate::dashboard::rows::{Row, Rows, read};
 use crate::format;
-use crate::pg::{Table, Value};
+use crate::pg::Value;
 
-/// Returns the reason why no key refreshes the view in `row` here, in few words that name the role or server
-/// to use.
-pub fn refusal(evidence: &Evidence<'_>, row: usize) -> Option<String> {
-    let views = evidence.views;
-    let flag = |name| views.get(row, name);
-    if flag("on_standby").is_true() || evidence.facts.first("in_recovery").is_true() {
+/// Returns the reason why no key refreshes a view here, in few words that name the role or server to use.
+pub fn refusal(evidence: &Evidence<'_>, view: Row<'_, read::View>) -> Option<String> {
+    if view.on_standby() == Some(true) || evidence.facts.in_recovery() == Some(true) {
         return Some("refresh it on the primary".into());
     }
-    let may = flag("may_refresh");
-    if may.is_known() && !may.is_true() {
+    if view.may_refresh() == Some(false) {
         // The owner of the shop cannot log in.
-        let who = match views.get(row, "owner").text() {
+        let who = match view.owner().text() {
             Some("htap_owner") => "htap_refresh",
             owner => owner.unwrap_or("its owner"),
         };
@@ -34,23 +31,21 @@ pub fn refusal(evidence: &Evidence<'_>, row: usize) -> Option<String> {
 /// among those that are older than their own refreshes have ever let them become.
 pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
     let views = evidence.views;
-    let is_late = |row: &usize| {
-        let late = views.get(*row, "late").number();
+    let is_late = |row: &Row<'_, read::View>| {
         // An upper bound of the age does not prove that the view is late.
-        late >= Some(1.0) && !matches!(views.get(*row, "fresh_s"), Value::AtMost(_))
+        row.late() >= Some(1.0) && !matches!(row.fresh_s(), Value::AtMost(_))
     };
-    let own = |row: &usize| views.get(*row, "target_own").is_true();
     let wanted = latest_wanted(views).filter(is_late);
-    let row = wanted.or_else(|| (0..views.rows.len()).filter(own).find(is_late))?;
-    let seconds = |name| {
-        let cell = views.get(row, name);
-        let figure = cell.number().map(format::seconds);
-        figure.map_or_else(|| "?".into(), |figure| format!("{}{figure}", cell.sign()))
+    let own = || {
+        let mut own = views.iter().filter(|row| row.target_own() == Some(true));
+        own.find(is_late)
     };
-    let view = views.get(row, "view").text().unwrap_or_default();
-    let state = views.get(row, "state").text().unwrap_or_default();
+    let row = wanted.or_else(own)?;
+    let seconds = |figure: Option<f64>| figure.map_or_else(|| "?".into(), format::seconds);
+    let view = row.view().shown();
+    let state = row.state().shown();
     let (what, cure) = match state {
-        _ if evidence.replication.first("replay_paused").is_true() => {
+        _ if evidence.replication.first().replay_paused() == Some(true) => {
             ("replay is paused on this standby", RESUME)
         }
         "idle" => ("no refresh runs", "{refresh} refreshes it"),
@@ -59,8 +54,10 @@ pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
     };
     let refusal = refusal(evidence, row).filter(|_| cure.starts_with("{refresh}"));
     let cure = refusal.unwrap_or_else(|| evidence.config.keys.fill(cure));
-    let text = |name| views.get(row, name).text().unwrap_or("?").to_owned();
-    let (age, target) = (seconds("fresh_s"), seconds("target_s"));
+    let [source, mode] = [row.source(), row.mode()].map(|text| text.text().unwrap_or("?"));
+    let fresh = row.fresh_s();
+    let age = format!("{}{}", fresh.sign(), seconds(fresh.number()));
+    let target = seconds(row.target_s());
     let (health, explains, sentence): (_, &[&str], _) = if wanted.is_some() {
         let sentence = format!("{view} is {age} old, target {target}: {what}");
         (Health::Unknown, &["fresh"], sentence)
@@ -77,10 +74,10 @@ pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
         sentence,
         cure,
         evidence: vec![
-            fact("age", format!("{age} ({})", text("source"))),
+            fact("age", format!("{age} ({source})")),
             fact("target", target),
-            fact("kept by", text("mode")),
-            fact("last refresh took", seconds("last_s")),
+            fact("kept by", mode),
+            fact("last refresh took", seconds(row.last_s())),
             fact("state", state),
         ],
         ..Finding::default()
@@ -89,12 +86,10 @@ pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
 
 /// Finds a summary that, by the refresher's check, differs from the shop however fresh it is.
 pub fn wrong_summary(evidence: &Evidence<'_>) -> Option<Finding> {
-    let views = evidence.views;
-    let found = |row: usize| {
-        let what = views.get(row, "uncaptured").text()?;
-        Some((views.get(row, "view").text()?, what))
-    };
-    let wrong: Vec<_> = (0..views.rows.len()).filter_map(found).collect();
+    let views = evidence.views.iter();
+    let wrong: Vec<_> = views
+        .filter_map(|row| row.view().text().zip(row.uncaptured().text()))
+        .collect();
     let (view, what) = wrong.first()?;
     let others = match wrong.len() - 1 {
         0 => String::new(),
@@ -116,9 +111,9 @@ pub fn wrong_summary(evidence: &Evidence<'_>) -> Option<Finding> {
 }
 
 /// Returns a view's row in the tables panel.
-fn bloat_of(bloat: &Table, view: &str) -> Option<usize> {
+fn bloat_of<'t>(bloat: Rows<'t, read::Relation>, view: &str) -> Option<Row<'t, read::Relation>> {
     let name = view.strip_prefix("public.").unwrap_or(view);
-    (0..bloat.rows.len()).find(|row| bloat.get(*row, "relation").text() == Some(name))
+    bloat.iter().find(|row| row.relation().is(name))
 }
 
 /// Dead rows from which a view is judged.
@@ -129,19 +124,15 @@ const BLOATED_PCT: f64 = 50.0;
 /// Finds a view with a column such as now(), which makes every row new at each refresh.
 pub fn now_view(evidence: &Evidence<'_>) -> Option<Finding> {
     let (views, bloat) = (evidence.views, evidence.bloat);
-    let (view, row) = (0..views.rows.len())
-        .filter(|row| {
-            views.get(*row, "def_has_now").is_true() && views.get(*row, "concurrent_ok").is_true()
-        })
+    let (view, row) = views
+        .iter()
+        .filter(|row| row.def_has_now() == Some(true) && row.concurrent_ok() == Some(true))
         .filter_map(|row| {
-            let view = views.get(row, "view").text()?;
+            let view = row.view().text()?;
             Some((view, bloat_of(bloat, view)?))
         })
-        .find(|(_, row)| {
-            bloat.get(*row, "n_dead").int().unwrap_or(0) >= MANY
-                && bloat.get(*row, "dead_pct").number().unwrap_or(0.0) >= BLOATED_PCT
-        })?;
-    let dead = format::count(bloat.get(row, "n_dead").number().unwrap_or(0.0));
+        .find(|(_, row)| row.n_dead() >= Some(MANY) && row.dead_pct() >= Some(BLOATED_PCT))?;
+    let dead = format::count(row.n_dead().unwrap_or(0) as f64);
     Some(Finding {
         health: Health::Warning,
         explains: &["dead"],
@@ -173,23 +164,20 @@ const BUSY: f64 = 0.5;
 pub fn starved_vacuum(evidence: &Evidence<'_>) -> Option<Finding> {
     let (views, bloat) = (evidence.views, evidence.bloat);
     // A recent vacuum did get the lock.
-    let vacuumed = |row: usize| {
-        let ago = bloat.get(row, "last_vacuum_s").number();
-        ago.is_some_and(|ago| ago < LATELY_S)
+    let vacuumed =
+        |row: &Row<'_, read::Relation>| row.last_vacuum_s().is_some_and(|ago| ago < LATELY_S);
+    let overdue = |row: &Row<'_, read::Relation>| {
+        row.n_dead() >= Some(MANY) && !vacuumed(row) && row.autovacuum_due() >= Some(OVERDUE)
     };
-    let overdue = |row: usize| {
-        bloat.get(row, "n_dead").int().unwrap_or(0) >= MANY
-            && !vacuumed(row)
-            && bloat.get(row, "autovacuum_due").number().unwrap_or(0.0) >= OVERDUE
-    };
-    let (view, row, busy) = (0..views.rows.len())
+    let (view, row, busy) = views
+        .iter()
         .filter_map(|row| {
-            let view = views.get(row, "view").text()?;
-            let busy = views.get(row, "refresh_share").number()?;
+            let view = row.view().text()?;
+            let busy = row.refresh_share()?;
             Some((view, bloat_of(bloat, view)?, busy))
         })
-        .find(|(_, row, busy)| *busy >= BUSY && overdue(*row))?;
-    let dead = format::count(bloat.get(row, "n_dead").number().unwrap_or(0.0));
+        .find(|(_, row, busy)| *busy >= BUSY && overdue(row))?;
+    let dead = format::count(row.n_dead().unwrap_or(0) as f64);
     let busy = format::percent(busy * 100.0);
     Some(Finding {
         health: Health::Warning,

@@ -4,8 +4,8 @@ use super::{age_s, described, row_of, short};
 use crate::dashboard::diagnosis::Evidence;
 use crate::dashboard::diagnosis::blocker::Blocker;
 use crate::dashboard::diagnosis::finding::{Finding, fact};
+use crate::dashboard::rows::{Row, read};
 use crate::format;
-use crate::pg::Table;
 use crate::text;
 use std::collections::BTreeMap;
 
@@ -15,15 +15,17 @@ const HARMFUL: f64 = 5.0;
 /// Seconds of work below which a backend is just one of many that take turns.
 const BRIEF_S: f64 = 1.0;
 
+/// What a backend takes that waits for nothing.
+const COMPUTES: &str = "on a processor";
+
 /// The resource that a backend uses at this instant and that others may lack, in words. `None` if it sleeps,
 /// or waits for its client, for a lock or for anything that others do not need.
-fn takes(activity: &Table, row: usize) -> Option<String> {
-    let text = |name| activity.get(row, name).text();
-    if text("state") != Some("active") {
+fn takes(row: Row<'_, read::Backend>) -> Option<String> {
+    if !row.state().is("active") {
         return None;
     }
-    match (text("wait_event_type"), text("wait_event")) {
-        (None, _) => Some("on a processor".into()),
+    match (row.wait_event_type().text(), row.wait_event().text()) {
+        (None, _) => Some(COMPUTES.into()),
         (Some("IO"), Some(event)) => Some(format!("in I/O ({event})")),
         (Some(kind @ ("LWLock" | "BufferPin" | "IPC")), Some(event)) => {
             Some(format!("in {kind} {event}"))
@@ -37,55 +39,45 @@ fn takes(activity: &Table, row: usize) -> Option<String> {
 pub fn busy_backend(evidence: &Evidence<'_>) -> Option<Finding> {
     let activity = evidence.activity;
     let rows = || {
-        let harm = |row: &usize| activity.get(*row, "harm").number().unwrap_or(0.0);
-        (0..activity.rows.len())
-            .filter(move |row| harm(row) >= HARMFUL && age_s(activity, *row) >= BRIEF_S)
-            .filter(|row| !activity.get(*row, "leader_pid").is_known())
+        let harmful = activity.iter().filter(|row| row.harm() >= Some(HARMFUL));
+        harmful.filter(|row| age_s(*row) >= BRIEF_S && row.leader_pid().is_none())
     };
-    let taking = rows().find_map(|row| Some((row, takes(activity, row)?)));
-    let is_olap = |row: &usize| {
-        let text = |name| activity.get(*row, name).text();
-        text("class") == Some("olap") && text("state") == Some("active")
-    };
-    let (row, what, explains): (usize, Option<String>, &[&str]) = match taking {
+    let taking = rows().find_map(|row| Some((row, takes(row)?)));
+    let is_olap = |row: &Row<'_, read::Backend>| row.class().is("olap") && row.state().is("active");
+    let (row, what, explains): (_, Option<String>, &[&str]) = match taking {
         Some((row, what)) => (row, Some(what), &["p99", "tps", "olap"]),
         None => (rows().find(is_olap)?, None, &["olap"]),
     };
-    let text = |name| activity.get(row, name).text().unwrap_or_default();
     let mut facts = vec![
         fact(
             "backend",
-            format!(
-                "{}, {}",
-                described(activity, row),
-                super::doing(activity, row)
-            ),
+            format!("{}, {}", described(row), super::doing(row)),
         ),
-        fact("its statement", text("query")),
+        fact("its statement", row.query().shown()),
     ];
     if let Some(what) = &what {
         facts.push(fact("it is", what.as_str()));
-    } else if !text("wait").is_empty() {
-        facts.push(fact("it waits for", text("wait")));
+    } else if !row.wait().shown().is_empty() {
+        facts.push(fact("it waits for", row.wait().shown()));
     }
-    let workers = (0..activity.rows.len())
-        .filter(|other| activity.get(*other, "leader_pid").int() == activity.get(row, "pid").int())
-        .filter(|other| activity.get(*other, "leader_pid").is_known())
+    let workers = activity.iter();
+    let workers = workers
+        .filter(|other| other.leader_pid().is_some() && other.leader_pid() == row.pid())
         .count();
     if workers > 0 {
         facts.push(fact("parallel workers", workers.to_string()));
     }
-    let blocker = Blocker::of(evidence, activity, row);
+    let blocker = Blocker::of(evidence, row);
     facts.push(fact("ending it", blocker.kind.loss()));
     let what = what.map_or_else(String::new, |what| format!(", {what}"));
     Some(Finding {
         explains,
-        subject: format!("pid {}", activity.get(row, "pid").int().unwrap_or(0)),
+        subject: format!("pid {}", row.pid().unwrap_or(0)),
         sentence: format!(
             "{}, {} for {}{what}",
-            described(activity, row),
-            short(text("state")),
-            format::seconds(age_s(activity, row))
+            described(row),
+            short(row.state().shown()),
+            format::seconds(age_s(row))
         ),
         cure: blocker.cure(),
         evidence: facts,
@@ -102,25 +94,25 @@ const STATEMENT: usize = 60;
 
 /// Finds many sessions of one role on processors at once.
 pub fn processors(evidence: &Evidence<'_>) -> Option<Finding> {
-    let activity = evidence.activity;
-    let computes = |row: &usize| takes(activity, *row).as_deref() == Some("on a processor");
     let mut roles: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
-    let rows: Vec<usize> = (0..activity.rows.len()).filter(computes).collect();
-    for row in &rows {
-        let text = |name| activity.get(*row, name).text().unwrap_or_default();
-        let statements = roles.entry(text("usename")).or_default();
-        *statements.entry(text("query")).or_default() += 1;
+    let mut computing = 0;
+    for row in evidence.activity.iter() {
+        if takes(row).as_deref() == Some(COMPUTES) {
+            let statements = roles.entry(row.usename().shown()).or_default();
+            *statements.entry(row.query().shown()).or_default() += 1;
+            computing += 1;
+        }
     }
     let (role, statements) = roles
         .iter()
         .max_by_key(|(_, statements)| statements.values().sum::<usize>())?;
     let n: usize = statements.values().sum();
-    let waits = evidence.waits_of_minute;
-    let mean: f64 = (0..waits.rows.len())
-        .filter(|row| waits.get(*row, "wait").text() == Some("on CPU"))
-        .filter_map(|row| waits.get(row, "sessions").number())
+    let waits = evidence.wait_events.iter();
+    let mean: f64 = waits
+        .filter(|row| row.wait().is("on CPU"))
+        .filter_map(|row| row.sessions())
         .sum();
-    if n < MANY || n * 2 < rows.len() || mean < ON_AVERAGE {
+    if n < MANY || n * 2 < computing || mean < ON_AVERAGE {
         return None;
     }
     let (statement, times) = statements.iter().max_by_key(|(_, times)| **times)?;
@@ -128,7 +120,7 @@ pub fn processors(evidence: &Evidence<'_>) -> Option<Finding> {
     let mut facts = vec![
         fact(
             "on a processor, or waiting for one",
-            format!("{} sessions", rows.len()),
+            format!("{computing} sessions"),
         ),
         fact("on average over the minute", format!("{mean:.1} sessions")),
     ];
@@ -156,17 +148,14 @@ const LARGE_SPILL: f64 = 64.0 * 1024.0 * 1024.0;
 /// Finds the backend with the largest temporary files.
 pub fn temp_files(evidence: &Evidence<'_>) -> Option<Finding> {
     let files = evidence.temp_files;
-    let bytes = files.first("bytes").number()?;
+    let bytes = files.first().bytes()?;
     if bytes < LARGE_SPILL {
         return None;
     }
-    let pid = files.first("pid").int()?;
+    let pid = files.first().pid()?;
     let row = row_of(evidence.activity, pid);
-    let who = row.map_or_else(
-        || format!("pid {pid}"),
-        |row| described(evidence.activity, row),
-    );
-    let cure = row.map(|row| Blocker::of(evidence, evidence.activity, row).cure());
+    let who = row.map_or_else(|| format!("pid {pid}"), described);
+    let cure = row.map(|row| Blocker::of(evidence, row).cure());
     let bytes = format::bytes(bytes);
     Some(Finding {
         explains: &["p99", "tps", "olap"],
@@ -179,11 +168,7 @@ pub fn temp_files(evidence: &Evidence<'_>) -> Option<Finding> {
             fact("backend", format!("{who}: {bytes} in temporary files")),
             fact(
                 "all backends",
-                format::bytes(
-                    (0..files.rows.len())
-                        .filter_map(|row| files.get(row, "bytes").number())
-                        .sum(),
-                ),
+                format::bytes(files.iter().filter_map(|row| row.bytes()).sum()),
             ),
         ],
         ..Finding::default()
@@ -199,15 +184,16 @@ const MOST: f64 = 0.6;
 /// (16 and later).
 pub fn cache(evidence: &Evidence<'_>) -> Option<Finding> {
     let io = evidence.io;
-    let evictions = |row: usize| io.get(row, "evictions").number().unwrap_or(0.0);
-    let rows = 0..io.rows.len();
-    let all: f64 = rows.clone().map(evictions).sum();
-    let worst = rows.max_by(|a, b| evictions(*a).total_cmp(&evictions(*b)))?;
+    let evictions = |row: Row<'_, read::Io>| row.evictions().unwrap_or(0.0);
+    let all: f64 = io.iter().map(evictions).sum();
+    let worst = io
+        .iter()
+        .max_by(|a, b| evictions(*a).total_cmp(&evictions(*b)))?;
     if all < MANY_EVICTIONS || evictions(worst) < all * MOST {
         return None;
     }
-    let text = |name| io.get(worst, name).text().unwrap_or("?");
-    let kind = format!("{}, {}", text("backend_type"), text("context"));
+    let words = [worst.backend_type(), worst.context()];
+    let kind = words.map(|word| word.text().unwrap_or("?")).join(", ");
     let rate = format::count(evictions(worst));
     Some(Finding {
         explains: &["p99", "tps"],

@@ -1,12 +1,12 @@
 //! The detail of a row; for a backend also its waits, locks and blockers.
 
+use crate::keys::Keymap;
 use super::pair;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::model::{Detail, Model, Plan, Watched};
+use crate::dashboard::rows::{Panel, Row, Rows, read};
 use crate::dashboard::widgets::Entry;
 use crate::format;
-use crate::keys::Keymap;
-use crate::pg::Table;
 
 /// The field with the text of a statement.
 const STATEMENT: &str = "query";
@@ -61,9 +61,9 @@ fn fields<'a>(
 /// The text of a backend's statement, as far as known.
 fn whole_text<'a>(model: &'a Model, detail: &Detail) -> Option<&'a str> {
     let watched = detail.watched.as_ref()?;
-    let table = model.rows("backend_query");
-    let row = rows_of(table, "pid", watched.pid).first().copied()?;
-    table.get(row, STATEMENT).text()
+    let mut told = Rows::<read::BackendQuery>::of(model.rows(Panel::BackendQuery)).iter();
+    let row = told.find(|row| row.pid() == Some(watched.pid))?;
+    row.query().text()
 }
 
 fn list(
@@ -95,39 +95,34 @@ fn waits(entries: &mut Vec<Entry<'_>>, watched: &Watched) {
     );
 }
 
-/// Positions of the rows about this backend.
-fn rows_of(table: &Table, column: &str, pid: i64) -> Vec<usize> {
-    (0..table.rows.len())
-        .filter(|row| table.get(*row, column).int() == Some(pid))
-        .collect()
-}
-
 fn workers(entries: &mut Vec<Entry<'_>>, model: &Model, watched: &Watched) {
-    let activity = model.rows("activity");
-    let rows = rows_of(activity, "leader_pid", watched.pid);
-    if rows.is_empty() {
-        return;
-    }
-    let lines = rows.iter().map(|row| {
-        let text = |name| activity.get(*row, name).text().unwrap_or_default();
-        let wait = match text("wait") {
+    let backends = Rows::<read::Backend>::of(model.rows(Panel::Activity)).iter();
+    let workers = backends.filter(|row| row.leader_pid() == Some(watched.pid));
+    let lines = workers.map(|row| {
+        let wait = match row.wait().shown() {
             "" => "on CPU",
             wait => wait,
         };
-        let pid = activity.get(*row, "pid").int().unwrap_or_default();
-        (pid.to_string(), format!("{}, {wait}", text("backend_type")))
+        let pid = row.pid().unwrap_or_default();
+        (
+            pid.to_string(),
+            format!("{}, {wait}", row.backend_type().shown()),
+        )
     });
-    list(entries, "Parallel workers".into(), lines);
+    let lines: Vec<(String, String)> = lines.collect();
+    if !lines.is_empty() {
+        list(entries, "Parallel workers".into(), lines);
+    }
 }
 
-/// The feed called `name`, or an entry with the reason why it has no data.
+/// A feed, or an entry with the reason why it has no data.
 fn told<'a>(
     entries: &mut Vec<Entry<'_>>,
     model: &'a Model,
-    name: &str,
+    panel: Panel,
     head: &str,
 ) -> Option<&'a Feed> {
-    let feed = model.feed_named(name).and_then(|id| model.feed(id))?;
+    let feed = model.feed_of(panel)?;
     let why = if let Some(why) = &feed.sampling.strange {
         why.to_string()
     } else if let Some(missing) = feed.sampling.missing.first() {
@@ -144,36 +139,31 @@ fn told<'a>(
 }
 
 fn locks(entries: &mut Vec<Entry<'_>>, model: &Model, watched: &Watched) {
-    let Some(feed) = told(entries, model, "backend_locks", "Locks") else {
+    let Some(feed) = told(entries, model, Panel::BackendLocks, "Locks") else {
         return;
     };
-    let table = &feed.table;
-    let rows = rows_of(table, "pid", watched.pid);
+    let rows = Rows::<read::BackendLock>::of(&feed.table).iter();
+    let rows = rows.filter(|row| row.pid() == Some(watched.pid));
     let mut lines: Vec<(String, String)> = rows
-        .iter()
+        .clone()
         .take(LOCKS)
         .map(|row| {
-            let text = |name| table.get(*row, name).text().unwrap_or_default();
-            let how = match (
-                table.get(*row, "granted").is_true(),
-                table.get(*row, "wait_s").number(),
-            ) {
-                (true, _) => "holds".to_owned(),
-                (false, Some(wait_s)) => format!("waits {}", format::seconds(wait_s)),
-                (false, None) => "waits".to_owned(),
+            let how = match (row.granted(), row.wait_s()) {
+                (Some(true), _) => "holds".to_owned(),
+                (_, Some(wait_s)) => format!("waits {}", format::seconds(wait_s)),
+                (_, None) => "waits".to_owned(),
             };
-            let times = match table.get(*row, "n").int() {
+            let times = match row.n() {
                 Some(n) if n > 1 => format!(" ({n} of them)"),
                 _ => String::new(),
             };
-            (
-                how,
-                format!("{} on {}{times}", text("mode"), text("target")),
-            )
+            let (mode, target) = (row.mode().shown(), row.target().shown());
+            (how, format!("{mode} on {target}{times}"))
         })
         .collect();
-    if rows.len() > LOCKS {
-        lines.push((String::new(), format!("… {} more", rows.len() - LOCKS)));
+    let more = rows.skip(LOCKS).count();
+    if more > 0 {
+        lines.push((String::new(), format!("… {more} more")));
     }
     if lines.is_empty() {
         lines.push((format::NONE.into(), "holds none, waits for none".into()));
@@ -182,24 +172,16 @@ fn locks(entries: &mut Vec<Entry<'_>>, model: &Model, watched: &Watched) {
 }
 
 fn progress(entries: &mut Vec<Entry<'_>>, model: &Model, watched: &Watched) {
-    let Some(feed) = model.feed_named("progress").and_then(|id| model.feed(id)) else {
-        return;
-    };
-    let table = &feed.table;
-    let lines: Vec<(String, String)> = rows_of(table, "pid", watched.pid)
-        .into_iter()
-        .map(|row| {
-            let text = |name| table.get(row, name).text().unwrap_or_default().to_owned();
-            let share = table.get(row, "pct").number();
+    let rows = Rows::<read::Progress>::of(model.rows(Panel::Progress)).iter();
+    let lines: Vec<(String, String)> = rows
+        .filter(|row| row.pid() == Some(watched.pid))
+        .map(|row: Row<'_, read::Progress>| {
+            let share = row.pct();
             let share =
                 share.map_or_else(|| format::PENDING.into(), |share| format!("{share:.0} %"));
-            let parts = [
-                text("command"),
-                text("relation"),
-                text("phase"),
-                text("extra"),
-            ];
-            let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            let parts = [row.command(), row.relation(), row.phase(), row.extra()];
+            let parts = parts.map(|part| part.shown()).into_iter();
+            let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
             (share, parts.join(", "))
         })
         .collect();
@@ -210,16 +192,17 @@ fn progress(entries: &mut Vec<Entry<'_>>, model: &Model, watched: &Watched) {
 
 fn statistics(entries: &mut Vec<Entry<'_>>, model: &Model, watched: &Watched) {
     const HEAD: &str = "This statement, from pg_stat_statements";
-    let Some(feed) = told(entries, model, "backend_statement", HEAD) else {
+    let Some(feed) = told(entries, model, Panel::BackendStatement, HEAD) else {
         return;
     };
-    let Some(row) = rows_of(&feed.table, "pid", watched.pid).first().copied() else {
+    let mut rows = Rows::<read::OfBackend>::of(&feed.table).iter();
+    let Some(row) = rows.find(|row| row.pid() == Some(watched.pid)) else {
         let why = "not found: it has not ended once yet, or is not tracked";
         list(entries, HEAD.into(), [(format::NONE.into(), why.into())]);
         return;
     };
     let names = feed.columns(false);
-    let line = |name: &String| feed.field(row, name, model.start.utc_offset_s);
+    let line = |name: &String| feed.field(row.position(), name, model.start.utc_offset_s);
     list(entries, HEAD.into(), names.iter().map(line));
 }
 

@@ -1,5 +1,6 @@
 //! How long each holder has held its xmin, between bounds.
 
+use crate::dashboard::rows::{Columns, Row, added, read};
 use crate::dashboard::xid_clock::Clock;
 use crate::pg::{Table, Value};
 use std::collections::HashMap;
@@ -38,12 +39,14 @@ enum Id {
     Xid,
 }
 
+type Holder<'t> = Row<'t, read::Holder>;
+
 impl Id {
-    /// The column that tells it.
-    fn column(self) -> &'static str {
+    /// This id of a holder.
+    fn of(self, row: Holder<'_>) -> Option<i64> {
         match self {
-            Self::Xmin => "xmin",
-            Self::Xid => "xid",
+            Self::Xmin => row.xmin(),
+            Self::Xid => row.xid(),
         }
     }
 }
@@ -88,22 +91,29 @@ const ONE_SNAPSHOT: [&str; 7] = [
 
 impl Memory {
     /// Sets `age_s` and `age_least_s` of all rows, and remembers who holds what.
-    pub(super) fn note(&mut self, table: &mut Table, clock: &Clock<'_>) {
+    pub(super) fn note(
+        &mut self,
+        table: &mut Table,
+        added: &added::ToSnapshots,
+        clock: &Clock<'_>,
+    ) {
+        let columns = read::Holder::of(table);
         let mut all = HashMap::new();
         for row in 0..table.rows.len() {
+            let holder = Row::of(table, columns, row);
             let mut age: Option<Age> = None;
             for id in [Id::Xmin, Id::Xid] {
-                let Some(value) = number64(table, row, id, clock) else {
+                let Some(value) = number64(holder, id, clock) else {
                     continue;
                 };
-                let key = key(table, row, id);
-                let held = self.seen(table, row, (id, value), self.held.get(&key), clock);
-                let of_id = age_of(table, row, id, &held, clock);
+                let key = key(holder, id);
+                let held = self.seen(holder, (id, value), self.held.get(&key), clock);
+                let of_id = age_of(holder, id, &held, clock);
                 age = Some(age.map_or(of_id, |age| older(age, of_id)));
                 all.insert(key, held);
             }
             if let Some(age) = age {
-                set(table, row, age);
+                set(table, row, added, age);
             }
         }
         self.held = all;
@@ -113,20 +123,18 @@ impl Memory {
     /// What a holder holds now, with what is known of it from before.
     fn seen(
         &self,
-        table: &Table,
-        row: usize,
+        row: Holder<'_>,
         (id, value): (Id, i64),
         before: Option<&Held>,
         clock: &Clock<'_>,
     ) -> Held {
-        let text = |name| Box::from(table.get(row, name).text().unwrap_or_default());
-        let (xact_start, query_start): (Box<str>, Box<str>) =
-            (text("xact_start"), text("query_start"));
+        let xact_start: Box<str> = row.xact_start().shown().into();
+        let query_start: Box<str> = row.query_start().shown().into();
         // A snapshot taken now would have the same xmin: where the statement is another one, it was.
         let anew = |before: &Held| {
             id == Id::Xmin
-                && table.get(row, "kind").text() == Some("backend")
-                && !is_idle(table, row)
+                && row.kind().is("backend")
+                && !is_idle(row)
                 && before.query_start != query_start
                 && value >= clock.xmin
         };
@@ -160,27 +168,26 @@ impl Memory {
     }
 
     /// What had died when the holder in `row` was seen to hold the older of its ids.
-    pub(super) fn base(&self, table: &Table, row: usize) -> Option<Base> {
-        let ids = [Id::Xmin, Id::Xid].map(|id| self.held.get(&key(table, row, id)));
+    pub(super) fn base(&self, row: Holder<'_>) -> Option<Base> {
+        let ids = [Id::Xmin, Id::Xid].map(|id| self.held.get(&key(row, id)));
         let oldest = ids.into_iter().flatten().min_by_key(|held| held.value)?;
         oldest.base.clone()
     }
 }
 
-fn key(table: &Table, row: usize, id: Id) -> Key {
-    let text = |name| Box::from(table.get(row, name).text().unwrap_or_default());
-    (["kind", "holder", "backend_start"].map(text), id)
+fn key(row: Holder<'_>, id: Id) -> Key {
+    let texts = [row.kind(), row.holder(), row.backend_start()];
+    (texts.map(|text| Box::from(text.shown())), id)
 }
 
-fn is_idle(table: &Table, row: usize) -> bool {
-    let state = table.get(row, "state").text().unwrap_or_default();
-    state.starts_with("idle in transaction")
+fn is_idle(row: Holder<'_>) -> bool {
+    row.state().shown().starts_with("idle in transaction")
 }
 
 /// The transaction id with the 32 bits that the server leaves out: none is half of all away from the next.
-fn number64(table: &Table, row: usize, id: Id, clock: &Clock<'_>) -> Option<i64> {
+fn number64(row: Holder<'_>, id: Id, clock: &Clock<'_>) -> Option<i64> {
     const ALL: i64 = 1 << 32;
-    let behind = (clock.xmax - table.get(row, id.column()).int()?).rem_euclid(ALL);
+    let behind = (clock.xmax - id.of(row)?).rem_euclid(ALL);
     let behind = if behind >= ALL / 2 {
         behind - ALL
     } else {
@@ -189,18 +196,18 @@ fn number64(table: &Table, row: usize, id: Id, clock: &Clock<'_>) -> Option<i64>
     Some(clock.xmax - behind)
 }
 
-fn age_of(table: &Table, row: usize, id: Id, held: &Held, clock: &Clock<'_>) -> Age {
-    match (table.get(row, "kind").text(), id) {
+fn age_of(row: Holder<'_>, id: Id, held: &Held, clock: &Clock<'_>) -> Age {
+    match (row.kind().text(), id) {
         (Some("prepared"), _) => {
             // Since PREPARE: what it did before is not told.
-            let since = table.get(row, "xact_age_s").number();
+            let since = row.xact_age_s();
             Age {
                 least: since.unwrap_or(0.0),
                 most: since,
             }
         }
-        (Some("backend"), Id::Xmin) => session_age(table, row, held, clock),
-        (Some("backend"), Id::Xid) => bounded(table, row, id, held, clock),
+        (Some("backend"), Id::Xmin) => session_age(row, held, clock),
+        (Some("backend"), Id::Xid) => bounded(row, id, held, clock),
         _ => reported_age(held, clock),
     }
 }
@@ -214,8 +221,8 @@ fn older(a: Age, b: Age) -> Age {
 }
 
 /// How old a session's snapshot is.
-fn session_age(table: &Table, row: usize, held: &Held, clock: &Clock<'_>) -> Age {
-    let mut age = bounded(table, row, Id::Xmin, held, clock);
+fn session_age(row: Holder<'_>, held: &Held, clock: &Clock<'_>) -> Age {
+    let mut age = bounded(row, Id::Xmin, held, clock);
     if held.value >= clock.xmin {
         // Nothing has been removed since that a snapshot taken now would still see: it holds nothing more.
         age.most = Some(age.least);
@@ -224,12 +231,12 @@ fn session_age(table: &Table, row: usize, held: &Held, clock: &Clock<'_>) -> Age
 }
 
 /// Bounds of how long a session has held an id.
-fn bounded(table: &Table, row: usize, id: Id, held: &Held, clock: &Clock<'_>) -> Age {
-    let figure = |name| table.get(row, name).number();
+fn bounded(row: Holder<'_>, id: Id, held: &Held, clock: &Clock<'_>) -> Age {
     let ago = |at_s: f64| (clock.now_s - at_s).max(0.0);
-    let idle = is_idle(table, row).then(|| figure("state_age_s")).flatten();
+    let idle = row.state_age_s().filter(|_| is_idle(row));
     let snapshot = id == Id::Xmin;
-    let busy = figure("query_age_s").filter(|_| snapshot && has_one_snapshot(table, row));
+    let busy = row.query_age_s();
+    let busy = busy.filter(|_| snapshot && has_one_snapshot(row));
     let xmin = Some(held.value).filter(|_| snapshot);
     let passed = xmin.and_then(|xmin| clock.xids.passed_s(xmin)).map(ago);
     let reached = xmin.and_then(|xmin| {
@@ -241,7 +248,7 @@ fn bounded(table: &Table, row: usize, id: Id, held: &Held, clock: &Clock<'_>) ->
     });
     let least = [Some(ago(held.first_s)), idle, busy, passed];
     let most = [
-        figure("xact_age_s"),
+        row.xact_age_s(),
         reached.map(ago),
         held.since_most_s.map(ago),
     ];
@@ -254,15 +261,15 @@ fn bounded(table: &Table, row: usize, id: Id, held: &Held, clock: &Clock<'_>) ->
 }
 
 /// Returns true if the session works on one statement that has kept its snapshot from its start.
-fn has_one_snapshot(table: &Table, row: usize) -> bool {
-    let query = table.get(row, "query").text().unwrap_or_default().trim();
+fn has_one_snapshot(row: Holder<'_>) -> bool {
+    let query = row.query().shown().trim();
     let word = query.split(|c: char| !c.is_ascii_alphabetic()).next();
     let one = |first: &str| {
         ONE_SNAPSHOT
             .iter()
             .any(|word| first.eq_ignore_ascii_case(word))
     };
-    !is_idle(table, row) && word.is_some_and(one) && !query.trim_end_matches(';').contains(';')
+    !is_idle(row) && word.is_some_and(one) && !query.trim_end_matches(';').contains(';')
 }
 
 /// How old the snapshot is that a slot or standby holds for others.
@@ -292,7 +299,7 @@ fn reported_age(held: &Held, clock: &Clock<'_>) -> Age {
 }
 
 /// Tells the age where its bounds are near each other, else what it is at least.
-fn set(table: &mut Table, row: usize, age: Age) {
+fn set(table: &mut Table, row: usize, added: &added::ToSnapshots, age: Age) {
     let near = age
         .most
         .filter(|most| most - age.least <= NEAR_S.max(most * NEAR_SHARE));
@@ -301,6 +308,6 @@ fn set(table: &mut Table, row: usize, age: Age) {
         Some(most) => (Value::Float(most.max(age.least)), Value::Null),
         None => (Value::Null, Value::Float(age.least)),
     };
-    table.set(row, "age_s", known);
-    table.set(row, "age_least_s", least);
+    table.put(row, added.age_s, known);
+    table.put(row, added.age_least_s, least);
 }

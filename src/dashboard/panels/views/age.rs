@@ -4,7 +4,8 @@
 //! not after it was seen at work or was done. A new version of the view's row in pg_class tells that one is done,
 //! unless its definition or privileges changed with it: then that was all.
 
-use crate::pg::{Table, Value};
+use crate::dashboard::rows::{Row, read};
+use crate::pg::Value;
 use std::collections::VecDeque;
 
 /// Bounds that are no farther apart, in seconds, are told as one age.
@@ -49,16 +50,12 @@ pub(super) struct Age {
 
 impl Age {
     /// Takes a sample of the view in, of the time `now_s`; `false` where it is the one of before.
-    pub(super) fn observe(&mut self, table: &Table, row: usize, now_s: f64) -> bool {
+    pub(super) fn observe(&mut self, view: Row<'_, read::View>, now_s: f64) -> bool {
         if self.sampled_s == Some(now_s) {
             return false;
         }
-        let number = |name| table.get(row, name).number();
-        let version = (
-            table.get(row, "xmin").int().unwrap_or(0),
-            table.get(row, "definition").int(),
-        );
-        let committed_s = number("refreshed_s").map(|age| now_s - age);
+        let version = (view.xmin().unwrap_or(0), view.definition());
+        let committed_s = view.refreshed_s().map(|age| now_s - age);
         match self.version.replace(version) {
             None => {
                 // A refresh or DDL, nobody knows which: the data are at least as old.
@@ -73,7 +70,7 @@ impl Age {
             }
             Some(_) => {}
         }
-        self.watch(table, row, now_s);
+        self.watch(view, now_s);
         self.sampled_s = Some(now_s);
         true
     }
@@ -103,20 +100,19 @@ impl Age {
     }
 
     /// Looks at who refreshes it just now.
-    fn watch(&mut self, table: &Table, row: usize, now_s: f64) {
-        if !table.get(row, "refreshing").is_known() {
+    fn watch(&mut self, view: Row<'_, read::View>, now_s: f64) {
+        if !view.refreshing().is_known() {
             self.running = None;
             return;
         }
-        let number = |name| table.get(row, name).number();
-        let ago = |name| number(name).map(|age| now_s - age);
-        let pid = table.get(row, "refresh_pid").int().unwrap_or(0);
-        let began_s = ago("refresh_xact_s");
-        let held = holds(table, row);
+        let ago = |age: Option<f64>| age.map(|age| now_s - age);
+        let pid = view.refresh_pid().unwrap_or(0);
+        let began_s = ago(view.refresh_xact_s());
+        let held = holds(view);
         let same = |seen: &Running| {
             seen.pid == pid && began_s.is_none_or(|began| began <= seen.last_s + JITTER_S)
         };
-        let first_s = ago("refresh_running_s").unwrap_or(now_s);
+        let first_s = ago(view.refresh_running_s()).unwrap_or(now_s);
         self.running = Some(match self.running.filter(same) {
             Some(seen) => Running {
                 last_s: now_s,
@@ -171,12 +167,8 @@ impl Age {
 }
 
 /// Returns true if a refresh holds its lock, and does not only wait for it.
-pub(super) fn holds(table: &Table, row: usize) -> bool {
-    match table.get(row, "refresh_holds") {
-        Value::Bool(holds) => *holds,
-        // Recordings of before do not tell.
-        _ => {
-            table.get(row, "refreshing").is_known() && !table.get(row, "refresh_waiting").is_true()
-        }
-    }
+pub(super) fn holds(view: Row<'_, read::View>) -> bool {
+    // Recordings of before do not tell.
+    view.refresh_holds()
+        .unwrap_or_else(|| view.refreshing().is_known() && view.refresh_waiting() != Some(true))
 }

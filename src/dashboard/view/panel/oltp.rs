@@ -4,6 +4,7 @@ use crate::dashboard::cell::Severity;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::history::{Oltp, Series};
 use crate::dashboard::model::Model;
+use crate::dashboard::rows::Panel;
 use crate::dashboard::theme::{Role, Theme};
 use crate::dashboard::widgets::Spark;
 use crate::format;
@@ -181,9 +182,7 @@ fn rates(model: &Model) -> Vec<String> {
 }
 
 fn means_line(model: &Model) -> String {
-    let statements = model
-        .feed_named("statement_totals")
-        .and_then(|id| model.feed(id));
+    let statements = model.feed_of(Panel::StatementTotals);
     if statements.is_some_and(|feed| !feed.sampling.missing.is_empty()) {
         return "mean per class: needs pg_stat_statements".into();
     }

@@ -6,8 +6,8 @@ use super::queue::Queue;
 use crate::dashboard::diagnosis::blocker::{Blocker, Kind, end_prepared};
 use crate::dashboard::diagnosis::finding::{Fact, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health};
+use crate::dashboard::rows::{Row, read};
 use crate::format;
-use crate::pg::Table;
 
 /// Returns true if the point query waits for a session in the queue.
 pub(super) fn waits_behind(queue: &Queue<'_>) -> bool {
@@ -15,11 +15,10 @@ pub(super) fn waits_behind(queue: &Queue<'_>) -> bool {
     let mut nodes = queue.roots.iter().chain(&queue.rows);
     nodes.any(|node| {
         let pid = queue.graph.pid(*node);
-        let gid = queue.text(*node, "application_name");
-        (0..locks.rows.len()).any(|row| {
-            let same = locks.get(row, "pid").int() == Some(pid);
-            same && !locks.get(row, "ended_s").is_known()
-                && (pid != 0 || locks.get(row, "application_name").text() == Some(gid))
+        let gid = queue.table.at(*node).application_name().shown();
+        locks.iter().any(|row| {
+            let same = row.pid() == Some(pid) && row.ended_s().is_none();
+            same && (pid != 0 || row.application_name().is(gid))
         })
     })
 }
@@ -27,25 +26,24 @@ pub(super) fn waits_behind(queue: &Queue<'_>) -> bool {
 /// Finds the session or prepared transaction that holds the point query's table in ACCESS EXCLUSIVE mode or
 /// waits for it: every later reader waits behind it.
 pub fn point_query(evidence: &Evidence<'_>) -> Option<Finding> {
-    const ROW: usize = 0;
-    let locks = evidence.point_locks;
-    let pid = locks.get(ROW, "pid").int()?;
-    let text = |name| locks.get(ROW, name).text().unwrap_or_default();
-    let table = text("quoted");
-    let prepared = text("state") == "prepared";
+    let lock = evidence.point_locks.first();
+    let pid = lock.pid()?;
+    let table = lock.quoted().shown();
+    let gid = lock.application_name().shown();
+    let prepared = lock.state().is("prepared");
     let known = row_of(evidence.activity, pid).filter(|_| !prepared);
     let who = match known {
-        _ if prepared && text("application_name").is_empty() => "a prepared transaction".to_owned(),
-        _ if prepared => format!("prepared transaction {}", text("application_name")),
-        Some(row) => described(evidence.activity, row),
-        None => described(locks, ROW),
+        _ if prepared && gid.is_empty() => "a prepared transaction".to_owned(),
+        _ if prepared => format!("prepared transaction {gid}"),
+        Some(row) => described(row),
+        None => described(evidence.point_locks.by().first()),
     };
-    let ended = locks.get(ROW, "ended_s").number().map(format::seconds);
-    let state = known.and_then(|row| evidence.activity.get(row, "state").text());
+    let ended = lock.ended_s().map(format::seconds);
+    let state = known.and_then(|row| row.state().text());
     let state = state.map_or_else(String::new, |state| format!(", {}", short(state)));
     let sentence = match &ended {
         Some(ago) => format!("they waited for {who}, which locked {table} until {ago} ago"),
-        None if locks.get(ROW, "granted").is_true() => {
+        None if lock.granted() == Some(true) => {
             format!("they wait for {who}{state}, which has locked {table}")
         }
         None => format!("they wait behind {who}, which waits to lock {table}"),
@@ -53,49 +51,46 @@ pub fn point_query(evidence: &Evidence<'_>) -> Option<Finding> {
     let cure = match known {
         _ if ended.is_some() => String::new(),
         _ if prepared => Kind::Prepared.cure(&evidence.config.keys),
-        Some(row) => Blocker::of(evidence, evidence.activity, row).cure(),
+        Some(row) => Blocker::of(evidence, row).cure(),
         None => String::new(),
     };
     Some(Finding {
         health: Health::Good,
         explains: &["p99"],
         subject: if prepared {
-            text("application_name").to_owned()
+            gid.to_owned()
         } else {
             format!("pid {pid}")
         },
         sentence,
         cure,
-        evidence: facts(evidence, locks, known, &who),
+        evidence: facts(evidence, known, &who),
         ..Finding::default()
     })
 }
 
 /// The facts behind it; for a prepared transaction also the statement that ends it.
-fn facts(evidence: &Evidence<'_>, locks: &Table, known: Option<usize>, who: &str) -> Vec<Fact> {
-    let words = |row: usize| {
-        let table = locks.get(row, "quoted").text().unwrap_or_default();
-        if locks.get(row, "granted").is_true() {
+fn facts(evidence: &Evidence<'_>, known: Option<Row<'_, read::Backend>>, who: &str) -> Vec<Fact> {
+    let locks = evidence.point_locks;
+    let words = |lock: Row<'_, read::PointLock>| {
+        let table = lock.quoted().shown();
+        if lock.granted() == Some(true) {
             format!("holds ACCESS EXCLUSIVE on {table}")
         } else {
             format!("waits for ACCESS EXCLUSIVE on {table}")
         }
     };
-    let mut facts = vec![fact(who, words(0))];
+    let first = locks.first();
+    let mut facts = vec![fact(who, words(first))];
     if let Some(row) = known {
-        let query = evidence.activity.get(row, "query").text();
-        facts.push(fact("its statement", query.unwrap_or_default()));
-        let blocker = Blocker::of(evidence, evidence.activity, row);
+        facts.push(fact("its statement", row.query().shown()));
+        let blocker = Blocker::of(evidence, row);
         facts.push(fact("ending it", blocker.kind.loss()));
-    } else if locks.first("state").text() == Some("prepared") {
-        let gid = locks.first("application_name").raw().unwrap_or_default();
-        let database = locks.first("datname").text().unwrap_or_default();
-        facts.push(fact("to end it", end_prepared(gid, database)));
+    } else if first.state().is("prepared") {
+        let end = end_prepared(first.application_name().name(), first.datname().shown());
+        facts.push(fact("to end it", end));
     }
-    facts.extend(
-        (1..locks.rows.len())
-            .take(4)
-            .map(|row| fact(described(locks, row), words(row))),
-    );
+    let others = locks.iter().zip(locks.by().iter()).skip(1).take(4);
+    facts.extend(others.map(|(lock, who)| fact(described(who), words(lock))));
     facts
 }

@@ -1,13 +1,13 @@
 //! Sessions that wait behind a blocker, and the ways to release them.
 
+use crate::keys::Command;
 use super::super::described;
 use crate::dashboard::diagnosis::blocker::{Blocker, Kind, statement};
 use crate::dashboard::diagnosis::finding::{Fact, fact};
 use crate::dashboard::diagnosis::{Evidence, all_waiting, wait_s, waiting};
+use crate::dashboard::rows::{Row, Rows, read};
 use crate::dashboard::wait_graph::WaitGraph;
 use crate::format;
-use crate::keys::Command;
-use crate::pg::Table;
 
 /// Seconds; a shorter wait is normal for locks.
 const WORTH_A_WORD_S: f64 = 0.2;
@@ -17,7 +17,7 @@ const LISTED: usize = 5;
 /// Sessions that wait behind one root, or behind several roots that each block all of them.
 pub(super) struct Queue<'a> {
     pub(super) evidence: &'a Evidence<'a>,
-    pub(super) table: &'a Table,
+    pub(super) table: Rows<'a, read::Backend>,
     pub(super) graph: WaitGraph,
     /// Rows of the table, the longest wait first.
     pub(super) rows: Vec<usize>,
@@ -34,9 +34,9 @@ impl<'a> Queue<'a> {
     /// Returns the queue that loses the most time.
     pub(super) fn of(evidence: &'a Evidence<'a>) -> Option<Self> {
         let table = evidence.waits();
-        let graph = WaitGraph::of(table);
-        let wait = |row: &usize| wait_s(table, *row);
-        let waiting = waiting(table);
+        let graph = WaitGraph::of(table.table());
+        let wait = |row: &usize| wait_s(table.at(*row));
+        let waiting: Vec<usize> = waiting(table).map(|row| row.position()).collect();
         let lost = |rows: &[usize]| rows.iter().map(wait).sum::<f64>();
         let mut queues: Vec<(usize, Vec<usize>)> = graph
             .roots()
@@ -88,12 +88,14 @@ impl<'a> Queue<'a> {
         format!("{who} up to {}", format::seconds(self.longest_s))
     }
 
-    pub(super) fn text(&self, row: usize, name: &str) -> &str {
-        self.table.get(row, name).text().unwrap_or_default()
+    pub(super) fn blocker(&self, row: usize) -> Blocker {
+        Blocker::of(self.evidence, self.table.at(row))
     }
 
-    pub(super) fn blocker(&self, row: usize) -> Blocker {
-        Blocker::of(self.evidence, self.table, row)
+    /// Returns true if a session waits for a lock on a table, rather than on a row.
+    fn wants_table(&self, row: usize) -> bool {
+        let row = self.table.at(row);
+        row.wait_event().is("relation") || row.locktype().is("relation")
     }
 
     /// Returns true if the node is a prepared transaction whose name is known.
@@ -104,12 +106,12 @@ impl<'a> Queue<'a> {
     /// Name of a node: a session, a prepared transaction, or one of several such.
     pub(super) fn name(&self, node: usize) -> String {
         if self.is_prepared(node) {
-            let gid = self.text(node, "application_name");
-            let database = self.text(node, "datname");
+            let row = self.table.at(node);
+            let (gid, database) = (row.application_name().shown(), row.datname().shown());
             return format!("prepared transaction {gid} in database {database}");
         }
         if self.graph.is_row(node) {
-            return session(self.evidence, self.table, node);
+            return session(self.evidence, self.table.at(node));
         }
         if self.graph.pid(node) != 0 {
             return format!("pid {}", self.graph.pid(node));
@@ -122,7 +124,7 @@ impl<'a> Queue<'a> {
 
     /// Returns `, idle in tx` for a session whose state is visible.
     pub(super) fn state(&self, node: usize) -> String {
-        let state = match self.table.get(node, "state").text() {
+        let state = match self.table.at(node).state().text() {
             Some(state) if self.graph.is_row(node) && !self.is_prepared(node) => state,
             _ => return String::new(),
         };
@@ -142,10 +144,9 @@ impl<'a> Queue<'a> {
             });
         }
         // A waiter for a strong lock on a table blocks all later ones, even those the holder would not block.
-        let in_front = self.rows.iter().copied().filter(|row| {
-            let wants = [self.text(*row, "wait_event"), self.text(*row, "locktype")];
-            wants.contains(&"relation") && !self.graph.waiters(*row).is_empty()
-        });
+        let in_front = self.rows.iter().copied();
+        let in_front =
+            in_front.filter(|row| self.wants_table(*row) && !self.graph.waiters(*row).is_empty());
         ways.extend(in_front.map(|row| Way {
             harm: self.blocker(row).kind.harm(),
             frees: freed(&[row]),
@@ -242,13 +243,10 @@ impl<'a> Queue<'a> {
             blockers.iter().any(|blocker| self.roots.contains(blocker))
         };
         // A waiter for a row lock blocks only sessions that would wait anyway.
-        let strong = |row: &&usize| {
-            let wants = [self.text(**row, "wait_event"), self.text(**row, "locktype")];
-            wants.contains(&"relation")
-        };
+        let strong = |row: &&usize| self.wants_table(**row);
         let mut queued = self.rows.iter().filter(direct).filter(strong);
         let row = *queued.find(|row| self.blocker(**row).ended_by() == Some(Command::Cancel))?;
-        let what = statement(self.text(row, "query"));
+        let what = statement(self.table.at(row).query().shown());
         let cancel = self.evidence.config.keys.shown(Command::Cancel);
         Some(format!("{cancel} on pid {} ({what})", self.graph.pid(row)))
     }
@@ -272,7 +270,7 @@ impl<'a> Queue<'a> {
 
     pub(super) fn brief(&self, node: usize) -> String {
         if self.is_prepared(node) {
-            self.text(node, "application_name").to_owned()
+            self.table.at(node).application_name().shown().to_owned()
         } else {
             format!("pid {}", self.graph.pid(node))
         }
@@ -288,11 +286,11 @@ pub(super) struct Way {
 }
 
 /// Returns `pid 812 (metabase, reports, olap)`, with its database unless that is the current one.
-fn session(evidence: &Evidence<'_>, table: &Table, row: usize) -> String {
-    let ours = evidence.facts.first("current_database").text();
-    let database = table.get(row, "datname").text();
+fn session(evidence: &Evidence<'_>, row: Row<'_, read::Backend>) -> String {
+    let ours = evidence.facts.current_database().text();
+    let database = row.datname().text();
     match database.filter(|database| ours.is_some_and(|ours| ours != *database)) {
-        Some(database) => format!("{} in database {database}", described(table, row)),
-        None => described(table, row),
+        Some(database) => format!("{} in database {database}", described(row)),
+        None => described(row),
     }
 }

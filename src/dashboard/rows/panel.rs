@@ -1,0 +1,73 @@
+//! Panels that code calls by their names.
+
+/// Declares the panels: the name of each file below `queries`.
+macro_rules! panels {
+    ($($panel:ident = $name:literal,)+) => {
+        /// A built-in panel or feed that code knows. One that only shows its rows has no entry here.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Panel {
+            $(
+                #[doc = concat!("The file `", $name, ".sql`.")]
+                $panel,
+            )+
+        }
+
+        impl Panel {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$panel),+];
+
+            /// The name of its file, without the ending.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$panel => $name,)+
+                }
+            }
+        }
+    };
+}
+
+panels! {
+    Activity = "activity",
+    BackendLocks = "backend_locks",
+    BackendQuery = "backend_query",
+    BackendStatement = "backend_statement",
+    Bloat = "bloat",
+    BloatEstimate = "bloat_estimate",
+    Canary = "canary",
+    CanaryShop = "canary_shop",
+    Database = "database",
+    Extensions = "extensions",
+    Facts = "facts",
+    HourlySales = "hourly_sales",
+    IndexBloatEstimate = "index_bloat_estimate",
+    Indexes = "indexes",
+    Io = "io",
+    Locks = "locks",
+    Needs = "needs",
+    PointLocks = "point_locks",
+    Progress = "progress",
+    Replication = "replication",
+    RfmSegments = "rfm_segments",
+    Sequences = "sequences",
+    Sessions = "sessions",
+    Snapshots = "snapshots",
+    StatementKinds = "statement_kinds",
+    StatementTotals = "statement_totals",
+    Statements = "statements",
+    Summaries = "summaries",
+    Tables = "tables",
+    TempFiles = "temp_files",
+    TopCategories = "top_categories",
+    Vacuum = "vacuum",
+    Views = "views",
+    Waits = "waits",
+    Wal = "wal",
+    Wraparound = "wraparound",
+}
+
+impl Panel {
+    /// The panel called `name`, if code knows it.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|panel| panel.name() == name)
+    }
+}

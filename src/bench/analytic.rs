@@ -56,11 +56,12 @@ pub async fn questions(lab: &Lab, variant: &str) -> Result<Figures, BenchError> 
             include_str!("../../queries/reports/category_mv.sql"),
             include_str!("../../queries/reports/segment_mv.sql"),
         ],
-        _ => [
+        "rollup" => [
             include_str!("../../queries/reports/hourly_rollup.sql"),
             include_str!("../../queries/reports/category_rollup.sql"),
             include_str!("../../queries/reports/segment_rollup.sql"),
         ],
+        _ => return Err(BenchError::Variant(variant.to_owned())),
     };
     Ok(figures([
         ("hourly_ms", cost(lab, hourly).await?.ms),
@@ -72,7 +73,8 @@ pub async fn questions(lab: &Lab, variant: &str) -> Result<Figures, BenchError> 
 pub async fn rewriting(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     let sql = match variant {
         "base" => include_str!("../../queries/bench/daily_base.sql"),
-        _ => include_str!("../../queries/bench/daily_rollup.sql"),
+        "rollup" => include_str!("../../queries/bench/daily_rollup.sql"),
+        _ => return Err(BenchError::Variant(variant.to_owned())),
     };
     Ok(figures([("daily_ms", cost(lab, sql).await?.ms)]))
 }
@@ -80,7 +82,8 @@ pub async fn rewriting(lab: &Lab, variant: &str) -> Result<Figures, BenchError> 
 pub async fn partitions(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     let table = match variant {
         "plain" => "bench.orders_plain",
-        _ => "shop.orders",
+        "partitioned" => "shop.orders",
+        _ => return Err(BenchError::Variant(variant.to_owned())),
     };
     let sql = include_str!("../../queries/bench/one_month.sql").replace("shop.orders", table);
     let cost = cost(lab, &sql).await?;

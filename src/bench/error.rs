@@ -11,6 +11,9 @@ pub enum BenchError {
     /// There is no such experiment.
     #[error("unknown experiment {0}; htap-top bench --list names them")]
     Unknown(String),
+    /// An experiment has no such variant.
+    #[error("no experiment has the variant {0}")]
+    Variant(String),
     /// The file of results cannot be used.
     #[error("{0}")]
     Results(String),

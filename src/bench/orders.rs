@@ -45,7 +45,8 @@ pub async fn create(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
         Some("function") => Strategy::Function,
         Some("pipelined") => Strategy::Pipelined,
         Some("group") => Strategy::GroupCommit,
-        _ => return pgbench(lab, commit).await,
+        Some("pgbench function") => return pgbench(lab, commit).await,
+        _ => return Err(BenchError::Variant(variant.to_owned())),
     };
     // A group collects the orders of several clients.
     let clients = match strategy {
@@ -58,7 +59,8 @@ pub async fn create(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
 pub async fn skew(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     let strategy = match variant {
         "round trips" => Strategy::RoundTrips,
-        _ => Strategy::Function,
+        "function" => Strategy::Function,
+        _ => return Err(BenchError::Variant(variant.to_owned())),
     };
     run(lab, strategy, Commit::Asynchronous, 32, 1.1).await
 }

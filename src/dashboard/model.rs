@@ -348,7 +348,7 @@ impl Model {
     pub fn unreachable(&self) -> Option<String> {
         match &self.fast {
             Link::Lost { error, .. } => Some(format!("cannot reach the server: {error}")),
-            _ => None,
+            Link::Idle | Link::Live(_) => None,
         }
     }
 

@@ -126,8 +126,16 @@ impl Timeline {
                 Effect::Quit | Effect::Copy(_) | Effect::CaptureMouse(_) | Effect::Suspend => {
                     wanted.push(effect);
                 }
-                other if !then => wanted.push(other),
-                _ => {}
+                Effect::Sample(_)
+                | Effect::Canary(_)
+                | Effect::Act { .. }
+                | Effect::Explain { .. }
+                | Effect::CancelAction(_)
+                | Effect::Reconnect => {
+                    if !then {
+                        wanted.push(effect);
+                    }
+                }
             }
         }
         wanted

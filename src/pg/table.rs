@@ -70,7 +70,7 @@ impl Value {
             | Self::AtLeast(value)
             | Self::AtMost(value) => Some(*value),
             Self::Bool(value) => Some(f64::from(u8::from(*value))),
-            _ => None,
+            Self::Null | Self::Unavailable | Self::Pending | Self::Text(_) => None,
         }
     }
 
@@ -111,7 +111,14 @@ impl Value {
         match self {
             Self::AtLeast(_) => "≥",
             Self::AtMost(_) => "≤",
-            _ => "",
+            Self::Null
+            | Self::Unavailable
+            | Self::Pending
+            | Self::Bool(_)
+            | Self::Int(_)
+            | Self::Float(_)
+            | Self::Decimal(..)
+            | Self::Text(_) => "",
         }
     }
 

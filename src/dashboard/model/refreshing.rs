@@ -136,7 +136,7 @@ impl Model {
         lines.extend(actions.iter().filter_map(|action| match action {
             Action::Refresh { view, mode } => Some(match mode {
                 Mode::Incremental => format!("{view} (merges the changes)"),
-                _ => view.to_string(),
+                Mode::Concurrent | Mode::Full => view.to_string(),
             }),
             Action::Signal { .. } | Action::Measure { .. } => None,
         }));

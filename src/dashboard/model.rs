@@ -11,6 +11,7 @@ mod input;
 mod judging;
 pub mod layout;
 mod learning;
+mod lookup;
 mod measuring;
 mod memory;
 mod pages;
@@ -37,7 +38,7 @@ use super::panels::classify::Classifier;
 use super::panels::parts::Forbidden;
 use super::panels::spec::Spec;
 use super::panels::{self, rates};
-use super::rows::{Panel, Row, Rows, read};
+use super::rows::Panel;
 use crate::config::Config;
 use crate::pg::Table;
 use crate::pg::sampler::{Report, SessionId};
@@ -270,34 +271,6 @@ impl Model {
 
     fn feed_mut(&mut self, id: FeedId) -> Option<&mut Feed> {
         self.feeds.get_mut(usize::from(id.0))
-    }
-
-    /// The number of the feed called `name`, as a user may write it.
-    pub fn feed_named(&self, name: &str) -> Option<FeedId> {
-        let position = self.feeds.iter().position(|feed| feed.spec.name == name)?;
-        Some(FeedId(position as u16))
-    }
-
-    /// The number of a built-in feed; none if its panel is off.
-    pub fn id_of(&self, panel: Panel) -> Option<FeedId> {
-        let mut feeds = self.feeds.iter();
-        let position = feeds.position(|feed| feed.panel == Some(panel))?;
-        Some(FeedId(position as u16))
-    }
-
-    /// A built-in feed; none if its panel is off.
-    pub fn feed_of(&self, panel: Panel) -> Option<&Feed> {
-        self.feeds.iter().find(|feed| feed.panel == Some(panel))
-    }
-
-    /// The rows of a built-in feed; empty if its panel is off.
-    pub fn rows(&self, panel: Panel) -> &Table {
-        self.feed_of(panel).map_or(none(), |feed| &feed.table)
-    }
-
-    /// What the server told about itself and our role, as far as it is known.
-    pub fn fact(&self) -> Row<'_, read::Fact> {
-        Rows::of(self.facts.as_ref().unwrap_or(none())).first()
     }
 
     /// Panels available to the user, in their order.

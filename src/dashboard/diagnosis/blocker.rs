@@ -1,9 +1,9 @@
 //! Blockers: the key that ends one, the right to use it, and the work lost by it.
 
-use crate::keys::{Command, Keymap};
 use super::{Evidence, waits_for_lock};
 use crate::dashboard::panels::classify;
 use crate::dashboard::rows::{Row, read};
+use crate::keys::{Command, Keymap};
 use crate::pg::{quote_literal, to_copy};
 
 /// Kind of a blocker. The cure depends on it, not on the state alone.

@@ -1,6 +1,5 @@
 //! Actions: confirmation, execution and result.
 
-use crate::keys::Command;
 use super::{Confirm, LogLine, Model, Popup, Running};
 use crate::dashboard::action::{Action, ActionId, Backend, Grade, Outcome};
 use crate::dashboard::diagnosis::blocker::Kind;
@@ -8,6 +7,7 @@ use crate::dashboard::event::{Effect, FeedId};
 use crate::dashboard::rows::{Panel, Row, Rows, Text, read};
 use crate::dashboard::wait_graph::WaitGraph;
 use crate::format;
+use crate::keys::Command;
 use crate::pg::admin::{Identity, Signal};
 use crate::text::{self, Clean};
 

@@ -4,6 +4,7 @@ use super::layout;
 use super::{Model, Screen};
 use crate::dashboard::event::{Effect, FeedId, Travel};
 use crate::dashboard::feed::Feed;
+use crate::dashboard::rows::Panel;
 use crate::keys::Command;
 
 impl Model {
@@ -86,7 +87,7 @@ impl Model {
     fn keep_focus_on_screen(&mut self) {
         let panels = layout::panels(self);
         if !panels.contains(&self.focus) {
-            let wanted = self.feed_named("activity").filter(|id| panels.contains(id));
+            let wanted = self.id_of(Panel::Activity).filter(|id| panels.contains(id));
             self.focus = wanted.or(panels.first().copied()).unwrap_or(self.focus);
         }
     }

@@ -1,6 +1,5 @@
 //! Holders of the xmin horizon, and the tables that suffer.
 
-use crate::keys::Keymap;
 use super::{described, in_vain, short};
 use crate::dashboard::diagnosis::blocker::{Blocker, Kind, end_prepared};
 use crate::dashboard::diagnosis::finding::{Fact, Finding, fact};
@@ -9,6 +8,7 @@ use crate::dashboard::panels::point_locks::reads;
 use crate::dashboard::panels::snapshots::{YOUNG_S, oldest};
 use crate::dashboard::rows::{Row, Rows, read};
 use crate::format;
+use crate::keys::Keymap;
 use std::fmt::Write;
 
 /// Share of the dead rows from which one table is named alone.

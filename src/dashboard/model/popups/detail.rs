@@ -1,12 +1,12 @@
 //! The detail of a row; for a backend also its waits, locks and blockers.
 
-use crate::keys::Keymap;
 use super::pair;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::model::{Detail, Model, Plan, Watched};
 use crate::dashboard::rows::{Panel, Row, Rows, read};
 use crate::dashboard::widgets::Entry;
 use crate::format;
+use crate::keys::Keymap;
 
 /// The field with the text of a statement.
 const STATEMENT: &str = "query";

@@ -1,6 +1,5 @@
 //! Sessions that wait behind a blocker, and the ways to release them.
 
-use crate::keys::Command;
 use super::super::described;
 use crate::dashboard::diagnosis::blocker::{Blocker, Kind, statement};
 use crate::dashboard::diagnosis::finding::{Fact, fact};
@@ -8,6 +7,7 @@ use crate::dashboard::diagnosis::{Evidence, all_waiting, wait_s, waiting};
 use crate::dashboard::rows::{Row, Rows, read};
 use crate::dashboard::wait_graph::WaitGraph;
 use crate::format;
+use crate::keys::Command;
 
 /// Seconds; a shorter wait is normal for locks.
 const WORTH_A_WORD_S: f64 = 0.2;

@@ -1,0 +1,37 @@
+//! Feeds and their rows, by panel.
+
+use super::{Model, none};
+use crate::dashboard::event::FeedId;
+use crate::dashboard::feed::Feed;
+use crate::dashboard::rows::{Panel, Row, Rows, read};
+use crate::pg::Table;
+
+impl Model {
+    /// The number of the feed called `name`, as a user may write it.
+    pub fn feed_named(&self, name: &str) -> Option<FeedId> {
+        let position = self.feeds.iter().position(|feed| feed.spec.name == name)?;
+        Some(FeedId(position as u16))
+    }
+
+    /// The number of a built-in feed; none if its panel is off.
+    pub fn id_of(&self, panel: Panel) -> Option<FeedId> {
+        let mut feeds = self.feeds.iter();
+        let position = feeds.position(|feed| feed.panel == Some(panel))?;
+        Some(FeedId(position as u16))
+    }
+
+    /// A built-in feed; none if its panel is off.
+    pub fn feed_of(&self, panel: Panel) -> Option<&Feed> {
+        self.feeds.iter().find(|feed| feed.panel == Some(panel))
+    }
+
+    /// The rows of a built-in feed; empty if its panel is off.
+    pub fn rows(&self, panel: Panel) -> &Table {
+        self.feed_of(panel).map_or(none(), |feed| &feed.table)
+    }
+
+    /// What the server told about itself and our role, as far as it is known.
+    pub fn fact(&self) -> Row<'_, read::Fact> {
+        Rows::of(self.facts.as_ref().unwrap_or(none())).first()
+    }
+}

@@ -1,4 +1,4 @@
-//! Backends: their class, whom they block, and an order by the harm they do.
+//! Backends: their class and the sessions they block, ordered by the harm they do.
 
 use super::classify::{Classifier, Session};
 use crate::config::WorkClass;
@@ -9,21 +9,21 @@ use crate::text::Clean;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 
-/// From so many rows on there may be more backends than are told: the statement gives 200, of which those of
-/// this program are left out.
+/// Number of rows from which backends may be missing: the statement returns at most 200, and those of this
+/// program are removed.
 pub const CROWDED: usize = 150;
-/// So many waits for locks are asked for whom they are, the longest.
+/// Maximum number of lock waits whose blockers are queried, the longest ones.
 const ASKED: usize = 50;
-/// A session waiting for a lock is more urgent than its age in seconds says.
+/// Weight of a session that waits for a lock, which is more urgent than its age in seconds suggests.
 const BLOCKED_WEIGHT: f64 = 1_000.0;
-/// Seconds below which a snapshot or a transaction is nothing to speak of.
+/// Seconds below which a snapshot or transaction does not matter.
 const CALM_S: f64 = 5.0;
 
-/// So many idle transactions that hold nothing keep their place among those that work.
+/// Number of idle transactions that hold nothing and may precede working backends.
 const IDLE_IN_FRONT: usize = 5;
 
-/// For how long each session has held its snapshot or transaction id, by pid, at least: as the panel of snapshots
-/// has it.
+/// Returns the minimum time in seconds for which each session has held its snapshot or transaction id, by
+/// pid, from the snapshots panel.
 pub fn held(snapshots: &Table) -> HashMap<i64, f64> {
     let holders = Rows::<read::Holder>::of(snapshots);
     let age = |row: Row<'_, read::Holder>| Some((row.pid()?, row.age_s().or(row.age_least_s())?));
@@ -32,8 +32,9 @@ pub fn held(snapshots: &Table) -> HashMap<i64, f64> {
 
 type Backend<'t> = Row<'t, read::Backend>;
 
-/// Adds `class`, `wait`, `blocks` and `harm`, and puts the most harmful first. `held` tells for how long sessions
-/// have held what they hold; of others it is no longer than they have been in their state.
+/// Adds `class`, `wait`, `blocks` and `harm`, and sorts the most harmful first. `held` contains the seconds
+/// for which sessions have held their snapshot or id; other sessions cannot have held one longer than their
+/// current state.
 pub fn derive<S: BuildHasher>(
     mut table: Table,
     classifier: &Classifier,
@@ -74,8 +75,8 @@ pub fn derive<S: BuildHasher>(
     table
 }
 
-/// Hundreds of transactions that are open, idle and hold nothing would fill the screen: the most harmful
-/// few stay in their place, the others come after the backends that work.
+/// Moves idle open transactions that hold nothing behind the working backends, except for the most harmful
+/// few: hundreds of them would fill the screen.
 fn busy_before_idle(table: &mut Table) {
     let holds_nothing = |row: Backend<'_>| {
         row.state().shown().starts_with("idle in transaction")
@@ -106,7 +107,7 @@ fn class_of(row: Backend<'_>, classifier: &Classifier) -> WorkClass {
     })
 }
 
-/// Transactions since the oldest of a session's snapshot and its own transaction id.
+/// Transactions since the older of a session's snapshot and its own transaction id.
 fn horizon_xids(row: Backend<'_>) -> i64 {
     row.xmin_age().unwrap_or(0).max(row.xid_age().unwrap_or(0))
 }
@@ -123,8 +124,8 @@ fn wait_text(row: Backend<'_>) -> Value {
     }
 }
 
-/// Whoever blocks others comes first, then whoever holds the horizon, then the long OLAP statements,
-/// then those who suffer; idle and upkeep come last.
+/// Harm done by a session: highest if it blocks others, then if it holds the horizon, then for long OLAP
+/// statements, then for those that wait; lowest for idle sessions and maintenance.
 fn harm(
     row: Backend<'_>,
     class: WorkClass,
@@ -150,7 +151,7 @@ fn harm(
         ("active", WorkClass::Olap) => statement * 1.5,
         ("active", WorkClass::Maintenance) => statement * 0.01,
         ("active", _) => statement,
-        // A transaction left open without work does nothing but hold what it holds.
+        // An open transaction without work only does harm by what it holds.
         (state, _) if state.starts_with("idle in transaction") => transaction,
         _ => 0.0,
     };

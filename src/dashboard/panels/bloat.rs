@@ -1,38 +1,38 @@
-//! Tables and indexes: the estimate of their bloat, proof that vacuum is held back, and dead rows that wait for
-//! a holder of the horizon.
+//! Tables and indexes: estimates of their bloat, proof that vacuum is held back, and the dead rows kept by a
+//! holder of the horizon.
 
 use crate::dashboard::rows::{Columns, Row, Rows, added, read};
 use crate::pg::{Column, Table, Value};
 use std::collections::HashMap;
 
-/// What is remembered of a table from one sample to the next.
+/// State of a table at the previous sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Seen {
     vacuums: i64,
     dead: i64,
-    /// Rows updated or deleted since the counters began.
+    /// Rows updated or deleted since the counters started.
     deaths: i64,
-    /// Vacuums since then removed next to nothing.
+    /// Number of recent vacuums that removed next to nothing.
     in_vain: i64,
 }
 
-/// What earlier samples said, for the proof that vacuum runs in vain.
+/// Earlier samples, used to prove that vacuum runs in vain.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     seen: HashMap<i64, Seen>,
 }
 
-/// Share of the dead rows that a vacuum must leave behind to count as run in vain.
+/// Share of the dead rows that a vacuum must leave to count as run in vain.
 const LEFT_BEHIND: f64 = 0.8;
-/// The statement returns so many relations at most.
+/// Maximum number of relations that the statement returns.
 const LISTED: usize = 200;
-/// Relations with a lower OID are the server's own.
+/// Lowest OID of a user's relation; lower ones are the server's own.
 pub const USER_OID: i64 = 16_384;
-/// Fewer dead rows than this are not worth a word.
+/// Number of dead rows below which they are ignored.
 const WORTH_A_WORD: i64 = 1_000;
 
-/// Adds `bloat_bytes`, `bloat_pct`, `in_vain` (vacuums that removed next to nothing) and `held_by`
-/// (the oldest holder of the horizon, where vacuums ran in vain while it held).
+/// Adds `bloat_bytes`, `bloat_pct`, `in_vain` (vacuums that removed next to nothing) and `held_by` (the
+/// oldest holder of the horizon, if vacuums ran in vain while it held).
 pub fn derive(
     mut table: Table,
     memory: &mut Memory,
@@ -72,7 +72,7 @@ pub fn derive(
     table
 }
 
-/// Rows updated or deleted since the counters began, by relation.
+/// Returns the rows updated or deleted since the counters started, by relation.
 pub fn deaths(table: &Table) -> HashMap<i64, i64> {
     let rows = Rows::<read::Relation>::of(table);
     let deaths = rows.iter();
@@ -81,30 +81,30 @@ pub fn deaths(table: &Table) -> HashMap<i64, i64> {
         .collect()
 }
 
-/// Who holds the horizon, and what had died before.
+/// A holder of the horizon, and the deaths of rows before it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Holder<'a> {
-    /// Transaction ids given out since it began to hold.
+    /// Transaction ids assigned since it began to hold.
     pub age_xids: Option<i64>,
-    /// Seconds since the rows were counted, and seconds for which it had held then, at least.
+    /// Minimum number of seconds for which it had held when the rows were counted, plus the seconds since.
     pub least_s: f64,
-    /// What had died when it was seen to hold.
+    /// Deaths counted when it was first seen to hold.
     pub base: Option<Base<'a>>,
 }
 
-/// Deaths by relation when a holder was seen to hold.
+/// Deaths by relation when a holder was first seen.
 #[derive(Clone, Copy, Debug)]
 pub struct Base<'a> {
-    /// When sessions had reported all that died before.
+    /// Counted once sessions had reported all earlier deaths.
     pub deaths: &'a HashMap<i64, i64>,
-    /// Before it was first seen.
+    /// The last count before it was first seen.
     pub before: Option<&'a HashMap<i64, i64>>,
-    /// It began while this program watched.
+    /// True if it began to hold while this program watched.
     pub whole: bool,
 }
 
-/// The dead rows of each relation that wait for the holder: at most so many, where that is known. And the
-/// sum of all, where all are known or what is known is enough to be worth a word.
+/// Returns an upper bound of the dead rows that the holder keeps in each relation, if known; and their sum,
+/// if all are known or the known ones are many enough to be reported.
 pub fn waits(table: &Table, holder: &Holder<'_>) -> (Vec<Option<i64>>, Option<i64>) {
     let rows = Rows::of(table);
     let each: Vec<_> = rows.iter().map(|row| waiting(row, holder)).collect();
@@ -121,21 +121,22 @@ fn waiting(row: Row<'_, read::Relation>, holder: &Holder<'_>) -> Option<i64> {
     }
     let relid = row.relid()?;
     let since = |deaths: &HashMap<i64, i64>| {
-        // What was not among them then was not there, unless there was no room.
+        // A relation missing from the earlier sample did not exist, unless the list was full.
         match deaths.get(&relid) {
             Some(before) => Some((row.deaths()? - before).clamp(0, dead)),
             None if deaths.len() >= LISTED => None,
-            // Catalogues and TOAST come in from so many dead rows on.
+            // System catalogues and TOAST tables are listed only from this many dead rows.
             None if relid < USER_OID || row.relkind().is("t") => Some((dead - WORTH_A_WORD).max(0)),
             None => Some(dead),
         }
     };
     let grown = holder.base.and_then(|base| since(base.deaths));
-    // A vacuum that ended while it held has left only what it may not remove.
+    // A vacuum that ended while it held has left only rows that it may not remove.
     let ago = row.last_vacuum_s();
     let left = ago.filter(|ago| *ago < holder.least_s).map(|_| dead);
     match holder.base {
-        // What a vacuum left may have died before, for another holder that is gone; but not what has died since.
+        // Rows left by a vacuum may have died earlier and been kept by a holder now gone, but they cannot
+        // have died since.
         Some(base) if base.whole => {
             let first = base.before.and_then(since);
             grown.max(first.zip(left).map(|(died, left)| died.min(left)))
@@ -182,7 +183,7 @@ fn estimate(table: &mut Table, estimates: &Table, bytes: Column, pct: Column) {
 
 fn compare(before: Seen, now: Seen) -> Seen {
     let ran = now.vacuums - before.vacuums;
-    // What has died since says nothing of what a vacuum left.
+    // Rows that died since are not among those left by a vacuum.
     let died = (now.deaths - before.deaths).max(0);
     let left = if ran > 0 { now.dead - died } else { now.dead };
     let kept = left as f64 >= before.dead as f64 * LEFT_BEHIND;

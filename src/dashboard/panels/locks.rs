@@ -1,22 +1,22 @@
-//! Who waits for whom: the pairs that the server tells, as a forest in which everybody stands once.
+//! Lock waits: the pairs reported by the server, as a forest in which every session appears once.
 
 use super::classify::{Classifier, Session};
 use crate::dashboard::rows::{Columns, Row, Rows, added, read};
 use crate::dashboard::wait_graph::WaitGraph;
 use crate::pg::{Table, Value};
 
-/// Deeper levels are told by their number: they would push the names off the screen.
+/// Depth beyond which only a level's number is shown; deeper indentation would push the names off the screen.
 const DEEPEST: usize = 4;
 
-/// Adds `tree` (the pid, set in by its depth), `class` and `frees` (of a root: how many wait for nobody
-/// else, and go on once it ends), and puts each waiter behind the one it waits for; the root that most
-/// wait for comes first.
+/// Adds `tree` (the pid, indented by its depth), `class` and `frees` (for a root: the number of sessions that
+/// wait for no other and continue once it ends), and places each waiter below the session it waits for; the
+/// root with the most waiters comes first.
 ///
-/// `pg_blocking_pids` also tells those who only stand before one in the queue, and the queue of one row
-/// makes a pair of each two waiters. Of all that a session waits for, the one that itself stands deepest
-/// is its parent: what it waits for through that one it need not be shown to wait for again.
+/// `pg_blocking_pids` also returns sessions that are merely ahead in the queue, so a queue for one row yields
+/// a pair for any two waiters. Of all blockers of a session, the deepest one in the tree becomes its parent:
+/// the others are implied.
 pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
-    // Of some it is not known for whom they wait.
+    // The blockers of some waiters are not known.
     let unasked = Rows::<read::Unasked>::of(&table).first().unasked();
     let unasked = unasked.is_some_and(|n| n > 0);
     let columns = read::Backend::of(&table);
@@ -104,7 +104,7 @@ impl Forest {
         roots.map(|(row, _)| row).collect()
     }
 
-    /// The row and all below it, with their depths.
+    /// Returns the row and all rows below it, with their depths.
     fn walk(&self, row: usize) -> Vec<(usize, usize)> {
         let mut order = Vec::new();
         let mut open = vec![(row, 0)];
@@ -116,7 +116,7 @@ impl Forest {
         order
     }
 
-    /// Rows that wait, directly or through others, for `root` and for no other root.
+    /// Number of rows that wait, directly or through others, for `root` and for no other root.
     fn frees(&self, root: usize) -> usize {
         if self.graph.blockers(root).is_empty() {
             self.graph.released(&[root]).len()
@@ -126,9 +126,10 @@ impl Forest {
     }
 }
 
-/// Sessions that wait for each other, until the deadlock is found: one of them has to be the root.
+/// Makes one session of each cycle a root: sessions may wait for each other until the server detects the
+/// deadlock.
 fn break_circles(parent: &mut [Option<usize>]) {
-    // By which row's way up each was come to first.
+    // The row from whose path each row was first reached.
     let mut visited = vec![None; parent.len()];
     for row in 0..parent.len() {
         let mut at = row;
@@ -175,7 +176,7 @@ mod tests {
             .collect()
     }
 
-    /// The queue of one row, as pg_blocking_pids tells it: everybody before one, as well.
+    /// A queue for one row, as reported by pg_blocking_pids: each entry includes all earlier ones.
     #[test]
     fn a_queue_of_twenty_is_twenty_one_nodes() {
         let pids = |to: i64| (1..to).map(|pid| pid.to_string()).collect::<Vec<_>>();

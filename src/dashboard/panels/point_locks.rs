@@ -1,18 +1,18 @@
-//! Locks that the point query waits for: those of the tables that it names.
+//! Locks that the point query waits for, on the tables that it names.
 
 use crate::dashboard::rows::{Columns, Row, added, read};
 use crate::pg::{Table, Value};
 
-/// What was seen last is told for so many seconds: failures of point queries are told as long.
+/// Seconds for which the last locks seen are reported, the same as for failures of point queries.
 const TOLD_S: f64 = 30.0;
 
-/// The last sample that had locks, and when that was.
+/// The last sample that contained locks, with its time.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     last: Option<(Table, f64)>,
 }
 
-/// Keeps the locks of tables that `statement` names; where there are none any more, those that were seen last, with
+/// Keeps the locks on tables that `statement` names. If there are none left, returns the last ones seen, with
 /// `ended_s`.
 pub fn derive(mut table: Table, statement: &str, memory: &mut Memory, now_s: f64) -> Table {
     let columns = read::PointLock::of(&table);
@@ -42,7 +42,7 @@ fn names(statement: &str, row: Row<'_, read::PointLock>) -> bool {
     quoted || named.is_some_and(|(schema, name)| reads(statement, schema, name))
 }
 
-/// Returns true if a statement names this table, with its schema.
+/// Returns true if a statement names this table with its schema.
 pub fn reads(statement: &str, schema: &str, name: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$');
     let has = |wanted: &str| {

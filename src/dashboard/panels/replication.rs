@@ -1,28 +1,28 @@
-//! Replicas, slots and the receiver: lag in time from positions, and what was there and is gone.
+//! Replicas, slots and the receiver: lag in seconds derived from WAL positions, and entries that disappeared.
 
 use crate::dashboard::chunks::Chunks;
 use crate::dashboard::rows::{Columns, Row, added, read};
 use crate::pg::{Table, Value};
 use std::collections::HashMap;
 
-/// Entries kept of positions: an hour of samples.
+/// Number of positions kept: an hour of samples.
 const KEEP: usize = 720;
-/// So many seconds something that vanished is told.
+/// Seconds for which a disappeared entry is reported.
 const TOLD_S: f64 = 3_600.0;
-/// A walsender that was there for less is no loss.
+/// Seconds that a walsender must have existed for its loss to be reported.
 const LASTING_S: f64 = 4.0;
-/// A receiver that has run for so long is no longer one that starts again and again.
+/// Seconds of operation from which a receiver no longer counts as restarting repeatedly.
 const STEADY_S: f64 = 20.0;
 
-/// What is remembered from one sample to the next.
+/// State kept between samples.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    /// How far WAL had come, and when.
+    /// WAL positions with the time at which they were reached.
     head: Chunks<(i64, f64)>,
-    /// Replicas and slots that are meant to last, by kind and name.
+    /// Replicas and slots that should persist, by kind and name.
     lasting: HashMap<(Box<str>, Box<str>), Lasting>,
     receiver: Option<Receiver>,
-    /// When they were looked at last.
+    /// Time of the previous sample.
     at_s: f64,
 }
 
@@ -30,27 +30,27 @@ pub struct Memory {
 struct Lasting {
     first_s: f64,
     last_s: f64,
-    /// Where it reads from; of a logical slot its database.
+    /// Its client's address; for a logical slot, its database.
     client: Value,
-    /// Since when nobody has read the slot, and what it kept then.
+    /// Time since which nobody has read the slot, and the bytes it retained then.
     unread: Option<(f64, f64)>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Receiver {
     pid: Option<i64>,
-    /// Since when it is this one.
+    /// Time since which this receiver has run.
     since_s: f64,
-    /// Since when none has run for long.
+    /// Time since which no receiver has run for long.
     down_s: Option<f64>,
-    /// Some receiver was seen.
+    /// True if any receiver was ever seen.
     seen: bool,
 }
 
 type Told<'t> = Row<'t, read::Replication>;
 
-/// Refines `lag_s`, and adds `down_s` (since when a standby has no receiver that lasts), `grown_bytes` (WAL
-/// that has come to an unread slot), `gone_s`, and rows for what was there and is gone.
+/// Refines `lag_s`, and adds `down_s` (seconds for which a standby has had no lasting receiver),
+/// `grown_bytes` (WAL added for an unread slot), `gone_s`, and rows for entries that disappeared.
 pub fn derive(mut table: Table, memory: &mut Memory, now_s: f64) -> Table {
     let added = added::ToReplication::to(&mut table);
     let columns = read::Replication::of(&table);
@@ -63,7 +63,7 @@ pub fn derive(mut table: Table, memory: &mut Memory, now_s: f64) -> Table {
             "receiver" => {
                 down = Some(memory.down_s(told.pid(), now_s));
                 if is_from_archive(told) {
-                    // What the archive holds by now is not known here.
+                    // The newest WAL in the archive is not known here.
                     let replayed = told.replayed_s().or(told.lag_s());
                     lag = Some(replayed.map_or(Value::Null, Value::AtMost));
                 }
@@ -89,7 +89,7 @@ pub fn derive(mut table: Table, memory: &mut Memory, now_s: f64) -> Table {
     table
 }
 
-/// Returns true if the row is a standby without a receiver that is fed from an archive.
+/// Returns true if the row is a standby that has no receiver and reads an archive.
 pub fn is_from_archive(row: Told<'_>) -> bool {
     row.kind().is("receiver") && row.pid().is_none() && row.restores() == Some(true)
 }
@@ -108,7 +108,8 @@ impl Memory {
         }
     }
 
-    /// Seconds since WAL came that the row has not replayed yet, where that was seen; none while nothing waits.
+    /// Seconds since the first WAL arrived that the row has not replayed, if that was observed; `None` while
+    /// nothing waits.
     fn lag_s(&self, row: Told<'_>, now_s: f64) -> Option<f64> {
         if row.kind().is("slot") {
             return None;
@@ -126,7 +127,7 @@ impl Memory {
             .iter()
             .next()
             .is_some_and(|(head, _)| head <= position);
-        // What the server tells ends with the last answer, or counts from the last commit.
+        // The server's figure stops with the last answer, or counts from the last commit.
         Some(if whole {
             seen
         } else {
@@ -134,7 +135,7 @@ impl Memory {
         })
     }
 
-    /// Since when no receiver has lasted: at least, where none was seen.
+    /// Seconds since the last lasting receiver; a lower bound if none was ever seen.
     fn down_s(&mut self, pid: Option<i64>, now_s: f64) -> Value {
         let before = self.receiver;
         let same = before.filter(|before| before.pid == pid);
@@ -157,7 +158,7 @@ impl Memory {
         down_s.map_or(Value::Null, told)
     }
 
-    /// Notes that a lasting one is there; what has come to it since nobody reads it.
+    /// Records a lasting entry; returns the bytes added since nobody reads it.
     fn note(&mut self, key: (Box<str>, Box<str>), row: Told<'_>, now_s: f64) -> Option<f64> {
         let before_s = self.at_s;
         let unread = row.retained_bytes();
@@ -169,7 +170,7 @@ impl Memory {
             unread: None,
         });
         if lasting.last_s < before_s {
-            // It was gone meanwhile: this is another one of the same name.
+            // It disappeared in between, so this is another one of the same name.
             lasting.unread = None;
         }
         lasting.last_s = now_s;
@@ -179,7 +180,7 @@ impl Memory {
         Some((unread? - then).max(0.0))
     }
 
-    /// Adds rows for what was there for a while and is gone.
+    /// Adds rows for entries that lasted for a while and disappeared.
     fn tell_gone(&mut self, table: &mut Table, added: &added::ToReplication, now_s: f64) {
         self.lasting.retain(|_, lasting| {
             let (there, gone) = (lasting.last_s - lasting.first_s, now_s - lasting.last_s);

@@ -1,20 +1,20 @@
-//! Tables: how much of them is read by sequential scans at this moment.
+//! Tables: the rate of sequential scans and of the rows they read.
 
 use crate::dashboard::rows::{Columns, Row, added, read};
 use crate::pg::{Table, Value};
 use std::collections::HashMap;
 
-/// Scans and rows of the sample before.
+/// Scans and rows of the previous sample.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     at_s: f64,
     seen: HashMap<i64, (i64, i64)>,
 }
 
-/// Scans of a smaller table cost little.
+/// Minimum number of rows of a table; scans of smaller tables cost little.
 const LARGE: i64 = 10_000;
 
-/// Adds `seq_scans_per_s` and `seq_rows_per_s`, since the sample before.
+/// Adds `seq_scans_per_s` and `seq_rows_per_s`, computed since the previous sample.
 pub fn derive(table: &mut Table, memory: &mut Memory, now_s: f64) {
     let columns = read::Relation::of(table);
     let added = added::Scans::to(table);

@@ -1,9 +1,9 @@
-//! Who holds the xmin horizon, for how long, and how many dead rows wait for it.
+//! Holders of the xmin horizon, the time for which they hold it, and the dead rows they keep.
 //!
-//! The server does not tell when a snapshot was taken. It is bounded: a snapshot is no older than its
-//! transaction, than the moment at which its xmin became the oldest id that runs, and than the last sample
-//! that did not show it; and it is at least as old as the first sample that showed it, and as the moment at
-//! which a new snapshot would have had a later xmin.
+//! The server does not report the time of a snapshot, but it can be bounded. A snapshot is no older than its
+//! transaction, than the moment at which its xmin became the oldest running id, and than the last sample
+//! without it. It is at least as old as the first sample with it, and as the moment from which a new snapshot
+//! would have had a later xmin.
 
 mod age;
 
@@ -14,12 +14,11 @@ use crate::dashboard::rows::{Columns, Row, Rows, added, read};
 use crate::dashboard::xid_clock::Clock;
 use crate::pg::{Table, Value};
 
-/// Seconds: a younger snapshot keeps nothing that matters.
+/// Seconds below which a snapshot keeps nothing that matters.
 pub const YOUNG_S: f64 = 5.0;
 
-/// Adds `class`, `age_s`, `age_least_s` (where the age itself is not known, what it is at least) and `pins`
-/// (dead rows of this database that wait for the oldest holder), the oldest holder first. `pins` is told by
-/// `waiting`.
+/// Adds `class`, `age_s`, `age_least_s` (a lower bound if the age is not known) and `pins` (dead rows of this
+/// database kept by the oldest holder), the oldest holder first. `pins` comes from `waiting`.
 pub fn derive(
     mut table: Table,
     classifier: &Classifier,
@@ -50,11 +49,11 @@ pub fn derive(
 
 /// The oldest holder that keeps rows of this database.
 pub struct Holder {
-    /// Transaction ids given out since its xmin.
+    /// Transaction ids assigned since its xmin.
     pub age_xids: Option<i64>,
-    /// Seconds for which it has held its xmin, at least.
+    /// Minimum number of seconds for which it has held its xmin.
     pub least_s: f64,
-    /// What had died when it was seen to hold it.
+    /// Deaths counted when it was first seen to hold it.
     pub base: Option<Base>,
 }
 
@@ -79,8 +78,8 @@ fn concerns(row: Row<'_, read::Holder>) -> bool {
     row.own_database() == Some(true) && !row.kind().is("slot_catalog")
 }
 
-/// Those that concern this database first. Of several with the same xmin the one that has had it longest: the
-/// others only came to it.
+/// Sorts the holders that concern this database first. Of several with the same xmin, the one that has held
+/// it longest comes first: the others merely share it.
 fn oldest_first(table: &mut Table) {
     let rank = |row: Row<'_, read::Holder>| {
         let age_s = row.age_s().or(row.age_least_s()).unwrap_or(-1.0);

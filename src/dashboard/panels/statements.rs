@@ -1,11 +1,11 @@
-//! Statements of pg_stat_statements: what they did in the interval, from two samples of sums.
+//! Statements of pg_stat_statements: their work during the interval, from two samples of cumulative sums.
 
 use super::classify::{Classifier, Session};
 use crate::dashboard::rows::{Columns, Row, added, read};
 use crate::pg::{Table, Value};
 use std::collections::HashMap;
 
-/// Sums since the statistics began: executions, milliseconds, calls x variance.
+/// Cumulative sums: executions, milliseconds, calls x variance.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     calls: f64,
@@ -14,18 +14,18 @@ struct Sums {
     rows: f64,
 }
 
-/// The sums of the sample before.
+/// The sums of the previous sample.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     seen: HashMap<Vec<Box<str>>, Sums>,
 }
 
-/// Adds `class`, `share_pct`, `mean_ms`, `sd_ms` and `rows_per_call` of the interval. What was not there
-/// in the sample before, or was reset since, is not known yet; what did not run has none.
+/// Adds `class`, `share_pct`, `mean_ms`, `sd_ms` and `rows_per_call` of the interval. They are pending for a
+/// statement missing from the previous sample, or reset since; a statement that did not run has none.
 ///
-/// Call it before the counters are made rates. Mean and deviation are those of the executions between the
-/// samples: sums are subtracted, and squared deviations by the formula of Chan, Golub and LeVeque (1979) for
-/// joining two sets, solved for the second.
+/// Call it before counters are replaced by rates. Mean and deviation cover the executions between the
+/// samples: sums are subtracted, and squared deviations follow from the formula of Chan, Golub and LeVeque
+/// (1979) for joining two sets, solved for the second.
 pub fn derive(
     mut table: Table,
     key: &[String],
@@ -86,7 +86,7 @@ pub fn derive(
     table
 }
 
-/// The sums of what ran between two samples; none where the statistics were reset.
+/// Returns the sums for executions between two samples; `None` if the statistics were reset.
 fn between(before: Sums, now: Sums) -> Option<Sums> {
     let calls = now.calls - before.calls;
     let total_ms = now.total_ms - before.total_ms;
@@ -102,7 +102,7 @@ fn between(before: Sums, now: Sums) -> Option<Sums> {
     Some(Sums {
         calls,
         total_ms,
-        // Below 0 it is the rounding of large sums.
+        // A negative value is a rounding error of large sums.
         m2: m2.max(0.0),
         rows: (now.rows - before.rows).max(0.0),
     })
@@ -124,7 +124,7 @@ mod tests {
         }
     }
 
-    /// 40,000 fast calls before do not hide that ten slow ones followed.
+    /// 40,000 earlier fast calls do not hide ten slow ones after them.
     #[test]
     fn mean_and_deviation_are_those_of_the_interval() {
         let fast: Vec<f64> = (0..40_000)

@@ -1,4 +1,4 @@
-//! Materialized views and incremental summaries: how old their data is, and from what that is known.
+//! Materialized views and incremental summaries: the age of their data, and the source of that knowledge.
 
 mod age;
 
@@ -9,50 +9,51 @@ use crate::pg::{Table, Value};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-/// What is remembered of a view from one sample to the next. Times are the model's, in seconds.
+/// State of a view kept between samples. Times are the model's, in seconds.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     age: Age,
-    /// Samples of the last minutes, and whether a refresh held its lock.
+    /// Samples of the last minutes: the time, and true if a refresh held its lock.
     samples: VecDeque<(f64, bool)>,
 }
 
-/// What earlier samples said.
+/// State of all views.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     seen: HashMap<i64, Seen>,
 }
 
 impl Memory {
-    /// A refresh made by this program took so long, seconds.
+    /// Records that this program's refresh of a view took `seconds`.
     pub fn took(&mut self, relid: i64, seconds: f64) {
         self.seen.entry(relid).or_default().age.took(seconds);
     }
 
-    /// The duration of the last refresh of a view, seconds.
+    /// Returns the duration of a view's last refresh, in seconds.
     pub fn last_s(&self, relid: i64) -> Option<f64> {
         self.seen.get(&relid)?.age.last_s
     }
 }
 
-/// Seconds over which it is counted how often a refresh was seen, and the least that says something.
+/// Seconds over which refreshes are counted, and the minimum for a result.
 const WATCHED_S: (f64, f64) = (180.0, 60.0);
 
-/// The age wanted of a view, and of all others.
+/// Freshness target of a view, and the one for all views.
 pub type Wanted = (Option<Duration>, Option<Duration>);
 
-/// So many times the longest pause between the last refreshes is late.
+/// Multiple of the longest pause between recent refreshes from which a view is late.
 const LATE: f64 = 2.0;
-/// Seconds: a view that is refreshed all the time is not late between two of them.
+/// Minimum age in seconds for a view to be late, as views refreshed continuously are not.
 const LEAST_S: f64 = 10.0;
 
 type View<'t> = Row<'t, read::View>;
 
-/// Adds `refresh_share` (of the last minutes, in which somebody refreshed), `fresh_s`, `source`, `target_s`, `target_own`, `late` (fresh / target), `last_s`, `mode`, `kind`, `backlog`, `uncaptured`,
-/// `checked_s` and `state`, and the incremental ones of `summaries`; the latest comes first. `at_s` is the model's time of
-/// the sample, `now_s` that of now. `target` gives the age wanted of a view by the configuration, and that of all others; between
-/// the two stands the server's own `htap.view_def`. Where none of them says anything, a view is expected as fresh as
-/// its own refreshes have kept it (`target_own`): that is no target that somebody set.
+/// Adds `refresh_share` (of the last minutes, during which a refresh ran), `fresh_s`, `source`, `target_s`,
+/// `target_own`, `late` (fresh / target), `last_s`, `mode`, `kind`, `backlog`, `uncaptured`, `checked_s` and
+/// `state`, and appends the incremental ones of `summaries`; the latest comes first. `at_s` is the model's
+/// time of the sample, `now_s` its current time. `target` returns the target configured for a view and the
+/// one for all views; the server's own `htap.view_def` ranks between the two. If none of them has one, the
+/// target is what the view's own refreshes have achieved (`target_own`), which nobody set.
 pub fn derive(
     mut table: Table,
     summaries: &Table,
@@ -66,7 +67,7 @@ pub fn derive(
     let told_of = |view: &str| told.iter().find(|row| row.view().raw() == Some(view));
     let target_s = |view: &str| {
         let (own, general) = target(view);
-        // The server knows the view, and may say that no age is wanted of it.
+        // The server knows the view, and may define that it has no target.
         let known = told_of(view).map(|told| told.target_s());
         own.map(|own| own.as_secs_f64())
             .or(known.unwrap_or(general.map(|general| general.as_secs_f64())))
@@ -81,7 +82,7 @@ pub fn derive(
             seen.samples.push_back((at_s, holds(view)));
         }
         let share = refresh_share(&mut seen.samples, now_s);
-        // As it is, not as it is shown: others may look the same.
+        // The raw name: displayed names may coincide.
         let told = told_of(view.view().name());
         let populated = view.populated() != Some(false);
         let recorded_s = told.and_then(|told| told.fresh_s().number());
@@ -119,7 +120,8 @@ pub fn derive(
     table
 }
 
-/// The age that a view's own refreshes do not let it reach, seconds; unknown before some of them were seen.
+/// Returns the age in seconds that a view's own refreshes have not let it reach; `None` before several were
+/// seen.
 fn usual_s(seen: &Age) -> Option<f64> {
     let later = seen.changes.iter().skip(1);
     let pauses = seen.changes.iter().zip(later);
@@ -128,7 +130,7 @@ fn usual_s(seen: &Age) -> Option<f64> {
     (seen.changes.len() >= HISTORY).then_some((longest * LATE + last_s).max(LEAST_S))
 }
 
-/// The age of the data out of its target.
+/// Returns the age of the data divided by its target.
 fn late(fresh: &Value, target_s: Option<f64>) -> Value {
     let ratio = fresh.number().zip(target_s);
     let ratio = ratio.map(|(fresh, target)| fresh / target);
@@ -139,7 +141,7 @@ fn late(fresh: &Value, target_s: Option<f64>) -> Value {
     }
 }
 
-/// Appends an incremental summary as a row beside the materialized views.
+/// Appends an incremental summary as a row after the materialized views.
 fn add_summary(
     table: &mut Table,
     summaries: &Table,
@@ -171,8 +173,8 @@ fn add_summary(
     table.put(at, added.state, state.as_str().into());
 }
 
-/// Share of the last minutes in which a refresh held its lock, by the samples: none before there is a
-/// minute of them.
+/// Returns the share of the last minutes in which a refresh held its lock, according to the samples; `None`
+/// before they span a minute.
 fn refresh_share(samples: &mut VecDeque<(f64, bool)>, now_s: f64) -> Option<f64> {
     while samples
         .front()
@@ -200,7 +202,7 @@ fn state(view: View<'_>, last_s: Option<f64>) -> String {
     }
 }
 
-/// How far a refresh is, going by how long the last one took: the server reports no progress.
+/// Estimates the progress of a refresh from the duration of the last one: the server reports none.
 fn of_last(running: f64, last: f64) -> String {
     let share = if last > 0.0 {
         (running / last).clamp(0.0, 1.0)
@@ -292,7 +294,7 @@ mod tests {
         assert_eq!(after.first("fresh_s"), &Value::AtMost(600.0));
     }
 
-    /// No age is wanted of it: it is late once it is much older than it has ever become.
+    /// Without a target, a view is late once it is much older than it has ever been.
     #[test]
     fn a_view_of_which_no_age_is_wanted_is_compared_with_its_own_history() {
         let mut memory = Memory::default();
@@ -337,7 +339,7 @@ mod tests {
         let table = at(100.0, 7, Some(2.5));
         assert_eq!(table.first("fresh_s"), &Value::AtLeast(2.5));
         assert_eq!(table.first("source").text(), Some("commit timestamp"));
-        // It began after the sample before, and was done a second later.
+        // It began after the previous sample and was done a second later.
         let table = at(102.0, 8, Some(1.0));
         assert_eq!(table.first("fresh_s"), &Value::Float(2.0));
     }

@@ -1,4 +1,4 @@
-//! What working sessions wait for, sampled: a minute of it, each class of work apart.
+//! Waits of working sessions: samples of a minute, per class of work.
 
 use super::classify::{Classifier, Session};
 use crate::config::WorkClass;
@@ -7,17 +7,17 @@ use crate::pg::{Table, Value};
 use crate::text::Clean;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// Seconds that are looked back.
+/// Length of the window in seconds.
 const MINUTE: usize = 60;
-/// Statements kept per sample and state; the rest are counted, not named.
+/// Maximum number of statements kept per sample and state; the others are only counted.
 const NAMED: usize = 20;
-/// So many intervals after a sample the next one is late: one was missed.
+/// Number of intervals after which a sample was missed.
 const LATE: f64 = 1.5;
 
-/// A class of work, and what its sessions wait for.
+/// A class of work, and the wait of its sessions.
 type State = (WorkClass, String);
 
-/// What one sample saw.
+/// One sample.
 #[derive(Clone, Debug, Default)]
 struct Sample {
     at_s: f64,
@@ -32,7 +32,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Takes a sample in.
+    /// Takes in a sample.
     pub fn note(&mut self, table: &Table, classifier: &Classifier, now_s: f64) {
         let mut sample = Sample {
             at_s: now_s,
@@ -69,8 +69,8 @@ impl Memory {
         }
     }
 
-    /// A row for each class and what its sessions wait for, most seen first within the class that has most
-    /// sessions at work. A sample stands for `every_s` seconds.
+    /// Returns a row for each class and wait: the classes with the most working sessions first, and their
+    /// most frequent waits first. A sample stands for `every_s` seconds.
     pub fn table(&self, now_s: f64, every_s: f64) -> Table {
         let mut table = Table::default();
         let added = added::Waits::to(&mut table);
@@ -111,14 +111,14 @@ impl Memory {
         table
     }
 
-    /// The sessions in this state, a step for each second of the minute.
+    /// Returns the number of sessions in this state as a sparkline with one step per second of the minute.
     fn minute(&self, state: &State, now_s: f64, every_s: f64) -> String {
         let mut steps: Vec<Option<i64>> = vec![None; MINUTE];
         let ago = |sample: &Sample| (now_s - sample.at_s).max(0.0) as usize;
         let mut later = self.samples.iter().skip(1);
         for sample in &self.samples {
             let n = sample.sessions.get(state).copied().unwrap_or(0);
-            // A sample stands for the seconds until the next, which is a little early or late.
+            // A sample stands for the seconds until the next one, which may be slightly early or late.
             let next = later.next();
             let first = ago(sample);
             let last = match next.filter(|next| next.at_s - sample.at_s <= every_s * LATE) {
@@ -151,7 +151,8 @@ impl Memory {
             .collect()
     }
 
-    /// The statements seen in this state, most often seen first, and in how many sessions of all samples.
+    /// Returns the statements seen in this state, the most frequent first, with the number of sessions in all
+    /// samples.
     pub fn statements(&self, class: &str, wait: &str) -> Vec<(Clean, i64)> {
         let mut seen: HashMap<&str, i64> = HashMap::new();
         let all = self.samples.iter().flat_map(|sample| &sample.statements);
@@ -255,7 +256,7 @@ mod tests {
             table.first("minute").text().unwrap().to_owned()
         };
         assert!(minute(17.4).ends_with("·▁▁▁▁▁▁·▁"), "{}", minute(17.4));
-        // Every two seconds, a step wide each.
+        // One sample every two seconds, each one step wide.
         let mut memory = Memory::default();
         for at_s in [10.0, 12.1, 13.9] {
             memory.note(&sample(&[("a", "IO", "one", 1)]), &classifier, at_s);

@@ -1,4 +1,4 @@
-//! WAL and checkpoints: how often WAL volume forces a checkpoint, and how much lies between two.
+//! WAL and checkpoints: the frequency of checkpoints forced by WAL volume, and the WAL written between two.
 
 use crate::dashboard::rows::{Rows, added, read};
 use crate::pg::{Table, Value};
@@ -21,12 +21,11 @@ pub struct Memory {
 
 /// Seconds over which checkpoints are counted.
 const WINDOW_S: f64 = 300.0;
-/// Fewer checkpoints say nothing of their frequency.
+/// Minimum number of checkpoints for a frequency.
 const ENOUGH: f64 = 3.0;
 
-/// Adds `wal_bytes_per_s`, and over the last five minutes `forced_every_s` (time between two checkpoints
-/// that were requested rather than timed; none where there were fewer than three) and
-/// `bytes_per_checkpoint`.
+/// Adds `wal_bytes_per_s` and, over the last five minutes, `forced_every_s` (time between two checkpoints
+/// that were requested rather than timed; none if there were fewer than three) and `bytes_per_checkpoint`.
 pub fn derive(mut table: Table, memory: &mut Memory) -> Table {
     let added = added::ToWal::to(&mut table);
     let told = Rows::<read::Wal>::of(&table).first();

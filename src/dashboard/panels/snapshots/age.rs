@@ -1,4 +1,4 @@
-//! How long each holder has held its xmin, between bounds.
+//! Bounds of the time for which each holder has held its xmin.
 
 use crate::dashboard::rows::{Columns, Row, added, read};
 use crate::dashboard::xid_clock::Clock;
@@ -6,31 +6,32 @@ use crate::pg::{Table, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Deaths of rows, by relation, when a holder was seen to hold.
+/// Deaths of rows by relation, when a holder was first seen.
 #[derive(Clone, Debug)]
 pub struct Base {
-    /// Rows updated or deleted since the counters began, by relation: what died before is in it for certain.
+    /// Rows updated or deleted since the counters started, by relation; certain to include all that died
+    /// before.
     pub deaths: Arc<HashMap<i64, i64>>,
-    /// As they were counted last before it was seen to hold: what died since then is not in it.
+    /// The last count before it was first seen; includes nothing that died since then.
     pub before: Option<Arc<HashMap<i64, i64>>>,
-    /// The holder came while this program watched: nothing that waits for it died before.
+    /// True if the holder appeared while this program watched: it keeps nothing that died before.
     pub whole: bool,
 }
 
-/// What is remembered of holders from one sample to the next.
+/// State of holders kept between samples.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     held: HashMap<Key, Held>,
-    /// Deaths of rows as they were counted last.
+    /// The last count of dead rows.
     deaths: Option<Arc<HashMap<i64, i64>>>,
-    /// When holders were last looked at, where all of them were seen.
+    /// Time of the last sample of holders, if that was complete.
     at_s: Option<f64>,
 }
 
-/// Kind, holder and session; and which of its ids.
+/// Kind, holder and session, and the id that it holds.
 type Key = ([Box<str>; 3], Id);
 
-/// What a holder holds by.
+/// The id by which a holder holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Id {
     /// The xmin of its snapshot.
@@ -53,15 +54,15 @@ impl Id {
 
 #[derive(Clone, Debug)]
 struct Held {
-    /// The id, with all its 64 bits.
+    /// The 64-bit id.
     value: i64,
     xact_start: Box<str>,
     query_start: Box<str>,
-    /// When it was first seen to hold it.
+    /// Time at which it was first seen to hold it.
     first_s: f64,
-    /// It cannot have held it before then.
+    /// The earliest time at which it can have started to hold it.
     since_most_s: Option<f64>,
-    /// Deaths as they were counted last before it was first seen.
+    /// The last count of deaths before it was first seen.
     before: Option<Arc<HashMap<i64, i64>>>,
     base: Option<Base>,
 }
@@ -73,24 +74,24 @@ struct Age {
     most: Option<f64>,
 }
 
-/// Bounds that are no farther apart are told as one age.
+/// Maximum distance in seconds of bounds that are reported as one age.
 const NEAR_S: f64 = 2.5;
-/// As [`NEAR_S`], as a share of the age.
+/// Like [`NEAR_S`], as a share of the age.
 const NEAR_SHARE: f64 = 0.1;
-/// A standby reports its oldest xmin every wal_receiver_status_interval, 10 seconds unless set: until the
-/// next report is missed, it holds what it reported no longer.
+/// A standby reports its oldest xmin every wal_receiver_status_interval, by default 10 seconds. It holds the
+/// reported xmin no longer than that unless the next report repeats it.
 const REPORT_S: f64 = 11.0;
-/// The statement returns so many holders at most.
+/// Maximum number of holders that the statement returns.
 const LIMIT: usize = 50;
-/// Sessions report what they changed up to so many seconds later.
+/// Seconds until sessions have reported their changes.
 const LATE_S: f64 = 10.0;
-/// Statements whose snapshot is taken once, at their start.
+/// Statements that take a single snapshot, at their start.
 const ONE_SNAPSHOT: [&str; 7] = [
     "select", "with", "insert", "update", "delete", "copy", "table",
 ];
 
 impl Memory {
-    /// Sets `age_s` and `age_least_s` of all rows, and remembers who holds what.
+    /// Sets `age_s` and `age_least_s` of all rows, and records the holders.
     pub(super) fn note(
         &mut self,
         table: &mut Table,
@@ -120,7 +121,7 @@ impl Memory {
         self.at_s = (table.rows.len() < LIMIT).then_some(clock.now_s);
     }
 
-    /// What a holder holds now, with what is known of it from before.
+    /// Returns a holder's current id, with the known facts about it from earlier samples.
     fn seen(
         &self,
         row: Holder<'_>,
@@ -130,7 +131,7 @@ impl Memory {
     ) -> Held {
         let xact_start: Box<str> = row.xact_start().shown().into();
         let query_start: Box<str> = row.query_start().shown().into();
-        // A snapshot taken now would have the same xmin: where the statement is another one, it was.
+        // A new snapshot would have the same xmin, so a new statement has taken a new snapshot.
         let anew = |before: &Held| {
             id == Id::Xmin
                 && row.kind().is("backend")
@@ -153,7 +154,7 @@ impl Memory {
         }
     }
 
-    /// Notes how many rows had died by now: who holds from now on keeps none of them.
+    /// Records the number of rows that have died so far: later holders keep none of them.
     pub fn note_deaths(&mut self, deaths: HashMap<i64, i64>, now_s: f64) {
         let deaths = Arc::new(deaths);
         let without = self.held.values_mut().filter(|held| held.base.is_none());
@@ -167,7 +168,7 @@ impl Memory {
         self.deaths = Some(deaths);
     }
 
-    /// What had died when the holder in `row` was seen to hold the older of its ids.
+    /// Returns the deaths counted when the holder in `row` was seen to hold the older of its ids.
     pub(super) fn base(&self, row: Holder<'_>) -> Option<Base> {
         let ids = [Id::Xmin, Id::Xid].map(|id| self.held.get(&key(row, id)));
         let oldest = ids.into_iter().flatten().min_by_key(|held| held.value)?;
@@ -184,7 +185,8 @@ fn is_idle(row: Holder<'_>) -> bool {
     row.state().shown().starts_with("idle in transaction")
 }
 
-/// The transaction id with the 32 bits that the server leaves out: none is half of all away from the next.
+/// Returns the 64-bit transaction id, restoring the 32 bits that the server omits: no id is further than half
+/// the range from the next one.
 fn number64(row: Holder<'_>, id: Id, clock: &Clock<'_>) -> Option<i64> {
     const ALL: i64 = 1 << 32;
     let behind = (clock.xmax - id.of(row)?).rem_euclid(ALL);
@@ -199,7 +201,7 @@ fn number64(row: Holder<'_>, id: Id, clock: &Clock<'_>) -> Option<i64> {
 fn age_of(row: Holder<'_>, id: Id, held: &Held, clock: &Clock<'_>) -> Age {
     match (row.kind().text(), id) {
         (Some("prepared"), _) => {
-            // Since PREPARE: what it did before is not told.
+            // The time since PREPARE; earlier times are not reported.
             let since = row.xact_age_s();
             Age {
                 least: since.unwrap_or(0.0),
@@ -212,7 +214,7 @@ fn age_of(row: Holder<'_>, id: Id, held: &Held, clock: &Clock<'_>) -> Age {
     }
 }
 
-/// The older of a session's snapshot and its own transaction id.
+/// Returns the bounds for the older of a session's snapshot and its own transaction id.
 fn older(a: Age, b: Age) -> Age {
     Age {
         least: a.least.max(b.least),
@@ -220,17 +222,17 @@ fn older(a: Age, b: Age) -> Age {
     }
 }
 
-/// How old a session's snapshot is.
+/// Returns the bounds of the age of a session's snapshot.
 fn session_age(row: Holder<'_>, held: &Held, clock: &Clock<'_>) -> Age {
     let mut age = bounded(row, Id::Xmin, held, clock);
     if held.value >= clock.xmin {
-        // Nothing has been removed since that a snapshot taken now would still see: it holds nothing more.
+        // A snapshot taken now would keep the same rows: it holds nothing more than that.
         age.most = Some(age.least);
     }
     age
 }
 
-/// Bounds of how long a session has held an id.
+/// Returns the bounds of the time for which a session has held an id.
 fn bounded(row: Holder<'_>, id: Id, held: &Held, clock: &Clock<'_>) -> Age {
     let ago = |at_s: f64| (clock.now_s - at_s).max(0.0);
     let idle = row.state_age_s().filter(|_| is_idle(row));
@@ -260,7 +262,7 @@ fn bounded(row: Holder<'_>, id: Id, held: &Held, clock: &Clock<'_>) -> Age {
     }
 }
 
-/// Returns true if the session works on one statement that has kept its snapshot from its start.
+/// Returns true if the session runs one statement that keeps its snapshot from start to end.
 fn has_one_snapshot(row: Holder<'_>) -> bool {
     let query = row.query().shown().trim();
     let word = query.split(|c: char| !c.is_ascii_alphabetic()).next();
@@ -272,18 +274,18 @@ fn has_one_snapshot(row: Holder<'_>) -> bool {
     !is_idle(row) && word.is_some_and(one) && !query.trim_end_matches(';').contains(';')
 }
 
-/// How old the snapshot is that a slot or standby holds for others.
+/// Returns the bounds of the age of a snapshot that a slot or standby holds for others.
 fn reported_age(held: &Held, clock: &Clock<'_>) -> Age {
     let xmin = held.value;
     if xmin >= clock.xmin {
-        // A snapshot taken now would hold as much.
+        // A snapshot taken now would keep as much.
         return Age {
             least: 0.0,
             most: Some(0.0),
         };
     }
     let kept_s = clock.now_s - held.first_s;
-    // As old as it was when it was reported, until the next report is missed.
+    // Until the next report is due, its age is that of the time it was reported.
     let then_s = if kept_s < REPORT_S {
         held.first_s
     } else {
@@ -298,13 +300,13 @@ fn reported_age(held: &Held, clock: &Clock<'_>) -> Age {
     }
 }
 
-/// Tells the age where its bounds are near each other, else what it is at least.
+/// Sets the age if its bounds are close to each other, else its lower bound.
 fn set(table: &mut Table, row: usize, added: &added::ToSnapshots, age: Age) {
     let near = age
         .most
         .filter(|most| most - age.least <= NEAR_S.max(most * NEAR_SHARE));
     let (known, least) = match near {
-        // The upper bound of a session is by the server's own clock.
+        // The upper bound for a session comes from the server's clock.
         Some(most) => (Value::Float(most.max(age.least)), Value::Null),
         None => (Value::Null, Value::Float(age.least)),
     };

@@ -1,55 +1,56 @@
-//! When the data of a materialized view were read, between bounds.
+//! Bounds of the time at which the data of a materialized view were read.
 //!
-//! PostgreSQL keeps no time of refresh. A refresh reads as of its snapshot: not before its transaction began, and
-//! not after it was seen at work or was done. A new version of the view's row in pg_class tells that one is done,
-//! unless its definition or privileges changed with it: then that was all.
+//! PostgreSQL does not record the time of a refresh. A refresh reads as of its snapshot: not before its
+//! transaction began, and not after it was seen at work or was done. A new version of the view's row in
+//! pg_class shows that a refresh is done, unless the definition or privileges changed with it, which explains
+//! the new version by itself.
 
 use crate::dashboard::rows::{Row, read};
 use crate::pg::Value;
 use std::collections::VecDeque;
 
-/// Bounds that are no farther apart, in seconds, are told as one age.
+/// Maximum distance in seconds of bounds that are reported as one age.
 const NEAR_S: f64 = 2.5;
-/// As [`NEAR_S`], as a share of the age.
+/// Like [`NEAR_S`], as a share of the age.
 const NEAR_SHARE: f64 = 0.1;
-/// Answers take a while, now more, now less: when a transaction began is known no better.
+/// Uncertainty in seconds of a transaction's start, as the duration of answers varies.
 const JITTER_S: f64 = 0.5;
-/// So many refreshes tell how often somebody refreshes.
+/// Number of refreshes remembered to judge their frequency.
 pub(super) const HISTORY: usize = 4;
 
-/// A refresh that holds its lock or waits for it, in seconds of the model.
+/// A refresh that holds its lock or waits for it. Times are the model's, in seconds.
 #[derive(Clone, Copy, Debug)]
 struct Running {
     pid: i64,
-    /// When its transaction began; where that is hidden, the sample before it was seen.
+    /// Start of its transaction; if that is hidden, the sample before it was first seen.
     began_s: f64,
-    /// When its statement began, or it was first seen.
+    /// Start of its statement, or the time it was first seen.
     first_s: f64,
     last_s: f64,
-    /// It was seen to hold the lock: it is no DDL that waits for one.
+    /// True if it was seen to hold the lock, so it is not DDL that waits for one.
     held: bool,
 }
 
-/// What is remembered of a view from one sample to the next. Times are the model's, in seconds.
+/// State of a view kept between samples. Times are the model's, in seconds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Age {
-    /// The version of its row in pg_class, and what DDL changes in it.
+    /// The version of its row in pg_class, and a hash of everything in it that DDL changes.
     version: Option<(i64, Option<i64>)>,
-    /// The data were not read before.
+    /// The data were not read before this time.
     from_s: Option<f64>,
-    /// Nor after.
+    /// The data were not read after this time.
     to_s: Option<f64>,
     source: Option<&'static str>,
     running: Option<Running>,
     sampled_s: Option<f64>,
-    /// Duration of the last refresh, seconds.
+    /// Duration of the last refresh, in seconds.
     pub(super) last_s: Option<f64>,
-    /// When the last refreshes were seen to be done.
+    /// Times at which the last refreshes were seen to be done.
     pub(super) changes: VecDeque<f64>,
 }
 
 impl Age {
-    /// Takes a sample of the view in, of the time `now_s`; `false` where it is the one of before.
+    /// Takes in a sample of the view at `now_s`; returns false if it is the same sample as before.
     pub(super) fn observe(&mut self, view: Row<'_, read::View>, now_s: f64) -> bool {
         if self.sampled_s == Some(now_s) {
             return false;
@@ -58,7 +59,7 @@ impl Age {
         let committed_s = view.refreshed_s().map(|age| now_s - age);
         match self.version.replace(version) {
             None => {
-                // A refresh or DDL, nobody knows which: the data are at least as old.
+                // Either a refresh or DDL: the data are at least as old.
                 self.to_s = committed_s;
                 self.source = committed_s.map(|_| "commit timestamp");
             }
@@ -75,7 +76,7 @@ impl Age {
         true
     }
 
-    /// A refresh is done.
+    /// Records a finished refresh.
     fn refreshed(&mut self, seen: Option<Running>, committed_s: Option<f64>, now_s: f64) {
         let done_s = committed_s.unwrap_or(now_s);
         if let Some(seen) = seen {
@@ -85,7 +86,7 @@ impl Age {
             self.to_s = Some(seen.first_s.min(done_s));
             self.source = Some("seen refreshing");
         } else {
-            // Nobody was at it at the sample before.
+            // No refresh was running at the previous sample.
             self.from_s = self.sampled_s;
             self.to_s = Some(done_s);
             self.source = Some(match committed_s {
@@ -99,7 +100,7 @@ impl Age {
         }
     }
 
-    /// Looks at who refreshes it just now.
+    /// Records the refresh that is running now.
     fn watch(&mut self, view: Row<'_, read::View>, now_s: f64) {
         if !view.refreshing().is_known() {
             self.running = None;
@@ -129,13 +130,13 @@ impl Age {
         });
     }
 
-    /// A refresh made by this program took so long, seconds.
+    /// Records that this program's refresh took `seconds`.
     pub(super) fn took(&mut self, seconds: f64) {
         self.last_s = Some(seconds);
     }
 
-    /// The age of the data, and what it is known from. `logged_s` is since the last refresh of this view began
-    /// that `htap-top refresh` has kept.
+    /// Returns the age of the data and the source of that knowledge. `logged_s` is the time since the start
+    /// of this view's last refresh recorded by `htap-top refresh`.
     pub(super) fn told(
         &self,
         populated: bool,
@@ -166,9 +167,9 @@ impl Age {
     }
 }
 
-/// Returns true if a refresh holds its lock, and does not only wait for it.
+/// Returns true if a refresh holds its lock instead of waiting for it.
 pub(super) fn holds(view: Row<'_, read::View>) -> bool {
-    // Recordings of before do not tell.
+    // Earlier recordings lack this column.
     view.refresh_holds()
         .unwrap_or_else(|| view.refreshing().is_known() && view.refresh_waiting() != Some(true))
 }

@@ -27,7 +27,7 @@ pub const MARK: &str = "/* htap-top */ ";
 pub struct Feed {
     /// The panel file.
     pub spec: Arc<Spec>,
-    /// Which one of those that code knows.
+    /// The panel, if code refers to it.
     pub panel: Option<Panel>,
     /// The statement for this server's version, with markers around parts that some servers forbid.
     pub source: Arc<str>,

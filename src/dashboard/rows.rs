@@ -1,9 +1,10 @@
 //! Rows of panels as code reads them: by declared columns with a type each, resolved once per table.
 //!
-//! A structure of [`read`] declares the columns that some code reads of which panels; one of [`added`] declares
-//! those that a derivation adds. A name that is in neither the panel's statements nor what is added to it fails a
-//! test, and [`checked`] refuses such an answer. Nothing is copied: a row borrows its cells, and a cell is looked at
-//! when it is asked for. A column is absent from answers that recordings of earlier versions hold: it reads as none.
+//! A structure of [`read`] declares the columns that code reads and the panels they come from; one of
+//! [`added`] declares those that a derivation adds. A declared column that neither the panel's statements nor
+//! its derivations provide fails a test, and [`checked`] refuses such an answer. Nothing is copied: a row
+//! borrows its cells, and a cell is read on access. A column missing from an earlier version's recording
+//! reads as none.
 
 pub mod added;
 mod panel;
@@ -14,11 +15,11 @@ pub use panel::Panel;
 use crate::pg::{Class, Column, PgError, Table, Value};
 use crate::text::Clean;
 
-/// A type of column: how its cells are read.
+/// A type of column, which determines how its cells are read.
 pub trait Kind {
-    /// A cell as it is read.
+    /// The value of a cell.
     type Cell<'t>;
-    /// Names of the server's types that are read so.
+    /// Names of the server's types that are read this way.
     const TYPES: &'static [&'static str];
 
     /// Reads a cell.
@@ -31,13 +32,13 @@ pub struct Int;
 /// A figure.
 #[derive(Clone, Copy, Debug)]
 pub struct Number;
-/// A text, as it is shown or as it came.
+/// A text, displayed or raw.
 #[derive(Clone, Copy, Debug)]
 pub struct Word;
 /// A boolean.
 #[derive(Clone, Copy, Debug)]
 pub struct Flag;
-/// A cell as it is: a bound, or a figure of which it matters why it is none.
+/// A cell unchanged: for bounds, and for figures whose absence has a reason.
 #[derive(Clone, Copy, Debug)]
 pub struct Cell;
 
@@ -109,42 +110,42 @@ impl Kind for Cell {
     }
 }
 
-/// A text cell, which may hold none.
+/// A text cell, which may be empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Text<'t>(Option<&'t Clean>);
 
 impl<'t> Text<'t> {
-    /// The text as it is shown.
+    /// Returns the displayed text.
     pub fn text(self) -> Option<&'t str> {
         self.0.map(Clean::as_str)
     }
 
-    /// The text as it is shown; empty if there is none.
+    /// Returns the displayed text; empty if there is none.
     pub fn shown(self) -> &'t str {
         self.text().unwrap_or_default()
     }
 
-    /// The text as it came, to be compared or sent, and never drawn.
+    /// Returns the raw text, for comparisons and statements; must never be drawn.
     pub fn raw(self) -> Option<&'t str> {
         self.0.map(Clean::raw)
     }
 
-    /// The text as it came; empty if there is none.
+    /// Returns the raw text; empty if there is none.
     pub fn name(self) -> &'t str {
         self.raw().unwrap_or_default()
     }
 
-    /// The text with both of its forms.
+    /// Returns the text in both forms.
     pub fn clean(self) -> Option<&'t Clean> {
         self.0
     }
 
-    /// Returns true if there is a text, however short.
+    /// Returns true if there is a text, even an empty one.
     pub fn is_known(self) -> bool {
         self.0.is_some()
     }
 
-    /// Returns true if this text is shown.
+    /// Returns true if this text is displayed.
     pub fn is(self, text: &str) -> bool {
         self.text() == Some(text)
     }
@@ -152,7 +153,7 @@ impl<'t> Text<'t> {
 
 /// A declared set of columns, by their positions in a table.
 pub trait Columns: Copy {
-    /// What is declared.
+    /// The declaration.
     const DECLARED: Declared;
 
     /// Finds the columns in a table.
@@ -222,7 +223,7 @@ impl<'t, C: Columns> Rows<'t, C> {
         self.table
     }
 
-    /// The same rows, read by other columns.
+    /// Returns the same rows, read by other columns.
     pub fn by<O: Columns>(&self) -> Rows<'t, O> {
         Rows::of(self.table)
     }
@@ -232,12 +233,12 @@ impl<'t, C: Columns> Rows<'t, C> {
         !self.table.columns.is_empty()
     }
 
-    /// How many rows there are.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.table.rows.len()
     }
 
-    /// Returns true if there is no row.
+    /// Returns true if there are no rows.
     pub fn is_empty(&self) -> bool {
         self.table.rows.is_empty()
     }
@@ -268,7 +269,7 @@ impl<'t, C: Columns> Rows<'t, C> {
     }
 }
 
-/// A row, read by declared columns: each is a method.
+/// A row, read by declared columns, each of which is a method.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'t, C> {
     cells: &'t [Value],
@@ -372,7 +373,7 @@ macro_rules! adds {
                     Self::COLUMNS.iter().all(|name| table.column(name).is_some())
                 }
 
-                /// Adds to a table what it lacks of the columns, full of NULL.
+                /// Adds the columns that a table lacks, filled with NULL.
                 pub fn to(table: &mut $crate::pg::Table) -> Self {
                     table.ensure(Self::COLUMNS);
                     table.ensure(Self::OVER);
@@ -439,7 +440,7 @@ mod tests {
     use sqlparser::tokenizer::{Token, Tokenizer};
     use std::collections::BTreeSet;
 
-    /// The names that the server gives to the columns of the outermost SELECT list of a statement.
+    /// Returns the names that the server gives to the columns of a statement's outermost SELECT list.
     fn columns(sql: &str) -> Vec<String> {
         let sql = sql
             .replace("{pg_stat_statements}", "f")
@@ -487,7 +488,7 @@ mod tests {
         list.iter().map(name).collect()
     }
 
-    /// What is wrong with the declarations of `panel`, given a statement of it.
+    /// Returns the errors in the declarations of `panel`, given a statement of it.
     fn wrong(panel: Panel, sql: &str) -> Vec<String> {
         let columns: BTreeSet<String> = columns(sql).into_iter().collect();
         let read = wanted(panel).map(|(structure, column)| (structure, column.name));

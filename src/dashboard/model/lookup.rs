@@ -30,7 +30,7 @@ impl Model {
         self.feed_of(panel).map_or(none(), |feed| &feed.table)
     }
 
-    /// What the server told about itself and our role, as far as it is known.
+    /// The server's facts and the current role's privileges, as far as known.
     pub fn fact(&self) -> Row<'_, read::Fact> {
         Rows::of(self.facts.as_ref().unwrap_or(none())).first()
     }

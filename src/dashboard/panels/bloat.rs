@@ -151,8 +151,8 @@ pub fn estimated(table: &mut Table, estimates: &Table) {
     estimate(table, estimates, bloat.bloat_bytes, bloat.bloat_pct);
 }
 
-/// Sets the bytes and the share of bloat from the estimates of the same relations: pending until there are any,
-/// n/a for a relation that has none. Where more may be hidden the estimate is a lower bound.
+/// Sets the bytes and the share of bloat from the estimates of the same relations: pending until there are
+/// any, n/a for a relation without one. If rows may be hidden, the estimate is a lower bound.
 fn estimate(table: &mut Table, estimates: &Table, bytes: Column, pct: Column) {
     let estimates = Rows::<read::Estimate>::of(estimates);
     let known = estimates.iter();

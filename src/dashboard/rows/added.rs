@@ -1,24 +1,25 @@
-//! The columns that derivations add to what the server tells; behind the semicolon those whose cells they replace.
+//! The columns that derivations add to the server's answers; after the semicolon, those whose cells they
+//! replace.
 
 use super::adds;
 
 adds! {
-    /// What is worked out of backends.
+    /// Derived columns of backends.
     ToActivity to Activity { class, wait, blocks, harm; }
 
-    /// What is worked out of waits for locks.
+    /// Derived columns of lock waits.
     ToLocks to Locks { tree, class, frees; }
 
-    /// What is worked out of holders of the horizon.
+    /// Derived columns of holders of the horizon.
     ToSnapshots to Snapshots { class, age_least_s, pins; age_s }
 
-    /// What is worked out of tables.
+    /// Derived columns of tables.
     ToBloat to Bloat { in_vain, held_by; }
 
-    /// How many dead rows of tables wait for the holder of the horizon.
+    /// The dead rows of tables kept by the holder of the horizon.
     Waiting to Bloat { waiting; }
 
-    /// How much of tables is read by sequential scans.
+    /// The rate of sequential scans of tables.
     Scans to Bloat { seq_scans_per_s, seq_rows_per_s; }
 
     /// The estimate of the bloat of tables.
@@ -27,30 +28,30 @@ adds! {
     /// The estimate of the bloat of indexes.
     BloatOfIndexes to Indexes { bloat_bytes, bloat_pct; }
 
-    /// What is worked out of views.
+    /// Derived columns of views.
     ToViews to Views {
         fresh_s, source, target_s, target_own, late, last_s, mode, kind, backlog, state, refresh_share, uncaptured,
         checked_s;
     }
 
-    /// What the server told of an extension besides its other facts.
+    /// Facts about an extension, added to the server's other facts.
     ToFacts to Facts { pgss_version, pgss_schema; }
 
-    /// When the locks of the point query ended.
+    /// The end of the point query's locks.
     ToPointLocks to PointLocks { ended_s; }
 
-    /// What is worked out of WAL and checkpoints.
+    /// Derived columns of WAL and checkpoints.
     ToWal to Wal { wal_bytes_per_s, forced_every_s, bytes_per_checkpoint; }
 
-    /// When transaction ids run out.
+    /// The time left until transaction ids run out.
     ToWraparound to Wraparound { left_s; }
 
-    /// What is worked out of replicas, slots and the receiver.
+    /// Derived columns of replicas, slots and the receiver.
     ToReplication to Replication { down_s, grown_bytes, gone_s; kind, name, client, state, active, lag_s }
 
-    /// What statements did in the interval.
+    /// The work of statements in the interval.
     ToStatements to Statements { class, share_pct, mean_ms, sd_ms, rows_per_call; }
 
-    /// What sessions have waited for.
+    /// Waits of sessions.
     Waits to Waits { class, wait, share_pct, sessions, minute; query }
 }

@@ -1,9 +1,9 @@
-//! Panels that code calls by their names.
+//! Panels that code refers to by name.
 
 /// Declares the panels: the name of each file below `queries`.
 macro_rules! panels {
     ($($panel:ident = $name:literal,)+) => {
-        /// A built-in panel or feed that code knows. One that only shows its rows has no entry here.
+        /// A built-in panel or feed that code refers to. A panel that only shows its rows has no entry here.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Panel {
             $(
@@ -16,7 +16,7 @@ macro_rules! panels {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$panel),+];
 
-            /// The name of its file, without the ending.
+            /// Returns the name of its file, without extension.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$panel => $name,)+
@@ -66,7 +66,7 @@ panels! {
 }
 
 impl Panel {
-    /// The panel called `name`, if code knows it.
+    /// Returns the panel called `name`, if code refers to it.
     pub fn of(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|panel| panel.name() == name)
     }

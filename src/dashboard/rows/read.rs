@@ -1,9 +1,9 @@
-//! The columns that code reads. Behind `in` stand the panels that have a column, where not all do.
+//! The columns that code reads. A column that not all panels have names those that do after `in`.
 
 use super::{Cell, Flag, Int, Number, Word, reads};
 
 reads! {
-    /// A backend or prepared transaction, whichever panel shows it.
+    /// A backend or prepared transaction, regardless of the panel that shows it.
     Backend of Activity, Locks, Snapshots, PointLocks {
         pid: Int;
         leader_pid: Int in Activity;
@@ -36,7 +36,7 @@ reads! {
         harm: Number in Activity;
     }
 
-    /// A row that may be a backend, which a key ends.
+    /// A row that may be a backend, which a key can end.
     Signalled of Activity, Locks, Snapshots, Progress {
         pid: Int;
         usename: Word in Activity, Locks, Progress;
@@ -63,7 +63,7 @@ reads! {
         queryid: Word in Statements;
     }
 
-    /// Who waits for whom.
+    /// A waiter and its blockers.
     Waiter of Activity, Locks {
         pid: Int;
         blocked_by: Word;
@@ -71,7 +71,7 @@ reads! {
         prepared_xid: Word;
     }
 
-    /// How many waits were not asked for whom they are.
+    /// Number of waiters whose blockers were not queried.
     Unasked of Locks {
         unasked: Int;
     }
@@ -181,7 +181,7 @@ reads! {
         uncaptured: Word;
     }
 
-    /// What the refresher tells of a view or summary.
+    /// The refresher's record of a view or summary.
     Summary of Summaries {
         view: Word;
         kind: Word;
@@ -213,7 +213,7 @@ reads! {
         max_connections: Number;
     }
 
-    /// Sessions that have the same in common, counted.
+    /// Sessions with the same attributes, counted.
     SessionCount of Sessions {
         datname: Word;
         usename: Word;
@@ -223,7 +223,7 @@ reads! {
         n: Int;
     }
 
-    /// What the server is and what our role may.
+    /// Facts about the server and the current role's privileges.
     Fact of Facts {
         server_version_num: Int;
         server_version: Word;
@@ -250,7 +250,7 @@ reads! {
         stranger: Word;
     }
 
-    /// Who holds a table of the point query for himself alone, or waits for that.
+    /// A session that holds a table of the point query in ACCESS EXCLUSIVE mode, or waits for that.
     PointLock of PointLocks {
         pid: Int;
         application_name: Word;
@@ -324,7 +324,7 @@ reads! {
         gone_s: Number;
     }
 
-    /// A sequence that is half used up.
+    /// A sequence that is at least half used up.
     Sequence of Sequences {
         sequence: Word;
         used_pct: Number;
@@ -362,7 +362,7 @@ reads! {
         query: Word;
     }
 
-    /// Sessions that wait for the same, in one sample.
+    /// Sessions with the same wait in one sample.
     WaitSample of Waits {
         usename: Word;
         application_name: Word;
@@ -374,7 +374,7 @@ reads! {
         n: Int;
     }
 
-    /// What sessions of a class have waited for, over a minute.
+    /// Waits of the sessions of a class, over a minute.
     Wait of Waits {
         class: Word;
         wait: Word;
@@ -409,7 +409,7 @@ reads! {
         n: Int;
     }
 
-    /// How far a long command is.
+    /// Progress of a long command.
     Progress of Progress {
         pid: Int;
         command: Word;

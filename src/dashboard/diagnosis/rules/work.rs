@@ -15,7 +15,7 @@ const HARMFUL: f64 = 5.0;
 /// Seconds of work below which a backend is just one of many that take turns.
 const BRIEF_S: f64 = 1.0;
 
-/// What a backend takes that waits for nothing.
+/// The resource of an active backend that waits for nothing.
 const COMPUTES: &str = "on a processor";
 
 /// The resource that a backend uses at this instant and that others may lack, in words. `None` if it sleeps,

@@ -47,7 +47,7 @@ pub struct Options {
     pub binaries: crate::cluster::Wanted,
 }
 
-/// What an experiment measures of one of its variants.
+/// Runs an experiment with one of its variants, and returns the figures.
 type Measure = for<'a> fn(&'a Lab, &'static str) -> BoxFuture<'a, Result<Figures, BenchError>>;
 
 /// An experiment: its name, its question, the section of the case study it examines, and its variants.

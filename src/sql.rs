@@ -1,6 +1,6 @@
-//! SQL as text: one set of PostgreSQL's lexical rules (`scan`), read strictly ([`lex`]: what is doubtful is an error) and
-//! loosely ([`mask`]: what is doubtful is left out, for texts that were cut or have lost their line ends). [`shape`] makes
-//! statements and their canonical texts of tokens.
+//! SQL as text: one set of PostgreSQL's lexical rules (`scan`), read strictly ([`lex`]: ambiguous text is an error) and
+//! leniently ([`mask`]: ambiguous text is dropped, for texts that were truncated or have lost their line ends).
+//! [`shape`] turns tokens into statements and their canonical texts.
 
 pub mod lex;
 pub mod mask;

@@ -145,14 +145,14 @@ impl From<Option<f64>> for Value {
     }
 }
 
-/// The position of a column in a table, found once for all rows; or that the table has none of that name.
+/// Position of a column in a table, looked up once for all rows; `None` if the table has no column of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column(u16);
 
 impl Column {
     const ABSENT: Self = Self(u16::MAX);
 
-    /// The cell of this column; NULL if the row has none.
+    /// Returns the cell of this column; NULL if the row has none.
     pub fn of(self, cells: &[Value]) -> &Value {
         cells.get(usize::from(self.0)).unwrap_or(&Value::Null)
     }
@@ -173,7 +173,7 @@ impl Table {
         self.columns.iter().position(|column| &**column == name)
     }
 
-    /// The column called `name`, to be found once and read in many rows.
+    /// Returns the column called `name`, which is looked up once and read in many rows.
     pub fn find(&self, name: &str) -> Column {
         let position = self
             .column(name)
@@ -220,7 +220,7 @@ impl Table {
         }
     }
 
-    /// Sets the cell in `row` of a column that the table has.
+    /// Sets the cell in `row` of an existing column.
     pub fn put(&mut self, row: usize, column: Column, value: Value) {
         let cells = self.rows.get_mut(row);
         if let Some(cell) = cells.and_then(|cells| cells.get_mut(usize::from(column.0))) {
@@ -228,7 +228,7 @@ impl Table {
         }
     }
 
-    /// Appends a row with these cells of columns that the table has; the others are NULL.
+    /// Appends a row with these cells of existing columns; the others are NULL.
     pub fn push(&mut self, cells: impl IntoIterator<Item = (Column, Value)>) {
         let row = self.rows.len();
         self.rows.push(vec![Value::Null; self.columns.len()]);
@@ -246,7 +246,7 @@ impl Table {
         self.rows.retain(|_| keep.next().unwrap_or(true));
     }
 
-    /// Appends the columns of these names that are missing, full of NULL.
+    /// Appends the missing columns of these names, filled with NULL.
     pub fn ensure(&mut self, names: &[&str]) {
         let missing = names.iter().filter(|name| self.column(name).is_none());
         let missing: Vec<Box<str>> = missing.map(|name| Box::from(*name)).collect();

@@ -364,7 +364,7 @@ fn unescaped(name: &str, escape: char) -> Result<String, &'static str> {
     Ok(plain + rest)
 }
 
-/// As PostgreSQL truncates names that are too long.
+/// Truncates a name that is too long, as PostgreSQL does.
 fn cut(mut name: String) -> String {
     if name.len() > NAME_BYTES {
         let end = (0..=NAME_BYTES)

@@ -1,21 +1,21 @@
-//! Statements without the literals in them, for files that outlive the session: others' data stays out of them.
+//! Masks the literals of statements in files that outlive the session, so that others' data stays out of them.
 
 use super::scan::{self, continues_name};
 
-/// Replaces the literals of a statement (strings, numbers, dollar quotes) by `?`. If a literal or comment has no end, as in
-/// a text that was cut, or it is doubtful where it ends, everything behind its beginning is replaced: a quote
-/// behind `--` in a text that has lost its line ends may be part of the comment or not, and a backslash before a quote
-/// ends the string or does not, depending on `standard_conforming_strings`.
+/// Replaces the literals of a statement (strings, numbers, dollar quotes) by `?`. If a literal or comment has no end,
+/// as in a truncated text, or its end is ambiguous, everything from its start on is replaced: a quote after `--` in a
+/// text that has lost its line ends may or may not belong to the comment, and a backslash before a quote ends the
+/// string or not, depending on `standard_conforming_strings`.
 pub fn mask(sql: &str) -> String {
     let mut masked = String::with_capacity(sql.len());
     let mut rest = sql;
-    // The two characters before.
+    // The previous two characters.
     let (mut earlier, mut before) = (' ', ' ');
     let mut commented = false;
     while let Some(c) = rest.chars().next() {
         let word = continues_name(before) || before == '"';
         let literal = match c {
-            // E'...' knows a backslash before the quote.
+            // E'...' supports a backslash before the quote.
             '\'' => Some(strings(
                 rest,
                 matches!(before, 'e' | 'E') && !continues_name(earlier),
@@ -55,8 +55,9 @@ pub fn mask(sql: &str) -> String {
     masked
 }
 
-/// Length of a string in single quotes with the strings behind it that continue it, which escape as it does. Two strings
-/// in a row are one in PostgreSQL only across a line end, and an error elsewhere: so here they always are.
+/// Returns the length of a string in single quotes, including the strings that continue it, which have the same
+/// escapes. In PostgreSQL adjacent strings are one only across a line end, and an error elsewhere; here they always are
+/// one.
 fn strings(text: &str, escapes: bool) -> usize {
     let mut end = 0;
     loop {
@@ -77,7 +78,8 @@ fn strings(text: &str, escapes: bool) -> usize {
     }
 }
 
-/// Length of a number: digits, a point, an exponent, hexadecimal digits; and letters behind it, which are doubtful.
+/// Returns the length of a number: digits, a point, an exponent, hexadecimal digits; and letters after it, which are
+/// ambiguous.
 fn number(text: &str) -> usize {
     let of_number = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '_';
     text.find(|c: char| !of_number(c)).unwrap_or(text.len())

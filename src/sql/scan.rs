@@ -1,17 +1,17 @@
-//! The ends of the parts of a statement, by PostgreSQL's lexical rules (src/backend/parser/scan.l). Each function takes a
-//! text that begins with the part and returns the length of the part in bytes, or `None` if it has no end.
+//! Finds the ends of the parts of a statement, by PostgreSQL's lexical rules (src/backend/parser/scan.l). Each function
+//! takes a text that begins with the part and returns the length of the part in bytes, or `None` if it has no end.
 
-/// Returns true if an unquoted name may begin with it.
+/// Returns true if an unquoted name may begin with this character.
 pub fn begins_name(c: char) -> bool {
     c.is_ascii_alphabetic() || c == '_' || !c.is_ascii()
 }
 
-/// Returns true if an unquoted name may go on with it.
+/// Returns true if an unquoted name may continue with this character.
 pub fn continues_name(c: char) -> bool {
     begins_name(c) || c.is_ascii_digit() || c == '$'
 }
 
-/// A block comment, with the comments within it.
+/// Measures a block comment, including nested ones.
 pub fn comment(text: &str) -> Option<usize> {
     let mut depth = 0_usize;
     let mut at = 0;
@@ -32,7 +32,7 @@ pub fn comment(text: &str) -> Option<usize> {
     }
 }
 
-/// A string in single quotes; `escapes`: a backslash escapes the character behind it, as in `E'…'`.
+/// Measures a string in single quotes. With `escapes` a backslash escapes the next character, as in `E'…'`.
 pub fn quoted(text: &str, escapes: bool) -> Option<usize> {
     let mut chars = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {
@@ -50,12 +50,13 @@ pub fn quoted(text: &str, escapes: bool) -> Option<usize> {
     None
 }
 
-/// Returns true if a string in single quotes, read without escapes, ends elsewhere if `standard_conforming_strings` is off.
+/// Returns true if a string in single quotes, read without escapes, has another end with `standard_conforming_strings`
+/// off.
 pub fn is_ambiguous(quoted: &str) -> bool {
     quoted.contains("\\'")
 }
 
-/// A name in double quotes.
+/// Measures a name in double quotes.
 pub fn name(text: &str) -> Option<usize> {
     let mut chars = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {
@@ -66,16 +67,17 @@ pub fn name(text: &str) -> Option<usize> {
     None
 }
 
-/// The tag that begins a string in dollar quotes, `$$` or `$tag$`; `None` if the dollar begins something else, as in `$1`.
+/// Returns the tag that begins a string in dollar quotes, `$$` or `$tag$`; `None` if the dollar begins something else,
+/// as in `$1`.
 pub fn dollar_tag(text: &str) -> Option<&str> {
     let inner = text.strip_prefix('$')?;
     let name = inner.split('$').next()?;
     let is_tag = name.chars().all(continues_name) && !name.starts_with(|c| !begins_name(c));
-    // The dollar that ends the tag is there.
+    // `None` if the dollar that ends the tag is missing.
     text.get(..name.len() + 2).filter(|_| is_tag)
 }
 
-/// A string in dollar quotes that begins with this tag.
+/// Measures a string in dollar quotes that begins with this tag.
 pub fn dollar_quoted(text: &str, tag: &str) -> Option<usize> {
     let body = text.get(tag.len()..)?;
     body.find(tag).map(|end| end + 2 * tag.len())

@@ -207,7 +207,7 @@ fn a_panel_that_sends_too_much_has_an_error_and_the_others_go_on() {
             error
                 .message
                 .as_str()
-                .contains("more than 4.0 MB, the limit"),
+                .contains("exceed the limit of 4.0 MB"),
             "{error}"
         );
         assert!(error.session_survives());

@@ -238,7 +238,7 @@ fn init_completes_and_keeps_what_was_set() {
         for other in [load(2_000, 1), load(1_000, 2)].map(Some) {
             let why = refused(init(&first.target(), other, |_| {}).await);
             assert!(
-                why.contains("--scale 0.01 --days 60 --seed 1 already"),
+                why.contains("already filled with --scale 0.01 --days 60 --seed 1"),
                 "{why}"
             );
         }

@@ -145,7 +145,7 @@ impl From<Option<f64>> for Value {
     }
 }
 
-/// Position of a column in a table, looked up once for all rows; `None` if the table has no column of that name.
+/// Position of a column in a table, looked up once for all rows, or `ABSENT` if the table has none of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column(u16);
 

@@ -40,7 +40,7 @@ pub fn bench(options: &Bench) -> Result<(), Failure> {
             major: options.pg_major,
         },
     };
-    // Clients on all processors, as a real shop's are.
+    // Clients run on all processors, like those of a real shop.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

@@ -103,7 +103,7 @@ impl Prepared {
         config.interval = look.interval.unwrap_or(config.interval);
         config.read_only |= look.read_only;
         if demo {
-            // The demo's runaway report is to be named soon.
+            // The demo's runaway report is to be reported soon.
             config.targets.olap_limit = config.targets.olap_limit.min(Duration::from_secs(20));
         }
         let wanted = look.theme.clone().unwrap_or_else(|| config.theme.clone());
@@ -209,7 +209,7 @@ pub fn own_panels(
     Ok((own, complaints))
 }
 
-/// The wanted theme first, then the others; `t` goes through them.
+/// Returns the wanted theme followed by the others; `t` steps through them.
 fn themes(
     folder: &Path,
     wanted: &str,

@@ -57,7 +57,7 @@ fn show(text: &str) -> Result<(), Failure> {
     let Ok(mut child) = command.spawn() else {
         return print(text.as_bytes());
     };
-    // A reader that quits before the end is no failure.
+    // A reader that quits early is not an error.
     let written = child
         .stdin
         .take()

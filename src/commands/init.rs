@@ -15,7 +15,7 @@ use std::io::Write;
 /// Bytes that an order takes on the server with its lines, its part of the summaries and their indexes.
 const BYTES_PER_ORDER: f64 = 1800.0;
 
-/// Stands above the SQL that is printed instead of run.
+/// Header of the SQL that is printed instead of run.
 const DRY_RUN: &str = "\
 -- The SQL that htap-top init runs on a new installation. init also records in htap.object what it created: what
 -- this SQL creates when run by hand, init takes for somebody else's and does not touch.
@@ -74,7 +74,7 @@ fn interrupted(load: Option<Load>) -> Failure {
     Failure::new(FAILURE, note)
 }
 
-/// Two sessions per processor: while one waits for the server, the other makes up rows.
+/// Returns two sessions per processor: while one waits for the server, the other generates rows.
 fn jobs() -> usize {
     std::thread::available_parallelism().map_or(2, |n| (2 * n.get()).min(8))
 }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::time::{Duration, Instant};
 
-/// The time between two lines where there is no terminal.
+/// Time between two lines without a terminal.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Writes to standard error.
@@ -16,7 +16,7 @@ pub struct Meter {
     /// Since when it is loading, and what was there then.
     begun: Option<(Instant, Progress)>,
     said: Option<Instant>,
-    /// True if the line that is drawn again stands on the screen.
+    /// True if the redrawn line is on the screen.
     drawn: bool,
 }
 
@@ -75,7 +75,8 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// `412k of 1.00M orders (41%), 310k rows/s, 12s left`. Rate and time left count from `first` on.
+/// Formats `412k of 1.00M orders (41%), 310k rows/s, 12s left`. Rate and time left are computed since
+/// `first`.
 fn line(at: &Progress, first: &Progress, took: Duration) -> String {
     let (orders, all) = (at.loaded.orders as f64, at.orders as f64);
     let mut line = format!(

@@ -17,8 +17,8 @@ use std::time::Duration;
 /// Between the two samples from which rates are made; no multiple of a second, which would be counted
 /// from the last tick of the clock.
 const APART: Duration = Duration::from_millis(1_100);
-/// As [`APART`], for rates: a session reports what it did once a second at most, so that the counts of a single
-/// second are off by as much.
+/// Like [`APART`], for rates of counters: a session reports at most once per second, so the counts of a
+/// single second are unreliable.
 const RATES_APART: Duration = Duration::from_millis(5_100);
 /// Panels made of what others tell as well, who may tell it later.
 const TOGETHER: [Panel; 2] = [Panel::Bloat, Panel::Snapshots];
@@ -57,7 +57,7 @@ pub fn once(options: &Once) -> Result<(), Failure> {
                     why = format!("{why}: {}", unknown.join("; "));
                 }
                 if options.check {
-                    // What nobody measured is not held.
+                    // A target that was not measured is not met.
                     tell(options, &headless.model).and(Err(Failure::new(FAILURE, why)))
                 } else {
                     let _ = writeln!(std::io::stderr(), "htap-top: {why}");
@@ -128,7 +128,7 @@ fn tell(options: &Once, model: &Model) -> Result<(), Failure> {
     came(model, &sheets, panels.is_empty())
 }
 
-/// Prints the cause line where nothing else may be on standard output, and fails where a target is missed.
+/// Prints the cause line if standard output is not used otherwise; returns an error if a target is missed.
 fn judge(model: &Model, bare: bool) -> Result<(), Failure> {
     let line = table::cause_line(model);
     if bare {
@@ -138,7 +138,7 @@ fn judge(model: &Model, bare: bool) -> Result<(), Failure> {
     }
     let missed = output::missed(model);
     if missed.is_empty() && model.cause.health != Health::Danger {
-        // As the cause line: what is not known is not held.
+        // As in the cause line, an unknown figure does not count as within its target.
         let unknown = output::unknown(model);
         if unknown.is_empty() {
             return Ok(());
@@ -155,7 +155,7 @@ fn judge(model: &Model, bare: bool) -> Result<(), Failure> {
     Err(Failure::new(MISSED, what))
 }
 
-/// Fails where nothing came of what was asked for.
+/// Returns an error if nothing requested was measured.
 fn came(model: &Model, sheets: &[Sheet], all: bool) -> Result<(), Failure> {
     if all {
         let why = output::unmeasured(model);

@@ -21,7 +21,7 @@ pub fn run(deed: &Deed) -> Result<(), Failure> {
         _ => Strategy::default(),
     };
     let outcome = block_on(async {
-        // Here, because whoever asks waits: a server that is not there is said at once.
+        // Checked first, so that an unreachable server is reported at once.
         let pool = Pool::new(target, Settings::of_application(), size);
         let first = pool.get().await;
         let first = first.map_err(|error| failure(deed, &error.into()))?;
@@ -47,7 +47,7 @@ pub fn run(deed: &Deed) -> Result<(), Failure> {
     }
 }
 
-/// What happened, for programs and for people.
+/// Carries it out; returns the result for programs and for people.
 async fn act(orders: &Orders, deed: &Deed) -> Result<(serde_json::Value, String), OrderError> {
     let commit = deed.way().commit();
     let (order, status) = match deed {

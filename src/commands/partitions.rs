@@ -72,7 +72,7 @@ fn list(options: &Partitions) -> Result<(), Failure> {
     print(text.as_bytes())
 }
 
-/// The list for people.
+/// Formats the list for people.
 fn table(listing: &Listing) -> String {
     let mut text = format!(
         "{:<8} {:<9} {:>8} {:>8} {:>9}\n",
@@ -117,7 +117,7 @@ fn archive_months(options: &ArchiveMonths) -> Result<(), Failure> {
     print(report(&archived).as_bytes())
 }
 
-/// What became of each month.
+/// Formats the result for each month.
 fn report(archived: &[Archived]) -> String {
     let mut text = String::new();
     for month in archived {

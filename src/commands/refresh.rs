@@ -49,7 +49,7 @@ pub fn refresh(options: &Refresh) -> Result<(), Failure> {
     })
 }
 
-/// The failure with its exit code.
+/// Returns the failure with its exit code.
 fn refused(error: &PgError) -> Failure {
     let code = match (error.class, error.code()) {
         (Class::Reconnect | Class::BackOff | Class::Configuration, _) => NO_CONNECTION,
@@ -105,10 +105,10 @@ async fn once(target: &Target, plan: &Plan, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How often, and how soon, a refresh is tried again that met another one.
+/// Maximum number of attempts, and the delay between them, if another refresh of the view is running.
 const AGAIN: (u32, Duration) = (40, Duration::from_millis(250));
 
-/// Refreshes a view, and comes again while another session is refreshing it.
+/// Refreshes a view; retries while another session refreshes it.
 async fn undisturbed(client: &Client, known: &Known, mode: Mode) -> Result<Done, PgError> {
     let mut tries = 0;
     loop {
@@ -124,7 +124,7 @@ async fn undisturbed(client: &Client, known: &Known, mode: Mode) -> Result<Done,
 
 async fn keep(target: &Target, plan: &Plan, json: bool) -> Result<(), Failure> {
     let mut stop = std::pin::pin!(interrupted()?);
-    // Far more than come between two turns of this loop; what does not fit is only missing in a report.
+    // Far more than arrive between two turns of this loop; events beyond that are only missing in a report.
     let (tell, mut told) = tokio::sync::mpsc::channel(1_000);
     let keeping = keeper::keep(target, plan, |event| {
         let _ = tell.try_send(event);
@@ -159,7 +159,7 @@ fn say(lines: &[String]) -> Result<(), Failure> {
         .try_for_each(|line| print(format!("{line}\n").as_bytes()))
 }
 
-/// What is said at once; single refreshes are summed up in the reports.
+/// Formats events that are printed immediately; single refreshes are summed up in the reports.
 fn news(event: &Event, json: bool) -> Option<String> {
     let (kind, text) = match event {
         Event::Waiting(leader) => {

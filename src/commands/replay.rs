@@ -50,7 +50,7 @@ pub fn replay(options: &Replay) -> Result<(), Failure> {
     })
 }
 
-/// The recordings, a line each: file and size.
+/// Prints the recordings, one line each: file and size.
 fn list(files: &[PathBuf]) -> Result<(), Failure> {
     for path in files {
         let size = std::fs::metadata(path).map_or(0, |data| data.len());
@@ -60,7 +60,7 @@ fn list(files: &[PathBuf]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `2026-03-01 14:02:11 +01:00`, as where it was recorded.
+/// Formats a time in the recording's time zone: `2026-03-01 14:02:11 +01:00`.
 fn moment(epoch_ms: i64, utc_offset_s: i32) -> String {
     let at = chrono::DateTime::from_timestamp_millis(epoch_ms);
     let local = at.zip(chrono::FixedOffset::east_opt(utc_offset_s));
@@ -70,7 +70,7 @@ fn moment(epoch_ms: i64, utc_offset_s: i32) -> String {
     )
 }
 
-/// A line for each trouble: when it began, and what the cause line said.
+/// Prints a line for each trouble: its start and the cause line.
 fn troubles(recording: &Recording) -> Result<(), Failure> {
     for trouble in recording.tape.troubles() {
         let at = moment(trouble.at.epoch_ms, recording.utc_offset_s);

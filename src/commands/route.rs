@@ -29,7 +29,7 @@ pub fn route(options: &Route) -> Result<(), Failure> {
         let mut session = Session::default();
         for (position, sql) in statements.iter().enumerate() {
             let decision = router.route(&session, sql, replica).await;
-            // Taken to have succeeded.
+            // The statement is assumed to succeed.
             session.settle(&decision, Outcome::Done(None));
             let text = match options.format {
                 Format::Json => line(&Answer {
@@ -98,7 +98,7 @@ async fn replica(options: &Route) -> Result<ReplicaState, Failure> {
         let client = Client::open(&target, &Settings::of_monitor(ANSWER)).await?;
         replica_state(&client).await
     };
-    // A replica that is gone is an answer, too.
+    // A missing replica is an answer, too.
     Ok(asked.await.unwrap_or(ReplicaState::Unavailable))
 }
 
@@ -122,7 +122,7 @@ fn described(decision: &Decision) -> String {
     )
 }
 
-/// In one line, as far as it goes.
+/// Shortens a statement to one line.
 fn shortened(sql: &str) -> String {
     const WIDTH: usize = 160;
     let clean = Clean::new(sql);
@@ -145,7 +145,7 @@ struct Trapped<'a> {
     keywords_dangerous: bool,
 }
 
-/// All traps, with what this router and the case study's decide.
+/// Prints all traps with the decisions of this router and of the case study.
 async fn traps(router: &Router, replica: ReplicaState, format: Format) -> Result<(), Failure> {
     let mut right = 0;
     for trap in &TRAPS {

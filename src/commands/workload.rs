@@ -35,7 +35,7 @@ fn code(error: &WorkloadError) -> u8 {
     }
 }
 
-/// Lines of the terminal that are written over again and again.
+/// Lines of the terminal that are rewritten repeatedly.
 struct Block {
     is_shown: bool,
     lines: usize,
@@ -57,7 +57,7 @@ impl Block {
         }
     }
 
-    /// Back to its first line, and everything from there on away.
+    /// Moves back to its first line and clears everything from there.
     fn clear(&mut self) {
         if self.lines > 0 {
             self.write("");

@@ -19,11 +19,11 @@ use std::path::{Path, PathBuf};
 /// Writes the audit file.
 #[derive(Clone, Debug)]
 pub struct Audit {
-    /// The file; its folder is made where it is missing.
+    /// The file; its folder is created if it is missing.
     pub path: PathBuf,
-    /// Where the actions go: a conninfo without password.
+    /// Target of the actions: connection settings without the password.
     pub target: String,
-    /// Who acts: the user of the operating system.
+    /// The operating system's user who acts.
     pub actor: String,
 }
 
@@ -62,26 +62,26 @@ enum Answered<'a> {
 }
 
 impl Audit {
-    /// Writes what is about to be done. On an error the action must not be done.
+    /// Writes the intent of an action. If that fails, the action must not be carried out.
     pub fn intent(&self, at: &str, id: ActionId, action: &Action) -> io::Result<()> {
         let intent = action.masked();
         self.write(at, id, Intent { intent })
     }
 
-    /// Writes whose statement is about to be planned, which the server does with our rights. On an error it must
-    /// not be.
+    /// Writes the intent to plan another session's statement, which the server does with the current role's
+    /// rights. If that fails, it must not be planned.
     pub fn asked(&self, at: &str, id: ActionId, whose: &Whose) -> io::Result<()> {
         let intent = PlanRequest::Explain(whose);
         self.write(at, id, Intent { intent })
     }
 
-    /// Writes whether it was planned, and why not.
+    /// Writes the result of planning: success, or the reason for the refusal.
     pub fn answered(&self, at: &str, id: ActionId, refused: Option<&str>) -> io::Result<()> {
         let outcome = refused.map_or(Answered::Planned, Answered::NotPlanned);
         self.write(at, id, Result_ { outcome })
     }
 
-    /// Writes what is known afterwards.
+    /// Writes the outcome of an action.
     pub fn outcome(&self, at: &str, id: ActionId, outcome: &Outcome) -> io::Result<()> {
         let outcome = outcome.masked();
         self.write(at, id, Result_ { outcome })
@@ -105,13 +105,14 @@ impl Audit {
         };
         let mut text = plain(&serde_json::to_string(&line)?);
         text.push('\n');
-        // One write, so that lines of two programs do not mix.
+        // A single write, so that lines of two programs do not mix.
         file.write_all(text.as_bytes())?;
         file.sync_data()
     }
 }
 
-/// JSON in which what a terminal would not show as it is, such as a change of direction, is escaped.
+/// Returns JSON in which characters are escaped that a terminal would not display unchanged, such as
+/// direction controls.
 fn plain(json: &str) -> String {
     let mut plain = String::with_capacity(json.len());
     for c in json.chars() {

@@ -1,4 +1,4 @@
-//! The panels: their files, and for those that derive something, the derivation.
+//! The panels: their files, and the derivations of those that compute columns.
 
 pub mod activity;
 pub mod bloat;

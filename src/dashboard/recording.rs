@@ -17,11 +17,11 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Version of the format, raised when older programs could no longer read it.
+/// Version of the format, incremented if older programs can no longer read it.
 const VERSION: u32 = 1;
-/// Compression: tables change little from one second to the next, and a level above saves little more.
+/// Compression level: tables change little within a second, so that higher levels save little more.
 const LEVEL: i32 = 3;
-/// Logarithm of the bytes looked back for what comes again: a few seconds of samples, at 1 MB of memory.
+/// Logarithm of the window in bytes: a few seconds of samples, using 1 MB of memory.
 const WINDOW_LOG: u32 = 20;
 /// Time between two flushes, milliseconds of the model.
 const FLUSH_MS: u64 = 1_000;
@@ -35,13 +35,13 @@ struct Header {
     htap_top_recording: u32,
     /// Version of the program that wrote it.
     program: String,
-    /// What was watched, as the header of the screen names it.
+    /// The target, as shown in the header of the screen.
     target: String,
-    /// When it began, epoch milliseconds.
+    /// Start time, in milliseconds since the epoch.
     epoch_ms: i64,
-    /// Milliseconds between samples at the beginning.
+    /// Initial interval between samples, in milliseconds.
     interval_ms: u64,
-    /// Offset of local time from UTC there, seconds.
+    /// Offset of the recording machine's local time from UTC, in seconds.
     utc_offset_s: i32,
     /// True if literals in statements were masked.
     masked: bool,
@@ -177,21 +177,21 @@ fn masked(event: &Event) -> Option<Event> {
 pub struct Recording {
     /// Its events.
     pub tape: Tape,
-    /// What was watched.
+    /// The recorded target.
     pub target: Clean,
-    /// Offset of local time from UTC there, seconds.
+    /// Offset of the recording machine's local time from UTC, in seconds.
     pub utc_offset_s: i32,
-    /// What is wrong with the file, where it could not be read to its end.
+    /// The error, if the file could not be read to its end.
     pub torn: Option<String>,
 }
 
-/// Why a file cannot be replayed.
+/// The reason why a file cannot be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordingError {
-    /// It cannot be read at all.
+    /// It cannot be read.
     #[error("cannot read it: {0}")]
     Unreadable(#[from] io::Error),
-    /// It is something else.
+    /// It is not a recording.
     #[error("it is not a recording of htap-top")]
     Foreign,
     /// A later version of the program wrote it.
@@ -202,8 +202,8 @@ pub enum RecordingError {
     Empty,
 }
 
-/// Reads a recording, or the files of one run in their order. `start` is what the replay's model is made
-/// of; the target is the recording's own.
+/// Reads a recording, or the files of one run in their order. The replay's model starts with `start`, but
+/// with the recording's target.
 pub fn read(paths: &[PathBuf], start: Start) -> Result<Recording, RecordingError> {
     let mut paths = paths.iter();
     let mut reader = Reader::open(paths.next().ok_or(RecordingError::Empty)?, start)?;
@@ -214,7 +214,7 @@ pub fn read(paths: &[PathBuf], start: Start) -> Result<Recording, RecordingError
     reader.end()
 }
 
-/// A replay's model while it is told what the files hold.
+/// A replay's model while events are read into it.
 struct Reader {
     lines: Lines,
     model: Model,
@@ -241,9 +241,9 @@ impl Reader {
 
     fn go_on_in(&mut self, path: &Path) {
         let (header, lines) = match begin(path) {
-            // It was begun, and nothing came of it.
+            // A file was begun and never written to.
             Err(RecordingError::Empty) => return,
-            // What was read before is worth more than the word of a file that a crash has spoilt.
+            // Events read before are kept if a crash damaged a later file.
             Err(error) => {
                 self.torn = Some(format!("{}: {error}", path.display()));
                 return;
@@ -255,7 +255,7 @@ impl Reader {
         self.read_on();
     }
 
-    /// Tells the model all events up to the end of the file, or to where it is torn.
+    /// Applies all events to the model until the file ends or is damaged.
     fn read_on(&mut self) {
         loop {
             let event = match self.lines.next() {
@@ -301,7 +301,7 @@ fn begin(path: &Path) -> Result<(Header, Lines), RecordingError> {
     }
 }
 
-/// The numbers that a recording's feeds have in this program; panels that it does not have are left out.
+/// Maps the recording's feed numbers to this program's; panels that it lacks map to `None`.
 fn numbers(model: &Model, header: &Header) -> Vec<Option<FeedId>> {
     let names = header.feeds.iter();
     names.map(|name| model.feed_named(name)).collect()
@@ -328,7 +328,7 @@ fn event(line: &[u8]) -> io::Result<Event> {
     Ok(event)
 }
 
-/// The event with the number that its feed has in this program.
+/// Returns the event with this program's number for its feed.
 fn renumbered(event: Event, numbers: &[Option<FeedId>]) -> Option<Event> {
     if let Event::Reported(Report::Answered {
         id,
@@ -354,15 +354,15 @@ struct Lines {
 impl Lines {
     fn open(file: File) -> io::Result<Self> {
         let mut decoder = zstd::stream::read::Decoder::new(file)?;
-        // A stranger's file must not make us take more.
+        // A malicious file must not use more memory.
         decoder.window_log_max(WINDOW_LOG + 3)?;
         Ok(Self {
             reader: BufReader::new(decoder),
         })
     }
 
-    /// The next line without its end; `None` at the end of the file, also where that is in the middle of
-    /// the stream, as a killed program leaves it.
+    /// Returns the next line without its line break; `None` at the end of the file, even inside the stream,
+    /// as a killed program leaves it.
     fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
         let read = self

@@ -10,24 +10,24 @@ use super::model::Model;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
-/// Milliseconds of a span: the most that is told again to come to a moment.
+/// Length of a span in milliseconds: the most that is applied again to reach a moment.
 const SPAN_MS: u64 = 60_000;
-/// Bytes of a span, where it comes to them sooner; a minute of a busy server has a tenth of it.
+/// Maximum bytes of a span; a minute of a busy server has a tenth of that.
 const SPAN_BYTES: usize = 16 << 20;
-/// Milliseconds kept of a running dashboard.
+/// Milliseconds that a running dashboard keeps.
 pub const HOUR_MS: u64 = 3_600_000;
-/// Milliseconds between two moments that a [`Past`] remembers.
+/// Milliseconds between two moments that a [`Past`] keeps.
 const MARK_MS: u64 = 5_000;
-/// Stands for a rule where the server cannot be reached.
+/// Name used in place of a rule if the server cannot be reached.
 const UNREACHABLE: &str = "unreachable";
-/// Seconds after which a danger that comes again is another trouble.
+/// Seconds after which a recurring danger is another trouble.
 const APART_S: f64 = 30.0;
 
-/// The events of some time.
+/// Events of some time.
 #[derive(Debug)]
 pub struct Tape {
     spans: VecDeque<Span>,
-    /// Spans dropped so far, so that positions stay what they are.
+    /// Number of spans dropped so far, so that span numbers stay valid.
     dropped: usize,
     keep_ms: u64,
     /// Dangers that the cause line has named lately: rule and subject.
@@ -62,28 +62,28 @@ impl Events {
     }
 }
 
-/// A moment at which the cause line began to name a danger, or another one.
+/// A moment at which the cause line began to show a danger, or another one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trouble {
-    /// When.
+    /// Time.
     pub at: Moment,
-    /// What it said.
+    /// The sentence.
     pub sentence: String,
 }
 
-/// A place on a tape: the model as it was, and what comes next. It knows the span's moments that it came
-/// through, so that a step back begins at the nearest of them, not at the span's beginning.
+/// A position on a tape: the model at that time, and the next events. It keeps models of the span at
+/// intervals, so that a step back starts from the nearest of them instead of the beginning of the span.
 #[derive(Debug)]
 pub struct Past {
-    /// The model of that moment.
+    /// The model at that time.
     pub model: Model,
     /// Number of the span.
     span: usize,
-    /// Events of the span that the model has been told.
+    /// Number of the span's events applied to the model.
     told: usize,
-    /// Those read but not told.
+    /// Events read but not applied yet.
     next: VecDeque<Event>,
-    /// The model after so many events of the span, a few seconds apart.
+    /// Models after given numbers of events of the span, a few seconds apart.
     marks: Vec<(usize, Box<Model>)>,
 }
 
@@ -171,7 +171,7 @@ impl Tape {
         }
     }
 
-    /// Marks the moment where a danger begins: one that was not named a moment before.
+    /// Records the beginning of a danger that was not shown a moment before.
     fn mark(&mut self, model: &Model) {
         let (cause, now) = (&model.cause, model.now);
         self.alarms.retain(|_, seen| now.since(*seen) <= APART_S);
@@ -190,7 +190,7 @@ impl Tape {
             .find(|finding| finding.rule == cause.rule)
             .map(|finding| finding.subject.clone());
         let alarm = (cause.rule, subject.unwrap_or_default());
-        // What no rule explains is the end of what one explained before.
+        // A danger without a rule is the end of one that a rule explained before.
         let known =
             self.alarms.contains_key(&alarm) || (cause.rule.is_empty() && !self.alarms.is_empty());
         self.alarms.insert(alarm, now);
@@ -204,22 +204,22 @@ impl Tape {
         }
     }
 
-    /// The first and the last moment.
+    /// Returns the first and the last moment.
     pub fn ends(&self) -> Option<(Moment, Moment)> {
         Some((self.spans.front()?.begun, self.spans.back()?.last))
     }
 
-    /// All troubles, oldest first.
+    /// Returns all troubles, oldest first.
     pub fn troubles(&self) -> impl DoubleEndedIterator<Item = &Trouble> {
         self.spans.iter().flat_map(|span| &span.troubles)
     }
 
-    /// Bytes that the packed events take.
+    /// Bytes used by the compressed events.
     pub fn bytes(&self) -> usize {
         self.spans.iter().map(|span| span.events.len()).sum()
     }
 
-    /// The model as it was at `mono_ms`, or at the end nearest to that; none of an empty tape.
+    /// Returns the model at `mono_ms`, or at the end of the tape nearest to it; `None` if the tape is empty.
     pub fn at(&self, mono_ms: u64) -> Option<Past> {
         let after = self
             .spans
@@ -233,12 +233,12 @@ impl Tape {
             next: VecDeque::new(),
             marks: Vec::new(),
         };
-        // The first tick of the tape, where what is wanted was before it.
+        // A time before the beginning means the first tick of the tape.
         past.advance(self, mono_ms.max(span.begun.mono_ms));
         Some(past)
     }
 
-    /// The events of a span behind the first `told`.
+    /// Returns the events of a span after the first `told`.
     fn events(&self, number: usize, told: usize) -> io::Result<VecDeque<Event>> {
         let Some(span) = number
             .checked_sub(self.dropped)
@@ -278,7 +278,7 @@ impl Past {
         true
     }
 
-    /// Remembers the moment, where the last one remembered is some seconds ago.
+    /// Keeps a copy of the model if the last one kept is some seconds older.
     fn mark(&mut self) {
         let now_ms = self.model.now.mono_ms;
         let last = self.marks.last().map(|(_, model)| model.now.mono_ms);
@@ -289,7 +289,7 @@ impl Past {
         }
     }
 
-    /// Goes on to the last tick not after `mono_ms`.
+    /// Advances to the last tick at or before `mono_ms`.
     pub fn advance(&mut self, tape: &Tape, mono_ms: u64) {
         loop {
             if self.next.is_empty() && !self.read_on(tape) {
@@ -304,7 +304,7 @@ impl Past {
             if let Some(event) = self.next.pop_front() {
                 self.told += 1;
                 let ticked = matches!(event, Event::Ticked { .. });
-                // What it wants was done then, or was not.
+                // Its effects were carried out at that time, or were not.
                 let _ = self.model.update(event);
                 if ticked {
                     self.mark();
@@ -313,7 +313,7 @@ impl Past {
         }
     }
 
-    /// Reads the events that come next; whether there are any.
+    /// Reads the next events; returns true if there are any.
     fn read_on(&mut self, tape: &Tape) -> bool {
         self.next = tape.events(self.span, self.told).unwrap_or_default();
         if self.next.is_empty() && self.span + 1 < tape.dropped + tape.spans.len() {

@@ -7,28 +7,28 @@ use super::event::{Effect, Event, Moment, Travel};
 use super::model::{Model, PlaybackPosition};
 use super::tape::{HOUR_MS, Past, Tape};
 
-/// Speeds of playing, times the real one.
+/// Playback speeds, as multiples of real time.
 const SPEEDS: [f64; 7] = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0];
-/// The real one.
+/// Position of real time in [`SPEEDS`].
 const REAL: usize = 2;
 
-/// The models, and which of them is shown.
+/// The models, and the choice of the one shown.
 #[derive(Debug)]
 pub struct Timeline {
-    /// The live one; of a replay the tape's first.
+    /// The live model; in a replay, the first one of the tape.
     main: Box<Model>,
     live: bool,
     tape: Tape,
     past: Option<Box<Past>>,
     playing: bool,
     speed: usize,
-    /// This program's clock, and milliseconds of the tape that are due but not shown.
+    /// This program's time, and the milliseconds of the tape that are due but not shown yet.
     now: Moment,
     owed_ms: f64,
 }
 
 impl Timeline {
-    /// A dashboard that keeps its last hour.
+    /// Returns a timeline for a dashboard, keeping its last hour.
     pub fn live(model: Model) -> Self {
         Self {
             main: Box::new(model),
@@ -42,7 +42,7 @@ impl Timeline {
         }
     }
 
-    /// A replay of a tape, at its beginning and playing; none of an empty tape.
+    /// Returns a timeline for a replay, playing from the beginning; `None` if the tape is empty.
     pub fn replay(tape: Tape) -> Option<Self> {
         let (first, _) = tape.ends()?;
         let past = tape.at(first.mono_ms)?;
@@ -65,7 +65,7 @@ impl Timeline {
         self.past.as_ref().map_or(&self.main, |past| &past.model)
     }
 
-    /// The same, to say that it was drawn.
+    /// The model to draw, mutable so that it can be marked as drawn.
     pub fn shown_mut(&mut self) -> &mut Model {
         match &mut self.past {
             Some(past) => &mut past.model,
@@ -73,12 +73,12 @@ impl Timeline {
         }
     }
 
-    /// The model that events are told, whichever is shown.
+    /// The model that events are applied to, even if another one is shown.
     pub fn main(&self) -> &Model {
         &self.main
     }
 
-    /// The tape.
+    /// The recorded events.
     pub fn tape(&self) -> &Tape {
         &self.tape
     }
@@ -116,7 +116,7 @@ impl Timeline {
         }
     }
 
-    /// Travels itself; in the past nothing is asked of the server.
+    /// Carries out moves in time and returns the other effects; in the past, none for the server.
     fn carry_out(&mut self, effects: Vec<Effect>) -> Vec<Effect> {
         let then = self.past.is_some();
         let mut wanted = Vec::new();
@@ -141,7 +141,7 @@ impl Timeline {
         wanted
     }
 
-    /// Lets the past go on while it plays.
+    /// Advances the past while it plays.
     fn pass(&mut self, now: Moment) {
         let passed_ms = now.mono_ms.saturating_sub(self.now.mono_ms) as f64;
         self.now = now;
@@ -209,7 +209,7 @@ impl Timeline {
         }
     }
 
-    /// Shows the moment `mono_ms`. Whoever goes beyond the newest is back at now.
+    /// Shows the moment `mono_ms`; a time after the newest event returns to live.
     fn go(&mut self, mono_ms: u64) {
         let Some((_, last)) = self.tape.ends() else {
             return;
@@ -248,7 +248,7 @@ impl Timeline {
         self.main.dirty = true;
     }
 
-    /// Tells the model of the past where in time it stands.
+    /// Sets the playback position of the past model.
     fn label(&mut self) {
         let ends = self.tape.ends();
         let newest = self.live.then_some(self.now);

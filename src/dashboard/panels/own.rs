@@ -6,7 +6,7 @@ use std::path::Path;
 /// The largest panel file that is read, bytes.
 const FILE_CAP: u64 = 256 * 1024;
 
-/// The panels in `folder` in the order of their names, and one complaint for each file left out.
+/// Returns the panels in `folder` sorted by name, and an error message for each file that was ignored.
 pub fn read(folder: &Path) -> (Vec<Spec>, Vec<String>) {
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .into_iter()

@@ -1,7 +1,7 @@
-//! Parts of a statement that some servers forbid: a hosted one may refuse a function that every other has.
+//! Parts of a statement that some servers forbid: a hosted server may refuse a function that all others have.
 //!
-//! `/*?COLUMNS*/ part /*:INSTEAD*/` in a panel's file marks one: the file is plain SQL as it stands, and where
-//! the server refuses the part, INSTEAD is sent in its place, and the columns that rest on it are n/a.
+//! `/*?COLUMNS*/ part /*:INSTEAD*/` in a panel's file marks such a part. The file is valid SQL as it is; if
+//! the server refuses the part, INSTEAD is sent in its place, and the columns that depend on it are n/a.
 
 use crate::pg::{PgError, Table, Value};
 use crate::text::Clean;
@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 /// A part that may be forbidden.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Part<'a> {
-    /// Columns that are not known without it.
+    /// Columns that are unknown without it.
     columns: &'a str,
-    /// As it stands.
+    /// Text of the part.
     sql: &'a str,
-    /// What is sent in its place.
+    /// Text sent in its place.
     instead: &'a str,
 }
 
@@ -24,17 +24,17 @@ enum Piece<'a> {
     Part(Part<'a>),
 }
 
-/// Which parts of a statement the server refuses, by their number, and why.
+/// The parts of a statement that the server refuses, by number, with the reasons.
 #[derive(Clone, Debug, Default)]
 pub struct Forbidden {
     parts: BTreeMap<usize, Clean>,
-    /// It fails without any of them, too: they are not the reason.
+    /// True if the statement fails even without any part, so the parts are not the reason.
     innocent: bool,
 }
 
 impl Forbidden {
-    /// Takes an error in: whether the statement is worth another try, without what it names. Where it names
-    /// none of the parts, all are left out once, to see.
+    /// Takes in an error; returns true if the statement is worth another attempt without the parts that the
+    /// error names. If it names none, all parts are left out once as an experiment.
     pub fn learn(&mut self, source: &str, error: &PgError) -> bool {
         if self.innocent {
             return false;
@@ -63,17 +63,17 @@ impl Forbidden {
         true
     }
 
-    /// Forgets everything: the server or our role may be another one.
+    /// Forgets all refusals, since the server or the role may have changed.
     pub fn forget(&mut self) {
         *self = Self::default();
     }
 
-    /// Returns true if the server refuses something.
+    /// Returns true if the server refuses any part.
     pub fn any(&self) -> bool {
         !self.parts.is_empty()
     }
 
-    /// The statement as it is sent.
+    /// Returns the statement to send.
     pub fn write(&self, source: &str) -> String {
         let mut sql = String::with_capacity(source.len());
         let mut number = 0;
@@ -90,7 +90,7 @@ impl Forbidden {
         sql
     }
 
-    /// Columns that are not known, each with the reason.
+    /// Returns the columns that are not known, with the reasons.
     pub fn columns<'a>(&'a self, source: &'a str) -> impl Iterator<Item = (&'a str, &'a Clean)> {
         let refused = parts(source)
             .enumerate()
@@ -98,7 +98,7 @@ impl Forbidden {
         refused.flat_map(|(columns, why)| columns.split_whitespace().map(move |name| (name, why)))
     }
 
-    /// Marks what is not known in an answer.
+    /// Marks the unknown columns of an answer.
     pub fn mark(&self, source: &str, table: &mut Table) {
         if !self.any() {
             return;
@@ -159,15 +159,15 @@ fn pieces(source: &str) -> impl Iterator<Item = Piece<'_>> {
     })
 }
 
-/// Names of the server's functions and views in a part, as an error message has them.
+/// Returns the names of the server's functions and views in a part, as they appear in error messages.
 fn names(sql: &str) -> impl Iterator<Item = &str> {
     let words = sql.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words
         .filter(|word| (word.starts_with("pg_") || word.ends_with("_xml")) && *word != "pg_catalog")
 }
 
-/// Returns true if `name` stands in `message`, and not as a piece of a longer name; or where it is a view, the function
-/// that is behind it, such as `pg_stat_get_archiver`.
+/// Returns true if `message` contains `name` as a whole word or, for a view, the function behind it such as
+/// `pg_stat_get_archiver`.
 fn has_word(message: &str, name: &str) -> bool {
     let mut words = message.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.any(|word| word == name || word.replacen("_get_", "_", 1) == name)

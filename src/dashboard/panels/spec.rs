@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Which sessions run a panel's statement.
+/// The sessions that run a panel's statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pool {
@@ -19,7 +19,7 @@ pub enum Pool {
 }
 
 impl Pool {
-    /// As it is written in a panel file.
+    /// Its name in a panel file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Oltp => "oltp",
@@ -29,7 +29,7 @@ impl Pool {
     }
 }
 
-/// How a panel is drawn.
+/// Appearance of a panel.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
 pub enum Chart {
@@ -46,7 +46,7 @@ pub enum Chart {
         /// Boolean column that marks an incomplete bar.
         partial: Option<String>,
     },
-    /// As `bars`, drawn as a line.
+    /// Like `bars`, but drawn as a line.
     Line {
         /// Column of the axis labels.
         x: String,
@@ -64,31 +64,31 @@ pub enum Chart {
     Stat,
 }
 
-/// How one column is titled, written and explained.
+/// Title, format and description of a column.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ColumnSpec {
-    /// Heading; the column's name where empty.
+    /// Heading; the column's name if empty.
     pub title: String,
     /// Unit.
     pub unit: Unit,
-    /// What the figure means, and its blind spot.
+    /// Meaning of the figure, and its blind spot.
     pub help: String,
-    /// Not shown in tables, only in the detail of a row.
+    /// True if it is only shown in the detail of a row, not in tables.
     pub hidden: bool,
-    /// A sign for each step of time, the newest last: it takes the room that is there, and is cut at its
+    /// A character per step of time, the newest last: it uses the available width and is cut at its
     /// beginning.
     pub timeline: bool,
-    /// Values above are drawn as a warning.
+    /// Threshold above which values are drawn as a warning.
     pub warn: Option<f64>,
-    /// Values above are drawn as a danger.
+    /// Threshold above which values are drawn as a danger.
     pub danger: Option<f64>,
-    /// A row is judged only where these columns reach these figures: half of ten rows is nothing.
+    /// Minimum values of other columns for a row to be judged: half of ten rows is nothing.
     pub at_least: BTreeMap<String, f64>,
 }
 
 impl ColumnSpec {
-    /// What stands above the column called `name`.
+    /// Returns the heading of the column called `name`.
     pub fn heading<'a>(&'a self, name: &'a str) -> &'a str {
         if self.title.is_empty() {
             name
@@ -98,11 +98,11 @@ impl ColumnSpec {
     }
 }
 
-/// Where a statement finds names that have no schema.
+/// Resolution of names without a schema in a statement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SearchPath {
-    /// Among the server's own: nobody can put anything in their place.
+    /// Only pg_catalog, in which nobody can plant objects.
     #[default]
     Catalog,
     /// By the search path of the role, as its other sessions do: also what others may have put there.
@@ -117,7 +117,7 @@ pub struct Front {
     pub title: String,
     /// Sessions that run it.
     pub pool: Pool,
-    /// Where names without schema are found; a user's own panel may ask for the role's path.
+    /// Resolution of names without a schema; a user's own panel may use the role's path.
     #[serde(default)]
     pub search_path: SearchPath,
     /// Time between samples, such as `5s`.
@@ -126,48 +126,48 @@ pub struct Front {
     /// Relations that must exist, schema-qualified.
     #[serde(default)]
     pub needs: Vec<String>,
-    /// The command that creates what `needs` lacks.
+    /// The command that creates the relations missing from `needs`.
     #[serde(default)]
     pub remedy: String,
     /// Extension that must be installed.
     #[serde(default)]
     pub extension: Option<String>,
-    /// The oldest major version that has what it reads.
+    /// The oldest major version that has everything it reads.
     #[serde(default)]
     pub since: Option<i64>,
-    /// Asked only where our role has the privileges of pg_monitor: it would fail without.
+    /// Queried only if the current role has the privileges of pg_monitor, without which it would fail.
     #[serde(default)]
     pub monitor: bool,
-    /// Asked only while it is on the screen; no rule and no other panel needs it.
+    /// Queried only while it is shown; no rule and no other panel needs it.
     #[serde(default)]
     pub only_shown: bool,
-    /// Counters that are shown as their growth per second. The statement must tell `now_epoch`.
+    /// Counters shown as growth per second. The statement must return `now_epoch`.
     #[serde(default)]
     pub rates: Vec<String>,
-    /// Cumulative since the server's statistics began, for scripts; what is in `rates` is none any more.
+    /// Columns that are cumulative since the statistics were reset, for scripts; those in `rates` are not.
     #[serde(default)]
     pub counters: Vec<String>,
-    /// Columns that tell a row from others in scripts, where `key` is not fit to be read.
+    /// Columns that identify a row in scripts, if `key` is not readable.
     #[serde(default)]
     pub labels: Vec<String>,
-    /// How it is drawn.
+    /// Appearance.
     #[serde(default = "table_chart")]
     pub chart: Chart,
-    /// Columns that identify a row from one sample to the next.
+    /// Columns that identify a row across samples.
     #[serde(default)]
     pub key: Vec<String>,
-    /// Columns shown on the Overview; all that are not hidden where empty.
+    /// Columns shown on the Overview; all that are not hidden if empty.
     #[serde(default)]
     pub compact: Vec<String>,
-    /// Column of the first order, `-` before it for descending.
+    /// Initial sort column, with a leading `-` for descending.
     #[serde(default)]
     pub sort: String,
-    /// Said in place of rows where there are none.
+    /// Text shown if there are no rows.
     #[serde(default)]
     pub empty: String,
-    /// What it shows, what it costs, what it cannot see.
+    /// Description: contents, cost and limits.
     pub about: String,
-    /// Per column: title, unit, help.
+    /// Title, unit and help per column.
     #[serde(default)]
     pub columns: BTreeMap<String, ColumnSpec>,
 }
@@ -179,7 +179,7 @@ fn table_chart() -> Chart {
 /// A parsed panel file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
-    /// File name without ending: `activity`.
+    /// File name without extension: `activity`.
     pub name: String,
     /// Front matter.
     pub front: Front,
@@ -193,9 +193,9 @@ pub struct Spec {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{name}.sql: {reason}")]
 pub struct SpecError {
-    /// File name without ending.
+    /// File name without extension.
     pub name: String,
-    /// What is wrong, with line and cure where known.
+    /// Description of the error, with line and fix if known.
     pub reason: String,
 }
 

@@ -12,25 +12,26 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Ending of a recording's name.
+/// Extension of a recording's name.
 const ENDING: &str = "htap";
-/// Milliseconds of one file: so much is lost at once where room is made.
+/// Length of one file in milliseconds; this much is lost at once if space is needed.
 const FILE_MS: u64 = 600_000;
-/// The shortest one, whatever its size: each begins with all that is known.
+/// Minimum length of a file in milliseconds, regardless of its size, because each one starts with everything
+/// known.
 const SHORTEST_MS: u64 = 10_000;
-/// One file takes no more than such a part of the room, so that some of it is always left.
+/// A file uses at most this fraction of the limit (1/PARTS), so that some recordings always remain.
 const PARTS: u64 = 4;
-/// A file that was written to so lately belongs to somebody who records now.
+/// A file written to this recently belongs to a running program.
 const IN_USE: Duration = Duration::from_secs(60);
 
-/// Where recordings go, and how.
+/// Location and settings of recordings.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// Folder.
     pub folder: PathBuf,
-    /// Bytes that all files in it may take.
+    /// Maximum number of bytes of all files in it.
     pub limit: u64,
-    /// Literals in statements are masked.
+    /// True if literals in statements are masked.
     pub mask: bool,
 }
 
@@ -140,7 +141,7 @@ fn new_file(folder: &Path, run: &str, number: u32) -> io::Result<File> {
         .open(path)
 }
 
-/// All recordings of a folder that a dashboard made, the one written last at the end.
+/// Returns all recordings in a folder that dashboards made, the one written last at the end.
 pub fn recordings(folder: &Path) -> Vec<PathBuf> {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut files: Vec<(SystemTime, PathBuf)> = files
@@ -151,8 +152,8 @@ pub fn recordings(folder: &Path) -> Vec<PathBuf> {
     files.into_iter().map(|(_, path)| path).collect()
 }
 
-/// The run that made a file, where its name is one that [`new_file`] gives: what else is in the folder is
-/// somebody's own.
+/// Returns the run that made a file if its name has the form that [`new_file`] uses: other files in the
+/// folder are the user's own.
 fn run_of(path: &Path) -> Option<String> {
     let stem = path.file_stem()?.to_str()?;
     let (run, number) = stem.rsplit_once('-')?;
@@ -165,7 +166,7 @@ fn run_of(path: &Path) -> Option<String> {
     ours.then(|| run.to_owned())
 }
 
-/// The files of the run that was written last, the oldest first.
+/// Returns the files of the run that was written last, the oldest first.
 pub fn newest(folder: &Path) -> Vec<PathBuf> {
     let mut files = recordings(folder);
     let last = files.last().and_then(|path| run_of(path));
@@ -174,7 +175,7 @@ pub fn newest(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Removes the oldest recordings until the rest fits, but none that somebody writes at `epoch_ms`.
+/// Removes the oldest recordings until the others fit, but none that is being written at `epoch_ms`.
 fn make_room(place: &Place, epoch_ms: i64) {
     let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |data| data.len());
     let now = SystemTime::UNIX_EPOCH + Duration::from_millis(epoch_ms.max(0) as u64);
@@ -184,7 +185,7 @@ fn make_room(place: &Place, epoch_ms: i64) {
     };
     let files = recordings(&place.folder);
     let mut total: u64 = files.iter().map(size).sum();
-    // Room for the file that has just been begun.
+    // Space is also needed for the file just begun.
     let share = place.limit / PARTS;
     for path in files.iter().filter(idle) {
         if total + share <= place.limit {
@@ -202,7 +203,7 @@ mod tests {
 
     const NOW_MS: i64 = 1_800_000_000_000;
 
-    /// A file of 100 bytes that was written to so many seconds ago.
+    /// Creates a file of 100 bytes that was last written to `ago_s` seconds ago.
     fn written(folder: &Path, name: &str, ago_s: u64) {
         let path = folder.join(name);
         std::fs::write(&path, [0; 100]).unwrap();
@@ -220,7 +221,7 @@ mod tests {
     fn the_oldest_recordings_make_room_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
-        // Names that would come before and behind, and recordings of somebody's own.
+        // Names that sort before and after, and a user's own recordings.
         for name in ["notes.txt", "20250101-incident.htap", "night.htap"] {
             written(folder, name, 9_999);
         }
@@ -228,7 +229,7 @@ mod tests {
             let name = format!("20260301T140000-7-{number:04}.htap");
             written(folder, &name, 1_000 - number);
         }
-        // Another dashboard's, which it writes now though it began earlier; and one just begun.
+        // Another dashboard's file, still being written although it was begun earlier; and one just begun.
         written(folder, "20260101T140000-6-0000.htap", 1);
         written(folder, "20260301T150000-8-0000.htap", 0);
         let place = Place {
@@ -251,7 +252,7 @@ mod tests {
         assert_eq!(names(&newest(folder)), ["20260301T150000-8-0000"]);
     }
 
-    /// Whatever is too large to be kept, those who write now lose nothing.
+    /// Files being written are kept, however large they are.
     #[test]
     fn what_is_being_written_stays() {
         let folder = tempfile::tempdir().unwrap();

@@ -16,7 +16,7 @@ pub fn headless(demo: &Demo) -> Result<(), Failure> {
         rate: demo.rate,
         lifeline: demo.lifeline,
     };
-    // The load has threads of its own, so that it is not held up by its own bookkeeping.
+    // The load has its own threads, so that its bookkeeping does not delay it.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

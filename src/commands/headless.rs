@@ -1,4 +1,4 @@
-//! What `once` and `serve` have in common: settings and names, read before anything is asked.
+//! Steps shared by `once` and `serve`: settings and names, read before anything is queried.
 
 use super::dashboard::{configuration, olap_target, own_panels, shown, utc_offset_s};
 use super::{Failure, USAGE, env, target};

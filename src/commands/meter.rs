@@ -1,5 +1,4 @@
-//! What a long command says while it works: on a terminal one line that is drawn again, elsewhere a line
-//! every few seconds.
+//! Progress of a long command: on a terminal one line that is redrawn, elsewhere a line every few seconds.
 
 use htap_top::format;
 use htap_top::system::fill::Progress;
@@ -13,7 +12,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Writes to standard error.
 pub struct Meter {
     terminal: bool,
-    /// Since when it is loading, and what was there then.
+    /// Start of the load, and the progress at that time.
     begun: Option<(Instant, Progress)>,
     said: Option<Instant>,
     /// True if the redrawn line is on the screen.

@@ -14,13 +14,13 @@ use htap_top::dashboard::terminal;
 use std::io::Write;
 use std::time::Duration;
 
-/// Between the two samples from which rates are made; no multiple of a second, which would be counted
-/// from the last tick of the clock.
+/// Time between the two samples of a rate; not a multiple of a second, because intervals are aligned with the
+/// clock.
 const APART: Duration = Duration::from_millis(1_100);
 /// Like [`APART`], for rates of counters: a session reports at most once per second, so the counts of a
 /// single second are unreliable.
 const RATES_APART: Duration = Duration::from_millis(5_100);
-/// Panels made of what others tell as well, who may tell it later.
+/// Panels derived from other feeds that may be answered later.
 const TOGETHER: [Panel; 2] = [Panel::Bloat, Panel::Snapshots];
 
 /// Takes samples, prints them, and judges where that is asked for.
@@ -71,7 +71,7 @@ pub fn once(options: &Once) -> Result<(), Failure> {
     })
 }
 
-/// What takes two samples is wanted soon, not at the pace of a panel that is looked at for hours.
+/// Shortens the intervals of panels that need two samples, which are meant for longer sessions.
 fn hurry(start: &mut Start, panels: &[String]) {
     let mut built_in = panels::built_in();
     built_in.retain(|spec| {

@@ -9,7 +9,7 @@ use htap_top::system::partitions::{self, Listing, PartitionError, State};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-/// What is said while others hold the locks that are needed.
+/// Message while other sessions hold the required locks.
 const WAITING: &str = "waiting for sessions that use the shop's tables";
 
 impl From<PartitionError> for Failure {

@@ -1,4 +1,4 @@
-//! A recording on the screen, or its troubles as a list.
+//! Shows a recording, or lists its troubles.
 
 use super::dashboard::{Prepared, ended, need_terminal, recordings};
 use super::{FAILURE, Failure, USAGE, block_on, print};

@@ -71,7 +71,7 @@ impl Block {
             lines => format!("\x1b[{lines}A"),
         };
         let mut stdout = std::io::stdout();
-        // A terminal that is gone ends the program by its own signal.
+        // If the terminal is gone, a signal ends the program.
         let _ = write!(stdout, "{up}\r\x1b[J{text}").and_then(|()| stdout.flush());
     }
 }

@@ -1,9 +1,10 @@
-//! The audit file: a JSON line of intent before every action, and one of its outcome after. Statements of others
-//! stand in it without their literals, as in a recording, and so do the server's messages. Names stand in it as they
-//! are shown, and where that is not what they are, as they are as well.
+//! The audit file: a line of JSON with the intent before every action, and one with the outcome after it.
+//! Statements of others and the server's messages are written without literals, as in a recording. Names are
+//! written as displayed and, if the raw name differs, raw as well.
 //!
-//! It is for its owner alone. One of ours that others may read or write is made private before a line is added;
-//! a symbolic link, or a file of somebody else, is refused: what is written there may be read or removed by others.
+//! Only its owner may access it. A file of the current user that others may read or write is made private
+//! before a line is added; a symbolic link, or a file of another user, is refused, as others could read or
+//! remove what is written there.
 
 use super::action::{Action, ActionId, Outcome};
 use crate::explain::Whose;

@@ -142,8 +142,8 @@ pub fn built_in() -> Vec<Spec> {
         .collect()
 }
 
-/// The statement of a built-in file for a server of this major version; an unknown newer one gets
-/// the newest.
+/// Returns the statement of a built-in file for a server of this major version; an unknown newer version gets
+/// the newest one.
 pub fn statement(name: &str, major: i64) -> Option<&'static str> {
     let file = FILES.iter().find(|file| file.name == name)?;
     let later = file
@@ -165,7 +165,7 @@ fn without_front_matter(text: &str) -> &str {
     text.get(front..).unwrap_or_default().trim()
 }
 
-/// Names of all built-in files and the majors of their variants.
+/// Names of all built-in files, with the major versions of their variants.
 pub fn variants() -> impl Iterator<Item = (&'static str, Vec<i64>)> {
     FILES.iter().map(|file| {
         (

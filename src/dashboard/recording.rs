@@ -23,7 +23,7 @@ const VERSION: u32 = 1;
 const LEVEL: i32 = 3;
 /// Logarithm of the window in bytes: a few seconds of samples, using 1 MB of memory.
 const WINDOW_LOG: u32 = 20;
-/// Time between two flushes, milliseconds of the model.
+/// Interval between flushes, in milliseconds of the model's time.
 const FLUSH_MS: u64 = 1_000;
 /// The longest line that is read: far above the largest answer, far below what would fill the memory.
 const LONGEST: u64 = 64 << 20;
@@ -61,7 +61,7 @@ impl Recorder {
     pub fn begin(file: File, model: &Model, mask: bool, epoch_ms: i64) -> io::Result<Self> {
         let mut stream = zstd::stream::write::Encoder::new(file, LEVEL)?;
         stream.window_log(WINDOW_LOG)?;
-        // Figures that a disk has altered are not shown without a word.
+        // A checksum detects figures that were damaged on disk.
         stream.include_checksum(true)?;
         let header = Header {
             htap_top_recording: VERSION,

@@ -39,7 +39,7 @@ pub struct Cli {
     /// Command to run; opens the dashboard if omitted.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// The dashboard's options.
+    /// Options of the dashboard.
     #[command(flatten)]
     pub watch: Watch,
     /// Print help
@@ -47,7 +47,7 @@ pub struct Cli {
     help: Option<bool>,
 }
 
-/// The commands.
+/// Commands of the program.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start a throw-away PostgreSQL with the sample shop under mixed load, and open the dashboard on it
@@ -92,7 +92,7 @@ pub enum Command {
     },
 }
 
-/// Where to connect, as in psql.
+/// Connection options, as in psql.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Connection {
     /// Server host name, address or socket directory
@@ -112,10 +112,10 @@ pub struct Connection {
 /// The server that a command connects to.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Server {
-    /// Where to connect: conninfo string, URI or database name
+    /// Server to connect to: conninfo string, URI or database name
     #[arg(value_name = "CONNINFO")]
     pub conninfo: Option<String>,
-    /// Where to connect, as in psql.
+    /// Connection options, as in psql.
     #[command(flatten)]
     pub connection: Connection,
 }
@@ -123,7 +123,7 @@ pub struct Server {
 /// The OLAP pool.
 #[derive(Clone, Debug, Default, Args)]
 pub struct OlapPool {
-    /// Where the OLAP pool connects, such as to a replica or as another role; default: the same server
+    /// Connection of the OLAP pool, such as to a replica or as another role; default: the same server
     #[arg(long, value_name = "CONNINFO")]
     pub olap: Option<String>,
     /// Maximum number of OLAP pool sessions
@@ -165,10 +165,10 @@ pub struct Replay {
     pub look: Look,
 }
 
-/// The dashboard's options.
+/// Options of the dashboard.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Watch {
-    /// Where to connect.
+    /// The server.
     #[command(flatten)]
     pub server: Server,
     /// The OLAP pool.
@@ -179,7 +179,7 @@ pub struct Watch {
     pub look: Look,
 }
 
-/// The demo's options.
+/// Options of `demo`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = crate::demo::SCHEDULE)]
 pub struct Demo {
@@ -215,7 +215,7 @@ pub struct Demo {
     pub look: Look,
 }
 
-/// Parses a rate of the load. Above the limit, generating arrivals would take all of the processor.
+/// Parses a rate of the load. Above the limit, generating arrivals would use all CPU time.
 fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if (0.0..=100_000.0).contains(&rate) => Ok(rate),
@@ -224,7 +224,7 @@ fn parse_rate(text: &str) -> Result<f64, String> {
 }
 
 impl Demo {
-    /// The options that the engine of this demo is started with.
+    /// Returns the options with which the engine of this demo is started.
     pub fn engine_options(&self) -> Vec<OsString> {
         let number = |option: &str, value: &dyn ToString| {
             [OsString::from(option), OsString::from(value.to_string())]
@@ -247,7 +247,7 @@ impl Demo {
 }
 
 impl Connection {
-    /// The settings, with the positional argument.
+    /// Returns the connection settings, with the positional argument.
     fn flags(&self, conninfo: Option<&String>) -> Flags {
         Flags {
             conninfo: conninfo.cloned(),
@@ -260,7 +260,7 @@ impl Connection {
 }
 
 impl Server {
-    /// The target's settings.
+    /// Returns the connection settings.
     pub fn flags(&self) -> Flags {
         self.connection.flags(self.conninfo.as_ref())
     }

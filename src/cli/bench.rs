@@ -5,7 +5,7 @@ use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The options of `bench`.
+/// Options of `bench`.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Runs on a throw-away PostgreSQL of its own and touches nothing else. Each run is saved as it \

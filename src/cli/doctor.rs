@@ -1,9 +1,9 @@
-//! The options of `doctor`.
+//! Options of `htap-top doctor`.
 
 use super::Server;
 use clap::{Args, ValueEnum};
 
-/// The options of `doctor`.
+/// Options of `doctor`.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Only reads: waits for no lock and changes nothing. Exit codes: 0 nothing found, or only notes \
@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
                   the dashboard: doctor also reports what that role may not see."
 )]
 pub struct Doctor {
-    /// Where to connect.
+    /// The server.
     #[command(flatten)]
     pub server: Server,
     /// Output format

@@ -3,7 +3,7 @@
 use super::Server;
 use clap::Args;
 
-/// The options of `init`.
+/// Options of `init`.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Installs the schemas shop, mart and htap and the roles htap_oltp, htap_olap, htap_refresh and \
@@ -14,7 +14,7 @@ use clap::Args;
                   ADMIN OPTION on pg_monitor and pg_signal_backend)."
 )]
 pub struct Init {
-    /// Where to connect.
+    /// The server.
     #[command(flatten)]
     pub server: Server,
     /// Fill an empty shop with history, 0.001 to 1000; 1 means 100,000 orders with 300,000 lines, about 180 MB
@@ -40,7 +40,7 @@ pub struct Init {
     pub yes: bool,
 }
 
-/// A scale, in hundred thousands of orders.
+/// Parses a scale, in units of 100,000 orders.
 fn parse_scale(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(scale) if (0.001..=1000.0).contains(&scale) => Ok(scale),

@@ -1,4 +1,4 @@
-//! The options of `workload` and `order`.
+//! Options of `htap-top workload` and `htap-top order`.
 
 use super::{Connection, Server};
 use crate::format::duration::parse as parse_duration;
@@ -17,7 +17,7 @@ pub enum Format {
     Json,
 }
 
-/// The options of `workload`.
+/// Options of `workload`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Open loop: work falls due at the given rates however slow the server is, and its latency counts from then on.
@@ -33,7 +33,7 @@ Order of events: rates rise (--ramp), --warm-up, then --duration is measured. Ct
 Transactions run as htap_oltp and reports as htap_olap; the user in CONNINFO does not matter. Orders are real and remain.
 The reports are the case study's three: sales by hour, sales by category, customers by segment.")]
 pub struct Workload {
-    /// Where to connect.
+    /// The server.
     #[command(flatten)]
     pub server: Server,
     /// Transactions per second
@@ -72,7 +72,7 @@ pub struct Workload {
     /// Zipf exponent of product popularity; 0 means all products are equally popular
     #[arg(long, value_name = "EXPONENT", default_value_t = 1.1, value_parser = parse_skew)]
     pub skew: f64,
-    /// How orders are created: group, function, pipelined, or round-trips (the case study's way, for comparison)
+    /// Method of creating orders: group, function, pipelined, or round-trips (the case study's way, for comparison)
     #[arg(long, default_value = "group")]
     pub strategy: Strategy,
     /// Commit asynchronously: a server crash may lose the last 0.6 s
@@ -96,7 +96,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// The load wanted.
+    /// Returns the options of the load.
     pub fn options(&self) -> Options {
         let usual = Options::default();
         Options {
@@ -122,7 +122,7 @@ impl Workload {
     }
 }
 
-/// The options of `order`.
+/// Options of `order`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Give the connection with -h -p -U -d or in the environment, as for psql. The role htap_oltp has the privileges needed.
@@ -135,12 +135,12 @@ pub struct Order {
     pub deed: Deed,
 }
 
-/// The commands of `order`.
+/// Commands of `order`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Deed {
     /// Create an order, all or nothing, at catalogue prices
     Create {
-        /// How to send it.
+        /// Connection, durability and output.
         #[command(flatten)]
         way: Way,
         /// User who orders
@@ -161,7 +161,7 @@ pub enum Deed {
     Step(StepDeed),
     /// Record that a user logged in
     Login {
-        /// How to send it.
+        /// Connection, durability and output.
         #[command(flatten)]
         way: Way,
         /// User who logged in
@@ -171,7 +171,7 @@ pub enum Deed {
 }
 
 impl Deed {
-    /// How it is sent.
+    /// Returns the connection, durability and output of the command.
     pub fn way(&self) -> &Way {
         match self {
             Self::Create { way, .. } | Self::Login { way, .. } => way,
@@ -194,7 +194,7 @@ pub enum StepDeed {
 }
 
 impl StepDeed {
-    /// The step.
+    /// Returns the step.
     pub fn step(&self) -> Step {
         match self {
             Self::Pay(_) => Step::Pay,
@@ -204,7 +204,7 @@ impl StepDeed {
         }
     }
 
-    /// Whose.
+    /// Returns the order to advance.
     pub fn which(&self) -> &Which {
         match self {
             Self::Pay(which) | Self::Ship(which) | Self::Complete(which) | Self::Cancel(which) => {
@@ -214,10 +214,10 @@ impl StepDeed {
     }
 }
 
-/// An existing order.
+/// An order to advance.
 #[derive(Clone, Debug, Args)]
 pub struct Which {
-    /// How to send it.
+    /// Connection, durability and output.
     #[command(flatten)]
     pub way: Way,
     /// Order number
@@ -225,10 +225,10 @@ pub struct Which {
     pub order: i64,
 }
 
-/// Options of sending and reporting.
+/// Options of connection, durability and output.
 #[derive(Clone, Debug, Args)]
 pub struct Way {
-    /// Where to connect.
+    /// The server.
     #[command(flatten)]
     pub connection: Connection,
     /// Commit asynchronously: a server crash may lose the last 0.6 s
@@ -240,12 +240,12 @@ pub struct Way {
 }
 
 impl Way {
-    /// When it counts as committed.
+    /// Returns the durability of the commit.
     pub fn commit(&self) -> Commit {
         commit(self.async_commit)
     }
 
-    /// The server.
+    /// Returns the server.
     pub fn server(&self) -> Server {
         Server {
             conninfo: None,

@@ -1,4 +1,4 @@
-//! The options of `once` and `serve`.
+//! Options of `htap-top once`, `serve` and `record`.
 
 use super::{OlapPool, Server};
 use crate::format::duration::parse as parse_duration;
@@ -7,10 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The server and panels that `once` and `serve` read.
+/// The server and panels that `once`, `serve` and `record` read.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Headless {
-    /// Where to connect.
+    /// The server.
     #[command(flatten)]
     pub server: Server,
     /// The OLAP pool.
@@ -24,7 +24,7 @@ pub struct Headless {
     pub panels: Vec<String>,
 }
 
-/// The options of `once`.
+/// Options of `once`.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Without --panel: the figures beside their targets, the cause line with its evidence, and the \
@@ -60,7 +60,7 @@ pub enum Format {
     Prometheus,
 }
 
-/// The options of `record`.
+/// Options of `record`.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Records every panel until Ctrl-C, SIGTERM or the end of --duration; `htap-top replay FILE` \
@@ -84,7 +84,7 @@ pub struct Record {
     pub literals: bool,
 }
 
-/// The options of `serve`.
+/// Options of `serve`.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "GET /metrics: the newest samples for Prometheus; a scrape runs no statement. GET /health: 200, \
@@ -103,8 +103,8 @@ pub struct Serve {
     pub interval: Option<Duration>,
 }
 
-/// `9188`, `:9188`, `localhost:9188`, `127.0.0.1:9188`, `[::]:9188`. Only an address that is written out is
-/// one that others can reach.
+/// Parses `9188`, `:9188`, `localhost:9188`, `127.0.0.1:9188` or `[::]:9188`. A port alone means the loopback address,
+/// which other machines cannot reach.
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let port = text
         .strip_prefix("localhost:")

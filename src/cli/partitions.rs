@@ -6,7 +6,7 @@ use crate::system::partitions::Month;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-/// The options of `partitions`.
+/// Options of `partitions`.
 #[derive(Clone, Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -17,7 +17,7 @@ pub struct Partitions {
     /// Command to run; lists the months if omitted.
     #[command(subcommand)]
     pub command: Option<PartitionsCommand>,
-    /// Where to connect.
+    /// The server.
     #[command(flatten)]
     pub server: Server,
     /// Output format
@@ -35,7 +35,7 @@ pub enum Output {
     Json,
 }
 
-/// The commands of `partitions`.
+/// Commands of `partitions`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum PartitionsCommand {
     /// Create coming months, and the months of orders in the default partition, which move there
@@ -53,10 +53,10 @@ pub enum PartitionsCommand {
     Attach(AttachMonth),
 }
 
-/// The options of `partitions make`.
+/// Options of `partitions make`.
 #[derive(Clone, Debug, Args)]
 pub struct MakePartitions {
-    /// Where to connect.
+    /// The server.
     #[command(flatten)]
     pub server: Server,
     /// Number of months after the current one
@@ -64,10 +64,10 @@ pub struct MakePartitions {
     pub ahead: u32,
 }
 
-/// The options of `partitions archive`.
+/// Options of `partitions archive`.
 #[derive(Clone, Debug, Args)]
 pub struct ArchiveMonths {
-    /// Where to connect.
+    /// The server.
     #[command(flatten)]
     pub server: Server,
     /// Archive all months before this one, such as 2026-06
@@ -84,12 +84,12 @@ pub struct ArchiveMonths {
     pub drop: bool,
 }
 
-/// The options of `partitions attach`.
+/// Options of `partitions attach`.
 #[derive(Clone, Debug, Args)]
 pub struct AttachMonth {
     /// The month, such as 2026-05
     pub month: Month,
-    /// Where to connect.
+    /// The server.
     #[command(flatten)]
     pub server: Server,
 }

@@ -6,7 +6,7 @@ use crate::system::refresh::Mode;
 use clap::Args;
 use std::time::Duration;
 
-/// The options of `refresh`.
+/// Options of `refresh`.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Without --every and --fresh each view is refreshed once, in the order of their \
@@ -20,7 +20,7 @@ pub struct Refresh {
     /// Views to refresh, such as mart.sales_hourly; default: all those installed by htap-top init
     #[arg(value_name = "VIEW", value_parser = parse_view)]
     pub views: Vec<String>,
-    /// Where to connect, as in psql; -d also takes a conninfo string or URI.
+    /// Connection options, as in psql; -d also takes a conninfo string or URI.
     #[command(flatten)]
     pub connection: Connection,
     /// full, concurrent or incremental
@@ -46,7 +46,7 @@ pub struct Refresh {
     pub format: String,
 }
 
-/// A name; other commands take a connection string in its place.
+/// Parses a view's name; rejects a connection string, which other commands take in its place.
 fn parse_view(text: &str) -> Result<String, String> {
     if text.contains('=') || text.contains("://") {
         return Err("this is a connection string: pass it with -d".to_owned());
@@ -55,7 +55,7 @@ fn parse_view(text: &str) -> Result<String, String> {
 }
 
 impl Refresh {
-    /// The target's settings.
+    /// Returns the connection settings.
     pub fn flags(&self) -> Flags {
         self.connection.flags(None)
     }

@@ -1,4 +1,4 @@
-//! The options of `route`.
+//! Options of `htap-top route`.
 
 use super::Connection;
 use crate::pg::conninfo::Flags;
@@ -6,7 +6,7 @@ use crate::router::OLAP_COST;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
-/// The options of `route`.
+/// Options of `route`.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Routes statements one after another, as one session would send them: what follows BEGIN goes \
@@ -37,7 +37,7 @@ pub struct Route {
     /// Replica to ask for its replay position; without it, a fully caught-up replica is assumed
     #[arg(long, value_name = "CONNINFO")]
     pub replica: Option<String>,
-    /// Where to connect, as in psql.
+    /// Connection options, as in psql.
     #[command(flatten)]
     pub connection: Connection,
 }
@@ -52,7 +52,7 @@ pub enum Format {
 }
 
 impl Route {
-    /// The target's settings.
+    /// Returns the connection settings.
     pub fn flags(&self) -> Flags {
         self.connection.flags(None)
     }

@@ -181,7 +181,7 @@ fn once(claims: &[Claim<'_>]) -> Result<(), String> {
                 (other, one)
             };
             return Err(format!(
-                "line {}: {}: {:?} is the key of {}, too; choose another key, or {}",
+                "line {}: {}: {:?} is also the key of {}; choose another key, or {}",
                 later.line(),
                 later.name,
                 key.name(),

@@ -161,25 +161,25 @@ mod tests {
             ),
             (
                 "refresh = \"k\"",
-                "line 2: keys.refresh: \"k\" is the key of keys.previous_row, too; choose another key, or set keys.previous_row = [\"up\"]",
+                "line 2: keys.refresh: \"k\" is also the key of keys.previous_row; choose another key, or set keys.previous_row = [\"up\"]",
             ),
             (
                 "next_theme = \"f5\"\nrefresh = \"f5\"",
-                "line 3: keys.refresh: \"f5\" is the key of keys.next_theme, too; choose another key, or give keys.next_theme another key",
+                "line 3: keys.refresh: \"f5\" is also the key of keys.next_theme; choose another key, or give keys.next_theme another key",
             ),
-            ("refresh = \"ctrl-c\"", "is the key of keys.quit, too"),
-            ("confirm = \"q\"", "is the key of keys.quit, too"),
+            ("refresh = \"ctrl-c\"", "is also the key of keys.quit"),
+            ("confirm = \"q\"", "is also the key of keys.quit"),
             (
                 "refresh = \"5\"",
-                "line 2: keys.refresh: \"5\" is the key of keys.panels.bloat, too",
+                "line 2: keys.refresh: \"5\" is also the key of keys.panels.bloat",
             ),
             (
                 "panels = { locks = \"k\" }",
-                "line 2: keys.panels.locks: \"k\" is the key of keys.previous_row, too",
+                "line 2: keys.panels.locks: \"k\" is also the key of keys.previous_row",
             ),
             (
                 "list = { locks = \"t\" }",
-                "line 2: keys.list.locks: \"t\" is the key of keys.list.tables, too",
+                "line 2: keys.list.locks: \"t\" is also the key of keys.list.tables",
             ),
             (
                 "list = { lock = \"z\" }",

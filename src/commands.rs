@@ -1,4 +1,4 @@
-//! What the commands of the command line do: each reads its options and hands over to the library.
+//! The commands of the command line: each reads its options and calls the library.
 
 pub mod bench;
 pub mod dashboard;
@@ -30,7 +30,7 @@ pub const NO_CONNECTION: u8 = 3;
 pub const NO_PRIVILEGE: u8 = 4;
 pub const MISSED: u8 = 5;
 
-/// Why the program ends, and with which code.
+/// The reason and exit code with which the program ends.
 pub struct Failure {
     pub code: u8,
     pub message: String,
@@ -51,7 +51,7 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// Prints; a reader that has seen enough (`| head -1`) is no failure.
+/// Prints to standard output. A reader that closes it early (`| head -1`) is not an error.
 pub fn print(text: &[u8]) -> Result<(), Failure> {
     match std::io::stdout().write_all(text) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -63,7 +63,7 @@ pub fn env(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// One thread is enough: the work is done by the server, and the keyboard has a thread of its own.
+/// Runs `work` on a single thread, which is enough: the server does the work, and the keyboard has its own thread.
 pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -71,12 +71,12 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
         .block_on(work)
 }
 
-/// The server a command works on.
+/// Resolves the server of a command.
 pub fn target(server: &Server, application_name: &str) -> Result<Target, Failure> {
     resolved(&server.flags(), application_name)
 }
 
-/// The server that settings name; what is doubtful about them is said on standard error.
+/// Resolves connection settings; prints warnings about them to standard error.
 pub fn resolved(flags: &Flags, application_name: &str) -> Result<Target, Failure> {
     let target = Target::resolve(flags, &env).map_err(|error| Failure::new(USAGE, error))?;
     for warning in target.warnings() {
@@ -85,7 +85,7 @@ pub fn resolved(flags: &Flags, application_name: &str) -> Result<Target, Failure
     Ok(target.with_application_name(application_name))
 }
 
-/// Resolves at Ctrl-C, SIGTERM or SIGHUP, which from now on do not end the process by themselves.
+/// Resolves at Ctrl-C, SIGTERM or SIGHUP, which from now on do not end the process.
 pub fn interrupted() -> Result<impl Future<Output = ()>, Failure> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -99,7 +99,7 @@ pub fn interrupted() -> Result<impl Future<Output = ()>, Failure> {
     })
 }
 
-/// Asks on the terminal. Where there is none, nobody can answer: that is a failure.
+/// Asks for confirmation on the terminal. Returns an error if there is none, because nobody can answer.
 pub fn confirmed(question: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         let why = "cannot ask for confirmation without a terminal; nothing was changed. Pass --yes to proceed";

@@ -1,4 +1,4 @@
-//! The dashboard: on a server that is there, or on the demo's.
+//! The dashboard, on an existing server or on the demo's.
 
 use super::{FAILURE, Failure, NO_CONNECTION, USAGE, block_on, env};
 use htap_top::cli::{Demo, Look, OlapPool, Watch};
@@ -17,7 +17,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The dashboard on a server that is there.
+/// Opens the dashboard on an existing server.
 pub fn watch(options: &Watch) -> Result<(), Failure> {
     let usage = |error: &dyn std::fmt::Display| Failure::new(USAGE, error);
     let oltp = Target::resolve(&options.server.flags(), &env).map_err(|error| usage(&error))?;
@@ -47,7 +47,7 @@ pub fn watch(options: &Watch) -> Result<(), Failure> {
     })
 }
 
-/// Where the OLAP pool connects: a replica, or the same server by another role.
+/// Resolves the connection of the OLAP pool: a replica, or the same server with another role.
 pub fn olap_target(pool: &OlapPool) -> Result<Option<Target>, Failure> {
     let Some(conninfo) = &pool.olap else {
         return Ok(None);
@@ -61,7 +61,7 @@ pub fn olap_target(pool: &OlapPool) -> Result<Option<Target>, Failure> {
     Ok(Some(target.with_application_name("htap-top")))
 }
 
-/// `shop @ primary:5432`; a socket's folder says less than that it is on this machine.
+/// Formats a target as `shop @ primary:5432`; a socket's folder is shown as `[local]`.
 pub fn shown(target: &Target) -> Clean {
     let host = target.host_display();
     let port = host.rsplit_once(':').map(|(_, port)| port);
@@ -89,7 +89,7 @@ pub fn need_terminal() -> Result<(), Failure> {
     ))
 }
 
-/// Everything read from files before the terminal is taken.
+/// Everything read from files before the terminal is set up.
 pub struct Prepared {
     pub start: Start,
     pub themes: Vec<Theme>,
@@ -165,13 +165,13 @@ impl Prepared {
     }
 }
 
-/// Folder of the recordings that dashboards make by themselves.
+/// Returns the folder of the recordings that dashboards make automatically.
 pub fn recordings(record: &config::Record) -> PathBuf {
     let folder = record.folder.clone();
     folder.unwrap_or_else(|| config::state_folder(&env).join("recordings"))
 }
 
-/// What a screen's end means for the exit code.
+/// Converts the end of a screen to an exit code.
 pub fn ended(ending: Ending) -> Result<(), Failure> {
     match ending {
         Ending::Quit => Ok(()),
@@ -186,7 +186,7 @@ pub fn ended(ending: Ending) -> Result<(), Failure> {
     }
 }
 
-/// The file that was named, or the one in the folder where there is one.
+/// Loads the given configuration file, or the one in the folder if it exists.
 pub fn configuration(file: Option<&Path>, folder: &Path) -> Result<Config, Failure> {
     Config::load(&path(file, folder), file.is_some()).map_err(|error| Failure::new(USAGE, error))
 }
@@ -259,7 +259,7 @@ fn themes(
     Ok(themes)
 }
 
-/// The demo with the dashboard on it.
+/// Starts the demo and opens the dashboard on it.
 pub fn show(demo: &Demo) -> Result<(), Failure> {
     let mut prepared = Prepared::new(&demo.look, true)?;
     need_terminal()?;

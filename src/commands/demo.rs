@@ -1,10 +1,10 @@
-//! The demo's engine alone.
+//! The demo's engine without the dashboard.
 
 use super::{FAILURE, Failure};
 use htap_top::cli::Demo;
 use htap_top::demo;
 
-/// Runs it until it is stopped.
+/// Runs the engine until it is stopped.
 pub fn headless(demo: &Demo) -> Result<(), Failure> {
     let options = demo::Options {
         pg_bindir: demo.pg_bindir.clone(),

@@ -9,7 +9,7 @@ use htap_top::dashboard::output;
 use htap_top::dashboard::runtime::Targets;
 use std::io::Write;
 
-/// Where the figures come from, and what the model starts with.
+/// Returns the initial state of the model, and the targets of its sessions.
 pub fn prepare(options: &Headless) -> Result<(Start, Targets), Failure> {
     let folder = config::folder(&env);
     let mut config = configuration(options.config.as_deref(), &folder)?;
@@ -43,7 +43,7 @@ pub fn prepare(options: &Headless) -> Result<(Start, Targets), Failure> {
     Ok((start, targets))
 }
 
-/// Refuses names that no panel has.
+/// Returns an error if a name is not that of a panel.
 pub fn check_names(model: &Model, panels: &[String]) -> Result<(), Failure> {
     let names = output::names(model);
     match panels.iter().find(|panel| !names.contains(&panel.as_str())) {

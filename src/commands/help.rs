@@ -63,7 +63,7 @@ fn show(text: &str) -> Result<(), Failure> {
         .take()
         .map(|mut pipe| pipe.write_all(text.as_bytes()));
     let ended = child.wait()?;
-    // 127: the shell found no such program.
+    // 127: the shell did not find the program.
     if ended.code() == Some(127) || written.is_none() {
         return print(text.as_bytes());
     }

@@ -12,7 +12,7 @@ use htap_top::system::schema;
 use htap_top::system::uninstall::Uninstall;
 use std::io::Write;
 
-/// Bytes that an order takes on the server with its lines, its part of the summaries and their indexes.
+/// Size of an order on the server in bytes, including its lines, its share of the summaries and their indexes.
 const BYTES_PER_ORDER: f64 = 1800.0;
 
 /// Header of the SQL that is printed instead of run.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Time between two lines without a terminal.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Writes to standard error.
+/// Writes progress to standard error.
 pub struct Meter {
     terminal: bool,
     /// Start of the load, and the progress at that time.
@@ -31,14 +31,14 @@ impl Default for Meter {
 }
 
 impl Meter {
-    /// Says what begins.
+    /// Reports the step that begins.
     pub fn say(&mut self, doing: &str) {
         let above = if self.drawn { "\n" } else { "" };
         self.drawn = false;
         let _ = writeln!(std::io::stderr(), "{above}{doing}");
     }
 
-    /// Shows how far a load is.
+    /// Shows the progress of a load.
     pub fn show(&mut self, progress: &Progress) {
         let now = now();
         let (since, first) = *self.begun.get_or_insert((now, *progress));

@@ -23,7 +23,7 @@ const RATES_APART: Duration = Duration::from_millis(5_100);
 /// Panels derived from other feeds that may be answered later.
 const TOGETHER: [Panel; 2] = [Panel::Bloat, Panel::Snapshots];
 
-/// Takes samples, prints them, and judges where that is asked for.
+/// Takes samples, prints them, and checks the targets if requested.
 pub fn once(options: &Once) -> Result<(), Failure> {
     let panels = &options.watched.panels;
     if options.format == Some(Format::Csv) && panels.len() != 1 {

@@ -7,7 +7,7 @@ use htap_top::system::orders::{Order, OrderError, Orders, Strategy};
 use serde_json::json;
 use std::time::Duration;
 
-/// Does it, and says what happened.
+/// Runs a command of `order` and prints the result.
 pub fn run(deed: &Deed) -> Result<(), Failure> {
     let way = deed.way();
     let target = target(&way.server(), "htap-top order")?;

@@ -23,7 +23,7 @@ impl From<PartitionError> for Failure {
     }
 }
 
-/// Lists, makes, archives or attaches.
+/// Lists, creates, archives or attaches months.
 pub fn run(options: &Partitions) -> Result<(), Failure> {
     match &options.command {
         None => list(options),

@@ -1,4 +1,4 @@
-//! `htap-top record`: all panels in a file.
+//! `htap-top record`: records all panels to a file.
 
 use super::headless::{check_names, prepare};
 use super::{FAILURE, Failure, NO_CONNECTION, USAGE, block_on, interrupted};
@@ -12,10 +12,10 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
-/// The first answers are waited for so long, so that a wrong password is told at once.
+/// Time to wait for the first answers, so that a wrong password is reported at once.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Records until it is told to end, or the time is over.
+/// Records until it is stopped or the time is over.
 pub fn record(options: &Record) -> Result<(), Failure> {
     let (mut start, targets) = prepare(&options.watched)?;
     start.config.interval = options.interval.unwrap_or(start.config.interval);
@@ -51,7 +51,7 @@ pub fn record(options: &Record) -> Result<(), Failure> {
         headless.record(file, mask).map_err(fail)?;
         if let Settled::NotConnected(error) = headless.settle(PATIENCE).await {
             if headless.model.facts.is_none() {
-                // Nothing is in it, and it would be in the way the next time.
+                // The file is empty and would be in the way of the next attempt.
                 let _ = std::fs::remove_file(&options.file);
             }
             return Err(Failure::new(NO_CONNECTION, error));

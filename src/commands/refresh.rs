@@ -15,10 +15,10 @@ use serde_json::json;
 use std::io::Write;
 use std::time::Duration;
 
-/// How often a loop reports.
+/// Interval of a loop's reports.
 const REPORT: Duration = Duration::from_secs(5);
 
-/// Refreshes as the options say.
+/// Refreshes as the options specify.
 pub fn refresh(options: &Refresh) -> Result<(), Failure> {
     let target =
         Target::resolve(&options.flags(), &env).map_err(|error| Failure::new(USAGE, error))?;

@@ -9,7 +9,7 @@ use htap_top::dashboard::timeline::Timeline;
 use htap_top::format;
 use std::path::PathBuf;
 
-/// Shows a recording.
+/// Opens a recording.
 pub fn replay(options: &Replay) -> Result<(), Failure> {
     let prepared = Prepared::new(&options.look, false)?;
     let folder = recordings(&prepared.start.config.record);

@@ -14,10 +14,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a replica may take to say how far it is.
+/// Time limit for a replica to report its replay position.
 const ANSWER: Duration = Duration::from_secs(3);
 
-/// Where statements would run, and why.
+/// Shows where statements would run, and the reasons.
 pub fn route(options: &Route) -> Result<(), Failure> {
     let statements = statements(options)?;
     block_on(async {
@@ -47,7 +47,7 @@ pub fn route(options: &Route) -> Result<(), Failure> {
     })
 }
 
-/// What is to be routed.
+/// Returns the statements to route.
 fn statements(options: &Route) -> Result<Vec<String>, Failure> {
     if options.traps {
         return Ok(Vec::new());

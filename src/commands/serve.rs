@@ -1,4 +1,4 @@
-//! `htap-top serve`: figures for Prometheus.
+//! `htap-top serve`: serves figures to Prometheus.
 
 use super::headless::{check_names, prepare};
 use super::{FAILURE, Failure, block_on, interrupted};
@@ -8,7 +8,7 @@ use htap_top::dashboard::runtime::http;
 use std::io::Write;
 use tokio::net::TcpListener;
 
-/// Samples and answers until it is told to end.
+/// Samples and serves until it is stopped.
 pub fn serve(options: &Serve) -> Result<(), Failure> {
     let (mut start, targets) = prepare(&options.watched)?;
     start.config.interval = options.interval.unwrap_or(start.config.interval);

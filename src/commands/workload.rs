@@ -5,7 +5,7 @@ use htap_top::cli::load::{Format, Workload};
 use htap_top::workload::{self, Live, WorkloadError};
 use std::io::{IsTerminal, Write};
 
-/// Puts the load on, and reports.
+/// Runs the load and prints the report.
 pub fn put_on(options: &Workload) -> Result<(), Failure> {
     let target = target(&options.server, "htap-top workload")?;
     let mut block = Block::new(options.format);

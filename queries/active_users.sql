@@ -1,6 +1,7 @@
 -- title = "Active users"
 -- pool = "olap"
 -- interval = "10s"
+-- order = 100
 -- needs = ["shop.user_events"]
 -- remedy = "htap-top init"
 -- chart = { kind = "bars", x = "at", y = "users", partial = "partial" }

@@ -1,6 +1,8 @@
 -- title = "Queries"
 -- pool = "oltp"
 -- interval = "1s"
+-- order = 80
+-- digit = 8
 -- key = ["pid", "backend_start"]
 -- labels = ["pid", "class", "usename", "application_name"]
 -- compact = ["pid", "class", "usename", "application_name", "state", "query_age_s", "xmin_age", "wait", "query"]

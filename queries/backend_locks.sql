@@ -1,6 +1,7 @@
 -- title = "Locks of a backend"
 -- pool = "oltp"
 -- interval = "1s"
+-- internal = true
 -- key = ["pid", "mode", "target"]
 -- about = """
 -- The heavyweight locks that one backend holds or waits for, read while its detail is open; what it waits for

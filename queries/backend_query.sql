@@ -1,6 +1,7 @@
 -- title = "Text of a backend's statement"
 -- pool = "oltp"
 -- interval = "5s"
+-- internal = true
 -- key = ["pid"]
 -- about = """
 -- The statement that one backend runs, or ran last, up to 16 kB, read while its detail is open: the panels have

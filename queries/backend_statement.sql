@@ -1,6 +1,7 @@
 -- title = "Statement of a backend"
 -- pool = "oltp"
 -- interval = "2s"
+-- internal = true
 -- extension = "pg_stat_statements"
 -- since = 14
 -- key = ["pid"]

@@ -1,6 +1,9 @@
 -- title = "Bloat"
 -- pool = "slow"
 -- interval = "5s"
+-- order = 50
+-- digit = 5
+-- sampling = { rests_on = ["bloat_estimate", "snapshots"] }
 -- key = ["relid"]
 -- labels = ["relation"]
 -- counters = ["vacuums", "seq_scan"]

@@ -1,6 +1,7 @@
 -- title = "Bloat estimate"
 -- pool = "slow"
 -- interval = "5min"
+-- internal = true
 -- key = ["relid"]
 -- sort = "-bloat_bytes"
 -- about = """

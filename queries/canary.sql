@@ -1,6 +1,8 @@
 -- title = "Canary"
 -- pool = "oltp"
 -- interval = "200ms"
+-- internal = true
+-- sampling = { point_query = true }
 -- about = """
 -- Reads a row by its key from the catalogue: its time at the client, round trip included, is the latency probe on
 -- any database. Cost: 0.02 ms. Blind spot: it always hits the cache, takes no row lock and writes nothing, so it

@@ -1,6 +1,8 @@
 -- title = "Canary"
 -- pool = "oltp"
 -- interval = "200ms"
+-- internal = true
+-- sampling = { point_query = true }
 -- needs = ["shop.products"]
 -- about = """
 -- Reads a product's price by its key: its time at the client, round trip included, is the latency probe of the

@@ -1,6 +1,8 @@
 -- title = "Extensions"
 -- pool = "oltp"
 -- interval = "10s"
+-- internal = true
+-- sampling = { first = true, at_connect = true }
 -- about = """
 -- Version and schema of pg_stat_statements, if it is installed. Kept apart from the facts, so that a lock on
 -- pg_extension delays only what depends on an extension. Cost: 0.1 ms.

@@ -1,6 +1,8 @@
 -- title = "Facts"
 -- pool = "oltp"
 -- interval = "10s"
+-- internal = true
+-- sampling = { first = true, at_connect = true }
 -- chart = { kind = "stat" }
 -- about = """
 -- What the server is and what our role may see. Read at each connect, retried until it is answered, and then every

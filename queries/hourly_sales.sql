@@ -1,6 +1,8 @@
 -- title = "Hourly sales · 24 h"
 -- pool = "olap"
 -- interval = "5s"
+-- order = 10
+-- digit = 1
 -- needs = ["mart.sales_hourly"]
 -- remedy = "htap-top init"
 -- chart = { kind = "bars", x = "hour", y = "sales", compare = "previous", partial = "partial" }

@@ -1,6 +1,9 @@
 -- title = "Indexes"
 -- pool = "slow"
 -- interval = "10s"
+-- order = 190
+-- letter = "x"
+-- sampling = { rests_on = ["index_bloat_estimate"] }
 -- only_shown = true
 -- key = ["relid"]
 -- labels = ["relation", "index"]

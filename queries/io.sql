@@ -1,6 +1,8 @@
 -- title = "I/O"
 -- pool = "oltp"
 -- interval = "2s"
+-- order = 150
+-- letter = "i"
 -- since = 16
 -- key = ["backend_type", "object", "context"]
 -- sort = "-read_bytes"

@@ -1,6 +1,9 @@
 -- title = "Locks"
 -- pool = "oltp"
 -- interval = "1s"
+-- order = 110
+-- letter = "l"
+-- sampling = { if_hidden = true }
 -- only_shown = true
 -- key = ["pid", "backend_start"]
 -- labels = ["pid", "class", "usename", "application_name"]

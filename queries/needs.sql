@@ -1,6 +1,8 @@
 -- title = "Needs"
 -- pool = "slow"
 -- interval = "10s"
+-- internal = true
+-- sampling = { first = true }
 -- about = """
 -- Whether the relations that panels need exist, whether our role may read them, and whether a stranger could have
 -- put something else in their place: reading a view runs its owner's code with the rights of the reader. The

@@ -1,6 +1,7 @@
 -- title = "Locks in front of the point query"
 -- pool = "oltp"
 -- interval = "1s"
+-- internal = true
 -- only_shown = true
 -- key = ["pid", "quoted"]
 -- about = """

@@ -1,6 +1,9 @@
 -- title = "Progress"
 -- pool = "oltp"
 -- interval = "1s"
+-- order = 140
+-- letter = "n"
+-- sampling = { with_detail = true }
 -- only_shown = true
 -- key = ["pid", "backend_start"]
 -- labels = ["pid", "command", "relation"]

@@ -1,6 +1,8 @@
 -- title = "Replication"
 -- pool = "oltp"
 -- interval = "5s"
+-- order = 170
+-- letter = "r"
 -- key = ["kind", "name", "pid"]
 -- labels = ["kind", "name"]
 -- compact = ["kind", "name", "state", "lag_bytes", "lag_s", "retained_bytes", "wal_status"]

@@ -1,6 +1,8 @@
 -- title = "RFM segments · 180 d"
 -- pool = "olap"
 -- interval = "15s"
+-- order = 30
+-- digit = 3
 -- needs = ["mart.user_behavior_mv"]
 -- remedy = "htap-top init"
 -- chart = { kind = "table" }

@@ -1,6 +1,7 @@
 -- title = "Sequences"
 -- pool = "slow"
 -- interval = "60s"
+-- internal = true
 -- key = ["sequence"]
 -- sort = "-used_pct"
 -- about = """

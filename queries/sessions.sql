@@ -1,6 +1,8 @@
 -- title = "Sessions"
 -- pool = "oltp"
 -- interval = "1s"
+-- internal = true
+-- sampling = { crowded = "every_other" }
 -- key = ["datname", "usename", "application_name", "state", "waiting"]
 -- sort = "-n"
 -- about = """

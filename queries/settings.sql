@@ -1,6 +1,8 @@
 -- title = "Settings"
 -- pool = "oltp"
 -- interval = "1m"
+-- order = 230
+-- letter = "o"
 -- only_shown = true
 -- key = ["name"]
 -- compact = ["name", "value", "advice"]

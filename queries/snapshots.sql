@@ -1,6 +1,9 @@
 -- title = "Snapshots"
 -- pool = "oltp"
 -- interval = "1s"
+-- order = 60
+-- digit = 6
+-- sampling = { crowded = "every_other", rests_on = ["database", "bloat"] }
 -- key = ["kind", "holder", "backend_start"]
 -- labels = ["kind", "class", "role", "datname"]
 -- compact = ["holder", "role", "age_s", "age_xids", "pins"]

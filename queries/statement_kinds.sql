@@ -1,6 +1,7 @@
 -- title = "Kinds of statements"
 -- pool = "slow"
 -- interval = "10s"
+-- internal = true
 -- extension = "pg_stat_statements"
 -- key = ["usename", "queryid"]
 -- about = """

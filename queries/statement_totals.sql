@@ -1,6 +1,8 @@
 -- title = "Statement totals"
 -- pool = "slow"
 -- interval = "5s"
+-- internal = true
+-- sampling = { text_varies = true }
 -- extension = "pg_stat_statements"
 -- key = ["usename", "class"]
 -- sort = "-total_exec_ms"

@@ -1,6 +1,9 @@
 -- title = "Statements"
 -- pool = "slow"
 -- interval = "5s"
+-- order = 130
+-- letter = "s"
+-- sampling = { samples = "two" }
 -- only_shown = true
 -- extension = "pg_stat_statements"
 -- key = ["usename", "queryid", "toplevel"]

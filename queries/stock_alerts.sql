@@ -1,6 +1,7 @@
 -- title = "Stock alerts"
 -- pool = "olap"
 -- interval = "5s"
+-- order = 90
 -- needs = ["shop.inventory", "shop.products", "shop.categories", "mart.daily_sales"]
 -- remedy = "htap-top init"
 -- chart = { kind = "table" }

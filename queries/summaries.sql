@@ -1,6 +1,7 @@
 -- title = "Incremental summaries"
 -- pool = "slow"
 -- interval = "1s"
+-- internal = true
 -- needs = ["htap.watermark", "htap.view_def", "htap.order_log", "htap.refresh_run"]
 -- key = ["relid"]
 -- about = """

@@ -1,6 +1,7 @@
 -- title = "Temporary files"
 -- pool = "oltp"
 -- interval = "2s"
+-- internal = true
 -- monitor = true
 -- key = ["pid"]
 -- sort = "-bytes"

@@ -1,6 +1,8 @@
 -- title = "Top categories · 7 d"
 -- pool = "olap"
 -- interval = "15s"
+-- order = 20
+-- digit = 2
 -- needs = ["mart.category_hourly"]
 -- remedy = "htap-top init"
 -- chart = { kind = "ranking", x = "category", y = "amount" }

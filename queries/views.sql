@@ -1,6 +1,9 @@
 -- title = "Views and summaries"
 -- pool = "slow"
 -- interval = "2s"
+-- order = 70
+-- digit = 7
+-- sampling = { rests_on = ["summaries"] }
 -- key = ["relid"]
 -- labels = ["view"]
 -- counters = ["tup_changes"]

@@ -1,6 +1,9 @@
 -- title = "Waits"
 -- pool = "oltp"
 -- interval = "1s"
+-- order = 120
+-- letter = "e"
+-- sampling = { crowded = "only_shown" }
 -- key = ["class", "wait"]
 -- compact = ["class", "wait", "share_pct", "sessions", "minute", "query"]
 -- empty = "no session has worked in the last minute"

@@ -1,6 +1,9 @@
 -- title = "WAL and checkpoints"
 -- pool = "oltp"
 -- interval = "5s"
+-- order = 160
+-- letter = "w"
+-- sampling = { samples = "two_if_named" }
 -- counters = [
 --     "checkpoints_timed", "checkpoints_requested", "checkpoint_write_ms", "checkpoint_sync_ms",
 --     "buffers_checkpoint", "buffers_clean", "maxwritten_clean", "buffers_backend", "wal_lsn_bytes",

@@ -1,6 +1,9 @@
 -- title = "Wraparound"
 -- pool = "oltp"
 -- interval = "10s"
+-- order = 210
+-- letter = "a"
+-- sampling = { rests_on = ["database"] }
 -- key = ["datname"]
 -- sort = "-pct"
 -- compact = ["datname", "frozen_age", "mxid_age", "xid_left", "left_s", "pct"]

@@ -48,7 +48,7 @@ pub struct Options {
 }
 
 /// Runs an experiment with one of its variants, and returns the figures.
-type Measure = for<'a> fn(&'a Lab, &'static str) -> BoxFuture<'a, Result<Figures, BenchError>>;
+type Measuring = for<'a> fn(&'a Lab, &'static str) -> BoxFuture<'a, Result<Figures, BenchError>>;
 
 /// An experiment: its name, its question, the section of the case study it examines, and its variants.
 #[derive(Clone, Copy, Debug)]
@@ -61,140 +61,26 @@ pub struct Experiment {
     pub section: &'static str,
     /// Names of the variants.
     pub variants: &'static [&'static str],
-    measure: Measure,
+    /// Measures a variant.
+    run: Measuring,
 }
 
 /// All experiments, in the order in which they are run.
 pub const EXPERIMENTS: &[Experiment] = &[
-    Experiment {
-        name: "questions",
-        about: "the three questions from base tables, materialized views and rollups",
-        section: "4.2",
-        variants: &["base", "mv", "rollup"],
-        measure: |lab, variant| Box::pin(analytic::questions(lab, variant)),
-    },
-    Experiment {
-        name: "rewriting",
-        about: "daily sales over 30 days, from orders and from hourly sales",
-        section: "6.1",
-        variants: &["base", "rollup"],
-        measure: |lab, variant| Box::pin(analytic::rewriting(lab, variant)),
-    },
-    Experiment {
-        name: "partitions",
-        about: "sales of one month from a partitioned and from a plain table",
-        section: "6.2",
-        variants: &["plain", "partitioned"],
-        measure: |lab, variant| Box::pin(analytic::partitions(lab, variant)),
-    },
-    Experiment {
-        name: "parallel",
-        about: "an aggregate over the fact table with 0 to 4 parallel workers",
-        section: "6.3",
-        variants: &["0", "1", "2", "4"],
-        measure: |lab, variant| Box::pin(analytic::parallel(lab, variant)),
-    },
-    Experiment {
-        name: "brin",
-        about: "B-tree against BRIN on the time of sale: size, and a range of one day",
-        section: "7.1",
-        variants: &["btree", "brin", "none"],
-        measure: |lab, variant| Box::pin(analytic::brin(lab, variant)),
-    },
-    Experiment {
-        name: "orders",
-        about: "creating orders, 16 clients in a closed loop",
-        section: "4.1",
-        variants: &[
-            "round trips, synchronous",
-            "function, synchronous",
-            "pipelined, synchronous",
-            "group, synchronous",
-            "pgbench function, synchronous",
-            "round trips, asynchronous",
-            "function, asynchronous",
-            "pipelined, asynchronous",
-            "group, asynchronous",
-            "pgbench function, asynchronous",
-        ],
-        measure: |lab, variant| Box::pin(orders::create(lab, variant)),
-    },
-    Experiment {
-        name: "skew",
-        about: "deadlocks while 32 clients create orders, products by Zipf 1.1",
-        section: "4.1",
-        variants: &["round trips", "function"],
-        measure: |lab, variant| Box::pin(orders::skew(lab, variant)),
-    },
-    Experiment {
-        name: "capture",
-        about: "whole lives of orders, 16 clients in a closed loop, with and without changes logged",
-        section: "2.2",
-        variants: &["off", "on"],
-        measure: |lab, variant| Box::pin(capture::capture(lab, variant)),
-    },
-    Experiment {
-        name: "refresh",
-        about: "one refresh of each kind after 1,000 changed orders, and the OLTP latency during such refreshes",
-        section: "5.3",
-        variants: &[
-            "none",
-            "hourly full",
-            "hourly concurrent",
-            "hourly incremental",
-            "fact full",
-            "fact concurrent",
-            "fact incremental",
-        ],
-        measure: |lab, variant| Box::pin(refresh::refresh(lab, variant)),
-    },
-    Experiment {
-        name: "fresh",
-        about: "1,000 completed orders per second, with and without summaries kept within a second",
-        section: "1.2",
-        variants: &["no refresh", "refresh --fresh 1s"],
-        measure: |lab, variant| Box::pin(refresh::fresh(lab, variant)),
-    },
-    Experiment {
-        name: "snapshot",
-        about: "updates of stock and orders while a REPEATABLE READ snapshot is held",
-        section: "2.1",
-        variants: &["no snapshot", "snapshot held"],
-        measure: |lab, variant| Box::pin(snapshot::snapshot(lab, variant)),
-    },
-    Experiment {
-        name: "mixed",
-        about: "5,000 transactions/s of whole lives of orders and 50 questions/s, offered in an open loop",
-        section: "5.2",
-        variants: &[
-            "OLTP alone",
-            "OLAP alone",
-            "ETL copy",
-            "HTAP as written",
-            "only group commit",
-            "only an OLAP limit",
-            "only summaries",
-            "group commit and summaries",
-            "HTAP corrected",
-            "corrected, Zipf 1.1",
-            "function, Zipf 1.1",
-        ],
-        measure: |lab, variant| Box::pin(mixed::mixed(lab, variant)),
-    },
-    Experiment {
-        name: "frontier",
-        about: "questions added beside 2,000 transactions/s of the shop until either suffers",
-        section: "5.2",
-        variants: &["0", "25", "50", "100", "200", "400", "800"],
-        measure: |lab, variant| Box::pin(mixed::frontier(lab, variant)),
-    },
-    Experiment {
-        name: "router",
-        about: "16 statements that a keyword router gets wrong",
-        section: "9.2",
-        variants: &["keywords", "parser"],
-        measure: |lab, variant| Box::pin(router::router(lab, variant)),
-    },
+    analytic::QUESTIONS,
+    analytic::REWRITING,
+    analytic::PARTITIONS,
+    analytic::PARALLEL,
+    analytic::BRIN,
+    orders::ORDERS,
+    orders::SKEW,
+    capture::CAPTURE,
+    refresh::REFRESH,
+    refresh::FRESH,
+    snapshot::SNAPSHOT,
+    mixed::MIXED,
+    mixed::FRONTIER,
+    router::ROUTER,
 ];
 
 /// Returns the experiments with these names; all of them if there are none.
@@ -253,7 +139,7 @@ pub async fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Store,
             experiment.name,
             repeat + 1
         ));
-        let figures = (experiment.measure)(&lab, variant).await?;
+        let figures = (experiment.run)(&lab, variant).await?;
         store.add(Run {
             experiment: experiment.name.to_owned(),
             variant: (*variant).to_owned(),

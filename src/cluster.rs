@@ -11,8 +11,7 @@ pub use error::ClusterError;
 pub use sweep::sweep;
 
 use crate::pg::Target;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::geteuid;
 use std::fmt::Write as _;
 use std::fs::Permissions;
 use std::io::Write as _;
@@ -240,26 +239,6 @@ impl Cluster {
             })
     }
 
-    /// Stops the server but keeps the cluster; `mode` is smart, fast or immediate. Blocks.
-    pub fn halt(&self, mode: &str) -> Result<(), ClusterError> {
-        self.pg_ctl(&["stop", "-w", "-t", "30", "-m", mode])
-    }
-
-    /// Stops the server with `mode` and starts it again. Blocks.
-    pub fn restart(&self, mode: &str) -> Result<(), ClusterError> {
-        self.halt(mode)?;
-        self.start_again()
-    }
-
-    /// Sends `signal` to the postmaster.
-    pub fn kill(&self, signal: Signal) -> Result<(), ClusterError> {
-        let pid = postmaster_pid(&self.data)
-            .ok_or_else(|| ClusterError::program("postgres", b"there is no postmaster.pid"))?;
-        kill(Pid::from_raw(pid), signal).map_err(|errno| {
-            ClusterError::io(format!("signal the postmaster {pid}"))(std::io::Error::from(errno))
-        })
-    }
-
     /// Returns true if the postmaster is running.
     pub fn is_up(&self) -> bool {
         postmaster_pid(&self.data).is_some_and(|pid| serves(pid, &self.data))
@@ -332,6 +311,8 @@ mod tests {
     use super::*;
     use super::{Wanted, find};
     use crate::pg::Client;
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
 
     async fn answers(cluster: &Cluster) -> bool {
         let target = cluster.target("postgres", SUPERUSER);
@@ -349,9 +330,8 @@ mod tests {
         let mode = home.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
         assert!(answers(&cluster).await);
-        cluster.restart("fast").unwrap();
-        assert!(answers(&cluster).await);
-        cluster.kill(Signal::SIGKILL).unwrap();
+        let postmaster = postmaster_pid(&cluster.data).unwrap();
+        kill(Pid::from_raw(postmaster), Signal::SIGKILL).unwrap();
         for _ in 0..100 {
             if !cluster.is_up() {
                 break;

@@ -99,7 +99,8 @@
 //! # Documentation
 //!
 //! [`mod@docs`] holds the pages of `docs/`, which `htap-top help` shows. [`sqlfile`] splits an SQL file into
-//! its front matter and its statement, for panels and checks.
+//! its front matter and its statement, for panels and checks. [`embedded`] lists the files in the program (panels, checks,
+//! schema, themes, pages), which `build.rs` finds.
 //!
 //! # Rules
 //!
@@ -114,6 +115,7 @@ pub mod dashboard;
 pub mod demo;
 pub mod docs;
 pub mod doctor;
+pub mod embedded;
 pub mod explain;
 pub mod format;
 pub mod keys;

@@ -18,3 +18,80 @@ fn uncomment(line: &str) -> &str {
     let rest = line.trim_start_matches('-');
     rest.strip_prefix(' ').unwrap_or(rest)
 }
+
+/// A file, and the files beside it that hold its statement from later major versions on: `activity.sql` and
+/// `activity.14.sql`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File<'a> {
+    /// File name without ending.
+    pub name: &'a str,
+    /// Front matter and the statement of the oldest supported version.
+    pub base: &'a str,
+    /// Later versions, ascending.
+    pub later: Vec<(i64, &'a str)>,
+}
+
+impl<'a> File<'a> {
+    /// Sorts files into statements and their versions. An error names the file.
+    pub fn sort(files: &[(&'a str, &'a str)]) -> Result<Vec<Self>, String> {
+        let mut sorted: Vec<Self> = Vec::new();
+        let mut later = Vec::new();
+        for (file, text) in files {
+            let stem = file.strip_suffix(".sql").unwrap_or(file);
+            match stem.split_once('.') {
+                None => sorted.push(File {
+                    name: stem,
+                    base: text,
+                    later: Vec::new(),
+                }),
+                Some((name, major)) => later.push((name, major, *file, *text)),
+            }
+        }
+        for (name, major, file, text) in later {
+            let major = major.parse().map_err(|_| {
+                format!("{file}: {major:?} is no major version; name the file {name}.17.sql")
+            })?;
+            let base = sorted.iter_mut().find(|file| file.name == name);
+            let base = base.ok_or_else(|| format!("{file}: there is no {name}.sql beside it"))?;
+            base.later.push((major, text));
+            base.later.sort_unstable_by_key(|(major, _)| *major);
+        }
+        Ok(sorted)
+    }
+
+    /// Front matter, and the statement for a server of this major version; an unknown newer one gets the newest.
+    pub fn parts(&self, major: i64) -> (String, String) {
+        let (front, base) = split(self.base);
+        let later = self.later.iter().rev().find(|(from, _)| *from <= major);
+        (front, later.map_or(base, |(_, text)| split(text).1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_belong_to_the_file_of_their_name() {
+        let base = "-- a = 1\nSELECT 1";
+        let files = [
+            ("x.17.sql", "-- why\nSELECT 17"),
+            ("x.9.sql", "SELECT 9"),
+            ("x.sql", base),
+            ("y.sql", base),
+        ];
+        let sorted = File::sort(&files).unwrap();
+        let names: Vec<_> = sorted.iter().map(|file| file.name).collect();
+        assert_eq!(names, ["x", "y"]);
+        let statement = |major| sorted[0].parts(major).1;
+        assert_eq!(
+            [8, 9, 16, 17, 99].map(statement),
+            ["SELECT 1", "SELECT 9", "SELECT 9", "SELECT 17", "SELECT 17"]
+        );
+        assert_eq!(sorted[0].parts(17).0, "a = 1\n");
+        let lonely = File::sort(&[("x.17.sql", base)]).unwrap_err();
+        assert!(lonely.starts_with("x.17.sql: there is no x.sql"));
+        let odd = File::sort(&[("x.sql", base), ("x.new.sql", base)]).unwrap_err();
+        assert!(odd.starts_with("x.new.sql: "), "{odd}");
+    }
+}

@@ -32,7 +32,7 @@ pub use summary::Summary;
 
 use crate::pg::Target;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use tokio::task::JoinSet;
 
 /// The load to run on a database of [`crate::system`].
@@ -59,24 +59,10 @@ impl Default for Load {
     }
 }
 
-/// Totals of a load since it began.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Number of refreshed materialized views.
-    pub refreshes: AtomicU64,
-    /// Number of failed statements of the warehouse and the refreshes.
-    pub errors: AtomicU64,
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
-
 /// State that the tasks of a load share.
 #[derive(Clone, Debug)]
 struct Shared {
     target: Target,
-    counters: Arc<Counters>,
     /// True while refreshes are to be skipped.
     paused: Arc<AtomicBool>,
     /// True while the warehouse counts most of its stock every second.
@@ -98,15 +84,9 @@ impl Shared {
 #[derive(Debug)]
 pub struct Running {
     tasks: JoinSet<()>,
-    counters: Arc<Counters>,
 }
 
 impl Running {
-    /// Returns the totals so far.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
     /// Ends every task and closes their sessions.
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;
@@ -115,10 +95,8 @@ impl Running {
 
 /// Starts a load on the database of `target`; its user name is ignored. Needs a tokio runtime.
 pub fn start(target: &Target, load: Load) -> Running {
-    let counters = Arc::new(Counters::default());
     let shared = Shared {
         target: target.clone(),
-        counters: Arc::clone(&counters),
         paused: Arc::default(),
         stocktaking: Arc::default(),
     };
@@ -128,5 +106,5 @@ pub fn start(target: &Target, load: Load) -> Running {
     if load.troubles {
         troubles::start(&mut tasks, &shared);
     }
-    Running { tasks, counters }
+    Running { tasks }
 }

@@ -20,6 +20,7 @@ mod it {
     mod programs;
     mod queries;
     mod quiet;
+    mod recipes;
     mod recording;
     mod router;
     mod sampler;

@@ -1,4 +1,5 @@
 -- title = "tables the planner knows nothing about, because they were never analysed"
+-- order = 120
 -- about = """
 -- Without statistics the planner guesses, and estimates of bloat are n/a. Autovacuum analyses a table after
 -- changes to a tenth of it, a partitioned table as a whole never. Statistics of a table that our role may not read

@@ -1,4 +1,5 @@
 -- title = "the archiver: WAL that cannot be archived stays and fills the disk"
+-- order = 180
 -- about = """
 -- Finds an archiver whose last attempt failed, and archiving that is on without a command or library.
 -- Cost: 1 ms. Blind spot: a command that reports success without having worked.

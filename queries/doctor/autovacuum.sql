@@ -1,4 +1,5 @@
 -- title = "autovacuum: off for all or for a table, or too rare for a large table with many updates"
+-- order = 100
 -- about = """
 -- With a scale factor of 0.2 a table of a million rows keeps 200,000 dead rows before autovacuum comes. Finds
 -- tables of a million rows or more whose updates and deletes amount to a tenth of their rows.

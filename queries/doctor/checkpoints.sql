@@ -1,4 +1,5 @@
 -- title = "checkpoints forced by WAL before they are due, or due too often"
+-- order = 210
 -- about = """
 -- Each checkpoint makes full page images of all blocks that change after it. If more than half of at least ten
 -- checkpoints since the counters' reset were requested, WAL reaches max_wal_size before checkpoint_timeout ends.

@@ -1,4 +1,5 @@
 -- title = "settings that lose data in a crash"
+-- order = 220
 -- about = """
 -- fsync, full_page_writes and synchronous_commit switched off. On the throw-away server of htap-top demo, whose
 -- configuration marks it (htap_top.throw_away), this is intended and only a note.

@@ -1,4 +1,5 @@
 -- title = "busy tables whose updates find no room in the row's own page"
+-- order = 110
 -- about = """
 -- An update that finds room in its page and changes no indexed column writes no index (HOT). Finds tables with
 -- 100,000 updates or more, fewer than half of them HOT, and fillfactor 100. From 16 on only if most updates went

@@ -1,4 +1,5 @@
 -- title = "invalid indexes: written with every row, read by no query"
+-- order = 130
 -- about = """
 -- A CREATE INDEX CONCURRENTLY or REINDEX CONCURRENTLY that failed leaves an invalid index behind. Indexes being
 -- built right now are left out.

@@ -1,4 +1,5 @@
 -- title = "foreign keys without an index, and indexes that do the same as another"
+-- order = 140
 -- about = """
 -- If no index begins with the columns of a foreign key, each DELETE or change of key in the referenced table reads
 -- the whole referencing table. Finds such keys if the referencing table has 10,000 rows or more (a warning if rows

@@ -1,4 +1,5 @@
 -- title = "roles without time limits or connection limits, and limits that add up to more connections than there are"
+-- order = 90
 -- about = """
 -- One forgotten transaction keeps its locks and dead rows for as long as its session lives, and one client can
 -- take all connections. Limits that belong to the role hold for every client and pass through a pooler. Finds

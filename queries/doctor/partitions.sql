@@ -1,4 +1,5 @@
 -- title = "missing partitions for the months to come, and rows in a default partition"
+-- order = 160
 -- about = """
 -- Tables partitioned by ranges of one date or timestamp whose newest partition ends before the end of the next
 -- month: then inserts fail, or fall into the default partition, from which they have to be moved before a

@@ -1,4 +1,5 @@
 -- title = "prepared transactions that nobody finishes"
+-- order = 190
 -- about = """
 -- A prepared transaction keeps its locks and dead rows until it is finished, even across restarts of the server.
 -- Finds those older than five minutes.

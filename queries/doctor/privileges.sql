@@ -1,4 +1,5 @@
 -- title = "privileges of our role: other sessions, cancel and terminate"
+-- order = 10
 -- about = """
 -- What stays hidden from our role, and what it may not do to other sessions. A superuser has all privileges.
 -- Cost: 1 ms. Blind spot: superusers' sessions can be cancelled by superusers only.

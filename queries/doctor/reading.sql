@@ -1,4 +1,5 @@
 -- title = "relations that our role may not read: the shop's, and those whose statistics are hidden"
+-- order = 20
 -- about = """
 -- The business panels read shop and mart; estimates of bloat rest on pg_stats, which shows a role only the
 -- statistics of tables that it may read.

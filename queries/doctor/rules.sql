@@ -1,4 +1,5 @@
 -- title = "rules of the dashboard's diagnosis that have no data here and stay silent"
+-- order = 30
 -- about = """
 -- A rule without data reports nothing. Each row names a rule of the diagnosis and why it has no data on this
 -- server or for our role. Cost: 1 ms.

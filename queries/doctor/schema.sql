@@ -1,4 +1,5 @@
 -- title = "the shop's schema: installed, of this version, its roles with their limits"
+-- order = 60
 -- about = """
 -- The business panels, summaries and experiments work on what htap-top init creates. The dashboard watches any
 -- database without it, so its absence is only a note.

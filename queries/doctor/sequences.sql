@@ -1,4 +1,5 @@
 -- title = "sequences near their end, or near that of the column they fill"
+-- order = 150
 -- about = """
 -- At its end a sequence without CYCLE fails, and so does an insert into an integer column that a bigint sequence
 -- feeds. Finds those at 80 percent or more.

@@ -1,4 +1,5 @@
 -- title = "replication slots that nobody reads, and WAL kept without a limit"
+-- order = 170
 -- about = """
 -- A slot keeps WAL, and dead rows, for a reader that may never come back; with max_slot_wal_keep_size = -1 until
 -- the disk is full.

@@ -1,4 +1,5 @@
 -- title = "a standby: what works only on the primary, and whether the standby keeps up"
+-- order = 230
 -- about = """
 -- On a standby nothing can be refreshed, and ages of views are unknown. Also finds paused replay and a missing
 -- walreceiver. Always clean on a primary.

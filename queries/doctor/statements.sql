@@ -1,4 +1,5 @@
 -- title = "pg_stat_statements: loaded, created in this database, of the server's own version"
+-- order = 40
 -- about = """
 -- Without it the mean time per class of work is missing. After pg_upgrade the extension keeps its old version and
 -- lacks columns. A throw-away server may lack it.

@@ -1,4 +1,5 @@
 -- title = "incremental summaries: filled, not behind, and with a refresher that merges what is logged"
+-- order = 70
 -- needs = ["htap.view_def", "htap.watermark", "htap.order_log", "htap.refresh_run"]
 -- remedy = "htap-top init makes it"
 -- about = """

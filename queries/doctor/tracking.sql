@@ -1,4 +1,5 @@
 -- title = "what the server records: counters, activity, I/O times, commit times, length of query texts"
+-- order = 50
 -- about = """
 -- Settings without which panels and rules have nothing to show. Commit times matter if there are materialized
 -- views: PostgreSQL keeps no other time of refresh.

@@ -1,4 +1,5 @@
 -- title = "materialized views: refreshed CONCURRENTLY or not, populated, now() among the columns, privilege to refresh"
+-- order = 80
 -- about = """
 -- A plain refresh locks readers out; CONCURRENTLY needs a valid unique index on plain columns without WHERE. Only
 -- the author of the view knows which columns are unique: a column is proposed if the last ANALYZE found all its

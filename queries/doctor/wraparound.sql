@@ -1,4 +1,5 @@
 -- title = "transaction ids and multixacts that autovacuum does not freeze in time"
+-- order = 200
 -- about = """
 -- From autovacuum_freeze_max_age on autovacuum freezes by force. A database at twice that age shows that it cannot
 -- keep up: something holds the horizon, or it is too slow. At 2 billion the server refuses to write.

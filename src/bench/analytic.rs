@@ -1,7 +1,7 @@
 //! Queries: measures the benefit of rollups, partitions, parallel workers and indexes.
 
 use super::figures::{Figures, figures};
-use super::{BenchError, Lab};
+use super::{BenchError, Experiment, Lab};
 
 /// Number of runs per statement; the fastest counts, because only disturbances by the machine make one slower.
 const TRIES: usize = 5;
@@ -44,7 +44,16 @@ fn workers(node: &serde_json::Value) -> f64 {
     below.map(workers).fold(own, f64::max)
 }
 
-pub async fn questions(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
+/// The experiment `questions`.
+pub const QUESTIONS: Experiment = Experiment {
+    name: "questions",
+    about: "the three questions from base tables, materialized views and rollups",
+    section: "4.2",
+    variants: &["base", "mv", "rollup"],
+    run: |lab, variant| Box::pin(questions(lab, variant)),
+};
+
+async fn questions(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     let [hourly, category, segment] = match variant {
         "base" => [
             include_str!("../../queries/reports/hourly_base.sql"),
@@ -70,7 +79,16 @@ pub async fn questions(lab: &Lab, variant: &str) -> Result<Figures, BenchError> 
     ]))
 }
 
-pub async fn rewriting(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
+/// The experiment `rewriting`.
+pub const REWRITING: Experiment = Experiment {
+    name: "rewriting",
+    about: "daily sales over 30 days, from orders and from hourly sales",
+    section: "6.1",
+    variants: &["base", "rollup"],
+    run: |lab, variant| Box::pin(rewriting(lab, variant)),
+};
+
+async fn rewriting(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     let sql = match variant {
         "base" => include_str!("../../queries/bench/daily_base.sql"),
         "rollup" => include_str!("../../queries/bench/daily_rollup.sql"),
@@ -79,7 +97,16 @@ pub async fn rewriting(lab: &Lab, variant: &str) -> Result<Figures, BenchError> 
     Ok(figures([("daily_ms", cost(lab, sql).await?.ms)]))
 }
 
-pub async fn partitions(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
+/// The experiment `partitions`.
+pub const PARTITIONS: Experiment = Experiment {
+    name: "partitions",
+    about: "sales of one month from a partitioned and from a plain table",
+    section: "6.2",
+    variants: &["plain", "partitioned"],
+    run: |lab, variant| Box::pin(partitions(lab, variant)),
+};
+
+async fn partitions(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     let table = match variant {
         "plain" => "bench.orders_plain",
         "partitioned" => "shop.orders",
@@ -90,7 +117,16 @@ pub async fn partitions(lab: &Lab, variant: &str) -> Result<Figures, BenchError>
     Ok(figures([("month_ms", cost.ms), ("pages", cost.pages)]))
 }
 
-pub async fn parallel(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
+/// The experiment `parallel`.
+pub const PARALLEL: Experiment = Experiment {
+    name: "parallel",
+    about: "an aggregate over the fact table with 0 to 4 parallel workers",
+    section: "6.3",
+    variants: &["0", "1", "2", "4"],
+    run: |lab, variant| Box::pin(parallel(lab, variant)),
+};
+
+async fn parallel(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     lab.batch(&format!(
         "SET max_parallel_workers_per_gather = {variant}; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
          SET min_parallel_table_scan_size = 0"
@@ -110,7 +146,16 @@ pub async fn parallel(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     ]))
 }
 
-pub async fn brin(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
+/// The experiment `brin`.
+pub const BRIN: Experiment = Experiment {
+    name: "brin",
+    about: "B-tree against BRIN on the time of sale: size, and a range of one day",
+    section: "7.1",
+    variants: &["btree", "brin", "none"],
+    run: |lab, variant| Box::pin(brin(lab, variant)),
+};
+
+async fn brin(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     let sql = include_str!("../../queries/bench/one_day.sql")
         .replace("bench.sales_none", &format!("bench.sales_{variant}"));
     let cost = cost(lab, &sql).await?;

@@ -1,14 +1,23 @@
 //! Measures the cost of change capture for the shop.
 
 use super::closed::{Shopper, closed};
-use super::{BenchError, Figures, Lab, orders};
+use super::{BenchError, Experiment, Figures, Lab, orders};
 use crate::system::orders::{Commit, Orders, Step, Strategy};
 use std::sync::Arc;
 
 const NOW: &str = "SELECT extract(epoch FROM clock_timestamp())::float8";
 
+/// The experiment `capture`.
+pub const CAPTURE: Experiment = Experiment {
+    name: "capture",
+    about: "whole lives of orders, 16 clients in a closed loop, with and without changes logged",
+    section: "2.2",
+    variants: &["off", "on"],
+    run: |lab, variant| Box::pin(capture(lab, variant)),
+};
+
 /// Measures whole order lives: created, paid, shipped, completed.
-pub async fn capture(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
+async fn capture(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     lab.settle().await?;
     let switch = if variant == "on" { "ENABLE" } else { "DISABLE" };
     switch_triggers(lab, switch).await?;

@@ -1,7 +1,7 @@
 //! Transactions and reports at once, in an open loop.
 
 use super::figures::Figures;
-use super::{BenchError, Lab};
+use super::{BenchError, Experiment, Lab};
 use crate::pg::{Client, Settings, Target};
 use crate::system::orders::{Commit, Strategy};
 use crate::system::refresh::keeper::keep;
@@ -239,7 +239,28 @@ pub fn conditions(options: &Options) -> String {
     )
 }
 
-pub async fn mixed(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
+/// The experiment `mixed`.
+pub const MIXED: Experiment = Experiment {
+    name: "mixed",
+    about: "5,000 transactions/s of whole lives of orders and 50 questions/s, offered in an open loop",
+    section: "5.2",
+    variants: &[
+        "OLTP alone",
+        "OLAP alone",
+        "ETL copy",
+        "HTAP as written",
+        "only group commit",
+        "only an OLAP limit",
+        "only summaries",
+        "group commit and summaries",
+        "HTAP corrected",
+        "corrected, Zipf 1.1",
+        "function, Zipf 1.1",
+    ],
+    run: |lab, variant| Box::pin(mixed(lab, variant)),
+};
+
+async fn mixed(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     const MERGED: &str = "SELECT coalesce(sum(rows), 0)::float8 FROM htap.refresh_run
         WHERE mode = 'incremental' AND finished > to_timestamp(";
     let (options, refreshing) = setup(variant, &crowd(lab));
@@ -276,8 +297,17 @@ pub async fn mixed(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     Ok(figures)
 }
 
+/// The experiment `frontier`.
+pub const FRONTIER: Experiment = Experiment {
+    name: "frontier",
+    about: "questions added beside 2,000 transactions/s of the shop until either suffers",
+    section: "5.2",
+    variants: &["0", "25", "50", "100", "200", "400", "800"],
+    run: |lab, variant| Box::pin(frontier(lab, variant)),
+};
+
 /// Measures a shop at 2,000 transactions per second with an increasing rate of queries.
-pub async fn frontier(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
+async fn frontier(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     lab.settle().await?;
     let _keeper = keeper(lab.target(), Duration::from_secs(1));
     let options = Options {

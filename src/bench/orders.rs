@@ -1,7 +1,7 @@
 //! Order creation: round trips, strategies, skew.
 
 use super::closed::{Shopper, closed};
-use super::{BenchError, Figures, Lab};
+use super::{BenchError, Experiment, Figures, Lab};
 use crate::pg::Settings;
 use crate::pg::pool::{Pool, PoolSize};
 use crate::system::orders::{Commit, Orders, Strategy};
@@ -34,7 +34,27 @@ const CLIENTS: usize = 16;
 /// Skew of the capacity runs: popular products, but no queue for any of them.
 const MILD: f64 = 0.5;
 
-pub async fn create(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
+/// The experiment `orders`.
+pub const ORDERS: Experiment = Experiment {
+    name: "orders",
+    about: "creating orders, 16 clients in a closed loop",
+    section: "4.1",
+    variants: &[
+        "round trips, synchronous",
+        "function, synchronous",
+        "pipelined, synchronous",
+        "group, synchronous",
+        "pgbench function, synchronous",
+        "round trips, asynchronous",
+        "function, asynchronous",
+        "pipelined, asynchronous",
+        "group, asynchronous",
+        "pgbench function, asynchronous",
+    ],
+    run: |lab, variant| Box::pin(create(lab, variant)),
+};
+
+async fn create(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     let commit = if variant.ends_with("asynchronous") {
         Commit::Asynchronous
     } else {
@@ -56,7 +76,16 @@ pub async fn create(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     run(lab, strategy, commit, clients, MILD).await
 }
 
-pub async fn skew(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
+/// The experiment `skew`.
+pub const SKEW: Experiment = Experiment {
+    name: "skew",
+    about: "deadlocks while 32 clients create orders, products by Zipf 1.1",
+    section: "4.1",
+    variants: &["round trips", "function"],
+    run: |lab, variant| Box::pin(skew(lab, variant)),
+};
+
+async fn skew(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     let strategy = match variant {
         "round trips" => Strategy::RoundTrips,
         "function" => Strategy::Function,

@@ -1,7 +1,7 @@
 //! Refreshes: the duration of each kind, and its effect on the shop.
 
 use super::figures::Figures;
-use super::{BenchError, Lab, mixed};
+use super::{BenchError, Experiment, Lab, mixed};
 use crate::system::orders::Commit;
 use crate::system::refresh::{self, Kind, Mode, View};
 use crate::workload::{Options, run};
@@ -50,7 +50,24 @@ pub fn shop(options: &Options) -> Options {
     }
 }
 
-pub async fn refresh(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
+/// The experiment `refresh`.
+pub const REFRESH: Experiment = Experiment {
+    name: "refresh",
+    about: "one refresh of each kind after 1,000 changed orders, and the OLTP latency during such refreshes",
+    section: "5.3",
+    variants: &[
+        "none",
+        "hourly full",
+        "hourly concurrent",
+        "hourly incremental",
+        "fact full",
+        "fact concurrent",
+        "fact incremental",
+    ],
+    run: |lab, variant| Box::pin(refresh(lab, variant)),
+};
+
+async fn refresh(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     lab.settle().await?;
     let client = refresh::connect(lab.target())
         .await
@@ -110,6 +127,15 @@ pub async fn refresh(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     Ok(figures)
 }
 
-pub async fn fresh(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
+/// The experiment `fresh`.
+pub const FRESH: Experiment = Experiment {
+    name: "fresh",
+    about: "1,000 completed orders per second, with and without summaries kept within a second",
+    section: "1.2",
+    variants: &["no refresh", "refresh --fresh 1s"],
+    run: |lab, variant| Box::pin(fresh(lab, variant)),
+};
+
+async fn fresh(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     mixed::completing(lab, variant != "no refresh").await
 }

@@ -1,13 +1,22 @@
 //! Compares the case study's keyword router with ours.
 
 use super::figures::{Figures, figures};
-use super::{BenchError, Lab};
+use super::{BenchError, Experiment, Lab};
 use crate::router::catalogue::Catalogue;
 use crate::router::traps::TRAPS;
 use crate::router::{Outcome, ReplicaState, Router, Session, keywords};
 use tokio::time::Instant;
 
-pub async fn router(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
+/// The experiment `router`.
+pub const ROUTER: Experiment = Experiment {
+    name: "router",
+    about: "16 statements that a keyword router gets wrong",
+    section: "9.2",
+    variants: &["keywords", "parser"],
+    run: |lab, variant| Box::pin(router(lab, variant)),
+};
+
+async fn router(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     let begun = Instant::now();
     let (mut right, mut dangerous) = (0, 0);
     if variant == "keywords" {

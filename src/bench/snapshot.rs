@@ -2,7 +2,7 @@
 
 use super::closed::closed;
 use super::figures::Figures;
-use super::{BenchError, Lab, orders};
+use super::{BenchError, Experiment, Lab, orders};
 use crate::pg::{Client, Param, Settings, Statement};
 use rand::RngExt;
 use std::time::Duration;
@@ -37,7 +37,16 @@ async fn lay_down_stock(lab: &Lab) -> Result<(), BenchError> {
     Ok(())
 }
 
-pub async fn snapshot(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
+/// The experiment `snapshot`.
+pub const SNAPSHOT: Experiment = Experiment {
+    name: "snapshot",
+    about: "updates of stock and orders while a REPEATABLE READ snapshot is held",
+    section: "2.1",
+    variants: &["no snapshot", "snapshot held"],
+    run: |lab, variant| Box::pin(snapshot(lab, variant)),
+};
+
+async fn snapshot(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     lab.settle().await?;
     lay_down_stock(lab).await?;
     let table = lab

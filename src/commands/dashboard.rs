@@ -111,6 +111,7 @@ impl Prepared {
         let themes = themes(&folder, &wanted, &mut complaints)?;
         let (own_panels, refused) = own_panels(&config, look.config.as_deref(), &folder)?;
         complaints.extend(refused);
+        let built_in = panels::built_in().map_err(|why| Failure::new(FAILURE, why))?;
         let audit = Audit {
             path: config
                 .audit_file
@@ -124,6 +125,7 @@ impl Prepared {
         };
         let start = Start {
             config,
+            built_in,
             own_panels,
             complaints,
             utc_offset_s: utc_offset_s(),
@@ -202,8 +204,9 @@ pub fn own_panels(
     folder: &Path,
 ) -> Result<(Vec<Spec>, Vec<String>), Failure> {
     let (own, mut complaints) = own::read(&folder.join("queries"));
-    complaints.extend(panels::unknown(config, &own));
-    let checked = config.keys.check_panels(&panels::keys(&own));
+    let built_in = panels::built_in().map_err(|why| Failure::new(FAILURE, why))?;
+    complaints.extend(panels::unknown(config, built_in, &own));
+    let checked = config.keys.check_panels(&panels::keys(built_in, &own));
     checked
         .map_err(|why| Failure::new(USAGE, format!("{}: {why}", path(file, folder).display())))?;
     Ok((own, complaints))

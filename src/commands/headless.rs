@@ -1,11 +1,12 @@
 //! Steps shared by `once` and `serve`: settings and names, read before anything is queried.
 
 use super::dashboard::{configuration, olap_target, own_panels, shown, utc_offset_s};
-use super::{Failure, USAGE, env, target};
+use super::{FAILURE, Failure, USAGE, env, target};
 use htap_top::cli::output::Headless;
 use htap_top::config;
 use htap_top::dashboard::model::{Model, Start};
 use htap_top::dashboard::output;
+use htap_top::dashboard::panels;
 use htap_top::dashboard::runtime::Targets;
 use std::io::Write;
 
@@ -19,6 +20,7 @@ pub fn prepare(options: &Headless) -> Result<(Start, Targets), Failure> {
         config.olap.connections = connections;
     }
     let (own_panels, complaints) = own_panels(&config, options.config.as_deref(), &folder)?;
+    let built_in = panels::built_in().map_err(|why| Failure::new(FAILURE, why))?;
     for complaint in complaints {
         let _ = writeln!(std::io::stderr(), "htap-top: {complaint}");
     }
@@ -28,6 +30,7 @@ pub fn prepare(options: &Headless) -> Result<(Start, Targets), Failure> {
     };
     let start = Start {
         config,
+        built_in,
         own_panels,
         complaints: Vec::new(),
         utc_offset_s: utc_offset_s(),

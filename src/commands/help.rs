@@ -25,7 +25,7 @@ pub fn help(topic: Option<&str>) -> Result<(), Failure> {
     let options = cli
         .find_subcommand_mut(topic)
         .map(|command| command.render_long_help().to_string());
-    let page = docs::page(topic).map(str::to_owned);
+    let page = docs::find(topic).map(|page| page.text.to_owned());
     let panel = panels::page(topic);
     let text: Vec<String> = options.into_iter().chain(page).chain(panel).collect();
     if text.is_empty() {
@@ -39,7 +39,7 @@ pub fn help(topic: Option<&str>) -> Result<(), Failure> {
 }
 
 fn names() -> String {
-    let names: Vec<&str> = docs::PAGES.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = docs::pages().iter().map(|page| page.name).collect();
     names.join(", ")
 }
 

@@ -7,7 +7,6 @@ use htap_top::dashboard::diagnosis::Health;
 use htap_top::dashboard::model::{Model, Start};
 use htap_top::dashboard::output::sheet::Sheet;
 use htap_top::dashboard::output::{self, csv, json, prometheus, table};
-use htap_top::dashboard::panels;
 use htap_top::dashboard::rows::Panel;
 use htap_top::dashboard::runtime::headless::{Headless, Settled};
 use htap_top::dashboard::terminal;
@@ -73,14 +72,13 @@ pub fn once(options: &Once) -> Result<(), Failure> {
 
 /// Shortens the intervals of panels that need two samples, which are meant for longer sessions.
 fn hurry(start: &mut Start, panels: &[String]) {
-    let mut built_in = panels::built_in();
-    built_in.retain(|spec| {
+    let hurried = start.built_in.iter().filter(|spec| {
         let rates = !spec.front.rates.is_empty() && panels.contains(&spec.name);
         rates || Panel::of(&spec.name).is_some_and(|panel| TOGETHER.contains(&panel))
     });
-    for spec in built_in {
+    for spec in hurried {
         let panels = &mut start.config.panels;
-        let panel = panels.entry(spec.name).or_default();
+        let panel = panels.entry(spec.name.clone()).or_default();
         panel.interval = Some(if spec.front.rates.is_empty() {
             panel.interval.map_or(APART, |wanted| wanted.min(APART))
         } else {

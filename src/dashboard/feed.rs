@@ -37,16 +37,10 @@ pub struct Feed {
     pub forbidden: Forbidden,
     /// True for a user's own panel, whose result types are unknown.
     pub foreign: bool,
-    /// The digit that opens it; `None` if it only feeds others or is on the "more" page.
-    pub digit: Option<u8>,
-    /// The letter that opens it from the list of panels, if any.
-    pub letter: Option<char>,
     /// Keys that open it from every page.
     pub direct: Vec<Key>,
     /// Keys that open it from the list of panels.
     pub listed: Vec<Key>,
-    /// True if it is shown to the user at all.
-    pub visible: bool,
     /// State of sampling.
     pub sampling: Sampling,
     /// The last successful answer with derived columns.
@@ -213,16 +207,15 @@ impl Feed {
 
     /// Sets the keys that open it.
     pub fn bind(&mut self, keys: &Keymap) {
-        let digit = self
-            .digit
-            .and_then(|digit| char::from_digit(u32::from(digit), 10));
-        self.direct = keys.direct(&self.spec.name, digit.map(Key::Char));
-        self.listed = keys.listed(&self.spec.name, self.letter.map(Key::Char));
+        let front = &self.spec.front;
+        self.direct = keys.direct(&self.spec.name, front.digit_key());
+        self.listed = keys.listed(&self.spec.name, front.letter.map(Key::Char));
     }
 
     /// Returns true for a business panel without digit and letter, which the Overview has no room for.
     pub fn is_extra(&self) -> bool {
-        self.visible && self.digit.is_none() && self.letter.is_none()
+        let front = &self.spec.front;
+        !front.internal && front.digit.is_none() && front.letter.is_none()
     }
 
     /// Position of the selected row in the table.

@@ -29,11 +29,6 @@ impl Series {
         figures
     }
 
-    /// The newest figure, if it was measured.
-    pub fn newest(&self) -> Option<f64> {
-        self.0.iter().next_back().and_then(figure)
-    }
-
     /// The median of the newest `count` figures before the last `skip`.
     pub fn median(&self, count: usize, skip: usize) -> Option<f64> {
         let figures = self.0.iter().rev().skip(skip).take(count);
@@ -484,7 +479,7 @@ mod tests {
             history.database(&counters(at, commits, 1.0), 0.0);
         }
         assert_eq!(history.oltp.tps, Some(100.0));
-        assert_eq!(history.tps.newest(), Some(150.0));
+        assert_eq!(history.tps.last(1), [Some(150.0)]);
         history.database(&counters(11.0, 500, 1.0), 0.0);
         assert_eq!(history.oltp.tps, Some(0.0), "what is older does not count");
     }

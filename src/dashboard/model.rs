@@ -126,10 +126,10 @@ impl Model {
     /// Returns a model before its first sample.
     pub fn new(start: Start) -> Self {
         let config = start.config.clone();
-        let built_in = panels::built_in().into_iter();
+        let built_in = start.built_in.iter().map(Arc::clone);
         let mut feeds: Vec<Feed> = built_in.map(|spec| feed(spec, false)).collect();
         let own = start.own_panels.iter().cloned();
-        feeds.extend(own.map(|spec| feed(spec, true)));
+        feeds.extend(own.map(|spec| feed(Arc::new(spec), true)));
         feeds.retain(|feed| {
             !config
                 .panels
@@ -280,7 +280,7 @@ impl Model {
             .iter()
             .enumerate()
             .map(|(position, feed)| (FeedId(position as u16), feed));
-        numbered.filter(|(_, feed)| feed.visible)
+        numbered.filter(|(_, feed)| !feed.spec.front.internal)
     }
 
     /// Seconds since the feed's last successful answer.
@@ -396,28 +396,22 @@ fn none() -> &'static Table {
     NONE.get_or_init(Table::default)
 }
 
-fn feed(spec: Spec, foreign: bool) -> Feed {
-    let digit = panels::digit(&spec.name);
-    let letter = panels::letter(&spec.name);
+fn feed(spec: Arc<Spec>, foreign: bool) -> Feed {
     let sort = &spec.front.sort;
     let mut cursor = Cursor::default();
     cursor.sort = match sort.strip_prefix('-') {
         Some(column) => Some((column.into(), true)),
         None => (!sort.is_empty()).then(|| (sort.as_str().into(), false)),
     };
-    let visible = !panels::is_internal(&spec.name);
     let mut feed = Feed {
         source: "".into(),
         sql: "".into(),
         forbidden: Forbidden::default(),
         panel: (!foreign).then(|| Panel::of(&spec.name)).flatten(),
-        spec: Arc::new(spec),
+        spec,
         foreign,
-        digit,
-        letter,
         direct: Vec::new(),
         listed: Vec::new(),
-        visible,
         sampling: Sampling::default(),
         table: Table::default(),
         raw: Table::default(),

@@ -18,175 +18,128 @@ pub mod waits;
 pub mod wal;
 
 use crate::config::Config;
+use crate::embedded;
 use crate::keys::{Key, PanelKeys};
+use crate::sqlfile::File;
 use crate::text;
 use spec::Spec;
+use std::sync::{Arc, LazyLock};
 
-/// A built-in file: its name, and the statement for each major version from which it holds.
-struct File {
-    name: &'static str,
-    /// Oldest supported version, with front matter.
-    base: &'static str,
-    /// Later versions, ascending.
-    later: &'static [(i64, &'static str)],
+/// Digits that open panels; 9 opens the page of the others, 0 the Overview.
+const DIGITS: std::ops::RangeInclusive<u8> = 1..=8;
+/// What these letters do in the list of panels: move in it, leave it, or quit.
+pub const TAKEN_LETTERS: [char; 5] = ['g', 'j', 'k', 'p', 'q'];
+
+/// The files of `queries/`.
+static FILES: LazyLock<Result<Vec<File<'static>>, String>> =
+    LazyLock::new(|| File::sort(embedded::PANELS).map_err(|why| format!("queries/{why}")));
+
+/// What they hold, in the order of [`read`].
+static SPECS: LazyLock<Result<Vec<Arc<Spec>>, String>> = LazyLock::new(|| read(files()?));
+
+fn files() -> Result<&'static [File<'static>], String> {
+    FILES.as_deref().map_err(Clone::clone)
 }
 
-macro_rules! file {
-    ($name:literal $(, $major:literal)*) => {
-        File {
-            name: $name,
-            base: include_str!(concat!("../../queries/", $name, ".sql")),
-            later: &[$(($major, include_str!(concat!("../../queries/", $name, ".", $major, ".sql")))),*],
-        }
+/// Reads built-in panels: those that are shown, by their `order`, then what only feeds others, then point queries. An
+/// error names the file.
+pub fn read(files: &[File<'_>]) -> Result<Vec<Arc<Spec>>, String> {
+    let specs = files.iter().map(|file| Spec::of_file(file).map(Arc::new));
+    let specs: Result<Vec<_>, _> = specs.collect();
+    let mut specs = specs.map_err(|why| format!("queries/{why}"))?;
+    for spec in &specs {
+        check(spec, &specs).map_err(|why| format!("queries/{}.sql: {why}", spec.name))?;
+    }
+    specs.sort_by(|a, b| {
+        let place = |spec: &Spec| (spec.front.sampling.point_query, spec.front.internal);
+        let order = |spec: &Spec| spec.front.order.unwrap_or_default();
+        let one = (place(a), order(a), &a.name);
+        one.cmp(&(place(b), order(b), &b.name))
+    });
+    Ok(specs)
+}
+
+/// What is wrong with a built-in panel among `all`.
+fn check(spec: &Spec, all: &[Arc<Spec>]) -> Result<(), String> {
+    let front = &spec.front;
+    let other = |same: &dyn Fn(&Spec) -> bool| {
+        let found = all
+            .iter()
+            .find(|other| other.name != spec.name && same(other));
+        found.map(|other| format!("{}.sql", other.name))
     };
+    if front.internal {
+        let shown = front.order.is_some() || front.digit.is_some() || front.letter.is_some();
+        return if shown {
+            Err("order, digit and letter are for panels that are shown; internal is not".into())
+        } else {
+            Ok(())
+        };
+    }
+    if front.order.is_none() {
+        return Err(
+            "order is missing: a number between those of the panels before and after it; or internal = true".into(),
+        );
+    }
+    if let Some(other) = other(&|other| other.front.order == front.order) {
+        return Err(format!("order is that of {other}"));
+    }
+    if let Some(digit) = front.digit {
+        if !DIGITS.contains(&digit) {
+            return Err(format!("digit {digit} is not one of 1 to 8"));
+        }
+        if let Some(other) = other(&|other| other.front.digit == front.digit) {
+            return Err(format!("digit {digit} opens {other} already"));
+        }
+    }
+    if let Some(letter) = front.letter {
+        if !letter.is_ascii_lowercase() || TAKEN_LETTERS.contains(&letter) {
+            let taken = TAKEN_LETTERS.map(String::from).join(", ");
+            return Err(format!(
+                "letter {letter:?} cannot open a panel: take one of a to z but {taken}, which move in the list of panels \
+                 or leave it"
+            ));
+        }
+        if let Some(other) = other(&|other| other.front.letter == front.letter) {
+            return Err(format!("letter {letter:?} opens {other} already"));
+        }
+    }
+    let unknown = front.sampling.rests_on.iter();
+    let mut unknown = unknown.filter(|name| !all.iter().any(|spec| spec.name == **name));
+    match unknown.next() {
+        Some(name) => Err(format!("sampling.rests_on: there is no {name}.sql")),
+        None => Ok(()),
+    }
 }
 
-/// Panels in the order of the focus, then what only feeds others.
-static FILES: &[File] = &[
-    file!("hourly_sales"),
-    file!("top_categories"),
-    file!("rfm_segments"),
-    file!("database", 14, 15, 17),
-    file!("bloat"),
-    file!("snapshots"),
-    file!("views"),
-    file!("activity", 14),
-    file!("stock_alerts"),
-    file!("active_users"),
-    file!("locks", 14),
-    file!("io", 18),
-    file!("wal", 14, 17),
-    file!("replication", 16, 17),
-    file!("waits"),
-    file!("statements"),
-    file!("progress", 14, 17),
-    file!("tables", 16),
-    file!("indexes", 16),
-    file!("vacuum", 18),
-    file!("wraparound"),
-    file!("databases", 14, 18),
-    file!("settings"),
-    file!("sessions"),
-    file!("facts"),
-    file!("extensions"),
-    file!("needs"),
-    file!("bloat_estimate"),
-    file!("index_bloat_estimate"),
-    file!("summaries"),
-    file!("temp_files"),
-    file!("point_locks"),
-    file!("sequences"),
-    file!("statement_totals"),
-    file!("statement_kinds"),
-    file!("backend_locks", 14),
-    file!("backend_statement"),
-    file!("backend_query"),
-    file!("canary"),
-    file!("canary_shop"),
-];
-
-/// Files that are no feed of the model: the point query runs on a session of its own.
-const CANARIES: [&str; 2] = ["canary", "canary_shop"];
-/// Feeds that no user looks at.
-const INTERNAL: &[&str] = &[
-    "sessions",
-    "facts",
-    "extensions",
-    "statement_kinds",
-    "needs",
-    "bloat_estimate",
-    "index_bloat_estimate",
-    "summaries",
-    "statement_totals",
-    "temp_files",
-    "point_locks",
-    "sequences",
-    "backend_locks",
-    "backend_statement",
-    "backend_query",
-];
-/// Digits that open panels.
-const DIGITS: [(&str, u8); 8] = [
-    ("hourly_sales", 1),
-    ("top_categories", 2),
-    ("rfm_segments", 3),
-    ("database", 4),
-    ("bloat", 5),
-    ("snapshots", 6),
-    ("views", 7),
-    ("activity", 8),
-];
-
-/// Letters that open panels from the list of panels, in its order.
-pub const LETTERS: &[(&str, char)] = &[
-    ("locks", 'l'),
-    ("waits", 'e'),
-    ("statements", 's'),
-    ("progress", 'n'),
-    ("io", 'i'),
-    ("wal", 'w'),
-    ("replication", 'r'),
-    ("tables", 't'),
-    ("indexes", 'x'),
-    ("vacuum", 'v'),
-    ("wraparound", 'a'),
-    ("databases", 'd'),
-    ("settings", 'o'),
-];
-
-/// All built-in panels and feeds. A file that does not parse is left out here and fails a test.
-pub fn built_in() -> Vec<Spec> {
-    let feeds = FILES.iter().filter(|file| !CANARIES.contains(&file.name));
-    feeds
-        .filter_map(|file| Spec::parse(file.name, file.base).ok())
-        .collect()
+/// All built-in panels and feeds. A file that is wrong is an error that names it.
+pub fn built_in() -> Result<&'static [Arc<Spec>], String> {
+    let specs = SPECS.as_deref().map_err(Clone::clone)?;
+    let feeds = specs.partition_point(|spec| !spec.front.sampling.point_query);
+    Ok(specs.get(..feeds).unwrap_or_default())
 }
 
 /// Returns the statement of a built-in file for a server of this major version; an unknown newer version gets
 /// the newest one.
 pub fn statement(name: &str, major: i64) -> Option<&'static str> {
-    let file = FILES.iter().find(|file| file.name == name)?;
-    let later = file
-        .later
-        .iter()
-        .rev()
-        .find(|(from, _)| *from <= major)
-        .map(|(_, text)| *text);
-    Some(without_front_matter(later.unwrap_or(file.base)))
-}
-
-/// The statement alone: comments would be sent and parsed with every sample.
-fn without_front_matter(text: &str) -> &str {
-    let front: usize = text
-        .split_inclusive('\n')
-        .take_while(|line| line.starts_with("--"))
-        .map(str::len)
-        .sum();
-    text.get(front..).unwrap_or_default().trim()
+    let specs = SPECS.as_deref().unwrap_or_default();
+    let spec = specs.iter().find(|spec| spec.name == name)?;
+    Some(spec.statement(major))
 }
 
 /// Names of all built-in files, with the major versions of their variants.
 pub fn variants() -> impl Iterator<Item = (&'static str, Vec<i64>)> {
-    FILES.iter().map(|file| {
-        (
-            file.name,
-            file.later.iter().map(|(major, _)| *major).collect(),
-        )
+    let files = FILES.as_deref().unwrap_or_default();
+    files.iter().map(|file| {
+        let majors = file.later.iter().map(|(major, _)| *major).collect();
+        (file.name, majors)
     })
 }
 
-/// The digit that opens the panel called `name`.
-pub fn digit(name: &str) -> Option<u8> {
-    DIGITS
-        .iter()
-        .find(|(panel, _)| *panel == name)
-        .map(|(_, digit)| *digit)
-}
-
 /// Panels that the configuration names and nobody has, each as a complaint.
-pub fn unknown(config: &Config, own: &[Spec]) -> Vec<String> {
-    let built_in = built_in();
-    let names: Vec<&str> = (built_in.iter().chain(own))
+pub fn unknown(config: &Config, built_in: &[Arc<Spec>], own: &[Spec]) -> Vec<String> {
+    let built_in = built_in.iter().map(Arc::as_ref);
+    let names: Vec<&str> = (built_in.chain(own))
         .map(|spec| spec.name.as_str())
         .collect();
     let unknown = config
@@ -202,40 +155,21 @@ pub fn unknown(config: &Config, own: &[Spec]) -> Vec<String> {
 }
 
 /// Returns the default keys of all visible panels.
-pub fn keys(own: &[Spec]) -> Vec<PanelKeys> {
-    let built_in = built_in()
-        .into_iter()
-        .filter(|spec| !is_internal(&spec.name));
-    let names = built_in.map(|spec| spec.name);
-    let names = names.chain(own.iter().map(|spec| spec.name.clone()));
-    let keys = names.map(|name| PanelKeys {
-        direct: digit(&name)
-            .and_then(|digit| char::from_digit(u32::from(digit), 10))
-            .map(Key::Char),
-        listed: letter(&name).map(Key::Char),
-        name,
+pub fn keys(built_in: &[Arc<Spec>], own: &[Spec]) -> Vec<PanelKeys> {
+    let built_in = built_in.iter().map(Arc::as_ref);
+    let shown = built_in.filter(|spec| !spec.front.internal).chain(own);
+    let keys = shown.map(|spec| PanelKeys {
+        name: spec.name.clone(),
+        direct: spec.front.digit_key(),
+        listed: spec.front.letter.map(Key::Char),
     });
     keys.collect()
 }
 
-/// The letter that opens the panel called `name` from the list of panels.
-pub fn letter(name: &str) -> Option<char> {
-    LETTERS
-        .iter()
-        .find(|(panel, _)| *panel == name)
-        .map(|(_, letter)| *letter)
-}
-
-/// Returns true if `name` only feeds other panels.
-pub fn is_internal(name: &str) -> bool {
-    INTERNAL.contains(&name)
-}
-
 /// Returns the page of a built-in panel as Markdown: its description, and the meaning of each of its figures.
 pub fn page(name: &str) -> Option<String> {
-    let spec = built_in()
-        .into_iter()
-        .find(|spec| spec.name == name && !is_internal(name))?;
+    let mut shown = built_in().ok()?.iter().filter(|spec| !spec.front.internal);
+    let spec = shown.find(|spec| spec.name == name)?;
     let paragraphs: Vec<String> = spec.paragraphs().collect();
     let figures = spec.order.iter().filter_map(|name| {
         let column = spec.column(name);
@@ -251,12 +185,10 @@ pub fn page(name: &str) -> Option<String> {
 }
 
 /// The panels as Markdown, as they stand in docs/screen.md.
-pub fn markdown() -> String {
-    let shown = built_in()
-        .into_iter()
-        .filter(|spec| !is_internal(&spec.name));
+pub fn markdown(panels: &[Arc<Spec>]) -> String {
+    let shown = panels.iter().filter(|spec| !spec.front.internal);
     let rows = shown.map(|spec| {
-        let key = match (digit(&spec.name), letter(&spec.name)) {
+        let key = match (spec.front.digit, spec.front.letter) {
             (Some(digit), _) => digit.to_string(),
             (None, Some(letter)) => format!("p {letter}"),
             (None, None) => "9".to_owned(),
@@ -278,26 +210,62 @@ pub fn markdown() -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_docs_list_the_panels() {
-        let page = include_str!("../../docs/screen.md");
-        let listed = page
-            .split_once("<!-- panels -->\n")
-            .and_then(|(_, rest)| rest.split_once("<!-- /panels -->"))
-            .map(|(listed, _)| listed);
-        assert_eq!(
-            listed,
-            Some(markdown().as_str()),
-            "put the right side between the markers of docs/screen.md"
-        );
+    const FRONT: &str =
+        "-- title = \"x\"\n-- pool = \"oltp\"\n-- interval = \"1s\"\n-- about = \"x\"\n";
+
+    /// What is said of a built-in file of this front matter beside those that there are.
+    fn refused(front: &str) -> String {
+        let text = format!("{FRONT}{front}SELECT 1 AS x");
+        let mut files = files().unwrap().to_vec();
+        files.push(File {
+            name: "mine",
+            base: &text,
+            later: Vec::new(),
+        });
+        read(&files).err().unwrap_or_default()
     }
 
     #[test]
-    fn every_built_in_file_parses() {
-        for file in FILES {
-            Spec::parse(file.name, file.base).unwrap();
+    fn a_built_in_panel_has_a_place_and_a_key_of_its_own() {
+        assert_eq!(refused("-- order = 115\n-- letter = \"z\"\n"), "");
+        assert_eq!(refused("-- internal = true\n"), "");
+        for (front, why) in [
+            ("", "order is missing"),
+            ("-- order = 1\n-- digit = 9\n", "digit 9 is not"),
+            ("-- order = 1\n-- letter = \"q\"\n", "letter 'q' cannot"),
+            ("-- order = 1\n-- letter = \"Z\"\n", "letter 'Z' cannot"),
+            (
+                "-- internal = true\n-- letter = \"z\"\n",
+                "order, digit and letter",
+            ),
+            ("-- internal = true\n-- colour = 1\n", ""),
+            (
+                "-- order = 1\n-- sampling = { rests_on = [\"none\"] }\n",
+                "sampling.rests_on: there is no none.sql",
+            ),
+        ] {
+            let said = refused(front);
+            let why = format!("queries/mine.sql: {why}");
+            assert!(said.starts_with(&why), "{front}: {said}");
         }
-        assert_eq!(built_in().len(), FILES.len() - CANARIES.len());
+        // Of two that want the same, either may be told.
+        for (front, what, other) in [
+            ("-- order = 110\n", "order is that of", "locks.sql"),
+            (
+                "-- order = 1\n-- digit = 4\n",
+                "digit 4 opens",
+                "database.sql",
+            ),
+            (
+                "-- order = 1\n-- letter = \"l\"\n",
+                "letter 'l' opens",
+                "locks.sql",
+            ),
+        ] {
+            let said = refused(front);
+            let both = said.contains("mine.sql") && said.contains(other);
+            assert!(both && said.contains(what), "{front}: {said}");
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod colour;
 mod tests;
 
 pub use colour::Depth;
+
+use crate::embedded;
 use ratatui::style::{Color, Modifier, Style};
 use toml::{Table, Value};
 
@@ -87,21 +89,14 @@ impl Role {
     }
 }
 
-/// The built-in themes, the default one first.
-const BUILT_IN: &[(&str, &str)] = &[
-    ("dark", include_str!("../../themes/dark.toml")),
-    ("light", include_str!("../../themes/light.toml")),
-    (
-        "high-contrast",
-        include_str!("../../themes/high-contrast.toml"),
-    ),
-    ("monochrome", include_str!("../../themes/monochrome.toml")),
-    ("nord", include_str!("../../themes/nord.toml")),
-    (
-        "solarized-light",
-        include_str!("../../themes/solarized-light.toml"),
-    ),
-];
+/// The default theme.
+const DEFAULT: &str = "dark";
+
+/// Name and text of each built-in theme.
+fn built_in() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let files = embedded::THEMES.iter();
+    files.map(|(file, text)| (file.strip_suffix(".toml").unwrap_or(file), *text))
+}
 
 /// A theme: a style for every role.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,8 +121,8 @@ pub struct ThemeError {
 impl Default for Theme {
     fn default() -> Self {
         // A test parses every built-in theme, so the second branch is never taken.
-        Self::built_in("dark").unwrap_or_else(|_| Self {
-            name: "dark".to_owned(),
+        Self::built_in(DEFAULT).unwrap_or_else(|_| Self {
+            name: DEFAULT.to_owned(),
             background: Color::Reset,
             styles: Vec::new(),
         })
@@ -137,12 +132,13 @@ impl Default for Theme {
 impl Theme {
     /// The names of the built-in themes, the default one first.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        BUILT_IN.iter().map(|(name, _)| *name)
+        let others = built_in().map(|(name, _)| name);
+        std::iter::once(DEFAULT).chain(others.filter(|name| *name != DEFAULT))
     }
 
     /// Returns a built-in theme.
     pub fn built_in(name: &str) -> Result<Self, ThemeError> {
-        match BUILT_IN.iter().find(|(known, _)| *known == name) {
+        match built_in().find(|(known, _)| *known == name) {
             Some((_, text)) => Self::parse(name, text),
             None => Err(ThemeError {
                 theme: name.to_owned(),

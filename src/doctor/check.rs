@@ -4,10 +4,12 @@
 //! `warning` or `info`; a row with `unknown` is no finding, and its evidence states what could not be checked.
 
 use super::session;
-use crate::sqlfile::split;
+use crate::embedded;
+use crate::sqlfile::File;
 use crate::system::definition;
 use serde::Deserialize;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
+use std::sync::LazyLock;
 
 /// The front matter of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -15,6 +17,8 @@ use std::fmt::Write as _;
 pub struct Front {
     /// The subject of the check.
     pub title: String,
+    /// Place among the checks.
+    pub order: u32,
     /// The conditions of a finding and its consequences, and the cost and limits of the check.
     pub about: String,
     /// Relations that it reads, schema-qualified.
@@ -30,94 +34,62 @@ pub struct Front {
 
 /// A check from a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
+pub struct Check<'a> {
     /// File name without extension.
-    pub name: &'static str,
+    pub name: &'a str,
     /// Its front matter.
     pub front: Front,
     /// The statement for the server's version.
     pub sql: String,
 }
 
-struct File {
-    name: &'static str,
-    /// Text for the oldest supported version, with front matter.
-    base: &'static str,
-    /// Texts for later versions, ascending.
-    later: &'static [(i64, &'static str)],
-}
+/// The files of `queries/doctor/`.
+static FILES: LazyLock<Result<Vec<File<'static>>, String>> =
+    LazyLock::new(|| File::sort(embedded::CHECKS).map_err(|why| format!("queries/doctor/{why}")));
 
-macro_rules! file {
-    ($name:literal $(, $major:literal)*) => {
-        File {
-            name: $name,
-            base: include_str!(concat!("../../queries/doctor/", $name, ".sql")),
-            later: &[$(($major, include_str!(concat!("../../queries/doctor/", $name, ".", $major, ".sql")))),*],
+/// Reads checks for a server of this major version, in their order; an unknown newer one gets the newest statements.
+/// An error names the file.
+pub fn read<'a>(files: &[File<'a>], major: i64) -> Result<Vec<Check<'a>>, String> {
+    let mut checks: Vec<Check<'_>> = Vec::new();
+    for file in files {
+        let fail = |why: &dyn Display| Err(format!("queries/doctor/{}.sql: {why}", file.name));
+        let (front, sql) = file.parts(major);
+        let front: Front = match toml::from_str(&front) {
+            Ok(front) => front,
+            Err(error) => return fail(&error.to_string().trim_end()),
+        };
+        if let Some(other) = checks.iter().find(|check| check.front.order == front.order) {
+            return fail(&format!("order is that of {}.sql", other.name));
         }
-    };
+        checks.push(Check {
+            name: file.name,
+            front,
+            sql: sql.replace("{schema_version}", &definition::VERSION.to_string()),
+        });
+    }
+    checks.sort_by_key(|check| check.front.order);
+    Ok(checks)
 }
 
-/// The checks in the order in which they run.
-static FILES: &[File] = &[
-    file!("privileges"),
-    file!("reading"),
-    file!("rules"),
-    file!("statements"),
-    file!("tracking"),
-    file!("schema"),
-    file!("summaries"),
-    file!("views"),
-    file!("limits"),
-    file!("autovacuum"),
-    file!("hot_updates", 16),
-    file!("analyze"),
-    file!("indexes"),
-    file!("keys"),
-    file!("sequences"),
-    file!("partitions"),
-    file!("slots"),
-    file!("archiver"),
-    file!("prepared"),
-    file!("wraparound"),
-    file!("checkpoints", 17),
-    file!("durability"),
-    file!("standby"),
-];
-
-/// Parses a file for its front matter, and selects the statement for the server's version.
-fn parse(file: &File, major: i64) -> Result<Check, toml::de::Error> {
-    let (front, base) = split(file.base);
-    let later = file.later.iter().rev().find(|(from, _)| *from <= major);
-    let sql = later.map_or(base, |(_, text)| split(text).1);
-    Ok(Check {
-        name: file.name,
-        front: toml::from_str(&front)?,
-        sql: sql.replace("{schema_version}", &definition::VERSION.to_string()),
-    })
-}
-
-/// Returns all checks from files, for a server of this major version; an unknown newer one gets the newest. A file that
-/// does not parse is left out here and fails a test.
-pub fn all(major: i64) -> Vec<Check> {
-    FILES
-        .iter()
-        .filter_map(|file| parse(file, major).ok())
-        .collect()
+/// Returns all checks from files, for a server of this major version.
+pub fn all(major: i64) -> Result<Vec<Check<'static>>, String> {
+    read(FILES.as_deref().map_err(Clone::clone)?, major)
 }
 
 /// Returns the names of all files and the major versions of their variants.
 pub fn variants() -> impl Iterator<Item = (&'static str, Vec<i64>)> {
-    FILES.iter().map(|file| {
+    let files = FILES.as_deref().unwrap_or_default();
+    files.iter().map(|file| {
         let majors = file.later.iter().map(|(major, _)| *major).collect();
         (file.name, majors)
     })
 }
 
 /// Formats the checks as Markdown, as included in docs/doctor.md.
-pub fn markdown() -> String {
-    let own = session::CHECKS.map(|(name, title)| (name, title.to_owned()));
-    let files = all(0).into_iter();
-    let files = files.map(|check| (check.name, check.front.title));
+pub fn markdown(checks: &[Check<'_>]) -> String {
+    let own = session::CHECKS;
+    let files = checks.iter();
+    let files = files.map(|check| (check.name, check.front.title.as_str()));
     let mut table = "| Check | What it looks at |\n| --- | --- |\n".to_owned();
     for (name, title) in files.chain(own) {
         let _ = writeln!(table, "| `{name}` | {title} |");
@@ -130,23 +102,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_parses() {
-        for file in FILES {
-            parse(file, 0).unwrap();
-        }
-    }
-
-    #[test]
-    fn the_docs_list_the_checks() {
-        let page = include_str!("../../docs/doctor.md");
-        let listed = page
-            .split_once("<!-- doctor -->\n")
-            .and_then(|(_, rest)| rest.split_once("<!-- /doctor -->"))
-            .map(|(listed, _)| listed);
+    fn a_check_has_a_place_of_its_own() {
+        let refused = |front: &str| {
+            let text = format!("-- title = \"x\"\n-- about = \"x\"\n{front}SELECT 1");
+            let mut files = FILES.clone().unwrap();
+            files.push(File {
+                name: "mine",
+                base: &text,
+                later: Vec::new(),
+            });
+            read(&files, 15).err().unwrap_or_default()
+        };
+        assert_eq!(refused("-- order = 1\n"), "");
+        assert!(refused("").starts_with("queries/doctor/mine.sql: "));
+        assert!(refused("").contains("missing field `order`"));
+        let taken = refused("-- order = 10\n");
         assert_eq!(
-            listed,
-            Some(markdown().as_str()),
-            "put the right side between the markers of docs/doctor.md"
+            taken,
+            "queries/doctor/mine.sql: order is that of privileges.sql"
         );
     }
 }

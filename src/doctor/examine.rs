@@ -4,7 +4,7 @@ use super::check::{self, Check};
 use super::cure;
 use super::session::{self, Session};
 use super::{Examination, Finding, Outcome, Severity};
-use crate::pg::{Client, Param, PgError, Table, Target, owners, to_copy};
+use crate::pg::{Class, Client, Param, PgError, Table, Target, owners, to_copy};
 use crate::text::Clean;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,7 +29,8 @@ pub async fn examine(target: &Target) -> Result<Examination, PgError> {
     };
     let mut outcomes = Vec::new();
     let mut lost: Option<PgError> = None;
-    for check in check::all(major) {
+    let checks = check::all(major).map_err(|why| PgError::new(Class::Configuration, why))?;
+    for check in checks {
         let made = match &lost {
             Some(error) => Err(error.clone()),
             None => match timeout(DEADLINE, make(&session.client, &check)).await {
@@ -130,7 +131,7 @@ fn as_written(check: &str) -> String {
 }
 
 /// Runs one check.
-async fn make(client: &Client, check: &Check) -> Result<Outcome, PgError> {
+async fn make(client: &Client, check: &Check<'static>) -> Result<Outcome, PgError> {
     client.begin_as("READ ONLY", "").await?;
     let made = async {
         if let Some(lack) = lacking(client, check).await? {
@@ -147,7 +148,7 @@ async fn make(client: &Client, check: &Check) -> Result<Outcome, PgError> {
 }
 
 /// Explains which relations of a check are missing or not accessible to our role; `None` if there are none.
-async fn lacking(client: &Client, check: &Check) -> Result<Option<String>, PgError> {
+async fn lacking(client: &Client, check: &Check<'static>) -> Result<Option<String>, PgError> {
     let read = [&check.front.needs[..], &check.front.may_read].concat();
     if read.is_empty() {
         return Ok(None);
@@ -185,7 +186,7 @@ async fn lacking(client: &Client, check: &Check) -> Result<Option<String>, PgErr
 }
 
 /// Reads the findings from an answer, the worst first.
-fn read(check: &Check, answer: &Table) -> Outcome {
+fn read(check: &Check<'static>, answer: &Table) -> Outcome {
     let cell = |row, column| match answer.get(row, column).text() {
         Some(text) => Clean::new(text),
         None => Clean::default(),

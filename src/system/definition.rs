@@ -1,5 +1,7 @@
 //! Names of the schemas and roles, and the SQL files that create them.
 
+use crate::embedded;
+
 /// Version of the schema that these files create. It grows when an installed schema needs more than another run of the
 /// files; `schema::UPGRADES` then has an entry for it.
 pub const VERSION: i64 = 3;
@@ -7,57 +9,13 @@ pub const VERSION: i64 = 3;
 /// The file that creates the roles.
 pub(super) const ROLES_FILE: &str = "00_roles.sql";
 
-/// Name and text of each file, in the order in which they must run. Each can be run repeatedly.
-pub const FILES: [(&str, &str); 12] = [
-    (
-        ROLES_FILE,
-        include_str!("../../queries/system/00_roles.sql"),
-    ),
-    (
-        "01_installed.sql",
-        include_str!("../../queries/system/01_installed.sql"),
-    ),
-    (
-        "02_shop.sql",
-        include_str!("../../queries/system/02_shop.sql"),
-    ),
-    (
-        "03_functions.sql",
-        include_str!("../../queries/system/03_functions.sql"),
-    ),
-    (
-        "04_partitions.sql",
-        include_str!("../../queries/system/04_partitions.sql"),
-    ),
-    (
-        "05_control.sql",
-        include_str!("../../queries/system/05_control.sql"),
-    ),
-    (
-        "06_capture.sql",
-        include_str!("../../queries/system/06_capture.sql"),
-    ),
-    (
-        "07_mart.sql",
-        include_str!("../../queries/system/07_mart.sql"),
-    ),
-    (
-        "08_merge.sql",
-        include_str!("../../queries/system/08_merge.sql"),
-    ),
-    (
-        "09_load.sql",
-        include_str!("../../queries/system/09_load.sql"),
-    ),
-    (
-        "10_check.sql",
-        include_str!("../../queries/system/10_check.sql"),
-    ),
-    (
-        "11_rights.sql",
-        include_str!("../../queries/system/11_rights.sql"),
-    ),
-];
+/// Name and text of each file, in the order in which they must run, by the numbers in their names. Each can be run
+/// repeatedly.
+pub fn files() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let numbered = |name: &str| name.starts_with(|c: char| c.is_ascii_digit());
+    let files = embedded::SCHEMA.iter().copied();
+    files.filter(move |(name, _)| numbered(name))
+}
 
 /// The schemas of the system.
 pub const SCHEMAS: [&str; 3] = ["shop", "mart", "htap"];

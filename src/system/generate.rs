@@ -129,11 +129,6 @@ pub fn product_of_rank(rank: usize) -> usize {
     Popularity::of(PRODUCTS).map_or(1, |popularity| popularity.product(rank))
 }
 
-/// Draws popularity ranks of the demo's catalogue. `None` never occurs: the constants are in range.
-pub fn popularity() -> Option<Zipf<f64>> {
-    Zipf::new(PRODUCTS as f64, PRODUCT_SKEW).ok()
-}
-
 /// An hour of the history.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Hour {

@@ -1,6 +1,6 @@
 //! Creates, upgrades and fills the schema with the SQL files of `queries/system/`.
 
-use super::definition::{FILES, OWNER, ROLES_FILE, VERSION};
+use super::definition::{OWNER, ROLES_FILE, VERSION, files};
 use super::refresh::{self, Mode};
 use super::survey::Survey;
 use crate::pg::{Client, Param, PgError, quote_ident};
@@ -196,7 +196,7 @@ const PATH: &str = "SET LOCAL search_path = pg_catalog, pg_temp;\n";
 pub fn script(from: Option<i64>, moved: &str) -> String {
     let upgrade = UPGRADES.iter().find(|upgrade| from == Some(upgrade.from));
     let mut script = PATH.to_owned();
-    for (name, sql) in FILES {
+    for (name, sql) in files() {
         script.push_str(sql);
         if name == ROLES_FILE {
             script.push_str(moved);

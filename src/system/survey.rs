@@ -2,7 +2,7 @@
 //!
 //! An object is ours if it is a role or schema whose comment carries our mark, or if `htap.object` lists it.
 
-use super::definition::{FILES, MARK, ROLES, SCHEMAS};
+use super::definition::{MARK, ROLES, SCHEMAS, files};
 use crate::pg::{Client, Param, PgError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -269,7 +269,7 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| {
         relations: BTreeSet::new(),
         routines: BTreeSet::new(),
     };
-    for line in FILES.iter().flat_map(|(_, sql)| sql.lines()) {
+    for line in files().flat_map(|(_, sql)| sql.lines()) {
         match created(line) {
             Some(("FUNCTION", name)) => names.routines.insert(name),
             Some((_, name)) => names.relations.insert(name),

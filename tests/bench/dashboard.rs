@@ -16,6 +16,7 @@ use htap_top::pg::{Peer, Protection, Table, Value};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use std::hint::black_box;
+use std::sync::Arc;
 
 /// Columns and rows of the terminal.
 const SIZE: (u16, u16) = (160, 48);
@@ -58,13 +59,13 @@ fn frame(criterion: &mut Criterion, name: &str, backends: usize, full: bool) -> 
 /// A tick of the clock and all answers of the fast session that follow.
 fn tick(criterion: &mut Criterion, backends: usize) {
     let mut model = dashboard(backends);
-    let specs = panels::built_in();
+    let specs = panels::built_in().unwrap();
     let mut second = SECONDS;
     criterion.bench_function(&format!("update/tick_{backends}_backends"), |bencher| {
         bencher.iter_batched(
             || {
                 second += 1;
-                (ticked(second), answers(&specs, backends, second, &FAST))
+                (ticked(second), answers(specs, backends, second, &FAST))
             },
             |(ticked, answers)| {
                 let mut effects = model.update(ticked).len();
@@ -87,6 +88,7 @@ const FAST: [&str; 4] = ["database", "sessions", "activity", "snapshots"];
 fn dashboard(backends: usize) -> Model {
     let mut model = Model::new(Start {
         config: Config::default(),
+        built_in: panels::built_in().unwrap(),
         own_panels: Vec::new(),
         complaints: Vec::new(),
         utc_offset_s: 0,
@@ -103,7 +105,7 @@ fn dashboard(backends: usize) -> Model {
             height: SIZE.1,
         },
     );
-    let specs = panels::built_in();
+    let specs = panels::built_in().unwrap();
     let all: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
     for second in 0..SECONDS {
         send(&mut model, ticked(second));
@@ -121,12 +123,12 @@ fn dashboard(backends: usize) -> Model {
                 );
             }
             // The program's first queries: the server's facts and the existence of relations.
-            for answer in answers(&specs, backends, second, &["facts", "needs"]) {
+            for answer in answers(specs, backends, second, &["facts", "needs"]) {
                 send(&mut model, answer);
             }
         }
         for answer in answers(
-            &specs,
+            specs,
             backends,
             second,
             if second == 0 { &all } else { &FAST },
@@ -155,7 +157,7 @@ fn ticked(second: u64) -> Event {
 }
 
 /// The answers of the `wanted` feeds, in that order; a feed's number is its position in `specs`.
-fn answers(specs: &[Spec], backends: usize, second: u64, wanted: &[&str]) -> Vec<Event> {
+fn answers(specs: &[Arc<Spec>], backends: usize, second: u64, wanted: &[&str]) -> Vec<Event> {
     let answer = |name: &&str| {
         let id = specs.iter().position(|spec| spec.name == **name)?;
         let outcome = Ok(sample(specs.get(id)?, backends, second));

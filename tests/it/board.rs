@@ -6,6 +6,7 @@ use htap_top::dashboard::diagnosis::finding::Finding;
 use htap_top::dashboard::event::{Effect, Event, FeedId, Key, Moment, OwnCost, Request};
 use htap_top::dashboard::model::layout;
 use htap_top::dashboard::model::{Model, Start};
+use htap_top::dashboard::panels;
 use htap_top::dashboard::panels::spec::Pool;
 use htap_top::dashboard::theme::Theme;
 use htap_top::dashboard::view::view;
@@ -63,6 +64,7 @@ impl Board {
     pub fn with(config: Config, change: impl FnOnce(&mut Start)) -> Self {
         let mut start = Start {
             config,
+            built_in: panels::built_in().unwrap(),
             own_panels: Vec::new(),
             own_roles: vec!["monitor".into()],
             complaints: Vec::new(),
@@ -214,7 +216,8 @@ impl Board {
     /// The last line of the log.
     pub fn said(&self) -> String {
         self.model
-            .last_log()
+            .log
+            .back()
             .map(|line| line.text.to_string())
             .unwrap_or_default()
     }

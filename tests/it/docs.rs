@@ -1,12 +1,17 @@
-//! The documentation: short pages are short, links work, and commands are valid.
-#![expect(clippy::unwrap_used, reason = "helpers of a test")]
+//! The documentation: short pages are short, links work, generated parts are the program's, and commands are valid.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
+use super::server::{Server, block_on};
 use clap::Parser;
 use htap_top::cli::Cli;
 use htap_top::config::Config;
-use htap_top::dashboard::panels;
-use htap_top::docs::PAGES;
-use htap_top::keys::Command as Bound;
+use htap_top::dashboard::diagnosis::rules;
+use htap_top::dashboard::panels::own;
+use htap_top::dashboard::{output, panels};
+use htap_top::docs;
+use htap_top::doctor::check;
+use htap_top::keys::{self, Command as Bound};
+use htap_top::system::schema;
 use regex::Regex;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -84,14 +89,76 @@ fn the_readme_is_short_and_every_link_leads_somewhere() {
 }
 
 #[test]
-fn every_page_is_in_the_program() {
-    let docs = std::fs::read_dir(root().join("docs")).unwrap();
-    let files = docs.map(|entry| entry.unwrap().path());
-    let files = files.filter(|path| path.is_file());
-    let names = files.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned());
-    let names: BTreeSet<String> = names.filter(|name| name != "README").collect();
-    let known: BTreeSet<String> = PAGES.iter().map(|(name, _)| (*name).to_owned()).collect();
-    assert_eq!(names, known);
+fn every_page_is_in_the_program_and_in_the_list_of_pages() {
+    let contents = std::fs::read_to_string(root().join("docs/README.md")).unwrap();
+    let pages = docs::pages();
+    for (path, text) in pages_of_docs() {
+        let name = path.file_stem().unwrap().to_string_lossy();
+        let page = pages.iter().find(|page| page.name == name);
+        let page = page.unwrap_or_else(|| panic!("{name} is not in the program"));
+        assert!(text.ends_with(page.text), "{name}");
+        assert!(
+            contents.contains(&format!("]({name}.md)")),
+            "{name} is not in docs/README.md"
+        );
+    }
+    assert_eq!(pages.len(), pages_of_docs().count());
+}
+
+/// The pages that `htap-top help` shows.
+fn pages_of_docs() -> impl Iterator<Item = (PathBuf, String)> {
+    let docs = pages().into_iter();
+    docs.filter(|(path, _)| path.starts_with(root().join("docs")) && !path.ends_with("README.md"))
+}
+
+/// Parts of the pages that the program writes: the page, the mark around the part, and what stands there.
+fn generated() -> Vec<(&'static str, &'static str, String)> {
+    let built_in = panels::built_in().unwrap();
+    vec![
+        ("keys", "keys", keys::markdown()),
+        ("screen", "panels", panels::markdown(built_in)),
+        ("diagnosis", "rules", rules::markdown()),
+        ("scripts", "fields", output::markdown(built_in)),
+        ("doctor", "doctor", check::markdown(&check::all(0).unwrap())),
+    ]
+}
+
+/// The page with `part` between its marks.
+fn with_part(page: &str, mark: &str, part: &str) -> Result<String, String> {
+    let (open, close) = (format!("<!-- {mark} -->\n"), format!("<!-- /{mark} -->"));
+    let (before, rest) = page
+        .split_once(&open)
+        .ok_or(format!("there is no {open:?}"))?;
+    let (_, after) = rest
+        .split_once(&close)
+        .ok_or(format!("there is no {close:?}"))?;
+    Ok(format!("{before}{open}{part}{close}{after}"))
+}
+
+/// Rewrites them with `UPDATE_DOCS=1`.
+#[test]
+fn generated_parts_of_the_pages_are_the_program_s() {
+    let update = std::env::var_os("UPDATE_DOCS").is_some();
+    for (name, mark, part) in generated() {
+        let path = root().join(format!("docs/{name}.md"));
+        let page = std::fs::read_to_string(&path).unwrap();
+        let wanted = with_part(&page, mark, &part);
+        let wanted = wanted.unwrap_or_else(|why| panic!("docs/{name}.md: {why}"));
+        if update && wanted != page {
+            std::fs::write(&path, wanted).unwrap();
+            continue;
+        }
+        assert!(
+            wanted == page,
+            "the part {mark} of docs/{name}.md is not the program's: run UPDATE_DOCS=1 cargo test --test it docs"
+        );
+    }
+    let page = "# x\n<!-- a -->\nold\n<!-- /a -->\nend";
+    assert_eq!(
+        with_part(page, "a", "new\n").unwrap(),
+        "# x\n<!-- a -->\nnew\n<!-- /a -->\nend"
+    );
+    assert!(with_part(page, "b", "new").is_err());
 }
 
 /// The words of a shell line up to a comment, a pipe or a redirection; `None` if a quote is not closed.
@@ -175,6 +242,115 @@ fn every_command_of_the_documentation_can_be_typed() {
     assert!(refused("htap-top 'host=a").is_some());
 }
 
+/// Blocks of code of a page: the word after the fence, and the text.
+fn blocks(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open: Option<(String, String)> = None;
+    for line in text.lines() {
+        match (line.trim_start().strip_prefix("```"), &mut open) {
+            (Some(language), None) => open = Some((language.trim().to_owned(), String::new())),
+            (Some(_), Some(_)) => found.extend(open.take()),
+            (None, Some((_, block))) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+/// Runs the SQL of a page where its reader would: statements as a superuser, panels as a user's own.
+async fn run(server: &Server, path: &Path, sql: &[String]) {
+    let database = server.database("page").await;
+    let admin = database.connect().await;
+    admin
+        .batch(
+            "CREATE SCHEMA mart; CREATE MATERIALIZED VIEW mart.sales_hourly_mv AS SELECT 1 AS n;
+             CREATE ROLE owner_of_the_views; ALTER MATERIALIZED VIEW mart.sales_hourly_mv OWNER TO owner_of_the_views",
+        )
+        .await
+        .unwrap();
+    for block in sql {
+        if !block.starts_with("-- title = ") {
+            let done = admin.batch(block).await;
+            done.unwrap_or_else(|error| panic!("{}: {error}\n{block}", path.display()));
+            continue;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("panel.sql"), block).unwrap();
+        let (panels, complaints) = own::read(folder.path());
+        assert_eq!(complaints, Vec::<String>::new(), "{}", path.display());
+        let shop = server.database("page_shop").await;
+        let client = shop.connect().await;
+        schema::create(&client).await.unwrap();
+        let read_only =
+            "SET default_transaction_read_only = on; SET search_path = pg_catalog, pg_temp";
+        client.batch(read_only).await.unwrap();
+        let shown = client.query_text(&panels[0].sql, 100).await;
+        let shown = shown.unwrap_or_else(|error| panic!("{}: {error}\n{block}", path.display()));
+        for column in panels[0].front.columns.keys() {
+            assert!(
+                shown.column(column).is_some(),
+                "{}: {column}",
+                path.display()
+            );
+        }
+        drop(client);
+        let gone = format!("DROP DATABASE {} WITH (FORCE)", shop.name);
+        admin.batch(&gone).await.unwrap();
+    }
+    let roles = "DO $$ DECLARE r name; BEGIN
+                     FOR r IN SELECT rolname FROM pg_roles WHERE oid >= 16384 LOOP
+                         EXECUTE format('DROP OWNED BY %I CASCADE; DROP ROLE %I', r, r);
+                     END LOOP; END $$";
+    admin.batch(roles).await.unwrap();
+}
+
+/// All of it on one server, the oldest that has all that the pages name.
+#[test]
+fn every_sql_of_the_documentation_runs() {
+    let server = Server::of_major(17);
+    block_on(async {
+        let mut ran = 0;
+        for (path, text) in pages() {
+            let blocks = blocks(&text);
+            let marked = blocks
+                .iter()
+                .filter(|(language, _)| language.starts_with("sql,"));
+            assert_eq!(marked.count(), 0, "{}: SQL that is not run", path.display());
+            let sql = blocks.into_iter().filter(|(language, _)| language == "sql");
+            let sql: Vec<String> = sql.map(|(_, block)| block).collect();
+            ran += sql.len();
+            if !sql.is_empty() {
+                run(&server, &path, &sql).await;
+            }
+        }
+        assert!(ran >= 3, "{ran}");
+    });
+    let some = blocks("x\n```sql\nSELECT 1;\n```\n   ```sql,example\n   y\n   ```\n```\nz\n```\n");
+    let languages: Vec<&str> = some.iter().map(|(language, _)| language.as_str()).collect();
+    assert_eq!(languages, ["sql", "sql,example", ""]);
+    assert_eq!(some[0].1, "SELECT 1;\n");
+}
+
+/// Configuration in the pages is read as the configuration file is.
+#[test]
+fn every_configuration_of_the_documentation_is_valid() {
+    let mut read = 0;
+    for (path, text) in pages() {
+        for (_, block) in blocks(&text)
+            .iter()
+            .filter(|(language, _)| language == "toml")
+        {
+            let config = Config::parse(&path, block);
+            assert!(config.is_ok(), "{}: {config:?}", path.display());
+            read += 1;
+        }
+    }
+    assert!(read > 0);
+}
+
 fn help(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_htap-top"))
         .arg("help")
@@ -223,10 +399,15 @@ fn help_shows_options_and_pages() {
 
 #[test]
 fn the_keys_that_the_page_binds_can_be_bound() {
-    let (_, page) = PAGES.iter().find(|(name, _)| *name == "keys").unwrap();
+    let page = docs::find("keys").unwrap().text;
     let (_, block) = page.split_once("```toml\n").unwrap();
     let (block, _) = block.split_once("```").unwrap();
     let config = Config::parse(Path::new("docs/keys.md"), block).unwrap();
-    assert_eq!(config.keys.check_panels(&panels::keys(&[])), Ok(()));
+    assert_eq!(
+        config
+            .keys
+            .check_panels(&panels::keys(panels::built_in().unwrap(), &[])),
+        Ok(())
+    );
     assert_eq!(config.keys.shown(Bound::Refresh), "F5");
 }

@@ -8,6 +8,7 @@ use htap_top::dashboard::diagnosis::Health;
 use htap_top::dashboard::feed::Feed;
 use htap_top::dashboard::model::{Link, Model, Start};
 use htap_top::dashboard::output::{self, prometheus};
+use htap_top::dashboard::panels;
 use htap_top::dashboard::rows::Panel;
 use htap_top::dashboard::runtime::Targets;
 use htap_top::dashboard::runtime::headless::Headless;
@@ -19,6 +20,7 @@ pub(super) fn watch(target: &Target, panels: &[&str]) -> Headless {
     let target = target.with_application_name("htap-top");
     let start = Start {
         config: Config::default(),
+        built_in: panels::built_in().unwrap(),
         own_panels: Vec::new(),
         complaints: Vec::new(),
         utc_offset_s: 0,

@@ -151,7 +151,7 @@ fn statements(major: u16) -> Vec<(String, String)> {
         let sql = panels::statement(name, i64::from(major)).unwrap();
         all.push((name.to_owned(), sql.replace(PID, "0")));
     }
-    for check in check::all(i64::from(major)) {
+    for check in check::all(i64::from(major)).unwrap() {
         all.push((format!("doctor {}", check.name), check.sql.clone()));
     }
     all

@@ -5,6 +5,7 @@ use super::board::{activity, facts, table, trouble};
 use htap_top::config::Config;
 use htap_top::dashboard::event::{Event, Moment, OwnCost};
 use htap_top::dashboard::model::{Model, Start};
+use htap_top::dashboard::panels;
 use htap_top::dashboard::recording::{self, Recorder, Recording, RecordingError};
 use htap_top::dashboard::rows::Panel;
 use htap_top::dashboard::theme::Theme;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 fn start() -> Start {
     Start {
         config: Config::default(),
+        built_in: panels::built_in().unwrap(),
         own_panels: Vec::new(),
         own_roles: vec!["monitor".into()],
         complaints: Vec::new(),

@@ -9,16 +9,40 @@ use super::board::Board;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+/// Part of a screen that a picture holds, so that a word in the header or the footer changes one picture alone.
+#[derive(Clone, Copy)]
+enum Region {
+    /// All lines.
+    Whole,
+    /// The panels: neither header, strip and cause line nor footer.
+    Body,
+    /// A popup over the panels, which reaches up to the strip.
+    Popup,
+}
+
+impl Region {
+    fn of(self, screen: &str) -> String {
+        let lines: Vec<&str> = screen.lines().collect();
+        let lines = match self {
+            Self::Whole => &lines[..],
+            Self::Body => &lines[3..lines.len() - 1],
+            Self::Popup => &lines[1..lines.len() - 1],
+        };
+        lines.join("\n")
+    }
+}
+
 macro_rules! screens {
-    ($($name:ident: $state:expr, $width:literal x $height:literal;)+) => {
-        /// The names of all screens, used to find snapshots without one.
+    ($($name:ident: $state:expr, $width:literal x $height:literal, $region:ident;)+) => {
+        /// All pictures but those of the lines around the panels, for the search for files that belong to none.
         const NAMES: &[&str] = &[$(stringify!($name)),+];
 
         $(
             #[test]
             fn $name() {
                 let mut board: Board = $state;
-                insta::assert_snapshot!(stringify!($name), board.screen($width, $height));
+                let screen = board.screen($width, $height);
+                insta::assert_snapshot!(stringify!($name), Region::$region.of(&screen));
             }
         )+
     };
@@ -29,39 +53,67 @@ use states::{
 };
 
 screens! {
-    usual_80x24: usual(), 80 x 24;
-    usual_120x40: usual(), 120 x 40;
-    usual_200x60: usual(), 200 x 60;
-    too_small_40x10: usual(), 40 x 10;
-    trouble_80x24: trouble(), 80 x 24;
-    trouble_120x40: trouble(), 120 x 40;
-    trouble_200x60: trouble(), 200 x 60;
-    starting_120x40: starting(), 120 x 40;
-    empty_80x24: empty(), 80 x 24;
-    empty_120x40: empty(), 120 x 40;
-    nulls_120x40: nulls(), 120 x 40;
-    errors_120x40: errors(), 120 x 40;
-    stale_80x24: stale(), 80 x 24;
-    stale_120x40: stale(), 120 x 40;
-    many_rows_80x24: many(), 80 x 24;
-    many_rows_120x40: many(), 120 x 40;
-    full_sales_120x40: opened(usual(), "1"), 120 x 40;
-    full_oltp_120x40: opened(usual(), "4"), 120 x 40;
-    full_bloat_120x40: opened(trouble(), "5"), 120 x 40;
-    full_snapshots_120x40: opened(trouble(), "6"), 120 x 40;
-    full_views_120x40: opened(trouble(), "7"), 120 x 40;
-    full_queries_120x40: opened(trouble(), "8"), 120 x 40;
-    full_queries_80x24: opened(trouble(), "8"), 80 x 24;
-    detail_120x40: opened(trouble(), "8\n"), 120 x 40;
-    page_9_120x40: opened(usual(), "9"), 120 x 40;
-    help_120x40: help(), 120 x 40;
-    confirm_120x40: asked(), 120 x 40;
-    why_120x40: opened(trouble(), "e"), 120 x 40;
-    panels_120x40: opened(usual(), "p"), 120 x 40;
-    locks_120x40: locks(), 120 x 40;
-    locks_80x24: locks(), 80 x 24;
-    filter_120x40: opened(trouble(), "8/check"), 120 x 40;
-    log_120x40: log(), 120 x 40;
+    usual_80x24: usual(), 80 x 24, Body;
+    usual_120x40: usual(), 120 x 40, Body;
+    usual_200x60: usual(), 200 x 60, Body;
+    too_small_40x10: usual(), 40 x 10, Whole;
+    trouble_80x24: trouble(), 80 x 24, Body;
+    trouble_120x40: trouble(), 120 x 40, Body;
+    trouble_200x60: trouble(), 200 x 60, Body;
+    starting_120x40: starting(), 120 x 40, Body;
+    empty_80x24: empty(), 80 x 24, Body;
+    empty_120x40: empty(), 120 x 40, Body;
+    nulls_120x40: nulls(), 120 x 40, Body;
+    errors_120x40: errors(), 120 x 40, Body;
+    stale_80x24: stale(), 80 x 24, Body;
+    stale_120x40: stale(), 120 x 40, Body;
+    many_rows_80x24: many(), 80 x 24, Body;
+    many_rows_120x40: many(), 120 x 40, Body;
+    full_sales_120x40: opened(usual(), "1"), 120 x 40, Body;
+    full_oltp_120x40: opened(usual(), "4"), 120 x 40, Body;
+    full_bloat_120x40: opened(trouble(), "5"), 120 x 40, Body;
+    full_snapshots_120x40: opened(trouble(), "6"), 120 x 40, Body;
+    full_views_120x40: opened(trouble(), "7"), 120 x 40, Body;
+    full_queries_120x40: opened(trouble(), "8"), 120 x 40, Body;
+    full_queries_80x24: opened(trouble(), "8"), 80 x 24, Body;
+    detail_120x40: opened(trouble(), "8\n"), 120 x 40, Popup;
+    page_9_120x40: opened(usual(), "9"), 120 x 40, Body;
+    help_120x40: help(), 120 x 40, Popup;
+    confirm_120x40: asked(), 120 x 40, Popup;
+    why_120x40: opened(trouble(), "e"), 120 x 40, Popup;
+    panels_120x40: opened(usual(), "p"), 120 x 40, Popup;
+    locks_120x40: locks(), 120 x 40, Body;
+    locks_80x24: locks(), 80 x 24, Body;
+    filter_120x40: opened(trouble(), "8/check"), 120 x 40, Body;
+    log_120x40: log(), 120 x 40, Popup;
+}
+
+/// The lines around the panels in every state that changes them.
+#[test]
+fn lines_around_the_panels() {
+    let states: [(&str, Board, &[(u16, u16)]); 9] = [
+        ("usual", usual(), &[(80, 24), (120, 40), (200, 60)]),
+        ("trouble", trouble(), &[(80, 24), (120, 40), (200, 60)]),
+        ("starting", starting(), &[(120, 40)]),
+        ("empty", empty(), &[(80, 24), (120, 40)]),
+        ("nulls", nulls(), &[(120, 40)]),
+        ("errors", errors(), &[(120, 40)]),
+        ("stale", stale(), &[(80, 24), (120, 40)]),
+        ("filter", opened(trouble(), "8/check"), &[(120, 40)]),
+        ("log", log(), &[(120, 40)]),
+    ];
+    let (mut tops, mut footers) = (String::new(), String::new());
+    for (state, mut board, sizes) in states {
+        for (width, height) in sizes {
+            let screen = board.screen(*width, *height);
+            let lines: Vec<&str> = screen.lines().collect();
+            let head = format!("{state} {width}x{height}\n");
+            tops += &format!("{head}{}\n", lines[..3].join("\n"));
+            footers += &format!("{head}{}\n", lines[lines.len() - 1]);
+        }
+    }
+    insta::assert_snapshot!("tops", tops);
+    insta::assert_snapshot!("footers", footers);
 }
 
 fn folder() -> std::path::PathBuf {
@@ -84,7 +136,7 @@ fn every_snapshot_belongs_to_a_screen() {
         .map(|file| file.unwrap().file_name().to_string_lossy().into_owned());
     let files: BTreeSet<String> = files.filter(|name| !name.ends_with(".snap.new")).collect();
     assert_eq!(
-        strays(&files, NAMES),
+        strays(&files, &[NAMES, &["footers", "tops"]].concat()),
         Vec::<String>::new(),
         "in {}",
         folder().display()

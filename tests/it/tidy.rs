@@ -5,13 +5,12 @@
 mod layers;
 
 use htap_top::dashboard::panels;
-use htap_top::dashboard::panels::spec::Spec;
 use htap_top::dashboard::theme::{Role, Theme};
 use htap_top::doctor::check;
-use htap_top::keys;
+use htap_top::embedded;
 use regex::Regex;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::LazyLock;
 
 /// A file of the project: its path relative to the project's folder, and its text.
@@ -659,52 +658,62 @@ fn nothing_of_the_building_site_is_left() {
     }
 }
 
-/// `name` and `major` of `folder/name.major.sql`.
-fn query_names(folder: &str) -> Vec<(String, Option<i64>)> {
-    let paths = std::fs::read_dir(root().join(folder))
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let mut names: Vec<_> = paths
-        .filter(|path| path.extension().is_some_and(|ending| ending == "sql"))
-        .map(|path: PathBuf| {
-            let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
-            match stem.split_once('.') {
-                Some((name, major)) => (name.to_owned(), Some(major.parse().unwrap())),
-                None => (stem, None),
-            }
-        })
-        .collect();
-    names.sort();
-    names
+/// What build.rs finds.
+#[path = "../../build.rs"]
+#[expect(dead_code, reason = "its main is Cargo's")]
+pub mod build;
+
+/// What the program carries of each folder is what is there: a file that is added needs no list.
+#[test]
+fn every_file_is_built_in() {
+    let lists = [
+        ("PANELS", embedded::PANELS),
+        ("CHECKS", embedded::CHECKS),
+        ("SCHEMA", embedded::SCHEMA),
+        ("THEMES", embedded::THEMES),
+        ("PAGES", embedded::PAGES),
+    ];
+    assert_eq!(
+        lists.map(|(list, _)| list),
+        build::FOLDERS.map(|(list, ..)| list)
+    );
+    for ((_, files), (_, folder, ending)) in lists.iter().zip(build::FOLDERS) {
+        let found = build::names(&root().join(folder), ending).unwrap();
+        let built_in: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
+        assert_eq!(built_in, found, "{folder}");
+    }
 }
 
-/// The built-in files in the form of [`query_names`].
-fn listed(variants: impl Iterator<Item = (&'static str, Vec<i64>)>) -> Vec<(String, Option<i64>)> {
-    let mut listed: Vec<(String, Option<i64>)> = variants
-        .flat_map(|(name, majors)| {
-            std::iter::once(None)
-                .chain(majors.into_iter().map(Some))
-                .map(move |major| (name.to_owned(), major))
-        })
+/// Files of SQL that no folder's list has are read by name somewhere.
+#[test]
+fn every_query_is_used() {
+    let sources: String = sources().iter().map(|file| file.text.as_str()).collect();
+    let mut listed: BTreeSet<String> = BTreeSet::new();
+    for (_, folder, ending) in build::FOLDERS {
+        let names = build::names(&root().join(folder), ending).unwrap();
+        listed.extend(names.iter().map(|name| format!("{folder}/{name}")));
+    }
+    let numbered = |path: &str| Regex::new(r"^queries/system/\d").unwrap().is_match(path);
+    let by_name = |path: &str| {
+        !listed.contains(path) || (path.starts_with("queries/system/") && !numbered(path))
+    };
+    let word = |path: &str| {
+        let report = path.strip_prefix("queries/reports/");
+        let word = report.and_then(|name| name.strip_suffix(".sql"));
+        word.map(|word| format!("\"{word}\""))
+    };
+    let unused: Vec<String> = files("queries", &[".sql"])
+        .into_iter()
+        .map(|file| file.path)
+        .filter(|path| by_name(path) && !sources.contains(path))
+        .filter(|path| word(path).is_none_or(|word| !sources.contains(&word)))
         .collect();
-    listed.sort();
-    listed
+    assert_eq!(unused, Vec::<String>::new(), "read by nobody");
 }
 
 #[test]
-fn every_check_of_the_doctor_is_built_in_and_parses() {
-    assert_eq!(
-        listed(check::variants()),
-        query_names("queries/doctor"),
-        "the files of queries/doctor/ and the list in src/doctor/check.rs differ"
-    );
-    let names: Vec<_> = check::variants().map(|(name, _)| name).collect();
-    let parsed: Vec<_> = check::all(0).into_iter().collect();
-    assert_eq!(
-        parsed.iter().map(|check| check.name).collect::<Vec<_>>(),
-        names
-    );
-    for check in parsed {
+fn every_check_says_what_it_finds_and_costs() {
+    for check in check::all(0).unwrap() {
         assert!(
             check.front.about.len() > 40 && check.front.about.contains("Cost: "),
             "{}.sql does not say what it finds and costs",
@@ -714,33 +723,17 @@ fn every_check_of_the_doctor_is_built_in_and_parses() {
 }
 
 #[test]
-fn every_query_is_built_in_and_parses() {
-    assert_eq!(
-        listed(panels::variants()),
-        query_names("queries"),
-        "the files of queries/ and the list in src/dashboard/panels.rs differ"
-    );
-    for (name, major) in query_names("queries") {
-        if major.is_none() {
-            let text = std::fs::read_to_string(root().join(format!("queries/{name}.sql"))).unwrap();
-            let spec = Spec::parse(&name, &text).unwrap();
-            assert!(
-                spec.front.about.len() > 40,
-                "{name}.sql says nothing about itself"
-            );
-        }
+fn every_panel_says_something_about_itself() {
+    for spec in panels::built_in().unwrap() {
+        assert!(spec.front.about.len() > 40, "{}.sql", spec.name);
     }
 }
 
 #[test]
 fn every_theme_has_every_role() {
-    let on_disk: BTreeSet<String> = files("themes", &[".toml"])
-        .iter()
-        .map(|file| file.path.replace("themes/", "").replace(".toml", ""))
-        .collect();
-    let built_in: BTreeSet<String> = Theme::names().map(str::to_owned).collect();
-    assert_eq!(built_in, on_disk);
-    for name in &built_in {
+    let names: BTreeSet<&str> = Theme::names().collect();
+    assert_eq!(names.len(), embedded::THEMES.len());
+    for name in names {
         Theme::built_in(name).unwrap();
         let text = std::fs::read_to_string(root().join(format!("themes/{name}.toml"))).unwrap();
         for role in Role::ALL {
@@ -754,49 +747,4 @@ fn every_theme_has_every_role() {
             );
         }
     }
-}
-
-/// The part of a page between two marks.
-fn between<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
-    let (open, close) = (format!("<!-- {mark} -->"), format!("<!-- /{mark} -->"));
-    let (_, rest) = text.split_once(&open)?;
-    Some(rest.split_once(&close)?.0.trim())
-}
-
-/// The reason why the key table in docs/keys.md differs from the program's; `None` if it does not.
-fn key_table_fault(page: Option<&str>) -> Option<String> {
-    let cure = format!(
-        "put this between `<!-- keys -->` and `<!-- /keys -->`:\n{}",
-        keys::markdown()
-    );
-    let Some(page) = page else {
-        return Some(format!("there is no docs/keys.md; {cure}"));
-    };
-    match between(page, "keys") {
-        None => Some(format!(
-            "docs/keys.md has no marks for the key table; {cure}"
-        )),
-        Some(table) if table != keys::markdown().trim() => Some(format!(
-            "the key table of docs/keys.md is not the program's; {cure}"
-        )),
-        Some(_) => None,
-    }
-}
-
-#[test]
-fn the_key_table_of_the_docs_is_the_program_s() {
-    let good = format!("# x\n<!-- keys -->\n{}\n<!-- /keys -->\n", keys::markdown());
-    assert_eq!(key_table_fault(Some(&good)), None);
-    assert!(
-        key_table_fault(Some(
-            &good.replace("cancel the statement", "kill the statement")
-        ))
-        .unwrap()
-        .contains("is not the program's")
-    );
-    assert!(key_table_fault(Some("# x")).unwrap().contains("no marks"));
-    assert!(key_table_fault(None).unwrap().contains("no docs/keys.md"));
-    let page = std::fs::read_to_string(root().join("docs/keys.md")).ok();
-    let fault = key_table_fault(page.as_deref());
-    assert!(fault.is_none(), "{}", fault.unwrap_or_default());
 }

@@ -6,6 +6,7 @@ use super::board::{activity, facts, table, trouble};
 use htap_top::config::Config;
 use htap_top::dashboard::event::{Effect, Event, Key, Moment, OwnCost};
 use htap_top::dashboard::model::{Model, Screen, Start};
+use htap_top::dashboard::panels;
 use htap_top::dashboard::rows::Panel;
 use htap_top::dashboard::tape::{HOUR_MS, Tape};
 use htap_top::dashboard::theme::Theme;
@@ -19,6 +20,7 @@ use ratatui::backend::TestBackend;
 fn model() -> Model {
     Model::new(Start {
         config: Config::default(),
+        built_in: panels::built_in().unwrap(),
         own_panels: Vec::new(),
         own_roles: vec!["monitor".into()],
         complaints: Vec::new(),
@@ -183,7 +185,7 @@ fn the_present_goes_on_behind_the_past() {
     assert!(header.contains("PAST -40s held"), "{header}");
     // No action is possible on something that may be gone.
     let _ = key(&mut timeline, 'C');
-    let said = timeline.shown().last_log().unwrap().text.to_string();
+    let said = timeline.shown().log.back().unwrap().text.to_string();
     assert!(said.contains("viewing the past"), "{said}");
     // Plays at twice the speed.
     let _ = key(&mut timeline, ' ');
@@ -209,7 +211,7 @@ fn troubles_are_found_by_jumping() {
     assert_eq!(timeline.shown().cause.rule, "lock_queue");
     let _ = key(&mut timeline, 'N');
     assert_eq!(at(&timeline), 100);
-    let said = timeline.shown().last_log().unwrap().text.to_string();
+    let said = timeline.shown().log.back().unwrap().text.to_string();
     assert_eq!(said, "no trouble before this moment");
     let _ = key(&mut timeline, 'n');
     assert_eq!(at(&timeline), 200);

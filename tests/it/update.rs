@@ -90,7 +90,7 @@ fn nothing_is_asked_before_the_facts_are_known() {
     let mut board = Board::new(Config::default());
     assert_eq!(board.tick(1000), []);
     let asked = board.open(SessionId::Fast);
-    assert_eq!(names(&board, &asked), ["facts", "extensions"]);
+    assert_eq!(names(&board, &asked), ["extensions", "facts"]);
     assert_eq!(board.open(SessionId::Slow), []);
     assert_eq!(board.tick(5000), [], "the facts are still under way");
     let effects = board.answer("facts", facts());
@@ -260,7 +260,7 @@ fn a_lost_session_takes_its_statements_along() {
     let asked = board.open(SessionId::Fast);
     assert_eq!(
         names(&board, &asked),
-        ["facts", "extensions"],
+        ["extensions", "facts"],
         "it may be another server now"
     );
     assert!(board.said().contains("connected again"));
@@ -1254,7 +1254,7 @@ fn pages_open_and_close_and_escape_never_quits() {
             panic!("{digit}")
         };
         assert_eq!(
-            board.model.feeds[usize::from(id)].digit,
+            board.model.feeds[usize::from(id)].spec.front.digit,
             digit.to_digit(10).map(|d| d as u8)
         );
         assert_eq!(board.model.focus, FeedId(id));

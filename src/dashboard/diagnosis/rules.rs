@@ -224,22 +224,3 @@ fn doing(row: Row<'_, read::Backend>) -> String {
     let state = row.state().text().unwrap_or("?");
     format!("{} for {}", short(state), format::seconds(age_s(row)))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_docs_list_the_rules() {
-        let page = include_str!("../../../docs/diagnosis.md");
-        let listed = page
-            .split_once("<!-- rules -->\n")
-            .and_then(|(_, rest)| rest.split_once("<!-- /rules -->"))
-            .map(|(listed, _)| listed);
-        assert_eq!(
-            listed,
-            Some(markdown().as_str()),
-            "put the right side between the markers of docs/diagnosis.md"
-        );
-    }
-}

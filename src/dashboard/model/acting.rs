@@ -1,6 +1,6 @@
 //! Actions: confirmation, execution and result.
 
-use super::{Confirm, LogLine, Model, Popup, Running};
+use super::{Confirm, Model, Popup, Running};
 use crate::dashboard::action::{Action, ActionId, Backend, Grade, Outcome};
 use crate::dashboard::diagnosis::blocker::Kind;
 use crate::dashboard::event::{Effect, FeedId};
@@ -349,11 +349,6 @@ impl Model {
             .collect();
         effects.extend(self.ask(&panels));
         effects
-    }
-
-    /// The newest line of the log, if any.
-    pub fn last_log(&self) -> Option<&LogLine> {
-        self.log.back()
     }
 }
 

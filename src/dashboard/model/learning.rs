@@ -3,7 +3,7 @@
 use super::Model;
 use crate::config::WorkClass;
 use crate::dashboard::action::Grade;
-use crate::dashboard::event::Effect;
+use crate::dashboard::event::{Effect, FeedId};
 use crate::dashboard::feed::{Feed, MARK};
 use crate::dashboard::panels;
 use crate::dashboard::panels::classify::Session;
@@ -11,17 +11,13 @@ use crate::dashboard::rows::{Panel, Rows, Text, added, read};
 use crate::pg::{Class, PgError, Table, Value, owners, quote_ident};
 use crate::text::Clean;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The relation that the point query reads if it exists.
 const SHOP: &str = "shop.products";
 /// Placeholder in statements for a request of texts.
 pub(super) const TEXTS: &str = "true /* texts */";
-/// Feeds on which all others depend: queried regardless of the screen, soon retried after a failure, and
-/// renewed because their answers change.
-const FIRST: [Panel; 3] = [Panel::Facts, Panel::Extensions, Panel::Needs];
-/// Those of [`FIRST`] that are queried before anything is known.
-const AT_ONCE: [Panel; 2] = [Panel::Facts, Panel::Extensions];
-/// Delay between attempts to query them, in milliseconds: initial and maximum.
+/// Delay between attempts to query what all else depends on, in milliseconds: initial and maximum.
 const AGAIN_MS: (u64, u64) = (1_000, 10_000);
 /// Placeholder for the function in statements that read it.
 const PGSS: &str = "{pg_stat_statements}";
@@ -54,12 +50,12 @@ impl Kinds {
 
 /// Returns true if all other feeds depend on this one.
 pub(super) fn is_first(feed: &Feed) -> bool {
-    feed.panel.is_some_and(|panel| FIRST.contains(&panel))
+    feed.spec.front.sampling.first
 }
 
 /// Returns true if it is queried before the facts are known.
 pub(super) fn is_asked_at_once(feed: &Feed) -> bool {
-    feed.panel.is_some_and(|panel| AT_ONCE.contains(&panel))
+    feed.spec.front.sampling.at_connect
 }
 
 /// Delay in milliseconds before such a feed is queried again after that many failures in a row.
@@ -77,9 +73,10 @@ impl Model {
 
     /// Queries the facts and extensions now.
     pub(super) fn ask_facts(&mut self) -> Vec<Effect> {
-        let ids: Vec<_> = AT_ONCE
-            .iter()
-            .filter_map(|panel| self.id_of(*panel))
+        let feeds = (0..).map(FeedId).zip(&self.feeds);
+        let ids: Vec<_> = feeds
+            .filter(|(_, feed)| is_asked_at_once(feed))
+            .map(|(id, _)| id)
             .collect();
         self.ask(&ids)
     }
@@ -186,7 +183,8 @@ impl Model {
             if feed.panel == Some(Panel::Needs) {
                 continue;
             }
-            let source = panels::statement(&feed.spec.name, major).unwrap_or(&feed.spec.sql);
+            let spec = Arc::clone(&feed.spec);
+            let source = spec.statement(major);
             let lacked = feed.sampling.missing.len();
             feed.sampling
                 .missing

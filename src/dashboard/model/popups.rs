@@ -7,7 +7,6 @@ use super::{Model, Popup, Screen};
 use crate::dashboard::action::Grade;
 use crate::dashboard::diagnosis::{Gauge, Health};
 use crate::dashboard::feed::Feed;
-use crate::dashboard::panels::LETTERS;
 use crate::dashboard::widgets::Entry;
 use crate::format;
 use crate::keys::{self, Command, Key};
@@ -194,19 +193,9 @@ fn list(model: &Model) -> Vec<Entry<'_>> {
     ));
     entries.push(Entry::Blank);
     entries.push(Entry::Head("from here".into()));
-    let order = |feed: &Feed| {
-        let mut letters = LETTERS.iter();
-        let at = letters.position(|(name, _)| *name == feed.spec.name);
-        at.unwrap_or(LETTERS.len())
-    };
-    let mut listed: Vec<&Feed> = model.visible().map(|(_, feed)| feed).collect();
-    listed.retain(|feed| !feed.listed.is_empty());
-    listed.sort_by_key(|feed| order(feed));
-    entries.extend(
-        listed
-            .into_iter()
-            .map(|feed| pair(keys::shown(&feed.listed), title(feed))),
-    );
+    for (_, feed) in model.visible().filter(|(_, feed)| !feed.listed.is_empty()) {
+        entries.push(pair(keys::shown(&feed.listed), title(feed)));
+    }
     entries
 }
 

@@ -7,7 +7,7 @@ use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId, Moment, OwnCost, Request, Sample};
 use crate::dashboard::feed::{Feed, LOCK_NOT_AVAILABLE, PID};
 use crate::dashboard::panels::replication;
-use crate::dashboard::panels::spec::Pool;
+use crate::dashboard::panels::spec::{Crowded, Pool};
 use crate::dashboard::rows::{Panel, Rows, read};
 use crate::format;
 use crate::pg::sampler::SessionId;
@@ -29,12 +29,8 @@ const FAST_LONGEST: Duration = Duration::from_secs(5);
 const OLAP_SHARE: f64 = 10.0;
 /// A fast feed whose own interval is no longer than this uses the dashboard's interval.
 const EVERY: Duration = Duration::from_secs(1);
-/// Number of sessions above which [`CROWD_FEEDS`] are queried only every other time.
+/// Number of sessions above which a server is crowded: some feeds are queried less often there ([`Crowded`]).
 const CROWD: f64 = 500.0;
-/// Feeds that scan all sessions, in addition to the activity panel.
-const CROWD_FEEDS: [Option<Panel>; 2] = [Some(Panel::Sessions), Some(Panel::Snapshots)];
-/// Like [`CROWD_FEEDS`], queried then only while shown.
-const CROWD_SHOWN: [Option<Panel>; 1] = [Some(Panel::Waits)];
 /// Milliseconds by which a tick may be too early: the next one comes a quarter of a second later.
 const EARLY_MS: u64 = 60;
 /// Seconds for which a message stays in the footer.
@@ -106,7 +102,8 @@ impl Model {
                     self.interval
                 };
                 let every = configured.unwrap_or(every);
-                let apart = self.is_crowded() && CROWD_FEEDS.contains(&feed.panel);
+                let rules = &feed.spec.front.sampling;
+                let apart = rules.crowded == Crowded::EveryOther && self.is_crowded();
                 let every = if apart { every * 2 } else { every };
                 // Feeds that share a pass over the sessions are one statement.
                 let whole_ms = if shared::reads_sessions(&feed.sql) {
@@ -133,7 +130,7 @@ impl Model {
     /// Returns true if rules depend on it: if backends are hidden from the current role, the lock table shows
     /// who waits.
     fn is_needed(&self, feed: &Feed) -> bool {
-        feed.panel == Some(Panel::Locks) && self.history.oltp.restricted > 0
+        feed.spec.front.sampling.if_hidden && self.history.oltp.restricted > 0
     }
 
     /// Returns true if there are many sessions: each pass over pg_stat_activity costs some 3 ms per thousand
@@ -146,13 +143,14 @@ impl Model {
     /// Returns true if the feed is to be sampled regularly in the current state; `shown` are on the screen.
     pub(super) fn is_asked(&self, id: FeedId, feed: &Feed, shown: &[FeedId]) -> bool {
         let about = self.watched().is_some();
+        let rules = &feed.spec.front.sampling;
         match &self.scope {
             _ if is_first(feed) => true,
             SampleScope::Screen if feed.is_about_backend() => about,
-            SampleScope::Screen if about && feed.panel == Some(Panel::Progress) => true,
+            SampleScope::Screen if about && rules.with_detail => true,
             SampleScope::Screen => {
                 let kept_back = (feed.spec.front.only_shown && !self.is_needed(feed))
-                    || (CROWD_SHOWN.contains(&feed.panel) && self.is_crowded());
+                    || (rules.crowded == Crowded::OnlyShown && self.is_crowded());
                 !kept_back || shown.contains(&id)
             }
             SampleScope::These(ids) => ids.contains(&id) || self.is_needed(feed),
@@ -193,8 +191,7 @@ impl Model {
                 continue;
             }
             let about_one = feed.is_about_backend();
-            // The text of the statement changes with its contents, so it is used once only.
-            let once = about_one || feed.panel == Some(Panel::StatementTotals);
+            let once = about_one || feed.spec.front.sampling.text_varies;
             let sql = match (about_one, about) {
                 (false, _) => Arc::clone(&feed.sql),
                 (true, Some(pid)) => feed.sql.replace(PID, &pid.to_string()).into(),

@@ -7,12 +7,15 @@ use crate::dashboard::panels::spec::Spec;
 use crate::pg::{Peer, PgError};
 use crate::text::Clean;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The parameters that the model starts with.
 #[derive(Clone, Debug)]
 pub struct Start {
     /// Configuration.
     pub config: Config,
+    /// Built-in panels and feeds, as [`built_in`](crate::dashboard::panels::built_in) reads them.
+    pub built_in: &'static [Arc<Spec>],
     /// A user's own panels.
     pub own_panels: Vec<Spec>,
     /// Errors in files that were ignored; shown in the log.

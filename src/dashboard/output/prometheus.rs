@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn no_two_columns_of_a_panel_have_the_same_metric() {
-        for spec in panels::built_in() {
+        for spec in panels::built_in().unwrap() {
             let mut seen = HashSet::new();
             for name in spec.front.columns.keys() {
                 let column = sheet::described(&spec, name);

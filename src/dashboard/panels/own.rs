@@ -1,6 +1,6 @@
 //! A user's own panels: every `*.sql` file in the configuration folder's `queries/`.
 
-use super::spec::{Pool, SearchPath, Spec};
+use super::spec::{Pool, SamplingRules, SearchPath, Spec};
 use std::path::Path;
 
 /// The largest panel file that is read, bytes.
@@ -43,6 +43,11 @@ fn read_file(path: &Path) -> Result<Spec, String> {
     }
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     let mut spec = Spec::parse(&name, &text).map_err(|error| error.reason)?;
+    let front = &spec.front;
+    let placed = front.order.is_some() || front.digit.is_some() || front.letter.is_some();
+    if placed || front.internal || front.sampling != SamplingRules::default() {
+        return Err("order, digit, letter, internal and sampling are for built-in panels".into());
+    }
     // Whatever it says, it runs read-only, with time and memory limits. As a subquery it is one query
     // alone: a second statement, `COMMIT` or `SET TRANSACTION READ WRITE`, is a syntax error.
     spec.front.pool = Pool::Olap;

@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn every_part_names_columns_that_its_panel_has() {
-        for spec in panels::built_in() {
+        for spec in panels::built_in().unwrap() {
             let majors: Vec<i64> = (13..=18).collect();
             for major in majors {
                 let sql = panels::statement(&spec.name, major).unwrap();

@@ -1,7 +1,8 @@
 //! A panel is one SQL file: front matter in TOML, written as SQL comments, then the SQL.
 
 use crate::format::{Unit, duration};
-use crate::sqlfile::split;
+use crate::keys::Key;
+use crate::sqlfile::{self, split};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -109,6 +110,57 @@ pub enum SearchPath {
     Role,
 }
 
+/// When a built-in panel is asked, besides its interval.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SamplingRules {
+    /// All else rests on it: asked whatever is on the screen, asked again soon after an error, and renewed, since it
+    /// changes.
+    pub first: bool,
+    /// Asked before it is known what the server is.
+    pub at_connect: bool,
+    /// Asked less often on a server with many sessions.
+    pub crowded: Crowded,
+    /// Asked while the detail of a backend is open, too.
+    pub with_detail: bool,
+    /// Asked wherever the server hides backends from our role, too: rules rest on it there.
+    pub if_hidden: bool,
+    /// The text of its statement changes with what is in it: not prepared.
+    pub text_varies: bool,
+    /// Samples that make its figures, besides panels with `rates`, which take two.
+    pub samples: Samples,
+    /// Feeds from whose answers it is derived, too.
+    pub rests_on: Vec<String>,
+    /// No panel but a statement that is timed on a session of its own.
+    pub point_query: bool,
+}
+
+/// Asked less often on a server with many sessions, where its statement goes through all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Crowded {
+    /// As often as elsewhere.
+    #[default]
+    AsUsual,
+    /// Every other time.
+    EveryOther,
+    /// Only while it is on the screen.
+    OnlyShown,
+}
+
+/// Samples that make a panel's figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Samples {
+    /// One.
+    #[default]
+    One,
+    /// Two.
+    Two,
+    /// Two if the panel is asked for by name; what rules make of it takes minutes anyway.
+    TwoIfNamed,
+}
+
 /// A panel's front matter.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,6 +175,21 @@ pub struct Front {
     /// Time between samples, such as `5s`.
     #[serde(deserialize_with = "duration::deserialize")]
     pub interval: Duration,
+    /// Place of a built-in panel among the others: for Tab, and in lists.
+    #[serde(default)]
+    pub order: Option<u32>,
+    /// Digit that opens it.
+    #[serde(default)]
+    pub digit: Option<u8>,
+    /// Letter that opens it from the list of panels.
+    #[serde(default)]
+    pub letter: Option<char>,
+    /// No user looks at it: it only feeds other panels and rules.
+    #[serde(default)]
+    pub internal: bool,
+    /// When it is asked, besides its interval.
+    #[serde(default)]
+    pub sampling: SamplingRules,
     /// Relations that must exist, schema-qualified.
     #[serde(default)]
     pub needs: Vec<String>,
@@ -172,6 +239,14 @@ pub struct Front {
     pub columns: BTreeMap<String, ColumnSpec>,
 }
 
+impl Front {
+    /// The key of the digit that opens it.
+    pub fn digit_key(&self) -> Option<Key> {
+        let digit = char::from_digit(u32::from(self.digit?), 10)?;
+        Some(Key::Char(digit))
+    }
+}
+
 fn table_chart() -> Chart {
     Chart::Table
 }
@@ -187,6 +262,8 @@ pub struct Spec {
     pub order: Vec<String>,
     /// The statement.
     pub sql: String,
+    /// The statement from later major versions on, ascending.
+    pub later: Vec<(i64, String)>,
 }
 
 /// Why a panel file was refused.
@@ -232,6 +309,7 @@ impl Spec {
             front,
             order,
             sql,
+            later: Vec::new(),
         })
     }
 
@@ -239,6 +317,21 @@ impl Spec {
     pub fn paragraphs(&self) -> impl Iterator<Item = String> {
         let paragraphs = self.front.about.split("\n\n");
         paragraphs.map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+
+    /// Parses a panel file with its later versions.
+    pub fn of_file(file: &sqlfile::File<'_>) -> Result<Self, SpecError> {
+        let later = file.later.iter();
+        Ok(Self {
+            later: later.map(|(major, text)| (*major, split(text).1)).collect(),
+            ..Self::parse(file.name, file.base)?
+        })
+    }
+
+    /// The statement for a server of this major version; an unknown newer one gets the newest.
+    pub fn statement(&self, major: i64) -> &str {
+        let later = self.later.iter().rev().find(|(from, _)| *from <= major);
+        later.map_or(&self.sql, |(_, sql)| sql)
     }
 
     /// The column's description; the default one where the front matter has none.

@@ -28,11 +28,6 @@ impl Memory {
     pub fn took(&mut self, relid: i64, seconds: f64) {
         self.seen.entry(relid).or_default().age.took(seconds);
     }
-
-    /// Returns the duration of a view's last refresh, in seconds.
-    pub fn last_s(&self, relid: i64) -> Option<f64> {
-        self.seen.get(&relid)?.age.last_s
-    }
 }
 
 /// Seconds over which refreshes are counted, and the minimum for a result.

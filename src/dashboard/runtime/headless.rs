@@ -8,7 +8,7 @@ use crate::dashboard::event::{Effect, Event, FeedId};
 use crate::dashboard::feed::Feed;
 use crate::dashboard::history::CARRIES_P99;
 use crate::dashboard::model::{Link, Model, SampleScope, Start};
-use crate::dashboard::panels::spec::Pool;
+use crate::dashboard::panels::spec::{Pool, Samples};
 use crate::dashboard::recording::Recorder;
 use crate::dashboard::rows::Panel;
 use crate::pg::PgError;
@@ -20,24 +20,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, sleep_until};
 
-/// Feeds whose figures need two samples, besides those whose panel file declares `rates`.
-const TWICE: [Panel; 2] = [Panel::Database, Panel::Statements];
-/// Like [`TWICE`], but only if the panel was requested: the rules that use it need minutes anyway.
-const TWICE_NAMED: Panel = Panel::Wal;
 /// Interval between attempts after a refused connection, as no user can ask for one.
 const REFUSED_AGAIN: Duration = Duration::from_secs(60);
-
-/// The feeds from which a panel is also derived.
-fn rests_on(panel: Panel) -> &'static [Panel] {
-    match panel {
-        Panel::Bloat => &[Panel::BloatEstimate, Panel::Snapshots],
-        Panel::Indexes => &[Panel::IndexBloatEstimate],
-        Panel::Snapshots => &[Panel::Database, Panel::Bloat],
-        Panel::Views => &[Panel::Summaries],
-        Panel::Wraparound => &[Panel::Database],
-        _ => &[],
-    }
-}
 
 /// A model with its source of samples.
 pub struct Headless {
@@ -305,18 +289,20 @@ impl Headless {
         let Some(feed) = self.model.feed(id) else {
             return true;
         };
-        let panel = feed.panel;
-        let named = self.named.contains(&id);
-        let twice = panel.is_some_and(|panel| TWICE.contains(&panel))
-            || (panel == Some(TWICE_NAMED) && named)
-            || !feed.spec.front.rates.is_empty();
-        let under = panel.filter(|_| named).map_or(&[][..], rests_on);
-        let mut under = under.iter().filter_map(|panel| self.model.id_of(*panel));
+        let is_named = self.named.contains(&id);
+        let rules = &feed.spec.front.sampling;
+        let twice = match rules.samples {
+            Samples::One => !feed.spec.front.rates.is_empty(),
+            Samples::Two => true,
+            Samples::TwoIfNamed => is_named,
+        };
+        let under = rules.rests_on.iter().filter(|_| is_named);
+        let mut under = under.filter_map(|name| self.model.feed_named(name));
         let last = self.told.get(&id).map_or(u64::MAX, |told| told.last);
         let before = |id| self.told.get(&id).is_none_or(|told| told.first < last);
         self.has_told(id, if twice { 2 } else { 1 })
             // Views are derived again when a summary answers.
-            && under.all(|id| self.has_told(id, 1) && (panel == Some(Panel::Views) || before(id)))
+            && under.all(|id| self.has_told(id, 1) && (feed.panel == Some(Panel::Views) || before(id)))
     }
 
     /// Returns true if a feed has answered that many times, or never will.

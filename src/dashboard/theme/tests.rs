@@ -89,7 +89,7 @@ fn severities_and_signs_differ_without_colour() {
 
 #[test]
 fn a_broken_theme_names_the_nearest() {
-    let dark = BUILT_IN[0].1;
+    let (_, dark) = built_in().find(|(name, _)| *name == DEFAULT).unwrap();
     let reason = |text: &str| Theme::parse("mine", text).unwrap_err().reason;
     assert_eq!(
         reason(&format!("{dark}\nwaning = {{ fg = 1 }}\n")),

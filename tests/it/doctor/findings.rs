@@ -224,7 +224,7 @@ fn ids_that_run_out_and_prepared_transactions_are_found() {
             ],
         )
         .await;
-        let old = check::all(i64::from(server.major()));
+        let old = check::all(i64::from(server.major())).unwrap();
         let prepared = old.iter().find(|check| check.name == "prepared").unwrap();
         assert_eq!(rows(&admin, &prepared.sql).await, 0, "it is young");
         let now = prepared.sql.replace("5 minutes", "0 minutes");

@@ -46,6 +46,8 @@
 //! columns in a file of their name: `activity` (class, blocks, harm), `snapshots` (ages, pins), `bloat`
 //! (estimates, vacuums in vain), `views` (freshness), `locks` (the tree), `waits` (the minute), `statements`
 //! (the interval), `wal` (checkpoints); `rates` computes the rates of any panel's counters.
+//! Code reads rows by declared columns ([`dashboard::rows`]): a structure per kind of row, resolved once per
+//! table; a column that a panel's statement lacks fails a test, and its answer is an error.
 //! [`dashboard::wait_graph`] is the graph of waiting sessions, used by panels, rules and confirmations of
 //! signals.
 //! [`dashboard::history`] keeps the time series and computes rates; [`dashboard::diagnosis`] judges figures

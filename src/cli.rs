@@ -17,6 +17,7 @@ pub use partitions::{
 pub use refresh::Refresh;
 
 use crate::format::duration::parse as parse_duration;
+use crate::log::Detail;
 use crate::pg::conninfo::Flags;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -42,9 +43,23 @@ pub struct Cli {
     /// Options of the dashboard.
     #[command(flatten)]
     pub watch: Watch,
+    /// The log.
+    #[command(flatten)]
+    pub log: Logging,
     /// Print help
     #[arg(short = '?', long, action = clap::ArgAction::Help, global = true)]
     help: Option<bool>,
+}
+
+/// Options of the log, which every command has.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Logging {
+    /// Write a log for bug reports to this file; default $HTAP_TOP_LOG, else none
+    #[arg(long = "log", value_name = "FILE", global = true)]
+    pub file: Option<PathBuf>,
+    /// How much is logged; default $HTAP_TOP_LOG_LEVEL, else info
+    #[arg(long = "log-level", value_name = "LEVEL", value_enum, global = true)]
+    pub detail: Option<Detail>,
 }
 
 /// Commands of the program.

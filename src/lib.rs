@@ -98,6 +98,12 @@
 //! are findings; the few checks that are not SQL (clock, pooler) are in `doctor/session.rs`. A check that
 //! could not run is reported with the reason, never as clean.
 //!
+//! # The log
+//!
+//! [`log`] writes what happened to the program in a file that can be attached to a bug report: what may stand in it is
+//! said there. Sessions tell it in [`pg`] (opened, lost, refused, a statement that failed, by its place in the code); what a model is told
+//! and wants, `runtime/logged.rs` does.
+//!
 //! # Documentation
 //!
 //! [`mod@docs`] holds the pages of `docs/`, which `htap-top help` shows. [`sqlfile`] splits an SQL file into
@@ -121,7 +127,9 @@ pub mod embedded;
 pub mod explain;
 pub mod format;
 pub mod keys;
+pub mod log;
 pub mod pg;
+mod private;
 pub mod router;
 pub mod sql;
 pub mod sqlfile;

@@ -2,16 +2,68 @@
 
 mod commands;
 
-use clap::{CommandFactory, Parser};
-use commands::{Failure, print};
+use clap::{CommandFactory, FromArgMatches, ValueEnum};
+use commands::{Failure, USAGE, env, print};
 use htap_top::cli::{Cli, Command};
 use htap_top::config;
+use htap_top::log::{self, Detail, Log, Place};
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let outcome = match cli.command {
+    let matches = Cli::command().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let command = matches.subcommand_name().unwrap_or("dashboard");
+    let outcome = begin_log(&cli, command).and_then(|_log| {
+        let outcome = run(cli);
+        let code = outcome.as_ref().map_or_else(|failure| failure.code, |()| 0);
+        tracing::info!(code, "ended");
+        outcome
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "htap-top: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Begins the log that the command line or the environment names.
+fn begin_log(cli: &Cli, command: &str) -> Result<Option<Log>, Failure> {
+    let usage = |why: String| Failure::new(USAGE, why);
+    let named = cli.log.file.clone();
+    let Some(file) = named.or_else(|| env("HTAP_TOP_LOG").map(PathBuf::from)) else {
+        return Ok(None);
+    };
+    let detail = match (cli.log.detail, env("HTAP_TOP_LOG_LEVEL")) {
+        (Some(detail), _) => detail,
+        (None, Some(word)) => Detail::from_str(&word, true).map_err(|_| {
+            usage(format!(
+                "HTAP_TOP_LOG_LEVEL is {word:?}: it must be info or debug"
+            ))
+        })?,
+        (None, None) => Detail::default(),
+    };
+    let shown = file.display().to_string();
+    let log = log::begin(Place { file, detail })
+        .map_err(|error| usage(format!("cannot write the log {shown}: {error}")))?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        command,
+        os = std::env::consts::OS,
+        arch = std::env::consts::ARCH,
+        "started"
+    );
+    Ok(Some(log))
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
         None => commands::dashboard::watch(&cli.watch),
         Some(Command::Demo(demo)) if demo.headless => commands::demo::headless(&demo),
         Some(Command::Demo(demo)) => commands::dashboard::show(&demo),
@@ -38,13 +90,6 @@ fn main() -> ExitCode {
             let mut text = Vec::new();
             let rendered = clap_mangen::Man::new(Cli::command()).render(&mut text);
             rendered.map_err(Failure::from).and_then(|()| print(&text))
-        }
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            let _ = writeln!(std::io::stderr(), "htap-top: {}", failure.message);
-            ExitCode::from(failure.code)
         }
     }
 }

@@ -15,6 +15,7 @@ mod endpoint;
 pub mod error;
 mod failure;
 mod keywords;
+mod logged;
 pub mod measure;
 mod messages;
 mod options;

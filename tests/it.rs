@@ -15,6 +15,7 @@ mod it {
     mod figures;
     mod guard;
     mod hostile;
+    mod log;
     mod output;
     mod pooler;
     mod programs;

@@ -11,6 +11,7 @@ use htap_top::dashboard::runtime::ring::Place as RecordingPlace;
 use htap_top::dashboard::runtime::{self, Ending, Targets, TerminalSession};
 use htap_top::dashboard::theme::Theme;
 use htap_top::demo::launch::{Engine, Place};
+use htap_top::log;
 use htap_top::pg::Target;
 use htap_top::text::Clean;
 use std::io::{IsTerminal, Write};
@@ -268,7 +269,12 @@ pub fn show(demo: &Demo) -> Result<(), Failure> {
     need_terminal()?;
     block_on(async {
         let mut terminal = TerminalSession::set()?;
-        let mut engine = Engine::start(demo.engine_options())?;
+        let mut options = demo.engine_options();
+        if let Some(place) = log::place() {
+            options.extend(["--log".into(), place.file.clone().into_os_string()]);
+            options.extend(["--log-level".into(), place.detail.name().into()]);
+        }
+        let mut engine = Engine::start(options)?;
         let keys = &prepared.start.config.keys;
         let started = terminal.wait_for(&mut engine, &prepared.themes, keys).await;
         let outcome = match started {

@@ -8,14 +8,14 @@
 
 use super::action::{Action, ActionId, Outcome};
 use crate::explain::Whose;
+use crate::private;
 use crate::text::is_plain;
-use nix::fcntl::OFlag;
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::DirBuilder;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 
 /// Writes the audit file.
 #[derive(Clone, Debug)]
@@ -95,7 +95,7 @@ impl Audit {
                 .mode(0o700)
                 .create(folder)?;
         }
-        let mut file = open(&self.path)?;
+        let mut file = private::append(&self.path, "name another audit_file")?;
         let line = Line {
             at,
             process: std::process::id(),
@@ -128,42 +128,15 @@ fn plain(json: &str) -> String {
     plain
 }
 
-/// Opens the file to add to it, and makes sure that it is for its owner alone.
-fn open(path: &Path) -> io::Result<File> {
-    // Whoever opens a pipe would wait for its reader.
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let opened = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(flags.bits())
-        .open(path);
-    let refused = |why: &str| Err(io::Error::other(why.to_owned()));
-    let file = match opened {
-        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32) => {
-            return refused("it is a symbolic link: remove it, or name another audit_file");
-        }
-        opened => opened?,
-    };
-    let known = file.metadata()?;
-    if !known.is_file() {
-        return refused("it is not a regular file: name another audit_file");
-    }
-    if known.uid() != nix::unistd::geteuid().as_raw() {
-        return refused("it belongs to another user: name another audit_file");
-    }
-    if known.mode() & 0o077 != 0 {
-        file.set_permissions(Permissions::from_mode(0o600))?;
-    }
-    Ok(file)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::action::Backend;
     use super::*;
     use crate::pg::admin::{Identity, Signal, Verdict};
     use crate::pg::{Class, PgError};
+    use std::fs::Permissions;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::path::Path;
 
     #[test]
     fn lines_are_json_and_private() {

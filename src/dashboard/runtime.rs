@@ -5,6 +5,7 @@ mod clock;
 mod effects;
 pub mod headless;
 pub mod http;
+mod logged;
 mod planning;
 pub mod ring;
 mod signals;
@@ -311,6 +312,7 @@ impl App {
     /// Passes an event to the model, and records it if a recording is made.
     fn tell(&mut self, event: Event) -> Vec<Effect> {
         let event = checked(event, self.timeline.main());
+        logged::event(&event, self.timeline.main());
         let written = match &mut self.ring {
             Some(ring) => ring.note(&event, self.timeline.main()),
             None => Ok(()),
@@ -395,7 +397,9 @@ impl App {
         }
         let model = self.timeline.shown();
         if let Some(theme) = self.themes.get(model.theme).or(self.themes.first()) {
+            let begun = Instant::now();
             self.screen.draw(|frame| view(model, theme, frame))?;
+            logged::frame(begun.elapsed(), model.size.0, model.size.1);
         }
         self.live = self.live || !model.rows(Panel::Activity).columns.is_empty();
         self.timeline.shown_mut().dirty = false;

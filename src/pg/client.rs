@@ -155,8 +155,9 @@ impl Client {
     }
 
     /// Runs statements without parameters or results over the simple protocol.
-    pub async fn batch(&self, sql: &str) -> Result<(), PgError> {
-        self.within(self.as_it_is(sql)).await
+    #[track_caller]
+    pub fn batch(&self, sql: &str) -> impl Future<Output = Result<(), PgError>> {
+        self.noting(self.within(self.as_it_is(sql)))
     }
 
     /// Like [`Self::batch`], but in no transaction except those that `sql` begins itself.
@@ -167,8 +168,13 @@ impl Client {
 
     /// Runs a statement as an unnamed prepared statement in one round trip. Its select list must contain built-in types
     /// only.
-    pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Table, PgError> {
-        self.within(self.rows(sql, params)).await
+    #[track_caller]
+    pub fn query(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> impl Future<Output = Result<Table, PgError>> {
+        self.noting(self.within(self.rows(sql, params)))
     }
 
     async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Table, PgError> {
@@ -208,20 +214,26 @@ impl Client {
     /// used. In case a pooler goes undetected, the name is PREPAREd in SQL and has random digits: another session's
     /// server connection may answer, and there the same name must not stand for another statement. If the name does not
     /// exist, this session stops using names.
-    pub async fn query_again(&self, sql: &Arc<str>) -> Result<Table, PgError> {
+    #[track_caller]
+    pub fn query_again(&self, sql: &Arc<str>) -> impl Future<Output = Result<Table, PgError>> {
+        self.noting(self.again(sql))
+    }
+
+    async fn again(&self, sql: &Arc<str>) -> Result<Table, PgError> {
         let table = match self.known(sql) {
-            Known::No => return self.query(sql, &[]).await,
+            Known::No => return self.unnamed(sql).await,
             Known::Twice(name) => {
                 let prepare = format!("PREPARE {name} AS {sql}");
                 let execute = format!("EXECUTE {name}");
-                let (prepared, table) = join(self.batch(&prepare), self.query(&execute, &[])).await;
+                let (prepared, table) =
+                    join(self.within(self.as_it_is(&prepare)), self.unnamed(&execute)).await;
                 if let Err(error) = prepared {
                     self.forget(sql);
                     return Err(error);
                 }
                 table
             }
-            Known::Named(name) => self.query(&format!("EXECUTE {name}"), &[]).await,
+            Known::Named(name) => self.unnamed(&format!("EXECUTE {name}")).await,
         };
         match table {
             Err(error) if error.code() == NO_SUCH_STATEMENT => self.use_no_names(),
@@ -229,7 +241,11 @@ impl Client {
             Err(error) if error.code() == RESULT_CHANGED => self.forget(sql),
             other => return other,
         }
-        self.query(sql, &[]).await
+        self.unnamed(sql).await
+    }
+
+    async fn unnamed(&self, sql: &str) -> Result<Table, PgError> {
+        self.within(self.rows(sql, &[])).await
     }
 
     fn known(&self, sql: &Arc<str>) -> Known {
@@ -280,17 +296,26 @@ impl Client {
     }
 
     /// Runs a statement as an unnamed prepared statement and returns the number of rows affected.
-    pub async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, PgError> {
-        let typed: Vec<_> = params.iter().map(Param::typed).collect();
-        let done = async {
+    #[track_caller]
+    pub fn execute(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> impl Future<Output = Result<u64, PgError>> {
+        self.noting(self.within(async move {
+            let typed: Vec<_> = params.iter().map(Param::typed).collect();
             let done = self.inner.execute_typed(sql, &typed).await;
             done.map_err(|error| self.failed(error))
-        };
-        self.within(done).await
+        }))
     }
 
     /// Sends `data` by COPY FROM STDIN, in the format that `sql` specifies, and returns the number of rows.
-    pub async fn copy_in(&self, sql: &str, data: &[u8]) -> Result<u64, PgError> {
+    #[track_caller]
+    pub fn copy_in(&self, sql: &str, data: &[u8]) -> impl Future<Output = Result<u64, PgError>> {
+        self.noting(self.send_copy(sql, data))
+    }
+
+    async fn send_copy(&self, sql: &str, data: &[u8]) -> Result<u64, PgError> {
         let failed = |error| self.failed(error);
         let sink = self.inner.copy_in(sql).await.map_err(failed)?;
         pin_mut!(sink);
@@ -337,6 +362,11 @@ impl Client {
 
     pub(super) fn statements(&self) -> &Statements {
         &self.statements
+    }
+
+    /// The server's version as it has reported it, such as `17.2`; empty if it has not.
+    pub fn server_version(&self) -> &str {
+        self.seen.version()
     }
 
     /// Returns true if the connection is known to be closed.

@@ -6,6 +6,7 @@
 
 use super::encoding::Charset;
 use crate::format;
+use crate::text::Clean;
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -45,6 +46,8 @@ const MESSAGE_BEFORE: u64 = 64 << 10;
 const ANSWER_BEFORE: u64 = 1 << 20;
 /// Maximum number of parameters that a server reports; PostgreSQL 18 has 15.
 const PARAMETERS: usize = 256;
+/// Bytes of a server's version that are kept.
+const VERSION: usize = 100;
 /// Memory overhead counted for each message in addition to its length.
 const OVERHEAD: u64 = 256;
 /// Size of a message's kind and length, in bytes.
@@ -55,6 +58,7 @@ const HEADER: usize = 5;
 pub(super) struct Seen {
     refused: OnceLock<Box<str>>,
     backend: AtomicU32,
+    version: OnceLock<Box<str>>,
     encoding: Mutex<Encodings>,
 }
 
@@ -74,6 +78,11 @@ impl Seen {
     /// pooler reported.
     pub(super) fn backend(&self) -> u32 {
         self.backend.load(Ordering::Relaxed)
+    }
+
+    /// The server's version, as it has reported it; empty if it has not.
+    pub(super) fn version(&self) -> &str {
+        self.version.get().map_or("", |version| version)
     }
 
     /// Returns the server's encoding as it reported it; empty if it did not.
@@ -277,6 +286,11 @@ impl Messages {
             ));
         }
         let value: Box<str> = String::from_utf8_lossy(value).into();
+        if name == b"server_version" {
+            let version = Clean::from_bytes(value.as_bytes(), VERSION);
+            let _ = self.seen.version.set(version.as_str().into());
+            return Ok(());
+        }
         let Ok(mut encodings) = self.seen.encoding.lock() else {
             return Ok(());
         };

@@ -8,6 +8,7 @@ use super::conninfo::Target;
 use super::endpoint::{Endpoint, Place};
 use super::error::{Class, PgError};
 use super::failure::{Failure, Kind, combine, explain};
+use super::logged;
 use super::messages::Seen;
 use super::options::{SessionAttrs, SslMode, TlsSettings};
 use super::peer::{Peer, Protection};
@@ -62,9 +63,17 @@ pub(super) async fn connect(target: &Target) -> Result<Link, PgError> {
         failures.clear();
         for endpoint in &endpoints {
             match connect_endpoint(target, endpoint, *wanted).await {
-                Ok(connected) => return Ok(connected),
-                Err(failure) if failure.tries_next_host() => failures.push(failure.error),
-                Err(failure) => return Err(failure.error),
+                Ok(connected) => {
+                    logged::opened(endpoint, &connected);
+                    return Ok(connected);
+                }
+                Err(failure) => {
+                    logged::refused(endpoint, &failure.error);
+                    if !failure.tries_next_host() {
+                        return Err(failure.error);
+                    }
+                    failures.push(failure.error);
+                }
             }
         }
     }
@@ -253,12 +262,18 @@ fn config(target: &Target, endpoint: &Endpoint, address: Option<IpAddr>, tls: bo
 /// Changes, by the end of its sender, when the connection is gone.
 pub(super) type Ended = watch::Receiver<()>;
 
-/// Runs a connection in a task of its own, which ends silently; errors are seen through [`Ended`], `Client::is_closed`
-/// and the next statement's error.
-fn drive<E>(connection: impl Future<Output = Result<(), E>> + Send + 'static) -> Ended {
+/// Runs a connection in a task of its own. Errors are seen through [`Ended`], `Client::is_closed`, the next statement's
+/// error, and in the log.
+fn drive(
+    connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static,
+    endpoint: &Endpoint,
+    seen: &Arc<Seen>,
+) -> Ended {
     let (alive, ended) = watch::channel(());
+    let (server, seen) = (endpoint.to_string(), Arc::clone(seen));
     tokio::spawn(async move {
-        let _ = connection.await;
+        let ending = connection.await;
+        logged::ended(&server, seen.backend(), ending);
         drop(alive);
     });
     ended
@@ -294,7 +309,8 @@ async fn open(
         let opened = config.connect_raw(stream, bounding(target, &seen, Plain));
         let (client, connection) = opened.await.map_err(explain)?;
         let way = Way::Unix(socket);
-        return Ok(link(client, drive(connection), way, Protection::Local));
+        let ended = drive(connection, endpoint, &seen);
+        return Ok(link(client, ended, way, Protection::Local));
     }
     if !tls {
         let opened = config.connect(bounding(target, &seen, Plain));
@@ -303,14 +319,16 @@ async fn open(
             Some(address) if !address.to_canonical().is_loopback() => Protection::Plaintext,
             _ => Protection::Local,
         };
-        return Ok(link(client, drive(connection), Way::Tcp, protection));
+        let ended = drive(connection, endpoint, &seen);
+        return Ok(link(client, ended, Way::Tcp, protection));
     }
     if target.tls.mode < SslMode::Require && !target.tls.direct {
         let tls = LazyTls(target.tls.clone());
         let opened = config.connect(bounding(target, &seen, tls));
         let (client, connection) = opened.await.map_err(explain)?;
         let protection = Protection::Unverified;
-        return Ok(link(client, drive(connection), Way::Tls, protection));
+        let ended = drive(connection, endpoint, &seen);
+        return Ok(link(client, ended, Way::Tls, protection));
     }
     let Connector { tls, verifies } = connector(target, endpoint)?;
     let opened = config.connect(bounding(target, &seen, tls));
@@ -320,7 +338,8 @@ async fn open(
     } else {
         Protection::Unverified
     };
-    Ok(link(client, drive(connection), Way::Tls, protection))
+    let ended = drive(connection, endpoint, &seen);
+    Ok(link(client, ended, Way::Tls, protection))
 }
 
 fn bounding<M>(target: &Target, seen: &Arc<Seen>, inner: M) -> Bounding<M> {

@@ -476,7 +476,8 @@ fn a_key_cancels_a_real_statement_and_leaves_a_trace() {
         assert!(!sleeping.is_finished());
         terminal.keys("q");
         assert_given_back(&terminal);
-        let terminal = started(&database, 140, 40, "");
+        let log = terminal.state().join("log");
+        let terminal = started(&database, 140, 40, &format!("--log '{}'", log.display()));
         terminal.keys("8/");
         terminal.line(&format!("^{victim_pid}$"));
         terminal.until("the victim", only);
@@ -500,6 +501,13 @@ fn a_key_cancels_a_real_statement_and_leaves_a_trace() {
             "{trace}"
         );
         assert!(trace.contains(&victim_pid.to_string()));
+        let log = std::fs::read_to_string(log).unwrap();
+        let asked = format!("action asked for id=1 kind=cancel pid={victim_pid} by=key");
+        assert!(
+            log.contains(&asked) && log.contains("action ended id=1 outcome=gone"),
+            "{log}"
+        );
+        assert!(!log.contains("pg_sleep"), "{log}");
     });
 }
 

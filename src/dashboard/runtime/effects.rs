@@ -1,6 +1,6 @@
 //! Execution of effects: tasks that own their sessions, and audited actions.
 
-use super::{EVENTS, Targets, planning, wall_clock};
+use super::{EVENTS, Targets, logged, planning, wall_clock};
 use crate::dashboard::action::{Action, ActionId, Outcome};
 use crate::dashboard::audit::Audit;
 use crate::dashboard::event::{Effect, Event, Request};
@@ -147,6 +147,7 @@ impl EffectRunner {
     }
 
     pub(super) fn execute(&mut self, effect: Effect) {
+        logged::effect(&effect);
         match effect {
             Effect::Sample(requests) => self.sample(requests),
             Effect::Canary(sql) => {
@@ -209,7 +210,9 @@ impl EffectRunner {
             return;
         }
         if let Err(full) = queue.try_send(jobs) {
-            for job in full.into_inner() {
+            let jobs = full.into_inner();
+            logged::not_asked(jobs.len());
+            for job in jobs {
                 let outcome = Err(PgError::new(
                     Class::Timeout,
                     "too many statements are waiting",

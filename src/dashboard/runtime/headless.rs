@@ -2,7 +2,7 @@
 
 use super::clock::wall_clock;
 use super::effects::EffectRunner;
-use super::{Clock, Targets, checked};
+use super::{Clock, Targets, checked, logged};
 use crate::dashboard::audit::Audit;
 use crate::dashboard::event::{Effect, Event, FeedId};
 use crate::dashboard::feed::Feed;
@@ -175,6 +175,7 @@ impl Headless {
 
     fn take_in(&mut self, event: Event) {
         let event = checked(event, &self.model);
+        logged::event(&event, &self.model);
         if let Some(Err(error)) = self.recorder.as_mut().map(|it| it.note(&event)) {
             self.recorder = None;
             self.failed = Some(error);

@@ -13,6 +13,7 @@
 use super::{Client, quote_literal};
 use crate::pg::conninfo::Target;
 use crate::pg::error::{Class, PgError};
+use crate::pg::logged;
 use futures_util::future::join3;
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -313,6 +314,7 @@ impl Client {
             return Ok(self);
         }
         self.peer.pooled = true;
+        logged::pooled(&self.peer);
         self.lent = Some(Lent(settings));
         // A connection without transactions is useless, and it is better to know now. The messages are sent one after
         // the other: after a refusal the backend has no client to answer the second one to.
@@ -350,20 +352,29 @@ impl Client {
 
     /// Opens a transaction with its own settings, such as `SET LOCAL lock_timeout = 0`. From here to [`Self::commit`]
     /// or [`Self::rollback`] other tasks must not use the session. A task dropped in between leaves it in this state.
-    pub async fn begin(&self, settings: &str) -> Result<(), PgError> {
-        self.begin_as("", settings).await
+    #[track_caller]
+    pub fn begin(&self, settings: &str) -> impl Future<Output = Result<(), PgError>> {
+        self.begin_as("", settings)
     }
 
     /// Like [`Self::begin`], with a mode such as `READ ONLY`.
-    pub async fn begin_as(&self, mode: &str, settings: &str) -> Result<(), PgError> {
-        self.in_transaction.store(true, Ordering::Relaxed);
-        let opening = self.opening(mode);
-        self.as_it_is(&format!("{opening}; {settings}")).await
+    #[track_caller]
+    pub fn begin_as(
+        &self,
+        mode: &str,
+        settings: &str,
+    ) -> impl Future<Output = Result<(), PgError>> {
+        self.noting(async move {
+            self.in_transaction.store(true, Ordering::Relaxed);
+            let opening = self.opening(mode);
+            self.as_it_is(&format!("{opening}; {settings}")).await
+        })
     }
 
     /// Commits. A transaction that had failed is rolled back instead; its error was reported before.
-    pub async fn commit(&self) -> Result<(), PgError> {
-        self.end("COMMIT").await
+    #[track_caller]
+    pub fn commit(&self) -> impl Future<Output = Result<(), PgError>> {
+        self.noting(self.end("COMMIT"))
     }
 
     /// Rolls back.

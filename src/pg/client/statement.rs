@@ -72,24 +72,35 @@ pub(in crate::pg) struct Names {
 
 impl Client {
     /// Runs a prepared statement.
-    pub async fn run(
+    #[track_caller]
+    pub fn run(
         &self,
         statement: &Statement,
         params: &[Param<'_>],
-    ) -> Result<Answer, PgError> {
-        let mut answers = self.run_all(&[Part::Run(statement, params)]).await?;
-        Ok(answers.pop().unwrap_or_default())
+    ) -> impl Future<Output = Result<Answer, PgError>> {
+        self.noting(async move {
+            let mut answers = self.run_message(&[Part::Run(statement, params)]).await?;
+            Ok(answers.pop().unwrap_or_default())
+        })
     }
 
     /// Runs all parts in one message, which is one round trip and, unless a transaction is open, one transaction. The
     /// answers come in the order of the parts. The first failure ends the message, and its error is returned.
-    pub async fn run_all(&self, parts: &[Part<'_>]) -> Result<Vec<Answer>, PgError> {
+    #[track_caller]
+    pub fn run_all(
+        &self,
+        parts: &[Part<'_>],
+    ) -> impl Future<Output = Result<Vec<Answer>, PgError>> {
+        self.noting(self.run_message(parts))
+    }
+
+    async fn run_message(&self, parts: &[Part<'_>]) -> Result<Vec<Answer>, PgError> {
         let message = self.message(parts);
         let answered = if message.prepare.is_empty() {
             self.within(self.answers(&message.execute)).await
         } else {
-            let (prepared, answered) =
-                join(self.batch(&message.prepare), self.answers(&message.execute)).await;
+            let prepare = self.within(self.as_it_is(&message.prepare));
+            let (prepared, answered) = join(prepare, self.answers(&message.execute)).await;
             if let Err(error) = prepared {
                 self.forget_names(false);
                 return Err(error);

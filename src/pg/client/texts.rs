@@ -20,13 +20,18 @@ const PROGRAM_LIMIT: &str = "54000";
 impl Client {
     /// Runs statements of unknown result types over the simple protocol; every cell arrives as text, and columns that
     /// contain only numbers are converted. The last statement with columns counts; at most `row_limit` rows are kept.
-    pub async fn query_text(&self, sql: &str, row_limit: usize) -> Result<Table, PgError> {
+    #[track_caller]
+    pub fn query_text(
+        &self,
+        sql: &str,
+        row_limit: usize,
+    ) -> impl Future<Output = Result<Table, PgError>> {
         let keep = Keep {
             rows: row_limit,
             bytes: self.limits().kept,
             cell: usize::MAX,
         };
-        self.within(self.texts(sql, keep)).await
+        self.noting(self.within(self.texts(sql, keep)))
     }
 
     /// Like [`Self::query_text`], for a panel: rows and text beyond the limits of a panel are dropped. Truncated cells
@@ -34,13 +39,14 @@ impl Client {
     ///
     /// # Errors
     /// The rows take more than `PANEL_BYTES` nevertheless; the session continues.
-    pub async fn query_panel(&self, sql: &str) -> Result<Table, PgError> {
+    #[track_caller]
+    pub fn query_panel(&self, sql: &str) -> impl Future<Output = Result<Table, PgError>> {
         let keep = Keep {
             rows: ROW_LIMIT,
             bytes: PANEL_BYTES,
             cell: TEXT_CAP,
         };
-        self.within(self.texts(sql, keep)).await
+        self.noting(self.within(self.texts(sql, keep)))
     }
 
     async fn texts(&self, sql: &str, keep: Keep) -> Result<Table, PgError> {

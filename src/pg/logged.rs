@@ -1,0 +1,87 @@
+//! What sessions tell the log: [`crate::log`] says what may stand there.
+
+use super::Client;
+use super::endpoint::Endpoint;
+use super::error::PgError;
+use super::peer::Peer;
+use super::tls::Link;
+use std::panic::Location;
+use tracing::{debug, info, warn};
+
+/// A connection is open.
+pub(super) fn opened(endpoint: &Endpoint, link: &Link) {
+    info!(
+        server = %endpoint,
+        version = link.seen.version(),
+        protection = ?link.peer.protection,
+        backend = link.seen.backend(),
+        "connection opened"
+    );
+}
+
+/// A server was not reached, or refused the connection.
+pub(super) fn refused(endpoint: &Endpoint, error: &PgError) {
+    warn!(
+        server = %endpoint,
+        error = error.kind(),
+        class = ?error.class,
+        reason = own_words(error),
+        "connection refused"
+    );
+}
+
+/// Why there is no connection, if that is said by this program or its system and not by a server.
+fn own_words(error: &PgError) -> Option<&str> {
+    error.sqlstate.is_none().then_some(error.message.as_str())
+}
+
+/// A connection is closed, or was lost.
+pub(super) fn ended(server: &str, backend: u32, ending: Result<(), tokio_postgres::Error>) {
+    match ending.map_err(PgError::from) {
+        Ok(()) => debug!(server, backend, "connection closed"),
+        Err(error) => warn!(
+            server,
+            backend,
+            error = error.kind(),
+            reason = own_words(&error),
+            "connection lost"
+        ),
+    }
+}
+
+/// The session is lent by a connection pooler.
+pub(super) fn pooled(peer: &Peer) {
+    info!(
+        server = %format_args!("{}:{}", peer.host, peer.port),
+        "connection pooler found"
+    );
+}
+
+impl Client {
+    /// Logs the error of a statement, with the place in this program that sent it.
+    #[track_caller]
+    pub(super) fn noting<T>(
+        &self,
+        work: impl Future<Output = Result<T, PgError>>,
+    ) -> impl Future<Output = Result<T, PgError>> {
+        let at = Location::caller();
+        async move {
+            let done = work.await;
+            if let Err(error) = &done {
+                failed(&self.peer, self.backend_pid(), error, at);
+            }
+            done
+        }
+    }
+}
+
+/// A statement failed.
+pub(super) fn failed(peer: &Peer, backend: Option<u32>, error: &PgError, at: &Location<'_>) {
+    warn!(
+        error = error.kind(),
+        statement = %at,
+        server = %format_args!("{}:{}", peer.host, peer.port),
+        backend,
+        "statement failed"
+    );
+}

@@ -211,32 +211,11 @@ fn fitting<'a>(graphemes: impl Iterator<Item = &'a str>, columns: usize) -> Vec<
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let ranked = known
         .iter()
-        .map(|candidate| (distance(word, candidate), *candidate));
+        .map(|candidate| (strsim::levenshtein(word, candidate), *candidate));
     ranked
         .min()
         .filter(|(edits, _)| *edits <= (word.chars().count() / 3).max(1))
         .map(|(_, candidate)| candidate)
-}
-
-/// Levenshtein distance.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, y) in row.iter_mut().skip(1).zip(b.chars()) {
-            let best = (diagonal + usize::from(x != y))
-                .min(*cell + 1)
-                .min(left + 1);
-            diagonal = *cell;
-            *cell = best;
-            left = best;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]

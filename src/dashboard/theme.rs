@@ -293,27 +293,9 @@ fn read_colour(value: &Value) -> Result<Color, String> {
 fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     known
         .into_iter()
-        .map(|candidate| (distance(word, candidate), candidate))
+        .map(|candidate| (strsim::levenshtein(word, candidate), candidate))
         .min()
         .map_or_else(String::new, |(_, nearest)| {
             format!("; the nearest is {nearest}")
         })
-}
-
-/// Number of letters to insert, delete or replace (Levenshtein distance).
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, left) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut before = i + 1;
-        let mut next = vec![before];
-        for (right, above) in b.chars().zip(row.iter().skip(1)) {
-            let replaced = diagonal + usize::from(left != right);
-            before = replaced.min(above + 1).min(before + 1);
-            diagonal = *above;
-            next.push(before);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
 }

@@ -7,6 +7,7 @@ pub mod load;
 pub mod output;
 mod partitions;
 mod refresh;
+pub mod report;
 pub mod route;
 
 pub use bench::Bench;
@@ -91,6 +92,8 @@ pub enum Command {
     Record(Box<output::Record>),
     /// Open a recording: step through it, play it, jump to its troubles
     Replay(Replay),
+    /// Write a report for an issue: versions, settings, log and recording, without secrets
+    Report(report::Report),
     /// Print a configuration file with every key and its default
     Config,
     /// Print shell completions

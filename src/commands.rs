@@ -14,13 +14,17 @@ pub mod partitions;
 pub mod record;
 pub mod refresh;
 pub mod replay;
+pub mod report;
 pub mod route;
 pub mod serve;
 pub mod workload;
 
 use htap_top::cli::Server;
 use htap_top::pg::{Flags, Target};
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Exit codes, as the help lists them.
@@ -96,6 +100,23 @@ pub fn interrupted() -> Result<impl Future<Output = ()>, Failure> {
             _ = terminate.recv() => {}
             _ = hangup.recv() => {}
         }
+    })
+}
+
+/// Creates a file for its owner alone, which must not exist.
+pub fn create(path: &Path) -> Result<File, Failure> {
+    let created = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    let shown = path.display();
+    created.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => Failure::new(
+            USAGE,
+            format!("{shown} already exists: choose another file or remove it"),
+        ),
+        _ => Failure::new(FAILURE, format!("{shown}: {error}")),
     })
 }
 

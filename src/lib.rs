@@ -104,6 +104,8 @@
 //! said there. Sessions tell it in [`pg`] (opened, lost, refused, a statement that failed, by its place in the code); what a model is told
 //! and wants, `runtime/logged.rs` does.
 //!
+//! [`report`] bundles facts about program, machine and server, the log's tail and the end of a recording into one text.
+//!
 //! # Documentation
 //!
 //! [`mod@docs`] holds the pages of `docs/`, which `htap-top help` shows. [`sqlfile`] splits an SQL file into
@@ -130,6 +132,7 @@ pub mod keys;
 pub mod log;
 pub mod pg;
 mod private;
+pub mod report;
 pub mod router;
 pub mod sql;
 pub mod sqlfile;

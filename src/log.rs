@@ -32,6 +32,8 @@ use tracing::{Event, Level, Metadata, Subscriber};
 const LIMIT: u64 = 4 << 20;
 /// Lines that can wait for the disk.
 const QUEUE: usize = 1024;
+/// The longest line, in bytes; one that this program writes is shorter.
+const LINE: usize = 4_000;
 /// The longest value, in bytes.
 const VALUE: usize = 300;
 /// So long the end of the program waits for lines to be written.
@@ -73,11 +75,58 @@ pub struct Place {
     pub detail: Detail,
 }
 
-static PLACE: OnceLock<Place> = OnceLock::new();
+static WRITTEN: OnceLock<(Place, SyncSender<Entry>)> = OnceLock::new();
 
 /// Returns the log that this process writes; `None` if there is none.
 pub fn place() -> Option<&'static Place> {
-    PLACE.get()
+    WRITTEN.get().map(|(place, _)| place)
+}
+
+/// Waits until what was logged is written, for a moment at most.
+pub fn flush() {
+    /// Time between two attempts to find room in the queue.
+    const AGAIN: Duration = Duration::from_millis(10);
+    let Some((_, queue)) = WRITTEN.get() else {
+        return;
+    };
+    let (written, wait) = sync_channel(1);
+    let mut entry = Entry::Flush(written);
+    for _ in 0..END.as_millis() / AGAIN.as_millis() {
+        match queue.try_send(entry) {
+            Ok(()) => {
+                let _ = wait.recv_timeout(END);
+                return;
+            }
+            Err(TrySendError::Full(back)) => entry = back,
+            Err(TrySendError::Disconnected(_)) => return,
+        }
+        std::thread::sleep(AGAIN);
+    }
+}
+
+/// The end of the log, at most so many lines; what was written before this process included.
+pub fn tail(lines: usize) -> io::Result<String> {
+    let Some(place) = place() else {
+        return Ok(String::new());
+    };
+    flush();
+    let mut text = String::new();
+    for file in [earlier(&place.file), place.file.clone()] {
+        match std::fs::read(&file) {
+            Ok(bytes) => text.push_str(&String::from_utf8_lossy(&bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // Somebody may have named a file that holds something else.
+    let ours = |line: &&str| line.get(10..11) == Some("T") && line.get(23..25) == Some("Z ");
+    let all: Vec<&str> = text.lines().filter(ours).collect();
+    let from = all.len().saturating_sub(lines);
+    let kept = all.get(from..).unwrap_or_default();
+    let clean = kept
+        .iter()
+        .map(|line| Clean::from_bytes(line.as_bytes(), LINE));
+    Ok(clean.map(|line| format!("{line}\n")).collect())
 }
 
 /// The name of the file before `file`, which was full.
@@ -89,9 +138,7 @@ pub fn earlier(file: &Path) -> PathBuf {
 
 /// Writes the log until it is dropped, which waits for the disk, but not for long.
 #[derive(Debug)]
-pub struct Log {
-    queue: SyncSender<Entry>,
-}
+pub struct Log(());
 
 /// Begins to log, in `place.file`.
 pub fn begin(place: Place) -> io::Result<Log> {
@@ -107,7 +154,7 @@ pub fn begin(place: Place) -> io::Result<Log> {
         .name("log".to_owned())
         .spawn(move || write_on(file, &entries, &dropped))?;
     tracing::subscriber::set_global_default(lines).map_err(io::Error::other)?;
-    let _ = PLACE.set(place);
+    let _ = WRITTEN.set((place, queue));
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         // Not its message, which can hold a value.
@@ -115,33 +162,12 @@ pub fn begin(place: Place) -> io::Result<Log> {
         tracing::error!(at, "panicked");
         hook(info);
     }));
-    Ok(Log { queue })
-}
-
-impl Log {
-    /// Waits until what was logged is written, for a moment at most.
-    pub fn flush(&self) {
-        /// Time between two attempts to find room in the queue.
-        const AGAIN: Duration = Duration::from_millis(10);
-        let (written, wait) = sync_channel(1);
-        let mut entry = Entry::Flush(written);
-        for _ in 0..END.as_millis() / AGAIN.as_millis() {
-            match self.queue.try_send(entry) {
-                Ok(()) => {
-                    let _ = wait.recv_timeout(END);
-                    return;
-                }
-                Err(TrySendError::Full(back)) => entry = back,
-                Err(TrySendError::Disconnected(_)) => return,
-            }
-            std::thread::sleep(AGAIN);
-        }
-    }
+    Ok(Log(()))
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.flush();
+        flush();
     }
 }
 

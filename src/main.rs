@@ -79,6 +79,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Partitions(partitions)) => commands::partitions::run(&partitions),
         Some(Command::Record(record)) => commands::record::record(&record),
         Some(Command::Replay(replay)) => commands::replay::replay(&replay),
+        Some(Command::Report(report)) => commands::report::run(&report),
         Some(Command::Help { topic }) => commands::help::help(topic.as_deref()),
         Some(Command::Config) => print(config::EXAMPLE.as_bytes()),
         Some(Command::Completions { shell }) => {

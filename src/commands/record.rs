@@ -1,15 +1,13 @@
 //! `htap-top record`: records all panels to a file.
 
 use super::headless::{check_names, prepare};
-use super::{FAILURE, Failure, NO_CONNECTION, USAGE, block_on, interrupted};
+use super::{FAILURE, Failure, NO_CONNECTION, block_on, create, interrupted};
 use htap_top::cli::output::Record;
 use htap_top::dashboard::model::Model;
 use htap_top::dashboard::output;
 use htap_top::dashboard::runtime::headless::{Headless, Settled};
 use htap_top::format;
-use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 /// Time to wait for the first answers, so that a wrong password is reported at once.
@@ -33,18 +31,7 @@ pub fn record(options: &Record) -> Result<(), Failure> {
     };
     let shown = options.file.display();
     let fail = |error: std::io::Error| Failure::new(FAILURE, format!("{shown}: {error}"));
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&options.file)
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => Failure::new(
-                USAGE,
-                format!("{shown} already exists: choose another file or remove it"),
-            ),
-            _ => fail(error),
-        })?;
+    let file = create(&options.file)?;
     block_on(async {
         let stop = interrupted()?;
         let mut headless = Headless::start(start, targets, panels, false);

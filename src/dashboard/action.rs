@@ -174,7 +174,7 @@ impl Outcome {
 const ABOUT_DATA: [&str; 5] = ["21", "22", "23", "P0", "XX"];
 
 /// Returns a server's error without the literals in it. Its detail and hint may contain rows.
-fn masked(error: &PgError) -> PgError {
+pub(super) fn masked(error: &PgError) -> PgError {
     let mut error = error.clone();
     if error.sqlstate.is_none() {
         // Raised by this program or by the connection.

@@ -3,6 +3,8 @@
 //! One line of JSON for each event behind a line that tells what the file is, all in one zstd stream that
 //! is flushed every second: whatever ends the program, at most the last second is lost.
 
+pub mod excerpt;
+
 use super::event::{Event, FeedId};
 use super::model::{Model, Start};
 use super::tape::{Tape, is_recorded};

@@ -15,6 +15,11 @@ use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+/// The version of the TLS library.
+pub fn openssl_version() -> &'static str {
+    openssl::version::version()
+}
+
 /// Locations of the system's trusted certificates; the OpenSSL built into this program does not know them.
 const SYSTEM_ROOTS: &[&str] = &[
     "/etc/ssl/certs/ca-certificates.crt",

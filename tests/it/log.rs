@@ -1,7 +1,7 @@
 //! The log and the report of the real program on a real server: what is in them, and what must never be.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
-use super::server::{Database, Patience, block_on, pid, shared, until};
+use super::server::{Database, Order, Patience, Server, block_on, pid, shared, until};
 use htap_top::pg::Param;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -36,7 +36,8 @@ impl Program {
     }
 
     fn own_panel(&self, name: &str, sql: &str) {
-        let front = "-- title = \"Mine\"\n-- pool = \"oltp\"\n-- interval = \"1s\"\n-- about = \"a\"\n";
+        let front =
+            "-- title = \"Mine\"\n-- pool = \"oltp\"\n-- interval = \"1s\"\n-- about = \"a\"\n";
         let path = self.path("htap-top/queries").join(format!("{name}.sql"));
         std::fs::write(path, format!("{front}{sql}\n")).unwrap();
     }
@@ -131,7 +132,10 @@ fn a_log_tells_what_happened_and_nothing_of_what_is_in_the_database() {
         let version = format!("version={}", shared().major());
         let port = format!(":{} ", shared().port());
         until_logged(&log, &["connection opened", &port, &version]);
-        until_logged(&log, &["statement failed", "error=HTAP1", "src/pg/sampler.rs:"]);
+        until_logged(
+            &log,
+            &["statement failed", "error=HTAP1", "src/pg/sampler.rs:"],
+        );
         until_logged(&log, &["sample failed", "panel=boom", "error=HTAP1"]);
         until_logged(&log, &["slow sample", "panel=slow", "rows=1"]);
         until_logged(&log, &["DEBUG sample", "panel=activity"]);
@@ -168,8 +172,152 @@ fn a_log_tells_what_happened_and_nothing_of_what_is_in_the_database() {
             .unwrap();
         assert_eq!(refused.status.code(), Some(2));
         let why = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(why.contains("cannot write the log link: it is a symbolic link"), "{why}");
+        assert!(
+            why.contains("cannot write the log link: it is a symbolic link"),
+            "{why}"
+        );
         assert!(!program.path("elsewhere").exists());
         running.abort();
     });
+}
+
+/// What `report` printed on standard output and standard error, and its code.
+fn report(program: &Program, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let all = [&["report"], arguments].concat();
+    let output = program.command(&all).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+#[test]
+fn a_report_has_the_facts_and_no_secrets() {
+    block_on(async {
+        let server = Server::start(&Order {
+            settings: vec![
+                ("archive_mode".into(), "on".into()),
+                ("archive_command".into(), "true planted-literal".into()),
+                ("work_mem".into(), "5MB".into()),
+            ],
+            ..Order::default()
+        });
+        let database = server.database("reported").await;
+        let running = planted(&database).await;
+        let admin = database.connect().await;
+        admin.batch("CREATE ROLE reporter LOGIN").await.unwrap();
+        let program = Program::new();
+        program.own_panel("boom", "SELECT public.boom()");
+        program.own_panel("mine", "SELECT 'planted-row' AS x");
+        let config = "# planted-hint\n[record]\nliterals = true\n[canary]\nsql = \"SELECT 1 AS x WHERE '' <> 'planted-message'\"\n";
+        std::fs::write(program.path("htap-top/config.toml"), config).unwrap();
+        let conninfo =
+            |role: &str| format!("{} password=planted-password", database.conninfo(role));
+        // A recording as a dashboard leaves it, with its literals, and a log of the command that made it.
+        let recordings = program.path("htap-top/recordings");
+        std::fs::create_dir_all(&recordings).unwrap();
+        let recording = recordings.join("20260301T140211-4711-0000.htap");
+        let recording = recording.to_string_lossy().into_owned();
+        let recorded = program
+            .command(&[
+                "record",
+                &recording,
+                &conninfo("postgres"),
+                "--duration",
+                "4s",
+                "--literals",
+                "--log",
+                "log",
+            ])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&recorded.stderr).into_owned();
+        assert_eq!(recorded.status.code(), Some(0), "{told}");
+        for role in ["postgres", "reporter"] {
+            let log = ["--log", "log", "--yes", "--output", role];
+            let (code, path, contents) =
+                report(&program, &[&[conninfo(role).as_str()], &log[..]].concat());
+            assert_eq!((code, path.trim()), (Some(0), role), "{contents}");
+            assert!(
+                contents.contains("Settings") && contents.contains("Recording"),
+                "{contents}"
+            );
+            let file = program.path(role);
+            let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            let all = text(&file);
+            assert_no_secret(&all);
+            let superuser = format!("superuser           {}", role == "postgres");
+            for fact in [
+                env!("CARGO_PKG_VERSION"),
+                &format!("PostgreSQL {}", server.major()),
+                "work_mem  ",
+                "5120 kB",
+                &superuser,
+                "plpgsql",
+                "checks, ",
+                "[canary]\nsql = \"SELECT ? AS x WHERE ? <> ?\"",
+                "# file: queries/mine.sql",
+                "INFO  started version=",
+                "command=record",
+                "error=HTAP1",
+                "SELECT ?, pg_sleep(?)",
+            ] {
+                assert!(all.contains(fact), "{fact}:\n{all}");
+            }
+            if role == "postgres" {
+                assert!(all.contains("archive_command  "), "{all}");
+            }
+            // What is recorded in it can be replayed.
+            let lines = all.lines().filter(|line| line.starts_with("{\""));
+            let lines: String = lines.map(|line| format!("{line}\n")).collect();
+            let excerpt = program.path(&format!("{role}.htap"));
+            let packed = zstd::encode_all(lines.as_bytes(), 1).unwrap();
+            std::fs::write(&excerpt, packed).unwrap();
+            let excerpt = excerpt.to_string_lossy().into_owned();
+            let replayed = program
+                .command(&["replay", &excerpt, "--troubles"])
+                .output();
+            let replayed = replayed.unwrap();
+            let why = String::from_utf8_lossy(&replayed.stderr).into_owned();
+            assert_eq!(replayed.status.code(), Some(0), "{why}");
+            assert!(!String::from_utf8_lossy(&replayed.stdout).contains("cannot be read"));
+            // It is not written over.
+            let again = report(&program, &[&conninfo(role), "--yes", "--output", role]);
+            assert_eq!(again.0, Some(2), "{}", again.2);
+            assert!(again.2.contains("already exists"), "{}", again.2);
+        }
+        running.abort();
+    });
+}
+
+#[test]
+fn a_report_needs_no_server_and_asks_before_it_writes() {
+    let program = Program::new();
+    let nowhere = "host=/nowhere password=planted-password";
+    let (code, text, why) = report(&program, &[nowhere, "--output", "-"]);
+    assert_eq!(code, Some(0), "{why}");
+    assert!(
+        text.contains("no connection: /nowhere:5432: ") && text.contains("no recording: "),
+        "{text}"
+    );
+    assert!(
+        text.contains("no log: run the command again with --log FILE"),
+        "{text}"
+    );
+    assert_no_secret(&text);
+    // Nobody can be asked here.
+    let (code, _, why) = report(
+        &program,
+        &[nowhere, "--without", "doctor", "--output", "it"],
+    );
+    assert_eq!(code, Some(2), "{why}");
+    assert!(why.contains("Pass --yes to proceed"), "{why}");
+    assert!(
+        why.contains("Machine  ") && !why.contains("Doctor"),
+        "{why}"
+    );
+    assert!(!program.path("it").exists());
 }

@@ -129,6 +129,8 @@ const WORDS: &[Word] = &[
             "src/doctor/session.rs",
             // The offset from UTC, read once.
             "src/commands/dashboard.rs",
+            // When a report was made.
+            "src/commands/report.rs",
             // Rows per second, shown to a person.
             "src/commands/meter.rs",
         ],
@@ -442,6 +444,7 @@ const BANS: &[Ban] = &[
             "commands::record",
             "commands::once",
             "commands::serve",
+            "commands::report",
             "dashboard::runtime::*",
         ],
         what: &["dashboard::runtime"],

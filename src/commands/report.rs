@@ -1,0 +1,125 @@
+//! `htap-top report`: a file for an issue.
+
+use super::dashboard::{configuration, recordings};
+use super::{FAILURE, Failure, block_on, confirmed, create, env, print, target};
+use htap_top::cli::report::{Part, Report as Options};
+use htap_top::config::{self, Config};
+use htap_top::sql::mask::mask;
+use htap_top::dashboard::panels;
+use htap_top::dashboard::recording::excerpt::excerpt;
+use htap_top::dashboard::runtime::ring;
+use htap_top::doctor::{examine, report as doctor};
+use htap_top::format;
+use htap_top::log;
+use htap_top::report::{Report, Section, machine, server, settings};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Lines of the log's end.
+const LOG_LINES: usize = 500;
+
+/// Collects the facts, shows what they are, and writes them.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    let report = collect(options)?;
+    let text = report.text();
+    if options.output.as_deref() == Some(Path::new("-")) {
+        return print(text.as_bytes());
+    }
+    let stamp = report.made.replace([':', '-'], "");
+    let named = || PathBuf::from(format!("htap-top-report-{stamp}.md"));
+    let path = options.output.clone().unwrap_or_else(named);
+    let mut err = std::io::stderr();
+    let _ = write!(err, "{}", report.contents());
+    let size = format::bytes(text.len() as f64);
+    if !options.yes && !confirmed(&format!("write {size} to {}?", path.display()))? {
+        return Err(Failure::new(FAILURE, "nothing was written"));
+    }
+    let mut file = create(&path)?;
+    let written = file.write_all(text.as_bytes());
+    written.map_err(|error| Failure::new(FAILURE, format!("{}: {error}", path.display())))?;
+    print(format!("{}\n", path.display()).as_bytes())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a report says when it was made")]
+fn collect(options: &Options) -> Result<Report, Failure> {
+    let made = chrono::Utc::now().format("%FT%TZ").to_string();
+    let wants = |part| !options.without.contains(&part);
+    let folder = config::folder(&env);
+    let mut sections = vec![machine::program(), machine::machine(&env)];
+    if wants(Part::Server) || wants(Part::Doctor) {
+        let target = target(&options.server, "htap-top report")?;
+        let of_server = block_on(async {
+            let mut found = Vec::new();
+            if wants(Part::Server) {
+                found.extend(server::sections(&target).await);
+            }
+            if wants(Part::Doctor) {
+                found.push(findings(examine(&target).await));
+            }
+            Ok(found)
+        });
+        sections.extend(of_server?);
+    }
+    if wants(Part::Configuration) {
+        let file = options.config.clone();
+        let file = file.unwrap_or_else(|| folder.join("config.toml"));
+        sections.push(settings::section(&file, &folder, mask));
+    }
+    if wants(Part::Log) {
+        sections.push(end_of_log());
+    }
+    if wants(Part::Recording) {
+        // A configuration that cannot be read is told in its section.
+        let config = configuration(options.config.as_deref(), &folder);
+        let record = config.unwrap_or_else(|_| Config::default()).record;
+        sections.push(end_of_recording(&recordings(&record)));
+    }
+    Ok(Report { made, sections })
+}
+
+fn findings(examined: Result<htap_top::doctor::Examination, htap_top::pg::PgError>) -> Section {
+    let body = match examined {
+        Ok(examination) => doctor::table(&examination),
+        Err(error) => format!("no connection: {}", server::reason(&error)),
+    };
+    Section {
+        title: "Doctor",
+        about: "findings of htap-top doctor; can name roles, relations and databases",
+        body,
+    }
+}
+
+fn end_of_log() -> Section {
+    let body = match (log::place(), log::tail(LOG_LINES)) {
+        (None, _) => {
+            "no log: run the command again with --log FILE, then htap-top report --log FILE"
+                .to_owned()
+        }
+        (Some(_), Ok(text)) => text,
+        (Some(_), Err(error)) => format!("cannot be read: {error}"),
+    };
+    Section {
+        title: "Log",
+        about: "the end of the log: hosts and ports, SQLSTATEs, process ids; no statements, no names of objects",
+        body,
+    }
+}
+
+fn end_of_recording(folder: &Path) -> Section {
+    let built_in: Vec<String> = panels::built_in()
+        .into_iter()
+        .map(|spec| spec.name)
+        .collect();
+    let keep = |name: &str| built_in.iter().any(|known| known == name);
+    let files = ring::newest(folder);
+    let body = match files.last().map(|file| excerpt(file, keep)) {
+        None => "no recording: dashboards record if [record] always = true".to_owned(),
+        Some(Ok(text)) => text,
+        Some(Err(error)) => format!("cannot be used: {error}"),
+    };
+    Section {
+        title: "Recording",
+        about: "the last minute that a dashboard recorded: names of databases, roles, applications, relations, client addresses; statements without their literals; no panels of your own",
+        body,
+    }
+}

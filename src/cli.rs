@@ -57,10 +57,10 @@ pub struct Cli {
 pub struct Logging {
     /// Write a log for bug reports to this file; default $HTAP_TOP_LOG, else none
     #[arg(long = "log", value_name = "FILE", global = true)]
-    pub file: Option<PathBuf>,
+    pub log_file: Option<PathBuf>,
     /// How much is logged; default $HTAP_TOP_LOG_LEVEL, else info
     #[arg(long = "log-level", value_name = "LEVEL", value_enum, global = true)]
-    pub detail: Option<Detail>,
+    pub log_level: Option<Detail>,
 }
 
 /// Commands of the program.
@@ -306,6 +306,16 @@ mod tests {
             cli.watch.server.conninfo.as_deref(),
             Some("postgresql://db/shop")
         );
+        let mut all = Cli::command();
+        all.build();
+        for command in all.get_subcommands() {
+            let logs = |arg: &clap::Arg| arg.get_long() == Some("log");
+            assert!(
+                command.get_arguments().any(logs),
+                "{} has no --log",
+                command.get_name()
+            );
+        }
         let cli = Cli::try_parse_from(["htap-top", "demo", "--calm", "--pg-major", "17"]).unwrap();
         assert!(
             matches!(cli.command, Some(Command::Demo(demo)) if demo.calm && demo.pg_major == Some(17))

@@ -36,11 +36,11 @@ fn main() -> ExitCode {
 /// Begins the log that the command line or the environment names.
 fn begin_log(cli: &Cli, command: &str) -> Result<Option<Log>, Failure> {
     let usage = |why: String| Failure::new(USAGE, why);
-    let named = cli.log.file.clone();
+    let named = cli.log.log_file.clone();
     let Some(file) = named.or_else(|| env("HTAP_TOP_LOG").map(PathBuf::from)) else {
         return Ok(None);
     };
-    let detail = match (cli.log.detail, env("HTAP_TOP_LOG_LEVEL")) {
+    let detail = match (cli.log.log_level, env("HTAP_TOP_LOG_LEVEL")) {
         (Some(detail), _) => detail,
         (None, Some(word)) => Detail::from_str(&word, true).map_err(|_| {
             usage(format!(

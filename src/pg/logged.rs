@@ -12,7 +12,8 @@ use tracing::{debug, info, warn};
 pub(super) fn opened(endpoint: &Endpoint, link: &Link) {
     info!(
         server = %endpoint,
-        version = link.seen.version(),
+        // `15.20 (Debian 15.20-0+deb12u1)`
+        version = link.seen.version().split(' ').next(),
         protection = ?link.peer.protection,
         backend = link.seen.backend(),
         "connection opened"

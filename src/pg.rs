@@ -30,7 +30,7 @@ mod stream;
 pub mod table;
 mod tls;
 
-pub use certificate::openssl_version;
+pub use certificate::tls_library;
 pub use client::session::{self, Settings};
 pub use client::statement::{self, Answer, Part, Statement};
 pub use client::texts;

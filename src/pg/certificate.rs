@@ -15,9 +15,14 @@ use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The version of the TLS library.
-pub fn openssl_version() -> &'static str {
-    openssl::version::version()
+/// Returns the name and version of the TLS library, and where it comes from.
+pub fn tls_library() -> String {
+    let origin = if cfg!(feature = "vendored-openssl") {
+        "built in"
+    } else {
+        "of the system"
+    };
+    format!("{} ({origin})", openssl::version::version())
 }
 
 /// Locations of the system's trusted certificates; the OpenSSL built into this program does not know them.

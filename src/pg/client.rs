@@ -3,6 +3,7 @@
 pub mod session;
 pub mod statement;
 pub mod texts;
+mod transaction;
 
 use super::cell::Record;
 use super::conninfo::Target;

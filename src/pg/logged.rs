@@ -1,21 +1,20 @@
 //! What sessions tell the log: [`crate::log`] says what may stand there.
 
-use super::Client;
 use super::endpoint::Endpoint;
 use super::error::PgError;
+use super::messages::Seen;
 use super::peer::Peer;
-use super::tls::Link;
 use std::panic::Location;
 use tracing::{debug, info, warn};
 
 /// A connection is open.
-pub(super) fn opened(endpoint: &Endpoint, link: &Link) {
+pub(super) fn opened(endpoint: &Endpoint, peer: &Peer, seen: &Seen) {
     info!(
         server = %endpoint,
         // `15.20 (Debian 15.20-0+deb12u1)`
-        version = link.seen.version().split(' ').next(),
-        protection = ?link.peer.protection,
-        backend = link.seen.backend(),
+        version = seen.version().split(' ').next(),
+        protection = ?peer.protection,
+        backend = seen.backend(),
         "connection opened"
     );
 }
@@ -56,24 +55,6 @@ pub(super) fn pooled(peer: &Peer) {
         server = %format_args!("{}:{}", peer.host, peer.port),
         "connection pooler found"
     );
-}
-
-impl Client {
-    /// Logs the error of a statement, with the place in this program that sent it.
-    #[track_caller]
-    pub(super) fn noting<T>(
-        &self,
-        work: impl Future<Output = Result<T, PgError>>,
-    ) -> impl Future<Output = Result<T, PgError>> {
-        let at = Location::caller();
-        async move {
-            let done = work.await;
-            if let Err(error) = &done {
-                failed(&self.peer, self.backend_pid(), error, at);
-            }
-            done
-        }
-    }
 }
 
 /// A statement failed.

@@ -64,7 +64,7 @@ pub(super) async fn connect(target: &Target) -> Result<Link, PgError> {
         for endpoint in &endpoints {
             match connect_endpoint(target, endpoint, *wanted).await {
                 Ok(connected) => {
-                    logged::opened(endpoint, &connected);
+                    logged::opened(endpoint, &connected.peer, &connected.seen);
                     return Ok(connected);
                 }
                 Err(failure) => {

@@ -2,7 +2,7 @@
 
 use super::{Section, aligned};
 use crate::dashboard::theme::Depth;
-use crate::pg::openssl_version;
+use crate::pg::tls_library;
 use crate::text::Clean;
 use std::io::IsTerminal;
 
@@ -35,18 +35,13 @@ pub fn program() -> Section {
     } else {
         "release"
     };
-    let linked = if cfg!(feature = "vendored-openssl") {
-        "built in"
-    } else {
-        "of the system"
-    };
     Section {
         title: "Program",
         about: "version and build",
         body: rows(&[
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
             ("build", build.to_owned()),
-            ("openssl", format!("{} ({linked})", openssl_version())),
+            ("tls", tls_library()),
         ]),
     }
 }

@@ -4,7 +4,6 @@ use super::dashboard::{configuration, recordings};
 use super::{FAILURE, Failure, block_on, confirmed, create, env, print, target};
 use htap_top::cli::report::{Part, Report as Options};
 use htap_top::config::{self, Config};
-use htap_top::sql::mask::mask;
 use htap_top::dashboard::panels;
 use htap_top::dashboard::recording::excerpt::excerpt;
 use htap_top::dashboard::runtime::ring;
@@ -12,6 +11,7 @@ use htap_top::doctor::{examine, report as doctor};
 use htap_top::format;
 use htap_top::log;
 use htap_top::report::{Report, Section, machine, server, settings};
+use htap_top::sql::mask::mask;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -106,11 +106,8 @@ fn end_of_log() -> Section {
 }
 
 fn end_of_recording(folder: &Path) -> Section {
-    let built_in: Vec<String> = panels::built_in()
-        .into_iter()
-        .map(|spec| spec.name)
-        .collect();
-    let keep = |name: &str| built_in.iter().any(|known| known == name);
+    let built_in = panels::built_in().unwrap_or_default();
+    let keep = |name: &str| built_in.iter().any(|spec| spec.name == name);
     let files = ring::newest(folder);
     let body = match files.last().map(|file| excerpt(file, keep)) {
         None => "no recording: dashboards record if [record] always = true".to_owned(),

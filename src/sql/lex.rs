@@ -192,7 +192,7 @@ impl<'a> Lexer<'a> {
     fn quoted_text(&mut self, escapes: bool) -> Result<(), &'static str> {
         let rest = self.rest();
         let length = scan::quoted(rest, escapes).ok_or("a literal has no end")?;
-        if !escapes && rest.get(..length).is_some_and(scan::is_ambiguous) {
+        if !escapes && scan::is_ambiguous(rest) {
             return Err("a backslash precedes a quote");
         }
         self.at += length;

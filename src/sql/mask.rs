@@ -65,7 +65,7 @@ fn strings(text: &str, escapes: bool) -> usize {
         let Some(length) = scan::quoted(rest, escapes) else {
             return text.len();
         };
-        if !escapes && rest.get(..length).is_some_and(scan::is_ambiguous) {
+        if !escapes && scan::is_ambiguous(rest) {
             return text.len();
         }
         end += length;

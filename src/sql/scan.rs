@@ -52,8 +52,8 @@ pub fn quoted(text: &str, escapes: bool) -> Option<usize> {
 
 /// Returns true if a string in single quotes, read without escapes, has another end with `standard_conforming_strings`
 /// off.
-pub fn is_ambiguous(quoted: &str) -> bool {
-    quoted.contains("\\'")
+pub fn is_ambiguous(text: &str) -> bool {
+    quoted(text, true) != quoted(text, false)
 }
 
 /// Measures a name in double quotes.

@@ -58,7 +58,7 @@ pub struct Logging {
     /// Write a log for bug reports to this file; default $HTAP_TOP_LOG, else none
     #[arg(long = "log", value_name = "FILE", global = true)]
     pub log_file: Option<PathBuf>,
-    /// How much is logged; default $HTAP_TOP_LOG_LEVEL, else info
+    /// Level of the log; default $HTAP_TOP_LOG_LEVEL, else info
     #[arg(long = "log-level", value_name = "LEVEL", value_enum, global = true)]
     pub log_level: Option<Detail>,
 }

@@ -27,7 +27,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Exit codes, as the help lists them.
+/// Exit codes, as listed in the help.
 pub const FAILURE: u8 = 1;
 pub const USAGE: u8 = 2;
 pub const NO_CONNECTION: u8 = 3;

@@ -39,7 +39,7 @@ const VALUE: usize = 300;
 /// So long the end of the program waits for lines to be written.
 const END: Duration = Duration::from_secs(1);
 
-/// How much is logged.
+/// Level of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Detail {
     /// Connections, errors, slow samples, actions
@@ -71,7 +71,7 @@ impl Detail {
 pub struct Place {
     /// The file.
     pub file: PathBuf,
-    /// How much is logged.
+    /// Level of the log.
     pub detail: Detail,
 }
 

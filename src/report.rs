@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 pub struct Section {
     /// Its title.
     pub title: &'static str,
-    /// What is in it, for whoever decides if it may be published.
+    /// Table of contents, for the person who decides if it may be published.
     pub about: &'static str,
     /// Its text; shown as it is.
     pub body: String,
@@ -25,7 +25,7 @@ pub struct Section {
 /// All of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// When it was made.
+    /// Time at which it was made.
     pub made: String,
     /// Its parts.
     pub sections: Vec<Section>,

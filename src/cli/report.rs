@@ -12,7 +12,7 @@ last minute of the newest recording. Shows what is in the report and asks before
 nothing on the server, and works without one. To include a log, name the file that the other command wrote: --log FILE or HTAP_TOP_LOG."
 )]
 pub struct Report {
-    /// Where to connect.
+    /// Server to connect to.
     #[command(flatten)]
     pub server: Server,
     /// File to write; must not exist; - means standard output; default: htap-top-report-TIME.md

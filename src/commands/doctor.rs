@@ -4,7 +4,7 @@ use super::{FAILURE, Failure, MISSED, NO_CONNECTION, block_on, print, target};
 use htap_top::cli::doctor::{Doctor, Format};
 use htap_top::doctor::{Severity, check, examine, report};
 
-/// Checks what the dashboard, the refresh and the shop need.
+/// Checks the requirements of the dashboard, the refresh and the shop.
 pub fn run(options: &Doctor) -> Result<(), Failure> {
     check::all(0).map_err(|why| Failure::new(FAILURE, why))?;
     let target = target(&options.server, "htap-top doctor")?;

@@ -27,14 +27,14 @@ use std::sync::{Arc, LazyLock};
 
 /// Digits that open panels; 9 opens the page of the others, 0 the Overview.
 const DIGITS: std::ops::RangeInclusive<u8> = 1..=8;
-/// What these letters do in the list of panels: move in it, leave it, or quit.
+/// Letters with a meaning of their own in the list of panels: move in it, leave it, or quit.
 pub const TAKEN_LETTERS: [char; 5] = ['g', 'j', 'k', 'p', 'q'];
 
 /// The files of `queries/`.
 static FILES: LazyLock<Result<Vec<File<'static>>, String>> =
     LazyLock::new(|| File::sort(embedded::PANELS).map_err(|why| format!("queries/{why}")));
 
-/// What they hold, in the order of [`read`].
+/// Their contents, in the order of [`read`].
 static SPECS: LazyLock<Result<Vec<Arc<Spec>>, String>> = LazyLock::new(|| read(files()?));
 
 fn files() -> Result<&'static [File<'static>], String> {
@@ -59,7 +59,7 @@ pub fn read(files: &[File<'_>]) -> Result<Vec<Arc<Spec>>, String> {
     Ok(specs)
 }
 
-/// What is wrong with a built-in panel among `all`.
+/// Returns the fault of a built-in panel among `all`, if it has one.
 fn check(spec: &Spec, all: &[Arc<Spec>]) -> Result<(), String> {
     let front = &spec.front;
     let other = |same: &dyn Fn(&Spec) -> bool| {
@@ -136,7 +136,7 @@ pub fn variants() -> impl Iterator<Item = (&'static str, Vec<i64>)> {
     })
 }
 
-/// Panels that the configuration names and nobody has, each as a complaint.
+/// Returns an error message for each panel that the configuration names but nobody defines.
 pub fn unknown(config: &Config, built_in: &[Arc<Spec>], own: &[Spec]) -> Vec<String> {
     let built_in = built_in.iter().map(Arc::as_ref);
     let names: Vec<&str> = (built_in.chain(own))
@@ -184,7 +184,7 @@ pub fn page(name: &str) -> Option<String> {
     ))
 }
 
-/// The panels as Markdown, as they stand in docs/screen.md.
+/// Returns the table of panels in docs/screen.md, as Markdown.
 pub fn markdown(panels: &[Arc<Spec>]) -> String {
     let shown = panels.iter().filter(|spec| !spec.front.internal);
     let rows = shown.map(|spec| {
@@ -213,7 +213,7 @@ mod tests {
     const FRONT: &str =
         "-- title = \"x\"\n-- pool = \"oltp\"\n-- interval = \"1s\"\n-- about = \"x\"\n";
 
-    /// What is said of a built-in file of this front matter beside those that there are.
+    /// Returns the error for a built-in file of this front matter beside the existing ones.
     fn refused(front: &str) -> String {
         let text = format!("{FRONT}{front}SELECT 1 AS x");
         let mut files = files().unwrap().to_vec();

@@ -1,4 +1,4 @@
-//! What sessions tell the log: [`crate::log`] says what may stand there.
+//! Log entries of sessions; [`crate::log`] defines what may stand in them.
 
 use super::endpoint::Endpoint;
 use super::error::PgError;
@@ -30,7 +30,7 @@ pub(super) fn refused(endpoint: &Endpoint, error: &PgError) {
     );
 }
 
-/// Why there is no connection, if that is said by this program or its system and not by a server.
+/// Reason for a missing connection, if this program or its system gives it and not a server.
 fn own_words(error: &PgError) -> Option<&str> {
     error.sqlstate.is_none().then_some(error.message.as_str())
 }

@@ -17,7 +17,7 @@ const SERVER: &str = "/* htap-top */
     FROM pg_catalog.pg_database AS d
     WHERE d.datname = pg_catalog.current_database()";
 
-/// What a session of this role would have without our own settings. Texts are asked for only of settings that hold
+/// Settings that a session of this role would have without our own. Texts are asked for only of settings that hold
 /// no secret.
 const SETTINGS: &str = "/* htap-top */
     SELECT s.name, coalesce(s.unit, '') AS unit,

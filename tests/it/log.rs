@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What nobody may find in a log or a report: a password, literals of others' statements, what an error says.
+/// Secrets that no log or report may contain: a password, literals of others' statements, what an error says.
 const SECRETS: [&str; 6] = [
     "planted-password",
     "planted-literal",
@@ -181,7 +181,7 @@ fn a_log_tells_what_happened_and_nothing_of_what_is_in_the_database() {
     });
 }
 
-/// What `report` printed on standard output and standard error, and its code.
+/// Standard output, standard error and exit code of `report`.
 fn report(program: &Program, arguments: &[&str]) -> (Option<i32>, String, String) {
     let all = [&["report"], arguments].concat();
     let output = program.command(&all).output().unwrap();

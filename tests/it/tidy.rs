@@ -664,12 +664,12 @@ fn nothing_of_the_building_site_is_left() {
     }
 }
 
-/// What build.rs finds.
+/// The files that build.rs finds.
 #[path = "../../build.rs"]
 #[expect(dead_code, reason = "its main is Cargo's")]
 pub mod build;
 
-/// What the program carries of each folder is what is there: a file that is added needs no list.
+/// The program embeds exactly the files of each folder: a file that is added needs no list.
 #[test]
 fn every_file_is_built_in() {
     let lists = [

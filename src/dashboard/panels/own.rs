@@ -3,7 +3,7 @@
 use super::spec::{Pool, SamplingRules, SearchPath, Spec};
 use std::path::Path;
 
-/// The largest panel file that is read, bytes.
+/// Maximum size of a panel file in bytes.
 const FILE_CAP: u64 = 256 * 1024;
 
 /// Returns the panels in `folder` sorted by name, and an error message for each file that was ignored.
@@ -48,8 +48,8 @@ fn read_file(path: &Path) -> Result<Spec, String> {
     if placed || front.internal || front.sampling != SamplingRules::default() {
         return Err("order, digit, letter, internal and sampling are for built-in panels".into());
     }
-    // Whatever it says, it runs read-only, with time and memory limits. As a subquery it is one query
-    // alone: a second statement, `COMMIT` or `SET TRANSACTION READ WRITE`, is a syntax error.
+    // Whatever the file contains runs read-only, with time and memory limits. As a subquery it must be a
+    // single query: a second statement, such as `COMMIT` or `SET TRANSACTION READ WRITE`, is a syntax error.
     spec.front.pool = Pool::Olap;
     let sql = spec.sql.trim_end().trim_end_matches(';');
     spec.sql = match spec.front.search_path {

@@ -1,4 +1,4 @@
-//! A panel is one SQL file: front matter in TOML, written as SQL comments, then the SQL.
+//! A panel is one SQL file: front matter in TOML, written as SQL comments, followed by the SQL.
 
 use crate::format::{Unit, duration};
 use crate::keys::Key;
@@ -106,11 +106,12 @@ pub enum SearchPath {
     /// Only pg_catalog, in which nobody can plant objects.
     #[default]
     Catalog,
-    /// By the search path of the role, as its other sessions do: also what others may have put there.
+    /// The role's search path, as in its other sessions, including objects that others may have created
+    /// there.
     Role,
 }
 
-/// When a built-in panel is asked, besides its interval.
+/// Condition under which a built-in panel is sampled, besides its interval.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplingRules {
@@ -172,7 +173,7 @@ pub struct Front {
     /// Resolution of names without a schema; a user's own panel may use the role's path.
     #[serde(default)]
     pub search_path: SearchPath,
-    /// Time between samples, such as `5s`.
+    /// Interval between samples, such as `5s`.
     #[serde(deserialize_with = "duration::deserialize")]
     pub interval: Duration,
     /// Place of a built-in panel among the others: for Tab, and in lists.
@@ -187,7 +188,7 @@ pub struct Front {
     /// No user looks at it: it only feeds other panels and rules.
     #[serde(default)]
     pub internal: bool,
-    /// When it is asked, besides its interval.
+    /// Condition under which it is sampled, besides its interval.
     #[serde(default)]
     pub sampling: SamplingRules,
     /// Relations that must exist, schema-qualified.
@@ -258,7 +259,7 @@ pub struct Spec {
     pub name: String,
     /// Front matter.
     pub front: Front,
-    /// Names of the columns it describes, in its order.
+    /// Names of the columns described in the front matter, in its order.
     pub order: Vec<String>,
     /// The statement.
     pub sql: String,
@@ -266,7 +267,7 @@ pub struct Spec {
     pub later: Vec<(i64, String)>,
 }
 
-/// Why a panel file was refused.
+/// The reason why a panel file was refused.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{name}.sql: {reason}")]
 pub struct SpecError {
@@ -334,7 +335,7 @@ impl Spec {
         later.map_or(&self.sql, |(_, sql)| sql)
     }
 
-    /// The column's description; the default one where the front matter has none.
+    /// Returns the column's description, or the default one if the front matter has none.
     pub fn column(&self, name: &str) -> ColumnSpec {
         self.front.columns.get(name).cloned().unwrap_or_default()
     }

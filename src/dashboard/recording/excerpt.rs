@@ -8,7 +8,7 @@ use crate::pg::sampler::Report;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
-/// How far back an excerpt goes, milliseconds; if that is too long, the next of these.
+/// Window of an excerpt, milliseconds; if that is too long, the next of these.
 const SPANS_MS: [u64; 3] = [60_000, 20_000, 5_000];
 /// The longest excerpt, bytes: a file that can be attached to an issue.
 const LONGEST: usize = 8 << 20;
@@ -73,7 +73,7 @@ fn harmless(event: Event, kept: &[bool]) -> Option<Event> {
     }
 }
 
-/// What is known at the beginning of a window, and the events in it.
+/// The state at the beginning of a window, and the events in it.
 #[derive(Default)]
 struct End {
     now: Moment,

@@ -1,4 +1,4 @@
-//! What a model is told and wants, for the log: [`crate::log`] says what may stand there.
+//! Log entries of a model's events and effects; [`crate::log`] defines what may stand in them.
 
 use super::FRAME;
 use crate::dashboard::action::{Action, Outcome};

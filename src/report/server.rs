@@ -142,8 +142,12 @@ async fn facts(client: &Client) -> Vec<Section> {
     ]
 }
 
+fn known<'a>(table: &'a Table, row: usize, name: &str) -> Option<&'a str> {
+    table.get(row, name).text()
+}
+
 fn cell(table: &Table, row: usize, name: &str) -> String {
-    table.get(row, name).text().unwrap_or("").to_owned()
+    known(table, row, name).unwrap_or_default().to_owned()
 }
 
 fn lines(table: &Table, row: impl Fn(usize) -> Vec<String>) -> String {
@@ -162,7 +166,7 @@ fn fields(table: &Table) -> String {
 
 fn differing(table: &Table) -> String {
     lines(table, |row| {
-        let value = table.get(row, "value").text();
+        let value = known(table, row, "value");
         let value = value.map_or("(set, not shown)".to_owned(), str::to_owned);
         let unit = cell(table, row, "unit");
         let pending = cell(table, row, "pending");

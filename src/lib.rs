@@ -118,8 +118,8 @@
 //! limits on the length of files, and agreement of panels, themes and docs/ with the code.
 
 pub mod bench;
-pub mod cli;
 pub mod cluster;
+pub mod commands;
 pub mod config;
 pub mod dashboard;
 pub mod demo;

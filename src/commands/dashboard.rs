@@ -1,25 +1,38 @@
-//! The dashboard, on an existing server or on the demo's.
+//! The dashboard on a server that is there: what runs if no command is named.
 
+use super::options::{Look, OlapPool, Server};
 use super::{FAILURE, Failure, NO_CONNECTION, USAGE, block_on, env};
-use htap_top::cli::{Demo, Look, OlapPool, Watch};
-use htap_top::config::{self, Config};
-use htap_top::dashboard::audit::Audit;
-use htap_top::dashboard::model::Start;
-use htap_top::dashboard::panels::spec::Spec;
-use htap_top::dashboard::panels::{self, own};
-use htap_top::dashboard::runtime::ring::Place as RecordingPlace;
-use htap_top::dashboard::runtime::{self, Ending, Targets, TerminalSession};
-use htap_top::dashboard::theme::Theme;
-use htap_top::demo::launch::{Engine, Place};
-use htap_top::log;
-use htap_top::pg::Target;
-use htap_top::text::Clean;
-use std::io::{IsTerminal, Write};
+use crate::config::{self, Config};
+use crate::dashboard::audit::Audit;
+use crate::dashboard::model::Start;
+use crate::dashboard::panels::spec::Spec;
+use crate::dashboard::panels::{self, own};
+use crate::dashboard::runtime::ring::Place as RecordingPlace;
+use crate::dashboard::runtime::{self, Ending, Targets, TerminalSession};
+use crate::dashboard::theme::Theme;
+use crate::pg::Target;
+use crate::text::Clean;
+use clap::Args;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Options of the dashboard.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Options {
+    /// The server.
+    #[command(flatten)]
+    pub(super) server: Server,
+    /// The OLAP pool.
+    #[command(flatten)]
+    pub(super) pool: OlapPool,
+    /// Options of the screen.
+    #[command(flatten)]
+    pub(super) look: Look,
+}
+
 /// Opens the dashboard on an existing server.
-pub fn watch(options: &Watch) -> Result<(), Failure> {
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let usage = |error: &dyn std::fmt::Display| Failure::new(USAGE, error);
     let oltp = Target::resolve(&options.server.flags(), &env).map_err(|error| usage(&error))?;
     let oltp = oltp.with_application_name("htap-top");
@@ -49,11 +62,11 @@ pub fn watch(options: &Watch) -> Result<(), Failure> {
 }
 
 /// Resolves the connection of the OLAP pool: a replica, or the same server with another role.
-pub fn olap_target(pool: &OlapPool) -> Result<Option<Target>, Failure> {
+pub(super) fn olap_target(pool: &OlapPool) -> Result<Option<Target>, Failure> {
     let Some(conninfo) = &pool.olap else {
         return Ok(None);
     };
-    let flags = htap_top::pg::Flags {
+    let flags = crate::pg::Flags {
         conninfo: Some(conninfo.clone()),
         ..Default::default()
     };
@@ -63,7 +76,7 @@ pub fn olap_target(pool: &OlapPool) -> Result<Option<Target>, Failure> {
 }
 
 /// Formats a target as `shop @ primary:5432`; a socket's folder is shown as `[local]`.
-pub fn shown(target: &Target) -> Clean {
+pub(super) fn shown(target: &Target) -> Clean {
     let host = target.host_display();
     let port = host.rsplit_once(':').map(|(_, port)| port);
     let host = match port {
@@ -73,7 +86,7 @@ pub fn shown(target: &Target) -> Clean {
     Clean::from(format!("{} @ {host}", target.dbname()))
 }
 
-pub fn need_terminal() -> Result<(), Failure> {
+pub(super) fn need_terminal() -> Result<(), Failure> {
     let dumb = env("TERM").is_none_or(|term| term == "dumb");
     if std::io::stdout().is_terminal() && std::io::stdin().is_terminal() && !dumb {
         return Ok(());
@@ -91,14 +104,14 @@ pub fn need_terminal() -> Result<(), Failure> {
 }
 
 /// Everything read from files before the terminal is set up.
-pub struct Prepared {
-    pub start: Start,
-    pub themes: Vec<Theme>,
+pub(super) struct Prepared {
+    pub(super) start: Start,
+    pub(super) themes: Vec<Theme>,
     audit: Audit,
 }
 
 impl Prepared {
-    pub fn new(look: &Look, demo: bool) -> Result<Self, Failure> {
+    pub(super) fn new(look: &Look, demo: bool) -> Result<Self, Failure> {
         let folder = config::folder(&env);
         let mut config = configuration(look.config.as_deref(), &folder)?;
         config.interval = look.interval.unwrap_or(config.interval);
@@ -143,7 +156,11 @@ impl Prepared {
         })
     }
 
-    async fn run(mut self, terminal: TerminalSession, targets: Targets) -> Result<(), Failure> {
+    pub(super) async fn run(
+        mut self,
+        terminal: TerminalSession,
+        targets: Targets,
+    ) -> Result<(), Failure> {
         self.audit.target = targets.oltp.to_conninfo();
         self.start.own_roles = vec![
             targets.oltp.user().to_owned(),
@@ -169,13 +186,13 @@ impl Prepared {
 }
 
 /// Returns the folder of the recordings that dashboards make automatically.
-pub fn recordings(record: &config::Record) -> PathBuf {
+pub(super) fn recordings(record: &config::Record) -> PathBuf {
     let folder = record.folder.clone();
     folder.unwrap_or_else(|| config::state_folder(&env).join("recordings"))
 }
 
 /// Converts the end of a screen to an exit code.
-pub fn ended(ending: Ending) -> Result<(), Failure> {
+pub(super) fn ended(ending: Ending) -> Result<(), Failure> {
     match ending {
         Ending::Quit => Ok(()),
         Ending::NeverConnected => Err(Failure::new(
@@ -190,7 +207,7 @@ pub fn ended(ending: Ending) -> Result<(), Failure> {
 }
 
 /// Loads the given configuration file, or the one in the folder if it exists.
-pub fn configuration(file: Option<&Path>, folder: &Path) -> Result<Config, Failure> {
+pub(super) fn configuration(file: Option<&Path>, folder: &Path) -> Result<Config, Failure> {
     Config::load(&path(file, folder), file.is_some()).map_err(|error| Failure::new(USAGE, error))
 }
 
@@ -199,7 +216,7 @@ fn path(file: Option<&Path>, folder: &Path) -> PathBuf {
 }
 
 /// Returns the user's own panels, and complaints about them and about panels in the configuration.
-pub fn own_panels(
+pub(super) fn own_panels(
     config: &Config,
     file: Option<&Path>,
     folder: &Path,
@@ -263,62 +280,10 @@ fn themes(
     Ok(themes)
 }
 
-/// Starts the demo and opens the dashboard on it.
-pub fn show(demo: &Demo) -> Result<(), Failure> {
-    let mut prepared = Prepared::new(&demo.look, true)?;
-    need_terminal()?;
-    block_on(async {
-        let mut terminal = TerminalSession::set()?;
-        let mut options = demo.engine_options();
-        if let Some(place) = log::place() {
-            options.extend(["--log".into(), place.file.clone().into_os_string()]);
-            options.extend(["--log-level".into(), place.detail.name().into()]);
-        }
-        let mut engine = Engine::start(options)?;
-        let keys = &prepared.start.config.keys;
-        let started = terminal.wait_for(&mut engine, &prepared.themes, keys).await;
-        let outcome = match started {
-            Ok(Some(place)) => {
-                let targets = demo_targets(&place);
-                prepared.start.target = shown(&targets.oltp);
-                Box::pin(prepared.run(terminal, targets)).await
-            }
-            Ok(None) => {
-                drop(terminal);
-                Ok(())
-            }
-            Err(error) => {
-                drop(terminal);
-                Err(Failure::new(FAILURE, error))
-            }
-        };
-        let _ = writeln!(
-            std::io::stderr(),
-            "htap-top: stopping the demo's server and removing its folder"
-        );
-        let stopped = engine
-            .stop()
-            .await
-            .map_err(|error| Failure::new(FAILURE, error));
-        outcome.and(stopped)
-    })
-}
-
-fn demo_targets(place: &Place) -> Targets {
-    let local = |user: &str| {
-        Target::local(Path::new(&place.host), place.port, user, &place.dbname)
-            .with_application_name("htap-top")
-    };
-    Targets {
-        oltp: local(&place.user),
-        olap: local(&place.olap_user),
-    }
-}
-
 #[expect(
     clippy::disallowed_methods,
     reason = "the offset from UTC is asked once, before the model exists"
 )]
-pub fn utc_offset_s() -> i32 {
+pub(super) fn utc_offset_s() -> i32 {
     chrono::Local::now().offset().local_minus_utc()
 }

@@ -1,17 +1,35 @@
 //! Steps shared by `once` and `serve`: settings and names, read before anything is queried.
 
 use super::dashboard::{configuration, olap_target, own_panels, shown, utc_offset_s};
+use super::options::{OlapPool, Server};
 use super::{FAILURE, Failure, USAGE, env, target};
-use htap_top::cli::output::Headless;
-use htap_top::config;
-use htap_top::dashboard::model::{Model, Start};
-use htap_top::dashboard::output;
-use htap_top::dashboard::panels;
-use htap_top::dashboard::runtime::Targets;
+use crate::config;
+use crate::dashboard::model::{Model, Start};
+use crate::dashboard::runtime::Targets;
+use crate::dashboard::{output, panels};
+use clap::Args;
 use std::io::Write;
+use std::path::PathBuf;
+
+/// The server and panels that `once`, `serve` and `record` read.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Watched {
+    /// The server.
+    #[command(flatten)]
+    pub(super) server: Server,
+    /// The OLAP pool.
+    #[command(flatten)]
+    pub(super) pool: OlapPool,
+    /// Configuration file; default $XDG_CONFIG_HOME/htap-top/config.toml
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Panel to print, by file name; can be repeated
+    #[arg(long = "panel", value_name = "NAME")]
+    pub(super) panels: Vec<String>,
+}
 
 /// Returns the initial state of the model, and the targets of its sessions.
-pub fn prepare(options: &Headless) -> Result<(Start, Targets), Failure> {
+pub(super) fn prepare(options: &Watched) -> Result<(Start, Targets), Failure> {
     let folder = config::folder(&env);
     let mut config = configuration(options.config.as_deref(), &folder)?;
     let oltp = target(&options.server, "htap-top")?;
@@ -47,7 +65,7 @@ pub fn prepare(options: &Headless) -> Result<(Start, Targets), Failure> {
 }
 
 /// Returns an error if a name is not that of a panel.
-pub fn check_names(model: &Model, panels: &[String]) -> Result<(), Failure> {
+pub(super) fn check_names(model: &Model, panels: &[String]) -> Result<(), Failure> {
     let names = output::names(model);
     match panels.iter().find(|panel| !names.contains(&panel.as_str())) {
         None => Ok(()),

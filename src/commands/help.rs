@@ -1,16 +1,24 @@
 //! `htap-top help`: options of a command, pages of the documentation.
 
+use super::Cli;
 use super::{Failure, USAGE, env, print};
-use clap::CommandFactory;
-use htap_top::cli::Cli;
-use htap_top::dashboard::panels;
-use htap_top::docs;
+use crate::dashboard::panels;
+use crate::docs;
+use clap::{Args, CommandFactory};
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::process::{Command, Stdio};
 
-/// Shows the options of the command or the page that `topic` names, or both if both have that name.
-pub fn help(topic: Option<&str>) -> Result<(), Failure> {
+/// The options of `help`.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Command, page or panel, such as refresh, privileges, keys or locks
+    topic: Option<String>,
+}
+
+/// Shows the options of the command or the page that the topic names, or both if both have that name.
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    let topic = options.topic.as_deref();
     let mut cli = Cli::command();
     cli.build();
     let Some(topic) = topic else {

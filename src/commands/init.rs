@@ -1,16 +1,61 @@
 //! `htap-top init`.
 
 use super::meter::Meter;
+use super::options::Server;
 use super::{FAILURE, Failure, NO_CONNECTION, NO_PRIVILEGE, block_on, confirmed, print, target};
-use htap_top::cli::Init;
-use htap_top::format;
-use htap_top::pg::Target;
-use htap_top::system::ORDERS_PER_SCALE;
-use htap_top::system::generate::Shape;
-use htap_top::system::init::{self, InitError, Load, Step};
-use htap_top::system::schema;
-use htap_top::system::uninstall::Uninstall;
+use crate::format;
+use crate::pg::Target;
+use crate::system::generate::Shape;
+use crate::system::init::{self, InitError, Load, Step};
+use crate::system::uninstall::Uninstall;
+use crate::system::{ORDERS_PER_SCALE, schema};
+use clap::Args;
 use std::io::Write;
+
+/// Options of `init`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Installs the schemas shop, mart and htap and the roles htap_oltp, htap_olap, htap_refresh and \
+                  htap_monitor, all or nothing, owned by the role htap_owner, which cannot log in. An earlier \
+                  version is upgraded and keeps its orders. Objects of these names that htap-top did not create \
+                  are never touched. If run again, init creates what is missing and continues an interrupted \
+                  load. Needs superuser, or CREATEROLE and CREATE on the database (from PostgreSQL 16 on also \
+                  ADMIN OPTION on pg_monitor and pg_signal_backend)."
+)]
+pub(super) struct Options {
+    /// The server.
+    #[command(flatten)]
+    pub(super) server: Server,
+    /// Fill an empty shop with history, 0.001 to 1000; 1 means 100,000 orders with 300,000 lines, about 180 MB
+    #[arg(long, value_name = "N", value_parser = parse_scale)]
+    pub(super) scale: Option<f64>,
+    /// Days of history
+    #[arg(long, value_name = "D", default_value_t = 180, requires = "scale", value_parser = clap::value_parser!(i64).range(1..=1825))]
+    pub(super) days: i64,
+    /// Random seed of the data
+    #[arg(long, value_name = "S", default_value_t = 1, requires = "scale", value_parser = clap::value_parser!(u64).range(0..=i64::MAX as u64))]
+    pub(super) seed: u64,
+    /// Sessions that load in parallel; default: two per processor, at most 8
+    #[arg(long, value_name = "J", requires = "scale", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(super) jobs: Option<u8>,
+    /// Print the schema's SQL instead of running it
+    #[arg(long, conflicts_with_all = ["scale", "uninstall"])]
+    pub(super) dry_run: bool,
+    /// Remove the schemas with their contents, and the roles if no other database uses them
+    #[arg(long, conflicts_with = "scale")]
+    pub(super) uninstall: bool,
+    /// Remove without asking for confirmation
+    #[arg(long, requires = "uninstall")]
+    pub(super) yes: bool,
+}
+
+/// Parses a scale, in units of 100,000 orders.
+fn parse_scale(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(scale) if (0.001..=1000.0).contains(&scale) => Ok(scale),
+        _ => Err("expected a number from 0.001 to 1000".to_owned()),
+    }
+}
 
 /// Size of an order on the server in bytes, including its lines, its share of the summaries and their indexes.
 const BYTES_PER_ORDER: f64 = 1800.0;
@@ -33,7 +78,7 @@ impl From<InitError> for Failure {
 }
 
 /// Installs, fills or removes the shop.
-pub fn run(options: &Init) -> Result<(), Failure> {
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
     if options.dry_run {
         let script = schema::script(None, "");
         return print(format!("{DRY_RUN}BEGIN;\n{script}COMMIT;\n").as_bytes());

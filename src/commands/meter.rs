@@ -1,7 +1,7 @@
 //! Progress of a long command: on a terminal one line that is redrawn, elsewhere a line every few seconds.
 
-use htap_top::format;
-use htap_top::system::fill::Progress;
+use crate::format;
+use crate::system::fill::Progress;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Writes progress to standard error.
-pub struct Meter {
+pub(super) struct Meter {
     terminal: bool,
     /// Start of the load, and the progress at that time.
     begun: Option<(Instant, Progress)>,
@@ -32,14 +32,14 @@ impl Default for Meter {
 
 impl Meter {
     /// Reports the step that begins.
-    pub fn say(&mut self, doing: &str) {
+    pub(super) fn say(&mut self, doing: &str) {
         let above = if self.drawn { "\n" } else { "" };
         self.drawn = false;
         let _ = writeln!(std::io::stderr(), "{above}{doing}");
     }
 
     /// Shows the progress of a load.
-    pub fn show(&mut self, progress: &Progress) {
+    pub(super) fn show(&mut self, progress: &Progress) {
         let now = now();
         let (since, first) = *self.begun.get_or_insert((now, *progress));
         let over = progress.loaded.orders >= progress.orders;
@@ -97,7 +97,7 @@ fn line(at: &Progress, first: &Progress, took: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use htap_top::system::fill::Loaded;
+    use crate::system::fill::Loaded;
 
     #[test]
     fn rate_and_time_left_count_from_where_this_run_began() {

@@ -1,17 +1,54 @@
 //! `htap-top once`: figures for scripts.
 
-use super::headless::{check_names, prepare};
+use super::headless::{Watched, check_names, prepare};
 use super::{FAILURE, Failure, MISSED, NO_CONNECTION, NO_PRIVILEGE, USAGE, block_on, print};
-use htap_top::cli::output::{Format, Once};
-use htap_top::dashboard::diagnosis::Health;
-use htap_top::dashboard::model::{Model, Start};
-use htap_top::dashboard::output::sheet::Sheet;
-use htap_top::dashboard::output::{self, csv, json, prometheus, table};
-use htap_top::dashboard::rows::Panel;
-use htap_top::dashboard::runtime::headless::{Headless, Settled};
-use htap_top::dashboard::terminal;
+use crate::dashboard::diagnosis::Health;
+use crate::dashboard::model::{Model, Start};
+use crate::dashboard::output::sheet::Sheet;
+use crate::dashboard::output::{self, csv, json, prometheus, table};
+use crate::dashboard::rows::Panel;
+use crate::dashboard::runtime::headless::{Headless, Settled};
+use crate::dashboard::terminal;
+use crate::format::duration::parse as parse_duration;
+use clap::{Args, ValueEnum};
 use std::io::Write;
 use std::time::Duration;
+
+/// Options of `once`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Without --panel: the figures beside their targets, the cause line with its evidence, and the \
+                  OLTP figures. Exit codes: 0 data arrived, 1 nothing that was asked for arrived, 2 usage or \
+                  configuration, 3 cannot connect, 4 nothing arrived for lack of privilege, 5 a target is missed \
+                  (with --check)."
+)]
+pub(super) struct Options {
+    /// The server and panels.
+    #[command(flatten)]
+    watched: Watched,
+    /// Output format
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Exit with code 5 if a target is missed; prints the cause line, plus what --format or --panel ask for
+    #[arg(long)]
+    check: bool,
+    /// Maximum time to wait until all figures are measured
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    wait: Duration,
+}
+
+/// Output format of figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Aligned text, for people
+    Table,
+    /// One JSON object
+    Json,
+    /// RFC 4180 with a header, of one panel
+    Csv,
+    /// Prometheus' text exposition format
+    Prometheus,
+}
 
 /// Time between the two samples of a rate; not a multiple of a second, because intervals are aligned with the
 /// clock.
@@ -23,7 +60,7 @@ const RATES_APART: Duration = Duration::from_millis(5_100);
 const TOGETHER: [Panel; 2] = [Panel::Bloat, Panel::Snapshots];
 
 /// Takes samples, prints them, and checks the targets if requested.
-pub fn once(options: &Once) -> Result<(), Failure> {
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let panels = &options.watched.panels;
     if options.format == Some(Format::Csv) && panels.len() != 1 {
         let why = "--format csv prints the rows of one panel: name it with --panel";
@@ -49,7 +86,7 @@ pub fn once(options: &Once) -> Result<(), Failure> {
                 format!("failed to connect: {error}"),
             )),
             Settled::TimeUp => {
-                let waited = htap_top::format::seconds(options.wait.as_secs_f64());
+                let waited = crate::format::seconds(options.wait.as_secs_f64());
                 let mut why = format!("not everything was measured within {waited} (--wait)");
                 let unknown = output::unknown(&headless.model);
                 if !unknown.is_empty() {
@@ -87,7 +124,7 @@ fn hurry(start: &mut Start, panels: &[String]) {
     }
 }
 
-fn tell(options: &Once, model: &Model) -> Result<(), Failure> {
+fn tell(options: &Options, model: &Model) -> Result<(), Failure> {
     let panels = &options.watched.panels;
     let sheets = output::sheets(model, panels);
     let oltp = Sheet::oltp(model);

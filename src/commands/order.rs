@@ -1,14 +1,156 @@
 //! `htap-top order`.
 
+use super::options::{self, Connection, Format, Server};
 use super::{FAILURE, Failure, NO_CONNECTION, NO_PRIVILEGE, block_on, print, target};
-use htap_top::cli::load::{Deed, Format};
-use htap_top::pg::{Pool, PoolError, PoolSize, Settings, owners};
-use htap_top::system::orders::{Order, OrderError, Orders, Strategy};
+use crate::pg::{Pool, PoolError, PoolSize, Settings, owners};
+use crate::system::orders::{self, Commit, Line, OrderError, Orders, Step, Strategy};
+use clap::{Args, Subcommand};
 use serde_json::json;
 use std::time::Duration;
 
+/// Options of `order`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Give the connection with -h -p -U -d or in the environment, as for psql. The role htap_oltp has the privileges needed.
+
+  htap-top order create -d shop -U htap_oltp --user 7 --line 17x3 --line 4 --key cart-981
+  htap-top order pay -d shop -U htap_oltp 867239742423040001")]
+pub(super) struct Options {
+    /// The command.
+    #[command(subcommand)]
+    deed: Deed,
+}
+
+/// Commands of `order`.
+#[derive(Clone, Debug, Subcommand)]
+enum Deed {
+    /// Create an order, all or nothing, at catalogue prices
+    Create {
+        /// Connection, durability and output.
+        #[command(flatten)]
+        way: Way,
+        /// User who orders
+        #[arg(long = "user", value_name = "ID")]
+        buyer: i64,
+        /// Product and quantity, such as 17x3, or 17 for one piece; can be repeated
+        #[arg(long = "line", value_name = "PRODUCT[xPIECES]", required = true, value_parser = parse_line)]
+        lines: Vec<Line>,
+        /// Request key: sending the order again with the same key does not create it twice
+        #[arg(long)]
+        key: Option<String>,
+        /// function, pipelined, group or round-trips
+        #[arg(long, default_value = "function")]
+        strategy: Strategy,
+    },
+    /// Advance an order.
+    #[command(flatten)]
+    Step(StepDeed),
+    /// Record that a user logged in
+    Login {
+        /// Connection, durability and output.
+        #[command(flatten)]
+        way: Way,
+        /// User who logged in
+        #[arg(value_name = "USER")]
+        who: i64,
+    },
+}
+
+impl Deed {
+    /// Returns the connection, durability and output of the command.
+    fn way(&self) -> &Way {
+        match self {
+            Self::Create { way, .. } | Self::Login { way, .. } => way,
+            Self::Step(deed) => &deed.which().way,
+        }
+    }
+}
+
+/// A step of an order.
+#[derive(Clone, Debug, Subcommand)]
+enum StepDeed {
+    /// pending to paid
+    Pay(Which),
+    /// paid to shipped
+    Ship(Which),
+    /// shipped to completed
+    Complete(Which),
+    /// pending or paid to cancelled; its goods return to stock
+    Cancel(Which),
+}
+
+impl StepDeed {
+    /// Returns the step.
+    fn step(&self) -> Step {
+        match self {
+            Self::Pay(_) => Step::Pay,
+            Self::Ship(_) => Step::Ship,
+            Self::Complete(_) => Step::Complete,
+            Self::Cancel(_) => Step::Cancel,
+        }
+    }
+
+    /// Returns the order to advance.
+    fn which(&self) -> &Which {
+        match self {
+            Self::Pay(which) | Self::Ship(which) | Self::Complete(which) | Self::Cancel(which) => {
+                which
+            }
+        }
+    }
+}
+
+/// An order to advance.
+#[derive(Clone, Debug, Args)]
+struct Which {
+    /// Connection, durability and output.
+    #[command(flatten)]
+    way: Way,
+    /// Order number
+    #[arg(value_name = "ORDER")]
+    order: i64,
+}
+
+/// Options of connection, durability and output.
+#[derive(Clone, Debug, Args)]
+struct Way {
+    /// The server.
+    #[command(flatten)]
+    connection: Connection,
+    /// Commit asynchronously: a server crash may lose the last 0.6 s
+    #[arg(long = "async")]
+    async_commit: bool,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl Way {
+    /// Returns the durability of the commit.
+    fn commit(&self) -> Commit {
+        options::commit(self.async_commit)
+    }
+
+    /// Returns the server.
+    fn server(&self) -> Server {
+        Server {
+            conninfo: None,
+            connection: self.connection.clone(),
+        }
+    }
+}
+
+fn parse_line(text: &str) -> Result<Line, String> {
+    let (product, quantity) = text.split_once('x').unwrap_or((text, "1"));
+    match (product.parse(), quantity.parse()) {
+        (Ok(product), Ok(quantity)) => Ok(Line { product, quantity }),
+        _ => Err("expected a product number and how many pieces, such as 17x3".to_owned()),
+    }
+}
+
 /// Runs a command of `order` and prints the result.
-pub fn run(deed: &Deed) -> Result<(), Failure> {
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    let deed = &options.deed;
     let way = deed.way();
     let target = target(&way.server(), "htap-top order")?;
     let size = PoolSize {
@@ -54,7 +196,7 @@ async fn act(orders: &Orders, deed: &Deed) -> Result<(serde_json::Value, String)
         Deed::Create {
             buyer, lines, key, ..
         } => {
-            let order = Order {
+            let order = orders::Order {
                 user: *buyer,
                 lines: lines.clone(),
                 request_key: key.clone(),
@@ -88,4 +230,35 @@ fn failure(deed: &Deed, error: &OrderError) -> Failure {
         Deed::Step(deed) => format!("{} order {}", deed.step(), deed.which().order),
     };
     Failure::new(code, format!("failed to {what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::Cli;
+    use clap::Parser;
+
+    #[test]
+    fn an_order_has_lines() {
+        let parse = |words: &[&str]| Cli::try_parse_from([&["htap-top", "order"], words].concat());
+        assert!(
+            parse(&[
+                "create", "--user", "7", "--line", "17x3", "--line", "4", "--key", "k", "-d",
+                "shop"
+            ])
+            .is_ok()
+        );
+        assert!(parse(&["pay", "123", "-U", "me", "--async"]).is_ok());
+        assert!(parse(&["login", "7", "--format", "json"]).is_ok());
+        for wrong in [
+            &["create", "--user", "7"][..],
+            &["create", "--line", "1"],
+            &["create", "--user", "7", "--line", "x"],
+            &["create", "--user", "7", "--line", "3x"],
+            &["create", "--user", "me", "--line", "3"],
+            &["pay"],
+            &["return", "1"],
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
 }

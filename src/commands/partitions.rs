@@ -1,13 +1,93 @@
 //! `htap-top partitions`.
 
 use super::meter::Meter;
+use super::options::{Format as Output, Server};
 use super::{FAILURE, Failure, NO_CONNECTION, NO_PRIVILEGE, block_on, print, target};
-use htap_top::cli::{ArchiveMonths, Output, Partitions, PartitionsCommand};
-use htap_top::format;
-use htap_top::system::archive::{self, Archive, Archived};
-use htap_top::system::partitions::{self, Listing, PartitionError, State};
+use crate::format;
+use crate::system::archive::{self, Archive, Archived, Format};
+use crate::system::partitions::{self, Listing, Month, PartitionError, State};
+use clap::{Args, Subcommand};
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::PathBuf;
+
+/// Options of `partitions`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Row counts are the planner's estimates. Warns of orders in the default partition and of missing \
+                  partitions for the months to come."
+)]
+pub(super) struct Options {
+    /// Command to run; lists the months if omitted.
+    #[command(subcommand)]
+    pub(super) command: Option<PartitionsCommand>,
+    /// The server.
+    #[command(flatten)]
+    pub(super) server: Server,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Output,
+}
+
+/// Commands of `partitions`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PartitionsCommand {
+    /// Create coming months, and the months of orders in the default partition, which move there
+    Make(MakePartitions),
+    /// Detach past months from the shop and its summaries, write them to files, drop them
+    #[command(
+        after_help = "A month's four tables (orders, order_items, payments, shipments) are detached together and \
+                      remain under their names, such as shop.orders_2026_05, until they are dropped or attached \
+                      again. The next refresh removes their completed orders from the summaries. A file gets its \
+                      name once it is complete and on disk; before anything is dropped, the file is read back and \
+                      compared with the table by SHA-256. If interrupted, run the same command again to continue."
+    )]
+    Archive(ArchiveMonths),
+    /// Attach a detached month again; the next refresh adds its orders to the summaries
+    Attach(AttachMonth),
+}
+
+/// Options of `partitions make`.
+#[derive(Clone, Debug, Args)]
+pub struct MakePartitions {
+    /// The server.
+    #[command(flatten)]
+    pub(super) server: Server,
+    /// Number of months after the current one
+    #[arg(long, value_name = "N", default_value_t = crate::system::partitions::AHEAD, value_parser = clap::value_parser!(u32).range(0..=120))]
+    pub(super) ahead: u32,
+}
+
+/// Options of `partitions archive`.
+#[derive(Clone, Debug, Args)]
+pub struct ArchiveMonths {
+    /// The server.
+    #[command(flatten)]
+    pub(super) server: Server,
+    /// Archive all months before this one, such as 2026-06
+    #[arg(long, value_name = "MONTH")]
+    pub(super) before: Month,
+    /// Directory for the files; without it, the months are only detached
+    #[arg(long, value_name = "DIR")]
+    pub(super) to: Option<PathBuf>,
+    /// File format
+    #[arg(long, value_enum, default_value_t, requires = "to")]
+    pub(super) format: Format,
+    /// Drop the tables after their files are written and verified
+    #[arg(long, requires = "to")]
+    pub(super) drop: bool,
+}
+
+/// Options of `partitions attach`.
+#[derive(Clone, Debug, Args)]
+pub struct AttachMonth {
+    /// The month, such as 2026-05
+    pub(super) month: Month,
+    /// The server.
+    #[command(flatten)]
+    pub(super) server: Server,
+}
 
 /// Message while other sessions hold the required locks.
 const WAITING: &str = "waiting for sessions that use the shop's tables";
@@ -24,7 +104,7 @@ impl From<PartitionError> for Failure {
 }
 
 /// Lists, creates, archives or attaches months.
-pub fn run(options: &Partitions) -> Result<(), Failure> {
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
     match &options.command {
         None => list(options),
         Some(PartitionsCommand::Make(make)) => {
@@ -53,7 +133,7 @@ pub fn run(options: &Partitions) -> Result<(), Failure> {
     }
 }
 
-fn list(options: &Partitions) -> Result<(), Failure> {
+fn list(options: &Options) -> Result<(), Failure> {
     let target = target(&options.server, "htap-top partitions")?;
     let listing = block_on(async {
         let client = partitions::connect(&target).await?;
@@ -135,4 +215,33 @@ fn report(archived: &[Archived]) -> String {
         text.push_str("the summaries follow with the next refresh\n");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::{Cli, Command};
+    use clap::Parser;
+
+    fn parsed(arguments: &[&str]) -> Options {
+        let words = [&["htap-top", "partitions"], arguments].concat();
+        match Cli::try_parse_from(words).unwrap().command {
+            Some(Command::Partitions(options)) => options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn it_lists_unless_told_otherwise() {
+        let list = parsed(&["shop", "--format", "json"]);
+        assert_eq!(list.format, Output::Json);
+        assert_eq!(list.server.conninfo.as_deref(), Some("shop"));
+        assert!(list.command.is_none());
+        let archive = parsed(&["archive", "--before", "2026-06", "-d", "shop"]);
+        let Some(PartitionsCommand::Archive(archive)) = archive.command else {
+            panic!("{archive:?}");
+        };
+        assert_eq!(archive.before.to_string(), "2026-06");
+        assert!(archive.to.is_none() && archive.format == Format::Csv);
+    }
 }

@@ -1,20 +1,46 @@
 //! `htap-top record`: records all panels to a file.
 
-use super::headless::{check_names, prepare};
+use super::headless::{Watched, check_names, prepare};
 use super::{FAILURE, Failure, NO_CONNECTION, block_on, create, interrupted};
-use htap_top::cli::output::Record;
-use htap_top::dashboard::model::Model;
-use htap_top::dashboard::output;
-use htap_top::dashboard::runtime::headless::{Headless, Settled};
-use htap_top::format;
+use crate::dashboard::model::Model;
+use crate::dashboard::output;
+use crate::dashboard::runtime::headless::{Headless, Settled};
+use crate::format;
+use crate::format::duration::parse as parse_duration;
+use clap::Args;
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
+
+/// Options of `record`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Records every panel until Ctrl-C, SIGTERM or the end of --duration; `htap-top replay FILE` \
+                  plays it back. However it ends, at most the last second is lost."
+)]
+pub(super) struct Options {
+    /// File to write; must not exist
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The server and panels.
+    #[command(flatten)]
+    watched: Watched,
+    /// Time between samples, such as 500ms or 2s
+    #[arg(long, value_parser = parse_duration)]
+    interval: Option<Duration>,
+    /// Stop after this time
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    duration: Option<Duration>,
+    /// Keep literals in recorded statements; without it, strings and numbers are masked
+    #[arg(long)]
+    literals: bool,
+}
 
 /// Time to wait for the first answers, so that a wrong password is reported at once.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Records until it is stopped or the time is over.
-pub fn record(options: &Record) -> Result<(), Failure> {
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let (mut start, targets) = prepare(&options.watched)?;
     start.config.interval = options.interval.unwrap_or(start.config.interval);
     let mask = !options.literals && !start.config.record.literals;

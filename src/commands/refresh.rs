@@ -1,25 +1,83 @@
 //! `htap-top refresh`.
 
+use super::options::Connection;
 use super::{
     FAILURE, Failure, MISSED, NO_CONNECTION, NO_PRIVILEGE, USAGE, block_on, env, interrupted, print,
 };
-use htap_top::cli::Refresh;
-use htap_top::format;
-use htap_top::pg::{Class, Client, PgError, Target};
-use htap_top::system::refresh::journal::Journal;
-use htap_top::system::refresh::keeper::{self, Event};
-use htap_top::system::refresh::plan::{KeepError, Pace, Plan, chosen};
-use htap_top::system::refresh::verify::verify;
-use htap_top::system::refresh::{self, Done, Kind, Known, Mode, cron};
+use crate::format;
+use crate::format::duration::parse as parse_duration;
+use crate::pg::conninfo::Flags;
+use crate::pg::{Class, Client, PgError, Target};
+use crate::system::refresh::journal::Journal;
+use crate::system::refresh::keeper::{self, Event};
+use crate::system::refresh::plan::{KeepError, Pace, Plan, chosen};
+use crate::system::refresh::verify::verify;
+use crate::system::refresh::{self, Done, Kind, Known, Mode, cron};
+use clap::Args;
 use serde_json::json;
 use std::io::Write;
 use std::time::Duration;
+
+/// Options of `refresh`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Without --every and --fresh each view is refreshed once, in the order of their \
+                  dependencies.\nModes: full recomputes everything; concurrent does too, but writes only what \
+                  differs; incremental merges the changes, for the summaries mart.sales_hourly, mart.fact_sales \
+                  and mart.segment_rfm. Without --mode each view gets the mode that suits it best. If several \
+                  refreshers run with --every or --fresh, one leads and the others wait to take over. Exit code \
+                  5: --verify found a difference."
+)]
+pub(super) struct Options {
+    /// Views to refresh, such as mart.sales_hourly; default: all those installed by htap-top init
+    #[arg(value_name = "VIEW", value_parser = parse_view)]
+    views: Vec<String>,
+    /// Connection options, as in psql; -d also takes a conninfo string or URI.
+    #[command(flatten)]
+    connection: Connection,
+    /// full, concurrent or incremental
+    #[arg(long, value_name = "MODE")]
+    mode: Option<Mode>,
+    /// Repeat, starting a refresh this often, such as 30s or 5min
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "fresh")]
+    every: Option<Duration>,
+    /// Repeat, keeping the summaries no older than this, such as 1s
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    fresh: Option<Duration>,
+    /// Delay refreshes while commits take longer than this, such as 50ms
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    oltp_limit: Option<Duration>,
+    /// Verify that each incremental summary equals its recomputation (EXCEPT ALL both ways)
+    #[arg(long, conflicts_with_all = ["mode", "every", "fresh", "oltp_limit", "pg_cron"])]
+    verify: bool,
+    /// Create pg_cron jobs that refresh instead of this program (needs --every of 1min or more)
+    #[arg(long, conflicts_with_all = ["fresh", "oltp_limit"])]
+    pg_cron: bool,
+    /// text, or json: one object per line
+    #[arg(long, default_value = "text", value_parser = ["text", "json"])]
+    format: String,
+}
+
+/// Parses a view's name; rejects a connection string, which other commands take in its place.
+fn parse_view(text: &str) -> Result<String, String> {
+    if text.contains('=') || text.contains("://") {
+        return Err("this is a connection string: pass it with -d".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+impl Options {
+    /// Returns the connection settings.
+    fn flags(&self) -> Flags {
+        self.connection.flags(None)
+    }
+}
 
 /// Interval of a loop's reports.
 const REPORT: Duration = Duration::from_secs(5);
 
 /// Refreshes as the options specify.
-pub fn refresh(options: &Refresh) -> Result<(), Failure> {
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let target =
         Target::resolve(&options.flags(), &env).map_err(|error| Failure::new(USAGE, error))?;
     let target = target.with_application_name("htap-top refresh");

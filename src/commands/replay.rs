@@ -1,16 +1,34 @@
 //! Shows a recording, or lists its troubles.
 
 use super::dashboard::{Prepared, ended, need_terminal, recordings};
+use super::options::Look;
 use super::{FAILURE, Failure, USAGE, block_on, print};
-use htap_top::cli::Replay;
-use htap_top::dashboard::recording::{self, Recording, RecordingError};
-use htap_top::dashboard::runtime::{self, TerminalSession, ring};
-use htap_top::dashboard::timeline::Timeline;
-use htap_top::format;
+use crate::dashboard::recording::{self, Recording, RecordingError};
+use crate::dashboard::runtime::{self, TerminalSession, ring};
+use crate::dashboard::timeline::Timeline;
+use crate::format;
+use clap::Args;
 use std::path::PathBuf;
 
+/// Options of a replay.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Options {
+    /// Recording to open; default: the newest one that a dashboard recorded automatically
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// List the recordings that dashboards made automatically
+    #[arg(long, conflicts_with = "files")]
+    list: bool,
+    /// Print the troubles with their times instead of opening the screen
+    #[arg(long)]
+    troubles: bool,
+    /// Options of the screen.
+    #[command(flatten)]
+    look: Look,
+}
+
 /// Opens a recording.
-pub fn replay(options: &Replay) -> Result<(), Failure> {
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let prepared = Prepared::new(&options.look, false)?;
     let folder = recordings(&prepared.start.config.record);
     if options.list {

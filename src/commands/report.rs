@@ -1,25 +1,65 @@
 //! `htap-top report`: a file for an issue.
 
 use super::dashboard::{configuration, recordings};
+use super::options::Server;
 use super::{FAILURE, Failure, block_on, confirmed, create, env, print, target};
-use htap_top::cli::report::{Part, Report as Options};
-use htap_top::config::{self, Config};
-use htap_top::dashboard::panels;
-use htap_top::dashboard::recording::excerpt::excerpt;
-use htap_top::dashboard::runtime::ring;
-use htap_top::doctor::{examine, report as doctor};
-use htap_top::format;
-use htap_top::log;
-use htap_top::report::{Report, Section, machine, server, settings};
-use htap_top::sql::mask::mask;
+use crate::config::{self, Config};
+use crate::dashboard::panels;
+use crate::dashboard::recording::excerpt::excerpt;
+use crate::dashboard::runtime::ring;
+use crate::doctor::{examine, report as doctor};
+use crate::report::{Report, Section, machine, server, settings};
+use crate::sql::mask::mask;
+use crate::{format, log};
+use clap::{Args, ValueEnum};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+
+/// The options of `report`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Collects facts about the program, the machine and the server, the doctor's findings, the end of the log and the \
+last minute of the newest recording. Shows what is in the report and asks before writing it. Reads only; changes \
+nothing on the server, and works without one. To include a log, name the file that the other command wrote: --log FILE or HTAP_TOP_LOG."
+)]
+pub(super) struct Options {
+    /// Server to connect to.
+    #[command(flatten)]
+    server: Server,
+    /// File to write; must not exist; - means standard output; default: htap-top-report-TIME.md
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Part to leave out; can be repeated
+    #[arg(long, value_name = "PART", value_enum)]
+    without: Vec<Part>,
+    /// Configuration file; default $XDG_CONFIG_HOME/htap-top/config.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Write without asking for confirmation
+    #[arg(long)]
+    yes: bool,
+}
+
+/// A part of a report that can be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Version, settings, role and extensions of the server
+    Server,
+    /// The doctor's findings
+    Doctor,
+    /// The configuration file
+    Configuration,
+    /// The end of the log
+    Log,
+    /// The last minute of the newest recording
+    Recording,
+}
 
 /// Lines of the log's end.
 const LOG_LINES: usize = 500;
 
 /// Collects the facts, shows what they are, and writes them.
-pub fn run(options: &Options) -> Result<(), Failure> {
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let report = collect(options)?;
     let text = report.text();
     if options.output.as_deref() == Some(Path::new("-")) {
@@ -77,7 +117,7 @@ fn collect(options: &Options) -> Result<Report, Failure> {
     Ok(Report { made, sections })
 }
 
-fn findings(examined: Result<htap_top::doctor::Examination, htap_top::pg::PgError>) -> Section {
+fn findings(examined: Result<crate::doctor::Examination, crate::pg::PgError>) -> Section {
     let body = match examined {
         Ok(examination) => doctor::table(&examination),
         Err(error) => format!("no connection: {}", server::reason(&error)),

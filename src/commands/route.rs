@@ -1,24 +1,84 @@
 //! `htap-top route`.
 
+use super::options::Connection;
 use super::{FAILURE, Failure, NO_CONNECTION, USAGE, block_on, print, resolved};
-use htap_top::cli::route::{Format, Route};
-use htap_top::pg::{Client, Flags, Settings};
-use htap_top::router::catalogue::Catalogue;
-use htap_top::router::executor::replica_state;
-use htap_top::router::traps::{TRAPS, Trap};
-use htap_top::router::{Decision, Outcome, ReplicaState, Router, Session};
-use htap_top::sql::shape;
-use htap_top::text::Clean;
+use crate::pg::{Client, Flags, Settings};
+use crate::router::catalogue::Catalogue;
+use crate::router::executor::replica_state;
+use crate::router::traps::{TRAPS, Trap};
+use crate::router::{Decision, OLAP_COST, Outcome, ReplicaState, Router, Session};
+use crate::sql::shape;
+use crate::text::Clean;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Options of `route`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Routes statements one after another, as one session would send them: what follows BEGIN goes \
+                  where BEGIN went. Runs none of them: it looks up names on the server, and plans with EXPLAIN, \
+                  which calls functions labelled stable or immutable. Connect as the role that reads (htap_olap), \
+                  not as a superuser: its search path, policies and privileges count. Each argument is one client \
+                  message; in a file, each statement is one."
+)]
+pub(super) struct Options {
+    /// Statements
+    #[arg(value_name = "SQL")]
+    statements: Vec<String>,
+    /// Read statements from this file; - means standard input
+    #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "statements")]
+    file: Option<PathBuf>,
+    /// Show 16 statements that a keyword router misroutes, with both routers' decisions
+    #[arg(long, conflicts_with_all = ["statements", "file", "offline"])]
+    traps: bool,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Plan cost from which a read goes to the OLAP pool
+    #[arg(long, value_name = "COST", default_value_t = OLAP_COST, value_parser = parse_cost)]
+    olap_cost: f64,
+    /// Do not connect: uncommon functions go to the primary, and the pool is estimated
+    #[arg(long, conflicts_with_all = ["host", "port", "user", "dbname", "replica"])]
+    offline: bool,
+    /// Replica to ask for its replay position; without it, a fully caught-up replica is assumed
+    #[arg(long, value_name = "CONNINFO")]
+    replica: Option<String>,
+    /// Connection options, as in psql.
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Output format of results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// A JSON object per line
+    Json,
+}
+
+impl Options {
+    /// Returns the connection settings.
+    fn flags(&self) -> Flags {
+        self.connection.flags(None)
+    }
+}
+
+fn parse_cost(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(cost) if cost >= 0.0 => Ok(cost),
+        _ => Err("expected a plan cost of at least 0".to_owned()),
+    }
+}
 
 /// Time limit for a replica to report its replay position.
 const ANSWER: Duration = Duration::from_secs(3);
 
 /// Shows where statements would run, and the reasons.
-pub fn route(options: &Route) -> Result<(), Failure> {
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let statements = statements(options)?;
     block_on(async {
         let router = router(options).await?.with_olap_cost(options.olap_cost);
@@ -48,7 +108,7 @@ pub fn route(options: &Route) -> Result<(), Failure> {
 }
 
 /// Returns the statements to route.
-fn statements(options: &Route) -> Result<Vec<String>, Failure> {
+fn statements(options: &Options) -> Result<Vec<String>, Failure> {
     if options.traps {
         return Ok(Vec::new());
     }
@@ -70,7 +130,7 @@ fn statements(options: &Route) -> Result<Vec<String>, Failure> {
     Ok(split.into_iter().map(str::to_owned).collect())
 }
 
-async fn router(options: &Route) -> Result<Router, Failure> {
+async fn router(options: &Options) -> Result<Router, Failure> {
     if options.offline {
         return Ok(Router::offline());
     }
@@ -85,7 +145,7 @@ async fn router(options: &Route) -> Result<Router, Failure> {
     Ok(Router::new(catalogue))
 }
 
-async fn replica(options: &Route) -> Result<ReplicaState, Failure> {
+async fn replica(options: &Options) -> Result<ReplicaState, Failure> {
     let Some(conninfo) = &options.replica else {
         return Ok(ReplicaState::Current);
     };

@@ -3,7 +3,7 @@
 
 use super::server::{Server, block_on};
 use clap::Parser;
-use htap_top::cli::Cli;
+use htap_top::commands::Cli;
 use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::rules;
 use htap_top::dashboard::panels::own;

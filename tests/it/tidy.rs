@@ -439,6 +439,7 @@ const BANS: &[Ban] = &[
         who: "",
         but: &[
             "commands::dashboard",
+            "commands::demo",
             "commands::replay",
             "commands::headless",
             "commands::record",

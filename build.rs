@@ -54,6 +54,7 @@ fn listed(root: &str, list: &str, folder: &str, names: &[String]) -> String {
     );
     for name in names {
         let path = Path::new(root).join(folder).join(name);
+        let path = path.to_string_lossy();
         let _ = writeln!(source, "    ({name:?}, include_str!({path:?})),");
     }
     source + "];\n"

@@ -126,7 +126,7 @@ pub fn tail(lines: usize) -> io::Result<String> {
     let clean = kept
         .iter()
         .map(|line| Clean::from_bytes(line.as_bytes(), LINE));
-    Ok(clean.map(|line| format!("{line}\n")).collect())
+    Ok(clean.fold(String::new(), |kept, line| kept + line.as_str() + "\n"))
 }
 
 /// The name of the file before `file`, which was full.

@@ -308,6 +308,7 @@ macro_rules! reads {
         $(
             $(#[$doc])*
             #[derive(Clone, Copy, Debug)]
+            #[allow(clippy::struct_field_names, reason = "fields are the panel's columns")]
             pub struct $name {
                 $($column: $crate::pg::Column,)+
             }

@@ -141,6 +141,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one table of cases")]
     fn what_cannot_hold_is_refused_with_line_and_cure() {
         for (text, why) in [
             (

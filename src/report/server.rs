@@ -156,7 +156,7 @@ fn lines(table: &Table, row: impl Fn(usize) -> Vec<String>) -> String {
 
 /// The one row, a line for each column.
 fn fields(table: &Table) -> String {
-    let names = table.columns.iter().map(|name| name.to_string());
+    let names = table.columns.iter().map(ToString::to_string);
     let rows = names.map(|name| {
         let value = table.first(&name).text().unwrap_or("none").to_owned();
         vec![name, value]

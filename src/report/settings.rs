@@ -2,6 +2,7 @@
 
 use super::Section;
 use crate::text::Clean;
+use std::fmt::Write as _;
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -21,7 +22,7 @@ pub fn section(file: &Path, folder: &Path, mask: fn(&str) -> String) -> Section 
     };
     for below in ["queries", "themes"] {
         for name in names(&folder.join(below)) {
-            body.push_str(&format!("# file: {below}/{name}\n"));
+            let _ = writeln!(body, "# file: {below}/{name}");
         }
     }
     Section {

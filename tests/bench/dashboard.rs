@@ -1,6 +1,7 @@
 //! The cost of a tick and of a frame: `cargo bench`. A frame must take less than 5 ms, otherwise keys lag.
 //!
 //! Models are built from events, as in the program; reading from the server is left out.
+#![expect(clippy::unwrap_used, reason = "helpers of a benchmark")]
 
 use criterion::{BatchSize, Criterion};
 use htap_top::config::Config;

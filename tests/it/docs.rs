@@ -1,5 +1,10 @@
 //! The documentation: short pages are short, links work, generated parts are the program's, and commands are valid.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of a test"
+)]
 
 use super::server::{Server, block_on};
 use clap::Parser;

@@ -12,7 +12,7 @@ mod work;
 
 use super::Evidence;
 use super::finding::Finding;
-use crate::dashboard::rows::{Row, Rows, read};
+use crate::dashboard::rows::{Row, Rows, Text, read};
 use crate::format;
 
 /// A rule.
@@ -198,7 +198,7 @@ fn who(row: Row<'_, read::Backend>) -> String {
         _ => row.usename(),
     };
     let parts = [row.application_name(), role, row.class()];
-    let parts = parts.map(|part| part.shown()).into_iter();
+    let parts = parts.map(Text::shown).into_iter();
     let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
     parts.join(", ")
 }

@@ -20,13 +20,12 @@ impl Model {
         let place = self.place();
         let command = self.config.keys.command(place, key);
         match (place, command) {
-            (_, Some(Command::Quit | Command::Suspend)) => {}
+            (_, Some(Command::Quit | Command::Suspend)) | (Place::Screen, _) => {}
             (Place::Editing, _) if self.prompt.is_some() => {
                 self.prompt_key(command, key);
                 return Vec::new();
             }
             (Place::Question | Place::Editing, _) => return self.confirm_key(command, key),
-            (Place::Screen, _) => {}
         }
         let list = matches!(self.popup, Some(Popup::Panels { .. }));
         if list && let Some(id) = self.feed_with(|feed| feed.listed.contains(&key)) {

@@ -348,12 +348,11 @@ impl Model {
                 feed.sampling.error = None;
                 feed.sampling.failures = 0;
                 feed.forbidden.mark(&feed.source, &mut table);
-                match feed.panel {
-                    Some(panel) => self.ingest(id, panel, table),
-                    None => {
-                        self.put(id, table);
-                        Vec::new()
-                    }
+                if let Some(panel) = feed.panel {
+                    self.ingest(id, panel, table)
+                } else {
+                    self.put(id, table);
+                    Vec::new()
                 }
             }
             Err(error) => self.refused(id, error),

@@ -364,7 +364,7 @@ mod tests {
         for spec in panels::built_in().unwrap() {
             let mut seen = HashSet::new();
             for name in spec.front.columns.keys() {
-                let column = sheet::described(&spec, name);
+                let column = sheet::described(spec, name);
                 let (metric, _) = metric(&spec.name, &column);
                 assert!(seen.insert(metric.clone()), "{metric}");
             }

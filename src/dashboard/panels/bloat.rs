@@ -172,8 +172,8 @@ fn estimate(table: &mut Table, estimates: &Table, bytes: Column, pct: Column) {
             }
         };
         let told = [
-            value(estimate.map(|estimate| estimate.bloat_bytes())),
-            value(estimate.map(|estimate| estimate.bloat_pct())),
+            value(estimate.map(Row::bloat_bytes)),
+            value(estimate.map(Row::bloat_pct)),
         ];
         for (column, value) in [bytes, pct].into_iter().zip(told) {
             table.put(row, column, value);

@@ -33,7 +33,7 @@ pub fn derive(
         classifier.is_left_out(role, application, row.age_s())
     });
     let added = added::ToSnapshots::to(&mut table);
-    memory.note(&mut table, &added, clock);
+    memory.note(&mut table, added, clock);
     oldest_first(&mut table);
     for row in 0..table.rows.len() {
         let class = class(Row::of(&table, columns, row), classifier);

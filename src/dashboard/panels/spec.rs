@@ -114,6 +114,10 @@ pub enum SearchPath {
 /// Condition under which a built-in panel is sampled, besides its interval.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of the front matter"
+)]
 pub struct SamplingRules {
     /// All else rests on it: asked whatever is on the screen, asked again soon after an error, and renewed, since it
     /// changes.

@@ -45,7 +45,6 @@ pub fn excerpt(path: &Path, keep: impl Fn(&str) -> bool) -> Result<String, Recor
 fn harmless(event: Event, kept: &[bool]) -> Option<Event> {
     let is_kept = |id: u16| kept.get(usize::from(id)).copied().unwrap_or(false);
     match event {
-        Event::Ticked { .. } | Event::CanaryTimed { .. } | Event::Paced(_) => Some(event),
         Event::Reported(Report::Answered { id, .. }) if !is_kept(id) => None,
         Event::Reported(Report::Answered {
             id,
@@ -68,7 +67,9 @@ fn harmless(event: Event, kept: &[bool]) -> Option<Event> {
             attempt,
             retry_in_ms,
         })),
-        Event::Reported(_) => Some(event),
+        Event::Reported(_) | Event::Ticked { .. } | Event::CanaryTimed { .. } | Event::Paced(_) => {
+            Some(event)
+        }
         _ => None,
     }
 }

@@ -271,10 +271,11 @@ impl Client {
     /// Errors of the server and the connection; [`Class::Reconnect`] if there is no answer in time.
     pub async fn open(target: &Target, settings: &Settings) -> Result<Self, PgError> {
         let begun = Instant::now();
-        let opening = async {
+        // On the heap: it is larger than the rest of most futures that await it.
+        let opening = Box::pin(async {
             let client = Self::connect(target).await?;
             client.set_up(settings, begun).await
-        };
+        });
         let deadline = target.connect_deadline();
         timeout(deadline, opening).await.unwrap_or_else(|_| {
             Err(PgError::new(

@@ -14,6 +14,8 @@ impl Client {
         work: impl Future<Output = Result<T, PgError>>,
     ) -> impl Future<Output = Result<T, PgError>> {
         let at = Location::caller();
+        // On the heap: a future that is handed on is stored twice in the one that awaits it.
+        let work = Box::pin(work);
         async move {
             let done = work.await;
             if let Err(error) = &done {

@@ -71,6 +71,7 @@ const BLINDING: [&str; 8] = [
 ];
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 fn a_refresher_cannot_blind_who_reads_the_summaries() {
     block_on(async {
         let server = Server::start(&Order::default());

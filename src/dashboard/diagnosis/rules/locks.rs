@@ -11,6 +11,7 @@ use crate::dashboard::diagnosis::finding::{Fact, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health, wait_s};
 use crate::format;
 use crate::keys::Command;
+use std::fmt::Write as _;
 
 /// Maximum number of waiters listed.
 const LISTED: usize = 5;
@@ -95,7 +96,7 @@ pub fn plain_refresh(evidence: &Evidence<'_>) -> Option<Finding> {
     let mut cure = queue.cure(&ways);
     if can && !open && cure == blocker.cure() && super::views::refusal(evidence, view).is_none() {
         let refresh = evidence.config.keys.shown(Command::Refresh);
-        cure += &format!(", {refresh} refreshes CONCURRENTLY");
+        let _ = write!(cure, ", {refresh} refreshes CONCURRENTLY");
     }
     let what = if open {
         "a plain refresh, in a transaction still open,"

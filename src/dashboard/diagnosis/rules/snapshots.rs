@@ -158,7 +158,7 @@ fn worst(bloat: Rows<'_, read::Relation>) -> Option<Row<'_, read::Relation>> {
     bloat
         .iter()
         .filter(|row| row.waiting() > Some(0))
-        .max_by_key(|row| row.waiting())
+        .max_by_key(Row::<read::Relation>::waiting)
 }
 
 /// Lists the tables of this database with the most dead rows kept.

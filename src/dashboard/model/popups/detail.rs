@@ -3,7 +3,7 @@
 use super::pair;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::model::{Detail, Model, Plan, Watched};
-use crate::dashboard::rows::{Panel, Row, Rows, read};
+use crate::dashboard::rows::{Panel, Row, Rows, Text, read};
 use crate::dashboard::widgets::Entry;
 use crate::format;
 use crate::keys::Keymap;
@@ -180,7 +180,7 @@ fn progress(entries: &mut Vec<Entry<'_>>, model: &Model, watched: &Watched) {
             let share =
                 share.map_or_else(|| format::PENDING.into(), |share| format!("{share:.0} %"));
             let parts = [row.command(), row.relation(), row.phase(), row.extra()];
-            let parts = parts.map(|part| part.shown()).into_iter();
+            let parts = parts.map(Text::shown).into_iter();
             let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
             (share, parts.join(", "))
         })

@@ -92,12 +92,7 @@ const ONE_SNAPSHOT: [&str; 7] = [
 
 impl Memory {
     /// Sets `age_s` and `age_least_s` of all rows, and records the holders.
-    pub(super) fn note(
-        &mut self,
-        table: &mut Table,
-        added: &added::ToSnapshots,
-        clock: &Clock<'_>,
-    ) {
+    pub(super) fn note(&mut self, table: &mut Table, added: added::ToSnapshots, clock: &Clock<'_>) {
         let columns = read::Holder::of(table);
         let mut all = HashMap::new();
         for row in 0..table.rows.len() {
@@ -301,7 +296,7 @@ fn reported_age(held: &Held, clock: &Clock<'_>) -> Age {
 }
 
 /// Sets the age if its bounds are close to each other, else its lower bound.
-fn set(table: &mut Table, row: usize, added: &added::ToSnapshots, age: Age) {
+fn set(table: &mut Table, row: usize, added: added::ToSnapshots, age: Age) {
     let near = age
         .most
         .filter(|most| most - age.least <= NEAR_S.max(most * NEAR_SHARE));

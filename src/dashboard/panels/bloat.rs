@@ -145,7 +145,7 @@ fn waiting(row: Row<'_, read::Relation>, holder: &Holder<'_>) -> Option<i64> {
     }
 }
 
-/// Adds `bloat_bytes` and `bloat_pct` to indexes, as [`derive`] does to tables.
+/// Adds `bloat_bytes` and `bloat_pct` to indexes, as [`derive()`] does to tables.
 pub fn estimated(table: &mut Table, estimates: &Table) {
     let bloat = added::BloatOfIndexes::to(table);
     estimate(table, estimates, bloat.bloat_bytes, bloat.bloat_pct);

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod cell;
 pub mod chunks;
 pub mod diagnosis;
+pub mod encoded;
 pub mod event;
 pub mod feed;
 pub mod guard;

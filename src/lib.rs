@@ -20,7 +20,7 @@
 //!   [`dashboard::chunks`]). The model of any moment is rebuilt from them. [`dashboard::xid_clock`]: the
 //!   times at which transaction ids were the oldest running. [`dashboard::timeline`]: the live model and the
 //!   past, and the choice of the one shown. `runtime/ring.rs`: the recordings that a dashboard makes by
-//!   itself.
+//!   itself. An event is encoded once for both ([`dashboard::encoded`]).
 //! - [`dashboard::model`]: the state, and the only place that changes it. Pure: time comes in as
 //!   `Event::Ticked`; it reads no clock, file or environment. One file per concern: scheduling of samples
 //!   (`sampling`), the server's version and objects (`learning`), keys (`input`, `typing`), the detail of a
@@ -29,8 +29,9 @@
 //! - [`dashboard::view`], [`dashboard::widgets`], [`dashboard::theme`]: read the model and write cells.
 //!   [`dashboard::model::layout`] computes the areas of the screen for them and for the model (pages, mouse).
 //! - [`dashboard::runtime`]: the loop, the clock, and the runner that carries out effects. The loop never
-//!   awaits anything slow, so no server can delay a key. At most one sample per feed is in progress; every
-//!   channel is bounded.
+//!   awaits anything slow, so no server and no disk can delay a key: recordings and the audit file are written
+//!   by threads of their own (`writer`, `auditing`). At most one sample per feed is in progress; every channel is
+//!   bounded.
 //!
 //! - [`dashboard::runtime::headless`]: the same model and sessions without a screen, for `once`, `record` and
 //!   `serve` ([`dashboard::runtime::http`]); the only effects carried out are samples. [`dashboard::output`]

@@ -8,12 +8,12 @@ use crate::dashboard::model::Start;
 use crate::dashboard::panels::spec::Spec;
 use crate::dashboard::panels::{self, own};
 use crate::dashboard::runtime::ring::Place as RecordingPlace;
-use crate::dashboard::runtime::{self, Ending, Targets, TerminalSession};
+use crate::dashboard::runtime::{self, Ended, Ending, Targets, TerminalSession};
 use crate::dashboard::theme::Theme;
 use crate::pg::Target;
 use crate::text::Clean;
 use clap::Args;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -191,9 +191,12 @@ pub(super) fn recordings(record: &config::Record) -> PathBuf {
     folder.unwrap_or_else(|| config::state_folder(&env).join("recordings"))
 }
 
-/// Converts the end of a screen to an exit code.
-pub(super) fn ended(ending: Ending) -> Result<(), Failure> {
-    match ending {
+/// Converts the end of a screen to an exit code, and reports what could not be written.
+pub(super) fn ended(ended: Ended) -> Result<(), Failure> {
+    for what in ended.unwritten {
+        let _ = writeln!(std::io::stderr(), "htap-top: {what}");
+    }
+    match ended.ending {
         Ending::Quit => Ok(()),
         Ending::NeverConnected => Err(Failure::new(
             NO_CONNECTION,

@@ -56,12 +56,11 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         &options.watched.panels
     };
     let shown = options.file.display();
-    let fail = |error: std::io::Error| Failure::new(FAILURE, format!("{shown}: {error}"));
     let file = create(&options.file)?;
     block_on(async {
         let stop = interrupted()?;
         let mut headless = Headless::start(start, targets, panels, false);
-        headless.record(file, mask).map_err(fail)?;
+        headless.record(shown.to_string(), file, mask);
         if let Settled::NotConnected(error) = headless.settle(PATIENCE).await {
             if headless.model.facts.is_none() {
                 // The file is empty and would be in the way of the next attempt.
@@ -72,8 +71,15 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         let mut err = std::io::stderr();
         let _ = writeln!(err, "htap-top: recording in {shown}; Ctrl-C ends it");
         let until = options.duration.unwrap_or(Duration::MAX);
-        headless.go_on(until, stop).await.map_err(fail)?;
+        let lacks = headless.go_on(until, stop).await;
         headless.end().await;
+        let lacks = lacks.map_err(|why| Failure::new(FAILURE, why))?;
+        if lacks > 0 {
+            let _ = writeln!(
+                err,
+                "htap-top: {lacks} samples are missing in {shown}: the disk was too slow"
+            );
+        }
         let bytes = std::fs::metadata(&options.file).map_or(0, |data| data.len());
         let _ = writeln!(err, "htap-top: {} in {shown}", format::bytes(bytes as f64));
         Ok(())

@@ -10,6 +10,9 @@ use crate::system::refresh::{Mode, View};
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};
 
+/// Shown while an action waits until its intent is in the audit file.
+pub const WRITING_AUDIT: &str = "writing the audit record …";
+
 /// Number of an action in one run of the program.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

@@ -82,7 +82,7 @@ pub enum Event {
         /// Queries that failed.
         failed: u32,
     },
-    /// An action started.
+    /// The intent of an action or plan is in the audit file. Nothing is sent to the server before.
     ActionStarted(ActionId),
     /// An action ended.
     ActionEnded {
@@ -100,6 +100,8 @@ pub enum Event {
     },
     /// A problem outside of the model that the user should know of.
     Warned(Clean),
+    /// Number of samples missing from the recording because the disk is too slow; 0 once it keeps up again.
+    Unrecorded(u64),
     /// The interval was changed, in milliseconds. Recorded because a replay needs it to judge the age of
     /// data.
     Paced(u64),

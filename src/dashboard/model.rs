@@ -26,7 +26,7 @@ use memory::Memory;
 
 pub use guarding::Guarding;
 pub use popup::{Confirm, Detail, Plan, Popup, Watched};
-pub use state::{Link, LogLine, PlaybackPosition, Running, SampleScope, Screen, Start};
+pub use state::{Link, LogLine, PlaybackPosition, Running, SampleScope, Screen, Start, ViewState};
 
 use super::action::{Action, Grade};
 use super::diagnosis::finding::Finding;
@@ -109,6 +109,8 @@ pub struct Model {
     pub log: VecDeque<LogLine>,
     /// A temporary message in the footer, and the time it appeared.
     pub notice: Option<(LogLine, Moment)>,
+    /// Number of samples missing from the recording while the disk is too slow.
+    pub unrecorded: u64,
     /// Cost of this program: processor milliseconds per second on the client and on the server.
     pub cost: (f64, f64),
     /// Position in the past or in a recording; `None` while live.
@@ -167,6 +169,7 @@ impl Model {
             queue: VecDeque::new(),
             log: VecDeque::new(),
             notice: None,
+            unrecorded: 0,
             cost: (0.0, 0.0),
             playback: None,
             guarding: Guarding::default(),
@@ -208,11 +211,7 @@ impl Model {
                 self.ask_point_locks()
             }
             Event::ActionStarted(id) => {
-                let now = self.now;
-                if let Some(running) = self.running.iter_mut().find(|running| running.id == id) {
-                    running.since = now;
-                }
-                self.dirty = true;
+                self.started(id);
                 Vec::new()
             }
             Event::ActionEnded { id, outcome } => self.ended(id, &outcome),
@@ -222,6 +221,10 @@ impl Model {
             }
             Event::Warned(what) => {
                 self.say(Grade::Bad, what.as_str());
+                Vec::new()
+            }
+            Event::Unrecorded(samples) => {
+                self.unrecorded(samples);
                 Vec::new()
             }
             Event::Paced(interval_ms) => {
@@ -335,28 +338,10 @@ impl Model {
         asked.map_or(0.0, |asked| self.now.since(asked))
     }
 
-    /// Copies the view state of `other`: page, focus, cursors and popups.
-    pub fn look_like(&mut self, other: &Self) {
-        self.size = other.size;
-        self.screen = other.screen;
-        self.focus = other.focus;
-        self.theme = other.theme;
-        self.mouse = other.mouse;
-        self.prompt.clone_from(&other.prompt);
-        self.popup = match &other.popup {
-            // These would refer to another row.
-            Some(Popup::Detail(_) | Popup::Confirm(_)) => None,
-            popup => popup.clone(),
-        };
-        for (feed, other) in self.feeds.iter_mut().zip(&other.feeds) {
-            feed.cursor = other.cursor.clone();
-            feed.arrange();
-        }
-    }
-
     /// Turns it into a past model: no popup is open and nothing acts.
     pub fn become_past(&mut self) {
         (self.popup, self.prompt, self.notice) = (None, None, None);
+        self.unrecorded = 0;
         self.guarding.armed = false;
     }
 

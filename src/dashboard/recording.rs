@@ -5,13 +5,12 @@
 
 pub mod excerpt;
 
+use super::encoded::{Encoded, LONGEST, is_recorded};
 use super::event::{Event, FeedId};
 use super::model::{Model, Start};
-use super::tape::{Tape, is_recorded};
+use super::tape::Tape;
 use crate::pg::sampler::Report;
 use crate::pg::texts::ROW_LIMIT;
-use crate::pg::{Class, PgError, Table, Value};
-use crate::sql::mask::mask;
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -27,12 +26,10 @@ const LEVEL: i32 = 3;
 const WINDOW_LOG: u32 = 20;
 /// Interval between flushes, in milliseconds of the model's time.
 const FLUSH_MS: u64 = 1_000;
-/// The longest line that is read: far above the largest answer, far below what would fill the memory.
-const LONGEST: u64 = 64 << 20;
 
 /// The first line of a recording.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Header {
+pub struct Header {
     /// Version of the format; says what the file is.
     htap_top_recording: u32,
     /// Version of the program that wrote it.
@@ -51,6 +48,50 @@ struct Header {
     feeds: Vec<String>,
 }
 
+impl Header {
+    /// Returns the header of a recording of `model` that begins at `epoch_ms`. If `mask` is true, literals in SQL
+    /// statements are masked.
+    pub fn of(model: &Model, mask: bool, epoch_ms: i64) -> Self {
+        let feeds = model.feeds.iter();
+        Self {
+            htap_top_recording: VERSION,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            target: model.start.target.to_string(),
+            epoch_ms,
+            interval_ms: model.interval.as_millis() as u64,
+            utc_offset_s: model.start.utc_offset_s,
+            masked: mask,
+            feeds: feeds.map(|feed| feed.spec.name.clone()).collect(),
+        }
+    }
+
+    /// Returns the header of a file that continues the recording at `epoch_ms` with this interval.
+    #[must_use]
+    pub fn again(&self, epoch_ms: i64, interval_ms: u64) -> Self {
+        Self {
+            epoch_ms,
+            interval_ms,
+            ..self.clone()
+        }
+    }
+
+    /// Returns the milliseconds between samples at the beginning.
+    pub fn interval_ms(&self) -> u64 {
+        self.interval_ms
+    }
+
+    /// Returns the beginning in epoch milliseconds.
+    pub fn epoch_ms(&self) -> i64 {
+        self.epoch_ms
+    }
+
+    /// Returns the number of the feed called `name`.
+    pub fn number(&self, name: &str) -> Option<u16> {
+        let position = self.feeds.iter().position(|feed| feed == name)?;
+        u16::try_from(position).ok()
+    }
+}
+
 /// Writes events to a file.
 pub struct Recorder {
     stream: zstd::stream::write::Encoder<'static, File>,
@@ -59,61 +100,40 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Begins a recording of `model` in `file`. With `mask` literals in statements are not written.
-    pub fn begin(file: File, model: &Model, mask: bool, epoch_ms: i64) -> io::Result<Self> {
+    /// Begins a recording in `file`.
+    pub fn begin(file: File, header: &Header) -> io::Result<Self> {
         let mut stream = zstd::stream::write::Encoder::new(file, LEVEL)?;
         stream.window_log(WINDOW_LOG)?;
         // A checksum detects figures that were damaged on disk.
         stream.include_checksum(true)?;
-        let header = Header {
-            htap_top_recording: VERSION,
-            program: env!("CARGO_PKG_VERSION").to_owned(),
-            target: model.start.target.to_string(),
-            epoch_ms,
-            interval_ms: model.interval.as_millis() as u64,
-            utc_offset_s: model.start.utc_offset_s,
-            masked: mask,
-            feeds: model
-                .feeds
-                .iter()
-                .map(|feed| feed.spec.name.clone())
-                .collect(),
-        };
-        let mut recorder = Self {
+        let mut line = serde_json::to_vec(header)?;
+        line.push(b'\n');
+        stream.write_all(&line)?;
+        stream.flush()?;
+        Ok(Self {
             stream,
-            mask,
+            mask: header.masked,
             flushed_ms: 0,
-        };
-        recorder.line(&header)?;
-        recorder.stream.flush()?;
-        Ok(recorder)
+        })
     }
 
-    /// Writes an event, where it is one that a replay needs; every second all is handed to the system.
-    pub fn note(&mut self, event: &Event) -> io::Result<()> {
-        if !is_recorded(event) {
-            return Ok(());
-        }
-        let masked = if self.mask { masked(event) } else { None };
-        let event = masked.as_ref().unwrap_or(event);
-        let line = line(event)?;
+    /// Writes an event. Everything is flushed once per second.
+    pub fn note(&mut self, line: &Encoded) -> io::Result<()> {
         // What its reader would refuse is not written.
-        if line.len() as u64 <= LONGEST && !has_too_many_rows(event) {
-            self.stream.write_all(&line)?;
-        } else if let Some(instead) = left_out(event) {
-            self.line(&instead)?;
+        if let Some(line) = line.fitting() {
+            if self.mask {
+                self.stream.write_all(&line.masked())?;
+            } else {
+                self.stream.write_all(line.bytes())?;
+            }
         }
-        if let Event::Ticked { now, .. } = event
+        if let Some(now) = line.moment()
             && now.mono_ms.saturating_sub(self.flushed_ms) >= FLUSH_MS
         {
             self.flushed_ms = now.mono_ms;
             self.stream.flush()?;
         }
         Ok(())
-    }
-
-    fn line(&mut self, value: &impl Serialize) -> io::Result<()> {
-        self.stream.write_all(&line(value)?)
     }
 
     /// Bytes that the file has.
@@ -128,51 +148,8 @@ impl Recorder {
     }
 }
 
-fn line(value: &impl Serialize) -> io::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(value)?;
-    line.push(b'\n');
-    Ok(line)
-}
-
 fn has_too_many_rows(event: &Event) -> bool {
     matches!(event, Event::Reported(Report::Answered { outcome: Ok(table), .. }) if table.rows.len() > ROW_LIMIT)
-}
-
-/// What stands in a recording for an answer that is too long for it.
-fn left_out(event: &Event) -> Option<Event> {
-    let Event::Reported(Report::Answered { id, took_ms, .. }) = event else {
-        return None;
-    };
-    let why = "this answer was too long to be recorded";
-    Some(Event::Reported(Report::Answered {
-        id: *id,
-        took_ms: *took_ms,
-        outcome: Err(PgError::new(Class::Statement, why)),
-    }))
-}
-
-/// The event with the literals of its statements masked; `None` where it has no statements.
-fn masked(event: &Event) -> Option<Event> {
-    let Event::Reported(Report::Answered {
-        id,
-        took_ms,
-        outcome: Ok(table),
-    }) = event
-    else {
-        return None;
-    };
-    let column = table.column("query")?;
-    let mut table: Table = table.clone();
-    for cell in table.rows.iter_mut().filter_map(|row| row.get_mut(column)) {
-        if let Value::Text(text) = cell {
-            *cell = Value::Text(Clean::from(mask(text.as_str())));
-        }
-    }
-    Some(Event::Reported(Report::Answered {
-        id: *id,
-        took_ms: *took_ms,
-        outcome: Ok(table),
-    }))
 }
 
 /// What a recording holds.
@@ -370,7 +347,7 @@ impl Lines {
         let read = self
             .reader
             .by_ref()
-            .take(LONGEST)
+            .take(LONGEST as u64)
             .read_until(b'\n', &mut line);
         match read {
             Ok(0) => Ok(None),
@@ -378,7 +355,7 @@ impl Lines {
                 line.pop();
                 Ok(Some(line))
             }
-            Ok(length) if length as u64 >= LONGEST => {
+            Ok(length) if length >= LONGEST => {
                 Err(io::Error::other("a line is longer than a recording allows"))
             }
             Ok(_) => Ok(None),

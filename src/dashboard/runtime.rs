@@ -1,6 +1,7 @@
 //! The event loop: takes in pending events, updates the model, draws a frame. Effects are carried out by
 //! tasks that own their sessions, so that a slow server never delays a key.
 
+mod auditing;
 mod clock;
 mod effects;
 pub mod headless;
@@ -10,10 +11,12 @@ mod planning;
 pub mod ring;
 mod signals;
 mod source;
+mod writer;
 
 use super::audit::Audit;
 use super::event::{Effect, Event, FeedId};
 use super::model::{Link, Model, Start};
+use super::recording::Header;
 use super::rows::{self, Panel};
 use super::terminal::{self, Screen};
 use super::theme::{Depth, Theme};
@@ -33,6 +36,7 @@ use std::io;
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::Instant;
+use writer::RecordingWriter;
 
 /// Minimum time between frames, unless a key was pressed.
 const FRAME: Duration = Duration::from_millis(33);
@@ -138,6 +142,15 @@ impl TerminalSession {
 }
 
 /// Result of a run.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// How a run ended.
+    pub ending: Ending,
+    /// Sentences about what could not be written to disk.
+    pub unwritten: Vec<String>,
+}
+
+/// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The user quit.
@@ -156,24 +169,20 @@ pub async fn run(
     targets: Targets,
     audit: Audit,
     record: Option<ring::Place>,
-) -> io::Result<Ending> {
+) -> io::Result<Ended> {
     let runner = EffectRunner::start(&start.config, targets, audit);
     let mut model = Model::new(start);
     model.guarding.armed = true;
-    let ring = record.map(|place| {
+    let recorder = record.map(|place| {
+        let header = Header::of(&model, place.mask, wall_clock().timestamp_millis());
         let folder = place.folder.display().to_string();
-        Ring::begin(place, &model, wall_clock().timestamp_millis())
-            .map_err(|error| format!("nothing is recorded: {folder}: {error}"))
+        RecordingWriter::start(folder, move || Ring::begin(place, header))
     });
-    let ring = match ring {
-        Some(Ok(ring)) => Some(ring),
-        Some(Err(why)) => {
-            let _ = model.update(Event::Warned(Clean::from(why)));
-            None
-        }
-        None => None,
-    };
-    event_loop(terminal, Timeline::live(model), themes, Some(runner), ring).await
+    let mut timeline = Timeline::live(model);
+    if recorder.is_some() {
+        timeline.copy_lines();
+    }
+    event_loop(terminal, timeline, themes, Some(runner), recorder).await
 }
 
 /// Replays a recording until the user quits.
@@ -182,17 +191,17 @@ pub async fn replay(
     mut timeline: Timeline,
     themes: Vec<Theme>,
     torn: Option<String>,
-) -> io::Result<Ending> {
+) -> io::Result<Ended> {
     if let Some(why) = torn {
         let why = format!("the rest of the recording cannot be read: {why}");
         let shown = timeline.shown_mut();
         let _ = shown.update(Event::Warned(Clean::from(why)));
     }
-    let ending = event_loop(terminal, timeline, themes, None, None).await?;
-    Ok(match ending {
-        Ending::NeverConnected => Ending::Quit,
-        other => other,
-    })
+    let mut ended = event_loop(terminal, timeline, themes, None, None).await?;
+    if ended.ending == Ending::NeverConnected {
+        ended.ending = Ending::Quit;
+    }
+    Ok(ended)
 }
 
 async fn event_loop(
@@ -200,8 +209,8 @@ async fn event_loop(
     timeline: Timeline,
     themes: Vec<Theme>,
     runner: Option<EffectRunner>,
-    ring: Option<Ring>,
-) -> io::Result<Ending> {
+    recorder: Option<RecordingWriter>,
+) -> io::Result<Ended> {
     let TerminalSession {
         screen,
         inbox,
@@ -211,14 +220,13 @@ async fn event_loop(
     let mut app = App {
         screen,
         timeline,
-        ring,
+        recorder,
         themes: themes.iter().map(|theme| theme.adapt(depth)).collect(),
         drawn: None,
         due: None,
         live: false,
         connected: false,
     };
-    app.fit()?;
     let clock = Clock::start();
     let ticker = clock.ticker();
     let mut source = EventSource {
@@ -228,45 +236,19 @@ async fn event_loop(
         clock,
         ticker,
     };
-    let effects = app.tell(source.clock.tick());
-    app.carry_out(effects, source.runner.as_mut())?;
-    app.draw(true)?;
-    while let Some(next) = source.next(app.next_frame(), app.is_dirty()).await {
-        if terminal::has_panicked() {
-            return Ok(Ending::Panicked);
-        }
-        let (mut effects, kind) = match next {
-            Next::Event(event, kind) => (app.tell(event), kind),
-            Next::Suspend => (vec![Effect::Suspend], Kind::Urgent),
-            Next::Frame => (Vec::new(), Kind::Other),
-        };
-        source.drain(&mut app, &mut effects);
-        let asked = effects
-            .iter()
-            .any(|effect| matches!(effect, Effect::Sample(_)));
-        let settle = match kind {
-            Kind::Tick if asked => SAMPLES,
-            Kind::Tick => Duration::ZERO,
-            _ => OTHERS,
-        };
-        if app.carry_out(effects, source.runner.as_mut())? {
-            break;
-        }
-        let urgent = kind == Kind::Urgent;
-        if urgent {
-            app.fit()?;
-        }
-        app.settle(settle);
-        app.draw(urgent)?;
-    }
-    app.end_recording();
-    let ending = app.ending();
+    let ran = app.run(&mut source).await;
+    let recorder = app.recorder.take();
+    let quit = app.ending();
     // The terminal is restored first.
     drop(app);
-    if let Some(runner) = source.runner {
-        runner.end().await;
-    }
-    Ok(ending)
+    let recorded = async { Some(recorder?.end().await) };
+    let done = async { source.runner?.end().await };
+    let (recorded, unaudited) = tokio::join!(recorded, done);
+    let unrecorded = recorded.and_then(Result::err);
+    Ok(Ended {
+        ending: ran?.unwrap_or(quit),
+        unwritten: unaudited.into_iter().chain(unrecorded).collect(),
+    })
 }
 
 /// Returns the event, with an error in place of an answer that lacks a column which code reads: without the column,
@@ -296,7 +278,7 @@ fn checked(event: Event, model: &Model) -> Event {
 struct App {
     screen: Screen,
     timeline: Timeline,
-    ring: Option<Ring>,
+    recorder: Option<RecordingWriter>,
     themes: Vec<Theme>,
     /// Time of the last frame.
     drawn: Option<Instant>,
@@ -309,26 +291,72 @@ struct App {
 }
 
 impl App {
+    /// Runs until the user quits, or returns `Panicked` if something has panicked.
+    async fn run(&mut self, source: &mut EventSource) -> io::Result<Option<Ending>> {
+        self.fit()?;
+        let effects = self.tell(source.clock.tick());
+        self.carry_out(effects, source.runner.as_mut())?;
+        self.draw(true)?;
+        while let Some(next) = source.next(self.next_frame(), self.is_dirty()).await {
+            if terminal::has_panicked() {
+                return Ok(Some(Ending::Panicked));
+            }
+            let (mut effects, kind) = match next {
+                Next::Event(event, kind) => (self.tell(event), kind),
+                Next::Suspend => (vec![Effect::Suspend], Kind::Urgent),
+                Next::Frame => (Vec::new(), Kind::Other),
+            };
+            source.drain(self, &mut effects);
+            let asked = effects
+                .iter()
+                .any(|effect| matches!(effect, Effect::Sample(_)));
+            let settle = match kind {
+                Kind::Tick if asked => SAMPLES,
+                Kind::Tick => Duration::ZERO,
+                _ => OTHERS,
+            };
+            if self.carry_out(effects, source.runner.as_mut())? {
+                break;
+            }
+            let urgent = kind == Kind::Urgent;
+            if urgent {
+                self.fit()?;
+            }
+            self.settle(settle);
+            self.draw(urgent)?;
+        }
+        Ok(None)
+    }
+
     /// Passes an event to the model, and records it if a recording is made.
     fn tell(&mut self, event: Event) -> Vec<Effect> {
         let event = checked(event, self.timeline.main());
         logged::event(&event, self.timeline.main());
-        let written = match &mut self.ring {
-            Some(ring) => ring.note(&event, self.timeline.main()),
-            None => Ok(()),
-        };
+        let ticked = matches!(event, Event::Ticked { .. });
         let mut effects = self.timeline.update(event);
-        if let Err(error) = written {
-            self.ring = None;
-            let why = Clean::from(format!("nothing more is recorded: {error}"));
-            effects.extend(self.timeline.update(Event::Warned(why)));
+        self.record();
+        let news = match &mut self.recorder {
+            Some(recorder) if ticked => recorder.news(),
+            _ => return effects,
+        };
+        let news = news.unwrap_or_else(|why| {
+            self.recorder = None;
+            vec![Event::Unrecorded(0), Event::Warned(Clean::from(why))]
+        });
+        for event in news {
+            effects.extend(self.timeline.update(event));
         }
+        self.record();
         effects
     }
 
-    fn end_recording(&mut self) {
-        // Everything flushed is on disk; nothing more can be done about an error here.
-        let _ = self.ring.take().map(Ring::end);
+    fn record(&mut self) {
+        let lines = self.timeline.take_copies();
+        if let Some(recorder) = &mut self.recorder {
+            for line in &lines {
+                recorder.note(line);
+            }
+        }
     }
 
     fn is_dirty(&self) -> bool {

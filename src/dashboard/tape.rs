@@ -4,6 +4,7 @@
 //! a moment is that of its span's beginning, told the events since: what it shows is what was shown.
 
 use super::diagnosis::Health;
+use super::encoded::Encoded;
 use super::event::{Event, Moment};
 use super::keyframe::{Keyframe, pack};
 use super::model::Model;
@@ -32,6 +33,8 @@ pub struct Tape {
     keep_ms: u64,
     /// Dangers that the cause line has named lately: rule and subject.
     alarms: BTreeMap<(&'static str, String), Moment>,
+    /// Copies of new lines for the recording, if there is one.
+    copies: Option<Vec<Encoded>>,
 }
 
 /// A minute of events.
@@ -47,8 +50,8 @@ struct Span {
 
 #[derive(Debug)]
 enum Events {
-    /// One line of JSON each.
-    Open(Vec<u8>),
+    /// Lines of JSON, and their total length.
+    Open(Vec<Encoded>, usize),
     /// The same, compressed.
     Packed(Vec<u8>),
 }
@@ -57,7 +60,8 @@ impl Events {
     /// Bytes that they take.
     fn len(&self) -> usize {
         match self {
-            Self::Open(bytes) | Self::Packed(bytes) => bytes.len(),
+            Self::Open(_, bytes) => *bytes,
+            Self::Packed(bytes) => bytes.len(),
         }
     }
 }
@@ -87,18 +91,6 @@ pub struct Past {
     marks: Vec<(usize, Box<Model>)>,
 }
 
-/// Returns true if an event belongs on a tape: what came from outside, not what the user did.
-pub fn is_recorded(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::Ticked { .. }
-            | Event::Reported(_)
-            | Event::CanaryTimed { .. }
-            | Event::Paced(_)
-            | Event::Warned(_)
-    )
-}
-
 impl Tape {
     /// A tape that forgets what is older than `keep_ms`.
     pub fn new(keep_ms: u64) -> Self {
@@ -107,27 +99,41 @@ impl Tape {
             dropped: 0,
             keep_ms,
             alarms: BTreeMap::new(),
+            copies: None,
         }
+    }
+
+    /// Copies every further line until [`Self::take_copies`] takes it.
+    pub fn copy_lines(&mut self) {
+        self.copies = Some(Vec::new());
+    }
+
+    /// Returns the lines since the last call; none unless they are copied.
+    pub fn take_copies(&mut self) -> Vec<Encoded> {
+        self.copies.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Tells the model an event, and keeps it.
     pub fn tell(&mut self, model: &mut Model, event: Event) -> Vec<super::event::Effect> {
-        if is_recorded(&event) {
-            self.note(model, &event);
+        if let Some(line) = Encoded::of(&event) {
+            if let Some(copies) = &mut self.copies {
+                copies.push(line.clone());
+            }
+            self.note(model, line);
         }
         let effects = model.update(event);
         self.mark(model);
         effects
     }
 
-    fn note(&mut self, model: &Model, event: &Event) {
-        if let Event::Ticked { now, .. } = event {
+    fn note(&mut self, model: &Model, line: Encoded) {
+        if let Some(now) = line.moment() {
             let full = |span: &Span| now.mono_ms.saturating_sub(span.begun.mono_ms) >= SPAN_MS;
             if self.spans.back().is_none_or(full) {
-                self.turn(model, *now);
+                self.turn(model, now);
             }
             if let Some(span) = self.spans.back_mut() {
-                span.last = *now;
+                span.last = now;
             }
         } else if let Some(span) = self.spans.back()
             && span.events.len() >= SPAN_BYTES
@@ -139,21 +145,17 @@ impl Tape {
             // Nothing has a time before the first tick.
             return;
         };
-        if let Events::Open(lines) = &mut span.events {
-            let length = lines.len();
-            if serde_json::to_writer(&mut *lines, event).is_ok() {
-                lines.push(b'\n');
-            } else {
-                lines.truncate(length);
-            }
+        if let Events::Open(lines, bytes) = &mut span.events {
+            *bytes += line.bytes().len();
+            lines.push(line);
         }
     }
 
     /// Packs the newest span and begins another; forgets the oldest.
     fn turn(&mut self, model: &Model, now: Moment) {
         if let Some(span) = self.spans.back_mut()
-            && let Events::Open(lines) = &span.events
-            && let Some(packed) = pack(lines)
+            && let Events::Open(lines, _) = &span.events
+            && let Some(packed) = pack(&joined(lines))
         {
             span.events = Events::Packed(packed);
         }
@@ -161,7 +163,7 @@ impl Tape {
             begun: now,
             last: now,
             before: Keyframe::of(model),
-            events: Events::Open(Vec::new()),
+            events: Events::Open(Vec::new(), 0),
             troubles: Vec::new(),
         });
         let old = |span: &Span| now.mono_ms.saturating_sub(span.last.mono_ms) > self.keep_ms;
@@ -246,22 +248,25 @@ impl Tape {
         else {
             return Ok(VecDeque::new());
         };
-        let unpacked;
-        let lines = match &span.events {
-            Events::Open(lines) => lines,
-            Events::Packed(packed) => {
-                unpacked = zstd::stream::decode_all(packed.as_slice())?;
-                &unpacked
+        let event = |line: &[u8]| serde_json::from_slice(line).map_err(io::Error::from);
+        match &span.events {
+            Events::Open(lines, _) => {
+                let lines = lines.iter().skip(told);
+                lines.map(|line| event(line.bytes())).collect()
             }
-        };
-        let lines = lines
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty());
-        lines
-            .skip(told)
-            .map(|line| serde_json::from_slice(line).map_err(io::Error::from))
-            .collect()
+            Events::Packed(packed) => {
+                let unpacked = zstd::stream::decode_all(packed.as_slice())?;
+                let lines = unpacked.split(|byte| *byte == b'\n');
+                let lines = lines.filter(|line| !line.is_empty()).skip(told);
+                lines.map(event).collect()
+            }
+        }
     }
+}
+
+fn joined(lines: &[Encoded]) -> Vec<u8> {
+    let lines: Vec<&[u8]> = lines.iter().map(Encoded::bytes).collect();
+    lines.concat()
 }
 
 impl Past {

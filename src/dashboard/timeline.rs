@@ -3,6 +3,7 @@
 //! The live model goes on while somebody looks at the past. A replay has no live model: it shows a tape.
 
 use super::action::Grade;
+use super::encoded::Encoded;
 use super::event::{Effect, Event, Moment, Travel};
 use super::model::{Model, PlaybackPosition};
 use super::tape::{HOUR_MS, Past, Tape};
@@ -81,6 +82,16 @@ impl Timeline {
     /// The recorded events.
     pub fn tape(&self) -> &Tape {
         &self.tape
+    }
+
+    /// Copies every further line of the tape for a recording.
+    pub fn copy_lines(&mut self) {
+        self.tape.copy_lines();
+    }
+
+    /// Returns the lines since the last call; none unless they are copied.
+    pub fn take_copies(&mut self) -> Vec<Encoded> {
+        self.tape.take_copies()
     }
 
     /// Takes an event in; what is wanted now comes back.
@@ -219,7 +230,7 @@ impl Timeline {
             return;
         }
         let shown_ms = self.shown().now.mono_ms;
-        let shown = self.shown().clone();
+        let view = self.shown().view_state();
         let near = match &mut self.past {
             Some(past) if mono_ms >= shown_ms => {
                 past.advance(&self.tape, mono_ms);
@@ -232,7 +243,7 @@ impl Timeline {
             self.past = Some(Box::new(past));
         }
         if let Some(past) = &mut self.past {
-            past.model.look_like(&shown);
+            past.model.look_like(view);
         }
         if mono_ms >= last.mono_ms {
             self.playing = false;
@@ -243,7 +254,7 @@ impl Timeline {
     /// Shows now again, with what the user was at.
     fn come_back(&mut self) {
         if let Some(past) = self.past.take() {
-            self.main.look_like(&past.model);
+            self.main.look_like(past.model.view_state());
         }
         self.main.dirty = true;
     }

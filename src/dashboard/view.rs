@@ -6,11 +6,11 @@ mod panel;
 
 pub use panel::placeholder;
 
-use super::action::Grade;
+use super::action::{Grade, WRITING_AUDIT};
 use super::diagnosis::{Cause, Health};
 use super::model::layout::{self, MIN_SIZE};
 use super::model::popups;
-use super::model::{Link, Model, Popup, Screen};
+use super::model::{Link, Model, Popup, Running, Screen};
 use super::theme::{Role, Theme};
 use super::widgets::{self, Sign, Strip, StripItem};
 use crate::format;
@@ -307,22 +307,17 @@ fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
 }
 
 fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
-    let muted = theme.style(Role::Muted);
-    let (client, server) = model.cost;
-    let cost = if client > 0.0 {
-        let cost = format!("own {client:.1} ms/s · server {server:.1} ms/s ");
-        // The keys need the room unless the line is wide.
-        if area.width < 150 {
-            format!("own {client:.0}+{server:.0} ms/s ")
-        } else {
-            cost
-        }
-    } else {
-        String::new()
-    };
     // A message takes the whole line; the keys share the line with the tool's own cost.
     let spoken = model.prompt.is_some() || model.notice.is_some() || !model.running.is_empty();
-    let right = Line::styled(if spoken { String::new() } else { cost }, muted);
+    let right = if spoken {
+        Line::default()
+    } else if model.unrecorded > 0 {
+        let samples = format::count(model.unrecorded as f64);
+        let behind = format!("recording: {samples} samples dropped ");
+        Line::styled(behind, theme.style(Role::Danger))
+    } else {
+        Line::styled(own_cost(model, area.width), theme.style(Role::Muted))
+    };
     let left = if let Some((typed, complaint)) = &model.prompt {
         let complaint = complaint
             .as_ref()
@@ -348,24 +343,43 @@ fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
             ])
         }
     } else if let Some(running) = model.running.first() {
-        let waiting = if model.queue.is_empty() {
-            String::new()
-        } else {
-            format!(", {} more wait", model.queue.len())
-        };
-        let since = format::seconds(model.now.since(running.since));
-        Line::styled(
-            format!(
-                " … {}, {since}{waiting}{}",
-                running.action.describe(),
-                running.action.how_to_cancel(&model.config.keys)
-            ),
-            theme.style(Role::Text),
-        )
+        Line::styled(progress(model, running), theme.style(Role::Text))
     } else {
         keys(model, theme, beside(area, &right))
     };
     sides(area, buf, &left, &right);
+}
+
+/// Returns the processor time that this program costs, on the client and on the server.
+fn own_cost(model: &Model, width: u16) -> String {
+    let (client, server) = model.cost;
+    if client > 0.0 {
+        let cost = format!("own {client:.1} ms/s · server {server:.1} ms/s ");
+        // The keys need the room unless the line is wide.
+        if width < 150 {
+            format!("own {client:.0}+{server:.0} ms/s ")
+        } else {
+            cost
+        }
+    } else {
+        String::new()
+    }
+}
+
+/// Returns the text about an action in progress.
+fn progress(model: &Model, running: &Running) -> String {
+    let what = running.action.describe();
+    let since = format::seconds(model.now.since(running.since));
+    if !running.audited {
+        return format!(" … {what}, {since}: {WRITING_AUDIT}");
+    }
+    let waiting = if model.queue.is_empty() {
+        String::new()
+    } else {
+        format!(", {} more wait", model.queue.len())
+    };
+    let cancel = running.action.how_to_cancel(&model.config.keys);
+    format!(" … {what}, {since}{waiting}{cancel}")
 }
 
 /// Returns the keys of the footer, as many as fit. Keys that act are left out if actions are blocked. The

@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep, timeout};
 use shared::{Answer, Shared};
 
 /// Identifier of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SessionId {
     /// For cheap statements, at every interval.
     Fast,

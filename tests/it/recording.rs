@@ -3,10 +3,11 @@
 
 use super::board::{activity, facts, table, trouble};
 use htap_top::config::Config;
+use htap_top::dashboard::encoded::Encoded;
 use htap_top::dashboard::event::{Event, Moment, OwnCost};
 use htap_top::dashboard::model::{Model, Start};
 use htap_top::dashboard::panels;
-use htap_top::dashboard::recording::{self, Recorder, Recording, RecordingError};
+use htap_top::dashboard::recording::{self, Header, Recorder, Recording, RecordingError};
 use htap_top::dashboard::rows::Panel;
 use htap_top::dashboard::theme::Theme;
 use htap_top::pg::sampler::{Report, SessionId};
@@ -54,7 +55,8 @@ fn ticked(mono_ms: u64) -> Event {
 fn record(path: &Path, mask: bool, end: bool) -> Model {
     let mut model = Model::new(start());
     let file = File::create(path).unwrap();
-    let mut recorder = Recorder::begin(file, &model, mask, 1_767_323_045_000).unwrap();
+    let header = Header::of(&model, mask, 1_767_323_045_000);
+    let mut recorder = Recorder::begin(file, &header).unwrap();
     let peer = Peer {
         host: "primary".into(),
         port: 5432,
@@ -85,7 +87,7 @@ fn record(path: &Path, mask: bool, end: bool) -> Model {
         ]);
     }
     for event in events {
-        recorder.note(&event).unwrap();
+        recorder.note(&Encoded::of(&event).unwrap()).unwrap();
         let _ = model.update(event);
     }
     if end {
@@ -276,7 +278,8 @@ fn an_answer_too_long_for_a_recording_does_not_spoil_it() {
     let path = folder.path().join("long.htap");
     let mut model = Model::new(start());
     let file = File::create(&path).unwrap();
-    let mut recorder = Recorder::begin(file, &model, false, 1_767_323_045_000).unwrap();
+    let header = Header::of(&model, false, 1_767_323_045_000);
+    let mut recorder = Recorder::begin(file, &header).unwrap();
     let long = "x".repeat(100 << 20);
     let rows = vec![vec![htap_top::pg::Value::Null]; 10_001];
     let many = Table {
@@ -299,7 +302,7 @@ fn an_answer_too_long_for_a_recording_does_not_spoil_it() {
         answered(&model, "activity", trouble()),
         ticked(2_000),
     ] {
-        recorder.note(&event).unwrap();
+        recorder.note(&Encoded::of(&event).unwrap()).unwrap();
         if !matches!(&event, Event::Reported(Report::Answered { id, .. }) if *id == model.feed_named("waits").unwrap().0)
         {
             let _ = model.update(event);

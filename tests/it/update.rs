@@ -7,9 +7,9 @@ use super::board::{Board, activity, facts, requests, table, trouble, views};
 use htap_top::config::Config;
 use htap_top::dashboard::action::{Action, ActionId, Outcome};
 use htap_top::dashboard::diagnosis::{Gauge, Health};
+use htap_top::dashboard::encoded::is_recorded;
 use htap_top::dashboard::event::{Effect, Event, FeedId, Key};
 use htap_top::dashboard::model::{Link, Popup, Screen};
-use htap_top::dashboard::tape::is_recorded;
 use htap_top::explain::{Explained, Whose};
 use htap_top::pg::admin::{Signal, Verdict};
 use htap_top::pg::measure::Measured;
@@ -806,6 +806,8 @@ fn a_plan_is_shown_where_it_was_asked_for() {
         lines: vec![line.into(), "  ->  Index Scan".into()],
     };
     let _ = board.event(explained(ActionId(id.0 + 9), Ok(plan("of another"))));
+    assert!(board.screen(120, 60).contains("writing the audit record …"));
+    let _ = board.event(Event::ActionStarted(*id));
     assert!(board.screen(120, 60).contains("asked for …"));
     let _ = board.event(explained(*id, Ok(plan("Nested Loop"))));
     let screen = board.screen(120, 60);
@@ -1083,7 +1085,10 @@ fn all_views_are_refreshed_one_at_a_time_in_order() {
         "they are running or waiting already"
     );
     assert_eq!(board.model.queue.len(), 2);
+    let waiting = "writing the audit record …";
+    assert!(board.screen(120, 40).contains(waiting));
     let _ = board.event(Event::ActionStarted(first));
+    assert!(!board.screen(120, 40).contains(waiting));
     let failed = Outcome::Failed(PgError::new(Class::Statement, "out of space"));
     let effects = board.event(Event::ActionEnded {
         id: first,
@@ -1376,4 +1381,23 @@ fn what_is_asked_of_a_session_before_it_is_open_is_asked_once() {
     let _ = board.lose(SessionId::Slow, 1);
     let again = board.open(SessionId::Slow);
     assert!(slow(&again, &board), "{again:?}");
+}
+
+#[test]
+fn a_recording_that_falls_behind_is_said_until_it_goes_on() {
+    let mut board = Board::new(Config::default());
+    let _ = board.event(Event::Unrecorded(3));
+    assert!(board.screen(120, 40).contains("samples are being dropped"));
+    for _ in 0..10 {
+        let _ = board.tick(1_000);
+    }
+    let _ = board.event(Event::Unrecorded(312));
+    let count = "recording: 312 samples dropped";
+    assert!(board.screen(120, 40).contains(count));
+    assert!(board.screen(80, 24).contains(count));
+    let _ = board.event(Event::Unrecorded(0));
+    assert!(!board.screen(120, 40).contains("dropped"));
+    let said = board.model.log.iter();
+    let said = said.filter(|line| line.text.as_str().contains("samples are being dropped"));
+    assert_eq!(said.count(), 1);
 }

@@ -1,7 +1,7 @@
 //! Actions: confirmation, execution and result.
 
-use super::{Confirm, Model, Popup, Running};
-use crate::dashboard::action::{Action, ActionId, Backend, Grade, Outcome};
+use super::{Confirm, Model, Plan, Popup, Running};
+use crate::dashboard::action::{Action, ActionId, Backend, Grade, Outcome, WRITING_AUDIT};
 use crate::dashboard::diagnosis::blocker::Kind;
 use crate::dashboard::event::{Effect, FeedId};
 use crate::dashboard::rows::{Panel, Row, Rows, Text, read};
@@ -292,13 +292,37 @@ impl Model {
     pub(super) fn begin(&mut self, action: Action) -> Effect {
         self.last_id += 1;
         let id = ActionId(self.last_id);
-        self.say(Grade::Running, &format!("{} …", action.describe()));
+        let mut line = self.note(Grade::Running, &format!("{} …", action.describe()));
+        line.text = Clean::from(format!("{}: {WRITING_AUDIT}", action.describe()));
+        self.notice = Some((line, self.now));
         self.running.push(Running {
             id,
             action: action.clone(),
             since: self.now,
+            audited: false,
         });
         Effect::Act { id, action }
+    }
+
+    /// Notes that the intent of an action or plan is in the audit file.
+    pub(super) fn started(&mut self, id: ActionId) {
+        self.dirty = true;
+        if let Some(Popup::Detail(detail)) = &mut self.popup
+            && detail.plan == Plan::Wanted(id)
+        {
+            detail.plan = Plan::Asked(id);
+        }
+        let now = self.now;
+        let Some(running) = self.running.iter_mut().find(|running| running.id == id) else {
+            return;
+        };
+        (running.since, running.audited) = (now, true);
+        let what = running.action.describe();
+        if let Some((line, at)) = &mut self.notice
+            && line.text.as_str() == format!("{what}: {WRITING_AUDIT}")
+        {
+            (line.text, *at) = (Clean::from(format!("{what} …")), now);
+        }
     }
 
     pub(super) fn next_refresh(&mut self) -> Option<Effect> {

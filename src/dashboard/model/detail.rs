@@ -200,7 +200,7 @@ impl Model {
         self.last_id += 1;
         let id = ActionId(self.last_id);
         if let Some(Popup::Detail(detail)) = &mut self.popup {
-            detail.plan = Plan::Asked(id);
+            detail.plan = Plan::Wanted(id);
             effects.push(Effect::Explain { id, whose });
         }
         effects
@@ -225,7 +225,7 @@ impl Model {
 
     pub(super) fn explained(&mut self, id: ActionId, outcome: Result<Explained, Clean>) {
         if let Some(Popup::Detail(detail)) = &mut self.popup
-            && detail.plan == Plan::Asked(id)
+            && [Plan::Wanted(id), Plan::Asked(id)].contains(&detail.plan)
         {
             detail.plan = match outcome {
                 Ok(explained) => Plan::Known(explained),

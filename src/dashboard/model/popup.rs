@@ -118,7 +118,9 @@ pub enum Plan {
     /// Not requested.
     #[default]
     Unasked,
-    /// Requested.
+    /// Requested; its audit record is being written.
+    Wanted(ActionId),
+    /// Sent to the server.
     Asked(ActionId),
     /// Not available, with the reason.
     Refused(Clean),

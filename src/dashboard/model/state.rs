@@ -1,8 +1,10 @@
 //! The parts of the state that other modules read.
 
+use super::{Model, Popup};
 use crate::config::Config;
 use crate::dashboard::action::{Action, ActionId, Grade};
 use crate::dashboard::event::{FeedId, Moment};
+use crate::dashboard::feed::Cursor;
 use crate::dashboard::panels::spec::Spec;
 use crate::pg::{Peer, PgError};
 use crate::text::Clean;
@@ -116,4 +118,66 @@ pub struct Running {
     pub action: Action,
     /// Start time.
     pub since: Moment,
+    /// True once its intent is in the audit file. Nothing is sent before.
+    pub audited: bool,
+}
+
+/// View state of a model: page, focus, cursors and popups.
+#[derive(Clone, Debug)]
+pub struct ViewState {
+    pub(super) size: (u16, u16),
+    pub(super) screen: Screen,
+    pub(super) focus: FeedId,
+    pub(super) theme: usize,
+    pub(super) mouse: bool,
+    pub(super) prompt: Option<(String, Option<String>)>,
+    pub(super) popup: Option<Popup>,
+    pub(super) cursors: Vec<Cursor>,
+}
+
+impl Model {
+    /// Returns the view state.
+    pub fn view_state(&self) -> ViewState {
+        ViewState {
+            size: self.size,
+            screen: self.screen,
+            focus: self.focus,
+            theme: self.theme,
+            mouse: self.mouse,
+            prompt: self.prompt.clone(),
+            popup: match &self.popup {
+                // These would refer to another row.
+                Some(Popup::Detail(_) | Popup::Confirm(_)) => None,
+                popup => popup.clone(),
+            },
+            cursors: self.feeds.iter().map(|feed| feed.cursor.clone()).collect(),
+        }
+    }
+
+    /// Takes over the view state of another model.
+    pub fn look_like(&mut self, view: ViewState) {
+        self.size = view.size;
+        self.screen = view.screen;
+        self.focus = view.focus;
+        self.theme = view.theme;
+        self.mouse = view.mouse;
+        self.prompt = view.prompt;
+        self.popup = view.popup;
+        for (feed, cursor) in self.feeds.iter_mut().zip(view.cursors) {
+            feed.cursor = cursor;
+            feed.arrange();
+        }
+    }
+
+    /// Sets the number of samples missing from the recording. A separate warning, which is recorded, tells when the
+    /// recording continues.
+    pub(super) fn unrecorded(&mut self, samples: u64) {
+        if self.unrecorded == 0 && samples > 0 {
+            let text =
+                "the recording falls behind: the disk is too slow; samples are being dropped";
+            self.say(Grade::Bad, text);
+        }
+        self.unrecorded = samples;
+        self.dirty = true;
+    }
 }

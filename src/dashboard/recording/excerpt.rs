@@ -1,8 +1,9 @@
 //! The last minute of a recording as text, for a report: the same lines without what may be somebody's own. It is a
 //! recording again once it is compressed.
 
-use super::{Header, RecordingError, begin, event, line, masked};
+use super::{Header, RecordingError, begin, event};
 use crate::dashboard::action;
+use crate::dashboard::encoded::Encoded;
 use crate::dashboard::event::{Event, Moment};
 use crate::pg::sampler::Report;
 use std::collections::{BTreeMap, VecDeque};
@@ -41,7 +42,7 @@ pub fn excerpt(path: &Path, keep: impl Fn(&str) -> bool) -> Result<String, Recor
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// The event without others' literals and rows; `None` if it does not belong in a report.
+/// The event without others' errors and rows, whose literals are masked when it is written; `None` if it does not belong in a report.
 fn harmless(event: Event, kept: &[bool]) -> Option<Event> {
     let is_kept = |id: u16| kept.get(usize::from(id)).copied().unwrap_or(false);
     match event {
@@ -55,7 +56,6 @@ fn harmless(event: Event, kept: &[bool]) -> Option<Event> {
             took_ms,
             outcome: Err(action::masked(&error)),
         })),
-        Event::Reported(Report::Answered { .. }) => masked(&event).or(Some(event)),
         Event::Reported(Report::Lost {
             session,
             error,
@@ -133,9 +133,11 @@ impl End {
         let known = self.tick.iter().chain(&self.paced);
         let known = known.chain(self.sessions.values()).chain(facts);
         let known = known.chain(self.answers.values());
-        let mut text = line(&header)?;
-        for event in known.chain(self.window.iter().map(|(_, event)| event)) {
-            text.extend(line(event)?);
+        let mut text = serde_json::to_vec(&header)?;
+        text.push(b'\n');
+        let events = known.chain(self.window.iter().map(|(_, event)| event));
+        for line in events.filter_map(Encoded::of) {
+            text.extend_from_slice(&line.masked());
         }
         Ok(text)
     }

@@ -1,5 +1,6 @@
 //! Execution of effects: tasks that own their sessions, and audited actions.
 
+use super::auditing::{AuditWriter, Unwritten, Written};
 use super::{EVENTS, Targets, logged, planning, wall_clock};
 use crate::dashboard::action::{Action, ActionId, Outcome};
 use crate::dashboard::audit::Audit;
@@ -10,7 +11,6 @@ use crate::pg::sampler::{self, Job, Queue, Report, SessionConfig, SessionId, Tal
 use crate::pg::{Canceller, Class, Client, PgError, Settings, Target};
 use crate::pg::{canary, measure};
 use crate::system::refresh::Refresh;
-use crate::text::Clean;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -39,9 +39,11 @@ pub(super) struct EffectRunner {
     /// Results of actions.
     pub(super) ended: Receiver<Event>,
     tell: Sender<Event>,
-    audit: Audit,
+    audit: Arc<AuditWriter>,
     running: Arc<Mutex<HashMap<ActionId, Running>>>,
     sessions: JoinSet<()>,
+    /// Actions and plans in progress.
+    actions: JoinSet<()>,
 }
 
 /// Maximum time to wait at the end for statements in progress.
@@ -121,17 +123,21 @@ impl EffectRunner {
             canary,
             ended,
             tell,
-            audit,
+            audit: Arc::new(AuditWriter::new(audit)),
             running,
             sessions,
+            actions: JoinSet::new(),
         }
     }
 
     /// Closes the sessions, each after its statement in progress has been answered: a server logs it if a
-    /// client disappears during a statement. Waits at most [`END`].
-    pub(super) async fn end(self) {
+    /// client disappears during a statement. Waits at most [`END`]. Returns a sentence
+    /// if lines are missing in the audit file.
+    pub(super) async fn end(self) -> Option<String> {
         let Self {
             mut sessions,
+            mut actions,
+            audit,
             fast,
             slow,
             olap,
@@ -144,10 +150,14 @@ impl EffectRunner {
         drop((fast, slow, olap, point, reports, canary));
         let all = async { while sessions.join_next().await.is_some() {} };
         let _ = timeout(END, all).await;
+        // Aborted ones record that they were aborted.
+        actions.shutdown().await;
+        audit.end().await
     }
 
     pub(super) fn execute(&mut self, effect: Effect) {
         logged::effect(&effect);
+        while self.actions.try_join_next().is_some() {}
         match effect {
             Effect::Sample(requests) => self.sample(requests),
             Effect::Canary(sql) => {
@@ -157,17 +167,17 @@ impl EffectRunner {
                 let acting = Acting {
                     id,
                     target: self.targets.oltp.clone(),
-                    audit: self.audit.clone(),
+                    audit: Arc::clone(&self.audit),
                     tell: self.tell.clone(),
                     running: Arc::clone(&self.running),
                 };
-                tokio::spawn(acting.run(action));
+                self.actions.spawn(acting.run(action));
             }
             Effect::Explain { id, whose } => {
                 let (target, tell) = (self.targets.oltp.clone(), self.tell.clone());
-                let audit = self.audit.clone();
-                tokio::spawn(async move {
-                    let outcome = planning::planned(&target, &audit, id, &whose).await;
+                let audit = Arc::clone(&self.audit);
+                self.actions.spawn(async move {
+                    let outcome = planning::planned(&target, &audit, &tell, id, &whose).await;
                     let _ = tell.send(Event::Explained { id, outcome }).await;
                 });
             }
@@ -267,52 +277,61 @@ fn analytic(olap: &crate::config::Olap, ended: &Tally) -> SessionConfig {
     }
 }
 
-/// One action: its intent is recorded, it is carried out, its effect is verified, recorded and reported.
+/// One action: its intent is recorded, it is carried out, its effect is verified, reported and recorded.
 struct Acting {
     id: ActionId,
     target: Target,
-    audit: Audit,
+    audit: Arc<AuditWriter>,
     tell: Sender<Event>,
     running: Arc<Mutex<HashMap<ActionId, Running>>>,
 }
 
 impl Acting {
     async fn run(self, action: Action) {
-        let outcome = if let Err(error) =
-            self.audit
-                .intent(&wall_clock().to_rfc3339(), self.id, &action)
-        {
-            Outcome::Unaudited(Clean::from(format!(
-                "{}: {error}",
-                self.audit.path.display()
-            )))
-        } else {
-            let unfinished = Unfinished {
-                audit: &self.audit,
-                id: self.id,
-                open: true,
-            };
-            let _ = self.tell.send(Event::ActionStarted(self.id)).await;
-            let outcome = self.carry_out(&action).await;
-            unfinished.ended();
-            outcome
+        if !matches!(action, Action::Signal { .. }) {
+            self.note(None);
+        }
+        let mut unfinished = Unfinished {
+            audit: &self.audit,
+            id: self.id,
+            sent: false,
+            open: true,
+        };
+        let intent = self.write_intent(&action).wait().await;
+        let outcome = match &intent {
+            Ok(()) => {
+                unfinished.sent = true;
+                let _ = self.tell.send(Event::ActionStarted(self.id)).await;
+                self.carry_out(&action).await
+            }
+            Err(unwritten) => Outcome::Unaudited(unwritten.why().clone()),
+        };
+        self.forget();
+        unfinished.open = false;
+        let line = match &intent {
+            Err(Unwritten::Refused(_)) => None,
+            _ => Some(write_outcome(&self.audit, self.id, &outcome)),
+        };
+        let id = self.id;
+        let _ = self.tell.send(Event::ActionEnded { id, outcome }).await;
+        // If nothing was done, no outcome is missing.
+        let Some(line) = line.filter(|_| intent.is_ok()) else {
+            return;
         };
         // The action is done. A disk that filled up meanwhile cannot undo it, but the user must be told.
-        let written = self
-            .audit
-            .outcome(&wall_clock().to_rfc3339(), self.id, &outcome);
-        if let Err(error) = written {
-            let path = self.audit.path.display();
-            let what = format!("the outcome is missing in the audit file {path}: {error}");
+        if let Err(unwritten) = line.wait().await {
+            let what = format!(
+                "the outcome is missing in the audit file {}",
+                unwritten.why()
+            );
             let _ = self.tell.send(Event::Warned(what.into())).await;
         }
-        let _ = self
-            .tell
-            .send(Event::ActionEnded {
-                id: self.id,
-                outcome,
-            })
-            .await;
+    }
+
+    fn write_intent(&self, action: &Action) -> Written {
+        let (at, id, action) = (wall_clock().to_rfc3339(), self.id, action.clone());
+        self.audit
+            .write(move |audit| audit.intent(&at, id, &action))
     }
 
     async fn carry_out(&self, action: &Action) -> Outcome {
@@ -334,24 +353,16 @@ impl Acting {
                     .collect();
                 Outcome::Signalled(admin::signal(&self.target, *signal, &whom, exclusions).await)
             }
-            Action::Measure { relid, .. } => {
-                self.note(None);
-                let outcome = match measure::open(&self.target).await {
-                    Err(error) => Outcome::Failed(error),
-                    Ok(client) => self.measure(&client, *relid).await,
-                };
-                self.forget();
-                outcome
-            }
+            Action::Measure { relid, .. } => match measure::open(&self.target).await {
+                Err(error) => Outcome::Failed(error),
+                Ok(client) => self.measure(&client, *relid).await,
+            },
             Action::Refresh { view, mode } => {
                 let target = self.target.with_application_name("htap-top refresh");
-                self.note(None);
-                let outcome = match Refresh::prepare(&target, view, *mode).await {
+                match Refresh::prepare(&target, view, *mode).await {
                     Err(error) => Outcome::Failed(error),
                     Ok(refresh) => self.refresh(refresh, &target).await,
-                };
-                self.forget();
-                outcome
+                }
             }
         }
     }
@@ -400,27 +411,31 @@ impl Acting {
     }
 }
 
-/// An action in progress. If the program ends before it does, at least that is recorded in the audit file.
-struct Unfinished<'a> {
-    audit: &'a Audit,
-    id: ActionId,
-    open: bool,
+/// Queues the line of an outcome.
+fn write_outcome(audit: &AuditWriter, id: ActionId, outcome: &Outcome) -> Written {
+    let (at, outcome) = (wall_clock().to_rfc3339(), outcome.clone());
+    audit.write(move |audit| audit.outcome(&at, id, &outcome))
 }
 
-impl Unfinished<'_> {
-    fn ended(mut self) {
-        self.open = false;
-    }
+/// An action in progress. If the program ends before it does, at least that is recorded in the audit file.
+struct Unfinished<'a> {
+    audit: &'a AuditWriter,
+    id: ActionId,
+    /// True once something may have been sent to the server.
+    sent: bool,
+    open: bool,
 }
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if self.open {
-            let why = "the program ended first; the server may still be working on it";
-            let outcome = Outcome::Unknown(PgError::new(Class::Reconnect, why));
-            let _ = self
-                .audit
-                .outcome(&wall_clock().to_rfc3339(), self.id, &outcome);
+            let outcome = if self.sent {
+                let why = "the program ended first; the server may still be working on it";
+                Outcome::Unknown(PgError::new(Class::Reconnect, why))
+            } else {
+                Outcome::Unaudited("the program ended first; nothing was sent".into())
+            };
+            let _ = write_outcome(self.audit, self.id, &outcome);
         }
     }
 }
@@ -430,35 +445,151 @@ mod tests {
     use super::*;
     use crate::system::refresh::{Mode, View};
 
-    #[tokio::test]
-    async fn an_action_that_the_end_of_the_program_cuts_off_has_an_outcome_in_the_audit_file() {
-        let folder = tempfile::tempdir().unwrap();
-        // Accepts connections but never answers.
-        let listener = std::os::unix::net::UnixListener::bind(folder.path().join(".s.PGSQL.5432"));
-        let (tell, mut told) = channel(4);
-        let path = folder.path().join("audit.jsonl");
-        let acting = Acting {
-            id: ActionId(7),
-            target: Target::local(folder.path(), 5432, "u", "d"),
-            audit: Audit {
-                path: path.clone(),
+    /// A server that accepts connections but never answers, and an audit file.
+    struct Place {
+        folder: tempfile::TempDir,
+        server: std::os::unix::net::UnixListener,
+        audit: Arc<AuditWriter>,
+        told: Receiver<Event>,
+        tell: Sender<Event>,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let socket = folder.path().join(".s.PGSQL.5432");
+            let server = std::os::unix::net::UnixListener::bind(socket).unwrap();
+            server.set_nonblocking(true).unwrap();
+            let (tell, told) = channel(8);
+            let audit = Audit {
+                path: folder.path().join("audit.jsonl"),
                 target: String::new(),
                 actor: String::new(),
-            },
-            tell,
-            running: Arc::default(),
+            };
+            Self {
+                folder,
+                server,
+                audit: Arc::new(AuditWriter::new(audit)),
+                told,
+                tell,
+            }
+        }
+
+        fn act(&self, id: u32) -> tokio::task::JoinHandle<()> {
+            let acting = Acting {
+                id: ActionId(id),
+                target: Target::local(self.folder.path(), 5432, "u", "d"),
+                audit: Arc::clone(&self.audit),
+                tell: self.tell.clone(),
+                running: Arc::default(),
+            };
+            tokio::spawn(acting.run(Action::Refresh {
+                view: View::new("s", "v"),
+                mode: Mode::Concurrent,
+            }))
+        }
+
+        async fn cut_off(task: tokio::task::JoinHandle<()>) {
+            task.abort();
+            assert!(task.await.unwrap_err().is_cancelled());
+        }
+
+        /// Waits until everything is written; returns the action number and the content of each line.
+        async fn lines(&self) -> Vec<(u64, serde_json::Value)> {
+            assert_eq!(self.audit.end().await, None);
+            let text = std::fs::read_to_string(self.folder.path().join("audit.jsonl")).unwrap();
+            let lines = text.lines().map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                let what = line.get("intent").or(line.get("outcome")).unwrap();
+                (line["action_id"].as_u64().unwrap(), what.clone())
+            });
+            lines.collect()
+        }
+    }
+
+    /// Returns the action number and the only key of each line.
+    fn kinds(lines: &[(u64, serde_json::Value)]) -> Vec<(u64, &str)> {
+        let mut kinds = Vec::new();
+        for (id, what) in lines {
+            let keys = what.as_object().unwrap().keys();
+            kinds.extend(keys.map(|key| (*id, key.as_str())));
+        }
+        kinds
+    }
+
+    #[tokio::test]
+    async fn an_action_that_the_end_of_the_program_cuts_off_has_an_outcome_in_the_audit_file() {
+        let mut place = Place::new();
+        let task = place.act(7);
+        let told = place.told.recv().await;
+        assert_eq!(told, Some(Event::ActionStarted(ActionId(7))));
+        Place::cut_off(task).await;
+        let lines = place.lines().await;
+        let said = kinds(&lines);
+        assert_eq!(said, [(7, "refresh"), (7, "unknown")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_sent_before_the_disk_has_the_intent_and_nothing_after_the_limit() {
+        let mut place = Place::new();
+        // The disk is stalled until this is dropped.
+        let (stall, gate) = std::sync::mpsc::channel::<()>();
+        let _ = place.audit.write(move |_| {
+            let _ = gate.recv();
+            Ok(())
+        });
+        let refused = place.act(7);
+        let cut_off = place.act(8);
+        tokio::task::yield_now().await;
+        Place::cut_off(cut_off).await;
+        // This is the first message: the action never started.
+        let Some(Event::ActionEnded {
+            outcome: Outcome::Unaudited(why),
+            ..
+        }) = place.told.recv().await
+        else {
+            panic!("it was not refused");
         };
-        let view = View::new("s", "v");
-        let task = tokio::spawn(acting.run(Action::Refresh {
-            view,
-            mode: Mode::Concurrent,
-        }));
-        assert_eq!(told.recv().await, Some(Event::ActionStarted(ActionId(7))));
-        task.abort();
-        assert!(task.await.unwrap_err().is_cancelled());
-        let text = std::fs::read_to_string(path).unwrap();
-        let lines: Vec<&str> = text.lines().collect();
-        assert!(lines.len() == 2 && lines[1].contains("unknown"), "{text}");
-        drop(listener);
+        assert!(
+            why.as_str()
+                .ends_with("the disk did not accept the line within 5s"),
+            "{why}"
+        );
+        refused.await.unwrap();
+        let nobody = place.server.accept().map(|_| ()).unwrap_err();
+        assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+        let unwritten = place.audit.end().await.unwrap();
+        assert!(
+            unwritten.starts_with("5 lines not written to the audit file"),
+            "{unwritten}"
+        );
+        // The queue is full: the action is refused at once, and leaves no line.
+        let waiting: Vec<_> = (0..100).map(|_| place.audit.write(|_| Ok(()))).collect();
+        place.act(9).await.unwrap();
+        let told = place.told.recv().await;
+        assert!(
+            matches!(&told, Some(Event::ActionEnded { outcome: Outcome::Unaudited(why), .. })
+                if why.as_str().ends_with("lines wait for the disk")),
+            "{told:?}"
+        );
+        drop((stall, waiting));
+        tokio::time::resume();
+        let lines = place.lines().await;
+        let said = kinds(&lines);
+        assert_eq!(
+            said,
+            [
+                (7, "refresh"),
+                (8, "refresh"),
+                (8, "unaudited"),
+                (7, "unaudited")
+            ]
+        );
+        let why = &lines[2].1["unaudited"];
+        assert_eq!(why, "the program ended first; nothing was sent");
+        let task = place.act(10);
+        let told = place.told.recv().await;
+        assert_eq!(told, Some(Event::ActionStarted(ActionId(10))));
+        Place::cut_off(task).await;
     }
 }

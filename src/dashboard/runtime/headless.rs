@@ -2,20 +2,21 @@
 
 use super::clock::wall_clock;
 use super::effects::EffectRunner;
+use super::writer::RecordingWriter;
 use super::{Clock, Targets, checked, logged};
 use crate::dashboard::audit::Audit;
+use crate::dashboard::encoded::Encoded;
 use crate::dashboard::event::{Effect, Event, FeedId};
 use crate::dashboard::feed::Feed;
 use crate::dashboard::history::CARRIES_P99;
 use crate::dashboard::model::{Link, Model, SampleScope, Start};
 use crate::dashboard::panels::spec::{Pool, Samples};
-use crate::dashboard::recording::Recorder;
+use crate::dashboard::recording::{Header, Recorder};
 use crate::dashboard::rows::Panel;
 use crate::pg::PgError;
 use crate::pg::sampler::Report;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, sleep_until};
@@ -41,9 +42,9 @@ pub struct Headless {
     answers: u64,
     connected: bool,
     refused: Option<Instant>,
-    recorder: Option<Recorder>,
+    recorder: Option<RecordingWriter>,
     /// The error that ended the recording.
-    failed: Option<io::Error>,
+    failed: Option<String>,
 }
 
 /// Answers of a feed so far.
@@ -136,21 +137,23 @@ impl Headless {
         self.take_in(event);
     }
 
-    /// Records all further events in `file`.
-    pub fn record(&mut self, file: File, mask: bool) -> io::Result<()> {
-        let epoch_ms = wall_clock().timestamp_millis();
-        self.recorder = Some(Recorder::begin(file, &self.model, mask, epoch_ms)?);
+    /// Records all further events in `file`. Errors name it `place`.
+    pub fn record(&mut self, place: String, file: File, mask: bool) {
+        let header = Header::of(&self.model, mask, wall_clock().timestamp_millis());
+        self.recorder = Some(RecordingWriter::start(place, move || {
+            Recorder::begin(file, &header)
+        }));
         let now = self.clock.tick();
         self.take_in(now);
-        Ok(())
     }
 
-    /// Continues for `duration` after the start, or until `stop`; returns an error if recording fails.
+    /// Continues for `duration` after the start, or until `stop`, and ends the recording. Returns the number of
+    /// samples missing from it, or an error if recording fails.
     pub async fn go_on(
         &mut self,
         duration: Duration,
         stop: impl Future<Output = ()>,
-    ) -> io::Result<()> {
+    ) -> Result<u64, String> {
         let begun = self.begun;
         let end = async {
             match begun.checked_add(duration) {
@@ -168,18 +171,15 @@ impl Headless {
         }
         match (self.failed.take(), self.recorder.take()) {
             (Some(error), _) => Err(error),
-            (None, Some(recorder)) => recorder.end(),
-            (None, None) => Ok(()),
+            (None, Some(recorder)) => recorder.end().await,
+            (None, None) => Ok(0),
         }
     }
 
     fn take_in(&mut self, event: Event) {
         let event = checked(event, &self.model);
         logged::event(&event, &self.model);
-        if let Some(Err(error)) = self.recorder.as_mut().map(|it| it.note(&event)) {
-            self.recorder = None;
-            self.failed = Some(error);
-        }
+        self.note(&event);
         let mut refused = None;
         if let Event::Reported(Report::Answered { id, outcome, .. }) = &event {
             self.answers += 1;
@@ -209,6 +209,31 @@ impl Headless {
         }
         self.connected |= matches!(self.model.fast, Link::Live(_));
         self.try_again();
+    }
+
+    /// Records an event.
+    fn note(&mut self, event: &Event) {
+        let Some(recorder) = &mut self.recorder else {
+            return;
+        };
+        if let Some(line) = Encoded::of(event) {
+            recorder.note(&line);
+        }
+        if !matches!(event, Event::Ticked { .. }) {
+            return;
+        }
+        match recorder.news() {
+            Ok(news) => {
+                // The replay must show it; nobody watches this model.
+                for line in news.iter().filter_map(Encoded::of) {
+                    recorder.note(&line);
+                }
+            }
+            Err(why) => {
+                self.recorder = None;
+                self.failed = Some(why);
+            }
+        }
     }
 
     /// A dashboard's user asks for another attempt; without one it is made after a while.
@@ -258,7 +283,8 @@ impl Headless {
 
     /// Closes the sessions after their statements in progress have been answered, waiting only briefly.
     pub async fn end(self) {
-        self.runner.end().await;
+        // No action was carried out: nothing can be missing in an audit file.
+        let _ = self.runner.end().await;
     }
 
     fn is_settled(&self) -> bool {

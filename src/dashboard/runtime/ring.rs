@@ -1,10 +1,11 @@
 //! The recordings that a dashboard always makes: the last hours on disk, in a folder of bounded size.
 
-use crate::dashboard::event::Event;
-use crate::dashboard::model::Model;
-use crate::dashboard::recording::Recorder;
+use super::writer::Output;
+use crate::dashboard::encoded::{About, Encoded};
+use crate::dashboard::event::Moment;
+use crate::dashboard::recording::{Header, Recorder};
 use crate::dashboard::rows::Panel;
-use crate::pg::sampler::{Report, SessionId};
+use crate::pg::sampler::SessionId;
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -39,97 +40,94 @@ pub struct Place {
 pub struct Ring {
     place: Place,
     recorder: Recorder,
+    header: Header,
     /// `20260301T140211-4711`: what all files of this run have in common.
     run: String,
     number: u32,
     begun_ms: u64,
     interval_ms: u64,
     /// What a new file begins with: who is connected, and each feed's last answer.
-    sessions: BTreeMap<String, Event>,
-    answers: BTreeMap<u16, Event>,
+    sessions: BTreeMap<SessionId, Encoded>,
+    answers: BTreeMap<u16, Encoded>,
 }
 
 impl Ring {
     /// Begins to record in `place`.
-    pub fn begin(place: Place, model: &Model, epoch_ms: i64) -> io::Result<Self> {
+    pub fn begin(place: Place, header: Header) -> io::Result<Self> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&place.folder)?;
+        let epoch_ms = header.epoch_ms();
         let time = chrono::DateTime::from_timestamp_millis(epoch_ms).unwrap_or_default();
         let run = format!("{}-{}", time.format("%Y%m%dT%H%M%S"), std::process::id());
         let file = new_file(&place.folder, &run, 0)?;
-        let recorder = Recorder::begin(file, model, place.mask, epoch_ms)?;
+        let recorder = Recorder::begin(file, &header)?;
         make_room(&place, epoch_ms);
         Ok(Self {
             recorder,
             run,
             number: 0,
             begun_ms: 0,
-            interval_ms: model.interval.as_millis() as u64,
+            interval_ms: header.interval_ms(),
             sessions: BTreeMap::new(),
             answers: BTreeMap::new(),
+            header,
             place,
         })
     }
 
-    /// Writes an event down. `model` is the one that it will be told.
-    pub fn note(&mut self, event: &Event, model: &Model) -> io::Result<()> {
-        let interval_ms = model.interval.as_millis() as u64;
-        if interval_ms != self.interval_ms {
-            self.interval_ms = interval_ms;
-            self.recorder.note(&Event::Paced(interval_ms))?;
-        }
-        match event {
-            Event::Ticked { now, .. }
-                if now.mono_ms >= self.begun_ms + FILE_MS
-                    || (now.mono_ms >= self.begun_ms + SHORTEST_MS
-                        && self.recorder.size() >= self.place.limit / PARTS) =>
-            {
-                return self.turn(event, model, now.mono_ms, now.epoch_ms);
-            }
-            Event::Reported(Report::Opened { session, .. }) => {
-                self.sessions.insert(name(*session), event.clone());
-            }
-            Event::Reported(Report::Lost { session, .. }) => {
-                self.sessions.remove(&name(*session));
-            }
-            Event::Reported(Report::Answered {
-                id, outcome: Ok(_), ..
-            }) => {
-                self.answers.insert(*id, event.clone());
-            }
-            _ => {}
-        }
-        self.recorder.note(event)
-    }
-
     /// Goes on in a new file, which begins with what is known.
-    fn turn(&mut self, tick: &Event, model: &Model, mono_ms: u64, epoch_ms: i64) -> io::Result<()> {
+    fn turn(&mut self, tick: &Encoded, now: Moment) -> io::Result<()> {
         let file = new_file(&self.place.folder, &self.run, self.number + 1)?;
-        let next = Recorder::begin(file, model, self.place.mask, epoch_ms)?;
+        let header = self.header.again(now.epoch_ms, self.interval_ms);
+        let next = Recorder::begin(file, &header)?;
         std::mem::replace(&mut self.recorder, next).end()?;
         self.number += 1;
-        self.begun_ms = mono_ms;
+        self.begun_ms = now.mono_ms;
         self.recorder.note(tick)?;
-        let facts = model.id_of(Panel::Facts).map(|id| id.0);
+        let facts = self.header.number(Panel::Facts.name());
         let first = facts.and_then(|id| self.answers.get(&id));
         let rest = self.answers.values();
-        for event in self.sessions.values().chain(first).chain(rest) {
-            self.recorder.note(event)?;
+        for line in self.sessions.values().chain(first).chain(rest) {
+            self.recorder.note(line)?;
         }
-        make_room(&self.place, epoch_ms);
+        make_room(&self.place, now.epoch_ms);
         Ok(())
     }
 
-    /// Ends the recording.
-    pub fn end(self) -> io::Result<()> {
-        self.recorder.end()
+    /// Returns true if a new file is due.
+    fn is_full(&self, now: Moment) -> bool {
+        now.mono_ms >= self.begun_ms + FILE_MS
+            || (now.mono_ms >= self.begun_ms + SHORTEST_MS
+                && self.recorder.size() >= self.place.limit / PARTS)
     }
 }
 
-fn name(session: SessionId) -> String {
-    format!("{session:?}")
+impl Output for Ring {
+    fn note(&mut self, line: &Encoded) -> io::Result<()> {
+        match line.about() {
+            About::Tick(now) if self.is_full(now) => return self.turn(line, now),
+            About::Paced(interval_ms) => self.interval_ms = interval_ms,
+            About::Opened(session) => {
+                self.sessions.insert(session, line.clone());
+            }
+            About::Lost(session) => {
+                self.sessions.remove(&session);
+            }
+            About::Answer {
+                id, rows: Some(_), ..
+            } => {
+                self.answers.insert(id, line.clone());
+            }
+            _ => {}
+        }
+        self.recorder.note(line)
+    }
+
+    fn end(self) -> io::Result<()> {
+        self.recorder.end()
+    }
 }
 
 fn new_file(folder: &Path, run: &str, number: u32) -> io::Result<File> {

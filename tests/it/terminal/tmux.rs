@@ -82,9 +82,14 @@ impl Terminal {
 
     /// Runs the program, then prints its exit code.
     pub fn run(&self, arguments: &str) {
+        self.run_with("", arguments);
+    }
+
+    /// The same with these variables in its environment.
+    pub fn run_with(&self, environment: &str, arguments: &str) {
         // In two words, so that the typed line is not taken for the answer.
         self.line(&format!(
-            "clear; '{}' {arguments}; echo exit''=$?",
+            "clear; {environment} '{}' {arguments}; echo exit''=$?",
             env!("CARGO_BIN_EXE_htap-top")
         ));
     }

@@ -1,6 +1,7 @@
 //! The detail of a row; for a backend also its waits, locks and blockers.
 
 use super::pair;
+use crate::dashboard::action::WRITING_AUDIT;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::model::{Detail, Model, Plan, Watched};
 use crate::dashboard::rows::{Panel, Row, Rows, Text, read};
@@ -219,6 +220,7 @@ fn plan<'a>(entries: &mut Vec<Entry<'a>>, detail: &'a Detail, keys: &Keymap) {
             keys.fill("{explain} asks for it; the statement is not run.")
                 .into(),
         )),
+        Plan::Wanted(_) => entries.push(Entry::Text(WRITING_AUDIT.into())),
         Plan::Asked(_) => entries.push(Entry::Text("asked for …".into())),
         Plan::Refused(why) => entries.push(Entry::Warning(format!("no plan: {why}").into())),
         Plan::Known(explained) => {

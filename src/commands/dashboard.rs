@@ -173,14 +173,14 @@ impl Prepared {
             limit: record.limit_mb.saturating_mul(1_000_000),
             mask: !record.literals,
         });
-        let ending = runtime::run(
+        let ending = Box::pin(runtime::run(
             terminal,
             self.start,
             self.themes,
             targets,
             self.audit,
             place,
-        );
+        ));
         ended(ending.await?)
     }
 }

@@ -241,13 +241,12 @@ async fn event_loop(
     let quit = app.ending();
     // The terminal is restored first.
     drop(app);
-    let recorded = async { Some(recorder?.end().await) };
-    let done = async { source.runner?.end().await };
-    let (recorded, unaudited) = tokio::join!(recorded, done);
-    let unrecorded = recorded.and_then(Result::err);
+    let unrecorded = async { recorder?.end().await.err() };
+    let unaudited = async { source.runner?.end().await };
+    let unwritten: [Option<String>; 2] = tokio::join!(unaudited, unrecorded).into();
     Ok(Ended {
         ending: ran?.unwrap_or(quit),
-        unwritten: unaudited.into_iter().chain(unrecorded).collect(),
+        unwritten: unwritten.into_iter().flatten().collect(),
     })
 }
 

@@ -111,7 +111,6 @@ impl EffectRunner {
             time,
             woken.clone(),
         ));
-        let running = Arc::default();
         Self {
             targets,
             fast,
@@ -124,7 +123,7 @@ impl EffectRunner {
             ended,
             tell,
             audit: Arc::new(AuditWriter::new(audit)),
-            running,
+            running: Arc::default(),
             sessions,
             actions: JoinSet::new(),
         }

@@ -484,10 +484,10 @@ mod tests {
         assert_eq!(lines.matches("\"Answered\"").count() as u64 + lost, sent);
         let recording = recording::read(&[path], start()).unwrap();
         assert_eq!(recording.torn, None);
-        let last = recording.tape.at(u64::MAX).unwrap().model;
-        assert!(last.log.iter().any(|line| line.text.as_str() == said));
+        let model = recording.tape.at(u64::MAX).unwrap().model;
+        assert!(model.log.iter().any(|line| line.text.as_str() == said));
         // A feed that was answered only during the gap is there all the same.
-        let settings = last.feed(last.feed_named("settings").unwrap()).unwrap();
+        let settings = model.feed(model.feed_named("settings").unwrap()).unwrap();
         assert_eq!(settings.table.rows.len(), 1);
     }
 

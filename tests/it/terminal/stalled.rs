@@ -4,7 +4,7 @@ use super::tmux::Terminal;
 use super::{assert_given_back, bank, live};
 use crate::it::server::{Database, block_on, pid, shared, until};
 use htap_top::pg::{Client, Param, Table};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A disk that can be stalled, and a terminal with the program on it.
@@ -74,6 +74,18 @@ async fn sleeps(admin: &Client, victim: i64, there: bool) {
     until(admin, "the victim", sql, &[Param::Int(victim)], good).await;
 }
 
+/// Returns the action and the kind of outcome, if it is one, of each line of the audit file below `state`.
+fn audited(state: &Path) -> Vec<(u64, Option<String>)> {
+    let trace = std::fs::read_to_string(state.join("audit.jsonl")).unwrap();
+    let lines = trace.lines().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let outcome = line.get("outcome").and_then(serde_json::Value::as_object);
+        let what = outcome.and_then(|outcome| outcome.keys().next().cloned());
+        (line.get("action_id").unwrap().as_u64().unwrap(), what)
+    });
+    lines.collect()
+}
+
 #[test]
 fn a_disk_that_takes_nothing_holds_no_key_and_no_action_goes_unaudited() {
     block_on(async {
@@ -125,23 +137,15 @@ fn a_disk_that_takes_nothing_holds_no_key_and_no_action_goes_unaudited() {
         terminal.keys("q");
         assert!(assert_given_back(terminal).contains("exit=0"));
         let state = terminal.state().join("htap-top");
-        let trace = std::fs::read_to_string(state.join("audit.jsonl")).unwrap();
-        let lines = trace.lines().map(|line| {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            let outcome = line["outcome"].as_object();
-            let what = outcome.and_then(|outcome| outcome.keys().next().cloned());
-            (line["action_id"].as_u64().unwrap(), what)
-        });
         let outcome = |what: &str| Some(what.to_owned());
         assert_eq!(
-            lines.collect::<Vec<_>>(),
+            audited(&state),
             [
                 (1, None),
                 (1, outcome("unaudited")),
                 (2, None),
                 (2, outcome("signalled"))
-            ],
-            "{trace}"
+            ]
         );
         // Who quits is not held, either, and is told what is not on the disk.
         terminal.line("clear");

@@ -31,6 +31,11 @@ async fn identity(admin: &Client, pid: i64, wanted: Signal) -> Identity {
     }
 }
 
+/// Signals these sessions as a key does: nobody is excluded.
+async fn send(database: &Database<'_>, wanted: Signal, whom: &[Identity]) -> Vec<Verdict> {
+    signal(&database.target(), wanted, whom, Exclusions::default()).await
+}
+
 /// The instant one microsecond later.
 async fn later(admin: &Client, instant: &str) -> String {
     let sql = "SELECT ($1::text::timestamptz + interval '1 microsecond')::text AS later";
@@ -83,23 +88,11 @@ fn a_cancelled_statement_is_gone_and_its_session_lives() {
         let admin = database.connect().await;
         let (pid, running) = sleeper(&database, "postgres").await;
         let who = identity(&admin, pid, Signal::Cancel).await;
-        let verdicts = signal(
-            &database.target(),
-            Signal::Cancel,
-            std::slice::from_ref(&who),
-            Exclusions::default(),
-        )
-        .await;
+        let verdicts = send(&database, Signal::Cancel, std::slice::from_ref(&who)).await;
         assert_eq!(verdicts, [Verdict::Gone]);
         assert!(is_there(&admin, pid).await);
         // The same statement again is another one by now.
-        let verdicts = signal(
-            &database.target(),
-            Signal::Cancel,
-            &[who],
-            Exclusions::default(),
-        )
-        .await;
+        let verdicts = send(&database, Signal::Cancel, &[who]).await;
         assert_eq!(verdicts, [Verdict::Changed]);
         running.abort();
     });
@@ -112,23 +105,11 @@ fn a_terminated_session_is_gone() {
         let admin = database.connect().await;
         let (pid, running) = sleeper(&database, "postgres").await;
         let who = identity(&admin, pid, Signal::Terminate).await;
-        let verdicts = signal(
-            &database.target(),
-            Signal::Terminate,
-            std::slice::from_ref(&who),
-            Exclusions::default(),
-        )
-        .await;
+        let verdicts = send(&database, Signal::Terminate, std::slice::from_ref(&who)).await;
         assert_eq!(verdicts, [Verdict::Gone]);
         assert!(!is_there(&admin, pid).await);
         assert!(running.await.unwrap().is_err());
-        let verdicts = signal(
-            &database.target(),
-            Signal::Terminate,
-            &[who],
-            Exclusions::default(),
-        )
-        .await;
+        let verdicts = send(&database, Signal::Terminate, &[who]).await;
         assert_eq!(verdicts, [Verdict::Changed], "nobody is there any more");
     });
 }
@@ -153,20 +134,14 @@ fn another_session_with_the_same_pid_is_never_hit() {
                     ..who.clone()
                 },
             ];
-            let verdicts = signal(&database.target(), wanted, &others, Exclusions::default()).await;
+            let verdicts = send(&database, wanted, &others).await;
             assert_eq!(verdicts, [Verdict::Changed, Verdict::Changed], "{wanted:?}");
         }
         let unknown = Identity {
             since: None,
             ..identity(&admin, pid, Signal::Cancel).await
         };
-        let verdicts = signal(
-            &database.target(),
-            Signal::Cancel,
-            &[unknown],
-            Exclusions::default(),
-        )
-        .await;
+        let verdicts = send(&database, Signal::Cancel, &[unknown]).await;
         assert_eq!(
             verdicts,
             [Verdict::Changed],
@@ -191,23 +166,11 @@ fn a_session_between_transactions_is_terminated() {
             ..long.clone()
         };
         busy.batch("COMMIT; BEGIN; SELECT 1").await.unwrap();
-        let verdicts = signal(
-            &database.target(),
-            Signal::Terminate,
-            &[long],
-            Exclusions::default(),
-        )
-        .await;
+        let verdicts = send(&database, Signal::Terminate, &[long]).await;
         assert_eq!(verdicts, [Verdict::Changed], "its transaction has ended");
         assert!(is_there(&admin, pid).await);
         busy.batch("COMMIT").await.unwrap();
-        let verdicts = signal(
-            &database.target(),
-            Signal::Terminate,
-            &[any],
-            Exclusions::default(),
-        )
-        .await;
+        let verdicts = send(&database, Signal::Terminate, &[any]).await;
         assert_eq!(verdicts, [Verdict::Gone]);
         assert!(!is_there(&admin, pid).await);
     });
@@ -261,13 +224,7 @@ fn nothing_is_cancelled_where_no_statement_runs() {
         let pid = pid(&holder).await;
         holder.batch("BEGIN; SELECT 1").await.unwrap();
         let who = identity(&admin, pid, Signal::Cancel).await;
-        let verdicts = signal(
-            &database.target(),
-            Signal::Cancel,
-            &[who],
-            Exclusions::default(),
-        )
-        .await;
+        let verdicts = send(&database, Signal::Cancel, &[who]).await;
         assert_eq!(verdicts, [Verdict::Changed]);
         holder.batch("COMMIT").await.unwrap();
     });
@@ -333,13 +290,7 @@ fn several_get_a_verdict_each() {
             },
             identity(&admin, second, Signal::Cancel).await,
         ];
-        let verdicts = signal(
-            &database.target(),
-            Signal::Cancel,
-            &who,
-            Exclusions::default(),
-        )
-        .await;
+        let verdicts = send(&database, Signal::Cancel, &who).await;
         assert_eq!(verdicts, [Verdict::Gone, Verdict::Changed, Verdict::Gone]);
         one.abort();
         two.abort();

@@ -1,13 +1,14 @@
 //! The log and the report of the real program on a real server: what is in them, and what must never be.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
+use super::output::Program;
 use super::server::{Database, Order, Patience, Server, block_on, pid, shared, until};
 use htap_top::pg::Param;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
 /// Secrets that no log or report may contain: a password, literals of others' statements, what an error says.
 const SECRETS: [&str; 6] = [
@@ -19,43 +20,13 @@ const SECRETS: [&str; 6] = [
     "planted-row",
 ];
 
-/// The program with folders of its own.
-struct Program {
-    home: tempfile::TempDir,
-}
-
-impl Program {
-    fn new() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(home.path().join("htap-top/queries")).unwrap();
-        Self { home }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.home.path().join(name)
-    }
-
-    fn own_panel(&self, name: &str, sql: &str) {
-        let front =
-            "-- title = \"Mine\"\n-- pool = \"oltp\"\n-- interval = \"1s\"\n-- about = \"a\"\n";
-        let path = self.path("htap-top/queries").join(format!("{name}.sql"));
-        std::fs::write(path, format!("{front}{sql}\n")).unwrap();
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_htap-top"));
-        command
-            .args(arguments)
-            .current_dir(self.home.path())
-            .env("XDG_CONFIG_HOME", self.home.path())
-            .env("XDG_STATE_HOME", self.home.path())
-            .env_remove("HTAP_TOP_LOG")
-            .env("PGPASSWORD", "planted-password")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
+/// The program in its own folder, with a password in its environment.
+fn command(program: &Program, arguments: &[&str]) -> Command {
+    let mut command = program.command(arguments);
+    command
+        .current_dir(program.path(""))
+        .env("PGPASSWORD", "planted-password");
+    command
 }
 
 /// A function that fails with words that are somebody's, and a session that runs a literal.
@@ -114,8 +85,8 @@ fn a_log_tells_what_happened_and_nothing_of_what_is_in_the_database() {
         let running = planted(&database).await;
         let admin = database.connect().await;
         let program = Program::new();
-        program.own_panel("boom", "SELECT public.boom()");
-        program.own_panel("slow", "SELECT pg_sleep(0.4), 'planted-row' AS x");
+        program.own_panel("boom", "", "SELECT public.boom()");
+        program.own_panel("slow", "", "SELECT pg_sleep(0.4), 'planted-row' AS x");
         let log = program.path("log");
         let name = log.to_string_lossy().into_owned();
         let conninfo = format!(
@@ -127,7 +98,7 @@ fn a_log_tells_what_happened_and_nothing_of_what_is_in_the_database() {
             arguments.extend(["--panel", panel]);
         }
         arguments.extend(["--log", &name, "--log-level", "debug"]);
-        let mut served = program.command(&arguments).spawn().unwrap();
+        let mut served = command(&program, &arguments).spawn().unwrap();
         until_logged(&log, &[" started ", "command=serve"]);
         let version = format!("version={}", shared().major());
         let port = format!(":{} ", shared().port());
@@ -150,8 +121,7 @@ fn a_log_tells_what_happened_and_nothing_of_what_is_in_the_database() {
         assert!(text(&log).lines().last().unwrap().ends_with("ended code=0"));
         // Another command, by the environment, in the same file; a database that is not there.
         let nowhere = format!("{} dbname=planted-row", database.conninfo("postgres"));
-        let refused = program
-            .command(&["doctor", &nowhere])
+        let refused = command(&program, &["doctor", &nowhere])
             .env("HTAP_TOP_LOG", &log)
             .output()
             .unwrap();
@@ -166,8 +136,7 @@ fn a_log_tells_what_happened_and_nothing_of_what_is_in_the_database() {
         // A file that is not ours to write.
         let link = program.path("link");
         std::os::unix::fs::symlink(program.path("elsewhere"), &link).unwrap();
-        let refused = program
-            .command(&["config", "--log", "link"])
+        let refused = command(&program, &["config", "--log", "link"])
             .output()
             .unwrap();
         assert_eq!(refused.status.code(), Some(2));
@@ -184,7 +153,7 @@ fn a_log_tells_what_happened_and_nothing_of_what_is_in_the_database() {
 /// Standard output, standard error and exit code of `report`.
 fn report(program: &Program, arguments: &[&str]) -> (Option<i32>, String, String) {
     let all = [&["report"], arguments].concat();
-    let output = program.command(&all).output().unwrap();
+    let output = command(program, &all).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (
         output.status.code(),
@@ -213,8 +182,8 @@ fn a_report_has_the_facts_and_no_secrets() {
         let admin = database.connect().await;
         admin.batch("CREATE ROLE reporter LOGIN").await.unwrap();
         let program = Program::new();
-        program.own_panel("boom", "SELECT public.boom()");
-        program.own_panel("mine", "SELECT 'planted-row' AS x");
+        program.own_panel("boom", "", "SELECT public.boom()");
+        program.own_panel("mine", "", "SELECT 'planted-row' AS x");
         let config = "# planted-hint\n[record]\nliterals = true\n[canary]\nsql = \"SELECT 1 AS x WHERE '' <> 'planted-message'\"\n";
         std::fs::write(program.path("htap-top/config.toml"), config).unwrap();
         let conninfo =
@@ -224,8 +193,9 @@ fn a_report_has_the_facts_and_no_secrets() {
         std::fs::create_dir_all(&recordings).unwrap();
         let recording = recordings.join("20260301T140211-4711-0000.htap");
         let recording = recording.to_string_lossy().into_owned();
-        let recorded = program
-            .command(&[
+        let recorded = command(
+            &program,
+            &[
                 "record",
                 &recording,
                 &conninfo("postgres"),
@@ -234,9 +204,10 @@ fn a_report_has_the_facts_and_no_secrets() {
                 "--literals",
                 "--log",
                 "log",
-            ])
-            .output()
-            .unwrap();
+            ],
+        )
+        .output()
+        .unwrap();
         let told = String::from_utf8_lossy(&recorded.stderr).into_owned();
         assert_eq!(recorded.status.code(), Some(0), "{told}");
         for role in ["postgres", "reporter"] {
@@ -281,9 +252,7 @@ fn a_report_has_the_facts_and_no_secrets() {
             let packed = zstd::encode_all(lines.as_bytes(), 1).unwrap();
             std::fs::write(&excerpt, packed).unwrap();
             let excerpt = excerpt.to_string_lossy().into_owned();
-            let replayed = program
-                .command(&["replay", &excerpt, "--troubles"])
-                .output();
+            let replayed = command(&program, &["replay", &excerpt, "--troubles"]).output();
             let replayed = replayed.unwrap();
             let why = String::from_utf8_lossy(&replayed.stderr).into_owned();
             assert_eq!(replayed.status.code(), Some(0), "{why}");

@@ -18,6 +18,7 @@ use exposition::Exposition;
 use htap_top::dashboard::panels;
 use htap_top::pg::Client;
 use serde_json::Value;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// The panels that can be asked for: those that docs/screen.md lists.
@@ -46,41 +47,43 @@ impl Ended {
 }
 
 /// The program with its own configuration folder.
-struct Program {
+pub(super) struct Program {
     home: tempfile::TempDir,
 }
 
 impl Program {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(home.path().join("htap-top/queries")).unwrap();
         Self { home }
     }
 
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
     /// Returns the program with this configuration file.
     fn configured(config: &str) -> Self {
         let program = Self::new();
-        let path = program.home.path().join("htap-top/config.toml");
-        std::fs::write(path, config).unwrap();
+        std::fs::write(program.path("htap-top/config.toml"), config).unwrap();
         program
     }
 
-    fn own_panel(&self, name: &str, front: &str, sql: &str) {
-        let path = self
-            .home
-            .path()
-            .join(format!("htap-top/queries/{name}.sql"));
+    pub(super) fn own_panel(&self, name: &str, front: &str, sql: &str) {
+        let path = self.path("htap-top/queries").join(format!("{name}.sql"));
         let text = format!(
             "-- title = \"Mine\"\n-- pool = \"olap\"\n-- interval = \"1s\"\n-- about = \"a\"\n{front}{sql}\n"
         );
         std::fs::write(path, text).unwrap();
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_htap-top"));
         command
             .args(arguments)
             .env("XDG_CONFIG_HOME", self.home.path())
+            .env("XDG_STATE_HOME", self.home.path())
+            .env_remove("HTAP_TOP_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

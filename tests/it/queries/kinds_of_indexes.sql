@@ -5,6 +5,8 @@ SELECT i::bigint AS id, i AS k, i / 10 AS tens, i / 1000 AS thousands, word(20, 
        timestamptz '2026-01-01 00:00+00' + i * interval '1 s' AS at, (ARRAY['new', 'paid', 'shipped', 'done'])[1 + i % 4] AS status,
        NULL::int AS never
 FROM generate_series(1, 60000) AS i;
+-- ANALYZE then reads all rows: of a sample it counts the rows of a partial index wrong by up to 3 %, which is a page of 19.
+ALTER TABLE indexed ALTER id SET STATISTICS 1000;
 CREATE INDEX of_id ON indexed (id);
 CREATE UNIQUE INDEX of_id_unique ON indexed (id);
 CREATE INDEX of_int ON indexed (k);

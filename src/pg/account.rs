@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Returns the home folder: HOME, else the password database's entry.
-pub fn home(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+pub(super) fn home(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     env("HOME")
         .filter(|home| !home.is_empty())
         .map(PathBuf::from)
@@ -15,6 +15,6 @@ fn account() -> Option<nix::unistd::User> {
 }
 
 /// Returns the name of the account that this program runs as.
-pub fn user() -> Option<String> {
+pub(super) fn user() -> Option<String> {
     Some(account()?.name)
 }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use tokio_postgres::types::{FromSql, Type};
 
 /// Maximum length of a text cell, in bytes (pg_stat_activity.query can be 1 MB).
-pub const TEXT_CAP: usize = 16 * 1024;
+pub(super) const TEXT_CAP: usize = 16 * 1024;
 
 /// Number of bytes that panels request of a statement's text. They request one more to detect a longer text.
 const BEGINNING: usize = 2_000;

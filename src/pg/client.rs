@@ -1,8 +1,9 @@
 //! A PostgreSQL session, reduced to the few calls that this crate needs.
 
-pub mod session;
-pub mod statement;
-pub mod texts;
+mod names;
+pub(crate) mod session;
+pub(crate) mod statement;
+pub(crate) mod texts;
 mod transaction;
 
 use super::cell::Record;
@@ -14,15 +15,14 @@ use super::table::{Table, Value};
 use super::tls::{Ended, Link, Way};
 use futures_util::future::join;
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use tokio_postgres::CancelToken;
 use tokio_postgres::types::{ToSql, Type};
 
+use names::{Name, Names};
 use session::Lent;
-use statement::{NO_SUCH_STATEMENT, RESULT_CHANGED, Statements};
 use texts::{too_much, weight};
 
 /// A statement parameter. Its type is sent with the statement, which saves the round trip that would look it up.
@@ -72,21 +72,6 @@ impl Param<'_> {
 /// Size of the chunks in which COPY's data are sent, in bytes.
 const COPY_FRAME: usize = 64 * 1024;
 
-/// Names of statements that were run more than once.
-#[derive(Debug, Default)]
-struct Named {
-    names: HashMap<Arc<str>, Option<String>>,
-    /// True behind a pooler, because names do not last there.
-    useless: bool,
-}
-
-/// State of a statement in a session.
-enum Known {
-    No,
-    Twice(String),
-    Named(String),
-}
-
 /// An open session. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Client {
@@ -95,8 +80,7 @@ pub struct Client {
     seen: Arc<Seen>,
     way: Way,
     limits: Limits,
-    named: Mutex<Named>,
-    statements: Statements,
+    names: Mutex<Names>,
     /// True while a transaction is open.
     pub(super) in_transaction: AtomicBool,
     /// Settings for each transaction, if a pooler is in between.
@@ -122,8 +106,7 @@ impl Client {
             seen,
             way,
             limits: target.limits,
-            named: Mutex::default(),
-            statements: Statements::default(),
+            names: Mutex::default(),
             in_transaction: AtomicBool::new(false),
             lent: None,
             peer,
@@ -210,77 +193,44 @@ impl Client {
         Ok(table)
     }
 
-    /// Runs a statement without parameters that is run repeatedly: from the second time on under a name, so that the
-    /// server does not parse and plan it each time, which takes longer than running it. Behind a pooler no names are
-    /// used. In case a pooler goes undetected, the name is PREPAREd in SQL and has random digits: another session's
-    /// server connection may answer, and there the same name must not stand for another statement. If the name does not
-    /// exist, this session stops using names.
+    /// Runs a statement without parameters that is run repeatedly: from the second time on under a name ([`names`]), so
+    /// that the server does not parse and plan it each time, which takes longer than running it.
     #[track_caller]
     pub fn query_again(&self, sql: &Arc<str>) -> impl Future<Output = Result<Table, PgError>> {
         self.noting(self.again(sql))
     }
 
     async fn again(&self, sql: &Arc<str>) -> Result<Table, PgError> {
-        let table = match self.known(sql) {
-            Known::No => return self.unnamed(sql).await,
-            Known::Twice(name) => {
-                let prepare = format!("PREPARE {name} AS {sql}");
-                let execute = format!("EXECUTE {name}");
-                let (prepared, table) =
-                    join(self.within(self.as_it_is(&prepare)), self.unnamed(&execute)).await;
-                if let Err(error) = prepared {
-                    self.forget(sql);
-                    return Err(error);
-                }
-                table
+        let name = self.with_names(|names| {
+            let again = names.note_run(sql);
+            again.then(|| names.name(sql, "htap_top"))
+        });
+        let Some(Name { text: name, is_new }) = name.flatten() else {
+            return self.unnamed(sql).await;
+        };
+        let execute = format!("EXECUTE {name}");
+        let table = if is_new {
+            let prepare = format!("PREPARE {name} AS {sql}");
+            let prepare = self.within(self.as_it_is(&prepare));
+            let (prepared, table) = join(prepare, self.unnamed(&execute)).await;
+            if let Err(error) = prepared {
+                self.forget_names([&**sql].into_iter());
+                return Err(error);
             }
-            Known::Named(name) => self.unnamed(&format!("EXECUTE {name}")).await,
+            table
+        } else {
+            self.unnamed(&execute).await
         };
         match table {
-            Err(error) if error.code() == NO_SUCH_STATEMENT => self.use_no_names(),
-            // An extension was updated, or a view recreated, and now has other columns.
-            Err(error) if error.code() == RESULT_CHANGED => self.forget(sql),
-            other => return other,
+            Err(error) if self.is_name_at_fault(error.code(), [&**sql].into_iter()) => {
+                self.unnamed(sql).await
+            }
+            other => other,
         }
-        self.unnamed(sql).await
     }
 
     async fn unnamed(&self, sql: &str) -> Result<Table, PgError> {
         self.within(self.rows(sql, &[])).await
-    }
-
-    fn known(&self, sql: &Arc<str>) -> Known {
-        let Ok(mut named) = self.named.lock() else {
-            return Known::No;
-        };
-        if named.useless || self.lent.is_some() {
-            return Known::No;
-        }
-        match named.names.get(sql) {
-            Some(Some(name)) => Known::Named(name.clone()),
-            Some(None) => {
-                let name = format!("htap_top_{:016x}", rand::random::<u64>());
-                named.names.insert(Arc::clone(sql), Some(name.clone()));
-                Known::Twice(name)
-            }
-            None => {
-                named.names.insert(Arc::clone(sql), None);
-                Known::No
-            }
-        }
-    }
-
-    fn forget(&self, sql: &Arc<str>) {
-        if let Ok(mut named) = self.named.lock() {
-            named.names.remove(sql);
-        }
-    }
-
-    fn use_no_names(&self) {
-        if let Ok(mut named) = self.named.lock() {
-            named.useless = true;
-            named.names.clear();
-        }
     }
 
     /// Ends the session in an orderly way, and waits until it is closed.
@@ -359,10 +309,6 @@ impl Client {
 
     pub(super) fn inner(&self) -> &tokio_postgres::Client {
         &self.inner
-    }
-
-    pub(super) fn statements(&self) -> &Statements {
-        &self.statements
     }
 
     /// The server's version as it has reported it, such as `17.2`; empty if it has not.

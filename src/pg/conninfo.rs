@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Default application_name, unless the user or [`Target::with_application_name`] sets another.
-pub const APPLICATION_NAME: &str = "htap-top";
+pub(crate) const APPLICATION_NAME: &str = "htap-top";
 
 /// Connection flags of the command line, with psql's meanings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

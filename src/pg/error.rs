@@ -126,7 +126,7 @@ impl From<tokio_postgres::Error> for PgError {
 }
 
 /// Returns the class of a SQLSTATE (PostgreSQL documentation, Appendix A).
-pub fn classify(sqlstate: &str) -> Class {
+pub(crate) fn classify(sqlstate: &str) -> Class {
     match sqlstate {
         "57014" => Class::Timeout,
         // too_many_connections, admin_shutdown, crash_shutdown, cannot_connect_now, object_in_use

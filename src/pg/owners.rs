@@ -16,7 +16,7 @@ const LISTS: [&str; 2] = ["ARRAY[]::text[]", "ARRAY[]::pg_catalog.name[]"];
 const SHOP: [&str; 3] = ["htap", "mart", "shop"];
 
 /// Returns the statement of the feed `needs` for these relations: `name`, `found`, `stranger`.
-pub fn statement<'a>(relations: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn statement<'a>(relations: impl IntoIterator<Item = &'a str>) -> String {
     let listed: Vec<String> = relations.into_iter().map(quote_literal).collect();
     STATEMENT.replacen(
         LISTS[0],
@@ -26,7 +26,7 @@ pub fn statement<'a>(relations: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 /// Explains why `name` is neither read nor called: it belongs to an untrusted role.
-pub fn refusal(name: &str, stranger: &str) -> String {
+pub(crate) fn refusal(name: &str, stranger: &str) -> String {
     format!(
         "{name} or its schema belongs to {stranger}, whose code would run with our rights: connect as a role that has no \
          other rights, or give it to a role that you trust (ALTER … OWNER TO)"
@@ -34,13 +34,16 @@ pub fn refusal(name: &str, stranger: &str) -> String {
 }
 
 /// Returns a sentence about an untrusted role that could have created one of these relations, if there is one.
-pub async fn stranger(client: &Client, relations: &[String]) -> Result<Option<String>, PgError> {
+pub(crate) async fn stranger(
+    client: &Client,
+    relations: &[String],
+) -> Result<Option<String>, PgError> {
     let sql = STATEMENT.replacen(LISTS[0], "$1::text[]", 1);
     told(client, &sql, &[Param::Texts(relations)]).await
 }
 
 /// Returns an error if an untrusted role could have created the shop or a part of it. A missing shop is no error.
-pub async fn trust_the_shop(client: &Client) -> Result<(), PgError> {
+pub(crate) async fn trust_the_shop(client: &Client) -> Result<(), PgError> {
     let schemas = SHOP.map(str::to_owned);
     let sql = STATEMENT.replacen(LISTS[1], "$1::text[]::pg_catalog.name[]", 1);
     match told(client, &sql, &[Param::Texts(&schemas)]).await? {

@@ -3,7 +3,7 @@
 //! Statements submitted together travel in one round trip. A lost session is reopened with growing pauses; errors are
 //! reported, never printed.
 
-pub mod shared;
+pub(crate) mod shared;
 
 use super::client::Client;
 use super::client::session::Settings;

@@ -173,6 +173,11 @@ impl Table {
         self.columns.iter().position(|column| &**column == name)
     }
 
+    /// Returns true if it has columns of all these names.
+    pub fn has_columns(&self, names: &[&str]) -> bool {
+        names.iter().all(|name| self.column(name).is_some())
+    }
+
     /// Returns the column called `name`, which is looked up once and read in many rows.
     pub fn find(&self, name: &str) -> Column {
         let position = self

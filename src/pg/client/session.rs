@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout};
 
 /// The schemas in which our statements look up names: the server's own; temporary objects come last, and are never used
 /// for functions and operators.
-pub const SEARCH_PATH: &str = "pg_catalog, pg_temp";
+pub(crate) const SEARCH_PATH: &str = "pg_catalog, pg_temp";
 
 /// Settings that change the meaning of a statement or the text of its answer. Those unknown to a server are left out.
 const MEANING: [(&str, &str); 28] = [
@@ -236,7 +236,7 @@ fn milliseconds(duration: Duration) -> String {
 
 /// Returns the statements after which a transaction runs a user's SQL: it resolves names, and reads and writes values,
 /// as in the role's own sessions. Until the transaction ends, it must not run our own statements.
-pub fn as_the_user() -> String {
+pub(crate) fn as_the_user() -> String {
     let mut sql = String::new();
     for name in OF_THE_USER {
         let after = if sql.is_empty() { "" } else { "; " };

@@ -1,19 +1,16 @@
 //! Statements that a session keeps prepared, and several statements in one message.
 //!
-//! They are PREPAREd in SQL, under a name with random digits, and EXECUTEd over the simple protocol with their values
-//! as literals. The driver's own prepared statements would save the server some microseconds of parsing, but have names
-//! (`s0`, `s1`, …) that behind a pooler may denote another session's statement. And a message of the simple protocol is
-//! a transaction of its own: several statements take one round trip, succeed or fail together, and leave no transaction
-//! open even if the task that sent them is dropped.
+//! They are PREPAREd in SQL ([`super::names`]) and EXECUTEd over the simple protocol with their values as literals. The
+//! driver's own prepared statements would save the server some microseconds of parsing. But a message of the simple
+//! protocol is a transaction of its own: several statements take one round trip, succeed or fail together, and leave no
+//! transaction open even if the task that sent them is dropped.
 
 use super::{Client, Param, quote_literal};
 use crate::pg::error::PgError;
 use crate::pg::table::{Table, Value};
 use futures_util::future::join;
 use futures_util::{TryStreamExt, pin_mut};
-use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
 use tokio_postgres::SimpleQueryMessage;
 
 /// A statement of this program that is run repeatedly. Its text contains `$1`, `$2`, … only as parameters.
@@ -27,16 +24,11 @@ pub struct Statement {
     pub sql: &'static str,
 }
 
-/// A statement of a message.
+/// A prepared statement of a message, and its values.
 #[derive(Clone, Copy, Debug)]
-pub enum Part<'a> {
-    /// A prepared statement and its values.
-    Run(&'a Statement, &'a [Param<'a>]),
-    /// A text that cannot be prepared, or is not worth preparing.
-    Plain(&'a str),
-}
+pub struct Call<'a>(pub &'a Statement, pub &'a [Param<'a>]);
 
-/// Result of a part.
+/// Result of a call.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
     /// The rows; every cell is text, as in the simple protocol.
@@ -57,19 +49,6 @@ impl Answer {
     }
 }
 
-/// invalid_sql_statement_name: the server knows no statement of that name.
-pub(in crate::pg) const NO_SUCH_STATEMENT: &str = "26000";
-/// feature_not_supported: "cached plan must not change result type".
-pub(in crate::pg) const RESULT_CHANGED: &str = "0A000";
-
-/// The names of a session's statements.
-#[derive(Debug, Default)]
-pub(in crate::pg) struct Names {
-    known: HashMap<&'static str, Arc<str>>,
-    /// True behind a pooler, because names do not last there.
-    useless: bool,
-}
-
 impl Client {
     /// Runs a prepared statement.
     #[track_caller]
@@ -79,75 +58,60 @@ impl Client {
         params: &[Param<'_>],
     ) -> impl Future<Output = Result<Answer, PgError>> {
         self.noting(async move {
-            let mut answers = self.run_message(&[Part::Run(statement, params)]).await?;
+            let mut answers = self.run_message(&[Call(statement, params)]).await?;
             Ok(answers.pop().unwrap_or_default())
         })
     }
 
-    /// Runs all parts in one message, which is one round trip and, unless a transaction is open, one transaction. The
-    /// answers come in the order of the parts. The first failure ends the message, and its error is returned.
+    /// Runs all calls in one message, which is one round trip and, unless a transaction is open, one transaction. The
+    /// answers come in the order of the calls. The first failure ends the message, and its error is returned.
     #[track_caller]
     pub fn run_all(
         &self,
-        parts: &[Part<'_>],
+        calls: &[Call<'_>],
     ) -> impl Future<Output = Result<Vec<Answer>, PgError>> {
-        self.noting(self.run_message(parts))
+        self.noting(self.run_message(calls))
     }
 
-    async fn run_message(&self, parts: &[Part<'_>]) -> Result<Vec<Answer>, PgError> {
-        let message = self.message(parts);
+    async fn run_message(&self, calls: &[Call<'_>]) -> Result<Vec<Answer>, PgError> {
+        let message = self.message(calls);
         let answered = if message.prepare.is_empty() {
             self.within(self.answers(&message.execute)).await
         } else {
             let prepare = self.within(self.as_it_is(&message.prepare));
             let (prepared, answered) = join(prepare, self.answers(&message.execute)).await;
             if let Err(error) = prepared {
-                self.forget_names(false);
+                self.forget_names(texts(calls));
                 return Err(error);
             }
             answered
         };
         match answered {
             // Nothing was done: it was rejected before it ran, or what ran before it was undone.
-            Err(error) if error.code() == NO_SUCH_STATEMENT => self.forget_names(true),
-            Err(error) if error.code() == RESULT_CHANGED => self.forget_names(false),
-            other => return other,
-        }
-        self.within(self.answers(&plain(parts))).await
-    }
-
-    fn message(&self, parts: &[Part<'_>]) -> Message {
-        let mut message = Message::default();
-        let Ok(mut names) = self.statements().lock() else {
-            message.execute = plain(parts);
-            return message;
-        };
-        if names.useless || self.is_pooled() {
-            message.execute = plain(parts);
-            return message;
-        }
-        for part in parts {
-            separate(&mut message.execute);
-            match part {
-                Part::Plain(sql) => message.execute.push_str(sql),
-                Part::Run(statement, params) => {
-                    let name = names.known.entry(statement.sql).or_insert_with(|| {
-                        let name = format!("{}_{:08x}", statement.name, rand::random::<u32>());
-                        statement.prepare(&name, &mut message.prepare);
-                        name.into()
-                    });
-                    execute(name, params, &mut message.execute);
-                }
+            Err(error) if self.is_name_at_fault(error.code(), texts(calls)) => {
+                self.within(self.answers(&plain(calls))).await
             }
+            other => other,
         }
-        message
     }
 
-    fn forget_names(&self, for_good: bool) {
-        if let Ok(mut names) = self.statements().lock() {
-            names.useless |= for_good;
-            names.known.clear();
-        }
+    fn message(&self, calls: &[Call<'_>]) -> Message {
+        let named = self.with_names(|names| {
+            let mut message = Message::default();
+            for Call(statement, params) in calls {
+                let name = names.name(statement.sql, statement.name);
+                if name.is_new {
+                    statement.prepare(&name.text, &mut message.prepare);
+                }
+                separate(&mut message.execute);
+                execute(&name.text, params, &mut message.execute);
+            }
+            message
+        });
+        named.unwrap_or_else(|| Message {
+            execute: plain(calls),
+            ..Message::default()
+        })
     }
 
     async fn answers(&self, sql: &str) -> Result<Vec<Answer>, PgError> {
@@ -221,15 +185,17 @@ impl Statement {
     }
 }
 
-/// Writes the parts without names.
-fn plain(parts: &[Part<'_>]) -> String {
+/// Texts of the statements.
+fn texts<'a>(calls: &'a [Call<'_>]) -> impl Iterator<Item = &'a str> {
+    calls.iter().map(|Call(statement, _)| statement.sql)
+}
+
+/// Writes the calls without names.
+fn plain(calls: &[Call<'_>]) -> String {
     let mut sql = String::new();
-    for part in parts {
+    for Call(statement, params) in calls {
         separate(&mut sql);
-        match part {
-            Part::Plain(text) => sql.push_str(text),
-            Part::Run(statement, params) => statement.with_values(params, &mut sql),
-        }
+        statement.with_values(params, &mut sql);
     }
     sql
 }
@@ -286,9 +252,6 @@ fn texts_literal<'a>(texts: impl Iterator<Item = Option<&'a str>>, out: &mut Str
     }
     out.push_str("]::text[]");
 }
-
-/// The names of a session's statements.
-pub(in crate::pg) type Statements = Mutex<Names>;
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use futures_util::{TryStreamExt, pin_mut};
 use tokio_postgres::SimpleQueryMessage;
 
 /// Maximum number of rows kept of an answer; a user's panel may select a whole table.
-pub const ROW_LIMIT: usize = 10_000;
+pub(crate) const ROW_LIMIT: usize = 10_000;
 
 /// Maximum size of the rows of a user's panel, in bytes: they are sorted, searched and recorded repeatedly.
 const PANEL_BYTES: u64 = 4 << 20;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 /// The FROM clause with which a statement reads the sessions so that it can share the read.
-pub const PASS: &str = "FROM pg_catalog.pg_stat_activity AS a";
+pub(crate) const PASS: &str = "FROM pg_catalog.pg_stat_activity AS a";
 /// The columns that are read, which all versions have. The text is truncated, in bytes.
 const SESSIONS: &str = "a.datid, a.datname, a.pid, a.leader_pid, a.usesysid, a.usename, a.application_name, a.client_addr, \
      a.client_hostname, a.client_port, a.backend_start, a.xact_start, a.query_start, a.state_change, \
@@ -207,7 +207,7 @@ fn may_share(job: &Job) -> bool {
 }
 
 /// Returns true if a statement reads the sessions so that it can share the read.
-pub fn reads_sessions(sql: &str) -> bool {
+pub(crate) fn reads_sessions(sql: &str) -> bool {
     sql.contains(PASS)
 }
 

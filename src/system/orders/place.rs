@@ -2,7 +2,7 @@
 
 use super::error::{CHECK_VIOLATION, UNIQUE_VIOLATION, refusal};
 use super::{Commit, Order, OrderError, number};
-use crate::pg::{Answer, Param, Part, PgError, Pool, Statement};
+use crate::pg::{Answer, Call, Param, PgError, Pool, Statement};
 use std::collections::BTreeMap;
 
 const CREATE: Statement = Statement {
@@ -136,8 +136,8 @@ pub(super) async fn knowing_spend(
     let session = pool.get().await?;
     let [user, products, quantities] = request.content();
     let params = [user, products, quantities, request.key(), commit.param()];
-    let parts = [Part::Run(&SPEND, &[user]), Part::Run(&CREATE, &params)];
-    let answers = session.run_all(&parts).await;
+    let calls = [Call(&SPEND, &[user]), Call(&CREATE, &params)];
+    let answers = session.run_all(&calls).await;
     let answers = answers.map_err(|error| request.refusal(error))?;
     match answers.as_slice() {
         [spend, created] => Ok((
@@ -167,18 +167,18 @@ pub(super) async fn pipelined(
         .zip(&request.quantities)
         .map(|(product, quantity)| [Param::Int(*product), Param::Int(*quantity)])
         .collect();
-    let mut parts = Vec::with_capacity(lines.len() + 2);
+    let mut calls = Vec::with_capacity(lines.len() + 2);
     if request.key.is_some() {
-        parts.push(Part::Run(&TAKE_KEY, &keyed));
+        calls.push(Call(&TAKE_KEY, &keyed));
     }
-    let place = parts.len();
-    parts.push(match &request.key {
-        Some(_) => Part::Run(&PLACE_WITH_KEY, &keyed_place),
-        None => Part::Run(&PLACE, &unkeyed_place),
+    let place = calls.len();
+    calls.push(match &request.key {
+        Some(_) => Call(&PLACE_WITH_KEY, &keyed_place),
+        None => Call(&PLACE, &unkeyed_place),
     });
     // Take stock last: others who want the same product then wait only briefly, not for the whole order.
-    parts.extend(lines.iter().map(|line| Part::Run(&TAKE_STOCK, line)));
-    let error = match session.run_all(&parts).await {
+    calls.extend(lines.iter().map(|line| Call(&TAKE_STOCK, line)));
+    let error = match session.run_all(&calls).await {
         Ok(answers) => {
             return number(answers.get(place).unwrap_or(&Answer::default()), "order_id");
         }

@@ -2,7 +2,7 @@
 
 use super::{number, shop};
 use crate::it::server::{Database, block_on, pid, until};
-use htap_top::pg::{Param, Part, Pool, PoolError, PoolSize, Settings, Statement};
+use htap_top::pg::{Call, Param, Pool, PoolError, PoolSize, Settings, Statement};
 use htap_top::system::pools::{AdmissionLimits, Limits, OlapError, Pools, Rejected};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -244,17 +244,19 @@ fn a_message_is_done_all_or_not_at_all() {
             .await
             .unwrap();
         let [one, two] = [[Param::Int(1)], [Param::Int(2)]];
-        let count = Part::Plain("SELECT count(*) AS n FROM box");
-        let parts = [Part::Run(&put, &one), Part::Run(&put, &two), count];
-        let answers = client.run_all(&parts).await.unwrap();
+        let plain = |name, sql| Statement {
+            name,
+            types: &[],
+            sql,
+        };
+        let count = plain("count", "SELECT count(*) AS n FROM box");
+        let empty = plain("empty", "DELETE FROM box");
+        let calls = [Call(&put, &one), Call(&put, &two), Call(&count, &[])];
+        let answers = client.run_all(&calls).await.unwrap();
         assert_eq!(answers.len(), 3);
         assert_eq!((answers[0].rows, answers[2].int(0, "n")), (1, Some(2)));
         let error = client
-            .run_all(&[
-                Part::Plain("DELETE FROM box"),
-                Part::Run(&put, &one),
-                Part::Run(&put, &one),
-            ])
+            .run_all(&[Call(&empty, &[]), Call(&put, &one), Call(&put, &one)])
             .await
             .unwrap_err();
         assert_eq!(error.code(), "23505");

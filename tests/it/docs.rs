@@ -7,7 +7,7 @@
 )]
 
 use super::server::{Server, block_on};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use htap_top::commands::Cli;
 use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::rules;
@@ -125,7 +125,30 @@ fn generated() -> Vec<(&'static str, &'static str, String)> {
         ("diagnosis", "rules", rules::markdown()),
         ("scripts", "fields", output::markdown(built_in)),
         ("doctor", "doctor", check::markdown(&check::all(0).unwrap())),
+        ("commands", "commands", options()),
     ]
+}
+
+/// Every command with its options, as `--help` tells them.
+fn options() -> String {
+    let mut cli = Cli::command();
+    cli.build();
+    options_of(&cli)
+}
+
+fn options_of(command: &clap::Command) -> String {
+    let name = command.get_bin_name().unwrap_or(command.get_name());
+    let help = command.clone().term_width(100).render_long_help();
+    let help = help.to_string();
+    let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+    let help = lines.join("\n");
+    let subcommands = command.get_subcommands();
+    let subcommands = subcommands.filter(|command| command.get_name() != "help");
+    let subcommands: String = subcommands.map(options_of).collect();
+    format!(
+        "\n## {name}\n\n```text\n{}\n```\n{subcommands}",
+        help.trim_end()
+    )
 }
 
 /// The page with `part` between its marks.

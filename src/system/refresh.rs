@@ -1,8 +1,8 @@
 //! Refreshes materialized views with PostgreSQL's own statement, and incremental summaries by merging changes
 //! (`queries/system/08_merge.sql`). Each refresh has a session of its own and can be cancelled.
 
-pub mod cron;
-pub mod journal;
+pub(crate) mod cron;
+pub(crate) mod journal;
 pub mod keeper;
 mod kept;
 pub mod plan;
@@ -62,6 +62,26 @@ pub enum Kind {
     Materialized,
 }
 
+impl Kind {
+    /// Kind of a word, as in htap.view_def and in the Views panel.
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "incremental" => Self::Incremental,
+            _ => Self::Materialized,
+        }
+    }
+
+    /// Returns the least disruptive of the possible modes. `concurrently` is true if PostgreSQL can refresh the
+    /// materialized view CONCURRENTLY.
+    pub fn best_mode(self, concurrently: bool) -> Mode {
+        match self {
+            Self::Incremental => Mode::Incremental,
+            Self::Materialized if concurrently => Mode::Concurrent,
+            Self::Materialized => Mode::Full,
+        }
+    }
+}
+
 /// A view that `htap-top init` created.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Known {
@@ -82,13 +102,10 @@ impl Known {
         folded == self.view.to_string() || folded == self.view.name || name == self.view.quoted()
     }
 
-    /// Returns the mode that suits it best.
-    pub fn best(&self) -> Mode {
-        match self.kind {
-            Kind::Incremental => Mode::Incremental,
-            Kind::Materialized if self.filled => Mode::Concurrent,
-            Kind::Materialized => Mode::Full,
-        }
+    /// Returns the mode that suits it best. Every materialized view of the shop has a unique index: one that was filled
+    /// can be refreshed CONCURRENTLY.
+    pub fn best_mode(&self) -> Mode {
+        self.kind.best_mode(self.filled)
     }
 }
 
@@ -108,10 +125,7 @@ pub async fn known(client: &Client) -> Result<Vec<Known>, PgError> {
     Ok((0..table.rows.len())
         .map(|row| Known {
             view: View::new(&text(row, "schema"), &text(row, "name")),
-            kind: match text(row, "kind").as_str() {
-                "incremental" => Kind::Incremental,
-                _ => Kind::Materialized,
-            },
+            kind: Kind::from_word(&text(row, "kind")),
             freshness: Duration::try_from_secs_f64(
                 table.get(row, "freshness_s").number().unwrap_or(60.0),
             )

@@ -4,7 +4,7 @@ use super::{Confirm, Model, Popup};
 use crate::dashboard::action::{Action, Grade};
 use crate::dashboard::rows::{Panel, Row, Rows, read};
 use crate::format;
-use crate::system::refresh::{Mode, View};
+use crate::system::refresh::{Kind, Mode, View};
 
 impl Model {
     pub(super) fn ask_cancel_refresh(&mut self) {
@@ -160,15 +160,9 @@ impl Model {
     }
 }
 
-/// Returns the least disruptive of the possible modes.
+/// Returns the least disruptive of the modes possible for a view.
 fn best_mode(row: Row<'_, read::View>) -> Mode {
-    if row.kind().is("incremental") {
-        Mode::Incremental
-    } else if row.concurrent_ok() == Some(true) {
-        Mode::Concurrent
-    } else {
-        Mode::Full
-    }
+    Kind::from_word(row.kind().shown()).best_mode(row.concurrent_ok() == Some(true))
 }
 
 /// Returns the reason why a view cannot be refreshed here at all.

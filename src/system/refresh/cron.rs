@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// A scheduled job.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Job {
+pub(crate) struct Job {
     /// Name of the job, derived from its view; scheduling a job of the same name replaces it.
     pub name: String,
     /// Schedule in cron's format.
@@ -18,7 +18,7 @@ pub struct Job {
 
 /// Returns the jobs for these views. cron works in whole minutes: `every` must be minutes that divide an hour, or hours
 /// that divide a day.
-pub fn jobs(views: &[(Known, Mode)], every: Duration) -> Result<Vec<Job>, String> {
+pub(crate) fn jobs(views: &[(Known, Mode)], every: Duration) -> Result<Vec<Job>, String> {
     let minutes = every.as_secs() / 60;
     let schedule = match minutes {
         _ if minutes == 0 || !every.as_secs().is_multiple_of(60) => None,
@@ -64,7 +64,7 @@ pub fn jobs(views: &[(Known, Mode)], every: Duration) -> Result<Vec<Job>, String
 }
 
 /// Schedules the jobs under the connected role, which they will run as. Needs the extension in this database.
-pub async fn schedule(client: &Client, jobs: &[Job]) -> Result<(), PgError> {
+pub(crate) async fn schedule(client: &Client, jobs: &[Job]) -> Result<(), PgError> {
     let sql = "SELECT extname::text FROM pg_catalog.pg_extension WHERE extname = 'pg_cron'";
     if client.query(sql, &[]).await?.rows.is_empty() {
         return Err(PgError::new(

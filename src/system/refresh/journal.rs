@@ -19,13 +19,13 @@ struct Line {
 
 /// Aggregates events until the next report.
 #[derive(Debug, Default)]
-pub struct Journal {
+pub(crate) struct Journal {
     views: BTreeMap<String, Line>,
 }
 
 impl Journal {
     /// Adds an event.
-    pub fn note(&mut self, event: &Event) {
+    pub(crate) fn note(&mut self, event: &Event) {
         match event {
             Event::Ran {
                 view,
@@ -54,7 +54,7 @@ impl Journal {
     /// Returns one line per view, and resets the figures. In JSON: `view`, `refreshes`, `changes`, `took_ms_p50`,
     /// `took_ms_max`, `age_ms_p50`, `age_ms_p99`, `age_ms_max` (the age of what readers saw right before each commit),
     /// `held_back`, `failed`, `behind`.
-    pub fn report(&mut self, json: bool) -> Vec<String> {
+    pub(crate) fn report(&mut self, json: bool) -> Vec<String> {
         let views = std::mem::take(&mut self.views);
         views
             .into_iter()

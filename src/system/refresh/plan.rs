@@ -70,7 +70,7 @@ pub fn chosen(all: &[Known], plan: &Plan) -> Result<Vec<(Known, Mode)>, KeepErro
         if !meant {
             continue;
         }
-        let mode = plan.mode.unwrap_or_else(|| known.best());
+        let mode = plan.mode.unwrap_or_else(|| known.best_mode());
         if mode == Mode::Incremental && known.kind == Kind::Materialized {
             return Err(KeepError::NotIncremental(known.view.to_string()));
         }

@@ -43,7 +43,7 @@ async fn a_superuser_works(database: &Database<'_>) {
     init(&database.target(), None, |_| {}).await.unwrap();
     let refresher = refresh::connect(&database.target()).await.unwrap();
     for known in refresh::known(&refresher).await.unwrap() {
-        for mode in [Mode::Full, Mode::Concurrent, known.best()] {
+        for mode in [Mode::Full, Mode::Concurrent, known.best_mode()] {
             refresh::refresh(&refresher, &known.view, known.kind, mode)
                 .await
                 .unwrap_or_else(|error| panic!("{error}: {known:?}"));

@@ -9,18 +9,18 @@ mod capture;
 mod claims;
 mod closed;
 mod error;
-pub mod figures;
+mod figures;
 mod lab;
 mod meter;
 mod mixed;
 mod orders;
 mod refresh;
-pub mod report;
+pub(crate) mod report;
 mod router;
 mod snapshot;
-pub mod store;
+pub(crate) mod store;
 
-pub use error::BenchError;
+pub(crate) use error::BenchError;
 
 use figures::Figures;
 use futures_util::future::BoxFuture;
@@ -32,7 +32,7 @@ use tokio::time::Instant;
 
 /// Options of a benchmark.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Names of experiments; if empty, all of them.
     pub experiments: Vec<String>,
     /// Number of orders in the history that is loaded first.
@@ -52,7 +52,7 @@ type Measuring = for<'a> fn(&'a Lab, &'static str) -> BoxFuture<'a, Result<Figur
 
 /// An experiment: its name, its question, the section of the case study it examines, and its variants.
 #[derive(Clone, Copy, Debug)]
-pub struct Experiment {
+pub(crate) struct Experiment {
     /// Name on the command line and in the results.
     pub name: &'static str,
     /// The question that it answers.
@@ -66,7 +66,7 @@ pub struct Experiment {
 }
 
 /// All experiments, in the order in which they are run.
-pub const EXPERIMENTS: &[Experiment] = &[
+pub(crate) const EXPERIMENTS: &[Experiment] = &[
     analytic::QUESTIONS,
     analytic::REWRITING,
     analytic::PARTITIONS,
@@ -84,7 +84,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
 ];
 
 /// Returns the experiments with these names; all of them if there are none.
-pub fn chosen(names: &[String]) -> Result<Vec<&'static Experiment>, BenchError> {
+pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Experiment>, BenchError> {
     if names.is_empty() {
         return Ok(EXPERIMENTS.iter().collect());
     }
@@ -100,7 +100,10 @@ pub fn chosen(names: &[String]) -> Result<Vec<&'static Experiment>, BenchError> 
 }
 
 /// Runs the experiments that are missing in the file of results. Calls `tell` for each step.
-pub async fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Store, BenchError> {
+pub(crate) async fn run(
+    options: &Options,
+    mut tell: impl FnMut(&str),
+) -> Result<Store, BenchError> {
     let experiments = chosen(&options.experiments)?;
     let conditions = Conditions {
         orders: options.orders,

@@ -2,7 +2,7 @@
 //! removal of clusters whose process was killed.
 
 mod account;
-pub mod binaries;
+pub(crate) mod binaries;
 mod error;
 pub mod sweep;
 

@@ -2,14 +2,14 @@
 
 pub mod action;
 pub mod audit;
-pub mod cell;
-pub mod chunks;
+mod cell;
+mod chunks;
 pub mod diagnosis;
 pub mod encoded;
 pub mod event;
 pub mod feed;
-pub mod guard;
-pub mod history;
+mod guard;
+mod history;
 mod keyframe;
 pub mod model;
 pub mod output;
@@ -22,6 +22,6 @@ pub mod terminal;
 pub mod theme;
 pub mod timeline;
 pub mod view;
-pub mod wait_graph;
-pub mod widgets;
+mod wait_graph;
+mod widgets;
 pub mod xid_clock;

@@ -2,7 +2,7 @@
 //!
 //! Nothing here reads a clock: callers that want local time pass the offset from UTC.
 
-pub mod duration;
+pub(crate) mod duration;
 #[cfg(test)]
 mod tests;
 mod unit;

@@ -76,7 +76,7 @@
 //!
 //! [`system::refresh`]: merges changes into the summaries, schedules refreshes, and proves the summaries
 //! correct. [`system::orders`] creates and advances orders over the sessions of [`system::pools`], as batches
-//! of prepared statements ([`pg::statement`]) that succeed or fail as a whole.
+//! of prepared statements ([`pg::Statement`]) that succeed or fail as a whole.
 //!
 //! [`workload`]: a mixed open-loop load. `arrivals` computes the times of requests, `dispatch` then puts them
 //! into a `queue`, `shop` carries them out when a session is free, `tally` counts; `mix` defines the
@@ -118,25 +118,25 @@
 //! `tests/it/tidy.rs` enforces them: permitted imports, no import cycles, no clock outside of the runtime,
 //! limits on the length of files, and agreement of panels, themes and docs/ with the code.
 
-pub mod bench;
+mod bench;
 pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod dashboard;
-pub mod demo;
+mod demo;
 pub mod docs;
 pub mod doctor;
 pub mod embedded;
 pub mod explain;
 pub mod format;
 pub mod keys;
-pub mod log;
+mod log;
 pub mod pg;
 mod private;
-pub mod report;
+mod report;
 pub mod router;
 pub mod sql;
 pub mod sqlfile;
 pub mod system;
 pub mod text;
-pub mod workload;
+mod workload;

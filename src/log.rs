@@ -41,7 +41,7 @@ const END: Duration = Duration::from_secs(1);
 
 /// Level of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Detail {
+pub(crate) enum Detail {
     /// Connections, errors, slow samples, actions
     #[default]
     Info,
@@ -58,7 +58,7 @@ impl Detail {
     }
 
     /// As it is written on the command line.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Info => "info",
             Self::Debug => "debug",
@@ -68,7 +68,7 @@ impl Detail {
 
 /// A log that is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// The file.
     pub file: PathBuf,
     /// Level of the log.
@@ -78,12 +78,12 @@ pub struct Place {
 static WRITTEN: OnceLock<(Place, SyncSender<Entry>)> = OnceLock::new();
 
 /// Returns the log that this process writes; `None` if there is none.
-pub fn place() -> Option<&'static Place> {
+pub(crate) fn place() -> Option<&'static Place> {
     WRITTEN.get().map(|(place, _)| place)
 }
 
 /// Waits until what was logged is written, for a moment at most.
-pub fn flush() {
+pub(crate) fn flush() {
     /// Time between two attempts to find room in the queue.
     const AGAIN: Duration = Duration::from_millis(10);
     let Some((_, queue)) = WRITTEN.get() else {
@@ -105,7 +105,7 @@ pub fn flush() {
 }
 
 /// The end of the log, at most so many lines; what was written before this process included.
-pub fn tail(lines: usize) -> io::Result<String> {
+pub(crate) fn tail(lines: usize) -> io::Result<String> {
     let Some(place) = place() else {
         return Ok(String::new());
     };
@@ -130,7 +130,7 @@ pub fn tail(lines: usize) -> io::Result<String> {
 }
 
 /// The name of the file before `file`, which was full.
-pub fn earlier(file: &Path) -> PathBuf {
+pub(crate) fn earlier(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".1");
     PathBuf::from(name)
@@ -138,10 +138,10 @@ pub fn earlier(file: &Path) -> PathBuf {
 
 /// Writes the log until it is dropped, which waits for the disk, but not for long.
 #[derive(Debug)]
-pub struct Log(());
+pub(crate) struct Log(());
 
 /// Begins to log, in `place.file`.
-pub fn begin(place: Place) -> io::Result<Log> {
+pub(crate) fn begin(place: Place) -> io::Result<Log> {
     let file = Rotating::open(&place.file, LIMIT)?;
     let (queue, entries) = sync_channel(QUEUE);
     let dropped = Arc::new(AtomicU64::new(0));

@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// Opens `path` to add to it, and creates it if it is missing. `instead` ends the error of a file that is refused:
 /// `name another audit_file`.
-pub fn append(path: &Path, instead: &str) -> io::Result<File> {
+pub(crate) fn append(path: &Path, instead: &str) -> io::Result<File> {
     // Whoever opens a pipe would wait for its reader.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let opened = OpenOptions::new()

@@ -4,16 +4,16 @@
 //! comes from [`crate::dashboard::recording::excerpt`]. Nothing here writes a file: the user sees what is in a
 //! report first.
 
-pub mod machine;
-pub mod server;
-pub mod settings;
+pub(crate) mod machine;
+pub(crate) mod server;
+pub(crate) mod settings;
 
 use crate::text::width;
 use std::fmt::Write as _;
 
 /// One part of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Section {
+pub(crate) struct Section {
     /// Its title.
     pub title: &'static str,
     /// Table of contents, for the person who decides if it may be published.
@@ -24,7 +24,7 @@ pub struct Section {
 
 /// All of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub(crate) struct Report {
     /// Time at which it was made.
     pub made: String,
     /// Its parts.
@@ -33,7 +33,7 @@ pub struct Report {
 
 impl Report {
     /// The table of contents: title, lines and what is in each section.
-    pub fn contents(&self) -> String {
+    pub(crate) fn contents(&self) -> String {
         let rows = self.sections.iter().map(|section| {
             let lines = section.body.lines().count();
             let lines = format!("{lines} line{}", if lines == 1 { "" } else { "s" });
@@ -43,7 +43,7 @@ impl Report {
     }
 
     /// The report in Markdown.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = format!(
             "# htap-top report\n\nMade at {} by htap-top {}. Read it before you publish it.\n\n```text\n{}```\n",
             self.made,
@@ -73,7 +73,7 @@ fn fence(body: &str) -> String {
 }
 
 /// Rows in columns; the last column is as wide as it is.
-pub fn aligned(rows: &[Vec<String>]) -> String {
+pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let widths: Vec<usize> = (0..columns)
         .map(|column| {

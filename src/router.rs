@@ -24,14 +24,14 @@
 mod assess;
 pub(super) mod builtin;
 pub mod catalogue;
-pub mod effect;
+mod effect;
 pub mod executor;
-pub mod keywords;
+pub(crate) mod keywords;
 pub(super) mod names;
 mod objection;
 mod plain;
 mod plan;
-pub mod session;
+mod session;
 pub(super) mod structure;
 pub mod traps;
 

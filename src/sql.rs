@@ -3,6 +3,6 @@
 //! [`shape`] turns tokens into statements and their canonical texts.
 
 pub mod lex;
-pub mod mask;
+pub(crate) mod mask;
 mod scan;
-pub mod shape;
+pub(crate) mod shape;

@@ -18,17 +18,17 @@ mod state;
 mod summary;
 mod tally;
 mod trade;
-pub mod troubles;
+pub(crate) mod troubles;
 
-pub use arrivals::Spread;
-pub use error::WorkloadError;
-pub use live::Live;
+pub(crate) use arrivals::Spread;
+pub(crate) use error::WorkloadError;
+pub(crate) use live::Live;
 pub(crate) use machine::busy;
-pub use mix::Mix;
-pub use options::Options;
-pub use reports::Source;
-pub use run::run;
-pub use summary::Summary;
+pub(crate) use mix::Mix;
+pub(crate) use options::Options;
+pub(crate) use reports::Source;
+pub(crate) use run::run;
+pub(crate) use summary::Summary;
 
 use crate::pg::Target;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ use tokio::task::JoinSet;
 
 /// The load to run on a database of [`crate::system`].
 #[derive(Clone, Copy, Debug)]
-pub struct Load {
+pub(crate) struct Load {
     /// OLTP transactions per second, in an open loop.
     pub rate: f64,
     /// Reports per second, in an open loop.
@@ -82,19 +82,19 @@ impl Shared {
 
 /// A load that runs until it is stopped or dropped.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     tasks: JoinSet<()>,
 }
 
 impl Running {
     /// Ends every task and closes their sessions.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.tasks.shutdown().await;
     }
 }
 
 /// Starts a load on the database of `target`; its user name is ignored. Needs a tokio runtime.
-pub fn start(target: &Target, load: Load) -> Running {
+pub(crate) fn start(target: &Target, load: Load) -> Running {
     let shared = Shared {
         target: target.clone(),
         paused: Arc::default(),

@@ -1,5 +1,9 @@
 //! The integration tests: one binary with a module per kind. `tests/it/server.rs` describes how a test gets
 //! its own PostgreSQL.
+#![expect(
+    unreachable_pub,
+    reason = "helpers of tests, which nothing outside can reach"
+)]
 
 mod it {
     mod acting;

@@ -45,7 +45,7 @@ fn workers(node: &serde_json::Value) -> f64 {
 }
 
 /// The experiment `questions`.
-pub const QUESTIONS: Experiment = Experiment {
+pub(super) const QUESTIONS: Experiment = Experiment {
     name: "questions",
     about: "the three questions from base tables, materialized views and rollups",
     section: "4.2",
@@ -80,7 +80,7 @@ async fn questions(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
 }
 
 /// The experiment `rewriting`.
-pub const REWRITING: Experiment = Experiment {
+pub(super) const REWRITING: Experiment = Experiment {
     name: "rewriting",
     about: "daily sales over 30 days, from orders and from hourly sales",
     section: "6.1",
@@ -98,7 +98,7 @@ async fn rewriting(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
 }
 
 /// The experiment `partitions`.
-pub const PARTITIONS: Experiment = Experiment {
+pub(super) const PARTITIONS: Experiment = Experiment {
     name: "partitions",
     about: "sales of one month from a partitioned and from a plain table",
     section: "6.2",
@@ -118,7 +118,7 @@ async fn partitions(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
 }
 
 /// The experiment `parallel`.
-pub const PARALLEL: Experiment = Experiment {
+pub(super) const PARALLEL: Experiment = Experiment {
     name: "parallel",
     about: "an aggregate over the fact table with 0 to 4 parallel workers",
     section: "6.3",
@@ -147,7 +147,7 @@ async fn parallel(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
 }
 
 /// The experiment `brin`.
-pub const BRIN: Experiment = Experiment {
+pub(super) const BRIN: Experiment = Experiment {
     name: "brin",
     about: "B-tree against BRIN on the time of sale: size, and a range of one day",
     section: "7.1",

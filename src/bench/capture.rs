@@ -8,7 +8,7 @@ use std::sync::Arc;
 const NOW: &str = "SELECT extract(epoch FROM clock_timestamp())::float8";
 
 /// The experiment `capture`.
-pub const CAPTURE: Experiment = Experiment {
+pub(super) const CAPTURE: Experiment = Experiment {
     name: "capture",
     about: "whole lives of orders, 16 clients in a closed loop, with and without changes logged",
     section: "2.2",

@@ -9,7 +9,7 @@ use crate::workload::Options;
 use std::fmt::Write as _;
 
 /// A row of the table: a claim and its measurement.
-pub struct Line {
+pub(super) struct Line {
     /// Section of the case study.
     pub section: &'static str,
     /// The subject of the claim.
@@ -56,7 +56,7 @@ fn faster(store: &Store, experiment: &str, slow: &str, quick: &str, name: &str) 
 }
 
 /// Returns all claims with the measurements in this file.
-pub fn lines(store: &Store, other: Option<&Store>) -> Vec<Line> {
+pub(super) fn lines(store: &Store, other: Option<&Store>) -> Vec<Line> {
     let mut lines = loads(store);
     lines.extend(harms(store));
     lines.extend(answers(store));

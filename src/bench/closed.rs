@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 /// Results of the clients.
 #[derive(Debug)]
-pub struct Closed {
+pub(super) struct Closed {
     /// Units of work done by all clients.
     pub done: u64,
     /// Units that failed.
@@ -26,7 +26,7 @@ pub struct Closed {
 
 impl Closed {
     /// Returns the rate, under the name `rate`, and the latencies.
-    pub fn figures(&self, rate: &str) -> Figures {
+    pub(super) fn figures(&self, rate: &str) -> Figures {
         let ms = |share| {
             let times = self.times.as_ref();
             times.map_or(0.0, |times| times.value_at_quantile(share) as f64 / 1000.0)
@@ -49,7 +49,7 @@ fn times() -> Option<Histogram<u64>> {
 
 /// Runs `clients` clients for `window`, after a tenth of it that is not measured. `work` does one unit and returns true
 /// if it succeeded.
-pub async fn closed<W, F>(clients: usize, window: Duration, work: W) -> Closed
+pub(super) async fn closed<W, F>(clients: usize, window: Duration, work: W) -> Closed
 where
     W: Fn(usize) -> F + Clone + Send + 'static,
     F: Future<Output = bool> + Send,
@@ -99,7 +99,7 @@ where
 
 /// Generates orders of three lines, the size measured in the case study.
 #[derive(Clone, Debug)]
-pub struct Shopper {
+pub(super) struct Shopper {
     users: i64,
     products: i64,
     skew: f64,
@@ -107,7 +107,7 @@ pub struct Shopper {
 
 impl Shopper {
     /// Returns a shopper for this shop; `skew` is Zipf's exponent of the products' popularity.
-    pub async fn of(lab: &Lab, skew: f64) -> Result<Self, BenchError> {
+    pub(super) async fn of(lab: &Lab, skew: f64) -> Result<Self, BenchError> {
         Ok(Self {
             users: lab.number("SELECT max(user_id) FROM shop.users").await? as i64,
             products: lab
@@ -118,7 +118,7 @@ impl Shopper {
     }
 
     /// Generates an order with the thread's random numbers.
-    pub fn order(&self) -> Order {
+    pub(super) fn order(&self) -> Order {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(rand::random());
         let zipf = Zipf::new(self.products as f64, self.skew).ok();
         let mut product = || match (&zipf, self.skew > 0.0) {
@@ -139,7 +139,7 @@ impl Shopper {
     }
 
     /// Returns the same orders as a pgbench script.
-    pub fn pgbench_script(&self) -> String {
+    pub(super) fn pgbench_script(&self) -> String {
         let product = if self.skew > 0.0 {
             // pgbench's own Zipf needs an exponent above 1; a power of a uniform number has the same tail.
             let power = 1.0 / (1.0 - self.skew).max(0.05);

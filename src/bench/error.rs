@@ -7,7 +7,7 @@ use crate::workload::WorkloadError;
 
 /// Reason why a benchmark ended early; measurements made before are saved.
 #[derive(Debug, thiserror::Error)]
-pub enum BenchError {
+pub(crate) enum BenchError {
     /// There is no such experiment.
     #[error("unknown experiment {0}; htap-top bench --list names them")]
     Unknown(String),
@@ -52,7 +52,7 @@ impl From<InitError> for BenchError {
 
 impl BenchError {
     /// For `map_err`: builds the error of the operation `what`.
-    pub fn doing(what: impl Into<String>) -> impl FnOnce(PgError) -> Self {
+    pub(crate) fn doing(what: impl Into<String>) -> impl FnOnce(PgError) -> Self {
         let what = what.into();
         move |source| Self::Statement { what, source }
     }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 /// Figures by name; the name ends with the unit.
-pub type Figures = BTreeMap<String, f64>;
+pub(super) type Figures = BTreeMap<String, f64>;
 
 /// Builds figures from names and values.
-pub fn figures<const N: usize>(pairs: [(&str, f64); N]) -> Figures {
+pub(super) fn figures<const N: usize>(pairs: [(&str, f64); N]) -> Figures {
     pairs
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
@@ -14,7 +14,7 @@ pub fn figures<const N: usize>(pairs: [(&str, f64); N]) -> Figures {
 }
 
 /// Returns the median; for an even number of values, the mean of the middle two. `None` if there are none.
-pub fn median(values: &[f64]) -> Option<f64> {
+pub(super) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let upper = sorted.get(sorted.len() / 2)?;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// A running server with a filled shop.
-pub struct Lab {
+pub(super) struct Lab {
     cluster: Cluster,
     binaries: Binaries,
     admin: Client,
@@ -50,7 +50,10 @@ const SETTINGS: [(&str, &str); 15] = [
 
 impl Lab {
     /// Creates the server and fills it.
-    pub async fn open(options: &Options, tell: &mut impl FnMut(&str)) -> Result<Self, BenchError> {
+    pub(super) async fn open(
+        options: &Options,
+        tell: &mut impl FnMut(&str),
+    ) -> Result<Self, BenchError> {
         let wanted = options.binaries.clone();
         let started = tokio::task::spawn_blocking(move || {
             let binaries = binaries::find(&wanted)?;
@@ -132,17 +135,17 @@ impl Lab {
     }
 
     /// Returns the connection target.
-    pub fn target(&self) -> &Target {
+    pub(super) fn target(&self) -> &Target {
         &self.target
     }
 
     /// Returns server_version.
-    pub fn version(&self) -> &str {
+    pub(super) fn version(&self) -> &str {
         &self.version
     }
 
     /// Returns the path of a program that came with the server, or its name, to be found by PATH.
-    pub fn program(&self, name: &str) -> PathBuf {
+    pub(super) fn program(&self, name: &str) -> PathBuf {
         let beside = self.binaries.bindir.join(name);
         if beside.exists() {
             beside
@@ -152,7 +155,7 @@ impl Lab {
     }
 
     /// Runs statements as a superuser.
-    pub async fn batch(&self, sql: &str) -> Result<(), BenchError> {
+    pub(super) async fn batch(&self, sql: &str) -> Result<(), BenchError> {
         self.admin
             .batch(sql)
             .await
@@ -160,7 +163,7 @@ impl Lab {
     }
 
     /// Runs a query as a superuser.
-    pub async fn query(&self, sql: &str) -> Result<Table, BenchError> {
+    pub(super) async fn query(&self, sql: &str) -> Result<Table, BenchError> {
         self.admin
             .query(sql, &[])
             .await
@@ -168,7 +171,7 @@ impl Lab {
     }
 
     /// Returns the plan from `EXPLAIN (FORMAT JSON …)`.
-    pub async fn explain(&self, sql: &str) -> Result<serde_json::Value, BenchError> {
+    pub(super) async fn explain(&self, sql: &str) -> Result<serde_json::Value, BenchError> {
         let table = self
             .admin
             .query_text(sql, 10)
@@ -183,14 +186,14 @@ impl Lab {
     }
 
     /// Runs a query that returns one number.
-    pub async fn number(&self, sql: &str) -> Result<f64, BenchError> {
+    pub(super) async fn number(&self, sql: &str) -> Result<f64, BenchError> {
         let table = self.query(sql).await?;
         let cell = table.rows.first().and_then(|row| row.first());
         Ok(cell.and_then(crate::pg::Value::number).unwrap_or(0.0))
     }
 
     /// Returns the current time by the server's clock.
-    pub async fn now(&self) -> Result<String, BenchError> {
+    pub(super) async fn now(&self) -> Result<String, BenchError> {
         let sql =
             "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS at";
         let table = self.query(sql).await?;
@@ -198,14 +201,14 @@ impl Lab {
     }
 
     /// Returns the amount of WAL written so far, in bytes.
-    pub async fn wal_bytes(&self) -> Result<f64, BenchError> {
+    pub(super) async fn wal_bytes(&self) -> Result<f64, BenchError> {
         self.number("SELECT (pg_current_wal_insert_lsn() - '0/0')::float8")
             .await
     }
 
     /// Restores the same initial state before every run: no session from the run before, full stock, nothing to merge,
     /// dead rows removed and dirty buffers written.
-    pub async fn settle(&self) -> Result<(), BenchError> {
+    pub(super) async fn settle(&self) -> Result<(), BenchError> {
         // An abandoned session would finish its long statement unless terminated.
         let others = "SELECT count(pg_terminate_backend(pid))::float8 FROM pg_stat_activity
                       WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
@@ -232,12 +235,12 @@ impl Lab {
     }
 
     /// Starts to measure CPU usage.
-    pub fn meter(&self) -> Meter {
+    pub(super) fn meter(&self) -> Meter {
         Meter::start(self.cluster.data_dir())
     }
 
     /// Adds CPU usage to the figures of a run.
-    pub fn used(figures: &mut Figures, used: Option<Use>) {
+    pub(super) fn used(figures: &mut Figures, used: Option<Use>) {
         if let Some(used) = used {
             for (name, value) in [
                 ("own_cpu", used.own),
@@ -250,7 +253,7 @@ impl Lab {
     }
 
     /// Stops and removes the server.
-    pub async fn close(self) -> Result<(), BenchError> {
+    pub(super) async fn close(self) -> Result<(), BenchError> {
         let Self { cluster, admin, .. } = self;
         drop(admin);
         let stopped = tokio::task::spawn_blocking(move || cluster.stop());

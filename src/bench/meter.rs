@@ -16,7 +16,7 @@ struct Ticks {
 
 /// A measurement that begins when it is created.
 #[derive(Debug)]
-pub struct Meter {
+pub(super) struct Meter {
     postmaster: i32,
     from: Option<Ticks>,
     begun: Instant,
@@ -24,7 +24,7 @@ pub struct Meter {
 
 /// Average number of busy processors, by user.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Use {
+pub(super) struct Use {
     /// Processors busy with this program and its children.
     pub own: f64,
     /// Processors busy with the server: postmaster and all backends, including those that have ended.
@@ -34,11 +34,11 @@ pub struct Use {
 }
 
 /// A verdict is not safe if others kept more processors busy than this.
-pub const UNSAFE_OTHERS: f64 = 0.3;
+pub(super) const UNSAFE_OTHERS: f64 = 0.3;
 
 impl Meter {
     /// Starts to measure the server whose data are in `data_dir`.
-    pub fn start(data_dir: &Path) -> Self {
+    pub(super) fn start(data_dir: &Path) -> Self {
         let pid = fs::read_to_string(data_dir.join("postmaster.pid")).unwrap_or_default();
         let postmaster = pid.lines().next().and_then(|pid| pid.trim().parse().ok());
         let postmaster = postmaster.unwrap_or(0);
@@ -50,7 +50,7 @@ impl Meter {
     }
 
     /// Returns the usage since the start; `None` if the system does not provide it (it is not Linux).
-    pub fn stop(self) -> Option<Use> {
+    pub(super) fn stop(self) -> Option<Use> {
         let (from, to) = (self.from?, now(self.postmaster)?);
         let hertz = sysconf(SysconfVar::CLK_TCK).ok()?? as f64;
         let seconds = self.begun.elapsed().as_secs_f64();

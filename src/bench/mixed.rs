@@ -197,7 +197,7 @@ fn setup(variant: &str, options: &Options) -> (Options, Refreshing) {
 }
 
 /// Describes the load of a variant for a row of the table.
-pub fn described(variant: &str) -> String {
+pub(super) fn described(variant: &str) -> String {
     let (options, beside) = setup(variant, &many(&Options::default()));
     let reports = match options.reports {
         Source::Mv => "materialized views",
@@ -223,7 +223,7 @@ pub fn described(variant: &str) -> String {
 }
 
 /// Describes a load: strategy of creating orders, durability, popularity of products, number of clients.
-pub fn conditions(options: &Options) -> String {
+pub(super) fn conditions(options: &Options) -> String {
     let strategy = match options.strategy {
         Strategy::GroupCommit => "group commit",
         Strategy::RoundTrips => "nine round trips",
@@ -240,7 +240,7 @@ pub fn conditions(options: &Options) -> String {
 }
 
 /// The experiment `mixed`.
-pub const MIXED: Experiment = Experiment {
+pub(super) const MIXED: Experiment = Experiment {
     name: "mixed",
     about: "5,000 transactions/s of whole lives of orders and 50 questions/s, offered in an open loop",
     section: "5.2",
@@ -298,7 +298,7 @@ async fn mixed(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
 }
 
 /// The experiment `frontier`.
-pub const FRONTIER: Experiment = Experiment {
+pub(super) const FRONTIER: Experiment = Experiment {
     name: "frontier",
     about: "questions added beside 2,000 transactions/s of the shop until either suffers",
     section: "5.2",
@@ -320,7 +320,7 @@ async fn frontier(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
 }
 
 /// Returns the options common to all loads of the benchmark.
-pub fn base(lab: &Lab) -> Options {
+pub(super) fn base(lab: &Lab) -> Options {
     Options {
         warm_up: lab.window / 5,
         duration: lab.window,
@@ -329,7 +329,7 @@ pub fn base(lab: &Lab) -> Options {
 }
 
 /// Returns options with few customers, and popular products, but no queue for any of them.
-pub fn few(options: &Options) -> Options {
+pub(super) fn few(options: &Options) -> Options {
     Options {
         clients: 16,
         skew: 0.5,
@@ -358,7 +358,7 @@ fn crowd(lab: &Lab) -> Options {
 }
 
 /// Runs a load and returns its figures, including CPU usage.
-pub async fn load(lab: &Lab, options: &Options) -> Result<Figures, BenchError> {
+pub(super) async fn load(lab: &Lab, options: &Options) -> Result<Figures, BenchError> {
     let meter = lab.meter();
     let summary = run(lab.target(), options, std::future::pending(), |_| {}).await?;
     let mut figures = of(&summary);
@@ -388,7 +388,7 @@ fn of(summary: &Summary) -> Figures {
 }
 
 /// Measures 4,000 transactions per second, which create, pay, ship and complete 1,000 orders.
-pub async fn completing(lab: &Lab, refreshed: bool) -> Result<Figures, BenchError> {
+pub(super) async fn completing(lab: &Lab, refreshed: bool) -> Result<Figures, BenchError> {
     lab.settle().await?;
     let _keeper = refreshed.then(|| keeper(lab.target(), Duration::from_secs(1)));
     let options = Options {

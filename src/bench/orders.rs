@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Opens a pool of sessions for this number of clients.
-pub async fn pool(lab: &Lab, clients: usize) -> Result<Pool, BenchError> {
+pub(super) async fn pool(lab: &Lab, clients: usize) -> Result<Pool, BenchError> {
     let size = PoolSize {
         min: clients,
         max: clients,
@@ -35,7 +35,7 @@ const CLIENTS: usize = 16;
 const MILD: f64 = 0.5;
 
 /// The experiment `orders`.
-pub const ORDERS: Experiment = Experiment {
+pub(super) const ORDERS: Experiment = Experiment {
     name: "orders",
     about: "creating orders, 16 clients in a closed loop",
     section: "4.1",
@@ -77,7 +77,7 @@ async fn create(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
 }
 
 /// The experiment `skew`.
-pub const SKEW: Experiment = Experiment {
+pub(super) const SKEW: Experiment = Experiment {
     name: "skew",
     about: "deadlocks while 32 clients create orders, products by Zipf 1.1",
     section: "4.1",

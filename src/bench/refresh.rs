@@ -41,7 +41,7 @@ async fn change(lab: &Lab) -> Result<(), BenchError> {
 }
 
 /// Returns a shop at 900 transactions per second with durable commits.
-pub fn shop(options: &Options) -> Options {
+pub(super) fn shop(options: &Options) -> Options {
     Options {
         oltp_per_s: 900.0,
         olap_per_s: 0.0,
@@ -51,7 +51,7 @@ pub fn shop(options: &Options) -> Options {
 }
 
 /// The experiment `refresh`.
-pub const REFRESH: Experiment = Experiment {
+pub(super) const REFRESH: Experiment = Experiment {
     name: "refresh",
     about: "one refresh of each kind after 1,000 changed orders, and the OLTP latency during such refreshes",
     section: "5.3",
@@ -128,7 +128,7 @@ async fn refresh(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
 }
 
 /// The experiment `fresh`.
-pub const FRESH: Experiment = Experiment {
+pub(super) const FRESH: Experiment = Experiment {
     name: "fresh",
     about: "1,000 completed orders per second, with and without summaries kept within a second",
     section: "1.2",

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 /// Compares the case study's claims with the measurements, as a Markdown table. `other` is a file with another number
 /// of orders.
-pub fn beside_claims(store: &Store, other: Option<&Store>) -> String {
+pub(crate) fn beside_claims(store: &Store, other: Option<&Store>) -> String {
     let mut text = String::from(
         "| § | What | The case study says | Measured here |\n| --- | --- | --- | --- |\n",
     );
@@ -32,7 +32,7 @@ pub fn beside_claims(store: &Store, other: Option<&Store>) -> String {
 }
 
 /// Returns the interference in both directions, HyBench's H, and the number of queries that fit beside the shop.
-pub fn verdicts(store: &Store) -> Vec<String> {
+pub(crate) fn verdicts(store: &Store) -> Vec<String> {
     let of = |variant: &str, name: &str| median(&store.figure("mixed", variant, name));
     let mut lines = Vec::new();
     let change =
@@ -100,7 +100,7 @@ fn capacity(store: &Store) -> Option<String> {
 }
 
 /// Lists every figure of every variant: median, and the range over the rounds.
-pub fn figures(store: &Store) -> String {
+pub(crate) fn figures(store: &Store) -> String {
     let mut text = String::new();
     for experiment in EXPERIMENTS {
         let rows = rows(store, experiment);
@@ -172,7 +172,7 @@ fn unsafe_others(store: &Store, experiment: &str, variant: &str) -> Option<f64> 
 }
 
 /// Lists variants whose figures are unsafe because of other processes, as `experiment · variant`.
-pub fn doubtful(store: &Store) -> Vec<String> {
+pub(crate) fn doubtful(store: &Store) -> Vec<String> {
     EXPERIMENTS
         .iter()
         .flat_map(|e| e.variants.iter().map(move |variant| (e.name, *variant)))

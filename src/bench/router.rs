@@ -8,7 +8,7 @@ use crate::router::{Outcome, ReplicaState, Router, Session, keywords};
 use tokio::time::Instant;
 
 /// The experiment `router`.
-pub const ROUTER: Experiment = Experiment {
+pub(super) const ROUTER: Experiment = Experiment {
     name: "router",
     about: "16 statements that a keyword router gets wrong",
     section: "9.2",

@@ -38,7 +38,7 @@ async fn lay_down_stock(lab: &Lab) -> Result<(), BenchError> {
 }
 
 /// The experiment `snapshot`.
-pub const SNAPSHOT: Experiment = Experiment {
+pub(super) const SNAPSHOT: Experiment = Experiment {
     name: "snapshot",
     about: "updates of stock and orders while a REPEATABLE READ snapshot is held",
     section: "2.1",

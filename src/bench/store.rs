@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Conditions common to all runs of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Conditions {
+pub(crate) struct Conditions {
     /// Number of orders in the history.
     pub orders: u64,
     /// Duration of each measurement in seconds.
@@ -17,7 +17,7 @@ pub struct Conditions {
 
 /// A run and its results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Run {
+pub(crate) struct Run {
     /// Name of the experiment.
     pub experiment: String,
     /// Name of the variant.
@@ -40,14 +40,14 @@ struct File {
 
 /// The results, saved to disk after each run.
 #[derive(Debug)]
-pub struct Store {
+pub(crate) struct Store {
     path: PathBuf,
     file: File,
 }
 
 impl Store {
     /// Opens or creates a file. Rejects a file with other conditions, because its runs are not comparable.
-    pub fn open(path: &Path, conditions: Conditions) -> Result<Self, BenchError> {
+    pub(crate) fn open(path: &Path, conditions: Conditions) -> Result<Self, BenchError> {
         let file = match std::fs::read(path) {
             Ok(text) => serde_json::from_slice::<File>(&text).map_err(|error| {
                 BenchError::Results(format!(
@@ -87,7 +87,7 @@ impl Store {
     }
 
     /// Opens a file for reading only.
-    pub fn read(path: &Path) -> Result<Self, BenchError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, BenchError> {
         let wrong = |error: &dyn std::fmt::Display| {
             BenchError::Results(format!("failed to read {}: {error}", path.display()))
         };
@@ -99,24 +99,24 @@ impl Store {
     }
 
     /// Returns true if the file has this run.
-    pub fn has(&self, experiment: &str, variant: &str, repeat: u32) -> bool {
+    pub(crate) fn has(&self, experiment: &str, variant: &str, repeat: u32) -> bool {
         self.file.runs.iter().any(|run| {
             run.experiment == experiment && run.variant == variant && run.repeat == repeat
         })
     }
 
     /// Returns all runs, in the order in which they ended.
-    pub fn runs(&self) -> &[Run] {
+    pub(crate) fn runs(&self) -> &[Run] {
         &self.file.runs
     }
 
     /// Returns the conditions of all runs.
-    pub fn conditions(&self) -> Conditions {
+    pub(crate) fn conditions(&self) -> Conditions {
         self.file.conditions
     }
 
     /// Returns a figure from all runs of a variant.
-    pub fn figure(&self, experiment: &str, variant: &str, name: &str) -> Vec<f64> {
+    pub(crate) fn figure(&self, experiment: &str, variant: &str, name: &str) -> Vec<f64> {
         self.file
             .runs
             .iter()
@@ -127,7 +127,13 @@ impl Store {
 
     /// Returns the ratio of a figure between two variants: the median of the ratios of each round, because changes on
     /// the machine from round to round affect both alike.
-    pub fn ratio(&self, experiment: &str, variant: &str, other: &str, name: &str) -> Option<f64> {
+    pub(crate) fn ratio(
+        &self,
+        experiment: &str,
+        variant: &str,
+        other: &str,
+        name: &str,
+    ) -> Option<f64> {
         let figure = |variant: &str, repeat: u32| {
             let mut runs = self.file.runs.iter();
             let run = runs.find(|run| {
@@ -145,7 +151,7 @@ impl Store {
     }
 
     /// Adds a run and saves the file.
-    pub fn add(&mut self, run: Run) -> Result<(), BenchError> {
+    pub(crate) fn add(&mut self, run: Run) -> Result<(), BenchError> {
         self.file.runs.push(run);
         self.save()
     }

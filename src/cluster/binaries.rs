@@ -1,6 +1,6 @@
 //! Finds PostgreSQL's server programs.
 
-pub mod fetch;
+pub(crate) mod fetch;
 
 use super::error::ClusterError;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub struct Binaries {
 }
 
 /// Oldest major version that the schema and the dashboard support.
-pub const OLDEST_MAJOR: u16 = 13;
+pub(crate) const OLDEST_MAJOR: u16 = 13;
 
 const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
 
@@ -39,7 +39,7 @@ pub fn find(wanted: &Wanted) -> Result<Binaries, ClusterError> {
 
 /// Finds server programs on this machine: `wanted.bindir`, else `$PG_CONFIG`, `PATH` and the usual folders of Debian,
 /// Red Hat and Homebrew, newest first. `None` if there are none. Blocks.
-pub fn locate(wanted: &Wanted) -> Result<Option<Binaries>, ClusterError> {
+pub(crate) fn locate(wanted: &Wanted) -> Result<Option<Binaries>, ClusterError> {
     if let Some(bindir) = &wanted.bindir {
         let Some(found) = inspect(bindir) else {
             return Err(ClusterError::Missing(format!(

@@ -51,7 +51,7 @@ pub(super) struct Options {
 
 impl Options {
     /// Returns the options with which the engine of this demo is started.
-    pub fn engine_options(&self) -> Vec<OsString> {
+    pub(super) fn engine_options(&self) -> Vec<OsString> {
         let number = |option: &str, value: &dyn ToString| {
             [OsString::from(option), OsString::from(value.to_string())]
         };

@@ -23,7 +23,7 @@ pub(super) struct Options {
 
 /// Output format of findings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     /// Aligned text
     #[default]
     Table,

@@ -32,7 +32,7 @@ pub(super) struct Options {
 
 /// Commands of `partitions`.
 #[derive(Clone, Debug, Subcommand)]
-pub enum PartitionsCommand {
+pub(super) enum PartitionsCommand {
     /// Create coming months, and the months of orders in the default partition, which move there
     Make(MakePartitions),
     /// Detach past months from the shop and its summaries, write them to files, drop them
@@ -50,7 +50,7 @@ pub enum PartitionsCommand {
 
 /// Options of `partitions make`.
 #[derive(Clone, Debug, Args)]
-pub struct MakePartitions {
+pub(super) struct MakePartitions {
     /// The server.
     #[command(flatten)]
     pub(super) server: Server,
@@ -61,7 +61,7 @@ pub struct MakePartitions {
 
 /// Options of `partitions archive`.
 #[derive(Clone, Debug, Args)]
-pub struct ArchiveMonths {
+pub(super) struct ArchiveMonths {
     /// The server.
     #[command(flatten)]
     pub(super) server: Server,
@@ -81,7 +81,7 @@ pub struct ArchiveMonths {
 
 /// Options of `partitions attach`.
 #[derive(Clone, Debug, Args)]
-pub struct AttachMonth {
+pub(super) struct AttachMonth {
     /// The month, such as 2026-05
     pub(super) month: Month,
     /// The server.

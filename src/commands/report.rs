@@ -42,7 +42,7 @@ pub(super) struct Options {
 
 /// A part of a report that can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Part {
+pub(super) enum Part {
     /// Version, settings, role and extensions of the server
     Server,
     /// The doctor's findings

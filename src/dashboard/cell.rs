@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 /// Threshold that a figure exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
+pub(super) enum Severity {
     /// Above `warn`.
     Warning,
     /// Above `danger`.
@@ -16,7 +16,7 @@ pub enum Severity {
 
 /// A table's cell, ready to be placed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cell<'a> {
+pub(super) struct Cell<'a> {
     /// The text.
     pub text: Cow<'a, str>,
     /// True if it is aligned to the right.
@@ -26,7 +26,7 @@ pub struct Cell<'a> {
 }
 
 /// Formats one cell. `utc_offset_s` is the offset of local time from UTC in seconds, for times of day.
-pub fn cell<'a>(value: &'a Value, column: &ColumnSpec, utc_offset_s: i32) -> Cell<'a> {
+pub(super) fn cell<'a>(value: &'a Value, column: &ColumnSpec, utc_offset_s: i32) -> Cell<'a> {
     let text = match value {
         Value::Null => Cow::Borrowed(format::NONE),
         Value::Unavailable => Cow::Borrowed(format::UNAVAILABLE),
@@ -61,7 +61,7 @@ pub fn cell<'a>(value: &'a Value, column: &ColumnSpec, utc_offset_s: i32) -> Cel
 }
 
 /// Returns the threshold of the column that `number` exceeds, if any.
-pub fn severity(number: f64, column: &ColumnSpec) -> Option<Severity> {
+pub(super) fn severity(number: f64, column: &ColumnSpec) -> Option<Severity> {
     let above = |threshold: Option<f64>| threshold.is_some_and(|threshold| number > threshold);
     if above(column.danger) {
         Some(Severity::Danger)

@@ -9,7 +9,7 @@ const CHUNK: usize = 60;
 
 /// Entries, oldest first.
 #[derive(Clone, Debug)]
-pub struct Chunks<T> {
+pub(super) struct Chunks<T> {
     /// Chunks of [`CHUNK`] entries each.
     full: VecDeque<Arc<[T]>>,
     /// Fewer than [`CHUNK`] entries.
@@ -27,7 +27,7 @@ impl<T> Default for Chunks<T> {
 
 impl<T: Copy> Chunks<T> {
     /// Appends an entry and drops whole chunks beyond the newest `keep` entries.
-    pub fn push(&mut self, entry: T, keep: usize) {
+    pub(super) fn push(&mut self, entry: T, keep: usize) {
         self.newest.push(entry);
         if self.newest.len() == CHUNK {
             self.full.push_back(self.newest.as_slice().into());
@@ -42,19 +42,19 @@ impl<T: Copy> Chunks<T> {
     }
 
     /// Returns all entries, oldest first.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = T> {
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = T> {
         let full = self.full.iter().flat_map(|chunk| chunk.iter());
         full.chain(&self.newest).copied()
     }
 
     /// Removes all entries.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.full.clear();
         self.newest.clear();
     }
 
     /// Returns the oldest entry for which `after` holds; `after` must hold for all newer entries, too.
-    pub fn first_where(&self, after: impl Fn(&T) -> bool) -> Option<T> {
+    pub(super) fn first_where(&self, after: impl Fn(&T) -> bool) -> Option<T> {
         let before = |entry: &T| !after(entry);
         let chunk = self
             .full

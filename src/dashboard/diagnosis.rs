@@ -1,6 +1,6 @@
 //! Judges figures: gauges compare them with targets, and one line names the cause.
 
-pub mod blocker;
+pub(crate) mod blocker;
 mod cause;
 pub mod finding;
 mod freshness;
@@ -114,43 +114,43 @@ pub struct Evidence<'a> {
     /// OLTP figures.
     pub oltp: &'a Oltp,
     /// Backends with derived columns, the most harmful first.
-    pub activity: Backends<'a>,
+    pub(crate) activity: Backends<'a>,
     /// Lock waits and their blockers, read from the lock table if the server hides backends from the current
     /// role: every role may read that table.
-    pub locks: Backends<'a>,
+    pub(crate) locks: Backends<'a>,
     /// The timed point query, the only statement that p99 measures.
     pub point_query: &'a str,
     /// Sessions that hold, or wait for, an exclusive lock on the point query's table while the point query
     /// fails.
-    pub point_locks: Rows<'a, read::PointLock>,
+    pub(crate) point_locks: Rows<'a, read::PointLock>,
     /// Holders of the xmin horizon, oldest first.
-    pub snapshots: Rows<'a, read::Holder>,
+    pub(crate) snapshots: Rows<'a, read::Holder>,
     /// Tables, the one with the most dead rows first.
-    pub bloat: Rows<'a, read::Relation>,
+    pub(crate) bloat: Rows<'a, read::Relation>,
     /// Views, the latest first.
-    pub views: Rows<'a, read::View>,
+    pub(crate) views: Rows<'a, read::View>,
     /// True unless the panel of views is off.
     pub has_views: bool,
     /// Server counters.
-    pub database: Row<'a, read::Counters>,
+    pub(crate) database: Row<'a, read::Counters>,
     /// Sessions counted by role, application and state.
-    pub sessions: Rows<'a, read::SessionCount>,
+    pub(crate) sessions: Rows<'a, read::SessionCount>,
     /// Facts that the server reported about itself.
-    pub facts: Row<'a, read::Fact>,
+    pub(crate) facts: Row<'a, read::Fact>,
     /// Temporary files of backends, largest first.
-    pub temp_files: Rows<'a, read::TempFiles>,
+    pub(crate) temp_files: Rows<'a, read::TempFiles>,
     /// Reads, writes and evictions per second, by backend type and context (16 and later).
-    pub io: Rows<'a, read::Io>,
+    pub(crate) io: Rows<'a, read::Io>,
     /// WAL and checkpoints.
-    pub wal: Row<'a, read::Wal>,
+    pub(crate) wal: Row<'a, read::Wal>,
     /// Ages of the oldest transaction and multixact ids, per database.
-    pub wraparound: Rows<'a, read::Wraparound>,
+    pub(crate) wraparound: Rows<'a, read::Wraparound>,
     /// Replicas and slots.
-    pub replication: Rows<'a, read::Replication>,
+    pub(crate) replication: Rows<'a, read::Replication>,
     /// Sequences that are at least half used up, the most used first.
-    pub sequences: Rows<'a, read::Sequence>,
+    pub(crate) sequences: Rows<'a, read::Sequence>,
     /// Wait events of all sessions over the last minute.
-    pub wait_events: Rows<'a, read::Wait>,
+    pub(crate) wait_events: Rows<'a, read::Wait>,
     /// Seconds since the server's counters were reset, if a reset was seen recently.
     pub reset_ago_s: Option<f64>,
     /// Slowest answer of the OLAP panels, or age of the oldest running OLAP statement, in milliseconds.
@@ -161,7 +161,7 @@ pub struct Evidence<'a> {
 
 impl<'a> Evidence<'a> {
     /// The backends that show which session waits for which.
-    pub fn waits(&self) -> Backends<'a> {
+    pub(crate) fn waits(&self) -> Backends<'a> {
         if self.oltp.restricted > 0 {
             self.locks
         } else {

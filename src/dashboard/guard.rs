@@ -17,7 +17,7 @@ const MINUTE_S: f64 = 60.0;
 
 /// The action that a rule requires for the backend in a row.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Wish<'a> {
+pub(super) struct Wish<'a> {
     /// The rule.
     pub rule: &'a str,
     /// True if it is only to be reported.
@@ -32,7 +32,7 @@ pub struct Wish<'a> {
 
 /// Recent actions.
 #[derive(Clone, Debug, Default)]
-pub struct Memory {
+pub(super) struct Memory {
     /// Statements and transactions signalled or reported, with the time.
     hit: HashMap<Identity, Moment>,
     sent: VecDeque<Moment>,
@@ -42,18 +42,18 @@ pub struct Memory {
 
 impl Memory {
     /// Returns true if this one was not signalled or reported recently.
-    pub fn is_new(&mut self, whom: &Identity, now: Moment) -> bool {
+    pub(super) fn is_new(&mut self, whom: &Identity, now: Moment) -> bool {
         self.hit.retain(|_, at| now.since(*at) < AGAIN_S);
         !self.hit.contains_key(whom)
     }
 
     /// Records that this one was signalled or reported.
-    pub fn note(&mut self, whom: Identity, now: Moment) {
+    pub(super) fn note(&mut self, whom: Identity, now: Moment) {
         self.hit.insert(whom, now);
     }
 
     /// Returns true if another signal may be sent within this minute, and counts it.
-    pub fn may_send(&mut self, per_minute: u32, now: Moment) -> bool {
+    pub(super) fn may_send(&mut self, per_minute: u32, now: Moment) -> bool {
         let old = |at: &Moment| now.since(*at) >= MINUTE_S;
         while self.sent.front().is_some_and(old) {
             self.sent.pop_front();
@@ -66,7 +66,7 @@ impl Memory {
     }
 
     /// Returns true if it should be reported that the limit is reached: once per minute.
-    pub fn tell_full(&mut self, now: Moment) -> bool {
+    pub(super) fn tell_full(&mut self, now: Moment) -> bool {
         let tell = self.full.is_none_or(|at| now.since(at) >= MINUTE_S);
         if tell {
             self.full = Some(now);
@@ -77,7 +77,7 @@ impl Memory {
 
 /// Returns the actions that the rules require, at most one per backend.
 /// `own` is the watched database, to which rules without a database apply.
-pub fn wishes<'a>(
+pub(super) fn wishes<'a>(
     guard: &'a Guard,
     activity: &Table,
     own: &str,
@@ -112,7 +112,7 @@ pub fn wishes<'a>(
 }
 
 /// Returns the rule that currently holds refreshes back.
-pub fn holder(guard: &Guard, p99_ms: Option<f64>) -> Option<&GuardRule> {
+pub(super) fn holder(guard: &Guard, p99_ms: Option<f64>) -> Option<&GuardRule> {
     let holds =
         |rule: &&GuardRule| rule.action == GuardAction::HoldRefreshes && is_due(rule, p99_ms);
     guard.rules.iter().find(holds)

@@ -8,7 +8,7 @@ use crate::pg::Table;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Samples kept per series: an hour at one per second.
-pub const KEEP: usize = 3_600;
+pub(super) const KEEP: usize = 3_600;
 
 /// A series of figures, newest last; `NaN` means "not measured".
 #[derive(Clone, Debug, Default)]
@@ -148,16 +148,16 @@ const CLASSES: [WorkClass; 2] = [WorkClass::Refresh, WorkClass::Maintenance];
 /// single second's count is off by a fifth or more.
 const STEADY_S: f64 = 5.5;
 /// Minimum number of seconds for a rate of these counters.
-pub const CARRIES_TPS_S: f64 = 4.5;
+pub(super) const CARRIES_TPS_S: f64 = 4.5;
 /// Seconds over which the point query's percentiles are computed; longer if timing [`CARRIES_P99`] queries
 /// takes longer.
-pub const WINDOW_S: f64 = 30.0;
+pub(super) const WINDOW_S: f64 = 30.0;
 /// Minimum number of timed queries for a median; with fewer, the highest percentiles coincide.
-pub const CARRIES_P50: usize = 10;
+pub(super) const CARRIES_P50: usize = 10;
 /// Like [`CARRIES_P50`], for a 95th percentile.
-pub const CARRIES_P95: usize = 20;
+pub(super) const CARRIES_P95: usize = 20;
 /// Like [`CARRIES_P50`], for a 99th percentile.
-pub const CARRIES_P99: usize = 100;
+pub(super) const CARRIES_P99: usize = 100;
 /// Seconds over which deadlocks are counted as recent.
 const LATELY_S: f64 = 60.0;
 /// Seconds without a slow point query that end an episode of them.

@@ -11,14 +11,14 @@ const LEVEL: i32 = 3;
 
 /// A model of the past.
 #[derive(Debug)]
-pub struct Keyframe {
+pub(super) struct Keyframe {
     /// The model, without the rows of its feeds if those are compressed.
     model: Box<Model>,
     rows: Option<Vec<u8>>,
 }
 
 /// Compresses; `None` if that fails.
-pub fn pack(bytes: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn pack(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut packed = zstd::bulk::compress(bytes, LEVEL).ok()?;
     // The buffer was allocated for the worst case.
     packed.shrink_to_fit();
@@ -27,7 +27,7 @@ pub fn pack(bytes: &[u8]) -> Option<Vec<u8>> {
 
 impl Keyframe {
     /// Stores a copy of the model.
-    pub fn of(model: &Model) -> Self {
+    pub(super) fn of(model: &Model) -> Self {
         let mut model = model.clone();
         model.become_past();
         let feeds = model.feeds.iter();
@@ -49,7 +49,7 @@ impl Keyframe {
     }
 
     /// Returns the stored model.
-    pub fn model(&self) -> io::Result<Model> {
+    pub(super) fn model(&self) -> io::Result<Model> {
         let mut model = (*self.model).clone();
         if let Some(packed) = &self.rows {
             let json = zstd::stream::decode_all(packed.as_slice())?;

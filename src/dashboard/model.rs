@@ -16,7 +16,7 @@ mod measuring;
 mod memory;
 mod pages;
 mod popup;
-pub mod popups;
+pub(crate) mod popups;
 mod refreshing;
 mod sampling;
 mod state;

@@ -1,10 +1,10 @@
 //! Output for scripts as a table, JSON, CSV or Prometheus text. Reads the model and writes text.
 
-pub mod csv;
-pub mod json;
+pub(crate) mod csv;
+pub(crate) mod json;
 pub mod prometheus;
-pub mod sheet;
-pub mod table;
+pub(crate) mod sheet;
+pub(crate) mod table;
 
 use super::diagnosis::{Gauge, Health};
 use super::model::{Link, Model};

@@ -3,7 +3,7 @@
 //! One line of JSON for each event behind a line that tells what the file is, all in one zstd stream that
 //! is flushed every second: whatever ends the program, at most the last second is lost.
 
-pub mod excerpt;
+pub(crate) mod excerpt;
 
 use super::encoded::{Encoded, LONGEST, is_recorded};
 use super::event::{Event, FeedId};

@@ -6,9 +6,9 @@
 //! borrows its cells, and a cell is read on access. A column missing from an earlier version's recording
 //! reads as none.
 
-pub mod added;
+pub(crate) mod added;
 mod panel;
-pub mod read;
+pub(crate) mod read;
 
 pub use panel::Panel;
 
@@ -309,7 +309,7 @@ macro_rules! reads {
             $(#[$doc])*
             #[derive(Clone, Copy, Debug)]
             #[allow(clippy::struct_field_names, reason = "fields are the panel's columns")]
-            pub struct $name {
+            pub(crate) struct $name {
                 $($column: $crate::pg::Column,)+
             }
 
@@ -332,7 +332,7 @@ macro_rules! reads {
             impl<'t> $crate::dashboard::rows::Row<'t, $name> {
                 $(
                     #[doc = concat!("The column `", stringify!($column), "`.")]
-                    pub fn $column(&self) -> <$kind as $crate::dashboard::rows::Kind>::Cell<'t> {
+                    pub(crate) fn $column(&self) -> <$kind as $crate::dashboard::rows::Kind>::Cell<'t> {
                         self.read::<$kind>(self.columns.$column)
                     }
                 )+
@@ -340,7 +340,7 @@ macro_rules! reads {
         )+
 
         /// All structures that read rows.
-        pub const ALL: &[$crate::dashboard::rows::Declared] =
+        pub(crate) const ALL: &[$crate::dashboard::rows::Declared] =
             &[$(<$name as $crate::dashboard::rows::Columns>::DECLARED),+];
     };
 }
@@ -354,28 +354,25 @@ macro_rules! adds {
         $(
             $(#[$doc])*
             #[derive(Clone, Copy, Debug)]
-            pub struct $name {
+            #[allow(dead_code, reason = "some columns only have to be there, for rows that bring them along")]
+            pub(crate) struct $name {
                 $(
                     #[doc = concat!("The column `", stringify!($column), "`.")]
-                    pub $column: $crate::pg::Column,
+                    pub(crate) $column: $crate::pg::Column,
                 )*
                 $(
                     #[doc = concat!("The column `", stringify!($over), "`.")]
-                    pub $over: $crate::pg::Column,
+                    pub(crate) $over: $crate::pg::Column,
                 )*
             }
 
             impl $name {
-                const COLUMNS: &'static [&'static str] = &[$(stringify!($column)),*];
+                /// Names of the columns.
+                pub(crate) const COLUMNS: &'static [&'static str] = &[$(stringify!($column)),*];
                 const OVER: &'static [&'static str] = &[$(stringify!($over)),*];
 
-                /// Returns true if a table has all of the columns.
-                pub fn is_in(table: &$crate::pg::Table) -> bool {
-                    Self::COLUMNS.iter().all(|name| table.column(name).is_some())
-                }
-
                 /// Adds the columns that a table lacks, filled with NULL.
-                pub fn to(table: &mut $crate::pg::Table) -> Self {
+                pub(crate) fn to(table: &mut $crate::pg::Table) -> Self {
                     table.ensure(Self::COLUMNS);
                     table.ensure(Self::OVER);
                     Self {
@@ -387,7 +384,7 @@ macro_rules! adds {
         )+
 
         /// All structures that are added to rows.
-        pub const ALL: &[$crate::dashboard::rows::Added] = &[$($crate::dashboard::rows::Added {
+        pub(crate) const ALL: &[$crate::dashboard::rows::Added] = &[$($crate::dashboard::rows::Added {
             name: stringify!($name),
             panel: $crate::dashboard::rows::Panel::$panel,
             columns: $name::COLUMNS,

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 /// Graph of waits. Node numbers are row positions in the table, followed by blockers that have no row.
 #[derive(Debug)]
-pub struct WaitGraph {
+pub(super) struct WaitGraph {
     rows: usize,
     pids: Vec<i64>,
     /// The nodes that each node waits for.
@@ -30,7 +30,7 @@ struct Prepared<'a> {
 impl WaitGraph {
     /// Builds the graph from a table with `pid` and `blocked_by`, comma-separated pids; `blocked_by_xid`
     /// lists the prepared transactions behind a 0 by their `prepared_xid`.
-    pub fn of(table: &Table) -> Self {
+    pub(super) fn of(table: &Table) -> Self {
         let waiters = Rows::<read::Waiter>::of(table);
         let rows = waiters.len();
         let pids = waiters.iter().map(|row| (row.pid(), row.position()));
@@ -103,7 +103,7 @@ impl WaitGraph {
     }
 
     /// Rows of the prepared transactions that the node may stand for, if it is not known which.
-    pub fn candidates(&self, node: usize) -> &[usize] {
+    pub(super) fn candidates(&self, node: usize) -> &[usize] {
         self.candidates.get(&node).map_or(&[], Vec::as_slice)
     }
 
@@ -129,38 +129,38 @@ impl WaitGraph {
     }
 
     /// Returns all nodes.
-    pub fn nodes(&self) -> std::ops::Range<usize> {
+    pub(super) fn nodes(&self) -> std::ops::Range<usize> {
         0..self.pids.len()
     }
 
     /// Returns true if the node is a row of the table.
-    pub fn is_row(&self, node: usize) -> bool {
+    pub(super) fn is_row(&self, node: usize) -> bool {
         node < self.rows
     }
 
     /// Process id of the node; 0 for a prepared transaction.
-    pub fn pid(&self, node: usize) -> i64 {
+    pub(super) fn pid(&self, node: usize) -> i64 {
         self.pids.get(node).copied().unwrap_or(0)
     }
 
     /// Returns the nodes that it waits for directly.
-    pub fn blockers(&self, node: usize) -> &[usize] {
+    pub(super) fn blockers(&self, node: usize) -> &[usize] {
         self.blockers.get(node).map_or(&[], Vec::as_slice)
     }
 
     /// Returns the nodes that wait for it directly.
-    pub fn waiters(&self, node: usize) -> &[usize] {
+    pub(super) fn waiters(&self, node: usize) -> &[usize] {
         self.waiters.get(node).map_or(&[], Vec::as_slice)
     }
 
     /// Returns the nodes that wait for no other and block at least one.
-    pub fn roots(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn roots(&self) -> impl Iterator<Item = usize> {
         self.nodes()
             .filter(|node| self.blockers(*node).is_empty() && !self.waiters(*node).is_empty())
     }
 
     /// Returns all nodes that wait for the node, directly or through others.
-    pub fn behind(&self, node: usize) -> Vec<usize> {
+    pub(super) fn behind(&self, node: usize) -> Vec<usize> {
         let mut seen = vec![false; self.pids.len()];
         let mut found = Vec::new();
         let mut open = vec![node];
@@ -180,7 +180,7 @@ impl WaitGraph {
 
     /// Returns all nodes released once `ended` have ended, including those released by them in turn; each
     /// comes after those it waits for.
-    pub fn released(&self, ended: &[usize]) -> Vec<usize> {
+    pub(super) fn released(&self, ended: &[usize]) -> Vec<usize> {
         let mut pending: Vec<usize> = self.blockers.iter().map(Vec::len).collect();
         for node in ended {
             if let Some(pending) = pending.get_mut(*node) {
@@ -206,7 +206,7 @@ impl WaitGraph {
 
     /// Length of the longest chain of blockers before each node. Nodes in a cycle, which the server will
     /// break, come after those outside of it.
-    pub fn depths(&self) -> Vec<usize> {
+    pub(super) fn depths(&self) -> Vec<usize> {
         let mut depths = vec![0; self.pids.len()];
         let free = |node: &usize| self.blockers(*node).is_empty();
         let first: Vec<usize> = self.nodes().filter(free).collect();

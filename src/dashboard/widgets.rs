@@ -3,16 +3,16 @@
 //! Every widget clips its area to the buffer first and then only writes inside, because ratatui panics on a
 //! write outside of the buffer. A widget reads only its own fields.
 
-pub mod bars;
-pub mod frame;
-pub mod highlight;
-pub mod line;
-pub mod popup;
-pub mod ranking;
-pub mod spark;
-pub mod stat;
-pub mod strip;
-pub mod table;
+mod bars;
+mod frame;
+mod highlight;
+mod line;
+mod popup;
+mod ranking;
+mod spark;
+mod stat;
+mod strip;
+mod table;
 
 mod axes;
 mod blocks;
@@ -21,17 +21,17 @@ mod wrap;
 #[cfg(test)]
 mod tests;
 
-pub use bars::BarChart;
-pub use frame::{Panel, grey, message};
-pub use highlight::highlight;
-pub use line::LineChart;
-pub use popup::{Entry, Popup};
-pub use ranking::Ranking;
-pub use spark::Spark;
-pub use stat::{Figure, Stat};
-pub use strip::{Sign, Strip, StripItem};
-pub use table::DataTable;
-pub use wrap::wrap;
+pub(super) use bars::BarChart;
+pub(super) use frame::{Panel, grey, message};
+pub(super) use highlight::highlight;
+pub(super) use line::LineChart;
+pub(super) use popup::{Entry, Popup};
+pub(super) use ranking::Ranking;
+pub(super) use spark::Spark;
+pub(super) use stat::{Figure, Stat};
+pub(super) use strip::{Sign, Strip, StripItem};
+pub(super) use table::DataTable;
+pub(super) use wrap::wrap;
 
 use crate::dashboard::cell::Severity;
 use crate::dashboard::theme::{Role, Theme};

@@ -14,11 +14,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Name of the demo's database.
-pub const DBNAME: &str = "shop";
+pub(super) const DBNAME: &str = "shop";
 
 /// Options of a demo.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Folder of the server programs.
     pub pg_bindir: Option<PathBuf>,
     /// Major version of the server.
@@ -54,7 +54,7 @@ impl Default for Options {
 
 /// Runs a demo until SIGTERM, SIGINT or SIGHUP, or with `lifeline` until the end of standard input; then removes
 /// everything. Progress is written to `out`. Needs a tokio runtime with I/O and time.
-pub async fn run(options: Options, out: &mut impl Write) -> Result<(), ClusterError> {
+pub(crate) async fn run(options: Options, out: &mut impl Write) -> Result<(), ClusterError> {
     let mut stop = Stop::new(options.lifeline)?;
     let mut report = Report::new(out, options.lifeline);
     let outcome = serve(&options, &mut stop, &mut report).await;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 /// Connection parameters of a demo that is ready.
 #[derive(Clone, Debug, Serialize)]
-pub struct Ready {
+pub(crate) struct Ready {
     /// Folder of the socket.
     pub host: String,
     /// Port in the socket's name.

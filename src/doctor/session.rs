@@ -29,14 +29,14 @@ pub(super) struct Session {
 
 impl Session {
     /// Opens the session.
-    pub async fn open(target: &Target) -> Result<Self, PgError> {
+    pub(super) async fn open(target: &Target) -> Result<Self, PgError> {
         let settings = Settings::of_monitor(STATEMENT);
         let client = Client::open_to_watch(target, &settings).await?;
         Ok(Self { client })
     }
 
     /// Runs the checks of [`CHECKS`].
-    pub async fn checks(&self) -> [Outcome; 2] {
+    pub(super) async fn checks(&self) -> [Outcome; 2] {
         [
             outcome(0, clock(&self.client, now).await),
             outcome(1, Ok(pooler(&self.client))),

@@ -6,7 +6,7 @@ use toml::{Spanned, Value};
 
 /// A table of bindings in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Section {
+pub(super) enum Section {
     /// `[keys]`: commands.
     Commands,
     /// `[keys.panels]`: panels, opened from every page.
@@ -17,7 +17,7 @@ pub enum Section {
 
 impl Section {
     /// Its name in the configuration.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Commands => "keys",
             Self::Panels => "keys.panels",
@@ -28,7 +28,7 @@ impl Section {
 
 /// A binding as written; its keys are not parsed yet.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub(super) struct Entry {
     /// Its table.
     pub(super) section: Section,
     /// The command or panel.

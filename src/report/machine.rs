@@ -29,7 +29,7 @@ fn rows(pairs: &[(&str, String)]) -> String {
 }
 
 /// The program: version and build.
-pub fn program() -> Section {
+pub(crate) fn program() -> Section {
     let build = if cfg!(debug_assertions) {
         "debug"
     } else {
@@ -47,7 +47,7 @@ pub fn program() -> Section {
 }
 
 /// The operating system and the terminal.
-pub fn machine(env: &dyn Fn(&str) -> Option<String>) -> Section {
+pub(crate) fn machine(env: &dyn Fn(&str) -> Option<String>) -> Section {
     let mut pairs = vec![
         ("system", system()),
         ("architecture", std::env::consts::ARCH.to_owned()),

@@ -77,7 +77,7 @@ const EXTENSIONS: &str = "/* htap-top */
     ORDER BY e.extname";
 
 /// The server's facts; if it cannot be reached, the reason.
-pub async fn sections(target: &Target) -> Vec<Section> {
+pub(crate) async fn sections(target: &Target) -> Vec<Section> {
     match Client::open_to_watch(target, &Settings::of_monitor(STATEMENT)).await {
         Ok(client) => {
             let sections = facts(&client).await;
@@ -93,7 +93,7 @@ pub async fn sections(target: &Target) -> Vec<Section> {
 }
 
 /// An error without the server's words.
-pub fn reason(error: &PgError) -> String {
+pub(crate) fn reason(error: &PgError) -> String {
     match &error.sqlstate {
         Some(code) => format!("SQLSTATE {code}"),
         None => error.message.to_string(),

@@ -12,7 +12,7 @@ const SECRET: [&str; 8] = [
 ];
 
 /// The configuration file in `folder`, or `file`, and the names of the user's own panels and themes.
-pub fn section(file: &Path, folder: &Path, mask: fn(&str) -> String) -> Section {
+pub(crate) fn section(file: &Path, folder: &Path, mask: fn(&str) -> String) -> Section {
     let mut body = match std::fs::read_to_string(file) {
         Ok(text) => masked(&text, mask),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -44,7 +44,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 /// The file's keys with their values. Comments can hold anything and are left out.
-pub fn masked(text: &str, mask: fn(&str) -> String) -> String {
+pub(crate) fn masked(text: &str, mask: fn(&str) -> String) -> String {
     let mut table: Table = match toml::from_str(text) {
         Ok(table) => table,
         // Its message would show the line, in which a secret can stand.

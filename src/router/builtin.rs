@@ -132,7 +132,7 @@ user var_pop var_samp variance width_bucket";
 
 /// Routing class of a function of pg_catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nature {
+pub(crate) enum Nature {
     /// Routed by its volatility.
     AsDeclared,
     /// Declared volatile, but harmless.
@@ -144,7 +144,7 @@ pub enum Nature {
 }
 
 /// Returns the routing class of the function of pg_catalog with this name.
-pub fn nature(name: &str) -> Nature {
+pub(crate) fn nature(name: &str) -> Nature {
     if HARMLESS.contains(&name) {
         Nature::Harmless
     } else if OF_ONE_SERVER.contains(&name) || name.starts_with("pg_stat_get_") {
@@ -157,16 +157,16 @@ pub fn nature(name: &str) -> Nature {
 }
 
 /// Returns true if a view of pg_catalog has the same content on every server.
-pub fn is_replicated_view(name: &str) -> bool {
+pub(crate) fn is_replicated_view(name: &str) -> bool {
     REPLICATED_VIEWS.contains(&name)
 }
 
 /// Returns true if a setting distinguishes the primary from a standby.
-pub fn tells_servers_apart(setting: &str) -> bool {
+pub(crate) fn tells_servers_apart(setting: &str) -> bool {
     SETTINGS_OF_ONE_SERVER.contains(&setting)
 }
 
 /// Returns true if a function is so common that it counts as PostgreSQL's own if no server can be asked.
-pub fn is_everyday(name: &str) -> bool {
+pub(crate) fn is_everyday(name: &str) -> bool {
     nature(name) == Nature::Harmless || EVERYDAY.split(' ').any(|known| known == name)
 }

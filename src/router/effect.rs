@@ -79,7 +79,7 @@ const PINNING: [(&str, &str); 12] = [
 ];
 
 /// Returns the effects of one statement.
-pub fn effects(statement: &[Token]) -> Effects {
+pub(super) fn effects(statement: &[Token]) -> Effects {
     let word = |position: usize| {
         let token = statement.get(position).filter(|token| token.is_name());
         token.map_or("", |token| token.text.as_str())
@@ -167,12 +167,12 @@ fn is_temporary(tokens: &[Token]) -> bool {
 }
 
 /// Returns true if a token names a schema of temporary objects.
-pub fn of_temp_schema(token: &Token) -> bool {
+pub(super) fn of_temp_schema(token: &Token) -> bool {
     token.is_name() && token.text.starts_with("pg_temp")
 }
 
 /// Returns true if these words occur in sequence.
-pub fn has(tokens: &[Token], words: &[&str]) -> bool {
+pub(super) fn has(tokens: &[Token], words: &[&str]) -> bool {
     tokens.windows(words.len()).any(|window| {
         let mut pairs = window.iter().zip(words);
         pairs.all(|(token, word)| token.is_word(word))

@@ -3,10 +3,10 @@
 use super::{Lane, Node, Pool};
 
 /// The keywords that it takes for signs of analytics.
-pub const KEYWORDS: [&str; 5] = ["sum(", "avg(", "group by", "having", "count(*)"];
+pub(crate) const KEYWORDS: [&str; 5] = ["sum(", "avg(", "group by", "having", "count(*)"];
 
 /// Returns its decision: analytics to the replica, everything else to the primary.
-pub fn route(sql: &str) -> Lane {
+pub(crate) fn route(sql: &str) -> Lane {
     let lower = sql.to_lowercase();
     if KEYWORDS.iter().any(|keyword| lower.contains(keyword)) {
         Lane {

@@ -32,7 +32,7 @@ impl std::fmt::Display for Call {
 
 /// The names in one or several texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names {
+pub(crate) struct Names {
     /// Functions that are called.
     pub calls: BTreeSet<Call>,
     /// Names that may be relations: schema, empty if the search path decides, and name.
@@ -45,7 +45,7 @@ pub struct Names {
 
 impl Names {
     /// Adds the names in a text.
-    pub fn add(&mut self, tokens: &[Token]) {
+    pub(crate) fn add(&mut self, tokens: &[Token]) {
         for (position, token) in tokens.iter().enumerate() {
             if token.kind == Kind::Operator {
                 self.operators.insert(token.text.clone());
@@ -78,13 +78,13 @@ impl Names {
     }
 
     /// Returns all operators that are written or implied.
-    pub fn all_operators(&self) -> Vec<String> {
+    pub(crate) fn all_operators(&self) -> Vec<String> {
         let implied = IMPLIED.iter().map(|symbol| (*symbol).to_owned());
         implied.chain(self.operators.iter().cloned()).collect()
     }
 
     /// Returns true if an operator is written or implied.
-    pub fn has_operator(&self, symbol: &str) -> bool {
+    pub(crate) fn has_operator(&self, symbol: &str) -> bool {
         IMPLIED.contains(&symbol) || self.operators.contains(symbol)
     }
 }

@@ -11,7 +11,7 @@ use crate::sql::lex::{Kind, Token};
 
 /// Reason why a statement must run on the primary.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Objection {
+pub(super) struct Objection {
     /// The rule.
     pub rule: Rule,
     /// The function, relation or word that it concerns.
@@ -22,7 +22,7 @@ pub struct Objection {
 
 impl Objection {
     /// Builds an objection to an object.
-    pub fn to(rule: Rule, culprit: impl Into<String>, reason: impl Into<String>) -> Self {
+    pub(super) fn to(rule: Rule, culprit: impl Into<String>, reason: impl Into<String>) -> Self {
         Self {
             rule,
             culprit: Some(culprit.into()),
@@ -31,7 +31,7 @@ impl Objection {
     }
 
     /// Builds an objection to the statement as a whole.
-    pub fn new(rule: Rule, reason: impl Into<String>) -> Self {
+    pub(super) fn new(rule: Rule, reason: impl Into<String>) -> Self {
         Self {
             rule,
             culprit: None,
@@ -41,7 +41,7 @@ impl Objection {
 }
 
 /// Objects to reading a setting by a function, as with SHOW, unless the setting is known to be harmless.
-pub fn to_settings(tokens: &[Token]) -> Option<Objection> {
+pub(super) fn to_settings(tokens: &[Token]) -> Option<Objection> {
     let calls = (0..tokens.len()).filter_map(|at| match tokens.get(at..at + 2) {
         Some([name, open]) if name.is_name() && name.text == "current_setting" => open
             .is_sign("(")
@@ -86,7 +86,7 @@ fn is_harmless_setting(arguments: &[Token]) -> bool {
 }
 
 /// Looks up all names of a query and adds them to `known`. Returns the first objection, if there is one.
-pub async fn find(
+pub(super) async fn find(
     catalogue: &Catalogue,
     tokens: &[Token],
     known: &mut Names,
@@ -121,7 +121,7 @@ pub async fn find(
 }
 
 /// Looks up the names of a plan; accepts those in `known`.
-pub async fn find_in_plan(
+pub(super) async fn find_in_plan(
     catalogue: &Catalogue,
     plan: &Names,
     known: &Names,
@@ -135,7 +135,7 @@ pub async fn find_in_plan(
 }
 
 /// Objects, without asking a server, to functions that are not PostgreSQL's own everyday ones: they may write.
-pub fn offline(structure: &Structure) -> Option<Objection> {
+pub(super) fn offline(structure: &Structure) -> Option<Objection> {
     let everyday = |parts: &Vec<String>| match parts.as_slice() {
         [name] => builtin::is_everyday(name),
         [schema, name] => schema == "pg_catalog" && builtin::is_everyday(name),

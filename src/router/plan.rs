@@ -6,7 +6,7 @@ use super::names::Names;
 
 /// Facts from a plan.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plan {
+pub(super) struct Plan {
     /// The planner's estimate of the total, in its cost units.
     pub cost: f64,
     /// The names in its expressions.
@@ -29,7 +29,7 @@ const FORBIDDEN: [&str; 7] = [
 ];
 
 /// Parses a plan; `None` if it is not one, or is ambiguous.
-pub fn read(lines: &[String]) -> Option<Plan> {
+pub(super) fn read(lines: &[String]) -> Option<Plan> {
     let (_, figures) = lines.first()?.rsplit_once(COST)?;
     let (_, after) = figures.split_once("..")?;
     let mut plan = Plan {

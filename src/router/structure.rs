@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 
 /// Facts from the syntax tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Structure {
+pub(crate) struct Structure {
     /// Names of functions, in parts, folded. Incomplete: calls in less usual notation are missing.
     pub functions: Vec<Vec<String>>,
     /// True if it reads from relations, or from something that looks like one.
@@ -30,7 +30,7 @@ pub struct Structure {
 
 /// Reason why a query does not only read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Harm {
+pub(crate) enum Harm {
     /// It contains INSERT, UPDATE, DELETE or MERGE.
     Modifies,
     /// It contains FOR UPDATE, FOR SHARE or a similar clause.
@@ -40,14 +40,14 @@ pub enum Harm {
 }
 
 /// Maximum number of tokens in a statement that is parsed; longer ones go to the primary.
-pub const TOKENS: usize = 20_000;
+pub(crate) const TOKENS: usize = 20_000;
 /// Stack for the parser's fifty levels of parentheses, in bytes: more than the threads of a runtime have.
 const STACK: usize = 32 * 1024 * 1024;
 /// Stack per token, in bytes: a chain of operators makes a tree as deep as it is long.
 const STACK_PER_TOKEN: usize = 16 * 1024;
 
 /// Parses one query.
-pub fn structure(query: &[Token]) -> Result<Structure, String> {
+pub(crate) fn structure(query: &[Token]) -> Result<Structure, String> {
     let tokens = query.len();
     if tokens > TOKENS {
         return Err(format!("it has more than {TOKENS} words"));

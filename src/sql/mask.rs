@@ -6,7 +6,7 @@ use super::scan::{self, continues_name};
 /// as in a truncated text, or its end is ambiguous, everything from its start on is replaced: a quote after `--` in a
 /// text that has lost its line ends may or may not belong to the comment, and a backslash before a quote ends the
 /// string or not, depending on `standard_conforming_strings`.
-pub fn mask(sql: &str) -> String {
+pub(crate) fn mask(sql: &str) -> String {
     let mut masked = String::with_capacity(sql.len());
     let mut rest = sql;
     // The previous two characters.

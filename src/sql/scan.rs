@@ -2,17 +2,17 @@
 //! takes a text that begins with the part and returns the length of the part in bytes, or `None` if it has no end.
 
 /// Returns true if an unquoted name may begin with this character.
-pub fn begins_name(c: char) -> bool {
+pub(super) fn begins_name(c: char) -> bool {
     c.is_ascii_alphabetic() || c == '_' || !c.is_ascii()
 }
 
 /// Returns true if an unquoted name may continue with this character.
-pub fn continues_name(c: char) -> bool {
+pub(super) fn continues_name(c: char) -> bool {
     begins_name(c) || c.is_ascii_digit() || c == '$'
 }
 
 /// Measures a block comment, including nested ones.
-pub fn comment(text: &str) -> Option<usize> {
+pub(super) fn comment(text: &str) -> Option<usize> {
     let mut depth = 0_usize;
     let mut at = 0;
     loop {
@@ -33,7 +33,7 @@ pub fn comment(text: &str) -> Option<usize> {
 }
 
 /// Measures a string in single quotes. With `escapes` a backslash escapes the next character, as in `E'…'`.
-pub fn quoted(text: &str, escapes: bool) -> Option<usize> {
+pub(super) fn quoted(text: &str, escapes: bool) -> Option<usize> {
     let mut chars = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {
         match c {
@@ -52,12 +52,12 @@ pub fn quoted(text: &str, escapes: bool) -> Option<usize> {
 
 /// Returns true if a string in single quotes, read without escapes, has another end with `standard_conforming_strings`
 /// off.
-pub fn is_ambiguous(text: &str) -> bool {
+pub(super) fn is_ambiguous(text: &str) -> bool {
     quoted(text, true) != quoted(text, false)
 }
 
 /// Measures a name in double quotes.
-pub fn name(text: &str) -> Option<usize> {
+pub(super) fn name(text: &str) -> Option<usize> {
     let mut chars = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {
         if c == '"' && chars.next_if(|(_, next)| *next == '"').is_none() {
@@ -69,7 +69,7 @@ pub fn name(text: &str) -> Option<usize> {
 
 /// Returns the tag that begins a string in dollar quotes, `$$` or `$tag$`; `None` if the dollar begins something else,
 /// as in `$1`.
-pub fn dollar_tag(text: &str) -> Option<&str> {
+pub(super) fn dollar_tag(text: &str) -> Option<&str> {
     let inner = text.strip_prefix('$')?;
     let name = inner.split('$').next()?;
     let is_tag = name.chars().all(continues_name) && !name.starts_with(|c| !begins_name(c));
@@ -78,7 +78,7 @@ pub fn dollar_tag(text: &str) -> Option<&str> {
 }
 
 /// Measures a string in dollar quotes that begins with this tag.
-pub fn dollar_quoted(text: &str, tag: &str) -> Option<usize> {
+pub(super) fn dollar_quoted(text: &str, tag: &str) -> Option<usize> {
     let body = text.get(tag.len()..)?;
     body.find(tag).map(|end| end + 2 * tag.len())
 }

@@ -4,7 +4,7 @@ use super::lex::{Kind, Token, lex_from};
 use std::fmt::Write as _;
 
 /// Returns the statements of a text, without the semicolons between them and without empty ones.
-pub fn statements(tokens: &[Token]) -> Vec<&[Token]> {
+pub(crate) fn statements(tokens: &[Token]) -> Vec<&[Token]> {
     let body = tokens
         .windows(2)
         .any(|pair| matches!(pair, [a, b] if a.is_word("begin") && b.is_word("atomic")));
@@ -21,7 +21,7 @@ pub fn statements(tokens: &[Token]) -> Vec<&[Token]> {
 }
 
 /// Splits a text into its statements, as written. One that cannot be read is assumed to end with the next semicolon.
-pub fn split(sql: &str) -> Vec<&str> {
+pub(crate) fn split(sql: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut from = 0;
     loop {
@@ -55,7 +55,7 @@ pub fn split(sql: &str) -> Vec<&str> {
 
 /// Literals of a statement that are left out of its canonical text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mask {
+pub(crate) enum Mask {
     /// All literals; only the structure remains.
     All,
     /// Literals compared for equality. Their values hardly change the cost of a plan, while the bounds of a range or a
@@ -67,7 +67,7 @@ pub enum Mask {
 const PARAMS: usize = 65_535;
 
 /// Returns the number of a statement's parameters: the highest parameter number.
-pub fn params(tokens: &[Token]) -> Result<usize, String> {
+pub(crate) fn params(tokens: &[Token]) -> Result<usize, String> {
     let params = tokens.iter().filter(|token| token.kind == Kind::Param);
     let number = |token: &Token| token.text.parse().unwrap_or(usize::MAX);
     let params = params.map(number).max().unwrap_or(0);
@@ -79,7 +79,7 @@ pub fn params(tokens: &[Token]) -> Result<usize, String> {
 
 /// Returns the statement on one line, without comments, in a uniform notation. Masked literals become `''` or 0. With
 /// [`Mask::All`] the text is also for the parser, which does not support ONLY before a name, so ONLY is left out.
-pub fn canonical(tokens: &[Token], mask: Mask) -> String {
+pub(crate) fn canonical(tokens: &[Token], mask: Mask) -> String {
     let mut text = String::new();
     let mut lists = Vec::new();
     let mut before: [Option<&Token>; 2] = [None, None];

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Distribution of arrivals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Spread {
+pub(crate) enum Spread {
     /// Independent of each other, as customers arrive (a Poisson process).
     #[default]
     Poisson,
@@ -17,7 +17,7 @@ pub enum Spread {
 
 impl Spread {
     /// Returns the name used on the command line and in reports.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Poisson => "poisson",
             Self::Fixed => "fixed",

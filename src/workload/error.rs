@@ -5,7 +5,7 @@ use crate::system::pools::{OLAP_ROLE, OLTP_ROLE};
 
 /// Reason why there was no load. Its text can follow `htap-top: `.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum WorkloadError {
+pub(crate) enum WorkloadError {
     /// A role could not connect.
     #[error("failed to connect as {role}: {source}{}", remedy(.source))]
     Connect {

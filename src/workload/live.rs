@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 /// The current state and the totals of a load. As text: a few lines of at most 100 columns, always the same number.
 #[derive(Clone, Debug)]
-pub struct Live {
+pub(crate) struct Live {
     /// The current phase.
     pub phase: Phase,
     /// Time until the end.
@@ -37,7 +37,7 @@ pub struct Live {
 
 /// A phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// The rates are rising, or the warm-up is running. Not measured.
     WarmUp,
     /// The measured time.
@@ -46,7 +46,7 @@ pub enum Phase {
 
 /// Figures of a class of work.
 #[derive(Clone, Debug)]
-pub struct LiveClass {
+pub(crate) struct LiveClass {
     /// Figures of the last seconds.
     pub recent: Recent,
     /// Offered per second, in the measured time so far.

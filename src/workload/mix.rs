@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 /// Kind of a transaction or report, by which figures are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub(super) enum Kind {
     /// A customer views a product.
     Browse,
     /// A customer logs in.
@@ -45,7 +45,7 @@ impl Kind {
     pub(super) const REPORTS: [Self; 3] = [Self::Hourly, Self::Category, Self::Segment];
 
     /// Returns the name used in reports.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Browse => "browse",
             Self::LogIn => "log_in",
@@ -86,7 +86,7 @@ pub(super) enum Job {
 
 /// Shares of the OLTP transactions; only their ratios matter.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Mix {
+pub(crate) struct Mix {
     /// Share of product views.
     pub browse: f64,
     /// Share of log-ins.
@@ -100,14 +100,14 @@ pub struct Mix {
 
 impl Mix {
     /// The mix of a shop: of 100 transactions 14 create an order and 37 advance orders.
-    pub const SHOP: Self = Self {
+    pub(crate) const SHOP: Self = Self {
         browse: 41.0,
         log_in: 8.0,
         create: 14.0,
         steps: 37.0,
     };
     /// Every transaction creates an order: the case study's section 5.2.
-    pub const ORDERS: Self = Self {
+    pub(crate) const ORDERS: Self = Self {
         browse: 0.0,
         log_in: 0.0,
         create: 1.0,
@@ -115,7 +115,7 @@ impl Mix {
     };
 
     /// Every order is created, paid, shipped and completed, and nothing else is done.
-    pub const LIVES: Self = Self {
+    pub(crate) const LIVES: Self = Self {
         browse: 0.0,
         log_in: 0.0,
         create: 1.0,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// A mixed load with a fixed duration.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// OLTP transactions offered per second.
     pub oltp_per_s: f64,
     /// Reports offered per second.

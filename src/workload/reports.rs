@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Tables that the reports read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// Tables at the granularity of the query, updated by merging changes.
     #[default]
     Rollup,
@@ -19,7 +19,7 @@ pub enum Source {
 
 impl Source {
     /// Returns the name used on the command line.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Rollup => "rollup",
             Self::Mv => "mv",

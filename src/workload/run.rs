@@ -39,7 +39,7 @@ const DELIVER: Statement = Statement {
 
 /// Runs a load on the database of `target`, with the roles of [`crate::system::pools`], until its time is over or
 /// `interrupted` resolves. Calls `tell` with the current state twice a second.
-pub async fn run(
+pub(crate) async fn run(
     target: &Target,
     options: &Options,
     interrupted: impl Future<Output = ()>,

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// The report of a load. The names in its JSON are stable: a later version may add some, but removes none. Latencies
 /// count from the time at which the work was due, so that they show a stalled server.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Measured time in seconds; all figures but `delivered_pieces` refer to it.
     pub measured_s: f64,
     /// True if it ended early.
@@ -45,7 +45,7 @@ pub struct Summary {
 
 /// Options of the load.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Requested {
+pub(crate) struct Requested {
     /// Transactions per second.
     pub oltp_per_s: f64,
     /// Reports per second.
@@ -74,7 +74,7 @@ pub struct Requested {
 
 /// Results of a class of work. `offered` = `done` + `failed` + `unstarted`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ClassSummary {
+pub(crate) struct ClassSummary {
     /// Number due.
     pub offered: u64,
     /// Number done.
@@ -100,7 +100,7 @@ pub struct ClassSummary {
 
 /// Results of a kind of work.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct KindSummary {
+pub(crate) struct KindSummary {
     /// Number done.
     pub done: u64,
     /// Number failed.
@@ -113,7 +113,7 @@ pub struct KindSummary {
 /// Freshness of answers: the time from the commit of the first missing transaction to the query. Zero if nothing was
 /// measured, that is, if `samples` is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Freshness {
+pub(crate) struct Freshness {
     /// Number of answers that reported their freshness.
     pub samples: u64,
     /// Median.
@@ -140,7 +140,7 @@ impl From<&Times> for Freshness {
 
 /// Counts of the admission control for reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Admission {
+pub(crate) struct Admission {
     /// Number admitted.
     pub admitted: u64,
     /// Number that had to wait.

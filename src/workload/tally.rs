@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Delay after which work that begins counts as late.
-pub const LATE: Duration = Duration::from_millis(100);
+pub(super) const LATE: Duration = Duration::from_millis(100);
 
 /// Upper limit of a recorded time.
 const LONGEST: Duration = Duration::from_secs(86_400);
@@ -18,7 +18,7 @@ const RECENT_S: u64 = 5;
 
 /// Latencies in milliseconds. Zero if nothing was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Latency {
+pub(crate) struct Latency {
     /// Mean.
     #[serde(rename = "latency_ms_mean")]
     pub mean: f64,
@@ -138,7 +138,7 @@ pub(super) struct Tally {
 
 /// Figures of the last seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Recent {
+pub(crate) struct Recent {
     /// Offered per second.
     pub offered_per_s: f64,
     /// Done per second, no matter when due.

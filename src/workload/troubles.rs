@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// Kind of a trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// An analytic query that would take many minutes.
     Runaway,
     /// A session idle in a REPEATABLE READ transaction while the warehouse takes stock.
@@ -22,7 +22,7 @@ pub enum Kind {
 
 /// A trouble and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub(crate) struct Trouble {
     /// Kind of the trouble.
     pub kind: Kind,
     /// Start, in seconds from the start of each cycle.
@@ -32,10 +32,10 @@ pub struct Trouble {
 }
 
 /// Length of a cycle in seconds.
-pub const CYCLE_S: u64 = 300;
+pub(crate) const CYCLE_S: u64 = 300;
 
 /// The troubles of a cycle, in order; they do not overlap.
-pub const TROUBLES: [Trouble; 4] = [
+pub(crate) const TROUBLES: [Trouble; 4] = [
     Trouble {
         kind: Kind::Runaway,
         at_s: 40,
@@ -59,7 +59,7 @@ pub const TROUBLES: [Trouble; 4] = [
 ];
 
 /// The schedule as text for `demo --help`.
-pub const SCHEDULE: &str = "\
+pub(crate) const SCHEDULE: &str = "\
 Troubles, every 5 minutes from the start of the load (none with --calm):
   0:40  adhoc-bi       a runaway report, a cross join, until its role's statement_timeout at 1:40
   2:00  notebook       idle in a REPEATABLE READ transaction until 3:00, while the warehouse takes stock:

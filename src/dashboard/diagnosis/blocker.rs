@@ -8,7 +8,7 @@ use crate::pg::{quote_literal, to_copy};
 
 /// Kind of a blocker. The cure depends on it, not on the state alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A statement that waits for its lock and has changed nothing.
     Queued,
     /// An open transaction that runs nothing and has written nothing.
@@ -100,7 +100,7 @@ impl Kind {
     }
 
     /// Returns the kind of a backend.
-    pub fn of(row: Row<'_, read::Backend>) -> Self {
+    pub(crate) fn of(row: Row<'_, read::Backend>) -> Self {
         let (state, query) = (row.state().shown(), row.query().shown());
         let application = classify::base_name(row.application_name().shown());
         match row.backend_type().shown() {
@@ -139,7 +139,7 @@ impl Kind {
     }
 
     /// Returns the kind of a walsender.
-    pub fn of_walsender(application: &str, query: &str) -> Self {
+    pub(crate) fn of_walsender(application: &str, query: &str) -> Self {
         if is_initial_copy(application) {
             Self::InitialCopy
         } else if begins(query, &["base_backup"]) || application == "pg_basebackup" {
@@ -150,17 +150,17 @@ impl Kind {
     }
 
     /// The cure in few words, if nothing prevents it.
-    pub fn cure(self, keys: &Keymap) -> String {
+    pub(crate) fn cure(self, keys: &Keymap) -> String {
         keys.fill(self.end().cure)
     }
 
     /// Harm of ending it: the greater, the more work is lost.
-    pub fn harm(self) -> u8 {
+    pub(crate) fn harm(self) -> u8 {
         self.end().harm
     }
 
     /// The command that ends it, if that is a cure.
-    pub fn ended_by(self) -> Option<Command> {
+    pub(crate) fn ended_by(self) -> Option<Command> {
         self.end().by
     }
 
@@ -174,24 +174,24 @@ impl Kind {
     }
 
     /// The loss if it is ended, as a sentence.
-    pub fn loss(self) -> &'static str {
+    pub(crate) fn loss(self) -> &'static str {
         self.end().loss
     }
 
     /// Returns true if it ends by itself, and ending it earlier would lose its work.
-    pub fn is_to_finish(self) -> bool {
+    pub(crate) fn is_to_finish(self) -> bool {
         self.end().cure == WAIT
     }
 
     /// Returns true if no key is a cure: ending it costs so much that its loss is always stated first.
-    pub fn is_costly(self) -> bool {
+    pub(crate) fn is_costly(self) -> bool {
         self.ended_by().is_none()
     }
 }
 
 /// A blocker, and the actions available against it.
 #[derive(Clone, Debug)]
-pub struct Blocker {
+pub(crate) struct Blocker {
     /// Kind of the blocker.
     pub kind: Kind,
     /// The cure, if nothing prevents it.
@@ -204,7 +204,7 @@ pub struct Blocker {
 
 impl Blocker {
     /// Returns the blocker in a row of any panel; anything the row lacks is taken from the activity panel.
-    pub fn of(evidence: &Evidence<'_>, row: Row<'_, read::Backend>) -> Self {
+    pub(crate) fn of(evidence: &Evidence<'_>, row: Row<'_, read::Backend>) -> Self {
         let pid = row.pid().filter(|pid| *pid > 0);
         let mut backends = evidence.activity.iter();
         let known = backends.find(|row| pid.is_some() && row.pid() == pid);
@@ -241,7 +241,7 @@ impl Blocker {
     }
 
     /// The cure, in few words.
-    pub fn cure(&self) -> String {
+    pub(crate) fn cure(&self) -> String {
         match &self.barred {
             Some(why) if self.kind.ended_by().is_some() => why.clone(),
             _ => self.statement.as_ref().unwrap_or(&self.cure).clone(),
@@ -249,13 +249,13 @@ impl Blocker {
     }
 
     /// The command that ends it, if one does.
-    pub fn ended_by(&self) -> Option<Command> {
+    pub(crate) fn ended_by(&self) -> Option<Command> {
         self.kind.ended_by().filter(|_| self.barred.is_none())
     }
 }
 
 /// Returns the statements that end a prepared transaction, quoted for any name.
-pub fn end_prepared(gid: &str, database: &str) -> String {
+pub(crate) fn end_prepared(gid: &str, database: &str) -> String {
     let end = |verb: &str| {
         to_copy(&format!(
             "{verb} PREPARED {}",
@@ -337,7 +337,7 @@ fn begins(query: &str, words: &[&str]) -> bool {
 }
 
 /// Returns the kind of a statement in one or two words: `ALTER TABLE`.
-pub fn statement(query: &str) -> String {
+pub(crate) fn statement(query: &str) -> String {
     let mut words = query.split_whitespace().map(str::to_ascii_uppercase);
     let first = words.next().unwrap_or_default();
     match first.as_str() {

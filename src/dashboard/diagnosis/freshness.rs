@@ -8,14 +8,14 @@ use crate::pg::Value;
 
 /// Returns the view that is latest relative to a target that somebody set; rows are sorted latest first. A target
 /// learned from a view's own refreshes does not count: any role may own a view and refresh it at will.
-pub fn latest_wanted(views: Rows<'_, read::View>) -> Option<Row<'_, read::View>> {
+pub(super) fn latest_wanted(views: Rows<'_, read::View>) -> Option<Row<'_, read::View>> {
     views
         .iter()
         .find(|row| row.target_s().is_some() && row.target_own() != Some(true))
 }
 
 /// Returns true if a target is set for any view, or if that is not known yet.
-pub fn is_wanted(views: Rows<'_, read::View>) -> bool {
+pub(super) fn is_wanted(views: Rows<'_, read::View>) -> bool {
     !views.is_told() || latest_wanted(views).is_some()
 }
 
@@ -24,7 +24,7 @@ pub fn is_wanted(views: Rows<'_, read::View>) -> bool {
 const SOON: f64 = 0.5;
 
 /// Returns the gauge of the view that is latest relative to its target.
-pub fn freshness(views: Rows<'_, read::View>, targets: &Targets) -> Gauge {
+pub(super) fn freshness(views: Rows<'_, read::View>, targets: &Targets) -> Gauge {
     let row = latest_wanted(views).unwrap_or_else(|| views.first());
     let fresh = row.fresh_s();
     let general = targets.freshness.map(|wanted| wanted.as_secs_f64());

@@ -6,7 +6,7 @@ use crate::dashboard::panels::snapshots::oldest;
 use crate::format::Unit;
 
 /// Returns the gauge of the oldest snapshot that keeps dead rows of this database.
-pub fn snapshot(evidence: &Evidence<'_>, targets: &Targets) -> Gauge {
+pub(super) fn snapshot(evidence: &Evidence<'_>, targets: &Targets) -> Gauge {
     let (snapshots, bloat) = (evidence.snapshots, evidence.bloat);
     let holder = oldest(snapshots);
     let known = holder.and_then(|row| row.age_s());

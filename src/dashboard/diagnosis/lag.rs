@@ -7,12 +7,12 @@ use crate::dashboard::rows::{Row, read};
 use crate::format::Unit;
 
 /// Returns true if this server has followers, or follows another.
-pub fn is_judged(evidence: &Evidence<'_>) -> bool {
+pub(super) fn is_judged(evidence: &Evidence<'_>) -> bool {
     follows(evidence).next().is_some()
 }
 
 /// Returns the gauge of the longest lag of a replica, or of this server if it is a standby.
-pub fn lag(evidence: &Evidence<'_>) -> Gauge {
+pub(super) fn lag(evidence: &Evidence<'_>) -> Gauge {
     let lags = follows(evidence).filter_map(|row| row.lag_s());
     let nothing = follows(evidence).any(|row| row.lag_bytes() == Some(0));
     let longest = lags.reduce(f64::max).or(nothing.then_some(0.0));

@@ -2,7 +2,7 @@
 
 mod capacity;
 mod locks;
-pub mod replication;
+pub(crate) mod replication;
 mod server;
 mod snapshots;
 mod tables;

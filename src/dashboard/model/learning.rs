@@ -84,7 +84,10 @@ impl Model {
     /// Takes in facts about the server and the current role, and chooses the statements that suit them.
     pub(super) fn learned(&mut self, mut facts: Table) -> Vec<Effect> {
         // Earlier recordings have these among the facts.
-        if let (false, Some(told)) = (added::ToFacts::is_in(&facts), &self.memory.extensions) {
+        if let (false, Some(told)) = (
+            facts.has_columns(added::ToFacts::COLUMNS),
+            &self.memory.extensions,
+        ) {
             tell_extension(&mut facts, told);
         }
         let before = self.facts.replace(facts);
@@ -172,7 +175,7 @@ impl Model {
         let fact = Rows::<read::Fact>::of(facts).first();
         let major = fact.server_version_num().unwrap_or(0) / 10_000;
         let monitor = fact.pg_monitor() == Some(true);
-        let pgss = added::ToFacts::is_in(facts).then(|| {
+        let pgss = facts.has_columns(added::ToFacts::COLUMNS).then(|| {
             let schema = fact.pgss_schema().raw();
             schema.map(|schema| format!("{}.pg_stat_statements", crate::pg::quote_ident(schema)))
         });

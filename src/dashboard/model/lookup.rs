@@ -31,7 +31,7 @@ impl Model {
     }
 
     /// The server's facts and the current role's privileges, as far as known.
-    pub fn fact(&self) -> Row<'_, read::Fact> {
+    pub(crate) fn fact(&self) -> Row<'_, read::Fact> {
         Rows::of(self.facts.as_ref().unwrap_or(none())).first()
     }
 }

@@ -13,7 +13,7 @@ use crate::keys::{self, Command, Key};
 use std::cmp::Reverse;
 
 /// Title and entries of the open popup.
-pub fn content(model: &Model) -> Option<(String, Vec<Entry<'_>>)> {
+pub(crate) fn content(model: &Model) -> Option<(String, Vec<Entry<'_>>)> {
     let keys = &model.config.keys;
     Some(match model.popup.as_ref()? {
         Popup::Help { .. } => help(model),
@@ -46,7 +46,7 @@ pub fn content(model: &Model) -> Option<(String, Vec<Entry<'_>>)> {
 }
 
 /// The popup's entries as text, used for the clipboard and for the limits of scrolling.
-pub fn lines(model: &Model) -> Vec<String> {
+pub(crate) fn lines(model: &Model) -> Vec<String> {
     let entries = content(model)
         .map(|(_, entries)| entries)
         .unwrap_or_default();

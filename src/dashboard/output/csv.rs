@@ -5,7 +5,7 @@ use crate::pg::Value;
 use std::borrow::Cow;
 
 /// Returns the rows of a panel. An unknown value is an empty field; an empty text is `""`.
-pub fn text(sheet: &Sheet) -> String {
+pub(crate) fn text(sheet: &Sheet) -> String {
     let header = sheet.columns.iter().map(|column| quoted(&column.name));
     let mut text = line(header);
     for row in sheet.rows.iter().flatten() {

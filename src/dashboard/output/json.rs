@@ -65,7 +65,11 @@ struct Fact<'a> {
 }
 
 /// Returns all of it as one object and a newline.
-pub fn text(model: &Model, oltp: &Sheet, sheets: &[Sheet]) -> Result<String, serde_json::Error> {
+pub(crate) fn text(
+    model: &Model,
+    oltp: &Sheet,
+    sheets: &[Sheet],
+) -> Result<String, serde_json::Error> {
     let at = chrono::DateTime::from_timestamp_millis(model.now.epoch_ms);
     let cause = &model.cause;
     let some = |text: &'static str| Some(text).filter(|text| !text.is_empty());

@@ -174,13 +174,13 @@ impl Sheet {
 }
 
 /// Returns true if the watched database has reported its counters and still does.
-pub fn is_measured(model: &Model) -> bool {
+pub(crate) fn is_measured(model: &Model) -> bool {
     let database = model.feed_of(Panel::Database);
     matches!(model.fast, Link::Live(_)) && database.is_some_and(|feed| is_told(model, feed))
 }
 
 /// Returns true if the watched server answers, even if it refuses some queries.
-pub fn answers(model: &Model) -> bool {
+pub(crate) fn answers(model: &Model) -> bool {
     let mut fast = model.feeds.iter();
     matches!(model.fast, Link::Live(_))
         && fast.any(|feed| feed.spec.front.pool == Pool::Oltp && is_told(model, feed))
@@ -216,7 +216,7 @@ fn seen(oltp: &Oltp, count: i64) -> Value {
 }
 
 /// The OLTP figures.
-pub const OLTP: [OltpColumn; 15] = [
+pub(crate) const OLTP: [OltpColumn; 15] = [
     (
         "tps",
         Unit::PerSecond,
@@ -381,7 +381,7 @@ fn shown(spec: &Spec, names: &[String]) -> Vec<usize> {
 }
 
 /// Returns a panel's description of its column called `name`.
-pub fn described(spec: &Spec, name: &str) -> Column {
+pub(crate) fn described(spec: &Spec, name: &str) -> Column {
     let column = spec.column(name);
     let listed = |names: &[String]| names.iter().any(|listed| listed == name);
     Column {
@@ -395,7 +395,7 @@ pub fn described(spec: &Spec, name: &str) -> Column {
 }
 
 /// Returns `name`, or `name_2` and so on if it is taken.
-pub fn unlike(name: &str, taken: &mut BTreeSet<String>) -> String {
+pub(crate) fn unlike(name: &str, taken: &mut BTreeSet<String>) -> String {
     let mut candidate = name.to_owned();
     let mut number = 2;
     while !taken.insert(candidate.clone()) {
@@ -406,7 +406,7 @@ pub fn unlike(name: &str, taken: &mut BTreeSet<String>) -> String {
 }
 
 /// The columns that identify a panel's rows: its `labels`, or else its key.
-pub fn labels(spec: &Spec) -> Vec<String> {
+pub(crate) fn labels(spec: &Spec) -> Vec<String> {
     let front = &spec.front;
     if front.labels.is_empty() {
         front.key.clone()

@@ -14,7 +14,7 @@ const CELL: usize = 80;
 const GAP: &str = "  ";
 
 /// Returns the figures with their targets, the cause line, and the evidence for it.
-pub fn summary(model: &Model, oltp: &Sheet, width: usize) -> String {
+pub(crate) fn summary(model: &Model, oltp: &Sheet, width: usize) -> String {
     let mut text = heading(model);
     text.push('\n');
     let gauges = model.gauges.iter().map(|gauge| {
@@ -51,7 +51,7 @@ fn heading(model: &Model) -> String {
 }
 
 /// Returns only the cause line.
-pub fn cause_line(model: &Model) -> String {
+pub(crate) fn cause_line(model: &Model) -> String {
     let cause = &model.cause;
     let cure = match cause.cure.as_str() {
         "" => String::new(),
@@ -84,7 +84,7 @@ fn cause(model: &Model) -> String {
 }
 
 /// Returns the rows of a panel below a line with its name.
-pub fn panel(sheet: &Sheet, utc_offset_s: i32, width: usize) -> String {
+pub(crate) fn panel(sheet: &Sheet, utc_offset_s: i32, width: usize) -> String {
     let name = Clean::from(sheet.name.as_str());
     let mut text = format!("{name}: {}\n", Clean::from(sheet.title.as_str()));
     let Some(rows) = &sheet.rows else {

@@ -8,13 +8,13 @@ const TOLD_S: f64 = 30.0;
 
 /// The last sample that contained locks, with its time.
 #[derive(Clone, Debug, Default)]
-pub struct Memory {
+pub(crate) struct Memory {
     last: Option<(Table, f64)>,
 }
 
 /// Keeps the locks on tables that `statement` names. If there are none left, returns the last ones seen, with
 /// `ended_s`.
-pub fn derive(mut table: Table, statement: &str, memory: &mut Memory, now_s: f64) -> Table {
+pub(crate) fn derive(mut table: Table, statement: &str, memory: &mut Memory, now_s: f64) -> Table {
     let columns = read::PointLock::of(&table);
     added::ToPointLocks::to(&mut table);
     table.drop_rows(|table, row| !names(statement, Row::of(table, columns, row)));
@@ -43,7 +43,7 @@ fn names(statement: &str, row: Row<'_, read::PointLock>) -> bool {
 }
 
 /// Returns true if a statement names this table with its schema.
-pub fn reads(statement: &str, schema: &str, name: &str) -> bool {
+pub(crate) fn reads(statement: &str, schema: &str, name: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$');
     let has = |wanted: &str| {
         let mut words = statement.split(|c: char| !is_part(c));

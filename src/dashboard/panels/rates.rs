@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// Column with the server's time of the sample, required in every statement with `rates`.
-pub const CLOCK: &str = "now_epoch";
+pub(crate) const CLOCK: &str = "now_epoch";
 
 /// The counters of the previous sample.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ mod pairs {
 
 /// Replaces counters by their growth per second since the previous sample, by the server's clock. A counter
 /// without a previous sample, or one that decreased because of a reset, is pending.
-pub fn derive(table: &mut Table, front: &Front, memory: &mut Memory) {
+pub(crate) fn derive(table: &mut Table, front: &Front, memory: &mut Memory) {
     if front.rates.is_empty() {
         return;
     }

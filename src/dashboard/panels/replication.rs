@@ -90,7 +90,7 @@ pub fn derive(mut table: Table, memory: &mut Memory, now_s: f64) -> Table {
 }
 
 /// Returns true if the row is a standby that has no receiver and reads an archive.
-pub fn is_from_archive(row: Told<'_>) -> bool {
+pub(crate) fn is_from_archive(row: Told<'_>) -> bool {
     row.kind().is("receiver") && row.pid().is_none() && row.restores() == Some(true)
 }
 

@@ -59,7 +59,7 @@ pub struct Holder {
 
 impl Holder {
     /// The holder in a row.
-    pub fn of(row: Row<'_, read::Holder>, memory: &Memory) -> Self {
+    pub(crate) fn of(row: Row<'_, read::Holder>, memory: &Memory) -> Self {
         Self {
             age_xids: row.age_xids(),
             least_s: row.age_s().or(row.age_least_s()).unwrap_or(0.0),
@@ -69,7 +69,7 @@ impl Holder {
 }
 
 /// The oldest holder that keeps rows of this database.
-pub fn oldest(holders: Rows<'_, read::Holder>) -> Option<Row<'_, read::Holder>> {
+pub(crate) fn oldest(holders: Rows<'_, read::Holder>) -> Option<Row<'_, read::Holder>> {
     holders.iter().find(|row| concerns(*row))
 }
 

@@ -16,7 +16,7 @@ const LONGEST: usize = 8 << 20;
 
 /// The end of the recording `path`, as lines of JSON. Answers of feeds that `keep` does not know by name are left out;
 /// literals in statements are masked, whether the recording masked them or not.
-pub fn excerpt(path: &Path, keep: impl Fn(&str) -> bool) -> Result<String, RecordingError> {
+pub(crate) fn excerpt(path: &Path, keep: impl Fn(&str) -> bool) -> Result<String, RecordingError> {
     let (header, mut lines) = begin(path)?;
     let kept: Vec<bool> = header.feeds.iter().map(|name| keep(name)).collect();
     let mut end = End::default();

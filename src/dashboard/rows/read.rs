@@ -232,7 +232,6 @@ reads! {
         pg_monitor: Flag;
         in_recovery: Flag;
         max_parallel_workers: Int;
-        pgss_version: Word;
         pgss_schema: Word;
     }
 

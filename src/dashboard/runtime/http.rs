@@ -54,7 +54,7 @@ struct Answer {
 }
 
 /// Samples and answers requests until `stop`.
-pub async fn serve(
+pub(crate) async fn serve(
     mut headless: Headless,
     panels: &[String],
     listener: TcpListener,

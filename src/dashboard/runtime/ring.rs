@@ -37,7 +37,7 @@ pub struct Place {
 }
 
 /// What is written now.
-pub struct Ring {
+pub(crate) struct Ring {
     place: Place,
     recorder: Recorder,
     header: Header,
@@ -53,7 +53,7 @@ pub struct Ring {
 
 impl Ring {
     /// Begins to record in `place`.
-    pub fn begin(place: Place, header: Header) -> io::Result<Self> {
+    pub(crate) fn begin(place: Place, header: Header) -> io::Result<Self> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -140,7 +140,7 @@ fn new_file(folder: &Path, run: &str, number: u32) -> io::Result<File> {
 }
 
 /// Returns all recordings in a folder that dashboards made, the one written last at the end.
-pub fn recordings(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn recordings(folder: &Path) -> Vec<PathBuf> {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut files: Vec<(SystemTime, PathBuf)> = files
         .filter(|file| run_of(&file.path()).is_some())
@@ -165,7 +165,7 @@ fn run_of(path: &Path) -> Option<String> {
 }
 
 /// Returns the files of the run that was written last, the oldest first.
-pub fn newest(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn newest(folder: &Path) -> Vec<PathBuf> {
     let mut files = recordings(folder);
     let last = files.last().and_then(|path| run_of(path));
     files.retain(|path| run_of(path) == last);

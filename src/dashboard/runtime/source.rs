@@ -10,7 +10,7 @@ use tokio::time::{Instant, Interval, sleep_until};
 
 /// Urgency of the frame after an event.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// The user waits for a reaction.
     Urgent,
     /// Time has passed.
@@ -20,7 +20,7 @@ pub enum Kind {
 }
 
 /// The next thing to do.
-pub enum Next {
+pub(super) enum Next {
     /// An event to apply.
     Event(Event, Kind),
     /// A frame to draw.
@@ -30,7 +30,7 @@ pub enum Next {
 }
 
 /// The sources of events.
-pub struct EventSource {
+pub(super) struct EventSource {
     pub inbox: Receiver<Event>,
     pub signals: Signals,
     /// `None` in a replay.
@@ -42,7 +42,7 @@ pub struct EventSource {
 impl EventSource {
     /// Waits for the next event; `None` if the program is to end. If something is `dirty`, a frame is due at
     /// `frame`.
-    pub async fn next(&mut self, frame: Instant, dirty: bool) -> Option<Next> {
+    pub(super) async fn next(&mut self, frame: Instant, dirty: bool) -> Option<Next> {
         let (event, kind) = tokio::select! {
             biased;
             told = self.signals.next() => match told {
@@ -60,7 +60,7 @@ impl EventSource {
     }
 
     /// Takes in all events already available, so that one frame shows them.
-    pub fn drain(&mut self, app: &mut App, effects: &mut Vec<Effect>) {
+    pub(super) fn drain(&mut self, app: &mut App, effects: &mut Vec<Effect>) {
         while let Ok(event) = self.inbox.try_recv() {
             effects.extend(app.tell(event));
         }

@@ -22,9 +22,9 @@ use tokio::time::timeout;
 
 /// Maximum number of bytes that wait for the disk; a minute of a busy server takes an eighth of that. A single line may
 /// be longer.
-pub const BYTES: usize = 8 << 20;
+pub(super) const BYTES: usize = 8 << 20;
 /// Maximum number of batches that wait for the disk. Each tick of the clock makes one, four per second.
-pub const BATCHES: usize = 512;
+pub(super) const BATCHES: usize = 512;
 /// Size in bytes at which a batch is queued without waiting for the next tick.
 const BATCH_BYTES: usize = 256 << 10;
 /// Maximum wait for the disk at the end.
@@ -34,7 +34,7 @@ const END: Duration = Duration::from_secs(3);
 const NO_THREAD: &str = "recording stopped: its thread has ended";
 
 /// Destination of a recording's lines.
-pub trait Output {
+pub(super) trait Output {
     /// Writes a line.
     fn note(&mut self, line: &Encoded) -> io::Result<()>;
     /// Ends the recording.
@@ -72,7 +72,7 @@ impl Waiting {
 }
 
 /// Queues a recording's lines for the thread that writes them.
-pub struct RecordingWriter {
+pub(super) struct RecordingWriter {
     queue: Sender<Vec<Encoded>>,
     /// Lines since the last tick.
     batch: Vec<Encoded>,
@@ -143,7 +143,7 @@ impl Gap {
 
 impl RecordingWriter {
     /// Starts the thread, which opens the recording with `begin`. Error messages name it `place`.
-    pub fn start<O: Output>(
+    pub(super) fn start<O: Output>(
         place: String,
         begin: impl FnOnce() -> io::Result<O> + Send + 'static,
     ) -> Self {
@@ -171,7 +171,7 @@ impl RecordingWriter {
     }
 
     /// Queues a line without waiting.
-    pub fn note(&mut self, line: &Encoded) {
+    pub(super) fn note(&mut self, line: &Encoded) {
         let Some(line) = line.fitting() else {
             return;
         };
@@ -246,7 +246,7 @@ impl RecordingWriter {
 
     /// Returns events for the model: samples are being dropped, or the recording continues. Returns an error if
     /// recording has ended.
-    pub fn news(&mut self) -> Result<Vec<Event>, String> {
+    pub(super) fn news(&mut self) -> Result<Vec<Event>, String> {
         match self.ended.try_recv() {
             Err(oneshot::error::TryRecvError::Empty) => {}
             Err(oneshot::error::TryRecvError::Closed) | Ok(Ok(())) => {
@@ -274,7 +274,7 @@ impl RecordingWriter {
 
     /// Ends the recording. Returns the number of samples missing from it, or an error. Waits at most [`END`] for the
     /// disk.
-    pub async fn end(mut self) -> Result<u64, String> {
+    pub(super) async fn end(mut self) -> Result<u64, String> {
         self.close_gap();
         self.send();
         let Self {

@@ -11,7 +11,7 @@ use ratatui::widgets::Widget;
 
 /// Upright bars, the newest at the right. If there are more bars than columns, only the newest are drawn.
 #[derive(Clone, Copy, Debug)]
-pub struct BarChart<'a> {
+pub(crate) struct BarChart<'a> {
     /// Labels of the bars.
     pub labels: &'a [String],
     /// Heights; NaN leaves a gap.

@@ -8,7 +8,7 @@ use ratatui::style::{Modifier, Style};
 
 /// A panel's box: `╭ 1 Hourly sales · 24 h ─── 1.24M today ╮`.
 #[derive(Clone, Copy, Debug)]
-pub struct Panel<'a> {
+pub(crate) struct Panel<'a> {
     /// Key that opens it full screen.
     pub key: Option<&'a str>,
     /// Title, shown at the left.
@@ -25,7 +25,7 @@ pub struct Panel<'a> {
 
 impl Panel<'_> {
     /// Draws the box and returns the area inside.
-    pub fn render(&self, area: Rect, buf: &mut Buffer) -> Rect {
+    pub(crate) fn render(&self, area: Rect, buf: &mut Buffer) -> Rect {
         let area = clip(area, buf);
         if area.width < 2 || area.height < 2 {
             put(
@@ -116,7 +116,7 @@ pub(super) fn outline(area: Rect, buf: &mut Buffer, style: Style) {
 }
 
 /// Restyles everything already drawn in `area` as old data.
-pub fn grey(area: Rect, buf: &mut Buffer, theme: &Theme) {
+pub(crate) fn grey(area: Rect, buf: &mut Buffer, theme: &Theme) {
     let role = theme.style(Role::Stale);
     let mut style = Style::new()
         .bg(theme.background)
@@ -128,7 +128,7 @@ pub fn grey(area: Rect, buf: &mut Buffer, theme: &Theme) {
 }
 
 /// Writes a sentence into a panel, wrapped, with a blank column on both sides.
-pub fn message(area: Rect, buf: &mut Buffer, text: &str, style: Style) {
+pub(crate) fn message(area: Rect, buf: &mut Buffer, text: &str, style: Style) {
     let mut area = clip(area, buf);
     if area.width > 4 {
         area = area.inner(Margin::new(1, 0));

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// Marks on every line of `area` the byte ranges that `find` returns for the line's text. It reads the
 /// screen, not the data, so it marks only visible text and works on any widget.
-pub fn highlight(
+pub(crate) fn highlight(
     area: Rect,
     buf: &mut Buffer,
     theme: &Theme,

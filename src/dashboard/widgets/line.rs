@@ -11,7 +11,7 @@ use ratatui::widgets::Widget;
 /// A line of braille dots, the newest value at the right. If there are more values than dots, each dot shows
 /// the greatest of its group, so that no peak is lost.
 #[derive(Clone, Copy, Debug)]
-pub struct LineChart<'a> {
+pub(crate) struct LineChart<'a> {
     /// Labels of the values.
     pub labels: &'a [String],
     /// The series; NaN leaves a gap.

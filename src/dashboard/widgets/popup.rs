@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 /// One entry of a popup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry<'a> {
+pub(crate) enum Entry<'a> {
     /// A sentence.
     Text(Cow<'a, str>),
     /// A heading.
@@ -37,7 +37,7 @@ impl From<String> for Entry<'_> {
 
 /// A centred box, as large as its entries need and the screen allows; long lines are wrapped.
 #[derive(Clone, Copy, Debug)]
-pub struct Popup<'a> {
+pub(crate) struct Popup<'a> {
     /// Title.
     pub title: &'a str,
     /// Contents of the box.
@@ -61,12 +61,13 @@ struct Line {
 
 impl Popup<'_> {
     /// The box's area on a screen.
-    pub fn area(&self, screen: Rect) -> Rect {
+    #[cfg(test)]
+    pub(crate) fn area(&self, screen: Rect) -> Rect {
         self.place(screen, self.lines(self.text_width(screen)).len())
     }
 
     /// Returns the greatest scroll that still moves the text.
-    pub fn max_scroll(&self, screen: Rect) -> usize {
+    pub(crate) fn max_scroll(&self, screen: Rect) -> usize {
         let lines = self.lines(self.text_width(screen)).len();
         let shown = self.place(screen, lines).height.saturating_sub(2);
         lines.saturating_sub(usize::from(shown))

@@ -10,7 +10,7 @@ use ratatui::widgets::Widget;
 
 /// Names with their amounts. Items that do not fit are folded into a last line with their sum.
 #[derive(Clone, Copy, Debug)]
-pub struct Ranking<'a> {
+pub(crate) struct Ranking<'a> {
     /// Names and amounts, in any order.
     pub items: &'a [(&'a str, f64)],
     /// Unit of the amounts.

@@ -10,7 +10,7 @@ use ratatui::widgets::Widget;
 /// `tps   2,104 ▅▆▆▇`: label, figure, and bars of which the newest is at the right. It takes the whole height
 /// of its area.
 #[derive(Clone, Copy, Debug)]
-pub struct Spark<'a> {
+pub(crate) struct Spark<'a> {
     /// Label of the figure.
     pub label: &'a str,
     /// Width of the label, in columns.

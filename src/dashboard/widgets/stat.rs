@@ -10,7 +10,7 @@ use ratatui::widgets::Widget;
 
 /// One titled figure.
 #[derive(Clone, Copy, Debug)]
-pub struct Figure<'a> {
+pub(crate) struct Figure<'a> {
     /// Title of the figure.
     pub title: &'a str,
     /// The figure, formatted.
@@ -21,7 +21,7 @@ pub struct Figure<'a> {
 
 /// Figures in columns of equal width, in as many lines as needed.
 #[derive(Clone, Copy, Debug)]
-pub struct Stat<'a> {
+pub(crate) struct Stat<'a> {
     /// Figures to draw.
     pub items: &'a [Figure<'a>],
     /// Theme to draw with.

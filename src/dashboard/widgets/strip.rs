@@ -9,7 +9,7 @@ use ratatui::widgets::Widget;
 
 /// State of a figure relative to its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Sign {
+pub(crate) enum Sign {
     /// Not measured.
     Unknown,
     /// Within target.
@@ -22,7 +22,7 @@ pub enum Sign {
 
 impl Sign {
     /// The character that shows the state; colour only repeats it.
-    pub fn symbol(self) -> &'static str {
+    pub(crate) fn symbol(self) -> &'static str {
         match self {
             Self::Unknown => "·",
             Self::Ok => "✔",
@@ -32,7 +32,7 @@ impl Sign {
     }
 
     /// The role whose style shows the state.
-    pub fn role(self) -> Role {
+    pub(crate) fn role(self) -> Role {
         match self {
             Self::Unknown => Role::Muted,
             Self::Ok => Role::Ok,
@@ -54,7 +54,7 @@ impl From<Option<Severity>> for Sign {
 
 /// One figure of the strip: `✖ p99 31ms/50`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StripItem {
+pub(crate) struct StripItem {
     /// State relative to the target.
     pub sign: Sign,
     /// Label of the figure.
@@ -67,7 +67,7 @@ pub struct StripItem {
 
 /// Figures from left to right in the order given; those that do not fit are counted: `+3`.
 #[derive(Clone, Copy, Debug)]
-pub struct Strip<'a> {
+pub(crate) struct Strip<'a> {
     /// The figures, worst first.
     pub items: &'a [StripItem],
     /// Theme to draw with.

@@ -29,7 +29,7 @@ const REST: u16 = 16;
 
 /// A table that reads only its visible rows.
 #[derive(Clone, Copy)]
-pub struct DataTable<'a> {
+pub(crate) struct DataTable<'a> {
     /// The panel's front matter.
     pub spec: &'a Spec,
     /// The rows.

@@ -15,7 +15,7 @@ pub(super) struct Part {
 
 impl Part {
     /// Generates the rows that do not belong to an order: categories, products, stock and users.
-    pub fn dimensions(world: &World) -> Self {
+    pub(super) fn dimensions(world: &World) -> Self {
         let mut categories = Rows::default();
         for (name, id) in world.categories().zip(1_u32..) {
             categories.plain(id).plain(name).end();
@@ -53,7 +53,7 @@ impl Part {
     }
 
     /// Generates the rows of a range of hours.
-    pub fn orders(world: &World, hours: Range<usize>) -> Self {
+    pub(super) fn orders(world: &World, hours: Range<usize>) -> Self {
         let mut tables = OrderRows::default();
         for order in world.orders(hours) {
             tables.add(&order);
@@ -97,7 +97,7 @@ impl Part {
     }
 
     /// Loads the part, all or nothing, as number `number` of load `load_id`.
-    pub async fn load(
+    pub(super) async fn load(
         &self,
         client: &Client,
         way: &Way,

@@ -26,21 +26,21 @@ impl Rows {
     }
 
     /// Appends a number, or a text without tabs, newlines and backslashes.
-    pub fn plain(&mut self, value: impl std::fmt::Display) -> &mut Self {
+    pub(super) fn plain(&mut self, value: impl std::fmt::Display) -> &mut Self {
         self.separate();
         let _ = write!(self.text, "{value}");
         self
     }
 
     /// Appends an amount of money.
-    pub fn cents(&mut self, cents: i64) -> &mut Self {
+    pub(super) fn cents(&mut self, cents: i64) -> &mut Self {
         self.separate();
         let _ = write!(self.text, "{}.{:02}", cents / 100, cents % 100);
         self
     }
 
     /// Appends a time, in milliseconds since the epoch; NULL for none.
-    pub fn time(&mut self, ms: impl Into<Option<i64>>) -> &mut Self {
+    pub(super) fn time(&mut self, ms: impl Into<Option<i64>>) -> &mut Self {
         self.separate();
         let Some(ms) = ms.into() else {
             self.text.push_str("\\N");
@@ -64,14 +64,14 @@ impl Rows {
     }
 
     /// Ends the row.
-    pub fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.text.push('\n');
         self.started = false;
         self.count += 1;
     }
 
     /// Returns the text written so far.
-    pub fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         self.text.as_bytes()
     }
 }

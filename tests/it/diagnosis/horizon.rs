@@ -7,9 +7,8 @@ use crate::it::board::Board;
 use crate::it::server::{Database, Patience, Server, block_on, pid, until};
 use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::{Gauge, Health};
-use htap_top::dashboard::panels::snapshots::oldest;
-use htap_top::dashboard::rows::{Panel, Rows};
-use htap_top::pg::Client;
+use htap_top::dashboard::rows::Panel;
+use htap_top::pg::{Client, Table};
 use std::time::Duration;
 
 /// Configuration with a snapshot target that is passed while a test waits.
@@ -24,10 +23,18 @@ fn gauge(board: &Board) -> &Gauge {
     gauges.find(|gauge| gauge.label == "snapshot").unwrap()
 }
 
+/// The first holder listed that keeps rows of ordinary tables in this database.
+fn oldest(table: &Table) -> Option<usize> {
+    (0..table.rows.len()).find(|row| {
+        table.get(*row, "own_database").is_true()
+            && table.get(*row, "kind").text() != Some("slot_catalog")
+    })
+}
+
 /// The age of the oldest snapshot, as reported.
 fn age_s(board: &Board) -> Option<f64> {
     let table = board.model.rows(Panel::Snapshots);
-    oldest(Rows::of(table))?.age_s()
+    table.get(oldest(table)?, "age_s").number()
 }
 
 /// Samples for this many seconds of the server's time.
@@ -149,9 +156,9 @@ fn short_statements_in_a_long_transaction_hold_no_old_snapshot() {
         let mut seen = 0;
         watch_for(&mut watch, 12, async |board| {
             let table = board.model.rows(Panel::Snapshots);
-            if let Some(row) = oldest(Rows::of(table)) {
+            if let Some(row) = oldest(table) {
                 seen += 1;
-                let age = row.age_s().unwrap_or(f64::MAX);
+                let age = table.get(row, "age_s").number().unwrap_or(f64::MAX);
                 assert!(age < 2.0, "{table:?}");
             }
             // Nor does it precede the harmful sessions.
@@ -237,9 +244,10 @@ fn a_healthy_standby_with_feedback_is_young() {
                 .await
                 .unwrap();
             let table = board.model.rows(Panel::Snapshots);
-            let holder = oldest(Rows::of(table)).filter(|row| row.kind().is("slot"));
-            if let Some(row) = holder {
-                let age = row.age_s().or(row.age_least_s()).unwrap_or(0.0);
+            let slot = |row: &usize| table.get(*row, "kind").text() == Some("slot");
+            if let Some(row) = oldest(table).filter(slot) {
+                let age = |column| table.get(row, column).number();
+                let age = age("age_s").or(age("age_least_s")).unwrap_or(0.0);
                 assert!(age < 3.0, "{table:?}");
             }
         })
@@ -287,7 +295,7 @@ fn rows_that_died_at_once_are_counted_when_a_vacuum_leaves_them() {
             .await
             .unwrap();
         watch.look(1_000).await;
-        assert!(oldest(Rows::of(watch.board.model.rows(Panel::Snapshots))).is_some());
+        assert!(oldest(watch.board.model.rows(Panel::Snapshots)).is_some());
         admin
             .batch("UPDATE pgbench_accounts SET abalance = abalance + 1")
             .await

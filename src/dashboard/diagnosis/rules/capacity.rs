@@ -25,7 +25,7 @@ fn is_pool_full(evidence: &Evidence<'_>) -> bool {
 }
 
 /// Finds the users of most connections if these are scarce.
-pub fn connections(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn connections(evidence: &Evidence<'_>) -> Option<Finding> {
     let database = evidence.database;
     let used = database.numbackends_all()?;
     let limit = database
@@ -90,7 +90,7 @@ pub fn connections(evidence: &Evidence<'_>) -> Option<Finding> {
 }
 
 /// Finds the users of the parallel workers if all are taken.
-pub fn workers(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn workers(evidence: &Evidence<'_>) -> Option<Finding> {
     let limit = evidence.facts.max_parallel_workers()?;
     let activity = evidence.activity;
     let mut leaders: BTreeMap<i64, i64> = BTreeMap::new();

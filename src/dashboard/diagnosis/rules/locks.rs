@@ -3,7 +3,7 @@
 mod point;
 mod queue;
 
-pub use self::point::point_query;
+pub(super) use self::point::point_query;
 use self::queue::{Queue, Way};
 use super::{doing, row_of, who};
 use crate::dashboard::diagnosis::blocker::{Kind, end_prepared};
@@ -32,7 +32,7 @@ fn explains(queue: &Queue<'_>) -> &'static [&'static str] {
 }
 
 /// Finds sessions that queue behind one or several blockers.
-pub fn lock_queue(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn lock_queue(evidence: &Evidence<'_>) -> Option<Finding> {
     let queue = Queue::of(evidence)?;
     let ways = queue.ways();
     let waiting = queue.waiting();
@@ -67,7 +67,7 @@ pub fn lock_queue(evidence: &Evidence<'_>) -> Option<Finding> {
 }
 
 /// Finds a queue whose root is a refresh without CONCURRENTLY.
-pub fn plain_refresh(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn plain_refresh(evidence: &Evidence<'_>) -> Option<Finding> {
     let queue = Queue::of(evidence)?;
     let [root] = *queue.roots.as_slice() else {
         return None;

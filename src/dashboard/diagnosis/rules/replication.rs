@@ -19,15 +19,15 @@ const GROWN: f64 = 16.0 * 1024.0 * 1024.0;
 /// Bytes and seconds that a replica may be behind.
 const BEHIND: (f64, f64) = (256.0 * 1024.0 * 1024.0, 10.0);
 /// Seconds that a replica may be behind, regardless of bytes.
-pub const LATE_S: f64 = 60.0;
+pub(crate) const LATE_S: f64 = 60.0;
 /// Seconds without a receiver; a walreceiver reconnects every five seconds.
 const DOWN_S: f64 = 10.0;
 /// Age in seconds of the last commit that a standby has replayed from an archive: WAL arrives there in whole
 /// files, which a primary that is not busy fills slowly.
-pub const ARCHIVE_LATE_S: f64 = 600.0;
+pub(crate) const ARCHIVE_LATE_S: f64 = 600.0;
 
 /// Returns the worst finding about replicas, slots and the receiver.
-pub fn replication(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(crate) fn replication(evidence: &Evidence<'_>) -> Option<Finding> {
     let found = evidence.replication.iter().filter_map(of_row);
     found.reduce(|worst, finding| {
         if finding.health > worst.health {
@@ -241,7 +241,7 @@ fn receiver(row: Told<'_>) -> Option<Finding> {
 }
 
 /// Returns true if this server is a standby that receives no WAL, as far as the samples so far can tell.
-pub fn receives_nothing(row: Told<'_>) -> bool {
+pub(crate) fn receives_nothing(row: Told<'_>) -> bool {
     let down = row.down_s();
     let long = down.number() >= Some(DOWN_S);
     let is_down = if row.restores() == Some(true) {

@@ -12,7 +12,7 @@ const BY_VOLUME: f64 = 0.25;
 const MB: f64 = 1024.0 * 1024.0;
 
 /// Finds checkpoints forced by WAL volume one after the other; both frequency and volume must agree.
-pub fn checkpoints(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn checkpoints(evidence: &Evidence<'_>) -> Option<Finding> {
     let wal = evidence.wal;
     let every_s = wal.forced_every_s()?;
     let (timeout_s, max_wal) = (wal.checkpoint_timeout_s()?, wal.max_wal_size_bytes()?);
@@ -50,7 +50,7 @@ const OLD: (f64, f64) = (500e6, 1_500e6);
 const ALL: f64 = 2_147_483_648.0 - 3e6;
 
 /// Finds the oldest id of any kind.
-pub fn wraparound(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn wraparound(evidence: &Evidence<'_>) -> Option<Finding> {
     let ages = evidence.wraparound.iter().flat_map(|row| {
         let ages = [
             (row.frozen_age(), "transaction ids"),
@@ -97,7 +97,7 @@ pub fn wraparound(evidence: &Evidence<'_>) -> Option<Finding> {
 }
 
 /// Finds a reset of counters: the rates of that interval are not known.
-pub fn counters_reset(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn counters_reset(evidence: &Evidence<'_>) -> Option<Finding> {
     let ago = evidence.reset_ago_s?;
     Some(Finding {
         health: Health::Warning,

@@ -23,7 +23,7 @@ const LONG_QUERY: &str = "SELECT pid, usename, xact_start, query FROM pg_stat_ac
                           AND pid <> pg_backend_pid() ORDER BY age(backend_xmin) DESC LIMIT 5";
 
 /// Finds the oldest snapshot that keeps dead rows of this database.
-pub fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
     let row = oldest(evidence.snapshots)?;
     let known = row.age_s();
     if known.or(row.age_least_s())? < YOUNG_S {

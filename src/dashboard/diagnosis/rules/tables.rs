@@ -10,7 +10,7 @@ use crate::pg::to_copy;
 use std::fmt::Write;
 
 /// Finds the table with the greatest share of dead rows among those that have many.
-pub fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
     let share = |row: &Row<'_, read::Relation>| row.dead_pct().unwrap_or(0.0);
     let rows = evidence.bloat.iter();
     let worst = rows
@@ -113,7 +113,7 @@ fn place(evidence: &Evidence<'_>) -> &'static str {
 }
 
 /// Returns the statement that vacuums a table.
-pub fn vacuum(evidence: &Evidence<'_>, table: Row<'_, read::Relation>) -> String {
+pub(super) fn vacuum(evidence: &Evidence<'_>, table: Row<'_, read::Relation>) -> String {
     let Some(name) = table.quoted().raw() else {
         return String::new();
     };

@@ -16,7 +16,7 @@ const STILL_S: f64 = 300.0;
 const LONG_S: f64 = 600.0;
 
 /// Finds WAL that is not archived.
-pub fn archiver(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn archiver(evidence: &Evidence<'_>) -> Option<Finding> {
     let wal = evidence.wal;
     let failing = wal.archive_failing() == Some(true);
     let failed_s = wal.last_failed_s();
@@ -54,7 +54,7 @@ pub fn archiver(evidence: &Evidence<'_>) -> Option<Finding> {
 const USED: (f64, f64) = (80.0, 95.0);
 
 /// Finds the sequence nearest to its end, or to the end of its column's type.
-pub fn sequences(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn sequences(evidence: &Evidence<'_>) -> Option<Finding> {
     let used = |row: &Row<'_, read::Sequence>| row.used_pct().unwrap_or(0.0);
     let rows = evidence.sequences.iter();
     let worst = rows.max_by(|a, b| used(a).total_cmp(&used(b)))?;
@@ -109,7 +109,7 @@ pub fn sequences(evidence: &Evidence<'_>) -> Option<Finding> {
 }
 
 /// Finds deadlocks of the last minute.
-pub fn deadlocks(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn deadlocks(evidence: &Evidence<'_>) -> Option<Finding> {
     let lately = evidence.oltp.deadlocks_lately;
     if lately < 1.0 {
         return None;
@@ -145,7 +145,7 @@ const MANY_ROWS: f64 = 2e6;
 
 /// Finds the table most read by repeated sequential scans if they cost OLTP much processor time, or if p99 is
 /// missed meanwhile.
-pub fn seq_scans(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn seq_scans(evidence: &Evidence<'_>) -> Option<Finding> {
     let scanned = evidence.bloat.iter().filter_map(|row| {
         let (scans, rows) = (row.seq_scans_per_s()?, row.seq_rows_per_s()?);
         let often = scans >= SCANS.0 && rows >= SCANS.2 && rows / scans >= SCANS.1;
@@ -225,7 +225,7 @@ fn end_oldest(evidence: &Evidence<'_>) -> String {
 }
 
 /// Finds sessions that wait for the buffers of subtransactions, multixacts and the like.
-pub fn slru(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn slru(evidence: &Evidence<'_>) -> Option<Finding> {
     let of_slru = |row: Row<'_, read::Wait>| {
         let wait = row.wait().shown();
         let event = wait.rsplit(' ').next().unwrap_or(wait);

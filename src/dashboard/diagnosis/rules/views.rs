@@ -9,7 +9,7 @@ use crate::format;
 use crate::pg::Value;
 
 /// Returns the reason why no key refreshes a view here, in few words that name the role or server to use.
-pub fn refusal(evidence: &Evidence<'_>, view: Row<'_, read::View>) -> Option<String> {
+pub(super) fn refusal(evidence: &Evidence<'_>, view: Row<'_, read::View>) -> Option<String> {
     if view.on_standby() == Some(true) || evidence.facts.in_recovery() == Some(true) {
         return Some("refresh it on the primary".into());
     }
@@ -29,7 +29,7 @@ pub fn refusal(evidence: &Evidence<'_>, view: Row<'_, read::View>) -> Option<Str
 
 /// Finds the latest view that is past its target: first among those with a target that somebody set, then
 /// among those that are older than their own refreshes have ever let them become.
-pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
     let views = evidence.views;
     let is_late = |row: &Row<'_, read::View>| {
         // An upper bound of the age does not prove that the view is late.
@@ -85,7 +85,7 @@ pub fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
 }
 
 /// Finds a summary that, by the refresher's check, differs from the shop however fresh it is.
-pub fn wrong_summary(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn wrong_summary(evidence: &Evidence<'_>) -> Option<Finding> {
     let views = evidence.views.iter();
     let wrong: Vec<_> = views
         .filter_map(|row| row.view().text().zip(row.uncaptured().text()))
@@ -122,7 +122,7 @@ const MANY: i64 = 5_000;
 const BLOATED_PCT: f64 = 50.0;
 
 /// Finds a view with a column such as now(), which makes every row new at each refresh.
-pub fn now_view(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn now_view(evidence: &Evidence<'_>) -> Option<Finding> {
     let (views, bloat) = (evidence.views, evidence.bloat);
     let (view, row) = views
         .iter()
@@ -161,7 +161,7 @@ const BUSY: f64 = 0.5;
 
 /// Finds a view that autovacuum cannot lock between refreshes: it gives up at once and returns after
 /// autovacuum_naptime.
-pub fn starved_vacuum(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn starved_vacuum(evidence: &Evidence<'_>) -> Option<Finding> {
     let (views, bloat) = (evidence.views, evidence.bloat);
     // A recent vacuum did get the lock.
     let vacuumed =

@@ -36,7 +36,7 @@ fn takes(row: Row<'_, read::Backend>) -> Option<String> {
 
 /// Finds the most harmful backend that uses such a resource; else the oldest OLAP statement, which is late by
 /// itself.
-pub fn busy_backend(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn busy_backend(evidence: &Evidence<'_>) -> Option<Finding> {
     let activity = evidence.activity;
     let rows = || {
         let harmful = activity.iter().filter(|row| row.harm() >= Some(HARMFUL));
@@ -93,7 +93,7 @@ const ON_AVERAGE: f64 = 2.0;
 const STATEMENT: usize = 60;
 
 /// Finds many sessions of one role on processors at once.
-pub fn processors(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn processors(evidence: &Evidence<'_>) -> Option<Finding> {
     let mut roles: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
     let mut computing = 0;
     for row in evidence.activity.iter() {
@@ -146,7 +146,7 @@ pub fn processors(evidence: &Evidence<'_>) -> Option<Finding> {
 const LARGE_SPILL: f64 = 64.0 * 1024.0 * 1024.0;
 
 /// Finds the backend with the largest temporary files.
-pub fn temp_files(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn temp_files(evidence: &Evidence<'_>) -> Option<Finding> {
     let files = evidence.temp_files;
     let bytes = files.first().bytes()?;
     if bytes < LARGE_SPILL {
@@ -182,7 +182,7 @@ const MOST: f64 = 0.6;
 
 /// Finds the kind of work whose reads push pages of others out of shared_buffers, if the server reports it
 /// (16 and later).
-pub fn cache(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(super) fn cache(evidence: &Evidence<'_>) -> Option<Finding> {
     let io = evidence.io;
     let evictions = |row: Row<'_, read::Io>| row.evictions().unwrap_or(0.0);
     let all: f64 = io.iter().map(evictions).sum();

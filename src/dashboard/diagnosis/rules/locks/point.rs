@@ -25,7 +25,7 @@ pub(super) fn waits_behind(queue: &Queue<'_>) -> bool {
 
 /// Finds the session or prepared transaction that holds the point query's table in ACCESS EXCLUSIVE mode or
 /// waits for it: every later reader waits behind it.
-pub fn point_query(evidence: &Evidence<'_>) -> Option<Finding> {
+pub(crate) fn point_query(evidence: &Evidence<'_>) -> Option<Finding> {
     let lock = evidence.point_locks.first();
     let pid = lock.pid()?;
     let table = lock.quoted().shown();

@@ -157,7 +157,11 @@ fn begin_log(cli: &Cli, command: &str) -> Result<Option<Log>, Failure> {
 /// Runs a command.
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
-        None => dashboard::run(&cli.watch),
+        None => {
+            let database = cli.watch.server.conninfo.as_deref();
+            database.map_or(Ok(()), is_no_command)?;
+            dashboard::run(&cli.watch)
+        }
         Some(Command::Demo(options)) => demo::run(&options),
         Some(Command::Init(options)) => init::run(&options),
         Some(Command::Bench(options)) => bench::run(&options),
@@ -177,6 +181,21 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Man) => man::run(),
         Some(Command::Help(options)) => help::run(&options),
     }
+}
+
+/// Refuses a database called like a command: the command was meant, but options stood before it.
+fn is_no_command(database: &str) -> Result<(), Failure> {
+    let cli = Cli::command();
+    if !cli.get_subcommands().any(|it| it.get_name() == database) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        USAGE,
+        format!(
+            "{database} is a command: write it before its options, as in \"htap-top {database} --help\"; a database of this \
+             name is opened by -d {database}"
+        ),
+    ))
 }
 
 /// Exit codes, as listed in the help.

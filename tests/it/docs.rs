@@ -426,6 +426,17 @@ fn help_shows_options_and_pages() {
 }
 
 #[test]
+fn a_command_behind_options_is_no_database() {
+    let output = Command::new(env!("CARGO_BIN_EXE_htap-top"))
+        .args(["--port", "1", "once"])
+        .output()
+        .unwrap();
+    let why = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{why}");
+    assert!(why.contains("once is a command: write it before"), "{why}");
+}
+
+#[test]
 fn the_keys_that_the_page_binds_can_be_bound() {
     let page = docs::find("keys").unwrap().text;
     let (_, block) = page.split_once("```toml\n").unwrap();

@@ -171,7 +171,7 @@ impl Drop for Log {
     }
 }
 
-/// What the writing thread is told.
+/// Message to the writing thread.
 #[derive(Debug)]
 enum Entry {
     Line(String),

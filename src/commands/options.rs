@@ -105,7 +105,7 @@ impl Server {
     }
 }
 
-/// When a transaction counts as committed.
+/// Returns the mode of commit for a flag such as `--async`.
 pub(super) fn commit(asynchronous: bool) -> Commit {
     if asynchronous {
         Commit::Asynchronous

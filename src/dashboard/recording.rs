@@ -152,7 +152,7 @@ fn has_too_many_rows(event: &Event) -> bool {
     matches!(event, Event::Reported(Report::Answered { outcome: Ok(table), .. }) if table.rows.len() > ROW_LIMIT)
 }
 
-/// What a recording holds.
+/// Contents of a recording.
 pub struct Recording {
     /// Its events.
     pub tape: Tape,

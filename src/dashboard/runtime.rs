@@ -144,13 +144,13 @@ impl TerminalSession {
 /// Result of a run.
 #[derive(Clone, Debug)]
 pub struct Ended {
-    /// How a run ended.
+    /// Outcome of a run.
     pub ending: Ending,
     /// Sentences about what could not be written to disk.
     pub unwritten: Vec<String>,
 }
 
-/// How a run ended.
+/// Outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The user quit.

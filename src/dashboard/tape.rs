@@ -1,4 +1,4 @@
-//! What has happened, and the model as it was at any moment of it.
+//! The events of the past hour, and the model as it was at any moment of it.
 //!
 //! Events are kept packed, and at the beginning of every span of them the model as it was then. The model of
 //! a moment is that of its span's beginning, told the events since: what it shows is what was shown.

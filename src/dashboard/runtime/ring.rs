@@ -36,7 +36,7 @@ pub struct Place {
     pub mask: bool,
 }
 
-/// What is written now.
+/// The recordings that a dashboard makes by itself.
 pub(crate) struct Ring {
     place: Place,
     recorder: Recorder,
@@ -46,7 +46,7 @@ pub(crate) struct Ring {
     number: u32,
     begun_ms: u64,
     interval_ms: u64,
-    /// What a new file begins with: who is connected, and each feed's last answer.
+    /// Beginning of a new file: the open sessions, and the last answer of each feed.
     sessions: BTreeMap<SessionId, Encoded>,
     answers: BTreeMap<u16, Encoded>,
 }

@@ -1,4 +1,5 @@
-//! Bars along an axis, such as sales by hour.
+//! Bars along an axis, such as sales by hour. Our own, because ratatui's `BarChart` has no axis of values, and it
+//! labels bars, not the times between them.
 
 use super::axes::{Axes, ceiling};
 use super::{blocks, clip, put, set};

@@ -1,10 +1,12 @@
-//! The box around a panel, and the message that can replace its figures.
+//! The box around a panel, and the message that can replace its figures. The border is ratatui's `Block`. The title line
+//! is our own: `Block` draws titles over each other, here the note, which may say that data are old, wins over the title.
 
 use super::{clip, columns_of, put, set, wrap};
 use crate::dashboard::theme::{Role, Theme};
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Margin, Rect};
 use ratatui::style::{Modifier, Style};
+use ratatui::widgets::{Block, BorderType, Widget};
 
 /// A panel's box: `╭ 1 Hourly sales · 24 h ─── 1.24M today ╮`.
 #[derive(Clone, Copy, Debug)]
@@ -98,21 +100,12 @@ fn shorter(title: &str, room: u16) -> &str {
     }
 }
 
-/// Draws a rounded border just inside `area`, which must be at least 2 by 2.
+/// Draws a rounded border just inside `area`.
 pub(super) fn outline(area: Rect, buf: &mut Buffer, style: Style) {
-    let (right, bottom) = (area.right() - 1, area.bottom() - 1);
-    for x in area.x..=right {
-        set(buf, x, area.y, "─", style);
-        set(buf, x, bottom, "─", style);
-    }
-    for y in area.y..=bottom {
-        set(buf, area.x, y, "│", style);
-        set(buf, right, y, "│", style);
-    }
-    set(buf, area.x, area.y, "╭", style);
-    set(buf, right, area.y, "╮", style);
-    set(buf, area.x, bottom, "╰", style);
-    set(buf, right, bottom, "╯", style);
+    Block::bordered()
+        .border_type(BorderType::Rounded)
+        .border_style(style)
+        .render(area, buf);
 }
 
 /// Restyles everything already drawn in `area` as old data.

@@ -1,4 +1,5 @@
-//! A line through a series.
+//! A line through a series. Our own, because ratatui's `Chart` connects all points of a series: a gap, in which nothing was
+//! measured, must stay one.
 
 use super::axes::{Axes, ceiling};
 use super::{clip, put, set};

@@ -1,4 +1,5 @@
-//! Horizontal bars, longest first, with amount and share.
+//! Horizontal bars, longest first, with amount and share. Our own: the bars of ratatui's `BarChart` cannot stand between
+//! columns of text.
 
 use super::{blocks, clip, columns_of, put, put_right};
 use crate::dashboard::theme::{Role, Theme};

@@ -1,11 +1,11 @@
-//! A figure with its recent history beside it.
+//! A figure with its recent history beside it, which is ratatui's `Sparkline`.
 
 use super::{blocks, clip, put, put_right, severity_style};
 use crate::dashboard::cell::Severity;
 use crate::dashboard::theme::{Role, Theme};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::widgets::Widget;
+use ratatui::widgets::{RenderDirection, Sparkline, Widget};
 
 /// `tps   2,104 ▅▆▆▇`: label, figure, and bars of which the newest is at the right. It takes the whole height
 /// of its area.
@@ -60,15 +60,20 @@ impl Widget for Spark<'_> {
             None => self.theme.style(Role::Chart),
             Some(_) => style,
         };
-        for (x, value) in (plot.x..plot.right()).rev().zip(shown.iter().rev()) {
-            let Some(value) = value.filter(|value| !value.is_nan()) else {
-                continue;
-            };
-            // A measured zero is a low line; a value that was not measured is blank.
+        let scale = u32::from(plot.height) * 8;
+        // A measured zero is a low line; a value that was not measured is blank. The top eighth stays free, so that a
+        // line does not touch the one above it.
+        let bars = shown.iter().rev().map(|value| {
+            let value = value.filter(|value| !value.is_nan())?;
             let eighths = blocks::eighths(value, max, plot.height);
-            // The top eighth stays free, so that a line does not touch the one above it.
-            let eighths = eighths.clamp(1, u32::from(plot.height) * 8 - 1);
-            blocks::column(buf, plot, x, eighths, style);
-        }
+            Some(u64::from(eighths.clamp(1, scale - 1)))
+        });
+        Sparkline::default()
+            .data(bars)
+            .max(u64::from(scale))
+            .direction(RenderDirection::RightToLeft)
+            .absent_value_symbol(" ")
+            .style(style)
+            .render(plot, buf);
     }
 }

@@ -1,4 +1,5 @@
-//! A table of rows and columns.
+//! A table of rows and columns. Our own, because ratatui's `Table` squeezes columns that do not fit instead of leaving
+//! them out, and cuts cells without a mark.
 
 use super::{clip, columns_of, put, put_right, set, severity_style};
 use crate::dashboard::cell::{self, Cell};

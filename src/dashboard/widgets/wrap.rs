@@ -1,4 +1,5 @@
-//! Breaking text into lines of a display width.
+//! Breaking text into lines of a display width. Our own: ratatui's `Paragraph` does not tell how many lines a text takes,
+//! which scrolling and the height of a box need.
 
 use crate::text::width;
 use unicode_segmentation::UnicodeSegmentation;

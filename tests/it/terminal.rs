@@ -419,7 +419,7 @@ fn own_panels_and_keys_work_and_broken_ones_are_told() {
         });
         terminal.keys("M-l");
         terminal.until("the log", |screen| screen.contains("broken.sql"));
-        terminal.keys("Escape");
+        terminal.escape("broken.sql");
         terminal.keys("B");
         terminal.until("one's own panel in full", |screen| {
             // The cause line may still say what is not known.

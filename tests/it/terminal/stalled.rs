@@ -102,7 +102,7 @@ fn a_disk_that_takes_nothing_holds_no_key_and_no_action_goes_unaudited() {
         terminal.keys("?");
         terminal.until("help", |screen| screen.contains("Help"));
         assert!(stalled.holds("recorder"), "while a key was answered");
-        terminal.keys("Escape");
+        terminal.escape("Help");
         terminal.keys("8/");
         terminal.line(&format!("^{victim_pid}$"));
         terminal.until("the victim", |screen| {

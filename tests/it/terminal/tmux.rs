@@ -80,6 +80,13 @@ impl Terminal {
         self.tmux(&["send-keys", keys]);
     }
 
+    /// Presses Escape and waits until `text` is gone. A key that follows at once may arrive in one piece with Escape, and
+    /// the two are Alt with that key.
+    pub fn escape(&self, text: &str) {
+        self.keys("Escape");
+        self.until("the end of the popup", |screen| !screen.contains(text));
+    }
+
     /// Runs the program, then prints its exit code.
     pub fn run(&self, arguments: &str) {
         self.run_with("", arguments);

@@ -12,7 +12,7 @@
 -- empty = "this database has no tables of its own"
 -- about = """
 -- The 200 tables and materialized views of this database with the most dead rows. System catalogues only from
--- 1,000 dead rows on. From the server's counters: no table is read; reading reading its size takes a reader's lock (ACCESS
+-- 1,000 dead rows on. From the server's counters: no table is read; reading its size takes a reader's lock (ACCESS
 -- SHARE) for a moment.
 -- Cost: one pass over pg_class and one counter for each table; 10,000 tables take some 25 ms.
 -- Blind spot: counters are estimates, lost in a crash, and lag a moment behind. Dead rows are not yet bloat, and

@@ -53,8 +53,9 @@
 //! signals.
 //! [`dashboard::history`] keeps the time series and computes rates; [`dashboard::diagnosis`] judges figures
 //! against targets. Each of its `rules` returns one sentence or nothing, and `cause` selects the one for the
-//! cause line; `blocker` knows for rules and confirmations the kind of a blocker, the key that ends it and
-//! the work lost by it.
+//! cause line; `blocker` tells rules and confirmations what kind of work a blocker does, which key ends it,
+//! and which work is lost then. A finding leads by itself from `Health::Warning` on; below that it only explains a missed
+//! gauge, one of those in its `explains`.
 //!
 //! # Keys
 //!
@@ -102,8 +103,8 @@
 //! # The log
 //!
 //! [`log`] writes what happened to the program in a file that can be attached to a bug report: what may stand in it is
-//! said there. Sessions tell it in [`pg`] (opened, lost, refused, a statement that failed, by its place in the code); what a model is told
-//! and wants, `runtime/logged.rs` does.
+//! said there. [`pg`] logs sessions (opened, lost, refused) and failed statements by their place in the code;
+//! `runtime/logged.rs` logs the model's events and effects.
 //!
 //! [`report`] bundles facts about program, machine and server, the log's tail and the end of a recording into one text.
 //!

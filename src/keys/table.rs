@@ -10,7 +10,8 @@ use super::Key::{
 /// The context in which a command's keys work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Context {
-    /// On every page and in every popup; while a filter is typed or a question is open, keys that type nothing.
+    /// On every page and in every popup; while a filter is typed or a question is open, only if the key is not a
+    /// character, such as Ctrl-C.
     Everywhere,
     /// On pages and in popups.
     Screen,

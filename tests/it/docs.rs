@@ -110,6 +110,27 @@ fn every_page_is_in_the_program_and_in_the_list_of_pages() {
     assert_eq!(pages.len(), pages_of_docs().count());
 }
 
+/// Words that stand twice in a row in sentences; not those of blocks of code, figures or signs.
+fn doubled(text: &str) -> Vec<String> {
+    let prose = text.split("```").step_by(2).collect::<String>();
+    let words: Vec<&str> = prose.split_whitespace().collect();
+    let pairs = words.windows(2).filter(|pair| pair[0] == pair[1]);
+    let pairs = pairs.filter(|pair| pair[0].chars().all(char::is_alphabetic));
+    pairs.map(|pair| pair[0].to_owned()).collect()
+}
+
+#[test]
+fn no_word_stands_twice() {
+    let none = Vec::<String>::new();
+    for (path, text) in pages() {
+        assert_eq!(doubled(&text), none, "{}", path.display());
+    }
+    for panel in panels::built_in().unwrap() {
+        assert_eq!(doubled(&panel.front.about), none, "{}", panel.name);
+    }
+    assert_eq!(doubled("reads\nreads its size, 1 1"), ["reads"]);
+}
+
 /// The pages that `htap-top help` shows.
 fn pages_of_docs() -> impl Iterator<Item = (PathBuf, String)> {
     let docs = pages().into_iter();

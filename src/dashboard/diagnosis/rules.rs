@@ -25,7 +25,8 @@ pub struct Rule {
     find: fn(&Evidence<'_>) -> Option<Finding>,
 }
 
-/// All rules. If several explain the same missed target, the first one that found something wins.
+/// All rules. If several explain the same missed target, the first one that found something wins. Between findings of
+/// equal health and damage, too, the first rule wins.
 pub const RULES: &[Rule] = &[
     Rule {
         name: "plain_refresh",

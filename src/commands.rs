@@ -157,11 +157,16 @@ fn begin_log(cli: &Cli, command: &str) -> Result<Option<Log>, Failure> {
 /// Runs a command.
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
-        None => {
-            let database = cli.watch.server.conninfo.as_deref();
-            database.map_or(Ok(()), is_no_command)?;
-            dashboard::run(&cli.watch)
-        }
+        None => match cli.watch.server.conninfo.as_deref() {
+            Some(word) if is_command(word) => Err(Failure::new(
+                USAGE,
+                format!(
+                    "{word} is a command, and commands come first: write \"htap-top {word} OPTIONS\". To open a database \
+                     called {word}, write \"-d {word}\""
+                ),
+            )),
+            _ => dashboard::run(&cli.watch),
+        },
         Some(Command::Demo(options)) => demo::run(&options),
         Some(Command::Init(options)) => init::run(&options),
         Some(Command::Bench(options)) => bench::run(&options),
@@ -183,19 +188,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// Refuses a database called like a command: the command was meant, but options stood before it.
-fn is_no_command(database: &str) -> Result<(), Failure> {
-    let cli = Cli::command();
-    if !cli.get_subcommands().any(|it| it.get_name() == database) {
-        return Ok(());
-    }
-    Err(Failure::new(
-        USAGE,
-        format!(
-            "{database} is a command: write it before its options, as in \"htap-top {database} --help\"; a database of this \
-             name is opened by -d {database}"
-        ),
-    ))
+/// Returns true if a command is called `word`.
+fn is_command(word: &str) -> bool {
+    Cli::command().find_subcommand(word).is_some()
 }
 
 /// Exit codes, as listed in the help.

@@ -349,12 +349,11 @@ macro_rules! reads {
 macro_rules! adds {
     ($(
         $(#[$doc:meta])*
-        $name:ident to $panel:ident { $($column:ident),*; $($over:ident),* }
+        $name:ident to $panel:ident { $($column:ident),*; $($over:ident),* $(; $($brought:ident),*)? }
     )+) => {
         $(
             $(#[$doc])*
             #[derive(Clone, Copy, Debug)]
-            #[allow(dead_code, reason = "some columns only have to be there, for rows that bring them along")]
             pub(crate) struct $name {
                 $(
                     #[doc = concat!("The column `", stringify!($column), "`.")]
@@ -368,7 +367,7 @@ macro_rules! adds {
 
             impl $name {
                 /// Names of the columns.
-                pub(crate) const COLUMNS: &'static [&'static str] = &[$(stringify!($column)),*];
+                pub(crate) const COLUMNS: &'static [&'static str] = &[$(stringify!($column),)* $($(stringify!($brought)),*)?];
                 const OVER: &'static [&'static str] = &[$(stringify!($over)),*];
 
                 /// Adds the columns that a table lacks, filled with NULL.

@@ -16,6 +16,7 @@ use super::tls::{Ended, Link, Way};
 use futures_util::future::join;
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
 use std::fmt::Write as _;
+use std::iter::once;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use tokio_postgres::CancelToken;
@@ -214,7 +215,7 @@ impl Client {
             let prepare = self.within(self.as_it_is(&prepare));
             let (prepared, table) = join(prepare, self.unnamed(&execute)).await;
             if let Err(error) = prepared {
-                self.forget_names([&**sql].into_iter());
+                self.forget_names(once(&**sql));
                 return Err(error);
             }
             table
@@ -222,7 +223,7 @@ impl Client {
             self.unnamed(&execute).await
         };
         match table {
-            Err(error) if self.is_name_at_fault(error.code(), [&**sql].into_iter()) => {
+            Err(error) if self.is_name_at_fault(error.code(), once(&**sql)) => {
                 self.unnamed(sql).await
             }
             other => other,

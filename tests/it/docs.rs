@@ -448,13 +448,27 @@ fn help_shows_options_and_pages() {
 
 #[test]
 fn a_command_behind_options_is_no_database() {
-    let output = Command::new(env!("CARGO_BIN_EXE_htap-top"))
-        .args(["--port", "1", "once"])
-        .output()
-        .unwrap();
-    let why = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{why}");
-    assert!(why.contains("once is a command: write it before"), "{why}");
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_htap-top"))
+            .args(["-h", "127.0.0.1", "-p", "1"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, why) = run(&["once"]);
+    assert_eq!(code, Some(2), "{why}");
+    assert!(
+        why.contains("once is a command, and commands come first"),
+        "{why}"
+    );
+    // With -d it is a database: the dashboard only lacks a terminal here.
+    let (_, why) = run(&["-d", "once"]);
+    assert!(!why.contains("is a command"), "{why}");
+    assert!(why.contains("terminal"), "{why}");
 }
 
 #[test]

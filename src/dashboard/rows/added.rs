@@ -1,5 +1,5 @@
-//! The columns that derivations add to the server's answers; after the semicolon, those whose cells they
-//! replace.
+//! The columns that derivations add to the server's answers; after a semicolon, those whose cells they replace; after
+//! another, those that only have to be there, because rows from another answer bring their cells along.
 
 use super::adds;
 
@@ -30,8 +30,8 @@ adds! {
 
     /// Derived columns of views.
     ToViews to Views {
-        fresh_s, source, target_s, target_own, late, last_s, mode, kind, backlog, state, refresh_share, uncaptured,
-        checked_s;
+        fresh_s, source, target_s, target_own, late, last_s, mode, kind, state, refresh_share; ;
+        backlog, uncaptured, checked_s
     }
 
     /// Facts about an extension, added to the server's other facts.

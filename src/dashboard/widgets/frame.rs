@@ -1,5 +1,5 @@
 //! The box around a panel, and the message that can replace its figures. The border is ratatui's `Block`. The title line
-//! is our own: `Block` draws titles over each other, here the note, which may say that data are old, wins over the title.
+//! is our own: titles of a `Block` overwrite each other, but the note, which may say that data are old, must stay whole.
 
 use super::{clip, columns_of, put, set, wrap};
 use crate::dashboard::theme::{Role, Theme};

@@ -94,7 +94,7 @@ async fn serve<W: Write>(
     report.progress(0.05, &format!("starting PostgreSQL {}", binaries.major));
     let cluster_options = ClusterOptions {
         listen_port: options.listen,
-        settings: Vec::new(),
+        ..ClusterOptions::default()
     };
     let cluster = blocking(move || Cluster::start(&binaries, &cluster_options)).await?;
     let outcome = with_cluster(&cluster, options, stop, report).await;

@@ -201,6 +201,11 @@ impl Cluster {
         self.socket_dir().join("postgres.log")
     }
 
+    /// Returns the server programs.
+    pub(crate) fn binaries(&self) -> &Binaries {
+        &self.binaries
+    }
+
     /// Returns the major version of the server.
     pub fn major(&self) -> u16 {
         self.binaries.major

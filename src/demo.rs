@@ -2,8 +2,9 @@
 
 mod headless;
 pub(crate) mod launch;
+mod replica;
 mod report;
 mod stop;
 
 pub(crate) use crate::workload::troubles::SCHEDULE;
-pub(crate) use headless::{Options, run};
+pub(crate) use headless::{Options, Replica, run};

@@ -142,6 +142,11 @@ impl Server {
         &self.place.socket_dir
     }
 
+    /// The data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.place.data_dir
+    }
+
     /// Port in the socket's name.
     pub fn port(&self) -> u16 {
         self.place.port

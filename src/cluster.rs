@@ -1,7 +1,7 @@
 //! A private, temporary PostgreSQL cluster: its server programs, the account that they run as, start and stop, and the
 //! removal of clusters whose process was killed.
 
-mod account;
+pub(crate) mod account;
 pub(crate) mod binaries;
 mod copy;
 mod error;
@@ -10,6 +10,7 @@ pub mod sweep;
 
 pub use binaries::{Binaries, Wanted, find};
 pub use error::ClusterError;
+pub(crate) use error::last_lines;
 pub use standby::Origin;
 pub use sweep::sweep;
 

@@ -134,6 +134,7 @@ pub mod keys;
 mod log;
 pub mod pg;
 mod private;
+mod replica;
 mod report;
 pub mod router;
 pub mod sql;

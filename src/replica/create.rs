@@ -2,7 +2,7 @@
 
 use super::error::ReplicaError;
 use super::facts::Server;
-use super::local::{check_slot, empty, place, port, programs, run, shown};
+use super::local::{check_slot, clear, place, port, programs, run, shown};
 use super::marker::{FILE, Marker};
 use crate::cluster::Binaries;
 use crate::cluster::account::Account;
@@ -331,7 +331,7 @@ impl Plan {
             }
             let what = format!("{}", self.folder.display());
             let folder = self.made.folder;
-            match empty(&self.folder, folder) {
+            match clear(&self.folder, folder).await {
                 Ok(()) if folder => removed.push(what),
                 Ok(()) => removed.push(format!("the contents of {what}")),
                 Err(error) => left.push(format!("{what} ({error})")),

@@ -3,7 +3,7 @@
 use super::create::drop_slot;
 use super::error::ReplicaError;
 use super::facts::Server;
-use super::local::{empty, run, shown};
+use super::local::{clear, run, shown};
 use super::marker::Marker;
 use crate::cluster::account::Account;
 use crate::cluster::sweep::{end_postmaster, postmaster_pid, serves};

@@ -3,18 +3,35 @@
 use super::error::ReplicaError;
 use crate::cluster::binaries::{self, fetch};
 use crate::cluster::{Binaries, ClusterError, Wanted};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-/// Runs a program; it is ended if this is cancelled.
+/// The processes of a program: pg_basebackup has a second one. They are ended unless this is disarmed.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+    }
+}
+
+/// Runs a program that is in a process group of its own; it is ended if this is cancelled.
 pub(super) async fn run(command: Command, name: &str) -> Result<(), ReplicaError> {
     let mut command = tokio::process::Command::from(command);
-    command
-        .kill_on_drop(true)
-        .current_dir("/")
-        .stdin(Stdio::null());
-    let output = command.output().await;
+    command.current_dir("/").stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let begun = command.spawn();
+    let child = begun.map_err(ReplicaError::io(format!("run {name}")))?;
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+    let mut group = Group(pid.map(Pid::from_raw));
+    let output = child.wait_with_output().await;
+    group.0 = None;
     let output = output.map_err(ReplicaError::io(format!("run {name}")))?;
     if output.status.success() {
         return Ok(());
@@ -23,8 +40,22 @@ pub(super) async fn run(command: Command, name: &str) -> Result<(), ReplicaError
     Err(ClusterError::program(name, &text).into())
 }
 
-/// Removes what is in a folder, and the folder itself if that is wanted.
-pub(super) fn empty(folder: &Path, itself: bool) -> std::io::Result<()> {
+/// Removes what is in a folder, and the folder itself if that is wanted. Tried for 3 s: a process that was ended may
+/// still write a last file.
+pub(super) async fn clear(folder: &Path, itself: bool) -> std::io::Result<()> {
+    for _ in 0..30 {
+        if empty(folder, itself).is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    empty(folder, itself)
+}
+
+fn empty(folder: &Path, itself: bool) -> std::io::Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
     if itself {
         return std::fs::remove_dir_all(folder);
     }

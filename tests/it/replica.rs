@@ -1,4 +1,11 @@
 //! Streaming replicas: of temporary clusters on all versions, and of one's own server by `htap-top replica`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of a test"
+)]
+
+mod own;
 
 use super::server::{Order, Server, block_on, until};
 use htap_top::cluster::SUPERUSER;

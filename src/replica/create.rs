@@ -184,6 +184,8 @@ impl Plan {
     }
 
     fn make_folder(&mut self) -> Result<(), ReplicaError> {
+        // Again: somebody may have used it while the question was open.
+        place(&self.folder)?;
         if self.folder.is_dir() {
             return Ok(());
         }
@@ -325,7 +327,7 @@ impl Plan {
     pub(crate) async fn undo(&mut self) -> String {
         let mut removed = Vec::new();
         let mut left = Vec::new();
-        if std::mem::take(&mut self.made.contents) {
+        if std::mem::take(&mut self.made.contents) || self.made.folder {
             if postmaster_pid(&self.folder).is_some() {
                 end_postmaster(&self.folder);
             }

@@ -118,7 +118,8 @@ impl Removal {
             }
         }
         tell("removing the directory");
-        empty(&self.folder, self.marker.made_folder).map_err(ReplicaError::io(format!(
+        let removed = clear(&self.folder, self.marker.made_folder).await;
+        removed.map_err(ReplicaError::io(format!(
             "remove {}",
             self.folder.display()
         )))

@@ -405,6 +405,33 @@ fn a_panel_that_fails_is_not_a_fast_one() {
     assert_eq!(gauge(&board, "olap"), ("?".into(), Health::Unknown));
 }
 
+/// Behind a pooler, the session outlives the server, which may be another version then.
+#[test]
+fn a_restart_and_a_promotion_ask_for_the_facts_at_once() {
+    let mut board = Board::live(Config::default());
+    let mut counters = |started: &str, standby: &str| {
+        let _ = board.tick(1000);
+        let row = format!("100.0|{started}|{standby}|1000");
+        let told = table(
+            "now_epoch|postmaster_start|in_recovery|xact_commit",
+            &[&row],
+        );
+        let effects = board.answer("database", told);
+        let asked = names(&board, &effects).contains(&"facts".to_owned());
+        let mut known = facts();
+        known.set(0, "in_recovery", Value::Bool(standby == "true"));
+        let _ = board.answer("facts", known);
+        asked
+    };
+    assert!(!counters("1.0", "false"), "nothing has changed");
+    assert!(!counters("1.0", "false"));
+    assert!(counters("2.0", "false"), "restarted");
+    assert!(!counters("2.0", "false"));
+    assert!(counters("2.0", "true"), "a standby now");
+    assert!(!counters("2.0", "true"));
+    assert!(counters("2.0", "false"), "promoted");
+}
+
 /// A failed statement leaves no figure behind, and an unknown figure does not count as within its target.
 #[test]
 fn a_figure_whose_statement_fails_is_not_known() {

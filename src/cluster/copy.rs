@@ -119,7 +119,7 @@ impl Tree<'_> {
             let (source, target) = (entry.path(), to.join(entry.file_name()));
             let name = entry.file_name().to_string_lossy().into_owned();
             let top = from == self.source;
-            if self.is_left_out(&name, top) || source == self.source.join(CONTROL) {
+            if is_left_out(&name, top) || source == self.source.join(CONTROL) {
                 continue;
             }
             let kind = match entry.file_type() {
@@ -138,14 +138,6 @@ impl Tree<'_> {
         Ok(())
     }
 
-    fn is_left_out(&self, name: &str, top: bool) -> bool {
-        top && (LEFT_OUT.contains(&name) || EMPTY.contains(&name))
-            || name == "pg_internal.init"
-            || name.starts_with("pg_internal.init.")
-            || name.starts_with("pgsql_tmp")
-            || is_temporary(name)
-    }
-
     /// Makes a folder with the permissions of another.
     fn make(&self, like: &Path, folder: &Path) -> Result<(), ClusterError> {
         std::fs::create_dir(folder)
@@ -161,6 +153,15 @@ impl Tree<'_> {
             Ok(_) => self.account.own(to),
         }
     }
+}
+
+/// Returns true for a file or folder that is not copied; `top` if it is directly in the data directory.
+fn is_left_out(name: &str, top: bool) -> bool {
+    top && (LEFT_OUT.contains(&name) || EMPTY.contains(&name))
+        || name == "pg_internal.init"
+        || name.starts_with("pg_internal.init.")
+        || name.starts_with("pgsql_tmp")
+        || is_temporary(name)
 }
 
 /// A tablespace lies outside of the data directory: a replica on the same host would write into the primary's files.

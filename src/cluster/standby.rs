@@ -181,14 +181,14 @@ mod tests {
     #[test]
     fn an_odd_folder_is_quoted_twice() {
         let origin = Origin {
-            socket_dir: "/tmp/it's".into(),
+            socket_dir: "/srv/it's".into(),
             port: 5,
             slot: Some("a".to_owned()),
             feedback: true,
         };
         assert_eq!(
             origin.settings(),
-            "# htap-top\nprimary_conninfo = 'host=''/tmp/it\\''s'' port=5 user=postgres'\nprimary_slot_name = \
+            "# htap-top\nprimary_conninfo = 'host=''/srv/it\\''s'' port=5 user=postgres'\nprimary_slot_name = \
              'a'\nhot_standby_feedback = 'on'\n"
         );
     }

@@ -41,6 +41,20 @@ pub(super) struct Options {
     /// Shop transactions per second; one in forty creates an order
     #[arg(long, default_value_t = 150.0, value_parser = parse_rate)]
     pub(super) rate: f64,
+    /// The replica.
+    #[command(flatten)]
+    pub(super) beside: Beside,
+    /// End when standard input ends, and report in JSON lines (for the dashboard's own child)
+    #[arg(long, hide = true)]
+    pub(super) lifeline: bool,
+    /// Options of the screen.
+    #[command(flatten)]
+    pub(super) look: Look,
+}
+
+/// Options of the demo's replica.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Beside {
     /// Build a streaming replica beside the server, and read the OLAP panels from it
     #[arg(long)]
     pub(super) replica: bool,
@@ -48,12 +62,6 @@ pub(super) struct Options {
     #[arg(long, value_name = "on|off", requires = "replica", default_value = "off", value_parser = parse_switch,
           action = clap::ArgAction::Set)]
     pub(super) hot_standby_feedback: bool,
-    /// End when standard input ends, and report in JSON lines (for the dashboard's own child)
-    #[arg(long, hide = true)]
-    pub(super) lifeline: bool,
-    /// Options of the screen.
-    #[command(flatten)]
-    pub(super) look: Look,
 }
 
 impl Options {
@@ -72,9 +80,9 @@ impl Options {
         if self.calm {
             options.push("--calm".into());
         }
-        if self.replica {
+        if self.beside.replica {
             options.push("--replica".into());
-            let feedback = if self.hot_standby_feedback {
+            let feedback = if self.beside.hot_standby_feedback {
                 "on"
             } else {
                 "off"
@@ -165,8 +173,8 @@ fn headless(options: &Options) -> Result<(), Failure> {
         orders: options.orders,
         seed: options.seed,
         rate: options.rate,
-        replica: options.replica.then_some(demo::Replica {
-            feedback: options.hot_standby_feedback,
+        replica: options.beside.replica.then_some(demo::Replica {
+            feedback: options.beside.hot_standby_feedback,
         }),
         lifeline: options.lifeline,
     };

@@ -1,6 +1,7 @@
 //! The demo without a screen: starts, fills and loads the server, and always removes it at the end.
 
-use super::replica;
+use super::blocking;
+use super::replica::{self, Replica};
 use super::report::{Ready, Report, Socket};
 use super::stop::Stop;
 use crate::cluster::binaries::{fetch, locate};
@@ -38,13 +39,6 @@ pub(crate) struct Options {
     pub replica: Option<Replica>,
     /// True to end at the end of standard input, and to write JSON lines.
     pub lifeline: bool,
-}
-
-/// Options of the demo's replica.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Replica {
-    /// True to let the replica report its oldest snapshot to the primary (hot_standby_feedback).
-    pub feedback: bool,
 }
 
 impl Default for Options {
@@ -271,15 +265,4 @@ async fn passwords(client: &Client, options: &Options) -> Result<Option<String>,
 )]
 fn now_ms() -> i64 {
     chrono::Utc::now().timestamp_millis()
-}
-
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ClusterError> + Send + 'static,
-) -> Result<T, ClusterError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| ClusterError::Program {
-            program: "htap-top demo".to_owned(),
-            detail: error.to_string(),
-        })?
 }

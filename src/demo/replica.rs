@@ -1,6 +1,6 @@
 //! The demo's streaming replica, which the dashboard's OLAP pool reads from.
 
-use super::headless::{Replica, blocking};
+use super::blocking;
 use crate::cluster::{Cluster, ClusterError, ClusterOptions, Origin};
 
 /// Number in the name of the replica's socket, which tells it from the primary's.
@@ -9,6 +9,13 @@ const PORT: u16 = 5433;
 const NAME: &str = "htap_top_replica";
 /// The most WAL that the slot keeps while the replica is away: the demo's disk is someone's laptop.
 const SLOT_KEEPS: &str = "1GB";
+
+/// Options of the demo's replica.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Replica {
+    /// True to let the replica report its oldest snapshot to the primary (hot_standby_feedback).
+    pub feedback: bool,
+}
 
 /// Returns what a primary needs for a replica, in addition to the demo's settings.
 pub(super) fn of_primary() -> Vec<(String, String)> {

@@ -123,7 +123,7 @@ impl Plan {
         }
         let _ = writeln!(
             text,
-            "   and the mark {FILE}, by which `htap-top replica drop` knows it"
+            "   where its own files are to its postgresql.conf, and the mark {FILE}, by which `htap-top replica drop` knows it"
         );
         let _ = writeln!(
             text,
@@ -240,7 +240,10 @@ impl Plan {
         let folder = self.folder.display().to_string().replace('\'', "''");
         let mut own =
             String::from("\n# htap-top replica create: of this server, not of the primary.\n");
-        if !self.folder.join("postgresql.conf").exists() {
+        if self.folder.join("postgresql.conf").exists() {
+            // It may name the primary's.
+            let _ = writeln!(own, "external_pid_file = '{folder}/htap-top-replica.pid'");
+        } else {
             // The primary's files are elsewhere, as on Debian; a standby needs at least these values.
             for name in [
                 "max_connections",
@@ -257,7 +260,6 @@ impl Plan {
         let _ = writeln!(own, "data_directory = '{folder}'");
         let _ = writeln!(own, "hba_file = '{folder}/pg_hba.conf'");
         let _ = writeln!(own, "ident_file = '{folder}/pg_ident.conf'");
-        let _ = writeln!(own, "external_pid_file = ''");
         self.write("postgresql.conf", &own)?;
         for (name, text) in [("pg_hba.conf", HBA), ("pg_ident.conf", "")] {
             if !self.folder.join(name).exists() {

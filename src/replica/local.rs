@@ -81,6 +81,8 @@ pub(super) fn shown(command: &Command) -> String {
             let word = word.to_string_lossy();
             if !word.is_empty() && word.chars().all(plain) {
                 word.into_owned()
+            } else if word.contains('\'') && !word.contains(['"', '$', '`', '\\', '!']) {
+                format!("\"{word}\"")
             } else {
                 format!("'{}'", word.replace('\'', r"'\''"))
             }
@@ -182,10 +184,10 @@ mod tests {
     #[test]
     fn commands_can_be_typed() {
         let mut command = Command::new("/bin/pg_ctl");
-        command.args(["-D", "/a b", "host='x' port='1'"]);
+        command.args(["-D", "/a b", "host='x' port='1'", "it's $HOME"]);
         assert_eq!(
             shown(&command),
-            r"/bin/pg_ctl -D '/a b' 'host='\''x'\'' port='\''1'\'''"
+            r#"/bin/pg_ctl -D '/a b' "host='x' port='1'" 'it'\''s $HOME'"#
         );
     }
 

@@ -249,33 +249,20 @@ async fn shows(primary: &Server, built: &Built) {
     assert!(plain.contains("need pg_read_all_stats"), "{plain}");
 }
 
-/// What is in the way, in a sentence that says what to do, and nothing is changed.
-#[test]
-fn what_forbids_a_replica_is_said() {
-    let settings = |pairs: &[(&str, &str)]| Order {
-        settings: pairs
-            .iter()
-            .map(|(name, value)| ((*name).into(), (*value).into()))
-            .collect(),
-        ..Order::default()
-    };
+/// Runs `create` on this server, which must refuse and change nothing; the sentence has these parts.
+fn refused(server: &Server, user: &str, more: &[&str], code: i32, parts: &[&str]) {
     let tmp = playground();
     let path = tmp.path().join("replica");
-    let refused = |server: &Server, user: &str, more: &[&str], code: i32| {
-        let conninfo = conninfo(server, user);
-        let words = [
-            &["create", path.to_str().unwrap(), &conninfo, "--yes"],
-            more,
-        ]
-        .concat();
-        let said = fails(&words, code);
-        assert!(!path.exists(), "{said}");
-        said
-    };
-    let says = |said: String, parts: &[&str]| {
-        assert!(parts.iter().all(|part| said.contains(part)), "{said}");
-    };
-    for (setting, parts) in [
+    let conninfo = conninfo(server, user);
+    let words = ["create", path.to_str().unwrap(), &conninfo, "--yes"];
+    let said = fails(&[&words, more].concat(), code);
+    assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+    assert!(!path.exists(), "{said}");
+}
+
+#[test]
+fn settings_that_forbid_a_replica_are_said() {
+    for (settings, parts) in [
         (
             [("wal_level", "minimal"), ("max_wal_senders", "0")],
             ["wal_level is minimal", "ALTER SYSTEM SET wal_level"],
@@ -289,59 +276,77 @@ fn what_forbids_a_replica_is_said() {
             ["max_replication_slots is 0", "restart"],
         ),
     ] {
-        let server = Server::start(&settings(&setting));
-        says(refused(&server, "postgres", &[], 1), &parts);
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let server = Server::start(&Order {
+            settings: settings.into(),
+            ..Order::default()
+        });
+        refused(&server, "postgres", &[], 1, &parts);
     }
+}
+
+/// What is in the way, in a sentence that says what to do, and nothing is changed.
+#[test]
+fn what_forbids_a_replica_is_said() {
     let server = Server::start(&Order::default());
+    let place = playground();
+    fs::set_permissions(place.path(), Permissions::from_mode(0o777)).unwrap();
     block_on(async {
         let admin = admin(&server).await;
         let setup = "CREATE ROLE plain LOGIN; SELECT pg_create_physical_replication_slot('taken')";
         admin.batch(setup).await.unwrap();
     });
-    says(
-        refused(&server, "plain", &[], 4),
-        &["may not replicate", "ALTER ROLE \"plain\" REPLICATION"],
-    );
-    says(
-        refused(&server, "postgres", &["--slot", "taken"], 1),
-        &["slot taken already", "--slot"],
-    );
-    says(
-        refused(&server, "postgres", &["--slot", "Bad"], 1),
-        &["a-z, 0-9 and _"],
-    );
+    let role = ["may not replicate", "ALTER ROLE \"plain\" REPLICATION"];
+    refused(&server, "plain", &[], 4, &role);
+    let told = |more: &[&str], parts: &[&str]| refused(&server, "postgres", more, 1, parts);
+    told(&["--slot", "taken"], &["slot taken already", "--slot"]);
+    told(&["--slot", "Bad"], &["a-z, 0-9 and _"]);
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let number = port.local_addr().unwrap().port().to_string();
-    says(
-        refused(&server, "postgres", &["--replica-port", &number], 1),
-        &["is in use", "--replica-port"],
-    );
-    let full = tmp.path().join("full");
+    let in_use = ["is in use", "--replica-port"];
+    told(&["--replica-port", &number], &in_use);
+    told(&["--pg-bindir", "/etc"], &["does not contain"]);
+    let standby = server.replica();
+    let cascade = ["is a standby itself", "name the primary"];
+    refused(&standby, "postgres", &[], 1, &cascade);
+    of_status(&server, &standby);
+    let full = place.path().join("full");
     fs::create_dir(&full).unwrap();
     fs::write(full.join("precious"), "x").unwrap();
     let conninfo = conninfo(&server, "postgres");
-    says(
-        fails(&["create", full.to_str().unwrap(), &conninfo, "--yes"], 1),
-        &["is not empty"],
-    );
+    let says = |words: &[&str], code: i32, part: &str| {
+        let said = fails(&[&["create"], words].concat(), code);
+        assert!(said.contains(part), "{said}");
+    };
+    let path = full.to_str().unwrap();
+    says(&[path, &conninfo, "--yes"], 1, "is not empty");
     assert!(full.join("precious").is_file());
     // Nobody can say yes.
-    let path = path.to_str().unwrap();
+    let path = place.path().join("new");
     says(
-        fails(&["create", path, &conninfo], 2),
-        &["without a terminal", "--yes"],
+        &[path.to_str().unwrap(), &conninfo],
+        2,
+        "without a terminal",
     );
     says(
-        fails(&["create", path, "host=/nowhere", "--yes"], 3),
-        &["failed to connect"],
+        &[path.to_str().unwrap(), "host=/nowhere", "--yes"],
+        3,
+        "failed to connect",
     );
-    let standby = server.replica();
-    says(
-        refused(&standby, "postgres", &[], 1),
-        &["is a standby itself", "name the primary"],
-    );
-    of_status(&server, &standby);
-    block_on(async { assert_eq!(slots(&admin(&server).await).await, 1) });
+    assert!(!path.exists());
+    // A tablespace, which is a folder elsewhere.
+    let elsewhere = place.path().join("tablespace");
+    fs::create_dir(&elsewhere).unwrap();
+    let owner = fs::metadata(server.data_dir()).unwrap();
+    let uid = Some(std::os::unix::fs::MetadataExt::uid(&owner));
+    std::os::unix::fs::chown(&elsewhere, uid, None).unwrap();
+    block_on(async {
+        let admin = admin(&server).await;
+        let create = format!("CREATE TABLESPACE away LOCATION '{}'", elsewhere.display());
+        admin.batch(&create).await.unwrap();
+        assert_eq!(slots(&admin).await, 1);
+    });
+    told(&[], &["tablespace \"away\"", "--tablespace-mapping"]);
 }
 
 fn of_status(server: &Server, standby: &Server) {

@@ -5,8 +5,9 @@
 -- sampling = { first = true, at_connect = true }
 -- chart = { kind = "stat" }
 -- about = """
--- What the server is and what our role may see. Read at each connect, retried until it is answered, and then every
--- 10 seconds, because it changes: a standby is promoted, a privilege granted. Cost: 2 ms.
+-- What the server is and what our role may see. Read at each connect, retried until it is answered, then every 10
+-- seconds, because it changes (a privilege is granted), and at once if the counters say that a standby was promoted or
+-- that the server was restarted. Cost: 2 ms.
 -- """
 --
 -- [columns.server_version_num]

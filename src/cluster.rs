@@ -1,13 +1,17 @@
 //! A private, temporary PostgreSQL cluster: its server programs, the account that they run as, start and stop, and the
 //! removal of clusters whose process was killed.
 
-mod account;
+pub(crate) mod account;
 pub(crate) mod binaries;
+mod copy;
 mod error;
+mod standby;
 pub mod sweep;
 
 pub use binaries::{Binaries, Wanted, find};
 pub use error::ClusterError;
+pub(crate) use error::last_lines;
+pub use standby::Origin;
 pub use sweep::sweep;
 
 use crate::pg::Target;
@@ -28,6 +32,8 @@ use sweep::{Marker, PREFIX, postmaster_pid, serves};
 pub struct ClusterOptions {
     /// Port of the loopback address on which to listen in addition; TCP connections need a password (scram-sha-256).
     pub listen_port: Option<u16>,
+    /// Number in the socket's name; default: `listen_port`, else 5432. The folder is private, so any number works.
+    pub socket_port: Option<u16>,
     /// Settings for postgresql.conf, which override [`demo_settings`].
     pub settings: Vec<(String, String)>,
 }
@@ -43,7 +49,7 @@ pub struct Cluster {
     data: PathBuf,
 }
 
-/// The port in the socket's name if no TCP port is requested; the folder is private, so any port works.
+/// The port in the socket's name if none is requested.
 const SOCKET_PORT: u16 = 5432;
 
 /// Maximum length of a socket's path on every supported system, in bytes (macOS: 104 with the final NUL).
@@ -86,36 +92,6 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Copies the cluster whose socket is in `primary` by pg_basebackup, and starts the copy as its streaming replica.
-    /// Blocks for about 1 s plus the time of the copy.
-    pub fn standby(
-        binaries: &Binaries,
-        primary: &Path,
-        port: u16,
-        options: &ClusterOptions,
-    ) -> Result<Self, ClusterError> {
-        let cluster = Self::prepare(binaries, options)?;
-        let copied = cluster
-            .account
-            .command(&binaries.bindir.join("pg_basebackup"))
-            .arg("-D")
-            .arg(&cluster.data)
-            .args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-w"])
-            .arg("-h")
-            .arg(primary)
-            .args(["-p", &port.to_string(), "-U", SUPERUSER])
-            .current_dir(cluster.socket_dir())
-            .stdin(Stdio::null())
-            .output()
-            .map_err(ClusterError::io("run pg_basebackup"))?;
-        if !copied.status.success() {
-            return Err(ClusterError::program("pg_basebackup", &copied.stderr));
-        }
-        cluster.configure(options)?;
-        cluster.start_again()?;
-        Ok(cluster)
-    }
-
     /// Creates the folder, still without data, with the marker by which a later sweep finds it.
     fn prepare(binaries: &Binaries, options: &ClusterOptions) -> Result<Self, ClusterError> {
         let account = Account::choose()?;
@@ -134,7 +110,10 @@ impl Cluster {
         Ok(Self {
             binaries: binaries.clone(),
             account,
-            port: options.listen_port.unwrap_or(SOCKET_PORT),
+            port: options
+                .listen_port
+                .or(options.socket_port)
+                .unwrap_or(SOCKET_PORT),
             data,
             home: Some(home),
         })
@@ -221,6 +200,11 @@ impl Cluster {
     /// Returns the server's log file.
     pub fn log_file(&self) -> PathBuf {
         self.socket_dir().join("postgres.log")
+    }
+
+    /// Returns the server programs.
+    pub(crate) fn binaries(&self) -> &Binaries {
+        &self.binaries
     }
 
     /// Returns the major version of the server.

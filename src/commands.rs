@@ -18,6 +18,7 @@ mod partitions;
 mod record;
 mod refresh;
 mod replay;
+mod replica;
 mod report;
 mod route;
 mod serve;
@@ -84,6 +85,8 @@ enum Command {
     Once(Box<once::Options>),
     /// Serve the figures to Prometheus over HTTP
     Serve(Box<serve::Options>),
+    /// Build a streaming replica of a server, show how far it is, or remove it
+    Replica(Box<replica::Options>),
     /// List the shop's monthly partitions, create coming ones, archive past ones
     Partitions(partitions::Options),
     /// Record all panels to a file, without a screen
@@ -177,6 +180,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Doctor(options)) => doctor::run(&options),
         Some(Command::Once(options)) => once::run(&options),
         Some(Command::Serve(options)) => serve::run(&options),
+        Some(Command::Replica(options)) => replica::run(&options),
         Some(Command::Partitions(options)) => partitions::run(&options),
         Some(Command::Record(options)) => record::run(&options),
         Some(Command::Replay(options)) => replay::run(&options),

@@ -2,8 +2,24 @@
 
 mod headless;
 pub(crate) mod launch;
+mod replica;
 mod report;
 mod stop;
 
 pub(crate) use crate::workload::troubles::SCHEDULE;
 pub(crate) use headless::{Options, run};
+pub(crate) use replica::Replica;
+
+use crate::cluster::ClusterError;
+
+/// Runs work that blocks, beside the tasks.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ClusterError> + Send + 'static,
+) -> Result<T, ClusterError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| ClusterError::Program {
+            program: "htap-top demo".to_owned(),
+            detail: error.to_string(),
+        })?
+}

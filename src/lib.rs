@@ -85,7 +85,11 @@
 //! demo until it is stopped, with `troubles` on a schedule. [`cluster`] finds or fetches server programs,
 //! starts a temporary PostgreSQL and cleans up after it, for the demo, the benchmark and the tests. [`demo`]:
 //! such a server with the shop and a load. The demo's engine is a child process that cleans up when the
-//! dashboard's end of a pipe closes, however the dashboard ends. [`mod@bench`]: the case study's experiments.
+//! dashboard's end of a pipe closes, however the dashboard ends. `demo --replica` has a streaming replica, too
+//! (`cluster/standby`, by pg_basebackup or `cluster/copy`). [`mod@bench`]: the case study's experiments.
+//!
+//! [`replica`]: a streaming replica of one's own server: built (`create`), shown (`status`), removed (`discard`, only what
+//! carries the `marker`). Its queries are in `queries/replica/*.sql`.
 //!
 //! [`explain`] plans another session's statement without running it.
 //! [`router`] decides where a statement may run: on the primary or a replica, as OLTP or OLAP. Its queries
@@ -134,6 +138,7 @@ pub mod keys;
 mod log;
 pub mod pg;
 mod private;
+mod replica;
 mod report;
 pub mod router;
 pub mod sql;

@@ -27,6 +27,7 @@ mod it {
     mod quiet;
     mod recipes;
     mod recording;
+    mod replica;
     mod router;
     mod sampler;
     mod screens;

@@ -3,13 +3,14 @@
 use super::error::ClusterError;
 use nix::unistd::{Gid, Uid, User, chown, geteuid};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
 /// The user that the server runs as.
 #[derive(Clone, Debug)]
-pub(super) struct Account {
+pub(crate) struct Account {
     /// Set if it is not this process's own user.
     other: Option<(Uid, Gid)>,
 }
@@ -36,6 +37,31 @@ impl Account {
         ))
     }
 
+    /// Returns the user that a server with the data directory `folder` runs as: this process's user; for root it is the
+    /// owner of the folder or, if that does not exist, of the folder it is in; if root owns that, it is `postgres`, else
+    /// `nobody`.
+    pub(crate) fn of_folder(folder: &Path) -> Result<Self, ClusterError> {
+        if geteuid().is_root() {
+            let owner = folder
+                .ancestors()
+                .take(2)
+                .find_map(|path| std::fs::metadata(path).ok());
+            if let Some(owner) = owner.filter(|owner| owner.uid() != 0) {
+                return Ok(Self {
+                    other: Some((Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()))),
+                });
+            }
+        }
+        Self::choose()
+    }
+
+    /// Returns the user's name, or its number if it has none.
+    pub(crate) fn name(&self) -> String {
+        let uid = self.uid();
+        let user = User::from_uid(uid).ok().flatten();
+        user.map_or_else(|| uid.to_string(), |user| user.name)
+    }
+
     /// Returns the user ID of the server.
     pub(super) fn uid(&self) -> Uid {
         self.other.map_or_else(geteuid, |(uid, _)| uid)
@@ -43,7 +69,7 @@ impl Account {
 
     /// Returns a command that runs as this user, outside our process group: Ctrl-C in the terminal then reaches only
     /// the demo, which ends the server in its own order.
-    pub(super) fn command(&self, program: &Path) -> Command {
+    pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.process_group(0);
         if let Some((uid, gid)) = self.other {
@@ -53,7 +79,7 @@ impl Account {
     }
 
     /// Changes the owner of `path` to this user.
-    pub(super) fn own(&self, path: &Path) -> Result<(), ClusterError> {
+    pub(crate) fn own(&self, path: &Path) -> Result<(), ClusterError> {
         let Some((uid, gid)) = self.other else {
             return Ok(());
         };

@@ -69,6 +69,26 @@ pub(crate) fn locate(wanted: &Wanted) -> Result<Option<Binaries>, ClusterError> 
         }))
 }
 
+/// Returns the program `name` of this major version or a later one, the closest first: in `bindir`, else where
+/// [`locate`] looks. A package of client programs has no server programs beside them. Blocks.
+pub(crate) fn program(name: &str, major: u16, bindir: &Path) -> Option<PathBuf> {
+    let folders = [bindir.to_owned()].into_iter().chain(named_folders());
+    let mut found: Vec<(u16, PathBuf)> = folders
+        .chain(usual_folders())
+        // Debian's wrapper in /usr/bin has another name once its link is resolved, and chooses a version by itself.
+        .filter_map(|folder| folder.join(name).canonicalize().ok())
+        .filter(|path| path.is_file() && path.ends_with(name))
+        .filter_map(|path| {
+            let answer = Command::new(&path).arg("--version").output().ok()?;
+            let version = String::from_utf8_lossy(&answer.stdout).into_owned();
+            Some((major_of(&version)?, path))
+        })
+        .filter(|(of, _)| *of >= major)
+        .collect();
+    found.sort_by_key(|(of, _)| *of);
+    found.into_iter().next().map(|(_, path)| path)
+}
+
 /// Returns the folders that the user configured: `$PG_CONFIG`, then those of `PATH` with a `postgres`, links resolved.
 fn named_folders() -> Vec<PathBuf> {
     let mut folders = Vec::new();
@@ -138,7 +158,7 @@ fn major_of(version: &str) -> Option<u16> {
 }
 
 /// Returns the error for missing server programs: `reason`, and the commands that install them.
-fn how_to_install(major: Option<u16>, reason: &str) -> ClusterError {
+pub(crate) fn how_to_install(major: Option<u16>, reason: &str) -> ClusterError {
     let what = major.map_or_else(|| "PostgreSQL".to_owned(), |m| format!("PostgreSQL {m}"));
     let number = major.unwrap_or(17);
     let debian = major.map_or_else(|| "postgresql".to_owned(), |m| format!("postgresql-{m}"));

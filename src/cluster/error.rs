@@ -48,7 +48,7 @@ impl ClusterError {
     }
 
     /// Returns the error of `program`, with the last lines of its output.
-    pub(super) fn program(program: &str, output: &[u8]) -> Self {
+    pub(crate) fn program(program: &str, output: &[u8]) -> Self {
         Self::Program {
             program: program.to_owned(),
             detail: last_lines(output),
@@ -57,7 +57,7 @@ impl ClusterError {
 }
 
 /// Returns the last lines of a program's output.
-pub(super) fn last_lines(output: &[u8]) -> String {
+pub(crate) fn last_lines(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
     let from = lines.len().saturating_sub(4);

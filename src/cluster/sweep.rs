@@ -137,7 +137,7 @@ fn is_old(home: &Path) -> bool {
 }
 
 /// Ends the postmaster of `data` by force: immediate shutdown, then SIGKILL.
-pub(super) fn end_postmaster(data: &Path) {
+pub(crate) fn end_postmaster(data: &Path) {
     let Some(pid) = postmaster_pid(data).filter(|pid| serves(*pid, data)) else {
         return;
     };
@@ -156,14 +156,14 @@ pub(super) fn end_postmaster(data: &Path) {
 }
 
 /// Returns the pid in `data/postmaster.pid`.
-pub(super) fn postmaster_pid(data: &Path) -> Option<i32> {
+pub(crate) fn postmaster_pid(data: &Path) -> Option<i32> {
     let text = std::fs::read_to_string(data.join("postmaster.pid")).ok()?;
     let pid = text.lines().next()?.trim().parse().ok()?;
     (pid > 1).then_some(pid)
 }
 
 /// Returns true if process `pid` is a server of `data`: the pid file may be outdated and the pid reused.
-pub(super) fn serves(pid: i32, data: &Path) -> bool {
+pub(crate) fn serves(pid: i32, data: &Path) -> bool {
     if cfg!(target_os = "linux") {
         // The postmaster's working directory is its data directory. A zombie has none.
         return std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == data);

@@ -2,7 +2,7 @@
 
 use super::block_on;
 use super::dashboard::{Prepared, need_terminal, shown};
-use super::options::{Look, parse_rate};
+use super::options::{Look, parse_rate, parse_switch};
 use super::{FAILURE, Failure};
 use crate::dashboard::runtime::{Targets, TerminalSession};
 use crate::demo::launch::{Engine, Place};
@@ -41,12 +41,27 @@ pub(super) struct Options {
     /// Shop transactions per second; one in forty creates an order
     #[arg(long, default_value_t = 150.0, value_parser = parse_rate)]
     pub(super) rate: f64,
+    /// The replica.
+    #[command(flatten)]
+    pub(super) beside: Beside,
     /// End when standard input ends, and report in JSON lines (for the dashboard's own child)
     #[arg(long, hide = true)]
     pub(super) lifeline: bool,
     /// Options of the screen.
     #[command(flatten)]
     pub(super) look: Look,
+}
+
+/// Options of the demo's replica.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Beside {
+    /// Build a streaming replica beside the server, and read the OLAP panels from it
+    #[arg(long)]
+    pub(super) replica: bool,
+    /// Let the replica keep on the primary the rows that its queries need (hot_standby_feedback)
+    #[arg(long, value_name = "on|off", requires = "replica", default_value = "off", value_parser = parse_switch,
+          action = clap::ArgAction::Set)]
+    pub(super) hot_standby_feedback: bool,
 }
 
 impl Options {
@@ -64,6 +79,15 @@ impl Options {
         }
         if self.calm {
             options.push("--calm".into());
+        }
+        if self.beside.replica {
+            options.push("--replica".into());
+            let feedback = if self.beside.hot_standby_feedback {
+                "on"
+            } else {
+                "off"
+            };
+            options.extend(["--hot-standby-feedback".into(), feedback.into()]);
         }
         options.extend(number("--orders", &self.orders));
         options.extend(number("--seed", &self.seed));
@@ -99,6 +123,7 @@ fn show(options: &Options) -> Result<(), Failure> {
             Ok(Some(place)) => {
                 let targets = demo_targets(&place);
                 prepared.start.target = shown(&targets.oltp);
+                prepared.start.olap_target = place.replica.is_some().then(|| shown(&targets.olap));
                 Box::pin(prepared.run(terminal, targets)).await
             }
             Ok(None) => {
@@ -123,13 +148,18 @@ fn show(options: &Options) -> Result<(), Failure> {
 }
 
 fn demo_targets(place: &Place) -> Targets {
-    let local = |user: &str| {
-        Target::local(Path::new(&place.host), place.port, user, &place.dbname)
-            .with_application_name("htap-top")
+    let local = |host: &str, port: u16, user: &str| {
+        Target::local(Path::new(host), port, user, &place.dbname).with_application_name("htap-top")
     };
+    let (host, port) = place
+        .replica
+        .as_ref()
+        .map_or((&place.host, place.port), |replica| {
+            (&replica.host, replica.port)
+        });
     Targets {
-        oltp: local(&place.user),
-        olap: local(&place.olap_user),
+        oltp: local(&place.host, place.port, &place.user),
+        olap: local(host, port, &place.olap_user),
     }
 }
 
@@ -143,6 +173,9 @@ fn headless(options: &Options) -> Result<(), Failure> {
         orders: options.orders,
         seed: options.seed,
         rate: options.rate,
+        replica: options.beside.replica.then_some(demo::Replica {
+            feedback: options.beside.hot_standby_feedback,
+        }),
         lifeline: options.lifeline,
     };
     // The load has its own threads, so that its bookkeeping does not delay it.

@@ -121,3 +121,12 @@ pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
         _ => Err("expected a number from 0 to 100000".to_owned()),
     }
 }
+
+/// Parses `on` or `off`.
+pub(super) fn parse_switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("expected on or off".to_owned()),
+    }
+}

@@ -1,6 +1,8 @@
 //! The demo without a screen: starts, fills and loads the server, and always removes it at the end.
 
-use super::report::{Ready, Report};
+use super::blocking;
+use super::replica::{self, Replica};
+use super::report::{Ready, Report, Socket};
 use super::stop::Stop;
 use crate::cluster::binaries::{fetch, locate};
 use crate::cluster::{Cluster, ClusterError, ClusterOptions, SUPERUSER, Wanted, sweep};
@@ -33,6 +35,8 @@ pub(crate) struct Options {
     pub seed: u64,
     /// OLTP transactions per second.
     pub rate: f64,
+    /// The streaming replica beside the server, if one is wanted.
+    pub replica: Option<Replica>,
     /// True to end at the end of standard input, and to write JSON lines.
     pub lifeline: bool,
 }
@@ -47,6 +51,7 @@ impl Default for Options {
             orders: 100_000,
             seed: 1,
             rate: 150.0,
+            replica: None,
             lifeline: false,
         }
     }
@@ -94,7 +99,10 @@ async fn serve<W: Write>(
     report.progress(0.05, &format!("starting PostgreSQL {}", binaries.major));
     let cluster_options = ClusterOptions {
         listen_port: options.listen,
-        settings: Vec::new(),
+        settings: options
+            .replica
+            .map_or_else(Vec::new, |_| replica::of_primary()),
+        ..ClusterOptions::default()
     };
     let cluster = blocking(move || Cluster::start(&binaries, &cluster_options)).await?;
     let outcome = with_cluster(&cluster, options, stop, report).await;
@@ -110,12 +118,40 @@ async fn with_cluster<W: Write>(
     report: &mut Report<'_, W>,
 ) -> Result<(), ClusterError> {
     let target = cluster.target(DBNAME, SUPERUSER);
-    let prepared = tokio::select! {
+    let mut prepared = tokio::select! {
         prepared = prepare(cluster, &target, options, report) => prepared?,
         () = stop.wait() => return Ok(()),
     };
+    let Some(wanted) = options.replica else {
+        return under_load(cluster, &target, options, stop, report, &prepared).await;
+    };
+    report.progress(0.98, "copying the server to a replica");
+    // Not interrupted: it takes about 2 s, and what it starts must be stopped.
+    let replica = replica::build(cluster, wanted).await?;
+    prepared.replica = Some(Socket {
+        host: replica.socket_dir().display().to_string(),
+        port: replica.port(),
+    });
+    let outcome = if stop.requested() {
+        Ok(())
+    } else {
+        under_load(cluster, &target, options, stop, report, &prepared).await
+    };
+    report.progress(1.0, "stopping the replica");
+    outcome.and(blocking(move || replica.stop()).await)
+}
+
+/// Runs the load until an end is requested.
+async fn under_load<W: Write>(
+    cluster: &Cluster,
+    target: &Target,
+    options: &Options,
+    stop: &mut Stop,
+    report: &mut Report<'_, W>,
+    prepared: &Ready,
+) -> Result<(), ClusterError> {
     let load = workload::start(
-        &target,
+        target,
         Load {
             rate: options.rate,
             troubles: !options.calm,
@@ -123,7 +159,7 @@ async fn with_cluster<W: Write>(
             ..Load::default()
         },
     );
-    report.ready(&prepared, if options.calm { "" } else { SCHEDULE });
+    report.ready(prepared, if options.calm { "" } else { SCHEDULE });
     let outcome = tokio::select! {
         () = stop.wait() => Ok(()),
         gone = server_gone(cluster) => Err(gone),
@@ -203,6 +239,7 @@ async fn prepare<W: Write>(
         major: cluster.major(),
         listen: options.listen,
         password,
+        replica: None,
     })
 }
 
@@ -228,15 +265,4 @@ async fn passwords(client: &Client, options: &Options) -> Result<Option<String>,
 )]
 fn now_ms() -> i64 {
     chrono::Utc::now().timestamp_millis()
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ClusterError> + Send + 'static,
-) -> Result<T, ClusterError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| ClusterError::Program {
-            program: "htap-top demo".to_owned(),
-            detail: error.to_string(),
-        })?
 }

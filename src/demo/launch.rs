@@ -60,6 +60,18 @@ pub struct Place {
     pub user: String,
     /// Role of the dashboard's OLAP pool.
     pub olap_user: String,
+    /// The replica, on which the OLAP pool is then.
+    #[serde(default)]
+    pub replica: Option<Socket>,
+}
+
+/// Place of a server's socket.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Socket {
+    /// Its folder.
+    pub host: String,
+    /// Number in its name.
+    pub port: u16,
 }
 
 impl Engine {

@@ -25,6 +25,17 @@ pub(crate) struct Ready {
     pub listen: Option<u16>,
     /// Password of the roles for TCP.
     pub password: Option<String>,
+    /// The replica, if there is one.
+    pub replica: Option<Socket>,
+}
+
+/// Place of a server's socket.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Socket {
+    /// Its folder.
+    pub host: String,
+    /// Port in its name.
+    pub port: u16,
 }
 
 /// Writes reports. Ignores write errors: the end of the reader is detected by other means.
@@ -79,6 +90,13 @@ impl<'a, W: Write> Report<'a, W> {
             self.line(&format!(
                 "  psql 'host=127.0.0.1 port={tcp} dbname={dbname} user={} password={password}'",
                 ready.user
+            ));
+        }
+        if let Some(Socket { host, port }) = &ready.replica {
+            self.line(&format!(
+                "Its replica, with slot and bounded WAL:\n\x20 psql -h {host} -p {port} -U {} {dbname}\n\x20 htap-top \
+                 'host={} port={} dbname={dbname} user={}' --olap 'host={host} port={port} dbname={dbname} user={}'",
+                ready.olap_user, ready.host, ready.port, ready.user, ready.olap_user
             ));
         }
         self.line(&format!(

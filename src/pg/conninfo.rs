@@ -23,6 +23,7 @@ use super::endpoint::{self, Endpoint};
 use super::keywords::Settings;
 use super::messages::Limits;
 use super::options::{Network, Secret, SessionAttrs, TlsSettings};
+use super::peer::Peer;
 use super::{account, connstring, passfile, service};
 use crate::text::Clean;
 use std::fmt;
@@ -233,13 +234,41 @@ impl Target {
             ("dbname", &self.dbname),
             ("application_name", &self.application_name),
         ];
+        self.format(&own)
+    }
+
+    /// Formats the settings for a program that uses libpq, so that it reaches the server of a session of this target;
+    /// the password is apart.
+    pub(crate) fn for_program(&self, peer: &Peer) -> (String, Option<String>) {
+        let port = peer.port.to_string();
+        let mut own = vec![
+            ("user", self.user.as_str()),
+            ("dbname", &self.dbname),
+            ("application_name", &self.application_name),
+            ("host", &peer.host),
+            ("port", &port),
+        ];
+        if self.endpoints.len() > 1 {
+            // An address of another host, perhaps.
+            own.push(("hostaddr", ""));
+        }
+        let at = |endpoint: &&Endpoint| endpoint.host() == peer.host && endpoint.port == peer.port;
+        let endpoint = self.endpoints.iter().find(at);
+        let password = endpoint.and_then(|endpoint| self.password(endpoint));
+        (self.format(&own), password.map(|(text, _)| text))
+    }
+
+    /// Formats the settings, with `own` in place of those of the same names; empty ones are left out.
+    fn format(&self, own: &[(&'static str, &str)]) -> String {
         let other = self.settings.shown().filter(|(keyword, _)| {
             // The settings of the service are already merged.
             !matches!(*keyword, "service" | "servicefile")
                 && !own.iter().any(|(name, _)| name == keyword)
         });
+        let own = own.iter().copied();
         other
             .chain(own)
+            .filter(|(keyword, value)| *keyword != "hostaddr" || !value.is_empty())
             .map(|(keyword, value)| {
                 let value = value.replace('\\', "\\\\").replace('\'', "\\'");
                 format!("{keyword}='{value}'")

@@ -7,6 +7,8 @@
     reason = "helpers of a test"
 )]
 
+mod replica;
+
 use crate::it::server::{PATIENCE, block_on, is_alive, until};
 use htap_top::pg::{Client, Target};
 use nix::sys::signal::{Signal, kill};

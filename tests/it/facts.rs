@@ -157,6 +157,57 @@ fn facts_are_asked_until_they_are_told() {
     });
 }
 
+/// Waits for the condition; returns how many samples of the counters were taken until then.
+async fn samples_until(headless: &mut Headless, good: impl Fn(&Model) -> bool) -> usize {
+    let now = |model: &Model| model.rows(Panel::Database).first("now_epoch").number();
+    let (mut last, mut samples) = (now(&headless.model), 0);
+    let patience = Patience::begin();
+    while !good(&headless.model) {
+        assert!(patience.lasts(), "{samples} samples");
+        headless.step().await;
+        let at = now(&headless.model);
+        samples += usize::from(at != last);
+        last = at;
+    }
+    samples
+}
+
+fn installed(model: &Model) -> bool {
+    let facts = model.facts.as_ref();
+    facts.is_some_and(|facts| facts.first("pgss_version").is_known())
+}
+
+/// Neither waits for the next reading of the facts, which is 10 s away.
+#[test]
+fn promotion_and_extensions_are_seen_within_two_intervals() {
+    block_on(async {
+        let primary = Server::start(&Order::default());
+        let standby = primary.replica();
+        let target = standby.target("postgres", "postgres");
+        let mut headless = watch(&target, &[]);
+        let is_standby = |model: &Model| {
+            let facts = model.facts.as_ref();
+            facts.is_some_and(|facts| facts.first("in_recovery").is_true())
+        };
+        until(&mut headless, "a standby", |model| {
+            is_standby(model) && model.rows(Panel::Database).first("xact_commit").is_known()
+        })
+        .await;
+        let admin = htap_top::pg::Client::connect(&target).await.unwrap();
+        admin.query("SELECT pg_promote()", &[]).await.unwrap();
+        let samples = samples_until(&mut headless, |model| !is_standby(model)).await;
+        assert!(samples <= 2, "the promotion after {samples} samples");
+        for (sql, present) in [
+            ("CREATE EXTENSION pg_stat_statements", true),
+            ("DROP EXTENSION pg_stat_statements", false),
+        ] {
+            admin.batch(sql).await.unwrap();
+            let samples = samples_until(&mut headless, |model| installed(model) == present).await;
+            assert!(samples <= 2, "{sql} after {samples} samples");
+        }
+    });
+}
+
 #[test]
 fn a_standby_that_is_promoted_is_seen_on_the_same_sessions() {
     block_on(async {

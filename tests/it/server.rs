@@ -7,7 +7,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 use htap_top::cluster::SUPERUSER;
-use htap_top::cluster::{self, Cluster, ClusterOptions, Wanted};
+use htap_top::cluster::{self, Cluster, ClusterOptions, Origin, Wanted};
 use htap_top::pg::{Client, Param, Table, Target};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -33,6 +33,8 @@ pub struct Order {
     pub settings: Vec<(String, String)>,
     /// Socket folder and port of the server to replicate, if it is a streaming replica.
     pub replica_of: Option<(PathBuf, u16)>,
+    /// Slot of that replica on its primary.
+    pub slot: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -138,6 +140,11 @@ impl Server {
     /// Folder of the socket.
     pub fn socket_dir(&self) -> &Path {
         &self.place.socket_dir
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.place.data_dir
     }
 
     /// Port in the socket's name.
@@ -342,10 +349,19 @@ fn keeper() {
     let options = ClusterOptions {
         listen_port: order.listen_port,
         settings,
+        ..ClusterOptions::default()
     };
     let cluster = match &order.replica_of {
         None => Cluster::start(&binaries, &options),
-        Some((primary, port)) => Cluster::standby(&binaries, primary, *port, &options),
+        Some((primary, port)) => {
+            let origin = Origin {
+                socket_dir: primary.clone(),
+                port: *port,
+                slot: order.slot.clone(),
+                feedback: false,
+            };
+            Cluster::standby(&binaries, &origin, &options)
+        }
     };
     let cluster = cluster.unwrap_or_else(|error| panic!("{error}"));
     let place = Place {

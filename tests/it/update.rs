@@ -92,7 +92,12 @@ fn nothing_is_asked_before_the_facts_are_known() {
     let asked = board.open(SessionId::Fast);
     assert_eq!(names(&board, &asked), ["extensions", "facts"]);
     assert_eq!(board.open(SessionId::Slow), []);
-    assert_eq!(board.tick(5000), [], "the facts are still under way");
+    let asked = board.tick(5000);
+    assert_eq!(
+        names(&board, &asked),
+        ["extensions"],
+        "the facts are still under way"
+    );
     let effects = board.answer("facts", facts());
     let asked = names(&board, &effects);
     for name in [
@@ -398,6 +403,33 @@ fn a_panel_that_fails_is_not_a_fast_one() {
     let _ = board.outcome("hourly_sales", Err(denied));
     let _ = board.answer("activity", activity(&[]));
     assert_eq!(gauge(&board, "olap"), ("?".into(), Health::Unknown));
+}
+
+/// Behind a pooler, the session outlives the server, which may be another version then.
+#[test]
+fn a_restart_and_a_promotion_ask_for_the_facts_at_once() {
+    let mut board = Board::live(Config::default());
+    let mut counters = |started: &str, standby: &str| {
+        let _ = board.tick(1000);
+        let row = format!("100.0|{started}|{standby}|1000");
+        let told = table(
+            "now_epoch|postmaster_start|in_recovery|xact_commit",
+            &[&row],
+        );
+        let effects = board.answer("database", told);
+        let asked = names(&board, &effects).contains(&"facts".to_owned());
+        let mut known = facts();
+        known.set(0, "in_recovery", Value::Bool(standby == "true"));
+        let _ = board.answer("facts", known);
+        asked
+    };
+    assert!(!counters("1.0", "false"), "nothing has changed");
+    assert!(!counters("1.0", "false"));
+    assert!(counters("2.0", "false"), "restarted");
+    assert!(!counters("2.0", "false"));
+    assert!(counters("2.0", "true"), "a standby now");
+    assert!(!counters("2.0", "true"));
+    assert!(counters("2.0", "false"), "promoted");
 }
 
 /// A failed statement leaves no figure behind, and an unknown figure does not count as within its target.

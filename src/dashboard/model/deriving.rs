@@ -27,7 +27,7 @@ impl Model {
                 let own = self.own_counted();
                 self.history.database(&table, own);
                 let counters = Rows::<read::Counters>::of(&table).first();
-                effects = self.follow_recovery(counters);
+                effects = self.follow_server(counters);
                 if self.history.oltp.reset && counters.xact_commit().is_some() {
                     self.memory.reset = Some(self.now);
                 }
@@ -97,11 +97,20 @@ impl Model {
         fast + own.others - late
     }
 
-    /// Reloads the facts if a standby was promoted, or the reverse: everything derived from them may change.
-    fn follow_recovery(&mut self, counters: Row<'_, read::Counters>) -> Vec<Effect> {
-        let now = counters.in_recovery();
-        let known = self.fact().in_recovery();
-        if now.is_some() && known.is_some() && known != now {
+    /// Reloads the facts if a standby was promoted, or the reverse, or if the server was restarted, perhaps as another
+    /// version behind the same pooler: everything derived from them may change.
+    fn follow_server(&mut self, counters: Row<'_, read::Counters>) -> Vec<Effect> {
+        let differ = |now: Option<f64>, before: Option<f64>| {
+            now.is_some() && before.is_some() && now != before
+        };
+        let flag = |known: Option<bool>| known.map(f64::from);
+        let before = Rows::<read::Counters>::of(self.rows(Panel::Database)).first();
+        let promoted = differ(
+            flag(counters.in_recovery()),
+            flag(self.fact().in_recovery()),
+        );
+        let restarted = differ(counters.postmaster_start(), before.postmaster_start());
+        if promoted || restarted {
             self.ask_facts()
         } else {
             Vec::new()

@@ -22,11 +22,15 @@
 //! belong in the same transaction. After CALL and DO the session stays on the primary.
 
 mod assess;
+mod breaker;
 pub(super) mod builtin;
 pub mod catalogue;
+mod conversation;
+mod counts;
 mod effect;
 pub mod executor;
 pub(crate) mod keywords;
+mod lanes;
 pub(super) mod names;
 mod objection;
 mod plain;
@@ -34,12 +38,14 @@ mod plan;
 mod session;
 pub(super) mod structure;
 pub mod traps;
+mod watch;
 
 pub use assess::Assessment;
 pub use session::{Lsn, Outcome, ReplicaState, Session};
 
 use crate::pg::PgError;
 use assess::Cache;
+use breaker::Barred;
 use catalogue::Catalogue;
 use effect::Effects;
 use serde::Serialize;
@@ -47,7 +53,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 /// Server that a statement runs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Node {
     /// The primary, which accepts writes.
@@ -57,7 +63,7 @@ pub enum Node {
 }
 
 /// Pool of sessions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pool {
     /// For many short statements.
@@ -67,7 +73,7 @@ pub enum Pool {
 }
 
 /// A pool on a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Lane {
     /// The server.
     pub node: Node,
@@ -161,8 +167,10 @@ pub enum Rule {
     Pinned,
     /// The replica has not replayed the session's last write.
     ReadYourWrites,
-    /// There is no replica, or it does not respond.
+    /// There is no replica, or it does not respond, or is none any more.
     NoReplica,
+    /// The replica lags behind, or its replay is paused.
+    ReplicaLags,
 }
 
 impl Rule {
@@ -172,6 +180,11 @@ impl Rule {
             Ok(serde_json::Value::String(name)) => name,
             _ => String::new(),
         }
+    }
+
+    /// Returns true if a read ran on the primary for want of a replica that may get reads.
+    fn is_of_replica(self) -> bool {
+        matches!(self, Self::NoReplica | Self::ReplicaLags)
     }
 
     /// Returns true if a statement that this rule keeps on the primary may run under a read-only role there.
@@ -358,7 +371,16 @@ fn decide_read(
     let obstacle = match (replica, session.wrote()) {
         (ReplicaState::Absent, _) => Some((Rule::NoReplica, "there is no replica".to_owned())),
         (ReplicaState::Unavailable, _) => {
-            Some((Rule::NoReplica, "the replica does not answer".to_owned()))
+            Some((Rule::NoReplica, Barred::Lost.to_string()))
+        }
+        (ReplicaState::Barred(why), _) => {
+            let lags = matches!(why, Barred::Paused | Barred::Lagging);
+            let rule = if lags {
+                Rule::ReplicaLags
+            } else {
+                Rule::NoReplica
+            };
+            Some((rule, why.to_string()))
         }
         (ReplicaState::Replayed(replayed), wrote) => {
             decision.replayed = Some(replayed);

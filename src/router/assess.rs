@@ -61,18 +61,23 @@ impl Assessment {
 pub(super) struct Cache {
     verdicts: LruCache<String, Verdict>,
     plans: LruCache<String, Planned>,
+    /// By text and types, character by character: for statements that a program sends again and again.
+    texts: LruCache<String, Arc<Assessment>>,
 }
 
 /// Maximum number of cached statements.
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 /// Maximum length of a cached canonical text, in bytes.
 const LENGTH: usize = 16 * 1024;
+/// Maximum number of texts that are cached as they are, and their maximum length in bytes.
+const TEXTS: (NonZeroUsize, usize) = (NonZeroUsize::new(1_024).unwrap(), 4 * 1024);
 
 impl Default for Cache {
     fn default() -> Self {
         Self {
             verdicts: LruCache::new(CAPACITY),
             plans: LruCache::new(CAPACITY),
+            texts: LruCache::new(TEXTS.0),
         }
     }
 }
@@ -101,9 +106,35 @@ pub(super) async fn assess(
     sql: &str,
     types: &[&str],
 ) -> Arc<Assessment> {
+    let key = (!session.holds() && sql.len() <= TEXTS.1).then(|| {
+        let mut key = String::with_capacity(sql.len() + 16);
+        for part in types.iter().chain([&sql]) {
+            key.push_str(part);
+            key.push('\0');
+        }
+        key
+    });
+    if let Some(key) = &key
+        && let Ok(mut cache) = router.cache.lock()
+        && let Some(known) = cache.texts.get(key)
+    {
+        return Arc::clone(known);
+    }
+    let assessment = Arc::new(anew(router, session, sql, types).await);
+    // A server that could not answer may answer next time.
+    let lasting = !matches!(assessment.rule, Rule::NoCatalogue | Rule::NotPlanned);
+    if let Some(key) = key.filter(|_| lasting)
+        && let Ok(mut cache) = router.cache.lock()
+    {
+        cache.texts.put(key, Arc::clone(&assessment));
+    }
+    assessment
+}
+
+async fn anew(router: &Router, session: &Session, sql: &str, types: &[&str]) -> Assessment {
     let tokens = match lex(sql) {
         Ok(tokens) => tokens,
-        Err(why) => return Arc::new(unreadable(why)),
+        Err(why) => return unreadable(why),
     };
     let statements = statements(&tokens);
     let effects = || statements.iter().map(|statement| effects(statement));
@@ -111,7 +142,7 @@ pub(super) async fn assess(
         let objection = Objection::new(Rule::SeveralStatements, reason);
         Assessment::primary(objection, effects().collect())
     };
-    Arc::new(match statements.as_slice() {
+    match statements.as_slice() {
         _ if session.holds() => {
             let objection = Objection::new(Rule::InTransaction, "the session stays where it is");
             Assessment::primary(objection, effects().collect())
@@ -119,7 +150,7 @@ pub(super) async fn assess(
         [] => several("there is no statement".to_owned()),
         [statement] => one(router, sql, statement, types).await,
         more => several(format!("{} statements were sent as one text", more.len())),
-    })
+    }
 }
 
 /// Assesses an unreadable text. It may still be valid, and may leave any state behind.

@@ -1,6 +1,7 @@
 //! State that ties a client's statements to a connection or a server: an open transaction, session state that lives in
 //! one connection, and its own last write.
 
+use super::breaker::Barred;
 use super::effect::{Effects, Step};
 use super::{Decision, Lane, Node, Pool};
 use serde::{Serialize, Serializer};
@@ -48,6 +49,8 @@ pub enum ReplicaState {
     Absent,
     /// There is one, but it does not respond, or is no longer a standby.
     Unavailable,
+    /// There is one, but it gets no reads, for this reason.
+    Barred(Barred),
     /// It has replayed the log at least up to this position.
     Replayed(Lsn),
     /// It is assumed to have replayed everything.
@@ -96,6 +99,12 @@ impl Session {
     /// Returns the position of the session's last write, which its reads must include.
     pub fn wrote(&self) -> Option<Lsn> {
         self.wrote
+    }
+
+    /// Records that the client wrote over another session, up to this position.
+    pub(super) fn wrote_up_to(&mut self, lsn: Lsn) {
+        // A later position is after all earlier ones, and replaces an unknown one.
+        self.wrote = Some(lsn);
     }
 
     /// Returns true if the session needs its current connection.

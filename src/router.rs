@@ -24,8 +24,8 @@
 mod assess;
 mod breaker;
 pub(super) mod builtin;
+mod cache;
 pub mod catalogue;
-mod conversation;
 mod counts;
 mod effect;
 pub mod executor;
@@ -40,12 +40,11 @@ pub(super) mod structure;
 pub mod traps;
 mod watch;
 
-pub use assess::Assessment;
-pub use session::{Lsn, Outcome, ReplicaState, Session};
+pub use cache::Assessment;
+pub use session::{Barred, Lsn, Outcome, ReplicaState, Session};
 
 use crate::pg::PgError;
-use assess::Cache;
-use breaker::Barred;
+use cache::Cache;
 use catalogue::Catalogue;
 use effect::Effects;
 use serde::Serialize;
@@ -370,9 +369,7 @@ fn decide_read(
     decision.wrote = session.wrote();
     let obstacle = match (replica, session.wrote()) {
         (ReplicaState::Absent, _) => Some((Rule::NoReplica, "there is no replica".to_owned())),
-        (ReplicaState::Unavailable, _) => {
-            Some((Rule::NoReplica, Barred::Lost.to_string()))
-        }
+        (ReplicaState::Unavailable, _) => Some((Rule::NoReplica, Barred::Lost.to_string())),
         (ReplicaState::Barred(why), _) => {
             let lags = matches!(why, Barred::Paused | Barred::Lagging);
             let rule = if lags {

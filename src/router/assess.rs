@@ -1,6 +1,7 @@
 //! Assesses a client's text independently of the session: rule, pool, effects. Results are cached by canonical text.
 
 use super::builtin;
+use super::cache::{Assessment, LENGTH, Planned, TEXT, Verdict};
 use super::effect::{Effects, Step, effects, has};
 use super::names::Names;
 use super::objection::{self, Objection};
@@ -9,38 +10,9 @@ use super::{Pool, Router, Rule, Session, no_catalogue, plan};
 use crate::pg::PgError;
 use crate::sql::lex::{Kind, Token, lex};
 use crate::sql::shape::{self, Mask, canonical, statements};
-use lru::LruCache;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-/// The assessment of a text, independent of the session.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Assessment {
-    /// The rule that selects the server.
-    pub rule: Rule,
-    /// True if a replica may serve it.
-    pub reads_on_replica: bool,
-    /// The pool.
-    pub pool: Pool,
-    /// The planner's estimate, in its cost units.
-    pub cost: Option<f64>,
-    /// The function, relation or word that was decisive.
-    pub culprit: Option<String>,
-    /// State that it leaves behind in its session, one entry per statement.
-    pub effects: Vec<Effects>,
-    why: String,
-    why_pool: Option<String>,
-}
-
 impl Assessment {
-    /// Returns the reason as a sentence.
-    pub fn reason(&self) -> String {
-        match &self.why_pool {
-            Some(pool) => format!("{}; {pool}", self.why),
-            None => self.why.clone(),
-        }
-    }
-
     /// Builds the assessment of a statement that must run on the primary.
     fn primary(objection: Objection, effects: Vec<Effects>) -> Self {
         Self {
@@ -56,49 +28,6 @@ impl Assessment {
     }
 }
 
-/// Cached results for statements.
-#[derive(Debug)]
-pub(super) struct Cache {
-    verdicts: LruCache<String, Verdict>,
-    plans: LruCache<String, Planned>,
-    /// By text and types, character by character: for statements that a program sends again and again.
-    texts: LruCache<String, Arc<Assessment>>,
-}
-
-/// Maximum number of cached statements.
-const CAPACITY: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
-/// Maximum length of a cached canonical text, in bytes.
-const LENGTH: usize = 16 * 1024;
-/// Maximum number of texts that are cached as they are, and their maximum length in bytes.
-const TEXTS: (NonZeroUsize, usize) = (NonZeroUsize::new(1_024).unwrap(), 4 * 1024);
-
-impl Default for Cache {
-    fn default() -> Self {
-        Self {
-            verdicts: LruCache::new(CAPACITY),
-            plans: LruCache::new(CAPACITY),
-            texts: LruCache::new(TEXTS.0),
-        }
-    }
-}
-
-/// The verdict on a query from its structure and its names.
-#[derive(Clone, Debug)]
-struct Verdict {
-    objection: Option<Objection>,
-    /// Names that were looked up.
-    known: Arc<Names>,
-    /// The pool suggested by its syntax tree.
-    pool: Pool,
-}
-
-/// The verdict on a query from its plan.
-#[derive(Clone, Debug)]
-struct Planned {
-    objection: Option<Objection>,
-    cost: f64,
-}
-
 /// Assesses a text that a client sends.
 pub(super) async fn assess(
     router: &Router,
@@ -106,7 +35,7 @@ pub(super) async fn assess(
     sql: &str,
     types: &[&str],
 ) -> Arc<Assessment> {
-    let key = (!session.holds() && sql.len() <= TEXTS.1).then(|| {
+    let key = (!session.holds() && sql.len() <= TEXT).then(|| {
         let mut key = String::with_capacity(sql.len() + 16);
         for part in types.iter().chain([&sql]) {
             key.push_str(part);

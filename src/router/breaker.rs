@@ -1,57 +1,10 @@
 //! Circuit breaker of the replica: says whether it may get reads, and when to look at it again. Pure: the time is passed
 //! in, and what was seen.
 
-use super::Lsn;
-use serde::Serialize;
+use super::session::{Barred, Lsn};
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// Reason why the replica gets no reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Barred {
-    /// It was not looked at yet.
-    Unchecked,
-    /// A connection failed or was lost, or it does not answer.
-    Lost,
-    /// It is not in recovery: it was promoted, or never was a replica.
-    Promoted,
-    /// Its system identifier differs from the primary's: it is a copy of another server.
-    Foreign,
-    /// Its replay is paused.
-    Paused,
-    /// It is behind the primary by more than the limit.
-    Lagging,
-}
-
-impl Barred {
-    /// Returns its name in JSON and in `htap.routing`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unchecked => "unchecked",
-            Self::Lost => "lost",
-            Self::Promoted => "promoted",
-            Self::Foreign => "foreign",
-            Self::Paused => "paused",
-            Self::Lagging => "lagging",
-        }
-    }
-}
-
-impl fmt::Display for Barred {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unchecked => "the replica was not checked yet",
-            Self::Lost => "the replica does not answer",
-            Self::Promoted => "the replica is not in recovery: it was promoted",
-            Self::Foreign => "the replica is a copy of another server: its system identifier differs",
-            Self::Paused => "replay is paused on the replica",
-            Self::Lagging => "the replica lags behind by more than the limit",
-        })
-    }
-}
 
 /// Limits of the breaker, and of a read's wait for the session's own write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,9 +211,17 @@ impl Breaker {
             return Some(Barred::Paused);
         }
         // Once it lags, it has to come well below the limit, so that it does not come and go.
-        let share = if self.barred == Some(Barred::Lagging) { 2 } else { 1 };
-        let lags = self.lag_bytes.is_some_and(|lag| lag > self.policy.lag_bytes / share)
-            || self.lag.is_some_and(|lag| lag > self.policy.lag / share as u32);
+        let share = if self.barred == Some(Barred::Lagging) {
+            2
+        } else {
+            1
+        };
+        let lags = self
+            .lag_bytes
+            .is_some_and(|lag| lag > self.policy.lag_bytes / share)
+            || self
+                .lag
+                .is_some_and(|lag| lag > self.policy.lag / share as u32);
         lags.then_some(Barred::Lagging)
     }
 }

@@ -1,6 +1,6 @@
 //! Counts of decisions, waits, and of what was run elsewhere.
 
-use super::breaker::Barred;
+use super::session::Barred;
 use super::{Lane, Rule};
 use hdrhistogram::Histogram;
 use serde::Serialize;

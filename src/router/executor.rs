@@ -8,7 +8,8 @@
 //! With a replica, a task looks at both servers ([`ReplicaStatus`]). It begins with the first statement or
 //! [`Executor::ready`], keeps a session on each server, and ends with the executor.
 
-use super::conversation::Conversation;
+mod conversation;
+
 use super::counts::Recorder;
 use super::lanes::Loan;
 use super::watch::{Watch, watch};
@@ -20,17 +21,17 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-pub use super::breaker::{Barred, Policy, WAIT_BOUND, WAIT_MARGIN};
-pub use super::conversation::Ran;
+pub use super::breaker::{Policy, WAIT_BOUND, WAIT_MARGIN};
 pub use super::counts::{Counts, Fallback, Waits};
 pub use super::lanes::{Lanes, Refusal, Targets};
 pub use super::watch::ReplicaStatus;
+pub use conversation::{Conversation, Ran};
 
 /// Maximum age of the router's caches, which do not see other sessions' DDL.
 pub const KEPT: Duration = Duration::from_secs(60);
 
 /// Queries the position after a write.
-pub(super) const POSITION: Statement = Statement {
+const POSITION: Statement = Statement {
     name: "router_position",
     types: &[],
     sql: include_str!("../../queries/router/position.sql"),
@@ -38,9 +39,9 @@ pub(super) const POSITION: Statement = Statement {
 
 /// Sends statements; one executor serves all clients. It needs a tokio runtime with a clock.
 pub struct Executor<L: Lanes> {
-    pub(super) router: Router,
-    pub(super) lanes: Arc<L>,
-    pub(super) watch: Arc<Watch>,
+    router: Router,
+    lanes: Arc<L>,
+    watch: Arc<Watch>,
     task: OnceLock<AbortHandle>,
     recorder: Mutex<Recorder>,
     renewal: Mutex<Option<Interval>>,
@@ -102,13 +103,13 @@ impl<L: Lanes> Executor<L> {
         self.lanes.has_replica().then(|| self.watch.status())
     }
 
-    pub(super) fn record(&self, what: impl FnOnce(&mut Recorder)) {
+    fn record(&self, what: impl FnOnce(&mut Recorder)) {
         if let Ok(mut recorder) = self.recorder.lock() {
             what(&mut recorder);
         }
     }
 
-    pub(super) fn begin_to_watch(&self) {
+    fn begin_to_watch(&self) {
         self.task.get_or_init(|| {
             let task = watch(Arc::clone(&self.lanes), Arc::clone(&self.watch));
             tokio::spawn(task).abort_handle()
@@ -116,7 +117,7 @@ impl<L: Lanes> Executor<L> {
     }
 
     /// Returns the replica's known progress, or why it gets no reads.
-    pub(super) fn replica(&self) -> ReplicaState {
+    fn replica(&self) -> ReplicaState {
         if !self.lanes.has_replica() {
             return ReplicaState::Absent;
         }
@@ -128,7 +129,7 @@ impl<L: Lanes> Executor<L> {
     }
 
     /// Asks the primary for a position after everything that was committed so far.
-    pub(super) async fn position_now(&self) -> Option<Position> {
+    async fn position_now(&self) -> Option<Position> {
         let lane = Lane {
             node: Node::Primary,
             pool: Pool::Oltp,
@@ -140,7 +141,7 @@ impl<L: Lanes> Executor<L> {
     }
 
     /// Clears the router's caches when they have expired.
-    pub(super) async fn renew(&self) {
+    async fn renew(&self) {
         let over = self.renewal.lock().ok().is_some_and(|mut renewal| {
             let renewal = renewal.get_or_insert_with(|| {
                 let mut renewal = interval(KEPT);
@@ -165,14 +166,14 @@ impl<L: Lanes> Drop for Executor<L> {
 
 /// A position of the primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Position {
-    pub(super) lsn: Lsn,
+struct Position {
+    lsn: Lsn,
     /// True if it was flushed, and so sent to the replica.
-    pub(super) flushed: bool,
+    flushed: bool,
 }
 
 /// Reads the answer of [`POSITION`].
-pub(super) fn position(table: &Table) -> Option<Position> {
+fn position(table: &Table) -> Option<Position> {
     let at = |name: &str| table.first(name).text()?.parse::<Lsn>().ok();
     let lsn = at("written")?;
     Some(Position {

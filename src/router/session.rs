@@ -1,7 +1,6 @@
 //! State that ties a client's statements to a connection or a server: an open transaction, session state that lives in
 //! one connection, and its own last write.
 
-use super::breaker::Barred;
 use super::effect::{Effects, Step};
 use super::{Decision, Lane, Node, Pool};
 use serde::{Serialize, Serializer};
@@ -55,6 +54,53 @@ pub enum ReplicaState {
     Replayed(Lsn),
     /// It is assumed to have replayed everything.
     Current,
+}
+
+/// Reason why the replica gets no reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Barred {
+    /// It was not looked at yet.
+    Unchecked,
+    /// A connection failed or was lost, or it does not answer.
+    Lost,
+    /// It is not in recovery: it was promoted, or never was a replica.
+    Promoted,
+    /// Its system identifier differs from the primary's: it is a copy of another server.
+    Foreign,
+    /// Its replay is paused.
+    Paused,
+    /// It is behind the primary by more than the limit.
+    Lagging,
+}
+
+impl Barred {
+    /// Returns its name in JSON and in `htap.routing`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unchecked => "unchecked",
+            Self::Lost => "lost",
+            Self::Promoted => "promoted",
+            Self::Foreign => "foreign",
+            Self::Paused => "paused",
+            Self::Lagging => "lagging",
+        }
+    }
+}
+
+impl fmt::Display for Barred {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unchecked => "the replica was not checked yet",
+            Self::Lost => "the replica does not answer",
+            Self::Promoted => "the replica is not in recovery: it was promoted",
+            Self::Foreign => {
+                "the replica is a copy of another server: its system identifier differs"
+            }
+            Self::Paused => "replay is paused on the replica",
+            Self::Lagging => "the replica lags behind by more than the limit",
+        })
+    }
 }
 
 /// The routing state of a client's session.

@@ -1,9 +1,10 @@
 //! Looks at the replica for all conversations of an executor: one task, at intervals, and in quick succession only while
 //! somebody waits for its replay.
 
-use super::breaker::{Ahead, Barred, Breaker, Policy, Seen};
+use super::Node;
+use super::breaker::{Ahead, Breaker, Policy, Seen};
 use super::lanes::Lanes;
-use super::{Lsn, Node};
+use super::session::{Barred, Lsn};
 use crate::pg::{Answer, Client, PgError, Statement};
 use futures_util::future::join;
 use serde::Serialize;

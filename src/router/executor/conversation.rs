@@ -1,13 +1,12 @@
 //! The statements of one client, in order: each is decided, sent, and if need be run again on the primary.
 
-use super::breaker::Barred;
-use super::counts::Fallback;
-use super::effect::{self, Effects};
-use super::executor::{Executor, POSITION, Position, position};
-use super::lanes::{Lanes, Loan, Refusal};
-use super::watch::{SERVED, Served};
-use super::{Decision, Lsn, Node, Outcome, Pool, ReplicaState, Rule, Session};
+use super::{Executor, POSITION, Position, position};
 use crate::pg::{Class, Client, Param, PgError, Statement, Table};
+use crate::router::counts::Fallback;
+use crate::router::effect::{self, Effects};
+use crate::router::lanes::{Lanes, Loan, Refusal};
+use crate::router::watch::{SERVED, Served};
+use crate::router::{Barred, Decision, Lsn, Node, Outcome, Pool, ReplicaState, Rule, Session};
 use futures_util::future::{OptionFuture, join3};
 use tokio::time::Instant;
 

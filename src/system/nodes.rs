@@ -77,16 +77,16 @@ impl Nodes {
     pub fn admission(&self) -> AdmissionCounts {
         let counts = |pools: &Pools| pools.admission().counts();
         let primary = counts(self.primary());
-        self.replica().map(counts).map_or(primary, |replica| {
-            AdmissionCounts {
+        self.replica()
+            .map(counts)
+            .map_or(primary, |replica| AdmissionCounts {
                 admitted: primary.admitted + replica.admitted,
                 queued: primary.queued + replica.queued,
                 rejected_full: primary.rejected_full + replica.rejected_full,
                 rejected_late: primary.rejected_late + replica.rejected_late,
                 running: primary.running + replica.running,
                 waiting: primary.waiting + replica.waiting,
-            }
-        })
+            })
     }
 
     /// Closes all pools.

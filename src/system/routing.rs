@@ -63,7 +63,8 @@ impl<'a> Row<'a> {
         replica: Option<ReplicaStatus>,
     ) -> Self {
         let routed = counts.decisions.iter();
-        let routed = routed.map(|((rule, lane), count)| (format!("{lane} {}", rule.name()), *count));
+        let routed =
+            routed.map(|((rule, lane), count)| (format!("{lane} {}", rule.name()), *count));
         let fallbacks = counts.fallbacks.iter();
         let barred = replica.and_then(|replica| replica.barred);
         Self {
@@ -145,9 +146,8 @@ pub async fn retire(pool: &Pool, instance: &str) {
 }
 
 async fn is_there(pool: &Pool) -> Result<bool, PgError> {
-    let unavailable = |error: crate::pg::PoolError| {
-        PgError::new(crate::pg::Class::BackOff, error.to_string())
-    };
+    let unavailable =
+        |error: crate::pg::PoolError| PgError::new(crate::pg::Class::BackOff, error.to_string());
     let session = pool.get().await.map_err(unavailable)?;
     let table = session.query(IS_THERE, &[]).await?;
     Ok(table.first("there").is_true())

@@ -19,7 +19,7 @@ use futures_util::FutureExt;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::task::AbortHandle;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 pub use super::breaker::{Policy, WAIT_BOUND, WAIT_MARGIN};
 pub use super::counts::{Counts, Fallback, Waits};
@@ -128,7 +128,18 @@ impl<L: Lanes> Executor<L> {
         }
     }
 
-    /// Asks the primary for a position after everything that was committed so far.
+    /// Returns a position after everything that was committed until `at`: one that was seen since, or the primary's now.
+    /// `None` if it would be in vain to ask: what was not seen yet is too recent for the policy.
+    async fn position_after(&self, at: Instant) -> Option<Option<Position>> {
+        if let Some(lsn) = self.watch.written_since(at) {
+            return Some(Some(Position { lsn, flushed: true }));
+        }
+        if !self.watch.waits_for_unflushed() {
+            return None;
+        }
+        Some(self.position_now().await)
+    }
+
     async fn position_now(&self) -> Option<Position> {
         let lane = Lane {
             node: Node::Primary,

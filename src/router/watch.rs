@@ -57,6 +57,8 @@ struct State {
     breaker: Breaker,
     writer_delay: Duration,
     block: u64,
+    /// Position of the primary, and when it was asked for.
+    written: Option<(Instant, Lsn)>,
 }
 
 /// The part that waiting conversations follow.
@@ -97,6 +99,7 @@ impl Watch {
                 breaker: Breaker::new(policy, Instant::now()),
                 writer_delay: Duration::from_millis(200),
                 block: 8192,
+                written: None,
             }),
             progress: watch::Sender::default(),
             wake: Notify::new(),
@@ -202,7 +205,19 @@ impl Watch {
         Served::Fit
     }
 
-    fn judge(&self, primary: Option<Answer>, replica: Option<Seen>) {
+    /// Returns a position of the primary that was asked for after `at`.
+    pub(super) fn written_since(&self, at: Instant) -> Option<Lsn> {
+        let (asked, lsn) = self.state().written?;
+        (asked > at).then_some(lsn)
+    }
+
+    /// Returns true if a write that was not flushed is waited for at all.
+    pub(super) fn waits_for_unflushed(&self) -> bool {
+        let delay = self.state().writer_delay;
+        !self.policy.wait(false, delay).is_zero()
+    }
+
+    fn judge(&self, asked: Instant, primary: Option<Answer>, replica: Option<Seen>) {
         let mut state = self.state();
         let ahead = primary.and_then(|answer| {
             if let Some(delay) = answer.int(0, "writer_delay_ms") {
@@ -221,6 +236,9 @@ impl Watch {
             system,
         });
         let mut state = self.state();
+        if let Some(ahead) = ahead {
+            state.written = Some((asked, ahead.written));
+        }
         let restarted = state.breaker.started() != replica.map(|seen| seen.started);
         state.breaker.judge(ahead, replica, Instant::now());
         let closed = state.breaker.barred().is_none();
@@ -277,12 +295,13 @@ pub(super) async fn watch<L: Lanes>(lanes: Arc<L>, watch: Arc<Watch>) {
     loop {
         let due = looked.is_none_or(|at| at.elapsed() >= watch.state().breaker.pause());
         if due {
+            let asked = Instant::now();
             let (ahead, seen_now) = join(
                 look(&*lanes, Node::Primary, &mut primary, &PRIMARY),
                 look(&*lanes, Node::Replica, &mut replica, &REPLICA),
             )
             .await;
-            watch.judge(ahead, seen_now.as_ref().and_then(seen));
+            watch.judge(asked, ahead, seen_now.as_ref().and_then(seen));
             looked = Some(Instant::now());
         } else if watch.waiting.load(Ordering::Relaxed) > 0 && watch.replayed().is_ok() {
             match look(&*lanes, Node::Replica, &mut replica, &SERVED).await {

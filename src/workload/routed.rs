@@ -75,7 +75,7 @@ impl Routed {
     }
 
     /// Returns the number of reads on a node, `primary` or `replica`.
-    pub(super) fn on(&self, node: &str) -> u64 {
+    fn on(&self, node: &str) -> u64 {
         let there = self.statements.iter();
         let there = there.filter(|(lane, _)| lane.split(' ').next() == Some(node));
         there.map(|(_, count)| count).sum()
@@ -93,7 +93,13 @@ impl fmt::Display for Routed {
             texts.collect::<Vec<_>>().join(", ")
         };
         let statements = &mut self.statements.iter().map(|(name, n)| (name.clone(), *n));
-        writeln!(f, "reads  {}", counts(statements))?;
+        writeln!(
+            f,
+            "reads  {} on the replica, {} on the primary: {}",
+            self.on("replica"),
+            self.on("primary"),
+            counts(statements)
+        )?;
         if !self.fallbacks.is_empty() {
             let reasons = &mut self.fallbacks.iter();
             let reasons = &mut reasons.map(|(name, n)| ((*name).to_owned(), *n));

@@ -88,9 +88,10 @@ impl Counter {
             let asked = client.call(&BROWSE, &[Param::Int(product)]).await;
             return asked.map(|_| None).map_err(no_order);
         }
-        // Whether it succeeds or its answer is lost: it may have written.
+        let done = self.write(job).await;
+        // Also if its answer was lost: it may have written.
         client.wrote_elsewhere();
-        self.write(job).await
+        done
     }
 
     async fn write(&self, job: Job) -> Result<Option<i64>, OrderError> {

@@ -29,8 +29,8 @@ pub struct Conversation<'a, L: Lanes> {
     pool: Option<Pool>,
     /// True if the primary had flushed the session's last write.
     flushed: bool,
-    /// True if the client wrote elsewhere, up to a position that is not known yet.
-    wrote_elsewhere: bool,
+    /// When the client last wrote elsewhere, if up to a position that is not known yet.
+    wrote_elsewhere: Option<Instant>,
 }
 
 /// Result of a statement.
@@ -90,7 +90,7 @@ impl<'a, L: Lanes> Conversation<'a, L> {
             begun: None,
             pool: None,
             flushed: false,
-            wrote_elsewhere: false,
+            wrote_elsewhere: None,
         }
     }
 
@@ -107,10 +107,10 @@ impl<'a, L: Lanes> Conversation<'a, L> {
         &self.session
     }
 
-    /// Says that the client committed something over another session. Its next read includes it: the position is asked
+    /// Says, after it is done, that the client committed something over another session. Its next read includes it: the position is asked
     /// from the primary when it is needed.
     pub fn wrote_elsewhere(&mut self) {
-        self.wrote_elsewhere = true;
+        self.wrote_elsewhere = Some(Instant::now());
     }
 
     /// Runs a statement at its destination. With parameters the select list must contain built-in types only; without,
@@ -153,11 +153,8 @@ impl<'a, L: Lanes> Conversation<'a, L> {
             self.restart(&decision).await?;
         }
         let reads = assessment.reads_on_replica && self.held.is_none();
-        if reads && decision.node == Node::Replica && self.wrote_elsewhere {
-            self.wrote_elsewhere = false;
-            let now = executor.position_now().await;
-            let wrote = self.settled(now);
-            self.session.wrote_up_to(wrote);
+        if let (true, Node::Replica, Some(at)) = (reads, decision.node, self.wrote_elsewhere) {
+            self.find_position(at).await;
             decision = router.decide(&self.session, &assessment, executor.replica());
         }
         if decision.rule == Rule::ReadYourWrites && self.catches_up().await {
@@ -200,6 +197,19 @@ impl<'a, L: Lanes> Conversation<'a, L> {
             // Nothing is verified on the primary.
             Err(Failed::Unfit(_)) => Err(error.into()),
         }
+    }
+
+    /// Finds out up to which position the client wrote elsewhere.
+    async fn find_position(&mut self, at: Instant) {
+        let wrote = match self.executor.position_after(at).await {
+            Some(position) => {
+                self.wrote_elsewhere = None;
+                self.settled(position)
+            }
+            // Later it may be known.
+            None => Lsn::UNKNOWN,
+        };
+        self.session.wrote_up_to(wrote);
     }
 
     /// Waits for the replica to replay the session's last write.

@@ -257,6 +257,8 @@ pub struct Router {
     olap_cost: f64,
     catalogue: Option<Catalogue>,
     cache: Mutex<Cache>,
+    /// Held by whoever asks the server about a statement, so that others with the same one need not.
+    asking: tokio::sync::Mutex<()>,
 }
 
 impl Router {
@@ -275,6 +277,7 @@ impl Router {
             olap_cost: OLAP_COST,
             catalogue: None,
             cache: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
         }
     }
 

@@ -272,8 +272,15 @@ async fn query(router: &Router, sql: &str, tokens: &[Token], types: &[&str]) -> 
 /// Returns the verdict from a query's structure and names, looked up once per structure.
 async fn verdict(router: &Router, tokens: &[Token]) -> Verdict {
     let shape = canonical(tokens, Mask::All);
-    let cached = router.cache.lock().ok();
-    if let Some(verdict) = cached.and_then(|mut cache| cache.verdicts.get(&shape).cloned()) {
+    let cached = || {
+        let mut cache = router.cache.lock().ok()?;
+        cache.verdicts.get(&shape).cloned()
+    };
+    if let Some(verdict) = cached() {
+        return verdict;
+    }
+    let _asking = router.asking.lock().await;
+    if let Some(verdict) = cached() {
         return verdict;
     }
     let mut known = Names::default();
@@ -348,8 +355,15 @@ async fn planned(
     known: &Names,
 ) -> Result<Planned, Objection> {
     let key = canonical(tokens, Mask::Equality);
-    let cached = router.cache.lock().ok();
-    if let Some(planned) = cached.and_then(|mut cache| cache.plans.get(&key).cloned()) {
+    let cached = || {
+        let mut cache = router.cache.lock().ok()?;
+        cache.plans.get(&key).cloned()
+    };
+    if let Some(planned) = cached() {
+        return Ok(planned);
+    }
+    let _asking = router.asking.lock().await;
+    if let Some(planned) = cached() {
         return Ok(planned);
     }
     let catalogue = router

@@ -88,7 +88,7 @@ pub(super) struct Breaker {
     since: Instant,
     opened: u64,
     pause: Duration,
-    /// The postmaster that was found to be a replica of the primary.
+    /// When the postmaster was started that was found to be a replica of the primary, in milliseconds.
     started: Option<i64>,
     /// Positions of the primary and when they were seen, the oldest first: those that the replica lacks.
     written: VecDeque<(Instant, Lsn)>,
@@ -133,7 +133,7 @@ impl Breaker {
         (self.lag_bytes, self.lag)
     }
 
-    /// Returns the postmaster that may answer reads.
+    /// Returns when the postmaster was started that is known to be a replica of the primary.
     pub(super) fn started(&self) -> Option<i64> {
         self.started
     }
@@ -164,9 +164,9 @@ impl Breaker {
             self.written.push_back((now, primary.written));
         }
         let barred = replica.map_or(Some(Barred::Lost), |seen| self.obstacle(&seen, now));
-        self.started = replica
-            .filter(|_| barred.is_none())
-            .map(|seen| seen.started);
+        // One that is late is still what it is: an answer that is on its way counts.
+        let genuine = matches!(barred, None | Some(Barred::Paused | Barred::Lagging));
+        self.started = replica.filter(|_| genuine).map(|seen| seen.started);
         if barred.is_some() && self.barred.is_some() {
             self.pause = (self.pause * 2).min(self.policy.probe_last);
         } else {

@@ -144,7 +144,13 @@ impl Watch {
 
     /// Opens the breaker, because a statement met this.
     pub(super) fn failed(&self, why: Barred) {
-        self.state().breaker.failed(why, Instant::now());
+        let mut state = self.state();
+        // Those that fail together are one failure: they do not delay the next look.
+        if state.breaker.barred() == Some(why) {
+            return;
+        }
+        state.breaker.failed(why, Instant::now());
+        drop(state);
         self.progress.send_modify(|progress| {
             progress.closed = false;
             progress.replayed = 0;
@@ -187,11 +193,13 @@ impl Watch {
         if !seen.standby {
             return Served::Barred(Barred::Promoted);
         }
-        match self.state().breaker.started() {
+        let state = self.state();
+        match state.breaker.started() {
             Some(started) if started == seen.started => {}
-            // It was restarted, or opened again meanwhile: it has to be looked at first.
-            _ => return Served::Barred(Barred::Lost),
+            // It was restarted, or is barred meanwhile: it has to be looked at first.
+            _ => return Served::Barred(state.breaker.barred().unwrap_or(Barred::Lost)),
         }
+        drop(state);
         self.progress.send_if_modified(|progress| {
             let further = progress.closed && seen.replayed.0 > progress.replayed;
             if further {

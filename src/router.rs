@@ -12,8 +12,10 @@
 //! 5. [`session`]: an open transaction, state that lives in one connection, and the session's own last write, which a
 //!    replica must have replayed.
 //!
-//! Assessments are cached by the canonical text of the statement. An [`executor`] sends statements; the read-only role
-//! of the OLAP pool is the safety net below it. [`keywords`] is the case study's router, for comparison.
+//! Assessments are cached by the canonical text of the statement, and by the text itself. An [`executor`] sends
+//! statements over the program's own sessions ([`executor::Lanes`]); the read-only role of the OLAP pool is the safety
+//! net below it. One task per executor looks at the replica (`watch`), and a breaker decides whether it gets reads.
+//! [`keywords`] is the case study's router, for comparison. `examples/router.rs` is a whole program.
 //!
 //! Limits: a function in SQL or PL/pgSQL that writes although it is labelled stable or immutable is not detected. On a
 //! replica it fails with SQLSTATE 25006, and the executor runs it on the primary. The label of a C function is trusted

@@ -95,7 +95,7 @@ impl<'a, L: Lanes> Conversation<'a, L> {
     }
 
     /// Sends the reads of this client to one pool, whatever they cost: a reader of reports always waits for the
-    /// admission of the OLAP pool.
+    /// admission of the OLAP pool. So do its statements while the catalogue does not answer.
     #[must_use]
     pub fn reading_in(mut self, pool: Pool) -> Self {
         self.pool = Some(pool);
@@ -160,7 +160,9 @@ impl<'a, L: Lanes> Conversation<'a, L> {
         if decision.rule == Rule::ReadYourWrites && self.catches_up().await {
             decision = router.decide(&self.session, &assessment, executor.replica());
         }
-        if let (Some(pool), true) = (self.pool, reads) {
+        // While the catalogue does not answer, the read-only role decides whether it reads.
+        let unknown = decision.rule == Rule::NoCatalogue && self.held.is_none();
+        if let (Some(pool), true) = (self.pool, reads || unknown) {
             decision.pool = pool;
         }
         if let Some(why) = fallback(&decision, executor.replica()) {

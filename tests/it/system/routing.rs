@@ -7,7 +7,7 @@ use htap_top::cluster::SUPERUSER;
 use htap_top::pg::{Client, Param, Pool, PoolSize, Settings, Statement};
 use htap_top::router::catalogue::Catalogue;
 use htap_top::router::executor::Executor;
-use htap_top::router::{Pool as Class, Router};
+use htap_top::router::{Pool as Class, Router, Rule, Session};
 use htap_top::system::nodes::Nodes;
 use htap_top::system::pools::{AdmissionLimits, Limits, OlapError, Rejected};
 use htap_top::system::routing::{instance, publish, retire};
@@ -31,6 +31,19 @@ fn small(target: htap_top::pg::Target) -> Pool {
     Pool::new(target, Settings::of_application(), size)
 }
 
+/// Waits until the router knows the report: on a busy machine its first question may take too long.
+async fn until_known(executor: &Executor<Nodes>) {
+    let patience = Patience::begin();
+    loop {
+        let (router, session) = (executor.router(), Session::default());
+        let known = router.assess(&session, REPORT.sql, REPORT.types).await;
+        if known.rule == Rule::Read {
+            return;
+        }
+        assert!(patience.lasts(), "the catalogue does not answer");
+    }
+}
+
 #[test]
 fn a_router_publishes_what_it_does_and_takes_it_back() {
     block_on(async {
@@ -39,6 +52,7 @@ fn a_router_publishes_what_it_does_and_takes_it_back() {
         let nodes = Nodes::new(&database.target(), None, Limits::default());
         let router = Router::new(Catalogue::new(database.target_of("htap_olap")));
         let executor = Arc::new(Executor::new(router, nodes));
+        until_known(&executor).await;
         let mut client = executor.conversation().reading_in(Class::Olap);
         for _ in 0..3 {
             client.call(&REPORT, &[Param::Int(5)]).await.unwrap();
@@ -147,6 +161,7 @@ fn a_report_that_is_not_admitted_is_not_sent_to_the_other_server() {
         let executor = Executor::new(Router::new(Catalogue::new(reader)), nodes);
         let status = executor.ready().await.unwrap();
         assert_eq!(status.barred, None, "{status:?}");
+        until_known(&executor).await;
         let _turn = executor.lanes().replica().unwrap().ask().await.unwrap();
         let mut client = executor.conversation().reading_in(Class::Olap);
         let refused = client.call(&REPORT, &[Param::Int(5)]).await.unwrap_err();

@@ -230,6 +230,7 @@ impl Breaker {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "as the breaker takes it")]
     fn seen(replayed: u64) -> Option<Seen> {
         Some(Seen {
             standby: true,
@@ -240,6 +241,7 @@ mod tests {
         })
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as the breaker takes it")]
     fn ahead(written: u64) -> Option<Ahead> {
         Some(Ahead {
             written: Lsn(written),

@@ -350,16 +350,12 @@ async fn look<L: Lanes>(
         Some((session, answer))
     });
     let (session, answer) = asked.await.ok().flatten()?;
-    match answer {
-        Ok(answer) => {
-            *kept = Some(session);
-            Some(answer)
-        }
-        Err(_) => {
-            lanes.discard(session);
-            None
-        }
+    if let Ok(answer) = answer {
+        *kept = Some(session);
+        return Some(answer);
     }
+    lanes.discard(session);
+    None
 }
 
 async fn ask(session: &Client, question: &Statement) -> Result<Answer, PgError> {

@@ -87,11 +87,11 @@ impl Pools {
         }
     }
 
-    /// Returns the pools with these sessions.
-    pub fn of(oltp: Pool, olap: Pool, admission: AdmissionLimits) -> Self {
+    /// Returns the pools with these sessions: those for transactions, and those for queries.
+    pub fn of(oltp: Pool, queries: Pool, admission: AdmissionLimits) -> Self {
         Self {
             oltp,
-            olap,
+            olap: queries,
             admission: Admission::new(admission),
         }
     }

@@ -4,7 +4,7 @@ use super::workload::{number_of, program, report};
 use super::{ask, fill_one, number, shop, sqlstate};
 use crate::it::server::{Patience, Server, block_on, until};
 use htap_top::cluster::SUPERUSER;
-use htap_top::pg::{Client, Param, Pool, PoolSize, Settings, Statement};
+use htap_top::pg::{Client, Param, Pool, PoolSize, Settings, Statement, Table};
 use htap_top::router::catalogue::Catalogue;
 use htap_top::router::executor::Executor;
 use htap_top::router::{Pool as Class, Router, Rule, Session};
@@ -202,6 +202,38 @@ impl Replicated {
     }
 }
 
+/// Number of statements of this kind, as routers have published it.
+fn routed(key: &str) -> String {
+    format!("SELECT coalesce(sum((routed->>'{key}')::bigint), 0)::bigint AS n FROM htap.routing")
+}
+
+fn at_least(n: i64) -> impl Fn(&Table) -> bool {
+    move |table| table.first("n").int() >= Some(n)
+}
+
+/// Within two intervals the primary serves the reports; and then the replica again.
+async fn paused_and_back(client: &Client, standby: &Client) {
+    let state = "SELECT (breaker = 'open' AND barred = 'paused')::int AS n FROM htap.routing";
+    standby.batch("SELECT pg_wal_replay_pause()").await.unwrap();
+    let patience = Patience::begin();
+    until(client, "paused", state, &[], at_least(1)).await;
+    assert!(patience.seconds() <= 10, "{}", patience.seconds());
+    until(
+        client,
+        "reports on the primary",
+        &routed("primary olap replica_lags"),
+        &[],
+        at_least(5),
+    )
+    .await;
+    standby
+        .batch("SELECT pg_wal_replay_resume()")
+        .await
+        .unwrap();
+    let closed = "SELECT (breaker = 'closed')::int AS n FROM htap.routing";
+    until(client, "closed", closed, &[], at_least(1)).await;
+}
+
 #[test]
 fn reports_run_on_the_replica_and_none_is_lost_with_it() {
     block_on(async {
@@ -224,26 +256,7 @@ fn reports_run_on_the_replica_and_none_is_lost_with_it() {
         ] {
             until(&client, what, &sql, &[], at_least(20)).await;
         }
-        // Paused: within two intervals the primary serves them; and back.
-        let state = "SELECT (breaker = 'open' AND barred = 'paused')::int AS n FROM htap.routing";
-        standby.batch("SELECT pg_wal_replay_pause()").await.unwrap();
-        let patience = Patience::begin();
-        until(&client, "paused", state, &[], at_least(1)).await;
-        assert!(patience.seconds() <= 10, "{}", patience.seconds());
-        until(
-            &client,
-            "reports on the primary",
-            &routed("primary olap replica_lags"),
-            &[],
-            at_least(5),
-        )
-        .await;
-        standby
-            .batch("SELECT pg_wal_replay_resume()")
-            .await
-            .unwrap();
-        let closed = "SELECT (breaker = 'closed')::int AS n FROM htap.routing";
-        until(&client, "closed", closed, &[], at_least(1)).await;
+        paused_and_back(&client, &standby).await;
         drop(standby);
         pair.standby.signal(Signal::SIGQUIT);
         until(

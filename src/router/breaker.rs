@@ -13,7 +13,8 @@ pub struct Policy {
     /// synchronous. 20 ms by default; at most [`WAIT_BOUND`].
     pub wait_flushed: Duration,
     /// Maximum wait for a write that was not flushed yet: `synchronous_commit = off`, or others wrote meanwhile. `None`
-    /// (the default) is the primary's `wal_writer_delay`, as it is now, and [`WAIT_MARGIN`]. At most [`WAIT_BOUND`].
+    /// (the default) is twice the primary's `wal_writer_delay`, as it is now, and [`WAIT_MARGIN`]: a round of the WAL
+    /// writer that finds full pages to flush leaves the last one to the next round. At most [`WAIT_BOUND`].
     pub wait_unflushed: Option<Duration>,
     /// Lag in bytes of WAL from which on the replica gets no reads; 64 MiB by default.
     pub lag_bytes: u64,
@@ -30,7 +31,7 @@ pub struct Policy {
 
 /// No read waits longer than this for its session's own write.
 pub const WAIT_BOUND: Duration = Duration::from_secs(2);
-/// What a wait may last beyond `wal_writer_delay`, after which the WAL is flushed and sent.
+/// What a wait may last beyond the rounds of the WAL writer, after which the WAL is flushed and sent.
 pub const WAIT_MARGIN: Duration = Duration::from_millis(100);
 
 impl Default for Policy {
@@ -54,7 +55,7 @@ impl Policy {
             self.wait_flushed
         } else {
             self.wait_unflushed
-                .unwrap_or_else(|| delay.saturating_add(WAIT_MARGIN))
+                .unwrap_or_else(|| (delay.saturating_mul(2)).saturating_add(WAIT_MARGIN))
         };
         wait.min(WAIT_BOUND)
     }
@@ -335,7 +336,7 @@ mod tests {
         let ms = Duration::from_millis;
         let policy = Policy::default();
         assert_eq!(policy.wait(true, ms(200)), ms(20));
-        assert_eq!(policy.wait(false, ms(200)), ms(300));
+        assert_eq!(policy.wait(false, ms(200)), ms(500));
         assert_eq!(policy.wait(false, ms(10_000)), WAIT_BOUND);
         let never = Policy {
             wait_unflushed: Some(Duration::ZERO),

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Limits of the breaker, and of a read's wait for the session's own write.
+/// Limits of the breaker, of a read's wait for the session's own write, and of what is cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Maximum wait for the replica to replay a write that the primary had flushed when it was done: the commit was
@@ -27,6 +27,9 @@ pub struct Policy {
     pub probe_first: Duration,
     /// Longest such pause; 5 s by default.
     pub probe_last: Duration,
+    /// Maximum age of the router's caches, which do not see the DDL of others; 60 s by default. To fill them anew costs the
+    /// server some tenths of a second at most: one look at all types and operators, one plan per statement.
+    pub kept: Duration,
 }
 
 /// No read waits longer than this for its session's own write.
@@ -44,6 +47,7 @@ impl Default for Policy {
             look: Duration::from_secs(1),
             probe_first: Duration::from_millis(100),
             probe_last: Duration::from_secs(5),
+            kept: Duration::from_secs(60),
         }
     }
 }

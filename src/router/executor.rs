@@ -27,9 +27,6 @@ pub use super::lanes::{Lanes, Refusal, Targets};
 pub use super::watch::ReplicaStatus;
 pub use conversation::{Conversation, Ran};
 
-/// Maximum age of the router's caches, which do not see other sessions' DDL.
-pub const KEPT: Duration = Duration::from_secs(60);
-
 /// Queries the position after a write.
 const POSITION: Statement = Statement {
     name: "router_position",
@@ -45,6 +42,7 @@ pub struct Executor<L: Lanes> {
     task: OnceLock<AbortHandle>,
     recorder: Mutex<Recorder>,
     renewal: Mutex<Option<Interval>>,
+    kept: Duration,
 }
 
 impl<L: Lanes> Executor<L> {
@@ -62,6 +60,8 @@ impl<L: Lanes> Executor<L> {
             task: OnceLock::new(),
             recorder: Mutex::default(),
             renewal: Mutex::default(),
+            // An interval of 0 is none.
+            kept: policy.kept.max(Duration::from_millis(1)),
         }
     }
 
@@ -155,7 +155,7 @@ impl<L: Lanes> Executor<L> {
     async fn renew(&self) {
         let over = self.renewal.lock().ok().is_some_and(|mut renewal| {
             let renewal = renewal.get_or_insert_with(|| {
-                let mut renewal = interval(KEPT);
+                let mut renewal = interval(self.kept);
                 renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 renewal
             });

@@ -34,6 +34,8 @@ pub(super) fn sender(primary: &Target, nodes: Nodes, commit: Commit) -> Sender {
             Commit::Synchronous => Some(Policy::default().wait_flushed),
             Commit::Asynchronous => Some(Duration::ZERO),
         },
+        // It sends the same few statements all the time.
+        kept: Duration::from_secs(600),
         ..Policy::default()
     };
     Executor::with_policy(Router::new(Catalogue::new(reader)), nodes, policy)

@@ -60,13 +60,13 @@ impl Lanes for Pools {
     type Error = Failure;
 
     async fn take(&self, lane: Lane) -> Result<Pooled, Failure> {
-        let [oltp, olap] = match lane.node {
+        let [short, long] = match lane.node {
             Node::Primary => &self.primary,
             Node::Replica => &self.replica,
         };
         let pool = match lane.pool {
-            htap_top::router::Pool::Oltp => oltp,
-            htap_top::router::Pool::Olap => olap,
+            htap_top::router::Pool::Oltp => short,
+            htap_top::router::Pool::Olap => long,
         };
         pool.get().await.map_err(|error| match error {
             PoolError::Connect(error) => Failure::Server(error),

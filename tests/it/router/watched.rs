@@ -88,6 +88,7 @@ async fn write_and_read(pair: &Pair, writer: &str, policy: Policy, trials: i64) 
     executor.counts()
 }
 
+#[expect(clippy::print_stdout, reason = "the distribution is what is looked at")]
 fn told(mode: &str, delayed: &str, counts: &Counts) {
     let on = |node| counts.on(|lane| lane.node == node);
     let waits = counts.waits;

@@ -92,8 +92,9 @@
 //! carries the `marker`). Its queries are in `queries/replica/*.sql`.
 //!
 //! [`explain`] plans another session's statement without running it.
-//! [`router`] decides where a statement may run: on the primary or a replica, as OLTP or OLAP. Its queries
-//! about names are in `queries/router/*.sql`. [`sql`] reads SQL as text: tokens, canonical texts, and texts without literals.
+//! [`router`] decides where a statement may run: on the primary or a replica, as OLTP or OLAP, and
+//! [`router::executor`] sends it there. Its queries are in `queries/router/*.sql`. The load's reads go through it, over
+//! the pools of [`system::nodes`]; [`system::routing`] publishes what it does in `htap.routing`. [`sql`] reads SQL as text: tokens, canonical texts, and texts without literals.
 //! [`system`]: the schema (`queries/system/*.sql`), its installation, upgrade and removal ([`system::survey`]
 //! recognises its objects), its generated history ([`system::generate`], loaded by [`system::fill`]), its
 //! monthly partitions ([`system::partitions`], [`system::archive`]).

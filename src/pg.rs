@@ -40,6 +40,6 @@ pub use conninfo_error::ConninfoError;
 pub use copy::to_copy;
 pub use error::{Class, PgError};
 pub use peer::{Peer, Protection};
-pub use pool::{Pool, PoolError, PoolSize};
+pub use pool::{Pool, PoolError, PoolSize, Pooled};
 pub(crate) use sampler::shared;
 pub use table::{Column, Table, Value};

@@ -12,8 +12,10 @@
 //! 5. [`session`]: an open transaction, state that lives in one connection, and the session's own last write, which a
 //!    replica must have replayed.
 //!
-//! Assessments are cached by the canonical text of the statement. An [`executor`] sends statements; the read-only role
-//! of the OLAP pool is the safety net below it. [`keywords`] is the case study's router, for comparison.
+//! Assessments are cached by the canonical text of the statement, and by the text itself. An [`executor`] sends
+//! statements over the program's own sessions ([`executor::Lanes`]); the read-only role of the OLAP pool is the safety
+//! net below it. One task per executor looks at the replica (`watch`), and a breaker decides whether it gets reads.
+//! [`keywords`] is the case study's router, for comparison. `examples/router.rs` is a whole program.
 //!
 //! Limits: a function in SQL or PL/pgSQL that writes although it is labelled stable or immutable is not detected. On a
 //! replica it fails with SQLSTATE 25006, and the executor runs it on the primary. The label of a C function is trusted
@@ -22,11 +24,15 @@
 //! belong in the same transaction. After CALL and DO the session stays on the primary.
 
 mod assess;
+mod breaker;
 pub(super) mod builtin;
+mod cache;
 pub mod catalogue;
+mod counts;
 mod effect;
 pub mod executor;
 pub(crate) mod keywords;
+mod lanes;
 pub(super) mod names;
 mod objection;
 mod plain;
@@ -34,12 +40,13 @@ mod plan;
 mod session;
 pub(super) mod structure;
 pub mod traps;
+mod watch;
 
-pub use assess::Assessment;
-pub use session::{Lsn, Outcome, ReplicaState, Session};
+pub use cache::Assessment;
+pub use session::{Barred, Lsn, Outcome, ReplicaState, Session};
 
 use crate::pg::PgError;
-use assess::Cache;
+use cache::Cache;
 use catalogue::Catalogue;
 use effect::Effects;
 use serde::Serialize;
@@ -47,7 +54,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 /// Server that a statement runs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Node {
     /// The primary, which accepts writes.
@@ -57,7 +64,7 @@ pub enum Node {
 }
 
 /// Pool of sessions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pool {
     /// For many short statements.
@@ -67,7 +74,7 @@ pub enum Pool {
 }
 
 /// A pool on a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Lane {
     /// The server.
     pub node: Node,
@@ -161,8 +168,10 @@ pub enum Rule {
     Pinned,
     /// The replica has not replayed the session's last write.
     ReadYourWrites,
-    /// There is no replica, or it does not respond.
+    /// There is no replica, or it does not respond, or is none any more.
     NoReplica,
+    /// The replica lags behind, or its replay is paused.
+    ReplicaLags,
 }
 
 impl Rule {
@@ -172,6 +181,11 @@ impl Rule {
             Ok(serde_json::Value::String(name)) => name,
             _ => String::new(),
         }
+    }
+
+    /// Returns true if a read ran on the primary for want of a replica that may get reads.
+    fn is_of_replica(self) -> bool {
+        matches!(self, Self::NoReplica | Self::ReplicaLags)
     }
 
     /// Returns true if a statement that this rule keeps on the primary may run under a read-only role there.
@@ -245,6 +259,8 @@ pub struct Router {
     olap_cost: f64,
     catalogue: Option<Catalogue>,
     cache: Mutex<Cache>,
+    /// Held by whoever asks the server about a statement, so that others with the same one need not.
+    asking: tokio::sync::Mutex<()>,
 }
 
 impl Router {
@@ -263,6 +279,7 @@ impl Router {
             olap_cost: OLAP_COST,
             catalogue: None,
             cache: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
         }
     }
 
@@ -357,8 +374,15 @@ fn decide_read(
     decision.wrote = session.wrote();
     let obstacle = match (replica, session.wrote()) {
         (ReplicaState::Absent, _) => Some((Rule::NoReplica, "there is no replica".to_owned())),
-        (ReplicaState::Unavailable, _) => {
-            Some((Rule::NoReplica, "the replica does not answer".to_owned()))
+        (ReplicaState::Unavailable, _) => Some((Rule::NoReplica, Barred::Lost.to_string())),
+        (ReplicaState::Barred(why), _) => {
+            let lags = matches!(why, Barred::Paused | Barred::Lagging);
+            let rule = if lags {
+                Rule::ReplicaLags
+            } else {
+                Rule::NoReplica
+            };
+            Some((rule, why.to_string()))
         }
         (ReplicaState::Replayed(replayed), wrote) => {
             decision.replayed = Some(replayed);

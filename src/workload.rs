@@ -11,6 +11,7 @@ mod options;
 mod queue;
 mod refresher;
 mod reports;
+mod routed;
 mod run;
 mod session;
 mod shop;
@@ -36,12 +37,14 @@ use std::sync::atomic::AtomicBool;
 use tokio::task::JoinSet;
 
 /// The load to run on a database of [`crate::system`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Load {
     /// OLTP transactions per second, in an open loop.
     pub rate: f64,
     /// Reports per second, in an open loop.
     pub report_rate: f64,
+    /// The replica that serves reports, if there is one; its user name is ignored.
+    pub replica: Option<Target>,
     /// True to run the troubles of [`troubles::SCHEDULE`].
     pub troubles: bool,
     /// Seed of the random numbers.
@@ -53,6 +56,7 @@ impl Default for Load {
         Self {
             rate: 150.0,
             report_rate: 4.0,
+            replica: None,
             troubles: true,
             seed: 1,
         }
@@ -101,9 +105,10 @@ pub(crate) fn start(target: &Target, load: Load) -> Running {
         stocktaking: Arc::default(),
     };
     let mut tasks = JoinSet::new();
+    let troubled = load.troubles;
     trade::start(&mut tasks, &shared, load);
     refresher::start(&mut tasks, &shared);
-    if load.troubles {
+    if troubled {
         troubles::start(&mut tasks, &shared);
     }
     Running { tasks }

@@ -139,6 +139,51 @@ WHERE committed_at > clock_timestamp() + interval '1 minute'
 UPDATE htap.watermark SET heartbeat = NULL
 WHERE heartbeat > coalesce(pg_sequence_last_value(pg_get_serial_sequence('htap.heartbeat', 'seq')::regclass), 0);
 
+-- What routers do: a row per process that routes statements, which it writes once per second and removes at its end.
+-- Totals since it began. Rows of processes that died go after ten minutes.
+CREATE TABLE IF NOT EXISTS htap.routing (
+    instance      text PRIMARY KEY CHECK (octet_length(instance) BETWEEN 1 AND 200),
+    program       text NOT NULL CHECK (octet_length(program) <= 200),
+    started       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    reported_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    routed        jsonb NOT NULL CHECK (jsonb_typeof(routed) = 'object' AND octet_length(routed::text) <= 16384),
+    fallbacks     jsonb NOT NULL CHECK (jsonb_typeof(fallbacks) = 'object' AND octet_length(fallbacks::text) <= 4096),
+    misroutes     bigint NOT NULL,
+    reruns        bigint NOT NULL,
+    waits         bigint NOT NULL,
+    wait_ms_sum   double precision NOT NULL,
+    wait_ms_p50   double precision NOT NULL,
+    wait_ms_p99   double precision NOT NULL,
+    breaker       text NOT NULL CHECK (breaker IN ('none', 'closed', 'open')),
+    barred        text CHECK (octet_length(barred) <= 40),
+    breaker_since timestamptz,
+    opened        bigint NOT NULL,
+    lag_bytes     bigint,
+    lag_ms        double precision,
+    CONSTRAINT routing_figures_check CHECK (
+        least(misroutes, reruns, waits, opened, lag_bytes) >= 0
+        AND least(wait_ms_sum, wait_ms_p50, wait_ms_p99, lag_ms) >= 0
+        AND greatest(wait_ms_sum, wait_ms_p50, wait_ms_p99, lag_ms) < 1e15
+        AND started BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00'
+        AND reported_at BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00'
+        AND breaker_since BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00')
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+COMMENT ON COLUMN htap.routing.instance IS 'program, process number and a random number';
+COMMENT ON COLUMN htap.routing.reported_at IS 'one that is older than some seconds has stopped';
+COMMENT ON COLUMN htap.routing.routed IS 'statements by node, pool and rule, such as {"replica olap read": 12}';
+COMMENT ON COLUMN htap.routing.fallbacks IS
+    'reads that ran on the primary in place of the replica, by reason: unchecked, lost, promoted, foreign, paused, lagging, not_caught_up, unknown_write, conflict, not_on_standby, read_only';
+COMMENT ON COLUMN htap.routing.misroutes IS 'statements that a read-only role refused: the fallbacks of reason read_only';
+COMMENT ON COLUMN htap.routing.reruns IS 'fallbacks that had been sent already and were run again';
+COMMENT ON COLUMN htap.routing.waits IS 'reads that waited for the replica to replay their session''s last write';
+COMMENT ON COLUMN htap.routing.wait_ms_sum IS 'how long they waited, in milliseconds';
+COMMENT ON COLUMN htap.routing.breaker IS 'none: there is no replica; closed: it gets reads; open: it gets none';
+COMMENT ON COLUMN htap.routing.barred IS 'why it is open: unchecked, lost, promoted, foreign, paused or lagging';
+COMMENT ON COLUMN htap.routing.breaker_since IS 'since when it is open or closed';
+COMMENT ON COLUMN htap.routing.opened IS 'how often it was opened';
+COMMENT ON COLUMN htap.routing.lag_bytes IS 'WAL that the replica lacked at the last look';
+COMMENT ON COLUMN htap.routing.lag_ms IS 'age of the first of it, to a second';
+
 -- Events for a stream, written in the transaction of the order; a relay reads them in the order of commits:
 -- rows with xid < pg_snapshot_xmin(pg_current_snapshot()), by (xid, event_id). Off until
 -- htap.switch_outbox(true), for without a reader it would only grow.

@@ -689,6 +689,8 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
        OR mode = 'incremental' AND started < now() - least(keep, interval '1 hour');
     DELETE FROM htap.heartbeat
     WHERE committed_at < now() - interval '10 minutes' OR committed_at > now() + interval '10 minutes';
+    DELETE FROM htap.routing
+    WHERE reported_at < now() - interval '10 minutes' OR reported_at > now() + interval '10 minutes';
     SELECT htap.trim_log();
 $$;
 

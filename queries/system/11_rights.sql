@@ -35,7 +35,7 @@ BEGIN
         -- What was installed and what a view is made of are read by code that others run: nobody changes them.
         IF entry.relkind = 'r' AND (entry.schema = 'mart' OR entry.schema = 'htap' AND entry.relname NOT IN
                ('object', 'schema_version', 'partitioned', 'view_def', 'load', 'load_part', 'outbox', 'heartbeat', 'watermark',
-                'order_log', 'dirty_log')) THEN
+                'order_log', 'dirty_log', 'routing')) THEN
             EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %s TO htap_refresh', entry.name);
         END IF;
         -- Before 17 only the owner may VACUUM a table or REFRESH a materialized view.
@@ -95,7 +95,13 @@ GRANT SELECT ON mart.user_rfm, mart.sales_hourly_mv, mart.fact_sales_mv, mart.us
     mart.dim_users, mart.dim_products, mart.orders TO htap_oltp;
 
 GRANT INSERT (nothing) ON htap.heartbeat TO htap_oltp, htap_refresh;
-GRANT DELETE ON htap.heartbeat, htap.order_log, htap.dirty_log TO htap_refresh;
+-- Who sends the shop's statements says where to. When a row began is not for it to say.
+GRANT DELETE ON htap.routing TO htap_oltp;
+GRANT INSERT (instance, program, routed, fallbacks, misroutes, reruns, waits, wait_ms_sum, wait_ms_p50, wait_ms_p99, breaker,
+              barred, breaker_since, opened, lag_bytes, lag_ms),
+    UPDATE (reported_at, routed, fallbacks, misroutes, reruns, waits, wait_ms_sum, wait_ms_p50, wait_ms_p99, breaker, barred,
+            breaker_since, opened, lag_bytes, lag_ms) ON htap.routing TO htap_oltp;
+GRANT DELETE ON htap.routing, htap.heartbeat, htap.order_log, htap.dirty_log TO htap_refresh;
 GRANT INSERT (what) ON htap.dirty_log TO htap_refresh;
 GRANT UPDATE ON htap.watermark TO htap_refresh;
 GRANT UPDATE (freshness) ON htap.view_def TO htap_refresh;

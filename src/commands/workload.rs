@@ -1,8 +1,11 @@
 //! `htap-top workload`.
 
 use super::options::{Format, Server, commit, parse_rate};
-use super::{FAILURE, Failure, NO_CONNECTION, NO_PRIVILEGE, block_on, interrupted, print, target};
+use super::{
+    FAILURE, Failure, NO_CONNECTION, NO_PRIVILEGE, block_on, interrupted, print, resolved, target,
+};
 use crate::format::duration::parse as parse_duration;
+use crate::pg::{Flags, Target};
 use crate::system::orders::Strategy;
 use crate::workload::{self, Live, Mix, Source, Spread, WorkloadError};
 use clap::Args;
@@ -22,12 +25,18 @@ Order of events: rates rise (--ramp), --warm-up, then --duration is measured. Ct
   --mix lives    only whole lives of orders: create, pay, ship, complete
   --mix browse=50,log_in=10,create=12,steps=28   your own shares
 
+With --replica, reports run on the replica, and a product is looked at there once it has replayed what this client
+wrote before. While the replica lags, is paused or lost, the primary serves all.
+
 Transactions run as htap_oltp and reports as htap_olap; the user in CONNINFO does not matter. Orders are real and remain.
 The reports are the case study's three: sales by hour, sales by category, customers by segment.")]
 pub(super) struct Options {
     /// The server.
     #[command(flatten)]
     server: Server,
+    /// Streaming replica that serves reports and other reads; reads that it cannot serve go to CONNINFO
+    #[arg(long, value_name = "CONNINFO")]
+    replica: Option<String>,
     /// Transactions per second
     #[arg(long, value_name = "RATE", default_value_t = 500.0, value_parser = parse_rate)]
     oltp: f64,
@@ -89,9 +98,10 @@ pub(super) struct Options {
 
 impl Options {
     /// Returns the options of the load.
-    fn load(&self) -> workload::Options {
+    fn load(&self, replica: Option<Target>) -> workload::Options {
         let usual = workload::Options::default();
         workload::Options {
+            replica,
             oltp_per_s: self.oltp,
             olap_per_s: self.olap,
             hybrid_per_s: self.hybrid,
@@ -131,10 +141,18 @@ fn parse_skew(text: &str) -> Result<f64, String> {
 /// Runs the load and prints the report.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let target = target(&options.server, "htap-top workload")?;
+    let replica = options.replica.as_ref().map(|conninfo| {
+        let flags = Flags {
+            conninfo: Some(conninfo.clone()),
+            ..Flags::default()
+        };
+        resolved(&flags, "htap-top workload")
+    });
+    let load = options.load(replica.transpose()?);
     let mut block = Block::new(options.format);
     let done = block_on(async {
         let stop = interrupted()?;
-        workload::run(&target, &options.load(), stop, |live| block.show(live))
+        workload::run(&target, &load, stop, |live| block.show(live))
             .await
             .map_err(|error| Failure::new(code(&error), error))
     });
@@ -237,7 +255,7 @@ mod tests {
             "0",
         ])
         .unwrap();
-        let options = wanted.load();
+        let options = wanted.load(None);
         assert_eq!(options.duration.as_secs(), 120);
         assert_eq!(options.clients, 100);
         assert_eq!(wanted.server.conninfo.as_deref(), Some("shop"));

@@ -66,7 +66,7 @@ impl PoolError {
 }
 
 /// A session from a pool. When dropped it returns to the pool, unless it is lost or in a transaction.
-pub(crate) type Pooled = managed::Object<Opener>;
+pub type Pooled = managed::Object<Opener>;
 
 /// A pool of sessions. Clones share it.
 #[derive(Clone, Debug)]

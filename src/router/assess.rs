@@ -1,6 +1,7 @@
 //! Assesses a client's text independently of the session: rule, pool, effects. Results are cached by canonical text.
 
 use super::builtin;
+use super::cache::{Assessment, LENGTH, Planned, TEXT, Verdict};
 use super::effect::{Effects, Step, effects, has};
 use super::names::Names;
 use super::objection::{self, Objection};
@@ -9,38 +10,9 @@ use super::{Pool, Router, Rule, Session, no_catalogue, plan};
 use crate::pg::PgError;
 use crate::sql::lex::{Kind, Token, lex};
 use crate::sql::shape::{self, Mask, canonical, statements};
-use lru::LruCache;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-/// The assessment of a text, independent of the session.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Assessment {
-    /// The rule that selects the server.
-    pub rule: Rule,
-    /// True if a replica may serve it.
-    pub reads_on_replica: bool,
-    /// The pool.
-    pub pool: Pool,
-    /// The planner's estimate, in its cost units.
-    pub cost: Option<f64>,
-    /// The function, relation or word that was decisive.
-    pub culprit: Option<String>,
-    /// State that it leaves behind in its session, one entry per statement.
-    pub effects: Vec<Effects>,
-    why: String,
-    why_pool: Option<String>,
-}
-
 impl Assessment {
-    /// Returns the reason as a sentence.
-    pub fn reason(&self) -> String {
-        match &self.why_pool {
-            Some(pool) => format!("{}; {pool}", self.why),
-            None => self.why.clone(),
-        }
-    }
-
     /// Builds the assessment of a statement that must run on the primary.
     fn primary(objection: Objection, effects: Vec<Effects>) -> Self {
         Self {
@@ -56,44 +28,6 @@ impl Assessment {
     }
 }
 
-/// Cached results for statements.
-#[derive(Debug)]
-pub(super) struct Cache {
-    verdicts: LruCache<String, Verdict>,
-    plans: LruCache<String, Planned>,
-}
-
-/// Maximum number of cached statements.
-const CAPACITY: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
-/// Maximum length of a cached canonical text, in bytes.
-const LENGTH: usize = 16 * 1024;
-
-impl Default for Cache {
-    fn default() -> Self {
-        Self {
-            verdicts: LruCache::new(CAPACITY),
-            plans: LruCache::new(CAPACITY),
-        }
-    }
-}
-
-/// The verdict on a query from its structure and its names.
-#[derive(Clone, Debug)]
-struct Verdict {
-    objection: Option<Objection>,
-    /// Names that were looked up.
-    known: Arc<Names>,
-    /// The pool suggested by its syntax tree.
-    pool: Pool,
-}
-
-/// The verdict on a query from its plan.
-#[derive(Clone, Debug)]
-struct Planned {
-    objection: Option<Objection>,
-    cost: f64,
-}
-
 /// Assesses a text that a client sends.
 pub(super) async fn assess(
     router: &Router,
@@ -101,9 +35,35 @@ pub(super) async fn assess(
     sql: &str,
     types: &[&str],
 ) -> Arc<Assessment> {
+    let key = (!session.holds() && sql.len() <= TEXT).then(|| {
+        let mut key = String::with_capacity(sql.len() + 16);
+        for part in types.iter().chain([&sql]) {
+            key.push_str(part);
+            key.push('\0');
+        }
+        key
+    });
+    if let Some(key) = &key
+        && let Ok(mut cache) = router.cache.lock()
+        && let Some(known) = cache.texts.get(key)
+    {
+        return Arc::clone(known);
+    }
+    let assessment = Arc::new(anew(router, session, sql, types).await);
+    // A server that could not answer may answer next time.
+    let lasting = !matches!(assessment.rule, Rule::NoCatalogue | Rule::NotPlanned);
+    if let Some(key) = key.filter(|_| lasting)
+        && let Ok(mut cache) = router.cache.lock()
+    {
+        cache.texts.put(key, Arc::clone(&assessment));
+    }
+    assessment
+}
+
+async fn anew(router: &Router, session: &Session, sql: &str, types: &[&str]) -> Assessment {
     let tokens = match lex(sql) {
         Ok(tokens) => tokens,
-        Err(why) => return Arc::new(unreadable(why)),
+        Err(why) => return unreadable(why),
     };
     let statements = statements(&tokens);
     let effects = || statements.iter().map(|statement| effects(statement));
@@ -111,7 +71,7 @@ pub(super) async fn assess(
         let objection = Objection::new(Rule::SeveralStatements, reason);
         Assessment::primary(objection, effects().collect())
     };
-    Arc::new(match statements.as_slice() {
+    match statements.as_slice() {
         _ if session.holds() => {
             let objection = Objection::new(Rule::InTransaction, "the session stays where it is");
             Assessment::primary(objection, effects().collect())
@@ -119,7 +79,7 @@ pub(super) async fn assess(
         [] => several("there is no statement".to_owned()),
         [statement] => one(router, sql, statement, types).await,
         more => several(format!("{} statements were sent as one text", more.len())),
-    })
+    }
 }
 
 /// Assesses an unreadable text. It may still be valid, and may leave any state behind.
@@ -312,8 +272,15 @@ async fn query(router: &Router, sql: &str, tokens: &[Token], types: &[&str]) -> 
 /// Returns the verdict from a query's structure and names, looked up once per structure.
 async fn verdict(router: &Router, tokens: &[Token]) -> Verdict {
     let shape = canonical(tokens, Mask::All);
-    let cached = router.cache.lock().ok();
-    if let Some(verdict) = cached.and_then(|mut cache| cache.verdicts.get(&shape).cloned()) {
+    let cached = || {
+        let mut cache = router.cache.lock().ok()?;
+        cache.verdicts.get(&shape).cloned()
+    };
+    if let Some(verdict) = cached() {
+        return verdict;
+    }
+    let _asking = router.asking.lock().await;
+    if let Some(verdict) = cached() {
         return verdict;
     }
     let mut known = Names::default();
@@ -388,8 +355,15 @@ async fn planned(
     known: &Names,
 ) -> Result<Planned, Objection> {
     let key = canonical(tokens, Mask::Equality);
-    let cached = router.cache.lock().ok();
-    if let Some(planned) = cached.and_then(|mut cache| cache.plans.get(&key).cloned()) {
+    let cached = || {
+        let mut cache = router.cache.lock().ok()?;
+        cache.plans.get(&key).cloned()
+    };
+    if let Some(planned) = cached() {
+        return Ok(planned);
+    }
+    let _asking = router.asking.lock().await;
+    if let Some(planned) = cached() {
         return Ok(planned);
     }
     let catalogue = router

@@ -48,10 +48,59 @@ pub enum ReplicaState {
     Absent,
     /// There is one, but it does not respond, or is no longer a standby.
     Unavailable,
+    /// There is one, but it gets no reads, for this reason.
+    Barred(Barred),
     /// It has replayed the log at least up to this position.
     Replayed(Lsn),
     /// It is assumed to have replayed everything.
     Current,
+}
+
+/// Reason why the replica gets no reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Barred {
+    /// It was not looked at yet.
+    Unchecked,
+    /// A connection failed or was lost, or it does not answer.
+    Lost,
+    /// It is not in recovery: it was promoted, or never was a replica.
+    Promoted,
+    /// Its system identifier differs from the primary's: it is a copy of another server.
+    Foreign,
+    /// Its replay is paused.
+    Paused,
+    /// It is behind the primary by more than the limit.
+    Lagging,
+}
+
+impl Barred {
+    /// Returns its name in JSON and in `htap.routing`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unchecked => "unchecked",
+            Self::Lost => "lost",
+            Self::Promoted => "promoted",
+            Self::Foreign => "foreign",
+            Self::Paused => "paused",
+            Self::Lagging => "lagging",
+        }
+    }
+}
+
+impl fmt::Display for Barred {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unchecked => "the replica was not checked yet",
+            Self::Lost => "the replica does not answer",
+            Self::Promoted => "the replica is not in recovery: it was promoted",
+            Self::Foreign => {
+                "the replica is a copy of another server: its system identifier differs"
+            }
+            Self::Paused => "replay is paused on the replica",
+            Self::Lagging => "the replica lags behind by more than the limit",
+        })
+    }
 }
 
 /// The routing state of a client's session.
@@ -96,6 +145,12 @@ impl Session {
     /// Returns the position of the session's last write, which its reads must include.
     pub fn wrote(&self) -> Option<Lsn> {
         self.wrote
+    }
+
+    /// Records that the client wrote over another session, up to this position.
+    pub(super) fn wrote_up_to(&mut self, lsn: Lsn) {
+        // A later position is after all earlier ones, and replaces an unknown one.
+        self.wrote = Some(lsn);
     }
 
     /// Returns true if the session needs its current connection.

@@ -87,6 +87,15 @@ impl Pools {
         }
     }
 
+    /// Returns the pools with these sessions: those for transactions, and those for queries.
+    pub fn of(oltp: Pool, queries: Pool, admission: AdmissionLimits) -> Self {
+        Self {
+            oltp,
+            olap: queries,
+            admission: Admission::new(admission),
+        }
+    }
+
     /// Returns the OLTP pool.
     pub fn oltp(&self) -> &Pool {
         &self.oltp
@@ -118,6 +127,13 @@ impl Pools {
 pub struct OlapSession {
     session: Pooled,
     _turn: Turn,
+}
+
+impl OlapSession {
+    /// Closes the session instead of returning it to the pool.
+    pub(super) fn discard(self) {
+        drop(Pooled::take(self.session));
+    }
 }
 
 impl std::ops::Deref for OlapSession {

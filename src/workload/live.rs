@@ -82,7 +82,7 @@ impl Run {
             fresh: lock(&self.freshness).last,
             retries: self.orders.retries(),
             deadlocks: self.orders.deadlocks(),
-            admission: self.pools.admission().counts(),
+            admission: self.sender.lanes().admission(),
             errors,
         }
     }

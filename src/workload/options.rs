@@ -3,6 +3,7 @@
 use super::arrivals::Spread;
 use super::mix::Mix;
 use super::reports::Source;
+use crate::pg::Target;
 use crate::pg::pool::PoolSize;
 use crate::system::orders::{Commit, Strategy};
 use crate::system::pools::{AdmissionLimits, Limits};
@@ -11,6 +12,8 @@ use std::time::Duration;
 /// A mixed load with a fixed duration.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
+    /// The replica that serves reports and other reads, if there is one; its user name is ignored.
+    pub replica: Option<Target>,
     /// OLTP transactions offered per second.
     pub oltp_per_s: f64,
     /// Reports offered per second.
@@ -53,6 +56,7 @@ impl Default for Options {
     fn default() -> Self {
         let limits = Limits::default();
         Self {
+            replica: None,
             oltp_per_s: 500.0,
             olap_per_s: 5.0,
             hybrid_per_s: 0.0,

@@ -9,14 +9,17 @@ use super::machine::Processors;
 use super::mix::{Catalogue, Dice, Job, Life};
 use super::options::Options;
 use super::queue::Queue;
+use super::routed::{PROGRAM, sender};
 use super::shop::{Counter, Desk, Shop, lock};
 use super::state::{Before, Class, Run};
 use super::summary::Summary;
 use super::tally::Tally;
 use crate::pg::pool::{Pool, PoolSize};
 use crate::pg::{Param, Settings, Statement, Target};
+use crate::system::nodes::Nodes;
 use crate::system::orders::Orders;
 use crate::system::pools::{OLTP_ROLE, Pools};
+use crate::system::routing;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use std::sync::{Arc, Mutex};
@@ -45,7 +48,8 @@ pub(crate) async fn run(
     interrupted: impl Future<Output = ()>,
     mut tell: impl FnMut(&Live),
 ) -> Result<Summary, WorkloadError> {
-    let pools = Pools::new(target, options.limits());
+    let nodes = Nodes::new(target, options.replica.as_ref(), options.limits());
+    let pools = nodes.primary().clone();
     let catalogue = Catalogue::read(pools.oltp()).await?;
     let rng = |stream: u64| Xoshiro256PlusPlus::seed_from_u64(options.seed ^ stream << 32);
     let mut dice = Dice::new(rng(1), catalogue, options.mix, options.skew);
@@ -61,6 +65,8 @@ pub(crate) async fn run(
     if options.olap_per_s > 0.0 {
         pools.olap().warm().await.map_err(WorkloadError::olap)?;
     }
+    let sender = Arc::new(sender(target, nodes, options.commit));
+    sender.ready().await;
     let start = Instant::now();
     let from = start + options.ramp + options.warm_up;
     let end = from + options.duration;
@@ -71,7 +77,7 @@ pub(crate) async fn run(
     let run = Run {
         options: options.clone(),
         orders: Arc::new(Orders::new(pools.oltp().clone(), options.strategy)),
-        pools,
+        sender,
         oltp: class(),
         olap: class(),
         freshness: Arc::default(),
@@ -96,6 +102,7 @@ pub(crate) async fn run(
     let heart = run.heart(&mut helpers, probe.clone());
     let mut workers = run.workers(&shop, &heart);
     run.dispatchers(&mut helpers, &shop, rng, end);
+    let instance = run.publisher(&mut helpers, &probe);
     let (before, interrupted) = run.watch(from, end, &probe, interrupted, &mut tell).await;
     let now = Instant::now();
     let measured = lock(&run.oltp.tally).end(now);
@@ -103,6 +110,7 @@ pub(crate) async fn run(
     let processors = Processors::now();
     helpers.shutdown().await;
     run.close(&mut workers).await;
+    routing::retire(&probe, &instance).await;
     let after = Before {
         processors,
         deadlocks: deadlocks(&probe).await,
@@ -120,11 +128,21 @@ impl Run {
         heart
     }
 
+    /// Publishes what the router does; returns the name under which it does so.
+    fn publisher(&self, helpers: &mut JoinSet<()>, probe: &Pool) -> String {
+        let instance = routing::instance(PROGRAM);
+        let (sender, probe, name) = (Arc::clone(&self.sender), probe.clone(), instance.clone());
+        helpers.spawn(async move {
+            routing::publish(&sender, &probe, &name, "htap-top workload").await;
+        });
+        instance
+    }
+
     fn workers(&self, shop: &Arc<Shop>, heart: &Arc<Heart>) -> JoinSet<()> {
         let mut workers = JoinSet::new();
         let counter = Counter {
             shop: Arc::clone(shop),
-            pool: self.pools.oltp().clone(),
+            sender: Arc::clone(&self.sender),
             orders: Arc::clone(&self.orders),
             tally: Arc::clone(&self.oltp.tally),
         };
@@ -133,7 +151,7 @@ impl Run {
         }
         let desk = Desk {
             shop: Arc::clone(shop),
-            pools: self.pools.clone(),
+            sender: Arc::clone(&self.sender),
             source: self.options.reports,
             heart: Arc::clone(heart),
             freshness: Arc::clone(&self.freshness),
@@ -226,8 +244,7 @@ impl Run {
         for class in [&self.oltp, &self.olap] {
             lock(&class.tally).cut_off();
         }
-        self.pools.oltp().close();
-        self.pools.olap().close();
+        self.sender.lanes().close();
     }
 }
 

@@ -4,10 +4,12 @@ use super::freshness::{Freshness, Heart};
 use super::mix::{Dice, Job, Kind, Life};
 use super::queue::{Due, Queue};
 use super::reports::{Source, included};
+use super::routed::{Client, Sender};
 use super::tally::Tally;
-use crate::pg::{Param, Pool, Statement};
+use crate::pg::{Answer, Class, Param, PgError, Statement};
+use crate::router;
 use crate::system::orders::{Commit, OrderError, Orders};
-use crate::system::pools::{OlapError, Pools};
+use crate::system::pools::OlapError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -37,10 +39,10 @@ pub(super) struct Shop {
 }
 
 /// The sessions for transactions, and the tally of their work.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Counter {
     pub(super) shop: Arc<Shop>,
-    pub(super) pool: Pool,
+    pub(super) sender: Arc<Sender>,
     pub(super) orders: Arc<Orders>,
     pub(super) tally: Arc<Mutex<Tally>>,
 }
@@ -48,6 +50,8 @@ pub(super) struct Counter {
 impl Counter {
     /// Processes a queue until it is closed.
     pub(super) async fn work(self, queue: Arc<Queue>) {
+        // Who reads here reads what was written here.
+        let mut client = self.sender.conversation();
         while let Some(due) = queue.take().await {
             let since = lock(&self.tally).begin(due.at, Instant::now());
             let kind = match due.job {
@@ -57,7 +61,7 @@ impl Counter {
                 Job::Hybrid => Kind::Hybrid,
                 Job::Step(_, step) => step.into(),
             };
-            let done = self.run(due.job).await;
+            let done = self.run(due.job, &mut client).await;
             let now = Instant::now();
             match done {
                 Ok(order) => {
@@ -78,15 +82,22 @@ impl Counter {
     }
 
     /// Runs a job; returns the order that it concerns.
-    async fn run(&self, job: Job) -> Result<Option<i64>, OrderError> {
+    async fn run(&self, job: Job, client: &mut Client<'_>) -> Result<Option<i64>, OrderError> {
+        if let Job::Browse | Job::Report = job {
+            let product = lock(&self.shop.dice).product();
+            let asked = client.call(&BROWSE, &[Param::Int(product)]).await;
+            return asked.map(|_| None).map_err(no_order);
+        }
+        let done = self.write(job).await;
+        // Also if its answer was lost: it may have written.
+        client.wrote_elsewhere();
+        done
+    }
+
+    async fn write(&self, job: Job) -> Result<Option<i64>, OrderError> {
         let commit = self.shop.commit;
         match job {
-            Job::Browse | Job::Report => {
-                let product = lock(&self.shop.dice).product();
-                let session = self.pool.get().await?;
-                session.run(&BROWSE, &[Param::Int(product)]).await?;
-                Ok(None)
-            }
+            Job::Browse | Job::Report => Ok(None),
             Job::LogIn => {
                 let user = lock(&self.shop.dice).user();
                 self.orders.log_in(user, commit).await?;
@@ -109,11 +120,20 @@ impl Counter {
     }
 }
 
+/// Converts the error of a read.
+fn no_order(error: OlapError) -> OrderError {
+    match error {
+        OlapError::Pool(error) => error.into(),
+        OlapError::Server(error) => error.into(),
+        OlapError::Rejected(why) => PgError::new(Class::Timeout, why.to_string()).into(),
+    }
+}
+
 /// The sessions for reports, and the tally of their work.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Desk {
     pub(super) shop: Arc<Shop>,
-    pub(super) pools: Pools,
+    pub(super) sender: Arc<Sender>,
     pub(super) source: Source,
     pub(super) heart: Arc<Heart>,
     pub(super) freshness: Arc<Mutex<Freshness>>,
@@ -123,10 +143,12 @@ pub(super) struct Desk {
 impl Desk {
     /// Processes a queue until it is closed.
     pub(super) async fn work(self, queue: Arc<Queue>) {
+        // A report waits for its turn however little it costs.
+        let mut client = self.sender.conversation().reading_in(router::Pool::Olap);
         while let Some(due) = queue.take().await {
             let since = lock(&self.tally).begin(due.at, Instant::now());
             let kind = lock(&self.shop.dice).report();
-            if let Err(error) = self.ask(kind, due, since).await {
+            if let Err(error) = self.ask(kind, due, since, &mut client).await {
                 lock(&self.tally).failed(kind, due.at, error.code());
                 if error.is_of_session() {
                     sleep(RESPITE).await;
@@ -135,13 +157,21 @@ impl Desk {
         }
     }
 
-    async fn ask(&self, kind: Kind, due: Due, since: Instant) -> Result<(), OlapError> {
-        let session = self.pools.ask().await?;
-        let asked = Instant::now();
-        let answer = session.run(self.source.statement(kind), &[]).await?;
+    async fn ask(
+        &self,
+        kind: Kind,
+        due: Due,
+        since: Instant,
+        client: &mut Client<'_>,
+    ) -> Result<(), OlapError> {
+        let ran = client.call(self.source.statement(kind), &[]).await?;
+        let answer = Answer {
+            table: ran.table,
+            rows: 0,
+        };
         let mut tally = lock(&self.tally);
         tally.done(kind, due.at, since, Instant::now());
-        if let Some(fresh) = included(&answer).and_then(|i| self.heart.freshness(asked, i)) {
+        if let Some(fresh) = included(&answer).and_then(|i| self.heart.freshness(ran.sent, i)) {
             let mut freshness = lock(&self.freshness);
             freshness.last = Some(fresh);
             if tally.measures(due.at) {

@@ -4,16 +4,16 @@ use super::freshness::Freshness;
 use super::machine::Processors;
 use super::options::Options;
 use super::queue::Queue;
+use super::routed::Sender;
 use super::tally::Tally;
 use crate::system::orders::Orders;
-use crate::system::pools::Pools;
 use std::sync::{Arc, Mutex};
 use tokio::time::Instant;
 
 /// A running load.
 pub(super) struct Run {
     pub(super) options: Options,
-    pub(super) pools: Pools,
+    pub(super) sender: Arc<Sender>,
     pub(super) orders: Arc<Orders>,
     pub(super) oltp: Class,
     pub(super) olap: Class,

@@ -1,5 +1,6 @@
 //! The results of a load: JSON for programs, a table for people.
 
+use super::routed::Routed;
 use super::shop::lock;
 use super::state::{Before, Class, Run};
 use super::tally::{Latency, Times};
@@ -35,6 +36,8 @@ pub(crate) struct Summary {
     pub database_deadlocks: Option<i64>,
     /// Counts of the admission control for reports, since the start.
     pub admission: Admission,
+    /// Where the reads went, since the start.
+    pub routed: Routed,
     /// Number of pieces delivered to stock before the start.
     pub delivered_pieces: i64,
     /// Average number of this machine's processors busy with this program; `null` if not available.
@@ -180,7 +183,8 @@ impl Run {
             retries: self.orders.retries(),
             deadlocks: self.orders.deadlocks(),
             database_deadlocks,
-            admission: self.pools.admission().counts().into(),
+            admission: self.sender.lanes().admission().into(),
+            routed: Routed::of(&self.sender),
             delivered_pieces: self.delivered,
             cpu_own: usage.map(|usage| round(usage.own)),
             cpu_others: usage.map(|usage| round(usage.others)),
@@ -284,6 +288,7 @@ impl fmt::Display for Summary {
             )?;
         }
         writeln!(f, "retries {}, deadlocks {}", self.retries, self.deadlocks)?;
+        write!(f, "{}", self.routed)?;
         if let (Some(own), Some(others)) = (self.cpu_own, self.cpu_others) {
             writeln!(
                 f,

@@ -5,14 +5,17 @@ use super::dispatch::{Lanes, dispatch};
 use super::mix::{Catalogue, Dice, Job, Life, Mix};
 use super::queue::Queue;
 use super::reports::Source;
+use super::routed::{PROGRAM, Sender, sender};
 use super::shop::{Counter, Desk, Shop, lock};
 use super::tally::Tally;
 use super::{Load, Shared};
 use crate::pg::pool::{Pool, PoolSize};
-use crate::pg::{Param, Settings};
+use crate::pg::{Param, Settings, Target};
 use crate::system::generate::PRODUCT_SKEW;
+use crate::system::nodes::Nodes;
 use crate::system::orders::{Commit, Orders, Strategy};
-use crate::system::pools::{Limits, OLTP_ROLE, Pools};
+use crate::system::pools::{AdmissionLimits, OLAP_ROLE, OLTP_ROLE, Pools};
+use crate::system::routing;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use std::sync::atomic::Ordering;
@@ -33,9 +36,15 @@ const MIX: Mix = Mix {
 /// Maximum amount of waiting work per kind of session; more is dropped.
 const QUEUE: usize = 2_000;
 
-/// The lanes: application_name, number of sessions, and lock and statement timeouts that override those of the role.
-const LANES: [(&str, usize, Option<[&str; 2]>); 3] = [
-    ("storefront", 2, None),
+/// Application_name, number of sessions, and lock and statement timeouts that override those of the role.
+type Kind = (&'static str, usize, Option<[&'static str; 2]>);
+
+/// Those who look at products.
+const STOREFRONT: Kind = ("storefront", 2, None);
+
+/// The lanes.
+const LANES: [Kind; 3] = [
+    STOREFRONT,
     // A customer about to pay prefers to wait: longer than the role's own limits.
     ("checkout", 8, Some(["12s", "15s"])),
     ("payments", 2, None),
@@ -57,8 +66,8 @@ const READERS: usize = 2;
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 pub(super) fn start(tasks: &mut JoinSet<()>, shared: &Shared, load: Load) {
+    tasks.spawn(warehouse(shared.clone(), load.rate));
     tasks.spawn(trade(shared.clone(), load));
-    tasks.spawn(warehouse(shared.clone(), load));
 }
 
 async fn trade(shared: Shared, load: Load) {
@@ -73,8 +82,11 @@ async fn trade(shared: Shared, load: Load) {
     // A tally is required but not used: nothing is measured.
     let tally = Arc::new(Mutex::new(Tally::new(start, start, start)));
     let mut workers = JoinSet::new();
-    let queues = open_counters(&mut workers, &shared, &shop, &tally).await;
-    let readers = open_desk(&mut workers, &shared, &shop, &tally).await;
+    let storefront = orders_pool(&shared.target, STOREFRONT);
+    let sender = sender_of(&shared, &load, &storefront).await;
+    let queues = open_counters(&mut workers, &shared, &shop, &tally, &sender).await;
+    let readers = open_desk(&mut workers, &sender, &shop, &tally);
+    workers.spawn(publish(Arc::clone(&sender), shared.target.clone()));
     let end = start + FOREVER;
     let arrivals = |rate, stream| Arrivals::new(rate, Duration::ZERO, Spread::Poisson, rng(stream));
     let lanes = |queues, lane| Lanes {
@@ -106,22 +118,22 @@ async fn open_counters(
     shared: &Shared,
     shop: &Arc<Shop>,
     tally: &Arc<Mutex<Tally>>,
+    sender: &Arc<Sender>,
 ) -> Vec<Arc<Queue>> {
     let mut queues = Vec::new();
-    for (name, sessions, limits) in LANES {
-        let target = shared.target.with_user(OLTP_ROLE);
-        let mut settings = Settings::of_application();
-        if let Some([lock, statement]) = limits {
-            settings = settings
-                .with("lock_timeout", lock)
-                .with("statement_timeout", statement);
-        }
-        let pool = Pool::new(target.with_application_name(name), settings, size(sessions));
+    for kind in LANES {
+        let (name, sessions, _) = kind;
+        // Log-ins share the sessions of those who look.
+        let pool = if name == STOREFRONT.0 {
+            sender.lanes().primary().oltp().clone()
+        } else {
+            orders_pool(&shared.target, kind)
+        };
         open(&pool).await;
         let counter = Counter {
             shop: Arc::clone(shop),
-            orders: Arc::new(Orders::new(pool.clone(), Strategy::Function)),
-            pool,
+            orders: Arc::new(Orders::new(pool, Strategy::Function)),
+            sender: Arc::clone(sender),
             tally: Arc::clone(tally),
         };
         let queue = Arc::new(Queue::new(QUEUE));
@@ -133,21 +145,47 @@ async fn open_counters(
     queues
 }
 
-async fn open_desk(
+/// Returns a pool of sessions for transactions.
+fn orders_pool(target: &Target, (name, sessions, limits): Kind) -> Pool {
+    let mut settings = Settings::of_application();
+    if let Some([lock, statement]) = limits {
+        settings = settings
+            .with("lock_timeout", lock)
+            .with("statement_timeout", statement);
+    }
+    let target = target.with_user(OLTP_ROLE).with_application_name(name);
+    Pool::new(target, settings, size(sessions))
+}
+
+/// Returns the router of the demo's reads.
+async fn sender_of(shared: &Shared, load: &Load, storefront: &Pool) -> Arc<Sender> {
+    let reports = |target: &Target| {
+        let target = target
+            .with_user(OLAP_ROLE)
+            .with_application_name("bi-report");
+        Pool::new(target, Settings::of_application(), size(READERS))
+    };
+    let limits = AdmissionLimits::default();
+    let pools = |oltp, target| Pools::of(oltp, reports(target), limits);
+    let primary = pools(storefront.clone(), &shared.target);
+    open(primary.olap()).await;
+    let replica = load.replica.as_ref();
+    let replica = replica.map(|target| (target, pools(orders_pool(target, STOREFRONT), target)));
+    let nodes = Nodes::of((&shared.target, primary), replica);
+    let sender = Arc::new(sender(&shared.target, nodes, Commit::Asynchronous));
+    sender.ready().await;
+    sender
+}
+
+fn open_desk(
     workers: &mut JoinSet<()>,
-    shared: &Shared,
+    sender: &Arc<Sender>,
     shop: &Arc<Shop>,
     tally: &Arc<Mutex<Tally>>,
 ) -> Arc<Queue> {
-    let limits = Limits {
-        olap: size(READERS),
-        ..Limits::default()
-    };
-    let pools = Pools::new(&shared.target.with_application_name("bi-report"), limits);
-    open(pools.olap()).await;
     let desk = Desk {
         shop: Arc::clone(shop),
-        pools,
+        sender: Arc::clone(sender),
         source: Source::Rollup,
         heart: Arc::default(),
         freshness: Arc::default(),
@@ -158,6 +196,12 @@ async fn open_desk(
         workers.spawn(desk.clone().work(Arc::clone(&queue)));
     }
     queue
+}
+
+/// Publishes what the router does, until the demo ends and its database with it.
+async fn publish(sender: Arc<Sender>, target: Target) {
+    let pool = orders_pool(&target, ("htap-router", 1, None));
+    routing::publish(&sender, &pool, &routing::instance(PROGRAM), "htap-top demo").await;
 }
 
 /// Opens the sessions in advance. A session that fails is opened on demand.
@@ -189,9 +233,9 @@ async fn catalogue(shared: &Shared) -> Catalogue {
 }
 
 /// Runs deliveries and stock counts: updates that leave dead rows in the most frequently updated table.
-async fn warehouse(shared: Shared, load: Load) {
+async fn warehouse(shared: Shared, rate: f64) {
     let mut session = shared.session("htap_oltp", "warehouse");
-    let deliveries = ((load.rate / 20.0) as i64).clamp(2, 400);
+    let deliveries = ((rate / 20.0) as i64).clamp(2, 400);
     for round in 0_u64.. {
         sleep(Duration::from_secs(1)).await;
         // A failed round is made up for by the next one.

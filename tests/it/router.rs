@@ -10,9 +10,11 @@
 mod command;
 mod executor;
 mod generated;
+mod pair;
 mod published;
 mod replica;
 mod rules;
+mod watched;
 
 use crate::it::server::{Database, block_on};
 use crate::it::system::shop;

@@ -19,6 +19,7 @@ mod partitions;
 mod pools;
 mod power;
 mod refresh;
+mod routing;
 mod spoilt;
 mod uninstall;
 mod versions;

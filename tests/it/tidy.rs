@@ -122,6 +122,10 @@ const WORDS: &[Word] = &[
             "src/pg/admin.rs",
             "src/workload",
             "src/demo",
+            // How long a read waits, and when the replica is looked at again.
+            "src/router/breaker.rs",
+            "src/router/watch.rs",
+            "src/router/executor",
             // Pacing, and the duration of a refresh.
             "src/system/refresh",
             "src/bench",

@@ -1,11 +1,12 @@
 //! The executor: the servers on which statements really run, and the errors it recovers from.
 
+use super::pair::{Pair, shop_copy};
 use super::router;
 use crate::it::server::{Database, block_on, until};
-use crate::it::system::{number, shop};
+use crate::it::system::number;
 use htap_top::pg::Param;
-use htap_top::router::executor::{Executor, Targets};
-use htap_top::router::{Node, Pool, Rule};
+use htap_top::router::executor::{Executor, Fallback, Targets};
+use htap_top::router::{Barred, Node, Pool, Rule};
 use std::sync::Arc;
 
 /// `lie()` is declared read-only, but writes.
@@ -16,24 +17,20 @@ const LIAR: &str = "
     CREATE FUNCTION public.write() RETURNS int LANGUAGE sql AS 'INSERT INTO public.log VALUES (1) RETURNING n';
     CREATE FUNCTION public.lie() RETURNS int LANGUAGE plpgsql STABLE AS 'BEGIN RETURN public.write(); END'";
 
-/// The read-only role of the same server plays the replica.
-async fn executor(database: &Database<'_>) -> Executor<Targets> {
-    let reader = database.target_of("htap_olap");
-    let lanes = Targets {
-        oltp: database.target_of("htap_oltp"),
-        olap: reader.clone(),
-        replica: Some((reader.clone(), reader)),
-    };
-    Executor::new(router(database).await, lanes)
+async fn executor(pair: &Pair, database: &Database<'_>) -> Executor<Targets> {
+    let lanes = pair.targets(&database.name, "htap_oltp", "htap_olap");
+    let executor = Executor::new(router(database).await, lanes);
+    let status = executor.ready().await.unwrap();
+    assert_eq!(status.barred, None, "{status:?}");
+    executor
 }
 
 #[test]
 fn a_lie_is_found_out_and_mended_once() {
     block_on(async {
-        let database = shop().await;
+        let (pair, database) = shop_copy(LIAR).await;
         let admin = database.connect().await;
-        admin.batch(LIAR).await.unwrap();
-        let executor = executor(&database).await;
+        let executor = executor(pair, &database).await;
         let mut client = executor.conversation();
         let ran = client.run("SELECT lie() AS n", &[]).await.unwrap();
         assert_eq!(
@@ -43,7 +40,7 @@ fn a_lie_is_found_out_and_mended_once() {
         assert!(ran.again, "{ran:?}");
         assert_eq!(ran.table.first("n").int(), Some(1));
         assert_eq!(number(&admin, "SELECT count(*) FROM log").await, 1);
-        assert_eq!(executor.counts().misroutes, 1);
+        assert_eq!(executor.counts().misroutes(), 1);
         assert!(client.session().wrote().is_some(), "it wrote after all");
         // Inside a transaction nothing may run elsewhere.
         client.run("BEGIN READ ONLY", &[]).await.unwrap();
@@ -51,20 +48,23 @@ fn a_lie_is_found_out_and_mended_once() {
         assert_eq!(refused.code(), "25006");
         client.run("COMMIT", &[]).await.unwrap();
         assert_eq!(number(&admin, "SELECT count(*) FROM log").await, 1);
-        assert_eq!(executor.counts().misroutes, 1);
+        assert_eq!(executor.counts().misroutes(), 1);
         // Any other error is passed to the client.
         let error = client.run("SELECT 1 / (SELECT 0)", &[]).await.unwrap_err();
         assert_eq!(error.code(), "22012");
-        assert_eq!(executor.counts().fallbacks, 0);
+        let counts = executor.counts();
+        let others = counts.fallbacks.iter();
+        let others =
+            others.filter(|(why, _)| !matches!(why, Fallback::ReadOnly | Fallback::NotCaughtUp));
+        assert_eq!(others.count(), 0, "{counts:?}");
     });
 }
 
 #[test]
 fn statements_run_where_they_belong() {
     block_on(async {
-        let database = shop().await;
-        database.connect().await.batch(LIAR).await.unwrap();
-        let executor = Arc::new(executor(&database).await);
+        let (pair, database) = shop_copy(LIAR).await;
+        let executor = Arc::new(executor(pair, &database).await);
         let whom = "SELECT current_user::text AS role";
         let other = Arc::clone(&executor);
         // Conversations may run in separate tasks.
@@ -98,12 +98,7 @@ fn statements_run_where_they_belong() {
         let products = [1, 2, 3];
         let sql = "SELECT count(*) AS n FROM shop.products WHERE product_id = ANY ($1)";
         let ran = client.run(sql, &[Param::Ints(&products)]).await.unwrap();
-        assert_eq!(
-            (ran.decision.node, ran.decision.pool),
-            (Node::Primary, Pool::Oltp),
-            "{:?}",
-            ran.decision
-        );
+        assert_eq!(ran.decision.pool, Pool::Oltp, "{:?}", ran.decision);
         assert_eq!(ran.table.first("n").int(), Some(3));
         let counts = executor.counts();
         let inside = counts
@@ -115,12 +110,22 @@ fn statements_run_where_they_belong() {
 }
 
 #[test]
-fn a_write_is_read_from_the_primary_while_the_replica_is_none() {
+fn who_is_no_replica_gets_no_reads() {
     block_on(async {
-        let database = shop().await;
-        database.connect().await.batch(LIAR).await.unwrap();
-        let executor = executor(&database).await;
+        let (_, database) = shop_copy(LIAR).await;
+        let reader = database.target_of("htap_olap");
+        let lanes = Targets {
+            oltp: database.target_of("htap_oltp"),
+            olap: reader.clone(),
+            // The primary itself.
+            replica: Some((reader.clone(), reader)),
+        };
+        let executor = Executor::new(router(&database).await, lanes);
         let mut client = executor.conversation();
+        let ran = client.run("SELECT 1 AS n", &[]).await.unwrap();
+        assert_eq!(ran.decision.node, Node::Primary, "not looked at yet");
+        let status = executor.ready().await.unwrap();
+        assert_eq!(status.barred, Some(Barred::Promoted), "{status:?}");
         for write in [
             "INSERT INTO log VALUES (3)",
             "BEGIN; INSERT INTO log VALUES (4); COMMIT",
@@ -130,33 +135,29 @@ fn a_write_is_read_from_the_primary_while_the_replica_is_none() {
             client.run(write, &[]).await.unwrap();
             assert!(client.session().wrote() > before, "{write}");
         }
-        // The server that plays the replica is none: it is not in recovery.
-        let ran = client
-            .run("SELECT count(*) AS n FROM log", &[])
-            .await
-            .unwrap();
+        let count = "SELECT count(*) AS n FROM log";
+        let ran = client.run(count, &[]).await.unwrap();
         assert_eq!(
             (ran.decision.rule, ran.decision.node),
-            (Rule::ReadYourWrites, Node::Primary)
+            (Rule::NoReplica, Node::Primary)
         );
         assert_eq!(ran.table.first("n").number(), Some(3.0));
-        // Another client wrote nothing.
-        let ran = executor
-            .conversation()
-            .run("SELECT count(*) AS n FROM log", &[])
-            .await
-            .unwrap();
-        assert_eq!(ran.decision.node, Node::Replica);
+        let counts = executor.counts();
+        assert_eq!(counts.on(|lane| lane.node == Node::Replica), 0);
+        assert_eq!(
+            counts.fallbacks[&Fallback::Barred(Barred::Promoted)],
+            1,
+            "{counts:?}"
+        );
     });
 }
 
 #[test]
 fn a_lost_connection_ends_its_transaction() {
     block_on(async {
-        let database = shop().await;
+        let (pair, database) = shop_copy(LIAR).await;
         let admin = database.connect().await;
-        admin.batch(LIAR).await.unwrap();
-        let executor = executor(&database).await;
+        let executor = executor(pair, &database).await;
         let mut client = executor.conversation();
         client.run("BEGIN", &[]).await.unwrap();
         let pid = client
@@ -188,13 +189,8 @@ fn a_lost_connection_ends_its_transaction() {
 #[test]
 fn ddl_of_a_client_is_seen() {
     block_on(async {
-        let database = shop().await;
-        let admin = database.connect().await;
-        admin
-            .batch("GRANT CREATE ON SCHEMA public TO htap_oltp")
-            .await
-            .unwrap();
-        let executor = executor(&database).await;
+        let (pair, database) = shop_copy("GRANT CREATE ON SCHEMA public TO htap_oltp").await;
+        let executor = executor(pair, &database).await;
         let mut client = executor.conversation();
         let create = |volatility: &str| {
             format!(
@@ -202,6 +198,7 @@ fn ddl_of_a_client_is_seen() {
             )
         };
         client.run(&create("STABLE"), &[]).await.unwrap();
+        pair.caught_up().await;
         let other = executor
             .conversation()
             .run("SELECT f()", &[])

@@ -1,11 +1,13 @@
 //! A real streaming replica: a session reads its own writes, on the replica or on the primary.
 
-use crate::it::server::{Order, PATIENCE, Patience, Server, block_on, until};
+use super::pair::Pair;
+use crate::it::server::{PATIENCE, Patience, block_on, until};
 use htap_top::cluster::SUPERUSER;
 use htap_top::pg::Client;
 use htap_top::router::catalogue::Catalogue;
-use htap_top::router::executor::{Conversation, Executor, Ran, Targets, replica_state};
-use htap_top::router::{Lsn, Node, Pool, ReplicaState, Router, Rule};
+use htap_top::router::executor::{Conversation, Executor, Fallback, Policy, Ran, Targets};
+use htap_top::router::{Lsn, Node, Pool, Router, Rule};
+use std::time::Duration;
 
 const SETUP: &str = "
     CREATE ROLE reader LOGIN;
@@ -17,51 +19,25 @@ const SETUP: &str = "
     $$ BEGIN RETURN (SELECT count(*) FROM drafts); END $$;
     CREATE FUNCTION lie() RETURNS bigint LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN txid_current(); END $$";
 
-/// A primary and its replica.
-struct Pair {
-    primary: Server,
-    standby: Server,
+async fn start() -> Pair {
+    Pair::start(&[("synchronous_commit", "on")], SETUP).await
 }
 
-impl Pair {
-    fn start() -> Self {
-        // Otherwise a commit is only sent in the WAL writer's next round.
-        let primary = Server::start(&Order {
-            settings: vec![("synchronous_commit".into(), "on".into())],
-            ..Order::default()
-        });
-        block_on(async {
-            let admin = Client::connect(&primary.target("postgres", SUPERUSER))
-                .await
-                .unwrap();
-            admin.batch(SETUP).await.unwrap();
-        });
-        let standby = primary.replica();
-        Self { primary, standby }
-    }
-
-    async fn executor(&self) -> Executor<Targets> {
-        let reader = self.primary.target("postgres", "reader");
-        let there = self.standby.target("postgres", "reader");
-        let lanes = Targets {
-            oltp: self.primary.target("postgres", SUPERUSER),
-            olap: reader.clone(),
-            replica: Some((there.clone(), there)),
-        };
-        Executor::new(
-            Router::new(Catalogue::connect(reader).await.unwrap()),
-            lanes,
-        )
-    }
-
-    async fn standby_session(&self) -> Client {
-        let client = Client::connect(&self.standby.target("postgres", SUPERUSER))
-            .await
-            .unwrap();
-        let state = replica_state(&client).await.unwrap();
-        assert!(matches!(state, ReplicaState::Replayed(_)), "{state:?}");
-        client
-    }
+/// It looks once at the beginning, and then only for those who wait.
+async fn executor(pair: &Pair) -> Executor<Targets> {
+    let reader = pair.primary.target("postgres", "reader");
+    let policy = Policy {
+        look: Duration::from_secs(3_600),
+        ..Policy::default()
+    };
+    let executor = Executor::with_policy(
+        Router::new(Catalogue::connect(reader).await.unwrap()),
+        pair.targets("postgres", SUPERUSER, "reader"),
+        policy,
+    );
+    let status = executor.ready().await.unwrap();
+    assert_eq!(status.barred, None, "{status:?}");
+    executor
 }
 
 async fn count(client: &mut Conversation<'_, Targets>) -> (Ran, f64) {
@@ -81,10 +57,10 @@ async fn write(client: &mut Conversation<'_, Targets>) {
 
 #[test]
 fn a_real_replica_serves_what_it_can() {
-    let pair = Pair::start();
     block_on(async {
-        let executor = pair.executor().await;
-        let standby = pair.standby_session().await;
+        let pair = start().await;
+        let executor = executor(&pair).await;
+        let standby = pair.standby_admin().await;
         a_session_reads_its_writes(&executor, &standby).await;
         what_a_replica_cannot_do_the_primary_does(&executor).await;
         drop(pair.standby);
@@ -158,22 +134,24 @@ async fn what_a_replica_cannot_do_the_primary_does(executor: &Executor<Targets>)
         assert!(ran.again && ran.decision.node == Node::Replica, "{ran:?}");
     }
     let counts = executor.counts();
-    assert_eq!((counts.misroutes, counts.fallbacks), (1, 1), "{counts:?}");
+    assert_eq!(
+        (counts.misroutes(), counts.reruns[&Fallback::NotOnStandby]),
+        (1, 1),
+        "{counts:?}"
+    );
 }
 
 /// Settings and temporary objects of a client are available to its later statements.
 #[test]
 fn what_a_session_has_made_is_read_where_it_is() {
-    let pair = Pair::start();
     block_on(async {
-        let admin = Client::connect(&pair.primary.target("postgres", SUPERUSER))
-            .await
-            .unwrap();
+        let pair = start().await;
+        let admin = pair.admin().await;
         admin
             .batch("CREATE TABLE users AS SELECT 1 AS user_id; GRANT SELECT ON users TO reader")
             .await
             .unwrap();
-        let executor = pair.executor().await;
+        let executor = executor(&pair).await;
         for (made, user_id) in [
             ("SELECT 77 AS user_id INTO pg_temp.users", 77.0),
             (

@@ -14,7 +14,7 @@ use std::io::Read as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-fn program(arguments: &[&str]) -> Command {
+pub(super) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_htap-top"));
     command.args(arguments).stdin(Stdio::null());
     command
@@ -31,7 +31,7 @@ fn start(database: &Database<'_>, arguments: &str) -> Child {
         .unwrap()
 }
 
-fn report(output: &Output) -> Value {
+pub(super) fn report(output: &Output) -> Value {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert_eq!(stderr, "");
@@ -56,8 +56,16 @@ fn report(output: &Output) -> Value {
     report
 }
 
-fn signal(child: &Child, signal: Signal) {
+pub(super) fn signal(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+}
+
+/// The number at a place of a report.
+pub(super) fn number_of(report: &Value, place: &str) -> i64 {
+    let found = report.pointer(place);
+    found
+        .and_then(Value::as_i64)
+        .unwrap_or_else(|| panic!("no {place} in {report}"))
 }
 
 const LOADED: &str = "SELECT count(*) AS n FROM pg_stat_activity

@@ -123,7 +123,8 @@ async fn with_cluster<W: Write>(
         () = stop.wait() => return Ok(()),
     };
     let Some(wanted) = options.replica else {
-        return under_load(cluster, &target, options, stop, report, &prepared).await;
+        let load = load(options, None);
+        return under_load(cluster, &target, load, stop, report, &prepared).await;
     };
     report.progress(0.98, "copying the server to a replica");
     // Not interrupted: it takes about 2 s, and what it starts must be stopped.
@@ -135,31 +136,36 @@ async fn with_cluster<W: Write>(
     let outcome = if stop.requested() {
         Ok(())
     } else {
-        under_load(cluster, &target, options, stop, report, &prepared).await
+        let load = load(options, Some(replica.target(DBNAME, SUPERUSER)));
+        under_load(cluster, &target, load, stop, report, &prepared).await
     };
     report.progress(1.0, "stopping the replica");
     outcome.and(blocking(move || replica.stop()).await)
+}
+
+/// The load of the shop; the router sends its reads to `replica`, if there is one.
+fn load(options: &Options, replica: Option<Target>) -> Load {
+    Load {
+        rate: options.rate,
+        troubles: !options.calm,
+        seed: options.seed,
+        replica,
+        ..Load::default()
+    }
 }
 
 /// Runs the load until an end is requested.
 async fn under_load<W: Write>(
     cluster: &Cluster,
     target: &Target,
-    options: &Options,
+    load: Load,
     stop: &mut Stop,
     report: &mut Report<'_, W>,
     prepared: &Ready,
 ) -> Result<(), ClusterError> {
-    let load = workload::start(
-        target,
-        Load {
-            rate: options.rate,
-            troubles: !options.calm,
-            seed: options.seed,
-            ..Load::default()
-        },
-    );
-    report.ready(prepared, if options.calm { "" } else { SCHEDULE });
+    let schedule = if load.troubles { SCHEDULE } else { "" };
+    let load = workload::start(target, load);
+    report.ready(prepared, schedule);
     let outcome = tokio::select! {
         () = stop.wait() => Ok(()),
         gone = server_gone(cluster) => Err(gone),

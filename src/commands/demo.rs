@@ -129,6 +129,7 @@ fn demo_targets(place: &Place) -> Targets {
     };
     Targets {
         oltp: local(&place.user),
+        pooler: None,
         olap: local(&place.olap_user),
     }
 }

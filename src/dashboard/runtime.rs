@@ -56,6 +56,8 @@ pub struct Targets {
     pub oltp: Target,
     /// The server that business panels query.
     pub olap: Target,
+    /// The admin console of the pooler, if it is watched.
+    pub pooler: Option<Target>,
 }
 
 impl Targets {

@@ -72,6 +72,7 @@ impl Board {
             themes: Theme::names().map(str::to_owned).collect(),
             target: "shop @ primary:5432".into(),
             olap_target: None,
+            pooler: None,
             demo: false,
         };
         change(&mut start);
@@ -113,6 +114,7 @@ impl Board {
                 let gone = match session {
                     SessionId::Fast => Some(Pool::Oltp),
                     SessionId::Slow => Some(Pool::Slow),
+                    SessionId::Pooler => Some(Pool::Pooler),
                     SessionId::Olap(_) | SessionId::Canary => None,
                 };
                 let model = &self.model;

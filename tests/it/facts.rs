@@ -27,10 +27,12 @@ pub(super) fn watch(target: &Target, panels: &[&str]) -> Headless {
         themes: Vec::new(),
         target: "test".into(),
         olap_target: None,
+        pooler: None,
         own_roles: vec![target.user().to_owned()],
         demo: false,
     };
     let targets = Targets {
+        pooler: None,
         olap: target.clone(),
         oltp: target,
     };

@@ -27,6 +27,7 @@ fn start() -> Start {
         themes: Theme::names().map(str::to_owned).collect(),
         target: "shop @ primary:5432".into(),
         olap_target: None,
+        pooler: None,
         demo: false,
     }
 }

@@ -1,16 +1,18 @@
 //! Processing of answers: figures over time, and the derived columns of panels.
 
 use super::Model;
+use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId, Moment};
 use crate::dashboard::panels::spec::{Chart, Spec};
 use crate::dashboard::panels::{
-    activity, bloat, locks, point_locks, rates, replication, scans, snapshots, statements, views,
+    activity, bloat, locks, point_locks, pooler, rates, replication, scans, snapshots, statements, views,
     wal,
 };
 use crate::dashboard::rows::{Columns, Panel, Row, Rows, added, read};
 use crate::dashboard::xid_clock::Clock;
 use crate::format::Unit;
 use crate::pg::{Table, Value};
+use std::collections::HashMap;
 
 /// Average delay in seconds until a working session reports its counters, which it does once per second.
 const LATE_S: f64 = 0.5;
@@ -45,7 +47,8 @@ impl Model {
             Panel::StatementTotals => self.history.statements(&table, &self.classifier),
             Panel::Activity => {
                 let held = activity::held(self.rows(Panel::Snapshots));
-                let table = activity::derive(table, &self.classifier, &held);
+                let mut table = activity::derive(table, &self.classifier, &held);
+                self.name_clients(&mut table);
                 effects = self.watch_refreshes(&table);
                 self.put(id, table);
                 self.judge();
@@ -75,9 +78,69 @@ impl Model {
                 self.put(id, table);
                 self.derive_views();
             }
+            Panel::Pooler => {
+                if let Some(feed) = self.feed_mut(id) {
+                    feed.raw = table;
+                }
+                self.derive_pooler();
+            }
+            Panel::PoolerStats | Panel::PoolerDatabases => {
+                self.put(id, table);
+                self.derive_pooler();
+            }
+            Panel::PoolerVersion => {
+                self.put(id, table);
+                self.check_pooler();
+            }
             _ => self.took_panel(id, panel, table),
         }
         effects
+    }
+
+    /// Derives the pools' rows from their last answer.
+    fn derive_pooler(&mut self) {
+        let Some(id) = self.id_of(Panel::Pooler) else {
+            return;
+        };
+        let raw = self.feed(id).map(|feed| feed.raw.clone());
+        let (stats, databases) = (Panel::PoolerStats, Panel::PoolerDatabases);
+        let table = pooler::derive(
+            raw.unwrap_or_default(),
+            self.rows(stats),
+            self.rows(databases),
+        );
+        self.put(id, table);
+        self.judge();
+    }
+
+    /// Logs that the pooler is too old for some figures.
+    fn check_pooler(&mut self) {
+        if let Some(why) = self.pooler_outdated() {
+            self.say(Grade::Doubtful, &why);
+        }
+    }
+
+    /// The reason why figures of the pooler are missing, if it is old.
+    pub fn pooler_outdated(&self) -> Option<String> {
+        let version = Rows::<read::PoolerVersion>::of(self.rows(Panel::PoolerVersion)).first();
+        pooler::outdated(version.version().text()?)
+    }
+
+    /// Writes the pooler's clients into the rows of backends.
+    fn name_clients(&self, activity: &mut Table) {
+        if self.id_of(Panel::PoolerServers).is_some() {
+            pooler::name_clients(activity, &self.behind_pooler(activity));
+        }
+    }
+
+    /// The backends that are server connections of the pooler.
+    pub(super) fn behind_pooler(&self, activity: &Table) -> HashMap<i64, pooler::Behind> {
+        pooler::behind(
+            activity,
+            self.current(Panel::PoolerServers),
+            self.current(Panel::PoolerClients),
+            self.rows(Panel::PoolerDatabases),
+        )
     }
 
     /// Number of this program's transactions contained in the server's counters. Sessions report with a

@@ -30,6 +30,7 @@ pub(super) struct EffectRunner {
     fast: Sender<Vec<Job>>,
     slow: Sender<Vec<Job>>,
     olap: Sender<Vec<Job>>,
+    pooler: Sender<Vec<Job>>,
     point: watch::Sender<Option<String>>,
     wake: watch::Sender<()>,
     /// Reports of the sessions.
@@ -103,6 +104,10 @@ impl EffectRunner {
                 &olap_queue,
             );
         }
+        let (pooler, pooler_queue) = queue();
+        if let Some(target) = &targets.pooler {
+            session(SessionId::Pooler, target, console(), &pooler_queue);
+        }
         sessions.spawn(canary::canary(
             targets.oltp.clone(),
             monitor(FAST_TIMEOUT, &done, &done),
@@ -116,6 +121,7 @@ impl EffectRunner {
             fast,
             slow,
             olap,
+            pooler,
             point,
             wake,
             reports,
@@ -140,13 +146,14 @@ impl EffectRunner {
             fast,
             slow,
             olap,
+            pooler,
             point,
             reports,
             canary,
             ..
         } = self;
         point.send_replace(None);
-        drop((fast, slow, olap, point, reports, canary));
+        drop((fast, slow, olap, pooler, point, reports, canary));
         let all = async { while sessions.join_next().await.is_some() {} };
         let _ = timeout(END, all).await;
         // Aborted ones record that they were aborted.
@@ -193,7 +200,7 @@ impl EffectRunner {
     }
 
     fn sample(&self, requests: Vec<Request>) {
-        let (mut fast, mut slow) = (Vec::new(), Vec::new());
+        let (mut fast, mut slow, mut pooler) = (Vec::new(), Vec::new(), Vec::new());
         for request in requests {
             let job = Job {
                 id: request.feed.0,
@@ -204,12 +211,14 @@ impl EffectRunner {
             match request.pool {
                 Pool::Oltp => fast.push(job),
                 Pool::Slow => slow.push(job),
+                Pool::Pooler => pooler.push(job),
                 // One job at a time, so that several sessions share the work.
                 Pool::Olap => self.hand_over(&self.olap, vec![job]),
             }
         }
         self.hand_over(&self.fast, fast);
         self.hand_over(&self.slow, slow);
+        self.hand_over(&self.pooler, pooler);
     }
 
     /// Queues jobs. A queue has room for more statements than all panels can send at once; if it is full
@@ -260,6 +269,7 @@ fn monitor((server, client): (Duration, Duration), ended: &Tally, others: &Tally
         transaction: false,
         deadline: client,
         lazy: false,
+        console: false,
         ended: Tally::clone(ended),
         others: Tally::clone(others),
     }
@@ -271,7 +281,21 @@ fn analytic(olap: &crate::config::Olap, ended: &Tally) -> SessionConfig {
         transaction: true,
         deadline: olap.statement_timeout + Duration::from_secs(5),
         lazy: true,
+        console: false,
         ended: Tally::clone(ended),
+        others: Tally::default(),
+    }
+}
+
+/// The session with the pooler. Its work is no transaction of the watched server.
+fn console() -> SessionConfig {
+    SessionConfig {
+        settings: Settings::default(),
+        transaction: false,
+        deadline: FAST_TIMEOUT.1,
+        lazy: false,
+        console: true,
+        ended: Tally::default(),
         others: Tally::default(),
     }
 }

@@ -238,7 +238,8 @@ impl Headless {
 
     /// A dashboard's user asks for another attempt; without one it is made after a while.
     fn try_again(&mut self) {
-        let links = [&self.model.fast, &self.model.slow, &self.model.olap];
+        let model = &self.model;
+        let links = [&model.fast, &model.slow, &model.olap, &model.pooler];
         let refused = |link: &&Link| matches!(link, Link::Lost { given_up: true, .. });
         if !links.iter().any(refused) {
             self.refused = None;
@@ -337,7 +338,12 @@ impl Headless {
         let Some(feed) = self.model.feed(id) else {
             return true;
         };
-        let given_up = matches!(self.model.link(feed), Link::Lost { given_up: true, .. });
+        let given_up = match self.model.link(feed) {
+            // Nobody waits for a pooler that is down: the figures of the server are there without it.
+            Link::Lost { .. } if feed.spec.front.pool == Pool::Pooler => true,
+            Link::Lost { given_up, .. } => *given_up,
+            Link::Idle | Link::Live(_) => false,
+        };
         let told = self.told.get(&id).copied().unwrap_or_default();
         let not_asked = !feed.sampling.missing.is_empty() || feed.sampling.denied;
         given_up || not_asked || told.refused || told.good >= times

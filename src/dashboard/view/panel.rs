@@ -7,7 +7,7 @@ use crate::dashboard::cell;
 use crate::dashboard::cell::Severity;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::model::{Link, Model};
-use crate::dashboard::panels::spec::{Chart, SearchPath};
+use crate::dashboard::panels::spec::{Chart, Pool, SearchPath};
 use crate::dashboard::rows::{self, Rows, read};
 use crate::dashboard::theme::{Role, Theme};
 use crate::dashboard::widgets::{
@@ -69,6 +69,9 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
         let age = model.age_s(feed).map(format::seconds).unwrap_or_default();
         let link = model.link(feed);
         let why = match (link, &model.fast) {
+            (Link::Lost { error, .. }, _) if feed.spec.front.pool == Pool::Pooler => {
+                format!(", not connected: {error}")
+            }
             (Link::Lost { given_up: true, .. }, _) => ", not connected".into(),
             (Link::Lost { attempt, .. }, _) | (_, Link::Lost { attempt, .. }) => {
                 format!(", {}", super::connecting(*attempt))
@@ -84,6 +87,10 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
     match feed.panel? {
         rows::Panel::Activity => Some(hidden_note(model).unwrap_or_else(|| sessions_note(model))),
         rows::Panel::Waits => hidden_note(model),
+        rows::Panel::Pooler => model.pooler_outdated().or_else(|| {
+            let place = model.start.pooler.as_ref()?;
+            Some(place.as_str().to_owned())
+        }),
         rows::Panel::HourlySales => {
             let hours = Rows::<read::HourlySales>::of(&feed.table).iter();
             let sales = hours.filter_map(|row| row.sales());

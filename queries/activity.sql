@@ -5,7 +5,7 @@
 -- digit = 8
 -- key = ["pid", "backend_start"]
 -- labels = ["pid", "class", "usename", "application_name"]
--- compact = ["pid", "class", "usename", "application_name", "state", "query_age_s", "xmin_age", "wait", "query"]
+-- compact = ["pid", "class", "usename", "application_name", "state", "query_age_s", "xmin_age", "wait", "pooler_client", "query"]
 -- empty = "no backend is running or holding anything; idle ones are not listed"
 -- about = """
 -- Every backend that is doing or holding something: all but idle sessions without a snapshot or transaction id,

@@ -5,7 +5,7 @@
 -- letter = "b"
 -- sampling = { samples = "two", rests_on = ["pooler_databases", "pooler_stats"] }
 -- key = ["database", "user"]
--- compact = ["database", "user", "pool_mode", "cl_active", "cl_waiting", "wait_s", "sv_active", "pool_size", "sv_idle", "xacts_per_s", "wait_ms", "query_ms"]
+-- compact = ["database", "user", "cl_waiting", "wait_s", "sv_active", "pool_size", "sv_idle", "cl_active", "xacts_per_s", "wait_ms", "query_ms", "pool_mode"]
 -- sort = "-wait_s"
 -- empty = "no client has connected to the pooler yet"
 -- about = """

@@ -95,7 +95,7 @@ pub(super) fn pooler_target(
     pooler: &Pooler,
     config: &Config,
 ) -> Result<Option<Target>, Failure> {
-    let (conninfo, whence) = match (&pooler.conninfo, &config.pooler) {
+    let (conninfo, whence) = match (&pooler.pooler, &config.pooler) {
         (Some(conninfo), _) => (conninfo, "--pooler"),
         (None, Some(conninfo)) => (conninfo, "configuration: pooler"),
         (None, None) => return Ok(None),

@@ -62,8 +62,8 @@ pub(super) struct OlapPool {
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Pooler {
     /// Admin console of the PgBouncer in front of the server: host, port (default 6432) and user
-    #[arg(long = "pooler", value_name = "CONNINFO")]
-    pub(super) conninfo: Option<String>,
+    #[arg(long, value_name = "CONNINFO")]
+    pub(super) pooler: Option<String>,
 }
 
 /// Options of the screen.

@@ -27,8 +27,8 @@ const FAST_SHARE: f64 = 20.0;
 const FAST_LONGEST: Duration = Duration::from_secs(5);
 /// Like [`SLOW_SHARE`], for the OLAP pool, whose queries are expected to take long.
 const OLAP_SHARE: f64 = 10.0;
-/// Like [`SLOW_SHARE`], for the pooler, whose only thread serves nobody else meanwhile.
-const POOLER_SHARE: f64 = 100.0;
+/// The pooler, whose only thread serves nobody else meanwhile, is asked at least this often nevertheless.
+const POOLER_LONGEST: Duration = Duration::from_secs(3);
 /// A fast feed whose own interval is no longer than this uses the dashboard's interval.
 const EVERY: Duration = Duration::from_secs(1);
 /// Number of sessions above which a server is crowded: some feeds are queried less often there ([`Crowded`]).
@@ -119,7 +119,9 @@ impl Model {
             }
             Pool::Slow => wanted.max(self.interval).max(took(SLOW_SHARE)),
             Pool::Olap => wanted.max(self.interval).max(took(OLAP_SHARE)),
-            Pool::Pooler => wanted.max(self.interval).max(took(POOLER_SHARE)),
+            Pool::Pooler => wanted
+                .max(self.interval)
+                .max(took(FAST_SHARE).min(POOLER_LONGEST)),
         }
     }
 

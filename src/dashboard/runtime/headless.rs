@@ -328,9 +328,17 @@ impl Headless {
         let mut under = under.filter_map(|name| self.model.feed_named(name));
         let last = self.told.get(&id).map_or(u64::MAX, |told| told.last);
         let before = |id| self.told.get(&id).is_none_or(|told| told.first < last);
+        // Rows that are derived again when such a feed answers.
+        let again = matches!(feed.panel, Some(Panel::Views | Panel::Pooler));
         self.has_told(id, if twice { 2 } else { 1 })
-            // Views are derived again when a summary answers.
-            && under.all(|id| self.has_told(id, 1) && (feed.panel == Some(Panel::Views) || before(id)))
+            && under.all(|id| self.has_told(id, self.needed(id)) && (again || before(id)))
+    }
+
+    /// Number of answers that make the figures of a feed.
+    fn needed(&self, id: FeedId) -> u32 {
+        let feed = self.model.feed(id);
+        let rates = feed.is_some_and(|feed| !feed.spec.front.rates.is_empty());
+        if rates { 2 } else { 1 }
     }
 
     /// Returns true if a feed has answered that many times, or never will.

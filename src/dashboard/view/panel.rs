@@ -23,6 +23,9 @@ use ratatui::widgets::Widget;
 /// Width below which the Overview's query columns leave out the less important figures.
 const NARROW: u16 = 100;
 
+/// Width from which the Overview shows the client behind a pooler, too.
+const WIDE: u16 = 140;
+
 /// Draws `feed` into `area`.
 pub(super) fn draw(
     model: &Model,
@@ -293,6 +296,9 @@ pub(super) fn table(
         // Blockers and the query matter more than these.
         columns.retain(|name| name != "usename" && name != "xmin_age");
     }
+    // It is there only if the pooler is watched.
+    let behind = feed.table.column("pooler_client").is_some() && (full || model.size.0 >= WIDE);
+    columns.retain(|name| behind || name != "pooler_client");
     let tagged = |row: usize| {
         !feed.cursor.tagged.is_empty() && feed.cursor.tagged.contains(&feed.identity(row))
     };

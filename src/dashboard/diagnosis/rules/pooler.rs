@@ -188,7 +188,7 @@ pub(super) fn pool_closed(evidence: &Evidence<'_>) -> Option<Finding> {
     let (name, clients) = (waiting.name(), waiting.clients());
     let database = waiting.pool.database().shown();
     if waiting.pool.paused() == Some(true) {
-        let sentence = format!("database {database} is paused in PgBouncer: {clients}");
+        let sentence = format!("{clients} for pool {name}: database {database} is paused in PgBouncer");
         return Some(waiting.finding(sentence, format!("RESUME {database}"), Vec::new()));
     }
     let limit = waiting.database().and_then(|row| {
@@ -198,11 +198,11 @@ pub(super) fn pool_closed(evidence: &Evidence<'_>) -> Option<Finding> {
     let (open, size) = (waiting.open(), waiting.size);
     let sentence = match limit {
         Some(limit) => format!(
-            "pool {name} has {open} of {size} server connections, as all {limit} of its database are taken \
-             (max_db_connections): {clients}"
+            "{clients} for pool {name}: it has {open} of {size} server connections, as all {limit} of its database are \
+             taken (max_db_connections)"
         ),
         None => format!(
-            "pool {name} has {open} of {size} server connections, and PgBouncer opens no more: {clients}"
+            "{clients} for pool {name}: it has {open} of {size} server connections, and PgBouncer opens no more"
         ),
     };
     let cure = match limit {
@@ -231,11 +231,11 @@ pub(super) fn pool_held(evidence: &Evidence<'_>) -> Option<Finding> {
     let (name, size, clients) = (waiting.name(), waiting.size, waiting.clients());
     let sentence = match holders.len() {
         1 => format!(
-            "{who}, {state} for {age}, holds 1 of {size} server connections of pool {name}: {clients}"
+            "{clients} for pool {name}: {who}, {state} for {age}, holds 1 of its {size} server connections"
         ),
         n => format!(
-            "long transactions hold {n} of {size} server connections of pool {name}, the oldest by {who}, {state} for \
-             {age}: {clients}"
+            "{clients} for pool {name}: long transactions hold {n} of its {size} server connections, the oldest is {who}, \
+             {state} for {age}"
         ),
     };
     let blocker = Blocker::of(evidence, row);
@@ -274,11 +274,11 @@ pub(super) fn pool_waits(evidence: &Evidence<'_>) -> Option<Finding> {
         }
     };
     let sentence = format!(
-        "{} of {} server connections of pool {} wait {what}: {}; the pool is not the cause",
-        backends.len(),
-        waiting.size,
+        "{} for pool {}: {} of its {} server connections wait {what}; the pool is not the cause",
+        waiting.clients(),
         waiting.name(),
-        waiting.clients()
+        backends.len(),
+        waiting.size
     );
     let cure = root.map_or_else(String::new, |root| Blocker::of(evidence, root).cure());
     Some(waiting.finding(sentence, cure, told(&backends)))
@@ -305,7 +305,7 @@ pub(super) fn pool_small(evidence: &Evidence<'_>) -> Option<Finding> {
     if slow {
         let p99 = p99.map_or_else(String::new, |p99| format!(" (p99 {})", format::ms(p99)));
         let sentence = format!(
-            "{clients} for the {size} server connections of pool {name}, and the server is slow, too{p99}"
+            "{clients} for pool {name}: its {size} server connections are busy, and the server is slow, too{p99}"
         );
         let cure = "find what slows the server first: a larger pool adds to its load";
         return Some(waiting.finding(sentence, cure.into(), facts));
@@ -316,7 +316,7 @@ pub(super) fn pool_small(evidence: &Evidence<'_>) -> Option<Finding> {
         ""
     };
     let sentence = format!(
-        "pool {name} is too small: {clients} for its {size} server connections while the server has time"
+        "{clients} for pool {name}: its size of {size} is too small, the server has time"
     );
     let cure = format!("raise pool_size of {database} or default_pool_size, then RELOAD{mode}");
     Some(waiting.finding(sentence, cure, facts))

@@ -91,10 +91,7 @@ const OF_THE_SERVER: [&str; 5] = [
 ];
 
 /// Resolves the connection to the pooler's admin console, from the option or the configuration.
-pub(super) fn pooler_target(
-    pooler: &Pooler,
-    config: &Config,
-) -> Result<Option<Target>, Failure> {
+pub(super) fn pooler_target(pooler: &Pooler, config: &Config) -> Result<Option<Target>, Failure> {
     let (conninfo, whence) = match (&pooler.pooler, &config.pooler) {
         (Some(conninfo), _) => (conninfo, "--pooler"),
         (None, Some(conninfo)) => (conninfo, "configuration: pooler"),

@@ -5,8 +5,8 @@ use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId, Moment};
 use crate::dashboard::panels::spec::{Chart, Spec};
 use crate::dashboard::panels::{
-    activity, bloat, locks, point_locks, pooler, rates, replication, scans, snapshots, statements, views,
-    wal,
+    activity, bloat, locks, point_locks, pooler, rates, replication, scans, snapshots, statements,
+    views, wal,
 };
 use crate::dashboard::rows::{Columns, Panel, Row, Rows, added, read};
 use crate::dashboard::xid_clock::Clock;

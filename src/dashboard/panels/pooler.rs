@@ -33,8 +33,16 @@ pub(crate) fn derive(mut table: Table, stats: &Table, databases: &Table) -> Tabl
             added.wait_s,
             wait_s.map_or(Value::Unavailable, Value::Float),
         );
-        table.put(row, added.pool_size, size.map_or(Value::Pending, Value::Int));
-        table.put(row, added.paused, paused.map_or(Value::Pending, Value::Bool));
+        table.put(
+            row,
+            added.pool_size,
+            size.map_or(Value::Pending, Value::Int),
+        );
+        table.put(
+            row,
+            added.paused,
+            paused.map_or(Value::Pending, Value::Bool),
+        );
         let cells = rates.map_or([const { Value::Pending }; 6], figures);
         let places = [
             added.xacts_per_s,
@@ -82,7 +90,7 @@ fn mean_ms(us: &Value, events: &Value) -> Value {
 pub(crate) fn longest_wait_s(pools: Rows<'_, read::ClientPool>) -> Option<f64> {
     let waits = pools.iter().filter_map(|row| row.wait_s());
     let longest = waits.reduce(f64::max);
-    longest.or(pools.is_told().then_some(0.0))
+    longest.or((pools.is_told() && pools.is_empty()).then_some(0.0))
 }
 
 /// Returns the reason why figures are missing, if the pooler is older than what this program knows.
@@ -92,9 +100,7 @@ pub(crate) fn outdated(version: &str) -> Option<String> {
     let found = (parts.next()??, parts.next()??);
     let (major, minor) = OLDEST;
     (found < OLDEST).then(|| {
-        format!(
-            "{version} is older than {major}.{minor}: what it lacks is n/a; upgrade PgBouncer"
-        )
+        format!("{version} is older than {major}.{minor}: what it lacks is n/a; upgrade PgBouncer")
     })
 }
 

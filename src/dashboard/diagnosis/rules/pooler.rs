@@ -47,9 +47,8 @@ impl<'a> Waiting<'a> {
         let of_it = |behind: &&Behind| &*behind.pool.0 == database && &*behind.pool.1 == user;
         let behind = pools.behind.iter();
         let behind = behind.filter(|(_, behind)| of_it(behind));
-        let backends = behind.filter_map(|(pid, behind)| {
-            Some((row_of(evidence.activity, *pid)?, behind))
-        });
+        let backends =
+            behind.filter_map(|(pid, behind)| Some((row_of(evidence.activity, *pid)?, behind)));
         let mut backends: Vec<_> = backends.collect();
         backends.sort_by(|(a, _), (b, _)| super::age_s(*b).total_cmp(&super::age_s(*a)));
         Some(Self {
@@ -137,7 +136,10 @@ impl<'a> Waiting<'a> {
             ("login", pool.sv_login()),
         ];
         let states = states.map(|(state, n)| format!("{} {state}", count(n)));
-        facts.insert(0, fact("pool", format!("{}, {}", self.name(), self.clients())));
+        facts.insert(
+            0,
+            fact("pool", format!("{}, {}", self.name(), self.clients())),
+        );
         facts.insert(
             1,
             fact(
@@ -188,7 +190,8 @@ pub(super) fn pool_closed(evidence: &Evidence<'_>) -> Option<Finding> {
     let (name, clients) = (waiting.name(), waiting.clients());
     let database = waiting.pool.database().shown();
     if waiting.pool.paused() == Some(true) {
-        let sentence = format!("{clients} for pool {name}: database {database} is paused in PgBouncer");
+        let sentence =
+            format!("{clients} for pool {name}: database {database} is paused in PgBouncer");
         return Some(waiting.finding(sentence, format!("RESUME {database}"), Vec::new()));
     }
     let limit = waiting.database().and_then(|row| {
@@ -257,9 +260,13 @@ pub(super) fn pool_waits(evidence: &Evidence<'_>) -> Option<Finding> {
     let graph = WaitGraph::of(evidence.activity.table());
     let blocks = |root: &usize| {
         let behind = graph.behind(*root);
-        locked.iter().any(|(row, _)| behind.contains(&row.position()))
+        locked
+            .iter()
+            .any(|(row, _)| behind.contains(&row.position()))
     };
-    let root = graph.roots().find(|root| graph.is_row(*root) && blocks(root));
+    let root = graph
+        .roots()
+        .find(|root| graph.is_row(*root) && blocks(root));
     let root = root.map(|root| evidence.activity.at(root));
     let what = match (root, locked.len() * 2 >= backends.len()) {
         (Some(root), true) => format!(
@@ -295,14 +302,15 @@ pub(super) fn pool_small(evidence: &Evidence<'_>) -> Option<Finding> {
     }
     let oltp = evidence.oltp;
     let p99 = oltp.p99_ms.filter(|_| oltp.failed == 0);
-    let slow = p99.is_none_or(|p99| p99 >= evidence.config.targets.oltp_p99_ms);
+    let limit = evidence.config.targets.oltp_p99_ms;
+    let slow = p99.map(|p99| p99 >= limit);
     let (name, size, clients) = (waiting.name(), waiting.size, waiting.clients());
     let database = waiting.pool.database().shown();
     let mut facts = told(&waiting.backends);
     if let Some(p99) = p99 {
         facts.push(fact("p99 of the server", format::ms(p99)));
     }
-    if slow {
+    if slow == Some(true) {
         let p99 = p99.map_or_else(String::new, |p99| format!(" (p99 {})", format::ms(p99)));
         let sentence = format!(
             "{clients} for pool {name}: its {size} server connections are busy, and the server is slow, too{p99}"
@@ -315,9 +323,12 @@ pub(super) fn pool_small(evidence: &Evidence<'_>) -> Option<Finding> {
     } else {
         ""
     };
-    let sentence = format!(
-        "{clients} for pool {name}: its size of {size} is too small, the server has time"
-    );
+    let server = if slow.is_none() {
+        ""
+    } else {
+        ", the server has time"
+    };
+    let sentence = format!("{clients} for pool {name}: its size of {size} is too small{server}");
     let cure = format!("raise pool_size of {database} or default_pool_size, then RELOAD{mode}");
     Some(waiting.finding(sentence, cure, facts))
 }

@@ -18,7 +18,7 @@ use super::history::{CARRIES_P99, Oltp};
 use crate::config::{Config, Targets, WorkClass};
 use crate::dashboard::panels::activity::CROWDED;
 use crate::dashboard::panels::pooler::{Behind, longest_wait_s};
-use crate::dashboard::rows::{Row, Rows, read};
+use crate::dashboard::rows::{Row, Rows, console, read};
 use crate::format;
 use crate::format::Unit;
 use std::collections::HashMap;
@@ -167,9 +167,9 @@ pub struct Evidence<'a> {
 #[derive(Debug)]
 pub(crate) struct Pools<'a> {
     /// One for each database and user.
-    pub(crate) rows: Rows<'a, read::ClientPool>,
+    pub(crate) rows: Rows<'a, console::ClientPool>,
     /// The databases of its configuration.
-    pub(crate) databases: Rows<'a, read::PooledDatabase>,
+    pub(crate) databases: Rows<'a, console::PooledDatabase>,
     /// By pid, the backends of the watched server that clients have through it.
     pub(crate) behind: HashMap<i64, Behind>,
 }

@@ -9,6 +9,7 @@ pub(crate) mod http;
 mod logged;
 mod planning;
 pub(crate) mod ring;
+mod sessions;
 mod signals;
 mod source;
 mod writer;

@@ -202,12 +202,12 @@ fn explained(error: PgError, target: &Target) -> PgError {
     PgError::new(Class::Configuration, why)
 }
 
-/// Runs a command and returns the columns of its answer that are used. Of the clients only those with a server connection
+/// Runs a command, at the time `now`, and returns the columns of its answer that are used. Of the clients only those with a server connection
 /// are returned: there may be thousands of others.
 ///
 /// # Errors
 /// Those of the console and the connection.
-pub(super) async fn ask(client: &Client, command: &str) -> Result<Table, PgError> {
+pub(super) async fn ask(client: &Client, command: &str, now: Instant) -> Result<Table, PgError> {
     let failed = |error| client.failed(error);
     let kept = kept(command);
     let linked_only = command == "SHOW CLIENTS";
@@ -216,7 +216,7 @@ pub(super) async fn ask(client: &Client, command: &str) -> Result<Table, PgError
         columns: names.map(Into::into).collect(),
         rows: Vec::new(),
     };
-    let now_s = Value::Float(clock_s());
+    let now_s = Value::Float(clock_s(now));
     let mut places: Vec<Option<usize>> = vec![None; kept.len()];
     let stream = client.inner().simple_query_raw(command).await;
     let stream = stream.map_err(failed)?;
@@ -260,10 +260,11 @@ fn value(kept: &Kept, text: Option<&str>) -> Value {
     whole.or_else(fraction).unwrap_or(Value::Unavailable)
 }
 
-/// Seconds since this was first called.
-fn clock_s() -> f64 {
+/// Seconds from the first time that this was called with to `now`.
+fn clock_s(now: Instant) -> f64 {
     static BEGUN: OnceLock<Instant> = OnceLock::new();
-    BEGUN.get_or_init(Instant::now).elapsed().as_secs_f64()
+    let begun = *BEGUN.get_or_init(|| now);
+    now.duration_since(begun).as_secs_f64()
 }
 
 #[cfg(test)]

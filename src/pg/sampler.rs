@@ -336,7 +336,7 @@ pub(super) async fn answer(
     job: &Job,
 ) -> Result<Table, PgError> {
     if config.console {
-        return console::ask(client, &job.sql).await;
+        return console::ask(client, &job.sql, Instant::now()).await;
     }
     config.ended.fetch_add(1, Ordering::Relaxed);
     let ask = async {

@@ -8,7 +8,7 @@ use crate::dashboard::panels::{
     activity, bloat, locks, point_locks, pooler, rates, replication, scans, snapshots, statements,
     views, wal,
 };
-use crate::dashboard::rows::{Columns, Panel, Row, Rows, added, read};
+use crate::dashboard::rows::{Columns, Panel, Row, Rows, added, console, read};
 use crate::dashboard::xid_clock::Clock;
 use crate::format::Unit;
 use crate::pg::{Table, Value};
@@ -120,9 +120,15 @@ impl Model {
         }
     }
 
+    /// The note of the pooler's panel: why figures are missing, or where it is.
+    pub fn pooler_note(&self) -> Option<String> {
+        let place = self.start.pooler.as_ref().map(ToString::to_string);
+        self.pooler_outdated().or(place)
+    }
+
     /// The reason why figures of the pooler are missing, if it is old.
-    pub fn pooler_outdated(&self) -> Option<String> {
-        let version = Rows::<read::PoolerVersion>::of(self.rows(Panel::PoolerVersion)).first();
+    fn pooler_outdated(&self) -> Option<String> {
+        let version = Rows::<console::PoolerVersion>::of(self.rows(Panel::PoolerVersion)).first();
         pooler::outdated(version.version().text()?)
     }
 

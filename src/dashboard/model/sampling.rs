@@ -164,14 +164,15 @@ impl Model {
 
     pub(super) fn sample_due(&mut self) -> Vec<Effect> {
         let known = self.facts.is_some();
-        if !known && self.start.pooler.is_none() && !matches!(self.fast, Link::Live(_)) {
+        let reached = known || matches!(self.fast, Link::Live(_));
+        if !reached && self.start.pooler.is_none() {
             return Vec::new();
         }
         let now = self.now;
         let shown = layout::panels(self);
         let due = |id: FeedId, feed: &Feed| {
             // The pooler answers without a server, too.
-            (known || is_asked_at_once(feed) || feed.spec.front.pool == Pool::Pooler)
+            (known || (reached && is_asked_at_once(feed)) || feed.spec.front.pool == Pool::Pooler)
                 && self.is_asked(id, feed, &shown)
                 && feed.sampling.in_flight.is_none()
                 && feed.sampling.due_ms <= now.mono_ms.saturating_add(EARLY_MS)

@@ -1,6 +1,6 @@
 //! The pooler: its pools with figures of their databases, and the client behind each server connection.
 
-use crate::dashboard::rows::{Columns, Row, Rows, added, read};
+use crate::dashboard::rows::{Columns, Row, Rows, added, console, read};
 use crate::pg::{Table, Value};
 use crate::text::Clean;
 use std::collections::HashMap;
@@ -14,11 +14,11 @@ const UNIX: &str = "unix";
 
 /// Adds the longest wait, the size of the pool and the rates of its database; the pool of the admin console is left out.
 pub(crate) fn derive(mut table: Table, stats: &Table, databases: &Table) -> Table {
-    let columns = read::ClientPool::of(&table);
+    let columns = console::ClientPool::of(&table);
     table.drop_rows(|table, row| Row::of(table, columns, row).database().name() == CONSOLE);
     let added = added::ToPooler::to(&mut table);
-    let rates = Rows::<read::ClientRates>::of(stats);
-    let known = Rows::<read::PooledDatabase>::of(databases);
+    let rates = Rows::<console::ClientRates>::of(stats);
+    let known = Rows::<console::PooledDatabase>::of(databases);
     for row in 0..table.rows.len() {
         let pool = Row::of(&table, columns, row);
         let name = pool.database().name();
@@ -60,12 +60,12 @@ pub(crate) fn derive(mut table: Table, stats: &Table, databases: &Table) -> Tabl
 }
 
 /// Returns true if no client of the database gets a server connection.
-fn is_held(database: Row<'_, read::PooledDatabase>) -> bool {
+fn is_held(database: Row<'_, console::PooledDatabase>) -> bool {
     database.paused() == Some(1) || database.disabled() == Some(1)
 }
 
 /// Transactions, statements, bytes received and sent per second; mean wait of a transaction and mean time of a statement.
-fn figures(rates: Row<'_, read::ClientRates>) -> [Value; 6] {
+fn figures(rates: Row<'_, console::ClientRates>) -> [Value; 6] {
     let (xacts, queries) = (rates.total_xact_count(), rates.total_query_count());
     [
         xacts.clone(),
@@ -87,7 +87,7 @@ fn mean_ms(us: &Value, events: &Value) -> Value {
 }
 
 /// Longest wait of a client for a server connection in seconds; `None` if it is not known.
-pub(crate) fn longest_wait_s(pools: Rows<'_, read::ClientPool>) -> Option<f64> {
+pub(crate) fn longest_wait_s(pools: Rows<'_, console::ClientPool>) -> Option<f64> {
     let waits = pools.iter().filter_map(|row| row.wait_s());
     let longest = waits.reduce(f64::max);
     longest.or((pools.is_told() && pools.is_empty()).then_some(0.0))
@@ -122,9 +122,9 @@ pub(crate) fn behind(
     clients: &Table,
     databases: &Table,
 ) -> HashMap<i64, Behind> {
-    let servers = Rows::<read::ServerConnection>::of(servers);
-    let clients = Rows::<read::LinkedClient>::of(clients);
-    let names = Rows::<read::PooledDatabase>::of(databases);
+    let servers = Rows::<console::ServerConnection>::of(servers);
+    let clients = Rows::<console::LinkedClient>::of(clients);
+    let names = Rows::<console::PooledDatabase>::of(databases);
     let names: HashMap<&str, _> = names.iter().map(|row| (row.name().name(), row)).collect();
     let backends = Rows::<read::Backend>::of(activity).iter();
     let backends: HashMap<i64, _> = backends
@@ -168,7 +168,7 @@ pub(crate) fn behind(
 
 /// A server connection, and what speaks for it being one of the watched server.
 struct Candidate<'t> {
-    server: Row<'t, read::ServerConnection>,
+    server: Row<'t, console::ServerConnection>,
     /// True if a backend has its pid, database and role.
     found: bool,
     /// True if that backend's client has its port; `None` if the server does not show the port.
@@ -176,14 +176,14 @@ struct Candidate<'t> {
 }
 
 /// Returns true if a client has the connection.
-fn is_linked(server: Row<'_, read::ServerConnection>) -> bool {
+fn is_linked(server: Row<'_, console::ServerConnection>) -> bool {
     !server.link().name().is_empty()
 }
 
 fn agrees(
-    server: Row<'_, read::ServerConnection>,
+    server: Row<'_, console::ServerConnection>,
     backend: Row<'_, read::Backend>,
-    names: &HashMap<&str, Row<'_, read::PooledDatabase>>,
+    names: &HashMap<&str, Row<'_, console::PooledDatabase>>,
 ) -> bool {
     let alias = server.database().name();
     let known = names.get(alias);
@@ -197,7 +197,7 @@ fn agrees(
 
 /// Returns true if both ends name the same TCP port; `None` if one of them names none.
 fn same_port(
-    server: Row<'_, read::ServerConnection>,
+    server: Row<'_, console::ServerConnection>,
     backend: Row<'_, read::Backend>,
 ) -> Option<bool> {
     let ours = server.local_port().filter(|port| *port > 0)?;
@@ -206,7 +206,7 @@ fn same_port(
 }
 
 /// Returns `10.0.0.7:41234 checkout`.
-fn named(client: Row<'_, read::LinkedClient>) -> String {
+fn named(client: Row<'_, console::LinkedClient>) -> String {
     let place = match (client.addr().shown(), client.port()) {
         (UNIX, _) => "local".to_owned(),
         (addr, Some(port)) if addr.contains(':') => format!("[{addr}]:{port}"),

@@ -253,6 +253,14 @@ impl Front {
         let digit = char::from_digit(u32::from(self.digit?), 10)?;
         Some(Key::Char(digit))
     }
+
+    /// Text of the panel without rows.
+    pub fn nothing(&self) -> &str {
+        match self.empty.as_str() {
+            "" => "no rows",
+            empty => empty,
+        }
+    }
 }
 
 fn table_chart() -> Chart {

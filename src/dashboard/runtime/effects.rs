@@ -1,6 +1,7 @@
 //! Execution of effects: tasks that own their sessions, and audited actions.
 
 use super::auditing::{AuditWriter, Unwritten, Written};
+use super::sessions::{FAST_TIMEOUT, SLOW_TIMEOUT, analytic, console, monitor};
 use super::{EVENTS, Targets, logged, planning, wall_clock};
 use crate::dashboard::action::{Action, ActionId, Outcome};
 use crate::dashboard::audit::Audit;
@@ -8,7 +9,7 @@ use crate::dashboard::event::{Effect, Event, Request};
 use crate::dashboard::panels::spec::Pool;
 use crate::pg::admin::{self, Exclusions};
 use crate::pg::sampler::{self, Job, Queue, Report, SessionConfig, SessionId, Tally};
-use crate::pg::{Canceller, Class, Client, PgError, Settings, Target};
+use crate::pg::{Canceller, Class, Client, PgError, Target};
 use crate::pg::{canary, measure};
 use crate::system::refresh::Refresh;
 use std::collections::HashMap;
@@ -18,11 +19,6 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-
-/// Timeouts of a statement on the server and, in case that fails, on the client.
-const FAST_TIMEOUT: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(5));
-/// Like [`FAST_TIMEOUT`], for statements that may take long.
-const SLOW_TIMEOUT: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(25));
 
 /// The sessions, and the actions running on them.
 pub(super) struct EffectRunner {
@@ -260,43 +256,6 @@ impl EffectRunner {
                 });
             }
         }
-    }
-}
-
-fn monitor((server, client): (Duration, Duration), ended: &Tally, others: &Tally) -> SessionConfig {
-    SessionConfig {
-        settings: Settings::of_monitor(server),
-        transaction: false,
-        deadline: client,
-        lazy: false,
-        console: false,
-        ended: Tally::clone(ended),
-        others: Tally::clone(others),
-    }
-}
-
-fn analytic(olap: &crate::config::Olap, ended: &Tally) -> SessionConfig {
-    SessionConfig {
-        settings: Settings::of_analysis(olap.statement_timeout, &olap.work_mem),
-        transaction: true,
-        deadline: olap.statement_timeout + Duration::from_secs(5),
-        lazy: true,
-        console: false,
-        ended: Tally::clone(ended),
-        others: Tally::default(),
-    }
-}
-
-/// The session with the pooler. Its work is no transaction of the watched server.
-fn console() -> SessionConfig {
-    SessionConfig {
-        settings: Settings::default(),
-        transaction: false,
-        deadline: FAST_TIMEOUT.1,
-        lazy: false,
-        console: true,
-        ended: Tally::default(),
-        others: Tally::default(),
     }
 }
 

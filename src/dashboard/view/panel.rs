@@ -72,9 +72,7 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
         let age = model.age_s(feed).map(format::seconds).unwrap_or_default();
         let link = model.link(feed);
         let why = match (link, &model.fast) {
-            (Link::Lost { error, .. }, _) if feed.spec.front.pool == Pool::Pooler => {
-                format!(", not connected: {error}")
-            }
+            (lost, _) if feed.spec.front.pool == Pool::Pooler => super::unconnected(lost),
             (Link::Lost { given_up: true, .. }, _) => ", not connected".into(),
             (Link::Lost { attempt, .. }, _) | (_, Link::Lost { attempt, .. }) => {
                 format!(", {}", super::connecting(*attempt))
@@ -90,10 +88,7 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
     match feed.panel? {
         rows::Panel::Activity => Some(hidden_note(model).unwrap_or_else(|| sessions_note(model))),
         rows::Panel::Waits => hidden_note(model),
-        rows::Panel::Pooler => model.pooler_outdated().or_else(|| {
-            let place = model.start.pooler.as_ref()?;
-            Some(place.as_str().to_owned())
-        }),
+        rows::Panel::Pooler => model.pooler_note(),
         rows::Panel::HourlySales => {
             let hours = Rows::<read::HourlySales>::of(&feed.table).iter();
             let sales = hours.filter_map(|row| row.sales());
@@ -283,7 +278,7 @@ pub(super) fn table(
 ) {
     if feed.cursor.order.is_empty() {
         let text = if feed.table.rows.is_empty() {
-            nothing(feed).to_owned()
+            feed.spec.front.nothing().to_owned()
         } else {
             let keys = &model.config.keys;
             keys.fill("no row matches the filter; {back} clears it")
@@ -334,14 +329,6 @@ pub(super) fn table(
             ..area
         };
         widgets::highlight(body, buf, theme, &|text| filter.found(text));
-    }
-}
-
-/// Text of a panel without rows.
-fn nothing(feed: &Feed) -> &str {
-    match feed.spec.front.empty.as_str() {
-        "" => "no rows",
-        empty => empty,
     }
 }
 

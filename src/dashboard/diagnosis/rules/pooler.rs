@@ -5,7 +5,7 @@ use crate::dashboard::diagnosis::blocker::Blocker;
 use crate::dashboard::diagnosis::finding::{Fact, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Pools};
 use crate::dashboard::panels::pooler::Behind;
-use crate::dashboard::rows::{Row, read};
+use crate::dashboard::rows::{Row, console, read};
 use crate::dashboard::wait_graph::WaitGraph;
 use crate::format;
 
@@ -21,7 +21,7 @@ const EXPLAINS: &[&str] = &["maxwait"];
 /// The pool with the longest wait.
 struct Waiting<'a> {
     pools: &'a Pools<'a>,
-    pool: Row<'a, read::ClientPool>,
+    pool: Row<'a, console::ClientPool>,
     wait_s: f64,
     clients: i64,
     /// Most server connections of the pool; those in use, if the limit is not known.
@@ -89,7 +89,7 @@ impl<'a> Waiting<'a> {
     }
 
     /// Its database in the pooler's configuration.
-    fn database(&self) -> Option<Row<'a, read::PooledDatabase>> {
+    fn database(&self) -> Option<Row<'a, console::PooledDatabase>> {
         let name = self.pool.database().name();
         let mut databases = self.pools.databases.iter();
         databases.find(|row| row.name().name() == name)

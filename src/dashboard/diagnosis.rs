@@ -171,7 +171,7 @@ pub(crate) struct Pools<'a> {
     /// The databases of its configuration.
     pub(crate) databases: Rows<'a, console::PooledDatabase>,
     /// By pid, the backends of the watched server that clients have through it.
-    pub(crate) behind: HashMap<i64, Behind>,
+    pub(crate) behind: &'a HashMap<i64, Behind>,
 }
 
 impl<'a> Evidence<'a> {

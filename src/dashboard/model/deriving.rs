@@ -12,7 +12,6 @@ use crate::dashboard::rows::{Columns, Panel, Row, Rows, added, console, read};
 use crate::dashboard::xid_clock::Clock;
 use crate::format::Unit;
 use crate::pg::{Table, Value};
-use std::collections::HashMap;
 
 /// Average delay in seconds until a working session reports its counters, which it does once per second.
 const LATE_S: f64 = 0.5;
@@ -83,6 +82,7 @@ impl Model {
                     feed.raw = table;
                 }
                 self.derive_pooler();
+                self.judge();
             }
             Panel::PoolerStats | Panel::PoolerDatabases => {
                 self.put(id, table);
@@ -110,7 +110,6 @@ impl Model {
             self.rows(databases),
         );
         self.put(id, table);
-        self.judge();
     }
 
     /// Logs that the pooler is too old for some figures.
@@ -133,20 +132,17 @@ impl Model {
     }
 
     /// Writes the pooler's clients into the rows of backends.
-    fn name_clients(&self, activity: &mut Table) {
-        if self.id_of(Panel::PoolerServers).is_some() {
-            pooler::name_clients(activity, &self.behind_pooler(activity));
+    fn name_clients(&mut self, activity: &mut Table) {
+        if self.id_of(Panel::PoolerServers).is_none() {
+            return;
         }
-    }
-
-    /// The backends that are server connections of the pooler.
-    pub(super) fn behind_pooler(&self, activity: &Table) -> HashMap<i64, pooler::Behind> {
-        pooler::behind(
+        self.memory.behind_pooler = pooler::behind(
             activity,
             self.current(Panel::PoolerServers),
             self.current(Panel::PoolerClients),
             self.rows(Panel::PoolerDatabases),
-        )
+        );
+        pooler::name_clients(activity, &self.memory.behind_pooler);
     }
 
     /// Number of this program's transactions contained in the server's counters. Sessions report with a

@@ -137,7 +137,7 @@ impl Model {
         Pools {
             rows: self.rows_of(Panel::Pooler),
             databases: Rows::of(self.rows(Panel::PoolerDatabases)),
-            behind: self.behind_pooler(self.current(Panel::Activity)),
+            behind: &self.memory.behind_pooler,
         }
     }
 

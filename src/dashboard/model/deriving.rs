@@ -13,6 +13,8 @@ use crate::dashboard::xid_clock::Clock;
 use crate::format::Unit;
 use crate::pg::{Table, Value};
 
+/// Milliseconds after which the pooler is asked for a database that it did not list.
+const NEW_DATABASE_MS: u64 = 2_000;
 /// Average delay in seconds until a working session reports its counters, which it does once per second.
 const LATE_S: f64 = 0.5;
 
@@ -77,6 +79,14 @@ impl Model {
                 self.put(id, table);
                 self.derive_views();
             }
+            _ => self.took_panel(id, panel, table),
+        }
+        effects
+    }
+
+    /// Takes in an answer of the pooler.
+    fn took_pooler(&mut self, id: FeedId, panel: Panel, table: Table) {
+        match panel {
             Panel::Pooler => {
                 if let Some(feed) = self.feed_mut(id) {
                     feed.raw = table;
@@ -84,17 +94,15 @@ impl Model {
                 self.derive_pooler();
                 self.judge();
             }
-            Panel::PoolerStats | Panel::PoolerDatabases => {
-                self.put(id, table);
-                self.derive_pooler();
-            }
             Panel::PoolerVersion => {
                 self.put(id, table);
                 self.check_pooler();
             }
-            _ => self.took_panel(id, panel, table),
+            _ => {
+                self.put(id, table);
+                self.derive_pooler();
+            }
         }
-        effects
     }
 
     /// Derives the pools' rows from their last answer.
@@ -109,6 +117,13 @@ impl Model {
             self.rows(stats),
             self.rows(databases),
         );
+        let pools = Rows::<console::ClientPool>::of(&table);
+        let unknown = pools.iter().any(|pool| pool.pool_size().is_none());
+        let now_ms = self.now.mono_ms;
+        if unknown && let Some(feed) = self.id_of(databases).and_then(|id| self.feed_mut(id)) {
+            // PgBouncer lists a database that `*` serves only from its first client on.
+            feed.sampling.due_ms = feed.sampling.due_ms.min(now_ms + NEW_DATABASE_MS);
+        }
         self.put(id, table);
     }
 
@@ -225,6 +240,9 @@ impl Model {
             Panel::Wal => {
                 let table = wal::derive(table, &mut self.memory.wal);
                 self.put(id, table);
+            }
+            Panel::Pooler | Panel::PoolerStats | Panel::PoolerDatabases | Panel::PoolerVersion => {
+                self.took_pooler(id, panel, table)
             }
             _ => self.put(id, table),
         }

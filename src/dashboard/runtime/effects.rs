@@ -72,11 +72,6 @@ impl EffectRunner {
         };
         let (fast_done, done) = (Tally::default(), Tally::default());
         let elsewhere = targets.tally(&done);
-        let queue = || {
-            let (sender, receiver) = channel(64);
-            let queue: Queue = Arc::new(tokio::sync::Mutex::new(receiver));
-            (sender, queue)
-        };
         let (fast, fast_queue) = queue();
         session(
             SessionId::Fast,
@@ -257,6 +252,12 @@ impl EffectRunner {
             }
         }
     }
+}
+
+/// A queue of statements, and its end for the session.
+fn queue() -> (Sender<Vec<Job>>, Queue) {
+    let (sender, receiver) = channel(64);
+    (sender, Arc::new(tokio::sync::Mutex::new(receiver)))
 }
 
 /// One action: its intent is recorded, it is carried out, its effect is verified, reported and recorded.

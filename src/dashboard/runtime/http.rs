@@ -78,7 +78,7 @@ pub(crate) async fn serve(
         }
     }
     door.abort();
-    headless.end().await;
+    Box::pin(headless.end()).await;
 }
 
 async fn next(asked: &mut Receiver<Ask>) -> Ask {

@@ -292,7 +292,7 @@ pub(super) fn table(
         columns.retain(|name| name != "usename" && name != "xmin_age");
     }
     // It is there only if the pooler is watched.
-    let behind = feed.table.column("pooler_client").is_some() && (full || model.size.0 >= WIDE);
+    let behind = model.start.pooler.is_some() && (full || model.size.0 >= WIDE);
     columns.retain(|name| behind || name != "pooler_client");
     let tagged = |row: usize| {
         !feed.cursor.tagged.is_empty() && feed.cursor.tagged.contains(&feed.identity(row))

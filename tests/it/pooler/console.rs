@@ -96,14 +96,11 @@ fn forty_clients_over_four_connections() {
         );
         assert!(said.contains("size of 4 is too small"), "{said}");
         assert!(headless.model.cause.cure.contains("pool_size"));
-        assert_eq!(
-            row_of(&headless.model, &database.name, "cl_waiting"),
-            Value::Int(36)
-        );
-        assert_eq!(
-            row_of(&headless.model, &database.name, "pool_size"),
-            Value::Int(4)
-        );
+        until(&mut headless, "all wait, and the size is known", |model| {
+            row_of(model, &database.name, "cl_waiting") == Value::Int(36)
+                && row_of(model, &database.name, "pool_size") == Value::Int(4)
+        })
+        .await;
         until(&mut headless, "rates", |model| {
             let rate = row_of(model, &database.name, "xacts_per_s").number();
             let wait = row_of(model, &database.name, "wait_ms").number();
@@ -194,8 +191,10 @@ fn a_lock_behind_the_pool_is_told_instead_of_the_pool() {
             told && gauge(model).is_some_and(|gauge| gauge.health == Health::Danger)
         })
         .await;
-        // The lock itself is the cause.
-        assert_eq!(headless.model.cause.rule, "lock_queue");
+        until(&mut headless, "the lock itself is the cause", |model| {
+            model.cause.rule == "lock_queue"
+        })
+        .await;
         admin.batch("ROLLBACK").await.unwrap();
         crowd.end().await;
         headless.end().await;

@@ -567,7 +567,7 @@ pub fn pooler() -> Board {
     let servers = table(
         "database|user|state|addr|port|local_port|ptr|link|remote_pid|now_epoch",
         &[
-            "shop|billing|active|10.0.0.5|5432|40001|s1|c1|812|1.0",
+            "shop|app|active|10.0.0.5|5432|40001|s1|c1|812|1.0",
             "shop|app|active|10.0.0.5|5432|40002|s2|c2|901|1.0",
             "shop|app|active|10.0.0.5|5432|40003|s3|c3|902|1.0",
         ],
@@ -575,7 +575,7 @@ pub fn pooler() -> Board {
     let clients = table(
         "database|user|addr|port|ptr|link|application_name|now_epoch",
         &[
-            "shop|billing|10.0.3.1|51234|c1|s1|billing-job|1.0",
+            "shop|app|10.0.3.1|51234|c1|s1|billing-job|1.0",
             "shop|app|10.0.2.1|41234|c2|s2|checkout|1.0",
             "shop|app|10.0.2.2|41235|c3|s3|checkout|1.0",
         ],
@@ -599,13 +599,13 @@ pub fn pooler() -> Board {
             &[&stats],
         );
         let _ = board.answer("pooler_stats", stats);
-        let _ = board.answer("activity", board::trouble());
+        let activity = held_pool();
+        settle(&mut board, 30 + second, &activity, &calm_snapshots());
         let pools = table(
             "database|user|cl_active|cl_waiting|sv_active|sv_idle|sv_used|sv_tested|sv_login|maxwait|maxwait_us|pool_mode|now_epoch",
             &[
                 "reports|bi|1|0|0|1|0|0|0|0|0|session|1.0",
-                "shop|app|4|32|4|0|0|0|0|2|140000|transaction|1.0",
-                "shop|billing|1|3|1|0|0|0|0|31|7|transaction|1.0",
+                "shop|app|4|36|4|0|0|0|0|2|140000|transaction|1.0",
                 "pgbouncer|pgbouncer|1|0|0|0|0|0|0|0|0|statement|1.0",
             ],
         );
@@ -614,10 +614,23 @@ pub fn pooler() -> Board {
     board
 }
 
+/// Backends behind a pooler: a forgotten transaction and two at work.
+fn held_pool() -> Table {
+    activity(&[
+        "812|shop|app|billing-job|client backend|idle in transaction|Client|ClientRead|31.2|31.3||9|||\
+         UPDATE shop.inventory SET quantity = quantity - 1 WHERE product_id = 7|2026-01-02 03:00:00.000001+00|\
+         2026-01-02 03:03:15+00|2026-01-02 03:03:17+00|false",
+        "901|shop|app|checkout|client backend|active|||0.012|0.02|||||SELECT price FROM shop.products|\
+         2026-01-02 03:01:00.000001+00|2026-01-02 03:04:05+00|2026-01-02 03:04:05+00|false",
+        "902|shop|app|checkout|client backend|active|||0.002|0.002|||||INSERT INTO shop.orders VALUES ($1)|\
+         2026-01-02 03:02:00.000001+00|2026-01-02 03:04:05+00|2026-01-02 03:04:05+00|false",
+    ])
+}
+
 /// The pooler is gone, the server is not.
 pub fn pooler_lost() -> Board {
     let mut board = opened(pooler(), "pb");
     let _ = board.lose(SessionId::Pooler, 3);
-    let _ = board.tick(4000);
+    settle(&mut board, 34, &held_pool(), &calm_snapshots());
     board
 }

@@ -134,11 +134,13 @@ fn what_an_old_pooler_lacks_is_not_available() {
     for row in &mut pools.rows {
         row.resize(5, Value::Unavailable);
     }
-    let derived = derive(pools, &Table::default(), &Table::default());
+    let mut derived = derive(pools, &Table::default(), &Table::default());
     assert_eq!(derived.rows.len(), 1, "the console is no pool");
-    assert_eq!(derived.first("wait_s"), &Value::Unavailable);
-    assert_eq!(derived.first("pool_size"), &Value::Pending);
-    assert_eq!(derived.first("xacts_per_s"), &Value::Pending);
+    let added = added::ToPooler::to(&mut derived);
+    let row = derived.rows.first().unwrap();
+    assert_eq!(added.wait_s.of(row), &Value::Unavailable);
+    assert_eq!(added.pool_size.of(row), &Value::Pending);
+    assert_eq!(added.xacts_per_s.of(row), &Value::Pending);
     assert_eq!(longest_wait_s(Rows::of(&derived)), None);
 }
 

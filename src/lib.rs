@@ -24,7 +24,7 @@
 //! - [`dashboard::model`]: the state, and the only place that changes it. Pure: time comes in as
 //!   `Event::Ticked`; it reads no clock, file or environment. One file per concern: scheduling of samples
 //!   (`sampling`), the server's version and objects (`learning`), keys (`input`, `typing`), the detail of a
-//!   row and its backend's activity (`detail`), confirmations, actions and their results (`acting`,
+//!   row and its backend's activity (`detail`), the pooler (`pooling`), confirmations, actions and their results (`acting`,
 //!   `refreshing`), actions without a key (`guarding`, by the rules in [`dashboard::guard`]).
 //! - [`dashboard::view`], [`dashboard::widgets`], [`dashboard::theme`]: read the model and write cells.
 //!   [`dashboard::model::layout`] computes the areas of the screen for them and for the model (pages, mouse).

@@ -60,7 +60,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
             Targets {
                 olap: olap_pool.unwrap_or_else(|| oltp.clone()),
                 oltp,
-                pooler,
+                pooler: pooler.map(Box::new),
             },
         ))
         .await

@@ -51,7 +51,7 @@ pub(super) fn prepare(options: &Watched) -> Result<(Start, Targets), Failure> {
     let targets = Targets {
         olap: pool.clone().unwrap_or_else(|| oltp.clone()),
         oltp,
-        pooler,
+        pooler: pooler.map(Box::new),
     };
     let start = Start {
         config,
@@ -62,7 +62,7 @@ pub(super) fn prepare(options: &Watched) -> Result<(Start, Targets), Failure> {
         themes: Vec::new(),
         target: shown(&targets.oltp),
         olap_target: pool.as_ref().map(shown),
-        pooler: targets.pooler.as_ref().map(place),
+        pooler: targets.pooler.as_deref().map(place),
         own_roles: vec![
             targets.oltp.user().to_owned(),
             targets.olap.user().to_owned(),

@@ -102,7 +102,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
             }
             Settled::All => tell(options, &headless.model),
         };
-        Box::pin(headless.end()).await;
+        headless.end().await;
         told
     })
 }

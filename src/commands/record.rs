@@ -72,7 +72,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         let _ = writeln!(err, "htap-top: recording in {shown}; Ctrl-C ends it");
         let until = options.duration.unwrap_or(Duration::MAX);
         let lacks = headless.go_on(until, stop).await;
-        Box::pin(headless.end()).await;
+        headless.end().await;
         let lacks = lacks.map_err(|why| Failure::new(FAILURE, why))?;
         if lacks > 0 {
             let _ = writeln!(

@@ -15,6 +15,7 @@ mod lookup;
 mod measuring;
 mod memory;
 mod pages;
+mod pooling;
 mod popup;
 pub(crate) mod popups;
 mod refreshing;

@@ -58,7 +58,7 @@ pub struct Targets {
     /// The server that business panels query.
     pub olap: Target,
     /// The admin console of the pooler, if it is watched.
-    pub pooler: Option<Target>,
+    pub pooler: Option<Box<Target>>,
 }
 
 impl Targets {

@@ -37,7 +37,7 @@ pub(super) fn watch_both(target: &Target, pooler: Option<Target>, panels: &[&str
         demo: false,
     };
     let targets = Targets {
-        pooler,
+        pooler: pooler.map(Box::new),
         olap: target.clone(),
         oltp: target,
     };

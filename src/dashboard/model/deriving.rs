@@ -1,20 +1,17 @@
 //! Processing of answers: figures over time, and the derived columns of panels.
 
 use super::Model;
-use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId, Moment};
 use crate::dashboard::panels::spec::{Chart, Spec};
 use crate::dashboard::panels::{
-    activity, bloat, locks, point_locks, pooler, rates, replication, scans, snapshots, statements,
-    views, wal,
+    activity, bloat, locks, point_locks, rates, replication, scans, snapshots, statements, views,
+    wal,
 };
-use crate::dashboard::rows::{Columns, Panel, Row, Rows, added, console, read};
+use crate::dashboard::rows::{Columns, Panel, Row, Rows, added, read};
 use crate::dashboard::xid_clock::Clock;
 use crate::format::Unit;
 use crate::pg::{Table, Value};
 
-/// Milliseconds after which the pooler is asked for a database that it did not list.
-const NEW_DATABASE_MS: u64 = 2_000;
 /// Average delay in seconds until a working session reports its counters, which it does once per second.
 const LATE_S: f64 = 0.5;
 
@@ -82,82 +79,6 @@ impl Model {
             _ => self.took_panel(id, panel, table),
         }
         effects
-    }
-
-    /// Takes in an answer of the pooler.
-    fn took_pooler(&mut self, id: FeedId, panel: Panel, table: Table) {
-        match panel {
-            Panel::Pooler => {
-                if let Some(feed) = self.feed_mut(id) {
-                    feed.raw = table;
-                }
-                self.derive_pooler();
-                self.judge();
-            }
-            Panel::PoolerVersion => {
-                self.put(id, table);
-                self.check_pooler();
-            }
-            _ => {
-                self.put(id, table);
-                self.derive_pooler();
-            }
-        }
-    }
-
-    /// Derives the pools' rows from their last answer.
-    fn derive_pooler(&mut self) {
-        let Some(id) = self.id_of(Panel::Pooler) else {
-            return;
-        };
-        let raw = self.feed(id).map(|feed| feed.raw.clone());
-        let (stats, databases) = (Panel::PoolerStats, Panel::PoolerDatabases);
-        let table = pooler::derive(
-            raw.unwrap_or_default(),
-            self.rows(stats),
-            self.rows(databases),
-        );
-        let pools = Rows::<console::ClientPool>::of(&table);
-        let unknown = pools.iter().any(|pool| pool.pool_size().is_none());
-        let now_ms = self.now.mono_ms;
-        if unknown && let Some(feed) = self.id_of(databases).and_then(|id| self.feed_mut(id)) {
-            // PgBouncer lists a database that `*` serves only from its first client on.
-            feed.sampling.due_ms = feed.sampling.due_ms.min(now_ms + NEW_DATABASE_MS);
-        }
-        self.put(id, table);
-    }
-
-    /// Logs that the pooler is too old for some figures.
-    fn check_pooler(&mut self) {
-        if let Some(why) = self.pooler_outdated() {
-            self.say(Grade::Doubtful, &why);
-        }
-    }
-
-    /// The note of the pooler's panel: why figures are missing, or where it is.
-    pub fn pooler_note(&self) -> Option<String> {
-        let place = self.start.pooler.as_ref().map(ToString::to_string);
-        self.pooler_outdated().or(place)
-    }
-
-    /// The reason why figures of the pooler are missing, if it is old.
-    fn pooler_outdated(&self) -> Option<String> {
-        let version = Rows::<console::PoolerVersion>::of(self.rows(Panel::PoolerVersion)).first();
-        pooler::outdated(version.version().text()?)
-    }
-
-    /// Writes the pooler's clients into the rows of backends.
-    fn name_clients(&mut self, activity: &mut Table) {
-        if self.id_of(Panel::PoolerServers).is_none() {
-            return;
-        }
-        self.memory.behind_pooler = pooler::behind(
-            activity,
-            self.current(Panel::PoolerServers),
-            self.current(Panel::PoolerClients),
-            self.rows(Panel::PoolerDatabases),
-        );
-        pooler::name_clients(activity, &self.memory.behind_pooler);
     }
 
     /// Number of this program's transactions contained in the server's counters. Sessions report with a
@@ -242,7 +163,7 @@ impl Model {
                 self.put(id, table);
             }
             Panel::Pooler | Panel::PoolerStats | Panel::PoolerDatabases | Panel::PoolerVersion => {
-                self.took_pooler(id, panel, table)
+                self.took_pooler(id, panel, table);
             }
             _ => self.put(id, table),
         }

@@ -78,7 +78,7 @@ pub(crate) async fn serve(
         }
     }
     door.abort();
-    Box::pin(headless.end()).await;
+    headless.end().await;
 }
 
 async fn next(asked: &mut Receiver<Ask>) -> Ask {

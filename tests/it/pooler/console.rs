@@ -256,15 +256,23 @@ fn a_console_that_is_refused_says_what_to_do() {
     block_on(async {
         let database = shared().database("pooled").await;
         let bouncer = Bouncer::start(database.server, "transaction", SIZE, USERS).await;
-        let said = refused(&database, bouncer.target("pgbouncer", "hostile")).await;
+        let said = Box::pin(refused(&database, bouncer.target("pgbouncer", "hostile"))).await;
         assert!(said.contains("add hostile to stats_users"), "{said}");
-        let said = refused(&database, bouncer.target("pgbouncer", "nobody;")).await;
+        let said = Box::pin(refused(&database, bouncer.target("pgbouncer", "nobody;"))).await;
         assert!(said.contains("must be in auth_file"), "{said}");
-        let said = refused(&database, bouncer.target(&database.name, "postgres")).await;
+        let said = Box::pin(refused(
+            &database,
+            bouncer.target(&database.name, "postgres"),
+        ))
+        .await;
         assert!(said.contains("not PgBouncer's admin console"), "{said}");
-        let said = refused(&database, database.target()).await;
+        let said = Box::pin(refused(&database, database.target())).await;
         assert!(said.contains("not PgBouncer's admin console"), "{said}");
-        let said = refused(&database, database.target().with_dbname("pgbouncer")).await;
+        let said = Box::pin(refused(
+            &database,
+            database.target().with_dbname("pgbouncer"),
+        ))
+        .await;
         assert!(said.contains("seems to be PostgreSQL"), "{said}");
     });
 }

@@ -553,7 +553,7 @@ pub fn locks() -> Board {
 /// Four server connections of a pooler and forty clients; a forgotten transaction holds one of the connections.
 pub fn pooler() -> Board {
     let mut board = Board::with(config(), |start| {
-        start.pooler = Some("10.0.0.7:6432".into())
+        start.pooler = Some("10.0.0.7:6432".into());
     });
     let _ = board.connect();
     let _ = board.open(SessionId::Pooler);
@@ -581,8 +581,6 @@ pub fn pooler() -> Board {
         ],
     );
     let _ = board.answer("pooler_databases", databases);
-    let _ = board.answer("pooler_servers", servers);
-    let _ = board.answer("pooler_clients", clients);
     for second in 1..4_i64 {
         let _ = board.tick(1000);
         let stats = format!(
@@ -599,6 +597,8 @@ pub fn pooler() -> Board {
             &[&stats],
         );
         let _ = board.answer("pooler_stats", stats);
+        let _ = board.answer("pooler_servers", servers.clone());
+        let _ = board.answer("pooler_clients", clients.clone());
         let activity = held_pool();
         settle(&mut board, 30 + second, &activity, &calm_snapshots());
         let pools = table(

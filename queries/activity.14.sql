@@ -107,7 +107,7 @@ shown AS (
       AND a.pid IN (SELECT b.pid FROM blockers AS b)
       AND a.pid NOT IN (SELECT o.pid FROM s AS o)
 )
-SELECT r.pid, r.leader_pid, r.datname, r.usename, r.application_name, r.client, r.backend_type, r.state,
+SELECT r.pid, r.leader_pid, r.datname, r.usename, r.application_name, r.client, r.client_port, r.backend_type, r.state,
        r.wait_event_type, r.wait_event, r.query_age_s, r.xact_age_s, r.state_age_s, r.backend_age_s, r.xmin_age,
        r.xid_age, r.blocked_by, r.wait_s, r.query_id, r.query, r.backend_start, r.xact_start, r.query_start,
        r.restricted, r.superuser, r.may_signal, r.blocked_by_xid, r.prepared_xid
@@ -119,6 +119,7 @@ FROM (
            s.application_name,
            CASE WHEN s.client_port < 0 THEN 'local'
                 ELSE coalesce(s.client_hostname, pg_catalog.host(s.client_addr)) END AS client,
+           s.client_port::pg_catalog.int8 AS client_port,
            s.backend_type,
            s.state,
            s.wait_event_type,
@@ -157,7 +158,7 @@ FROM (
     LEFT JOIN behind ON behind.pid = s.pid
     LEFT JOIN blockers ON blockers.pid = s.pid
     UNION ALL
-    SELECT 0, NULL, p.database::pg_catalog.text, p.owner::pg_catalog.text, p.gid, NULL, 'prepared transaction', 'prepared',
+    SELECT 0, NULL, p.database::pg_catalog.text, p.owner::pg_catalog.text, p.gid, NULL, NULL, 'prepared transaction', 'prepared',
            NULL, NULL, p.age_s, p.age_s, p.age_s, NULL, NULL, pg_catalog.age(p.transaction)::pg_catalog.int8, NULL, NULL, NULL,
            NULL, p.prepared::pg_catalog.text, p.prepared::pg_catalog.text, NULL, false, NULL, false, NULL,
            p.transaction::pg_catalog.text, 0

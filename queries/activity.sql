@@ -5,7 +5,7 @@
 -- digit = 8
 -- key = ["pid", "backend_start"]
 -- labels = ["pid", "class", "usename", "application_name"]
--- compact = ["pid", "class", "usename", "application_name", "state", "query_age_s", "xmin_age", "wait", "query"]
+-- compact = ["pid", "class", "usename", "application_name", "state", "query_age_s", "xmin_age", "wait", "pooler_client", "query"]
 -- empty = "no backend is running or holding anything; idle ones are not listed"
 -- about = """
 -- Every backend that is doing or holding something: all but idle sessions without a snapshot or transaction id,
@@ -36,6 +36,13 @@
 -- help = "What the client calls itself; for a logical replication worker, its subscription. Do not trust it: any client can send any name."
 -- [columns.client]
 -- help = "Client host, or local for a Unix-domain socket. Behind a pooler this is the pooler."
+-- [columns.client_port]
+-- title = "port"
+-- hidden = true
+-- help = "The client's TCP port; -1 for a Unix-domain socket. Behind a pooler this is the pooler's."
+-- [columns.pooler_client]
+-- title = "behind pooler"
+-- help = "Only with --pooler: the client that has this server connection of the pooler, as address:port and application name. Blind spot: a connection that changes hands between the two samples may show the client before or after."
 -- [columns.backend_type]
 -- title = "type"
 -- help = "client backend, parallel worker, autovacuum worker, walsender, …"
@@ -225,7 +232,7 @@ shown AS (
       AND a.pid IN (SELECT b.pid FROM blockers AS b)
       AND a.pid NOT IN (SELECT o.pid FROM s AS o)
 )
-SELECT r.pid, r.leader_pid, r.datname, r.usename, r.application_name, r.client, r.backend_type, r.state,
+SELECT r.pid, r.leader_pid, r.datname, r.usename, r.application_name, r.client, r.client_port, r.backend_type, r.state,
        r.wait_event_type, r.wait_event, r.query_age_s, r.xact_age_s, r.state_age_s, r.backend_age_s, r.xmin_age,
        r.xid_age, r.blocked_by, r.wait_s, r.query_id, r.query, r.backend_start, r.xact_start, r.query_start,
        r.restricted, r.superuser, r.may_signal, r.blocked_by_xid, r.prepared_xid
@@ -237,6 +244,7 @@ FROM (
            s.application_name,
            CASE WHEN s.client_port < 0 THEN 'local'
                 ELSE coalesce(s.client_hostname, pg_catalog.host(s.client_addr)) END AS client,
+           s.client_port::pg_catalog.int8 AS client_port,
            s.backend_type,
            s.state,
            s.wait_event_type,
@@ -274,7 +282,7 @@ FROM (
     LEFT JOIN behind ON behind.pid = s.pid
     LEFT JOIN blockers ON blockers.pid = s.pid
     UNION ALL
-    SELECT 0, NULL, p.database::pg_catalog.text, p.owner::pg_catalog.text, p.gid, NULL, 'prepared transaction', 'prepared',
+    SELECT 0, NULL, p.database::pg_catalog.text, p.owner::pg_catalog.text, p.gid, NULL, NULL, 'prepared transaction', 'prepared',
            NULL, NULL, p.age_s, p.age_s, p.age_s, NULL, NULL, pg_catalog.age(p.transaction)::pg_catalog.int8, NULL, NULL, NULL,
            NULL, p.prepared::pg_catalog.text, p.prepared::pg_catalog.text, NULL, false, NULL, false, NULL,
            p.transaction::pg_catalog.text, 0

@@ -32,6 +32,8 @@ pub struct Config {
     /// `targets.freshness`.
     #[serde(deserialize_with = "durations")]
     pub freshness: BTreeMap<String, Duration>,
+    /// Connection string of the pooler's admin console.
+    pub pooler: Option<String>,
     /// The OLAP pool of the dashboard.
     pub olap: Olap,
     /// The point query whose latency is the OLTP latency.
@@ -59,6 +61,7 @@ impl Default for Config {
             read_only: false,
             targets: Targets::default(),
             freshness: BTreeMap::new(),
+            pooler: None,
             olap: Olap::default(),
             canary: Canary::default(),
             classes: Vec::new(),
@@ -119,6 +122,9 @@ pub struct Targets {
     pub oltp_connections: u32,
     /// Sessions of the OLAP pool.
     pub olap_connections: u32,
+    /// Longest wait of a client of the pooler for a server connection.
+    #[serde(deserialize_with = "duration")]
+    pub pooler_wait: Duration,
     /// Age from which `X` cancels an OLAP statement.
     #[serde(deserialize_with = "duration")]
     pub olap_limit: Duration,
@@ -141,6 +147,7 @@ impl Targets {
             ("dead_pct", self.dead_pct),
             ("oltp_connections", f64::from(self.oltp_connections)),
             ("olap_connections", f64::from(self.olap_connections)),
+            ("pooler_wait", self.pooler_wait.as_secs_f64()),
             ("olap_limit", self.olap_limit.as_secs_f64()),
         ];
         let wrong = |(_, value): &(&str, f64)| !(value.is_finite() && *value > 0.0);
@@ -166,6 +173,7 @@ impl Default for Targets {
             dead_pct: 20.0,
             oltp_connections: 100,
             olap_connections: 20,
+            pooler_wait: Duration::from_secs(1),
             olap_limit: Duration::from_secs(60),
             warn_at: 0.8,
         }

@@ -24,7 +24,7 @@
 //! - [`dashboard::model`]: the state, and the only place that changes it. Pure: time comes in as
 //!   `Event::Ticked`; it reads no clock, file or environment. One file per concern: scheduling of samples
 //!   (`sampling`), the server's version and objects (`learning`), keys (`input`, `typing`), the detail of a
-//!   row and its backend's activity (`detail`), confirmations, actions and their results (`acting`,
+//!   row and its backend's activity (`detail`), the pooler (`pooling`), confirmations, actions and their results (`acting`,
 //!   `refreshing`), actions without a key (`guarding`, by the rules in [`dashboard::guard`]).
 //! - [`dashboard::view`], [`dashboard::widgets`], [`dashboard::theme`]: read the model and write cells.
 //!   [`dashboard::model::layout`] computes the areas of the screen for them and for the model (pages, mouse).
@@ -46,7 +46,7 @@
 //! [`dashboard::panels::spec`] is the format; `panels/own.rs` reads a user's files. Some panels derive
 //! columns in a file of their name: `activity` (class, blocks, harm), `snapshots` (ages, pins), `bloat`
 //! (estimates, vacuums in vain), `views` (freshness), `locks` (the tree), `waits` (the minute), `statements`
-//! (the interval), `wal` (checkpoints); `rates` computes the rates of any panel's counters.
+//! (the interval), `wal` (checkpoints), `pooler` (pools, and the client behind a backend); `rates` computes the rates of any panel's counters.
 //! Code reads rows by declared columns ([`dashboard::rows`]): a structure per kind of row, resolved once per
 //! table; a column that a panel's statement lacks fails a test, and its answer is an error.
 //! [`dashboard::wait_graph`] is the graph of waiting sessions, used by panels, rules and confirmations of
@@ -67,7 +67,8 @@
 //! [`pg`] is the only room that knows the driver. [`pg::conninfo`] interprets libpq's settings as libpq does;
 //! [`pg::sampler`] runs the sampling sessions: a fast one (all due statements in one round trip; those that
 //! scan all sessions as one, [`pg::shared`]), a slow one (a statement is repeated only after 50 times its own
-//! duration), the OLAP pool (read-only Repeatable Read transactions), and the timed point query. A repeated
+//! duration), the OLAP pool (read-only Repeatable Read transactions), the timed point query, and PgBouncer's admin
+//! console if there is one ([`pg::console`]: SHOW commands, of whose answers the known columns are kept). A repeated
 //! statement is prepared, with a fallback for poolers that lose it. [`pg::owners`] refuses objects that only
 //! look like the shop's. [`pg::admin`] carries out actions: a signal selects its session from
 //! pg_stat_activity by its full identity and verifies the result; each action has its own session, opened

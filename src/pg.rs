@@ -9,6 +9,7 @@ pub(crate) mod client;
 pub(crate) mod conninfo;
 mod conninfo_error;
 mod connstring;
+pub(crate) mod console;
 mod copy;
 mod encoding;
 mod endpoint;

@@ -1,6 +1,6 @@
 //! The dashboard on a server that is there: what runs if no command is named.
 
-use super::options::{Look, OlapPool, Server};
+use super::options::{Look, OlapPool, Pooler, Server};
 use super::{FAILURE, Failure, NO_CONNECTION, USAGE, block_on, env};
 use crate::config::{self, Config};
 use crate::dashboard::audit::Audit;
@@ -26,6 +26,9 @@ pub(super) struct Options {
     /// The OLAP pool.
     #[command(flatten)]
     pub(super) pool: OlapPool,
+    /// The pooler.
+    #[command(flatten)]
+    pub(super) pooler: Pooler,
     /// Options of the screen.
     #[command(flatten)]
     pub(super) look: Look,
@@ -43,6 +46,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     }
     prepared.start.target = shown(&oltp);
     prepared.start.olap_target = olap_pool.as_ref().map(shown);
+    let pooler = pooler_target(&options.pooler, &prepared.start.config)?;
+    prepared.start.pooler = pooler.as_ref().map(place);
     prepared
         .start
         .complaints
@@ -55,6 +60,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
             Targets {
                 olap: olap_pool.unwrap_or_else(|| oltp.clone()),
                 oltp,
+                pooler: pooler.map(Box::new),
             },
         ))
         .await
@@ -73,6 +79,40 @@ pub(super) fn olap_target(pool: &OlapPool) -> Result<Option<Target>, Failure> {
     let target = Target::resolve(&flags, &env)
         .map_err(|error| Failure::new(USAGE, format!("--olap: {error}")))?;
     Ok(Some(target.with_application_name("htap-top")))
+}
+
+/// Variables that describe the watched server's sessions, not the pooler's console.
+const OF_THE_SERVER: [&str; 5] = [
+    "PGSERVICE",
+    "PGDATABASE",
+    "PGPORT",
+    "PGOPTIONS",
+    "PGTARGETSESSIONATTRS",
+];
+
+/// Resolves the connection to the pooler's admin console, from the option or the configuration.
+pub(super) fn pooler_target(pooler: &Pooler, config: &Config) -> Result<Option<Target>, Failure> {
+    let (conninfo, whence) = match (&pooler.pooler, &config.pooler) {
+        (Some(conninfo), _) => (conninfo, "--pooler"),
+        (None, Some(conninfo)) => (conninfo, "configuration: pooler"),
+        (None, None) => return Ok(None),
+    };
+    // What the connection string says counts more.
+    let flags = crate::pg::Flags {
+        conninfo: Some(conninfo.clone()),
+        port: Some("6432".into()),
+        dbname: Some("pgbouncer".into()),
+        ..Default::default()
+    };
+    let env = |name: &str| env(name).filter(|_| !OF_THE_SERVER.contains(&name));
+    let target = Target::resolve(&flags, &env)
+        .map_err(|error| Failure::new(USAGE, format!("{whence}: {error}")))?;
+    Ok(Some(target.with_application_name("htap-top")))
+}
+
+/// Host and port of a pooler.
+pub(super) fn place(target: &Target) -> Clean {
+    Clean::from(target.host_display())
 }
 
 /// Formats a target as `shop @ primary:5432`; a socket's folder is shown as `[local]`.
@@ -146,6 +186,7 @@ impl Prepared {
             themes: themes.iter().map(|theme| theme.name.clone()).collect(),
             target: Clean::default(),
             olap_target: None,
+            pooler: None,
             own_roles: Vec::new(),
             demo,
         };

@@ -159,6 +159,7 @@ fn demo_targets(place: &Place) -> Targets {
         });
     Targets {
         oltp: local(&place.host, place.port, &place.user),
+        pooler: None,
         olap: local(host, port, &place.olap_user),
     }
 }

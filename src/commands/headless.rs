@@ -1,7 +1,9 @@
 //! Steps shared by `once` and `serve`: settings and names, read before anything is queried.
 
-use super::dashboard::{configuration, olap_target, own_panels, shown, utc_offset_s};
-use super::options::{OlapPool, Server};
+use super::dashboard::{
+    configuration, olap_target, own_panels, place, pooler_target, shown, utc_offset_s,
+};
+use super::options::{OlapPool, Pooler, Server};
 use super::{FAILURE, Failure, USAGE, env, target};
 use crate::config;
 use crate::dashboard::model::{Model, Start};
@@ -20,6 +22,9 @@ pub(super) struct Watched {
     /// The OLAP pool.
     #[command(flatten)]
     pub(super) pool: OlapPool,
+    /// The pooler.
+    #[command(flatten)]
+    pub(super) pooler: Pooler,
     /// Configuration file; default $XDG_CONFIG_HOME/htap-top/config.toml
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
@@ -34,6 +39,7 @@ pub(super) fn prepare(options: &Watched) -> Result<(Start, Targets), Failure> {
     let mut config = configuration(options.config.as_deref(), &folder)?;
     let oltp = target(&options.server, "htap-top")?;
     let pool = olap_target(&options.pool)?;
+    let pooler = pooler_target(&options.pooler, &config)?;
     if let Some(connections) = options.pool.olap_connections {
         config.olap.connections = connections;
     }
@@ -45,6 +51,7 @@ pub(super) fn prepare(options: &Watched) -> Result<(Start, Targets), Failure> {
     let targets = Targets {
         olap: pool.clone().unwrap_or_else(|| oltp.clone()),
         oltp,
+        pooler: pooler.map(Box::new),
     };
     let start = Start {
         config,
@@ -55,6 +62,7 @@ pub(super) fn prepare(options: &Watched) -> Result<(Start, Targets), Failure> {
         themes: Vec::new(),
         target: shown(&targets.oltp),
         olap_target: pool.as_ref().map(shown),
+        pooler: targets.pooler.as_deref().map(place),
         own_roles: vec![
             targets.oltp.user().to_owned(),
             targets.olap.user().to_owned(),
@@ -64,11 +72,18 @@ pub(super) fn prepare(options: &Watched) -> Result<(Start, Targets), Failure> {
     Ok((start, targets))
 }
 
+/// The panel that needs an option.
+const POOLER: &str = "pooler";
+
 /// Returns an error if a name is not that of a panel.
 pub(super) fn check_names(model: &Model, panels: &[String]) -> Result<(), Failure> {
     let names = output::names(model);
     match panels.iter().find(|panel| !names.contains(&panel.as_str())) {
         None => Ok(()),
+        Some(unknown) if unknown == POOLER && model.start.pooler.is_none() => {
+            let why = "panel pooler needs --pooler CONNINFO, PgBouncer's admin console";
+            Err(Failure::new(USAGE, why))
+        }
         Some(unknown) => {
             let why = format!(
                 "unknown panel {unknown:?}; the panels are {}",

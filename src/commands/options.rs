@@ -58,6 +58,14 @@ pub(super) struct OlapPool {
     pub(super) olap_connections: Option<u8>,
 }
 
+/// The pooler in front of the server.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Pooler {
+    /// Admin console of the PgBouncer in front of the server: host, port (default 6432) and user
+    #[arg(long, value_name = "CONNINFO")]
+    pub(super) pooler: Option<String>,
+}
+
 /// Options of the screen.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Look {

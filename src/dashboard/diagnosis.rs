@@ -17,9 +17,11 @@ use self::finding::Fact;
 use super::history::{CARRIES_P99, Oltp};
 use crate::config::{Config, Targets, WorkClass};
 use crate::dashboard::panels::activity::CROWDED;
-use crate::dashboard::rows::{Row, Rows, read};
+use crate::dashboard::panels::pooler::{Behind, longest_wait_s};
+use crate::dashboard::rows::{Row, Rows, console, read};
 use crate::format;
 use crate::format::Unit;
+use std::collections::HashMap;
 
 /// State of a figure relative to its target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,6 +159,19 @@ pub struct Evidence<'a> {
     pub olap_ms: Option<f64>,
     /// True if some OLAP panel has the relations it needs.
     pub has_olap: bool,
+    /// The pooler, if one is watched.
+    pub(crate) pools: Option<Pools<'a>>,
+}
+
+/// The pools of the pooler.
+#[derive(Debug)]
+pub(crate) struct Pools<'a> {
+    /// One for each database and user.
+    pub(crate) rows: Rows<'a, console::ClientPool>,
+    /// The databases of its configuration.
+    pub(crate) databases: Rows<'a, console::PooledDatabase>,
+    /// By pid, the backends of the watched server that clients have through it.
+    pub(crate) behind: &'a HashMap<i64, Behind>,
 }
 
 impl<'a> Evidence<'a> {
@@ -204,6 +219,7 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
         connections(evidence.database, targets),
         dead(evidence.bloat, targets),
         lag::lag(evidence),
+        maxwait(evidence, targets),
     ];
     // A gauge without its subject in this database is left out.
     let no_views = evidence.views.is_told() && evidence.views.is_empty();
@@ -212,6 +228,7 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
         "fresh" => judged,
         "olap" => evidence.has_olap,
         "lag" => lag::is_judged(evidence),
+        "maxwait" => evidence.pools.is_some(),
         _ => true,
     });
     gauges.sort_by(|a, b| {
@@ -391,6 +408,18 @@ fn connections(database: Row<'_, read::Counters>, targets: &Targets) -> Gauge {
         limit.unwrap_or(0.0),
         targets.warn_at,
         Unit::Count,
+    )
+}
+
+/// Judges the longest wait of a client of the pooler for a server connection.
+fn maxwait(evidence: &Evidence<'_>, targets: &Targets) -> Gauge {
+    let pools = evidence.pools.as_ref();
+    judge(
+        "maxwait",
+        pools.and_then(|pools| longest_wait_s(pools.rows)),
+        targets.pooler_wait.as_secs_f64(),
+        targets.warn_at,
+        Unit::Seconds,
     )
 }
 

@@ -3,7 +3,7 @@
 use super::event::Moment;
 use super::panels::parts::Forbidden;
 use super::panels::rates;
-use super::panels::spec::Spec;
+use super::panels::spec::{Pool, Spec};
 use super::rows::Panel;
 use crate::dashboard::cell;
 use crate::keys::{Key, Keymap};
@@ -168,7 +168,8 @@ impl Feed {
         } else {
             self.forbidden.write(&self.source)
         };
-        self.sql = if sql.is_empty() {
+        // The pooler's console refuses a comment.
+        self.sql = if sql.is_empty() || self.spec.front.pool == Pool::Pooler {
             sql.into()
         } else {
             format!("{MARK}{sql}").into()

@@ -15,6 +15,7 @@ mod lookup;
 mod measuring;
 mod memory;
 mod pages;
+mod pooling;
 mod popup;
 pub(crate) mod popups;
 mod refreshing;
@@ -36,8 +37,8 @@ use super::feed::{Cursor, Feed, Sampling};
 use super::history::History;
 use super::panels::classify::Classifier;
 use super::panels::parts::Forbidden;
-use super::panels::spec::Spec;
-use super::panels::{self, rates};
+use super::panels::rates;
+use super::panels::spec::{Pool, Spec};
 use super::rows::Panel;
 use crate::config::Config;
 use crate::pg::Table;
@@ -89,6 +90,8 @@ pub struct Model {
     pub slow: Link,
     /// Connection of the OLAP pool.
     pub olap: Link,
+    /// Connection to the pooler's admin console.
+    pub pooler: Link,
     /// Facts about the server and the current role; `None` until known.
     pub facts: Option<Table>,
     /// Figures over time.
@@ -132,11 +135,11 @@ impl Model {
         let mut feeds: Vec<Feed> = built_in.map(|spec| feed(spec, false)).collect();
         let own = start.own_panels.iter().cloned();
         feeds.extend(own.map(|spec| feed(Arc::new(spec), true)));
+        let pooler = start.pooler.is_some();
         feeds.retain(|feed| {
-            !config
-                .panels
-                .get(&feed.spec.name)
-                .is_some_and(|panel| panel.off)
+            let panel = config.panels.get(&feed.spec.name);
+            let unwatched = feed.spec.front.pool == Pool::Pooler && !pooler;
+            !unwatched && !panel.is_some_and(|panel| panel.off)
         });
         for feed in &mut feeds {
             feed.bind(&config.keys);
@@ -159,6 +162,7 @@ impl Model {
             fast: Link::Idle,
             slow: Link::Idle,
             olap: Link::Idle,
+            pooler: Link::Idle,
             facts: None,
             history: History::default(),
             gauges: Vec::new(),
@@ -297,8 +301,11 @@ impl Model {
         if feed.sampling.at.is_none() {
             return false;
         }
-        let one_server =
-            feed.spec.front.pool != panels::spec::Pool::Olap || self.start.olap_target.is_none();
+        let one_server = match feed.spec.front.pool {
+            Pool::Oltp | Pool::Slow => true,
+            Pool::Olap => self.start.olap_target.is_none(),
+            Pool::Pooler => false,
+        };
         let silent = self.silent_s() >= self.interval.as_secs_f64() * 0.9;
         !self.link(feed).usable()
             || (one_server && (silent || !self.fast.usable()))
@@ -308,9 +315,10 @@ impl Model {
     /// The connection used for this feed.
     pub fn link(&self, feed: &Feed) -> &Link {
         match feed.spec.front.pool {
-            panels::spec::Pool::Oltp => &self.fast,
-            panels::spec::Pool::Slow => &self.slow,
-            panels::spec::Pool::Olap => &self.olap,
+            Pool::Oltp => &self.fast,
+            Pool::Slow => &self.slow,
+            Pool::Olap => &self.olap,
+            Pool::Pooler => &self.pooler,
         }
     }
 
@@ -333,7 +341,7 @@ impl Model {
         let fast = self
             .feeds
             .iter()
-            .filter(|feed| feed.spec.front.pool == panels::spec::Pool::Oltp);
+            .filter(|feed| feed.spec.front.pool == Pool::Oltp);
         let asked = fast.filter_map(|feed| feed.sampling.in_flight).min();
         asked.map_or(0.0, |asked| self.now.since(asked))
     }
@@ -371,6 +379,7 @@ impl Model {
             SessionId::Fast => Some(&mut self.fast),
             SessionId::Slow => Some(&mut self.slow),
             SessionId::Olap(_) => Some(&mut self.olap),
+            SessionId::Pooler => Some(&mut self.pooler),
             SessionId::Canary => None,
         }
     }

@@ -16,11 +16,12 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// Panels that Prometheus gets if none is named, besides gauges, cause and OLTP figures.
-pub const DEFAULT: [Panel; 4] = [
+pub const DEFAULT: [Panel; 5] = [
     Panel::Database,
     Panel::Snapshots,
     Panel::Bloat,
     Panel::Views,
+    Panel::Pooler,
 ];
 /// A default panel and its maximum number of rows: there may be a thousand tables.
 const WORST: (Panel, usize) = (Panel::Bloat, 20);

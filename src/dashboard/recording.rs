@@ -8,6 +8,7 @@ pub(crate) mod excerpt;
 use super::encoded::{Encoded, LONGEST, is_recorded};
 use super::event::{Event, FeedId};
 use super::model::{Model, Start};
+use super::rows::Panel;
 use super::tape::Tape;
 use crate::pg::sampler::Report;
 use crate::pg::texts::ROW_LIMIT;
@@ -207,6 +208,8 @@ impl Reader {
         let (header, lines) = begin(path)?;
         start.target = Clean::from(header.target.as_str());
         start.utc_offset_s = header.utc_offset_s;
+        let pooler = header.number(Panel::Pooler.name());
+        start.pooler = pooler.map(|_| Clean::from("recorded"));
         let mut model = Model::new(start);
         model.interval = Duration::from_millis(header.interval_ms.max(1));
         Ok(Self {

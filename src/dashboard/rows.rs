@@ -7,6 +7,7 @@
 //! reads as none.
 
 pub(crate) mod added;
+pub(crate) mod console;
 mod panel;
 pub(crate) mod read;
 
@@ -404,7 +405,7 @@ fn is_added(panel: Panel, column: &str) -> bool {
 
 /// Columns that code reads of the statement of `panel`, with the structure that declares each.
 pub fn wanted(panel: Panel) -> impl Iterator<Item = (&'static str, &'static DeclaredColumn)> {
-    let declared = read::ALL.iter();
+    let declared = read::ALL.iter().chain(console::ALL);
     let declared = declared.filter(move |declared| declared.panels.contains(&panel));
     declared.flat_map(move |declared| {
         let columns = declared.columns.iter();
@@ -439,6 +440,10 @@ mod tests {
 
     /// Returns the names that the server gives to the columns of a statement's outermost SELECT list.
     fn columns(sql: &str) -> Vec<String> {
+        let console = crate::pg::console::columns(sql);
+        if !console.is_empty() {
+            return console;
+        }
         let sql = sql
             .replace("{pg_stat_statements}", "f")
             .replace("{pid}", "1");

@@ -9,6 +9,7 @@ pub(crate) mod http;
 mod logged;
 mod planning;
 pub(crate) mod ring;
+mod sessions;
 mod signals;
 mod source;
 mod writer;
@@ -56,6 +57,8 @@ pub struct Targets {
     pub oltp: Target,
     /// The server that business panels query.
     pub olap: Target,
+    /// The admin console of the pooler, if it is watched.
+    pub pooler: Option<Box<Target>>,
 }
 
 impl Targets {

@@ -143,6 +143,14 @@ fn connecting(attempt: u32) -> String {
     }
 }
 
+/// Returns why a session that is lost is not connected.
+fn unconnected(link: &Link) -> String {
+    match link {
+        Link::Lost { error, .. } => format!(", not connected: {error}"),
+        Link::Idle | Link::Live(_) => ", no answer".into(),
+    }
+}
+
 /// Writes `text`, cut to the width of `area`.
 fn line(area: Rect, buf: &mut Buffer, text: &str, style: Style) {
     if area.height > 0 {

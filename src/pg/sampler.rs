@@ -8,6 +8,7 @@ pub(crate) mod shared;
 use super::client::Client;
 use super::client::session::Settings;
 use super::conninfo::Target;
+use super::console;
 use super::error::{Class, PgError};
 use super::peer::Peer;
 use super::table::Table;
@@ -33,6 +34,8 @@ pub enum SessionId {
     Olap(u8),
     /// For the point query.
     Canary,
+    /// For the admin console of the pooler.
+    Pooler,
 }
 
 /// Report of a session.
@@ -98,6 +101,8 @@ pub struct SessionConfig {
     pub deadline: Duration,
     /// True to connect only when the first statement arrives.
     pub lazy: bool,
+    /// True for PgBouncer's admin console, which has no settings and knows no statements but its own.
+    pub console: bool,
     /// Number of transactions that this session, and those that share the count, have ended.
     pub ended: Tally,
     /// The count of the other sessions to the same server.
@@ -185,7 +190,12 @@ pub async fn open(
     let mut attempt = 0;
     loop {
         wake.mark_unchanged();
-        let error = match Client::open_to_watch(target, &config.settings).await {
+        let opened = if config.console {
+            console::open(target).await
+        } else {
+            Client::open_to_watch(target, &config.settings).await
+        };
+        let error = match opened {
             Ok(client) => return Some(client),
             Err(error) => error,
         };
@@ -325,6 +335,9 @@ pub(super) async fn answer(
     config: &SessionConfig,
     job: &Job,
 ) -> Result<Table, PgError> {
+    if config.console {
+        return console::ask(client, &job.sql, Instant::now()).await;
+    }
     config.ended.fetch_add(1, Ordering::Relaxed);
     let ask = async {
         if job.as_text {

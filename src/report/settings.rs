@@ -7,8 +7,8 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// Words in the name of a key whose value is not shown.
-const SECRET: [&str; 8] = [
-    "password", "passwd", "secret", "token", "conninfo", "dsn", "url", "uri",
+const SECRET: [&str; 9] = [
+    "password", "passwd", "secret", "token", "conninfo", "dsn", "url", "uri", "pooler",
 ];
 
 /// The configuration file in `folder`, or `file`, and the names of the user's own panels and themes.

@@ -72,6 +72,7 @@ impl Board {
             themes: Theme::names().map(str::to_owned).collect(),
             target: "shop @ primary:5432".into(),
             olap_target: None,
+            pooler: None,
             demo: false,
         };
         change(&mut start);
@@ -84,7 +85,9 @@ impl Board {
             mute: false,
         };
         let effects = board.tick(0);
-        assert_eq!(effects, Vec::new(), "asks before it is connected");
+        // A pooler is asked without a server, too.
+        let watched = board.model.start.pooler.is_some();
+        assert!(watched || effects.is_empty(), "asks before it is connected");
         board
     }
 
@@ -113,6 +116,7 @@ impl Board {
                 let gone = match session {
                     SessionId::Fast => Some(Pool::Oltp),
                     SessionId::Slow => Some(Pool::Slow),
+                    SessionId::Pooler => Some(Pool::Pooler),
                     SessionId::Olap(_) | SessionId::Canary => None,
                 };
                 let model = &self.model;

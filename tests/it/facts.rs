@@ -17,6 +17,11 @@ use tokio::time::timeout;
 
 /// A dashboard without a screen, connected to the target.
 pub(super) fn watch(target: &Target, panels: &[&str]) -> Headless {
+    watch_both(target, None, panels)
+}
+
+/// The same, with the admin console of a pooler.
+pub(super) fn watch_both(target: &Target, pooler: Option<Target>, panels: &[&str]) -> Headless {
     let target = target.with_application_name("htap-top");
     let start = Start {
         config: Config::default(),
@@ -27,10 +32,12 @@ pub(super) fn watch(target: &Target, panels: &[&str]) -> Headless {
         themes: Vec::new(),
         target: "test".into(),
         olap_target: None,
+        pooler: pooler.as_ref().map(|_| "pooler".into()),
         own_roles: vec![target.user().to_owned()],
         demo: false,
     };
     let targets = Targets {
+        pooler: pooler.map(Box::new),
         olap: target.clone(),
         oltp: target,
     };

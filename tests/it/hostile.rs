@@ -138,7 +138,8 @@ async fn set(admin: &Client, hostile: bool) {
 /// All statements of this program, by name.
 fn statements(major: u16) -> Vec<(String, String)> {
     let mut all = Vec::new();
-    for (name, _) in panels::variants() {
+    // The pooler's are no SQL.
+    for (name, _) in panels::variants().filter(|(name, _)| !name.starts_with("pooler")) {
         let path = format!("{}/queries/{name}.sql", env!("CARGO_MANIFEST_DIR"));
         let spec = Spec::parse(name, &std::fs::read_to_string(path).unwrap()).unwrap();
         let since = spec

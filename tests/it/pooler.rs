@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 mod bouncer;
+mod console;
 
 use super::server::{Database, block_on, until};
 use super::system;

@@ -106,6 +106,11 @@ async fn columns(client: &Client, sql: &str) -> Columns {
         .collect()
 }
 
+/// The statements that a server is asked: those of the pooler are no SQL.
+fn of_servers() -> impl Iterator<Item = (&'static str, Vec<i64>)> {
+    panels::variants().filter(|(name, _)| spec(name).front.pool != Pool::Pooler)
+}
+
 /// Types that the client reads without loss; the query must cast all others.
 const TYPES: [&str; 10] = [
     "bigint",
@@ -174,7 +179,7 @@ fn on_major(major: u16) -> Contract {
             "pg_stat_statements of {major} is missing: run apt-get install postgresql-contrib"
         );
         let mut contract = Contract::new();
-        for (name, _) in panels::variants() {
+        for (name, _) in of_servers() {
             let front = spec(name).front;
             if front.since.is_some_and(|since| i64::from(major) < since) {
                 continue;
@@ -276,7 +281,12 @@ fn a_broken_contract_is_found() {
 fn derived(name: &str, table: Table, estimates: &Table) -> Table {
     let classifier = Classifier::new(Vec::new(), Vec::new());
     match name {
-        "activity" => activity::derive(table, &classifier, &HashMap::new()),
+        "activity" => {
+            let mut table = activity::derive(table, &classifier, &HashMap::new());
+            // Only beside a pooler.
+            table.ensure_column("pooler_client");
+            table
+        }
         "snapshots" => {
             let clock = Clock {
                 xids: &XidClock::default(),
@@ -375,7 +385,7 @@ fn every_column_named_in_a_front_matter_is_there() {
         let database = shop(shared()).await;
         let session = database.connect().await;
         let mut faults = Vec::new();
-        let asked = panels::variants().filter(|(name, _)| {
+        let asked = of_servers().filter(|(name, _)| {
             let since = spec(name).front.since;
             since.is_none_or(|since| since <= i64::from(shared().major()))
         });

@@ -10,6 +10,7 @@ use htap_top::dashboard::panels;
 use htap_top::dashboard::recording::{self, Header, Recorder, Recording, RecordingError};
 use htap_top::dashboard::rows::Panel;
 use htap_top::dashboard::theme::Theme;
+use htap_top::dashboard::timeline::Timeline;
 use htap_top::pg::sampler::{Report, SessionId};
 use htap_top::pg::{Peer, Protection, Table};
 use std::fs::File;
@@ -27,6 +28,7 @@ fn start() -> Start {
         themes: Theme::names().map(str::to_owned).collect(),
         target: "shop @ primary:5432".into(),
         olap_target: None,
+        pooler: None,
         demo: false,
     }
 }
@@ -322,4 +324,54 @@ fn an_answer_too_long_for_a_recording_does_not_spoil_it() {
         );
     }
     assert_eq!(feed("activity").table.rows.len(), trouble().rows.len());
+}
+
+/// The pools of a pooler with a waiting client, as its console answers.
+const POOLS: (&str, &str) = (
+    "database|user|cl_active|cl_waiting|sv_active|sv_idle|sv_used|sv_tested|sv_login|maxwait|maxwait_us|pool_mode|now_epoch",
+    "shop|app|4|36|4|0|0|0|0|2|500000|transaction|1.0",
+);
+
+#[test]
+fn the_pooler_s_panel_is_replayed_without_a_pooler() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("recording");
+    let mut model = Model::new(Start {
+        pooler: Some("10.0.0.7:6432".into()),
+        ..start()
+    });
+    let header = Header::of(&model, true, 1_767_323_045_000);
+    let mut recorder = Recorder::begin(File::create(&path).unwrap(), &header).unwrap();
+    let peer = Peer {
+        host: "primary".into(),
+        port: 5432,
+        protection: Protection::Local,
+        pooled: false,
+    };
+    let open = |session| {
+        let peer = peer.clone();
+        Event::Reported(Report::Opened { session, peer })
+    };
+    for event in [
+        ticked(0),
+        open(SessionId::Fast),
+        open(SessionId::Pooler),
+        answered(&model, "facts", facts()),
+        answered(&model, "pooler", table(POOLS.0, &[POOLS.1])),
+        ticked(1000),
+        ticked(2000),
+    ] {
+        recorder.note(&Encoded::of(&event).unwrap()).unwrap();
+        let _ = model.update(event);
+    }
+    recorder.end().unwrap();
+    let replayed = recording::read(&[path], start()).unwrap();
+    let timeline = Timeline::replay(replayed.tape).unwrap();
+    let shown = timeline.shown();
+    let id = shown.feed_named("pooler").unwrap();
+    let feed = shown.feed(id).unwrap();
+    assert_eq!(feed.table.first("wait_s").number(), Some(2.5));
+    let gauge = shown.gauges.iter().find(|gauge| gauge.label == "maxwait");
+    assert_eq!(gauge.unwrap().figure, Some(2.5));
+    assert_eq!(shown.cause.rule, "pool_small", "{:?}", shown.cause);
 }

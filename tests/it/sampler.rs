@@ -29,6 +29,7 @@ fn config(server: Duration, client: Duration) -> SessionConfig {
         transaction: false,
         deadline: client,
         lazy: false,
+        console: false,
         ended: Tally::default(),
         others: Tally::default(),
     }
@@ -477,6 +478,7 @@ fn a_lazy_session_waits_for_its_first_statement() {
         let admin = database.connect().await;
         let lazy = SessionConfig {
             lazy: true,
+            console: false,
             transaction: true,
             ..config(LONG, LONG)
         };

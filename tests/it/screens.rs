@@ -50,7 +50,8 @@ macro_rules! screens {
 }
 
 use states::{
-    asked, empty, errors, help, locks, log, many, nulls, opened, stale, starting, trouble, usual,
+    asked, empty, errors, help, locks, log, many, nulls, opened, pooler, pooler_lost, stale,
+    starting, trouble, usual,
 };
 
 screens! {
@@ -87,6 +88,11 @@ screens! {
     locks_80x24: locks(), 80 x 24, Body;
     filter_120x40: opened(trouble(), "8/check"), 120 x 40, Body;
     log_120x40: log(), 120 x 40, Popup;
+    pooler_160x48: opened(pooler(), "pb"), 160 x 48, Body;
+    pooler_80x24: opened(pooler(), "pb"), 80 x 24, Body;
+    pooler_lost_120x40: pooler_lost(), 120 x 40, Body;
+    pooler_queries_160x48: opened(pooler(), "8"), 160 x 48, Body;
+    pooler_detail_120x40: opened(pooler(), "8\n"), 120 x 40, Popup;
 }
 
 /// The lines around the panels in every state that changes them.
@@ -103,6 +109,8 @@ fn lines_around_the_panels() {
         ("stale", stale(), &[(80, 24), (120, 40)]),
         ("filter", opened(trouble(), "8/check"), &[(120, 40)]),
         ("log", log(), &[(120, 40)]),
+        ("pooler", pooler(), &[(80, 24), (160, 48)]),
+        ("pooler lost", pooler_lost(), &[(120, 40)]),
     ];
     let (mut tops, mut footers) = (String::new(), String::new());
     for (state, mut board, sizes) in states {

@@ -14,7 +14,7 @@ use htap_top::explain::{Explained, Whose};
 use htap_top::pg::admin::{Signal, Verdict};
 use htap_top::pg::measure::Measured;
 use htap_top::pg::sampler::{Report, SessionId};
-use htap_top::pg::{Class, PgError, Value};
+use htap_top::pg::{Class, PgError, Table, Value};
 use htap_top::system::refresh::Mode;
 use std::time::Duration;
 
@@ -1432,4 +1432,60 @@ fn a_recording_that_falls_behind_is_said_until_it_goes_on() {
     let said = board.model.log.iter();
     let said = said.filter(|line| line.text.as_str().contains("samples are being dropped"));
     assert_eq!(said.count(), 1);
+}
+
+/// Feeds of the pooler among those asked.
+fn of_pooler(board: &Board, effects: &[Effect]) -> Vec<String> {
+    let mut names = names(board, effects);
+    names.retain(|name| name.starts_with("pooler"));
+    names.sort();
+    names
+}
+
+#[test]
+fn a_pooler_is_asked_only_if_it_is_watched_and_whatever_the_server_does() {
+    const EVERY: [&str; 4] = ["pooler", "pooler_clients", "pooler_servers", "pooler_stats"];
+    const NONE: [&str; 0] = [];
+    let mut board = Board::live(Config::default());
+    let asked = board.tick(1000);
+    assert_eq!(of_pooler(&board, &asked), NONE);
+    assert_eq!(board.model.feed_named("pooler"), None);
+    let mut board = Board::with(Config::default(), |start| {
+        start.pooler = Some("p:6432".into());
+    });
+    // No server has been reached yet.
+    let feeds = board.model.feeds.iter();
+    let asked = feeds.filter(|feed| feed.sampling.in_flight.is_some());
+    let asked: Vec<(&str, &str)> = asked
+        .map(|feed| (feed.spec.name.as_str(), &*feed.sql))
+        .collect();
+    assert_eq!(asked.len(), 6, "{asked:?}");
+    for (name, sql) in asked {
+        assert!(
+            name.starts_with("pooler") && sql.starts_with("SHOW "),
+            "{name}: {sql}"
+        );
+    }
+    let _ = board.open(SessionId::Pooler);
+    let _ = board.connect();
+    for feed in ["pooler_version", "pooler_databases"] {
+        let _ = board.answer(feed, Table::default());
+    }
+    for _ in 0..3 {
+        for feed in EVERY {
+            let _ = board.answer(feed, Table::default());
+        }
+        let asked = board.tick(1000);
+        assert_eq!(of_pooler(&board, &asked), EVERY);
+    }
+    let _ = board.lose(SessionId::Pooler, 1);
+    let asked = board.tick(1000);
+    assert_eq!(of_pooler(&board, &asked), NONE, "not while it is lost");
+    let asked = board.open(SessionId::Pooler);
+    assert_eq!(
+        of_pooler(&board, &asked).len(),
+        6,
+        "at once when it is back"
+    );
+    assert_eq!(board.faults(), Vec::<String>::new());
 }

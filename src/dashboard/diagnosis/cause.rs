@@ -7,7 +7,7 @@ use crate::format;
 use std::collections::BTreeSet;
 
 /// Gauges whose finding says everything: session, duration and amount.
-const TOLD_BY_FINDING: [&str; 4] = ["locks", "snapshot", "fresh", "dead"];
+const TOLD_BY_FINDING: [&str; 5] = ["locks", "snapshot", "fresh", "dead", "maxwait"];
 
 /// Returns one sentence: the worst missed target and its most plausible cause, with a cure.
 pub fn cause(

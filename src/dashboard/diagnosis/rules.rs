@@ -2,6 +2,7 @@
 
 mod capacity;
 mod locks;
+mod pooler;
 pub(crate) mod replication;
 mod server;
 mod snapshots;
@@ -146,6 +147,26 @@ pub const RULES: &[Rule] = &[
         name: "slru",
         about: "sessions wait for subtransaction or multixact buffers, and why",
         find: upkeep::slru,
+    },
+    Rule {
+        name: "pool_closed",
+        about: "clients of the pooler wait because their database is paused, or because it opens no more server connections",
+        find: pooler::pool_closed,
+    },
+    Rule {
+        name: "pool_held",
+        about: "clients of the pooler wait because idle or long transactions hold its server connections, and whose",
+        find: pooler::pool_held,
+    },
+    Rule {
+        name: "pool_waits",
+        about: "clients of the pooler wait because its server connections wait for locks or I/O: the server is the bottleneck",
+        find: pooler::pool_waits,
+    },
+    Rule {
+        name: "pool_small",
+        about: "clients of the pooler wait for a server connection while the server has time: the pool is too small",
+        find: pooler::pool_small,
     },
     Rule {
         name: "counters_reset",

@@ -45,7 +45,8 @@ impl Model {
             Panel::StatementTotals => self.history.statements(&table, &self.classifier),
             Panel::Activity => {
                 let held = activity::held(self.rows(Panel::Snapshots));
-                let table = activity::derive(table, &self.classifier, &held);
+                let mut table = activity::derive(table, &self.classifier, &held);
+                self.name_clients(&mut table);
                 effects = self.watch_refreshes(&table);
                 self.put(id, table);
                 self.judge();
@@ -169,6 +170,9 @@ impl Model {
             Panel::Wal => {
                 let table = wal::derive(table, &mut self.memory.wal);
                 self.put(id, table);
+            }
+            Panel::Pooler | Panel::PoolerStats | Panel::PoolerDatabases | Panel::PoolerVersion => {
+                self.took_pooler(id, panel, table);
             }
             _ => self.put(id, table),
         }

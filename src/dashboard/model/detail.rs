@@ -11,12 +11,13 @@ use crate::text::Clean;
 use std::collections::BTreeMap;
 
 /// Leading columns of a backend's detail, in this order.
-const LEAD: [&str; 12] = [
+const LEAD: [&str; 13] = [
     "query",
     "usename",
     "role",
     "application_name",
     "client",
+    "pooler_client",
     "state",
     "wait",
     "query_age_s",

@@ -3,7 +3,7 @@
 use super::layout;
 use super::{Link, Model, none};
 use crate::dashboard::action::Grade;
-use crate::dashboard::diagnosis::{self, Evidence, Gauge, Health, Unknown};
+use crate::dashboard::diagnosis::{self, Evidence, Gauge, Health, Pools, Unknown};
 use crate::dashboard::event::FeedId;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::panels;
@@ -26,6 +26,7 @@ fn rests_on(label: &str) -> Panel {
         "fresh" => Panel::Views,
         "olap" | "oltp pool" | "olap pool" => Panel::Sessions,
         "dead" => Panel::Bloat,
+        "maxwait" => Panel::Pooler,
         _ => Panel::Database,
     }
 }
@@ -126,7 +127,17 @@ impl Model {
                 .map(|reset| self.now.since(reset))
                 .filter(|ago| *ago <= RESET_NEWS_S),
             olap_ms: olap_ms.chain(self.oldest_olap_ms()).reduce(f64::max),
+            pools: self.start.pooler.is_some().then(|| self.pools()),
             has_olap: olap_feeds().any(|feed| feed.sampling.missing.is_empty()),
+        }
+    }
+
+    /// The pools of the pooler, and the backends behind them.
+    fn pools(&self) -> Pools<'_> {
+        Pools {
+            rows: self.rows_of(Panel::Pooler),
+            databases: Rows::of(self.rows(Panel::PoolerDatabases)),
+            behind: &self.memory.behind_pooler,
         }
     }
 
@@ -154,10 +165,14 @@ impl Model {
             });
         }
         let shown = layout::panels(self);
+        // The gauge tells that the pooler is lost.
+        let is_lost = |feed: &Feed| {
+            feed.spec.front.pool == panels::spec::Pool::Pooler && !self.pooler.usable()
+        };
         for (position, feed) in self.feeds.iter().enumerate() {
             let name = feed.spec.name.as_str();
             let asked = self.is_asked(FeedId(position as u16), feed, &shown);
-            if !asked || told.contains(name) {
+            if !asked || told.contains(name) || is_lost(feed) {
                 continue;
             }
             if let Some(why) = self.failure(feed) {

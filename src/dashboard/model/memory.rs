@@ -3,10 +3,11 @@
 use super::learning::Kinds;
 use crate::dashboard::event::Moment;
 use crate::dashboard::panels::{
-    bloat, point_locks, replication, scans, snapshots, statements, views, waits, wal,
+    bloat, point_locks, pooler, replication, scans, snapshots, statements, views, waits, wal,
 };
 use crate::dashboard::xid_clock::XidClock;
 use crate::pg::Table;
+use std::collections::HashMap;
 
 /// State that derivations keep between samples.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +17,8 @@ pub(super) struct Memory {
     pub(super) bloat: bloat::Memory,
     pub(super) replication: replication::Memory,
     pub(super) point_locks: point_locks::Memory,
+    /// The backends that are server connections of the pooler, as of the last sample of backends.
+    pub(super) behind_pooler: HashMap<i64, pooler::Behind>,
     pub(super) scans: scans::Memory,
     pub(super) views: views::Memory,
     pub(super) wal: wal::Memory,

@@ -27,6 +27,8 @@ const FAST_SHARE: f64 = 20.0;
 const FAST_LONGEST: Duration = Duration::from_secs(5);
 /// Like [`SLOW_SHARE`], for the OLAP pool, whose queries are expected to take long.
 const OLAP_SHARE: f64 = 10.0;
+/// The pooler, whose only thread serves nobody else meanwhile, is asked at least this often nevertheless.
+const POOLER_LONGEST: Duration = Duration::from_secs(3);
 /// A fast feed whose own interval is no longer than this uses the dashboard's interval.
 const EVERY: Duration = Duration::from_secs(1);
 /// Number of sessions above which a server is crowded: some feeds are queried less often there ([`Crowded`]).
@@ -117,6 +119,9 @@ impl Model {
             }
             Pool::Slow => wanted.max(self.interval).max(took(SLOW_SHARE)),
             Pool::Olap => wanted.max(self.interval).max(took(OLAP_SHARE)),
+            Pool::Pooler => wanted
+                .max(self.interval)
+                .max(took(FAST_SHARE).min(POOLER_LONGEST)),
         }
     }
 
@@ -159,13 +164,15 @@ impl Model {
 
     pub(super) fn sample_due(&mut self) -> Vec<Effect> {
         let known = self.facts.is_some();
-        if !known && !matches!(self.fast, Link::Live(_)) {
+        let reached = known || matches!(self.fast, Link::Live(_));
+        if !reached && self.start.pooler.is_none() {
             return Vec::new();
         }
         let now = self.now;
         let shown = layout::panels(self);
         let due = |id: FeedId, feed: &Feed| {
-            (known || is_asked_at_once(feed))
+            // The pooler answers without a server, too.
+            (known || (reached && is_asked_at_once(feed)) || feed.spec.front.pool == Pool::Pooler)
                 && self.is_asked(id, feed, &shown)
                 && feed.sampling.in_flight.is_none()
                 && feed.sampling.due_ms <= now.mono_ms.saturating_add(EARLY_MS)
@@ -323,19 +330,23 @@ impl Model {
             feed.sampling.in_flight = None;
             feed.sampling.outlived = true;
         }
-        if first && (session == SessionId::Fast || matches!(session, SessionId::Olap(_))) {
-            let who = if session == SessionId::Fast {
-                ""
-            } else {
-                "OLAP pool: "
-            };
+        let who = match session {
+            SessionId::Fast => Some(""),
+            SessionId::Olap(_) => Some("OLAP pool: "),
+            SessionId::Pooler => Some("pooler: "),
+            SessionId::Slow | SessionId::Canary => None,
+        };
+        if let Some(who) = who.filter(|_| first) {
             self.say(Grade::Bad, &format!("{who}connection lost: {error}"));
         }
     }
 
     pub(super) fn answered(&mut self, id: FeedId, took_ms: f64, outcome: Sample) -> Vec<Effect> {
         let now = self.now;
-        self.memory.server_ms += took_ms;
+        let of_server = |feed: &Feed| feed.spec.front.pool != Pool::Pooler;
+        if self.feed(id).is_some_and(of_server) {
+            self.memory.server_ms += took_ms;
+        }
         let Some(feed) = self.feed_mut(id) else {
             return Vec::new();
         };
@@ -411,6 +422,7 @@ fn own_pool(session: SessionId) -> Option<Pool> {
     match session {
         SessionId::Fast => Some(Pool::Oltp),
         SessionId::Slow => Some(Pool::Slow),
+        SessionId::Pooler => Some(Pool::Pooler),
         SessionId::Olap(_) | SessionId::Canary => None,
     }
 }

@@ -30,6 +30,9 @@ pub struct Start {
     pub target: Clean,
     /// The OLAP pool's own server, if it has one.
     pub olap_target: Option<Clean>,
+    /// The pooler whose admin console is sampled, if one is: `10.0.0.7:6432`. Without it the panels of the pooler do not
+    /// exist.
+    pub pooler: Option<Clean>,
     /// Roles of this program's own sessions, which panels leave out.
     pub own_roles: Vec<String>,
     /// True if the demo runs; shown in the header.

@@ -17,6 +17,8 @@ pub enum Pool {
     Slow,
     /// The OLAP pool: read-only Repeatable Read transactions with their own limits.
     Olap,
+    /// The admin console of the pooler, whose commands are no SQL; only with `--pooler`.
+    Pooler,
 }
 
 impl Pool {
@@ -26,6 +28,7 @@ impl Pool {
             Self::Oltp => "oltp",
             Self::Slow => "slow",
             Self::Olap => "olap",
+            Self::Pooler => "pooler",
         }
     }
 }
@@ -249,6 +252,14 @@ impl Front {
     pub fn digit_key(&self) -> Option<Key> {
         let digit = char::from_digit(u32::from(self.digit?), 10)?;
         Some(Key::Char(digit))
+    }
+
+    /// Text of the panel without rows.
+    pub fn nothing(&self) -> &str {
+        match self.empty.as_str() {
+            "" => "no rows",
+            empty => empty,
+        }
     }
 }
 

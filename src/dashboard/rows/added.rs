@@ -37,6 +37,14 @@ adds! {
     /// Facts about an extension, added to the server's other facts.
     ToFacts to Facts { pgss_version, pgss_schema; }
 
+    /// The client behind a pooler's server connection.
+    ToPooled to Activity { pooler_client; }
+
+    /// Derived columns of the pooler's pools.
+    ToPooler to Pooler {
+        wait_s, pool_size, paused, xacts_per_s, queries_per_s, received_bytes_per_s, sent_bytes_per_s, wait_ms, query_ms;
+    }
+
     /// The end of the point query's locks.
     ToPointLocks to PointLocks { ended_s; }
 

@@ -33,6 +33,7 @@ reads! {
         restricted: Flag in Activity, Locks;
         superuser: Flag in Activity;
         may_signal: Flag in Activity;
+        client_port: Int in Activity;
         harm: Number in Activity;
     }
 

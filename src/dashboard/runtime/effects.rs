@@ -1,6 +1,7 @@
 //! Execution of effects: tasks that own their sessions, and audited actions.
 
 use super::auditing::{AuditWriter, Unwritten, Written};
+use super::sessions::{FAST_TIMEOUT, SLOW_TIMEOUT, analytic, console, monitor};
 use super::{EVENTS, Targets, logged, planning, wall_clock};
 use crate::dashboard::action::{Action, ActionId, Outcome};
 use crate::dashboard::audit::Audit;
@@ -8,7 +9,7 @@ use crate::dashboard::event::{Effect, Event, Request};
 use crate::dashboard::panels::spec::Pool;
 use crate::pg::admin::{self, Exclusions};
 use crate::pg::sampler::{self, Job, Queue, Report, SessionConfig, SessionId, Tally};
-use crate::pg::{Canceller, Class, Client, PgError, Settings, Target};
+use crate::pg::{Canceller, Class, Client, PgError, Target};
 use crate::pg::{canary, measure};
 use crate::system::refresh::Refresh;
 use std::collections::HashMap;
@@ -19,17 +20,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Timeouts of a statement on the server and, in case that fails, on the client.
-const FAST_TIMEOUT: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(5));
-/// Like [`FAST_TIMEOUT`], for statements that may take long.
-const SLOW_TIMEOUT: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(25));
-
 /// The sessions, and the actions running on them.
 pub(super) struct EffectRunner {
     targets: Targets,
     fast: Sender<Vec<Job>>,
     slow: Sender<Vec<Job>>,
     olap: Sender<Vec<Job>>,
+    pooler: Sender<Vec<Job>>,
     point: watch::Sender<Option<String>>,
     wake: watch::Sender<()>,
     /// Reports of the sessions.
@@ -75,11 +72,6 @@ impl EffectRunner {
         };
         let (fast_done, done) = (Tally::default(), Tally::default());
         let elsewhere = targets.tally(&done);
-        let queue = || {
-            let (sender, receiver) = channel(64);
-            let queue: Queue = Arc::new(tokio::sync::Mutex::new(receiver));
-            (sender, queue)
-        };
         let (fast, fast_queue) = queue();
         session(
             SessionId::Fast,
@@ -103,6 +95,10 @@ impl EffectRunner {
                 &olap_queue,
             );
         }
+        let (pooler, pooler_queue) = queue();
+        if let Some(target) = &targets.pooler {
+            session(SessionId::Pooler, target, console(), &pooler_queue);
+        }
         sessions.spawn(canary::canary(
             targets.oltp.clone(),
             monitor(FAST_TIMEOUT, &done, &done),
@@ -116,6 +112,7 @@ impl EffectRunner {
             fast,
             slow,
             olap,
+            pooler,
             point,
             wake,
             reports,
@@ -140,13 +137,14 @@ impl EffectRunner {
             fast,
             slow,
             olap,
+            pooler,
             point,
             reports,
             canary,
             ..
         } = self;
         point.send_replace(None);
-        drop((fast, slow, olap, point, reports, canary));
+        drop((fast, slow, olap, pooler, point, reports, canary));
         let all = async { while sessions.join_next().await.is_some() {} };
         let _ = timeout(END, all).await;
         // Aborted ones record that they were aborted.
@@ -193,7 +191,7 @@ impl EffectRunner {
     }
 
     fn sample(&self, requests: Vec<Request>) {
-        let (mut fast, mut slow) = (Vec::new(), Vec::new());
+        let (mut fast, mut slow, mut pooler) = (Vec::new(), Vec::new(), Vec::new());
         for request in requests {
             let job = Job {
                 id: request.feed.0,
@@ -204,12 +202,14 @@ impl EffectRunner {
             match request.pool {
                 Pool::Oltp => fast.push(job),
                 Pool::Slow => slow.push(job),
+                Pool::Pooler => pooler.push(job),
                 // One job at a time, so that several sessions share the work.
                 Pool::Olap => self.hand_over(&self.olap, vec![job]),
             }
         }
         self.hand_over(&self.fast, fast);
         self.hand_over(&self.slow, slow);
+        self.hand_over(&self.pooler, pooler);
     }
 
     /// Queues jobs. A queue has room for more statements than all panels can send at once; if it is full
@@ -254,26 +254,10 @@ impl EffectRunner {
     }
 }
 
-fn monitor((server, client): (Duration, Duration), ended: &Tally, others: &Tally) -> SessionConfig {
-    SessionConfig {
-        settings: Settings::of_monitor(server),
-        transaction: false,
-        deadline: client,
-        lazy: false,
-        ended: Tally::clone(ended),
-        others: Tally::clone(others),
-    }
-}
-
-fn analytic(olap: &crate::config::Olap, ended: &Tally) -> SessionConfig {
-    SessionConfig {
-        settings: Settings::of_analysis(olap.statement_timeout, &olap.work_mem),
-        transaction: true,
-        deadline: olap.statement_timeout + Duration::from_secs(5),
-        lazy: true,
-        ended: Tally::clone(ended),
-        others: Tally::default(),
-    }
+/// A queue of statements, and its end for the session.
+fn queue() -> (Sender<Vec<Job>>, Queue) {
+    let (sender, receiver) = channel(64);
+    (sender, Arc::new(tokio::sync::Mutex::new(receiver)))
 }
 
 /// One action: its intent is recorded, it is carried out, its effect is verified, reported and recorded.

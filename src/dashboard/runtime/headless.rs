@@ -238,7 +238,8 @@ impl Headless {
 
     /// A dashboard's user asks for another attempt; without one it is made after a while.
     fn try_again(&mut self) {
-        let links = [&self.model.fast, &self.model.slow, &self.model.olap];
+        let model = &self.model;
+        let links = [&model.fast, &model.slow, &model.olap, &model.pooler];
         let refused = |link: &&Link| matches!(link, Link::Lost { given_up: true, .. });
         if !links.iter().any(refused) {
             self.refused = None;
@@ -327,9 +328,17 @@ impl Headless {
         let mut under = under.filter_map(|name| self.model.feed_named(name));
         let last = self.told.get(&id).map_or(u64::MAX, |told| told.last);
         let before = |id| self.told.get(&id).is_none_or(|told| told.first < last);
+        // Rows that are derived again when such a feed answers.
+        let again = matches!(feed.panel, Some(Panel::Views | Panel::Pooler));
         self.has_told(id, if twice { 2 } else { 1 })
-            // Views are derived again when a summary answers.
-            && under.all(|id| self.has_told(id, 1) && (feed.panel == Some(Panel::Views) || before(id)))
+            && under.all(|id| self.has_told(id, self.needed(id)) && (again || before(id)))
+    }
+
+    /// Number of answers that make the figures of a feed.
+    fn needed(&self, id: FeedId) -> u32 {
+        let feed = self.model.feed(id);
+        let rates = feed.is_some_and(|feed| !feed.spec.front.rates.is_empty());
+        if rates { 2 } else { 1 }
     }
 
     /// Returns true if a feed has answered that many times, or never will.
@@ -337,7 +346,12 @@ impl Headless {
         let Some(feed) = self.model.feed(id) else {
             return true;
         };
-        let given_up = matches!(self.model.link(feed), Link::Lost { given_up: true, .. });
+        let given_up = match self.model.link(feed) {
+            // Nobody waits for a pooler that is down: the figures of the server are there without it.
+            Link::Lost { .. } if feed.spec.front.pool == Pool::Pooler => true,
+            Link::Lost { given_up, .. } => *given_up,
+            Link::Idle | Link::Live(_) => false,
+        };
         let told = self.told.get(&id).copied().unwrap_or_default();
         let not_asked = !feed.sampling.missing.is_empty() || feed.sampling.denied;
         given_up || not_asked || told.refused || told.good >= times

@@ -57,6 +57,10 @@ pub(super) fn draw(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         let olap = text::cut(olap.as_str(), TARGET);
         parts.push(vec![Span::styled(format!("  olap {olap}"), plain)]);
     }
+    if let Some(pooler) = &model.start.pooler {
+        let pooler = text::cut(pooler.as_str(), TARGET);
+        parts.push(vec![Span::styled(format!("  pooler {pooler}"), muted)]);
+    }
     let left = whole(parts, beside(area, &right).saturating_sub(1));
     sides(area, buf, &left, &right);
 }

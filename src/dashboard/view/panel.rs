@@ -7,7 +7,7 @@ use crate::dashboard::cell;
 use crate::dashboard::cell::Severity;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::model::{Link, Model};
-use crate::dashboard::panels::spec::{Chart, SearchPath};
+use crate::dashboard::panels::spec::{Chart, Pool, SearchPath};
 use crate::dashboard::rows::{self, Rows, read};
 use crate::dashboard::theme::{Role, Theme};
 use crate::dashboard::widgets::{
@@ -22,6 +22,9 @@ use ratatui::widgets::Widget;
 
 /// Width below which the Overview's query columns leave out the less important figures.
 const NARROW: u16 = 100;
+
+/// Width from which the Overview shows the client behind a pooler, too.
+const WIDE: u16 = 140;
 
 /// Draws `feed` into `area`.
 pub(super) fn draw(
@@ -69,6 +72,7 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
         let age = model.age_s(feed).map(format::seconds).unwrap_or_default();
         let link = model.link(feed);
         let why = match (link, &model.fast) {
+            (lost, _) if feed.spec.front.pool == Pool::Pooler => super::unconnected(lost),
             (Link::Lost { given_up: true, .. }, _) => ", not connected".into(),
             (Link::Lost { attempt, .. }, _) | (_, Link::Lost { attempt, .. }) => {
                 format!(", {}", super::connecting(*attempt))
@@ -84,6 +88,7 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
     match feed.panel? {
         rows::Panel::Activity => Some(hidden_note(model).unwrap_or_else(|| sessions_note(model))),
         rows::Panel::Waits => hidden_note(model),
+        rows::Panel::Pooler => model.pooler_note(),
         rows::Panel::HourlySales => {
             let hours = Rows::<read::HourlySales>::of(&feed.table).iter();
             let sales = hours.filter_map(|row| row.sales());
@@ -273,7 +278,7 @@ pub(super) fn table(
 ) {
     if feed.cursor.order.is_empty() {
         let text = if feed.table.rows.is_empty() {
-            nothing(feed).to_owned()
+            feed.spec.front.nothing().to_owned()
         } else {
             let keys = &model.config.keys;
             keys.fill("no row matches the filter; {back} clears it")
@@ -286,6 +291,9 @@ pub(super) fn table(
         // Blockers and the query matter more than these.
         columns.retain(|name| name != "usename" && name != "xmin_age");
     }
+    // It is there only if the pooler is watched.
+    let behind = model.start.pooler.is_some() && (full || model.size.0 >= WIDE);
+    columns.retain(|name| behind || name != "pooler_client");
     let tagged = |row: usize| {
         !feed.cursor.tagged.is_empty() && feed.cursor.tagged.contains(&feed.identity(row))
     };
@@ -321,14 +329,6 @@ pub(super) fn table(
             ..area
         };
         widgets::highlight(body, buf, theme, &|text| filter.found(text));
-    }
-}
-
-/// Text of a panel without rows.
-fn nothing(feed: &Feed) -> &str {
-    match feed.spec.front.empty.as_str() {
-        "" => "no rows",
-        empty => empty,
     }
 }
 

@@ -6,11 +6,14 @@ use htap_top::pg::{Client, Target};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 pub struct Bouncer {
     /// Ends it when this process is gone, however that happened.
     lifeline: Child,
+    /// The user and group that it runs as: it refuses to run as root.
+    owner: (u32, u32),
     folder: tempfile::TempDir,
     port: u16,
 }
@@ -46,40 +49,46 @@ impl Bouncer {
         );
         let ini = folder.path().join("ini");
         std::fs::write(&ini, text).unwrap();
-        // PgBouncer refuses to run as root.
         let owner = std::fs::metadata(server.socket_dir()).unwrap();
-        std::os::unix::fs::chown(folder.path(), Some(owner.uid()), Some(owner.gid())).unwrap();
-        let path = std::env::var("PATH").unwrap_or_default();
-        let lifeline = Command::new("sh")
-            .args(["-c", "pgbouncer -q \"$0\" & cat > /dev/null; kill -9 $!"])
-            .arg(&ini)
-            .env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"))
-            .uid(owner.uid())
-            .gid(owner.gid())
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let owner = (owner.uid(), owner.gid());
+        std::os::unix::fs::chown(folder.path(), Some(owner.0), Some(owner.1)).unwrap();
         let bouncer = Self {
-            lifeline,
+            lifeline: run(&ini, owner),
+            owner,
             folder,
             port,
         };
+        bouncer.ready().await;
+        bouncer
+    }
+
+    /// Waits until it answers.
+    async fn ready(&self) {
         let patience = Patience::begin();
         // This is allowed in statement mode, too.
-        while Client::connect(&bouncer.target("postgres", "postgres"))
+        while Client::connect(&self.target("postgres", "postgres"))
             .await
             .is_err()
         {
             assert!(
                 patience.lasts(),
                 "no PgBouncer: run apt-get install pgbouncer\n{}",
-                std::fs::read_to_string(bouncer.folder.path().join("log")).unwrap_or_default()
+                std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
             );
             tokio::task::yield_now().await;
         }
-        bouncer
+    }
+
+    /// Ends it as kill -9 does.
+    pub fn kill(&mut self) {
+        drop(self.lifeline.stdin.take());
+        let _ = self.lifeline.wait();
+    }
+
+    /// Starts it again after [`Self::kill`], on the same port.
+    pub async fn start_again(&mut self) {
+        self.lifeline = run(&self.folder.path().join("ini"), self.owner);
+        self.ready().await;
     }
 
     /// Connection settings for the program.
@@ -103,9 +112,24 @@ impl Bouncer {
     }
 }
 
+/// Runs it until the end of its lifeline's input.
+fn run(ini: &Path, (uid, gid): (u32, u32)) -> Child {
+    let path = std::env::var("PATH").unwrap_or_default();
+    Command::new("sh")
+        .args(["-c", "pgbouncer -q \"$0\" & cat > /dev/null; kill -9 $!"])
+        .arg(ini)
+        .env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"))
+        .uid(uid)
+        .gid(gid)
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
 impl Drop for Bouncer {
     fn drop(&mut self) {
-        drop(self.lifeline.stdin.take());
-        let _ = self.lifeline.wait();
+        self.kill();
     }
 }

@@ -549,3 +549,88 @@ pub fn locks() -> Board {
     );
     board
 }
+
+/// Four server connections of a pooler and forty clients; a forgotten transaction holds one of the connections.
+pub fn pooler() -> Board {
+    let mut board = Board::with(config(), |start| {
+        start.pooler = Some("10.0.0.7:6432".into());
+    });
+    let _ = board.connect();
+    let _ = board.open(SessionId::Pooler);
+    let databases = table(
+        "name|database|force_user|pool_size|reserve_pool|max_connections|current_connections|paused|disabled|now_epoch",
+        &[
+            "shop|shop||4|0|0|6|0|0|1.0",
+            "reports|shop||20|0|0|1|0|0|1.0",
+        ],
+    );
+    let servers = table(
+        "database|user|state|addr|port|local_port|ptr|link|remote_pid|now_epoch",
+        &[
+            "shop|app|active|10.0.0.5|5432|40001|s1|c1|812|1.0",
+            "shop|app|active|10.0.0.5|5432|40002|s2|c2|901|1.0",
+            "shop|app|active|10.0.0.5|5432|40003|s3|c3|902|1.0",
+        ],
+    );
+    let clients = table(
+        "database|user|addr|port|ptr|link|application_name|now_epoch",
+        &[
+            "shop|app|10.0.3.1|51234|c1|s1|billing-job|1.0",
+            "shop|app|10.0.2.1|41234|c2|s2|checkout|1.0",
+            "shop|app|10.0.2.2|41235|c3|s3|checkout|1.0",
+        ],
+    );
+    let _ = board.answer("pooler_databases", databases);
+    for second in 1..4_i64 {
+        let _ = board.tick(1000);
+        let stats = format!(
+            "shop|{}|{}|{}|{}|{}|{}|{second}.0",
+            second * 180,
+            second * 540,
+            second * 120_000,
+            second * 900_000,
+            second * 900_000,
+            second * 180 * 150_000
+        );
+        let stats = table(
+            "database|total_xact_count|total_query_count|total_received|total_sent|total_query_time|total_wait_time|now_epoch",
+            &[&stats],
+        );
+        let _ = board.answer("pooler_stats", stats);
+        let _ = board.answer("pooler_servers", servers.clone());
+        let _ = board.answer("pooler_clients", clients.clone());
+        let activity = held_pool();
+        settle(&mut board, 30 + second, &activity, &calm_snapshots());
+        let pools = table(
+            "database|user|cl_active|cl_waiting|sv_active|sv_idle|sv_used|sv_tested|sv_login|maxwait|maxwait_us|pool_mode|now_epoch",
+            &[
+                "reports|bi|1|0|0|1|0|0|0|0|0|session|1.0",
+                "shop|app|4|36|4|0|0|0|0|2|140000|transaction|1.0",
+                "pgbouncer|pgbouncer|1|0|0|0|0|0|0|0|0|statement|1.0",
+            ],
+        );
+        let _ = board.answer("pooler", pools);
+    }
+    board
+}
+
+/// Backends behind a pooler: a forgotten transaction and two at work.
+fn held_pool() -> Table {
+    activity(&[
+        "812|shop|app|billing-job|client backend|idle in transaction|Client|ClientRead|31.2|31.3||9|||\
+         UPDATE shop.inventory SET quantity = quantity - 1 WHERE product_id = 7|2026-01-02 03:00:00.000001+00|\
+         2026-01-02 03:03:15+00|2026-01-02 03:03:17+00|false",
+        "901|shop|app|checkout|client backend|active|||0.012|0.02|||||SELECT price FROM shop.products|\
+         2026-01-02 03:01:00.000001+00|2026-01-02 03:04:05+00|2026-01-02 03:04:05+00|false",
+        "902|shop|app|checkout|client backend|active|||0.002|0.002|||||INSERT INTO shop.orders VALUES ($1)|\
+         2026-01-02 03:02:00.000001+00|2026-01-02 03:04:05+00|2026-01-02 03:04:05+00|false",
+    ])
+}
+
+/// The pooler is gone, the server is not.
+pub fn pooler_lost() -> Board {
+    let mut board = opened(pooler(), "pb");
+    let _ = board.lose(SessionId::Pooler, 3);
+    settle(&mut board, 34, &held_pool(), &calm_snapshots());
+    board
+}

@@ -1,0 +1,10 @@
+-- title = "Databases of the pooler"
+-- pool = "pooler"
+-- interval = "10s"
+-- internal = true
+-- key = ["name"]
+-- about = """
+-- The databases that PgBouncer serves: what they are called on the server, and the size of their pools.
+-- """
+
+SHOW DATABASES

@@ -1,0 +1,24 @@
+-- title = "Statistics of the pooler"
+-- pool = "pooler"
+-- interval = "1s"
+-- internal = true
+-- key = ["database"]
+-- rates = ["total_xact_count", "total_query_count", "total_received", "total_sent", "total_query_time", "total_wait_time"]
+-- about = """
+-- What PgBouncer has counted for each database since it started. Times are in microseconds.
+-- """
+--
+-- [columns.total_xact_count]
+-- help = "Transactions."
+-- [columns.total_query_count]
+-- help = "Statements."
+-- [columns.total_received]
+-- help = "Bytes received."
+-- [columns.total_sent]
+-- help = "Bytes sent."
+-- [columns.total_query_time]
+-- help = "Microseconds in statements."
+-- [columns.total_wait_time]
+-- help = "Microseconds that clients waited for a server connection."
+
+SHOW STATS

@@ -308,8 +308,12 @@ mod tests {
     fn a_lag_in_bytes_or_time_opens_it_until_half_of_it_is_made_up() {
         let now = Instant::now();
         let at = |s: u64| now + Duration::from_secs(s);
-        let mut breaker = Breaker::new(Policy::default(), now);
-        let limit = Policy::default().lag_bytes;
+        let by_bytes = Policy {
+            lag: Duration::from_secs(1_000),
+            ..Policy::default()
+        };
+        let mut breaker = Breaker::new(by_bytes, now);
+        let limit = by_bytes.lag_bytes;
         for (second, lag, barred) in [
             (0, limit, None),
             (1, limit + 1, Some(Barred::Lagging)),

@@ -95,7 +95,8 @@ impl<'a, L: Lanes> Conversation<'a, L> {
     }
 
     /// Sends the reads of this client to one pool, whatever they cost: a reader of reports always waits for the
-    /// admission of the OLAP pool. So do its statements while the catalogue does not answer.
+    /// admission of the OLAP pool. So do its queries that may write, as far as the catalogue tells: that pool's role
+    /// refuses to, and they run again in the OLTP pool.
     #[must_use]
     pub fn reading_in(mut self, pool: Pool) -> Self {
         self.pool = Some(pool);
@@ -160,9 +161,8 @@ impl<'a, L: Lanes> Conversation<'a, L> {
         if decision.rule == Rule::ReadYourWrites && self.catches_up().await {
             decision = router.decide(&self.session, &assessment, executor.replica());
         }
-        // While the catalogue does not answer, the read-only role decides whether it reads.
-        let unknown = decision.rule == Rule::NoCatalogue && self.held.is_none();
-        if let (Some(pool), true) = (self.pool, reads || unknown) {
+        let doubtful = is_doubtful(decision.rule) && self.held.is_none();
+        if let (Some(pool), true) = (self.pool, reads || doubtful) {
             decision.pool = pool;
         }
         if let Some(why) = fallback(&decision, executor.replica()) {
@@ -399,6 +399,15 @@ fn fallback(decision: &Decision, replica: ReplicaState) -> Option<Fallback> {
         (rule, ReplicaState::Barred(why)) if rule.is_of_replica() => Some(Fallback::Barred(why)),
         _ => None,
     }
+}
+
+/// Returns true if the statement is a query of which it is not known whether it writes: the read-only role of the OLAP
+/// pool decides that, if the client reads there.
+fn is_doubtful(rule: Rule) -> bool {
+    matches!(
+        rule,
+        Rule::NoCatalogue | Rule::UnknownFunction | Rule::VolatileFunction | Rule::VolatileType
+    )
 }
 
 /// Returns the reason to run a failed read elsewhere.

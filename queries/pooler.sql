@@ -13,8 +13,8 @@
 -- pool is full. Only with --pooler, from PgBouncer's admin console (SHOW POOLS, STATS, DATABASES, SERVERS, CLIENTS).
 -- PgBouncer 1.18 and later; what an older or newer one does not report is n/a.
 --
--- Cost: five commands a second in one round trip, about 0.3 ms of PgBouncer's only thread with 40 clients and 10 ms with
--- 10,000: it is asked the more seldom, the longer it takes.
+-- Cost: four commands a second in one round trip, about 0.3 ms of PgBouncer's only thread with 40 clients. SHOW CLIENTS
+-- grows with their number: the longer the answers take, the more seldom it is asked, but at least every 3 s.
 -- Blind spot: rates and mean times are of the whole database, all its users together. A pool_size that pgbouncer.ini sets
 -- for a user is not known. Clients that wait between two samples only are seen in the mean wait.
 -- """

@@ -5,7 +5,7 @@
 -- letter = "b"
 -- sampling = { samples = "two", rests_on = ["pooler_databases", "pooler_stats"] }
 -- key = ["database", "user"]
--- compact = ["database", "user", "cl_waiting", "wait_s", "sv_active", "pool_size", "sv_idle", "cl_active", "xacts_per_s", "wait_ms", "query_ms", "pool_mode"]
+-- compact = ["database", "user", "cl_waiting", "wait_s", "sv_active", "pool_size", "sv_idle", "cl_active", "xacts_per_s", "mean_wait_ms", "mean_query_ms", "pool_mode"]
 -- sort = "-wait_s"
 -- empty = "no client has connected to the pooler yet"
 -- about = """
@@ -13,8 +13,8 @@
 -- pool is full. Only with --pooler, from PgBouncer's admin console (SHOW POOLS, STATS, DATABASES, SERVERS, CLIENTS).
 -- PgBouncer 1.18 and later; what an older or newer one does not report is n/a.
 --
--- Cost: five commands a second in one round trip, about 0.3 ms of PgBouncer's only thread with 40 clients and 10 ms with
--- 10,000: it is asked the more seldom, the longer it takes.
+-- Cost: four commands a second in one round trip, about 0.3 ms of PgBouncer's only thread with 40 clients. SHOW CLIENTS
+-- grows with their number: the longer the answers take, the more seldom it is asked, but at least every 3 s.
 -- Blind spot: rates and mean times are of the whole database, all its users together. A pool_size that pgbouncer.ini sets
 -- for a user is not known. Clients that wait between two samples only are seen in the mean wait.
 -- """
@@ -82,13 +82,13 @@
 -- title = "sent /s"
 -- unit = "bytes"
 -- help = "Bytes per second sent to the clients of the database."
--- [columns.wait_ms]
+-- [columns.mean_wait_ms]
 -- title = "mean wait"
 -- unit = "ms"
 -- help = "Mean time that a transaction of the database waited for a server connection, since the previous sample. A wait counts once it is over."
 -- warn = 50
 -- danger = 1000
--- [columns.query_ms]
+-- [columns.mean_query_ms]
 -- title = "mean query"
 -- unit = "ms"
 -- help = "Mean time of a statement on the server, since the previous sample."

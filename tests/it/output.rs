@@ -16,16 +16,17 @@ use super::server::{
 use super::system;
 use exposition::Exposition;
 use htap_top::dashboard::panels;
+use htap_top::dashboard::panels::spec::Pool;
 use htap_top::pg::Client;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// The panels that can be asked for: those that docs/screen.md lists.
+/// The panels that can be asked for without a pooler: those that docs/screen.md lists.
 fn panels() -> impl Iterator<Item = &'static str> {
     let shown = panels::built_in().unwrap().iter();
     shown
-        .filter(|spec| !spec.front.internal)
+        .filter(|spec| !spec.front.internal && spec.front.pool != Pool::Pooler)
         .map(|spec| spec.name.as_str())
 }
 

@@ -49,8 +49,8 @@ pub(crate) fn derive(mut table: Table, stats: &Table, databases: &Table) -> Tabl
             added.queries_per_s,
             added.received_bytes_per_s,
             added.sent_bytes_per_s,
-            added.wait_ms,
-            added.query_ms,
+            added.mean_wait_ms,
+            added.mean_query_ms,
         ];
         for (place, cell) in places.into_iter().zip(cells) {
             table.put(row, place, cell);

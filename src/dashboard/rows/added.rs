@@ -42,7 +42,8 @@ adds! {
 
     /// Derived columns of the pooler's pools.
     ToPooler to Pooler {
-        wait_s, pool_size, paused, xacts_per_s, queries_per_s, received_bytes_per_s, sent_bytes_per_s, wait_ms, query_ms;
+        wait_s, pool_size, paused, xacts_per_s, queries_per_s, received_bytes_per_s, sent_bytes_per_s,
+        mean_wait_ms, mean_query_ms;
     }
 
     /// The end of the point query's locks.

@@ -103,7 +103,7 @@ fn forty_clients_over_four_connections() {
         .await;
         until(&mut headless, "rates", |model| {
             let rate = row_of(model, &database.name, "xacts_per_s").number();
-            let wait = row_of(model, &database.name, "wait_ms").number();
+            let wait = row_of(model, &database.name, "mean_wait_ms").number();
             rate > Some(5.0) && wait > Some(300.0)
         })
         .await;

@@ -165,7 +165,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "pool_small",
-        about: "clients of the pooler wait for a server connection while the server has time: the pool is too small",
+        about: "clients of the pooler wait for a server connection while the server is not busy: the pool is too small",
         find: pooler::pool_small,
     },
     Rule {

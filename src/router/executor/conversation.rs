@@ -108,8 +108,8 @@ impl<'a, L: Lanes> Conversation<'a, L> {
         &self.session
     }
 
-    /// Says, after it is done, that the client committed something over another session. Its next read includes it: the position is asked
-    /// from the primary when it is needed.
+    /// Notes that the client has committed something over another session. Its next read includes it: the position is
+    /// asked from the primary when it is needed.
     pub fn wrote_elsewhere(&mut self) {
         self.wrote_elsewhere = Some(Instant::now());
     }
@@ -161,7 +161,7 @@ impl<'a, L: Lanes> Conversation<'a, L> {
         if decision.rule == Rule::ReadYourWrites && self.catches_up().await {
             decision = router.decide(&self.session, &assessment, executor.replica());
         }
-        let doubtful = is_doubtful(decision.rule) && self.held.is_none();
+        let doubtful = is_doubtful(&decision) && self.held.is_none();
         if let (Some(pool), true) = (self.pool, reads || doubtful) {
             decision.pool = pool;
         }
@@ -401,13 +401,14 @@ fn fallback(decision: &Decision, replica: ReplicaState) -> Option<Fallback> {
     }
 }
 
-/// Returns true if the statement is a query of which it is not known whether it writes: the read-only role of the OLAP
-/// pool decides that, if the client reads there.
-fn is_doubtful(rule: Rule) -> bool {
-    matches!(
-        rule,
+/// Returns true if the statement is a query that may write, and leaves nothing in its session: if the client reads in
+/// the OLAP pool, the read-only role there decides.
+fn is_doubtful(decision: &Decision) -> bool {
+    let may_write = matches!(
+        decision.rule,
         Rule::NoCatalogue | Rule::UnknownFunction | Rule::VolatileFunction | Rule::VolatileType
-    )
+    );
+    may_write && decision.effects.iter().all(|effect| effect.pins.is_none())
 }
 
 /// Returns the reason to run a failed read elsewhere.

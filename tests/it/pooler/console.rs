@@ -25,6 +25,13 @@ fn missed(model: &Model, rule: &str) -> bool {
     gauge(model).is_some_and(|gauge| gauge.health == Health::Danger) && model.cause.rule == rule
 }
 
+/// A database, and a pooler with [`SIZE`] connections to its server.
+async fn pooled() -> (Database<'static>, Bouncer) {
+    let database = shared().database("pooled").await;
+    let bouncer = Bouncer::start(database.server, "transaction", SIZE, USERS).await;
+    (database, bouncer)
+}
+
 /// Clients that hold no connection for long, until they are stopped.
 struct Crowd {
     stop: Arc<AtomicBool>,
@@ -75,8 +82,7 @@ fn row_of(model: &Model, database: &str, column: &str) -> Value {
 #[test]
 fn forty_clients_over_four_connections() {
     block_on(async {
-        let database = shared().database("pooled").await;
-        let bouncer = Bouncer::start(database.server, "transaction", SIZE, USERS).await;
+        let (database, bouncer) = pooled().await;
         let console = bouncer.target("pgbouncer", "htap_monitor");
         let through = bouncer.target(&database.name, "postgres");
         let mut headless = watch_both(&database.target(), Some(console), &["pooler"]);
@@ -127,8 +133,7 @@ fn forty_clients_over_four_connections() {
 #[test]
 fn who_holds_which_connection_is_told() {
     block_on(async {
-        let database = shared().database("pooled").await;
-        let bouncer = Bouncer::start(database.server, "transaction", SIZE, USERS).await;
+        let (database, bouncer) = pooled().await;
         let console = bouncer.target("pgbouncer", "htap_monitor");
         let through = bouncer.target(&database.name, "postgres");
         let mut headless = watch_both(&database.target(), Some(console), &["pooler"]);
@@ -174,8 +179,7 @@ fn who_holds_which_connection_is_told() {
 #[test]
 fn a_lock_behind_the_pool_is_told_instead_of_the_pool() {
     block_on(async {
-        let database = shared().database("pooled").await;
-        let bouncer = Bouncer::start(database.server, "transaction", SIZE, USERS).await;
+        let (database, bouncer) = pooled().await;
         let console = bouncer.target("pgbouncer", "htap_monitor");
         let through = bouncer.target(&database.name, "postgres");
         let admin = database.connect().await;
@@ -204,8 +208,7 @@ fn a_lock_behind_the_pool_is_told_instead_of_the_pool() {
 #[test]
 fn a_pooler_that_is_killed_disturbs_nothing_and_comes_back() {
     block_on(async {
-        let database = shared().database("pooled").await;
-        let mut bouncer = Bouncer::start(database.server, "transaction", SIZE, USERS).await;
+        let (database, mut bouncer) = pooled().await;
         let console = bouncer.target("pgbouncer", "postgres");
         let mut headless = watch_both(&database.target(), Some(console), &["pooler"]);
         let good = |model: &Model| gauge(model).is_some_and(|gauge| gauge.health == Health::Good);
@@ -254,8 +257,7 @@ async fn refused(database: &Database<'_>, console: Target) -> String {
 #[test]
 fn a_console_that_is_refused_says_what_to_do() {
     block_on(async {
-        let database = shared().database("pooled").await;
-        let bouncer = Bouncer::start(database.server, "transaction", SIZE, USERS).await;
+        let (database, bouncer) = pooled().await;
         let said = Box::pin(refused(&database, bouncer.target("pgbouncer", "hostile"))).await;
         assert!(said.contains("add hostile to stats_users"), "{said}");
         let said = Box::pin(refused(&database, bouncer.target("pgbouncer", "nobody;"))).await;

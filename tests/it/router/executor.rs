@@ -61,6 +61,38 @@ fn a_lie_is_found_out_and_mended_once() {
 }
 
 #[test]
+fn a_reader_of_reports_stays_in_the_olap_pool_until_it_writes() {
+    block_on(async {
+        let (pair, database) = shop_copy(LIAR).await;
+        let admin = database.connect().await;
+        admin
+            .batch("CREATE FUNCTION public.reader() RETURNS text LANGUAGE sql AS 'SELECT current_user::text'")
+            .await
+            .unwrap();
+        let executor = executor(pair, &database).await;
+        let mut client = executor.conversation().reading_in(Pool::Olap);
+        let ran = client.run("SELECT public.reader() AS role", &[]).await;
+        let ran = ran.unwrap();
+        assert_eq!(ran.decision.rule, Rule::VolatileFunction);
+        assert_eq!(ran.decision.node, Node::Primary);
+        assert_eq!(ran.table.first("role").text(), Some("htap_olap"));
+        assert!(!ran.again);
+        let ran = client.run("SELECT public.write() AS n", &[]).await.unwrap();
+        assert!(ran.again, "{ran:?}");
+        assert_eq!(number(&admin, "SELECT count(*) FROM log").await, 1);
+        // A lock of the session must not stay behind in a session of the pool.
+        let ran = client.run("SELECT pg_advisory_lock(1)", &[]).await.unwrap();
+        assert_eq!(ran.decision.pool, Pool::Oltp, "{:?}", ran.decision);
+        assert!(client.session().holds());
+        // An ordinary client of the same executor goes where it belongs.
+        let mut client = executor.conversation();
+        let ran = client.run("SELECT public.reader() AS role", &[]).await;
+        let ran = ran.unwrap();
+        assert_eq!(ran.table.first("role").text(), Some("htap_oltp"));
+    });
+}
+
+#[test]
 fn statements_run_where_they_belong() {
     block_on(async {
         let (pair, database) = shop_copy(LIAR).await;

@@ -326,7 +326,7 @@ pub(super) fn pool_small(evidence: &Evidence<'_>) -> Option<Finding> {
     let server = if slow.is_none() {
         ""
     } else {
-        ", the server has time"
+        ", and the server is not busy"
     };
     let sentence = format!("{clients} for pool {name}: its size of {size} is too small{server}");
     let cure = format!("raise pool_size of {database} or default_pool_size, then RELOAD{mode}");

@@ -97,7 +97,7 @@ pub(super) fn pooler_target(pooler: &Pooler, config: &Config) -> Result<Option<T
         (None, Some(conninfo)) => (conninfo, "configuration: pooler"),
         (None, None) => return Ok(None),
     };
-    // What the connection string says counts more.
+    // The connection string takes precedence.
     let flags = crate::pg::Flags {
         conninfo: Some(conninfo.clone()),
         port: Some("6432".into()),

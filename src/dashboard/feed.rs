@@ -7,7 +7,7 @@ use super::panels::spec::{Pool, Spec};
 use super::rows::Panel;
 use crate::dashboard::cell;
 use crate::keys::{Key, Keymap};
-use crate::pg::{PgError, Table, Value};
+use crate::pg::{PgError, Table, Value, shared};
 use crate::text::Clean;
 use regex::{Regex, RegexBuilder};
 use std::collections::HashSet;
@@ -33,6 +33,8 @@ pub struct Feed {
     pub source: Arc<str>,
     /// The statement as sent; empty until it is known what to send.
     pub sql: Arc<str>,
+    /// What the statement is about, looked up once per text: statements are long, and this is asked with every tick.
+    pub scope: Scope,
     /// Parts of it that this server refuses.
     pub forbidden: Forbidden,
     /// True for a user's own panel, whose result types are unknown.
@@ -51,6 +53,15 @@ pub struct Feed {
     pub rates: rates::Memory,
     /// Selection, order and filter.
     pub cursor: Cursor,
+}
+
+/// What a statement is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// The one backend whose detail is open.
+    one_backend: bool,
+    /// All sessions, in a pass that it can share with other statements.
+    pub all_sessions: bool,
 }
 
 /// Times of a feed's queries and answers, and errors.
@@ -174,6 +185,10 @@ impl Feed {
         } else {
             format!("{MARK}{sql}").into()
         };
+        self.scope = Scope {
+            one_backend: self.spec.sql.contains(PID),
+            all_sessions: shared::reads_sessions(&self.sql),
+        };
     }
 
     /// Identity of a row: the key columns of the front matter, or all text columns.
@@ -203,7 +218,7 @@ impl Feed {
 
     /// Returns true if it queries the one backend whose detail is open.
     pub fn is_about_backend(&self) -> bool {
-        self.spec.sql.contains(PID)
+        self.scope.one_backend
     }
 
     /// Sets the keys that open it.

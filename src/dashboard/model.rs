@@ -33,7 +33,7 @@ use super::action::{Action, Grade};
 use super::diagnosis::finding::Finding;
 use super::diagnosis::{Cause, Gauge, Since, Unknown};
 use super::event::{Effect, Event, FeedId, Moment};
-use super::feed::{Cursor, Feed, Sampling};
+use super::feed::{Cursor, Feed, Sampling, Scope};
 use super::history::History;
 use super::panels::classify::Classifier;
 use super::panels::parts::Forbidden;
@@ -400,6 +400,7 @@ fn feed(spec: Arc<Spec>, foreign: bool) -> Feed {
     let mut feed = Feed {
         source: "".into(),
         sql: "".into(),
+        scope: Scope::default(),
         forbidden: Forbidden::default(),
         panel: (!foreign).then(|| Panel::of(&spec.name)).flatten(),
         spec,

@@ -40,7 +40,7 @@ impl Removal {
         let marker = Marker::read(&folder)?;
         if !folder.join("standby.signal").exists() {
             return Err(ReplicaError::Refused(format!(
-                "{shown} is no standby any more: it was promoted, and may hold data that is nowhere else. Nothing was \
+                "{shown} is no longer a standby: it was promoted, and may hold data that is nowhere else. Nothing was \
                  touched; save what you need, stop the server and remove the directory yourself"
             )));
         }

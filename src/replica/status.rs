@@ -165,7 +165,7 @@ async fn look_at(primary: &Server, of: &Target, target: &Target) -> Result<Repli
     }
     if !server.is("standby") {
         return Err(ReplicaError::Refused(format!(
-            "{target} is no replica: it became a primary and follows {of} no more. Build a new one (htap-top replica \
+            "{target} is not a replica: it became a primary and no longer follows {of}. Build a new one (htap-top replica \
              create), and send no writes to both"
         )));
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Sends the reads of a load.
 pub(super) type Sender = Executor<Nodes>;
 
-/// One who reads, and what they wrote.
+/// A client of the load, and what it has written.
 pub(super) type Client<'a> = Conversation<'a, Nodes>;
 
 /// The program in `htap.routing`.

@@ -11,7 +11,6 @@ use crate::dashboard::panels::spec::{Crowded, Pool};
 use crate::dashboard::rows::{Panel, Rows, read};
 use crate::format;
 use crate::pg::sampler::SessionId;
-use crate::pg::shared;
 use crate::pg::{Class, Peer, PgError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,7 +107,7 @@ impl Model {
                 let apart = rules.crowded == Crowded::EveryOther && self.is_crowded();
                 let every = if apart { every * 2 } else { every };
                 // Feeds that share a pass over the sessions are one statement.
-                let whole_ms = if shared::reads_sessions(&feed.sql) {
+                let whole_ms = if feed.scope.all_sessions {
                     self.shared_ms()
                 } else {
                     feed.sampling.took_ms
@@ -128,7 +127,7 @@ impl Model {
     /// Duration of a pass over the sessions in milliseconds, including everything computed from it.
     fn shared_ms(&self) -> f64 {
         let feeds = self.feeds.iter();
-        let sharing = feeds.filter(|feed| !feed.foreign && shared::reads_sessions(&feed.sql));
+        let sharing = feeds.filter(|feed| !feed.foreign && feed.scope.all_sessions);
         sharing.map(|feed| feed.sampling.took_ms).sum()
     }
 

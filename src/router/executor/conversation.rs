@@ -143,7 +143,8 @@ impl<'a, L: Lanes> Conversation<'a, L> {
         if self.session.holds() && self.held.is_none() {
             // The previous statement was abandoned while it ran.
             self.session.lost();
-            let why = "the connection is gone, and the transaction or the state in it";
+            let why =
+                "the connection was lost, and with it the open transaction or the session's state";
             return Err(PgError::new(Class::Reconnect, why).into());
         }
         executor.renew().await;

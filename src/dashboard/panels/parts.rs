@@ -92,6 +92,8 @@ impl Forbidden {
 
     /// Returns the columns that are not known, with the reasons.
     pub fn columns<'a>(&'a self, source: &'a str) -> impl Iterator<Item = (&'a str, &'a Clean)> {
+        // Asked at every judgement: usually nothing is refused, and nothing needs to be searched.
+        let source = if self.any() { source } else { "" };
         let refused = parts(source)
             .enumerate()
             .filter_map(|(number, part)| Some((part.columns, self.parts.get(&number)?)));

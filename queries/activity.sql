@@ -5,7 +5,7 @@
 -- digit = 8
 -- key = ["pid", "backend_start"]
 -- labels = ["pid", "class", "usename", "application_name"]
--- compact = ["pid", "class", "usename", "application_name", "state", "query_age_s", "xmin_age", "wait", "pooler_client", "query"]
+-- compact = ["pid", "class", "usename", "application_name", "state", "cpu_pct", "query_age_s", "xmin_age", "wait", "pooler_client", "query"]
 -- empty = "no backend is running or holding anything; idle ones are not listed"
 -- about = """
 -- Every backend that is doing or holding something: all but idle sessions without a snapshot or transaction id,
@@ -56,6 +56,22 @@
 -- help = "The exact event it is waiting for. One instant is chance: the Waits panel counts many."
 -- [columns.wait]
 -- help = "Wait event, or the first backend it waits behind."
+-- [columns.cpu_pct]
+-- title = "cpu"
+-- unit = "percent"
+-- help = "Processor time, that of its parallel workers included: 100 % is one core. Only if the Host panel can be read; ?: not read yet."
+-- [columns.memory_bytes]
+-- title = "memory"
+-- unit = "bytes"
+-- help = "Resident memory, shared buffers that it has touched included."
+-- [columns.read_bytes_per_s]
+-- title = "read /s"
+-- unit = "bytes"
+-- help = "Bytes per second that came from storage, not from the page cache; parallel workers included."
+-- [columns.write_bytes_per_s]
+-- title = "write /s"
+-- unit = "bytes"
+-- help = "Bytes per second given to the kernel to write; parallel workers included."
 -- [columns.query_age_s]
 -- title = "age"
 -- unit = "seconds"

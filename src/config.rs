@@ -125,6 +125,8 @@ pub struct Targets {
     /// Longest wait of a client of the pooler for a server connection.
     #[serde(deserialize_with = "duration")]
     pub pooler_wait: Duration,
+    /// Busy share of all cores of the server's machine, in percent.
+    pub cpu_pct: f64,
     /// Age from which `X` cancels an OLAP statement.
     #[serde(deserialize_with = "duration")]
     pub olap_limit: Duration,
@@ -148,6 +150,7 @@ impl Targets {
             ("oltp_connections", f64::from(self.oltp_connections)),
             ("olap_connections", f64::from(self.olap_connections)),
             ("pooler_wait", self.pooler_wait.as_secs_f64()),
+            ("cpu_pct", self.cpu_pct),
             ("olap_limit", self.olap_limit.as_secs_f64()),
         ];
         let wrong = |(_, value): &(&str, f64)| !(value.is_finite() && *value > 0.0);
@@ -174,6 +177,7 @@ impl Default for Targets {
             oltp_connections: 100,
             olap_connections: 20,
             pooler_wait: Duration::from_secs(1),
+            cpu_pct: 90.0,
             olap_limit: Duration::from_secs(60),
             warn_at: 0.8,
         }

@@ -136,6 +136,7 @@ pub mod doctor;
 pub mod embedded;
 pub mod explain;
 pub mod format;
+mod host;
 pub mod keys;
 mod log;
 pub mod pg;

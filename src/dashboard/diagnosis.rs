@@ -159,6 +159,8 @@ pub struct Evidence<'a> {
     pub olap_ms: Option<f64>,
     /// True if some OLAP panel has the relations it needs.
     pub has_olap: bool,
+    /// Use of the machine, its own first; empty if the host is not read.
+    pub(crate) host: Rows<'a, read::HostUse>,
     /// The pooler, if one is watched.
     pub(crate) pools: Option<Pools<'a>>,
 }
@@ -220,6 +222,7 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
         dead(evidence.bloat, targets),
         lag::lag(evidence),
         maxwait(evidence, targets),
+        cpu(evidence, targets),
     ];
     // A gauge without its subject in this database is left out.
     let no_views = evidence.views.is_told() && evidence.views.is_empty();
@@ -229,6 +232,7 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
         "olap" => evidence.has_olap,
         "lag" => lag::is_judged(evidence),
         "maxwait" => evidence.pools.is_some(),
+        "cpu" => evidence.host.is_told(),
         _ => true,
     });
     gauges.sort_by(|a, b| {
@@ -421,6 +425,23 @@ fn maxwait(evidence: &Evidence<'_>, targets: &Targets) -> Gauge {
         targets.warn_at,
         Unit::Seconds,
     )
+}
+
+/// Judges how busy all cores are. A full machine harms nobody while latency is within its target.
+fn cpu(evidence: &Evidence<'_>, targets: &Targets) -> Gauge {
+    let busy_pct = evidence.host.first().busy_pct();
+    let mut gauge = judge("cpu", busy_pct, targets.cpu_pct, 1.0, Unit::Percent);
+    if latency(evidence.oltp, targets).health < Health::Danger {
+        gauge.health = gauge.health.min(Health::Warning);
+    }
+    let mut rows = evidence.host.iter();
+    let olap = rows.find(|row| row.who().is("olap"));
+    let share = olap.and_then(|row| row.share_pct()).filter(|share| *share >= 1.0);
+    if let (Some(share), Some(_)) = (share, busy_pct) {
+        gauge.value = format!("{} olap {}", gauge.value, format::figure(share, Unit::Percent, 0));
+        gauge.target = String::new();
+    }
+    gauge
 }
 
 fn dead(bloat: Rows<'_, read::Relation>, targets: &Targets) -> Gauge {

@@ -4,6 +4,7 @@ pub use crate::keys::Key;
 
 use super::action::{Action, ActionId, Outcome};
 use crate::explain::{Explained, Whose};
+use crate::host::local::Wanted;
 use crate::pg::Table;
 use crate::pg::sampler::Report;
 use crate::text::Clean;
@@ -129,6 +130,13 @@ pub enum Travel {
 pub enum Effect {
     /// Run the queries of these feeds.
     Sample(Vec<Request>),
+    /// Read figures of the machine and of the server's processes, if they are on this machine.
+    ReadHost {
+        /// The feed that is answered.
+        feed: FeedId,
+        /// What to read.
+        wanted: Wanted,
+    },
     /// Start or stop timing the point query.
     Canary(Option<String>),
     /// Act on the server.

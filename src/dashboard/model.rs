@@ -7,6 +7,7 @@ mod acting;
 mod deriving;
 mod detail;
 mod guarding;
+mod hosting;
 mod input;
 mod judging;
 pub mod layout;

@@ -7,6 +7,7 @@ pub mod locks;
 pub mod own;
 pub(crate) mod parts;
 pub(crate) mod point_locks;
+pub(crate) mod host;
 pub(crate) mod pooler;
 pub(crate) mod rates;
 pub mod replication;

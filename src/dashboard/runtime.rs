@@ -5,6 +5,7 @@ mod auditing;
 mod clock;
 mod effects;
 pub mod headless;
+mod hosting;
 pub(crate) mod http;
 mod logged;
 mod planning;

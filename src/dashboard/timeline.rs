@@ -138,6 +138,7 @@ impl Timeline {
                     wanted.push(effect);
                 }
                 Effect::Sample(_)
+                | Effect::ReadHost { .. }
                 | Effect::Canary(_)
                 | Effect::Act { .. }
                 | Effect::Explain { .. }

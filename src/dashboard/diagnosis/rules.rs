@@ -1,6 +1,7 @@
 //! The rules: each judges the evidence and returns one sentence, or nothing.
 
 mod capacity;
+mod host;
 mod locks;
 mod pooler;
 pub(crate) mod replication;
@@ -55,6 +56,16 @@ pub const RULES: &[Rule] = &[
         about: "an old snapshot (of a session, prepared transaction, slot or replica) keeps vacuum from removing \
                 dead rows, and from which tables",
         find: snapshots::old_snapshot,
+    },
+    Rule {
+        name: "other_programs",
+        about: "all cores are busy, half of them with other programs than PostgreSQL or with sessions too short to be seen",
+        find: host::other_programs,
+    },
+    Rule {
+        name: "olap_share",
+        about: "all cores are busy, many of them with OLAP, and which session uses most",
+        find: host::olap_share,
     },
     Rule {
         name: "processors",
@@ -122,6 +133,11 @@ pub const RULES: &[Rule] = &[
         about: "a standby that receives no WAL, does not replay it or lags; a primary whose standby or slot is gone, \
                 whose slot keeps WAL, or whose commits wait for a missing synchronous standby",
         find: replication::replication,
+    },
+    Rule {
+        name: "disk_space",
+        about: "less than 10 % and 100 GB are left on the disk of the data directory or of pg_wal",
+        find: host::disk_space,
     },
     Rule {
         name: "archiver",

@@ -47,6 +47,7 @@ impl Model {
                 let held = activity::held(self.rows(Panel::Snapshots));
                 let mut table = activity::derive(table, &self.classifier, &held);
                 self.name_clients(&mut table);
+                self.add_usage(&mut table);
                 effects = self.watch_refreshes(&table);
                 self.put(id, table);
                 self.judge();
@@ -76,6 +77,12 @@ impl Model {
                 self.put(id, table);
                 self.derive_views();
             }
+            Panel::HostServer => return self.told_access(id, table),
+            Panel::HostProcesses => {
+                self.put(id, table);
+                return self.ask_host_at_first();
+            }
+            Panel::Host => return self.took_host(id, &table),
             _ => self.took_panel(id, panel, table),
         }
         effects

@@ -11,7 +11,7 @@ use crate::text::Clean;
 use std::collections::BTreeMap;
 
 /// Leading columns of a backend's detail, in this order.
-const LEAD: [&str; 13] = [
+const LEAD: [&str; 17] = [
     "query",
     "usename",
     "role",
@@ -25,6 +25,10 @@ const LEAD: [&str; 13] = [
     "age_s",
     "blocked_by",
     "blocks",
+    "cpu_pct",
+    "memory_bytes",
+    "read_bytes_per_s",
+    "write_bytes_per_s",
 ];
 /// State recorded if a sample did not list the backend, as it was idle and held nothing.
 const IDLE: &str = "idle";

@@ -27,6 +27,7 @@ fn rests_on(label: &str) -> Panel {
         "olap" | "oltp pool" | "olap pool" => Panel::Sessions,
         "dead" => Panel::Bloat,
         "maxwait" => Panel::Pooler,
+        "cpu" => Panel::Host,
         _ => Panel::Database,
     }
 }
@@ -127,6 +128,7 @@ impl Model {
                 .map(|reset| self.now.since(reset))
                 .filter(|ago| *ago <= RESET_NEWS_S),
             olap_ms: olap_ms.chain(self.oldest_olap_ms()).reduce(f64::max),
+            host: self.rows_of(Panel::Host),
             pools: self.start.pooler.is_some().then(|| self.pools()),
             has_olap: olap_feeds().any(|feed| feed.sampling.missing.is_empty()),
         }

@@ -177,6 +177,7 @@ impl Model {
                 && feed.sampling.due_ms <= now.mono_ms.saturating_add(EARLY_MS)
                 && feed.sampling.missing.is_empty()
                 && !feed.sampling.denied
+                && self.is_host_readable(feed)
         };
         let ids: Vec<FeedId> = (0..self.feeds.len() as u16)
             .map(FeedId)
@@ -189,7 +190,7 @@ impl Model {
     pub(super) fn ask(&mut self, ids: &[FeedId]) -> Vec<Effect> {
         let now = self.now;
         let about = self.watched().map(|watched| watched.pid);
-        let mut requests = Vec::new();
+        let (mut requests, mut effects) = (Vec::new(), Vec::new());
         for id in ids {
             let Some(feed) = self.feed(*id) else { continue };
             let usable = self.link(feed).usable();
@@ -198,7 +199,9 @@ impl Model {
             }
             let about_one = feed.is_about_backend();
             let once = about_one || feed.spec.front.sampling.text_varies;
+            let host = feed.panel == Some(Panel::Host);
             let sql = match (about_one, about) {
+                (false, _) if host => self.host_statement(feed),
                 (false, _) => Arc::clone(&feed.sql),
                 (true, Some(pid)) => feed.sql.replace(PID, &pid.to_string()).into(),
                 (true, None) => continue,
@@ -209,6 +212,11 @@ impl Model {
             };
             feed.sampling.in_flight = Some(now);
             feed.sampling.due_ms = next_due(now, pace);
+            if host && let Some(wanted) = self.read_here() {
+                effects.push(Effect::ReadHost { feed: *id, wanted });
+                continue;
+            }
+            let Some(feed) = self.feed(*id) else { continue };
             requests.push(Request {
                 feed: *id,
                 sql,
@@ -217,11 +225,10 @@ impl Model {
                 once,
             });
         }
-        if requests.is_empty() {
-            Vec::new()
-        } else {
-            vec![Effect::Sample(requests)]
+        if !requests.is_empty() {
+            effects.push(Effect::Sample(requests));
         }
+        effects
     }
 
     pub(super) fn opened(&mut self, session: SessionId, peer: Peer) -> Vec<Effect> {
@@ -278,6 +285,7 @@ impl Model {
             }
         }
         if session == SessionId::Fast {
+            self.forget_host();
             // It may be another server, or another version.
             return self.ask_facts();
         }
@@ -342,7 +350,11 @@ impl Model {
 
     pub(super) fn answered(&mut self, id: FeedId, took_ms: f64, outcome: Sample) -> Vec<Effect> {
         let now = self.now;
-        let of_server = |feed: &Feed| feed.spec.front.pool != Pool::Pooler;
+        let here = self.is_host_read_here();
+        let of_server = |feed: &Feed| {
+            let read_here = here && feed.panel == Some(Panel::Host);
+            feed.spec.front.pool != Pool::Pooler && !read_here
+        };
         if self.feed(id).is_some_and(of_server) {
             self.memory.server_ms += took_ms;
         }

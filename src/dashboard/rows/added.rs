@@ -37,6 +37,16 @@ adds! {
     /// Facts about an extension, added to the server's other facts.
     ToFacts to Facts { pgss_version, pgss_schema; }
 
+    /// Who uses the machine.
+    ToHost to Host {
+        who, cpu_pct, share_pct, user_pct, system_pct, running, memory_bytes, read_bytes_per_s, write_bytes_per_s,
+        processes, busy_pct, cores, steal_pct, iowait_pct, load_1m, load_5m, load_15m, memory_total_bytes, disk, disk_busy_pct,
+        data_bytes, data_left_bytes, wal_bytes, wal_left_bytes;
+    }
+
+    /// A backend's use of the machine.
+    ToHosted to Activity { cpu_pct, memory_bytes, read_bytes_per_s, write_bytes_per_s; }
+
     /// The client behind a pooler's server connection.
     ToPooled to Activity { pooler_client; }
 

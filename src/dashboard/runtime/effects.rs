@@ -2,7 +2,7 @@
 
 use super::auditing::{AuditWriter, Unwritten, Written};
 use super::sessions::{FAST_TIMEOUT, SLOW_TIMEOUT, analytic, console, monitor};
-use super::{EVENTS, Targets, logged, planning, wall_clock};
+use super::{EVENTS, Targets, hosting, logged, planning, wall_clock};
 use crate::dashboard::action::{Action, ActionId, Outcome};
 use crate::dashboard::audit::Audit;
 use crate::dashboard::event::{Effect, Event, Request};
@@ -157,6 +157,10 @@ impl EffectRunner {
         while self.actions.try_join_next().is_some() {}
         match effect {
             Effect::Sample(requests) => self.sample(requests),
+            Effect::ReadHost { feed, wanted } => {
+                let tell = self.tell.clone();
+                self.actions.spawn(hosting::read(feed, wanted, tell));
+            }
             Effect::Canary(sql) => {
                 self.point.send_replace(sql);
             }

@@ -89,6 +89,7 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
         rows::Panel::Activity => Some(hidden_note(model).unwrap_or_else(|| sessions_note(model))),
         rows::Panel::Waits => hidden_note(model),
         rows::Panel::Pooler => model.pooler_note(),
+        rows::Panel::Host => model.host_note(),
         rows::Panel::HourlySales => {
             let hours = Rows::<read::HourlySales>::of(&feed.table).iter();
             let sales = hours.filter_map(|row| row.sales());
@@ -294,6 +295,9 @@ pub(super) fn table(
     // It is there only if the pooler is watched.
     let behind = model.start.pooler.is_some() && (full || model.size.0 >= WIDE);
     columns.retain(|name| behind || name != "pooler_client");
+    // It is there only if the host is read.
+    let hosted = model.shows_host() && (full || model.size.0 >= NARROW);
+    columns.retain(|name| hosted || feed.panel != Some(rows::Panel::Activity) || name != "cpu_pct");
     let tagged = |row: usize| {
         !feed.cursor.tagged.is_empty() && feed.cursor.tagged.contains(&feed.identity(row))
     };

@@ -1,0 +1,124 @@
+-- title = "Host"
+-- pool = "oltp"
+-- interval = "1s"
+-- order = 95
+-- letter = "h"
+-- sampling = { samples = "two", text_varies = true, rests_on = ["host_processes", "host_server"] }
+-- remedy = "htap-top init --host"
+-- key = ["who"]
+-- compact = ["who", "cpu_pct", "share_pct", "user_pct", "system_pct", "running", "memory_bytes", "read_bytes_per_s", "write_bytes_per_s", "processes"]
+-- about = """
+-- Who uses the machine that the server runs on: processor time, memory and storage by class of work, beside the machine's
+-- own figures. From /proc of Linux: read directly if the server's processes are on the same machine as htap-top, else by
+-- PostgreSQL through htap_host.files(), which `htap-top init --host` installs. Never by sending a signal or starting a process.
+--
+-- At most 24 processes are read per sample: those that work, and a few idle ones in turn. Each one's rate is the mean since it
+-- was last read. Parallel workers have a row of their own in Queries, and their use is also added to their leader's.
+-- Cost: about 20 µs per process, on the client or on the server; and a pass over pg_stat_activity that other panels share.
+-- Blind spot: sessions that begin and end between two samples, and the postmaster, are among the others. In a container the
+-- machine's figures are those of the whole host. A disk is one device: what lies on several of them is not added up.
+-- """
+--
+-- [columns.who]
+-- help = "machine: all processors, memory and disks. oltp, olap, refresh, maintenance: sessions by class. server: the server's own processes, such as the checkpointer. htap-top: this program's sessions. others: the rest, such as other programs, and sessions that ended since the previous sample."
+-- [columns.cpu_pct]
+-- title = "cpu"
+-- unit = "percent"
+-- help = "Processor time: 100 % is one core."
+-- [columns.share_pct]
+-- title = "of all"
+-- unit = "percent"
+-- help = "The same as a share of all cores. For the machine: busy, time stolen by other virtual machines included."
+-- [columns.user_pct]
+-- title = "user"
+-- unit = "percent"
+-- help = "The part of cpu in user mode."
+-- [columns.system_pct]
+-- title = "system"
+-- unit = "percent"
+-- help = "The part of cpu in the kernel, such as for I/O and new processes."
+-- [columns.running]
+-- unit = "count"
+-- help = "Processes that run or wait for a core, at the instant of the sample."
+-- [columns.memory_bytes]
+-- title = "memory"
+-- unit = "bytes"
+-- help = "Resident memory. Each process counts the shared buffers that it has touched, so that sums exceed what is used; for the machine: what is not available to programs."
+-- [columns.read_bytes_per_s]
+-- title = "read /s"
+-- unit = "bytes"
+-- help = "Bytes per second that came from storage, not from the page cache. For the machine: of all disks."
+-- [columns.write_bytes_per_s]
+-- title = "write /s"
+-- unit = "bytes"
+-- help = "Bytes per second given to the kernel to write. For the machine: written to all disks."
+-- [columns.processes]
+-- unit = "count"
+-- help = "Processes whose figures are known. An idle one is read only now and then."
+-- [columns.busy_pct]
+-- title = "of all, 10s"
+-- hidden = true
+-- unit = "percent"
+-- help = "Busy share of all cores, as the mean of the last 10 s, by which the gauge cpu is judged."
+-- [columns.cores]
+-- hidden = true
+-- unit = "count"
+-- help = "Processors of the machine."
+-- [columns.steal_pct]
+-- title = "stolen"
+-- hidden = true
+-- unit = "percent"
+-- help = "Processor time taken by other virtual machines; 100 % is one core."
+-- [columns.iowait_pct]
+-- title = "iowait"
+-- hidden = true
+-- unit = "percent"
+-- help = "Processor time idle while something waited for storage; 100 % is one core."
+-- [columns.load_1m]
+-- title = "load 1m"
+-- hidden = true
+-- help = "Mean number of processes that run, wait for a core or wait for storage, over one minute."
+-- [columns.load_5m]
+-- title = "load 5m"
+-- hidden = true
+-- help = "The same over 5 minutes."
+-- [columns.load_15m]
+-- title = "load 15m"
+-- hidden = true
+-- help = "The same over 15 minutes."
+-- [columns.memory_total_bytes]
+-- title = "memory in all"
+-- hidden = true
+-- unit = "bytes"
+-- help = "Memory of the machine."
+-- [columns.disk]
+-- hidden = true
+-- help = "The busiest disk."
+-- [columns.disk_busy_pct]
+-- title = "disk busy"
+-- hidden = true
+-- unit = "percent"
+-- help = "Share of the time in which that disk had something to do. An SSD at 100 % may still take more."
+-- [columns.data_bytes]
+-- title = "data size"
+-- hidden = true
+-- unit = "bytes"
+-- help = "Size of the file system of the data directory. Only if htap-top runs on the same machine."
+-- [columns.data_left_bytes]
+-- title = "data left"
+-- hidden = true
+-- unit = "bytes"
+-- help = "What is left of it for the server."
+-- [columns.wal_bytes]
+-- title = "WAL size"
+-- hidden = true
+-- unit = "bytes"
+-- help = "Size of the file system of pg_wal."
+-- [columns.wal_left_bytes]
+-- title = "WAL left"
+-- hidden = true
+-- unit = "bytes"
+-- help = "What is left of it for the server."
+
+SELECT h.pid::pg_catalog.int8 AS pid, h.file, h.content
+FROM htap_host.files('{}'/*pids*/::pg_catalog.int4[]) AS h

@@ -1,0 +1,118 @@
+//! The machine: who fills its processors, and what is left of its disks.
+
+use super::described;
+use crate::dashboard::diagnosis::blocker::Blocker;
+use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
+use crate::dashboard::diagnosis::{Evidence, Health};
+use crate::dashboard::rows::{Row, read};
+use crate::format;
+
+/// Gauges that a full machine explains.
+const EXPLAINS: &[&str] = &["cpu", "p99", "tps", "olap"];
+/// Percent of all cores from which other programs are named.
+const OTHERS_PCT: f64 = 50.0;
+/// Percent of all cores from which OLAP is named.
+const OLAP_PCT: f64 = 40.0;
+/// Percent of a disk below which what is left is reported, and below which it is a danger.
+const LEFT_PCT: (f64, f64) = (10.0, 3.0);
+/// Bytes that are enough whatever the size of the disk.
+const ENOUGH_BYTES: f64 = 100.0 * 1024.0 * 1024.0 * 1024.0;
+
+/// The row called `who`, if all cores are busy.
+fn on_full_machine<'a>(evidence: &Evidence<'a>, who: &str) -> Option<Row<'a, read::HostUse>> {
+    let targets = &evidence.config.targets;
+    let busy_pct = evidence.host.first().busy_pct()?;
+    let mut rows = evidence.host.iter();
+    rows.find(|row| busy_pct >= targets.cpu_pct && row.who().is(who))
+}
+
+/// Returns `1.4 of 2 cores`.
+fn cores(evidence: &Evidence<'_>, row: Row<'_, read::HostUse>) -> Option<String> {
+    let all = evidence.host.first().cores()?;
+    Some(format!("{:.1} of {all} cores", row.cpu_pct()? / 100.0))
+}
+
+/// Cores by class of work, as evidence.
+fn shares(evidence: &Evidence<'_>) -> Vec<(String, String)> {
+    let rows = evidence.host.iter();
+    let known = rows.filter_map(|row| Some(fact(row.who().shown(), cores(evidence, row)?)));
+    known.collect()
+}
+
+/// Finds a full machine whose processors serve others than the server.
+pub(super) fn other_programs(evidence: &Evidence<'_>) -> Option<Finding> {
+    let others = on_full_machine(evidence, "others")?;
+    if others.share_pct()? < OTHERS_PCT {
+        return None;
+    }
+    Some(Finding {
+        explains: EXPLAINS,
+        subject: "others".to_owned(),
+        sentence: format!(
+            "other programs than PostgreSQL, or sessions that are over within a second, use {}",
+            cores(evidence, others)?
+        ),
+        cure: "run top on the server's machine".to_owned(),
+        evidence: shares(evidence),
+        ..Finding::default()
+    })
+}
+
+/// Finds a full machine of which OLAP has a large share.
+pub(super) fn olap_share(evidence: &Evidence<'_>) -> Option<Finding> {
+    let olap = on_full_machine(evidence, "olap")?;
+    if olap.share_pct()? < OLAP_PCT {
+        return None;
+    }
+    let sessions = evidence.activity.iter().filter(|row| row.class().is("olap"));
+    let leaders = sessions.filter(|row| row.leader_pid().is_none());
+    let used = leaders.filter_map(|row| Some((row, row.cpu_pct()?)));
+    let first = used.max_by(|a, b| a.1.total_cmp(&b.1));
+    let mut facts = shares(evidence);
+    let mut most = String::new();
+    if let Some((row, cpu_pct)) = first {
+        facts.push(fact(described(row), format!("{cpu_pct:.0}% of a core")));
+        facts.push(fact("its statement", row.query().shown()));
+        let loss = Blocker::of(evidence, row).kind.loss();
+        facts.push(fact("ending it", loss));
+        most = format!(", most of it {}", described(row));
+    }
+    Some(Finding {
+        explains: EXPLAINS,
+        subject: "olap".to_owned(),
+        sentence: format!("OLAP uses {}{most}", cores(evidence, olap)?),
+        cure: "fewer OLAP sessions, or a limit on their processor time".to_owned(),
+        evidence: facts,
+        ..Finding::default()
+    })
+}
+
+/// Finds a disk of the server that is nearly full.
+pub(super) fn disk_space(evidence: &Evidence<'_>) -> Option<Finding> {
+    let machine = evidence.host.first();
+    let spaces = [
+        ("data directory", machine.data_left_bytes(), machine.data_bytes()),
+        ("pg_wal", machine.wal_left_bytes(), machine.wal_bytes()),
+    ];
+    let spaces = spaces.into_iter().filter_map(|(name, left, size)| {
+        let (left, size) = (left?, size.filter(|size| *size > 0.0)?);
+        Some((name, left, size, left / size * 100.0))
+    });
+    let (name, left, size, pct) = spaces.min_by(|a, b| a.3.total_cmp(&b.3))?;
+    let health = match pct {
+        _ if left >= ENOUGH_BYTES => return None,
+        pct if pct < LEFT_PCT.1 => Health::Danger,
+        pct if pct < LEFT_PCT.0 => Health::Warning,
+        _ => return None,
+    };
+    let (left, size) = (format::bytes(left), format::bytes(size));
+    Some(Finding {
+        health,
+        damage: Damage::Halt,
+        subject: name.to_owned(),
+        sentence: format!("{left} left on the disk of the {name}: the server stops when it is full"),
+        cure: "make room, such as by ending what retains WAL".to_owned(),
+        evidence: vec![fact("disk", format!("{left} of {size} left, {pct:.1}%"))],
+        ..Finding::default()
+    })
+}

@@ -1,0 +1,194 @@
+//! Figures of the host: how they can be read, and what is read next.
+
+use super::Model;
+use crate::dashboard::action::Grade;
+use crate::dashboard::event::{Effect, FeedId};
+use crate::dashboard::feed::Feed;
+use crate::dashboard::panels::host;
+use crate::dashboard::rows::{Panel, Rows, read};
+use crate::host::local::Wanted;
+use crate::pg::{Table, quote_ident};
+use crate::text::Clean;
+
+/// The list of pids in the panel's statement.
+const PIDS: &str = "'{}'/*pids*/";
+/// The function that reads for those on other machines.
+const FUNCTION: &str = "htap_host.files()";
+
+/// How the host's figures can be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Access {
+    /// By this program; `None` until tried.
+    here: Option<Result<(), Clean>>,
+    /// By the server's function; `None` until known.
+    function: Option<Result<(), Clean>>,
+}
+
+impl Access {
+    /// Returns true if this program is to read the files.
+    fn is_here(&self) -> bool {
+        !matches!(self.here, Some(Err(_)))
+    }
+}
+
+impl Model {
+    /// Takes in how the server's function can be called.
+    pub(super) fn told_access(&mut self, id: FeedId, table: Table) -> Vec<Effect> {
+        let told = Rows::<read::HostServer>::of(&table).first();
+        let role = self.fact().current_user().text();
+        let role = role.map_or_else(|| "the role".to_owned(), quote_ident);
+        let refusal = match (told.installed(), told.owner().text(), told.executable()) {
+            (Some(true), Some(owner), _) => Some(format!(
+                "{FUNCTION} of a superuser: that of {owner}, who is none, is not called"
+            )),
+            (Some(true), None, Some(true)) => None,
+            (Some(true), None, _) => Some(format!(
+                "EXECUTE on {FUNCTION}: GRANT htap_monitor TO {role}"
+            )),
+            _ => Some(format!("{FUNCTION}, as the server runs on another machine")),
+        };
+        let function = refusal.map_or(Ok(()), |why| Err(Clean::from(why)));
+        self.memory.host_access.function = Some(function);
+        self.put(id, table);
+        self.tell_access();
+        Vec::new()
+    }
+
+    /// Writes into the panel what it needs, or that it can be read.
+    fn tell_access(&mut self) {
+        let access = &self.memory.host_access;
+        let missing = match (&access.here, &access.function) {
+            (Some(Err(_)), Some(Err(why))) => vec![why.clone()],
+            _ => Vec::new(),
+        };
+        let Some(feed) = self.id_of(Panel::Host).and_then(|id| self.feed_mut(id)) else {
+            return;
+        };
+        if feed.sampling.missing != missing {
+            feed.sampling.missing = missing;
+            feed.sampling.due_ms = 0;
+        }
+    }
+
+    /// Tries all ways again, with a new session.
+    pub(super) fn forget_host(&mut self) {
+        self.memory.host_access = Access::default();
+        self.memory.host = host::Memory::default();
+        let panels = [Panel::Host, Panel::HostServer, Panel::HostProcesses];
+        for id in panels.map(|panel| self.id_of(panel)) {
+            if let Some(feed) = id.and_then(|id| self.feed_mut(id)) {
+                feed.sampling.missing.clear();
+                feed.sampling.due_ms = 0;
+            }
+        }
+    }
+
+    /// Returns true unless the feed is one of the host's, and cannot be read yet or at all.
+    pub(super) fn is_host_readable(&self, feed: &Feed) -> bool {
+        let access = &self.memory.host_access;
+        let readable = access.is_here() || access.function == Some(Ok(()));
+        let is_on = || self.id_of(Panel::Host).is_some();
+        match feed.panel {
+            Some(Panel::Host) => {
+                let listed = self.feed_of(Panel::HostProcesses);
+                let listed = listed.is_some_and(|feed| feed.sampling.at.is_some());
+                let told = self.feed_of(Panel::HostServer);
+                listed && readable && told.is_some_and(|feed| feed.sampling.at.is_some())
+            }
+            Some(Panel::HostProcesses) => readable && is_on(),
+            Some(Panel::HostServer) => is_on(),
+            _ => true,
+        }
+    }
+
+    /// Returns true if this program reads the files.
+    pub(super) fn is_host_read_here(&self) -> bool {
+        self.memory.host_access.is_here()
+    }
+
+    /// Returns what this program is to read, unless the server does.
+    pub(super) fn read_here(&self) -> Option<Wanted> {
+        if !self.is_host_read_here() {
+            return None;
+        }
+        let listed = Rows::<read::HostProcess>::of(self.rows(Panel::HostProcesses));
+        let server = Rows::<read::HostServer>::of(self.rows(Panel::HostServer)).first();
+        Some(Wanted {
+            pids: self.memory.host.wanted(listed),
+            started: (listed.iter())
+                .filter_map(|row| Some((row.pid()?, row.started_s()?)))
+                .collect(),
+            directory: server.data_directory().raw().map(str::to_owned),
+        })
+    }
+
+    /// The panel's statement for the processes to read next.
+    pub(super) fn host_statement(&self, feed: &Feed) -> std::sync::Arc<str> {
+        let listed = Rows::<read::HostProcess>::of(self.rows(Panel::HostProcesses));
+        let pids: Vec<String> = (self.memory.host.wanted(listed).iter())
+            .map(ToString::to_string)
+            .collect();
+        feed.sql.replace(PIDS, &format!("'{{{}}}'", pids.join(","))).into()
+    }
+
+    /// Reads the host as soon as it is known which processes to read.
+    pub(super) fn ask_host_at_first(&mut self) -> Vec<Effect> {
+        let first = |feed: &Feed| feed.sampling.at.is_none() && feed.sampling.in_flight.is_none();
+        match self.feed_of(Panel::Host) {
+            Some(feed) if first(feed) && !self.paused => self.sample_due(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Takes in the files.
+    pub(super) fn took_host(&mut self, id: FeedId, files: &Table) -> Vec<Effect> {
+        let mut memory = std::mem::take(&mut self.memory.host);
+        let listed = self.rows(Panel::HostProcesses);
+        let derived = host::derive(files, listed, &self.classifier, &mut memory);
+        self.memory.host = memory;
+        match derived {
+            Ok(table) => {
+                if self.is_host_read_here() {
+                    self.memory.host_access.here = Some(Ok(()));
+                }
+                self.put(id, table);
+                self.judge();
+                Vec::new()
+            }
+            Err(why) => self.not_here(id, &why),
+        }
+    }
+
+    /// The server's processes are not on this machine: its function is called from now on, if it can be.
+    fn not_here(&mut self, id: FeedId, why: &str) -> Vec<Effect> {
+        let before = self.memory.host_access.here.replace(Err(Clean::from(why)));
+        if before == Some(Ok(())) {
+            self.say(Grade::Doubtful, &format!("the host is no longer read directly: {why}"));
+        }
+        if let Some(feed) = self.feed_mut(id) {
+            feed.sampling.at = None;
+            feed.sampling.due_ms = 0;
+            feed.accept(Table::default());
+        }
+        self.tell_access();
+        if self.paused { Vec::new() } else { self.sample_due() }
+    }
+
+    /// Writes the use of the machine into the rows of backends.
+    pub(super) fn add_usage(&self, activity: &mut Table) {
+        if self.shows_host() {
+            host::add_usage(activity, &self.memory.host);
+        }
+    }
+
+    /// Returns true if figures of the host have been read.
+    pub fn shows_host(&self) -> bool {
+        self.feed_of(Panel::Host).is_some_and(|feed| feed.sampling.at.is_some())
+    }
+
+    /// The note of the panel: figures of the machine.
+    pub fn host_note(&self) -> Option<String> {
+        let machine = Rows::<read::HostUse>::of(self.rows(Panel::Host)).first();
+        Some(host::summary(machine)).filter(|note| !note.is_empty())
+    }
+}

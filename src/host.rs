@@ -1,0 +1,227 @@
+//! Figures of a machine and its processes, from files of `/proc` (proc(5)). Either this program reads the files
+//! ([`local`]), or PostgreSQL does, by the function of `queries/host/install.sql`; both answer with the same rows.
+//!
+//! Line breaks may have become blanks, as in every text that can be shown: files are read word by word.
+
+pub(crate) mod local;
+
+/// The columns of both answers.
+pub(crate) const COLUMNS: [&str; 3] = ["pid", "file", "content"];
+/// The `file` of the row with the time of reading, in seconds since the epoch.
+pub(crate) const CLOCK: &str = "clock";
+/// The `file` of the row that says why there are no others.
+pub(crate) const ABSENT: &str = "absent";
+/// The `file` of the row with the size of a page of memory, in bytes.
+pub(crate) const PAGE: &str = "page";
+/// The directories whose file systems have a row each, with their size and what is left of it, in bytes.
+pub(crate) const DIRECTORIES: [&str; 2] = ["data directory", "pg_wal"];
+/// Units of processor time per second in these files (USER_HZ), which is the same on all architectures since Linux 2.6.
+const TICKS: f64 = 100.0;
+/// Bytes of a sector in `/proc/diskstats`, whatever the device has.
+const SECTOR: f64 = 512.0;
+
+/// A process, from `/proc/PID/stat`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Process {
+    pub(crate) parent: i64,
+    /// True if it runs, or is ready to run.
+    pub(crate) running: bool,
+    /// Processor time in user mode, in seconds.
+    pub(crate) user_s: f64,
+    /// Processor time in the kernel, in seconds.
+    pub(crate) system_s: f64,
+    /// Time of its start since the machine's, in seconds. Tells it from an earlier process of the same pid.
+    pub(crate) start_s: f64,
+    /// Resident pages of memory.
+    pub(crate) pages: f64,
+}
+
+impl Process {
+    /// Returns `None` if the text has another form.
+    pub(crate) fn parse(stat: &str) -> Option<Self> {
+        // The program's name may contain blanks and parentheses.
+        let (_, rest) = stat.rsplit_once(')')?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        // The manual counts from the pid, 1; the first one here is the state, 3.
+        let field = |number: usize| fields.get(number - 3).copied();
+        let seconds = |number| Some(field(number)?.parse::<f64>().ok()? / TICKS);
+        Some(Self {
+            parent: field(4)?.parse().ok()?,
+            running: field(3)? == "R",
+            user_s: seconds(14)?,
+            system_s: seconds(15)?,
+            start_s: seconds(22)?,
+            pages: field(24)?.parse().ok()?,
+        })
+    }
+}
+
+/// Bytes that a process made the storage read, and that it gave to the kernel to write, from `/proc/PID/io`.
+pub(crate) fn storage_bytes(io: &str) -> Option<(f64, f64)> {
+    Some((after(io, "read_bytes:")?, after(io, "write_bytes:")?))
+}
+
+/// The number behind a word.
+fn after(text: &str, word: &str) -> Option<f64> {
+    let mut words = text.split_ascii_whitespace();
+    words.find(|found| *found == word)?;
+    words.next()?.parse().ok()
+}
+
+/// Processor time of the whole machine in seconds, from `/proc/stat`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Processors {
+    pub(crate) count: f64,
+    /// In user mode, including guests and niced processes.
+    pub(crate) user_s: f64,
+    /// In the kernel, including interrupts.
+    pub(crate) system_s: f64,
+    /// Taken by other virtual machines.
+    pub(crate) stolen_s: f64,
+    pub(crate) idle_s: f64,
+    /// Idle while something waits for storage.
+    pub(crate) iowait_s: f64,
+    /// Processes that run or are ready to run.
+    pub(crate) running: f64,
+}
+
+impl Processors {
+    pub(crate) fn parse(stat: &str) -> Option<Self> {
+        let mut words = stat.split_ascii_whitespace();
+        words.find(|word| *word == "cpu")?;
+        let times: Vec<f64> = words.map_while(|word| word.parse().ok()).collect();
+        let [user, nice, system, idle, iowait, irq, softirq, stolen, ..] = *times else {
+            return None;
+        };
+        let is_core = |word: &&str| {
+            let number = word.strip_prefix("cpu").and_then(|number| number.parse::<u32>().ok());
+            number.is_some()
+        };
+        Some(Self {
+            count: stat.split_ascii_whitespace().filter(is_core).count() as f64,
+            user_s: (user + nice) / TICKS,
+            system_s: (system + irq + softirq) / TICKS,
+            stolen_s: stolen / TICKS,
+            idle_s: idle / TICKS,
+            iowait_s: iowait / TICKS,
+            running: after(stat, "procs_running")?,
+        })
+    }
+
+    pub(crate) fn total_s(&self) -> f64 {
+        self.user_s + self.system_s + self.stolen_s + self.idle_s + self.iowait_s
+    }
+}
+
+/// Memory in bytes: all of it, and what programs can still get without swapping, from `/proc/meminfo`.
+pub(crate) fn memory_bytes(meminfo: &str) -> Option<(f64, f64)> {
+    let of = |word| Some(after(meminfo, word)? * 1024.0);
+    Some((of("MemTotal:")?, of("MemAvailable:")?))
+}
+
+/// Load averages of 1, 5 and 15 minutes, from `/proc/loadavg`.
+pub(crate) fn load(loadavg: &str) -> Option<[f64; 3]> {
+    let mut averages = loadavg.split_ascii_whitespace().map(str::parse::<f64>);
+    let mut next = || averages.next()?.ok();
+    Some([next()?, next()?, next()?])
+}
+
+/// A disk, from `/proc/diskstats`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Disk {
+    pub(crate) name: String,
+    pub(crate) read_bytes: f64,
+    pub(crate) write_bytes: f64,
+    /// Time in which it had something to do, in milliseconds.
+    pub(crate) busy_ms: f64,
+}
+
+/// The disks, without partitions and without devices that lie on others or in memory.
+pub(crate) fn disks(diskstats: &str) -> Vec<Disk> {
+    const LAYERS: [&str; 7] = ["dm-", "loop", "md", "nbd", "ram", "sr", "zram"];
+    let words: Vec<&str> = diskstats.split_ascii_whitespace().collect();
+    // Before a device's name are its two numbers; all figures are behind it.
+    let is_name = |word: &str| word.parse::<u64>().is_err();
+    let names: Vec<&str> = words.iter().copied().filter(|word| is_name(word)).collect();
+    let is_disk = |name: &str| {
+        let whole = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        // `sda1` is a part of `sda`, `nvme0n1p1` of `nvme0n1`.
+        let part_of = [whole, whole.strip_suffix('p').unwrap_or(whole)];
+        let is_part = whole.len() < name.len() && part_of.iter().any(|whole| names.contains(whole));
+        !is_part && !LAYERS.iter().any(|layer| name.starts_with(layer))
+    };
+    let found = words.iter().enumerate().filter(|(_, word)| is_name(word) && is_disk(word));
+    let disk = |(at, name): (usize, &&str)| {
+        let figure = |number: usize| words.get(at + number)?.parse::<f64>().ok();
+        Some(Disk {
+            name: (*name).to_owned(),
+            read_bytes: figure(3)? * SECTOR,
+            write_bytes: figure(7)? * SECTOR,
+            busy_ms: figure(10)?,
+        })
+    };
+    found.filter_map(disk).collect()
+}
+
+/// Size and rest of a file system in bytes, from a row of one of [`DIRECTORIES`].
+pub(crate) fn space(content: &str) -> Option<(f64, f64)> {
+    let (size, rest) = content.split_once(' ')?;
+    Some((size.parse().ok()?, rest.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_read_whatever_it_is_called() {
+        let stat = "17 (a) b (c) R 1 17 17 0 -1 4194560 1 2 3 4 250 50 7 8 20 0 1 0 12345 99 300 18446744073709551615 1";
+        let process = Process::parse(stat).unwrap();
+        assert_eq!(
+            process,
+            Process {
+                parent: 1,
+                running: true,
+                user_s: 2.5,
+                system_s: 0.5,
+                start_s: 123.45,
+                pages: 300.0
+            }
+        );
+        for bad in ["", "17 (x", "17 (x) S", "17 (x) S a", ") R 1 2 3 4 5 6 7 8 9 10 x 1"] {
+            assert_eq!(Process::parse(bad), None, "{bad}");
+        }
+        let io = "rchar: 9\nread_bytes: 4096\nwrite_bytes: 8192\ncancelled_write_bytes: 1\n";
+        assert_eq!(storage_bytes(io), Some((4096.0, 8192.0)));
+        assert_eq!(storage_bytes("read_bytes: x\nwrite_bytes: 1"), None);
+    }
+
+    #[test]
+    fn the_machine_is_read() {
+        let stat = "cpu  100 20 30 400 50 1 2 7 90 0\ncpu0 1 1\ncpu1 1 1\ncpufreq 1\nctxt 5\nprocs_running 3\n";
+        let processors = Processors::parse(stat).unwrap();
+        assert_eq!(processors.count, 2.0);
+        assert_eq!(processors.running, 3.0);
+        assert!((processors.user_s - 1.2).abs() < 1e-9);
+        assert!((processors.system_s - 0.33).abs() < 1e-9);
+        assert!((processors.total_s() - 6.1).abs() < 1e-9);
+        assert_eq!(Processors::parse("cpu  1 2 3"), None);
+        let meminfo = "MemTotal:       2048 kB\nMemFree: 1 kB\nMemAvailable:   1024 kB\n";
+        assert_eq!(memory_bytes(meminfo), Some((2_097_152.0, 1_048_576.0)));
+        assert_eq!(load("0.50 1.25 2.00 3/400 999"), Some([0.5, 1.25, 2.0]));
+        assert_eq!(load("0.50 x"), None);
+        assert_eq!(space("100 40"), Some((100.0, 40.0)));
+    }
+
+    #[test]
+    fn partitions_and_layers_are_no_disks() {
+        let row = |name: &str| format!("8 0 {name} 1 0 8 5 1 0 16 5 0 70 9 0 0 0 0\n");
+        let names = ["sda", "sda1", "nvme0n1", "nvme0n1p2", "dm-0", "loop3", "vda", "mmcblk0", "mmcblk0p1"];
+        let text: String = names.iter().map(|name| row(name)).collect();
+        let disks = disks(&text);
+        let found: Vec<&str> = disks.iter().map(|disk| disk.name.as_str()).collect();
+        assert_eq!(found, ["sda", "nvme0n1", "vda", "mmcblk0"]);
+        let first = disks.first().unwrap();
+        assert_eq!((first.read_bytes, first.write_bytes, first.busy_ms), (4096.0, 8192.0, 70.0));
+    }
+}

@@ -1,0 +1,136 @@
+//! Reads the files on this machine, after making sure that the server's processes are here.
+
+use super::{ABSENT, CLOCK, DIRECTORIES, PAGE, Process};
+use nix::sys::statvfs::statvfs;
+use nix::unistd::{SysconfVar, sysconf};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Seconds by which the server's and the machine's times of a process's start may differ: the machine's is rounded.
+const ROUNDED_S: f64 = 2.0;
+
+/// The processes and directories of a server to read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Processes to read.
+    pub pids: Vec<i64>,
+    /// Pids with the times of their start by the server, in seconds since the epoch. They prove where the server is.
+    pub started: Vec<(i64, f64)>,
+    /// The data directory, if the server shows it.
+    pub directory: Option<String>,
+}
+
+/// A file: the process that it is about, or 0; its name; its text, unless it could not be read.
+pub(crate) type Row = (i64, &'static str, Option<String>);
+
+/// Reads the files at a time in seconds since the epoch. The only row is [`ABSENT`] if the server's processes are not on
+/// this machine, or cannot be seen.
+pub(crate) fn read(wanted: &Wanted, now_s: f64) -> Vec<Row> {
+    match located(wanted) {
+        Err(why) => vec![(0, ABSENT, Some(why))],
+        Ok(stat) => {
+            let mut rows = machine(&stat, now_s);
+            rows.extend(wanted.directory.iter().flat_map(|data| spaces(Path::new(data))));
+            for pid in &wanted.pids {
+                rows.push((*pid, "stat", proc(&format!("{pid}/stat"))));
+                rows.push((*pid, "io", proc(&format!("{pid}/io"))));
+            }
+            rows
+        }
+    }
+}
+
+fn proc(name: &str) -> Option<String> {
+    fs::read_to_string(Path::new("/proc").join(name)).ok()
+}
+
+/// Returns `/proc/stat` if the server's processes are on this machine: those that exist began when the server says, and
+/// have one parent.
+fn located(wanted: &Wanted) -> Result<String, String> {
+    let stat = proc("stat").ok_or("this machine has no readable /proc/stat")?;
+    let booted_s = stat.lines().find_map(|line| line.strip_prefix("btime "));
+    let booted_s: f64 = booted_s
+        .and_then(|seconds| seconds.trim().parse().ok())
+        .ok_or("/proc/stat does not say when this machine was booted")?;
+    let processes = wanted.started.iter().filter_map(|(pid, started_s)| {
+        let process = Process::parse(&proc(&format!("{pid}/stat"))?)?;
+        let same = (booted_s + process.start_s - started_s).abs() <= ROUNDED_S;
+        Some((same, process.parent))
+    });
+    let (same, other): (Vec<_>, Vec<_>) = processes.partition(|(same, _)| *same);
+    let parent = same.first().map(|(_, parent)| *parent);
+    let family = same.iter().all(|(_, other)| Some(*other) == parent);
+    // A pid may have been reused since the server told.
+    if parent.is_some() && family && same.len() > other.len() {
+        Ok(stat)
+    } else {
+        Err("the server's processes are not on this machine".to_owned())
+    }
+}
+
+fn machine(stat: &str, now_s: f64) -> Vec<Row> {
+    // Two long lines count each interrupt.
+    let lines = stat.lines().filter(|line| !line.starts_with("intr ") && !line.starts_with("softirq "));
+    let stat = lines.collect::<Vec<_>>().join("\n");
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    vec![
+        (0, CLOCK, Some(now_s.to_string())),
+        (0, PAGE, page.map(|bytes| bytes.to_string())),
+        (0, "stat", Some(stat)),
+        (0, "meminfo", proc("meminfo")),
+        (0, "loadavg", proc("loadavg")),
+        (0, "diskstats", proc("diskstats")),
+    ]
+}
+
+/// The file systems of the data directory and of pg_wal, which may be a link to another.
+fn spaces(data: &Path) -> Vec<Row> {
+    let paths = [PathBuf::from(data), data.join("pg_wal")];
+    let space = |path: PathBuf| {
+        let found = statvfs(&path).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.fragment_size());
+        Some(format!("{} {}", bytes(found.blocks()), bytes(found.blocks_available())))
+    };
+    let rows = DIRECTORIES.into_iter().zip(paths);
+    rows.map(|(name, path)| (0, name, space(path))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// This process, with its start as a server would tell it.
+    fn this() -> (i64, f64) {
+        let pid = i64::from(std::process::id());
+        let process = Process::parse(&proc("self/stat").unwrap()).unwrap();
+        let stat = proc("stat").unwrap();
+        let booted = stat.lines().find_map(|line| line.strip_prefix("btime ")).unwrap();
+        (pid, booted.parse::<f64>().unwrap() + process.start_s)
+    }
+
+    fn absent(rows: &[Row]) -> bool {
+        matches!(rows, [(0, ABSENT, Some(_))])
+    }
+
+    #[test]
+    fn a_server_is_here_if_its_processes_began_when_it_says() {
+        let (pid, started) = this();
+        let wanted = |started: &[(i64, f64)]| Wanted {
+            pids: vec![pid, i64::MAX],
+            started: started.to_vec(),
+            directory: Some("/".into()),
+        };
+        let rows = read(&wanted(&[(pid, started), (i64::MAX, 1.0)]), 5.0);
+        let of = |pid, name| rows.iter().find(|row| (row.0, row.1) == (pid, name)).unwrap();
+        assert!(Process::parse(of(pid, "stat").2.as_deref().unwrap()).is_some());
+        assert_eq!(of(i64::MAX, "stat").2, None);
+        assert_eq!(of(0, CLOCK).2.as_deref(), Some("5"));
+        assert!(super::super::space(of(0, "data directory").2.as_deref().unwrap()).is_some());
+        assert!(absent(&read(&wanted(&[(pid, started + 60.0)]), 5.0)));
+        assert!(absent(&read(&wanted(&[(i64::MAX, started)]), 5.0)));
+        assert!(absent(&read(&wanted(&[]), 5.0)));
+        // Two processes with different parents are not one server's.
+        assert!(absent(&read(&wanted(&[(pid, started), (1, 0.0)]), 5.0)));
+    }
+}

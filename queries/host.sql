@@ -4,13 +4,13 @@
 -- order = 95
 -- letter = "h"
 -- sampling = { samples = "two", text_varies = true, rests_on = ["host_processes", "host_server"] }
--- remedy = "htap-top init --host"
+-- remedy = "htap-top init --host-figures"
 -- key = ["who"]
 -- compact = ["who", "cpu_pct", "share_pct", "user_pct", "system_pct", "running", "memory_bytes", "read_bytes_per_s", "write_bytes_per_s", "processes"]
 -- about = """
 -- Who uses the machine that the server runs on: processor time, memory and storage by class of work, beside the machine's
 -- own figures. From /proc of Linux: read directly if the server's processes are on the same machine as htap-top, else by
--- PostgreSQL through htap_host.files(), which `htap-top init --host` installs. Never by sending a signal or starting a process.
+-- PostgreSQL through htap_host.files(), which `htap-top init --host-figures` installs. Never by sending a signal or starting a process.
 --
 -- At most 24 processes are read per sample: those that work, and a few idle ones in turn. Each one's rate is the mean since it
 -- was last read. Parallel workers have a row of their own in Queries, and their use is also added to their leader's.

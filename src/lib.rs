@@ -46,7 +46,7 @@
 //! [`dashboard::panels::spec`] is the format; `panels/own.rs` reads a user's files. Some panels derive
 //! columns in a file of their name: `activity` (class, blocks, harm), `snapshots` (ages, pins), `bloat`
 //! (estimates, vacuums in vain), `views` (freshness), `locks` (the tree), `waits` (the minute), `statements`
-//! (the interval), `wal` (checkpoints), `pooler` (pools, and the client behind a backend); `rates` computes the rates of any panel's counters.
+//! (the interval), `wal` (checkpoints), `host` (use of the machine by class), `pooler` (pools, and the client behind a backend); `rates` computes the rates of any panel's counters.
 //! Code reads rows by declared columns ([`dashboard::rows`]): a structure per kind of row, resolved once per
 //! table; a column that a panel's statement lacks fails a test, and its answer is an error.
 //! [`dashboard::wait_graph`] is the graph of waiting sessions, used by panels, rules and confirmations of
@@ -73,6 +73,12 @@
 //! look like the shop's. [`pg::admin`] carries out actions: a signal selects its session from
 //! pg_stat_activity by its full identity and verifies the result; each action has its own session, opened
 //! when it starts. [`pg::measure`] reads a table or index in full, on demand.
+//!
+//! # The machine
+//!
+//! [`host`] reads the formats of `/proc`. Its files come as rows of the panel `host`: from [`host::local`], if the server's
+//! processes are proven to be on this machine, else from the function of `queries/host/install.sql`, which [`system::host`]
+//! installs. `model/hosting.rs` decides which, and which processes are read next.
 //!
 //! # The shop
 //!

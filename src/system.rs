@@ -4,6 +4,7 @@ pub mod archive;
 pub mod definition;
 pub mod fill;
 pub mod generate;
+pub(crate) mod host;
 pub mod init;
 pub mod nodes;
 pub mod orders;

@@ -18,6 +18,7 @@ mod it {
     mod facts;
     mod figures;
     mod guard;
+    mod host;
     mod hostile;
     mod log;
     mod output;

@@ -2,7 +2,7 @@
 -- processes in pg_stat_activity /proc/PID/stat and /proc/PID/io, and /proc/stat, meminfo, loadavg and diskstats; nothing else.
 CREATE SCHEMA htap_host;
 REVOKE ALL ON SCHEMA htap_host FROM PUBLIC;
-COMMENT ON SCHEMA htap_host IS 'figures of the machine for htap-top; htap-top init --host --uninstall removes it';
+COMMENT ON SCHEMA htap_host IS 'figures of the machine for htap-top; htap-top init --host-figures --uninstall removes it';
 
 CREATE FUNCTION htap_host.files(wanted pg_catalog.int4[])
 RETURNS TABLE (pid pg_catalog.int4, file pg_catalog.text, content pg_catalog.text)

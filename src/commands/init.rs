@@ -6,6 +6,7 @@ use super::{FAILURE, Failure, NO_CONNECTION, NO_PRIVILEGE, block_on, confirmed, 
 use crate::format;
 use crate::pg::Target;
 use crate::system::generate::Shape;
+use crate::system::host::{self, Change, Prepared};
 use crate::system::init::{self, InitError, Load, Step};
 use crate::system::uninstall::Uninstall;
 use crate::system::{ORDERS_PER_SCALE, schema};
@@ -15,6 +16,7 @@ use std::io::Write;
 /// Options of `init`.
 #[derive(Clone, Debug, Args)]
 #[command(
+    group = clap::ArgGroup::new("asking").args(["uninstall", "host_figures"]).multiple(true),
     after_help = "Installs the schemas shop, mart and htap and the roles htap_oltp, htap_olap, htap_refresh and \
                   htap_monitor, all or nothing, owned by the role htap_owner, which cannot log in. An earlier \
                   version is upgraded and keeps its orders. Objects of these names that htap-top did not create \
@@ -44,8 +46,12 @@ pub(super) struct Options {
     /// Remove the schemas with their contents, and the roles if no other database uses them
     #[arg(long, conflicts_with = "scale")]
     pub(super) uninstall: bool,
-    /// Remove without asking for confirmation
-    #[arg(long, requires = "uninstall")]
+    /// Install only htap_host.files(), by which PostgreSQL reads the processor time, memory and storage use of its
+    /// processes and its machine; or remove it, with --uninstall
+    #[arg(long, conflicts_with = "scale")]
+    pub(super) host_figures: bool,
+    /// Proceed without asking for confirmation
+    #[arg(long, requires = "asking")]
     pub(super) yes: bool,
 }
 
@@ -79,6 +85,9 @@ impl From<InitError> for Failure {
 
 /// Installs, fills or removes the shop.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    if options.host_figures {
+        return host_figures(options);
+    }
     if options.dry_run {
         let script = schema::script(None, "");
         return print(format!("{DRY_RUN}BEGIN;\n{script}COMMIT;\n").as_bytes());
@@ -122,6 +131,31 @@ fn interrupted(load: Option<Load>) -> Failure {
 /// Returns two sessions per processor: while one waits for the server, the other generates rows.
 fn jobs() -> usize {
     std::thread::available_parallelism().map_or(2, |n| (2 * n.get()).min(8))
+}
+
+/// Installs or removes the function that reads the use of the machine.
+fn host_figures(options: &Options) -> Result<(), Failure> {
+    if options.dry_run {
+        return print(host::script().as_bytes());
+    }
+    let target = target(&options.server, "htap-top init")?;
+    let (change, question, done) = if options.uninstall {
+        (Change::Remove, "remove it?", "removed htap_host.files()\n")
+    } else {
+        (Change::Install, "install it?", "installed htap_host.files(); members of htap_monitor may call it\n")
+    };
+    block_on(async {
+        let prepared = Prepared::new(&target, change).await?;
+        if prepared.sql.is_empty() {
+            return print(b"htap_host.files() is not installed\n");
+        }
+        let _ = write!(std::io::stderr(), "{}", prepared.sql);
+        if !options.yes && !confirmed(question)? {
+            return Err(Failure::new(FAILURE, "nothing was changed"));
+        }
+        prepared.run().await?;
+        print(done.as_bytes())
+    })
 }
 
 fn uninstall(target: &Target, yes: bool) -> Result<(), Failure> {

@@ -431,14 +431,16 @@ fn maxwait(evidence: &Evidence<'_>, targets: &Targets) -> Gauge {
 fn cpu(evidence: &Evidence<'_>, targets: &Targets) -> Gauge {
     let busy_pct = evidence.host.first().busy_pct();
     let mut gauge = judge("cpu", busy_pct, targets.cpu_pct, 1.0, Unit::Percent);
-    if latency(evidence.oltp, targets).health < Health::Danger {
-        gauge.health = gauge.health.min(Health::Warning);
-    }
+    let latency = latency(evidence.oltp, targets).health;
+    gauge.health = gauge.health.min(latency.max(Health::Good));
     let mut rows = evidence.host.iter();
     let olap = rows.find(|row| row.who().is("olap"));
     let share = olap.and_then(|row| row.share_pct()).filter(|share| *share >= 1.0);
     if let (Some(share), Some(_)) = (share, busy_pct) {
         gauge.value = format!("{} olap {}", gauge.value, format::figure(share, Unit::Percent, 0));
+    }
+    if gauge.health <= Health::Good {
+        // A full machine is no missed target then.
         gauge.target = String::new();
     }
     gauge

@@ -1,7 +1,7 @@
 //! A dashboard without terminal and server: a model that receives events as from the runtime.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
-use htap_top::config::Config;
+use htap_top::config::{Config, PanelConfig};
 use htap_top::dashboard::diagnosis::finding::Finding;
 use htap_top::dashboard::event::{Effect, Event, FeedId, Key, Moment, OwnCost, Request};
 use htap_top::dashboard::model::layout;
@@ -62,6 +62,7 @@ impl Board {
 
     /// A board whose start parameters the test has changed.
     pub fn with(config: Config, change: impl FnOnce(&mut Start)) -> Self {
+        let config = without_host(config);
         let mut start = Start {
             config,
             built_in: panels::built_in().unwrap(),
@@ -287,6 +288,23 @@ impl Board {
         }
         text
     }
+}
+
+/// Turns the panel of the host off, unless the test has it in its configuration: what others use of the machine is chance.
+pub fn without_host(mut config: Config) -> Config {
+    let host = config.panels.entry("host".into());
+    host.or_insert_with(|| PanelConfig {
+        off: true,
+        ..PanelConfig::default()
+    });
+    config
+}
+
+/// A configuration with the panel of the host.
+pub fn with_host() -> Config {
+    let mut config = Config::default();
+    config.panels.insert("host".into(), PanelConfig::default());
+    config
 }
 
 /// All requested statements.

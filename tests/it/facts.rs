@@ -2,6 +2,7 @@
 //! figures; traces of this program's own work.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
+use super::board::without_host;
 use super::server::{Database, Order, PATIENCE, Patience, Server, block_on, shared};
 use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::Health;
@@ -22,9 +23,20 @@ pub(super) fn watch(target: &Target, panels: &[&str]) -> Headless {
 
 /// The same, with the admin console of a pooler.
 pub(super) fn watch_both(target: &Target, pooler: Option<Target>, panels: &[&str]) -> Headless {
+    let config = without_host(Config::default());
+    watch_with(config, target, pooler, panels)
+}
+
+/// The same, with this configuration.
+pub(super) fn watch_with(
+    config: Config,
+    target: &Target,
+    pooler: Option<Target>,
+    panels: &[&str],
+) -> Headless {
     let target = target.with_application_name("htap-top");
     let start = Start {
-        config: Config::default(),
+        config,
         built_in: panels::built_in().unwrap(),
         own_panels: Vec::new(),
         complaints: Vec::new(),

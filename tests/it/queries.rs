@@ -73,6 +73,17 @@ async fn shop(server: &Server) -> Database<'_> {
                 .unwrap();
         }
     }
+    client
+        .batch(include_str!("../../queries/host/install.sql"))
+        .await
+        .unwrap();
+    client
+        .batch(
+            "GRANT USAGE ON SCHEMA htap_host TO test_monitor, test_plain; \
+             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA htap_host TO test_monitor, test_plain",
+        )
+        .await
+        .unwrap();
     let fill = htap_top::system::fill::Fill {
         orders: 1_000,
         seed: 1,

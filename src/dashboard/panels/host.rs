@@ -328,21 +328,28 @@ pub(crate) fn derive(
     Ok(table)
 }
 
+/// Cells of bytes read and written per second.
+fn storage_cells(usage: Option<&Usage>) -> [Value; 2] {
+    match usage.map(|usage| usage.storage) {
+        None => [Value::Pending, Value::Pending],
+        Some(None) => [Value::Unavailable, Value::Unavailable],
+        Some(Some((read, written))) => [Value::Float(read), Value::Float(written)],
+    }
+}
+
+/// A cell of a figure that may not have been measured yet.
+fn measured(figure: Option<f64>) -> Value {
+    figure.map_or(Value::Pending, Value::Float)
+}
+
 fn put_usage(table: &mut Table, added: added::ToHost, row: usize, usage: Option<&Usage>, cores: f64) {
-    let storage = usage.map(|usage| usage.storage);
-    let bytes = |part: fn((f64, f64)) -> f64| match storage {
-        None => Value::Pending,
-        Some(None) => Value::Unavailable,
-        Some(Some(both)) => Value::Float(part(both)),
-    };
-    let (read, written) = (bytes(|both| both.0), bytes(|both| both.1));
-    let cell = |figure: Option<f64>| figure.map_or(Value::Pending, Value::Float);
+    let [read, written] = storage_cells(usage);
     let share = usage.filter(|_| cores > 0.0).map(|usage| usage.cpu_pct() / cores);
     for (column, value) in [
-        (added.cpu_pct, cell(usage.map(Usage::cpu_pct))),
-        (added.share_pct, cell(share)),
-        (added.user_pct, cell(usage.map(|usage| usage.user_pct))),
-        (added.system_pct, cell(usage.map(|usage| usage.system_pct))),
+        (added.cpu_pct, measured(usage.map(Usage::cpu_pct))),
+        (added.share_pct, measured(share)),
+        (added.user_pct, measured(usage.map(|usage| usage.user_pct))),
+        (added.system_pct, measured(usage.map(|usage| usage.system_pct))),
         (added.read_bytes_per_s, read),
         (added.write_bytes_per_s, written),
     ] {
@@ -389,7 +396,7 @@ fn machine(
     table.put(0, added.cores, Value::Int(processors.count as i64));
     table.put(0, added.running, Value::Int(processors.running as i64));
     let busy = busy_pct(&mut memory.recent, answer.now_s, processors);
-    table.put(0, added.busy_pct, busy.map_or(Value::Pending, Value::Float));
+    table.put(0, added.busy_pct, measured(busy));
     let now = Machine {
         read_s: answer.now_s,
         processors,
@@ -458,18 +465,15 @@ pub(crate) fn add_usage(activity: &mut Table, memory: &Memory) {
             Some((usage, bytes)) => (usage, bytes.map_or(Value::Unavailable, Value::Float)),
             None => (None, Value::Pending),
         };
-        activity.put(row, added.memory_bytes, memory_bytes);
-        let storage = usage.map(|usage| usage.storage);
-        let bytes = |part: fn((f64, f64)) -> f64| match storage {
-            None => Value::Pending,
-            Some(None) => Value::Unavailable,
-            Some(Some(both)) => Value::Float(part(both)),
-        };
-        let (read, written) = (bytes(|both| both.0), bytes(|both| both.1));
-        activity.put(row, added.read_bytes_per_s, read);
-        activity.put(row, added.write_bytes_per_s, written);
-        let cpu_pct = usage.map(|usage| usage.cpu_pct());
-        activity.put(row, added.cpu_pct, cpu_pct.map_or(Value::Pending, Value::Float));
+        let [read, written] = storage_cells(usage.as_ref());
+        for (column, value) in [
+            (added.cpu_pct, measured(usage.map(|usage| usage.cpu_pct()))),
+            (added.memory_bytes, memory_bytes),
+            (added.read_bytes_per_s, read),
+            (added.write_bytes_per_s, written),
+        ] {
+            activity.put(row, column, value);
+        }
     }
 }
 
@@ -482,13 +486,13 @@ pub(crate) fn summary(machine: Row<'_, read::HostUse>) -> String {
     }
     if let (Some(used), Some(total)) = (machine.memory_bytes(), machine.memory_total_bytes()) {
         let (left, total) = (format::bytes(total - used), format::bytes(total));
-        parts.push(format!("{left} of {total} memory available"));
-    }
-    if let (Some(name), Some(busy)) = (machine.disk().text(), machine.disk_busy_pct()) {
-        parts.push(format!("disk {name} {busy:.0}% busy"));
+        parts.push(format!("{left} of {total} memory left"));
     }
     if let Some(left) = machine.data_left_bytes() {
         parts.push(format!("{} disk left", format::bytes(left)));
+    }
+    if let (Some(name), Some(busy)) = (machine.disk().text(), machine.disk_busy_pct()) {
+        parts.push(format!("{name} {busy:.0}% busy"));
     }
     parts.join(" · ")
 }

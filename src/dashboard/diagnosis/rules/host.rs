@@ -49,7 +49,7 @@ pub(super) fn other_programs(evidence: &Evidence<'_>) -> Option<Finding> {
         explains: EXPLAINS,
         subject: "others".to_owned(),
         sentence: format!(
-            "other programs than PostgreSQL, or sessions that are over within a second, use {}",
+            "{} are used by other programs, or by sessions too short to be seen",
             cores(evidence, others)?
         ),
         cure: "run top on the server's machine".to_owned(),

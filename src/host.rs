@@ -30,13 +30,18 @@ pub(crate) struct Process {
     pub(crate) user_s: f64,
     /// Processor time in the kernel, in seconds.
     pub(crate) system_s: f64,
-    /// Time of its start since the machine's, in seconds. Tells it from an earlier process of the same pid.
-    pub(crate) start_s: f64,
+    /// Time of its start since the machine's, in units of 10 ms. Tells it from an earlier process of the same pid.
+    pub(crate) start: u64,
     /// Resident pages of memory.
     pub(crate) pages: f64,
 }
 
 impl Process {
+    /// Seconds from the machine's start to its own.
+    pub(crate) fn start_s(&self) -> f64 {
+        self.start as f64 / TICKS
+    }
+
     /// Returns `None` if the text has another form.
     pub(crate) fn parse(stat: &str) -> Option<Self> {
         // The program's name may contain blanks and parentheses.
@@ -50,7 +55,7 @@ impl Process {
             running: field(3)? == "R",
             user_s: seconds(14)?,
             system_s: seconds(15)?,
-            start_s: seconds(22)?,
+            start: field(22)?.parse().ok()?,
             pages: field(24)?.parse().ok()?,
         })
     }
@@ -71,7 +76,7 @@ fn after(text: &str, word: &str) -> Option<f64> {
 /// Processor time of the whole machine in seconds, from `/proc/stat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Processors {
-    pub(crate) count: f64,
+    pub(crate) count: u32,
     /// In user mode, including guests and niced processes.
     pub(crate) user_s: f64,
     /// In the kernel, including interrupts.
@@ -82,29 +87,31 @@ pub(crate) struct Processors {
     /// Idle while something waits for storage.
     pub(crate) iowait_s: f64,
     /// Processes that run or are ready to run.
-    pub(crate) running: f64,
+    pub(crate) running: u32,
 }
 
 impl Processors {
     pub(crate) fn parse(stat: &str) -> Option<Self> {
         let mut words = stat.split_ascii_whitespace();
-        words.find(|word| *word == "cpu")?;
+        words.find(|word| word.eq(&"cpu"))?;
         let times: Vec<f64> = words.map_while(|word| word.parse().ok()).collect();
         let [user, nice, system, idle, iowait, irq, softirq, stolen, ..] = *times else {
             return None;
         };
         let is_core = |word: &&str| {
-            let number = word.strip_prefix("cpu").and_then(|number| number.parse::<u32>().ok());
+            let number = word
+                .strip_prefix("cpu")
+                .and_then(|number| number.parse::<u32>().ok());
             number.is_some()
         };
         Some(Self {
-            count: stat.split_ascii_whitespace().filter(is_core).count() as f64,
+            count: stat.split_ascii_whitespace().filter(is_core).count() as u32,
             user_s: (user + nice) / TICKS,
             system_s: (system + irq + softirq) / TICKS,
             stolen_s: stolen / TICKS,
             idle_s: idle / TICKS,
             iowait_s: iowait / TICKS,
-            running: after(stat, "procs_running")?,
+            running: after(stat, "procs_running")? as u32,
         })
     }
 
@@ -150,7 +157,10 @@ pub(crate) fn disks(diskstats: &str) -> Vec<Disk> {
         let is_part = whole.len() < name.len() && part_of.iter().any(|whole| names.contains(whole));
         !is_part && !LAYERS.iter().any(|layer| name.starts_with(layer))
     };
-    let found = words.iter().enumerate().filter(|(_, word)| is_name(word) && is_disk(word));
+    let found = words
+        .iter()
+        .enumerate()
+        .filter(|(_, word)| is_name(word) && is_disk(word));
     let disk = |(at, name): (usize, &&str)| {
         let figure = |number: usize| words.get(at + number)?.parse::<f64>().ok();
         Some(Disk {
@@ -184,11 +194,17 @@ mod tests {
                 running: true,
                 user_s: 2.5,
                 system_s: 0.5,
-                start_s: 123.45,
+                start: 12345,
                 pages: 300.0
             }
         );
-        for bad in ["", "17 (x", "17 (x) S", "17 (x) S a", ") R 1 2 3 4 5 6 7 8 9 10 x 1"] {
+        for bad in [
+            "",
+            "17 (x",
+            "17 (x) S",
+            "17 (x) S a",
+            ") R 1 2 3 4 5 6 7 8 9 10 x 1",
+        ] {
             assert_eq!(Process::parse(bad), None, "{bad}");
         }
         let io = "rchar: 9\nread_bytes: 4096\nwrite_bytes: 8192\ncancelled_write_bytes: 1\n";
@@ -200,8 +216,8 @@ mod tests {
     fn the_machine_is_read() {
         let stat = "cpu  100 20 30 400 50 1 2 7 90 0\ncpu0 1 1\ncpu1 1 1\ncpufreq 1\nctxt 5\nprocs_running 3\n";
         let processors = Processors::parse(stat).unwrap();
-        assert_eq!(processors.count, 2.0);
-        assert_eq!(processors.running, 3.0);
+        assert_eq!(processors.count, 2);
+        assert_eq!(processors.running, 3);
         assert!((processors.user_s - 1.2).abs() < 1e-9);
         assert!((processors.system_s - 0.33).abs() < 1e-9);
         assert!((processors.total_s() - 6.1).abs() < 1e-9);
@@ -216,12 +232,25 @@ mod tests {
     #[test]
     fn partitions_and_layers_are_no_disks() {
         let row = |name: &str| format!("8 0 {name} 1 0 8 5 1 0 16 5 0 70 9 0 0 0 0\n");
-        let names = ["sda", "sda1", "nvme0n1", "nvme0n1p2", "dm-0", "loop3", "vda", "mmcblk0", "mmcblk0p1"];
+        let names = [
+            "sda",
+            "sda1",
+            "nvme0n1",
+            "nvme0n1p2",
+            "dm-0",
+            "loop3",
+            "vda",
+            "mmcblk0",
+            "mmcblk0p1",
+        ];
         let text: String = names.iter().map(|name| row(name)).collect();
         let disks = disks(&text);
         let found: Vec<&str> = disks.iter().map(|disk| disk.name.as_str()).collect();
         assert_eq!(found, ["sda", "nvme0n1", "vda", "mmcblk0"]);
         let first = disks.first().unwrap();
-        assert_eq!((first.read_bytes, first.write_bytes, first.busy_ms), (4096.0, 8192.0, 70.0));
+        assert_eq!(
+            (first.read_bytes, first.write_bytes, first.busy_ms),
+            (4096.0, 8192.0, 70.0)
+        );
     }
 }

@@ -24,6 +24,7 @@ use std::io::Write;
                   load. Needs superuser, or CREATEROLE and CREATE on the database (from PostgreSQL 16 on also \
                   ADMIN OPTION on pg_monitor and pg_signal_backend)."
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option")]
 pub(super) struct Options {
     /// The server.
     #[command(flatten)]
@@ -142,7 +143,11 @@ fn host_figures(options: &Options) -> Result<(), Failure> {
     let (change, question, done) = if options.uninstall {
         (Change::Remove, "remove it?", "removed htap_host.files()\n")
     } else {
-        (Change::Install, "install it?", "installed htap_host.files(); members of htap_monitor may call it\n")
+        (
+            Change::Install,
+            "install it?",
+            "installed htap_host.files(); members of htap_monitor may call it\n",
+        )
     };
     block_on(async {
         let prepared = Prepared::new(&target, change).await?;

@@ -6,6 +6,7 @@ pub mod finding;
 mod freshness;
 mod horizon;
 mod lag;
+mod machine;
 pub mod rules;
 mod since;
 
@@ -18,7 +19,7 @@ use super::history::{CARRIES_P99, Oltp};
 use crate::config::{Config, Targets, WorkClass};
 use crate::dashboard::panels::activity::CROWDED;
 use crate::dashboard::panels::pooler::{Behind, longest_wait_s};
-use crate::dashboard::rows::{Row, Rows, console, read};
+use crate::dashboard::rows::{Row, Rows, console, host as host_rows, read};
 use crate::format;
 use crate::format::Unit;
 use std::collections::HashMap;
@@ -160,7 +161,7 @@ pub struct Evidence<'a> {
     /// True if some OLAP panel has the relations it needs.
     pub has_olap: bool,
     /// Use of the machine, its own first; empty if the host is not read.
-    pub(crate) host: Rows<'a, read::HostUse>,
+    pub(crate) host: Rows<'a, host_rows::HostUse>,
     /// The pooler, if one is watched.
     pub(crate) pools: Option<Pools<'a>>,
 }
@@ -222,7 +223,7 @@ pub fn gauges(evidence: &Evidence<'_>) -> Vec<Gauge> {
         dead(evidence.bloat, targets),
         lag::lag(evidence),
         maxwait(evidence, targets),
-        cpu(evidence, targets),
+        machine::cpu(evidence, targets),
     ];
     // A gauge without its subject in this database is left out.
     let no_views = evidence.views.is_told() && evidence.views.is_empty();
@@ -425,25 +426,6 @@ fn maxwait(evidence: &Evidence<'_>, targets: &Targets) -> Gauge {
         targets.warn_at,
         Unit::Seconds,
     )
-}
-
-/// Judges how busy all cores are. A full machine harms nobody while latency is within its target.
-fn cpu(evidence: &Evidence<'_>, targets: &Targets) -> Gauge {
-    let busy_pct = evidence.host.first().busy_pct();
-    let mut gauge = judge("cpu", busy_pct, targets.cpu_pct, 1.0, Unit::Percent);
-    let latency = latency(evidence.oltp, targets).health;
-    gauge.health = gauge.health.min(latency.max(Health::Good));
-    let mut rows = evidence.host.iter();
-    let olap = rows.find(|row| row.who().is("olap"));
-    let share = olap.and_then(|row| row.share_pct()).filter(|share| *share >= 1.0);
-    if let (Some(share), Some(_)) = (share, busy_pct) {
-        gauge.value = format!("{} olap {}", gauge.value, format::figure(share, Unit::Percent, 0));
-    }
-    if gauge.health <= Health::Good {
-        // A full machine is no missed target then.
-        gauge.target = String::new();
-    }
-    gauge
 }
 
 fn dead(bloat: Rows<'_, read::Relation>, targets: &Targets) -> Gauge {

@@ -339,11 +339,10 @@ impl Model {
 
     /// Seconds that the fast session has waited for an answer.
     pub fn silent_s(&self) -> f64 {
-        let read_here = |feed: &Feed| feed.panel == Some(Panel::Host) && self.is_host_read_here();
         let fast = self
             .feeds
             .iter()
-            .filter(|feed| feed.spec.front.pool == Pool::Oltp && !read_here(feed));
+            .filter(|feed| feed.spec.front.pool == Pool::Oltp && !self.is_read_here(feed));
         let asked = fast.filter_map(|feed| feed.sampling.in_flight).min();
         asked.map_or(0.0, |asked| self.now.since(asked))
     }

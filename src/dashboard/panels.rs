@@ -3,11 +3,11 @@
 pub mod activity;
 pub mod bloat;
 pub mod classify;
+pub(crate) mod host;
 pub mod locks;
 pub mod own;
 pub(crate) mod parts;
 pub(crate) mod point_locks;
-pub(crate) mod host;
 pub(crate) mod pooler;
 pub(crate) mod rates;
 pub mod replication;

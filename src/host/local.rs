@@ -31,7 +31,12 @@ pub(crate) fn read(wanted: &Wanted, now_s: f64) -> Vec<Row> {
         Err(why) => vec![(0, ABSENT, Some(why))],
         Ok(stat) => {
             let mut rows = machine(&stat, now_s);
-            rows.extend(wanted.directory.iter().flat_map(|data| spaces(Path::new(data))));
+            rows.extend(
+                wanted
+                    .directory
+                    .iter()
+                    .flat_map(|data| spaces(Path::new(data))),
+            );
             for pid in &wanted.pids {
                 rows.push((*pid, "stat", proc(&format!("{pid}/stat"))));
                 rows.push((*pid, "io", proc(&format!("{pid}/io"))));
@@ -55,7 +60,7 @@ fn located(wanted: &Wanted) -> Result<String, String> {
         .ok_or("/proc/stat does not say when this machine was booted")?;
     let processes = wanted.started.iter().filter_map(|(pid, started_s)| {
         let process = Process::parse(&proc(&format!("{pid}/stat"))?)?;
-        let same = (booted_s + process.start_s - started_s).abs() <= ROUNDED_S;
+        let same = (booted_s + process.start_s() - started_s).abs() <= ROUNDED_S;
         Some((same, process.parent))
     });
     let (same, other): (Vec<_>, Vec<_>) = processes.partition(|(same, _)| *same);
@@ -71,7 +76,9 @@ fn located(wanted: &Wanted) -> Result<String, String> {
 
 fn machine(stat: &str, now_s: f64) -> Vec<Row> {
     // Two long lines count each interrupt.
-    let lines = stat.lines().filter(|line| !line.starts_with("intr ") && !line.starts_with("softirq "));
+    let lines = stat
+        .lines()
+        .filter(|line| !line.starts_with("intr ") && !line.starts_with("softirq "));
     let stat = lines.collect::<Vec<_>>().join("\n");
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
     vec![
@@ -90,7 +97,11 @@ fn spaces(data: &Path) -> Vec<Row> {
     let space = |path: PathBuf| {
         let found = statvfs(&path).ok()?;
         let bytes = |blocks: u64| blocks.saturating_mul(found.fragment_size());
-        Some(format!("{} {}", bytes(found.blocks()), bytes(found.blocks_available())))
+        Some(format!(
+            "{} {}",
+            bytes(found.blocks()),
+            bytes(found.blocks_available())
+        ))
     };
     let rows = DIRECTORIES.into_iter().zip(paths);
     rows.map(|(name, path)| (0, name, space(path))).collect()
@@ -105,8 +116,11 @@ mod tests {
         let pid = i64::from(std::process::id());
         let process = Process::parse(&proc("self/stat").unwrap()).unwrap();
         let stat = proc("stat").unwrap();
-        let booted = stat.lines().find_map(|line| line.strip_prefix("btime ")).unwrap();
-        (pid, booted.parse::<f64>().unwrap() + process.start_s)
+        let booted = stat
+            .lines()
+            .find_map(|line| line.strip_prefix("btime "))
+            .unwrap();
+        (pid, booted.parse::<f64>().unwrap() + process.start_s())
     }
 
     fn absent(rows: &[Row]) -> bool {
@@ -122,7 +136,11 @@ mod tests {
             directory: Some("/".into()),
         };
         let rows = read(&wanted(&[(pid, started), (i64::MAX, 1.0)]), 5.0);
-        let of = |pid, name| rows.iter().find(|row| (row.0, row.1) == (pid, name)).unwrap();
+        let of = |pid, name| {
+            rows.iter()
+                .find(|row| (row.0, row.1) == (pid, name))
+                .unwrap()
+        };
         assert!(Process::parse(of(pid, "stat").2.as_deref().unwrap()).is_some());
         assert_eq!(of(i64::MAX, "stat").2, None);
         assert_eq!(of(0, CLOCK).2.as_deref(), Some("5"));

@@ -70,7 +70,9 @@ impl Prepared {
             ));
         }
         if flag("standby") {
-            return refused("the server is a standby, which cannot be written: connect to its primary; the function arrives by replication");
+            return refused(
+                "the server is a standby, which cannot be written: connect to its primary; the function arrives by replication",
+            );
         }
         let comment = told.first("comment").text().unwrap_or_default();
         let ours = comment.contains(MARK) && told.first("objects").int() == Some(1);
@@ -89,13 +91,23 @@ impl Prepared {
                      \"Connect to your own server\"",
                 );
             }
-            (Change::Install, _) if !told.first("version").text().unwrap_or_default().contains("linux") => {
+            (Change::Install, _)
+                if !told
+                    .first("version")
+                    .text()
+                    .unwrap_or_default()
+                    .contains("linux") =>
+            {
                 return refused("the server does not run on Linux: there is no /proc to read");
             }
             (Change::Install, true) => format!("{REMOVE}\n{INSTALL}"),
             (Change::Install, false) => INSTALL.to_owned(),
         };
-        Ok(Self { client, change, sql })
+        Ok(Self {
+            client,
+            change,
+            sql,
+        })
     }
 
     /// Makes the change, all or nothing, and tries the function.
@@ -120,6 +132,9 @@ impl Prepared {
                     .to_owned(),
             ));
         }
-        client.batch("COMMIT").await.map_err(InitError::server(what))
+        client
+            .batch("COMMIT")
+            .await
+            .map_err(InitError::server(what))
     }
 }

@@ -47,7 +47,9 @@ async fn busy(database: &Database<'_>) -> (i64, tokio::task::JoinHandle<()>) {
     let client = client.unwrap();
     let pid = pid(&client).await;
     let work = tokio::spawn(async move {
-        let _ = client.batch("SELECT count(*) FROM generate_series(1, 10000000000)").await;
+        let _ = client
+            .batch("SELECT count(*) FROM generate_series(1, 10000000000)")
+            .await;
     });
     (pid, work)
 }
@@ -63,7 +65,10 @@ async fn end(database: &Database<'_>, pid: i64, work: tokio::task::JoinHandle<()
 /// before and after.
 fn assert_used(model: &Model, pid: i64, (least, most): (f64, f64)) {
     let cpu = figure(model, "activity", ("pid", &pid.to_string()), "cpu_pct").unwrap();
-    assert!(cpu >= least && cpu <= most, "{cpu} is not within {least} to {most}");
+    assert!(
+        cpu >= least && cpu <= most,
+        "{cpu} is not within {least} to {most}"
+    );
     let olap = figure(model, "host", ("who", "olap"), "cpu_pct").unwrap();
     assert!(olap > 0.0, "{:?}", feed(model, "host").table);
     let memory = figure(model, "activity", ("pid", &pid.to_string()), "memory_bytes");
@@ -92,23 +97,31 @@ fn this_program_reads_the_processes_of_a_server_on_its_machine() {
             known(model) && figure(model, "host", ("who", "machine"), "share_pct").is_some()
         })
         .await;
-        let begun = std::time::Instant::now();
+        let begun = headless.model.now;
         let before = used_s(pid);
-        let read = feed(&headless.model, "host").sampling.at;
         let mut rates = Vec::new();
         while rates.len() < 4 {
             let at = feed(&headless.model, "host").sampling.at;
-            until(&mut headless, "another", |model| feed(model, "host").sampling.at > at).await;
-            until(&mut headless, "its rate", known).await;
+            until(&mut headless, "another", |model| {
+                feed(model, "host").sampling.at > at && known(model)
+            })
+            .await;
             rates.push(figure(&headless.model, "activity", ("pid", &row), "cpu_pct").unwrap());
         }
-        assert!(feed(&headless.model, "host").sampling.at > read);
         // The mean over the time since; samples and this test's readings are not at the same instants.
-        let mean = (used_s(pid) - before) / begun.elapsed().as_secs_f64() * 100.0;
+        let mean = (used_s(pid) - before) / headless.model.now.since(begun) * 100.0;
         let found = rates.iter().sum::<f64>() / rates.len() as f64;
-        assert!((found - mean).abs() < 25.0, "{rates:?} on average {found}, used {mean}");
+        assert!(
+            (found - mean).abs() < 25.0,
+            "{rates:?} on average {found}, used {mean}"
+        );
         assert_used(&headless.model, pid, (1.0, 110.0));
-        let left = figure(&headless.model, "host", ("who", "machine"), "data_left_bytes");
+        let left = figure(
+            &headless.model,
+            "host",
+            ("who", "machine"),
+            "data_left_bytes",
+        );
         assert!(left > Some(0.0), "{left:?}");
         headless.end().await;
         end(&database, pid, work).await;
@@ -138,12 +151,22 @@ impl Remote {
             let mut next = Vec::new();
             for effect in &asked {
                 if let Effect::ReadHost { .. } = effect {
-                    let absent = table("pid | file | content", &["0 | absent | not on this machine"]);
+                    let absent = table(
+                        "pid | file | content",
+                        &["0 | absent | not on this machine"],
+                    );
                     next.extend(self.board.answer("host", absent));
                 }
             }
             for request in requests(&asked) {
-                let name = self.board.model.feed(request.feed).unwrap().spec.name.clone();
+                let name = self
+                    .board
+                    .model
+                    .feed(request.feed)
+                    .unwrap()
+                    .spec
+                    .name
+                    .clone();
                 if name.starts_with("host") || name == "activity" {
                     let told: Table = self.client.query(&request.sql, &[]).await.unwrap();
                     next.extend(self.board.answer(&name, told));
@@ -164,57 +187,118 @@ impl Remote {
 
     fn missing(&self) -> String {
         let feed = feed(&self.board.model, "host");
-        feed.sampling.missing.iter().map(ToString::to_string).collect()
+        feed.sampling
+            .missing
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 }
 
-#[test]
-fn a_server_elsewhere_reads_them_by_its_function() {
-    block_on(async {
-        let database = shared().database("host").await;
-        let admin = database.connect().await;
-        let role = "DO $$BEGIN CREATE ROLE htap_monitor LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; WHEN unique_violation THEN NULL; END$$;
-             GRANT pg_monitor TO htap_monitor;
-             DO $$BEGIN CREATE ROLE host_plain LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; WHEN unique_violation THEN NULL; END$$";
-        admin.batch(role).await.unwrap();
-        let mut remote = Remote::new(&database, "htap_monitor").await;
-        remote.sample(2).await;
-        let without = remote.missing();
-        assert_eq!(without, "htap_host.files(), as the server runs on another machine");
-        let _ = remote.board.keys("ph");
-        let screen = remote.board.screen(120, 40);
-        assert!(screen.contains("init --host-figures"), "{screen}");
+/// A database, with the role that may call the function and one that may not.
+async fn database() -> Database<'static> {
+    let database = shared().database("host").await;
+    let admin = database.connect().await;
+    for (role, grant) in [
+        ("htap_monitor", "GRANT pg_monitor TO htap_monitor"),
+        ("host_plain", ""),
+    ] {
+        let sql = format!(
+            "DO $$BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; WHEN unique_violation THEN NULL; END$$;
+             {grant}"
+        );
+        admin.batch(&sql).await.unwrap();
+    }
+    database
+}
 
-        // Nobody but a superuser installs it, and nothing happens without --yes.
+#[test]
+fn the_function_is_installed_by_a_superuser_who_says_yes() {
+    block_on(async {
+        let database = database().await;
+        let admin = database.connect().await;
         let conninfo = |role: &str| database.conninfo(role);
-        let (code, said) = init(&conninfo("host_plain"), &["--yes"]);
-        assert!(code != Some(0) && said.contains("only a superuser"), "{said}");
-        let (code, said) = init(&conninfo("postgres"), &[]);
-        assert!(code != Some(0) && said.contains("nothing was changed"), "{said}");
+        for (role, arguments, why) in [
+            ("host_plain", &["--yes"][..], "only a superuser"),
+            ("postgres", &[], "nothing was changed"),
+        ] {
+            let (code, said) = init(&conninfo(role), arguments);
+            assert!(code != Some(0) && said.contains(why), "{said}");
+        }
         let (code, said) = init(&conninfo("postgres"), &["--dry-run"]);
-        assert!(code == Some(0) && said.contains("CREATE FUNCTION htap_host.files"), "{said}");
-        let count = "SELECT count(*) FROM pg_namespace WHERE nspname = 'htap_host'";
-        let present = admin.query(count, &[]).await.unwrap().rows;
-        assert_eq!(present, [[htap_top::pg::Value::Int(0)]]);
+        assert!(
+            code == Some(0) && said.contains("CREATE FUNCTION htap_host.files"),
+            "{said}"
+        );
+        let count = "SELECT count(*) AS n FROM pg_namespace WHERE nspname = 'htap_host'";
+        assert_eq!(
+            admin.query(count, &[]).await.unwrap().first("n").int(),
+            Some(0)
+        );
         for _ in 0..2 {
             // The second time it is replaced.
             let (code, said) = init(&conninfo("postgres"), &["--yes"]);
             assert!(code == Some(0) && said.contains("installed"), "{said}");
         }
+        for said in ["removed", "is not installed"] {
+            let (code, all) = init(&conninfo("postgres"), &["--uninstall", "--yes"]);
+            assert!(code == Some(0) && all.contains(said), "{all}");
+        }
+        // Of somebody else: left alone, and not called.
+        let planted = "CREATE SCHEMA htap_host AUTHORIZATION host_plain; SET ROLE host_plain;
+             CREATE FUNCTION htap_host.files(int[]) RETURNS TABLE (pid int, file text, content text) LANGUAGE sql
+             AS $$SELECT 0, 'clock'::text, '1'::text$$; RESET ROLE";
+        admin.batch(planted).await.unwrap();
+        let (code, said) = init(&conninfo("postgres"), &["--yes"]);
+        assert!(code != Some(0) && said.contains("left alone"), "{said}");
+        let mut remote = Remote::new(&database, "postgres").await;
+        remote.sample(2).await;
+        let missing = remote.missing();
+        assert!(
+            missing.contains("that of host_plain, who is none, is not called"),
+            "{missing}"
+        );
+    });
+}
 
+#[test]
+fn a_server_elsewhere_reads_them_by_its_function() {
+    block_on(async {
+        let database = database().await;
+        let mut remote = Remote::new(&database, "htap_monitor").await;
+        remote.sample(2).await;
+        let without = remote.missing();
+        assert_eq!(
+            without,
+            "htap_host.files(), as the server runs on another machine"
+        );
+        let _ = remote.board.keys("ph");
+        let screen = remote.board.screen(120, 40);
+        assert!(screen.contains("init --host-figures"), "{screen}");
+
+        assert_eq!(init(&database.conninfo("postgres"), &["--yes"]).0, Some(0));
         let (pid, work) = busy(&database).await;
         let mut remote = Remote::new(&database, "htap_monitor").await;
         remote.sample(5).await;
         assert_eq!(remote.missing(), "");
         assert_used(&remote.board.model, pid, (1.0, 110.0));
-        let left = figure(&remote.board.model, "host", ("who", "machine"), "data_left_bytes");
+        let left = figure(
+            &remote.board.model,
+            "host",
+            ("who", "machine"),
+            "data_left_bytes",
+        );
         assert_eq!(left, None, "no function of PostgreSQL tells it");
         end(&database, pid, work).await;
 
         // A role without the right is told so; nothing is asked in vain.
         let mut plain = Remote::new(&database, "host_plain").await;
         plain.sample(2).await;
-        assert!(plain.missing().starts_with("EXECUTE on htap_host.files(): GRANT htap_monitor TO"), "{}", plain.missing());
+        let missing = plain.missing();
+        assert!(
+            missing.starts_with("EXECUTE on htap_host.files(): GRANT htap_monitor TO"),
+            "{missing}"
+        );
 
         // It reads no other process, however many are wanted.
         let monitor = database.connect_as("htap_monitor").await;
@@ -227,25 +311,6 @@ fn a_server_elsewhere_reads_them_by_its_function() {
         let told = monitor.query(&sql, &[]).await.unwrap();
         assert_eq!(told.first("read").text(), Some(format!("0,{own}").as_str()));
         assert_eq!(told.first("files").int(), Some(2));
-
-        let (code, said) = init(&conninfo("postgres"), &["--uninstall", "--yes"]);
-        assert!(code == Some(0) && said.contains("removed"), "{said}");
-        let (code, said) = init(&conninfo("postgres"), &["--uninstall", "--yes"]);
-        assert!(code == Some(0) && said.contains("is not installed"), "{said}");
-        // Of somebody else: left alone, and not called.
-        admin
-            .batch(
-                "CREATE SCHEMA htap_host AUTHORIZATION host_plain; SET ROLE host_plain;
-                 CREATE FUNCTION htap_host.files(int[]) RETURNS TABLE (pid int, file text, content text) LANGUAGE sql
-                 AS $$SELECT 0, 'clock'::text, '1'::text$$; RESET ROLE",
-            )
-            .await
-            .unwrap();
-        let (code, said) = init(&conninfo("postgres"), &["--yes"]);
-        assert!(code != Some(0) && said.contains("left alone"), "{said}");
-        let mut planted = Remote::new(&database, "postgres").await;
-        planted.sample(2).await;
-        assert!(planted.missing().contains("that of host_plain, who is none, is not called"), "{}", planted.missing());
     });
 }
 
@@ -259,123 +324,190 @@ fn files(clock: f64, idle: u32, processes: &[(i64, u32, u32)]) -> Table {
         "0|data directory|'100000000 2000000".to_owned(),
     ];
     for (pid, ticks, start) in processes {
-        let stat = format!("{pid} (postgres) R 1 0 0 0 0 0 0 0 0 0 {ticks} 0 0 0 20 0 1 0 {start} 0 100 0");
+        let stat = format!(
+            "{pid} (postgres) R 1 0 0 0 0 0 0 0 0 0 {ticks} 0 0 0 20 0 1 0 {start} 0 100 0"
+        );
         rows.push(format!("{pid}|stat|'{stat}"));
-        rows.push(format!("{pid}|io|'read_bytes: {} write_bytes: 0", ticks * 1000));
+        rows.push(format!(
+            "{pid}|io|'read_bytes: {} write_bytes: 0",
+            ticks * 1000
+        ));
     }
     let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
     table("pid | file | content", &rows)
 }
 
+const SERVER: &str = "data_directory | installed | executable | owner";
+const LISTED: &str =
+    "pid | leader_pid | datname | usename | application_name | backend_type | query | started_s";
+const ACTIVITY: &str =
+    "pid | leader_pid | usename | application_name | backend_type | state | query";
+
+/// A board that is told these processes with every sample.
+struct Local {
+    board: Board,
+    listed: Table,
+    activity: Table,
+}
+
+impl Local {
+    fn new(listed: &[&str], activity: &[&str]) -> Self {
+        let mut board = Board::live(with_host());
+        board.mute = true;
+        let _ = board.tick(1_000);
+        let _ = board.answer("host_server", table(SERVER, &["/d | | | "]));
+        Self {
+            board,
+            listed: table(LISTED, listed),
+            activity: table(ACTIVITY, activity),
+        }
+    }
+
+    fn sample(&mut self, files: Table) {
+        let _ = self.board.answer("host_processes", self.listed.clone());
+        let _ = self.board.answer("host", files);
+        let _ = self.board.answer("activity", self.activity.clone());
+        let _ = self.board.tick(1_000);
+    }
+
+    fn host(&self, who: &str, column: &str) -> Option<f64> {
+        figure(&self.board.model, "host", ("who", who), column)
+    }
+
+    fn cpu_of(&self, pid: &str) -> Option<f64> {
+        figure(&self.board.model, "activity", ("pid", pid), "cpu_pct")
+    }
+}
+
+fn assert_near(found: Option<f64>, wanted: f64, what: &str) {
+    assert!(
+        found.is_some_and(|found| (found - wanted).abs() < 0.01),
+        "{what}: {found:?}"
+    );
+}
+
+/// Processes from pid 11 on that have used so many ticks.
+fn used(ticks: &[u32]) -> Vec<(i64, u32, u32)> {
+    (11..)
+        .zip(ticks)
+        .map(|(pid, ticks)| (pid, *ticks, 7))
+        .collect()
+}
+
+fn office() -> Local {
+    Local::new(
+        &[
+            "11 | | shop | app | web | client backend | SELECT 1 | 1.0",
+            "12 | | shop | reports | metabase | client backend | SELECT 2 | 1.0",
+            "13 | 12 | shop | reports | metabase | parallel worker | SELECT 2 | 1.0",
+            "14 | | | | | checkpointer | | 1.0",
+            "15 | | shop | monitor | htap-top | client backend | SELECT 3 | 1.0",
+        ],
+        &[
+            "11 | | app | web | client backend | active | SELECT 1",
+            "12 | | reports | metabase | client backend | active | SELECT 2",
+            "13 | 12 | reports | metabase | parallel worker | active | SELECT 2",
+        ],
+    )
+}
+
 #[test]
 fn use_is_summed_by_class_and_a_leaders_includes_its_workers() {
-    let mut board = Board::live(with_host());
-    board.mute = true;
-    let _ = board.tick(1_000);
-    let listed = || {
-        table(
-            "pid | leader_pid | datname | usename | application_name | backend_type | query | started_s",
-            &[
-                "11 | | shop | app | web | client backend | SELECT 1 | 1.0",
-                "12 | | shop | reports | metabase | client backend | SELECT 2 | 1.0",
-                "13 | 12 | shop | reports | metabase | parallel worker | SELECT 2 | 1.0",
-                "14 | | | | | checkpointer | | 1.0",
-                "15 | | shop | monitor | htap-top | client backend | SELECT 3 | 1.0",
-            ],
-        )
-    };
-    let activity = || {
-        table(
-            "pid | leader_pid | usename | application_name | backend_type | state | query",
-            &[
-                "11 | | app | web | client backend | active | SELECT 1",
-                "12 | | reports | metabase | client backend | active | SELECT 2",
-                "13 | 12 | reports | metabase | parallel worker | active | SELECT 2",
-            ],
-        )
-    };
-    let _ = board.answer("host_server", table("data_directory | installed | executable | owner", &["/d | | | "]));
-    let sample = |board: &mut Board, files: Table| {
-        let _ = board.answer("host_processes", listed());
-        let _ = board.answer("host", files);
-        let _ = board.answer("activity", activity());
-        let _ = board.tick(1_000);
-    };
-    let all = |ticks: [u32; 5]| -> Vec<(i64, u32, u32)> {
-        (11..).zip(ticks).map(|(pid, ticks)| (pid, ticks, 7)).collect()
-    };
-    sample(&mut board, files(100.0, 1000, &all([0, 0, 0, 0, 0])));
-    assert_eq!(figure(&board.model, "host", ("who", "olap"), "cpu_pct"), None, "one reading is no rate");
-    // In one second: two cores, of which 0.5 s idle; 10, 60, 50, 4 and 1 ticks.
-    sample(&mut board, files(101.0, 1200, &all([10, 60, 50, 4, 1])));
-    let host = |who: &str, column: &str| figure(&board.model, "host", ("who", who), column).unwrap();
-    for (who, cpu) in [("oltp", 10.0), ("olap", 110.0), ("server", 4.0), ("htap-top", 1.0), ("refresh", 0.0)] {
-        assert!((host(who, "cpu_pct") - cpu).abs() < 0.01, "{who}: {}", host(who, "cpu_pct"));
+    let mut local = office();
+    local.sample(files(100.0, 1000, &used(&[0, 0, 0, 0, 0])));
+    assert_eq!(
+        local.host("olap", "cpu_pct"),
+        None,
+        "one reading is no rate"
+    );
+    // In one second: two cores, idle all the time; 10, 60, 50, 4 and 1 ticks.
+    local.sample(files(101.0, 1200, &used(&[10, 60, 50, 4, 1])));
+    for (who, cpu) in [
+        ("oltp", 10.0),
+        ("olap", 110.0),
+        ("server", 4.0),
+        ("htap-top", 1.0),
+        ("refresh", 0.0),
+    ] {
+        assert_near(local.host(who, "cpu_pct"), cpu, who);
     }
-    assert!((host("olap", "share_pct") - 55.0).abs() < 0.01);
-    assert!((host("machine", "memory_bytes") - 600.0 * 1024.0).abs() < 1.0);
-    assert!((host("olap", "read_bytes_per_s") - 110_000.0).abs() < 1.0);
-    let activity_of = |pid: &str| figure(&board.model, "activity", ("pid", pid), "cpu_pct").unwrap();
-    assert!((activity_of("12") - 110.0).abs() < 0.01, "with its worker: {}", activity_of("12"));
-    assert!((activity_of("13") - 50.0).abs() < 0.01);
-    // Less than a tenth is left on the disk.
-    let finding = board.finding("disk_space").unwrap();
-    assert!(finding.sentence.starts_with("1.9 MB left on the disk of the data directory"), "{}", finding.sentence);
+    assert_near(local.host("olap", "share_pct"), 55.0, "of two cores");
+    assert_near(
+        local.host("machine", "memory_bytes"),
+        600.0 * 1024.0,
+        "memory",
+    );
+    assert_near(local.host("olap", "read_bytes_per_s"), 110_000.0, "read");
+    assert_near(local.cpu_of("12"), 110.0, "with its worker");
+    assert_near(local.cpu_of("13"), 50.0, "the worker");
+    let finding = local.board.finding("disk_space").unwrap();
+    let sentence = &finding.sentence;
+    assert!(
+        sentence.starts_with("1.9 MB left on the disk of the data directory"),
+        "{sentence}"
+    );
+}
 
-    // 12 has ended, and its pid is another process's now: nothing of the old one stays, nothing is made up for the new one.
-    let mut next = all([20, 5, 50, 8, 2]);
+#[test]
+fn a_pid_that_another_process_has_now_begins_anew() {
+    let mut local = office();
+    local.sample(files(100.0, 1000, &used(&[0, 0, 0, 0, 0])));
+    local.sample(files(101.0, 1200, &used(&[10, 60, 50, 4, 1])));
+    let mut next = used(&[20, 5, 50, 8, 2]);
     next.retain(|(pid, ..)| *pid != 12);
     next.push((12, 5, 900));
-    sample(&mut board, files(102.0, 1300, &next));
-    let olap = figure(&board.model, "host", ("who", "olap"), "cpu_pct").unwrap();
-    assert!(olap.abs() < 0.01, "{olap}");
-    assert_eq!(figure(&board.model, "activity", ("pid", "12"), "cpu_pct"), None);
+    local.sample(files(102.0, 1300, &next));
+    assert_near(local.host("olap", "cpu_pct"), 0.0, "of the worker");
+    assert_eq!(local.cpu_of("12"), None);
+}
+
+/// Two cores after two seconds: what OLAP and all together use per second, in ticks.
+fn full(olap: u32, machine: u32) -> Board {
+    let mut local = Local::new(
+        &["12 | | shop | reports | metabase | client backend | SELECT 2 | 1.0"],
+        &["12 | | reports | metabase | client backend | active | SELECT 2"],
+    );
+    for (clock, times) in [(100.0, 0), (101.0, 1), (102.0, 2)] {
+        let (busy, idle) = (times * machine, times * (200 - machine));
+        let stat = format!("0|stat|'cpu {busy} 0 0 {idle} 0 0 0 0 0 0 cpu0 cpu1 procs_running 2");
+        let process = format!(
+            "12|stat|'12 (postgres) R 1 0 0 0 0 0 0 0 0 0 {} 0 0 0 20 0 1 0 7 0 100 0",
+            times * olap
+        );
+        let clock = format!("0|clock|'{clock}");
+        local.sample(table("pid | file | content", &[&clock, &stat, &process]));
+    }
+    local.board
 }
 
 #[test]
 fn a_full_machine_is_explained_by_who_fills_it() {
-    // Two cores in one second: what OLAP and others use, in ticks.
-    let judged = |olap: u32, machine: u32| {
-        let mut board = Board::live(with_host());
-        board.mute = true;
-        let _ = board.tick(1_000);
-        let _ = board.answer("host_server", table("data_directory | installed | executable | owner", &[" | | | "]));
-        let listed = "12 | | shop | reports | metabase | client backend | SELECT 2 | 1.0";
-        for (clock, times) in [(100.0, 0), (101.0, 1), (102.0, 2)] {
-            let columns = "pid | leader_pid | datname | usename | application_name | backend_type | query | started_s";
-            let _ = board.answer("host_processes", table(columns, &[listed]));
-            let ticks = times * olap;
-            let stat = format!("cpu {} 0 0 {} 0 0 0 0 0 0 cpu0 cpu1 procs_running 2", times * machine, times * (200 - machine));
-            let process = format!("12 (postgres) R 1 0 0 0 0 0 0 0 0 0 {ticks} 0 0 0 20 0 1 0 7 0 100 0");
-            let rows = [format!("0|clock|'{clock}"), format!("0|stat|'{stat}"), format!("12|stat|'{process}")];
-            let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
-            let _ = board.answer("host", table("pid | file | content", &rows));
-            let columns = "pid | leader_pid | usename | application_name | backend_type | state | query";
-            let row = "12 | | reports | metabase | client backend | active | SELECT 2";
-            let _ = board.answer("activity", table(columns, &[row]));
-            let _ = board.tick(1_000);
-        }
-        board
-    };
-    let board = judged(150, 196);
-    let finding = board.finding("olap_share").unwrap();
+    let board = full(150, 196);
     assert_eq!(
-        finding.sentence,
+        board.finding("olap_share").unwrap().sentence,
         "OLAP uses 1.5 of 2 cores, most of it pid 12 (metabase, reports, olap)"
     );
     assert!(board.finding("other_programs").is_none());
-    let board = judged(20, 196);
-    let finding = board.finding("other_programs").unwrap();
-    assert!(finding.sentence.starts_with("1.8 of 2 cores are used by other programs"), "{}", finding.sentence);
+    let board = full(20, 196);
+    let sentence = &board.finding("other_programs").unwrap().sentence;
+    assert!(
+        sentence.starts_with("1.8 of 2 cores are used by other programs"),
+        "{sentence}"
+    );
     assert!(board.finding("olap_share").is_none());
-    let board = judged(150, 160);
+    let board = full(150, 160);
     assert!(board.finding("olap_share").is_none() && board.finding("other_programs").is_none());
     let gauge = |board: &Board| {
         let mut gauges = board.model.gauges.iter();
-        gauges.find(|gauge| gauge.label == "cpu").map(|gauge| gauge.value.clone())
+        gauges
+            .find(|gauge| gauge.label == "cpu")
+            .map(|gauge| gauge.value.clone())
     };
     assert_eq!(gauge(&board).as_deref(), Some("80% olap 75%"));
-    assert_eq!(gauge(&Board::live(htap_top::config::Config::default())), None);
+    assert_eq!(
+        gauge(&Board::live(htap_top::config::Config::default())),
+        None
+    );
 }
 
 #[test]
@@ -389,6 +521,9 @@ fn a_standby_reads_by_the_function_of_its_primary_which_is_not_installed_there()
             replica.port()
         );
         let (code, said) = init(&conninfo, &["--yes"]);
-        assert!(code != Some(0) && said.contains("the server is a standby"), "{said}");
+        assert!(
+            code != Some(0) && said.contains("the server is a standby"),
+            "{said}"
+        );
     });
 }

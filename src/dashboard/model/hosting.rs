@@ -5,10 +5,11 @@ use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId};
 use crate::dashboard::feed::Feed;
 use crate::dashboard::panels::host;
-use crate::dashboard::rows::{Panel, Rows, read};
+use crate::dashboard::rows::{Panel, Rows, host as host_rows};
 use crate::host::local::Wanted;
 use crate::pg::{Table, quote_ident};
 use crate::text::Clean;
+use std::sync::Arc;
 
 /// The list of pids in the panel's statement.
 const PIDS: &str = "'{}'/*pids*/";
@@ -34,7 +35,7 @@ impl Access {
 impl Model {
     /// Takes in how the server's function can be called.
     pub(super) fn told_access(&mut self, id: FeedId, table: Table) -> Vec<Effect> {
-        let told = Rows::<read::HostServer>::of(&table).first();
+        let told = Rows::<host_rows::HostServer>::of(&table).first();
         let role = self.fact().current_user().text();
         let role = role.map_or_else(|| "the role".to_owned(), quote_ident);
         let refusal = match (told.installed(), told.owner().text(), told.executable()) {
@@ -101,18 +102,18 @@ impl Model {
         }
     }
 
-    /// Returns true if this program reads the files.
-    pub(super) fn is_host_read_here(&self) -> bool {
-        self.memory.host_access.is_here()
+    /// Returns true if this program answers the feed, from files.
+    pub(super) fn is_read_here(&self, feed: &Feed) -> bool {
+        feed.panel == Some(Panel::Host) && self.memory.host_access.is_here()
     }
 
-    /// Returns what this program is to read, unless the server does.
-    pub(super) fn read_here(&self) -> Option<Wanted> {
-        if !self.is_host_read_here() {
+    /// Returns what this program is to read for the feed; none if the server answers it.
+    pub(super) fn read_here(&self, feed: &Feed) -> Option<Wanted> {
+        if !self.is_read_here(feed) {
             return None;
         }
-        let listed = Rows::<read::HostProcess>::of(self.rows(Panel::HostProcesses));
-        let server = Rows::<read::HostServer>::of(self.rows(Panel::HostServer)).first();
+        let listed = Rows::<host_rows::HostProcess>::of(self.rows(Panel::HostProcesses));
+        let server = Rows::<host_rows::HostServer>::of(self.rows(Panel::HostServer)).first();
         Some(Wanted {
             pids: self.memory.host.wanted(listed),
             started: (listed.iter())
@@ -122,13 +123,18 @@ impl Model {
         })
     }
 
-    /// The panel's statement for the processes to read next.
-    pub(super) fn host_statement(&self, feed: &Feed) -> std::sync::Arc<str> {
-        let listed = Rows::<read::HostProcess>::of(self.rows(Panel::HostProcesses));
+    /// The statement of a feed; that of the host names the processes to read next.
+    pub(super) fn statement_of(&self, feed: &Feed) -> Arc<str> {
+        if feed.panel != Some(Panel::Host) {
+            return Arc::clone(&feed.sql);
+        }
+        let listed = Rows::<host_rows::HostProcess>::of(self.rows(Panel::HostProcesses));
         let pids: Vec<String> = (self.memory.host.wanted(listed).iter())
             .map(ToString::to_string)
             .collect();
-        feed.sql.replace(PIDS, &format!("'{{{}}}'", pids.join(","))).into()
+        feed.sql
+            .replace(PIDS, &format!("'{{{}}}'", pids.join(",")))
+            .into()
     }
 
     /// Reads the host as soon as it is known which processes to read.
@@ -148,7 +154,7 @@ impl Model {
         self.memory.host = memory;
         match derived {
             Ok(table) => {
-                if self.is_host_read_here() {
+                if self.memory.host_access.is_here() {
                     self.memory.host_access.here = Some(Ok(()));
                 }
                 self.put(id, table);
@@ -163,7 +169,10 @@ impl Model {
     fn not_here(&mut self, id: FeedId, why: &str) -> Vec<Effect> {
         let before = self.memory.host_access.here.replace(Err(Clean::from(why)));
         if before == Some(Ok(())) {
-            self.say(Grade::Doubtful, &format!("the host is no longer read directly: {why}"));
+            self.say(
+                Grade::Doubtful,
+                &format!("the host is no longer read directly: {why}"),
+            );
         }
         if let Some(feed) = self.feed_mut(id) {
             feed.sampling.at = None;
@@ -171,7 +180,11 @@ impl Model {
             feed.accept(Table::default());
         }
         self.tell_access();
-        if self.paused { Vec::new() } else { self.sample_due() }
+        if self.paused {
+            Vec::new()
+        } else {
+            self.sample_due()
+        }
     }
 
     /// Writes the use of the machine into the rows of backends.
@@ -183,12 +196,13 @@ impl Model {
 
     /// Returns true if figures of the host have been read.
     pub fn shows_host(&self) -> bool {
-        self.feed_of(Panel::Host).is_some_and(|feed| feed.sampling.at.is_some())
+        self.feed_of(Panel::Host)
+            .is_some_and(|feed| feed.sampling.at.is_some())
     }
 
     /// The note of the panel: figures of the machine.
     pub fn host_note(&self) -> Option<String> {
-        let machine = Rows::<read::HostUse>::of(self.rows(Panel::Host)).first();
-        Some(host::summary(machine)).filter(|note| !note.is_empty())
+        let machine = Rows::<host_rows::HostUse>::of(self.rows(Panel::Host)).first();
+        Some(host::machine::summary(machine)).filter(|note| !note.is_empty())
     }
 }

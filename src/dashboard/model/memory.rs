@@ -1,7 +1,7 @@
 //! State that derivations keep between samples.
 
-use super::learning::Kinds;
 use super::hosting::Access;
+use super::learning::Kinds;
 use crate::dashboard::event::Moment;
 use crate::dashboard::panels::{
     bloat, host, point_locks, pooler, replication, scans, snapshots, statements, views, waits, wal,

@@ -12,7 +12,6 @@ use crate::dashboard::rows::{Panel, Rows, read};
 use crate::format;
 use crate::pg::sampler::SessionId;
 use crate::pg::{Class, Peer, PgError};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// On the slow session a statement is repeated only after this many times its own duration, so that it uses
@@ -199,10 +198,9 @@ impl Model {
             }
             let about_one = feed.is_about_backend();
             let once = about_one || feed.spec.front.sampling.text_varies;
-            let host = feed.panel == Some(Panel::Host);
+            let here = self.read_here(feed);
             let sql = match (about_one, about) {
-                (false, _) if host => self.host_statement(feed),
-                (false, _) => Arc::clone(&feed.sql),
+                (false, _) => self.statement_of(feed),
                 (true, Some(pid)) => feed.sql.replace(PID, &pid.to_string()).into(),
                 (true, None) => continue,
             };
@@ -212,11 +210,10 @@ impl Model {
             };
             feed.sampling.in_flight = Some(now);
             feed.sampling.due_ms = next_due(now, pace);
-            if host && let Some(wanted) = self.read_here() {
+            if let Some(wanted) = here {
                 effects.push(Effect::ReadHost { feed: *id, wanted });
                 continue;
             }
-            let Some(feed) = self.feed(*id) else { continue };
             requests.push(Request {
                 feed: *id,
                 sql,
@@ -350,11 +347,8 @@ impl Model {
 
     pub(super) fn answered(&mut self, id: FeedId, took_ms: f64, outcome: Sample) -> Vec<Effect> {
         let now = self.now;
-        let here = self.is_host_read_here();
-        let of_server = |feed: &Feed| {
-            let read_here = here && feed.panel == Some(Panel::Host);
-            feed.spec.front.pool != Pool::Pooler && !read_here
-        };
+        let of_server =
+            |feed: &Feed| feed.spec.front.pool != Pool::Pooler && !self.is_read_here(feed);
         if self.feed(id).is_some_and(of_server) {
             self.memory.server_ms += took_ms;
         }

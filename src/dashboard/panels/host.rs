@@ -1,11 +1,13 @@
 //! The host: who uses the machine, by class of work, from the counters of its processes.
 
+pub(crate) mod machine;
+
 use super::classify::{Classifier, Session};
 use crate::config::WorkClass;
-use crate::dashboard::rows::{Columns, Row, Rows, added, read};
-use crate::host::{self, Disk, Process, Processors};
+use crate::dashboard::rows::{Columns, Row, Rows, added, host as host_rows, read};
+use crate::host::{self, Process};
 use crate::pg::{Table, Value};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 /// Seconds without a reading after which a process is forgotten.
 const FORGOTTEN_S: f64 = 300.0;
@@ -15,8 +17,6 @@ const BUSY_PCT: f64 = 1.0;
 const BUSY: usize = 8;
 /// Shortest time between two readings that makes a rate, in seconds: counters have steps of 10 ms.
 const SHORTEST_S: f64 = 0.2;
-/// Seconds over which the gauge is averaged.
-const MEAN_S: f64 = 10.0;
 
 /// Whose work a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,14 +48,17 @@ impl Who {
         }
     }
 
-    fn of(row: Row<'_, read::HostProcess>, classifier: &Classifier) -> Self {
+    fn of(row: Row<'_, host_rows::HostProcess>, classifier: &Classifier) -> Self {
         let (role, application) = (row.usename().name(), row.application_name().name());
         let backend_type = row.backend_type().name();
         if classifier.is_own(role, application) {
             return Self::Own;
         }
         // The server hides the type from a role without pg_monitor.
-        if !matches!(backend_type, "" | "client backend" | "parallel worker" | "autovacuum worker") {
+        if !matches!(
+            backend_type,
+            "" | "client backend" | "parallel worker" | "autovacuum worker"
+        ) {
             return Self::Server;
         }
         Self::Class(classifier.classify(&Session {
@@ -104,27 +107,17 @@ struct Known {
     usage: Option<Usage>,
 }
 
-/// The machine's counters, as last read.
-#[derive(Clone, Debug)]
-struct Machine {
-    read_s: f64,
-    processors: Processors,
-    disks: Vec<Disk>,
-}
-
 /// Counters of earlier samples.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory {
     processes: HashMap<i64, Known>,
-    machine: Option<Machine>,
-    /// Processor time of the machine at the samples of the last seconds.
-    recent: VecDeque<(f64, Processors)>,
+    machine: machine::Memory,
     page_bytes: Option<f64>,
 }
 
 impl Memory {
     /// Pids to read in the next sample: those listed, and those that were busy in the last one.
-    pub(crate) fn wanted(&self, listed: Rows<'_, read::HostProcess>) -> Vec<i64> {
+    pub(crate) fn wanted(&self, listed: Rows<'_, host_rows::HostProcess>) -> Vec<i64> {
         let mut pids: Vec<i64> = listed.iter().filter_map(|row| row.pid()).collect();
         let busy = self.processes.iter().filter_map(|(pid, known)| {
             let cpu_pct = known.usage?.cpu_pct();
@@ -140,7 +133,7 @@ impl Memory {
     fn note(
         &mut self,
         answer: &Answer<'_>,
-        listed: Rows<'_, read::HostProcess>,
+        listed: Rows<'_, host_rows::HostProcess>,
         classifier: &Classifier,
     ) {
         let now_s = answer.now_s;
@@ -157,7 +150,7 @@ impl Memory {
             let storage = files.io.and_then(host::storage_bytes);
             // The same pid with another start is another process.
             let before = self.processes.remove(pid);
-            let before = before.filter(|before| before.process.start_s == process.start_s);
+            let before = before.filter(|before| before.process.start == process.start);
             let row = listed.get(pid);
             let Some(who) = row
                 .map(|row| Who::of(*row, classifier))
@@ -167,7 +160,7 @@ impl Memory {
             };
             let leader = row.map_or_else(
                 || before.as_ref().and_then(|before| before.leader),
-                |row| row.leader_pid(),
+                Row::<host_rows::HostProcess>::leader_pid,
             );
             let mut known = Known {
                 who,
@@ -200,26 +193,11 @@ impl Memory {
                 usage.add(&worker);
             }
         }
-        Some((usage, self.page_bytes.map(|page| page * known.process.pages)))
+        Some((
+            usage,
+            self.page_bytes.map(|page| page * known.process.pages),
+        ))
     }
-}
-
-/// Busy share of all cores in percent over the last seconds, stolen time included.
-fn busy_pct(recent: &mut VecDeque<(f64, Processors)>, now_s: f64, now: Processors) -> Option<f64> {
-    let went_back = |(at_s, before): &(f64, Processors)| *at_s >= now_s || before.total_s() > now.total_s();
-    if recent.back().is_some_and(went_back) {
-        recent.clear();
-    }
-    recent.push_back((now_s, now));
-    // The first one is the last that is old enough.
-    while recent.get(1).is_some_and(|(at_s, _)| now_s - at_s >= MEAN_S) {
-        recent.pop_front();
-    }
-    let (_, before) = recent.front()?;
-    let idle_s = |one: &Processors| one.idle_s + one.iowait_s;
-    let total_s = now.total_s() - before.total_s();
-    let busy_s = total_s - (idle_s(&now) - idle_s(before)).max(0.0);
-    (total_s > 0.0).then(|| (busy_s / total_s * 100.0).clamp(0.0, 100.0))
 }
 
 /// The rates between two readings of a process.
@@ -254,12 +232,14 @@ impl<'t> Answer<'t> {
     /// Returns the reason if nothing was read.
     fn of(table: &'t Table) -> Result<Self, &'t str> {
         let mut answer = Self::default();
-        for row in Rows::<read::HostFile>::of(table).iter() {
+        for row in Rows::<host_rows::HostFile>::of(table).iter() {
             let content = row.content().text();
             match (row.pid(), row.file().shown()) {
                 (Some(0), host::ABSENT) => return Err(content.unwrap_or_default()),
                 (Some(0), name) => {
-                    answer.machine.extend(content.map(|content| (name, content)));
+                    answer
+                        .machine
+                        .extend(content.map(|content| (name, content)));
                 }
                 (Some(pid), "stat") => answer.processes.entry(pid).or_default().stat = content,
                 (Some(pid), "io") => answer.processes.entry(pid).or_default().io = content,
@@ -291,8 +271,8 @@ pub(crate) fn derive(
     memory.note(&answer, Rows::of(listed), classifier);
     let mut table = Table::default();
     let added = added::ToHost::to(&mut table);
-    let busy = machine(&mut table, added, &answer, memory);
-    let (cores, mut rest) = (busy.map_or(0.0, |busy| busy.cores), busy.map(|busy| busy.usage));
+    let busy = machine::put(&mut table, added, &answer, &mut memory.machine);
+    let (cores, mut rest) = (busy.map_or(0.0, |busy| busy.0), busy.map(|busy| busy.1));
     for who in Who::ALL {
         let of_it = || memory.processes.values().filter(|known| known.who == who);
         let known: Vec<Usage> = of_it().filter_map(|known| known.usage).collect();
@@ -301,20 +281,25 @@ pub(crate) fn derive(
             ..Usage::default()
         });
         if let Some(sum) = &mut sum {
-            known.iter().for_each(|usage| sum.add(usage));
+            for usage in &known {
+                sum.add(usage);
+            }
         }
         if let Some((rest, sum)) = rest.as_mut().zip(sum) {
             rest.user_pct = (rest.user_pct - sum.user_pct).max(0.0);
             rest.system_pct = (rest.system_pct - sum.system_pct).max(0.0);
         }
         let pages: f64 = of_it().map(|known| known.process.pages).sum();
-        let running = of_it().filter(|known| known.process.running && known.read_s == answer.now_s);
+        let running = of_it().filter(|known| known.process.running && known.read_s >= answer.now_s);
         let memory_bytes = memory.page_bytes.map(|page| page * pages);
         table.push([
             (added.who, who.name().into()),
             (added.running, Value::Int(running.count() as i64)),
             (added.processes, Value::Int(of_it().count() as i64)),
-            (added.memory_bytes, memory_bytes.map_or(Value::Unavailable, Value::Float)),
+            (
+                added.memory_bytes,
+                memory_bytes.map_or(Value::Unavailable, Value::Float),
+            ),
         ]);
         let row = table.rows.len() - 1;
         put_usage(&mut table, added, row, sum.as_ref(), cores);
@@ -342,114 +327,30 @@ fn measured(figure: Option<f64>) -> Value {
     figure.map_or(Value::Pending, Value::Float)
 }
 
-fn put_usage(table: &mut Table, added: added::ToHost, row: usize, usage: Option<&Usage>, cores: f64) {
+fn put_usage(
+    table: &mut Table,
+    added: added::ToHost,
+    row: usize,
+    usage: Option<&Usage>,
+    cores: f64,
+) {
     let [read, written] = storage_cells(usage);
-    let share = usage.filter(|_| cores > 0.0).map(|usage| usage.cpu_pct() / cores);
+    let share = usage
+        .filter(|_| cores > 0.0)
+        .map(|usage| usage.cpu_pct() / cores);
     for (column, value) in [
         (added.cpu_pct, measured(usage.map(Usage::cpu_pct))),
         (added.share_pct, measured(share)),
         (added.user_pct, measured(usage.map(|usage| usage.user_pct))),
-        (added.system_pct, measured(usage.map(|usage| usage.system_pct))),
+        (
+            added.system_pct,
+            measured(usage.map(|usage| usage.system_pct)),
+        ),
         (added.read_bytes_per_s, read),
         (added.write_bytes_per_s, written),
     ] {
         table.put(row, column, value);
     }
-}
-
-/// What the whole machine did since the previous sample.
-#[derive(Clone, Copy, Debug)]
-struct Busy {
-    cores: f64,
-    /// Without time stolen by other virtual machines.
-    usage: Usage,
-}
-
-/// Adds the machine's row; returns what it did, if that is known.
-fn machine(
-    table: &mut Table,
-    added: added::ToHost,
-    answer: &Answer<'_>,
-    memory: &mut Memory,
-) -> Option<Busy> {
-    table.push([(added.who, "machine".into())]);
-    put_usage(table, added, 0, None, 0.0);
-    let figure = |figure: Option<f64>| figure.map_or(Value::Unavailable, Value::Float);
-    let ram = answer.file("meminfo", host::memory_bytes);
-    let load = answer.file("loadavg", host::load);
-    let spaces = host::DIRECTORIES.map(|name| answer.file(name, host::space));
-    let [data, wal] = spaces;
-    for (column, value) in [
-        (added.memory_bytes, ram.map(|(all, available)| all - available)),
-        (added.memory_total_bytes, ram.map(|(all, _)| all)),
-        (added.load_1m, load.map(|[one, _, _]| one)),
-        (added.load_5m, load.map(|[_, five, _]| five)),
-        (added.load_15m, load.map(|[_, _, fifteen]| fifteen)),
-        (added.data_bytes, data.map(|(size, _)| size)),
-        (added.data_left_bytes, data.map(|(_, left)| left)),
-        (added.wal_bytes, wal.map(|(size, _)| size)),
-        (added.wal_left_bytes, wal.map(|(_, left)| left)),
-    ] {
-        table.put(0, column, figure(value));
-    }
-    let processors = answer.file("stat", Processors::parse)?;
-    table.put(0, added.cores, Value::Int(processors.count as i64));
-    table.put(0, added.running, Value::Int(processors.running as i64));
-    let busy = busy_pct(&mut memory.recent, answer.now_s, processors);
-    table.put(0, added.busy_pct, measured(busy));
-    let now = Machine {
-        read_s: answer.now_s,
-        processors,
-        disks: answer.file("diskstats", |text| Some(host::disks(text))).unwrap_or_default(),
-    };
-    let before = memory.machine.replace(now.clone())?;
-    let seconds = now.read_s - before.read_s;
-    // Processor time by the machine's own clock: its sum over all cores.
-    let total_s = now.processors.total_s() - before.processors.total_s();
-    if seconds <= 0.0 || total_s <= 0.0 || now.processors.count <= 0.0 {
-        return None;
-    }
-    let cores = now.processors.count;
-    let pct = |of: fn(&Processors) -> f64| {
-        (of(&now.processors) - of(&before.processors)).max(0.0) / total_s * cores * 100.0
-    };
-    let stolen = pct(|one| one.stolen_s);
-    let usage = Usage {
-        user_pct: pct(|one| one.user_s),
-        system_pct: pct(|one| one.system_s),
-        storage: None,
-    };
-    let disks = now.disks.iter().filter_map(|disk| {
-        let mut earlier = before.disks.iter();
-        let earlier = earlier.find(|earlier| earlier.name == disk.name)?;
-        let rate = |now: f64, before: f64| (now - before).max(0.0) / seconds;
-        Some((
-            disk.name.as_str(),
-            rate(disk.read_bytes, earlier.read_bytes),
-            rate(disk.write_bytes, earlier.write_bytes),
-            (rate(disk.busy_ms, earlier.busy_ms) / 10.0).min(100.0),
-        ))
-    });
-    let disks: Vec<_> = disks.collect();
-    let busiest = disks.iter().max_by(|a, b| a.3.total_cmp(&b.3));
-    let storage = Usage {
-        storage: busiest.map(|_| {
-            let (read, written) = (disks.iter().map(|disk| disk.1), disks.iter().map(|disk| disk.2));
-            (read.sum(), written.sum())
-        }),
-        ..usage
-    };
-    put_usage(table, added, 0, Some(&storage), cores);
-    for (column, value) in [
-        (added.share_pct, Value::Float((usage.cpu_pct() + stolen) / cores)),
-        (added.steal_pct, Value::Float(stolen)),
-        (added.iowait_pct, Value::Float(pct(|one| one.iowait_s))),
-        (added.disk, busiest.map_or(Value::Unavailable, |disk| disk.0.into())),
-        (added.disk_busy_pct, figure(busiest.map(|disk| disk.3))),
-    ] {
-        table.put(0, column, value);
-    }
-    Some(Busy { cores, usage })
 }
 
 /// Adds the use of the machine to the rows of backends. A leader's includes that of its parallel workers.
@@ -475,24 +376,4 @@ pub(crate) fn add_usage(activity: &mut Table, memory: &Memory) {
             activity.put(row, column, value);
         }
     }
-}
-
-/// Figures of the machine in one line.
-pub(crate) fn summary(machine: Row<'_, read::HostUse>) -> String {
-    use crate::format;
-    let mut parts = Vec::new();
-    if let (Some(load), Some(cores)) = (machine.load_1m(), machine.cores()) {
-        parts.push(format!("load {load:.1} on {cores} cores"));
-    }
-    if let (Some(used), Some(total)) = (machine.memory_bytes(), machine.memory_total_bytes()) {
-        let (left, total) = (format::bytes(total - used), format::bytes(total));
-        parts.push(format!("{left} of {total} memory left"));
-    }
-    if let Some(left) = machine.data_left_bytes() {
-        parts.push(format!("{} disk left", format::bytes(left)));
-    }
-    if let (Some(name), Some(busy)) = (machine.disk().text(), machine.disk_busy_pct()) {
-        parts.push(format!("{name} {busy:.0}% busy"));
-    }
-    parts.join(" · ")
 }

@@ -197,10 +197,7 @@ impl Headless {
         for effect in self.model.update(event) {
             if matches!(
                 effect,
-                Effect::Sample(_)
-                    | Effect::ReadHost { .. }
-                    | Effect::Canary(_)
-                    | Effect::Reconnect
+                Effect::Sample(_) | Effect::ReadHost { .. } | Effect::Canary(_) | Effect::Reconnect
             ) {
                 self.runner.execute(effect);
             }

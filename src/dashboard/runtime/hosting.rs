@@ -2,8 +2,8 @@
 
 use super::wall_clock;
 use crate::dashboard::event::{Event, FeedId};
-use crate::host::local::{self, Row, Wanted};
 use crate::host::COLUMNS;
+use crate::host::local::{self, Row, Wanted};
 use crate::pg::sampler::Report;
 use crate::pg::{Table, Value};
 use tokio::sync::mpsc::Sender;

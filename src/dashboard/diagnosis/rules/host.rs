@@ -4,7 +4,7 @@ use super::described;
 use crate::dashboard::diagnosis::blocker::Blocker;
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health};
-use crate::dashboard::rows::{Row, read};
+use crate::dashboard::rows::{Row, host as host_rows};
 use crate::format;
 
 /// Gauges that a full machine explains.
@@ -19,7 +19,7 @@ const LEFT_PCT: (f64, f64) = (10.0, 3.0);
 const ENOUGH_BYTES: f64 = 100.0 * 1024.0 * 1024.0 * 1024.0;
 
 /// The row called `who`, if all cores are busy.
-fn on_full_machine<'a>(evidence: &Evidence<'a>, who: &str) -> Option<Row<'a, read::HostUse>> {
+fn on_full_machine<'a>(evidence: &Evidence<'a>, who: &str) -> Option<Row<'a, host_rows::HostUse>> {
     let targets = &evidence.config.targets;
     let busy_pct = evidence.host.first().busy_pct()?;
     let mut rows = evidence.host.iter();
@@ -27,7 +27,7 @@ fn on_full_machine<'a>(evidence: &Evidence<'a>, who: &str) -> Option<Row<'a, rea
 }
 
 /// Returns `1.4 of 2 cores`.
-fn cores(evidence: &Evidence<'_>, row: Row<'_, read::HostUse>) -> Option<String> {
+fn cores(evidence: &Evidence<'_>, row: Row<'_, host_rows::HostUse>) -> Option<String> {
     let all = evidence.host.first().cores()?;
     Some(format!("{:.1} of {all} cores", row.cpu_pct()? / 100.0))
 }
@@ -64,7 +64,10 @@ pub(super) fn olap_share(evidence: &Evidence<'_>) -> Option<Finding> {
     if olap.share_pct()? < OLAP_PCT {
         return None;
     }
-    let sessions = evidence.activity.iter().filter(|row| row.class().is("olap"));
+    let sessions = evidence
+        .activity
+        .iter()
+        .filter(|row| row.class().is("olap"));
     let leaders = sessions.filter(|row| row.leader_pid().is_none());
     let used = leaders.filter_map(|row| Some((row, row.cpu_pct()?)));
     let first = used.max_by(|a, b| a.1.total_cmp(&b.1));
@@ -91,7 +94,11 @@ pub(super) fn olap_share(evidence: &Evidence<'_>) -> Option<Finding> {
 pub(super) fn disk_space(evidence: &Evidence<'_>) -> Option<Finding> {
     let machine = evidence.host.first();
     let spaces = [
-        ("data directory", machine.data_left_bytes(), machine.data_bytes()),
+        (
+            "data directory",
+            machine.data_left_bytes(),
+            machine.data_bytes(),
+        ),
         ("pg_wal", machine.wal_left_bytes(), machine.wal_bytes()),
     ];
     let spaces = spaces.into_iter().filter_map(|(name, left, size)| {
@@ -110,7 +117,9 @@ pub(super) fn disk_space(evidence: &Evidence<'_>) -> Option<Finding> {
         health,
         damage: Damage::Halt,
         subject: name.to_owned(),
-        sentence: format!("{left} left on the disk of the {name}: the server stops when it is full"),
+        sentence: format!(
+            "{left} left on the disk of the {name}: the server stops when it is full"
+        ),
         cure: "make room, such as by ending what retains WAL".to_owned(),
         evidence: vec![fact("disk", format!("{left} of {size} left, {pct:.1}%"))],
         ..Finding::default()

@@ -1,7 +1,7 @@
 -- title = "Host"
 -- pool = "oltp"
 -- interval = "1s"
--- order = 95
+-- order = 105
 -- letter = "h"
 -- sampling = { samples = "two", text_varies = true, rests_on = ["host_processes", "host_server"] }
 -- remedy = "htap-top init --host-figures"

@@ -8,6 +8,23 @@
 -- do something, and a few at random, so that each one's turn comes. At most 16.
 -- Cost: one pass over pg_stat_activity, shared with other panels.
 -- """
+--
+-- [columns.pid]
+-- help = "Process id."
+-- [columns.leader_pid]
+-- help = "For a parallel worker: the backend it works for."
+-- [columns.datname]
+-- help = "Database of the session."
+-- [columns.usename]
+-- help = "Role that logged in."
+-- [columns.application_name]
+-- help = "What the client calls itself."
+-- [columns.backend_type]
+-- help = "client backend, parallel worker, checkpointer, …; none if the server hides it (needs pg_monitor)."
+-- [columns.query]
+-- help = "Beginning of its statement, by which refreshes and maintenance are recognised."
+-- [columns.started_s]
+-- help = "Time of its start, in seconds since the epoch."
 
 SELECT r.pid, r.leader_pid, r.datname, r.usename, r.application_name, r.backend_type, r.query, r.started_s
 FROM (

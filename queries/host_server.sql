@@ -6,6 +6,17 @@
 -- The data directory, and whether htap_host.files() is installed and may be called. A function of a role that is no
 -- superuser is refused: somebody may have planted it. Cost: 0.2 ms.
 -- """
+--
+-- [columns.data_directory]
+-- help = "The data directory; none without the privileges of pg_read_all_settings."
+-- [columns.installed]
+-- unit = "flag"
+-- help = "True if the function is there."
+-- [columns.executable]
+-- unit = "flag"
+-- help = "True if our role may call it."
+-- [columns.owner]
+-- help = "Owner of the function or of its schema, if that is no superuser."
 
 -- pg_settings leaves it out without the right to see it; current_setting would fail
 SELECT (SELECT s.setting FROM pg_catalog.pg_settings AS s WHERE s.name = 'data_directory') AS data_directory,

@@ -398,10 +398,13 @@ use {adds, reads};
 
 /// Returns true if a derivation adds this column to the rows of `panel`.
 fn is_added(panel: Panel, column: &str) -> bool {
-    let added = added::ALL.iter().filter(|added| added.panel == panel);
-    added
-        .flat_map(|added| added.columns)
-        .any(|name| *name == column)
+    derived(panel).any(|name| name == column)
+}
+
+/// Columns that derivations add to the rows of `panel`.
+pub fn derived(panel: Panel) -> impl Iterator<Item = &'static str> {
+    let added = added::ALL.iter().filter(move |added| added.panel == panel);
+    added.flat_map(|added| added.columns.iter().copied())
 }
 
 /// Columns that code reads of the statement of `panel`, with the structure that declares each.

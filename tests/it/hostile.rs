@@ -82,10 +82,14 @@ async fn shop(server: &Server) -> Database<'_> {
         .await
         .unwrap();
     schema::fill_all(&client, |_, _| {}).await.unwrap();
+    let host = include_str!("../../queries/host/install.sql");
+    client.batch(host).await.unwrap();
     // Planted operators that would affect every comparison and every sum.
     client
         .batch(
             "CREATE ROLE hostile LOGIN; GRANT pg_monitor, htap_olap, htap_refresh TO hostile;
+             GRANT USAGE ON SCHEMA htap_host TO hostile;
+             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA htap_host TO hostile;
              CREATE FUNCTION public.no(oid, oid) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT false';
              CREATE OPERATOR public.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = public.no);
              CREATE FUNCTION public.no(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT false';
@@ -176,10 +180,12 @@ async fn look(database: &Database<'_>, major: u16) -> BTreeMap<String, Table> {
 }
 
 /// Statements about the moment or about settings of roles: they must run, but answer differently each time.
-const OF_THE_MOMENT: [&str; 9] = [
+const OF_THE_MOMENT: [&str; 11] = [
     "activity",
     "backend_locks",
     "doctor limits",
+    "host",
+    "host_processes",
     "locks",
     "progress",
     "sessions",

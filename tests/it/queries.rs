@@ -294,8 +294,10 @@ fn derived(name: &str, table: Table, estimates: &Table) -> Table {
     match name {
         "activity" => {
             let mut table = activity::derive(table, &classifier, &HashMap::new());
-            // Only beside a pooler.
-            table.ensure_column("pooler_client");
+            // Only beside a pooler, or if the host is read.
+            for column in rows::derived(Panel::Activity) {
+                table.ensure_column(column);
+            }
             table
         }
         "snapshots" => {
@@ -347,6 +349,13 @@ fn derived(name: &str, table: Table, estimates: &Table) -> Table {
             let mut table = table;
             table.ensure_column("left_s");
             table
+        }
+        "host" => {
+            let columns = rows::derived(Panel::Host).map(Box::from);
+            Table {
+                columns: columns.collect(),
+                rows: Vec::new(),
+            }
         }
         "replication" => replication::derive(table, &mut replication::Memory::default(), 0.0),
         "wal" => wal::derive(table, &mut wal::Memory::default()),
@@ -417,8 +426,8 @@ fn every_column_named_in_a_front_matter_is_there() {
                 .columns
                 .iter()
                 .filter(|column| !spec.front.columns.contains_key(&***column));
-            // Canaries and the list of relations are not shown.
-            if !name.starts_with("canary") && name != "needs" {
+            // Canaries, the list of relations and files are not shown.
+            if !name.starts_with("canary") && !matches!(name, "needs" | "host") {
                 faults.extend(own.map(|column| format!("{name}: {column} is not explained")));
             }
         }

@@ -484,8 +484,17 @@ fn banned(ban: &Ban, files: &[File]) -> Vec<String> {
         {
             continue;
         }
+        // A file within another one's folder is a part of it.
+        let whole = who.rsplit_once("::").map(|(whole, _)| whole);
+        let within = |whole: &&str| {
+            ban.what
+                .iter()
+                .any(|what| whole != what && is_in(whole, what))
+        };
+        let whole = whole.filter(within);
+        let own = whole.unwrap_or(&who);
         for path in imports(file) {
-            let wrong = ban.what.iter().any(|what| is_in(&path, what)) && !is_in(&path, &who);
+            let wrong = ban.what.iter().any(|what| is_in(&path, what)) && !is_in(&path, own);
             if wrong && !ban.shared.iter().any(|shared| is_in(&path, shared)) {
                 found.push(format!("{} imports {path}", file.path));
             }

@@ -7,7 +7,7 @@ use crate::config::WorkClass;
 use crate::dashboard::rows::{Columns, Row, Rows, added, host as host_rows, read};
 use crate::host::{self, Process};
 use crate::pg::{Table, Value};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Seconds without a reading after which a process is forgotten.
 const FORGOTTEN_S: f64 = 300.0;
@@ -118,7 +118,8 @@ pub(crate) struct Memory {
 impl Memory {
     /// Pids to read in the next sample: those listed, and those that were busy in the last one.
     pub(crate) fn wanted(&self, listed: Rows<'_, host_rows::HostProcess>) -> Vec<i64> {
-        let mut pids: Vec<i64> = listed.iter().filter_map(|row| row.pid()).collect();
+        let listed = listed.iter().filter_map(|row| row.pid());
+        let mut pids: Vec<i64> = listed.collect::<BTreeSet<_>>().into_iter().collect();
         let busy = self.processes.iter().filter_map(|(pid, known)| {
             let cpu_pct = known.usage?.cpu_pct();
             (cpu_pct >= BUSY_PCT && !pids.contains(pid)).then_some((*pid, cpu_pct))

@@ -12,9 +12,9 @@ use std::collections::{BTreeSet, HashMap};
 /// Seconds without a reading after which a process is forgotten.
 const FORGOTTEN_S: f64 = 300.0;
 /// Percent of a core from which a process is read again in each sample.
-const BUSY_PCT: f64 = 1.0;
-/// Processes that are read again because they were busy.
-const BUSY: usize = 8;
+const BUSY_PCT: f64 = 25.0;
+/// Processes read in a sample, which bounds its cost.
+const MOST: usize = 20;
 /// Shortest time between two readings that makes a rate, in seconds: counters have steps of 10 ms.
 const SHORTEST_S: f64 = 0.2;
 
@@ -116,17 +116,22 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Pids to read in the next sample: those listed, and those that were busy in the last one.
+    /// Pids to read in the next sample: those listed, those that were very busy in the last one, and in turn the others,
+    /// by the age of their reading. To prefer those with high rates would keep low ones longer than they last, and the sums
+    /// too small.
     pub(crate) fn wanted(&self, listed: Rows<'_, host_rows::HostProcess>) -> Vec<i64> {
         let listed = listed.iter().filter_map(|row| row.pid());
         let mut pids: Vec<i64> = listed.collect::<BTreeSet<_>>().into_iter().collect();
-        let busy = self.processes.iter().filter_map(|(pid, known)| {
-            let cpu_pct = known.usage?.cpu_pct();
-            (cpu_pct >= BUSY_PCT && !pids.contains(pid)).then_some((*pid, cpu_pct))
-        });
-        let mut busy: Vec<(i64, f64)> = busy.collect();
-        busy.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        pids.extend(busy.iter().take(BUSY).map(|(pid, _)| *pid));
+        let others = self.processes.iter().filter(|(pid, _)| !pids.contains(pid));
+        let mut others: Vec<(bool, f64, i64)> = others
+            .map(|(pid, known)| {
+                let idle = known.usage.is_none_or(|usage| usage.cpu_pct() < BUSY_PCT);
+                (idle, known.read_s, *pid)
+            })
+            .collect();
+        others.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)));
+        let room = MOST.saturating_sub(pids.len());
+        pids.extend(others.iter().take(room).map(|(_, _, pid)| *pid));
         pids
     }
 

@@ -180,9 +180,10 @@ impl Headless {
         let event = checked(event, &self.model);
         logged::event(&event, &self.model);
         self.note(&event);
-        let mut refused = None;
+        let (mut refused, mut answered) = (None, None);
         if let Event::Reported(Report::Answered { id, outcome, .. }) = &event {
             self.answers += 1;
+            answered = Some(FeedId(*id));
             let told = self.told.entry(FeedId(*id)).or_default();
             if outcome.is_err() {
                 refused = Some(FeedId(*id));
@@ -201,6 +202,12 @@ impl Headless {
             ) {
                 self.runner.execute(effect);
             }
+        }
+        let is_empty =
+            |id: &FeedId| (self.model.feed(*id)).is_some_and(|feed| feed.sampling.at.is_none());
+        if let Some(id) = answered.filter(is_empty).filter(|_| refused.is_none()) {
+            // Another way of reading it is tried now.
+            self.told.remove(&id);
         }
         if let Some(id) = refused
             && !self.model.feed(id).is_some_and(Feed::is_asked_again)

@@ -12,8 +12,8 @@
 -- own figures. From /proc of Linux: read directly if the server's processes are on the same machine as htap-top, else by
 -- PostgreSQL through htap_host.files(), which `htap-top init --host-figures` installs. Never by sending a signal or starting a process.
 --
--- At most 24 processes are read per sample: those that work, and a few idle ones in turn. Each one's rate is the mean since it
--- was last read. Parallel workers have a row of their own in Queries, and their use is also added to their leader's.
+-- At most 20 processes are read per sample: those that work, and the others in turn. Each one's rate is the mean since it was
+-- last read. With hundreds of sessions it takes a minute until all have been read twice; until then the sums are too small. Parallel workers have a row of their own in Queries, and their use is also added to their leader's.
 -- Cost: 0.2 ms and 30 µs per process on the server, or less on the client; and a pass over pg_stat_activity that other
 -- panels share.
 -- Blind spot: sessions that begin and end between two samples, and the postmaster, are among the others. In a container the

@@ -24,6 +24,9 @@ const LONG_S: f64 = 10.0;
 /// The role that refreshes the shop's views.
 const REFRESHER: &str = "htap_refresh";
 
+/// Beginning of the application name of `htap-top isolate`, which tells what it does: with the word OLAP.
+const ISOLATION: &str = "htap-top isolate";
+
 /// Assigns classes to sessions.
 #[derive(Clone, Debug)]
 pub struct Classifier {
@@ -101,6 +104,7 @@ impl Classifier {
             "" | "client backend" | "parallel worker"
         );
         if other_process
+            || session.application.starts_with(ISOLATION)
             || matches!(
                 session.application,
                 "pg_dump" | "pg_dumpall" | "pg_basebackup" | "vacuumdb" | "reindexdb"
@@ -233,6 +237,10 @@ mod tests {
         ] {
             assert_eq!(base_name(name), base);
         }
+        assert_eq!(
+            class("reports", "htap-top isolate: olap 25% by cgroup v1 cpu.shares", "SELECT 1"),
+            WorkClass::Maintenance
+        );
         let worker = Session {
             backend_type: "autovacuum worker",
             ..Session::default()

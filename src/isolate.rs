@@ -1,0 +1,19 @@
+//! `htap-top isolate`: keeps the processes of OLAP backends in a group of lower weight, on the database's host.
+
+mod autogroup;
+mod cgroup;
+mod choice;
+mod error;
+mod judge;
+mod keeper;
+mod plan;
+mod process;
+mod sample;
+mod share;
+mod state;
+
+pub(crate) use error::IsolateError;
+pub(crate) use keeper::{Note, Report};
+pub(crate) use plan::{Plan, Wanted, Wish};
+pub(crate) use share::Percent;
+pub(crate) use state::repair;

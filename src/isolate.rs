@@ -3,6 +3,7 @@
 mod autogroup;
 mod cgroup;
 mod choice;
+mod control;
 mod error;
 mod judge;
 mod keeper;

@@ -82,6 +82,16 @@ impl Autogroups {
         ]
     }
 
+    /// Returns the weight of all together, and that of one process outside.
+    pub(super) fn weight(&self) -> (f64, f64) {
+        (self.weight, share::NICE_0)
+    }
+
+    /// Changes the weight that is divided.
+    pub(super) fn set_weight(&mut self, weight: f64) {
+        self.weight = weight;
+    }
+
     /// Sets the number of processes that divide the weight. Returns the nice value if it has changed.
     pub(super) fn divide(&mut self, busy: usize) -> Option<i32> {
         let nice = share::nice(self.weight / busy.max(1) as f64);

@@ -42,12 +42,13 @@ pub(super) struct Group {
     folder: PathBuf,
     /// The postmaster's group. A process returns there if its own is gone.
     home: PathBuf,
-    weight: u64,
+    weight: f64,
+    /// How the weight was computed.
+    formula: String,
     /// Microseconds per period.
     quota_us: Option<u64>,
     /// True if the parent's groups have no cpu controller yet.
     enable: bool,
-    formula: String,
 }
 
 impl Hierarchy {
@@ -94,7 +95,8 @@ impl Hierarchy {
 
     fn folder(&self, path: &str) -> Option<PathBuf> {
         let below = path.strip_prefix(self.root.trim_end_matches('/'))?;
-        if below.split('/').any(|part| part == "..") {
+        let is_whole = below.is_empty() || below.starts_with('/');
+        if !is_whole || below.split('/').any(|part| part == "..") {
             return None;
         }
         let below = below.trim_matches('/');
@@ -168,12 +170,12 @@ impl Group {
             hierarchy: hierarchy.clone(),
             folder: parent.join(format!("{PREFIX}{postmaster}")),
             weight: match hierarchy.version {
-                Version::One => share::shares(weight),
-                Version::Two => share::cgroup2_weight(weight, competitors),
+                Version::One => weight,
+                Version::Two => share::in_unit_of_version_2(weight, competitors),
             },
+            formula: competitors.formula(share),
             quota_us: limit.map(|limit| share::quota_us(limit, processes.processors)),
             enable,
-            formula: competitors.formula(share),
             home,
         };
         group.check_rights(&parent, processes, postmaster)?;
@@ -238,8 +240,32 @@ impl Group {
         steps
     }
 
+    /// Returns the weight as the kernel takes it.
+    fn rounded(&self) -> u64 {
+        match self.hierarchy.version {
+            Version::One => share::shares(self.weight),
+            Version::Two => share::weight_of_version_2(self.weight),
+        }
+    }
+
+    /// Returns the weight, and that of a process outside of all groups.
+    pub(super) fn weight(&self) -> (f64, f64) {
+        match self.hierarchy.version {
+            Version::One => (self.weight, share::NICE_0),
+            Version::Two => (self.weight, share::WEIGHT_0),
+        }
+    }
+
+    /// Changes the weight.
+    pub(super) fn set_weight(&mut self, weight: f64) -> io::Result<()> {
+        self.weight = weight;
+        // The first setting is the weight.
+        let first = self.settings().into_iter().next();
+        first.map_or(Ok(()), |(file, value)| write(&self.folder.join(file), &value))
+    }
+
     fn settings(&self) -> Vec<(&'static str, String)> {
-        let (weight, period) = (self.weight.to_string(), share::PERIOD_US);
+        let (weight, period) = (self.rounded().to_string(), share::PERIOD_US);
         match (self.hierarchy.version, self.quota_us) {
             (Version::One, None) => vec![("cpu.shares", weight)],
             (Version::One, Some(quota)) => vec![

@@ -43,6 +43,25 @@ impl Means {
         }
     }
 
+    /// Returns the weight of OLAP, and that of one process outside.
+    pub(super) fn weight(&self) -> (f64, f64) {
+        match self {
+            Self::Cgroup(group) => group.weight(),
+            Self::Autogroup(groups) => groups.weight(),
+        }
+    }
+
+    /// Changes the weight; that of autogroups counts after [`Autogroups::divide`].
+    pub(super) fn set_weight(&mut self, weight: f64) -> io::Result<()> {
+        match self {
+            Self::Cgroup(group) => group.set_weight(weight),
+            Self::Autogroup(groups) => {
+                groups.set_weight(weight);
+                Ok(())
+            }
+        }
+    }
+
     /// Sets it up.
     pub(super) fn prepare(&self) -> io::Result<()> {
         match self {

@@ -1,6 +1,7 @@
 //! Keeps OLAP's processes in their group until it is told to stop, and then undoes everything.
 
 use super::choice::Means;
+use super::control::{Controller, Reading};
 use super::error::IsolateError;
 use super::judge::{Judge, Judgement};
 use super::plan::{Plan, described};
@@ -79,6 +80,9 @@ struct Keeper {
     plan: Plan,
     file: StateFile,
     judge: Judge,
+    controller: Controller,
+    /// Weight that was reported last.
+    told_weight: f64,
     /// Processes in the group.
     inside: BTreeMap<i32, Process>,
     /// Processes that could not be moved, which is not tried again.
@@ -164,7 +168,10 @@ impl Keeper {
             return Err(IsolateError::Io { what, source });
         }
         report.say(&format!("begun: {}", plan.name()));
+        let (weight, of_process) = file.state.means.weight();
         Ok(Self {
+            controller: Controller::new(plan.wish.share, weight, of_process),
+            told_weight: weight,
             plan,
             file,
             judge: Judge::default(),
@@ -208,6 +215,7 @@ impl Keeper {
         for pid in &judgement.back {
             report.say(&format!("nobody waits for {pid} any more"));
         }
+        self.weigh(judgement.busy, report);
         self.divide(judgement.busy, report);
         self.move_in(&judgement, sample, report)
     }
@@ -234,6 +242,34 @@ impl Keeper {
                 self.file.state.moved.push(Moved { process, place });
                 self.complain(process.pid, "was not returned", &error, report);
             }
+        }
+    }
+
+    /// Adjusts the weight to the share that was measured.
+    fn weigh(&mut self, busy: usize, report: &mut dyn Report) {
+        let processes = &self.plan.processes;
+        let Some((total, idle)) = processes.time() else {
+            return;
+        };
+        let used = self.inside.values().filter_map(|process| {
+            let stat = processes.stat(process.pid)?;
+            (stat.process == *process).then_some((*process, stat.ticks))
+        });
+        let reading = Reading {
+            total,
+            idle,
+            inside: used.collect(),
+        };
+        let Some(weight) = self.controller.take(reading, busy) else {
+            return;
+        };
+        match self.file.state.means.set_weight(weight) {
+            Err(error) => self.complain(0, "keeps its weight", &error, report),
+            Ok(()) if (weight / self.told_weight).ln().abs() > 0.4 => {
+                self.told_weight = weight;
+                report.say(&format!("weight {weight:.0}, as measured"));
+            }
+            Ok(()) => {}
         }
     }
 

@@ -19,6 +19,8 @@ pub(super) struct Stat {
     pub(super) process: Process,
     /// Its parent's pid.
     pub(super) parent: i32,
+    /// Processor time used so far, in clock ticks.
+    pub(super) ticks: u64,
 }
 
 /// The processes of this machine.
@@ -101,6 +103,12 @@ impl Processes {
         std::fs::read_to_string(self.root.join(path)).is_ok_and(|text| text.trim() == "1")
     }
 
+    /// Returns the machine's processor time so far, and how much of it was idle, in clock ticks.
+    pub(super) fn time(&self) -> Option<(u64, u64)> {
+        let text = std::fs::read_to_string(self.root.join("stat")).ok()?;
+        time(&text)
+    }
+
     /// Returns the mounts that this program sees.
     pub(super) fn mounts(&self) -> String {
         let path = self.root.join("self/mountinfo");
@@ -120,16 +128,34 @@ fn machine(text: &str) -> Option<(f64, u32)> {
     Some((booted.trim().parse().ok()?, processors.max(1) as u32))
 }
 
+/// Sums up the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq; not what the host took.
+fn time(text: &str) -> Option<(u64, u64)> {
+    let line = text.lines().next()?.strip_prefix("cpu ")?;
+    let times: Vec<u64> = line
+        .split_whitespace()
+        .take(7)
+        .map_while(|word| word.parse().ok())
+        .collect();
+    let idle = times.get(3)? + times.get(4)?;
+    Some((times.iter().sum(), idle))
+}
+
 fn stat(pid: i32, text: &str) -> Option<Stat> {
-    // The name in parentheses may contain anything; the state is field 3, the parent 4, the start 22.
+    // The name in parentheses may contain anything; the state is field 3, the parent 4, the times 14 and 15,
+    // the start 22.
     let mut fields = text.rsplit_once(')')?.1.split_whitespace();
     if matches!(fields.next()?, "Z" | "X") {
         return None;
     }
     let parent = fields.next()?.parse().ok()?;
-    let started = fields.nth(17)?.parse().ok()?;
-    let process = Process { pid, started };
-    Some(Stat { process, parent })
+    let mut number = |skipped: usize| fields.nth(skipped)?.parse::<u64>().ok();
+    let ticks = number(9)?.saturating_add(number(0)?);
+    let started = number(6)?;
+    Some(Stat {
+        process: Process { pid, started },
+        parent,
+        ticks,
+    })
 }
 
 fn cgroup(text: &str, controller: &str) -> Option<String> {
@@ -161,7 +187,8 @@ mod tests {
     fn a_name_cannot_fake_a_process() {
         let line = "7 (post) R 1 (gres) S 3 7 7 0 -1 4194624 9 0 0 0 5 6 0 0 20 0 1 0 4711 1 2 3";
         let read = stat(7, line).unwrap();
-        assert_eq!((read.parent, read.process.started), (3, 4711));
+        let of_read = (read.parent, read.ticks, read.process.started);
+        assert_eq!(of_read, (3, 11, 4711));
         assert_eq!(stat(7, &line.replace(") S 3", ") Z 3")), None);
         for broken in ["", "7 (postgres", "7 (postgres) S", "7 (p) S x 1 2 3"] {
             assert_eq!(stat(7, broken), None);
@@ -211,5 +238,7 @@ mod tests {
             assert_eq!(processes.began(process, at_s), same, "{at_s}");
         }
         assert!(machine("cpu 1\n").is_none());
+        assert_eq!(time("cpu  1 2 3 4 5 6 7 8 9\ncpu0 1\n"), Some((28, 9)));
+        assert_eq!(time("cpu  1 2\n"), None);
     }
 }

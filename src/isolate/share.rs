@@ -10,7 +10,7 @@ use std::str::FromStr;
 /// Weight of a process with nice value 0, in the scheduler's unit; `cpu.shares` has the same unit.
 pub(super) const NICE_0: f64 = 1024.0;
 /// The same in the unit of `cpu.weight`.
-const WEIGHT_0: f64 = 100.0;
+pub(super) const WEIGHT_0: f64 = 100.0;
 
 /// The scheduler's weights of the nice values from 0 to 19 (`sched_prio_to_weight` in kernel/sched/core.c).
 const WEIGHTS: [u32; 20] = [
@@ -89,12 +89,16 @@ pub(super) fn shares(weight: f64) -> u64 {
     weight.round().clamp(2.0, 262_144.0) as u64
 }
 
-/// Returns the value of `cpu.weight`; `against` tells the unit of `weight`.
-pub(super) fn cgroup2_weight(weight: f64, against: Competitors) -> u64 {
-    let weight = match against {
+/// Returns a weight in the unit of `cpu.weight`; `against` tells the unit of `weight`.
+pub(super) fn in_unit_of_version_2(weight: f64, against: Competitors) -> f64 {
+    match against {
         Competitors::Group(_) => weight,
         Competitors::Processes(_) => weight * WEIGHT_0 / NICE_0,
-    };
+    }
+}
+
+/// Returns the value of `cpu.weight`.
+pub(super) fn weight_of_version_2(weight: f64) -> u64 {
     weight.round().clamp(1.0, 10_000.0) as u64
 }
 
@@ -146,12 +150,15 @@ mod tests {
         let against = Competitors::Processes(2);
         assert_eq!(shares(against.weight(percent("25%"))), 683);
         assert_eq!(shares(against.weight(percent("50%"))), 2048);
-        assert_eq!(cgroup2_weight(against.weight(percent("25%")), against), 67);
+        let second = |against: Competitors, share| {
+            let weight = against.weight(percent(share));
+            weight_of_version_2(in_unit_of_version_2(weight, against))
+        };
+        assert_eq!(second(against, "25%"), 67);
         let group = Competitors::Group(100.0);
-        assert_eq!(cgroup2_weight(group.weight(percent("25%")), group), 33);
-        assert_eq!(cgroup2_weight(group.weight(percent("1%")), group), 1);
+        assert_eq!((second(group, "25%"), second(group, "1%")), (33, 1));
         // All of it is only nearly all: the others must not starve.
-        assert_eq!(cgroup2_weight(group.weight(percent("100%")), group), 9900);
+        assert_eq!(second(group, "100%"), 9900);
         assert_eq!(shares(0.0), 2);
         assert_eq!(
             against.formula(percent("25%")),

@@ -19,6 +19,7 @@ mod it {
     mod figures;
     mod guard;
     mod hostile;
+    mod isolate;
     mod log;
     mod output;
     mod pooler;

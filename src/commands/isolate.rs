@@ -115,7 +115,9 @@ fn undo(folder: &std::path::Path) -> Result<(), Failure> {
         return Err(Failure::new(FAILURE, why));
     }
     if let Some(pid) = repaired.running.first() {
-        let why = format!("process {pid} keeps OLAP apart now: end it (kill {pid}), it undoes everything itself");
+        let why = format!(
+            "process {pid} keeps OLAP apart now: end it (kill {pid}), it undoes everything itself"
+        );
         return Err(Failure::new(FAILURE, why));
     }
     if repaired.undone.is_empty() {

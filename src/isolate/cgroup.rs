@@ -261,7 +261,9 @@ impl Group {
         self.weight = weight;
         // The first setting is the weight.
         let first = self.settings().into_iter().next();
-        first.map_or(Ok(()), |(file, value)| write(&self.folder.join(file), &value))
+        first.map_or(Ok(()), |(file, value)| {
+            write(&self.folder.join(file), &value)
+        })
     }
 
     fn settings(&self) -> Vec<(&'static str, String)> {
@@ -351,11 +353,7 @@ impl Group {
 }
 
 /// Returns the parent of the new group, and its competitors there.
-fn of_version_1(
-    hierarchy: &Hierarchy,
-    home: &Path,
-    processors: u32,
-) -> (PathBuf, Competitors) {
+fn of_version_1(hierarchy: &Hierarchy, home: &Path, processors: u32) -> (PathBuf, Competitors) {
     let beside = home.parent().filter(|_| *home != hierarchy.mount);
     match (beside, number(&home.join("cpu.shares"))) {
         (Some(parent), Some(shares)) => (parent.to_owned(), Competitors::Group(shares)),

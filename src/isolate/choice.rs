@@ -164,25 +164,24 @@ pub(super) fn choose(
         (Wanted::Cgroup1, "cgroup v1"),
         (Wanted::Autogroup, "autogroup"),
     ] {
-        let tried: Result<Means, String> = if wish.mechanism != Wanted::Auto
-            && wish.mechanism != wanted
-        {
-            Err("--mechanism names another".to_owned())
-        } else if chosen.is_some() {
-            Err("not needed".to_owned())
-        } else {
-            match wanted {
-                Wanted::Cgroup2 => group(second.as_ref(), "it is not mounted"),
-                Wanted::Cgroup1 => group(first.as_ref(), "no hierarchy with cpu is mounted"),
-                Wanted::Auto | Wanted::Autogroup if wish.limit.is_some() => {
-                    Err("it knows no hard limit (--max)".to_owned())
+        let tried: Result<Means, String> =
+            if wish.mechanism != Wanted::Auto && wish.mechanism != wanted {
+                Err("--mechanism names another".to_owned())
+            } else if chosen.is_some() {
+                Err("not needed".to_owned())
+            } else {
+                match wanted {
+                    Wanted::Cgroup2 => group(second.as_ref(), "it is not mounted"),
+                    Wanted::Cgroup1 => group(first.as_ref(), "no hierarchy with cpu is mounted"),
+                    Wanted::Auto | Wanted::Autogroup if wish.limit.is_some() => {
+                        Err("it knows no hard limit (--max)".to_owned())
+                    }
+                    Wanted::Auto | Wanted::Autogroup => {
+                        Autogroups::plan(processes, postmaster, wish.share, is_at_root)
+                            .map(Means::Autogroup)
+                    }
                 }
-                Wanted::Auto | Wanted::Autogroup => {
-                    Autogroups::plan(processes, postmaster, wish.share, is_at_root)
-                        .map(Means::Autogroup)
-                }
-            }
-        };
+            };
         match tried {
             Ok(means) => chosen = Some(means),
             Err(why) => others.push((name, why)),

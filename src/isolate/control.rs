@@ -59,7 +59,9 @@ impl Controller {
         let last = std::mem::replace(&mut self.last, now);
         let share = measured(&last, &self.last)?;
         // Half of it is new.
-        let smoothed = self.measured.map_or(share, |before| f64::midpoint(before, share));
+        let smoothed = self
+            .measured
+            .map_or(share, |before| f64::midpoint(before, share));
         self.measured = Some(smoothed);
         if busy == 0 || (smoothed - self.share).abs() <= TOLERANCE * self.share {
             return None;
@@ -102,10 +104,7 @@ fn measured(before: &Reading, after: &Reading) -> Option<f64> {
 mod tests {
     use super::*;
 
-    const ONE: Process = Process {
-        pid: 7,
-        started: 1,
-    };
+    const ONE: Process = Process { pid: 7, started: 1 };
 
     /// A full machine of two processors, on which `others` times a process's weight competes.
     fn settles(others: f64, busy: usize, seconds: usize) -> (f64, f64) {

@@ -44,11 +44,12 @@ pub(super) struct Judgement {
 impl Judge {
     /// Judges a sample.
     pub(super) fn judge(&mut self, sample: &[Backend]) -> Judgement {
-        let of_pid: HashMap<i32, &Backend> =
-            sample.iter().map(|backend| (backend.pid, backend)).collect();
-        let is_olap = |backend: &Backend| {
-            backend.kind == Kind::Client && backend.class == WorkClass::Olap
-        };
+        let of_pid: HashMap<i32, &Backend> = sample
+            .iter()
+            .map(|backend| (backend.pid, backend))
+            .collect();
+        let is_olap =
+            |backend: &Backend| backend.kind == Kind::Client && backend.class == WorkClass::Olap;
         let olap: BTreeSet<i32> = sample
             .iter()
             .filter(|backend| is_olap(backend))
@@ -115,7 +116,10 @@ impl Judge {
     /// Returns somebody who waits for the same lightweight lock or pin as in the last sample, in the same statement.
     fn stuck<'a>(&mut self, outside: &[&'a Backend]) -> Option<(&'a Backend, String)> {
         let waits = outside.iter().filter(|backend| {
-            matches!(backend.wait_type.as_str(), "LWLock" | "BufferPin" | "Buffer")
+            matches!(
+                backend.wait_type.as_str(),
+                "LWLock" | "BufferPin" | "Buffer"
+            )
         });
         let mut now = HashMap::new();
         let mut found = None;
@@ -141,7 +145,10 @@ fn blocking(
     olap: &BTreeSet<i32>,
 ) -> BTreeMap<i32, String> {
     let mut reasons = BTreeMap::new();
-    for waiter in outside.iter().filter(|backend| !backend.blocked_by.is_empty()) {
+    for waiter in outside
+        .iter()
+        .filter(|backend| !backend.blocked_by.is_empty())
+    {
         let mut open = waiter.blocked_by.clone();
         let mut seen = BTreeSet::new();
         while let Some(pid) = open.pop() {
@@ -264,7 +271,10 @@ mod tests {
             behind(21, WorkClass::Refresh, &[10]),
         ];
         let judgement = judge.judge(&held);
-        assert_eq!((inside(&judgement), lifted(&judgement)), (vec![12], vec![10]));
+        assert_eq!(
+            (inside(&judgement), lifted(&judgement)),
+            (vec![12], vec![10])
+        );
         assert!(judgement.lifted[0].1.contains("waits for a lock behind it"));
         // Said once, and it stays out while anybody waits.
         for _ in 0..20 {
@@ -276,7 +286,10 @@ mod tests {
             assert_eq!(inside(&judge.judge(&free)), [12]);
         }
         let judgement = judge.judge(&free);
-        assert_eq!((inside(&judgement), judgement.back), (vec![10, 12], vec![10]));
+        assert_eq!(
+            (inside(&judgement), judgement.back),
+            (vec![10, 12], vec![10])
+        );
     }
 
     #[test]
@@ -310,10 +323,13 @@ mod tests {
                 waits(20, kind, event),
             ]
         };
-        assert_eq!(lifted(&judge.judge(&sample("LWLock", "WALWrite"))), []);
-        assert_eq!(lifted(&judge.judge(&sample("LWLock", "ProcArray"))), []);
+        assert!(lifted(&judge.judge(&sample("LWLock", "WALWrite"))).is_empty());
+        assert!(lifted(&judge.judge(&sample("LWLock", "ProcArray"))).is_empty());
         let judgement = judge.judge(&sample("LWLock", "ProcArray"));
-        assert_eq!((lifted(&judgement), inside(&judgement)), (vec![10], vec![11, 12]));
+        assert_eq!(
+            (lifted(&judgement), inside(&judgement)),
+            (vec![10], vec![11, 12])
+        );
         assert!(judgement.lifted[0].1.contains("LWLock ProcArray"));
         // A cursor's pin.
         judge.judge(&sample("BufferPin", "BufferPin"));
@@ -330,7 +346,7 @@ mod tests {
                 ..waits(20, "LWLock", "WALWrite")
             };
             let judgement = judge.judge(&[backend(10, WorkClass::Olap), waiter]);
-            assert_eq!(lifted(&judgement), []);
+            assert!(lifted(&judgement).is_empty());
         }
         // Waits inside of the group are its own affair.
         let within = Backend {
@@ -339,14 +355,17 @@ mod tests {
         };
         for _ in 0..3 {
             let judgement = judge.judge(&[backend(10, WorkClass::Olap), within.clone()]);
-            assert_eq!(lifted(&judgement), []);
+            assert!(lifted(&judgement).is_empty());
         }
     }
 
     #[test]
     fn what_has_ended_is_forgotten() {
         let mut judge = Judge::default();
-        judge.judge(&[backend(10, WorkClass::Olap), behind(20, WorkClass::Oltp, &[10])]);
+        judge.judge(&[
+            backend(10, WorkClass::Olap),
+            behind(20, WorkClass::Oltp, &[10]),
+        ]);
         assert_eq!(judge.judge(&[]), Judgement::default());
         assert_eq!(inside(&judge.judge(&[backend(10, WorkClass::Olap)])), [10]);
     }

@@ -153,18 +153,19 @@ impl Keeper {
             steps: means.steps(),
             postmaster: plan.watch.postmaster.pid,
         };
-        report
-            .note(&note)
-            .map_err(IsolateError::io("write the audit file, so nothing was changed"))?;
+        report.note(&note).map_err(IsolateError::io(
+            "write the audit file, so nothing was changed",
+        ))?;
         let file = StateFile::create(&plan.wish.folder, own, plan.watch.postmaster, means)?;
         if let Err(source) = file.state.means.prepare() {
             let failed = file.undo(&plan.processes);
             let what = format!("set up {}", file.state.means.name());
-            report.note(&Note::Ended {
-                why: &format!("failed to {what}: {source}"),
-                failed: &failed,
-            })
-            .map_err(IsolateError::io("write the audit file"))?;
+            report
+                .note(&Note::Ended {
+                    why: &format!("failed to {what}: {source}"),
+                    failed: &failed,
+                })
+                .map_err(IsolateError::io("write the audit file"))?;
             return Err(IsolateError::Io { what, source });
         }
         report.say(&format!("begun: {}", plan.name()));
@@ -302,8 +303,10 @@ impl Keeper {
         sample: &[Backend],
         report: &mut dyn Report,
     ) -> Result<(), IsolateError> {
-        let of_pid: HashMap<i32, &Backend> =
-            sample.iter().map(|backend| (backend.pid, backend)).collect();
+        let of_pid: HashMap<i32, &Backend> = sample
+            .iter()
+            .map(|backend| (backend.pid, backend))
+            .collect();
         self.refused
             .retain(|process| of_pid.contains_key(&process.pid));
         let mut found = Vec::new();
@@ -414,7 +417,13 @@ impl Keeper {
     /// Undoes everything.
     fn end(mut self, report: &mut dyn Report, why: &str) -> Result<(), IsolateError> {
         let failed = self.file.undo(&self.plan.processes);
-        self.note(report, &Note::Ended { why, failed: &failed });
+        self.note(
+            report,
+            &Note::Ended {
+                why,
+                failed: &failed,
+            },
+        );
         if failed.is_empty() {
             report.say(&format!(
                 "ended ({why}): {} processes returned",

@@ -134,7 +134,8 @@ async fn within(
 }
 
 /// What to do if the server's processes are not found.
-const ELSEWHERE: &str = "run htap-top isolate on the database's host, and in the server's container if it is in one";
+const ELSEWHERE: &str =
+    "run htap-top isolate on the database's host, and in the server's container if it is in one";
 
 /// Returns the parent of our own backend, which must be a process of this machine.
 fn postmaster(told: &Table, processes: &Processes) -> Result<Process, String> {
@@ -153,9 +154,7 @@ fn postmaster(told: &Table, processes: &Processes) -> Result<Process, String> {
     }
     let parent = processes.stat(backend.parent);
     let parent = parent.ok_or_else(|| {
-        format!(
-            "is not visible as a whole: pid {pid} has no parent here. {ELSEWHERE}"
-        )
+        format!("is not visible as a whole: pid {pid} has no parent here. {ELSEWHERE}")
     })?;
     Ok(parent.process)
 }
@@ -210,7 +209,10 @@ impl Plan {
         }
         let limit = self.wish.limit;
         let limit = limit.map_or_else(String::new, |limit| {
-            format!("; never more than {limit} of the {} processors", self.processes.processors)
+            format!(
+                "; never more than {limit} of the {} processors",
+                self.processes.processors
+            )
         });
         line(
             "share",
@@ -226,7 +228,9 @@ impl Plan {
         if let Some(other) = self.watch.other {
             line(
                 "note",
-                &format!("the session {other} says that it does the same: two of them work against each other"),
+                &format!(
+                    "the session {other} says that it does the same: two of them work against each other"
+                ),
             );
         }
         text
@@ -261,10 +265,7 @@ pub(super) fn described(pids: &BTreeSet<i32>, sample: &[Backend]) -> String {
     }
     for (leader, pids) in workers {
         let plural = if pids.len() == 1 { "" } else { "s" };
-        parts.push(format!(
-            "{} (worker{plural} of {leader})",
-            pids.join(" ")
-        ));
+        parts.push(format!("{} (worker{plural} of {leader})", pids.join(" ")));
     }
     parts.join(", ")
 }

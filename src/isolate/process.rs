@@ -121,7 +121,9 @@ impl Processes {
 fn machine(text: &str) -> Option<(f64, u32)> {
     let booted = text.lines().find_map(|line| line.strip_prefix("btime "))?;
     let is_processor = |line: &&str| {
-        let number = line.strip_prefix("cpu").and_then(|rest| rest.chars().next());
+        let number = line
+            .strip_prefix("cpu")
+            .and_then(|rest| rest.chars().next());
         number.is_some_and(|digit| digit.is_ascii_digit())
     };
     let processors = text.lines().filter(is_processor).count();
@@ -207,7 +209,12 @@ mod tests {
             assert_eq!(cgroup(text, controller).as_deref(), path, "{controller}");
         }
         assert_eq!(autogroup("/autogroup-7 nice -3\n"), Some((7, -3)));
-        for broken in ["", "/autogroup-x nice 0", "/autogroup-7", "/autogroup-7 nice"] {
+        for broken in [
+            "",
+            "/autogroup-x nice 0",
+            "/autogroup-7",
+            "/autogroup-7 nice",
+        ] {
             assert_eq!(autogroup(broken), None);
         }
     }

@@ -39,7 +39,9 @@ pub(super) enum Kind {
 impl Backend {
     /// Returns true if it is inside of a statement.
     pub(super) fn is_busy(&self) -> bool {
-        self.kind == Kind::Worker || self.state == "active" || self.state == "fastpath function call"
+        self.kind == Kind::Worker
+            || self.state == "active"
+            || self.state == "fastpath function call"
     }
 }
 

@@ -238,7 +238,11 @@ mod tests {
             assert_eq!(base_name(name), base);
         }
         assert_eq!(
-            class("reports", "htap-top isolate: olap 25% by cgroup v1 cpu.shares", "SELECT 1"),
+            class(
+                "reports",
+                "htap-top isolate: olap 25% by cgroup v1 cpu.shares",
+                "SELECT 1"
+            ),
             WorkClass::Maintenance
         );
         let worker = Session {

@@ -9,7 +9,10 @@ struct Tree(TempDir);
 impl Tree {
     fn new(slice: &[(&str, &str)], server: &[(&str, &str)]) -> Self {
         let tree = Self(tempfile::tempdir().unwrap());
-        tree.group("", &[("cgroup.procs", ""), ("cgroup.controllers", "cpu memory")]);
+        tree.group(
+            "",
+            &[("cgroup.procs", ""), ("cgroup.controllers", "cpu memory")],
+        );
         tree.group("slice", slice);
         tree.group("slice/server", server);
         tree
@@ -72,7 +75,10 @@ fn a_group_is_made_beside_the_server_s_and_removed() {
     let tree = Tree::usual();
     let group = tree.plan("slice/server", Some("40%")).unwrap();
     let steps = group.steps().join("\n");
-    for part in ["slice/htap-top-olap-7", "67 to its cpu.weight (200 of the server's group × 0.25 / 0.75)"] {
+    for part in [
+        "slice/htap-top-olap-7",
+        "67 to its cpu.weight (200 of the server's group × 0.25 / 0.75)",
+    ] {
         assert!(steps.contains(part), "{steps}");
     }
     group.prepare().unwrap();
@@ -128,14 +134,21 @@ fn the_controller_is_enabled_where_that_is_possible() {
     let control = tree.path("slice/cgroup.subtree_control");
     fs::write(&control, "memory").unwrap();
     let group = tree.plan("slice/server", None).unwrap();
-    assert!(group.steps()[0].contains("write +cpu to"), "{:?}", group.steps());
+    assert!(
+        group.steps()[0].contains("write +cpu to"),
+        "{:?}",
+        group.steps()
+    );
     group.prepare().unwrap();
     assert_eq!(tree.read("slice/cgroup.subtree_control"), "+cpu");
     // A group with processes has no groups with controllers.
     fs::write(&control, "").unwrap();
     fs::write(tree.path("slice/cgroup.procs"), "5\n").unwrap();
     let why = tree.plan("slice/server", None).unwrap_err();
-    assert!(why.contains("processes of its own") && why.contains("DelegateSubgroup"), "{why}");
+    assert!(
+        why.contains("processes of its own") && why.contains("DelegateSubgroup"),
+        "{why}"
+    );
     fs::write(tree.path("slice/cgroup.controllers"), "memory").unwrap();
     let why = tree.plan("slice/server", None).unwrap_err();
     assert!(why.contains("has no cpu controller"), "{why}");
@@ -147,7 +160,10 @@ fn at_the_root_single_processes_compete() {
     let tree = Tree::usual();
     fs::write(tree.path("cgroup.subtree_control"), "cpu").unwrap();
     let group = tree.plan("", None).unwrap();
-    assert_eq!((group.rounded(), group.folder), (67, tree.path("htap-top-olap-7")));
+    assert_eq!(
+        (group.rounded(), group.folder),
+        (67, tree.path("htap-top-olap-7"))
+    );
     // The root of a container has a type; what is above it is not visible.
     fs::write(tree.path("cgroup.type"), "domain").unwrap();
     let why = tree.plan("", None).unwrap_err();
@@ -170,10 +186,17 @@ broken";
         ("/docker/xy", None),
         ("/docker/x/../y", None),
     ] {
-        assert_eq!(first.folder(path).as_deref(), folder.map(Path::new), "{path}");
+        assert_eq!(
+            first.folder(path).as_deref(),
+            folder.map(Path::new),
+            "{path}"
+        );
     }
     let second = Hierarchy::find(mounts, Version::Two).unwrap();
     assert_eq!(second.mount, Path::new("/sys/fs/cgroup/unified"));
-    assert_eq!(second.folder("/").as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
+    assert_eq!(
+        second.folder("/").as_deref(),
+        Some(Path::new("/sys/fs/cgroup/unified"))
+    );
     assert_eq!(Hierarchy::find("", Version::One), None);
 }

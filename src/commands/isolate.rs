@@ -66,7 +66,7 @@ impl From<IsolateError> for Failure {
 
 const NAME: &str = "htap-top isolate";
 
-/// Keeps OLAP apart until it is stopped.
+/// Isolates OLAP until it is stopped.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let folder = config::state_folder(&env).join("isolate");
     if options.undo {
@@ -97,7 +97,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         if options.dry_run {
             return print(b"nothing was changed\n");
         }
-        if !options.yes && !confirmed("Keep OLAP apart like this?")? {
+        if !options.yes && !confirmed("Isolate OLAP like this?")? {
             return print(b"nothing was changed\n");
         }
         let interrupted = interrupted()?;
@@ -116,7 +116,7 @@ fn undo(folder: &std::path::Path) -> Result<(), Failure> {
     }
     if let Some(pid) = repaired.running.first() {
         let why = format!(
-            "process {pid} keeps OLAP apart now: end it (kill {pid}), it undoes everything itself"
+            "process {pid} is isolating OLAP now: stop it (kill {pid}), and it undoes everything itself"
         );
         return Err(Failure::new(FAILURE, why));
     }

@@ -6,9 +6,10 @@ use super::error::IsolateError;
 use super::plan::{Wanted, Wish};
 use super::process::{Process, Processes};
 use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
 use std::io;
 
-/// How OLAP's processes are kept apart.
+/// How OLAP's processes are isolated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Means {
@@ -197,11 +198,10 @@ pub(super) fn choose(
 }
 
 fn none(others: &[(&'static str, String)]) -> IsolateError {
-    let reasons: String = others
-        .iter()
-        .map(|(name, why)| format!("\n  {name}: {why}"))
-        .collect();
-    let text = format!("OLAP cannot be kept apart here, no mechanism can be used:{reasons}");
+    let mut text = "OLAP cannot be isolated here, because no mechanism can be used:".to_owned();
+    for (name, why) in others {
+        let _ = write!(text, "\n  {name}: {why}");
+    }
     if others.iter().any(|(_, why)| why.contains("may not")) {
         IsolateError::Privilege(text)
     } else {

@@ -53,6 +53,11 @@ impl Controller {
         }
     }
 
+    /// Returns the share that was measured last, smoothed.
+    pub(super) fn measured(&self) -> f64 {
+        self.measured.unwrap_or_default()
+    }
+
     /// Takes a reading; `busy` is the number of processes inside that are in a statement. Returns the weight if it is
     /// to change.
     pub(super) fn take(&mut self, now: Reading, busy: usize) -> Option<f64> {

@@ -2,7 +2,7 @@
 
 use crate::pg::PgError;
 
-/// Why OLAP is not kept apart. Its text can follow `htap-top: `.
+/// Why OLAP is not isolated. Its text can follow `htap-top: `.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IsolateError {
     /// The server was not reached, or refused the connection.

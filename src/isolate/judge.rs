@@ -105,7 +105,7 @@ impl Judge {
         }
         for backend in sample {
             let belongs = |pid: &i32| olap.contains(pid) && !self.lifted.contains_key(pid);
-            if leader(backend).filter(belongs).is_some() {
+            if leader(backend).as_ref().is_some_and(belongs) {
                 judgement.inside.insert(backend.pid);
                 judgement.busy += usize::from(backend.is_busy());
             }

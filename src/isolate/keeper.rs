@@ -75,7 +75,7 @@ pub(crate) trait Report {
     fn note(&mut self, note: &Note<'_>) -> io::Result<()>;
 }
 
-/// Keeps OLAP apart on one server, as long as its session lasts.
+/// Isolates OLAP on one server, as long as its session lasts.
 struct Keeper {
     plan: Plan,
     file: StateFile,
@@ -85,10 +85,12 @@ struct Keeper {
     told_weight: f64,
     /// Processes in the group.
     inside: BTreeMap<i32, Process>,
+    /// True after the first move.
+    works: bool,
     /// Processes that could not be moved, which is not tried again.
     refused: HashSet<Process>,
     /// Kinds of failures that were reported.
-    told: HashSet<String>,
+    told: HashSet<(&'static str, ErrorKind)>,
 }
 
 impl Plan {
@@ -121,6 +123,7 @@ impl Plan {
             if !lost.may_pass() {
                 return Err(lost);
             }
+            report.say("waiting for the server, with nothing isolated meanwhile");
             let again = async {
                 let mut pause_s = 1;
                 loop {
@@ -168,7 +171,7 @@ impl Keeper {
                 .map_err(IsolateError::io("write the audit file"))?;
             return Err(IsolateError::Io { what, source });
         }
-        report.say(&format!("begun: {}", plan.name()));
+        report.say(&format!("started: {}", plan.name()));
         let (weight, of_process) = file.state.means.weight();
         Ok(Self {
             controller: Controller::new(plan.wish.share, weight, of_process),
@@ -177,6 +180,7 @@ impl Keeper {
             file,
             judge: Judge::default(),
             inside: BTreeMap::new(),
+            works: false,
             refused: HashSet::new(),
             told: HashSet::new(),
         })
@@ -241,7 +245,7 @@ impl Keeper {
             if let Err(error) = left {
                 // So that the end tries again.
                 self.file.state.moved.push(Moved { process, place });
-                self.complain(process.pid, "was not returned", &error, report);
+                self.complain(&pid_of(process), "was not returned", &error, report);
             }
         }
     }
@@ -265,10 +269,13 @@ impl Keeper {
             return;
         };
         match self.file.state.means.set_weight(weight) {
-            Err(error) => self.complain(0, "keeps its weight", &error, report),
+            Err(error) => self.complain("the weight", "was not changed", &error, report),
             Ok(()) if (weight / self.told_weight).ln().abs() > 0.4 => {
                 self.told_weight = weight;
-                report.say(&format!("weight {weight:.0}, as measured"));
+                let had = self.controller.measured() * 100.0;
+                report.say(&format!(
+                    "weight {weight:.0}: OLAP had {had:.0}% of the full machine"
+                ));
             }
             Ok(()) => {}
         }
@@ -291,7 +298,7 @@ impl Keeper {
             if let Err(error) = entered
                 && error.kind() != ErrorKind::NotFound
             {
-                self.complain(process.pid, "keeps its nice value", &error, report);
+                self.complain(&pid_of(process), "keeps its nice value", &error, report);
             }
         }
     }
@@ -324,6 +331,7 @@ impl Keeper {
         self.file.state.moved.retain(live);
         self.file.save()?;
         let mut moves = Vec::new();
+        let mut failed = None;
         for (backend, process) in found {
             match self.file.state.means.enter(&processes, process) {
                 Ok(()) => {
@@ -334,10 +342,17 @@ impl Keeper {
                     self.forget(process);
                     if error.kind() != ErrorKind::NotFound {
                         self.refused.insert(process);
-                        self.complain(process.pid, "was not moved", &error, report);
+                        self.complain(&pid_of(process), "was not moved", &error, report);
+                        failed = Some(error);
                     }
                 }
             }
+        }
+        self.works |= !moves.is_empty();
+        if let Some(error) = failed.filter(|_| !self.works) {
+            return Err(IsolateError::Refused(format!(
+                "no process can be moved here ({error}): try another --mechanism"
+            )));
         }
         let pids: BTreeSet<i32> = moves.iter().map(|moved| moved.pid).collect();
         if !pids.is_empty() {
@@ -369,7 +384,7 @@ impl Keeper {
             Ok(place) => Some((process, place)),
             Err(error) => {
                 self.refused.insert(process);
-                self.complain(process.pid, "was not moved", &error, report);
+                self.complain(&pid_of(process), "was not moved", &error, report);
                 None
             }
         }
@@ -396,21 +411,24 @@ impl Keeper {
     }
 
     /// Reports a failure, once per kind.
-    fn complain(&mut self, pid: i32, what: &str, error: &io::Error, report: &mut dyn Report) {
-        let kind = format!("{what} {:?}", error.kind());
-        if self.told.insert(kind) {
+    fn complain(
+        &mut self,
+        who: &str,
+        what: &'static str,
+        error: &io::Error,
+        report: &mut dyn Report,
+    ) {
+        if self.told.insert((what, error.kind())) {
             report.say(&format!(
-                "pid {pid} {what}: {error}; further failures of this kind are not reported"
+                "{who} {what}: {error}; further failures of this kind are not reported"
             ));
         }
     }
 
     /// Writes a line of the audit file; a failure is reported once, since what it tells has been done.
     fn note(&mut self, report: &mut dyn Report, note: &Note<'_>) {
-        if let Err(error) = report.note(note)
-            && self.told.insert("audit".to_owned())
-        {
-            report.say(&format!("the audit file was not written: {error}"));
+        if let Err(error) = report.note(note) {
+            self.complain("the audit file", "was not written", &error, report);
         }
     }
 
@@ -436,4 +454,8 @@ impl Keeper {
             failed.join("; ")
         )))
     }
+}
+
+fn pid_of(process: Process) -> String {
+    format!("pid {}", process.pid)
 }

@@ -8,7 +8,7 @@ use super::sample::{Backend, Kind, backends};
 use super::share::Percent;
 use crate::dashboard::panels::classify::Classifier;
 use crate::pg::{Client, Param, PgError, Settings, Table, Target};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ pub(super) struct Watch {
     client: Client,
     pub(super) postmaster: Process,
     version: String,
-    /// Another session that claims to keep OLAP apart.
+    /// Another session that claims to isolate OLAP.
     other: Option<i64>,
     sample: Arc<str>,
 }
@@ -229,7 +229,7 @@ impl Plan {
             line(
                 "note",
                 &format!(
-                    "the session {other} says that it does the same: two of them work against each other"
+                    "the session with pid {other} calls itself htap-top isolate, too: two of them work against each other"
                 ),
             );
         }
@@ -253,7 +253,7 @@ impl Plan {
 pub(super) fn described(pids: &BTreeSet<i32>, sample: &[Backend]) -> String {
     let listed = sample.iter().filter(|backend| pids.contains(&backend.pid));
     let mut parts = Vec::new();
-    let mut workers: std::collections::BTreeMap<i32, Vec<String>> = Default::default();
+    let mut workers: BTreeMap<i32, Vec<String>> = BTreeMap::new();
     for backend in listed {
         match (backend.kind, backend.leader) {
             (Kind::Worker, Some(leader)) => {

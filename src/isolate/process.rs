@@ -161,7 +161,7 @@ fn stat(pid: i32, text: &str) -> Option<Stat> {
 }
 
 fn cgroup(text: &str, controller: &str) -> Option<String> {
-    let paths = text.lines().filter_map(|line| {
+    let mut paths = text.lines().filter_map(|line| {
         let (_, rest) = line.split_once(':')?;
         let (controllers, path) = rest.split_once(':')?;
         controllers
@@ -169,7 +169,7 @@ fn cgroup(text: &str, controller: &str) -> Option<String> {
             .any(|name| name == controller)
             .then(|| path.to_owned())
     });
-    paths.last()
+    paths.next()
 }
 
 /// Parses `/autogroup-7 nice 0`.

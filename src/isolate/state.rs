@@ -17,7 +17,7 @@ const FORMAT: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub(super) struct State {
     format: u32,
-    /// The process that keeps OLAP apart.
+    /// The program that isolates OLAP.
     owner: Process,
     /// The server's first process.
     pub(super) postmaster: Process,
@@ -45,7 +45,7 @@ impl StateFile {
     /// Creates the file for this server in `folder`.
     ///
     /// # Errors
-    /// Another program keeps this server's OLAP apart, or the file cannot be written.
+    /// Another program isolates this server's OLAP, or the file cannot be written.
     pub(super) fn create(
         folder: &Path,
         owner: Process,
@@ -77,7 +77,7 @@ impl StateFile {
         let shown = file.path.display();
         Err(IsolateError::Refused(match kept.kind() {
             io::ErrorKind::AlreadyExists => format!(
-                "this server's OLAP is kept apart already ({shown}): end that htap-top isolate first"
+                "OLAP on this server is already isolated ({shown}): stop the other htap-top isolate first"
             ),
             _ => format!("failed to write {shown}: {kept}"),
         }))
@@ -137,7 +137,7 @@ pub(crate) struct Repaired {
     pub(crate) undone: Vec<String>,
     /// What could not be undone.
     pub(crate) failed: Vec<String>,
-    /// Pids of the programs that still keep OLAP apart.
+    /// Pids of the programs that are at work.
     pub(crate) running: Vec<i32>,
 }
 
@@ -237,7 +237,7 @@ mod tests {
         let first = StateFile::create(&place, own, process(7, 1), means()).unwrap();
         let second = StateFile::create(&place, own, process(7, 1), means());
         let why = second.unwrap_err().to_string();
-        assert!(why.contains("kept apart already"), "{why}");
+        assert!(why.contains("is already isolated"), "{why}");
         let seen = repair(&place).unwrap();
         assert_eq!(seen.running, [own.pid]);
         assert!(first.path.exists() && seen.undone.is_empty());

@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "helpers of a test"
 )]
 
@@ -19,6 +20,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use tempfile::TempDir;
 
 const MECHANISMS: [&str; 3] = ["cgroup2", "cgroup1", "autogroup"];
@@ -100,6 +102,7 @@ fn mechanisms(server: &Server) -> Vec<&'static str> {
 struct Running {
     child: Child,
     said: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -116,12 +119,16 @@ impl Running {
             BufReader::new(child.stderr.take().unwrap()).lines(),
             said.clone(),
         );
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 *into.lock().unwrap() += &(line + "\n");
             }
         });
-        Self { child, said }
+        Self {
+            child,
+            said,
+            reader: Some(reader),
+        }
     }
 
     fn said(&self) -> String {
@@ -145,6 +152,8 @@ impl Running {
     fn stop(mut self, signal: Signal) -> String {
         self.signal(signal);
         let status = self.child.wait().unwrap();
+        // Its last lines.
+        self.reader.take().unwrap().join().unwrap();
         assert!(status.success(), "{status}: {}", self.said());
         self.said()
     }
@@ -241,14 +250,14 @@ fn olap_is_moved_and_returned_by_every_mechanism() {
     let mechanisms = mechanisms(&server);
     block_on(async {
         let admin = session(&server, SUPERUSER).await;
-        let oltp = session(&server, "plain").await;
+        let other = session(&server, "plain").await;
         let olap = runaway(&server, &admin).await;
         let checkpointer =
             "SELECT pid::int8 AS pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'";
         let checkpointer = admin.query(checkpointer, &[]).await.unwrap();
         let others = [
             pid(&admin).await,
-            pid(&oltp).await,
+            pid(&other).await,
             server.postmaster().into(),
             checkpointer.first("pid").int().unwrap(),
         ];
@@ -331,10 +340,10 @@ fn what_a_killed_run_left_is_repaired_and_a_lost_server_is_found_again() {
         running.says("undone what an earlier run left", 1);
         until_moved(&before, &olap, true, &running);
         let said = ends(home.path(), &["--yes", &conninfo(&server, SUPERUSER)], 1);
-        assert!(said.contains("kept apart already"), "{said}");
+        assert!(said.contains("is already isolated"), "{said}");
         let said = ends(home.path(), &["--undo"], 1);
         assert!(
-            said.contains("keeps OLAP apart now: end it (kill "),
+            said.contains("is isolating OLAP now: stop it (kill "),
             "{said}"
         );
         until_moved(&before, &olap, true, &running);
@@ -348,7 +357,7 @@ fn what_a_killed_run_left_is_repaired_and_a_lost_server_is_found_again() {
             running.said()
         );
         server.start_again();
-        running.says("begun: ", 2);
+        running.says("started: ", 2);
         let client = session(&server, "olap_reports").await;
         let late = pid(&client).await;
         running.says(&format!("moved in {late} (olap_reports, test)"), 1);
@@ -360,8 +369,9 @@ fn what_a_killed_run_left_is_repaired_and_a_lost_server_is_found_again() {
 /// Nothing is changed, and a sentence says why and what to do.
 #[test]
 fn what_forbids_isolation_is_said() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = port.local_addr().unwrap().port();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
     let server = Server::start(&Order {
         listen_port: Some(port),
         ..Order::default()

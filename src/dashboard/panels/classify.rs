@@ -237,18 +237,21 @@ mod tests {
         ] {
             assert_eq!(base_name(name), base);
         }
-        assert_eq!(
-            class(
-                "reports",
-                "htap-top isolate: olap 25% by cgroup v1 cpu.shares",
-                "SELECT 1"
-            ),
-            WorkClass::Maintenance
-        );
         let worker = Session {
             backend_type: "autovacuum worker",
             ..Session::default()
         };
         assert_eq!(classifier.classify(&worker), WorkClass::Maintenance);
+    }
+    #[test]
+    fn the_session_of_isolate_is_maintenance_although_it_names_olap() {
+        let session = Session {
+            role: "reports",
+            application: "htap-top isolate: olap 25% by cgroup v1 cpu.shares",
+            backend_type: "client backend",
+            ..Session::default()
+        };
+        let classifier = Classifier::new(Vec::new(), Vec::new());
+        assert_eq!(classifier.classify(&session), WorkClass::Maintenance);
     }
 }

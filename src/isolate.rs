@@ -9,12 +9,15 @@ mod judge;
 mod keeper;
 mod plan;
 mod process;
+mod report;
 mod sample;
 mod share;
 mod state;
+mod wish;
 
 pub(crate) use error::IsolateError;
-pub(crate) use keeper::{Note, Report};
-pub(crate) use plan::{Plan, Wanted, Wish};
+pub(crate) use plan::Plan;
+pub(crate) use report::{Note, Report};
 pub(crate) use share::Percent;
 pub(crate) use state::repair;
+pub(crate) use wish::{Wanted, Wish};

@@ -283,7 +283,13 @@ impl Group {
         }
     }
 
-    /// Makes the group.
+    /// Returns the folder if it exists.
+    pub(super) fn taken(&self) -> Option<String> {
+        let exists = self.folder.exists();
+        exists.then(|| self.folder.display().to_string())
+    }
+
+    /// Makes the group. If a setting is refused, it is removed.
     pub(super) fn prepare(&self) -> io::Result<()> {
         if self.enable
             && let Some(parent) = self.folder.parent()
@@ -292,7 +298,10 @@ impl Group {
         }
         fs::create_dir(&self.folder).map_err(|error| named(&self.folder, &error))?;
         for (file, value) in self.settings() {
-            write(&self.folder.join(file), &value)?;
+            if let Err(error) = write(&self.folder.join(file), &value) {
+                let _ = fs::remove_dir(&self.folder);
+                return Err(error);
+            }
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 use super::autogroup::Autogroups;
 use super::cgroup::{Group, Hierarchy, Version};
 use super::error::IsolateError;
-use super::plan::{Wanted, Wish};
 use super::process::{Process, Processes};
+use super::wish::{Wanted, Wish};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::io;
@@ -63,7 +63,15 @@ impl Means {
         }
     }
 
-    /// Sets it up.
+    /// Returns the group if it exists already, so that it is somebody else's.
+    pub(super) fn taken(&self) -> Option<String> {
+        match self {
+            Self::Cgroup(group) => group.taken(),
+            Self::Autogroup(_) => None,
+        }
+    }
+
+    /// Sets it up. If that fails, nothing is left.
     pub(super) fn prepare(&self) -> io::Result<()> {
         match self {
             Self::Cgroup(group) => group.prepare(),

@@ -6,9 +6,9 @@ use super::error::IsolateError;
 use super::judge::{Judge, Judgement};
 use super::plan::{Plan, described};
 use super::process::{Process, Processes};
+use super::report::{Move, Note, Report};
 use super::sample::Backend;
 use super::state::{Moved, StateFile};
-use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -19,61 +19,6 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 const EVERY: Duration = Duration::from_secs(1);
 /// Longest pause before a lost server is tried again, in seconds.
 const LONGEST_S: u64 = 30;
-
-/// A line of the audit file.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Note<'a> {
-    /// About to begin.
-    Begins {
-        /// The mechanism.
-        mechanism: &'a str,
-        /// OLAP's share.
-        share: String,
-        /// The hard limit.
-        limit: Option<String>,
-        /// What is set up.
-        steps: Vec<String>,
-        /// The server's first process.
-        postmaster: i32,
-    },
-    /// Processes were moved in.
-    MovedIn(Vec<Move>),
-    /// A backend was lifted out.
-    Lifted {
-        /// The backend.
-        pid: i32,
-        /// Why.
-        why: &'a str,
-    },
-    /// Everything was undone.
-    Ended {
-        /// Why.
-        why: &'a str,
-        /// What could not be undone.
-        failed: &'a [String],
-    },
-}
-
-/// A process that was moved.
-#[derive(Debug, Serialize)]
-pub(crate) struct Move {
-    pid: i32,
-    /// Start in clock ticks since the boot.
-    started: u64,
-    class: &'static str,
-    leader: Option<i32>,
-    from: String,
-    to: &'static str,
-}
-
-/// Where changes are reported.
-pub(crate) trait Report {
-    /// Tells a person.
-    fn say(&mut self, what: &str);
-    /// Writes a line of the audit file.
-    fn note(&mut self, note: &Note<'_>) -> io::Result<()>;
-}
 
 /// Isolates OLAP on one server, as long as its session lasts.
 struct Keeper {
@@ -156,23 +101,32 @@ impl Keeper {
             steps: means.steps(),
             postmaster: plan.watch.postmaster.pid,
         };
-        report.note(&note).map_err(IsolateError::io(
-            "write the audit file, so nothing was changed",
-        ))?;
-        let file = StateFile::create(&plan.wish.folder, own, plan.watch.postmaster, means)?;
-        if let Err(source) = file.state.means.prepare() {
-            let failed = file.undo(&plan.processes);
-            let what = format!("set up {}", file.state.means.name());
-            report
-                .note(&Note::Ended {
-                    why: &format!("failed to {what}: {source}"),
-                    failed: &failed,
-                })
-                .map_err(IsolateError::io("write the audit file"))?;
+        if let Some(group) = means.taken() {
+            return Err(IsolateError::Refused(format!(
+                "{group} exists: OLAP on this server is already isolated, or was when an htap-top isolate was killed. Stop \
+                 the other one, or run htap-top isolate --undo as its user"
+            )));
+        }
+        let file = StateFile::create(&plan.wish.folder, own, plan.watch.postmaster, means.clone())?;
+        if let Err(source) = report.note(&note) {
+            file.discard();
+            let what = "write the audit file, so nothing was changed".to_owned();
+            return Err(IsolateError::Io { what, source });
+        }
+        if let Err(source) = means.prepare() {
+            file.discard();
+            let what = format!("set up {}", means.name());
+            let why = format!("failed to {what}: {source}");
+            let ended = Note::Ended {
+                why: &why,
+                failed: &[],
+            };
+            // The reason is told anyway.
+            let _ = report.note(&ended);
             return Err(IsolateError::Io { what, source });
         }
         report.say(&format!("started: {}", plan.name()));
-        let (weight, of_process) = file.state.means.weight();
+        let (weight, of_process) = means.weight();
         Ok(Self {
             controller: Controller::new(plan.wish.share, weight, of_process),
             told_weight: weight,

@@ -5,12 +5,11 @@ use super::error::IsolateError;
 use super::judge::Judge;
 use super::process::{Process, Processes};
 use super::sample::{Backend, Kind, backends};
-use super::share::Percent;
+use super::wish::Wish;
 use crate::dashboard::panels::classify::Classifier;
 use crate::pg::{Client, Param, PgError, Settings, Table, Target};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -23,37 +22,6 @@ const NAME: &str = "SELECT pg_catalog.set_config('application_name', $1, false) 
 const STATEMENT: Duration = Duration::from_secs(2);
 /// Ours, which also ends a wait for a server that does not answer at all.
 const DEADLINE: Duration = Duration::from_secs(3);
-
-/// The mechanism that is wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Wanted {
-    /// The first that can be used
-    #[default]
-    Auto,
-    /// Control groups of version 2: cpu.weight, cpu.max
-    Cgroup2,
-    /// Control groups of version 1: cpu.shares, cpu.cfs_quota_us
-    Cgroup1,
-    /// The nice values of the scheduler's autogroups
-    Autogroup,
-}
-
-/// What is wanted.
-#[derive(Clone, Debug)]
-pub(crate) struct Wish {
-    /// OLAP's share of a full machine.
-    pub(crate) share: Percent,
-    /// Hard limit, of all processors.
-    pub(crate) limit: Option<Percent>,
-    /// The mechanism.
-    pub(crate) mechanism: Wanted,
-    /// A made-up hierarchy of version 2.
-    pub(crate) cgroup2_root: Option<PathBuf>,
-    /// Assigns the classes.
-    pub(crate) classifier: Classifier,
-    /// Folder of the files that tell what must be undone.
-    pub(crate) folder: PathBuf,
-}
 
 /// A session with a server whose processes are on this machine.
 #[derive(Debug)]

@@ -83,6 +83,12 @@ impl StateFile {
         }))
     }
 
+    /// Removes the file of a run that has changed nothing.
+    pub(super) fn discard(self) {
+        // A file that is left names nothing to undo.
+        let _ = fs::remove_file(&self.path);
+    }
+
     /// Writes the state; the file is either the old or the new one.
     pub(super) fn save(&self) -> Result<(), IsolateError> {
         let new = self.written()?;

@@ -326,6 +326,17 @@ fn what_a_killed_run_left_is_repaired_and_a_lost_server_is_found_again() {
         until_moved(&before, &olap, true, &killed);
         killed.kill();
         assert!(olap.iter().all(|pid| place(*pid) != before[pid]));
+        if !groups(&server).is_empty() {
+            // Another user's run knows nothing of it, and must not remove it.
+            let theirs = tempfile::tempdir().unwrap();
+            let wanted = ["--yes", &conninfo(&server, SUPERUSER)];
+            let said = ends(theirs.path(), &wanted, 1);
+            assert!(
+                said.contains("exists: OLAP on this server is already isolated"),
+                "{said}"
+            );
+            assert!(olap.iter().all(|pid| place(*pid) != before[pid]));
+        }
         let said = ends(home.path(), &["--undo"], 0);
         assert!(said.contains("undone what an earlier run left"), "{said}");
         assert_eq!(places(&olap), before);

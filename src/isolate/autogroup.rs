@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 
+/// Logarithm of a change of the weight that is worth another nice value. Between two of them it is 0.22; half of that
+/// would change forth and back.
+const ENOUGH: f64 = 0.16;
+
 /// Autogroups of OLAP's processes, which share a weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Autogroups {
@@ -38,7 +42,8 @@ impl Autogroups {
         }
         if !is_at_root {
             return Err(
-                "the server is in a control group with the cpu controller, where autogroups do not count"
+                "the server is in a control group with the cpu controller, or in one that is not visible here: autogroups do not \
+                 count there"
                     .to_owned(),
             );
         }
@@ -94,7 +99,12 @@ impl Autogroups {
 
     /// Sets the number of processes that divide the weight. Returns the nice value if it has changed.
     pub(super) fn divide(&mut self, busy: usize) -> Option<i32> {
-        let nice = share::nice(self.weight / busy.max(1) as f64);
+        let each = self.weight / busy.max(1) as f64;
+        let now = f64::from(share::weight_of(self.nice));
+        if (each / now).ln().abs() < ENOUGH {
+            return None;
+        }
+        let nice = share::nice(each);
         (std::mem::replace(&mut self.nice, nice) != nice).then_some(nice)
     }
 
@@ -123,7 +133,7 @@ impl Autogroups {
 fn write(processes: &Processes, process: Process, nice: &str) -> io::Result<()> {
     let file = processes.folder(process.pid).join("autogroup");
     // Unless it is root, the kernel lets a user change one per 100 ms, and says EAGAIN.
-    for _ in 0..3 {
+    for _ in 0..10 {
         match fs::write(&file, nice) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 std::thread::sleep(std::time::Duration::from_millis(110));
@@ -132,4 +142,31 @@ fn write(processes: &Processes, process: Process, nice: &str) -> io::Result<()> 
         }
     }
     fs::write(&file, nice).map_err(|error| named(&file, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_weight_is_divided_and_small_changes_change_nothing() {
+        let mut groups = Autogroups {
+            weight: 683.0,
+            formula: String::new(),
+            of_postmaster: 1,
+            nice: 2,
+        };
+        assert_eq!(groups.divide(1), None);
+        assert_eq!(groups.divide(0), None);
+        assert_eq!(groups.divide(5), Some(9));
+        for weight in [700.0, 610.0, 780.0] {
+            groups.set_weight(weight);
+            assert_eq!(groups.divide(5), None, "{weight}");
+        }
+        groups.set_weight(900.0);
+        assert_eq!(groups.divide(5), Some(8));
+        groups.set_weight(1e9);
+        assert_eq!(groups.divide(1), Some(0));
+        assert_eq!(groups.divide(1), None);
+    }
 }

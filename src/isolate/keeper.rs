@@ -128,7 +128,7 @@ impl Keeper {
         report.say(&format!("started: {}", plan.name()));
         let (weight, of_process) = means.weight();
         Ok(Self {
-            controller: Controller::new(plan.wish.share, weight, of_process),
+            controller: Controller::new(plan.wish.least(), weight, of_process),
             told_weight: weight,
             plan,
             file,
@@ -388,7 +388,10 @@ impl Keeper {
 
     /// Undoes everything.
     fn end(mut self, report: &mut dyn Report, why: &str) -> Result<(), IsolateError> {
-        let failed = self.file.undo(&self.plan.processes);
+        let processes = self.plan.processes.clone();
+        let lives = |process: &&Process| processes.lives(**process);
+        let count = self.inside.values().filter(lives).count();
+        let failed = self.file.undo(&processes);
         self.note(
             report,
             &Note::Ended {
@@ -397,10 +400,7 @@ impl Keeper {
             },
         );
         if failed.is_empty() {
-            report.say(&format!(
-                "ended ({why}): {} processes returned",
-                self.inside.len()
-            ));
+            report.say(&format!("ended ({why}): {count} processes returned"));
             return Ok(());
         }
         Err(IsolateError::Refused(format!(

@@ -112,7 +112,7 @@ fn postmaster(told: &Table, processes: &Processes) -> Result<Process, String> {
         return Err("does not tell the process of its own session".to_owned());
     };
     let backend = processes.stat(pid).ok_or_else(|| {
-        format!("is not on this machine: its session's pid {pid} is no process here. To act there, {ELSEWHERE}")
+        format!("is not on this machine: its session's pid {pid} is no process that is visible here. To act there, {ELSEWHERE}")
     })?;
     if !processes.began(backend.process, at_s) {
         return Err(format!(
@@ -122,7 +122,9 @@ fn postmaster(told: &Table, processes: &Processes) -> Result<Process, String> {
     }
     let parent = processes.stat(backend.parent);
     let parent = parent.ok_or_else(|| {
-        format!("is not visible as a whole: pid {pid} has no parent here. {ELSEWHERE}")
+        format!(
+            "is not visible as a whole: pid {pid} has no parent here. To act there, {ELSEWHERE}"
+        )
     })?;
     Ok(parent.process)
 }

@@ -34,3 +34,15 @@ pub(crate) struct Wish {
     /// Folder of the files that tell what must be undone.
     pub(crate) folder: PathBuf,
 }
+
+impl Wish {
+    /// Returns the share that can be reached: the hard limit, if that is lower. No weight gives more.
+    pub(super) fn least(&self) -> Percent {
+        let limit = self.limit.unwrap_or(self.share);
+        if limit.fraction() < self.share.fraction() {
+            limit
+        } else {
+            self.share
+        }
+    }
+}

@@ -9,6 +9,7 @@ mod doctor;
 mod headless;
 mod help;
 mod init;
+mod isolate;
 mod man;
 mod meter;
 mod once;
@@ -87,6 +88,8 @@ enum Command {
     Serve(Box<serve::Options>),
     /// Build a streaming replica of a server, show how far it is, or remove it
     Replica(Box<replica::Options>),
+    /// Keep OLAP's processes in a group of lower weight, on the database's host
+    Isolate(Box<isolate::Options>),
     /// List the shop's monthly partitions, create coming ones, archive past ones
     Partitions(partitions::Options),
     /// Record all panels to a file, without a screen
@@ -181,6 +184,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Once(options)) => once::run(&options),
         Some(Command::Serve(options)) => serve::run(&options),
         Some(Command::Replica(options)) => replica::run(&options),
+        Some(Command::Isolate(options)) => isolate::run(&options),
         Some(Command::Partitions(options)) => partitions::run(&options),
         Some(Command::Record(options)) => record::run(&options),
         Some(Command::Replay(options)) => replay::run(&options),

@@ -98,6 +98,11 @@
 //! [`replica`]: a streaming replica of one's own server: built (`create`), shown (`status`), removed (`discard`, only what
 //! carries the `marker`). Its queries are in `queries/replica/*.sql`.
 //!
+//! [`isolate`]: keeps OLAP's processes in a group of lower weight, on the database's host. `plan` finds the server's
+//! processes and a mechanism (`choice`: `cgroup`, `autogroup`; weights by `share`), `judge` says from a sample which of
+//! them belong in the group, `keeper` moves them, `state` is the file by which all of it is undone. Its queries are in
+//! `queries/isolate/*.sql`.
+//!
 //! [`explain`] plans another session's statement without running it.
 //! [`router`] decides where a statement may run: on the primary or a replica, as OLTP or OLAP, and
 //! [`router::executor`] sends it there. Its queries are in `queries/router/*.sql`. The load's reads go through it, over
@@ -143,6 +148,7 @@ pub mod embedded;
 pub mod explain;
 pub mod format;
 mod host;
+mod isolate;
 pub mod keys;
 mod log;
 pub mod pg;

@@ -20,6 +20,7 @@ mod it {
     mod guard;
     mod host;
     mod hostile;
+    mod isolate;
     mod log;
     mod output;
     mod pooler;

@@ -14,10 +14,11 @@ BEGIN
         ('htap_oltp', 'the shop''s own transactions',
          'work_mem=4MB statement_timeout=5s lock_timeout=1s idle_in_transaction_session_timeout=10s jit=off'
          ' plan_cache_mode=force_generic_plan'),
-        -- Read only, more memory, never more than one extra process each.
+        -- Read only, more memory, no extra processes: the transactions of the others need the processors. A report that
+        -- should have some sets max_parallel_workers_per_gather itself.
         ('htap_olap', 'reports',
          'default_transaction_read_only=on work_mem=64MB statement_timeout=60s'
-         ' idle_in_transaction_session_timeout=5min max_parallel_workers_per_gather=1 jit=off'),
+         ' idle_in_transaction_session_timeout=5min max_parallel_workers_per_gather=0 jit=off'),
         ('htap_refresh', 'merges and refreshes the summaries',
          'work_mem=64MB idle_in_transaction_session_timeout=5min max_parallel_workers_per_gather=0 jit=off'),
         -- Sees every session's statement, may cancel and terminate, may refresh. No superuser.

@@ -143,6 +143,18 @@ pub(super) fn need_terminal() -> Result<(), Failure> {
     ))
 }
 
+/// Returns the audit file, still without the target of the actions.
+pub(super) fn audit(config: &Config) -> Audit {
+    let path = config.audit_file.clone();
+    let actor = nix::unistd::User::from_uid(nix::unistd::getuid());
+    let actor = actor.ok().flatten();
+    Audit {
+        path: path.unwrap_or_else(|| config::state_folder(&env).join("audit.jsonl")),
+        target: String::new(),
+        actor: actor.map_or_else(|| "unknown".into(), |user| user.name),
+    }
+}
+
 /// Everything read from files before the terminal is set up.
 pub(super) struct Prepared {
     pub(super) start: Start,
@@ -166,17 +178,7 @@ impl Prepared {
         let (own_panels, refused) = own_panels(&config, look.config.as_deref(), &folder)?;
         complaints.extend(refused);
         let built_in = panels::built_in().map_err(|why| Failure::new(FAILURE, why))?;
-        let audit = Audit {
-            path: config
-                .audit_file
-                .clone()
-                .unwrap_or_else(|| config::state_folder(&env).join("audit.jsonl")),
-            target: String::new(),
-            actor: nix::unistd::User::from_uid(nix::unistd::getuid())
-                .ok()
-                .flatten()
-                .map_or_else(|| "unknown".into(), |user| user.name),
-        };
+        let audit = audit(&config);
         let start = Start {
             config,
             built_in,

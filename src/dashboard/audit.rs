@@ -50,6 +50,11 @@ struct Result_<T: Serialize> {
 }
 
 #[derive(Serialize)]
+struct Isolation<T: Serialize> {
+    isolation: T,
+}
+
+#[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 enum PlanRequest<'a> {
     Explain(&'a Whose),
@@ -86,6 +91,16 @@ impl Audit {
     pub fn outcome(&self, at: &str, id: ActionId, outcome: &Outcome) -> io::Result<()> {
         let outcome = outcome.masked();
         self.write(at, id, Result_ { outcome })
+    }
+
+    /// Writes what `htap-top isolate` is about to do, or has done.
+    pub(crate) fn isolation(
+        &self,
+        at: &str,
+        id: ActionId,
+        isolation: &impl Serialize,
+    ) -> io::Result<()> {
+        self.write(at, id, Isolation { isolation })
     }
 
     fn write(&self, at: &str, id: ActionId, what: impl Serialize) -> io::Result<()> {

@@ -235,10 +235,39 @@ fn on_major(major: u16) -> Contract {
                 "{name} on {major} finds nothing"
             );
         }
+        isolate_looks(&database).await;
         situations.end(&admin).await;
         super::explain::a_generic_plan(&database).await;
         contract
     })
+}
+
+/// The statements of `htap-top isolate`, while sessions wait for locks.
+async fn isolate_looks(database: &Database<'_>) {
+    let server = include_str!("../../queries/isolate/server.sql");
+    let sample = include_str!("../../queries/isolate/sample.sql");
+    for (role, sees) in [
+        ("postgres", true),
+        ("test_monitor", true),
+        ("test_plain", false),
+    ] {
+        let session = sampling(database, role).await;
+        let told = session.query(server, &[]).await.unwrap();
+        assert_eq!(told.first("sees_all").is_true(), sees, "{role}");
+        assert!(told.first("pid").int().is_some() && told.first("started_s").number().is_some());
+        let seen = session.query(sample, &[]).await.unwrap();
+        let known = |name: &str| {
+            let rows = 0..seen.rows.len();
+            rows.filter(|row| seen.get(*row, name).is_known()).count()
+        };
+        for name in ["started_s", "query", "backend_type", "blocked_by"] {
+            assert_eq!(
+                known(name) > 0,
+                sees || name == "query",
+                "{name}, {role}: {seen:?}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -135,6 +135,8 @@ const WORDS: &[Word] = &[
             "src/commands/dashboard.rs",
             // When a report was made.
             "src/commands/report.rs",
+            // When processes were moved.
+            "src/commands/isolate.rs",
             // Rows per second, shown to a person.
             "src/commands/meter.rs",
         ],
@@ -160,6 +162,7 @@ const WORDS: &[Word] = &[
             "src/doctor",
             "src/explain",
             "src/explain.rs",
+            "src/isolate",
             "src/pg",
             "src/replica",
             "src/router",

@@ -24,6 +24,9 @@ const LONG_S: f64 = 10.0;
 /// The role that refreshes the shop's views.
 const REFRESHER: &str = "htap_refresh";
 
+/// Beginning of the application name of `htap-top isolate`, which tells what it does: with the word OLAP.
+const ISOLATION: &str = "htap-top isolate";
+
 /// Assigns classes to sessions.
 #[derive(Clone, Debug)]
 pub struct Classifier {
@@ -101,6 +104,7 @@ impl Classifier {
             "" | "client backend" | "parallel worker"
         );
         if other_process
+            || session.application.starts_with(ISOLATION)
             || matches!(
                 session.application,
                 "pg_dump" | "pg_dumpall" | "pg_basebackup" | "vacuumdb" | "reindexdb"
@@ -238,5 +242,16 @@ mod tests {
             ..Session::default()
         };
         assert_eq!(classifier.classify(&worker), WorkClass::Maintenance);
+    }
+    #[test]
+    fn the_session_of_isolate_is_maintenance_although_it_names_olap() {
+        let session = Session {
+            role: "reports",
+            application: "htap-top isolate: olap 25% by cgroup v1 cpu.shares",
+            backend_type: "client backend",
+            ..Session::default()
+        };
+        let classifier = Classifier::new(Vec::new(), Vec::new());
+        assert_eq!(classifier.classify(&session), WorkClass::Maintenance);
     }
 }

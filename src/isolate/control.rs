@@ -1,0 +1,173 @@
+//! Adjusts the weight to the share that is measured: how many processes compete, and with what weights, is not known in
+//! advance and changes.
+
+use super::share::Percent;
+use std::collections::HashMap;
+
+use super::process::Process;
+
+/// Part of the machine that is idle when it counts as full; with more, nobody is kept from anything.
+const IDLE: f64 = 0.05;
+/// Deviation from the share, as a part of it, that is left alone.
+const TOLERANCE: f64 = 0.08;
+/// How far one step can change the weight.
+const STEP: f64 = 2.0;
+/// How far below the computed weight it can go: with fewer competitors than processors no weight gives the share.
+const LEAST: f64 = 0.25;
+
+/// Processor time until now, in clock ticks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Reading {
+    /// Of the whole machine, without what its host took.
+    pub(super) total: u64,
+    /// Of that, idle.
+    pub(super) idle: u64,
+    /// Of the processes in the group.
+    pub(super) inside: HashMap<Process, u64>,
+}
+
+/// Finds the weight that gives the share.
+#[derive(Debug)]
+pub(super) struct Controller {
+    share: f64,
+    /// The computed weight.
+    base: f64,
+    weight: f64,
+    /// Weight of a process that is not in the group.
+    of_process: f64,
+    last: Reading,
+    /// Measured share, smoothed.
+    measured: Option<f64>,
+}
+
+impl Controller {
+    /// Begins with the computed weight.
+    pub(super) fn new(share: Percent, base: f64, of_process: f64) -> Self {
+        Self {
+            share: share.fraction().min(0.99),
+            base,
+            weight: base,
+            of_process,
+            last: Reading::default(),
+            measured: None,
+        }
+    }
+
+    /// Returns the share that was measured last, smoothed.
+    pub(super) fn measured(&self) -> f64 {
+        self.measured.unwrap_or_default()
+    }
+
+    /// Takes a reading; `busy` is the number of processes inside that are in a statement. Returns the weight if it is
+    /// to change.
+    pub(super) fn take(&mut self, now: Reading, busy: usize) -> Option<f64> {
+        let last = std::mem::replace(&mut self.last, now);
+        let share = measured(&last, &self.last)?;
+        // Half of it is new.
+        let smoothed = self
+            .measured
+            .map_or(share, |before| f64::midpoint(before, share));
+        self.measured = Some(smoothed);
+        if busy == 0 || (smoothed - self.share).abs() <= TOLERANCE * self.share {
+            return None;
+        }
+        let odds = |share: f64| share / (1.0 - share);
+        let factor = odds(self.share) / odds(smoothed.clamp(0.001, 0.999));
+        // The root, because a change shows its effect only partly in the next reading.
+        let wanted = self.weight * factor.sqrt().clamp(1.0 / STEP, STEP);
+        // Never more than its processes would have outside of the group.
+        let most = (self.of_process * busy as f64).max(self.base);
+        let weight = wanted.clamp(self.base * LEAST, most);
+        let changed = (weight / self.weight - 1.0).abs() > 0.02;
+        changed.then(|| {
+            self.weight = weight;
+            weight
+        })
+    }
+}
+
+/// Returns the share of the machine that the processes inside had between two readings; `None` if it was not full.
+fn measured(before: &Reading, after: &Reading) -> Option<f64> {
+    let total = after.total.checked_sub(before.total)? as f64;
+    let idle = after.idle.saturating_sub(before.idle) as f64;
+    if before.total == 0 || total <= 0.0 || idle > IDLE * total {
+        return None;
+    }
+    let both = after.inside.iter().filter_map(|(process, now)| {
+        let before = before.inside.get(process)?;
+        Some(now.saturating_sub(*before))
+    });
+    let (mut used, mut any) = (0, false);
+    for ticks in both {
+        used += ticks;
+        any = true;
+    }
+    any.then(|| (used as f64 / total).min(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Process = Process { pid: 7, started: 1 };
+
+    /// A full machine of two processors, on which `others` times a process's weight competes.
+    fn settles(others: f64, busy: usize, seconds: usize) -> (f64, f64) {
+        let mut controller = Controller::new("25%".parse().unwrap(), 683.0, 1024.0);
+        let (mut weight, mut used, mut share) = (683.0, 0.0, 0.0);
+        for second in 1..=seconds {
+            share = weight / (weight + others * 1024.0);
+            used += share * 200.0;
+            let reading = Reading {
+                total: second as u64 * 200,
+                idle: 0,
+                inside: [(ONE, used as u64)].into(),
+            };
+            weight = controller.take(reading, busy).unwrap_or(weight);
+        }
+        (share, weight)
+    }
+
+    #[test]
+    fn the_share_is_reached_whoever_competes() {
+        for others in [1.0, 2.0, 3.0, 6.0, 12.0] {
+            let (share, weight) = settles(others, 5, 12);
+            assert!((0.2..0.3).contains(&share), "{others}: {share} by {weight}");
+        }
+        // Without any competition no weight helps, and it does not fall for ever.
+        let (_, weight) = settles(0.01, 5, 50);
+        assert!((weight - 683.0 * LEAST).abs() < 1.0, "{weight}");
+        // One process gets no more than it would have outside.
+        let (_, weight) = settles(50.0, 1, 50);
+        assert!((weight - 1024.0).abs() < 1.0, "{weight}");
+    }
+
+    #[test]
+    fn a_machine_with_idle_time_tells_nothing() {
+        let mut controller = Controller::new("25%".parse().unwrap(), 683.0, 1024.0);
+        for second in 1..10 {
+            let reading = Reading {
+                total: second * 200,
+                idle: second * 40,
+                inside: [(ONE, second * 150)].into(),
+            };
+            assert_eq!(controller.take(reading, 5), None);
+        }
+    }
+
+    #[test]
+    fn other_processes_and_counters_that_fall_do_no_harm() {
+        let mut controller = Controller::new("25%".parse().unwrap(), 683.0, 1024.0);
+        let reading = |total, pid, ticks| Reading {
+            total,
+            idle: 0,
+            inside: [(Process { pid, started: 1 }, ticks)].into(),
+        };
+        assert_eq!(controller.take(reading(200, 1, 50), 1), None);
+        assert_eq!(controller.take(reading(400, 2, 99_999), 1), None);
+        assert_eq!(controller.take(reading(300, 2, 5), 1), None);
+        assert_eq!(controller.take(reading(300, 2, 5), 1), None);
+        assert!(controller.take(reading(500, 2, 5), 1).is_some());
+        assert_eq!(controller.take(Reading::default(), 0), None);
+    }
+}

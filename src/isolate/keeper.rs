@@ -1,0 +1,415 @@
+//! Keeps OLAP's processes in their group until it is told to stop, and then undoes everything.
+
+use super::choice::Means;
+use super::control::{Controller, Reading};
+use super::error::IsolateError;
+use super::judge::{Judge, Judgement};
+use super::plan::{Plan, described};
+use super::process::{Process, Processes};
+use super::report::{Move, Note, Report};
+use super::sample::Backend;
+use super::state::{Moved, StateFile};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+/// Time between two samples.
+const EVERY: Duration = Duration::from_secs(1);
+/// Longest pause before a lost server is tried again, in seconds.
+const LONGEST_S: u64 = 30;
+
+/// Isolates OLAP on one server, as long as its session lasts.
+struct Keeper {
+    plan: Plan,
+    file: StateFile,
+    judge: Judge,
+    controller: Controller,
+    /// Weight that was reported last.
+    told_weight: f64,
+    /// Processes in the group.
+    inside: BTreeMap<i32, Process>,
+    /// True after the first move.
+    works: bool,
+    /// Processes that could not be moved, which is not tried again.
+    refused: HashSet<Process>,
+    /// Kinds of failures that were reported.
+    told: HashSet<(&'static str, ErrorKind)>,
+}
+
+impl Plan {
+    /// Carries it out until `stop` resolves, and undoes it then. A server that is lost is tried again, with everything
+    /// undone meanwhile.
+    ///
+    /// # Errors
+    /// It could not begin, the server is not the one that it was, or something could not be undone.
+    pub(crate) async fn carry_out(
+        self,
+        report: &mut dyn Report,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), IsolateError> {
+        tokio::pin!(stop);
+        let (target, wish) = (self.target.clone(), self.wish.clone());
+        let mut plan = self;
+        loop {
+            let mut keeper = Keeper::begin(plan, report)?;
+            let lost = tokio::select! {
+                () = &mut stop => None,
+                lost = keeper.watch(report) => Some(lost),
+            };
+            let why = lost
+                .as_ref()
+                .map_or_else(|| "stopped".to_owned(), ToString::to_string);
+            keeper.end(report, &why)?;
+            let Some(lost) = lost else {
+                return Ok(());
+            };
+            if !lost.may_pass() {
+                return Err(lost);
+            }
+            report.say("waiting for the server, with nothing isolated meanwhile");
+            let again = async {
+                let mut pause_s = 1;
+                loop {
+                    sleep(Duration::from_secs(pause_s)).await;
+                    match Plan::new(&target, wish.clone()).await {
+                        Err(error) if error.may_pass() => pause_s = (pause_s * 2).min(LONGEST_S),
+                        planned => return planned,
+                    }
+                }
+            };
+            plan = tokio::select! {
+                () = &mut stop => return Ok(()),
+                planned = again => planned?,
+            };
+        }
+    }
+}
+
+impl Keeper {
+    /// Sets the mechanism up. If that fails, nothing is left.
+    fn begin(plan: Plan, report: &mut dyn Report) -> Result<Self, IsolateError> {
+        let own = plan.processes.own().ok_or_else(|| {
+            IsolateError::Refused("this program does not find its own process in /proc".to_owned())
+        })?;
+        let means = plan.choice.means.clone();
+        let note = Note::Begins {
+            mechanism: means.name(),
+            share: plan.wish.share.to_string(),
+            limit: plan.wish.limit.map(|limit| limit.to_string()),
+            steps: means.steps(),
+            postmaster: plan.watch.postmaster.pid,
+        };
+        if let Some(group) = means.taken() {
+            return Err(IsolateError::Refused(format!(
+                "{group} exists: OLAP on this server is already isolated, or was when an htap-top isolate was killed. Stop \
+                 the other one, or run htap-top isolate --undo as its user"
+            )));
+        }
+        let file = StateFile::create(&plan.wish.folder, own, plan.watch.postmaster, means.clone())?;
+        if let Err(source) = report.note(&note) {
+            file.discard();
+            let what = "write the audit file, so nothing was changed".to_owned();
+            return Err(IsolateError::Io { what, source });
+        }
+        if let Err(source) = means.prepare() {
+            file.discard();
+            let what = format!("set up {}", means.name());
+            let why = format!("failed to {what}: {source}");
+            let ended = Note::Ended {
+                why: &why,
+                failed: &[],
+            };
+            // The reason is told anyway.
+            let _ = report.note(&ended);
+            return Err(IsolateError::Io { what, source });
+        }
+        report.say(&format!("started: {}", plan.name()));
+        let (weight, of_process) = means.weight();
+        Ok(Self {
+            controller: Controller::new(plan.wish.least(), weight, of_process),
+            told_weight: weight,
+            plan,
+            file,
+            judge: Judge::default(),
+            inside: BTreeMap::new(),
+            works: false,
+            refused: HashSet::new(),
+            told: HashSet::new(),
+        })
+    }
+
+    /// Watches until the server is lost; returns the reason.
+    async fn watch(&mut self, report: &mut dyn Report) -> IsolateError {
+        if let Err(lost) = self.plan.watch.tell(&self.plan.name()).await {
+            return lost;
+        }
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let sessions = self.plan.watch.sessions(&self.plan.wish.classifier);
+            let sessions: Pin<Box<_>> = Box::pin(sessions);
+            match sessions.await {
+                Ok(sample) => {
+                    if let Err(error) = self.step(&sample, report) {
+                        return error;
+                    }
+                }
+                Err(lost) => return lost,
+            }
+        }
+    }
+
+    /// Moves processes as a sample asks for.
+    fn step(&mut self, sample: &[Backend], report: &mut dyn Report) -> Result<(), IsolateError> {
+        let judgement = self.judge.judge(sample);
+        // What others wait for comes first.
+        self.move_out(&judgement, report);
+        for (pid, why) in &judgement.lifted {
+            report.say(&format!("lifted out {pid}: {why}"));
+            self.note(report, &Note::Lifted { pid: *pid, why });
+        }
+        for pid in &judgement.back {
+            report.say(&format!("nobody waits for {pid} any more"));
+        }
+        self.weigh(judgement.busy, report);
+        self.divide(judgement.busy, report);
+        self.move_in(&judgement, sample, report)
+    }
+
+    /// Returns those that are not to be inside any longer.
+    fn move_out(&mut self, judgement: &Judgement, report: &mut dyn Report) {
+        let out = self.inside.iter();
+        let out = out.filter(|(pid, _)| !judgement.inside.contains(pid));
+        let out: Vec<Process> = out.map(|(_, process)| *process).collect();
+        for process in out {
+            self.inside.remove(&process.pid);
+            let moved = &mut self.file.state.moved;
+            let Some(at) = moved.iter().position(|moved| moved.process == process) else {
+                continue;
+            };
+            let Moved { place, .. } = moved.swap_remove(at);
+            let left = self
+                .file
+                .state
+                .means
+                .leave(&self.plan.processes, process, &place);
+            if let Err(error) = left {
+                // So that the end tries again.
+                self.file.state.moved.push(Moved { process, place });
+                self.complain(&pid_of(process), "was not returned", &error, report);
+            }
+        }
+    }
+
+    /// Adjusts the weight to the share that was measured.
+    fn weigh(&mut self, busy: usize, report: &mut dyn Report) {
+        let processes = &self.plan.processes;
+        let Some((total, idle)) = processes.time() else {
+            return;
+        };
+        let used = self.inside.values().filter_map(|process| {
+            let stat = processes.stat(process.pid)?;
+            (stat.process == *process).then_some((*process, stat.ticks))
+        });
+        let reading = Reading {
+            total,
+            idle,
+            inside: used.collect(),
+        };
+        let Some(weight) = self.controller.take(reading, busy) else {
+            return;
+        };
+        match self.file.state.means.set_weight(weight) {
+            Err(error) => self.complain("the weight", "was not changed", &error, report),
+            Ok(()) if (weight / self.told_weight).ln().abs() > 0.4 => {
+                self.told_weight = weight;
+                let had = self.controller.measured() * 100.0;
+                report.say(&format!(
+                    "weight {weight:.0}: OLAP had {had:.0}% of the full machine"
+                ));
+            }
+            Ok(()) => {}
+        }
+    }
+
+    /// Adjusts the nice values to the number of busy processes.
+    fn divide(&mut self, busy: usize, report: &mut dyn Report) {
+        let Means::Autogroup(groups) = &mut self.file.state.means else {
+            return;
+        };
+        let Some(nice) = groups.divide(busy) else {
+            return;
+        };
+        let inside: Vec<Process> = self.inside.values().copied().collect();
+        if !inside.is_empty() {
+            report.say(&format!("nice {nice} for {busy} busy processes"));
+        }
+        for process in inside {
+            let entered = self.file.state.means.enter(&self.plan.processes, process);
+            if let Err(error) = entered
+                && error.kind() != ErrorKind::NotFound
+            {
+                self.complain(&pid_of(process), "keeps its nice value", &error, report);
+            }
+        }
+    }
+
+    /// Moves in those that are not inside yet: first the file tells where they were, then they are moved.
+    fn move_in(
+        &mut self,
+        judgement: &Judgement,
+        sample: &[Backend],
+        report: &mut dyn Report,
+    ) -> Result<(), IsolateError> {
+        let of_pid: HashMap<i32, &Backend> = sample
+            .iter()
+            .map(|backend| (backend.pid, backend))
+            .collect();
+        self.refused
+            .retain(|process| of_pid.contains_key(&process.pid));
+        let mut found = Vec::new();
+        for backend in judgement.inside.iter().filter_map(|pid| of_pid.get(pid)) {
+            if let Some((process, place)) = self.find(backend, report) {
+                found.push((*backend, process));
+                self.file.state.moved.push(Moved { process, place });
+            }
+        }
+        if found.is_empty() {
+            return Ok(());
+        }
+        let processes = self.plan.processes.clone();
+        let live = |moved: &Moved| processes.lives(moved.process);
+        self.file.state.moved.retain(live);
+        self.file.save()?;
+        let mut moves = Vec::new();
+        let mut failed = None;
+        for (backend, process) in found {
+            match self.file.state.means.enter(&processes, process) {
+                Ok(()) => {
+                    self.inside.insert(process.pid, process);
+                    moves.push(self.moved(backend, process));
+                }
+                Err(error) => {
+                    self.forget(process);
+                    if error.kind() != ErrorKind::NotFound {
+                        self.refused.insert(process);
+                        self.complain(&pid_of(process), "was not moved", &error, report);
+                        failed = Some(error);
+                    }
+                }
+            }
+        }
+        self.works |= !moves.is_empty();
+        if let Some(error) = failed.filter(|_| !self.works) {
+            return Err(IsolateError::Refused(format!(
+                "no process can be moved here ({error}): try another --mechanism"
+            )));
+        }
+        let pids: BTreeSet<i32> = moves.iter().map(|moved| moved.pid).collect();
+        if !pids.is_empty() {
+            report.say(&format!("moved in {}", described(&pids, sample)));
+            self.note(report, &Note::MovedIn(moves));
+        }
+        Ok(())
+    }
+
+    /// Finds the process of a backend that is not inside yet, and where it is.
+    fn find(&mut self, backend: &Backend, report: &mut dyn Report) -> Option<(Process, String)> {
+        let processes: &Processes = &self.plan.processes;
+        let stat = processes.stat(backend.pid)?;
+        let process = stat.process;
+        if self.inside.get(&process.pid) == Some(&process) || self.refused.contains(&process) {
+            return None;
+        }
+        let began = backend
+            .started_s
+            .is_some_and(|at_s| processes.began(process, at_s));
+        let place = if stat.parent != self.plan.watch.postmaster.pid || !began {
+            Err(io::Error::other(
+                "its start does not agree with that of its session: was the machine's clock set?",
+            ))
+        } else {
+            self.file.state.means.place(processes, process)
+        };
+        match place {
+            Ok(place) => Some((process, place)),
+            Err(error) => {
+                self.refused.insert(process);
+                self.complain(&pid_of(process), "was not moved", &error, report);
+                None
+            }
+        }
+    }
+
+    fn forget(&mut self, process: Process) {
+        let moved = &mut self.file.state.moved;
+        moved.retain(|moved| moved.process != process);
+    }
+
+    fn moved(&self, backend: &Backend, process: Process) -> Move {
+        let moved = self.file.state.moved.iter();
+        let mut of_process = moved.filter(|moved| moved.process == process);
+        Move {
+            pid: process.pid,
+            started: process.started,
+            class: backend.class.name(),
+            leader: backend.leader,
+            from: of_process
+                .next()
+                .map_or_else(String::new, |moved| moved.place.clone()),
+            to: self.file.state.means.name(),
+        }
+    }
+
+    /// Reports a failure, once per kind.
+    fn complain(
+        &mut self,
+        who: &str,
+        what: &'static str,
+        error: &io::Error,
+        report: &mut dyn Report,
+    ) {
+        if self.told.insert((what, error.kind())) {
+            report.say(&format!(
+                "{who} {what}: {error}; further failures of this kind are not reported"
+            ));
+        }
+    }
+
+    /// Writes a line of the audit file; a failure is reported once, since what it tells has been done.
+    fn note(&mut self, report: &mut dyn Report, note: &Note<'_>) {
+        if let Err(error) = report.note(note) {
+            self.complain("the audit file", "was not written", &error, report);
+        }
+    }
+
+    /// Undoes everything.
+    fn end(mut self, report: &mut dyn Report, why: &str) -> Result<(), IsolateError> {
+        let processes = self.plan.processes.clone();
+        let lives = |process: &&Process| processes.lives(**process);
+        let count = self.inside.values().filter(lives).count();
+        let failed = self.file.undo(&processes);
+        self.note(
+            report,
+            &Note::Ended {
+                why,
+                failed: &failed,
+            },
+        );
+        if failed.is_empty() {
+            report.say(&format!("ended ({why}): {count} processes returned"));
+            return Ok(());
+        }
+        Err(IsolateError::Refused(format!(
+            "ended ({why}), but not all could be undone: {}. Run htap-top isolate --undo",
+            failed.join("; ")
+        )))
+    }
+}
+
+fn pid_of(process: Process) -> String {
+    format!("pid {}", process.pid)
+}

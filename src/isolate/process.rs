@@ -1,0 +1,251 @@
+//! Processes of this machine, as /proc shows them.
+
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A process. The pid alone is not enough: the system uses it again, the pair it does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Process {
+    /// Process ID.
+    pub(super) pid: i32,
+    /// Start in clock ticks since the boot.
+    pub(super) started: u64,
+}
+
+/// What /proc/PID/stat tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stat {
+    /// The process.
+    pub(super) process: Process,
+    /// Its parent's pid.
+    pub(super) parent: i32,
+    /// Processor time used so far, in clock ticks.
+    pub(super) ticks: u64,
+}
+
+/// The processes of this machine.
+#[derive(Clone, Debug)]
+pub(super) struct Processes {
+    root: PathBuf,
+    ticks_per_s: f64,
+    /// Time of the boot in epoch seconds, cut to whole ones.
+    booted_s: f64,
+    /// Number of processors that are online.
+    pub(super) processors: u32,
+}
+
+/// How much later than its process a session may have begun: the boot's time is cut to a second, and a full machine
+/// starts a process late.
+const LATEST_S: f64 = 10.0;
+/// How much earlier: the machine's clock may have been adjusted.
+const EARLIEST_S: f64 = 2.0;
+
+impl Processes {
+    /// Reads what is the same for all processes; `None` if there is no /proc of Linux.
+    pub(super) fn here() -> Option<Self> {
+        let root = PathBuf::from("/proc");
+        let stat = std::fs::read_to_string(root.join("stat")).ok()?;
+        let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK);
+        let (booted_s, processors) = machine(&stat)?;
+        Some(Self {
+            root,
+            ticks_per_s: ticks.ok().flatten().unwrap_or(100) as f64,
+            booted_s,
+            processors,
+        })
+    }
+
+    /// Returns the folder of a process.
+    pub(super) fn folder(&self, pid: i32) -> PathBuf {
+        self.root.join(pid.to_string())
+    }
+
+    /// Reads a process; `None` if there is none, or only a zombie.
+    pub(super) fn stat(&self, pid: i32) -> Option<Stat> {
+        let text = std::fs::read(self.folder(pid).join("stat")).ok()?;
+        stat(pid, &String::from_utf8_lossy(&text))
+    }
+
+    /// Returns true if this very process still runs.
+    pub(super) fn lives(&self, process: Process) -> bool {
+        self.stat(process.pid)
+            .is_some_and(|stat| stat.process == process)
+    }
+
+    /// Returns true if a session that began at these epoch seconds can be this process.
+    pub(super) fn began(&self, process: Process, at_s: f64) -> bool {
+        let started_s = self.booted_s + process.started as f64 / self.ticks_per_s;
+        (-EARLIEST_S..=LATEST_S).contains(&(at_s - started_s))
+    }
+
+    /// Returns this program's process.
+    pub(super) fn own(&self) -> Option<Process> {
+        let pid = std::process::id().cast_signed();
+        self.stat(pid).map(|stat| stat.process)
+    }
+
+    /// Returns the path of a process's cgroup in the hierarchy with this controller of version 1, or, if empty, in that
+    /// of version 2.
+    pub(super) fn cgroup(&self, pid: i32, controller: &str) -> Option<String> {
+        let text = std::fs::read_to_string(self.folder(pid).join("cgroup")).ok()?;
+        cgroup(&text, controller)
+    }
+
+    /// Returns the number and the nice value of the autogroup of a process.
+    pub(super) fn autogroup(&self, pid: i32) -> Option<(u64, i32)> {
+        let text = std::fs::read_to_string(self.folder(pid).join("autogroup")).ok()?;
+        autogroup(&text)
+    }
+
+    /// Returns true if the scheduler groups processes by itself.
+    pub(super) fn groups_by_itself(&self) -> bool {
+        let path = Path::new("sys/kernel/sched_autogroup_enabled");
+        std::fs::read_to_string(self.root.join(path)).is_ok_and(|text| text.trim() == "1")
+    }
+
+    /// Returns the machine's processor time so far, and how much of it was idle, in clock ticks.
+    pub(super) fn time(&self) -> Option<(u64, u64)> {
+        let text = std::fs::read_to_string(self.root.join("stat")).ok()?;
+        time(&text)
+    }
+
+    /// Returns the mounts that this program sees.
+    pub(super) fn mounts(&self) -> String {
+        let path = self.root.join("self/mountinfo");
+        let text = std::fs::read(path).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+/// Returns the boot's time and the number of processors, from /proc/stat.
+fn machine(text: &str) -> Option<(f64, u32)> {
+    let booted = text.lines().find_map(|line| line.strip_prefix("btime "))?;
+    let is_processor = |line: &&str| {
+        let number = line
+            .strip_prefix("cpu")
+            .and_then(|rest| rest.chars().next());
+        number.is_some_and(|digit| digit.is_ascii_digit())
+    };
+    let processors = text.lines().filter(is_processor).count();
+    Some((booted.trim().parse().ok()?, processors.max(1) as u32))
+}
+
+/// Sums up the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq; not what the host took.
+fn time(text: &str) -> Option<(u64, u64)> {
+    let line = text.lines().next()?.strip_prefix("cpu ")?;
+    let times: Vec<u64> = line
+        .split_whitespace()
+        .take(7)
+        .map_while(|word| word.parse().ok())
+        .collect();
+    let idle = times.get(3)? + times.get(4)?;
+    Some((times.iter().sum(), idle))
+}
+
+fn stat(pid: i32, text: &str) -> Option<Stat> {
+    // The name in parentheses may contain anything; the state is field 3, the parent 4, the times 14 and 15,
+    // the start 22.
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    let parent = fields.next()?.parse().ok()?;
+    let mut number = |skipped: usize| fields.nth(skipped)?.parse::<u64>().ok();
+    let ticks = number(9)?.saturating_add(number(0)?);
+    let started = number(6)?;
+    Some(Stat {
+        process: Process { pid, started },
+        parent,
+        ticks,
+    })
+}
+
+fn cgroup(text: &str, controller: &str) -> Option<String> {
+    let mut paths = text.lines().filter_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        controllers
+            .split(',')
+            .any(|name| name == controller)
+            .then(|| path.to_owned())
+    });
+    paths.next()
+}
+
+/// Parses `/autogroup-7 nice 0`.
+fn autogroup(text: &str) -> Option<(u64, i32)> {
+    let (number, nice) = text
+        .trim()
+        .strip_prefix("/autogroup-")?
+        .split_once(" nice ")?;
+    Some((number.parse().ok()?, nice.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_fake_a_process() {
+        let line = "7 (post) R 1 (gres) S 3 7 7 0 -1 4194624 9 0 0 0 5 6 0 0 20 0 1 0 4711 1 2 3";
+        let read = stat(7, line).unwrap();
+        let of_read = (read.parent, read.ticks, read.process.started);
+        assert_eq!(of_read, (3, 11, 4711));
+        assert_eq!(stat(7, &line.replace(") S 3", ") Z 3")), None);
+        for broken in ["", "7 (postgres", "7 (postgres) S", "7 (p) S x 1 2 3"] {
+            assert_eq!(stat(7, broken), None);
+        }
+    }
+
+    #[test]
+    fn groups_are_found_by_their_controller() {
+        let text = "12:cpu,cpuacct:/a:b\n9:cpuset:/set\n1:name=systemd:/s\n0::/unified\n";
+        for (controller, path) in [
+            ("cpu", Some("/a:b")),
+            ("cpuset", Some("/set")),
+            ("", Some("/unified")),
+            ("memory", None),
+        ] {
+            assert_eq!(cgroup(text, controller).as_deref(), path, "{controller}");
+        }
+        assert_eq!(autogroup("/autogroup-7 nice -3\n"), Some((7, -3)));
+        for broken in [
+            "",
+            "/autogroup-x nice 0",
+            "/autogroup-7",
+            "/autogroup-7 nice",
+        ] {
+            assert_eq!(autogroup(broken), None);
+        }
+    }
+
+    #[test]
+    fn a_start_time_is_tolerant_to_ticks_and_not_to_other_processes() {
+        let text = "cpu  1 2\ncpu0 1\ncpu1 1\nintr 5\nctxt 1\nbtime 1000\n";
+        let (booted_s, processors) = machine(text).unwrap();
+        assert_eq!(processors, 2);
+        let processes = Processes {
+            root: PathBuf::new(),
+            ticks_per_s: 100.0,
+            booted_s,
+            processors,
+        };
+        let process = Process {
+            pid: 7,
+            started: 50_000,
+        };
+        for (at_s, same) in [
+            (1500.0, true),
+            (1501.9, true),
+            (1498.5, true),
+            (1497.0, false),
+            (1511.0, false),
+            (f64::NAN, false),
+        ] {
+            assert_eq!(processes.began(process, at_s), same, "{at_s}");
+        }
+        assert!(machine("cpu 1\n").is_none());
+        assert_eq!(time("cpu  1 2 3 4 5 6 7 8 9\ncpu0 1\n"), Some((28, 9)));
+        assert_eq!(time("cpu  1 2\n"), None);
+    }
+}

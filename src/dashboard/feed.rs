@@ -73,6 +73,10 @@ pub struct Sampling {
     pub took_ms: f64,
     /// Time at which the statement in progress was sent.
     pub in_flight: Option<Moment>,
+    /// True if that was sent to the watched server although the OLAP pool has a server of its own.
+    pub asked_here: bool,
+    /// True if the last successful answer came from there.
+    pub from_here: bool,
     /// Time of the next query, as [`Moment::mono_ms`].
     pub due_ms: u64,
     /// True if the session of the last successful answer has been lost since.

@@ -5,6 +5,7 @@ pub mod bloat;
 pub mod classify;
 pub mod locks;
 pub mod own;
+pub(crate) mod nodes;
 pub(crate) mod parts;
 pub(crate) mod point_locks;
 pub(crate) mod pooler;

@@ -8,6 +8,7 @@
 
 pub(crate) mod added;
 pub(crate) mod console;
+pub(crate) mod nodes;
 mod panel;
 pub(crate) mod read;
 
@@ -405,7 +406,7 @@ fn is_added(panel: Panel, column: &str) -> bool {
 
 /// Columns that code reads of the statement of `panel`, with the structure that declares each.
 pub fn wanted(panel: Panel) -> impl Iterator<Item = (&'static str, &'static DeclaredColumn)> {
-    let declared = read::ALL.iter().chain(console::ALL);
+    let declared = read::ALL.iter().chain(console::ALL).chain(nodes::ALL);
     let declared = declared.filter(move |declared| declared.panels.contains(&panel));
     declared.flat_map(move |declared| {
         let columns = declared.columns.iter();

@@ -32,6 +32,7 @@ pub(super) fn watch_both(target: &Target, pooler: Option<Target>, panels: &[&str
         themes: Vec::new(),
         target: "test".into(),
         olap_target: None,
+olap_server: None,
         pooler: pooler.as_ref().map(|_| "pooler".into()),
         own_roles: vec![target.user().to_owned()],
         demo: false,

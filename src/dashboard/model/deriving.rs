@@ -76,6 +76,9 @@ impl Model {
                 self.put(id, table);
                 self.derive_views();
             }
+            Panel::Nodes | Panel::NodeReplica | Panel::NodeBeat | Panel::Heartbeat | Panel::Routing => {
+                effects = self.took_nodes(id, panel, table);
+            }
             _ => self.took_panel(id, panel, table),
         }
         effects
@@ -166,6 +169,7 @@ impl Model {
                 let now_s = self.server_s();
                 let table = replication::derive(table, &mut self.memory.replication, now_s);
                 self.put(id, table);
+                self.derive_nodes();
             }
             Panel::Wal => {
                 let table = wal::derive(table, &mut self.memory.wal);

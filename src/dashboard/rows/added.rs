@@ -40,6 +40,14 @@ adds! {
     /// The client behind a pooler's server connection.
     ToPooled to Activity { pooler_client; }
 
+    /// Derived columns of nodes.
+    ToNodes to Nodes {
+        name, role, state, lag_bytes, lag_ms, routed_per_s, fallbacks_per_s, breaker, retained_bytes, wal_status,
+        xmin_age, conflicts, misroutes, slot, why, fallback_reasons, address, application_name, pid, olap, known_by, lag_by, since_s, error,
+        streams, safe_wal_bytes, feedback, conflicts_snapshot, conflicts_lock, conflicts_bufferpin, conflicts_deadlock,
+        conflicts_tablespace, routers, open_breakers, barred, breaker_s; version, sessions
+    }
+
     /// Derived columns of the pooler's pools.
     ToPooler to Pooler {
         wait_s, pool_size, paused, xacts_per_s, queries_per_s, received_bytes_per_s, sent_bytes_per_s,

@@ -315,6 +315,9 @@ reads! {
         lag_s: Number;
         retained_bytes: Number;
         wal_status: Word;
+        safe_wal_bytes: Number;
+        xmin_age: Cell;
+        restricted: Flag;
         wanted: Flag;
         replay_paused: Flag;
         restores: Flag;

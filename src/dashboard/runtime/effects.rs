@@ -27,6 +27,8 @@ pub(super) struct EffectRunner {
     slow: Sender<Vec<Job>>,
     olap: Sender<Vec<Job>>,
     pooler: Sender<Vec<Job>>,
+    replica: Sender<Vec<Job>>,
+    stand_in: Sender<Vec<Job>>,
     point: watch::Sender<Option<String>>,
     wake: watch::Sender<()>,
     /// Reports of the sessions.
@@ -91,9 +93,17 @@ impl EffectRunner {
             session(
                 SessionId::Olap(number),
                 &targets.olap,
-                analytic(&config.olap, &elsewhere),
+                analytic(&config.olap, targets.stand_in.is_some(), &elsewhere),
                 &olap_queue,
             );
+        }
+        let ((replica, replica_queue), (stand_in, stand_in_queue)) = (queue(), queue());
+        if let Some(target) = &targets.stand_in {
+            let watch = monitor(FAST_TIMEOUT, &elsewhere, &elsewhere);
+            session(SessionId::Replica, &targets.olap, watch, &replica_queue);
+            // One statement at a time: the watched server has other work.
+            let config = analytic(&config.olap, true, &done);
+            session(SessionId::StandIn, target, config, &stand_in_queue);
         }
         let (pooler, pooler_queue) = queue();
         if let Some(target) = &targets.pooler {
@@ -113,6 +123,8 @@ impl EffectRunner {
             slow,
             olap,
             pooler,
+            replica,
+            stand_in,
             point,
             wake,
             reports,
@@ -138,13 +150,16 @@ impl EffectRunner {
             slow,
             olap,
             pooler,
+            replica,
+            stand_in,
             point,
             reports,
             canary,
             ..
         } = self;
         point.send_replace(None);
-        drop((fast, slow, olap, pooler, point, reports, canary));
+        drop((fast, slow, olap, pooler, replica, stand_in));
+        drop((point, reports, canary));
         let all = async { while sessions.join_next().await.is_some() {} };
         let _ = timeout(END, all).await;
         // Aborted ones record that they were aborted.
@@ -191,7 +206,8 @@ impl EffectRunner {
     }
 
     fn sample(&self, requests: Vec<Request>) {
-        let (mut fast, mut slow, mut pooler) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut fast, mut slow) = (Vec::new(), Vec::new());
+        let (mut pooler, mut replica) = (Vec::new(), Vec::new());
         for request in requests {
             let job = Job {
                 id: request.feed.0,
@@ -203,6 +219,8 @@ impl EffectRunner {
                 Pool::Oltp => fast.push(job),
                 Pool::Slow => slow.push(job),
                 Pool::Pooler => pooler.push(job),
+                Pool::Replica => replica.push(job),
+                Pool::Olap if request.here => self.hand_over(&self.stand_in, vec![job]),
                 // One job at a time, so that several sessions share the work.
                 Pool::Olap => self.hand_over(&self.olap, vec![job]),
             }
@@ -210,6 +228,7 @@ impl EffectRunner {
         self.hand_over(&self.fast, fast);
         self.hand_over(&self.slow, slow);
         self.hand_over(&self.pooler, pooler);
+        self.hand_over(&self.replica, replica);
     }
 
     /// Queues jobs. A queue has room for more statements than all panels can send at once; if it is full

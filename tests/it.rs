@@ -20,6 +20,7 @@ mod it {
     mod guard;
     mod hostile;
     mod log;
+    mod nodes;
     mod output;
     mod pooler;
     mod programs;

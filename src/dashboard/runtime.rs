@@ -67,7 +67,9 @@ pub struct Targets {
 impl Targets {
     /// Returns the targets of the watched server and of the OLAP pool.
     pub fn new(oltp: Target, olap: Option<Target>, pooler: Option<Target>) -> Self {
-        let own = olap.as_ref().filter(|olap| olap.host_display() != oltp.host_display());
+        let own = olap
+            .as_ref()
+            .filter(|olap| olap.host_display() != oltp.host_display());
         let stand_in = own.map(|olap| Box::new(oltp.with_role_of(olap)));
         Self {
             olap: olap.unwrap_or_else(|| oltp.clone()),

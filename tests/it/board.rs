@@ -72,7 +72,7 @@ impl Board {
             themes: Theme::names().map(str::to_owned).collect(),
             target: "shop @ primary:5432".into(),
             olap_target: None,
-olap_server: None,
+            olap_server: None,
             pooler: None,
             demo: false,
         };
@@ -118,7 +118,8 @@ olap_server: None,
                     SessionId::Fast => Some(Pool::Oltp),
                     SessionId::Slow => Some(Pool::Slow),
                     SessionId::Pooler => Some(Pool::Pooler),
-                    SessionId::Olap(_) | SessionId::Canary => None,
+                    SessionId::Replica => Some(Pool::Replica),
+                    SessionId::Olap(_) | SessionId::StandIn | SessionId::Canary => None,
                 };
                 let model = &self.model;
                 self.asked

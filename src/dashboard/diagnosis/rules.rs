@@ -2,6 +2,7 @@
 
 mod capacity;
 mod locks;
+mod nodes;
 mod pooler;
 pub(crate) mod replication;
 mod server;
@@ -118,9 +119,15 @@ pub const RULES: &[Rule] = &[
         find: server::wraparound,
     },
     Rule {
+        name: "nodes",
+        about: "the standby that the OLAP pool reads is paused, lost, promoted or without WAL, or routers do not read one because it \
+                lags",
+        find: nodes::nodes,
+    },
+    Rule {
         name: "replication",
         about: "a standby that receives no WAL, does not replay it or lags; a primary whose standby or slot is gone, \
-                whose slot keeps WAL, or whose commits wait for a missing synchronous standby",
+                whose slot keeps WAL or is near its limit, or whose commits wait for a missing synchronous standby",
         find: replication::replication,
     },
     Rule {

@@ -76,7 +76,11 @@ impl Model {
                 self.put(id, table);
                 self.derive_views();
             }
-            Panel::Nodes | Panel::NodeReplica | Panel::NodeBeat | Panel::Heartbeat | Panel::Routing => {
+            Panel::Nodes
+            | Panel::NodeReplica
+            | Panel::NodeBeat
+            | Panel::Heartbeat
+            | Panel::Routing => {
                 effects = self.took_nodes(id, panel, table);
             }
             _ => self.took_panel(id, panel, table),

@@ -46,7 +46,9 @@ impl Model {
         match feed.panel? {
             Panel::Routing if !self.has_nodes() => Some(SELDOM.max(self.interval)),
             Panel::Replication if self.has_nodes() => Some(self.interval),
-            Panel::NodeReplica if self.memory.nodes.kind == Some(Kind::Same) => Some(SELDOM.max(self.interval)),
+            Panel::NodeReplica if self.memory.nodes.kind == Some(Kind::Same) => {
+                Some(SELDOM.max(self.interval))
+            }
             _ => None,
         }
     }
@@ -131,7 +133,9 @@ impl Model {
         let feed = self.feed_of(Panel::NodeReplica)?;
         match &self.replica {
             Link::Lost { error, .. } => Some(Clean::from(error.to_string())),
-            Link::Live(_) if feed.sampling.outlived => Some(Clean::from("connected again, no answer yet")),
+            Link::Live(_) if feed.sampling.outlived => {
+                Some(Clean::from("connected again, no answer yet"))
+            }
             Link::Idle | Link::Live(_) => None,
         }
     }
@@ -143,9 +147,17 @@ impl Model {
         both.is_some_and(|(here, there)| here.since(there).max(there.since(here)) <= PAIRED_S)
     }
 
+    /// Returns the reason why the OLAP pool's own server must not be read.
+    pub(in crate::dashboard) fn olap_barred(&self) -> Option<Barred> {
+        self.memory.nodes.barred
+    }
+
     /// Returns the reason why the business panels are read from the watched server in place of the OLAP pool's own.
-    pub fn olap_stands_in(&self) -> Option<Barred> {
-        self.memory.nodes.barred.filter(|_| self.config.olap.fall_back)
+    pub(in crate::dashboard) fn olap_stands_in(&self) -> Option<Barred> {
+        self.memory
+            .nodes
+            .barred
+            .filter(|_| self.config.olap.fall_back)
     }
 
     /// Reads the business panels elsewhere, if that has just changed.
@@ -166,9 +178,15 @@ impl Model {
         match now {
             Some(why) => {
                 let (why, here) = (why.word(), self.here());
-                self.say(Grade::Doubtful, &format!("OLAP server: {why}; business panels are read from {here}"));
+                self.say(
+                    Grade::Doubtful,
+                    &format!("OLAP server: {why}; business panels are read from {here}"),
+                );
             }
-            None => self.say(Grade::Good, "business panels are read from the OLAP server again"),
+            None => self.say(
+                Grade::Good,
+                "business panels are read from the OLAP server again",
+            ),
         }
     }
 
@@ -196,6 +214,17 @@ impl Model {
         paused && feed.spec.front.pool == Pool::Olap && !feed.sampling.from_here
     }
 
+    /// Seconds that a business panel's figures are old because the standby's replay is paused.
+    pub(in crate::dashboard) fn olap_age_s(&self, feed: &Feed) -> Option<f64> {
+        let lag_ms = self
+            .memory
+            .nodes
+            .lag
+            .ms
+            .filter(|_| self.is_of_the_past(feed))?;
+        Some(lag_ms / 1000.0)
+    }
+
     /// Returns what a reader of a business panel must know about where its figures come from.
     pub fn olap_note(&self, feed: &Feed) -> Option<String> {
         if feed.spec.front.pool != Pool::Olap || self.start.olap_server.is_none() {
@@ -203,13 +232,14 @@ impl Model {
         }
         let memory = &self.memory.nodes;
         if feed.sampling.at.is_some() && feed.sampling.from_here {
-            let why = memory.barred.map_or_else(String::new, |why| format!(": OLAP server {}", why.word()));
-            return Some(format!("from {}{why}", self.here()));
+            return Some(format!("from {}", self.here()));
         }
         let lag_ms = memory.lag.ms.filter(|_| memory.follows());
         let age = lag_ms.map_or_else(String::new, |ms| format::seconds(ms / 1000.0));
         match memory.barred {
-            Some(Barred::Paused) => Some(format!("{age} old: replay paused").trim_start().to_owned()),
+            Some(Barred::Paused) => {
+                Some(format!("{age} old: replay paused").trim_start().to_owned())
+            }
             Some(Barred::Promoted) => Some("from a promoted standby".to_owned()),
             _ if lag_ms >= Some(OLD_MS) => Some(format!("{age} behind")),
             _ => None,

@@ -254,7 +254,10 @@ impl Model {
             self.say(Grade::Good, &format!("connected again after {away}"));
         }
         let pool = own_pool(session);
-        let quiet = matches!(session, SessionId::Slow | SessionId::Replica | SessionId::StandIn);
+        let quiet = matches!(
+            session,
+            SessionId::Slow | SessionId::Replica | SessionId::StandIn
+        );
         if pooled && first && !quiet {
             let who = match session {
                 SessionId::Olap(_) => "OLAP pool: ",

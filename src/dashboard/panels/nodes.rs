@@ -86,7 +86,9 @@ impl Lag {
     /// Takes in the age of the first heartbeat that the standby lacks.
     pub(crate) fn note_beat(&mut self, lack: Row<'_, nodes::Lack>) {
         let (newest, missing) = (lack.newest_ms(), lack.missing_ms());
-        let told = newest.zip(missing).filter(|(newest, missing)| *newest <= STALE_BEAT_MS || *missing > 0.0);
+        let told = newest
+            .zip(missing)
+            .filter(|(newest, missing)| *newest <= STALE_BEAT_MS || *missing > 0.0);
         self.missing_ms = told.map(|(_, missing)| missing.max(0.0));
         if let Some(missing_ms) = self.missing_ms {
             (self.ms, self.by_heartbeat) = (Some(missing_ms), true);
@@ -191,7 +193,10 @@ pub(crate) fn derive(mut table: Table, sources: Sources<'_>, memory: &mut Memory
         table.push(cells);
     }
     if routed.is_none() && routers.breakers.0 > 0 {
-        let mut cells = vec![(added.name, "replica of the routers".into()), (added.role, "standby".into())];
+        let mut cells = vec![
+            (added.name, "replica of the routers".into()),
+            (added.role, "standby".into()),
+        ];
         cells.extend(cells_of_routers(&routers, &added));
         table.push(cells);
     }
@@ -245,10 +250,13 @@ fn standbys<'t>(replication: Rows<'t, read::Replication>, memory: &mut Memory) -
     };
     let of_nodes = rows().filter(|row| is_of_node(*row) && !logical(row.pid()));
     let (gone, there): (Vec<_>, Vec<_>) = of_nodes.partition(|row| row.gone_s().is_some());
-    let (slots, senders): (Vec<_>, Vec<_>) = there.into_iter().partition(|row| row.kind().is("slot"));
+    let (slots, senders): (Vec<_>, Vec<_>) =
+        there.into_iter().partition(|row| row.kind().is("slot"));
     let mut found = Vec::new();
     for slot in &slots {
-        let sender = senders.iter().find(|sender| sender.pid().is_some() && sender.pid() == slot.pid());
+        let sender = senders
+            .iter()
+            .find(|sender| sender.pid().is_some() && sender.pid() == slot.pid());
         let key: Box<str> = slot.name().name().into();
         if let Some(sender) = sender {
             let user = (of_name(*sender), sender.client().clone());
@@ -269,7 +277,9 @@ fn standbys<'t>(replication: Rows<'t, read::Replication>, memory: &mut Memory) -
             ..Node::default()
         });
     }
-    memory.users.retain(|key, _| slots.iter().any(|slot| slot.name().name() == &**key));
+    memory
+        .users
+        .retain(|key, _| slots.iter().any(|slot| slot.name().name() == &**key));
     let alone = senders.iter().filter(|sender| {
         let pid = sender.pid();
         pid.is_none() || !slots.iter().any(|slot| slot.pid() == pid)
@@ -287,7 +297,9 @@ fn standbys<'t>(replication: Rows<'t, read::Replication>, memory: &mut Memory) -
         let name = row.name().text();
         memory.users.values().any(|(user, _)| user.text() == name)
     };
-    let gone = gone.iter().filter(|row| row.kind().is("replica") && !has_slot(row));
+    let gone = gone
+        .iter()
+        .filter(|row| row.kind().is("replica") && !has_slot(row));
     found.extend(gone.map(|row| Node {
         name: row.name().shown().to_owned(),
         state: "gone",
@@ -308,10 +320,18 @@ fn of_name(row: Row<'_, read::Replication>) -> Value {
 fn tell_apart(found: &mut [Node<'_>]) {
     let mut taken: HashMap<String, usize> = HashMap::new();
     for node in found {
-        let name = if node.name.is_empty() { "standby".to_owned() } else { node.name.clone() };
+        let name = if node.name.is_empty() {
+            "standby".to_owned()
+        } else {
+            node.name.clone()
+        };
         let count = taken.entry(name.clone()).or_default();
         *count += 1;
-        node.name = if *count == 1 { name } else { format!("{name} {count}") };
+        node.name = if *count == 1 {
+            name
+        } else {
+            format!("{name} {count}")
+        };
     }
 }
 
@@ -332,7 +352,10 @@ fn claim<'t>(found: &mut Vec<Node<'t>>, sources: Sources<'t>, memory: &mut Memor
     let mut at = found.iter().position(by_slot).map(|at| (at, "slot"));
     if at.is_none() && copy && olap.told.is_told() {
         let address = told.address().text().unwrap_or("local");
-        let mut same = found.iter().enumerate().filter(|(_, node)| node.address.text() == Some(address));
+        let mut same = found
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| node.address.text() == Some(address));
         let first = same.next().map(|(at, _)| (at, "address"));
         at = first.filter(|_| same.next().is_none());
     }
@@ -344,7 +367,9 @@ fn claim<'t>(found: &mut Vec<Node<'t>>, sources: Sources<'t>, memory: &mut Memor
         });
         (found.len() - 1, "not known")
     });
-    let Some(node) = found.get_mut(at) else { return };
+    let Some(node) = found.get_mut(at) else {
+        return;
+    };
     node.known_by = Some(known_by);
     node.state = match memory.kind {
         _ if olap.lost.is_some() => "lost",
@@ -352,7 +377,9 @@ fn claim<'t>(found: &mut Vec<Node<'t>>, sources: Sources<'t>, memory: &mut Memor
         Some(Kind::Foreign) => "other system",
         Some(Kind::Primary) => "running",
         _ if told.paused() == Some(true) => "paused",
-        Some(Kind::Standby) if told.receives() == Some(false) && told.restores() != Some(true) => "no WAL",
+        Some(Kind::Standby) if told.receives() == Some(false) && told.restores() != Some(true) => {
+            "no WAL"
+        }
         Some(Kind::Standby) if node.state.is_empty() => "running",
         _ => node.state,
     };
@@ -378,12 +405,21 @@ impl Memory {
                 return Value::Null;
             }
         };
-        let known = self.troubles.get(&node.name).filter(|(before, ..)| *before == trouble);
-        let seen = self.before.contains(&node.name) && (node.known_by.is_none() || self.told_before);
+        let known = self
+            .troubles
+            .get(&node.name)
+            .filter(|(before, ..)| *before == trouble);
+        let seen =
+            self.before.contains(&node.name) && (node.known_by.is_none() || self.told_before);
         let (_, since_s, began) = known.copied().unwrap_or((trouble, now_s, seen));
-        self.troubles.insert(node.name.clone(), (trouble, since_s, began));
+        self.troubles
+            .insert(node.name.clone(), (trouble, since_s, began));
         let seconds = (now_s - since_s).max(0.0);
-        if began { Value::Float(seconds) } else { Value::AtLeast(seconds) }
+        if began {
+            Value::Float(seconds)
+        } else {
+            Value::AtLeast(seconds)
+        }
     }
 }
 
@@ -396,7 +432,10 @@ fn write_here(table: &mut Table, added: &ToNodes, place: &str, writes: bool, rou
     }
     for (column, value) in [
         (added.name, place.into()),
-        (added.role, if writes { "primary" } else { "standby" }.into()),
+        (
+            added.role,
+            if writes { "primary" } else { "standby" }.into(),
+        ),
         (added.state, "running".into()),
         (added.routed_per_s, rate),
         (added.why, why),
@@ -407,9 +446,19 @@ fn write_here(table: &mut Table, added: &ToNodes, place: &str, writes: bool, rou
 
 /// The cells of what this server knows of a node.
 fn cells_of(node: &Node<'_>, added: &ToNodes) -> Cells {
-    let restricted = node.sender.is_some_and(|sender| sender.restricted() == Some(true));
-    let unknown = if restricted { Value::Unavailable } else { Value::Null };
-    let state = if node.state.is_empty() { unknown.clone() } else { node.state.into() };
+    let restricted = node
+        .sender
+        .is_some_and(|sender| sender.restricted() == Some(true));
+    let unknown = if restricted {
+        Value::Unavailable
+    } else {
+        Value::Null
+    };
+    let state = if node.state.is_empty() {
+        unknown.clone()
+    } else {
+        node.state.into()
+    };
     let bytes = node.sender.and_then(|sender| sender.lag_bytes());
     let lag_s = node.sender.and_then(|sender| sender.lag_s());
     let lag_s = lag_s.or(bytes.filter(|bytes| *bytes <= 0).map(|_| 0.0));
@@ -420,20 +469,46 @@ fn cells_of(node: &Node<'_>, added: &ToNodes) -> Cells {
         (added.name, node.name.as_str().into()),
         (added.role, "standby".into()),
         (added.state, state),
-        (added.lag_bytes, bytes.map_or(unknown.clone(), |bytes| Value::Int(bytes.max(0)))),
-        (added.lag_ms, lag_s.map_or(unknown, |lag_s| Value::Float(lag_s * 1000.0))),
-        (added.lag_by, lag_s.map_or(Value::Null, |_| "position".into())),
+        (
+            added.lag_bytes,
+            bytes.map_or(unknown.clone(), |bytes| Value::Int(bytes.max(0))),
+        ),
+        (
+            added.lag_ms,
+            lag_s.map_or(unknown, |lag_s| Value::Float(lag_s * 1000.0)),
+        ),
+        (
+            added.lag_by,
+            lag_s.map_or(Value::Null, |_| "position".into()),
+        ),
         (added.slot, text(slot.and_then(|slot| slot.name().clean()))),
-        (added.retained_bytes, slot.and_then(|slot| slot.retained_bytes()).into()),
-        (added.wal_status, text(slot.and_then(|slot| slot.wal_status().clean()))),
-        (added.safe_wal_bytes, slot.and_then(|slot| slot.safe_wal_bytes()).into()),
+        (
+            added.retained_bytes,
+            slot.and_then(|slot| slot.retained_bytes()).into(),
+        ),
+        (
+            added.wal_status,
+            text(slot.and_then(|slot| slot.wal_status().clean())),
+        ),
+        (
+            added.safe_wal_bytes,
+            slot.and_then(|slot| slot.safe_wal_bytes()).into(),
+        ),
         (added.xmin_age, xmin.unwrap_or(Value::Null)),
         (added.address, node.address.clone()),
         (added.streams, Value::Bool(node.sender.is_some())),
         (added.olap, Value::Bool(node.known_by.is_some())),
-        (added.known_by, node.known_by.map_or(Value::Null, Value::from)),
+        (
+            added.known_by,
+            node.known_by.map_or(Value::Null, Value::from),
+        ),
         (added.application_name, node.application.clone()),
-        (added.pid, node.sender.and_then(|sender| sender.pid()).map_or(Value::Null, Value::Int)),
+        (
+            added.pid,
+            node.sender
+                .and_then(|sender| sender.pid())
+                .map_or(Value::Null, Value::Int),
+        ),
     ]
 }
 
@@ -450,7 +525,9 @@ fn cells_of_olap(olap: OlapServer<'_>, memory: &Memory, added: &ToNodes) -> Cell
         return cells;
     }
     if !olap.told.is_told() {
-        cells.extend([added.lag_bytes, added.lag_ms, added.sessions].map(|column| (column, Value::Pending)));
+        cells.extend(
+            [added.lag_bytes, added.lag_ms, added.sessions].map(|column| (column, Value::Pending)),
+        );
         return cells;
     }
     let int = |figure: Option<i64>| figure.map_or(Value::Unavailable, Value::Int);
@@ -463,7 +540,11 @@ fn cells_of_olap(olap: OlapServer<'_>, memory: &Memory, added: &ToNodes) -> Cell
     ];
     let sum = kinds.iter().map(|(_, count)| *count).sum::<Option<i64>>();
     cells.extend(kinds.map(|(column, count)| (column, int(count))));
-    let by = if memory.lag.by_heartbeat { "heartbeat" } else { "replay" };
+    let by = if memory.lag.by_heartbeat {
+        "heartbeat"
+    } else {
+        "replay"
+    };
     cells.extend([
         (added.conflicts, int(sum)),
         (added.version, told.version().clone()),
@@ -474,7 +555,10 @@ fn cells_of_olap(olap: OlapServer<'_>, memory: &Memory, added: &ToNodes) -> Cell
         cells.extend([
             (added.lag_bytes, int(memory.lag.bytes)),
             (added.lag_ms, memory.lag.ms.into()),
-            (added.lag_by, memory.lag.ms.map_or(Value::Null, |_| by.into())),
+            (
+                added.lag_by,
+                memory.lag.ms.map_or(Value::Null, |_| by.into()),
+            ),
         ]);
     }
     cells
@@ -496,7 +580,10 @@ fn cells_of_routers(routers: &Routers, added: &ToNodes) -> Cells {
         (added.misroutes, Value::Int(routers.misroutes)),
         (added.routers, Value::Int(routers.count)),
         (added.open_breakers, Value::Int(routers.breakers.1)),
-        (added.barred, routers.barred.as_deref().map_or(Value::Null, Value::from)),
+        (
+            added.barred,
+            routers.barred.as_deref().map_or(Value::Null, Value::from),
+        ),
         (added.breaker_s, routers.open_s.into()),
     ]
 }

@@ -336,7 +336,10 @@ impl Headless {
         let last = self.told.get(&id).map_or(u64::MAX, |told| told.last);
         let before = |id| self.told.get(&id).is_none_or(|told| told.first < last);
         // Rows that are derived again when such a feed answers.
-        let again = matches!(feed.panel, Some(Panel::Views | Panel::Pooler | Panel::Nodes));
+        let again = matches!(
+            feed.panel,
+            Some(Panel::Views | Panel::Pooler | Panel::Nodes)
+        );
         self.has_told(id, if twice { 2 } else { 1 })
             && under.all(|id| self.has_told(id, self.needed(id)) && (again || before(id)))
     }
@@ -357,18 +360,15 @@ impl Headless {
         };
         let given_up = match self.model.link(feed) {
             // Nobody waits for a pooler that is down: the figures of the server are there without it.
-            Link::Lost { .. }
-                if matches!(feed.spec.front.pool, Pool::Pooler | Pool::Replica) =>
-            {
+            Link::Lost { .. } if matches!(feed.spec.front.pool, Pool::Pooler | Pool::Replica) => {
                 true
             }
             Link::Lost { given_up, .. } => *given_up,
             Link::Idle | Link::Live(_) => false,
         };
         let told = self.told.get(&id).copied().unwrap_or_default();
-        let not_asked = !feed.sampling.missing.is_empty()
-            || feed.sampling.denied
-            || self.model.is_idle(feed);
+        let not_asked =
+            !feed.sampling.missing.is_empty() || feed.sampling.denied || self.model.is_idle(feed);
         given_up || not_asked || told.refused || told.good >= times
     }
 }

@@ -66,14 +66,20 @@ impl Memory {
 impl Seen {
     fn of(report: Row<'_, nodes::Router>, before: Option<Self>) -> Self {
         let reported_s = report.reported_epoch().unwrap_or(0.0);
-        let (routed, fallbacks) = (totals(report.routed().name()), totals(report.fallbacks().name()));
+        let (routed, fallbacks) = (
+            totals(report.routed().name()),
+            totals(report.fallbacks().name()),
+        );
         let rates = before.and_then(|before| {
             let passed_s = reported_s - before.reported_s;
             if passed_s == 0.0 {
                 return before.rates;
             }
             // A router that is older than before is another one.
-            let grown = (growth(&before.routed, &routed, passed_s), growth(&before.fallbacks, &fallbacks, passed_s));
+            let grown = (
+                growth(&before.routed, &routed, passed_s),
+                growth(&before.fallbacks, &fallbacks, passed_s),
+            );
             grown.0.zip(grown.1)
         });
         Self {
@@ -88,13 +94,19 @@ impl Seen {
 impl Routers {
     fn add(&mut self, report: Row<'_, nodes::Router>, seen: &Seen) {
         self.count += 1;
-        self.misroutes = self.misroutes.saturating_add(report.misroutes().unwrap_or(0));
+        self.misroutes = self
+            .misroutes
+            .saturating_add(report.misroutes().unwrap_or(0));
         if let Some((routed, fallbacks)) = &seen.rates {
             let [primary, replica] = self.rates.get_or_insert_default();
             for (lane, rate) in routed {
                 // Node, pool and rule.
                 let mut words = lane.splitn(3, ' ');
-                let side = if words.next() == Some("replica") { &mut *replica } else { &mut *primary };
+                let side = if words.next() == Some("replica") {
+                    &mut *replica
+                } else {
+                    &mut *primary
+                };
                 let rule = words.nth(1).unwrap_or(lane);
                 *side.entry(rule.to_owned()).or_default() += rate;
             }
@@ -120,7 +132,10 @@ impl Routers {
     /// `closed`, `open: paused`, `open 1 of 2: paused`; none if no router has a replica.
     pub(super) fn breaker(&self) -> Value {
         let (all, open) = self.breakers;
-        let why = self.barred.as_deref().map_or_else(String::new, |why| format!(": {why}"));
+        let why = self
+            .barred
+            .as_deref()
+            .map_or_else(String::new, |why| format!(": {why}"));
         let text = match open {
             _ if all == 0 => return Value::Null,
             0 => "closed".to_owned(),
@@ -138,16 +153,24 @@ pub(super) fn told(rates: Option<&ByName>) -> (Value, Value) {
     };
     let mut named: Vec<_> = rates.iter().filter(|(_, rate)| **rate > 0.0).collect();
     named.sort_by(|a, b| b.1.total_cmp(a.1).then(a.0.cmp(b.0)));
-    let named = named.into_iter().map(|(name, rate)| format!("{name} {}", format::count(*rate)));
+    let named = named
+        .into_iter()
+        .map(|(name, rate)| format!("{name} {}", format::count(*rate)));
     let names = named.collect::<Vec<_>>().join(", ");
-    let names = if names.is_empty() { Value::Null } else { Value::from(names.as_str()) };
+    let names = if names.is_empty() {
+        Value::Null
+    } else {
+        Value::from(names.as_str())
+    };
     (Value::Float(rates.values().sum()), names)
 }
 
 /// The numbers of a JSON object; none of them if it is none.
 fn totals(json: &str) -> ByName {
     let read: Map<String, Json> = serde_json::from_str(json).unwrap_or_default();
-    let numbers = read.into_iter().filter_map(|(name, total)| Some((name, total.as_f64()?)));
+    let numbers = read
+        .into_iter()
+        .filter_map(|(name, total)| Some((name, total.as_f64()?)));
     numbers.collect()
 }
 
@@ -166,8 +189,24 @@ mod tests {
     use crate::pg::Table;
 
     fn reports(rows: &[(&str, f64, &str, &str, &str, Option<&str>)]) -> Table {
-        let columns = ["instance", "reported_epoch", "routed", "fallbacks", "misroutes", "breaker", "barred", "breaker_s"];
-        let cells = |(instance, at_s, routed, fallbacks, breaker, barred): &(&str, f64, &str, &str, &str, Option<&str>)| {
+        let columns = [
+            "instance",
+            "reported_epoch",
+            "routed",
+            "fallbacks",
+            "misroutes",
+            "breaker",
+            "barred",
+            "breaker_s",
+        ];
+        let cells = |(instance, at_s, routed, fallbacks, breaker, barred): &(
+            &str,
+            f64,
+            &str,
+            &str,
+            &str,
+            Option<&str>,
+        )| {
             vec![
                 Value::from(*instance),
                 Value::Float(*at_s),
@@ -189,27 +228,71 @@ mod tests {
     fn rates_are_the_growth_of_all_routers_totals() {
         let mut memory = Memory::default();
         let first = reports(&[
-            ("a", 10.0, r#"{"replica olap read": 100, "primary oltp write": 7}"#, "{}", "closed", None),
-            ("b", 10.5, r#"{"primary oltp read_your_writes": 3}"#, r#"{"lost": 1}"#, "open", Some("lost")),
+            (
+                "a",
+                10.0,
+                r#"{"replica olap read": 100, "primary oltp write": 7}"#,
+                "{}",
+                "closed",
+                None,
+            ),
+            (
+                "b",
+                10.5,
+                r#"{"primary oltp read_your_writes": 3}"#,
+                r#"{"lost": 1}"#,
+                "open",
+                Some("lost"),
+            ),
         ]);
         memory.note(Rows::of(&first));
         assert_eq!(memory.now.rates, None, "one report is no rate");
         let second = reports(&[
-            ("a", 12.0, r#"{"replica olap read": 140, "primary oltp write": 7, "replica oltp read": 2}"#, "{}", "closed", None),
-            ("b", 11.5, r#"{"primary oltp read_your_writes": 5}"#, r#"{"lost": 2}"#, "open", Some("lost")),
+            (
+                "a",
+                12.0,
+                r#"{"replica olap read": 140, "primary oltp write": 7, "replica oltp read": 2}"#,
+                "{}",
+                "closed",
+                None,
+            ),
+            (
+                "b",
+                11.5,
+                r#"{"primary oltp read_your_writes": 5}"#,
+                r#"{"lost": 2}"#,
+                "open",
+                Some("lost"),
+            ),
         ]);
         memory.note(Rows::of(&second));
         let [primary, replica] = memory.now.rates.clone().unwrap();
-        assert_eq!(told(Some(&replica)), (Value::Float(21.0), Value::from("read 21")));
-        assert_eq!(told(Some(&primary)), (Value::Float(2.0), Value::from("read_your_writes 2")));
-        assert_eq!(told(memory.now.fallbacks.as_ref()), (Value::Float(1.0), Value::from("lost 1")));
+        assert_eq!(
+            told(Some(&replica)),
+            (Value::Float(21.0), Value::from("read 21"))
+        );
+        assert_eq!(
+            told(Some(&primary)),
+            (Value::Float(2.0), Value::from("read_your_writes 2"))
+        );
+        assert_eq!(
+            told(memory.now.fallbacks.as_ref()),
+            (Value::Float(1.0), Value::from("lost 1"))
+        );
         assert_eq!(memory.now.breaker(), Value::from("open 1 of 2: lost"));
         assert_eq!((memory.now.count, memory.now.misroutes), (2, 2));
         // The same reports again: nothing new is known.
         memory.note(Rows::of(&second));
         assert_eq!(memory.now.rates, Some([primary, replica]));
         // It was restarted under its name.
-        memory.note(Rows::of(&reports(&[("a", 14.0, r#"{"replica olap read": 1}"#, "{}", "none", None)])));
+        memory.note(Rows::of(&reports(&[(
+            "a",
+            14.0,
+            r#"{"replica olap read": 1}"#,
+            "{}",
+            "none",
+            None,
+        )])));
         assert_eq!(memory.now.rates, None);
         assert_eq!(memory.now.breaker(), Value::Null);
     }

@@ -1,0 +1,199 @@
+//! Nodes beside this server: a standby that is paused, lost, promoted or too far behind for routers.
+
+use super::replication::RESUME;
+use crate::dashboard::diagnosis::finding::{Damage, Fact, Finding, fact};
+use crate::dashboard::diagnosis::{Evidence, Health};
+use crate::dashboard::rows::{Row, nodes, read};
+use crate::format;
+
+type Node<'t> = Row<'t, nodes::Node>;
+
+/// Milliseconds by which a paused standby is behind from which it is a danger.
+const LATE_MS: f64 = 60_000.0;
+/// Seconds without a receiver; a walreceiver reconnects every five seconds.
+const DOWN_S: f64 = 10.0;
+
+/// Returns the worst finding about nodes.
+pub(super) fn nodes(evidence: &Evidence<'_>) -> Option<Finding> {
+    let found = evidence
+        .nodes
+        .iter()
+        .filter_map(|node| of_node(evidence, node));
+    found.reduce(|worst, finding| {
+        let worse = (finding.health, finding.damage) > (worst.health, worst.damage);
+        if worse { finding } else { worst }
+    })
+}
+
+/// Returns true if a finding about nodes says what this row would: no other rule says it again.
+pub(super) fn is_told(evidence: &Evidence<'_>, row: Row<'_, read::Replication>) -> bool {
+    let mut told = evidence
+        .nodes
+        .iter()
+        .filter(|node| of_node(evidence, *node).is_some());
+    match row.kind().shown() {
+        "slot" => told.any(|node| node.slot().text() == row.name().text()),
+        "replica" if row.gone_s().is_some() => {
+            told.any(|node| node.application_name().text() == row.name().text())
+        }
+        "replica" => row.pid().is_some() && told.any(|node| node.pid() == row.pid()),
+        _ => false,
+    }
+}
+
+fn of_node(evidence: &Evidence<'_>, node: Node<'_>) -> Option<Finding> {
+    match node.state().shown() {
+        "paused" => Some(paused(evidence, node)),
+        "lost" => Some(lost(evidence, node)),
+        "promoted" => Some(promoted(node)),
+        "no WAL" if node.since_s().number() >= Some(DOWN_S) => Some(without_wal(node)),
+        _ => lagging(node),
+    }
+}
+
+/// How long it has been so: `for 12s`.
+fn lasting(node: Node<'_>) -> String {
+    let since = node.since_s();
+    let seconds = since.number().map_or_else(String::new, format::seconds);
+    format!("for {}{seconds}", since.sign())
+}
+
+/// How far it is behind: `3.2 MB and 12s`.
+fn behind(node: Node<'_>) -> String {
+    let bytes = node.lag_bytes().map(format::bytes);
+    let age = node.lag_ms().map(format::ms);
+    let known: Vec<String> = bytes.into_iter().chain(age).collect();
+    if known.is_empty() {
+        "an unknown amount".to_owned()
+    } else {
+        known.join(" and ")
+    }
+}
+
+/// What the OLAP pool does meanwhile.
+fn elsewhere(evidence: &Evidence<'_>, node: Node<'_>) -> &'static str {
+    if node.olap() != Some(true) {
+        ""
+    } else if evidence.olap_stands_in {
+        "; business panels are read from the primary"
+    } else {
+        "; business panels are not read elsewhere"
+    }
+}
+
+fn finding(node: Node<'_>, health: Health, sentence: String, cure: String) -> Finding {
+    let retained = node.retained_bytes().map(format::bytes);
+    let mut facts: Vec<Fact> = vec![
+        fact("behind", behind(node)),
+        fact("slot", node.slot().text().unwrap_or("none")),
+    ];
+    facts.extend(retained.map(|retained| fact("retained", retained)));
+    facts.extend(node.error().text().map(|error| fact("error", error)));
+    if let Some(barred) = node.barred().text() {
+        let open = node.open_breakers().unwrap_or(0);
+        let all = node.routers().unwrap_or(0);
+        let open_s = node.breaker_s().map_or_else(String::new, |open_s| {
+            format!(" for {}", format::seconds(open_s))
+        });
+        facts.push(fact(
+            "routers",
+            format!("{open} of {all} send no reads there{open_s}: {barred}"),
+        ));
+    }
+    if let Some(rate) = node.fallbacks_per_s().filter(|rate| *rate > 0.0) {
+        facts.push(fact("fell back", format!("{}/s", format::count(rate))));
+    }
+    Finding {
+        health,
+        damage: Damage::Staleness,
+        explains: &["lag"],
+        subject: node.name().shown().to_owned(),
+        sentence,
+        cure,
+        evidence: facts,
+        ..Finding::default()
+    }
+}
+
+fn paused(evidence: &Evidence<'_>, node: Node<'_>) -> Finding {
+    let late = node.lag_ms() >= Some(LATE_MS);
+    let health = if late {
+        Health::Danger
+    } else {
+        Health::Warning
+    };
+    let name = node.name().shown();
+    let sentence = format!(
+        "replay on {name} has been paused {}: it lacks {}{}",
+        lasting(node),
+        behind(node),
+        elsewhere(evidence, node)
+    );
+    finding(node, health, sentence, format!("{RESUME} on {name}"))
+}
+
+fn lost(evidence: &Evidence<'_>, node: Node<'_>) -> Finding {
+    let name = node.name().shown();
+    let streams = node.streams() == Some(true);
+    let what = if streams {
+        "cannot be reached, although it still receives WAL,"
+    } else {
+        "has been lost"
+    };
+    let slot = node.retained_bytes().filter(|_| !streams);
+    let slot = slot.map_or_else(String::new, |bytes| {
+        format!("; its slot keeps {} of WAL", format::bytes(bytes))
+    });
+    let sentence = format!(
+        "{name} {what} {}{}{slot}",
+        lasting(node),
+        elsewhere(evidence, node)
+    );
+    let cure = if streams {
+        "check its log and pg_hba.conf"
+    } else {
+        "start it, or check its log"
+    };
+    finding(node, Health::Warning, sentence, cure.to_owned())
+}
+
+fn promoted(node: Node<'_>) -> Finding {
+    let name = node.name().shown();
+    let sentence = format!(
+        "{name} was promoted and takes writes of its own, as this server does: what is written to both cannot be merged"
+    );
+    let cure = "send writes to one, rebuild the other (pg_rewind, or htap-top replica create)";
+    Finding {
+        damage: Damage::Loss,
+        ..finding(node, Health::Danger, sentence, cure.to_owned())
+    }
+}
+
+fn without_wal(node: Node<'_>) -> Finding {
+    let name = node.name().shown();
+    let sentence = format!(
+        "{name} has received no WAL {}: it lacks {}",
+        lasting(node),
+        behind(node)
+    );
+    let cure = "check primary_conninfo and the log there";
+    finding(node, Health::Warning, sentence, cure.to_owned())
+}
+
+/// Finding for a standby that routers read no longer because it is too far behind.
+fn lagging(node: Node<'_>) -> Option<Finding> {
+    node.barred().text().filter(|barred| *barred == "lagging")?;
+    let name = node.name().shown();
+    let open = node.open_breakers().unwrap_or(0);
+    let routers = if open == 1 {
+        "a router sends".to_owned()
+    } else {
+        format!("{open} routers send")
+    };
+    let sentence = format!(
+        "{name} is {} behind: {routers} its reads to the primary",
+        behind(node)
+    );
+    let cure = "check it for long queries, I/O and a busy processor";
+    Some(finding(node, Health::Warning, sentence, cure.to_owned()))
+}

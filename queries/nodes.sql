@@ -4,6 +4,7 @@
 -- order = 165
 -- letter = "c"
 -- sampling = { samples = "two", rests_on = ["replication", "routing", "node_replica"] }
+-- counters = ["conflicts", "misroutes", "conflicts_snapshot", "conflicts_lock", "conflicts_bufferpin", "conflicts_deadlock", "conflicts_tablespace"]
 -- key = ["name"]
 -- compact = ["name", "role", "state", "lag_bytes", "lag_ms", "routed_per_s", "fallbacks_per_s", "breaker", "retained_bytes", "wal_status", "xmin_age", "sessions", "conflicts", "misroutes", "slot", "version", "why", "fallback_reasons"]
 -- empty = "no node beside this server: no standby, no physical slot, no router, and the OLAP pool is not on a server of its own"
@@ -159,9 +160,6 @@
 -- [columns.started_us]
 -- hidden = true
 -- help = "Of this server: when it started, in microseconds since the epoch, by which it is recognised."
--- [columns.system]
--- hidden = true
--- help = "Of this server: system identifier, the same on all copies; none if our role may not read it."
 -- [columns.head_bytes]
 -- hidden = true
 -- unit = "bytes"
@@ -170,12 +168,6 @@
 SELECT r.in_recovery,
        substring(pg_catalog.current_setting('server_version') FROM '^\S+') AS version,
        (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8 AS started_us,
-       CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
-            -- as text within: a direct call would be checked at the start, and fail where it is revoked
-            THEN /*?system*/ substring(pg_catalog.query_to_xml(
-                     'SELECT system_identifier FROM pg_catalog.pg_control_system()', false, true, '')::pg_catalog.text
-                 FROM '>([0-9]+)<') /*:NULL*/
-       END AS system,
        CASE WHEN NOT r.in_recovery
             THEN /*?head_bytes*/ pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), '0/0') /*:NULL*/
        END::pg_catalog.int8 AS head_bytes,

@@ -112,6 +112,7 @@ impl Model {
         let place = place_of(self.start.target.as_str()).to_owned();
         let sources = Sources {
             place: &place,
+            system: self.fact().system_identifier().raw(),
             replication: Rows::of(self.rows(Panel::Replication)),
             olap: self.start.olap_server.as_ref().map(|place| OlapServer {
                 place: place.as_str(),

@@ -127,6 +127,8 @@ pub(crate) struct OlapServer<'t> {
 pub(crate) struct Sources<'t> {
     /// Host and port of this server.
     pub(crate) place: &'t str,
+    /// Its system identifier, which all copies share; `None` if our role may not read it.
+    pub(crate) system: Option<&'t str>,
     pub(crate) replication: Rows<'t, read::Replication>,
     pub(crate) olap: Option<OlapServer<'t>>,
     /// Time of the last tick in seconds.
@@ -210,7 +212,7 @@ fn note_olap(here: Row<'_, nodes::Here>, sources: Sources<'_>, memory: &mut Memo
     let Some(olap) = sources.olap else { return };
     let told = olap.told.first();
     if olap.lost.is_none() && olap.told.is_told() && here.started_us().is_some() {
-        memory.kind = Some(kind(here, told));
+        memory.kind = Some(kind(here, sources.system, told));
     }
     if olap.paired && olap.lost.is_none() {
         memory.lag.note(here, told);
@@ -223,8 +225,12 @@ fn note_olap(here: Row<'_, nodes::Here>, sources: Sources<'_>, memory: &mut Memo
     };
 }
 
-fn kind(here: Row<'_, nodes::Here>, told: Row<'_, nodes::OlapServer>) -> Kind {
-    let systems = here.system().raw().zip(told.system().raw());
+fn kind(
+    here: Row<'_, nodes::Here>,
+    system: Option<&str>,
+    told: Row<'_, nodes::OlapServer>,
+) -> Kind {
+    let systems = system.zip(told.system().raw());
     if systems.is_some_and(|(ours, theirs)| ours != theirs) {
         Kind::Foreign
     } else if here.started_us() == told.started_us() {

@@ -7,7 +7,6 @@ reads! {
     Here of Nodes {
         in_recovery: Flag;
         started_us: Int;
-        system: Word;
         head_bytes: Int;
     }
 

@@ -234,6 +234,7 @@ reads! {
         in_recovery: Flag;
         max_parallel_workers: Int;
         pgss_schema: Word;
+        system_identifier: Word;
     }
 
     /// The extension that some statements read.

@@ -64,7 +64,6 @@ fn here() -> Table {
         "in_recovery",
         "version",
         "started_us",
-        "system",
         "head_bytes",
         "sessions",
     ];
@@ -72,7 +71,6 @@ fn here() -> Table {
         Value::Bool(false),
         "17.2".into(),
         Value::Int(1),
-        "777".into(),
         Value::Int(10_000),
         Value::Int(40),
     ];
@@ -154,6 +152,7 @@ impl Seen {
         let lost = lost.map(Clean::from);
         let sources = Sources {
             place: "primary:5432",
+            system: Some("777"),
             replication: Rows::of(&replication),
             olap: olap.map(|told| OlapServer {
                 place: "replica:5432",

@@ -1,7 +1,7 @@
 //! Nodes on real servers: a standby that the OLAP pool reads is paused, killed, started again and promoted.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of a test")]
 
-use super::facts::until;
+use super::facts;
 use super::server::{Database, Order, Server, block_on};
 use htap_top::cluster::SUPERUSER;
 use htap_top::config::Config;
@@ -81,7 +81,21 @@ fn says(model: &Model, what: &str) -> bool {
 /// What the business panel counts, and whether the primary was asked.
 fn beats(model: &Model) -> (Option<i64>, bool) {
     let feed = model.feed(model.feed_named("beats").unwrap()).unwrap();
-    (feed.table.first("n").text().and_then(|n| n.parse().ok()), feed.sampling.from_here)
+    (feed.table.first("n").int(), feed.sampling.from_here)
+}
+
+/// Continues until the condition holds; says what the nodes are if it never does.
+async fn until(headless: &mut Headless, what: &str, good: impl Fn(&Model) -> bool) {
+    let good = |model: &Model| {
+        let found = good(model);
+        if !found {
+            // Captured, and shown if the test fails.
+            let routed = cells(model, "why");
+            println!("{what}: {:?} {:?} {routed:?} {:?}", cells(model, "name"), cells(model, "state"), beats(model));
+        }
+        found
+    };
+    facts::until(headless, what, good).await;
 }
 
 /// Kills the postmaster and all its processes.

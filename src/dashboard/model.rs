@@ -264,6 +264,10 @@ impl Model {
                 retry_in_ms,
             } => {
                 self.lost(session, &error, attempt, retry_in_ms.is_none());
+                if session == SessionId::Replica {
+                    self.derive_nodes();
+                    self.judge();
+                }
                 Vec::new()
             }
             Report::Ended { fast, others } => {

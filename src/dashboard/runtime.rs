@@ -12,6 +12,7 @@ pub(crate) mod ring;
 mod sessions;
 mod signals;
 mod source;
+mod targets;
 mod writer;
 
 use super::audit::Audit;
@@ -25,8 +26,7 @@ use super::timeline::Timeline;
 use super::view::view;
 use crate::demo::launch::{Engine, Place as DemoPlace, Step};
 use crate::keys::{Command, Keymap, Place};
-use crate::pg::Target;
-use crate::pg::sampler::{Report, Tally};
+use crate::pg::sampler::Report;
 use crate::text::Clean;
 use clock::{Clock, wall_clock};
 use effects::EffectRunner;
@@ -39,6 +39,8 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::Instant;
 use writer::RecordingWriter;
 
+pub use targets::Targets;
+
 /// Minimum time between frames, unless a key was pressed.
 const FRAME: Duration = Duration::from_millis(33);
 /// After a tick requested samples, a frame waits this long for them, so that the samples of one moment are
@@ -50,46 +52,6 @@ const OTHERS: Duration = Duration::from_millis(15);
 const SOON: Duration = Duration::from_millis(2);
 /// Capacity of the event channel, larger than any burst of keys during a frame.
 const EVENTS: usize = 256;
-/// The servers that sessions connect to.
-#[derive(Clone, Debug)]
-pub struct Targets {
-    /// The watched server.
-    pub oltp: Target,
-    /// The server that business panels query.
-    pub olap: Target,
-    /// The watched server with the role and database of the OLAP pool, if that has a server of its own: it is read while
-    /// the other one must not be.
-    pub stand_in: Option<Box<Target>>,
-    /// The admin console of the pooler, if it is watched.
-    pub pooler: Option<Box<Target>>,
-}
-
-impl Targets {
-    /// Returns the targets of the watched server and of the OLAP pool.
-    pub fn new(oltp: Target, olap: Option<Target>, pooler: Option<Target>) -> Self {
-        let own = olap
-            .as_ref()
-            .filter(|olap| olap.host_display() != oltp.host_display());
-        let stand_in = own.map(|olap| Box::new(oltp.with_role_of(olap)));
-        Self {
-            olap: olap.unwrap_or_else(|| oltp.clone()),
-            oltp,
-            stand_in,
-            pooler: pooler.map(Box::new),
-        }
-    }
-
-    /// Returns the counter for the OLAP pool's transactions: `here` if the pool works on the watched
-    /// database.
-    fn tally(&self, here: &Tally) -> Tally {
-        let place = |target: &Target| (target.host_display(), target.dbname().to_owned());
-        if place(&self.oltp) == place(&self.olap) {
-            Tally::clone(here)
-        } else {
-            Tally::default()
-        }
-    }
-}
 
 /// The terminal and its input, before and while the dashboard runs.
 pub struct TerminalSession {

@@ -21,7 +21,7 @@ use std::time::Duration;
 const EPOCH_MS: i64 = 1_767_323_045_000;
 
 /// Feeds that no board is about: they are answered at once without rows.
-const NOTHING_TO_TELL: [&str; 8] = [
+const NOTHING_TO_TELL: [&str; 9] = [
     "extensions",
     "temp_files",
     "sequences",
@@ -29,6 +29,7 @@ const NOTHING_TO_TELL: [&str; 8] = [
     "wal",
     "wraparound",
     "replication",
+    "routing",
     "waits",
 ];
 

@@ -1,5 +1,9 @@
 //! Nodes on real servers: a standby that the OLAP pool reads is paused, killed, started again and promoted.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of a test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of a test"
+)]
 
 use super::facts;
 use super::server::{Database, Order, Server, block_on};
@@ -91,7 +95,12 @@ async fn until(headless: &mut Headless, what: &str, good: impl Fn(&Model) -> boo
         if !found {
             // Captured, and shown if the test fails.
             let routed = cells(model, "why");
-            println!("{what}: {:?} {:?} {routed:?} {:?}", cells(model, "name"), cells(model, "state"), beats(model));
+            println!(
+                "{what}: {:?} {:?} {routed:?} {:?}",
+                cells(model, "name"),
+                cells(model, "state"),
+                beats(model)
+            );
         }
         found
     };
@@ -121,11 +130,16 @@ async fn both_are_shown(headless: &mut Headless, admin: &Client, targets: [Targe
     .await;
     admin.batch(BEAT).await.unwrap();
     admin.batch(ROUTED_MORE).await.unwrap();
-    until(headless, "what is routed, and the lag by heartbeat", |model| {
-        let table = model.rows(Panel::Nodes);
-        let routed = |row| table.get(row, "routed_per_s").number();
-        (routed(0), routed(1)) == (Some(1.0), Some(10.0)) && table.get(1, "lag_by").text() == Some("heartbeat")
-    })
+    until(
+        headless,
+        "what is routed, and the lag by heartbeat",
+        |model| {
+            let table = model.rows(Panel::Nodes);
+            let routed = |row| table.get(row, "routed_per_s").number();
+            (routed(0), routed(1)) == (Some(1.0), Some(10.0))
+                && table.get(1, "lag_by").text() == Some("heartbeat")
+        },
+    )
     .await;
     let model = &headless.model;
     assert_eq!(cells(model, "role"), ["primary", "standby"]);
@@ -139,15 +153,27 @@ async fn both_are_shown(headless: &mut Headless, admin: &Client, targets: [Targe
     assert_eq!(table.get(1, "conflicts"), &Value::Int(0));
     assert!(table.get(1, "sessions").number() >= Some(1.0), "{table:?}");
     assert!(table.get(1, "retained_bytes").is_known(), "{table:?}");
-    assert_eq!(model.findings.iter().find(|finding| finding.rule == "nodes"), None);
+    assert_eq!(
+        model
+            .findings
+            .iter()
+            .find(|finding| finding.rule == "nodes"),
+        None
+    );
     admin.batch("DELETE FROM htap.routing").await.unwrap();
     let [primary, replica] = targets;
     let mut once = watch(primary, replica, &["nodes"], true);
-    assert_eq!(Box::pin(once.settle(Duration::from_secs(60))).await, Settled::All);
+    assert_eq!(
+        Box::pin(once.settle(Duration::from_secs(60))).await,
+        Settled::All
+    );
     let sheets = output::sheets(&once.model, &["nodes".to_owned()]);
     let rows = sheets[0].rows.as_ref().unwrap();
     let state = sheets[0].column("state").unwrap();
-    assert_eq!([&rows[0][state], &rows[1][state]], [&Value::from("running"), &Value::from("streaming")]);
+    assert_eq!(
+        [&rows[0][state], &rows[1][state]],
+        [&Value::from("running"), &Value::from("streaming")]
+    );
     once.end().await;
 }
 
@@ -171,33 +197,65 @@ fn a_standby_is_shown_paused_lost_back_and_promoted() {
         };
         let replica = there.target_of("htap_olap");
         let mut headless = watch(database.target(), replica.clone(), &[], false);
-        Box::pin(both_are_shown(&mut headless, &admin, [database.target(), replica])).await;
-        until(&mut headless, "business panels are read there", |model| beats(model) == (Some(2), false)).await;
+        Box::pin(both_are_shown(
+            &mut headless,
+            &admin,
+            [database.target(), replica],
+        ))
+        .await;
+        until(&mut headless, "business panels are read there", |model| {
+            beats(model) == (Some(2), false)
+        })
+        .await;
 
-        let client = Client::connect(&standby.target("postgres", SUPERUSER)).await.unwrap();
+        let client = Client::connect(&standby.target("postgres", SUPERUSER))
+            .await
+            .unwrap();
         client.batch("SELECT pg_wal_replay_pause()").await.unwrap();
         admin.batch(BEAT).await.unwrap();
-        until(&mut headless, "the pause is named, and the primary is read", |model| {
-            is(model, "paused") && says(model, "replay on reader has been paused for") && beats(model) == (Some(3), true)
-        })
+        until(
+            &mut headless,
+            "the pause is named, and the primary is read",
+            |model| {
+                is(model, "paused")
+                    && says(model, "replay on reader has been paused for")
+                    && beats(model) == (Some(3), true)
+            },
+        )
         .await;
         let told = finding(&headless.model, "nodes").unwrap();
         assert_eq!(told.cure, "SELECT pg_wal_replay_resume() on reader");
-        assert!(told.sentence.ends_with("; business panels are read from the primary"), "{told:?}");
-        assert_eq!(headless.model.cause.rule, "nodes", "{:?}", headless.model.cause);
+        assert!(
+            told.sentence
+                .ends_with("; business panels are read from the primary"),
+            "{told:?}"
+        );
+        assert_eq!(
+            headless.model.cause.rule, "nodes",
+            "{:?}",
+            headless.model.cause
+        );
 
         client.batch("SELECT pg_wal_replay_resume()").await.unwrap();
         until(&mut headless, "the standby is read again", |model| {
-            is(model, "streaming") && finding(model, "nodes").is_none() && beats(model) == (Some(3), false)
+            is(model, "streaming")
+                && finding(model, "nodes").is_none()
+                && beats(model) == (Some(3), false)
         })
         .await;
 
         drop(client);
         kill_all(standby.postmaster());
         admin.batch(BEAT).await.unwrap();
-        until(&mut headless, "the loss is named, and the primary is read", |model| {
-            is(model, "lost") && says(model, "reader has been lost for") && beats(model) == (Some(4), true)
-        })
+        until(
+            &mut headless,
+            "the loss is named, and the primary is read",
+            |model| {
+                is(model, "lost")
+                    && says(model, "reader has been lost for")
+                    && beats(model) == (Some(4), true)
+            },
+        )
         .await;
         let model = &headless.model;
         assert!(says(model, "its slot keeps "), "{:?}", model.findings);
@@ -205,11 +263,15 @@ fn a_standby_is_shown_paused_lost_back_and_promoted() {
 
         standby.start_again();
         until(&mut headless, "it is back", |model| {
-            is(model, "streaming") && finding(model, "nodes").is_none() && beats(model) == (Some(4), false)
+            is(model, "streaming")
+                && finding(model, "nodes").is_none()
+                && beats(model) == (Some(4), false)
         })
         .await;
 
-        let client = Client::connect(&standby.target("postgres", SUPERUSER)).await.unwrap();
+        let client = Client::connect(&standby.target("postgres", SUPERUSER))
+            .await
+            .unwrap();
         client.batch("SELECT pg_promote()").await.unwrap();
         until(&mut headless, "the promotion is named", |model| {
             is(model, "promoted") && says(model, "reader was promoted") && beats(model).1

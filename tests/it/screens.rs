@@ -50,8 +50,8 @@ macro_rules! screens {
 }
 
 use states::{
-    all_nodes, asked, empty, errors, help, locks, log, many, nodes, nulls, opened, pooler, pooler_lost, stale,
-    starting, trouble, usual,
+    all_nodes, asked, empty, errors, help, locks, log, many, nodes, nulls, opened, pooler,
+    pooler_lost, stale, starting, trouble, usual,
 };
 
 screens! {

@@ -17,6 +17,9 @@ use super::finding::Finding;
 use crate::dashboard::rows::{Row, Rows, Text, read};
 use crate::format;
 
+/// Resumes a paused replay.
+const RESUME: &str = "SELECT pg_wal_replay_resume()";
+
 /// A rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {

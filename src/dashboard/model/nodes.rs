@@ -107,6 +107,7 @@ impl Model {
             return;
         };
         let raw = self.feed(id).map(|feed| feed.raw.clone());
+        let before = self.olap_stands_in();
         let mut memory = std::mem::take(&mut self.memory.nodes);
         let lost = self.why_olap_is_lost();
         let place = place_of(self.start.target.as_str()).to_owned();
@@ -122,8 +123,7 @@ impl Model {
             }),
             now_s: self.now.mono_ms as f64 / 1000.0,
         };
-        let table = nodes::derive(raw.unwrap_or_default(), sources, &mut memory);
-        let before = self.olap_stands_in();
+        let table = nodes::derive(&raw.unwrap_or_default(), sources, &mut memory);
         self.memory.nodes = memory;
         self.put(id, table);
         self.divert(before);
@@ -155,10 +155,10 @@ impl Model {
 
     /// Returns the reason why the business panels are read from the watched server in place of the OLAP pool's own.
     pub(in crate::dashboard) fn olap_stands_in(&self) -> Option<Barred> {
-        self.memory
-            .nodes
-            .barred
-            .filter(|_| self.config.olap.fall_back)
+        // What is no copy has figures of its own.
+        let memory = &self.memory.nodes;
+        let may = self.config.olap.fall_back && memory.kind != Some(Kind::Foreign);
+        memory.barred.filter(|_| may)
     }
 
     /// Reads the business panels elsewhere, if that has just changed.

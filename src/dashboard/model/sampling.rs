@@ -2,6 +2,7 @@
 
 use super::layout;
 use super::learning::{TEXTS, is_asked_at_once, is_first, patience_ms};
+use super::lookup::own_pool;
 use super::{Link, Model, SampleScope};
 use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId, Moment, OwnCost, Request, Sample};
@@ -350,10 +351,6 @@ impl Model {
             SessionId::Replica | SessionId::StandIn => None,
             SessionId::Slow | SessionId::Canary => None,
         };
-        if session == SessionId::Replica {
-            self.derive_nodes();
-            self.judge();
-        }
         if let Some(who) = who.filter(|_| first) {
             self.say(Grade::Bad, &format!("{who}connection lost: {error}"));
         }
@@ -432,18 +429,6 @@ impl Model {
         }
         self.judge();
         Vec::new()
-    }
-}
-
-/// The pool whose statements are lost with this session. Statements of the OLAP pool are answered or handed
-/// on individually, since several sessions share them.
-fn own_pool(session: SessionId) -> Option<Pool> {
-    match session {
-        SessionId::Fast => Some(Pool::Oltp),
-        SessionId::Slow => Some(Pool::Slow),
-        SessionId::Pooler => Some(Pool::Pooler),
-        SessionId::Replica => Some(Pool::Replica),
-        SessionId::Olap(_) | SessionId::StandIn | SessionId::Canary => None,
     }
 }
 

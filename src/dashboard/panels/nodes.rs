@@ -1,13 +1,18 @@
 //! The nodes: this server, the standbys beside it, and the OLAP pool's own server.
 
+mod cells;
+mod found;
 pub(crate) mod routing;
 
 use crate::dashboard::rows::added::ToNodes;
 use crate::dashboard::rows::{Row, Rows, nodes, read};
 use crate::pg::{Table, Value};
 use crate::text::Clean;
-use routing::Routers;
+use cells::{cells_of, cells_of_here, cells_of_olap, cells_of_routers};
+use found::{Node, claim, standbys};
 use std::collections::HashMap;
+
+pub(crate) use found::is_of_node;
 
 /// Milliseconds after which a heartbeat measures nothing: nobody writes any.
 const STALE_BEAT_MS: f64 = 10_000.0;
@@ -135,51 +140,24 @@ pub(crate) struct Sources<'t> {
     pub(crate) now_s: f64,
 }
 
-/// Returns true if the row is a standby's walsender or a physical slot, or was.
-pub(crate) fn is_of_node(row: Row<'_, read::Replication>) -> bool {
-    match row.kind().shown() {
-        // Only logical slots belong to a database.
-        "slot" => row.lasting() == Some(true) && !row.client().is_known(),
-        "replica" => !row.state().shown().starts_with("missing") && !row.state().is("backup"),
-        _ => false,
-    }
-}
-
-/// A node beside this server.
-#[derive(Debug, Default)]
-struct Node<'t> {
-    name: String,
-    state: &'t str,
-    slot: Option<Row<'t, read::Replication>>,
-    sender: Option<Row<'t, read::Replication>>,
-    /// Seconds since it disconnected, if that was seen.
-    gone_s: Option<f64>,
-    /// The application_name of its walsender.
-    application: Value,
-    address: Value,
-    /// How it is known that the OLAP pool reads it; `None` if it does not.
-    known_by: Option<&'static str>,
-}
-
 /// Derives the rows of all nodes from this server's answer.
-pub(crate) fn derive(mut table: Table, sources: Sources<'_>, memory: &mut Memory) -> Table {
-    let here = Rows::<nodes::Here>::of(&table);
-    let told = here.is_told();
-    let server = here.first();
-    note_olap(server, sources, memory);
+pub(crate) fn derive(answer: &Table, sources: Sources<'_>, memory: &mut Memory) -> Table {
+    let here = Rows::<nodes::Here>::of(answer);
+    note_olap(here.first(), sources, memory);
     let mut found = standbys(sources.replication, memory);
     claim(&mut found, sources, memory);
     let names = found.iter().map(|node| node.name.clone()).collect();
-    let writes = server.in_recovery() != Some(true);
-    if !told {
+    let mut table = Table::default();
+    if !here.is_told() {
         return table;
     }
     let added = ToNodes::to(&mut table);
     let routers = memory.routers.now.clone();
-    write_here(&mut table, &added, sources.place, writes, &routers);
+    table.push(cells_of_here(answer, sources.place, &routers, &added));
     // Routers name no replica: it is the OLAP pool's, or the only one.
     let routed = found.iter().position(|node| node.known_by.is_some());
-    let routed = routed.or((found.len() == 1).then_some(0));
+    let routed = routed.filter(|_| memory.is_copy());
+    let routed = routed.or((found.len() == 1 && memory.is_copy()).then_some(0));
     for (at, node) in found.iter().enumerate() {
         let mut cells = cells_of(node, &added);
         let since = memory.since(node, sources.now_s);
@@ -218,6 +196,7 @@ fn note_olap(here: Row<'_, nodes::Here>, sources: Sources<'_>, memory: &mut Memo
         memory.lag.note(here, told);
     }
     memory.barred = match memory.kind {
+        Some(Kind::Same) => None,
         _ if olap.lost.is_some() => Some(Barred::Lost),
         Some(Kind::Standby) if told.paused() == Some(true) => Some(Barred::Paused),
         Some(Kind::Promoted) => Some(Barred::Promoted),
@@ -247,151 +226,12 @@ fn kind(
     }
 }
 
-/// The standbys and physical slots of this server.
-fn standbys<'t>(replication: Rows<'t, read::Replication>, memory: &mut Memory) -> Vec<Node<'t>> {
-    let rows = || replication.iter();
-    let logical = |pid: Option<i64>| {
-        let mut slots = rows().filter(|row| row.kind().is("slot") && row.client().is_known());
-        pid.is_some() && slots.any(|slot| slot.pid() == pid)
-    };
-    let of_nodes = rows().filter(|row| is_of_node(*row) && !logical(row.pid()));
-    let (gone, there): (Vec<_>, Vec<_>) = of_nodes.partition(|row| row.gone_s().is_some());
-    let (slots, senders): (Vec<_>, Vec<_>) =
-        there.into_iter().partition(|row| row.kind().is("slot"));
-    let mut found = Vec::new();
-    for slot in &slots {
-        let sender = senders
-            .iter()
-            .find(|sender| sender.pid().is_some() && sender.pid() == slot.pid());
-        let key: Box<str> = slot.name().name().into();
-        if let Some(sender) = sender {
-            let user = (of_name(*sender), sender.client().clone());
-            memory.users.insert(key.clone(), user);
-        }
-        let user = memory.users.get(&key);
-        found.push(Node {
-            name: slot.name().shown().to_owned(),
-            state: match sender {
-                Some(sender) if sender.restricted() != Some(true) => sender.state().shown(),
-                _ if slot.active() == Some(true) => "",
-                _ => "not connected",
-            },
-            slot: Some(*slot),
-            sender: sender.copied(),
-            application: user.map_or(Value::Null, |(name, _)| name.clone()),
-            address: user.map_or(Value::Null, |(_, address)| address.clone()),
-            ..Node::default()
-        });
-    }
-    memory
-        .users
-        .retain(|key, _| slots.iter().any(|slot| slot.name().name() == &**key));
-    let alone = senders.iter().filter(|sender| {
-        let pid = sender.pid();
-        pid.is_none() || !slots.iter().any(|slot| slot.pid() == pid)
-    });
-    found.extend(alone.map(|sender| Node {
-        name: sender.name().shown().to_owned(),
-        state: sender.state().shown(),
-        sender: Some(*sender),
-        application: of_name(*sender),
-        address: sender.client().clone(),
-        ..Node::default()
-    }));
-    // The standby of a slot that is there is a row already.
-    let has_slot = |row: &Row<'_, read::Replication>| {
-        let name = row.name().text();
-        memory.users.values().any(|(user, _)| user.text() == name)
-    };
-    let gone = gone
-        .iter()
-        .filter(|row| row.kind().is("replica") && !has_slot(row));
-    found.extend(gone.map(|row| Node {
-        name: row.name().shown().to_owned(),
-        state: "gone",
-        gone_s: row.gone_s(),
-        application: of_name(*row),
-        address: row.client().clone(),
-        ..Node::default()
-    }));
-    tell_apart(&mut found);
-    found
-}
-
-fn of_name(row: Row<'_, read::Replication>) -> Value {
-    row.name().clean().cloned().map_or(Value::Null, Value::Text)
-}
-
-/// Gives each node a name of its own: many standbys are called `walreceiver`.
-fn tell_apart(found: &mut [Node<'_>]) {
-    let mut taken: HashMap<String, usize> = HashMap::new();
-    for node in found {
-        let name = if node.name.is_empty() {
-            "standby".to_owned()
-        } else {
-            node.name.clone()
-        };
-        let count = taken.entry(name.clone()).or_default();
-        *count += 1;
-        node.name = if *count == 1 {
-            name
-        } else {
-            format!("{name} {count}")
-        };
-    }
-}
-
-/// Finds the node that the OLAP pool reads, or adds one.
-fn claim<'t>(found: &mut Vec<Node<'t>>, sources: Sources<'t>, memory: &mut Memory) {
-    let Some(olap) = sources.olap.filter(|_| memory.kind != Some(Kind::Same)) else {
-        return;
-    };
-    let told = olap.told.first();
-    let copy = !matches!(memory.kind, Some(Kind::Foreign | Kind::Primary));
-    // Where the role may not see the receiver, its setting tells the slot.
-    let slot = told.slot_name().raw().or(told.set_slot_name().raw());
-    if let Some(slot) = slot.filter(|_| copy && olap.lost.is_none()) {
-        memory.slot = Some(slot.into());
-    }
-    let slot = memory.slot.as_deref().filter(|_| copy);
-    let by_slot = |node: &Node<'_>| node.slot.is_some_and(|row| Some(row.name().name()) == slot);
-    let mut at = found.iter().position(by_slot).map(|at| (at, "slot"));
-    if at.is_none() && copy && olap.told.is_told() {
-        let address = told.address().text().unwrap_or("local");
-        let mut same = found
-            .iter()
-            .enumerate()
-            .filter(|(_, node)| node.address.text() == Some(address));
-        let first = same.next().map(|(at, _)| (at, "address"));
-        at = first.filter(|_| same.next().is_none());
-    }
-    let (at, known_by) = at.unwrap_or_else(|| {
-        found.push(Node {
-            name: olap.place.to_owned(),
-            address: olap.place.into(),
-            ..Node::default()
-        });
-        (found.len() - 1, "not known")
-    });
-    let Some(node) = found.get_mut(at) else {
-        return;
-    };
-    node.known_by = Some(known_by);
-    node.state = match memory.kind {
-        _ if olap.lost.is_some() => "lost",
-        Some(Kind::Promoted) => "promoted",
-        Some(Kind::Foreign) => "other system",
-        Some(Kind::Primary) => "running",
-        _ if told.paused() == Some(true) => "paused",
-        Some(Kind::Standby) if told.receives() == Some(false) && told.restores() != Some(true) => {
-            "no WAL"
-        }
-        Some(Kind::Standby) if node.state.is_empty() => "running",
-        _ => node.state,
-    };
-}
-
 impl Memory {
+    /// Returns true unless the OLAP pool's server is known to be no standby of this one, nor to have been one.
+    pub(crate) fn is_copy(&self) -> bool {
+        !matches!(self.kind, Some(Kind::Foreign | Kind::Primary))
+    }
+
     /// Returns true if the OLAP pool's server is a copy of this one that replays.
     pub(crate) fn follows(&self) -> bool {
         self.kind == Some(Kind::Standby)
@@ -427,171 +267,6 @@ impl Memory {
             Value::AtLeast(seconds)
         }
     }
-}
-
-type Cells = Vec<(crate::pg::Column, Value)>;
-
-fn write_here(table: &mut Table, added: &ToNodes, place: &str, writes: bool, routers: &Routers) {
-    let (mut rate, mut why) = (Value::Null, Value::Null);
-    if routers.count > 0 {
-        (rate, why) = routing::told(routers.rates.as_ref().map(|[primary, _]| primary));
-    }
-    for (column, value) in [
-        (added.name, place.into()),
-        (
-            added.role,
-            if writes { "primary" } else { "standby" }.into(),
-        ),
-        (added.state, "running".into()),
-        (added.routed_per_s, rate),
-        (added.why, why),
-    ] {
-        table.put(0, column, value);
-    }
-}
-
-/// The cells of what this server knows of a node.
-fn cells_of(node: &Node<'_>, added: &ToNodes) -> Cells {
-    let restricted = node
-        .sender
-        .is_some_and(|sender| sender.restricted() == Some(true));
-    let unknown = if restricted {
-        Value::Unavailable
-    } else {
-        Value::Null
-    };
-    let state = if node.state.is_empty() {
-        unknown.clone()
-    } else {
-        node.state.into()
-    };
-    let bytes = node.sender.and_then(|sender| sender.lag_bytes());
-    let lag_s = node.sender.and_then(|sender| sender.lag_s());
-    let lag_s = lag_s.or(bytes.filter(|bytes| *bytes <= 0).map(|_| 0.0));
-    let xmin = node.slot.or(node.sender).map(|row| row.xmin_age().clone());
-    let text = |text: Option<&Clean>| text.map_or(Value::Null, |text| Value::Text(text.clone()));
-    let slot = node.slot;
-    vec![
-        (added.name, node.name.as_str().into()),
-        (added.role, "standby".into()),
-        (added.state, state),
-        (
-            added.lag_bytes,
-            bytes.map_or(unknown.clone(), |bytes| Value::Int(bytes.max(0))),
-        ),
-        (
-            added.lag_ms,
-            lag_s.map_or(unknown, |lag_s| Value::Float(lag_s * 1000.0)),
-        ),
-        (
-            added.lag_by,
-            lag_s.map_or(Value::Null, |_| "position".into()),
-        ),
-        (added.slot, text(slot.and_then(|slot| slot.name().clean()))),
-        (
-            added.retained_bytes,
-            slot.and_then(|slot| slot.retained_bytes()).into(),
-        ),
-        (
-            added.wal_status,
-            text(slot.and_then(|slot| slot.wal_status().clean())),
-        ),
-        (
-            added.safe_wal_bytes,
-            slot.and_then(|slot| slot.safe_wal_bytes()).into(),
-        ),
-        (added.xmin_age, xmin.unwrap_or(Value::Null)),
-        (added.address, node.address.clone()),
-        (added.streams, Value::Bool(node.sender.is_some())),
-        (added.olap, Value::Bool(node.known_by.is_some())),
-        (
-            added.known_by,
-            node.known_by.map_or(Value::Null, Value::from),
-        ),
-        (added.application_name, node.application.clone()),
-        (
-            added.pid,
-            node.sender
-                .and_then(|sender| sender.pid())
-                .map_or(Value::Null, Value::Int),
-        ),
-    ]
-}
-
-/// The cells of what the OLAP pool's server says of itself.
-fn cells_of_olap(olap: OlapServer<'_>, memory: &Memory, added: &ToNodes) -> Cells {
-    let told = olap.told.first();
-    let role = match (memory.kind, told.in_recovery()) {
-        (Some(Kind::Promoted | Kind::Primary), _) | (Some(Kind::Foreign), Some(false)) => "primary",
-        _ => "standby",
-    };
-    let mut cells = vec![(added.role, role.into())];
-    if let Some(error) = olap.lost {
-        cells.push((added.error, Value::Text(error.clone())));
-        return cells;
-    }
-    if !olap.told.is_told() {
-        cells.extend(
-            [added.lag_bytes, added.lag_ms, added.sessions].map(|column| (column, Value::Pending)),
-        );
-        return cells;
-    }
-    let int = |figure: Option<i64>| figure.map_or(Value::Unavailable, Value::Int);
-    let kinds = [
-        (added.conflicts_snapshot, told.by_snapshot()),
-        (added.conflicts_lock, told.by_lock()),
-        (added.conflicts_bufferpin, told.by_bufferpin()),
-        (added.conflicts_deadlock, told.by_deadlock()),
-        (added.conflicts_tablespace, told.by_tablespace()),
-    ];
-    let sum = kinds.iter().map(|(_, count)| *count).sum::<Option<i64>>();
-    cells.extend(kinds.map(|(column, count)| (column, int(count))));
-    let by = if memory.lag.by_heartbeat {
-        "heartbeat"
-    } else {
-        "replay"
-    };
-    cells.extend([
-        (added.conflicts, int(sum)),
-        (added.version, told.version().clone()),
-        (added.sessions, told.sessions().clone()),
-        (added.feedback, told.feedback().clone()),
-    ]);
-    if memory.follows() {
-        cells.extend([
-            (added.lag_bytes, int(memory.lag.bytes)),
-            (added.lag_ms, memory.lag.ms.into()),
-            (
-                added.lag_by,
-                memory.lag.ms.map_or(Value::Null, |_| by.into()),
-            ),
-        ]);
-    }
-    cells
-}
-
-/// The cells of what routers send to their replica.
-fn cells_of_routers(routers: &Routers, added: &ToNodes) -> Cells {
-    if routers.count == 0 {
-        return Vec::new();
-    }
-    let (rate, why) = routing::told(routers.rates.as_ref().map(|[_, replica]| replica));
-    let (fell_back, reasons) = routing::told(routers.fallbacks.as_ref());
-    vec![
-        (added.routed_per_s, rate),
-        (added.why, why),
-        (added.fallbacks_per_s, fell_back),
-        (added.fallback_reasons, reasons),
-        (added.breaker, routers.breaker()),
-        (added.misroutes, Value::Int(routers.misroutes)),
-        (added.routers, Value::Int(routers.count)),
-        (added.open_breakers, Value::Int(routers.breakers.1)),
-        (
-            added.barred,
-            routers.barred.as_deref().map_or(Value::Null, Value::from),
-        ),
-        (added.breaker_s, routers.open_s.into()),
-    ]
 }
 
 #[cfg(test)]

@@ -42,10 +42,10 @@ adds! {
 
     /// Derived columns of nodes.
     ToNodes to Nodes {
-        name, role, state, lag_bytes, lag_ms, routed_per_s, fallbacks_per_s, breaker, retained_bytes, wal_status,
-        xmin_age, conflicts, misroutes, slot, why, fallback_reasons, address, application_name, pid, olap, known_by, lag_by, since_s, error,
-        streams, safe_wal_bytes, feedback, conflicts_snapshot, conflicts_lock, conflicts_bufferpin, conflicts_deadlock,
-        conflicts_tablespace, routers, open_breakers, barred, breaker_s; version, sessions
+        name, role, state, since_s, error, lag_bytes, lag_ms, lag_by, routed_per_s, why, fallbacks_per_s, fallback_reasons,
+        breaker, barred, breaker_s, open_breakers, routers, misroutes, slot, retained_bytes, wal_status, safe_wal_bytes,
+        xmin_age, feedback, conflicts, conflicts_snapshot, conflicts_lock, conflicts_bufferpin, conflicts_deadlock,
+        conflicts_tablespace, address, application_name, pid, streams, olap, known_by; version, sessions
     }
 
     /// Derived columns of the pooler's pools.

@@ -6,8 +6,10 @@ reads! {
     /// This server, as one of the nodes.
     Here of Nodes {
         in_recovery: Flag;
+        version: Cell;
         started_us: Int;
         head_bytes: Int;
+        sessions: Cell;
     }
 
     /// The OLAP pool's own server.

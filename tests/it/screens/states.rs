@@ -651,11 +651,26 @@ pub fn nodes() -> Board {
         ),
     );
     board.mute = true;
+    for feed in [
+        "extensions",
+        "temp_files",
+        "sequences",
+        "io",
+        "wal",
+        "wraparound",
+        "waits",
+    ] {
+        let _ = board.answer(feed, Table::default());
+    }
     for second in 1..6_i64 {
         let activity = calm();
         settle(&mut board, 30 + second, &activity, &calm_snapshots());
         let paused = second >= 3;
-        let (routed, back) = if paused { (4_000, second * 118) } else { (second * 2_000, 0) };
+        let (routed, back) = if paused {
+            (4_000, second * 118)
+        } else {
+            (second * 2_000, 0)
+        };
         let report = |instance: &str, why: &str| {
             format!(
                 "{instance}|{second}.0|{{\"replica olap read\": {routed}, \"primary oltp write\": {}, \"primary oltp replica_lags\": \
@@ -687,14 +702,20 @@ pub fn nodes() -> Board {
         );
         let missing = if paused { second * 1_000 - 2_800 } else { 180 };
         for (feed, table) in [
-            ("routing", rows(
-                "instance|reported_epoch|routed|fallbacks|misroutes|breaker|barred|breaker_s",
-                [report("a", why), report("b", why)].into_iter(),
-            )),
+            (
+                "routing",
+                rows(
+                    "instance|reported_epoch|routed|fallbacks|misroutes|breaker|barred|breaker_s",
+                    [report("a", why), report("b", why)].into_iter(),
+                ),
+            ),
             ("replication", replication),
             ("node_replica", replica),
             ("node_beat", table("seq", &["7"])),
-            ("heartbeat", table("newest_ms|missing_ms", &[&format!("40.0|{missing}.0")])),
+            (
+                "heartbeat",
+                table("newest_ms|missing_ms", &[&format!("40.0|{missing}.0")]),
+            ),
             ("nodes", here),
         ] {
             let _ = board.answer(feed, table);

@@ -1,6 +1,6 @@
 //! Nodes beside this server: a standby that is paused, lost, promoted or too far behind for routers.
 
-use super::replication::RESUME;
+use super::RESUME;
 use crate::dashboard::diagnosis::finding::{Damage, Fact, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health};
 use crate::dashboard::rows::{Row, nodes, read};

@@ -1,6 +1,7 @@
 //! Replication from both sides: WAL that a standby does not receive or replay, WAL and standbys that a
 //! primary retains or lacks.
 
+use super::RESUME;
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health};
 use crate::dashboard::panels::replication::is_from_archive;
@@ -10,8 +11,6 @@ use crate::pg::Value;
 
 type Told<'t> = Row<'t, read::Replication>;
 
-/// Resumes a paused replay.
-pub(super) const RESUME: &str = "SELECT pg_wal_replay_resume()";
 /// Bytes of WAL retained for a slot from which a finding is made.
 const RETAINED: f64 = 4.0 * 1024.0 * 1024.0 * 1024.0;
 /// Bytes of WAL added for a slot while nobody reads it.

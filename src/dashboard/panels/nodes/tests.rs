@@ -162,8 +162,12 @@ impl Seen {
             }),
             now_s: self.now_s,
         };
-        derive(here(), sources, &mut self.memory)
+        derive(&here(), sources, &mut self.memory)
     }
+}
+
+fn at<'t>(table: &'t Table, row: usize, column: &str) -> &'t Value {
+    table.get(row, column)
 }
 
 fn texts<'t>(table: &'t Table, column: &str) -> Vec<&'t str> {
@@ -201,10 +205,10 @@ fn a_standby_and_its_slot_are_one_node() {
         ["running", "streaming", "not connected", "catchup"]
     );
     assert_eq!(texts(&table, "address"), ["-", "10.0.0.2", "-", "10.0.0.3"]);
-    assert_eq!(*table.get(1, "retained_bytes"), Value::Float(7e6));
-    assert_eq!(*table.get(1, "xmin_age"), Value::Int(12));
-    assert_eq!(*table.get(1, "lag_ms"), Value::Float(500.0));
-    assert_eq!(*table.get(2, "since_s"), Value::AtLeast(0.0));
+    assert_eq!(*at(&table, 1, "retained_bytes"), Value::Float(7e6));
+    assert_eq!(*at(&table, 1, "xmin_age"), Value::Int(12));
+    assert_eq!(*at(&table, 1, "lag_ms"), Value::Float(500.0));
+    assert_eq!(*at(&table, 2, "since_s"), Value::AtLeast(0.0));
 }
 
 #[test]
@@ -219,11 +223,11 @@ fn the_olap_server_is_recognised_by_slot_then_by_address_or_not_at_all() {
     let known = |told: &Table| {
         let table = Seen::new().rows(both(), Some(told), None);
         let row = (0..table.rows.len())
-            .find(|row| table.get(*row, "olap").is_true())
+            .find(|row| at(&table, *row, "olap").is_true())
             .unwrap();
         (
-            table.get(row, "name").clone(),
-            table.get(row, "known_by").clone(),
+            at(&table, row, "name").clone(),
+            at(&table, row, "known_by").clone(),
             table.rows.len(),
         )
     };
@@ -267,18 +271,18 @@ fn what_becomes_of_the_olap_server_is_seen_and_it_is_barred_meanwhile() {
     let streams = olap(true, 2, "777", false, Some("one"), None);
     let table = seen.rows(there(), Some(&streams), None);
     assert_eq!(texts(&table, "state"), ["running", "streaming"]);
-    assert_eq!(*table.get(1, "lag_bytes"), Value::Int(1_000));
-    assert_eq!(*table.get(1, "lag_ms"), Value::Float(0.0));
-    assert_eq!(*table.get(1, "conflicts"), Value::Int(4));
+    assert_eq!(*at(&table, 1, "lag_bytes"), Value::Int(1_000));
+    assert_eq!(*at(&table, 1, "lag_ms"), Value::Float(0.0));
+    assert_eq!(*at(&table, 1, "conflicts"), Value::Int(4));
     assert_eq!(texts(&table, "version"), ["17.2", "17.1"]);
     assert_eq!(seen.memory.barred, None);
 
     let paused = olap(true, 2, "777", true, Some("one"), None);
     let table = seen.rows(there(), Some(&paused), None);
     assert_eq!(texts(&table, "state"), ["running", "paused"]);
-    assert_eq!(*table.get(1, "since_s"), Value::Float(0.0));
+    assert_eq!(*at(&table, 1, "since_s"), Value::Float(0.0));
     let table = seen.rows(there(), Some(&paused), None);
-    assert_eq!(*table.get(1, "since_s"), Value::Float(1.0));
+    assert_eq!(*at(&table, 1, "since_s"), Value::Float(1.0));
     assert_eq!(seen.memory.barred, Some(Barred::Paused));
 
     let table = seen.rows(
@@ -292,13 +296,13 @@ fn what_becomes_of_the_olap_server_is_seen_and_it_is_barred_meanwhile() {
         "its slot tells which it was"
     );
     assert_eq!(texts(&table, "error"), ["-", "connection refused"]);
-    assert_eq!(*table.get(1, "conflicts"), Value::Null, "nobody knows now");
+    assert_eq!(*at(&table, 1, "conflicts"), Value::Null, "nobody knows now");
     assert_eq!(seen.memory.barred, Some(Barred::Lost));
 
     let table = seen.rows(there(), Some(&streams), None);
     assert_eq!(texts(&table, "state"), ["running", "streaming"]);
     assert_eq!(
-        (table.get(1, "since_s"), seen.memory.barred),
+        (at(&table, 1, "since_s"), seen.memory.barred),
         (&Value::Null, None)
     );
 
@@ -347,7 +351,7 @@ fn a_trouble_that_was_there_first_has_lasted_longer() {
         Some(&olap(true, 2, "777", true, Some("one"), None)),
         None,
     );
-    assert_eq!(*table.get(1, "since_s"), Value::AtLeast(0.0));
+    assert_eq!(*at(&table, 1, "since_s"), Value::AtLeast(0.0));
 }
 
 #[test]
@@ -366,7 +370,7 @@ fn a_heartbeat_tells_the_lag_as_long_as_somebody_writes_any() {
     let there = || vec![slot("one", None)];
     let table = seen.rows(there(), Some(&streams), None);
     assert_eq!(
-        (table.get(1, "lag_ms"), table.get(1, "lag_by")),
+        (at(&table, 1, "lag_ms"), at(&table, 1, "lag_by")),
         (&Value::Float(180.0), &"heartbeat".into())
     );
     seen.memory
@@ -374,7 +378,7 @@ fn a_heartbeat_tells_the_lag_as_long_as_somebody_writes_any() {
         .note_beat(Rows::of(&lack(60_000.0, 0.0)).first());
     let table = seen.rows(there(), Some(&streams), None);
     assert_eq!(
-        (table.get(1, "lag_ms"), table.get(1, "lag_by")),
+        (at(&table, 1, "lag_ms"), at(&table, 1, "lag_by")),
         (&Value::Float(0.0), &"replay".into())
     );
 }

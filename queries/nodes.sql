@@ -56,7 +56,7 @@
 -- unit = "per_second"
 -- help = "Statements that routers sent there."
 -- [columns.why]
--- title = "by rule, per second"
+-- title = "rules per second"
 -- help = "Statements per second that routers sent there, by the rule that decided."
 -- [columns.fallbacks_per_s]
 -- title = "fell back"
@@ -64,7 +64,7 @@
 -- warn = 0.0
 -- help = "Reads that ran on the primary in place of this standby."
 -- [columns.fallback_reasons]
--- title = "fell back because, per second"
+-- title = "reasons per second"
 -- help = "Reads per second that ran on the primary in place of this standby, by reason."
 -- [columns.breaker]
 -- help = "closed: routers send reads there. open, with the reason: they do not. With the number of routers if they differ."

@@ -66,6 +66,10 @@ pub struct Scope {
 
 /// Times of a feed's queries and answers, and errors.
 #[derive(Clone, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is true or false by itself"
+)]
 pub struct Sampling {
     /// Time of the last successful answer.
     pub at: Option<Moment>,

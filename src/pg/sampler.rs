@@ -96,6 +96,10 @@ pub struct Job {
 
 /// Configuration of a session.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a property by itself"
+)]
 pub struct SessionConfig {
     /// Settings of the session.
     pub settings: Settings,

@@ -5,12 +5,14 @@
     reason = "helpers of a test"
 )]
 
-use super::facts;
+use super::board::{Board, requests, table};
+use super::facts::until;
 use super::server::{Database, Order, Server, block_on};
 use htap_top::cluster::SUPERUSER;
 use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::Health;
 use htap_top::dashboard::diagnosis::finding::Finding;
+use htap_top::dashboard::event::Effect;
 use htap_top::dashboard::model::{Model, Start};
 use htap_top::dashboard::output;
 use htap_top::dashboard::panels;
@@ -18,7 +20,8 @@ use htap_top::dashboard::panels::spec::Spec;
 use htap_top::dashboard::rows::Panel;
 use htap_top::dashboard::runtime::Targets;
 use htap_top::dashboard::runtime::headless::{Headless, Settled};
-use htap_top::pg::{Client, Target, Value};
+use htap_top::pg::sampler::SessionId;
+use htap_top::pg::{Client, Table, Target, Value};
 use htap_top::system::schema;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -86,25 +89,6 @@ fn says(model: &Model, what: &str) -> bool {
 fn beats(model: &Model) -> (Option<i64>, bool) {
     let feed = model.feed(model.feed_named("beats").unwrap()).unwrap();
     (feed.table.first("n").int(), feed.sampling.from_here)
-}
-
-/// Continues until the condition holds; says what the nodes are if it never does.
-async fn until(headless: &mut Headless, what: &str, good: impl Fn(&Model) -> bool) {
-    let good = |model: &Model| {
-        let found = good(model);
-        if !found {
-            // Captured, and shown if the test fails.
-            let routed = cells(model, "why");
-            println!(
-                "{what}: {:?} {:?} {routed:?} {:?}",
-                cells(model, "name"),
-                cells(model, "state"),
-                beats(model)
-            );
-        }
-        found
-    };
-    facts::until(headless, what, good).await;
 }
 
 /// Kills the postmaster and all its processes.
@@ -177,6 +161,7 @@ async fn both_are_shown(headless: &mut Headless, admin: &Client, targets: [Targe
     once.end().await;
 }
 
+#[expect(clippy::too_many_lines, reason = "one story")]
 #[test]
 fn a_standby_is_shown_paused_lost_back_and_promoted() {
     block_on(async {
@@ -218,18 +203,18 @@ fn a_standby_is_shown_paused_lost_back_and_promoted() {
             "the pause is named, and the primary is read",
             |model| {
                 is(model, "paused")
-                    && says(model, "replay on reader has been paused for")
+                    && says(model, "replay is paused on reader for")
                     && beats(model) == (Some(3), true)
             },
         )
         .await;
         let told = finding(&headless.model, "nodes").unwrap();
-        assert_eq!(told.cure, "SELECT pg_wal_replay_resume() on reader");
-        assert!(
-            told.sentence
-                .ends_with("; business panels are read from the primary"),
-            "{told:?}"
+        assert_eq!(told.cure, "SELECT pg_wal_replay_resume() there");
+        let read = (
+            "business panels".to_owned(),
+            "read from the primary".to_owned(),
         );
+        assert!(told.evidence.contains(&read), "{told:?}");
         assert_eq!(
             headless.model.cause.rule, "nodes",
             "{:?}",
@@ -252,13 +237,13 @@ fn a_standby_is_shown_paused_lost_back_and_promoted() {
             "the loss is named, and the primary is read",
             |model| {
                 is(model, "lost")
-                    && says(model, "reader has been lost for")
+                    && says(model, "reader lost for")
                     && beats(model) == (Some(4), true)
             },
         )
         .await;
         let model = &headless.model;
-        assert!(says(model, "its slot keeps "), "{:?}", model.findings);
+        assert!(says(model, "its slot retains "), "{:?}", model.findings);
         assert_eq!(finding(model, "replication"), None, "said once");
 
         standby.start_again();
@@ -282,4 +267,160 @@ fn a_standby_is_shown_paused_lost_back_and_promoted() {
         assert_eq!(cells(&headless.model, "role"), ["primary", "primary"]);
         headless.end().await;
     });
+}
+
+/// A board with a standby that the OLAP pool reads, and a router that reports.
+fn pair() -> Board {
+    let mut board = Board::with(Config::default(), |start| {
+        start.olap_target = Some("shop @ replica:5432".into());
+        start.olap_server = Some("replica:5432".into());
+        start.own_panels = vec![Spec::parse("beats", BEATS).unwrap()];
+    });
+    let _ = board.connect();
+    let _ = board.open(SessionId::Replica);
+    let _ = board.answer(
+        "needs",
+        table(
+            "name|found|readable",
+            &["htap.routing|true|true", "htap.heartbeat|true|true"],
+        ),
+    );
+    let _ = board.answer("beats", table("n", &["7"]));
+    board.mute = true;
+    board
+}
+
+/// The standby's row: bytes that it lacks. The slot's: what can still be written before it is lost.
+fn replication(lag: i64, safe: i64) -> Table {
+    table(
+        "kind|name|pid|client|state|active|lasting|lag_bytes|lag_s|retained_bytes|wal_status|safe_wal_bytes|xmin_age|restricted|\
+         head_bytes|wanted|replay_paused|restores|replayed_s",
+        &[
+            &format!(
+                "replica|walreceiver|901|10.0.0.2|streaming|true|true|{lag}|80.0||||0|false|900000000||||"
+            ),
+            &format!(
+                "slot|{SLOT}|901||physical|true|true|||{lag}|extended|{safe}||false|900000000||||"
+            ),
+        ],
+    )
+}
+
+/// Answers what is asked about nodes; returns where the business panel is read then.
+fn tell(board: &mut Board, paused: bool, replication: Table, router: &str) -> Vec<bool> {
+    let mut effects = board.tick(1_000);
+    for (feed, table) in [
+        (
+            "routing",
+            table(
+                "instance|reported_epoch|routed|fallbacks|misroutes|breaker|barred|breaker_s",
+                &[router],
+            ),
+        ),
+        ("replication", replication),
+        (
+            "nodes",
+            table(
+                "in_recovery|version|started_us|head_bytes|sessions",
+                &["false|'17.5|1|900000000|62"],
+            ),
+        ),
+        (
+            "node_replica",
+            table(
+                "in_recovery|version|started_us|system|paused|replayed_bytes|caught_up|replay_age_s|receives|slot_name|set_slot_name|\
+             restores|feedback|address|sessions|by_snapshot|by_lock|by_bufferpin|by_deadlock|by_tablespace",
+                &[&format!(
+                    "true|'17.5|2|'7500000000000000001|{paused}|600000000|false|80.0|true||{SLOT}|false|true||14|0|0|0|0|0"
+                )],
+            ),
+        ),
+    ] {
+        effects.extend(board.answer(feed, table));
+    }
+    effects.extend(board.tick(250));
+    let id = board.id("beats");
+    let asked = |effects: &[Effect]| -> Vec<bool> {
+        let asked = requests(effects);
+        asked
+            .iter()
+            .filter(|request| request.feed == id)
+            .map(|request| request.here)
+            .collect()
+    };
+    let asked = asked(&effects);
+    for _ in &asked {
+        let _ = board.answer("beats", table("n", &["7"]));
+    }
+    asked
+}
+
+#[test]
+fn business_panels_are_asked_elsewhere_once_the_standby_is_paused_and_return_at_once() {
+    let mut board = pair();
+    let calm = "r|1.0|{}|{}|0|closed||1.0";
+    assert_eq!(
+        tell(&mut board, false, replication(0, 1_000_000_000), calm),
+        [false]
+    );
+    let asked = tell(&mut board, true, replication(0, 1_000_000_000), calm);
+    assert_eq!(asked.last(), Some(&true), "{asked:?}");
+    assert!(beats(&board.model).1);
+    let before = board.model.log.len();
+    let asked = tell(&mut board, true, replication(0, 1_000_000_000), calm);
+    assert_eq!(asked, [true], "as often as otherwise");
+    assert_eq!(board.model.log.len(), before, "said once");
+    let asked = tell(&mut board, false, replication(0, 1_000_000_000), calm);
+    assert_eq!(asked.last(), Some(&false), "{asked:?}");
+    let _ = board.lose(SessionId::Replica, 1);
+    let effects = board.tick(1_000);
+    let id = board.id("beats");
+    let asked = requests(&effects);
+    let asked: Vec<bool> = asked
+        .iter()
+        .filter(|request| request.feed == id)
+        .map(|request| request.here)
+        .collect();
+    assert_eq!(asked, [true]);
+    let mut config = Config::default();
+    config.olap.fall_back = false;
+    board.model.config = config;
+    let asked = tell(&mut board, true, replication(0, 1_000_000_000), calm);
+    assert_eq!(asked.last(), Some(&false), "it is not wanted: {asked:?}");
+    assert_eq!(board.faults(), Vec::<String>::new());
+}
+
+#[test]
+fn a_standby_that_routers_no_longer_read_is_named_once_and_a_slot_near_its_limit_besides() {
+    let mut board = pair();
+    let open = "r|1.0|{}|{}|0|open|lagging|1.0";
+    for _ in 0..3 {
+        let _ = tell(
+            &mut board,
+            false,
+            replication(300_000_000, 1_000_000_000),
+            open,
+        );
+    }
+    let told = board.finding("nodes").unwrap();
+    assert!(
+        told.sentence.starts_with("reader is 286 MB, ")
+            && told
+                .sentence
+                .ends_with("behind: a router sends its reads to the primary"),
+        "{told:?}"
+    );
+    assert_eq!(board.finding("replication"), None, "said once");
+    let _ = tell(
+        &mut board,
+        false,
+        replication(300_000_000, 50_000_000),
+        open,
+    );
+    let told = board.finding("replication").unwrap();
+    assert!(
+        told.sentence
+            .contains(": 48 MB more and it may lose it (max_slot_wal_keep_size)"),
+        "{told:?}"
+    );
 }

@@ -179,10 +179,8 @@ impl Model {
         match now {
             Some(why) => {
                 let (why, here) = (why.word(), self.here());
-                self.say(
-                    Grade::Doubtful,
-                    &format!("OLAP server: {why}; business panels are read from {here}"),
-                );
+                let what = format!("OLAP server: {why}; business panels are read on {here}");
+                self.say(Grade::Doubtful, &what);
             }
             None => self.say(
                 Grade::Good,
@@ -194,7 +192,7 @@ impl Model {
     /// Name of the watched server in a sentence.
     fn here(&self) -> &'static str {
         if self.fact().in_recovery() == Some(true) {
-            "the watched server"
+            "this server"
         } else {
             "the primary"
         }
@@ -233,7 +231,7 @@ impl Model {
         }
         let memory = &self.memory.nodes;
         if feed.sampling.at.is_some() && feed.sampling.from_here {
-            return Some(format!("from {}", self.here()));
+            return Some(format!("on {}", self.here().trim_start_matches("the ")));
         }
         let lag_ms = memory.lag.ms.filter(|_| memory.follows());
         let age = lag_ms.map_or_else(String::new, |ms| format::seconds(ms / 1000.0));

@@ -347,9 +347,8 @@ impl Model {
             SessionId::Fast => Some(""),
             SessionId::Olap(_) => Some("OLAP pool: "),
             SessionId::Pooler => Some("pooler: "),
-            // The panel of nodes and the cause line tell.
-            SessionId::Replica | SessionId::StandIn => None,
-            SessionId::Slow | SessionId::Canary => None,
+            // Of a lost replica the cause line tells.
+            SessionId::Replica | SessionId::StandIn | SessionId::Slow | SessionId::Canary => None,
         };
         if let Some(who) = who.filter(|_| first) {
             self.say(Grade::Bad, &format!("{who}connection lost: {error}"));

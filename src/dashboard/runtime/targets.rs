@@ -19,14 +19,13 @@ pub struct Targets {
 
 impl Targets {
     /// Returns the targets of the watched server and of the OLAP pool.
-    pub fn new(oltp: Target, olap: Option<Target>, pooler: Option<Target>) -> Self {
-        let own = olap
-            .as_ref()
-            .filter(|olap| olap.host_display() != oltp.host_display());
-        let stand_in = own.map(|olap| Box::new(oltp.with_role_of(olap)));
+    pub fn new(watched: Target, olap: Option<Target>, pooler: Option<Target>) -> Self {
+        let own = olap.as_ref();
+        let own = own.filter(|olap| olap.host_display() != watched.host_display());
+        let stand_in = own.map(|olap| Box::new(watched.with_role_of(olap)));
         Self {
-            olap: olap.unwrap_or_else(|| oltp.clone()),
-            oltp,
+            olap: olap.unwrap_or_else(|| watched.clone()),
+            oltp: watched,
             stand_in,
             pooler: pooler.map(Box::new),
         }

@@ -58,7 +58,7 @@ fn lasting(node: Node<'_>) -> String {
     format!("for {}{seconds}", since.sign())
 }
 
-/// How far it is behind: `3.2 MB and 12s`.
+/// How far it is behind: `3.2 MB, 12s`.
 fn behind(node: Node<'_>) -> String {
     let bytes = node.lag_bytes().map(format::bytes);
     let age = node.lag_ms().map(format::ms);
@@ -66,19 +66,18 @@ fn behind(node: Node<'_>) -> String {
     if known.is_empty() {
         "an unknown amount".to_owned()
     } else {
-        known.join(" and ")
+        known.join(", ")
     }
 }
 
-/// What the OLAP pool does meanwhile.
-fn elsewhere(evidence: &Evidence<'_>, node: Node<'_>) -> &'static str {
-    if node.olap() != Some(true) {
-        ""
-    } else if evidence.olap_stands_in {
-        "; business panels are read from the primary"
+/// What becomes of the business panels meanwhile, if the OLAP pool reads the node.
+fn panels(evidence: &Evidence<'_>, node: Node<'_>) -> Option<Fact> {
+    let where_to = if evidence.olap_stands_in {
+        "read from the primary"
     } else {
-        "; business panels are not read elsewhere"
-    }
+        "not read elsewhere"
+    };
+    (node.olap() == Some(true)).then(|| fact("business panels", where_to))
 }
 
 fn finding(node: Node<'_>, health: Health, sentence: String, cure: String) -> Finding {
@@ -122,47 +121,47 @@ fn paused(evidence: &Evidence<'_>, node: Node<'_>) -> Finding {
     } else {
         Health::Warning
     };
-    let name = node.name().shown();
     let sentence = format!(
-        "replay on {name} has been paused {}: it lacks {}{}",
+        "replay is paused on {} {}: {} behind",
+        node.name().shown(),
         lasting(node),
-        behind(node),
-        elsewhere(evidence, node)
+        behind(node)
     );
-    finding(node, health, sentence, format!("{RESUME} on {name}"))
+    let mut found = finding(node, health, sentence, format!("{RESUME} there"));
+    found.evidence.extend(panels(evidence, node));
+    found
 }
 
 fn lost(evidence: &Evidence<'_>, node: Node<'_>) -> Finding {
     let name = node.name().shown();
-    let streams = node.streams() == Some(true);
-    let what = if streams {
-        "cannot be reached, although it still receives WAL,"
+    let what = if node.streams() == Some(true) {
+        "receives WAL, but cannot be reached"
     } else {
-        "has been lost"
+        "lost"
     };
-    let slot = node.retained_bytes().filter(|_| !streams);
-    let slot = slot.map_or_else(String::new, |bytes| {
-        format!("; its slot keeps {} of WAL", format::bytes(bytes))
-    });
-    let sentence = format!(
-        "{name} {what} {}{}{slot}",
-        lasting(node),
-        elsewhere(evidence, node)
-    );
-    let cure = if streams {
+    let reads = if evidence.olap_stands_in {
+        "reads go to the primary"
+    } else {
+        "business panels are not read"
+    };
+    let slot = node.retained_bytes().map(format::bytes);
+    let slot = slot.map_or_else(String::new, |bytes| format!(", its slot retains {bytes}"));
+    let sentence = format!("{name} {what} {}: {reads}{slot}", lasting(node));
+    let cure = if node.streams() == Some(true) {
         "check its log and pg_hba.conf"
     } else {
         "start it, or check its log"
     };
-    finding(node, Health::Warning, sentence, cure.to_owned())
+    let mut found = finding(node, Health::Warning, sentence, cure.to_owned());
+    found.evidence.extend(panels(evidence, node));
+    found
 }
 
 fn promoted(node: Node<'_>) -> Finding {
     let name = node.name().shown();
-    let sentence = format!(
-        "{name} was promoted and takes writes of its own, as this server does: what is written to both cannot be merged"
-    );
-    let cure = "send writes to one, rebuild the other (pg_rewind, or htap-top replica create)";
+    let sentence =
+        format!("{name} was promoted: two primaries take writes, which cannot be merged");
+    let cure = "send writes to one, rebuild the other (pg_rewind)";
     Finding {
         damage: Damage::Loss,
         ..finding(node, Health::Danger, sentence, cure.to_owned())
@@ -172,7 +171,7 @@ fn promoted(node: Node<'_>) -> Finding {
 fn without_wal(node: Node<'_>) -> Finding {
     let name = node.name().shown();
     let sentence = format!(
-        "{name} has received no WAL {}: it lacks {}",
+        "{name} has received no WAL {}: {} behind",
         lasting(node),
         behind(node)
     );

@@ -151,18 +151,17 @@ pub(super) fn told(rates: Option<&ByName>) -> (Value, Value) {
     let Some(rates) = rates else {
         return (Value::Pending, Value::Pending);
     };
-    let mut named: Vec<_> = rates.iter().filter(|(_, rate)| **rate > 0.0).collect();
-    named.sort_by(|a, b| b.1.total_cmp(a.1).then(a.0.cmp(b.0)));
-    let named = named
-        .into_iter()
-        .map(|(name, rate)| format!("{name} {}", format::count(*rate)));
-    let names = named.collect::<Vec<_>>().join(", ");
-    let names = if names.is_empty() {
+    let mut some: Vec<_> = rates.iter().filter(|(_, rate)| **rate > 0.0).collect();
+    some.sort_by(|a, b| b.1.total_cmp(a.1).then(a.0.cmp(b.0)));
+    let parts = some.into_iter();
+    let parts = parts.map(|(name, rate)| format!("{name} {}", format::count(*rate)));
+    let list = parts.collect::<Vec<_>>().join(", ");
+    let list = if list.is_empty() {
         Value::Null
     } else {
-        Value::from(names.as_str())
+        Value::from(list.as_str())
     };
-    (Value::Float(rates.values().sum()), names)
+    (Value::Float(rates.values().sum()), list)
 }
 
 /// The numbers of a JSON object; none of them if it is none.
@@ -188,7 +187,10 @@ mod tests {
     use super::*;
     use crate::pg::Table;
 
-    fn reports(rows: &[(&str, f64, &str, &str, &str, Option<&str>)]) -> Table {
+    /// Instance, time, statements, fallbacks, breaker and why it is open.
+    type Report<'a> = (&'a str, f64, &'a str, &'a str, &'a str, Option<&'a str>);
+
+    fn reports(rows: &[Report<'_>]) -> Table {
         let columns = [
             "instance",
             "reported_epoch",
@@ -199,14 +201,7 @@ mod tests {
             "barred",
             "breaker_s",
         ];
-        let cells = |(instance, at_s, routed, fallbacks, breaker, barred): &(
-            &str,
-            f64,
-            &str,
-            &str,
-            &str,
-            Option<&str>,
-        )| {
+        let cells = |(instance, at_s, routed, fallbacks, breaker, barred): &Report<'_>| {
             vec![
                 Value::from(*instance),
                 Value::Float(*at_s),

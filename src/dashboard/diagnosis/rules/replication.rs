@@ -116,7 +116,7 @@ fn slot(row: Told<'_>, told: bool) -> Option<Finding> {
         }
         if let Some(safe) = safe {
             sentence = format!(
-                "{sentence}: {} more and it may lose it (max_slot_wal_keep_size)",
+                "{sentence}: it may be lost after {} more",
                 format::bytes(safe)
             );
         }

@@ -195,6 +195,8 @@ pub struct Olap {
     /// statement_timeout of each session.
     #[serde(deserialize_with = "duration")]
     pub statement_timeout: Duration,
+    /// True to read business panels from the watched server while the pool's own server is lost, paused or promoted.
+    pub fall_back: bool,
 }
 
 impl Default for Olap {
@@ -203,6 +205,7 @@ impl Default for Olap {
             connections: 3,
             work_mem: "512MB".into(),
             statement_timeout: Duration::from_secs(60),
+            fall_back: true,
         }
     }
 }

@@ -46,7 +46,9 @@
 //! [`dashboard::panels::spec`] is the format; `panels/own.rs` reads a user's files. Some panels derive
 //! columns in a file of their name: `activity` (class, blocks, harm), `snapshots` (ages, pins), `bloat`
 //! (estimates, vacuums in vain), `views` (freshness), `locks` (the tree), `waits` (the minute), `statements`
-//! (the interval), `wal` (checkpoints), `host` (use of the machine by class), `pooler` (pools, and the client behind a backend); `rates` computes the rates of any panel's counters.
+//! (the interval), `wal` (checkpoints), `host` (use of the machine by class), `pooler` (pools, and the client behind a
+//! backend), `nodes` (standbys, the OLAP pool's own server, and what routers report); `rates` computes the rates of any
+//! panel's counters.
 //! Code reads rows by declared columns ([`dashboard::rows`]): a structure per kind of row, resolved once per
 //! table; a column that a panel's statement lacks fails a test, and its answer is an error.
 //! [`dashboard::wait_graph`] is the graph of waiting sessions, used by panels, rules and confirmations of
@@ -67,8 +69,8 @@
 //! [`pg`] is the only room that knows the driver. [`pg::conninfo`] interprets libpq's settings as libpq does;
 //! [`pg::sampler`] runs the sampling sessions: a fast one (all due statements in one round trip; those that
 //! scan all sessions as one, [`pg::shared`]), a slow one (a statement is repeated only after 50 times its own
-//! duration), the OLAP pool (read-only Repeatable Read transactions), the timed point query, and PgBouncer's admin
-//! console if there is one ([`pg::console`]: SHOW commands, of whose answers the known columns are kept). A repeated
+//! duration), the OLAP pool (read-only Repeatable Read transactions), the timed point query, one that watches the OLAP pool's own server
+//! and one that stands in for it on the watched server, and PgBouncer's admin console if there is one ([`pg::console`]: SHOW commands, of whose answers the known columns are kept). A repeated
 //! statement is prepared, with a fallback for poolers that lose it. [`pg::owners`] refuses objects that only
 //! look like the shop's. [`pg::admin`] carries out actions: a signal selects its session from
 //! pg_stat_activity by its full identity and verifies the result; each action has its own session, opened

@@ -22,6 +22,7 @@ mod it {
     mod hostile;
     mod isolate;
     mod log;
+    mod nodes;
     mod output;
     mod pooler;
     mod programs;

@@ -53,17 +53,11 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         .complaints
         .extend(oltp.warnings().iter().cloned());
     need_terminal()?;
+    let targets = Targets::new(oltp, olap_pool, pooler);
+    prepared.start.olap_server = olap_server(&targets);
     block_on(async {
         let terminal = TerminalSession::set()?;
-        Box::pin(prepared.run(
-            terminal,
-            Targets {
-                olap: olap_pool.unwrap_or_else(|| oltp.clone()),
-                oltp,
-                pooler: pooler.map(Box::new),
-            },
-        ))
-        .await
+        Box::pin(prepared.run(terminal, targets)).await
     })
 }
 
@@ -115,15 +109,24 @@ pub(super) fn place(target: &Target) -> Clean {
     Clean::from(target.host_display())
 }
 
+/// Host and port of the OLAP pool's server, if it has one of its own.
+pub(super) fn olap_server(targets: &Targets) -> Option<Clean> {
+    let own = targets.stand_in.is_some();
+    own.then(|| Clean::from(host(&targets.olap)))
+}
+
 /// Formats a target as `shop @ primary:5432`; a socket's folder is shown as `[local]`.
 pub(super) fn shown(target: &Target) -> Clean {
+    Clean::from(format!("{} @ {}", target.dbname(), host(target)))
+}
+
+fn host(target: &Target) -> String {
     let host = target.host_display();
     let port = host.rsplit_once(':').map(|(_, port)| port);
-    let host = match port {
+    match port {
         Some(port) if host.starts_with('/') => format!("[local]:{port}"),
         _ => host,
-    };
-    Clean::from(format!("{} @ {host}", target.dbname()))
+    }
 }
 
 pub(super) fn need_terminal() -> Result<(), Failure> {
@@ -188,6 +191,7 @@ impl Prepared {
             themes: themes.iter().map(|theme| theme.name.clone()).collect(),
             target: Clean::default(),
             olap_target: None,
+            olap_server: None,
             pooler: None,
             own_roles: Vec::new(),
             demo,

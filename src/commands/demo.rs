@@ -1,7 +1,7 @@
 //! `htap-top demo`: its engine, with the dashboard on it or alone.
 
 use super::block_on;
-use super::dashboard::{Prepared, need_terminal, shown};
+use super::dashboard::{Prepared, need_terminal, olap_server, shown};
 use super::options::{Look, parse_rate, parse_switch};
 use super::{FAILURE, Failure};
 use crate::dashboard::runtime::{Targets, TerminalSession};
@@ -124,6 +124,7 @@ fn show(options: &Options) -> Result<(), Failure> {
                 let targets = demo_targets(&place);
                 prepared.start.target = shown(&targets.oltp);
                 prepared.start.olap_target = place.replica.is_some().then(|| shown(&targets.olap));
+                prepared.start.olap_server = olap_server(&targets);
                 Box::pin(prepared.run(terminal, targets)).await
             }
             Ok(None) => {
@@ -157,11 +158,12 @@ fn demo_targets(place: &Place) -> Targets {
         .map_or((&place.host, place.port), |replica| {
             (&replica.host, replica.port)
         });
-    Targets {
-        oltp: local(&place.host, place.port, &place.user),
-        pooler: None,
-        olap: local(host, port, &place.olap_user),
-    }
+    let olap = local(host, port, &place.olap_user);
+    Targets::new(
+        local(&place.host, place.port, &place.user),
+        Some(olap),
+        None,
+    )
 }
 
 /// Runs the engine until it is stopped.

@@ -1,7 +1,7 @@
 //! Steps shared by `once` and `serve`: settings and names, read before anything is queried.
 
 use super::dashboard::{
-    configuration, olap_target, own_panels, place, pooler_target, shown, utc_offset_s,
+    configuration, olap_server, olap_target, own_panels, place, pooler_target, shown, utc_offset_s,
 };
 use super::options::{OlapPool, Pooler, Server};
 use super::{FAILURE, Failure, USAGE, env, target};
@@ -48,11 +48,8 @@ pub(super) fn prepare(options: &Watched) -> Result<(Start, Targets), Failure> {
     for complaint in complaints {
         let _ = writeln!(std::io::stderr(), "htap-top: {complaint}");
     }
-    let targets = Targets {
-        olap: pool.clone().unwrap_or_else(|| oltp.clone()),
-        oltp,
-        pooler: pooler.map(Box::new),
-    };
+    let olap_target = pool.as_ref().map(shown);
+    let targets = Targets::new(oltp, pool, pooler);
     let start = Start {
         config,
         built_in,
@@ -61,7 +58,8 @@ pub(super) fn prepare(options: &Watched) -> Result<(Start, Targets), Failure> {
         utc_offset_s: utc_offset_s(),
         themes: Vec::new(),
         target: shown(&targets.oltp),
-        olap_target: pool.as_ref().map(shown),
+        olap_target,
+        olap_server: olap_server(&targets),
         pooler: targets.pooler.as_deref().map(place),
         own_roles: vec![
             targets.oltp.user().to_owned(),

@@ -19,7 +19,7 @@ use super::history::{CARRIES_P99, Oltp};
 use crate::config::{Config, Targets, WorkClass};
 use crate::dashboard::panels::activity::CROWDED;
 use crate::dashboard::panels::pooler::{Behind, longest_wait_s};
-use crate::dashboard::rows::{Row, Rows, console, host as host_rows, read};
+use crate::dashboard::rows::{Row, Rows, console, host as host_rows, nodes, read};
 use crate::format;
 use crate::format::Unit;
 use std::collections::HashMap;
@@ -150,6 +150,10 @@ pub struct Evidence<'a> {
     pub(crate) wraparound: Rows<'a, read::Wraparound>,
     /// Replicas and slots.
     pub(crate) replication: Rows<'a, read::Replication>,
+    /// This server and the nodes beside it.
+    pub(crate) nodes: Rows<'a, nodes::Node>,
+    /// True while business panels are read from the watched server, because the OLAP pool's own must not be read.
+    pub olap_stands_in: bool,
     /// Sequences that are at least half used up, the most used first.
     pub(crate) sequences: Rows<'a, read::Sequence>,
     /// Wait events of all sessions over the last minute.

@@ -178,6 +178,9 @@ pub struct Request {
     pub sql: std::sync::Arc<str>,
     /// Sessions that may run it.
     pub pool: super::panels::spec::Pool,
+    /// True for a business panel that the watched server answers in place of the OLAP pool's own server.
+    #[serde(default)]
+    pub here: bool,
     /// True if result types are unknown: the text protocol is used.
     pub as_text: bool,
     /// True for a one-off statement, which is not prepared.

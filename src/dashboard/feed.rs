@@ -66,6 +66,10 @@ pub struct Scope {
 
 /// Times of a feed's queries and answers, and errors.
 #[derive(Clone, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is true or false by itself"
+)]
 pub struct Sampling {
     /// Time of the last successful answer.
     pub at: Option<Moment>,
@@ -73,6 +77,10 @@ pub struct Sampling {
     pub took_ms: f64,
     /// Time at which the statement in progress was sent.
     pub in_flight: Option<Moment>,
+    /// True if that was sent to the watched server although the OLAP pool has a server of its own.
+    pub asked_here: bool,
+    /// True if the last successful answer came from there.
+    pub from_here: bool,
     /// Time of the next query, as [`Moment::mono_ms`].
     pub due_ms: u64,
     /// True if the session of the last successful answer has been lost since.

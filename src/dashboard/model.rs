@@ -15,6 +15,7 @@ mod learning;
 mod lookup;
 mod measuring;
 mod memory;
+mod nodes;
 mod pages;
 mod pooling;
 mod popup;
@@ -93,6 +94,10 @@ pub struct Model {
     pub olap: Link,
     /// Connection to the pooler's admin console.
     pub pooler: Link,
+    /// Connection to the OLAP pool's own server, to watch it.
+    pub replica: Link,
+    /// Connection to the watched server for business panels while the OLAP pool's own server must not be read.
+    pub stand_in: Link,
     /// Facts about the server and the current role; `None` until known.
     pub facts: Option<Table>,
     /// Figures over time.
@@ -136,10 +141,14 @@ impl Model {
         let mut feeds: Vec<Feed> = built_in.map(|spec| feed(spec, false)).collect();
         let own = start.own_panels.iter().cloned();
         feeds.extend(own.map(|spec| feed(Arc::new(spec), true)));
-        let pooler = start.pooler.is_some();
+        let (pooler, replica) = (start.pooler.is_some(), start.olap_server.is_some());
         feeds.retain(|feed| {
             let panel = config.panels.get(&feed.spec.name);
-            let unwatched = feed.spec.front.pool == Pool::Pooler && !pooler;
+            let unwatched = match feed.spec.front.pool {
+                Pool::Pooler => !pooler,
+                Pool::Replica => !replica,
+                Pool::Oltp | Pool::Slow | Pool::Olap => false,
+            };
             !unwatched && !panel.is_some_and(|panel| panel.off)
         });
         for feed in &mut feeds {
@@ -164,6 +173,8 @@ impl Model {
             slow: Link::Idle,
             olap: Link::Idle,
             pooler: Link::Idle,
+            replica: Link::Idle,
+            stand_in: Link::Idle,
             facts: None,
             history: History::default(),
             gauges: Vec::new(),
@@ -254,6 +265,10 @@ impl Model {
                 retry_in_ms,
             } => {
                 self.lost(session, &error, attempt, retry_in_ms.is_none());
+                if session == SessionId::Replica {
+                    self.derive_nodes();
+                    self.judge();
+                }
                 Vec::new()
             }
             Report::Ended { fast, others } => {
@@ -281,8 +296,15 @@ impl Model {
         self.feeds.get_mut(usize::from(id.0))
     }
 
-    /// Panels available to the user, in their order.
+    /// Panels that are there now, in their order: that of nodes only if there is one.
     pub fn visible(&self) -> impl Iterator<Item = (FeedId, &Feed)> {
+        let nodes = self.has_nodes();
+        let there = move |feed: &Feed| nodes || feed.panel != Some(Panel::Nodes);
+        self.panels().filter(move |(_, feed)| there(feed))
+    }
+
+    /// Panels that a user may ask for, in their order.
+    pub fn panels(&self) -> impl Iterator<Item = (FeedId, &Feed)> {
         let numbered = self
             .feeds
             .iter()
@@ -304,22 +326,25 @@ impl Model {
         }
         let one_server = match feed.spec.front.pool {
             Pool::Oltp | Pool::Slow => true,
-            Pool::Olap => self.start.olap_target.is_none(),
-            Pool::Pooler => false,
+            Pool::Olap => self.start.olap_target.is_none() || feed.sampling.from_here,
+            Pool::Pooler | Pool::Replica => false,
         };
         let silent = self.silent_s() >= self.interval.as_secs_f64() * 0.9;
         !self.link(feed).usable()
             || (one_server && (silent || !self.fast.usable()))
             || self.is_overdue(feed)
+            || self.is_of_the_past(feed)
     }
 
-    /// The connection used for this feed.
+    /// The connection over which this feed was answered.
     pub fn link(&self, feed: &Feed) -> &Link {
         match feed.spec.front.pool {
             Pool::Oltp => &self.fast,
             Pool::Slow => &self.slow,
+            Pool::Olap if feed.sampling.from_here => &self.stand_in,
             Pool::Olap => &self.olap,
             Pool::Pooler => &self.pooler,
+            Pool::Replica => &self.replica,
         }
     }
 
@@ -381,6 +406,8 @@ impl Model {
             SessionId::Slow => Some(&mut self.slow),
             SessionId::Olap(_) => Some(&mut self.olap),
             SessionId::Pooler => Some(&mut self.pooler),
+            SessionId::Replica => Some(&mut self.replica),
+            SessionId::StandIn => Some(&mut self.stand_in),
             SessionId::Canary => None,
         }
     }

@@ -54,7 +54,7 @@ pub fn default_sheets(model: &Model) -> Vec<Sheet> {
 /// Names of the panels that can be requested.
 pub fn names(model: &Model) -> Vec<&str> {
     model
-        .visible()
+        .panels()
         .map(|(_, feed)| feed.spec.name.as_str())
         .collect()
 }

@@ -5,6 +5,7 @@ pub mod bloat;
 pub mod classify;
 pub(crate) mod host;
 pub mod locks;
+pub(crate) mod nodes;
 pub mod own;
 pub(crate) mod parts;
 pub(crate) mod point_locks;

@@ -210,6 +210,8 @@ impl Reader {
         start.utc_offset_s = header.utc_offset_s;
         let pooler = header.number(Panel::Pooler.name());
         start.pooler = pooler.map(|_| Clean::from("recorded"));
+        let olap = header.number(Panel::NodeReplica.name());
+        start.olap_server = olap.map(|_| Clean::from("OLAP server"));
         let mut model = Model::new(start);
         model.interval = Duration::from_millis(header.interval_ms.max(1));
         Ok(Self {

@@ -9,6 +9,7 @@
 pub(crate) mod added;
 pub(crate) mod console;
 pub(crate) mod host;
+pub(crate) mod nodes;
 mod panel;
 pub(crate) mod read;
 
@@ -409,7 +410,8 @@ pub fn derived(panel: Panel) -> impl Iterator<Item = &'static str> {
 
 /// Columns that code reads of the statement of `panel`, with the structure that declares each.
 pub fn wanted(panel: Panel) -> impl Iterator<Item = (&'static str, &'static DeclaredColumn)> {
-    let declared = read::ALL.iter().chain(console::ALL).chain(host::ALL);
+    let declared = read::ALL.iter().chain(console::ALL);
+    let declared = declared.chain(host::ALL).chain(nodes::ALL);
     let declared = declared.filter(move |declared| declared.panels.contains(&panel));
     declared.flat_map(move |declared| {
         let columns = declared.columns.iter();

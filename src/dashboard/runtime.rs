@@ -13,6 +13,7 @@ pub(crate) mod ring;
 mod sessions;
 mod signals;
 mod source;
+mod targets;
 mod writer;
 
 use super::audit::Audit;
@@ -26,8 +27,7 @@ use super::timeline::Timeline;
 use super::view::view;
 use crate::demo::launch::{Engine, Place as DemoPlace, Step};
 use crate::keys::{Command, Keymap, Place};
-use crate::pg::Target;
-use crate::pg::sampler::{Report, Tally};
+use crate::pg::sampler::Report;
 use crate::text::Clean;
 use clock::{Clock, wall_clock};
 use effects::EffectRunner;
@@ -40,6 +40,8 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::Instant;
 use writer::RecordingWriter;
 
+pub use targets::Targets;
+
 /// Minimum time between frames, unless a key was pressed.
 const FRAME: Duration = Duration::from_millis(33);
 /// After a tick requested samples, a frame waits this long for them, so that the samples of one moment are
@@ -51,29 +53,6 @@ const OTHERS: Duration = Duration::from_millis(15);
 const SOON: Duration = Duration::from_millis(2);
 /// Capacity of the event channel, larger than any burst of keys during a frame.
 const EVENTS: usize = 256;
-/// The servers that sessions connect to.
-#[derive(Clone, Debug)]
-pub struct Targets {
-    /// The watched server.
-    pub oltp: Target,
-    /// The server that business panels query.
-    pub olap: Target,
-    /// The admin console of the pooler, if it is watched.
-    pub pooler: Option<Box<Target>>,
-}
-
-impl Targets {
-    /// Returns the counter for the OLAP pool's transactions: `here` if the pool works on the watched
-    /// database.
-    fn tally(&self, here: &Tally) -> Tally {
-        let place = |target: &Target| (target.host_display(), target.dbname().to_owned());
-        if place(&self.oltp) == place(&self.olap) {
-            Tally::clone(here)
-        } else {
-            Tally::default()
-        }
-    }
-}
 
 /// The terminal and its input, before and while the dashboard runs.
 pub struct TerminalSession {

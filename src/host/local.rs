@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Seconds by which the server's and the machine's times of a process's start may differ: the machine's is rounded.
-const ROUNDED_S: f64 = 2.0;
+/// Seconds by which a session may have begun before its process, as the machine's times are rounded, and after it, as a full
+/// machine starts a process late.
+const APART_S: std::ops::RangeInclusive<f64> = -2.0..=10.0;
 
 /// The processes and directories of a server to read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -60,7 +61,7 @@ fn located(wanted: &Wanted) -> Result<String, String> {
         .ok_or("/proc/stat does not say when this machine was booted")?;
     let processes = wanted.started.iter().filter_map(|(pid, started_s)| {
         let process = Process::parse(&proc(&format!("{pid}/stat"))?)?;
-        let same = (booted_s + process.start_s() - started_s).abs() <= ROUNDED_S;
+        let same = APART_S.contains(&(started_s - booted_s - process.start_s()));
         Some((same, process.parent))
     });
     let (same, other): (Vec<_>, Vec<_>) = processes.partition(|(same, _)| *same);

@@ -30,7 +30,7 @@ pub async fn canary(
                 }
             }
             let opened = tokio::select! {
-                opened = open(SessionId::Canary, &target, &config, &quiet, &mut wake) => opened,
+                opened = open(SessionId::Canary, &target, &config, &quiet, &mut wake, |_| Vec::new()) => opened,
                 () = reports.closed() => None,
             };
             let Some(client) = opened else { return };

@@ -198,6 +198,19 @@ impl Target {
         }
     }
 
+    /// Returns the same server with the role, password and database of another target.
+    #[must_use]
+    pub fn with_role_of(&self, other: &Self) -> Self {
+        Self {
+            user: other.user.clone(),
+            dbname: other.dbname.clone(),
+            password: other.password.clone(),
+            passfile: other.passfile.clone(),
+            application_name: other.application_name.clone(),
+            ..self.clone()
+        }
+    }
+
     /// Returns the same server with another database.
     #[must_use]
     pub fn with_dbname(&self, dbname: &str) -> Self {

@@ -36,6 +36,10 @@ pub enum SessionId {
     Canary,
     /// For the admin console of the pooler.
     Pooler,
+    /// For watching the OLAP pool's own server.
+    Replica,
+    /// For what the OLAP pool asks, on the watched server, while its own server must not be read.
+    StandIn,
 }
 
 /// Report of a session.
@@ -92,6 +96,10 @@ pub struct Job {
 
 /// Configuration of a session.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a property by itself"
+)]
 pub struct SessionConfig {
     /// Settings of the session.
     pub settings: Settings,
@@ -101,6 +109,8 @@ pub struct SessionConfig {
     pub deadline: Duration,
     /// True to connect only when the first statement arrives.
     pub lazy: bool,
+    /// True to answer statements with the error if no session can be opened for them, because they can be asked elsewhere.
+    pub hands_back: bool,
     /// True for PgBouncer's admin console, which has no settings and knows no statements but its own.
     pub console: bool,
     /// Number of transactions that this session, and those that share the count, have ended.
@@ -150,7 +160,14 @@ pub async fn run(
                 return;
             }
         }
-        let Some(client) = open(session, &target, &config, &reports, &mut wake).await else {
+        let opening = open(session, &target, &config, &reports, &mut wake, |error| {
+            if config.hands_back {
+                handed_back(pending.take(), &queue, error)
+            } else {
+                Vec::new()
+            }
+        });
+        let Some(client) = opening.await else {
             return;
         };
         config.ended.fetch_add(OPENING, Ordering::Relaxed);
@@ -179,13 +196,30 @@ pub async fn run(
     }
 }
 
-/// Opens and sets up a session, retrying as long as necessary; `None` if the receiver of the reports is gone.
+/// Answers all statements that wait with the error.
+fn handed_back(pending: Option<Vec<Job>>, queue: &Queue, error: &PgError) -> Vec<Report> {
+    let mut jobs = pending.unwrap_or_default();
+    if let Ok(mut queue) = queue.try_lock() {
+        jobs.extend(std::iter::from_fn(|| queue.try_recv().ok()).flatten());
+    }
+    let jobs = jobs.into_iter();
+    let refused = jobs.map(|job| Report::Answered {
+        id: job.id,
+        took_ms: 0.0,
+        outcome: Err(error.clone()),
+    });
+    refused.collect()
+}
+
+/// Opens and sets up a session, retrying as long as necessary; `None` if the receiver of the reports is gone. After each
+/// attempt that fails, what `failed` returns is reported, too.
 pub async fn open(
     session: SessionId,
     target: &Target,
     config: &SessionConfig,
     reports: &Sender<Report>,
     wake: &mut Wake,
+    mut failed: impl FnMut(&PgError) -> Vec<Report>,
 ) -> Option<Client> {
     let mut attempt = 0;
     loop {
@@ -200,6 +234,9 @@ pub async fn open(
             Err(error) => error,
         };
         attempt += 1;
+        for report in failed(&error) {
+            reports.send(report).await.ok()?;
+        }
         let pause = patience(&error, attempt);
         let retry_in_ms = pause.map(|pause| pause.as_millis() as u64);
         reports

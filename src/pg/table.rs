@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A cell of a table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Value {
     /// SQL NULL: there is no value. Drawn as `—`.
+    #[default]
     Null,
     /// The value is not available here (privilege, version, extension). Drawn as `n/a`.
     Unavailable,

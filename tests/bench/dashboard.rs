@@ -96,6 +96,7 @@ fn dashboard(backends: usize) -> Model {
         themes: vec!["dark".into()],
         target: "shop @ primary:5432".into(),
         olap_target: None,
+        olap_server: None,
         pooler: None,
         own_roles: vec!["htap_monitor".into()],
         demo: false,

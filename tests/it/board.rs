@@ -21,7 +21,7 @@ use std::time::Duration;
 const EPOCH_MS: i64 = 1_767_323_045_000;
 
 /// Feeds that no board is about: they are answered at once without rows.
-const NOTHING_TO_TELL: [&str; 8] = [
+const NOTHING_TO_TELL: [&str; 9] = [
     "extensions",
     "temp_files",
     "sequences",
@@ -29,6 +29,7 @@ const NOTHING_TO_TELL: [&str; 8] = [
     "wal",
     "wraparound",
     "replication",
+    "routing",
     "waits",
 ];
 
@@ -73,6 +74,7 @@ impl Board {
             themes: Theme::names().map(str::to_owned).collect(),
             target: "shop @ primary:5432".into(),
             olap_target: None,
+            olap_server: None,
             pooler: None,
             demo: false,
         };
@@ -118,7 +120,8 @@ impl Board {
                     SessionId::Fast => Some(Pool::Oltp),
                     SessionId::Slow => Some(Pool::Slow),
                     SessionId::Pooler => Some(Pool::Pooler),
-                    SessionId::Olap(_) | SessionId::Canary => None,
+                    SessionId::Replica => Some(Pool::Replica),
+                    SessionId::Olap(_) | SessionId::StandIn | SessionId::Canary => None,
                 };
                 let model = &self.model;
                 self.asked

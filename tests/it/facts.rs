@@ -44,15 +44,12 @@ pub(super) fn watch_with(
         themes: Vec::new(),
         target: "test".into(),
         olap_target: None,
+        olap_server: None,
         pooler: pooler.as_ref().map(|_| "pooler".into()),
         own_roles: vec![target.user().to_owned()],
         demo: false,
     };
-    let targets = Targets {
-        pooler: pooler.map(Box::new),
-        olap: target.clone(),
-        oltp: target,
-    };
+    let targets = Targets::new(target, None, pooler);
     let panels: Vec<String> = panels.iter().map(|panel| (*panel).to_owned()).collect();
     Headless::start(start, targets, &panels, false)
 }

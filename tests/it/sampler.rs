@@ -29,6 +29,7 @@ fn config(server: Duration, client: Duration) -> SessionConfig {
         transaction: false,
         deadline: client,
         lazy: false,
+        hands_back: false,
         console: false,
         ended: Tally::default(),
         others: Tally::default(),

@@ -50,8 +50,8 @@ macro_rules! screens {
 }
 
 use states::{
-    asked, empty, errors, help, locks, log, many, nulls, opened, pooler, pooler_lost, stale,
-    starting, trouble, usual,
+    all_nodes, asked, empty, errors, help, locks, log, many, nodes, nulls, opened, pooler,
+    pooler_lost, stale, starting, trouble, usual,
 };
 
 screens! {
@@ -93,6 +93,10 @@ screens! {
     pooler_lost_120x40: pooler_lost(), 120 x 40, Body;
     pooler_queries_160x48: opened(pooler(), "8"), 160 x 48, Body;
     pooler_detail_120x40: opened(pooler(), "8\n"), 120 x 40, Popup;
+    nodes_80x24: all_nodes(), 80 x 24, Body;
+    nodes_120x40: all_nodes(), 120 x 40, Body;
+    nodes_200x60: all_nodes(), 200 x 60, Body;
+    nodes_detail_120x40: opened(nodes(), "pcj\n"), 120 x 40, Popup;
 }
 
 /// The lines around the panels in every state that changes them.
@@ -111,6 +115,7 @@ fn lines_around_the_panels() {
         ("log", log(), &[(120, 40)]),
         ("pooler", pooler(), &[(80, 24), (160, 48)]),
         ("pooler lost", pooler_lost(), &[(120, 40)]),
+        ("nodes", nodes(), &[(80, 24), (120, 40), (200, 60)]),
     ];
     let (mut tops, mut footers) = (String::new(), String::new());
     for (state, mut board, sizes) in states {

@@ -377,7 +377,8 @@ const BANS: &[Ban] = &[
     },
     Ban {
         who: "dashboard::panels",
-        but: &["dashboard::panels"],
+        // The parts of one panel know each other.
+        but: &["dashboard::panels", "dashboard::panels::nodes::*"],
         what: &["dashboard::panels"],
         shared: &[
             "dashboard::panels::classify",

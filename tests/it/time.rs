@@ -28,6 +28,7 @@ fn model() -> Model {
         themes: Theme::names().map(str::to_owned).collect(),
         target: "shop @ primary:5432".into(),
         olap_target: None,
+        olap_server: None,
         pooler: None,
         demo: false,
     })

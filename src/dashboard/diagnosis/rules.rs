@@ -3,6 +3,7 @@
 mod capacity;
 mod host;
 mod locks;
+mod nodes;
 mod pooler;
 pub(crate) mod replication;
 mod server;
@@ -16,6 +17,9 @@ use super::Evidence;
 use super::finding::Finding;
 use crate::dashboard::rows::{Row, Rows, Text, read};
 use crate::format;
+
+/// Resumes a paused replay.
+const RESUME: &str = "SELECT pg_wal_replay_resume()";
 
 /// A rule.
 #[derive(Clone, Copy, Debug)]
@@ -129,9 +133,15 @@ pub const RULES: &[Rule] = &[
         find: server::wraparound,
     },
     Rule {
+        name: "nodes",
+        about: "the standby that the OLAP pool reads is paused, lost, promoted or without WAL, or routers do not read one because it \
+                lags",
+        find: nodes::nodes,
+    },
+    Rule {
         name: "replication",
         about: "a standby that receives no WAL, does not replay it or lags; a primary whose standby or slot is gone, \
-                whose slot keeps WAL, or whose commits wait for a missing synchronous standby",
+                whose slot keeps WAL or is near its limit, or whose commits wait for a missing synchronous standby",
         find: replication::replication,
     },
     Rule {

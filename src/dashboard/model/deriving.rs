@@ -83,6 +83,13 @@ impl Model {
                 return self.ask_host_at_first();
             }
             Panel::Host => return self.took_host(id, &table),
+            Panel::Nodes
+            | Panel::NodeReplica
+            | Panel::NodeBeat
+            | Panel::Heartbeat
+            | Panel::Routing => {
+                effects = self.took_nodes(id, panel, table);
+            }
             _ => self.took_panel(id, panel, table),
         }
         effects
@@ -173,6 +180,7 @@ impl Model {
                 let now_s = self.server_s();
                 let table = replication::derive(table, &mut self.memory.replication, now_s);
                 self.put(id, table);
+                self.derive_nodes();
             }
             Panel::Wal => {
                 let table = wal::derive(table, &mut self.memory.wal);

@@ -120,6 +120,8 @@ impl Model {
             wal: self.rows_of(Panel::Wal).first(),
             wraparound: self.rows_of(Panel::Wraparound),
             replication: self.rows_of(Panel::Replication),
+            nodes: self.rows_of(Panel::Nodes),
+            olap_stands_in: self.olap_stands_in().is_some(),
             sequences: self.rows_of(Panel::Sequences),
             wait_events: self.rows_of(Panel::Waits),
             reset_ago_s: self
@@ -168,8 +170,11 @@ impl Model {
         }
         let shown = layout::panels(self);
         // The gauge tells that the pooler is lost.
-        let is_lost = |feed: &Feed| {
-            feed.spec.front.pool == panels::spec::Pool::Pooler && !self.pooler.usable()
+        let is_lost = |feed: &Feed| match feed.spec.front.pool {
+            panels::spec::Pool::Pooler => !self.pooler.usable(),
+            // The cause line tells that the OLAP pool's server is.
+            panels::spec::Pool::Replica => true,
+            _ => false,
         };
         for (position, feed) in self.feeds.iter().enumerate() {
             let name = feed.spec.name.as_str();

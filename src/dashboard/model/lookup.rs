@@ -1,10 +1,12 @@
-//! Feeds and their rows, by panel.
+//! Feeds and their rows, by panel, and the pools of sessions.
 
 use super::{Model, none};
 use crate::dashboard::event::FeedId;
 use crate::dashboard::feed::Feed;
+use crate::dashboard::panels::spec::Pool;
 use crate::dashboard::rows::{Panel, Row, Rows, read};
 use crate::pg::Table;
+use crate::pg::sampler::SessionId;
 
 impl Model {
     /// The number of the feed called `name`, as a user may write it.
@@ -33,5 +35,17 @@ impl Model {
     /// The server's facts and the current role's privileges, as far as known.
     pub(crate) fn fact(&self) -> Row<'_, read::Fact> {
         Rows::of(self.facts.as_ref().unwrap_or(none())).first()
+    }
+}
+
+/// The pool whose statements are lost with this session. Statements of the OLAP pool are answered or handed
+/// on individually, since several sessions share them.
+pub(super) fn own_pool(session: SessionId) -> Option<Pool> {
+    match session {
+        SessionId::Fast => Some(Pool::Oltp),
+        SessionId::Slow => Some(Pool::Slow),
+        SessionId::Pooler => Some(Pool::Pooler),
+        SessionId::Replica => Some(Pool::Replica),
+        SessionId::Olap(_) | SessionId::StandIn | SessionId::Canary => None,
     }
 }

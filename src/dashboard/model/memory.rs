@@ -4,7 +4,8 @@ use super::hosting::Access;
 use super::learning::Kinds;
 use crate::dashboard::event::Moment;
 use crate::dashboard::panels::{
-    bloat, host, point_locks, pooler, replication, scans, snapshots, statements, views, waits, wal,
+    bloat, host, nodes, point_locks, pooler, replication, scans, snapshots, statements, views,
+    waits, wal,
 };
 use crate::dashboard::xid_clock::XidClock;
 use crate::pg::Table;
@@ -17,6 +18,7 @@ pub(super) struct Memory {
     pub(super) snapshots: snapshots::Memory,
     pub(super) bloat: bloat::Memory,
     pub(super) replication: replication::Memory,
+    pub(super) nodes: nodes::Memory,
     pub(super) point_locks: point_locks::Memory,
     /// The backends that are server connections of the pooler, as of the last sample of backends.
     pub(super) behind_pooler: HashMap<i64, pooler::Behind>,

@@ -2,6 +2,7 @@
 
 use super::layout;
 use super::learning::{TEXTS, is_asked_at_once, is_first, patience_ms};
+use super::lookup::own_pool;
 use super::{Link, Model, SampleScope};
 use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId, Moment, OwnCost, Request, Sample};
@@ -89,6 +90,9 @@ impl Model {
             .get(&feed.spec.name)
             .and_then(|panel| panel.interval);
         let wanted = configured.unwrap_or(feed.spec.front.interval);
+        if let Some(pace) = self.pace_of_node(feed).filter(|_| configured.is_none()) {
+            return pace;
+        }
         let took = |share: f64| {
             Duration::from_secs_f64((feed.sampling.took_ms / 1000.0 * share).clamp(0.0, 3600.0))
         };
@@ -117,6 +121,7 @@ impl Model {
             }
             Pool::Slow => wanted.max(self.interval).max(took(SLOW_SHARE)),
             Pool::Olap => wanted.max(self.interval).max(took(OLAP_SHARE)),
+            Pool::Replica => self.interval.max(took(FAST_SHARE).min(FAST_LONGEST)),
             Pool::Pooler => wanted
                 .max(self.interval)
                 .max(took(FAST_SHARE).min(POOLER_LONGEST)),
@@ -149,6 +154,7 @@ impl Model {
         let rules = &feed.spec.front.sampling;
         match &self.scope {
             _ if is_first(feed) => true,
+            _ if self.is_idle(feed) => false,
             SampleScope::Screen if feed.is_about_backend() => about,
             SampleScope::Screen if about && rules.with_detail => true,
             SampleScope::Screen => {
@@ -192,25 +198,27 @@ impl Model {
         let (mut requests, mut effects) = (Vec::new(), Vec::new());
         for id in ids {
             let Some(feed) = self.feed(*id) else { continue };
-            let usable = self.link(feed).usable();
+            let usable = self.link_to_ask(feed).usable();
             if !usable || feed.sampling.in_flight.is_some() || feed.sql.is_empty() {
                 continue;
             }
             let about_one = feed.is_about_backend();
             let once = about_one || feed.spec.front.sampling.text_varies;
-            let here = self.read_here(feed);
+            let files = self.read_here(feed);
             let sql = match (about_one, about) {
                 (false, _) => self.statement_of(feed),
                 (true, Some(pid)) => feed.sql.replace(PID, &pid.to_string()).into(),
                 (true, None) => continue,
             };
             let pace = self.pace(feed);
+            let here = feed.spec.front.pool == Pool::Olap && self.olap_stands_in().is_some();
             let Some(feed) = self.feed_mut(*id) else {
                 continue;
             };
             feed.sampling.in_flight = Some(now);
+            feed.sampling.asked_here = here;
             feed.sampling.due_ms = next_due(now, pace);
-            if let Some(wanted) = here {
+            if let Some(wanted) = files {
                 effects.push(Effect::ReadHost { feed: *id, wanted });
                 continue;
             }
@@ -218,6 +226,7 @@ impl Model {
                 feed: *id,
                 sql,
                 pool: feed.spec.front.pool,
+                here,
                 as_text: feed.foreign,
                 once,
             });
@@ -250,7 +259,11 @@ impl Model {
             self.say(Grade::Good, &format!("connected again after {away}"));
         }
         let pool = own_pool(session);
-        if pooled && first && session != SessionId::Slow {
+        let quiet = matches!(
+            session,
+            SessionId::Slow | SessionId::Replica | SessionId::StandIn
+        );
+        if pooled && first && !quiet {
             let who = match session {
                 SessionId::Olap(_) => "OLAP pool: ",
                 _ => "",
@@ -314,7 +327,8 @@ impl Model {
         } else {
             now
         };
-        *link = if attempt == 0 && matches!(session, SessionId::Olap(_)) {
+        let lazy = matches!(session, SessionId::Olap(_) | SessionId::StandIn);
+        *link = if attempt == 0 && lazy {
             // The session reopens when a statement is sent, so statements must still be sent.
             Link::Idle
         } else {
@@ -338,7 +352,8 @@ impl Model {
             SessionId::Fast => Some(""),
             SessionId::Olap(_) => Some("OLAP pool: "),
             SessionId::Pooler => Some("pooler: "),
-            SessionId::Slow | SessionId::Canary => None,
+            // Of a lost replica the cause line tells.
+            SessionId::Replica | SessionId::StandIn | SessionId::Slow | SessionId::Canary => None,
         };
         if let Some(who) = who.filter(|_| first) {
             self.say(Grade::Bad, &format!("{who}connection lost: {error}"));
@@ -360,6 +375,7 @@ impl Model {
         match outcome {
             Ok(mut table) => {
                 feed.sampling.at = Some(now);
+                feed.sampling.from_here = feed.sampling.asked_here;
                 feed.sampling.outlived = false;
                 feed.sampling.error = None;
                 feed.sampling.failures = 0;
@@ -418,17 +434,6 @@ impl Model {
         }
         self.judge();
         Vec::new()
-    }
-}
-
-/// The pool whose statements are lost with this session. Statements of the OLAP pool are answered or handed
-/// on individually, since several sessions share them.
-fn own_pool(session: SessionId) -> Option<Pool> {
-    match session {
-        SessionId::Fast => Some(Pool::Oltp),
-        SessionId::Slow => Some(Pool::Slow),
-        SessionId::Pooler => Some(Pool::Pooler),
-        SessionId::Olap(_) | SessionId::Canary => None,
     }
 }
 

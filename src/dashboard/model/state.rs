@@ -30,6 +30,9 @@ pub struct Start {
     pub target: Clean,
     /// The OLAP pool's own server, if it has one.
     pub olap_target: Option<Clean>,
+    /// Host and port of the OLAP pool's server if they are not those of the watched one. Without it the feeds of that server
+    /// do not exist.
+    pub olap_server: Option<Clean>,
     /// The pooler whose admin console is sampled, if one is: `10.0.0.7:6432`. Without it the panels of the pooler do not
     /// exist.
     pub pooler: Option<Clean>,

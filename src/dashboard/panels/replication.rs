@@ -5,8 +5,8 @@ use crate::dashboard::rows::{Columns, Row, added, read};
 use crate::pg::{Table, Value};
 use std::collections::HashMap;
 
-/// Number of positions kept: an hour of samples.
-const KEEP: usize = 720;
+/// Number of positions kept: an hour of samples, one a second.
+const KEEP: usize = 3_600;
 /// Seconds for which a disappeared entry is reported.
 const TOLD_S: f64 = 3_600.0;
 /// Seconds that a walsender must have existed for its loss to be reported.

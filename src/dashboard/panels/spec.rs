@@ -19,6 +19,8 @@ pub enum Pool {
     Olap,
     /// The admin console of the pooler, whose commands are no SQL; only with `--pooler`.
     Pooler,
+    /// A sampling session with the OLAP pool's server; only if that is another one.
+    Replica,
 }
 
 impl Pool {
@@ -29,6 +31,7 @@ impl Pool {
             Self::Slow => "slow",
             Self::Olap => "olap",
             Self::Pooler => "pooler",
+            Self::Replica => "replica",
         }
     }
 }

@@ -50,6 +50,14 @@ adds! {
     /// The client behind a pooler's server connection.
     ToPooled to Activity { pooler_client; }
 
+    /// Derived columns of nodes.
+    ToNodes to Nodes {
+        name, role, state, since_s, error, lag_bytes, lag_ms, lag_by, routed_per_s, why, fallbacks_per_s, fallback_reasons,
+        breaker, barred, breaker_s, open_breakers, routers, misroutes, slot, retained_bytes, wal_status, safe_wal_bytes,
+        xmin_age, feedback, conflicts, conflicts_snapshot, conflicts_lock, conflicts_bufferpin, conflicts_deadlock,
+        conflicts_tablespace, address, application_name, pid, streams, olap, known_by; version, sessions
+    }
+
     /// Derived columns of the pooler's pools.
     ToPooler to Pooler {
         wait_s, pool_size, paused, xacts_per_s, queries_per_s, received_bytes_per_s, sent_bytes_per_s,

@@ -235,6 +235,7 @@ reads! {
         in_recovery: Flag;
         max_parallel_workers: Int;
         pgss_schema: Word;
+        system_identifier: Word;
     }
 
     /// The extension that some statements read.
@@ -316,6 +317,9 @@ reads! {
         lag_s: Number;
         retained_bytes: Number;
         wal_status: Word;
+        safe_wal_bytes: Number;
+        xmin_age: Cell;
+        restricted: Flag;
         wanted: Flag;
         replay_paused: Flag;
         restores: Flag;

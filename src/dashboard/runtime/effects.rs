@@ -22,11 +22,13 @@ use tokio::time::timeout;
 
 /// The sessions, and the actions running on them.
 pub(super) struct EffectRunner {
-    targets: Targets,
+    targets: Box<Targets>,
     fast: Sender<Vec<Job>>,
     slow: Sender<Vec<Job>>,
     olap: Sender<Vec<Job>>,
     pooler: Sender<Vec<Job>>,
+    replica: Sender<Vec<Job>>,
+    stand_in: Sender<Vec<Job>>,
     point: watch::Sender<Option<String>>,
     wake: watch::Sender<()>,
     /// Reports of the sessions.
@@ -59,46 +61,32 @@ impl EffectRunner {
         let (tell, ended) = channel(EVENTS);
         let (point, points) = watch::channel(None);
         let (wake, woken) = watch::channel(());
-        let mut sessions = JoinSet::new();
-        let mut session = |id, target: &Target, config: SessionConfig, queue: &Queue| {
-            sessions.spawn(sampler::run(
-                id,
-                target.clone(),
-                config,
-                Arc::clone(queue),
-                report.clone(),
-                woken.clone(),
-            ));
+        let mut opener = Opener {
+            sessions: JoinSet::new(),
+            report,
+            woken: woken.clone(),
         };
         let (fast_done, done) = (Tally::default(), Tally::default());
         let elsewhere = targets.tally(&done);
-        let (fast, fast_queue) = queue();
-        session(
-            SessionId::Fast,
-            &targets.oltp,
-            monitor(FAST_TIMEOUT, &fast_done, &done),
-            &fast_queue,
-        );
-        let (slow, slow_queue) = queue();
-        session(
-            SessionId::Slow,
-            &targets.oltp,
-            monitor(SLOW_TIMEOUT, &done, &done),
-            &slow_queue,
-        );
-        let (olap, olap_queue) = queue();
-        for number in 0..config.olap.connections {
-            session(
-                SessionId::Olap(number),
-                &targets.olap,
-                analytic(&config.olap, &elsewhere),
-                &olap_queue,
-            );
-        }
-        let (pooler, pooler_queue) = queue();
-        if let Some(target) = &targets.pooler {
-            session(SessionId::Pooler, target, console(), &pooler_queue);
-        }
+        let watched = monitor(FAST_TIMEOUT, &fast_done, &done);
+        let fast = opener.open([SessionId::Fast], &targets.oltp, &watched);
+        let watched = monitor(SLOW_TIMEOUT, &done, &done);
+        let slow = opener.open([SessionId::Slow], &targets.oltp, &watched);
+        let asked = analytic(&config.olap, targets.stand_in.is_some(), &elsewhere);
+        let numbers = (0..config.olap.connections).map(SessionId::Olap);
+        let olap = opener.open(numbers, &targets.olap, &asked);
+        let own = targets.stand_in.as_deref();
+        let watched = monitor(FAST_TIMEOUT, &elsewhere, &elsewhere);
+        let replica = own.map(|_| SessionId::Replica);
+        let replica = opener.open(replica, &targets.olap, &watched);
+        // One statement at a time: the watched server has other work.
+        let asked = analytic(&config.olap, true, &done);
+        let stand_in = own.map(|_| SessionId::StandIn);
+        let stand_in = opener.open(stand_in, own.unwrap_or(&targets.oltp), &asked);
+        let console_of = targets.pooler.as_deref();
+        let pooler = console_of.map(|_| SessionId::Pooler);
+        let pooler = opener.open(pooler, console_of.unwrap_or(&targets.oltp), &console());
+        let mut sessions = opener.sessions;
         sessions.spawn(canary::canary(
             targets.oltp.clone(),
             monitor(FAST_TIMEOUT, &done, &done),
@@ -108,11 +96,13 @@ impl EffectRunner {
             woken.clone(),
         ));
         Self {
-            targets,
+            targets: Box::new(targets),
             fast,
             slow,
             olap,
             pooler,
+            replica,
+            stand_in,
             point,
             wake,
             reports,
@@ -138,13 +128,16 @@ impl EffectRunner {
             slow,
             olap,
             pooler,
+            replica,
+            stand_in,
             point,
             reports,
             canary,
             ..
         } = self;
         point.send_replace(None);
-        drop((fast, slow, olap, pooler, point, reports, canary));
+        drop((fast, slow, olap, pooler, replica, stand_in));
+        drop((point, reports, canary));
         let all = async { while sessions.join_next().await.is_some() {} };
         let _ = timeout(END, all).await;
         // Aborted ones record that they were aborted.
@@ -195,7 +188,8 @@ impl EffectRunner {
     }
 
     fn sample(&self, requests: Vec<Request>) {
-        let (mut fast, mut slow, mut pooler) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut fast, mut slow) = (Vec::new(), Vec::new());
+        let (mut pooler, mut replica) = (Vec::new(), Vec::new());
         for request in requests {
             let job = Job {
                 id: request.feed.0,
@@ -207,6 +201,8 @@ impl EffectRunner {
                 Pool::Oltp => fast.push(job),
                 Pool::Slow => slow.push(job),
                 Pool::Pooler => pooler.push(job),
+                Pool::Replica => replica.push(job),
+                Pool::Olap if request.here => self.hand_over(&self.stand_in, vec![job]),
                 // One job at a time, so that several sessions share the work.
                 Pool::Olap => self.hand_over(&self.olap, vec![job]),
             }
@@ -214,6 +210,7 @@ impl EffectRunner {
         self.hand_over(&self.fast, fast);
         self.hand_over(&self.slow, slow);
         self.hand_over(&self.pooler, pooler);
+        self.hand_over(&self.replica, replica);
     }
 
     /// Queues jobs. A queue has room for more statements than all panels can send at once; if it is full
@@ -258,10 +255,35 @@ impl EffectRunner {
     }
 }
 
-/// A queue of statements, and its end for the session.
-fn queue() -> (Sender<Vec<Job>>, Queue) {
-    let (sender, receiver) = channel(64);
-    (sender, Arc::new(tokio::sync::Mutex::new(receiver)))
+/// Opens sessions.
+struct Opener {
+    sessions: JoinSet<()>,
+    report: Sender<Report>,
+    woken: watch::Receiver<()>,
+}
+
+impl Opener {
+    /// Starts these sessions with one server, and returns the queue that they share.
+    fn open(
+        &mut self,
+        ids: impl IntoIterator<Item = SessionId>,
+        target: &Target,
+        config: &SessionConfig,
+    ) -> Sender<Vec<Job>> {
+        let (sender, receiver) = channel(64);
+        let queue: Queue = Arc::new(tokio::sync::Mutex::new(receiver));
+        for id in ids {
+            self.sessions.spawn(sampler::run(
+                id,
+                target.clone(),
+                config.clone(),
+                Arc::clone(&queue),
+                self.report.clone(),
+                self.woken.clone(),
+            ));
+        }
+        sender
+    }
 }
 
 /// One action: its intent is recorded, it is carried out, its effect is verified, reported and recorded.

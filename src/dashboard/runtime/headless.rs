@@ -246,7 +246,14 @@ impl Headless {
     /// A dashboard's user asks for another attempt; without one it is made after a while.
     fn try_again(&mut self) {
         let model = &self.model;
-        let links = [&model.fast, &model.slow, &model.olap, &model.pooler];
+        let links = [
+            &model.fast,
+            &model.slow,
+            &model.olap,
+            &model.pooler,
+            &model.replica,
+            &model.stand_in,
+        ];
         let refused = |link: &&Link| matches!(link, Link::Lost { given_up: true, .. });
         if !links.iter().any(refused) {
             self.refused = None;
@@ -336,7 +343,10 @@ impl Headless {
         let last = self.told.get(&id).map_or(u64::MAX, |told| told.last);
         let before = |id| self.told.get(&id).is_none_or(|told| told.first < last);
         // Rows that are derived again when such a feed answers.
-        let again = matches!(feed.panel, Some(Panel::Views | Panel::Pooler));
+        let again = matches!(
+            feed.panel,
+            Some(Panel::Views | Panel::Pooler | Panel::Nodes)
+        );
         self.has_told(id, if twice { 2 } else { 1 })
             && under.all(|id| self.has_told(id, self.needed(id)) && (again || before(id)))
     }
@@ -344,7 +354,9 @@ impl Headless {
     /// Number of answers that make the figures of a feed.
     fn needed(&self, id: FeedId) -> u32 {
         let feed = self.model.feed(id);
-        let rates = feed.is_some_and(|feed| !feed.spec.front.rates.is_empty());
+        let rates = feed.is_some_and(|feed| {
+            !feed.spec.front.rates.is_empty() || feed.panel == Some(Panel::Routing)
+        });
         if rates { 2 } else { 1 }
     }
 
@@ -355,12 +367,15 @@ impl Headless {
         };
         let given_up = match self.model.link(feed) {
             // Nobody waits for a pooler that is down: the figures of the server are there without it.
-            Link::Lost { .. } if feed.spec.front.pool == Pool::Pooler => true,
+            Link::Lost { .. } if matches!(feed.spec.front.pool, Pool::Pooler | Pool::Replica) => {
+                true
+            }
             Link::Lost { given_up, .. } => *given_up,
             Link::Idle | Link::Live(_) => false,
         };
         let told = self.told.get(&id).copied().unwrap_or_default();
-        let not_asked = !feed.sampling.missing.is_empty() || feed.sampling.denied;
+        let not_asked =
+            !feed.sampling.missing.is_empty() || feed.sampling.denied || self.model.is_idle(feed);
         given_up || not_asked || told.refused || told.good >= times
     }
 }

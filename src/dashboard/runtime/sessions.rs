@@ -22,6 +22,7 @@ pub(super) fn monitor(
         transaction: false,
         deadline: client,
         lazy: false,
+        hands_back: false,
         console: false,
         ended: Tally::clone(ended),
         others: Tally::clone(others),
@@ -29,12 +30,19 @@ pub(super) fn monitor(
 }
 
 /// A session of the OLAP pool.
-pub(super) fn analytic(olap: &crate::config::Olap, ended: &Tally) -> SessionConfig {
+///
+/// With `hands_back`, statements come back if it cannot be opened, because another server can answer them.
+pub(super) fn analytic(
+    olap: &crate::config::Olap,
+    hands_back: bool,
+    ended: &Tally,
+) -> SessionConfig {
     SessionConfig {
         settings: Settings::of_analysis(olap.statement_timeout, &olap.work_mem),
         transaction: true,
         deadline: olap.statement_timeout + Duration::from_secs(5),
         lazy: true,
+        hands_back,
         console: false,
         ended: Tally::clone(ended),
         others: Tally::default(),
@@ -48,6 +56,7 @@ pub(super) fn console() -> SessionConfig {
         transaction: false,
         deadline: FAST_TIMEOUT.1,
         lazy: false,
+        hands_back: false,
         console: true,
         ended: Tally::default(),
         others: Tally::default(),

@@ -354,6 +354,7 @@ mod tests {
             themes: vec!["dark".into()],
             target: "shop".into(),
             olap_target: None,
+            olap_server: None,
             pooler: None,
             demo: false,
         }

@@ -62,9 +62,25 @@ pub(super) fn draw(
         Some(Panel::Bloat) if inner.height == 1 => bloat(theme, feed, inner, buf),
         _ => panel::table(model, theme, feed, focused, false, inner, buf),
     }
+    let elsewhere = model.olap_note(feed).filter(|_| !stale && area.height > 1);
+    if elsewhere.is_some() {
+        let tag = Rect {
+            y: area.y + 1,
+            height: 1,
+            width: INDENT - 1,
+            ..area
+        };
+        let text = if feed.sampling.from_here {
+            " primary"
+        } else {
+            " behind"
+        };
+        super::line(tag, buf, text, theme.style(Role::Warning));
+    }
     if stale {
         widgets::grey(inner, buf, theme);
-        let age = model.age_s(feed).map(format::seconds).unwrap_or_default();
+        let age = model.olap_age_s(feed).or(model.age_s(feed));
+        let age = age.map(format::seconds).unwrap_or_default();
         let tag = Rect {
             y: area.y + 1,
             height: area.height.saturating_sub(1).min(1),

@@ -48,6 +48,12 @@ pub(super) fn draw(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
             theme.style(Role::Warning),
         )]);
     }
+    // What is wrong with it matters more than this server's version.
+    let barred = model.olap_barred();
+    if let Some(barred) = barred {
+        let word = format!("  olap {}", barred.word());
+        parts.push(vec![Span::styled(word, theme.style(Role::Danger))]);
+    }
     parts.extend(
         server(model, theme)
             .into_iter()

@@ -68,6 +68,9 @@ fn title(feed: &Feed) -> String {
 
 /// Returns the note at the right of the title: trouble first, else a figure of the panel.
 fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
+    if let Some(note) = model.olap_note(feed).filter(|_| model.link(feed).usable()) {
+        return Some(note);
+    }
     if stale {
         let age = model.age_s(feed).map(format::seconds).unwrap_or_default();
         let link = model.link(feed);

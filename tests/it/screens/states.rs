@@ -634,3 +634,108 @@ pub fn pooler_lost() -> Board {
     settle(&mut board, 34, &held_pool(), &calm_snapshots());
     board
 }
+
+/// Feeds of which [`nodes`] tells nothing.
+const QUIET: [&str; 8] = [
+    "extensions",
+    "temp_files",
+    "sequences",
+    "io",
+    "wal",
+    "wraparound",
+    "waits",
+    "locks",
+];
+
+/// A standby whose replay is paused, another that streams, a slot that nobody reads, and two routers.
+#[expect(clippy::too_many_lines, reason = "the answers of six feeds")]
+pub fn nodes() -> Board {
+    let mut board = Board::with(config(), |start| {
+        start.olap_target = Some("shop @ replica:5432".into());
+        start.olap_server = Some("replica:5432".into());
+    });
+    let _ = board.connect();
+    let _ = board.open(SessionId::Replica);
+    let _ = board.answer(
+        "needs",
+        table(
+            "name|found|readable",
+            &["htap.routing|true|true", "htap.heartbeat|true|true"],
+        ),
+    );
+    board.mute = true;
+    for second in 1..6_i64 {
+        let activity = calm();
+        settle(&mut board, 30 + second, &activity, &calm_snapshots());
+        for feed in QUIET {
+            if board
+                .model
+                .feed(board.id(feed))
+                .is_some_and(|feed| feed.sampling.in_flight.is_some())
+            {
+                let _ = board.answer(feed, Table::default());
+            }
+        }
+        let paused = second >= 3;
+        let (routed, back) = if paused {
+            (4_000, second * 118)
+        } else {
+            (second * 2_000, 0)
+        };
+        let report = |instance: &str, why: &str| {
+            format!(
+                "{instance}|{second}.0|{{\"replica olap read\": {routed}, \"primary oltp write\": {}, \"primary oltp replica_lags\": \
+                 {back}}}|{{\"paused\": {back}}}|2|{why}|2.5",
+                second * 310
+            )
+        };
+        let why = if paused { "open|paused" } else { "closed|" };
+        let replication = table(
+            "kind|name|pid|client|state|active|lasting|lag_bytes|lag_s|retained_bytes|wal_status|safe_wal_bytes|xmin_age|\
+             restricted|head_bytes|wanted|replay_paused|restores|replayed_s",
+            &[
+                "replica|htap_top_replica|901|10.0.0.2|streaming|true|true|9100000|12.5||||0|false|50000000||||",
+                "replica|walreceiver|902|10.0.0.3|streaming|true|true|0|0.0||||42|false|50000000||||",
+                "slot|htap_top_replica|901||physical|true|true|||9300000|reserved|1060000000|812|false|50000000||||",
+                "slot|old_standby|||physical|false|true|||830000000|extended|240000000||false|50000000||||",
+            ],
+        );
+        let replica = table(
+            "in_recovery|version|started_us|system|paused|replayed_bytes|caught_up|replay_age_s|receives|slot_name|\
+             set_slot_name|restores|feedback|address|sessions|by_snapshot|by_lock|by_bufferpin|by_deadlock|by_tablespace",
+            &[&format!(
+                "true|'17.5|2|'7500000000000000001|{paused}|40900000|false|12.4|true||htap_top_replica|false|true|10.0.0.2|14|3|1|0|0|0"
+            )],
+        );
+        let here = table(
+            "in_recovery|version|started_us|head_bytes|sessions",
+            &["false|'17.5|1|50000000|62"],
+        );
+        let missing = if paused { second * 1_000 - 2_800 } else { 180 };
+        for (feed, table) in [
+            (
+                "routing",
+                rows(
+                    "instance|reported_epoch|routed|fallbacks|misroutes|breaker|barred|breaker_s",
+                    [report("a", why), report("b", why)].into_iter(),
+                ),
+            ),
+            ("replication", replication),
+            ("node_replica", replica),
+            ("node_beat", table("seq", &["7"])),
+            (
+                "heartbeat",
+                table("newest_ms|missing_ms", &[&format!("40.0|{missing}.0")]),
+            ),
+            ("nodes", here),
+        ] {
+            let _ = board.answer(feed, table);
+        }
+    }
+    board
+}
+
+/// The same, on the panel of nodes.
+pub fn all_nodes() -> Board {
+    opened(nodes(), "pc")
+}

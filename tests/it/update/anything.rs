@@ -53,6 +53,8 @@ fn session() -> impl Strategy<Value = SessionId> {
         SessionId::Olap(0),
         SessionId::Olap(2),
         SessionId::Canary,
+        SessionId::Replica,
+        SessionId::StandIn,
     ])
 }
 

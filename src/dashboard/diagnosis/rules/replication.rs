@@ -1,6 +1,7 @@
 //! Replication from both sides: WAL that a standby does not receive or replay, WAL and standbys that a
 //! primary retains or lacks.
 
+use super::RESUME;
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health};
 use crate::dashboard::panels::replication::is_from_archive;
@@ -10,12 +11,12 @@ use crate::pg::Value;
 
 type Told<'t> = Row<'t, read::Replication>;
 
-/// Resumes a paused replay.
-pub(super) const RESUME: &str = "SELECT pg_wal_replay_resume()";
 /// Bytes of WAL retained for a slot from which a finding is made.
 const RETAINED: f64 = 4.0 * 1024.0 * 1024.0 * 1024.0;
 /// Bytes of WAL added for a slot while nobody reads it.
 const GROWN: f64 = 16.0 * 1024.0 * 1024.0;
+/// Share of what a slot may retain that is left, below which a finding is made.
+const NEAR: f64 = 0.25;
 /// Bytes and seconds that a replica may be behind.
 const BEHIND: (f64, f64) = (256.0 * 1024.0 * 1024.0, 10.0);
 /// Seconds that a replica may be behind, regardless of bytes.
@@ -28,7 +29,11 @@ pub(crate) const ARCHIVE_LATE_S: f64 = 600.0;
 
 /// Returns the worst finding about replicas, slots and the receiver.
 pub(crate) fn replication(evidence: &Evidence<'_>) -> Option<Finding> {
-    let found = evidence.replication.iter().filter_map(of_row);
+    let told = |row| super::nodes::is_told(evidence, row);
+    let found = evidence
+        .replication
+        .iter()
+        .filter_map(|row| of_row(row, told(row)));
     found.reduce(|worst, finding| {
         if finding.health > worst.health {
             finding
@@ -38,12 +43,14 @@ pub(crate) fn replication(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-fn of_row(row: Told<'_>) -> Option<Finding> {
+/// With `told`, another rule has said that the standby is not there or behind.
+fn of_row(row: Told<'_>, told: bool) -> Option<Finding> {
     if let Some(gone_s) = row.gone_s() {
-        return gone(row, gone_s);
+        return gone(row, gone_s).filter(|_| !told);
     }
     match row.kind().text()? {
-        "slot" => slot(row),
+        "slot" => slot(row, told),
+        "replica" if told => None,
         "replica" => replica(row),
         "receiver" => receiver(row),
         _ => None,
@@ -79,15 +86,17 @@ fn gone(row: Told<'_>, gone_s: f64) -> Option<Finding> {
     })
 }
 
-fn slot(row: Told<'_>) -> Option<Finding> {
+fn slot(row: Told<'_>, told: bool) -> Option<Finding> {
     let name = row.name().shown();
     let status = row.wal_status().shown();
     let retained = row.retained_bytes().unwrap_or(0.0);
     let lost = matches!(status, "unreserved" | "lost");
     let active = row.active() == Some(true);
     let grown = row.grown_bytes();
-    let grown = grown.filter(|grown| !active && *grown >= GROWN);
-    if !lost && retained < RETAINED && grown.is_none() {
+    let grown = grown.filter(|grown| !active && !told && *grown >= GROWN);
+    let safe = row.safe_wal_bytes().map(|safe| safe.max(0.0));
+    let safe = safe.filter(|safe| *safe < NEAR * (retained + safe));
+    if !lost && retained < RETAINED && grown.is_none() && safe.is_none() {
         return None;
     }
     let drop = format!("SELECT pg_drop_replication_slot('{name}')");
@@ -104,6 +113,12 @@ fn slot(row: Told<'_>) -> Option<Finding> {
         );
         if let Some(grown) = grown {
             sentence = format!("{sentence}, {} of it came since", format::bytes(grown));
+        }
+        if let Some(safe) = safe {
+            sentence = format!(
+                "{sentence}: it may be lost after {} more",
+                format::bytes(safe)
+            );
         }
         let cure = if active {
             "its consumer lags".to_owned()

@@ -1,6 +1,6 @@
 //! Materialized views and summaries.
 
-use super::replication::RESUME;
+use super::RESUME;
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::freshness::latest_wanted;
 use crate::dashboard::diagnosis::{Evidence, Health};

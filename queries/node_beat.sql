@@ -1,0 +1,10 @@
+-- title = "The last heartbeat on the OLAP pool's own server"
+-- pool = "replica"
+-- interval = "1s"
+-- internal = true
+-- needs = ["htap.heartbeat"]
+-- about = """
+-- The number of the last of the shop's heartbeats that a standby has, for the lag in the panel of nodes. Asked only of a
+-- copy of the watched server."""
+
+SELECT coalesce(pg_catalog.max(h.seq), 0) AS seq FROM htap.heartbeat AS h

@@ -1,0 +1,181 @@
+-- title = "Nodes"
+-- pool = "oltp"
+-- interval = "1s"
+-- order = 165
+-- letter = "c"
+-- sampling = { samples = "two", rests_on = ["replication", "routing", "node_replica"] }
+-- counters = ["conflicts", "misroutes", "conflicts_snapshot", "conflicts_lock", "conflicts_bufferpin", "conflicts_deadlock", "conflicts_tablespace"]
+-- key = ["name"]
+-- compact = ["name", "role", "state", "lag_bytes", "lag_ms", "routed_per_s", "fallbacks_per_s", "breaker", "retained_bytes", "wal_status", "xmin_age", "sessions", "conflicts", "misroutes", "version", "why", "fallback_reasons"]
+-- empty = "no node beside this server: no standby, no physical slot, no router, and the OLAP pool is not on a server of its own"
+-- about = """
+-- This server and the nodes beside it: the standbys that receive its WAL, those whose slot waits for them, and the
+-- server of the OLAP pool (--olap) if it is another one; what routers send to each, and why (htap.routing). The panel
+-- is there only if there is such a node.
+--
+-- Which standby the OLAP pool reads is known by its slot (pg_stat_wal_receiver, else primary_slot_name), and without a
+-- slot by its address, if only one standby has it. Otherwise it has a row of its own.
+--
+-- Cost: nothing without such a node, except a look at htap.routing every 10 s where the shop is installed. With one,
+-- four statements a second on this server (below 1 ms in all), two on a session of their own on the OLAP pool's server.
+-- Blind spot: of a standby that the OLAP pool does not read, only what this server knows: neither paused replay nor
+-- conflicts nor sessions. Routers of other programs do not report. Without pg_monitor the server hides what walsenders
+-- do; slots are visible to everybody.
+-- """
+--
+-- [columns.name]
+-- help = "For this server its host and port; for a standby its slot, else its application_name; for an OLAP server that is neither, host and port."
+-- [columns.role]
+-- help = "primary or standby (pg_is_in_recovery)."
+-- [columns.state]
+-- help = "running; for a standby what its walsender does: startup, catchup, streaming, stopping; not connected: nobody reads its slot. gone: disconnected while this program watched. paused: replay is paused. no WAL: in recovery, and no receiver runs there. lost: the OLAP pool's server cannot be reached. promoted: a standby of this server that became a primary. other system: the OLAP pool's server is no copy of this one."
+-- [columns.since_s]
+-- title = "for"
+-- hidden = true
+-- unit = "seconds"
+-- help = "How long it has been paused, lost, gone, promoted or without WAL; ≥ if it was so when this program first looked."
+-- [columns.error]
+-- hidden = true
+-- help = "Why the OLAP pool's server cannot be reached."
+-- [columns.lag_bytes]
+-- title = "lag"
+-- unit = "bytes"
+-- help = "WAL of this server that the standby has not replayed."
+-- [columns.lag_ms]
+-- title = "lag time"
+-- unit = "ms"
+-- warn = 5000.0
+-- danger = 60000.0
+-- help = "Age of the oldest of the shop's heartbeats that the standby lacks; without heartbeats 0 if everything received is replayed, else the age of its last replayed commit, between two servers' clocks. Of a standby that the OLAP pool does not read: how long the WAL that it has not replayed has been there."
+-- [columns.lag_by]
+-- title = "lag by"
+-- hidden = true
+-- help = "How the lag time was measured: heartbeat, replay (last replayed commit) or position (seen by this program)."
+-- [columns.routed_per_s]
+-- title = "routed"
+-- unit = "per_second"
+-- help = "Statements that routers sent there."
+-- [columns.why]
+-- title = "rules per second"
+-- help = "Statements per second that routers sent there, by the rule that decided."
+-- [columns.fallbacks_per_s]
+-- title = "fell back"
+-- unit = "per_second"
+-- warn = 0.0
+-- help = "Reads that ran on the primary in place of this standby."
+-- [columns.fallback_reasons]
+-- title = "reasons per second"
+-- help = "Reads per second that ran on the primary in place of this standby, by reason."
+-- [columns.breaker]
+-- help = "closed: routers send reads there. open, with the reason: they do not. With the number of routers if they differ."
+-- [columns.barred]
+-- title = "open because"
+-- hidden = true
+-- help = "Why breakers are open: unchecked, lost, promoted, foreign, paused or lagging."
+-- [columns.breaker_s]
+-- title = "open for"
+-- hidden = true
+-- unit = "seconds"
+-- help = "How long the first of them has been open."
+-- [columns.open_breakers]
+-- title = "open breakers"
+-- hidden = true
+-- unit = "count"
+-- help = "Those of them whose breaker is open."
+-- [columns.routers]
+-- hidden = true
+-- unit = "count"
+-- help = "Routers that report to this server."
+-- [columns.misroutes]
+-- unit = "count"
+-- help = "Statements that its read-only role refused and that ran on the primary then, since the routers started."
+-- [columns.slot]
+-- hidden = true
+-- help = "Physical replication slot."
+-- [columns.retained_bytes]
+-- title = "retained"
+-- unit = "bytes"
+-- help = "WAL that this server keeps for the standby's slot."
+-- [columns.wal_status]
+-- title = "WAL"
+-- help = "Of the slot: reserved, extended, unreserved (may be removed at the next checkpoint) or lost (the standby must be built anew)."
+-- [columns.safe_wal_bytes]
+-- title = "safe WAL"
+-- hidden = true
+-- unit = "bytes"
+-- help = "WAL that can still be written before its slot may be lost. None without max_slot_wal_keep_size."
+-- [columns.xmin_age]
+-- title = "xmin age"
+-- unit = "count"
+-- help = "Transaction ids given out since the oldest snapshot that hot_standby_feedback holds here: dead rows since then stay."
+-- [columns.feedback]
+-- hidden = true
+-- unit = "flag"
+-- help = "hot_standby_feedback is on there."
+-- [columns.sessions]
+-- unit = "count"
+-- help = "Sessions in all databases there."
+-- [columns.conflicts]
+-- unit = "count"
+-- help = "Statements there that recovery has cancelled since the last reset of statistics."
+-- [columns.conflicts_snapshot]
+-- title = "… snapshot"
+-- hidden = true
+-- unit = "count"
+-- help = "Cancelled because vacuum on the primary removed rows that they needed."
+-- [columns.conflicts_lock]
+-- title = "… lock"
+-- hidden = true
+-- unit = "count"
+-- help = "Cancelled because of a lock that the primary took."
+-- [columns.conflicts_bufferpin]
+-- title = "… buffer pin"
+-- hidden = true
+-- unit = "count"
+-- help = "Cancelled because of a pinned buffer."
+-- [columns.conflicts_deadlock]
+-- title = "… deadlock"
+-- hidden = true
+-- unit = "count"
+-- help = "Cancelled because of a deadlock with recovery."
+-- [columns.conflicts_tablespace]
+-- title = "… tablespace"
+-- hidden = true
+-- unit = "count"
+-- help = "Cancelled because of a dropped tablespace."
+-- [columns.version]
+-- help = "Version of PostgreSQL."
+-- [columns.address]
+-- hidden = true
+-- help = "Address of the standby as this server sees it; of the OLAP pool's server as this program does."
+-- [columns.application_name]
+-- title = "application"
+-- hidden = true
+-- help = "application_name of its walsender."
+-- [columns.pid]
+-- hidden = true
+-- help = "Process id of its walsender here."
+-- [columns.streams]
+-- hidden = true
+-- unit = "flag"
+-- help = "Its walsender is connected to this server."
+-- [columns.olap]
+-- title = "OLAP pool"
+-- hidden = true
+-- unit = "flag"
+-- help = "The OLAP pool reads it."
+-- [columns.known_by]
+-- title = "known by"
+-- hidden = true
+-- help = "How the OLAP pool's server was recognised as this standby: slot or address; not known: as none."
+
+SELECT r.in_recovery,
+       substring(pg_catalog.current_setting('server_version') FROM '^\S+') AS version,
+       (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8 AS started_us,
+       CASE WHEN NOT r.in_recovery
+            THEN /*?head_bytes*/ pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), '0/0') /*:NULL*/
+       END::pg_catalog.int8 AS head_bytes,
+       /*?sessions*/
+       (SELECT pg_catalog.sum(pg_catalog.pg_stat_get_db_numbackends(o.oid)) FROM pg_catalog.pg_database AS o)::pg_catalog.int8
+       /*:NULL::pg_catalog.int8*/ AS sessions
+FROM (SELECT pg_catalog.pg_is_in_recovery() AS in_recovery OFFSET 0) AS r

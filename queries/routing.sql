@@ -1,0 +1,22 @@
+-- title = "Routers"
+-- pool = "oltp"
+-- interval = "1s"
+-- internal = true
+-- needs = ["htap.routing"]
+-- key = ["instance"]
+-- about = """
+-- What routers have done so far, by the rows of htap.routing that are renewed; it only feeds the panel of nodes."""
+
+SELECT r.instance,
+       extract(epoch FROM r.reported_at)::pg_catalog.float8 AS reported_epoch,
+       r.routed::pg_catalog.text AS routed,
+       r.fallbacks::pg_catalog.text AS fallbacks,
+       r.misroutes,
+       r.breaker,
+       r.barred,
+       extract(epoch FROM pg_catalog.clock_timestamp() - r.breaker_since)::pg_catalog.float8 AS breaker_s
+FROM htap.routing AS r
+-- who has not reported for that long has stopped
+WHERE r.reported_at > pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => 10)
+ORDER BY r.instance
+LIMIT 100

@@ -1,0 +1,181 @@
+//! What is known of a node, as the cells of its row.
+
+use super::found::Node;
+use super::routing::{self, Routers};
+use super::{Kind, Memory, OlapServer};
+use crate::dashboard::rows::added::ToNodes;
+use crate::dashboard::rows::{Rows, nodes};
+use crate::pg::{Column, Table, Value};
+use crate::text::Clean;
+
+/// Cells of a row.
+pub(super) type Cells = Vec<(Column, Value)>;
+
+/// The cells of this server, from its answer.
+pub(super) fn cells_of_here(
+    table: &Table,
+    place: &str,
+    routers: &Routers,
+    added: &ToNodes,
+) -> Cells {
+    let here = Rows::<nodes::Here>::of(table).first();
+    let standby = here.in_recovery() == Some(true);
+    let (mut rate, mut why) = (Value::Null, Value::Null);
+    if routers.count > 0 {
+        (rate, why) = routing::told(routers.rates.as_ref().map(|[primary, _]| primary));
+    }
+    let role = if standby { "standby" } else { "primary" };
+    vec![
+        (added.name, place.into()),
+        (added.role, role.into()),
+        (added.state, "running".into()),
+        (added.routed_per_s, rate),
+        (added.why, why),
+        (added.version, here.version().clone()),
+        (added.sessions, here.sessions().clone()),
+    ]
+}
+
+/// The cells of what this server knows of a node.
+pub(super) fn cells_of(node: &Node<'_>, added: &ToNodes) -> Cells {
+    let restricted = node
+        .sender
+        .is_some_and(|sender| sender.restricted() == Some(true));
+    let unknown = if restricted {
+        Value::Unavailable
+    } else {
+        Value::Null
+    };
+    let state = if node.state.is_empty() {
+        unknown.clone()
+    } else {
+        node.state.into()
+    };
+    let bytes = node.sender.and_then(|sender| sender.lag_bytes());
+    let lag_s = node.sender.and_then(|sender| sender.lag_s());
+    let lag_s = lag_s.or(bytes.filter(|bytes| *bytes <= 0).map(|_| 0.0));
+    let xmin = node.slot.or(node.sender).map(|row| row.xmin_age().clone());
+    let text = |text: Option<&Clean>| text.map_or(Value::Null, |text| Value::Text(text.clone()));
+    let slot = node.slot;
+    vec![
+        (added.name, node.name.as_str().into()),
+        (added.role, "standby".into()),
+        (added.state, state),
+        (
+            added.lag_bytes,
+            bytes.map_or(unknown.clone(), |bytes| Value::Int(bytes.max(0))),
+        ),
+        (
+            added.lag_ms,
+            lag_s.map_or(unknown, |lag_s| Value::Float(lag_s * 1000.0)),
+        ),
+        (
+            added.lag_by,
+            lag_s.map_or(Value::Null, |_| "position".into()),
+        ),
+        (added.slot, text(slot.and_then(|slot| slot.name().clean()))),
+        (
+            added.retained_bytes,
+            slot.and_then(|slot| slot.retained_bytes()).into(),
+        ),
+        (
+            added.wal_status,
+            text(slot.and_then(|slot| slot.wal_status().clean())),
+        ),
+        (
+            added.safe_wal_bytes,
+            slot.and_then(|slot| slot.safe_wal_bytes()).into(),
+        ),
+        (added.xmin_age, xmin.unwrap_or(Value::Null)),
+        (added.address, node.address.clone()),
+        (added.streams, Value::Bool(node.sender.is_some())),
+        (added.olap, Value::Bool(node.known_by.is_some())),
+        (
+            added.known_by,
+            node.known_by.map_or(Value::Null, Value::from),
+        ),
+        (added.application_name, node.application.clone()),
+        (
+            added.pid,
+            node.sender
+                .and_then(|sender| sender.pid())
+                .map_or(Value::Null, Value::Int),
+        ),
+    ]
+}
+
+/// The cells of what the OLAP pool's server says of itself.
+pub(super) fn cells_of_olap(olap: OlapServer<'_>, memory: &Memory, added: &ToNodes) -> Cells {
+    let told = olap.told.first();
+    let role = match (memory.kind, told.in_recovery()) {
+        (Some(Kind::Promoted | Kind::Primary), _) | (Some(Kind::Foreign), Some(false)) => "primary",
+        _ => "standby",
+    };
+    let mut cells = vec![(added.role, role.into())];
+    if let Some(error) = olap.lost {
+        cells.push((added.error, Value::Text(error.clone())));
+        return cells;
+    }
+    if !olap.told.is_told() {
+        cells.extend(
+            [added.lag_bytes, added.lag_ms, added.sessions].map(|column| (column, Value::Pending)),
+        );
+        return cells;
+    }
+    let int = |figure: Option<i64>| figure.map_or(Value::Unavailable, Value::Int);
+    let kinds = [
+        (added.conflicts_snapshot, told.by_snapshot()),
+        (added.conflicts_lock, told.by_lock()),
+        (added.conflicts_bufferpin, told.by_bufferpin()),
+        (added.conflicts_deadlock, told.by_deadlock()),
+        (added.conflicts_tablespace, told.by_tablespace()),
+    ];
+    let sum = kinds.iter().map(|(_, count)| *count).sum::<Option<i64>>();
+    cells.extend(kinds.map(|(column, count)| (column, int(count))));
+    let by = if memory.lag.by_heartbeat {
+        "heartbeat"
+    } else {
+        "replay"
+    };
+    cells.extend([
+        (added.conflicts, int(sum)),
+        (added.version, told.version().clone()),
+        (added.sessions, told.sessions().clone()),
+        (added.feedback, told.feedback().clone()),
+    ]);
+    if memory.follows() {
+        cells.extend([
+            (added.lag_bytes, int(memory.lag.bytes)),
+            (added.lag_ms, memory.lag.ms.into()),
+            (
+                added.lag_by,
+                memory.lag.ms.map_or(Value::Null, |_| by.into()),
+            ),
+        ]);
+    }
+    cells
+}
+
+/// The cells of what routers send to their replica.
+pub(super) fn cells_of_routers(routers: &Routers, added: &ToNodes) -> Cells {
+    if routers.count == 0 {
+        return Vec::new();
+    }
+    let (rate, why) = routing::told(routers.rates.as_ref().map(|[_, replica]| replica));
+    let (fell_back, reasons) = routing::told(routers.fallbacks.as_ref());
+    vec![
+        (added.routed_per_s, rate),
+        (added.why, why),
+        (added.fallbacks_per_s, fell_back),
+        (added.fallback_reasons, reasons),
+        (added.breaker, routers.breaker()),
+        (added.misroutes, Value::Int(routers.misroutes)),
+        (added.routers, Value::Int(routers.count)),
+        (added.open_breakers, Value::Int(routers.breakers.1)),
+        (
+            added.barred,
+            routers.barred.as_deref().map_or(Value::Null, Value::from),
+        ),
+        (added.breaker_s, routers.open_s.into()),
+    ]
+}

@@ -6,5 +6,8 @@
 -- about = """
 -- The number of the last of the shop's heartbeats that a standby has, for the lag in the panel of nodes. Asked only of a
 -- copy of the watched server."""
+--
+-- [columns.seq]
+-- help = "Number of the last heartbeat."
 
 SELECT coalesce(pg_catalog.max(h.seq), 0) AS seq FROM htap.heartbeat AS h

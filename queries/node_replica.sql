@@ -6,6 +6,61 @@
 -- What the OLAP pool's server says of itself, if it is another one than the watched server: whether it is in recovery,
 -- how far it has replayed, and what recovery has cancelled there. It only feeds the panel of nodes.
 -- Blind spot: the receiver's columns are empty for a role without pg_read_all_stats."""
+--
+-- [columns.in_recovery]
+-- unit = "flag"
+-- help = "pg_is_in_recovery: a standby."
+-- [columns.version]
+-- help = "Version of PostgreSQL."
+-- [columns.started_us]
+-- help = "When it started, in microseconds since the epoch."
+-- [columns.system]
+-- help = "System identifier, the same on all copies; none if our role may not read it."
+-- [columns.paused]
+-- unit = "flag"
+-- help = "Replay is paused, or is to be."
+-- [columns.replayed_bytes]
+-- unit = "bytes"
+-- help = "Position of the WAL that is replayed."
+-- [columns.caught_up]
+-- unit = "flag"
+-- help = "All WAL that was received is replayed."
+-- [columns.replay_age_s]
+-- unit = "seconds"
+-- help = "Age of the last replayed commit, between two servers' clocks."
+-- [columns.receives]
+-- unit = "flag"
+-- help = "A receiver runs."
+-- [columns.slot_name]
+-- help = "Slot that the receiver uses; none if our role may not see it."
+-- [columns.set_slot_name]
+-- help = "primary_slot_name."
+-- [columns.restores]
+-- unit = "flag"
+-- help = "restore_command is set."
+-- [columns.feedback]
+-- unit = "flag"
+-- help = "hot_standby_feedback."
+-- [columns.address]
+-- help = "Address that our session is connected to; none over a socket."
+-- [columns.sessions]
+-- unit = "count"
+-- help = "Sessions in all databases."
+-- [columns.by_snapshot]
+-- unit = "count"
+-- help = "Statements that recovery cancelled because they needed removed rows."
+-- [columns.by_lock]
+-- unit = "count"
+-- help = "Because of a lock."
+-- [columns.by_bufferpin]
+-- unit = "count"
+-- help = "Because of a pinned buffer."
+-- [columns.by_deadlock]
+-- unit = "count"
+-- help = "Because of a deadlock."
+-- [columns.by_tablespace]
+-- unit = "count"
+-- help = "Because of a dropped tablespace."
 
 SELECT r.in_recovery,
        substring(pg_catalog.current_setting('server_version') FROM '^\S+') AS version,

@@ -168,6 +168,20 @@
 -- title = "known by"
 -- hidden = true
 -- help = "How the OLAP pool's server was recognised as this standby: slot or address; not known: as none."
+-- [columns.in_recovery]
+-- title = "in recovery"
+-- hidden = true
+-- unit = "flag"
+-- help = "pg_is_in_recovery, of this server and of the OLAP pool's."
+-- [columns.started_us]
+-- title = "started"
+-- hidden = true
+-- help = "When it started, in microseconds since the epoch, by which this server is recognised."
+-- [columns.head_bytes]
+-- title = "position"
+-- hidden = true
+-- unit = "bytes"
+-- help = "Position of the newest WAL here; of the OLAP pool's standby, of what it has replayed."
 
 SELECT r.in_recovery,
        substring(pg_catalog.current_setting('server_version') FROM '^\S+') AS version,

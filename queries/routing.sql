@@ -6,6 +6,26 @@
 -- key = ["instance"]
 -- about = """
 -- What routers have done so far, by the rows of htap.routing that are renewed; it only feeds the panel of nodes."""
+--
+-- [columns.instance]
+-- help = "The router."
+-- [columns.reported_epoch]
+-- unit = "time"
+-- help = "When it reported."
+-- [columns.routed]
+-- help = "Statements by node, pool and rule, a JSON object."
+-- [columns.fallbacks]
+-- help = "Reads that ran on the primary in place of the replica, by reason, a JSON object."
+-- [columns.misroutes]
+-- unit = "count"
+-- help = "Statements that a read-only role refused."
+-- [columns.breaker]
+-- help = "none, closed or open."
+-- [columns.barred]
+-- help = "Why it is open."
+-- [columns.breaker_s]
+-- unit = "seconds"
+-- help = "Since when it is so."
 
 SELECT r.instance,
        extract(epoch FROM r.reported_at)::pg_catalog.float8 AS reported_epoch,

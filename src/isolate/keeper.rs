@@ -8,7 +8,7 @@ use super::plan::{Plan, described};
 use super::process::{Process, Processes};
 use super::report::{Move, Note, Report};
 use super::sample::Backend;
-use super::state::{Moved, StateFile};
+use super::state::{Moved, StateFile, returned};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -400,7 +400,7 @@ impl Keeper {
             },
         );
         if failed.is_empty() {
-            report.say(&format!("ended ({why}): {count} processes returned"));
+            report.say(&format!("ended ({why}): {}", returned(count)));
             return Ok(());
         }
         Err(IsolateError::Refused(format!(

@@ -136,6 +136,12 @@ impl StateFile {
     }
 }
 
+/// Formats a number of processes.
+pub(super) fn returned(count: usize) -> String {
+    let plural = if count == 1 { "" } else { "es" };
+    format!("{count} process{plural} returned")
+}
+
 /// What a look at the states of earlier runs found.
 #[derive(Debug, Default)]
 pub(crate) struct Repaired {
@@ -184,9 +190,10 @@ pub(crate) fn repair(folder: &Path) -> Result<Repaired, IsolateError> {
             let lives = |moved: &&Moved| processes.lives(moved.process);
             let count = file.state.moved.iter().filter(lives).count();
             repaired.undone.push(format!(
-                "undone what an earlier run left: {} of postmaster {}, {count} processes returned",
+                "undone what an earlier run left: {} of postmaster {}, {}",
                 file.state.means.name(),
-                file.state.postmaster.pid
+                file.state.postmaster.pid,
+                returned(count)
             ));
         }
         repaired.failed.extend(failed);

@@ -293,6 +293,10 @@ fn olap_is_moved_and_returned_by_every_mechanism() {
             nothing_is_left(&home, &server);
             is_audited(&home, late);
         }
+        let log = fs::read_to_string(server.socket_dir().join("postgres.log")).unwrap();
+        for word in ["ERROR", "FATAL", "WARNING"] {
+            assert!(!log.contains(word), "{log}");
+        }
     });
 }
 

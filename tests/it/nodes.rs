@@ -351,6 +351,18 @@ fn tell(board: &mut Board, paused: bool, replication: Table, router: &str) -> Ve
     places
 }
 
+/// The panel's rows.
+pub(super) fn shown() -> Table {
+    let mut board = pair();
+    let _ = tell(
+        &mut board,
+        false,
+        replication(0, 1_000_000_000),
+        "r|1.0|{}|{}|0|none||",
+    );
+    board.model.rows(Panel::Nodes).clone()
+}
+
 #[test]
 fn business_panels_are_asked_elsewhere_once_the_standby_is_paused_and_return_at_once() {
     let mut board = pair();

@@ -395,6 +395,7 @@ fn derived(name: &str, table: Table, estimates: &Table) -> Table {
             }
         }
         "replication" => replication::derive(table, &mut replication::Memory::default(), 0.0),
+        "nodes" => super::nodes::shown(),
         "wal" => wal::derive(table, &mut wal::Memory::default()),
         _ => table,
     }

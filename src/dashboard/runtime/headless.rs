@@ -353,11 +353,15 @@ impl Headless {
 
     /// Number of answers that make the figures of a feed.
     fn needed(&self, id: FeedId) -> u32 {
-        let feed = self.model.feed(id);
-        let rates = feed.is_some_and(|feed| {
-            !feed.spec.front.rates.is_empty() || feed.panel == Some(Panel::Routing)
-        });
-        if rates { 2 } else { 1 }
+        let Some(feed) = self.model.feed(id) else {
+            return 1;
+        };
+        match feed.panel {
+            // A router reports once per second, so that the second look may find nothing new.
+            Some(Panel::Routing) => 3,
+            _ if feed.spec.front.rates.is_empty() => 1,
+            _ => 2,
+        }
     }
 
     /// Returns true if a feed has answered that many times, or never will.

@@ -697,7 +697,7 @@ pub fn nodes() -> Board {
                 "replica|htap_top_replica|901|10.0.0.2|streaming|true|true|9100000|12.5||||0|false|50000000||||",
                 "replica|walreceiver|902|10.0.0.3|streaming|true|true|0|0.0||||42|false|50000000||||",
                 "slot|htap_top_replica|901||physical|true|true|||9300000|reserved|1060000000|812|false|50000000||||",
-                "slot|old_standby|||physical|false|true|||830000000|extended|240000000||false|50000000||||",
+                "slot|old_standby|||physical|false|true|||830000000|extended|1200000000||false|50000000||||",
             ],
         );
         let replica = table(

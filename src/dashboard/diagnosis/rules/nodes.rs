@@ -59,15 +59,17 @@ fn lasting(node: Node<'_>) -> String {
 }
 
 /// How far it is behind: `3.2 MB, 12s`.
-fn behind(node: Node<'_>) -> String {
+fn behind(node: Node<'_>) -> Option<String> {
     let bytes = node.lag_bytes().map(format::bytes);
     let age = node.lag_ms().map(format::ms);
     let known: Vec<String> = bytes.into_iter().chain(age).collect();
-    if known.is_empty() {
-        "an unknown amount".to_owned()
-    } else {
-        known.join(", ")
-    }
+    (!known.is_empty()).then(|| known.join(", "))
+}
+
+/// The same in a sentence.
+fn is_behind(node: Node<'_>) -> String {
+    let behind = behind(node).unwrap_or_else(|| "an unknown amount".to_owned());
+    format!("{behind} behind")
 }
 
 /// What becomes of the business panels meanwhile, if the OLAP pool reads the node.
@@ -82,10 +84,8 @@ fn panels(evidence: &Evidence<'_>, node: Node<'_>) -> Option<Fact> {
 
 fn finding(node: Node<'_>, health: Health, sentence: String, cure: String) -> Finding {
     let retained = node.retained_bytes().map(format::bytes);
-    let mut facts: Vec<Fact> = vec![
-        fact("behind", behind(node)),
-        fact("slot", node.slot().text().unwrap_or("none")),
-    ];
+    let mut facts = vec![fact("slot", node.slot().text().unwrap_or("none"))];
+    facts.extend(behind(node).map(|behind| fact("behind", behind)));
     facts.extend(retained.map(|retained| fact("retained", retained)));
     facts.extend(node.error().text().map(|error| fact("error", error)));
     if let Some(barred) = node.barred().text() {
@@ -122,10 +122,10 @@ fn paused(evidence: &Evidence<'_>, node: Node<'_>) -> Finding {
         Health::Warning
     };
     let sentence = format!(
-        "replay is paused on {} {}: {} behind",
+        "replay is paused on {} {}: {}",
         node.name().shown(),
         lasting(node),
-        behind(node)
+        is_behind(node)
     );
     let mut found = finding(node, health, sentence, format!("{RESUME} there"));
     found.evidence.extend(panels(evidence, node));
@@ -159,21 +159,23 @@ fn lost(evidence: &Evidence<'_>, node: Node<'_>) -> Finding {
 
 fn promoted(node: Node<'_>) -> Finding {
     let name = node.name().shown();
-    let sentence =
-        format!("{name} was promoted: two primaries take writes, which cannot be merged");
-    let cure = "send writes to one, rebuild the other (pg_rewind)";
+    let sentence = format!("{name} was promoted: two primaries take writes");
+    let cure = "write to one, rebuild the other (pg_rewind)";
+    let mut found = finding(node, Health::Danger, sentence, cure.to_owned());
+    let writes = "what one takes, the other lacks; it cannot be merged";
+    found.evidence.push(fact("writes", writes));
     Finding {
         damage: Damage::Loss,
-        ..finding(node, Health::Danger, sentence, cure.to_owned())
+        ..found
     }
 }
 
 fn without_wal(node: Node<'_>) -> Finding {
     let name = node.name().shown();
     let sentence = format!(
-        "{name} has received no WAL {}: {} behind",
+        "{name} has received no WAL {}: {}",
         lasting(node),
-        behind(node)
+        is_behind(node)
     );
     let cure = "check primary_conninfo and the log there";
     finding(node, Health::Warning, sentence, cure.to_owned())
@@ -190,8 +192,8 @@ fn lagging(node: Node<'_>) -> Option<Finding> {
         format!("{open} routers send")
     };
     let sentence = format!(
-        "{name} is {} behind: {routers} its reads to the primary",
-        behind(node)
+        "{name} is {}: {routers} its reads to the primary",
+        is_behind(node)
     );
     let cure = "check it for long queries, I/O and a busy processor";
     Some(finding(node, Health::Warning, sentence, cure.to_owned()))

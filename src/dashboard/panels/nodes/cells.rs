@@ -8,6 +8,11 @@ use crate::dashboard::rows::{Rows, nodes};
 use crate::pg::{Column, Table, Value};
 use crate::text::Clean;
 
+/// Returns the figure, or `without` if there is none.
+fn int(figure: Option<i64>, without: Value) -> Value {
+    figure.map_or(without, Value::Int)
+}
+
 /// Cells of a row.
 pub(super) type Cells = Vec<(Column, Value)>;
 
@@ -33,6 +38,9 @@ pub(super) fn cells_of_here(
         (added.why, why),
         (added.version, here.version().clone()),
         (added.sessions, here.sessions().clone()),
+        (added.in_recovery, Value::Bool(standby)),
+        (added.started_us, int(here.started_us(), Value::Null)),
+        (added.head_bytes, int(here.head_bytes(), Value::Null)),
     ]
 }
 
@@ -122,7 +130,6 @@ pub(super) fn cells_of_olap(olap: OlapServer<'_>, memory: &Memory, added: &ToNod
         );
         return cells;
     }
-    let int = |figure: Option<i64>| figure.map_or(Value::Unavailable, Value::Int);
     let kinds = [
         (added.conflicts_snapshot, told.by_snapshot()),
         (added.conflicts_lock, told.by_lock()),
@@ -131,21 +138,27 @@ pub(super) fn cells_of_olap(olap: OlapServer<'_>, memory: &Memory, added: &ToNod
         (added.conflicts_tablespace, told.by_tablespace()),
     ];
     let sum = kinds.iter().map(|(_, count)| *count).sum::<Option<i64>>();
-    cells.extend(kinds.map(|(column, count)| (column, int(count))));
+    cells.extend(kinds.map(|(column, count)| (column, int(count, Value::Unavailable))));
     let by = if memory.lag.by_heartbeat {
         "heartbeat"
     } else {
         "replay"
     };
     cells.extend([
-        (added.conflicts, int(sum)),
+        (added.conflicts, int(sum, Value::Unavailable)),
         (added.version, told.version().clone()),
         (added.sessions, told.sessions().clone()),
         (added.feedback, told.feedback().clone()),
+        (added.started_us, int(told.started_us(), Value::Null)),
+        (added.head_bytes, int(told.replayed_bytes(), Value::Null)),
     ]);
+    cells.extend(
+        told.in_recovery()
+            .map(|standby| (added.in_recovery, Value::Bool(standby))),
+    );
     if memory.follows() {
         cells.extend([
-            (added.lag_bytes, int(memory.lag.bytes)),
+            (added.lag_bytes, int(memory.lag.bytes, Value::Unavailable)),
             (added.lag_ms, memory.lag.ms.into()),
             (
                 added.lag_by,

@@ -21,6 +21,13 @@ impl Series {
         self.0.push(value, KEEP);
     }
 
+    /// Appends `count` times that nothing was measured.
+    fn skip(&mut self, count: usize) {
+        for _ in 0..count.min(KEEP) {
+            self.push(None);
+        }
+    }
+
     /// The newest `count` figures, oldest first; at most an hour.
     pub fn last(&self, count: usize) -> Vec<Option<f64>> {
         let newest = self.0.iter().rev().take(count.min(KEEP));
@@ -227,6 +234,22 @@ impl History {
         let counted = !oltp.sessions.is_empty();
         self.active.push(counted.then_some(oltp.active as f64));
         self.waiting.push(counted.then_some(oltp.waiting as f64));
+    }
+
+    /// Leaves room for `count` samples that were not taken, so that the series keep their scale of time.
+    pub fn skip(&mut self, count: usize) {
+        let series = [
+            &mut self.tps,
+            &mut self.wal,
+            &mut self.p50,
+            &mut self.p95,
+            &mut self.p99,
+            &mut self.active,
+            &mut self.waiting,
+        ];
+        for series in series {
+            series.skip(count);
+        }
     }
 
     /// Takes in the counts of sessions.

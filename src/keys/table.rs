@@ -93,6 +93,12 @@ commands! {
         "list the panels; a letter there opens one";
     Screen Overview "overview" [Char('0')] ""
         "the Overview";
+    Screen Servers "servers" [Char('s')] "servers"
+        "list the servers, if there are several; a digit there shows one";
+    Screen NextServer "next_server" [Char('.')] ""
+        "show the next server in the row of tabs";
+    Screen PreviousServer "previous_server" [Char(',')] ""
+        "show the previous server in the row of tabs";
     Screen NextRow "next_row" [Char('j'), Down] ""
         "next row";
     Screen PreviousRow "previous_row" [Char('k'), Up] ""
@@ -188,6 +194,14 @@ impl Command {
                 | Self::Terminate
                 | Self::CancelOldOlap
                 | Self::Measure
+        )
+    }
+
+    /// Returns true if it means something only if there are several servers.
+    pub fn is_of_several(self) -> bool {
+        matches!(
+            self,
+            Self::Servers | Self::NextServer | Self::PreviousServer
         )
     }
 

@@ -74,6 +74,7 @@ impl Board {
             olap_target: None,
             pooler: None,
             demo: false,
+            server: None,
         };
         change(&mut start);
         let mut board = Self {

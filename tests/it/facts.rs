@@ -35,6 +35,7 @@ pub(super) fn watch_both(target: &Target, pooler: Option<Target>, panels: &[&str
         pooler: pooler.as_ref().map(|_| "pooler".into()),
         own_roles: vec![target.user().to_owned()],
         demo: false,
+        server: None,
     };
     let targets = Targets {
         pooler: pooler.map(Box::new),

@@ -30,6 +30,7 @@ fn start() -> Start {
         olap_target: None,
         pooler: None,
         demo: false,
+        server: None,
     }
 }
 

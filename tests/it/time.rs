@@ -30,6 +30,7 @@ fn model() -> Model {
         olap_target: None,
         pooler: None,
         demo: false,
+        server: None,
     })
 }
 

@@ -89,6 +89,11 @@ impl Model {
             .panels
             .get(&feed.spec.name)
             .and_then(|panel| panel.interval);
+        let background = self.is_in_background();
+        let configured = match self.background_pace(feed).filter(|_| background) {
+            Some(pace) => Some(configured.map_or(pace, |wanted| wanted.max(pace))),
+            None => configured,
+        };
         let wanted = configured.unwrap_or(feed.spec.front.interval);
         let took = |share: f64| {
             Duration::from_secs_f64((feed.sampling.took_ms / 1000.0 * share).clamp(0.0, 3600.0))
@@ -137,6 +142,11 @@ impl Model {
         feed.spec.front.sampling.if_hidden && self.history.oltp.restricted > 0
     }
 
+    /// Returns true unless it is only sampled if backends are hidden, and none is.
+    fn is_wanted(&self, feed: &Feed) -> bool {
+        !feed.spec.front.sampling.if_hidden || self.is_needed(feed)
+    }
+
     /// Returns true if there are many sessions: each pass over pg_stat_activity costs some 3 ms per thousand
     /// of them.
     fn is_crowded(&self) -> bool {
@@ -157,6 +167,7 @@ impl Model {
                     || (rules.crowded == Crowded::OnlyShown && self.is_crowded());
                 !kept_back || shown.contains(&id)
             }
+            SampleScope::Background => rules.background.is_some() && self.is_wanted(feed),
             SampleScope::These(ids) => ids.contains(&id) || self.is_needed(feed),
         }
     }
@@ -168,7 +179,10 @@ impl Model {
             return Vec::new();
         }
         let now = self.now;
-        let shown = layout::panels(self);
+        let shown = match self.scope {
+            SampleScope::Screen => layout::panels(self),
+            SampleScope::Background | SampleScope::These(_) => Vec::new(),
+        };
         let due = |id: FeedId, feed: &Feed| {
             // The pooler answers without a server, too.
             (known || (reached && is_asked_at_once(feed)) || feed.spec.front.pool == Pool::Pooler)

@@ -8,12 +8,14 @@ use crate::dashboard::audit::Audit;
 use crate::dashboard::event::{Effect, Event, Request};
 use crate::dashboard::panels::spec::Pool;
 use crate::pg::admin::{self, Exclusions};
+use crate::pg::canary::{self, Pace};
+use crate::pg::measure;
 use crate::pg::sampler::{self, Job, Queue, Report, SessionConfig, SessionId, Tally};
 use crate::pg::{Canceller, Class, Client, PgError, Target};
-use crate::pg::{canary, measure};
 use crate::system::refresh::Refresh;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::watch;
@@ -28,6 +30,7 @@ pub(super) struct EffectRunner {
     olap: Sender<Vec<Job>>,
     pooler: Sender<Vec<Job>>,
     point: watch::Sender<Option<String>>,
+    pace: watch::Sender<Pace>,
     wake: watch::Sender<()>,
     /// Reports of the sessions.
     pub(super) reports: Receiver<Report>,
@@ -58,6 +61,10 @@ impl EffectRunner {
         let (time, canary) = channel(8);
         let (tell, ended) = channel(EVENTS);
         let (point, points) = watch::channel(None);
+        let (pace, paces) = watch::channel(Pace {
+            apart: config.canary.interval,
+            soon: true,
+        });
         let (wake, woken) = watch::channel(());
         let mut sessions = JoinSet::new();
         let mut session = |id, target: &Target, config: SessionConfig, queue: &Queue| {
@@ -103,7 +110,7 @@ impl EffectRunner {
             targets.oltp.clone(),
             monitor(FAST_TIMEOUT, &done, &done),
             points,
-            config.canary.interval,
+            paces,
             time,
             woken.clone(),
         ));
@@ -114,6 +121,7 @@ impl EffectRunner {
             olap,
             pooler,
             point,
+            pace,
             wake,
             reports,
             canary,
@@ -123,6 +131,23 @@ impl EffectRunner {
             running: Arc::default(),
             sessions,
             actions: JoinSet::new(),
+        }
+    }
+
+    /// Waits for an event of sessions and actions; [`Poll::Pending`] if there is none yet.
+    pub(super) fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        if let Poll::Ready(Some(report)) = self.reports.poll_recv(context) {
+            return Poll::Ready(Event::Reported(report));
+        }
+        if let Poll::Ready(Some((latencies_ms, failed))) = self.canary.poll_recv(context) {
+            return Poll::Ready(Event::CanaryTimed {
+                latencies_ms,
+                failed,
+            });
+        }
+        match self.ended.poll_recv(context) {
+            Poll::Ready(Some(event)) => Poll::Ready(event),
+            _ => Poll::Pending,
         }
     }
 
@@ -160,6 +185,9 @@ impl EffectRunner {
             Effect::Canary(sql) => {
                 self.point.send_replace(sql);
             }
+            Effect::PacePoints(pace) => {
+                self.pace.send_replace(pace);
+            }
             Effect::Act { id, action } => {
                 let acting = Acting {
                     id,
@@ -185,6 +213,7 @@ impl EffectRunner {
             Effect::Copy(_)
             | Effect::CaptureMouse(_)
             | Effect::Travel(_)
+            | Effect::Show(_)
             | Effect::Suspend
             | Effect::Quit => {}
         }

@@ -17,6 +17,7 @@ use crate::pg::PgError;
 use crate::pg::sampler::Report;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::future::poll_fn;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, sleep_until};
@@ -127,11 +128,7 @@ impl Headless {
     pub async fn step(&mut self) {
         let event = tokio::select! {
             biased;
-            Some(report) = self.runner.reports.recv() => Event::Reported(report),
-            Some((latencies_ms, failed)) = self.runner.canary.recv() => {
-                Event::CanaryTimed { latencies_ms, failed }
-            }
-            Some(event) = self.runner.ended.recv() => event,
+            event = poll_fn(|context| self.runner.poll_event(context)) => event,
             _ = self.ticker.tick() => self.clock.tick(),
         };
         self.take_in(event);

@@ -1,6 +1,6 @@
 //! Log entries of a model's events and effects; [`crate::log`] defines what may stand in them.
 
-use super::FRAME;
+use super::app::FRAME;
 use crate::dashboard::action::{Action, Outcome};
 use crate::dashboard::event::{Effect, Event};
 use crate::dashboard::model::Model;

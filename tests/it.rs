@@ -32,6 +32,7 @@ mod it {
     mod sampler;
     mod screens;
     mod server;
+    mod servers;
     mod system;
     mod terminal;
     mod tidy;

@@ -11,7 +11,6 @@ use crate::dashboard::panels::{self, own};
 use crate::dashboard::runtime::ring::Place as RecordingPlace;
 use crate::dashboard::runtime::{self, Ended, Ending, TerminalSession, Watch};
 use crate::dashboard::theme::Theme;
-use crate::pg::Target;
 use crate::text::Clean;
 use clap::Args;
 use std::io::{IsTerminal, Write};
@@ -48,60 +47,6 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         let terminal = TerminalSession::set()?;
         Box::pin(prepared.run(terminal, choices)).await
     })
-}
-
-/// Resolves the connection of the OLAP pool: a replica, or the same server with another role.
-pub(super) fn olap_target(pool: &OlapPool) -> Result<Option<Target>, Failure> {
-    let Some(conninfo) = &pool.olap else {
-        return Ok(None);
-    };
-    let flags = crate::pg::Flags {
-        conninfo: Some(conninfo.clone()),
-        ..Default::default()
-    };
-    let target = Target::resolve(&flags, &env)
-        .map_err(|error| Failure::new(USAGE, format!("--olap: {error}")))?;
-    Ok(Some(target.with_application_name("htap-top")))
-}
-
-/// Variables that describe the watched server's sessions, not the pooler's console.
-const OF_THE_SERVER: [&str; 5] = [
-    "PGSERVICE",
-    "PGDATABASE",
-    "PGPORT",
-    "PGOPTIONS",
-    "PGTARGETSESSIONATTRS",
-];
-
-/// Resolves the connection to the pooler's admin console, from the option or the configuration.
-pub(super) fn pooler_target(pooler: &Pooler, config: &Config) -> Result<Option<Target>, Failure> {
-    let (conninfo, whence) = match (&pooler.pooler, &config.pooler) {
-        (Some(conninfo), _) => (conninfo, "--pooler"),
-        (None, Some(conninfo)) => (conninfo, "configuration: pooler"),
-        (None, None) => return Ok(None),
-    };
-    // The connection string takes precedence.
-    let flags = crate::pg::Flags {
-        conninfo: Some(conninfo.clone()),
-        port: Some("6432".into()),
-        dbname: Some("pgbouncer".into()),
-        ..Default::default()
-    };
-    let env = |name: &str| env(name).filter(|_| !OF_THE_SERVER.contains(&name));
-    let target = Target::resolve(&flags, &env)
-        .map_err(|error| Failure::new(USAGE, format!("{whence}: {error}")))?;
-    Ok(Some(target.with_application_name("htap-top")))
-}
-
-/// Formats a target as `shop @ primary:5432`; a socket's folder is shown as `[local]`.
-pub(super) fn shown(target: &Target) -> Clean {
-    let host = target.host_display();
-    let port = host.rsplit_once(':').map(|(_, port)| port);
-    let host = match port {
-        Some(port) if host.starts_with('/') => format!("[local]:{port}"),
-        _ => host,
-    };
-    Clean::from(format!("{} @ {host}", target.dbname()))
 }
 
 pub(super) fn need_terminal() -> Result<(), Failure> {

@@ -1,7 +1,6 @@
 //! The servers that the dashboard, `once`, `serve` and `record` watch: those of the command line, or else those of the
 //! configuration.
 
-use super::dashboard::{olap_target, pooler_target, shown};
 use super::options::{OlapPool, Pooler, Servers};
 use super::{Failure, USAGE, env};
 use crate::config::Config;
@@ -133,6 +132,60 @@ fn on_the_line(
             },
         })
         .collect())
+}
+
+/// Resolves the connection of the OLAP pool: a replica, or the same server with another role.
+fn olap_target(pool: &OlapPool) -> Result<Option<Target>, Failure> {
+    let Some(conninfo) = &pool.olap else {
+        return Ok(None);
+    };
+    let flags = Flags {
+        conninfo: Some(conninfo.clone()),
+        ..Default::default()
+    };
+    let target = Target::resolve(&flags, &env)
+        .map_err(|error| Failure::new(USAGE, format!("--olap: {error}")))?;
+    Ok(Some(target.with_application_name("htap-top")))
+}
+
+/// Variables that describe the watched server's sessions, not the pooler's console.
+const OF_THE_SERVER: [&str; 5] = [
+    "PGSERVICE",
+    "PGDATABASE",
+    "PGPORT",
+    "PGOPTIONS",
+    "PGTARGETSESSIONATTRS",
+];
+
+/// Resolves the connection to the pooler's admin console, from the option or the configuration.
+fn pooler_target(pooler: &Pooler, config: &Config) -> Result<Option<Target>, Failure> {
+    let (conninfo, whence) = match (&pooler.pooler, &config.pooler) {
+        (Some(conninfo), _) => (conninfo, "--pooler"),
+        (None, Some(conninfo)) => (conninfo, "configuration: pooler"),
+        (None, None) => return Ok(None),
+    };
+    // The connection string takes precedence.
+    let flags = Flags {
+        conninfo: Some(conninfo.clone()),
+        port: Some("6432".into()),
+        dbname: Some("pgbouncer".into()),
+        ..Default::default()
+    };
+    let env = |name: &str| env(name).filter(|_| !OF_THE_SERVER.contains(&name));
+    let target = Target::resolve(&flags, &env)
+        .map_err(|error| Failure::new(USAGE, format!("{whence}: {error}")))?;
+    Ok(Some(target.with_application_name("htap-top")))
+}
+
+/// Formats a target as `shop @ primary:5432`; a socket's folder is shown as `[local]`.
+fn shown(target: &Target) -> Clean {
+    let host = target.host_display();
+    let port = host.rsplit_once(':').map(|(_, port)| port);
+    let host = match port {
+        Some(port) if host.starts_with('/') => format!("[local]:{port}"),
+        _ => host,
+    };
+    Clean::from(format!("{} @ {host}", target.dbname()))
 }
 
 /// Returns an error if an option belongs to one server.

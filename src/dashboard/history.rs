@@ -217,8 +217,9 @@ impl History {
         }
         self.last = Some(now);
         self.ended.push_back((now.at_s, now.ended()));
-        let old = |(at_s, _): &(f64, f64)| now.at_s - at_s > STEADY_S;
-        while self.ended.len() > 2 && self.ended.front().is_some_and(old) {
+        let age_s = |sample: Option<&(f64, f64)>| sample.map_or(0.0, |(at_s, _)| now.at_s - at_s);
+        // At long intervals the one before is needed for a rate.
+        while age_s(self.ended.front()) > STEADY_S && age_s(self.ended.get(1)) >= CARRIES_TPS_S {
             self.ended.pop_front();
         }
         let first = self.ended.front().filter(|_| rate.is_some());
@@ -475,6 +476,23 @@ mod tests {
         assert_eq!((history.oltp.tps, history.oltp.reset), (None, true));
         history.database(&counters(111.0, 260, 102.5), 0.0);
         assert_eq!((history.oltp.tps, history.oltp.reset), (Some(50.0), false));
+    }
+
+    #[test]
+    fn samples_far_apart_or_at_changing_intervals_have_a_rate() {
+        let rates = |times: &[f64]| {
+            let mut history = History::default();
+            let rates = times.iter().map(|at| {
+                history.database(&counters(*at, (*at * 10.0) as i64, 1.0), 0.0);
+                history.oltp.tps
+            });
+            rates.collect::<Vec<_>>()
+        };
+        let (none, ten) = (None, Some(10.0));
+        let every_other = rates(&[0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+        assert_eq!(every_other, [none, none, none, ten, ten, ten]);
+        let rarer = rates(&[0.0, 5.0, 10.0, 10.6, 11.6, 12.6]);
+        assert_eq!(rarer, [none, ten, ten, ten, ten, ten]);
     }
 
     #[test]

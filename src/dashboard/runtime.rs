@@ -37,10 +37,13 @@ use ring::Ring;
 use signals::{SignalEvent, Signals};
 use source::{EventSource, Runners};
 use std::io;
+use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, channel};
 use watched::{Server, Servers};
 use writer::RecordingWriter;
 
+/// Minimum time between frames, unless a key was pressed.
+const FRAME: Duration = Duration::from_millis(33);
 /// Capacity of the event channel, larger than any burst of keys during a frame.
 const EVENTS: usize = 256;
 /// The servers that sessions connect to.

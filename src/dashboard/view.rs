@@ -400,7 +400,11 @@ fn keys<'a>(model: &Model, theme: &Theme, room: u16) -> Line<'a> {
         let word = Span::styled(format!(" {word} "), theme.style(Role::Muted));
         (command == Command::Help, vec![key, word])
     };
-    let parts: Vec<(bool, Vec<Span<'_>>)> = parts.map(part).collect();
+    // The way to the other servers first: whatever is wrong there, it is not on this screen.
+    let (mut bound, others): (Vec<_>, Vec<_>) =
+        parts.partition(|(command, ..)| command.is_of_several());
+    bound.extend(others);
+    let parts: Vec<(bool, Vec<Span<'_>>)> = bound.into_iter().map(part).collect();
     let all = parts.iter().flat_map(|(_, spans)| spans).map(Span::width);
     if all.sum::<usize>() <= usize::from(room) {
         return whole(parts.into_iter().map(|(_, spans)| spans), room);

@@ -83,6 +83,12 @@ commands! {
         "close the popup, the filter or the full screen; never quits";
     Screen Filter "filter" [Char('/')] "filter"
         "filter rows by a regular expression (a leading ! inverts; lower case ignores case)";
+    Screen Servers "servers" [Char('s')] "servers"
+        "list the servers, if there are several; a digit there shows one";
+    Screen NextServer "next_server" [Char('.')] ""
+        "show the next server in the row of tabs";
+    Screen PreviousServer "previous_server" [Char(',')] ""
+        "show the previous server in the row of tabs";
     Screen NextPanel "next_panel" [Tab] "panel"
         "next panel";
     Screen PreviousPanel "previous_panel" [BackTab] ""
@@ -93,12 +99,6 @@ commands! {
         "list the panels; a letter there opens one";
     Screen Overview "overview" [Char('0')] ""
         "the Overview";
-    Screen Servers "servers" [Char('s')] "servers"
-        "list the servers, if there are several; a digit there shows one";
-    Screen NextServer "next_server" [Char('.')] ""
-        "show the next server in the row of tabs";
-    Screen PreviousServer "previous_server" [Char(',')] ""
-        "show the previous server in the row of tabs";
     Screen NextRow "next_row" [Char('j'), Down] ""
         "next row";
     Screen PreviousRow "previous_row" [Char('k'), Up] ""

@@ -93,6 +93,8 @@ screens! {
     pooler_lost_120x40: pooler_lost(), 120 x 40, Body;
     pooler_queries_160x48: opened(pooler(), "8"), 160 x 48, Body;
     pooler_detail_120x40: opened(pooler(), "8\n"), 120 x 40, Popup;
+    servers_120x40: opened(states::several(3), "s"), 120 x 40, Whole;
+    servers_80x24: states::several(3), 80 x 24, Whole;
 }
 
 /// The lines around the panels in every state that changes them.
@@ -126,6 +128,21 @@ fn lines_around_the_panels() {
     insta::assert_snapshot!("footers", footers);
 }
 
+/// The row of tabs, from wide to narrow, and of more servers than fit.
+#[test]
+fn the_row_of_tabs() {
+    let mut rows = String::new();
+    for (count, widths) in [(3, &[200, 120, 80, 60][..]), (9, &[200, 120, 80])] {
+        let mut board = states::several(count);
+        for width in widths {
+            let screen = board.screen(*width, 40);
+            let lines: Vec<&str> = screen.lines().take(2).collect();
+            rows += &format!("{count} servers, {width} columns\n{}\n", lines.join("\n"));
+        }
+    }
+    insta::assert_snapshot!("tabs", rows);
+}
+
 fn folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/snapshots")
 }
@@ -146,7 +163,7 @@ fn every_snapshot_belongs_to_a_screen() {
         .map(|file| file.unwrap().file_name().to_string_lossy().into_owned());
     let files: BTreeSet<String> = files.filter(|name| !name.ends_with(".snap.new")).collect();
     assert_eq!(
-        strays(&files, &[NAMES, &["footers", "tops"]].concat()),
+        strays(&files, &[NAMES, &["footers", "tabs", "tops"]].concat()),
         Vec::<String>::new(),
         "in {}",
         folder().display()

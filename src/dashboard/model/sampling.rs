@@ -84,16 +84,7 @@ impl Model {
 
     /// Time between two samples of `feed`.
     pub fn pace(&self, feed: &Feed) -> Duration {
-        let configured = self
-            .config
-            .panels
-            .get(&feed.spec.name)
-            .and_then(|panel| panel.interval);
-        let background = self.is_in_background();
-        let configured = match self.background_pace(feed).filter(|_| background) {
-            Some(pace) => Some(configured.map_or(pace, |wanted| wanted.max(pace))),
-            None => configured,
-        };
+        let configured = self.configured_pace(feed);
         let wanted = configured.unwrap_or(feed.spec.front.interval);
         let took = |share: f64| {
             Duration::from_secs_f64((feed.sampling.took_ms / 1000.0 * share).clamp(0.0, 3600.0))

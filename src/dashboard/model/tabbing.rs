@@ -68,7 +68,8 @@ impl Model {
             });
         }
         let cause = &self.cause;
-        let worst = self.gauges.first();
+        let named = self.gauges.iter().find(|gauge| gauge.label == cause.label);
+        let worst = named.or(self.gauges.first());
         let missed = worst.filter(|gauge| gauge.health >= Health::Warning);
         let figure = missed.map(|gauge| match gauge.target.as_str() {
             "" => format!("{} {}", gauge.label, gauge.value),
@@ -128,15 +129,18 @@ impl Model {
         effects
     }
 
-    /// Time between two samples of a feed in the background; `None` if it is not sampled there.
-    pub(super) fn background_pace(&self, feed: &Feed) -> Option<Duration> {
+    /// Time between two samples of a feed according to the configuration, and in the background at least what the
+    /// feed has for that; `None` if neither says anything.
+    pub(super) fn configured_pace(&self, feed: &Feed) -> Option<Duration> {
+        let panel = self.config.panels.get(&feed.spec.name);
+        let configured = panel.and_then(|panel| panel.interval);
+        if !self.is_in_background() {
+            return configured;
+        }
         let rules = &feed.spec.front.sampling;
-        let wanted = match rules.background {
-            Some(wanted) => wanted,
-            None if rules.first => FIRST,
-            None => return None,
-        };
-        Some(wanted.max(self.interval))
+        let pace = rules.background.or(rules.first.then_some(FIRST));
+        let pace = pace.map(|pace| pace.max(self.interval));
+        configured.max(pace)
     }
 
     /// Requests another server.

@@ -2,7 +2,7 @@
 
 use super::source::{EventSource, Kind, Next, Runners};
 use super::watched::{Asked, Servers};
-use super::{Ending, logged};
+use super::{Ending, FRAME, logged};
 use crate::dashboard::event::{Effect, Event};
 use crate::dashboard::model::Model;
 use crate::dashboard::rows::Panel;
@@ -13,8 +13,6 @@ use std::io;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Minimum time between frames, unless a key was pressed.
-pub(super) const FRAME: Duration = Duration::from_millis(33);
 /// After a tick requested samples, a frame waits this long for them, so that the samples of one moment are
 /// drawn together.
 const SAMPLES: Duration = Duration::from_millis(40);
@@ -41,7 +39,7 @@ impl App {
     pub(super) async fn run(&mut self, source: &mut EventSource) -> io::Result<Option<Ending>> {
         self.fit()?;
         let mut asked = self.servers.begin();
-        asked.extend(self.tell(source.clock.tick()));
+        asked.extend(self.servers.tell(source.clock.tick()));
         self.carry_out(asked, &mut source.runners)?;
         self.servers.write_tabs();
         self.draw(true)?;
@@ -50,8 +48,8 @@ impl App {
                 return Ok(Some(Ending::Panicked));
             }
             let (mut asked, kind) = match next {
-                Next::Event(event, kind) => (self.tell(event), kind),
-                Next::Told(server, event) => (self.tell_server(server, event), Kind::Other),
+                Next::Event(event, kind) => (self.servers.tell(event), kind),
+                Next::Told(server, event) => (self.servers.tell_one(server, event), Kind::Other),
                 Next::Suspend => {
                     let server = self.servers.shown.number;
                     let effect = Effect::Suspend;
@@ -59,7 +57,7 @@ impl App {
                 }
                 Next::Frame => (Vec::new(), Kind::Other),
             };
-            source.drain(self, &mut asked);
+            source.drain(&mut self.servers, &mut asked);
             let sampling = |asked: &Asked| matches!(asked.effect, Effect::Sample(_));
             let settle = match kind {
                 Kind::Tick if asked.iter().any(sampling) => SAMPLES,
@@ -78,16 +76,6 @@ impl App {
             self.draw(urgent)?;
         }
         Ok(None)
-    }
-
-    /// Passes an event of the user or the clock to the models.
-    pub(super) fn tell(&mut self, event: Event) -> Vec<Asked> {
-        self.servers.tell(event)
-    }
-
-    /// Passes an event of a server to its model.
-    pub(super) fn tell_server(&mut self, server: usize, event: Event) -> Vec<Asked> {
-        self.servers.tell_one(server, event)
     }
 
     fn shown(&self) -> &Model {
@@ -125,7 +113,7 @@ impl App {
     fn fit(&mut self) -> io::Result<()> {
         let (width, height) = self.screen.fit()?;
         if (width, height) != self.shown().size {
-            let _ = self.tell(Event::Resized { width, height });
+            let _ = self.servers.tell(Event::Resized { width, height });
         }
         Ok(())
     }

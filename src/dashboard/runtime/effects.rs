@@ -15,7 +15,6 @@ use crate::pg::{Canceller, Class, Client, PgError, Target};
 use crate::system::refresh::Refresh;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::watch;
@@ -131,23 +130,6 @@ impl EffectRunner {
             running: Arc::default(),
             sessions,
             actions: JoinSet::new(),
-        }
-    }
-
-    /// Waits for an event of sessions and actions; [`Poll::Pending`] if there is none yet.
-    pub(super) fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
-        if let Poll::Ready(Some(report)) = self.reports.poll_recv(context) {
-            return Poll::Ready(Event::Reported(report));
-        }
-        if let Poll::Ready(Some((latencies_ms, failed))) = self.canary.poll_recv(context) {
-            return Poll::Ready(Event::CanaryTimed {
-                latencies_ms,
-                failed,
-            });
-        }
-        match self.ended.poll_recv(context) {
-            Poll::Ready(Some(event)) => Poll::Ready(event),
-            _ => Poll::Pending,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::clock::wall_clock;
 use super::effects::EffectRunner;
+use super::source::poll_runner;
 use super::writer::RecordingWriter;
 use super::{Clock, Targets, checked, logged};
 use crate::dashboard::audit::Audit;
@@ -128,7 +129,7 @@ impl Headless {
     pub async fn step(&mut self) {
         let event = tokio::select! {
             biased;
-            event = poll_fn(|context| self.runner.poll_event(context)) => event,
+            event = poll_fn(|context| poll_runner(&mut self.runner, context)) => event,
             _ = self.ticker.tick() => self.clock.tick(),
         };
         self.take_in(event);

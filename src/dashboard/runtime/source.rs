@@ -1,10 +1,9 @@
 //! Sources of events: keyboard, signals, sessions and clock.
 
-use super::app::App;
 use super::clock::Clock;
 use super::effects::EffectRunner;
 use super::signals::{SignalEvent, Signals};
-use super::watched::Asked;
+use super::watched::{Asked, Servers};
 use crate::dashboard::event::Event;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -66,13 +65,13 @@ impl EventSource {
     }
 
     /// Takes in all events already available, so that one frame shows them.
-    pub(super) fn drain(&mut self, app: &mut App, asked: &mut Vec<Asked>) {
+    pub(super) fn drain(&mut self, servers: &mut Servers, asked: &mut Vec<Asked>) {
         while let Ok(event) = self.inbox.try_recv() {
-            asked.extend(app.tell(event));
+            asked.extend(servers.tell(event));
         }
         for (position, runner) in self.runners.all.iter_mut().enumerate() {
             while let Ok(report) = runner.reports.try_recv() {
-                asked.extend(app.tell_server(position + 1, Event::Reported(report)));
+                asked.extend(servers.tell_one(position + 1, Event::Reported(report)));
             }
         }
     }
@@ -103,11 +102,28 @@ impl Runners {
             let Some(runner) = self.all.get_mut(position) else {
                 continue;
             };
-            if let Poll::Ready(event) = runner.poll_event(context) {
+            if let Poll::Ready(event) = poll_runner(runner, context) {
                 self.turn = position + 1;
                 return Poll::Ready((position + 1, event));
             }
         }
         Poll::Pending
+    }
+}
+
+/// Returns an event of sessions and actions, if there is one.
+pub(super) fn poll_runner(runner: &mut EffectRunner, context: &mut Context<'_>) -> Poll<Event> {
+    if let Poll::Ready(Some(report)) = runner.reports.poll_recv(context) {
+        return Poll::Ready(Event::Reported(report));
+    }
+    if let Poll::Ready(Some((latencies_ms, failed))) = runner.canary.poll_recv(context) {
+        return Poll::Ready(Event::CanaryTimed {
+            latencies_ms,
+            failed,
+        });
+    }
+    match runner.ended.poll_recv(context) {
+        Poll::Ready(Some(event)) => Poll::Ready(event),
+        _ => Poll::Pending,
     }
 }

@@ -15,19 +15,38 @@ const NAME: usize = 24;
 /// Like [`NAME`], if not all tabs fit otherwise.
 const SHORT_NAME: usize = 10;
 
-/// Amount of text in a tab, increasing.
+/// Text of a tab besides number and sign.
 #[derive(Clone, Copy)]
-enum Detail {
-    ShortName,
-    Name,
-    Figure,
-    Rule,
+struct Detail {
+    name: usize,
+    figure: bool,
+    rule: bool,
 }
 
-impl Detail {
-    /// All, the most first.
-    const ALL: [Self; 4] = [Self::Rule, Self::Figure, Self::Name, Self::ShortName];
-}
+/// From the most text to the least.
+const DETAILS: [Detail; 4] = [
+    Detail {
+        name: NAME,
+        figure: true,
+        rule: true,
+    },
+    Detail {
+        name: NAME,
+        figure: true,
+        rule: false,
+    },
+    Detail {
+        name: SHORT_NAME,
+        figure: true,
+        rule: false,
+    },
+    LEAST,
+];
+const LEAST: Detail = Detail {
+    name: SHORT_NAME,
+    figure: false,
+    rule: false,
+};
 
 pub(super) fn draw(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     if area.is_empty() {
@@ -38,7 +57,7 @@ pub(super) fn draw(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         let tabs = model.tabs.iter();
         tabs.map(|tab| line(tab, detail, theme)).collect()
     };
-    let all = Detail::ALL.into_iter().map(written);
+    let all = DETAILS.into_iter().map(written);
     let fits = |lines: &Vec<Line<'_>>| lines.iter().map(Line::width).sum::<usize>() <= room;
     let mut all = all.skip_while(|lines| !fits(lines));
     if let Some(lines) = all.next() {
@@ -54,7 +73,7 @@ fn some(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let lines: Vec<(bool, Line<'_>)> = model
         .tabs
         .iter()
-        .map(|tab| (tab.shown, line(tab, Detail::ShortName, theme)))
+        .map(|tab| (tab.shown, line(tab, LEAST, theme)))
         .collect();
     let counter = format!(" +{} ", lines.len());
     let shown = lines.iter().find(|(shown, _)| *shown);
@@ -83,10 +102,6 @@ fn line(tab: &Tab, detail: Detail, theme: &Theme) -> Line<'static> {
     if let Some(colour) = tab.place.colour {
         name = name.fg(colour);
     }
-    let width = match detail {
-        Detail::ShortName => SHORT_NAME,
-        _ => NAME,
-    };
     // Brackets, too: not every terminal has colours.
     let (open, close) = if tab.shown { ("[", "]") } else { (" ", " ") };
     let edge = theme.style(Role::Key);
@@ -95,7 +110,7 @@ fn line(tab: &Tab, detail: Detail, theme: &Theme) -> Line<'static> {
         Span::styled(format!("{} ", tab.place.number), edge),
         Span::styled(sign.symbol(), state),
         Span::styled(
-            format!(" {}", text::cut(tab.place.name.as_str(), width)),
+            format!(" {}", text::cut(tab.place.name.as_str(), detail.name)),
             name,
         ),
     ];
@@ -104,10 +119,10 @@ fn line(tab: &Tab, detail: Detail, theme: &Theme) -> Line<'static> {
             spans.push(Span::styled(format!(" {text}"), state));
         }
     };
-    if matches!(detail, Detail::Figure | Detail::Rule) {
+    if detail.figure {
         add(&tab.figure);
     }
-    if matches!(detail, Detail::Rule) {
+    if detail.rule {
         add(&tab.rule);
     }
     spans.push(Span::styled(close, edge));

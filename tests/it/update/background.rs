@@ -40,21 +40,23 @@ fn second(config: Config) -> Board {
 
 /// Answers all statements for a minute; returns how often each feed was asked.
 fn minute(board: &mut Board) -> BTreeMap<String, usize> {
+    board.mute = true;
     let mut asked = BTreeMap::new();
     for _ in 0..240 {
-        let mut effects = board.tick(250);
-        while !effects.is_empty() {
-            let mut next = Vec::new();
-            for name in names(board, &effects) {
-                *asked.entry(name.clone()).or_default() += 1;
-                // Those without a figure were answered by the board.
-                let feed = board.model.feed(board.id(&name));
-                if feed.is_some_and(|feed| feed.sampling.in_flight.is_some()) {
-                    let facts = board.model.facts.clone().filter(|_| name == "facts");
-                    next.extend(board.answer(&name, facts.unwrap_or_default()));
-                }
+        let _ = board.tick(250);
+        // An answer may bring further statements.
+        loop {
+            let feeds = board.model.feeds.iter();
+            let pending = feeds.filter(|feed| feed.sampling.in_flight.is_some());
+            let pending: Vec<String> = pending.map(|feed| feed.spec.name.clone()).collect();
+            if pending.is_empty() {
+                break;
             }
-            effects = next;
+            for name in pending {
+                let facts = board.model.facts.clone().filter(|_| name == "facts");
+                let _ = board.answer(&name, facts.unwrap_or_default());
+                *asked.entry(name).or_default() += 1;
+            }
         }
     }
     asked

@@ -50,8 +50,8 @@ pub(super) struct Server {
 /// The servers that a command watches.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Servers {
-    /// Server to connect to: conninfo string, URI or database name; several open a tab each. Default: [[servers]] of the
-    /// configuration
+    /// Server to connect to: conninfo string, URI or database name; the dashboard and once --check take several.
+    /// Default: [[servers]] of the configuration
     #[arg(value_name = "CONNINFO")]
     pub(super) conninfos: Vec<String>,
     /// Connection options, as in psql.

@@ -232,7 +232,7 @@ fn twice(texts: &[String]) -> Option<(usize, usize)> {
 /// tell them apart, else host and port, else both.
 fn names(shown: &[Clean]) -> Vec<String> {
     let part = |pick: fn((&str, &str)) -> String| -> Vec<String> {
-        let parts = shown.iter().map(|shown| shown.as_str());
+        let parts = shown.iter().map(Clean::as_str);
         let parts = parts.map(|shown| shown.rsplit_once(" @ ").map_or(shown.to_owned(), pick));
         parts.collect()
     };
@@ -309,10 +309,10 @@ mod tests {
         }
     }
 
-    fn chosen(words: Servers, config: &str) -> Result<Vec<String>, String> {
+    fn chosen(words: &Servers, config: &str) -> Result<Vec<String>, String> {
         let config =
             Config::parse(Path::new("htap.toml"), config).map_err(|error| error.to_string())?;
-        let choices = choose(&words, &OlapPool::default(), &Pooler::default(), &config);
+        let choices = choose(words, &OlapPool::default(), &Pooler::default(), &config);
         let choices = choices.map_err(|failure| failure.message)?;
         Ok(choices
             .iter()
@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn names_are_as_short_as_they_can_be() {
-        let names = |list: &[&str]| chosen(words(list), "").unwrap();
+        let names = |list: &[&str]| chosen(&words(list), "").unwrap();
         assert_eq!(names(&["host=a dbname=x", "host=b dbname=y"]), ["x", "y"]);
         assert_eq!(
             names(&["host=a dbname=x port=1", "postgresql://b:2/x"]),
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused_with_a_cure() {
-        let why = |list: &[&str]| chosen(words(list), "").unwrap_err();
+        let why = |list: &[&str]| chosen(&words(list), "").unwrap_err();
         let same = why(&["host=a dbname=x", "host=b dbname=x", "host=a dbname=x"]);
         assert!(
             same.contains("servers 1 and 3 are the same") && same.contains("[[servers]]"),
@@ -357,7 +357,7 @@ mod tests {
             bad.starts_with("server 2: ") && !bad.contains("secret"),
             "{bad}"
         );
-        let pooler = chosen(words(&["host=a", "host=b"]), "pooler = \"host=c\"").unwrap_err();
+        let pooler = chosen(&words(&["host=a", "host=b"]), "pooler = \"host=c\"").unwrap_err();
         assert!(pooler.contains("[[servers]]"), "{pooler}");
         for (pool, pooler) in [(Some("x".to_owned()), None), (None, Some("x".to_owned()))] {
             let pool = OlapPool {
@@ -379,12 +379,12 @@ mod tests {
     fn the_configuration_lists_servers_unless_the_command_line_does() {
         let two = "[[servers]]\nname = \"shop\"\nconninfo = \"host=a\"\ncolour = \"red\"\n\
                    [[servers]]\nname = \"reports\"\nconninfo = \"host=b\"\nolap = \"host=c\"\npooler = \"host=d\"\n";
-        assert_eq!(chosen(words(&[]), two).unwrap(), ["shop", "reports"]);
-        assert_eq!(chosen(words(&["host=z"]), two).unwrap(), [""]);
+        assert_eq!(chosen(&words(&[]), two).unwrap(), ["shop", "reports"]);
+        assert_eq!(chosen(&words(&["host=z"]), two).unwrap(), [""]);
         let bad = two.replace("host=b", "host=b sslmode=x");
-        let why = chosen(words(&[]), &bad).unwrap_err();
+        let why = chosen(&words(&[]), &bad).unwrap_err();
         assert!(why.contains("server reports: conninfo: "), "{why}");
-        let why = chosen(words(&[]), &two.replace("red", "rde")).unwrap_err();
+        let why = chosen(&words(&[]), &two.replace("red", "rde")).unwrap_err();
         assert!(
             why.contains("server shop: colour: ") && why.contains("the nearest is red"),
             "{why}"

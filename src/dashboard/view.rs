@@ -394,7 +394,7 @@ fn keys<'a>(model: &Model, theme: &Theme, room: u16) -> Line<'a> {
     let bound = model.config.keys.footer();
     let alone = model.tabs.is_empty();
     let parts = bound
-        .filter(|(command, ..)| !(barred && command.acts()) && !(alone && command.is_of_several()));
+        .filter(|(command, ..)| !(barred && command.acts() || alone && command.is_of_several()));
     let part = |(command, key, word): (Command, String, &str)| {
         let key = Span::styled(format!(" {key}"), theme.style(Role::Key));
         let word = Span::styled(format!(" {word} "), theme.style(Role::Muted));

@@ -21,6 +21,11 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// Returns the pace of a server that is shown.
+    pub fn soon(apart: Duration) -> Self {
+        Self { apart, soon: true }
+    }
+
     /// Returns the ticker, and the number of queries until it becomes slower.
     fn ticker(self) -> (Interval, Option<u32>) {
         let quick = self.soon.then_some(SOON.0);
@@ -98,6 +103,12 @@ async fn time_points(
             changed = pace.changed() => {
                 changed.ok()?;
                 (ticker, quick) = pace.borrow_and_update().ticker();
+                continue;
+            }
+            changed = sql.changed() => {
+                if changed.is_err() || sql.borrow().is_none() {
+                    return Some(());
+                }
                 continue;
             }
         }

@@ -137,7 +137,8 @@ fn the_row_of_tabs() {
         for width in widths {
             let screen = board.screen(*width, 40);
             let lines: Vec<&str> = screen.lines().take(2).collect();
-            rows += &format!("{count} servers, {width} columns\n{}\n", lines.join("\n"));
+            let head = format!("{count} servers, {width} columns\n");
+            rows += &(head + &lines.join("\n") + "\n");
         }
     }
     insta::assert_snapshot!("tabs", rows);

@@ -121,10 +121,8 @@ impl Model {
             }
         }
         self.judge();
-        let mut effects = vec![Effect::PacePoints(Pace {
-            apart: self.config.canary.interval,
-            soon: true,
-        })];
+        let pace = Pace::soon(self.config.canary.interval);
+        let mut effects = vec![Effect::PacePoints(pace)];
         effects.extend(self.sample_due());
         effects
     }

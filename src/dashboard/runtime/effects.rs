@@ -59,11 +59,6 @@ impl EffectRunner {
         let (report, reports) = channel(EVENTS);
         let (time, canary) = channel(8);
         let (tell, ended) = channel(EVENTS);
-        let (point, points) = watch::channel(None);
-        let (pace, paces) = watch::channel(Pace {
-            apart: config.canary.interval,
-            soon: true,
-        });
         let (wake, woken) = watch::channel(());
         let mut sessions = JoinSet::new();
         let mut session = |id, target: &Target, config: SessionConfig, queue: &Queue| {
@@ -79,20 +74,21 @@ impl EffectRunner {
         let (fast_done, done) = (Tally::default(), Tally::default());
         let elsewhere = targets.tally(&done);
         let (fast, fast_queue) = queue();
+        let (slow, slow_queue) = queue();
+        let (olap, olap_queue) = queue();
+        let (pooler, pooler_queue) = queue();
         session(
             SessionId::Fast,
             &targets.oltp,
             monitor(FAST_TIMEOUT, &fast_done, &done),
             &fast_queue,
         );
-        let (slow, slow_queue) = queue();
         session(
             SessionId::Slow,
             &targets.oltp,
             monitor(SLOW_TIMEOUT, &done, &done),
             &slow_queue,
         );
-        let (olap, olap_queue) = queue();
         for number in 0..config.olap.connections {
             session(
                 SessionId::Olap(number),
@@ -101,18 +97,13 @@ impl EffectRunner {
                 &olap_queue,
             );
         }
-        let (pooler, pooler_queue) = queue();
         if let Some(target) = &targets.pooler {
             session(SessionId::Pooler, target, console(), &pooler_queue);
         }
-        sessions.spawn(canary::canary(
-            targets.oltp.clone(),
-            monitor(FAST_TIMEOUT, &done, &done),
-            points,
-            paces,
-            time,
-            woken.clone(),
-        ));
+        let (point, points) = watch::channel(None);
+        let (pace, paces) = watch::channel(Pace::soon(config.canary.interval));
+        let (target, config) = (targets.oltp.clone(), monitor(FAST_TIMEOUT, &done, &done));
+        sessions.spawn(canary::canary(target, config, points, paces, time, woken));
         Self {
             targets,
             fast,

@@ -61,8 +61,8 @@ pub(super) fn draw(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let fits = |lines: &Vec<Line<'_>>| lines.iter().map(Line::width).sum::<usize>() <= room;
     let mut all = all.skip_while(|lines| !fits(lines));
     if let Some(lines) = all.next() {
-        let spans = lines.into_iter().flat_map(|line| line.spans);
-        buf.set_line(area.x, area.y, &Line::from_iter(spans), area.width);
+        let line: Line<'_> = lines.into_iter().flat_map(|line| line.spans).collect();
+        buf.set_line(area.x, area.y, &line, area.width);
         return;
     }
     some(model, theme, area, buf);
@@ -92,7 +92,7 @@ fn some(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     }
     let more = format!(" +{left_out}");
     kept.push(Span::styled(more, theme.style(Role::Muted)));
-    buf.set_line(area.x, area.y, &Line::from_iter(kept), area.width);
+    buf.set_line(area.x, area.y, &Line::from(kept), area.width);
 }
 
 fn line(tab: &Tab, detail: Detail, theme: &Theme) -> Line<'static> {

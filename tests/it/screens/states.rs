@@ -646,7 +646,8 @@ pub fn several(count: usize) -> Board {
         colour: None,
     };
     board.model.start.server = Some(place(1));
-    let own = board.model.tab(true).unwrap();
+    let own = board.model.tab(true);
+    let own = own.unwrap_or_else(|| unreachable!("it is one of several"));
     let tabs = (1..=count).map(|number| {
         let (health, figure, rule, sentence) = match number % 3 {
             1 => {

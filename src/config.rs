@@ -332,7 +332,7 @@ impl Config {
             toml::from_str(text).map_err(|error| fail(with_nearest(&error.to_string())))?;
         config.keys.settle(text).map_err(fail)?;
         let servers = config.servers.as_deref();
-        let servers = servers.and_then(|list| servers::fault(list, config.pooler.is_some()));
+        let servers = servers.and_then(servers::fault);
         if let Some(fault) = config.targets.fault().or(servers) {
             return Err(fail(fault));
         }
@@ -537,10 +537,6 @@ mod tests {
             (
                 &shop.replace("[[servers]]", "[servers]"),
                 "write [[servers]], once",
-            ),
-            (
-                &format!("pooler = \"host=b\"\n{shop}"),
-                "pooler belongs to one server",
             ),
         ] {
             let error = parse(text).unwrap_err();

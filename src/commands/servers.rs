@@ -57,6 +57,7 @@ pub(super) fn choose(
     if servers.is_given() || listed.is_empty() {
         return on_the_line(servers, pool, pooler, config);
     }
+    refuse_pooler(config)?;
     if listed.len() > 1 {
         refuse_options(pool, pooler, "in [[servers]] of the configuration")?;
     }
@@ -85,11 +86,7 @@ fn on_the_line(
     let several = servers.conninfos.len() > 1;
     if several {
         refuse_options(pool, pooler, "in [[servers]] of the configuration")?;
-        if config.pooler.is_some() {
-            let why = "the configuration's pooler belongs to one server, and several are given: write each server with its \
-                       pooler in [[servers]]";
-            return Err(Failure::new(USAGE, why));
-        }
+        refuse_pooler(config)?;
         refuse_unquoted(&servers.conninfos)?;
     }
     let mut targets = Vec::new();
@@ -199,6 +196,17 @@ fn refuse_options(pool: &OlapPool, pooler: &Pooler, instead: &str) -> Result<(),
         Some((option, _)) => Err(Failure::new(
             USAGE,
             format!("{option} belongs to one server, and several are given: write it {instead}"),
+        )),
+    }
+}
+
+/// Returns an error if the configuration names a pooler outside of `[[servers]]`.
+fn refuse_pooler(config: &Config) -> Result<(), Failure> {
+    match &config.pooler {
+        None => Ok(()),
+        Some(_) => Err(Failure::new(
+            USAGE,
+            "configuration: pooler belongs to one server: write it under the [[servers]] that it is in front of",
         )),
     }
 }
@@ -358,7 +366,7 @@ mod tests {
             "{bad}"
         );
         let pooler = chosen(&words(&["host=a", "host=b"]), "pooler = \"host=c\"").unwrap_err();
-        assert!(pooler.contains("[[servers]]"), "{pooler}");
+        assert!(pooler.contains("pooler belongs to one server"), "{pooler}");
         for (pool, pooler) in [(Some("x".to_owned()), None), (None, Some("x".to_owned()))] {
             let pool = OlapPool {
                 olap: pool,
@@ -381,6 +389,8 @@ mod tests {
                    [[servers]]\nname = \"reports\"\nconninfo = \"host=b\"\nolap = \"host=c\"\npooler = \"host=d\"\n";
         assert_eq!(chosen(&words(&[]), two).unwrap(), ["shop", "reports"]);
         assert_eq!(chosen(&words(&["host=z"]), two).unwrap(), [""]);
+        let pooler = chosen(&words(&[]), &format!("pooler = \"host=c\"\n{two}")).unwrap_err();
+        assert!(pooler.contains("pooler belongs to one server"), "{pooler}");
         let bad = two.replace("host=b", "host=b sslmode=x");
         let why = chosen(&words(&[]), &bad).unwrap_err();
         assert!(why.contains("server reports: conninfo: "), "{why}");

@@ -21,17 +21,12 @@ pub struct Server {
     pub colour: Option<String>,
 }
 
-/// Returns the error in the list, if any; `pooler` is true if the configuration names one outside of it.
-pub(super) fn fault(servers: &[Server], pooler: bool) -> Option<String> {
+/// Returns the error in the list, if any.
+pub(super) fn fault(servers: &[Server]) -> Option<String> {
     if servers.is_empty() {
         return Some(
             "servers is an empty list: add a [[servers]] with name and conninfo, or remove it"
                 .into(),
-        );
-    }
-    if pooler {
-        return Some(
-            "pooler belongs to one server: write it under the [[servers]] it is in front of".into(),
         );
     }
     for (position, server) in servers.iter().enumerate() {

@@ -111,8 +111,12 @@ fn on_the_line(
         );
         return Err(Failure::new(USAGE, why));
     }
-    let olap = olap_target(pool)?;
-    let pooler = pooler_target(pooler, config)?;
+    let option = pool.olap.as_ref();
+    let olap = olap_target(option.map(|conninfo| (conninfo, "--olap".to_owned())))?;
+    let (option, listed) = (pooler.pooler.as_ref(), config.pooler.as_ref());
+    let option = option.map(|conninfo| (conninfo, "--pooler".to_owned()));
+    let listed = listed.map(|conninfo| (conninfo, "configuration: pooler".to_owned()));
+    let pooler = pooler_target(option.or(listed))?;
     let choices = (1..).zip(targets).zip(names);
     Ok(choices
         .map(|((number, oltp), name)| Choice {
@@ -131,9 +135,22 @@ fn on_the_line(
         .collect())
 }
 
+/// A connection string, and where it is written: `--olap`.
+type Written<'a> = (&'a String, String);
+
+/// Returns the connection string of an option, else that of the configuration of `server`.
+fn written<'a>(
+    (option, given): (&str, &'a Option<String>),
+    (server, key, listed): (&Server, &str, &'a Option<String>),
+) -> Option<Written<'a>> {
+    let given = given.as_ref().map(|conninfo| (conninfo, option.to_owned()));
+    let listed = || Some((listed.as_ref()?, place_of(server, key)));
+    given.or_else(listed)
+}
+
 /// Resolves the connection of the OLAP pool: a replica, or the same server with another role.
-fn olap_target(pool: &OlapPool) -> Result<Option<Target>, Failure> {
-    let Some(conninfo) = &pool.olap else {
+fn olap_target(written: Option<Written<'_>>) -> Result<Option<Target>, Failure> {
+    let Some((conninfo, whence)) = written else {
         return Ok(None);
     };
     let flags = Flags {
@@ -141,7 +158,7 @@ fn olap_target(pool: &OlapPool) -> Result<Option<Target>, Failure> {
         ..Default::default()
     };
     let target = Target::resolve(&flags, &env)
-        .map_err(|error| Failure::new(USAGE, format!("--olap: {error}")))?;
+        .map_err(|error| Failure::new(USAGE, format!("{whence}: {error}")))?;
     Ok(Some(target.with_application_name("htap-top")))
 }
 
@@ -154,12 +171,10 @@ const OF_THE_SERVER: [&str; 5] = [
     "PGTARGETSESSIONATTRS",
 ];
 
-/// Resolves the connection to the pooler's admin console, from the option or the configuration.
-fn pooler_target(pooler: &Pooler, config: &Config) -> Result<Option<Target>, Failure> {
-    let (conninfo, whence) = match (&pooler.pooler, &config.pooler) {
-        (Some(conninfo), _) => (conninfo, "--pooler"),
-        (None, Some(conninfo)) => (conninfo, "configuration: pooler"),
-        (None, None) => return Ok(None),
+/// Resolves the connection to the pooler's admin console.
+fn pooler_target(written: Option<Written<'_>>) -> Result<Option<Target>, Failure> {
+    let Some((conninfo, whence)) = written else {
+        return Ok(None);
     };
     // The connection string takes precedence.
     let flags = Flags {
@@ -277,31 +292,25 @@ fn configured(server: &Server, pool: &OlapPool, pooler: &Pooler) -> Result<Targe
     };
     let oltp = Target::resolve(&flags, &env).map_err(|error| fault(server, "conninfo", &error))?;
     let oltp = oltp.with_application_name("htap-top");
-    let pool = OlapPool {
-        olap: pool.olap.clone().or_else(|| server.olap.clone()),
-        ..pool.clone()
-    };
-    let pooler = Pooler {
-        pooler: pooler.pooler.clone().or_else(|| server.pooler.clone()),
-    };
-    let at = |failure: Failure| Failure {
-        message: format!("server {}: {}", server.name, failure.message),
-        ..failure
-    };
-    let pooler = pooler_target(&pooler, &Config::default()).map_err(at)?;
+    let olap = written(("--olap", &pool.olap), (server, "olap", &server.olap));
+    let console = ("--pooler", &pooler.pooler);
+    let console = written(console, (server, "pooler", &server.pooler));
     Ok(Targets {
-        olap: olap_target(&pool)
-            .map_err(at)?
-            .unwrap_or_else(|| oltp.clone()),
+        olap: olap_target(olap)?.unwrap_or_else(|| oltp.clone()),
         oltp,
-        pooler: pooler.map(Box::new),
+        pooler: pooler_target(console)?.map(Box::new),
     })
 }
 
 /// The error of a key in the configuration of a server.
 fn fault(server: &Server, key: &str, why: &dyn std::fmt::Display) -> Failure {
+    Failure::new(USAGE, format!("{}: {why}", place_of(server, key)))
+}
+
+/// Returns where a key of a server is written.
+fn place_of(server: &Server, key: &str) -> String {
     let name = Clean::from(server.name.as_str());
-    Failure::new(USAGE, format!("configuration: server {name}: {key}: {why}"))
+    format!("configuration: server {name}: {key}")
 }
 
 #[cfg(test)]
@@ -394,6 +403,8 @@ mod tests {
         let bad = two.replace("host=b", "host=b sslmode=x");
         let why = chosen(&words(&[]), &bad).unwrap_err();
         assert!(why.contains("server reports: conninfo: "), "{why}");
+        let why = chosen(&words(&[]), &two.replace("host=d", "host=d port")).unwrap_err();
+        assert!(why.contains("server reports: pooler: "), "{why}");
         let why = chosen(&words(&[]), &two.replace("red", "rde")).unwrap_err();
         assert!(
             why.contains("server shop: colour: ") && why.contains("the nearest is red"),

@@ -136,8 +136,9 @@ fn a_recording_of_several_servers_holds_their_time_in_the_background() {
         Event::Background(true),
         ticked(0),
         ticked(1_000),
-        Event::Background(false),
         ticked(2_000),
+        Event::Background(false),
+        ticked(3_000),
     ];
     for event in events {
         recorder.note(&Encoded::of(&event).unwrap()).unwrap();
@@ -145,7 +146,7 @@ fn a_recording_of_several_servers_holds_their_time_in_the_background() {
     recorder.end().unwrap();
     let recording = read(&path).unwrap();
     assert_eq!(recording.torn, None);
-    let behind = [0, 1_000, 2_000].map(|at| {
+    let behind = [0, 1_000, 3_000].map(|at| {
         let then = recording.tape.at(at).unwrap().model;
         then.is_in_background()
     });
@@ -260,7 +261,7 @@ fn foreign_newer_and_hostile_files_are_told() {
     assert_eq!(said(&path), "it is not a recording of htap-top");
     packed(&path, &["{\"a\":1}"]);
     assert_eq!(said(&path), "it is not a recording of htap-top");
-    packed(&path, &["{\"htap_top_recording\":2,\"more\":true}"]);
+    packed(&path, &["{\"htap_top_recording\":3,\"more\":true}"]);
     assert!(
         said(&path).contains("use a newer htap-top"),
         "{}",

@@ -165,14 +165,16 @@ fn time_in_the_background_is_marked_and_shown_as_it_was() {
     }
     let _ = timeline.update(Event::Background(false));
     go_on(&mut timeline, 100..110);
-    for _ in 0..30 {
+    for _ in 0..42 {
         let _ = key(&mut timeline, 'h');
-        let (second, behind_then) = (at(&timeline), (70..100).contains(&at(&timeline)));
+        let second = at(&timeline);
+        // It was put there at the end of second 69, and shown again at the end of second 99.
+        let behind_then = (69..99).contains(&second);
         assert_eq!(timeline.shown().is_in_background(), behind_then, "{second}");
         let marked = screen(timeline.shown()).contains("held, in the background");
         assert_eq!(marked, behind_then, "{second}");
-        if behind_then {
-            let then = &behind[second as usize - 70];
+        if let Some(then) = (second as usize).checked_sub(70).filter(|_| behind_then) {
+            let then = &behind[then];
             assert_eq!(&body(timeline.shown()), then, "second {second}");
         }
     }

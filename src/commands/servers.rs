@@ -292,11 +292,11 @@ fn configured(server: &Server, pool: &OlapPool, pooler: &Pooler) -> Result<Targe
     };
     let oltp = Target::resolve(&flags, &env).map_err(|error| fault(server, "conninfo", &error))?;
     let oltp = oltp.with_application_name("htap-top");
-    let olap = written(("--olap", &pool.olap), (server, "olap", &server.olap));
+    let pool = written(("--olap", &pool.olap), (server, "olap", &server.olap));
     let console = ("--pooler", &pooler.pooler);
     let console = written(console, (server, "pooler", &server.pooler));
     Ok(Targets {
-        olap: olap_target(olap)?.unwrap_or_else(|| oltp.clone()),
+        olap: olap_target(pool)?.unwrap_or_else(|| oltp.clone()),
         oltp,
         pooler: pooler_target(console)?.map(Box::new),
     })

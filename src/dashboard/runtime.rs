@@ -1,5 +1,5 @@
-//! The event loop: takes in pending events, updates the model, draws a frame. Effects are carried out by
-//! tasks that own their sessions, so that a slow server never delays a key.
+//! The running dashboard: its loop (`app`), the servers it watches (`watched`), the sources of events (`source`).
+//! Effects are carried out by tasks that own their sessions, so that a slow server never delays a key.
 
 mod app;
 mod auditing;

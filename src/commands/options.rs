@@ -51,7 +51,7 @@ pub(super) struct Server {
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Servers {
     /// Server to connect to: conninfo string, URI or database name; the dashboard and once --check take several.
-    /// Default: [[servers]] of the configuration
+    /// Default: the servers that the configuration lists, else the environment's
     #[arg(value_name = "CONNINFO")]
     pub(super) conninfos: Vec<String>,
     /// Connection options, as in psql.

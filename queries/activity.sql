@@ -3,6 +3,7 @@
 -- interval = "1s"
 -- order = 80
 -- digit = 8
+-- sampling = { background = "5s" }
 -- key = ["pid", "backend_start"]
 -- labels = ["pid", "class", "usename", "application_name"]
 -- compact = ["pid", "class", "usename", "application_name", "state", "cpu_pct", "query_age_s", "xmin_age", "wait", "pooler_client", "query"]

@@ -3,7 +3,7 @@
 -- interval = "5s"
 -- order = 50
 -- digit = 5
--- sampling = { rests_on = ["bloat_estimate", "snapshots"] }
+-- sampling = { rests_on = ["bloat_estimate", "snapshots"], background = "30s" }
 -- key = ["relid"]
 -- labels = ["relation"]
 -- counters = ["vacuums", "seq_scan"]

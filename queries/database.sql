@@ -3,7 +3,7 @@
 -- interval = "1s"
 -- order = 40
 -- digit = 4
--- sampling = { samples = "two" }
+-- sampling = { samples = "two", background = "5s" }
 -- counters = [
 --     "xact_commit", "xact_rollback", "blks_read", "blks_hit", "tup_inserted", "tup_updated", "tup_deleted",
 --     "tup_returned", "tup_fetched", "temp_files", "temp_bytes", "deadlocks", "conflicts", "active_time_ms",

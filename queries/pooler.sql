@@ -3,7 +3,7 @@
 -- interval = "1s"
 -- order = 172
 -- letter = "b"
--- sampling = { samples = "two", rests_on = ["pooler_databases", "pooler_stats"] }
+-- sampling = { samples = "two", rests_on = ["pooler_databases", "pooler_stats"], background = "5s" }
 -- key = ["database", "user"]
 -- compact = ["database", "user", "cl_waiting", "wait_s", "sv_active", "pool_size", "sv_idle", "cl_active", "xacts_per_s", "mean_wait_ms", "mean_query_ms", "pool_mode"]
 -- sort = "-wait_s"

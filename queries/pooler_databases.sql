@@ -2,6 +2,7 @@
 -- pool = "pooler"
 -- interval = "10s"
 -- internal = true
+-- sampling = { background = "30s" }
 -- key = ["name"]
 -- about = """
 -- The databases that PgBouncer serves: what they are called on the server, and the size of their pools.

@@ -3,6 +3,7 @@
 -- interval = "5s"
 -- order = 170
 -- letter = "r"
+-- sampling = { background = "10s" }
 -- key = ["kind", "name", "pid"]
 -- labels = ["kind", "name"]
 -- compact = ["kind", "name", "state", "lag_bytes", "lag_s", "retained_bytes", "wal_status"]

@@ -2,7 +2,7 @@
 -- pool = "oltp"
 -- interval = "1s"
 -- internal = true
--- sampling = { crowded = "every_other" }
+-- sampling = { crowded = "every_other", background = "5s" }
 -- key = ["datname", "usename", "application_name", "state", "waiting"]
 -- sort = "-n"
 -- about = """

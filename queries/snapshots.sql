@@ -3,7 +3,7 @@
 -- interval = "1s"
 -- order = 60
 -- digit = 6
--- sampling = { crowded = "every_other", rests_on = ["database", "bloat"] }
+-- sampling = { crowded = "every_other", rests_on = ["database", "bloat"], background = "5s" }
 -- key = ["kind", "holder", "backend_start"]
 -- labels = ["kind", "class", "role", "datname"]
 -- compact = ["holder", "role", "age_s", "age_xids", "pins"]

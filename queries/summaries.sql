@@ -2,6 +2,7 @@
 -- pool = "slow"
 -- interval = "1s"
 -- internal = true
+-- sampling = { background = "10s" }
 -- needs = ["htap.watermark", "htap.view_def", "htap.order_log", "htap.refresh_run"]
 -- key = ["relid"]
 -- about = """

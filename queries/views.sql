@@ -3,7 +3,7 @@
 -- interval = "2s"
 -- order = 70
 -- digit = 7
--- sampling = { rests_on = ["summaries"] }
+-- sampling = { rests_on = ["summaries"], background = "10s" }
 -- key = ["relid"]
 -- labels = ["view"]
 -- counters = ["tup_changes"]

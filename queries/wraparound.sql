@@ -3,7 +3,7 @@
 -- interval = "10s"
 -- order = 210
 -- letter = "a"
--- sampling = { rests_on = ["database"] }
+-- sampling = { rests_on = ["database"], background = "60s" }
 -- key = ["datname"]
 -- sort = "-pct"
 -- compact = ["datname", "frozen_age", "mxid_age", "xid_left", "left_s", "pct"]

@@ -23,6 +23,7 @@ mod replica;
 mod report;
 mod route;
 mod serve;
+mod servers;
 mod workload;
 
 use crate::log::{Detail, Log, Place};
@@ -163,8 +164,14 @@ fn begin_log(cli: &Cli, command: &str) -> Result<Option<Log>, Failure> {
 /// Runs a command.
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
-        None => match cli.watch.server.conninfo.as_deref() {
-            Some(word) if is_command(word) => Err(Failure::new(
+        None => match cli
+            .watch
+            .servers
+            .conninfos
+            .iter()
+            .find(|word| is_command(word))
+        {
+            Some(word) => Err(Failure::new(
                 USAGE,
                 format!(
                     "{word} is a command, and commands come first: write \"htap-top {word} OPTIONS\". To open a database \
@@ -319,15 +326,12 @@ mod tests {
             "htap-top", "-h", "db", "-p", "5433", "-U", "me", "-d", "shop",
         ])
         .unwrap();
-        assert_eq!(cli.watch.server.connection.host.as_deref(), Some("db"));
-        assert_eq!(cli.watch.server.connection.dbname.as_deref(), Some("shop"));
+        assert_eq!(cli.watch.servers.connection.host.as_deref(), Some("db"));
+        assert_eq!(cli.watch.servers.connection.dbname.as_deref(), Some("shop"));
         let cli =
             Cli::try_parse_from(["htap-top", "postgresql://db/shop", "--olap", "host=replica"])
                 .unwrap();
-        assert_eq!(
-            cli.watch.server.conninfo.as_deref(),
-            Some("postgresql://db/shop")
-        );
+        assert_eq!(cli.watch.servers.conninfos, ["postgresql://db/shop"]);
         let mut all = Cli::command();
         all.build();
         for command in all.get_subcommands() {

@@ -1,10 +1,13 @@
 //! The configuration file: TOML with optional keys; an unknown key is an error that names its line.
 
 mod guard;
+pub mod servers;
 
 pub use guard::{Guard, GuardAction, GuardMode, GuardRule, GuardState};
 
-use crate::format::duration::parse as parse_duration;
+use crate::format::duration::{
+    deserialize as duration, maybe as maybe_duration, parse as parse_duration,
+};
 use crate::keys::Keymap;
 use regex::Regex;
 use serde::{Deserialize, Deserializer};
@@ -34,6 +37,8 @@ pub struct Config {
     pub freshness: BTreeMap<String, Duration>,
     /// Connection string of the pooler's admin console.
     pub pooler: Option<String>,
+    /// The servers to watch if the command line names none.
+    pub servers: Option<Vec<servers::Server>>,
     /// The OLAP pool of the dashboard.
     pub olap: Olap,
     /// The point query whose latency is the OLTP latency.
@@ -62,6 +67,7 @@ impl Default for Config {
             targets: Targets::default(),
             freshness: BTreeMap::new(),
             pooler: None,
+            servers: None,
             olap: Olap::default(),
             canary: Canary::default(),
             classes: Vec::new(),
@@ -332,7 +338,9 @@ impl Config {
         let mut config: Self =
             toml::from_str(text).map_err(|error| fail(with_nearest(&error.to_string())))?;
         config.keys.settle(text).map_err(fail)?;
-        if let Some(fault) = config.targets.fault() {
+        let servers = config.servers.as_deref();
+        let servers = servers.and_then(servers::fault);
+        if let Some(fault) = config.targets.fault().or(servers) {
             return Err(fail(fault));
         }
         if config.record.limit_mb == 0 {
@@ -391,6 +399,9 @@ fn xdg(env: &dyn Fn(&str) -> Option<String>, variable: &str, fallback: &str) -> 
 /// Adds the closest known name to serde's "unknown field `x`, expected one of `a`, `b`".
 fn with_nearest(message: &str) -> String {
     let message = message.trim_end();
+    if message.contains("[servers]") && message.contains("expected a sequence") {
+        return format!("{message}\nwrite [[servers]], once for each server");
+    }
     let quoted: Vec<&str> = message
         .find("unknown field `")
         .and_then(|start| message.get(start..))
@@ -403,16 +414,6 @@ fn with_nearest(message: &str) -> String {
         Some(nearest) => format!("{message}\ndid you mean `{nearest}`?"),
         None => message.to_owned(),
     }
-}
-
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-}
-
-fn maybe_duration<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Duration>, D::Error> {
-    duration(deserializer).map(Some)
 }
 
 fn durations<'de, D: Deserializer<'de>>(
@@ -521,6 +522,31 @@ mod tests {
             ),
         ] {
             let error = rule(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_servers_that_says_too_little_is_refused() {
+        let shop = "[[servers]]\nname = \"shop\"\nconninfo = \"host=a\"\n";
+        let config = parse(&format!("{shop}{}", shop.replace("shop", "reports"))).unwrap();
+        assert_eq!(config.servers.unwrap().len(), 2);
+        for (text, why) in [
+            ("servers = []", "empty list: add a [[servers]]"),
+            (&format!("{shop}{shop}"), "two are called \"shop\""),
+            (&shop.replace("shop", " "), "number 1 needs a name"),
+            (&shop.replace("host=a", ""), "shop needs a conninfo"),
+            (
+                &shop.replace("conninfo", "coninfo"),
+                "did you mean `conninfo`?",
+            ),
+            (&shop.replace("name =", "#"), "missing field `name`"),
+            (
+                &shop.replace("[[servers]]", "[servers]"),
+                "write [[servers]], once",
+            ),
+        ] {
+            let error = parse(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
         }
     }

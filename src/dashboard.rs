@@ -17,6 +17,7 @@ pub mod panels;
 pub mod recording;
 pub mod rows;
 pub mod runtime;
+pub mod tabs;
 pub mod tape;
 pub mod terminal;
 pub mod theme;

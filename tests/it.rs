@@ -35,6 +35,7 @@ mod it {
     mod sampler;
     mod screens;
     mod server;
+    mod servers;
     mod system;
     mod terminal;
     mod tidy;

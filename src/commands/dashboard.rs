@@ -1,6 +1,7 @@
 //! The dashboard on a server that is there: what runs if no command is named.
 
-use super::options::{Look, OlapPool, Pooler, Server};
+use super::options::{Look, OlapPool, Pooler, Servers};
+use super::servers::{self, Choice};
 use super::{FAILURE, Failure, NO_CONNECTION, USAGE, block_on, env};
 use crate::config::{self, Config};
 use crate::dashboard::audit::Audit;
@@ -8,9 +9,8 @@ use crate::dashboard::model::Start;
 use crate::dashboard::panels::spec::Spec;
 use crate::dashboard::panels::{self, own};
 use crate::dashboard::runtime::ring::Place as RecordingPlace;
-use crate::dashboard::runtime::{self, Ended, Ending, Targets, TerminalSession};
+use crate::dashboard::runtime::{self, Ended, Ending, TerminalSession, Watch};
 use crate::dashboard::theme::Theme;
-use crate::pg::Target;
 use crate::text::Clean;
 use clap::Args;
 use std::io::{IsTerminal, Write};
@@ -20,9 +20,9 @@ use std::time::Duration;
 /// Options of the dashboard.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Options {
-    /// The server.
+    /// The servers.
     #[command(flatten)]
-    pub(super) server: Server,
+    pub(super) servers: Servers,
     /// The OLAP pool.
     #[command(flatten)]
     pub(super) pool: OlapPool,
@@ -34,99 +34,19 @@ pub(super) struct Options {
     pub(super) look: Look,
 }
 
-/// Opens the dashboard on an existing server.
+/// Opens the dashboard on existing servers.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    let usage = |error: &dyn std::fmt::Display| Failure::new(USAGE, error);
-    let oltp = Target::resolve(&options.server.flags(), &env).map_err(|error| usage(&error))?;
-    let oltp = oltp.with_application_name("htap-top");
-    let olap_pool = olap_target(&options.pool)?;
     let mut prepared = Prepared::new(&options.look, false)?;
+    let config = &mut prepared.start.config;
     if let Some(connections) = options.pool.olap_connections {
-        prepared.start.config.olap.connections = connections;
+        config.olap.connections = connections;
     }
-    prepared.start.target = shown(&oltp);
-    prepared.start.olap_target = olap_pool.as_ref().map(shown);
-    let pooler = pooler_target(&options.pooler, &prepared.start.config)?;
-    prepared.start.pooler = pooler.as_ref().map(place);
-    prepared
-        .start
-        .complaints
-        .extend(oltp.warnings().iter().cloned());
+    let choices = servers::choose(&options.servers, &options.pool, &options.pooler, config)?;
     need_terminal()?;
-    let targets = Targets::new(oltp, olap_pool, pooler);
-    prepared.start.olap_server = olap_server(&targets);
     block_on(async {
         let terminal = TerminalSession::set()?;
-        Box::pin(prepared.run(terminal, targets)).await
+        Box::pin(prepared.run(terminal, choices)).await
     })
-}
-
-/// Resolves the connection of the OLAP pool: a replica, or the same server with another role.
-pub(super) fn olap_target(pool: &OlapPool) -> Result<Option<Target>, Failure> {
-    let Some(conninfo) = &pool.olap else {
-        return Ok(None);
-    };
-    let flags = crate::pg::Flags {
-        conninfo: Some(conninfo.clone()),
-        ..Default::default()
-    };
-    let target = Target::resolve(&flags, &env)
-        .map_err(|error| Failure::new(USAGE, format!("--olap: {error}")))?;
-    Ok(Some(target.with_application_name("htap-top")))
-}
-
-/// Variables that describe the watched server's sessions, not the pooler's console.
-const OF_THE_SERVER: [&str; 5] = [
-    "PGSERVICE",
-    "PGDATABASE",
-    "PGPORT",
-    "PGOPTIONS",
-    "PGTARGETSESSIONATTRS",
-];
-
-/// Resolves the connection to the pooler's admin console, from the option or the configuration.
-pub(super) fn pooler_target(pooler: &Pooler, config: &Config) -> Result<Option<Target>, Failure> {
-    let (conninfo, whence) = match (&pooler.pooler, &config.pooler) {
-        (Some(conninfo), _) => (conninfo, "--pooler"),
-        (None, Some(conninfo)) => (conninfo, "configuration: pooler"),
-        (None, None) => return Ok(None),
-    };
-    // The connection string takes precedence.
-    let flags = crate::pg::Flags {
-        conninfo: Some(conninfo.clone()),
-        port: Some("6432".into()),
-        dbname: Some("pgbouncer".into()),
-        ..Default::default()
-    };
-    let env = |name: &str| env(name).filter(|_| !OF_THE_SERVER.contains(&name));
-    let target = Target::resolve(&flags, &env)
-        .map_err(|error| Failure::new(USAGE, format!("{whence}: {error}")))?;
-    Ok(Some(target.with_application_name("htap-top")))
-}
-
-/// Host and port of a pooler.
-pub(super) fn place(target: &Target) -> Clean {
-    Clean::from(target.host_display())
-}
-
-/// Host and port of the OLAP pool's server, if it has one of its own.
-pub(super) fn olap_server(targets: &Targets) -> Option<Clean> {
-    let own = targets.stand_in.is_some();
-    own.then(|| Clean::from(host(&targets.olap)))
-}
-
-/// Formats a target as `shop @ primary:5432`; a socket's folder is shown as `[local]`.
-pub(super) fn shown(target: &Target) -> Clean {
-    Clean::from(format!("{} @ {}", target.dbname(), host(target)))
-}
-
-fn host(target: &Target) -> String {
-    let host = target.host_display();
-    let port = host.rsplit_once(':').map(|(_, port)| port);
-    match port {
-        Some(port) if host.starts_with('/') => format!("[local]:{port}"),
-        _ => host,
-    }
 }
 
 pub(super) fn need_terminal() -> Result<(), Failure> {
@@ -195,6 +115,7 @@ impl Prepared {
             pooler: None,
             own_roles: Vec::new(),
             demo,
+            server: None,
         };
         Ok(Self {
             start,
@@ -204,31 +125,44 @@ impl Prepared {
     }
 
     pub(super) async fn run(
-        mut self,
+        self,
         terminal: TerminalSession,
-        targets: Targets,
+        choices: Vec<Choice>,
     ) -> Result<(), Failure> {
-        self.audit.target = targets.oltp.to_conninfo();
-        self.start.own_roles = vec![
-            targets.oltp.user().to_owned(),
-            targets.olap.user().to_owned(),
-        ];
-        let record = &self.start.config.record;
+        let count = choices.len();
+        let watched = (1..).zip(choices);
+        let mut watched = watched.map(|(number, choice)| self.watch(choice, (number, count)));
+        let first = watched
+            .next()
+            .ok_or_else(|| Failure::new(USAGE, "no server is named"))?;
+        let others = watched.collect();
+        let ending = Box::pin(runtime::run(terminal, self.themes, first, others));
+        ended(ending.await?)
+    }
+
+    /// Returns what is needed to watch a server; `part` is its number and the number of all.
+    fn watch(&self, choice: Choice, part: (usize, usize)) -> Watch {
+        let mut start = self.start.clone();
+        choice.enter(&mut start);
+        let warnings = choice.targets.oltp.warnings();
+        start.complaints.extend(warnings.iter().cloned());
+        let record = &start.config.record;
         // The demo leaves nothing behind.
-        let place = (record.always && !self.start.demo).then(|| RecordingPlace {
+        let place = (record.always && !start.demo).then(|| RecordingPlace {
             folder: recordings(record),
             limit: record.limit_mb.saturating_mul(1_000_000),
             mask: !record.literals,
+            part,
         });
-        let ending = Box::pin(runtime::run(
-            terminal,
-            self.start,
-            self.themes,
-            targets,
-            self.audit,
-            place,
-        ));
-        ended(ending.await?)
+        Watch {
+            audit: Audit {
+                target: choice.targets.oltp.to_conninfo(),
+                ..self.audit.clone()
+            },
+            targets: choice.targets,
+            record: place,
+            start,
+        }
     }
 }
 

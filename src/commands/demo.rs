@@ -1,8 +1,9 @@
 //! `htap-top demo`: its engine, with the dashboard on it or alone.
 
 use super::block_on;
-use super::dashboard::{Prepared, need_terminal, olap_server, shown};
+use super::dashboard::{Prepared, need_terminal};
 use super::options::{Look, parse_rate, parse_switch};
+use super::servers::Choice;
 use super::{FAILURE, Failure};
 use crate::dashboard::runtime::{Targets, TerminalSession};
 use crate::demo::launch::{Engine, Place};
@@ -107,7 +108,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 
 /// Starts the demo and opens the dashboard on it.
 fn show(options: &Options) -> Result<(), Failure> {
-    let mut prepared = Prepared::new(&options.look, true)?;
+    let prepared = Prepared::new(&options.look, true)?;
     need_terminal()?;
     block_on(async {
         let mut terminal = TerminalSession::set()?;
@@ -122,10 +123,8 @@ fn show(options: &Options) -> Result<(), Failure> {
         let outcome = match started {
             Ok(Some(place)) => {
                 let targets = demo_targets(&place);
-                prepared.start.target = shown(&targets.oltp);
-                prepared.start.olap_target = place.replica.is_some().then(|| shown(&targets.olap));
-                prepared.start.olap_server = olap_server(&targets);
-                Box::pin(prepared.run(terminal, targets)).await
+                let choice = Choice::alone(targets, place.replica.is_some());
+                Box::pin(prepared.run(terminal, vec![choice])).await
             }
             Ok(None) => {
                 drop(terminal);

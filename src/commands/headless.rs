@@ -1,14 +1,13 @@
 //! Steps shared by `once` and `serve`: settings and names, read before anything is queried.
 
-use super::dashboard::{
-    configuration, olap_server, olap_target, own_panels, place, pooler_target, shown, utc_offset_s,
-};
-use super::options::{OlapPool, Pooler, Server};
-use super::{FAILURE, Failure, USAGE, env, target};
+use super::dashboard::{configuration, own_panels, utc_offset_s};
+use super::options::{OlapPool, Pooler, Servers};
+use super::{FAILURE, Failure, USAGE, env, servers};
 use crate::config;
 use crate::dashboard::model::{Model, Start};
 use crate::dashboard::runtime::Targets;
 use crate::dashboard::{output, panels};
+use crate::text::Clean;
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
@@ -16,9 +15,9 @@ use std::path::PathBuf;
 /// The server and panels that `once`, `serve` and `record` read.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Watched {
-    /// The server.
+    /// The servers.
     #[command(flatten)]
-    pub(super) server: Server,
+    pub(super) servers: Servers,
     /// The OLAP pool.
     #[command(flatten)]
     pub(super) pool: OlapPool,
@@ -33,23 +32,25 @@ pub(super) struct Watched {
     pub(super) panels: Vec<String>,
 }
 
-/// Returns the initial state of the model, and the targets of its sessions.
-pub(super) fn prepare(options: &Watched) -> Result<(Start, Targets), Failure> {
+/// The initial state of a model, and the targets of its sessions.
+pub(super) type Prepared = (Start, Targets);
+
+/// Returns what is needed to watch each server.
+pub(super) fn prepare(options: &Watched) -> Result<Vec<Prepared>, Failure> {
     let folder = config::folder(&env);
     let mut config = configuration(options.config.as_deref(), &folder)?;
-    let oltp = target(&options.server, "htap-top")?;
-    let pool = olap_target(&options.pool)?;
-    let pooler = pooler_target(&options.pooler, &config)?;
+    let choices = servers::choose(&options.servers, &options.pool, &options.pooler, &config)?;
     if let Some(connections) = options.pool.olap_connections {
         config.olap.connections = connections;
     }
     let (own_panels, complaints) = own_panels(&config, options.config.as_deref(), &folder)?;
     let built_in = panels::built_in().map_err(|why| Failure::new(FAILURE, why))?;
-    for complaint in complaints {
+    let warnings = choices
+        .iter()
+        .flat_map(|choice| choice.targets.oltp.warnings());
+    for complaint in warnings.chain(&complaints) {
         let _ = writeln!(std::io::stderr(), "htap-top: {complaint}");
     }
-    let olap_target = pool.as_ref().map(shown);
-    let targets = Targets::new(oltp, pool, pooler);
     let start = Start {
         config,
         built_in,
@@ -57,17 +58,32 @@ pub(super) fn prepare(options: &Watched) -> Result<(Start, Targets), Failure> {
         complaints: Vec::new(),
         utc_offset_s: utc_offset_s(),
         themes: Vec::new(),
-        target: shown(&targets.oltp),
-        olap_target,
-        olap_server: olap_server(&targets),
-        pooler: targets.pooler.as_deref().map(place),
-        own_roles: vec![
-            targets.oltp.user().to_owned(),
-            targets.olap.user().to_owned(),
-        ],
+        target: Clean::default(),
+        olap_target: None,
+        olap_server: None,
+        pooler: None,
+        own_roles: Vec::new(),
         demo: false,
+        server: None,
     };
-    Ok((start, targets))
+    let prepared = choices.into_iter().map(|choice| {
+        let mut start = start.clone();
+        choice.enter(&mut start);
+        (start, choice.targets)
+    });
+    Ok(prepared.collect())
+}
+
+/// Like [`prepare`], for a command that reads one server.
+pub(super) fn prepare_one(options: &Watched, command: &str) -> Result<Prepared, Failure> {
+    let mut prepared = prepare(options)?;
+    match prepared.pop() {
+        Some(only) if prepared.is_empty() => Ok(only),
+        _ => Err(Failure::new(
+            USAGE,
+            format!("{command} reads one server, and several are given: name one by its conninfo"),
+        )),
+    }
 }
 
 /// The panel that needs an option.

@@ -1,16 +1,18 @@
 //! `htap-top once`: figures for scripts.
 
-use super::headless::{Watched, check_names, prepare};
+use super::headless::{Prepared, Watched, check_names, prepare};
 use super::{FAILURE, Failure, MISSED, NO_CONNECTION, NO_PRIVILEGE, USAGE, block_on, print};
 use crate::dashboard::diagnosis::Health;
 use crate::dashboard::model::{Model, Start};
 use crate::dashboard::output::sheet::Sheet;
 use crate::dashboard::output::{self, csv, json, prometheus, table};
 use crate::dashboard::rows::Panel;
+use crate::dashboard::runtime::Targets;
 use crate::dashboard::runtime::headless::{Headless, Settled};
 use crate::dashboard::terminal;
 use crate::format::duration::parse as parse_duration;
 use clap::{Args, ValueEnum};
+use futures_util::future::join_all;
 use std::io::Write;
 use std::time::Duration;
 
@@ -66,8 +68,14 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         let why = "--format csv prints the rows of one panel: name it with --panel";
         return Err(Failure::new(USAGE, why));
     }
-    let (mut start, targets) = prepare(&options.watched)?;
-    hurry(&mut start, panels);
+    let mut prepared = prepare(&options.watched)?;
+    for (start, _) in &mut prepared {
+        hurry(start, panels);
+    }
+    let (start, targets) = match prepared.pop() {
+        Some(only) if prepared.is_empty() => only,
+        last => return check_all(options, prepared.into_iter().chain(last).collect()),
+    };
     let only = !panels.is_empty() && !options.check;
     block_on(async {
         let whole = panels.is_empty() && options.format == Some(Format::Prometheus);
@@ -86,12 +94,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
                 format!("failed to connect: {error}"),
             )),
             Settled::TimeUp => {
-                let waited = crate::format::seconds(options.wait.as_secs_f64());
-                let mut why = format!("not everything was measured within {waited} (--wait)");
-                let unknown = output::unknown(&headless.model);
-                if !unknown.is_empty() {
-                    why = format!("{why}: {}", unknown.join("; "));
-                }
+                let why = late(options, &headless.model);
                 if options.check {
                     // A target that was not measured is not met.
                     tell(options, &headless.model).and(Err(Failure::new(FAILURE, why)))
@@ -105,6 +108,80 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         headless.end().await;
         told
     })
+}
+
+/// Returns why figures are missing after the time to wait.
+fn late(options: &Options, model: &Model) -> String {
+    let waited = crate::format::seconds(options.wait.as_secs_f64());
+    let why = format!("not everything was measured within {waited} (--wait)");
+    match output::unknown(model) {
+        unknown if unknown.is_empty() => why,
+        unknown => format!("{why}: {}", unknown.join("; ")),
+    }
+}
+
+/// Exit codes of a server's check, the worst first.
+const WORST: [u8; 5] = [NO_CONNECTION, MISSED, NO_PRIVILEGE, FAILURE, USAGE];
+
+/// Checks several servers at once. Prints the cause line of each behind its name, in their order.
+fn check_all(options: &Options, servers: Vec<Prepared>) -> Result<(), Failure> {
+    if !options.check {
+        let why = "once prints the figures of one server, and several are given: name one by its conninfo, or check all \
+                   with --check";
+        return Err(Failure::new(USAGE, why));
+    }
+    if options.format.is_some() || !options.watched.panels.is_empty() {
+        let why =
+            "--check of several servers prints a line for each: leave --format and --panel out";
+        return Err(Failure::new(USAGE, why));
+    }
+    let checks = servers
+        .into_iter()
+        .map(|(start, targets)| Box::pin(check(options, start, targets)));
+    let told = block_on(async { Ok(join_all(checks).await) })?;
+    let lines: String = told.iter().map(|(line, _)| line.as_str()).collect();
+    print(lines.as_bytes())?;
+    let failed: Vec<Failure> = told
+        .into_iter()
+        .filter_map(|(_, told)| told.err())
+        .collect();
+    let rank = |code: u8| WORST.iter().position(|worst| *worst == code);
+    let codes = failed.iter().map(|failure| failure.code);
+    let Some(code) = codes.min_by_key(|code| rank(*code).unwrap_or(WORST.len())) else {
+        return Ok(());
+    };
+    let why: Vec<String> = failed.into_iter().map(|failure| failure.message).collect();
+    Err(Failure::new(code, why.join("\nhtap-top: ")))
+}
+
+/// Checks a server among several; returns its line and the outcome, both with its name.
+async fn check(options: &Options, start: Start, targets: Targets) -> (String, Result<(), Failure>) {
+    let name = start.server.as_ref().map(|place| place.name.clone());
+    let name = name.unwrap_or_default();
+    let mut headless = Headless::start(start, targets, &[], false);
+    let settled = headless.settle(options.wait).await;
+    let model = &headless.model;
+    let (line, told) = match settled {
+        Settled::NotConnected(error) => {
+            let why = format!("failed to connect: {error}");
+            let told = Failure::new(NO_CONNECTION, &why);
+            (format!("danger: {why}\n"), Err(told))
+        }
+        Settled::TimeUp => {
+            let late = Failure::new(FAILURE, late(options, model));
+            (table::cause_line(model), verdict(model).and(Err(late)))
+        }
+        Settled::All => {
+            let told = verdict(model).and_then(|()| came(model, &[], true));
+            (table::cause_line(model), told)
+        }
+    };
+    headless.end().await;
+    let told = told.map_err(|failure| Failure {
+        message: format!("{name}: {}", failure.message),
+        ..failure
+    });
+    (format!("{name}: {line}"), told)
 }
 
 /// Shortens the intervals of panels that need two samples, which are meant for longer sessions.
@@ -171,6 +248,11 @@ fn judge(model: &Model, bare: bool) -> Result<(), Failure> {
     } else {
         let _ = write!(std::io::stderr(), "{line}");
     }
+    verdict(model)
+}
+
+/// Returns an error if a target is missed, or not known to be met.
+fn verdict(model: &Model) -> Result<(), Failure> {
     let missed = output::missed(model);
     if missed.is_empty() && model.cause.health != Health::Danger {
         // As in the cause line, an unknown figure does not count as within its target.

@@ -47,6 +47,18 @@ pub(super) struct Server {
     pub(super) connection: Connection,
 }
 
+/// The servers that a command watches.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Servers {
+    /// Server to connect to: conninfo string, URI or database name; the dashboard and once --check take several.
+    /// Default: the servers that the configuration lists, else the environment's
+    #[arg(value_name = "CONNINFO")]
+    pub(super) conninfos: Vec<String>,
+    /// Connection options, as in psql.
+    #[command(flatten)]
+    pub(super) connection: Connection,
+}
+
 /// The OLAP pool.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct OlapPool {
@@ -103,6 +115,24 @@ impl Connection {
             user: self.user.clone(),
             dbname: self.dbname.clone(),
         }
+    }
+}
+
+impl Servers {
+    /// Returns the connection settings of each server; those of the default one if none is named.
+    pub(super) fn each(&self) -> Vec<Flags> {
+        if self.conninfos.is_empty() {
+            return vec![self.connection.flags(None)];
+        }
+        let conninfos = self.conninfos.iter();
+        conninfos
+            .map(|conninfo| self.connection.flags(Some(conninfo)))
+            .collect()
+    }
+
+    /// Returns true if the command line names a server.
+    pub(super) fn is_given(&self) -> bool {
+        !self.conninfos.is_empty() || self.connection.flags(None) != Flags::default()
     }
 }
 

@@ -1,6 +1,6 @@
 //! `htap-top record`: records all panels to a file.
 
-use super::headless::{Watched, check_names, prepare};
+use super::headless::{Watched, check_names, prepare_one};
 use super::{FAILURE, Failure, NO_CONNECTION, block_on, create, interrupted};
 use crate::dashboard::model::Model;
 use crate::dashboard::output;
@@ -41,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Records until it is stopped or the time is over.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    let (mut start, targets) = prepare(&options.watched)?;
+    let (mut start, targets) = prepare_one(&options.watched, "record")?;
     start.config.interval = options.interval.unwrap_or(start.config.interval);
     let mask = !options.literals && !start.config.record.literals;
     let model = Model::new(start.clone());

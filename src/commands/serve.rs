@@ -1,6 +1,6 @@
 //! `htap-top serve`: serves figures to Prometheus.
 
-use super::headless::{Watched, check_names, prepare};
+use super::headless::{Watched, check_names, prepare_one};
 use super::{FAILURE, Failure, block_on, interrupted};
 use crate::dashboard::runtime::headless::Headless;
 use crate::dashboard::runtime::http;
@@ -48,7 +48,7 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
 
 /// Samples and serves until it is stopped.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    let (mut start, targets) = prepare(&options.watched)?;
+    let (mut start, targets) = prepare_one(&options.watched, "serve")?;
     start.config.interval = options.interval.unwrap_or(start.config.interval);
     let panels = &options.watched.panels;
     block_on(async {

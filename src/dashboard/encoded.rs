@@ -33,6 +33,8 @@ pub enum About {
     Tick(Moment),
     /// The interval changed to this number of milliseconds.
     Paced(u64),
+    /// The server was put in the background, or is shown again.
+    Background,
     /// A session opened.
     Opened(SessionId),
     /// A session was lost.
@@ -58,6 +60,7 @@ impl About {
         match event {
             Event::Ticked { now, .. } => Some(Self::Tick(*now)),
             Event::Paced(interval_ms) => Some(Self::Paced(*interval_ms)),
+            Event::Background(_) => Some(Self::Background),
             Event::CanaryTimed { .. } => Some(Self::Timed),
             Event::Warned(_) => Some(Self::Other),
             Event::Reported(report) => Some(match report {

@@ -6,6 +6,7 @@ use super::action::{Action, ActionId, Outcome};
 use crate::explain::{Explained, Whose};
 use crate::host::local::Wanted;
 use crate::pg::Table;
+use crate::pg::canary::Pace;
 use crate::pg::sampler::Report;
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};
@@ -106,8 +107,20 @@ pub enum Event {
     /// The interval was changed, in milliseconds. Recorded because a replay needs it to judge the age of
     /// data.
     Paced(u64),
+    /// The server was put in the background (`true`) because another one is shown, or is shown again. Recorded because
+    /// in the background it is sampled less, and a replay judges the age of data by that.
+    Background(bool),
     /// The program resumed after being suspended, so the screen must be redrawn.
     Resumed,
+}
+
+/// The choice of a server to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Show {
+    /// The one with this number, from 1.
+    Number(usize),
+    /// So many places after the shown one in the row of tabs; before it if negative.
+    Step(i32),
 }
 
 /// A move in time.
@@ -139,6 +152,8 @@ pub enum Effect {
     },
     /// Start or stop timing the point query.
     Canary(Option<String>),
+    /// Change how often the point query is timed.
+    PacePoints(Pace),
     /// Act on the server.
     Act {
         /// Number returned with its result.
@@ -163,6 +178,8 @@ pub enum Effect {
     CaptureMouse(bool),
     /// Move in time.
     Travel(Travel),
+    /// Show another server.
+    Show(Show),
     /// Suspend the program as Ctrl-Z does in a shell.
     Suspend,
     /// End the program.

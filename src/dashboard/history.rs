@@ -21,6 +21,13 @@ impl Series {
         self.0.push(value, KEEP);
     }
 
+    /// Appends `count` times that nothing was measured.
+    fn skip(&mut self, count: usize) {
+        for _ in 0..count.min(KEEP) {
+            self.push(None);
+        }
+    }
+
     /// The newest `count` figures, oldest first; at most an hour.
     pub fn last(&self, count: usize) -> Vec<Option<f64>> {
         let newest = self.0.iter().rev().take(count.min(KEEP));
@@ -210,8 +217,9 @@ impl History {
         }
         self.last = Some(now);
         self.ended.push_back((now.at_s, now.ended()));
-        let old = |(at_s, _): &(f64, f64)| now.at_s - at_s > STEADY_S;
-        while self.ended.len() > 2 && self.ended.front().is_some_and(old) {
+        let age_s = |sample: Option<&(f64, f64)>| sample.map_or(0.0, |(at_s, _)| now.at_s - at_s);
+        // At long intervals the one before is needed for a rate.
+        while age_s(self.ended.front()) > STEADY_S && age_s(self.ended.get(1)) >= CARRIES_TPS_S {
             self.ended.pop_front();
         }
         let first = self.ended.front().filter(|_| rate.is_some());
@@ -227,6 +235,22 @@ impl History {
         let counted = !oltp.sessions.is_empty();
         self.active.push(counted.then_some(oltp.active as f64));
         self.waiting.push(counted.then_some(oltp.waiting as f64));
+    }
+
+    /// Leaves room for `count` samples that were not taken, so that the series keep their scale of time.
+    pub fn skip(&mut self, count: usize) {
+        let series = [
+            &mut self.tps,
+            &mut self.wal,
+            &mut self.p50,
+            &mut self.p95,
+            &mut self.p99,
+            &mut self.active,
+            &mut self.waiting,
+        ];
+        for series in series {
+            series.skip(count);
+        }
     }
 
     /// Takes in the counts of sessions.
@@ -452,6 +476,23 @@ mod tests {
         assert_eq!((history.oltp.tps, history.oltp.reset), (None, true));
         history.database(&counters(111.0, 260, 102.5), 0.0);
         assert_eq!((history.oltp.tps, history.oltp.reset), (Some(50.0), false));
+    }
+
+    #[test]
+    fn samples_far_apart_or_at_changing_intervals_have_a_rate() {
+        let rates = |times: &[f64]| {
+            let mut history = History::default();
+            let rates = times.iter().map(|at| {
+                history.database(&counters(*at, (*at * 10.0) as i64, 1.0), 0.0);
+                history.oltp.tps
+            });
+            rates.collect::<Vec<_>>()
+        };
+        let (none, ten) = (None, Some(10.0));
+        let every_other = rates(&[0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+        assert_eq!(every_other, [none, none, none, ten, ten, ten]);
+        let rarer = rates(&[0.0, 5.0, 10.0, 10.6, 11.6, 12.6]);
+        assert_eq!(rarer, [none, ten, ten, ten, ten, ten]);
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub(crate) mod popups;
 mod refreshing;
 mod sampling;
 mod state;
+mod tabbing;
 mod typing;
 
 use memory::Memory;
@@ -42,6 +43,7 @@ use super::panels::parts::Forbidden;
 use super::panels::rates;
 use super::panels::spec::{Pool, Spec};
 use super::rows::Panel;
+use super::tabs::Tab;
 use crate::config::Config;
 use crate::pg::Table;
 use crate::pg::sampler::{Report, SessionId};
@@ -126,6 +128,8 @@ pub struct Model {
     pub playback: Option<PlaybackPosition>,
     /// State of the guard, which acts without a key.
     pub guarding: Guarding,
+    /// The row of tabs; empty if there is only one server.
+    pub tabs: Arc<[Tab]>,
     /// True if something visible has changed since it was last reset.
     pub dirty: bool,
     last_id: u32,
@@ -189,6 +193,7 @@ impl Model {
             cost: (0.0, 0.0),
             playback: None,
             guarding: Guarding::default(),
+            tabs: Arc::default(),
             dirty: true,
             last_id: 0,
             since: Since::default(),
@@ -247,6 +252,7 @@ impl Model {
                 self.interval = Duration::from_millis(interval_ms);
                 Vec::new()
             }
+            Event::Background(behind) => self.background(behind),
             Event::Resumed => {
                 self.dirty = true;
                 Vec::new()

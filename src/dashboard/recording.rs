@@ -20,7 +20,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Version of the format, incremented if older programs can no longer read it.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Version of the recording of a server that was never in the background: earlier programs can read it.
+const ALONE: u32 = 1;
 /// Compression level: tables change little within a second, so that higher levels save little more.
 const LEVEL: i32 = 3;
 /// Logarithm of the window in bytes: a few seconds of samples, using 1 MB of memory.
@@ -55,7 +57,10 @@ impl Header {
     pub fn of(model: &Model, mask: bool, epoch_ms: i64) -> Self {
         let feeds = model.feeds.iter();
         Self {
-            htap_top_recording: VERSION,
+            htap_top_recording: match model.start.server {
+                Some(_) => VERSION,
+                None => ALONE,
+            },
             program: env!("CARGO_PKG_VERSION").to_owned(),
             target: model.start.target.to_string(),
             epoch_ms,

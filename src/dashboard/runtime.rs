@@ -1,6 +1,7 @@
-//! The event loop: takes in pending events, updates the model, draws a frame. Effects are carried out by
-//! tasks that own their sessions, so that a slow server never delays a key.
+//! The running dashboard: its loop (`app`), the servers it watches (`watched`), the sources of events (`source`).
+//! Effects are carried out by tasks that own their sessions, so that a slow server never delays a key.
 
+mod app;
 mod auditing;
 mod clock;
 mod effects;
@@ -14,43 +15,38 @@ mod sessions;
 mod signals;
 mod source;
 mod targets;
+mod watched;
 mod writer;
 
 use super::audit::Audit;
-use super::event::{Effect, Event, FeedId};
-use super::model::{Link, Model, Start};
+use super::event::{Event, FeedId};
+use super::model::{Model, Start};
 use super::recording::Header;
-use super::rows::{self, Panel};
+use super::rows;
 use super::terminal::{self, Screen};
 use super::theme::{Depth, Theme};
 use super::timeline::Timeline;
-use super::view::view;
 use crate::demo::launch::{Engine, Place as DemoPlace, Step};
 use crate::keys::{Command, Keymap, Place};
 use crate::pg::sampler::Report;
 use crate::text::Clean;
+use app::App;
 use clock::{Clock, wall_clock};
 use effects::EffectRunner;
+use futures_util::future::join_all;
 use ring::Ring;
 use signals::{SignalEvent, Signals};
-use source::{EventSource, Kind, Next};
+use source::{EventSource, Runners};
 use std::io;
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, channel};
-use tokio::time::Instant;
+use watched::{Server, Servers};
 use writer::RecordingWriter;
 
 pub use targets::Targets;
 
 /// Minimum time between frames, unless a key was pressed.
 const FRAME: Duration = Duration::from_millis(33);
-/// After a tick requested samples, a frame waits this long for them, so that the samples of one moment are
-/// drawn together.
-const SAMPLES: Duration = Duration::from_millis(40);
-/// Like [`SAMPLES`], for the remaining samples after the first has come.
-const OTHERS: Duration = Duration::from_millis(15);
-/// Before the first samples a frame waits only until the tasks have sent their statements.
-const SOON: Duration = Duration::from_millis(2);
 /// Capacity of the event channel, larger than any burst of keys during a frame.
 const EVENTS: usize = 256;
 
@@ -144,28 +140,56 @@ pub enum Ending {
     Panicked,
 }
 
-/// Runs the dashboard until the user quits. With `record` everything it shows is recorded there.
+/// A server to watch.
+pub struct Watch {
+    /// Parameters of its model.
+    pub start: Start,
+    /// Where its sessions connect to.
+    pub targets: Targets,
+    /// The audit file of its actions.
+    pub audit: Audit,
+    /// The recording of all that is shown of it.
+    pub record: Option<ring::Place>,
+}
+
+impl Watch {
+    fn begin(self, number: usize) -> (Server, EffectRunner) {
+        let runner = EffectRunner::start(&self.start.config, self.targets, self.audit);
+        let mut model = Model::new(self.start);
+        model.guarding.armed = true;
+        let recorder = self.record.map(|place| {
+            let header = Header::of(&model, place.mask, wall_clock().timestamp_millis());
+            let folder = place.folder.display().to_string();
+            RecordingWriter::start(folder, move || Ring::begin(place, header))
+        });
+        let mut timeline = Timeline::live(model);
+        if recorder.is_some() {
+            timeline.copy_lines();
+        }
+        let server = Server {
+            number,
+            timeline,
+            recorder,
+            connected: false,
+        };
+        (server, runner)
+    }
+}
+
+/// Runs the dashboard until the user quits. The first server is shown at first.
 pub async fn run(
     terminal: TerminalSession,
-    start: Start,
     themes: Vec<Theme>,
-    targets: Targets,
-    audit: Audit,
-    record: Option<ring::Place>,
+    first: Watch,
+    others: Vec<Watch>,
 ) -> io::Result<Ended> {
-    let runner = EffectRunner::start(&start.config, targets, audit);
-    let mut model = Model::new(start);
-    model.guarding.armed = true;
-    let recorder = record.map(|place| {
-        let header = Header::of(&model, place.mask, wall_clock().timestamp_millis());
-        let folder = place.folder.display().to_string();
-        RecordingWriter::start(folder, move || Ring::begin(place, header))
-    });
-    let mut timeline = Timeline::live(model);
-    if recorder.is_some() {
-        timeline.copy_lines();
-    }
-    event_loop(terminal, timeline, themes, Some(runner), recorder).await
+    let (first, runner) = first.begin(1);
+    let others = (2..).zip(others);
+    let (others, mut runners): (Vec<Server>, Vec<EffectRunner>) =
+        others.map(|(number, watch)| watch.begin(number)).unzip();
+    runners.insert(0, runner);
+    let servers = Servers::new(first, others);
+    event_loop(terminal, servers, themes, runners).await
 }
 
 /// Replays a recording until the user quits.
@@ -180,7 +204,14 @@ pub async fn replay(
         let shown = timeline.shown_mut();
         let _ = shown.update(Event::Warned(Clean::from(why)));
     }
-    let mut ended = event_loop(terminal, timeline, themes, None, None).await?;
+    let recorded = Server {
+        number: 1,
+        timeline,
+        recorder: None,
+        connected: false,
+    };
+    let servers = Servers::new(recorded, Vec::new());
+    let mut ended = event_loop(terminal, servers, themes, Vec::new()).await?;
     if ended.ending == Ending::NeverConnected {
         ended.ending = Ending::Quit;
     }
@@ -189,10 +220,9 @@ pub async fn replay(
 
 async fn event_loop(
     terminal: TerminalSession,
-    timeline: Timeline,
+    servers: Servers,
     themes: Vec<Theme>,
-    runner: Option<EffectRunner>,
-    recorder: Option<RecordingWriter>,
+    runners: Vec<EffectRunner>,
 ) -> io::Result<Ended> {
     let TerminalSession {
         screen,
@@ -202,34 +232,41 @@ async fn event_loop(
     let depth = Depth::detect(&|name| std::env::var(name).ok());
     let mut app = App {
         screen,
-        timeline,
-        recorder,
+        servers,
         themes: themes.iter().map(|theme| theme.adapt(depth)).collect(),
         drawn: None,
         due: None,
         live: false,
-        connected: false,
     };
     let clock = Clock::start();
     let ticker = clock.ticker();
     let mut source = EventSource {
         inbox,
         signals,
-        runner,
+        runners: Runners::new(runners),
         clock,
         ticker,
     };
     let ran = app.run(&mut source).await;
-    let recorder = app.recorder.take();
-    let quit = app.ending();
+    let App {
+        screen, servers, ..
+    } = app;
     // The terminal is restored first.
-    drop(app);
-    let unrecorded = async { recorder?.end().await.err() };
-    let unaudited = async { source.runner?.end().await };
-    let unwritten: [Option<String>; 2] = tokio::join!(unaudited, unrecorded).into();
+    drop(screen);
+    let quit = if servers.were_connected() {
+        Ending::Quit
+    } else {
+        Ending::NeverConnected
+    };
+    let Servers { shown, others, .. } = servers;
+    let recorders = others.into_iter().chain([shown]);
+    let recorders = recorders.filter_map(|server| server.recorder);
+    let unrecorded = join_all(recorders.map(|recorder| async { recorder.end().await.err() }));
+    let unaudited = join_all(source.runners.all.into_iter().map(EffectRunner::end));
+    let (unaudited, unrecorded) = tokio::join!(unaudited, unrecorded);
     Ok(Ended {
         ending: ran?.unwrap_or(quit),
-        unwritten: unwritten.into_iter().flatten().collect(),
+        unwritten: unaudited.into_iter().chain(unrecorded).flatten().collect(),
     })
 }
 
@@ -253,176 +290,5 @@ fn checked(event: Event, model: &Model) -> Event {
             })
         }
         other => other,
-    }
-}
-
-/// The model and its screen.
-struct App {
-    screen: Screen,
-    timeline: Timeline,
-    recorder: Option<RecordingWriter>,
-    themes: Vec<Theme>,
-    /// Time of the last frame.
-    drawn: Option<Instant>,
-    /// Time at which pending changes are drawn.
-    due: Option<Instant>,
-    /// True once the first samples have been drawn; no frame is delayed before.
-    live: bool,
-    /// True if there ever was a connection.
-    connected: bool,
-}
-
-impl App {
-    /// Runs until the user quits, or returns `Panicked` if something has panicked.
-    async fn run(&mut self, source: &mut EventSource) -> io::Result<Option<Ending>> {
-        self.fit()?;
-        let effects = self.tell(source.clock.tick());
-        self.carry_out(effects, source.runner.as_mut())?;
-        self.draw(true)?;
-        while let Some(next) = source.next(self.next_frame(), self.is_dirty()).await {
-            if terminal::has_panicked() {
-                return Ok(Some(Ending::Panicked));
-            }
-            let (mut effects, kind) = match next {
-                Next::Event(event, kind) => (self.tell(event), kind),
-                Next::Suspend => (vec![Effect::Suspend], Kind::Urgent),
-                Next::Frame => (Vec::new(), Kind::Other),
-            };
-            source.drain(self, &mut effects);
-            let asked = effects
-                .iter()
-                .any(|effect| matches!(effect, Effect::Sample(_)));
-            let settle = match kind {
-                Kind::Tick if asked => SAMPLES,
-                Kind::Tick => Duration::ZERO,
-                _ => OTHERS,
-            };
-            if self.carry_out(effects, source.runner.as_mut())? {
-                break;
-            }
-            let urgent = kind == Kind::Urgent;
-            if urgent {
-                self.fit()?;
-            }
-            self.settle(settle);
-            self.draw(urgent)?;
-        }
-        Ok(None)
-    }
-
-    /// Passes an event to the model, and records it if a recording is made.
-    fn tell(&mut self, event: Event) -> Vec<Effect> {
-        let event = checked(event, self.timeline.main());
-        logged::event(&event, self.timeline.main());
-        let ticked = matches!(event, Event::Ticked { .. });
-        let mut effects = self.timeline.update(event);
-        self.record();
-        let news = match &mut self.recorder {
-            Some(recorder) if ticked => recorder.news(),
-            _ => return effects,
-        };
-        let news = news.unwrap_or_else(|why| {
-            self.recorder = None;
-            vec![Event::Unrecorded(0), Event::Warned(Clean::from(why))]
-        });
-        for event in news {
-            effects.extend(self.timeline.update(event));
-        }
-        self.record();
-        effects
-    }
-
-    fn record(&mut self) {
-        let lines = self.timeline.take_copies();
-        if let Some(recorder) = &mut self.recorder {
-            for line in &lines {
-                recorder.note(line);
-            }
-        }
-    }
-
-    fn is_dirty(&self) -> bool {
-        self.timeline.shown().dirty
-    }
-
-    fn next_frame(&self) -> Instant {
-        self.due.unwrap_or_else(Instant::now)
-    }
-
-    /// If something has changed, schedules a frame after `pause`, but not too soon after the previous one.
-    fn settle(&mut self, pause: Duration) {
-        if !self.is_dirty() {
-            return;
-        }
-        let now = Instant::now();
-        let pause = if self.live { pause } else { pause.min(SOON) };
-        let spaced = self
-            .drawn
-            .filter(|_| self.live)
-            .map_or(now, |at| at + FRAME);
-        let due = spaced.max(now + pause);
-        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
-    }
-
-    /// Passes the terminal's size to the model.
-    fn fit(&mut self) -> io::Result<()> {
-        let (width, height) = self.screen.fit()?;
-        if (width, height) != self.timeline.shown().size {
-            let _ = self.timeline.update(Event::Resized { width, height });
-        }
-        Ok(())
-    }
-
-    /// Carries out effects on the terminal and hands the others to `runner`; returns true if the user quits.
-    fn carry_out(
-        &mut self,
-        effects: Vec<Effect>,
-        mut runner: Option<&mut EffectRunner>,
-    ) -> io::Result<bool> {
-        self.connected |= matches!(self.timeline.shown().fast, Link::Live(_));
-        for effect in effects {
-            match effect {
-                Effect::Quit => return Ok(true),
-                Effect::Suspend => {
-                    self.screen.suspend()?;
-                    self.fit()?;
-                    self.timeline.shown_mut().dirty = true;
-                }
-                Effect::Copy(text) => self.screen.copy(&text)?,
-                Effect::CaptureMouse(on) => self.screen.capture_mouse(on)?,
-                other => {
-                    if let Some(runner) = &mut runner {
-                        runner.execute(other);
-                    }
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    /// Draws a frame if something has changed: immediately after a key, otherwise once it is due.
-    fn draw(&mut self, urgent: bool) -> io::Result<()> {
-        if !self.is_dirty() || !(urgent || self.next_frame() <= Instant::now()) {
-            return Ok(());
-        }
-        let model = self.timeline.shown();
-        if let Some(theme) = self.themes.get(model.theme).or(self.themes.first()) {
-            let begun = Instant::now();
-            self.screen.draw(|frame| view(model, theme, frame))?;
-            logged::frame(begun.elapsed(), model.size.0, model.size.1);
-        }
-        self.live = self.live || !model.rows(Panel::Activity).columns.is_empty();
-        self.timeline.shown_mut().dirty = false;
-        self.due = None;
-        self.drawn = Some(Instant::now());
-        Ok(())
-    }
-
-    fn ending(&self) -> Ending {
-        if self.connected {
-            Ending::Quit
-        } else {
-            Ending::NeverConnected
-        }
     }
 }

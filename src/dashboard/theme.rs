@@ -7,7 +7,7 @@ mod colour;
 #[cfg(test)]
 mod tests;
 
-pub use colour::Depth;
+pub use colour::{Colour, Depth};
 
 use crate::embedded;
 use ratatui::style::{Color, Modifier, Style};
@@ -276,13 +276,18 @@ fn read_modifiers(value: &Value) -> Result<Modifier, String> {
     Ok(out)
 }
 
+/// Reads `#rrggbb`, the name of a colour, or a number from 0 to 255.
+pub fn colour(word: &str) -> Result<Colour, String> {
+    colour::parse(word)
+        .ok_or_else(|| format!("unknown colour {word:?}{}", hint(word, colour::names())))
+}
+
 fn read_colour(value: &Value) -> Result<Color, String> {
     match value {
         Value::Integer(index) => u8::try_from(*index)
             .map(Color::Indexed)
             .map_err(|_| format!("colour {index} is not between 0 and 255")),
-        Value::String(word) => colour::parse(word)
-            .ok_or_else(|| format!("unknown colour {word:?}{}", hint(word, colour::names()))),
+        Value::String(word) => colour(word),
         other => Err(format!(
             "{other} is not a colour: use \"#rrggbb\", a name or 0 to 255"
         )),

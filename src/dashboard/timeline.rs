@@ -94,6 +94,19 @@ impl Timeline {
         self.tape.take_copies()
     }
 
+    /// Takes over what belongs to the screen, not to the server, from the one shown before.
+    pub fn take_over(&mut self, before: &Self) {
+        let (size, theme, mouse) = {
+            let before = before.shown();
+            (before.size, before.theme, before.mouse)
+        };
+        let now = self.past.as_mut().map(|past| &mut past.model);
+        for model in now.into_iter().chain([&mut *self.main]) {
+            (model.size, model.theme, model.mouse) = (size, theme, mouse);
+            model.dirty = true;
+        }
+    }
+
     /// Takes an event in; what is wanted now comes back.
     #[must_use]
     pub fn update(&mut self, event: Event) -> Vec<Effect> {
@@ -134,12 +147,17 @@ impl Timeline {
         for effect in effects {
             match effect {
                 Effect::Travel(travel) => self.travel(travel),
-                Effect::Quit | Effect::Copy(_) | Effect::CaptureMouse(_) | Effect::Suspend => {
+                Effect::Quit
+                | Effect::Copy(_)
+                | Effect::CaptureMouse(_)
+                | Effect::Show(_)
+                | Effect::Suspend => {
                     wanted.push(effect);
                 }
                 Effect::Sample(_)
                 | Effect::ReadHost { .. }
                 | Effect::Canary(_)
+                | Effect::PacePoints(_)
                 | Effect::Act { .. }
                 | Effect::Explain { .. }
                 | Effect::CancelAction(_)

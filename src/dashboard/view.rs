@@ -3,6 +3,7 @@
 mod dense;
 mod header;
 mod panel;
+mod tabs;
 
 pub use panel::placeholder;
 
@@ -22,10 +23,6 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget;
-
-/// Intervals without an answer after which the cause line reports nothing but the silence. The header and the
-/// grey panels show it earlier.
-const SILENT: f64 = 1.5;
 
 /// Draws one frame.
 pub fn view(model: &Model, theme: &Theme, frame: &mut Frame<'_>) {
@@ -47,6 +44,7 @@ pub fn view(model: &Model, theme: &Theme, frame: &mut Frame<'_>) {
         return;
     }
     let regions = layout::regions(model);
+    tabs::draw(model, theme, regions.tabs, buf);
     header::draw(model, theme, regions.header, buf);
     strip(model, theme, regions.strip, buf);
     cause(model, theme, regions.cause, buf);
@@ -63,7 +61,7 @@ pub fn view(model: &Model, theme: &Theme, frame: &mut Frame<'_>) {
     }
     if regions.panels.is_empty() {
         let body = Rect {
-            y: 4,
+            y: regions.cause.bottom() + 1,
             height: 1,
             ..area
         };
@@ -272,8 +270,7 @@ fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         return;
     }
     // The sessions named by an old cause may be gone.
-    let silent = model.silent_s();
-    if silent >= model.interval.as_secs_f64() * SILENT {
+    if let Some(silent) = model.silence_s() {
         let text = format!(
             "✖ the server has not answered for {}: all figures are older",
             format::seconds(silent)
@@ -395,13 +392,19 @@ fn progress(model: &Model, running: &Running) -> String {
 fn keys<'a>(model: &Model, theme: &Theme, room: u16) -> Line<'a> {
     let barred = model.blocked_reason().is_some();
     let bound = model.config.keys.footer();
-    let parts = bound.filter(|(command, ..)| !(barred && command.acts()));
+    let alone = model.tabs.is_empty();
+    let parts = bound
+        .filter(|(command, ..)| !(barred && command.acts() || alone && command.is_of_several()));
     let part = |(command, key, word): (Command, String, &str)| {
         let key = Span::styled(format!(" {key}"), theme.style(Role::Key));
         let word = Span::styled(format!(" {word} "), theme.style(Role::Muted));
         (command == Command::Help, vec![key, word])
     };
-    let parts: Vec<(bool, Vec<Span<'_>>)> = parts.map(part).collect();
+    // The way to the other servers first: whatever is wrong there, it is not on this screen.
+    let (mut bound, others): (Vec<_>, Vec<_>) =
+        parts.partition(|(command, ..)| command.is_of_several());
+    bound.extend(others);
+    let parts: Vec<(bool, Vec<Span<'_>>)> = bound.into_iter().map(part).collect();
     let all = parts.iter().flat_map(|(_, spans)| spans).map(Span::width);
     if all.sum::<usize>() <= usize::from(room) {
         return whole(parts.into_iter().map(|(_, spans)| spans), room);

@@ -36,3 +36,10 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
 ) -> Result<Duration, D::Error> {
     parse(&String::deserialize(deserializer)?).map_err(Error::custom)
 }
+
+/// Like [`deserialize`], for a duration that may be missing.
+pub(crate) fn maybe<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    deserialize(deserializer).map(Some)
+}

@@ -83,6 +83,12 @@ commands! {
         "close the popup, the filter or the full screen; never quits";
     Screen Filter "filter" [Char('/')] "filter"
         "filter rows by a regular expression (a leading ! inverts; lower case ignores case)";
+    Screen Servers "servers" [Char('s')] "servers"
+        "list the servers, if there are several; a digit there shows one";
+    Screen NextServer "next_server" [Char('.')] ""
+        "show the next server in the row of tabs";
+    Screen PreviousServer "previous_server" [Char(',')] ""
+        "show the previous server in the row of tabs";
     Screen NextPanel "next_panel" [Tab] "panel"
         "next panel";
     Screen PreviousPanel "previous_panel" [BackTab] ""
@@ -188,6 +194,14 @@ impl Command {
                 | Self::Terminate
                 | Self::CancelOldOlap
                 | Self::Measure
+        )
+    }
+
+    /// Returns true if it means something only if there are several servers.
+    pub fn is_of_several(self) -> bool {
+        matches!(
+            self,
+            Self::Servers | Self::NextServer | Self::PreviousServer
         )
     }
 

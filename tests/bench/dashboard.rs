@@ -100,6 +100,7 @@ fn dashboard(backends: usize) -> Model {
         pooler: None,
         own_roles: vec!["htap_monitor".into()],
         demo: false,
+        server: None,
     });
     send(
         &mut model,

@@ -77,6 +77,7 @@ impl Board {
             olap_server: None,
             pooler: None,
             demo: false,
+            server: None,
         };
         change(&mut start);
         let mut board = Self {

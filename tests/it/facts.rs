@@ -48,6 +48,7 @@ pub(super) fn watch_with(
         pooler: pooler.as_ref().map(|_| "pooler".into()),
         own_roles: vec![target.user().to_owned()],
         demo: false,
+        server: None,
     };
     let targets = Targets::new(target, None, pooler);
     let panels: Vec<String> = panels.iter().map(|panel| (*panel).to_owned()).collect();

@@ -58,6 +58,7 @@ fn watch(primary: Target, replica: Target, panels: &[&str], only: bool) -> Headl
         pooler: None,
         own_roles: Vec::new(),
         demo: false,
+        server: None,
     };
     let panels: Vec<String> = panels.iter().map(|name| (*name).to_owned()).collect();
     let targets = Targets::new(primary, Some(replica), None);

@@ -9,6 +9,7 @@ use htap_top::dashboard::model::{Model, Start};
 use htap_top::dashboard::panels;
 use htap_top::dashboard::recording::{self, Header, Recorder, Recording, RecordingError};
 use htap_top::dashboard::rows::Panel;
+use htap_top::dashboard::tabs::Place;
 use htap_top::dashboard::theme::Theme;
 use htap_top::dashboard::timeline::Timeline;
 use htap_top::pg::sampler::{Report, SessionId};
@@ -31,6 +32,7 @@ fn start() -> Start {
         olap_server: None,
         pooler: None,
         demo: false,
+        server: None,
     }
 }
 
@@ -104,6 +106,52 @@ fn record(path: &Path, mask: bool, end: bool) -> Model {
 
 fn read(path: &Path) -> Result<Recording, RecordingError> {
     recording::read(&[PathBuf::from(path)], start())
+}
+
+/// A server that can be in the background is recorded in a version of its own, which earlier programs refuse as a whole.
+#[test]
+fn a_recording_of_several_servers_holds_their_time_in_the_background() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.htap");
+    let several = Start {
+        server: Some(Place {
+            number: 2,
+            name: "reports".into(),
+            colour: None,
+        }),
+        ..start()
+    };
+    let version = |start: Start| {
+        let header = Header::of(&Model::new(start), true, 0);
+        let header = serde_json::to_value(header).unwrap();
+        header["htap_top_recording"].as_u64()
+    };
+    assert_eq!(
+        (version(start()), version(several.clone())),
+        (Some(1), Some(2))
+    );
+    let model = Model::new(several);
+    let header = Header::of(&model, true, 0);
+    let mut recorder = Recorder::begin(File::create(&path).unwrap(), &header).unwrap();
+    let events = [
+        Event::Background(true),
+        ticked(0),
+        ticked(1_000),
+        ticked(2_000),
+        Event::Background(false),
+        ticked(3_000),
+    ];
+    for event in events {
+        recorder.note(&Encoded::of(&event).unwrap()).unwrap();
+    }
+    recorder.end().unwrap();
+    let recording = read(&path).unwrap();
+    assert_eq!(recording.torn, None);
+    let behind = [0, 1_000, 3_000].map(|at| {
+        let then = recording.tape.at(at).unwrap().model;
+        then.is_in_background()
+    });
+    assert_eq!(behind, [true, true, false]);
 }
 
 #[test]
@@ -214,7 +262,7 @@ fn foreign_newer_and_hostile_files_are_told() {
     assert_eq!(said(&path), "it is not a recording of htap-top");
     packed(&path, &["{\"a\":1}"]);
     assert_eq!(said(&path), "it is not a recording of htap-top");
-    packed(&path, &["{\"htap_top_recording\":2,\"more\":true}"]);
+    packed(&path, &["{\"htap_top_recording\":3,\"more\":true}"]);
     assert!(
         said(&path).contains("use a newer htap-top"),
         "{}",

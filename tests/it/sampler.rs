@@ -517,13 +517,17 @@ fn the_point_query_is_timed() {
         let database = database(shared()).await;
         let (report, mut reports) = channel(8);
         let (point, points) = tokio::sync::watch::channel(None);
-        let pace = Duration::from_millis(5);
+        let quick = canary::Pace {
+            apart: Duration::from_millis(5),
+            soon: true,
+        };
+        let (pace, paces) = watch::channel(quick);
         let (_wake, woken) = watch::channel(());
         let task = tokio::spawn(canary::canary(
             database.target(),
             config(LONG, LONG),
             points,
-            pace,
+            paces,
             report,
             woken,
         ));
@@ -545,6 +549,11 @@ fn the_point_query_is_timed() {
         while next().await.1 == 0 {}
         point.send_replace(Some("SELECT 1 AS n".into()));
         while next().await.1 > 0 {}
+        // A change of the pace takes effect at once, not after the pause before.
+        let apart = Duration::from_secs(3_600);
+        pace.send_replace(canary::Pace { apart, soon: false });
+        pace.send_replace(quick);
+        next().await;
         drop(reports);
         timeout(PATIENCE, task)
             .await

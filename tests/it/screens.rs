@@ -97,6 +97,8 @@ screens! {
     nodes_120x40: all_nodes(), 120 x 40, Body;
     nodes_200x60: all_nodes(), 200 x 60, Body;
     nodes_detail_120x40: opened(nodes(), "pcj\n"), 120 x 40, Popup;
+    servers_120x40: opened(states::several(3), "s"), 120 x 40, Whole;
+    servers_80x24: states::several(3), 80 x 24, Whole;
 }
 
 /// The lines around the panels in every state that changes them.
@@ -131,6 +133,22 @@ fn lines_around_the_panels() {
     insta::assert_snapshot!("footers", footers);
 }
 
+/// The row of tabs, from wide to narrow, and of more servers than fit.
+#[test]
+fn the_row_of_tabs() {
+    let mut rows = String::new();
+    for (count, widths) in [(3, &[200, 120, 80, 60][..]), (9, &[200, 120, 80])] {
+        let mut board = states::several(count);
+        for width in widths {
+            let screen = board.screen(*width, 40);
+            let lines: Vec<&str> = screen.lines().take(2).collect();
+            let head = format!("{count} servers, {width} columns\n");
+            rows += &(head + &lines.join("\n") + "\n");
+        }
+    }
+    insta::assert_snapshot!("tabs", rows);
+}
+
 fn folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/snapshots")
 }
@@ -151,7 +169,7 @@ fn every_snapshot_belongs_to_a_screen() {
         .map(|file| file.unwrap().file_name().to_string_lossy().into_owned());
     let files: BTreeSet<String> = files.filter(|name| !name.ends_with(".snap.new")).collect();
     assert_eq!(
-        strays(&files, &[NAMES, &["footers", "tops"]].concat()),
+        strays(&files, &[NAMES, &["footers", "tabs", "tops"]].concat()),
         Vec::<String>::new(),
         "in {}",
         folder().display()

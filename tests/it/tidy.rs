@@ -455,6 +455,7 @@ const BANS: &[Ban] = &[
             "commands::once",
             "commands::serve",
             "commands::report",
+            "commands::servers",
             "dashboard::runtime::*",
         ],
         what: &["dashboard::runtime"],

@@ -31,6 +31,7 @@ fn model() -> Model {
         olap_server: None,
         pooler: None,
         demo: false,
+        server: None,
     })
 }
 
@@ -147,6 +148,41 @@ fn key(timeline: &mut Timeline, key: char) -> Vec<Effect> {
 /// The second of the model's time that is shown.
 fn at(timeline: &Timeline) -> u64 {
     timeline.shown().now.mono_ms / 1000
+}
+
+/// The past of a server that was in the background for a while says so, and shows that time as it was.
+#[test]
+fn time_in_the_background_is_marked_and_shown_as_it_was() {
+    let Watched { mut timeline, .. } = watched(70);
+    assert_ne!(timeline.update(Event::Background(true)), Vec::new());
+    let mut behind = Vec::new();
+    for at in 70..100 {
+        // Every fifth second is sampled.
+        let events = second(timeline.shown(), at);
+        for event in events.into_iter().take(if at % 5 == 0 { 4 } else { 1 }) {
+            let _ = timeline.update(event);
+        }
+        behind.push(body(timeline.shown()));
+    }
+    let _ = timeline.update(Event::Background(false));
+    go_on(&mut timeline, 100..110);
+    for _ in 0..42 {
+        let _ = key(&mut timeline, 'h');
+        let second = at(&timeline);
+        // It was put there at the end of second 69, and shown again at the end of second 99.
+        let behind_then = (69..99).contains(&second);
+        assert_eq!(timeline.shown().is_in_background(), behind_then, "{second}");
+        let marked = screen(timeline.shown()).contains("held, in the background");
+        assert_eq!(marked, behind_then, "{second}");
+        if let Some(then) = (second as usize).checked_sub(70).filter(|_| behind_then) {
+            let then = &behind[then];
+            assert_eq!(&body(timeline.shown()), then, "second {second}");
+        }
+    }
+    // The live model goes on in the background while the past is shown.
+    assert!(!timeline.main().is_in_background());
+    let _ = timeline.update(Event::Background(true));
+    assert!(timeline.main().is_in_background() && timeline.shown().playback.is_some());
 }
 
 #[test]

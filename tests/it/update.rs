@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 mod anything;
+mod background;
 
 use super::board::{Board, activity, facts, requests, table, trouble, views};
 use htap_top::config::Config;

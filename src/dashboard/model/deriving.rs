@@ -24,6 +24,7 @@ impl Model {
             Panel::StatementKinds => return self.told_kinds(&table),
             Panel::Needs => return self.found(&table),
             Panel::Database => {
+                self.history.skip(self.skipped());
                 let own = self.own_counted();
                 self.history.database(&table, own);
                 let counters = Rows::<read::Counters>::of(&table).first();
@@ -110,6 +111,19 @@ impl Model {
         };
         own.before = Some((own.fast, own.others, now));
         fast + own.others - late
+    }
+
+    /// Number of samples of the counters that were not taken because the server was in the background.
+    fn skipped(&self) -> usize {
+        let Some((_, _, at)) = self.memory.own.before else {
+            return 0;
+        };
+        let returned = self.memory.returned.is_some_and(|returned| at < returned);
+        if !(returned || self.is_in_background()) {
+            return 0;
+        }
+        let intervals = self.now.since(at) / self.interval.as_secs_f64().max(0.1);
+        (intervals.round() as usize).saturating_sub(1)
     }
 
     /// Reloads the facts if a standby was promoted, or the reverse, or if the server was restarted, perhaps as another

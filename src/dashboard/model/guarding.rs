@@ -24,10 +24,11 @@ pub struct Guarding {
 }
 
 impl Model {
-    /// Returns the guard's current mode: off if it has no rules or is switched off.
+    /// Returns the guard's current mode: off if it has no rules or is switched off, and while another server is shown.
     pub fn guard_mode(&self) -> GuardMode {
         let guard = &self.config.guard;
-        if guard.rules.is_empty() || self.guarding.off || !self.guarding.armed {
+        let idle = self.guarding.off || !self.guarding.armed || self.is_in_background();
+        if guard.rules.is_empty() || idle {
             GuardMode::Off
         } else if self.config.read_only && guard.mode == GuardMode::Act {
             GuardMode::DryRun

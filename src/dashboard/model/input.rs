@@ -4,7 +4,7 @@ use super::{Model, Popup, Screen};
 use super::{layout, popups};
 use crate::dashboard::action::Grade;
 use crate::dashboard::cell;
-use crate::dashboard::event::{Effect, Key, Mouse, Travel};
+use crate::dashboard::event::{Effect, Key, Mouse, Show, Travel};
 use crate::dashboard::feed::Feed;
 use crate::format;
 use crate::keys::{Command, Place};
@@ -34,6 +34,11 @@ impl Model {
             self.screen = Screen::Full(id);
             // The panel may not have been sampled while it was hidden.
             return self.sample_due();
+        }
+        if let (Some(Popup::Servers { .. }), Key::Char(c)) = (&self.popup, key)
+            && let Some(digit) = c.to_digit(10)
+        {
+            return self.show_server(Show::Number(digit as usize));
         }
         if let Some(command) = command {
             return self.command(command);
@@ -74,6 +79,12 @@ impl Model {
             Command::Help => self.toggle_popup(Popup::Help { scroll: 0 }),
             Command::Log => self.toggle_popup(Popup::Log { scroll: usize::MAX }),
             Command::Why => self.toggle_popup(Popup::Why { scroll: 0 }),
+            Command::Servers if !self.tabs.is_empty() => {
+                self.toggle_popup(Popup::Servers { scroll: 0 });
+            }
+            Command::Servers => return self.show_server(Show::Step(0)),
+            Command::NextServer => return self.show_server(Show::Step(1)),
+            Command::PreviousServer => return self.show_server(Show::Step(-1)),
             Command::ListPanels => self.toggle_popup(Popup::Panels { scroll: 0 }),
             Command::Back => return self.back(),
             Command::Open => return self.open(),

@@ -89,10 +89,14 @@ impl Model {
 
     /// The data for gauges and rules.
     fn evidence(&self) -> Evidence<'_> {
+        // In the background they are not asked: only a statement that is seen to run has a latency.
+        let background = self.is_in_background();
         let olap_feeds = || {
             let feeds = self.feeds.iter();
-            feeds.filter(|feed| feed.spec.front.pool == panels::spec::Pool::Olap)
+            let of_pool = |feed: &&Feed| feed.spec.front.pool == panels::spec::Pool::Olap;
+            feeds.filter(move |feed| !background && of_pool(feed))
         };
+        let oldest_olap_ms = self.oldest_olap_ms();
         // An error may come quickly, so its duration says nothing about the queries.
         let olap_ms = olap_feeds()
             .filter(|feed| feed.sampling.at.is_some() && feed.sampling.missing.is_empty())
@@ -129,10 +133,11 @@ impl Model {
                 .reset
                 .map(|reset| self.now.since(reset))
                 .filter(|ago| *ago <= RESET_NEWS_S),
-            olap_ms: olap_ms.chain(self.oldest_olap_ms()).reduce(f64::max),
+            olap_ms: olap_ms.chain(oldest_olap_ms).reduce(f64::max),
             host: self.rows_of(Panel::Host),
             pools: self.start.pooler.is_some().then(|| self.pools()),
-            has_olap: olap_feeds().any(|feed| feed.sampling.missing.is_empty()),
+            has_olap: olap_feeds().any(|feed| feed.sampling.missing.is_empty())
+                || (background && oldest_olap_ms.is_some()),
         }
     }
 

@@ -12,6 +12,8 @@ pub const MIN_SIZE: (u16, u16) = (60, 15);
 /// Areas of the screen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Regions {
+    /// The row of tabs; without height if there is only one server.
+    pub tabs: Rect,
     /// Program, server, clock.
     pub header: Rect,
     /// Gauges.
@@ -38,16 +40,22 @@ pub fn regions(model: &Model) -> Regions {
         width,
         height: 1,
     };
+    // The row of tabs moves everything else down.
+    let top = u16::from(!model.tabs.is_empty());
     let body = Rect {
         x: 0,
-        y: 3,
+        y: top + 3,
         width,
-        height: height.saturating_sub(AROUND),
+        height: height.saturating_sub(top + AROUND),
     };
     let mut regions = Regions {
-        header: line(0),
-        strip: line(1),
-        cause: line(2),
+        tabs: Rect {
+            height: top,
+            ..line(0)
+        },
+        header: line(top),
+        strip: line(top + 1),
+        cause: line(top + 2),
         footer: line(height.saturating_sub(1)),
         ..Regions::default()
     };

@@ -40,6 +40,8 @@ pub(super) struct Memory {
     pub(super) shop: bool,
     /// True if texts of pg_stat_statements cannot be read here.
     pub(super) without_texts: bool,
+    /// Time at which the server was last shown again after it had been in the background.
+    pub(super) returned: Option<Moment>,
     pub(super) cost_mark: Option<(Moment, f64)>,
     pub(super) server_ms: f64,
 }

@@ -31,6 +31,11 @@ pub enum Popup {
         /// Lines scrolled.
         scroll: usize,
     },
+    /// The list of servers.
+    Servers {
+        /// Lines scrolled.
+        scroll: usize,
+    },
     /// Confirmation of an action.
     Confirm(Confirm),
 }
@@ -42,7 +47,8 @@ impl Popup {
             Self::Help { scroll }
             | Self::Log { scroll }
             | Self::Why { scroll }
-            | Self::Panels { scroll } => Some(*scroll),
+            | Self::Panels { scroll }
+            | Self::Servers { scroll } => Some(*scroll),
             Self::Detail(detail) => Some(detail.scroll),
             Self::Confirm(_) => None,
         }
@@ -54,7 +60,8 @@ impl Popup {
             Self::Help { scroll }
             | Self::Log { scroll }
             | Self::Why { scroll }
-            | Self::Panels { scroll } => Some(scroll),
+            | Self::Panels { scroll }
+            | Self::Servers { scroll } => Some(scroll),
             Self::Detail(detail) => Some(&mut detail.scroll),
             Self::Confirm(_) => None,
         }

@@ -7,6 +7,7 @@ use super::{Model, Popup, Screen};
 use crate::dashboard::action::Grade;
 use crate::dashboard::diagnosis::{Gauge, Health};
 use crate::dashboard::feed::Feed;
+use crate::dashboard::tabs::Tab;
 use crate::dashboard::widgets::Entry;
 use crate::format;
 use crate::keys::{self, Command, Key};
@@ -21,12 +22,16 @@ pub(crate) fn content(model: &Model) -> Option<(String, Vec<Entry<'_>>)> {
         Popup::Log { .. } => ("Log · newest last".into(), log(model)),
         Popup::Why { .. } => ("Why".into(), why(model)),
         Popup::Panels { .. } => ("Panels".into(), list(model)),
+        Popup::Servers { .. } => ("Servers".into(), servers(model)),
         Popup::Confirm(confirm) => {
-            let mut entries: Vec<Entry<'_>> = confirm
-                .lines
-                .iter()
-                .map(|line| Entry::from(line.as_str()))
-                .collect();
+            let mut entries = Vec::new();
+            if let Some(place) = &model.start.server {
+                // Several servers are watched: an action on the wrong one could not be undone.
+                let on = format!("On {} ({})", place.name, model.start.target);
+                entries.extend([Entry::Head(on.into()), Entry::Blank]);
+            }
+            let lines = confirm.lines.iter();
+            entries.extend(lines.map(|line| Entry::from(line.as_str())));
             entries.push(Entry::Blank);
             entries.push(match confirm.number {
                 None => Entry::Head(keys.fill("{confirm} yes    any other key: no").into()),
@@ -196,6 +201,36 @@ fn list(model: &Model) -> Vec<Entry<'_>> {
     for (_, feed) in model.visible().filter(|(_, feed)| !feed.listed.is_empty()) {
         entries.push(pair(keys::shown(&feed.listed), title(feed)));
     }
+    entries
+}
+
+/// The servers by number, with the digit that shows each.
+fn servers(model: &Model) -> Vec<Entry<'_>> {
+    let mut tabs: Vec<&Tab> = model.tabs.iter().collect();
+    tabs.sort_by_key(|tab| tab.place.number);
+    let mut entries = Vec::new();
+    for tab in tabs {
+        let sign = match tab.health {
+            Health::Unknown => "·",
+            Health::Good => "✔",
+            Health::Warning => "▲",
+            Health::Danger => "✖",
+        };
+        let here = if tab.shown { "  shown" } else { "" };
+        entries.push(pair(
+            format!("{} {sign} {}", tab.place.number, tab.place.name),
+            format!("{}{here}", tab.target),
+        ));
+        entries.push(pair(String::new(), tab.sentence.clone()));
+    }
+    entries.push(Entry::Blank);
+    entries.push(Entry::Text(
+        model
+            .config
+            .keys
+            .fill("A digit shows that server; {next_server} and {previous_server} show the next and the previous tab. In the background a server is sampled less: its figures are up to half a minute old.")
+            .into(),
+    ));
     entries
 }
 

@@ -84,11 +84,7 @@ impl Model {
 
     /// Time between two samples of `feed`.
     pub fn pace(&self, feed: &Feed) -> Duration {
-        let configured = self
-            .config
-            .panels
-            .get(&feed.spec.name)
-            .and_then(|panel| panel.interval);
+        let configured = self.configured_pace(feed);
         let wanted = configured.unwrap_or(feed.spec.front.interval);
         if let Some(pace) = self.pace_of_node(feed).filter(|_| configured.is_none()) {
             return pace;
@@ -141,6 +137,11 @@ impl Model {
         feed.spec.front.sampling.if_hidden && self.history.oltp.restricted > 0
     }
 
+    /// Returns true unless it is only sampled if backends are hidden, and none is.
+    fn is_wanted(&self, feed: &Feed) -> bool {
+        !feed.spec.front.sampling.if_hidden || self.is_needed(feed)
+    }
+
     /// Returns true if there are many sessions: each pass over pg_stat_activity costs some 3 ms per thousand
     /// of them.
     fn is_crowded(&self) -> bool {
@@ -162,6 +163,7 @@ impl Model {
                     || (rules.crowded == Crowded::OnlyShown && self.is_crowded());
                 !kept_back || shown.contains(&id)
             }
+            SampleScope::Background => rules.background.is_some() && self.is_wanted(feed),
             SampleScope::These(ids) => ids.contains(&id) || self.is_needed(feed),
         }
     }
@@ -173,7 +175,10 @@ impl Model {
             return Vec::new();
         }
         let now = self.now;
-        let shown = layout::panels(self);
+        let shown = match self.scope {
+            SampleScope::Screen => layout::panels(self),
+            SampleScope::Background | SampleScope::These(_) => Vec::new(),
+        };
         let due = |id: FeedId, feed: &Feed| {
             // The pooler answers without a server, too.
             (known || (reached && is_asked_at_once(feed)) || feed.spec.front.pool == Pool::Pooler)

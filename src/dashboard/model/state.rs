@@ -6,6 +6,7 @@ use crate::dashboard::action::{Action, ActionId, Grade};
 use crate::dashboard::event::{FeedId, Moment};
 use crate::dashboard::feed::Cursor;
 use crate::dashboard::panels::spec::Spec;
+use crate::dashboard::tabs::{Place, Tab};
 use crate::pg::{Peer, PgError};
 use crate::text::Clean;
 use std::collections::BTreeSet;
@@ -40,6 +41,8 @@ pub struct Start {
     pub own_roles: Vec<String>,
     /// True if the demo runs; shown in the header.
     pub demo: bool,
+    /// Number and name, if there are several servers.
+    pub server: Option<Place>,
 }
 
 /// The feeds to query.
@@ -47,6 +50,8 @@ pub struct Start {
 pub enum SampleScope {
     /// Feeds that are shown, or that rules and other panels depend on.
     Screen,
+    /// Only those that gauges and the most important rules depend on, rarely: another server is shown.
+    Background,
     /// Only these, as there is no screen.
     These(BTreeSet<FeedId>),
 }
@@ -139,6 +144,7 @@ pub struct ViewState {
     pub(super) prompt: Option<(String, Option<String>)>,
     pub(super) popup: Option<Popup>,
     pub(super) cursors: Vec<Cursor>,
+    pub(super) tabs: Arc<[Tab]>,
 }
 
 impl Model {
@@ -157,6 +163,7 @@ impl Model {
                 popup => popup.clone(),
             },
             cursors: self.feeds.iter().map(|feed| feed.cursor.clone()).collect(),
+            tabs: Arc::clone(&self.tabs),
         }
     }
 
@@ -169,6 +176,7 @@ impl Model {
         self.mouse = view.mouse;
         self.prompt = view.prompt;
         self.popup = view.popup;
+        self.tabs = view.tabs;
         for (feed, cursor) in self.feeds.iter_mut().zip(view.cursors) {
             feed.cursor = cursor;
             feed.arrange();

@@ -138,6 +138,9 @@ pub struct SamplingRules {
     pub if_hidden: bool,
     /// The text of its statement changes with what is in it: not prepared.
     pub text_varies: bool,
+    /// Asked while another server is shown, too, this often: gauges or important rules rest on it.
+    #[serde(deserialize_with = "duration::maybe")]
+    pub background: Option<Duration>,
     /// Samples that make its figures, besides panels with `rates`, which take two.
     pub samples: Samples,
     /// Feeds from whose answers it is derived, too.

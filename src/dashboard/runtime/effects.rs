@@ -8,9 +8,10 @@ use crate::dashboard::audit::Audit;
 use crate::dashboard::event::{Effect, Event, Request};
 use crate::dashboard::panels::spec::Pool;
 use crate::pg::admin::{self, Exclusions};
+use crate::pg::canary::{self, Pace};
+use crate::pg::measure;
 use crate::pg::sampler::{self, Job, Queue, Report, SessionConfig, SessionId, Tally};
 use crate::pg::{Canceller, Class, Client, PgError, Target};
-use crate::pg::{canary, measure};
 use crate::system::refresh::Refresh;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -30,6 +31,7 @@ pub(super) struct EffectRunner {
     replica: Sender<Vec<Job>>,
     stand_in: Sender<Vec<Job>>,
     point: watch::Sender<Option<String>>,
+    pace: watch::Sender<Pace>,
     wake: watch::Sender<()>,
     /// Reports of the sessions.
     pub(super) reports: Receiver<Report>,
@@ -59,7 +61,6 @@ impl EffectRunner {
         let (report, reports) = channel(EVENTS);
         let (time, canary) = channel(8);
         let (tell, ended) = channel(EVENTS);
-        let (point, points) = watch::channel(None);
         let (wake, woken) = watch::channel(());
         let mut opener = Opener {
             sessions: JoinSet::new(),
@@ -87,14 +88,10 @@ impl EffectRunner {
         let pooler = console_of.map(|_| SessionId::Pooler);
         let pooler = opener.open(pooler, console_of.unwrap_or(&targets.oltp), &console());
         let mut sessions = opener.sessions;
-        sessions.spawn(canary::canary(
-            targets.oltp.clone(),
-            monitor(FAST_TIMEOUT, &done, &done),
-            points,
-            config.canary.interval,
-            time,
-            woken.clone(),
-        ));
+        let (point, points) = watch::channel(None);
+        let (pace, paces) = watch::channel(Pace::soon(config.canary.interval));
+        let (target, config) = (targets.oltp.clone(), monitor(FAST_TIMEOUT, &done, &done));
+        sessions.spawn(canary::canary(target, config, points, paces, time, woken));
         Self {
             targets: Box::new(targets),
             fast,
@@ -104,6 +101,7 @@ impl EffectRunner {
             replica,
             stand_in,
             point,
+            pace,
             wake,
             reports,
             canary,
@@ -157,6 +155,9 @@ impl EffectRunner {
             Effect::Canary(sql) => {
                 self.point.send_replace(sql);
             }
+            Effect::PacePoints(pace) => {
+                self.pace.send_replace(pace);
+            }
             Effect::Act { id, action } => {
                 let acting = Acting {
                     id,
@@ -182,6 +183,7 @@ impl EffectRunner {
             Effect::Copy(_)
             | Effect::CaptureMouse(_)
             | Effect::Travel(_)
+            | Effect::Show(_)
             | Effect::Suspend
             | Effect::Quit => {}
         }

@@ -2,6 +2,7 @@
 
 use super::clock::wall_clock;
 use super::effects::EffectRunner;
+use super::source::poll_runner;
 use super::writer::RecordingWriter;
 use super::{Clock, Targets, checked, logged};
 use crate::dashboard::audit::Audit;
@@ -17,6 +18,7 @@ use crate::pg::PgError;
 use crate::pg::sampler::Report;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::future::poll_fn;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, sleep_until};
@@ -127,11 +129,7 @@ impl Headless {
     pub async fn step(&mut self) {
         let event = tokio::select! {
             biased;
-            Some(report) = self.runner.reports.recv() => Event::Reported(report),
-            Some((latencies_ms, failed)) = self.runner.canary.recv() => {
-                Event::CanaryTimed { latencies_ms, failed }
-            }
-            Some(event) = self.runner.ended.recv() => event,
+            event = poll_fn(|context| poll_runner(&mut self.runner, context)) => event,
             _ = self.ticker.tick() => self.clock.tick(),
         };
         self.take_in(event);

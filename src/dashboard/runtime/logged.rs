@@ -18,15 +18,17 @@ pub(super) fn event(event: &Event, model: &Model) {
     if !enabled!(Level::INFO) {
         return;
     }
+    let server = number(model);
     match event {
         Event::Reported(report) => reported(report, model),
         Event::CanaryTimed { failed, .. } if *failed > 0 => {
-            warn!(count = failed, "point queries failed");
+            warn!(server, count = failed, "point queries failed");
         }
-        Event::ActionStarted(id) => info!(id = id.0, "action started"),
+        Event::ActionStarted(id) => info!(server, id = id.0, "action started"),
         Event::ActionEnded { id, outcome } => {
             let (told, error) = ended(outcome);
             info!(
+                server,
                 id = id.0,
                 outcome = told,
                 error = error.map(PgError::kind),
@@ -35,21 +37,28 @@ pub(super) fn event(event: &Event, model: &Model) {
         }
         Event::Explained { id, outcome } => {
             let outcome = outcome.as_ref().map_or("refused", |_| "planned");
-            info!(id = id.0, outcome, "action ended");
+            info!(server, id = id.0, outcome, "action ended");
         }
         _ => {}
     }
 }
 
+/// The number of a model's server; `None`, which is not written, if there is only one.
+fn number(model: &Model) -> Option<u64> {
+    model.start.server.as_ref().map(|place| place.number as u64)
+}
+
 fn reported(report: &Report, model: &Model) {
+    let server = number(model);
     match report {
-        Report::Opened { session, .. } => info!(?session, "session opened"),
+        Report::Opened { session, .. } => info!(server, ?session, "session opened"),
         Report::Lost {
             session,
             error,
             attempt,
             retry_in_ms,
         } => warn!(
+            server,
             ?session,
             error = error.kind(),
             attempt,
@@ -65,11 +74,29 @@ fn reported(report: &Report, model: &Model) {
             let feed = crate::dashboard::event::FeedId(*id);
             let panel = model.feed(feed).map(|feed| feed.spec.name.as_str());
             match outcome {
-                Err(error) => warn!(panel, error = error.kind(), ms = took_ms, "sample failed"),
+                Err(error) => warn!(
+                    server,
+                    panel,
+                    error = error.kind(),
+                    ms = took_ms,
+                    "sample failed"
+                ),
                 Ok(table) if *took_ms >= SLOW_MS => {
-                    warn!(panel, ms = took_ms, rows = table.rows.len(), "slow sample");
+                    warn!(
+                        server,
+                        panel,
+                        ms = took_ms,
+                        rows = table.rows.len(),
+                        "slow sample"
+                    );
                 }
-                Ok(table) => debug!(panel, ms = took_ms, rows = table.rows.len(), "sample"),
+                Ok(table) => debug!(
+                    server,
+                    panel,
+                    ms = took_ms,
+                    rows = table.rows.len(),
+                    "sample"
+                ),
             }
         }
     }

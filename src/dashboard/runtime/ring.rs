@@ -34,6 +34,15 @@ pub struct Place {
     pub limit: u64,
     /// True if literals in statements are masked.
     pub mask: bool,
+    /// Number of this recording and of all that are made at once, one for each server.
+    pub part: (usize, usize),
+}
+
+impl Place {
+    /// Maximum number of bytes of one file.
+    fn share(&self) -> u64 {
+        self.limit / PARTS / self.part.1.max(1) as u64
+    }
 }
 
 /// The recordings that a dashboard makes by itself.
@@ -41,12 +50,14 @@ pub(crate) struct Ring {
     place: Place,
     recorder: Recorder,
     header: Header,
-    /// `20260301T140211-4711`: what all files of this run have in common.
+    /// `20260301T140211-4711`, or `20260301T140211-4711.2` for the second of several servers: what all files of this run
+    /// have in common.
     run: String,
     number: u32,
     begun_ms: u64,
     interval_ms: u64,
-    /// Beginning of a new file: the open sessions, and the last answer of each feed.
+    /// Beginning of a new file: whether the server is in the background, the open sessions, and the last answer of each feed.
+    background: Option<Encoded>,
     sessions: BTreeMap<SessionId, Encoded>,
     answers: BTreeMap<u16, Encoded>,
 }
@@ -60,7 +71,10 @@ impl Ring {
             .create(&place.folder)?;
         let epoch_ms = header.epoch_ms();
         let time = chrono::DateTime::from_timestamp_millis(epoch_ms).unwrap_or_default();
-        let run = format!("{}-{}", time.format("%Y%m%dT%H%M%S"), std::process::id());
+        let mut run = format!("{}-{}", time.format("%Y%m%dT%H%M%S"), std::process::id());
+        if place.part.1 > 1 {
+            run = format!("{run}.{}", place.part.0);
+        }
         let file = new_file(&place.folder, &run, 0)?;
         let recorder = Recorder::begin(file, &header)?;
         make_room(&place, epoch_ms);
@@ -70,6 +84,7 @@ impl Ring {
             number: 0,
             begun_ms: 0,
             interval_ms: header.interval_ms(),
+            background: None,
             sessions: BTreeMap::new(),
             answers: BTreeMap::new(),
             header,
@@ -89,7 +104,8 @@ impl Ring {
         let facts = self.header.number(Panel::Facts.name());
         let first = facts.and_then(|id| self.answers.get(&id));
         let rest = self.answers.values();
-        for line in self.sessions.values().chain(first).chain(rest) {
+        let known = self.background.iter().chain(self.sessions.values());
+        for line in known.chain(first).chain(rest) {
             self.recorder.note(line)?;
         }
         make_room(&self.place, now.epoch_ms);
@@ -100,7 +116,7 @@ impl Ring {
     fn is_full(&self, now: Moment) -> bool {
         now.mono_ms >= self.begun_ms + FILE_MS
             || (now.mono_ms >= self.begun_ms + SHORTEST_MS
-                && self.recorder.size() >= self.place.limit / PARTS)
+                && self.recorder.size() >= self.place.share())
     }
 }
 
@@ -109,6 +125,7 @@ impl Output for Ring {
         match line.about() {
             About::Tick(now) if self.is_full(now) => return self.turn(line, now),
             About::Paced(interval_ms) => self.interval_ms = interval_ms,
+            About::Background => self.background = Some(line.clone()),
             About::Opened(session) => {
                 self.sessions.insert(session, line.clone());
             }
@@ -158,7 +175,8 @@ fn run_of(path: &Path) -> Option<String> {
     let (time, pid) = run.split_once('-')?;
     let (day, second) = time.split_once('T')?;
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let ours = [day, second, pid, number].into_iter().all(digits)
+    let (pid, server) = pid.split_once('.').unwrap_or((pid, "1"));
+    let ours = [day, second, pid, server, number].into_iter().all(digits)
         && (day.len(), second.len()) == (8, 6)
         && path.extension().is_some_and(|ending| ending == ENDING);
     ours.then(|| run.to_owned())
@@ -183,7 +201,7 @@ fn make_room(place: &Place, epoch_ms: i64) {
     };
     let files = recordings(&place.folder);
     let mut total: u64 = files.iter().map(size).sum();
-    // Space is also needed for the file just begun.
+    // Space is also needed for the files just begun.
     let share = place.limit / PARTS;
     for path in files.iter().filter(idle) {
         if total + share <= place.limit {
@@ -229,11 +247,12 @@ mod tests {
         }
         // Another dashboard's file, still being written although it was begun earlier; and one just begun.
         written(folder, "20260101T140000-6-0000.htap", 1);
-        written(folder, "20260301T150000-8-0000.htap", 0);
+        written(folder, "20260301T150000-8.2-0000.htap", 0);
         let place = Place {
             folder: folder.to_owned(),
             limit: 400,
             mask: true,
+            part: (1, 1),
         };
         make_room(&place, NOW_MS);
         assert_eq!(
@@ -241,13 +260,13 @@ mod tests {
             [
                 "20260301T140000-7-0004",
                 "20260101T140000-6-0000",
-                "20260301T150000-8-0000",
+                "20260301T150000-8.2-0000",
             ]
         );
         for name in ["notes.txt", "20250101-incident.htap", "night.htap"] {
             assert!(folder.join(name).exists(), "{name}");
         }
-        assert_eq!(names(&newest(folder)), ["20260301T150000-8-0000"]);
+        assert_eq!(names(&newest(folder)), ["20260301T150000-8.2-0000"]);
     }
 
     /// Files being written are kept, however large they are.
@@ -260,6 +279,7 @@ mod tests {
             folder: folder.path().to_owned(),
             limit: 10,
             mask: true,
+            part: (1, 1),
         };
         make_room(&place, NOW_MS);
         assert_eq!(recordings(folder.path()).len(), 2);

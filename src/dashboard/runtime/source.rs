@@ -1,10 +1,12 @@
 //! Sources of events: keyboard, signals, sessions and clock.
 
-use super::App;
 use super::clock::Clock;
 use super::effects::EffectRunner;
 use super::signals::{SignalEvent, Signals};
-use crate::dashboard::event::{Effect, Event};
+use super::watched::{Asked, Servers};
+use crate::dashboard::event::Event;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, Interval, sleep_until};
 
@@ -23,6 +25,8 @@ pub(super) enum Kind {
 pub(super) enum Next {
     /// An event to apply.
     Event(Event, Kind),
+    /// An event of the server with this number.
+    Told(usize, Event),
     /// A frame to draw.
     Frame,
     /// The program was asked to stop, as by a shell's Ctrl-Z.
@@ -33,8 +37,7 @@ pub(super) enum Next {
 pub(super) struct EventSource {
     pub inbox: Receiver<Event>,
     pub signals: Signals,
-    /// `None` in a replay.
-    pub runner: Option<EffectRunner>,
+    pub runners: Runners,
     pub clock: Clock,
     pub ticker: Interval,
 }
@@ -52,7 +55,9 @@ impl EventSource {
             },
             // The keyboard thread ends if the terminal is gone.
             event = self.inbox.recv() => (event?, Kind::Urgent),
-            event = heard(&mut self.runner) => (event, Kind::Other),
+            (server, event) = poll_fn(|context| self.runners.poll_event(context)) => {
+                return Some(Next::Told(server, event));
+            }
             _ = self.ticker.tick() => (self.clock.tick(), Kind::Tick),
             () = sleep_until(frame), if dirty => return Some(Next::Frame),
         };
@@ -60,30 +65,65 @@ impl EventSource {
     }
 
     /// Takes in all events already available, so that one frame shows them.
-    pub(super) fn drain(&mut self, app: &mut App, effects: &mut Vec<Effect>) {
+    pub(super) fn drain(&mut self, servers: &mut Servers, asked: &mut Vec<Asked>) {
         while let Ok(event) = self.inbox.try_recv() {
-            effects.extend(app.tell(event));
+            asked.extend(servers.tell(event));
         }
-        let Some(runner) = &mut self.runner else {
-            return;
-        };
-        while let Ok(report) = runner.reports.try_recv() {
-            effects.extend(app.tell(Event::Reported(report)));
+        for (position, runner) in self.runners.all.iter_mut().enumerate() {
+            while let Ok(report) = runner.reports.try_recv() {
+                asked.extend(servers.tell_one(position + 1, Event::Reported(report)));
+            }
         }
     }
 }
 
-/// Waits for an event of sessions and actions; forever if there are none.
-async fn heard(runner: &mut Option<EffectRunner>) -> Event {
-    let Some(runner) = runner else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        Some(report) = runner.reports.recv() => Event::Reported(report),
-        Some((latencies_ms, failed)) = runner.canary.recv() => {
-            Event::CanaryTimed { latencies_ms, failed }
+/// The runners of all servers, by number; none in a replay.
+pub(super) struct Runners {
+    pub all: Vec<EffectRunner>,
+    /// The position that is asked first: every server has its turn, however many events another one has.
+    turn: usize,
+}
+
+impl Runners {
+    pub(super) fn new(all: Vec<EffectRunner>) -> Self {
+        Self { all, turn: 0 }
+    }
+
+    /// The runner of the server with this number.
+    pub(super) fn of(&mut self, server: usize) -> Option<&mut EffectRunner> {
+        self.all.get_mut(server.checked_sub(1)?)
+    }
+
+    /// Returns an event and the number of its server, if there is one.
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<(usize, Event)> {
+        let count = self.all.len();
+        for step in 0..count {
+            let position = (self.turn + step) % count;
+            let Some(runner) = self.all.get_mut(position) else {
+                continue;
+            };
+            if let Poll::Ready(event) = poll_runner(runner, context) {
+                self.turn = position + 1;
+                return Poll::Ready((position + 1, event));
+            }
         }
-        Some(event) = runner.ended.recv() => event,
-        else => std::future::pending().await,
+        Poll::Pending
+    }
+}
+
+/// Returns an event of sessions and actions, if there is one.
+pub(super) fn poll_runner(runner: &mut EffectRunner, context: &mut Context<'_>) -> Poll<Event> {
+    if let Poll::Ready(Some(report)) = runner.reports.poll_recv(context) {
+        return Poll::Ready(Event::Reported(report));
+    }
+    if let Poll::Ready(Some((latencies_ms, failed))) = runner.canary.poll_recv(context) {
+        return Poll::Ready(Event::CanaryTimed {
+            latencies_ms,
+            failed,
+        });
+    }
+    match runner.ended.poll_recv(context) {
+        Poll::Ready(Some(event)) => Poll::Ready(event),
+        _ => Poll::Pending,
     }
 }

@@ -105,6 +105,7 @@ struct Gap {
 enum Subject {
     Time,
     Interval,
+    Background,
     Session(SessionId),
     Feed(u16),
 }
@@ -114,6 +115,7 @@ impl Subject {
         match line.about() {
             About::Tick(_) => Some(Self::Time),
             About::Paced(_) => Some(Self::Interval),
+            About::Background => Some(Self::Background),
             About::Opened(session) | About::Lost(session) => Some(Self::Session(session)),
             About::Answer { id, .. } => Some(Self::Feed(id)),
             About::Timed | About::Other => None,
@@ -357,6 +359,7 @@ mod tests {
             olap_server: None,
             pooler: None,
             demo: false,
+            server: None,
         }
     }
 

@@ -2,6 +2,9 @@
 
 use ratatui::style::Color;
 
+/// A colour.
+pub type Colour = Color;
+
 /// Number of colours that the terminal shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Depth {
@@ -58,6 +61,11 @@ impl Depth {
         } else {
             Self::Ansi16
         }
+    }
+
+    /// Returns the nearest colour of this depth; `None` if it has no colours.
+    pub fn shown(self, colour: Color) -> Option<Color> {
+        (self != Self::Mono).then(|| self.nearest(colour))
     }
 
     /// Returns the nearest colour of this depth.

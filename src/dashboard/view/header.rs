@@ -32,12 +32,14 @@ pub(super) fn draw(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     ]);
     let name = if model.start.demo { " demo" } else { "" };
     let target = text::cut(model.start.target.as_str(), TARGET);
+    let colour = model.start.server.as_ref().and_then(|place| place.colour);
+    let named = colour.map_or(plain, |colour| plain.fg(colour));
     let mut parts = vec![
         vec![
             Span::styled(" htap-top", theme.style(Role::Title)),
             Span::styled(name, muted),
         ],
-        vec![Span::styled(format!("  {target}"), plain)],
+        vec![Span::styled(format!("  {target}"), named)],
     ];
     if let Some((word, role)) = protection(model) {
         parts.push(vec![Span::styled(word, theme.style(role))]);
@@ -145,7 +147,11 @@ fn then_word(then: &PlaybackPosition) -> String {
 
 fn state_word(model: &Model) -> (String, Role) {
     if let Some(then) = &model.playback {
-        return (then_word(then), Role::Warning);
+        let mut word = then_word(then);
+        if model.is_in_background() {
+            word.push_str(", in the background");
+        }
+        return (word, Role::Warning);
     }
     match &model.fast {
         Link::Idle => ("connecting".into(), Role::Warning),

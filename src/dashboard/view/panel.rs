@@ -80,6 +80,7 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
             (Link::Lost { attempt, .. }, _) | (_, Link::Lost { attempt, .. }) => {
                 format!(", {}", super::connecting(*attempt))
             }
+            _ if model.is_in_background() => ", in the background".into(),
             _ => ", no answer".into(),
         };
         return Some(format!("{age} old{why}"));

@@ -2,8 +2,10 @@
 
 use crate::it::board::{self, Board, activity, table, views};
 use htap_top::config::Config;
+use htap_top::dashboard::diagnosis::Health;
 use htap_top::dashboard::event::{Event, Key};
 use htap_top::dashboard::rows::Panel;
+use htap_top::dashboard::tabs::{Place, Tab};
 use htap_top::pg::sampler::SessionId;
 use htap_top::pg::{Class, PgError, Table, Value};
 use std::time::Duration;
@@ -738,4 +740,50 @@ pub fn nodes() -> Board {
 /// The same, on the panel of nodes.
 pub fn all_nodes() -> Board {
     opened(nodes(), "pc")
+}
+/// The first of several servers, the others well, in trouble and lost by turns.
+pub fn several(count: usize) -> Board {
+    let mut board = usual();
+    let place = |number: usize| Place {
+        number,
+        name: format!("server-{number}-of-the-shop").as_str().into(),
+        colour: None,
+    };
+    board.model.start.server = Some(place(1));
+    let own = board.model.tab(true);
+    let own = own.unwrap_or_else(|| unreachable!("it is one of several"));
+    let tabs = (1..=count).map(|number| {
+        let (health, figure, rule, sentence) = match number % 3 {
+            1 => {
+                return Tab {
+                    place: place(number),
+                    shown: number == 1,
+                    ..own.clone()
+                };
+            }
+            2 => (
+                Health::Danger,
+                "p99 81ms/50",
+                "lock queue",
+                "3 sessions queue behind pid 812",
+            ),
+            _ => (
+                Health::Danger,
+                "lost 12s",
+                "",
+                "cannot reach the server: connection refused",
+            ),
+        };
+        Tab {
+            place: place(number),
+            target: "shop @ replica:5433".into(),
+            shown: false,
+            health,
+            figure: figure.to_owned(),
+            rule: rule.to_owned(),
+            sentence: sentence.to_owned(),
+        }
+    });
+    board.model.set_tabs(&tabs.collect());
+    board
 }

@@ -23,6 +23,7 @@ enum Step {
     Answer(usize, Answer),
     Canary(Vec<f64>, u32),
     End(u32, u8),
+    Background(bool),
     Resume,
 }
 
@@ -37,7 +38,7 @@ enum Answer {
 
 fn key() -> impl Strategy<Value = Key> {
     prop_oneof![
-        8 => prop::sample::select("0123456789jkgGhl<>ITrRCKXyn/ +-tMLc?q(!".chars().collect::<Vec<_>>()).prop_map(Key::Char),
+        8 => prop::sample::select("0123456789jkgGhl<>ITrRCKXyn/ +-tMLc?q(!s.,".chars().collect::<Vec<_>>()).prop_map(Key::Char),
         4 => prop::sample::select(vec![
             Key::Enter, Key::Esc, Key::Tab, Key::BackTab, Key::Up, Key::Down, Key::Left, Key::Right, Key::PageUp,
             Key::PageDown, Key::F(1), Key::Home, Key::End, Key::Backspace, Key::Ctrl('u'), Key::Ctrl('d'), Key::Ctrl('z'),
@@ -111,6 +112,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..40_usize, answer()).prop_map(|(feed, answer)| Step::Answer(feed, answer)),
         1 => (prop::collection::vec(any::<f64>(), 0..6), 0..6_u32).prop_map(|(ms, failed)| Step::Canary(ms, failed)),
         1 => (0..6_u32, 0..4_u8).prop_map(|(id, how)| Step::End(id, how)),
+        1 => any::<bool>().prop_map(Step::Background),
         1 => Just(Step::Resume),
     ]
 }
@@ -201,6 +203,7 @@ fn apply(board: &mut Board, step: Step) {
                 outcome,
             }
         }
+        Step::Background(behind) => Event::Background(behind),
         Step::Resume => Event::Resumed,
     };
     let _ = board.event(event);

@@ -1,0 +1,144 @@
+//! The row of tabs, one for each server: what it tells, and its order.
+
+use super::diagnosis::Health;
+use super::event::Moment;
+use super::theme::Colour;
+use crate::text::Clean;
+use std::cmp::Reverse;
+
+/// Seconds after a key has shown another server in which the tabs keep their places.
+const TOUCHED_S: f64 = 5.0;
+/// Minimum number of seconds between two changes of the order.
+const APART_S: f64 = 10.0;
+
+/// A server among several.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// Its number, from 1; never changes.
+    pub number: usize,
+    /// Its name.
+    pub name: Clean,
+    /// Colour of its name.
+    pub colour: Option<Colour>,
+}
+
+/// Contents of a tab.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tab {
+    /// The server.
+    pub place: Place,
+    /// Its target, as in the header of the screen.
+    pub target: Clean,
+    /// True if it is the server shown.
+    pub shown: bool,
+    /// Its worst state.
+    pub health: Health,
+    /// The worst figure, with its target; empty if none is missed.
+    pub figure: String,
+    /// The rule that names the cause, in words; empty if none does.
+    pub rule: String,
+    /// The cause line.
+    pub sentence: String,
+}
+
+/// The order of the tabs: the worst first, the others by number.
+///
+/// It changes rarely, so that no tab moves away from under the user's fingers: not for [`TOUCHED_S`] after a key has
+/// shown another server, and at most once in [`APART_S`].
+#[derive(Clone, Debug)]
+pub struct Order {
+    numbers: Vec<usize>,
+    changed: Moment,
+    touched: Option<Moment>,
+}
+
+impl Order {
+    /// Returns the order of `count` servers before anything is known about them.
+    pub fn new(count: usize) -> Self {
+        Self {
+            numbers: (1..=count).collect(),
+            changed: Moment::default(),
+            touched: None,
+        }
+    }
+
+    /// The servers' numbers from left to right.
+    pub fn numbers(&self) -> &[usize] {
+        &self.numbers
+    }
+
+    /// A key has shown another server.
+    pub fn touch(&mut self, now: Moment) {
+        self.touched = Some(now);
+    }
+
+    /// Moves the worst to the front, if the order may change now.
+    pub fn settle(&mut self, now: Moment, health: impl Fn(usize) -> Health) {
+        let touched = self.touched.is_some_and(|at| now.since(at) < TOUCHED_S);
+        if touched || now.since(self.changed) < APART_S {
+            return;
+        }
+        let mut numbers = self.numbers.clone();
+        numbers.sort_by_key(|number| (Reverse(health(*number).max(Health::Good)), *number));
+        if numbers != self.numbers {
+            self.numbers = numbers;
+            self.changed = now;
+        }
+    }
+
+    /// Returns the number of the server `step` places after `shown`, beginning again at the end.
+    pub fn after(&self, shown: usize, step: i32) -> Option<usize> {
+        let at = self.numbers.iter().position(|number| *number == shown)?;
+        let length = self.numbers.len() as i64;
+        let next = (at as i64 + i64::from(step)).rem_euclid(length);
+        self.numbers.get(usize::try_from(next).ok()?).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment {
+            mono_ms: seconds * 1_000,
+            epoch_ms: 0,
+        }
+    }
+
+    #[test]
+    fn the_worst_is_first_and_no_tab_moves_under_the_fingers() {
+        use Health::{Danger, Good, Unknown, Warning};
+        let mut order = Order::new(4);
+        let settle = |order: &mut Order, seconds, told: [Health; 4]| {
+            order.settle(at(seconds), |number| told[number - 1]);
+            order.numbers().to_vec()
+        };
+        let bad = [Good, Warning, Danger, Unknown];
+        assert_eq!(settle(&mut order, 9, bad), [1, 2, 3, 4], "just begun");
+        assert_eq!(settle(&mut order, 10, bad), [3, 2, 1, 4]);
+        // Not known is no worse than well: nothing moves while it is measured.
+        let worse = [Danger, Warning, Danger, Good];
+        assert_eq!(settle(&mut order, 19, worse), [3, 2, 1, 4], "too soon");
+        assert_eq!(settle(&mut order, 20, worse), [1, 3, 2, 4]);
+        order.touch(at(40));
+        assert_eq!(settle(&mut order, 44, [Good; 4]), [1, 3, 2, 4], "touched");
+        assert_eq!(settle(&mut order, 45, [Good; 4]), [1, 2, 3, 4]);
+        // A quiet time does not count against the next change.
+        assert_eq!(settle(&mut order, 55, bad), [3, 2, 1, 4]);
+    }
+
+    #[test]
+    fn next_and_previous_follow_the_row() {
+        let mut order = Order::new(3);
+        order.settle(at(10), |number| match number {
+            3 => Health::Danger,
+            _ => Health::Good,
+        });
+        assert_eq!(order.numbers(), [3, 1, 2]);
+        assert_eq!(order.after(2, 1), Some(3));
+        assert_eq!(order.after(3, -1), Some(2));
+        assert_eq!(order.after(3, 1), Some(1));
+        assert_eq!(order.after(9, 1), None);
+    }
+}

@@ -356,7 +356,7 @@ impl Headless {
         };
         match feed.panel {
             // A router reports once per second, so that the second look may find nothing new.
-            Some(Panel::Routing) => 3,
+            Some(Panel::Routing) if self.model.has_nodes() => 3,
             _ if feed.spec.front.rates.is_empty() => 1,
             _ => 2,
         }

@@ -23,22 +23,7 @@ impl Model {
             Panel::Extensions => return self.told_extensions(table),
             Panel::StatementKinds => return self.told_kinds(&table),
             Panel::Needs => return self.found(&table),
-            Panel::Database => {
-                self.history.skip(self.skipped());
-                let own = self.own_counted();
-                self.history.database(&table, own);
-                let counters = Rows::<read::Counters>::of(&table).first();
-                effects = self.follow_server(counters);
-                if self.history.oltp.reset && counters.xact_commit().is_some() {
-                    self.memory.reset = Some(self.now);
-                }
-                if let (Some(xmax), Some(at)) = (counters.xmax(), counters.now_epoch()) {
-                    let xmin = counters.xmin().unwrap_or(xmax);
-                    self.memory.xids.note(xmin, xmax, at);
-                }
-                self.put(id, table);
-                self.judge();
-            }
+            Panel::Database => effects = self.took_counters(id, table),
             Panel::Sessions => {
                 self.history.sessions(&table, &self.classifier);
                 self.put(id, table);
@@ -78,12 +63,9 @@ impl Model {
                 self.put(id, table);
                 self.derive_views();
             }
-            Panel::HostServer => return self.told_access(id, table),
-            Panel::HostProcesses => {
-                self.put(id, table);
-                return self.ask_host_at_first();
+            Panel::Host | Panel::HostProcesses | Panel::HostServer => {
+                effects = self.took_of_host(id, panel, table);
             }
-            Panel::Host => return self.took_host(id, &table),
             Panel::Nodes
             | Panel::NodeReplica
             | Panel::NodeBeat
@@ -93,6 +75,25 @@ impl Model {
             }
             _ => self.took_panel(id, panel, table),
         }
+        effects
+    }
+
+    /// Takes in the server's counters.
+    fn took_counters(&mut self, id: FeedId, table: Table) -> Vec<Effect> {
+        self.history.skip(self.skipped());
+        let own = self.own_counted();
+        self.history.database(&table, own);
+        let counters = Rows::<read::Counters>::of(&table).first();
+        let effects = self.follow_server(counters);
+        if self.history.oltp.reset && counters.xact_commit().is_some() {
+            self.memory.reset = Some(self.now);
+        }
+        if let (Some(xmax), Some(at)) = (counters.xmax(), counters.now_epoch()) {
+            let xmin = counters.xmin().unwrap_or(xmax);
+            self.memory.xids.note(xmin, xmax, at);
+        }
+        self.put(id, table);
+        self.judge();
         effects
     }
 

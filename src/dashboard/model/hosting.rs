@@ -33,8 +33,23 @@ impl Access {
 }
 
 impl Model {
+    /// Takes in an answer about the host.
+    pub(super) fn took_of_host(&mut self, id: FeedId, panel: Panel, table: Table) -> Vec<Effect> {
+        match panel {
+            Panel::HostServer => {
+                self.told_access(id, table);
+                Vec::new()
+            }
+            Panel::HostProcesses => {
+                self.put(id, table);
+                self.ask_host_at_first()
+            }
+            _ => self.took_host(id, &table),
+        }
+    }
+
     /// Takes in how the server's function can be called.
-    pub(super) fn told_access(&mut self, id: FeedId, table: Table) -> Vec<Effect> {
+    fn told_access(&mut self, id: FeedId, table: Table) {
         let told = Rows::<host_rows::HostServer>::of(&table).first();
         let role = self.fact().current_user().text();
         let role = role.map_or_else(|| "the role".to_owned(), quote_ident);
@@ -52,7 +67,6 @@ impl Model {
         self.memory.host_access.function = Some(function);
         self.put(id, table);
         self.tell_access();
-        Vec::new()
     }
 
     /// Writes into the panel what it needs, or that it can be read.
@@ -138,7 +152,7 @@ impl Model {
     }
 
     /// Reads the host as soon as it is known which processes to read.
-    pub(super) fn ask_host_at_first(&mut self) -> Vec<Effect> {
+    fn ask_host_at_first(&mut self) -> Vec<Effect> {
         let first = |feed: &Feed| feed.sampling.at.is_none() && feed.sampling.in_flight.is_none();
         match self.feed_of(Panel::Host) {
             Some(feed) if first(feed) && !self.paused => self.sample_due(),
@@ -147,7 +161,7 @@ impl Model {
     }
 
     /// Takes in the files.
-    pub(super) fn took_host(&mut self, id: FeedId, files: &Table) -> Vec<Effect> {
+    fn took_host(&mut self, id: FeedId, files: &Table) -> Vec<Effect> {
         let mut memory = std::mem::take(&mut self.memory.host);
         let listed = self.rows(Panel::HostProcesses);
         let derived = host::derive(files, listed, &self.classifier, &mut memory);

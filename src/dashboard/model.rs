@@ -368,16 +368,6 @@ impl Model {
         }
     }
 
-    /// Seconds that the fast session has waited for an answer.
-    pub fn silent_s(&self) -> f64 {
-        let fast = self
-            .feeds
-            .iter()
-            .filter(|feed| feed.spec.front.pool == Pool::Oltp && !self.is_read_here(feed));
-        let asked = fast.filter_map(|feed| feed.sampling.in_flight).min();
-        asked.map_or(0.0, |asked| self.now.since(asked))
-    }
-
     /// Turns it into a past model: no popup is open and nothing acts.
     pub fn become_past(&mut self) {
         (self.popup, self.prompt, self.notice) = (None, None, None);

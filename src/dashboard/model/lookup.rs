@@ -8,6 +8,9 @@ use crate::dashboard::rows::{Panel, Row, Rows, read};
 use crate::pg::Table;
 use crate::pg::sampler::SessionId;
 
+/// Number of sessions above which a server is crowded: some feeds are queried less often there ([`Crowded`]).
+const CROWD: f64 = 500.0;
+
 impl Model {
     /// The number of the feed called `name`, as a user may write it.
     pub fn feed_named(&self, name: &str) -> Option<FeedId> {
@@ -35,6 +38,34 @@ impl Model {
     /// The server's facts and the current role's privileges, as far as known.
     pub(crate) fn fact(&self) -> Row<'_, read::Fact> {
         Rows::of(self.facts.as_ref().unwrap_or(none())).first()
+    }
+
+    /// Seconds that the fast session has waited for an answer.
+    pub fn silent_s(&self) -> f64 {
+        let fast = self
+            .feeds
+            .iter()
+            .filter(|feed| feed.spec.front.pool == Pool::Oltp && !self.is_read_here(feed));
+        let asked = fast.filter_map(|feed| feed.sampling.in_flight).min();
+        asked.map_or(0.0, |asked| self.now.since(asked))
+    }
+
+    /// Returns true if rules depend on it: if backends are hidden from the current role, the lock table shows
+    /// who waits.
+    pub(super) fn is_needed(&self, feed: &Feed) -> bool {
+        feed.spec.front.sampling.if_hidden && self.history.oltp.restricted > 0
+    }
+
+    /// Returns true unless it is only sampled if backends are hidden, and none is.
+    pub(super) fn is_wanted(&self, feed: &Feed) -> bool {
+        !feed.spec.front.sampling.if_hidden || self.is_needed(feed)
+    }
+
+    /// Returns true if there are many sessions: each pass over pg_stat_activity costs some 3 ms per thousand
+    /// of them.
+    pub(super) fn is_crowded(&self) -> bool {
+        let counters = Rows::<read::Counters>::of(self.rows(Panel::Database));
+        counters.first().numbackends_all() > Some(CROWD)
     }
 }
 

@@ -9,7 +9,6 @@ use crate::dashboard::event::{Effect, FeedId, Moment, OwnCost, Request, Sample};
 use crate::dashboard::feed::{Feed, LOCK_NOT_AVAILABLE, PID};
 use crate::dashboard::panels::replication;
 use crate::dashboard::panels::spec::{Crowded, Pool};
-use crate::dashboard::rows::{Panel, Rows, read};
 use crate::format;
 use crate::pg::sampler::SessionId;
 use crate::pg::{Class, Peer, PgError};
@@ -30,8 +29,6 @@ const OLAP_SHARE: f64 = 10.0;
 const POOLER_LONGEST: Duration = Duration::from_secs(3);
 /// A fast feed whose own interval is no longer than this uses the dashboard's interval.
 const EVERY: Duration = Duration::from_secs(1);
-/// Number of sessions above which a server is crowded: some feeds are queried less often there ([`Crowded`]).
-const CROWD: f64 = 500.0;
 /// Milliseconds by which a tick may be too early: the next one comes a quarter of a second later.
 const EARLY_MS: u64 = 60;
 /// Seconds for which a message stays in the footer.
@@ -129,24 +126,6 @@ impl Model {
         let feeds = self.feeds.iter();
         let sharing = feeds.filter(|feed| !feed.foreign && feed.scope.all_sessions);
         sharing.map(|feed| feed.sampling.took_ms).sum()
-    }
-
-    /// Returns true if rules depend on it: if backends are hidden from the current role, the lock table shows
-    /// who waits.
-    fn is_needed(&self, feed: &Feed) -> bool {
-        feed.spec.front.sampling.if_hidden && self.history.oltp.restricted > 0
-    }
-
-    /// Returns true unless it is only sampled if backends are hidden, and none is.
-    fn is_wanted(&self, feed: &Feed) -> bool {
-        !feed.spec.front.sampling.if_hidden || self.is_needed(feed)
-    }
-
-    /// Returns true if there are many sessions: each pass over pg_stat_activity costs some 3 ms per thousand
-    /// of them.
-    fn is_crowded(&self) -> bool {
-        let counters = Rows::<read::Counters>::of(self.rows(Panel::Database));
-        counters.first().numbackends_all() > Some(CROWD)
     }
 
     /// Returns true if the feed is to be sampled regularly in the current state; `shown` are on the screen.

@@ -1,7 +1,7 @@
 //! Execution of effects: tasks that own their sessions, and audited actions.
 
 use super::auditing::{AuditWriter, Unwritten, Written};
-use super::sessions::{FAST_TIMEOUT, SLOW_TIMEOUT, analytic, console, monitor};
+use super::sessions::{FAST_TIMEOUT, Opener, SLOW_TIMEOUT, analytic, console, monitor};
 use super::{EVENTS, Targets, hosting, logged, planning, wall_clock};
 use crate::dashboard::action::{Action, ActionId, Outcome};
 use crate::dashboard::audit::Audit;
@@ -10,7 +10,7 @@ use crate::dashboard::panels::spec::Pool;
 use crate::pg::admin::{self, Exclusions};
 use crate::pg::canary::{self, Pace};
 use crate::pg::measure;
-use crate::pg::sampler::{self, Job, Queue, Report, SessionConfig, SessionId, Tally};
+use crate::pg::sampler::{Job, Report, SessionId, Tally};
 use crate::pg::{Canceller, Class, Client, PgError, Target};
 use crate::system::refresh::Refresh;
 use std::collections::HashMap;
@@ -254,37 +254,6 @@ impl EffectRunner {
                 });
             }
         }
-    }
-}
-
-/// Opens sessions.
-struct Opener {
-    sessions: JoinSet<()>,
-    report: Sender<Report>,
-    woken: watch::Receiver<()>,
-}
-
-impl Opener {
-    /// Starts these sessions with one server, and returns the queue that they share.
-    fn open(
-        &mut self,
-        ids: impl IntoIterator<Item = SessionId>,
-        target: &Target,
-        config: &SessionConfig,
-    ) -> Sender<Vec<Job>> {
-        let (sender, receiver) = channel(64);
-        let queue: Queue = Arc::new(tokio::sync::Mutex::new(receiver));
-        for id in ids {
-            self.sessions.spawn(sampler::run(
-                id,
-                target.clone(),
-                config.clone(),
-                Arc::clone(&queue),
-                self.report.clone(),
-                self.woken.clone(),
-            ));
-        }
-        sender
     }
 }
 

@@ -1,8 +1,12 @@
-//! Configurations of the sampling sessions.
+//! The sampling sessions: how they are opened, and their configurations.
 
-use crate::pg::Settings;
-use crate::pg::sampler::{SessionConfig, Tally};
+use crate::pg::sampler::{self, Job, Queue, Report, SessionConfig, SessionId, Tally};
+use crate::pg::{Settings, Target};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// Timeouts of a statement on the server and, in case that fails, on the client.
 pub(super) const FAST_TIMEOUT: (Duration, Duration) =
@@ -60,5 +64,36 @@ pub(super) fn console() -> SessionConfig {
         console: true,
         ended: Tally::default(),
         others: Tally::default(),
+    }
+}
+
+/// Opens sessions.
+pub(super) struct Opener {
+    pub(super) sessions: JoinSet<()>,
+    pub(super) report: Sender<Report>,
+    pub(super) woken: watch::Receiver<()>,
+}
+
+impl Opener {
+    /// Starts these sessions with one server, and returns the queue that they share.
+    pub(super) fn open(
+        &mut self,
+        ids: impl IntoIterator<Item = SessionId>,
+        target: &Target,
+        config: &SessionConfig,
+    ) -> Sender<Vec<Job>> {
+        let (sender, receiver) = channel(64);
+        let queue: Queue = Arc::new(tokio::sync::Mutex::new(receiver));
+        for id in ids {
+            self.sessions.spawn(sampler::run(
+                id,
+                target.clone(),
+                config.clone(),
+                Arc::clone(&queue),
+                self.report.clone(),
+                self.woken.clone(),
+            ));
+        }
+        sender
     }
 }

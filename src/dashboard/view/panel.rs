@@ -22,7 +22,6 @@ use ratatui::widgets::Widget;
 
 /// Width below which the Overview's query columns leave out the less important figures.
 const NARROW: u16 = 100;
-
 /// Width from which the Overview shows the client behind a pooler, too.
 const WIDE: u16 = 140;
 
@@ -122,11 +121,8 @@ fn hidden_note(model: &Model) -> Option<String> {
 fn sessions_note(model: &Model) -> String {
     let oltp = &model.history.oltp;
     let count = |class| oltp.sessions.get(&class).copied().unwrap_or(0);
-    format!(
-        "{} oltp · {} olap",
-        count(WorkClass::Oltp),
-        count(WorkClass::Olap)
-    )
+    let (oltp, olap) = (count(WorkClass::Oltp), count(WorkClass::Olap));
+    format!("{oltp} oltp · {olap} olap")
 }
 
 /// Returns the text that replaces the figures if they cannot be shown: what is missing and how to get it.
@@ -296,12 +292,12 @@ pub(super) fn table(
         // Blockers and the query matter more than these.
         columns.retain(|name| name != "usename" && name != "xmin_age");
     }
-    // It is there only if the pooler is watched.
-    let behind = model.start.pooler.is_some() && (full || model.size.0 >= WIDE);
-    columns.retain(|name| behind || name != "pooler_client");
-    // It is there only if the host is read.
-    let hosted = model.shows_host() && (full || model.size.0 >= NARROW);
-    columns.retain(|name| hosted || feed.panel != Some(rows::Panel::Activity) || name != "cpu_pct");
+    if feed.panel == Some(rows::Panel::Activity) {
+        // They are there only if the pooler is watched, or the host is read.
+        let behind = model.start.pooler.is_some() && (full || model.size.0 >= WIDE);
+        let hosted = model.shows_host() && (full || model.size.0 >= NARROW);
+        columns.retain(|name| (behind || name != "pooler_client") && (hosted || name != "cpu_pct"));
+    }
     let tagged = |row: usize| {
         !feed.cursor.tagged.is_empty() && feed.cursor.tagged.contains(&feed.identity(row))
     };

@@ -119,10 +119,10 @@ fn hidden_note(model: &Model) -> Option<String> {
 }
 
 fn sessions_note(model: &Model) -> String {
-    let oltp = &model.history.oltp;
-    let count = |class| oltp.sessions.get(&class).copied().unwrap_or(0);
-    let (oltp, olap) = (count(WorkClass::Oltp), count(WorkClass::Olap));
-    format!("{oltp} oltp · {olap} olap")
+    let sessions = &model.history.oltp.sessions;
+    let count = |class| sessions.get(&class).copied().unwrap_or(0);
+    let (short, long) = (count(WorkClass::Oltp), count(WorkClass::Olap));
+    format!("{short} oltp · {long} olap")
 }
 
 /// Returns the text that replaces the figures if they cannot be shown: what is missing and how to get it.

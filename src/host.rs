@@ -20,28 +20,27 @@ const TICKS: f64 = 100.0;
 /// Bytes of a sector in `/proc/diskstats`, whatever the device has.
 const SECTOR: f64 = 512.0;
 
-/// A process, from `/proc/PID/stat`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Seconds by which a session may have begun before its process, as the machine's times are rounded, and after it, as a full
+/// machine starts a process late.
+pub(crate) const APART_S: std::ops::RangeInclusive<f64> = -2.0..=10.0;
+
+/// A process, from `/proc/PID/stat`. Times are in units of 10 ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) parent: i64,
-    /// True if it runs, or is ready to run.
-    pub(crate) running: bool,
-    /// Processor time in user mode, in seconds.
-    pub(crate) user_s: f64,
-    /// Processor time in the kernel, in seconds.
-    pub(crate) system_s: f64,
-    /// Time of its start since the machine's, in units of 10 ms. Tells it from an earlier process of the same pid.
+    /// `R`: it runs, or is ready to run. `Z`: it has ended.
+    pub(crate) state: char,
+    /// Processor time in user mode.
+    pub(crate) user: u64,
+    /// Processor time in the kernel.
+    pub(crate) system: u64,
+    /// Time of its start since the machine's. Tells it from an earlier process of the same pid.
     pub(crate) start: u64,
     /// Resident pages of memory.
-    pub(crate) pages: f64,
+    pub(crate) pages: u64,
 }
 
 impl Process {
-    /// Seconds from the machine's start to its own.
-    pub(crate) fn start_s(&self) -> f64 {
-        self.start as f64 / TICKS
-    }
-
     /// Returns `None` if the text has another form.
     pub(crate) fn parse(stat: &str) -> Option<Self> {
         // The program's name may contain blanks and parentheses.
@@ -49,15 +48,25 @@ impl Process {
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         // The manual counts from the pid, 1; the first one here is the state, 3.
         let field = |number: usize| fields.get(number - 3).copied();
-        let seconds = |number| Some(field(number)?.parse::<f64>().ok()? / TICKS);
+        let count = |number| field(number)?.parse::<u64>().ok();
         Some(Self {
             parent: field(4)?.parse().ok()?,
-            running: field(3)? == "R",
-            user_s: seconds(14)?,
-            system_s: seconds(15)?,
-            start: field(22)?.parse().ok()?,
-            pages: field(24)?.parse().ok()?,
+            state: field(3)?.chars().next()?,
+            user: count(14)?,
+            system: count(15)?,
+            start: count(22)?,
+            pages: count(24)?,
         })
+    }
+
+    /// Seconds of processor time in user mode and in the kernel.
+    pub(crate) fn used_s(&self) -> (f64, f64) {
+        (self.user as f64 / TICKS, self.system as f64 / TICKS)
+    }
+
+    /// Seconds from the machine's start to its own.
+    pub(crate) fn start_s(&self) -> f64 {
+        self.start as f64 / TICKS
     }
 }
 
@@ -191,11 +200,11 @@ mod tests {
             process,
             Process {
                 parent: 1,
-                running: true,
-                user_s: 2.5,
-                system_s: 0.5,
+                state: 'R',
+                user: 250,
+                system: 50,
                 start: 12345,
-                pages: 300.0
+                pages: 300
             }
         );
         for bad in [

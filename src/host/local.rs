@@ -1,15 +1,11 @@
 //! Reads the files on this machine, after making sure that the server's processes are here.
 
-use super::{ABSENT, CLOCK, DIRECTORIES, PAGE, Process};
+use super::{ABSENT, APART_S, CLOCK, DIRECTORIES, PAGE, Process};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// Seconds by which a session may have begun before its process, as the machine's times are rounded, and after it, as a full
-/// machine starts a process late.
-const APART_S: std::ops::RangeInclusive<f64> = -2.0..=10.0;
 
 /// The processes and directories of a server to read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

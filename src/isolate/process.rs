@@ -1,5 +1,6 @@
 //! Processes of this machine, as /proc shows them.
 
+use crate::host;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -33,12 +34,6 @@ pub(super) struct Processes {
     /// Number of processors that are online.
     pub(super) processors: u32,
 }
-
-/// How much later than its process a session may have begun: the boot's time is cut to a second, and a full machine
-/// starts a process late.
-const LATEST_S: f64 = 10.0;
-/// How much earlier: the machine's clock may have been adjusted.
-const EARLIEST_S: f64 = 2.0;
 
 impl Processes {
     /// Reads what is the same for all processes; `None` if there is no /proc of Linux.
@@ -75,7 +70,7 @@ impl Processes {
     /// Returns true if a session that began at these epoch seconds can be this process.
     pub(super) fn began(&self, process: Process, at_s: f64) -> bool {
         let started_s = self.booted_s + process.started as f64 / self.ticks_per_s;
-        (-EARLIEST_S..=LATEST_S).contains(&(at_s - started_s))
+        host::APART_S.contains(&(at_s - started_s))
     }
 
     /// Returns this program's process.
@@ -143,20 +138,14 @@ fn time(text: &str) -> Option<(u64, u64)> {
 }
 
 fn stat(pid: i32, text: &str) -> Option<Stat> {
-    // The name in parentheses may contain anything; the state is field 3, the parent 4, the times 14 and 15,
-    // the start 22.
-    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
-    }
-    let parent = fields.next()?.parse().ok()?;
-    let mut number = |skipped: usize| fields.nth(skipped)?.parse::<u64>().ok();
-    let ticks = number(9)?.saturating_add(number(0)?);
-    let started = number(6)?;
+    let read = host::Process::parse(text).filter(|read| !matches!(read.state, 'Z' | 'X'))?;
     Some(Stat {
-        process: Process { pid, started },
-        parent,
-        ticks,
+        process: Process {
+            pid,
+            started: read.start,
+        },
+        parent: read.parent.try_into().ok()?,
+        ticks: read.user.saturating_add(read.system),
     })
 }
 

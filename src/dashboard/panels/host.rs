@@ -201,7 +201,8 @@ impl Memory {
         }
         Some((
             usage,
-            self.page_bytes.map(|page| page * known.process.pages),
+            self.page_bytes
+                .map(|page| page * known.process.pages as f64),
         ))
     }
 }
@@ -211,9 +212,10 @@ fn usage(before: &Known, now: &Known) -> Usage {
     let seconds = now.read_s - before.read_s;
     let rate = |now: f64, before: f64| (now - before).max(0.0) / seconds;
     let storage = now.storage.zip(before.storage);
+    let ((user_s, system_s), then) = (now.process.used_s(), before.process.used_s());
     Usage {
-        user_pct: rate(now.process.user_s, before.process.user_s) * 100.0,
-        system_pct: rate(now.process.system_s, before.process.system_s) * 100.0,
+        user_pct: rate(user_s, then.0) * 100.0,
+        system_pct: rate(system_s, then.1) * 100.0,
         storage: storage.map(|(now, before)| (rate(now.0, before.0), rate(now.1, before.1))),
     }
 }
@@ -295,9 +297,10 @@ pub(crate) fn derive(
             rest.user_pct = (rest.user_pct - sum.user_pct).max(0.0);
             rest.system_pct = (rest.system_pct - sum.system_pct).max(0.0);
         }
-        let pages: f64 = of_it().map(|known| known.process.pages).sum();
-        let running = of_it().filter(|known| known.process.running && known.read_s >= answer.now_s);
-        let memory_bytes = memory.page_bytes.map(|page| page * pages);
+        let pages: u64 = of_it().map(|known| known.process.pages).sum();
+        let running =
+            of_it().filter(|known| known.process.state == 'R' && known.read_s >= answer.now_s);
+        let memory_bytes = memory.page_bytes.map(|page| page * pages as f64);
         table.push([
             (added.who, who.name().into()),
             (added.running, Value::Int(running.count() as i64)),

@@ -84,7 +84,7 @@ pub(super) fn olap_share(evidence: &Evidence<'_>) -> Option<Finding> {
         explains: EXPLAINS,
         subject: "olap".to_owned(),
         sentence: format!("OLAP uses {}{most}", cores(evidence, olap)?),
-        cure: "fewer OLAP sessions, or a limit on their processor time".to_owned(),
+        cure: "htap-top isolate on its machine keeps OLAP to a share".to_owned(),
         evidence: facts,
         ..Finding::default()
     })

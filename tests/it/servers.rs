@@ -118,6 +118,9 @@ fn three_servers_have_a_tab_each_and_one_that_is_lost_disturbs_no_other() {
         terminal.keys("8");
         terminal.until("the statement", |screen| screen.contains("pg_sleep(600)"));
         let found = format!("pid {victim_pid}");
+        // Before the action, which has a session of its own.
+        let had = (sessions(&of_shop).await, sessions(&of_quiet).await);
+        assert!(had.0.len() >= 3 && had.1.len() >= 3, "{had:?}");
         terminal.keys("C");
         let question = terminal.until("the question", |screen| screen.contains("Sure?"));
         let on = format!("On {}", quiet.name);
@@ -131,8 +134,6 @@ fn three_servers_have_a_tab_each_and_one_that_is_lost_disturbs_no_other() {
         terminal.keys("0");
 
         // One is killed: the others go on with the sessions they had.
-        let had = (sessions(&of_shop).await, sessions(&of_quiet).await);
-        assert!(had.0.len() >= 3 && had.1.len() >= 3, "{had:?}");
         killed.signal(Signal::SIGKILL);
         terminal.until("its tab says so", |screen| {
             tabs(screen).contains("lost ") && header(screen).contains("live")

@@ -8,7 +8,7 @@ use crate::dashboard::rows::{Panel, Row, Rows, read};
 use crate::pg::Table;
 use crate::pg::sampler::SessionId;
 
-/// Number of sessions above which a server is crowded: some feeds are queried less often there ([`Crowded`]).
+/// Number of sessions above which a server is crowded: some feeds are queried less often there.
 const CROWD: f64 = 500.0;
 
 impl Model {

@@ -15,8 +15,11 @@ pub(crate) const ABSENT: &str = "absent";
 pub(crate) const PAGE: &str = "page";
 /// The directories whose file systems have a row each, with their size and what is left of it, in bytes.
 pub(crate) const DIRECTORIES: [&str; 2] = ["data directory", "pg_wal"];
-/// Units of processor time per second in these files (USER_HZ), which is the same on all architectures since Linux 2.6.
-const TICKS: f64 = 100.0;
+/// Seconds of a time in these files, whose unit (USER_HZ) is the same on all architectures since Linux 2.6.
+pub(crate) fn seconds(time: u64) -> f64 {
+    time as f64 / 100.0
+}
+
 /// Bytes of a sector in `/proc/diskstats`, whatever the device has.
 const SECTOR: f64 = 512.0;
 
@@ -58,16 +61,6 @@ impl Process {
             pages: count(24)?,
         })
     }
-
-    /// Seconds of processor time in user mode and in the kernel.
-    pub(crate) fn used_s(&self) -> (f64, f64) {
-        (self.user as f64 / TICKS, self.system as f64 / TICKS)
-    }
-
-    /// Seconds from the machine's start to its own.
-    pub(crate) fn start_s(&self) -> f64 {
-        self.start as f64 / TICKS
-    }
 }
 
 /// Bytes that a process made the storage read, and that it gave to the kernel to write, from `/proc/PID/io`.
@@ -82,19 +75,24 @@ fn after(text: &str, word: &str) -> Option<f64> {
     words.next()?.parse().ok()
 }
 
-/// Processor time of the whole machine in seconds, from `/proc/stat`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// Time at which the machine was booted in epoch seconds, cut to whole ones, from `/proc/stat`.
+pub(crate) fn booted_s(stat: &str) -> Option<f64> {
+    after(stat, "btime")
+}
+
+/// Processor time of the whole machine in units of 10 ms, from `/proc/stat`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Processors {
     pub(crate) count: u32,
     /// In user mode, including guests and niced processes.
-    pub(crate) user_s: f64,
+    pub(crate) user: u64,
     /// In the kernel, including interrupts.
-    pub(crate) system_s: f64,
+    pub(crate) system: u64,
     /// Taken by other virtual machines.
-    pub(crate) stolen_s: f64,
-    pub(crate) idle_s: f64,
+    pub(crate) stolen: u64,
+    pub(crate) idle: u64,
     /// Idle while something waits for storage.
-    pub(crate) iowait_s: f64,
+    pub(crate) iowait: u64,
     /// Processes that run or are ready to run.
     pub(crate) running: u32,
 }
@@ -103,29 +101,34 @@ impl Processors {
     pub(crate) fn parse(stat: &str) -> Option<Self> {
         let mut words = stat.split_ascii_whitespace();
         words.find(|word| word.eq(&"cpu"))?;
-        let times: Vec<f64> = words.map_while(|word| word.parse().ok()).collect();
+        let times: Vec<u64> = words.map_while(|word| word.parse().ok()).collect();
         let [user, nice, system, idle, iowait, irq, softirq, stolen, ..] = *times else {
             return None;
         };
         let is_core = |word: &&str| {
-            let number = word
-                .strip_prefix("cpu")
-                .and_then(|number| number.parse::<u32>().ok());
-            number.is_some()
+            let number = word.strip_prefix("cpu");
+            number.is_some_and(|number| number.parse::<u32>().is_ok())
         };
         Some(Self {
             count: stat.split_ascii_whitespace().filter(is_core).count() as u32,
-            user_s: (user + nice) / TICKS,
-            system_s: (system + irq + softirq) / TICKS,
-            stolen_s: stolen / TICKS,
-            idle_s: idle / TICKS,
-            iowait_s: iowait / TICKS,
+            user: user.saturating_add(nice),
+            system: system.saturating_add(irq).saturating_add(softirq),
+            stolen,
+            idle,
+            iowait,
             running: after(stat, "procs_running")? as u32,
         })
     }
 
-    pub(crate) fn total_s(&self) -> f64 {
-        self.user_s + self.system_s + self.stolen_s + self.idle_s + self.iowait_s
+    /// Time of all cores, whatever they did.
+    pub(crate) fn total(&self) -> u64 {
+        let parts = [self.user, self.system, self.stolen, self.idle, self.iowait];
+        parts.into_iter().fold(0, u64::saturating_add)
+    }
+
+    /// Time in which cores had nothing to do.
+    pub(crate) fn idle(&self) -> u64 {
+        self.idle.saturating_add(self.iowait)
     }
 }
 
@@ -223,13 +226,13 @@ mod tests {
 
     #[test]
     fn the_machine_is_read() {
-        let stat = "cpu  100 20 30 400 50 1 2 7 90 0\ncpu0 1 1\ncpu1 1 1\ncpufreq 1\nctxt 5\nprocs_running 3\n";
+        let stat = "cpu  100 20 30 400 50 1 2 7 90 0\ncpu0 1 1\ncpu1 1 1\ncpufreq 1\nctxt 5\nprocs_running 3\nbtime 1700\n";
+        assert_eq!(booted_s(stat), Some(1700.0));
         let processors = Processors::parse(stat).unwrap();
         assert_eq!(processors.count, 2);
         assert_eq!(processors.running, 3);
-        assert!((processors.user_s - 1.2).abs() < 1e-9);
-        assert!((processors.system_s - 0.33).abs() < 1e-9);
-        assert!((processors.total_s() - 6.1).abs() < 1e-9);
+        assert_eq!((processors.user, processors.system), (120, 33));
+        assert_eq!((processors.total(), processors.idle()), (610, 450));
         assert_eq!(Processors::parse("cpu  1 2 3"), None);
         let meminfo = "MemTotal:       2048 kB\nMemFree: 1 kB\nMemAvailable:   1024 kB\n";
         assert_eq!(memory_bytes(meminfo), Some((2_097_152.0, 1_048_576.0)));

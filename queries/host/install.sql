@@ -28,6 +28,8 @@ BEGIN
                 -- without the figures of single cores, and without the counters of each interrupt
                 stat := regexp_replace(stat, E'\n(intr|softirq) [^\n]*', '', 'g');
                 stat := regexp_replace(stat, E'\n(cpu[0-9]+) [^\n]*', E'\n\\1', 'g');
+            ELSIF name = 'meminfo' THEN
+                stat := substring(stat FROM 'MemTotal:[^\n]*') || E'\n' || substring(stat FROM 'MemAvailable:[^\n]*');
             ELSIF name = 'diskstats' THEN
                 stat := regexp_replace(stat, E'[^\n]* (dm-|loop|md|nbd|ram|sr|zram)[0-9][^\n]*(\n|$)', '', 'g');
             END IF;

@@ -1,6 +1,6 @@
 //! Reads the files on this machine, after making sure that the server's processes are here.
 
-use super::{ABSENT, APART_S, CLOCK, DIRECTORIES, PAGE, Process};
+use super::{ABSENT, APART_S, CLOCK, DIRECTORIES, PAGE, Process, booted_s, seconds};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
@@ -51,13 +51,10 @@ fn proc(name: &str) -> Option<String> {
 /// have one parent.
 fn located(wanted: &Wanted) -> Result<String, String> {
     let stat = proc("stat").ok_or("this machine has no readable /proc/stat")?;
-    let booted_s = stat.lines().find_map(|line| line.strip_prefix("btime "));
-    let booted_s: f64 = booted_s
-        .and_then(|seconds| seconds.trim().parse().ok())
-        .ok_or("/proc/stat does not say when this machine was booted")?;
+    let booted_s = booted_s(&stat).ok_or("/proc/stat does not say when this machine was booted")?;
     let processes = wanted.started.iter().filter_map(|(pid, started_s)| {
         let process = Process::parse(&proc(&format!("{pid}/stat"))?)?;
-        let same = APART_S.contains(&(started_s - booted_s - process.start_s()));
+        let same = APART_S.contains(&(started_s - booted_s - seconds(process.start)));
         Some((same, process.parent))
     });
     let (same, other): (Vec<_>, Vec<_>) = processes.partition(|(same, _)| *same);
@@ -72,20 +69,31 @@ fn located(wanted: &Wanted) -> Result<String, String> {
 }
 
 fn machine(stat: &str, now_s: f64) -> Vec<Row> {
-    // Two long lines count each interrupt.
-    let lines = stat
-        .lines()
-        .filter(|line| !line.starts_with("intr ") && !line.starts_with("softirq "));
-    let stat = lines.collect::<Vec<_>>().join("\n");
+    // What a statement of the server's function leaves out, too: it would all be kept in the past hour.
+    let stat = lines(stat, |line| {
+        !line.starts_with("intr ") && !line.starts_with("softirq ")
+    });
+    let memory = proc("meminfo").map(|text| {
+        let wanted = ["MemTotal:", "MemAvailable:"];
+        lines(&text, |line| {
+            wanted.iter().any(|name| line.starts_with(name))
+        })
+    });
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
     vec![
         (0, CLOCK, Some(now_s.to_string())),
         (0, PAGE, page.map(|bytes| bytes.to_string())),
         (0, "stat", Some(stat)),
-        (0, "meminfo", proc("meminfo")),
+        (0, "meminfo", memory),
         (0, "loadavg", proc("loadavg")),
         (0, "diskstats", proc("diskstats")),
     ]
+}
+
+/// The lines of a text that are wanted.
+fn lines(text: &str, wanted: impl Fn(&str) -> bool) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| wanted(line)).collect();
+    lines.join("\n")
 }
 
 /// The file systems of the data directory and of pg_wal, which may be a link to another.
@@ -113,11 +121,7 @@ mod tests {
         let pid = i64::from(std::process::id());
         let process = Process::parse(&proc("self/stat").unwrap()).unwrap();
         let stat = proc("stat").unwrap();
-        let booted = stat
-            .lines()
-            .find_map(|line| line.strip_prefix("btime "))
-            .unwrap();
-        (pid, booted.parse::<f64>().unwrap() + process.start_s())
+        (pid, booted_s(&stat).unwrap() + seconds(process.start))
     }
 
     fn absent(rows: &[Row]) -> bool {

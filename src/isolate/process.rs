@@ -28,7 +28,6 @@ pub(super) struct Stat {
 #[derive(Clone, Debug)]
 pub(super) struct Processes {
     root: PathBuf,
-    ticks_per_s: f64,
     /// Time of the boot in epoch seconds, cut to whole ones.
     booted_s: f64,
     /// Number of processors that are online.
@@ -40,13 +39,10 @@ impl Processes {
     pub(super) fn here() -> Option<Self> {
         let root = PathBuf::from("/proc");
         let stat = std::fs::read_to_string(root.join("stat")).ok()?;
-        let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK);
-        let (booted_s, processors) = machine(&stat)?;
         Some(Self {
             root,
-            ticks_per_s: ticks.ok().flatten().unwrap_or(100) as f64,
-            booted_s,
-            processors,
+            booted_s: host::booted_s(&stat)?,
+            processors: host::Processors::parse(&stat)?.count.max(1),
         })
     }
 
@@ -69,7 +65,7 @@ impl Processes {
 
     /// Returns true if a session that began at these epoch seconds can be this process.
     pub(super) fn began(&self, process: Process, at_s: f64) -> bool {
-        let started_s = self.booted_s + process.started as f64 / self.ticks_per_s;
+        let started_s = self.booted_s + host::seconds(process.started);
         host::APART_S.contains(&(at_s - started_s))
     }
 
@@ -112,29 +108,11 @@ impl Processes {
     }
 }
 
-/// Returns the boot's time and the number of processors, from /proc/stat.
-fn machine(text: &str) -> Option<(f64, u32)> {
-    let booted = text.lines().find_map(|line| line.strip_prefix("btime "))?;
-    let is_processor = |line: &&str| {
-        let number = line
-            .strip_prefix("cpu")
-            .and_then(|rest| rest.chars().next());
-        number.is_some_and(|digit| digit.is_ascii_digit())
-    };
-    let processors = text.lines().filter(is_processor).count();
-    Some((booted.trim().parse().ok()?, processors.max(1) as u32))
-}
-
-/// Sums up the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq; not what the host took.
+/// Returns the machine's processor time, without what other virtual machines took, and how much of it was idle.
 fn time(text: &str) -> Option<(u64, u64)> {
-    let line = text.lines().next()?.strip_prefix("cpu ")?;
-    let times: Vec<u64> = line
-        .split_whitespace()
-        .take(7)
-        .map_while(|word| word.parse().ok())
-        .collect();
-    let idle = times.get(3)? + times.get(4)?;
-    Some((times.iter().sum(), idle))
+    let processors = host::Processors::parse(text)?;
+    let total = processors.total().saturating_sub(processors.stolen);
+    Some((total, processors.idle()))
 }
 
 fn stat(pid: i32, text: &str) -> Option<Stat> {
@@ -210,14 +188,10 @@ mod tests {
 
     #[test]
     fn a_start_time_is_tolerant_to_ticks_and_not_to_other_processes() {
-        let text = "cpu  1 2\ncpu0 1\ncpu1 1\nintr 5\nctxt 1\nbtime 1000\n";
-        let (booted_s, processors) = machine(text).unwrap();
-        assert_eq!(processors, 2);
         let processes = Processes {
             root: PathBuf::new(),
-            ticks_per_s: 100.0,
-            booted_s,
-            processors,
+            booted_s: 1000.0,
+            processors: 2,
         };
         let process = Process {
             pid: 7,
@@ -233,8 +207,8 @@ mod tests {
         ] {
             assert_eq!(processes.began(process, at_s), same, "{at_s}");
         }
-        assert!(machine("cpu 1\n").is_none());
-        assert_eq!(time("cpu  1 2 3 4 5 6 7 8 9\ncpu0 1\n"), Some((28, 9)));
+        let stat = "cpu  1 2 3 4 5 6 7 8 9\ncpu0 1\nbtime 1000\nprocs_running 1\n";
+        assert_eq!(time(stat), Some((28, 9)));
         assert_eq!(time("cpu  1 2\n"), None);
     }
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 const EPOCH_MS: i64 = 1_767_323_045_000;
 
 /// Feeds that no board is about: they are answered at once without rows.
-const NOTHING_TO_TELL: [&str; 9] = [
+pub const NOTHING_TO_TELL: [&str; 9] = [
     "extensions",
     "temp_files",
     "sequences",
@@ -95,6 +95,22 @@ impl Board {
         board
     }
 
+    /// A board whose OLAP pool has a server of its own, with the shop's heartbeats and routing. From here on nothing is
+    /// answered automatically.
+    pub fn beside_replica(config: Config, change: impl FnOnce(&mut Start)) -> Self {
+        let mut board = Self::with(config, |start| {
+            start.olap_target = Some("shop @ replica:5432".into());
+            start.olap_server = Some("replica:5432".into());
+            change(start);
+        });
+        let _ = board.connect();
+        let _ = board.open(SessionId::Replica);
+        let needs = ["htap.routing|true|true", "htap.heartbeat|true|true"];
+        let _ = board.answer("needs", table("name|found|readable", &needs));
+        board.mute = true;
+        board
+    }
+
     /// A board on a live server, all first answers pending.
     pub fn live(config: Config) -> Self {
         let mut board = Self::new(config);
@@ -138,7 +154,7 @@ impl Board {
     fn took(&mut self, effects: Vec<Effect>) -> Vec<Effect> {
         let mut quiet = Vec::new();
         for request in requests(&effects) {
-            let name = self.model.feed(request.feed).unwrap().spec.name.clone();
+            let name = self.name_of(request);
             if !self.mute && NOTHING_TO_TELL.contains(&name.as_str()) {
                 quiet.push(name.clone());
             }
@@ -220,6 +236,11 @@ impl Board {
 
     pub fn key(&mut self, key: Key) -> Vec<Effect> {
         self.event(Event::KeyPressed(key))
+    }
+
+    /// Name of the feed that a request is for.
+    pub fn name_of(&self, request: &Request) -> String {
+        self.model.feed(request.feed).unwrap().spec.name.clone()
     }
 
     /// The last line of the log.

@@ -159,14 +159,7 @@ impl Remote {
                 }
             }
             for request in requests(&asked) {
-                let name = self
-                    .board
-                    .model
-                    .feed(request.feed)
-                    .unwrap()
-                    .spec
-                    .name
-                    .clone();
+                let name = self.board.name_of(request);
                 if name.starts_with("host") || name == "activity" {
                     let told: Table = self.client.query(&request.sql, &[]).await.unwrap();
                     next.extend(self.board.answer(&name, told));

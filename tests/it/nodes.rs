@@ -23,9 +23,6 @@ use htap_top::dashboard::runtime::headless::{Headless, Settled};
 use htap_top::pg::sampler::SessionId;
 use htap_top::pg::{Client, Table, Target, Value};
 use htap_top::system::schema;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use std::process::Command;
 use std::time::Duration;
 
 const SLOT: &str = "reader";
@@ -90,19 +87,6 @@ fn says(model: &Model, what: &str) -> bool {
 fn beats(model: &Model) -> (Option<i64>, bool) {
     let feed = model.feed(model.feed_named("beats").unwrap()).unwrap();
     (feed.table.first("n").int(), feed.sampling.from_here)
-}
-
-/// Kills the postmaster and all its processes.
-fn kill_all(postmaster: i32) {
-    let children = Command::new("ps")
-        .args(["-o", "pid=", "--ppid", &postmaster.to_string()])
-        .output()
-        .unwrap();
-    let children = String::from_utf8_lossy(&children.stdout).into_owned();
-    let children = children.split_whitespace().map(|pid| pid.parse().unwrap());
-    for pid in std::iter::once(postmaster).chain(children) {
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-    }
 }
 
 /// The primary and its standby are shown with what routers send there; `once` has the same.
@@ -231,7 +215,7 @@ fn a_standby_is_shown_paused_lost_back_and_promoted() {
         .await;
 
         drop(client);
-        kill_all(standby.postmaster());
+        standby.kill_all();
         admin.batch(BEAT).await.unwrap();
         until(
             &mut headless,
@@ -272,22 +256,10 @@ fn a_standby_is_shown_paused_lost_back_and_promoted() {
 
 /// A board with a standby that the OLAP pool reads, and a router that reports.
 fn pair() -> Board {
-    let mut board = Board::with(Config::default(), |start| {
-        start.olap_target = Some("shop @ replica:5432".into());
-        start.olap_server = Some("replica:5432".into());
+    let mut board = Board::beside_replica(Config::default(), |start| {
         start.own_panels = vec![Spec::parse("beats", BEATS).unwrap()];
     });
-    let _ = board.connect();
-    let _ = board.open(SessionId::Replica);
-    let _ = board.answer(
-        "needs",
-        table(
-            "name|found|readable",
-            &["htap.routing|true|true", "htap.heartbeat|true|true"],
-        ),
-    );
     let _ = board.answer("beats", table("n", &["7"]));
-    board.mute = true;
     board
 }
 

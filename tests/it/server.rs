@@ -126,6 +126,20 @@ impl Server {
         kill(Pid::from_raw(self.postmaster()), signal).unwrap();
     }
 
+    /// Kills the postmaster and all its processes.
+    pub fn kill_all(&self) {
+        let postmaster = self.postmaster();
+        let children = Command::new("ps")
+            .args(["-o", "pid=", "--ppid", &postmaster.to_string()])
+            .output()
+            .unwrap();
+        let children = String::from_utf8_lossy(&children.stdout).into_owned();
+        let children = children.split_whitespace().map(|pid| pid.parse().unwrap());
+        for pid in std::iter::once(postmaster).chain(children) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+
     /// The postmaster's process id.
     pub fn postmaster(&self) -> i32 {
         let text = std::fs::read_to_string(self.place.data_dir.join("postmaster.pid")).unwrap();

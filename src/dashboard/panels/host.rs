@@ -210,12 +210,12 @@ impl Memory {
 /// The rates between two readings of a process.
 fn usage(before: &Known, now: &Known) -> Usage {
     let seconds = now.read_s - before.read_s;
+    let used = |now: u64, before: u64| host::seconds(now.saturating_sub(before)) / seconds * 100.0;
     let rate = |now: f64, before: f64| (now - before).max(0.0) / seconds;
     let storage = now.storage.zip(before.storage);
-    let ((user_s, system_s), then) = (now.process.used_s(), before.process.used_s());
     Usage {
-        user_pct: rate(user_s, then.0) * 100.0,
-        system_pct: rate(system_s, then.1) * 100.0,
+        user_pct: used(now.process.user, before.process.user),
+        system_pct: used(now.process.system, before.process.system),
         storage: storage.map(|(now, before)| (rate(now.0, before.0), rate(now.1, before.1))),
     }
 }

@@ -87,14 +87,7 @@ impl Watch {
         while !wanted.is_empty() {
             let mut more = Vec::new();
             for request in requests(&wanted) {
-                let name = self
-                    .board
-                    .model
-                    .feed(request.feed)
-                    .unwrap()
-                    .spec
-                    .name
-                    .clone();
+                let name = self.board.name_of(request);
                 let outcome = self.session.query(&request.sql, &[]).await;
                 more.extend(self.board.outcome(&name, outcome));
             }

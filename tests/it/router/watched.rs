@@ -7,9 +7,6 @@ use htap_top::pg::{Param, Statement};
 use htap_top::router::catalogue::Catalogue;
 use htap_top::router::executor::{Counts, Executor, Fallback, Policy};
 use htap_top::router::{Barred, Lsn, Node, Pool, Router, Rule};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -363,19 +360,6 @@ const REPORT: Statement = Statement {
           FROM pg_catalog.generate_series(1, $1) AS g",
 };
 
-/// Kills the postmaster and all its processes.
-fn kill_all(postmaster: i32) {
-    let children = Command::new("ps")
-        .args(["-o", "pid=", "--ppid", &postmaster.to_string()])
-        .output()
-        .unwrap();
-    let children = String::from_utf8_lossy(&children.stdout).into_owned();
-    let children = children.split_whitespace().map(|pid| pid.parse().unwrap());
-    for pid in std::iter::once(postmaster).chain(children) {
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-    }
-}
-
 #[test]
 fn no_answer_is_lost_with_the_replica() {
     block_on(async {
@@ -405,7 +389,7 @@ fn no_answer_is_lost_with_the_replica() {
             table.first("n").int() >= Some(4)
         })
         .await;
-        kill_all(pair.standby.postmaster());
+        pair.standby.kill_all();
         let mut answers = 0;
         while let Some(done) = readers.join_next().await {
             answers += done.unwrap();

@@ -1,6 +1,6 @@
 //! Boards in every state that a screen can show.
 
-use crate::it::board::{self, Board, activity, table, views};
+use crate::it::board::{self, Board, NOTHING_TO_TELL, activity, table, views};
 use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::Health;
 use htap_top::dashboard::event::{Event, Key};
@@ -637,39 +637,17 @@ pub fn pooler_lost() -> Board {
     board
 }
 
-/// Feeds of which [`nodes`] tells nothing.
-const QUIET: [&str; 8] = [
-    "extensions",
-    "temp_files",
-    "sequences",
-    "io",
-    "wal",
-    "wraparound",
-    "waits",
-    "locks",
-];
-
 /// A standby whose replay is paused, another that streams, a slot that nobody reads, and two routers.
 #[expect(clippy::too_many_lines, reason = "the answers of six feeds")]
 pub fn nodes() -> Board {
-    let mut board = Board::with(config(), |start| {
-        start.olap_target = Some("shop @ replica:5432".into());
-        start.olap_server = Some("replica:5432".into());
-    });
-    let _ = board.connect();
-    let _ = board.open(SessionId::Replica);
-    let _ = board.answer(
-        "needs",
-        table(
-            "name|found|readable",
-            &["htap.routing|true|true", "htap.heartbeat|true|true"],
-        ),
-    );
-    board.mute = true;
+    let mut board = Board::beside_replica(config(), |_| {});
     for second in 1..6_i64 {
         let activity = calm();
         settle(&mut board, 30 + second, &activity, &calm_snapshots());
-        for feed in QUIET {
+        let quiet = NOTHING_TO_TELL
+            .iter()
+            .filter(|name| !matches!(**name, "replication" | "routing"));
+        for feed in quiet.chain([&"locks"]).copied() {
             if board
                 .model
                 .feed(board.id(feed))

@@ -31,15 +31,20 @@ impl Machine {
     /// Returns what it did since an earlier sample; none if its counters started over.
     fn since(&self, before: &Self) -> Option<Work<'_>> {
         let (now, then) = (&self.processors, &before.processors);
-        // Time by the machine's own clock: the sum of what all cores did.
-        let total_s = now.total_s() - then.total_s();
+        // By the machine's own clock: the sum of what all cores did.
+        let total = now
+            .total()
+            .checked_sub(then.total())
+            .filter(|total| *total > 0)?;
         let seconds = self.read_s - before.read_s;
-        if seconds <= 0.0 || total_s <= 0.0 || now.count == 0 {
+        if seconds <= 0.0 || now.count == 0 {
             return None;
         }
         let cores = f64::from(now.count);
-        let pct =
-            |of: fn(&Processors) -> f64| (of(now) - of(then)).max(0.0) / total_s * cores * 100.0;
+        let pct = |of: fn(&Processors) -> u64| {
+            let part = of(now).saturating_sub(of(then));
+            part as f64 / total as f64 * cores * 100.0
+        };
         let rate = |now: f64, before: f64| (now - before).max(0.0) / seconds;
         let disks = self.disks.iter().filter_map(|disk| {
             let mut earlier = before.disks.iter();
@@ -60,12 +65,12 @@ impl Machine {
         Some(Work {
             cores,
             usage: Usage {
-                user_pct: pct(|one| one.user_s),
-                system_pct: pct(|one| one.system_s),
+                user_pct: pct(|one| one.user),
+                system_pct: pct(|one| one.system),
                 storage: (!disks.is_empty()).then(|| (read.sum(), written.sum())),
             },
-            stolen_pct: pct(|one| one.stolen_s),
-            iowait_pct: pct(|one| one.iowait_s),
+            stolen_pct: pct(|one| one.stolen),
+            iowait_pct: pct(|one| one.iowait),
             busiest: disks
                 .into_iter()
                 .max_by(|a, b| a.busy_pct.total_cmp(&b.busy_pct)),
@@ -174,7 +179,7 @@ fn put_levels(table: &mut Table, added: added::ToHost, answer: &Answer<'_>) {
 /// Busy share of all cores in percent over the last seconds, stolen time included.
 fn busy_pct(recent: &mut VecDeque<(f64, Processors)>, now_s: f64, now: Processors) -> Option<f64> {
     let went_back =
-        |(at_s, before): &(f64, Processors)| *at_s >= now_s || before.total_s() > now.total_s();
+        |(at_s, before): &(f64, Processors)| *at_s >= now_s || before.total() > now.total();
     if recent.back().is_some_and(went_back) {
         recent.clear();
     }
@@ -187,10 +192,12 @@ fn busy_pct(recent: &mut VecDeque<(f64, Processors)>, now_s: f64, now: Processor
         recent.pop_front();
     }
     let (_, before) = recent.front()?;
-    let idle_s = |one: &Processors| one.idle_s + one.iowait_s;
-    let total_s = now.total_s() - before.total_s();
-    let busy_s = total_s - (idle_s(&now) - idle_s(before)).max(0.0);
-    (total_s > 0.0).then(|| (busy_s / total_s * 100.0).clamp(0.0, 100.0))
+    let total = now
+        .total()
+        .checked_sub(before.total())
+        .filter(|total| *total > 0)?;
+    let idle = now.idle().saturating_sub(before.idle()).min(total);
+    Some((total - idle) as f64 / total as f64 * 100.0)
 }
 
 /// Figures of the machine in one line.

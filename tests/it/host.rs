@@ -179,12 +179,9 @@ impl Remote {
     }
 
     fn missing(&self) -> String {
-        let feed = feed(&self.board.model, "host");
-        feed.sampling
-            .missing
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        let sampling = &feed(&self.board.model, "host").sampling;
+        let why = sampling.strange.iter().chain(&sampling.missing);
+        why.map(ToString::to_string).next().unwrap_or_default()
     }
 }
 
@@ -248,7 +245,7 @@ fn the_function_is_installed_by_a_superuser_who_says_yes() {
         remote.sample(2).await;
         let missing = remote.missing();
         assert!(
-            missing.contains("that of host_plain, who is none, is not called"),
+            missing.contains("belongs to host_plain, who is no superuser: it is not called"),
             "{missing}"
         );
     });
@@ -289,7 +286,7 @@ fn a_server_elsewhere_reads_them_by_its_function() {
         plain.sample(2).await;
         let missing = plain.missing();
         assert!(
-            missing.starts_with("EXECUTE on htap_host.files(): GRANT htap_monitor TO"),
+            missing.starts_with("our role may not call htap_host.files(): GRANT htap_monitor TO"),
             "{missing}"
         );
 

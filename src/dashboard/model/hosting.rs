@@ -16,13 +16,25 @@ const PIDS: &str = "'{}'/*pids*/";
 /// The function that reads for those on other machines.
 const FUNCTION: &str = "htap_host.files()";
 
+/// What the panel needs if the function is not there.
+const ELSEWHERE: &str = "htap_host.files(), as the server runs on another machine";
+
+/// Reason why the function is not called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// It is not installed.
+    Absent,
+    /// It is there, but not for our role or not to be trusted; the text says what to do.
+    Barred(Clean),
+}
+
 /// How the host's figures can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Access {
     /// By this program; `None` until tried.
     here: Option<Result<(), Clean>>,
     /// By the server's function; `None` until known.
-    function: Option<Result<(), Clean>>,
+    function: Option<Result<(), Refusal>>,
 }
 
 impl Access {
@@ -54,17 +66,17 @@ impl Model {
         let role = self.fact().current_user().text();
         let role = role.map_or_else(|| "the role".to_owned(), quote_ident);
         let refusal = match (told.installed(), told.owner().text(), told.executable()) {
-            (Some(true), Some(owner), _) => Some(format!(
-                "{FUNCTION} of a superuser: that of {owner}, who is none, is not called"
-            )),
             (Some(true), None, Some(true)) => None,
-            (Some(true), None, _) => Some(format!(
-                "EXECUTE on {FUNCTION}: GRANT htap_monitor TO {role}"
-            )),
-            _ => Some(format!("{FUNCTION}, as the server runs on another machine")),
+            (Some(true), Some(owner), _) => Some(Refusal::Barred(Clean::from(format!(
+                "{FUNCTION} or its schema belongs to {owner}, who is no superuser: it is not called, as it may be planted. Drop \
+                 it, then run htap-top init --host-figures"
+            )))),
+            (Some(true), None, _) => Some(Refusal::Barred(Clean::from(format!(
+                "our role may not call {FUNCTION}: GRANT htap_monitor TO {role}"
+            )))),
+            _ => Some(Refusal::Absent),
         };
-        let function = refusal.map_or(Ok(()), |why| Err(Clean::from(why)));
-        self.memory.host_access.function = Some(function);
+        self.memory.host_access.function = Some(refusal.map_or(Ok(()), Err));
         self.put(id, table);
         self.tell_access();
     }
@@ -72,13 +84,16 @@ impl Model {
     /// Writes into the panel what it needs, or that it can be read.
     fn tell_access(&mut self) {
         let access = &self.memory.host_access;
-        let missing = match (&access.here, &access.function) {
-            (Some(Err(_)), Some(Err(why))) => vec![why.clone()],
-            _ => Vec::new(),
+        let (missing, strange) = match (&access.here, &access.function) {
+            (Some(Err(_)), Some(Err(Refusal::Barred(why)))) => (vec![FUNCTION], Some(why.clone())),
+            (Some(Err(_)), Some(Err(Refusal::Absent))) => (vec![ELSEWHERE], None),
+            _ => (Vec::new(), None),
         };
+        let missing: Vec<Clean> = missing.into_iter().map(Clean::from).collect();
         let Some(feed) = self.id_of(Panel::Host).and_then(|id| self.feed_mut(id)) else {
             return;
         };
+        feed.sampling.strange = strange;
         if feed.sampling.missing != missing {
             feed.sampling.missing = missing;
             feed.sampling.due_ms = 0;

@@ -10,6 +10,8 @@ mod claims;
 mod closed;
 mod error;
 mod figures;
+mod hogs;
+mod isolation;
 mod lab;
 mod meter;
 mod mixed;
@@ -43,6 +45,8 @@ pub(crate) struct Options {
     pub window: Duration,
     /// File of results.
     pub results: PathBuf,
+    /// Folder of this program's state.
+    pub state_folder: PathBuf,
     /// Location of PostgreSQL's programs.
     pub binaries: crate::cluster::Wanted,
 }
@@ -80,6 +84,7 @@ pub(crate) const EXPERIMENTS: &[Experiment] = &[
     snapshot::SNAPSHOT,
     mixed::MIXED,
     mixed::FRONTIER,
+    isolation::ISOLATION,
     router::ROUTER,
 ];
 
@@ -142,7 +147,14 @@ pub(crate) async fn run(
             experiment.name,
             repeat + 1
         ));
-        let figures = (experiment.run)(&lab, variant).await?;
+        let figures = match (experiment.run)(&lab, variant).await {
+            Ok(figures) => figures,
+            Err(BenchError::Unavailable(why)) => {
+                tell(&format!("not measured: {why}"));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         store.add(Run {
             experiment: experiment.name.to_owned(),
             variant: (*variant).to_owned(),

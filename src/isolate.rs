@@ -14,6 +14,7 @@ mod sample;
 mod share;
 mod state;
 mod wish;
+mod workers;
 
 pub(crate) use error::IsolateError;
 pub(crate) use plan::Plan;

@@ -14,6 +14,9 @@ pub(crate) enum BenchError {
     /// An experiment has no such variant.
     #[error("no experiment has the variant {0}")]
     Variant(String),
+    /// This machine cannot run a variant, for this reason. The others are run.
+    #[error("{0}")]
+    Unavailable(String),
     /// The file of results cannot be used.
     #[error("{0}")]
     Results(String),

@@ -1,12 +1,13 @@
 //! The server on which everything is measured.
 
-use super::meter::{Meter, Use};
+use super::meter::{self, Meter, Use};
 use super::{BenchError, Figures, Options};
 use crate::cluster::binaries::{self, Binaries};
 use crate::cluster::{Cluster, ClusterOptions, SUPERUSER};
 use crate::pg::{Client, Settings, Table, Target};
 use crate::system::generate::Shape;
 use crate::system::init::{Load, Step, init};
+use crate::system::pools::OLAP_ROLE;
 use crate::system::refresh::{self, Kind, Mode, View};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub(super) struct Lab {
     version: String,
     /// Duration of each measurement.
     pub window: Duration,
+    /// Folder of this program's state.
+    pub state_folder: PathBuf,
 }
 
 const DBNAME: &str = "bench";
@@ -131,6 +134,7 @@ impl Lab {
             admin,
             target,
             window: options.window,
+            state_folder: options.state_folder.clone(),
         })
     }
 
@@ -237,6 +241,11 @@ impl Lab {
     /// Starts to measure CPU usage.
     pub(super) fn meter(&self) -> Meter {
         Meter::start(self.cluster.data_dir())
+    }
+
+    /// Returns the processor time of OLAP so far, in clock ticks.
+    pub(super) fn olap_ticks(&self) -> Option<u64> {
+        meter::ticks_of_role(self.cluster.data_dir(), OLAP_ROLE)
     }
 
     /// Adds CPU usage to the figures of a run.

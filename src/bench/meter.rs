@@ -39,9 +39,7 @@ pub(super) const UNSAFE_OTHERS: f64 = 0.3;
 impl Meter {
     /// Starts to measure the server whose data are in `data_dir`.
     pub(super) fn start(data_dir: &Path) -> Self {
-        let pid = fs::read_to_string(data_dir.join("postmaster.pid")).unwrap_or_default();
-        let postmaster = pid.lines().next().and_then(|pid| pid.trim().parse().ok());
-        let postmaster = postmaster.unwrap_or(0);
+        let postmaster = postmaster(data_dir).unwrap_or(0);
         Self {
             postmaster,
             from: now(postmaster),
@@ -52,32 +50,49 @@ impl Meter {
     /// Returns the usage since the start; `None` if the system does not provide it (it is not Linux).
     pub(super) fn stop(self) -> Option<Use> {
         let (from, to) = (self.from?, now(self.postmaster)?);
-        let hertz = sysconf(SysconfVar::CLK_TCK).ok()?? as f64;
         let seconds = self.begun.elapsed().as_secs_f64();
-        let busy = |to: u64, from: u64| to.saturating_sub(from) as f64 / hertz / seconds;
-        let (own, server) = (busy(to.own, from.own), busy(to.server, from.server));
+        let (own, server) = (
+            cores(from.own, to.own, seconds)?,
+            cores(from.server, to.server, seconds)?,
+        );
         Some(Use {
             own,
             server,
-            others: (busy(to.all, from.all) - own - server).max(0.0),
+            others: (cores(from.all, to.all, seconds)? - own - server).max(0.0),
         })
     }
+}
+
+fn postmaster(data_dir: &Path) -> Option<i32> {
+    let pid = fs::read_to_string(data_dir.join("postmaster.pid")).ok()?;
+    pid.lines().next()?.trim().parse().ok()
+}
+
+/// Returns the processor time of the server's processes of one role and of all parallel workers, in clock ticks. That of
+/// processes that have ended is included, whatever they were: workers end with their statement, and few others do.
+pub(super) fn ticks_of_role(data_dir: &Path, role: &str) -> Option<u64> {
+    let role = format!("postgres: {role} ");
+    server(postmaster(data_dir)?, &|pid| {
+        let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        title.starts_with(role.as_bytes()) || title.starts_with(b"postgres: parallel worker ")
+    })
 }
 
 fn now(postmaster: i32) -> Option<Ticks> {
     Some(Ticks {
         all: busy(&fs::read_to_string("/proc/stat").ok()?)?,
         own: process("/proc/self/stat")?.with_children,
-        server: server(postmaster)?,
+        server: server(postmaster, &|_| true)?,
     })
 }
 
 /// Number of repetitions if a backend ended during the reading. Many sessions end together when a load ends.
 const LOOKS: usize = 50;
 
-/// Returns the ticks of the postmaster and its backends. The time of a backend moves to its postmaster when that has
-/// noticed its end: a reading during which this happens would count it twice or not at all.
-fn server(postmaster: i32) -> Option<u64> {
+/// Returns the ticks of the postmaster and of those of its backends that `counts` selects by their pid. The time of a
+/// backend moves to its postmaster when that has noticed its end: a reading during which this happens would count it
+/// twice or not at all.
+fn server(postmaster: i32, counts: &dyn Fn(&str) -> bool) -> Option<u64> {
     let path = format!("/proc/{postmaster}/stat");
     let mut ended = process(&path)?.with_children;
     let mut sum = 0;
@@ -86,6 +101,7 @@ fn server(postmaster: i32) -> Option<u64> {
         for entry in fs::read_dir("/proc").ok()?.flatten() {
             if let Some(child) = process(&format!("{}/stat", entry.path().display()))
                 && child.parent == postmaster
+                && counts(&entry.file_name().to_string_lossy())
             {
                 sum += child.alone;
             }
@@ -97,6 +113,17 @@ fn server(postmaster: i32) -> Option<u64> {
         ended = now;
     }
     Some(sum)
+}
+
+/// Returns the user and system time of a process, in clock ticks.
+pub(super) fn ticks_of(pid: u32) -> Option<u64> {
+    Some(process(&format!("/proc/{pid}/stat"))?.alone)
+}
+
+/// Returns the number of processors busy between two readings of clock ticks.
+pub(super) fn cores(from: u64, to: u64, seconds: f64) -> Option<f64> {
+    let hertz = sysconf(SysconfVar::CLK_TCK).ok()?? as f64;
+    Some(to.saturating_sub(from) as f64 / hertz / seconds)
 }
 
 struct Process {

@@ -1,9 +1,10 @@
 //! `htap-top bench`.
 
-use super::{FAILURE, Failure, USAGE, print};
+use super::{FAILURE, Failure, USAGE, env, print};
 use crate::bench::store::Store;
 use crate::bench::{self, BenchError, EXPERIMENTS, report};
 use crate::cluster::Wanted;
+use crate::config;
 use crate::format::duration::parse as parse_duration;
 use clap::Args;
 use std::fmt::Write as _;
@@ -89,6 +90,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         repeats: options.repeats,
         window: options.window,
         results: options.results.clone(),
+        state_folder: config::state_folder(&env),
         binaries: Wanted {
             bindir: options.pg_bindir.clone(),
             major: options.pg_major,

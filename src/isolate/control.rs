@@ -1,10 +1,9 @@
 //! Adjusts the weight to the share that is measured: how many processes compete, and with what weights, is not known in
 //! advance and changes.
 
+use super::process::Process;
 use super::share::Percent;
 use std::collections::HashMap;
-
-use super::process::Process;
 
 /// Part of the machine that is idle when it counts as full; with more, nobody is kept from anything.
 const IDLE: f64 = 0.05;
@@ -16,14 +15,46 @@ const STEP: f64 = 2.0;
 const LEAST: f64 = 0.25;
 
 /// Processor time until now, in clock ticks.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reading {
     /// Of the whole machine, without what its host took.
     pub(super) total: u64,
     /// Of that, idle.
     pub(super) idle: u64,
-    /// Of the processes in the group.
-    pub(super) inside: HashMap<Process, u64>,
+    /// Of the processes in the group while they were in it, those that have ended included.
+    pub(super) inside: u64,
+}
+
+/// Processor time that processes had while they were in the group.
+#[derive(Debug, Default)]
+pub(super) struct Used {
+    last: HashMap<Process, u64>,
+    sum: u64,
+}
+
+impl Used {
+    /// Begins to count a process that has used this many ticks so far.
+    pub(super) fn begin(&mut self, process: Process, ticks: u64) {
+        self.last.insert(process, ticks);
+    }
+
+    /// Counts what a process has used since it was seen last.
+    pub(super) fn see(&mut self, process: Process, ticks: u64) {
+        if let Some(last) = self.last.get_mut(&process) {
+            self.sum = self.sum.saturating_add(ticks.saturating_sub(*last));
+            *last = ticks;
+        }
+    }
+
+    /// Forgets processes; what they have used still counts.
+    pub(super) fn retain(&mut self, stays: impl Fn(&Process) -> bool) {
+        self.last.retain(|process, _| stays(process));
+    }
+
+    /// Returns the sum in clock ticks.
+    pub(super) fn sum(&self) -> u64 {
+        self.sum
+    }
 }
 
 /// Finds the weight that gives the share.
@@ -62,13 +93,13 @@ impl Controller {
     /// to change.
     pub(super) fn take(&mut self, now: Reading, busy: usize) -> Option<f64> {
         let last = std::mem::replace(&mut self.last, now);
-        let share = measured(&last, &self.last)?;
+        let share = measured(&last, &self.last).filter(|_| busy > 0)?;
         // Half of it is new.
         let smoothed = self
             .measured
             .map_or(share, |before| f64::midpoint(before, share));
         self.measured = Some(smoothed);
-        if busy == 0 || (smoothed - self.share).abs() <= TOLERANCE * self.share {
+        if (smoothed - self.share).abs() <= TOLERANCE * self.share {
             return None;
         }
         let odds = |share: f64| share / (1.0 - share);
@@ -93,23 +124,13 @@ fn measured(before: &Reading, after: &Reading) -> Option<f64> {
     if before.total == 0 || total <= 0.0 || idle > IDLE * total {
         return None;
     }
-    let both = after.inside.iter().filter_map(|(process, now)| {
-        let before = before.inside.get(process)?;
-        Some(now.saturating_sub(*before))
-    });
-    let (mut used, mut any) = (0, false);
-    for ticks in both {
-        used += ticks;
-        any = true;
-    }
-    any.then(|| (used as f64 / total).min(1.0))
+    let used = after.inside.checked_sub(before.inside)? as f64;
+    Some((used / total).min(1.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const ONE: Process = Process { pid: 7, started: 1 };
 
     /// A full machine of two processors, on which `others` times a process's weight competes.
     fn settles(others: f64, busy: usize, seconds: usize) -> (f64, f64) {
@@ -121,7 +142,7 @@ mod tests {
             let reading = Reading {
                 total: second as u64 * 200,
                 idle: 0,
-                inside: [(ONE, used as u64)].into(),
+                inside: used as u64,
             };
             weight = controller.take(reading, busy).unwrap_or(weight);
         }
@@ -149,25 +170,42 @@ mod tests {
             let reading = Reading {
                 total: second * 200,
                 idle: second * 40,
-                inside: [(ONE, second * 150)].into(),
+                inside: second * 150,
             };
             assert_eq!(controller.take(reading, 5), None);
         }
     }
 
     #[test]
-    fn other_processes_and_counters_that_fall_do_no_harm() {
+    fn what_ended_or_left_still_counts_and_what_came_before_does_not() {
+        let process = |pid| Process { pid, started: 1 };
+        let mut used = Used::default();
+        used.see(process(1), 50);
+        used.begin(process(1), 60);
+        used.begin(process(2), 0);
+        for ticks in [65, 70] {
+            used.see(process(1), ticks);
+        }
+        used.see(process(2), 7);
+        used.retain(|process| process.pid == 1);
+        used.see(process(2), 99);
+        used.see(process(1), 3);
+        assert_eq!(used.sum(), 17);
+    }
+
+    #[test]
+    fn counters_that_fall_do_no_harm() {
         let mut controller = Controller::new("25%".parse().unwrap(), 683.0, 1024.0);
-        let reading = |total, pid, ticks| Reading {
+        let reading = |total, inside| Reading {
             total,
             idle: 0,
-            inside: [(Process { pid, started: 1 }, ticks)].into(),
+            inside,
         };
-        assert_eq!(controller.take(reading(200, 1, 50), 1), None);
-        assert_eq!(controller.take(reading(400, 2, 99_999), 1), None);
-        assert_eq!(controller.take(reading(300, 2, 5), 1), None);
-        assert_eq!(controller.take(reading(300, 2, 5), 1), None);
-        assert!(controller.take(reading(500, 2, 5), 1).is_some());
+        assert_eq!(controller.take(reading(200, 50), 1), None);
+        assert_eq!(controller.take(reading(400, 5), 1), None);
+        assert_eq!(controller.take(reading(300, 5), 1), None);
+        assert_eq!(controller.take(reading(300, 5), 1), None);
+        assert!(controller.take(reading(500, 5), 1).is_some());
         assert_eq!(controller.take(Reading::default(), 0), None);
     }
 }

@@ -1,15 +1,18 @@
 //! Keeps OLAP's processes in their group until it is told to stop, and then undoes everything.
 
+mod moving;
+
 use super::choice::Means;
-use super::control::{Controller, Reading};
+use super::control::{Controller, Reading, Used};
 use super::error::IsolateError;
-use super::judge::{Judge, Judgement};
-use super::plan::{Plan, described};
-use super::process::{Process, Processes};
-use super::report::{Move, Note, Report};
+use super::judge::Judge;
+use super::plan::Plan;
+use super::process::Process;
+use super::report::{Note, Report};
 use super::sample::Backend;
-use super::state::{Moved, StateFile, returned};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use super::state::{StateFile, returned};
+use super::workers::Workers;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::time::Duration;
@@ -17,6 +20,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 /// Time between two samples.
 const EVERY: Duration = Duration::from_secs(1);
+/// Time between two looks for parallel workers of backends inside.
+const LOOK: Duration = Duration::from_millis(100);
 /// Longest pause before a lost server is tried again, in seconds.
 const LONGEST_S: u64 = 30;
 
@@ -30,6 +35,12 @@ struct Keeper {
     told_weight: f64,
     /// Processes in the group.
     inside: BTreeMap<i32, Process>,
+    used: Used,
+    workers: Workers,
+    /// Workers that were moved in since the last sample.
+    brief: Vec<Process>,
+    /// Workers whose time is read at each look: they may be gone at the next sample.
+    close: Vec<Process>,
     /// True after the first move.
     works: bool,
     /// Processes that could not be moved, which is not tried again.
@@ -134,6 +145,10 @@ impl Keeper {
             file,
             judge: Judge::default(),
             inside: BTreeMap::new(),
+            used: Used::default(),
+            workers: Workers::default(),
+            brief: Vec::new(),
+            close: Vec::new(),
             works: false,
             refused: HashSet::new(),
             told: HashSet::new(),
@@ -145,10 +160,23 @@ impl Keeper {
         if let Err(lost) = self.plan.watch.tell(&self.plan.name()).await {
             return lost;
         }
-        let mut ticks = interval(EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let every = |period| {
+            let mut ticks = interval(period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        };
+        let (mut samples, mut looks) = (every(EVERY), every(LOOK));
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                biased;
+                _ = samples.tick() => {}
+                _ = looks.tick(), if !self.inside.is_empty() => {
+                    if let Err(error) = self.look(report) {
+                        return error;
+                    }
+                    continue;
+                }
+            }
             let sessions = self.plan.watch.sessions(&self.plan.wish.classifier);
             let sessions: Pin<Box<_>> = Box::pin(sessions);
             match sessions.await {
@@ -179,45 +207,26 @@ impl Keeper {
         self.move_in(&judgement, sample, report)
     }
 
-    /// Returns those that are not to be inside any longer.
-    fn move_out(&mut self, judgement: &Judgement, report: &mut dyn Report) {
-        let out = self.inside.iter();
-        let out = out.filter(|(pid, _)| !judgement.inside.contains(pid));
-        let out: Vec<Process> = out.map(|(_, process)| *process).collect();
-        for process in out {
-            self.inside.remove(&process.pid);
-            let moved = &mut self.file.state.moved;
-            let Some(at) = moved.iter().position(|moved| moved.process == process) else {
-                continue;
-            };
-            let Moved { place, .. } = moved.swap_remove(at);
-            let left = self
-                .file
-                .state
-                .means
-                .leave(&self.plan.processes, process, &place);
-            if let Err(error) = left {
-                // So that the end tries again.
-                self.file.state.moved.push(Moved { process, place });
-                self.complain(&pid_of(process), "was not returned", &error, report);
-            }
-        }
-    }
-
     /// Adjusts the weight to the share that was measured.
     fn weigh(&mut self, busy: usize, report: &mut dyn Report) {
         let processes = &self.plan.processes;
         let Some((total, idle)) = processes.time() else {
             return;
         };
-        let used = self.inside.values().filter_map(|process| {
-            let stat = processes.stat(process.pid)?;
-            (stat.process == *process).then_some((*process, stat.ticks))
-        });
+        for process in self.inside.values() {
+            if let Some(stat) = processes.stat(process.pid)
+                && stat.process == *process
+            {
+                self.used.see(*process, stat.ticks);
+            }
+        }
+        let inside = &self.inside;
+        self.used
+            .retain(|process| inside.get(&process.pid) == Some(process));
         let reading = Reading {
             total,
             idle,
-            inside: used.collect(),
+            inside: self.used.sum(),
         };
         let Some(weight) = self.controller.take(reading, busy) else {
             return;
@@ -254,113 +263,6 @@ impl Keeper {
             {
                 self.complain(&pid_of(process), "keeps its nice value", &error, report);
             }
-        }
-    }
-
-    /// Moves in those that are not inside yet: first the file tells where they were, then they are moved.
-    fn move_in(
-        &mut self,
-        judgement: &Judgement,
-        sample: &[Backend],
-        report: &mut dyn Report,
-    ) -> Result<(), IsolateError> {
-        let of_pid: HashMap<i32, &Backend> = sample
-            .iter()
-            .map(|backend| (backend.pid, backend))
-            .collect();
-        self.refused
-            .retain(|process| of_pid.contains_key(&process.pid));
-        let mut found = Vec::new();
-        for backend in judgement.inside.iter().filter_map(|pid| of_pid.get(pid)) {
-            if let Some((process, place)) = self.find(backend, report) {
-                found.push((*backend, process));
-                self.file.state.moved.push(Moved { process, place });
-            }
-        }
-        if found.is_empty() {
-            return Ok(());
-        }
-        let processes = self.plan.processes.clone();
-        let live = |moved: &Moved| processes.lives(moved.process);
-        self.file.state.moved.retain(live);
-        self.file.save()?;
-        let mut moves = Vec::new();
-        let mut failed = None;
-        for (backend, process) in found {
-            match self.file.state.means.enter(&processes, process) {
-                Ok(()) => {
-                    self.inside.insert(process.pid, process);
-                    moves.push(self.moved(backend, process));
-                }
-                Err(error) => {
-                    self.forget(process);
-                    if error.kind() != ErrorKind::NotFound {
-                        self.refused.insert(process);
-                        self.complain(&pid_of(process), "was not moved", &error, report);
-                        failed = Some(error);
-                    }
-                }
-            }
-        }
-        self.works |= !moves.is_empty();
-        if let Some(error) = failed.filter(|_| !self.works) {
-            return Err(IsolateError::Refused(format!(
-                "no process can be moved here ({error}): try another --mechanism"
-            )));
-        }
-        let pids: BTreeSet<i32> = moves.iter().map(|moved| moved.pid).collect();
-        if !pids.is_empty() {
-            report.say(&format!("moved in {}", described(&pids, sample)));
-            self.note(report, &Note::MovedIn(moves));
-        }
-        Ok(())
-    }
-
-    /// Finds the process of a backend that is not inside yet, and where it is.
-    fn find(&mut self, backend: &Backend, report: &mut dyn Report) -> Option<(Process, String)> {
-        let processes: &Processes = &self.plan.processes;
-        let stat = processes.stat(backend.pid)?;
-        let process = stat.process;
-        if self.inside.get(&process.pid) == Some(&process) || self.refused.contains(&process) {
-            return None;
-        }
-        let began = backend
-            .started_s
-            .is_some_and(|at_s| processes.began(process, at_s));
-        let place = if stat.parent != self.plan.watch.postmaster.pid || !began {
-            Err(io::Error::other(
-                "its start does not agree with that of its session: was the machine's clock set?",
-            ))
-        } else {
-            self.file.state.means.place(processes, process)
-        };
-        match place {
-            Ok(place) => Some((process, place)),
-            Err(error) => {
-                self.refused.insert(process);
-                self.complain(&pid_of(process), "was not moved", &error, report);
-                None
-            }
-        }
-    }
-
-    fn forget(&mut self, process: Process) {
-        let moved = &mut self.file.state.moved;
-        moved.retain(|moved| moved.process != process);
-    }
-
-    fn moved(&self, backend: &Backend, process: Process) -> Move {
-        let moved = self.file.state.moved.iter();
-        let mut of_process = moved.filter(|moved| moved.process == process);
-        Move {
-            pid: process.pid,
-            started: process.started,
-            class: backend.class.name(),
-            leader: backend.leader,
-            from: of_process
-                .next()
-                .map_or_else(String::new, |moved| moved.place.clone()),
-            to: self.file.state.means.name(),
         }
     }
 

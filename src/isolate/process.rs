@@ -46,6 +46,30 @@ impl Processes {
         })
     }
 
+    /// Returns a made-up machine.
+    #[cfg(test)]
+    pub(super) fn at(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            booted_s: 0.0,
+            processors: 2,
+        }
+    }
+
+    /// Returns the children of a process that has one thread; `None` if the kernel does not list them.
+    pub(super) fn children(&self, pid: i32) -> Option<Vec<i32>> {
+        let path = self.folder(pid).join(format!("task/{pid}/children"));
+        let text = std::fs::read_to_string(path).ok()?;
+        let pids = text.split_ascii_whitespace();
+        Some(pids.filter_map(|pid| pid.parse().ok()).collect())
+    }
+
+    /// Returns the title of a process, which a server process of PostgreSQL sets itself; empty if there is no process.
+    pub(super) fn title(&self, pid: i32) -> String {
+        let text = std::fs::read(self.folder(pid).join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
     /// Returns the folder of a process.
     pub(super) fn folder(&self, pid: i32) -> PathBuf {
         self.root.join(pid.to_string())

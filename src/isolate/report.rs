@@ -51,7 +51,7 @@ pub(crate) struct Move {
 }
 
 /// Where changes are reported.
-pub(crate) trait Report {
+pub(crate) trait Report: Send {
     /// Tells a person.
     fn say(&mut self, what: &str);
     /// Writes a line of the audit file.

@@ -17,6 +17,7 @@ mod meter;
 mod mixed;
 mod orders;
 mod refresh;
+mod replica;
 pub(crate) mod report;
 mod router;
 mod snapshot;
@@ -85,6 +86,7 @@ pub(crate) const EXPERIMENTS: &[Experiment] = &[
     mixed::MIXED,
     mixed::FRONTIER,
     isolation::ISOLATION,
+    replica::REPLICA,
     router::ROUTER,
 ];
 

@@ -1,5 +1,7 @@
 //! Compares the case study's claims with the measurements.
 
+mod apart;
+
 use super::figures::median;
 use super::mixed::{self, described};
 use super::refresh;
@@ -64,6 +66,7 @@ pub(super) fn lines(store: &Store, other: Option<&Store>) -> Vec<Line> {
     lines.extend(refreshes(store, other));
     lines.extend(orders(store));
     lines.extend(skewed(store));
+    lines.extend(apart::lines(store));
     lines
 }
 

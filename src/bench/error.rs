@@ -54,6 +54,15 @@ impl From<InitError> for BenchError {
 }
 
 impl BenchError {
+    /// For `map_err`: builds the error of a task that runs `program`.
+    pub(crate) fn task(program: &str) -> impl FnOnce(tokio::task::JoinError) -> Self {
+        let program = program.to_owned();
+        move |error| Self::Program {
+            program,
+            detail: error.to_string(),
+        }
+    }
+
     /// For `map_err`: builds the error of the operation `what`.
     pub(crate) fn doing(what: impl Into<String>) -> impl FnOnce(PgError) -> Self {
         let what = what.into();

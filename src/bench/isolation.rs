@@ -17,7 +17,8 @@ use tokio::time::{Instant, sleep, timeout};
 const SHARE: &str = "25%";
 /// Parallel workers of each report, unless the variant forbids them.
 const WORKERS: u32 = 4;
-/// Time in which `isolate` measures and corrects the share before anything counts.
+/// Time in which `isolate` measures and corrects the share before anything counts, unless the window is shorter than
+/// half of it.
 const SETTLING: Duration = Duration::from_secs(8);
 
 /// The experiment `isolation`.
@@ -55,7 +56,7 @@ fn load(lab: &Lab, variant: &str) -> Options {
             several
         },
         reports: Source::Base,
-        warm_up: SETTLING,
+        warm_up: SETTLING.min(lab.window * 2),
         ..mixed::base(lab)
     }
 }
@@ -99,9 +100,10 @@ async fn isolation(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
 async fn measure(lab: &Lab, options: &Options, hogs: &Hogs) -> Result<Figures, BenchError> {
     let cores = async {
         // The load connects first.
-        sleep(options.warm_up + Duration::from_secs(1)).await;
+        let connecting = Duration::from_secs(1).min(options.duration / 3);
+        sleep(options.warm_up + connecting).await;
         let (olap, others, begun) = (lab.olap_ticks(), hogs.ticks(), Instant::now());
-        sleep(options.duration.saturating_sub(Duration::from_secs(1))).await;
+        sleep(options.duration.saturating_sub(connecting)).await;
         let seconds = begun.elapsed().as_secs_f64();
         Some((
             super::meter::cores(olap?, lab.olap_ticks()?, seconds)?,

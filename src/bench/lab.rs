@@ -3,7 +3,7 @@
 use super::meter::{self, Meter, Use};
 use super::{BenchError, Figures, Options};
 use crate::cluster::binaries::{self, Binaries};
-use crate::cluster::{Cluster, ClusterOptions, SUPERUSER};
+use crate::cluster::{Cluster, ClusterOptions, Origin, SUPERUSER};
 use crate::pg::{Client, Settings, Table, Target};
 use crate::system::generate::Shape;
 use crate::system::init::{Load, Step, init};
@@ -31,7 +31,7 @@ const DBNAME: &str = "bench";
 const DAYS: i64 = 180;
 
 /// Settings of the measured server: the relevant ones of the case study's section 5.1, in proportion.
-const SETTINGS: [(&str, &str); 15] = [
+const SETTINGS: [(&str, &str); 16] = [
     // These statistics serve only a dashboard and cost time in every call.
     ("track_functions", "none"),
     ("track_io_timing", "off"),
@@ -49,6 +49,8 @@ const SETTINGS: [(&str, &str); 15] = [
     ("deadlock_timeout", "1s"),
     ("log_lock_waits", "off"),
     ("autovacuum_naptime", "10s"),
+    // For a replica without a slot.
+    ("wal_keep_size", "8GB"),
 ];
 
 impl Lab {
@@ -68,10 +70,7 @@ impl Lab {
             };
             Cluster::start(&binaries, &options).map(|cluster| (cluster, binaries))
         });
-        let (cluster, binaries) = started.await.map_err(|error| BenchError::Program {
-            program: "initdb".to_owned(),
-            detail: error.to_string(),
-        })??;
+        let (cluster, binaries) = started.await.map_err(BenchError::task("initdb"))??;
         Self::prepare(cluster, binaries, options, tell).await
     }
 
@@ -156,6 +155,21 @@ impl Lab {
         } else {
             PathBuf::from(name)
         }
+    }
+
+    /// Returns the server as the origin of a replica, which needs no slot: the server keeps enough WAL.
+    pub(super) fn as_origin(&self, feedback: bool) -> Origin {
+        Origin {
+            socket_dir: self.cluster.socket_dir().to_owned(),
+            port: self.cluster.port(),
+            slot: None,
+            feedback,
+        }
+    }
+
+    /// Returns the server programs.
+    pub(super) fn binaries(&self) -> &Binaries {
+        &self.binaries
     }
 
     /// Runs statements as a superuser.
@@ -266,10 +280,7 @@ impl Lab {
         let Self { cluster, admin, .. } = self;
         drop(admin);
         let stopped = tokio::task::spawn_blocking(move || cluster.stop());
-        stopped.await.map_err(|error| BenchError::Program {
-            program: "pg_ctl".to_owned(),
-            detail: error.to_string(),
-        })??;
+        stopped.await.map_err(BenchError::task("pg_ctl"))??;
         Ok(())
     }
 }

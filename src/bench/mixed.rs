@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// Work that runs beside a load and ends with it.
-struct Beside(JoinHandle<()>);
+pub(super) struct Beside(JoinHandle<()>);
 
 impl Drop for Beside {
     fn drop(&mut self) {
@@ -22,7 +22,7 @@ impl Drop for Beside {
 }
 
 /// Starts a refresher that keeps every incremental summary within `fresh`.
-fn keeper(target: &Target, fresh: Duration) -> Beside {
+pub(super) fn keeper(target: &Target, fresh: Duration) -> Beside {
     let target = target
         .with_user("htap_refresh")
         .with_application_name("htap-top refresh");
@@ -38,7 +38,7 @@ fn keeper(target: &Target, fresh: Duration) -> Beside {
 }
 
 /// Starts a session that repeats these statements one after the other.
-fn repeat(target: &Target, statements: &'static [&'static str]) -> Beside {
+pub(super) fn repeat(target: &Target, statements: &'static [&'static str]) -> Beside {
     let target = target.with_application_name("htap-top bench beside");
     Beside(tokio::spawn(async move {
         let Ok(client) = Client::open(&target, &Settings::of_work(Duration::ZERO)).await else {

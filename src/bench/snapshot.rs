@@ -26,7 +26,7 @@ const WINDOWS: u32 = 6;
 const PRODUCTS: i64 = 2_000;
 
 /// Rewrites the stock in the same way as a first load.
-async fn lay_down_stock(lab: &Lab) -> Result<(), BenchError> {
+pub(super) async fn lay_down_stock(lab: &Lab) -> Result<(), BenchError> {
     for statement in [
         "ALTER TABLE shop.inventory SET (fillfactor = 60)",
         "VACUUM FULL shop.inventory",

@@ -127,6 +127,44 @@ fn loads_and_refreshes_are_measured() {
 }
 
 #[test]
+fn isolation_and_a_replica_are_measured_and_nothing_stays_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [&["isolation", "replica"], &QUICK[..4], &["--repeats", "1"]].concat();
+    let output = bench(folder.path(), &arguments)
+        .env("XDG_STATE_HOME", folder.path())
+        .output()
+        .unwrap();
+    let told = said(&output);
+    assert!(output.status.success(), "{told}");
+    let all = runs(folder.path());
+    // What a machine may lack is told.
+    let lacking = told.matches("not measured: ").count();
+    assert_eq!(all.len() + lacking, 8 + 5, "{told}");
+    assert!(lacking <= 3, "{told}");
+    let figure = |variant: &str, name: &str| {
+        let run = all.iter().find(|run| run["variant"] == variant);
+        run.unwrap()["figures"][name].as_f64().unwrap()
+    };
+    assert!(figure("none", "olap_cores") > 0.05, "{told}");
+    assert!(figure("none", "hog_cores") > 0.05, "{told}");
+    assert!(figure("none", "olap_done_per_s") > 0.5, "{told}");
+    assert!(figure("without OLAP", "olap_cores") < 0.3, "{told}");
+    for variant in ["on the primary", "on the replica, feedback off"] {
+        assert!(figure(variant, "oltp_done_per_s") > 10.0, "{told}");
+        assert!(figure(variant, "inventory_growth") > 0.5, "{told}");
+    }
+    for variant in ["own writes, synchronous", "own writes, asynchronous"] {
+        assert!(figure(variant, "trials") > 5.0, "{told}");
+        assert!(figure(variant, "stale") < 0.5, "{told}");
+        assert!(figure(variant, "failed") < 0.5, "{told}");
+        assert!(figure(variant, "waited_pct") > 1.0, "{told}");
+    }
+    // No process is left in a group, and no file tells of one.
+    let left = std::fs::read_dir(folder.path().join("htap-top/isolate"));
+    assert_eq!(left.map_or(0, Iterator::count), 0, "{told}");
+}
+
+#[test]
 fn what_cannot_be_run_is_refused_before_anything_is_started() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |arguments: &[&str]| {

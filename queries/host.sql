@@ -3,7 +3,7 @@
 -- interval = "1s"
 -- order = 105
 -- letter = "h"
--- sampling = { samples = "two", text_varies = true, rests_on = ["host_processes", "host_server"] }
+-- sampling = { on_olap_server = "node_host", samples = "two", text_varies = true, rests_on = ["host_processes", "host_server"] }
 -- remedy = "htap-top init --host-figures"
 -- key = ["who"]
 -- compact = ["who", "cpu_pct", "share_pct", "user_pct", "system_pct", "running", "memory_bytes", "read_bytes_per_s", "write_bytes_per_s", "processes"]

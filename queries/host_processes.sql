@@ -2,7 +2,7 @@
 -- pool = "oltp"
 -- interval = "1s"
 -- internal = true
--- sampling = { crowded = "every_other" }
+-- sampling = { on_olap_server = "node_host_processes", crowded = "every_other" }
 -- about = """
 -- Processes whose use of the machine is worth reading: those with the oldest running statements, those that were the last to
 -- do something, and a few at random, so that each one's turn comes. At most 13 rows; a process may have several.

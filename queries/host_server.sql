@@ -2,6 +2,7 @@
 -- pool = "oltp"
 -- interval = "30s"
 -- internal = true
+-- sampling = { on_olap_server = "node_host_server" }
 -- about = """
 -- The data directory, and whether htap_host.files() is installed and may be called. A function of a role that is no
 -- superuser is refused: somebody may have planted it. Cost: 0.2 ms.

@@ -25,7 +25,7 @@ use crate::embedded;
 use crate::keys::{Key, PanelKeys};
 use crate::sqlfile::File;
 use crate::text;
-use spec::Spec;
+use spec::{Pool, Spec};
 use std::sync::{Arc, LazyLock};
 
 /// Digits that open panels; 9 opens the page of the others, 0 the Overview.
@@ -50,6 +50,11 @@ pub fn read(files: &[File<'_>]) -> Result<Vec<Arc<Spec>>, String> {
     let specs = files.iter().map(|file| Spec::of_file(file).map(Arc::new));
     let specs: Result<Vec<_>, _> = specs.collect();
     let mut specs = specs.map_err(|why| format!("queries/{why}"))?;
+    let there: Vec<_> = specs
+        .iter()
+        .filter_map(|spec| on_olap_server(spec))
+        .collect();
+    specs.extend(there);
     for spec in &specs {
         check(spec, &specs).map_err(|why| format!("queries/{}.sql: {why}", spec.name))?;
     }
@@ -60,6 +65,19 @@ pub fn read(files: &[File<'_>]) -> Result<Vec<Arc<Spec>>, String> {
         one.cmp(&(place(b), order(b), &b.name))
     });
     Ok(specs)
+}
+
+/// Returns the feed that runs a panel's statement on the OLAP pool's own server, if the panel has one.
+fn on_olap_server(spec: &Spec) -> Option<Arc<Spec>> {
+    let mut there = spec.clone();
+    let front = &mut there.front;
+    there.name = front.sampling.on_olap_server.take()?;
+    front.pool = Pool::Replica;
+    front.internal = true;
+    front.only_shown = true;
+    (front.order, front.digit, front.letter) = (None, None, None);
+    front.sampling.rests_on.clear();
+    Some(Arc::new(there))
 }
 
 /// Returns the fault of a built-in panel among `all`, if it has one.

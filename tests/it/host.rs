@@ -41,7 +41,7 @@ fn figure(model: &Model, panel: &str, key: (&str, &str), column: &str) -> Option
 }
 
 /// A session that computes until it is cancelled.
-async fn busy(database: &Database<'_>) -> (i64, tokio::task::JoinHandle<()>) {
+pub async fn busy(database: &Database<'_>) -> (i64, tokio::task::JoinHandle<()>) {
     let target = database.target().with_application_name("reports");
     let client = Client::open(&target, &htap_top::pg::Settings::default()).await;
     let client = client.unwrap();
@@ -54,7 +54,7 @@ async fn busy(database: &Database<'_>) -> (i64, tokio::task::JoinHandle<()>) {
     (pid, work)
 }
 
-async fn end(database: &Database<'_>, pid: i64, work: tokio::task::JoinHandle<()>) {
+pub async fn end(database: &Database<'_>, pid: i64, work: tokio::task::JoinHandle<()>) {
     let admin = database.connect().await;
     let sql = format!("SELECT pg_terminate_backend({pid})");
     admin.batch(&sql).await.unwrap();

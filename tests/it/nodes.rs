@@ -7,6 +7,7 @@
 
 use super::board::{Board, requests, table};
 use super::facts::until;
+use super::host::{busy, end};
 use super::server::{Database, Order, Server, block_on};
 use htap_top::cluster::SUPERUSER;
 use htap_top::config::Config;
@@ -146,6 +147,20 @@ async fn both_are_shown(headless: &mut Headless, admin: &Client, targets: [Targe
     once.end().await;
 }
 
+/// What a report on the standby takes of the machine is in the standby's row, while the panel is looked at.
+async fn use_of_the_machine_is_shown(there: &Database<'_>, [primary, replica]: [Target; 2]) {
+    let (pid, work) = busy(there).await;
+    let mut once = watch(primary, replica, &["nodes"], true);
+    until(&mut once, "the standby's use of the machine", |model| {
+        let table = model.rows(Panel::Nodes);
+        let by = table.get(1, "cpu_by").text().unwrap_or_default();
+        table.get(1, "cpu_pct").number() > Some(1.0) && by.contains("olap ")
+    })
+    .await;
+    once.end().await;
+    end(there, pid, work).await;
+}
+
 #[expect(clippy::too_many_lines, reason = "one story")]
 #[test]
 fn a_standby_is_shown_paused_lost_back_and_promoted() {
@@ -176,6 +191,16 @@ fn a_standby_is_shown_paused_lost_back_and_promoted() {
         until(&mut headless, "business panels are read there", |model| {
             beats(model) == (Some(2), false)
         })
+        .await;
+
+        until(&mut headless, "the primary's use of the machine", |model| {
+            model.rows(Panel::Nodes).get(0, "cpu_pct").is_known()
+        })
+        .await;
+        Box::pin(use_of_the_machine_is_shown(
+            &there,
+            [database.target(), there.target_of("htap_olap")],
+        ))
         .await;
 
         let client = Client::connect(&standby.target("postgres", SUPERUSER))

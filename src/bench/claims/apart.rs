@@ -56,15 +56,13 @@ fn isolated(store: &Store, variant: &str) -> Option<String> {
 fn loaded(store: &Store, variant: &str) -> Option<String> {
     let get = |name| of(store, "replica", variant, name);
     Some(format!(
-        "OLTP P99 {}; freshness P50 {}, P99 {}; {:.0} of {:.0} long snapshots cancelled; up to {} dead rows in the stock, \
-         table {:.1}x",
+        "OLTP P99 {}; freshness P50 {}, P99 {}; {:.0} of {:.0} long snapshots cancelled; up to {} dead rows in the stock",
         format::ms(get("oltp_ms_p99")?),
         format::ms(get("freshness_ms_p50")?),
         format::ms(get("freshness_ms_p99")?),
         get("long_reads_cancelled")?,
         get("long_reads")? + get("long_reads_cancelled")?,
         format::count(get("inventory_dead_max")?),
-        get("inventory_growth")?,
     ))
 }
 

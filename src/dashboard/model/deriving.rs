@@ -63,7 +63,12 @@ impl Model {
                 self.put(id, table);
                 self.derive_views();
             }
-            Panel::Host | Panel::HostProcesses | Panel::HostServer => {
+            Panel::Host
+            | Panel::HostProcesses
+            | Panel::HostServer
+            | Panel::NodeHost
+            | Panel::NodeHostProcesses
+            | Panel::NodeHostServer => {
                 effects = self.took_of_host(id, panel, table);
             }
             Panel::Nodes

@@ -1,4 +1,5 @@
-//! Figures of the host: how they can be read, and what is read next.
+//! Figures of the host: how they can be read, and what is read next. There are two, that of the watched server and that of
+//! the OLAP pool's own server, if it has one.
 
 use super::Model;
 use crate::dashboard::action::Grade;
@@ -30,11 +31,84 @@ enum Refusal {
 
 /// How the host's figures can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Access {
+struct Access {
     /// By this program; `None` until tried.
     here: Option<Result<(), Clean>>,
     /// By the server's function; `None` until known.
     function: Option<Result<(), Refusal>>,
+}
+
+/// The server whose host is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    Watched,
+    Olap,
+}
+
+impl Whose {
+    /// Returns the server of a feed; `None` if it is not about a host.
+    fn of(panel: Option<Panel>) -> Option<Self> {
+        match panel? {
+            Panel::Host | Panel::HostProcesses | Panel::HostServer => Some(Self::Watched),
+            Panel::NodeHost | Panel::NodeHostProcesses | Panel::NodeHostServer => Some(Self::Olap),
+            _ => None,
+        }
+    }
+
+    /// The feed of the files.
+    fn files(self) -> Panel {
+        match self {
+            Self::Watched => Panel::Host,
+            Self::Olap => Panel::NodeHost,
+        }
+    }
+
+    /// The feed of the processes to read.
+    fn processes(self) -> Panel {
+        match self {
+            Self::Watched => Panel::HostProcesses,
+            Self::Olap => Panel::NodeHostProcesses,
+        }
+    }
+
+    /// The feed of what is said of the function.
+    fn server(self) -> Panel {
+        match self {
+            Self::Watched => Panel::HostServer,
+            Self::Olap => Panel::NodeHostServer,
+        }
+    }
+}
+
+/// A host.
+#[derive(Clone, Debug, Default)]
+struct Host {
+    access: Access,
+    /// Counters of the machine and its processes.
+    counters: host::Memory,
+}
+
+/// The hosts of both servers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hosts {
+    watched: Host,
+    olap: Host,
+}
+
+impl Hosts {
+    fn of(&self, whose: Whose) -> &Host {
+        match whose {
+            Whose::Watched => &self.watched,
+            Whose::Olap => &self.olap,
+        }
+    }
+
+    fn of_mut(&mut self, whose: Whose) -> &mut Host {
+        match whose {
+            Whose::Watched => &mut self.watched,
+            Whose::Olap => &mut self.olap,
+        }
+    }
 }
 
 impl Access {
@@ -45,23 +119,22 @@ impl Access {
 }
 
 impl Model {
-    /// Takes in an answer about the host.
+    /// Takes in an answer about a host.
     pub(super) fn took_of_host(&mut self, id: FeedId, panel: Panel, table: Table) -> Vec<Effect> {
-        match panel {
-            Panel::HostServer => {
-                self.told_access(id, table);
-                Vec::new()
-            }
-            Panel::HostProcesses => {
-                self.put(id, table);
-                self.ask_host_at_first()
-            }
-            _ => self.took_host(id, &table),
+        let whose = Whose::of(Some(panel)).unwrap_or(Whose::Watched);
+        if panel == whose.server() {
+            self.told_access(whose, id, table);
+            return Vec::new();
         }
+        if panel == whose.processes() {
+            self.put(id, table);
+            return self.ask_host_at_first(whose);
+        }
+        self.took_host(whose, id, &table)
     }
 
     /// Takes in how the server's function can be called.
-    fn told_access(&mut self, id: FeedId, table: Table) {
+    fn told_access(&mut self, whose: Whose, id: FeedId, table: Table) {
         let told = Rows::<host_rows::HostServer>::of(&table).first();
         let role = self.fact().current_user().text();
         let role = role.map_or_else(|| "the role".to_owned(), quote_ident);
@@ -76,21 +149,22 @@ impl Model {
             )))),
             _ => Some(Refusal::Absent),
         };
-        self.memory.host_access.function = Some(refusal.map_or(Ok(()), Err));
+        self.memory.hosts.of_mut(whose).access.function = Some(refusal.map_or(Ok(()), Err));
         self.put(id, table);
-        self.tell_access();
+        self.tell_access(whose);
     }
 
     /// Writes into the panel what it needs, or that it can be read.
-    fn tell_access(&mut self) {
-        let access = &self.memory.host_access;
+    fn tell_access(&mut self, whose: Whose) {
+        let access = &self.memory.hosts.of(whose).access;
         let (missing, strange) = match (&access.here, &access.function) {
             (Some(Err(_)), Some(Err(Refusal::Barred(why)))) => (vec![FUNCTION], Some(why.clone())),
             (Some(Err(_)), Some(Err(Refusal::Absent))) => (vec![ELSEWHERE], None),
             _ => (Vec::new(), None),
         };
         let missing: Vec<Clean> = missing.into_iter().map(Clean::from).collect();
-        let Some(feed) = self.id_of(Panel::Host).and_then(|id| self.feed_mut(id)) else {
+        let id = self.id_of(whose.files());
+        let Some(feed) = id.and_then(|id| self.feed_mut(id)) else {
             return;
         };
         feed.sampling.strange = strange;
@@ -101,50 +175,48 @@ impl Model {
     }
 
     /// Tries all ways again, with a new session.
-    pub(super) fn forget_host(&mut self) {
-        self.memory.host_access = Access::default();
-        self.memory.host = host::Memory::default();
-        let panels = [Panel::Host, Panel::HostServer, Panel::HostProcesses];
+    pub(super) fn forget_host(&mut self, whose: Whose) {
+        *self.memory.hosts.of_mut(whose) = Host::default();
+        let panels = [whose.files(), whose.server(), whose.processes()];
         for id in panels.map(|panel| self.id_of(panel)) {
             if let Some(feed) = id.and_then(|id| self.feed_mut(id)) {
                 feed.sampling.missing.clear();
+                feed.sampling.strange = None;
                 feed.sampling.due_ms = 0;
             }
         }
     }
 
-    /// Returns true unless the feed is one of the host's, and cannot be read yet or at all.
+    /// Returns true unless the feed is one of a host's, and cannot be read yet or at all.
     pub(super) fn is_host_readable(&self, feed: &Feed) -> bool {
-        let access = &self.memory.host_access;
+        let (Some(whose), Some(panel)) = (Whose::of(feed.panel), feed.panel) else {
+            return true;
+        };
+        let access = &self.memory.hosts.of(whose).access;
         let readable = access.is_here() || access.function == Some(Ok(()));
-        let is_on = || self.id_of(Panel::Host).is_some();
-        match feed.panel {
-            Some(Panel::Host) => {
-                let listed = self.feed_of(Panel::HostProcesses);
-                let listed = listed.is_some_and(|feed| feed.sampling.at.is_some());
-                let told = self.feed_of(Panel::HostServer);
-                listed && readable && told.is_some_and(|feed| feed.sampling.at.is_some())
-            }
-            Some(Panel::HostProcesses) => readable && is_on(),
-            Some(Panel::HostServer) => is_on(),
-            _ => true,
+        if panel == whose.files() {
+            let told = |panel: Panel| {
+                let feed = self.feed_of(panel);
+                feed.is_some_and(|feed| feed.sampling.at.is_some())
+            };
+            return readable && told(whose.processes()) && told(whose.server());
         }
+        self.id_of(Panel::Host).is_some() && (readable || panel == whose.server())
     }
 
     /// Returns true if this program answers the feed, from files.
     pub(super) fn is_read_here(&self, feed: &Feed) -> bool {
-        feed.panel == Some(Panel::Host) && self.memory.host_access.is_here()
+        let whose = Whose::of(feed.panel).filter(|whose| feed.panel == Some(whose.files()));
+        whose.is_some_and(|whose| self.memory.hosts.of(whose).access.is_here())
     }
 
     /// Returns what this program is to read for the feed; none if the server answers it.
     pub(super) fn read_here(&self, feed: &Feed) -> Option<Wanted> {
-        if !self.is_read_here(feed) {
-            return None;
-        }
-        let listed = Rows::<host_rows::HostProcess>::of(self.rows(Panel::HostProcesses));
-        let server = Rows::<host_rows::HostServer>::of(self.rows(Panel::HostServer)).first();
+        let whose = Whose::of(feed.panel).filter(|_| self.is_read_here(feed))?;
+        let listed = Rows::<host_rows::HostProcess>::of(self.rows(whose.processes()));
+        let server = Rows::<host_rows::HostServer>::of(self.rows(whose.server())).first();
         Some(Wanted {
-            pids: self.memory.host.wanted(listed),
+            pids: self.memory.hosts.of(whose).counters.wanted(listed),
             started: (listed.iter())
                 .filter_map(|row| Some((row.pid()?, row.started_s()?)))
                 .collect(),
@@ -152,13 +224,15 @@ impl Model {
         })
     }
 
-    /// The statement of a feed; that of the host names the processes to read next.
+    /// The statement of a feed; that of a host names the processes to read next.
     pub(super) fn statement_of(&self, feed: &Feed) -> Arc<str> {
-        if feed.panel != Some(Panel::Host) {
+        let whose = Whose::of(feed.panel).filter(|whose| feed.panel == Some(whose.files()));
+        let Some(whose) = whose else {
             return Arc::clone(&feed.sql);
-        }
-        let listed = Rows::<host_rows::HostProcess>::of(self.rows(Panel::HostProcesses));
-        let pids: Vec<String> = (self.memory.host.wanted(listed).iter())
+        };
+        let listed = Rows::<host_rows::HostProcess>::of(self.rows(whose.processes()));
+        let counters = &self.memory.hosts.of(whose).counters;
+        let pids: Vec<String> = (counters.wanted(listed).iter())
             .map(ToString::to_string)
             .collect();
         feed.sql
@@ -167,37 +241,42 @@ impl Model {
     }
 
     /// Reads the host as soon as it is known which processes to read.
-    fn ask_host_at_first(&mut self) -> Vec<Effect> {
+    fn ask_host_at_first(&mut self, whose: Whose) -> Vec<Effect> {
         let first = |feed: &Feed| feed.sampling.at.is_none() && feed.sampling.in_flight.is_none();
-        match self.feed_of(Panel::Host) {
+        match self.feed_of(whose.files()) {
             Some(feed) if first(feed) && !self.paused => self.sample_due(),
             _ => Vec::new(),
         }
     }
 
     /// Takes in the files.
-    fn took_host(&mut self, id: FeedId, files: &Table) -> Vec<Effect> {
-        let mut memory = std::mem::take(&mut self.memory.host);
-        let listed = self.rows(Panel::HostProcesses);
-        let derived = host::derive(files, listed, &self.classifier, &mut memory);
-        self.memory.host = memory;
+    fn took_host(&mut self, whose: Whose, id: FeedId, files: &Table) -> Vec<Effect> {
+        let mut counters = std::mem::take(&mut self.memory.hosts.of_mut(whose).counters);
+        let listed = self.rows(whose.processes());
+        let derived = host::derive(files, listed, &self.classifier, &mut counters);
+        let memory = self.memory.hosts.of_mut(whose);
+        memory.counters = counters;
         match derived {
             Ok(table) => {
-                if self.memory.host_access.is_here() {
-                    self.memory.host_access.here = Some(Ok(()));
+                if memory.access.is_here() {
+                    memory.access.here = Some(Ok(()));
                 }
                 self.put(id, table);
-                self.judge();
+                match whose {
+                    Whose::Watched => self.judge(),
+                    Whose::Olap => self.derive_nodes(),
+                }
                 Vec::new()
             }
-            Err(why) => self.not_here(id, &why),
+            Err(why) => self.not_here(whose, id, &why),
         }
     }
 
     /// The server's processes are not on this machine: its function is called from now on, if it can be.
-    fn not_here(&mut self, id: FeedId, why: &str) -> Vec<Effect> {
-        let before = self.memory.host_access.here.replace(Err(Clean::from(why)));
-        if before == Some(Ok(())) {
+    fn not_here(&mut self, whose: Whose, id: FeedId, why: &str) -> Vec<Effect> {
+        let here = &mut self.memory.hosts.of_mut(whose).access.here;
+        let before = here.replace(Err(Clean::from(why)));
+        if before == Some(Ok(())) && whose == Whose::Watched {
             self.say(
                 Grade::Doubtful,
                 &format!("the host is no longer read directly: {why}"),
@@ -208,7 +287,7 @@ impl Model {
             feed.sampling.due_ms = 0;
             feed.accept(Table::default());
         }
-        self.tell_access();
+        self.tell_access(whose);
         if self.paused {
             Vec::new()
         } else {
@@ -216,10 +295,20 @@ impl Model {
         }
     }
 
+    /// Returns why the host of the OLAP pool's own server cannot be read, and what to do; `None` if it can, or is not known
+    /// yet.
+    pub(super) fn why_host_is_hidden(&self) -> Option<Clean> {
+        let sampling = &self.feed_of(Panel::NodeHost)?.sampling;
+        let missing = sampling.missing.first()?;
+        Some((sampling.strange.clone()).unwrap_or_else(|| {
+            Clean::from(format!("needs {missing}: htap-top init --host-figures"))
+        }))
+    }
+
     /// Writes the use of the machine into the rows of backends.
     pub(super) fn add_usage(&self, activity: &mut Table) {
         if self.shows_host() {
-            host::add_usage(activity, &self.memory.host);
+            host::add_usage(activity, &self.memory.hosts.watched.counters);
         }
     }
 

@@ -1,11 +1,10 @@
 //! State that derivations keep between samples.
 
-use super::hosting::Access;
+use super::hosting::Hosts;
 use super::learning::Kinds;
 use crate::dashboard::event::Moment;
 use crate::dashboard::panels::{
-    bloat, host, nodes, point_locks, pooler, replication, scans, snapshots, statements, views,
-    waits, wal,
+    bloat, nodes, point_locks, pooler, replication, scans, snapshots, statements, views, waits, wal,
 };
 use crate::dashboard::xid_clock::XidClock;
 use crate::pg::Table;
@@ -22,10 +21,7 @@ pub(super) struct Memory {
     pub(super) point_locks: point_locks::Memory,
     /// The backends that are server connections of the pooler, as of the last sample of backends.
     pub(super) behind_pooler: HashMap<i64, pooler::Behind>,
-    /// Counters of the machine and its processes.
-    pub(super) host: host::Memory,
-    /// How they can be read.
-    pub(super) host_access: Access,
+    pub(super) hosts: Hosts,
     pub(super) scans: scans::Memory,
     pub(super) views: views::Memory,
     pub(super) wal: wal::Memory,

@@ -35,9 +35,22 @@ impl Model {
         match feed.panel {
             Some(Panel::Nodes) => !self.has_nodes(),
             Some(Panel::NodeBeat) => !self.memory.nodes.follows(),
+            Some(Panel::NodeHost | Panel::NodeHostProcesses | Panel::NodeHostServer) => {
+                (self.memory.nodes.kind).is_none_or(|kind| kind == Kind::Same)
+            }
             // Asked when the standby has told its last heartbeat.
             Some(Panel::Heartbeat) => true,
             _ => false,
+        }
+    }
+
+    /// Returns the feed by which the screen shows this one, in another panel's rows.
+    pub(super) fn shown_as(&self, id: FeedId, feed: &Feed) -> FeedId {
+        match feed.panel {
+            Some(Panel::NodeHost | Panel::NodeHostProcesses | Panel::NodeHostServer) => {
+                self.id_of(Panel::Nodes).unwrap_or(id)
+            }
+            _ => id,
         }
     }
 
@@ -110,6 +123,7 @@ impl Model {
         let before = self.olap_stands_in();
         let mut memory = std::mem::take(&mut self.memory.nodes);
         let lost = self.why_olap_is_lost();
+        let hidden_host = self.why_host_is_hidden();
         let place = place_of(self.start.target.as_str()).to_owned();
         let sources = Sources {
             place: &place,
@@ -120,10 +134,14 @@ impl Model {
                 told: Rows::of(self.rows(Panel::NodeReplica)),
                 lost: lost.as_ref(),
                 paired: self.are_paired(),
+                uses: Rows::of(self.rows(Panel::NodeHost)),
+                hidden_host: hidden_host.as_ref(),
             }),
+            uses: Rows::of(self.rows(Panel::Host)),
+            holders: Rows::of(self.rows(Panel::Snapshots)),
             now_s: self.now.mono_ms as f64 / 1000.0,
         };
-        let table = nodes::derive(&raw.unwrap_or_default(), sources, &mut memory);
+        let table = nodes::derive(&raw.unwrap_or_default(), &sources, &mut memory);
         self.memory.nodes = memory;
         self.put(id, table);
         self.divert(before);

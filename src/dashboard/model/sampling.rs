@@ -1,5 +1,6 @@
 //! Sampling: schedules the queries of feeds and takes in their answers.
 
+use super::hosting::Whose;
 use super::layout;
 use super::learning::{TEXTS, is_asked_at_once, is_first, patience_ms};
 use super::lookup::own_pool;
@@ -132,6 +133,7 @@ impl Model {
     pub(super) fn is_asked(&self, id: FeedId, feed: &Feed, shown: &[FeedId]) -> bool {
         let about = self.watched().is_some();
         let rules = &feed.spec.front.sampling;
+        let id = self.shown_as(id, feed);
         match &self.scope {
             _ if is_first(feed) => true,
             _ if self.is_idle(feed) => false,
@@ -278,8 +280,11 @@ impl Model {
                 feed.write();
             }
         }
+        if session == SessionId::Replica {
+            self.forget_host(Whose::Olap);
+        }
         if session == SessionId::Fast {
-            self.forget_host();
+            self.forget_host(Whose::Watched);
             // It may be another server, or another version.
             return self.ask_facts();
         }

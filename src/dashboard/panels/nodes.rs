@@ -5,10 +5,10 @@ mod found;
 pub(crate) mod routing;
 
 use crate::dashboard::rows::added::ToNodes;
-use crate::dashboard::rows::{Row, Rows, nodes, read};
+use crate::dashboard::rows::{Row, Rows, host, nodes, read};
 use crate::pg::{Table, Value};
 use crate::text::Clean;
-use cells::{cells_of, cells_of_here, cells_of_olap, cells_of_routers};
+use cells::{cells_of, cells_of_here, cells_of_olap, cells_of_routers, cells_of_use, dead_rows};
 use found::{Node, claim, standbys};
 use std::collections::HashMap;
 
@@ -125,6 +125,10 @@ pub(crate) struct OlapServer<'t> {
     pub(crate) lost: Option<&'t Clean>,
     /// True if both servers have answered at about the same time.
     pub(crate) paired: bool,
+    /// Use of its machine.
+    pub(crate) uses: Rows<'t, host::HostUse>,
+    /// Why that cannot be read.
+    pub(crate) hidden_host: Option<&'t Clean>,
 }
 
 /// What the rows are derived from, besides the answer of this server.
@@ -136,12 +140,16 @@ pub(crate) struct Sources<'t> {
     pub(crate) system: Option<&'t str>,
     pub(crate) replication: Rows<'t, read::Replication>,
     pub(crate) olap: Option<OlapServer<'t>>,
+    /// Use of this server's machine.
+    pub(crate) uses: Rows<'t, host::HostUse>,
+    /// Who holds the xmin horizon here.
+    pub(crate) holders: Rows<'t, read::Holder>,
     /// Time of the last tick in seconds.
     pub(crate) now_s: f64,
 }
 
 /// Derives the rows of all nodes from this server's answer.
-pub(crate) fn derive(answer: &Table, sources: Sources<'_>, memory: &mut Memory) -> Table {
+pub(crate) fn derive(answer: &Table, sources: &Sources<'_>, memory: &mut Memory) -> Table {
     let here = Rows::<nodes::Here>::of(answer);
     note_olap(here.first(), sources, memory);
     let mut found = standbys(sources.replication, memory);
@@ -153,13 +161,16 @@ pub(crate) fn derive(answer: &Table, sources: Sources<'_>, memory: &mut Memory) 
     }
     let added = ToNodes::to(&mut table);
     let routers = memory.routers.now.clone();
-    table.push(cells_of_here(answer, sources.place, &routers, &added));
+    let mut cells = cells_of_here(answer, sources.place, &routers, &added);
+    cells.extend(cells_of_use(sources.uses, &added));
+    table.push(cells);
     // Routers name no replica: it is the OLAP pool's, or the only one.
     let routed = found.iter().position(|node| node.known_by.is_some());
     let routed = routed.filter(|_| memory.is_copy());
     let routed = routed.or((found.len() == 1 && memory.is_copy()).then_some(0));
     for (at, node) in found.iter().enumerate() {
         let mut cells = cells_of(node, &added);
+        cells.push((added.dead_kept, dead_rows(node, sources.holders)));
         let since = memory.since(node, sources.now_s);
         cells.push((added.since_s, since));
         if node.known_by.is_some()
@@ -186,7 +197,7 @@ pub(crate) fn derive(answer: &Table, sources: Sources<'_>, memory: &mut Memory) 
 }
 
 /// Takes in what the OLAP pool's server is, and whether it may be read.
-fn note_olap(here: Row<'_, nodes::Here>, sources: Sources<'_>, memory: &mut Memory) {
+fn note_olap(here: Row<'_, nodes::Here>, sources: &Sources<'_>, memory: &mut Memory) {
     let Some(olap) = sources.olap else { return };
     let told = olap.told.first();
     if olap.lost.is_none() && olap.told.is_told() && here.started_us().is_some() {

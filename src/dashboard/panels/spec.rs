@@ -145,6 +145,8 @@ pub struct SamplingRules {
     pub samples: Samples,
     /// Feeds from whose answers it is derived, too.
     pub rests_on: Vec<String>,
+    /// Name of an internal feed that runs the same statement on the OLAP pool's own server.
+    pub on_olap_server: Option<String>,
     /// No panel but a statement that is timed on a session of its own.
     pub point_query: bool,
 }

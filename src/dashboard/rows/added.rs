@@ -55,7 +55,7 @@ adds! {
         name, role, state, since_s, error, lag_bytes, lag_ms, lag_by, routed_per_s, why, fallbacks_per_s, fallback_reasons,
         breaker, barred, breaker_s, open_breakers, routers, misroutes, slot, retained_bytes, wal_status, safe_wal_bytes,
         xmin_age, feedback, conflicts, conflicts_snapshot, conflicts_lock, conflicts_bufferpin, conflicts_deadlock,
-        conflicts_tablespace, address, application_name, pid, streams, olap, known_by; version, sessions, in_recovery,
+        conflicts_tablespace, cpu_pct, cpu_by, dead_kept, address, application_name, pid, streams, olap, known_by; version, sessions, in_recovery,
         started_us, head_bytes
     }
 

@@ -4,9 +4,15 @@ use super::found::Node;
 use super::routing::{self, Routers};
 use super::{Kind, Memory, OlapServer};
 use crate::dashboard::rows::added::ToNodes;
-use crate::dashboard::rows::{Rows, nodes};
+use crate::dashboard::rows::{Rows, host, nodes, read};
+use crate::format;
 use crate::pg::{Column, Table, Value};
 use crate::text::Clean;
+
+/// Rows of the host that are not this server's.
+const BEYOND: [&str; 2] = ["machine", "others"];
+/// Percent of a core below which a class is not listed.
+const LEAST_CPU: f64 = 0.5;
 
 /// Returns the figure, or `without` if there is none.
 fn int(figure: Option<i64>, without: Value) -> Value {
@@ -124,6 +130,13 @@ pub(super) fn cells_of_olap(olap: OlapServer<'_>, memory: &Memory, added: &ToNod
         cells.push((added.error, Value::Text(error.clone())));
         return cells;
     }
+    match olap.hidden_host {
+        Some(why) => cells.extend([
+            (added.cpu_pct, Value::Unavailable),
+            (added.cpu_by, Value::Text(why.clone())),
+        ]),
+        None => cells.extend(cells_of_use(olap.uses, added)),
+    }
     if !olap.told.is_told() {
         cells.extend(
             [added.lag_bytes, added.lag_ms, added.sessions].map(|column| (column, Value::Pending)),
@@ -167,6 +180,48 @@ pub(super) fn cells_of_olap(olap: OlapServer<'_>, memory: &Memory, added: &ToNod
         ]);
     }
     cells
+}
+
+/// The cells of a server's use of its machine: the sum, and what each class of work has of it.
+pub(super) fn cells_of_use(uses: Rows<'_, host::HostUse>, added: &ToNodes) -> Cells {
+    if !uses.is_told() {
+        return vec![
+            (added.cpu_pct, Value::Pending),
+            (added.cpu_by, Value::Pending),
+        ];
+    }
+    let (mut sum, mut parts) = (None, Vec::new());
+    for row in uses
+        .iter()
+        .filter(|row| !BEYOND.contains(&row.who().shown()))
+    {
+        let Some(cpu) = row.cpu_pct() else { continue };
+        sum = Some(sum.unwrap_or(0.0) + cpu);
+        if cpu >= LEAST_CPU {
+            parts.push((cpu, row.who().shown()));
+        }
+    }
+    parts.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let parts = parts.iter();
+    let parts: Vec<String> = parts
+        .map(|(cpu, who)| format!("{who} {}", format::percent(*cpu)))
+        .collect();
+    vec![
+        (added.cpu_pct, sum.map_or(Value::Pending, Value::Float)),
+        (added.cpu_by, parts.join(", ").as_str().into()),
+    ]
+}
+
+/// Returns the dead rows that the node's feedback keeps here; none if somebody else holds older ones.
+pub(super) fn dead_rows(node: &Node<'_>, holders: Rows<'_, read::Holder>) -> Value {
+    let slot = node.slot.map(|slot| slot.name().shown());
+    let pid = node.sender.and_then(|sender| sender.pid());
+    let its = holders.iter().find(|holder| match holder.kind().shown() {
+        "slot" => Some(holder.holder().shown()) == slot,
+        "replica" => holder.pid().is_some() && holder.pid() == pid,
+        _ => false,
+    });
+    int(its.and_then(|holder| holder.pins()), Value::Null)
 }
 
 /// The cells of what routers send to their replica.

@@ -129,7 +129,7 @@ fn tell_apart(found: &mut [Node<'_>]) {
 }
 
 /// Finds the node that the OLAP pool reads, or adds one.
-pub(super) fn claim<'t>(found: &mut Vec<Node<'t>>, sources: Sources<'t>, memory: &mut Memory) {
+pub(super) fn claim<'t>(found: &mut Vec<Node<'t>>, sources: &Sources<'t>, memory: &mut Memory) {
     let Some(olap) = sources.olap.filter(|_| memory.kind != Some(Kind::Same)) else {
         return;
     };

@@ -150,6 +150,7 @@ impl Seen {
         self.now_s += 1.0;
         let replication = table(&REPLICATION, replication);
         let lost = lost.map(Clean::from);
+        let nothing = Table::default();
         let sources = Sources {
             place: "primary:5432",
             system: Some("777"),
@@ -159,10 +160,14 @@ impl Seen {
                 told: Rows::of(told),
                 lost: lost.as_ref(),
                 paired: true,
+                uses: Rows::of(&nothing),
+                hidden_host: None,
             }),
+            uses: Rows::of(&nothing),
+            holders: Rows::of(&nothing),
             now_s: self.now_s,
         };
-        derive(&here(), sources, &mut self.memory)
+        derive(&here(), &sources, &mut self.memory)
     }
 }
 
@@ -381,4 +386,66 @@ fn a_heartbeat_tells_the_lag_as_long_as_somebody_writes_any() {
         (at(&table, 1, "lag_ms"), at(&table, 1, "lag_by")),
         (&Value::Float(0.0), &"replay".into())
     );
+}
+
+#[test]
+fn the_use_of_a_machine_leaves_out_what_is_not_the_servers() {
+    let use_of = |rows: Vec<Vec<Value>>| {
+        let mut shown = Table::default();
+        let added = ToNodes::to(&mut shown);
+        let uses = table(&["who", "cpu_pct"], rows);
+        shown.push(cells_of_use(Rows::of(&uses), &added));
+        (
+            at(&shown, 0, "cpu_pct").clone(),
+            at(&shown, 0, "cpu_by").clone(),
+        )
+    };
+    let row = |who: &str, cpu: Value| vec![who.into(), cpu];
+    let rows = vec![
+        row("machine", Value::Float(200.0)),
+        row("oltp", Value::Float(20.0)),
+        row("olap", Value::Float(90.0)),
+        row("refresh", Value::Pending),
+        row("server", Value::Float(0.1)),
+        row("others", Value::Float(70.0)),
+    ];
+    let (cpu, by) = use_of(rows);
+    assert!((cpu.number().unwrap() - 110.1).abs() < 1e-9, "{cpu:?}");
+    assert_eq!(by, Value::from("olap 90%, oltp 20%"));
+    assert_eq!(use_of(Vec::new()).0, Value::Pending);
+    let pending = vec![row("olap", Value::Pending)];
+    assert_eq!(use_of(pending).0, Value::Pending);
+}
+
+#[test]
+fn dead_rows_are_those_of_the_nodes_own_feedback() {
+    let holders = table(
+        &["kind", "holder", "pid", "pins"],
+        vec![
+            vec!["backend".into(), "7".into(), Value::Int(7), Value::Int(9)],
+            vec!["slot".into(), "one".into(), Value::Null, Value::Int(500)],
+            vec!["replica".into(), "8".into(), Value::Int(8), Value::Int(40)],
+        ],
+    );
+    let replication = table(
+        &REPLICATION,
+        vec![
+            slot("one", None),
+            slot("two", None),
+            sender("three", 8, "local", "streaming"),
+            sender("four", 7, "local", "streaming"),
+        ],
+    );
+    let nodes = standbys(Rows::of(&replication), &mut Memory::default());
+    let kept: Vec<(&str, Value)> = nodes
+        .iter()
+        .map(|node| (node.name.as_str(), dead_rows(node, Rows::of(&holders))))
+        .collect();
+    let expected = [
+        ("one", Value::Int(500)),
+        ("two", Value::Null),
+        ("three", Value::Int(40)),
+        ("four", Value::Null),
+    ];
+    assert_eq!(kept, expected);
 }

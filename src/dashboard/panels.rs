@@ -148,12 +148,12 @@ pub fn statement(name: &str, major: i64) -> Option<&'static str> {
     Some(spec.statement(major))
 }
 
-/// Names of all built-in files, with the major versions of their variants.
+/// Names of all built-in panels and feeds, with the major versions of their variants.
 pub fn variants() -> impl Iterator<Item = (&'static str, Vec<i64>)> {
-    let files = FILES.as_deref().unwrap_or_default();
-    files.iter().map(|file| {
-        let majors = file.later.iter().map(|(major, _)| *major).collect();
-        (file.name, majors)
+    let specs = SPECS.as_deref().unwrap_or_default();
+    specs.iter().map(|spec| {
+        let majors = spec.later.iter().map(|(major, _)| *major).collect();
+        (spec.name.as_str(), majors)
     })
 }
 

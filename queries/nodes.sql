@@ -6,7 +6,7 @@
 -- sampling = { samples = "two", rests_on = ["replication", "routing", "node_replica"] }
 -- counters = ["conflicts", "misroutes", "conflicts_snapshot", "conflicts_lock", "conflicts_bufferpin", "conflicts_deadlock", "conflicts_tablespace"]
 -- key = ["name"]
--- compact = ["name", "role", "state", "lag_bytes", "lag_ms", "routed_per_s", "fallbacks_per_s", "breaker", "retained_bytes", "wal_status", "xmin_age", "dead_kept", "sessions", "conflicts", "misroutes", "cpu_pct", "cpu_by", "version", "why", "fallback_reasons"]
+-- compact = ["name", "role", "state", "lag_bytes", "lag_ms", "cpu_pct", "cpu_by", "routed_per_s", "fallbacks_per_s", "breaker", "retained_bytes", "wal_status", "xmin_age", "dead_kept", "sessions", "conflicts", "misroutes", "version", "why", "fallback_reasons"]
 -- empty = "no node beside this server: no standby, no physical slot, no router, and the OLAP pool is not on a server of its own"
 -- about = """
 -- This server and the nodes beside it: the standbys that receive its WAL, those whose slot waits for them, and the

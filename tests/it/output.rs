@@ -6,8 +6,10 @@
     reason = "helpers of a test"
 )]
 
+mod browser;
 mod encodings;
 mod exposition;
+mod live;
 mod served;
 
 use super::server::{

@@ -30,9 +30,9 @@ fn place() -> PathBuf {
         .iter()
         .flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
     let mut places = places.filter(|place| place.is_file());
-    places
-        .next()
-        .unwrap_or_else(|| panic!("this test needs Chromium: apt-get install chromium-headless-shell"))
+    places.next().unwrap_or_else(|| {
+        panic!("this test needs Chromium: apt-get install chromium-headless-shell")
+    })
 }
 
 /// A browser with one page.
@@ -61,7 +61,12 @@ impl Browser {
         let process = Command::new("sh")
             .args(["-c", "exec \"$0\" \"$@\" 3<say 4>hear"])
             .arg(place())
-            .args(["--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu"])
+            .args([
+                "--headless",
+                "--remote-debugging-pipe",
+                "--no-sandbox",
+                "--disable-gpu",
+            ])
             .args(["--disable-dev-shm-usage", "--user-data-dir=profile"])
             .current_dir(folder.path())
             .stdin(Stdio::null())
@@ -102,7 +107,9 @@ impl Browser {
         if let Some(session) = &self.session {
             request["sessionId"] = session.as_str().into();
         }
-        self.say.write_all(format!("{request}\0").as_bytes()).unwrap();
+        self.say
+            .write_all(format!("{request}\0").as_bytes())
+            .unwrap();
         loop {
             let message = self.hear.recv_timeout(PATIENCE).unwrap();
             if message["id"] == self.number {
@@ -165,12 +172,20 @@ fn the_page_shows_what_happens_and_takes_no_text_for_a_part_of_it() {
         browser.until("document.getElementById('link').textContent === 'live'");
         browser.until("document.getElementById('cause').textContent.length > 10");
         let text = serde_json::to_string(HOSTILE).unwrap();
-        browser.until(&format!("document.getElementById('top_categories').textContent.includes({text})"));
-        assert_eq!(browser.value("document.getElementById('stream').hidden"), true);
+        browser.until(&format!(
+            "document.getElementById('top_categories').textContent.includes({text})"
+        ));
+        assert_eq!(
+            browser.value("document.getElementById('stream').hidden"),
+            true
+        );
         sell(&admin, HOSTILE, 4_321).await;
-        browser.until(&format!("document.querySelector('#stream .note').textContent.includes({text})"));
+        browser.until(&format!(
+            "document.querySelector('#stream .note').textContent.includes({text})"
+        ));
         browser.until("document.querySelector('#stream .column:last-child').title.includes((4321).toLocaleString())");
-        let elements = "document.querySelectorAll('img, script:not([src])').length + (window.hurt ?? 0)";
+        let elements =
+            "document.querySelectorAll('img, script:not([src])').length + (window.hurt ?? 0)";
         assert_eq!(browser.value(elements), 0);
         // On a phone nothing is cut off at the side.
         let phone = json!({ "width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": true });
@@ -178,8 +193,11 @@ fn the_page_shows_what_happens_and_takes_no_text_for_a_part_of_it() {
         browser.until("document.documentElement.scrollWidth <= 360");
         assert_eq!(browser.complaints, Vec::<Value>::new());
         served.end(Signal::SIGTERM);
-        browser.until("document.getElementById('link').textContent.startsWith('connection lost at ')");
-        browser.until("document.querySelector('#hourly_sales .age').textContent.startsWith('old: of ')");
+        browser
+            .until("document.getElementById('link').textContent.startsWith('connection lost at ')");
+        browser.until(
+            "document.querySelector('#hourly_sales .age').textContent.startsWith('old: of ')",
+        );
     });
 }
 
@@ -190,17 +208,25 @@ fn the_page_asks_for_the_token_and_keeps_it_from_scripts() {
     let nowhere = format!("host={}", nobody.path().display());
     let file = program.path("token");
     std::fs::write(&file, "not-a-word-that-anybody-guesses\n").unwrap();
-    let served = Served::start(&program, &nowhere, &["--token-file", file.to_str().unwrap()]);
+    let served = Served::start(
+        &program,
+        &nowhere,
+        &["--token-file", file.to_str().unwrap()],
+    );
     let mut browser = Browser::start();
     browser.open(&format!("http://{}/", served.address));
     browser.until("!document.getElementById('login').hidden");
     let enter = |token: &str| {
-        format!("document.getElementById('token').value = '{token}'; document.querySelector('#login button').click()")
+        format!(
+            "document.getElementById('token').value = '{token}'; document.querySelector('#login button').click()"
+        )
     };
     browser.value(&enter("wrong"));
     browser.until("document.getElementById('refused').textContent === 'this is not the token'");
     browser.value(&enter("not-a-word-that-anybody-guesses"));
-    browser.until("document.getElementById('login').hidden && !document.getElementById('figures').hidden");
+    browser.until(
+        "document.getElementById('login').hidden && !document.getElementById('figures').hidden",
+    );
     browser.until("document.getElementById('link').textContent.startsWith('not connected')");
     assert_eq!(browser.value("document.cookie"), "");
     // It is there after a reload, too.

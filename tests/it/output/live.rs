@@ -6,10 +6,10 @@ use crate::it::server::{Database, PATIENCE, Patience, block_on, shared, until};
 use htap_top::pg::{Client, Param};
 use htap_top::system::{fill, schema};
 use nix::sys::signal::Signal;
-use nix::sys::socket::{setsockopt, sockopt};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use tokio::net::TcpSocket;
 
 /// Text of a database that would be an element of the page if it were not escaped.
 pub(super) const HOSTILE: &str = "</script><img src=x onerror=\"window.hurt=1\">'&amp;";
@@ -59,7 +59,6 @@ pub(super) async fn sell(client: &Client, category: &str, amount: i64) {
 /// An event as it arrived.
 #[derive(Debug)]
 struct Told {
-    id: String,
     event: String,
     data: Value,
 }
@@ -74,7 +73,20 @@ pub(super) struct Reader {
 impl Reader {
     /// Connects; `headers` are further lines.
     pub(super) fn open(served: &Served, headers: &str) -> Self {
-        let mut stream = TcpStream::connect(&served.address).unwrap();
+        Self::over(TcpStream::connect(&served.address).unwrap(), headers)
+    }
+
+    /// Connects with little room for what has not been read.
+    async fn with_little_room(served: &Served) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let stream = socket.connect(served.address.parse().unwrap()).await;
+        let stream = stream.unwrap().into_std().unwrap();
+        stream.set_nonblocking(false).unwrap();
+        Self::over(stream, "")
+    }
+
+    fn over(mut stream: TcpStream, headers: &str) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = format!("GET /live HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).unwrap();
@@ -98,7 +110,11 @@ impl Reader {
         let (mut id, mut event, mut data) = (String::new(), String::new(), None);
         loop {
             let mut line = String::new();
-            assert_ne!(self.lines.read_line(&mut line).unwrap(), 0, "the stream ended");
+            assert_ne!(
+                self.lines.read_line(&mut line).unwrap(),
+                0,
+                "the stream ended"
+            );
             match line.trim_end().split_once(": ") {
                 Some(("id", text)) => text.clone_into(&mut id),
                 Some(("event", text)) => text.clone_into(&mut event),
@@ -108,9 +124,9 @@ impl Reader {
             }
             if let Some(data) = data.take_if(|_| line.starts_with("data")) {
                 if !id.is_empty() {
-                    self.last_id.clone_from(&id);
+                    self.last_id = id;
                 }
-                return Told { id, event, data };
+                return Told { event, data };
             }
         }
     }
@@ -150,19 +166,29 @@ fn readers_are_told_what_changes_and_cost_no_statement_each() {
         let served = Served::start(&program, &database.conninfo("postgres"), &[]);
         served.until_health(200);
         let mine = "FROM pg_stat_activity WHERE application_name = 'htap-top' AND datname = current_database()";
-        let sampled = format!("SELECT count(*) AS n {mine} AND query LIKE '%mart.realtime_stream AS s%'");
-        let one = |wanted: i64| move |table: &htap_top::pg::Table| table.first("n").int() == Some(wanted);
+        let sampled =
+            format!("SELECT count(*) AS n {mine} AND query LIKE '%mart.realtime_stream AS s%'");
+        let one =
+            |wanted: i64| move |table: &htap_top::pg::Table| table.first("n").int() == Some(wanted);
         let before = admin.query(&sampled, &[]).await.unwrap();
         assert_eq!(before.first("n").int(), Some(0), "nobody reads the windows");
         let mut reader = Reader::open(&served, "");
         assert_eq!(reader.status, 200);
-        reader.until("state", |state| state["server"]["database"] == database.name.as_str());
+        reader.until("state", |state| {
+            state["server"]["database"] == database.name.as_str()
+        });
         reader.until("gauges", |told| {
             let gauges = told["gauges"].as_array().unwrap();
-            gauges.iter().any(|gauge| gauge["name"] == "p99" && gauge["health"] != "unknown")
+            gauges
+                .iter()
+                .any(|gauge| gauge["name"] == "p99" && gauge["health"] != "unknown")
         });
         reader.until("cause", |cause| cause["sentence"].is_string());
-        for (name, rows) in [("hourly_sales", 24), ("top_categories", 1), ("rfm_segments", 1)] {
+        for (name, rows) in [
+            ("hourly_sales", 24),
+            ("top_categories", 1),
+            ("rfm_segments", 1),
+        ] {
             let has = |told: &Value| told["rows"].as_array().is_some_and(|all| all.len() >= rows);
             // A new reader gets what is known already.
             Reader::open(&served, "").until("panel", |told| told["name"] == name && has(told));
@@ -172,7 +198,10 @@ fn readers_are_told_what_changes_and_cost_no_statement_each() {
         reader.until("window", |window| sold(window, HOSTILE, 7));
         sell(&admin, HOSTILE, 8).await;
         let window = reader.until("window", |window| sold(window, HOSTILE, 8));
-        assert_eq!((&window["final"], &window["amount"]), (&false.into(), &8.0.into()));
+        assert_eq!(
+            (&window["final"], &window["amount"]),
+            (&false.into(), &8.0.into())
+        );
         // More readers share the sessions.
         let sessions = format!("SELECT count(*) AS n {mine}");
         let alone = admin.query(&sessions, &[]).await.unwrap();
@@ -219,13 +248,12 @@ fn a_reader_that_does_not_read_is_disconnected_and_no_other_notices() {
         all.truncate(1);
         let patience = Patience::begin();
         let slow = loop {
-            let reader = Reader::open(&served, "");
+            let reader = Reader::with_little_room(&served).await;
             if reader.status == 200 {
                 break reader;
             }
             assert!(patience.lasts(), "nobody left");
         };
-        setsockopt(slow.lines.get_ref(), sockopt::RcvBuf, &4096).unwrap();
         // Many events: 30 windows with 20 long names each change at once.
         let change = "
             INSERT INTO mart.realtime_stream (window_start, category, segment, amount, quantity, orders, change)
@@ -285,14 +313,21 @@ fn the_page_is_of_this_machine_or_needs_a_token() {
     assert_eq!((status, body.as_str()), (200, ""));
     for path in ["/", "/live", "/metrics", "/health"] {
         assert_eq!(ask(&local, path, "Host: evil.example\r\n").0, 421, "{path}");
-        let (status, head, _) = local.raw(format!("DELETE {path} HTTP/1.1\r\n{here}\r\n").as_bytes());
+        let (status, head, _) =
+            local.raw(format!("DELETE {path} HTTP/1.1\r\n{here}\r\n").as_bytes());
         assert_eq!(status, 405, "{head}");
     }
     local.end(Signal::SIGTERM);
     // Other machines reach it: what was there before there was a page stays as it was.
     let open = Served::start(&program, &nowhere, &["--listen", "0.0.0.0:0"]);
     let other = "Host: db.example\r\n";
-    for (path, wanted) in [("/", 403), ("/live", 403), ("/login", 403), ("/metrics", 200), ("/health", 503)] {
+    for (path, wanted) in [
+        ("/", 403),
+        ("/live", 403),
+        ("/login", 403),
+        ("/metrics", 200),
+        ("/health", 503),
+    ] {
         assert_eq!(ask(&open, path, other).0, wanted, "{path}");
     }
     open.end(Signal::SIGTERM);
@@ -300,7 +335,11 @@ fn the_page_is_of_this_machine_or_needs_a_token() {
     let secret = "not-a-word-that-anybody-guesses";
     std::fs::write(&file, format!("{secret}\n")).unwrap();
     let file = file.to_str().unwrap();
-    let closed = Served::start(&program, &nowhere, &["--listen", "0.0.0.0:0", "--token-file", file]);
+    let closed = Served::start(
+        &program,
+        &nowhere,
+        &["--listen", "0.0.0.0:0", "--token-file", file],
+    );
     let bearer = format!("{other}Authorization: Bearer {secret}\r\n");
     let wrong = format!("{other}Authorization: Bearer {secret}x\r\n");
     for (path, wanted) in [("/live", 200), ("/metrics", 200), ("/health", 503)] {
@@ -316,7 +355,10 @@ fn the_page_is_of_this_machine_or_needs_a_token() {
     assert_eq!(status, 204, "{head}");
     let cookie = head.split("set-cookie: ").nth(1).unwrap();
     let cookie = cookie.lines().next().unwrap();
-    assert!(cookie.contains("httponly; samesite=strict") && !cookie.contains(secret), "{cookie}");
+    assert!(
+        cookie.contains("httponly; samesite=strict") && !cookie.contains(secret),
+        "{cookie}"
+    );
     let kept = cookie.split(';').next().unwrap();
     let mut reader = Reader::open(&closed, &format!("Cookie: {kept}\r\n"));
     assert_eq!(reader.status, 200);
@@ -327,6 +369,9 @@ fn the_page_is_of_this_machine_or_needs_a_token() {
     let ended = short.env("HTAP_TOP_TOKEN", "short").output().unwrap();
     let why = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(2), "{why}");
-    assert!(why.contains("HTAP_TOP_TOKEN: the token must have 16"), "{why}");
+    assert!(
+        why.contains("HTAP_TOP_TOKEN: the token must have 16"),
+        "{why}"
+    );
     assert!(!why.contains("short"), "{why}");
 }

@@ -28,7 +28,8 @@ impl Served {
         let mut process = program.command(&all).spawn().unwrap();
         let mut stderr = BufReader::new(process.stderr.take().unwrap());
         let mut line = String::new();
-        stderr.read_line(&mut line).unwrap();
+        // Warnings come first.
+        while stderr.read_line(&mut line).unwrap() > 0 && !line.contains("http://") {}
         let address = line
             .split("http://")
             .nth(1)
@@ -127,7 +128,10 @@ fn a_scrape_tells_the_newest_samples_and_nothing_else_is_there() {
         for (request, wanted) in [
             ("GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
             ("GET /metrics/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
-            ("GET /../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+            (
+                "GET /../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                404,
+            ),
             (
                 "POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx",
                 405,

@@ -133,12 +133,12 @@ function showWindow(told) {
     const state = one.revised ? ", changed after it was final" : one.final ? ", final" : ", still open";
     return { label: at, title: `${at}: ${count(one.amount)}, ${count(one.quantity)} items${state}`, value: one.amount, partial: !one.final };
   });
-  chart(section.querySelector(".chart"), bars);
+  const top = chart(section.querySelector(".chart"), bars);
   const last = shown[shown.length - 1];
   const most = last.categories.slice(0, 3).map((one) => `${one.category} ${money(one.amount)}`);
   section.querySelector(".note").textContent =
     `${minute(last.window_start * 1000)}${last.final ? "" : " so far"}: ${count(last.amount)}, ${count(last.quantity)} items; ${most.join(", ")}.`
-    + " Dashed: not final.";
+    + ` Highest minute ${money(top)}. Dashed: not final.`;
   ages.stream_windows = { at: known(told.changed_at) ? told.changed_at * 1000 : now(), current: true };
   showAges();
 }
@@ -148,7 +148,8 @@ function showGauges(told) {
     const item = element("li");
     item.dataset.health = gauge.health;
     item.append(element("span", gauge.name, "name"), element("b", gauge.health === "unknown" ? "?" : gauge.text),
-      element("span", gauge.health, "word"), element("span", ` · target ${gauge.target_text}`, "target"));
+      element("span", gauge.health, "word"));
+    if (gauge.target_text) item.append(element("span", `target ${gauge.target_text}`, "target"));
     return item;
   });
   byId("gauges").replaceChildren(...made);
@@ -186,7 +187,9 @@ function showAges() {
     const old = !current || lost !== null;
     section.classList.toggle("stale", old);
     const age = duration((now() - at) / 1000);
-    section.querySelector(".age").textContent = old ? `old: of ${clock(at)}, ${age} ago` : `of ${clock(at)}`;
+    const changed = name === "stream_windows" ? "changed" : "as of";
+    section.querySelector(".age").textContent =
+      old ? `· old: ${changed} ${clock(at)}, ${age} ago` : `· ${changed} ${clock(at)}${changed === "changed" ? `, ${age} ago` : ""}`;
   }
 }
 

@@ -1,4 +1,5 @@
 //! The page of `htap-top serve` in headless Chromium, driven by its debugging protocol over two pipes.
+#![expect(clippy::indexing_slicing, reason = "helpers of a test")]
 
 use super::Program;
 use super::live::{HOSTILE, sell, shop};
@@ -92,16 +93,16 @@ impl Browser {
             complaints: Vec::new(),
             _folder: folder,
         };
-        let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
+        let target = browser.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let whom = json!({ "targetId": target["targetId"], "flatten": true });
-        let attached = browser.call("Target.attachToTarget", whom);
+        let attached = browser.call("Target.attachToTarget", &whom);
         browser.session = attached["sessionId"].as_str().map(str::to_owned);
-        browser.call("Log.enable", json!({}));
-        browser.call("Runtime.enable", json!({}));
+        browser.call("Log.enable", &json!({}));
+        browser.call("Runtime.enable", &json!({}));
         browser
     }
 
-    fn call(&mut self, method: &str, params: Value) -> Value {
+    fn call(&mut self, method: &str, params: &Value) -> Value {
         self.number += 1;
         let mut request = json!({ "id": self.number, "method": method, "params": params });
         if let Some(session) = &self.session {
@@ -124,13 +125,13 @@ impl Browser {
     }
 
     fn open(&mut self, url: &str) {
-        self.call("Page.navigate", json!({ "url": url }));
+        self.call("Page.navigate", &json!({ "url": url }));
     }
 
     /// The value of an expression on the page.
     fn value(&mut self, expression: &str) -> Value {
         let what = json!({ "expression": expression, "returnByValue": true });
-        self.call("Runtime.evaluate", what)["result"]["value"].clone()
+        self.call("Runtime.evaluate", &what)["result"]["value"].clone()
     }
 
     /// Waits until the expression is true.
@@ -189,14 +190,14 @@ fn the_page_shows_what_happens_and_takes_no_text_for_a_part_of_it() {
         assert_eq!(browser.value(elements), 0);
         // On a phone nothing is cut off at the side.
         let phone = json!({ "width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": true });
-        browser.call("Emulation.setDeviceMetricsOverride", phone);
+        browser.call("Emulation.setDeviceMetricsOverride", &phone);
         browser.until("document.documentElement.scrollWidth <= 360");
         assert_eq!(browser.complaints, Vec::<Value>::new());
         served.end(Signal::SIGTERM);
         browser
             .until("document.getElementById('link').textContent.startsWith('connection lost at ')");
         browser.until(
-            "document.querySelector('#hourly_sales .age').textContent.startsWith('old: of ')",
+            "document.querySelector('#hourly_sales .age').textContent.startsWith('· old: as of ')",
         );
     });
 }

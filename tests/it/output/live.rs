@@ -15,7 +15,7 @@ use tokio::net::TcpSocket;
 pub(super) const HOSTILE: &str = "</script><img src=x onerror=\"window.hurt=1\">'&amp;";
 
 /// The table of the stream, where the shop does not have it.
-const STREAM: &str = "
+pub(in crate::it) const STREAM: &str = "
     CREATE TABLE IF NOT EXISTS mart.realtime_stream (
         window_start timestamptz, category text, segment text, amount numeric NOT NULL, quantity bigint NOT NULL,
         orders bigint NOT NULL, revised boolean NOT NULL DEFAULT false, final boolean NOT NULL DEFAULT false,
@@ -289,7 +289,7 @@ fn ask(served: &Served, path: &str, headers: &str) -> (u16, String) {
 }
 
 #[test]
-fn the_page_is_of_this_machine_or_needs_a_token() {
+fn the_page_is_of_this_machine() {
     let program = Program::new();
     let nobody = tempfile::tempdir().unwrap();
     let nowhere = format!("host={}", nobody.path().display());
@@ -331,6 +331,14 @@ fn the_page_is_of_this_machine_or_needs_a_token() {
         assert_eq!(ask(&open, path, other).0, wanted, "{path}");
     }
     open.end(Signal::SIGTERM);
+}
+
+#[test]
+fn a_token_opens_the_page_to_other_machines() {
+    let program = Program::new();
+    let nobody = tempfile::tempdir().unwrap();
+    let nowhere = format!("host={}", nobody.path().display());
+    let other = "Host: db.example\r\n";
     let file = program.path("token");
     let secret = "not-a-word-that-anybody-guesses";
     std::fs::write(&file, format!("{secret}\n")).unwrap();

@@ -39,7 +39,7 @@ pub(super) struct Readers {
     told: BTreeMap<String, Told>,
     kept: VecDeque<Event>,
     kept_bytes: usize,
-    readers: Vec<Reader>,
+    all: Vec<Reader>,
     /// Times of the last look and of the last event of the time.
     looked_ms: Option<u64>,
     timed_ms: u64,
@@ -126,7 +126,7 @@ impl Readers {
             told: BTreeMap::new(),
             kept: VecDeque::new(),
             kept_bytes: 0,
-            readers: Vec::new(),
+            all: Vec::new(),
             looked_ms: None,
             timed_ms: 0,
             windows_ms: None,
@@ -135,7 +135,7 @@ impl Readers {
 
     /// Returns true if somebody reads.
     pub(super) fn any(&self) -> bool {
-        !self.readers.is_empty()
+        !self.all.is_empty()
     }
 
     /// Adds a reader, which has read the event with the id `after`, if any. It gets what it has missed, or the whole
@@ -147,7 +147,7 @@ impl Readers {
         connection: Arc<Connection>,
     ) -> Option<Stream> {
         self.leave_gone();
-        if self.readers.len() >= READERS {
+        if self.all.len() >= READERS {
             return None;
         }
         self.tell_changes(model);
@@ -174,8 +174,8 @@ impl Readers {
             queue: receiver,
             taken: Arc::clone(&reader.taken),
         };
-        self.readers.push(reader);
-        info!(count = self.readers.len(), "a reader of /live came");
+        self.all.push(reader);
+        info!(count = self.all.len(), "a reader of /live came");
         Some(stream)
     }
 
@@ -207,7 +207,7 @@ impl Readers {
 
     /// Tells the readers what has changed, at each tick and with each sample of the stream's windows.
     pub(super) fn look(&mut self, model: &Model) {
-        if self.readers.is_empty() {
+        if self.all.is_empty() {
             return;
         }
         let now_ms = model.now.mono_ms;
@@ -273,7 +273,7 @@ impl Readers {
 
     /// Ends the connections of readers for which `keeps_up` is false.
     fn end(&mut self, mut keeps_up: impl FnMut(&mut Reader) -> bool) {
-        self.readers.retain_mut(|reader| {
+        self.all.retain_mut(|reader| {
             let kept = keeps_up(reader) || reader.queue.is_closed();
             if !kept {
                 reader.connection.hang_up.notify_one();
@@ -288,7 +288,7 @@ impl Readers {
     }
 
     fn leave_gone(&mut self) {
-        self.readers.retain(|reader| !reader.queue.is_closed());
+        self.all.retain(|reader| !reader.queue.is_closed());
     }
 }
 

@@ -46,7 +46,7 @@ fn now_ms() -> i64 {
 }
 
 /// Commits sales of the current minute.
-pub(super) async fn sell(client: &Client, category: &str, amount: i64) {
+pub(in crate::it) async fn sell(client: &Client, category: &str, amount: i64) {
     let sql = "
         INSERT INTO mart.realtime_stream (window_start, category, segment, amount, quantity, orders, change)
         VALUES (date_trunc('minute', now()), $1, 'gold', $2, 1, 1, 1)

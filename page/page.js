@@ -108,6 +108,7 @@ function showPanel(told) {
   const show = panels[told.name];
   if (!section || !show) return;
   const note = section.querySelector(".note");
+  section.querySelector("h2").firstChild.textContent = told.title + " ";
   if (told.rows === null) {
     // Rows that were there stay, marked as old.
     note.textContent = told.reason ?? "no answer";

@@ -20,7 +20,8 @@ pub(in crate::it) const STREAM: &str = "
         window_start timestamptz, category text, segment text, amount numeric NOT NULL, quantity bigint NOT NULL,
         orders bigint NOT NULL, revised boolean NOT NULL DEFAULT false, final boolean NOT NULL DEFAULT false,
         changed_at timestamptz NOT NULL DEFAULT now(), change bigint NOT NULL,
-        PRIMARY KEY (window_start, category, segment))";
+        PRIMARY KEY (window_start, category, segment));
+    GRANT SELECT ON mart.realtime_stream TO PUBLIC";
 
 /// The shop with some orders, and the table of the stream.
 pub(super) async fn shop() -> Database<'static> {

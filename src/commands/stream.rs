@@ -48,8 +48,8 @@ pub(super) struct Kafka {
     #[arg(long, value_name = "NAME", default_value = "orders", value_parser = parse_topic)]
     topic: String,
     /// Setting of librdkafka, such as security.protocol=SSL; may be repeated
-    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_setting)]
-    kafka: Vec<(String, String)>,
+    #[arg(long = "kafka", value_name = "KEY=VALUE", value_parser = parse_setting)]
+    settings: Vec<(String, String)>,
     /// text, or json: one object per line
     #[arg(long, default_value = "text", value_parser = ["text", "json"])]
     format: String,
@@ -135,7 +135,7 @@ impl Kafka {
         Broker {
             brokers: self.brokers.clone(),
             topic: self.topic.clone(),
-            settings: self.kafka.clone(),
+            settings: self.settings.clone(),
         }
     }
 }

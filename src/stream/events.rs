@@ -66,7 +66,7 @@ pub(super) struct Sales {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Event {
     pub(super) kind: Kind,
-    pub(super) event_id: i64,
+    pub(super) id: i64,
     pub(super) order_id: i64,
     /// In microseconds since 1970.
     pub(super) at: i64,
@@ -182,7 +182,7 @@ fn understood(written: Written<'_>, latest: i64) -> Result<Event, String> {
     };
     Ok(Event {
         kind: written.event,
-        event_id: written.event_id,
+        id: written.event_id,
         order_id: written.order_id,
         at,
         sales,
@@ -272,7 +272,7 @@ mod tests {
     fn an_event_is_read_with_unknown_fields() {
         let read = read(&completed()).unwrap();
         assert_eq!(
-            (read.event_id, read.order_id, read.kind),
+            (read.id, read.order_id, read.kind),
             (17, 5, Kind::Completed)
         );
         let sales = read.sales.unwrap();

@@ -1,6 +1,11 @@
 //! The stream on real servers, with librdkafka's broker in this process: whatever is killed, repeated, late or poison, the
 //! figures equal a recomputation.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of a test"
+)]
 
 mod exactly_once;
 mod late;
@@ -19,7 +24,7 @@ use rdkafka::message::Message;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -67,12 +72,12 @@ impl Kafka {
     }
 
     /// Sends records as another program would.
-    async fn produce(&self, records: impl IntoIterator<Item = (i32, Option<Vec<u8>>)>) {
+    async fn produce<V: Into<Option<Vec<u8>>>>(&self, records: impl IntoIterator<Item = (i32, V)>) {
         let producer: FutureProducer = self.config().create().unwrap();
-        let records: Vec<_> = records.into_iter().collect();
-        for (partition, value) in &records {
+        for (partition, value) in records {
+            let value = value.into();
             let mut record: FutureRecord<'_, str, [u8]> =
-                FutureRecord::to(TOPIC).partition(*partition);
+                FutureRecord::to(TOPIC).partition(partition);
             record.payload = value.as_deref();
             drop(producer.send_result(record).unwrap());
         }
@@ -111,6 +116,17 @@ impl Kafka {
         }
         found
     }
+}
+
+/// A completed order of one piece, as a record.
+fn completed(event_id: i64, at: &str, category: &str) -> Value {
+    json!({"v": 1, "event": "completed", "event_id": event_id, "order_id": event_id, "user_id": 1, "status": 3,
+           "segment": "VIP", "at": at, "amount": "1.00",
+           "lines": [{"category": category, "quantity": 1, "amount": "1.00"}]})
+}
+
+fn bytes(value: &Value) -> Vec<u8> {
+    value.to_string().into_bytes()
 }
 
 /// A relay or an aggregator that runs until it is dropped, and what it tells.

@@ -170,20 +170,20 @@ impl Batch {
             self.late.push(Late {
                 partition,
                 offset,
-                event_id: event.event_id,
+                event_id: event.id,
                 kind: event.kind.name(),
                 order_id: event.order_id,
                 at: sales.at,
                 value: hex(value),
             });
-        } else if self.seen.insert(event.event_id) {
+        } else if self.seen.insert(event.id) {
             // Only the names can be refused by a database, those that are not ASCII.
             let suspicious = !sales.segment.is_ascii()
                 || sales.lines.iter().any(|line| !line.category.is_ascii());
             self.counted.push(Counted {
                 partition,
                 offset,
-                event_id: event.event_id,
+                event_id: event.id,
                 order_id: event.order_id,
                 sales,
                 key: record.key.filter(|_| suspicious).map(beginning),
@@ -205,7 +205,7 @@ impl Batch {
             lines.chain([&counted.sales.segment])
         });
         let foreign = names.filter(|name| !name.is_ascii());
-        foreign.map(|name| name.to_string()).collect()
+        foreign.map(ToString::to_string).collect()
     }
 
     /// Makes dead letters of the events with one of these names.

@@ -96,7 +96,7 @@ fn a_server_that_is_killed_in_mid_batch_has_all_of_it_or_nothing() {
 
 /// An event as in `docs/stream.md`; the time in seconds of one hour.
 fn event(event_id: i64, order: i64, kind: &str, second: i64, was: Option<i64>) -> Value {
-    let at = |second: i64| format!("2026-11-29T12:{:02}:{:02}.5Z", second / 60, second % 60);
+    let at = |second: i64| format!("2025-11-29T12:{:02}:{:02}.5Z", second / 60, second % 60);
     let lines = json!([{"category": format!("C{}", order % 7), "quantity": 1 + order % 3, "amount": format!("{}.{:02}", order % 50, order % 100)},
                        {"category": "Books", "quantity": 2, "amount": "0.10"}]);
     let mut value = json!({"v": 1, "event": kind, "event_id": event_id, "order_id": order, "user_id": 1, "status": 3,
@@ -107,11 +107,11 @@ fn event(event_id: i64, order: i64, kind: &str, second: i64, was: Option<i64>) -
     value
 }
 
+/// Cents, pieces and orders by minute, category and segment.
+type Sums = BTreeMap<(i64, String, String), (i64, i64, i64)>;
+
 /// Six thousand events with duplicates, out of order, some cancelled afterwards; and what is to come out, in cents.
-fn history() -> (
-    Vec<(i32, Value)>,
-    BTreeMap<(i64, String, String), (i64, i64, i64)>,
-) {
+fn history() -> (Vec<(i32, Value)>, Sums) {
     let mut sent = Vec::new();
     let mut expected: BTreeMap<_, (i64, i64, i64)> = BTreeMap::new();
     for n in 0..4_000_i64 {
@@ -175,7 +175,7 @@ fn two_aggregators_that_fight_count_duplicates_reordered_and_cancelled_events_on
         until_read(&client, count).await;
         let rows = client
             .query(
-                "SELECT (extract(epoch FROM window_start - '2026-11-29 12:00+00') / 60)::bigint AS minute, category, segment,
+                "SELECT (extract(epoch FROM window_start - '2025-11-29 12:00+00') / 60)::bigint AS minute, category, segment,
                         (amount * 100)::bigint AS cents, quantity, orders
                  FROM mart.realtime_stream WHERE orders <> 0",
                 &[],

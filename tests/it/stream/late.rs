@@ -1,21 +1,18 @@
 //! Watermarks: windows become final, late events revise them, later ones are kept apart.
 
-use super::{Kafka, aggregate, number, plan, streaming_shop, until_read};
+use super::{Kafka, aggregate, bytes, number, plan, streaming_shop, until_read};
 use crate::it::server::{block_on, until};
 use htap_top::pg::Client;
-use serde_json::json;
 use std::time::Duration;
 
-fn completed(event_id: i64, minute: u32) -> Option<Vec<u8>> {
-    let value = json!({"v": 1, "event": "completed", "event_id": event_id, "order_id": event_id, "user_id": 1, "status": 3,
-                       "segment": "VIP", "at": format!("2026-11-29T12:{minute:02}:10Z"), "amount": "1.00",
-                       "lines": [{"category": "Books", "quantity": 1, "amount": "1.00"}]});
-    Some(value.to_string().into_bytes())
+fn completed(event_id: i64, minute: u32) -> Vec<u8> {
+    let at = format!("2025-11-29T12:{minute:02}:10Z");
+    bytes(&super::completed(event_id, &at, "Books"))
 }
 
 async fn window(client: &Client, minute: u32) -> (i64, bool, bool) {
     let sql = format!(
-        "SELECT orders, final, revised FROM mart.realtime_stream WHERE window_start = '2026-11-29 12:{minute:02}+00'"
+        "SELECT orders, final, revised FROM mart.realtime_stream WHERE window_start = '2025-11-29 12:{minute:02}+00'"
     );
     let table = client.query(&sql, &[]).await.unwrap();
     (

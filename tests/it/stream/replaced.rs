@@ -1,15 +1,25 @@
 //! A topic that is not the one that was read before: it is said, and nothing is read or skipped.
 
-use super::{Kafka, aggregate, number, plan, streaming_shop, until_read};
+use super::{Kafka, aggregate, bytes, number, plan, streaming_shop, until_read};
 use crate::it::server::block_on;
-use htap_top::pg::Client;
-use serde_json::json;
+use htap_top::pg::{Client, Param};
 
-fn completed(event_id: i64) -> (i32, Option<Vec<u8>>) {
-    let value = json!({"v": 1, "event": "completed", "event_id": event_id, "order_id": event_id, "user_id": 1, "status": 3,
-                       "segment": "VIP", "at": "2026-11-29T12:00:00Z", "amount": "1.00",
-                       "lines": [{"category": "Books", "quantity": 1, "amount": "1.00"}]});
-    (0, Some(value.to_string().into_bytes()))
+fn completed(event_id: i64) -> (i32, Vec<u8>) {
+    let value = super::completed(event_id, "2025-11-29T12:00:00Z", "Books");
+    (0, bytes(&value))
+}
+
+/// Gives the topic the cluster's id that an error names.
+async fn as_if_in_the_same_cluster(client: &Client, why: &str) {
+    let cluster = why
+        .split("cluster ")
+        .nth(1)
+        .unwrap()
+        .split(',')
+        .next()
+        .unwrap();
+    let same = "UPDATE htap.stream_progress SET cluster = c.id FROM (SELECT $1 AS id) AS c";
+    client.execute(same, &[Param::Text(cluster)]).await.unwrap();
 }
 
 async fn orders(client: &Client) -> i64 {
@@ -47,16 +57,7 @@ fn another_topic_of_the_same_name_is_refused_until_it_is_accepted() {
         );
 
         // The same cluster's name, and other records.
-        let same = "UPDATE htap.stream_progress SET cluster = c.id FROM (SELECT $1 AS id) AS c";
-        let cluster = why
-            .split("cluster ")
-            .nth(1)
-            .unwrap()
-            .split(',')
-            .next()
-            .unwrap();
-        let cluster = [htap_top::pg::Param::Text(cluster)];
-        client.execute(same, &cluster).await.unwrap();
+        as_if_in_the_same_cluster(&client, &why).await;
         let why = aggregate(&database, plan(&second)).ends().await;
         assert!(why.contains("another record at offset 2"), "{why}");
 
@@ -64,15 +65,7 @@ fn another_topic_of_the_same_name_is_refused_until_it_is_accepted() {
         let third = Kafka::start();
         third.produce([completed(9)]).await;
         let why = aggregate(&database, plan(&third)).ends().await;
-        let cluster = why
-            .split("cluster ")
-            .nth(1)
-            .unwrap()
-            .split(',')
-            .next()
-            .unwrap();
-        let cluster = [htap_top::pg::Param::Text(cluster)];
-        client.execute(same, &cluster).await.unwrap();
+        as_if_in_the_same_cluster(&client, &why).await;
         let why = aggregate(&database, plan(&third)).ends().await;
         assert!(why.contains("ends before it"), "{why}");
         assert_eq!(orders(&client).await, 3, "nothing was read");

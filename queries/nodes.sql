@@ -6,7 +6,7 @@
 -- sampling = { samples = "two", rests_on = ["replication", "routing", "node_replica"] }
 -- counters = ["conflicts", "misroutes", "conflicts_snapshot", "conflicts_lock", "conflicts_bufferpin", "conflicts_deadlock", "conflicts_tablespace"]
 -- key = ["name"]
--- compact = ["name", "role", "state", "lag_bytes", "lag_ms", "routed_per_s", "fallbacks_per_s", "breaker", "retained_bytes", "wal_status", "xmin_age", "dead_kept", "sessions", "conflicts", "misroutes", "cpu_pct", "cpu_by", "version", "why", "fallback_reasons"]
+-- compact = ["name", "role", "state", "lag_bytes", "lag_ms", "cpu_by", "routed_per_s", "fallbacks_per_s", "breaker", "retained_bytes", "wal_status", "xmin_age", "sessions", "conflicts", "misroutes", "version", "why", "fallback_reasons"]
 -- empty = "no node beside this server: no standby, no physical slot, no router, and the OLAP pool is not on a server of its own"
 -- about = """
 -- This server and the nodes beside it: the standbys that receive its WAL, those whose slot waits for them, and the
@@ -112,6 +112,7 @@
 -- help = "Transaction ids given out since the oldest snapshot that hot_standby_feedback holds here: dead rows since then stay."
 -- [columns.dead_kept]
 -- title = "dead kept"
+-- hidden = true
 -- unit = "count"
 -- help = "Dead rows of this database that stay because of that, at most; none if another holder is older. See the panel Snapshots."
 -- [columns.feedback]
@@ -149,13 +150,14 @@
 -- hidden = true
 -- unit = "count"
 -- help = "Cancelled because of a dropped tablespace."
--- [columns.cpu_pct]
--- title = "cpu"
--- unit = "percent"
--- help = "Processor time of the server's sessions and processes: 100 % is one core. As in the panel Host; of the OLAP pool's server it is read while this panel is on the screen. n/a if it cannot be read: cpu by class then says why."
 -- [columns.cpu_by]
--- title = "cpu by class"
--- help = "The same by class of work: oltp, olap, refresh, maintenance; server: the server's own processes; htap-top: this program's sessions."
+-- title = "cpu"
+-- help = "Processor time of the server's sessions and processes by class of work, as in the panel Host; 100 % is one core. server: the server's own processes; htap-top: this program's sessions. Of the OLAP pool's server it is read while this panel is on the screen. If it cannot be read: why."
+-- [columns.cpu_pct]
+-- title = "cpu in all"
+-- hidden = true
+-- unit = "percent"
+-- help = "The sum of that."
 -- [columns.version]
 -- help = "Version of PostgreSQL."
 -- [columns.address]

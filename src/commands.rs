@@ -86,7 +86,7 @@ enum Command {
     Doctor(doctor::Options),
     /// Print figures once, for scripts, as a table, JSON, CSV or Prometheus text; --check sets the exit code
     Once(Box<once::Options>),
-    /// Serve the figures to Prometheus over HTTP
+    /// Serve the figures over HTTP: to Prometheus, and as a page that shows them live
     Serve(Box<serve::Options>),
     /// Build a streaming replica of a server, show how far it is, or remove it
     Replica(Box<replica::Options>),

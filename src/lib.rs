@@ -40,7 +40,9 @@
 //!
 //! - [`dashboard::runtime::headless`]: the same model and sessions without a screen, for `once`, `record` and
 //!   `serve` ([`dashboard::runtime::http`]); the only effects carried out are samples. [`dashboard::output`]
-//!   reads the model and writes tables, JSON, CSV and Prometheus text, all from one form (`sheet`).
+//!   reads the model and writes tables, JSON, CSV and Prometheus text, all from one form (`sheet`), and the parts of the
+//!   state that readers of `GET /live` are told when they change (`output/live`, `http/live`). The page is in `page/`,
+//!   plain files that the program carries; `http/access` decides who may read.
 //!
 //! # A panel is one SQL file
 //!

@@ -1,22 +1,33 @@
-//! `htap-top serve`: serves figures to Prometheus.
+//! `htap-top serve`: serves figures to Prometheus, and a page that shows them live.
 
 use super::headless::{Watched, check_names, prepare_one};
-use super::{FAILURE, Failure, block_on, interrupted};
+use super::{FAILURE, Failure, USAGE, block_on, env, interrupted};
 use crate::dashboard::runtime::headless::Headless;
-use crate::dashboard::runtime::http;
+use crate::dashboard::runtime::http::{self, Access, Token};
 use crate::format::duration::parse as parse_duration;
 use clap::Args;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+
+/// Variable that holds the token.
+const TOKEN: &str = "HTAP_TOP_TOKEN";
+/// Bytes that the kernel keeps for a client that does not read.
+const SEND_BUFFER: u32 = 128 * 1024;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// Options of `serve`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "GET /metrics: the newest samples for Prometheus; a scrape runs no statement. GET /health: 200, \
-                  or 503 with the reason. There is no authentication: anyone who can reach the address can read \
-                  it, so it is local to this machine unless --listen names another. Ctrl-C or SIGTERM ends it."
+    after_help = "GET /: a page with the figures, live. GET /live: its server-sent events. GET /metrics: the newest samples \
+                  for Prometheus; neither a scrape nor a reader runs statements of its own. GET /health: 200, or 503 with \
+                  the reason. With a token, everything but the empty page needs Authorization: Bearer TOKEN, and the page \
+                  asks for it. Without one, anyone who can reach the address can read it: it is local to this machine \
+                  unless --listen names another, and then there are only /metrics and /health. Ctrl-C or SIGTERM ends it."
 )]
 pub(super) struct Options {
     /// The server and panels.
@@ -25,6 +36,9 @@ pub(super) struct Options {
     /// Address to listen on; a port alone means 127.0.0.1
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9188", value_parser = parse_address)]
     listen: SocketAddr,
+    /// File with the token that clients must send; default $HTAP_TOP_TOKEN, else none
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// Time between samples, such as 500ms or 2s
     #[arg(long, value_parser = parse_duration)]
     interval: Option<Duration>,
@@ -46,29 +60,83 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// Returns the token of the file or of the environment.
+fn token(file: Option<&Path>) -> Result<Option<Token>, Failure> {
+    let (from, text) = match (file, env(TOKEN)) {
+        (Some(file), _) => (file.display().to_string(), read_token(file)?),
+        (None, Some(text)) => (TOKEN.to_owned(), text),
+        (None, None) => return Ok(None),
+    };
+    let token = Token::parse(&text);
+    let token = token.map_err(|why| Failure::new(USAGE, format!("{from}: {why}")))?;
+    Ok(Some(token))
+}
+
+fn read_token(file: &Path) -> Result<String, Failure> {
+    let place = file.display();
+    let failed = |error| {
+        Failure::new(
+            USAGE,
+            format!("failed to read the token file {place}: {error}"),
+        )
+    };
+    let mode = std::fs::metadata(file).map_err(failed)?.mode();
+    if mode & 0o004 != 0 {
+        let _ = writeln!(
+            io::stderr(),
+            "htap-top: every user of this machine can read the token file {place}: use chmod 600"
+        );
+    }
+    std::fs::read_to_string(file).map_err(failed)
+}
+
+/// Listens like [`TcpListener::bind`], but keeps less for clients that do not read.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    // Accepted connections inherit it.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Samples and serves until it is stopped.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    let token = token(options.token_file.as_deref())?;
     let (mut start, targets) = prepare_one(&options.watched, "serve")?;
     start.config.interval = options.interval.unwrap_or(start.config.interval);
     let panels = &options.watched.panels;
     block_on(async {
         let stop = interrupted()?;
         let wanted = options.listen;
-        let listener = TcpListener::bind(wanted).await.map_err(|error| {
+        let listener = listen(wanted).map_err(|error| {
             Failure::new(FAILURE, format!("failed to listen on {wanted}: {error}"))
         })?;
         let address = listener.local_addr()?;
+        let has_token = token.is_some();
+        let access = Access::of(address, token);
         let headless = Headless::start(start, targets, panels, false);
         check_names(&headless.model, panels)?;
-        let mut err = std::io::stderr();
-        let _ = writeln!(err, "htap-top: serving http://{address}/metrics");
-        if !address.ip().is_loopback() {
+        let mut err = io::stderr();
+        let _ = if access.has_page() {
+            writeln!(
+                err,
+                "htap-top: serving http://{address}/ and http://{address}/metrics"
+            )
+        } else {
+            writeln!(err, "htap-top: serving http://{address}/metrics")
+        };
+        if !address.ip().is_loopback() && !has_token {
             let _ = writeln!(
                 err,
-                "htap-top: no authentication: anyone who can reach {address} can read it"
+                "htap-top: no authentication: anyone who can reach {address} can read its metrics; \
+                 the page needs a token (--token-file)"
             );
         }
-        Box::pin(http::serve(headless, panels, listener, stop)).await;
+        Box::pin(http::serve(headless, panels, (listener, access), stop)).await;
         Ok(())
     })
 }

@@ -6,8 +6,10 @@
     reason = "helpers of a test"
 )]
 
+mod browser;
 mod encodings;
 mod exposition;
+mod live;
 mod served;
 
 use super::server::{
@@ -18,6 +20,7 @@ use exposition::Exposition;
 use htap_top::dashboard::panels;
 use htap_top::dashboard::panels::spec::Pool;
 use htap_top::pg::Client;
+pub(super) use live::{STREAM, sell};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

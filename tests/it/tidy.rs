@@ -90,7 +90,12 @@ const WORDS: &[Word] = &[
     },
     Word {
         pattern: r"\bopenssl\b",
-        allowed: &["src/pg", "src/system/archive"],
+        allowed: &[
+            "src/pg",
+            "src/system/archive",
+            // Tokens are compared as digests, in constant time.
+            "src/dashboard/runtime/http/access.rs",
+        ],
     },
     Word {
         pattern: r"\brdkafka\b",
@@ -149,7 +154,7 @@ const WORDS: &[Word] = &[
     },
     Word {
         pattern: r"\bhyper(_util)?::",
-        allowed: &["src/dashboard/runtime/http.rs"],
+        allowed: &["src/dashboard/runtime/http"],
     },
     Word {
         pattern: r"\bprometheus_client\b",

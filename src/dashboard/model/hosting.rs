@@ -6,6 +6,7 @@ use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId};
 use crate::dashboard::feed::Feed;
 use crate::dashboard::panels::host;
+use crate::dashboard::panels::nodes::Uses;
 use crate::dashboard::rows::{Panel, Rows, host as host_rows};
 use crate::host::local::Wanted;
 use crate::pg::{Table, quote_ident};
@@ -295,10 +296,18 @@ impl Model {
         }
     }
 
-    /// Returns why the host of the OLAP pool's own server cannot be read, and what to do; `None` if it can, or is not known
-    /// yet.
-    pub(super) fn why_host_is_hidden(&self) -> Option<Clean> {
-        let sampling = &self.feed_of(Panel::NodeHost)?.sampling;
+    /// Returns the use of a server's machine, for the panel Nodes; `hidden` is from [`Self::why_host_is_hidden`].
+    pub(super) fn uses_of<'t>(&'t self, whose: Whose, hidden: Option<&'t Clean>) -> Uses<'t> {
+        match hidden {
+            _ if self.id_of(Panel::Host).is_none() => Uses::Off,
+            Some(why) => Uses::Hidden(why),
+            None => Uses::Told(Rows::of(self.rows(whose.files()))),
+        }
+    }
+
+    /// Returns why the host of a server cannot be read, and what to do; `None` if it can, or is not known yet.
+    pub(super) fn why_host_is_hidden(&self, whose: Whose) -> Option<Clean> {
+        let sampling = &self.feed_of(whose.files())?.sampling;
         let missing = sampling.missing.first()?;
         Some((sampling.strange.clone()).unwrap_or_else(|| {
             Clean::from(format!("needs {missing}: htap-top init --host-figures"))

@@ -1,5 +1,6 @@
 //! Nodes: what is asked of them, what their answers mean, and where the business panels are read meanwhile.
 
+use super::hosting::Whose;
 use super::{Link, Model};
 use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId};
@@ -123,7 +124,7 @@ impl Model {
         let before = self.olap_stands_in();
         let mut memory = std::mem::take(&mut self.memory.nodes);
         let lost = self.why_olap_is_lost();
-        let hidden_host = self.why_host_is_hidden();
+        let hidden = [Whose::Watched, Whose::Olap].map(|whose| self.why_host_is_hidden(whose));
         let place = place_of(self.start.target.as_str()).to_owned();
         let sources = Sources {
             place: &place,
@@ -134,10 +135,9 @@ impl Model {
                 told: Rows::of(self.rows(Panel::NodeReplica)),
                 lost: lost.as_ref(),
                 paired: self.are_paired(),
-                uses: Rows::of(self.rows(Panel::NodeHost)),
-                hidden_host: hidden_host.as_ref(),
+                uses: self.uses_of(Whose::Olap, hidden[1].as_ref()),
             }),
-            uses: Rows::of(self.rows(Panel::Host)),
+            uses: self.uses_of(Whose::Watched, hidden[0].as_ref()),
             holders: Rows::of(self.rows(Panel::Snapshots)),
             now_s: self.now.mono_ms as f64 / 1000.0,
         };

@@ -10,6 +10,7 @@ use crate::dashboard::event::{Effect, FeedId, Moment, OwnCost, Request, Sample};
 use crate::dashboard::feed::{Feed, LOCK_NOT_AVAILABLE, PID};
 use crate::dashboard::panels::replication;
 use crate::dashboard::panels::spec::{Crowded, Pool};
+use crate::dashboard::rows::Panel;
 use crate::format;
 use crate::pg::sampler::SessionId;
 use crate::pg::{Class, Peer, PgError};
@@ -114,6 +115,8 @@ impl Model {
                 every.max(took.min(FAST_LONGEST))
             }
             Pool::Slow => wanted.max(self.interval).max(took(SLOW_SHARE)),
+            // It is pushed to readers who wait for it.
+            Pool::Olap if feed.panel == Some(Panel::StreamWindows) => wanted.max(took(OLAP_SHARE)),
             Pool::Olap => wanted.max(self.interval).max(took(OLAP_SHARE)),
             Pool::Replica => self.interval.max(took(FAST_SHARE).min(FAST_LONGEST)),
             Pool::Pooler => wanted

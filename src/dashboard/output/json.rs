@@ -27,7 +27,7 @@ struct NotKnown<'a> {
 }
 
 #[derive(Serialize)]
-struct Server<'a> {
+pub(super) struct Server<'a> {
     target: &'a str,
     database: Option<&'a str>,
     role: Option<&'a str>,
@@ -37,7 +37,7 @@ struct Server<'a> {
 }
 
 #[derive(Serialize)]
-struct Gauge<'a> {
+pub(super) struct Gauge<'a> {
     name: &'a str,
     value: Option<f64>,
     target: f64,
@@ -48,7 +48,7 @@ struct Gauge<'a> {
 }
 
 #[derive(Serialize)]
-struct Cause<'a> {
+pub(super) struct Cause<'a> {
     rule: Option<&'a str>,
     gauge: Option<&'a str>,
     health: &'static str,
@@ -71,26 +71,12 @@ pub(crate) fn text(
     sheets: &[Sheet],
 ) -> Result<String, serde_json::Error> {
     let at = chrono::DateTime::from_timestamp_millis(model.now.epoch_ms);
-    let cause = &model.cause;
-    let some = |text: &'static str| Some(text).filter(|text| !text.is_empty());
     let row = oltp.rows.as_ref().and_then(|rows| rows.first());
     let told = Told {
         at: at.map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)),
         server: server(model),
         gauges: model.gauges.iter().map(gauge).collect(),
-        cause: Cause {
-            rule: some(cause.rule),
-            gauge: some(cause.label).filter(|label| *label != cause.rule),
-            health: health(cause.health),
-            sentence: &cause.sentence,
-            cure: Some(cause.cure.as_str()).filter(|cure| !cure.is_empty()),
-            others: cause.more,
-            evidence: cause
-                .evidence
-                .iter()
-                .map(|(name, value)| Fact { name, value })
-                .collect(),
-        },
+        cause: cause(model),
         oltp: row.map(|cells| Row { sheet: oltp, cells }),
         panels: Panels(sheets),
         reasons: sheets.iter().chain([oltp]).flat_map(reasons).collect(),
@@ -117,7 +103,7 @@ fn reasons(sheet: &Sheet) -> impl Iterator<Item = (String, &str)> {
     whole.into_iter().chain(lacks)
 }
 
-fn server(model: &Model) -> Server<'_> {
+pub(super) fn server(model: &Model) -> Server<'_> {
     let fact = model.fact();
     Server {
         target: model.start.target.as_str(),
@@ -129,7 +115,25 @@ fn server(model: &Model) -> Server<'_> {
     }
 }
 
-fn gauge(gauge: &crate::dashboard::diagnosis::Gauge) -> Gauge<'_> {
+pub(super) fn cause(model: &Model) -> Cause<'_> {
+    let cause = &model.cause;
+    let some = |text: &'static str| Some(text).filter(|text| !text.is_empty());
+    Cause {
+        rule: some(cause.rule),
+        gauge: some(cause.label).filter(|label| *label != cause.rule),
+        health: health(cause.health),
+        sentence: &cause.sentence,
+        cure: Some(cause.cure.as_str()).filter(|cure| !cure.is_empty()),
+        others: cause.more,
+        evidence: cause
+            .evidence
+            .iter()
+            .map(|(name, value)| Fact { name, value })
+            .collect(),
+    }
+}
+
+pub(super) fn gauge(gauge: &crate::dashboard::diagnosis::Gauge) -> Gauge<'_> {
     let known = gauge.health != crate::dashboard::diagnosis::Health::Unknown;
     let finite = |figure: &f64| known && figure.is_finite();
     Gauge {
@@ -162,9 +166,9 @@ impl Serialize for Panels<'_> {
 
 /// A row: its columns in their order, then `_unknown` for nulls that are not SQL NULL, and `_bounds` for
 /// figures that are only a bound, `≥` or `≤`.
-struct Row<'a> {
-    sheet: &'a Sheet,
-    cells: &'a [Value],
+pub(super) struct Row<'a> {
+    pub(super) sheet: &'a Sheet,
+    pub(super) cells: &'a [Value],
 }
 
 impl Serialize for Row<'_> {

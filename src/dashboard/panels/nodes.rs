@@ -126,9 +126,18 @@ pub(crate) struct OlapServer<'t> {
     /// True if both servers have answered at about the same time.
     pub(crate) paired: bool,
     /// Use of its machine.
-    pub(crate) uses: Rows<'t, host::HostUse>,
-    /// Why that cannot be read.
-    pub(crate) hidden_host: Option<&'t Clean>,
+    pub(crate) uses: Uses<'t>,
+}
+
+/// The use of a server's machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Uses<'t> {
+    /// By class of work; no row before it was read.
+    Told(Rows<'t, host::HostUse>),
+    /// It cannot be read, for this reason.
+    Hidden(&'t Clean),
+    /// It is not to be read.
+    Off,
 }
 
 /// What the rows are derived from, besides the answer of this server.
@@ -141,7 +150,7 @@ pub(crate) struct Sources<'t> {
     pub(crate) replication: Rows<'t, read::Replication>,
     pub(crate) olap: Option<OlapServer<'t>>,
     /// Use of this server's machine.
-    pub(crate) uses: Rows<'t, host::HostUse>,
+    pub(crate) uses: Uses<'t>,
     /// Who holds the xmin horizon here.
     pub(crate) holders: Rows<'t, read::Holder>,
     /// Time of the last tick in seconds.

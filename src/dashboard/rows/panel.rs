@@ -71,6 +71,7 @@ panels! {
     StatementKinds = "statement_kinds",
     StatementTotals = "statement_totals",
     Statements = "statements",
+    StreamWindows = "stream_windows",
     Summaries = "summaries",
     Tables = "tables",
     TempFiles = "temp_files",

@@ -393,6 +393,22 @@ reads! {
         sales: Number;
     }
 
+    /// A category in a window of the stream.
+    StreamWindow of StreamWindows {
+        window_start: Number;
+        category: Word;
+        amount: Number;
+        quantity: Int;
+        orders: Int;
+        window_amount: Number;
+        window_quantity: Int;
+        window_categories: Int;
+        revised: Flag;
+        is_final: Flag;
+        changed_epoch: Number;
+        change: Int;
+    }
+
     /// A row that is about one backend.
     OfBackend of BackendLocks, BackendQuery, BackendStatement, Progress {
         pid: Int;

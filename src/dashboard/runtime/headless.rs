@@ -135,6 +135,19 @@ impl Headless {
         self.take_in(event);
     }
 
+    /// Samples this panel, too, or no longer.
+    pub(crate) fn ask_also(&mut self, panel: Panel, wanted: bool) {
+        if let Some(id) = self.model.id_of(panel)
+            && let SampleScope::These(ids) = &mut self.model.scope
+        {
+            if wanted {
+                ids.insert(id);
+            } else {
+                ids.remove(&id);
+            }
+        }
+    }
+
     /// Records all further events in `file`. Errors name it `place`.
     pub fn record(&mut self, place: String, file: File, mask: bool) {
         let header = Header::of(&self.model, mask, wall_clock().timestamp_millis());

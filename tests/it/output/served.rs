@@ -1,6 +1,7 @@
 //! `htap-top serve` over HTTP.
 
 use super::exposition::Exposition;
+use super::live::Reader;
 use super::{Program, bank};
 use crate::it::server::{Order, Patience, Server, block_on, shared};
 use nix::sys::signal::{Signal, kill};
@@ -11,20 +12,24 @@ use std::process::{Child, ChildStderr};
 use std::time::Duration;
 
 /// A running `serve`.
-struct Served {
+pub(super) struct Served {
     process: Child,
-    address: String,
+    pub(super) address: String,
     _stderr: BufReader<ChildStderr>,
 }
 
 impl Served {
-    fn start(program: &Program, conninfo: &str, arguments: &[&str]) -> Self {
-        let mut all = vec!["serve", conninfo, "--listen", "0"];
+    pub(super) fn start(program: &Program, conninfo: &str, arguments: &[&str]) -> Self {
+        let mut all = vec!["serve", conninfo];
+        if !arguments.contains(&"--listen") {
+            all.extend(["--listen", "0"]);
+        }
         all.extend(arguments);
         let mut process = program.command(&all).spawn().unwrap();
         let mut stderr = BufReader::new(process.stderr.take().unwrap());
         let mut line = String::new();
-        stderr.read_line(&mut line).unwrap();
+        // Warnings come first.
+        while stderr.read_line(&mut line).unwrap() > 0 && !line.contains("http://") {}
         let address = line
             .split("http://")
             .nth(1)
@@ -38,7 +43,7 @@ impl Served {
     }
 
     /// Sends these bytes; returns status, head and body of the answer.
-    fn raw(&self, request: &[u8]) -> (u16, String, String) {
+    pub(super) fn raw(&self, request: &[u8]) -> (u16, String, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(30)))
@@ -53,13 +58,13 @@ impl Served {
         (status.unwrap_or(0), head.to_owned(), body.to_owned())
     }
 
-    fn get(&self, path: &str) -> (u16, String) {
+    pub(super) fn get(&self, path: &str) -> (u16, String) {
         let (status, _, body) =
-            self.raw(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+            self.raw(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
         (status, body)
     }
 
-    fn until_health(&self, wanted: u16) -> String {
+    pub(super) fn until_health(&self, wanted: u16) -> String {
         let patience = Patience::begin();
         loop {
             let (status, body) = self.get("/health");
@@ -76,7 +81,7 @@ impl Served {
         Exposition::parse(&text).value("htap_top_up", &[])
     }
 
-    fn end(mut self, signal: Signal) {
+    pub(super) fn end(mut self, signal: Signal) {
         kill(Pid::from_raw(self.process.id().cast_signed()), signal).unwrap();
         let status = self.process.wait().unwrap();
         assert_eq!(status.code(), Some(0), "{signal}");
@@ -98,7 +103,7 @@ fn a_scrape_tells_the_newest_samples_and_nothing_else_is_there() {
         served.until_health(200);
         let patience = Patience::begin();
         let told = loop {
-            let (_, head, text) = served.raw(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+            let (_, head, text) = served.raw(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
             assert!(head.contains("text/plain; version=0.0.4"), "{head}");
             let told = Exposition::parse(&text);
             if told.value("htap_top_oltp_p99_seconds", &[]).is_some()
@@ -121,14 +126,17 @@ fn a_scrape_tells_the_newest_samples_and_nothing_else_is_there() {
         }
         assert_eq!(admin.query(sql, &[]).await.unwrap(), before);
         for (request, wanted) in [
-            ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 404),
-            ("GET /metrics/ HTTP/1.1\r\nHost: x\r\n\r\n", 404),
-            ("GET /../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+            ("GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+            ("GET /metrics/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
             (
-                "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx",
+                "GET /../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
                 404,
             ),
-            ("HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+            (
+                "POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx",
+                405,
+            ),
+            ("HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
             ("nonsense\r\n\r\n", 400),
         ] {
             let (status, head, body) = served.raw(request.as_bytes());
@@ -168,7 +176,7 @@ fn clients_that_say_nothing_hold_up_nobody() {
         let slow: Vec<TcpStream> = (0..200)
             .map(|_| {
                 let mut stream = TcpStream::connect(&served.address).unwrap();
-                let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+                let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
                 stream
             })
             .collect();
@@ -188,7 +196,10 @@ fn a_server_that_is_killed_is_told_and_found_again() {
         let figures = Served::start(&program, &database.conninfo("postgres"), &[]);
         figures.until_health(200);
         assert_eq!(figures.up(), Some(1.0));
+        let mut reader = Reader::open(&figures, "");
+        reader.until("state", |state| state["why"].is_null());
         server.signal(Signal::SIGKILL);
+        reader.until("state", |state| state["why"].is_string());
         let why = figures.until_health(503);
         assert!(
             why.contains("not connected") || why.contains("no answer"),
@@ -201,6 +212,8 @@ fn a_server_that_is_killed_is_told_and_found_again() {
             "what nobody measures is not told: {text}"
         );
         server.start_again();
+        // On the same connection.
+        reader.until("state", |state| state["why"].is_null());
         figures.until_health(200);
         assert_eq!(figures.up(), Some(1.0));
         figures.end(Signal::SIGTERM);

@@ -2,9 +2,9 @@
 
 use super::found::Node;
 use super::routing::{self, Routers};
-use super::{Kind, Memory, OlapServer};
+use super::{Kind, Memory, OlapServer, Uses};
 use crate::dashboard::rows::added::ToNodes;
-use crate::dashboard::rows::{Rows, host, nodes, read};
+use crate::dashboard::rows::{Rows, nodes, read};
 use crate::format;
 use crate::pg::{Column, Table, Value};
 use crate::text::Clean;
@@ -130,13 +130,7 @@ pub(super) fn cells_of_olap(olap: OlapServer<'_>, memory: &Memory, added: &ToNod
         cells.push((added.error, Value::Text(error.clone())));
         return cells;
     }
-    match olap.hidden_host {
-        Some(why) => cells.extend([
-            (added.cpu_pct, Value::Unavailable),
-            (added.cpu_by, Value::Text(why.clone())),
-        ]),
-        None => cells.extend(cells_of_use(olap.uses, added)),
-    }
+    cells.extend(cells_of_use(olap.uses, added));
     if !olap.told.is_told() {
         cells.extend(
             [added.lag_bytes, added.lag_ms, added.sessions].map(|column| (column, Value::Pending)),
@@ -182,8 +176,18 @@ pub(super) fn cells_of_olap(olap: OlapServer<'_>, memory: &Memory, added: &ToNod
     cells
 }
 
-/// The cells of a server's use of its machine: the sum, and what each class of work has of it.
-pub(super) fn cells_of_use(uses: Rows<'_, host::HostUse>, added: &ToNodes) -> Cells {
+/// The cells of a server's use of its machine: the sum, and what each class of work has of it; or why it cannot be read.
+pub(super) fn cells_of_use(uses: Uses<'_>, added: &ToNodes) -> Cells {
+    let uses = match uses {
+        Uses::Told(uses) => uses,
+        Uses::Hidden(why) => {
+            return vec![
+                (added.cpu_pct, Value::Unavailable),
+                (added.cpu_by, Value::Text(why.clone())),
+            ];
+        }
+        Uses::Off => return Vec::new(),
+    };
     if !uses.is_told() {
         return vec![
             (added.cpu_pct, Value::Pending),
@@ -206,9 +210,14 @@ pub(super) fn cells_of_use(uses: Rows<'_, host::HostUse>, added: &ToNodes) -> Ce
     let parts: Vec<String> = parts
         .map(|(cpu, who)| format!("{who} {}", format::percent(*cpu)))
         .collect();
+    let by = match sum {
+        None => Value::Pending,
+        Some(sum) if parts.is_empty() => format::percent(sum).as_str().into(),
+        Some(_) => parts.join(", ").as_str().into(),
+    };
     vec![
         (added.cpu_pct, sum.map_or(Value::Pending, Value::Float)),
-        (added.cpu_by, parts.join(", ").as_str().into()),
+        (added.cpu_by, by),
     ]
 }
 

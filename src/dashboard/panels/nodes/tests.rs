@@ -160,10 +160,9 @@ impl Seen {
                 told: Rows::of(told),
                 lost: lost.as_ref(),
                 paired: true,
-                uses: Rows::of(&nothing),
-                hidden_host: None,
+                uses: Uses::Off,
             }),
-            uses: Rows::of(&nothing),
+            uses: Uses::Off,
             holders: Rows::of(&nothing),
             now_s: self.now_s,
         };
@@ -394,7 +393,7 @@ fn the_use_of_a_machine_leaves_out_what_is_not_the_servers() {
         let mut shown = Table::default();
         let added = ToNodes::to(&mut shown);
         let uses = table(&["who", "cpu_pct"], rows);
-        shown.push(cells_of_use(Rows::of(&uses), &added));
+        shown.push(cells_of_use(Uses::Told(Rows::of(&uses)), &added));
         (
             at(&shown, 0, "cpu_pct").clone(),
             at(&shown, 0, "cpu_by").clone(),

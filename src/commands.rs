@@ -24,6 +24,7 @@ mod report;
 mod route;
 mod serve;
 mod servers;
+mod stream;
 mod workload;
 
 use crate::log::{Detail, Log, Place};
@@ -89,6 +90,8 @@ enum Command {
     Serve(Box<serve::Options>),
     /// Build a streaming replica of a server, show how far it is, or remove it
     Replica(Box<replica::Options>),
+    /// Send order events to Kafka, and keep live figures from them
+    Stream(Box<stream::Options>),
     /// Keep OLAP's processes in a group of lower weight, on the database's host
     Isolate(Box<isolate::Options>),
     /// List the shop's monthly partitions, create coming ones, archive past ones
@@ -191,6 +194,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Once(options)) => once::run(&options),
         Some(Command::Serve(options)) => serve::run(&options),
         Some(Command::Replica(options)) => replica::run(&options),
+        Some(Command::Stream(options)) => stream::run(&options),
         Some(Command::Isolate(options)) => isolate::run(&options),
         Some(Command::Partitions(options)) => partitions::run(&options),
         Some(Command::Record(options)) => record::run(&options),

@@ -112,6 +112,11 @@
 //! them belong in the group, `keeper` moves them, `state` is the file by which all of it is undone. Its queries are in
 //! `queries/isolate/*.sql`.
 //!
+//! [`stream`]: events of orders go from the outbox to a topic of Kafka (`relay`, which reads the `outbox`) and from there into
+//! `mart.realtime_stream` (`aggregator`: a `reader` of the topic, a `batch` of its records, read by `events`, that `apply`
+//! writes in one transaction; `watermark` decides which windows are complete). `kafka` makes the clients, `state` publishes
+//! what they do in `htap.stream_state`.
+//!
 //! [`explain`] plans another session's statement without running it.
 //! [`router`] decides where a statement may run: on the primary or a replica, as OLTP or OLAP, and
 //! [`router::executor`] sends it there. Its queries are in `queries/router/*.sql`. The load's reads go through it, over
@@ -167,6 +172,7 @@ mod report;
 pub mod router;
 pub mod sql;
 pub mod sqlfile;
+pub mod stream;
 pub mod system;
 pub mod text;
 mod workload;

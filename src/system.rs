@@ -6,6 +6,7 @@ pub mod fill;
 pub mod generate;
 pub(crate) mod host;
 pub mod init;
+pub(crate) mod lead;
 pub mod nodes;
 pub mod orders;
 pub mod partitions;

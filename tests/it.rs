@@ -36,6 +36,7 @@ mod it {
     mod screens;
     mod server;
     mod servers;
+    mod stream;
     mod system;
     mod terminal;
     mod tidy;

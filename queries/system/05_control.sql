@@ -188,10 +188,11 @@ COMMENT ON COLUMN htap.routing.lag_ms IS 'age of the first of it, to a second';
 -- rows with xid < pg_snapshot_xmin(pg_current_snapshot()), by (xid, event_id). Off until
 -- htap.switch_outbox(true), for without a reader it would only grow.
 CREATE TABLE IF NOT EXISTS htap.outbox (
-    event_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    event_id    bigint GENERATED ALWAYS AS IDENTITY,
     xid         xid8 NOT NULL DEFAULT pg_current_xact_id(),
     occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     topic       text NOT NULL,
     key         text NOT NULL,
-    payload     jsonb NOT NULL
+    payload     jsonb NOT NULL,
+    PRIMARY KEY (xid, event_id)
 );

@@ -126,16 +126,52 @@ BEGIN
 END
 $$;
 
+-- The lines of an order as records of the stream have them: by category, amounts as text.
+CREATE OR REPLACE FUNCTION htap.order_lines(id bigint, made timestamptz) RETURNS jsonb LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN (SELECT jsonb_agg(jsonb_build_object('category', c.category_name, 'quantity', l.quantity, 'amount', l.amount::text))
+            FROM (SELECT p.category_id, sum(i.quantity) AS quantity, sum(i.price * i.quantity) AS amount
+                  FROM shop.order_items AS i JOIN shop.products AS p USING (product_id)
+                  WHERE i.order_id = id AND i.created_at = made GROUP BY p.category_id) AS l
+            JOIN shop.categories AS c USING (category_id));
+END
+$$;
+
+-- One row per order that is created and per status that it gets. What the figures need is only in the events that change
+-- them: an order that is completed, and one that no longer is.
 CREATE OR REPLACE FUNCTION htap.publish_order() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    happened timestamptz;
+    body     jsonb;
+    rfc_3339 CONSTANT text := 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"';
 BEGIN
     IF TG_TABLE_SCHEMA <> 'shop' THEN
         PERFORM htap.refuse_foreign(TG_RELID);
     END IF;
-    INSERT INTO htap.outbox (topic, key, payload)
-    VALUES ('orders', NEW.order_id::text,
-            jsonb_build_object('order_id', NEW.order_id, 'user_id', NEW.user_id, 'status', NEW.status,
-                               'amount', NEW.total_amount, 'created_at', NEW.created_at));
+    -- Of an INSERT there is no OLD: its columns are NULL.
+    IF OLD.status = NEW.status THEN
+        RETURN NULL;
+    END IF;
+    happened := CASE NEW.status WHEN 0 THEN NEW.created_at WHEN 3 THEN NEW.completed_at ELSE NEW.updated_at END;
+    body := jsonb_build_object(
+        'v', 1,
+        'event', CASE NEW.status WHEN 0 THEN 'created' WHEN 1 THEN 'paid' WHEN 2 THEN 'shipped' WHEN 3 THEN 'completed'
+                 ELSE 'cancelled' END,
+        'order_id', NEW.order_id, 'user_id', NEW.user_id, 'status', NEW.status,
+        'at', to_char(happened AT TIME ZONE 'UTC', rfc_3339), 'amount', NEW.total_amount::text);
+    IF NEW.status = 3 THEN
+        body := body || jsonb_build_object(
+            'segment', (SELECT u.user_segment FROM shop.users AS u WHERE u.user_id = NEW.user_id),
+            'lines', htap.order_lines(NEW.order_id, NEW.created_at));
+    ELSIF OLD.status = 3 THEN
+        body := body || jsonb_build_object(
+            'segment', (SELECT u.user_segment FROM shop.users AS u WHERE u.user_id = OLD.user_id),
+            'lines', htap.order_lines(NEW.order_id, NEW.created_at),
+            'was_at', to_char(OLD.completed_at AT TIME ZONE 'UTC', rfc_3339));
+    END IF;
+    INSERT INTO htap.outbox (topic, key, payload) VALUES ('orders', NEW.order_id::text, body);
     RETURN NULL;
 END
 $$;
@@ -143,12 +179,19 @@ $$;
 -- CREATE OR REPLACE TRIGGER is PostgreSQL 14's.
 DO $$
 DECLARE
-    entry record;
+    entry     record;
+    published boolean;
 BEGIN
     -- Earlier versions compared times, or fired for every line.
     IF EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = 'shop.order_items'::regclass AND tgname = 'capture_insert'
                                                    AND pg_get_triggerdef(oid) NOT LIKE '%WHEN ((CURRENT_USER <> %') THEN
         DROP TRIGGER capture_insert ON shop.order_items;
+    END IF;
+    -- Earlier versions published created orders only. Who had switched it on keeps it on.
+    SELECT t.tgenabled <> 'D' INTO published FROM pg_catalog.pg_trigger AS t
+    WHERE t.tgrelid = 'shop.orders'::regclass AND t.tgname = 'publish' AND pg_get_triggerdef(t.oid) NOT LIKE '%UPDATE%';
+    IF FOUND THEN
+        DROP TRIGGER publish ON shop.orders;
     END IF;
     FOR entry IN SELECT * FROM (VALUES
         ('shop.orders', 'guard_status', 'BEFORE UPDATE ON shop.orders FOR EACH ROW EXECUTE FUNCTION shop.guard_status()'),
@@ -172,11 +215,12 @@ BEGIN
             WHEN (OLD.category_id IS DISTINCT FROM NEW.category_id) EXECUTE FUNCTION htap.log_dimension(''product'')'),
         ('shop.categories', 'capture_update', 'AFTER UPDATE ON shop.categories FOR EACH ROW
             WHEN (OLD.category_name IS DISTINCT FROM NEW.category_name) EXECUTE FUNCTION htap.log_dimension(''category'')'),
-        ('shop.orders', 'publish', 'AFTER INSERT ON shop.orders FOR EACH ROW EXECUTE FUNCTION htap.publish_order()')
+        ('shop.orders', 'publish', 'AFTER INSERT OR UPDATE OF status ON shop.orders FOR EACH ROW
+            EXECUTE FUNCTION htap.publish_order()')
     ) AS t (relation, name, definition) LOOP
         CONTINUE WHEN EXISTS (SELECT FROM pg_trigger WHERE tgrelid = entry.relation::regclass AND tgname = entry.name);
         EXECUTE format('CREATE TRIGGER %I %s', entry.name, entry.definition);
-        IF entry.name = 'publish' THEN
+        IF entry.name = 'publish' AND published IS NOT TRUE THEN
             ALTER TABLE shop.orders DISABLE TRIGGER publish;
         END IF;
     END LOOP;

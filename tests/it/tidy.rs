@@ -98,6 +98,10 @@ const WORDS: &[Word] = &[
         ],
     },
     Word {
+        pattern: r"\brdkafka\b",
+        allowed: &["src/stream"],
+    },
+    Word {
         pattern: r"\bcrossterm\b",
         allowed: &["src/dashboard/terminal.rs"],
     },
@@ -133,6 +137,8 @@ const WORDS: &[Word] = &[
             "src/router/executor",
             // Pacing, and the duration of a refresh.
             "src/system/refresh",
+            // Pacing, rates, and idle partitions.
+            "src/stream",
             "src/bench",
             // The clock itself is checked, and the time to connect.
             "src/doctor/session.rs",
@@ -171,6 +177,7 @@ const WORDS: &[Word] = &[
             "src/pg",
             "src/replica",
             "src/router",
+            "src/stream",
             "src/system",
             "src/workload",
             // Whatever panel has a column of this name: its texts are masked.
@@ -244,6 +251,7 @@ fn a_misplaced_word_is_found() {
         at("src/demo/x.rs", "if cfg!(test) || cfg(test) {}"),
         at("src/demo/x.rs", "unbounded_channel()"),
         at("src/demo/x.rs", "use openssl::x;"),
+        at("src/demo/x.rs", "use rdkafka::x;"),
         at("src/dashboard/guard.rs", "table.get(row, \"pid\")"),
         at("src/dashboard/view.rs", "model.rows(\"activity\")"),
     ];
@@ -416,6 +424,12 @@ const BANS: &[Ban] = &[
         shared: &[],
     },
     Ban {
+        who: "stream",
+        but: &[],
+        what: &["dashboard", "demo", "workload"],
+        shared: &[],
+    },
+    Ban {
         who: "workload",
         but: &[],
         what: &["dashboard"],
@@ -554,6 +568,7 @@ fn a_forbidden_import_is_found() {
         ),
         at("src/dashboard/view/x.rs", "use crate::dashboard::terminal;"),
         at("src/system/x.rs", "use crate::dashboard::panels;"),
+        at("src/stream/x.rs", "use crate::dashboard::panels;"),
         at(
             "src/workload/x.rs",
             "use crate::dashboard::feed::Feed as F;",

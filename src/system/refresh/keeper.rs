@@ -5,6 +5,7 @@ use super::kept::Kept;
 use super::plan::{KeepError, Plan, chosen};
 use super::{Kind, View, connect, is_busy, known};
 use crate::pg::{Client, Param, PgError, Target};
+use crate::system::lead::Work;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -59,17 +60,12 @@ pub enum Event {
     Lost(PgError),
 }
 
-/// The advisory lock of the leader; other refreshers wait. Anybody can take the lock, so a holder who may not refresh
-/// anything does not count as leader. Two leaders at once would only meet at the summaries' own locks.
-const LEAD: &str = "
-    SELECT pg_catalog.pg_try_advisory_lock(hashtext('htap.refresher'), 0) OR h.leader IS NULL AND h.taken AS leads, h.leader
-    FROM (SELECT count(*) > 0 AS taken,
-                 min(l.pid::bigint) FILTER (WHERE pg_catalog.has_table_privilege(a.usesysid, 'htap.watermark', 'UPDATE')) AS leader
-          FROM pg_catalog.pg_locks AS l
-          JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
-          WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
-            AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = current_database())
-            AND l.classid = (hashtext('htap.refresher')::bigint & 4294967295)::oid AND l.objid = 0) AS h";
+/// What the leader does; two leaders at once would only meet at the summaries' own locks.
+const REFRESHING: Work = Work {
+    lock: "htap.refresher",
+    table: "htap.watermark",
+    privilege: "UPDATE",
+};
 
 /// Number of commits whose median measures the shop's latency.
 const COMMITS: usize = 7;
@@ -142,7 +138,9 @@ impl Keeper {
             .map_err(KeepError::Server)?;
         let all = known(&client).await.map_err(KeepError::Server)?;
         let views = chosen(&all, plan)?;
-        lead(&client, tell).await.map_err(KeepError::Server)?;
+        let led = REFRESHING.lead(&client, |leader| tell(Event::Waiting(leader)));
+        led.await.map_err(KeepError::Server)?;
+        tell(Event::Leading);
         let now = Instant::now();
         let mut views: Vec<Kept> = views
             .into_iter()
@@ -342,22 +340,5 @@ impl Keeper {
             through(self.client.batch(logs).await)?;
         }
         Ok(())
-    }
-}
-
-/// Waits until this session is the leader.
-async fn lead(client: &Client, tell: &mut impl FnMut(Event)) -> Result<(), PgError> {
-    let mut told = false;
-    loop {
-        let answer = client.query(LEAD, &[]).await?;
-        if answer.first("leads").is_true() {
-            tell(Event::Leading);
-            return Ok(());
-        }
-        if !told {
-            told = true;
-            tell(Event::Waiting(answer.first("leader").int()));
-        }
-        sleep(Duration::from_millis(500)).await;
     }
 }

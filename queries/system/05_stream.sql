@@ -1,0 +1,142 @@
+-- The stream: what the relay sent, how far the aggregator is, and what it could not count. Everything is written by
+-- htap_refresh. A batch of the aggregator is one transaction: windows, offsets and the events it has counted.
+
+-- The relay reads the outbox in the order of this key. Earlier versions had event_id alone.
+DO $$
+BEGIN
+    IF (SELECT i.indnatts FROM pg_catalog.pg_index AS i WHERE i.indrelid = 'htap.outbox'::regclass AND i.indisprimary) = 1 THEN
+        ALTER TABLE htap.outbox DROP CONSTRAINT outbox_pkey, ADD PRIMARY KEY (xid, event_id);
+    END IF;
+END
+$$;
+-- A queue: all rows are deleted soon.
+ALTER TABLE htap.outbox SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+                             autovacuum_vacuum_cost_delay = 0);
+
+-- One row per topic that is aggregated. A batch locks it first, so `change` grows in the order of the commits.
+CREATE TABLE IF NOT EXISTS htap.stream_progress (
+    topic     text PRIMARY KEY CHECK (octet_length(topic) BETWEEN 1 AND 249),
+    cluster   text NOT NULL,
+    window_s  integer NOT NULL CHECK (window_s BETWEEN 1 AND 86400),
+    change    bigint NOT NULL DEFAULT 0 CHECK (change >= 0),
+    watermark timestamptz CHECK (watermark BETWEEN '1999-01-01 00:00+00' AND '2200-01-01 00:00+00'),
+    final_to  timestamptz CHECK (final_to BETWEEN '1999-01-01 00:00+00' AND '2200-01-01 00:00+00')
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+COMMENT ON COLUMN htap.stream_progress.cluster IS 'the id of the Kafka cluster';
+COMMENT ON COLUMN htap.stream_progress.change IS 'the number of the last change of mart.realtime_stream';
+COMMENT ON COLUMN htap.stream_progress.watermark IS
+    'no event of an earlier time is expected, by the times of events alone: the least of the partitions that are not idle';
+COMMENT ON COLUMN htap.stream_progress.final_to IS 'windows that end by then are final; by the clock if all partitions are idle';
+
+CREATE TABLE IF NOT EXISTS htap.stream_offset (
+    topic          text NOT NULL REFERENCES htap.stream_progress ON DELETE CASCADE,
+    partition      integer NOT NULL CHECK (partition >= 0),
+    topic_id       text NOT NULL,
+    next_offset    bigint NOT NULL DEFAULT 0 CHECK (next_offset >= 0),
+    last_record    text,
+    epoch          bigint NOT NULL DEFAULT 0 CHECK (epoch >= 0),
+    end_offset     bigint CHECK (end_offset >= 0),
+    max_event_at   timestamptz CHECK (max_event_at BETWEEN '1999-01-01 00:00+00' AND '2200-01-01 00:00+00'),
+    watermark      timestamptz CHECK (watermark BETWEEN '1999-01-01 00:00+00' AND '2200-01-01 00:00+00'),
+    last_record_at timestamptz CHECK (last_record_at BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00'),
+    idle           boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (topic, partition)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+COMMENT ON COLUMN htap.stream_offset.topic_id IS 'the id of the Kafka cluster that holds the topic';
+COMMENT ON COLUMN htap.stream_offset.next_offset IS 'the offset to read next: what is before is counted in mart.realtime_stream';
+COMMENT ON COLUMN htap.stream_offset.last_record IS
+    'a hash of the record before next_offset: another one there means that the topic was made anew';
+COMMENT ON COLUMN htap.stream_offset.epoch IS 'the number of the aggregator that may move the offset; a later one has a greater number';
+COMMENT ON COLUMN htap.stream_offset.end_offset IS 'the end of the partition at the last look';
+COMMENT ON COLUMN htap.stream_offset.last_record_at IS 'when the last record was counted';
+
+-- The events that changed a window, as long as a duplicate could change it again.
+CREATE TABLE IF NOT EXISTS htap.stream_event (
+    event_id bigint PRIMARY KEY,
+    order_id bigint NOT NULL,
+    at       timestamptz NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX IF NOT EXISTS stream_event_at_idx ON htap.stream_event USING brin (at) WITH (pages_per_range = 16);
+
+CREATE TABLE IF NOT EXISTS htap.dead_letter (
+    topic         text NOT NULL,
+    partition     integer NOT NULL,
+    record_offset bigint NOT NULL,
+    reason        text NOT NULL CHECK (octet_length(reason) <= 1000),
+    key           bytea,
+    value         bytea,
+    value_bytes   bigint CHECK (value_bytes >= 0),
+    written_at    timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX IF NOT EXISTS dead_letter_written_at_idx ON htap.dead_letter USING brin (written_at) WITH (pages_per_range = 16);
+COMMENT ON TABLE htap.dead_letter IS 'records that could not be read, and rows of the outbox that could not be sent (partition -1, event_id)';
+COMMENT ON COLUMN htap.dead_letter.value IS 'the first 16 kB of it; NULL: a tombstone';
+COMMENT ON COLUMN htap.dead_letter.value_bytes IS 'the length of the whole';
+
+CREATE TABLE IF NOT EXISTS htap.late_event (
+    topic         text NOT NULL,
+    partition     integer NOT NULL,
+    record_offset bigint NOT NULL,
+    event_id      bigint NOT NULL,
+    event         text NOT NULL,
+    order_id      bigint NOT NULL,
+    at            timestamptz NOT NULL,
+    watermark     timestamptz NOT NULL,
+    value         bytea NOT NULL,
+    written_at    timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX IF NOT EXISTS late_event_written_at_idx ON htap.late_event USING brin (written_at) WITH (pages_per_range = 16);
+COMMENT ON TABLE htap.late_event IS 'events beyond the limit of lateness: mart.realtime_stream does not hold them';
+
+-- What relays and aggregators do: a row per process, written once per second and removed at its end. Rows of processes
+-- that died go after ten minutes.
+CREATE TABLE IF NOT EXISTS htap.stream_state (
+    instance     text PRIMARY KEY CHECK (octet_length(instance) BETWEEN 1 AND 200),
+    component    text NOT NULL CHECK (component IN ('relay', 'aggregator')),
+    topic        text NOT NULL CHECK (octet_length(topic) <= 249),
+    state        text NOT NULL CHECK (state IN ('waiting', 'running', 'fenced', 'broker', 'reset')),
+    since        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    reported_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    records      bigint NOT NULL CHECK (records >= 0),
+    rate         double precision NOT NULL CHECK (rate >= 0 AND rate < 1e15),
+    lag_rows     bigint CHECK (lag_rows >= 0),
+    lag_ms       double precision CHECK (lag_ms >= 0 AND lag_ms < 1e15),
+    lag_bytes    bigint CHECK (lag_bytes >= 0),
+    dead_letters bigint NOT NULL CHECK (dead_letters >= 0),
+    late_events  bigint NOT NULL CHECK (late_events >= 0),
+    duplicates   bigint NOT NULL CHECK (duplicates >= 0),
+    error        text CHECK (octet_length(error) <= 2000),
+    CONSTRAINT stream_state_times_check CHECK (
+        since BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00'
+        AND reported_at BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00')
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+COMMENT ON COLUMN htap.stream_state.instance IS 'program, process number and a random number';
+COMMENT ON COLUMN htap.stream_state.state IS
+    'waiting: another one leads; running; fenced: a later one took over; broker: it cannot be reached; reset: the topic is not the one that was read before';
+COMMENT ON COLUMN htap.stream_state.since IS 'since when it is in this state';
+COMMENT ON COLUMN htap.stream_state.reported_at IS 'one that is older than some seconds has stopped';
+COMMENT ON COLUMN htap.stream_state.records IS 'records sent or read since it began';
+COMMENT ON COLUMN htap.stream_state.rate IS 'records per second since the last report';
+COMMENT ON COLUMN htap.stream_state.lag_rows IS 'relay: rows of the outbox, counted to 100,000; aggregator: records not yet read';
+COMMENT ON COLUMN htap.stream_state.lag_ms IS 'relay: the age of the first row; aggregator: the age of the last event that was counted, if it lags';
+COMMENT ON COLUMN htap.stream_state.lag_bytes IS 'lag_rows times the mean size of a record';
+
+-- Sales by window, category and segment, from the stream. A row whose orders were all cancelled stays, with zeros.
+CREATE TABLE IF NOT EXISTS mart.realtime_stream (
+    window_start timestamptz NOT NULL,
+    category     text NOT NULL,
+    segment      text NOT NULL,
+    amount       numeric NOT NULL,
+    quantity     bigint NOT NULL,
+    orders       bigint NOT NULL,
+    revised      boolean NOT NULL DEFAULT false,
+    final        boolean NOT NULL DEFAULT false,
+    changed_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    change       bigint NOT NULL,
+    PRIMARY KEY (window_start, category, segment)
+) WITH (fillfactor = 70);
+CREATE INDEX IF NOT EXISTS realtime_stream_change_idx ON mart.realtime_stream (change);
+CREATE INDEX IF NOT EXISTS realtime_stream_open_idx ON mart.realtime_stream (window_start) WHERE NOT final;
+COMMENT ON COLUMN mart.realtime_stream.final IS 'the watermark has passed the end of the window';
+COMMENT ON COLUMN mart.realtime_stream.revised IS 'a late event changed it after that';
+COMMENT ON COLUMN mart.realtime_stream.change IS 'grows with each commit: a feed goes on with WHERE change > the last one';

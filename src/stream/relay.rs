@@ -1,0 +1,386 @@
+//! Sends the rows of the outbox to the topic, at least once, and removes what the broker has acknowledged.
+
+use super::kafka::{Broker, Ear};
+use super::outbox::{self, Place, Row};
+use super::state::{self, Component, Figures, State};
+use super::{StreamError, is_restart};
+use crate::pg::{Client, Param, Settings, Target, owners};
+use crate::system::lead::Work;
+use futures_util::future::join_all;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// What a relay is to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The name of the process in `htap.stream_state` ([`super::instance`]).
+    pub name: String,
+    /// The topic.
+    pub broker: Broker,
+    /// Number of the topic's partitions; the topic is created if it is missing.
+    pub partitions: i32,
+    /// Replicas of each partition of a new topic.
+    pub replication: i32,
+}
+
+/// Events that the loop reports.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Another relay leads; this one waits to take over. Holds the pid of the leader's backend, if known.
+    Waiting(Option<i64>),
+    /// This relay leads now.
+    Leading,
+    /// The topic was missing and was created.
+    Created,
+    /// Figures, once per second.
+    Figures(Figures),
+    /// The broker does not answer.
+    Unreachable(String),
+    /// A row cannot be sent: it was moved to `htap.dead_letter`.
+    DeadLetter {
+        /// The row.
+        event_id: i64,
+        /// Why.
+        reason: String,
+    },
+    /// The work was interrupted; it will be tried again.
+    Lost(String),
+}
+
+const RELAYING: Work = Work {
+    lock: "htap.relay",
+    table: "htap.outbox",
+    privilege: "DELETE",
+};
+
+/// Time between two looks at an empty outbox.
+const LOOK: Duration = Duration::from_millis(50);
+/// Time between two reports, and between two while the outbox is so long that counting takes a while.
+const REPORT: Duration = Duration::from_secs(1);
+const SELDOM: Duration = Duration::from_secs(5);
+const LONG: u64 = 10_000;
+/// Longest wait for a lock: nobody else locks the outbox for long.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Settings of the producer.
+///
+/// Idempotent: the broker ignores what the client repeats. Gapless, and without a time-out of a record: a record is sent
+/// only after those before it, however long the broker is away. So no event of an order overtakes an earlier one.
+const PRODUCER: [(&str, &str); 7] = [
+    ("enable.idempotence", "true"),
+    ("enable.gapless.guarantee", "true"),
+    ("acks", "all"),
+    ("message.timeout.ms", "0"),
+    ("linger.ms", "5"),
+    ("queue.buffering.max.kbytes", "32768"),
+    ("partitioner", "murmur2_random"),
+];
+
+/// Sends rows until it is dropped. Reports temporary errors and survives them; returns only on a permanent one.
+/// `tell` must not block.
+pub async fn relay(
+    target: &Target,
+    plan: &Plan,
+    mut tell: impl FnMut(Event),
+) -> Result<std::convert::Infallible, StreamError> {
+    let mut failures = 0;
+    loop {
+        let begun = Instant::now();
+        let mut relay = match Relay::open(target, plan).await {
+            Ok(relay) => relay,
+            Err(error) if error.is_temporary() => {
+                tell(Event::Lost(error.to_string()));
+                failures = (failures + 1).min(6);
+                sleep(Duration::from_millis(50 << failures)).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let error = match Box::pin(relay.run(&mut tell)).await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        };
+        if !error.is_temporary() {
+            return Err(error);
+        }
+        tell(Event::Lost(error.to_string()));
+        failures = if begun.elapsed() > Duration::from_secs(10) {
+            0
+        } else {
+            (failures + 1).min(6)
+        };
+        sleep(Duration::from_millis(50 << failures)).await;
+    }
+}
+
+struct Relay<'a> {
+    client: Client,
+    plan: &'a Plan,
+    figures: Figures,
+    reported: Instant,
+    records_reported: u64,
+    bytes: u64,
+}
+
+/// A row that cannot be sent, with the reason.
+type Dead = (usize, String);
+
+impl<'a> Relay<'a> {
+    async fn open(target: &Target, plan: &'a Plan) -> Result<Self, StreamError> {
+        // The order of the rows is that of the key. The statistics of a queue are wrong at any time.
+        let settings = Settings::of_work(LOCK_TIMEOUT)
+            .with("enable_seqscan", "off")
+            .with("enable_bitmapscan", "off");
+        let client = Client::open(target, &settings).await?;
+        client.need_own_session("a relay, which leads by a session lock,")?;
+        owners::trust_the_shop(&client).await?;
+        Ok(Self {
+            client,
+            plan,
+            figures: Figures::default(),
+            reported: Instant::now(),
+            records_reported: 0,
+            bytes: 0,
+        })
+    }
+
+    fn place(&self) -> state::Place<'a> {
+        state::Place {
+            instance: &self.plan.name,
+            component: Component::Relay,
+            topic: &self.plan.broker.topic,
+        }
+    }
+
+    async fn run(
+        &mut self,
+        tell: &mut impl FnMut(Event),
+    ) -> Result<std::convert::Infallible, StreamError> {
+        let mut told = false;
+        while let Err(leader) = RELAYING.try_lead(&self.client).await? {
+            if !std::mem::replace(&mut told, true) {
+                tell(Event::Waiting(leader));
+            }
+            let place = self.place();
+            place
+                .publish(&self.client, State::Waiting, &self.figures, None)
+                .await?;
+            sleep(REPORT).await;
+        }
+        tell(Event::Leading);
+        self.find_topic(tell).await?;
+        let ear = Ear::default();
+        let producer: FutureProducer<Ear> = self.plan.broker.client(&PRODUCER, ear.clone())?;
+        let mut after = Place::first();
+        loop {
+            let rows = outbox::read(&self.client, &after).await?;
+            if rows.is_empty() {
+                self.report(&ear, tell).await?;
+                sleep(LOOK).await;
+                continue;
+            }
+            let dead = self.send(&producer, &ear, &rows, tell).await?;
+            self.finish(&mut after, &rows, &dead, tell).await?;
+            self.report(&ear, tell).await?;
+        }
+    }
+
+    /// Waits for the broker, and creates the topic or refuses it.
+    async fn find_topic(&mut self, tell: &mut impl FnMut(Event)) -> Result<(), StreamError> {
+        let (broker, wanted) = (&self.plan.broker, self.plan.partitions);
+        loop {
+            match broker.partitions().await {
+                Ok(Some((found, _))) if found == wanted => return Ok(()),
+                Ok(Some((found, _))) => {
+                    return Err(StreamError::Refused(format!(
+                        "topic {} has {found} partitions, not {wanted}: pass --partitions {found}, or choose another topic",
+                        broker.topic
+                    )));
+                }
+                Ok(None) => {
+                    broker.create_topic(wanted, self.plan.replication).await?;
+                    tell(Event::Created);
+                    return Ok(());
+                }
+                Err(StreamError::Broker(why)) => {
+                    tell(Event::Unreachable(why.clone()));
+                    let place = self.place();
+                    place
+                        .publish(&self.client, State::Broker, &self.figures, Some(&why))
+                        .await?;
+                    sleep(REPORT).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends the rows, and waits until the broker has acknowledged all of them. Returns those that it will never take.
+    async fn send(
+        &mut self,
+        producer: &FutureProducer<Ear>,
+        ear: &Ear,
+        rows: &[Row],
+        tell: &mut impl FnMut(Event),
+    ) -> Result<Vec<Dead>, StreamError> {
+        let mut dead = Vec::new();
+        let mut sent = Vec::with_capacity(rows.len());
+        for (number, row) in rows.iter().enumerate() {
+            let value = match row.value() {
+                Ok(value) => value,
+                Err(why) => {
+                    dead.push((number, why.to_owned()));
+                    continue;
+                }
+            };
+            let record = FutureRecord::to(&self.plan.broker.topic)
+                .key(row.key.as_slice())
+                .payload(value.as_bytes());
+            match producer.send_result(record) {
+                Ok(acknowledged) => sent.push(async move { (number, acknowledged.await) }),
+                Err((error, _)) => dead.push((number, unsendable(&error)?)),
+            }
+            self.bytes += u64::try_from(value.len()).unwrap_or(0);
+        }
+        let waiting = join_all(sent);
+        tokio::pin!(waiting);
+        let answers = loop {
+            tokio::select! {
+                answers = &mut waiting => break answers,
+                () = sleep(REPORT) => self.report(ear, tell).await?,
+            }
+        };
+        let mut failed = producer
+            .client()
+            .fatal_error()
+            .map(|(_, why)| StreamError::Broker(why));
+        for (number, answer) in answers {
+            let error = match answer {
+                Ok(Ok(_)) => continue,
+                Ok(Err((error, _))) => error,
+                Err(_) => KafkaError::Canceled,
+            };
+            match unsendable(&error) {
+                Ok(why) => dead.push((number, why)),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        if let Some(error) = failed {
+            // The others are sent again, but not those that would fail again.
+            let rows: Vec<Row> = dead
+                .iter()
+                .filter_map(|(number, _)| rows.get(*number).cloned())
+                .collect();
+            let dead: Vec<Dead> = dead.into_iter().map(|(_, why)| why).enumerate().collect();
+            self.finish(&mut Place::first(), &rows, &dead, tell).await?;
+            return Err(error);
+        }
+        ear.note_success();
+        Ok(dead)
+    }
+
+    /// Removes the rows, and keeps those that could not be sent as dead letters.
+    async fn finish(
+        &mut self,
+        after: &mut Place,
+        rows: &[Row],
+        dead: &[Dead],
+        tell: &mut impl FnMut(Event),
+    ) -> Result<(), StreamError> {
+        let client = &self.client;
+        client.begin("").await?;
+        let done = async {
+            for (number, reason) in dead {
+                let Some(row) = rows.get(*number) else {
+                    continue;
+                };
+                // From the row itself, with all its bytes.
+                let keep = "INSERT INTO htap.dead_letter (topic, partition, record_offset, reason, key, value, value_bytes)
+                            SELECT $1, -1, o.event_id, $2, convert_to(o.key, 'UTF8'),
+                                   substr(convert_to(o.payload::text, 'UTF8'), 1, 16384), octet_length(o.payload::text)
+                            FROM htap.outbox AS o WHERE o.event_id = $3";
+                let params = [
+                    Param::Text(&self.plan.broker.topic),
+                    Param::Text(reason),
+                    Param::Int(row.event_id()),
+                ];
+                client.execute(keep, &params).await?;
+            }
+            outbox::remove(client, after, rows).await
+        };
+        match done.await {
+            Ok(place) => *after = place,
+            Err(error) => {
+                if error.session_survives() {
+                    client.rollback().await?;
+                }
+                // The rows stay, and are sent again.
+                return Err(error.into());
+            }
+        }
+        client.commit().await?;
+        for (number, reason) in dead {
+            if let Some(row) = rows.get(*number) {
+                let (event_id, reason) = (row.event_id(), reason.clone());
+                tell(Event::DeadLetter { event_id, reason });
+            }
+        }
+        self.figures.dead_letters += u64::try_from(dead.len()).unwrap_or(0);
+        self.figures.records += u64::try_from(rows.len() - dead.len()).unwrap_or(0);
+        Ok(())
+    }
+
+    /// Reports once per second.
+    async fn report(&mut self, ear: &Ear, tell: &mut impl FnMut(Event)) -> Result<(), StreamError> {
+        let long = self.figures.lag_rows.is_some_and(|rows| rows > LONG);
+        let past = self.reported.elapsed();
+        if past < if long { SELDOM } else { REPORT } {
+            return Ok(());
+        }
+        self.reported = Instant::now();
+        self.figures.rate =
+            (self.figures.records - self.records_reported) as f64 / past.as_secs_f64();
+        self.records_reported = self.figures.records;
+        let sql = "
+            SELECT count(*) AS rows,
+                   (extract(epoch FROM clock_timestamp() - min(q.occurred_at)) * 1000)::float8 AS age_ms
+            FROM (SELECT o.occurred_at FROM htap.outbox AS o ORDER BY o.xid, o.event_id LIMIT 100000) AS q";
+        let lag = match self.client.query(sql, &[]).await {
+            Err(error) if is_restart(&error) => return Ok(()),
+            lag => lag?,
+        };
+        let rows = lag.first("rows").int().unwrap_or(0);
+        let rows = u64::try_from(rows).unwrap_or(0);
+        self.figures.lag_rows = Some(rows);
+        self.figures.lag_ms = Some(lag.first("age_ms").number().unwrap_or(0.0).max(0.0));
+        let mean = self.bytes.checked_div(self.figures.records).unwrap_or(0);
+        self.figures.lag_bytes = Some(rows.saturating_mul(mean));
+        let error = ear.error();
+        let state = if error.is_some() {
+            State::Broker
+        } else {
+            State::Running
+        };
+        let place = self.place();
+        place
+            .publish(&self.client, state, &self.figures, error.as_deref())
+            .await?;
+        match error {
+            Some(why) => tell(Event::Unreachable(why)),
+            None => tell(Event::Figures(self.figures.clone())),
+        }
+        Ok(())
+    }
+}
+
+/// Returns why a record can never be sent; an error that may go away is one of the whole batch.
+fn unsendable(error: &KafkaError) -> Result<String, StreamError> {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+            Ok("the record is larger than the broker or message.max.bytes allows".to_owned())
+        }
+        _ => Err(StreamError::Broker(error.to_string())),
+    }
+}

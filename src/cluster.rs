@@ -3,6 +3,7 @@
 
 pub(crate) mod account;
 pub(crate) mod binaries;
+pub(crate) mod cache;
 mod copy;
 mod error;
 mod standby;
@@ -55,6 +56,9 @@ const SOCKET_PORT: u16 = 5432;
 /// Maximum length of a socket's path on every supported system, in bytes (macOS: 104 with the final NUL).
 const SOCKET_PATH_CAP: usize = 103;
 
+/// Name of the data directory in the folder of a server.
+pub(crate) const DATA: &str = "data";
+
 /// Superuser of the cluster.
 pub const SUPERUSER: &str = "postgres";
 
@@ -92,21 +96,10 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Creates the folder, still without data, with the marker by which a later sweep finds it.
+    /// Creates the folder, still without data.
     fn prepare(binaries: &Binaries, options: &ClusterOptions) -> Result<Self, ClusterError> {
-        let account = Account::choose()?;
-        let base = base_folder();
-        let home = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir_in(&base)
-            .map_err(ClusterError::io(format!(
-                "make a folder in {}",
-                base.display()
-            )))?;
-        let data = home.path().join("data");
-        Marker::write(home.path(), &data)?;
-        account.own(home.path())?;
+        let (account, home) = private_folder()?;
+        let data = home.path().join(DATA);
         Ok(Self {
             binaries: binaries.clone(),
             account,
@@ -270,6 +263,24 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         let _ = self.tear_down();
     }
+}
+
+/// Creates a temporary folder for a server, which only the returned user may access, with the marker by which a later
+/// sweep finds it.
+pub(crate) fn private_folder() -> Result<(Account, TempDir), ClusterError> {
+    let account = Account::choose()?;
+    let base = base_folder();
+    let home = tempfile::Builder::new()
+        .prefix(PREFIX)
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(&base)
+        .map_err(ClusterError::io(format!(
+            "make a folder in {}",
+            base.display()
+        )))?;
+    Marker::write(home.path(), &home.path().join(DATA))?;
+    account.own(home.path())?;
+    Ok((account, home))
 }
 
 /// Returns the temporary folder, or /tmp if the server's user cannot access it or its sockets' paths are too long.

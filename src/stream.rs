@@ -1,7 +1,8 @@
 //! The stream: events of orders go from the outbox to a topic of Kafka ([`relay`]), and from the topic to live figures
-//! ([`aggregator`]), exactly once. `docs/stream.md` describes the records and proves the guarantees.
+//! ([`aggregator`]), exactly once. [`broker`] runs Kafka on this machine. `docs/stream.md` describes the records and proves the guarantees.
 
 pub mod aggregator;
+pub mod broker;
 mod events;
 mod kafka;
 mod outbox;

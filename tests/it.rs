@@ -9,6 +9,7 @@ mod it {
     mod acting;
     mod bench;
     mod board;
+    mod broker;
     mod connection;
     mod demo;
     mod diagnosis;

@@ -1,5 +1,6 @@
 //! Removes the remains of demos that were killed.
 
+use super::DATA;
 use super::account::Account;
 use super::error::ClusterError;
 use nix::sys::signal::{Signal, kill};
@@ -59,7 +60,7 @@ impl Marker {
             return None;
         }
         let marker: Self = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
-        (marker.format == FORMAT && marker.data == home.join("data")).then_some(marker)
+        (marker.format == FORMAT && marker.data == home.join(DATA)).then_some(marker)
     }
 
     fn owner_lives(&self) -> bool {

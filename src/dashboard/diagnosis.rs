@@ -152,6 +152,8 @@ pub struct Evidence<'a> {
     pub(crate) replication: Rows<'a, read::Replication>,
     /// This server and the nodes beside it.
     pub(crate) nodes: Rows<'a, nodes::Node>,
+    /// The stages of the stream of orders.
+    pub(crate) stream: Rows<'a, read::Stage>,
     /// True while business panels are read from the watched server, because the OLAP pool's own must not be read.
     pub olap_stands_in: bool,
     /// Sequences that are at least half used up, the most used first.

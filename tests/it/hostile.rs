@@ -5,7 +5,7 @@
 
 mod planted;
 
-use super::output::{STREAM, sell};
+use super::output::sell;
 use super::server::{Database, Server, block_on};
 use htap_top::dashboard::feed::PID;
 use htap_top::dashboard::panels;
@@ -74,7 +74,6 @@ async fn shop(server: &Server) -> Database<'_> {
     let client = database.connect().await;
     schema::create(&client).await.unwrap();
     schema::extensions(&client).await.unwrap();
-    client.batch(STREAM).await.unwrap();
     sell(&client, "Books", 1).await;
     let what = fill::Fill {
         orders: 1_000,

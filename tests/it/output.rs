@@ -20,7 +20,7 @@ use exposition::Exposition;
 use htap_top::dashboard::panels;
 use htap_top::dashboard::panels::spec::Pool;
 use htap_top::pg::Client;
-pub(super) use live::{STREAM, sell};
+pub(super) use live::sell;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

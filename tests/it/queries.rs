@@ -7,7 +7,7 @@ mod situations;
 mod standby;
 
 use super::board::Board;
-use super::output::{STREAM, sell};
+use super::output::sell;
 use super::server::{Database, Order, Server, block_on, pid, shared, until, until_waiting};
 use htap_top::config::Config;
 use htap_top::dashboard::feed::PID;
@@ -62,7 +62,6 @@ async fn shop(server: &Server) -> Database<'_> {
     let client = database.connect().await;
     schema::create(&client).await.unwrap();
     schema::extensions(&client).await.unwrap();
-    client.batch(STREAM).await.unwrap();
     sell(&client, "Books", 1).await;
     for (role, grant) in [("test_monitor", "pg_monitor"), ("test_plain", "")] {
         let sql = format!(

@@ -12,6 +12,7 @@ mod late;
 mod poison;
 mod relay;
 mod replaced;
+mod shown;
 
 use crate::it::server::{Database, Patience, until};
 use crate::it::system::shop;

@@ -8,6 +8,7 @@ mod pooler;
 pub(crate) mod replication;
 mod server;
 mod snapshots;
+mod stream;
 mod tables;
 mod upkeep;
 mod views;
@@ -143,6 +144,12 @@ pub const RULES: &[Rule] = &[
         about: "a standby that receives no WAL, does not replay it or lags; a primary whose standby or slot is gone, \
                 whose slot keeps WAL or is near its limit, or whose commits wait for a missing synchronous standby",
         find: replication::replication,
+    },
+    Rule {
+        name: "stream",
+        about: "events wait in the outbox and no relay runs; a relay or an aggregator has stopped, cannot reach Kafka, was fenced, or \
+                finds another topic; a partition holds the watermark back",
+        find: stream::stream,
     },
     Rule {
         name: "disk_space",

@@ -125,6 +125,7 @@ impl Model {
             wraparound: self.rows_of(Panel::Wraparound),
             replication: self.rows_of(Panel::Replication),
             nodes: self.rows_of(Panel::Nodes),
+            stream: self.rows_of(Panel::Stream),
             olap_stands_in: self.olap_stands_in().is_some(),
             sequences: self.rows_of(Panel::Sequences),
             wait_events: self.rows_of(Panel::Waits),

@@ -72,6 +72,7 @@ panels! {
     StatementTotals = "statement_totals",
     Statements = "statements",
     StreamWindows = "stream_windows",
+    Stream = "stream",
     Summaries = "summaries",
     Tables = "tables",
     TempFiles = "temp_files",

@@ -14,21 +14,20 @@ use tokio::net::TcpSocket;
 /// Text of a database that would be an element of the page if it were not escaped.
 pub(super) const HOSTILE: &str = "</script><img src=x onerror=\"window.hurt=1\">'&amp;";
 
-/// The table of the stream, where the shop does not have it.
-pub(in crate::it) const STREAM: &str = "
-    CREATE TABLE IF NOT EXISTS mart.realtime_stream (
+/// The table of the stream, without the shop.
+const STREAM: &str = "
+    CREATE TABLE mart.realtime_stream (
         window_start timestamptz, category text, segment text, amount numeric NOT NULL, quantity bigint NOT NULL,
         orders bigint NOT NULL, revised boolean NOT NULL DEFAULT false, final boolean NOT NULL DEFAULT false,
         changed_at timestamptz NOT NULL DEFAULT now(), change bigint NOT NULL,
         PRIMARY KEY (window_start, category, segment));
     GRANT SELECT ON mart.realtime_stream TO PUBLIC";
 
-/// The shop with some orders, and the table of the stream.
+/// The shop with some orders.
 pub(super) async fn shop() -> Database<'static> {
     let database = shared().database("live").await;
     let client = database.connect().await;
     schema::create(&client).await.unwrap();
-    client.batch(STREAM).await.unwrap();
     let fill = fill::Fill {
         orders: 1_000,
         seed: 1,

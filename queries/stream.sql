@@ -1,0 +1,133 @@
+-- title = "Stream"
+-- pool = "oltp"
+-- interval = "1s"
+-- order = 174
+-- letter = "m"
+-- needs = ["htap.stream_state", "htap.stream_offset", "htap.stream_progress", "htap.outbox"]
+-- remedy = "htap-top init"
+-- key = ["stage", "name"]
+-- compact = ["stage", "name", "state", "since_s", "rate", "lag_rows", "lag_ms", "watermark_s", "dead_letters", "late_events", "duplicates", "error"]
+-- empty = "nothing is streamed: no row in the outbox, no relay, no aggregator (htap-top help stream)"
+-- about = """
+-- The stream of orders, stage by stage: outbox, relay, partitions of the topic, aggregator, table. What is behind shows
+-- where it is held up. Written once per second by `htap-top stream relay` and `htap-top stream run` into
+-- htap.stream_state and htap.stream_offset.
+--
+-- Cost: 0.3 ms, with a long outbox 2 ms; asked every 10 s while nothing is streamed.
+-- Blind spot: readers of the topic other than htap-top's are not seen, and neither is the broker's own disk.
+-- """
+--
+-- [columns.stage]
+-- help = "outbox: events that are not sent yet. relay, aggregator: a row per process. partition: of the topic, as the aggregator reads it. table: mart.realtime_stream."
+-- [columns.name]
+-- help = "Process, or topic and partition."
+-- [columns.state]
+-- help = "Of a process: running; waiting (another one leads); broker (it cannot be reached); fenced (a later one took over); reset (the topic is not the one that was read before); silent (it has not reported for 5 s, so it has stopped). Of a partition: read to its end, behind, or idle (no record for a while: it does not hold the watermark up). Of the outbox: on or off (htap.switch_outbox)."
+-- [columns.since_s]
+-- title = "for"
+-- unit = "seconds"
+-- help = "How long a process has been in this state; silent: since its last report."
+-- [columns.rate]
+-- title = "rate"
+-- unit = "per_second"
+-- help = "Records per second that it sent or read."
+-- [columns.lag_rows]
+-- title = "lag"
+-- unit = "count"
+-- help = "Outbox and relay: rows that are not sent, counted to 10,000 in the outbox and to 100,000 by the relay. Partition and aggregator: records that are not read."
+-- [columns.lag_ms]
+-- title = "lag time"
+-- unit = "ms"
+-- warn = 5000.0
+-- danger = 60000.0
+-- help = "Relay: the age of the first row that is not sent. Aggregator: the age of the last event that was counted, if it lags."
+-- [columns.lag_bytes]
+-- title = "lag size"
+-- hidden = true
+-- unit = "bytes"
+-- help = "Rows that are not sent, or records that are not read, times the mean size of one."
+-- [columns.watermark_s]
+-- title = "watermark"
+-- unit = "seconds"
+-- help = "Age of the watermark: no event of an earlier time is expected. Of the table: that of the windows that are final."
+-- [columns.next_offset]
+-- title = "offset"
+-- hidden = true
+-- help = "Offset that is read next."
+-- [columns.end_offset]
+-- title = "end"
+-- hidden = true
+-- help = "End of the partition at the last look."
+-- [columns.dead_letters]
+-- title = "dead"
+-- unit = "count"
+-- help = "Records that are no event (htap.dead_letter), since the process began."
+-- [columns.late_events]
+-- title = "late"
+-- unit = "count"
+-- help = "Events beyond the limit of lateness, which do not count (htap.late_event), since the process began."
+-- [columns.duplicates]
+-- unit = "count"
+-- help = "Events that were sent twice and counted once, since the process began."
+-- [columns.error]
+-- help = "Its last error."
+
+WITH process AS MATERIALIZED (
+    SELECT s.component, s.instance, s.topic, s.state, s.since, s.rate, s.lag_rows, s.lag_ms, s.lag_bytes, s.dead_letters,
+           s.late_events, s.duplicates, s.error,
+           extract(epoch FROM pg_catalog.clock_timestamp() - s.reported_at) AS silent_s,
+           extract(epoch FROM pg_catalog.clock_timestamp() - s.since) AS since_s
+    FROM htap.stream_state AS s
+    ORDER BY s.reported_at DESC
+    LIMIT 50
+)
+SELECT t.stage,
+       t.name,
+       t.state,
+       t.since_s::pg_catalog.float8 AS since_s,
+       t.rate::pg_catalog.float8 AS rate,
+       t.lag_rows::pg_catalog.int8 AS lag_rows,
+       t.lag_ms::pg_catalog.float8 AS lag_ms,
+       t.lag_bytes::pg_catalog.int8 AS lag_bytes,
+       t.watermark_s::pg_catalog.float8 AS watermark_s,
+       t.next_offset::pg_catalog.int8 AS next_offset,
+       t.end_offset::pg_catalog.int8 AS end_offset,
+       t.dead_letters::pg_catalog.int8 AS dead_letters,
+       t.late_events::pg_catalog.int8 AS late_events,
+       t.duplicates::pg_catalog.int8 AS duplicates,
+       t.error::pg_catalog.text AS error
+FROM (
+    SELECT CASE p.component WHEN 'relay' THEN 2 ELSE 4 END AS place,
+           p.component AS stage,
+           p.instance AS name,
+           CASE WHEN p.silent_s > 5 THEN 'silent' ELSE p.state END AS state,
+           CASE WHEN p.silent_s > 5 THEN p.silent_s ELSE p.since_s END AS since_s,
+           p.rate, p.lag_rows, p.lag_ms, p.lag_bytes,
+           NULL::pg_catalog.float8 AS watermark_s,
+           NULL::pg_catalog.int8 AS next_offset,
+           NULL::pg_catalog.int8 AS end_offset,
+           p.dead_letters, p.late_events, p.duplicates, p.error
+    FROM process AS p
+    UNION ALL
+    SELECT 1, 'outbox', '', CASE WHEN o.enabled THEN 'on' ELSE 'off' END, NULL, NULL,
+           o.waiting, extract(epoch FROM pg_catalog.clock_timestamp() - o.first_at) * 1000, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           NULL
+    FROM (
+        SELECT (SELECT pg_catalog.count(*) FROM (SELECT FROM htap.outbox LIMIT 10000) AS w) AS waiting,
+               (SELECT b.occurred_at FROM htap.outbox AS b ORDER BY b.xid, b.event_id LIMIT 1) AS first_at,
+               EXISTS (SELECT FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = 'shop.orders'::pg_catalog.regclass
+                       AND g.tgname = 'publish' AND g.tgenabled <> 'D') AS enabled
+    ) AS o
+    WHERE o.enabled OR o.waiting > 0
+    UNION ALL
+    SELECT 3, 'partition', (f.topic || ' '::pg_catalog.text) || f.partition::pg_catalog.text,
+           CASE WHEN f.end_offset > f.next_offset THEN 'behind' WHEN f.idle THEN 'idle' ELSE 'read' END,
+           NULL, NULL, greatest(f.end_offset - f.next_offset, 0), NULL, NULL,
+           extract(epoch FROM pg_catalog.clock_timestamp() - f.watermark), f.next_offset, f.end_offset, NULL, NULL, NULL, NULL
+    FROM (SELECT * FROM htap.stream_offset ORDER BY topic, partition LIMIT 100) AS f
+    UNION ALL
+    SELECT 5, 'table', g.topic, 'final', NULL, NULL, NULL, NULL, NULL,
+           extract(epoch FROM pg_catalog.clock_timestamp() - g.final_to), NULL, NULL, NULL, NULL, NULL, NULL
+    FROM (SELECT * FROM htap.stream_progress ORDER BY topic LIMIT 20) AS g
+) AS t
+ORDER BY t.place, t.name

@@ -1,0 +1,133 @@
+//! The stream of orders: nobody sends or counts events, the broker is away, the topic is another one, a partition holds
+//! the watermark.
+
+use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
+use crate::dashboard::diagnosis::{Evidence, Health};
+use crate::dashboard::rows::{Row, read};
+use crate::format;
+
+type Stage<'t> = Row<'t, read::Stage>;
+
+/// Milliseconds for which an event has waited in the outbox from which on it counts as left there.
+const LEFT_MS: f64 = 10_000.0;
+/// Seconds by which the watermark of one partition is behind that of the others from which on it holds them up.
+const HELD_S: f64 = 60.0;
+
+/// Returns the first stage in trouble: what comes after it lacks events only because of it.
+pub(super) fn stream(evidence: &Evidence<'_>) -> Option<Finding> {
+    let rows = || evidence.stream.iter();
+    unsent(evidence)
+        .or_else(|| rows().find_map(of_process))
+        .or_else(|| held(evidence))
+}
+
+/// Events that nobody sends.
+fn unsent(evidence: &Evidence<'_>) -> Option<Finding> {
+    let mut relays = evidence.stream.iter();
+    if relays.any(|row| row.stage().is("relay")) {
+        return None;
+    }
+    let outbox = evidence
+        .stream
+        .iter()
+        .find(|row| row.stage().is("outbox") && row.lag_ms() >= Some(LEFT_MS))?;
+    let (count, age) = waiting(outbox);
+    let events = if outbox.lag_rows() == Some(1) {
+        "event waits"
+    } else {
+        "events wait"
+    };
+    Some(Finding {
+        health: Health::Warning,
+        damage: Damage::Staleness,
+        subject: "outbox".to_owned(),
+        sentence: format!("no relay sends the outbox: {count} {events}, the first for {age}"),
+        cure: "start htap-top stream relay, or SELECT htap.switch_outbox(false)".to_owned(),
+        ..Finding::default()
+    })
+}
+
+/// Number and greatest age of the events that wait.
+fn waiting(row: Stage<'_>) -> (String, String) {
+    let count = row.lag_rows().unwrap_or(0) as f64;
+    let age = row.lag_ms().map_or_else(|| "?".to_owned(), format::ms);
+    (format::count(count), age)
+}
+
+fn of_process(row: Stage<'_>) -> Option<Finding> {
+    let stage = row.stage().shown();
+    let lasting = row.since_s().map_or_else(String::new, |since_s| {
+        format!(" for {}", format::seconds(since_s))
+    });
+    let (sentence, cure) = match (stage, row.state().shown()) {
+        ("relay" | "aggregator", "broker") => (
+            format!("the {stage} has not reached Kafka{lasting}"),
+            "check the broker and --brokers",
+        ),
+        ("relay", "silent") => (
+            format!("the relay has said nothing{lasting}: events wait in the outbox"),
+            "start htap-top stream relay",
+        ),
+        ("aggregator", "silent") => (
+            format!("the aggregator has said nothing{lasting}: events wait in the topic"),
+            "start htap-top stream run",
+        ),
+        ("aggregator", "reset") => (
+            "the topic is not the one that was read before: nothing is counted".to_owned(),
+            "htap-top stream run --new-topic, if that is right",
+        ),
+        ("aggregator", "fenced") => (
+            format!("an aggregator was fenced{lasting}: another one took over"),
+            "run one, or let the others wait",
+        ),
+        _ => return None,
+    };
+    let health = if row.state().is("reset") {
+        Health::Danger
+    } else {
+        Health::Warning
+    };
+    let error = row.error().text().filter(|error| !error.is_empty());
+    let mut evidence = vec![fact("process", row.name().shown())];
+    evidence.extend(error.map(|error| fact("error", error)));
+    if row.lag_rows().is_some_and(|rows| rows > 0) {
+        let (count, age) = waiting(row);
+        evidence.push(fact("behind", format!("{count} records, {age}")));
+    }
+    Some(Finding {
+        health,
+        damage: Damage::Staleness,
+        subject: format!("{stage} {}", row.name().shown()),
+        sentence,
+        cure: cure.to_owned(),
+        evidence,
+        ..Finding::default()
+    })
+}
+
+/// A partition whose watermark is far behind that of the others, so that no window becomes final.
+fn held(evidence: &Evidence<'_>) -> Option<Finding> {
+    let partitions = || {
+        let rows = evidence.stream.iter();
+        rows.filter(|row| row.stage().is("partition") && !row.state().is("idle"))
+            .filter_map(|row| Some((row.watermark_s()?, row)))
+    };
+    let (last_s, last) = partitions().max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let (first_s, _) = partitions().min_by(|a, b| a.0.total_cmp(&b.0))?;
+    if last_s - first_s < HELD_S {
+        return None;
+    }
+    let name = last.name().shown();
+    Some(Finding {
+        health: Health::Warning,
+        damage: Damage::Staleness,
+        subject: format!("partition {name}"),
+        sentence: format!(
+            "partition {name} holds the watermark {} back: no window becomes final",
+            format::seconds(last_s)
+        ),
+        cure: "see who writes to it".to_owned(),
+        evidence: vec![fact("the others", format::seconds(first_s))],
+        ..Finding::default()
+    })
+}

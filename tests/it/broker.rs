@@ -133,6 +133,15 @@ fn at_work(folder: &Path) -> usize {
         .count()
 }
 
+/// Waits until no process works in this folder: the supervisor's last `sleep` may outlive it by a moment.
+fn until_idle(folder: &Path) {
+    let patience = Patience::begin();
+    while at_work(folder) > 0 {
+        assert!(patience.lasts(), "the broker lives on");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 #[ignore = "needs Java 17 and Kafka's jars: .ci/run runs it"]
 fn a_broker_keeps_topics_in_its_folder_and_nobody_else_may_read_it() {
@@ -155,7 +164,7 @@ fn a_broker_keeps_topics_in_its_folder_and_nobody_else_may_read_it() {
     assert_eq!(made.unwrap(), [Ok("kept".to_owned())]);
     broker.signal(Signal::SIGTERM);
     assert!(broker.child.wait().unwrap().success());
-    assert_eq!(at_work(&data), 0);
+    until_idle(&data);
     let mut again = Broker::start(&args);
     assert!(again.topics().contains(&"kept".to_owned()));
     again.signal(Signal::SIGINT);
@@ -177,11 +186,7 @@ fn nothing_is_left_of_a_broker_that_ends() {
     let mut killed = Broker::start(&[]);
     killed.signal(Signal::SIGKILL);
     killed.child.wait().unwrap();
-    let patience = Patience::begin();
-    while at_work(&killed.folder) > 0 {
-        assert!(patience.lasts(), "the broker lives on");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until_idle(&killed.folder);
     // The next command of this kind removes the folder.
     refused(&["--port", "0", "--java", "/nowhere/java"]);
     assert!(!killed.folder.exists());

@@ -16,4 +16,5 @@ watch=$!
 wait "$broker"
 ended=$?
 kill "$watch" 2>/dev/null
+wait "$watch" 2>/dev/null
 exit "$ended"

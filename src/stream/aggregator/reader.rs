@@ -23,7 +23,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Settings of the consumer: it neither has a group nor decides about offsets, and what it reads ahead is bounded.
-const CONSUMER: [(&str, &str); 11] = [
+const CONSUMER: [(&str, &str); 12] = [
     // The library wants a name, and uses it for nothing.
     ("group.id", "htap-top"),
     ("enable.auto.commit", "false"),
@@ -34,6 +34,8 @@ const CONSUMER: [(&str, &str); 11] = [
     ("queued.max.messages.kbytes", "4096"),
     ("fetch.message.max.bytes", "262144"),
     ("fetch.max.bytes", "2097152"),
+    // The queue is small: it is filled again as soon as there is room.
+    ("fetch.queue.backoff.ms", "5"),
     ("fetch.wait.max.ms", "50"),
     ("statistics.interval.ms", "1000"),
 ];

@@ -1,7 +1,7 @@
 -- title = "Stream"
 -- pool = "oltp"
 -- interval = "1s"
--- order = 174
+-- order = 167
 -- letter = "m"
 -- needs = ["htap.stream_state", "htap.stream_offset", "htap.stream_progress", "htap.outbox"]
 -- remedy = "htap-top init"

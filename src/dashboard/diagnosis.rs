@@ -19,7 +19,7 @@ use super::history::{CARRIES_P99, Oltp};
 use crate::config::{Config, Targets, WorkClass};
 use crate::dashboard::panels::activity::CROWDED;
 use crate::dashboard::panels::pooler::{Behind, longest_wait_s};
-use crate::dashboard::rows::{Row, Rows, console, host as host_rows, nodes, read};
+use crate::dashboard::rows::{Row, Rows, console, host as host_rows, nodes, read, stream};
 use crate::format;
 use crate::format::Unit;
 use std::collections::HashMap;
@@ -153,7 +153,7 @@ pub struct Evidence<'a> {
     /// This server and the nodes beside it.
     pub(crate) nodes: Rows<'a, nodes::Node>,
     /// The stages of the stream of orders.
-    pub(crate) stream: Rows<'a, read::Stage>,
+    pub(crate) stream: Rows<'a, stream::Stage>,
     /// True while business panels are read from the watched server, because the OLAP pool's own must not be read.
     pub olap_stands_in: bool,
     /// Sequences that are at least half used up, the most used first.

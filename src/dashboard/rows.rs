@@ -12,6 +12,7 @@ pub(crate) mod host;
 pub(crate) mod nodes;
 mod panel;
 pub(crate) mod read;
+pub(crate) mod stream;
 
 pub use panel::Panel;
 
@@ -412,6 +413,7 @@ pub fn derived(panel: Panel) -> impl Iterator<Item = &'static str> {
 pub fn wanted(panel: Panel) -> impl Iterator<Item = (&'static str, &'static DeclaredColumn)> {
     let declared = read::ALL.iter().chain(console::ALL);
     let declared = declared.chain(host::ALL).chain(nodes::ALL);
+    let declared = declared.chain(stream::ALL);
     let declared = declared.filter(move |declared| declared.panels.contains(&panel));
     declared.flat_map(move |declared| {
         let columns = declared.columns.iter();

@@ -155,13 +155,13 @@ fn a_broker_keeps_topics_in_its_folder_and_nobody_else_may_read_it() {
     let mode = data.metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
     let topic = NewTopic::new("kept", 3, TopicReplication::Fixed(1));
-    let made = super::server::block_on(async {
+    let created = super::server::block_on(async {
         broker
             .admin()
             .create_topics([&topic], &AdminOptions::new())
             .await
     });
-    assert_eq!(made.unwrap(), [Ok("kept".to_owned())]);
+    assert_eq!(created.unwrap(), [Ok("kept".to_owned())]);
     broker.signal(Signal::SIGTERM);
     assert!(broker.child.wait().unwrap().success());
     until_idle(&data);

@@ -4,14 +4,14 @@ use super::{Flag, Int, Number, Word, reads};
 
 reads! {
     /// A file of /proc.
-    HostFile of Host {
+    HostFile of Host, NodeHost {
         pid: Int;
         file: Word;
         content: Word;
     }
 
     /// A process that is worth reading.
-    HostProcess of HostProcesses {
+    HostProcess of HostProcesses, NodeHostProcesses {
         pid: Int;
         leader_pid: Int;
         datname: Word;
@@ -23,7 +23,7 @@ reads! {
     }
 
     /// Access to the machine's figures.
-    HostServer of HostServer {
+    HostServer of HostServer, NodeHostServer {
         data_directory: Word;
         installed: Flag;
         executable: Flag;

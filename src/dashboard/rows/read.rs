@@ -3,18 +3,6 @@
 use super::{Cell, Flag, Int, Number, Word, reads};
 
 reads! {
-    /// A stage of the stream of orders.
-    Stage of Stream {
-        stage: Word;
-        name: Word;
-        state: Word;
-        since_s: Number;
-        lag_rows: Int;
-        lag_ms: Number;
-        watermark_s: Number;
-        error: Word;
-    }
-
     /// A backend or prepared transaction, regardless of the panel that shows it.
     Backend of Activity, Locks, Snapshots, PointLocks {
         pid: Int;

@@ -66,7 +66,7 @@ fn the_stage_that_holds_the_stream_up_is_told() {
         until(&mut headless, "the broker is away", |model| {
             says(
                 model,
-                "the relay has not reached Kafka for 2",
+                "the relay has not reached Kafka for ",
                 Health::Warning,
             )
         })

@@ -3,10 +3,10 @@
 
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health};
-use crate::dashboard::rows::{Row, read};
+use crate::dashboard::rows::{Row, stream as rows};
 use crate::format;
 
-type Stage<'t> = Row<'t, read::Stage>;
+type Stage<'t> = Row<'t, rows::Stage>;
 
 /// Milliseconds for which an event has waited in the outbox from which on it counts as left there.
 const LEFT_MS: f64 = 10_000.0;

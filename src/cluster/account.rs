@@ -1,9 +1,8 @@
 //! The operating system user that the server runs as: PostgreSQL refuses to run as root.
 
 use super::error::ClusterError;
-use nix::unistd::{Gid, Uid, User, chown, geteuid};
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use nix::unistd::{Gid, Uid, User, geteuid};
+use std::os::unix::fs::{MetadataExt, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -78,14 +77,15 @@ impl Account {
         command
     }
 
-    /// Changes the owner of `path` to this user.
+    /// Changes the owner of `path` to this user; of a symbolic link, that of the link itself.
     pub(crate) fn own(&self, path: &Path) -> Result<(), ClusterError> {
         let Some((uid, gid)) = self.other else {
             return Ok(());
         };
-        chown(path, Some(uid), Some(gid)).map_err(|errno| ClusterError::Io {
+        let given = lchown(path, Some(uid.as_raw()), Some(gid.as_raw()));
+        given.map_err(|source| ClusterError::Io {
             what: format!("give {} to the server's user", path.display()),
-            source: io::Error::from(errno),
+            source,
         })
     }
 }

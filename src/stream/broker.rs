@@ -7,7 +7,7 @@ mod java;
 
 use crate::cluster::{ClusterError, last_lines};
 use folder::Folder;
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -89,13 +89,11 @@ impl Plan {
 
     /// Formats the folder if it is new, and starts the broker.
     pub async fn start(self) -> Result<Running, ClusterError> {
-        self.folder.configure(self.port, self.controller)?;
+        self.folder.configure(self.port, self.controller).await?;
         if !self.folder.is_formatted() {
             self.format().await?;
         }
-        let log = self.folder.log()?;
-        let errors = log.try_clone().map_err(ClusterError::io("write the log"))?;
-        let log_start = log.metadata().map_or(0, |meta| meta.len());
+        let log_start = self.folder.log_length();
         let mut command = Command::from(self.folder.account().command(Path::new("/bin/sh")));
         command
             .args(["-c", include_str!("broker/supervise.sh"), "sh"])
@@ -104,8 +102,8 @@ impl Plan {
             .args(["kafka.Kafka", folder::PROPERTIES])
             .current_dir(self.folder.path())
             .stdin(Stdio::piped())
-            .stdout(log)
-            .stderr(errors);
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let mut child = command.spawn().map_err(ClusterError::io("run sh"))?;
         Ok(Running {
             lifeline: child.stdin.take(),
@@ -151,7 +149,7 @@ impl Plan {
             "-Dorg.slf4j.simpleLogger.showDateTime=true".to_owned(),
             "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSX".to_owned(),
             "-cp".to_owned(),
-            format!("{}/*", self.jars.display()),
+            jars::class_path(&self.jars),
         ]
     }
 }
@@ -204,13 +202,9 @@ impl Running {
     }
 
     fn failure(&self, status: ExitStatus) -> ClusterError {
-        let mut text = Vec::new();
-        let read = std::fs::File::open(self.folder.log_path()).and_then(|mut log| {
-            log.seek(SeekFrom::Start(self.log_start))?;
-            log.read_to_end(&mut text)
-        });
+        let text = self.folder.read_log(self.log_start).unwrap_or_default();
         let mut why = reason(&text);
-        if read.is_err() || why.is_empty() {
+        if why.is_empty() {
             why = status.to_string();
         }
         let cure = cure(&why).map_or_else(String::new, |cure| format!(". {cure}"));

@@ -144,8 +144,11 @@ async fn set(admin: &Client, hostile: bool) {
 /// All statements of this program, by name.
 fn statements(major: u16) -> Vec<(String, String)> {
     let mut all = Vec::new();
-    // The pooler's are no SQL.
-    for (name, _) in panels::variants().filter(|(name, _)| !name.starts_with("pooler")) {
+    // The pooler's are no SQL; those of the host of the OLAP pool's own server are those of the host.
+    let others = ["pooler", "node_host"];
+    let asked =
+        panels::variants().filter(|(name, _)| !others.iter().any(|of| name.starts_with(of)));
+    for (name, _) in asked {
         let path = format!("{}/queries/{name}.sql", env!("CARGO_MANIFEST_DIR"));
         let spec = Spec::parse(name, &std::fs::read_to_string(path).unwrap()).unwrap();
         let since = spec

@@ -2,17 +2,28 @@
 
 use crate::cluster::account::Account;
 use crate::cluster::{ClusterError, DATA, private_folder};
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use nix::fcntl::OFlag;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
 
 /// Name of the settings' file.
 pub(super) const PROPERTIES: &str = "server.properties";
 
 /// First line of the settings, by which the folder is recognised.
 const HEADER: &str = "# Written by htap-top stream broker at each start.";
+
+/// Prepares the folder it is started in; the settings come from standard input.
+const PREPARE: &str = "set -e; umask 077; chmod 700 .; rm -rf tmp; mkdir -p data tmp; rm -f server.properties; \
+                       cat > server.properties";
+
+/// Bytes of the log that are read at most.
+const LOG_READ: u64 = 1 << 20;
 
 /// The folder of a broker.
 #[derive(Debug)]
@@ -31,8 +42,7 @@ pub(super) fn check(path: &Path) -> Result<(), ClusterError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(ClusterError::io(format!("read {shown}"))(error)),
     };
-    let ours = std::fs::read_to_string(path.join(PROPERTIES))
-        .is_ok_and(|text| text.lines().next() == Some(HEADER));
+    let ours = begins(&path.join(PROPERTIES), HEADER).unwrap_or(false);
     if ours || entries.next().is_none() {
         return Ok(());
     }
@@ -41,8 +51,30 @@ pub(super) fn check(path: &Path) -> Result<(), ClusterError> {
     )))
 }
 
+/// Opens a regular file for reading: no link, and nothing that could block.
+fn open_file(path: &Path) -> std::io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(ErrorKind::InvalidInput.into())
+}
+
+/// Returns true if the first line of a file is this.
+fn begins(path: &Path, line: &str) -> std::io::Result<bool> {
+    let mut start = Vec::new();
+    let length = line.len() as u64 + 1;
+    open_file(path)?.take(length).read_to_end(&mut start)?;
+    Ok(start.strip_suffix(b"\n") == Some(line.as_bytes()))
+}
+
 impl Folder {
-    /// Opens `kept`, which is created if it is missing, or creates a temporary folder.
+    /// Opens `kept`, which is created if it is missing, or creates a temporary folder. A folder that is there is given to
+    /// the broker's user only if it is empty: what is in it could be links.
     pub(super) fn open(kept: Option<&Path>) -> Result<Self, ClusterError> {
         let Some(kept) = kept else {
             let (account, home) = private_folder()?;
@@ -61,8 +93,9 @@ impl Folder {
                 .map_err(making())?;
         }
         let path = kept.canonicalize().map_err(making())?;
-        std::fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(making())?;
-        account.own(&path)?;
+        if path.read_dir().map_err(making())?.next().is_none() {
+            account.own(&path)?;
+        }
         Ok(Self {
             path,
             account,
@@ -70,40 +103,49 @@ impl Folder {
         })
     }
 
-    /// Writes the settings, and empties the folder of temporary files.
-    pub(super) fn configure(&self, port: u16, controller: u16) -> Result<(), ClusterError> {
-        let file = self.path.join(PROPERTIES);
-        self.private(OpenOptions::new().write(true).truncate(true), &file)
-            .and_then(|mut out| out.write_all(settings(port, controller).as_bytes()))
-            .map_err(ClusterError::io(format!("write {}", file.display())))?;
-        let _ = std::fs::remove_dir_all(self.scratch());
-        for folder in [self.data(), self.scratch()] {
-            let made = match DirBuilder::new().mode(0o700).create(&folder) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-                made => made,
-            };
-            made.map_err(ClusterError::io(format!("make {}", folder.display())))?;
-            self.account.own(&folder)?;
+    /// Writes the settings, and empties the folder of temporary files. All of it is done by the broker's user: in a
+    /// folder of another user root follows no path.
+    pub(super) async fn configure(&self, port: u16, controller: u16) -> Result<(), ClusterError> {
+        let writing = || ClusterError::io(format!("write in {}", self.path.display()));
+        let mut command = Command::from(self.account.command(Path::new("/bin/sh")));
+        let mut child = command
+            .args(["-c", PREPARE])
+            .current_dir(&self.path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(writing())?;
+        if let Some(mut settings_in) = child.stdin.take() {
+            let text = settings(port, controller);
+            // If the program failed before, its own message is better.
+            let _ = settings_in.write_all(text.as_bytes()).await;
         }
-        Ok(())
-    }
-
-    fn private(&self, options: &mut OpenOptions, path: &Path) -> std::io::Result<File> {
-        let file = options.create(true).mode(0o600).open(path)?;
-        self.account.own(path).map_err(std::io::Error::other)?;
-        Ok(file)
-    }
-
-    /// Opens the log, to add to it.
-    pub(super) fn log(&self) -> Result<File, ClusterError> {
-        let path = self.log_path();
-        self.private(OpenOptions::new().append(true), &path)
-            .map_err(ClusterError::io(format!("write {}", path.display())))
+        let done = child.wait_with_output().await.map_err(writing())?;
+        if done.status.success() {
+            return Ok(());
+        }
+        Err(ClusterError::program("sh", &done.stderr))
     }
 
     /// Returns true if the data belongs to a cluster already.
     pub(super) fn is_formatted(&self) -> bool {
         self.data().join("meta.properties").exists()
+    }
+
+    /// Returns the length of the log so far.
+    pub(super) fn log_length(&self) -> u64 {
+        let meta = self.log_path().symlink_metadata();
+        meta.map_or(0, |meta| meta.len())
+    }
+
+    /// Reads the log from `start` on.
+    pub(super) fn read_log(&self, start: u64) -> std::io::Result<Vec<u8>> {
+        let mut log = open_file(&self.log_path())?;
+        log.seek(SeekFrom::Start(start))?;
+        let mut text = Vec::new();
+        log.take(LOG_READ).read_to_end(&mut text)?;
+        Ok(text)
     }
 
     /// Removes the folder unless it is to be kept.
@@ -122,7 +164,7 @@ impl Folder {
         &self.account
     }
 
-    pub(super) fn log_path(&self) -> PathBuf {
+    fn log_path(&self) -> PathBuf {
         self.path.join("broker.log")
     }
 
@@ -158,8 +200,47 @@ listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={DATA}
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
+log.cleaner.dedupe.buffer.size=16777216
+num.network.threads=2
+num.io.threads=4
 transaction.state.log.min.isr=1
 share.coordinator.state.topic.min.isr=1
 {internal}"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    #[tokio::test]
+    async fn links_in_a_folder_are_not_followed() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(
+            place.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
+        let secret = place.path().join("secret");
+        std::fs::write(&secret, format!("{HEADER}\nkept")).unwrap();
+        let before = secret.metadata().unwrap();
+        let kept = place.path().join("kafka");
+        let folder = Folder::open(Some(&kept)).unwrap();
+        for name in [PROPERTIES, "broker.log", "tmp"] {
+            symlink(&secret, kept.join(name)).unwrap();
+        }
+        assert!(check(&kept).is_err(), "a link proves nothing");
+        folder.configure(9092, 9093).await.unwrap();
+        assert!(check(&kept).is_ok());
+        assert_eq!(
+            std::fs::read_to_string(&secret).unwrap(),
+            format!("{HEADER}\nkept")
+        );
+        let after = secret.metadata().unwrap();
+        assert_eq!((after.uid(), after.mode()), (before.uid(), before.mode()));
+        assert!(folder.read_log(0).is_err(), "the log is a link");
+        let written = kept.join(PROPERTIES).symlink_metadata().unwrap();
+        assert!(written.is_file() && written.mode() & 0o777 == 0o600);
+    }
 }

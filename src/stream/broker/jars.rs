@@ -62,12 +62,16 @@ impl Jar {
     }
 }
 
-/// Returns the folder of the jars, or `None` if they have not been fetched.
+/// Returns the folder of the jars; `None` unless all were fetched and are as they were.
 pub(super) fn fetched() -> Option<PathBuf> {
     let home = cache::folder("kafka")?.join(VERSION);
-    jars()
-        .all(|jar| home.join(jar.file()).is_file())
-        .then_some(home)
+    jars().all(|jar| jar.verify(&home).is_ok()).then_some(home)
+}
+
+/// Returns the class path: these jars, and nothing else that may be in their folder.
+pub(super) fn class_path(home: &Path) -> String {
+    let paths = jars().map(|jar| home.join(jar.file()).display().to_string());
+    paths.collect::<Vec<_>>().join(":")
 }
 
 /// Fetches the jars into the cache folder and returns their folder. Blocks while Maven loads about 40 MB.

@@ -1,5 +1,6 @@
 # Runs the command in the arguments until standard input ends, as it does when htap-top dies, however it dies.
-exec 3<&0 </dev/null
+umask 077
+exec 3<&0 </dev/null >>broker.log 2>&1
 "$@" 3<&- &
 broker=$!
 (

@@ -2,6 +2,7 @@
 //! ([`aggregator`]), exactly once. [`broker`] runs Kafka on this machine. `docs/stream.md` describes the records and proves the guarantees.
 
 pub mod aggregator;
+mod attempts;
 pub mod broker;
 mod events;
 mod kafka;

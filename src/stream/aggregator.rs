@@ -24,6 +24,7 @@ mod reader;
 mod watermark;
 
 use super::StreamError;
+use super::attempts::Attempts;
 use super::kafka::Broker;
 use super::state::{self, Component, Figures, State};
 use crate::pg::{Client, Settings, Target, owners};
@@ -96,9 +97,8 @@ pub async fn aggregate(
     plan: &Plan,
     mut tell: impl FnMut(Event),
 ) -> Result<std::convert::Infallible, StreamError> {
-    let mut failures = 0;
+    let mut attempts = Attempts::begin();
     loop {
-        let begun = Instant::now();
         let error = match Aggregator::open(target, plan).await {
             Ok(mut aggregator) => match Box::pin(aggregator.run(&mut tell)).await {
                 // Whoever took over leads: this one waits.
@@ -128,12 +128,7 @@ pub async fn aggregate(
             return Err(error);
         }
         tell(Event::Lost(error.to_string()));
-        failures = if begun.elapsed() > Duration::from_secs(10) {
-            0
-        } else {
-            (failures + 1).min(6)
-        };
-        sleep(Duration::from_millis(50 << failures)).await;
+        attempts.again().await;
     }
 }
 

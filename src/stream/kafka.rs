@@ -37,11 +37,11 @@ struct Reported {
 
 /// Receives what a client reports.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ear {
+pub(super) struct Context {
     reported: Arc<Mutex<Reported>>,
 }
 
-impl Ear {
+impl Context {
     fn with<T>(&self, look: impl FnOnce(&mut Reported) -> T) -> T {
         look(&mut self.reported.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -75,12 +75,16 @@ impl Ear {
     }
 }
 
-impl ClientContext for Ear {
+impl ClientContext for Context {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, message, "librdkafka");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // No error: reported here, too, besides to whoever polls.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         tracing::info!(reason, "Kafka: {error}");
         self.with(|reported| {
             reported.error = Some(reason.to_owned());
@@ -101,14 +105,14 @@ impl ClientContext for Ear {
     }
 }
 
-impl ConsumerContext for Ear {}
+impl ConsumerContext for Context {}
 
 impl Broker {
     /// Makes a client with these settings; those of the user come last.
-    pub(super) fn client<T: FromClientConfigAndContext<Ear>>(
+    pub(super) fn client<T: FromClientConfigAndContext<Context>>(
         &self,
         settings: &[(&str, &str)],
-        ear: Ear,
+        context: Context,
     ) -> Result<T, StreamError> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers);
@@ -121,15 +125,15 @@ impl Broker {
         for (key, value) in &self.settings {
             config.set(key, value);
         }
-        let made = config.create_with_context(ear);
+        let made = config.create_with_context(context);
         made.map_err(|error: KafkaError| StreamError::Client(error.to_string()))
     }
 
     /// Returns the number of the topic's partitions, and the id of the cluster; `None` if there is no such topic.
     pub(super) async fn partitions(&self) -> Result<Option<(i32, String)>, StreamError> {
         // A consumer, because a producer's question can make the broker create the topic.
-        let consumer: BaseConsumer<Ear> =
-            self.client(&[("allow.auto.create.topics", "false")], Ear::default())?;
+        let consumer: BaseConsumer<Context> =
+            self.client(&[("allow.auto.create.topics", "false")], Context::default())?;
         let topic = self.topic.clone();
         let asked = tokio::task::spawn_blocking(move || {
             let metadata = consumer.fetch_metadata(Some(&topic), ANSWER)?;
@@ -157,7 +161,7 @@ impl Broker {
         partitions: i32,
         replication: i32,
     ) -> Result<(), StreamError> {
-        let admin: AdminClient<Ear> = self.client(&[], Ear::default())?;
+        let admin: AdminClient<Context> = self.client(&[], Context::default())?;
         let replication = TopicReplication::Fixed(replication);
         let topic = NewTopic::new(&self.topic, partitions, replication);
         let options = AdminOptions::new().operation_timeout(Some(ANSWER));

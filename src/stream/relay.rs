@@ -1,6 +1,7 @@
 //! Sends the rows of the outbox to the topic, at least once, and removes what the broker has acknowledged.
 
-use super::kafka::{Broker, Ear};
+use super::attempts::Attempts;
+use super::kafka::{Broker, Context};
 use super::outbox::{self, Place, Row};
 use super::state::{self, Component, Figures, State};
 use super::{StreamError, is_restart};
@@ -85,15 +86,13 @@ pub async fn relay(
     plan: &Plan,
     mut tell: impl FnMut(Event),
 ) -> Result<std::convert::Infallible, StreamError> {
-    let mut failures = 0;
+    let mut attempts = Attempts::begin();
     loop {
-        let begun = Instant::now();
         let mut relay = match Relay::open(target, plan).await {
             Ok(relay) => relay,
             Err(error) if error.is_temporary() => {
                 tell(Event::Lost(error.to_string()));
-                failures = (failures + 1).min(6);
-                sleep(Duration::from_millis(50 << failures)).await;
+                attempts.again().await;
                 continue;
             }
             Err(error) => return Err(error),
@@ -106,12 +105,7 @@ pub async fn relay(
             return Err(error);
         }
         tell(Event::Lost(error.to_string()));
-        failures = if begun.elapsed() > Duration::from_secs(10) {
-            0
-        } else {
-            (failures + 1).min(6)
-        };
-        sleep(Duration::from_millis(50 << failures)).await;
+        attempts.again().await;
     }
 }
 
@@ -171,19 +165,20 @@ impl<'a> Relay<'a> {
         }
         tell(Event::Leading);
         self.find_topic(tell).await?;
-        let ear = Ear::default();
-        let producer: FutureProducer<Ear> = self.plan.broker.client(&PRODUCER, ear.clone())?;
+        let context = Context::default();
+        let producer: FutureProducer<Context> =
+            self.plan.broker.client(&PRODUCER, context.clone())?;
         let mut after = Place::first();
         loop {
             let rows = outbox::read(&self.client, &after).await?;
             if rows.is_empty() {
-                self.report(&ear, tell).await?;
+                self.report(&context, tell).await?;
                 sleep(LOOK).await;
                 continue;
             }
-            let dead = self.send(&producer, &ear, &rows, tell).await?;
+            let dead = self.send(&producer, &context, &rows, tell).await?;
             self.finish(&mut after, &rows, &dead, tell).await?;
-            self.report(&ear, tell).await?;
+            self.report(&context, tell).await?;
         }
     }
 
@@ -220,8 +215,8 @@ impl<'a> Relay<'a> {
     /// Sends the rows, and waits until the broker has acknowledged all of them. Returns those that it will never take.
     async fn send(
         &mut self,
-        producer: &FutureProducer<Ear>,
-        ear: &Ear,
+        producer: &FutureProducer<Context>,
+        context: &Context,
         rows: &[Row],
         tell: &mut impl FnMut(Event),
     ) -> Result<Vec<Dead>, StreamError> {
@@ -249,7 +244,7 @@ impl<'a> Relay<'a> {
         let answers = loop {
             tokio::select! {
                 answers = &mut waiting => break answers,
-                () = sleep(REPORT) => self.report(ear, tell).await?,
+                () = sleep(REPORT) => self.report(context, tell).await?,
             }
         };
         let mut failed = producer
@@ -277,7 +272,7 @@ impl<'a> Relay<'a> {
             self.finish(&mut Place::first(), &rows, &dead, tell).await?;
             return Err(error);
         }
-        ear.note_success();
+        context.note_success();
         Ok(dead)
     }
 
@@ -333,7 +328,11 @@ impl<'a> Relay<'a> {
     }
 
     /// Reports once per second.
-    async fn report(&mut self, ear: &Ear, tell: &mut impl FnMut(Event)) -> Result<(), StreamError> {
+    async fn report(
+        &mut self,
+        context: &Context,
+        tell: &mut impl FnMut(Event),
+    ) -> Result<(), StreamError> {
         let long = self.figures.lag_rows.is_some_and(|rows| rows > LONG);
         let past = self.reported.elapsed();
         if past < if long { SELDOM } else { REPORT } {
@@ -357,7 +356,7 @@ impl<'a> Relay<'a> {
         self.figures.lag_ms = Some(lag.first("age_ms").number().unwrap_or(0.0).max(0.0));
         let mean = self.bytes.checked_div(self.figures.records).unwrap_or(0);
         self.figures.lag_bytes = Some(rows.saturating_mul(mean));
-        let error = ear.error();
+        let error = context.error();
         let state = if error.is_some() {
             State::Broker
         } else {

@@ -187,6 +187,10 @@ impl Model {
                 self.put(id, table);
                 self.judge();
             }
+            Panel::Stream => {
+                self.put(id, table);
+                self.hasten(id);
+            }
             Panel::Indexes => {
                 let mut table = table;
                 bloat::estimated(&mut table, self.rows(Panel::IndexBloatEstimate));

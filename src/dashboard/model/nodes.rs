@@ -68,6 +68,16 @@ impl Model {
         }
     }
 
+    /// Asks a feed sooner if it has found something that it is asked about more often.
+    pub(super) fn hasten(&mut self, id: FeedId) {
+        let pace = self.feed(id).map(|feed| self.pace(feed));
+        let pace_ms = pace.map_or(0, |pace| pace.as_millis() as u64);
+        let due_ms = self.now.mono_ms.saturating_add(pace_ms);
+        if let Some(feed) = self.feed_mut(id) {
+            feed.sampling.due_ms = feed.sampling.due_ms.min(due_ms);
+        }
+    }
+
     /// Takes in an answer about nodes.
     pub(super) fn took_nodes(&mut self, id: FeedId, panel: Panel, table: Table) -> Vec<Effect> {
         match panel {

@@ -8,7 +8,7 @@ use super::apply::{Shown, Stored};
 use super::batch::{Batch, Record};
 use super::watermark::{Progress, Windows};
 use crate::stream::StreamError;
-use crate::stream::kafka::{Broker, Ear};
+use crate::stream::kafka::{Broker, Context};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
@@ -56,8 +56,8 @@ struct Partition {
 
 /// The partitions of the topic.
 pub(super) struct Reader {
-    consumer: BaseConsumer<Ear>,
-    ear: Ear,
+    consumer: BaseConsumer<Context>,
+    context: Context,
     topic: String,
     partitions: BTreeMap<i32, Partition>,
     assigned: Instant,
@@ -74,8 +74,8 @@ pub(super) fn replaced(topic: &str, why: &str) -> StreamError {
 
 impl Reader {
     pub(super) fn new(broker: &Broker, stored: &[Stored]) -> Result<Self, StreamError> {
-        let ear = Ear::default();
-        let consumer = broker.client(&CONSUMER, ear.clone())?;
+        let context = Context::default();
+        let consumer = broker.client(&CONSUMER, context.clone())?;
         let now = Instant::now();
         let partitions = stored.iter().map(|stored| {
             let partition = Partition {
@@ -93,7 +93,7 @@ impl Reader {
         });
         let mut reader = Self {
             consumer,
-            ear,
+            context,
             topic: broker.topic.clone(),
             partitions: partitions.collect(),
             assigned: now,
@@ -128,7 +128,7 @@ impl Reader {
         windows: &Windows,
         latest: i64,
     ) -> Result<(), StreamError> {
-        self.disturbed |= self.ear.was_disturbed();
+        self.disturbed |= self.context.was_disturbed();
         // Not in the middle of a batch, whose records would be read again.
         if self.disturbed && batch.records == 0 && self.assigned.elapsed() >= AGAIN {
             self.disturbed = false;
@@ -143,10 +143,10 @@ impl Reader {
                 Ok(message) => {
                     let taken = take(&message, &mut self.partitions, batch, windows, latest);
                     taken.map_err(|why| replaced(&self.topic, &why))?;
-                    self.ear.note_success();
+                    self.context.note_success();
                 }
                 Err(KafkaError::PartitionEOF(number)) => {
-                    self.ear.note_success();
+                    self.context.note_success();
                     let partition = self.partitions.get_mut(&number);
                     if let Some(partition) = partition {
                         partition.progress.at_end = true;
@@ -157,7 +157,7 @@ impl Reader {
                 }
                 Err(error) if is_out_of_range(&error) => return self.explain(batch),
                 Err(error) => {
-                    self.ear.note_error(&error);
+                    self.context.note_error(&error);
                     return Ok(());
                 }
             }
@@ -224,7 +224,7 @@ impl Reader {
         if partition.progress.at_end {
             return Some(partition.next);
         }
-        Some(self.ear.end(number)?.max(partition.next))
+        Some(self.context.end(number)?.max(partition.next))
     }
 
     pub(super) fn shown<'a>(&'a self, windows: &'a Windows) -> impl Iterator<Item = Shown> + 'a {
@@ -238,7 +238,7 @@ impl Reader {
 
     /// The last error, if nothing has arrived since.
     pub(super) fn error(&self) -> Option<String> {
-        self.ear.error()
+        self.context.error()
     }
 }
 

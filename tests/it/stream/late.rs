@@ -105,6 +105,25 @@ fn an_idle_topic_ends_its_last_window() {
             table.first("n").int() == Some(4)
         })
         .await;
+        // An end that was reached is no error, after which all would be read again.
+        let reported =
+            "SELECT (extract(epoch FROM reported_at) * 1000)::bigint FROM htap.stream_state";
+        for _ in 0..4 {
+            let before = number(&client, reported).await;
+            let later = format!("SELECT ({reported}) > {before} AS later");
+            until(&client, "the next report", &later, &[], |table| {
+                table.first("later").is_true()
+            })
+            .await;
+            assert_eq!(
+                number(
+                    &client,
+                    "SELECT count(*) FROM htap.stream_offset WHERE idle"
+                )
+                .await,
+                4
+            );
+        }
         drop(aggregator);
     });
 }

@@ -40,6 +40,7 @@ fn cells(model: &Model, column: &str) -> Vec<String> {
         .collect()
 }
 
+#[expect(clippy::too_many_lines, reason = "one story")]
 #[test]
 fn the_stage_that_holds_the_stream_up_is_told() {
     block_on(async {
@@ -102,6 +103,17 @@ fn the_stage_that_holds_the_stream_up_is_told() {
         admin.batch(silent).await.unwrap();
         until(&mut headless, "the relay is gone", |model| {
             says(model, "the relay has said nothing for ", Health::Warning)
+        })
+        .await;
+        let another = "UPDATE htap.stream_state SET state = 'running', reported_at = clock_timestamp() + interval '5 min'
+                       WHERE component = 'aggregator'";
+        admin.batch(another).await.unwrap();
+        let relay = "INSERT INTO htap.stream_state
+                     SELECT (s).* FROM (SELECT jsonb_populate_record(s, '{\"instance\": \"r 2\", \"component\": \"relay\"}') AS s
+                                        FROM htap.stream_state AS s WHERE s.component = 'aggregator') AS r";
+        admin.batch(relay).await.unwrap();
+        until(&mut headless, "another relay has taken over", |model| {
+            says(model, "holds the watermark", Health::Warning)
         })
         .await;
         headless.end().await;

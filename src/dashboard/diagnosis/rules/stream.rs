@@ -16,8 +16,15 @@ const HELD_S: f64 = 60.0;
 /// Returns the first stage in trouble: what comes after it lacks events only because of it.
 pub(super) fn stream(evidence: &Evidence<'_>) -> Option<Finding> {
     let rows = || evidence.stream.iter();
+    // One that died is no trouble if another has taken over.
+    let replaced = |row: Stage<'_>| {
+        row.state().is("silent")
+            && rows().any(|other| {
+                other.stage().shown() == row.stage().shown() && !other.state().is("silent")
+            })
+    };
     unsent(evidence)
-        .or_else(|| rows().find_map(of_process))
+        .or_else(|| rows().filter(|row| !replaced(*row)).find_map(of_process))
         .or_else(|| held(evidence))
 }
 

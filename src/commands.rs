@@ -28,7 +28,7 @@ mod stream;
 mod workload;
 
 use crate::log::{Detail, Log, Place};
-use crate::pg::{Flags, Target};
+use crate::pg::{Class, Flags, PgError, Target};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use options::{Logging, Server};
 use std::fs::{File, OpenOptions};
@@ -250,6 +250,24 @@ fn print(text: &[u8]) -> Result<(), Failure> {
 
 fn env(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Returns the failure of work that htap_refresh does, after this beginning of the sentence, with its exit code and what
+/// to do about it.
+fn refused(error: &PgError, what: &str) -> Failure {
+    let code = match (error.class, error.code()) {
+        (Class::Reconnect | Class::BackOff | Class::Configuration, _) => NO_CONNECTION,
+        (_, "42501") => NO_PRIVILEGE,
+        _ => FAILURE,
+    };
+    let hint = match error.code() {
+        "42P01" | "3F000" | "42703" => {
+            ". htap-top init installs the schema, or completes an earlier one"
+        }
+        "42501" => ". Connect as htap_refresh, or as a member of it (GRANT htap_refresh TO …)",
+        _ => "",
+    };
+    Failure::new(code, format!("{what}{error}{hint}"))
 }
 
 /// Runs `work` on a single thread, which is enough: the server does the work, and the keyboard has its own thread.

@@ -1,13 +1,11 @@
 //! `htap-top refresh`.
 
 use super::options::Connection;
-use super::{
-    FAILURE, Failure, MISSED, NO_CONNECTION, NO_PRIVILEGE, USAGE, block_on, env, interrupted, print,
-};
+use super::{FAILURE, Failure, MISSED, USAGE, block_on, env, interrupted, print, refused};
 use crate::format;
 use crate::format::duration::parse as parse_duration;
 use crate::pg::conninfo::Flags;
-use crate::pg::{Class, Client, PgError, Target};
+use crate::pg::{Client, PgError, Target};
 use crate::system::refresh::journal::Journal;
 use crate::system::refresh::keeper::{self, Event};
 use crate::system::refresh::plan::{KeepError, Pace, Plan, chosen};
@@ -107,24 +105,14 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     })
 }
 
-/// Returns the failure with its exit code.
-fn refused(error: &PgError) -> Failure {
-    let code = match (error.class, error.code()) {
-        (Class::Reconnect | Class::BackOff | Class::Configuration, _) => NO_CONNECTION,
-        (_, "42501") => NO_PRIVILEGE,
-        _ => FAILURE,
-    };
-    let hint = match error.code() {
-        "42P01" | "3F000" => ". htap-top init installs the schema",
-        "42501" => ". Connect as htap_refresh, or as a member of it (GRANT htap_refresh TO …)",
-        _ => "",
-    };
-    Failure::new(code, format!("failed to refresh: {error}{hint}"))
+/// Returns the failure of a refresh.
+fn unrefreshed(error: &PgError) -> Failure {
+    refused(error, "failed to refresh: ")
 }
 
 fn unkept(error: KeepError) -> Failure {
     match error {
-        KeepError::Server(error) => refused(&error),
+        KeepError::Server(error) => unrefreshed(&error),
         error => Failure::new(USAGE, error),
     }
 }
@@ -132,13 +120,13 @@ fn unkept(error: KeepError) -> Failure {
 async fn once(target: &Target, plan: &Plan, json: bool) -> Result<(), Failure> {
     let client = refresh::connect(target)
         .await
-        .map_err(|error| refused(&error))?;
+        .map_err(|error| unrefreshed(&error))?;
     let all = refresh::known(&client)
         .await
-        .map_err(|error| refused(&error))?;
+        .map_err(|error| unrefreshed(&error))?;
     for (known, mode) in chosen(&all, plan).map_err(unkept)? {
         let done = undisturbed(&client, &known, mode).await.map_err(|error| {
-            let failure = refused(&error);
+            let failure = unrefreshed(&error);
             Failure::new(failure.code, format!("{}: {}", known.view, failure.message))
         })?;
         let line = if json {
@@ -258,10 +246,10 @@ fn news(event: &Event, json: bool) -> Option<String> {
 async fn prove(target: &Target, plan: &Plan, json: bool) -> Result<(), Failure> {
     let client = refresh::connect(target)
         .await
-        .map_err(|error| refused(&error))?;
+        .map_err(|error| unrefreshed(&error))?;
     let all = refresh::known(&client)
         .await
-        .map_err(|error| refused(&error))?;
+        .map_err(|error| unrefreshed(&error))?;
     let mut differing = 0;
     for (known, _) in chosen(&all, plan).map_err(unkept)? {
         if known.kind != Kind::Incremental {
@@ -269,7 +257,7 @@ async fn prove(target: &Target, plan: &Plan, json: bool) -> Result<(), Failure> 
         }
         let differences = verify(&client, &known.view)
             .await
-            .map_err(|error| refused(&error))?;
+            .map_err(|error| unrefreshed(&error))?;
         let view = known.view.to_string();
         if json {
             let found: Vec<_> = differences
@@ -305,10 +293,10 @@ async fn prove(target: &Target, plan: &Plan, json: bool) -> Result<(), Failure> 
 async fn schedule(target: &Target, plan: &Plan, every: Option<Duration>) -> Result<(), Failure> {
     let client = refresh::connect(target)
         .await
-        .map_err(|error| refused(&error))?;
+        .map_err(|error| unrefreshed(&error))?;
     let all = refresh::known(&client)
         .await
-        .map_err(|error| refused(&error))?;
+        .map_err(|error| unrefreshed(&error))?;
     let chosen = chosen(&all, plan).map_err(unkept)?;
     let every = every.unwrap_or(Duration::from_secs(60));
     let jobs = cron::jobs(&chosen, every).map_err(|why| Failure::new(USAGE, why))?;

@@ -3,10 +3,9 @@
 mod broker;
 
 use super::options::Server;
-use super::{FAILURE, Failure, NO_CONNECTION, NO_PRIVILEGE, block_on, interrupted, print, target};
+use super::{FAILURE, Failure, block_on, interrupted, print, refused, target};
 use crate::format;
 use crate::format::duration::parse as parse_duration;
-use crate::pg::{Class, PgError};
 use crate::stream::{Broker, Figures, StreamError, aggregator, instance, relay, retire};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -331,21 +330,5 @@ fn failure(error: StreamError) -> Failure {
     let StreamError::Server(error) = error else {
         return Failure::new(FAILURE, error);
     };
-    refused(&error)
-}
-
-fn refused(error: &PgError) -> Failure {
-    let code = match (error.class, error.code()) {
-        (Class::Reconnect | Class::BackOff | Class::Configuration, _) => NO_CONNECTION,
-        (_, "42501") => NO_PRIVILEGE,
-        _ => FAILURE,
-    };
-    let hint = match error.code() {
-        "42P01" | "3F000" | "42703" => {
-            ". htap-top init installs the schema, or completes an earlier one"
-        }
-        "42501" => ". Connect as htap_refresh, or as a member of it (GRANT htap_refresh TO …)",
-        _ => "",
-    };
-    Failure::new(code, format!("{error}{hint}"))
+    refused(&error, "")
 }

@@ -404,18 +404,21 @@ impl Victim {
         // With a parameter: planning it needs a named statement.
         let sleep = "SELECT 1 AS n FROM pg_catalog.pg_sleep(600) WHERE $1::bigint > 0";
         let task = tokio::spawn(async move { client.query(sleep, &[Param::Int(1)]).await });
-        let who = "SELECT to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00') AS backend_start,
-                          to_char(query_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00') AS query_start
-                   FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep'";
-        let pid = pid.unwrap();
-        let params = [Param::Int(pid)];
-        let who = until(&admin, "it sleeps", who, &params, |table| {
+        let params = [Param::Int(pid.unwrap())];
+        let asleep = "SELECT 1 AS n FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep'";
+        until(&admin, "it sleeps", asleep, &params, |table| {
             !table.rows.is_empty()
         })
         .await;
+        // Only now: a backend's wait event is read later than its query_start, which each message of the protocol sets
+        // anew, so one row may hold the time of the message before.
+        let who = "SELECT to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00') AS backend_start,
+                          to_char(query_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00') AS query_start
+                   FROM pg_stat_activity WHERE pid = $1";
+        let who = admin.query(who, &params).await.unwrap();
         let text = |name| who.first(name).text().unwrap().to_owned();
         let identity = Identity {
-            pid,
+            pid: pid.unwrap(),
             backend_start: text("backend_start"),
             since: Some(text("query_start")),
         };

@@ -261,7 +261,7 @@ impl Model {
     }
 
     fn reported(&mut self, report: Report) -> Vec<Effect> {
-        self.dirty = true;
+        self.dirty |= self.is_shown(&report);
         match report {
             Report::Opened { session, peer } => self.opened(session, peer),
             Report::Lost {
@@ -290,6 +290,20 @@ impl Model {
                 self.look_again(FeedId(id));
                 effects
             }
+        }
+    }
+
+    /// Returns true if the report changes the screen by itself. An answer that no panel shows changes only figures that
+    /// the next frame shows, too, which comes with the next second.
+    fn is_shown(&self, report: &Report) -> bool {
+        match report {
+            Report::Ended { .. } => false,
+            Report::Answered { id, outcome, .. } => {
+                let feed = self.feed(FeedId(*id));
+                let again = |feed: &Feed| feed.spec.front.internal && feed.sampling.at.is_some();
+                outcome.is_err() || !feed.is_some_and(again)
+            }
+            Report::Opened { .. } | Report::Lost { .. } => true,
         }
     }
 

@@ -329,7 +329,8 @@ macro_rules! reads {
                 };
 
                 fn of(table: &$crate::pg::Table) -> Self {
-                    Self { $($column: table.find(stringify!($column)),)+ }
+                    let mut next = 0;
+                    Self { $($column: table.find(stringify!($column), &mut next),)+ }
                 }
             }
 
@@ -378,9 +379,10 @@ macro_rules! adds {
                 pub(crate) fn to(table: &mut $crate::pg::Table) -> Self {
                     table.ensure(Self::COLUMNS);
                     table.ensure(Self::OVER);
+                    let mut next = 0;
                     Self {
-                        $($column: table.find(stringify!($column)),)*
-                        $($over: table.find(stringify!($over)),)*
+                        $($column: table.find(stringify!($column), &mut next),)*
+                        $($over: table.find(stringify!($over), &mut next),)*
                     }
                 }
             }

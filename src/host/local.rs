@@ -4,8 +4,14 @@ use super::{ABSENT, APART_S, CLOCK, DIRECTORIES, PAGE, Process, booted_s, second
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+
+/// The most that is read of a file.
+const LONGEST: u64 = 1 << 20;
+/// Most files fit.
+const BUFFER: usize = 16 << 10;
 
 /// The processes and directories of a server to read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,10 +30,11 @@ pub(crate) type Row = (i64, &'static str, Option<String>);
 /// Reads the files at a time in seconds since the epoch. The only row is [`ABSENT`] if the server's processes are not on
 /// this machine, or cannot be seen.
 pub(crate) fn read(wanted: &Wanted, now_s: f64) -> Vec<Row> {
-    match located(wanted) {
+    let mut files = Files::new();
+    match located(&mut files, wanted) {
         Err(why) => vec![(0, ABSENT, Some(why))],
         Ok(stat) => {
-            let mut rows = machine(&stat, now_s);
+            let mut rows = machine(&mut files, &stat, now_s);
             rows.extend(
                 wanted
                     .directory
@@ -35,25 +42,45 @@ pub(crate) fn read(wanted: &Wanted, now_s: f64) -> Vec<Row> {
                     .flat_map(|data| spaces(Path::new(data))),
             );
             for pid in &wanted.pids {
-                rows.push((*pid, "stat", proc(&format!("{pid}/stat"))));
-                rows.push((*pid, "io", proc(&format!("{pid}/io"))));
+                rows.push((*pid, "stat", files.text(&format!("{pid}/stat"))));
+                rows.push((*pid, "io", files.text(&format!("{pid}/io"))));
             }
             rows
         }
     }
 }
 
-fn proc(name: &str) -> Option<String> {
-    fs::read_to_string(Path::new("/proc").join(name)).ok()
+/// Reads files of `/proc`. They do not tell their length, so the standard library would read each of them in small
+/// pieces.
+struct Files {
+    buffer: Vec<u8>,
+}
+
+impl Files {
+    fn new() -> Self {
+        Self {
+            buffer: Vec::with_capacity(BUFFER),
+        }
+    }
+
+    /// Returns the file's text; characters in the name of a process that are no UTF-8 are replaced.
+    fn text(&mut self, name: &str) -> Option<String> {
+        self.buffer.clear();
+        let file = File::open(format!("/proc/{name}")).ok()?;
+        file.take(LONGEST).read_to_end(&mut self.buffer).ok()?;
+        Some(String::from_utf8_lossy(&self.buffer).into_owned())
+    }
 }
 
 /// Returns `/proc/stat` if the server's processes are on this machine: those that exist began when the server says, and
 /// have one parent.
-fn located(wanted: &Wanted) -> Result<String, String> {
-    let stat = proc("stat").ok_or("this machine has no readable /proc/stat")?;
+fn located(files: &mut Files, wanted: &Wanted) -> Result<String, String> {
+    let stat = files
+        .text("stat")
+        .ok_or("this machine has no readable /proc/stat")?;
     let booted_s = booted_s(&stat).ok_or("/proc/stat does not say when this machine was booted")?;
     let processes = wanted.started.iter().filter_map(|(pid, started_s)| {
-        let process = Process::parse(&proc(&format!("{pid}/stat"))?)?;
+        let process = Process::parse(&files.text(&format!("{pid}/stat"))?)?;
         let same = APART_S.contains(&(started_s - booted_s - seconds(process.start)));
         Some((same, process.parent))
     });
@@ -68,12 +95,12 @@ fn located(wanted: &Wanted) -> Result<String, String> {
     }
 }
 
-fn machine(stat: &str, now_s: f64) -> Vec<Row> {
+fn machine(files: &mut Files, stat: &str, now_s: f64) -> Vec<Row> {
     // What a statement of the server's function leaves out, too: it would all be kept in the past hour.
     let stat = lines(stat, |line| {
         !line.starts_with("intr ") && !line.starts_with("softirq ")
     });
-    let memory = proc("meminfo").map(|text| {
+    let memory = files.text("meminfo").map(|text| {
         let wanted = ["MemTotal:", "MemAvailable:"];
         lines(&text, |line| {
             wanted.iter().any(|name| line.starts_with(name))
@@ -85,8 +112,8 @@ fn machine(stat: &str, now_s: f64) -> Vec<Row> {
         (0, PAGE, page.map(|bytes| bytes.to_string())),
         (0, "stat", Some(stat)),
         (0, "meminfo", memory),
-        (0, "loadavg", proc("loadavg")),
-        (0, "diskstats", proc("diskstats")),
+        (0, "loadavg", files.text("loadavg")),
+        (0, "diskstats", files.text("diskstats")),
     ]
 }
 
@@ -119,8 +146,9 @@ mod tests {
     /// This process, with its start as a server would tell it.
     fn this() -> (i64, f64) {
         let pid = i64::from(std::process::id());
-        let process = Process::parse(&proc("self/stat").unwrap()).unwrap();
-        let stat = proc("stat").unwrap();
+        let mut files = Files::new();
+        let process = Process::parse(&files.text("self/stat").unwrap()).unwrap();
+        let stat = files.text("stat").unwrap();
         (pid, booted_s(&stat).unwrap() + seconds(process.start))
     }
 

@@ -405,7 +405,8 @@ impl Victim {
         let sleep = "SELECT 1 AS n FROM pg_catalog.pg_sleep(600) WHERE $1::bigint > 0";
         let task = tokio::spawn(async move { client.query(sleep, &[Param::Int(1)]).await });
         let params = [Param::Int(pid.unwrap())];
-        let asleep = "SELECT 1 AS n FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep'";
+        let asleep =
+            "SELECT 1 AS n FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep'";
         until(&admin, "it sleeps", asleep, &params, |table| {
             !table.rows.is_empty()
         })

@@ -99,11 +99,17 @@ impl Model {
             Panel::Routing => {
                 self.memory.nodes.routers.note(Rows::of(&table));
                 self.put(id, table);
+                // Shown with the next answer about nodes.
+                return Vec::new();
             }
             _ => self.put(id, table),
         }
+        let barred = self.olap_barred();
         self.derive_nodes();
-        self.judge();
+        // The other answers follow at once; the replica's are judged with them, unless they change where reads go.
+        if panel != Panel::NodeReplica || self.olap_barred() != barred {
+            self.judge();
+        }
         Vec::new()
     }
 

@@ -25,10 +25,11 @@ impl Model {
                 self.put(id, table);
                 self.check_pooler();
             }
-            _ => {
+            Panel::PoolerStats | Panel::PoolerDatabases => {
                 self.put(id, table);
                 self.derive_pooler();
             }
+            _ => self.put(id, table),
         }
     }
 

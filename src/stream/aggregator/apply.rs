@@ -298,7 +298,7 @@ async fn known(client: &Client, batch: &Batch) -> Result<HashSet<i64>, PgError> 
         .collect();
     let params = [Param::Ints(&ids), Param::Ints(&orders), Param::Ints(&times)];
     let answer = client.query(sql, &params).await?;
-    let column = answer.find("event_id");
+    let column = answer.find("event_id", &mut 0);
     Ok(answer
         .rows
         .iter()

@@ -157,7 +157,14 @@ async fn with_cluster<W: Write>(
                 stream.ready().await;
             }
         };
-        tokio::join!(prepare(cluster, &target, options, report), streaming).0
+        let preparing = async {
+            let prepared = prepare(cluster, &target, options, report).await;
+            if options.stream {
+                report.progress(0.98, "waiting for the broker of the stream");
+            }
+            prepared
+        };
+        tokio::join!(preparing, streaming).0
     };
     let mut prepared = tokio::select! {
         prepared = preparing => prepared?,

@@ -131,7 +131,11 @@ impl<'a, W: Write> Report<'a, W> {
                 ready.user
             ));
         }
-        if let Some(note) = ready.stream.as_ref().and_then(|stream| stream.note.as_ref()) {
+        if let Some(note) = ready
+            .stream
+            .as_ref()
+            .and_then(|stream| stream.note.as_ref())
+        {
             self.note(note);
         }
         self.line(&format!(

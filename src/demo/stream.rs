@@ -83,7 +83,9 @@ impl Stream {
         let (source, note) = match Mock::start(TOPIC, PARTITIONS) {
             Ok(mock) => (
                 Some(Source::Mock(mock)),
-                format!("the stream runs on a mock broker inside the demo, not on Apache Kafka: {why}"),
+                format!(
+                    "the stream runs on a mock broker inside the demo, not on Apache Kafka: {why}"
+                ),
             ),
             Err(error) => (
                 None,

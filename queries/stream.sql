@@ -6,7 +6,7 @@
 -- needs = ["htap.stream_state", "htap.stream_offset", "htap.stream_progress", "htap.outbox"]
 -- remedy = "htap-top init"
 -- key = ["stage", "name"]
--- compact = ["stage", "name", "state", "since_s", "rate", "lag_rows", "lag_ms", "watermark_s", "dead_letters", "late_events", "duplicates", "error"]
+-- compact = ["stage", "name", "state", "since_s", "rate", "lag_rows", "lag_ms", "fresh_p50_ms", "fresh_p99_ms", "watermark_s", "dead_letters", "late_events", "duplicates", "error"]
 -- empty = "nothing is streamed: no row in the outbox, no relay, no aggregator (htap-top help stream)"
 -- about = """
 -- The stream of orders, stage by stage: outbox, relay, partitions of the topic, aggregator, table. What is behind shows
@@ -20,7 +20,7 @@
 -- [columns.stage]
 -- help = "outbox: events that are not sent yet. relay, aggregator: a row per process. partition: of the topic, as the aggregator reads it. table: mart.realtime_stream."
 -- [columns.name]
--- help = "Process, or topic and partition."
+-- help = "Process: its number and a random one (the end of instance in htap.stream_state). Or topic and partition."
 -- [columns.state]
 -- help = "Of a process: running; waiting (another one leads); broker (it cannot be reached); fenced (a later one took over); reset (the topic is not the one that was read before); silent (it has not reported for 5 s, so it has stopped). Of a partition: read to its end, behind, or idle (no record for a while: it does not hold the watermark up). Of the outbox: on or off (htap.switch_outbox)."
 -- [columns.since_s]
@@ -46,6 +46,16 @@
 -- hidden = true
 -- unit = "bytes"
 -- help = "Rows that are not sent, or records that are not read, times the mean size of one."
+-- [columns.fresh_p50_ms]
+-- title = "fresh p50"
+-- unit = "ms"
+-- help = "Aggregator: time from an order's completion to the commit that shows it in mart.realtime_stream; the median of the last minute. By the database's clock, from the event's at, which is before the commit of the order: so it is at most that much. Events that are not counted yet are not in it: see lag."
+-- [columns.fresh_p99_ms]
+-- title = "fresh p99"
+-- unit = "ms"
+-- warn = 5000.0
+-- danger = 60000.0
+-- help = "The same: 99 in 100 were visible within this time."
 -- [columns.watermark_s]
 -- title = "watermark"
 -- unit = "seconds"
@@ -74,7 +84,7 @@
 
 WITH process AS MATERIALIZED (
     SELECT s.component, s.instance, s.topic, s.state, s.since, s.rate, s.lag_rows, s.lag_ms, s.lag_bytes, s.dead_letters,
-           s.late_events, s.duplicates, s.error,
+           s.late_events, s.duplicates, s.fresh_p50_ms, s.fresh_p99_ms, s.error,
            extract(epoch FROM pg_catalog.clock_timestamp() - s.reported_at) AS silent_s,
            extract(epoch FROM pg_catalog.clock_timestamp() - s.since) AS since_s
     FROM htap.stream_state AS s
@@ -89,6 +99,8 @@ SELECT t.stage,
        t.lag_rows::pg_catalog.int8 AS lag_rows,
        t.lag_ms::pg_catalog.float8 AS lag_ms,
        t.lag_bytes::pg_catalog.int8 AS lag_bytes,
+       t.fresh_p50_ms::pg_catalog.float8 AS fresh_p50_ms,
+       t.fresh_p99_ms::pg_catalog.float8 AS fresh_p99_ms,
        t.watermark_s::pg_catalog.float8 AS watermark_s,
        t.next_offset::pg_catalog.int8 AS next_offset,
        t.end_offset::pg_catalog.int8 AS end_offset,
@@ -99,10 +111,11 @@ SELECT t.stage,
 FROM (
     SELECT CASE p.component WHEN 'relay' THEN 2 ELSE 4 END AS place,
            p.component AS stage,
-           p.instance AS name,
+           CASE WHEN pg_catalog.strpos(p.instance, p.component || ' '::pg_catalog.text) = 1
+                THEN pg_catalog.substr(p.instance, pg_catalog.length(p.component) + 2) ELSE p.instance END AS name,
            CASE WHEN p.silent_s > 5 THEN 'silent' ELSE p.state END AS state,
            CASE WHEN p.silent_s > 5 THEN p.silent_s ELSE p.since_s END AS since_s,
-           p.rate, p.lag_rows, p.lag_ms, p.lag_bytes,
+           p.rate, p.lag_rows, p.lag_ms, p.lag_bytes, p.fresh_p50_ms, p.fresh_p99_ms,
            NULL::pg_catalog.float8 AS watermark_s,
            NULL::pg_catalog.int8 AS next_offset,
            NULL::pg_catalog.int8 AS end_offset,
@@ -111,7 +124,7 @@ FROM (
     UNION ALL
     SELECT 1, 'outbox', '', CASE WHEN o.enabled THEN 'on' ELSE 'off' END, NULL, NULL,
            o.waiting, extract(epoch FROM pg_catalog.clock_timestamp() - o.first_at) * 1000, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-           NULL
+           NULL, NULL, NULL
     FROM (
         SELECT (SELECT pg_catalog.count(*) FROM (SELECT FROM htap.outbox LIMIT 10000) AS w) AS waiting,
                (SELECT b.occurred_at FROM htap.outbox AS b ORDER BY b.xid, b.event_id LIMIT 1) AS first_at,
@@ -122,11 +135,11 @@ FROM (
     UNION ALL
     SELECT 3, 'partition', (f.topic || ' '::pg_catalog.text) || f.partition::pg_catalog.text,
            CASE WHEN f.end_offset > f.next_offset THEN 'behind' WHEN f.idle THEN 'idle' ELSE 'read' END,
-           NULL, NULL, greatest(f.end_offset - f.next_offset, 0), NULL, NULL,
+           NULL, NULL, greatest(f.end_offset - f.next_offset, 0), NULL, NULL, NULL, NULL,
            extract(epoch FROM pg_catalog.clock_timestamp() - f.watermark), f.next_offset, f.end_offset, NULL, NULL, NULL, NULL
     FROM (SELECT * FROM htap.stream_offset ORDER BY topic, partition LIMIT 100) AS f
     UNION ALL
-    SELECT 5, 'table', g.topic, 'final', NULL, NULL, NULL, NULL, NULL,
+    SELECT 5, 'table', g.topic, 'final', NULL, NULL, NULL, NULL, NULL, NULL, NULL,
            extract(epoch FROM pg_catalog.clock_timestamp() - g.final_to), NULL, NULL, NULL, NULL, NULL, NULL
     FROM (SELECT * FROM htap.stream_progress ORDER BY topic LIMIT 20) AS g
 ) AS t

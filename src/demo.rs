@@ -5,6 +5,7 @@ pub(crate) mod launch;
 mod replica;
 mod report;
 mod stop;
+mod stream;
 
 pub(crate) use crate::workload::troubles::SCHEDULE;
 pub(crate) use headless::{Options, run};

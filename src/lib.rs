@@ -102,7 +102,7 @@
 //! starts a temporary PostgreSQL and cleans up after it, for the demo, the benchmark and the tests. [`demo`]:
 //! such a server with the shop and a load. The demo's engine is a child process that cleans up when the
 //! dashboard's end of a pipe closes, however the dashboard ends. `demo --replica` has a streaming replica, too
-//! (`cluster/standby`, by pg_basebackup or `cluster/copy`). [`mod@bench`]: the case study's experiments.
+//! (`cluster/standby`, by pg_basebackup or `cluster/copy`), `demo --stream` a broker, a relay and an aggregator (`demo/stream`). [`mod@bench`]: the case study's experiments.
 //!
 //! [`replica`]: a streaming replica of one's own server: built (`create`), shown (`status`), removed (`discard`, only what
 //! carries the `marker`). Its queries are in `queries/replica/*.sql`.
@@ -116,7 +116,7 @@
 //! `mart.realtime_stream` (`aggregator`: a `reader` of the topic, a `batch` of its records, read by `events`, that `apply`
 //! writes in one transaction; `watermark` decides which windows are complete). `kafka` makes the clients, `state` publishes
 //! what they do in `htap.stream_state`. `broker` runs Apache Kafka on this machine, from `jars` that it fetches, in a `folder`
-//! of its own.
+//! of its own; `mock` stands in for it in a demo without Java.
 //!
 //! [`explain`] plans another session's statement without running it.
 //! [`router`] decides where a statement may run: on the primary or a replica, as OLTP or OLAP, and

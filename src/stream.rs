@@ -1,11 +1,12 @@
 //! The stream: events of orders go from the outbox to a topic of Kafka ([`relay`]), and from the topic to live figures
-//! ([`aggregator`]), exactly once. [`broker`] runs Kafka on this machine. `docs/stream.md` describes the records and proves the guarantees.
+//! ([`aggregator`]), exactly once. [`broker`] runs Kafka on this machine, [`mock`] stands in for it in a demo. `docs/stream.md` describes the records and proves the guarantees.
 
 pub mod aggregator;
 mod attempts;
 pub mod broker;
 mod events;
 mod kafka;
+pub mod mock;
 mod outbox;
 pub mod relay;
 mod state;

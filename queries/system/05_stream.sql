@@ -105,11 +105,15 @@ CREATE TABLE IF NOT EXISTS htap.stream_state (
     dead_letters bigint NOT NULL CHECK (dead_letters >= 0),
     late_events  bigint NOT NULL CHECK (late_events >= 0),
     duplicates   bigint NOT NULL CHECK (duplicates >= 0),
+    fresh_p50_ms double precision CHECK (fresh_p50_ms >= 0 AND fresh_p50_ms < 1e15),
+    fresh_p99_ms double precision CHECK (fresh_p99_ms >= 0 AND fresh_p99_ms < 1e15),
     error        text CHECK (octet_length(error) <= 2000),
     CONSTRAINT stream_state_times_check CHECK (
         since BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00'
         AND reported_at BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00')
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+ALTER TABLE htap.stream_state ADD COLUMN IF NOT EXISTS fresh_p50_ms double precision CHECK (fresh_p50_ms >= 0 AND fresh_p50_ms < 1e15),
+                              ADD COLUMN IF NOT EXISTS fresh_p99_ms double precision CHECK (fresh_p99_ms >= 0 AND fresh_p99_ms < 1e15);
 COMMENT ON COLUMN htap.stream_state.instance IS 'program, process number and a random number';
 COMMENT ON COLUMN htap.stream_state.state IS
     'waiting: another one leads; running; fenced: a later one took over; broker: it cannot be reached; reset: the topic is not the one that was read before';
@@ -120,6 +124,9 @@ COMMENT ON COLUMN htap.stream_state.rate IS 'records per second since the last r
 COMMENT ON COLUMN htap.stream_state.lag_rows IS 'relay: rows of the outbox, counted to 100,000; aggregator: records not yet read';
 COMMENT ON COLUMN htap.stream_state.lag_ms IS 'relay: the age of the first row; aggregator: the age of the last event that was counted, if it lags';
 COMMENT ON COLUMN htap.stream_state.lag_bytes IS 'lag_rows times the mean size of a record';
+COMMENT ON COLUMN htap.stream_state.fresh_p50_ms IS
+    'aggregator: time from the event (at) to the commit that counts it, of the events counted in the last minute: median';
+COMMENT ON COLUMN htap.stream_state.fresh_p99_ms IS 'the same: 99th percentile';
 
 -- Sales by window, category and segment, from the stream. A row whose orders were all cancelled stays, with zeros.
 CREATE TABLE IF NOT EXISTS mart.realtime_stream (
@@ -133,10 +140,23 @@ CREATE TABLE IF NOT EXISTS mart.realtime_stream (
     final        boolean NOT NULL DEFAULT false,
     changed_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     change       bigint NOT NULL,
+    distinct_orders bigint,
     PRIMARY KEY (window_start, category, segment)
 ) WITH (fillfactor = 70);
+ALTER TABLE mart.realtime_stream ADD COLUMN IF NOT EXISTS distinct_orders bigint;
 CREATE INDEX IF NOT EXISTS realtime_stream_change_idx ON mart.realtime_stream (change);
 CREATE INDEX IF NOT EXISTS realtime_stream_open_idx ON mart.realtime_stream (window_start) WHERE NOT final;
 COMMENT ON COLUMN mart.realtime_stream.final IS 'the watermark has passed the end of the window';
 COMMENT ON COLUMN mart.realtime_stream.revised IS 'a late event changed it after that';
 COMMENT ON COLUMN mart.realtime_stream.change IS 'grows with each commit: a feed goes on with WHERE change > the last one';
+COMMENT ON COLUMN mart.realtime_stream.orders IS 'orders with a line in the category: the sum over categories counts an order for each';
+COMMENT ON COLUMN mart.realtime_stream.distinct_orders IS
+    'each order in one row only, that of its first category: the sum over a window is its number of orders';
+
+-- What mart.realtime_summary is answered from. For the owner alone, by htap.switch_realtime.
+CREATE TABLE IF NOT EXISTS htap.realtime_source (
+    only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    source      text NOT NULL DEFAULT 'merge' CHECK (source IN ('merge', 'stream')),
+    switched_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+INSERT INTO htap.realtime_source DEFAULT VALUES ON CONFLICT DO NOTHING;

@@ -33,15 +33,61 @@ CREATE TABLE IF NOT EXISTS mart.sales_hourly (
     avg_order_value  numeric GENERATED ALWAYS AS (round(total_sales / nullif(order_count, 0), 2)) STORED
 ) WITH (fillfactor = 50);
 
--- Sales by minute: the window the case study's stream closes.
-CREATE OR REPLACE VIEW mart.realtime_summary_query AS
+-- Sales by minute: the window the case study's stream closes. The merged ones were realtime_summary in earlier versions.
+DO $$
+BEGIN
+    IF (SELECT c.relkind FROM pg_catalog.pg_class AS c WHERE c.oid = to_regclass('mart.realtime_summary')) = 'r' THEN
+        ALTER TABLE mart.realtime_summary RENAME TO realtime_merge;
+        ALTER TABLE mart.realtime_merge RENAME CONSTRAINT realtime_summary_pkey TO realtime_merge_pkey;
+        ALTER VIEW mart.realtime_summary_query RENAME TO realtime_merge_query;
+        UPDATE htap.view_def SET tables = array_replace(tables, 'mart.realtime_summary', 'mart.realtime_merge');
+    END IF;
+END
+$$;
+CREATE OR REPLACE VIEW mart.realtime_merge_query AS
 SELECT date_trunc('minute', completed_at, 'UTC') AS window_start, sum(total_amount) AS total_amount, count(*) AS order_count
 FROM shop.orders WHERE status = 3 GROUP BY 1;
-CREATE TABLE IF NOT EXISTS mart.realtime_summary (
+CREATE TABLE IF NOT EXISTS mart.realtime_merge (
     window_start timestamptz PRIMARY KEY,
     total_amount numeric NOT NULL,
     order_count  bigint NOT NULL
 ) WITH (fillfactor = 80);
+
+-- The same from the merge or from the stream, never from both: a statement sees one row of htap.realtime_source.
+CREATE OR REPLACE VIEW mart.realtime_summary AS
+SELECT m.window_start, m.total_amount, m.order_count
+FROM mart.realtime_merge AS m WHERE (SELECT s.source FROM htap.realtime_source AS s) = 'merge'
+UNION ALL
+SELECT r.window_start, sum(r.amount), sum(r.distinct_orders)::bigint
+FROM mart.realtime_stream AS r WHERE (SELECT s.source FROM htap.realtime_source AS s) = 'stream'
+GROUP BY r.window_start HAVING sum(r.distinct_orders) <> 0;
+
+-- For the owner of the shop. From the stream there are windows since it began only, as wide as its own.
+CREATE OR REPLACE FUNCTION htap.switch_realtime(wanted text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF wanted IS NULL OR wanted NOT IN ('merge', 'stream') THEN
+        RAISE EXCEPTION 'mart.realtime_summary is answered from merge or stream, not from %', coalesce(wanted, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF wanted = 'stream' THEN
+        IF NOT EXISTS (SELECT FROM htap.stream_state AS s WHERE s.component = 'aggregator' AND s.state = 'running'
+                       AND s.reported_at > clock_timestamp() - interval '5 seconds') THEN
+            RAISE EXCEPTION 'no aggregator runs: mart.realtime_stream would not change'
+                USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Start htap-top stream relay and htap-top stream run.';
+        END IF;
+        IF NOT EXISTS (SELECT FROM mart.realtime_stream) THEN
+            RAISE EXCEPTION 'mart.realtime_stream is empty: no completed order has come through the stream'
+                USING ERRCODE = 'object_not_in_prerequisite_state',
+                      HINT = 'SELECT htap.switch_outbox(true) lets the shop write events; then wait for a completed order.';
+        END IF;
+        IF EXISTS (SELECT FROM mart.realtime_stream AS r WHERE r.distinct_orders IS NULL) THEN
+            RAISE EXCEPTION 'mart.realtime_stream has windows whose numbers of orders were not counted'
+                USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Remove the rows whose distinct_orders is NULL.';
+        END IF;
+    END IF;
+    UPDATE htap.realtime_source AS s SET source = wanted, switched_at = clock_timestamp() WHERE s.source <> wanted;
+END
+$$;
 
 -- One row per line of a completed order, with the dimensions as they are now.
 -- A line has its order's time, by its foreign key. To join by that too would only mislead the planner, which
@@ -225,7 +271,7 @@ FROM shop.orders;
 
 -- Who refreshes a materialized view says how fresh it should be; by itself nobody does.
 INSERT INTO htap.view_def (view, kind, tables, freshness, depth) VALUES
-    ('mart.sales_hourly', 'incremental', '{mart.sales_hourly,mart.sales_hourly_user,mart.realtime_summary}', '2 seconds', 0),
+    ('mart.sales_hourly', 'incremental', '{mart.sales_hourly,mart.sales_hourly_user,mart.realtime_merge}', '2 seconds', 0),
     ('mart.fact_sales', 'incremental', '{mart.fact_sales,mart.category_hourly,mart.daily_sales}', '5 seconds', 0),
     ('mart.segment_rfm', 'incremental', '{mart.segment_rfm,mart.user_rfm,mart.user_day}', '5 seconds', 0),
     ('mart.sales_hourly_mv', 'materialized', '{mart.sales_hourly_mv}', NULL, 0),

@@ -333,7 +333,7 @@ BEGIN
             unique_customers = t.unique_customers + excluded.unique_customers
         RETURNING hour, order_count, total_sales
     ), by_minute AS (
-        INSERT INTO mart.realtime_summary AS t (window_start, total_amount, order_count)
+        INSERT INTO mart.realtime_merge AS t (window_start, total_amount, order_count)
         SELECT date_trunc('minute', f.completed_at, 'UTC'), sum(f.amount), sum(f.sign)
         FROM fresh AS f GROUP BY 1 HAVING sum(f.sign) <> 0 OR sum(f.amount) <> 0 ORDER BY 1
         ON CONFLICT (window_start) DO UPDATE
@@ -366,7 +366,7 @@ BEGIN
         DELETE FROM mart.sales_hourly AS t WHERE t.hour = ANY (all_hours);
     END IF;
     IF minutes IS NOT NULL THEN
-        DELETE FROM mart.realtime_summary AS t WHERE t.window_start = ANY (minutes);
+        DELETE FROM mart.realtime_merge AS t WHERE t.window_start = ANY (minutes);
     END IF;
 END
 $$;

@@ -170,13 +170,13 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS
         FROM mart.sales_hourly_user AS t WHERE t.hour >= (SELECT r.since FROM range AS r) AND t.hour < (SELECT r.until FROM range AS r) GROUP BY t.hour
     ), minutes AS (
         SELECT date_trunc('hour', t.window_start, 'UTC') AS hour, sum(t.order_count) AS orders, sum(t.total_amount) AS amount
-        FROM mart.realtime_summary AS t WHERE t.window_start >= (SELECT r.since FROM range AS r) AND t.window_start < (SELECT r.until FROM range AS r) GROUP BY 1
+        FROM mart.realtime_merge AS t WHERE t.window_start >= (SELECT r.since FROM range AS r) AND t.window_start < (SELECT r.until FROM range AS r) GROUP BY 1
     ), differs AS MATERIALIZED (
         SELECT hour, 'mart.sales_hourly' AS relation, h.order_count AS held, h.total_sales AS held_amount, c.orders, c.amount, c.customers
         FROM held AS h FULL JOIN customers AS c USING (hour)
         WHERE (h.order_count, h.total_sales, h.unique_customers) IS DISTINCT FROM (c.orders::bigint, c.amount, c.customers)
         UNION ALL
-        SELECT hour, 'mart.realtime_summary', m.orders, m.amount, c.orders, c.amount, c.customers
+        SELECT hour, 'mart.realtime_merge', m.orders, m.amount, c.orders, c.amount, c.customers
         FROM minutes AS m FULL JOIN customers AS c USING (hour)
         WHERE (m.orders, m.amount) IS DISTINCT FROM (c.orders, c.amount)
     )

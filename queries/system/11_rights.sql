@@ -35,7 +35,7 @@ BEGIN
         -- What was installed and what a view is made of are read by code that others run: nobody changes them.
         IF entry.relkind = 'r' AND (entry.schema = 'mart' OR entry.schema = 'htap' AND entry.relname NOT IN
                ('object', 'schema_version', 'partitioned', 'view_def', 'load', 'load_part', 'outbox', 'heartbeat', 'watermark',
-                'order_log', 'dirty_log', 'routing')) THEN
+                'order_log', 'dirty_log', 'routing', 'realtime_source')) THEN
             EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %s TO htap_refresh', entry.name);
         END IF;
         -- Before 17 only the owner may VACUUM a table or REFRESH a materialized view.

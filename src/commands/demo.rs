@@ -45,6 +45,9 @@ pub(super) struct Options {
     /// The replica.
     #[command(flatten)]
     pub(super) beside: Beside,
+    /// Send the orders through Kafka into live figures; on a mock broker if there is no Java
+    #[arg(long)]
+    pub(super) stream: bool,
     /// End when standard input ends, and report in JSON lines (for the dashboard's own child)
     #[arg(long, hide = true)]
     pub(super) lifeline: bool,
@@ -81,6 +84,9 @@ impl Options {
         if self.calm {
             options.push("--calm".into());
         }
+        if self.stream {
+            options.push("--stream".into());
+        }
         if self.beside.replica {
             options.push("--replica".into());
             let feedback = if self.beside.hot_standby_feedback {
@@ -108,7 +114,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 
 /// Starts the demo and opens the dashboard on it.
 fn show(options: &Options) -> Result<(), Failure> {
-    let prepared = Prepared::new(&options.look, true)?;
+    let mut prepared = Prepared::new(&options.look, true)?;
     need_terminal()?;
     block_on(async {
         let mut terminal = TerminalSession::set()?;
@@ -122,6 +128,8 @@ fn show(options: &Options) -> Result<(), Failure> {
         let started = terminal.wait_for(&mut engine, &prepared.themes, keys).await;
         let outcome = match started {
             Ok(Some(place)) => {
+                let note = place.stream.as_ref().and_then(|stream| stream.note.clone());
+                prepared.start.complaints.extend(note);
                 let targets = demo_targets(&place);
                 let choice = Choice::alone(targets, place.replica.is_some());
                 Box::pin(prepared.run(terminal, vec![choice])).await
@@ -178,6 +186,7 @@ fn headless(options: &Options) -> Result<(), Failure> {
         replica: options.beside.replica.then_some(demo::Replica {
             feedback: options.beside.hot_standby_feedback,
         }),
+        stream: options.stream,
         lifeline: options.lifeline,
     };
     // The load has its own threads, so that its bookkeeping does not delay it.

@@ -257,7 +257,8 @@ fn report(figures: &Figures, json: bool) -> String {
     if json {
         return json!({"records": figures.records, "rate": figures.rate, "lag_rows": figures.lag_rows,
                       "lag_ms": figures.lag_ms, "lag_bytes": figures.lag_bytes, "dead_letters": figures.dead_letters,
-                      "late_events": figures.late_events, "duplicates": figures.duplicates})
+                      "late_events": figures.late_events, "duplicates": figures.duplicates,
+                      "fresh_p50_ms": figures.fresh_ms.map(|(p50, _)| p50), "fresh_p99_ms": figures.fresh_ms.map(|(_, p99)| p99)})
         .to_string();
     }
     let known =

@@ -4,6 +4,7 @@ use super::blocking;
 use super::replica::{self, Replica};
 use super::report::{Ready, Report, Socket};
 use super::stop::Stop;
+use super::stream::{self, Stream};
 use crate::cluster::binaries::{fetch, locate};
 use crate::cluster::{Cluster, ClusterError, ClusterOptions, SUPERUSER, Wanted, sweep};
 use crate::pg::{Client, Target, quote_literal};
@@ -37,6 +38,8 @@ pub(crate) struct Options {
     pub rate: f64,
     /// The streaming replica beside the server, if one is wanted.
     pub replica: Option<Replica>,
+    /// True for the stream through Kafka.
+    pub stream: bool,
     /// True to end at the end of standard input, and to write JSON lines.
     pub lifeline: bool,
 }
@@ -52,6 +55,7 @@ impl Default for Options {
             seed: 1,
             rate: 150.0,
             replica: None,
+            stream: false,
             lifeline: false,
         }
     }
@@ -93,6 +97,11 @@ async fn serve<W: Write>(
         report.progress(0.01, &fetch::describe(options.pg_major));
         blocking(move || fetch::fetch(wanted.major)).await?
     };
+    let planned = if options.stream && !stop.requested() {
+        Some(stream::plan(report).await)
+    } else {
+        None
+    };
     if stop.requested() {
         return Ok(());
     }
@@ -104,27 +113,66 @@ async fn serve<W: Write>(
             .map_or_else(Vec::new, |_| replica::of_primary()),
         ..ClusterOptions::default()
     };
-    let cluster = blocking(move || Cluster::start(&binaries, &cluster_options)).await?;
-    let outcome = with_cluster(&cluster, options, stop, report).await;
+    // Neither is interrupted: they take about 2 s, and what they start must be stopped.
+    let (cluster, mut stream) = tokio::join!(
+        blocking(move || Cluster::start(&binaries, &cluster_options)),
+        async {
+            match planned {
+                Some(plan) => Some(Stream::start(plan).await),
+                None => None,
+            }
+        }
+    );
+    let outcome = match &cluster {
+        Ok(cluster) => with_cluster(cluster, &mut stream, options, stop, report).await,
+        Err(_) => Ok(()),
+    };
     report.progress(1.0, "clearing up");
-    let cleared = blocking(move || cluster.stop()).await;
-    outcome.and(cleared)
+    let (cleared, streamed) = tokio::join!(
+        async {
+            let cluster = cluster?;
+            blocking(move || cluster.stop()).await
+        },
+        async {
+            match stream {
+                Some(stream) => stream.stop().await,
+                None => Ok(()),
+            }
+        }
+    );
+    outcome.and(cleared).and(streamed)
 }
 
 async fn with_cluster<W: Write>(
     cluster: &Cluster,
+    stream: &mut Option<Stream>,
     options: &Options,
     stop: &mut Stop,
     report: &mut Report<'_, W>,
 ) -> Result<(), ClusterError> {
     let target = cluster.target(DBNAME, SUPERUSER);
+    let preparing = async {
+        let streaming = async {
+            if let Some(stream) = stream.as_mut() {
+                stream.ready().await;
+            }
+        };
+        let preparing = async {
+            let prepared = prepare(cluster, &target, options, report).await;
+            if options.stream {
+                report.progress(0.98, "waiting for the broker of the stream");
+            }
+            prepared
+        };
+        tokio::join!(preparing, streaming).0
+    };
     let mut prepared = tokio::select! {
-        prepared = prepare(cluster, &target, options, report) => prepared?,
+        prepared = preparing => prepared?,
         () = stop.wait() => return Ok(()),
     };
     let Some(wanted) = options.replica else {
         let load = load(options, None);
-        return under_load(cluster, &target, load, stop, report, &prepared).await;
+        return under_load(cluster, stream, load, stop, report, prepared).await;
     };
     report.progress(0.98, "copying the server to a replica");
     // Not interrupted: it takes about 2 s, and what it starts must be stopped.
@@ -137,7 +185,7 @@ async fn with_cluster<W: Write>(
         Ok(())
     } else {
         let load = load(options, Some(replica.target(DBNAME, SUPERUSER)));
-        under_load(cluster, &target, load, stop, report, &prepared).await
+        under_load(cluster, stream, load, stop, report, prepared).await
     };
     report.progress(1.0, "stopping the replica");
     outcome.and(blocking(move || replica.stop()).await)
@@ -154,24 +202,41 @@ fn load(options: &Options, replica: Option<Target>) -> Load {
     }
 }
 
-/// Runs the load until an end is requested.
+/// Runs the load, and the stream if there is one, until an end is requested.
 async fn under_load<W: Write>(
     cluster: &Cluster,
-    target: &Target,
+    stream: &mut Option<Stream>,
     load: Load,
     stop: &mut Stop,
     report: &mut Report<'_, W>,
-    prepared: &Ready,
+    mut ready: Ready,
 ) -> Result<(), ClusterError> {
+    if let Some(stream) = stream {
+        stream.run(cluster).await;
+        ready.stream = Some(stream.told());
+    }
     let schedule = if load.troubles { SCHEDULE } else { "" };
-    let load = workload::start(target, load);
-    report.ready(prepared, schedule);
-    let outcome = tokio::select! {
-        () = stop.wait() => Ok(()),
-        gone = server_gone(cluster) => Err(gone),
+    let load = workload::start(&cluster.target(DBNAME, SUPERUSER), load);
+    report.ready(&ready, schedule);
+    let gone = server_gone(cluster);
+    tokio::pin!(gone);
+    let outcome = loop {
+        tokio::select! {
+            () = stop.wait() => break Ok(()),
+            gone = &mut gone => break Err(gone),
+            why = broken(stream) => report.note(&why),
+        }
     };
     load.stop().await;
     outcome
+}
+
+/// Waits until a part of the stream ends by itself.
+async fn broken(stream: &mut Option<Stream>) -> String {
+    match stream {
+        Some(stream) => stream.broken().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Returns after the server was down for several seconds in a row, longer than a manual restart takes.
@@ -246,6 +311,7 @@ async fn prepare<W: Write>(
         listen: options.listen,
         password,
         replica: None,
+        stream: None,
     })
 }
 

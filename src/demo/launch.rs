@@ -63,6 +63,16 @@ pub struct Place {
     /// The replica, on which the OLAP pool is then.
     #[serde(default)]
     pub replica: Option<Socket>,
+    /// The stream, if it was requested.
+    #[serde(default)]
+    pub stream: Option<Streamed>,
+}
+
+/// What the dashboard tells of the stream.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Streamed {
+    /// Why it is not on Apache Kafka, or not at all.
+    pub note: Option<String>,
 }
 
 /// Place of a server's socket.

@@ -27,6 +27,19 @@ pub(crate) struct Ready {
     pub password: Option<String>,
     /// The replica, if there is one.
     pub replica: Option<Socket>,
+    /// The stream, if it was requested.
+    pub stream: Option<Streamed>,
+}
+
+/// What the stream runs on.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Streamed {
+    /// The broker; `None`: there is none.
+    pub broker: Option<String>,
+    /// The topic.
+    pub topic: &'static str,
+    /// Why it is not on Apache Kafka, or not at all, and what to do.
+    pub note: Option<String>,
 }
 
 /// Place of a server's socket.
@@ -64,6 +77,13 @@ impl<'a, W: Write> Report<'a, W> {
         }
     }
 
+    /// Tells people what went wrong without ending the demo. A dashboard shows it by itself.
+    pub(super) fn note(&mut self, what: &str) {
+        if !self.json {
+            self.line(&format!("Note: {what}"));
+        }
+    }
+
     pub(super) fn error(&mut self, error: &ClusterError) {
         if self.json {
             self.line(&json!({"error": error.to_string()}).to_string());
@@ -98,6 +118,25 @@ impl<'a, W: Write> Report<'a, W> {
                  'host={} port={} dbname={dbname} user={}' --olap 'host={host} port={port} dbname={dbname} user={}'",
                 ready.olap_user, ready.host, ready.port, ready.user, ready.olap_user
             ));
+        }
+        if let Some(Streamed {
+            broker: Some(broker),
+            topic,
+            ..
+        }) = &ready.stream
+        {
+            self.line(&format!(
+                "Its stream: orders go through topic {topic} of {broker} into mart.realtime_stream. The same in a browser:\n\x20 \
+                 htap-top serve 'host={host} port={port} dbname={dbname} user={}'",
+                ready.user
+            ));
+        }
+        if let Some(note) = ready
+            .stream
+            .as_ref()
+            .and_then(|stream| stream.note.as_ref())
+        {
+            self.note(note);
         }
         self.line(&format!(
             "Its server log is {host}/postgres.log; fsync, full_page_writes and synchronous_commit are off."

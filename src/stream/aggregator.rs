@@ -19,6 +19,7 @@ macro_rules! micros {
 
 mod apply;
 mod batch;
+mod freshness;
 mod keep;
 mod reader;
 mod watermark;
@@ -31,6 +32,7 @@ use crate::pg::{Client, Settings, Target, owners};
 use crate::system::lead::Work;
 use apply::{Ledger, Outcome, Shown, Terms};
 use batch::Batch;
+use freshness::{Clock, Freshness};
 use reader::Reader;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -141,8 +143,8 @@ struct Aggregator<'a> {
     reported: Instant,
     records_reported: u64,
     forgot: Instant,
-    /// The server's time in microseconds, and when it was asked for.
-    clock: (i64, Instant),
+    clock: Clock,
+    freshness: Freshness,
 }
 
 impl<'a> Aggregator<'a> {
@@ -160,7 +162,8 @@ impl<'a> Aggregator<'a> {
             reported: now,
             records_reported: 0,
             forgot: now,
-            clock: (0, now),
+            clock: Clock::new(0, now),
+            freshness: Freshness::default(),
         })
     }
 
@@ -196,7 +199,7 @@ impl<'a> Aggregator<'a> {
         let (partitions, cluster) = self.find_topic(tell).await?;
         let ledger = self.take_over(&cluster, partitions).await?;
         self.windows.restore(ledger.watermark, ledger.final_to);
-        self.clock = (apply::now(&self.client).await?, Instant::now());
+        self.ask_the_time().await?;
         tell(Event::Leading(ledger.epoch));
         let mut reader = Reader::new(&self.plan.broker, &ledger.partitions)?;
         let mut committed = Instant::now();
@@ -210,7 +213,7 @@ impl<'a> Aggregator<'a> {
                 sleep(LOOK).await;
             }
             let before = self.windows.clone();
-            self.windows.advance(reader.progress(), self.now());
+            self.windows.advance(reader.progress(), self.clock.now());
             if batch.records > 0 || self.windows.has_ended_since(before.final_to()) {
                 let outcome = self.apply(&mut batch, &before, ledger.epoch).await;
                 if !matches!(outcome, Ok(Outcome::Applied)) {
@@ -230,15 +233,15 @@ impl<'a> Aggregator<'a> {
         }
     }
 
-    /// The server's time in microseconds, by our own clock since it was last asked for.
-    fn now(&self) -> i64 {
-        let (at, asked) = self.clock;
-        at.saturating_add(micros(asked.elapsed()))
+    async fn ask_the_time(&mut self) -> Result<(), StreamError> {
+        let asked = Instant::now();
+        self.clock = Clock::new(apply::now(&self.client).await?, asked);
+        Ok(())
     }
 
     /// The latest time that is believed.
     fn latest(&self) -> i64 {
-        self.now().saturating_add(micros(self.plan.future))
+        self.clock.now().saturating_add(micros(self.plan.future))
     }
 
     /// Waits for the broker and the topic.
@@ -315,6 +318,8 @@ impl<'a> Aggregator<'a> {
             self.figures.dead_letters += count(batch.dead.len());
             self.figures.late_events += count(batch.late.len());
             self.figures.duplicates += batch.duplicates;
+            let events = batch.counted.iter().map(|counted| counted.at);
+            self.freshness.note(events, self.clock.now());
         }
         Ok(outcome)
     }
@@ -331,7 +336,7 @@ impl<'a> Aggregator<'a> {
             return Ok(());
         }
         self.reported = Instant::now();
-        self.clock = (apply::now(&self.client).await?, Instant::now());
+        self.ask_the_time().await?;
         self.figures.rate =
             (self.figures.records - self.records_reported) as f64 / past.as_secs_f64();
         self.records_reported = self.figures.records;
@@ -345,9 +350,10 @@ impl<'a> Aggregator<'a> {
             .max();
         self.figures.lag_ms = match (lag, newest) {
             (Some(0), _) => Some(0.0),
-            (_, Some(newest)) => Some(((self.now() - newest) as f64 / 1_000.0).max(0.0)),
+            (_, Some(newest)) => Some(((self.clock.now() - newest) as f64 / 1_000.0).max(0.0)),
             _ => None,
         };
+        self.figures.fresh_ms = self.freshness.percentiles();
         let shown: Vec<Shown> = reader.shown(&self.windows).collect();
         apply::show(&self.client, &self.plan.broker.topic, epoch, &shown).await?;
         let error = reader.error();

@@ -65,6 +65,9 @@ pub struct Figures {
     pub late_events: u64,
     /// Events that had been counted before.
     pub duplicates: u64,
+    /// Milliseconds from an event to the commit that counts it, of the events counted in the last minute: median and 99th
+    /// percentile.
+    pub fresh_ms: Option<(f64, f64)>,
 }
 
 /// The row of this process.
@@ -77,13 +80,15 @@ pub(super) struct Place<'a> {
 
 const PUBLISH: &str = "
     INSERT INTO htap.stream_state AS s (instance, component, topic, state, records, rate, lag_rows, lag_ms, lag_bytes,
-                                        dead_letters, late_events, duplicates, error)
-    VALUES ($1, $2, $3, $4, $5, $6, nullif($7, -1), nullif($8, -1), nullif($9, -1), $10, $11, $12, $13)
+                                        dead_letters, late_events, duplicates, fresh_p50_ms, fresh_p99_ms, error)
+    VALUES ($1, $2, $3, $4, $5, $6, nullif($7, -1), nullif($8, -1), nullif($9, -1), $10, $11, $12, nullif($13, -1), nullif($14, -1),
+            $15)
     ON CONFLICT (instance) DO UPDATE
     SET since = CASE WHEN s.state = excluded.state THEN s.since ELSE clock_timestamp() END,
         state = excluded.state, records = excluded.records, rate = excluded.rate, lag_rows = excluded.lag_rows,
         lag_ms = excluded.lag_ms, lag_bytes = excluded.lag_bytes, dead_letters = excluded.dead_letters,
-        late_events = excluded.late_events, duplicates = excluded.duplicates, error = excluded.error,
+        late_events = excluded.late_events, duplicates = excluded.duplicates,
+        fresh_p50_ms = excluded.fresh_p50_ms, fresh_p99_ms = excluded.fresh_p99_ms, error = excluded.error,
         reported_at = clock_timestamp()
     -- A crash of the server may lose the last row: the next one comes in a second.
     RETURNING set_config('synchronous_commit', 'off', true) AS committed";
@@ -105,6 +110,7 @@ impl Place<'_> {
     ) -> Result<(), PgError> {
         let count = |value: u64| Param::Int(i64::try_from(value).unwrap_or(i64::MAX));
         let maybe = |value: Option<u64>| value.map_or(Param::Int(-1), count);
+        let fresh = |of: fn((f64, f64)) -> f64| Param::Float(figures.fresh_ms.map_or(-1.0, of));
         let error: Option<String> = error.map(|text| text.chars().take(ERROR).collect());
         let params = [
             Param::Text(self.instance),
@@ -119,6 +125,8 @@ impl Place<'_> {
             count(figures.dead_letters),
             count(figures.late_events),
             count(figures.duplicates),
+            fresh(|(p50, _)| p50),
+            fresh(|(_, p99)| p99),
             Param::MaybeText(error.as_deref()),
         ];
         client.query(PUBLISH, &params).await?;

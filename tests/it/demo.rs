@@ -8,6 +8,7 @@
 )]
 
 mod replica;
+mod stream;
 
 use crate::it::server::{PATIENCE, block_on, is_alive, until};
 use htap_top::pg::{Client, Target};
@@ -50,10 +51,11 @@ struct Demo {
 
 impl Demo {
     fn start(tmp: &Path, arguments: &[&str]) -> Self {
-        let mut child = program(tmp, arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::run(&mut program(tmp, arguments))
+    }
+
+    fn run(program: &mut Command) -> Self {
+        let mut child = program.stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         Self {
             child,

@@ -13,6 +13,7 @@ mod poison;
 mod relay;
 mod replaced;
 mod shown;
+mod switched;
 
 use crate::it::server::{Database, Patience, until};
 use crate::it::system::shop;

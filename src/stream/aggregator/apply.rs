@@ -317,13 +317,15 @@ async fn grow(
         return Ok(());
     }
     let sql = concat!(
-        "INSERT INTO mart.realtime_stream AS s (window_start, category, segment, amount, quantity, orders, revised, final, change)
+        "INSERT INTO mart.realtime_stream AS s (window_start, category, segment, amount, quantity, orders, distinct_orders, revised,
+                                           final, change)
          SELECT ",
         time!("n.start"),
-        ", n.category, n.segment, n.amount::numeric, n.quantity, n.orders, n.start <= $7, n.start <= $7, $8
-         FROM unnest($1, $2, $3, $4, $5, $6) AS n (start, category, segment, amount, quantity, orders)
+        ", n.category, n.segment, n.amount::numeric, n.quantity, n.orders, n.distinct_orders, n.start <= $8, n.start <= $8, $9
+         FROM unnest($1, $2, $3, $4, $5, $6, $7) AS n (start, category, segment, amount, quantity, orders, distinct_orders)
          ON CONFLICT (window_start, category, segment) DO UPDATE
          SET amount = s.amount + excluded.amount, quantity = s.quantity + excluded.quantity, orders = s.orders + excluded.orders,
+             distinct_orders = s.distinct_orders + excluded.distinct_orders,
              revised = s.revised OR s.final, change = excluded.change, changed_at = clock_timestamp()"
     );
     let starts: Vec<i64> = growth.keys().map(|(start, ..)| *start).collect();
@@ -338,6 +340,10 @@ async fn grow(
         .collect();
     let quantities: Vec<i64> = growth.values().map(|growth| growth.quantity).collect();
     let orders: Vec<i64> = growth.values().map(|growth| growth.orders).collect();
+    let distinct: Vec<i64> = growth
+        .values()
+        .map(|growth| growth.distinct_orders)
+        .collect();
     let ended = terms
         .before
         .final_to()
@@ -349,6 +355,7 @@ async fn grow(
         Param::Texts(&amounts),
         Param::Ints(&quantities),
         Param::Ints(&orders),
+        Param::Ints(&distinct),
         Param::Int(ended),
         Param::Int(change),
     ];

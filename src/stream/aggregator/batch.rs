@@ -81,6 +81,8 @@ pub(super) struct Counted {
     pub(super) offset: i64,
     pub(super) event_id: i64,
     pub(super) order_id: i64,
+    /// When it happened, in microseconds since 1970.
+    pub(super) at: i64,
     pub(super) sales: Sales,
     /// For a dead letter, if it turns out to be one.
     key: Option<String>,
@@ -96,6 +98,8 @@ pub(super) struct Growth {
     pub(super) amount: Decimal,
     pub(super) quantity: i64,
     pub(super) orders: i64,
+    /// Each order in one row only: that of its first category.
+    pub(super) distinct_orders: i64,
 }
 
 /// A batch.
@@ -185,6 +189,7 @@ impl Batch {
                 offset,
                 event_id: event.id,
                 order_id: event.order_id,
+                at: event.at,
                 sales,
                 key: record.key.filter(|_| suspicious).map(beginning),
                 value: if suspicious {
@@ -241,7 +246,7 @@ impl Batch {
         let mut all: BTreeMap<Key<'_>, Growth> = BTreeMap::new();
         for Counted { sales, .. } in &self.counted {
             let start = windows.start(sales.at);
-            for line in &sales.lines {
+            for (number, line) in sales.lines.iter().enumerate() {
                 let growth = all
                     .entry((start, &line.category, &sales.segment))
                     .or_default();
@@ -251,6 +256,9 @@ impl Batch {
                     .saturating_add(line.amount * Decimal::from(sales.sign));
                 growth.quantity += sales.sign * line.quantity;
                 growth.orders += sales.sign;
+                if number == 0 {
+                    growth.distinct_orders += sales.sign;
+                }
             }
         }
         all

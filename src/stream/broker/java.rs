@@ -41,7 +41,7 @@ fn major_of(text: &str) -> Option<u32> {
 
 fn missing(why: &str) -> ClusterError {
     ClusterError::Missing(format!(
-        "Kafka's broker needs Java {OLDEST} or later: {why}. Install it, or name the program with --java:\n\x20 Debian, \
+        "Kafka's broker needs Java {OLDEST} or later: {why}. Install it, or set JAVA_HOME to its folder:\n\x20 Debian, \
          Ubuntu: sudo apt-get install openjdk-17-jre-headless\n\x20 Red Hat, Fedora: sudo dnf install \
          java-21-openjdk-headless\n\x20 macOS: brew install openjdk"
     ))

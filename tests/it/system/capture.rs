@@ -223,9 +223,9 @@ fn totals_that_are_no_sums_are_found_and_doctor_says_what_to_do() {
             (0, "sales_hourly", "hour", "DELETE FROM mart.sales_hourly"),
             (
                 0,
-                "realtime_summary",
+                "realtime_merge",
                 "window_start",
-                "UPDATE mart.realtime_summary SET total_amount = total_amount + 1",
+                "UPDATE mart.realtime_merge SET total_amount = total_amount + 1",
             ),
             (
                 1,

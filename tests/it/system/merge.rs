@@ -46,7 +46,7 @@ async fn keep_history(client: &Client) {
     for table in [
         "sales_hourly_user",
         "sales_hourly",
-        "realtime_summary",
+        "realtime_merge",
         "fact_sales",
         "category_hourly",
         "daily_sales",

@@ -7,6 +7,7 @@ pub mod broker;
 mod events;
 mod kafka;
 mod outbox;
+pub mod pause;
 pub mod relay;
 mod state;
 

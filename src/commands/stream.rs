@@ -1,6 +1,8 @@
 //! `htap-top stream`.
 
 mod broker;
+mod pause;
+mod trail;
 
 use super::options::Server;
 use super::{FAILURE, Failure, block_on, interrupted, print, refused, target};
@@ -37,6 +39,19 @@ pub(super) enum StreamCommand {
                       stream`."
     )]
     Run(Run),
+    /// Pause the relay: events stay in the outbox until it is resumed
+    #[command(
+        after_help = "Connect as htap_refresh, or as a member of it. It holds for all relays, those that start later too, and is \
+                      told in the panel Stream and the cause line. Returns when the relay says that it is paused; exit code 1 if \
+                      it does not within 5 s. The audit file keeps who did it."
+    )]
+    Pause(pause::Options),
+    /// Let a paused relay go on
+    #[command(
+        after_help = "Connect as htap_refresh, or as a member of it. Returns when the relay says that it runs again; exit code 1 \
+                      if it does not within 5 s. The audit file keeps who did it."
+    )]
+    Resume(pause::Options),
     /// Run a Kafka broker on this machine, on the loopback address, until it is interrupted
     #[command(
         after_help = "Needs Java 17 or later, and Maven (mvn) once, to fetch Apache Kafka into the cache folder. As root it \
@@ -162,6 +177,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     match &options.command {
         StreamCommand::Relay(options) => run_relay(options),
         StreamCommand::Run(options) => run_aggregator(options),
+        StreamCommand::Pause(options) => pause::run(options, true),
+        StreamCommand::Resume(options) => pause::run(options, false),
         StreamCommand::Broker(options) => broker::run(options),
     }
 }
@@ -287,6 +304,11 @@ fn of_relay(event: relay::Event) -> News {
     match event {
         relay::Event::Waiting(leader) => waiting("relay", leader),
         relay::Event::Leading => News::Line("leading", "leading: sending from now on".to_owned()),
+        relay::Event::Paused => News::Line(
+            "paused",
+            "paused: nothing is sent until htap-top stream resume".to_owned(),
+        ),
+        relay::Event::Resumed => News::Line("resumed", "resumed: sending again".to_owned()),
         relay::Event::Created => News::Line(
             "created",
             "the topic was missing and was created".to_owned(),

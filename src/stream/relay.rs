@@ -213,9 +213,12 @@ impl<'a> Relay<'a> {
             self.report(context, due, tell).await?;
             sleep(OBEY).await;
         }
-        self.obeyed = Some(Instant::now());
-        if std::mem::take(&mut self.paused) {
+        let begins = self.obeyed.replace(Instant::now()).is_none();
+        let resumed = std::mem::take(&mut self.paused);
+        if resumed {
             tell(Event::Resumed);
+        }
+        if begins || resumed {
             self.report(context, Duration::ZERO, tell).await?;
         }
         Ok(())

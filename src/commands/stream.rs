@@ -2,6 +2,7 @@
 
 mod broker;
 mod pause;
+mod replay;
 mod trail;
 
 use super::options::Server;
@@ -52,6 +53,14 @@ pub(super) enum StreamCommand {
                       if it does not within 5 s. The audit file keeps who did it."
     )]
     Resume(pause::Options),
+    /// Count the topic once more, into a table of its own, and compare that with mart.realtime_stream
+    #[command(
+        after_help = "Connect as htap_refresh, or as a member of it. Reads up to where mart.realtime_stream is, and follows it; \
+                      compares by EXCEPT ALL both ways. The stream's own tables are only read. Exit code 5: they differ. The \
+                      audit file keeps who did it. SELECT htap.drop_shadow('replay') removes the table. See `htap-top help \
+                      stream`."
+    )]
+    Replay(replay::Options),
     /// Run a Kafka broker on this machine, on the loopback address, until it is interrupted
     #[command(
         after_help = "Needs Java 17 or later, and Maven (mvn) once, to fetch Apache Kafka into the cache folder. As root it \
@@ -179,6 +188,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         StreamCommand::Run(options) => run_aggregator(options),
         StreamCommand::Pause(options) => pause::run(options, true),
         StreamCommand::Resume(options) => pause::run(options, false),
+        StreamCommand::Replay(options) => replay::run(options),
         StreamCommand::Broker(options) => broker::run(options),
     }
 }

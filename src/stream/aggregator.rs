@@ -21,6 +21,7 @@ mod apply;
 mod batch;
 mod keep;
 mod reader;
+pub mod replay;
 mod watermark;
 
 use super::StreamError;

@@ -13,6 +13,7 @@ mod paused;
 mod poison;
 mod relay;
 mod replaced;
+mod replayed;
 mod shown;
 
 use crate::it::server::{Database, Patience, until};

@@ -130,6 +130,10 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
                 as_text(&plan, &counted, &comparison)
             };
             print(text.as_bytes())?;
+            if comparison.live_rows == 0 && comparison.replayed_rows == 0 {
+                let why = "nothing was compared: no window begins after what the replay lacks; choose an earlier --from";
+                return Err(Failure::new(FAILURE, why));
+            }
             if comparison.is_equal() {
                 return Ok(());
             }
@@ -179,7 +183,7 @@ fn as_text(plan: &Plan, counted: &Counted, comparison: &Comparison) -> String {
         comparison.replayed_rows,
         comparison.only_replayed,
     );
-    if comparison.is_equal() {
+    if comparison.is_equal() && comparison.live_rows > 0 {
         return text + "equal\n";
     }
     for difference in &comparison.differences {

@@ -129,20 +129,40 @@ fn a_replay_equals_what_was_counted_and_finds_what_was_changed() {
             .map(|difference| difference.replayed)
             .collect();
         assert_eq!(sides, [false, true]);
+    });
+}
 
-        // From an offset on, only the windows are compared that begin after it.
-        let (counted, comparison) = replayed(&database, &kafka, From::Offset(5), "replay_tail")
-            .await
-            .unwrap();
-        assert!(
-            counted.records < 156 && comparison.since.is_some(),
-            "{comparison:?}"
-        );
-        let beyond = From::Offsets([(0, 0), (1, 9_999_999)].into());
-        let (_, comparison) = replayed(&database, &kafka, beyond, "replay_tail")
-            .await
-            .unwrap();
-        assert!(comparison.since.is_some());
+#[test]
+fn from_an_offset_on_only_windows_are_compared_that_begin_after_it() {
+    block_on(async {
+        let (database, client) = streaming_shop().await;
+        let kafka = Kafka::start();
+        let _live = aggregate(&database, plan(&kafka));
+        let event = |minute: i64| {
+            let at = format!("2025-11-29T12:{minute:02}:10Z");
+            (0, bytes(&completed(minute, &at, "Books")))
+        };
+        kafka.produce((0..12).map(event)).await;
+        until_read(&client, 12).await;
+        let change = async |minute: u8| {
+            let sql = format!(
+                "UPDATE mart.realtime_stream SET quantity = 7 WHERE window_start = '2025-11-29 12:{minute:02}+00'"
+            );
+            client.batch(&sql).await.unwrap();
+        };
+        // The event at offset 4 is of 12:04:10; those before it are of 12:05 at the latest.
+        change(5).await;
+        let replayed = async |from| replayed(&database, &kafka, from, "replay_tail").await;
+        let (counted, comparison) = replayed(From::Offset(4)).await.unwrap();
+        assert_eq!(counted.records, 8);
+        assert_eq!(comparison.since.as_deref(), Some("2025-11-29T12:06:00Z"));
+        assert!(comparison.is_equal(), "{comparison:?}");
+        assert_eq!((comparison.live_rows, comparison.replayed_rows), (6, 6));
+        change(6).await;
+        let (_, comparison) = replayed(From::Offsets([(0, 4)].into())).await.unwrap();
+        assert_eq!((comparison.only_live, comparison.only_replayed), (1, 1));
+        let (_, comparison) = replayed(From::Offset(99)).await.unwrap();
+        assert_eq!((comparison.live_rows, comparison.replayed_rows), (0, 0));
     });
 }
 

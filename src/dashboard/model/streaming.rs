@@ -26,6 +26,8 @@ impl Model {
         let outbox = rows.iter().find(|row| row.stage().is("outbox"));
         let paused = outbox.filter(|row| row.state().is("paused"));
         let waiting = outbox.and_then(|row| row.lag_rows()).unwrap_or(0);
+        // The panel counts no further.
+        let least = if waiting >= 10_000 { "at least " } else { "" };
         let relays = rows.iter().filter(|row| row.stage().is("relay")).count();
         if outbox.is_none() && relays == 0 {
             let why = "nothing is streamed: there is no relay to pause (htap-top help stream)";
@@ -40,7 +42,7 @@ impl Model {
                     row.error().shown()
                 ),
                 format!(
-                    "It sends what waits in the outbox: {} events.",
+                    "It sends what waits in the outbox: {least}{} events.",
                     format::count(waiting as f64)
                 ),
             ];

@@ -49,7 +49,7 @@ pub(super) fn dead_letters(evidence: &Evidence<'_>) -> Option<Finding> {
         damage: Damage::Error,
         subject: "dead letters".to_owned(),
         sentence,
-        cure: "correct who wrote it; htap.dead_letter has the bytes".to_owned(),
+        cure: "correct its writer (htap.dead_letter)".to_owned(),
         evidence: vec![fact("counted", "no: the figures lack what they stand for")],
         ..Finding::default()
     })
@@ -74,10 +74,7 @@ fn paused(evidence: &Evidence<'_>) -> Option<Finding> {
             "the relay has been paused for {lasting} {}: {behind}",
             outbox.error().shown()
         ),
-        cure: evidence
-            .config
-            .keys
-            .fill("{pause_relay} on Stream, or htap-top stream resume"),
+        cure: evidence.config.keys.fill("{pause_relay} resumes it"),
         ..Finding::default()
     })
 }

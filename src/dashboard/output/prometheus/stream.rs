@@ -74,7 +74,8 @@ const OF_PARTITIONS: [Metric; 5] = [
         "topic_partition_current_offset",
         false,
         "End of the partition.",
-        |row| whole(row.end_offset()),
+        // It is reported once per second, what was read at once.
+        |row| whole(row.end_offset().max(row.next_offset())),
     ),
     (
         "consumer_current_offset",

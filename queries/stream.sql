@@ -3,7 +3,7 @@
 -- interval = "1s"
 -- order = 167
 -- letter = "m"
--- needs = ["htap.stream_state", "htap.stream_offset", "htap.stream_progress", "htap.outbox"]
+-- needs = ["htap.stream_state", "htap.stream_offset", "htap.stream_progress", "htap.stream_pause", "htap.dead_letter", "htap.outbox"]
 -- remedy = "htap-top init"
 -- key = ["stage", "name"]
 -- compact = ["stage", "name", "state", "since_s", "rate", "lag_rows", "lag_ms", "fresh_p50_ms", "fresh_p99_ms", "watermark_s", "dead_letters", "late_events", "duplicates", "error"]
@@ -18,15 +18,15 @@
 -- """
 --
 -- [columns.stage]
--- help = "outbox: events that are not sent yet. relay, aggregator: a row per process. partition: of the topic, as the aggregator reads it. table: mart.realtime_stream."
+-- help = "outbox: events that are not sent yet. relay, aggregator: a row per process. partition: of the topic, as the aggregator reads it. table: mart.realtime_stream. dead letters: those of the last 10 minutes, if there are any."
 -- [columns.name]
 -- help = "Process: its number and a random one (the end of instance in htap.stream_state). Or topic and partition."
 -- [columns.state]
--- help = "Of a process: running; waiting (another one leads); broker (it cannot be reached); fenced (a later one took over); reset (the topic is not the one that was read before); silent (it has not reported for 5 s, so it has stopped). Of a partition: read to its end, behind, or idle (no record for a while: it does not hold the watermark up). Of the outbox: on or off (htap.switch_outbox)."
+-- help = "Of a process: running; waiting (another one leads); paused; broker (it cannot be reached); fenced (a later one took over); reset (the topic is not the one that was read before); silent (it has not reported for 5 s, so it has stopped). Of a partition: read to its end, behind, or idle (no record for a while: it does not hold the watermark up). Of the outbox: on or off (htap.switch_outbox), or paused: relays do not send it."
 -- [columns.since_s]
 -- title = "for"
 -- unit = "seconds"
--- help = "How long a process has been in this state; silent: since its last report."
+-- help = "How long a process has been in this state; silent: since its last report; paused: since somebody paused relays. Dead letters: since the first one of the last 10 minutes."
 -- [columns.rate]
 -- title = "rate"
 -- unit = "per_second"
@@ -71,7 +71,7 @@
 -- [columns.dead_letters]
 -- title = "dead"
 -- unit = "count"
--- help = "Records that are no event (htap.dead_letter), since the process began."
+-- help = "Records that are no event (htap.dead_letter), since the process began. Of the stage of this name: in the last 10 minutes, counted to 10,000."
 -- [columns.late_events]
 -- title = "late"
 -- unit = "count"
@@ -80,16 +80,40 @@
 -- unit = "count"
 -- help = "Events that were sent twice and counted once, since the process began."
 -- [columns.error]
--- help = "Its last error."
+-- help = "Its last error; paused: by whom; dead letters: the last one, by topic and offset, with the reason."
+-- [columns.last_s]
+-- title = "last"
+-- hidden = true
+-- unit = "seconds"
+-- help = "Age of the last dead letter."
+-- [columns.records]
+-- hidden = true
+-- unit = "count"
+-- help = "Records that the process has sent or read since it began."
+-- [columns.topic]
+-- hidden = true
+-- help = "Topic."
+-- [columns.partition]
+-- hidden = true
+-- help = "Number of the partition."
 
 WITH process AS MATERIALIZED (
-    SELECT s.component, s.instance, s.topic, s.state, s.since, s.rate, s.lag_rows, s.lag_ms, s.lag_bytes, s.dead_letters,
+    SELECT s.component, s.instance, s.topic, s.state, s.since, s.rate, s.records, s.lag_rows, s.lag_ms, s.lag_bytes, s.dead_letters,
            s.late_events, s.duplicates, s.fresh_p50_ms, s.fresh_p99_ms, s.error,
            extract(epoch FROM pg_catalog.clock_timestamp() - s.reported_at) AS silent_s,
            extract(epoch FROM pg_catalog.clock_timestamp() - s.since) AS since_s
     FROM htap.stream_state AS s
     ORDER BY s.reported_at DESC
     LIMIT 50
+), pause AS MATERIALIZED (
+    SELECT extract(epoch FROM pg_catalog.clock_timestamp() - p.paused_at) AS since_s, 'by '::pg_catalog.text || p.paused_by AS who
+    FROM htap.stream_pause AS p
+), dead AS MATERIALIZED (
+    SELECT d.written_at, d.topic, d.partition, d.record_offset, d.reason
+    FROM htap.dead_letter AS d
+    WHERE d.written_at > pg_catalog.now() - '10 min'::pg_catalog.interval
+    ORDER BY d.written_at DESC
+    LIMIT 10000
 )
 SELECT t.stage,
        t.name,
@@ -107,40 +131,58 @@ SELECT t.stage,
        t.dead_letters::pg_catalog.int8 AS dead_letters,
        t.late_events::pg_catalog.int8 AS late_events,
        t.duplicates::pg_catalog.int8 AS duplicates,
-       t.error::pg_catalog.text AS error
+       t.error::pg_catalog.text AS error,
+       t.last_s::pg_catalog.float8 AS last_s,
+       t.records::pg_catalog.int8 AS records,
+       t.topic::pg_catalog.text AS topic,
+       t.partition::pg_catalog.int8 AS partition
 FROM (
     SELECT CASE p.component WHEN 'relay' THEN 2 ELSE 4 END AS place,
            p.component AS stage,
            CASE WHEN pg_catalog.strpos(p.instance, p.component || ' '::pg_catalog.text) = 1
                 THEN pg_catalog.substr(p.instance, pg_catalog.length(p.component) + 2) ELSE p.instance END AS name,
            CASE WHEN p.silent_s > 5 THEN 'silent' ELSE p.state END AS state,
-           CASE WHEN p.silent_s > 5 THEN p.silent_s ELSE p.since_s END AS since_s,
+           CASE WHEN p.silent_s > 5 THEN p.silent_s WHEN p.state = 'paused' THEN coalesce(z.since_s, p.since_s) ELSE p.since_s END
+               AS since_s,
            p.rate, p.lag_rows, p.lag_ms, p.lag_bytes, p.fresh_p50_ms, p.fresh_p99_ms,
            NULL::pg_catalog.float8 AS watermark_s,
            NULL::pg_catalog.int8 AS next_offset,
            NULL::pg_catalog.int8 AS end_offset,
-           p.dead_letters, p.late_events, p.duplicates, p.error
-    FROM process AS p
+           p.dead_letters, p.late_events, p.duplicates,
+           CASE WHEN p.state = 'paused' THEN z.who ELSE p.error END AS error,
+           NULL::pg_catalog.float8 AS last_s, p.records, p.topic, NULL::pg_catalog.int4 AS partition
+    FROM process AS p LEFT JOIN pause AS z ON true
     UNION ALL
-    SELECT 1, 'outbox', '', CASE WHEN o.enabled THEN 'on' ELSE 'off' END, NULL, NULL,
-           o.waiting, extract(epoch FROM pg_catalog.clock_timestamp() - o.first_at) * 1000, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-           NULL, NULL, NULL
+    SELECT 1, 'outbox', '', CASE WHEN z.who IS NOT NULL THEN 'paused' WHEN o.enabled THEN 'on' ELSE 'off' END, z.since_s, NULL,
+           o.waiting, extract(epoch FROM pg_catalog.clock_timestamp() - o.first_at) * 1000, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           z.who, NULL, NULL, NULL, NULL
     FROM (
         SELECT (SELECT pg_catalog.count(*) FROM (SELECT FROM htap.outbox LIMIT 10000) AS w) AS waiting,
                (SELECT b.occurred_at FROM htap.outbox AS b ORDER BY b.xid, b.event_id LIMIT 1) AS first_at,
                EXISTS (SELECT FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = 'shop.orders'::pg_catalog.regclass
                        AND g.tgname = 'publish' AND g.tgenabled <> 'D') AS enabled
-    ) AS o
-    WHERE o.enabled OR o.waiting > 0
+    ) AS o LEFT JOIN pause AS z ON true
+    WHERE o.enabled OR o.waiting > 0 OR z.who IS NOT NULL
     UNION ALL
     SELECT 3, 'partition', (f.topic || ' '::pg_catalog.text) || f.partition::pg_catalog.text,
            CASE WHEN f.end_offset > f.next_offset THEN 'behind' WHEN f.idle THEN 'idle' ELSE 'read' END,
            NULL, NULL, greatest(f.end_offset - f.next_offset, 0), NULL, NULL, NULL, NULL,
-           extract(epoch FROM pg_catalog.clock_timestamp() - f.watermark), f.next_offset, f.end_offset, NULL, NULL, NULL, NULL
+           extract(epoch FROM pg_catalog.clock_timestamp() - f.watermark), f.next_offset, f.end_offset, NULL, NULL, NULL, NULL,
+           NULL, NULL, f.topic, f.partition
     FROM (SELECT * FROM htap.stream_offset ORDER BY topic, partition LIMIT 100) AS f
     UNION ALL
     SELECT 5, 'table', g.topic, 'final', NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-           extract(epoch FROM pg_catalog.clock_timestamp() - g.final_to), NULL, NULL, NULL, NULL, NULL, NULL
+           extract(epoch FROM pg_catalog.clock_timestamp() - g.final_to), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, g.topic, NULL
     FROM (SELECT * FROM htap.stream_progress ORDER BY topic LIMIT 20) AS g
+    UNION ALL
+    SELECT 6, 'dead letters', '', 'new', extract(epoch FROM pg_catalog.clock_timestamp() - n.first_at), NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           NULL, NULL, n.letters, NULL, NULL, l.told, extract(epoch FROM pg_catalog.clock_timestamp() - l.written_at), NULL, l.topic, NULL
+    FROM (SELECT pg_catalog.count(*) AS letters, pg_catalog.min(d.written_at) AS first_at FROM dead AS d) AS n
+    CROSS JOIN (
+        SELECT d.written_at, d.topic,
+               CASE WHEN d.partition < 0 THEN pg_catalog.format('outbox, event %s: %s', d.record_offset, d.reason)
+               ELSE pg_catalog.format('%s %s, offset %s: %s', d.topic, d.partition, d.record_offset, d.reason) END AS told
+        FROM dead AS d ORDER BY d.written_at DESC LIMIT 1
+    ) AS l
 ) AS t
 ORDER BY t.place, t.name

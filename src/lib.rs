@@ -115,8 +115,9 @@
 //! [`stream`]: events of orders go from the outbox to a topic of Kafka (`relay`, which reads the `outbox`) and from there into
 //! `mart.realtime_stream` (`aggregator`: a `reader` of the topic, a `batch` of its records, read by `events`, that `apply`
 //! writes in one transaction; `watermark` decides which windows are complete). `kafka` makes the clients, `state` publishes
-//! what they do in `htap.stream_state`. `broker` runs Apache Kafka on this machine, from `jars` that it fetches, in a `folder`
-//! of its own; `mock` stands in for it in a demo without Java.
+//! what they do in `htap.stream_state`. `pause` stops and resumes relays, `aggregator::replay` counts the topic once more beside
+//! the live table and compares. `broker` runs Apache Kafka on this machine, from `jars` that it fetches, in a
+//! `folder` of its own; `mock` stands in for it in a demo without Java.
 //!
 //! [`explain`] plans another session's statement without running it.
 //! [`router`] decides where a statement may run: on the primary or a replica, as OLTP or OLAP, and

@@ -8,6 +8,7 @@ mod events;
 mod kafka;
 pub mod mock;
 mod outbox;
+pub mod pause;
 pub mod relay;
 mod state;
 

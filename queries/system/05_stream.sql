@@ -68,7 +68,9 @@ CREATE TABLE IF NOT EXISTS htap.dead_letter (
     value_bytes   bigint CHECK (value_bytes >= 0),
     written_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-CREATE INDEX IF NOT EXISTS dead_letter_written_at_idx ON htap.dead_letter USING brin (written_at) WITH (pages_per_range = 16);
+-- The panel asks for the latest ones each second.
+CREATE INDEX IF NOT EXISTS dead_letter_recent_idx ON htap.dead_letter (written_at);
+DROP INDEX IF EXISTS htap.dead_letter_written_at_idx;
 COMMENT ON TABLE htap.dead_letter IS 'records that could not be read, and rows of the outbox that could not be sent (partition -1, event_id)';
 COMMENT ON COLUMN htap.dead_letter.value IS 'the first 16 kB of it; NULL: a tombstone';
 COMMENT ON COLUMN htap.dead_letter.value_bytes IS 'the length of the whole';
@@ -94,7 +96,7 @@ CREATE TABLE IF NOT EXISTS htap.stream_state (
     instance     text PRIMARY KEY CHECK (octet_length(instance) BETWEEN 1 AND 200),
     component    text NOT NULL CHECK (component IN ('relay', 'aggregator')),
     topic        text NOT NULL CHECK (octet_length(topic) <= 249),
-    state        text NOT NULL CHECK (state IN ('waiting', 'running', 'fenced', 'broker', 'reset')),
+    state        text NOT NULL CHECK (state IN ('waiting', 'running', 'paused', 'fenced', 'broker', 'reset')),
     since        timestamptz NOT NULL DEFAULT clock_timestamp(),
     reported_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     records      bigint NOT NULL CHECK (records >= 0),
@@ -114,9 +116,19 @@ CREATE TABLE IF NOT EXISTS htap.stream_state (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 ALTER TABLE htap.stream_state ADD COLUMN IF NOT EXISTS fresh_p50_ms double precision CHECK (fresh_p50_ms >= 0 AND fresh_p50_ms < 1e15),
                               ADD COLUMN IF NOT EXISTS fresh_p99_ms double precision CHECK (fresh_p99_ms >= 0 AND fresh_p99_ms < 1e15);
+-- Earlier versions had no relay that can be paused.
+DO $$
+BEGIN
+    IF (SELECT pg_get_constraintdef(c.oid) NOT LIKE '%paused%' FROM pg_catalog.pg_constraint AS c
+        WHERE c.conrelid = 'htap.stream_state'::regclass AND c.conname = 'stream_state_state_check') THEN
+        ALTER TABLE htap.stream_state DROP CONSTRAINT stream_state_state_check, ADD CONSTRAINT stream_state_state_check
+            CHECK (state IN ('waiting', 'running', 'paused', 'fenced', 'broker', 'reset'));
+    END IF;
+END
+$$;
 COMMENT ON COLUMN htap.stream_state.instance IS 'program, process number and a random number';
 COMMENT ON COLUMN htap.stream_state.state IS
-    'waiting: another one leads; running; fenced: a later one took over; broker: it cannot be reached; reset: the topic is not the one that was read before';
+    'waiting: another one leads; running; paused (htap.stream_pause); fenced: a later one took over; broker: it cannot be reached; reset: the topic is not the one that was read before';
 COMMENT ON COLUMN htap.stream_state.since IS 'since when it is in this state';
 COMMENT ON COLUMN htap.stream_state.reported_at IS 'one that is older than some seconds has stopped';
 COMMENT ON COLUMN htap.stream_state.records IS 'records sent or read since it began';
@@ -127,6 +139,35 @@ COMMENT ON COLUMN htap.stream_state.lag_bytes IS 'lag_rows times the mean size o
 COMMENT ON COLUMN htap.stream_state.fresh_p50_ms IS
     'aggregator: time from the event (at) to the commit that counts it, of the events counted in the last minute: median';
 COMMENT ON COLUMN htap.stream_state.fresh_p99_ms IS 'the same: 99th percentile';
+
+-- Whether relays are paused: a row while they are. Changed by htap.pause_relay only.
+CREATE TABLE IF NOT EXISTS htap.stream_pause (
+    component text PRIMARY KEY CHECK (component = 'relay'),
+    paused_at timestamptz NOT NULL DEFAULT clock_timestamp()
+              CHECK (paused_at BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00'),
+    paused_by text NOT NULL CHECK (octet_length(paused_by) <= 1000)
+);
+COMMENT ON COLUMN htap.stream_pause.paused_by IS 'the role that logged in, and who used it, as the program says';
+
+-- Pauses or resumes relays; returns false if nothing has changed. The server's log keeps who did it.
+CREATE OR REPLACE FUNCTION htap.pause_relay(wanted boolean, actor text DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    who     CONSTANT text := session_user || coalesce(' (' || nullif(left(actor, 100), '') || ')', '');
+    changed boolean;
+BEGIN
+    IF wanted THEN
+        INSERT INTO htap.stream_pause (component, paused_by) VALUES ('relay', who) ON CONFLICT DO NOTHING;
+    ELSE
+        DELETE FROM htap.stream_pause WHERE component = 'relay';
+    END IF;
+    changed := FOUND;
+    IF changed THEN
+        RAISE LOG 'htap-top: relays of the stream were % by %', CASE WHEN wanted THEN 'paused' ELSE 'resumed' END, who;
+    END IF;
+    RETURN changed;
+END
+$$;
 
 -- Sales by window, category and segment, from the stream. A row whose orders were all cancelled stays, with zeros.
 CREATE TABLE IF NOT EXISTS mart.realtime_stream (
@@ -160,3 +201,38 @@ CREATE TABLE IF NOT EXISTS htap.realtime_source (
     switched_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 INSERT INTO htap.realtime_source DEFAULT VALUES ON CONFLICT DO NOTHING;
+
+-- Makes mart.<shadow>, an empty copy of mart.realtime_stream that a replay fills. One that an earlier replay made is
+-- replaced; nothing else is. Not logged: a replay costs no WAL, and what a crash of the server empties is replayed again.
+CREATE OR REPLACE FUNCTION htap.make_shadow(shadow text) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM htap.drop_shadow(shadow);
+    EXECUTE format('CREATE UNLOGGED TABLE mart.%I (LIKE mart.realtime_stream INCLUDING ALL)', shadow);
+    EXECUTE format('COMMENT ON TABLE mart.%I IS ''htap-top: replay of the stream''', shadow);
+    EXECUTE format('GRANT SELECT ON mart.%I TO htap_olap, htap_refresh', shadow);
+    EXECUTE format('GRANT INSERT, UPDATE, DELETE ON mart.%I TO htap_refresh', shadow);
+    INSERT INTO htap.object (kind, identity) VALUES ('table', format('mart.%I', shadow)) ON CONFLICT DO NOTHING;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION htap.drop_shadow(shadow text) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found CONSTANT regclass := to_regclass(format('mart.%I', shadow));
+BEGIN
+    IF (shadow ~ '^replay(_[a-z0-9_]{1,50})?$') IS NOT TRUE THEN
+        RAISE 'a shadow is called mart.replay, or mart.replay_ and small letters, digits and underscores'
+            USING ERRCODE = 'invalid_name';
+    END IF;
+    IF found IS NULL THEN
+        RETURN;
+    END IF;
+    IF obj_description(found, 'pg_class') IS DISTINCT FROM 'htap-top: replay of the stream'
+       OR (SELECT c.relowner <> 'htap_owner'::regrole OR c.relkind <> 'r' FROM pg_catalog.pg_class AS c WHERE c.oid = found) THEN
+        RAISE 'mart.% was not made by a replay: choose another name', shadow USING ERRCODE = 'duplicate_table';
+    END IF;
+    EXECUTE format('DROP TABLE mart.%I', shadow);
+    DELETE FROM htap.object WHERE kind = 'table' AND identity = format('mart.%I', shadow);
+END
+$$;

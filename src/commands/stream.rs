@@ -1,6 +1,9 @@
 //! `htap-top stream`.
 
 mod broker;
+mod pause;
+mod replay;
+mod trail;
 
 use super::options::Server;
 use super::{FAILURE, Failure, block_on, interrupted, print, refused, target};
@@ -37,6 +40,27 @@ pub(super) enum StreamCommand {
                       stream`."
     )]
     Run(Run),
+    /// Pause the relay: events stay in the outbox until it is resumed
+    #[command(
+        after_help = "Connect as htap_refresh, or as a member of it. It holds for all relays, those that start later too, and is \
+                      told in the panel Stream and the cause line. Returns when the relay says that it is paused; exit code 1 if \
+                      it does not within 5 s. The audit file keeps who did it."
+    )]
+    Pause(pause::Options),
+    /// Let a paused relay go on
+    #[command(
+        after_help = "Connect as htap_refresh, or as a member of it. Returns when the relay says that it runs again; exit code 1 \
+                      if it does not within 5 s. The audit file keeps who did it."
+    )]
+    Resume(pause::Options),
+    /// Count the topic once more, into a table of its own, and compare that with mart.realtime_stream
+    #[command(
+        after_help = "Connect as htap_refresh, or as a member of it. Reads up to where mart.realtime_stream is, and follows it; \
+                      compares by EXCEPT ALL both ways. The stream's own tables are only read. Exit code 5: they differ. The \
+                      audit file keeps who did it. SELECT htap.drop_shadow('replay') removes the table. See `htap-top help \
+                      stream`."
+    )]
+    Replay(replay::Options),
     /// Run a Kafka broker on this machine, on the loopback address, until it is interrupted
     #[command(
         after_help = "Needs Java 17 or later, and Maven (mvn) once, to fetch Apache Kafka into the cache folder. As root it \
@@ -162,6 +186,9 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     match &options.command {
         StreamCommand::Relay(options) => run_relay(options),
         StreamCommand::Run(options) => run_aggregator(options),
+        StreamCommand::Pause(options) => pause::run(options, true),
+        StreamCommand::Resume(options) => pause::run(options, false),
+        StreamCommand::Replay(options) => replay::run(options),
         StreamCommand::Broker(options) => broker::run(options),
     }
 }
@@ -288,6 +315,11 @@ fn of_relay(event: relay::Event) -> News {
     match event {
         relay::Event::Waiting(leader) => waiting("relay", leader),
         relay::Event::Leading => News::Line("leading", "leading: sending from now on".to_owned()),
+        relay::Event::Paused => News::Line(
+            "paused",
+            "paused: nothing is sent until htap-top stream resume".to_owned(),
+        ),
+        relay::Event::Resumed => News::Line("resumed", "resumed: sending again".to_owned()),
         relay::Event::Created => News::Line(
             "created",
             "the topic was missing and was created".to_owned(),

@@ -6,6 +6,7 @@ use crate::pg::PgError;
 use crate::pg::admin::{Identity, Signal, Verdict};
 use crate::pg::measure::Measured;
 use crate::sql::mask::mask;
+use crate::stream::pause::{Switched, Verdict as Heard};
 use crate::system::refresh::{Mode, View};
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};
@@ -76,13 +77,17 @@ pub enum Action {
         /// The mode.
         mode: Mode,
     },
+    /// Pauses the relays of the stream.
+    PauseRelay,
+    /// Lets them go on.
+    ResumeRelay,
 }
 
 impl Action {
     /// Returns how to cancel it while it runs, in a few words; empty if it takes only a moment.
     pub fn how_to_cancel(&self, keys: &Keymap) -> String {
         match self {
-            Self::Signal { .. } => String::new(),
+            Self::Signal { .. } | Self::PauseRelay | Self::ResumeRelay => String::new(),
             Self::Measure { .. } => keys.fill(" ({cancel} on its panel cancels)"),
             Self::Refresh { .. } => keys.fill(" ({cancel} on the views cancels)"),
         }
@@ -128,6 +133,8 @@ impl Action {
                 };
                 format!("refresh {view}{how}")
             }
+            Self::PauseRelay => "pause the relay".to_owned(),
+            Self::ResumeRelay => "resume the relay".to_owned(),
         }
     }
 }
@@ -142,6 +149,8 @@ pub enum Outcome {
     Refreshed(f64),
     /// The relation was measured.
     Measured(Measured),
+    /// Relays were paused or resumed.
+    Switched(Switched),
     /// The user cancelled it; nothing has changed.
     Cancelled,
     /// The server refused it.
@@ -222,6 +231,7 @@ impl Outcome {
             Self::Signalled(verdicts) => signalled(verdicts),
             Self::Refreshed(ms) => (Grade::Good, format!("done in {}", format::ms(*ms))),
             Self::Measured(measured) => (Grade::Good, told(*measured)),
+            Self::Switched(switched) => heard(switched),
             Self::Cancelled => (Grade::Doubtful, "cancelled; nothing was changed".into()),
             Self::Failed(error) => (Grade::Bad, format!("failed: {error}")),
             Self::Unknown(error) => (Grade::Doubtful, format!("outcome unknown: {error}")),
@@ -231,6 +241,30 @@ impl Outcome {
             ),
         }
     }
+}
+
+/// Describes what the relay says.
+fn heard(switched: &Switched) -> (Grade, String) {
+    let before = if switched.changed {
+        ""
+    } else {
+        "it was so before; "
+    };
+    let (grade, what) = match &switched.verdict {
+        Heard::Obeyed => (
+            Grade::Good,
+            "done (read back from the relay's state)".to_owned(),
+        ),
+        Heard::Unled => (
+            Grade::Doubtful,
+            "no relay runs; it holds for the next one".to_owned(),
+        ),
+        Heard::Pending(state) => (
+            Grade::Doubtful,
+            format!("the relay still says {state}: it finishes its batch first"),
+        ),
+    };
+    (grade, format!("{before}{what}"))
 }
 
 fn told(measured: Measured) -> String {

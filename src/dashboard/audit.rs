@@ -93,6 +93,16 @@ impl Audit {
         self.write(at, id, Result_ { outcome })
     }
 
+    /// Writes the intent of a command. If that fails, it must not be carried out.
+    pub(crate) fn begun(&self, at: &str, intent: &impl Serialize) -> io::Result<()> {
+        self.write(at, ActionId(1), Intent { intent })
+    }
+
+    /// Writes the outcome of a command.
+    pub(crate) fn done(&self, at: &str, outcome: &impl Serialize) -> io::Result<()> {
+        self.write(at, ActionId(1), Result_ { outcome })
+    }
+
     /// Writes what `htap-top isolate` is about to do, or has done.
     pub(crate) fn isolation(
         &self,

@@ -23,6 +23,7 @@ pub(crate) mod popups;
 mod refreshing;
 mod sampling;
 mod state;
+mod streaming;
 mod tabbing;
 mod typing;
 

@@ -79,6 +79,8 @@ commands! {
         "plan the statement of the selected backend, or of Statements, without running it";
     Screen Measure "measure" [Char('m')] ""
         "measure the selected table or index exactly (pgstattuple); shows the cost first";
+    Screen PauseRelay "pause_relay" [Char('P')] ""
+        "pause the relay of the stream, or resume it";
     Screen Back "back" [Esc] ""
         "close the popup, the filter or the full screen; never quits";
     Screen Filter "filter" [Char('/')] "filter"
@@ -194,6 +196,7 @@ impl Command {
                 | Self::Terminate
                 | Self::CancelOldOlap
                 | Self::Measure
+                | Self::PauseRelay
         )
     }
 

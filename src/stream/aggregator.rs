@@ -22,6 +22,7 @@ mod batch;
 mod freshness;
 mod keep;
 mod reader;
+pub mod replay;
 mod watermark;
 
 use super::StreamError;

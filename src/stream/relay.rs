@@ -4,7 +4,7 @@ use super::attempts::Attempts;
 use super::kafka::{Broker, Context};
 use super::outbox::{self, Place, Row};
 use super::state::{self, Component, Figures, State};
-use super::{StreamError, is_restart};
+use super::{StreamError, is_restart, pause};
 use crate::pg::{Client, Param, Settings, Target, owners};
 use crate::system::lead::Work;
 use futures_util::future::join_all;
@@ -33,6 +33,10 @@ pub enum Event {
     Waiting(Option<i64>),
     /// This relay leads now.
     Leading,
+    /// Somebody has paused relays.
+    Paused,
+    /// It goes on.
+    Resumed,
     /// The topic was missing and was created.
     Created,
     /// Figures, once per second.
@@ -58,8 +62,10 @@ const RELAYING: Work = Work {
 
 /// Time between two looks at an empty outbox.
 const LOOK: Duration = Duration::from_millis(50);
-/// Time between two reports, and between two while the outbox is so long that counting takes a while.
+/// Time between two looks at whether relays are paused.
+const OBEY: Duration = Duration::from_millis(250);
 const REPORT: Duration = Duration::from_secs(1);
+/// The outbox is counted seldom while it is so long that this takes a while.
 const SELDOM: Duration = Duration::from_secs(5);
 const LONG: u64 = 10_000;
 /// Longest wait for a lock: nobody else locks the outbox for long.
@@ -113,7 +119,10 @@ struct Relay<'a> {
     client: Client,
     plan: &'a Plan,
     figures: Figures,
+    paused: bool,
+    obeyed: Option<Instant>,
     reported: Instant,
+    counted: Option<Instant>,
     records_reported: u64,
     bytes: u64,
 }
@@ -134,7 +143,10 @@ impl<'a> Relay<'a> {
             client,
             plan,
             figures: Figures::default(),
+            paused: false,
+            obeyed: None,
             reported: Instant::now(),
+            counted: None,
             records_reported: 0,
             bytes: 0,
         })
@@ -170,16 +182,46 @@ impl<'a> Relay<'a> {
             self.plan.broker.client(&PRODUCER, context.clone())?;
         let mut after = Place::first();
         loop {
+            self.obey(&context, tell).await?;
             let rows = outbox::read(&self.client, &after).await?;
             if rows.is_empty() {
-                self.report(&context, tell).await?;
+                self.report(&context, REPORT, tell).await?;
                 sleep(LOOK).await;
                 continue;
             }
             let dead = self.send(&producer, &context, &rows, tell).await?;
             self.finish(&mut after, &rows, &dead, tell).await?;
-            self.report(&context, tell).await?;
+            self.report(&context, REPORT, tell).await?;
         }
+    }
+
+    /// Waits while relays are paused.
+    async fn obey(
+        &mut self,
+        context: &Context,
+        tell: &mut impl FnMut(Event),
+    ) -> Result<(), StreamError> {
+        if self.obeyed.is_some_and(|at| at.elapsed() < OBEY) {
+            return Ok(());
+        }
+        while pause::is_paused(&self.client).await? {
+            let begins = !std::mem::replace(&mut self.paused, true);
+            if begins {
+                tell(Event::Paused);
+            }
+            let due = if begins { Duration::ZERO } else { REPORT };
+            self.report(context, due, tell).await?;
+            sleep(OBEY).await;
+        }
+        let begins = self.obeyed.replace(Instant::now()).is_none();
+        let resumed = std::mem::take(&mut self.paused);
+        if resumed {
+            tell(Event::Resumed);
+        }
+        if begins || resumed {
+            self.report(context, Duration::ZERO, tell).await?;
+        }
+        Ok(())
     }
 
     /// Waits for the broker, and creates the topic or refuses it.
@@ -244,7 +286,7 @@ impl<'a> Relay<'a> {
         let answers = loop {
             tokio::select! {
                 answers = &mut waiting => break answers,
-                () = sleep(REPORT) => self.report(context, tell).await?,
+                () = sleep(REPORT) => self.report(context, REPORT, tell).await?,
             }
         };
         let mut failed = producer
@@ -327,21 +369,45 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
-    /// Reports once per second.
+    /// Reports if the last time is `due` ago.
     async fn report(
         &mut self,
         context: &Context,
+        due: Duration,
         tell: &mut impl FnMut(Event),
     ) -> Result<(), StreamError> {
-        let long = self.figures.lag_rows.is_some_and(|rows| rows > LONG);
         let past = self.reported.elapsed();
-        if past < if long { SELDOM } else { REPORT } {
+        if past < due {
             return Ok(());
         }
         self.reported = Instant::now();
         self.figures.rate =
-            (self.figures.records - self.records_reported) as f64 / past.as_secs_f64();
+            (self.figures.records - self.records_reported) as f64 / past.as_secs_f64().max(0.1);
         self.records_reported = self.figures.records;
+        self.count().await?;
+        let error = context.error();
+        let state = match error {
+            _ if self.paused => State::Paused,
+            Some(_) => State::Broker,
+            None => State::Running,
+        };
+        let place = self.place();
+        place
+            .publish(&self.client, state, &self.figures, error.as_deref())
+            .await?;
+        match error {
+            Some(why) if !self.paused => tell(Event::Unreachable(why)),
+            _ => tell(Event::Figures(self.figures.clone())),
+        }
+        Ok(())
+    }
+
+    /// Counts what waits in the outbox.
+    async fn count(&mut self) -> Result<(), StreamError> {
+        let long = self.figures.lag_rows.is_some_and(|rows| rows > LONG);
+        if long && self.counted.is_some_and(|at| at.elapsed() < SELDOM) {
+            return Ok(());
+        }
         let sql = "
             SELECT count(*) AS rows,
                    (extract(epoch FROM clock_timestamp() - min(q.occurred_at)) * 1000)::float8 AS age_ms
@@ -350,26 +416,13 @@ impl<'a> Relay<'a> {
             Err(error) if is_restart(&error) => return Ok(()),
             lag => lag?,
         };
+        self.counted = Some(Instant::now());
         let rows = lag.first("rows").int().unwrap_or(0);
         let rows = u64::try_from(rows).unwrap_or(0);
         self.figures.lag_rows = Some(rows);
         self.figures.lag_ms = Some(lag.first("age_ms").number().unwrap_or(0.0).max(0.0));
         let mean = self.bytes.checked_div(self.figures.records).unwrap_or(0);
         self.figures.lag_bytes = Some(rows.saturating_mul(mean));
-        let error = context.error();
-        let state = if error.is_some() {
-            State::Broker
-        } else {
-            State::Running
-        };
-        let place = self.place();
-        place
-            .publish(&self.client, state, &self.figures, error.as_deref())
-            .await?;
-        match error {
-            Some(why) => tell(Event::Unreachable(why)),
-            None => tell(Event::Figures(self.figures.clone())),
-        }
         Ok(())
     }
 }

@@ -26,6 +26,8 @@ pub(super) enum State {
     #[default]
     Waiting,
     Running,
+    /// Somebody has paused it.
+    Paused,
     /// A later one has taken over.
     Fenced,
     /// The broker does not answer.
@@ -39,6 +41,7 @@ impl State {
         match self {
             Self::Waiting => "waiting",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Fenced => "fenced",
             Self::Broker => "broker",
             Self::Reset => "reset",

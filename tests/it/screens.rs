@@ -51,7 +51,7 @@ macro_rules! screens {
 
 use states::{
     all_nodes, asked, empty, errors, help, locks, log, many, nodes, nulls, opened, pooler,
-    pooler_lost, stale, starting, trouble, usual,
+    pooler_lost, stale, starting, stream, trouble, usual,
 };
 
 screens! {
@@ -97,6 +97,9 @@ screens! {
     nodes_120x40: all_nodes(), 120 x 40, Body;
     nodes_200x60: all_nodes(), 200 x 60, Body;
     nodes_detail_120x40: opened(nodes(), "pcj\n"), 120 x 40, Popup;
+    stream_80x24: stream(), 80 x 24, Body;
+    stream_120x40: stream(), 120 x 40, Body;
+    stream_200x60: stream(), 200 x 60, Body;
     servers_120x40: opened(states::several(3), "s"), 120 x 40, Whole;
     servers_80x24: states::several(3), 80 x 24, Whole;
 }

@@ -9,9 +9,11 @@
 
 mod exactly_once;
 mod late;
+mod paused;
 mod poison;
 mod relay;
 mod replaced;
+mod replayed;
 mod shown;
 mod switched;
 

@@ -149,6 +149,8 @@ const WORDS: &[Word] = &[
             "src/commands/report.rs",
             // When processes were moved.
             "src/commands/isolate.rs",
+            // When a command was carried out.
+            "src/commands/stream/trail.rs",
             // Rows per second, shown to a person.
             "src/commands/meter.rs",
         ],

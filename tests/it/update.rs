@@ -16,6 +16,7 @@ use htap_top::pg::admin::{Signal, Verdict};
 use htap_top::pg::measure::Measured;
 use htap_top::pg::sampler::{Report, SessionId};
 use htap_top::pg::{Class, PgError, Table, Value};
+use htap_top::stream::pause;
 use htap_top::system::refresh::Mode;
 use std::time::Duration;
 
@@ -916,6 +917,76 @@ fn measuring_is_asked_for_told_and_cancelled() {
         said.contains("(10.0 %)") && said.contains("(5.0 %)"),
         "{said}"
     );
+}
+
+/// The question says which way it goes, and what it means for those who read.
+#[test]
+fn pausing_the_relay_is_asked_for_and_told() {
+    let mut board = Board::live(Config::default());
+    assert_eq!(acts(&board.keys("P")), Vec::<&Action>::new());
+    assert!(
+        board.said().starts_with("the stream's state is not known"),
+        "{}",
+        board.said()
+    );
+    let stages = |state: &str, by: &str| {
+        table(
+            "stage|name|state|since_s|lag_rows|lag_ms|error",
+            &[
+                &format!("outbox||{state}|90.0|7|2000.0|{by}"),
+                &format!("relay|r 1|{state}|90.0|7|2000.0|{by}"),
+            ],
+        )
+    };
+    let _ = board.answer("stream", Table::default());
+    assert_eq!(acts(&board.keys("Py")), Vec::<&Action>::new());
+    assert!(
+        board.said().starts_with("nothing is streamed"),
+        "{}",
+        board.said()
+    );
+    let _ = board.tick(11_000);
+    let _ = board.answer("stream", stages("on", ""));
+    let _ = board.keys("P");
+    let screen = board.screen(120, 40);
+    assert!(
+        screen.contains("Pause the relay?") && screen.contains("Events stay in the outbox"),
+        "{screen}"
+    );
+    let effects = board.keys("y");
+    let [
+        Effect::Act {
+            id,
+            action: Action::PauseRelay,
+        },
+    ] = effects[..]
+    else {
+        panic!("{effects:?}")
+    };
+    let verdict = pause::Verdict::Pending("broker".to_owned());
+    let switched = pause::Switched {
+        changed: true,
+        verdict,
+    };
+    let _ = board.event(Event::ActionEnded {
+        id,
+        outcome: Outcome::Switched(switched),
+    });
+    assert_eq!(
+        board.said(),
+        "pause the relay: the relay still says broker: it finishes its batch first"
+    );
+    let _ = board.answer("stream", stages("paused", "by htap_monitor (ada)"));
+    let _ = board.keys("P");
+    let screen = board.screen(120, 40);
+    assert!(
+        screen.contains("Resume the relay, paused for 1m30s by htap_monitor (ada)?"),
+        "{screen}"
+    );
+    assert_eq!(acts(&board.keys("y")), [&Action::ResumeRelay]);
+    board.model.config.read_only = true;
+    let _ = board.keys("P");
+    assert!(board.said().starts_with("read-only"), "{}", board.said());
 }
 
 /// By the time the user confirms, session 655 is between transactions or in another one.

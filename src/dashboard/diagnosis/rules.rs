@@ -147,9 +147,14 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "stream",
-        about: "events wait in the outbox and no relay runs; a relay or an aggregator has stopped, cannot reach Kafka, was fenced, or \
-                finds another topic; a partition holds the watermark back",
+        about: "events wait in the outbox and no relay runs, or somebody has paused it; a relay or an aggregator has stopped, cannot \
+                reach Kafka, was fenced, or finds another topic; a partition holds the watermark back",
         find: stream::stream,
+    },
+    Rule {
+        name: "dead_letters",
+        about: "records of the stream were no events in the last 10 minutes: how many, since when, and why the last one was none",
+        find: stream::dead_letters,
     },
     Rule {
         name: "disk_space",

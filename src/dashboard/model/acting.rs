@@ -276,7 +276,9 @@ impl Model {
                         self.queue.push_back(action);
                     }
                 }
-                Action::Measure { .. } => effects.push(self.begin(action)),
+                Action::Measure { .. } | Action::PauseRelay | Action::ResumeRelay => {
+                    effects.push(self.begin(action));
+                }
                 Action::Signal { .. } => {
                     if let Some(feed) = self.feed_mut(self.focus) {
                         feed.cursor.tagged.clear();
@@ -367,6 +369,7 @@ impl Model {
             Panel::Snapshots,
             Panel::Views,
             Panel::Locks,
+            Panel::Stream,
         ];
         let panels: Vec<_> = (panels.into_iter())
             .filter_map(|panel| self.id_of(panel))

@@ -73,6 +73,7 @@ impl Model {
             Command::Terminate => self.ask_terminate(),
             Command::CancelOldOlap => self.ask_cancel_old_olap(),
             Command::Measure => self.ask_measure(),
+            Command::PauseRelay => self.ask_pause_relay(),
             Command::Explain => return self.ask_explain(),
             Command::Guard => return self.toggle_guard(),
             Command::Mouse => return self.toggle_mouse(),

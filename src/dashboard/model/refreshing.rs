@@ -138,7 +138,7 @@ impl Model {
                 Mode::Incremental => format!("{view} (merges the changes)"),
                 Mode::Concurrent | Mode::Full => view.to_string(),
             }),
-            Action::Signal { .. } | Action::Measure { .. } => None,
+            _ => None,
         }));
         lines.push(String::new());
         lines.extend(skipped.iter().map(|why| format!("Left out: {why}")));

@@ -1,9 +1,12 @@
 //! Prometheus text exposition format: a gauge or counter per figure, in base units.
 
+mod stream;
+
 use super::sheet::{self, Column, Sheet};
 use crate::dashboard::diagnosis::Health;
 use crate::dashboard::diagnosis::rules::RULES;
 use crate::dashboard::model::Model;
+use crate::dashboard::rows::Panel;
 use crate::format::Unit;
 use crate::pg::Value;
 use prometheus_client::collector::Collector;
@@ -39,8 +42,12 @@ pub fn text(model: &Model, sheets: &[Sheet]) -> Result<String, std::fmt::Error> 
     let mut taken = BTreeSet::new();
     let mut families = judgement(model);
     families.push(ages(sheets));
+    families.extend(stream::families(model));
     for sheet in sheets {
-        families.extend(self::families(sheet));
+        // The stream's metrics have names and labels of their own.
+        if sheet.name != Panel::Stream.name() {
+            families.extend(self::families(sheet));
+        }
     }
     families.retain(|family| !family.samples.is_empty());
     for family in &mut families {

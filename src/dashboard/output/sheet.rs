@@ -187,7 +187,7 @@ pub(crate) fn answers(model: &Model) -> bool {
 }
 
 /// Returns true if a feed got an answer in its current session and still gets answers.
-fn is_told(model: &Model, feed: &Feed) -> bool {
+pub(super) fn is_told(model: &Model, feed: &Feed) -> bool {
     if feed.panel == Some(Panel::Nodes) && !model.has_nodes() {
         // It is not asked: the replicas and slots show that there is nothing to tell.
         let known = model.feed_of(Panel::Replication);

@@ -9,9 +9,19 @@ reads! {
         name: Word;
         state: Word;
         since_s: Number;
+        rate: Number;
         lag_rows: Int;
         lag_ms: Number;
         watermark_s: Number;
+        next_offset: Int;
+        end_offset: Int;
+        dead_letters: Int;
+        late_events: Int;
+        duplicates: Int;
         error: Word;
+        last_s: Number;
+        records: Int;
+        topic: Word;
+        partition: Int;
     }
 }

@@ -90,6 +90,11 @@ impl AuditWriter {
         }
     }
 
+    /// The operating system's user who acts.
+    pub(super) fn actor(&self) -> &str {
+        &self.audit.actor
+    }
+
     /// Queues a line without waiting. Lines are written in the order in which they are queued.
     pub(super) fn write(
         &self,

@@ -12,6 +12,7 @@ use crate::pg::canary::{self, Pace};
 use crate::pg::measure;
 use crate::pg::sampler::{Job, Report, SessionId, Tally};
 use crate::pg::{Canceller, Class, Client, PgError, Target};
+use crate::stream::pause;
 use crate::system::refresh::Refresh;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -344,6 +345,22 @@ impl Acting {
                     Ok(refresh) => self.refresh(refresh, &target).await,
                 }
             }
+            Action::PauseRelay => self.pause(true).await,
+            Action::ResumeRelay => self.pause(false).await,
+        }
+    }
+
+    /// Pauses relays, or resumes them.
+    async fn pause(&self, paused: bool) -> Outcome {
+        let target = self.target.with_application_name("htap-top stream");
+        let client = match pause::open(&target).await {
+            Ok(client) => client,
+            Err(error) => return Outcome::Failed(error),
+        };
+        match pause::switch(&client, paused, self.audit.actor()).await {
+            Ok(switched) => Outcome::Switched(switched),
+            Err(error) if error.session_survives() => Outcome::Failed(error),
+            Err(error) => Outcome::Unknown(error),
         }
     }
 

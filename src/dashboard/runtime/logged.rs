@@ -133,6 +133,8 @@ fn asked(id: u32, action: &Action) {
         Action::Refresh { mode, .. } => {
             info!(id, kind = "refresh", ?mode, "action asked for");
         }
+        Action::PauseRelay => info!(id, kind = "pause_relay", "action asked for"),
+        Action::ResumeRelay => info!(id, kind = "resume_relay", "action asked for"),
     }
 }
 
@@ -157,6 +159,7 @@ fn ended(outcome: &Outcome) -> (String, Option<&PgError>) {
         }
         Outcome::Refreshed(_) => one("refreshed", None),
         Outcome::Measured(_) => one("measured", None),
+        Outcome::Switched(_) => one("switched", None),
         Outcome::Cancelled => one("cancelled", None),
         Outcome::Failed(error) => one("failed", Some(error)),
         Outcome::Unknown(error) => one("unknown", Some(error)),

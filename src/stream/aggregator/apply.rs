@@ -209,9 +209,14 @@ async fn within(client: &Client, batch: &mut Batch, terms: Terms<'_>) -> Result<
     if !moved(client, &batch.moved, terms).await? {
         return Ok(Outcome::Fenced);
     }
-    let duplicates = known(client, batch).await?;
+    let duplicates = known(client, batch, "htap.stream_event").await?;
     batch.forget(&duplicates);
-    grow(client, &batch.growth(terms.before), change, terms).await?;
+    let ended = terms
+        .before
+        .final_to()
+        .map_or(i64::MIN, |to| to - terms.before.width());
+    let growth = batch.growth(terms.before);
+    grow(client, &growth, "mart.realtime_stream", change, ended).await?;
     if terms.after.has_ended_since(terms.before.final_to()) {
         let finish = concat!(
             "UPDATE mart.realtime_stream AS s SET final = true, change = $1, changed_at = clock_timestamp()
@@ -268,18 +273,22 @@ async fn moved(
     Ok(answer.first("moved").int() == Some(all) && answer.first("strange").int() == Some(0))
 }
 
-/// Notes the events, and returns those that are noted already.
-async fn known(client: &Client, batch: &Batch) -> Result<HashSet<i64>, PgError> {
+/// Notes the events in a table, and returns those that are noted there already.
+pub(super) async fn known(
+    client: &Client,
+    batch: &Batch,
+    table: &str,
+) -> Result<HashSet<i64>, PgError> {
     if batch.counted.is_empty() {
         return Ok(HashSet::new());
     }
-    let sql = concat!(
+    let sql = format!(
         "WITH n AS MATERIALIZED (SELECT * FROM unnest($1, $2, $3) AS n (event_id, order_id, at)), new AS (
-             INSERT INTO htap.stream_event (event_id, order_id, at)
-             SELECT n.event_id, n.order_id, ",
-        time!("n.at"),
-        " FROM n ON CONFLICT DO NOTHING RETURNING event_id)
-         SELECT event_id FROM n EXCEPT SELECT event_id FROM new"
+             INSERT INTO {table} (event_id, order_id, at)
+             SELECT n.event_id, n.order_id, {}
+             FROM n ON CONFLICT DO NOTHING RETURNING event_id)
+         SELECT event_id FROM n EXCEPT SELECT event_id FROM new",
+        time!("n.at")
     );
     let ids: Vec<i64> = batch
         .counted
@@ -297,7 +306,7 @@ async fn known(client: &Client, batch: &Batch) -> Result<HashSet<i64>, PgError> 
         .map(|counted| counted.sales.at)
         .collect();
     let params = [Param::Ints(&ids), Param::Ints(&orders), Param::Ints(&times)];
-    let answer = client.query(sql, &params).await?;
+    let answer = client.query(&sql, &params).await?;
     let column = answer.find("event_id", &mut 0);
     Ok(answer
         .rows
@@ -306,27 +315,28 @@ async fn known(client: &Client, batch: &Batch) -> Result<HashSet<i64>, PgError> 
         .collect())
 }
 
-/// Adds to the windows.
-async fn grow(
+/// Adds to the windows of a table. Those that begin by `ended` are final.
+pub(super) async fn grow(
     client: &Client,
     growth: &BTreeMap<Key<'_>, Growth>,
+    table: &str,
     change: i64,
-    terms: Terms<'_>,
+    ended: i64,
 ) -> Result<(), PgError> {
     if growth.is_empty() {
         return Ok(());
     }
-    let sql = concat!(
-        "INSERT INTO mart.realtime_stream AS s (window_start, category, segment, amount, quantity, orders, distinct_orders, revised,
-                                           final, change)
-         SELECT ",
-        time!("n.start"),
-        ", n.category, n.segment, n.amount::numeric, n.quantity, n.orders, n.distinct_orders, n.start <= $8, n.start <= $8, $9
+    let sql = format!(
+        "INSERT INTO {table} AS s (window_start, category, segment, amount, quantity, orders, distinct_orders, revised, final,
+                                   change)
+         SELECT {}, n.category, n.segment, n.amount::numeric, n.quantity, n.orders, n.distinct_orders, n.start <= $8,
+                n.start <= $8, $9
          FROM unnest($1, $2, $3, $4, $5, $6, $7) AS n (start, category, segment, amount, quantity, orders, distinct_orders)
          ON CONFLICT (window_start, category, segment) DO UPDATE
          SET amount = s.amount + excluded.amount, quantity = s.quantity + excluded.quantity, orders = s.orders + excluded.orders,
              distinct_orders = s.distinct_orders + excluded.distinct_orders,
-             revised = s.revised OR s.final, change = excluded.change, changed_at = clock_timestamp()"
+             revised = s.revised OR s.final, change = excluded.change, changed_at = clock_timestamp()",
+        time!("n.start")
     );
     let starts: Vec<i64> = growth.keys().map(|(start, ..)| *start).collect();
     let categories: Vec<String> = growth
@@ -344,10 +354,6 @@ async fn grow(
         .values()
         .map(|growth| growth.distinct_orders)
         .collect();
-    let ended = terms
-        .before
-        .final_to()
-        .map_or(i64::MIN, |to| to - terms.before.width());
     let params = [
         Param::Ints(&starts),
         Param::Texts(&categories),
@@ -359,7 +365,7 @@ async fn grow(
         Param::Int(ended),
         Param::Int(change),
     ];
-    client.execute(sql, &params).await.map(|_| ())
+    client.execute(&sql, &params).await.map(|_| ())
 }
 
 /// What a panel shows of a partition.

@@ -134,8 +134,8 @@ impl Batch {
         self.records >= RECORDS || self.bytes >= BYTES
     }
 
-    /// Takes a record that follows `next`. `latest`: the latest time that is believed.
-    pub(super) fn take(&mut self, record: Record<'_>, next: i64, windows: &Windows, latest: i64) {
+    /// Passes over a record that follows `next`.
+    pub(super) fn pass(&mut self, record: Record<'_>, next: i64) -> &mut Moved {
         self.records += 1;
         self.bytes += record.size();
         let moved = self.moved.entry(record.partition).or_insert(Moved {
@@ -146,6 +146,12 @@ impl Batch {
         });
         moved.to = record.offset + 1;
         moved.print = record.print();
+        moved
+    }
+
+    /// Takes a record that follows `next`. `latest`: the latest time that is believed.
+    pub(super) fn take(&mut self, record: Record<'_>, next: i64, windows: &Windows, latest: i64) {
+        let moved = self.pass(record, next);
         match events::event(record.value, latest) {
             Ok(event) => {
                 moved.max_at = moved.max_at.max(Some(event.at));

@@ -18,12 +18,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Longest time to wait for an answer about offsets.
-const ANSWER: Duration = Duration::from_secs(5);
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
 /// Shortest time between two new beginnings after a failed connection.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Settings of the consumer: it neither has a group nor decides about offsets, and what it reads ahead is bounded.
-const CONSUMER: [(&str, &str); 12] = [
+pub(super) const CONSUMER: [(&str, &str); 12] = [
     // The library wants a name, and uses it for nothing.
     ("group.id", "htap-top"),
     ("enable.auto.commit", "false"),

@@ -719,6 +719,30 @@ pub fn nodes() -> Board {
 pub fn all_nodes() -> Board {
     opened(nodes(), "pc")
 }
+
+/// The stream: a relay that leads and one that waits, partitions of which one is idle and one behind, dead letters.
+pub fn stream() -> Board {
+    let mut board = opened(usual(), "pm");
+    let stages = table(
+        "stage|name|state|since_s|rate|lag_rows|lag_ms|lag_bytes|watermark_s|next_offset|end_offset|dead_letters|late_events|\
+         duplicates|error|last_s|records|topic|partition",
+        &[
+            "outbox||on|||212|140.0||||||||||||",
+            "relay|relay 4711 9f3a11c0|running|7260.0|4021.5|212|140.0|81000||||0|0|0|||9000000|orders|",
+            "relay|relay 4712 11c0e1d2|waiting|7250.0|0.0|||||||0|0|0|||0|orders|",
+            "partition|orders 0|read|||0|||5.2|2250000|2250000|||||||orders|0",
+            "partition|orders 1|behind|||1830|||5.9|2248000|2249830|||||||orders|1",
+            "partition|orders 2|idle|||0|||140.0|2251000|2251000|||||||orders|2",
+            "partition|orders 3|read|||0|||5.1|2252000|2252000|||||||orders|3",
+            "aggregator|aggregator 4720 77aa0b1c|running|7255.0|3990.0|1830|450.0|700000||||12|3|41|||8998000|orders|",
+            "table|orders|final||||||65.0|||||||||orders|",
+            "dead letters||new|240.0||||||||12|||orders 1, offset 2247910: the value is no JSON|3.0||orders|",
+        ],
+    );
+    let _ = board.answer("stream", stages);
+    board
+}
+
 /// The first of several servers, the others well, in trouble and lost by turns.
 pub fn several(count: usize) -> Board {
     let mut board = usual();

@@ -1,5 +1,5 @@
 //! The stream of orders: nobody sends or counts events, the broker is away, the topic is another one, a partition holds
-//! the watermark.
+//! the watermark, records are no events.
 
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health};
@@ -23,9 +23,60 @@ pub(super) fn stream(evidence: &Evidence<'_>) -> Option<Finding> {
                 other.stage().shown() == row.stage().shown() && !other.state().is("silent")
             })
     };
-    unsent(evidence)
+    paused(evidence)
+        .or_else(|| unsent(evidence))
         .or_else(|| rows().filter(|row| !replaced(*row)).find_map(of_process))
         .or_else(|| held(evidence))
+}
+
+/// Returns records that are no events, if there were any in the last minutes. They stay where they are, so those before
+/// that time are not told again.
+pub(super) fn dead_letters(evidence: &Evidence<'_>) -> Option<Finding> {
+    let mut rows = evidence.stream.iter();
+    let row = rows.find(|row| row.stage().is("dead letters"))?;
+    let count = row.dead_letters().filter(|count| *count > 0)?;
+    let since = format::seconds(row.since_s()?);
+    let last = row.error().shown();
+    let sentence = if count == 1 {
+        format!("a dead letter {since} ago: {last}")
+    } else {
+        let count = format::count(count as f64);
+        let ago = format::seconds(row.last_s().unwrap_or(0.0));
+        format!("{count} dead letters in {since}, the last one {ago} ago: {last}")
+    };
+    Some(Finding {
+        health: Health::Warning,
+        damage: Damage::Error,
+        subject: "dead letters".to_owned(),
+        sentence,
+        cure: "correct its writer (htap.dead_letter)".to_owned(),
+        evidence: vec![fact("counted", "no: the figures lack what they stand for")],
+        ..Finding::default()
+    })
+}
+
+/// Relays that somebody has paused.
+fn paused(evidence: &Evidence<'_>) -> Option<Finding> {
+    let mut rows = evidence.stream.iter();
+    let outbox = rows.find(|row| row.stage().is("outbox") && row.state().is("paused"))?;
+    let (count, age) = waiting(outbox);
+    let lasting = format::seconds(outbox.since_s().unwrap_or(0.0));
+    let behind = if outbox.lag_rows() > Some(0) {
+        format!("{count} events wait, the first for {age}")
+    } else {
+        "no event waits".to_owned()
+    };
+    Some(Finding {
+        health: Health::Warning,
+        damage: Damage::Staleness,
+        subject: "outbox".to_owned(),
+        sentence: format!(
+            "the relay has been paused for {lasting} {}: {behind}",
+            outbox.error().shown()
+        ),
+        cure: evidence.config.keys.fill("{pause_relay} resumes it"),
+        ..Finding::default()
+    })
 }
 
 /// Events that nobody sends.

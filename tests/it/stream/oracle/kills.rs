@@ -4,7 +4,7 @@ use super::super::number;
 use crate::it::broker::Broker;
 use crate::it::server::{Database, Patience, until};
 use htap_top::cluster::SUPERUSER;
-use htap_top::pg::{Client, Param};
+use htap_top::pg::{Client, Param, Table};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::path::PathBuf;
@@ -41,12 +41,12 @@ pub(super) const KINDS: [Kill; 7] = [
     Kill::Postmaster,
 ];
 
-const AGGREGATOR: &str = "oracle-aggregator";
-const RELAY: &str = "oracle-relay";
+const AGGREGATOR: &str = "oracle_aggregator";
+const RELAY: &str = "oracle_relay";
 
 /// A relay or an aggregator, which is killed at the latest with the test.
 struct Process {
-    /// Its name in `pg_stat_activity`.
+    /// Its role, by which its session is found.
     name: String,
     child: Child,
 }
@@ -62,7 +62,6 @@ impl Drop for Process {
 struct Found {
     name: String,
     xid: Option<String>,
-    query: String,
 }
 
 pub(super) struct Stage<'a> {
@@ -113,12 +112,12 @@ impl<'a> Stage<'a> {
 
     fn start(&mut self, kind: &str) {
         self.started += 1;
-        let name = format!("{kind}-{}", self.started);
-        let conninfo = self.database.conninfo("htap_refresh");
+        let name = format!("{kind}_{}", self.started);
+        let conninfo = self.database.conninfo(&name);
         let command = if kind == RELAY { "relay" } else { "run" };
         let child = Command::new(&self.program)
             .args(["stream", command, "--brokers", &self.brokers()])
-            .arg(format!("{conninfo} application_name={name}"))
+            .arg(conninfo)
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
@@ -141,26 +140,37 @@ impl<'a> Stage<'a> {
         .await;
     }
 
-    pub(super) async fn kill(&mut self, what: Kill, pause: Duration) {
+    /// A transaction that holds up the relay until it ends: what is committed meanwhile waits in the outbox.
+    pub(super) async fn gate(&self) -> Client {
+        let gate = self.database.connect().await;
+        gate.batch("BEGIN; SELECT pg_current_xact_id()")
+            .await
+            .unwrap();
+        gate
+    }
+
+    pub(super) async fn kill(&mut self, what: Kill, pause: Duration, gate: Client) {
         match what {
             Kill::AggregatorBeforeCommit => {
-                self.before_commit(AGGREGATOR, "mart.realtime_stream").await
+                self.before_commit(gate, AGGREGATOR, "mart.realtime_stream")
+                    .await
             }
-            Kill::RelayBeforeDelete => self.before_commit(RELAY, "htap.outbox").await,
+            Kill::RelayBeforeDelete => self.before_commit(gate, RELAY, "htap.outbox").await,
             Kill::AggregatorAfterCommit => {
-                let found = self.in_commit().await;
+                let found = self.in_commit(gate).await;
                 self.replace(&found.name);
                 self.commit_again().await;
                 assert_eq!(self.fate(found).await, "committed");
             }
             Kill::PostmasterAfterCommit => {
-                let found = self.in_commit().await;
+                let found = self.in_commit(gate).await;
                 let alone = "ALTER SYSTEM RESET synchronous_standby_names";
                 self.client.batch(alone).await.unwrap();
                 self.restart_server().await;
                 assert_eq!(self.fate(found).await, "committed");
             }
             Kill::Relay => {
+                drop(gate);
                 tokio::time::sleep(pause).await;
                 let relay = self
                     .processes
@@ -170,54 +180,79 @@ impl<'a> Stage<'a> {
                 self.replace(&name);
             }
             Kill::Broker => {
+                drop(gate);
                 tokio::time::sleep(pause).await;
                 self.broker.crash();
             }
             Kill::Postmaster => {
+                drop(gate);
                 tokio::time::sleep(pause).await;
                 self.restart_server().await;
             }
         }
     }
 
-    /// Kills a process in its transaction, which waits for a lock of this table.
-    async fn before_commit(&mut self, kind: &str, table: &str) {
+    /// Waits until a process waits for a lock of this table, in a transaction that has written already. The lock is held
+    /// until the returned session ends.
+    async fn hold(&self, gate: Client, kind: &str, table: &str) -> (Client, Found) {
+        let rows = "SELECT count(*) AS n FROM htap.outbox";
+        let some = |table: &Table| table.first("n").int() > Some(0);
+        until(&self.client, "orders", rows, &[], some).await;
         let holder = self.database.connect().await;
-        holder
-            .batch(&format!("BEGIN; LOCK TABLE {table} IN SHARE MODE"))
-            .await
-            .unwrap();
+        let lock = format!("BEGIN; LOCK TABLE {table} IN SHARE MODE");
+        holder.batch(&lock).await.unwrap();
+        gate.batch("ROLLBACK").await.unwrap();
         let patience = Patience::begin();
-        let found = loop {
-            let waits =
-                "wait_event_type = 'Lock' AND wait_event = 'relation' AND backend_xid IS NOT NULL";
-            if let Some(found) = self.look(kind, waits).await {
-                break found;
+        // A DELETE has no number yet while it waits.
+        let written = kind == RELAY;
+        let waits = format!("wait_event = 'relation' AND (backend_xid IS NOT NULL OR {written})");
+        loop {
+            if let Some(found) = self.look(kind, &waits).await {
+                return (holder, found);
             }
             assert!(patience.lasts(), "no {kind} waits for {table}");
-        };
+        }
+    }
+
+    /// Kills a process in its transaction.
+    async fn before_commit(&mut self, gate: Client, kind: &str, table: &str) {
+        let (holder, found) = self.hold(gate, kind, table).await;
         self.replace(&found.name);
         holder.batch("ROLLBACK").await.unwrap();
         assert_eq!(self.fate(found).await, "aborted");
     }
 
     /// Waits until an aggregator waits for its commit, which is durable: for a replica that does not exist.
-    async fn in_commit(&mut self) -> Found {
+    async fn in_commit(&self, gate: Client) -> Found {
+        let (holder, found) = self.hold(gate, AGGREGATOR, "mart.realtime_stream").await;
+        let wait = "ALTER SYSTEM SET synchronous_standby_names = 'nobody'";
+        self.client.batch(wait).await.unwrap();
+        self.client.batch("SELECT pg_reload_conf()").await.unwrap();
+        // Its commit is to be the next thing that the aggregator does, when commits wait.
+        let target = self.database.target_of(SUPERUSER);
+        let writer = tokio::spawn(async move {
+            let client = Client::connect(&target).await.unwrap();
+            while client
+                .batch("INSERT INTO oracle.written VALUES (1)")
+                .await
+                .is_ok()
+            {}
+        });
+        let waiting = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        let some = |table: &Table| table.first("n").int() > Some(0);
+        until(&self.client, "commits wait", waiting, &[], some).await;
+        writer.abort();
+        holder.batch("ROLLBACK").await.unwrap();
         let patience = Patience::begin();
         loop {
-            let wait = "ALTER SYSTEM SET synchronous_standby_names = 'nobody'";
-            self.client.batch(wait).await.unwrap();
-            self.client.batch("SELECT pg_reload_conf()").await.unwrap();
-            // Those who feed it wait, too, maybe before there is anything to commit: then again.
-            for _ in 0..100 {
-                match self.look(AGGREGATOR, "wait_event = 'SyncRep'").await {
-                    Some(found) if found.query == "COMMIT" && found.xid.is_some() => return found,
-                    Some(_) => break,
-                    None => tokio::time::sleep(Duration::from_millis(10)).await,
-                }
+            let commits = format!(
+                "wait_event = 'SyncRep' AND query = 'COMMIT' AND usename = '{}'",
+                found.name
+            );
+            if self.look(AGGREGATOR, &commits).await.is_some() {
+                return found;
             }
-            assert!(patience.lasts(), "no aggregator commits");
-            self.commit_again().await;
+            assert!(patience.lasts(), "the aggregator does not commit");
         }
     }
 
@@ -235,20 +270,21 @@ impl<'a> Stage<'a> {
 
     async fn look(&self, kind: &str, condition: &str) -> Option<Found> {
         let sql = format!(
-            "SELECT application_name, backend_xid::text AS xid, query FROM pg_stat_activity
-             WHERE application_name LIKE '{kind}%' AND {condition} ORDER BY backend_xid IS NULL LIMIT 1"
+            "SELECT usename AS name, backend_xid::text AS xid FROM pg_stat_activity
+             WHERE usename LIKE '{kind}%' AND {condition} LIMIT 1"
         );
         let table = self.client.query(&sql, &[]).await.unwrap();
         Some(Found {
-            name: table.first("application_name").raw()?.to_owned(),
+            name: table.first("name").raw()?.to_owned(),
             xid: table.first("xid").raw().map(ToOwned::to_owned),
-            query: table.first("query").raw()?.to_owned(),
         })
     }
 
     /// What became of a transaction.
     async fn fate(&self, found: Found) -> String {
-        let xid = found.xid.unwrap();
+        let Some(xid) = found.xid else {
+            return "aborted".to_owned();
+        };
         let sql = "SELECT pg_xact_status($1::text::xid8) AS status";
         let ended = |status: Option<&str>| status.is_some_and(|status| status != "in progress");
         let params = [Param::Text(&xid)];
@@ -299,7 +335,8 @@ impl<'a> Stage<'a> {
                 .find(|process| process.name == leader.name);
             let pid = Pid::from_raw(process.unwrap().child.id().cast_signed());
             kill(pid, Signal::SIGSTOP).unwrap();
-            let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1";
+            let end =
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = $1";
             self.client
                 .query(end, &[Param::Text(&leader.name)])
                 .await

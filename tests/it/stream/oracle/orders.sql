@@ -4,6 +4,7 @@ ALTER TABLE shop.orders DISABLE TRIGGER guard_status;
 SELECT htap.switch_outbox(true);
 
 CREATE SCHEMA oracle;
+CREATE TABLE oracle.written (n bigint);
 CREATE TABLE oracle.batch (first bigint PRIMARY KEY, events bigint NOT NULL, too_late bigint NOT NULL);
 
 -- The same number of 0 to 1 for the same order, whatever happened before.
@@ -14,7 +15,7 @@ $$;
 -- Orders `first` to `last` of `total`, in one transaction. Their times run from `base` on for 50 minutes; most are out of
 -- order by up to 2 minutes, some by much more; some of the second half are three days old, too late for any window.
 CREATE FUNCTION oracle.trade(first bigint, last bigint, total bigint, seed bigint, base timestamptz) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
     buyers bigint[] := ARRAY(SELECT u.user_id FROM shop.users AS u ORDER BY 1);
     goods  bigint[] := ARRAY(SELECT p.product_id FROM shop.products AS p ORDER BY 1);
@@ -24,13 +25,13 @@ BEGIN
     FROM (SELECT n, old, oracle.draw(n, 'fate', seed) AS fate,
                  base + interval '49 minutes' * least(greatest(place, 0), 1) - CASE WHEN old THEN interval '3 days' ELSE interval '0' END
                      AS finished
-          FROM (SELECT n, n > total / 2 AND oracle.draw(n, 'old', seed) < 0.005 AS old,
+          FROM (SELECT n, n > total / 2 AND oracle.draw(n, 'old', seed) < 0.01 AS old,
                        CASE WHEN oracle.draw(n, 'straggler', seed) < 0.03 THEN oracle.draw(n, 'place', seed)
                             ELSE n::float8 / total + (oracle.draw(n, 'jitter', seed) - 0.5) * 0.08 END AS place
                 FROM generate_series(first, last) AS n) AS p) AS d
     CROSS JOIN LATERAL (
-        SELECT (floor(date_part('epoch', d.finished - interval '5 minutes') * 1000)::bigint - 1577836800000) << 22
-               | (1 + (d.n >> 12)) << 12 | (d.n & 4095) AS id) AS t;
+        SELECT ((floor(date_part('epoch', d.finished - interval '5 minutes') * 1000)::bigint - 1577836800000) << 22)
+               | ((1 + (d.n >> 12)) << 12) | (d.n & 4095) AS id) AS t;
 
     CREATE TEMP TABLE line ON COMMIT DROP AS
     SELECT m.id, m.created_at, l.line_no::smallint, p.product_id, 1 + (oracle.draw(m.n + l.line_no, 'pieces', seed) * 3)::integer AS quantity,
@@ -65,3 +66,13 @@ GRANT ALL ON SCHEMA oracle TO htap_owner;
 GRANT ALL ON oracle.batch TO htap_owner;
 -- The owner's lines come with their orders: capture does not look at each of them (06_capture.sql).
 ALTER FUNCTION oracle.trade OWNER TO htap_owner;
+
+-- Each process has a role of its own, by which its session is found.
+DO $$
+BEGIN
+    FOR n IN 1 .. 200 LOOP
+        EXECUTE format('CREATE ROLE oracle_relay_%s LOGIN IN ROLE htap_refresh', n);
+        EXECUTE format('CREATE ROLE oracle_aggregator_%s LOGIN IN ROLE htap_refresh', n);
+    END LOOP;
+END
+$$;

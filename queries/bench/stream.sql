@@ -12,7 +12,7 @@ CREATE OR REPLACE FUNCTION bench.place(orders bigint, probes bigint, wanted smal
 DECLARE
     buyers bigint[] := ARRAY(SELECT u.user_id FROM shop.users AS u ORDER BY 1 LIMIT 1000);
     goods  bigint[] := ARRAY(SELECT p.product_id FROM shop.products AS p WHERE p.product_name <> 'bench probe' ORDER BY 1);
-    probe  bigint := (SELECT p.product_id FROM shop.products AS p WHERE p.product_name = 'bench probe');
+    its_product bigint := (SELECT p.product_id FROM shop.products AS p WHERE p.product_name = 'bench probe');
 BEGIN
     TRUNCATE bench.shipped;
     INSERT INTO bench.shipped
@@ -21,7 +21,7 @@ BEGIN
     INSERT INTO shop.orders (order_id, user_id, status, total_amount, created_at)
     SELECT s.order_id, buyers[1 + s.n % cardinality(buyers)], wanted, 10, s.created_at FROM bench.shipped AS s;
     INSERT INTO shop.order_items (order_id, created_at, line_no, product_id, quantity, price)
-    SELECT s.order_id, s.created_at, 1, CASE WHEN s.probe THEN probe ELSE goods[1 + s.n % cardinality(goods)] END, 1, 10
+    SELECT s.order_id, s.created_at, 1, CASE WHEN s.probe THEN its_product ELSE goods[1 + s.n % cardinality(goods)] END, 1, 10
     FROM bench.shipped AS s;
     ANALYZE bench.shipped;
 END

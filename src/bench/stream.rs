@@ -103,7 +103,7 @@ async fn measure(
     all: f64,
     left: &str,
 ) -> Result<(), BenchError> {
-    // A quarter is enough to begin with: connecting does not count.
+    // Connecting does not count.
     let first = until(lab, left, |left| left < all).await?;
     let (begun, meter, before) = (Instant::now(), lab.meter(), pipeline.used());
     until(lab, left, |left| left < 1.0).await?;
@@ -165,18 +165,28 @@ async fn fresh(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
         lab.batch("SELECT htap.switch_outbox(true)").await?;
         pipeline = Some(Pipeline::running(lab).await?);
     }
-    let before = pipeline.as_ref().map(Pipeline::used);
     let completer = Completer::start(lab, rate).await?;
     let seen = if streamed {
         Seen::Streamed
     } else {
         Seen::Merged
     };
-    let probes = match streamed || merged {
-        true => Some(Probes::start(lab, seen).await?),
-        false => None,
-    };
+    let mut probes = None;
+    if streamed || merged {
+        probes = Some(Probes::start(lab, seen).await?);
+    }
+    let events = "SELECT coalesce(sum(next_offset), 0)::float8 FROM htap.stream_offset";
+    let (read, before) = (
+        lab.number(events).await?,
+        pipeline.as_ref().map(Pipeline::used),
+    );
+    let begun = Instant::now();
     let measured = mixed::load(lab, &options).await;
+    let (all, after) = (
+        lab.number(events).await?,
+        pipeline.as_ref().map(Pipeline::used),
+    );
+    let seconds = begun.elapsed().as_secs_f64();
     let rates = completer.stop().await;
     let mut figures = measured?;
     figures.insert("completed_offered_per_s".into(), rate);
@@ -184,11 +194,12 @@ async fn fresh(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
     if let Some(probes) = probes {
         figures.extend(probes.stop(options.warm_up).await.figures());
     }
-    if let (Some(pipeline), Some(before)) = (&pipeline, before) {
-        let events = lab
-            .number("SELECT sum(next_offset)::float8 FROM htap.stream_offset")
-            .await?;
-        figures.extend(pipeline.used().since(before, events));
+    if let (Some(after), Some(before)) = (after, before) {
+        figures.extend(after.since(before, all - read));
+        if let Some(others) = figures.get_mut("others_cpu") {
+            // They are no strangers.
+            *others = (*others - after.cores(before, seconds)).max(0.0);
+        }
     }
     if let Some(pipeline) = pipeline {
         pipeline.stop().await?;

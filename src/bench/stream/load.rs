@@ -39,7 +39,7 @@ impl Completer {
         let (orders, probes) = (orders.ceil(), (PROBES_PER_S * seconds).ceil());
         let place = format!("SELECT bench.place({orders}, {probes}, 2::smallint)");
         lab.batch(&place).await?;
-        lab.batch("VACUUM ANALYZE shop.orders; ").await?;
+        lab.batch("VACUUM ANALYZE shop.orders").await?;
         lab.batch("CHECKPOINT").await
     }
 

@@ -72,6 +72,12 @@ pub(super) struct Used {
 }
 
 impl Used {
+    /// Processors that all of them kept busy for `seconds`.
+    pub(super) fn cores(self, before: Self, seconds: f64) -> f64 {
+        let all = |used: Self| used.relay_ms + used.aggregator_ms + used.broker_ms;
+        (all(self) - all(before)) / 1_000.0 / seconds.max(0.001)
+    }
+
     /// Figures per 1,000 events, of `events` since `before`.
     pub(super) fn since(self, before: Self, events: f64) -> Figures {
         let per = |ms: f64| ms / (events / 1_000.0).max(0.001);

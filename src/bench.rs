@@ -22,6 +22,7 @@ pub(crate) mod report;
 mod router;
 mod snapshot;
 pub(crate) mod store;
+mod stream;
 
 pub(crate) use error::BenchError;
 
@@ -88,6 +89,7 @@ pub(crate) const EXPERIMENTS: &[Experiment] = &[
     isolation::ISOLATION,
     replica::REPLICA,
     router::ROUTER,
+    stream::STREAM,
 ];
 
 /// Returns the experiments with these names; all of them if there are none.

@@ -1,6 +1,7 @@
 //! Compares the case study's claims with the measurements.
 
 mod apart;
+mod streaming;
 
 use super::figures::median;
 use super::mixed::{self, described};
@@ -67,6 +68,7 @@ pub(super) fn lines(store: &Store, other: Option<&Store>) -> Vec<Line> {
     lines.extend(orders(store));
     lines.extend(skewed(store));
     lines.extend(apart::lines(store));
+    lines.extend(streaming::lines(store));
     lines
 }
 

@@ -164,6 +164,82 @@ fn isolation_and_a_replica_are_measured_and_nothing_stays_behind() {
     assert_eq!(left.map_or(0, Iterator::count), 0, "{told}");
 }
 
+/// Figures of the experiment `stream`, and what was told.
+fn stream(java_home: Option<&str>) -> (Vec<Value>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [&["stream"], &QUICK[..4], &["--repeats", "1"]].concat();
+    let mut command = bench(folder.path(), &arguments);
+    if let Some(home) = java_home {
+        command.env("JAVA_HOME", home);
+    }
+    let output = command.output().unwrap();
+    let told = said(&output);
+    assert!(output.status.success(), "{told}");
+    (runs(folder.path()), told)
+}
+
+#[test]
+fn without_java_the_merge_is_measured_and_the_stream_is_told_to_be_left_out() {
+    let (all, told) = stream(Some("/nonexistent"));
+    let measured = all.iter().map(|run| run["variant"].as_str().unwrap());
+    assert_eq!(
+        measured.collect::<Vec<_>>(),
+        [
+            "1,000/s, neither",
+            "1,000/s, refresh --fresh 1s",
+            "5,000/s, neither",
+            "5,000/s, refresh --fresh 1s"
+        ]
+    );
+    assert_eq!(told.matches("not measured: ").count(), 4, "{told}");
+    assert!(told.contains("/nonexistent/bin/java"), "{told}");
+    let figures = &all[1]["figures"];
+    assert!(
+        figures["freshness_ms_p99"].as_f64().unwrap() > 1.0,
+        "{told}"
+    );
+    assert!(
+        figures["completed_per_s"].as_f64().unwrap() > 10.0,
+        "{told}"
+    );
+}
+
+#[test]
+#[ignore = "needs Java 17 and Kafka's jars: .ci/run runs it"]
+fn the_stream_is_measured() {
+    let (all, told) = stream(None);
+    assert_eq!(all.len(), 8, "{told}");
+    let figure = |variant: &str, name: &str| {
+        let run = all.iter().find(|run| run["variant"] == variant);
+        let figure = run.unwrap()["figures"][name].as_f64();
+        figure.unwrap_or_else(|| panic!("{variant} {name}: {told}"))
+    };
+    for who in ["relay", "aggregator"] {
+        assert!(
+            figure("backlog", &format!("{who}_events_per_s")) > 100.0,
+            "{told}"
+        );
+        assert!(
+            figure("backlog", &format!("{who}_rss_mib_max")) > 1.0,
+            "{told}"
+        );
+        assert!(
+            figure("killed", &format!("{who}_recovery_ms")) > 1.0,
+            "{told}"
+        );
+    }
+    assert!(figure("killed", "broker_recovery_ms") > 100.0, "{told}");
+    assert!(
+        figure("1,000/s, stream", "freshness_ms_p99") > 1.0,
+        "{told}"
+    );
+    assert!(figure("1,000/s, stream", "events") > 100.0, "{told}");
+    assert!(
+        told.contains("| 9.3 | aggregator: a filled topic, exactly once | "),
+        "{told}"
+    );
+}
+
 #[test]
 fn what_cannot_be_run_is_refused_before_anything_is_started() {
     let folder = tempfile::tempdir().unwrap();

@@ -69,15 +69,19 @@ fn a_java_that_is_missing_or_too_old_is_refused() {
 }
 
 /// A broker that answers.
-struct Broker {
+pub struct Broker {
     child: Child,
-    port: u16,
+    pub port: u16,
     folder: PathBuf,
 }
 
 impl Broker {
-    fn start(args: &[&str]) -> Self {
-        let mut child = command(&["--port", "0"])
+    pub fn start(args: &[&str]) -> Self {
+        Self::start_at(0, args)
+    }
+
+    fn start_at(port: u16, args: &[&str]) -> Self {
+        let mut child = command(&["--port", &port.to_string()])
             .args(args)
             .stdout(Stdio::piped())
             .spawn()
@@ -97,6 +101,17 @@ impl Broker {
             folder: between("broker.log are in ", " (").into(),
             child,
         }
+    }
+
+    /// Kills Kafka itself, and starts it again with the same data.
+    pub fn crash(&mut self) {
+        let mut processes = at_work(&self.folder).into_iter();
+        let java = processes.find(|process| is_java(*process)).unwrap();
+        kill(Pid::from_raw(java), Signal::SIGKILL).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(1));
+        until_idle(&self.folder);
+        let data = self.folder.to_str().unwrap().to_owned();
+        *self = Self::start_at(self.port, &["--data", &data]);
     }
 
     fn signal(&self, signal: Signal) {
@@ -123,20 +138,33 @@ impl Broker {
     }
 }
 
+/// Ended at the latest with the test.
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Processes that work in this folder: the broker, and what watches it.
-fn at_work(folder: &Path) -> usize {
+fn at_work(folder: &Path) -> Vec<i32> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     processes
         .filter(|process| {
             std::fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder))
         })
-        .count()
+        .filter_map(|process| process.file_name().to_string_lossy().parse().ok())
+        .collect()
+}
+
+fn is_java(process: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|name| name.trim() == "java")
 }
 
 /// Waits until no process works in this folder: the supervisor's last `sleep` may outlive it by a moment.
 fn until_idle(folder: &Path) {
     let patience = Patience::begin();
-    while at_work(folder) > 0 {
+    while !at_work(folder).is_empty() {
         assert!(patience.lasts(), "the broker lives on");
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -178,7 +206,7 @@ fn nothing_is_left_of_a_broker_that_ends() {
     let folder = broker.folder.clone();
     let mode = folder.metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
-    assert!(at_work(&folder) > 0);
+    assert!(!at_work(&folder).is_empty());
     broker.signal(Signal::SIGTERM);
     assert!(broker.child.wait().unwrap().success());
     assert!(!folder.exists());

@@ -9,6 +9,7 @@
 
 mod exactly_once;
 mod late;
+mod oracle;
 mod paused;
 mod poison;
 mod relay;

@@ -17,7 +17,7 @@ fn with(field: &str, value: Value) -> Vec<u8> {
 }
 
 /// Records that are no events.
-fn poison() -> Vec<Option<Vec<u8>>> {
+pub(super) fn poison() -> Vec<Option<Vec<u8>>> {
     let line = |quantity: i64, amount: &str| json!([{"category": "Books", "quantity": quantity, "amount": amount}]);
     vec![
         None,

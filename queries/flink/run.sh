@@ -4,7 +4,6 @@ set -euo pipefail
 
 version=2.2.1
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-program=$here/$(basename "${BASH_SOURCE[0]}")
 
 usage() {
     cat <<'END'
@@ -35,7 +34,6 @@ fail() {
 
 database='jdbc:postgresql://localhost:5432/postgres?user=htap_refresh'
 brokers=localhost:9092 topic=orders data='' web_port=8081 rpc_port=6123 task_managers=2 heap=256 jars='' fetch_only=''
-given=("$@")
 while (($#)); do
     case $1 in
         -h | --help) usage; exit 0 ;;
@@ -104,21 +102,6 @@ fetch() {
     rm -rf "$staging"
 }
 
-# Java runs what the JobManager is told, and its port has no password: that is not for root. A folder of another user is
-# used as that one.
-as_nobody() {
-    local user=nobody
-    if [[ -n $data && -e $data ]]; then
-        user=$(stat -c %U "$data")
-        [[ $user != root ]] || fail "root owns $data, and Flink does not run as root: name a new folder with --data, or give this one to another user"
-    elif [[ -n $data ]]; then
-        install -d -m 700 -o nobody "$data"
-    fi
-    local drop=(setpriv --reuid "$user" --regid "$(id -g "$user")" --clear-groups --pdeathsig TERM)
-    "${drop[@]}" test -r "$program" || fail "the user $user may not read $program: run it as another user than root"
-    exec "${drop[@]}" env -C / HOME="$(getent passwd "$user" | cut -d: -f6)" bash "$program" "${given[@]}" --jars "$jars"
-}
-
 if [[ -n $data ]]; then data=$(realpath -m "$data"); fi
 if [[ -z $jars ]]; then fetch; fi
 if [[ -n $fetch_only ]]; then
@@ -128,7 +111,10 @@ fi
 java=${JAVA_HOME:+$JAVA_HOME/bin/}java
 found=$("$java" -version 2>&1 | sed -nE '1,3s/.* version "([0-9]+).*/\1/p') || true
 ((${found:-0} >= 17)) || fail "Flink needs Java 17 or later, and $java is ${found:-missing}: sudo apt-get install openjdk-17-jre-headless"
-if ((EUID == 0)); then as_nobody; fi
+
+# Whoever reaches the JobManager's port may run code in Flink: that is not for root. Root keeps what it writes itself.
+run_as=(setpriv --pdeathsig TERM)
+if ((EUID == 0)); then run_as+=(--reuid nobody --regid "$(id -g nobody)" --clear-groups); fi
 
 umask 077
 temporary=''
@@ -136,11 +122,12 @@ if [[ -z $data ]]; then
     data=$(mktemp -d "${TMPDIR:-/tmp}/htap-top-flink-XXXXXX")
     temporary=1
 fi
-mkdir -p "$data/checkpoints" || fail "failed to write in $data"
+mkdir -p "$data" || fail "failed to make $data"
+if [[ ! -O $data ]]; then fail "$data belongs to another user: name a folder of your own with --data"; fi
 exec {lock}>"$data/lock"
 flock --nonblock "$lock" || fail "another run.sh uses $data"
 rm -rf "$data/tmp"
-mkdir "$data/tmp"
+mkdir -p "$data/tmp" "$data/checkpoints"
 
 # Quotes of values for SQL and for YAML.
 quoted() { printf %s "${1//\'/\'\'}"; }
@@ -165,9 +152,8 @@ rest.bind-address: 127.0.0.1
 rest.port: $web_port
 taskmanager.host: 127.0.0.1
 taskmanager.bind-host: 127.0.0.1
-# If a TaskManager is lost, another one can take its part.
-taskmanager.numberOfTaskSlots: 2
-taskmanager.load-balance.mode: TASKS
+# So each of them has its part; with more slots, the first one to register would take all.
+taskmanager.numberOfTaskSlots: 1
 taskmanager.cpu.cores: 1.0
 taskmanager.memory.framework.heap.size: 64m
 taskmanager.memory.framework.off-heap.size: 64m
@@ -217,7 +203,7 @@ declare -A pids
 launch() {
     local name=$1 heap=$2 class=$3
     shift 3
-    setpriv --pdeathsig TERM "$java" "-Xmx${heap}m" -XX:+UseSerialGC -XX:-UsePerfData -XX:+ExitOnOutOfMemoryError \
+    "${run_as[@]}" "$java" "-Xmx${heap}m" -XX:+UseSerialGC -XX:-UsePerfData -XX:+ExitOnOutOfMemoryError \
         -XX:MaxMetaspaceSize=256m -Duser.timezone=UTC "-Djava.io.tmpdir=$data/tmp" "${opens[@]}" "${logging[@]}" \
         -cp "$class_path" "$class" --configDir "$data" "$@" </dev/null >>"$data/$name.log" 2>&1 {lock}>&- &
     pids[$name]=$!
@@ -247,6 +233,11 @@ trap 'exit 0' TERM INT HUP
 
 write_job
 write_settings
+if ((EUID == 0)); then
+    chmod 711 "$data"
+    chown nobody "$data"/{tmp,checkpoints,orders.sql,config.yaml}
+    "${run_as[@]}" test -r "$data/orders.sql" || fail "the user nobody, as which Flink runs, may not enter $data: name another folder with --data"
+fi
 : >"$data/jobmanager.log"
 job_manager
 for ((n = 1; n <= task_managers; n++)); do task_manager "taskmanager-$n"; done
@@ -254,7 +245,8 @@ echo "Apache Flink $version starts; its REST API is at http://127.0.0.1:$web_por
 
 # Waits for the JobManager; a TaskManager that ends is replaced.
 while :; do
-    wait -n -p ended "${pids[@]}" || true
+    # A shell says of itself that a process was killed.
+    wait -n -p ended "${pids[@]}" 2>/dev/null || true
     for name in "${!pids[@]}"; do
         if [[ ${pids[$name]} == "$ended" ]]; then break; fi
     done

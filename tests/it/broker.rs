@@ -69,14 +69,14 @@ fn a_java_that_is_missing_or_too_old_is_refused() {
 }
 
 /// A broker that answers.
-struct Broker {
+pub struct Broker {
     child: Child,
-    port: u16,
+    pub port: u16,
     folder: PathBuf,
 }
 
 impl Broker {
-    fn start(args: &[&str]) -> Self {
+    pub fn start(args: &[&str]) -> Self {
         let mut child = command(&["--port", "0"])
             .args(args)
             .stdout(Stdio::piped())
@@ -99,7 +99,7 @@ impl Broker {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
     }
 

@@ -8,7 +8,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 usage() {
     cat <<'END'
 Run queries/flink/orders.sql on a local cluster of Apache Flink: one JobManager and two TaskManagers on 127.0.0.1.
-Needs Linux, Java 17 or later and, once, Maven. See docs/flink.md.
+Needs Linux, Java 17 or later and, once, Maven. The table must exist: queries/flink/table.sql. See docs/flink.md.
 
 Usage: queries/flink/run.sh [OPTIONS]
 

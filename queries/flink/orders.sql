@@ -66,7 +66,8 @@ CREATE TEMPORARY TABLE realtime_flink (
     'connector' = 'jdbc',
     'url' = '${DATABASE}',
     'table-name' = 'mart.realtime_flink',
-    'sink.buffer-flush.interval' = '500 ms'
+    'sink.buffer-flush.interval' = '500 ms',
+    'sink.buffer-flush.max-rows' = '5000'
 );
 
 -- Sales and what is taken back, each event once. The relay sends an event again if it was killed; the copy has the same

@@ -103,6 +103,7 @@ fetch() {
 }
 
 if [[ -n $data ]]; then data=$(realpath -m "$data"); fi
+[[ ! $data =~ [^[:alnum:]/._-] ]] || fail "the name of $data has more than letters, digits and /._-: name another folder with --data"
 if [[ -z $jars ]]; then fetch; fi
 if [[ -n $fetch_only ]]; then
     echo "$jars"
@@ -238,22 +239,40 @@ if ((EUID == 0)); then
     chown nobody "$data"/{tmp,checkpoints,orders.sql,config.yaml}
     "${run_as[@]}" test -r "$data/orders.sql" || fail "the user nobody, as which Flink runs, may not enter $data: name another folder with --data"
 fi
-: >"$data/jobmanager.log"
+rm -f "$data"/*.log
 job_manager
 for ((n = 1; n <= task_managers; n++)); do task_manager "taskmanager-$n"; done
 echo "Apache Flink $version starts; its REST API is at http://127.0.0.1:$web_port, checkpoints and logs are in $data"
 
+# The last cause that the JobManager logged, else a TaskManager: one that fails to write ends before it can tell.
+reason() {
+    local why
+    why=$(grep -h '^Caused by: ' "$data"/taskmanager-*.log "$data/jobmanager.log" |
+        grep -v 'CheckpointException\|is shutting down' | tail -n 1) || why="see the logs"
+    why=${why#Caused by: }
+    echo "${why:0:500} ($data/*.log)"
+}
+
 # Waits for the JobManager; a TaskManager that ends is replaced.
+failures=0
 while :; do
+    sleep 1 {lock}>&- &
+    nap=$!
     # A shell says of itself that a process was killed.
-    wait -n -p ended "${pids[@]}" 2>/dev/null || true
+    wait -n -p ended "${pids[@]}" "$nap" 2>/dev/null || true
+    failed=$(grep -c 'switched from state RUNNING to RESTARTING' "$data/jobmanager.log") || true
+    if ((failed > failures)); then
+        echo "the job failed and goes on from its last checkpoint: $(reason)"
+        failures=$failed
+    fi
+    if [[ $ended == "$nap" ]]; then continue; fi
+    kill "$nap" 2>/dev/null || true
     for name in "${!pids[@]}"; do
         if [[ ${pids[$name]} == "$ended" ]]; then break; fi
     done
     if [[ $name == jobmanager ]]; then
         unset 'pids[jobmanager]'
-        why=$(grep -E '^Caused by|Exception|ERROR' "$data/jobmanager.log" | tail -n 1 || true)
-        fail "the JobManager ended: ${why:-nothing in its log}"
+        fail "the JobManager ended: $(reason)"
     fi
     echo "$name ended and is started again"
     sleep 1

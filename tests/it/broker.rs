@@ -99,7 +99,7 @@ impl Broker {
         }
     }
 
-    pub fn signal(&self, signal: Signal) {
+    fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
     }
 
@@ -120,6 +120,16 @@ impl Broker {
             .iter()
             .map(|topic| topic.name().to_owned())
             .collect()
+    }
+}
+
+/// A test that fails leaves no Java behind.
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            self.signal(Signal::SIGTERM);
+            let _ = self.child.wait();
+        }
     }
 }
 

@@ -175,6 +175,7 @@ restart-strategy.exponential-delay.initial-backoff: 1s
 restart-strategy.exponential-delay.max-backoff: 30s
 heartbeat.interval: 2s
 heartbeat.timeout: 10s
+classloader.check-leaked-classloader: false
 io.tmp.dirs: '$(quoted "$data")/tmp'
 END
     local newest
@@ -244,13 +245,14 @@ job_manager
 for ((n = 1; n <= task_managers; n++)); do task_manager "taskmanager-$n"; done
 echo "Apache Flink $version starts; its REST API is at http://127.0.0.1:$web_port, checkpoints and logs are in $data"
 
-# The last cause that the JobManager logged, else a TaskManager: one that fails to write ends before it can tell.
+# The last cause in the logs: that of the database or of Kafka, else any. A TaskManager that fails to write ends before it
+# can tell the JobManager.
 reason() {
-    local why
-    why=$(grep -h '^Caused by: ' "$data"/taskmanager-*.log "$data/jobmanager.log" |
-        grep -v 'CheckpointException\|is shutting down' | tail -n 1) || why="see the logs"
+    local causes why
+    causes=$(grep -h '^Caused by: ' "$data"/taskmanager-*.log "$data/jobmanager.log") || true
+    why=$(grep 'postgresql\|kafka' <<<"$causes" | tail -n 1) || why=$(tail -n 1 <<<"$causes")
     why=${why#Caused by: }
-    echo "${why:0:500} ($data/*.log)"
+    echo "${why:0:500} (logs: $data)"
 }
 
 # Waits for the JobManager; a TaskManager that ends is replaced.

@@ -5,7 +5,7 @@ use super::{
     until_relayed,
 };
 use crate::it::broker::Broker as Kafka;
-use crate::it::server::{Order, Patience, Server, block_on, until};
+use crate::it::server::{Database, Order, Patience, Server, block_on, until};
 use htap_top::pg::Client;
 use htap_top::stream::Broker;
 use htap_top::system::fill::{Fill, fill};
@@ -207,6 +207,33 @@ async fn trouble(client: &Client) -> Vec<(i32, Option<Vec<u8>>)> {
     records
 }
 
+fn broker_of(kafka: &Kafka) -> Broker {
+    Broker {
+        brokers: format!("127.0.0.1:{}", kafka.port),
+        topic: TOPIC.to_owned(),
+        settings: Vec::new(),
+    }
+}
+
+/// A shop that writes its outbox, on a server of its own, with Flink's table.
+async fn shop(server: &Server) -> (Database<'_>, Client) {
+    let database = server.database("flink").await;
+    let client = database.connect().await;
+    schema::create(&client).await.unwrap();
+    let end_ms = number(&client, "SELECT (extract(epoch FROM now()) * 1000)::bigint").await;
+    let what = Fill {
+        orders: 200,
+        seed: 7,
+        end_ms,
+    };
+    fill(&database.target(), what, |_, _| {}).await.unwrap();
+    let ready = "UPDATE shop.inventory SET quantity = 1000000; SELECT htap.switch_outbox(true);
+                 ALTER ROLE htap_refresh PASSWORD 'flink'";
+    client.batch(ready).await.unwrap();
+    client.batch(TABLE).await.unwrap();
+    (database, client)
+}
+
 #[test]
 #[ignore = "needs Java 17, and the jars of Kafka and Flink: .ci/run runs it"]
 fn the_flink_job_has_the_same_table_also_after_a_task_manager_was_killed() {
@@ -216,27 +243,9 @@ fn the_flink_job_has_the_same_table_also_after_a_task_manager_was_killed() {
             listen_port: Some(port),
             ..Order::default()
         });
-        let database = server.database("flink").await;
-        let client = database.connect().await;
-        schema::create(&client).await.unwrap();
-        let end_ms = number(&client, "SELECT (extract(epoch FROM now()) * 1000)::bigint").await;
-        let what = Fill {
-            orders: 200,
-            seed: 7,
-            end_ms,
-        };
-        fill(&database.target(), what, |_, _| {}).await.unwrap();
-        let ready = "UPDATE shop.inventory SET quantity = 1000000; SELECT htap.switch_outbox(true);
-                     ALTER ROLE htap_refresh PASSWORD 'flink'";
-        client.batch(ready).await.unwrap();
-        client.batch(TABLE).await.unwrap();
-
+        let (database, client) = shop(&server).await;
         let kafka = Kafka::start(&[]);
-        let broker = Broker {
-            brokers: format!("127.0.0.1:{}", kafka.port),
-            topic: TOPIC.to_owned(),
-            settings: Vec::new(),
-        };
+        let broker = broker_of(&kafka);
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &broker.brokers);
         let _relay = relay(&database, relay_plan_of(broker.clone()));

@@ -138,11 +138,13 @@ impl Broker {
     }
 }
 
-/// Ended at the latest with the test.
+/// A test that fails leaves no Java behind.
 impl Drop for Broker {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Ok(None) = self.child.try_wait() {
+            self.signal(Signal::SIGTERM);
+            let _ = self.child.wait();
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 )]
 
 mod exactly_once;
+mod flink;
 mod late;
 mod oracle;
 mod paused;
@@ -78,17 +79,7 @@ impl Kafka {
 
     /// Sends records as another program would.
     async fn produce<V: Into<Option<Vec<u8>>>>(&self, records: impl IntoIterator<Item = (i32, V)>) {
-        let producer: FutureProducer = self.config().create().unwrap();
-        for (partition, value) in records {
-            let value = value.into();
-            let mut record: FutureRecord<'_, str, [u8]> =
-                FutureRecord::to(TOPIC).partition(partition);
-            record.payload = value.as_deref();
-            drop(producer.send_result(record).unwrap());
-        }
-        tokio::task::spawn_blocking(move || producer.flush(Duration::from_secs(30)).unwrap())
-            .await
-            .unwrap();
+        produce(&self.config(), records).await;
     }
 
     /// Everything in the topic.
@@ -121,6 +112,22 @@ impl Kafka {
         }
         found
     }
+}
+
+async fn produce<V: Into<Option<Vec<u8>>>>(
+    config: &ClientConfig,
+    records: impl IntoIterator<Item = (i32, V)>,
+) {
+    let producer: FutureProducer = config.create().unwrap();
+    for (partition, value) in records {
+        let value = value.into();
+        let mut record: FutureRecord<'_, str, [u8]> = FutureRecord::to(TOPIC).partition(partition);
+        record.payload = value.as_deref();
+        drop(producer.send_result(record).unwrap());
+    }
+    tokio::task::spawn_blocking(move || producer.flush(Duration::from_secs(30)).unwrap())
+        .await
+        .unwrap();
 }
 
 /// A completed order of one piece, as a record.
@@ -181,9 +188,13 @@ impl<E: Clone + std::fmt::Debug> Running<E> {
 }
 
 fn relay_plan(kafka: &Kafka) -> relaying::Plan {
+    relay_plan_of(kafka.broker())
+}
+
+fn relay_plan_of(broker: Broker) -> relaying::Plan {
     relaying::Plan {
         name: instance("relay"),
-        broker: kafka.broker(),
+        broker,
         partitions: PARTITIONS,
         replication: 1,
     }
@@ -202,9 +213,13 @@ fn relay(database: &Database<'_>, plan: relaying::Plan) -> Running<relaying::Eve
 }
 
 fn plan(kafka: &Kafka) -> aggregator::Plan {
+    plan_of(kafka.broker())
+}
+
+fn plan_of(broker: Broker) -> aggregator::Plan {
     aggregator::Plan {
         name: instance("aggregator"),
-        broker: kafka.broker(),
+        broker,
         window: Duration::from_secs(60),
         lateness: Duration::from_secs(3_600),
         delay: Duration::from_secs(5),

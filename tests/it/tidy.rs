@@ -694,7 +694,7 @@ fn leftovers(files: &[File]) -> Vec<String> {
 #[test]
 fn nothing_of_the_building_site_is_left() {
     let mut all = sources();
-    all.extend(files("queries", &[".sql"]));
+    all.extend(files("queries", &[".sql", ".sh"]));
     all.extend(files("themes", &[".toml"]));
     all.extend(files("docs", &[".md"]));
     for name in [
@@ -754,10 +754,12 @@ fn every_file_is_built_in() {
     }
 }
 
-/// Files of SQL that no folder's list has are read by name somewhere.
+/// Files of SQL that no folder's list has are read by name somewhere: in the program, or in a script beside them.
 #[test]
 fn every_query_is_used() {
-    let sources: String = sources().iter().map(|file| file.text.as_str()).collect();
+    let mut readers = sources();
+    readers.extend(files("queries", &[".sh"]));
+    let sources: String = readers.iter().map(|file| file.text.as_str()).collect();
     let mut listed: BTreeSet<String> = BTreeSet::new();
     for (_, folder, ending) in build::FOLDERS {
         let names = build::names(&root().join(folder), ending).unwrap();

@@ -42,12 +42,9 @@ pub(super) struct Options {
     /// Shop transactions per second; one in forty creates an order
     #[arg(long, default_value_t = 150.0, value_parser = parse_rate)]
     pub(super) rate: f64,
-    /// The replica.
+    /// What runs beside the server.
     #[command(flatten)]
     pub(super) beside: Beside,
-    /// Send the orders through Kafka into live figures; on a mock broker if there is no Java
-    #[arg(long)]
-    pub(super) stream: bool,
     /// End when standard input ends, and report in JSON lines (for the dashboard's own child)
     #[arg(long, hide = true)]
     pub(super) lifeline: bool,
@@ -56,7 +53,7 @@ pub(super) struct Options {
     pub(super) look: Look,
 }
 
-/// Options of the demo's replica.
+/// What runs beside the demo's server.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct Beside {
     /// Build a streaming replica beside the server, and read the OLAP panels from it
@@ -66,6 +63,9 @@ pub(super) struct Beside {
     #[arg(long, value_name = "on|off", requires = "replica", default_value = "off", value_parser = parse_switch,
           action = clap::ArgAction::Set)]
     pub(super) hot_standby_feedback: bool,
+    /// Send the orders through Kafka into live figures; on a mock broker if there is no Java
+    #[arg(long)]
+    pub(super) stream: bool,
 }
 
 impl Options {
@@ -84,7 +84,7 @@ impl Options {
         if self.calm {
             options.push("--calm".into());
         }
-        if self.stream {
+        if self.beside.stream {
             options.push("--stream".into());
         }
         if self.beside.replica {
@@ -186,7 +186,7 @@ fn headless(options: &Options) -> Result<(), Failure> {
         replica: options.beside.replica.then_some(demo::Replica {
             feedback: options.beside.hot_standby_feedback,
         }),
-        stream: options.stream,
+        stream: options.beside.stream,
         lifeline: options.lifeline,
     };
     // The load has its own threads, so that its bookkeeping does not delay it.

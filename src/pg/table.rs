@@ -183,7 +183,7 @@ impl Table {
     /// becomes the place behind it: who looks up many in about their order compares few names.
     pub fn find(&self, name: &str, next: &mut usize) -> Column {
         let (before, after) = self.columns.split_at((*next).min(self.columns.len()));
-        let is_it = |column: &Box<str>| &**column == name;
+        let is_it = |column: &_| AsRef::<str>::as_ref(column) == name;
         let behind = || Some(before.len() + after.iter().position(is_it)?);
         let Some(position) = behind().or_else(|| before.iter().position(is_it)) else {
             return Column::ABSENT;

@@ -70,7 +70,7 @@ async fn switch_while_both_run() {
 
     let reader = database.connect().await;
     let merger = refresh::connect(&database.target()).await.unwrap();
-    let merged = View::new("mart", "sales_hourly");
+    let hourly = View::new("mart", "sales_hourly");
     let mut seen = Vec::new();
     for (round, source) in ["stream", "merge", "stream", "merge", "stream"]
         .into_iter()
@@ -86,7 +86,7 @@ async fn switch_while_both_run() {
                 seen.push(agrees(&reader).await);
             }
         };
-        let merging = refresh::merge(&merger, &merged, 1_000_000);
+        let merging = refresh::merge(&merger, &hourly, 1_000_000);
         let ((), done, ()) = tokio::join!(work, merging, reading);
         done.unwrap();
         assert_eq!(agrees(&reader).await, source, "round {round}");

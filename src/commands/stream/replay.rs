@@ -169,37 +169,35 @@ fn told(counted: &Counted) -> String {
 }
 
 fn as_text(plan: &Plan, counted: &Counted, comparison: &Comparison) -> String {
-    let mut text = format!("{}\n", told(counted));
-    if let Some(since) = &comparison.since {
-        text += &format!(
-            "compared from {since} on: earlier windows hold events before the first offset\n"
-        );
-    }
-    text += &format!(
-        "mart.realtime_stream: {} rows, {} of them only there; mart.{}: {} rows, {} of them only there\n",
+    let mut lines = vec![told(counted)];
+    lines.extend(comparison.since.as_ref().map(|since| {
+        format!("compared from {since} on: earlier windows hold events before the first offset")
+    }));
+    lines.push(format!(
+        "mart.realtime_stream: {} rows, {} of them only there; mart.{}: {} rows, {} of them only there",
         comparison.live_rows,
         comparison.only_live,
         plan.shadow,
         comparison.replayed_rows,
         comparison.only_replayed,
-    );
-    if comparison.is_equal() && comparison.live_rows > 0 {
-        return text + "equal\n";
-    }
-    for difference in &comparison.differences {
+    ));
+    lines.extend(comparison.differences.iter().map(|difference| {
         let place = if difference.replayed {
             &plan.shadow
         } else {
             "realtime_stream"
         };
-        text += &format!("only in mart.{place}: {}\n", difference.row.escape_debug());
-    }
+        format!("only in mart.{place}: {}", difference.row.escape_debug())
+    }));
     let shown = i64::try_from(comparison.differences.len()).unwrap_or(0);
     let more = comparison.only_live + comparison.only_replayed - shown;
     if more > 0 {
-        text += &format!("and {more} more\n");
+        lines.push(format!("and {more} more"));
     }
-    text
+    if comparison.is_equal() && comparison.live_rows > 0 {
+        lines.push("equal".to_owned());
+    }
+    lines.join("\n") + "\n"
 }
 
 fn as_json(plan: &Plan, counted: &Counted, comparison: &Comparison) -> String {

@@ -249,6 +249,8 @@ async fn the_catalogue_says_so(client: &Client) {
                            ('shop.create_orders(bigint[],integer[],bigint[],bigint[],text[])', 'htap_oltp'),
                            ('shop.pay_order(bigint)', 'htap_oltp'), ('shop.ship_order(bigint)', 'htap_oltp'),
                            ('shop.complete_order(bigint)', 'htap_oltp'), ('shop.cancel_order(bigint)', 'htap_oltp'),
+                           ('htap.pause_relay(boolean,text)', 'htap_refresh'), ('htap.make_shadow(text)', 'htap_refresh'),
+                           ('htap.drop_shadow(text)', 'htap_refresh'),
                            ('htap.maintain()', 'htap_refresh'), ('htap.refresh_view(text,boolean)', 'htap_refresh'),
                            ('htap.strays()', 'htap_refresh'), ('htap.strays()', 'htap_olap'), ('htap.strays()', 'htap_oltp'))"),
         ),
@@ -485,10 +487,11 @@ const BY_SHOPPERS: [&str; 8] = [
     "UPDATE shop.orders SET updated_at = pg_catalog.clock_timestamp(), total_amount = 5::pg_catalog.numeric",
     "UPDATE shop.users SET user_segment = 'VIP'",
 ];
-const BY_REFRESHERS: [&str; 14] = [
+const BY_REFRESHERS: [&str; 15] = [
     "SELECT htap.maintain()",
     "SELECT htap.strays()",
     "SELECT htap.tidy()",
+    "SELECT htap.pause_relay(true, 'x'), htap.pause_relay(false), htap.make_shadow('replay'), htap.drop_shadow('replay')",
     "SELECT htap.check_capture('mart.sales_hourly')",
     "SELECT htap.check_capture('mart.fact_sales')",
     "SELECT htap.check_capture('mart.segment_rfm')",

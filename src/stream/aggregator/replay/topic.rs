@@ -125,12 +125,7 @@ impl Topic {
     }
 
     /// Takes what has arrived, until the batch is full. Returns how many records were passed over as dead letters.
-    pub(super) fn read(
-        &mut self,
-        batch: &mut Batch,
-        windows: &Windows,
-        aside: &Aside,
-    ) -> Result<u64, StreamError> {
+    pub(super) fn read(&mut self, batch: &mut Batch, windows: &Windows, aside: &Aside) -> u64 {
         let mut dead = 0;
         while !batch.is_full() {
             let Some(polled) = self.consumer.poll(Duration::ZERO) else {
@@ -181,7 +176,7 @@ impl Topic {
             }
             self.heard = Instant::now();
         }
-        Ok(dead)
+        dead
     }
 
     /// Returns true if all is read up to these offsets.

@@ -164,7 +164,8 @@ fn isolation_and_a_replica_are_measured_and_nothing_stays_behind() {
     assert_eq!(left.map_or(0, Iterator::count), 0, "{told}");
 }
 
-/// Figures of the experiment `stream`, and what was told.
+/// Runs of the experiment `stream`, and what was told.
+#[expect(clippy::unwrap_used, reason = "helper of a test")]
 fn stream(java_home: Option<&str>) -> (Vec<Value>, String) {
     let folder = tempfile::tempdir().unwrap();
     let arguments = [&["stream"], &QUICK[..4], &["--repeats", "1"]].concat();

@@ -2,6 +2,7 @@
 //! everything that takes part is killed. At the end the figures equal a recomputation from the shop's tables.
 //!
 //! `tests/stream_oracle` runs it with a million events.
+#![expect(clippy::print_stdout, reason = "what was seen is the result")]
 
 mod kills;
 mod noise;
@@ -225,8 +226,8 @@ impl Trade {
             Param::Int(self.seed),
             Param::Text(&self.base),
         ];
-        let make = "SELECT oracle.trade($1, $2, $3, $4, $5::text::timestamptz)";
-        client.query(make, &params).await.map(|_| ())
+        let trade = "SELECT oracle.trade($1, $2, $3, $4, $5::text::timestamptz)";
+        client.query(trade, &params).await.map(|_| ())
     }
 }
 

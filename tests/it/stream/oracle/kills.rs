@@ -153,7 +153,7 @@ impl<'a> Stage<'a> {
         match what {
             Kill::AggregatorBeforeCommit => {
                 self.before_commit(gate, AGGREGATOR, "mart.realtime_stream")
-                    .await
+                    .await;
             }
             Kill::RelayBeforeDelete => self.before_commit(gate, RELAY, "htap.outbox").await,
             Kill::AggregatorAfterCommit => {

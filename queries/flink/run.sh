@@ -245,12 +245,12 @@ job_manager
 for ((n = 1; n <= task_managers; n++)); do task_manager "taskmanager-$n"; done
 echo "Apache Flink $version starts; its REST API is at http://127.0.0.1:$web_port, checkpoints and logs are in $data"
 
-# The last cause in the logs: that of the database or of Kafka, else any. A TaskManager that fails to write ends before it
+# The last cause in the logs: that of the database, of Kafka or of a port, else any. A TaskManager that fails to write ends before it
 # can tell the JobManager.
 reason() {
     local causes why
     causes=$(grep -h '^Caused by: ' "$data"/taskmanager-*.log "$data/jobmanager.log") || true
-    why=$(grep 'postgresql\|kafka' <<<"$causes" | tail -n 1) || why=$(tail -n 1 <<<"$causes")
+    why=$(grep 'postgresql\|kafka\|java.net' <<<"$causes" | tail -n 1) || why=$(tail -n 1 <<<"$causes")
     why=${why#Caused by: }
     echo "${why:0:500} (logs: $data)"
 }
@@ -274,6 +274,8 @@ while :; do
     done
     if [[ $name == jobmanager ]]; then
         unset 'pids[jobmanager]'
+        # Its logs are kept.
+        temporary=''
         fail "the JobManager ended: $(reason)"
     fi
     echo "$name ended and is started again"

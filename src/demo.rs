@@ -13,6 +13,9 @@ pub(crate) use replica::Replica;
 
 use crate::cluster::ClusterError;
 
+/// Name of the demo's database.
+const DBNAME: &str = "shop";
+
 /// Runs work that blocks, beside the tasks.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ClusterError> + Send + 'static,

@@ -1,10 +1,10 @@
 //! The demo without a screen: starts, fills and loads the server, and always removes it at the end.
 
-use super::blocking;
 use super::replica::{self, Replica};
 use super::report::{Ready, Report, Socket};
 use super::stop::Stop;
 use super::stream::{self, Stream};
+use super::{DBNAME, blocking};
 use crate::cluster::binaries::{fetch, locate};
 use crate::cluster::{Cluster, ClusterError, ClusterOptions, SUPERUSER, Wanted, sweep};
 use crate::pg::{Client, Target, quote_literal};
@@ -15,9 +15,6 @@ use rand::RngExt;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// Name of the demo's database.
-pub(super) const DBNAME: &str = "shop";
 
 /// Options of a demo.
 #[derive(Clone, Debug)]

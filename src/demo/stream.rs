@@ -1,9 +1,8 @@
 //! The stream of `demo --stream`: a broker, and relay and aggregator in the engine's process. Whatever fails here ends the
 //! stream, not the demo.
 
-use super::blocking;
-use super::headless::DBNAME;
 use super::report::{Report, Streamed};
+use super::{DBNAME, blocking};
 use crate::cluster::{Cluster, ClusterError, SUPERUSER};
 use crate::pg::{Client, PgError, Target};
 use crate::stream::broker::{Plan, Running, VERSION, Wish};

@@ -12,6 +12,8 @@ reads! {
         rate: Number;
         lag_rows: Int;
         lag_ms: Number;
+        fresh_p50_ms: Number;
+        fresh_p99_ms: Number;
         watermark_s: Number;
         next_offset: Int;
         end_offset: Int;

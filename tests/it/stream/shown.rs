@@ -22,7 +22,8 @@ const RELAY: &str = "
 const STREAMED: &str = "
     UPDATE htap.stream_state SET state = 'running', rate = 50, error = NULL;
     INSERT INTO htap.stream_state
-    SELECT (s).* FROM (SELECT jsonb_populate_record(s, '{\"instance\": \"a 1\", \"component\": \"aggregator\"}') AS s
+    SELECT (s).* FROM (SELECT jsonb_populate_record(s, '{\"instance\": \"a 1\", \"component\": \"aggregator\",
+                                                         \"fresh_p50_ms\": 250, \"fresh_p99_ms\": 2000}') AS s
                        FROM htap.stream_state AS s) AS a;
     INSERT INTO htap.stream_progress (topic, cluster, window_s, final_to)
     VALUES ('orders', 'c', 60, clock_timestamp() - interval '11 min');
@@ -63,6 +64,8 @@ fn as_prometheus_has_it(model: &Model) {
         "htap_top_stream_records_per_second{component=\"aggregator\",process=\"a 1\"} 50",
         "htap_top_stream_lag_records{component=\"relay\",process=\"r 1\"} 2",
         "htap_top_stream_lag_seconds{component=\"relay\",process=\"r 1\"} 60",
+        "htap_top_stream_freshness_p50_seconds{component=\"aggregator\",process=\"a 1\"} 0.25",
+        "htap_top_stream_freshness_p99_seconds{component=\"aggregator\",process=\"a 1\"} 2",
         "htap_top_stream_dead_letters_total{component=\"aggregator\",process=\"a 1\"} 0",
         "htap_top_stream_consumer_lag{topic=\"orders\",partition=\"1\"} 7",
         "htap_top_stream_consumer_current_offset{topic=\"orders\",partition=\"1\"} 10",

@@ -24,7 +24,7 @@ fn live(row: Stage<'_>, figure: Option<f64>) -> Option<f64> {
     figure.filter(|_| !row.state().is("silent"))
 }
 
-const OF_PROCESSES: [Metric; 7] = [
+const OF_PROCESSES: [Metric; 9] = [
     (
         "records",
         true,
@@ -66,6 +66,18 @@ const OF_PROCESSES: [Metric; 7] = [
         false,
         "Relay: age of the first row that is not sent. Aggregator: age of the last event that was counted, if it lags.",
         |row| live(row, row.lag_ms().map(|ms| ms / 1_000.0)),
+    ),
+    (
+        "freshness_p50_seconds",
+        false,
+        "Aggregator: time from an event to the commit that counts it, of the last minute: median.",
+        |row| live(row, row.fresh_p50_ms().map(|ms| ms / 1_000.0)),
+    ),
+    (
+        "freshness_p99_seconds",
+        false,
+        "The same: 99th percentile.",
+        |row| live(row, row.fresh_p99_ms().map(|ms| ms / 1_000.0)),
     ),
 ];
 

@@ -94,7 +94,8 @@ async fn backlog(lab: &Lab) -> Result<Figures, BenchError> {
     Ok(figures)
 }
 
-/// Times how a process empties what it reads, from its first batch on. `left` asks for what is left of `all`.
+/// Times how a process empties what it reads, from its first batch on; if that is all of it, from its start on. `left`
+/// asks for what is left of `all`.
 async fn measure(
     lab: &Lab,
     pipeline: &Pipeline,
@@ -103,9 +104,14 @@ async fn measure(
     all: f64,
     left: &str,
 ) -> Result<(), BenchError> {
-    // Connecting does not count.
+    let start = (Instant::now(), lab.meter(), pipeline.used());
     let first = until(lab, left, |left| left < all).await?;
-    let (begun, meter, before) = (Instant::now(), lab.meter(), pipeline.used());
+    let (first, (begun, meter, before)) = if first < 1.0 {
+        (all, start)
+    } else {
+        // Connecting does not count.
+        (first, (Instant::now(), lab.meter(), pipeline.used()))
+    };
     until(lab, left, |left| left < 1.0).await?;
     let seconds = begun.elapsed().as_secs_f64();
     let used = pipeline.used();

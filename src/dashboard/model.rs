@@ -294,20 +294,6 @@ impl Model {
         }
     }
 
-    /// Returns true if the report changes the screen by itself. An answer that no panel shows changes only figures that
-    /// the next frame shows, too, which comes with the next second.
-    fn is_shown(&self, report: &Report) -> bool {
-        match report {
-            Report::Ended { .. } => false,
-            Report::Answered { id, outcome, .. } => {
-                let feed = self.feed(FeedId(*id));
-                let again = |feed: &Feed| feed.spec.front.internal && feed.sampling.at.is_some();
-                outcome.is_err() || !feed.is_some_and(again)
-            }
-            Report::Opened { .. } | Report::Lost { .. } => true,
-        }
-    }
-
     /// The feed with this number.
     pub fn feed(&self, id: FeedId) -> Option<&Feed> {
         self.feeds.get(usize::from(id.0))

@@ -172,7 +172,13 @@ fn isolation_and_a_replica_are_measured_and_nothing_stays_behind() {
 #[expect(clippy::unwrap_used, reason = "helper of a test")]
 fn stream(java_home: Option<&str>) -> (Vec<Value>, String) {
     let folder = tempfile::tempdir().unwrap();
-    let arguments = [&["stream"], &QUICK[..4], &["--repeats", "1"]].concat();
+    // In a shorter window no batch may end.
+    let arguments = [
+        &["stream"],
+        &QUICK[..2],
+        &["--window", "1s", "--repeats", "1"],
+    ]
+    .concat();
     let mut command = bench(folder.path(), &arguments);
     if let Some(home) = java_home {
         command.env("JAVA_HOME", home);

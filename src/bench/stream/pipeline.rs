@@ -78,26 +78,28 @@ impl Used {
         (all(self) - all(before)) / 1_000.0 / seconds.max(0.001)
     }
 
-    /// Figures per 1,000 events, of `events` since `before`.
+    /// Figures of `events` since `before`; per 1,000 events only if there were as many.
     pub(super) fn since(self, before: Self, events: f64) -> Figures {
-        let per = |ms: f64| ms / (events / 1_000.0).max(0.001);
-        figures([
+        let mut figures = figures([
             ("events", events),
-            (
-                "relay_own_ms_per_1000",
-                per(self.relay_ms - before.relay_ms),
-            ),
-            (
-                "aggregator_own_ms_per_1000",
-                per(self.aggregator_ms - before.aggregator_ms),
-            ),
-            ("broker_ms_per_1000", per(self.broker_ms - before.broker_ms)),
             ("relay_rss_mib_max", self.relay_bytes / 1_048_576.0),
             (
                 "aggregator_rss_mib_max",
                 self.aggregator_bytes / 1_048_576.0,
             ),
-        ])
+        ]);
+        if events >= 1_000.0 {
+            let mut per = |name: &str, ms: f64| {
+                figures.insert(name.to_owned(), ms / (events / 1_000.0));
+            };
+            per("relay_own_ms_per_1000", self.relay_ms - before.relay_ms);
+            per(
+                "aggregator_own_ms_per_1000",
+                self.aggregator_ms - before.aggregator_ms,
+            );
+            per("broker_ms_per_1000", self.broker_ms - before.broker_ms);
+        }
+        figures
     }
 }
 

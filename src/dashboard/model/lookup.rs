@@ -6,7 +6,7 @@ use crate::dashboard::feed::Feed;
 use crate::dashboard::panels::spec::Pool;
 use crate::dashboard::rows::{Panel, Row, Rows, read};
 use crate::pg::Table;
-use crate::pg::sampler::SessionId;
+use crate::pg::sampler::{Report, SessionId};
 
 /// Number of sessions above which a server is crowded: some feeds are queried less often there.
 const CROWD: f64 = 500.0;
@@ -66,6 +66,20 @@ impl Model {
     pub(super) fn is_crowded(&self) -> bool {
         let counters = Rows::<read::Counters>::of(self.rows(Panel::Database));
         counters.first().numbackends_all() > Some(CROWD)
+    }
+
+    /// Returns true if the report changes the screen by itself. An answer that no panel shows changes only figures that
+    /// the next frame shows, too, which comes with the next second.
+    pub(super) fn is_shown(&self, report: &Report) -> bool {
+        match report {
+            Report::Ended { .. } => false,
+            Report::Answered { id, outcome, .. } => {
+                let feed = self.feed(FeedId(*id));
+                let again = |feed: &Feed| feed.spec.front.internal && feed.sampling.at.is_some();
+                outcome.is_err() || !feed.is_some_and(again)
+            }
+            Report::Opened { .. } | Report::Lost { .. } => true,
+        }
     }
 }
 

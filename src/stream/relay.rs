@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// What a relay is to do.
 #[derive(Clone, Debug)]
@@ -60,8 +60,10 @@ const RELAYING: Work = Work {
     privilege: "DELETE",
 };
 
-/// Time between two looks at an empty outbox.
+/// Time between two looks at the outbox that find it empty, or few rows in it.
 const LOOK: Duration = Duration::from_millis(50);
+/// Fewer rows are few. However many they are, sending them takes a request for each partition, and a transaction.
+const FEW: usize = 1_000;
 /// Time between two looks at whether relays are paused.
 const OBEY: Duration = Duration::from_millis(250);
 const REPORT: Duration = Duration::from_secs(1);
@@ -183,15 +185,16 @@ impl<'a> Relay<'a> {
         let mut after = Place::first();
         loop {
             self.obey(&context, tell).await?;
+            let looked = Instant::now();
             let rows = outbox::read(&self.client, &after).await?;
-            if rows.is_empty() {
-                self.report(&context, REPORT, tell).await?;
-                sleep(LOOK).await;
-                continue;
+            if !rows.is_empty() {
+                let dead = self.send(&producer, &context, &rows, tell).await?;
+                self.finish(&mut after, &rows, &dead, tell).await?;
             }
-            let dead = self.send(&producer, &context, &rows, tell).await?;
-            self.finish(&mut after, &rows, &dead, tell).await?;
             self.report(&context, REPORT, tell).await?;
+            if rows.len() < FEW {
+                sleep_until(looked + LOOK).await;
+            }
         }
     }
 

@@ -10,6 +10,10 @@ use super::schema;
 use super::survey::Survey;
 use crate::pg::{Client, PgError, Settings, Target};
 use std::time::Duration;
+use tokio::time::sleep;
+
+/// Time between two attempts to fill what another session is filling.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// Reason why nothing was installed. Its text can follow `htap-top: `.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -278,17 +282,28 @@ async fn fill_empty(
     done: &mut Done,
     progress: &mut impl FnMut(Step<'_>),
 ) -> Result<(), InitError> {
-    let all = refresh::known(client).await;
-    for known in all.map_err(InitError::server("read htap.view_def"))? {
-        if !known.filled {
+    let mut told = None;
+    loop {
+        let all = refresh::known(client).await;
+        let all = all.map_err(InitError::server("read htap.view_def"))?;
+        let mut empty = all.iter().filter(|known| !known.filled);
+        let Some((known, name)) = empty.find_map(|known| {
             let name = known.view.to_string();
+            (!done.filled.contains(&name)).then_some((known, name))
+        }) else {
+            return Ok(());
+        };
+        if told.as_ref() != Some(&name) {
             progress(Step::Doing(&format!("filling {name}")));
-            let filled = refresh::refresh(client, &known.view, known.kind, Mode::Full).await;
-            filled.map_err(InitError::server(format!("fill {name}")))?;
-            done.filled.push(name);
+            told = Some(name.clone());
+        }
+        match refresh::refresh(client, &known.view, known.kind, Mode::Full).await {
+            Ok(_) => done.filled.push(name),
+            // Such as another call of this. What it fills is filled then.
+            Err(error) if refresh::is_busy(&error) => sleep(AGAIN).await,
+            Err(error) => return Err(InitError::server(format!("fill {name}"))(error)),
         }
     }
-    Ok(())
 }
 
 impl Done {

@@ -9,7 +9,6 @@ use crate::stream::broker::{Plan, Running, VERSION, Wish};
 use crate::stream::mock::Mock;
 use crate::stream::{Broker, StreamError, aggregator, instance, relay};
 use std::io::Write;
-use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -137,7 +136,7 @@ impl Stream {
             let Err(error) = relay::relay(&server, &plan, |_| {}).await;
             ("relay", error)
         });
-        let plan = aggregator_plan(broker);
+        let plan = aggregator::Plan::new(instance("aggregator"), broker);
         let server = target("htap-top stream run");
         self.parts.spawn(async move {
             let Err(error) = aggregator::aggregate(&server, &plan, |_| {}).await;
@@ -213,18 +212,4 @@ impl Source {
 async fn switch_outbox(target: &Target) -> Result<(), PgError> {
     let client = Client::connect(target).await?;
     client.batch("SELECT htap.switch_outbox(true)").await
-}
-
-/// As `htap-top stream run` has it.
-fn aggregator_plan(broker: Broker) -> aggregator::Plan {
-    aggregator::Plan {
-        name: instance("aggregator"),
-        broker,
-        window: Duration::from_secs(60),
-        lateness: Duration::from_secs(3_600),
-        delay: Duration::from_secs(5),
-        idle: Duration::from_secs(10),
-        future: Duration::from_secs(600),
-        new_topic: false,
-    }
 }

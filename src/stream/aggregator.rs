@@ -60,6 +60,22 @@ pub struct Plan {
     pub new_topic: bool,
 }
 
+impl Plan {
+    /// A plan with the values that `htap-top stream run` has by default.
+    pub fn new(name: String, broker: Broker) -> Self {
+        Self {
+            name,
+            broker,
+            window: Duration::from_secs(60),
+            lateness: Duration::from_secs(3_600),
+            delay: Duration::from_secs(5),
+            idle: Duration::from_secs(10),
+            future: Duration::from_secs(600),
+            new_topic: false,
+        }
+    }
+}
+
 /// Events that the loop reports.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {

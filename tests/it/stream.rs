@@ -217,16 +217,7 @@ fn plan(kafka: &Kafka) -> aggregator::Plan {
 }
 
 fn plan_of(broker: Broker) -> aggregator::Plan {
-    aggregator::Plan {
-        name: instance("aggregator"),
-        broker,
-        window: Duration::from_secs(60),
-        lateness: Duration::from_secs(3_600),
-        delay: Duration::from_secs(5),
-        idle: Duration::from_secs(10),
-        future: Duration::from_secs(600),
-        new_topic: false,
-    }
+    aggregator::Plan::new(instance("aggregator"), broker)
 }
 
 fn aggregate(database: &Database<'_>, plan: aggregator::Plan) -> Running<aggregator::Event> {

@@ -2,6 +2,7 @@
 
 use super::watermark::Windows;
 use crate::stream::events::{self, Event, Sales};
+use rdkafka::message::{BorrowedMessage, Message};
 use rust_decimal::Decimal;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
@@ -22,7 +23,17 @@ pub(super) struct Record<'a> {
     pub(super) value: Option<&'a [u8]>,
 }
 
-impl Record<'_> {
+impl<'a> Record<'a> {
+    pub(super) fn of(message: &'a BorrowedMessage<'_>) -> Self {
+        Self {
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp: message.timestamp().to_millis().unwrap_or(-1),
+            key: message.key(),
+            value: message.payload(),
+        }
+    }
+
     /// A hash of all of it: FNV-1a, the same on every machine and in every version.
     pub(super) fn print(&self) -> u64 {
         let timestamp = self.timestamp.to_be_bytes();

@@ -265,13 +265,7 @@ fn take(
     let Some(partition) = partitions.get_mut(&number) else {
         return Ok(());
     };
-    let record = Record {
-        partition: number,
-        offset,
-        timestamp: message.timestamp().to_millis().unwrap_or(-1),
-        key: message.key(),
-        value: message.payload(),
-    };
+    let record = Record::of(message);
     if offset < partition.next {
         if std::mem::take(&mut partition.checking) && partition.print != Some(record.print()) {
             return Err(format!(

@@ -156,13 +156,7 @@ impl Topic {
             if offset < partition.next {
                 continue;
             }
-            let record = Record {
-                partition: number,
-                offset,
-                timestamp: message.timestamp().to_millis().unwrap_or(-1),
-                key: message.key(),
-                value: message.payload(),
-            };
+            let record = Record::of(&message);
             if aside.is_dead(number, offset, record.timestamp) {
                 batch.pass(record, partition.next);
                 dead += 1;

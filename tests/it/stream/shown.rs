@@ -1,11 +1,11 @@
 //! The stream on the dashboard: each stage, and what holds it up.
 
 use crate::it::facts::{feed, until, watch};
-use crate::it::server::{block_on, shared};
+use crate::it::server::{Database, block_on, shared};
 use htap_top::dashboard::diagnosis::Health;
 use htap_top::dashboard::model::Model;
 use htap_top::dashboard::output::prometheus;
-use htap_top::pg::Param;
+use htap_top::pg::{Client, Param};
 use htap_top::system::schema;
 
 /// Two events, the first of which has waited for a minute.
@@ -34,6 +34,15 @@ const DEAD: &str = "
     INSERT INTO htap.dead_letter (topic, partition, record_offset, reason, written_at)
     SELECT 'orders', 1 - n, 40 + n, 'no JSON', clock_timestamp() - make_interval(secs => age * 60 + n)
     FROM unnest($1) AS age, generate_series(0, 2) AS n";
+
+/// Creates the shop, with events that wait.
+async fn waiting(database: &Database<'_>) -> Client {
+    let admin = database.connect().await;
+    schema::create(&admin).await.unwrap();
+    let events = format!("SELECT htap.switch_outbox(true); {WAITING}");
+    admin.batch(&events).await.unwrap();
+    admin
+}
 
 fn says(model: &Model, what: &str, health: Health) -> bool {
     model.findings.iter().any(|finding| {
@@ -168,12 +177,7 @@ fn the_stage_that_holds_the_stream_up_is_told() {
 fn dead_letters_are_told_while_they_are_new() {
     block_on(async {
         let database = shared().database("stream_dead").await;
-        let admin = database.connect().await;
-        schema::create(&admin).await.unwrap();
-        admin
-            .batch(&format!("SELECT htap.switch_outbox(true); {WAITING}"))
-            .await
-            .unwrap();
+        let admin = waiting(&database).await;
         let written = async |minutes: i64| {
             let ages = [minutes];
             admin.execute(DEAD, &[Param::Ints(&ages)]).await.unwrap();
@@ -218,14 +222,9 @@ fn dead_letters_are_told_while_they_are_new() {
 fn a_paused_relay_is_told_with_who_paused_it() {
     block_on(async {
         let database = shared().database("stream_paused").await;
-        let admin = database.connect().await;
-        schema::create(&admin).await.unwrap();
-        admin
-            .batch(&format!("SELECT htap.switch_outbox(true); {WAITING}"))
-            .await
-            .unwrap();
+        let admin = waiting(&database).await;
         let operator = database.target_of("htap_monitor");
-        let operator = htap_top::pg::Client::connect(&operator).await.unwrap();
+        let operator = Client::connect(&operator).await.unwrap();
         operator
             .batch("SELECT htap.pause_relay(true, 'ada')")
             .await

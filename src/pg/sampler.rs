@@ -237,7 +237,7 @@ pub async fn open(
         for report in failed(&error) {
             reports.send(report).await.ok()?;
         }
-        let pause = patience(&error, attempt);
+        let pause = patience(session, &error, attempt);
         let retry_in_ms = pause.map(|pause| pause.as_millis() as u64);
         reports
             .send(Report::Lost {
@@ -262,14 +262,15 @@ pub async fn open(
     }
 }
 
-/// Returns the pause before the next attempt. A server that is down rejects at once and is asked often, so that the
-/// screen recovers within a second of its return; a full server is asked rarely.
-fn patience(error: &PgError, attempt: u32) -> Option<Duration> {
+/// Returns the pause before the next attempt. A watched server that is down rejects at once and is asked often, so that
+/// the screen recovers within a second of its return; other servers less often, a full server rarely.
+fn patience(session: SessionId, error: &PgError, attempt: u32) -> Option<Duration> {
     let (first_ms, cap_ms) = match (error.class, error.code()) {
         (Class::Configuration, _) => return None,
         (Class::BackOff, "53300") => (250, 30_000),
         (Class::Statement, _) => (1_000, 30_000),
-        _ => (100, 400),
+        _ if matches!(session, SessionId::Fast | SessionId::Canary) => (100, 400),
+        _ => (100, 1_000),
     };
     let grown: u64 = first_ms << attempt.saturating_sub(1).min(10);
     let capped = grown.min(cap_ms);

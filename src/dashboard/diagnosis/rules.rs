@@ -187,6 +187,11 @@ pub const RULES: &[Rule] = &[
         find: upkeep::slru,
     },
     Rule {
+        name: "pooler_lost",
+        about: "the pooler cannot be reached: applications that go through it cannot, either",
+        find: pooler::pooler_lost,
+    },
+    Rule {
         name: "pool_closed",
         about: "clients of the pooler wait because their database is paused, or because it opens no more server connections",
         find: pooler::pool_closed,

@@ -3,7 +3,7 @@
 use super::layout;
 use super::{Link, Model, none};
 use crate::dashboard::action::Grade;
-use crate::dashboard::diagnosis::{self, Evidence, Gauge, Health, Pools, Unknown};
+use crate::dashboard::diagnosis::{self, Evidence, Gauge, Health, LostPooler, Pools, Unknown};
 use crate::dashboard::event::FeedId;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::panels;
@@ -148,6 +148,26 @@ impl Model {
             rows: self.rows_of(Panel::Pooler),
             databases: Rows::of(self.rows(Panel::PoolerDatabases)),
             behind: &self.memory.behind_pooler,
+            lost: self.lost_pooler(),
+        }
+    }
+
+    /// Returns the failure to reach the pooler, if there is one that ends by itself: a refusal says nothing about its
+    /// clients.
+    fn lost_pooler(&self) -> Option<LostPooler<'_>> {
+        match &self.pooler {
+            Link::Lost {
+                error,
+                since,
+                given_up: false,
+                ..
+            } => Some(LostPooler {
+                place: self.start.pooler.as_ref()?,
+                error,
+                since_s: self.now.since(*since),
+                answered: self.feed_of(Panel::Pooler)?.sampling.at.is_some(),
+            }),
+            _ => None,
         }
     }
 

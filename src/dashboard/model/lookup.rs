@@ -78,7 +78,11 @@ impl Model {
                 let again = |feed: &Feed| feed.spec.front.internal && feed.sampling.at.is_some();
                 outcome.is_err() || !feed.is_some_and(again)
             }
-            Report::Opened { .. } | Report::Lost { .. } => true,
+            // The header counts the attempts of the fast session; of others, only the first one changes the screen.
+            Report::Lost {
+                session, attempt, ..
+            } => *session == SessionId::Fast || *attempt <= 1,
+            Report::Opened { .. } => true,
         }
     }
 }

@@ -232,8 +232,20 @@ fn a_pooler_that_is_killed_disturbs_nothing_and_comes_back() {
                 && matches!(model.fast, Link::Live(_))
         })
         .await;
+        until(&mut headless, "the cause line tells of it", |model| {
+            model.cause.rule == "pooler_lost"
+        })
+        .await;
+        let said = headless.model.cause.sentence.clone();
+        assert!(
+            said.contains("its clients have lost the database"),
+            "{said}"
+        );
         bouncer.start_again().await;
-        until(&mut headless, "it is back", good).await;
+        until(&mut headless, "it is back", |model| {
+            good(model) && model.cause.rule != "pooler_lost"
+        })
+        .await;
         headless.end().await;
     });
 }

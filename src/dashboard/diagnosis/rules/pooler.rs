@@ -2,8 +2,8 @@
 
 use super::{described, doing, row_of, short};
 use crate::dashboard::diagnosis::blocker::Blocker;
-use crate::dashboard::diagnosis::finding::{Fact, Finding, fact};
-use crate::dashboard::diagnosis::{Evidence, Pools};
+use crate::dashboard::diagnosis::finding::{Damage, Fact, Finding, fact};
+use crate::dashboard::diagnosis::{Evidence, Health, Pools};
 use crate::dashboard::panels::pooler::Behind;
 use crate::dashboard::rows::{Row, console, read};
 use crate::dashboard::wait_graph::WaitGraph;
@@ -13,6 +13,8 @@ use crate::format;
 const IDLE_S: f64 = 1.0;
 /// Seconds of a transaction at work from which it holds a server connection.
 const LONG_S: f64 = 10.0;
+/// Seconds after which a lost pooler is told: a restart takes less.
+const LOST_S: f64 = 2.0;
 /// Maximum number of backends listed.
 const LISTED: usize = 5;
 
@@ -179,6 +181,34 @@ fn told(backends: &[(Row<'_, read::Backend>, &Behind)]) -> Vec<Fact> {
         fact(described(*row), what)
     };
     backends.iter().take(LISTED).map(told).collect()
+}
+
+/// Finds a pooler that cannot be reached.
+pub(super) fn pooler_lost(evidence: &Evidence<'_>) -> Option<Finding> {
+    let lost = evidence.pools.as_ref()?.lost.as_ref()?;
+    if lost.since_s < LOST_S {
+        return None;
+    }
+    let (place, since) = (lost.place.as_str(), format::seconds(lost.since_s));
+    let clients = if lost.answered {
+        "its clients have lost the database"
+    } else {
+        "it has not answered yet"
+    };
+    let sentence = format!("pooler {place} cannot be reached for {since}: {clients}");
+    Some(Finding {
+        health: if lost.answered {
+            Health::Danger
+        } else {
+            Health::Warning
+        },
+        damage: Damage::Halt,
+        subject: place.to_owned(),
+        sentence,
+        cure: "start PgBouncer, or check its log and the network".to_owned(),
+        evidence: vec![fact("last error", lost.error.to_string())],
+        ..Finding::default()
+    })
 }
 
 /// Finds a pool that has no connection to give: its database is paused, or connections cannot be opened.

@@ -91,7 +91,7 @@
 -- [columns.mean_query_ms]
 -- title = "mean query"
 -- unit = "ms"
--- help = "Mean time of a statement on the server, since the previous sample."
+-- help = "Mean time of a statement from its client's request to the end of the answer, since the previous sample. PgBouncer includes the wait for a server connection."
 -- [columns.paused]
 -- title = "paused"
 -- unit = "flag"

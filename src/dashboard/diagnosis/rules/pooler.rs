@@ -195,7 +195,7 @@ pub(super) fn pooler_lost(evidence: &Evidence<'_>) -> Option<Finding> {
     } else {
         "it has not answered yet"
     };
-    let sentence = format!("pooler {place} cannot be reached for {since}: {clients}");
+    let sentence = format!("pooler {place} unreachable for {since}: {clients}");
     Some(Finding {
         health: if lost.answered {
             Health::Danger
@@ -205,7 +205,7 @@ pub(super) fn pooler_lost(evidence: &Evidence<'_>) -> Option<Finding> {
         damage: Damage::Halt,
         subject: place.to_owned(),
         sentence,
-        cure: "start PgBouncer, or check its log and the network".to_owned(),
+        cure: "start PgBouncer, or check its log".to_owned(),
         evidence: vec![fact("last error", lost.error.to_string())],
         ..Finding::default()
     })

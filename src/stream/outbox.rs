@@ -71,6 +71,22 @@ pub(super) async fn read(client: &Client, after: &Place) -> Result<Vec<Row>, PgE
     })
 }
 
+/// Makes sure that a crash of the server cannot undo the transactions whose rows were read before.
+///
+/// With `synchronous_commit = off` a transaction is visible before it is on disk. If some of the WAL is not, a lock of the
+/// relay's own row in `htap.stream_state` is written and committed with `local`, which puts everything before it on disk.
+/// Returns false if there is no such row.
+pub(super) async fn flush(client: &Client, instance: &str) -> Result<bool, PgError> {
+    let sql = "
+        WITH wal AS MATERIALIZED (SELECT pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn() AS ahead),
+             flushed AS MATERIALIZED (
+                 SELECT set_config('synchronous_commit', 'local', true) AS level
+                 FROM htap.stream_state AS s WHERE s.instance = $1 AND (SELECT w.ahead FROM wal AS w) FOR NO KEY UPDATE)
+        SELECT NOT w.ahead OR EXISTS (SELECT FROM flushed AS f WHERE f.level = 'local') AS safe FROM wal AS w";
+    let table = client.query(sql, &[Param::Text(instance)]).await?;
+    Ok(table.first("safe").is_true())
+}
+
 /// Length of the header of COPY's binary format: a signature, flags, and the length of an extension, which is empty.
 const HEADER: usize = 19;
 

@@ -187,7 +187,8 @@ impl<'a> Relay<'a> {
             self.obey(&context, tell).await?;
             let looked = Instant::now();
             let rows = outbox::read(&self.client, &after).await?;
-            if !rows.is_empty() {
+            // Without its row in htap.stream_state, the relay sends when it has reported again.
+            if !rows.is_empty() && outbox::flush(&self.client, &self.plan.name).await? {
                 let dead = self.send(&producer, &context, &rows, tell).await?;
                 self.finish(&mut after, &rows, &dead, tell).await?;
             }

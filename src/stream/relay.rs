@@ -5,7 +5,7 @@ use super::kafka::{Broker, Context};
 use super::outbox::{self, Place, Row};
 use super::state::{self, Component, Figures, State};
 use super::{StreamError, is_restart, pause};
-use crate::pg::{Client, Param, Settings, Target, owners};
+use crate::pg::{Client, Settings, Target, owners};
 use crate::system::lead::Work;
 use futures_util::future::join_all;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -166,6 +166,11 @@ impl<'a> Relay<'a> {
         &mut self,
         tell: &mut impl FnMut(Event),
     ) -> Result<std::convert::Infallible, StreamError> {
+        // Who may not do this learns it before a topic is created.
+        let place = self.place();
+        place
+            .publish(&self.client, State::Waiting, &self.figures, None)
+            .await?;
         let mut told = false;
         while let Err(leader) = RELAYING.try_lead(&self.client).await? {
             if !std::mem::replace(&mut told, true) {
@@ -337,17 +342,7 @@ impl<'a> Relay<'a> {
                 let Some(row) = rows.get(*number) else {
                     continue;
                 };
-                // From the row itself, with all its bytes.
-                let keep = "INSERT INTO htap.dead_letter (topic, partition, record_offset, reason, key, value, value_bytes)
-                            SELECT $1, -1, o.event_id, $2, convert_to(o.key, 'UTF8'),
-                                   substr(convert_to(o.payload::text, 'UTF8'), 1, 16384), octet_length(o.payload::text)
-                            FROM htap.outbox AS o WHERE o.event_id = $3";
-                let params = [
-                    Param::Text(&self.plan.broker.topic),
-                    Param::Text(reason),
-                    Param::Int(row.event_id()),
-                ];
-                client.execute(keep, &params).await?;
+                outbox::bury(client, &self.plan.broker.topic, row, reason).await?;
             }
             outbox::remove(client, after, rows).await
         };

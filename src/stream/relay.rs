@@ -166,22 +166,15 @@ impl<'a> Relay<'a> {
         &mut self,
         tell: &mut impl FnMut(Event),
     ) -> Result<std::convert::Infallible, StreamError> {
-        // Who may not do this learns it before a topic is created.
-        let place = self.place();
+        let (place, client) = (self.place(), &self.client);
+        // Who may not do this learns it before it leads, and before a topic is created.
         place
-            .publish(&self.client, State::Waiting, &self.figures, None)
+            .publish(client, State::Waiting, &self.figures, None)
             .await?;
-        let mut told = false;
-        while let Err(leader) = RELAYING.try_lead(&self.client).await? {
-            if !std::mem::replace(&mut told, true) {
-                tell(Event::Waiting(leader));
-            }
-            let place = self.place();
-            place
-                .publish(&self.client, State::Waiting, &self.figures, None)
-                .await?;
-            sleep(REPORT).await;
-        }
+        let waiting = |leader| tell(Event::Waiting(leader));
+        place
+            .lead(client, &RELAYING, &self.figures, waiting)
+            .await?;
         tell(Event::Leading);
         self.find_topic(tell).await?;
         let context = Context::default();

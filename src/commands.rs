@@ -265,6 +265,7 @@ fn refused(error: &PgError, what: &str) -> Failure {
             ". htap-top init installs the schema, or completes an earlier one"
         }
         "42501" => ". Connect as htap_refresh, or as a member of it (GRANT htap_refresh TO …)",
+        "25006" => ". If the server is a standby, connect to its primary",
         _ => "",
     };
     Failure::new(code, format!("{what}{error}{hint}"))

@@ -1,15 +1,14 @@
 //! The stream of `demo --stream`: a broker, and relay and aggregator in the engine's process. Whatever fails here ends the
 //! stream, not the demo.
 
+use super::DBNAME;
 use super::report::{Report, Streamed};
-use super::{DBNAME, blocking};
 use crate::cluster::{Cluster, ClusterError, SUPERUSER};
 use crate::pg::{Client, PgError, Target};
 use crate::stream::broker::{Plan, Running, VERSION, Wish};
 use crate::stream::mock::Mock;
 use crate::stream::{Broker, StreamError, aggregator, instance, relay};
 use std::io::Write;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 const TOPIC: &str = "orders";
@@ -42,19 +41,7 @@ pub(super) async fn plan<W: Write>(report: &mut Report<'_, W>) -> Result<Plan, C
         java: None,
         heap: HEAP,
     };
-    let (tell, mut told) = mpsc::channel(1);
-    let planning = blocking(move || {
-        Plan::new(&wish, |doing| {
-            let _ = tell.blocking_send(doing.to_owned());
-        })
-    });
-    tokio::pin!(planning);
-    loop {
-        tokio::select! {
-            Some(doing) = told.recv() => report.progress(0.03, &doing),
-            plan = &mut planning => return plan,
-        }
-    }
+    Plan::new(wish, |doing| report.progress(0.03, doing)).await
 }
 
 impl Stream {

@@ -184,13 +184,17 @@ impl<'a> Aggregator<'a> {
         })
     }
 
-    async fn publish(&self, state: State, error: Option<&str>) -> Result<(), StreamError> {
-        let place = state::Place {
+    fn place(&self) -> state::Place<'a> {
+        state::Place {
             instance: &self.plan.name,
             component: Component::Aggregator,
             topic: &self.plan.broker.topic,
-        };
-        Ok(place
+        }
+    }
+
+    async fn publish(&self, state: State, error: Option<&str>) -> Result<(), StreamError> {
+        Ok(self
+            .place()
             .publish(&self.client, state, &self.figures, error)
             .await?)
     }
@@ -205,14 +209,10 @@ impl<'a> Aggregator<'a> {
 
     /// Aggregates until another aggregator takes over.
     async fn run(&mut self, tell: &mut impl FnMut(Event)) -> Result<(), StreamError> {
-        let mut told = false;
-        while let Err(leader) = AGGREGATING.try_lead(&self.client).await? {
-            if !std::mem::replace(&mut told, true) {
-                tell(Event::Waiting(leader));
-            }
-            self.publish(State::Waiting, None).await?;
-            sleep(REPORT).await;
-        }
+        let waiting = |leader| tell(Event::Waiting(leader));
+        self.place()
+            .lead(&self.client, &AGGREGATING, &self.figures, waiting)
+            .await?;
         let (partitions, cluster) = self.find_topic(tell).await?;
         let ledger = self.take_over(&cluster, partitions).await?;
         self.windows.restore(ledger.watermark, ledger.final_to);

@@ -62,25 +62,33 @@ pub struct Running {
 }
 
 impl Plan {
-    /// Checks port, folder and Java, and fetches Kafka's jars if they are missing; `say` is told before that. Blocks.
-    pub fn new(wish: &Wish, say: impl FnOnce(&str)) -> Result<Self, ClusterError> {
-        let (port, controller) = ports(wish.port)?;
-        if let Some(folder) = &wish.data {
-            folder::check(folder)?;
-        }
-        let java = java::find(wish.java.as_deref())?;
-        let jars = if let Some(jars) = jars::fetched() {
+    /// Checks port, folder and Java, and fetches Kafka's jars if they are missing; `say` is told before that. Dropped
+    /// meanwhile, it leaves nothing behind.
+    pub async fn new(wish: Wish, say: impl FnOnce(&str)) -> Result<Self, ClusterError> {
+        let kept = wish.data.clone();
+        let looking = move || {
+            let ports = ports(wish.port)?;
+            if let Some(folder) = &wish.data {
+                folder::check(folder)?;
+            }
+            let java = java::find(wish.java.as_deref())?;
+            Ok((ports, java, jars::fetched()))
+        };
+        let looked = tokio::task::spawn_blocking(looking).await;
+        let ((port, controller), java, jars) =
+            looked.map_err(|error| ClusterError::io("look for Java and Kafka")(error.into()))??;
+        let jars = if let Some(jars) = jars {
             jars
         } else {
             say(&format!(
                 "fetching Apache Kafka {VERSION} with Maven (40 MB, once)"
             ));
-            jars::fetch()?
+            jars::fetch().await?
         };
         Ok(Self {
             port,
             controller,
-            folder: Folder::open(wish.data.as_deref())?,
+            folder: Folder::open(kept.as_deref())?,
             java,
             jars,
             heap: wish.heap,

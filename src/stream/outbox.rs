@@ -37,6 +37,17 @@ pub(super) struct Row {
 const ROWS: usize = 5_000;
 const BYTES: usize = 4_000_000;
 
+/// An SQL expression of type bytea: a text in UTF-8 or, in a database of SQL_ASCII, which may hold any bytes, as it is.
+macro_rules! bytes {
+    ($text:literal) => {
+        concat!(
+            "convert_to(",
+            $text,
+            ", CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)"
+        )
+    };
+}
+
 /// Reads the next rows after `after`.
 ///
 /// A row whose transaction is older than all running ones can no longer be preceded by another one: it is neither skipped
@@ -47,14 +58,16 @@ pub(super) async fn read(client: &Client, after: &Place) -> Result<Vec<Row>, PgE
     let sql = format!(
         "COPY (SELECT s.xid::text, s.event_id, s.key, s.payload, s.restored
                FROM (SELECT q.*, sum(octet_length(q.payload)) OVER (ORDER BY q.xid, q.event_id) AS bytes
-                     FROM (SELECT o.xid, o.event_id, o.key, o.payload::text AS payload,
+                     FROM (SELECT o.xid, o.event_id, {} AS key, {} AS payload,
                                   o.xid >= pg_snapshot_xmax(pg_current_snapshot()) AS restored
                            FROM htap.outbox AS o
                            WHERE (o.xid, o.event_id) > ({xid}::xid8, {event_id})
                              AND (o.xid < pg_snapshot_xmin(pg_current_snapshot()) OR o.xid >= pg_snapshot_xmax(pg_current_snapshot()))
                            ORDER BY o.xid, o.event_id LIMIT {ROWS}) AS q) AS s
                WHERE s.bytes - octet_length(s.payload) < {BYTES}
-               ORDER BY s.xid, s.event_id) TO STDOUT (FORMAT binary)"
+               ORDER BY s.xid, s.event_id) TO STDOUT (FORMAT binary)",
+        bytes!("o.key"),
+        bytes!("o.payload::text")
     );
     let mut data = Vec::new();
     client
@@ -69,6 +82,22 @@ pub(super) async fn read(client: &Client, after: &Place) -> Result<Vec<Row>, PgE
             "the answer of COPY has an unknown form",
         )
     })
+}
+
+/// Makes sure that a crash of the server cannot undo the transactions whose rows were read before.
+///
+/// With `synchronous_commit = off` a transaction is visible before it is on disk. If some of the WAL is not, a lock of the
+/// relay's own row in `htap.stream_state` is written and committed with `local`, which puts everything before it on disk.
+/// Returns false if there is no such row.
+pub(super) async fn flush(client: &Client, instance: &str) -> Result<bool, PgError> {
+    let sql = "
+        WITH wal AS MATERIALIZED (SELECT pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn() AS ahead),
+             flushed AS MATERIALIZED (
+                 SELECT set_config('synchronous_commit', 'local', true) AS level
+                 FROM htap.stream_state AS s WHERE s.instance = $1 AND (SELECT w.ahead FROM wal AS w) FOR NO KEY UPDATE)
+        SELECT NOT w.ahead OR EXISTS (SELECT FROM flushed AS f WHERE f.level = 'local') AS safe FROM wal AS w";
+    let table = client.query(sql, &[Param::Text(instance)]).await?;
+    Ok(table.first("safe").is_true())
 }
 
 /// Length of the header of COPY's binary format: a signature, flags, and the length of an extension, which is empty.
@@ -126,6 +155,30 @@ pub(super) async fn remove(client: &Client, after: &Place, rows: &[Row]) -> Resu
     } else {
         last.place.clone()
     })
+}
+
+/// Keeps a row that could not be sent, from the table, with all its bytes.
+pub(super) async fn bury(
+    client: &Client,
+    topic: &str,
+    row: &Row,
+    why: &str,
+) -> Result<(), PgError> {
+    let sql = concat!(
+        "INSERT INTO htap.dead_letter (topic, partition, record_offset, reason, key, value, value_bytes)
+         SELECT $1, -1, o.event_id, $2, ",
+        bytes!("o.key"),
+        ", substr(",
+        bytes!("o.payload::text"),
+        ", 1, 16384), octet_length(o.payload::text) FROM htap.outbox AS o WHERE o.event_id = $3"
+    );
+    let params = [
+        Param::Text(topic),
+        Param::Text(why),
+        Param::Int(row.event_id()),
+    ];
+    client.execute(sql, &params).await?;
+    Ok(())
 }
 
 /// A row of the versions before records had a version: an order that was created.

@@ -5,7 +5,7 @@ use super::kafka::{Broker, Context};
 use super::outbox::{self, Place, Row};
 use super::state::{self, Component, Figures, State};
 use super::{StreamError, is_restart, pause};
-use crate::pg::{Client, Param, Settings, Target, owners};
+use crate::pg::{Client, Settings, Target, owners};
 use crate::system::lead::Work;
 use futures_util::future::join_all;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -166,17 +166,15 @@ impl<'a> Relay<'a> {
         &mut self,
         tell: &mut impl FnMut(Event),
     ) -> Result<std::convert::Infallible, StreamError> {
-        let mut told = false;
-        while let Err(leader) = RELAYING.try_lead(&self.client).await? {
-            if !std::mem::replace(&mut told, true) {
-                tell(Event::Waiting(leader));
-            }
-            let place = self.place();
-            place
-                .publish(&self.client, State::Waiting, &self.figures, None)
-                .await?;
-            sleep(REPORT).await;
-        }
+        let (place, client) = (self.place(), &self.client);
+        // Who may not do this learns it before it leads, and before a topic is created.
+        place
+            .publish(client, State::Waiting, &self.figures, None)
+            .await?;
+        let waiting = |leader| tell(Event::Waiting(leader));
+        place
+            .lead(client, &RELAYING, &self.figures, waiting)
+            .await?;
         tell(Event::Leading);
         self.find_topic(tell).await?;
         let context = Context::default();
@@ -187,7 +185,8 @@ impl<'a> Relay<'a> {
             self.obey(&context, tell).await?;
             let looked = Instant::now();
             let rows = outbox::read(&self.client, &after).await?;
-            if !rows.is_empty() {
+            // Without its row in htap.stream_state, the relay sends when it has reported again.
+            if !rows.is_empty() && outbox::flush(&self.client, &self.plan.name).await? {
                 let dead = self.send(&producer, &context, &rows, tell).await?;
                 self.finish(&mut after, &rows, &dead, tell).await?;
             }
@@ -336,17 +335,7 @@ impl<'a> Relay<'a> {
                 let Some(row) = rows.get(*number) else {
                     continue;
                 };
-                // From the row itself, with all its bytes.
-                let keep = "INSERT INTO htap.dead_letter (topic, partition, record_offset, reason, key, value, value_bytes)
-                            SELECT $1, -1, o.event_id, $2, convert_to(o.key, 'UTF8'),
-                                   substr(convert_to(o.payload::text, 'UTF8'), 1, 16384), octet_length(o.payload::text)
-                            FROM htap.outbox AS o WHERE o.event_id = $3";
-                let params = [
-                    Param::Text(&self.plan.broker.topic),
-                    Param::Text(reason),
-                    Param::Int(row.event_id()),
-                ];
-                client.execute(keep, &params).await?;
+                outbox::bury(client, &self.plan.broker.topic, row, reason).await?;
             }
             outbox::remove(client, after, rows).await
         };

@@ -1,7 +1,9 @@
 //! What a relay or an aggregator does, as a row of `htap.stream_state`, by which a dashboard in another process shows it.
 
 use crate::pg::{Client, Param, PgError, Settings, Target};
+use crate::system::lead::Work;
 use std::time::Duration;
+use tokio::time::sleep;
 
 /// A part of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,10 +101,35 @@ const PUBLISH: &str = "
 const TIDY: &str =
     "DELETE FROM htap.stream_state WHERE reported_at < clock_timestamp() - interval '10 minutes'";
 
+/// Time between two attempts to lead.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Longest error that is kept.
 const ERROR: usize = 500;
 
 impl Place<'_> {
+    /// Waits until this process leads in its `work`. Calls `waiting` once if it has to wait, with the pid of the leader's
+    /// backend, if known.
+    pub(super) async fn lead(
+        &self,
+        client: &Client,
+        work: &Work,
+        figures: &Figures,
+        waiting: impl FnOnce(Option<i64>),
+    ) -> Result<(), PgError> {
+        let mut waiting = Some(waiting);
+        loop {
+            let Err(leader) = work.try_lead(client).await? else {
+                return Ok(());
+            };
+            if let Some(waiting) = waiting.take() {
+                waiting(leader);
+            }
+            self.publish(client, State::Waiting, figures, None).await?;
+            sleep(AGAIN).await;
+        }
+    }
+
     /// Writes the row. Removes those of processes that died.
     pub(super) async fn publish(
         &self,

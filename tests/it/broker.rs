@@ -4,7 +4,7 @@
 use super::server::Patience;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use std::io::{BufRead, BufReader};
@@ -125,6 +125,18 @@ impl Broker {
         config.create().unwrap()
     }
 
+    fn setting(&self, name: &str) -> String {
+        let admin = self.admin();
+        let broker = ResourceSpecifier::Broker(1);
+        let described = super::server::block_on(async {
+            admin
+                .describe_configs([&broker], &AdminOptions::new())
+                .await
+        });
+        let described = described.unwrap().remove(0).unwrap();
+        described.get(name).unwrap().value.clone().unwrap()
+    }
+
     fn topics(&self) -> Vec<String> {
         let admin = self.admin();
         let all = admin
@@ -196,7 +208,11 @@ fn a_broker_keeps_topics_in_its_folder_and_nobody_else_may_read_it() {
     assert!(broker.child.wait().unwrap().success());
     until_idle(&data);
     let mut again = Broker::start(&args);
+    again.crash();
     assert!(again.topics().contains(&"kept".to_owned()));
+    // What the start after a crash waited for.
+    let session: u32 = again.setting("broker.session.timeout.ms").parse().unwrap();
+    assert!(session <= 1_000, "{session} ms");
     again.signal(Signal::SIGINT);
     assert!(again.child.wait().unwrap().success());
 }

@@ -19,10 +19,12 @@ mod replayed;
 mod shown;
 mod switched;
 
-use crate::it::server::{Database, Patience, until};
+use crate::it::server::{Database, Patience, Server, until};
 use crate::it::system::shop;
 use htap_top::pg::{Client, Param};
 use htap_top::stream::{Broker, StreamError, aggregator, instance, relay as relaying};
+use htap_top::system::fill::{Fill, fill};
+use htap_top::system::schema;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -232,12 +234,30 @@ fn aggregate(database: &Database<'_>, plan: aggregator::Plan) -> Running<aggrega
     Running { task, told }
 }
 
+const STREAMS: &str =
+    "UPDATE shop.inventory SET quantity = 1000000; SELECT htap.switch_outbox(true)";
+
 /// A shop that writes its outbox.
 async fn streaming_shop() -> (Database<'static>, Client) {
     let database = shop().await;
     let client = database.connect().await;
-    let ready = "UPDATE shop.inventory SET quantity = 1000000; SELECT htap.switch_outbox(true)";
-    client.batch(ready).await.unwrap();
+    client.batch(STREAMS).await.unwrap();
+    (database, client)
+}
+
+/// The same on a server of the test's own.
+async fn streaming_shop_on(server: &Server) -> (Database<'_>, Client) {
+    let database = server.database("stream").await;
+    let client = database.connect().await;
+    schema::create(&client).await.unwrap();
+    let end_ms = number(&client, "SELECT (extract(epoch FROM now()) * 1000)::bigint").await;
+    let what = Fill {
+        orders: 200,
+        seed: 7,
+        end_ms,
+    };
+    fill(&database.target(), what, |_, _| {}).await.unwrap();
+    client.batch(STREAMS).await.unwrap();
     (database, client)
 }
 

@@ -232,8 +232,7 @@ async fn broker(port: u16, data: PathBuf) -> Result<Running, BenchError> {
         java: None,
         heap: 256,
     };
-    let planned = tokio::task::spawn_blocking(move || Plan::new(&wish, |_| {}));
-    let planned = planned.await.map_err(BenchError::task("java"))?;
+    let planned = Plan::new(wish, |_| {}).await;
     let plan = planned.map_err(|error| BenchError::Unavailable(error.to_string()))?;
     let mut running = plan.start().await?;
     running.ready().await?;

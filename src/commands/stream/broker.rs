@@ -38,14 +38,16 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     };
     // Folders of brokers that were killed.
     sweep();
-    let plan = Plan::new(&wish, |doing| {
-        let _ = writeln!(std::io::stderr(), "{doing}");
-    })
-    .map_err(failed)?;
     block_on(async {
         let mut stop = std::pin::pin!(interrupted()?);
+        let starting = async {
+            let plan = Plan::new(wish, |doing| {
+                let _ = writeln!(std::io::stderr(), "{doing}");
+            });
+            plan.await?.start().await
+        };
         let started = tokio::select! {
-            started = plan.start() => started,
+            started = starting => started,
             () = &mut stop => return Ok(()),
         };
         let mut broker = started.map_err(failed)?;

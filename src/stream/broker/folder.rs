@@ -178,8 +178,13 @@ impl Folder {
     }
 }
 
-/// Settings of a broker that is its own controller. Topics of the broker itself have one partition: a group's first
-/// member waits until all of them are there.
+/// Settings of a broker that is its own controller.
+///
+/// Topics of the broker itself have one partition: a group's first member waits until all of them are there.
+///
+/// After a kill -9 the broker may register again only when the session of the one before is over, 9 s by default; and a
+/// controller that led before stands for election only after the time-out of an election, 1 to 2 s by default. Nobody else
+/// could lead here, and controller and broker are one process, which is alive as a whole or not at all. So both are short.
 fn settings(port: u16, controller: u16) -> String {
     let internal = [
         "offsets.topic",
@@ -198,6 +203,9 @@ listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={DATA}
+broker.session.timeout.ms=1000
+broker.heartbeat.interval.ms=250
+controller.quorum.election.timeout.ms=100
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=16777216

@@ -1,9 +1,15 @@
 //! Kafka's jars: fetched with Maven, verified, and kept in the cache folder.
 
 use crate::cluster::{ClusterError, cache, last_lines};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use std::fmt::Write as _;
+use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tokio::time::sleep;
 
 /// What a broker needs, one jar per line: `group:artifact:version`, and the SHA-256 of the file. Left out are the
 /// libraries of tools and of OAuth.
@@ -74,14 +80,15 @@ pub(super) fn class_path(home: &Path) -> String {
     paths.collect::<Vec<_>>().join(":")
 }
 
-/// Fetches the jars into the cache folder and returns their folder. Blocks while Maven loads about 40 MB.
-pub(super) fn fetch() -> Result<PathBuf, ClusterError> {
+/// Fetches the jars, about 40 MB, into the cache folder and returns their folder. Dropped before its end, it leaves neither
+/// Maven nor files behind.
+pub(super) async fn fetch() -> Result<PathBuf, ClusterError> {
     let cache = cache::folder("kafka")
         .ok_or_else(|| missing("HOME is not set, so there is no cache folder"))?;
     let home = cache.join(VERSION);
     let staging = cache::staging(&cache)?;
     let tree = staging.path().join("jars");
-    run_maven(staging.path(), &tree)?;
+    run_maven(Path::new("mvn"), staging.path(), &tree).await?;
     for jar in jars() {
         jar.verify(&tree)?;
         cache::allow_everybody(&tree.join(jar.file()))?;
@@ -102,12 +109,25 @@ pub(super) fn fetch() -> Result<PathBuf, ClusterError> {
     }
 }
 
+/// Maven and what it starts. Dropping it kills them.
+struct Maven(Child);
+
+impl Drop for Maven {
+    fn drop(&mut self) {
+        if let Ok(None) = self.0.try_wait() {
+            let _ = killpg(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGKILL);
+            let _ = self.0.wait();
+        }
+    }
+}
+
 /// Lets Maven copy the jars to `tree`, with the user's own mirrors, proxies and local repository.
-fn run_maven(folder: &Path, tree: &Path) -> Result<(), ClusterError> {
-    let project = folder.join("pom.xml");
-    std::fs::write(&project, pom())
-        .map_err(ClusterError::io(format!("write {}", project.display())))?;
-    let maven = Command::new("mvn")
+async fn run_maven(program: &Path, folder: &Path, tree: &Path) -> Result<(), ClusterError> {
+    let writing = |path: &Path| ClusterError::io(format!("write {}", path.display()));
+    let (project, log) = (folder.join("pom.xml"), folder.join("maven.log"));
+    std::fs::write(&project, pom()).map_err(writing(&project))?;
+    let told = File::create(&log).map_err(writing(&log))?;
+    let maven = Command::new(program)
         .args([
             "-B",
             "-q",
@@ -117,19 +137,31 @@ fn run_maven(folder: &Path, tree: &Path) -> Result<(), ClusterError> {
         ])
         .arg(format!("-DoutputDirectory={}", tree.display()))
         .current_dir(folder)
+        // Outside our group: Ctrl-C in the terminal reaches htap-top alone, which ends Maven.
+        .process_group(0)
         .stdin(Stdio::null())
-        .output();
-    match maven {
-        Ok(maven) if maven.status.success() => Ok(()),
-        Ok(maven) => Err(missing(&format!(
-            "Maven failed: {}",
-            complaint(&maven.stdout)
-        ))),
+        .stdout(told)
+        .stderr(Stdio::null())
+        .spawn();
+    let mut maven = match maven {
+        Ok(maven) => Maven(maven),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(missing("there is no Maven client (mvn) to fetch them with"))
+            return Err(missing("there is no Maven client (mvn) to fetch them with"));
         }
-        Err(error) => Err(ClusterError::io("run mvn")(error)),
+        Err(error) => return Err(ClusterError::io("run mvn")(error)),
+    };
+    let status = loop {
+        let ended = maven.0.try_wait();
+        if let Some(status) = ended.map_err(ClusterError::io("wait for mvn"))? {
+            break status;
+        }
+        sleep(Duration::from_millis(50)).await;
+    };
+    if status.success() {
+        return Ok(());
     }
+    let told = std::fs::read(&log).unwrap_or_default();
+    Err(missing(&format!("Maven failed: {}", complaint(&told))))
 }
 
 /// A project that depends on exactly these jars.
@@ -196,6 +228,31 @@ mod tests {
             ..jar
         };
         empty.verify(folder.path()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn maven_ends_with_who_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (program, started) = (folder.path().join("mvn"), folder.path().join("started"));
+        let script =
+            "#!/bin/sh\nsleep 600 &\necho $! > started.part && mv started.part started\nwait\n";
+        std::fs::write(&program, script).unwrap();
+        cache::allow_everybody(&program).unwrap();
+        let begun = async {
+            while !started.exists() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            ended = run_maven(&program, folder.path(), Path::new("jars")) => panic!("{ended:?}"),
+            () = begun => {}
+        }
+        let child = std::fs::read_to_string(&started).unwrap();
+        let alive = Path::new("/proc").join(child.trim()).join("cmdline");
+        // A zombie has no command line; who its new parent is does not concern us.
+        while std::fs::read(&alive).is_ok_and(|line| !line.is_empty()) {
+            sleep(Duration::from_millis(5)).await;
+        }
     }
 
     #[test]

@@ -2,14 +2,12 @@
 
 use super::{
     Kafka, aggregate, differences, last_order, number, plan, relay, relay_plan, streaming_shop,
-    trade, until_read, until_relayed,
+    streaming_shop_on, trade, until_read, until_relayed,
 };
-use crate::it::server::{Order, Server, block_on, until};
+use crate::it::server::{Order, Patience, Server, block_on, until};
 use htap_top::cluster::SUPERUSER;
 use htap_top::pg::Client;
 use htap_top::stream::aggregator::Event;
-use htap_top::system::fill::{Fill, fill};
-use htap_top::system::schema;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -56,26 +54,12 @@ fn orders_through_relay_and_aggregator_equal_the_shop_however_often_their_sessio
 fn a_server_that_is_killed_in_mid_batch_has_all_of_it_or_nothing() {
     block_on(async {
         let server = Server::start(&Order::default());
-        let database = server.database("killed").await;
-        let client = database.connect().await;
-        schema::create(&client).await.unwrap();
-        let end_ms = number(&client, "SELECT (extract(epoch FROM now()) * 1000)::bigint").await;
-        let what = Fill {
-            orders: 200,
-            seed: 7,
-            end_ms,
-        };
-        fill(&database.target(), what, |_, _| {}).await.unwrap();
-        client
-            .batch("UPDATE shop.inventory SET quantity = 1000000; SELECT htap.switch_outbox(true)")
-            .await
-            .unwrap();
+        let (database, mut client) = streaming_shop_on(&server).await;
         let last = last_order(&client).await;
         let kafka = Kafka::start();
         let _relay = relay(&database, relay_plan(&kafka));
         let _aggregator = aggregate(&database, plan(&kafka));
         let read = "SELECT coalesce(sum(next_offset), 0)::bigint AS n FROM htap.stream_offset";
-        let mut client = client;
         for round in 1..=3 {
             trade(&client, 200).await;
             until(&client, "a batch", read, &[], |table| {
@@ -91,6 +75,47 @@ fn a_server_that_is_killed_in_mid_batch_has_all_of_it_or_nothing() {
         until_relayed(&client).await;
         until_read(&client, kafka.records().len()).await;
         assert_eq!(differences(&client, last).await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn no_event_is_sent_whose_order_a_crash_could_undo() {
+    block_on(async {
+        // Nothing is written to disk but what somebody waits for.
+        let lazy = [
+            ("synchronous_commit", "off"),
+            ("wal_writer_delay", "10s"),
+            ("wal_writer_flush_after", "1GB"),
+        ];
+        let server = Server::start(&Order {
+            settings: lazy.map(|(name, value)| (name.into(), value.into())).into(),
+            ..Order::default()
+        });
+        let (database, mut client) = streaming_shop_on(&server).await;
+        let kafka = Kafka::start();
+        let _relay = relay(&database, relay_plan(&kafka));
+        trade(&client, 1).await;
+        let patience = Patience::begin();
+        while kafka.records().is_empty() {
+            assert!(patience.lasts(), "nothing was sent");
+        }
+        server.kill_all();
+        server.start_again();
+        client = Client::connect(&server.target(&database.name, SUPERUSER))
+            .await
+            .unwrap();
+        // Numbers of events that were lost would be given out again.
+        trade(&client, 1).await;
+        until_relayed(&client).await;
+        let mut orders = BTreeMap::new();
+        for record in kafka.records() {
+            let (event, order) = (&record.value["event_id"], &record.value["order_id"]);
+            let (event, order) = (event.as_i64().unwrap(), order.as_i64().unwrap());
+            assert_eq!(*orders.entry(event).or_insert(order), order, "{event}");
+            let kept = format!("SELECT count(*) FROM shop.orders WHERE order_id = {order}");
+            assert_eq!(number(&client, &kept).await, 1, "{record:?}");
+        }
+        assert_eq!(orders.len(), 8);
     });
 }
 

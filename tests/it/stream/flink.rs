@@ -1,15 +1,13 @@
 //! The job of `queries/flink` beside the aggregator: on the same topic, their tables are the same.
 
 use super::{
-    TOPIC, aggregate, bytes, completed, number, plan_of, produce, relay, relay_plan_of, trade,
-    until_relayed,
+    TOPIC, aggregate, bytes, completed, number, plan_of, produce, relay, relay_plan_of,
+    streaming_shop_on, trade, until_relayed,
 };
 use crate::it::broker::Broker as Kafka;
 use crate::it::server::{Database, Order, Patience, Server, block_on, until};
 use htap_top::pg::Client;
 use htap_top::stream::Broker;
-use htap_top::system::fill::{Fill, fill};
-use htap_top::system::schema;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rdkafka::config::ClientConfig;
@@ -224,19 +222,9 @@ fn broker_of(kafka: &Kafka) -> Broker {
 
 /// A shop that writes its outbox, on a server of its own, with Flink's table.
 async fn shop(server: &Server) -> (Database<'_>, Client) {
-    let database = server.database("flink").await;
-    let client = database.connect().await;
-    schema::create(&client).await.unwrap();
-    let end_ms = number(&client, "SELECT (extract(epoch FROM now()) * 1000)::bigint").await;
-    let what = Fill {
-        orders: 200,
-        seed: 7,
-        end_ms,
-    };
-    fill(&database.target(), what, |_, _| {}).await.unwrap();
-    let ready = "UPDATE shop.inventory SET quantity = 1000000; SELECT htap.switch_outbox(true);
-                 ALTER ROLE htap_refresh PASSWORD 'flink'";
-    client.batch(ready).await.unwrap();
+    let (database, client) = streaming_shop_on(server).await;
+    let password = "ALTER ROLE htap_refresh PASSWORD 'flink'";
+    client.batch(password).await.unwrap();
     client.batch(TABLE).await.unwrap();
     (database, client)
 }

@@ -110,6 +110,14 @@ fn scripts_pause_and_resume_and_the_audit_file_keeps_it() {
         assert_eq!(resumed, expected);
         let refused = run("htap_oltp", &["pause"]).await;
         assert_eq!(refused.status.code(), Some(4), "{refused:?}");
+        // As on a standby.
+        let reader = "CREATE ROLE stream_reader LOGIN IN ROLE htap_refresh;
+                      ALTER ROLE stream_reader SET default_transaction_read_only = on";
+        client.batch(reader).await.unwrap();
+        let refused = run("stream_reader", &["pause"]).await;
+        client.batch("DROP ROLE stream_reader").await.unwrap();
+        let why = String::from_utf8(refused.stderr).unwrap();
+        assert!(why.contains("connect to its primary"), "{why}");
         let nobody = "SELECT count(*) FROM htap.stream_pause";
         assert_eq!(number(&client, nobody).await, 0);
         let audit = std::fs::read_to_string(state.path().join("htap-top/audit.jsonl")).unwrap();
@@ -131,6 +139,8 @@ fn scripts_pause_and_resume_and_the_audit_file_keeps_it() {
             "switched",
             "resume_relay",
             "switched",
+            "pause_relay",
+            "failed",
             "pause_relay",
             "failed",
         ];

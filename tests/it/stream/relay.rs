@@ -1,12 +1,17 @@
 //! The relay: what it sends, in which order, and what is left when a part fails.
 
-use super::{Kafka, relay, relay_plan, streaming_shop, trade, until_relayed};
-use crate::it::server::{block_on, pid, until};
-use crate::it::stream::number;
+use super::{
+    Kafka, TOPIC, aggregate, number, plan, relay, relay_plan, relaying, streaming_shop, trade,
+    until_read, until_relayed,
+};
+use crate::it::server::{Database, block_on, pid, until};
 use htap_top::pg::Client;
 use htap_top::stream::relay::Event;
+use htap_top::system::schema;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 #[test]
 fn events_of_an_order_arrive_once_in_order_and_leave_the_outbox() {
@@ -246,5 +251,67 @@ fn rows_that_are_no_event_of_this_version_are_sent_or_kept_with_a_reason() {
         let dead = "SELECT count(*) FROM htap.dead_letter WHERE partition = -1 AND octet_length(value) <= 16384 AND value_bytes >= 2";
         assert_eq!(number(&client, dead).await, 2);
         relay.tells(|event| matches!(event, Event::DeadLetter { reason, .. } if reason.contains("larger"))).await;
+    });
+}
+
+#[test]
+fn names_that_are_no_utf8_are_sent_from_sql_ascii() {
+    block_on(async {
+        let (filled, admin) = streaming_shop().await;
+        let create = "CREATE DATABASE stream_ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0";
+        admin.batch(create).await.unwrap();
+        let database = Database {
+            server: filled.server,
+            name: "stream_ascii".into(),
+        };
+        let client = database.connect().await;
+        schema::create(&client).await.unwrap();
+        let shop = r"INSERT INTO shop.categories (category_name) VALUES (E'caf\xe9');
+            INSERT INTO shop.products (category_id, product_name, price) SELECT category_id, 'p', 3 FROM shop.categories;
+            INSERT INTO shop.inventory (product_id, quantity) SELECT product_id, 1000 FROM shop.products
+                ON CONFLICT (product_id) DO UPDATE SET quantity = 1000;
+            INSERT INTO shop.users (user_name) VALUES ('u');
+            SELECT htap.switch_outbox(true);
+            INSERT INTO htap.outbox (topic, key, payload) VALUES ('orders', '1', jsonb_build_object('x', E'\xe9'))";
+        client.batch(shop).await.unwrap();
+        trade(&client, 1).await;
+        let kafka = Kafka::start();
+        let _relay = relay(&database, relay_plan(&kafka));
+        let _aggregator = aggregate(&database, plan(&kafka));
+        until_read(&client, 4).await;
+        let counted = "SELECT count(*) FROM mart.realtime_stream WHERE category = E'caf\\357\\277\\275' AND orders = 1";
+        assert_eq!(number(&client, counted).await, 1);
+        let kept =
+            "SELECT count(*) FROM htap.dead_letter WHERE position('\\xe9'::bytea IN value) > 0";
+        assert_eq!(number(&client, kept).await, 1);
+    });
+}
+
+#[test]
+fn who_may_not_relay_creates_no_topic() {
+    block_on(async {
+        let (database, client) = streaming_shop().await;
+        client
+            .batch("CREATE ROLE relay_stranger LOGIN")
+            .await
+            .unwrap();
+        let kafka = Kafka::start();
+        let mut plan = relay_plan(&kafka);
+        plan.broker.topic = "never".to_owned();
+        let stranger = database.target_of("relay_stranger");
+        let error = relaying::relay(&stranger, &plan, |event| {
+            assert!(
+                !matches!(event, Event::Leading | Event::Created),
+                "{event:?}"
+            );
+        });
+        let why = error.await.unwrap_err().to_string();
+        assert!(why.contains("permission denied"), "{why}");
+        client.batch("DROP ROLE relay_stranger").await.unwrap();
+        let asking: BaseConsumer = kafka.config().create().unwrap();
+        let known = asking
+            .fetch_metadata(None, Duration::from_secs(30))
+            .unwrap();
+        assert!(known.topics().iter().all(|topic| topic.name() == TOPIC));
     });
 }

@@ -1,12 +1,14 @@
 //! `htap.switch_realtime`: `mart.realtime_summary` is answered from the merge or from the stream, never from both.
 
 use super::{
-    Kafka, aggregate, aggregator, last_order, plan, relay, relay_plan, streaming_shop, trade,
-    until_relayed,
+    Kafka, aggregate, aggregator, last_order, number, plan, relay, relay_plan, streaming_shop,
+    trade, until_relayed,
 };
 use crate::it::server::{block_on, until};
 use htap_top::pg::{Client, Param};
+use htap_top::system::init::init;
 use htap_top::system::refresh::{self, View};
+use htap_top::system::survey::Survey;
 
 async fn refusal(client: &Client, sql: &str) -> String {
     client.batch(sql).await.unwrap_err().to_string()
@@ -29,6 +31,82 @@ async fn agrees(client: &Client) -> String {
     let table = client.query(sql, &[]).await.unwrap();
     assert!(table.first("agrees").is_true(), "{table:?}");
     table.first("source").text().unwrap().to_owned()
+}
+
+/// Makes of the schema what it was when `mart.realtime_summary` was a table.
+const EARLIER: &str = "
+    DROP VIEW mart.realtime_summary;
+    DROP TABLE htap.realtime_source;
+    DROP FUNCTION htap.switch_realtime(text);
+    ALTER TABLE mart.realtime_merge RENAME CONSTRAINT realtime_merge_pkey TO realtime_summary_pkey;
+    ALTER TABLE mart.realtime_merge RENAME TO realtime_summary;
+    ALTER VIEW mart.realtime_merge_query RENAME TO realtime_summary_query;
+    UPDATE htap.view_def SET tables = array_replace(tables, 'mart.realtime_merge', 'mart.realtime_summary');
+    DELETE FROM htap.object WHERE identity IN ('mart.realtime_summary', 'htap.realtime_source', 'htap.switch_realtime(text)');
+    UPDATE htap.object SET identity = replace(identity, 'realtime_merge', 'realtime_summary') WHERE identity LIKE 'mart.realtime_merge%'";
+
+#[test]
+fn the_table_of_earlier_versions_becomes_the_view_and_nothing_is_lost() {
+    block_on(async {
+        let (database, client) = streaming_shop().await;
+        client.batch(EARLIER).await.unwrap();
+        let readers = [
+            "upgrade_reader",
+            "upgrade_granter",
+            "upgrade_column",
+            "upgrade_stranger",
+        ];
+        for role in readers {
+            let made = format!("CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA mart TO {role}");
+            client.batch(&made).await.unwrap();
+        }
+        client
+            .batch(
+                "GRANT SELECT, INSERT ON mart.realtime_summary TO upgrade_reader;
+                 GRANT SELECT ON mart.realtime_summary TO upgrade_granter WITH GRANT OPTION;
+                 GRANT SELECT (order_count) ON mart.realtime_summary TO upgrade_column;
+                 CREATE VIEW public.report AS SELECT sum(order_count)::bigint AS n FROM mart.realtime_summary",
+            )
+            .await
+            .unwrap();
+        let sums = "SELECT string_agg(r::text, ' ' ORDER BY window_start) AS rows FROM mart.realtime_summary AS r";
+        let before = client.query(sums, &[]).await.unwrap();
+        assert!(before.first("rows").text().is_some());
+        init(&database.target(), None, |_| {}).await.unwrap();
+        assert_eq!(before.rows, client.query(sums, &[]).await.unwrap().rows);
+        assert_eq!(agrees(&client).await, "merge");
+        let total = number(&client, "SELECT n FROM public.report").await;
+        assert!(total > 0);
+        let count = "SELECT sum(order_count)::bigint FROM mart.realtime_summary";
+        for role in readers {
+            let reader = Client::connect(&database.target_of(role)).await.unwrap();
+            if role == "upgrade_stranger" {
+                let why = refusal(&reader, count).await;
+                assert!(why.contains("permission denied"), "{why}");
+            } else {
+                assert_eq!(number(&reader, count).await, total, "{role}");
+            }
+        }
+        let granter = database.target_of("upgrade_granter");
+        let granter = Client::connect(&granter).await.unwrap();
+        let grant = "GRANT SELECT ON mart.realtime_summary TO upgrade_stranger";
+        granter.batch(grant).await.unwrap();
+        // It is ours as a whole, and once.
+        let done = init(&database.target(), None, |_| {}).await.unwrap();
+        assert!(done.created.is_empty(), "{done:?}");
+        let survey = Survey::of(&client).await.unwrap();
+        let foreign: Vec<&str> = survey
+            .foreign()
+            .map(|thing| thing.identity.as_str())
+            .collect();
+        assert_eq!(foreign, ["public.report"]);
+        for role in readers {
+            client
+                .batch(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
+                .await
+                .unwrap();
+        }
+    });
 }
 
 #[test]

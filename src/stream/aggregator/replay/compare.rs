@@ -129,7 +129,7 @@ pub(super) async fn aside(client: &Client, topic: &str) -> Result<Aside, PgError
 pub struct Difference {
     /// True if the replay has it, false if `mart.realtime_stream` does.
     pub replayed: bool,
-    /// Its window, category, segment, amount, quantity and orders.
+    /// Its window, category, segment, amount, quantity, orders and distinct orders.
     pub row: String,
 }
 
@@ -157,17 +157,22 @@ impl Comparison {
     }
 }
 
-/// Compares the shadow with `mart.realtime_stream`, both ways, from the windows that begin at `since` on.
+/// Compares the shadow with `mart.realtime_stream`, both ways, from the windows that begin at `since` on. Earlier versions
+/// did not count `distinct_orders`: it is not compared in rows that have none.
 pub(super) async fn compare(
     client: &Client,
     shadow: &str,
     since: Option<i64>,
 ) -> Result<Comparison, PgError> {
-    let figures = "s.window_start, s.category, s.segment, s.amount, s.quantity, s.orders";
+    let figures =
+        "s.window_start, s.category, s.segment, s.amount, s.quantity, s.orders, s.distinct_orders";
     let after = format!("s.window_start >= coalesce({}, '-infinity')", time!("$1"));
     let sql = format!(
         "WITH live AS MATERIALIZED (SELECT {figures} FROM mart.realtime_stream AS s WHERE {after}),
-              replayed AS MATERIALIZED (SELECT {figures} FROM mart.{shadow} AS s WHERE {after}),
+              replayed AS MATERIALIZED (
+                  SELECT s.window_start, s.category, s.segment, s.amount, s.quantity, s.orders,
+                         CASE WHEN l.amount IS NULL OR l.distinct_orders IS NOT NULL THEN s.distinct_orders END AS distinct_orders
+                  FROM mart.{shadow} AS s LEFT JOIN live AS l USING (window_start, category, segment) WHERE {after}),
               only_live AS MATERIALIZED (SELECT * FROM live EXCEPT ALL SELECT * FROM replayed),
               only_replayed AS MATERIALIZED (SELECT * FROM replayed EXCEPT ALL SELECT * FROM live)
          SELECT (SELECT count(*) FROM live) AS live_rows, (SELECT count(*) FROM replayed) AS replayed_rows,
@@ -177,7 +182,7 @@ pub(super) async fn compare(
          FROM (SELECT) AS always
          LEFT JOIN (SELECT r.replayed,
                            concat_ws(', ', to_char(r.window_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), r.category,
-                                     r.segment, r.amount, r.quantity, r.orders) AS line
+                                     r.segment, r.amount, r.quantity, r.orders, r.distinct_orders) AS line
                     FROM (SELECT false AS replayed, l.* FROM only_live AS l UNION ALL SELECT true, r.* FROM only_replayed AS r) AS r
                     ORDER BY r.window_start, r.category, r.segment, r.replayed LIMIT 20) AS d ON true",
         time!("$1")

@@ -31,6 +31,8 @@ pub(super) struct Row {
     payload: Vec<u8>,
     /// The row came with a dump from another server.
     restored: bool,
+    /// A slot had it, and the shop's trigger did not write it.
+    foreign: bool,
 }
 
 /// Limits of a batch.
@@ -63,18 +65,39 @@ pub(super) async fn read(client: &Client, after: &Place) -> Result<Vec<Row>, PgE
             Ok::<(), PgError>(())
         })
         .await?;
-    rows(&data).ok_or_else(|| {
-        PgError::new(
-            crate::pg::Class::Statement,
-            "the answer of COPY has an unknown form",
-        )
-    })
+    rows(&data).ok_or_else(unknown_form)
+}
+
+/// The error if COPY's data cannot be read.
+pub(super) fn unknown_form() -> PgError {
+    PgError::new(
+        crate::pg::Class::Statement,
+        "the answer of COPY has an unknown form",
+    )
 }
 
 /// Length of the header of COPY's binary format: a signature, flags, and the length of an extension, which is empty.
 const HEADER: usize = 19;
 
 fn rows(data: &[u8]) -> Option<Vec<Row>> {
+    tuples(data, |field| {
+        let xid = std::str::from_utf8(field()?).ok()?.to_owned();
+        let event_id = i64::from_be_bytes(field()?.try_into().ok()?);
+        Some(Row {
+            place: Place { xid, event_id },
+            key: field()?.to_vec(),
+            payload: field()?.to_vec(),
+            restored: field()? == [1],
+            foreign: false,
+        })
+    })
+}
+
+/// Reads COPY's binary format. `read` takes a row's fields one by one, all of them; none may be NULL.
+pub(super) fn tuples<'d, T>(
+    data: &'d [u8],
+    mut read: impl FnMut(&mut dyn FnMut() -> Option<&'d [u8]>) -> Option<T>,
+) -> Option<Vec<T>> {
     let mut rest = data.get(HEADER..)?;
     let mut found = Vec::new();
     loop {
@@ -84,21 +107,14 @@ fn rows(data: &[u8]) -> Option<Vec<Row>> {
         if i16::from_be_bytes(*count) < 0 {
             return Some(found);
         }
-        let mut field = || -> Option<&[u8]> {
+        let mut field = || -> Option<&'d [u8]> {
             let (length, tail) = rest.split_first_chunk()?;
             let length = usize::try_from(i32::from_be_bytes(*length)).ok()?;
             let (value, tail) = tail.split_at_checked(length)?;
             rest = tail;
             Some(value)
         };
-        let xid = std::str::from_utf8(field()?).ok()?.to_owned();
-        let event_id = i64::from_be_bytes(field()?.try_into().ok()?);
-        found.push(Row {
-            place: Place { xid, event_id },
-            key: field()?.to_vec(),
-            payload: field()?.to_vec(),
-            restored: field()? == [1],
-        });
+        found.push(read(&mut field)?);
     }
 }
 
@@ -128,6 +144,26 @@ pub(super) async fn remove(client: &Client, after: &Place, rows: &[Row]) -> Resu
     })
 }
 
+/// Keeps a row that could not be sent, from the table, with all its bytes.
+pub(super) async fn bury(
+    client: &Client,
+    topic: &str,
+    row: &Row,
+    why: &str,
+) -> Result<(), PgError> {
+    let sql = "INSERT INTO htap.dead_letter (topic, partition, record_offset, reason, key, value, value_bytes)
+               SELECT $1, -1, o.event_id, $2, convert_to(o.key, 'UTF8'),
+                      substr(convert_to(o.payload::text, 'UTF8'), 1, 16384), octet_length(o.payload::text)
+               FROM htap.outbox AS o WHERE o.event_id = $3";
+    let params = [
+        Param::Text(topic),
+        Param::Text(why),
+        Param::Int(row.event_id()),
+    ];
+    client.execute(sql, &params).await?;
+    Ok(())
+}
+
 /// A row of the versions before records had a version: an order that was created.
 #[derive(Deserialize)]
 struct Old {
@@ -139,6 +175,39 @@ struct Old {
 }
 
 impl Row {
+    /// An event that a slot had.
+    pub(super) fn decoded(event_id: i64, key: &[u8], payload: &[u8]) -> Self {
+        let place = Place {
+            xid: String::new(),
+            event_id,
+        };
+        Self {
+            place,
+            key: key.to_vec(),
+            payload: payload.to_vec(),
+            restored: false,
+            foreign: false,
+        }
+    }
+
+    /// What a slot had, and is no event.
+    pub(super) fn unreadable(data: &[u8]) -> Self {
+        Self {
+            foreign: true,
+            ..Self::decoded(0, &[], data)
+        }
+    }
+
+    /// Returns true if it is a row of the outbox, not of a slot.
+    pub(super) fn is_of_outbox(&self) -> bool {
+        !self.place.xid.is_empty()
+    }
+
+    /// Its payload as it was written.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
     /// Its event_id.
     pub(super) fn event_id(&self) -> i64 {
         self.place.event_id
@@ -146,6 +215,9 @@ impl Row {
 
     /// Returns the record's value, or the reason why there is none.
     pub(super) fn value(&self) -> Result<String, &'static str> {
+        if self.foreign {
+            return Err("a message of the prefix htap.outbox that the shop did not write");
+        }
         // The database may have texts that are no UTF-8, but JSON must be.
         let payload = String::from_utf8_lossy(&self.payload);
         // The type jsonb puts the shortest key first.
@@ -183,6 +255,7 @@ mod tests {
             key: b"5".to_vec(),
             payload: payload.as_bytes().to_vec(),
             restored: false,
+            foreign: false,
         }
     }
 

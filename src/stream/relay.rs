@@ -3,9 +3,10 @@
 use super::attempts::Attempts;
 use super::kafka::{Broker, Context};
 use super::outbox::{self, Place, Row};
+use super::slot::{self, Slot};
 use super::state::{self, Component, Figures, State};
 use super::{StreamError, is_restart, pause};
-use crate::pg::{Client, Param, Settings, Target, owners};
+use crate::pg::{Client, Settings, Target, owners};
 use crate::system::lead::Work;
 use futures_util::future::join_all;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -37,6 +38,8 @@ pub enum Event {
     Paused,
     /// It goes on.
     Resumed,
+    /// From now on it reads this replication slot, too.
+    Slot(String),
     /// The topic was missing and was created.
     Created,
     /// Figures, once per second.
@@ -110,6 +113,7 @@ pub async fn relay(
             Err(error) => error,
         };
         if !error.is_temporary() {
+            relay.leave_word(&error).await;
             return Err(error);
         }
         tell(Event::Lost(error.to_string()));
@@ -120,6 +124,7 @@ pub async fn relay(
 struct Relay<'a> {
     client: Client,
     plan: &'a Plan,
+    slot: Option<Slot>,
     figures: Figures,
     paused: bool,
     obeyed: Option<Instant>,
@@ -131,6 +136,22 @@ struct Relay<'a> {
 
 /// A row that cannot be sent, with the reason.
 type Dead = (usize, String);
+
+/// Where rows come from.
+enum Batch<'a> {
+    /// With the place after which the outbox was read.
+    Outbox(&'a mut Place, &'a [Row]),
+    Slot(&'a slot::Batch),
+}
+
+impl<'a> Batch<'a> {
+    fn rows(&self) -> &'a [Row] {
+        match self {
+            Self::Outbox(_, rows) => rows,
+            Self::Slot(batch) => &batch.rows,
+        }
+    }
+}
 
 impl<'a> Relay<'a> {
     async fn open(target: &Target, plan: &'a Plan) -> Result<Self, StreamError> {
@@ -144,6 +165,7 @@ impl<'a> Relay<'a> {
         Ok(Self {
             client,
             plan,
+            slot: None,
             figures: Figures::default(),
             paused: false,
             obeyed: None,
@@ -186,15 +208,60 @@ impl<'a> Relay<'a> {
         loop {
             self.obey(&context, tell).await?;
             let looked = Instant::now();
-            let rows = outbox::read(&self.client, &after).await?;
-            if !rows.is_empty() {
-                let dead = self.send(&producer, &context, &rows, tell).await?;
-                self.finish(&mut after, &rows, &dead, tell).await?;
+            let mut more = false;
+            if !self.slot.as_ref().is_some_and(Slot::goes_first) {
+                let rows = outbox::read(&self.client, &after).await?;
+                if !rows.is_empty() {
+                    let dead = self.send(&producer, &context, &rows, tell).await?;
+                    let rows = Batch::Outbox(&mut after, &rows);
+                    self.finish(rows, &dead, tell).await?;
+                }
+                more = rows.len() >= FEW;
+            }
+            if let Some(slot) = &mut self.slot {
+                let batch = slot.read(&self.client).await?;
+                more |= slot.has_more();
+                if slot.is_due(&batch) {
+                    let dead = self.send(&producer, &context, &batch.rows, tell).await?;
+                    self.finish(Batch::Slot(&batch), &dead, tell).await?;
+                } else {
+                    slot.reach(&batch);
+                }
             }
             self.report(&context, REPORT, tell).await?;
-            if rows.len() < FEW {
+            if !more {
                 sleep_until(looked + LOOK).await;
             }
+        }
+    }
+
+    /// Begins or ends reading a slot, as `htap.stream_slot` says.
+    async fn follow(
+        &mut self,
+        told: Option<slot::Told>,
+        tell: &mut impl FnMut(Event),
+    ) -> Result<(), StreamError> {
+        let Some(told) = told else {
+            self.slot = None;
+            return Ok(());
+        };
+        if let Some(slot) = self.slot.as_mut().filter(|slot| slot.is_of(&told)) {
+            slot.note(told);
+            return Ok(());
+        }
+        let name = told.slot.clone();
+        self.slot = Some(Slot::open(&self.client, told).await?);
+        tell(Event::Slot(name));
+        Ok(())
+    }
+
+    /// Publishes why it ends, if events were lost.
+    async fn leave_word(&self, error: &StreamError) {
+        if let StreamError::Replaced(why) = error {
+            let place = self.place();
+            let _ = place
+                .publish(&self.client, State::Reset, &self.figures, Some(why))
+                .await;
         }
     }
 
@@ -207,7 +274,11 @@ impl<'a> Relay<'a> {
         if self.obeyed.is_some_and(|at| at.elapsed() < OBEY) {
             return Ok(());
         }
-        while pause::is_paused(&self.client).await? {
+        let told = loop {
+            let (is_paused, told) = pause::orders(&self.client).await?;
+            if !is_paused {
+                break told;
+            }
             let begins = !std::mem::replace(&mut self.paused, true);
             if begins {
                 tell(Event::Paused);
@@ -215,7 +286,8 @@ impl<'a> Relay<'a> {
             let due = if begins { Duration::ZERO } else { REPORT };
             self.report(context, due, tell).await?;
             sleep(OBEY).await;
-        }
+        };
+        self.follow(told, tell).await?;
         let begins = self.obeyed.replace(Instant::now()).is_none();
         let resumed = std::mem::take(&mut self.paused);
         if resumed {
@@ -308,50 +380,52 @@ impl<'a> Relay<'a> {
             }
         }
         if let Some(error) = failed {
-            // The others are sent again, but not those that would fail again.
-            let rows: Vec<Row> = dead
-                .iter()
-                .filter_map(|(number, _)| rows.get(*number).cloned())
+            // The others are sent again, but not those of the outbox that would fail again.
+            let dead: Vec<(Row, String)> = dead
+                .into_iter()
+                .filter_map(|(number, why)| Some((rows.get(number)?.clone(), why)))
+                .filter(|(row, _)| row.is_of_outbox())
                 .collect();
+            let rows: Vec<Row> = dead.iter().map(|(row, _)| row.clone()).collect();
             let dead: Vec<Dead> = dead.into_iter().map(|(_, why)| why).enumerate().collect();
-            self.finish(&mut Place::first(), &rows, &dead, tell).await?;
+            let rows = Batch::Outbox(&mut Place::first(), &rows);
+            self.finish(rows, &dead, tell).await?;
             return Err(error);
         }
         context.note_success();
         Ok(dead)
     }
 
-    /// Removes the rows, and keeps those that could not be sent as dead letters.
+    /// Removes the rows, or notes how far the slot was sent, and keeps what could not be sent as dead letters.
     async fn finish(
         &mut self,
-        after: &mut Place,
-        rows: &[Row],
+        batch: Batch<'_>,
         dead: &[Dead],
         tell: &mut impl FnMut(Event),
     ) -> Result<(), StreamError> {
-        let client = &self.client;
+        let (client, topic) = (&self.client, &self.plan.broker.topic);
+        let rows = batch.rows();
         client.begin("").await?;
         let done = async {
             for (number, reason) in dead {
-                let Some(row) = rows.get(*number) else {
-                    continue;
-                };
-                // From the row itself, with all its bytes.
-                let keep = "INSERT INTO htap.dead_letter (topic, partition, record_offset, reason, key, value, value_bytes)
-                            SELECT $1, -1, o.event_id, $2, convert_to(o.key, 'UTF8'),
-                                   substr(convert_to(o.payload::text, 'UTF8'), 1, 16384), octet_length(o.payload::text)
-                            FROM htap.outbox AS o WHERE o.event_id = $3";
-                let params = [
-                    Param::Text(&self.plan.broker.topic),
-                    Param::Text(reason),
-                    Param::Int(row.event_id()),
-                ];
-                client.execute(keep, &params).await?;
+                match (&batch, rows.get(*number)) {
+                    (Batch::Outbox(..), Some(row)) => {
+                        outbox::bury(client, topic, row, reason).await?
+                    }
+                    (Batch::Slot(_), Some(row)) => Slot::bury(client, topic, row, reason).await?,
+                    _ => {}
+                }
             }
-            outbox::remove(client, after, rows).await
+            match (&batch, &self.slot) {
+                (Batch::Outbox(after, rows), _) => {
+                    outbox::remove(client, after, rows).await.map(Some)
+                }
+                (Batch::Slot(batch), Some(slot)) => slot.store(client, batch).await.map(|()| None),
+                _ => Ok(None),
+            }
         };
-        match done.await {
-            Ok(place) => *after = place,
+        let place = match done.await {
+            Ok(place) => place,
             Err(error) => {
                 if error.session_survives() {
                     client.rollback().await?;
@@ -359,7 +433,7 @@ impl<'a> Relay<'a> {
                 // The rows stay, and are sent again.
                 return Err(error.into());
             }
-        }
+        };
         client.commit().await?;
         for (number, reason) in dead {
             if let Some(row) = rows.get(*number) {
@@ -369,6 +443,11 @@ impl<'a> Relay<'a> {
         }
         self.figures.dead_letters += u64::try_from(dead.len()).unwrap_or(0);
         self.figures.records += u64::try_from(rows.len() - dead.len()).unwrap_or(0);
+        match (batch, place, &mut self.slot) {
+            (Batch::Outbox(after, _), Some(place), _) => *after = place,
+            (Batch::Slot(batch), _, Some(slot)) => slot.advance(&self.client, batch).await?,
+            _ => {}
+        }
         Ok(())
     }
 
@@ -405,8 +484,13 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
-    /// Counts what waits in the outbox.
+    /// Measures what waits in the outbox, or behind the slot.
     async fn count(&mut self) -> Result<(), StreamError> {
+        if let Some(slot) = self.slot.as_ref().filter(|slot| slot.leads()) {
+            (self.figures.lag_bytes, self.figures.lag_ms) = slot.lag(&self.client).await?;
+            self.figures.lag_rows = None;
+            return Ok(());
+        }
         let long = self.figures.lag_rows.is_some_and(|rows| rows > LONG);
         if long && self.counted.is_some_and(|at| at.elapsed() < SELDOM) {
             return Ok(());

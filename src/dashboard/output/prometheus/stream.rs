@@ -138,7 +138,9 @@ pub(super) fn families(model: &Model) -> Vec<Family> {
         let number = row.partition().unwrap_or(0).to_string();
         labels([("topic", row.topic().shown()), ("partition", &number)])
     };
-    let paused = of("outbox").any(|row| row.state().is("paused"));
+    let paused = of("outbox")
+        .chain(of("slot"))
+        .any(|row| row.state().is("paused"));
     let recent = of("dead letters").find_map(|row| row.dead_letters());
     let mut families = vec![
         gauge(
@@ -166,6 +168,20 @@ pub(super) fn families(model: &Model) -> Vec<Family> {
                 .collect(),
         ),
         gauge(
+            "slot_wal_bytes",
+            "WAL since the last event that was sent from the replication slot.",
+            of("slot")
+                .filter_map(|row| Some((of_slot(row), whole(row.lag_bytes())?)))
+                .collect(),
+        ),
+        gauge(
+            "slot_age_seconds",
+            "An event of the slot that is not sent is at most so old.",
+            of("slot")
+                .filter_map(|row| Some((of_slot(row), row.lag_ms()? / 1_000.0)))
+                .collect(),
+        ),
+        gauge(
             "recent_dead_letters",
             "Dead letters of the last 10 minutes, counted to 10,000.",
             single(recent.unwrap_or(0) as f64),
@@ -184,6 +200,10 @@ pub(super) fn families(model: &Model) -> Vec<Family> {
     families.extend(OF_PROCESSES.map(|metric| family(metric, processes(), named)));
     families.extend(OF_PARTITIONS.map(|metric| family(metric, of("partition"), numbered)));
     families
+}
+
+fn of_slot(row: Stage<'_>) -> Labels {
+    labels([("slot", row.name().shown())])
 }
 
 fn family<'t>(

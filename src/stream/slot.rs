@@ -251,7 +251,7 @@ impl Slot {
                                                       'publication_names', {publication}, 'messages', 'true') AS p
              CROSS JOIN LATERAL (
                  SELECT CASE WHEN get_byte(p.data, 0) <> 77 THEN get_byte(p.data, 0)
-                             WHEN substr(p.data, 11, 12) <> '\\x687461702e6f7574626f7800' THEN 0
+                             WHEN get_byte(p.data, 1) = 0 OR substr(p.data, 11, 12) <> '\\x687461702e6f7574626f7800' THEN 0
                              WHEN substr(p.data, 27, 32) <> sha256(w.secret || sha256(w.secret || substr(p.data, 59))) THEN 78
                              ELSE 77 END AS kind
                  FROM (SELECT (SELECT s.secret FROM htap.stream_slot AS s) AS secret) AS w OFFSET 0) AS k",

@@ -4,6 +4,7 @@
 pub mod aggregator;
 mod attempts;
 pub mod broker;
+mod dead;
 mod events;
 mod kafka;
 pub mod mock;

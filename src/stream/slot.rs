@@ -5,6 +5,7 @@ mod decode;
 pub mod own;
 
 use super::StreamError;
+use super::dead::beginning;
 use super::outbox::{Row, tuples, unknown_form};
 use crate::pg::{Client, Param, PgError, Table, quote_ident, quote_literal};
 use std::time::Duration;
@@ -26,8 +27,6 @@ const REST: u32 = 2;
 /// Events that a look may return again before the slot is advanced, which decodes, too; and the time for which it may lag.
 const AGAIN: u64 = 1_000;
 const LAG: Duration = Duration::from_secs(1);
-/// Bytes that are kept of an event that could not be sent.
-const DEAD: usize = 16_384;
 
 /// What `htap.stream_slot` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -300,13 +299,9 @@ impl Slot {
         row: &Row,
         why: &str,
     ) -> Result<(), PgError> {
-        let hex = |bytes: &[u8]| -> String {
-            let bytes = bytes.iter().take(DEAD);
-            bytes.map(|byte| format!("{byte:02x}")).collect()
-        };
         let sql = "INSERT INTO htap.dead_letter (topic, partition, record_offset, reason, key, value, value_bytes)
                    VALUES ($1, -1, $2, $3, decode($4, 'hex'), decode($5, 'hex'), $6)";
-        let (key, value) = (hex(&row.key), hex(row.payload()));
+        let (key, value) = (beginning(&row.key), beginning(row.payload()));
         let length = i64::try_from(row.payload().len()).unwrap_or(i64::MAX);
         let params = [
             Param::Text(topic),

@@ -154,6 +154,32 @@ pub(super) fn families(model: &Model) -> Vec<Family> {
             single(f64::from(u8::from(paused))),
         ),
         gauge(
+            "recent_dead_letters",
+            "Dead letters of the last 10 minutes, counted to 10,000.",
+            single(recent.unwrap_or(0) as f64),
+        ),
+        gauge(
+            "final_lag_seconds",
+            "Time since the end of the windows that are final.",
+            of("table")
+                .filter_map(|row| {
+                    let topic = labels([("topic", row.topic().shown())]);
+                    Some((topic, row.watermark_s()?))
+                })
+                .collect(),
+        ),
+    ];
+    families.extend(of_sources(&rows));
+    families.extend(OF_PROCESSES.map(|metric| family(metric, processes(), named)));
+    families.extend(OF_PARTITIONS.map(|metric| family(metric, of("partition"), numbered)));
+    families
+}
+
+/// What waits where events come from.
+fn of_sources(rows: &Rows<'_, rows::Stage>) -> [Family; 4] {
+    let of = |stage: &'static str| rows.iter().filter(move |row| row.stage().is(stage));
+    [
+        gauge(
             "outbox_rows",
             "Events in the outbox that are not sent, counted to 10,000.",
             of("outbox")
@@ -181,25 +207,7 @@ pub(super) fn families(model: &Model) -> Vec<Family> {
                 .filter_map(|row| Some((of_slot(row), row.lag_ms()? / 1_000.0)))
                 .collect(),
         ),
-        gauge(
-            "recent_dead_letters",
-            "Dead letters of the last 10 minutes, counted to 10,000.",
-            single(recent.unwrap_or(0) as f64),
-        ),
-        gauge(
-            "final_lag_seconds",
-            "Time since the end of the windows that are final.",
-            of("table")
-                .filter_map(|row| {
-                    let topic = labels([("topic", row.topic().shown())]);
-                    Some((topic, row.watermark_s()?))
-                })
-                .collect(),
-        ),
-    ];
-    families.extend(OF_PROCESSES.map(|metric| family(metric, processes(), named)));
-    families.extend(OF_PARTITIONS.map(|metric| family(metric, of("partition"), numbered)));
-    families
+    ]
 }
 
 fn of_slot(row: Stage<'_>) -> Labels {

@@ -167,7 +167,10 @@ FROM (
     UNION ALL
     SELECT 1, 'slot', w.slot,
            CASE WHEN w.standby OR r.sound THEN CASE WHEN z.who IS NOT NULL THEN 'paused' WHEN w.written THEN 'on' ELSE 'off' END
-                WHEN r.sound IS NULL THEN 'gone' WHEN r.lost THEN 'lost' ELSE 'moved' END,
+                WHEN r.sound IS NULL THEN 'gone' WHEN r.lost THEN 'lost'
+                -- A relay that runs moves it while this statement runs, and would have ended.
+                WHEN EXISTS (SELECT FROM process AS p WHERE p.component = 'relay' AND p.state <> 'reset' AND p.silent_s <= 5) THEN 'on'
+                ELSE 'moved' END,
            z.since_s, NULL, NULL,
            CASE WHEN w.leads THEN extract(epoch FROM pg_catalog.clock_timestamp() - w.sent_at) * 1000 END,
            CASE WHEN w.leads AND NOT w.standby

@@ -275,6 +275,10 @@ BEGIN
         RAISE EXCEPTION 'htap_owner may not write messages: orders would fail'
             USING ERRCODE = 'insufficient_privilege', HINT = 'GRANT EXECUTE ON FUNCTION pg_logical_emit_message to it.';
     END IF;
+    IF pg_get_serial_sequence('htap.outbox', 'event_id') IS DISTINCT FROM 'htap.outbox_event_id_seq' THEN
+        RAISE EXCEPTION 'the sequence of htap.outbox.event_id is not htap.outbox_event_id_seq: orders would fail'
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Rename it.';
+    END IF;
     EXECUTE 'CREATE OR REPLACE TRIGGER publish AFTER INSERT OR UPDATE OF status ON shop.orders
                  FOR EACH ROW EXECUTE FUNCTION htap.publish_order(''slot'')';
     UPDATE htap.stream_slot SET ended_at = NULL WHERE ended_at IS NOT NULL;

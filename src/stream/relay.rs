@@ -242,16 +242,23 @@ impl<'a> Relay<'a> {
         tell: &mut impl FnMut(Event),
     ) -> Result<(), StreamError> {
         let Some(told) = told else {
-            self.slot = None;
-            return Ok(());
+            return self.leave_slot().await;
         };
         if let Some(slot) = self.slot.as_mut().filter(|slot| slot.is_of(&told)) {
             slot.note(told);
             return Ok(());
         }
+        self.leave_slot().await?;
         let name = told.slot.clone();
         self.slot = Some(Slot::open(&self.client, told).await?);
         tell(Event::Slot(name));
+        Ok(())
+    }
+
+    async fn leave_slot(&mut self) -> Result<(), StreamError> {
+        if let Some(slot) = self.slot.take() {
+            slot.close(&self.client).await?;
+        }
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use super::dead::beginning;
 use super::outbox::{Row, tuples, unknown_form};
 use crate::pg::{Client, Param, PgError, Table, quote_ident, quote_literal};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 pub(super) use decode::Lsn;
 use decode::{Change, change};
@@ -27,6 +27,10 @@ const REST: u32 = 2;
 /// Events that a look may return again before the slot is advanced, which decodes, too; and the time for which it may lag.
 const AGAIN: u64 = 1_000;
 const LAG: Duration = Duration::from_secs(1);
+/// Time between the slot's removal and that of its note.
+const GRACE: Duration = Duration::from_millis(500);
+/// undefined_object
+const UNDEFINED: &str = "42704";
 
 /// What `htap.stream_slot` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,10 +187,11 @@ impl Slot {
             }
         }
         if is_last {
-            let cut = held.rows >= CHANGES;
             let end = held.end;
-            if !cut {
+            if held.rows < CHANGES {
                 batch.then = Some(end);
+            } else {
+                self.due = Instant::now();
             }
             self.looked_to = batch.then.map_or(end.0, |(end, _)| end);
             self.held = None;
@@ -206,6 +211,7 @@ impl Slot {
         let at = end.first("at").int().unwrap_or(0);
         let end = (Lsn::of(end.first("lsn").int().unwrap_or(0)), at);
         if end.0 <= self.looked_to {
+            self.reached = self.reached.max(end);
             self.due = Instant::now() + LOOK;
             return Ok(false);
         }
@@ -217,15 +223,20 @@ impl Slot {
         let found = client.query(sql, &[Param::Text(&self.told.slot)]).await?;
         let confirmed = found.first("confirmed").int().map(Lsn::of);
         if confirmed.is_none_or(|confirmed| confirmed > self.confirmed) {
-            // Says what has happened to it.
-            own::check(client, &self.told.slot, self.sent_to).await?;
+            self.doubt(client).await?;
+            return Ok(false);
         }
         if found.first("outbox_first").is_true() {
             self.due = Instant::now() + LOOK;
             return Ok(false);
         }
         let begun = Instant::now();
-        self.peek(client, end.0).await?;
+        if let Err(error) = self.peek(client, end.0).await {
+            if error.code() == UNDEFINED && !self.doubt(client).await? {
+                return Ok(false);
+            }
+            return Err(own::explain(&error, &self.told.slot));
+        }
         self.due = Instant::now() + LOOK.max(begun.elapsed() * REST);
         self.held = Some(Held {
             end,
@@ -235,8 +246,28 @@ impl Slot {
         Ok(true)
     }
 
+    /// Says what has happened to the slot. Returns false if `stream slot drop` has just removed it, and its note, too.
+    async fn doubt(&mut self, client: &Client) -> Result<bool, StreamError> {
+        sleep(GRACE).await;
+        let sql = format!("SELECT {} FROM htap.stream_slot AS s", Told::COLUMNS);
+        let told = Told::of(&client.query(&sql, &[]).await?);
+        let ours = told.is_some_and(|told| self.is_of(&told));
+        if ours {
+            self.confirmed = own::check(client, &self.told.slot, self.sent_to).await?;
+        }
+        Ok(ours)
+    }
+
+    /// Forgets what a look has found.
+    pub(super) async fn close(self, client: &Client) -> Result<(), PgError> {
+        match self.held {
+            Some(_) => client.batch("CLOSE htap_events").await,
+            None => Ok(()),
+        }
+    }
+
     /// Opens the cursor. Only what the shop's triggers have signed counts, in UTF-8 as far as the server can convert it.
-    async fn peek(&self, client: &Client, end: Lsn) -> Result<(), StreamError> {
+    async fn peek(&self, client: &Client, end: Lsn) -> Result<(), PgError> {
         let (slot, publication) = (&self.told.slot, &self.told.publication);
         let sql = format!(
             "DECLARE htap_events NO SCROLL CURSOR WITH HOLD FOR
@@ -258,10 +289,7 @@ impl Slot {
             end = quote_literal(&end.to_string()),
             publication = quote_literal(&quote_ident(publication)),
         );
-        client
-            .batch(&sql)
-            .await
-            .map_err(|error| own::explain(error, slot))
+        client.batch(&sql).await
     }
 
     /// Returns true if a batch is to be noted: without events, seldom, as the note itself is WAL to decode.
@@ -349,8 +377,11 @@ impl Slot {
         let to = self.sent_to.to_string();
         let sql = "SELECT pg_wal_lsn_diff(a.end_lsn, '0/0')::bigint AS lsn FROM pg_replication_slot_advance($1, $2::pg_lsn) AS a";
         let params = [Param::Text(&self.told.slot), Param::Text(&to)];
-        let advanced = client.query(sql, &params).await;
-        let advanced = advanced.map_err(|error| own::explain(error, &self.told.slot))?;
+        let advanced = match client.query(sql, &params).await {
+            // The next look says what has happened.
+            Err(error) if error.code() == UNDEFINED => return Ok(()),
+            advanced => advanced?,
+        };
         self.confirmed = advanced.first("lsn").int().map_or(self.sent_to, Lsn::of);
         self.advanced = Instant::now();
         self.sent_since = 0;

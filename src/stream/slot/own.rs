@@ -1,7 +1,9 @@
 //! The slot itself: made, checked and removed.
 
 use super::Lsn;
-use crate::pg::{Client, Param, PgError, Settings, Table, Target, owners, quote_ident};
+use crate::pg::{
+    Client, Param, PgError, Settings, Table, Target, owners, quote_ident, quote_literal,
+};
 use crate::stream::StreamError;
 use std::time::Duration;
 
@@ -57,7 +59,7 @@ fn may_not(me: &str) -> StreamError {
 /// Opens a session for the functions below.
 pub async fn open(target: &Target) -> Result<Client, StreamError> {
     let client = Client::open(target, &Settings::of_work(LOCK_TIMEOUT)).await?;
-    client.need_own_session("this")?;
+    client.need_own_session("the change of a slot")?;
     owners::trust_the_shop(&client).await?;
     Ok(client)
 }
@@ -185,19 +187,25 @@ pub async fn remove(client: &Client, discard: bool) -> Result<Made, StreamError>
             "slot {slot} has events that no relay has sent: let htap-top stream relay run until it has, or pass --discard"
         )));
     }
-    if existed {
-        if !found.first("may").is_true() {
-            return Err(may_not(found.first("me").text().unwrap_or("?")));
-        }
-        let drop = "SELECT pg_drop_replication_slot($1)::text AS dropped";
-        let dropped = client.query(drop, &[Param::Text(slot)]).await;
-        dropped.map_err(|error| explain(error, slot))?;
+    if existed && !found.first("may").is_true() {
+        return Err(may_not(found.first("me").text().unwrap_or("?")));
     }
+    let drop = if existed {
+        format!("SELECT pg_drop_replication_slot({});", quote_literal(slot))
+    } else {
+        String::new()
+    };
+    // All or nothing as far as it goes: the slot is gone at once, so the rest comes before it.
     let sql = format!(
-        "BEGIN; DELETE FROM htap.stream_slot; DROP PUBLICATION IF EXISTS {}; COMMIT",
+        "BEGIN; DELETE FROM htap.stream_slot; DROP PUBLICATION IF EXISTS {}; {drop} COMMIT",
         quote_ident(publication)
     );
-    client.batch(&sql).await?;
+    if let Err(error) = client.batch(&sql).await {
+        if error.session_survives() {
+            client.rollback().await?;
+        }
+        return Err(error.into());
+    }
     Ok(Made {
         slot: slot.to_owned(),
         publication: publication.to_owned(),
@@ -209,11 +217,11 @@ pub async fn remove(client: &Client, discard: bool) -> Result<Made, StreamError>
 pub(super) async fn check(client: &Client, name: &str, sent_to: Lsn) -> Result<Lsn, StreamError> {
     let found = client.query(FOUND, &[Param::Text(name)]).await?;
     let text = |column| found.first(column).text();
-    let again = "htap-top stream slot drop --discard, then create, begins anew without them";
+    let again = "To go on without them: SELECT htap.switch_outbox(true), then htap-top stream slot drop --discard";
     let Some(kind) = text("slot_type") else {
         return Err(StreamError::Replaced(format!(
             "replication slot {name} does not exist on this server (it was dropped, or another server was promoted): the \
-             events since {sent_to} are lost. SELECT htap.switch_outbox(true) sends new ones; {again}"
+             events since {sent_to} are lost. {again}"
         )));
     };
     if kind != "logical" || text("plugin") != Some("pgoutput") || text("dbname") != text("here") {
@@ -245,12 +253,12 @@ pub(super) async fn check(client: &Client, name: &str, sent_to: Lsn) -> Result<L
 }
 
 /// Says what a failure of a function of slots means.
-pub(super) fn explain(error: PgError, slot: &str) -> StreamError {
+pub(super) fn explain(error: &PgError, slot: &str) -> StreamError {
     match error.code() {
         "42704" => StreamError::Replaced(format!(
-            "replication slot {slot} cannot be read: {error}. Somebody dropped it or its publication. htap-top stream slot \
-             drop --discard, then create, begins anew without the events that were not sent"
+            "replication slot {slot} cannot be read: {error}. To go on without its events: SELECT \
+             htap.switch_outbox(true), then htap-top stream slot drop --discard"
         )),
-        _ => StreamError::Server(error),
+        _ => StreamError::Server(error.clone()),
     }
 }

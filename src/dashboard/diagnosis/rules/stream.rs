@@ -74,11 +74,8 @@ fn broken(evidence: &Evidence<'_>) -> Option<Finding> {
         damage: Damage::Staleness,
         subject: format!("slot {name}"),
         sentence: format!("replication slot {name} {why}: events of orders are lost"),
-        cure: "SELECT htap.switch_outbox(true) sends new ones".to_owned(),
-        evidence: vec![fact(
-            "then",
-            "htap-top stream slot drop --discard, htap-top stream slot create",
-        )],
+        cure: "SELECT htap.switch_outbox(true), then htap-top stream slot drop --discard"
+            .to_owned(),
         ..Finding::default()
     })
 }

@@ -4,6 +4,7 @@ use super::{ids, in_order, slotted_shop, until_sent};
 use crate::it::facts;
 use crate::it::server::{Database, Order, Server, block_on};
 use crate::it::stream::{Kafka, Running, number, relay, relay_plan, trade, until_relayed};
+use htap_top::cluster::SUPERUSER;
 use htap_top::dashboard::diagnosis::Health;
 use htap_top::dashboard::model::Model;
 use htap_top::dashboard::output::prometheus;
@@ -13,6 +14,14 @@ use htap_top::stream::relay::Event;
 use htap_top::stream::slot::own;
 use htap_top::system::schema;
 use htap_top::system::uninstall::Uninstall;
+
+/// Goods with a name that is not ASCII, and events by the slot.
+const STOCK: &str = "INSERT INTO shop.users (user_name) VALUES ('a');
+                         INSERT INTO shop.categories (category_name) VALUES ('B\u{fc}cher');
+                         INSERT INTO shop.products (product_name, category_id, price)
+                         SELECT 'p', c.category_id, 2 FROM shop.categories AS c, generate_series(1, 4);
+                         INSERT INTO shop.inventory (product_id, quantity) SELECT product_id, 1000 FROM shop.products;
+                         SELECT htap.switch_to_slot()";
 
 /// Drops the slot behind the relay, which reads it at times.
 async fn lose(client: &Client, slot: &str) {
@@ -29,6 +38,18 @@ fn says(what: String, danger: bool) -> impl Fn(&Model) -> bool {
             (finding.health == Health::Danger) == danger && finding.sentence.contains(&what)
         })
     }
+}
+
+async fn encoded<'a>(server: &'a Server, encoding: &str) -> Database<'a> {
+    let name = "slot".to_owned();
+    let admin = Client::connect(&server.target("postgres", SUPERUSER))
+        .await
+        .unwrap();
+    let sql = format!(
+        "CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+    );
+    admin.batch(&sql).await.unwrap();
+    Database { server, name }
 }
 
 /// What a relay says that cannot go on.
@@ -172,7 +193,12 @@ fn what_a_slot_lacks_is_said_on_all_majors() {
     block_on(async {
         for major in [13, 14, 16, 17, 18] {
             let server = Server::of_major(major);
-            let database = server.database("slot").await;
+            let encoding = match major {
+                16 => "SQL_ASCII",
+                17 => "LATIN1",
+                _ => "UTF8",
+            };
+            let database = encoded(&server, encoding).await;
             let client = database.connect().await;
             schema::create(&client).await.unwrap();
             let refused = async || own::create(&client, "s").await.unwrap_err().to_string();
@@ -191,13 +217,7 @@ fn what_a_slot_lacks_is_said_on_all_majors() {
                     .await
                     .contains("there is a slot for events already: s")
             );
-            let stock = "INSERT INTO shop.users (user_name) VALUES ('a');
-                         INSERT INTO shop.categories (category_name) VALUES ('B\u{fc}cher');
-                         INSERT INTO shop.products (product_name, category_id, price)
-                         SELECT 'p', c.category_id, 2 FROM shop.categories AS c, generate_series(1, 4);
-                         INSERT INTO shop.inventory (product_id, quantity) SELECT product_id, 1000 FROM shop.products;
-                         SELECT htap.switch_to_slot()";
-            client.batch(stock).await.unwrap();
+            client.batch(STOCK).await.unwrap();
             let kafka = Kafka::start();
             let why = end(&database, &kafka).await;
             assert!(

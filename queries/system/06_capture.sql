@@ -146,8 +146,6 @@ SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     happened timestamptz;
     body     jsonb;
-    key      bytea;
-    message  bytea;
     rfc_3339 CONSTANT text := 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"';
 BEGIN
     IF TG_TABLE_SCHEMA <> 'shop' THEN
@@ -175,11 +173,14 @@ BEGIN
             'was_at', to_char(OLD.completed_at AT TIME ZONE 'UTC', rfc_3339));
     END IF;
     IF TG_NARGS > 0 THEN
-        SELECT s.secret INTO key FROM htap.stream_slot AS s;
+        PERFORM pg_logical_emit_message(true, 'htap.outbox', sha256(s.secret || sha256(s.secret || m.message)) || m.message)
+        FROM htap.stream_slot AS s
+        CROSS JOIN LATERAL (
+            SELECT convert_to(concat_ws(' ', nextval('htap.outbox_event_id_seq'), NEW.order_id, body), getdatabaseencoding())
+                       AS message OFFSET 0
+        ) AS m;
         -- A snapshot from before the slot does not show it.
         IF FOUND THEN
-            message := convert_to(concat_ws(' ', nextval('htap.outbox_event_id_seq'), NEW.order_id, body), getdatabaseencoding());
-            PERFORM pg_logical_emit_message(true, 'htap.outbox', sha256(key || sha256(key || message)) || message);
             RETURN NULL;
         END IF;
     END IF;

@@ -15,7 +15,7 @@ pub(super) use decode::Lsn;
 use decode::{Change, change};
 
 /// Limits of a batch: rows of the cursor and bytes of events.
-const ROWS: usize = 10_000;
+const ROWS: usize = 5_000;
 const BYTES: usize = 4_000_000;
 /// Changes after which a look ends, with the transaction in hand: so many are kept by the server while they are sent.
 const CHANGES: usize = 50_000;

@@ -84,7 +84,7 @@ mod tests {
         };
         assert_eq!(end.to_string(), "0/1517128");
         // 2026-11-29 21:25 UTC
-        assert_eq!(at / 60_000_000, 29_932_648);
+        assert_eq!(at / 60_000_000, 29_933_125);
         assert_eq!(change(67, BEGIN.get(..20).unwrap()), None, "cut off");
         assert_eq!(change(66, &[]), None);
         assert_eq!(change(73, b"I"), Some(Change::Other));

@@ -3,13 +3,13 @@
 -- interval = "1s"
 -- order = 167
 -- letter = "m"
--- needs = ["htap.stream_state", "htap.stream_offset", "htap.stream_progress", "htap.stream_pause", "htap.dead_letter", "htap.outbox"]
+-- needs = ["htap.stream_state", "htap.stream_offset", "htap.stream_progress", "htap.stream_pause", "htap.dead_letter", "htap.outbox", "htap.stream_slot"]
 -- remedy = "htap-top init"
 -- key = ["stage", "name"]
 -- compact = ["stage", "name", "state", "since_s", "rate", "lag_rows", "lag_ms", "fresh_p50_ms", "fresh_p99_ms", "watermark_s", "dead_letters", "late_events", "duplicates", "error"]
 -- empty = "nothing is streamed: no row in the outbox, no relay, no aggregator (htap-top help stream)"
 -- about = """
--- The stream of orders, stage by stage: outbox, relay, partitions of the topic, aggregator, table. What is behind shows
+-- The stream of orders, stage by stage: outbox or replication slot, relay, partitions of the topic, aggregator, table. What is behind shows
 -- where it is held up. Written once per second by `htap-top stream relay` and `htap-top stream run` into
 -- htap.stream_state and htap.stream_offset.
 --
@@ -18,11 +18,11 @@
 -- """
 --
 -- [columns.stage]
--- help = "outbox: events that are not sent yet. relay, aggregator: a row per process. partition: of the topic, as the aggregator reads it. table: mart.realtime_stream. dead letters: those of the last 10 minutes, if there are any."
+-- help = "outbox: events that are not sent yet. slot: the replication slot, if events come from one. relay, aggregator: a row per process. partition: of the topic, as the aggregator reads it. table: mart.realtime_stream. dead letters: those of the last 10 minutes, if there are any."
 -- [columns.name]
 -- help = "Process: its number and a random one (the end of instance in htap.stream_state). Or topic and partition."
 -- [columns.state]
--- help = "Of a process: running; waiting (another one leads); paused; broker (it cannot be reached); fenced (a later one took over); reset (the topic is not the one that was read before); silent (it has not reported for 5 s, so it has stopped). Of a partition: read to its end, behind, or idle (no record for a while: it does not hold the watermark up). Of the outbox: on or off (htap.switch_outbox), or paused: relays do not send it."
+-- help = "Of a process: running; waiting (another one leads); paused; broker (it cannot be reached); fenced (a later one took over); reset (the topic is not the one that was read before); silent (it has not reported for 5 s, so it has stopped). Of a partition: read to its end, behind, or idle (no record for a while: it does not hold the watermark up). Of the outbox: on or off (htap.switch_outbox), or paused: relays do not send it. Of a slot: on or off (htap.switch_to_slot), paused, or events of it are lost: gone (there is no such slot), lost (the server has removed its WAL), moved (it is further than what was sent)."
 -- [columns.since_s]
 -- title = "for"
 -- unit = "seconds"
@@ -34,18 +34,18 @@
 -- [columns.lag_rows]
 -- title = "lag"
 -- unit = "count"
--- help = "Outbox and relay: rows that are not sent, counted to 10,000 in the outbox and to 100,000 by the relay. Partition and aggregator: records that are not read."
+-- help = "Outbox and relay: rows that are not sent (of a slot nobody knows), counted to 10,000 in the outbox and to 100,000 by the relay. Partition and aggregator: records that are not read."
 -- [columns.lag_ms]
 -- title = "lag time"
 -- unit = "ms"
 -- warn = 5000.0
 -- danger = 60000.0
--- help = "Relay: the age of the first row that is not sent. Aggregator: the age of the last event that was counted, if it lags."
+-- help = "Relay: the age of the first row that is not sent. With a slot: at most so old is an event that is not sent. Aggregator: the age of the last event that was counted, if it lags."
 -- [columns.lag_bytes]
 -- title = "lag size"
 -- hidden = true
 -- unit = "bytes"
--- help = "Rows that are not sent, or records that are not read, times the mean size of one."
+-- help = "Rows that are not sent, or records that are not read, times the mean size of one. With a slot: WAL since the last event that was sent, of whatever is in it."
 -- [columns.fresh_p50_ms]
 -- title = "fresh p50"
 -- unit = "ms"
@@ -160,9 +160,35 @@ FROM (
         SELECT (SELECT pg_catalog.count(*) FROM (SELECT FROM htap.outbox LIMIT 10000) AS w) AS waiting,
                (SELECT b.occurred_at FROM htap.outbox AS b ORDER BY b.xid, b.event_id LIMIT 1) AS first_at,
                EXISTS (SELECT FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = 'shop.orders'::pg_catalog.regclass
-                       AND g.tgname = 'publish' AND g.tgenabled <> 'D') AS enabled
+                       AND g.tgname = 'publish' AND g.tgenabled <> 'D' AND g.tgnargs = 0) AS enabled,
+               EXISTS (SELECT FROM htap.stream_slot AS s WHERE s.ended_at IS NULL) AS by_slot
     ) AS o LEFT JOIN pause AS z ON true
-    WHERE o.enabled OR o.waiting > 0 OR z.who IS NOT NULL
+    WHERE o.enabled OR o.waiting > 0 OR z.who IS NOT NULL AND NOT o.by_slot
+    UNION ALL
+    SELECT 1, 'slot', w.slot,
+           CASE WHEN w.standby OR r.sound THEN CASE WHEN z.who IS NOT NULL THEN 'paused' WHEN w.written THEN 'on' ELSE 'off' END
+                WHEN r.sound IS NULL THEN 'gone' WHEN r.lost THEN 'lost'
+                -- A relay that runs moves it while this statement runs, and would have ended.
+                WHEN EXISTS (SELECT FROM process AS p WHERE p.component = 'relay' AND p.state <> 'reset' AND p.silent_s <= 5) THEN 'on'
+                ELSE 'moved' END,
+           z.since_s, NULL, NULL,
+           CASE WHEN w.leads THEN extract(epoch FROM pg_catalog.clock_timestamp() - w.sent_at) * 1000 END,
+           CASE WHEN w.leads AND NOT w.standby
+                THEN /*?lag_bytes*/ pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_flush_lsn(), w.sent_to)
+                     /*:NULL::pg_catalog.numeric*/ END,
+           NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, z.who, NULL, NULL, NULL, NULL
+    FROM (
+        SELECT s.slot, s.sent_to, s.sent_at, s.ended_at IS NULL AS written, s.ended_at IS NULL OR s.sent_to < s.ended_at AS leads,
+               pg_catalog.pg_is_in_recovery() AS standby
+        FROM htap.stream_slot AS s
+    ) AS w LEFT JOIN pause AS z ON true
+    LEFT JOIN LATERAL (
+        SELECT coalesce(l.wal_status = 'lost', false) OR l.confirmed_flush_lsn IS NULL AS lost,
+               l.wal_status IS DISTINCT FROM 'lost' AND l.confirmed_flush_lsn <= w.sent_to IS TRUE AS sound
+        FROM pg_catalog.pg_replication_slots AS l
+        WHERE l.slot_name = w.slot AND l.database = pg_catalog.current_database()
+        OFFSET 0
+    ) AS r ON true
     UNION ALL
     SELECT 3, 'partition', (f.topic || ' '::pg_catalog.text) || f.partition::pg_catalog.text,
            CASE WHEN f.end_offset > f.next_offset THEN 'behind' WHEN f.idle THEN 'idle' ELSE 'read' END,

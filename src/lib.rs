@@ -112,7 +112,7 @@
 //! them belong in the group, `keeper` moves them, `state` is the file by which all of it is undone. Its queries are in
 //! `queries/isolate/*.sql`.
 //!
-//! [`stream`]: events of orders go from the outbox to a topic of Kafka (`relay`, which reads the `outbox`) and from there into
+//! [`stream`]: events of orders go from the outbox to a topic of Kafka (`relay`, which reads the `outbox`, and a replication `slot` if there is one) and from there into
 //! `mart.realtime_stream` (`aggregator`: a `reader` of the topic, a `batch` of its records, read by `events`, that `apply`
 //! writes in one transaction; `watermark` decides which windows are complete). `kafka` makes the clients, `state` publishes
 //! what they do in `htap.stream_state`. `pause` stops and resumes relays, `aggregator::replay` counts the topic once more beside

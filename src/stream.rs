@@ -4,12 +4,14 @@
 pub mod aggregator;
 mod attempts;
 pub mod broker;
+mod dead;
 mod events;
 mod kafka;
 pub mod mock;
 mod outbox;
 pub mod pause;
 pub mod relay;
+pub mod slot;
 mod state;
 
 pub use crate::system::routing::instance;
@@ -31,7 +33,7 @@ pub enum StreamError {
     /// Something must be changed first.
     #[error("{0}")]
     Refused(String),
-    /// The topic is not the one that was read before.
+    /// The topic or the slot is not the one that was read before.
     #[error("{0}")]
     Replaced(String),
     /// The broker does not answer.
@@ -44,7 +46,9 @@ impl StreamError {
     fn is_temporary(&self) -> bool {
         match self {
             Self::Server(error) => {
-                error.is_of_session() || error.session_survives() && is_restart(error)
+                // 55006: the backend of a relay that died still reads the slot.
+                error.is_of_session()
+                    || error.session_survives() && (is_restart(error) || error.code() == "55006")
             }
             Self::Broker(_) => true,
             Self::Client(_) | Self::Refused(_) | Self::Replaced(_) => false,

@@ -169,6 +169,40 @@ BEGIN
 END
 $$;
 
+-- The replication slot through which events reach the relay without the outbox, if `htap-top stream slot create` made one.
+-- The triggers sign with `secret` what they write for it, as every role may write messages into the WAL.
+CREATE TABLE IF NOT EXISTS htap.stream_slot (
+    only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    slot        text NOT NULL CHECK (slot ~ '^[a-z0-9_]{1,63}$'),
+    publication text NOT NULL CHECK (octet_length(publication) BETWEEN 1 AND 63),
+    secret      bytea NOT NULL CHECK (octet_length(secret) = 32),
+    sent_to     pg_lsn NOT NULL,
+    sent_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at    pg_lsn
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+COMMENT ON COLUMN htap.stream_slot.publication IS 'an empty one: the output plugin pgoutput wants a name';
+COMMENT ON COLUMN htap.stream_slot.sent_to IS 'the broker has acknowledged all events whose commit record begins before it';
+COMMENT ON COLUMN htap.stream_slot.sent_at IS 'when that was the end of the WAL, or the time of the last commit before it';
+COMMENT ON COLUMN htap.stream_slot.ended_at IS 'no event was written for the slot from here on; NULL: there may be some';
+
+-- Returns the next rows of a cursor that the relay holds: as many as fit, or the next one.
+CREATE OR REPLACE FUNCTION htap.fetch_events(held text, max_rows integer, max_bytes bigint)
+RETURNS TABLE (kind integer, data bytea) LANGUAGE plpgsql AS $$
+DECLARE
+    source refcursor := held;
+    rows   integer := 0;
+    bytes  bigint := 0;
+BEGIN
+    WHILE rows < max_rows AND bytes < max_bytes LOOP
+        FETCH source INTO kind, data;
+        EXIT WHEN NOT FOUND;
+        RETURN NEXT;
+        rows := rows + 1;
+        bytes := bytes + coalesce(octet_length(data), 0);
+    END LOOP;
+END
+$$;
+
 -- Sales by window, category and segment, from the stream. A row whose orders were all cancelled stays, with zeros.
 CREATE TABLE IF NOT EXISTS mart.realtime_stream (
     window_start timestamptz NOT NULL,

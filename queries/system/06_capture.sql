@@ -138,8 +138,9 @@ BEGIN
 END
 $$;
 
--- One row per order that is created and per status that it gets. What the figures need is only in the events that change
--- them: an order that is completed, and one that no longer is.
+-- One event per order that is created and per status that it gets. What the figures need is only in the events that change
+-- them: an order that is completed, and one that no longer is. With an argument, events are messages in the WAL, which
+-- logical decoding delivers in the order of commits; else they are rows of the outbox.
 CREATE OR REPLACE FUNCTION htap.publish_order() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -170,6 +171,18 @@ BEGIN
             'segment', (SELECT u.user_segment FROM shop.users AS u WHERE u.user_id = OLD.user_id),
             'lines', htap.order_lines(NEW.order_id, NEW.created_at),
             'was_at', to_char(OLD.completed_at AT TIME ZONE 'UTC', rfc_3339));
+    END IF;
+    IF TG_NARGS > 0 THEN
+        PERFORM pg_logical_emit_message(true, 'htap.outbox', sha256(s.secret || sha256(s.secret || m.message)) || m.message)
+        FROM htap.stream_slot AS s
+        CROSS JOIN LATERAL (
+            SELECT convert_to(concat_ws(' ', nextval('htap.outbox_event_id_seq'), NEW.order_id, body), getdatabaseencoding())
+                       AS message OFFSET 0
+        ) AS m;
+        -- A snapshot from before the slot does not show it.
+        IF FOUND THEN
+            RETURN NULL;
+        END IF;
     END IF;
     INSERT INTO htap.outbox (topic, key, payload) VALUES ('orders', NEW.order_id::text, body);
     RETURN NULL;
@@ -227,12 +240,48 @@ BEGIN
 END
 $$;
 
+-- Each switch waits for the transactions that write orders: all their events come before those that are written afterwards.
 CREATE OR REPLACE FUNCTION htap.switch_outbox(wanted boolean) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    of_slot CONSTANT boolean := (SELECT t.tgnargs > 0 FROM pg_trigger AS t
+                                 WHERE t.tgrelid = 'shop.orders'::regclass AND t.tgname = 'publish');
 BEGIN
+    -- PostgreSQL 13 lacks this statement, and the slot.
+    IF of_slot THEN
+        EXECUTE 'CREATE OR REPLACE TRIGGER publish AFTER INSERT OR UPDATE OF status ON shop.orders
+                     FOR EACH ROW EXECUTE FUNCTION htap.publish_order()';
+        UPDATE htap.stream_slot SET ended_at = pg_current_wal_insert_lsn();
+    END IF;
     IF wanted THEN
         ALTER TABLE shop.orders ENABLE TRIGGER publish;
     ELSE
         ALTER TABLE shop.orders DISABLE TRIGGER publish;
     END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION htap.switch_to_slot() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    wanted CONSTANT text := (SELECT s.slot FROM htap.stream_slot AS s);
+BEGIN
+    IF wanted IS NULL OR NOT EXISTS (
+        SELECT FROM pg_replication_slots AS r
+        WHERE r.slot_name = wanted AND r.database = current_database() AND r.wal_status IS DISTINCT FROM 'lost'
+    ) THEN
+        RAISE EXCEPTION 'there is no replication slot for events in this database'
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Run htap-top stream slot create first.';
+    END IF;
+    IF NOT (SELECT bool_and(has_function_privilege('htap_owner', p.oid, 'EXECUTE')) FROM pg_proc AS p
+            WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname = 'pg_logical_emit_message') THEN
+        RAISE EXCEPTION 'htap_owner may not write messages: orders would fail'
+            USING ERRCODE = 'insufficient_privilege', HINT = 'GRANT EXECUTE ON FUNCTION pg_logical_emit_message to it.';
+    END IF;
+    IF pg_get_serial_sequence('htap.outbox', 'event_id') IS DISTINCT FROM 'htap.outbox_event_id_seq' THEN
+        RAISE EXCEPTION 'the sequence of htap.outbox.event_id is not htap.outbox_event_id_seq: orders would fail'
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Rename it.';
+    END IF;
+    EXECUTE 'CREATE OR REPLACE TRIGGER publish AFTER INSERT OR UPDATE OF status ON shop.orders
+                 FOR EACH ROW EXECUTE FUNCTION htap.publish_order(''slot'')';
+    UPDATE htap.stream_slot SET ended_at = NULL WHERE ended_at IS NOT NULL;
 END
 $$;

@@ -29,13 +29,16 @@ BEGIN
         END IF;
         IF entry.schema = 'mart' THEN
             EXECUTE format('GRANT SELECT ON %s TO htap_olap, htap_refresh', entry.name);
+        ELSIF entry.name = 'htap.stream_slot'::regclass THEN
+            -- Who knows the secret can write events.
+            EXECUTE format('GRANT SELECT (slot, publication, sent_to, sent_at, ended_at) ON htap.stream_slot TO %s', roles);
         ELSIF entry.schema = 'htap' THEN
             EXECUTE format('GRANT SELECT ON %s TO %s', entry.name, roles);
         END IF;
         -- What was installed and what a view is made of are read by code that others run: nobody changes them.
         IF entry.relkind = 'r' AND (entry.schema = 'mart' OR entry.schema = 'htap' AND entry.relname NOT IN
                ('object', 'schema_version', 'partitioned', 'view_def', 'load', 'load_part', 'outbox', 'heartbeat', 'watermark',
-                'order_log', 'dirty_log', 'routing', 'stream_pause', 'realtime_source')) THEN
+                'order_log', 'dirty_log', 'routing', 'stream_pause', 'realtime_source', 'stream_slot')) THEN
             EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %s TO htap_refresh', entry.name);
         END IF;
         -- Before 17 only the owner may VACUUM a table or REFRESH a materialized view.
@@ -106,6 +109,7 @@ GRANT INSERT (what) ON htap.dirty_log TO htap_refresh;
 GRANT UPDATE ON htap.watermark TO htap_refresh;
 GRANT UPDATE (freshness) ON htap.view_def TO htap_refresh;
 GRANT DELETE ON htap.outbox TO htap_refresh;
+GRANT SELECT, UPDATE (sent_to, sent_at) ON htap.stream_slot TO htap_refresh;
 GRANT EXECUTE ON FUNCTION htap.pause_relay(boolean, text), htap.make_shadow(text), htap.drop_shadow(text) TO htap_refresh;
 GRANT EXECUTE ON FUNCTION htap.maintain(), htap.refresh_view(text, boolean) TO htap_refresh;
 GRANT EXECUTE ON FUNCTION htap.strays() TO htap_oltp, htap_olap, htap_refresh;

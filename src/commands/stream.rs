@@ -3,6 +3,7 @@
 mod broker;
 mod pause;
 mod replay;
+mod slot;
 mod trail;
 
 use super::options::Server;
@@ -26,11 +27,12 @@ pub(super) struct Options {
 /// Commands of `stream`.
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum StreamCommand {
-    /// Send the shop's order events from the outbox to a topic of Kafka
+    /// Send the shop's order events from the outbox, or from a replication slot, to a topic of Kafka
     #[command(
         after_help = "SELECT htap.switch_outbox(true) makes the shop write events. Connect as htap_refresh, or as a member \
                       of it. Of several relays one leads and the others wait to take over. Rows leave the outbox when the \
-                      broker has acknowledged them; while it is away they stay. See `htap-top help stream`."
+                      broker has acknowledged them; while it is away they stay. If htap-top stream slot create has made a \
+                      replication slot, it reads that, too: its role then needs REPLICATION. See `htap-top help stream`."
     )]
     Relay(Relay),
     /// Keep sales by minute, category and segment in mart.realtime_stream, from the topic, exactly once
@@ -61,6 +63,8 @@ pub(super) enum StreamCommand {
                       stream`."
     )]
     Replay(replay::Options),
+    /// Make or drop a replication slot through which events reach the relay without the outbox
+    Slot(slot::Options),
     /// Run a Kafka broker on this machine, on the loopback address, until it is interrupted
     #[command(
         after_help = "Needs Java 17 or later, and Maven (mvn) once, to fetch Apache Kafka into the cache folder. As root it \
@@ -189,6 +193,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         StreamCommand::Pause(options) => pause::run(options, true),
         StreamCommand::Resume(options) => pause::run(options, false),
         StreamCommand::Replay(options) => replay::run(options),
+        StreamCommand::Slot(options) => slot::run(options),
         StreamCommand::Broker(options) => broker::run(options),
     }
 }
@@ -207,9 +212,10 @@ fn run_relay(options: &Relay) -> Result<(), Failure> {
             // Far more than arrive between two turns; what is beyond that is only missing in a report.
             let _ = tell.try_send(of_relay(event));
         });
-        let ended = attend(relaying, told, &options.kafka).await;
+        // One that cannot go on leaves its last word for the panel.
+        attend(relaying, told, &options.kafka).await?;
         retire(&target, &plan.name).await;
-        ended
+        Ok(())
     })
 }
 
@@ -320,6 +326,10 @@ fn of_relay(event: relay::Event) -> News {
             "paused: nothing is sent until htap-top stream resume".to_owned(),
         ),
         relay::Event::Resumed => News::Line("resumed", "resumed: sending again".to_owned()),
+        relay::Event::Slot(name) => News::Line(
+            "slot",
+            format!("replication slot {name}: reading it from now on, beside the outbox"),
+        ),
         relay::Event::Created => News::Line(
             "created",
             "the topic was missing and was created".to_owned(),

@@ -31,6 +31,8 @@ pub(super) struct Row {
     payload: Vec<u8>,
     /// The row came with a dump from another server.
     restored: bool,
+    /// A slot had it, and the shop's trigger did not write it.
+    foreign: bool,
 }
 
 /// Limits of a batch.
@@ -76,12 +78,15 @@ pub(super) async fn read(client: &Client, after: &Place) -> Result<Vec<Row>, PgE
             Ok::<(), PgError>(())
         })
         .await?;
-    rows(&data).ok_or_else(|| {
-        PgError::new(
-            crate::pg::Class::Statement,
-            "the answer of COPY has an unknown form",
-        )
-    })
+    rows(&data).ok_or_else(unknown_form)
+}
+
+/// The error if COPY's data cannot be read.
+pub(super) fn unknown_form() -> PgError {
+    PgError::new(
+        crate::pg::Class::Statement,
+        "the answer of COPY has an unknown form",
+    )
 }
 
 /// Makes sure that a crash of the server cannot undo the transactions whose rows were read before.
@@ -104,6 +109,24 @@ pub(super) async fn flush(client: &Client, instance: &str) -> Result<bool, PgErr
 const HEADER: usize = 19;
 
 fn rows(data: &[u8]) -> Option<Vec<Row>> {
+    tuples(data, |field| {
+        let xid = std::str::from_utf8(field()?).ok()?.to_owned();
+        let event_id = i64::from_be_bytes(field()?.try_into().ok()?);
+        Some(Row {
+            place: Place { xid, event_id },
+            key: field()?.to_vec(),
+            payload: field()?.to_vec(),
+            restored: field()? == [1],
+            foreign: false,
+        })
+    })
+}
+
+/// Reads COPY's binary format. `read` takes a row's fields one by one, all of them; none may be NULL.
+pub(super) fn tuples<'d, T>(
+    data: &'d [u8],
+    mut read: impl FnMut(&mut dyn FnMut() -> Option<&'d [u8]>) -> Option<T>,
+) -> Option<Vec<T>> {
     let mut rest = data.get(HEADER..)?;
     let mut found = Vec::new();
     loop {
@@ -113,21 +136,14 @@ fn rows(data: &[u8]) -> Option<Vec<Row>> {
         if i16::from_be_bytes(*count) < 0 {
             return Some(found);
         }
-        let mut field = || -> Option<&[u8]> {
+        let mut field = || -> Option<&'d [u8]> {
             let (length, tail) = rest.split_first_chunk()?;
             let length = usize::try_from(i32::from_be_bytes(*length)).ok()?;
             let (value, tail) = tail.split_at_checked(length)?;
             rest = tail;
             Some(value)
         };
-        let xid = std::str::from_utf8(field()?).ok()?.to_owned();
-        let event_id = i64::from_be_bytes(field()?.try_into().ok()?);
-        found.push(Row {
-            place: Place { xid, event_id },
-            key: field()?.to_vec(),
-            payload: field()?.to_vec(),
-            restored: field()? == [1],
-        });
+        found.push(read(&mut field)?);
     }
 }
 
@@ -192,6 +208,39 @@ struct Old {
 }
 
 impl Row {
+    /// An event that a slot had.
+    pub(super) fn decoded(event_id: i64, key: &[u8], payload: &[u8]) -> Self {
+        let place = Place {
+            xid: String::new(),
+            event_id,
+        };
+        Self {
+            place,
+            key: key.to_vec(),
+            payload: payload.to_vec(),
+            restored: false,
+            foreign: false,
+        }
+    }
+
+    /// What a slot had, and is no event.
+    pub(super) fn unreadable(data: &[u8]) -> Self {
+        Self {
+            foreign: true,
+            ..Self::decoded(0, &[], data)
+        }
+    }
+
+    /// Returns true if it is a row of the outbox, not of a slot.
+    pub(super) fn is_of_outbox(&self) -> bool {
+        !self.place.xid.is_empty()
+    }
+
+    /// Its payload as it was written.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
     /// Its event_id.
     pub(super) fn event_id(&self) -> i64 {
         self.place.event_id
@@ -199,6 +248,9 @@ impl Row {
 
     /// Returns the record's value, or the reason why there is none.
     pub(super) fn value(&self) -> Result<String, &'static str> {
+        if self.foreign {
+            return Err("a message of the prefix htap.outbox that the shop did not write");
+        }
         // The database may have texts that are no UTF-8, but JSON must be.
         let payload = String::from_utf8_lossy(&self.payload);
         // The type jsonb puts the shortest key first.
@@ -236,6 +288,7 @@ mod tests {
             key: b"5".to_vec(),
             payload: payload.as_bytes().to_vec(),
             restored: false,
+            foreign: false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Pauses and resumes relays. A row of `htap.stream_pause` says so, and each relay looks at it several times per second;
 //! so it holds for a relay that starts later, too.
 
+use super::slot;
 use crate::pg::{Client, Param, PgError, Settings, Target, owners};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -32,12 +33,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(100);
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Returns true if relays are paused.
-pub(super) async fn is_paused(client: &Client) -> Result<bool, PgError> {
-    let sql =
-        "SELECT EXISTS (SELECT FROM htap.stream_pause WHERE component = 'relay') AS is_paused";
-    let answer = client.query(sql, &[]).await?;
-    Ok(answer.first("is_paused").is_true())
+/// Returns whether relays are paused, and what is said of the slot.
+pub(super) async fn orders(client: &Client) -> Result<(bool, Option<slot::Told>), PgError> {
+    let sql = format!(
+        "SELECT EXISTS (SELECT FROM htap.stream_pause WHERE component = 'relay') AS is_paused, {}
+         FROM (VALUES (1)) AS one (row) LEFT JOIN htap.stream_slot AS s ON true",
+        slot::Told::COLUMNS
+    );
+    let answer = client.query(&sql, &[]).await?;
+    Ok((answer.first("is_paused").is_true(), slot::Told::of(&answer)))
 }
 
 /// Opens a session for [`switch`].

@@ -1,10 +1,14 @@
-//! Sends the rows of the outbox to the topic, at least once, and removes what the broker has acknowledged.
+//! Sends the rows of the outbox to the topic, at least once, and removes what the broker has acknowledged. The same with the
+//! events of a replication slot.
+
+mod report;
 
 use super::attempts::Attempts;
 use super::kafka::{Broker, Context};
 use super::outbox::{self, Place, Row};
+use super::slot::{self, Slot};
 use super::state::{self, Component, Figures, State};
-use super::{StreamError, is_restart, pause};
+use super::{StreamError, pause};
 use crate::pg::{Client, Settings, Target, owners};
 use crate::system::lead::Work;
 use futures_util::future::join_all;
@@ -37,6 +41,8 @@ pub enum Event {
     Paused,
     /// It goes on.
     Resumed,
+    /// From now on it reads this replication slot, too.
+    Slot(String),
     /// The topic was missing and was created.
     Created,
     /// Figures, once per second.
@@ -67,9 +73,6 @@ const FEW: usize = 1_000;
 /// Time between two looks at whether relays are paused.
 const OBEY: Duration = Duration::from_millis(250);
 const REPORT: Duration = Duration::from_secs(1);
-/// The outbox is counted seldom while it is so long that this takes a while.
-const SELDOM: Duration = Duration::from_secs(5);
-const LONG: u64 = 10_000;
 /// Longest wait for a lock: nobody else locks the outbox for long.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -110,6 +113,7 @@ pub async fn relay(
             Err(error) => error,
         };
         if !error.is_temporary() {
+            relay.leave_word(&error).await;
             return Err(error);
         }
         tell(Event::Lost(error.to_string()));
@@ -120,6 +124,7 @@ pub async fn relay(
 struct Relay<'a> {
     client: Client,
     plan: &'a Plan,
+    slot: Option<Slot>,
     figures: Figures,
     paused: bool,
     obeyed: Option<Instant>,
@@ -131,6 +136,22 @@ struct Relay<'a> {
 
 /// A row that cannot be sent, with the reason.
 type Dead = (usize, String);
+
+/// Where rows come from.
+enum Batch<'a> {
+    /// With the place after which the outbox was read.
+    Outbox(&'a mut Place, &'a [Row]),
+    Slot(&'a slot::Batch),
+}
+
+impl<'a> Batch<'a> {
+    fn rows(&self) -> &'a [Row] {
+        match self {
+            Self::Outbox(_, rows) => rows,
+            Self::Slot(batch) => &batch.rows,
+        }
+    }
+}
 
 impl<'a> Relay<'a> {
     async fn open(target: &Target, plan: &'a Plan) -> Result<Self, StreamError> {
@@ -144,6 +165,7 @@ impl<'a> Relay<'a> {
         Ok(Self {
             client,
             plan,
+            slot: None,
             figures: Figures::default(),
             paused: false,
             obeyed: None,
@@ -184,16 +206,69 @@ impl<'a> Relay<'a> {
         loop {
             self.obey(&context, tell).await?;
             let looked = Instant::now();
-            let rows = outbox::read(&self.client, &after).await?;
-            // Without its row in htap.stream_state, the relay sends when it has reported again.
-            if !rows.is_empty() && outbox::flush(&self.client, &self.plan.name).await? {
-                let dead = self.send(&producer, &context, &rows, tell).await?;
-                self.finish(&mut after, &rows, &dead, tell).await?;
+            let mut more = false;
+            if !self.slot.as_ref().is_some_and(Slot::goes_first) {
+                let rows = outbox::read(&self.client, &after).await?;
+                let is_full = rows.len() >= FEW;
+                // Without its row in htap.stream_state, the relay sends when it has reported again.
+                if !rows.is_empty() && outbox::flush(&self.client, &self.plan.name).await? {
+                    let dead = self.send(&producer, &context, &rows, tell).await?;
+                    let rows = Batch::Outbox(&mut after, &rows);
+                    self.finish(rows, &dead, tell).await?;
+                    more = is_full;
+                }
+            }
+            if let Some(slot) = &mut self.slot {
+                let batch = slot.read(&self.client).await?;
+                more |= slot.has_more();
+                if slot.is_due(&batch) {
+                    let dead = self.send(&producer, &context, &batch.rows, tell).await?;
+                    self.finish(Batch::Slot(&batch), &dead, tell).await?;
+                } else {
+                    slot.reach(&batch);
+                }
             }
             self.report(&context, REPORT, tell).await?;
-            if rows.len() < FEW {
+            if !more {
                 sleep_until(looked + LOOK).await;
             }
+        }
+    }
+
+    /// Begins or ends reading a slot, as `htap.stream_slot` says.
+    async fn follow(
+        &mut self,
+        told: Option<slot::Told>,
+        tell: &mut impl FnMut(Event),
+    ) -> Result<(), StreamError> {
+        let Some(told) = told else {
+            return self.leave_slot().await;
+        };
+        if let Some(slot) = self.slot.as_mut().filter(|slot| slot.is_of(&told)) {
+            slot.note(told);
+            return Ok(());
+        }
+        self.leave_slot().await?;
+        let name = told.slot.clone();
+        self.slot = Some(Slot::open(&self.client, told).await?);
+        tell(Event::Slot(name));
+        Ok(())
+    }
+
+    async fn leave_slot(&mut self) -> Result<(), StreamError> {
+        if let Some(slot) = self.slot.take() {
+            slot.close(&self.client).await?;
+        }
+        Ok(())
+    }
+
+    /// Publishes why it ends, if events were lost.
+    async fn leave_word(&self, error: &StreamError) {
+        if let StreamError::Replaced(why) = error {
+            let place = self.place();
+            let _ = place
+                .publish(&self.client, State::Reset, &self.figures, Some(why))
+                .await;
         }
     }
 
@@ -206,7 +281,11 @@ impl<'a> Relay<'a> {
         if self.obeyed.is_some_and(|at| at.elapsed() < OBEY) {
             return Ok(());
         }
-        while pause::is_paused(&self.client).await? {
+        let told = loop {
+            let (is_paused, told) = pause::orders(&self.client).await?;
+            if !is_paused {
+                break told;
+            }
             let begins = !std::mem::replace(&mut self.paused, true);
             if begins {
                 tell(Event::Paused);
@@ -214,7 +293,8 @@ impl<'a> Relay<'a> {
             let due = if begins { Duration::ZERO } else { REPORT };
             self.report(context, due, tell).await?;
             sleep(OBEY).await;
-        }
+        };
+        self.follow(told, tell).await?;
         let begins = self.obeyed.replace(Instant::now()).is_none();
         let resumed = std::mem::take(&mut self.paused);
         if resumed {
@@ -224,36 +304,6 @@ impl<'a> Relay<'a> {
             self.report(context, Duration::ZERO, tell).await?;
         }
         Ok(())
-    }
-
-    /// Waits for the broker, and creates the topic or refuses it.
-    async fn find_topic(&mut self, tell: &mut impl FnMut(Event)) -> Result<(), StreamError> {
-        let (broker, wanted) = (&self.plan.broker, self.plan.partitions);
-        loop {
-            match broker.partitions().await {
-                Ok(Some((found, _))) if found == wanted => return Ok(()),
-                Ok(Some((found, _))) => {
-                    return Err(StreamError::Refused(format!(
-                        "topic {} has {found} partitions, not {wanted}: pass --partitions {found}, or choose another topic",
-                        broker.topic
-                    )));
-                }
-                Ok(None) => {
-                    broker.create_topic(wanted, self.plan.replication).await?;
-                    tell(Event::Created);
-                    return Ok(());
-                }
-                Err(StreamError::Broker(why)) => {
-                    tell(Event::Unreachable(why.clone()));
-                    let place = self.place();
-                    place
-                        .publish(&self.client, State::Broker, &self.figures, Some(&why))
-                        .await?;
-                    sleep(REPORT).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
     }
 
     /// Sends the rows, and waits until the broker has acknowledged all of them. Returns those that it will never take.
@@ -307,40 +357,54 @@ impl<'a> Relay<'a> {
             }
         }
         if let Some(error) = failed {
-            // The others are sent again, but not those that would fail again.
-            let rows: Vec<Row> = dead
-                .iter()
-                .filter_map(|(number, _)| rows.get(*number).cloned())
+            // The others are sent again, but not those of the outbox that would fail again.
+            let dead: Vec<(Row, String)> = dead
+                .into_iter()
+                .filter_map(|(number, why)| Some((rows.get(number)?.clone(), why)))
+                .filter(|(row, _)| row.is_of_outbox())
                 .collect();
+            let rows: Vec<Row> = dead.iter().map(|(row, _)| row.clone()).collect();
             let dead: Vec<Dead> = dead.into_iter().map(|(_, why)| why).enumerate().collect();
-            self.finish(&mut Place::first(), &rows, &dead, tell).await?;
+            let rows = Batch::Outbox(&mut Place::first(), &rows);
+            self.finish(rows, &dead, tell).await?;
             return Err(error);
         }
         context.note_success();
         Ok(dead)
     }
 
-    /// Removes the rows, and keeps those that could not be sent as dead letters.
+    /// Removes the rows, or notes how far the slot was sent, and keeps what could not be sent as dead letters.
     async fn finish(
         &mut self,
-        after: &mut Place,
-        rows: &[Row],
+        batch: Batch<'_>,
         dead: &[Dead],
         tell: &mut impl FnMut(Event),
     ) -> Result<(), StreamError> {
-        let client = &self.client;
+        let (client, topic) = (&self.client, &self.plan.broker.topic);
+        let rows = batch.rows();
         client.begin("").await?;
         let done = async {
             for (number, reason) in dead {
-                let Some(row) = rows.get(*number) else {
-                    continue;
-                };
-                outbox::bury(client, &self.plan.broker.topic, row, reason).await?;
+                match (&batch, rows.get(*number)) {
+                    (Batch::Outbox(..), Some(row)) => {
+                        outbox::bury(client, topic, row, reason).await?;
+                    }
+                    (Batch::Slot(_), Some(row)) => {
+                        Slot::bury(client, topic, row, reason).await?;
+                    }
+                    _ => {}
+                }
             }
-            outbox::remove(client, after, rows).await
+            match (&batch, &self.slot) {
+                (Batch::Outbox(after, rows), _) => {
+                    outbox::remove(client, after, rows).await.map(Some)
+                }
+                (Batch::Slot(batch), Some(slot)) => slot.store(client, batch).await.map(|()| None),
+                _ => Ok(None),
+            }
         };
-        match done.await {
-            Ok(place) => *after = place,
+        let place = match done.await {
+            Ok(place) => place,
             Err(error) => {
                 if error.session_survives() {
                     client.rollback().await?;
@@ -348,7 +412,7 @@ impl<'a> Relay<'a> {
                 // The rows stay, and are sent again.
                 return Err(error.into());
             }
-        }
+        };
         client.commit().await?;
         for (number, reason) in dead {
             if let Some(row) = rows.get(*number) {
@@ -358,63 +422,11 @@ impl<'a> Relay<'a> {
         }
         self.figures.dead_letters += u64::try_from(dead.len()).unwrap_or(0);
         self.figures.records += u64::try_from(rows.len() - dead.len()).unwrap_or(0);
-        Ok(())
-    }
-
-    /// Reports if the last time is `due` ago.
-    async fn report(
-        &mut self,
-        context: &Context,
-        due: Duration,
-        tell: &mut impl FnMut(Event),
-    ) -> Result<(), StreamError> {
-        let past = self.reported.elapsed();
-        if past < due {
-            return Ok(());
+        match (batch, place, &mut self.slot) {
+            (Batch::Outbox(after, _), Some(place), _) => *after = place,
+            (Batch::Slot(batch), _, Some(slot)) => slot.advance(&self.client, batch).await?,
+            _ => {}
         }
-        self.reported = Instant::now();
-        self.figures.rate =
-            (self.figures.records - self.records_reported) as f64 / past.as_secs_f64().max(0.1);
-        self.records_reported = self.figures.records;
-        self.count().await?;
-        let error = context.error();
-        let state = match error {
-            _ if self.paused => State::Paused,
-            Some(_) => State::Broker,
-            None => State::Running,
-        };
-        let place = self.place();
-        place
-            .publish(&self.client, state, &self.figures, error.as_deref())
-            .await?;
-        match error {
-            Some(why) if !self.paused => tell(Event::Unreachable(why)),
-            _ => tell(Event::Figures(self.figures.clone())),
-        }
-        Ok(())
-    }
-
-    /// Counts what waits in the outbox.
-    async fn count(&mut self) -> Result<(), StreamError> {
-        let long = self.figures.lag_rows.is_some_and(|rows| rows > LONG);
-        if long && self.counted.is_some_and(|at| at.elapsed() < SELDOM) {
-            return Ok(());
-        }
-        let sql = "
-            SELECT count(*) AS rows,
-                   (extract(epoch FROM clock_timestamp() - min(q.occurred_at)) * 1000)::float8 AS age_ms
-            FROM (SELECT o.occurred_at FROM htap.outbox AS o ORDER BY o.xid, o.event_id LIMIT 100000) AS q";
-        let lag = match self.client.query(sql, &[]).await {
-            Err(error) if is_restart(&error) => return Ok(()),
-            lag => lag?,
-        };
-        self.counted = Some(Instant::now());
-        let rows = lag.first("rows").int().unwrap_or(0);
-        let rows = u64::try_from(rows).unwrap_or(0);
-        self.figures.lag_rows = Some(rows);
-        self.figures.lag_ms = Some(lag.first("age_ms").number().unwrap_or(0.0).max(0.0));
-        let mean = self.bytes.checked_div(self.figures.records).unwrap_or(0);
-        self.figures.lag_bytes = Some(rows.saturating_mul(mean));
         Ok(())
     }
 }

@@ -79,6 +79,7 @@ impl Uninstall {
         let client = connect(target).await?;
         let survey = Survey::of(&client).await.map_err(reading())?;
         refuse_foreign(&survey)?;
+        refuse_slot(&client, &survey).await?;
         let plan = if survey.schemas.is_empty() && survey.roles.is_empty() {
             None
         } else {
@@ -100,6 +101,7 @@ impl Uninstall {
         // From here on nobody can add a dependency on a table.
         let survey = Survey::of(client).await.map_err(reading())?;
         refuse_foreign(&survey)?;
+        refuse_slot(client, &survey).await?;
         progress(Step::Doing("removing the schema"));
         client.batch(&drops(&survey)).await.map_err(removing())?;
         let (roles, kept) = drop_roles(client, &survey).await.map_err(removing())?;
@@ -132,6 +134,25 @@ fn refuse_foreign(survey: &Survey) -> Result<(), InitError> {
          objects, and try again",
         some(&foreign)
     )))
+}
+
+/// Refuses while there is a replication slot for events: nobody would know it any more, and it would keep WAL for ever.
+async fn refuse_slot(client: &Client, survey: &Survey) -> Result<(), InitError> {
+    if !survey
+        .ours()
+        .any(|thing| thing.identity == "htap.stream_slot")
+    {
+        return Ok(());
+    }
+    let sql = "SELECT s.slot FROM htap.stream_slot AS s";
+    let found = client.query(sql, &[]).await.map_err(reading())?;
+    match found.first("slot").text() {
+        Some(slot) => Err(InitError::Refused(format!(
+            "nothing was changed: replication slot {slot} keeps WAL for events of the shop. htap-top stream slot drop \
+             removes it"
+        ))),
+        None => Ok(()),
+    }
 }
 
 async fn plan(client: &Client, survey: &Survey) -> Result<Plan, PgError> {

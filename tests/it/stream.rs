@@ -17,6 +17,7 @@ mod relay;
 mod replaced;
 mod replayed;
 mod shown;
+mod slot;
 mod switched;
 
 use crate::it::server::{Database, Patience, Server, until};

@@ -43,7 +43,7 @@ pub async fn server() -> &'static Server {
     SERVER.get_or_init(fill_one).await
 }
 
-async fn fill_one() -> Server {
+pub async fn fill_one() -> Server {
     let server = Server::start(&Order::default());
     let admin = Client::connect(&server.target("postgres", SUPERUSER))
         .await

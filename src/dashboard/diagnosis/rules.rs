@@ -147,8 +147,9 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "stream",
-        about: "events wait in the outbox and no relay runs, or somebody has paused it; a relay or an aggregator has stopped, cannot \
-                reach Kafka, was fenced, or finds another topic; a partition holds the watermark back",
+        about: "a replication slot has lost events; events wait in the outbox or a slot and no relay runs, or somebody has paused it; \
+                a relay or an aggregator has stopped, cannot reach Kafka, was fenced, or finds another topic; a partition holds the \
+                watermark back",
         find: stream::stream,
     },
     Rule {

@@ -23,9 +23,11 @@ impl Model {
             return;
         }
         let rows = Rows::<stream::Stage>::of(self.rows(Panel::Stream));
-        let outbox = rows.iter().find(|row| row.stage().is("outbox"));
-        let paused = outbox.filter(|row| row.state().is("paused"));
-        let waiting = outbox.and_then(|row| row.lag_rows()).unwrap_or(0);
+        let sources = || rows.iter().filter(|row| row.is_source());
+        let outbox = sources().next();
+        let paused = sources().find(|row| row.state().is("paused"));
+        let waiting = sources().find_map(|row| row.lag_rows()).unwrap_or(0);
+        let slot = sources().find(|row| row.stage().is("slot"));
         // The panel counts no further.
         let least = if waiting >= 10_000 { "at least " } else { "" };
         let relays = rows.iter().filter(|row| row.stage().is("relay")).count();
@@ -36,7 +38,7 @@ impl Model {
         }
         let (mut lines, action) = if let Some(row) = paused {
             let for_s = row.since_s().map_or_else(|| "?".into(), format::seconds);
-            let lines = vec![
+            let mut lines = vec![
                 format!(
                     "Resume the relay, paused for {for_s} {}?",
                     row.error().shown()
@@ -46,11 +48,24 @@ impl Model {
                     format::count(waiting as f64)
                 ),
             ];
+            if let Some(slot) = slot {
+                let bytes = slot
+                    .lag_bytes()
+                    .map_or("?".into(), |bytes| format::bytes(bytes as f64));
+                lines.push(format!(
+                    "It reads {bytes} of WAL by slot {}.",
+                    slot.name().shown()
+                ));
+            }
             (lines, Action::ResumeRelay)
         } else {
             let lines = vec![
                 "Pause the relay?".to_owned(),
-                "It finishes its batch, then sends nothing. Events stay in the outbox, which grows.".into(),
+                if slot.is_some() {
+                    "It finishes its batch, then sends nothing. The server keeps the WAL for the slot, which grows.".into()
+                } else {
+                    "It finishes its batch, then sends nothing. Events stay in the outbox, which grows.".into()
+                },
                 "The figures of mart.realtime_stream, and all other readers of the topic, stand still until it is resumed.".into(),
             ];
             (lines, Action::PauseRelay)

@@ -11,6 +11,8 @@ const KEEP: usize = 3_600;
 const TOLD_S: f64 = 3_600.0;
 /// Seconds that a walsender must have existed for its loss to be reported.
 const LASTING_S: f64 = 4.0;
+/// A logical slot that was confirmed further within this time has a reader, though nobody may be connected to it.
+const POLLED_S: f64 = 20.0;
 /// Seconds of operation from which a receiver no longer counts as restarting repeatedly.
 const STEADY_S: f64 = 20.0;
 
@@ -34,6 +36,8 @@ struct Lasting {
     client: Value,
     /// Time since which nobody has read the slot, and the bytes it retained then.
     unread: Option<(f64, f64)>,
+    /// How far its reader has confirmed, and when that was seen to move: one that polls is not connected in between.
+    confirmed: Option<(i64, f64)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +96,28 @@ pub fn derive(mut table: Table, memory: &mut Memory, now_s: f64) -> Table {
 /// Returns true if the row is a standby that has no receiver and reads an archive.
 pub(crate) fn is_from_archive(row: Told<'_>) -> bool {
     row.kind().is("receiver") && row.pid().is_none() && row.restores() == Some(true)
+}
+
+impl Lasting {
+    /// Returns true if a reader of a logical slot that is not connected has come back lately.
+    fn is_polled(&mut self, row: Told<'_>, now_s: f64) -> bool {
+        let confirmed = row.head_bytes().zip(row.lag_bytes());
+        let Some(confirmed) = confirmed.map(|(head, lag)| head - lag) else {
+            return false;
+        };
+        match self.confirmed {
+            Some((before, moved_s)) if before == confirmed => now_s - moved_s <= POLLED_S,
+            Some(_) => {
+                self.confirmed = Some((confirmed, now_s));
+                true
+            }
+            None => {
+                // Whether it moves is not known yet.
+                self.confirmed = Some((confirmed, f64::NEG_INFINITY));
+                false
+            }
+        }
+    }
 }
 
 impl Memory {
@@ -168,11 +194,15 @@ impl Memory {
             last_s: now_s,
             client: Value::Null,
             unread: None,
+            confirmed: None,
         });
         if lasting.last_s < before_s {
             // It disappeared in between, so this is another one of the same name.
             lasting.unread = None;
+            lasting.confirmed = None;
         }
+        let polled = lasting.is_polled(row, now_s);
+        let unread = unread.filter(|_| !polled);
         lasting.last_s = now_s;
         lasting.client = row.client().clone();
         lasting.unread = unread.map(|bytes| lasting.unread.unwrap_or((now_s, bytes)));
@@ -289,6 +319,23 @@ mod tests {
         assert_eq!(down(20.0, None), Some(15.0));
         assert_eq!(down(25.0, Some(4)), Some(20.0));
         assert_eq!(down(50.0, Some(4)), None, "it lasts");
+    }
+
+    #[test]
+    fn a_slot_whose_reader_polls_is_not_unread() {
+        let mut memory = Memory::default();
+        // lag_bytes at a head of 1000
+        let mut grown = |at_s: f64, lag, retained| {
+            let table = sample(vec![row("slot", None, 1_000, lag, retained)]);
+            derive(table, &mut memory, at_s)
+                .first("grown_bytes")
+                .number()
+        };
+        assert_eq!(grown(0.0, 100, 500), Some(0.0));
+        assert_eq!(grown(5.0, 90, 600), None, "it moved");
+        assert_eq!(grown(10.0, 90, 900), None);
+        assert_eq!(grown(40.0, 90, 900), Some(0.0), "the reader is gone");
+        assert_eq!(grown(45.0, 90, 1_000), Some(100.0));
     }
 
     #[test]

@@ -12,6 +12,7 @@ reads! {
         rate: Number;
         lag_rows: Int;
         lag_ms: Number;
+        lag_bytes: Int;
         fresh_p50_ms: Number;
         fresh_p99_ms: Number;
         watermark_s: Number;
@@ -25,5 +26,12 @@ reads! {
         records: Int;
         topic: Word;
         partition: Int;
+    }
+}
+
+impl super::Row<'_, Stage> {
+    /// Returns true if events come from there: the outbox or a slot.
+    pub(crate) fn is_source(self) -> bool {
+        self.stage().is("outbox") || self.stage().is("slot")
     }
 }

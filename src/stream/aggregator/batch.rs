@@ -1,17 +1,15 @@
 //! What is read from the topic for one transaction.
 
 use super::watermark::Windows;
+use crate::stream::dead::{beginning, hex};
 use crate::stream::events::{self, Event, Sales};
 use rdkafka::message::{BorrowedMessage, Message};
 use rust_decimal::Decimal;
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::Write as _;
 
 /// Limits of a batch: they bound the memory, whatever the topic holds.
 pub(super) const RECORDS: usize = 10_000;
 pub(super) const BYTES: usize = 4_000_000;
-/// Bytes that are kept of a dead letter.
-const KEPT: usize = 16_384;
 
 /// A record.
 #[derive(Clone, Copy, Debug)]
@@ -124,19 +122,6 @@ pub(super) struct Batch {
     pub(super) records: usize,
     pub(super) bytes: usize,
     seen: HashSet<i64>,
-}
-
-/// Writes bytes as hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        let _ = write!(out, "{byte:02x}");
-    }
-    out
-}
-
-fn beginning(bytes: &[u8]) -> String {
-    hex(bytes.get(..KEPT).unwrap_or(bytes))
 }
 
 impl Batch {

@@ -91,8 +91,9 @@ fn slot(row: Told<'_>, told: bool) -> Option<Finding> {
     let status = row.wal_status().shown();
     let retained = row.retained_bytes().unwrap_or(0.0);
     let lost = matches!(status, "unreserved" | "lost");
-    let active = row.active() == Some(true);
     let grown = row.grown_bytes();
+    // One that is polled is not unread, though nobody is connected to it.
+    let active = row.active() == Some(true) || row.lasting() == Some(true) && grown.is_none();
     let grown = grown.filter(|grown| !active && !told && *grown >= GROWN);
     let safe = row.safe_wal_bytes().map(|safe| safe.max(0.0));
     let safe = safe.filter(|safe| *safe < NEAR * (retained + safe));

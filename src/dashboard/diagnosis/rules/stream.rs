@@ -23,7 +23,8 @@ pub(super) fn stream(evidence: &Evidence<'_>) -> Option<Finding> {
                 other.stage().shown() == row.stage().shown() && !other.state().is("silent")
             })
     };
-    paused(evidence)
+    broken(evidence)
+        .or_else(|| paused(evidence))
         .or_else(|| unsent(evidence))
         .or_else(|| rows().filter(|row| !replaced(*row)).find_map(of_process))
         .or_else(|| held(evidence))
@@ -55,13 +56,39 @@ pub(super) fn dead_letters(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
+/// A replication slot that has lost events.
+fn broken(evidence: &Evidence<'_>) -> Option<Finding> {
+    let mut rows = evidence.stream.iter();
+    let (row, why) = rows.find_map(|row| {
+        let why = match row.state().shown() {
+            "gone" => "does not exist on this server",
+            "lost" => "has lost its WAL",
+            "moved" => "is further than what was sent",
+            _ => return None,
+        };
+        row.stage().is("slot").then_some((row, why))
+    })?;
+    let name = row.name().shown();
+    Some(Finding {
+        health: Health::Danger,
+        damage: Damage::Staleness,
+        subject: format!("slot {name}"),
+        sentence: format!("replication slot {name} {why}: events of orders are lost"),
+        cure: "SELECT htap.switch_outbox(true), then htap-top stream slot drop --discard"
+            .to_owned(),
+        ..Finding::default()
+    })
+}
+
 /// Relays that somebody has paused.
 fn paused(evidence: &Evidence<'_>) -> Option<Finding> {
     let mut rows = evidence.stream.iter();
-    let outbox = rows.find(|row| row.stage().is("outbox") && row.state().is("paused"))?;
+    let outbox = rows.find(|row| row.is_source() && row.state().is("paused"))?;
     let (count, age) = waiting(outbox);
     let lasting = format::seconds(outbox.since_s().unwrap_or(0.0));
-    let behind = if outbox.lag_rows() > Some(0) {
+    let behind = if let Some(unread) = unread(outbox) {
+        format!("{unread} of WAL are not read, the first for {age}")
+    } else if outbox.lag_rows() > Some(0) {
         format!("{count} events wait, the first for {age}")
     } else {
         "no event waits".to_owned()
@@ -88,8 +115,22 @@ fn unsent(evidence: &Evidence<'_>) -> Option<Finding> {
     let outbox = evidence
         .stream
         .iter()
-        .find(|row| row.stage().is("outbox") && row.lag_ms() >= Some(LEFT_MS))?;
+        .find(|row| row.is_source() && row.lag_ms() >= Some(LEFT_MS))?;
     let (count, age) = waiting(outbox);
+    if outbox.stage().is("slot") {
+        let name = outbox.name().shown();
+        let unread = unread(outbox).unwrap_or_else(|| "some".to_owned());
+        return Some(Finding {
+            health: Health::Warning,
+            damage: Damage::Staleness,
+            subject: format!("slot {name}"),
+            sentence: format!(
+                "no relay reads replication slot {name}: {unread} of WAL came since, for {age}"
+            ),
+            cure: "start htap-top stream relay, or SELECT htap.switch_outbox(false)".to_owned(),
+            ..Finding::default()
+        });
+    }
     let events = if outbox.lag_rows() == Some(1) {
         "event waits"
     } else {
@@ -103,6 +144,12 @@ fn unsent(evidence: &Evidence<'_>) -> Option<Finding> {
         cure: "start htap-top stream relay, or SELECT htap.switch_outbox(false)".to_owned(),
         ..Finding::default()
     })
+}
+
+/// WAL that nobody has read for the slot.
+fn unread(row: Stage<'_>) -> Option<String> {
+    let bytes = row.lag_bytes().filter(|_| row.stage().is("slot"))?;
+    Some(format::bytes(bytes as f64))
 }
 
 /// Number and greatest age of the events that wait.
@@ -123,7 +170,7 @@ fn of_process(row: Stage<'_>) -> Option<Finding> {
             "check the broker and --brokers",
         ),
         ("relay", "silent") => (
-            format!("the relay has said nothing{lasting}: events wait in the outbox"),
+            format!("the relay has said nothing{lasting}: events wait where they were written"),
             "start htap-top stream relay",
         ),
         ("aggregator", "silent") => (

@@ -138,7 +138,9 @@ pub(super) fn families(model: &Model) -> Vec<Family> {
         let number = row.partition().unwrap_or(0).to_string();
         labels([("topic", row.topic().shown()), ("partition", &number)])
     };
-    let paused = of("outbox").any(|row| row.state().is("paused"));
+    let paused = of("outbox")
+        .chain(of("slot"))
+        .any(|row| row.state().is("paused"));
     let recent = of("dead letters").find_map(|row| row.dead_letters());
     let mut families = vec![
         gauge(
@@ -150,20 +152,6 @@ pub(super) fn families(model: &Model) -> Vec<Family> {
             "paused",
             "1 while somebody has paused the relay.",
             single(f64::from(u8::from(paused))),
-        ),
-        gauge(
-            "outbox_rows",
-            "Events in the outbox that are not sent, counted to 10,000.",
-            of("outbox")
-                .filter_map(|row| Some((Vec::new(), whole(row.lag_rows())?)))
-                .collect(),
-        ),
-        gauge(
-            "outbox_age_seconds",
-            "Age of the first of them.",
-            of("outbox")
-                .filter_map(|row| Some((Vec::new(), row.lag_ms()? / 1_000.0)))
-                .collect(),
         ),
         gauge(
             "recent_dead_letters",
@@ -181,9 +169,49 @@ pub(super) fn families(model: &Model) -> Vec<Family> {
                 .collect(),
         ),
     ];
+    families.extend(of_sources(&rows));
     families.extend(OF_PROCESSES.map(|metric| family(metric, processes(), named)));
     families.extend(OF_PARTITIONS.map(|metric| family(metric, of("partition"), numbered)));
     families
+}
+
+/// What waits where events come from.
+fn of_sources(rows: &Rows<'_, rows::Stage>) -> [Family; 4] {
+    let of = |stage: &'static str| rows.iter().filter(move |row| row.stage().is(stage));
+    [
+        gauge(
+            "outbox_rows",
+            "Events in the outbox that are not sent, counted to 10,000.",
+            of("outbox")
+                .filter_map(|row| Some((Vec::new(), whole(row.lag_rows())?)))
+                .collect(),
+        ),
+        gauge(
+            "outbox_age_seconds",
+            "Age of the first of them.",
+            of("outbox")
+                .filter_map(|row| Some((Vec::new(), row.lag_ms()? / 1_000.0)))
+                .collect(),
+        ),
+        gauge(
+            "slot_wal_bytes",
+            "WAL since the last event that was sent from the replication slot.",
+            of("slot")
+                .filter_map(|row| Some((of_slot(row), whole(row.lag_bytes())?)))
+                .collect(),
+        ),
+        gauge(
+            "slot_age_seconds",
+            "An event of the slot that is not sent is at most so old.",
+            of("slot")
+                .filter_map(|row| Some((of_slot(row), row.lag_ms()? / 1_000.0)))
+                .collect(),
+        ),
+    ]
+}
+
+fn of_slot(row: Stage<'_>) -> Labels {
+    labels([("slot", row.name().shown())])
 }
 
 fn family<'t>(

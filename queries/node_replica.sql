@@ -3,8 +3,8 @@
 -- interval = "1s"
 -- internal = true
 -- about = """
--- What the OLAP pool's server says of itself, if it is another one than the watched server: whether it is in recovery,
--- how far it has replayed, and what recovery has cancelled there. It only feeds the panel of nodes.
+-- What the OLAP pool's server reports about itself, if it is not the watched server: whether it is in recovery, how far
+-- it has replayed, and what recovery has cancelled there. It only feeds the panel Nodes.
 -- Blind spot: the receiver's columns are empty for a role without pg_read_all_stats."""
 --
 -- [columns.in_recovery]

@@ -1,4 +1,4 @@
--- What a server is, and whether it can have one more replica. $1 is the name of the slot.
+-- Facts about a server, and whether it can have one more replica. $1 is the name of the slot.
 SELECT pg_catalog.pg_is_in_recovery() AS standby,
        pg_catalog.current_setting('server_version_num')::pg_catalog.int8 AS version_num,
        pg_catalog.current_setting('server_version') AS version,

@@ -66,7 +66,7 @@ SELECT r.in_recovery,
        substring(pg_catalog.current_setting('server_version') FROM '^\S+') AS version,
        (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8 AS started_us,
        CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
-            -- as text within: a direct call would be checked at the start, and fail where it is revoked
+            -- as text within: a direct call would be checked at the start, and fail if it is revoked
             THEN /*?system*/ substring(pg_catalog.query_to_xml(
                      'SELECT system_identifier FROM pg_catalog.pg_control_system()', false, true, '')::pg_catalog.text
                  FROM '>([0-9]+)<') /*:NULL*/

@@ -3,7 +3,7 @@
 use super::diagnosis::Health;
 use super::event::Moment;
 use super::theme::Colour;
-use crate::text::Clean;
+use crate::text::{self, Clean};
 use std::cmp::Reverse;
 
 /// Seconds after a key has shown another server in which the tabs keep their places.
@@ -39,6 +39,94 @@ pub struct Tab {
     pub rule: String,
     /// The cause line.
     pub sentence: String,
+}
+
+/// Text of a tab, as much as there is room for, and where it is in the row.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Label<'a> {
+    pub(crate) tab: &'a Tab,
+    pub(crate) name: String,
+    /// Empty if there is no room for it.
+    pub(crate) figure: &'a str,
+    /// Empty if there is no room for it.
+    pub(crate) rule: &'a str,
+    /// First column.
+    pub(crate) x: usize,
+}
+
+impl<'a> Label<'a> {
+    fn of(tab: &'a Tab, detail: Detail) -> Self {
+        Self {
+            tab,
+            name: text::cut(tab.place.name.as_str(), detail.name).into(),
+            figure: if detail.figure { &tab.figure } else { "" },
+            rule: if detail.rule { &tab.rule } else { "" },
+            x: 0,
+        }
+    }
+
+    /// Columns that it takes: `[1 ✔ name figure rule]`.
+    pub(crate) fn width(&self) -> usize {
+        let more = [self.figure, self.rule].into_iter();
+        let more = more.filter(|text| !text.is_empty());
+        let more: usize = more.map(|text| 1 + text::width(text)).sum();
+        let number = self.tab.place.number.to_string().len();
+        number + text::width(&self.name) + more + 5
+    }
+}
+
+/// Length of a tab's text.
+#[derive(Clone, Copy)]
+struct Detail {
+    /// Maximum width of the name, in columns.
+    name: usize,
+    figure: bool,
+    rule: bool,
+}
+
+impl Detail {
+    const fn new(name: usize, figure: bool, rule: bool) -> Self {
+        Self { name, figure, rule }
+    }
+}
+
+const LEAST: Detail = Detail::new(10, false, false);
+/// From the most text to the least.
+const DETAILS: [Detail; 4] = [
+    Detail::new(24, true, true),
+    Detail::new(24, true, false),
+    Detail::new(10, true, false),
+    LEAST,
+];
+
+/// Returns the tabs that fit into a row of this width, the shown one among them, and the number of the others.
+pub(crate) fn row(tabs: &[Tab], width: u16) -> (Vec<Label<'_>>, usize) {
+    let width = usize::from(width);
+    let labels = |detail| -> Vec<_> { tabs.iter().map(|tab| Label::of(tab, detail)).collect() };
+    let fits = |labels: &Vec<Label<'_>>| labels.iter().map(Label::width).sum::<usize>() <= width;
+    let whole = DETAILS.into_iter().map(labels).find(fits);
+    let mut row = whole.unwrap_or_else(|| {
+        let labels = labels(LEAST);
+        let shown = labels.iter().find(|label| label.tab.shown);
+        let counter = format!(" +{} ", tabs.len()).len();
+        let mut room = width.saturating_sub(counter + shown.map_or(0, Label::width));
+        let mut full = false;
+        let kept = labels.into_iter().filter(|label| {
+            full |= !label.tab.shown && label.width() > room;
+            if !label.tab.shown && !full {
+                room -= label.width();
+            }
+            label.tab.shown || !full
+        });
+        kept.collect()
+    });
+    let mut x = 0;
+    for label in &mut row {
+        label.x = x;
+        x += label.width();
+    }
+    let left_out = tabs.len() - row.len();
+    (row, left_out)
 }
 
 /// The order of the tabs: the worst first, the others by number.
@@ -104,6 +192,54 @@ mod tests {
             mono_ms: seconds * 1_000,
             epoch_ms: 0,
         }
+    }
+
+    fn tab(number: usize, shown: bool) -> Tab {
+        Tab {
+            place: Place {
+                number,
+                name: Clean::new(&format!("a-database-{number}")),
+                colour: None,
+            },
+            target: Clean::new(""),
+            shown,
+            health: Health::Danger,
+            figure: "p99 60ms/50ms".into(),
+            rule: "lock queue".into(),
+            sentence: String::new(),
+        }
+    }
+
+    /// Each tab of the row, with its first column and what it says besides the name.
+    fn told(tabs: &[Tab], width: u16) -> (Vec<(usize, usize, bool, bool)>, usize) {
+        let (row, left_out) = row(tabs, width);
+        let told = row.iter().map(|label| {
+            let (figure, rule) = (!label.figure.is_empty(), !label.rule.is_empty());
+            (label.tab.place.number, label.x, figure, rule)
+        });
+        (told.collect(), left_out)
+    }
+
+    #[test]
+    fn a_narrow_row_leaves_out_rules_then_figures_then_tabs_but_never_the_shown_one() {
+        let tabs = [1, 2, 3].map(|number| tab(number, number == 3));
+        let all = [(1, 0, true, true), (2, 43, true, true), (3, 86, true, true)];
+        assert_eq!(told(&tabs, 129), (all.into(), 0));
+        let no_rule = [
+            (1, 0, true, false),
+            (2, 32, true, false),
+            (3, 64, true, false),
+        ];
+        assert_eq!(told(&tabs, 128), (no_rule.into(), 0));
+        let short = [
+            (1, 0, false, false),
+            (2, 16, false, false),
+            (3, 32, false, false),
+        ];
+        assert_eq!(told(&tabs, 48), (short.into(), 0));
+        let two = [(1, 0, false, false), (3, 16, false, false)];
+        assert_eq!(told(&tabs, 47), (two.into(), 1));
+        assert_eq!(told(&tabs, 5), (vec![(3, 0, false, false)], 2));
     }
 
     #[test]

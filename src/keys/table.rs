@@ -148,7 +148,7 @@ commands! {
     Screen NextTheme "next_theme" [Char('t')] ""
         "next theme";
     Screen Mouse "mouse" [Char('M')] ""
-        "toggle the mouse (click selects, wheel scrolls)";
+        "toggle the mouse (click selects a row or a tab, wheel scrolls)";
     Screen Log "log" [Char('L')] ""
         "show the log: actions with their proof, connections lost and restored";
     Screen Guard "guard" [Char('D')] ""

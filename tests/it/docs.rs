@@ -253,9 +253,8 @@ fn commands(text: &str) -> Vec<String> {
 fn started(text: &str) -> Option<String> {
     let unit = text.lines().find_map(|line| {
         let command = line.strip_prefix("ExecStart=")?;
-        command
-            .rsplit_once("/bin/")
-            .map(|(_, command)| command.to_owned())
+        let named = command.rsplit_once("/bin/");
+        Some(named.map_or(command, |(_, command)| command).to_owned())
     });
     let list = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key))?;

@@ -320,6 +320,9 @@ impl Model {
             }
             return Vec::new();
         }
+        if let (Mouse::Click, Some(number)) = (action, layout::tab_at(self, x, y)) {
+            return self.show_server(Show::Number(number));
+        }
         let Some((id, row)) = layout::hit(self, x, y) else {
             return Vec::new();
         };

@@ -4,6 +4,7 @@ use super::{Model, Screen};
 use crate::dashboard::event::FeedId;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::rows::Panel;
+use crate::dashboard::tabs::{self, Label};
 use ratatui::layout::Rect;
 
 /// The smallest screen that is drawn, in columns and rows.
@@ -108,6 +109,18 @@ pub fn hit(model: &Model, x: u16, y: u16) -> Option<(FeedId, Option<usize>)> {
         .checked_sub(first)
         .filter(|row| *row < table_rows(*area, regions.dense));
     Some((*id, row.map(usize::from)))
+}
+
+/// Returns the number of the server whose tab is at this place.
+pub(super) fn tab_at(model: &Model, x: u16, y: u16) -> Option<usize> {
+    let area = regions(model).tabs;
+    if !area.contains((x, y).into()) {
+        return None;
+    }
+    let (row, _) = tabs::row(&model.tabs, area.width);
+    let within = |label: &Label<'_>| (label.x..label.x + label.width()).contains(&usize::from(x));
+    let label = row.into_iter().find(within)?;
+    Some(label.tab.place.number)
 }
 
 /// Panels without digit and letter: built-in business panels and the user's own.

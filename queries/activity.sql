@@ -154,7 +154,7 @@ WITH me AS MATERIALIZED (
 ),
 s AS MATERIALIZED (
     SELECT a.pid, a.leader_pid, a.datname, a.usename,
-           -- of a worker of logical replication its subscription, as a statement has it; none where its name is not ASCII
+           -- of a worker of logical replication its subscription, as a statement has it; none if its name is not ASCII
            CASE WHEN pg_catalog.starts_with(a.backend_type, 'logical replication')
                 THEN (SELECT pg_catalog.quote_ident(w.subname::pg_catalog.text)
                       FROM pg_catalog.pg_stat_subscription AS w

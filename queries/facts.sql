@@ -69,7 +69,7 @@ SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int8 AS serv
        pg_catalog.current_setting('max_parallel_workers')::pg_catalog.int8 AS max_parallel_workers,
        /*?system_identifier*/
        CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
-            -- as text within: a direct call would be checked at the start, and fail where it is revoked
+            -- as text within: a direct call would be checked at the start, and fail if it is revoked
             THEN substring(pg_catalog.query_to_xml(
                      'SELECT system_identifier FROM pg_catalog.pg_control_system()', false, true, '')::pg_catalog.text
                  FROM '>([0-9]+)<')

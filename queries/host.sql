@@ -8,7 +8,7 @@
 -- key = ["who"]
 -- compact = ["who", "cpu_pct", "share_pct", "user_pct", "system_pct", "running", "memory_bytes", "read_bytes_per_s", "write_bytes_per_s", "processes"]
 -- about = """
--- Who uses the machine that the server runs on: processor time, memory and storage by class of work, beside the machine's
+-- Shows who uses the machine that the server runs on: processor time, memory and storage by class of work, beside the machine's
 -- own figures. From /proc of Linux: read directly if the server's processes are on the same machine as htap-top, else by
 -- PostgreSQL through htap_host.files(), which `htap-top init --host-figures` installs. Never by sending a signal or starting a process.
 --
@@ -109,7 +109,7 @@
 -- title = "data left"
 -- hidden = true
 -- unit = "bytes"
--- help = "What is left of it for the server."
+-- help = "Free space of it that the server can use."
 -- [columns.wal_bytes]
 -- title = "WAL size"
 -- hidden = true
@@ -119,7 +119,7 @@
 -- title = "WAL left"
 -- hidden = true
 -- unit = "bytes"
--- help = "What is left of it for the server."
+-- help = "Free space of it that the server can use."
 
 SELECT h.pid::pg_catalog.int8 AS pid, h.file, h.content
 FROM htap_host.files('{}'/*pids*/::pg_catalog.int4[]) AS h

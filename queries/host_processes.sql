@@ -4,8 +4,8 @@
 -- internal = true
 -- sampling = { on_olap_server = "node_host_processes", crowded = "every_other" }
 -- about = """
--- Processes whose use of the machine is worth reading: those with the oldest running statements, those that were the last to
--- do something, and a few at random, so that each one's turn comes. At most 13 rows; a process may have several.
+-- Processes whose use of the machine is worth reading: those with the oldest running statements, those that were active
+-- last, and a few at random, so that each one's turn comes. At most 13 rows; a process may have several.
 -- Cost: 0.2 ms with 200 sessions, and a pass over pg_stat_activity that other panels share.
 -- """
 --

@@ -3,7 +3,7 @@
 -- interval = "1s"
 -- order = 110
 -- letter = "l"
--- sampling = { if_hidden = true, background = "5s" }
+-- sampling = { if_restricted = true, background = "5s" }
 -- only_shown = true
 -- key = ["pid", "backend_start"]
 -- labels = ["pid", "class", "usename", "application_name"]

@@ -64,7 +64,7 @@ WITH RECURSIVE us AS MATERIALIZED (
                               AND NOT (r.rolcreaterole AND NOT us.rolsuper
                                        AND pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 160000))
 )
--- to_regclass is an error where our role has no USAGE on the schema, and one error would hide the answer about all others.
+-- to_regclass is an error if our role has no USAGE on the schema, and one error would hide the answer about all others.
 SELECT n.name, r.oid IS NOT NULL AS found, pg_catalog.has_any_column_privilege(r.oid, 'SELECT') AS readable,
        (SELECT pg_catalog.min(s.name) FROM thing AS t JOIN strange AS s ON s.owner = t.owner WHERE t.name = n.name) AS stranger
 FROM needed AS n

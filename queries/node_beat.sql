@@ -4,8 +4,8 @@
 -- internal = true
 -- needs = ["htap.heartbeat"]
 -- about = """
--- The number of the last of the shop's heartbeats that a standby has, for the lag in the panel of nodes. Asked only of a
--- copy of the watched server."""
+-- The number of the last of the shop's heartbeats that a standby has, for the lag in the panel Nodes. Asked only if it is
+-- a copy of the watched server."""
 --
 -- [columns.seq]
 -- help = "Number of the last heartbeat."

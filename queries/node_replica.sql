@@ -3,8 +3,8 @@
 -- interval = "1s"
 -- internal = true
 -- about = """
--- What the OLAP pool's server says of itself, if it is another one than the watched server: whether it is in recovery,
--- how far it has replayed, and what recovery has cancelled there. It only feeds the panel of nodes.
+-- What the OLAP pool's server reports about itself, if it is not the watched server: whether it is in recovery, how far
+-- it has replayed, and what recovery has cancelled there. It only feeds the panel Nodes.
 -- Blind spot: the receiver's columns are empty for a role without pg_read_all_stats."""
 --
 -- [columns.in_recovery]
@@ -66,7 +66,7 @@ SELECT r.in_recovery,
        substring(pg_catalog.current_setting('server_version') FROM '^\S+') AS version,
        (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8 AS started_us,
        CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
-            -- as text within: a direct call would be checked at the start, and fail where it is revoked
+            -- as text within: a direct call would be checked at the start, and fail if it is revoked
             THEN /*?system*/ substring(pg_catalog.query_to_xml(
                      'SELECT system_identifier FROM pg_catalog.pg_control_system()', false, true, '')::pg_catalog.text
                  FROM '>([0-9]+)<') /*:NULL*/

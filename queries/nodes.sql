@@ -13,15 +13,15 @@
 -- server of the OLAP pool (--olap) if it is another one; what routers send to each, and why (htap.routing). The panel
 -- is there only if there is such a node.
 --
--- Which standby the OLAP pool reads is known by its slot (pg_stat_wal_receiver, else primary_slot_name), and without a
--- slot by its address, if only one standby has it. Otherwise it has a row of its own.
+-- The standby that the OLAP pool reads is recognised by its slot (pg_stat_wal_receiver, else primary_slot_name); without a
+-- slot by its address, if only one standby has that address. Otherwise it has a row of its own.
 --
--- Who uses the machine of the OLAP pool's server is read as in the panel Host, while this panel is on the screen.
+-- The use of the OLAP pool server's machine is read as in the panel Host, while this panel is on the screen.
 --
--- Cost: nothing without such a node, except a look at htap.routing every 10 s where the shop is installed. With one,
+-- Cost: nothing without such a node, except a look at htap.routing every 10 s if the shop is installed. With one,
 -- four statements a second on this server (below 1 ms in all), two on a session of their own on the OLAP pool's server.
--- Blind spot: of a standby that the OLAP pool does not read, only what this server knows: neither paused replay nor
--- conflicts nor sessions. Routers of other programs do not report. Without pg_monitor the server hides what walsenders
+-- Blind spot: for a standby that the OLAP pool does not read, only what this server knows is shown: neither paused replay
+-- nor conflicts nor sessions. Routers of other programs do not report. Without pg_monitor the server hides what walsenders
 -- do; slots are visible to everybody.
 -- """
 --
@@ -48,7 +48,7 @@
 -- unit = "ms"
 -- warn = 5000.0
 -- danger = 60000.0
--- help = "Age of the oldest of the shop's heartbeats that the standby lacks; without heartbeats 0 if everything received is replayed, else the age of its last replayed commit, between two servers' clocks. Of a standby that the OLAP pool does not read: how long the WAL that it has not replayed has been there."
+-- help = "Age of the oldest of the shop's heartbeats that the standby lacks; without heartbeats 0 if everything received is replayed, else the age of its last replayed commit, between two servers' clocks. For a standby that the OLAP pool does not read: how long the WAL that it has not replayed has been there."
 -- [columns.lag_by]
 -- title = "lag by"
 -- hidden = true
@@ -78,19 +78,19 @@
 -- title = "open for"
 -- hidden = true
 -- unit = "seconds"
--- help = "How long the first of them has been open."
+-- help = "How long the breaker that opened first has been open."
 -- [columns.open_breakers]
 -- title = "open breakers"
 -- hidden = true
 -- unit = "count"
--- help = "Those of them whose breaker is open."
+-- help = "Routers whose breaker is open."
 -- [columns.routers]
 -- hidden = true
 -- unit = "count"
 -- help = "Routers that report to this server."
 -- [columns.misroutes]
 -- unit = "count"
--- help = "Statements that its read-only role refused and that ran on the primary then, since the routers started."
+-- help = "Statements that the read-only role refused and that then ran on the primary, since the routers started."
 -- [columns.slot]
 -- hidden = true
 -- help = "Physical replication slot."
@@ -100,7 +100,7 @@
 -- help = "WAL that this server keeps for the standby's slot."
 -- [columns.wal_status]
 -- title = "WAL"
--- help = "Of the slot: reserved, extended, unreserved (may be removed at the next checkpoint) or lost (the standby must be built anew)."
+-- help = "State of the slot: reserved, extended, unreserved (may be removed at the next checkpoint) or lost (the standby must be built anew)."
 -- [columns.safe_wal_bytes]
 -- title = "safe WAL"
 -- hidden = true
@@ -152,7 +152,7 @@
 -- help = "Cancelled because of a dropped tablespace."
 -- [columns.cpu_by]
 -- title = "cpu"
--- help = "Processor time of the server's sessions and processes by class of work, as in the panel Host; 100 % is one core. server: the server's own processes; htap-top: this program's sessions. Of the OLAP pool's server it is read while this panel is on the screen. If it cannot be read: why."
+-- help = "Processor time of the server's sessions and processes by class of work, as in the panel Host; 100 % is one core. server: the server's own processes; htap-top: this program's sessions. For the OLAP pool's server it is read while this panel is on the screen. If it cannot be read, this says why."
 -- [columns.cpu_pct]
 -- title = "cpu in all"
 -- hidden = true
@@ -162,7 +162,7 @@
 -- help = "Version of PostgreSQL."
 -- [columns.address]
 -- hidden = true
--- help = "Address of the standby as this server sees it; of the OLAP pool's server as this program does."
+-- help = "Address of the standby as this server sees it; for the OLAP pool's server, as this program sees it."
 -- [columns.application_name]
 -- title = "application"
 -- hidden = true
@@ -182,12 +182,12 @@
 -- [columns.known_by]
 -- title = "known by"
 -- hidden = true
--- help = "How the OLAP pool's server was recognised as this standby: slot or address; not known: as none."
+-- help = "How the OLAP pool's server was recognised as this standby: slot or address; not known: it was not recognised."
 -- [columns.in_recovery]
 -- title = "in recovery"
 -- hidden = true
 -- unit = "flag"
--- help = "pg_is_in_recovery, of this server and of the OLAP pool's."
+-- help = "pg_is_in_recovery of this server and of the OLAP pool's server."
 -- [columns.started_us]
 -- title = "started"
 -- hidden = true
@@ -196,7 +196,7 @@
 -- title = "position"
 -- hidden = true
 -- unit = "bytes"
--- help = "Position of the newest WAL here; of the OLAP pool's standby, of what it has replayed."
+-- help = "Position of the newest WAL here; for the OLAP pool's standby, the position up to which it has replayed."
 
 SELECT r.in_recovery,
        substring(pg_catalog.current_setting('server_version') FROM '^\S+') AS version,

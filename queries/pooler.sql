@@ -14,9 +14,9 @@
 -- PgBouncer 1.18 and later; what an older or newer one does not report is n/a.
 --
 -- Cost: four commands a second in one round trip, about 0.3 ms of PgBouncer's only thread with 40 clients. SHOW CLIENTS
--- grows with their number: the longer the answers take, the more seldom it is asked, but at least every 3 s.
+-- grows with their number: the longer its answers take, the less often it is asked, but at least every 3 s.
 -- Blind spot: rates and mean times are of the whole database, all its users together. A pool_size that pgbouncer.ini sets
--- for a user is not known. Clients that wait between two samples only are seen in the mean wait.
+-- for a user is not known. Clients that wait only between two samples are seen in the mean wait.
 -- """
 --
 -- [columns.database]
@@ -44,11 +44,11 @@
 -- [columns.sv_active]
 -- title = "busy"
 -- unit = "count"
--- help = "Server connections that a client has."
+-- help = "Server connections in use by a client."
 -- [columns.pool_size]
 -- title = "size"
 -- unit = "count"
--- help = "Most server connections of this pool: pool_size of the database, else default_pool_size."
+-- help = "Maximum number of server connections of this pool: pool_size of the database, else default_pool_size."
 -- [columns.sv_idle]
 -- title = "idle"
 -- unit = "count"
@@ -64,7 +64,7 @@
 -- [columns.sv_login]
 -- title = "login"
 -- unit = "count"
--- help = "Server connections being opened. Lasting: the server refuses or does not answer."
+-- help = "Server connections being opened. If they stay so, the server refuses them or does not answer."
 -- warn = 1
 -- [columns.xacts_per_s]
 -- title = "xacts"

@@ -5,7 +5,7 @@
 -- sampling = { background = "30s" }
 -- key = ["name"]
 -- about = """
--- The databases that PgBouncer serves: what they are called on the server, and the size of their pools.
+-- The databases that PgBouncer serves, their names on the server, and the size of their pools.
 -- """
 
 SHOW DATABASES

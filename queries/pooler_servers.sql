@@ -4,7 +4,7 @@
 -- internal = true
 -- key = ["ptr"]
 -- about = """
--- PgBouncer's connections to servers, each with the backend's pid and the client that has it.
+-- PgBouncer's connections to servers, each with the backend's pid and the client that uses it.
 -- """
 
 SHOW SERVERS

@@ -5,7 +5,7 @@
 -- needs = ["htap.routing"]
 -- key = ["instance"]
 -- about = """
--- What routers have done so far, by the rows of htap.routing that are renewed; it only feeds the panel of nodes."""
+-- What routers have done so far, from the rows of htap.routing that are still renewed. It only feeds the panel Nodes."""
 --
 -- [columns.instance]
 -- help = "The router."
@@ -25,7 +25,7 @@
 -- help = "Why it is open."
 -- [columns.breaker_s]
 -- unit = "seconds"
--- help = "Since when it is so."
+-- help = "How long it has been open or closed."
 
 SELECT r.instance,
        extract(epoch FROM r.reported_at)::pg_catalog.float8 AS reported_epoch,

@@ -99,7 +99,7 @@ SELECT h.kind, h.holder, h.pid, h.role, h.datname, h.application_name, h.state, 
        h.own_database, h.query, h.backend_start, h.query_start, h.xact_start, h.xmin, h.xid, h.age_s AS xact_age_s,
        h.query_age_s, h.state_age_s
 FROM (
-    -- A walsender shows an xmin only where feedback has no slot to go to: nothing is counted twice.
+    -- A walsender shows an xmin only if feedback has no slot to go to: nothing is counted twice.
     SELECT CASE WHEN a.backend_type = 'walsender' OR a.datid IS NULL THEN 'replica' ELSE 'backend' END AS kind,
            a.pid::pg_catalog.text AS holder,
            a.pid::pg_catalog.int8 AS pid,
@@ -123,7 +123,7 @@ FROM (
     CROSS JOIN me
     WHERE (a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL)
       AND a.pid <> pg_catalog.pg_backend_pid()
-      AND a.backend_type IS DISTINCT FROM 'parallel worker' -- NULL where hidden from our role
+      AND a.backend_type IS DISTINCT FROM 'parallel worker' -- NULL if hidden from our role
       /*?*/ AND a.pid NOT IN (SELECT v.pid FROM pg_catalog.pg_stat_progress_vacuum AS v WHERE v.pid IS NOT NULL) /*:*/
     /*?prepared*/
     UNION ALL

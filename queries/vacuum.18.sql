@@ -39,7 +39,7 @@ tables AS MATERIALIZED (
     SELECT c.oid, c.relname, c.relnamespace, c.relpages, c.reltoastrelid, c.relkind,
            pg_catalog.pg_stat_get_dead_tuples(c.oid) AS n_dead,
            pg_catalog.pg_stat_get_ins_since_vacuum(c.oid) AS n_ins,
-           -- reltuples is -1 where never analysed (14 and later)
+           -- reltuples is -1 if never analysed (14 and later)
            greatest(c.reltuples, 0)::pg_catalog.float8 AS rows,
            CASE WHEN c.relpages > 0 AND c.relallfrozen > 0
                 THEN 1 - least(c.relallfrozen, c.relpages)::pg_catalog.float8 / c.relpages ELSE 1 END AS unfrozen,

@@ -123,7 +123,7 @@ tables AS MATERIALIZED (
     SELECT c.oid, c.relname, c.relnamespace, c.relpages, c.reltoastrelid, c.relkind,
            pg_catalog.pg_stat_get_dead_tuples(c.oid) AS n_dead,
            pg_catalog.pg_stat_get_ins_since_vacuum(c.oid) AS n_ins,
-           -- reltuples is -1 where never analysed (14 and later)
+           -- reltuples is -1 if never analysed (14 and later)
            greatest(c.reltuples, 0)::pg_catalog.float8 AS rows,
            1.0::pg_catalog.float8 AS unfrozen,
            pg_catalog.age(nullif(c.relfrozenxid, '0')) AS frozen_age,

@@ -25,7 +25,7 @@ SELECT extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8 AS no
        a.last_failed_wal AS archive_failed_wal,
        /*?last_checkpoint_s*/
        CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE')
-            -- as text within: a direct call would be checked at the start, and fail where it is revoked
+            -- as text within: a direct call would be checked at the start, and fail if it is revoked
             THEN substring(pg_catalog.query_to_xml(
                      'SELECT extract(epoch FROM pg_catalog.clock_timestamp() - checkpoint_time)::pg_catalog.float8 AS s
                       FROM pg_catalog.pg_control_checkpoint()', false, true, '')::pg_catalog.text

@@ -150,7 +150,7 @@ impl Cluster {
         set("port", &self.port.to_string());
         set("unix_socket_directories", &socket_dir);
         set("unix_socket_permissions", "0700");
-        // Tells the doctor that these settings are intended.
+        // By this the doctor knows that these settings are intended.
         set("htap_top.throw_away", "on");
         if self.has_library("pg_stat_statements") {
             set("shared_preload_libraries", "pg_stat_statements");

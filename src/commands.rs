@@ -88,7 +88,7 @@ enum Command {
     Once(Box<once::Options>),
     /// Serve the figures over HTTP: to Prometheus, and as a page that shows them live
     Serve(Box<serve::Options>),
-    /// Build a streaming replica of a server, show how far it is, or remove it
+    /// Build a streaming replica of a server, show its lag, or remove it
     Replica(Box<replica::Options>),
     /// Send order events to Kafka, and keep live figures from them
     Stream(Box<stream::Options>),

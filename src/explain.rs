@@ -63,7 +63,7 @@ pub struct Explained {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ExplainError {
     /// The backend or the entry is gone, or runs another statement by now.
-    #[error("it has ended meanwhile, or the server no longer keeps it")]
+    #[error("the statement has ended, or the server no longer keeps it")]
     Gone,
     /// The statement was refused before planning.
     #[error("{0}")]

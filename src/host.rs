@@ -15,12 +15,12 @@ pub(crate) const ABSENT: &str = "absent";
 pub(crate) const PAGE: &str = "page";
 /// The directories whose file systems have a row each, with their size and what is left of it, in bytes.
 pub(crate) const DIRECTORIES: [&str; 2] = ["data directory", "pg_wal"];
-/// Seconds of a time in these files, whose unit (USER_HZ) is the same on all architectures since Linux 2.6.
+/// Seconds per unit of time in these files (USER_HZ), the same on all architectures since Linux 2.6.
 pub(crate) fn seconds(time: u64) -> f64 {
     time as f64 / 100.0
 }
 
-/// Bytes of a sector in `/proc/diskstats`, whatever the device has.
+/// Bytes per sector in `/proc/diskstats`, regardless of the device.
 const SECTOR: f64 = 512.0;
 
 /// Seconds by which a session may have begun before its process, as the machine's times are rounded, and after it, as a full
@@ -37,7 +37,7 @@ pub(crate) struct Process {
     pub(crate) user: u64,
     /// Processor time in the kernel.
     pub(crate) system: u64,
-    /// Time of its start since the machine's. Tells it from an earlier process of the same pid.
+    /// Time of its start since the machine was booted. Distinguishes it from an earlier process with the same pid.
     pub(crate) start: u64,
     /// Resident pages of memory.
     pub(crate) pages: u64,
@@ -63,12 +63,12 @@ impl Process {
     }
 }
 
-/// Bytes that a process made the storage read, and that it gave to the kernel to write, from `/proc/PID/io`.
+/// Bytes that a process caused to be read from storage, and bytes that it gave to the kernel to write, from `/proc/PID/io`.
 pub(crate) fn storage_bytes(io: &str) -> Option<(f64, f64)> {
     Some((after(io, "read_bytes:")?, after(io, "write_bytes:")?))
 }
 
-/// The number behind a word.
+/// Returns the number after a word.
 fn after(text: &str, word: &str) -> Option<f64> {
     let mut words = text.split_ascii_whitespace();
     words.find(|found| *found == word)?;
@@ -155,7 +155,7 @@ pub(crate) struct Disk {
     pub(crate) busy_ms: f64,
 }
 
-/// The disks, without partitions and without devices that lie on others or in memory.
+/// Returns the disks, without partitions and without devices that lie on others or in memory.
 pub(crate) fn disks(diskstats: &str) -> Vec<Disk> {
     const LAYERS: [&str; 7] = ["dm-", "loop", "md", "nbd", "ram", "sr", "zram"];
     let words: Vec<&str> = diskstats.split_ascii_whitespace().collect();
@@ -185,7 +185,7 @@ pub(crate) fn disks(diskstats: &str) -> Vec<Disk> {
     found.filter_map(disk).collect()
 }
 
-/// Size and rest of a file system in bytes, from a row of one of [`DIRECTORIES`].
+/// Size and free space of a file system in bytes, from a row of one of [`DIRECTORIES`].
 pub(crate) fn space(content: &str) -> Option<(f64, f64)> {
     let (size, rest) = content.split_once(' ')?;
     Some((size.parse().ok()?, rest.parse().ok()?))

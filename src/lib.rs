@@ -36,12 +36,12 @@
 //! - Several servers: `runtime/watched` holds a timeline and a recording for each, `runtime/source` their runners; keys
 //!   go to the one shown, ticks to all, answers to their own. `Event::Background` changes the scope of a model's samples
 //!   (`sampling.background` in panel files); [`dashboard::tabs`] is the row of tabs and its order, `model/tabbing` what
-//!   a model tells in its tab. `commands/servers` finds them on the command line or in the configuration.
+//!   a model shows in its tab. `commands/servers` finds them on the command line or in the configuration.
 //!
 //! - [`dashboard::runtime::headless`]: the same model and sessions without a screen, for `once`, `record` and
 //!   `serve` ([`dashboard::runtime::http`]); the only effects carried out are samples. [`dashboard::output`]
 //!   reads the model and writes tables, JSON, CSV and Prometheus text, all from one form (`sheet`), and the parts of the
-//!   state that readers of `GET /live` are told when they change (`output/live`, `http/live`). The page is in `page/`,
+//!   state that `GET /live` sends when they change (`output/live`, `http/live`). The page is in `page/`,
 //!   plain files that the program carries; `http/access` decides who may read.
 //!
 //! # A panel is one SQL file

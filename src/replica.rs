@@ -1,4 +1,4 @@
-//! `htap-top replica`: builds a streaming replica of one's own server, shows how far it is, and removes it again.
+//! `htap-top replica`: builds a streaming replica of one's own server, shows its lag, and removes it again.
 
 mod create;
 mod discard;

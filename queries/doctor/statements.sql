@@ -40,7 +40,7 @@ CROSS JOIN LATERAL (
     WHERE l.default_version IS NULL
     UNION ALL
     SELECT 'warning',
-           'shared_preload_libraries does not name it: nothing counts statements, mean times per class of work are missing',
+           'it is not in shared_preload_libraries: nothing counts statements, and mean times per class of work are missing',
            pg_catalog.format('ALTER SYSTEM SET shared_preload_libraries = %s; restart the server; CREATE EXTENSION IF NOT EXISTS pg_stat_statements',
                -- a list is not one quoted text
                (SELECT pg_catalog.string_agg(pg_catalog.quote_literal(pg_catalog.btrim(e.entry, ' "')), ', ' ORDER BY e.place)

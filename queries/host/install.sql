@@ -19,7 +19,7 @@ DECLARE
     io text;
 BEGIN
     RETURN QUERY SELECT 0, 'clock'::text, extract(epoch FROM clock_timestamp())::text;
-    -- A page has 4 kB on this architecture; on others it is not known here.
+    -- A page has 4 kB on this architecture; on others its size is not known here.
     RETURN QUERY SELECT 0, 'page'::text, '4096'::text WHERE version() LIKE '%x86\_64%';
     FOREACH name IN ARRAY ARRAY['stat', 'meminfo', 'loadavg', 'diskstats'] LOOP
         BEGIN

@@ -1,4 +1,4 @@
--- All sessions, and whom the 50 longest waits for a lock wait for; read once per second.
+-- All sessions, and the blockers of the 50 longest waits for a lock; read once per second.
 WITH s AS MATERIALIZED (
     SELECT a.pid, a.leader_pid, a.usename, a.application_name, a.datname, a.backend_type, a.state, a.wait_event_type,
            a.wait_event, a.backend_start, a.query_start,

@@ -1,4 +1,4 @@
--- Whose processes the sessions of this server are, and if we may see them.
+-- The process of this session, whether our role may see the sessions of others, and another session that isolates OLAP.
 SELECT a.pid::pg_catalog.int8 AS pid,
        extract(epoch FROM a.backend_start)::pg_catalog.float8 AS started_s,
        pg_catalog.current_setting('server_version') AS version,

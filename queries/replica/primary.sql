@@ -1,4 +1,4 @@
--- What a server is, and whether it can have one more replica. $1 is the name of the slot.
+-- Facts about a server, and whether it can have one more replica. $1 is the name of the slot.
 SELECT pg_catalog.pg_is_in_recovery() AS standby,
        pg_catalog.current_setting('server_version_num')::pg_catalog.int8 AS version_num,
        pg_catalog.current_setting('server_version') AS version,
@@ -21,7 +21,7 @@ SELECT pg_catalog.pg_is_in_recovery() AS standby,
        CASE WHEN NOT pg_catalog.pg_is_in_recovery()
             THEN pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), '0/0')::pg_catalog.int8 END AS lsn,
        CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
-            -- as text within: a direct call would be checked at the start, and fail where it is revoked
+            -- as text within: a direct call would be checked at the start, and fail if it is revoked
             THEN substring(pg_catalog.query_to_xml(
                      'SELECT system_identifier FROM pg_catalog.pg_control_system()', false, true, '')::pg_catalog.text
                  FROM '>([0-9]+)<')

@@ -1,4 +1,4 @@
--- How far a standby is. The receiver's columns are empty for a role without pg_read_all_stats.
+-- How far a standby has replayed. The receiver's columns are empty for a role without pg_read_all_stats.
 SELECT CASE WHEN r.recovery THEN pg_catalog.pg_is_wal_replay_paused() END AS paused,
        CASE WHEN r.recovery THEN pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_last_wal_replay_lsn(), '0/0')::pg_catalog.int8 END AS lsn,
        w.pid IS NOT NULL AS receives,

@@ -1,4 +1,4 @@
-//! Reports beside transactions on a full machine, with each way to keep them off the transactions' processors.
+//! Reports beside transactions on a full machine, with each way to keep reports off the transactions' processors.
 
 use super::figures::Figures;
 use super::hogs::Hogs;
@@ -43,7 +43,7 @@ fn load(lab: &Lab, variant: &str) -> Options {
     let several = 4;
     Options {
         oltp_per_s: 500.0,
-        // More than are ever answered.
+        // More than can be answered.
         olap_per_s: if variant == "without OLAP" {
             0.0
         } else {
@@ -126,7 +126,7 @@ async fn measure(lab: &Lab, options: &Options, hogs: &Hogs) -> Result<Figures, B
     Ok(figures)
 }
 
-/// Does what the variant does beside the load, until `stopped` resolves.
+/// Runs what the variant adds to the load, until `stopped` resolves.
 async fn beside(
     lab: &Lab,
     variant: &str,
@@ -161,7 +161,7 @@ fn wish(lab: &Lab, mechanism: Wanted, limit: bool) -> Result<Wish, BenchError> {
     })
 }
 
-/// Tells nobody: the figures tell what it achieves.
+/// Reports to nobody: the figures show what it achieves.
 struct Silent;
 
 impl Report for Silent {
@@ -192,7 +192,7 @@ async fn keep<const N: usize>(
     Err(BenchError::Unavailable(refused.join("; ")))
 }
 
-/// Gives every OLAP process the lowest priority, as is often advised. Where the scheduler groups processes by session,
+/// Gives every OLAP process the lowest priority, as is often advised. If the scheduler groups processes by session,
 /// this has no effect on anything but the process itself.
 async fn renice(lab: &Lab, stopped: impl Future<Output = ()> + Send) -> Result<(), BenchError> {
     let sql = format!(

@@ -1,4 +1,4 @@
-//! Reports on the primary against reports on a streaming replica, and what it takes to read one's own writes there.
+//! Compares reports on the primary with reports on a streaming replica, and measures reads of own writes there.
 
 use super::figures::{Figures, figures};
 use super::{BenchError, Experiment, Lab, mixed, snapshot};
@@ -35,14 +35,14 @@ pub(super) const REPLICA: Experiment = Experiment {
 pub(super) const OWN_WRITES_SYNCHRONOUS: &str = "own writes, synchronous";
 pub(super) const OWN_WRITES_ASYNCHRONOUS: &str = "own writes, asynchronous";
 
-/// Length of a run in windows: dead rows that a snapshot keeps become more with time.
+/// Length of a run in windows: the number of dead rows that a snapshot keeps grows with time.
 const WINDOWS: u32 = 3;
 /// Duration of a long snapshot.
 const HELD: Duration = Duration::from_secs(6);
-/// Time that the replica waits for a query before it cancels it, to replay what removes the rows that the query sees.
-/// Less than a snapshot lasts, as PostgreSQL's 30 s are less than a long report.
+/// Time that replay waits for a query that still needs removed rows before it cancels the query. Shorter than a snapshot,
+/// as PostgreSQL's default of 30 s is shorter than a long report.
 const STANDBY_DELAY: &str = "1s";
-/// Dead rows that the last VACUUM had to leave, and those since.
+/// Counts the dead rows that the last VACUUM had to leave, and those since.
 const DEAD: &str =
     "SELECT n_dead_tup::float8 FROM pg_stat_user_tables WHERE relid = 'shop.inventory'::regclass";
 /// Number of clients that write and read.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 /// The experiment `router`.
 pub(super) const ROUTER: Experiment = Experiment {
     name: "router",
-    about: "16 statements that a keyword router gets wrong",
+    about: "16 statements, 14 of which a keyword router gets wrong",
     section: "9.2",
     variants: &["keywords", "parser"],
     run: |lab, variant| Box::pin(router(lab, variant)),

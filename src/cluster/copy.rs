@@ -58,7 +58,9 @@ pub(super) async fn start(client: &Client, major: u16) -> Result<PathBuf, Cluste
     let sql = "SELECT pg_catalog.current_setting('data_directory') AS folder";
     let table = client.query(sql, &[]).await.map_err(refused())?;
     let folder = table.first("folder").raw().map(PathBuf::from);
-    folder.ok_or_else(|| ClusterError::Missing("the primary does not tell its folder".to_owned()))
+    folder.ok_or_else(|| {
+        ClusterError::Missing("the primary does not report its data directory".to_owned())
+    })
 }
 
 /// Ends the session's backup. Returns the contents of the files backup_label and tablespace_map.
@@ -74,7 +76,10 @@ pub(super) async fn end(client: &Client, major: u16) -> Result<(String, String),
     let text = |name| table.first(name).raw().unwrap_or_default().to_owned();
     let label = text("labelfile");
     if label.is_empty() {
-        let none = PgError::new(crate::pg::Class::Statement, "the server returned no label");
+        let none = PgError::new(
+            crate::pg::Class::Statement,
+            "the server returned no backup label",
+        );
         return Err(refused()(none));
     }
     Ok((label, text("spcmapfile")))

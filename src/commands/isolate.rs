@@ -18,8 +18,8 @@ use std::path::PathBuf;
 /// Options of `isolate`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Run it on the database's host, as root or as the server's owner. It shows what it will do, and asks. At its \
-                  end (Ctrl-C, SIGTERM, a lost server) every process is returned to where it was. Only backends of class \
+    after_help = "Run it on the database's host, as root or as the server's owner. It shows what it will do, and asks. When it \
+                  ends (Ctrl-C, SIGTERM, a lost server), it returns every process to where it was. Only backends of class \
                   olap and their parallel workers are moved; one that others wait for is lifted out. \
                   See `htap-top help isolation`."
 )]
@@ -27,13 +27,13 @@ pub(super) struct Options {
     /// The server.
     #[command(flatten)]
     pub(super) server: Server,
-    /// OLAP's share of the processors while the rest is wanted, too
+    /// OLAP's share of the processors while others want the rest
     #[arg(long, value_name = "PERCENT", default_value = "25%")]
     pub(super) olap_share: Percent,
-    /// Hard limit, of all processors, also while they are idle; default: none
+    /// Hard limit in percent of all processors, even while they are idle; default: none
     #[arg(long, value_name = "PERCENT")]
     pub(super) max: Option<Percent>,
-    /// Mechanism
+    /// Mechanism to use
     #[arg(long, value_enum, default_value_t)]
     pub(super) mechanism: Wanted,
     /// Show the mechanism, the weights and the processes that would be moved; change nothing
@@ -42,7 +42,7 @@ pub(super) struct Options {
     /// Proceed without asking for confirmation
     #[arg(long)]
     pub(super) yes: bool,
-    /// Undo what a run has left that was killed, and end
+    /// Undo what a killed run left behind, and exit
     #[arg(long, conflicts_with_all = ["dry_run", "yes", "max", "conninfo"])]
     pub(super) undo: bool,
     /// Configuration file; default $XDG_CONFIG_HOME/htap-top/config.toml
@@ -111,7 +111,7 @@ fn undo(folder: &std::path::Path) -> Result<(), Failure> {
         print(format!("{sentence}\n").as_bytes())?;
     }
     if !repaired.failed.is_empty() {
-        let why = format!("not all was undone: {}", repaired.failed.join("; "));
+        let why = format!("failed to undo everything: {}", repaired.failed.join("; "));
         return Err(Failure::new(FAILURE, why));
     }
     if let Some(pid) = repaired.running.first() {
@@ -126,7 +126,7 @@ fn undo(folder: &std::path::Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Tells the terminal and the audit file.
+/// Reports to the terminal and the audit file.
 struct Reporter {
     audit: Audit,
     lines: u32,
@@ -134,7 +134,7 @@ struct Reporter {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the time at which a change was made is told, nothing depends on it"
+    reason = "the time of a change is only reported, nothing depends on it"
 )]
 fn now() -> chrono::DateTime<chrono::Utc> {
     chrono::Utc::now()

@@ -24,14 +24,14 @@ pub(super) struct Options {
 pub(super) enum ReplicaCommand {
     /// Build a streaming replica of a server on this machine: slot, copy, settings, start
     #[command(
-        after_help = "Shows every statement and command first, and asks. Runs pg_basebackup and pg_ctl as the owner of \
-                      the directory or, as root, of the directory that it is in (if that is root's: as postgres). If a \
+        after_help = "Shows every statement and command first, and asks. If run by root, it runs pg_basebackup and pg_ctl \
+                      as the owner of the directory, else of its parent, and as postgres if that is root. If a \
                       step fails or is interrupted, the slot and the files made so far are removed. The role needs \
                       REPLICATION, and the server's pg_hba.conf must let it in for replication. A password is stored in \
                       the replica's postgresql.auto.conf, which only its owner may read."
     )]
     Create(Create),
-    /// Show how far a replica is, what its slot retains, and which queries it cancelled
+    /// Show a replica's lag, the WAL that its slot retains, and the queries that it cancelled
     Status(Look),
     /// Stop a replica that `create` built, drop its slot and remove its directory
     Drop(Discard),
@@ -40,7 +40,7 @@ pub(super) enum ReplicaCommand {
 /// Options of `replica create`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Create {
-    /// Data directory of the replica: must not exist, or be empty
+    /// Data directory of the replica; must be missing or empty
     #[arg(value_name = "DATADIR")]
     pub(super) folder: PathBuf,
     /// The primary.
@@ -90,7 +90,7 @@ pub(super) struct Discard {
     /// The primary.
     #[command(flatten)]
     pub(super) connection: Connection,
-    /// Leave the slot on the primary, such as if the primary is gone
+    /// Leave the slot on the primary; for a primary that is gone
     #[arg(long)]
     pub(super) keep_slot: bool,
     /// Proceed without asking for confirmation
@@ -191,7 +191,7 @@ fn discard(options: &Discard) -> Result<(), Failure> {
             return print(b"nothing was changed\n");
         }
         removal.carry_out(say).await?;
-        print(b"the replica is removed\n")
+        print(b"removed the replica\n")
     })
 }
 

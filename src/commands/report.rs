@@ -109,7 +109,7 @@ fn collect(options: &Options) -> Result<Report, Failure> {
         sections.push(end_of_log());
     }
     if wants(Part::Recording) {
-        // A configuration that cannot be read is told in its section.
+        // The section of the configuration reports that it cannot be read.
         let config = configuration(options.config.as_deref(), &folder);
         let record = config.unwrap_or_else(|_| Config::default()).record;
         sections.push(end_of_recording(&recordings(&record)));

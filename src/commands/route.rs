@@ -31,7 +31,7 @@ pub(super) struct Options {
     /// Read statements from this file; - means standard input
     #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "statements")]
     file: Option<PathBuf>,
-    /// Show 16 statements that a keyword router misroutes, with both routers' decisions
+    /// Show the decisions of this router and of a keyword router for 16 statements; the latter gets 14 wrong
     #[arg(long, conflicts_with_all = ["statements", "file", "offline"])]
     traps: bool,
     /// Output format

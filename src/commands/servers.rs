@@ -33,7 +33,7 @@ impl Choice {
         }
     }
 
-    /// Enters the server in the parameters of its model.
+    /// Enters the server into the parameters of its model.
     pub(super) fn enter(&self, start: &mut Start) {
         let targets = &self.targets;
         start.target = shown(&targets.oltp);
@@ -238,7 +238,7 @@ fn refuse_unquoted(words: &[String]) -> Result<(), Failure> {
     match keywords {
         Some(keywords) if twice(&keywords).is_none() => Err(Failure::new(
             USAGE,
-            "these words would be one server each: put a connection string of several settings in quotes",
+            "each of these words would be a server: put a connection string of several settings in quotes",
         )),
         _ => Ok(()),
     }

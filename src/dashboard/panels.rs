@@ -269,7 +269,7 @@ mod tests {
             let why = format!("queries/mine.sql: {why}");
             assert!(said.starts_with(&why), "{front}: {said}");
         }
-        // Of two that want the same, either may be told.
+        // If two panels want the same, either of them may be named.
         for (front, what, other) in [
             ("-- order = 110\n", "order is that of", "locks.sql"),
             (

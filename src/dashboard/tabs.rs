@@ -1,4 +1,4 @@
-//! The row of tabs, one for each server: what it tells, and its order.
+//! The row of tabs, one for each server: its contents and its order.
 
 use super::diagnosis::Health;
 use super::event::Moment;

@@ -270,7 +270,7 @@ fn joined(lines: &[Encoded]) -> Vec<u8> {
 }
 
 impl Past {
-    /// Goes back within the span, where a moment before `mono_ms` is remembered; whether it did.
+    /// Goes back within the span if a moment before `mono_ms` is remembered; returns true if it did.
     pub fn go_back(&mut self, tape: &Tape, mono_ms: u64) -> bool {
         self.marks.retain(|(_, model)| model.now.mono_ms <= mono_ms);
         let Some((told, model)) = self.marks.last() else {

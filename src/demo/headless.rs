@@ -330,7 +330,7 @@ async fn passwords(client: &Client, options: &Options) -> Result<Option<String>,
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the made-up history ends now, and this is where now is told"
+    reason = "the generated history ends at the present time, which is read here"
 )]
 fn now_ms() -> i64 {
     chrono::Utc::now().timestamp_millis()

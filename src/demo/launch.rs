@@ -68,7 +68,7 @@ pub struct Place {
     pub stream: Option<Streamed>,
 }
 
-/// What the dashboard tells of the stream.
+/// What the dashboard reports about the stream.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Streamed {
     /// Why it is not on Apache Kafka, or not at all.

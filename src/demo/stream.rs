@@ -131,7 +131,7 @@ impl Stream {
         });
     }
 
-    /// What is told of it when the demo is ready.
+    /// What the demo reports about it when it is ready.
     pub(super) fn told(&self) -> Streamed {
         Streamed {
             broker: self.source.as_ref().map(|source| match source {

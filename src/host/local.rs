@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// The most that is read of a file.
+/// Maximum number of bytes read from a file.
 const LONGEST: u64 = 1 << 20;
 /// Most files fit.
 const BUFFER: usize = 16 << 10;
@@ -50,8 +50,7 @@ pub(crate) fn read(wanted: &Wanted, now_s: f64) -> Vec<Row> {
     }
 }
 
-/// Reads files of `/proc`. They do not tell their length, so the standard library would read each of them in small
-/// pieces.
+/// Reads files of `/proc`. Their reported length is 0, so the standard library would read each of them in small pieces.
 struct Files {
     buffer: Vec<u8>,
 }
@@ -87,7 +86,7 @@ fn located(files: &mut Files, wanted: &Wanted) -> Result<String, String> {
     let (same, other): (Vec<_>, Vec<_>) = processes.partition(|(same, _)| *same);
     let parent = same.first().map(|(_, parent)| *parent);
     let family = same.iter().all(|(_, other)| Some(*other) == parent);
-    // A pid may have been reused since the server told.
+    // A pid may have been reused since the server reported it.
     if parent.is_some() && family && same.len() > other.len() {
         Ok(stat)
     } else {
@@ -96,7 +95,7 @@ fn located(files: &mut Files, wanted: &Wanted) -> Result<String, String> {
 }
 
 fn machine(files: &mut Files, stat: &str, now_s: f64) -> Vec<Row> {
-    // What a statement of the server's function leaves out, too: it would all be kept in the past hour.
+    // The server's function leaves the same lines out: everything read is kept for an hour.
     let stat = lines(stat, |line| {
         !line.starts_with("intr ") && !line.starts_with("softirq ")
     });

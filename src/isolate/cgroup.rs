@@ -182,7 +182,7 @@ impl Group {
         Ok(group)
     }
 
-    /// Returns the reason if this user may not create the group, or not move processes into it and back.
+    /// Returns an error if this user may not create the group, or may not move processes into it and back.
     fn check_rights(
         &self,
         parent: &Path,
@@ -333,8 +333,8 @@ impl Group {
         }
     }
 
-    /// Returns what is left in the group to the server's, and removes the group. Blocks, for some seconds if a process
-    /// does not leave.
+    /// Moves the processes left in the group to the server's group, and removes the group. Blocks, for some seconds if a
+    /// process does not leave.
     pub(super) fn remove(&self) -> io::Result<()> {
         let name = self.folder.file_name().unwrap_or_default();
         if !name.to_string_lossy().starts_with(PREFIX) {

@@ -1,4 +1,4 @@
-//! The mechanism: which one this machine has, and why not another.
+//! Chooses the mechanism that this machine supports, and says why not another.
 
 use super::autogroup::Autogroups;
 use super::cgroup::{Group, Hierarchy, Version};
@@ -63,7 +63,7 @@ impl Means {
         }
     }
 
-    /// Returns the group if it exists already, so that it is somebody else's.
+    /// Returns the group if it already exists, and therefore belongs to somebody else.
     pub(super) fn taken(&self) -> Option<String> {
         match self {
             Self::Cgroup(group) => group.taken(),
@@ -183,7 +183,7 @@ pub(super) fn choose(
                     Wanted::Cgroup2 => group(second.as_ref(), "it is not mounted"),
                     Wanted::Cgroup1 => group(first.as_ref(), "no hierarchy with cpu is mounted"),
                     Wanted::Auto | Wanted::Autogroup if wish.limit.is_some() => {
-                        Err("it knows no hard limit (--max)".to_owned())
+                        Err("it has no hard limit (--max)".to_owned())
                     }
                     Wanted::Auto | Wanted::Autogroup => {
                         Autogroups::plan(processes, postmaster, wish.share, is_at_root)
@@ -206,7 +206,7 @@ pub(super) fn choose(
 }
 
 fn none(others: &[(&'static str, String)]) -> IsolateError {
-    let mut text = "OLAP cannot be isolated here, because no mechanism can be used:".to_owned();
+    let mut text = "cannot isolate OLAP here, as no mechanism can be used:".to_owned();
     for (name, why) in others {
         let _ = write!(text, "\n  {name}: {why}");
     }

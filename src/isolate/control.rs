@@ -5,7 +5,7 @@ use super::process::Process;
 use super::share::Percent;
 use std::collections::HashMap;
 
-/// Part of the machine that is idle when it counts as full; with more, nobody is kept from anything.
+/// Maximum idle part of a machine that counts as full; if more is idle, nobody has to wait for a processor.
 const IDLE: f64 = 0.05;
 /// Deviation from the share, as a part of it, that is left alone.
 const TOLERANCE: f64 = 0.08;
@@ -17,11 +17,11 @@ const LEAST: f64 = 0.25;
 /// Processor time until now, in clock ticks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reading {
-    /// Of the whole machine, without what its host took.
+    /// Time of the whole machine, without what its host took.
     pub(super) total: u64,
-    /// Of that, idle.
+    /// The idle part of that.
     pub(super) idle: u64,
-    /// Of the processes in the group while they were in it, those that have ended included.
+    /// Time of the group's processes while they were in it, including those that have ended.
     pub(super) inside: u64,
 }
 

@@ -1,8 +1,8 @@
-//! Which processes belong in the group at this moment.
+//! Decides which processes belong in the group at this moment.
 //!
 //! A process that gets little time keeps what it holds for long. So one that others wait for is lifted out at once and
-//! comes back after a quiet time. Who holds a heavyweight lock is known (`pg_blocking_pids`). Who holds a lightweight
-//! lock or a buffer pin is not known to any view: if somebody outside still waits for the same one, in the same
+//! comes back after a quiet time. `pg_blocking_pids` names the holder of a heavyweight lock. No view names the holder of a
+//! lightweight lock or a buffer pin: if somebody outside still waits for the same one, in the same
 //! statement, a sample later, all OLAP backends that could hold one are lifted.
 
 use super::sample::{Backend, Kind};
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// Samples without a reason after which a lifted backend comes back.
 const QUIET: u32 = 10;
 
-/// What is remembered between samples.
+/// State kept between samples.
 #[derive(Debug, Default)]
 pub(super) struct Judge {
     /// Lifted backends, with the samples that are left until they come back.
@@ -28,7 +28,7 @@ struct Wait {
     query_start_s: Option<f64>,
 }
 
-/// What a sample amounts to.
+/// The verdict on a sample.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Judgement {
     /// Processes that belong in the group.

@@ -1,4 +1,4 @@
-//! Keeps OLAP's processes in their group until it is told to stop, and then undoes everything.
+//! Keeps OLAP's processes in their group until it is stopped, and then undoes everything.
 
 mod moving;
 
@@ -39,11 +39,11 @@ struct Keeper {
     workers: Workers,
     /// Workers that were moved in since the last sample.
     brief: Vec<Process>,
-    /// Workers whose time is read at each look: they may be gone at the next sample.
+    /// Workers whose time is read at each look, because they may be gone at the next sample.
     close: Vec<Process>,
     /// True after the first move.
     works: bool,
-    /// Processes that could not be moved, which is not tried again.
+    /// Processes that could not be moved; they are not tried again.
     refused: HashSet<Process>,
     /// Kinds of failures that were reported.
     told: HashSet<(&'static str, ErrorKind)>,
@@ -54,7 +54,7 @@ impl Plan {
     /// undone meanwhile.
     ///
     /// # Errors
-    /// It could not begin, the server is not the one that it was, or something could not be undone.
+    /// It could not begin or begin again, the failure is one that does not pass, or something could not be undone.
     pub(crate) async fn carry_out(
         self,
         report: &mut dyn Report,
@@ -79,7 +79,7 @@ impl Plan {
             if !lost.may_pass() {
                 return Err(lost);
             }
-            report.say("waiting for the server, with nothing isolated meanwhile");
+            report.say("waiting for the server; nothing is isolated meanwhile");
             let again = async {
                 let mut pause_s = 1;
                 loop {
@@ -102,7 +102,7 @@ impl Keeper {
     /// Sets the mechanism up. If that fails, nothing is left.
     fn begin(plan: Plan, report: &mut dyn Report) -> Result<Self, IsolateError> {
         let own = plan.processes.own().ok_or_else(|| {
-            IsolateError::Refused("this program does not find its own process in /proc".to_owned())
+            IsolateError::Refused("cannot find this program's own process in /proc".to_owned())
         })?;
         let means = plan.choice.means.clone();
         let note = Note::Begins {
@@ -132,7 +132,7 @@ impl Keeper {
                 why: &why,
                 failed: &[],
             };
-            // The reason is told anyway.
+            // The error itself is reported anyway.
             let _ = report.note(&ended);
             return Err(IsolateError::Io { what, source });
         }
@@ -190,7 +190,7 @@ impl Keeper {
         }
     }
 
-    /// Moves processes as a sample asks for.
+    /// Moves processes as a sample requires.
     fn step(&mut self, sample: &[Backend], report: &mut dyn Report) -> Result<(), IsolateError> {
         let judgement = self.judge.judge(sample);
         // What others wait for comes first.
@@ -281,7 +281,7 @@ impl Keeper {
         }
     }
 
-    /// Writes a line of the audit file; a failure is reported once, since what it tells has been done.
+    /// Writes a line of the audit file. A failure is only reported, once, because the change is already made.
     fn note(&mut self, report: &mut dyn Report, note: &Note<'_>) {
         if let Err(error) = report.note(note) {
             self.complain("the audit file", "was not written", &error, report);
@@ -306,7 +306,7 @@ impl Keeper {
             return Ok(());
         }
         Err(IsolateError::Refused(format!(
-            "ended ({why}), but not all could be undone: {}. Run htap-top isolate --undo",
+            "ended ({why}), but failed to undo everything: {}. Run htap-top isolate --undo",
             failed.join("; ")
         )))
     }

@@ -1,4 +1,4 @@
-//! What would be done: the server's processes are found on this machine, and a mechanism is chosen. Nothing is changed.
+//! The plan: finds the server's processes on this machine and chooses a mechanism. Changes nothing.
 
 use super::choice::{Choice, choose};
 use super::error::IsolateError;
@@ -20,7 +20,7 @@ const NAME: &str = "SELECT pg_catalog.set_config('application_name', $1, false) 
 
 /// The server's limit of a statement.
 const STATEMENT: Duration = Duration::from_secs(2);
-/// Ours, which also ends a wait for a server that does not answer at all.
+/// Deadline of this program, which also ends a wait for a server that does not answer at all.
 const DEADLINE: Duration = Duration::from_secs(3);
 
 /// A session with a server whose processes are on this machine.
@@ -34,7 +34,7 @@ pub(super) struct Watch {
     sample: Arc<str>,
 }
 
-/// What would be done.
+/// The plan.
 pub(crate) struct Plan {
     pub(super) target: Target,
     pub(super) wish: Wish,
@@ -85,7 +85,7 @@ impl Watch {
         Ok(backends(&table, classifier))
     }
 
-    /// Tells everybody who looks at pg_stat_activity what is in force.
+    /// Shows everybody who looks at pg_stat_activity what is in force.
     pub(super) async fn tell(&self, name: &str) -> Result<(), IsolateError> {
         within(self.client.query(NAME, &[Param::Text(name)])).await?;
         Ok(())
@@ -109,10 +109,10 @@ const ELSEWHERE: &str =
 fn postmaster(told: &Table, processes: &Processes) -> Result<Process, String> {
     let pid = told.first("pid").int().and_then(|pid| pid.try_into().ok());
     let (Some(pid), Some(at_s)) = (pid, told.first("started_s").number()) else {
-        return Err("does not tell the process of its own session".to_owned());
+        return Err("does not report the pid of its own session".to_owned());
     };
     let backend = processes.stat(pid).ok_or_else(|| {
-        format!("is not on this machine: its session's pid {pid} is no process that is visible here. To act there, {ELSEWHERE}")
+        format!("is not on this machine: its session's pid {pid} is not a process visible here. To act there, {ELSEWHERE}")
     })?;
     if !processes.began(backend.process, at_s) {
         return Err(format!(

@@ -4,7 +4,7 @@ use crate::host;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// A process. The pid alone is not enough: the system uses it again, the pair it does not.
+/// A process. The system reuses a pid, but not the pair of pid and start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Process {
     /// Process ID.
@@ -13,7 +13,7 @@ pub(super) struct Process {
     pub(super) started: u64,
 }
 
-/// What /proc/PID/stat tells.
+/// Contents of /proc/PID/stat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stat {
     /// The process.
@@ -35,7 +35,7 @@ pub(super) struct Processes {
 }
 
 impl Processes {
-    /// Reads what is the same for all processes; `None` if there is no /proc of Linux.
+    /// Reads what all processes have in common; `None` without Linux's /proc.
     pub(super) fn here() -> Option<Self> {
         let root = PathBuf::from("/proc");
         let stat = std::fs::read_to_string(root.join("stat")).ok()?;

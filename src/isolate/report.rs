@@ -1,4 +1,4 @@
-//! What is told while OLAP is isolated, and to whom.
+//! Reports while OLAP is isolated: sentences for the terminal, lines for the audit file.
 
 use serde::Serialize;
 use std::io;
@@ -52,7 +52,7 @@ pub(crate) struct Move {
 
 /// Where changes are reported.
 pub(crate) trait Report: Send {
-    /// Tells a person.
+    /// Writes a sentence to the terminal.
     fn say(&mut self, what: &str);
     /// Writes a line of the audit file.
     fn note(&mut self, note: &Note<'_>) -> io::Result<()>;

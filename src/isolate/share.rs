@@ -1,4 +1,4 @@
-//! How weights follow from a share.
+//! Computes weights from a share.
 //!
 //! The scheduler gives groups that compete for a processor time in proportion to their weights. So a group gets the
 //! share s of what it and its competitors get if its weight is theirs times s / (1 - s). That holds while all of them
@@ -119,7 +119,7 @@ pub(super) fn weight_of(nice: i32) -> u32 {
     weight.copied().unwrap_or(15)
 }
 
-/// Period of a hard limit in microseconds: who holds a lock is stopped no longer than this.
+/// Period of a hard limit in microseconds: a process that holds a lock is stopped no longer than this.
 pub(super) const PERIOD_US: u64 = 20_000;
 
 /// Returns the time per period that a hard limit leaves, in microseconds; the kernel accepts 1,000 and more.

@@ -1,4 +1,4 @@
-//! What must be undone, in a file: after a `kill -9` the next start, or `--undo`, reads it.
+//! A file of what must be undone: after a `kill -9` the next start, or `--undo`, reads it.
 
 use super::choice::Means;
 use super::error::IsolateError;
@@ -142,7 +142,7 @@ pub(super) fn returned(count: usize) -> String {
     format!("{count} process{plural} returned")
 }
 
-/// What a look at the states of earlier runs found.
+/// Results of repairing what earlier runs left.
 #[derive(Debug, Default)]
 pub(crate) struct Repaired {
     /// Sentences about what was undone.
@@ -153,7 +153,7 @@ pub(crate) struct Repaired {
     pub(crate) running: Vec<i32>,
 }
 
-/// Undoes what programs that were killed have left.
+/// Undoes what killed programs left behind.
 ///
 /// # Errors
 /// The folder is not private, or cannot be read.
@@ -190,7 +190,7 @@ pub(crate) fn repair(folder: &Path) -> Result<Repaired, IsolateError> {
             let lives = |moved: &&Moved| processes.lives(moved.process);
             let count = file.state.moved.iter().filter(lives).count();
             repaired.undone.push(format!(
-                "undone what an earlier run left: {} of postmaster {}, {}",
+                "undid what an earlier run left behind: {} of postmaster {}, {}",
                 file.state.means.name(),
                 file.state.postmaster.pid,
                 returned(count)
@@ -201,7 +201,7 @@ pub(crate) fn repair(folder: &Path) -> Result<Repaired, IsolateError> {
     Ok(repaired)
 }
 
-/// Reads a state. Only our own file in our own folder counts: it says what is written as root, and where.
+/// Reads a state. Only our own file in our own folder counts, because root writes what it says, where it says.
 fn read(path: &Path) -> Option<State> {
     let file = path.symlink_metadata().ok()?;
     if !file.is_file() || file.uid() != geteuid().as_raw() || file.mode() & 0o077 != 0 {

@@ -1,10 +1,10 @@
-//! What is wanted.
+//! The options of `isolate`.
 
 use super::share::Percent;
 use crate::dashboard::panels::classify::Classifier;
 use std::path::PathBuf;
 
-/// The mechanism that is wanted.
+/// The requested mechanism.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Wanted {
     /// The first that can be used
@@ -18,7 +18,7 @@ pub(crate) enum Wanted {
     Autogroup,
 }
 
-/// What is wanted.
+/// The requested isolation.
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
     /// OLAP's share of a full machine.

@@ -3,7 +3,7 @@
 use super::process::{Process, Processes};
 use std::collections::HashSet;
 
-/// What the title of a worker's process says before the pid of the backend that it works for; of all versions.
+/// Text before the leader's pid in the title of a worker's process, in all versions.
 const TITLE: &str = "parallel worker for PID ";
 
 /// The postmaster's children that were looked at.
@@ -21,8 +21,8 @@ pub(super) struct Worker {
 }
 
 impl Workers {
-    /// Returns the workers that this postmaster has started since the last look. The statement of the next sample tells
-    /// whether they are what their titles say. None on a kernel that does not list children.
+    /// Returns the workers that this postmaster has started since the last look; none on a kernel that does not list
+    /// children. The next sample shows if they are what their titles say.
     pub(super) fn started(&mut self, processes: &Processes, postmaster: i32) -> Vec<Worker> {
         let Some(children) = processes.children(postmaster) else {
             return Vec::new();

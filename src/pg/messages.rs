@@ -189,7 +189,7 @@ impl Messages {
         let [tag, a, b, c, d] = self.header;
         let length = i32::from_be_bytes([a, b, c, d]);
         let Some(left) = usize::try_from(length).ok().and_then(|l| l.checked_sub(4)) else {
-            return Err("the answer is not a PostgreSQL server's".to_owned());
+            return Err("the answer does not come from a PostgreSQL server".to_owned());
         };
         let (longest, most) = if self.open {
             (self.limits.message, self.limits.answer)

@@ -29,7 +29,7 @@ const SLOT_STATE: &str =
 pub(super) const DROP_SLOT: &str = "SELECT pg_catalog.pg_drop_replication_slot(s.slot_name)
      FROM pg_catalog.pg_replication_slots AS s WHERE s.slot_name = $1 AND NOT s.active";
 
-/// The replica that is wanted.
+/// The requested replica.
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
     /// The data directory, which does not exist or is empty.
@@ -44,7 +44,7 @@ pub(crate) struct Wish {
     pub(crate) bindir: Option<PathBuf>,
 }
 
-/// A replica that can be built, as far as can be told.
+/// A replica that can be built, as far as can be checked beforehand.
 pub(crate) struct Plan {
     primary: Server,
     /// How the programs reach the primary.
@@ -60,7 +60,7 @@ pub(crate) struct Plan {
     made: Made,
 }
 
-/// What was made so far.
+/// What has been created so far.
 #[derive(Default)]
 struct Made {
     slot: bool,
@@ -69,7 +69,7 @@ struct Made {
 }
 
 impl Plan {
-    /// Asks the primary and looks around on this machine; changes nothing.
+    /// Checks the primary and this machine; changes nothing.
     ///
     /// # Errors
     /// What forbids the replica, and what to do about it.
@@ -147,7 +147,7 @@ impl Plan {
         }
     }
 
-    /// Carries out the steps; each is told before it begins. Returns what to do next.
+    /// Carries out the steps, and reports each before it begins. Returns what to do next.
     ///
     /// # Errors
     /// The step that failed, and why; [`Plan::undo`] removes what the earlier ones made.
@@ -184,7 +184,7 @@ impl Plan {
     }
 
     fn make_folder(&mut self) -> Result<(), ReplicaError> {
-        // Again: somebody may have used it while the question was open.
+        // Checked again: somebody may have used it while the question was open.
         place(&self.folder)?;
         if self.folder.is_dir() {
             return Ok(());

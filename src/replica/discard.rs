@@ -96,10 +96,10 @@ impl Removal {
         text
     }
 
-    /// Carries out the steps; each is told before it begins.
+    /// Carries out the steps, and reports each before it begins.
     ///
     /// # Errors
-    /// The step that failed; run again, it goes on from there.
+    /// The step that failed; another run continues from there.
     pub(crate) async fn carry_out(&self, mut tell: impl FnMut(&str)) -> Result<(), ReplicaError> {
         if self.is_up() {
             tell("stopping the replica");

@@ -1,4 +1,4 @@
-//! What a server is, and what forbids it to have a replica.
+//! Facts about a server, and reasons why it cannot have a replica.
 
 use super::error::ReplicaError;
 use crate::pg::{Client, Param, Settings, Table, Target};
@@ -11,7 +11,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// WAL senders that a base backup uses: one for the files, one for the WAL.
 const SENDERS: i64 = 2;
 
-/// A server, and what it says of itself.
+/// A server, and what it reports about itself.
 pub(super) struct Server {
     /// The session.
     pub(super) client: Client,
@@ -35,17 +35,17 @@ impl Server {
         Ok(Self { client, told })
     }
 
-    /// Returns a number that the server told; 0 if it did not.
+    /// Returns a number that the server reported; 0 if it did not.
     pub(super) fn number(&self, name: &str) -> i64 {
         self.told.first(name).int().unwrap_or(0)
     }
 
-    /// Returns true if the server told that `name` is so.
+    /// Returns true if the server reported `name` as true.
     pub(super) fn is(&self, name: &str) -> bool {
         self.told.first(name).is_true()
     }
 
-    /// Returns a text that the server told; `None` if our role may not know it.
+    /// Returns a text that the server reported; `None` if our role may not see it.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.told.first(name).raw()
     }

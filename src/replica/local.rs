@@ -119,11 +119,11 @@ pub(super) fn place(folder: &Path) -> Result<PathBuf, ReplicaError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let whole = std::path::absolute(folder).map_err(|error| refused(error.to_string()))?;
             let (Some(parent), Some(name)) = (whole.parent(), whole.file_name()) else {
-                return Err(refused("is no directory".to_owned()));
+                return Err(refused("is not a directory".to_owned()));
             };
             let parent = parent.canonicalize().map_err(|error| {
                 refused(format!(
-                    "the directory {} that it is to be in: {error}",
+                    "its parent directory {}: {error}",
                     parent.display()
                 ))
             })?;

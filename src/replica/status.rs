@@ -1,4 +1,4 @@
-//! How far a replica is, what its slot retains, and what it costs.
+//! A replica's lag, the WAL that its slot retains, and the queries that it cancels.
 
 use super::error::ReplicaError;
 use super::facts::Server;
@@ -12,10 +12,10 @@ const SENDERS: &str = include_str!("../../queries/replica/senders.sql");
 const REPLICA: &str = include_str!("../../queries/replica/replica.sql");
 const HEARTBEAT: &str = include_str!("../../queries/replica/heartbeat.sql");
 const LAST_BEAT: &str = "SELECT coalesce(pg_catalog.max(h.seq), 0) AS seq FROM htap.heartbeat AS h";
-/// A heartbeat older than this measures nothing: nobody writes any.
+/// A heartbeat older than this measures nothing: nobody writes heartbeats any more.
 const STALE_MS: f64 = 10_000.0;
 
-/// What was seen of a primary and its replica.
+/// The state of a primary and its replica.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Status {
     /// The primary.
@@ -91,7 +91,7 @@ struct Conflicts {
 /// Asks the primary and, if it is named, the replica.
 ///
 /// # Errors
-/// One of them cannot be asked; the first is a standby; the second is none, or is one of another system.
+/// One of them does not answer; the first is a standby; the second is no standby, or one of another system.
 pub(crate) async fn look(
     primary: &Target,
     replica: Option<&Target>,
@@ -258,13 +258,13 @@ impl Status {
             line("slot", slot.text());
         }
         if self.slots.is_empty() {
-            line("slot", "none that is physical".to_owned());
+            line("slot", "no physical slot".to_owned());
         }
         for sender in &self.senders {
             line("standby", sender.text());
         }
         if self.senders.is_empty() {
-            line("standby", "none is connected".to_owned());
+            line("standby", "none connected".to_owned());
         }
         let Some(replica) = &self.replica else {
             return text;

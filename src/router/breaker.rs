@@ -27,7 +27,7 @@ pub struct Policy {
     pub probe_first: Duration,
     /// Longest such pause; 5 s by default.
     pub probe_last: Duration,
-    /// Maximum age of the router's caches, which do not see the DDL of others; 60 s by default. To fill them anew costs the
+    /// Maximum age of the router's caches, which do not see the DDL of others; 60 s by default. Filling them again costs the
     /// server some tenths of a second at most: one look at all types and operators, one plan per statement.
     pub kept: Duration,
 }
@@ -65,7 +65,7 @@ impl Policy {
     }
 }
 
-/// What a look at the replica found.
+/// The state of the replica at a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     /// True if it is in recovery.
@@ -78,7 +78,7 @@ pub(super) struct Seen {
     pub(super) system: Option<u64>,
 }
 
-/// What a look at the primary found.
+/// The state of the primary at a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ahead {
     pub(super) written: Lsn,
@@ -215,7 +215,7 @@ impl Breaker {
         if seen.paused {
             return Some(Barred::Paused);
         }
-        // Once it lags, it has to come well below the limit, so that it does not come and go.
+        // Once it lags, it has to fall well below the limit, so that the breaker does not open and close all the time.
         let share = if self.barred == Some(Barred::Lagging) {
             2
         } else {

@@ -51,7 +51,7 @@ pub struct ReplicaStatus {
     pub lag_ms: Option<f64>,
 }
 
-/// What is known of both servers.
+/// What is known about both servers.
 #[derive(Debug)]
 struct State {
     breaker: Breaker,
@@ -70,7 +70,7 @@ struct Progress {
     looked: bool,
 }
 
-/// State shared by the conversations and the task that looks.
+/// State shared by the conversations and the task that watches the replica.
 #[derive(Debug)]
 pub(super) struct Watch {
     policy: Policy,
@@ -263,7 +263,7 @@ impl Watch {
     }
 }
 
-/// Counts one who waits until it is dropped.
+/// Counts one waiting read until it is dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {

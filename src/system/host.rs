@@ -9,7 +9,7 @@ const REMOVE: &str = "\
 DROP FUNCTION htap_host.files(pg_catalog.int4[]);
 DROP SCHEMA htap_host;
 ";
-/// The part of the schema's comment by which it is recognised.
+/// Part of the schema's comment, by which the schema is recognised.
 const MARK: &str = "init --host-figures --uninstall";
 
 const CIRCUMSTANCES: &str = "

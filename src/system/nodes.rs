@@ -111,9 +111,9 @@ impl Nodes {
 /// A session of one of the pools.
 #[derive(Debug)]
 pub enum Session {
-    /// Of an OLTP pool.
+    /// A session of an OLTP pool.
     Oltp(Box<Pooled>),
-    /// Of an OLAP pool, with the right to use it.
+    /// A session of an OLAP pool, with the right to use it.
     Olap(Box<OlapSession>),
 }
 

@@ -1,4 +1,4 @@
-//! Publishes what a router does: a row of `htap.routing` on the primary, by which a dashboard in another process shows it.
+//! Publishes what a router does as a row of `htap.routing` on the primary, which a dashboard in another process reads.
 
 use super::nodes::Nodes;
 use crate::pg::{Param, PgError, Pool, Statement};
@@ -129,7 +129,7 @@ pub async fn publish(executor: &Executor<Nodes>, pool: &Pool, instance: &str, pr
         let Ok(session) = pool.get().await else {
             continue;
         };
-        // One that fails is made up for by the next one.
+        // The next report makes up for one that fails.
         let _ = session.run(&PUBLISH, &[Param::Text(&json)]).await;
         if round % TIDIED == 0 {
             let _ = session.run(&TIDY, &[]).await;

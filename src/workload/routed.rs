@@ -1,4 +1,4 @@
-//! The load's reads go through the router, whatever servers there are.
+//! Sends the load's reads through the router, with or without a replica.
 
 use crate::pg::Target;
 use crate::router::Router;

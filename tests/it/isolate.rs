@@ -342,7 +342,7 @@ fn what_a_killed_run_left_is_repaired_and_a_lost_server_is_found_again() {
             assert!(olap.iter().all(|pid| place(*pid) != before[pid]));
         }
         let said = ends(home.path(), &["--undo"], 0);
-        assert!(said.contains("undone what an earlier run left"), "{said}");
+        assert!(said.contains("undid what an earlier run left"), "{said}");
         assert_eq!(places(&olap), before);
         nothing_is_left(home, &server);
         let said = ends(home.path(), &["--undo"], 0);
@@ -352,7 +352,7 @@ fn what_a_killed_run_left_is_repaired_and_a_lost_server_is_found_again() {
         until_moved(&before, &olap, true, &killed);
         killed.kill();
         let running = Running::start(home.path(), &server, &[]);
-        running.says("undone what an earlier run left", 1);
+        running.says("undid what an earlier run left", 1);
         until_moved(&before, &olap, true, &running);
         let said = ends(home.path(), &["--yes", &conninfo(&server, SUPERUSER)], 1);
         assert!(said.contains("is already isolated"), "{said}");
@@ -422,10 +422,7 @@ fn what_forbids_isolation_is_said() {
     says(
         &limit,
         1,
-        &[
-            "autogroup: it knows no hard limit",
-            "cgroup v2: --mechanism",
-        ],
+        &["autogroup: it has no hard limit", "cgroup v2: --mechanism"],
     );
     says(&[&ours, "--olap-share", "0"], 2, &["from 1% to 100%"]);
     another_place(&home, &ours);

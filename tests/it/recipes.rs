@@ -11,6 +11,7 @@ use htap_top::dashboard::{output, panels};
 use htap_top::doctor::check;
 use htap_top::pg::Value;
 use htap_top::sqlfile::File;
+use regex::Regex;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -126,4 +127,28 @@ fn a_check_of_the_doctor_is_one_file() {
         session.query(&checks[1].sql, &[]).await.unwrap()
     });
     assert_eq!(found.first("severity").text(), Some("info"));
+}
+
+/// What the recipes name is there: paths, and items said to be `in` or `of` a file.
+#[test]
+fn files_and_items_of_the_recipes_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
+    let path = Regex::new(r"`((?:src|tests|queries)/[a-z0-9_/]+(?:\.[a-z]+)?)`").unwrap();
+    for found in path.captures_iter(&text) {
+        assert!(root.join(&found[1]).exists(), "there is no {}", &found[1]);
+    }
+    let item = Regex::new(r"`(\w+)` (?:of|in) `([a-z0-9_/]+\.rs)`").unwrap();
+    let mut items = 0;
+    for found in item.captures_iter(&text) {
+        let file = std::fs::read_to_string(root.join(&found[2])).unwrap();
+        assert!(
+            file.contains(&found[1]),
+            "{} has no {}",
+            &found[2],
+            &found[1]
+        );
+        items += 1;
+    }
+    assert!(items >= 5, "{items}");
 }

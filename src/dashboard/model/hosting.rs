@@ -1,5 +1,5 @@
-//! Figures of the host: how they can be read, and what is read next. There are two, that of the watched server and that of
-//! the OLAP pool's own server, if it has one.
+//! Figures of hosts: how they can be read, and what is read next. There are two hosts: that of the watched server, and that
+//! of the OLAP pool's own server if it has one.
 
 use super::Model;
 use crate::dashboard::action::Grade;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// The list of pids in the panel's statement.
 const PIDS: &str = "'{}'/*pids*/";
-/// The function that reads for those on other machines.
+/// The function that reads the files if the server is on another machine.
 const FUNCTION: &str = "htap_host.files()";
 
 /// What the panel needs if the function is not there.
@@ -26,7 +26,7 @@ const ELSEWHERE: &str = "htap_host.files(), as the server runs on another machin
 enum Refusal {
     /// It is not installed.
     Absent,
-    /// It is there, but not for our role or not to be trusted; the text says what to do.
+    /// It is installed, but our role may not call it, or it is not trusted; the text says what to do.
     Barred(Clean),
 }
 
@@ -72,7 +72,7 @@ impl Whose {
         }
     }
 
-    /// The feed of what is said of the function.
+    /// The feed that says whether the function can be called.
     fn server(self) -> Panel {
         match self {
             Self::Watched => Panel::HostServer,
@@ -134,7 +134,7 @@ impl Model {
         self.took_host(whose, id, &table)
     }
 
-    /// Takes in how the server's function can be called.
+    /// Takes in whether the server's function can be called.
     fn told_access(&mut self, whose: Whose, id: FeedId, table: Table) {
         let told = Rows::<host_rows::HostServer>::of(&table).first();
         let role = self.fact().current_user().text();
@@ -155,7 +155,7 @@ impl Model {
         self.tell_access(whose);
     }
 
-    /// Writes into the panel what it needs, or that it can be read.
+    /// Notes in the panel what it needs, or that it can be read.
     fn tell_access(&mut self, whose: Whose) {
         let access = &self.memory.hosts.of(whose).access;
         let (missing, strange) = match (&access.here, &access.function) {
@@ -188,7 +188,7 @@ impl Model {
         }
     }
 
-    /// Returns true unless the feed is one of a host's, and cannot be read yet or at all.
+    /// Returns false if the feed is about a host that cannot be read yet, or not at all.
     pub(super) fn is_host_readable(&self, feed: &Feed) -> bool {
         let (Some(whose), Some(panel)) = (Whose::of(feed.panel), feed.panel) else {
             return true;
@@ -211,7 +211,7 @@ impl Model {
         whose.is_some_and(|whose| self.memory.hosts.of(whose).access.is_here())
     }
 
-    /// Returns what this program is to read for the feed; none if the server answers it.
+    /// Returns what this program is to read for the feed; `None` if the server answers it.
     pub(super) fn read_here(&self, feed: &Feed) -> Option<Wanted> {
         let whose = Whose::of(feed.panel).filter(|_| self.is_read_here(feed))?;
         let listed = Rows::<host_rows::HostProcess>::of(self.rows(whose.processes()));
@@ -225,7 +225,7 @@ impl Model {
         })
     }
 
-    /// The statement of a feed; that of a host names the processes to read next.
+    /// Returns the statement of a feed; for a host it names the processes to read next.
     pub(super) fn statement_of(&self, feed: &Feed) -> Arc<str> {
         let whose = Whose::of(feed.panel).filter(|whose| feed.panel == Some(whose.files()));
         let Some(whose) = whose else {
@@ -305,7 +305,7 @@ impl Model {
         }
     }
 
-    /// Returns why the host of a server cannot be read, and what to do; `None` if it can, or is not known yet.
+    /// Returns why the host of a server cannot be read, and what to do; `None` if it can be read, or if that is not known yet.
     pub(super) fn why_host_is_hidden(&self, whose: Whose) -> Option<Clean> {
         let sampling = &self.feed_of(whose.files())?.sampling;
         let missing = sampling.missing.first()?;

@@ -195,10 +195,10 @@ impl Model {
             });
         }
         let shown = layout::panels(self);
-        // The gauge tells that the pooler is lost.
+        // The gauge reports a lost pooler.
         let is_lost = |feed: &Feed| match feed.spec.front.pool {
             panels::spec::Pool::Pooler => !self.pooler.usable(),
-            // The cause line tells that the OLAP pool's server is.
+            // The cause line reports a lost server of the OLAP pool.
             panels::spec::Pool::Replica => true,
             _ => false,
         };

@@ -343,7 +343,7 @@ impl Model {
     }
 }
 
-/// Writes what is told of the extension among the facts.
+/// Adds what is known about the extension to the facts.
 fn tell_extension(facts: &mut Table, told: &Table) {
     let told = Rows::<read::Extension>::of(told).first();
     let added = added::ToFacts::to(facts);

@@ -53,12 +53,12 @@ impl Model {
     /// Returns true if rules depend on it: if backends are hidden from the current role, the lock table shows
     /// who waits.
     pub(super) fn is_needed(&self, feed: &Feed) -> bool {
-        feed.spec.front.sampling.if_hidden && self.history.oltp.restricted > 0
+        feed.spec.front.sampling.if_restricted && self.history.oltp.restricted > 0
     }
 
     /// Returns true unless it is only sampled if backends are hidden, and none is.
     pub(super) fn is_wanted(&self, feed: &Feed) -> bool {
-        !feed.spec.front.sampling.if_hidden || self.is_needed(feed)
+        !feed.spec.front.sampling.if_restricted || self.is_needed(feed)
     }
 
     /// Returns true if there are many sessions: each pass over pg_stat_activity costs some 3 ms per thousand

@@ -1,4 +1,5 @@
-//! Nodes: what is asked of them, what their answers mean, and where the business panels are read meanwhile.
+//! Nodes: the statements sent to them, the meaning of their answers, and the server on which the business panels are read
+//! meanwhile.
 
 use super::hosting::Whose;
 use super::{Link, Model};
@@ -39,13 +40,13 @@ impl Model {
             Some(Panel::NodeHost | Panel::NodeHostProcesses | Panel::NodeHostServer) => {
                 (self.memory.nodes.kind).is_none_or(|kind| kind == Kind::Same)
             }
-            // Asked when the standby has told its last heartbeat.
+            // Sent once the standby has reported its last heartbeat.
             Some(Panel::Heartbeat) => true,
             _ => false,
         }
     }
 
-    /// Returns the feed by which the screen shows this one, in another panel's rows.
+    /// Returns the feed whose panel shows this one's rows on the screen.
     pub(super) fn shown_as(&self, id: FeedId, feed: &Feed) -> FeedId {
         match feed.panel {
             Some(Panel::NodeHost | Panel::NodeHostProcesses | Panel::NodeHostServer) => {
@@ -55,7 +56,7 @@ impl Model {
         }
     }
 
-    /// Time between two samples of what may not be there, if it is not that of other feeds of its pool.
+    /// Returns the time between two samples of something that may not exist, if it differs from that of other feeds of the pool.
     pub(super) fn pace_of_node(&self, feed: &Feed) -> Option<Duration> {
         match feed.panel? {
             Panel::Routing if !self.has_nodes() => Some(SELDOM.max(self.interval)),
@@ -68,7 +69,7 @@ impl Model {
         }
     }
 
-    /// Asks a feed sooner if it has found something that it is asked about more often.
+    /// Samples a feed sooner if it has found something for which it is sampled more often.
     pub(super) fn hasten(&mut self, id: FeedId) {
         let pace = self.feed(id).map(|feed| self.pace(feed));
         let pace_ms = pace.map_or(0, |pace| pace.as_millis() as u64);
@@ -190,7 +191,7 @@ impl Model {
 
     /// Returns the reason why the business panels are read from the watched server in place of the OLAP pool's own.
     pub(in crate::dashboard) fn olap_stands_in(&self) -> Option<Barred> {
-        // What is no copy has figures of its own.
+        // A server that is no copy has figures of its own.
         let memory = &self.memory.nodes;
         let may = self.config.olap.fall_back && memory.kind != Some(Kind::Foreign);
         memory.barred.filter(|_| may)
@@ -233,7 +234,7 @@ impl Model {
         }
     }
 
-    /// Returns the link over which this feed is asked next.
+    /// Returns the link over which this feed is sampled next.
     pub(super) fn link_to_ask(&self, feed: &Feed) -> &Link {
         if feed.spec.front.pool == Pool::Olap && self.olap_stands_in().is_some() {
             &self.stand_in
@@ -248,7 +249,7 @@ impl Model {
         paused && feed.spec.front.pool == Pool::Olap && !feed.sampling.from_here
     }
 
-    /// Seconds that a business panel's figures are old because the standby's replay is paused.
+    /// Age in seconds of a business panel's figures while the standby's replay is paused.
     pub(in crate::dashboard) fn olap_age_s(&self, feed: &Feed) -> Option<f64> {
         let lag_ms = self
             .memory

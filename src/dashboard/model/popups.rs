@@ -228,7 +228,7 @@ fn servers(model: &Model) -> Vec<Entry<'_>> {
         model
             .config
             .keys
-            .fill("A digit shows that server; {next_server} and {previous_server} show the next and the previous tab. In the background a server is sampled less: its figures are up to half a minute old.")
+            .fill("A digit shows that server; {next_server} and {previous_server} show the next and the previous tab. In the background a server is sampled less often: its figures are up to a minute old.")
             .into(),
     ));
     entries

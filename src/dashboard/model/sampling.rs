@@ -27,7 +27,8 @@ const FAST_SHARE: f64 = 20.0;
 const FAST_LONGEST: Duration = Duration::from_secs(5);
 /// Like [`SLOW_SHARE`], for the OLAP pool, whose queries are expected to take long.
 const OLAP_SHARE: f64 = 10.0;
-/// The pooler, whose only thread serves nobody else meanwhile, is asked at least this often nevertheless.
+/// Maximum interval of samples of the pooler, which are less frequent if they take long: its only thread serves nobody else
+/// meanwhile.
 const POOLER_LONGEST: Duration = Duration::from_secs(3);
 /// A fast feed whose own interval is no longer than this uses the dashboard's interval.
 const EVERY: Duration = Duration::from_secs(1);
@@ -344,7 +345,7 @@ impl Model {
             SessionId::Fast => Some(""),
             SessionId::Olap(_) => Some("OLAP pool: "),
             SessionId::Pooler => Some("pooler: "),
-            // Of a lost replica the cause line tells.
+            // The cause line reports a lost replica.
             SessionId::Replica | SessionId::StandIn | SessionId::Slow | SessionId::Canary => None,
         };
         if let Some(who) = who.filter(|_| first) {

@@ -1,4 +1,4 @@
-//! Several servers: what this one tells in its tab, and its time in the background.
+//! Several servers: the contents of this one's tab, and its time in the background.
 
 use super::{Link, Model, SampleScope};
 use crate::dashboard::action::Grade;
@@ -92,7 +92,7 @@ impl Model {
         }
     }
 
-    /// Leaves the screen to another server: whatever was asked here must not be answered there.
+    /// Leaves the screen to another server: a question asked here must not be answered there.
     pub fn leave(&mut self) {
         (self.popup, self.prompt) = (None, None);
     }
@@ -115,7 +115,7 @@ impl Model {
         self.memory.returned = Some(self.now);
         let now_ms = self.now.mono_ms;
         for feed in &mut self.feeds {
-            // What has not failed is asked at once.
+            // Feeds that have not failed are sampled at once.
             if feed.sampling.error.is_none() && feed.sampling.due_ms < u64::MAX {
                 feed.sampling.due_ms = feed.sampling.due_ms.min(now_ms);
             }

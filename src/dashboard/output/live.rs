@@ -1,4 +1,4 @@
-//! What readers of `GET /live` are told: the state of the model in parts, each of which is sent again when it differs.
+//! What `GET /live` sends: the state of the model in parts, each of which is sent again when it differs.
 
 use super::json::{self, Row};
 use super::sheet::Sheet;

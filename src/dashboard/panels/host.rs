@@ -116,9 +116,9 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Pids to read in the next sample: those listed, those that were very busy in the last one, and in turn the others,
-    /// by the age of their reading. To prefer those with high rates would keep low ones longer than they last, and the sums
-    /// too small.
+    /// Returns the pids to read in the next sample: those listed, those that were very busy in the last one, then the others,
+    /// the oldest reading first. If the others were ordered by their rates, slow ones would often end before they are read, and
+    /// the sums would be too small.
     pub(crate) fn wanted(&self, listed: Rows<'_, host_rows::HostProcess>) -> Vec<i64> {
         let listed = listed.iter().filter_map(|row| row.pid());
         let mut pids: Vec<i64> = listed.collect::<BTreeSet<_>>().into_iter().collect();

@@ -14,14 +14,14 @@ use std::collections::HashMap;
 
 pub(crate) use found::is_of_node;
 
-/// Milliseconds after which a heartbeat measures nothing: nobody writes any.
+/// Age in milliseconds from which a heartbeat measures nothing: nobody writes heartbeats any more.
 const STALE_BEAT_MS: f64 = 10_000.0;
 
 /// State kept between samples.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory {
     pub(crate) routers: routing::Memory,
-    /// What the OLAP pool's server is, once it has said so.
+    /// The OLAP pool's server in relation to this one; `None` until it has answered.
     pub(crate) kind: Option<Kind>,
     /// Why the OLAP pool's server must not be read; `None` if it may.
     pub(crate) barred: Option<Barred>,
@@ -35,14 +35,14 @@ pub(crate) struct Memory {
     troubles: HashMap<String, (&'static str, f64, bool)>,
     /// Names of the nodes of the previous sample.
     before: Vec<String>,
-    /// True if the OLAP pool's server had said something then.
+    /// True if the OLAP pool's server had answered by then.
     told_before: bool,
 }
 
-/// What the OLAP pool's server is.
+/// The OLAP pool's server in relation to the watched one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// The watched server, by another way.
+    /// The watched server itself, under another address.
     Same,
     /// A copy of it in recovery.
     Standby,
@@ -119,7 +119,7 @@ impl Lag {
 pub(crate) struct OlapServer<'t> {
     /// Host and port.
     pub(crate) place: &'t str,
-    /// What it said last; no row before it has said anything.
+    /// Its last answer; without rows before the first one.
     pub(crate) told: Rows<'t, nodes::OlapServer>,
     /// Why it cannot be reached.
     pub(crate) lost: Option<&'t Clean>,
@@ -241,13 +241,13 @@ fn kind(
     } else if systems.is_some() {
         Kind::Promoted
     } else {
-        // Without its identifier nobody can tell.
+        // Without its identifier this cannot be decided.
         Kind::Foreign
     }
 }
 
 impl Memory {
-    /// Returns true unless the OLAP pool's server is known to be no standby of this one, nor to have been one.
+    /// Returns false if the OLAP pool's server is known not to be, and never to have been, a standby of this one.
     pub(crate) fn is_copy(&self) -> bool {
         !matches!(self.kind, Some(Kind::Foreign | Kind::Primary))
     }

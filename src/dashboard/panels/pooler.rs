@@ -77,7 +77,7 @@ fn figures(rates: Row<'_, console::ClientRates>) -> [Value; 6] {
     ]
 }
 
-/// Mean of microseconds per second over events per second; none if nothing happened.
+/// Divides microseconds per second by events per second; `None` if nothing happened.
 fn mean_ms(us: &Value, events: &Value) -> Value {
     match (us.number(), events.number()) {
         (Some(us), Some(events)) if events > 0.0 => Value::Float(us / events / 1000.0),
@@ -109,7 +109,7 @@ pub(crate) fn outdated(version: &str) -> Option<String> {
 pub(crate) struct Behind {
     /// The pool's database and user, as in pgbouncer.ini.
     pub(crate) pool: (Box<str>, Box<str>),
-    /// The client that has it, with address, port and application name; empty if none has.
+    /// The client that uses it, with address, port and application name; empty if none does.
     pub(crate) client: String,
 }
 
@@ -166,7 +166,7 @@ pub(crate) fn behind(
     behind
 }
 
-/// A server connection, and what speaks for it being one of the watched server.
+/// A server connection, and the evidence that it belongs to the watched server.
 struct Candidate<'t> {
     server: Row<'t, console::ServerConnection>,
     /// True if a backend has its pid, database and role.

@@ -125,33 +125,34 @@ pub enum SearchPath {
     reason = "each is a key of the front matter"
 )]
 pub struct SamplingRules {
-    /// All else rests on it: asked whatever is on the screen, asked again soon after an error, and renewed, since it
+    /// Everything else depends on it: sampled whatever is on the screen, again soon after an error, and renewed, since it
     /// changes.
     pub first: bool,
-    /// Asked before it is known what the server is.
+    /// Sampled before the facts about the server are known.
     pub at_connect: bool,
-    /// Asked less often on a server with many sessions.
+    /// Sampled less often on a server with many sessions.
     pub crowded: Crowded,
-    /// Asked while the detail of a backend is open, too.
+    /// Also sampled while the detail of a backend is open.
     pub with_detail: bool,
-    /// Asked wherever the server hides backends from our role, too: rules rest on it there.
-    pub if_hidden: bool,
-    /// The text of its statement changes with what is in it: not prepared.
+    /// Also sampled if the server hides backends from our role: rules then depend on it. Not about a hidden panel, which is
+    /// sampled anyway unless it has `only_shown`.
+    pub if_restricted: bool,
+    /// The text of its statement changes from sample to sample, so it is not prepared.
     pub text_varies: bool,
-    /// Asked while another server is shown, too, this often: gauges or important rules rest on it.
+    /// Interval while another server is shown, because gauges or important rules depend on it; not sampled then without one.
     #[serde(deserialize_with = "duration::maybe")]
     pub background: Option<Duration>,
     /// Samples that make its figures, besides panels with `rates`, which take two.
     pub samples: Samples,
-    /// Feeds from whose answers it is derived, too.
+    /// Other feeds whose answers it is also derived from.
     pub rests_on: Vec<String>,
     /// Name of an internal feed that runs the same statement on the OLAP pool's own server.
     pub on_olap_server: Option<String>,
-    /// No panel but a statement that is timed on a session of its own.
+    /// Not a panel but a statement that is timed on a session of its own.
     pub point_query: bool,
 }
 
-/// Asked less often on a server with many sessions, where its statement goes through all of them.
+/// Interval on a server with many sessions, for statements that go through all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Crowded {

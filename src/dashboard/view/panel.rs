@@ -140,7 +140,7 @@ pub fn placeholder(model: &Model, feed: &Feed) -> Option<String> {
         let missing = missing.join(", ");
         if let Some(extension) = &feed.spec.front.extension {
             return Some(format!(
-                "needs the extension {extension}: CREATE EXTENSION {extension};"
+                "needs the extension {extension}: CREATE EXTENSION {extension} (htap-top doctor checks its settings)"
             ));
         }
         let remedy = &feed.spec.front.remedy;

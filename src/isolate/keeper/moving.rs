@@ -16,7 +16,7 @@ struct Found {
     process: Process,
     /// Where it is.
     place: String,
-    /// Processor time that does not count.
+    /// Processor time from before it was moved, which does not count.
     ticks: u64,
 }
 
@@ -113,7 +113,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Moves processes in: first the file tells where they were. Returns those that are inside now.
+    /// Moves processes in, after recording in the file where they were. Returns those that are inside now.
     fn enter(
         &mut self,
         found: Vec<Found>,

@@ -13,12 +13,12 @@ const EXPLAINS: &[&str] = &["cpu", "p99", "tps", "olap"];
 const OTHERS_PCT: f64 = 50.0;
 /// Percent of all cores from which OLAP is named.
 const OLAP_PCT: f64 = 40.0;
-/// Percent of a disk below which what is left is reported, and below which it is a danger.
+/// Free percentage of a disk below which it is reported, and below which it is a danger.
 const LEFT_PCT: (f64, f64) = (10.0, 3.0);
-/// Bytes that are enough whatever the size of the disk.
+/// Free bytes that are enough, regardless of the size of the disk.
 const ENOUGH_BYTES: f64 = 100.0 * 1024.0 * 1024.0 * 1024.0;
 
-/// The row called `who`, if all cores are busy.
+/// Returns the row called `who` if all cores are busy.
 fn on_full_machine<'a>(evidence: &Evidence<'a>, who: &str) -> Option<Row<'a, host_rows::HostUse>> {
     let targets = &evidence.config.targets;
     let busy_pct = evidence.host.first().busy_pct()?;
@@ -39,7 +39,7 @@ fn shares(evidence: &Evidence<'_>) -> Vec<(String, String)> {
     known.collect()
 }
 
-/// Finds a full machine whose processors serve others than the server.
+/// Finds a full machine whose processors are mostly used by others than the server.
 pub(super) fn other_programs(evidence: &Evidence<'_>) -> Option<Finding> {
     let others = on_full_machine(evidence, "others")?;
     if others.share_pct()? < OTHERS_PCT {
@@ -84,7 +84,7 @@ pub(super) fn olap_share(evidence: &Evidence<'_>) -> Option<Finding> {
         explains: EXPLAINS,
         subject: "olap".to_owned(),
         sentence: format!("OLAP uses {}{most}", cores(evidence, olap)?),
-        cure: "htap-top isolate on its machine keeps OLAP to a share".to_owned(),
+        cure: "run htap-top isolate on its machine to limit OLAP's share".to_owned(),
         evidence: facts,
         ..Finding::default()
     })
@@ -120,7 +120,7 @@ pub(super) fn disk_space(evidence: &Evidence<'_>) -> Option<Finding> {
         sentence: format!(
             "{left} left on the disk of the {name}: the server stops when it is full"
         ),
-        cure: "make room, such as by ending what retains WAL".to_owned(),
+        cure: "free disk space; a replication slot may retain WAL".to_owned(),
         evidence: vec![fact("disk", format!("{left} of {size} left, {pct:.1}%"))],
         ..Finding::default()
     })

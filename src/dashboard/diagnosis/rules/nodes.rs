@@ -8,7 +8,7 @@ use crate::format;
 
 type Node<'t> = Row<'t, nodes::Node>;
 
-/// Milliseconds by which a paused standby is behind from which it is a danger.
+/// Lag in milliseconds from which a paused standby is a danger.
 const LATE_MS: f64 = 60_000.0;
 /// Seconds without a receiver; a walreceiver reconnects every five seconds.
 const DOWN_S: f64 = 10.0;
@@ -25,7 +25,7 @@ pub(super) fn nodes(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// Returns true if a finding about nodes says what this row would: no other rule says it again.
+/// Returns true if a finding about nodes already reports this row, so that no other rule repeats it.
 pub(super) fn is_told(evidence: &Evidence<'_>, row: Row<'_, read::Replication>) -> bool {
     let mut told = evidence
         .nodes
@@ -51,7 +51,7 @@ fn of_node(evidence: &Evidence<'_>, node: Node<'_>) -> Option<Finding> {
     }
 }
 
-/// How long it has been so: `for 12s`.
+/// Duration of the node's state: `for 12s`.
 fn lasting(node: Node<'_>) -> String {
     let since = node.since_s();
     let seconds = since.number().map_or_else(String::new, format::seconds);
@@ -72,7 +72,7 @@ fn is_behind(node: Node<'_>) -> String {
     format!("{behind} behind")
 }
 
-/// What becomes of the business panels meanwhile, if the OLAP pool reads the node.
+/// Where the business panels are read meanwhile, if the OLAP pool reads the node.
 fn panels(evidence: &Evidence<'_>, node: Node<'_>) -> Option<Fact> {
     let where_to = if evidence.olap_stands_in {
         "read from the primary"
@@ -162,7 +162,7 @@ fn promoted(node: Node<'_>) -> Finding {
     let sentence = format!("{name} was promoted: two primaries take writes");
     let cure = "write to one, rebuild the other (pg_rewind)";
     let mut found = finding(node, Health::Danger, sentence, cure.to_owned());
-    let writes = "what one takes, the other lacks; it cannot be merged";
+    let writes = "each lacks what the other writes, and they cannot be merged";
     found.evidence.push(fact("writes", writes));
     Finding {
         damage: Damage::Loss,
@@ -181,7 +181,7 @@ fn without_wal(node: Node<'_>) -> Finding {
     finding(node, Health::Warning, sentence, cure.to_owned())
 }
 
-/// Finding for a standby that routers read no longer because it is too far behind.
+/// Finding for a standby that routers no longer read because it is too far behind.
 fn lagging(node: Node<'_>) -> Option<Finding> {
     node.barred().text().filter(|barred| *barred == "lagging")?;
     let name = node.name().shown();

@@ -13,7 +13,7 @@ use crate::format;
 const IDLE_S: f64 = 1.0;
 /// Seconds of a transaction at work from which it holds a server connection.
 const LONG_S: f64 = 10.0;
-/// Seconds after which a lost pooler is told: a restart takes less.
+/// Seconds after which a lost pooler is reported: a restart takes less.
 const LOST_S: f64 = 2.0;
 /// Maximum number of backends listed.
 const LISTED: usize = 5;
@@ -26,9 +26,9 @@ struct Waiting<'a> {
     pool: Row<'a, console::ClientPool>,
     wait_s: f64,
     clients: i64,
-    /// Most server connections of the pool; those in use, if the limit is not known.
+    /// Maximum number of server connections of the pool; the number in use if the limit is not known.
     size: i64,
-    /// Those backends behind its server connections that the activity panel lists.
+    /// Backends behind its server connections, as far as the activity panel lists them.
     backends: Vec<(Row<'a, read::Backend>, &'a Behind)>,
 }
 
@@ -97,7 +97,7 @@ impl<'a> Waiting<'a> {
         databases.find(|row| row.name().name() == name)
     }
 
-    /// The backends that keep their connection from the others.
+    /// The backends that keep their connection from other clients.
     fn holders(&self) -> Vec<(Row<'a, read::Backend>, &'a Behind)> {
         let holds = |row: Row<'_, read::Backend>| {
             let age_s = super::age_s(row);
@@ -109,7 +109,7 @@ impl<'a> Waiting<'a> {
         };
         let backends = self.backends.iter().copied();
         let holders: Vec<_> = backends.filter(|(row, _)| holds(*row)).collect();
-        // A few of many leave enough to the others.
+        // A few of many connections leave enough for the others.
         let matters = holders.len() as i64 * 4 >= self.size;
         if matters { holders } else { Vec::new() }
     }
@@ -211,7 +211,7 @@ pub(super) fn pooler_lost(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// Finds a pool that has no connection to give: its database is paused, or connections cannot be opened.
+/// Finds a pool without a free connection because its database is paused or no more connections can be opened.
 pub(super) fn pool_closed(evidence: &Evidence<'_>) -> Option<Finding> {
     let waiting = Waiting::of(evidence)?;
     if !waiting.is_closed() {

@@ -11,11 +11,11 @@ use crate::pg::Value;
 
 type Told<'t> = Row<'t, read::Replication>;
 
-/// Bytes of WAL retained for a slot from which a finding is made.
+/// Bytes of WAL retained for a slot from which on it is reported.
 const RETAINED: f64 = 4.0 * 1024.0 * 1024.0 * 1024.0;
 /// Bytes of WAL added for a slot while nobody reads it.
 const GROWN: f64 = 16.0 * 1024.0 * 1024.0;
-/// Share of what a slot may retain that is left, below which a finding is made.
+/// Remaining share of what a slot may retain below which it is reported.
 const NEAR: f64 = 0.25;
 /// Bytes and seconds that a replica may be behind.
 const BEHIND: (f64, f64) = (256.0 * 1024.0 * 1024.0, 10.0);
@@ -43,7 +43,7 @@ pub(crate) fn replication(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
-/// With `told`, another rule has said that the standby is not there or behind.
+/// `told` is true if another rule has already reported that the standby is gone or behind.
 fn of_row(row: Told<'_>, told: bool) -> Option<Finding> {
     if let Some(gone_s) = row.gone_s() {
         return gone(row, gone_s).filter(|_| !told);

@@ -28,7 +28,7 @@ impl Machine {
         })
     }
 
-    /// Returns what it did since an earlier sample; none if its counters started over.
+    /// Returns what it did since an earlier sample; `None` if its counters started over.
     fn since(&self, before: &Self) -> Option<Work<'_>> {
         let (now, then) = (&self.processors, &before.processors);
         // By the machine's own clock: the sum of what all cores did.
@@ -151,12 +151,12 @@ pub(super) fn put(
     Some((cores, usage))
 }
 
-/// A cell of a figure that is not everywhere.
+/// A cell of a figure that not every machine has.
 fn available(figure: Option<f64>) -> Value {
     figure.map_or(Value::Unavailable, Value::Float)
 }
 
-/// Adds what is no counter: memory, load, and what is left of disks.
+/// Adds figures that are not counters: memory, load, and free space of disks.
 fn put_levels(table: &mut Table, added: added::ToHost, answer: &Answer<'_>) {
     let ram = answer.file("meminfo", host::memory_bytes);
     let load = answer.file("loadavg", host::load);

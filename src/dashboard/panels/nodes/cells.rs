@@ -1,4 +1,4 @@
-//! What is known of a node, as the cells of its row.
+//! The cells of a node's row.
 
 use super::found::Node;
 use super::routing::{self, Routers};
@@ -50,7 +50,7 @@ pub(super) fn cells_of_here(
     ]
 }
 
-/// The cells of what this server knows of a node.
+/// The cells for what this server knows about a node.
 pub(super) fn cells_of(node: &Node<'_>, added: &ToNodes) -> Cells {
     let restricted = node
         .sender
@@ -118,7 +118,7 @@ pub(super) fn cells_of(node: &Node<'_>, added: &ToNodes) -> Cells {
     ]
 }
 
-/// The cells of what the OLAP pool's server says of itself.
+/// The cells for what the OLAP pool's server reports about itself.
 pub(super) fn cells_of_olap(olap: OlapServer<'_>, memory: &Memory, added: &ToNodes) -> Cells {
     let told = olap.told.first();
     let role = match (memory.kind, told.in_recovery()) {
@@ -176,7 +176,7 @@ pub(super) fn cells_of_olap(olap: OlapServer<'_>, memory: &Memory, added: &ToNod
     cells
 }
 
-/// The cells of a server's use of its machine: the sum, and what each class of work has of it; or why it cannot be read.
+/// The cells for a server's use of its machine: the sum and the share of each class of work, or the reason why it cannot be read.
 pub(super) fn cells_of_use(uses: Uses<'_>, added: &ToNodes) -> Cells {
     let uses = match uses {
         Uses::Told(uses) => uses,
@@ -233,7 +233,7 @@ pub(super) fn dead_rows(node: &Node<'_>, holders: Rows<'_, read::Holder>) -> Val
     int(its.and_then(|holder| holder.pins()), Value::Null)
 }
 
-/// The cells of what routers send to their replica.
+/// The cells for what routers send to their replica.
 pub(super) fn cells_of_routers(routers: &Routers, added: &ToNodes) -> Cells {
     if routers.count == 0 {
         return Vec::new();

@@ -5,7 +5,7 @@ use crate::dashboard::rows::{Row, Rows, read};
 use crate::pg::Value;
 use std::collections::HashMap;
 
-/// Returns true if the row is a standby's walsender or a physical slot, or was.
+/// Returns true if the row is, or was, a standby's walsender or a physical slot.
 pub(crate) fn is_of_node(row: Row<'_, read::Replication>) -> bool {
     match row.kind().shown() {
         // Only logical slots belong to a database.
@@ -135,7 +135,7 @@ pub(super) fn claim<'t>(found: &mut Vec<Node<'t>>, sources: &Sources<'t>, memory
     };
     let told = olap.told.first();
     let copy = memory.is_copy();
-    // Where the role may not see the receiver, its setting tells the slot.
+    // If the role may not see the receiver, primary_slot_name names the slot.
     let slot = told.slot_name().raw().or(told.set_slot_name().raw());
     if let Some(slot) = slot.filter(|_| copy && olap.lost.is_none()) {
         memory.slot = Some(slot.into());

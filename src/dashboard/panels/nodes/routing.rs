@@ -1,4 +1,4 @@
-//! What routers do: rates from the totals that each of them reports.
+//! Rates of routers, from the totals that each of them reports.
 
 use crate::dashboard::rows::{Row, Rows, nodes};
 use crate::format;
@@ -75,7 +75,7 @@ impl Seen {
             if passed_s == 0.0 {
                 return before.rates;
             }
-            // A router that is older than before is another one.
+            // `growth` returns `None` for an earlier report: it is that of another router.
             let grown = (
                 growth(&before.routed, &routed, passed_s),
                 growth(&before.fallbacks, &fallbacks, passed_s),
@@ -164,7 +164,7 @@ pub(super) fn told(rates: Option<&ByName>) -> (Value, Value) {
     (Value::Float(rates.values().sum()), list)
 }
 
-/// The numbers of a JSON object; none of them if it is none.
+/// Returns the numbers of a JSON object; empty if the text is not an object.
 fn totals(json: &str) -> ByName {
     let read: Map<String, Json> = serde_json::from_str(json).unwrap_or_default();
     let numbers = read

@@ -1,4 +1,4 @@
-//! The events of `GET /live`. All readers are told from one model, so that a reader costs no statement; nothing is
+//! The events of `GET /live`. All readers are served from one model, so that a reader costs no statement; nothing is
 //! rendered while nobody reads.
 
 use super::Connection;
@@ -35,7 +35,7 @@ pub(super) struct Readers {
     /// Part of each event's id: after a restart, numbers begin anew.
     began: i64,
     number: u64,
-    /// What was told last, by key.
+    /// What was sent last, by key.
     told: BTreeMap<String, Told>,
     kept: VecDeque<Event>,
     kept_bytes: usize,

@@ -165,8 +165,8 @@ fn three_servers_have_a_tab_each_and_one_that_is_lost_disturbs_no_other() {
         );
         terminal.keys("M");
         let screen = terminal.until("mouse", |_| terminal.format("#{mouse_any_flag}") == "1");
-        let tab = screen.find(" 2 ").unwrap();
-        let column = screen[..tab].chars().count() + 3;
+        let (before, _) = screen.split_once(" 2 ").unwrap();
+        let column = before.chars().count() + 3;
         terminal.keys(&format!("\x1b[<0;{column};1M"));
         terminal.until("the server whose tab was clicked", |screen| {
             header(screen).contains(&quiet.name) && tabs(screen).contains("[2 ")

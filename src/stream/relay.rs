@@ -382,7 +382,13 @@ impl<'a> Relay<'a> {
     ) -> Result<(), StreamError> {
         let (client, topic) = (&self.client, &self.plan.broker.topic);
         let rows = batch.rows();
-        client.begin("").await?;
+        // Rows whose removal a crash of the server undoes are sent again, and recognised. The slot must not be ahead of its
+        // note, nor may a dead letter be lost.
+        let settings = match (&batch, dead) {
+            (Batch::Outbox(..), []) => "SET LOCAL synchronous_commit = off",
+            _ => "",
+        };
+        client.begin(settings).await?;
         let done = async {
             for (number, reason) in dead {
                 match (&batch, rows.get(*number)) {

@@ -155,7 +155,7 @@ impl Replay<'_> {
             let began = began.get_or_insert_with(Instant::now);
             if began.elapsed() > MEETING {
                 return Err(StreamError::Refused(
-                    "the aggregator counts on too fast to be compared with: run htap-top stream pause, and replay again"
+                    "the aggregator moves on faster than the replay can follow: run htap-top stream pause, then replay again"
                         .to_owned(),
                 ));
             }

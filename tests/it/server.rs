@@ -173,14 +173,19 @@ impl Server {
 
     /// A new database.
     pub async fn database(&self, about: &str) -> Database<'_> {
+        // template0, because nobody is ever connected to it.
+        self.copy("template0", about).await
+    }
+
+    /// Returns a copy of a database that nobody is connected to.
+    pub async fn copy(&self, template: &str, about: &str) -> Database<'_> {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let name = format!("{about}_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let admin = Client::connect(&self.target("postgres", SUPERUSER))
             .await
             .unwrap();
-        // template0, because nobody is ever connected to it.
         admin
-            .batch(&format!("CREATE DATABASE {name} TEMPLATE template0"))
+            .batch(&format!("CREATE DATABASE {name} TEMPLATE {template}"))
             .await
             .unwrap();
         Database { server: self, name }

@@ -33,7 +33,6 @@ use htap_top::system::fill::{Fill, fill};
 use htap_top::system::generate::product_of_rank;
 use htap_top::system::refresh as refreshing;
 use htap_top::system::schema;
-use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::OnceCell;
 
 /// This module's server with a filled database; separate, because the schema's roles belong to the whole
@@ -74,17 +73,7 @@ pub async fn fill_one() -> Server {
 
 /// Returns a copy of the filled database.
 pub async fn shop() -> Database<'static> {
-    static NUMBER: AtomicU32 = AtomicU32::new(1);
-    let server = server().await;
-    let name = format!("shop_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    let admin = Client::connect(&server.target("postgres", SUPERUSER))
-        .await
-        .unwrap();
-    admin
-        .batch(&format!("CREATE DATABASE {name} TEMPLATE filled"))
-        .await
-        .unwrap();
-    Database { server, name }
+    server().await.copy("filled", "shop").await
 }
 
 async fn ask(client: &Client, sql: &str) -> Table {

@@ -189,7 +189,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "pooler_lost",
-        about: "the pooler cannot be reached: applications that go through it cannot, either",
+        about: "the pooler cannot be reached from here: its clients may have lost the database",
         find: pooler::pooler_lost,
     },
     Rule {

@@ -238,7 +238,7 @@ fn a_pooler_that_is_killed_disturbs_nothing_and_comes_back() {
         .await;
         let said = headless.model.cause.sentence.clone();
         assert!(
-            said.contains("its clients have lost the database"),
+            said.contains("clients may have lost the database"),
             "{said}"
         );
         bouncer.start_again().await;

@@ -6,7 +6,6 @@ use htap_top::pg::{Client, PgError, Pool, PoolError, PoolSize, Pooled, Settings,
 use htap_top::router::executor::{Executor, Lanes, Policy, Targets};
 use htap_top::router::{Lane, Node};
 use htap_top::system::schema;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
@@ -97,18 +96,8 @@ pub async fn shop_pair() -> &'static Pair {
 
 /// A copy of the shop pair's database, which the replica has, too.
 pub async fn shop_copy(setup: &str) -> (&'static Pair, Database<'static>) {
-    static NUMBER: AtomicU32 = AtomicU32::new(1);
     let pair = shop_pair().await;
-    let name = format!("copy_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    let admin = pair.admin().await;
-    admin
-        .batch(&format!("CREATE DATABASE {name} TEMPLATE filled"))
-        .await
-        .unwrap();
-    let database = Database {
-        server: &pair.primary,
-        name,
-    };
+    let database = pair.primary.copy("filled", "copy").await;
     database.connect().await.batch(setup).await.unwrap();
     pair.caught_up().await;
     (pair, database)

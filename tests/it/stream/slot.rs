@@ -13,13 +13,11 @@ use htap_top::pg::Client;
 use htap_top::stream::relay::Event;
 use htap_top::stream::slot::own;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::OnceCell;
 
 /// A shop on this module's server, where htap_refresh may use slots, with one of the database's name.
 async fn shop() -> (Database<'static>, Client) {
     static SERVER: OnceCell<Server> = OnceCell::const_new();
-    static NUMBER: AtomicU32 = AtomicU32::new(1);
     let server = SERVER.get_or_init(|| async {
         let server = fill_one().await;
         let admin = Client::connect(&server.target("postgres", SUPERUSER))
@@ -31,16 +29,7 @@ async fn shop() -> (Database<'static>, Client) {
             .unwrap();
         server
     });
-    let server = server.await;
-    let name = format!("slot_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    let admin = Client::connect(&server.target("postgres", SUPERUSER))
-        .await
-        .unwrap();
-    admin
-        .batch(&format!("CREATE DATABASE {name} TEMPLATE filled"))
-        .await
-        .unwrap();
-    let database = Database { server, name };
+    let database = server.await.copy("filled", "slot").await;
     let client = database.connect().await;
     client
         .batch("UPDATE shop.inventory SET quantity = 1000000")

@@ -191,11 +191,11 @@ pub(super) fn pooler_lost(evidence: &Evidence<'_>) -> Option<Finding> {
     }
     let (place, since) = (lost.place.as_str(), format::seconds(lost.since_s));
     let clients = if lost.answered {
-        "its clients have lost the database"
+        "clients may have lost the database"
     } else {
         "it has not answered yet"
     };
-    let sentence = format!("pooler {place} unreachable for {since}: {clients}");
+    let sentence = format!("pooler {place} unreachable from here for {since}: {clients}");
     Some(Finding {
         health: if lost.answered {
             Health::Danger

@@ -192,8 +192,9 @@ impl Trade {
                             tokio::time::sleep(Duration::from_millis(50)).await;
                             continue;
                         };
-                        while let Some((first, last)) = left.peek() {
-                            if let Err(error) = trade.make(&client, *first, *last).await {
+                        while let Some(&(first, last)) = left.peek() {
+                            let slow = first == from + 1;
+                            if let Err(error) = trade.make(&client, first, last, slow).await {
                                 assert!(!error.session_survives(), "{error}");
                                 break;
                             }
@@ -205,12 +206,14 @@ impl Trade {
             .collect()
     }
 
-    /// Makes the orders of a transaction, unless they are there already.
+    /// Makes the orders of a transaction, unless they are there already. A slow one has a transaction id for 0.3 s before
+    /// it writes its events.
     async fn make(
         &self,
         client: &Client,
         first: i64,
         last: i64,
+        slow: bool,
     ) -> Result<(), htap_top::pg::PgError> {
         let made = "SELECT 1 AS n FROM oracle.batch WHERE first = $1";
         if !client
@@ -228,8 +231,10 @@ impl Trade {
             Param::Int(self.seed),
             Param::Text(&self.base),
         ];
-        let trade = "SELECT oracle.trade($1, $2, $3, $4, $5::text::timestamptz), set_config('synchronous_commit', 'off', true)";
-        client.query(trade, &params).await.map(|_| ())
+        let trade = format!(
+            "SELECT oracle.trade($1, $2, $3, $4, $5::text::timestamptz, {slow}), set_config('synchronous_commit', 'off', true)"
+        );
+        client.query(&trade, &params).await.map(|_| ())
     }
 }
 
@@ -323,7 +328,7 @@ async fn finds_what_is_wrong(client: &Client, trade: &Trade, first: i64, mut rec
         client.batch("BEGIN").await.unwrap();
         if done == lose {
             trade
-                .make(client, trade.orders + 1, trade.orders + 20)
+                .make(client, trade.orders + 1, trade.orders + 20, false)
                 .await
                 .unwrap();
         }

@@ -58,6 +58,12 @@ impl Drop for Process {
     }
 }
 
+/// A transaction that holds up the relay until it ends: what is committed meanwhile waits in the outbox.
+pub(super) struct Gate {
+    client: Client,
+    xid: String,
+}
+
 /// A session of one of them.
 struct Found {
     name: String,
@@ -140,16 +146,16 @@ impl<'a> Stage<'a> {
         .await;
     }
 
-    /// A transaction that holds up the relay until it ends: what is committed meanwhile waits in the outbox.
-    pub(super) async fn gate(&self) -> Client {
-        let gate = self.database.connect().await;
-        gate.batch("BEGIN; SELECT pg_current_xact_id()")
-            .await
-            .unwrap();
-        gate
+    pub(super) async fn gate(&self) -> Gate {
+        let client = self.database.connect().await;
+        client.batch("BEGIN").await.unwrap();
+        let sql = "SELECT pg_current_xact_id()::text AS xid";
+        let table = client.query(sql, &[]).await.unwrap();
+        let xid = table.first("xid").raw().unwrap().to_owned();
+        Gate { client, xid }
     }
 
-    pub(super) async fn kill(&mut self, what: Kill, pause: Duration, gate: Client) {
+    pub(super) async fn kill(&mut self, what: Kill, pause: Duration, gate: Gate) {
         match what {
             Kill::AggregatorBeforeCommit => {
                 self.before_commit(gate, AGGREGATOR, "mart.realtime_stream")
@@ -194,14 +200,18 @@ impl<'a> Stage<'a> {
 
     /// Waits until a process waits for a lock of this table, in a transaction that has written already. The lock is held
     /// until the returned session ends.
-    async fn hold(&self, gate: Client, kind: &str, table: &str) -> (Client, Found) {
-        let rows = "SELECT count(*) AS n FROM htap.outbox";
+    async fn hold(&self, gate: Gate, kind: &str, table: &str) -> (Client, Found) {
+        // Rows that the relay can read as soon as the gate is gone: a running transaction that is older holds them up as
+        // well, and may soon wait for the lock that is taken here.
+        let rows = "SELECT count(*) AS n FROM htap.outbox WHERE xid >= $1::text::xid8
+            AND xid < ALL (SELECT x FROM pg_snapshot_xip(pg_current_snapshot()) AS x WHERE x <> $1::text::xid8)";
         let some = |table: &Table| table.first("n").int() > Some(0);
-        until(&self.client, "orders", rows, &[], some).await;
+        let opened = [Param::Text(&gate.xid)];
+        until(&self.client, "orders", rows, &opened, some).await;
         let holder = self.database.connect().await;
         let lock = format!("BEGIN; LOCK TABLE {table} IN SHARE MODE");
         holder.batch(&lock).await.unwrap();
-        gate.batch("ROLLBACK").await.unwrap();
+        gate.client.batch("ROLLBACK").await.unwrap();
         let patience = Patience::begin();
         // A DELETE has no number yet while it waits.
         let written = kind == RELAY;
@@ -215,7 +225,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Kills a process in its transaction.
-    async fn before_commit(&mut self, gate: Client, kind: &str, table: &str) {
+    async fn before_commit(&mut self, gate: Gate, kind: &str, table: &str) {
         let (holder, found) = self.hold(gate, kind, table).await;
         self.replace(&found.name);
         holder.batch("ROLLBACK").await.unwrap();
@@ -223,7 +233,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Waits until an aggregator waits for its commit, which is durable: for a replica that does not exist.
-    async fn in_commit(&self, gate: Client) -> Found {
+    async fn in_commit(&self, gate: Gate) -> Found {
         let (holder, found) = self.hold(gate, AGGREGATOR, "mart.realtime_stream").await;
         let wait = "ALTER SYSTEM SET synchronous_standby_names = 'nobody'";
         self.client.batch(wait).await.unwrap();

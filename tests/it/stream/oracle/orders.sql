@@ -13,8 +13,9 @@ CREATE FUNCTION oracle.draw(n bigint, what text, seed bigint) RETURNS float8 LAN
 $$;
 
 -- Orders `first` to `last` of `total`, in one transaction. Their times run from `base` on for 50 minutes; most are out of
--- order by up to 2 minutes, some by much more; some of the second half are three days old, too late for any window.
-CREATE FUNCTION oracle.trade(first bigint, last bigint, total bigint, seed bigint, base timestamptz) RETURNS void
+-- order by up to 2 minutes, some by much more; some of the second half are three days old, too late for any window. A slow
+-- transaction has written before others begin, and writes events after they have committed theirs.
+CREATE FUNCTION oracle.trade(first bigint, last bigint, total bigint, seed bigint, base timestamptz, slow boolean) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
     buyers bigint[] := ARRAY(SELECT u.user_id FROM shop.users AS u ORDER BY 1);
@@ -33,6 +34,9 @@ BEGIN
         SELECT ((floor(date_part('epoch', d.finished - interval '5 minutes') * 1000)::bigint - 1577836800000) << 22)
                | ((1 + (d.n >> 12)) << 12) | (d.n & 4095) AS id) AS t;
 
+    IF slow THEN
+        PERFORM pg_sleep(0.3);
+    END IF;
     CREATE TEMP TABLE line ON COMMIT DROP AS
     SELECT m.id, m.created_at, l.line_no::smallint, p.product_id, 1 + (oracle.draw(m.n + l.line_no, 'pieces', seed) * 3)::integer AS quantity,
            p.price

@@ -245,6 +245,12 @@ pub struct PanelConfig {
     pub interval: Option<Duration>,
     /// Neither sample nor show it.
     pub off: bool,
+    /// Columns shown first, in this order; the Overview shows only these.
+    pub columns: Vec<String>,
+    /// Columns not shown. Scripts get them nevertheless.
+    pub hide: Vec<String>,
+    /// Initial sort column, with a leading `-` for descending.
+    pub sort: String,
 }
 
 /// Kind of work that a backend does.
@@ -448,7 +454,7 @@ mod tests {
         assert!((config.targets.oltp_p99_ms - 50.0).abs() < f64::EPSILON);
         let config = parse(
             "interval = \"500ms\"\n[freshness]\n\"mart.x\" = \"2m\"\n[[class]]\nclass = \"olap\"\nrole = \"^bi_\"\n\
-             [panels.bloat]\ninterval = \"1m\"\n",
+             [panels.bloat]\ninterval = \"1m\"\ncolumns = [\"relation\"]\nhide = [\"held_by\"]\nsort = \"-dead_pct\"\n",
         )
         .unwrap();
         let (own, others) = config.freshness_of("mart.x");

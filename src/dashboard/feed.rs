@@ -3,9 +3,10 @@
 use super::event::Moment;
 use super::panels::parts::Forbidden;
 use super::panels::rates;
-use super::panels::spec::{Of, Pool, Spec, Trend as TrendSpec};
+use super::panels::spec::{Front, Of, Pool, Spec, Trend as TrendSpec};
 use super::rows::Panel;
 use super::trend::Trend;
+use crate::config::PanelConfig;
 use crate::dashboard::cell;
 use crate::keys::{Key, Keymap};
 use crate::pg::{PgError, Table, Value, shared};
@@ -54,8 +55,19 @@ pub struct Feed {
     pub rates: rates::Memory,
     /// The course of the figures that the panel file lists.
     pub trends: Vec<Trend>,
+    /// Columns that the configuration puts first, and those that it hides.
+    pub chosen: Chosen,
     /// Selection, order and filter.
     pub cursor: Cursor,
+}
+
+/// What the configuration says about a panel's columns.
+#[derive(Clone, Debug, Default)]
+pub struct Chosen {
+    /// Shown first; empty: those of the panel file.
+    first: Vec<String>,
+    /// Not shown.
+    hidden: Vec<String>,
 }
 
 /// What a statement is about.
@@ -336,25 +348,48 @@ impl Feed {
         }
     }
 
+    /// Sets what the configuration says about its columns.
+    pub fn choose(&mut self, panel: &PanelConfig) {
+        self.chosen = Chosen {
+            first: panel.columns.clone(),
+            hidden: panel.hide.clone(),
+        };
+        if !panel.sort.is_empty() {
+            self.cursor.sort = sort_order(&panel.sort);
+        }
+    }
+
     /// Columns shown in this feed's table: the compact ones, or all that are not hidden.
     pub fn columns(&self, compact: bool) -> Vec<String> {
-        if compact && !self.spec.front.compact.is_empty() {
-            return self.spec.front.compact.clone();
+        let Front {
+            compact: usual,
+            columns,
+            ..
+        } = &self.spec.front;
+        let Chosen { first, hidden } = &self.chosen;
+        let first = if first.is_empty() { usual } else { first };
+        if compact && !first.is_empty() {
+            let shown = first.iter().filter(|name| !hidden.contains(name));
+            return shown.cloned().collect();
         }
-        let compact = self.spec.front.compact.iter();
-        let compact = compact
-            .filter(|name| self.table.column(name).is_some())
-            .cloned();
+        let known = first
+            .iter()
+            .filter(|name| self.table.column(name).is_some());
         let rest = self.table.columns.iter().map(ToString::to_string);
-        let rest = rest.filter(|name| !self.spec.front.compact.contains(name));
-        let hidden = |name: &String| {
-            self.spec
-                .front
-                .columns
-                .get(name)
-                .is_some_and(|column| column.hidden)
+        let rest = rest.filter(|name| !first.contains(name));
+        let is_hidden = |name: &String| {
+            hidden.contains(name) || columns.get(name).is_some_and(|column| column.hidden)
         };
-        compact.chain(rest).filter(|name| !hidden(name)).collect()
+        let all = known.cloned().chain(rest);
+        all.filter(|name| !is_hidden(name)).collect()
+    }
+}
+
+/// Reads a sort column, with a leading `-` for descending; `None` if it is empty.
+pub fn sort_order(text: &str) -> Option<(Box<str>, bool)> {
+    match text.strip_prefix('-') {
+        Some(column) => Some((column.into(), true)),
+        None => (!text.is_empty()).then(|| (text.into(), false)),
     }
 }
 

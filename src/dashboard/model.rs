@@ -38,7 +38,7 @@ use super::action::{Action, Grade};
 use super::diagnosis::finding::Finding;
 use super::diagnosis::{Cause, Gauge, Since, Unknown};
 use super::event::{Effect, Event, FeedId, Moment};
-use super::feed::{Cursor, Feed, Sampling, Scope};
+use super::feed::{Chosen, Cursor, Feed, Sampling, Scope, sort_order};
 use super::history::History;
 use super::panels::classify::Classifier;
 use super::panels::parts::Forbidden;
@@ -159,6 +159,9 @@ impl Model {
         });
         for feed in &mut feeds {
             feed.bind(&config.keys);
+            if let Some(panel) = config.panels.get(&feed.spec.name) {
+                feed.choose(panel);
+            }
         }
         let mut model = Self {
             classifier: Classifier::new(config.classes.clone(), start.own_roles.clone()),
@@ -417,12 +420,8 @@ fn none() -> &'static Table {
 }
 
 fn feed(spec: Arc<Spec>, foreign: bool) -> Feed {
-    let sort = &spec.front.sort;
     let mut cursor = Cursor::default();
-    cursor.sort = match sort.strip_prefix('-') {
-        Some(column) => Some((column.into(), true)),
-        None => (!sort.is_empty()).then(|| (sort.as_str().into(), false)),
-    };
+    cursor.sort = sort_order(&spec.front.sort);
     let mut feed = Feed {
         source: "".into(),
         sql: "".into(),
@@ -438,6 +437,7 @@ fn feed(spec: Arc<Spec>, foreign: bool) -> Feed {
         raw: Table::default(),
         rates: rates::Memory::default(),
         trends: Vec::new(),
+        chosen: Chosen::default(),
         cursor,
     };
     let source = feed.spec.sql.clone();

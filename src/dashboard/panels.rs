@@ -157,22 +157,37 @@ pub fn variants() -> impl Iterator<Item = (&'static str, Vec<i64>)> {
     })
 }
 
-/// Returns an error message for each panel that the configuration names but nobody defines.
+/// Returns an error message for each panel that the configuration names but nobody defines, and for each column that a
+/// built-in panel lacks.
 pub fn unknown(config: &Config, built_in: &[Arc<Spec>], own: &[Spec]) -> Vec<String> {
-    let built_in = built_in.iter().map(Arc::as_ref);
-    let names: Vec<&str> = (built_in.chain(own))
-        .map(|spec| spec.name.as_str())
-        .collect();
-    let unknown = config
-        .panels
-        .keys()
-        .filter(|name| !names.contains(&name.as_str()));
-    let complaint = |name: &String| {
-        let meant = text::nearest(name, &names);
+    let specs: Vec<&Spec> = built_in.iter().map(Arc::as_ref).chain(own).collect();
+    let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    let mut complaints = Vec::new();
+    let mut complain = |kind: &str, name: &str, place: &str, known: &[&str]| {
+        let meant = text::nearest(name, known);
         let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
-        format!("configuration: unknown panel {name:?} in [panels]{meant}")
+        complaints.push(format!(
+            "configuration: unknown {kind} {name:?} in [{place}]{meant}"
+        ));
     };
-    unknown.map(complaint).collect()
+    for (name, panel) in &config.panels {
+        let Some(spec) = specs.iter().find(|spec| spec.name == *name) else {
+            complain("panel", name, "panels", &names);
+            continue;
+        };
+        // A panel of one's own need not describe its columns.
+        let is_own = own.iter().any(|own| own.name == *name);
+        let columns: Vec<&str> = spec.order.iter().map(String::as_str).collect();
+        let sort = panel.sort.strip_prefix('-').unwrap_or(&panel.sort);
+        let sort = Some(sort).filter(|sort| !sort.is_empty());
+        let named = panel.columns.iter().chain(&panel.hide).map(String::as_str);
+        for column in named.chain(sort) {
+            if !is_own && !columns.contains(&column) {
+                complain("column", column, &format!("panels.{name}"), &columns);
+            }
+        }
+    }
+    complaints
 }
 
 /// Returns the default keys of all visible panels.
@@ -244,6 +259,21 @@ mod tests {
             later: Vec::new(),
         });
         read(&files).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn the_configuration_names_panels_and_columns_that_exist() {
+        let text = "[panels.bloat]\ncolumns = [\"relation\", \"ndead\"]\nhide = [\"held_by\"]\nsort = \"-dead_pct\"\n\
+                    [panels.bloatt]\noff = true\n";
+        let config = Config::parse(std::path::Path::new("config.toml"), text).unwrap();
+        let told = unknown(&config, &built_in().unwrap(), &[]);
+        assert_eq!(
+            told,
+            [
+                "configuration: unknown panel \"bloatt\" in [panels]; did you mean bloat?",
+                "configuration: unknown column \"ndead\" in [panels.bloat]; did you mean n_dead?",
+            ]
+        );
     }
 
     #[test]

@@ -85,7 +85,18 @@ impl Widget for DataTable<'_> {
         let margin = if tags { 2 } else { 1 }.min(area.width);
         let mut columns = self.measure(visible);
         let room = area.width - margin;
-        let (shown, gap) = fit(&mut columns, room, self.compact);
+        let (mut shown, mut gap) = fit(&mut columns, room, self.compact);
+        let sorted = |column: &Column<'_>| self.sort.is_some_and(|(name, _)| name == column.name);
+        if let Some(place) = columns
+            .iter()
+            .position(sorted)
+            .filter(|place| *place >= shown)
+            && let Some(moved) = columns.get_mut(1..=place)
+        {
+            // What rows are sorted by is always on the screen.
+            moved.rotate_right(1);
+            (shown, gap) = fit(&mut columns, room, self.compact);
+        }
         let mut x = area.x + margin;
         for column in &mut columns {
             column.x = x;
@@ -126,7 +137,12 @@ impl<'a> DataTable<'a> {
     fn measure(&self, visible: &[usize]) -> Vec<Column<'a>> {
         let first = self.columns.iter().take(1);
         let scrolled = self.column_offset.min(self.columns.len().saturating_sub(2));
-        let names = first.chain(self.columns.iter().skip(1 + scrolled));
+        let rest = self.columns.iter().skip(1 + scrolled);
+        let sorted = self.sort.and_then(|(sorted, _)| {
+            let passed = self.columns.iter().skip(1).take(scrolled);
+            passed.into_iter().find(|name| *name == sorted)
+        });
+        let names = first.chain(sorted).chain(rest);
         names
             .filter_map(|name| Some((name.as_str(), self.table.column(name)?)))
             .map(|(name, index)| self.column(name, index, visible))

@@ -199,6 +199,34 @@ fn the_first_column_stays_when_the_others_scroll() {
 }
 
 #[test]
+fn what_rows_are_sorted_by_is_on_the_screen() {
+    let scrolled = |table: &mut DataTable<'_>| {
+        table.column_offset = 5;
+        table.rest = None;
+    };
+    looks(
+        &draw(scrolled, 60, 3),
+        "
+‹ pid  age▼  query
+▌ 812   50s  SELECT category, sum(sales_amount) FROM fact_s…
+ 4711   14s  REFRESH MATERIALIZED VIEW CONCURRENTLY fact_sa…
+",
+    );
+    let last = |table: &mut DataTable<'_>| {
+        table.sort = Some(("wait", false));
+        table.rest = None;
+    };
+    looks(
+        &draw(last, 30, 3),
+        "
+  pid wait▲           class  ›
+▌ 812 —               olap
+ 4711 IO DataFileRead refresh
+",
+    );
+}
+
+#[test]
 fn an_offset_skips_rows_and_no_rows_are_said_to_be_none() {
     looks(
         &draw(|table| table.offset = 2, 60, 4),

@@ -1,5 +1,6 @@
 //! Output for scripts as a table, JSON, CSV or Prometheus text. Reads the model and writes text.
 
+pub(crate) mod changes;
 pub(crate) mod csv;
 pub(crate) mod json;
 pub(crate) mod live;

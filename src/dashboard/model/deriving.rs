@@ -164,6 +164,8 @@ impl Model {
                     &self.classifier,
                 );
                 self.put(id, table);
+                self.keep_statements();
+                self.compare_statements();
             }
             Panel::Waits => {
                 let now_s = self.now.mono_ms as f64 / 1000.0;
@@ -273,6 +275,7 @@ impl Model {
         );
         self.blame_for_catalogues(&mut table);
         scans::derive(&mut table, &mut self.memory.scans, now_s);
+        self.compare_tables(&mut table);
         let added = added::Waiting::to(&mut table);
         for (row, waiting) in waiting.into_iter().enumerate() {
             let waiting = waiting.map_or(Value::Pending, Value::Int);

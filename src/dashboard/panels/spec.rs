@@ -83,6 +83,8 @@ pub struct ColumnSpec {
     pub help: String,
     /// True if it is only shown in the detail of a row, not in tables.
     pub hidden: bool,
+    /// True if it is a difference, so that figures above 0 have a sign, too.
+    pub change: bool,
     /// A character per step of time, the newest last: it uses the available width and is cut at its
     /// beginning.
     pub timeline: bool,

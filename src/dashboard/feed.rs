@@ -320,7 +320,10 @@ impl Feed {
     /// Columns shown in this feed's table: the compact ones, or all that are not hidden.
     pub fn columns(&self, compact: bool) -> Vec<String> {
         if compact && !self.spec.front.compact.is_empty() {
-            return self.spec.front.compact.clone();
+            let compact = self.spec.front.compact.iter();
+            // Some columns are there only at times: those of changes since a moment marked.
+            let there = |name: &&String| self.table.column(name).is_some();
+            return compact.filter(there).cloned().collect();
         }
         let compact = self.spec.front.compact.iter();
         let compact = compact

@@ -32,7 +32,7 @@ pub(super) fn content<'a>(model: &Model, list: &'a Comparison) -> (String, Vec<E
     }
     if !list.made.is_empty() {
         entries.push(Entry::Blank);
-        entries.push(Entry::Head("Made meanwhile".into()));
+        entries.push(Entry::Head("Also changed".into()));
         entries.extend(list.made.iter().take(SHOWN).map(made));
         let rest = list.made.len().saturating_sub(SHOWN);
         if rest > 0 {

@@ -361,19 +361,6 @@ impl Model {
         }
     }
 
-    /// Returns true if the last successful answer is older than it should be.
-    fn is_overdue(&self, feed: &Feed) -> bool {
-        !self.paused
-            && self
-                .age_s(feed)
-                .is_some_and(|age| age > self.longest_s(feed))
-    }
-
-    /// Seconds after which the last answer is older than it should be.
-    fn longest_s(&self, feed: &Feed) -> f64 {
-        2.5 * self.pace(feed).as_secs_f64() + 1.0
-    }
-
     /// Returns the message to show while the server cannot be reached.
     pub fn unreachable(&self) -> Option<String> {
         match &self.fast {

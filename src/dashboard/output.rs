@@ -147,6 +147,7 @@ fn row(spec: &Spec) -> String {
     let fields: Vec<String> = spec
         .order
         .iter()
+        .filter(|name| !spec.column(name).change)
         .map(|name| {
             let column = sheet::described(spec, name);
             field(name, column.spec.unit, column.rate, column.counter)

@@ -3,7 +3,7 @@
 use super::statements::LISTED;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::panels::bloat::USER_OID;
-use crate::dashboard::rows::{Rows, read};
+use crate::dashboard::rows::{Rows, compared, read};
 use std::collections::BTreeMap;
 
 /// A table or an index.
@@ -61,7 +61,7 @@ pub fn tables(feed: &Feed) -> Relations {
 
 /// Reads the indexes of the last answer.
 pub fn indexes(feed: &Feed) -> Relations {
-    let rows = Rows::<read::Index>::of(&feed.table);
+    let rows = Rows::<compared::Index>::of(&feed.table);
     let rows = rows.iter().filter_map(|row| {
         let name = format!("{} of {}", row.index().text()?, row.relation().shown());
         let relation = Relation {
@@ -78,7 +78,7 @@ pub fn indexes(feed: &Feed) -> Relations {
 
 /// Reads the settings of the last answer; those that our role may not see are missing.
 pub fn settings(feed: &Feed) -> Settings {
-    let rows = Rows::<read::Setting>::of(&feed.table);
+    let rows = Rows::<compared::Setting>::of(&feed.table);
     let rows = rows.iter().filter_map(|row| {
         let (name, value) = (row.name().text()?, row.value().text()?);
         Some((name.to_owned(), value.to_owned()))

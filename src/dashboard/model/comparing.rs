@@ -4,8 +4,8 @@ use super::{Model, Popup, layout};
 use crate::dashboard::action::Grade;
 use crate::dashboard::compare::oltp::{Curves, Oltp};
 use crate::dashboard::compare::statements::Statements;
-use crate::dashboard::compare::{Baseline, Comparison, Levels, Period, Server, levels};
-use crate::dashboard::event::{Effect, FeedId};
+use crate::dashboard::compare::{Baseline, Comparison, Levels, Period, Plans, Server, levels};
+use crate::dashboard::event::{Effect, FeedId, Moment};
 use crate::dashboard::feed::Feed;
 use crate::dashboard::rows::{Columns, Panel, Row, Rows, added, read};
 use crate::format;
@@ -65,6 +65,7 @@ impl Model {
             levels: Levels::default(),
             earlier: self.memory.earlier.iter().cloned().collect(),
             curves: Curves::of(&self.history),
+            plans: self.plans(None),
             counters: self.commits(),
         };
         for feed in &self.feeds {
@@ -239,8 +240,18 @@ impl Model {
             oltp: baseline.curves.since(&self.history, self.now.since(begun)),
             works,
             levels,
+            plans: self.plans(Some(begun)),
             reset: seen || back,
         })
+    }
+
+    /// The plans that were asked for, after a moment or at all.
+    fn plans(&self, after: Option<Moment>) -> Plans {
+        let plans = self.memory.plans.iter();
+        let plans = plans.filter(|(_, (at, _))| after.is_none_or(|after| *at > after));
+        plans
+            .map(|(key, (_, lines))| (key.clone(), lines.clone()))
+            .collect()
     }
 
     /// Compares the time since the mark with the time before it.

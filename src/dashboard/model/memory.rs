@@ -3,13 +3,14 @@
 use super::hosting::Hosts;
 use super::learning::Kinds;
 use crate::dashboard::compare::oltp::Oltp;
-use crate::dashboard::compare::statements::Statements;
+use crate::dashboard::compare::statements::{Key, Statements};
 use crate::dashboard::event::Moment;
 use crate::dashboard::panels::{
     bloat, nodes, point_locks, pooler, replication, scans, snapshots, statements, views, waits, wal,
 };
 use crate::dashboard::xid_clock::XidClock;
 use crate::pg::Table;
+use crate::text::Clean;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -32,6 +33,8 @@ pub(super) struct Memory {
     pub(super) waits: waits::Memory,
     /// Samples of statements, a minute apart, oldest first.
     pub(super) earlier: VecDeque<Arc<Statements>>,
+    /// The last plan of each statement that was asked for, and when.
+    pub(super) plans: HashMap<Key, (Moment, Vec<Clean>)>,
     /// OLTP figures before the mark, for as long as it is ago.
     pub(super) before: Option<Oltp>,
     /// Version and schema of pg_stat_statements, once known.

@@ -10,6 +10,7 @@ use crate::format;
 use crate::pg::Value;
 use crate::text::Clean;
 use serde::Serialize;
+use std::fmt::Write as _;
 
 /// A recording, as the output names it.
 #[derive(Clone, Debug, Serialize)]
@@ -122,10 +123,13 @@ pub(crate) fn text(
             from,
             to,
         } = named;
-        text += &format!("{side}: {file}: {target}, PostgreSQL {version}, {from} to {to}\n");
+        let _ = writeln!(
+            text,
+            "{side}: {file}: {target}, PostgreSQL {version}, {from} to {to}"
+        );
     }
     for note in &comparison.notes {
-        text += &format!("{}\n", Clean::from(note.as_str()));
+        let _ = writeln!(text, "{}", Clean::from(note.as_str()));
     }
     let figure = |value: &Value, change: &Change| match value {
         Value::Text(text) => Value::Text(text.clone()),
@@ -168,7 +172,10 @@ pub(crate) fn text(
     let left =
         comparison.changes.len().saturating_sub(most) + comparison.made.len().saturating_sub(most);
     if left > 0 {
-        text += &format!("  {left} of {all} are not shown: --format json or csv has all\n");
+        let _ = writeln!(
+            text,
+            "  {left} of {all} are not shown: --format json or csv has all"
+        );
     }
     text
 }

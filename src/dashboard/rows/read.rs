@@ -342,19 +342,6 @@ reads! {
         statement: Word;
     }
 
-    /// An index.
-    Index of Indexes {
-        relation: Word;
-        index: Word;
-        size_bytes: Number;
-    }
-
-    /// A setting.
-    Setting of Settings {
-        name: Word;
-        value: Word;
-    }
-
     /// Sums of a statement in pg_stat_statements.
     Statement of Statements {
         now_epoch: Number;

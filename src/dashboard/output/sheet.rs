@@ -355,9 +355,9 @@ fn names(feed: &Feed) -> Vec<String> {
     let (spec, table) = (&feed.spec, &feed.table);
     let described = spec.order.iter();
     let described = described
-        // Changes since a moment marked are not for scripts.
         .filter(|name| table.rows.is_empty() || table.column(name).is_some())
-        .filter(|name| !spec.column(name).change)
+        // Changes since a moment marked are not for scripts.
+        .filter(|name| !spec.front.columns.get(*name).is_some_and(|of| of.change))
         .cloned();
     let rest = table.columns.iter().map(ToString::to_string);
     let rest = rest.filter(|name| !spec.order.contains(name));

@@ -11,13 +11,14 @@ pub mod statements;
 mod weights;
 
 use super::event::Moment;
+use super::history::History;
 use crate::config::Targets;
 use crate::format::{self, Unit};
 use crate::pg::Value;
 use crate::text::Clean;
 use levels::{Relations, Settings};
 use oltp::{Curves, Oltp};
-use statements::{Figures, Key, Statements, Works};
+use statements::{Figures, Key, LEAST_S, Statements, Works};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -180,29 +181,30 @@ impl Server {
 
 impl Baseline {
     /// Returns the period before it that is as long as the time since, as far as anything is known of it.
-    pub fn before(&self, history: &super::history::History, seconds: f64) -> Period {
-        let now = self.levels.statements.as_ref();
-        let earlier = now.and_then(|now| {
-            let apart = |sample: &Arc<Statements>| (now.after(sample) - seconds).abs();
-            let known = self.earlier.iter().filter_map(|sample| {
-                let works = now.since(sample)?;
-                Some((apart(sample), works))
-            });
-            known.min_by(|(a, _), (b, _)| a.total_cmp(b))
-        });
-        let works = match earlier {
-            Some((_, works)) => Some(works),
-            None => now.map(|now| now.since_reset()),
-        };
+    pub fn before(&self, history: &History, seconds: f64) -> Period {
         Period {
             server: self.server.clone(),
             epoch_ms: (self.at.epoch_ms, self.at.epoch_ms),
             oltp: self.curves.before(history, seconds),
-            works,
+            works: self.works_before(seconds),
             levels: self.levels.clone(),
             plans: self.plans.clone(),
             reset: false,
         }
+    }
+
+    /// Returns the work of statements since the earlier sample that is most nearly as long ago as `seconds`; without one,
+    /// since the statistics began.
+    pub fn works_before(&self, seconds: f64) -> Option<Works> {
+        let now = self.levels.statements.as_ref()?;
+        let apart = |sample: &Arc<Statements>| (now.after(sample) - seconds).abs();
+        let earlier = self.earlier.iter();
+        let earlier = earlier.filter(|sample| now.after(sample) >= LEAST_S);
+        let nearest = earlier.min_by(|a, b| apart(a).total_cmp(&apart(b)));
+        let works = nearest.and_then(|sample| now.since(sample));
+        works
+            .filter(|works| !works.reset)
+            .or_else(|| Some(now.since_reset()))
     }
 }
 

@@ -362,6 +362,9 @@ fn derived(name: &str, table: Table, estimates: &Table) -> Table {
             let mut table = bloat::derive(table, &mut bloat::Memory::default(), estimates, None);
             table.ensure_column("waiting");
             scans::derive(&mut table, &mut scans::Memory::default(), 0.0);
+            // Only while a moment is marked.
+            table.ensure_column("dead_change");
+            table.ensure_column("size_change_bytes");
             table
         }
         "views" => {
@@ -376,7 +379,10 @@ fn derived(name: &str, table: Table, estimates: &Table) -> Table {
         }
         "statements" => {
             let mut memory = statements::Memory::default();
-            statements::derive(table, &[], &mut memory, &classifier)
+            let mut table = statements::derive(table, &[], &mut memory, &classifier);
+            table.ensure_column("calls_change");
+            table.ensure_column("mean_change_ms");
+            table
         }
         "waits" => {
             let mut memory = waits::Memory::default();

@@ -11,7 +11,7 @@ pub type Key = Vec<Box<str>>;
 /// Maximum number of rows of the panels that are compared.
 pub(super) const LISTED: usize = 200;
 /// Shortest time in seconds whose work is known well enough.
-const LEAST_S: f64 = 4.5;
+pub(super) const LEAST_S: f64 = 4.5;
 /// Difference in seconds from which two beginnings of statistics are not the same.
 const SAME_S: f64 = 0.01;
 

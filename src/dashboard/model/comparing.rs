@@ -328,8 +328,8 @@ impl Model {
         let (Some(feed), Some(baseline)) = (self.feed(id), &self.baseline) else {
             return;
         };
-        let before = baseline.before(&self.history, self.now.since(baseline.at));
-        let Some(works) = before.works else { return };
+        let works = baseline.works_before(self.now.since(baseline.at));
+        let Some(works) = works else { return };
         let keys: Vec<_> = (0..feed.table.rows.len())
             .map(|row| feed.identity(row))
             .collect();

@@ -17,6 +17,7 @@ mod lookup;
 mod measuring;
 mod memory;
 mod nodes;
+mod pacing;
 mod pages;
 mod pooling;
 mod popup;
@@ -437,6 +438,7 @@ fn feed(spec: Arc<Spec>, foreign: bool) -> Feed {
         table: Table::default(),
         raw: Table::default(),
         rates: rates::Memory::default(),
+        trends: Vec::new(),
         cursor,
     };
     let source = feed.spec.sql.clone();

@@ -107,6 +107,7 @@ fn sales(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &mut Buffer
         value_width: 18,
         severity: None,
         series: &series,
+        top: None,
         theme,
     };
     spark.render(Rect { height: 1, ..area }, buf);
@@ -159,6 +160,8 @@ fn oltp(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         theme.style(Role::Text),
     );
     let series = model.history.p99.last(usize::from(spark_width));
+    let target = model.config.targets.oltp_p99_ms;
+    let limit = format!("≤{}", format::ms(target));
     let spark = Spark {
         label: "",
         label_width: 0,
@@ -166,6 +169,7 @@ fn oltp(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         value_width: 0,
         severity: None,
         series: &series,
+        top: Some((target, &limit)),
         theme,
     };
     spark.render(

@@ -16,7 +16,7 @@ pub(super) struct Axes<'a> {
 }
 
 /// Returns the least round number that is not below `max`; 1 for anything not positive and finite.
-pub(super) fn ceiling(max: f64) -> f64 {
+pub(crate) fn ceiling(max: f64) -> f64 {
     if !max.is_finite() || max <= 0.0 {
         return 1.0;
     }

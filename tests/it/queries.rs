@@ -362,9 +362,6 @@ fn derived(name: &str, table: Table, estimates: &Table) -> Table {
             let mut table = bloat::derive(table, &mut bloat::Memory::default(), estimates, None);
             table.ensure_column("waiting");
             scans::derive(&mut table, &mut scans::Memory::default(), 0.0);
-            // Only while a moment is marked.
-            table.ensure_column("dead_change");
-            table.ensure_column("size_change_bytes");
             table
         }
         "views" => {
@@ -379,10 +376,7 @@ fn derived(name: &str, table: Table, estimates: &Table) -> Table {
         }
         "statements" => {
             let mut memory = statements::Memory::default();
-            let mut table = statements::derive(table, &[], &mut memory, &classifier);
-            table.ensure_column("calls_change");
-            table.ensure_column("mean_change_ms");
-            table
+            statements::derive(table, &[], &mut memory, &classifier)
         }
         "waits" => {
             let mut memory = waits::Memory::default();
@@ -447,7 +441,8 @@ fn named(spec: &Spec) -> BTreeSet<String> {
 fn unknown_columns(spec: &Spec, table: &Table) -> Vec<String> {
     named(spec)
         .into_iter()
-        .filter(|name| table.column(name).is_none())
+        // Changes are there only while a moment is marked.
+        .filter(|name| table.column(name).is_none() && !spec.column(name).change)
         .collect()
 }
 

@@ -8,6 +8,7 @@ use crate::dashboard::rows::{Panel, Rows, read};
 use crate::dashboard::theme::{Role, Theme};
 use crate::dashboard::widgets::{self, Spark};
 use crate::format;
+use crate::format::Unit;
 use crate::text;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -161,7 +162,7 @@ fn oltp(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     );
     let series = model.history.p99.last(usize::from(spark_width));
     let target = model.config.targets.oltp_p99_ms;
-    let limit = format!("≤{}", format::ms(target));
+    let limit = format!("≤{}", format::round(target, Unit::Ms));
     let spark = Spark {
         label: "",
         label_width: 0,

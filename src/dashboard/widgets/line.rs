@@ -52,10 +52,14 @@ impl Widget for LineChart<'_> {
         let lowest = finite().fold(0.0, f64::min);
         let target = self.target.filter(|target| target.is_finite());
         let axes = Axes {
-            low: if lowest < 0.0 { -ceiling(-lowest) } else { 0.0 },
+            low: if lowest < 0.0 {
+                -ceiling(-lowest, self.unit)
+            } else {
+                0.0
+            },
             high: match finite().chain(target).fold(0.0, f64::max) {
                 max if max <= 0.0 && lowest < 0.0 => 0.0,
-                max => ceiling(max),
+                max => ceiling(max, self.unit),
             },
             unit: self.unit,
             theme: self.theme,

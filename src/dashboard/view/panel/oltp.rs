@@ -45,13 +45,11 @@ impl Row<'_> {
     /// Returns the value at the top of the scale, and its text: `≤50ms` for the target, else `0–200`.
     fn top(&self) -> (f64, String) {
         if let Some(target) = self.target {
-            return (
-                target,
-                format!("≤{}", format::compact(target, self.unit, 0)),
-            );
+            return (target, format!("≤{}", format::round(target, self.unit)));
         }
-        let top = ceiling(self.series.max(SCALED_OVER).unwrap_or(0.0).max(self.least));
-        (top, format!("0–{}", format::compact(top, self.unit, 0)))
+        let greatest = self.series.max(SCALED_OVER).unwrap_or(0.0);
+        let top = ceiling(greatest.max(self.least), self.unit);
+        (top, format!("0–{}", format::round(top, self.unit)))
     }
 }
 

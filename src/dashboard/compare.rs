@@ -11,7 +11,6 @@ pub mod statements;
 mod weights;
 
 use super::event::Moment;
-use super::history::History;
 use crate::config::Targets;
 use crate::format::{self, Unit};
 use crate::pg::Value;
@@ -180,12 +179,13 @@ impl Server {
 }
 
 impl Baseline {
-    /// Returns the period before it that is as long as the time since, as far as anything is known of it.
-    pub fn before(&self, history: &History, seconds: f64) -> Period {
+    /// Returns the period before it that is as long as the `seconds` since, in which samples came to be `taken`, as far as
+    /// anything is known of it.
+    pub fn before(&self, taken: u64, seconds: f64) -> Period {
         Period {
             server: self.server.clone(),
             epoch_ms: (self.at.epoch_ms, self.at.epoch_ms),
-            oltp: self.curves.before(history, seconds),
+            oltp: self.curves.before(taken, seconds),
             works: self.works_before(seconds),
             levels: self.levels.clone(),
             plans: self.plans.clone(),

@@ -149,8 +149,6 @@ pub struct History {
     pub dead: Series,
     /// WAL bytes per second.
     pub wal: Series,
-    /// Number of entries that these series have had; those of snapshots and dead rows go at their own pace.
-    pub taken: u64,
     last: Option<Counters>,
     /// Time and number of finished transactions, over the last [`STEADY_S`].
     ended: VecDeque<(f64, f64)>,
@@ -239,7 +237,6 @@ impl History {
         let carried = first.filter(|(at_s, _)| now.at_s - at_s >= CARRIES_TPS_S);
         oltp.tps = carried.map(|(at_s, ended)| (now.ended() - ended).max(0.0) / (now.at_s - at_s));
         oltp.tps_window_s = first.map(|(at_s, _)| now.at_s - at_s);
-        self.taken += 1;
         self.tps.push(rate);
         self.wal.push(oltp.wal_bytes_per_s);
         self.p50.push(oltp.p50_ms);
@@ -253,7 +250,6 @@ impl History {
 
     /// Leaves room for `count` samples that were not taken, so that the series keep their scale of time.
     pub fn skip(&mut self, count: usize) {
-        self.taken += count as u64;
         let series = [
             &mut self.tps,
             &mut self.wal,

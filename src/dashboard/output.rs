@@ -145,9 +145,7 @@ pub fn markdown(panels: &[Arc<Spec>]) -> String {
 
 fn row(spec: &Spec) -> String {
     let fields: Vec<String> = spec
-        .order
-        .iter()
-        .filter(|name| !spec.column(name).change)
+        .told()
         .map(|name| {
             let column = sheet::described(spec, name);
             field(name, column.spec.unit, column.rate, column.counter)

@@ -8,6 +8,7 @@ const LEAST: usize = 5;
 /// The series up to one moment. Clones of series share their entries.
 #[derive(Clone, Debug, Default)]
 pub struct Curves {
+    /// Number of samples until then.
     taken: u64,
     tps: Series,
     p50: Series,
@@ -28,35 +29,35 @@ pub struct Oltp {
 }
 
 impl Curves {
-    /// The series as they are now.
-    pub fn of(history: &History) -> Self {
+    /// The series as they are now, after `taken` samples.
+    pub fn of(history: &History, taken: u64) -> Self {
         Self {
-            taken: history.taken,
+            taken,
             tps: history.tps.clone(),
             p50: history.p50.clone(),
             p99: history.p99.clone(),
         }
     }
 
-    /// Number of samples since.
-    fn samples(&self, now: &History) -> usize {
-        usize::try_from(now.taken.saturating_sub(self.taken)).unwrap_or(usize::MAX)
+    /// Number of samples from this moment to the one at which there were `taken`.
+    fn samples(&self, taken: u64) -> usize {
+        usize::try_from(taken.saturating_sub(self.taken)).unwrap_or(usize::MAX)
     }
 
     /// Returns the figures of the time before this moment that has as many samples as the `seconds` since.
-    pub fn before(&self, now: &History, seconds: f64) -> Oltp {
-        let count = self.samples(now);
+    pub fn before(&self, taken: u64, seconds: f64) -> Oltp {
+        let count = self.samples(taken);
         let every_s = seconds / count.max(1) as f64;
         self.figures(count, every_s, 0)
     }
 
-    /// Returns the figures since this moment, `seconds` ago. A percentile covers the queries of half a minute, so
+    /// Returns the figures from this moment to another, `seconds` later. A percentile covers the queries of half a minute, so
     /// those of the first half minute are left out: they tell of the time before, too.
-    pub fn since(&self, now: &History, seconds: f64) -> Oltp {
-        let count = self.samples(now);
+    pub fn until(&self, now: &Self, seconds: f64) -> Oltp {
+        let count = self.samples(now.taken);
         let every_s = seconds / count.max(1) as f64;
         let mixed = (WINDOW_S / every_s.max(0.001)).ceil() as usize;
-        Self::of(now).figures(count, every_s, mixed)
+        now.figures(count, every_s, mixed)
     }
 
     fn figures(&self, count: usize, every_s: f64, mixed: usize) -> Oltp {

@@ -64,7 +64,7 @@ impl Model {
             server: self.compared_server(),
             levels: Levels::default(),
             earlier: self.memory.earlier.iter().cloned().collect(),
-            curves: Curves::of(&self.history),
+            curves: Curves::of(&self.history, self.memory.taken),
             plans: self.plans(None),
             counters: self.commits(),
         };
@@ -234,10 +234,11 @@ impl Model {
         let seen = self.memory.reset.is_some_and(|reset| reset > begun);
         let back = self.commits().zip(baseline.counters);
         let back = back.is_some_and(|(now, then)| now.0 < then.0 || now.1 > then.1);
+        let now = Curves::of(&self.history, self.memory.taken);
         Some(Period {
             server: self.compared_server(),
             epoch_ms: (begun.epoch_ms, self.now.epoch_ms),
-            oltp: baseline.curves.since(&self.history, self.now.since(begun)),
+            oltp: baseline.curves.until(&now, self.now.since(begun)),
             works,
             levels,
             plans: self.plans(Some(begun)),
@@ -258,7 +259,7 @@ impl Model {
     pub fn comparison(&self) -> Option<Comparison> {
         let baseline = self.baseline.as_ref()?;
         let after = self.since_baseline()?;
-        let before = baseline.before(&self.history, self.now.since(baseline.at));
+        let before = baseline.before(self.memory.taken, self.now.since(baseline.at));
         Some(Comparison::of(&before, &after, &self.config.targets))
     }
 
@@ -268,7 +269,7 @@ impl Model {
         known.then(|| {
             baseline
                 .curves
-                .before(&self.history, self.now.since(baseline.at))
+                .before(self.memory.taken, self.now.since(baseline.at))
         })
     }
 

@@ -85,7 +85,9 @@ impl Model {
 
     /// Takes in the server's counters.
     fn took_counters(&mut self, id: FeedId, table: Table) -> Vec<Effect> {
-        self.history.skip(self.skipped());
+        let skipped = self.skipped();
+        self.memory.taken += 1 + skipped as u64;
+        self.history.skip(skipped);
         let own = self.own_counted();
         self.history.database(&table, own);
         let counters = Rows::<read::Counters>::of(&table).first();

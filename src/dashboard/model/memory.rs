@@ -35,6 +35,8 @@ pub(super) struct Memory {
     pub(super) earlier: VecDeque<Arc<Statements>>,
     /// The last plan of each statement that was asked for, and when.
     pub(super) plans: HashMap<Key, (Moment, Vec<Clean>)>,
+    /// Number of samples of the counters so far, with those for which room was left.
+    pub(super) taken: u64,
     /// OLTP figures before the mark, for as long as it is ago.
     pub(super) before: Option<Oltp>,
     /// Version and schema of pg_stat_statements, once known.

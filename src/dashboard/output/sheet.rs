@@ -360,11 +360,9 @@ fn uncarried(oltp: &Oltp) -> Vec<(String, String)> {
 /// answer without rows has no columns.
 fn names(feed: &Feed) -> Vec<String> {
     let (spec, table) = (&feed.spec, &feed.table);
-    let described = spec.order.iter();
+    let described = spec.told();
     let described = described
         .filter(|name| table.rows.is_empty() || table.column(name).is_some())
-        // Changes since a moment marked are not for scripts.
-        .filter(|name| !spec.front.columns.get(*name).is_some_and(|of| of.change))
         .cloned();
     let rest = table.columns.iter().map(ToString::to_string);
     let rest = rest.filter(|name| !spec.order.contains(name));

@@ -397,6 +397,12 @@ impl Spec {
         later.map_or(&self.sql, |(_, sql)| sql)
     }
 
+    /// Names of the columns for scripts: without changes since a moment that somebody marked.
+    pub fn told(&self) -> impl Iterator<Item = &String> {
+        let is_change = |name: &str| self.front.columns.get(name).is_some_and(|of| of.change);
+        self.order.iter().filter(move |name| !is_change(name))
+    }
+
     /// Returns the column's description, or the default one if the front matter has none.
     pub fn column(&self, name: &str) -> ColumnSpec {
         self.front.columns.get(name).cloned().unwrap_or_default()

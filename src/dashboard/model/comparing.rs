@@ -273,7 +273,7 @@ impl Model {
         })
     }
 
-    /// The changes of the OLTP figures shown, as words: `tps -12%`, `p99 +28.0ms`.
+    /// The changes of the OLTP figures shown, as words: `p99 +28.0ms`, `tps -12%`.
     pub(crate) fn oltp_changes(&self) -> Vec<String> {
         let oltp = &self.history.oltp;
         let Some(before) = &self.memory.before else {
@@ -288,10 +288,10 @@ impl Model {
         let p99 = oltp.p99_ms.zip(before.p99_ms);
         let p99 = p99
             .map(|(now, before)| format!("p99 {}", format::change(now - before, format::Unit::Ms)));
-        tps.into_iter().chain(p99).collect()
+        p99.into_iter().chain(tps).collect()
     }
 
-    /// The note of the OLTP panel.
+    /// The note of the OLTP panel. The header says since when.
     pub(crate) fn oltp_note(&self) -> Option<String> {
         if self.history.oltp.reset {
             return Some("counters were reset".into());
@@ -299,7 +299,7 @@ impl Model {
         let since = self.marked()?;
         match self.oltp_changes() {
             changes if changes.is_empty() => Some(since),
-            changes => Some(format!("{since}: {}", changes.join(", "))),
+            changes => Some(changes.join(", ")),
         }
     }
 

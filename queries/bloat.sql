@@ -9,7 +9,7 @@
 -- labels = ["relation"]
 -- counters = ["vacuums", "seq_scan"]
 -- sort = "-n_dead"
--- compact = ["relation", "n_dead", "dead_pct", "held_by", "last_vacuum_s"]
+-- compact = ["relation", "n_dead", "dead_change", "dead_pct", "held_by", "last_vacuum_s"]
 -- empty = "this database has no tables of its own"
 -- about = """
 -- The 200 tables and materialized views of this database with the most dead rows. System catalogues only from
@@ -41,6 +41,11 @@
 -- title = "dead"
 -- unit = "count"
 -- help = "Dead rows as counted (n_dead_tup): kept until a VACUUM removes them. A VACUUM that finds them still needed leaves the count unchanged."
+-- [columns.dead_change]
+-- title = "dead ±"
+-- unit = "count"
+-- change = true
+-- help = "Difference to the dead rows at the moment marked with the key b, if one is."
 -- [columns.dead_pct]
 -- title = "%"
 -- unit = "percent"
@@ -52,6 +57,11 @@
 -- title = "size"
 -- unit = "bytes"
 -- help = "Table and its TOAST, without indexes. While somebody holds or awaits ACCESS EXCLUSIVE on it, the size as of the last VACUUM, ANALYZE or CREATE INDEX (relpages), because reading it would wait."
+-- [columns.size_change_bytes]
+-- title = "size ±"
+-- unit = "bytes"
+-- change = true
+-- help = "Difference to the size at the moment marked with the key b, if one is."
 -- [columns.last_vacuum_s]
 -- title = "vacuum"
 -- unit = "seconds"

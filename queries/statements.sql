@@ -9,7 +9,7 @@
 -- key = ["usename", "queryid", "toplevel"]
 -- sort = "-share_pct"
 -- rates = ["calls", "rows", "blocks_read", "read_ms", "temp_bytes", "wal_bytes"]
--- compact = ["class", "usename", "share_pct", "calls", "mean_ms", "sd_ms", "rows_per_call", "blocks_read", "temp_bytes", "wal_bytes", "query"]
+-- compact = ["class", "usename", "share_pct", "calls", "calls_change", "mean_ms", "mean_change_ms", "sd_ms", "rows_per_call", "blocks_read", "temp_bytes", "wal_bytes", "query"]
 -- empty = "no statement has ended since the statistics began"
 -- about = """
 -- Statements of this database, from pg_stat_statements: the 200 that have taken most time since the statistics
@@ -94,14 +94,36 @@
 -- [columns.m2]
 -- hidden = true
 -- help = "calls x stddev^2 in ms^2, since the statistics began."
+-- [columns.total_rows]
+-- unit = "count"
+-- hidden = true
+-- help = "Rows returned or changed since the statistics began."
+-- [columns.total_blocks]
+-- unit = "count"
+-- hidden = true
+-- help = "Blocks of tables and indexes read since the statistics began, from shared_buffers or not."
+-- [columns.stats_since]
+-- unit = "time"
+-- hidden = true
+-- help = "Time at which the statement's statistics began; none before pg_stat_statements 1.11."
+-- [columns.calls_change]
+-- title = "calls ±"
+-- unit = "per_second"
+-- change = true
+-- help = "Difference to the calls per second before the moment marked with the key b, if one is."
+-- [columns.mean_change_ms]
+-- title = "mean ±"
+-- unit = "ms"
+-- change = true
+-- help = "Difference to the mean before the moment marked with the key b, if one is."
 -- [columns.query]
 -- help = "The statement, constants replaced by parameters."
 
 SELECT extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8 AS now_epoch,
        t.usename, t.queryid, t.toplevel, t.calls, t.rows, t.blocks_read, t.read_ms, t.temp_bytes, t.wal_bytes,
-       t.total_calls, t.total_exec_ms, t.m2, t.query
-FROM (VALUES (true, NULL::pg_catalog.float8, NULL::pg_catalog.float8))
-    AS fallback (toplevel, blk_read_time, shared_blk_read_time) -- for extension versions that lack the column
+       t.total_calls, t.total_exec_ms, t.m2, t.total_rows, t.total_blocks, t.stats_since, t.query
+FROM (VALUES (true, NULL::pg_catalog.float8, NULL::pg_catalog.float8, NULL::pg_catalog.timestamptz))
+    AS fallback (toplevel, blk_read_time, shared_blk_read_time, stats_since) -- for extension versions that lack the column
 CROSS JOIN LATERAL (
     SELECT pg_catalog.pg_get_userbyid(s.userid)::pg_catalog.text AS usename,
            s.queryid::pg_catalog.text AS queryid,
@@ -115,6 +137,9 @@ CROSS JOIN LATERAL (
            s.calls AS total_calls,
            s.total_exec_time AS total_exec_ms,
            s.calls * s.stddev_exec_time * s.stddev_exec_time AS m2,
+           s.rows AS total_rows,
+           s.shared_blks_hit + s.shared_blks_read AS total_blocks,
+           extract(epoch FROM stats_since)::pg_catalog.float8 AS stats_since,
            -- a text of some megabytes stays in the server
            pg_catalog."substring"(pg_catalog.textsend(coalesce(s.query, '<not shown: databases here have other encodings>')), 1, 16385)
                AS query

@@ -1,6 +1,7 @@
 //! The command line: the list of commands, and what they share. Each command is a file with its options and its `run`.
 
 mod bench;
+mod compare;
 mod completions;
 mod config;
 mod dashboard;
@@ -100,6 +101,8 @@ enum Command {
     Record(Box<record::Options>),
     /// Open a recording: step through it, play it, jump to its troubles
     Replay(replay::Options),
+    /// Compare two recordings: what has changed most, such as from Monday to today
+    Compare(compare::Options),
     /// Write a report for an issue: versions, settings, log and recording, without secrets
     Report(report::Options),
     /// Print a configuration file with every key and its default
@@ -199,6 +202,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Partitions(options)) => partitions::run(&options),
         Some(Command::Record(options)) => record::run(&options),
         Some(Command::Replay(options)) => replay::run(&options),
+        Some(Command::Compare(options)) => compare::run(&options),
         Some(Command::Report(options)) => report::run(&options),
         Some(Command::Config) => config::run(),
         Some(Command::Completions(options)) => completions::run(&options),

@@ -38,6 +38,16 @@ pub fn figure(value: f64, unit: Unit, utc_offset_s: i32) -> String {
     }
 }
 
+/// Formats a difference with its unit: above 0 it has a sign, too.
+pub fn change(value: f64, unit: Unit) -> String {
+    let text = figure(value, unit, 0);
+    if value > 0.0 {
+        format!("+{text}")
+    } else {
+        text
+    }
+}
+
 /// Formats a figure with its unit in little room: on axes and beside bars.
 pub fn compact(value: f64, unit: Unit, utc_offset_s: i32) -> String {
     match unit {

@@ -26,6 +26,8 @@
 //!   (`sampling`, how soon: `pacing`), the server's version and objects (`learning`), keys (`input`, `typing`), the detail of a
 //!   row and its backend's activity (`detail`), the pooler (`pooling`), confirmations, actions and their results (`acting`,
 //!   `refreshing`), actions without a key (`guarding`, by the rules in [`dashboard::guard`]).
+//! - [`dashboard::compare`]: the moment marked (`Baseline`), two periods, and their changes by weight; `model/comparing` keeps the
+//!   mark, `commands/compare` compares two recordings.
 //! - [`dashboard::view`], [`dashboard::widgets`], [`dashboard::theme`]: read the model and write cells.
 //!   [`dashboard::model::layout`] computes the areas of the screen for them and for the model (pages, mouse).
 //! - [`dashboard::runtime`]: the loop, the clock, and the runner that carries out effects. The loop never

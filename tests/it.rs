@@ -10,6 +10,7 @@ mod it {
     mod bench;
     mod board;
     mod broker;
+    mod compare;
     mod connection;
     mod demo;
     mod diagnosis;

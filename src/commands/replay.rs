@@ -79,7 +79,7 @@ fn list(files: &[PathBuf]) -> Result<(), Failure> {
 }
 
 /// Formats a time in the recording's time zone: `2026-03-01 14:02:11 +01:00`.
-fn moment(epoch_ms: i64, utc_offset_s: i32) -> String {
+pub(super) fn moment(epoch_ms: i64, utc_offset_s: i32) -> String {
     let at = chrono::DateTime::from_timestamp_millis(epoch_ms);
     let local = at.zip(chrono::FixedOffset::east_opt(utc_offset_s));
     local.map_or_else(

@@ -37,6 +37,7 @@ pub(super) fn cell<'a>(value: &'a Value, column: &ColumnSpec, utc_offset_s: i32)
             Unit::Plain => number.to_string(),
             unit => format::figure(*number as f64, unit, utc_offset_s),
         }),
+        Value::Float(number) if column.change => Cow::Owned(format::change(*number, column.unit)),
         Value::Float(number) => Cow::Owned(format::figure(*number, column.unit, utc_offset_s)),
         Value::AtLeast(number) | Value::AtMost(number) => {
             let figure = format::figure(*number, column.unit, utc_offset_s);

@@ -368,13 +368,14 @@ impl Feed {
         } = &self.spec.front;
         let Chosen { first, hidden } = &self.chosen;
         let first = if first.is_empty() { usual } else { first };
-        if compact && !first.is_empty() {
-            let shown = first.iter().filter(|name| !hidden.contains(name));
-            return shown.cloned().collect();
-        }
+        // Some columns are there only at times: those of changes since a moment marked.
         let known = first
             .iter()
             .filter(|name| self.table.column(name).is_some());
+        if compact && !first.is_empty() {
+            let shown = known.filter(|name| !hidden.contains(name));
+            return shown.cloned().collect();
+        }
         let rest = self.table.columns.iter().map(ToString::to_string);
         let rest = rest.filter(|name| !first.contains(name));
         let is_hidden = |name: &String| {

@@ -4,6 +4,7 @@
 //! file or environment.
 
 mod acting;
+mod comparing;
 mod deriving;
 mod detail;
 mod guarding;
@@ -35,6 +36,7 @@ pub use popup::{Confirm, Detail, Plan, Popup, Watched};
 pub use state::{Link, LogLine, PlaybackPosition, Running, SampleScope, Screen, Start, ViewState};
 
 use super::action::{Action, Grade};
+use super::compare::Baseline;
 use super::diagnosis::finding::Finding;
 use super::diagnosis::{Cause, Gauge, Since, Unknown};
 use super::event::{Effect, Event, FeedId, Moment};
@@ -130,6 +132,8 @@ pub struct Model {
     pub playback: Option<PlaybackPosition>,
     /// State of the guard, which acts without a key.
     pub guarding: Guarding,
+    /// The moment marked to compare with.
+    pub baseline: Option<Arc<Baseline>>,
     /// The row of tabs; empty if there is only one server.
     pub tabs: Arc<[Tab]>,
     /// True if something visible has changed since it was last reset.
@@ -198,6 +202,7 @@ impl Model {
             cost: (0.0, 0.0),
             playback: None,
             guarding: Guarding::default(),
+            baseline: None,
             tabs: Arc::default(),
             dirty: true,
             last_id: 0,
@@ -293,6 +298,7 @@ impl Model {
             } => {
                 let effects = self.answered(FeedId(id), took_ms, outcome);
                 self.look_again(FeedId(id));
+                self.compare_again(FeedId(id));
                 effects
             }
         }
@@ -359,12 +365,6 @@ impl Model {
         }
     }
 
-    /// Returns true if the last successful answer is older than it should be.
-    fn is_overdue(&self, feed: &Feed) -> bool {
-        let limit = 2.5 * self.pace(feed).as_secs_f64() + 1.0;
-        !self.paused && self.age_s(feed).is_some_and(|age| age > limit)
-    }
-
     /// Returns the message to show while the server cannot be reached.
     pub fn unreachable(&self) -> Option<String> {
         match &self.fast {
@@ -376,6 +376,7 @@ impl Model {
     /// Turns it into a past model: no popup is open and nothing acts.
     pub fn become_past(&mut self) {
         (self.popup, self.prompt, self.notice) = (None, None, None);
+        self.baseline = None;
         self.unrecorded = 0;
         self.guarding.armed = false;
     }

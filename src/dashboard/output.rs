@@ -1,5 +1,6 @@
 //! Output for scripts as a table, JSON, CSV or Prometheus text. Reads the model and writes text.
 
+pub(crate) mod changes;
 pub(crate) mod csv;
 pub(crate) mod json;
 pub(crate) mod live;
@@ -144,8 +145,7 @@ pub fn markdown(panels: &[Arc<Spec>]) -> String {
 
 fn row(spec: &Spec) -> String {
     let fields: Vec<String> = spec
-        .order
-        .iter()
+        .told()
         .map(|name| {
             let column = sheet::described(spec, name);
             field(name, column.spec.unit, column.rate, column.counter)

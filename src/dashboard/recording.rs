@@ -199,6 +199,28 @@ pub fn read(paths: &[PathBuf], start: Start) -> Result<Recording, RecordingError
     reader.end()
 }
 
+/// The end of a recording.
+pub struct Measured {
+    /// The model there, with the beginning marked to compare with.
+    pub model: Box<Model>,
+    /// The error, if the file could not be read to its end.
+    pub torn: Option<String>,
+}
+
+/// Reads a recording for its end, and marks its beginning to compare with.
+pub fn measured(path: &Path, start: Start) -> Result<Measured, RecordingError> {
+    let mut reader = Reader::open(path, start)?;
+    // Nothing in between is looked at.
+    reader.tape = Tape::new(0);
+    reader.compares = true;
+    reader.read_on();
+    reader.tape.ends().ok_or(RecordingError::Empty)?;
+    Ok(Measured {
+        model: Box::new(reader.model),
+        torn: reader.torn,
+    })
+}
+
 /// A replay's model while events are read into it.
 struct Reader {
     lines: Lines,
@@ -206,6 +228,8 @@ struct Reader {
     tape: Tape,
     numbers: Vec<Option<FeedId>>,
     torn: Option<String>,
+    /// True if the first moment is to be marked.
+    compares: bool,
 }
 
 impl Reader {
@@ -225,6 +249,7 @@ impl Reader {
             model,
             tape: Tape::new(u64::MAX),
             torn: None,
+            compares: false,
         })
     }
 
@@ -256,6 +281,10 @@ impl Reader {
                 Ok(event) if is_recorded(&event) => {
                     if let Some(event) = renumbered(event, &self.numbers) {
                         let _ = self.tape.tell(&mut self.model, event);
+                        if self.compares && self.tape.ends().is_some() {
+                            self.model.set_baseline();
+                            self.compares = false;
+                        }
                     }
                 }
                 Ok(_) => {}

@@ -7,6 +7,7 @@
 //! reads as none.
 
 pub(crate) mod added;
+pub(crate) mod compared;
 pub(crate) mod console;
 pub(crate) mod host;
 pub(crate) mod nodes;
@@ -415,7 +416,7 @@ pub fn derived(panel: Panel) -> impl Iterator<Item = &'static str> {
 pub fn wanted(panel: Panel) -> impl Iterator<Item = (&'static str, &'static DeclaredColumn)> {
     let declared = read::ALL.iter().chain(console::ALL);
     let declared = declared.chain(host::ALL).chain(nodes::ALL);
-    let declared = declared.chain(stream::ALL);
+    let declared = declared.chain(stream::ALL).chain(compared::ALL);
     let declared = declared.filter(move |declared| declared.panels.contains(&panel));
     declared.flat_map(move |declared| {
         let columns = declared.columns.iter();

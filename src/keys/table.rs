@@ -139,6 +139,10 @@ commands! {
         "jump back to the start of the previous trouble";
     Screen NextTrouble "next_trouble" [Char('n')] ""
         "jump to the start of the next trouble";
+    Screen Mark "mark" [Char('b')] ""
+        "mark this moment to compare with (before a deployment, say); twice within a second removes the mark";
+    Screen Changes "changes" [Char('B')] ""
+        "list what has changed since the mark, the most important first";
     Screen LongerInterval "longer_interval" [Char('+'), Char('=')] ""
         "lengthen the interval; in the past: play faster";
     Screen ShorterInterval "shorter_interval" [Char('-')] ""

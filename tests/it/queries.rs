@@ -441,7 +441,8 @@ fn named(spec: &Spec) -> BTreeSet<String> {
 fn unknown_columns(spec: &Spec, table: &Table) -> Vec<String> {
     named(spec)
         .into_iter()
-        .filter(|name| table.column(name).is_none())
+        // Changes are there only while a moment is marked.
+        .filter(|name| table.column(name).is_none() && !spec.column(name).change)
         .collect()
 }
 

@@ -50,7 +50,7 @@ macro_rules! screens {
 }
 
 use states::{
-    all_nodes, asked, empty, errors, help, locks, log, many, nodes, nulls, opened, pooler,
+    all_nodes, asked, changes, empty, errors, help, locks, log, many, nodes, nulls, opened, pooler,
     pooler_lost, stale, starting, stream, trouble, usual,
 };
 
@@ -83,6 +83,10 @@ screens! {
     help_120x40: help(), 120 x 40, Popup;
     confirm_120x40: asked(), 120 x 40, Popup;
     why_120x40: opened(trouble(), "e"), 120 x 40, Popup;
+    changes_120x40: changes(), 120 x 40, Popup;
+    changes_80x24: changes(), 80 x 24, Whole;
+    changed_bloat_120x40: states::changed("5"), 120 x 40, Whole;
+    changed_statements_120x40: states::changed("ps"), 120 x 40, Whole;
     panels_120x40: opened(usual(), "p"), 120 x 40, Popup;
     locks_120x40: locks(), 120 x 40, Body;
     locks_80x24: locks(), 80 x 24, Body;

@@ -86,7 +86,9 @@ impl Model {
 
     /// Takes in the server's counters.
     fn took_counters(&mut self, id: FeedId, table: Table) -> Vec<Effect> {
-        self.history.skip(self.skipped());
+        let skipped = self.skipped();
+        self.memory.taken += 1 + skipped as u64;
+        self.history.skip(skipped);
         let own = self.own_counted();
         self.history.database(&table, own);
         let counters = Rows::<read::Counters>::of(&table).first();
@@ -165,6 +167,8 @@ impl Model {
                     &self.classifier,
                 );
                 self.put(id, table);
+                self.keep_statements();
+                self.compare_statements();
             }
             Panel::Waits => {
                 let now_s = self.now.mono_ms as f64 / 1000.0;
@@ -294,6 +298,7 @@ impl Model {
         );
         self.blame_for_catalogues(&mut table);
         scans::derive(&mut table, &mut self.memory.scans, now_s);
+        self.compare_tables(&mut table);
         let added = added::Waiting::to(&mut table);
         for (row, waiting) in waiting.into_iter().enumerate() {
             let waiting = waiting.map_or(Value::Pending, Value::Int);

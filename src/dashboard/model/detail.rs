@@ -229,6 +229,12 @@ impl Model {
     }
 
     pub(super) fn explained(&mut self, id: ActionId, outcome: Result<Explained, Clean>) {
+        if let (Some(Popup::Detail(detail)), Ok(explained)) = (&self.popup, &outcome)
+            && self.id_of(Panel::Statements) == Some(self.focus)
+        {
+            let plan = (self.now, explained.lines.clone());
+            self.memory.plans.insert(detail.identity.clone(), plan);
+        }
         if let Some(Popup::Detail(detail)) = &mut self.popup
             && [Plan::Wanted(id), Plan::Asked(id)].contains(&detail.plan)
         {

@@ -79,6 +79,8 @@ impl Model {
             Command::Mouse => return self.toggle_mouse(),
             Command::Help => self.toggle_popup(Popup::Help { scroll: 0 }),
             Command::Log => self.toggle_popup(Popup::Log { scroll: usize::MAX }),
+            Command::Mark => return self.toggle_baseline(),
+            Command::Changes => return self.show_changes(),
             Command::Why => self.toggle_popup(Popup::Why { scroll: 0 }),
             Command::Servers if !self.tabs.is_empty() => {
                 self.toggle_popup(Popup::Servers { scroll: 0 });

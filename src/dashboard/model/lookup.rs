@@ -50,6 +50,19 @@ impl Model {
         asked.map_or(0.0, |asked| self.now.since(asked))
     }
 
+    /// Returns true if the last successful answer is older than it should be.
+    pub(super) fn is_overdue(&self, feed: &Feed) -> bool {
+        !self.paused
+            && self
+                .age_s(feed)
+                .is_some_and(|age| age > self.longest_s(feed))
+    }
+
+    /// Seconds after which the last answer is older than it should be.
+    pub(super) fn longest_s(&self, feed: &Feed) -> f64 {
+        2.5 * self.pace(feed).as_secs_f64() + 1.0
+    }
+
     /// Returns true if rules depend on it: if backends are hidden from the current role, the lock table shows
     /// who waits.
     pub(super) fn is_needed(&self, feed: &Feed) -> bool {

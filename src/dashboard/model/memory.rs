@@ -2,13 +2,17 @@
 
 use super::hosting::Hosts;
 use super::learning::Kinds;
+use crate::dashboard::compare::oltp::Oltp;
+use crate::dashboard::compare::statements::{Key, Statements};
 use crate::dashboard::event::Moment;
 use crate::dashboard::panels::{
     bloat, nodes, point_locks, pooler, replication, scans, snapshots, statements, views, waits, wal,
 };
 use crate::dashboard::xid_clock::XidClock;
 use crate::pg::Table;
-use std::collections::HashMap;
+use crate::text::Clean;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 /// State that derivations keep between samples.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +31,14 @@ pub(super) struct Memory {
     pub(super) wal: wal::Memory,
     pub(super) statements: statements::Memory,
     pub(super) waits: waits::Memory,
+    /// Samples of statements, a minute apart, oldest first.
+    pub(super) earlier: VecDeque<Arc<Statements>>,
+    /// The last plan of each statement that was asked for, and when.
+    pub(super) plans: HashMap<Key, (Moment, Vec<Clean>)>,
+    /// Number of samples of the counters so far, with those for which room was left.
+    pub(super) taken: u64,
+    /// OLTP figures before the mark, for as long as it is ago.
+    pub(super) before: Option<Oltp>,
     /// Version and schema of pg_stat_statements, once known.
     pub(super) extensions: Option<Table>,
     pub(super) kinds: Kinds,

@@ -1,10 +1,12 @@
 //! Popups over the page.
 
 use crate::dashboard::action::{Action, ActionId};
+use crate::dashboard::compare::Comparison;
 use crate::dashboard::event::Moment;
 use crate::explain::Explained;
 use crate::text::Clean;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A popup over the page.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +25,13 @@ pub enum Popup {
     },
     /// The evidence for the cause line.
     Why {
+        /// Lines scrolled.
+        scroll: usize,
+    },
+    /// What has changed since the moment marked.
+    Changes {
+        /// The changes.
+        list: Arc<Comparison>,
         /// Lines scrolled.
         scroll: usize,
     },
@@ -47,6 +56,7 @@ impl Popup {
             Self::Help { scroll }
             | Self::Log { scroll }
             | Self::Why { scroll }
+            | Self::Changes { scroll, .. }
             | Self::Panels { scroll }
             | Self::Servers { scroll } => Some(*scroll),
             Self::Detail(detail) => Some(detail.scroll),
@@ -60,6 +70,7 @@ impl Popup {
             Self::Help { scroll }
             | Self::Log { scroll }
             | Self::Why { scroll }
+            | Self::Changes { scroll, .. }
             | Self::Panels { scroll }
             | Self::Servers { scroll } => Some(scroll),
             Self::Detail(detail) => Some(&mut detail.scroll),

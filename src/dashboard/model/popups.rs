@@ -1,6 +1,7 @@
 //! Contents of popups: help from the key table and the panels' files, the detail of a row, the log, the
 //! confirmation of an action.
 
+mod changes;
 mod detail;
 
 use super::{Model, Popup, Screen};
@@ -21,6 +22,7 @@ pub(crate) fn content(model: &Model) -> Option<(String, Vec<Entry<'_>>)> {
         Popup::Detail(shown) => (shown.title.clone(), detail::entries(model, shown)),
         Popup::Log { .. } => ("Log · newest last".into(), log(model)),
         Popup::Why { .. } => ("Why".into(), why(model)),
+        Popup::Changes { list, .. } => changes::content(model, list),
         Popup::Panels { .. } => ("Panels".into(), list(model)),
         Popup::Servers { .. } => ("Servers".into(), servers(model)),
         Popup::Confirm(confirm) => {

@@ -1,7 +1,6 @@
 //! Sampling: schedules the queries of feeds and takes in their answers.
 
 use super::hosting::Whose;
-use super::layout;
 use super::learning::{TEXTS, is_asked_at_once, is_first, patience_ms};
 use super::lookup::own_pool;
 use super::pacing::next_due;
@@ -93,7 +92,7 @@ impl Model {
         }
         let now = self.now;
         let shown = match self.scope {
-            SampleScope::Screen => layout::panels(self),
+            SampleScope::Screen => self.on_screen(),
             SampleScope::Background | SampleScope::These(_) => Vec::new(),
         };
         let due = |id: FeedId, feed: &Feed| {

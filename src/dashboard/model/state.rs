@@ -3,6 +3,7 @@
 use super::{Model, Popup};
 use crate::config::Config;
 use crate::dashboard::action::{Action, ActionId, Grade};
+use crate::dashboard::compare::Baseline;
 use crate::dashboard::event::{FeedId, Moment};
 use crate::dashboard::feed::Cursor;
 use crate::dashboard::panels::spec::Spec;
@@ -144,6 +145,7 @@ pub struct ViewState {
     pub(super) prompt: Option<(String, Option<String>)>,
     pub(super) popup: Option<Popup>,
     pub(super) cursors: Vec<Cursor>,
+    pub(super) baseline: Option<Arc<Baseline>>,
     pub(super) tabs: Arc<[Tab]>,
 }
 
@@ -163,6 +165,7 @@ impl Model {
                 popup => popup.clone(),
             },
             cursors: self.feeds.iter().map(|feed| feed.cursor.clone()).collect(),
+            baseline: self.baseline.clone(),
             tabs: Arc::clone(&self.tabs),
         }
     }
@@ -176,11 +179,17 @@ impl Model {
         self.mouse = view.mouse;
         self.prompt = view.prompt;
         self.popup = view.popup;
+        // The one here may have been completed meanwhile.
+        let moment = |baseline: &Option<Arc<Baseline>>| baseline.as_ref().map(|of| of.at);
+        if moment(&self.baseline) != moment(&view.baseline) {
+            self.baseline = view.baseline;
+        }
         self.tabs = view.tabs;
         for (feed, cursor) in self.feeds.iter_mut().zip(view.cursors) {
             feed.cursor = cursor;
             feed.arrange();
         }
+        self.compare_anew();
     }
 
     /// Sets the number of samples missing from the recording. A separate warning, which is recorded, tells when the

@@ -353,7 +353,7 @@ fn uncarried(oltp: &Oltp) -> Vec<(String, String)> {
 /// answer without rows has no columns.
 fn names(feed: &Feed) -> Vec<String> {
     let (spec, table) = (&feed.spec, &feed.table);
-    let described = spec.order.iter();
+    let described = spec.told();
     let described = described
         .filter(|name| table.rows.is_empty() || table.column(name).is_some())
         .cloned();

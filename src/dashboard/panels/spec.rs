@@ -83,6 +83,8 @@ pub struct ColumnSpec {
     pub help: String,
     /// True if it is only shown in the detail of a row, not in tables.
     pub hidden: bool,
+    /// True if it is a difference, so that figures above 0 have a sign, too.
+    pub change: bool,
     /// A character per step of time, the newest last: it uses the available width and is cut at its
     /// beginning.
     pub timeline: bool,
@@ -393,6 +395,12 @@ impl Spec {
     pub fn statement(&self, major: i64) -> &str {
         let later = self.later.iter().rev().find(|(from, _)| *from <= major);
         later.map_or(&self.sql, |(_, sql)| sql)
+    }
+
+    /// Names of the columns for scripts: without changes since a moment that somebody marked.
+    pub fn told(&self) -> impl Iterator<Item = &String> {
+        let is_change = |name: &str| self.front.columns.get(name).is_some_and(|of| of.change);
+        self.order.iter().filter(move |name| !is_change(name))
     }
 
     /// Returns the column's description, or the default one if the front matter has none.

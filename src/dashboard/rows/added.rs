@@ -80,6 +80,12 @@ adds! {
     /// The work of statements in the interval.
     ToStatements to Statements { class, share_pct, mean_ms, sd_ms, rows_per_call; }
 
+    /// The difference of statements to those before the moment marked.
+    ToComparedStatements to Statements { calls_change, mean_change_ms; }
+
+    /// The difference of tables to the moment marked.
+    ToComparedTables to Bloat { dead_change, size_change_bytes; }
+
     /// Waits of sessions.
     Waits to Waits { class, wait, share_pct, sessions, minute; query }
 }

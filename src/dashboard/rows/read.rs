@@ -109,6 +109,7 @@ reads! {
         relation: Word;
         quoted: Word;
         relkind: Word;
+        size_bytes: Number;
         n_live: Int;
         n_dead: Int;
         dead_pct: Number;
@@ -343,12 +344,18 @@ reads! {
 
     /// Sums of a statement in pg_stat_statements.
     Statement of Statements {
+        now_epoch: Number;
         usename: Word;
         query: Word;
+        calls: Number;
+        mean_ms: Number;
         total_calls: Number;
         total_exec_ms: Number;
         m2: Number;
         rows: Number;
+        total_rows: Number;
+        total_blocks: Number;
+        stats_since: Number;
     }
 
     /// Sums of all statements of a role.

@@ -182,7 +182,8 @@ fn oltp(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         },
         buf,
     );
-    let parts = super::panel::oltp::sessions(model, area.width);
+    let mut parts = super::panel::oltp::sessions(model, area.width);
+    parts.extend(model.oltp_changes());
     super::figures(
         Rect {
             y: area.y + 1,

@@ -24,8 +24,11 @@ pub(super) fn draw(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let clock = format::time_of_day(model.now.epoch_ms as f64 / 1000.0, offset);
     let interval = format::seconds(model.interval.as_secs_f64());
     let (guard, guard_role) = guard_word(model);
+    let marked = model.mark_word();
+    let marked = marked.map_or_else(String::new, |word| format!("{word}  "));
     let right = Line::from(vec![
         Span::styled(guard, theme.style(guard_role)),
+        Span::styled(marked, muted),
         Span::styled(format!("{interval}  "), muted),
         Span::styled(word, theme.style(role)),
         Span::styled(format!("  {clock} {} ", format::utc_offset(offset)), plain),

@@ -103,7 +103,7 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
             let known = feed.sampling.at.is_some();
             known.then(|| format!("{} in all", format::short(sales.sum())))
         }
-        rows::Panel::Database => (model.history.oltp.reset).then(|| "counters were reset".into()),
+        rows::Panel::Database => model.oltp_note(),
         rows::Panel::Views => model.running.first().map(|running| {
             format!(
                 "{}, {}",

@@ -298,6 +298,83 @@ pub fn trouble() -> Board {
     board
 }
 
+/// Statements of the shop, `second` seconds after the start, the first of which becomes slow after the 30th.
+fn statements(second: i64) -> Table {
+    let slow = (second - 30).max(0);
+    let row = |id: &str, calls: i64, ms: f64, blocks: i64, query: &str| {
+        format!(
+            "{}.0|app|'{id}|true|{calls}|{calls}|0|0.0|0|0.0|{calls}|{ms:?}|0.0|{calls}|{blocks}|1767300000.0|{query}",
+            1_767_323_045 + second
+        )
+    };
+    let calls = 9_000 + second * 50;
+    rows(
+        "now_epoch|usename|queryid|toplevel|calls|rows|blocks_read|read_ms|temp_bytes|wal_bytes|total_calls|total_exec_ms|m2|\
+         total_rows|total_blocks|stats_since|query",
+        [
+            row("11", calls, calls as f64 * 0.12 + (slow * 50) as f64 * 41.0, calls * 4 + slow * 50 * 9_300,
+                "SELECT order_id, status, total FROM shop.orders WHERE user_id = $1 ORDER BY order_id DESC LIMIT $2"),
+            row("12", 4_000 + second * 20, (4_000 + second * 20) as f64 * 0.5, 8_000 + second * 40,
+                "UPDATE shop.inventory SET quantity = quantity - $1 WHERE product_id = $2"),
+            row("13", 10 + slow * 2, (10 + slow * 2) as f64 * 90.0, 500_000 + slow * 90_000,
+                "SELECT category, sum(amount) FROM mart.fact_sales_mv GROUP BY category"),
+        ]
+        .into_iter(),
+    )
+}
+
+/// A minute after a moment was marked; meanwhile an index was dropped and a setting changed. The list is open.
+pub fn changes() -> Board {
+    let mut board = usual();
+    let tell = |board: &mut Board, second: i64, dropped: bool| {
+        let index = "shop.orders|orders_user_id_idx|22020096|16500";
+        let all = [index, "shop.orders|orders_pkey|11010048|16501"];
+        let listed = if dropped { &all[1..] } else { &all[..] };
+        let memory = if dropped { "64MB" } else { "4MB" };
+        let memory = format!("work_mem|{memory}|warning");
+        let told = [
+            ("statements", statements(second)),
+            ("indexes", table("relation|index|size_bytes|relid", listed)),
+            (
+                "settings",
+                table("name|value|severity", &[&memory, "jit|on|"]),
+            ),
+        ];
+        for (name, table) in told {
+            let _ = board.answer(name, table);
+        }
+    };
+    tell(&mut board, 0, false);
+    let _ = board.tick(100);
+    tell(&mut board, 30, false);
+    let _ = board.keys("b");
+    for second in 32..100 {
+        let _ = board.tick(1000);
+        let transactions = busy(32) + (second - 32) * 90;
+        let _ = board.answer("database", database(second, transactions));
+        let latencies_ms = vec![12.5; 5];
+        let _ = board.event(Event::CanaryTimed {
+            latencies_ms,
+            failed: 0,
+        });
+    }
+    let mut bloat = calm_bloat();
+    bloat.set(1, "n_dead", Value::Int(24_000));
+    bloat.set(1, "size_bytes", Value::Int(352_428_800));
+    let _ = board.answer("bloat", bloat);
+    let _ = board.keys("B");
+    tell(&mut board, 100, true);
+    let _ = board.tick(100);
+    board
+}
+
+/// The same with the list closed, and another page opened.
+pub fn changed(keys: &str) -> Board {
+    let mut board = changes();
+    let _ = board.key(Key::Esc);
+    opened(board, keys)
+}
+
 /// Connected, but nothing has been answered yet.
 pub fn starting() -> Board {
     let mut board = Board::live(config());

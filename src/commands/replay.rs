@@ -78,20 +78,10 @@ fn list(files: &[PathBuf]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Formats a time in the recording's time zone: `2026-03-01 14:02:11 +01:00`.
-fn moment(epoch_ms: i64, utc_offset_s: i32) -> String {
-    let at = chrono::DateTime::from_timestamp_millis(epoch_ms);
-    let local = at.zip(chrono::FixedOffset::east_opt(utc_offset_s));
-    local.map_or_else(
-        || format!("{epoch_ms} ms since 1970"),
-        |(at, offset)| at.with_timezone(&offset).format("%F %T %:z").to_string(),
-    )
-}
-
 /// Prints a line for each trouble: its start and the cause line.
 fn troubles(recording: &Recording) -> Result<(), Failure> {
     for trouble in recording.tape.troubles() {
-        let at = moment(trouble.at.epoch_ms, recording.utc_offset_s);
+        let at = format::moment(trouble.at.epoch_ms, recording.utc_offset_s);
         print(format!("{at}  {}\n", trouble.sentence).as_bytes())?;
     }
     match &recording.torn {

@@ -16,11 +16,13 @@ mod lookup;
 mod measuring;
 mod memory;
 mod nodes;
+mod notifying;
 mod pages;
 mod pooling;
 mod popup;
 pub(crate) mod popups;
 mod refreshing;
+mod reporting;
 mod sampling;
 mod state;
 mod streaming;
@@ -254,6 +256,7 @@ impl Model {
                 Vec::new()
             }
             Event::Background(behind) => self.background(behind),
+            Event::ReportWritten(outcome) => self.report_written(&outcome),
             Event::Resumed => {
                 self.dirty = true;
                 Vec::new()
@@ -372,6 +375,7 @@ impl Model {
     /// Turns it into a past model: no popup is open and nothing acts.
     pub fn become_past(&mut self) {
         (self.popup, self.prompt, self.notice) = (None, None, None);
+        self.memory.reporting = None;
         self.unrecorded = 0;
         self.guarding.armed = false;
     }

@@ -2,6 +2,8 @@
 
 use super::hosting::Hosts;
 use super::learning::Kinds;
+use super::notifying::Notifying;
+use super::reporting::Reporting;
 use crate::dashboard::event::Moment;
 use crate::dashboard::panels::{
     bloat, nodes, point_locks, pooler, replication, scans, snapshots, statements, views, waits, wal,
@@ -40,6 +42,9 @@ pub(super) struct Memory {
     pub(super) returned: Option<Moment>,
     pub(super) cost_mark: Option<(Moment, f64)>,
     pub(super) server_ms: f64,
+    /// The report that is to be written, while panels are read for it.
+    pub(super) reporting: Option<Reporting>,
+    pub(super) notifying: Notifying,
 }
 
 /// Transactions of this program's own sessions.

@@ -67,6 +67,7 @@ panels! {
     Routing = "routing",
     Sequences = "sequences",
     Sessions = "sessions",
+    Settings = "settings",
     Snapshots = "snapshots",
     StatementKinds = "statement_kinds",
     StatementTotals = "statement_totals",

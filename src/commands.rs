@@ -16,6 +16,7 @@ mod once;
 mod options;
 mod order;
 mod partitions;
+mod picture;
 mod record;
 mod refresh;
 mod replay;
@@ -106,6 +107,9 @@ enum Command {
     Config,
     /// Print shell completions
     Completions(completions::Options),
+    /// Draw a screen as SVG, for the pictures of the documentation
+    #[command(hide = true)]
+    Picture,
     /// Print the manual page
     Man,
     /// Show the options of a command, a page of the documentation, or the page of a panel
@@ -202,6 +206,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Report(options)) => report::run(&options),
         Some(Command::Config) => config::run(),
         Some(Command::Completions(options)) => completions::run(&options),
+        Some(Command::Picture) => picture::run(),
         Some(Command::Man) => man::run(),
         Some(Command::Help(options)) => help::run(&options),
     }

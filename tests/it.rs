@@ -21,6 +21,7 @@ mod it {
     mod guard;
     mod host;
     mod hostile;
+    mod incident;
     mod isolate;
     mod log;
     mod nodes;

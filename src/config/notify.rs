@@ -32,7 +32,10 @@ impl Notify {
 
     /// Returns the error in it, if any.
     pub(super) fn fault(&self) -> Option<String> {
-        let empty = self.command.as_ref().is_some_and(|command| command.trim().is_empty());
+        let empty = self
+            .command
+            .as_ref()
+            .is_some_and(|command| command.trim().is_empty());
         empty.then(|| "notify.command is empty: remove it to run no command".to_owned())
     }
 }

@@ -37,7 +37,9 @@ pub(super) fn between(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(format!("{}: {error}", audit.display())),
     };
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
+    let lines = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Line>(line).ok());
     let mut told: Vec<Told> = Vec::new();
     // The last action of each number.
     let mut open: BTreeMap<(u32, u32), usize> = BTreeMap::new();

@@ -15,10 +15,13 @@ const GRAPH: (f64, f64) = (760.0, 130.0);
 const LEFT: f64 = 90.0;
 const TOPS: [f64; 2] = [50.0, 240.0];
 
+/// A line: its name, colour and weight, and its figures, oldest first.
+type Line<'a> = (&'a str, (&'a str, f64), Vec<Option<f64>>);
+
 /// A graph: its title, its lines with their names and colours, and its target.
 struct Graph<'a> {
     title: &'a str,
-    lines: &'a [(&'a str, &'a str, Vec<Option<f64>>)],
+    lines: &'a [Line<'a>],
     target: Option<f64>,
     write: fn(f64) -> String,
 }
@@ -29,12 +32,16 @@ pub(super) fn svg(model: &Model, title: &str) -> Option<String> {
     let feed = model.feed_of(Panel::Database)?;
     let step_s = model.pace(feed).as_secs_f64().max(0.1);
     let count = (MINUTES * 60.0 / step_s).round() as usize;
-    let p99 = [("p99", "#c2410c", history.p99.last(count))];
+    let p99 = [("p99", ("#c2410c", 1.8), history.p99.last(count))];
     let sessions = [
-        ("executing", "#1d4ed8", history.active.last(count)),
-        ("waiting for a lock", "#b91c1c", history.waiting.last(count)),
+        ("executing", ("#93c5fd", 5.0), history.active.last(count)),
+        (
+            "waiting for a lock",
+            ("#b91c1c", 1.8),
+            history.waiting.last(count),
+        ),
     ];
-    let measured = |lines: &[(&str, &str, Vec<Option<f64>>)]| {
+    let measured = |lines: &[Line<'_>]| {
         let mut figures = lines.iter().flat_map(|(_, _, line)| line);
         figures.any(Option::is_some)
     };
@@ -67,9 +74,9 @@ pub(super) fn svg(model: &Model, title: &str) -> Option<String> {
     }
     let last_ms = model.now.epoch_ms as f64;
     let samples = p99.iter().map(|(_, _, line)| line.len()).max().unwrap_or(0);
-    let steps = samples.saturating_sub(1).max(1) as f64;
+    let length_s = samples.saturating_sub(1).max(1) as f64 * step_s;
     for share in [0.0, 0.25, 0.5, 0.75, 1.0] {
-        let at_s = last_ms / 1000.0 - steps * step_s * (1.0 - share);
+        let at_s = last_ms / 1000.0 - length_s * (1.0 - share);
         let time = format::time_of_day(at_s, model.start.utc_offset_s);
         let x = number(LEFT + GRAPH.0 * share);
         let y = number(TOPS[1] + GRAPH.1 + 22.0);
@@ -85,7 +92,10 @@ pub(super) fn svg(model: &Model, title: &str) -> Option<String> {
 impl Graph<'_> {
     fn draw(&self, top: f64, out: &mut String) {
         let figures = self.lines.iter().flat_map(|(_, _, line)| line);
-        let highest = figures.flatten().copied().filter(|figure| figure.is_finite());
+        let highest = figures
+            .flatten()
+            .copied()
+            .filter(|figure| figure.is_finite());
         let highest = highest.fold(self.target.unwrap_or(1.0), f64::max).max(1e-9);
         let y_of = |figure: f64| top + GRAPH.1 * (1.0 - figure / highest);
         let text = |x: f64, y: f64, anchor: &str, text: &str| {
@@ -104,7 +114,11 @@ impl Graph<'_> {
                 out,
                 "<path d=\"M{left} {y}H{right}\" stroke=\"#d1d5db\" stroke-width=\"1\"/>"
             );
-            let label = (self.write)(figure);
+            let label = if figure > 0.0 {
+                (self.write)(figure)
+            } else {
+                "0".to_owned()
+            };
             out.push_str(&text(LEFT - 8.0, y_of(figure) + 4.0, "end", &label));
         }
         if let Some(target) = self.target {
@@ -114,11 +128,11 @@ impl Graph<'_> {
                 "<path d=\"M{left} {y}H{right}\" stroke=\"#15803d\" stroke-width=\"1.5\" stroke-dasharray=\"6 4\"/>"
             );
         }
-        for (name, colour, line) in self.lines {
+        for (name, (colour, weight), line) in self.lines {
             let path = path(line, y_of);
             let _ = writeln!(
                 out,
-                "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.8\"><title>{name}</title></path>"
+                "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{weight}\"><title>{name}</title></path>"
             );
         }
     }

@@ -30,9 +30,18 @@ const GAUGES: [(&str, &str); 13] = [
         "slowest answer of the business panels, or age of the oldest running OLAP statement",
     ),
     ("tps", "transactions per second, commits and rollbacks"),
-    ("oltp pool", "client sessions of class oltp, beside their limit"),
-    ("olap pool", "client sessions of class olap, beside their limit"),
-    ("server", "client sessions of the server, beside max_connections"),
+    (
+        "oltp pool",
+        "client sessions of class oltp, beside their limit",
+    ),
+    (
+        "olap pool",
+        "client sessions of class olap, beside their limit",
+    ),
+    (
+        "server",
+        "client sessions of the server, beside max_connections",
+    ),
     (
         "dead",
         "dead rows of the worst table, as a percentage of its rows",

@@ -2,6 +2,7 @@
 
 use super::meaning::Meanings;
 use crate::dashboard::encoded::STATEMENTS as STATEMENTS_COLUMN;
+use crate::dashboard::feed::Feed;
 use crate::dashboard::model::Model;
 use crate::dashboard::output::sheet::Sheet;
 use crate::dashboard::output::table;
@@ -9,7 +10,9 @@ use crate::dashboard::panels::locks;
 use crate::dashboard::rows::{Panel, Rows, read};
 use crate::format;
 use crate::pg::Value;
+use crate::text;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 /// Columns of the backends in a report.
 const BACKENDS: [&str; 10] = [
@@ -25,7 +28,13 @@ const BACKENDS: [&str; 10] = [
     "query",
 ];
 /// Columns of settings.
-const SETTINGS: [&str; 4] = ["name", "value", "source", "advice"];
+const SETTINGS: [&str; 3] = ["name", "value", "source"];
+/// Column of the advice about a setting.
+const ADVICE: &str = "advice";
+/// Columns of a text that tables show.
+const CUT: usize = 80;
+/// Maximum age of an earlier reading of the locks, in seconds.
+const EARLIER_S: f64 = 600.0;
 /// Number of backends, of statements, and of rows of other panels.
 const SESSIONS: usize = 30;
 const STATEMENTS: usize = 10;
@@ -73,8 +82,7 @@ impl<'a> Panels<'a> {
         let Some((mut sheet, tree)) = self.backends() else {
             return "not known: the panel of backends is off".into();
         };
-        let known = sheet.rows.is_some();
-        if known && tree.is_empty() {
+        if sheet.rows.is_some() && tree.is_empty() {
             return "nobody waited for a lock".into();
         }
         if let (Some(rows), Some(pid)) = (&mut sheet.rows, sheet.columns.iter().position(is_pid)) {
@@ -88,7 +96,17 @@ impl<'a> Panels<'a> {
                 })
                 .collect();
         }
-        self.table(sheet, &BACKENDS, usize::MAX)
+        let earlier = panel.map(|feed| (feed, Sheet::last(self.model, feed)));
+        let mut text = self.table(sheet, &BACKENDS, usize::MAX);
+        if let Some((feed, sheet)) = earlier
+            && sheet.age_s.is_some_and(|age| age <= EARLIER_S)
+            && sheet.rows.as_ref().is_some_and(|rows| !rows.is_empty())
+        {
+            let compact = &feed.spec.front.compact;
+            let names: Vec<&str> = compact.iter().map(String::as_str).collect();
+            text.push_str(&self.table(sheet, &names, usize::MAX));
+        }
+        text
     }
 
     /// The backends in the order of their table, and those that wait or block.
@@ -113,7 +131,7 @@ impl<'a> Panels<'a> {
         self.table(sheet, &BACKENDS, SESSIONS)
     }
 
-    /// The statements of the backends, which the table cuts.
+    /// The statements of the backends that the table cuts.
     pub(super) fn statements_of_sessions(&self) -> String {
         let Some(feed) = self.model.feed_of(Panel::Activity) else {
             return String::new();
@@ -125,35 +143,46 @@ impl<'a> Panels<'a> {
         let rows = waiting.chain(first).filter(|row| seen.insert(*row));
         let told = rows.filter_map(|row| {
             let backend = backends.at(row);
-            let query = backend.query().text().filter(|query| !query.is_empty())?;
+            let query = backend.query().text().filter(|query| is_cut(query))?;
             Some(format!("pid {}: {query}\n", backend.pid()?))
         });
         told.collect()
     }
 
-    /// The statements that took most time, then their texts.
+    /// The statements that took most time, then the texts that the table cuts.
     pub(super) fn top_statements(&mut self) -> (String, String) {
         let Some(feed) = self.model.feed_of(Panel::Statements) else {
             return ("not known: its panel is off".into(), String::new());
         };
-        let sheet = Sheet::last(self.model, feed);
-        let query = sheet.columns.iter().position(|column| column.name == STATEMENTS_COLUMN);
+        let sheet = read(Sheet::last(self.model, feed), feed);
+        let query = sheet
+            .columns
+            .iter()
+            .position(|column| column.name == STATEMENTS_COLUMN);
         let rows = sheet.rows.iter().flatten().take(STATEMENTS);
         let texts = rows.filter_map(|row| row.get(query?)?.text());
-        let texts = (1..).zip(texts);
-        let texts = texts.map(|(number, text): (usize, &str)| format!("{number}. {text}\n"));
+        let texts = (1..).zip(texts).filter(|(_, text)| is_cut(text));
+        let texts = texts.map(|(number, text): (usize, &str)| format!("row {number}: {text}\n"));
         let texts = texts.collect();
         let compact = &feed.spec.front.compact;
         let names: Vec<&str> = compact.iter().map(String::as_str).collect();
         (self.table(sheet, &names, STATEMENTS), texts)
     }
 
-    pub(super) fn settings(&mut self) -> String {
+    /// The settings, then the advice about them.
+    pub(super) fn settings(&mut self) -> (String, String) {
         let Some(feed) = self.model.feed_of(Panel::Settings) else {
-            return "not known: its panel is off".into();
+            return ("not known: its panel is off".into(), String::new());
         };
-        let sheet = Sheet::last(self.model, feed);
-        self.table(sheet, &SETTINGS, usize::MAX)
+        let sheet = read(Sheet::last(self.model, feed), feed);
+        let position = |name: &str| sheet.columns.iter().position(|is| is.name == name);
+        let (name, advice) = (position(SETTINGS[0]), position(ADVICE));
+        let told = sheet.rows.iter().flatten().filter_map(|row| {
+            let text = |column: Option<usize>| row.get(column?)?.text();
+            Some(format!("{}: {}\n", text(name)?, text(advice)?))
+        });
+        let told = told.collect();
+        (self.table(sheet, &SETTINGS, usize::MAX), told)
     }
 
     /// The figures of OLTP and the sessions by class.
@@ -193,14 +222,29 @@ impl<'a> Panels<'a> {
         }
         let mut text = table::panel(&sheet, self.model.start.utc_offset_s, usize::MAX);
         if all > limit {
-            text += &format!("  … {} more\n", all - limit);
+            let _ = writeln!(text, "  … {} more", all - limit);
         }
         if let (Some(age), true) = (sheet.age_s, sheet.rows.is_some()) {
-            text += &format!("  read {} before the moment\n", format::seconds(age));
+            let _ = writeln!(text, "  (read {} before the moment)", format::seconds(age));
         }
         self.meanings.add(&sheet);
         text
     }
+}
+
+/// Says why a panel that is seldom read has no rows.
+fn read(mut sheet: Sheet, feed: &Feed) -> Sheet {
+    let sampling = &feed.sampling;
+    if sampling.at.is_none() && sampling.error.is_none() && sampling.missing.is_empty() {
+        let why = "not read before this moment: it is read while its panel is shown, and when a report of now is written";
+        sheet.reason = Some(why.to_owned());
+    }
+    sheet
+}
+
+/// Returns true if a table does not show the whole text.
+fn is_cut(text: &str) -> bool {
+    text::width(text) > CUT
 }
 
 fn is_pid(column: &crate::dashboard::output::sheet::Column) -> bool {
@@ -217,6 +261,7 @@ mod tests {
         for (panel, names) in [
             (Panel::Activity, BACKENDS.as_slice()),
             (Panel::Settings, SETTINGS.as_slice()),
+            (Panel::Settings, &[ADVICE]),
         ] {
             let mut specs = built_in().unwrap().iter();
             let spec = specs.find(|spec| spec.name == panel.name()).unwrap();

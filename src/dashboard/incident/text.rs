@@ -8,7 +8,7 @@ use crate::dashboard::event::Moment;
 use crate::dashboard::model::LogLine;
 use crate::dashboard::output;
 use crate::dashboard::output::table;
-use crate::dashboard::rows::{Panel, Rows, read};
+use crate::dashboard::tape::Trouble;
 use crate::format;
 use std::fmt::Write as _;
 
@@ -19,7 +19,11 @@ const TROUBLES: usize = 20;
 const LOG_LINES: usize = 40;
 /// Before these words the log names an action; after them it quotes the server, perhaps with data. The audit file has
 /// the message without data.
-const QUOTED: [&str; 3] = ["failed: ", "outcome unknown: ", "refused, nothing was sent: "];
+const QUOTED: [&str; 3] = [
+    "failed: ",
+    "outcome unknown: ",
+    "refused, nothing was sent: ",
+];
 
 impl Incident {
     /// Formats a time with its date and offset from UTC.
@@ -46,16 +50,17 @@ impl Incident {
         section("Evidence", &[&block(&table::cause(model)), &self.others()]);
         section(
             "Figures and their targets",
-            &[&block(&table::gauges(model, usize::MAX)), &block(&panels.oltp())],
+            &[
+                &block(&table::gauges(model, usize::MAX)),
+                &block(&panels.oltp()),
+            ],
         );
         section("Locks: who waits for whom", &[&block(&panels.locks())]);
+        let sessions = [panels.sessions(), panels.statements_of_sessions()];
+        let sessions = sessions.map(|text| block(&text));
         section(
             "Sessions, the most harmful first",
-            &[
-                &block(&panels.sessions()),
-                "Their statements; strings and numbers are masked:",
-                &block(&panels.statements_of_sessions()),
-            ],
+            &[&sessions[0], &sessions[1]],
         );
         let (statements, texts) = panels.top_statements();
         section("Top statements", &[&block(&statements), &block(&texts)]);
@@ -64,7 +69,11 @@ impl Incident {
         let others: Vec<String> = panels.others().iter().map(|text| block(text)).collect();
         let others: Vec<&str> = others.iter().map(String::as_str).collect();
         section("Other panels", &others);
-        section("Settings that matter", &[&block(&panels.settings())]);
+        let (settings, advice) = panels.settings();
+        section(
+            "Settings that matter",
+            &[&block(&settings), &block(&advice)],
+        );
         section("Versions", &[&self.versions()]);
         section("Not known", &[&self.unknown()]);
         let meaning = panels.meanings.text(model);
@@ -79,26 +88,14 @@ impl Incident {
         let mut out = format!("# {target}, {}\n\n", self.time(now));
         let (health, sentence) = match model.unreachable() {
             Some(sentence) => (output::health(Health::Danger), sentence),
-            None => (output::health(model.cause.health), model.cause.sentence.clone()),
+            None => (
+                output::health(model.cause.health),
+                model.cause.sentence.clone(),
+            ),
         };
         let others = model.cause.others();
         let _ = writeln!(out, "**{health}: {}{others}**\n", plain(&sentence));
-        match &self.trouble {
-            Some(trouble) => {
-                let length = format::seconds(trouble.until.since(trouble.at));
-                let until = self.time(trouble.until);
-                let end = if self.last.since(trouble.until) > ENDED_S {
-                    format!("to {until} ({length})")
-                } else {
-                    format!("and still so at {until} ({length} so far)")
-                };
-                let _ = writeln!(out, "- When: from {} {end}.", self.time(trouble.at));
-                let _ = writeln!(out, "- At the beginning: {}.", plain(&trouble.sentence));
-            }
-            None => {
-                out.push_str("- When: no target was missed and no danger was found at this moment.\n");
-            }
-        }
+        out.push_str(&self.when());
         if !model.cause.cure.is_empty() {
             let cure = plain(&model.cause.cure);
             let _ = writeln!(out, "- What helps: {cure} (keys of the dashboard).");
@@ -108,11 +105,42 @@ impl Incident {
             Origin::Past => "the last hour that a dashboard keeps".to_owned(),
             Origin::Recording => "a recording".to_owned(),
         };
-        let _ = writeln!(out, "- Read from: {origin}, by htap-top {}.", env!("CARGO_PKG_VERSION"));
+        let _ = writeln!(
+            out,
+            "- Read from: {origin}, by htap-top {}.",
+            env!("CARGO_PKG_VERSION")
+        );
         out.push_str(
             "- In this file: names of databases, roles, applications, relations and clients; statements without strings and \
              numbers. The picture of the Overview also shows figures of the business panels.\n",
         );
+        out
+    }
+
+    /// From when to when.
+    fn when(&self) -> String {
+        let mut out = String::new();
+        if let Some(trouble) = &self.trouble {
+            let length = format::seconds(trouble.until.since(trouble.at));
+            let until = self.time(trouble.until);
+            let end = if self.last.since(trouble.until) > ENDED_S {
+                format!("to {until} ({length})")
+            } else {
+                format!("and still so at {until} ({length} so far)")
+            };
+            let _ = writeln!(out, "- When: from {} {end}.", self.time(trouble.at));
+            let _ = writeln!(out, "- At the beginning: {}.", plain(&trouble.sentence));
+            return out;
+        }
+        out.push_str("- When: no danger was found at this moment.\n");
+        if let Some(last) = self.recent().next_back() {
+            let (begun, until) = (self.time(last.at), self.time(last.until));
+            let sentence = plain(&last.sentence);
+            let _ = writeln!(
+                out,
+                "- The last trouble: from {begun} to {until}: {sentence}."
+            );
+        }
         out
     }
 
@@ -145,12 +173,16 @@ impl Incident {
         (begin - (BEFORE_S * 1000.0) as i64, end + AFTER_MS)
     }
 
-    fn troubles(&self) -> String {
+    /// The troubles within the time that the report looks back on.
+    fn recent(&self) -> impl DoubleEndedIterator<Item = &Trouble> {
         let (from, to) = self.window();
-        let within = |at: i64| (from..=to).contains(&at);
+        let within = move |at: i64| (from..=to).contains(&at);
         let troubles = self.troubles.iter();
-        let troubles = troubles.filter(|one| within(one.at.epoch_ms) || within(one.until.epoch_ms));
-        let lines: Vec<String> = troubles
+        troubles.filter(move |one| within(one.at.epoch_ms) || within(one.until.epoch_ms))
+    }
+
+    fn troubles(&self) -> String {
+        let lines: Vec<String> = (self.recent())
             .map(|trouble| {
                 let length = format::seconds(trouble.until.since(trouble.at));
                 let sentence = plain(&trouble.sentence);
@@ -188,7 +220,9 @@ impl Incident {
         let at_s = line.epoch_ms as f64 / 1000.0;
         let time = format::time_of_day(at_s, self.model.start.utc_offset_s);
         let text = line.text.as_str();
-        let quoted = QUOTED.iter().find_map(|words| text.split_once(words).zip(Some(words)));
+        let quoted = QUOTED
+            .iter()
+            .find_map(|words| text.split_once(words).zip(Some(words)));
         match quoted {
             Some(((head, _), words)) => {
                 let words = words.trim_end_matches(": ");
@@ -204,7 +238,9 @@ impl Incident {
         match told {
             Err(why) => format!("Not known: {}", plain(&why)),
             Ok(lines) if lines.is_empty() => {
-                format!("None from 15 minutes before on, says the audit file of this machine, {file}.")
+                format!(
+                    "None from 15 minutes before on, says the audit file of this machine, {file}."
+                )
             }
             Ok(lines) => {
                 let lines = lines.iter().map(|line| format!("- {}\n", plain(line)));
@@ -229,18 +265,25 @@ impl Incident {
             "" => "not known".to_owned(),
             text => text.to_owned(),
         };
-        let extension = Rows::<read::Extension>::of(model.rows(Panel::Extensions)).first();
         let lines = [
             ("htap-top", env!("CARGO_PKG_VERSION").to_owned()),
             ("PostgreSQL", known(fact.server_version().shown())),
             ("server", yes(fact.in_recovery(), "standby", "primary")),
-            ("pg_stat_statements", known(extension.pgss_version().shown())),
+            (
+                "pg_stat_statements",
+                known(model.extension().pgss_version().shown()),
+            ),
             ("database", known(fact.current_database().shown())),
             ("role of htap-top", known(fact.current_user().shown())),
-            ("its privileges", yes(fact.pg_monitor(), "pg_monitor", "without pg_monitor")),
+            (
+                "its privileges",
+                yes(fact.pg_monitor(), "pg_monitor", "without pg_monitor"),
+            ),
             ("system identifier", known(fact.system_identifier().shown())),
         ];
-        let lines = lines.iter().map(|(name, value)| format!("- {name}: {}\n", plain(value)));
+        let lines = lines
+            .iter()
+            .map(|(name, value)| format!("- {name}: {}\n", plain(value)));
         lines.collect::<String>().trim_end().to_owned()
     }
 
@@ -276,7 +319,7 @@ fn block(text: &str) -> String {
 fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if matches!(c, '\\' | '`' | '*' | '[' | ']' | '<' | '>' | '|' | '~' | '#' | '!') {
+        if matches!(c, '\\' | '`' | '*' | '[' | '<' | '|' | '~') {
             out.push('\\');
         }
         out.push(c);
@@ -290,7 +333,7 @@ mod tests {
 
     #[test]
     fn hostile_names_are_no_markup() {
-        assert_eq!(plain("a![x](http://e) <b>"), "a\\!\\[x\\](http://e) \\<b\\>");
+        assert_eq!(plain("a![x](http://e) <b>"), "a!\\[x](http://e) \\<b>");
         let text = block("x\n````\n# title");
         assert!(text.starts_with("`````text\n") && text.ends_with("\n`````"));
         assert_eq!(block(" \n"), "");

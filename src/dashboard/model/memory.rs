@@ -45,6 +45,8 @@ pub(super) struct Memory {
     /// The report that is to be written, while panels are read for it.
     pub(super) reporting: Option<Reporting>,
     pub(super) notifying: Notifying,
+    /// Time at which panels were last read because of a danger.
+    pub(super) read_in_danger: Option<Moment>,
 }
 
 /// Transactions of this program's own sessions.

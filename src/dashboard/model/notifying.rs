@@ -3,7 +3,7 @@
 use super::Model;
 use crate::dashboard::diagnosis::Health;
 use crate::dashboard::event::{Effect, Moment};
-use crate::dashboard::notice::{Notice, News};
+use crate::dashboard::notice::{News, Notice};
 use crate::text::Clean;
 
 /// Minimum number of seconds between two notifications.
@@ -29,7 +29,9 @@ impl Model {
         let now = self.now;
         let notifying = &mut self.memory.notifying;
         let turned = notifying.turned.filter(|(is, _)| *is == danger.is_some());
-        let (_, since) = *notifying.turned.insert(turned.unwrap_or((danger.is_some(), now)));
+        let (_, since) = *notifying
+            .turned
+            .insert(turned.unwrap_or((danger.is_some(), now)));
         let too_soon = notifying.last.is_some_and(|last| now.since(last) < APART_S);
         let (news, began, sentence) = match (danger, &notifying.told) {
             _ if too_soon => return None,

@@ -2,6 +2,7 @@
 
 use super::{LogLine, Model};
 use crate::dashboard::action::{Grade, masked};
+use crate::dashboard::diagnosis::Health;
 use crate::dashboard::encoded::STATEMENTS;
 use crate::dashboard::event::{Effect, FeedId, Moment};
 use crate::dashboard::rows::Panel;
@@ -11,6 +12,10 @@ use crate::text::Clean;
 
 /// Panels that a report shows, but that are sampled only while they are on the screen.
 const READ: [Panel; 3] = [Panel::Locks, Panel::Statements, Panel::Settings];
+/// Those that are also read when a danger begins, so that a recording holds them.
+const IN_DANGER: [Panel; 2] = [Panel::Locks, Panel::Settings];
+/// Seconds after which they are read again, at the earliest.
+const AGAIN_S: f64 = 300.0;
 /// Seconds that a report waits for them.
 const PATIENCE_S: f64 = 2.0;
 
@@ -28,13 +33,11 @@ impl Model {
             return Vec::new();
         }
         let frozen = self.playback.is_some() || self.paused || self.facts.is_none();
-        let asked = |id: &FeedId| {
-            let feed = self.feed(*id);
-            feed.is_some_and(|feed| feed.sampling.missing.is_empty() && !feed.sampling.denied)
+        let ids = if frozen {
+            Vec::new()
+        } else {
+            self.readable(&READ)
         };
-        let ids = READ.iter().filter(|_| !frozen);
-        let ids: Vec<FeedId> = ids.filter_map(|panel| self.id_of(*panel)).collect();
-        let ids: Vec<FeedId> = ids.into_iter().filter(asked).collect();
         let mut effects = self.ask(&ids);
         let awaited: Vec<FeedId> = ids.into_iter().filter(|id| self.is_awaited(*id)).collect();
         if awaited.is_empty() {
@@ -47,15 +50,40 @@ impl Model {
         effects
     }
 
+    /// The feeds of these panels that the server has and our role may read.
+    fn readable(&self, panels: &[Panel]) -> Vec<FeedId> {
+        let may_read = |id: &FeedId| {
+            let feed = self.feed(*id);
+            feed.is_some_and(|feed| feed.sampling.missing.is_empty() && !feed.sampling.denied)
+        };
+        let ids = panels.iter().filter_map(|panel| self.id_of(*panel));
+        ids.filter(may_read).collect()
+    }
+
     /// Returns the effect that writes the report once all panels have answered, or took too long.
-    pub(super) fn report_due(&mut self) -> Option<Effect> {
-        let reporting = self.memory.reporting.as_ref()?;
-        let waits = reporting.awaited.iter().any(|id| self.is_awaited(*id));
-        if waits && self.now.since(reporting.since) < PATIENCE_S {
-            return None;
+    pub(super) fn report_due(&mut self) -> Vec<Effect> {
+        let mut effects = self.read_in_danger();
+        if let Some(reporting) = &self.memory.reporting {
+            let waits = reporting.awaited.iter().any(|id| self.is_awaited(*id));
+            if !waits || self.now.since(reporting.since) >= PATIENCE_S {
+                self.memory.reporting = None;
+                effects.push(self.report());
+            }
         }
-        self.memory.reporting = None;
-        Some(self.report())
+        effects
+    }
+
+    /// Reads what the report of a recording needs when a danger begins: while it is not shown, nothing else reads it.
+    fn read_in_danger(&mut self) -> Vec<Effect> {
+        let wanted = self.guarding.armed && self.config.record.always && !self.paused;
+        let read = self.memory.read_in_danger;
+        let lately = read.is_some_and(|read| self.now.since(read) < AGAIN_S);
+        if !wanted || lately || self.cause.health < Health::Danger || self.facts.is_none() {
+            return Vec::new();
+        }
+        self.memory.read_in_danger = Some(self.now);
+        let ids = self.readable(&IN_DANGER);
+        self.ask(&ids)
     }
 
     fn is_awaited(&self, id: FeedId) -> bool {

@@ -75,7 +75,10 @@ pub(crate) fn tree(backends: &Table) -> Vec<(usize, String)> {
     let trees = forest.trees().into_iter();
     // A root alone neither waits nor blocks, unless nothing is known of its blocker.
     let waits = |tree: &Vec<(usize, usize)>| {
-        tree.len() > 1 || tree.iter().any(|(row, _)| !forest.graph.blockers(*row).is_empty())
+        tree.len() > 1
+            || tree
+                .iter()
+                .any(|(row, _)| !forest.graph.blockers(*row).is_empty())
     };
     let rows = trees.filter(waits).flatten();
     rows.map(|(row, depth)| {

@@ -21,7 +21,8 @@ const SIZE: u32 = 14;
 const PAD: f64 = 12.0;
 /// Height of the base line in a cell.
 const ASCENT: f64 = 13.5;
-const FONTS: &str = "'DejaVu Sans Mono','JetBrains Mono',Menlo,Consolas,'Liberation Mono',monospace";
+const FONTS: &str =
+    "'DejaVu Sans Mono','JetBrains Mono',Menlo,Consolas,'Liberation Mono',monospace";
 /// Background of a theme that keeps the terminal's own, and the text on a dark and on a light background.
 const PAPER: Rgb = Rgb([0x14, 0x17, 0x1c]);
 const ON_DARK: Rgb = Rgb([0xd3, 0xd8, 0xe0]);
@@ -347,7 +348,10 @@ impl Canvas {
             && plain
             && open.plain
             && open.class == class
-            && cell.column.checked_sub(open.end).is_some_and(|gap| gap <= 2)
+            && cell
+                .column
+                .checked_sub(open.end)
+                .is_some_and(|gap| gap <= 2)
         {
             let gap = usize::from(cell.column - open.end);
             open.text.push_str(&" ".repeat(gap));

@@ -99,7 +99,7 @@ enum Command {
     Partitions(partitions::Options),
     /// Record all panels to a file, without a screen
     Record(Box<record::Options>),
-    /// Open a recording: step through it, play it, jump to its troubles
+    /// Open a recording: step through it, play it, jump to its troubles, report one
     Replay(replay::Options),
     /// Write a report for an issue: versions, settings, log and recording, without secrets
     Report(report::Options),

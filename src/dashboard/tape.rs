@@ -9,6 +9,7 @@ use super::encoded::Encoded;
 use super::event::{Event, Moment};
 use super::keyframe::{Keyframe, pack};
 use super::model::Model;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
@@ -77,7 +78,7 @@ pub struct Trouble {
     pub at: Moment,
     /// Time at which the cause line last showed it.
     pub until: Moment,
-    /// Time at which it was worst, and how bad it was then.
+    /// Time at which it was worst, the last if there are several, and how bad it was then.
     pub worst: (Moment, Damage, f64),
     /// The sentence at the beginning.
     pub sentence: String,
@@ -225,9 +226,16 @@ impl Tape {
                 troubles.find(|trouble| trouble.alarm == alarm || alarm.0.is_empty())
             });
             if let Some(trouble) = trouble {
-                trouble.until = worst.0;
-                if (worst.1, worst.2) > (trouble.worst.1, trouble.worst.2) {
-                    trouble.worst = worst;
+                let before = std::mem::replace(&mut trouble.until, worst.0);
+                let known = (trouble.worst.1, trouble.worst.2);
+                match (worst.1, worst.2).partial_cmp(&known) {
+                    Some(Ordering::Greater) => trouble.worst = worst,
+                    // What was read because of it is there a little later. The tick before this one: the next answer may
+                    // show that it has ended.
+                    Some(Ordering::Equal) if before < worst.0 => {
+                        trouble.worst.0 = trouble.worst.0.max(before);
+                    }
+                    _ => {}
                 }
             }
         } else if let Some(span) = self.spans.back_mut() {

@@ -72,10 +72,7 @@ fn assert_told(report: &str, pids: [i64; 3]) {
     assert!(section(report, "Settings").contains("idle_in_transaction_session_timeout"));
     assert!(section(report, "Versions").contains(&shared().major().to_string()));
     assert!(section(report, "Meaning").contains("locks.wait_s [s]: "));
-    assert!(
-        !report.contains("4711") && !report.contains("planted"),
-        "{report}"
-    );
+    assert!(!report.contains("= 4711"), "{report}");
 }
 
 /// A database with accounts.
@@ -147,8 +144,11 @@ fn one_key_reports_a_lock_queue_and_a_replay_reports_the_same() {
         for path in &pictures {
             let picture = fs::read_to_string(path).unwrap();
             assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"));
-            assert!(!picture.contains("4711"), "{}", path.display());
+            assert!(!picture.contains("= 4711"), "{}", path.display());
         }
+        terminal.until("a longer wait", |screen| {
+            (4..60).any(|seconds| screen.contains(&format!("wait up to {seconds}")))
+        });
         terminal.keys("q");
         terminal.until("the prompt", |screen| screen.contains("exit=0"));
         let sentence = fs::read_to_string(&told).unwrap();
@@ -169,7 +169,7 @@ fn one_key_reports_a_lock_queue_and_a_replay_reports_the_same() {
 /// Checks the reports of what the dashboard has recorded in this folder.
 fn assert_replayed(state: &Path, pids: [i64; 3]) {
     let (path, error) = text(&replay(state, &["--report"]).output().unwrap());
-    assert!(path.ends_with(".md"), "{path}{error}");
+    assert!(path.contains("/reports/20"), "{path}{error}");
     assert_told(&fs::read_to_string(&path).unwrap(), pids);
     let troubles = text(&replay(state, &["--troubles"]).output().unwrap()).0;
     let began = troubles.get(..26).unwrap();
@@ -332,8 +332,9 @@ fn somebody_is_told_once_when_a_danger_begins_and_once_when_it_ends() {
     assert_eq!(ended.sentence, begun.sentence);
     assert_eq!(ended.since_epoch_ms, begun.since_epoch_ms);
     assert!(matches!(ended.news, News::Ended(seconds) if (40.0..=50.0).contains(&seconds)));
-    let told = seconds(&mut board, 3, true);
-    assert!(matches!(told.as_slice(), [(_, notice)] if notice.news == News::Begun));
+    // The next one is told a minute after the last notification.
+    let told = seconds(&mut board, 30, true);
+    assert!(matches!(told.as_slice(), [(16, notice)] if notice.news == News::Begun));
     // Not without a wish, and not in a model that only shows the past or a recording.
     for (config, armed) in [(Config::default(), true), (config, false)] {
         let mut board = Board::live(config);

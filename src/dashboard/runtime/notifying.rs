@@ -19,6 +19,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Runs commands; those in progress are ended with it.
 pub(super) struct Notifier {
     running: JoinSet<()>,
+    limit: Duration,
     tell: Sender<(usize, Event)>,
 }
 
@@ -27,6 +28,7 @@ impl Notifier {
     pub(super) fn new(tell: Sender<(usize, Event)>) -> Self {
         Self {
             running: JoinSet::new(),
+            limit: LIMIT,
             tell,
         }
     }
@@ -34,11 +36,11 @@ impl Notifier {
     /// Runs the command without waiting for it.
     pub(super) fn run(&mut self, server: usize, command: &str, notice: &Notice) {
         while self.running.try_join_next().is_some() {}
-        let told = self.tell.clone();
+        let (told, limit) = (self.tell.clone(), self.limit);
         let begun = Group::begin(command, notice);
         self.running.spawn(async move {
             let failed = match begun {
-                Ok(group) => group.end().await.err(),
+                Ok(group) => group.end(limit).await.err(),
                 Err(error) => Some(error.to_string()),
             };
             if let Some(why) = failed {
@@ -74,10 +76,10 @@ impl Group {
         })
     }
 
-    /// Waits until the command ends, at most [`LIMIT`].
-    async fn end(mut self) -> Result<(), String> {
-        let Ok(ended) = timeout(LIMIT, self.child.wait()).await else {
-            let limit = format::seconds(LIMIT.as_secs_f64());
+    /// Waits until the command ends, at most `limit`.
+    async fn end(mut self, limit: Duration) -> Result<(), String> {
+        let Ok(ended) = timeout(limit, self.child.wait()).await else {
+            let limit = format::seconds(limit.as_secs_f64());
             return Err(format!("it did not end within {limit}, and was killed"));
         };
         let ended = ended.map_err(|error| error.to_string())?;
@@ -137,15 +139,18 @@ mod tests {
         assert!(told.try_recv().is_err(), "nothing failed");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_command_that_fails_or_hangs_is_told_and_ended() {
         let (tell, mut told) = channel(8);
         let mut notifier = Notifier::new(tell);
         for (command, why) in [
             ("/nowhere/at/all", "command not found"),
             ("exit 3", "exit code 3"),
-            ("sleep 600 & wait", "did not end within 10s"),
+            ("sleep 600 & wait", "did not end within 0.1s"),
         ] {
+            if command.starts_with("sleep") {
+                notifier.limit = Duration::from_millis(100);
+            }
             notifier.run(2, command, &notice("x"));
             let (server, event) = told.recv().await.unwrap();
             let Event::Warned(text) = event else {

@@ -433,3 +433,38 @@ impl Canvas {
         out.push_str(&self.texts);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ratatui::style::Style;
+
+    #[test]
+    fn a_screen_becomes_text_shapes_and_backgrounds() {
+        let mut buf = Buffer::empty(Rect::new(0, 0, 8, 2));
+        let red = Style::new().fg(Color::Rgb(255, 0, 0));
+        buf.set_string(0, 0, "a <b", red);
+        buf.set_string(4, 0, "日█─", red);
+        buf.set_string(0, 1, "│⠁", red.add_modifier(Modifier::REVERSED));
+        let theme = Theme::default();
+        let svg = Picture::of(&buf, &theme, "x < y\u{1b}").svg();
+        for part in [
+            "<title>x &lt; y\u{fffd}</title>",
+            // One text, with its width, for neighbours in one style.
+            "x=\"0\" y=\"13.5\" textLength=\"33.72\" lengthAdjust=\"spacingAndGlyphs\">a &lt;b</text>",
+            "x=\"33.72\" y=\"13.5\">日</text>",
+            // A full block is a rectangle of its colour, a line a stroke; reversed cells have a background.
+            "fill=\"#ff0000\" d=\"M0 18h16.86v18h-16.86zM50.58 0h8.43v18h-8.43z\"",
+            "stroke=\"#ff0000\" stroke-width=\"1.2\" d=\"M59.01 9H67.44\"",
+            "stroke=\"#14171c\" stroke-width=\"1.2\"",
+        ] {
+            assert!(svg.contains(part), "{part} is not in {svg}");
+        }
+        let cells = serde_json::json!({
+            "title": "t", "size": [1, 1], "paper": "#000000",
+            "rows": [[[0, "a", 1, "#ffffff", "#000000", [true, false, false, false]]]],
+        });
+        let picture: Picture = serde_json::from_value(cells).unwrap();
+        assert!(picture.svg().contains(".c0{fill:#ffffff;font-weight:bold}"));
+    }
+}

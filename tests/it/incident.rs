@@ -1,9 +1,5 @@
 //! The report of an incident: complete, private, without others' data; and notifications of dangers.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of a test"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::board::{Board, activity, requests, trouble};
 use super::server::{Database, block_on, pid, shared, until_waiting};

@@ -5,6 +5,7 @@
 -- digit = 5
 -- sampling = { rests_on = ["bloat_estimate", "snapshots"], background = "30s" }
 -- key = ["relid"]
+-- trends = [{ column = "n_dead", of = "sum", title = "dead rows" }]
 -- labels = ["relation"]
 -- counters = ["vacuums", "seq_scan"]
 -- sort = "-n_dead"

@@ -5,6 +5,7 @@
 -- letter = "r"
 -- sampling = { background = "10s" }
 -- key = ["kind", "name", "pid"]
+-- trends = [{ column = "lag_bytes", title = "greatest lag" }, { column = "retained_bytes", title = "most retained WAL" }]
 -- labels = ["kind", "name"]
 -- compact = ["kind", "name", "state", "lag_bytes", "lag_s", "retained_bytes", "wal_status"]
 -- empty = "no replica, no slot"

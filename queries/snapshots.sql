@@ -5,6 +5,7 @@
 -- digit = 6
 -- sampling = { crowded = "every_other", rests_on = ["database", "bloat"], background = "5s" }
 -- key = ["kind", "holder", "backend_start"]
+-- trends = [{ column = "age_s", title = "oldest" }, { column = "age_xids", title = "most transactions" }]
 -- labels = ["kind", "class", "role", "datname"]
 -- compact = ["holder", "role", "age_s", "age_xids", "pins"]
 -- empty = "nobody holds a snapshot"

@@ -5,6 +5,7 @@
 -- digit = 7
 -- sampling = { rests_on = ["summaries"], background = "10s" }
 -- key = ["relid"]
+-- trends = [{ column = "fresh_s", title = "stalest" }]
 -- labels = ["view"]
 -- counters = ["tup_changes"]
 -- compact = ["view", "mode", "fresh_s", "target_s", "last_s", "rows", "size_bytes", "state"]

@@ -10,6 +10,7 @@
 --     "wal_records", "wal_fpi", "wal_buffers_full", "archived", "archive_failed"
 -- ]
 -- chart = { kind = "stat" }
+-- trends = [{ column = "wal_bytes_per_s", title = "WAL per second" }]
 -- about = """
 -- One row: how much WAL is written, how often checkpoints come and why, who writes dirty blocks, whether
 -- WAL is archived, and the settings that govern it. Counters of the whole server; rates are differences of

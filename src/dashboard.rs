@@ -24,6 +24,7 @@ pub mod tape;
 pub mod terminal;
 pub mod theme;
 pub mod timeline;
+pub mod trend;
 pub mod view;
 pub(crate) mod wait_graph;
 pub(crate) mod widgets;

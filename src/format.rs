@@ -46,6 +46,17 @@ pub fn compact(value: f64, unit: Unit, utc_offset_s: i32) -> String {
     }
 }
 
+/// Formats a round figure as [`compact`] does, without decimals that are zero: `50ms`, `2 MB`.
+pub fn round(value: f64, unit: Unit) -> String {
+    let text = compact(value, unit, 0);
+    match text.split_once(".0") {
+        Some((whole, rest)) if !rest.starts_with(|next: char| next.is_ascii_digit()) => {
+            format!("{whole}{rest}")
+        }
+        _ => text,
+    }
+}
+
 /// Name of a value that is not a finite number: `NaN`, `inf`, `-inf`.
 fn odd(value: f64) -> Option<String> {
     if value.is_nan() {

@@ -23,7 +23,7 @@
 //!   itself. An event is encoded once for both ([`dashboard::encoded`]).
 //! - [`dashboard::model`]: the state, and the only place that changes it. Pure: time comes in as
 //!   `Event::Ticked`; it reads no clock, file or environment. One file per concern: scheduling of samples
-//!   (`sampling`), the server's version and objects (`learning`), keys (`input`, `typing`), the detail of a
+//!   (`sampling`, how soon: `pacing`), the server's version and objects (`learning`), keys (`input`, `typing`), the detail of a
 //!   row and its backend's activity (`detail`), the pooler (`pooling`), confirmations, actions and their results (`acting`,
 //!   `refreshing`), actions without a key (`guarding`, by the rules in [`dashboard::guard`]).
 //! - [`dashboard::view`], [`dashboard::widgets`], [`dashboard::theme`]: read the model and write cells.

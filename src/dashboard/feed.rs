@@ -3,8 +3,9 @@
 use super::event::Moment;
 use super::panels::parts::Forbidden;
 use super::panels::rates;
-use super::panels::spec::{Pool, Spec};
+use super::panels::spec::{Of, Pool, Spec, Trend as TrendSpec};
 use super::rows::Panel;
+use super::trend::Trend;
 use crate::dashboard::cell;
 use crate::keys::{Key, Keymap};
 use crate::pg::{PgError, Table, Value, shared};
@@ -51,6 +52,8 @@ pub struct Feed {
     pub raw: Table,
     /// The counters of the previous sample, if it shows rates.
     pub rates: rates::Memory,
+    /// The course of the figures that the panel file lists.
+    pub trends: Vec<Trend>,
     /// Selection, order and filter.
     pub cursor: Cursor,
 }
@@ -265,6 +268,22 @@ impl Feed {
         self.arrange();
     }
 
+    /// Notes what has become of the figures whose course is kept.
+    pub fn follow(&mut self, now: Moment) {
+        let Self {
+            spec,
+            table,
+            trends,
+            ..
+        } = self;
+        trends.resize_with(spec.front.trends.len(), Trend::default);
+        for (wanted, trend) in spec.front.trends.iter().zip(trends) {
+            if let Some(value) = total(table, wanted, &spec.front.key) {
+                trend.push(now.mono_ms, value);
+            }
+        }
+    }
+
     /// Filters and sorts; the selected row stays selected while it exists.
     pub fn arrange(&mut self) {
         let Self { table, cursor, .. } = self;
@@ -337,6 +356,22 @@ impl Feed {
         };
         compact.chain(rest).filter(|name| !hidden(name)).collect()
     }
+}
+
+/// Returns the figure that is made of a column's rows; `None` if none is known.
+fn total(table: &Table, wanted: &TrendSpec, key: &[String]) -> Option<f64> {
+    let column = table.column(&wanted.column)?;
+    let named = key.first().and_then(|name| table.column(name));
+    let is_wanted = |row: &&Vec<Value>| {
+        let name = named.and_then(|named| row.get(named)?.text());
+        wanted.row.is_empty() || name == Some(&*wanted.row)
+    };
+    let rows = table.rows.iter().filter(is_wanted);
+    rows.filter_map(|row| row.get(column)?.number())
+        .reduce(match wanted.of {
+            Of::Max => f64::max,
+            Of::Sum => |sum, cell| sum + cell,
+        })
 }
 
 /// Compares two cells; unknown values come last in either direction.

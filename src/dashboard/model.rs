@@ -17,6 +17,7 @@ mod measuring;
 mod memory;
 mod nodes;
 mod notifying;
+mod pacing;
 mod pages;
 mod pooling;
 mod popup;
@@ -440,6 +441,7 @@ fn feed(spec: Arc<Spec>, foreign: bool) -> Feed {
         table: Table::default(),
         raw: Table::default(),
         rates: rates::Memory::default(),
+        trends: Vec::new(),
         cursor,
     };
     let source = feed.spec.sql.clone();

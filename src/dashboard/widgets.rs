@@ -21,6 +21,7 @@ mod wrap;
 #[cfg(test)]
 mod tests;
 
+pub(super) use axes::ceiling;
 pub(super) use bars::BarChart;
 pub(super) use frame::{Panel, grey, message};
 pub(super) use highlight::highlight;

@@ -3,6 +3,7 @@
 
 mod anything;
 mod background;
+mod pace;
 
 use super::board::{Board, activity, facts, requests, table, trouble, views};
 use htap_top::config::Config;

@@ -217,13 +217,21 @@ impl Model {
         }
     }
 
+    /// Returns what the figures of Statements cover, if that is not an interval.
+    pub(crate) fn statements_note(&self) -> Option<String> {
+        let since_reset = self.memory.statements.is_since_reset();
+        since_reset.then(|| "means and shares since the last reset, until the second sample".into())
+    }
+
     pub(super) fn put(&mut self, id: FeedId, mut table: Table) {
+        let now = self.now;
         if let Some(feed) = self.feed_mut(id) {
             if feed.foreign {
                 read_flags(&feed.spec, &mut table);
             }
             rates::derive(&mut table, &feed.spec.front, &mut feed.rates);
             feed.accept(table);
+            feed.follow(now);
         }
     }
 

@@ -4,34 +4,17 @@ use super::hosting::Whose;
 use super::layout;
 use super::learning::{TEXTS, is_asked_at_once, is_first, patience_ms};
 use super::lookup::own_pool;
+use super::pacing::next_due;
 use super::{Link, Model, SampleScope};
 use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId, Moment, OwnCost, Request, Sample};
 use crate::dashboard::feed::{Feed, LOCK_NOT_AVAILABLE, PID};
 use crate::dashboard::panels::replication;
 use crate::dashboard::panels::spec::{Crowded, Pool};
-use crate::dashboard::rows::Panel;
 use crate::format;
 use crate::pg::sampler::SessionId;
 use crate::pg::{Class, Peer, PgError};
-use std::time::Duration;
 
-/// On the slow session a statement is repeated only after this many times its own duration, so that it uses
-/// at most this small share of one processor.
-const SLOW_SHARE: f64 = 50.0;
-/// Like [`SLOW_SHARE`], for the fast session. It matters if a pass over pg_stat_activity is slow: the server
-/// copies the full text of every statement each time, even if little of it is selected; 40 texts of 1 MB take
-/// 0.2 s.
-const FAST_SHARE: f64 = 20.0;
-/// A fast feed is queried at least this often nevertheless, because rules depend on it.
-const FAST_LONGEST: Duration = Duration::from_secs(5);
-/// Like [`SLOW_SHARE`], for the OLAP pool, whose queries are expected to take long.
-const OLAP_SHARE: f64 = 10.0;
-/// Maximum interval of samples of the pooler, which are less frequent if they take long: its only thread serves nobody else
-/// meanwhile.
-const POOLER_LONGEST: Duration = Duration::from_secs(3);
-/// A fast feed whose own interval is no longer than this uses the dashboard's interval.
-const EVERY: Duration = Duration::from_secs(1);
 /// Milliseconds by which a tick may be too early: the next one comes a quarter of a second later.
 const EARLY_MS: u64 = 60;
 /// Seconds for which a message stays in the footer.
@@ -83,57 +66,6 @@ impl Model {
         }
         self.memory.cost_mark = Some((now, cost.cpu_ms));
         self.memory.server_ms = 0.0;
-    }
-
-    /// Time between two samples of `feed`.
-    pub fn pace(&self, feed: &Feed) -> Duration {
-        let configured = self.configured_pace(feed);
-        let wanted = configured.unwrap_or(feed.spec.front.interval);
-        if let Some(pace) = self.pace_of_node(feed).filter(|_| configured.is_none()) {
-            return pace;
-        }
-        let took = |share: f64| {
-            Duration::from_secs_f64((feed.sampling.took_ms / 1000.0 * share).clamp(0.0, 3600.0))
-        };
-        match feed.spec.front.pool {
-            Pool::Oltp => {
-                // Most feeds use the dashboard's interval; those that change slowly declare a longer one.
-                let own = feed.spec.front.interval;
-                let every = if own > EVERY {
-                    own.max(self.interval)
-                } else {
-                    self.interval
-                };
-                let every = configured.unwrap_or(every);
-                let rules = &feed.spec.front.sampling;
-                let apart = rules.crowded == Crowded::EveryOther && self.is_crowded();
-                let every = if apart { every * 2 } else { every };
-                // Feeds that share a pass over the sessions are one statement.
-                let whole_ms = if feed.scope.all_sessions {
-                    self.shared_ms()
-                } else {
-                    feed.sampling.took_ms
-                };
-                let took =
-                    Duration::from_secs_f64((whole_ms / 1000.0 * FAST_SHARE).clamp(0.0, 3600.0));
-                every.max(took.min(FAST_LONGEST))
-            }
-            Pool::Slow => wanted.max(self.interval).max(took(SLOW_SHARE)),
-            // It is pushed to readers who wait for it.
-            Pool::Olap if feed.panel == Some(Panel::StreamWindows) => wanted.max(took(OLAP_SHARE)),
-            Pool::Olap => wanted.max(self.interval).max(took(OLAP_SHARE)),
-            Pool::Replica => self.interval.max(took(FAST_SHARE).min(FAST_LONGEST)),
-            Pool::Pooler => wanted
-                .max(self.interval)
-                .max(took(FAST_SHARE).min(POOLER_LONGEST)),
-        }
-    }
-
-    /// Duration of a pass over the sessions in milliseconds, including everything computed from it.
-    fn shared_ms(&self) -> f64 {
-        let feeds = self.feeds.iter();
-        let sharing = feeds.filter(|feed| !feed.foreign && feed.scope.all_sessions);
-        sharing.map(|feed| feed.sampling.took_ms).sum()
     }
 
     /// Returns true if the feed is to be sampled regularly in the current state; `shown` are on the screen.
@@ -366,10 +298,14 @@ impl Model {
         let Some(feed) = self.feed_mut(id) else {
             return Vec::new();
         };
-        feed.sampling.in_flight = None;
+        let sent = feed.sampling.in_flight.take();
         feed.sampling.took_ms = took_ms;
         match outcome {
             Ok(mut table) => {
+                self.hasten_second(id, sent);
+                let Some(feed) = self.feed_mut(id) else {
+                    return Vec::new();
+                };
                 feed.sampling.at = Some(now);
                 feed.sampling.from_here = feed.sampling.asked_here;
                 feed.sampling.outlived = false;
@@ -430,20 +366,5 @@ impl Model {
         }
         self.judge();
         Vec::new()
-    }
-}
-
-/// Returns the time of the next query in monotonic milliseconds. Intervals of whole seconds are aligned with
-/// the displayed clock, so that one frame shows both.
-fn next_due(now: Moment, pace: Duration) -> u64 {
-    let pace_ms = pace.as_millis() as u64;
-    let past_ms = now.epoch_ms.rem_euclid(1_000) as u64;
-    if pace_ms == 0 || !pace_ms.is_multiple_of(1_000) {
-        return now.mono_ms + pace_ms;
-    }
-    if past_ms > 750 {
-        now.mono_ms + pace_ms + (1_000 - past_ms)
-    } else {
-        now.mono_ms + pace_ms - past_ms
     }
 }

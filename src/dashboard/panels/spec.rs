@@ -178,6 +178,34 @@ pub enum Samples {
     TwoIfNamed,
 }
 
+/// A figure whose course over time is drawn in full screen, in the space that the rows leave.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trend {
+    /// The column.
+    pub column: String,
+    /// What is taken of its rows.
+    #[serde(default)]
+    pub of: Of,
+    /// Takes only rows with this text in the first column of `key`, if it is not empty.
+    #[serde(default)]
+    pub row: String,
+    /// Title of the chart; the column's if empty.
+    #[serde(default)]
+    pub title: String,
+}
+
+/// The figure that is made of a column's rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Of {
+    /// The greatest.
+    #[default]
+    Max,
+    /// Their sum.
+    Sum,
+}
+
 /// A panel's front matter.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -237,6 +265,9 @@ pub struct Front {
     /// Appearance.
     #[serde(default = "table_chart")]
     pub chart: Chart,
+    /// Figures whose course over the last hour is drawn in full screen.
+    #[serde(default)]
+    pub trends: Vec<Trend>,
     /// Columns that identify a row across samples.
     #[serde(default)]
     pub key: Vec<String>,
@@ -261,6 +292,11 @@ impl Front {
     pub fn digit_key(&self) -> Option<Key> {
         let digit = char::from_digit(u32::from(self.digit?), 10)?;
         Some(Key::Char(digit))
+    }
+
+    /// Returns true if figures of the panel are made of two samples.
+    pub fn takes_two(&self) -> bool {
+        !self.rates.is_empty() || self.sampling.samples != Samples::One
     }
 
     /// Text of the panel without rows.

@@ -5,6 +5,9 @@ use crate::dashboard::rows::{Columns, Row, added, read};
 use crate::pg::{Table, Value};
 use std::collections::HashMap;
 
+/// Columns that are derived from two samples.
+pub(crate) const OF_INTERVAL: [&str; 4] = ["share_pct", "mean_ms", "sd_ms", "rows_per_call"];
+
 /// Cumulative sums: executions, milliseconds, calls x variance.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
@@ -18,10 +21,19 @@ struct Sums {
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     seen: HashMap<Vec<Box<str>>, Sums>,
+    /// True if there was none when figures were derived last.
+    first: bool,
 }
 
-/// Adds `class`, `share_pct`, `mean_ms`, `sd_ms` and `rows_per_call` of the interval. They are pending for a
-/// statement missing from the previous sample, or reset since; a statement that did not run has none.
+impl Memory {
+    /// Returns true if the figures are not those of an interval, but averages since each statement's statistics were reset.
+    pub fn is_since_reset(&self) -> bool {
+        self.first
+    }
+}
+
+/// Adds `class` and the columns of [`OF_INTERVAL`]. They are pending for a statement missing from the previous sample, or
+/// reset since; a statement that did not run has none. Without a previous sample they cover all time since the reset.
 ///
 /// Call it before counters are replaced by rates. Mean and deviation cover the executions between the
 /// samples: sums are subtracted, and squared deviations follow from the formula of Chan, Golub and LeVeque
@@ -34,6 +46,7 @@ pub fn derive(
 ) -> Table {
     let columns = read::Statement::of(&table);
     let added = added::ToStatements::to(&mut table);
+    memory.first = memory.seen.is_empty();
     let mut seen = HashMap::new();
     let mut intervals = Vec::with_capacity(table.rows.len());
     for row in 0..table.rows.len() {
@@ -45,12 +58,9 @@ pub fn derive(
             rows: statement.rows().unwrap_or(0.0),
         };
         let identity = table.identity(row, key);
-        intervals.push(
-            memory
-                .seen
-                .get(&identity)
-                .and_then(|before| between(*before, now)),
-        );
+        let before = memory.seen.get(&identity).copied();
+        let before = before.or(memory.first.then(Sums::default));
+        intervals.push(before.and_then(|before| between(before, now)));
         seen.insert(identity, now);
     }
     let all_ms: f64 = intervals.iter().flatten().map(|it| it.total_ms).sum();
@@ -174,7 +184,11 @@ mod tests {
         let key = ["queryid".to_owned()];
         let mut derive = |table| derive(table, &key, &mut memory, &classifier);
         let first = derive(sample(&[("1", 10, 5.0), ("2", 1, 1.0)]));
-        assert_eq!(first.first("mean_ms"), &Value::Pending);
+        assert_eq!(
+            first.first("mean_ms"),
+            &Value::Float(0.5),
+            "since the reset"
+        );
         let second = derive(sample(&[("1", 20, 35.0), ("2", 1, 1.0), ("3", 1, 9.0)]));
         assert_eq!(second.first("mean_ms"), &Value::Float(3.0));
         assert_eq!(second.first("share_pct"), &Value::Float(100.0));

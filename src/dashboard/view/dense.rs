@@ -8,6 +8,7 @@ use crate::dashboard::rows::{Panel, Rows, read};
 use crate::dashboard::theme::{Role, Theme};
 use crate::dashboard::widgets::{self, Spark};
 use crate::format;
+use crate::format::Unit;
 use crate::text;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -107,6 +108,7 @@ fn sales(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &mut Buffer
         value_width: 18,
         severity: None,
         series: &series,
+        top: None,
         theme,
     };
     spark.render(Rect { height: 1, ..area }, buf);
@@ -159,6 +161,8 @@ fn oltp(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         theme.style(Role::Text),
     );
     let series = model.history.p99.last(usize::from(spark_width));
+    let target = model.config.targets.oltp_p99_ms;
+    let limit = format!("≤{}", format::round(target, Unit::Ms));
     let spark = Spark {
         label: "",
         label_width: 0,
@@ -166,6 +170,7 @@ fn oltp(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         value_width: 0,
         severity: None,
         series: &series,
+        top: Some((target, &limit)),
         theme,
     };
     spark.render(

@@ -1,13 +1,17 @@
 //! One panel in its box, on the Overview or full screen.
 
 pub(super) mod oltp;
+mod placeholder;
+mod trends;
 
 use crate::config::WorkClass;
+pub use placeholder::placeholder;
+
 use crate::dashboard::cell;
 use crate::dashboard::cell::Severity;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::model::{Link, Model};
-use crate::dashboard::panels::spec::{Chart, Pool, SearchPath};
+use crate::dashboard::panels::spec::{Chart, Pool};
 use crate::dashboard::rows::{self, Rows, read};
 use crate::dashboard::theme::{Role, Theme};
 use crate::dashboard::widgets::{
@@ -15,7 +19,6 @@ use crate::dashboard::widgets::{
 };
 use crate::format;
 use crate::format::Unit;
-use crate::pg::{Class, PgError};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::Widget;
@@ -91,6 +94,7 @@ fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
     match feed.panel? {
         rows::Panel::Activity => Some(hidden_note(model).unwrap_or_else(|| sessions_note(model))),
         rows::Panel::Waits => hidden_note(model),
+        rows::Panel::Statements => model.statements_note(),
         rows::Panel::Pooler => model.pooler_note(),
         rows::Panel::Host => model.host_note(),
         rows::Panel::HourlySales => {
@@ -123,70 +127,6 @@ fn sessions_note(model: &Model) -> String {
     let count = |class| sessions.get(&class).copied().unwrap_or(0);
     let (short, long) = (count(WorkClass::Oltp), count(WorkClass::Olap));
     format!("{short} oltp · {long} olap")
-}
-
-/// Returns the text that replaces the figures if they cannot be shown: what is missing and how to get it.
-pub fn placeholder(model: &Model, feed: &Feed) -> Option<String> {
-    if !feed.sampling.missing.is_empty() {
-        if let Some(why) = &feed.sampling.strange {
-            return Some(why.as_str().to_owned());
-        }
-        let missing: Vec<&str> = feed
-            .sampling
-            .missing
-            .iter()
-            .map(crate::text::Clean::as_str)
-            .collect();
-        let missing = missing.join(", ");
-        if let Some(extension) = &feed.spec.front.extension {
-            return Some(format!(
-                "needs the extension {extension}: CREATE EXTENSION {extension} (htap-top doctor checks its settings)"
-            ));
-        }
-        let remedy = &feed.spec.front.remedy;
-        let cure = if remedy.is_empty() {
-            String::new()
-        } else {
-            format!(" `{remedy}` creates it; `htap-top demo` shows it filled.")
-        };
-        return Some(format!("needs {missing}.{cure}"));
-    }
-    if feed.sampling.at.is_some() {
-        return None;
-    }
-    if let Some(error) = &feed.sampling.error {
-        return Some(refused(feed, error));
-    }
-    let link = model.link(feed);
-    Some(match link {
-        Link::Lost { error, .. } => format!("not connected: {error}"),
-        _ => "…".into(),
-    })
-}
-
-fn refused(feed: &Feed, error: &PgError) -> String {
-    let hint = error
-        .hint
-        .as_ref()
-        .map(|hint| format!(" {hint}"))
-        .unwrap_or_default();
-    let cure = match error.code() {
-        "42501" if error.hint.is_none() => " Grant the privilege to the connecting role.",
-        "57014" => " It exceeded its time limit.",
-        // undefined_table, undefined_function, undefined_object
-        "42P01" | "42883" | "42704"
-            if feed.foreign && feed.spec.front.search_path == SearchPath::Catalog =>
-        {
-            " Qualify names with their schema, or set search_path = \"role\" in the file."
-        }
-        _ => "",
-    };
-    let again = if error.class == Class::Statement {
-        " Tried again every 30 s."
-    } else {
-        ""
-    };
-    format!("cannot be shown: {error}.{hint}{cure}{again}")
 }
 
 fn contents(
@@ -227,18 +167,7 @@ fn contents(
             chart_area,
             buf,
         ),
-        Chart::Line { x, y } => {
-            let labels = labels(model, feed, x);
-            let values = numbers(feed, y);
-            let unit = feed.spec.column(y).unit;
-            LineChart {
-                labels: &labels,
-                values: &values,
-                unit,
-                theme,
-            }
-            .render(chart_area, buf);
-        }
+        Chart::Line { x, y } => line(model, theme, feed, (x, y), chart_area, buf),
         Chart::Ranking { x, y } => {
             let items: Vec<(&str, f64)> = (0..feed.table.rows.len())
                 .map(|row| {
@@ -264,6 +193,9 @@ fn contents(
     };
     if rest.height > 0 {
         table(model, theme, feed, focused, full, rest, buf);
+    }
+    if full {
+        trends::draw(model, theme, feed, area, buf);
     }
 }
 
@@ -350,6 +282,25 @@ fn numbers(feed: &Feed, column: &str) -> Vec<f64> {
     (0..feed.table.rows.len())
         .map(|row| feed.table.get(row, column).number().unwrap_or(f64::NAN))
         .collect()
+}
+
+fn line(
+    model: &Model,
+    theme: &Theme,
+    feed: &Feed,
+    (x, y): (&str, &str),
+    area: Rect,
+    buf: &mut Buffer,
+) {
+    LineChart {
+        labels: &labels(model, feed, x),
+        values: &numbers(feed, y),
+        behind: &[],
+        target: None,
+        unit: feed.spec.column(y).unit,
+        theme,
+    }
+    .render(area, buf);
 }
 
 type BarColumns<'a> = (

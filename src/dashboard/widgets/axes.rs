@@ -15,15 +15,31 @@ pub(super) struct Axes<'a> {
     pub(super) theme: &'a Theme,
 }
 
-/// Returns the least round number that is not below `max`; 1 for anything not positive and finite.
-pub(super) fn ceiling(max: f64) -> f64 {
+/// Round numbers of seconds from a minute to a day.
+const ROUND_S: [f64; 12] = [
+    60.0, 120.0, 300.0, 600.0, 1_200.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0, 43_200.0,
+    86_400.0,
+];
+
+/// Returns the least number that is round in its unit and not below `max`; 1 for anything not positive and finite.
+pub(crate) fn ceiling(max: f64, unit: Unit) -> f64 {
     if !max.is_finite() || max <= 0.0 {
         return 1.0;
     }
-    let power = 10f64.powf(max.log10().floor());
+    // Bytes are shown in units of 1,024; up to a day, a time has no decimal steps.
+    let whole = match unit {
+        Unit::Bytes => 1024f64.powf((max.log2() / 10.0).floor().max(0.0)),
+        Unit::Seconds if (20.0..=86_400.0).contains(&max) => {
+            let round = [30.0].iter().chain(&ROUND_S).find(|top| **top >= max);
+            return round.copied().unwrap_or(max);
+        }
+        _ => 1.0,
+    };
+    let max_of = max / whole;
+    let power = 10f64.powf(max_of.log10().floor());
     [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0]
         .into_iter()
-        .map(|step| step * power)
+        .map(|step| step * power * whole)
         .find(|top| *top >= max)
         .filter(|top| top.is_finite())
         .unwrap_or(max)
@@ -69,7 +85,7 @@ impl Axes<'_> {
     fn labels(&self, rows: u16) -> Vec<(u16, String)> {
         let text = |row: u16| {
             let share = f64::from(rows - row) / f64::from(rows.max(1));
-            format::compact(self.low + (self.high - self.low) * share, self.unit, 0)
+            format::round(self.low + (self.high - self.low) * share, self.unit)
         };
         let mut out = vec![(0, text(0)), (rows, text(rows))];
         if rows >= 4 {
@@ -126,7 +142,7 @@ fn stride(starts: &[u16], need: u16) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::ceiling;
+    use super::{Unit, ceiling};
 
     #[test]
     fn the_axis_ends_on_a_round_number() {
@@ -137,9 +153,23 @@ mod tests {
             (100.0, 100.0),
             (f64::NAN, 1.0),
         ] {
-            assert!((ceiling(max) - top).abs() < 1e-9, "{max}");
+            let drawn = ceiling(max, Unit::Count);
+            assert!((drawn - top).abs() < 1e-9, "{max}: {drawn}");
         }
-        assert!(ceiling(f64::MAX).is_finite());
-        assert!(ceiling(5e-324) > 0.0);
+        for (max, unit, top) in [
+            (1_500_000.0, Unit::Bytes, 2.0 * 1_048_576.0),
+            (300.0 * 1024.0, Unit::Bytes, 300.0 * 1024.0),
+            (91.0, Unit::Seconds, 120.0),
+            (25.0, Unit::Seconds, 30.0),
+            (3.1, Unit::Seconds, 4.0),
+            (90_000.0, Unit::Seconds, 100_000.0),
+        ] {
+            let drawn = ceiling(max, unit);
+            assert!((drawn - top).abs() < 1e-9, "{max}: {drawn}");
+        }
+        for unit in [Unit::Count, Unit::Bytes, Unit::Seconds] {
+            assert!(ceiling(f64::MAX, unit).is_finite());
+            assert!(ceiling(5e-324, unit) > 0.0);
+        }
     }
 }

@@ -48,7 +48,7 @@ impl Widget for BarChart<'_> {
         }
         let axes = Axes {
             low: 0.0,
-            high: ceiling(self.max(self.values.len())),
+            high: ceiling(self.max(self.values.len()), self.unit),
             unit: self.unit,
             theme: self.theme,
         };

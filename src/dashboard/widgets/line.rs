@@ -7,16 +7,21 @@ use crate::dashboard::theme::{Role, Theme};
 use crate::format::Unit;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::Style;
 use ratatui::widgets::Widget;
 
 /// A line of braille dots, the newest value at the right. If there are more values than dots, each dot shows
 /// the greatest of its group, so that no peak is lost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LineChart<'a> {
-    /// Labels of the values.
+    /// Labels at equal distances, the last one below the newest value.
     pub labels: &'a [String],
     /// The series; NaN leaves a gap.
     pub values: &'a [f64],
+    /// A second series with as many values, drawn muted behind the first; empty if there is none.
+    pub behind: &'a [f64],
+    /// A limit, drawn as a line across and always within the axis.
+    pub target: Option<f64>,
     /// Unit of the values.
     pub unit: Unit,
     /// Theme to draw with.
@@ -36,10 +41,8 @@ impl Widget for LineChart<'_> {
             return;
         }
         let finite = || {
-            self.values
-                .iter()
-                .copied()
-                .filter(|value| value.is_finite())
+            let both = self.values.iter().chain(self.behind).copied();
+            both.filter(|value| value.is_finite())
         };
         if finite().next().is_none() {
             let style = self.theme.style(Role::Muted);
@@ -47,30 +50,42 @@ impl Widget for LineChart<'_> {
             return;
         }
         let lowest = finite().fold(0.0, f64::min);
+        let target = self.target.filter(|target| target.is_finite());
         let axes = Axes {
-            low: if lowest < 0.0 { -ceiling(-lowest) } else { 0.0 },
-            high: match finite().fold(0.0, f64::max) {
+            low: if lowest < 0.0 {
+                -ceiling(-lowest, self.unit)
+            } else {
+                0.0
+            },
+            high: match finite().chain(target).fold(0.0, f64::max) {
                 max if max <= 0.0 && lowest < 0.0 => 0.0,
-                max => ceiling(max),
+                max => ceiling(max, self.unit),
             },
             unit: self.unit,
             theme: self.theme,
         };
         let plot = axes.draw(area, buf);
-        let mut dots = Dots::new(plot);
-        let mut before = None;
-        for column in 0..dots.width() {
-            let here = self
-                .at(column, dots.width())
-                .map(|value| dots.row(value, &axes));
-            if let Some(row) = here {
-                dots.stroke(column, before.unwrap_or(row), row);
+        if let Some(target) = target {
+            let y = plot.y + (Dots::new(plot).row(target, &axes) / 4) as u16;
+            for x in plot.x..plot.right() {
+                set(buf, x, y, "╌", self.theme.style(Role::Warning));
             }
-            before = here;
         }
-        dots.draw(buf, self.theme);
+        for (values, role) in [(self.behind, Role::Muted), (self.values, Role::Chart)] {
+            let mut dots = Dots::new(plot);
+            let mut before = None;
+            for column in 0..dots.width() {
+                let here = at(values, column, dots.width());
+                let here = here.map(|value| dots.row(value, &axes));
+                if let Some(row) = here {
+                    dots.stroke(column, before.unwrap_or(row), row);
+                }
+                before = here;
+            }
+            dots.draw(buf, self.theme.style(role));
+        }
         if plot != area {
-            let count = self.values.len();
+            let count = self.labels.len();
             let last = usize::from(plot.width) - 1;
             let start = |index: usize| plot.x + (index * last / (count - 1).max(1)) as u16;
             let starts: Vec<u16> = (0..count).map(start).collect();
@@ -79,32 +94,33 @@ impl Widget for LineChart<'_> {
     }
 }
 
-impl LineChart<'_> {
-    /// Returns the value at one of `columns` columns of dots.
-    fn at(&self, column: usize, columns: usize) -> Option<f64> {
-        let count = self.values.len();
-        let get = |index: usize| {
-            let value = self.values.get(index).copied();
-            value.filter(|value| value.is_finite())
-        };
-        if count == 1 {
-            return get(0).filter(|_| column + 1 == columns);
-        }
-        if count > columns {
-            let group = column * count / columns..(column + 1) * count / columns;
-            return group.filter_map(get).reduce(f64::max);
-        }
-        let step = (count - 1) as f64 / (columns - 1).max(1) as f64;
-        let place = column as f64 * step;
-        let (index, part) = (place.floor() as usize, place.fract());
-        match (get(index), get(index + 1)) {
-            // Each side is scaled first: the difference of two huge numbers is infinite.
-            (Some(left), Some(right)) => Some(left * (1.0 - part) + right * part),
-            // A value beside a gap is drawn only in the column nearest to it.
-            (Some(left), None) => Some(left).filter(|_| part < step / 2.0),
-            (None, Some(right)) => Some(right).filter(|_| 1.0 - part <= step / 2.0),
-            (None, None) => None,
-        }
+/// Returns the value at one of `columns` columns of dots.
+fn at(values: &[f64], column: usize, columns: usize) -> Option<f64> {
+    let count = values.len();
+    let get = |index: usize| {
+        let value = values.get(index).copied();
+        value.filter(|value| value.is_finite())
+    };
+    if count == 0 {
+        return None;
+    }
+    if count == 1 {
+        return get(0).filter(|_| column + 1 == columns);
+    }
+    if count > columns {
+        let group = column * count / columns..(column + 1) * count / columns;
+        return group.filter_map(get).reduce(f64::max);
+    }
+    let step = (count - 1) as f64 / (columns - 1).max(1) as f64;
+    let place = column as f64 * step;
+    let (index, part) = (place.floor() as usize, place.fract());
+    match (get(index), get(index + 1)) {
+        // Each side is scaled first: the difference of two huge numbers is infinite.
+        (Some(left), Some(right)) => Some(left * (1.0 - part) + right * part),
+        // A value beside a gap is drawn only in the column nearest to it.
+        (Some(left), None) => Some(left).filter(|_| part < step / 2.0),
+        (None, Some(right)) => Some(right).filter(|_| 1.0 - part <= step / 2.0),
+        (None, None) => None,
     }
 }
 
@@ -150,8 +166,7 @@ impl Dots {
         }
     }
 
-    fn draw(&self, buf: &mut Buffer, theme: &Theme) {
-        let style = theme.style(Role::Chart);
+    fn draw(&self, buf: &mut Buffer, style: Style) {
         for (position, mask) in self.plot.positions().zip(&self.cells) {
             if let Some(dots) = char::from_u32(0x2800 + u32::from(*mask)).filter(|_| *mask != 0) {
                 set(

@@ -1,11 +1,14 @@
 //! A figure with its recent history beside it, which is ratatui's `Sparkline`.
 
-use super::{blocks, clip, put, put_right, severity_style};
+use super::{blocks, clip, columns_of, put, put_right, severity_style};
 use crate::dashboard::cell::Severity;
 use crate::dashboard::theme::{Role, Theme};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::{RenderDirection, Sparkline, Widget};
+
+/// With less room for bars, the scale is not written.
+const LEAST_BARS: u16 = 8;
 
 /// `tps   2,104 ▅▆▆▇`: label, figure, and bars of which the newest is at the right. It takes the whole height
 /// of its area.
@@ -23,6 +26,8 @@ pub(crate) struct Spark<'a> {
     pub severity: Option<Severity>,
     /// History, the newest last; `None` if nothing was measured.
     pub series: &'a [Option<f64>],
+    /// Value of a full bar, and its text at the right of the bars. Without it, the greatest value shown is a full bar.
+    pub top: Option<(f64, &'a str)>,
     /// Theme to draw with.
     pub theme: &'a Theme,
 }
@@ -51,11 +56,20 @@ impl Widget for Spark<'_> {
         if left >= area.width {
             return;
         }
-        let plot = Rect::new(area.x + left, area.y, area.width - left, area.height);
+        let mut plot = Rect::new(area.x + left, area.y, area.width - left, area.height);
+        if let Some((_, text)) = self.top {
+            let wide = columns_of(text) + 1;
+            if plot.width >= wide + LEAST_BARS {
+                plot.width -= wide;
+                let muted = self.theme.style(Role::Muted);
+                put_right(buf, plot.right(), y, wide, text, muted);
+            }
+        }
         let skipped = self.series.len().saturating_sub(usize::from(plot.width));
         let shown = self.series.get(skipped..).unwrap_or_default();
         let finite = shown.iter().flatten().copied();
-        let max = finite.filter(|value| value.is_finite()).fold(0.0, f64::max);
+        let greatest = finite.filter(|value| value.is_finite()).fold(0.0, f64::max);
+        let max = self.top.map_or(greatest, |(top, _)| top);
         let style = match self.severity {
             None => self.theme.style(Role::Chart),
             Some(_) => style,

@@ -1,19 +1,32 @@
 //! Transactions, latency and sessions with their recent history.
 
+use super::trends::{self, Course};
 use crate::dashboard::cell::Severity;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::history::{Oltp, Series};
 use crate::dashboard::model::Model;
 use crate::dashboard::rows::Panel;
 use crate::dashboard::theme::{Role, Theme};
-use crate::dashboard::widgets::Spark;
+use crate::dashboard::trend::{Summary, span_ms};
+use crate::dashboard::view;
+use crate::dashboard::widgets::{Spark, ceiling};
 use crate::format;
+use crate::format::Unit;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::Widget;
 
-/// Columns of a line before its series: label, figure and a gap.
-const BEFORE_SERIES: u16 = 18;
+/// Columns of a line before its series, at least: label, figure and a gap.
+const BEFORE_SERIES: u16 = 14;
+/// Size from which full screen has charts.
+const CHARTS_FROM: (u16, u16) = (76, 28);
+/// Rows below the charts: sentences and counters.
+const BELOW_CHARTS: u16 = 11;
+/// The scale of a number of sessions ends there or higher: one of them is no full bar.
+const FEW_SESSIONS: f64 = 4.0;
+
+/// Samples whose greatest value makes the scale of a line: so it changes seldom.
+const SCALED_OVER: usize = 900;
 
 /// A figure with its series.
 struct Row<'a> {
@@ -21,6 +34,23 @@ struct Row<'a> {
     value: String,
     severity: Option<Severity>,
     series: &'a Series,
+    unit: Unit,
+    /// What the figure is to stay below, if there is such a limit.
+    target: Option<f64>,
+    /// The top of its scale is at least this.
+    least: f64,
+}
+
+impl Row<'_> {
+    /// Returns the value at the top of the scale, and its text: `≤50ms` for the target, else `0–200`.
+    fn top(&self) -> (f64, String) {
+        if let Some(target) = self.target {
+            return (target, format!("≤{}", format::round(target, self.unit)));
+        }
+        let greatest = self.series.max(SCALED_OVER).unwrap_or(0.0);
+        let top = ceiling(greatest.max(self.least), self.unit);
+        (top, format!("0–{}", format::round(top, self.unit)))
+    }
 }
 
 /// Draws the series, then the sentences; in full screen the counters below.
@@ -32,6 +62,9 @@ pub(super) fn draw(
     area: Rect,
     buf: &mut Buffer,
 ) {
+    if full && area.height >= CHARTS_FROM.1 && area.width >= CHARTS_FROM.0 {
+        return in_full(model, theme, feed, area, buf);
+    }
     let rows = rows(model);
     let facts = [
         sessions(model, area.width),
@@ -51,13 +84,15 @@ pub(super) fn draw(
     let width = usize::from(area.width.saturating_sub(BEFORE_SERIES));
     let mut y = area.y;
     for row in chosen.take(room) {
+        let (top, text) = row.top();
         let spark = Spark {
             label: row.label,
-            label_width: 7,
+            label_width: if few { 4 } else { 8 },
             value: &row.value,
             value_width: 9,
             severity: row.severity,
             series: &row.series.last(width),
+            top: Some((top, &text)),
             theme,
         };
         spark.render(
@@ -76,7 +111,7 @@ pub(super) fn draw(
             height: 1,
             ..area
         };
-        crate::dashboard::view::figures(place, buf, parts, theme.style(Role::Text));
+        view::figures(place, buf, parts, theme.style(Role::Text));
         y += 1;
     }
     if full && area.bottom() > y + 3 {
@@ -89,46 +124,109 @@ pub(super) fn draw(
     }
 }
 
+/// Draws charts with axes, and the sentences and counters below.
+fn in_full(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &mut Buffer) {
+    let history = &model.history;
+    let every_ms = (model.interval.as_millis() as u64).max(1);
+    let taken = history.tps.len() as u64 * every_ms;
+    let span = span_ms(taken);
+    let count = (span / every_ms) as usize;
+    let series = |series: &Series| {
+        let mut values = vec![f64::NAN; count.saturating_sub(series.len())];
+        let newest = series.last(count).into_iter();
+        values.extend(newest.map(|value| value.unwrap_or(f64::NAN)));
+        values
+    };
+    let behind = |label: &str| match label {
+        "p99" => series(&history.p50),
+        "active" => series(&history.waiting),
+        _ => Vec::new(),
+    };
+    // The median is drawn behind p99, and who waits behind who is active.
+    let own = |row: &Row<'_>| !matches!(row.label, "p50" | "p95" | "waiting");
+    let courses = rows(model).into_iter().filter(own).map(|row| {
+        let values = series(row.series);
+        Course {
+            title: match row.label {
+                "p99" => "p99 and p50".into(),
+                "active" => "active and waiting".into(),
+                label => label.into(),
+            },
+            now: row.value,
+            severity: row.severity,
+            unit: row.unit,
+            behind: behind(row.label),
+            target: row.target,
+            summary: Summary::of(values.iter().copied()),
+            values,
+        }
+    });
+    let courses: Vec<Course> = courses.collect();
+    let charts = Rect {
+        height: area.height.saturating_sub(BELOW_CHARTS),
+        ..area
+    };
+    trends::chart(&courses, span, theme, charts, buf);
+    let mut y = charts.bottom();
+    for parts in [
+        sessions(model, area.width),
+        rates(model),
+        vec![means_line(model)],
+    ] {
+        let line = Rect {
+            y,
+            height: 1,
+            ..area
+        };
+        view::figures(line, buf, &parts, theme.style(Role::Text));
+        y += 1;
+    }
+    let rest = Rect {
+        y: y + 1,
+        height: area.bottom().saturating_sub(y + 1),
+        ..area
+    };
+    super::stat(model, theme, feed, rest, buf);
+}
+
 fn rows(model: &Model) -> Vec<Row<'_>> {
     let history = &model.history;
     let oltp = &history.oltp;
     let write = |value: Option<f64>, how: fn(f64) -> String| {
         value.map_or_else(|| format::PENDING.into(), how)
     };
-    let row = |label, value, severity, series| Row {
-        label,
-        value,
-        severity,
-        series,
-    };
     let waiting = (oltp.waiting > 0).then_some(Severity::Warning);
     let wal = oltp
         .wal_bytes_per_s
         .map(|value| format!("{}/s", format::bytes(value)));
-    vec![
-        row("tps", write(oltp.tps, format::count), None, &history.tps),
-        row("p50", write(oltp.p50_ms, format::ms), None, &history.p50),
-        row("p95", write(oltp.p95_ms, format::ms), None, &history.p95),
-        row(
-            "p99",
-            write(oltp.p99_ms, format::ms),
-            p99_severity(model),
-            &history.p99,
-        ),
-        row(
-            "waiting",
-            known(oltp, oltp.waiting),
-            waiting,
-            &history.waiting,
-        ),
-        row("active", known(oltp, oltp.active), None, &history.active),
-        row(
-            "WAL",
-            wal.unwrap_or_else(|| format::PENDING.into()),
-            None,
-            &history.wal,
-        ),
-    ]
+    let ms = |value| write(value, format::ms);
+    let p99 = p99_severity(model);
+    let tps = write(oltp.tps, format::count);
+    let wal = wal.unwrap_or_else(|| format::PENDING.into());
+    let (blocked, active) = (known(oltp, oltp.waiting), known(oltp, oltp.active));
+    let figures = [
+        ("tps", tps, None, &history.tps, Unit::PerSecond),
+        ("p50", ms(oltp.p50_ms), None, &history.p50, Unit::Ms),
+        ("p95", ms(oltp.p95_ms), None, &history.p95, Unit::Ms),
+        ("p99", ms(oltp.p99_ms), p99, &history.p99, Unit::Ms),
+        ("waiting", blocked, waiting, &history.waiting, Unit::Count),
+        ("active", active, None, &history.active, Unit::Count),
+        ("WAL", wal, None, &history.wal, Unit::Bytes),
+    ];
+    let row = |(label, value, severity, series, unit)| Row {
+        label,
+        value,
+        severity,
+        series,
+        unit,
+        target: (unit == Unit::Ms).then_some(model.config.targets.oltp_p99_ms),
+        least: if unit == Unit::Count {
+            FEW_SESSIONS
+        } else {
+            0.0
+        },
+    };
+    figures.map(row).into()
 }
 
 fn p99_severity(model: &Model) -> Option<Severity> {

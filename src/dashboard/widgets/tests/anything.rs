@@ -80,6 +80,8 @@ proptest! {
         partial in vec(any::<bool>(), 0..120),
         labels in vec(words(), 0..120),
         unit in proptest::sample::select(&UNITS[..]),
+        behind in vec(number(), 0..120),
+        target in proptest::option::of(number()),
     ) {
         let theme = dark();
         BarChart {
@@ -91,7 +93,7 @@ proptest! {
             theme: &theme,
         }
         .render(area, &mut buf);
-        LineChart { labels: &labels, values: &values, unit, theme: &theme }.render(area, &mut buf);
+        LineChart { labels: &labels, values: &values, behind: &behind, target, unit, theme: &theme }.render(area, &mut buf);
         let items: Vec<_> = labels.iter().map(String::as_str).zip(values.iter().copied()).collect();
         Ranking { items: &items, unit, theme: &theme }.render(area, &mut buf);
         let series: Vec<_> = values.iter().zip(&partial).map(|(v, p)| p.then_some(*v)).collect();
@@ -102,6 +104,7 @@ proptest! {
             value_width: partial.len() as u16,
             severity: None,
             series: &series,
+            top: None,
             theme: &theme,
         }
         .render(area, &mut buf);

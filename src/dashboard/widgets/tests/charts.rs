@@ -54,6 +54,8 @@ impl Day {
         LineChart {
             labels: &self.labels,
             values: &self.values,
+            behind: &[],
+            target: None,
             unit: Unit::Money,
             theme: &self.theme,
         }
@@ -279,6 +281,7 @@ fn a_spark_tells_zero_from_unknown() {
         value_width: 7,
         severity: None,
         series: &series,
+        top: None,
         theme: &theme,
     };
     looks(&buffer(spark, 30, 1), "tps    2,104        ▆▇▇▇▇▆▃▂ ▁");
@@ -287,6 +290,53 @@ fn a_spark_tells_zero_from_unknown() {
         "
              ▆▆▇▆▃
 tps    2,104 █████▇▅ ▁
+",
+    );
+}
+
+/// A calm figure looks calm: the scale does not follow it.
+#[test]
+fn a_spark_with_a_scale_keeps_it_and_writes_it() {
+    let theme = dark();
+    let series = [0.4, 0.5, 0.4, 25.0, 60.0, 0.5].map(Some);
+    let spark = Spark {
+        label: "p99",
+        label_width: 4,
+        value: "0.5ms",
+        value_width: 7,
+        severity: None,
+        series: &series,
+        top: Some((50.0, "≤50ms")),
+        theme: &theme,
+    };
+    looks(&buffer(spark, 30, 1), "p99   0.5ms       ▁▁▁▄▇▁ ≤50ms");
+    let narrow = "p99   0.5ms     ▁▁▁▄▇▁";
+    looks(&buffer(spark, 22, 1), narrow);
+}
+
+#[test]
+fn a_line_has_its_limit_and_a_second_series() {
+    let theme = dark();
+    let labels = ["2m ago", "1m ago", "now"].map(String::from);
+    let line = LineChart {
+        labels: &labels,
+        values: &[5.0, 5.0, 5.0, 5.0],
+        behind: &[1.0, 1.0, 1.0, 1.0],
+        target: Some(50.0),
+        unit: Unit::Ms,
+        theme: &theme,
+    };
+    looks(
+        &buffer(line, 50, 8),
+        "
+ 50ms ┤╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌
+      │
+      │
+ 25ms ┤
+      │
+      │⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒
+  0ms ┼───────────────────────────────────────────
+       2m ago               1m ago             now
 ",
     );
 }

@@ -36,15 +36,10 @@ impl Series {
         figures
     }
 
-    /// Number of figures, measured or not.
-    pub fn len(&self) -> usize {
-        self.0.len().min(KEEP)
-    }
-
     /// The greatest of the newest `count` figures.
     pub fn max(&self, count: usize) -> Option<f64> {
-        let newest = self.0.iter().rev().take(count);
-        newest.filter_map(figure).reduce(f64::max)
+        let newest = self.0.iter().rev().take(count).filter_map(figure);
+        newest.reduce(f64::max)
     }
 
     /// The median of the newest `count` figures before the last `skip`.

@@ -2,6 +2,7 @@
 
 use super::Model;
 use crate::dashboard::event::{Effect, FeedId, Moment};
+use crate::dashboard::feed::Feed;
 use crate::dashboard::panels::spec::{Chart, Spec};
 use crate::dashboard::panels::{
     activity, bloat, locks, point_locks, rates, replication, scans, snapshots, statements, views,
@@ -217,10 +218,22 @@ impl Model {
         }
     }
 
+    /// Returns a cell for scripts. They cannot see the panel's note: averages since the reset are pending for them.
+    pub(crate) fn cell_for_scripts(&self, feed: &Feed, row: usize, column: &str) -> Value {
+        let since_reset = feed.panel == Some(Panel::Statements)
+            && self.memory.statements.is_since_reset()
+            && statements::OF_INTERVAL.contains(&column);
+        if since_reset {
+            Value::Pending
+        } else {
+            feed.table.get(row, column).clone()
+        }
+    }
+
     /// Returns what the figures of Statements cover, if that is not an interval.
     pub(crate) fn statements_note(&self) -> Option<String> {
-        let since_reset = self.memory.statements.is_since_reset();
-        since_reset.then(|| "means and shares since the last reset, until the second sample".into())
+        let first = self.memory.statements.is_since_reset();
+        first.then(|| "means and shares since the last reset, until the second sample".into())
     }
 
     pub(super) fn put(&mut self, id: FeedId, mut table: Table) {

@@ -8,7 +8,6 @@ use crate::config::WorkClass;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::model::{Link, Model};
 use crate::dashboard::panels::spec::{Chart, ColumnSpec, Pool, Spec};
-use crate::dashboard::panels::statements::OF_INTERVAL;
 use crate::dashboard::rows::Panel;
 use crate::dashboard::view;
 use crate::format;
@@ -74,14 +73,8 @@ impl Sheet {
         let names = names(feed);
         let rows = told.then(|| {
             let order = feed.cursor.order.iter();
-            let since_reset =
-                feed.panel == Some(Panel::Statements) && model.statements_note().is_some();
             let row = |row: &usize| {
-                let cell = |name: &String| match &**name {
-                    // A script cannot see the panel's note.
-                    name if since_reset && OF_INTERVAL.contains(&name) => Value::Pending,
-                    name => feed.table.get(*row, name).clone(),
-                };
+                let cell = |name: &String| model.cell_for_scripts(feed, *row, name);
                 names.iter().map(cell).collect()
             };
             order.map(row).collect()

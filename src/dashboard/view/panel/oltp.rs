@@ -128,13 +128,13 @@ pub(super) fn draw(
 fn in_full(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &mut Buffer) {
     let history = &model.history;
     let every_ms = (model.interval.as_millis() as u64).max(1);
-    let taken = history.tps.len() as u64 * every_ms;
-    let span = span_ms(taken);
+    let taken = history.tps.last(usize::MAX).len() as u64;
+    let span = span_ms(taken * every_ms);
     let count = (span / every_ms) as usize;
     let series = |series: &Series| {
-        let mut values = vec![f64::NAN; count.saturating_sub(series.len())];
-        let newest = series.last(count).into_iter();
-        values.extend(newest.map(|value| value.unwrap_or(f64::NAN)));
+        let newest = series.last(count);
+        let mut values = vec![f64::NAN; count.saturating_sub(newest.len())];
+        values.extend(newest.into_iter().map(|value| value.unwrap_or(f64::NAN)));
         values
     };
     let behind = |label: &str| match label {

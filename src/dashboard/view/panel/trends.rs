@@ -17,7 +17,7 @@ use ratatui::widgets::Widget;
 /// Rows of the smallest chart that tells anything: its title, the axis with its labels, five of dots.
 const LEAST_ROWS: u16 = 8;
 /// Rows of the tallest chart of a row of charts.
-const MOST_ROWS: u16 = 16;
+const MOST_ROWS: u16 = 17;
 /// Columns from which two charts stand side by side.
 const TWO_ABREAST: u16 = 100;
 /// Figures of a chart: as many as the widest one has columns of dots.
@@ -102,7 +102,8 @@ pub(super) fn chart(courses: &[Course], span_ms: u64, theme: &Theme, area: Rect,
     else {
         return;
     };
-    let height = height.min(MOST_ROWS);
+    // With an odd height the middle of the axis is a row of its own, and its label half of the top.
+    let height = (height.min(MOST_ROWS) - 1) | 1;
     let width = area.width / abreast as u16;
     for (place, course) in courses.iter().take(fit * abreast).enumerate() {
         let (column, row) = (place % abreast, place / abreast);
@@ -119,11 +120,10 @@ pub(super) fn chart(courses: &[Course], span_ms: u64, theme: &Theme, area: Rect,
 fn one(course: &Course, span_ms: u64, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let text = |value: f64| format::compact(value, course.unit, 0);
     let mut parts = vec![format!("{} {}", course.title, course.now)];
-    parts.extend(
-        course
-            .target
-            .map(|target| format!("target {}", text(target))),
-    );
+    let target = course
+        .target
+        .map(|target| format::round(target, course.unit));
+    parts.extend(target.map(|target| format!("target {target}")));
     if let Some(summary) = course.summary {
         parts.push(format!("min {}", text(summary.min)));
         parts.push(format!("mean {}", text(summary.mean)));

@@ -17,6 +17,7 @@ mod once;
 mod options;
 mod order;
 mod partitions;
+mod picture;
 mod record;
 mod refresh;
 mod replay;
@@ -99,7 +100,7 @@ enum Command {
     Partitions(partitions::Options),
     /// Record all panels to a file, without a screen
     Record(Box<record::Options>),
-    /// Open a recording: step through it, play it, jump to its troubles
+    /// Open a recording: step through it, play it, jump to its troubles, report one
     Replay(replay::Options),
     /// Compare two recordings: what has changed most, such as from Monday to today
     Compare(compare::Options),
@@ -109,6 +110,9 @@ enum Command {
     Config,
     /// Print shell completions
     Completions(completions::Options),
+    /// Draw a screen as SVG, for the pictures of the documentation
+    #[command(hide = true)]
+    Picture,
     /// Print the manual page
     Man,
     /// Show the options of a command, a page of the documentation, or the page of a panel
@@ -206,6 +210,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Report(options)) => report::run(&options),
         Some(Command::Config) => config::run(),
         Some(Command::Completions(options)) => completions::run(&options),
+        Some(Command::Picture) => picture::run(),
         Some(Command::Man) => man::run(),
         Some(Command::Help(options)) => help::run(&options),
     }

@@ -1,9 +1,11 @@
 //! The configuration file: TOML with optional keys; an unknown key is an error that names its line.
 
 mod guard;
+mod notify;
 pub mod servers;
 
 pub use guard::{Guard, GuardAction, GuardMode, GuardRule, GuardState};
+pub use notify::{Notify, TerminalNotice};
 
 use crate::format::duration::{
     deserialize as duration, maybe as maybe_duration, parse as parse_duration,
@@ -54,6 +56,8 @@ pub struct Config {
     pub record: Record,
     /// Actions without a key.
     pub guard: Guard,
+    /// Notifications of dangers.
+    pub notify: Notify,
     /// Audit file; `$XDG_STATE_HOME/htap-top/audit.jsonl` if not set.
     pub audit_file: Option<PathBuf>,
 }
@@ -75,6 +79,7 @@ impl Default for Config {
             keys: Keymap::default(),
             record: Record::default(),
             guard: Guard::default(),
+            notify: Notify::default(),
             audit_file: None,
         }
     }
@@ -371,7 +376,7 @@ impl Config {
         {
             return Err(fail("interval must lie between 100ms and 1h".into()));
         }
-        match config.guard.fault() {
+        match config.guard.fault().or(config.notify.fault()) {
             Some(fault) => Err(fail(fault)),
             None => Ok(config),
         }
@@ -473,8 +478,13 @@ mod tests {
         // Maps and rules are examples; everything else is the default.
         let figures = |config: &Config| {
             format!(
-                "{:?}{:?}{:?}{:?}{:?}",
-                config.interval, config.targets, config.olap, config.theme, config.guard
+                "{:?}{:?}{:?}{:?}{:?}{:?}",
+                config.interval,
+                config.targets,
+                config.olap,
+                config.theme,
+                config.guard,
+                config.notify
             )
         };
         assert_eq!(figures(&example), figures(&default));

@@ -296,3 +296,13 @@ pub fn utc_offset(offset_s: i32) -> String {
     let sign = if offset_s < 0 { '-' } else { '+' };
     format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
 }
+
+/// Formats a time with its date and offset: `2026-03-01 14:02:11 +01:00`.
+pub fn moment(epoch_ms: i64, utc_offset_s: i32) -> String {
+    let at = chrono::DateTime::from_timestamp_millis(epoch_ms);
+    let local = at.zip(chrono::FixedOffset::east_opt(utc_offset_s));
+    local.map_or_else(
+        || format!("{epoch_ms} ms since 1970"),
+        |(at, offset)| at.with_timezone(&offset).format("%F %T %:z").to_string(),
+    )
+}

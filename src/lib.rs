@@ -30,6 +30,10 @@
 //!   mark, `commands/compare` compares two recordings.
 //! - [`dashboard::view`], [`dashboard::widgets`], [`dashboard::theme`]: read the model and write cells.
 //!   [`dashboard::model::layout`] computes the areas of the screen for them and for the model (pages, mouse).
+//! - [`dashboard::incident`]: the report of an incident, made from a copy of the model without literals. `view/picture` draws a
+//!   screen as SVG, for the report and for `screenshots/make`; `model/reporting` decides what is read for it and when it is written,
+//!   `runtime/reports` writes it on a thread of its own. [`dashboard::notice`]: a notification, due by `model/notifying`, carried
+//!   out by `runtime/notifying` (a command) and the terminal.
 //! - [`dashboard::runtime`]: the loop, the clock, and the runner that carries out effects. The loop never
 //!   awaits anything slow, so no server and no disk can delay a key: recordings and the audit file are written
 //!   by threads of their own (`writer`, `auditing`). At most one sample per feed is in progress; every channel is

@@ -22,6 +22,7 @@ mod it {
     mod guard;
     mod host;
     mod hostile;
+    mod incident;
     mod isolate;
     mod log;
     mod nodes;

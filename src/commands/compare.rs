@@ -2,13 +2,14 @@
 
 use super::dashboard::Prepared;
 use super::options::Look;
-use super::{FAILURE, Failure, USAGE, print, replay};
+use super::{FAILURE, Failure, USAGE, print};
 use crate::dashboard::compare::{Comparison, Period};
 use crate::dashboard::model::Start;
 use crate::dashboard::output::changes::{self, Named};
 use crate::dashboard::output::csv;
 use crate::dashboard::recording::{self, RecordingError};
 use crate::dashboard::terminal;
+use crate::format;
 use crate::text::Clean;
 use clap::{Args, ValueEnum};
 use std::io::Write;
@@ -101,7 +102,7 @@ fn period(path: &Path, start: Start) -> Result<(Named, Period), Failure> {
         let why = "it holds no answer of a server: there is nothing to compare";
         Failure::new(USAGE, format!("{shown}: {why}"))
     })?;
-    let at = |epoch_ms: i64| replay::moment(epoch_ms, model.start.utc_offset_s);
+    let at = |epoch_ms: i64| format::moment(epoch_ms, model.start.utc_offset_s);
     let named = Named {
         file: shown.to_string(),
         target: model.start.target.to_string(),

@@ -5,6 +5,7 @@ use super::servers::{self, Choice};
 use super::{FAILURE, Failure, NO_CONNECTION, USAGE, block_on, env};
 use crate::config::{self, Config};
 use crate::dashboard::audit::Audit;
+use crate::dashboard::incident;
 use crate::dashboard::model::Start;
 use crate::dashboard::panels::spec::Spec;
 use crate::dashboard::panels::{self, own};
@@ -129,15 +130,23 @@ impl Prepared {
         terminal: TerminalSession,
         choices: Vec<Choice>,
     ) -> Result<(), Failure> {
-        let count = choices.len();
+        let (count, reports) = (choices.len(), self.reports());
         let watched = (1..).zip(choices);
         let mut watched = watched.map(|(number, choice)| self.watch(choice, (number, count)));
         let first = watched
             .next()
             .ok_or_else(|| Failure::new(USAGE, "no server is named"))?;
         let others = watched.collect();
-        let ending = Box::pin(runtime::run(terminal, self.themes, first, others));
+        let ending = Box::pin(runtime::run(terminal, self.themes, first, others, reports));
         ended(ending.await?)
+    }
+
+    /// Returns where reports of incidents are written.
+    pub(super) fn reports(&self) -> incident::Place {
+        incident::Place {
+            folder: config::state_folder(&env).join("reports"),
+            audit: self.audit.path.clone(),
+        }
     }
 
     /// Returns what is needed to watch a server; `part` is its number and the number of all.

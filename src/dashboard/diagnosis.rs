@@ -12,6 +12,7 @@ pub mod rules;
 mod since;
 
 pub use cause::cause;
+pub(crate) use cause::severity;
 pub use evidence::Evidence;
 pub(crate) use evidence::{LostPooler, Pools};
 pub use rules::findings;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Maximum length of a recorded line in bytes: far above the largest answer, far below what would exhaust memory.
 pub const LONGEST: usize = 64 << 20;
 /// Name of the column whose texts are SQL statements.
-const STATEMENTS: &str = "query";
+pub(crate) const STATEMENTS: &str = "query";
 
 /// A recorded event as a line of JSON. Clones share the bytes.
 #[derive(Clone, Debug)]

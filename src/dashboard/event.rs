@@ -3,6 +3,7 @@
 pub use crate::keys::Key;
 
 use super::action::{Action, ActionId, Outcome};
+use super::notice::Notice;
 use crate::explain::{Explained, Whose};
 use crate::host::local::Wanted;
 use crate::pg::Table;
@@ -110,6 +111,8 @@ pub enum Event {
     /// The server was put in the background (`true`) because another one is shown, or is shown again. Recorded because
     /// in the background it is sampled less, and a replay judges the age of data by that.
     Background(bool),
+    /// The report of an incident was written to this file, or the reason why there is none.
+    ReportWritten(Result<Clean, Clean>),
     /// The program resumed after being suspended, so the screen must be redrawn.
     Resumed,
 }
@@ -178,6 +181,13 @@ pub enum Effect {
     CaptureMouse(bool),
     /// Move in time.
     Travel(Travel),
+    /// Write the report of an incident: of the past that is shown, or of now.
+    WriteReport {
+        /// True for the past.
+        past: bool,
+    },
+    /// Tell somebody that a danger has begun or ended.
+    Notify(Notice),
     /// Show another server.
     Show(Show),
     /// Suspend the program as Ctrl-Z does in a shell.

@@ -3,9 +3,9 @@
 use super::event::Moment;
 use super::panels::parts::Forbidden;
 use super::panels::rates;
-use super::panels::spec::{Front, Of, Pool, Spec, Trend as TrendSpec};
+use super::panels::spec::{Front, Pool, Spec};
 use super::rows::Panel;
-use super::trend::Trend;
+use super::trend::{self, Trend};
 use crate::config::PanelConfig;
 use crate::dashboard::cell;
 use crate::keys::{Key, Keymap};
@@ -189,6 +189,33 @@ impl Filter {
 }
 
 impl Feed {
+    /// Returns the feed of a panel file before its first sample; `foreign` for a user's own one.
+    pub fn new(spec: Arc<Spec>, foreign: bool) -> Self {
+        let mut cursor = Cursor::default();
+        cursor.sort = sort_order(&spec.front.sort);
+        let mut feed = Self {
+            source: "".into(),
+            sql: "".into(),
+            scope: Scope::default(),
+            forbidden: Forbidden::default(),
+            panel: (!foreign).then(|| Panel::of(&spec.name)).flatten(),
+            spec,
+            foreign,
+            direct: Vec::new(),
+            listed: Vec::new(),
+            sampling: Sampling::default(),
+            table: Table::default(),
+            raw: Table::default(),
+            rates: rates::Memory::default(),
+            trends: Vec::new(),
+            chosen: Chosen::default(),
+            cursor,
+        };
+        let source = feed.spec.sql.clone();
+        feed.ask_with(&source);
+        feed
+    }
+
     /// Sets the statement and updates the text to send.
     pub fn ask_with(&mut self, source: &str) {
         self.source = source.into();
@@ -290,7 +317,7 @@ impl Feed {
         } = self;
         trends.resize_with(spec.front.trends.len(), Trend::default);
         for (wanted, trend) in spec.front.trends.iter().zip(trends) {
-            if let Some(value) = total(table, wanted, &spec.front.key) {
+            if let Some(value) = trend::total(table, wanted, &spec.front.key) {
                 trend.push(now.mono_ms, value);
             }
         }
@@ -392,22 +419,6 @@ pub fn sort_order(text: &str) -> Option<(Box<str>, bool)> {
         Some(column) => Some((column.into(), true)),
         None => (!text.is_empty()).then(|| (text.into(), false)),
     }
-}
-
-/// Returns the figure that is made of a column's rows; `None` if none is known.
-fn total(table: &Table, wanted: &TrendSpec, key: &[String]) -> Option<f64> {
-    let column = table.column(&wanted.column)?;
-    let named = key.first().and_then(|name| table.column(name));
-    let is_wanted = |row: &&Vec<Value>| {
-        let name = named.and_then(|named| row.get(named)?.text());
-        wanted.row.is_empty() || name == Some(&*wanted.row)
-    };
-    let rows = table.rows.iter().filter(is_wanted);
-    rows.filter_map(|row| row.get(column)?.number())
-        .reduce(match wanted.of {
-            Of::Max => f64::max,
-            Of::Sum => |sum, cell| sum + cell,
-        })
 }
 
 /// Compares two cells; unknown values come last in either direction.

@@ -17,12 +17,14 @@ mod lookup;
 mod measuring;
 mod memory;
 mod nodes;
+mod notifying;
 mod pacing;
 mod pages;
 mod pooling;
 mod popup;
 pub(crate) mod popups;
 mod refreshing;
+mod reporting;
 mod sampling;
 mod state;
 mod streaming;
@@ -40,12 +42,10 @@ use super::compare::Baseline;
 use super::diagnosis::finding::Finding;
 use super::diagnosis::{Cause, Gauge, Since, Unknown};
 use super::event::{Effect, Event, FeedId, Moment};
-use super::feed::{Chosen, Cursor, Feed, Sampling, Scope, sort_order};
+use super::feed::Feed;
 use super::history::History;
 use super::panels::classify::Classifier;
-use super::panels::parts::Forbidden;
-use super::panels::rates;
-use super::panels::spec::{Pool, Spec};
+use super::panels::spec::Pool;
 use super::rows::Panel;
 use super::tabs::Tab;
 use crate::config::Config;
@@ -148,9 +148,9 @@ impl Model {
     pub fn new(start: Start) -> Self {
         let config = start.config.clone();
         let built_in = start.built_in.iter().map(Arc::clone);
-        let mut feeds: Vec<Feed> = built_in.map(|spec| feed(spec, false)).collect();
+        let mut feeds: Vec<Feed> = built_in.map(|spec| Feed::new(spec, false)).collect();
         let own = start.own_panels.iter().cloned();
-        feeds.extend(own.map(|spec| feed(Arc::new(spec), true)));
+        feeds.extend(own.map(|spec| Feed::new(Arc::new(spec), true)));
         let (pooler, replica) = (start.pooler.is_some(), start.olap_server.is_some());
         feeds.retain(|feed| {
             let panel = config.panels.get(&feed.spec.name);
@@ -263,6 +263,7 @@ impl Model {
                 Vec::new()
             }
             Event::Background(behind) => self.background(behind),
+            Event::ReportWritten(outcome) => self.report_written(&outcome),
             Event::Resumed => {
                 self.dirty = true;
                 Vec::new()
@@ -377,6 +378,7 @@ impl Model {
     pub fn become_past(&mut self) {
         (self.popup, self.prompt, self.notice) = (None, None, None);
         self.baseline = None;
+        self.memory.reporting = None;
         self.unrecorded = 0;
         self.guarding.armed = false;
     }
@@ -418,30 +420,4 @@ impl Model {
 fn none() -> &'static Table {
     static NONE: std::sync::OnceLock<Table> = std::sync::OnceLock::new();
     NONE.get_or_init(Table::default)
-}
-
-fn feed(spec: Arc<Spec>, foreign: bool) -> Feed {
-    let mut cursor = Cursor::default();
-    cursor.sort = sort_order(&spec.front.sort);
-    let mut feed = Feed {
-        source: "".into(),
-        sql: "".into(),
-        scope: Scope::default(),
-        forbidden: Forbidden::default(),
-        panel: (!foreign).then(|| Panel::of(&spec.name)).flatten(),
-        spec,
-        foreign,
-        direct: Vec::new(),
-        listed: Vec::new(),
-        sampling: Sampling::default(),
-        table: Table::default(),
-        raw: Table::default(),
-        rates: rates::Memory::default(),
-        trends: Vec::new(),
-        chosen: Chosen::default(),
-        cursor,
-    };
-    let source = feed.spec.sql.clone();
-    feed.ask_with(&source);
-    feed
 }

@@ -9,7 +9,9 @@ pub mod headless;
 mod hosting;
 pub(crate) mod http;
 mod logged;
+mod notifying;
 mod planning;
+mod reports;
 pub(crate) mod ring;
 mod sessions;
 mod signals;
@@ -20,6 +22,7 @@ mod writer;
 
 use super::audit::Audit;
 use super::event::{Event, FeedId};
+use super::incident;
 use super::model::{Model, Start};
 use super::recording::Header;
 use super::rows;
@@ -34,6 +37,8 @@ use app::App;
 use clock::{Clock, wall_clock};
 use effects::EffectRunner;
 use futures_util::future::join_all;
+use notifying::Notifier;
+use reports::Reporter;
 use ring::Ring;
 use signals::{SignalEvent, Signals};
 use source::{EventSource, Runners};
@@ -182,6 +187,7 @@ pub async fn run(
     themes: Vec<Theme>,
     first: Watch,
     others: Vec<Watch>,
+    reports: incident::Place,
 ) -> io::Result<Ended> {
     let (first, runner) = first.begin(1);
     let others = (2..).zip(others);
@@ -189,7 +195,7 @@ pub async fn run(
         others.map(|(number, watch)| watch.begin(number)).unzip();
     runners.insert(0, runner);
     let servers = Servers::new(first, others);
-    event_loop(terminal, servers, themes, runners).await
+    event_loop(terminal, servers, (themes, reports), runners).await
 }
 
 /// Replays a recording until the user quits.
@@ -197,6 +203,7 @@ pub async fn replay(
     terminal: TerminalSession,
     mut timeline: Timeline,
     themes: Vec<Theme>,
+    reports: incident::Place,
     torn: Option<String>,
 ) -> io::Result<Ended> {
     if let Some(why) = torn {
@@ -211,7 +218,7 @@ pub async fn replay(
         connected: false,
     };
     let servers = Servers::new(recorded, Vec::new());
-    let mut ended = event_loop(terminal, servers, themes, Vec::new()).await?;
+    let mut ended = event_loop(terminal, servers, (themes, reports), Vec::new()).await?;
     if ended.ending == Ending::NeverConnected {
         ended.ending = Ending::Quit;
     }
@@ -221,7 +228,7 @@ pub async fn replay(
 async fn event_loop(
     terminal: TerminalSession,
     servers: Servers,
-    themes: Vec<Theme>,
+    (themes, reports): (Vec<Theme>, incident::Place),
     runners: Vec<EffectRunner>,
 ) -> io::Result<Ended> {
     let TerminalSession {
@@ -230,10 +237,13 @@ async fn event_loop(
         signals,
     } = terminal;
     let depth = Depth::detect(&|name| std::env::var(name).ok());
+    let (tell, told) = channel(EVENTS);
     let mut app = App {
         screen,
         servers,
         themes: themes.iter().map(|theme| theme.adapt(depth)).collect(),
+        notifier: Notifier::new(tell.clone()),
+        reporter: Reporter::new(reports, themes, tell),
         drawn: None,
         due: None,
         live: false,
@@ -244,12 +254,16 @@ async fn event_loop(
         inbox,
         signals,
         runners: Runners::new(runners),
+        told,
         clock,
         ticker,
     };
     let ran = app.run(&mut source).await;
     let App {
-        screen, servers, ..
+        screen,
+        servers,
+        reporter,
+        ..
     } = app;
     // The terminal is restored first.
     drop(screen);
@@ -263,10 +277,12 @@ async fn event_loop(
     let recorders = recorders.filter_map(|server| server.recorder);
     let unrecorded = join_all(recorders.map(|recorder| async { recorder.end().await.err() }));
     let unaudited = join_all(source.runners.all.into_iter().map(EffectRunner::end));
-    let (unaudited, unrecorded) = tokio::join!(unaudited, unrecorded);
+    let (unaudited, unrecorded, unreported) = tokio::join!(unaudited, unrecorded, reporter.end());
     Ok(Ended {
         ending: ran?.unwrap_or(quit),
-        unwritten: unaudited.into_iter().chain(unrecorded).flatten().collect(),
+        unwritten: (unaudited.into_iter().chain(unrecorded).flatten())
+            .chain(unreported)
+            .collect(),
     })
 }
 

@@ -3,11 +3,13 @@
 //! Events are kept packed, and at the beginning of every span of them the model as it was then. The model of
 //! a moment is that of its span's beginning, told the events since: what it shows is what was shown.
 
-use super::diagnosis::Health;
+use super::diagnosis::finding::Damage;
+use super::diagnosis::{Health, severity};
 use super::encoded::Encoded;
 use super::event::{Event, Moment};
 use super::keyframe::{Keyframe, pack};
 use super::model::Model;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
@@ -32,7 +34,7 @@ pub struct Tape {
     dropped: usize,
     keep_ms: u64,
     /// Dangers that the cause line has named lately: rule and subject.
-    alarms: BTreeMap<(&'static str, String), Moment>,
+    alarms: BTreeMap<Alarm, Moment>,
     /// Copies of new lines for the recording, if there is one.
     copies: Option<Vec<Encoded>>,
 }
@@ -66,13 +68,21 @@ impl Events {
     }
 }
 
-/// A moment at which the cause line began to show a danger, or another one.
+/// A danger: a rule and its subject.
+type Alarm = (&'static str, String);
+
+/// A danger that the cause line showed, from its beginning on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trouble {
-    /// Time.
+    /// Time at which the cause line began to show it.
     pub at: Moment,
-    /// The sentence.
+    /// Time at which the cause line last showed it.
+    pub until: Moment,
+    /// Time at which it was worst, the last if there are several, and how bad it was then.
+    pub worst: (Moment, Damage, f64),
+    /// The sentence at the beginning.
     pub sentence: String,
+    alarm: Alarm,
 }
 
 /// A position on a tape: the model at that time, and the next events. It keeps models of the span at
@@ -179,8 +189,9 @@ impl Tape {
         self.alarms.retain(|_, seen| now.since(*seen) <= APART_S);
         if let Some(sentence) = model.unreachable() {
             let alarm = (UNREACHABLE, String::new());
-            let known = self.alarms.insert(alarm, now).is_some();
-            self.begin_trouble(now, &sentence, known);
+            let known = self.alarms.insert(alarm.clone(), now).is_some();
+            let worst = (now, Damage::Halt, 1.0);
+            self.note_trouble(alarm, worst, &sentence, known);
             return;
         }
         if cause.health < Health::Danger {
@@ -195,14 +206,46 @@ impl Tape {
         // A danger without a rule is the end of one that a rule explained before.
         let known =
             self.alarms.contains_key(&alarm) || (cause.rule.is_empty() && !self.alarms.is_empty());
-        self.alarms.insert(alarm, now);
-        self.begin_trouble(now, &cause.sentence, known);
+        self.alarms.insert(alarm.clone(), now);
+        let (damage, ratio) = severity(&model.gauges, &model.findings, cause);
+        self.note_trouble(alarm, (now, damage, ratio), &cause.sentence, known);
     }
 
-    fn begin_trouble(&mut self, at: Moment, sentence: &str, known: bool) {
-        if let Some(span) = self.spans.back_mut().filter(|_| !known) {
-            let sentence = sentence.to_owned();
-            span.troubles.push(Trouble { at, sentence });
+    /// Begins a trouble, or notes that a known one lasts.
+    fn note_trouble(
+        &mut self,
+        alarm: Alarm,
+        worst: (Moment, Damage, f64),
+        sentence: &str,
+        known: bool,
+    ) {
+        if known {
+            let mut newest = self.spans.iter_mut().rev();
+            let trouble = newest.find_map(|span| {
+                let mut troubles = span.troubles.iter_mut().rev();
+                troubles.find(|trouble| trouble.alarm == alarm || alarm.0.is_empty())
+            });
+            if let Some(trouble) = trouble {
+                let before = std::mem::replace(&mut trouble.until, worst.0);
+                let known = (trouble.worst.1, trouble.worst.2);
+                match (worst.1, worst.2).partial_cmp(&known) {
+                    Some(Ordering::Greater) => trouble.worst = worst,
+                    // What was read because of it is there a little later. The tick before this one: the next answer may
+                    // show that it has ended.
+                    Some(Ordering::Equal) if before < worst.0 => {
+                        trouble.worst.0 = trouble.worst.0.max(before);
+                    }
+                    _ => {}
+                }
+            }
+        } else if let Some(span) = self.spans.back_mut() {
+            span.troubles.push(Trouble {
+                at: worst.0,
+                until: worst.0,
+                worst,
+                sentence: sentence.to_owned(),
+                alarm,
+            });
         }
     }
 

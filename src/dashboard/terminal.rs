@@ -6,6 +6,7 @@ use crossterm::event::{
     self, DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
     Event as TermEvent, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEventKind,
 };
+use crossterm::style::Print;
 use crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
@@ -97,6 +98,12 @@ impl Screen {
             self.terminal.backend_mut(),
             CopyToClipboard::to_clipboard_from(text)
         )
+    }
+
+    /// Writes the escape sequence of a notification, and rings the bell if that is wanted.
+    pub fn notify(&mut self, sequence: &str, bell: bool) -> io::Result<()> {
+        let bell = if bell { "\u{7}" } else { "" };
+        execute!(self.terminal.backend_mut(), Print(sequence), Print(bell))
     }
 
     /// Captures or releases the mouse.

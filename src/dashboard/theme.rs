@@ -7,6 +7,7 @@ mod colour;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use colour::rgb;
 pub use colour::{Colour, Depth};
 
 use crate::embedded;

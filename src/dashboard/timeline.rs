@@ -127,6 +127,12 @@ impl Timeline {
                 self.main.update(Event::Resized { width, height })
             }
             Event::Resumed => self.shown_mut().update(event),
+            Event::ReportWritten(_) => {
+                if let Some(past) = &mut self.past {
+                    let _ = past.model.update(event.clone());
+                }
+                self.main.update(event)
+            }
             event => {
                 if let Event::Ticked { now, .. } = &event {
                     self.pass(*now);
@@ -150,6 +156,8 @@ impl Timeline {
                 Effect::Quit
                 | Effect::Copy(_)
                 | Effect::CaptureMouse(_)
+                | Effect::WriteReport { .. }
+                | Effect::Notify(_)
                 | Effect::Show(_)
                 | Effect::Suspend => {
                     wanted.push(effect);
@@ -237,6 +245,13 @@ impl Timeline {
             };
             self.shown_mut().say(Grade::Doubtful, what);
         }
+    }
+
+    /// Shows the moment `mono_ms` and stays there.
+    pub fn show(&mut self, mono_ms: u64) {
+        self.playing = false;
+        self.go(mono_ms);
+        self.label();
     }
 
     /// Shows the moment `mono_ms`; a time after the newest event returns to live.

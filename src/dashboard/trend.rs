@@ -1,6 +1,8 @@
 //! The course of a figure over the last hour.
 
 use super::chunks::Chunks;
+use super::panels::spec::{Of, Trend as Wanted};
+use crate::pg::{Table, Value};
 
 /// Points kept: an hour, at one per [`APART_MS`].
 const KEEP: usize = 1_800;
@@ -104,6 +106,22 @@ impl Trend {
         }
         values
     }
+}
+
+/// Returns the figure that is made of a column's rows; `None` if none is known.
+pub(super) fn total(table: &Table, wanted: &Wanted, key: &[String]) -> Option<f64> {
+    let column = table.column(&wanted.column)?;
+    let named = key.first().and_then(|name| table.column(name));
+    let is_wanted = |row: &&Vec<Value>| {
+        let name = named.and_then(|named| row.get(named)?.text());
+        wanted.row.is_empty() || name == Some(&*wanted.row)
+    };
+    let rows = table.rows.iter().filter(is_wanted);
+    rows.filter_map(|row| row.get(column)?.number())
+        .reduce(match wanted.of {
+            Of::Max => f64::max,
+            Of::Sum => |sum, cell| sum + cell,
+        })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod dense;
 mod header;
 mod panel;
+pub(crate) mod picture;
 mod tabs;
 
 pub use panel::placeholder;
@@ -26,8 +27,12 @@ use ratatui::widgets::Widget;
 
 /// Draws one frame.
 pub fn view(model: &Model, theme: &Theme, frame: &mut Frame<'_>) {
-    let area = frame.area();
-    let buf = frame.buffer_mut();
+    draw(model, theme, frame.buffer_mut());
+}
+
+/// Draws the screen into `buf`.
+fn draw(model: &Model, theme: &Theme, buf: &mut Buffer) {
+    let area = buf.area;
     let base = theme.base();
     for cell in &mut buf.content {
         cell.set_style(base);

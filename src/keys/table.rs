@@ -155,6 +155,8 @@ commands! {
         "toggle the mouse (click selects a row or a tab, wheel scrolls)";
     Screen Log "log" [Char('L')] ""
         "show the log: actions with their proof, connections lost and restored";
+    Screen WriteReport "write_report" [Char('w')] ""
+        "write a report of this moment to a file: the trouble, its evidence, sessions, locks, statements, settings, actions";
     Screen Guard "guard" [Char('D')] ""
         "switch the guard off or on (its rules act without a key, if any are configured)";
     Screen Reconnect "reconnect" [Char('c')] ""

@@ -164,7 +164,8 @@ fn options_of(command: &clap::Command) -> String {
     let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
     let help = lines.join("\n");
     let subcommands = command.get_subcommands();
-    let subcommands = subcommands.filter(|command| command.get_name() != "help");
+    let shown = |command: &&clap::Command| command.get_name() != "help" && !command.is_hide_set();
+    let subcommands = subcommands.filter(shown);
     let subcommands: String = subcommands.map(options_of).collect();
     format!(
         "\n## {name}\n\n```text\n{}\n```\n{subcommands}",

@@ -5,6 +5,7 @@ use super::board::{activity, facts, table, trouble};
 use htap_top::config::Config;
 use htap_top::dashboard::encoded::Encoded;
 use htap_top::dashboard::event::{Event, Moment, OwnCost};
+use htap_top::dashboard::incident::{self, Incident};
 use htap_top::dashboard::model::{Model, Start};
 use htap_top::dashboard::panels;
 use htap_top::dashboard::recording::{self, Header, Recorder, Recording, RecordingError};
@@ -106,6 +107,51 @@ fn record(path: &Path, mask: bool, end: bool) -> Model {
 
 fn read(path: &Path) -> Result<Recording, RecordingError> {
     recording::read(&[PathBuf::from(path)], start())
+}
+
+/// A trouble is known from its beginning to its end, and with the moment at which it was worst.
+#[test]
+fn a_trouble_has_an_end_and_a_worst_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.htap");
+    let _ = record(&path, false, true);
+    let recording = read(&path).unwrap();
+    let troubles: Vec<_> = recording.tape.troubles().cloned().collect();
+    let [trouble] = troubles.as_slice() else {
+        unreachable!("{troubles:?}");
+    };
+    let (worst, ..) = trouble.worst;
+    assert_eq!(
+        [trouble.at, trouble.until, worst].map(|at| at.mono_ms),
+        [120_000, 150_000, 149_000],
+        "the waits are the same in all samples; the tick at 150 comes before its sample"
+    );
+    // The report of the moment in the middle says the same, and so does one after the end.
+    let mut timeline = Timeline::replay(recording.tape).unwrap();
+    let reports = incident::Place {
+        folder: folder.path().join("reports"),
+        audit: folder.path().join("audit.jsonl"),
+    };
+    let mut report = |mono_ms: u64| {
+        timeline.show(mono_ms);
+        let path = Incident::of(&timeline, true).write(&reports, &Theme::default());
+        std::fs::read_to_string(path.unwrap()).unwrap()
+    };
+    let times = "from 2026-01-02 03:06:05 +00:00 to 2026-01-02 03:06:35 +00:00";
+    let during = report(130_000);
+    assert!(
+        during.contains(&format!("- When: {times} (30s).")),
+        "{during}"
+    );
+    assert!(during.contains("quantity = quantity - ? WHERE product_id = ?"));
+    assert!(!during.contains("product_id = 7"), "{during}");
+    let after = report(290_000);
+    assert!(after.contains("- When: no danger was found"), "{after}");
+    assert!(
+        after.contains(&format!("- The last trouble: {times}: ")),
+        "{after}"
+    );
+    assert!(after.contains("nobody waited for a lock"), "{after}");
 }
 
 /// A server that can be in the background is recorded in a version of its own, which earlier programs refuse as a whole.

@@ -287,6 +287,23 @@ fn told(unknown: &[&Unknown]) -> String {
     told.collect::<Vec<_>>().join(", ")
 }
 
+/// Returns how bad the trouble of the cause line is: the damage it does, and how far past its target the worst figure is
+/// that it is about or explains, as figure / target.
+pub(crate) fn severity(gauges: &[Gauge], findings: &[Finding], cause: &Cause) -> (Damage, f64) {
+    let finding = findings.iter().find(|finding| finding.rule == cause.rule);
+    let about = |gauge: &&Gauge| {
+        let explained = finding.is_some_and(|finding| finding.explains.contains(&gauge.label));
+        gauge.health == Health::Danger && (gauge.label == cause.label || explained)
+    };
+    let missed = gauges.iter().filter(about);
+    let worst = missed.max_by(|a, b| a.ratio.total_cmp(&b.ratio));
+    let damage = finding.map_or_else(|| worst.map(damage), |finding| Some(finding.damage));
+    (
+        damage.unwrap_or_default(),
+        worst.map_or(1.0, |gauge| gauge.ratio),
+    )
+}
+
 /// Damage done by a missed target.
 fn damage(gauge: &Gauge) -> Damage {
     match gauge.label {

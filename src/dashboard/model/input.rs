@@ -76,6 +76,7 @@ impl Model {
             Command::PauseRelay => self.ask_pause_relay(),
             Command::Explain => return self.ask_explain(),
             Command::Guard => return self.toggle_guard(),
+            Command::WriteReport => return self.write_report(),
             Command::Mouse => return self.toggle_mouse(),
             Command::Help => self.toggle_popup(Popup::Help { scroll: 0 }),
             Command::Log => self.toggle_popup(Popup::Log { scroll: usize::MAX }),

@@ -40,6 +40,11 @@ impl Model {
         Rows::of(self.facts.as_ref().unwrap_or(none())).first()
     }
 
+    /// Version and schema of pg_stat_statements, as far as known.
+    pub(crate) fn extension(&self) -> Row<'_, read::Extension> {
+        Rows::of(self.memory.extensions.as_ref().unwrap_or(none())).first()
+    }
+
     /// Seconds that the fast session has waited for an answer.
     pub fn silent_s(&self) -> f64 {
         let fast = self

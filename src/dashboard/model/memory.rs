@@ -2,6 +2,8 @@
 
 use super::hosting::Hosts;
 use super::learning::Kinds;
+use super::notifying::Notifying;
+use super::reporting::Reporting;
 use crate::dashboard::compare::oltp::Oltp;
 use crate::dashboard::compare::statements::{Key, Statements};
 use crate::dashboard::event::Moment;
@@ -52,6 +54,11 @@ pub(super) struct Memory {
     pub(super) returned: Option<Moment>,
     pub(super) cost_mark: Option<(Moment, f64)>,
     pub(super) server_ms: f64,
+    /// The report that is to be written, while panels are read for it.
+    pub(super) reporting: Option<Reporting>,
+    pub(super) notifying: Notifying,
+    /// Time at which panels were last read because of a danger.
+    pub(super) read_in_danger: Option<Moment>,
 }
 
 /// Transactions of this program's own sessions.

@@ -42,11 +42,14 @@ impl Model {
             self.notice = None;
             self.dirty = true;
         }
-        if self.paused {
+        let mut effects = if self.paused {
             Vec::new()
         } else {
             self.sample_due()
-        }
+        };
+        effects.extend(self.report_due());
+        effects.extend(self.notify());
+        effects
     }
 
     fn measure_cost(&mut self, now: Moment, cost: OwnCost) {

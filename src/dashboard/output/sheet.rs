@@ -1,9 +1,11 @@
 //! Data for scripts: panels as rows with described columns.
 
+mod oltp;
+
+pub(crate) use oltp::OLTP;
+
 use crate::config::WorkClass;
 use crate::dashboard::feed::Feed;
-use crate::dashboard::history::Oltp;
-use crate::dashboard::history::{CARRIES_P50, CARRIES_P95, CARRIES_P99, CARRIES_TPS_S};
 use crate::dashboard::model::{Link, Model};
 use crate::dashboard::panels::spec::{Chart, ColumnSpec, Pool, Spec};
 use crate::dashboard::rows::Panel;
@@ -11,6 +13,7 @@ use crate::dashboard::view;
 use crate::format;
 use crate::format::Unit;
 use crate::pg::{Class, Value};
+use oltp::{OltpColumn, uncarried};
 use std::collections::BTreeSet;
 
 /// A panel, or standalone figures, in the form from which all formats are written.
@@ -56,8 +59,17 @@ pub struct Column {
 impl Sheet {
     /// Returns the current rows of a panel, in the panel's order.
     pub fn of(model: &Model, feed: &Feed) -> Self {
+        Self::told(model, feed, is_told(model, feed))
+    }
+
+    /// Returns the rows that a panel had last, however old they are.
+    pub(crate) fn last(model: &Model, feed: &Feed) -> Self {
+        Self::told(model, feed, feed.sampling.at.is_some())
+    }
+
+    fn told(model: &Model, feed: &Feed, told: bool) -> Self {
         let front = &feed.spec.front;
-        let told = feed.sampling.missing.is_empty() && is_told(model, feed);
+        let told = told && feed.sampling.missing.is_empty();
         let names = names(feed);
         let rows = told.then(|| {
             let order = feed.cursor.order.iter();
@@ -197,156 +209,12 @@ pub(super) fn is_told(model: &Model, feed: &Feed) -> bool {
     sampling.at.is_some() && !sampling.outlived && model.is_current(feed)
 }
 
-/// Name, unit and description of an OLTP figure, and a function that returns it.
-type OltpColumn = (&'static str, Unit, &'static str, fn(&Oltp) -> Value);
-
-/// A percentile, pending until enough queries were timed for it.
-fn carried(oltp: &Oltp, figure: Option<f64>, needed: usize) -> Value {
-    pending(figure.filter(|_| oltp.timed >= needed))
-}
-
-fn pending(figure: Option<f64>) -> Value {
-    figure.map_or(Value::Pending, Value::Float)
-}
-
-/// A count of sessions by state; unavailable instead of 0 if the server hides sessions from the current role.
-fn seen(oltp: &Oltp, count: i64) -> Value {
-    if oltp.sessions.is_empty() {
-        Value::Pending
-    } else if oltp.restricted > 0 && count == 0 {
-        Value::Unavailable
-    } else {
-        Value::Int(count)
-    }
-}
-
-/// The OLTP figures.
-pub(crate) const OLTP: [OltpColumn; 15] = [
-    (
-        "tps",
-        Unit::PerSecond,
-        "Transactions per second, commits and rollbacks, excluding this program's own; unknown until they have \
-         been counted for 4.5 seconds.",
-        |o| pending(o.tps),
-    ),
-    (
-        "tps_window_s",
-        Unit::Seconds,
-        "Seconds over which transactions were counted.",
-        |o| pending(o.tps_window_s),
-    ),
-    (
-        "rollback_pct",
-        Unit::Percent,
-        "Share of rollbacks in the transactions since the previous sample.",
-        |o| o.rollback_pct.into(),
-    ),
-    (
-        "p50_ms",
-        Unit::Ms,
-        "Median of the point query over the last 30 seconds, or since slow ones ended; unknown for fewer than 10.",
-        |o| carried(o, o.p50_ms, CARRIES_P50),
-    ),
-    (
-        "p95_ms",
-        Unit::Ms,
-        "95th percentile of the point query over the last 30 seconds, or since slow ones ended; unknown for fewer than 20.",
-        |o| carried(o, o.p95_ms, CARRIES_P95),
-    ),
-    (
-        "p99_ms",
-        Unit::Ms,
-        "99th percentile of the point query over the last 30 seconds, or since slow ones ended; unknown for fewer than 100.",
-        |o| carried(o, o.p99_ms, CARRIES_P99),
-    ),
-    ("timed", Unit::Count, "Point queries in that time.", |o| {
-        Value::Int(o.timed as i64)
-    }),
-    (
-        "failed",
-        Unit::Count,
-        "Point queries that failed in that time.",
-        |o| Value::Int(o.failed.into()),
-    ),
-    (
-        "active",
-        Unit::Count,
-        "Client sessions that are executing.",
-        |o| seen(o, o.active),
-    ),
-    (
-        "waiting",
-        Unit::Count,
-        "Sessions waiting for a lock.",
-        |o| seen(o, o.waiting),
-    ),
-    (
-        "idle_in_transaction",
-        Unit::Count,
-        "Sessions idle in transaction.",
-        |o| seen(o, o.idle_in_transaction),
-    ),
-    (
-        "restricted",
-        Unit::Count,
-        "Sessions whose state is hidden from our role.",
-        |o| {
-            if o.sessions.is_empty() {
-                Value::Pending
-            } else {
-                Value::Int(o.restricted)
-            }
-        },
-    ),
-    (
-        "wal_bytes_per_s",
-        Unit::Bytes,
-        "WAL written per second by the whole server.",
-        |o| o.wal_bytes_per_s.into(),
-    ),
-    (
-        "cache_hit_pct",
-        Unit::Percent,
-        "Share of blocks found in shared_buffers, of those read since the previous sample.",
-        |o| o.cache_hit_pct.into(),
-    ),
-    (
-        "deadlocks",
-        Unit::Count,
-        "Deadlocks since this program started watching.",
-        |o| pending(o.deadlocks),
-    ),
-];
-
 /// Columns of a panel that the server refuses, with the reasons.
 fn lacks(feed: &Feed) -> Vec<(String, String)> {
     let lacks = feed.forbidden.columns(&feed.source);
     lacks
         .map(|(name, why)| (name.to_owned(), why.to_string()))
         .collect()
-}
-
-/// Figures with too few samples, with the reasons.
-fn uncarried(oltp: &Oltp) -> Vec<(String, String)> {
-    let percentiles = [
-        ("p50_ms", CARRIES_P50),
-        ("p95_ms", CARRIES_P95),
-        ("p99_ms", CARRIES_P99),
-    ];
-    let few = percentiles
-        .iter()
-        .filter(|(_, needed)| oltp.timed < *needed);
-    let few = few.map(|(name, needed)| {
-        let why = format!("{} of {needed} point queries timed", oltp.timed);
-        ((*name).to_owned(), why)
-    });
-    let mut lacks: Vec<_> = few.collect();
-    if oltp.tps.is_none() {
-        let counted = format::seconds(oltp.tps_window_s.unwrap_or(0.0));
-        let needed = format::seconds(CARRIES_TPS_S);
-        lacks.push(("tps".into(), format!("counted for {counted} of {needed}")));
-    }
-    lacks
 }
 
 /// The columns of a feed: those that the panel describes, in its order, then the others in the answer. An

@@ -17,6 +17,16 @@ const GAP: &str = "  ";
 pub(crate) fn summary(model: &Model, oltp: &Sheet, width: usize) -> String {
     let mut text = heading(model);
     text.push('\n');
+    text += &gauges(model, width);
+    text.push('\n');
+    text += &cause(model);
+    text.push('\n');
+    text += &panel(oltp, model.start.utc_offset_s, width);
+    text
+}
+
+/// Returns the figures with their targets.
+pub(crate) fn gauges(model: &Model, width: usize) -> String {
     let gauges = model.gauges.iter().map(|gauge| {
         let target = if gauge.target.is_empty() {
             format::figure(gauge.limit, gauge.unit, 0)
@@ -33,12 +43,7 @@ pub(crate) fn summary(model: &Model, oltp: &Sheet, width: usize) -> String {
     let head = ["figure", "value", "target", "health"].map(str::to_owned);
     let mut lines = vec![head];
     lines.extend(gauges);
-    text += &aligned(&lines, &[false, true, true, false], width);
-    text.push('\n');
-    text += &cause(model);
-    text.push('\n');
-    text += &panel(oltp, model.start.utc_offset_s, width);
-    text
+    aligned(&lines, &[false, true, true, false], width)
 }
 
 /// Server and version: `shop @ primary:5432  PostgreSQL 17.2`.
@@ -66,7 +71,7 @@ pub(crate) fn cause_line(model: &Model) -> String {
 }
 
 /// The cause line with its rule and evidence.
-fn cause(model: &Model) -> String {
+pub(crate) fn cause(model: &Model) -> String {
     let cause = &model.cause;
     let mut lines = vec![["cause".to_owned(), cause.sentence.clone()]];
     let mut add = |name: &str, value: &str| {

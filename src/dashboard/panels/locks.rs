@@ -22,13 +22,7 @@ pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
     let columns = read::Backend::of(&table);
     let added = added::ToLocks::to(&mut table);
     let forest = Forest::of(&table);
-    let mut trees: Vec<Vec<(usize, usize)>> = forest
-        .roots()
-        .into_iter()
-        .map(|root| forest.walk(root))
-        .collect();
-    trees.sort_by_key(|tree| std::cmp::Reverse(tree.len()));
-    let order = trees.concat();
+    let order = forest.trees().concat();
     for (row, depth) in &order {
         let backend = Row::of(&table, columns, *row);
         let pid = backend.pid().unwrap_or(0);
@@ -39,16 +33,7 @@ pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
             backend_type: "client backend",
             query: backend.query().name(),
         });
-        let name = if pid == 0 {
-            "prepared".to_owned()
-        } else {
-            pid.to_string()
-        };
-        let tree = match depth {
-            0 => name,
-            1..=DEEPEST => format!("{}└ {name}", "  ".repeat(depth - 1)),
-            _ => format!("{}└ {depth}: {name}", "  ".repeat(DEEPEST - 1)),
-        };
+        let tree = below(&named(pid), *depth);
         let frees = match (forest.frees(*row), unasked) {
             (0, _) => Value::Null,
             (freed, false) => Value::Int(freed as i64),
@@ -64,6 +49,43 @@ pub fn derive(mut table: Table, classifier: &Classifier) -> Table {
         .filter_map(|(row, _)| rows.get_mut(*row).map(std::mem::take))
         .collect();
     table
+}
+
+fn named(pid: i64) -> String {
+    if pid == 0 {
+        "prepared".to_owned()
+    } else {
+        pid.to_string()
+    }
+}
+
+/// Returns the name of a session, indented by its depth in the tree.
+fn below(name: &str, depth: usize) -> String {
+    match depth {
+        0 => name.to_owned(),
+        1..=DEEPEST => format!("{}└ {name}", "  ".repeat(depth - 1)),
+        _ => format!("{}└ {depth}: {name}", "  ".repeat(DEEPEST - 1)),
+    }
+}
+
+/// Returns the backends of a table that wait or block: the row of each, with its name in the tree.
+pub(crate) fn tree(backends: &Table) -> Vec<(usize, String)> {
+    let forest = Forest::of(backends);
+    let pids = Rows::<read::Waiter>::of(backends);
+    let trees = forest.trees().into_iter();
+    // A root alone neither waits nor blocks, unless nothing is known of its blocker.
+    let waits = |tree: &Vec<(usize, usize)>| {
+        tree.len() > 1
+            || tree
+                .iter()
+                .any(|(row, _)| !forest.graph.blockers(*row).is_empty())
+    };
+    let rows = trees.filter(waits).flatten();
+    rows.map(|(row, depth)| {
+        let pid = pids.at(row).pid().unwrap_or(0);
+        (row, below(&named(pid), depth))
+    })
+    .collect()
 }
 
 /// Rows, each below the one that it waits for.
@@ -96,6 +118,14 @@ impl Forest {
             parent,
             children,
         }
+    }
+
+    /// The rows of each tree with their depths, the largest tree first.
+    fn trees(&self) -> Vec<Vec<(usize, usize)>> {
+        let roots = self.roots().into_iter();
+        let mut trees: Vec<Vec<(usize, usize)>> = roots.map(|root| self.walk(root)).collect();
+        trees.sort_by_key(|tree| std::cmp::Reverse(tree.len()));
+        trees
     }
 
     fn roots(&self) -> Vec<usize> {

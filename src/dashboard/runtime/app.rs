@@ -1,10 +1,14 @@
 //! The loop: takes in pending events, has the models updated, carries out effects, draws a frame.
 
+use super::notifying::Notifier;
+use super::reports::Reporter;
 use super::source::{EventSource, Kind, Next, Runners};
 use super::watched::{Asked, Servers};
 use super::{Ending, FRAME, logged};
 use crate::dashboard::event::{Effect, Event};
+use crate::dashboard::incident::Incident;
 use crate::dashboard::model::Model;
+use crate::dashboard::notice::Notice;
 use crate::dashboard::rows::Panel;
 use crate::dashboard::terminal::{self, Screen};
 use crate::dashboard::theme::Theme;
@@ -26,6 +30,8 @@ pub(super) struct App {
     pub screen: Screen,
     pub servers: Servers,
     pub themes: Vec<Theme>,
+    pub reporter: Reporter,
+    pub notifier: Notifier,
     /// Time of the last frame.
     pub drawn: Option<Instant>,
     /// Time at which pending changes are drawn.
@@ -131,6 +137,8 @@ impl App {
                 }
                 Effect::Copy(text) => self.screen.copy(&text)?,
                 Effect::CaptureMouse(on) => self.screen.capture_mouse(on)?,
+                Effect::WriteReport { past } => self.report(server, past),
+                Effect::Notify(notice) => self.notify(server, &notice)?,
                 other => {
                     if let Some(runner) = runners.of(server) {
                         runner.execute(other);
@@ -139,6 +147,29 @@ impl App {
             }
         }
         Ok(false)
+    }
+
+    /// Writes the report of a server's past, or of now.
+    fn report(&self, server: usize, past: bool) {
+        if let Some(server) = self.servers.of(server) {
+            let theme = self.shown().theme;
+            let incident = Incident::of(&server.timeline, past);
+            self.reporter.write(server.number, incident, theme);
+        }
+    }
+
+    /// Tells somebody of a danger, as the configuration wants it.
+    fn notify(&mut self, server: usize, notice: &Notice) -> io::Result<()> {
+        let Some(server) = self.servers.of(server) else {
+            return Ok(());
+        };
+        let wanted = &server.timeline.main().config.notify;
+        if let Some(command) = &wanted.command {
+            self.notifier.run(server.number, command, notice);
+        }
+        let sequence = wanted.terminal.map(|kind| notice.sequence(kind));
+        self.screen
+            .notify(&sequence.unwrap_or_default(), wanted.bell)
     }
 
     /// Draws a frame if something has changed: immediately after a key, otherwise once it is due.

@@ -184,6 +184,8 @@ impl EffectRunner {
             Effect::Copy(_)
             | Effect::CaptureMouse(_)
             | Effect::Travel(_)
+            | Effect::WriteReport { .. }
+            | Effect::Notify(_)
             | Effect::Show(_)
             | Effect::Suspend
             | Effect::Quit => {}

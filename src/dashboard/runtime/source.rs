@@ -38,6 +38,8 @@ pub(super) struct EventSource {
     pub inbox: Receiver<Event>,
     pub signals: Signals,
     pub runners: Runners,
+    /// Results of reports and notifications, with the numbers of their servers.
+    pub told: Receiver<(usize, Event)>,
     pub clock: Clock,
     pub ticker: Interval,
 }
@@ -58,6 +60,7 @@ impl EventSource {
             (server, event) = poll_fn(|context| self.runners.poll_event(context)) => {
                 return Some(Next::Told(server, event));
             }
+            Some((server, event)) = self.told.recv() => return Some(Next::Told(server, event)),
             _ = self.ticker.tick() => (self.clock.tick(), Kind::Tick),
             () = sleep_until(frame), if dirty => return Some(Next::Frame),
         };

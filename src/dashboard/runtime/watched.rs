@@ -90,6 +90,11 @@ impl Servers {
         std::iter::once(&self.shown).chain(&self.others)
     }
 
+    /// The server with this number.
+    pub(super) fn of(&self, number: usize) -> Option<&Server> {
+        self.all().find(|server| server.number == number)
+    }
+
     /// Returns true if there ever was a connection to any of them.
     pub(super) fn were_connected(&self) -> bool {
         self.all().any(|server| server.connected)

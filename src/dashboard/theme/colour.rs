@@ -110,7 +110,7 @@ pub(super) fn parse(word: &str) -> Option<Color> {
 }
 
 /// Red, green and blue of a colour; `None` for the terminal's own.
-pub(super) fn rgb(colour: Color) -> Option<[u8; 3]> {
+pub(crate) fn rgb(colour: Color) -> Option<[u8; 3]> {
     match colour {
         Color::Reset => None,
         Color::Rgb(r, g, b) => Some([r, g, b]),

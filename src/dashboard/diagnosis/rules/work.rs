@@ -6,6 +6,7 @@ use crate::dashboard::diagnosis::blocker::Blocker;
 use crate::dashboard::diagnosis::finding::{Finding, fact};
 use crate::dashboard::rows::{Row, read};
 use crate::format;
+use crate::sql::mask::mask;
 use crate::text;
 use std::collections::BTreeMap;
 
@@ -134,7 +135,8 @@ pub(super) fn processors(evidence: &Evidence<'_>) -> Option<Finding> {
         subject: (*role).to_owned(),
         sentence: format!(
             "{n} sessions of {role} compute at once: {}",
-            text::cut(&brief, STATEMENT)
+            // The sentence leaves the screen: in logs, notifications and reports.
+            text::cut(&mask(&brief), STATEMENT)
         ),
         cure: (evidence.config.keys).fill("{explain} on one of them shows its plan"),
         evidence: facts,

@@ -262,6 +262,9 @@ pub enum WorkClass {
 }
 
 impl WorkClass {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Oltp, Self::Olap, Self::Refresh, Self::Maintenance];
+
     /// The name shown.
     pub fn name(self) -> &'static str {
         match self {

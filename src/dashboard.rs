@@ -11,6 +11,8 @@ pub mod feed;
 pub(crate) mod guard;
 pub(crate) mod history;
 mod keyframe;
+pub mod lanes;
+pub mod load;
 pub mod model;
 pub mod output;
 pub mod panels;

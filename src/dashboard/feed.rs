@@ -232,7 +232,7 @@ impl Feed {
     /// Sets the keys that open it.
     pub fn bind(&mut self, keys: &Keymap) {
         let front = &self.spec.front;
-        self.direct = keys.direct(&self.spec.name, front.digit_key());
+        self.direct = keys.direct(&self.spec.name, front.direct_key());
         self.listed = keys.listed(&self.spec.name, front.letter.map(Key::Char));
     }
 

@@ -1,6 +1,8 @@
 //! Time series of bounded size, and OLTP figures derived from cumulative counters.
 
 use super::chunks::Chunks;
+use super::lanes::Lanes;
+use super::load::Loads;
 use super::panels::classify::{Classifier, Session};
 use super::rows::{Panel, Rows, read};
 use crate::config::WorkClass;
@@ -107,6 +109,8 @@ pub struct Oltp {
     pub idle_in_transaction: i64,
     /// Sessions per class.
     pub sessions: BTreeMap<WorkClass, i64>,
+    /// Client sessions of each class that execute a statement, in the order of [`WorkClass::ALL`].
+    pub working: [i64; 4],
     /// Sessions whose state the current role may not see.
     pub restricted: i64,
     /// Mean statement time per class in the interval, in milliseconds.
@@ -138,6 +142,10 @@ pub struct History {
     pub dead: Series,
     /// WAL bytes per second.
     pub wal: Series,
+    /// Active sessions and latencies over time.
+    pub loads: Loads,
+    /// What went on, from when to when.
+    pub lanes: Lanes,
     last: Option<Counters>,
     /// Time and number of finished transactions, over the last [`STEADY_S`].
     ended: VecDeque<(f64, f64)>,
@@ -263,6 +271,7 @@ impl History {
             oltp.restricted,
         ) = (0, 0, 0, 0);
         oltp.sessions.clear();
+        oltp.working = [0; 4];
         // Zero sessions are a count, too.
         oltp.sessions.insert(WorkClass::Oltp, 0);
         for row in Rows::<read::SessionCount>::of(table).iter() {
@@ -280,7 +289,13 @@ impl History {
             let class = classifier.classify(&session);
             *oltp.sessions.entry(class).or_default() += n;
             match row.state().name() {
-                "active" => oltp.active += n,
+                "active" => {
+                    oltp.active += n;
+                    let classes = WorkClass::ALL.iter().zip(&mut oltp.working);
+                    for (_, working) in classes.filter(|(one, _)| **one == class) {
+                        *working += n;
+                    }
+                }
                 state if state.starts_with("idle in transaction") => oltp.idle_in_transaction += n,
                 "" => oltp.restricted += n,
                 _ => {}

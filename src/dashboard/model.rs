@@ -10,6 +10,7 @@ mod guarding;
 mod hosting;
 mod input;
 mod judging;
+mod lanes;
 pub mod layout;
 mod learning;
 mod lookup;
@@ -31,7 +32,9 @@ use memory::Memory;
 
 pub use guarding::Guarding;
 pub use popup::{Confirm, Detail, Plan, Popup, Watched};
-pub use state::{Link, LogLine, PlaybackPosition, Running, SampleScope, Screen, Start, ViewState};
+pub use state::{
+    Link, LogLine, PlaybackPosition, Running, SampleScope, Screen, Start, TimelineView, ViewState,
+};
 
 use super::action::{Action, Grade};
 use super::diagnosis::finding::Finding;
@@ -89,6 +92,8 @@ pub struct Model {
     pub mouse: bool,
     /// Position of the theme in `start.themes`.
     pub theme: usize,
+    /// What the timeline shows.
+    pub timeline: TimelineView,
     /// Connection of the fast session.
     pub fast: Link,
     /// Connection of the slow session.
@@ -174,6 +179,7 @@ impl Model {
             paused: false,
             mouse: false,
             theme: 0,
+            timeline: TimelineView::default(),
             fast: Link::Idle,
             slow: Link::Idle,
             olap: Link::Idle,

@@ -76,6 +76,7 @@ fn on_olap_server(spec: &Spec) -> Option<Arc<Spec>> {
     front.internal = true;
     front.only_shown = true;
     (front.order, front.digit, front.letter) = (None, None, None);
+    front.opens = None;
     front.sampling.rests_on.clear();
     Some(Arc::new(there))
 }
@@ -181,7 +182,7 @@ pub fn keys(built_in: &[Arc<Spec>], own: &[Spec]) -> Vec<PanelKeys> {
     let shown = built_in.filter(|spec| !spec.front.internal).chain(own);
     let keys = shown.map(|spec| PanelKeys {
         name: spec.name.clone(),
-        direct: spec.front.digit_key(),
+        direct: spec.front.direct_key(),
         listed: spec.front.letter.map(Key::Char),
     });
     keys.collect()
@@ -209,8 +210,8 @@ pub fn page(name: &str) -> Option<String> {
 pub fn markdown(panels: &[Arc<Spec>]) -> String {
     let shown = panels.iter().filter(|spec| !spec.front.internal);
     let rows = shown.map(|spec| {
-        let key = match (spec.front.digit, spec.front.letter) {
-            (Some(digit), _) => digit.to_string(),
+        let key = match (spec.front.direct_key(), spec.front.letter) {
+            (Some(key), _) => key.shown(),
             (None, Some(letter)) => format!("p {letter}"),
             (None, None) => "9".to_owned(),
         };

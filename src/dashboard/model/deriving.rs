@@ -37,6 +37,7 @@ impl Model {
                 effects = self.watch_refreshes(&table);
                 self.put(id, table);
                 self.judge();
+                self.note_sessions();
                 effects.extend(self.guard());
             }
             Panel::Snapshots => {
@@ -209,6 +210,7 @@ impl Model {
             Panel::Wal => {
                 let table = wal::derive(table, &mut self.memory.wal);
                 self.put(id, table);
+                self.note_checkpoints();
             }
             Panel::Pooler | Panel::PoolerStats | Panel::PoolerDatabases | Panel::PoolerVersion => {
                 self.took_pooler(id, panel, table);
@@ -340,6 +342,7 @@ impl Model {
             &|view| config.freshness_of(view),
         );
         self.put(id, table);
+        self.note_refreshes();
     }
 
     /// Queries the blockers of the point query while it fails: no other panel lists this program's own

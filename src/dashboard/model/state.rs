@@ -67,6 +67,31 @@ pub enum Screen {
     Full(FeedId),
 }
 
+/// What the timeline shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimelineView {
+    /// Minutes: 2, 15 or 60.
+    pub minutes: u16,
+    /// True if active sessions are split by what they wait for, else by class.
+    pub by_wait: bool,
+}
+
+impl TimelineView {
+    /// The time shown, in milliseconds.
+    pub fn millis(self) -> i64 {
+        i64::from(self.minutes) * 60_000
+    }
+}
+
+impl Default for TimelineView {
+    fn default() -> Self {
+        Self {
+            minutes: 15,
+            by_wait: false,
+        }
+    }
+}
+
 /// State of the connection to the server.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Link {
@@ -140,6 +165,7 @@ pub struct ViewState {
     pub(super) screen: Screen,
     pub(super) focus: FeedId,
     pub(super) theme: usize,
+    pub(super) timeline: TimelineView,
     pub(super) mouse: bool,
     pub(super) prompt: Option<(String, Option<String>)>,
     pub(super) popup: Option<Popup>,
@@ -155,6 +181,7 @@ impl Model {
             screen: self.screen,
             focus: self.focus,
             theme: self.theme,
+            timeline: self.timeline,
             mouse: self.mouse,
             prompt: self.prompt.clone(),
             popup: match &self.popup {
@@ -173,6 +200,7 @@ impl Model {
         self.screen = view.screen;
         self.focus = view.focus;
         self.theme = view.theme;
+        self.timeline = view.timeline;
         self.mouse = view.mouse;
         self.prompt = view.prompt;
         self.popup = view.popup;
@@ -181,6 +209,7 @@ impl Model {
             feed.cursor = cursor;
             feed.arrange();
         }
+        self.list_bars();
     }
 
     /// Sets the number of samples missing from the recording. A separate warning, which is recorded, tells when the

@@ -150,6 +150,8 @@ pub struct SamplingRules {
     pub on_olap_server: Option<String>,
     /// Not a panel but a statement that is timed on a session of its own.
     pub point_query: bool,
+    /// It has no statement: its rows are made of what other feeds answer.
+    pub derived: bool,
 }
 
 /// Interval on a server with many sessions, for statements that go through all of them.
@@ -198,6 +200,9 @@ pub struct Front {
     /// Digit that opens it.
     #[serde(default)]
     pub digit: Option<u8>,
+    /// Key that opens it, if it has no digit.
+    #[serde(default)]
+    pub opens: Option<char>,
     /// Letter that opens it from the list of panels.
     #[serde(default)]
     pub letter: Option<char>,
@@ -257,10 +262,11 @@ pub struct Front {
 }
 
 impl Front {
-    /// The key of the digit that opens it.
-    pub fn digit_key(&self) -> Option<Key> {
-        let digit = char::from_digit(u32::from(self.digit?), 10)?;
-        Some(Key::Char(digit))
+    /// The key that opens it from every page.
+    pub fn direct_key(&self) -> Option<Key> {
+        let digit = self.digit.map(u32::from);
+        let digit = digit.and_then(|digit| char::from_digit(digit, 10));
+        digit.or(self.opens).map(Key::Char)
     }
 
     /// Text of the panel without rows.
@@ -316,16 +322,17 @@ impl Spec {
                     .into(),
             ));
         }
-        if sql.is_empty() {
-            return Err(fail("no statement after the front matter".into()));
-        }
         let order = front.lines().filter_map(|line| {
             let name = line.trim().strip_prefix("[columns.")?.strip_suffix(']')?;
             Some(name.trim().trim_matches(['"', '\'']).to_owned())
         });
         let order = order.collect();
-        let front: Front = toml::from_str(&front)
-            .map_err(|error| fail(error.to_string().trim_end().to_owned()))?;
+        let front: Result<Front, _> = toml::from_str(&front);
+        let derived = front.as_ref().is_ok_and(|front| front.sampling.derived);
+        if sql.is_empty() && !derived {
+            return Err(fail("no statement after the front matter".into()));
+        }
+        let front = front.map_err(|error| fail(error.to_string().trim_end().to_owned()))?;
         if front.interval.is_zero() {
             return Err(fail("interval must be longer than 0s".into()));
         }

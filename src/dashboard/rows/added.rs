@@ -80,6 +80,9 @@ adds! {
     /// The work of statements in the interval.
     ToStatements to Statements { class, share_pct, mean_ms, sd_ms, rows_per_call; }
 
+    /// Bars of the timeline.
+    Bars to Timeline { lane, name, class, began, lasted_s, goes_on, pid; }
+
     /// Waits of sessions.
     Waits to Waits { class, wait, share_pct, sessions, minute; query }
 }

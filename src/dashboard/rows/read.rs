@@ -283,6 +283,10 @@ reads! {
         now_epoch: Number;
         checkpoints_timed: Number;
         checkpoints_requested: Number;
+        checkpoint_write_ms: Number;
+        checkpoint_sync_ms: Number;
+        buffers_checkpoint: Number;
+        last_checkpoint_s: Number;
         wal_lsn_bytes: Number;
         checkpoint_timeout_s: Number;
         max_wal_size_bytes: Number;

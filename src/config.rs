@@ -27,6 +27,8 @@ pub struct Config {
     pub interval: Duration,
     /// Theme: a built-in name, or a file in the configuration folder's `themes/`.
     pub theme: String,
+    /// Characters that the timeline is drawn with.
+    pub charts: Charts,
     /// Switch off all actions: no session that could act is ever opened.
     pub read_only: bool,
     /// Targets of figures.
@@ -63,6 +65,7 @@ impl Default for Config {
         Self {
             interval: Duration::from_secs(1),
             theme: "dark".into(),
+            charts: Charts::default(),
             read_only: false,
             targets: Targets::default(),
             freshness: BTreeMap::new(),
@@ -245,6 +248,19 @@ pub struct PanelConfig {
     pub interval: Option<Duration>,
     /// Neither sample nor show it.
     pub off: bool,
+}
+
+/// Characters that the timeline is drawn with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Charts {
+    /// Braille dots for lines, blocks for the rest.
+    #[default]
+    Braille,
+    /// Blocks only, for fonts without braille.
+    Block,
+    /// Characters that every terminal has.
+    Ascii,
 }
 
 /// Kind of work that a backend does.

@@ -4,6 +4,7 @@ mod dense;
 mod header;
 mod panel;
 mod tabs;
+mod timeline;
 
 pub use panel::placeholder;
 

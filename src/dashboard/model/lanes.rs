@@ -69,9 +69,10 @@ impl Model {
             let ago_s = (now_ms - bar.start_ms) as f64 / 1000.0;
             let lasted_s = (bar.until_ms(now_ms) - bar.start_ms) as f64 / 1000.0;
             let class = bar.class.map_or(Value::Null, |class| class.name().into());
+            let pid = (bar.pid > 0).then_some(bar.pid);
+            let pid = pid.map_or(Value::Null, Value::Int);
             table.push([
                 (added.lane, bar.lane.name().into()),
-                (added.name, Value::Text(bar.name.clone())),
                 (added.class, class),
                 (
                     added.began,
@@ -79,14 +80,8 @@ impl Model {
                 ),
                 (added.lasted_s, Value::Float(lasted_s)),
                 (added.goes_on, Value::Bool(bar.end_ms.is_none())),
-                (
-                    added.pid,
-                    if bar.pid > 0 {
-                        Value::Int(bar.pid)
-                    } else {
-                        Value::Null
-                    },
-                ),
+                (added.pid, pid),
+                (added.name, Value::Text(bar.name.clone())),
             ]);
         }
         table

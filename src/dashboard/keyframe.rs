@@ -1,7 +1,7 @@
 //! A stored past model. The rows of its feeds, which take most of its memory, are compressed until the moment
 //! is viewed.
 
-use super::model::Model;
+use super::model::{Ahead, Model};
 use super::panels::rates;
 use crate::pg::Table;
 use std::io;
@@ -46,6 +46,11 @@ impl Keyframe {
             model: Box::new(model),
             rows,
         }
+    }
+
+    /// Returns what the timeline showed then.
+    pub(super) fn ahead(&self) -> Ahead {
+        Ahead::of(&self.model)
     }
 
     /// Returns the stored model.

@@ -97,10 +97,15 @@ fn count(n: i64) -> u16 {
 impl Loads {
     /// Appends an entry, unless the last one is not a second old.
     pub fn push(&mut self, load: Load) {
-        let last = self.0.iter().next_back();
+        let last = self.last();
         if last.is_none_or(|last| load.at_ms - last.at_ms >= APART_MS) {
             self.0.push(load, KEEP);
         }
+    }
+
+    /// Returns the newest entry.
+    pub fn last(&self) -> Option<Load> {
+        self.0.iter().next_back()
     }
 
     /// Returns the entries from `from_ms` on, oldest first.

@@ -7,9 +7,10 @@ use super::diagnosis::Health;
 use super::encoded::Encoded;
 use super::event::{Event, Moment};
 use super::keyframe::{Keyframe, pack};
-use super::model::Model;
+use super::model::{Ahead, Model};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::sync::Arc;
 
 /// Length of a span in milliseconds: the most that is applied again to reach a moment.
 const SPAN_MS: u64 = 60_000;
@@ -238,6 +239,15 @@ impl Tape {
         // A time before the beginning means the first tick of the tape.
         past.advance(self, mono_ms.max(span.begun.mono_ms));
         Some(past)
+    }
+
+    /// Returns what was known at the beginning of the last span up to `mono_ms`.
+    pub fn after(&self, mono_ms: u64) -> Option<Arc<Ahead>> {
+        let later = self
+            .spans
+            .partition_point(|span| span.begun.mono_ms <= mono_ms);
+        let span = self.spans.get(later.checked_sub(1)?)?;
+        Some(Arc::new(span.before.ahead()))
     }
 
     /// Returns the events of a span after the first `told`.

@@ -5,11 +5,14 @@
 use super::action::Grade;
 use super::encoded::Encoded;
 use super::event::{Effect, Event, Moment, Travel};
-use super::model::{Model, PlaybackPosition};
+use super::model::{Ahead, Model, PlaybackPosition};
 use super::tape::{HOUR_MS, Past, Tape};
+use std::sync::Arc;
 
 /// Playback speeds, as multiples of real time.
 const SPEEDS: [f64; 7] = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0];
+/// In a replay, milliseconds that the timeline shows after the moment looked at, of the hour that models keep.
+const AHEAD_MS: u64 = HOUR_MS / 2;
 /// Position of real time in [`SPEEDS`].
 const REAL: usize = 2;
 
@@ -261,13 +264,23 @@ impl Timeline {
         if !near && let Some(past) = self.tape.at(mono_ms) {
             self.past = Some(Box::new(past));
         }
+        let ahead = self.ahead(mono_ms);
         if let Some(past) = &mut self.past {
             past.model.look_like(view);
+            past.model.ahead = ahead;
         }
         if mono_ms >= last.mono_ms {
             self.playing = false;
         }
         self.shown_mut().dirty = true;
+    }
+
+    /// Returns what came after a moment, for the timeline of the past.
+    fn ahead(&self, mono_ms: u64) -> Option<Arc<Ahead>> {
+        if self.live {
+            return Some(Arc::new(Ahead::of(&self.main)));
+        }
+        self.tape.after(mono_ms.saturating_add(AHEAD_MS))
     }
 
     /// Shows now again, with what the user was at.

@@ -237,6 +237,9 @@ fn name(row: Backend<'_>, lane: Lane) -> String {
 
 /// Returns the view that a statement refreshes, if it says so.
 fn refreshed(query: &str) -> Option<&str> {
+    if let Some((_, call)) = query.split_once("htap.refresh_view('") {
+        return call.split('\'').next();
+    }
     let mut words = query.split_whitespace().skip(3);
     let first = words.next()?;
     let view = if first.eq_ignore_ascii_case("concurrently") {
@@ -326,6 +329,22 @@ mod tests {
         assert_eq!(told(&lanes), [(Lane::Refresh, name.clone(), 8_500, None)]);
         sample(&mut lanes, 12_000, &[]);
         assert_eq!(told(&lanes), [(Lane::Refresh, name, 8_500, Some(11_500))]);
+    }
+
+    #[test]
+    fn a_refresh_has_the_name_of_its_view() {
+        for (query, view) in [
+            (
+                "REFRESH MATERIALIZED VIEW CONCURRENTLY mart.a;",
+                Some("mart.a"),
+            ),
+            ("refresh materialized view b", Some("b")),
+            ("SELECT htap.refresh_view('mart.c', true)", Some("mart.c")),
+            ("SELECT htap.merge($1, $2)", None),
+            ("", None),
+        ] {
+            assert_eq!(refreshed(query), view, "{query}");
+        }
     }
 
     #[test]

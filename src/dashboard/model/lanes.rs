@@ -1,19 +1,43 @@
 //! What the timeline shows: the load of each moment and the bars of its lanes, from the samples of other panels.
 
-use super::{Model, SampleScope, Screen};
+use super::{Model, Popup, SampleScope, Screen};
 use crate::dashboard::diagnosis::Health;
-use crate::dashboard::lanes::Bar;
-use crate::dashboard::load::Load;
-use crate::dashboard::rows::{Panel, Rows, added};
+use crate::dashboard::event::{Effect, Travel};
+use crate::dashboard::lanes::{Bar, Lane, Lanes};
+use crate::dashboard::load::{Load, Loads};
+use crate::dashboard::rows::timeline::TimelineBar;
+use crate::dashboard::rows::{Panel, Rows, added, read};
 use crate::pg::{Table, Value};
 use std::cmp::Reverse;
+
+/// What a moment of the past leads to: the history up to a later moment.
+#[derive(Clone, Debug)]
+pub struct Ahead {
+    /// The later moment, as [`Moment::mono_ms`](crate::dashboard::event::Moment).
+    pub now_ms: i64,
+    /// Load up to then.
+    pub loads: Loads,
+    /// Bars up to then.
+    pub lanes: Lanes,
+}
+
+impl Ahead {
+    /// The history of a model.
+    pub fn of(model: &Model) -> Self {
+        Self {
+            now_ms: model.now_ms(),
+            loads: model.history.loads.clone(),
+            lanes: model.history.lanes.clone(),
+        }
+    }
+}
 
 /// Minutes that the timeline can show.
 const SPANS: [u16; 3] = [2, 15, 60];
 
 impl Model {
     /// Time of the last tick, as bars have it.
-    fn now_ms(&self) -> i64 {
+    pub fn now_ms(&self) -> i64 {
         i64::try_from(self.now.mono_ms).unwrap_or(i64::MAX)
     }
 
@@ -87,6 +111,50 @@ impl Model {
         table
     }
 
+    /// Opens the selected bar: the session or panel of what goes on, the moment of what has ended. Returns `None` if the
+    /// row has no more to tell than its own detail.
+    pub(super) fn open_bar(&mut self) -> Option<Vec<Effect>> {
+        let feed = self.feed(self.focus)?;
+        if feed.panel != Some(Panel::Timeline) {
+            return None;
+        }
+        let bar = Rows::<TimelineBar>::of(&feed.table).at(feed.selected_row()?);
+        if bar.goes_on() != Some(true) {
+            let (began_s, lasted_s) = (bar.began()?, bar.lasted_s()?);
+            // It ended between two samples, so that the last moments may not show it.
+            let then_s = began_s + (lasted_s / 2.0).max(lasted_s - 1.0);
+            let step_s = then_s - self.now.epoch_ms as f64 / 1000.0;
+            return Some(vec![Effect::Travel(Travel::Step(step_s.ceil() as i64))]);
+        }
+        let pid = bar.pid();
+        let lane = Lane::ALL
+            .into_iter()
+            .find(|lane| bar.lane().is(lane.name()));
+        let panel = match lane? {
+            Lane::Trouble => {
+                self.popup = Some(Popup::Why { scroll: 0 });
+                return Some(Vec::new());
+            }
+            Lane::Action => return None,
+            Lane::Checkpoint => Panel::Wal,
+            _ => Panel::Activity,
+        };
+        let id = self.id_of(panel)?;
+        if panel == Panel::Activity {
+            let feed = self.feed_mut(id)?;
+            let sessions = Rows::<read::Backend>::of(&feed.table);
+            let mut rows = feed.cursor.order.iter();
+            let found = rows.position(|row| sessions.at(*row).pid() == pid)?;
+            feed.select(found);
+        }
+        self.focus = id;
+        self.show_page(Screen::Full(id));
+        if panel == Panel::Activity {
+            return Some(self.open_detail());
+        }
+        Some(self.sample_due())
+    }
+
     /// Shows the next longer time on the timeline, or the shortest again.
     pub(super) fn widen_timeline(&mut self) {
         let minutes = &mut self.timeline.minutes;
@@ -118,17 +186,24 @@ impl Model {
     pub(super) fn note_troubles(&mut self) {
         let now_ms = self.now_ms();
         let mut lanes = std::mem::take(&mut self.history.lanes);
-        let found = self.findings.iter();
-        let found = found.filter(|finding| finding.health >= Health::Danger);
-        let found = found.map(|finding| {
-            let about = format!("{} {}", finding.rule, finding.subject);
-            (about, finding.sentence.as_str())
-        });
-        // A missed target that no rule explains.
+        let danger = Health::Danger;
+        let subject = |rule: &str| {
+            let found = self.findings.iter().find(|finding| finding.rule == rule);
+            found.map_or("", |finding| finding.subject.as_str())
+        };
         let cause = &self.cause;
-        let bare = cause.health >= Health::Danger && cause.rule.is_empty();
-        let bare = bare.then(|| (cause.label.to_string(), cause.sentence.as_str()));
-        lanes.troubles(found.chain(bare), now_ms);
+        // A missed target that no rule explains has no rule, but a label.
+        let name = if cause.rule.is_empty() {
+            cause.label
+        } else {
+            cause.rule
+        };
+        let about = |rule: &str| format!("{rule} {}", subject(rule));
+        let first = (cause.health >= danger).then(|| (about(name), cause.sentence.as_str()));
+        let others = self.findings.iter();
+        let others = others.filter(|finding| finding.health >= danger && finding.rule != name);
+        let others = others.map(|finding| (about(finding.rule), finding.sentence.as_str()));
+        lanes.troubles(first.into_iter().chain(others), now_ms);
         self.history.lanes = lanes;
     }
 }

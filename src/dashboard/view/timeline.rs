@@ -8,6 +8,8 @@ use crate::dashboard::feed::Feed;
 use crate::dashboard::lanes::{Bar, Lane};
 use crate::dashboard::load::WAITS;
 use crate::dashboard::model::Model;
+use crate::dashboard::rows::Rows;
+use crate::dashboard::rows::timeline::TimelineBar;
 use crate::dashboard::theme::{Role, Theme};
 use crate::dashboard::widgets::{
     GUTTER, PARTS, Sign, Stack, Trace, Track, TrackLane, Tracks, pattern,
@@ -108,7 +110,10 @@ fn chart(model: &Model, theme: &Theme, feed: &Feed, full: bool, area: Rect, buf:
         return;
     }
     let axis = Axis::of(model, area.width - GUTTER);
-    let columns = axis.columns(&model.history.loads, model.timeline.by_wait);
+    let loads = axis
+        .later(model)
+        .map_or(&model.history.loads, |ahead| &ahead.loads);
+    let columns = axis.columns(loads, model.timeline.by_wait);
     let heights = Heights::of(area.height, full);
     let mut y = area.y;
     let mut rows = |height: u16| {
@@ -119,14 +124,19 @@ fn chart(model: &Model, theme: &Theme, feed: &Feed, full: bool, area: Rect, buf:
     let cores = model.cores();
     let charts = model.config.charts;
     if full {
-        legend(model, theme, &columns, cores, rows(1), buf);
+        legend(model, theme, cores, rows(1), buf);
     }
+    // As of the moment shown, like the figures of other panels.
+    let newest = model.history.loads.last();
+    let active = newest.map(|load| load.classes.iter().map(|n| f64::from(*n)).sum());
+    let active = active.map_or_else(String::new, format::count);
     let amounts: Vec<_> = columns.iter().map(Column::parts).collect();
     Stack {
         columns: &amounts,
         roles: parts(model).1,
         limit: cores,
         label: "active",
+        newest: &active,
         charts,
         theme,
     }
@@ -139,18 +149,25 @@ fn chart(model: &Model, theme: &Theme, feed: &Feed, full: bool, area: Rect, buf:
         ("tps", heights.others, Unit::Count, None),
     ];
     for (label, height, unit, target) in traces {
+        let newest = model.gauges.iter().find(|gauge| gauge.label == label);
+        let newest = newest.map_or("", |gauge| gauge.value.as_str());
         let values: Vec<f64> = columns.iter().map(|column| column.figure(label)).collect();
         let trace = Trace {
             values: &values,
             target,
             label,
+            newest,
             unit,
             charts,
             theme,
         };
         trace.render(rows(height), buf);
     }
-    let lanes = lanes(model, feed, &axis);
+    let mut lanes = lanes(model, feed, &axis);
+    if lanes.len() > usize::from(heights.lanes) {
+        // The cause line names troubles, but not what goes on.
+        lanes.sort_by_key(|lane| lane.mark.is_some());
+    }
     Tracks {
         lanes: &lanes,
         charts,
@@ -195,22 +212,22 @@ fn parts(model: &Model) -> (&'static [&'static str], &'static [Role]) {
 }
 
 /// Names the patterns, with the newest figures.
-fn legend(
-    model: &Model,
-    theme: &Theme,
-    columns: &[Column],
-    cores: Option<f64>,
-    area: Rect,
-    buf: &mut Buffer,
-) {
-    let newest = columns.iter().rev().find_map(Column::parts);
-    let newest = newest.unwrap_or_default();
+fn legend(model: &Model, theme: &Theme, cores: Option<f64>, area: Rect, buf: &mut Buffer) {
+    let newest = model.history.loads.last();
+    let amounts = newest.map_or([0; PARTS], |load| {
+        let [oltp, olap, refresh, maintenance] = load.classes;
+        if model.timeline.by_wait {
+            load.waits
+        } else {
+            [oltp, olap, refresh, maintenance, 0]
+        }
+    });
     let (names, roles) = parts(model);
     let charts = model.config.charts;
     let mut spans = vec![Span::raw(" ".repeat(usize::from(GUTTER)))];
-    for (part, ((name, role), n)) in names.iter().zip(roles).zip(newest).enumerate() {
+    for (part, ((name, role), n)) in names.iter().zip(roles).zip(amounts).enumerate() {
         spans.push(Span::styled(pattern(part, charts), theme.style(*role)));
-        let text = format!(" {name} {}  ", format::count(f64::from(n.round())));
+        let text = format!(" {name} {}  ", format::count(f64::from(n)));
         spans.push(Span::styled(text, theme.style(Role::Text)));
     }
     if let Some(cores) = cores {
@@ -237,7 +254,10 @@ fn legend(
 /// Returns the lanes that have bars in the time shown.
 fn lanes<'m>(model: &'m Model, feed: &'m Feed, axis: &Axis) -> Vec<TrackLane<'m>> {
     let selected = selected(model, feed);
-    let mut bars: Vec<&Bar> = model.history.lanes.since(axis.from_ms()).collect();
+    let all = axis
+        .later(model)
+        .map_or(&model.history.lanes, |ahead| &ahead.lanes);
+    let mut bars: Vec<&Bar> = all.since(axis.from_ms()).collect();
     bars.sort_by_key(|bar| bar.start_ms);
     let of = |lane: Lane| {
         let bars = bars.iter().filter(|bar| bar.lane == lane);
@@ -279,10 +299,10 @@ fn selected<'m>(model: &Model, feed: &'m Feed) -> Option<(&'m str, i64, i64)> {
     if model.focus != model.feed_named(&feed.spec.name)? {
         return None;
     }
-    let lane = feed.selected("lane").text()?;
-    let ago_ms = model.now.epoch_ms as f64 - feed.selected("began").number()? * 1000.0;
-    let start_ms = model.now.mono_ms as i64 - ago_ms.round() as i64;
-    Some((lane, feed.selected("pid").int().unwrap_or(0), start_ms))
+    let bar = Rows::<TimelineBar>::of(&feed.table).at(feed.selected_row()?);
+    let ago_ms = model.now.epoch_ms as f64 - bar.began()? * 1000.0;
+    let start_ms = model.now_ms() - ago_ms.round() as i64;
+    Some((bar.lane().text()?, bar.pid().unwrap_or(0), start_ms))
 }
 
 /// Returns a bar's colour and pattern: those of its class in the stack above.

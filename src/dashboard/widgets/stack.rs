@@ -28,6 +28,8 @@ pub(crate) struct Stack<'a> {
     pub limit: Option<f64>,
     /// Label.
     pub label: &'a str,
+    /// The newest figure, formatted.
+    pub newest: &'a str,
     /// Characters to draw with.
     pub charts: Charts,
     /// Theme to draw with.
@@ -54,11 +56,9 @@ impl Widget for Stack<'_> {
         let max = self.columns.iter().flatten().map(total);
         let max = max.fold(self.limit.unwrap_or(0.0), f64::max);
         let high = ceiling(max.max(2.0));
-        let newest = self.columns.iter().rev().flatten().next();
-        let newest = newest.map(|parts| format::count(total(parts).round()));
         let plot = scale(
             area,
-            (self.label, newest),
+            (self.label, self.newest),
             &format::compact(high, format::Unit::Count, 0),
             buf,
             self.theme,
@@ -122,7 +122,7 @@ fn most(parts: &[f32; PARTS], low: f64, high: f64) -> Option<usize> {
 /// Writes label and scale into the gutter and returns the plot beside it.
 pub(super) fn scale(
     area: Rect,
-    (label, newest): (&str, Option<String>),
+    (label, newest): (&str, &str),
     high: &str,
     buf: &mut Buffer,
     theme: &Theme,
@@ -139,10 +139,9 @@ pub(super) fn scale(
         theme.style(Role::Title),
     ) + 1;
     // Without rows for both, the newest figure tells more than the scale.
-    let newest = newest.unwrap_or_default();
     let text = theme.style(Role::Text);
     match area.height {
-        1 => put_right(buf, area.x + used, area.y, GUTTER - 1 - used, &newest, text),
+        1 => put_right(buf, area.x + used, area.y, GUTTER - 1 - used, newest, text),
         height => {
             put_right(buf, area.x + used, area.y, GUTTER - 1 - used, high, muted);
             put_right(buf, area.x, area.bottom() - 1, GUTTER - 1, "0", muted);
@@ -151,7 +150,7 @@ pub(super) fn scale(
             } else {
                 area.bottom() - 1
             };
-            put(buf, area.x, y, GUTTER - 3, &newest, text);
+            put(buf, area.x, y, GUTTER - 3, newest, text);
         }
     }
     for y in area.y..area.bottom() {

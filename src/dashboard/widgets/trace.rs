@@ -21,6 +21,8 @@ pub(crate) struct Trace<'a> {
     pub target: Option<f64>,
     /// Label.
     pub label: &'a str,
+    /// The newest figure, formatted.
+    pub newest: &'a str,
     /// Unit of the values.
     pub unit: Unit,
     /// Characters to draw with.
@@ -43,9 +45,7 @@ impl Widget for Trace<'_> {
         let max = max.fold(self.target.unwrap_or(0.0), f64::max);
         let high = ceiling(max);
         let top = format::compact(high, self.unit, 0);
-        let newest = self.values.iter().rev().find(|value| value.is_finite());
-        let newest = newest.map(|value| format::compact(*value, self.unit, 0));
-        let plot = scale(area, (self.label, newest), &top, buf, self.theme);
+        let plot = scale(area, (self.label, self.newest), &top, buf, self.theme);
         if let Some(target) = self.target.filter(|_| area.height > 1) {
             let row = (target / high * f64::from(plot.height)).ceil() as u16;
             let y = plot.bottom().saturating_sub(row.clamp(1, plot.height));

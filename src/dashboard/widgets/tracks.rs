@@ -156,13 +156,13 @@ impl Tracks<'_> {
         if mark.is_some() {
             // It is the sentence that matters, not how long it went on.
             let room = end.saturating_sub(track.from + 3);
-            if room >= NAMED {
+            if room >= NAMED * 2 {
                 put(buf, plot.x + track.from + 2, y, room, track.name, style);
             }
-        } else if inside >= wide.min(NAMED * 3) && inside >= NAMED {
+        } else if inside >= wide.min(NAMED + 3) {
             let style = style.add_modifier(Modifier::REVERSED);
             put(buf, plot.x + from, y, inside, track.name, style);
-        } else if behind >= wide.min(NAMED * 2) && behind >= NAMED {
+        } else if behind >= wide.min(NAMED + 3) {
             put(buf, plot.x + track.to + 2, y, behind, track.name, style);
         }
     }

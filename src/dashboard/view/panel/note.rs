@@ -2,7 +2,7 @@
 
 use crate::config::WorkClass;
 use crate::dashboard::feed::Feed;
-use crate::dashboard::model::{Link, Model};
+use crate::dashboard::model::{Link, Model, Screen};
 use crate::dashboard::panels::spec::Pool;
 use crate::dashboard::rows::{self, Rows, read};
 use crate::dashboard::view::timeline;
@@ -33,7 +33,10 @@ pub(super) fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
     }
     match feed.panel? {
         rows::Panel::Activity => Some(hidden_note(model).unwrap_or_else(|| sessions_note(model))),
-        rows::Panel::Timeline => hidden_note(model).or_else(|| Some(timeline::named(model))),
+        rows::Panel::Timeline => {
+            let legend = || (model.screen == Screen::Overview).then(|| timeline::named(model));
+            hidden_note(model).or_else(legend)
+        }
         rows::Panel::Waits => hidden_note(model),
         rows::Panel::Pooler => model.pooler_note(),
         rows::Panel::Host => model.host_note(),

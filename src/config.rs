@@ -1,8 +1,10 @@
 //! The configuration file: TOML with optional keys; an unknown key is an error that names its line.
 
+mod charts;
 mod guard;
 pub mod servers;
 
+pub use charts::Charts;
 pub use guard::{Guard, GuardAction, GuardMode, GuardRule, GuardState};
 
 use crate::format::duration::{
@@ -248,19 +250,6 @@ pub struct PanelConfig {
     pub interval: Option<Duration>,
     /// Neither sample nor show it.
     pub off: bool,
-}
-
-/// Characters that the timeline is drawn with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Charts {
-    /// Braille dots for lines, blocks for the rest.
-    #[default]
-    Braille,
-    /// Blocks only, for fonts without braille.
-    Block,
-    /// Characters that every terminal has.
-    Ascii,
 }
 
 /// Kind of work that a backend does.

@@ -4,6 +4,7 @@ pub mod action;
 pub mod audit;
 mod cell;
 pub(crate) mod chunks;
+pub mod course;
 pub mod diagnosis;
 pub mod encoded;
 pub mod event;

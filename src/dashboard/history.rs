@@ -1,8 +1,7 @@
 //! Time series of bounded size, and OLTP figures derived from cumulative counters.
 
 use super::chunks::Chunks;
-use super::lanes::Lanes;
-use super::load::Loads;
+use super::course::Course;
 use super::panels::classify::{Classifier, Session};
 use super::rows::{Panel, Rows, read};
 use crate::config::WorkClass;
@@ -10,7 +9,7 @@ use crate::pg::Table;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Samples kept per series: an hour at one per second.
-pub(super) const KEEP: usize = 3_600;
+const KEEP: usize = 3_600;
 
 /// A series of figures, newest last; `NaN` means "not measured".
 #[derive(Clone, Debug, Default)]
@@ -109,8 +108,8 @@ pub struct Oltp {
     pub idle_in_transaction: i64,
     /// Sessions per class.
     pub sessions: BTreeMap<WorkClass, i64>,
-    /// Client sessions of each class that execute a statement, in the order of [`WorkClass::ALL`].
-    pub working: [i64; 4],
+    /// Those of `active` per class.
+    pub working: BTreeMap<WorkClass, i64>,
     /// Sessions whose state the current role may not see.
     pub restricted: i64,
     /// Mean statement time per class in the interval, in milliseconds.
@@ -142,10 +141,8 @@ pub struct History {
     pub dead: Series,
     /// WAL bytes per second.
     pub wal: Series,
-    /// Active sessions and latencies over time.
-    pub loads: Loads,
-    /// What went on, from when to when.
-    pub lanes: Lanes,
+    /// What the timeline shows.
+    pub course: Course,
     last: Option<Counters>,
     /// Time and number of finished transactions, over the last [`STEADY_S`].
     ended: VecDeque<(f64, f64)>,
@@ -247,7 +244,7 @@ impl History {
 
     /// Leaves room for `count` samples that were not taken, so that the series keep their scale of time.
     pub fn skip(&mut self, count: usize) {
-        let series = [
+        for series in [
             &mut self.tps,
             &mut self.wal,
             &mut self.p50,
@@ -255,8 +252,7 @@ impl History {
             &mut self.p99,
             &mut self.active,
             &mut self.waiting,
-        ];
-        for series in series {
+        ] {
             series.skip(count);
         }
     }
@@ -271,7 +267,7 @@ impl History {
             oltp.restricted,
         ) = (0, 0, 0, 0);
         oltp.sessions.clear();
-        oltp.working = [0; 4];
+        oltp.working.clear();
         // Zero sessions are a count, too.
         oltp.sessions.insert(WorkClass::Oltp, 0);
         for row in Rows::<read::SessionCount>::of(table).iter() {
@@ -291,10 +287,7 @@ impl History {
             match row.state().name() {
                 "active" => {
                     oltp.active += n;
-                    let classes = WorkClass::ALL.iter().zip(&mut oltp.working);
-                    for (_, working) in classes.filter(|(one, _)| **one == class) {
-                        *working += n;
-                    }
+                    *oltp.working.entry(class).or_default() += n;
                 }
                 state if state.starts_with("idle in transaction") => oltp.idle_in_transaction += n,
                 "" => oltp.restricted += n,

@@ -1,7 +1,8 @@
 //! A stored past model. The rows of its feeds, which take most of its memory, are compressed until the moment
 //! is viewed.
 
-use super::model::{Ahead, Model};
+use super::course::Course;
+use super::model::Model;
 use super::panels::rates;
 use crate::pg::Table;
 use std::io;
@@ -49,8 +50,8 @@ impl Keyframe {
     }
 
     /// Returns what the timeline showed then.
-    pub(super) fn ahead(&self) -> Ahead {
-        Ahead::of(&self.model)
+    pub(super) fn course(&self) -> &Course {
+        &self.model.history.course
     }
 
     /// Returns the stored model.

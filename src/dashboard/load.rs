@@ -1,12 +1,14 @@
 //! The load of the server over time: active sessions by class and by wait, beside the latencies of the moment.
 
 use super::chunks::Chunks;
-use super::history::{KEEP, Oltp};
 use super::panels::activity::CROWDED;
 use super::rows::{Rows, read};
 use crate::config::WorkClass;
+use std::collections::BTreeMap;
 
-/// Milliseconds between two entries at least: an hour of them must fit into [`KEEP`].
+/// Entries kept: an hour of them.
+const KEEP: usize = 3_600;
+/// Milliseconds between two entries at least.
 const APART_MS: i64 = 900;
 
 /// Kinds of waits, in the order in which they are stacked.
@@ -38,17 +40,20 @@ pub struct Load {
 pub struct Loads(Chunks<Load>);
 
 impl Load {
-    /// Counts the active sessions among the rows of Queries. These are cut on a crowded server, where the counts of
-    /// `oltp` tell of the others.
-    pub(crate) fn of(rows: Rows<'_, read::Backend>, oltp: &Oltp, at_ms: i64) -> Self {
-        let figure = |value: Option<f64>| value.map_or(f32::NAN, |value| value as f32);
+    /// Counts the active sessions among the rows of Queries. These are cut on a crowded server, where `working`, the
+    /// client sessions of each class, tells of the others. Latencies are not known.
+    pub(crate) fn of(
+        rows: Rows<'_, read::Backend>,
+        working: &BTreeMap<WorkClass, i64>,
+        at_ms: i64,
+    ) -> Self {
         let mut load = Self {
             at_ms,
             classes: [0; 4],
             waits: [0; 5],
             rows: count(rows.len() as i64),
-            p99_ms: figure(oltp.p99_ms),
-            tps: figure(oltp.tps),
+            p99_ms: f32::NAN,
+            tps: f32::NAN,
             olap_ms: f32::NAN,
         };
         for row in rows.iter().filter(|row| row.state().is("active")) {
@@ -66,8 +71,9 @@ impl Load {
         }
         if rows.len() >= CROWDED {
             let mut unseen = 0;
-            for (seen, working) in load.classes.iter_mut().zip(oltp.working) {
-                let more = count(working).saturating_sub(*seen);
+            for (seen, class) in load.classes.iter_mut().zip(WorkClass::ALL) {
+                let working = working.get(&class).copied();
+                let more = count(working.unwrap_or(0)).saturating_sub(*seen);
                 *seen += more;
                 unseen += more;
             }
@@ -148,7 +154,7 @@ mod tests {
             ("maintenance", "autovacuum worker", "active", "Timeout"),
             ("maintenance", "walsender", "active", "Activity"),
         ]);
-        let load = Load::of(Rows::of(&table), &Oltp::default(), 7);
+        let load = Load::of(Rows::of(&table), &BTreeMap::new(), 7);
         assert_eq!((load.classes, load.waits), ([2, 1, 0, 1], [1, 1, 1, 0, 1]));
         assert_eq!((load.at_ms, load.rows), (7, 6));
         assert!(load.p99_ms.is_nan());
@@ -157,18 +163,15 @@ mod tests {
     #[test]
     fn sessions_beyond_the_listed_ones_are_counted_on_a_crowded_server() {
         let table = rows(&[("oltp", "client backend", "active", ""); CROWDED]);
-        let oltp = Oltp {
-            working: [400, 30, 0, 0],
-            ..Oltp::default()
-        };
-        let load = Load::of(Rows::of(&table), &oltp, 0);
+        let working = BTreeMap::from([(WorkClass::Oltp, 400), (WorkClass::Olap, 30)]);
+        let load = Load::of(Rows::of(&table), &working, 0);
         assert_eq!(load.classes, [400, 30, 0, 0]);
         assert_eq!(load.waits, [150, 0, 0, 0, 280]);
     }
 
     #[test]
     fn an_entry_a_second_is_kept() {
-        let load = Load::of(Rows::of(&Table::default()), &Oltp::default(), 0);
+        let load = Load::of(Rows::of(&Table::default()), &BTreeMap::new(), 0);
         let mut loads = Loads::default();
         for at_ms in (0..10_000).step_by(250) {
             loads.push(Load { at_ms, ..load });

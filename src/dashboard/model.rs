@@ -31,7 +31,6 @@ mod typing;
 use memory::Memory;
 
 pub use guarding::Guarding;
-pub use lanes::Ahead;
 pub use popup::{Confirm, Detail, Plan, Popup, Watched};
 pub use state::{
     Link, LogLine, PlaybackPosition, Running, SampleScope, Screen, Start, TimelineView, ViewState,
@@ -133,8 +132,6 @@ pub struct Model {
     pub cost: (f64, f64),
     /// Position in the past or in a recording; `None` while live.
     pub playback: Option<PlaybackPosition>,
-    /// What came after the moment shown, for the timeline; `None` while live.
-    pub ahead: Option<Arc<Ahead>>,
     /// State of the guard, which acts without a key.
     pub guarding: Guarding,
     /// The row of tabs; empty if there is only one server.
@@ -202,7 +199,6 @@ impl Model {
             unrecorded: 0,
             cost: (0.0, 0.0),
             playback: None,
-            ahead: None,
             guarding: Guarding::default(),
             tabs: Arc::default(),
             dirty: true,

@@ -3,11 +3,12 @@
 //! Events are kept packed, and at the beginning of every span of them the model as it was then. The model of
 //! a moment is that of its span's beginning, told the events since: what it shows is what was shown.
 
+use super::course::Course;
 use super::diagnosis::Health;
 use super::encoded::Encoded;
 use super::event::{Event, Moment};
 use super::keyframe::{Keyframe, pack};
-use super::model::{Ahead, Model};
+use super::model::Model;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -242,12 +243,12 @@ impl Tape {
     }
 
     /// Returns what was known at the beginning of the last span up to `mono_ms`.
-    pub fn after(&self, mono_ms: u64) -> Option<Arc<Ahead>> {
+    pub fn after(&self, mono_ms: u64) -> Option<Arc<Course>> {
         let later = self
             .spans
             .partition_point(|span| span.begun.mono_ms <= mono_ms);
         let span = self.spans.get(later.checked_sub(1)?)?;
-        Some(Arc::new(span.before.ahead()))
+        Some(span.before.course().shared())
     }
 
     /// Returns the events of a span after the first `told`.

@@ -3,9 +3,10 @@
 //! The live model goes on while somebody looks at the past. A replay has no live model: it shows a tape.
 
 use super::action::Grade;
+use super::course::Course;
 use super::encoded::Encoded;
 use super::event::{Effect, Event, Moment, Travel};
-use super::model::{Ahead, Model, PlaybackPosition};
+use super::model::{Model, PlaybackPosition};
 use super::tape::{HOUR_MS, Past, Tape};
 use std::sync::Arc;
 
@@ -267,7 +268,7 @@ impl Timeline {
         let ahead = self.ahead(mono_ms);
         if let Some(past) = &mut self.past {
             past.model.look_like(view);
-            past.model.ahead = ahead;
+            past.model.history.course.ahead = ahead;
         }
         if mono_ms >= last.mono_ms {
             self.playing = false;
@@ -276,9 +277,9 @@ impl Timeline {
     }
 
     /// Returns what came after a moment, for the timeline of the past.
-    fn ahead(&self, mono_ms: u64) -> Option<Arc<Ahead>> {
+    fn ahead(&self, mono_ms: u64) -> Option<Arc<Course>> {
         if self.live {
-            return Some(Arc::new(Ahead::of(&self.main)));
+            return Some(self.main.history.course.shared());
         }
         self.tape.after(mono_ms.saturating_add(AHEAD_MS))
     }

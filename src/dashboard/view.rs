@@ -4,7 +4,6 @@ mod dense;
 mod header;
 mod panel;
 mod tabs;
-mod timeline;
 
 pub use panel::placeholder;
 

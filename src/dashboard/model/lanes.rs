@@ -1,36 +1,14 @@
 //! What the timeline shows: the load of each moment and the bars of its lanes, from the samples of other panels.
 
 use super::{Model, Popup, SampleScope, Screen};
-use crate::dashboard::diagnosis::Health;
+use crate::dashboard::diagnosis::{Gauge, Health};
 use crate::dashboard::event::{Effect, Travel};
-use crate::dashboard::lanes::{Bar, Lane, Lanes};
-use crate::dashboard::load::{Load, Loads};
+use crate::dashboard::lanes::{Bar, Lane};
+use crate::dashboard::load::Load;
 use crate::dashboard::rows::timeline::TimelineBar;
 use crate::dashboard::rows::{Panel, Rows, added, read};
 use crate::pg::{Table, Value};
 use std::cmp::Reverse;
-
-/// What a moment of the past leads to: the history up to a later moment.
-#[derive(Clone, Debug)]
-pub struct Ahead {
-    /// The later moment, as [`Moment::mono_ms`](crate::dashboard::event::Moment).
-    pub now_ms: i64,
-    /// Load up to then.
-    pub loads: Loads,
-    /// Bars up to then.
-    pub lanes: Lanes,
-}
-
-impl Ahead {
-    /// The history of a model.
-    pub fn of(model: &Model) -> Self {
-        Self {
-            now_ms: model.now_ms(),
-            loads: model.history.loads.clone(),
-            lanes: model.history.lanes.clone(),
-        }
-    }
-}
 
 /// Minutes that the timeline can show.
 const SPANS: [u16; 3] = [2, 15, 60];
@@ -44,18 +22,27 @@ impl Model {
     /// Takes in the sessions of a sample, and the latencies of the moment.
     pub(super) fn note_sessions(&mut self) {
         let now_ms = self.now_ms();
-        let mut lanes = std::mem::take(&mut self.history.lanes);
+        let mut lanes = std::mem::take(&mut self.history.course.lanes);
         let views = self.feed_of(Panel::Views);
         let views_at = views.and_then(|feed| feed.sampling.at);
         let views_ms = views_at.map_or(0, |at| at.mono_ms as i64);
         let views = Rows::of(self.rows(Panel::Views));
         let rows = Rows::of(self.rows(Panel::Activity));
         lanes.backends(rows, (views, views_ms), now_ms);
-        let olap = self.gauges.iter().find(|gauge| gauge.label == "olap");
-        let mut load = Load::of(rows, &self.history.oltp, now_ms);
-        load.olap_ms = olap.and_then(|gauge| gauge.figure).unwrap_or(f64::NAN) as f32;
-        self.history.lanes = lanes;
-        self.history.loads.push(load);
+        let oltp = &self.history.oltp;
+        let figure = |value: Option<f64>| value.map_or(f32::NAN, |value| value as f32);
+        let is_olap = |gauge: &&Gauge| gauge.label == "olap";
+        let olap = self.gauges.iter().find(is_olap);
+        let load = Load {
+            p99_ms: figure(oltp.p99_ms),
+            tps: figure(oltp.tps),
+            olap_ms: figure(olap.and_then(|gauge| gauge.figure)),
+            ..Load::of(rows, &oltp.working, now_ms)
+        };
+        let course = &mut self.history.course;
+        course.lanes = lanes;
+        course.loads.push(load);
+        course.now_ms = now_ms;
         if let Some(id) = self.id_of(Panel::Timeline) {
             let now = self.now;
             if let Some(feed) = self.feed_mut(id) {
@@ -85,7 +72,7 @@ impl Model {
     fn bars(&self) -> Table {
         let now_ms = self.now_ms();
         let from_ms = now_ms - self.timeline.millis();
-        let mut bars: Vec<&Bar> = self.history.lanes.since(from_ms).collect();
+        let mut bars: Vec<&Bar> = self.history.course.lanes.since(from_ms).collect();
         bars.sort_by_key(|bar| Reverse(bar.start_ms));
         let mut table = Table::default();
         let added = added::Bars::to(&mut table);
@@ -169,23 +156,23 @@ impl Model {
 
     /// Takes in the views that are being refreshed.
     pub(super) fn note_refreshes(&mut self) {
-        let mut lanes = std::mem::take(&mut self.history.lanes);
+        let mut lanes = std::mem::take(&mut self.history.course.lanes);
         lanes.views(Rows::of(self.rows(Panel::Views)));
-        self.history.lanes = lanes;
+        self.history.course.lanes = lanes;
     }
 
     /// Takes in the counters of checkpoints.
     pub(super) fn note_checkpoints(&mut self) {
         let now_ms = self.now_ms();
-        let mut lanes = std::mem::take(&mut self.history.lanes);
+        let mut lanes = std::mem::take(&mut self.history.course.lanes);
         lanes.checkpoints(Rows::of(self.rows(Panel::Wal)).first(), now_ms);
-        self.history.lanes = lanes;
+        self.history.course.lanes = lanes;
     }
 
     /// Takes in what is judged a danger.
     pub(super) fn note_troubles(&mut self) {
         let now_ms = self.now_ms();
-        let mut lanes = std::mem::take(&mut self.history.lanes);
+        let mut lanes = std::mem::take(&mut self.history.course.lanes);
         let danger = Health::Danger;
         let subject = |rule: &str| {
             let found = self.findings.iter().find(|finding| finding.rule == rule);
@@ -204,6 +191,6 @@ impl Model {
         let others = others.filter(|finding| finding.health >= danger && finding.rule != name);
         let others = others.map(|finding| (about(finding.rule), finding.sentence.as_str()));
         lanes.troubles(first.into_iter().chain(others), now_ms);
-        self.history.lanes = lanes;
+        self.history.course.lanes = lanes;
     }
 }

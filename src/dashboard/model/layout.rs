@@ -207,7 +207,7 @@ fn spare_rows(model: &Model, queries: u16) -> u16 {
         return 0;
     }
     let since_ms = model.now.mono_ms as i64 - LATELY_MS;
-    let seen = model.history.loads.since(since_ms);
+    let seen = model.history.course.loads.since(since_ms);
     let Some(needed) = seen.map(|load| load.rows).max() else {
         return 0;
     };

@@ -2,6 +2,7 @@
 
 mod note;
 pub(super) mod oltp;
+mod timeline;
 
 use crate::dashboard::cell;
 use crate::dashboard::cell::Severity;
@@ -146,7 +147,7 @@ fn contents(
         return;
     }
     if feed.panel == Some(rows::Panel::Timeline) {
-        super::timeline::draw(model, theme, feed, (focused, full), area, buf);
+        timeline::draw(model, theme, feed, (focused, full), area, buf);
         return;
     }
     // In full screen, a chart stands above its figures.

@@ -159,7 +159,7 @@ impl Tracks<'_> {
             if room >= NAMED * 2 {
                 put(buf, plot.x + track.from + 2, y, room, track.name, style);
             }
-        } else if inside >= wide.min(NAMED + 3) {
+        } else if inside >= wide || (inside >= NAMED + 3 && inside >= behind) {
             let style = style.add_modifier(Modifier::REVERSED);
             put(buf, plot.x + from, y, inside, track.name, style);
         } else if behind >= wide.min(NAMED + 3) {

@@ -1,11 +1,11 @@
 //! The note at the right of a panel's title.
 
+use super::timeline;
 use crate::config::WorkClass;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::model::{Link, Model, Screen};
 use crate::dashboard::panels::spec::Pool;
 use crate::dashboard::rows::{self, Rows, read};
-use crate::dashboard::view::timeline;
 use crate::format;
 
 /// Returns the note at the right of the title: trouble first, else a figure of the panel.

@@ -1,7 +1,7 @@
 //! The axis of time: which column stands for which moment.
 
 use crate::dashboard::load::{Load, Loads};
-use crate::dashboard::model::{Ahead, Model};
+use crate::dashboard::model::Model;
 use crate::dashboard::theme::{Role, Theme};
 use crate::dashboard::widgets::{GUTTER, PARTS};
 use crate::format;
@@ -14,11 +14,6 @@ const HOLDS_MS: i64 = 11_000;
 const STEPS_S: [i64; 9] = [5, 10, 15, 30, 60, 120, 300, 600, 900];
 /// Columns that a label needs.
 const LABEL: f64 = 11.0;
-
-fn later(model: &Model) -> Option<&Ahead> {
-    let ahead = model.ahead.as_deref();
-    ahead.filter(|ahead| model.playback.is_some() && ahead.now_ms > model.now_ms())
-}
 
 /// The time shown, in steps of a column.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +81,7 @@ impl Axis {
         let span_ms = model.timeline.millis();
         let step_ms = span_ms as f64 / f64::from(width.max(1));
         let shown_ms = model.now_ms();
-        let newest_ms = later(model).map_or(shown_ms, |ahead| ahead.now_ms);
+        let newest_ms = shown_ms.max(model.history.course.latest().now_ms);
         // Whole steps: a column keeps its samples while time goes on.
         let end_ms = (newest_ms as f64 / step_ms).ceil() * step_ms;
         let pages = (newest_ms - shown_ms) / span_ms;
@@ -98,11 +93,6 @@ impl Axis {
             now_ms: newest_ms,
             cursor_ms: model.playback.map(|_| shown_ms),
         }
-    }
-
-    /// What came after the moment of the model, if anything is known of that.
-    pub(super) fn later(self, model: &Model) -> Option<&Ahead> {
-        later(model)
     }
 
     pub(super) fn from_ms(&self) -> i64 {
@@ -170,7 +160,7 @@ impl Axis {
         let muted = theme.style(Role::Muted);
         let x = area.x + GUTTER;
         if area.height > 1 {
-            super::super::line(
+            crate::dashboard::view::line(
                 Rect {
                     x: x - 1,
                     width: self.width + 1,

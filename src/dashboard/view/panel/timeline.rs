@@ -101,7 +101,7 @@ pub(super) fn draw(
         ..area
     };
     if listed > 0 {
-        super::panel::table(model, theme, feed, focused, full, rest, buf);
+        super::table(model, theme, feed, focused, full, rest, buf);
     }
 }
 
@@ -110,9 +110,7 @@ fn chart(model: &Model, theme: &Theme, feed: &Feed, full: bool, area: Rect, buf:
         return;
     }
     let axis = Axis::of(model, area.width - GUTTER);
-    let loads = axis
-        .later(model)
-        .map_or(&model.history.loads, |ahead| &ahead.loads);
+    let loads = &model.history.course.latest().loads;
     let columns = axis.columns(loads, model.timeline.by_wait);
     let heights = Heights::of(area.height, full);
     let mut y = area.y;
@@ -127,7 +125,7 @@ fn chart(model: &Model, theme: &Theme, feed: &Feed, full: bool, area: Rect, buf:
         legend(model, theme, cores, rows(1), buf);
     }
     // As of the moment shown, like the figures of other panels.
-    let newest = model.history.loads.last();
+    let newest = model.history.course.loads.last();
     let active = newest.map(|load| load.classes.iter().map(|n| f64::from(*n)).sum());
     let active = active.map_or_else(String::new, format::count);
     let amounts: Vec<_> = columns.iter().map(Column::parts).collect();
@@ -213,7 +211,7 @@ fn parts(model: &Model) -> (&'static [&'static str], &'static [Role]) {
 
 /// Names the patterns, with the newest figures.
 fn legend(model: &Model, theme: &Theme, cores: Option<f64>, area: Rect, buf: &mut Buffer) {
-    let newest = model.history.loads.last();
+    let newest = model.history.course.loads.last();
     let amounts = newest.map_or([0; PARTS], |load| {
         let [oltp, olap, refresh, maintenance] = load.classes;
         if model.timeline.by_wait {
@@ -248,15 +246,13 @@ fn legend(model: &Model, theme: &Theme, cores: Option<f64>, area: Rect, buf: &mu
         keys.shown(Command::TimelineSpan)
     );
     let right = Line::styled(hint, theme.style(Role::Muted));
-    super::sides(area, buf, &Line::from(spans), &right);
+    crate::dashboard::view::sides(area, buf, &Line::from(spans), &right);
 }
 
 /// Returns the lanes that have bars in the time shown.
 fn lanes<'m>(model: &'m Model, feed: &'m Feed, axis: &Axis) -> Vec<TrackLane<'m>> {
     let selected = selected(model, feed);
-    let all = axis
-        .later(model)
-        .map_or(&model.history.lanes, |ahead| &ahead.lanes);
+    let all = &model.history.course.latest().lanes;
     let mut bars: Vec<&Bar> = all.since(axis.from_ms()).collect();
     bars.sort_by_key(|bar| bar.start_ms);
     let of = |lane: Lane| {

@@ -220,8 +220,13 @@ fn the_moment_looked_at_is_a_cursor_on_the_timeline() {
     let shown = screen(timeline.shown());
     assert!(shown.contains("▲03:06:04"), "{shown}");
     assert_eq!(lanes(&timeline), live, "what came after is there, too");
-    // The newest bar that has ended by then: Enter shows the moment at which it went on.
-    let _ = key(&mut timeline, 'j');
+    // A bar that has ended by then: Enter shows the moment at which it went on.
+    let table = timeline.shown().rows(Panel::Timeline);
+    let mut rows = 0..table.rows.len();
+    let row = rows.find(|row| table.get(*row, "lane").text() == Some("idle in tx"));
+    for _ in 0..row.unwrap() {
+        let _ = key(&mut timeline, 'j');
+    }
     let _ = timeline.update(Event::KeyPressed(Key::Enter));
     assert!((100..112).contains(&at(&timeline)), "{}", at(&timeline));
     let _ = timeline.update(Event::KeyPressed(Key::Enter));

@@ -3,7 +3,7 @@
 use super::{Key, Lane, Lanes};
 use crate::config::WorkClass;
 use crate::dashboard::panels::classify::without_comments;
-use crate::dashboard::rows::{Row, Rows, read};
+use crate::dashboard::rows::{Row, Rows, Text, read};
 use crate::text::{self, Clean};
 use std::collections::HashMap;
 
@@ -69,20 +69,20 @@ impl Lanes {
 
     /// Takes in lock queues: those who wait, directly or not, for a session that does not wait itself.
     fn queues(&mut self, rows: Rows<'_, read::Backend>, at_ms: i64) {
-        let waits = |row: &Backend<'_>| row.blocked_by().is_known();
-        if !rows.iter().any(|row| waits(&row)) {
+        let queued = |row: &Backend<'_>| row.blocked_by().is_known();
+        if !rows.iter().any(|row| queued(&row)) {
             return;
         }
         // The first in the queue waits for its head, and the longest. Before 14 only the statement's age is known.
         let mut longest: HashMap<&str, f64> = HashMap::new();
-        for row in rows.iter().filter(waits) {
+        for row in rows.iter().filter(queued) {
             let wait_s = row.wait_s().or(row.query_age_s()).unwrap_or(0.0);
             for pid in row.blocked_by().shown().split(',') {
                 let longest = longest.entry(pid).or_default();
                 *longest = longest.max(wait_s);
             }
         }
-        let heads = rows.iter().filter(|row| !waits(row));
+        let heads = rows.iter().filter(|row| !queued(row));
         for head in heads.filter(|row| row.blocks().number().is_some()) {
             let Some(pid) = head.pid() else { continue };
             let wait_s = longest.get(pid.to_string().as_str()).copied();
@@ -210,7 +210,7 @@ fn class(row: Backend<'_>) -> Option<WorkClass> {
 /// The application and the process: `checkout, pid 812`.
 fn who(row: Backend<'_>) -> String {
     let named = [row.application_name(), row.usename()];
-    let named = named.into_iter().map(|name| name.shown());
+    let named = named.into_iter().map(Text::shown);
     let pid = row.pid().unwrap_or(0);
     let mut named = named.filter(|name| !name.is_empty());
     match named.next() {

@@ -32,11 +32,11 @@ impl Model {
         let oltp = &self.history.oltp;
         let figure = |value: Option<f64>| value.map_or(f32::NAN, |value| value as f32);
         let is_olap = |gauge: &&Gauge| gauge.label == "olap";
-        let olap = self.gauges.iter().find(is_olap);
+        let slowest = self.gauges.iter().find(is_olap);
         let load = Load {
             p99_ms: figure(oltp.p99_ms),
             tps: figure(oltp.tps),
-            olap_ms: figure(olap.and_then(|gauge| gauge.figure)),
+            olap_ms: figure(slowest.and_then(|gauge| gauge.figure)),
             ..Load::of(rows, &oltp.working, now_ms)
         };
         let course = &mut self.history.course;
@@ -77,7 +77,8 @@ impl Model {
         let mut table = Table::default();
         let added = added::Bars::to(&mut table);
         for bar in bars {
-            let ago_s = (now_ms - bar.start_ms) as f64 / 1000.0;
+            // Whole milliseconds: it identifies the row.
+            let began_ms = self.now.epoch_ms - (now_ms - bar.start_ms);
             let lasted_s = (bar.until_ms(now_ms) - bar.start_ms) as f64 / 1000.0;
             let class = bar.class.map_or(Value::Null, |class| class.name().into());
             let pid = (bar.pid > 0).then_some(bar.pid);
@@ -85,10 +86,7 @@ impl Model {
             table.push([
                 (added.lane, bar.lane.name().into()),
                 (added.class, class),
-                (
-                    added.began,
-                    Value::Float(self.now.epoch_ms as f64 / 1000.0 - ago_s),
-                ),
+                (added.began, Value::Float(began_ms as f64 / 1000.0)),
                 (added.lasted_s, Value::Float(lasted_s)),
                 (added.goes_on, Value::Bool(bar.end_ms.is_none())),
                 (added.pid, pid),

@@ -205,11 +205,12 @@ impl Model {
         self.prompt = view.prompt;
         self.popup = view.popup;
         self.tabs = view.tabs;
+        // Its rows depend on the page.
+        self.list_bars();
         for (feed, cursor) in self.feeds.iter_mut().zip(view.cursors) {
             feed.cursor = cursor;
             feed.arrange();
         }
-        self.list_bars();
     }
 
     /// Sets the number of samples missing from the recording. A separate warning, which is recorded, tells when the

@@ -92,9 +92,9 @@ impl Tracks<'_> {
     fn lane(&self, lane: &TrackLane<'_>, rows: usize, area: Rect, buf: &mut Buffer) {
         let title = self.theme.style(Role::Title);
         put(buf, area.x, area.y, GUTTER - 1, lane.label, title);
-        let line = self.theme.style(Role::Border);
+        let border = self.theme.style(Role::Border);
         for y in area.y..area.bottom() {
-            set(buf, area.x + GUTTER - 1, y, "│", line);
+            set(buf, area.x + GUTTER - 1, y, "│", border);
         }
         let plot = Rect {
             x: area.x + GUTTER,

@@ -124,42 +124,12 @@ fn chart(model: &Model, theme: &Theme, feed: &Feed, full: bool, area: Rect, buf:
     if full {
         legend(model, theme, cores, rows(1), buf);
     }
-    // As of the moment shown, like the figures of other panels.
-    let newest = model.history.course.loads.last();
-    let active = newest.map(|load| load.classes.iter().map(|n| f64::from(*n)).sum());
-    let active = active.map_or_else(String::new, format::count);
-    let amounts: Vec<_> = columns.iter().map(Column::parts).collect();
-    Stack {
-        columns: &amounts,
-        roles: parts(model).1,
-        limit: cores,
-        label: "active",
-        newest: &active,
-        charts,
-        theme,
-    }
-    .render(rows(heights.sessions), buf);
-    let targets = &model.config.targets;
-    let olap_ms = targets.olap_latency.as_secs_f64() * 1000.0;
-    let traces = [
-        ("p99", heights.p99, Unit::Ms, Some(targets.oltp_p99_ms)),
-        ("olap", heights.others, Unit::Ms, Some(olap_ms)),
-        ("tps", heights.others, Unit::Count, None),
-    ];
-    for (label, height, unit, target) in traces {
-        let newest = model.gauges.iter().find(|gauge| gauge.label == label);
-        let newest = newest.map_or("", |gauge| gauge.value.as_str());
-        let values: Vec<f64> = columns.iter().map(|column| column.figure(label)).collect();
-        let trace = Trace {
-            values: &values,
-            target,
-            label,
-            newest,
-            unit,
-            charts,
-            theme,
-        };
-        trace.render(rows(height), buf);
+    sessions(model, theme, &columns, cores, rows(heights.sessions), buf);
+    for (figure, height) in FIGURES
+        .iter()
+        .zip([heights.p99, heights.others, heights.others])
+    {
+        figure.draw(model, theme, &columns, rows(height), buf);
     }
     let mut lanes = lanes(model, feed, &axis);
     if lanes.len() > usize::from(heights.lanes) {
@@ -179,15 +149,96 @@ fn chart(model: &Model, theme: &Theme, feed: &Feed, full: bool, area: Rect, buf:
         rows(1)
     };
     axis.draw(model, theme, below, buf);
+    let plot = Rect {
+        height: area.height - heights.axis,
+        ..area
+    };
     if let Some(column) = axis.cursor() {
-        let style = theme.style(Role::Key);
-        let x = area.x + GUTTER + column;
-        let symbol = if charts == Charts::Ascii { "|" } else { "│" };
-        for y in area.y..area.bottom() - heights.axis {
-            if let Some(cell) = buf.cell_mut((x, y)).filter(|cell| cell.symbol() == " ") {
-                cell.set_symbol(symbol).set_style(style);
-            }
+        cursor(model, theme, column, plot, buf);
+    }
+}
+
+/// Draws the moment looked at where nothing else is.
+fn cursor(model: &Model, theme: &Theme, column: u16, plot: Rect, buf: &mut Buffer) {
+    let symbol = match model.config.charts {
+        Charts::Ascii => "|",
+        Charts::Braille | Charts::Block => "│",
+    };
+    for y in plot.y..plot.bottom() {
+        let cell = buf.cell_mut((plot.x + GUTTER + column, y));
+        if let Some(cell) = cell.filter(|cell| cell.symbol() == " ") {
+            cell.set_symbol(symbol).set_style(theme.style(Role::Key));
         }
+    }
+}
+
+/// Draws the active sessions. The figure beside them is of the moment shown, like those of other panels.
+fn sessions(
+    model: &Model,
+    theme: &Theme,
+    columns: &[Column],
+    cores: Option<f64>,
+    area: Rect,
+    buf: &mut Buffer,
+) {
+    let newest = model.history.course.loads.last();
+    let active = newest.map(|load| load.classes.iter().map(|n| f64::from(*n)).sum());
+    let active = active.map_or_else(String::new, format::count);
+    let amounts: Vec<_> = columns.iter().map(Column::parts).collect();
+    Stack {
+        columns: &amounts,
+        roles: parts(model).1,
+        limit: cores,
+        label: "active",
+        newest: &active,
+        charts: model.config.charts,
+        theme,
+    }
+    .render(area, buf);
+}
+
+/// A figure over time, the gauge of the same label.
+struct OverTime {
+    label: &'static str,
+    unit: Unit,
+    has_target: bool,
+}
+
+/// The figures below the active sessions.
+const FIGURES: [OverTime; 3] = [
+    OverTime {
+        label: "p99",
+        unit: Unit::Ms,
+        has_target: true,
+    },
+    OverTime {
+        label: "olap",
+        unit: Unit::Ms,
+        has_target: true,
+    },
+    OverTime {
+        label: "tps",
+        unit: Unit::Count,
+        // It is what the system is built for, not what is wanted now.
+        has_target: false,
+    },
+];
+
+impl OverTime {
+    fn draw(&self, model: &Model, theme: &Theme, columns: &[Column], area: Rect, buf: &mut Buffer) {
+        let gauge = model.gauges.iter().find(|gauge| gauge.label == self.label);
+        let values = columns.iter().map(|column| column.figure(self.label));
+        let values: Vec<f64> = values.collect();
+        Trace {
+            values: &values,
+            target: gauge.map(|gauge| gauge.limit).filter(|_| self.has_target),
+            label: self.label,
+            newest: gauge.map_or("", |gauge| gauge.value.as_str()),
+            unit: self.unit,
+            charts: model.config.charts,
+            theme,
+        }
+        .render(area, buf);
     }
 }
 
@@ -213,11 +264,11 @@ fn parts(model: &Model) -> (&'static [&'static str], &'static [Role]) {
 fn legend(model: &Model, theme: &Theme, cores: Option<f64>, area: Rect, buf: &mut Buffer) {
     let newest = model.history.course.loads.last();
     let amounts = newest.map_or([0; PARTS], |load| {
-        let [oltp, olap, refresh, maintenance] = load.classes;
+        let [first, second, third, fourth] = load.classes;
         if model.timeline.by_wait {
             load.waits
         } else {
-            [oltp, olap, refresh, maintenance, 0]
+            [first, second, third, fourth, 0]
         }
     });
     let (names, roles) = parts(model);
@@ -253,7 +304,7 @@ fn legend(model: &Model, theme: &Theme, cores: Option<f64>, area: Rect, buf: &mu
 fn lanes<'m>(model: &'m Model, feed: &'m Feed, axis: &Axis) -> Vec<TrackLane<'m>> {
     let selected = selected(model, feed);
     let all = &model.history.course.latest().lanes;
-    let mut bars: Vec<&Bar> = all.since(axis.from_ms()).collect();
+    let mut bars: Vec<&Bar> = all.since(axis.begins_ms()).collect();
     bars.sort_by_key(|bar| bar.start_ms);
     let of = |lane: Lane| {
         let bars = bars.iter().filter(|bar| bar.lane == lane);
@@ -309,9 +360,8 @@ fn look(bar: &Bar) -> (Role, usize) {
         (CLASSES.get(part).copied().unwrap_or(Role::Chart), part)
     };
     match bar.lane {
-        Lane::Trouble => (Role::Danger, CLASSLESS),
+        Lane::Trouble | Lane::LockQueue => (Role::Danger, CLASSLESS),
         Lane::Action => (Role::Key, CLASSLESS),
-        Lane::LockQueue => (Role::Danger, CLASSLESS),
         Lane::IdleInTransaction => (Role::Warning, CLASSLESS),
         Lane::Statement => bar.class.map_or((Role::Chart, CLASSLESS), class),
         Lane::Refresh => class(WorkClass::Refresh),

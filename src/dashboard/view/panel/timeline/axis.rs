@@ -95,7 +95,7 @@ impl Axis {
         }
     }
 
-    pub(super) fn from_ms(&self) -> i64 {
+    pub(super) fn begins_ms(&self) -> i64 {
         self.from_ms
     }
 

@@ -6,7 +6,7 @@
 -- letter = "f"
 -- only_shown = true
 -- sampling = { derived = true, rests_on = ["activity", "wal"] }
--- key = ["lane", "began", "pid"]
+-- key = ["lane", "began_ms", "pid"]
 -- labels = ["lane", "name", "pid"]
 -- empty = "nothing has gone on in this time that has a lane"
 -- about = """
@@ -32,6 +32,9 @@
 -- [columns.began]
 -- unit = "time"
 -- help = "When it began, by this program's clock."
+-- [columns.began_ms]
+-- hidden = true
+-- help = "The same in milliseconds since 1970."
 -- [columns.lasted_s]
 -- title = "lasted"
 -- unit = "seconds"

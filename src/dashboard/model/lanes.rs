@@ -77,7 +77,6 @@ impl Model {
         let mut table = Table::default();
         let added = added::Bars::to(&mut table);
         for bar in bars {
-            // Whole milliseconds: it identifies the row.
             let began_ms = self.now.epoch_ms - (now_ms - bar.start_ms);
             let lasted_s = (bar.until_ms(now_ms) - bar.start_ms) as f64 / 1000.0;
             let class = bar.class.map_or(Value::Null, |class| class.name().into());
@@ -87,6 +86,7 @@ impl Model {
                 (added.lane, bar.lane.name().into()),
                 (added.class, class),
                 (added.began, Value::Float(began_ms as f64 / 1000.0)),
+                (added.began_ms, Value::Int(began_ms)),
                 (added.lasted_s, Value::Float(lasted_s)),
                 (added.goes_on, Value::Bool(bar.end_ms.is_none())),
                 (added.pid, pid),
@@ -105,10 +105,10 @@ impl Model {
         }
         let bar = Rows::<TimelineBar>::of(&feed.table).at(feed.selected_row()?);
         if bar.goes_on() != Some(true) {
-            let (began_s, lasted_s) = (bar.began()?, bar.lasted_s()?);
+            let began_s = (bar.began_ms()? - self.now.epoch_ms) as f64 / 1000.0;
+            let lasted_s = bar.lasted_s()?;
             // It ended between two samples, so that the last moments may not show it.
-            let then_s = began_s + (lasted_s / 2.0).max(lasted_s - 1.0);
-            let step_s = then_s - self.now.epoch_ms as f64 / 1000.0;
+            let step_s = began_s + (lasted_s / 2.0).max(lasted_s - 1.0);
             return Some(vec![Effect::Travel(Travel::Step(step_s.ceil() as i64))]);
         }
         let pid = bar.pid();

@@ -81,7 +81,7 @@ adds! {
     ToStatements to Statements { class, share_pct, mean_ms, sd_ms, rows_per_call; }
 
     /// Bars of the timeline.
-    Bars to Timeline { lane, began, lasted_s, goes_on, class, pid, name; }
+    Bars to Timeline { lane, began, began_ms, lasted_s, goes_on, class, pid, name; }
 
     /// Waits of sessions.
     Waits to Waits { class, wait, share_pct, sessions, minute; query }

@@ -6,7 +6,7 @@ reads! {
     /// A bar.
     TimelineBar of Timeline {
         lane: Word;
-        began: Number;
+        began_ms: Int;
         lasted_s: Number;
         goes_on: Flag;
         pid: Int;

@@ -811,11 +811,7 @@ fn eventful_with(config: Config) -> Board {
     board.mute = true;
     for second in 0..600 {
         let _ = board.tick(1000);
-        let mut backends = vec![
-            "655|shop|app|checkout|client backend|active|||0.004|0.012||4|||UPDATE t|b|x|q|false"
-                .to_owned(),
-        ];
-        let mut latency_ms = 2.0;
+        let (backends, latency_ms) = events(second);
         let backends: Vec<&str> = backends.iter().map(String::as_str).collect();
         let backends = activity(&backends);
         let _ = board.answer("database", database(second, busy(second)));

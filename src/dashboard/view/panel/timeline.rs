@@ -347,8 +347,7 @@ fn selected<'m>(model: &Model, feed: &'m Feed) -> Option<(&'m str, i64, i64)> {
         return None;
     }
     let bar = Rows::<TimelineBar>::of(&feed.table).at(feed.selected_row()?);
-    let ago_ms = model.now.epoch_ms as f64 - bar.began()? * 1000.0;
-    let start_ms = model.now_ms() - ago_ms.round() as i64;
+    let start_ms = model.now_ms() - (model.now.epoch_ms - bar.began_ms()?);
     Some((bar.lane().text()?, bar.pid().unwrap_or(0), start_ms))
 }
 

@@ -228,7 +228,7 @@ fn name(row: Backend<'_>, lane: Lane) -> String {
     };
     match lane {
         Lane::Refresh => refreshed(query).map_or_else(words, str::to_owned),
-        Lane::Maintenance => words().replacen("autovacuum: ", "auto", 1),
+        Lane::Maintenance => words(),
         Lane::Backup => row.application_name().shown().to_owned(),
         Lane::Statement => format!("{}: {}", who(row), words()),
         _ => who(row),
@@ -373,7 +373,7 @@ mod tests {
             [
                 bar(Lane::Statement, "metabase, pid 1: SELECT 1", 94_000),
                 bar(Lane::IdleInTransaction, "app, pid 3", 91_000),
-                bar(Lane::Maintenance, "autoVACUUM shop.orders", 97_000),
+                bar(Lane::Maintenance, "autovacuum: VACUUM shop.orders", 97_000),
                 bar(Lane::Backup, "pg_basebackup", 80_000),
                 bar(Lane::Backup, "pg_dump", 70_000),
             ]

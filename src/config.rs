@@ -1,11 +1,15 @@
 //! The configuration file: TOML with optional keys; an unknown key is an error that names its line.
 
+mod charts;
 mod guard;
 mod notify;
+mod panel;
 pub mod servers;
 
+pub use charts::Charts;
 pub use guard::{Guard, GuardAction, GuardMode, GuardRule, GuardState};
 pub use notify::{Notify, TerminalNotice};
+pub use panel::PanelConfig;
 
 use crate::format::duration::{
     deserialize as duration, maybe as maybe_duration, parse as parse_duration,
@@ -29,6 +33,8 @@ pub struct Config {
     pub interval: Duration,
     /// Theme: a built-in name, or a file in the configuration folder's `themes/`.
     pub theme: String,
+    /// Characters that the timeline is drawn with.
+    pub charts: Charts,
     /// Switch off all actions: no session that could act is ever opened.
     pub read_only: bool,
     /// Targets of figures.
@@ -67,6 +73,7 @@ impl Default for Config {
         Self {
             interval: Duration::from_secs(1),
             theme: "dark".into(),
+            charts: Charts::default(),
             read_only: false,
             targets: Targets::default(),
             freshness: BTreeMap::new(),
@@ -241,23 +248,6 @@ impl Default for Canary {
     }
 }
 
-/// Settings of a panel.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PanelConfig {
-    /// Time between samples.
-    #[serde(deserialize_with = "maybe_duration")]
-    pub interval: Option<Duration>,
-    /// Neither sample nor show it.
-    pub off: bool,
-    /// Columns shown first, in this order; the Overview shows only these.
-    pub columns: Vec<String>,
-    /// Columns not shown. Scripts get them nevertheless.
-    pub hide: Vec<String>,
-    /// Initial sort column, with a leading `-` for descending.
-    pub sort: String,
-}
-
 /// Kind of work that a backend does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -273,6 +263,9 @@ pub enum WorkClass {
 }
 
 impl WorkClass {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Oltp, Self::Olap, Self::Refresh, Self::Maintenance];
+
     /// The name shown.
     pub fn name(self) -> &'static str {
         match self {

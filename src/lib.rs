@@ -66,6 +66,8 @@
 //! table; a column that a panel's statement lacks fails a test, and its answer is an error.
 //! [`dashboard::wait_graph`] is the graph of waiting sessions, used by panels, rules and confirmations of
 //! signals.
+//! [`dashboard::course`] is what the timeline shows: the load of each moment ([`dashboard::load`]) and bars of what went on
+//! ([`dashboard::lanes`]), made of the samples of other panels (`model/lanes`); the panel has no statement (`sampling.derived`).
 //! [`dashboard::history`] keeps the time series and computes rates; [`dashboard::diagnosis`] judges figures
 //! against targets. Each of its `rules` returns one sentence or nothing, and `cause` selects the one for the
 //! cause line; `blocker` tells rules and confirmations what kind of work a blocker does, which key ends it,

@@ -37,7 +37,7 @@ impl<T: Copy> Chunks<T> {
     }
 
     /// Number of entries: up to one chunk more than should be kept.
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.full.len() * CHUNK + self.newest.len()
     }
 

@@ -191,8 +191,10 @@ impl Filter {
 impl Feed {
     /// Returns the feed of a panel file before its first sample; `foreign` for a user's own one.
     pub fn new(spec: Arc<Spec>, foreign: bool) -> Self {
-        let mut cursor = Cursor::default();
-        cursor.sort = sort_order(&spec.front.sort);
+        let cursor = Cursor {
+            sort: sort_order(&spec.front.sort),
+            ..Cursor::default()
+        };
         let mut feed = Self {
             source: "".into(),
             sql: "".into(),
@@ -274,7 +276,7 @@ impl Feed {
     /// Sets the keys that open it.
     pub fn bind(&mut self, keys: &Keymap) {
         let front = &self.spec.front;
-        self.direct = keys.direct(&self.spec.name, front.digit_key());
+        self.direct = keys.direct(&self.spec.name, front.direct_key());
         self.listed = keys.listed(&self.spec.name, front.letter.map(Key::Char));
     }
 
@@ -375,8 +377,9 @@ impl Feed {
         }
     }
 
-    /// Sets what the configuration says about its columns.
-    pub fn choose(&mut self, panel: &PanelConfig) {
+    /// Sets what the configuration says about its columns, if it says anything.
+    pub fn choose(&mut self, panel: Option<&PanelConfig>) {
+        let Some(panel) = panel else { return };
         self.chosen = Chosen {
             first: panel.columns.clone(),
             hidden: panel.hide.clone(),

@@ -1,59 +1,12 @@
 //! Time series of bounded size, and OLTP figures derived from cumulative counters.
 
-use super::chunks::Chunks;
+use super::course::Course;
 use super::panels::classify::{Classifier, Session};
 use super::rows::{Panel, Rows, read};
+use super::series::Series;
 use crate::config::WorkClass;
 use crate::pg::Table;
 use std::collections::{BTreeMap, VecDeque};
-
-/// Samples kept per series: an hour at one per second.
-pub(super) const KEEP: usize = 3_600;
-
-/// A series of figures, newest last; `NaN` means "not measured".
-#[derive(Clone, Debug, Default)]
-pub struct Series(Chunks<f32>);
-
-impl Series {
-    /// Appends a figure.
-    pub fn push(&mut self, value: Option<f64>) {
-        let value = value.map_or(f32::NAN, |value| value as f32);
-        self.0.push(value, KEEP);
-    }
-
-    /// Appends `count` times that nothing was measured.
-    fn skip(&mut self, count: usize) {
-        for _ in 0..count.min(KEEP) {
-            self.push(None);
-        }
-    }
-
-    /// The newest `count` figures, oldest first; at most an hour.
-    pub fn last(&self, count: usize) -> Vec<Option<f64>> {
-        let newest = self.0.iter().rev().take(count.min(KEEP));
-        let mut figures: Vec<Option<f64>> = newest.map(figure).collect();
-        figures.reverse();
-        figures
-    }
-
-    /// The greatest of the newest `count` figures.
-    pub fn max(&self, count: usize) -> Option<f64> {
-        let newest = self.0.iter().rev().take(count).filter_map(figure);
-        newest.reduce(f64::max)
-    }
-
-    /// The median of the newest `count` figures before the last `skip`.
-    pub fn median(&self, count: usize, skip: usize) -> Option<f64> {
-        let figures = self.0.iter().rev().skip(skip).take(count);
-        let mut values: Vec<f64> = figures.filter_map(figure).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
-    }
-}
-
-fn figure(value: f32) -> Option<f64> {
-    (!value.is_nan()).then_some(f64::from(value))
-}
 
 /// Counters of pg_stat_database at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -113,6 +66,8 @@ pub struct Oltp {
     pub idle_in_transaction: i64,
     /// Sessions per class.
     pub sessions: BTreeMap<WorkClass, i64>,
+    /// Those of `active` per class.
+    pub working: BTreeMap<WorkClass, i64>,
     /// Sessions whose state the current role may not see.
     pub restricted: i64,
     /// Mean statement time per class in the interval, in milliseconds.
@@ -144,6 +99,8 @@ pub struct History {
     pub dead: Series,
     /// WAL bytes per second.
     pub wal: Series,
+    /// What the timeline shows.
+    pub course: Course,
     last: Option<Counters>,
     /// Time and number of finished transactions, over the last [`STEADY_S`].
     ended: VecDeque<(f64, f64)>,
@@ -245,7 +202,7 @@ impl History {
 
     /// Leaves room for `count` samples that were not taken, so that the series keep their scale of time.
     pub fn skip(&mut self, count: usize) {
-        let series = [
+        for series in [
             &mut self.tps,
             &mut self.wal,
             &mut self.p50,
@@ -253,8 +210,7 @@ impl History {
             &mut self.p99,
             &mut self.active,
             &mut self.waiting,
-        ];
-        for series in series {
+        ] {
             series.skip(count);
         }
     }
@@ -269,6 +225,7 @@ impl History {
             oltp.restricted,
         ) = (0, 0, 0, 0);
         oltp.sessions.clear();
+        oltp.working.clear();
         // Zero sessions are a count, too.
         oltp.sessions.insert(WorkClass::Oltp, 0);
         for row in Rows::<read::SessionCount>::of(table).iter() {
@@ -286,7 +243,10 @@ impl History {
             let class = classifier.classify(&session);
             *oltp.sessions.entry(class).or_default() += n;
             match row.state().name() {
-                "active" => oltp.active += n,
+                "active" => {
+                    oltp.active += n;
+                    *oltp.working.entry(class).or_default() += n;
+                }
                 state if state.starts_with("idle in transaction") => oltp.idle_in_transaction += n,
                 "" => oltp.restricted += n,
                 _ => {}
@@ -588,16 +548,5 @@ mod tests {
             (history.oltp.rollback_pct, history.oltp.cache_hit_pct),
             (None, None)
         );
-    }
-
-    #[test]
-    fn a_series_keeps_an_hour() {
-        let mut series = Series::default();
-        for value in 0..=KEEP {
-            series.push(Some(value as f64));
-        }
-        assert_eq!(series.last(usize::MAX).len(), KEEP);
-        series.push(None);
-        assert_eq!(series.last(2), [Some(KEEP as f64), None]);
     }
 }

@@ -1,6 +1,7 @@
 //! A stored past model. The rows of its feeds, which take most of its memory, are compressed until the moment
 //! is viewed.
 
+use super::course::Course;
 use super::model::Model;
 use super::panels::rates;
 use crate::pg::Table;
@@ -46,6 +47,11 @@ impl Keyframe {
             model: Box::new(model),
             rows,
         }
+    }
+
+    /// Returns what the timeline showed then.
+    pub(super) fn course(&self) -> &Course {
+        &self.model.history.course
     }
 
     /// Returns the stored model.

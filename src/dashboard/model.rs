@@ -11,6 +11,7 @@ mod guarding;
 mod hosting;
 mod input;
 mod judging;
+mod lanes;
 pub mod layout;
 mod learning;
 mod lookup;
@@ -35,7 +36,9 @@ use memory::Memory;
 
 pub use guarding::Guarding;
 pub use popup::{Confirm, Detail, Plan, Popup, Watched};
-pub use state::{Link, LogLine, PlaybackPosition, Running, SampleScope, Screen, Start, ViewState};
+pub use state::{
+    Link, LogLine, PlaybackPosition, Running, SampleScope, Screen, Start, TimelineView, ViewState,
+};
 
 use super::action::{Action, Grade};
 use super::compare::Baseline;
@@ -92,6 +95,8 @@ pub struct Model {
     pub mouse: bool,
     /// Position of the theme in `start.themes`.
     pub theme: usize,
+    /// What the timeline shows.
+    pub timeline: TimelineView,
     /// Connection of the fast session.
     pub fast: Link,
     /// Connection of the slow session.
@@ -163,9 +168,8 @@ impl Model {
         });
         for feed in &mut feeds {
             feed.bind(&config.keys);
-            if let Some(panel) = config.panels.get(&feed.spec.name) {
-                feed.choose(panel);
-            }
+            let panel = config.panels.get(&feed.spec.name);
+            feed.choose(panel);
         }
         let mut model = Self {
             classifier: Classifier::new(config.classes.clone(), start.own_roles.clone()),
@@ -182,6 +186,7 @@ impl Model {
             paused: false,
             mouse: false,
             theme: 0,
+            timeline: TimelineView::default(),
             fast: Link::Idle,
             slow: Link::Idle,
             olap: Link::Idle,

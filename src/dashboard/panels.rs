@@ -76,6 +76,7 @@ fn on_olap_server(spec: &Spec) -> Option<Arc<Spec>> {
     front.internal = true;
     front.only_shown = true;
     (front.order, front.digit, front.letter) = (None, None, None);
+    front.opens = None;
     front.sampling.rests_on.clear();
     Some(Arc::new(there))
 }
@@ -180,8 +181,8 @@ pub fn unknown(config: &Config, built_in: &[Arc<Spec>], own: &[Spec]) -> Vec<Str
         let columns: Vec<&str> = spec.order.iter().map(String::as_str).collect();
         let sort = panel.sort.strip_prefix('-').unwrap_or(&panel.sort);
         let sort = Some(sort).filter(|sort| !sort.is_empty());
-        let named = panel.columns.iter().chain(&panel.hide).map(String::as_str);
-        for column in named.chain(sort) {
+        let wanted = panel.columns.iter().chain(&panel.hide).map(String::as_str);
+        for column in wanted.chain(sort) {
             if !is_own && !columns.contains(&column) {
                 complain("column", column, &format!("panels.{name}"), &columns);
             }
@@ -196,7 +197,7 @@ pub fn keys(built_in: &[Arc<Spec>], own: &[Spec]) -> Vec<PanelKeys> {
     let shown = built_in.filter(|spec| !spec.front.internal).chain(own);
     let keys = shown.map(|spec| PanelKeys {
         name: spec.name.clone(),
-        direct: spec.front.digit_key(),
+        direct: spec.front.direct_key(),
         listed: spec.front.letter.map(Key::Char),
     });
     keys.collect()
@@ -224,8 +225,8 @@ pub fn page(name: &str) -> Option<String> {
 pub fn markdown(panels: &[Arc<Spec>]) -> String {
     let shown = panels.iter().filter(|spec| !spec.front.internal);
     let rows = shown.map(|spec| {
-        let key = match (spec.front.digit, spec.front.letter) {
-            (Some(digit), _) => digit.to_string(),
+        let key = match (spec.front.direct_key(), spec.front.letter) {
+            (Some(key), _) => key.shown(),
             (None, Some(letter)) => format!("p {letter}"),
             (None, None) => "9".to_owned(),
         };
@@ -266,7 +267,7 @@ mod tests {
         let text = "[panels.bloat]\ncolumns = [\"relation\", \"ndead\"]\nhide = [\"held_by\"]\nsort = \"-dead_pct\"\n\
                     [panels.bloatt]\noff = true\n";
         let config = Config::parse(std::path::Path::new("config.toml"), text).unwrap();
-        let told = unknown(&config, &built_in().unwrap(), &[]);
+        let told = unknown(&config, built_in().unwrap(), &[]);
         assert_eq!(
             told,
             [

@@ -14,6 +14,7 @@ pub(crate) mod nodes;
 mod panel;
 pub(crate) mod read;
 pub(crate) mod stream;
+pub(crate) mod timeline;
 
 pub use panel::Panel;
 
@@ -416,7 +417,10 @@ pub fn derived(panel: Panel) -> impl Iterator<Item = &'static str> {
 pub fn wanted(panel: Panel) -> impl Iterator<Item = (&'static str, &'static DeclaredColumn)> {
     let declared = read::ALL.iter().chain(console::ALL);
     let declared = declared.chain(host::ALL).chain(nodes::ALL);
-    let declared = declared.chain(stream::ALL).chain(compared::ALL);
+    let declared = declared
+        .chain(stream::ALL)
+        .chain(compared::ALL)
+        .chain(timeline::ALL);
     let declared = declared.filter(move |declared| declared.panels.contains(&panel));
     declared.flat_map(move |declared| {
         let columns = declared.columns.iter();
@@ -451,6 +455,10 @@ mod tests {
 
     /// Returns the names that the server gives to the columns of a statement's outermost SELECT list.
     fn columns(sql: &str) -> Vec<String> {
+        // Derived from other panels.
+        if sql.is_empty() {
+            return Vec::new();
+        }
         let console = crate::pg::console::columns(sql);
         if !console.is_empty() {
             return console;

@@ -3,6 +3,7 @@
 //! Events are kept packed, and at the beginning of every span of them the model as it was then. The model of
 //! a moment is that of its span's beginning, told the events since: what it shows is what was shown.
 
+use super::course::Course;
 use super::diagnosis::finding::Damage;
 use super::diagnosis::{Health, severity};
 use super::encoded::Encoded;
@@ -12,6 +13,7 @@ use super::model::Model;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::sync::Arc;
 
 /// Length of a span in milliseconds: the most that is applied again to reach a moment.
 const SPAN_MS: u64 = 60_000;
@@ -281,6 +283,15 @@ impl Tape {
         // A time before the beginning means the first tick of the tape.
         past.advance(self, mono_ms.max(span.begun.mono_ms));
         Some(past)
+    }
+
+    /// Returns what was known at the beginning of the last span up to `mono_ms`.
+    pub fn after(&self, mono_ms: u64) -> Option<Arc<Course>> {
+        let later = self
+            .spans
+            .partition_point(|span| span.begun.mono_ms <= mono_ms);
+        let span = self.spans.get(later.checked_sub(1)?)?;
+        Some(span.before.course().shared())
     }
 
     /// Returns the events of a span after the first `told`.

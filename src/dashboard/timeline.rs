@@ -3,13 +3,17 @@
 //! The live model goes on while somebody looks at the past. A replay has no live model: it shows a tape.
 
 use super::action::Grade;
+use super::course::Course;
 use super::encoded::Encoded;
 use super::event::{Effect, Event, Moment, Travel};
 use super::model::{Model, PlaybackPosition};
 use super::tape::{HOUR_MS, Past, Tape};
+use std::sync::Arc;
 
 /// Playback speeds, as multiples of real time.
 const SPEEDS: [f64; 7] = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0];
+/// In a replay, milliseconds that the timeline shows after the moment looked at, of the hour that models keep.
+const AHEAD_MS: u64 = HOUR_MS / 2;
 /// Position of real time in [`SPEEDS`].
 const REAL: usize = 2;
 
@@ -276,13 +280,23 @@ impl Timeline {
         if !near && let Some(past) = self.tape.at(mono_ms) {
             self.past = Some(Box::new(past));
         }
+        let ahead = self.ahead(mono_ms);
         if let Some(past) = &mut self.past {
             past.model.look_like(view);
+            past.model.history.course.ahead = ahead;
         }
         if mono_ms >= last.mono_ms {
             self.playing = false;
         }
         self.shown_mut().dirty = true;
+    }
+
+    /// Returns what came after a moment, for the timeline of the past.
+    fn ahead(&self, mono_ms: u64) -> Option<Arc<Course>> {
+        if self.live {
+            return Some(self.main.history.course.shared());
+        }
+        self.tape.after(mono_ms.saturating_add(AHEAD_MS))
     }
 
     /// Shows now again, with what the user was at.

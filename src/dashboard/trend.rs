@@ -1,8 +1,8 @@
 //! The course of a figure over the last hour.
 
 use super::chunks::Chunks;
-use super::panels::spec::{Of, Trend as Wanted};
 use crate::pg::{Table, Value};
+use serde::Deserialize;
 
 /// Points kept: an hour, at one per [`APART_MS`].
 const KEEP: usize = 1_800;
@@ -12,6 +12,34 @@ const APART_MS: u64 = 2_000;
 const GAP: u64 = 3;
 /// Spans of time that a chart may cover, in milliseconds.
 const SPANS_MS: [u64; 3] = [2 * 60_000, 15 * 60_000, 60 * 60_000];
+
+/// A figure whose course over time is drawn in full screen, in the space that the rows leave.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrendSpec {
+    /// The column.
+    pub column: String,
+    /// What is taken of its rows.
+    #[serde(default)]
+    pub of: Of,
+    /// Takes only rows with this text in the first column of `key`, if it is not empty.
+    #[serde(default)]
+    pub row: String,
+    /// Title of the chart; the column's if empty.
+    #[serde(default)]
+    pub title: String,
+}
+
+/// The figure that is made of a column's rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Of {
+    /// The greatest.
+    #[default]
+    Max,
+    /// Their sum.
+    Sum,
+}
 
 /// Times, as [`Moment::mono_ms`](super::event::Moment::mono_ms), and figures, oldest first.
 #[derive(Clone, Debug, Default)]
@@ -109,7 +137,7 @@ impl Trend {
 }
 
 /// Returns the figure that is made of a column's rows; `None` if none is known.
-pub(super) fn total(table: &Table, wanted: &Wanted, key: &[String]) -> Option<f64> {
+pub(super) fn total(table: &Table, wanted: &TrendSpec, key: &[String]) -> Option<f64> {
     let column = table.column(&wanted.column)?;
     let named = key.first().and_then(|name| table.column(name));
     let is_wanted = |row: &&Vec<Value>| {

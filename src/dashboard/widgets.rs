@@ -10,9 +10,12 @@ mod line;
 mod popup;
 mod ranking;
 mod spark;
+mod stack;
 mod stat;
 mod strip;
 mod table;
+mod trace;
+mod tracks;
 
 mod axes;
 mod blocks;
@@ -29,9 +32,12 @@ pub(super) use line::LineChart;
 pub(super) use popup::{Entry, Popup};
 pub(super) use ranking::Ranking;
 pub(super) use spark::Spark;
+pub(super) use stack::{GUTTER, PARTS, Stack, pattern};
 pub(super) use stat::{Figure, Stat};
 pub(super) use strip::{Sign, Strip, StripItem};
 pub(super) use table::DataTable;
+pub(super) use trace::Trace;
+pub(super) use tracks::{Track, TrackLane, Tracks};
 pub(super) use wrap::wrap;
 
 use crate::dashboard::cell::Severity;

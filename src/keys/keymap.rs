@@ -208,7 +208,7 @@ mod tests {
             (Place::Question, Key::Ctrl('c'), Some(Command::Quit)),
             (Place::Screen, Key::Ctrl('u'), Some(Command::PageUp)),
             (Place::Editing, Key::Ctrl('u'), Some(Command::EraseAll)),
-            (Place::Screen, Key::Char('z'), None),
+            (Place::Screen, Key::Char('Z'), None),
         ] {
             assert_eq!(keymap.command(place, key), command, "{place:?} {key:?}");
         }

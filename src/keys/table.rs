@@ -125,6 +125,10 @@ commands! {
         "reverse the order; press again for worst first";
     Screen Tag "tag" [Char('T')] ""
         "tag or untag the selected backend, for {cancel} and {terminate} on several";
+    Screen TimelineSpan "timeline_span" [Char('z')] ""
+        "Timeline: the last 2, 15 or 60 minutes";
+    Screen TimelineSplit "timeline_split" [Char('v')] ""
+        "Timeline: active sessions by class, or by what they wait for";
     Screen Pause "pause" [Char(' ')] "pause"
         "pause or resume the screen; in the past: play from there";
     Screen SecondBack "second_back" [Char('h')] ""

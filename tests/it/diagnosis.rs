@@ -2,6 +2,7 @@
 //! and cure, and stops when the situation is over.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
+mod bars;
 mod blockers;
 mod costly;
 mod horizon;

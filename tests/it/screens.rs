@@ -50,8 +50,8 @@ macro_rules! screens {
 }
 
 use states::{
-    all_nodes, asked, changes, empty, errors, help, locks, log, many, nodes, nulls, opened, pooler,
-    pooler_lost, stale, starting, stream, trouble, usual,
+    all_nodes, asked, changes, empty, errors, eventful, help, locks, log, many, nodes, nulls,
+    opened, pooler, pooler_lost, stale, starting, stream, trouble, usual,
 };
 
 screens! {
@@ -73,6 +73,11 @@ screens! {
     many_rows_120x40: many(), 120 x 40, Body;
     full_sales_120x40: opened(usual(), "1"), 120 x 40, Body;
     full_oltp_120x40: opened(usual(), "4"), 120 x 40, Body;
+    timeline_120x40: opened(eventful(), "H"), 120 x 40, Body;
+    timeline_200x60: opened(eventful(), "Hvz"), 200 x 60, Body;
+    timeline_80x24: opened(eventful(), "Hzz"), 80 x 24, Body;
+    timeline_overview_120x40: eventful(), 120 x 40, Body;
+    timeline_ascii_120x40: opened(states::in_ascii(), "Hzz"), 120 x 40, Body;
     full_bloat_120x40: opened(trouble(), "5"), 120 x 40, Body;
     full_snapshots_120x40: opened(trouble(), "6"), 120 x 40, Body;
     full_views_120x40: opened(trouble(), "7"), 120 x 40, Body;

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::board::{activity, facts, table, trouble};
-use htap_top::config::Config;
+use htap_top::config::{Config, PanelConfig};
 use htap_top::dashboard::event::{Effect, Event, Key, Moment, OwnCost};
 use htap_top::dashboard::model::{Model, Screen, Start};
 use htap_top::dashboard::panels;
@@ -17,9 +17,20 @@ use htap_top::pg::{Class, Peer, PgError, Protection, Table, Value};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
+/// Without the timeline, which shows what came after a moment, too.
 fn model() -> Model {
+    let mut config = Config::default();
+    let off = PanelConfig {
+        off: true,
+        ..PanelConfig::default()
+    };
+    config.panels.insert("timeline".into(), off);
+    of(config)
+}
+
+fn of(config: Config) -> Model {
     Model::new(Start {
-        config: Config::default(),
+        config,
         built_in: panels::built_in().unwrap(),
         own_panels: Vec::new(),
         own_roles: vec!["monitor".into()],
@@ -112,7 +123,11 @@ struct Watched {
 }
 
 fn watched(seconds: u64) -> Watched {
-    let mut timeline = Timeline::live(model());
+    watched_by(model(), seconds)
+}
+
+fn watched_by(model: Model, seconds: u64) -> Watched {
+    let mut timeline = Timeline::live(model);
     let _ = timeline.update(Event::Resized {
         width: 120,
         height: 40,
@@ -183,6 +198,40 @@ fn time_in_the_background_is_marked_and_shown_as_it_was() {
     assert!(!timeline.main().is_in_background());
     let _ = timeline.update(Event::Background(true));
     assert!(timeline.main().is_in_background() && timeline.shown().playback.is_some());
+}
+
+/// The timeline shows a moment of the past in its place, with what came before and after.
+#[test]
+fn the_moment_looked_at_is_a_cursor_on_the_timeline() {
+    let Watched { mut timeline, .. } = watched_by(of(Config::default()), 240);
+    let _ = key(&mut timeline, 'H');
+    let lanes = |timeline: &Timeline| -> Vec<String> {
+        let screen: Vec<char> = screen(timeline.shown()).chars().collect();
+        let rows = screen.chunks(120).map(|row| row.iter().collect::<String>());
+        rows.filter(|row| row.contains("│lock queue │")).collect()
+    };
+    let live = lanes(&timeline);
+    let bars = |row: &[String]| row.concat().matches('╱').count();
+    assert!(bars(&live) > 3, "{live:?}");
+    assert!(!live.concat().contains("▲"));
+    let _ = key(&mut timeline, '[');
+    let _ = key(&mut timeline, '[');
+    assert_eq!(at(&timeline), 119);
+    let shown = screen(timeline.shown());
+    assert!(shown.contains("▲03:06:04"), "{shown}");
+    assert_eq!(lanes(&timeline), live, "what came after is there, too");
+    // A bar that has ended by then: Enter shows the moment at which it went on.
+    let table = timeline.shown().rows(Panel::Timeline);
+    let mut rows = 0..table.rows.len();
+    let row = rows.find(|row| table.get(*row, "lane").text() == Some("idle in tx"));
+    for _ in 0..row.unwrap() {
+        let _ = key(&mut timeline, 'j');
+    }
+    let _ = timeline.update(Event::KeyPressed(Key::Enter));
+    assert!((100..112).contains(&at(&timeline)), "{}", at(&timeline));
+    let _ = timeline.update(Event::KeyPressed(Key::Enter));
+    let shown = screen(timeline.shown());
+    assert!(shown.contains("Backend 812"), "{shown}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! OLTP figures of a time: the mean of its transactions per second, and the median of its percentiles.
 
-use crate::dashboard::history::{History, Series, WINDOW_S};
+use crate::dashboard::history::{History, WINDOW_S};
+use crate::dashboard::series::Series;
 
 /// Least number of samples for a figure.
 const LEAST: usize = 5;

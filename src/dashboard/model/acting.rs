@@ -297,6 +297,8 @@ impl Model {
         let mut line = self.note(Grade::Running, &format!("{} …", action.describe()));
         line.text = Clean::from(format!("{}: {WRITING_AUDIT}", action.describe()));
         self.notice = Some((line, self.now));
+        let lanes = &mut self.history.course.lanes;
+        lanes.began(id.0, &action.describe(), self.now.mono_ms as i64);
         self.running.push(Running {
             id,
             action: action.clone(),
@@ -355,6 +357,8 @@ impl Model {
         };
         let running = self.running.remove(at);
         let (grade, what) = outcome.describe();
+        let lanes = &mut self.history.course.lanes;
+        lanes.ended(id.0, &what, self.now.mono_ms as i64);
         self.say(grade, &format!("{}: {what}", running.action.describe()));
         let mut effects = Vec::new();
         if let Action::Refresh { view, .. } = &running.action {

@@ -2,7 +2,6 @@
 
 use super::Model;
 use crate::dashboard::event::{Effect, FeedId, Moment};
-use crate::dashboard::feed::Feed;
 use crate::dashboard::panels::spec::{Chart, Spec};
 use crate::dashboard::panels::{
     activity, bloat, locks, point_locks, rates, replication, scans, snapshots, statements, views,
@@ -38,6 +37,7 @@ impl Model {
                 effects = self.watch_refreshes(&table);
                 self.put(id, table);
                 self.judge();
+                self.note_sessions();
                 effects.extend(self.guard());
             }
             Panel::Snapshots => {
@@ -214,30 +214,13 @@ impl Model {
             Panel::Wal => {
                 let table = wal::derive(table, &mut self.memory.wal);
                 self.put(id, table);
+                self.note_checkpoints();
             }
             Panel::Pooler | Panel::PoolerStats | Panel::PoolerDatabases | Panel::PoolerVersion => {
                 self.took_pooler(id, panel, table);
             }
             _ => self.put(id, table),
         }
-    }
-
-    /// Returns a cell for scripts. They cannot see the panel's note: averages since the reset are pending for them.
-    pub(crate) fn cell_for_scripts(&self, feed: &Feed, row: usize, column: &str) -> Value {
-        let since_reset = feed.panel == Some(Panel::Statements)
-            && self.memory.statements.is_since_reset()
-            && statements::OF_INTERVAL.contains(&column);
-        if since_reset {
-            Value::Pending
-        } else {
-            feed.table.get(row, column).clone()
-        }
-    }
-
-    /// Returns what the figures of Statements cover, if that is not an interval.
-    pub(crate) fn statements_note(&self) -> Option<String> {
-        let first = self.memory.statements.is_since_reset();
-        first.then(|| "means and shares since the last reset, until the second sample".into())
     }
 
     pub(super) fn put(&mut self, id: FeedId, mut table: Table) {
@@ -366,6 +349,7 @@ impl Model {
             &|view| config.freshness_of(view),
         );
         self.put(id, table);
+        self.note_refreshes();
     }
 
     /// Queries the blockers of the point query while it fails: no other panel lists this program's own

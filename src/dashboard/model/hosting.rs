@@ -332,4 +332,12 @@ impl Model {
         let machine = Rows::<host_rows::HostUse>::of(self.rows(Panel::Host)).first();
         Some(host::machine::summary(machine)).filter(|note| !note.is_empty())
     }
+
+    /// Processors of the watched server's machine, if its figures are known.
+    pub fn cores(&self) -> Option<f64> {
+        let uses = Rows::<host_rows::HostUse>::of(self.rows(Panel::Host));
+        let machine = uses.iter().find(|row| row.who().is("machine"))?;
+        let cores = machine.cores().filter(|cores| *cores > 0)?;
+        Some(cores as f64)
+    }
 }

@@ -16,6 +16,12 @@ const INTERVALS_MS: [u64; 9] = [
 ];
 impl Model {
     pub(super) fn key(&mut self, key: Key) -> Vec<Effect> {
+        let effects = self.pressed(key);
+        self.list_bars();
+        effects
+    }
+
+    fn pressed(&mut self, key: Key) -> Vec<Effect> {
         self.dirty = true;
         let place = self.place();
         let command = self.config.keys.command(place, key);
@@ -98,6 +104,8 @@ impl Model {
             Command::MinuteForward => return vec![Effect::Travel(Travel::Step(60))],
             Command::PreviousTrouble => return vec![Effect::Travel(Travel::Trouble(false))],
             Command::NextTrouble => return vec![Effect::Travel(Travel::Trouble(true))],
+            Command::TimelineSpan => self.widen_timeline(),
+            Command::TimelineSplit => self.split_timeline(),
             Command::Pause => return self.pause(),
             Command::LongerInterval => return self.change_pace(1),
             Command::ShorterInterval => return self.change_pace(-1),

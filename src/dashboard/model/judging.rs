@@ -81,6 +81,7 @@ impl Model {
         self.findings = findings;
         self.unknown = unknown;
         self.cause = cause;
+        self.note_troubles();
         if alarm {
             // The log shows later readers what happened.
             self.note(Grade::Bad, &self.cause.sentence.clone());

@@ -29,6 +29,11 @@ pub struct Regions {
     pub dense: bool,
 }
 
+/// Least and most rows of the timeline on the Overview.
+const TIMELINE_ROWS: (u16, u16) = (5, 16);
+/// Milliseconds for which Queries keeps the rows that it needed.
+const LATELY_MS: i64 = 20_000;
+
 /// Rows around the panels: header, strip, cause line, footer.
 const AROUND: u16 = 4;
 
@@ -195,6 +200,26 @@ fn ids(model: &Model, panels: &[Panel]) -> Vec<FeedId> {
     panels.filter_map(|panel| model.id_of(*panel)).collect()
 }
 
+/// Rows of Queries that the timeline may have: those that no backend has needed lately.
+fn spare_rows(model: &Model, queries: u16) -> u16 {
+    let (width, height) = model.size;
+    if width < 120 || height < 40 || model.id_of(Panel::Timeline).is_none() {
+        return 0;
+    }
+    let since_ms = model.now.mono_ms as i64 - LATELY_MS;
+    let seen = model.history.course.loads.since(since_ms);
+    let Some(needed) = seen.map(|load| load.rows).max() else {
+        return 0;
+    };
+    // Border and column heads.
+    let needed = needed.max(1).saturating_add(3);
+    let spare = queries.saturating_sub(needed);
+    if spare < TIMELINE_ROWS.0 {
+        return 0;
+    }
+    spare.min(TIMELINE_ROWS.1)
+}
+
 /// The Overview from 100x32: sales on top, then what affects the shop, then what can be done.
 fn overview(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
     let mut extras = extras(model);
@@ -235,8 +260,13 @@ fn overview(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
         row(middle),
     ));
     placed.extend(side_by_side(&ids(model, &[Panel::Views]), &[1], row(views)));
+    let spare = spare_rows(model, queries);
     let activity = ids(model, &[Panel::Activity]);
-    placed.extend(side_by_side(&activity, &[1], row(queries)));
+    placed.extend(side_by_side(&activity, &[1], row(queries - spare)));
+    if spare > 0 {
+        let timeline = ids(model, &[Panel::Timeline]);
+        placed.extend(side_by_side(&timeline, &[1], row(spare)));
+    }
     if beside > 0 {
         let shown: Vec<FeedId> = extras
             .into_iter()

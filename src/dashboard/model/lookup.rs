@@ -4,14 +4,33 @@ use super::{Model, none};
 use crate::dashboard::event::FeedId;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::panels::spec::Pool;
+use crate::dashboard::panels::statements;
 use crate::dashboard::rows::{Panel, Row, Rows, read};
-use crate::pg::Table;
 use crate::pg::sampler::{Report, SessionId};
+use crate::pg::{Table, Value};
 
 /// Number of sessions above which a server is crowded: some feeds are queried less often there.
 const CROWD: f64 = 500.0;
 
 impl Model {
+    /// Returns a cell for scripts. They cannot see the panel's note: averages since the reset are pending for them.
+    pub(crate) fn cell_for_scripts(&self, feed: &Feed, row: usize, column: &str) -> Value {
+        let since_reset = feed.panel == Some(Panel::Statements)
+            && self.memory.statements.is_since_reset()
+            && statements::OF_INTERVAL.contains(&column);
+        if since_reset {
+            Value::Pending
+        } else {
+            feed.table.get(row, column).clone()
+        }
+    }
+
+    /// Returns what the figures of Statements cover, if that is not an interval.
+    pub(crate) fn statements_note(&self) -> Option<String> {
+        let first = self.memory.statements.is_since_reset();
+        first.then(|| "means and shares since the last reset, until the second sample".into())
+    }
+
     /// The number of the feed called `name`, as a user may write it.
     pub fn feed_named(&self, name: &str) -> Option<FeedId> {
         let position = self.feeds.iter().position(|feed| feed.spec.name == name)?;

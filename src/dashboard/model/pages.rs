@@ -105,7 +105,7 @@ impl Model {
     pub(super) fn open(&mut self) -> Vec<Effect> {
         let id = self.focus;
         if self.screen == Screen::Full(id) {
-            return self.open_detail();
+            return self.open_bar().unwrap_or_else(|| self.open_detail());
         }
         self.screen = Screen::Full(id);
         Vec::new()

@@ -68,6 +68,31 @@ pub enum Screen {
     Full(FeedId),
 }
 
+/// What the timeline shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimelineView {
+    /// Minutes: 2, 15 or 60.
+    pub minutes: u16,
+    /// True if active sessions are split by what they wait for, else by class.
+    pub by_wait: bool,
+}
+
+impl TimelineView {
+    /// The time shown, in milliseconds.
+    pub fn millis(self) -> i64 {
+        i64::from(self.minutes) * 60_000
+    }
+}
+
+impl Default for TimelineView {
+    fn default() -> Self {
+        Self {
+            minutes: 15,
+            by_wait: false,
+        }
+    }
+}
+
 /// State of the connection to the server.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Link {
@@ -141,6 +166,7 @@ pub struct ViewState {
     pub(super) screen: Screen,
     pub(super) focus: FeedId,
     pub(super) theme: usize,
+    pub(super) timeline: TimelineView,
     pub(super) mouse: bool,
     pub(super) prompt: Option<(String, Option<String>)>,
     pub(super) popup: Option<Popup>,
@@ -157,6 +183,7 @@ impl Model {
             screen: self.screen,
             focus: self.focus,
             theme: self.theme,
+            timeline: self.timeline,
             mouse: self.mouse,
             prompt: self.prompt.clone(),
             popup: match &self.popup {
@@ -176,6 +203,7 @@ impl Model {
         self.screen = view.screen;
         self.focus = view.focus;
         self.theme = view.theme;
+        self.timeline = view.timeline;
         self.mouse = view.mouse;
         self.prompt = view.prompt;
         self.popup = view.popup;
@@ -185,6 +213,8 @@ impl Model {
             self.baseline = view.baseline;
         }
         self.tabs = view.tabs;
+        // Its rows depend on the page.
+        self.list_bars();
         for (feed, cursor) in self.feeds.iter_mut().zip(view.cursors) {
             feed.cursor = cursor;
             feed.arrange();

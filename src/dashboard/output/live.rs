@@ -5,7 +5,7 @@ use super::sheet::Sheet;
 use super::unmeasured;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::model::{Link, Model};
-use crate::dashboard::rows::{Panel, Row as Read, Rows, read};
+use crate::dashboard::rows::{Panel, Row as Read, Rows, stream};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -162,8 +162,8 @@ fn windows(model: &Model) -> Vec<Part> {
     let Some(feed) = feed.filter(|feed| is_current(model, feed)) else {
         return Vec::new();
     };
-    let mut windows: BTreeMap<i64, Vec<Read<'_, read::StreamWindow>>> = BTreeMap::new();
-    for row in Rows::<read::StreamWindow>::of(&feed.table).iter() {
+    let mut windows: BTreeMap<i64, Vec<Read<'_, stream::StreamWindow>>> = BTreeMap::new();
+    for row in Rows::<stream::StreamWindow>::of(&feed.table).iter() {
         if let Some(start) = row.window_start().filter(|start| start.is_finite()) {
             windows.entry(start as i64).or_default().push(row);
         }
@@ -174,7 +174,7 @@ fn windows(model: &Model) -> Vec<Part> {
         .collect()
 }
 
-fn window(start: i64, rows: &[Read<'_, read::StreamWindow>]) -> Option<Part> {
+fn window(start: i64, rows: &[Read<'_, stream::StreamWindow>]) -> Option<Part> {
     let whole = rows.first()?;
     let categories: Vec<_> = rows
         .iter()

@@ -44,7 +44,8 @@ fn read_file(path: &Path) -> Result<Spec, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     let mut spec = Spec::parse(&name, &text).map_err(|error| error.reason)?;
     let front = &spec.front;
-    let placed = front.order.is_some() || front.digit.is_some() || front.letter.is_some();
+    let opened = front.digit.is_some() || front.opens.is_some() || front.letter.is_some();
+    let placed = front.order.is_some() || opened;
     if placed || front.internal || front.sampling != SamplingRules::default() {
         return Err("order, digit, letter, internal and sampling are for built-in panels".into());
     }

@@ -1,5 +1,6 @@
 //! A panel is one SQL file: front matter in TOML, written as SQL comments, followed by the SQL.
 
+use crate::dashboard::trend::TrendSpec;
 use crate::format::{Unit, duration};
 use crate::keys::Key;
 use crate::sqlfile::{self, split};
@@ -152,6 +153,8 @@ pub struct SamplingRules {
     pub on_olap_server: Option<String>,
     /// Not a panel but a statement that is timed on a session of its own.
     pub point_query: bool,
+    /// It has no statement: its rows are made of what other feeds answer.
+    pub derived: bool,
 }
 
 /// Interval on a server with many sessions, for statements that go through all of them.
@@ -180,34 +183,6 @@ pub enum Samples {
     TwoIfNamed,
 }
 
-/// A figure whose course over time is drawn in full screen, in the space that the rows leave.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Trend {
-    /// The column.
-    pub column: String,
-    /// What is taken of its rows.
-    #[serde(default)]
-    pub of: Of,
-    /// Takes only rows with this text in the first column of `key`, if it is not empty.
-    #[serde(default)]
-    pub row: String,
-    /// Title of the chart; the column's if empty.
-    #[serde(default)]
-    pub title: String,
-}
-
-/// The figure that is made of a column's rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Of {
-    /// The greatest.
-    #[default]
-    Max,
-    /// Their sum.
-    Sum,
-}
-
 /// A panel's front matter.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -228,6 +203,9 @@ pub struct Front {
     /// Digit that opens it.
     #[serde(default)]
     pub digit: Option<u8>,
+    /// Key that opens it, if it has no digit.
+    #[serde(default)]
+    pub opens: Option<char>,
     /// Letter that opens it from the list of panels.
     #[serde(default)]
     pub letter: Option<char>,
@@ -269,7 +247,7 @@ pub struct Front {
     pub chart: Chart,
     /// Figures whose course over the last hour is drawn in full screen.
     #[serde(default)]
-    pub trends: Vec<Trend>,
+    pub trends: Vec<TrendSpec>,
     /// Columns that identify a row across samples.
     #[serde(default)]
     pub key: Vec<String>,
@@ -290,10 +268,11 @@ pub struct Front {
 }
 
 impl Front {
-    /// The key of the digit that opens it.
-    pub fn digit_key(&self) -> Option<Key> {
-        let digit = char::from_digit(u32::from(self.digit?), 10)?;
-        Some(Key::Char(digit))
+    /// The key that opens it from every page.
+    pub fn direct_key(&self) -> Option<Key> {
+        let digit = self.digit.map(u32::from);
+        let digit = digit.and_then(|digit| char::from_digit(digit, 10));
+        digit.or(self.opens).map(Key::Char)
     }
 
     /// Returns true if figures of the panel are made of two samples.
@@ -354,16 +333,17 @@ impl Spec {
                     .into(),
             ));
         }
-        if sql.is_empty() {
-            return Err(fail("no statement after the front matter".into()));
-        }
         let order = front.lines().filter_map(|line| {
             let name = line.trim().strip_prefix("[columns.")?.strip_suffix(']')?;
             Some(name.trim().trim_matches(['"', '\'']).to_owned())
         });
         let order = order.collect();
-        let front: Front = toml::from_str(&front)
-            .map_err(|error| fail(error.to_string().trim_end().to_owned()))?;
+        let front: Result<Front, _> = toml::from_str(&front);
+        let derived = front.as_ref().is_ok_and(|front| front.sampling.derived);
+        if sql.is_empty() && !derived {
+            return Err(fail("no statement after the front matter".into()));
+        }
+        let front = front.map_err(|error| fail(error.to_string().trim_end().to_owned()))?;
         if front.interval.is_zero() {
             return Err(fail("interval must be longer than 0s".into()));
         }

@@ -86,6 +86,9 @@ adds! {
     /// The difference of tables to the moment marked.
     ToComparedTables to Bloat { dead_change, size_change_bytes; }
 
+    /// Bars of the timeline.
+    Bars to Timeline { lane, began, began_ms, lasted_s, goes_on, class, pid, name; }
+
     /// Waits of sessions.
     Waits to Waits { class, wait, share_pct, sessions, minute; query }
 }

@@ -78,6 +78,7 @@ panels! {
     Tables = "tables",
     TempFiles = "temp_files",
     TopCategories = "top_categories",
+    Timeline = "timeline",
     Vacuum = "vacuum",
     Views = "views",
     Waits = "waits",

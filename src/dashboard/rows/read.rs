@@ -284,6 +284,10 @@ reads! {
         now_epoch: Number;
         checkpoints_timed: Number;
         checkpoints_requested: Number;
+        checkpoint_write_ms: Number;
+        checkpoint_sync_ms: Number;
+        buffers_checkpoint: Number;
+        last_checkpoint_s: Number;
         wal_lsn_bytes: Number;
         checkpoint_timeout_s: Number;
         max_wal_size_bytes: Number;
@@ -398,22 +402,6 @@ reads! {
     /// Sales of an hour.
     HourlySales of HourlySales {
         sales: Number;
-    }
-
-    /// A category in a window of the stream.
-    StreamWindow of StreamWindows {
-        window_start: Number;
-        category: Word;
-        amount: Number;
-        quantity: Int;
-        orders: Int;
-        window_amount: Number;
-        window_quantity: Int;
-        window_categories: Int;
-        revised: Flag;
-        is_final: Flag;
-        changed_epoch: Number;
-        change: Int;
     }
 
     /// A row that is about one backend.

@@ -1,6 +1,6 @@
 //! The columns of the stream that code reads, as in [`super::read`].
 
-use super::{Int, Number, Word, reads};
+use super::{Flag, Int, Number, Word, reads};
 
 reads! {
     /// A stage of the stream of orders.
@@ -26,6 +26,22 @@ reads! {
         records: Int;
         topic: Word;
         partition: Int;
+    }
+
+    /// A category in a window of the stream.
+    StreamWindow of StreamWindows {
+        window_start: Number;
+        category: Word;
+        amount: Number;
+        quantity: Int;
+        orders: Int;
+        window_amount: Number;
+        window_quantity: Int;
+        window_categories: Int;
+        revised: Flag;
+        is_final: Flag;
+        changed_epoch: Number;
+        change: Int;
     }
 }
 

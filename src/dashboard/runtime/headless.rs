@@ -389,8 +389,11 @@ impl Headless {
             Link::Idle | Link::Live(_) => false,
         };
         let told = self.told.get(&id).copied().unwrap_or_default();
-        let not_asked =
-            !feed.sampling.missing.is_empty() || feed.sampling.denied || self.model.is_idle(feed);
+        let derived = feed.spec.front.sampling.derived;
+        let not_asked = derived
+            || !feed.sampling.missing.is_empty()
+            || feed.sampling.denied
+            || self.model.is_idle(feed);
         given_up || not_asked || told.refused || told.good >= times
     }
 }

@@ -1,23 +1,23 @@
 //! One panel in its box, on the Overview or full screen.
 
+mod note;
 pub(super) mod oltp;
 mod placeholder;
+mod timeline;
 mod trends;
 
-use crate::config::WorkClass;
 pub use placeholder::placeholder;
 
 use crate::dashboard::cell;
 use crate::dashboard::cell::Severity;
 use crate::dashboard::feed::Feed;
-use crate::dashboard::model::{Link, Model};
-use crate::dashboard::panels::spec::{Chart, Pool};
-use crate::dashboard::rows::{self, Rows, read};
+use crate::dashboard::model::Model;
+use crate::dashboard::panels::spec::Chart;
+use crate::dashboard::rows;
 use crate::dashboard::theme::{Role, Theme};
 use crate::dashboard::widgets::{
     self, BarChart, DataTable, Figure, LineChart, Panel, Ranking, Stat,
 };
-use crate::format;
 use crate::format::Unit;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -39,8 +39,8 @@ pub(super) fn draw(
     buf: &mut Buffer,
 ) {
     let stale = model.is_stale(feed);
-    let note = note(model, feed, stale);
-    let title = title(feed);
+    let note = note::note(model, feed, stale);
+    let title = title(model, feed);
     let key = feed.direct.first().map(|key| key.shown());
     let panel = Panel {
         key: key.as_deref(),
@@ -61,72 +61,15 @@ pub(super) fn draw(
     }
 }
 
-fn title(feed: &Feed) -> String {
+fn title(model: &Model, feed: &Feed) -> String {
     match &feed.cursor.filter {
+        None if feed.panel == Some(rows::Panel::Timeline) => {
+            let minutes = model.timeline.minutes;
+            format!("{} · {minutes} minutes", feed.spec.front.title)
+        }
         Some(filter) => format!("{} · /{}", feed.spec.front.title, filter.text),
         None => feed.spec.front.title.clone(),
     }
-}
-
-/// Returns the note at the right of the title: trouble first, else a figure of the panel.
-fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
-    if let Some(note) = model.olap_note(feed).filter(|_| model.link(feed).usable()) {
-        return Some(note);
-    }
-    if stale {
-        let age = model.age_s(feed).map(format::seconds).unwrap_or_default();
-        let link = model.link(feed);
-        let why = match (link, &model.fast) {
-            (lost, _) if feed.spec.front.pool == Pool::Pooler => super::unconnected(lost),
-            (Link::Lost { given_up: true, .. }, _) => ", not connected".into(),
-            (Link::Lost { attempt, .. }, _) | (_, Link::Lost { attempt, .. }) => {
-                format!(", {}", super::connecting(*attempt))
-            }
-            _ if model.is_in_background() => ", in the background".into(),
-            _ => ", no answer".into(),
-        };
-        return Some(format!("{age} old{why}"));
-    }
-    if let (Some(error), Some(_)) = (&feed.sampling.error, feed.sampling.at) {
-        let age = model.age_s(feed).map(format::seconds).unwrap_or_default();
-        return Some(format!("{age} old: {error}"));
-    }
-    match feed.panel? {
-        rows::Panel::Activity => Some(hidden_note(model).unwrap_or_else(|| sessions_note(model))),
-        rows::Panel::Waits => hidden_note(model),
-        rows::Panel::Statements => model.statements_note(),
-        rows::Panel::Pooler => model.pooler_note(),
-        rows::Panel::Host => model.host_note(),
-        rows::Panel::HourlySales => {
-            let hours = Rows::<read::HourlySales>::of(&feed.table).iter();
-            let sales = hours.filter_map(|row| row.sales());
-            let known = feed.sampling.at.is_some();
-            known.then(|| format!("{} in all", format::short(sales.sum())))
-        }
-        rows::Panel::Database => model.oltp_note(),
-        rows::Panel::Views => model.running.first().map(|running| {
-            format!(
-                "{}, {}",
-                running.action.describe(),
-                format::seconds(model.now.since(running.since))
-            )
-        }),
-        _ => None,
-    }
-}
-
-/// Returns how many sessions the server hides from the current role and how to see them, if it hides any.
-fn hidden_note(model: &Model) -> Option<String> {
-    let restricted = model.history.oltp.restricted;
-    let role = model.fact().current_user().text().unwrap_or("this role");
-    (restricted > 0).then(|| format!("{restricted} sessions hidden: GRANT pg_monitor TO {role}"))
-}
-
-fn sessions_note(model: &Model) -> String {
-    let sessions = &model.history.oltp.sessions;
-    let count = |class| sessions.get(&class).copied().unwrap_or(0);
-    let (short, long) = (count(WorkClass::Oltp), count(WorkClass::Olap));
-    format!("{short} oltp · {long} olap")
 }
 
 fn contents(
@@ -140,6 +83,10 @@ fn contents(
 ) {
     if feed.panel == Some(rows::Panel::Database) {
         oltp::draw(model, theme, feed, full, area, buf);
+        return;
+    }
+    if feed.panel == Some(rows::Panel::Timeline) {
+        timeline::draw(model, theme, feed, (focused, full), area, buf);
         return;
     }
     // In full screen, a chart stands above its figures.

@@ -48,6 +48,11 @@ pub(super) fn bar(buf: &mut Buffer, x: u16, y: u16, eighths: u32, style: Style) 
     }
 }
 
+/// Returns the lower block of so many eighths.
+pub(super) fn lower(eighths: u32) -> &'static str {
+    block(LOWER, eighths)
+}
+
 fn block(blocks: [&'static str; 9], eighths: u32) -> &'static str {
     blocks.get(eighths as usize).copied().unwrap_or(" ")
 }

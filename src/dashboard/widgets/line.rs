@@ -29,7 +29,7 @@ pub(crate) struct LineChart<'a> {
 }
 
 /// The dots of a plot: two columns and four rows per cell.
-struct Dots {
+pub(super) struct Dots {
     cells: Vec<u8>,
     plot: Rect,
 }
@@ -82,7 +82,8 @@ impl Widget for LineChart<'_> {
                 }
                 before = here;
             }
-            dots.draw(buf, self.theme.style(role));
+            let style = self.theme.style(role);
+            dots.draw(buf, &|_| style);
         }
         if plot != area {
             let count = self.labels.len();
@@ -125,14 +126,14 @@ fn at(values: &[f64], column: usize, columns: usize) -> Option<f64> {
 }
 
 impl Dots {
-    fn new(plot: Rect) -> Self {
+    pub(super) fn new(plot: Rect) -> Self {
         Self {
             cells: vec![0; plot.area() as usize],
             plot,
         }
     }
 
-    fn width(&self) -> usize {
+    pub(super) fn width(&self) -> usize {
         usize::from(self.plot.width) * 2
     }
 
@@ -145,7 +146,7 @@ impl Dots {
     }
 
     /// Sets the dots of a column between the previous column's row and its own, so that the line is unbroken.
-    fn stroke(&mut self, column: usize, before: usize, row: usize) {
+    pub(super) fn stroke(&mut self, column: usize, before: usize, row: usize) {
         // The previous column has drawn its own row already.
         let (from, to) = match before.cmp(&row) {
             std::cmp::Ordering::Less => (before + 1, row),
@@ -166,7 +167,8 @@ impl Dots {
         }
     }
 
-    fn draw(&self, buf: &mut Buffer, style: Style) {
+    /// Draws the dots; `style` is asked for each column of cells.
+    pub(super) fn draw(&self, buf: &mut Buffer, style: &dyn Fn(usize) -> Style) {
         for (position, mask) in self.plot.positions().zip(&self.cells) {
             if let Some(dots) = char::from_u32(0x2800 + u32::from(*mask)).filter(|_| *mask != 0) {
                 set(
@@ -174,7 +176,7 @@ impl Dots {
                     position.x,
                     position.y,
                     dots.encode_utf8(&mut [0; 4]),
-                    style,
+                    style(usize::from(position.x - self.plot.x)),
                 );
             }
         }

@@ -1,7 +1,7 @@
 //! Boards in every state that a screen can show.
 
 use crate::it::board::{self, Board, NOTHING_TO_TELL, activity, table, views};
-use htap_top::config::Config;
+use htap_top::config::{Charts, Config};
 use htap_top::dashboard::diagnosis::Health;
 use htap_top::dashboard::event::{Event, Key};
 use htap_top::dashboard::rows::Panel;
@@ -865,4 +865,110 @@ pub fn several(count: usize) -> Board {
     });
     board.model.set_tabs(&tabs.collect());
     board
+}
+
+/// Ten minutes with OLAP, refreshes, a lock queue and a checkpoint, calm at the end.
+pub fn eventful() -> Board {
+    eventful_with(config())
+}
+
+/// The same for a terminal that has ASCII only.
+pub fn in_ascii() -> Board {
+    eventful_with(Config {
+        charts: Charts::Ascii,
+        ..config()
+    })
+}
+
+fn eventful_with(config: Config) -> Board {
+    let mut board = Board::live(config);
+    let needed = all_needed(&board);
+    let _ = board.answer("needs", needed);
+    let _ = board.answer("views", fresh_views());
+    board.mute = true;
+    for second in 0..600 {
+        let _ = board.tick(1000);
+        let (backends, latency_ms) = events(second);
+        let backends: Vec<&str> = backends.iter().map(String::as_str).collect();
+        let backends = activity(&backends);
+        let _ = board.answer("database", database(second, busy(second)));
+        let _ = board.answer("sessions", sessions(&backends));
+        let _ = board.answer("activity", backends);
+        if second % 5 == 0 {
+            let _ = board.answer("wal", checkpoint(second));
+        }
+        let latencies_ms = (0..5).map(|n| latency_ms + f64::from(n) * 0.1).collect();
+        let _ = board.event(Event::CanaryTimed {
+            latencies_ms,
+            failed: 0,
+        });
+    }
+    board
+}
+
+/// A checkpoint that lasts from the 300th second to the 420th.
+fn checkpoint(second: i64) -> Table {
+    let ended = second >= 420;
+    rows(
+        "now_epoch|checkpoints_timed|checkpoints_requested|checkpoint_write_ms|checkpoint_sync_ms|buffers_checkpoint|\
+         last_checkpoint_s|wal_lsn_bytes",
+        std::iter::once(format!(
+            "{}.0|{}|1|{}.0|0.0|{}|{}.0|{}",
+            1_767_323_045 + second,
+            if second >= 300 { 6 } else { 5 },
+            if ended { 109_000 } else { 9_000 },
+            800 + (second - 300).clamp(0, 120) * 7,
+            if ended { second - 301 } else { second + 100 },
+            900_000_000 + second * 1_300_000,
+        )),
+    )
+}
+
+/// Sessions of a second, and the latency that the point query has.
+fn events(second: i64) -> (Vec<String>, f64) {
+    let mut backends = vec![
+        "655|shop|app|checkout|client backend|active|||0.004|0.012||4|||UPDATE t|b|x|q|false"
+            .to_owned(),
+    ];
+    let mut latency_ms = 2.0;
+    let olap = second - 120;
+    if (0..90).contains(&olap) {
+        latency_ms = 61.0;
+        for (pid, kind) in [
+            (777, "client backend"),
+            (778, "parallel worker"),
+            (779, "parallel worker"),
+        ] {
+            backends.push(format!(
+                "{pid}|shop|reports|metabase|{kind}|active|IO|DataFileRead|{olap}.5|{olap}.5|30||||\
+                 SELECT category, sum(amount) FROM mart.fact_sales_mv GROUP BY category|b{pid}|x1|q1|false"
+            ));
+        }
+    }
+    let refresh = second % 150;
+    if refresh < 12 {
+        backends.push(format!(
+            "888|shop|htap_refresh|htap-refresh|client backend|active|||{refresh}.5|{refresh}.5|||||\
+             REFRESH MATERIALIZED VIEW CONCURRENTLY mart.daily|b|x{0}|q{0}|false",
+            second / 150
+        ));
+    }
+    let idle = second - 480;
+    if (0..60).contains(&idle) {
+        backends.push(format!(
+            "812|shop|billing|billing-job|client backend|idle in transaction|Client|ClientRead|{idle}.2|{idle}.3|||||\
+             UPDATE shop.inventory SET quantity = 1|b|x2|q2|false"
+        ));
+        let waiters = (idle / 10).min(4);
+        for waiter in 0..waiters {
+            let waits = idle - 10 * waiter - 5;
+            backends.push(format!(
+                "{}|shop|app|checkout|client backend|active|Lock|transactionid|{waits}.0|{waits}.1|||'812|{waits}.0|\
+                 UPDATE shop.inventory SET quantity = 3|b|x{waiter}|q{waiter}|false",
+                901 + waiter
+            ));
+            latency_ms = 140.0;
+        }
+    }
+    (backends, latency_ms)
 }

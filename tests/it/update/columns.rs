@@ -1,5 +1,4 @@
 //! Columns, as the configuration wants them.
-#![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use crate::it::board::{Board, table};
 use htap_top::config::Config;

@@ -1,11 +1,12 @@
 //! Transactions, latency and sessions with their recent history.
 
-use super::trends::{self, Course};
+use super::trends::{self, TrendChart};
 use crate::dashboard::cell::Severity;
 use crate::dashboard::feed::Feed;
-use crate::dashboard::history::{Oltp, Series};
+use crate::dashboard::history::Oltp;
 use crate::dashboard::model::Model;
 use crate::dashboard::rows::Panel;
+use crate::dashboard::series::Series;
 use crate::dashboard::theme::{Role, Theme};
 use crate::dashboard::trend::{Summary, span_ms};
 use crate::dashboard::view;
@@ -146,7 +147,7 @@ fn in_full(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &mut Buff
     let own = |row: &Row<'_>| !matches!(row.label, "p50" | "p95" | "waiting");
     let courses = rows(model).into_iter().filter(own).map(|row| {
         let values = series(row.series);
-        Course {
+        TrendChart {
             title: match row.label {
                 "p99" => "p99 and p50".into(),
                 "active" => "active and waiting".into(),
@@ -161,7 +162,7 @@ fn in_full(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &mut Buff
             values,
         }
     });
-    let courses: Vec<Course> = courses.collect();
+    let courses: Vec<TrendChart> = courses.collect();
     let charts = Rect {
         height: area.height.saturating_sub(BELOW_CHARTS),
         ..area

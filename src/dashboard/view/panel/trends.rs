@@ -24,7 +24,7 @@ const TWO_ABREAST: u16 = 100;
 const FIGURES: usize = 240;
 
 /// A figure with its course.
-pub(super) struct Course {
+pub(super) struct TrendChart {
     /// Name of the figure.
     pub(super) title: String,
     /// The newest value, as text.
@@ -68,7 +68,7 @@ pub(super) fn draw(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &
             title => title.to_owned(),
         };
         let newest = trend.since(from_ms).next()?;
-        Some(Course {
+        Some(TrendChart {
             title,
             now: format::compact(newest, column.unit, model.start.utc_offset_s),
             severity: None,
@@ -79,7 +79,7 @@ pub(super) fn draw(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &
             summary: Summary::of(trend.since(from_ms)),
         })
     });
-    let courses: Vec<Course> = courses.collect();
+    let courses: Vec<TrendChart> = courses.collect();
     let place = Rect {
         y: area.y + used,
         height: left,
@@ -89,7 +89,13 @@ pub(super) fn draw(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &
 }
 
 /// Draws charts over the last `span_ms`, in one or two columns, as many as fit.
-pub(super) fn chart(courses: &[Course], span_ms: u64, theme: &Theme, area: Rect, buf: &mut Buffer) {
+pub(super) fn chart(
+    courses: &[TrendChart],
+    span_ms: u64,
+    theme: &Theme,
+    area: Rect,
+    buf: &mut Buffer,
+) {
     let abreast = if area.width >= TWO_ABREAST && courses.len() > 1 {
         2
     } else {
@@ -117,7 +123,7 @@ pub(super) fn chart(courses: &[Course], span_ms: u64, theme: &Theme, area: Rect,
     }
 }
 
-fn one(course: &Course, span_ms: u64, theme: &Theme, area: Rect, buf: &mut Buffer) {
+fn one(course: &TrendChart, span_ms: u64, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let text = |value: f64| format::compact(value, course.unit, 0);
     let mut parts = vec![format!("{} {}", course.title, course.now)];
     let target = course

@@ -1,0 +1,47 @@
+-- title = "Timeline"
+-- pool = "oltp"
+-- interval = "1s"
+-- order = 45
+-- opens = "H"
+-- letter = "f"
+-- only_shown = true
+-- sampling = { derived = true, rests_on = ["activity", "wal"] }
+-- key = ["lane", "began_ms", "pid"]
+-- labels = ["lane", "name", "pid"]
+-- empty = "nothing has gone on in this time that has a lane"
+-- about = """
+-- One time axis for the last 2, 15 or 60 minutes: active sessions by class or by what they wait for, against the
+-- processors if they are known; the OLTP p99 with its target; transactions per second and OLAP answers; and in lanes
+-- below what went on, from when to when.
+--
+-- Bars begin when the server says that the statement or transaction began. They end in the middle between the last
+-- sample that shows them and the next. Statements and idle transactions are there from 5 s on, lock queues from 1 s,
+-- refreshes and maintenance from 0.2 s. A checkpoint is known for sure when it has ended.
+-- Cost: none on the server; it has no statement of its own, but is made of what Queries, Views, WAL and OLTP answer.
+-- Blind spot: what begins and ends between two samples is never seen. At most 1,500 bars are kept. Before PostgreSQL
+-- 14 a lock queue begins with the statement that waits. Actions of ours are known only to the dashboard that took them:
+-- a recording does not hold them.
+-- """
+--
+-- [columns.lane]
+-- help = "trouble: a danger that the cause line names. action: what this program did. lock queue: who waits, directly or not, for a session. idle in tx: a transaction left open. statement: a long one. refresh: of a materialized view or summary. maintenance: vacuum, analyze, index builds. checkpoint: and why. backup: pg_basebackup, pg_dump."
+-- [columns.name]
+-- help = "What it is, or whose."
+-- [columns.class]
+-- help = "Class of the work: oltp, olap, refresh, maintenance."
+-- [columns.began]
+-- unit = "time"
+-- help = "When it began, by this program's clock."
+-- [columns.began_ms]
+-- hidden = true
+-- help = "The same in milliseconds since 1970."
+-- [columns.lasted_s]
+-- title = "lasted"
+-- unit = "seconds"
+-- help = "How long it took, or has taken so far."
+-- [columns.goes_on]
+-- title = "goes on"
+-- unit = "flag"
+-- help = "It has not ended yet."
+-- [columns.pid]
+-- help = "Process id of the backend."

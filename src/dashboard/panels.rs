@@ -271,8 +271,8 @@ mod tests {
         assert_eq!(
             told,
             [
-                "configuration: unknown panel \"bloatt\" in [panels]; did you mean bloat?",
                 "configuration: unknown column \"ndead\" in [panels.bloat]; did you mean n_dead?",
+                "configuration: unknown panel \"bloatt\" in [panels]; did you mean bloat?",
             ]
         );
     }

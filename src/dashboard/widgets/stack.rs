@@ -59,7 +59,7 @@ impl Widget for Stack<'_> {
         let plot = scale(
             area,
             (self.label, self.newest),
-            &format::compact(high, format::Unit::Count, 0),
+            &format::round(high, format::Unit::Count),
             buf,
             self.theme,
         );

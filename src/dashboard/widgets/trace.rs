@@ -44,7 +44,7 @@ impl Widget for Trace<'_> {
             .filter(|value| value.is_finite());
         let max = max.fold(self.target.unwrap_or(0.0), f64::max);
         let high = ceiling(max, self.unit);
-        let top = format::compact(high, self.unit, 0);
+        let top = format::round(high, self.unit);
         let plot = scale(area, (self.label, self.newest), &top, buf, self.theme);
         if let Some(target) = self.target.filter(|_| area.height > 1) {
             let row = (target / high * f64::from(plot.height)).ceil() as u16;
@@ -52,7 +52,7 @@ impl Widget for Trace<'_> {
             let style = self.theme.style(Role::ChartCompare);
             rule(plot, y, self.charts, style, buf);
             if y > area.y + 1 && y + 1 < area.bottom() {
-                let text = format::compact(target, self.unit, 0);
+                let text = format::round(target, self.unit);
                 put_right(
                     buf,
                     area.x,

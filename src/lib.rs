@@ -68,6 +68,7 @@
 //! signals.
 //! [`dashboard::course`] is what the timeline shows: the load of each moment ([`dashboard::load`]) and bars of what went on
 //! ([`dashboard::lanes`]), made of the samples of other panels (`model/lanes`); the panel has no statement (`sampling.derived`).
+//! [`dashboard::trend`]: the course of the figures that a panel file lists, drawn below its rows in full screen.
 //! [`dashboard::history`] keeps the time series and computes rates; [`dashboard::diagnosis`] judges figures
 //! against targets. Each of its `rules` returns one sentence or nothing, and `cause` selects the one for the
 //! cause line; `blocker` tells rules and confirmations what kind of work a blocker does, which key ends it,

@@ -40,16 +40,18 @@ fn figure(model: &Model, panel: &str, key: (&str, &str), column: &str) -> Option
     table.get(row, column).number()
 }
 
-/// A session that computes until it is cancelled.
+/// A session that computes until it is cancelled, two minutes at most, and writes nothing: a test that fails does not end it.
 pub async fn busy(database: &Database<'_>) -> (i64, tokio::task::JoinHandle<()>) {
     let target = database.target().with_application_name("reports");
     let client = Client::open(&target, &htap_top::pg::Settings::default()).await;
     let client = client.unwrap();
     let pid = pid(&client).await;
+    let limit = "SET statement_timeout = '2min'";
+    client.batch(limit).await.unwrap();
     let work = tokio::spawn(async move {
-        let _ = client
-            .batch("SELECT count(*) FROM generate_series(1, 10000000000)")
-            .await;
+        let sql =
+            "SELECT count(*) FROM generate_series(1, 100000) AS a, generate_series(1, 100000) AS b";
+        let _ = client.batch(sql).await;
     });
     (pid, work)
 }

@@ -401,7 +401,7 @@ fn own_panels_and_keys_work_and_broken_ones_are_told() {
         terminal.config_file("queries/broken.sql", "SELECT 1");
         terminal.config_file(
             "config.toml",
-            "[keys]\nmore_panels = \"f9\"\nlog = \"alt-l\"\nquit = \"ctrl-q\"\n[keys.panels]\nbalance = \"B\"\n",
+            "[keys]\nmore_panels = \"f9\"\nlog = \"alt-l\"\nquit = \"ctrl-q\"\n[keys.panels]\nbalance = \"A\"\n",
         );
         terminal.run(&format!("'{}'", database.conninfo("postgres")));
         terminal.until("live", |screen| {
@@ -420,10 +420,10 @@ fn own_panels_and_keys_work_and_broken_ones_are_told() {
         terminal.keys("M-l");
         terminal.until("the log", |screen| screen.contains("broken.sql"));
         terminal.escape("broken.sql");
-        terminal.keys("B");
+        terminal.keys("A");
         terminal.until("one's own panel in full", |screen| {
             // The cause line may still say what is not known.
-            screen.contains("B Balances") && !screen.contains("Fails")
+            screen.contains("A Balances") && !screen.contains("Fails")
         });
         let admin = database.connect().await;
         let sql = "SELECT 1 AS n FROM accounts WHERE aid = -1

@@ -49,8 +49,7 @@ pub async fn busy(database: &Database<'_>) -> (i64, tokio::task::JoinHandle<()>)
     let limit = "SET statement_timeout = '2min'";
     client.batch(limit).await.unwrap();
     let work = tokio::spawn(async move {
-        let sql =
-            "SELECT count(*) FROM generate_series(1, 100000) AS a, generate_series(1, 100000) AS b";
+        let sql = "SELECT count(*) FROM generate_series(1, 100000) AS a, generate_series(1, 100000) AS b, generate_series(1, 100) AS c";
         let _ = client.batch(sql).await;
     });
     (pid, work)

@@ -144,7 +144,7 @@ fn one_key_reports_a_lock_queue_and_a_replay_reports_the_same() {
         fs::create_dir_all(&folder).unwrap();
         // On a machine that is busy with other tests only the queue is a danger.
         let config = format!(
-            "[targets]\noltp_p99_ms = 60000\nsnapshot_age = \"1h\"\n[notify]\ncommand = 'printf \"%s %s\\n\" \"$HTAP_TOP_EVENT\" \"$HTAP_TOP_SENTENCE\" >> {}'\n",
+            "[targets]\noltp_p99_ms = 60000\nolap_latency = \"1h\"\nsnapshot_age = \"1h\"\n[notify]\ncommand = 'printf \"%s %s\\n\" \"$HTAP_TOP_EVENT\" \"$HTAP_TOP_SENTENCE\" >> {}'\n",
             told.display()
         );
         terminal.config_file("config.toml", &config);

@@ -124,7 +124,7 @@ fn head(text: &str, columns: u16) -> &str {
 }
 
 /// Returns the style of a figure by its severity.
-fn severity_style(theme: &Theme, severity: Option<Severity>) -> Style {
+pub(super) fn severity_style(theme: &Theme, severity: Option<Severity>) -> Style {
     theme.style(match severity {
         None => Role::Text,
         Some(Severity::Warning) => Role::Warning,

@@ -4,10 +4,10 @@ use crate::dashboard::cell::Severity;
 use crate::dashboard::feed::Feed;
 use crate::dashboard::model::Model;
 use crate::dashboard::panels::spec::Chart;
-use crate::dashboard::theme::{Role, Theme};
+use crate::dashboard::theme::Theme;
 use crate::dashboard::trend::{Summary, Trend, span_ms};
 use crate::dashboard::view;
-use crate::dashboard::widgets::LineChart;
+use crate::dashboard::widgets::{self, LineChart};
 use crate::format;
 use crate::format::Unit;
 use ratatui::buffer::Buffer;
@@ -136,12 +136,8 @@ fn one(course: &TrendChart, span_ms: u64, theme: &Theme, area: Rect, buf: &mut B
         parts.push(format!("max {}", text(summary.max)));
     }
     let head = Rect { height: 1, ..area };
-    let role = match course.severity {
-        None => Role::Text,
-        Some(Severity::Warning) => Role::Warning,
-        Some(Severity::Danger) => Role::Danger,
-    };
-    view::figures(head, buf, &parts, theme.style(role));
+    let style = widgets::severity_style(theme, course.severity);
+    view::figures(head, buf, &parts, style);
     let labels = [ago(span_ms), ago(span_ms / 2), "now".to_owned()];
     LineChart {
         labels: &labels,

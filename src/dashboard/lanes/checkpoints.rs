@@ -1,7 +1,8 @@
 //! Bars of checkpoints, from the row of WAL and checkpoints.
 //!
 //! The server counts a checkpoint when it begins and the time that it took when it ends; when the last one that ended
-//! began, the control file says. A checkpoint that is skipped, because nothing was written, is counted, too.
+//! began, the control file says, in whole seconds. One that is not spread is counted with its time when it has ended,
+//! a moment after the control file says so. A checkpoint that is skipped, because nothing was written, is counted, too.
 
 use super::{Bar, Key, Lane, Lanes};
 use crate::dashboard::rows::{Row, read};
@@ -26,6 +27,8 @@ pub(super) struct Memory {
     last: Option<Sample>,
     /// The sample before one was counted that has not ended.
     begun: Option<Sample>,
+    /// Beginning of the last one whose end was taken in.
+    ended_s: Option<f64>,
 }
 
 /// The checkpoint in progress.
@@ -42,30 +45,33 @@ impl Lanes {
         let Some(now) = Sample::of(row, at_ms) else {
             return;
         };
-        let Some(last) = self.checkpoints.last.replace(now) else {
+        let memory = &mut self.checkpoints;
+        let Some(last) = memory.last.replace(now) else {
+            memory.ended_s = now.began_s;
             return;
         };
         let counted = now.timed + now.requested - last.timed - last.requested;
         if counted < 0.0 || now.took_ms < last.took_ms {
-            self.checkpoints.begun = None;
+            memory.begun = None;
+            memory.ended_s = now.began_s;
             self.drop_open();
             return;
         }
-        let ended = match (now.began_s, last.began_s) {
-            (Some(now), Some(last)) => now > last,
-            _ => now.took_ms > last.took_ms,
-        };
-        if ended {
-            let begun = self.checkpoints.begun.take();
+        if counted > 0.0 {
+            memory.begun = Some(last);
+        }
+        // Two may begin in the same second, and one may take less than a millisecond; one that is skipped writes nothing.
+        let writes = |begun: &Sample| now.buffers > begun.buffers;
+        let later = now.began_s > memory.ended_s;
+        if now.took_ms > last.took_ms || (later && memory.begun.as_ref().is_some_and(writes)) {
+            let begun = memory.begun.take();
+            memory.ended_s = now.began_s;
             self.drop_open();
             self.ended_checkpoint(row, begun.unwrap_or(last), now, last.at_ms);
         } else if counted > 0.0 {
-            self.checkpoints.begun = Some(last);
             self.drop_open();
         }
-        // One that is skipped writes nothing.
-        let begun = self.checkpoints.begun;
-        if let Some(begun) = begun.filter(|begun| now.buffers > begun.buffers) {
+        if let Some(begun) = self.checkpoints.begun.filter(writes) {
             let name = || kind(&begun, &now).to_owned();
             self.see(KEY, at_ms, Some(begun.at_ms), name);
         }
@@ -117,12 +123,14 @@ impl Sample {
     }
 }
 
-/// Returns why there is one.
+/// Returns why there is one, if it began after the first sample.
 fn kind(before: &Sample, now: &Sample) -> &'static str {
     if now.requested > before.requested {
         "requested"
-    } else {
+    } else if now.timed > before.timed {
         "timed"
+    } else {
+        "checkpoint"
     }
 }
 
@@ -182,6 +190,35 @@ mod tests {
         at(&mut lanes, 110, [6, 2, 9_500, 900], Some(102));
         at(&mut lanes, 115, [7, 2, 9_500, 900], Some(102));
         assert_eq!(told(&lanes).len(), 1);
+    }
+
+    #[test]
+    fn one_that_is_counted_after_the_control_file_knows_it_is_one_bar() {
+        let mut lanes = Lanes::default();
+        at(&mut lanes, 100, [5, 1, 9_000, 800], Some(20));
+        at(&mut lanes, 105, [5, 1, 9_000, 800], Some(104));
+        assert_eq!(told(&lanes), []);
+        at(&mut lanes, 106, [5, 2, 9_014, 900], Some(104));
+        let first = ("requested".into(), 104_000, Some(105_000));
+        assert_eq!(told(&lanes), std::slice::from_ref(&first));
+        // The next begins in the same second.
+        at(&mut lanes, 107, [5, 3, 9_020, 950], Some(104));
+        assert_eq!(told(&lanes).len(), 2);
+        // One that takes less than a millisecond, after one that was skipped.
+        at(&mut lanes, 108, [6, 3, 9_020, 950], Some(104));
+        at(&mut lanes, 110, [6, 3, 9_020, 950], Some(109));
+        assert_eq!(told(&lanes).len(), 2);
+        at(&mut lanes, 111, [6, 4, 9_020, 951], Some(109));
+        assert_eq!(told(&lanes).len(), 3);
+        assert!(told(&lanes).iter().all(|(_, _, end_ms)| end_ms.is_some()));
+    }
+
+    #[test]
+    fn one_that_began_before_the_first_sample_has_no_known_reason() {
+        let mut lanes = Lanes::default();
+        at(&mut lanes, 100, [5, 1, 9_000, 800], Some(20));
+        at(&mut lanes, 105, [5, 1, 19_000, 900], Some(95));
+        assert_eq!(told(&lanes), [("checkpoint".into(), 95_000, Some(105_000))]);
     }
 
     #[test]

@@ -92,8 +92,9 @@ fn bars_begin_and_end_when_the_work_did() {
         let left_open_s = left_open_s.first("s").number().unwrap();
         let refresh = timed(database.connect().await, "REFRESH MATERIALIZED VIEW slow");
         let slowly = database.connect().await;
+        // Two seconds at least, whether the checkpoint has written the pages before or not.
         slowly
-            .batch("SET vacuum_cost_delay = 20; SET vacuum_cost_limit = 200")
+            .batch("SET vacuum_cost_delay = 20; SET vacuum_cost_limit = 200; SET vacuum_cost_page_hit = 20")
             .await
             .unwrap();
         let vacuum = timed(slowly, "VACUUM t");

@@ -10,7 +10,7 @@
 -- labels = ["lane", "name", "pid"]
 -- empty = "nothing has gone on in this time that has a lane"
 -- about = """
--- One time axis for the last 2, 15 or 60 minutes: active sessions by class or by what they wait for, against the
+-- One time axis for the last 2, 5, 15 or 60 minutes: active sessions by class or by what they wait for, against the
 -- processors if they are known; the OLTP p99 with its target; transactions per second and OLAP answers; and in lanes
 -- below what went on, from when to when.
 --

@@ -3,6 +3,7 @@
 pub use crate::keys::Key;
 
 use super::action::{Action, ActionId, Outcome};
+use super::choices::Choice;
 use super::notice::Notice;
 use crate::explain::{Explained, Whose};
 use crate::host::local::Wanted;
@@ -185,6 +186,13 @@ pub enum Effect {
     WriteReport {
         /// True for the past.
         past: bool,
+    },
+    /// Keep the columns chosen for a panel until the next run; `None` forgets them.
+    KeepColumns {
+        /// Name of the panel.
+        panel: String,
+        /// What is chosen.
+        choice: Option<Choice>,
     },
     /// Tell somebody that a danger has begun or ended.
     Notify(Notice),

@@ -185,6 +185,7 @@ impl EffectRunner {
             | Effect::CaptureMouse(_)
             | Effect::Travel(_)
             | Effect::WriteReport { .. }
+            | Effect::KeepColumns { .. }
             | Effect::Notify(_)
             | Effect::Show(_)
             | Effect::Suspend

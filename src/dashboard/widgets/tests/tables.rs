@@ -115,6 +115,7 @@ fn draw_as(front: &str, edit: impl Fn(&mut DataTable<'_>), width: u16, height: u
         sort: Some(("age", true)),
         rest: Some(", all under 50 ms"),
         compact: false,
+        chosen: false,
         theme: &theme,
         focused: true,
         utc_offset_s: 0,

@@ -1,8 +1,10 @@
 //! A feed: a panel's statement with its last answer and the user's cursor.
 
 mod columns;
+mod needed;
 
 pub use columns::{Chosen, Room};
+pub use needed::Needed;
 
 use super::choices::Choice;
 use super::event::Moment;
@@ -59,6 +61,8 @@ pub struct Feed {
     pub rates: rates::Memory,
     /// The course of the figures that the panel file lists.
     pub trends: Vec<Trend>,
+    /// Rows that it has needed lately.
+    pub needed: Needed,
     /// What the configuration says about its columns.
     pub chosen: Chosen,
     /// Selection, order and filter.
@@ -207,6 +211,7 @@ impl Feed {
             raw: Table::default(),
             rates: rates::Memory::default(),
             trends: Vec::new(),
+            needed: Needed::default(),
             chosen: Chosen::default(),
             cursor,
         };
@@ -306,8 +311,9 @@ impl Feed {
         self.arrange();
     }
 
-    /// Notes what has become of the figures whose course is kept.
+    /// Notes what has become of the figures whose course is kept, and the rows needed.
     pub fn follow(&mut self, now: Moment) {
+        self.needed.note(self.table.rows.len(), now.mono_ms);
         let Self {
             spec,
             table,

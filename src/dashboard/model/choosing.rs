@@ -152,12 +152,7 @@ impl Model {
             return Vec::new();
         }
         lines.swap(chooser.selected, to);
-        let moved = Chooser {
-            selected: to,
-            ..chooser
-        };
-        self.popup = Some(Popup::Columns(moved));
-        self.choose_lines(moved, lines)
+        self.choose_lines(chooser, lines)
     }
 
     fn choose_lines(&mut self, chooser: Chooser, lines: Vec<ColumnLine>) -> Vec<Effect> {

@@ -68,6 +68,7 @@ impl Model {
     }
 
     /// Carries out a command.
+    #[expect(clippy::too_many_lines, reason = "an arm per command")]
     pub(super) fn command(&mut self, command: Command) -> Vec<Effect> {
         match command {
             Command::Open | Command::Filter | Command::Tag | Command::Columns

@@ -48,6 +48,11 @@ pub(super) fn draw(
         stale,
         theme,
     };
+    if area.height == 1 {
+        let text = placeholder(model, feed);
+        let text = text.as_deref().unwrap_or(feed.spec.front.nothing());
+        return panel.line(text, area, buf);
+    }
     let inner = panel.render(area, buf);
     if let Some(text) = placeholder(model, feed) {
         widgets::message(inner, buf, &text, theme.style(Role::Muted));

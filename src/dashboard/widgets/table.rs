@@ -322,8 +322,6 @@ impl Column<'_> {
 fn fit(columns: &mut [Column<'_>], room: u16, (compact, chosen): (bool, bool)) -> (usize, u16) {
     let query = columns.iter().position(|column| column.name == "query");
     let flexible = query.or_else(|| columns.iter().rposition(|column| !column.right));
-    let core = flexible.filter(|_| !chosen);
-    let core = core.map_or(columns.len(), |position| position + 1);
     let wanted = flexible
         .and_then(|position| columns.get(position))
         .map(|column| column.width);
@@ -340,6 +338,10 @@ fn fit(columns: &mut [Column<'_>], room: u16, (compact, chosen): (bool, bool)) -
         }
     }
     let wide = u32::from(room);
+    // A statement's text is worth more than the columns after it; a name gives way to them.
+    let all = chosen || query.is_none() && total(columns, GAP - 1) <= wide;
+    let core = flexible.filter(|_| !all);
+    let core = core.map_or(columns.len(), |position| position + 1);
     // A smaller gap is used if it brings the last column onto the screen.
     let tight = total(columns, GAP) > wide && total(columns, GAP - 1) <= wide;
     let (head, _) = columns.split_at_mut(core);

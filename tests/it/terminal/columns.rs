@@ -71,7 +71,7 @@ fn a_damaged_file_is_told_and_is_still_there_after_the_next_choice() {
         terminal.until("live", live);
         terminal.keys("L");
         terminal.until("the complaint", |screen| {
-            screen.contains("columns.json: chosen columns")
+            screen.contains("Log · newest last") && screen.contains("columns.json: chosen")
         });
         terminal.escape("Log · newest last");
         terminal.keys("pof");

@@ -123,7 +123,7 @@ fn views_take_the_rows_that_they_need() {
     assert!(height(&board, "timeline") > 5);
     let _ = board.answer("views", views(30));
     assert_eq!(height(&board, "views"), unknown);
-    let _ = board.screen(120, 60);
+    let _ = board.screen(120, 80);
     assert!(
         height(&board, "views") > unknown + 5,
         "on a high screen all of them"

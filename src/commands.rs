@@ -1,6 +1,7 @@
 //! The command line: the list of commands, and what they share. Each command is a file with its options and its `run`.
 
 mod bench;
+mod columnar;
 mod compare;
 mod completions;
 mod config;
@@ -96,6 +97,8 @@ enum Command {
     Stream(Box<stream::Options>),
     /// Keep OLAP's processes in a group of lower weight, on the database's host
     Isolate(Box<isolate::Options>),
+    /// Keep closed hours of mart.fact_sales in column files, and query them with the rows as one
+    Columnar(Box<columnar::Options>),
     /// List the shop's monthly partitions, create coming ones, archive past ones
     Partitions(partitions::Options),
     /// Record all panels to a file, without a screen
@@ -203,6 +206,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Replica(options)) => replica::run(&options),
         Some(Command::Stream(options)) => stream::run(&options),
         Some(Command::Isolate(options)) => isolate::run(&options),
+        Some(Command::Columnar(options)) => columnar::run(&options),
         Some(Command::Partitions(options)) => partitions::run(&options),
         Some(Command::Record(options)) => record::run(&options),
         Some(Command::Replay(options)) => replay::run(&options),

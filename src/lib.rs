@@ -138,6 +138,12 @@
 //! recognises its objects), its generated history ([`system::generate`], loaded by [`system::fill`]), its
 //! monthly partitions ([`system::partitions`], [`system::archive`]).
 //!
+//! # The column store
+//!
+//! `columnar`, with cargo's feature of this name: closed hours of `mart.fact_sales` in Parquet files (`columnar/sync`), and one
+//! SELECT over them and the rows of all other hours (`columnar/query`). It alone knows the engine, DataFusion. What the server
+//! keeps of it is in `queries/system/09_columnar.sql`.
+//!
 //! # The doctor
 //!
 //! [`mod@doctor`]: a check is one SQL file in `queries/doctor/`, a front matter and a statement whose rows
@@ -165,6 +171,8 @@
 
 mod bench;
 pub mod cluster;
+#[cfg(feature = "columnar")]
+pub mod columnar;
 pub mod commands;
 pub mod config;
 pub mod dashboard;

@@ -253,6 +253,10 @@ impl Model {
                 Vec::new()
             }
             Event::ActionEnded { id, outcome } => self.ended(id, &outcome),
+            Event::Acted(acted) => {
+                self.acted(&acted);
+                Vec::new()
+            }
             Event::Explained { id, outcome } => {
                 self.explained(id, outcome);
                 Vec::new()

@@ -9,6 +9,9 @@
 mod csv;
 mod parquet;
 
+#[cfg(feature = "columnar")]
+pub(crate) use parquet::unescaped;
+
 use super::partitions::{self, Listed, Month, PartitionError, State};
 use crate::pg::{Client, PgError};
 use std::fs::File;

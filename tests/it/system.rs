@@ -11,6 +11,8 @@ mod books;
 mod bounds;
 mod capture;
 mod case_study;
+#[cfg(feature = "columnar")]
+mod columnar;
 mod init;
 mod load;
 mod merge;

@@ -75,15 +75,24 @@ impl Model {
             SampleScope::These(ids) => ids.contains(&id),
         };
         if looked_at {
-            let table = self.bars();
+            let span_ms = i64::try_from(self.timeline_ms()).unwrap_or(i64::MAX);
+            let table = self.bars(span_ms);
             self.put(id, table);
         }
     }
 
-    /// Returns a row for each bar of the time shown, the newest first.
-    fn bars(&self) -> Table {
+    /// Makes the rows of the timeline for a report, from this many milliseconds before now on.
+    pub(in crate::dashboard) fn list_bars_of(&mut self, span_ms: i64) {
+        if let Some(id) = self.id_of(Panel::Timeline) {
+            let table = self.bars(span_ms);
+            self.put(id, table);
+        }
+    }
+
+    /// Returns a row for each bar of that long before now, the newest first.
+    fn bars(&self, span_ms: i64) -> Table {
         let now_ms = self.now_ms();
-        let from_ms = now_ms.saturating_sub_unsigned(self.timeline_ms());
+        let from_ms = now_ms - span_ms;
         let mut bars: Vec<&Bar> = self.history.course.lanes.since(from_ms).collect();
         bars.sort_by_key(|bar| Reverse(bar.start_ms));
         let mut table = Table::default();

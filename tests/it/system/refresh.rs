@@ -101,7 +101,7 @@ async fn happen(client: &Client, rng: &mut Xoshiro256PlusPlus, mine: &mut Vec<i6
     }
 }
 
-async fn life(client: Client, seed: u64, rounds: usize) -> usize {
+pub(super) async fn life(client: Client, seed: u64, rounds: usize) -> usize {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut mine = Vec::new();
     for _ in 0..rounds {
@@ -110,7 +110,7 @@ async fn life(client: Client, seed: u64, rounds: usize) -> usize {
     mine.len()
 }
 
-fn killed(mut child: Child) {
+pub(super) fn killed(mut child: Child) {
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -1,0 +1,32 @@
+//! The column store: closed hours of `mart.fact_sales` as Parquet files, and one SQL over them and the rows of all other
+//! hours. Cargo's feature `columnar`; [docs/columnar.md](../docs/columnar.md).
+//!
+//! - `queries/system/09_columnar.sql`: the manifest, the log of changes, and what holds of them always.
+//! - [`sync`] writes files: which ones says `hours`, how `file`, from `rows`, to a `folder`; `manifest` reads what the server knows of them.
+//! - [`query`] answers a SELECT with the engine DataFusion. `rewrite`, with `averages`, the `functions` and the time `zone`, makes a plan
+//!   compute as PostgreSQL does; `check` refuses all that is not known to do so. `scan` is the table: `reader` reads files,
+//!   `pushed` are the conditions that select files and rows. `answer` writes values as PostgreSQL does, under the `names` that
+//!   it gives.
+
+mod answer;
+mod averages;
+mod check;
+mod error;
+mod file;
+mod folder;
+mod functions;
+mod hours;
+mod manifest;
+mod names;
+mod pushed;
+pub mod query;
+mod reader;
+mod rewrite;
+mod rows;
+mod scan;
+pub mod sync;
+mod table;
+mod zone;
+
+pub use answer::Form;
+pub use error::ColumnarError;

@@ -1,0 +1,254 @@
+//! Writes an answer as PostgreSQL writes values: as a table, CSV or JSON.
+
+use super::zone::Zone;
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Int16Type, Int32Type, Int64Type,
+    TimestampMicrosecondType, UInt64Type,
+};
+use datafusion::common::{DataFusionError, Result};
+use std::fmt::Write as _;
+use std::io::Write;
+use unicode_width::UnicodeWidthStr;
+
+/// Form of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// Aligned, for people.
+    #[default]
+    Table,
+    /// CSV with a header; NULL is empty, an empty text is "".
+    Csv,
+    /// An array of objects.
+    Json,
+}
+
+/// A writer of batches.
+pub(super) struct Answer<'a, W> {
+    out: W,
+    form: Form,
+    names: Vec<String>,
+    zone: &'a Zone,
+    /// The cells of a table, whose widths are known at its end.
+    cells: Vec<Vec<(String, bool)>>,
+    rows: u64,
+}
+
+fn failed(error: std::io::Error) -> DataFusionError {
+    DataFusionError::IoError(error)
+}
+
+impl<'a, W: Write> Answer<'a, W> {
+    pub(super) fn new(out: W, form: Form, names: Vec<String>, zone: &'a Zone) -> Result<Self> {
+        let mut answer = Self {
+            out,
+            form,
+            names,
+            zone,
+            cells: Vec::new(),
+            rows: 0,
+        };
+        match form {
+            Form::Csv => {
+                let names: Vec<String> = answer.names.iter().map(|name| quoted(name)).collect();
+                writeln!(answer.out, "{}", names.join(",")).map_err(failed)?;
+            }
+            Form::Json => write!(answer.out, "[").map_err(failed)?,
+            Form::Table => {}
+        }
+        Ok(answer)
+    }
+
+    pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        let mut line = String::new();
+        for row in 0..batch.num_rows() {
+            line.clear();
+            match self.form {
+                Form::Csv => self.csv(batch, row, &mut line)?,
+                Form::Json => self.json(batch, row, &mut line)?,
+                Form::Table => {
+                    let cells = batch.columns().iter().map(|column| {
+                        let number = column.data_type().is_numeric();
+                        Ok((
+                            text(column, row, self.zone, false)?.unwrap_or_default(),
+                            number,
+                        ))
+                    });
+                    let cells = cells.collect::<Result<Vec<_>>>()?;
+                    self.cells.push(cells);
+                }
+            }
+            self.out.write_all(line.as_bytes()).map_err(failed)?;
+            self.rows += 1;
+        }
+        Ok(())
+    }
+
+    fn csv(&self, batch: &RecordBatch, row: usize, line: &mut String) -> Result<()> {
+        for (place, column) in batch.columns().iter().enumerate() {
+            if place > 0 {
+                line.push(',');
+            }
+            if let Some(value) = text(column, row, self.zone, false)? {
+                *line += &quoted(&value);
+            }
+        }
+        line.push('\n');
+        Ok(())
+    }
+
+    fn json(&self, batch: &RecordBatch, row: usize, line: &mut String) -> Result<()> {
+        *line += if self.rows == 0 { "\n  {" } else { ",\n  {" };
+        for (place, (column, name)) in batch.columns().iter().zip(&self.names).enumerate() {
+            let comma = if place > 0 { ", " } else { "" };
+            let value = match text(column, row, self.zone, true)? {
+                None => "null".to_owned(),
+                Some(value) if column.data_type().is_numeric() => value,
+                Some(value) if *column.data_type() == DataType::Boolean => {
+                    if value == "t" { "true" } else { "false" }.to_owned()
+                }
+                Some(value) => string(&value),
+            };
+            let _ = write!(line, "{comma}{}: {value}", string(name));
+        }
+        line.push('}');
+        Ok(())
+    }
+
+    /// Writes what is left, and returns the number of rows.
+    pub(super) fn finish(mut self) -> Result<u64> {
+        match self.form {
+            Form::Csv => {}
+            Form::Json => {
+                writeln!(self.out, "{}]", if self.rows > 0 { "\n" } else { "" }).map_err(failed)?
+            }
+            Form::Table => self.table().map_err(failed)?,
+        }
+        self.out.flush().map_err(failed)?;
+        Ok(self.rows)
+    }
+
+    fn table(&mut self) -> std::io::Result<()> {
+        let clean = |text: &str| crate::text::Clean::new(text).as_str().to_owned();
+        let names: Vec<String> = self.names.iter().map(|name| clean(name)).collect();
+        let mut widths: Vec<usize> = names.iter().map(|name| name.width()).collect();
+        for row in &mut self.cells {
+            for ((cell, _), width) in row.iter_mut().zip(&mut widths) {
+                *cell = clean(cell);
+                *width = (*width).max(cell.width());
+            }
+        }
+        let pad = |text: &str, width: usize, right: bool| {
+            let space = " ".repeat(width.saturating_sub(text.width()));
+            if right {
+                format!("{space}{text}")
+            } else {
+                format!("{text}{space}")
+            }
+        };
+        let header: Vec<String> = names
+            .iter()
+            .zip(&widths)
+            .map(|(name, width)| pad(name, *width, false))
+            .collect();
+        writeln!(self.out, " {}", header.join(" | ").trim_end())?;
+        let rule: Vec<String> = widths.iter().map(|width| "-".repeat(*width + 2)).collect();
+        writeln!(self.out, "{}", rule.join("+"))?;
+        for row in &self.cells {
+            let cells: Vec<String> = row
+                .iter()
+                .zip(&widths)
+                .map(|((cell, number), width)| pad(cell, *width, *number))
+                .collect();
+            writeln!(self.out, " {}", cells.join(" | ").trim_end())?;
+        }
+        let rows = if self.rows == 1 { "row" } else { "rows" };
+        writeln!(self.out, "({} {rows})", self.rows)
+    }
+}
+
+/// A field of CSV. An empty text is quoted, to differ from NULL.
+fn quoted(text: &str) -> String {
+    if text.is_empty() || text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
+fn string(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+/// A value as PostgreSQL writes it; `None` is NULL.
+fn text(column: &dyn Array, row: usize, zone: &Zone, json: bool) -> Result<Option<String>> {
+    if column.is_null(row) || *column.data_type() == DataType::Null {
+        return Ok(None);
+    }
+    let unknown = || DataFusionError::Execution("a value that cannot be written".to_owned());
+    Ok(Some(match column.data_type() {
+        DataType::Boolean => if column.as_boolean().value(row) {
+            "t"
+        } else {
+            "f"
+        }
+        .to_owned(),
+        DataType::Int16 => column.as_primitive::<Int16Type>().value(row).to_string(),
+        DataType::Int32 => column.as_primitive::<Int32Type>().value(row).to_string(),
+        DataType::Int64 => column.as_primitive::<Int64Type>().value(row).to_string(),
+        DataType::UInt64 => column.as_primitive::<UInt64Type>().value(row).to_string(),
+        DataType::Utf8 => column.as_string::<i32>().value(row).to_owned(),
+        DataType::Utf8View => column.as_string_view().value(row).to_owned(),
+        DataType::Decimal128(_, scale) => {
+            decimal(column.as_primitive::<Decimal128Type>().value(row), *scale)
+        }
+        DataType::Date32 => {
+            let day = column.as_primitive::<Date32Type>().value(row);
+            let date = chrono::NaiveDate::from_epoch_days(day);
+            date.map(|date| date.format("%Y-%m-%d").to_string())
+                .ok_or_else(unknown)?
+        }
+        DataType::Timestamp(_, _) => {
+            let at = column.as_primitive::<TimestampMicrosecondType>().value(row);
+            zone.text(at, if json { 'T' } else { ' ' }, json)
+                .ok_or_else(unknown)?
+        }
+        _ => return Err(unknown()),
+    }))
+}
+
+/// A numeric. A quotient is written without the zeros at its end, whose number PostgreSQL chooses by the operands.
+fn decimal(value: i128, scale: i8) -> String {
+    let Some(digits) = usize::try_from(scale).ok().filter(|digits| *digits > 0) else {
+        return value.to_string();
+    };
+    let sign = if value < 0 { "-" } else { "" };
+    let all = format!("{:0>width$}", value.unsigned_abs(), width = digits + 1);
+    let (whole, decimals) = all
+        .split_at_checked(all.len() - digits)
+        .unwrap_or((&all, ""));
+    if scale == super::functions::QUOTIENT_SCALE {
+        let decimals = decimals.trim_end_matches('0');
+        let point = if decimals.is_empty() { "" } else { "." };
+        return format!("{sign}{whole}{point}{decimals}");
+    }
+    format!("{sign}{whole}.{decimals}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numerics_and_texts_are_written_as_postgresql_does() {
+        assert_eq!(decimal(-5, 2), "-0.05");
+        assert_eq!(decimal(12_345, 2), "123.45");
+        assert_eq!(decimal(7, 0), "7");
+        assert_eq!(decimal(250_000_000_000_000_000_000, 20), "2.5");
+        assert_eq!(decimal(0, 20), "0");
+        assert_eq!(
+            (quoted("a,\"b\""), quoted(""), quoted("x")),
+            ("\"a,\"\"b\"\"\"".into(), "\"\"".into(), "x".into())
+        );
+    }
+}

@@ -1,0 +1,94 @@
+//! avg(x): an exact quotient, which the engine does not compute.
+
+use super::error::unsupported;
+use super::functions::{Kind, call};
+use super::zone::Zone;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::Result;
+use datafusion::functions_aggregate::expr_fn::{count, sum};
+use datafusion::logical_expr::expr::{AggregateFunction, Alias, Cast};
+use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, Projection, col};
+use std::sync::Arc;
+
+/// Replaces each avg(x) of an aggregation by the exact quotient of sum(x) and count(x).
+pub(super) fn exact(aggregate: Aggregate, zone: &Arc<Zone>) -> Result<LogicalPlan> {
+    if !aggregate
+        .aggr_expr
+        .iter()
+        .any(|expr| average(expr).is_some())
+    {
+        return Ok(LogicalPlan::Aggregate(aggregate));
+    }
+    let Aggregate {
+        input,
+        group_expr,
+        aggr_expr,
+        schema,
+        ..
+    } = aggregate;
+    let groups = schema.fields().len().saturating_sub(aggr_expr.len());
+    let (mut inner, mut outer) = (Vec::new(), Vec::new());
+    for (place, expr) in aggr_expr.into_iter().enumerate() {
+        let (relation, field) = schema.qualified_field(groups + place);
+        let Some(function) = average(&expr) else {
+            outer.push(Expr::Column((relation, field).into()));
+            inner.push(expr);
+            continue;
+        };
+        let params = &function.params;
+        let [argument] = params.args.as_slice() else {
+            return Err(unsupported("avg takes one argument"));
+        };
+        if params.distinct || !params.order_by.is_empty() {
+            return Err(unsupported("avg(DISTINCT …) is not supported"));
+        }
+        let argument_type = argument.get_type(input.schema())?;
+        let added = match argument_type {
+            kind if kind.is_integer() => Expr::Cast(Cast::new(
+                Box::new(argument.clone()),
+                DataType::Decimal128(20, 0),
+            )),
+            DataType::Decimal128(_, _) => argument.clone(),
+            kind => return Err(unsupported(format!("avg of {kind} is not supported"))),
+        };
+        let filtered = |expr: Expr| match expr {
+            Expr::AggregateFunction(mut function) => {
+                function.params.filter.clone_from(&params.filter);
+                Expr::AggregateFunction(function)
+            }
+            other => other,
+        };
+        let (of_sum, of_count) = (
+            format!("htap-top sum {place}"),
+            format!("htap-top count {place}"),
+        );
+        inner.push(filtered(sum(added)).alias(&of_sum));
+        inner.push(filtered(count(argument.clone())).alias(&of_count));
+        let quote = |name: &str| format!("\"{name}\"");
+        let counted = Expr::Cast(Cast::new(
+            Box::new(col(quote(&of_count))),
+            DataType::Decimal128(20, 0),
+        ));
+        let quotient = call(Kind::Quotient, vec![col(quote(&of_sum)), counted], zone);
+        outer.push(Expr::Alias(Alias::new(
+            quotient,
+            relation.cloned(),
+            field.name(),
+        )));
+    }
+    let before = (0..groups).map(|place| Expr::Column(schema.qualified_field(place).into()));
+    let outer = before.chain(outer).collect();
+    let aggregate = LogicalPlan::Aggregate(Aggregate::try_new(input, group_expr, inner)?);
+    Ok(LogicalPlan::Projection(Projection::try_new(
+        outer,
+        Arc::new(aggregate),
+    )?))
+}
+
+fn average(expr: &Expr) -> Option<&AggregateFunction> {
+    match expr {
+        Expr::AggregateFunction(function) if function.func.name() == "avg" => Some(function),
+        Expr::Alias(alias) => average(&alias.expr),
+        _ => None,
+    }
+}

@@ -1,0 +1,143 @@
+//! A column file: written under another name, on disk before it gets its own, and read only if its checksum is right.
+
+use super::error::ColumnarError;
+use super::hours::hour_of;
+use super::table::{SCHEMA, TIME};
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::datatypes::TimestampMicrosecondType;
+use openssl::sha::Sha256;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Rows of a row group. A day of a busy shop has several of them, so that a query of an hour reads a part of a file; a smaller
+/// group would compress less and make the footer longer than what a query saves by it.
+const GROUP_ROWS: usize = 65_536;
+/// Rows of a page, the least that is read.
+const PAGE_ROWS: usize = 8_192;
+
+/// Writes a Parquet file: sorted rows come in batches.
+pub(super) struct Writer {
+    inner: ArrowWriter<File>,
+    /// The hours whose rows it may hold; `None`: any.
+    hours: Option<Range<i64>>,
+    /// Rows of each hour.
+    pub(super) hour_rows: Vec<u64>,
+}
+
+fn broken(error: ParquetError) -> std::io::Error {
+    match error {
+        ParquetError::External(error) => std::io::Error::other(error),
+        other => std::io::Error::other(other),
+    }
+}
+
+impl Writer {
+    /// Begins a file of these hours.
+    pub(super) fn new(file: File, hours: Range<i64>) -> std::io::Result<Self> {
+        let count = usize::try_from(hours.end - hours.start).unwrap_or_default();
+        let mut writer = Self::of_any_hours(file)?;
+        writer.hours = Some(hours);
+        writer.hour_rows = vec![0; count];
+        Ok(writer)
+    }
+
+    /// Begins a file of any rows.
+    pub(super) fn of_any_hours(file: File) -> std::io::Result<Self> {
+        let level = ZstdLevel::try_new(1).map_err(broken)?;
+        let properties = WriterProperties::builder()
+            .set_writer_version(WriterVersion::PARQUET_2_0)
+            .set_compression(Compression::ZSTD(level))
+            .set_dictionary_enabled(true)
+            // Of pages, which also makes the page index.
+            .set_statistics_enabled(EnabledStatistics::Page)
+            .set_max_row_group_row_count(Some(GROUP_ROWS))
+            .set_data_page_row_count_limit(PAGE_ROWS)
+            .set_created_by(concat!("htap-top ", env!("CARGO_PKG_VERSION")).to_owned())
+            .build();
+        let inner = ArrowWriter::try_new(file, Arc::clone(&SCHEMA), Some(properties));
+        Ok(Self {
+            inner: inner.map_err(broken)?,
+            hours: None,
+            hour_rows: Vec::new(),
+        })
+    }
+
+    /// Adds rows. They must lie in the file's hours, each hour's after those of the hour before.
+    pub(super) fn add(&mut self, batch: &RecordBatch) -> std::io::Result<()> {
+        let times = self.hours.as_ref().and_then(|_| batch.column_by_name(TIME));
+        let times = times.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+        for time in times.into_iter().flat_map(|times| times.values()) {
+            let hours = self.hours.clone().unwrap_or_default();
+            let place = usize::try_from(hour_of(*time) - hours.start).ok();
+            match place.and_then(|place| self.hour_rows.get_mut(place)) {
+                Some(rows) => *rows += 1,
+                None => {
+                    return Err(std::io::Error::other(
+                        "the server sent a row of another hour",
+                    ));
+                }
+            }
+        }
+        self.inner.write(batch).map_err(broken)
+    }
+
+    /// Completes the file and returns it.
+    pub(super) fn finish(self) -> std::io::Result<File> {
+        self.inner.into_inner().map_err(broken)
+    }
+}
+
+/// A file that got its name.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// Its length.
+    pub(super) bytes: u64,
+    /// Its SHA-256 in hexadecimal.
+    pub(super) sha256: String,
+}
+
+/// The name of a file that is being written.
+pub(super) fn unfinished(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.unfinished"))
+}
+
+/// Puts a complete file on disk and gives it its name, so that it survives a crash from here on.
+pub(super) fn keep(file: &File, path: &Path) -> Result<Written, ColumnarError> {
+    let temporary = unfinished(path);
+    let kept = file.sync_all().and_then(|()| {
+        let bytes = file.metadata()?.len();
+        let sha256 = checksum(&File::open(&temporary)?)?;
+        std::fs::rename(&temporary, path)?;
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+        Ok(Written { bytes, sha256 })
+    });
+    kept.map_err(ColumnarError::file("write", path))
+}
+
+/// Returns the SHA-256 of a file in hexadecimal.
+pub(super) fn checksum(file: &File) -> std::io::Result<String> {
+    let mut sum = Sha256::new();
+    let mut buffer = vec![0; 256 * 1024];
+    let mut at = 0;
+    loop {
+        let read = file.read_at(&mut buffer, at)?;
+        if read == 0 {
+            break;
+        }
+        sum.update(buffer.get(..read).unwrap_or_default());
+        at += read as u64;
+    }
+    Ok(hex(&sum.finish()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

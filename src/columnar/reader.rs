@@ -1,0 +1,166 @@
+//! Reads column files that are open: the first access verifies the checksum of the whole file.
+
+use super::file::checksum;
+use bytes::Bytes;
+use datafusion::common::DataFusionError;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use futures_util::future::{BoxFuture, FutureExt, ready};
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// What a query has read.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Files that hold hours of the query.
+    pub(super) files: AtomicU64,
+    /// All files, for each scan of the table.
+    pub(super) all_files: AtomicU64,
+    /// Rows of these hours in files.
+    pub(super) file_rows: AtomicU64,
+    /// Rows from PostgreSQL.
+    pub(super) server_rows: AtomicU64,
+    /// Bytes read from files.
+    pub(super) bytes: AtomicU64,
+}
+
+/// An open column file.
+#[derive(Debug)]
+pub(super) struct Opened {
+    /// Its name, for messages.
+    pub(super) name: String,
+    file: File,
+    bytes: u64,
+    /// What it must hold; `None` if this process wrote it for itself.
+    sha256: Option<String>,
+    verified: OnceLock<Result<(), String>>,
+    metadata: OnceLock<Result<Arc<ParquetMetaData>, String>>,
+}
+
+impl Opened {
+    /// A file of the store.
+    pub(super) fn new(file: File, name: String, bytes: u64, sha256: String) -> Self {
+        Self {
+            name,
+            file,
+            bytes,
+            sha256: Some(sha256),
+            verified: OnceLock::new(),
+            metadata: OnceLock::new(),
+        }
+    }
+
+    /// A file that this process wrote.
+    pub(super) fn temporary(file: File, bytes: u64) -> Self {
+        Self {
+            name: "rows".to_owned(),
+            file,
+            bytes,
+            sha256: None,
+            verified: OnceLock::new(),
+            metadata: OnceLock::new(),
+        }
+    }
+
+    fn verify(&self) -> Result<(), String> {
+        let verified = self.verified.get_or_init(|| {
+            let Some(expected) = &self.sha256 else {
+                return Ok(());
+            };
+            let damaged = |why: String| {
+                Err(format!(
+                    "{} {why}: run htap-top columnar sync, which writes it anew",
+                    self.name
+                ))
+            };
+            match self.file.metadata() {
+                Ok(metadata) if metadata.len() == self.bytes => {}
+                Ok(metadata) => {
+                    return damaged(format!(
+                        "has {} bytes instead of {}",
+                        metadata.len(),
+                        self.bytes
+                    ));
+                }
+                Err(error) => return damaged(format!("cannot be read ({error})")),
+            }
+            match checksum(&self.file) {
+                Ok(found) if found == *expected => Ok(()),
+                Ok(_) => damaged("has another content than was written".to_owned()),
+                Err(error) => damaged(format!("cannot be read ({error})")),
+            }
+        });
+        verified.clone()
+    }
+
+    fn read(&self, range: &Range<u64>, tally: &Tally) -> Result<Bytes, ParquetError> {
+        self.verify().map_err(ParquetError::General)?;
+        let length = usize::try_from(range.end.saturating_sub(range.start))?;
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, range.start)?;
+        tally.bytes.fetch_add(length as u64, Ordering::Relaxed);
+        Ok(bytes.into())
+    }
+
+    fn metadata(&self) -> Result<Arc<ParquetMetaData>, ParquetError> {
+        self.verify().map_err(ParquetError::General)?;
+        let metadata = self.metadata.get_or_init(|| {
+            let reader =
+                ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
+            let read = reader.parse_and_finish(&self.file);
+            read.map(Arc::new)
+                .map_err(|error| format!("{}: {error}", self.name))
+        });
+        metadata.clone().map_err(ParquetError::General)
+    }
+}
+
+/// Makes readers of [`Opened`] files.
+#[derive(Debug)]
+pub(super) struct Readers {
+    pub(super) tally: Arc<Tally>,
+}
+
+impl ParquetFileReaderFactory for Readers {
+    fn create_reader(
+        &self,
+        _: usize,
+        file: PartitionedFile,
+        _: Option<usize>,
+        _: &ExecutionPlanMetricsSet,
+    ) -> Result<Box<dyn AsyncFileReader + Send>, DataFusionError> {
+        let opened = file.extension::<Arc<Opened>>().cloned();
+        let opened = opened
+            .ok_or_else(|| DataFusionError::Internal("a file that was not opened".to_owned()))?;
+        Ok(Box::new(Reader {
+            opened,
+            tally: Arc::clone(&self.tally),
+        }))
+    }
+}
+
+struct Reader {
+    opened: Arc<Opened>,
+    tally: Arc<Tally>,
+}
+
+impl AsyncFileReader for Reader {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
+        ready(self.opened.read(&range, &self.tally)).boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        _: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
+        ready(self.opened.metadata()).boxed()
+    }
+}

@@ -1,0 +1,299 @@
+//! `mart.fact_sales` as the engine sees it: closed hours from column files, all others from PostgreSQL, in one snapshot.
+
+use super::error::ColumnarError;
+use super::file::Writer;
+use super::hours::{answered, ranges};
+use super::manifest::Manifest;
+use super::pushed::{Pushed, needed};
+use super::reader::{Opened, Readers, Tally};
+use super::rows;
+use super::table::SCHEMA;
+use crate::pg::Client;
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::DataFusionError;
+use datafusion::datasource::TableType;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The store in the snapshot of an open transaction.
+pub(super) struct Snapshot {
+    /// The session whose transaction it is.
+    pub(super) client: Client,
+    /// The manifest that it sees.
+    pub(super) manifest: Manifest,
+    /// The files of the manifest, opened: whatever is removed meanwhile can still be read.
+    pub(super) files: BTreeMap<i64, Arc<Opened>>,
+    /// What was read.
+    pub(super) tally: Arc<Tally>,
+    /// Folder for temporary files.
+    pub(super) spill: PathBuf,
+    /// Only plans: reads no row from the server.
+    pub(super) dry: bool,
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").finish_non_exhaustive()
+    }
+}
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct Sales {
+    pub(super) snapshot: Arc<Snapshot>,
+}
+
+/// Ranges of hours from which whole days are read from the server, so that the statement stays short.
+const MANY_RANGES: usize = 100;
+
+#[async_trait]
+impl TableProvider for Sales {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&SCHEMA)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    /// The engine applies each filter once more.
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>, DataFusionError> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+        let snapshot = &self.snapshot;
+        let pushed = Pushed::of(filters);
+        let hours = pushed.hours();
+        let manifest = &snapshot.manifest;
+        let mut held = answered(
+            manifest.files.iter().map(|file| &file.span),
+            &manifest.dirty,
+        );
+        held.retain(|hour, _| hours.contains(hour));
+        let open = from_rows(&mut held, &hours);
+        let mut files = self.files(&held)?;
+        let external = |error: ColumnarError| DataFusionError::External(Box::new(error));
+        if !snapshot.dry {
+            let wanted = needed(projection, filters);
+            files.extend(self.rows(&open, &pushed, &wanted).await.map_err(external)?);
+        }
+        let source = ParquetSource::new(self.schema())
+            .with_parquet_file_reader_factory(Arc::new(Readers {
+                tally: Arc::clone(&snapshot.tally),
+            }))
+            .with_pushdown_filters(true)
+            .with_reorder_filters(true)
+            .with_enable_page_index(true);
+        let groups = FileGroup::new(files).split_files(state.config().target_partitions());
+        let config =
+            FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+                .with_file_groups(groups)
+                .with_projection_indices(projection.cloned())?
+                .with_limit(limit)
+                .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+}
+
+impl Sales {
+    /// The files that answer for hours, each with the rows of its hours alone.
+    fn files(&self, held: &BTreeMap<i64, i64>) -> Result<Vec<PartitionedFile>, DataFusionError> {
+        let snapshot = &self.snapshot;
+        let mut of_file: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();
+        for (hour, file) in held {
+            of_file.entry(*file).or_default().insert(*hour);
+        }
+        let (mut files, mut rows) = (Vec::new(), 0);
+        for (id, hours) in of_file {
+            let Some((entry, opened)) = snapshot.manifest.file(id).zip(snapshot.files.get(&id))
+            else {
+                return Err(DataFusionError::Internal(format!(
+                    "file {id} was not opened"
+                )));
+            };
+            let (selection, selected) = select(&entry.hour_rows, entry.span.hours.start, &hours);
+            rows += selected;
+            if selected == 0 {
+                continue;
+            }
+            let file = PartitionedFile::new(opened.name.clone(), entry.bytes)
+                .with_extension(Arc::clone(opened));
+            files.push(if selected == entry.rows() {
+                file
+            } else {
+                file.with_extension(ParquetRowSelection::new(selection))
+            });
+        }
+        let tally = &snapshot.tally;
+        tally.files.fetch_add(files.len() as u64, Ordering::Relaxed);
+        tally
+            .all_files
+            .fetch_add(snapshot.manifest.files.len() as u64, Ordering::Relaxed);
+        tally.file_rows.fetch_add(rows, Ordering::Relaxed);
+        Ok(files)
+    }
+
+    /// The rows of hours that no file answers for, as a file that only this query has.
+    async fn rows(
+        &self,
+        open: &[Range<i64>],
+        pushed: &Pushed,
+        wanted: &[bool],
+    ) -> Result<Option<PartitionedFile>, ColumnarError> {
+        if open.is_empty() {
+            return Ok(None);
+        }
+        let snapshot = &self.snapshot;
+        let failed = || ColumnarError::file("write a temporary file in", &snapshot.spill);
+        let file = tempfile::tempfile_in(&snapshot.spill).map_err(failed())?;
+        let mut writer = Writer::of_any_hours(file).map_err(failed())?;
+        let clause = format!("WHERE ({}){}", rows::within(open), pushed.sql());
+        let read = rows::read(&snapshot.client, wanted, &clause, |batch| {
+            writer.add(&batch).map_err(failed())
+        });
+        let rows = read.await?;
+        let file = writer.finish().map_err(failed())?;
+        snapshot
+            .tally
+            .server_rows
+            .fetch_add(rows, Ordering::Relaxed);
+        if rows == 0 {
+            return Ok(None);
+        }
+        let bytes = file.metadata().map_err(failed())?.len();
+        let opened = Arc::new(Opened::temporary(file, bytes));
+        Ok(Some(
+            PartitionedFile::new(opened.name.clone(), bytes).with_extension(opened),
+        ))
+    }
+}
+
+/// The hours that must come from the server; infinite ends are those of [`i64`]. Where they lie in many pieces, they come in
+/// whole days, and `held` loses these.
+fn from_rows(held: &mut BTreeMap<i64, i64>, hours: &Range<i64>) -> Vec<Range<i64>> {
+    let open = gaps(held, hours);
+    if open.len() <= MANY_RANGES {
+        return open;
+    }
+    let days: BTreeSet<i64> = open
+        .iter()
+        .flat_map(|range| {
+            let (first, last) = (
+                range.start.div_euclid(24),
+                (range.end.saturating_sub(1)).div_euclid(24),
+            );
+            // Of an unbounded range nothing is held but at its end.
+            [first, last]
+                .into_iter()
+                .chain(if last.saturating_sub(first) < 10_000 {
+                    first..last
+                } else {
+                    0..0
+                })
+        })
+        .collect();
+    held.retain(|hour, _| !days.contains(&hour.div_euclid(24)));
+    gaps(held, hours)
+}
+
+/// The parts of `hours` between those that are held.
+fn gaps(held: &BTreeMap<i64, i64>, hours: &Range<i64>) -> Vec<Range<i64>> {
+    let mut gaps = Vec::new();
+    let mut at = hours.start;
+    for range in ranges(held.keys().copied()) {
+        if at < range.start {
+            gaps.push(at..range.start);
+        }
+        at = range.end;
+    }
+    if at < hours.end {
+        gaps.push(at..hours.end);
+    }
+    gaps
+}
+
+/// The rows of a file that belong to `hours`, and their number.
+fn select(hour_rows: &[u64], first: i64, hours: &BTreeSet<i64>) -> (RowSelection, u64) {
+    let mut selected = 0;
+    let selectors = hour_rows
+        .iter()
+        .zip(first..)
+        .filter(|(rows, _)| **rows > 0)
+        .map(|(rows, hour)| {
+            let count = usize::try_from(*rows).unwrap_or(usize::MAX);
+            if hours.contains(&hour) {
+                selected += rows;
+                RowSelector::select(count)
+            } else {
+                RowSelector::skip(count)
+            }
+        });
+    let selection = RowSelection::from(selectors.collect::<Vec<_>>());
+    (selection, selected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_file_holds_comes_from_the_server() {
+        let mut held: BTreeMap<i64, i64> = [(5, 1), (6, 1), (8, 2)].into();
+        assert_eq!(from_rows(&mut held, &(0..10)), [0..5, 7..8, 9..10]);
+        assert_eq!(from_rows(&mut held, &(5..7)), []);
+        assert_eq!(
+            from_rows(&mut held, &(i64::MIN..i64::MAX)),
+            [i64::MIN..5, 7..8, 9..i64::MAX]
+        );
+        // Every other hour of ten days: they come as days.
+        let mut held: BTreeMap<i64, i64> = (0..240)
+            .filter(|hour| hour % 2 == 0)
+            .map(|hour| (hour, 1))
+            .chain([(300, 1)])
+            .collect();
+        assert_eq!(
+            from_rows(&mut held, &(i64::MIN..400)),
+            [i64::MIN..300, 301..400]
+        );
+        assert_eq!(held.len(), 1);
+    }
+
+    #[test]
+    fn rows_of_other_hours_are_skipped() {
+        let (selection, rows) = select(&[3, 0, 4, 5], 10, &BTreeSet::from([10, 11, 13]));
+        assert_eq!(rows, 8);
+        let selectors: Vec<RowSelector> = selection.into();
+        assert_eq!(
+            selectors,
+            [
+                RowSelector::select(3),
+                RowSelector::skip(4),
+                RowSelector::select(5)
+            ]
+        );
+    }
+}

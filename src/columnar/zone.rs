@@ -1,0 +1,204 @@
+//! The session's time zone: its offsets from UTC as PostgreSQL has them, so that no second time zone database can differ.
+
+use super::error::ColumnarError;
+use crate::pg::{Client, Param};
+use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
+
+/// A unit of date_trunc.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Unit {
+    Second,
+    Minute,
+    Hour,
+    Day,
+    Week,
+    Month,
+    Quarter,
+    Year,
+}
+
+impl Unit {
+    /// The unit of a word, in PostgreSQL's main spelling.
+    pub(super) fn of(word: &str) -> Option<Self> {
+        Some(match word {
+            "second" => Self::Second,
+            "minute" => Self::Minute,
+            "hour" => Self::Hour,
+            "day" => Self::Day,
+            "week" => Self::Week,
+            "month" => Self::Month,
+            "quarter" => Self::Quarter,
+            "year" => Self::Year,
+            _ => return None,
+        })
+    }
+}
+
+/// A time zone, as far as the table's times need it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Zone {
+    /// Its name.
+    pub(super) name: String,
+    /// From these microseconds on it has this offset, in microseconds. Empty: UTC.
+    offsets: Vec<(i64, i64)>,
+    /// Beyond these microseconds nothing is known.
+    end: i64,
+}
+
+/// Reads the offsets, of quarters of an hour: no zone changes its offset at another time.
+const OFFSETS: &str = "
+    SELECT (extract(epoch FROM o.at) * 1000000)::bigint AS at, (o.offset_s * 1000000)::bigint AS offset_us
+    FROM (SELECT t AS at, extract(timezone FROM t) AS offset_s, pg_catalog.lag(extract(timezone FROM t)) OVER (ORDER BY t) AS before
+          FROM generate_series(to_timestamp($1), to_timestamp($2), interval '15 minutes') AS t) AS o
+    WHERE o.before IS DISTINCT FROM o.offset_s ORDER BY o.at";
+
+const SECOND: i64 = 1_000_000;
+/// Hours before and after the table's times that are read, too: a year, for times that are truncated to it.
+const MARGIN: i64 = 400 * 24;
+
+impl Zone {
+    /// UTC.
+    pub(super) fn utc() -> Self {
+        Self {
+            name: "UTC".to_owned(),
+            offsets: Vec::new(),
+            end: i64::MAX,
+        }
+    }
+
+    /// Makes the session's zone that of `wanted`, or that which the user's own sessions have, for this transaction; reads its
+    /// offsets for times around these hours.
+    pub(super) async fn read(
+        client: &Client,
+        wanted: Option<&str>,
+        hours: std::ops::Range<i64>,
+    ) -> Result<Self, ColumnarError> {
+        let failed = || ColumnarError::server("set the time zone");
+        let set = "
+            SELECT pg_catalog.set_config('TimeZone', coalesce($1, s.reset_val), true) AS name
+            FROM pg_catalog.pg_settings AS s WHERE s.name = 'TimeZone'";
+        let set = client
+            .query(set, &[Param::MaybeText(wanted)])
+            .await
+            .map_err(failed())?;
+        let name = set.first("name").text().unwrap_or("UTC").to_owned();
+        let mut zone = Self {
+            name,
+            ..Self::utc()
+        };
+        if matches!(zone.name.as_str(), "UTC" | "Etc/UTC" | "GMT") {
+            return Ok(zone);
+        }
+        let (from, to) = ((hours.start - MARGIN) * 3600, (hours.end + MARGIN) * 3600);
+        let params = [Param::Float(from as f64), Param::Float(to as f64)];
+        let offsets = client.query(OFFSETS, &params).await.map_err(failed())?;
+        let int = |row, name| offsets.get(row, name).int();
+        let rows = 0..offsets.rows.len();
+        zone.offsets = rows
+            .filter_map(|row| Some((int(row, "at")?, int(row, "offset_us")?)))
+            .collect();
+        zone.end = to * SECOND;
+        Ok(zone)
+    }
+
+    /// The offset at a time, in microseconds. `None` beyond what was read.
+    fn offset(&self, at: i64) -> Option<i64> {
+        if self.offsets.is_empty() {
+            return Some(0);
+        }
+        if at >= self.end {
+            return None;
+        }
+        let after = self.offsets.partition_point(|(from, _)| *from <= at);
+        self.offsets
+            .get(after.checked_sub(1)?)
+            .map(|(_, offset)| *offset)
+    }
+
+    /// The local time of a time, and its offset.
+    fn local(&self, at: i64) -> Option<(NaiveDateTime, i64)> {
+        let offset = self.offset(at)?;
+        let local = DateTime::from_timestamp_micros(at.checked_add(offset)?)?;
+        Some((local.naive_utc(), offset))
+    }
+
+    /// The time of a local time, as PostgreSQL chooses it where there are two or none.
+    fn universal(&self, local: NaiveDateTime) -> Option<i64> {
+        let local = local.and_utc().timestamp_micros();
+        let day_before = local.checked_sub(86_400 * SECOND)?;
+        let before = self.offset(day_before)?;
+        let next = self.offsets.iter().find(|(from, _)| *from > day_before);
+        let Some((boundary, after)) = next else {
+            return Some(local - before);
+        };
+        let (if_before, if_after) = (local - before, local - after);
+        Some(if if_before < *boundary && if_after < *boundary {
+            if_before
+        } else if if_before > *boundary && if_after >= *boundary {
+            if_after
+        } else {
+            if_before.max(if_after)
+        })
+    }
+
+    /// date_trunc.
+    pub(super) fn truncate(&self, unit: Unit, at: i64) -> Option<i64> {
+        let (local, offset) = self.local(at)?;
+        let day = local.date();
+        let midnight = |day: Option<NaiveDate>| self.universal(day?.and_time(NaiveTime::MIN));
+        let (hour, minute, second) = (local.hour(), local.minute(), local.second());
+        let kept = |hour, minute, second| {
+            let time = day.and_hms_opt(hour, minute, second)?;
+            Some(time.and_utc().timestamp_micros() - offset)
+        };
+        match unit {
+            Unit::Second => kept(hour, minute, second),
+            Unit::Minute => kept(hour, minute, 0),
+            Unit::Hour => kept(hour, 0, 0),
+            Unit::Day => midnight(Some(day)),
+            Unit::Week => {
+                let since = u64::from(day.weekday().num_days_from_monday());
+                midnight(day.checked_sub_days(Days::new(since)))
+            }
+            Unit::Month => midnight(day.with_day(1)),
+            Unit::Quarter => {
+                let since = day.month0() % 3;
+                midnight(
+                    day.with_day(1)
+                        .and_then(|day| day.checked_sub_months(Months::new(since))),
+                )
+            }
+            Unit::Year => midnight(NaiveDate::from_ymd_opt(day.year(), 1, 1)),
+        }
+    }
+
+    /// The date of a time, in days since 1970.
+    pub(super) fn date(&self, at: i64) -> Option<i32> {
+        let (local, _) = self.local(at)?;
+        i32::try_from(local.and_utc().timestamp().div_euclid(86_400)).ok()
+    }
+
+    /// A time as PostgreSQL writes it, with `between` date and time: `2026-03-01 04:05:06.7+01`; in JSON with minutes of the
+    /// offset.
+    pub(super) fn text(&self, at: i64, between: char, minutes: bool) -> Option<String> {
+        let (local, offset) = self.local(at)?;
+        let mut text = local
+            .format(&format!("%Y-%m-%d{between}%H:%M:%S"))
+            .to_string();
+        let micros = local.and_utc().timestamp_subsec_micros();
+        if micros > 0 {
+            text += format!(".{micros:06}").trim_end_matches('0');
+        }
+        let seconds = offset / SECOND;
+        let sign = if seconds < 0 { '-' } else { '+' };
+        let seconds = seconds.abs();
+        text += &format!("{sign}{:02}", seconds / 3600);
+        if minutes || seconds % 3600 > 0 {
+            text += &format!(":{:02}", seconds / 60 % 60);
+        }
+        if seconds % 60 > 0 {
+            text += &format!(":{:02}", seconds % 60);
+        }
+        Some(text)
+    }
+}
